@@ -67,6 +67,11 @@ def largest(values: Sequence[Number]) -> Number:
     return max(values) if {*map(type, values)} <= {*PLAIN} else reduce(maximum, values)
 
 
+def divide(x: Number, y: Number) -> Number:
+    """Divide: a whole number where plain whole numbers divide."""
+    return x // y if isinstance(x, int) and isinstance(y, int) and x % y == 0 else x / y
+
+
 def ceil_div(x: Number, y: Number) -> Number:
     """Divide and round up."""
     return -floor_div(-x, y)

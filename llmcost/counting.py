@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from llmcost.algebra import Number
-from llmcost.operators import Attention, CausalConv, Operator, Scan
+from llmcost.operators import Attention, CausalConv, Collective, Operator, Scan
 
 SEQUENCE = (Attention, Scan)  # operators that look at other tokens
 STATEFUL = (CausalConv, Scan)  # operators whose cache does not grow
@@ -49,6 +49,8 @@ class PassCost(NamedTuple):
     linear_bytes: Number  # weights of attention, MLP and LM head: what the slides count
     weight_bytes: Number
     cache_bytes: Number
+    node_bytes: Number  # that each GPU sends to others in its node at least
+    fabric_bytes: Number  # and to other nodes
 
     def plus(self, other: "PassCost") -> "PassCost":
         """Two parts together."""
@@ -83,9 +85,13 @@ def count_params(operators: Iterable[Operator]) -> Params:
 
 def count_pass(operators: Iterable[Operator]) -> PassCost:
     """FLOPs by part and compulsory bytes."""
-    linear = attention = causal = head = linear_bytes = weights = cache = 0
+    linear = attention = causal = head = linear_bytes = weights = cache = near = far = 0
     for op in operators:
         count, part = op.count, op.part
+        if isinstance(op, Collective):
+            inside, outside = op.wire_bytes(reduced_on_the_way=True)
+            near, far = near + count * inside, far + count * outside
+            continue
         weight = count * op.weight_bytes()
         weights = weights + weight
         cache = cache + count * op.cache_bytes()
@@ -98,7 +104,7 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
         else:
             linear = linear + count * op.flops(causal=False)
             linear_bytes = linear_bytes + weight if part in ("attention", "mlp") else linear_bytes
-    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache)
+    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far)
 
 
 def stored_bytes(operators: Iterable[Operator]) -> Number:

@@ -18,15 +18,16 @@ from llmcost.counting import (
     kept_bytes,
     stored_bytes,
 )
+from llmcost.efficiency import DEFAULT, Efficiency
 from llmcost.errors import InputError
 from llmcost.inference import decode, prefill
 from llmcost.memory import serving_memory
 from llmcost.operators import Operator
 from llmcost.results import Estimate, Flops, Hardware, KvCache, Model, PassFlops, PhaseTraffic, Workload
-from llmcost.sizes import ElementBytes, Load, element_bytes
-from llmcost.specs.hardware import HardwareSpec
+from llmcost.sizes import ElementBytes, Load, activation_dtype, element_bytes
+from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.specs.model import ModelSpec
-from llmcost.timing import DEFAULT, Chip, Efficiency, kernel_seconds
+from llmcost.timing import Chip, Links, kernel_seconds
 from llmcost.training import backward, training
 from llmcost.units import FORMATS
 
@@ -59,7 +60,7 @@ def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Op
     """
     workload = workload_of(model, hardware, options)
     size = element_bytes(workload.weight_dtype, workload.dtype, workload.kv_dtype)
-    chip = chip_of(hardware, workload.dtype)
+    chip = chip_of(hardware, workload)
     return evaluate(model, hardware, size, workload, chip, DEFAULT, options.prompt is None)
 
 
@@ -89,7 +90,7 @@ def evaluate(
     return Estimate(
         schema=SCHEMA,
         model=Model(model.name, model.title, params),
-        hardware=None if hardware is None else Hardware(hardware.name, hardware.title, *chip),
+        hardware=None if hardware is None else Hardware(hardware.name, hardware.title, chip.peak, chip.bandwidth, chip.capacity),
         workload=w,
         flops=Flops(
             per_token=step_cost.token_flops(w.batch),
@@ -142,19 +143,34 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         output=None,
         dtype=dtype,
         weight_dtype=_known(options.weight_dtype, model.weight_format or dtype, WEIGHT_DTYPES, "--weight-dtype"),
-        kv_dtype=_known(options.kv_dtype, dtype, STORAGE_DTYPES, "--kv-dtype"),
+        kv_dtype=_known(options.kv_dtype, activation_dtype(dtype), STORAGE_DTYPES, "--kv-dtype"),
         mfu=options.mfu,
         memory_utilization=options.memory_utilization,
         tokens=options.tokens,
     )
 
 
-def chip_of(hardware: HardwareSpec | None, dtype: str) -> Chip:
-    """The GPU's figures for computing in `dtype`; what is not known stays None."""
+def chip_of(hardware: HardwareSpec | None, w: Workload) -> Chip:
+    """The GPU's figures for a workload's data types; what is not known stays None.
+
+    Attention computes in the cache's type where the GPU does, else in that of the activations.
+    """
     if hardware is None:
-        return Chip(None, None, None)
-    peak, bandwidth = hardware.peak.get(dtype), hardware.bandwidth
-    return Chip(peak and peak.value, bandwidth and bandwidth.value, hardware.memory.value)
+        return Chip(None, None, None, None, None)
+    plain = activation_dtype(w.dtype)
+    cached = w.kv_dtype if w.kv_dtype in hardware.peak else plain
+    peak, plain_peak, attention_peak = (_value(hardware.peak.get(dtype)) for dtype in (w.dtype, plain, cached))
+    return Chip(peak, plain_peak, attention_peak, _value(hardware.bandwidth), hardware.memory.value, links_of(hardware))
+
+
+def links_of(hardware: HardwareSpec) -> Links:
+    """How fast GPUs of this kind reach each other."""
+    both_ways = _value(hardware.interconnect)
+    return Links(both_ways and both_ways / 2, _value(hardware.fabric))
+
+
+def _value(figure: Figure | None) -> Number:
+    return None if figure is None else figure.value
 
 
 def _default_dtype(hardware: HardwareSpec | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
 from llmcost.blocks import sizes_of
+from llmcost.efficiency import DEFAULT, Efficiency, Kernel
 from llmcost.errors import InputError
 from llmcost.estimate import Options, chip_of, evaluate, workload_of
 from llmcost.quantities import QUANTITIES
@@ -20,7 +21,7 @@ from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import Layer, ModelSpec, Published
 from llmcost.symbols import Expression, lift, show, symbol
 from llmcost.symbols import evaluate as value_of
-from llmcost.timing import DEFAULT, Chip, Efficiency
+from llmcost.timing import Chip
 
 
 class Explanation(NamedTuple):
@@ -98,8 +99,8 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
     """The estimate with a formula in place of every number. Raises InputError as `estimate` does."""
     w = workload_of(model, hardware, options)
     size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
-    chip = _chip(chip_of(hardware, w.dtype), w.dtype)
-    return evaluate(symbolic_model(model), hardware, size, _workload(w), chip, _efficiency(), options.prompt is None)
+    chip = _chip(chip_of(hardware, w))
+    return evaluate(symbolic_model(model), hardware, size, _workload(w), chip, _efficiency(DEFAULT), options.prompt is None)
 
 
 def explain(
@@ -174,14 +175,41 @@ def _workload(w: Workload) -> Workload:
     )
 
 
-def _chip(chip: Chip, dtype: str) -> Chip:
-    letters = (("P", f"peak {dtype} FLOP/s"), ("BW", "memory bandwidth, bytes/s"), ("M", "bytes of memory"))
-    return Chip(*(value and symbol(letter, value, meaning) for value, (letter, meaning) in zip(chip, letters, strict=True)))
+PEAKS = (("P", "peak FLOP/s of linear layers"), ("Px", "peak FLOP/s of the LM head"), ("Pkv", "peak FLOP/s of attention"))
 
 
-def _efficiency() -> Efficiency:
-    return DEFAULT._replace(
-        compute=symbol("e_c", DEFAULT.compute, "share of the peak that a kernel reaches"),
-        memory=symbol("e_m", DEFAULT.memory, "share of the bandwidth that a kernel reaches"),
-        launch_seconds=symbol("t0", DEFAULT.launch_seconds, "seconds to launch a kernel"),
-    )
+def _chip(chip: Chip) -> Chip:
+    """The chip in letters: one for the peak where all data types have the same."""
+    values = (chip.peak, chip.plain_peak, chip.attention_peak)
+    if len(set(values)) == 1:
+        peaks = [_figure(chip.peak, "P", "peak FLOP/s")] * 3
+    else:
+        peaks = [_figure(value, *text) for value, text in zip(values, PEAKS, strict=True)]
+    bandwidth, capacity = _figure(chip.bandwidth, "BW", "memory bandwidth, bytes/s"), _figure(chip.capacity, "M", "bytes of memory")
+    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity)
+
+
+def _figure(value: Number, letter: str, meaning: str) -> Number:
+    return value and symbol(letter, value, meaning)
+
+
+def _efficiency(efficiency: Efficiency) -> Efficiency:
+    """Shares and launch costs in letters, with the kind of kernel behind them where kinds differ."""
+    meanings = {
+        "compute": ("e_c", "share of the peak that a kernel reaches"),
+        "memory": ("e_m", "share of the bandwidth that a kernel reaches"),
+        "launch_seconds": ("t0", "seconds to launch a kernel"),
+        "half": ("s_half", "tokens at which half of it is reached"),
+    }
+    kinds = {kind: kernel for kind, kernel in efficiency.kernels.items() if kind not in ("node", "fabric")}
+    alike = {field for field in Kernel._fields if len({getattr(kernel, field) for kernel in kinds.values()}) == 1}
+
+    def letters(kind: str, kernel: Kernel) -> Kernel:
+        return Kernel(
+            *(
+                value and symbol(letter if field in alike else f"{letter}[{kind}]", value, meaning)
+                for value, (field, (letter, meaning)) in zip(kernel, meanings.items(), strict=True)
+            )
+        )
+
+    return efficiency._replace(kernels={kind: letters(kind, kernel) for kind, kernel in kinds.items()})

@@ -5,9 +5,10 @@ from __future__ import annotations
 from llmcost import textbook
 from llmcost.algebra import Number, named
 from llmcost.counting import PassCost
+from llmcost.efficiency import Efficiency
 from llmcost.results import Decode, ExpectedRate, ExpectedStepRate, Prefill, Rate, StepRate
 from llmcost.sizes import Load
-from llmcost.timing import Chip, Efficiency, binding, bound, rate
+from llmcost.timing import Chip, binding, bound, rate
 
 
 def prefill(prompt: PassCost, full: Number, load: Load, chip: Chip, efficiency: Efficiency, kernels: Number, mfu: Number) -> Prefill:
@@ -17,7 +18,7 @@ def prefill(prompt: PassCost, full: Number, load: Load, chip: Chip, efficiency: 
     pair, and the logits of all positions.
     """
     tokens = load.b * load.s
-    floor = bound(named("flops.prefill.causal", prompt.flops(causal=True)), named("prefill_bytes", prompt.traffic().total_bytes), chip)
+    floor = bound(prompt, chip, "flops.prefill.causal", "prefill_bytes")
     limit = floor.seconds()
     by_rule = None if chip.peak is None else textbook.prefill_seconds(named("flops.forward.full", full), chip.peak, mfu)
     return Prefill(
@@ -34,7 +35,7 @@ def decode(step: PassCost, load: Load, chip: Chip, efficiency: Efficiency, kerne
 
     On a chip whose peak is not known the limit is that of the memory alone: still one that nobody beats.
     """
-    floor = bound(named("decode_flops", step.flops(causal=True)), named("traffic.decode.total_bytes", step.traffic().total_bytes), chip)
+    floor = bound(step, chip, "decode_flops", "traffic.decode.total_bytes")
     limit = floor.memory_seconds if chip.peak is None else floor.seconds()
     by_rule = None
     if chip.bandwidth is not None:

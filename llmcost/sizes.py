@@ -105,6 +105,14 @@ def bytes_of(dtype: str) -> int | float:
     return bits // 8 if bits % 8 == 0 else bits / 8
 
 
-def element_bytes(weight: str, activation: str, kv: str) -> ElementBytes:
+def activation_dtype(dtype: str) -> str:
+    """What activations and weights that are never quantised are kept in, where linear layers compute in `dtype`.
+
+    Engines that compute in 8 or 4 bits quantise the inputs of linear layers on the way in and keep bf16 between them.
+    """
+    return dtype if BITS[dtype] >= 16 else "bf16"
+
+
+def element_bytes(weight: str, compute: str, kv: str) -> ElementBytes:
     """The three element sizes of a workload, from its data types."""
-    return ElementBytes(bytes_of(weight), bytes_of(activation), bytes_of(kv))
+    return ElementBytes(bytes_of(weight), bytes_of(activation_dtype(compute)), bytes_of(kv))

@@ -2,101 +2,142 @@
 
 textbook   the source documents' rules: an assumed share of the peak, every byte at full bandwidth
 limit      no implementation is faster: all FLOPs at the peak of their type, all compulsory bytes at
-full bandwidth, perfectly overlapped
-expected   operator by operator, T = t0 + ((F / (P·e_c))² + (B / (BW·e_m))²)^½: launch cost, and a
-smooth maximum of compute at e_c of the peak and memory at e_m of the bandwidth
+full bandwidth, all exchanged bytes at full link bandwidth, perfectly overlapped
+expected   operator by operator, with the launch cost and the shares that its kind of kernel reaches
+(efficiency.py)
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from llmcost.algebra import Number, Symbolic, is_plain, maximum, named
-from llmcost.operators import Operator, Stored
+from llmcost.algebra import Number, Symbolic, is_plain, largest, minimum, named, present
+from llmcost.counting import PassCost
+from llmcost.efficiency import Efficiency
+from llmcost.operators import Attention, Collective, Gemm, GroupedGemm, Operator, Stored
+
+
+class Links(NamedTuple):
+    """How GPUs reach each other: bytes a second of one GPU in one direction; None where it is not known."""
+
+    node_bytes_per_s: Number  # to others in its node
+    fabric_bytes_per_s: Number  # to other nodes
 
 
 class Chip(NamedTuple):
-    """The three figures of a GPU that times depend on; None where no source gives it."""
+    """The figures of a GPU that times depend on, peaks dense and of the matrix units; None where no source gives one."""
 
-    peak: Number  # FLOP/s of the compute type, dense, matrix units
+    peak: Number  # FLOP/s of the linear layers' data type
+    plain_peak: Number  # FLOP/s of the activations' data type: LM head, scans
+    attention_peak: Number  # FLOP/s of the cache's data type, in which scores are computed
     bandwidth: Number  # bytes/s
     capacity: Number  # bytes
+    links: Links | None = None
 
-
-class Efficiency(NamedTuple):
-    """How much of a chip a kernel reaches, and how well that is known."""
-
-    compute: Number  # e_c, share of peak
-    memory: Number  # e_m, share of bandwidth
-    launch_seconds: Number  # t0, a kernel
-    basis: str
-    error: float | None  # mean absolute relative error on held-out measurements of this basis
-
-
-DEFAULT = Efficiency(
-    compute=0.74,
-    memory=0.85,
-    launch_seconds=5e-6,
-    basis="defaults",
-    # Mean absolute error on single fp16 GEMMs (cuBLAS) of shapes not fitted: A100 7.3 %, H100 9.5 %,
-    # A40 7.9 %; 30,303 timings from microsoft/vidur, data/profiling/compute/*/*/mlp.csv. The largest of the
-    # three. Whole steps, attention, other data types and other makers' chips have not been measured.
-    error=0.095,
-)
-"""Used for every chip without a measured profile."""
+    def peak_of(self, op: Operator) -> Number:
+        """The peak of the data type that an operator computes in: layers' weights are quantised, all else stays."""
+        if isinstance(op, Attention):
+            return self.attention_peak
+        return self.peak if isinstance(op, (Gemm, GroupedGemm)) and op.part != "lm_head" else self.plain_peak
 
 
 class Bound(NamedTuple):
-    """The two floors of a pass: neither can be beaten, and they may overlap."""
+    """The floors of a pass: none can be beaten, and they may overlap. Without exchanges, no time goes into them."""
 
     compute_seconds: Number
     memory_seconds: Number
+    network_seconds: Number = 0
 
     def seconds(self) -> Number:
-        """The larger; None when there is nothing to compare with."""
-        if self.compute_seconds is None or self.memory_seconds is None:
+        """The largest; None when there is nothing to compare with."""
+        if self.compute_seconds is None or self.memory_seconds is None or self.network_seconds is None:
             return None
-        return maximum(self.compute_seconds, self.memory_seconds)
+        return largest([self.compute_seconds, self.memory_seconds, *([self.network_seconds] if present(self.network_seconds) else [])])
 
 
-def bound(flops: Number, bytes_: Number, chip: Chip) -> Bound:
-    """What compute and memory need at least."""
-    return Bound(_over(flops, chip.peak), _over(bytes_, chip.bandwidth))
+def bound(cost: PassCost, chip: Chip, flops: str, moved: str) -> Bound:
+    """What a pass needs at least; `flops` and `moved` are the names under which formulas print its FLOPs and bytes."""
+    links = chip.links or Links(None, None)
+    exchanges = ((cost.node_bytes, links.node_bytes_per_s), (cost.fabric_bytes, links.fabric_bytes_per_s))
+    network = [_over(sent, rate) for sent, rate in exchanges if present(sent)]
+    return Bound(
+        _least_compute(cost, chip, flops),
+        _over(named(moved, cost.weight_bytes + cost.cache_bytes), chip.bandwidth),
+        None if _unknown(network) else largest([0, *network]),
+    )
+
+
+def _least_compute(cost: PassCost, chip: Chip, name: str) -> Number:
+    if chip.peak is chip.plain_peak is chip.attention_peak:
+        return _over(named(name, cost.flops(causal=True)), chip.peak)
+    parts = ((cost.linear_flops, chip.peak), (cost.causal_flops, chip.attention_peak), (cost.head_flops, chip.plain_peak))
+    times = [_over(flops, peak) for flops, peak in parts]
+    return None if _unknown(times) else sum(times)
 
 
 def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Efficiency) -> list[Number] | None:
-    """Expected time of each operator, all its executions; None where peak or bandwidth is not known."""
-    if chip.peak is None or chip.bandwidth is None:
+    """Expected time of each operator, all its executions; None where a peak, bandwidth or link it needs is not known."""
+    if _unknown((chip.peak, chip.plain_peak, chip.attention_peak, chip.bandwidth)):
         return None
-    flops_per_s, bytes_per_s = chip.peak * efficiency.compute, chip.bandwidth * efficiency.memory
     seconds = []
-    symbolic = isinstance(flops_per_s, Symbolic)
+    symbolic = isinstance(chip.bandwidth, Symbolic)
     for op in operators:
         if isinstance(op, Stored):
             seconds.append(0)
             continue
+        if isinstance(op, Collective):
+            exchange = exchange_seconds(op, chip.links, efficiency)
+            if exchange is None:
+                return None
+            seconds.append(op.count * exchange)
+            continue
+        kernel = efficiency.of(op)
         flops, moved = op.flops(causal=True), op.moved_bytes()
         if symbolic:
             flops, moved = named("F", flops, of=op.name), named("B", moved, of=op.name)
-        compute, memory = flops / flops_per_s, moved / bytes_per_s
-        seconds.append(op.count * (efficiency.launch_seconds + (compute * compute + memory * memory) ** 0.5))
+        share = kernel.compute
+        if isinstance(op, Attention) and present(kernel.half):
+            share = share * op.s / (op.s + kernel.half)
+        compute, memory = flops / (chip.peak_of(op) * share), moved / (chip.bandwidth * kernel.memory)
+        seconds.append(op.count * (kernel.launch_seconds + (compute * compute + memory * memory) ** 0.5))
     return seconds
 
 
+def exchange_seconds(op: Collective, links: Links | None, efficiency: Efficiency) -> Number:
+    """Expected time of one exchange, inside the node and then between nodes; None where a link that it needs is not known."""
+    inside, outside = op.wire_bytes()
+    near, far = efficiency.kernels["node"], efficiency.kernels["fabric"]
+    total: Number = 0
+    for sent, rate, kernel, groups in (
+        (inside, links and links.node_bytes_per_s, near, op.near()),
+        (outside, links and links.fabric_bytes_per_s, far, op.far()),
+    ):
+        if present(sent):
+            if rate is None:
+                return None
+            total = total + kernel.launch_seconds * minimum(1, groups - 1) + sent / (rate * kernel.memory)
+    return total
+
+
 def binding(floor: Bound, fits: Number) -> str | None:
-    """What holds a pass back, in words: capacity, compute or memory bandwidth.
+    """What holds a pass back, in words: capacity, compute, memory bandwidth or network.
 
     None if that is not known, and for arrays and symbols, which have no single answer.
     """
     if fits is False:
         return "capacity"
-    if not (is_plain(floor.compute_seconds) and is_plain(floor.memory_seconds)):
+    if not all(is_plain(each) for each in floor):
         return None
-    return "compute" if floor.compute_seconds >= floor.memory_seconds else "memory bandwidth"
+    names = ("compute", "memory bandwidth", "network")
+    return max(zip(floor, (2, 1, 0), names, strict=True))[2]
 
 
 def rate(tokens: Number, seconds: Number) -> Number:
     """Tokens a second; None where the time is not known."""
     return None if seconds is None else tokens / seconds
+
+
+def _unknown(figures: Iterable[Number]) -> bool:
+    return any(figure is None for figure in figures)
 
 
 def _over(amount: Number, rate: Number) -> Number:

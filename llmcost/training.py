@@ -5,10 +5,11 @@ from __future__ import annotations
 from llmcost import textbook
 from llmcost.algebra import Number, named
 from llmcost.counting import PassCost
+from llmcost.efficiency import Efficiency
 from llmcost.operators import Attention, Lookup, Operator
 from llmcost.results import ExpectedTrainingRate, Training, TrainingRate
 from llmcost.sizes import Load
-from llmcost.timing import Chip, Efficiency, bound, rate
+from llmcost.timing import Chip, bound, rate
 
 PASSES = 3  # FLOPs of forward and backward in forward passes: gradients of inputs and weights cost one each
 
@@ -29,7 +30,8 @@ def training(
     kernels. The limit reads each weight once. `tokens` is the length of the whole run.
     """
     batch = load.b * load.s
-    floor = bound(PASSES * named("flops.forward.causal", forward.flops(causal=True)), named("weights_touched", forward.weight_bytes), chip)
+    once = bound(forward._replace(cache_bytes=0), chip, "flops.forward.causal", "weights_touched")
+    floor = once._replace(compute_seconds=None if once.compute_seconds is None else PASSES * once.compute_seconds)
     by_rule = None
     if chip.peak is not None:
         prefill_rate = rate(batch, textbook.prefill_seconds(named("flops.forward.full", forward.flops(causal=False)), chip.peak, mfu))

@@ -12,6 +12,7 @@ from uniform import changed, is_gated, size
 from llmcost.architecture import body, head
 from llmcost.blocks import GatedMlp, GroupedAttention, PlainMlp
 from llmcost.counting import count_pass
+from llmcost.efficiency import DEFAULT
 from llmcost.estimate import Options, chip_of, estimate, evaluate, workload_of
 from llmcost.explain import symbolic_estimate
 from llmcost.report.ops import PHASES, operator_rows
@@ -21,7 +22,6 @@ from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.specs.model import Layer, ModelSpec
 from llmcost.symbols import Expression, symbol
 from llmcost.symbols import evaluate as value_of
-from llmcost.timing import DEFAULT
 
 PACKAGE = Path(__file__).resolve().parent.parent / "llmcost"
 laws = settings(deadline=None, max_examples=60)
@@ -398,7 +398,7 @@ def sweep_equals_loop(model, chip, chosen, field, values):
     sizes = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
     array = np.array(values, dtype=np.float64)
     swept = w._replace(**{field: array}, **({"prompt": array} if field == "context" and chosen.prompt is None else {}))
-    sweep = dict(leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w.dtype), DEFAULT, chosen.prompt is None)))
+    sweep = dict(leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w), DEFAULT, chosen.prompt is None)))
     loop = [dict(leaves(estimate(model, chip, chosen._replace(**{field: value})))) for value in values]
     compared = 0
     for path in loop[0]:
@@ -456,13 +456,13 @@ def test_a_symbol_says_why_it_has_no_truth_value():
 ORDER = [
     "algebra", "errors", "units",
     "specs", "specs.reader", "specs.schema", "specs.hardware", "sizes",
-    "operators.base", "operators.products", "operators.sequence", "operators.streams", "operators",
+    "operators.base", "operators.exchange", "operators.products", "operators.sequence", "operators.streams", "operators",
     "blocks.site", "blocks.attention", "blocks.compressed", "blocks.cross", "blocks.latent", "blocks.gated_delta", "blocks.lightning",
     "blocks.mamba", "blocks.mamba2", "blocks.rg_lru", "blocks.short_conv", "blocks.beside", "blocks.mlp", "blocks.experts",
     "blocks.streams", "blocks",
     "specs.model", "specs.families", "specs.patterns", "specs.keys", "specs.layers",
     "specs.huggingface", "specs.hub", "specs.catalog", "specs.writer",
-    "architecture", "counting", "timing", "textbook", "results",
+    "architecture", "parallel", "counting", "efficiency", "timing", "textbook", "results",
     "memory", "inference", "training", "estimate", "__init__",
     "symbols", "quantities", "explain",
     "report", "report.tables", "report.estimate", "report.explain", "report.ops", "report.specs",

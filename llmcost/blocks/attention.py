@@ -99,4 +99,5 @@ class GroupedAttention(NamedTuple):
             w=spans.get(span, 0),
             sinks=self.attention_sinks,
             shared=self.keys_and_values == "shared",
+            kv_heads=self.num_key_value_heads,
         )

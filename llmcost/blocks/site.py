@@ -77,6 +77,7 @@ class Site(NamedTuple):
         sinks: bool = False,
         shared: bool = False,
         every: Number = 0,
+        kv_heads: Number = 1,
     ) -> Attention:
         """An attention kernel over the cache."""
         return Attention(
@@ -98,6 +99,8 @@ class Site(NamedTuple):
             Bx=self.bytes.Bx,
             Bkv=self.bytes.Bkv,
             every=every,
+            kv_heads=kv_heads,
+            decode=self.load.decode,
         )
 
     def input_gate(self, name: str, rank: Number) -> Iterator[Operator]:

@@ -9,6 +9,7 @@ and lookups are counted by the bytes they move.
 """
 
 from llmcost.operators.base import PARTS, Operator, Part, Shape, Span
+from llmcost.operators.exchange import Collective
 from llmcost.operators.products import Gemm, GroupedGemm, TokenProduct
 from llmcost.operators.sequence import Attention, CausalConv, Scan
 from llmcost.operators.streams import Elementwise, Lookup, Stored
@@ -17,6 +18,7 @@ __all__ = [
     "PARTS",
     "Attention",
     "CausalConv",
+    "Collective",
     "Elementwise",
     "Gemm",
     "GroupedGemm",

@@ -15,6 +15,8 @@ class Attention(NamedTuple):
     and values expanded from a latent). A query sees all keys before it, the last w of them, those of
     its own chunk of w, or the top w that an indexer chose. `sinks`: learned logits, one a head. `shared`: the
     cache is another layer's, read but not kept once more. `every`: one key for so many tokens (0: one a token).
+    `kv_heads`: heads that the cached elements divide into, of which no GPU can hold less than one. `decode`: a step
+    of one token, for which engines have kernels of their own.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Attention(NamedTuple):
     Bx: Number
     Bkv: Number
     every: Number = 0
+    kv_heads: Number = 1
+    decode: bool = False
 
     def keys(self) -> Number:
         """Keys of a whole sequence."""

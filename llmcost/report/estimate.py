@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmcost.efficiency import DEFAULT
 from llmcost.quantities import QUANTITIES
 from llmcost.report.tables import Table
 from llmcost.results import Estimate, Memory, leaves
 from llmcost.specs.model import ModelSpec
-from llmcost.timing import DEFAULT
 from llmcost.units import amount, scaled, seconds, significant
 
 UNKNOWN = "not known"
@@ -137,7 +137,8 @@ def _binding(e: Estimate) -> list[str]:
 
 
 def _bases(e: Estimate) -> list[str]:
-    share, launch = f"{DEFAULT.compute:.0%} of peak, {DEFAULT.memory:.0%} of bandwidth", seconds(DEFAULT.launch_seconds)
+    gemm = DEFAULT.kernels["gemm"]
+    share, launch = f"{gemm.compute:.0%} of peak, {gemm.memory:.0%} of bandwidth", seconds(gemm.launch_seconds)
     return [
         f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair; decode at full bandwidth",
         "limit     no implementation is faster: causal pairs at peak, compulsory bytes at full bandwidth",

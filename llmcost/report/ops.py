@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
 from llmcost.architecture import operators
+from llmcost.efficiency import DEFAULT
 from llmcost.estimate import Options, chip_of, workload_of
 from llmcost.explain import symbolic_bytes, symbolic_model
 from llmcost.operators import Operator, Shape
@@ -15,7 +16,7 @@ from llmcost.sizes import Load, element_bytes
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.symbols import symbol
-from llmcost.timing import DEFAULT, kernel_seconds
+from llmcost.timing import kernel_seconds
 from llmcost.training import backward
 from llmcost.units import scaled, seconds
 
@@ -55,7 +56,7 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     everywhere = phase == "train"
     ops = operators(model, size, load, load.s if everywhere else 1)
     symbolic = operators(symbolic_model(model), symbolic_bytes(size), letters, letters.s if everywhere else 1)
-    times = kernel_seconds(ops, chip_of(hardware, w.dtype), DEFAULT)
+    times = kernel_seconds(ops, chip_of(hardware, w), DEFAULT)
     if times is not None and phase == "train":
         times = [time * (1 + backward(op)) for op, time in zip(ops, times, strict=True)]
     return [

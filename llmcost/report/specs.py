@@ -127,7 +127,16 @@ def chip_table(h: HardwareSpec) -> Table:
     figures += [(f"peak {dtype}", rate) for dtype, rate in h.peak.items()]
     figures += [(f"vector {dtype}", rate) for dtype, rate in h.vector_peak.items()]
     kind = f" ({h.interconnect_kind})" if h.interconnect_kind else ""
-    figures += [(f"interconnect{kind}", h.interconnect), ("SMs", h.sm_count), ("L2", h.l2), ("TDP", h.tdp), ("launched", h.launch_year)]
+    fabric = f" ({h.fabric_kind})" if h.fabric_kind else ""
+    figures += [
+        (f"interconnect{kind}", h.interconnect),
+        ("GPUs in a node", h.node_gpus),
+        (f"fabric{fabric}", h.fabric),
+        ("SMs", h.sm_count),
+        ("L2", h.l2),
+        ("TDP", h.tdp),
+        ("launched", h.launch_year),
+    ]
     rows = [(name, "not known", "", "") if f is None else (name, f.written, f.source, f.note) for name, f in figures]
     notes = [f"[{name}] {source['title']}{' ' + source['url'] if 'url' in source else ''}" for name, source in h.sources.items()]
     title = f"{h.title} ({', '.join((h.name, *h.aliases))}), {h.vendor}{', ' + h.architecture if h.architecture else ''}"

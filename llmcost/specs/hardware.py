@@ -12,8 +12,9 @@ def _sourced(value: Schema) -> Schema:
     return record(required={"value": value, "source": TEXT}, optional={"note": TEXT})
 
 
-MEASURES = {"memory": "B", "bandwidth": "B/s", "interconnect": "B/s", "l2": "B", "tdp": "W"}  # field -> unit
-COUNTS = ("launch_year", "sm_count")
+MEASURES = {"memory": "B", "bandwidth": "B/s", "interconnect": "B/s", "fabric": "B/s", "l2": "B", "tdp": "W"}  # field -> unit
+LINKS = ("interconnect", "fabric")
+COUNTS = ("launch_year", "sm_count", "node_gpus")
 PEAKS = record(required={}, optional={dtype: _sourced(TEXT) for dtype in BITS})
 SCHEMA = record(
     required={
@@ -29,7 +30,7 @@ SCHEMA = record(
         "bandwidth": _sourced(TEXT),
         "peak": PEAKS,
         "vector_peak": PEAKS,
-        "interconnect": record(required={"kind": TEXT, "value": TEXT, "source": TEXT}, optional={"note": TEXT}),
+        **{link: record(required={"kind": TEXT, "value": TEXT, "source": TEXT}, optional={"note": TEXT}) for link in LINKS},
         "l2": _sourced(TEXT),
         "tdp": _sourced(TEXT),
         **{count: _sourced(SIZE) for count in COUNTS},
@@ -53,7 +54,8 @@ class HardwareSpec(NamedTuple):
     `peak` holds dense rates of the matrix units, FLOP/s, with fp32 accumulation for fp16 and bf16;
     `vector_peak` the rates outside them, which no GEMM here is ever divided by. `memory` is what the
     vendor calls it, in bytes (24 GB = 24e9). `interconnect` is the fastest link to other chips,
-    bytes a second, the sum of both directions over all links. How much of any of these a kernel
+    bytes a second, the sum of both directions over all links; `node_gpus` of them are joined by it in the usual box.
+    `fabric` is the usual network between boxes, bytes a second of one GPU in one direction. How much of any of these a kernel
     reaches is not a property of the chip and is never kept here.
     """
 
@@ -67,6 +69,9 @@ class HardwareSpec(NamedTuple):
     vector_peak: dict[str, Figure] = {}  # noqa: RUF012
     interconnect: Figure | None = None
     interconnect_kind: str = ""
+    node_gpus: Figure | None = None
+    fabric: Figure | None = None
+    fabric_kind: str = ""
     l2: Figure | None = None
     tdp: Figure | None = None
     launch_year: Figure | None = None
@@ -86,8 +91,8 @@ def hardware_from(document: Document) -> HardwareSpec:
     fields = validate(document, SCHEMA)
     for name, unit in MEASURES.items():
         if name in fields:
-            if name == "interconnect":
-                fields["interconnect_kind"] = fields[name]["kind"]
+            if name in LINKS:
+                fields[f"{name}_kind"] = fields[name]["kind"]
             fields[name] = _figure(document, (name,), fields[name], unit)
     for name in COUNTS:
         if name in fields:

@@ -73,7 +73,9 @@ def parse_yaml(text: str, file: str) -> Document:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise SpecError(file, line, "", f"not valid YAML: {error.problem or error.context}") from None
+        too_deep = "nesting depth" in str(error.problem)  # the parser's own limit, which newer versions have
+        problem = f"nested more than {DEEPEST} deep" if too_deep else f"not valid YAML: {error.problem or error.context}"
+        raise SpecError(file, line, "", problem) from None
     except yaml.YAMLError as error:
         raise SpecError(file, 0, "", f"not valid YAML: {' '.join(str(error).split())[:120]}") from None
     except ValueError as error:
