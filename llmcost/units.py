@@ -18,7 +18,14 @@ FORMATS: dict[str, float] = {
     "mxfp4": 4 + 8 / 32,  # an 8-bit exponent for 32 weights (OCP Microscaling Formats 1.0)
     "nvfp4": 4 + 8 / 16,  # an fp8 scale for 16 weights
     "int4-g128": 4 + (16 + 4) / 128,  # an fp16 scale and a 4-bit zero point for 128 weights (GPTQ, AWQ)
+    "int4-g32": 4 + (16 + 16) / 32,  # a bf16 scale and zero point for 32 weights (torchao's tinygemm, gpt-fast)
+    "q4f16": 4 + 16 / 32,  # an fp16 scale for 32 weights (MLC's q4f16_1)
+    # llama.cpp's Q4_K_M: Q4_K of 4.5 bits, Q6_K of 6.5625 for half the down and value projections; a mean over layers,
+    # as the files of Llama 3 8B and 70B have it (4.58 and 39.59 GiB, embedding and LM head taken off)
+    "q4_k_m": 4.8,
 }
+HEAD_BITS = {"q4_k_m": 6.5625}  # bits an element of an LM head that is kept in another type than the layers
+TABLE_BITS = {"q4_k_m": 4.5}  # the same of the embedding, where the format includes it
 BITS |= FORMATS
 
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([A-Za-z/]+)", re.ASCII)

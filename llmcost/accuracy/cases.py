@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from llmcost.specs.catalog import PACKAGE
 from llmcost.specs.reader import Document, read_yaml
-from llmcost.specs.schema import TEXT, Schema, choice, mapping, record, several, validate
+from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, record, several, validate
 
 FOLDER = PACKAGE / "published"
 BESIDE = ("engines", "explained", "models")  # files of the folder that are no sources
@@ -72,7 +72,8 @@ SCHEMA = record(
     optional={"file": TEXT, "commit": TEXT, "notes": several(TEXT), "remarks": mapping(TEXT), "shared": mapping(_CELL)},
 )
 ENGINES = record(
-    required={"classes": mapping(TEXT), "engines": mapping(record(required={"class": TEXT, "why": TEXT}, optional={}))}, optional={}
+    required={"classes": mapping(TEXT), "engines": mapping(record(required={"class": TEXT, "why": TEXT}, optional={"head": FLAG}))},
+    optional={},
 )
 
 
@@ -140,15 +141,18 @@ def source_cases(path: Path) -> tuple[Case, ...]:
 
 
 @lru_cache(maxsize=1)
-def engine_classes() -> dict[str, str]:
-    """Engine -> class."""
-    fields = validate(read_yaml(FOLDER / "engines.yaml"), ENGINES)
-    return {name: entry["class"] for name, entry in fields["engines"].items()}
+def engines() -> dict[str, dict[str, Any]]:
+    """Engine -> its class, and whether it quantises the LM head with the other weights (`head`)."""
+    table: dict[str, dict[str, Any]] = validate(read_yaml(FOLDER / "engines.yaml"), ENGINES)["engines"]
+    return table
 
 
 def class_of(case: Case) -> str:
     """The class of engine that a case was run on: what its expectation is scored against."""
-    return "training" if case.source.kind == "training" else engine_classes().get(case.engine, "kernel")
+    if case.source.kind != "inference":
+        return "training" if case.source.kind == "training" else "kernel"
+    word: str = engines()[case.engine]["class"]
+    return word
 
 
 def _refuse_columns(document: Document, columns: list[str]) -> None:
