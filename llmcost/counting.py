@@ -89,7 +89,7 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
     for op in operators:
         count, part = op.count, op.part
         if isinstance(op, Collective):
-            inside, outside = op.wire_bytes(reduced_on_the_way=True)
+            inside, outside = op.least_bytes()
             near, far = near + count * inside, far + count * outside
             continue
         weight = count * op.weight_bytes()

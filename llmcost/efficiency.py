@@ -57,8 +57,8 @@ GEMM_DEFAULT = Kernel(compute=0.74, memory=0.85, launch_seconds=5e-6)
 # Exchanges: the share of a link that NCCL's ring all-reduce reaches at large sizes, and what an almost empty one takes.
 # In a node: A100 78 %, H200 82 %, B200 76 %, MI300X 70 % (stas00/ml-engineering, network/README.md, busbw at 4 to 16 GiB);
 # 4.7 to 7.4 µs on 8 GPUs in a CUDA graph (vLLM's custom all-reduce of 256 B on A100, H100, H200, B200: tables of
-# ai-dynamo/aiconfigurator). Between nodes: 92 to 96 % (NVIDIA/nccl-tests#290, NVIDIA/nccl#812), 74 % on EFA (stas00); 46 µs
-# (NVIDIA/nccl#1244), 17 to 24 µs for one message (microsoft/vidur, send_recv.csv).
+# ai-dynamo/aiconfigurator). Between nodes: 92 to 96 % of the ring's bytes over the NICs (NVIDIA/nccl-tests#290,
+# NVIDIA/nccl#812), 95 % on EFA (stas00); 46 µs (NVIDIA/nccl#1244), 17 to 24 µs for one message (microsoft/vidur, send_recv.csv).
 EXCHANGE_DEFAULTS = {"node": Kernel(1, 0.77, 5e-6), "fabric": Kernel(1, 0.9, 2e-5)}
 DEFAULT = Efficiency(dict.fromkeys(KERNELS, GEMM_DEFAULT) | EXCHANGE_DEFAULTS, basis="defaults", error=0.095)
 """Used for every chip without a measured profile."""

@@ -103,19 +103,20 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
 
 
 def exchange_seconds(op: Collective, links: Links | None, efficiency: Efficiency) -> Number:
-    """Expected time of one exchange, inside the node and then between nodes; None where a link that it needs is not known."""
+    """Expected time of one exchange, inside nodes and between them at once; None where a link that it needs is not known."""
     inside, outside = op.wire_bytes()
-    near, far = efficiency.kernels["node"], efficiency.kernels["fabric"]
-    total: Number = 0
+    launch: Number = 0
+    sending: list[Number] = []
     for sent, rate, kernel, groups in (
-        (inside, links and links.node_bytes_per_s, near, op.near()),
-        (outside, links and links.fabric_bytes_per_s, far, op.far()),
+        (inside, links and links.node_bytes_per_s, efficiency.kernels["node"], op.near()),
+        (outside, links and links.fabric_bytes_per_s, efficiency.kernels["fabric"], op.far()),
     ):
         if present(sent):
             if rate is None:
                 return None
-            total = total + kernel.launch_seconds * minimum(1, groups - 1) + sent / (rate * kernel.memory)
-    return total
+            launch = launch + kernel.launch_seconds * minimum(1, groups - 1)
+            sending.append(sent / (rate * kernel.memory))
+    return launch + largest(sending) if sending else 0
 
 
 def binding(floor: Bound, fits: Number) -> str | None:

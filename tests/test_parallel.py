@@ -93,13 +93,20 @@ def test_experts_of_other_ranks_need_tokens_sent_and_those_of_the_same_tensor_pa
     assert sent.wire_bytes() == (2 * 64 * 2 * 4096 * 2 * 7 / 8, 0)  # b·s tokens to 2 experts each, an eighth of them here
 
 
-def test_an_exchange_among_nodes_sends_inside_first():
-    """16 GPUs in two nodes of 8: 7/8 of the array twice inside, and half of each GPU's eighth twice outside."""
+def test_a_ring_leaves_each_node_once():
+    """16 GPUs in two nodes of 8: eight rings of an eighth of the array, each through 15 links of which one leaves each node."""
     op = Collective("sum", "mlp", 1, "all_reduce", rows=1000, width=8, ranks=16, stride=1, node=8, Bx=2)
     payload = 16_000
-    assert op.wire_bytes() == (2 * payload * 7 / 8, 2 * payload / 8 * 1 / 2)
+    assert op.wire_bytes() == (2 * payload * 15 / 16, 2 * payload * 15 / 16 / 8)
+    assert op.least_bytes() == (payload * 7 / 8, payload / 8 / 2)  # inside, then each GPU's eighth between the two nodes
     apart = op._replace(ranks=4, stride=8)  # one GPU of each of four nodes
     assert apart.wire_bytes() == (0, 2 * payload * 3 / 4)
+
+
+@given(st.sampled_from(["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"]), *[st.sampled_from([1, 2, 8, 64])] * 3)
+def test_no_exchange_sends_less_than_the_least(exchange, ranks, stride, node):
+    op = Collective("sum", "mlp", 1, exchange, rows=1000, width=8, ranks=ranks, stride=stride, node=node, Bx=2)
+    assert all(sent >= least >= 0 for sent, least in zip(op.wire_bytes(), op.least_bytes(), strict=True))
 
 
 def test_an_all_to_all_sends_each_byte_once():

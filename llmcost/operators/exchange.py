@@ -12,8 +12,7 @@ class Collective(NamedTuple):
     """`rows` times `width` elements exchanged among `ranks` GPUs, `stride` apart, of nodes of `node` GPUs each.
 
     The payload is the whole array: what each GPU holds before an all-reduce, reduce-scatter or all-to-all and after
-    an all-gather (nccl-tests, doc/PERFORMANCE.md). It moves in two levels, as NCCL and its like do it: each GPU
-    exchanges inside its node, then with its peers in other nodes what is left to exchange there.
+    an all-gather (nccl-tests, doc/PERFORMANCE.md).
     """
 
     name: str
@@ -39,20 +38,30 @@ class Collective(NamedTuple):
         """Over how many nodes the ranks spread."""
         return self.ranks / self.near()
 
-    def wire_bytes(self, *, reduced_on_the_way: bool = False) -> tuple[Number, Number]:
-        """Bytes that each GPU sends to others in its node, and to other nodes.
+    def wire_bytes(self) -> tuple[Number, Number]:
+        """Bytes that each GPU sends to others in its node, and to other nodes, as NCCL's rings send them.
 
-        An all-reduce sends the array twice in parts, once to be added up and once to be spread, or once to
-        switches that add it up themselves (NVLink SHARP: stas00/ml-engineering, network/README.md, "SHARP").
+        A ring runs through every GPU and leaves each node once; as many rings as a node has GPUs share the array.
         """
         near, far, payload = self.near(), self.far(), self.payload_bytes()
-        if self.exchange == "send":  # to one peer: in the node where there is more than one rank in it
-            outside = minimum(1, far - 1)
+        inside, outside = minimum(1, near - 1), minimum(1, far - 1)
+        if self.exchange == "send":  # to one peer, which is in another node where any is
             return payload * (1 - outside), payload * outside
         if self.exchange == "all_to_all":
             return payload * (near - 1) / self.ranks, payload * (far - 1) / far
-        rounds = 2 if self.exchange == "all_reduce" and not reduced_on_the_way else 1
-        return rounds * payload * (near - 1) / near, rounds * payload * (far - 1) / (far * near)
+        rounds = 2 if self.exchange == "all_reduce" else 1
+        sent = rounds * payload * (self.ranks - 1) / self.ranks
+        return sent * inside, sent * outside / near
+
+    def least_bytes(self) -> tuple[Number, Number]:
+        """The same at least: one node's GPUs send to other nodes what their own cannot give them, and no part twice.
+
+        An all-reduce sends the array once where switches add it up (NVLink SHARP, stas00/ml-engineering, network/README.md).
+        """
+        if self.exchange in ("send", "all_to_all"):
+            return self.wire_bytes()
+        near, far, payload = self.near(), self.far(), self.payload_bytes()
+        return payload * (near - 1) / near, payload * (far - 1) / (far * near)
 
     def params(self) -> Number:
         return 0
