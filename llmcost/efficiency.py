@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
+from llmcost.defaults import DATA_CENTRE, DEFAULTS, FAMILIES, Launch
 from llmcost.operators import Attention, CausalConv, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator, Scan, TokenProduct
+from llmcost.specs.hardware import HardwareSpec
+from llmcost.units import BITS
 
 KINDS: dict[Any, str] = {
     Gemm: "gemm",
@@ -64,5 +67,48 @@ DEFAULT = Efficiency(dict.fromkeys(KERNELS, GEMM_DEFAULT) | EXCHANGE_DEFAULTS, b
 """Used for every chip without a measured profile."""
 
 
-def default_for(hardware: Any) -> Efficiency:
-    return DEFAULT
+DEFAULT_LAUNCH: Launch = "graph"
+FIGURES = {name: default.value for name, default in DEFAULTS.items()}
+
+
+def family_of(hardware: HardwareSpec | None) -> str:
+    """The family of GPUs that share default figures."""
+    if hardware is None:
+        return ""
+    family, prefixes = DATA_CENTRE.get(hardware.architecture, ("", ()))
+    if family:
+        return family if hardware.name.startswith(prefixes) else f"{hardware.architecture} GDDR"
+    return FAMILIES.get(hardware.architecture, "")
+
+
+def default_for(hardware: HardwareSpec | None, compute: str = "bf16", weights: str = "bf16", launch: Launch = DEFAULT_LAUNCH) -> Efficiency:
+    """The defaults for a GPU, for layers that compute in one type on weights kept in another.
+
+    `launch`: kernels replayed from a CUDA graph, or launched one by one from C++.
+    """
+    return from_figures(FIGURES, hardware, compute, weights, launch)
+
+
+def from_figures(figures: Mapping[str, float], hardware: HardwareSpec | None, compute: str, weights: str, launch: Launch) -> Efficiency:
+    """The same from a table of figures, named as those in defaults.py are."""
+    family = family_of(hardware)
+
+    def of(name: str, where: str = family) -> float:
+        return figures.get(f"{name}@{where}", figures[name])
+
+    narrow, weight_only = BITS[compute] < 16, BITS[weights] < BITS[compute] and BITS[compute] >= 16
+    gap = of("gap.stream") if launch == "stream" else 0
+    share, start, small = of("gemm.memory"), of("launch") + gap, of("launch_small") + gap
+    gemm = Kernel(of("narrow.compute" if narrow else "gemm.compute"), of("weight_only.memory") if weight_only else share, start)
+    link = "PCIe" if hardware and hardware.interconnect_kind.startswith("PCIe") else ""
+    kernels = {
+        "gemm": gemm,
+        "grouped_gemm": gemm,
+        "attention_prefill": Kernel(of("attention.compute"), share, start, of("attention.half")),
+        "attention_decode": Kernel(of("gemm.compute"), of("attention.memory"), start),
+        "scan": Kernel(of("gemm.compute"), of("elementwise.memory"), start),
+        "elementwise": Kernel(1, of("elementwise.memory"), small),
+        "node": Kernel(1, of("link.share", link or family), of("exchange.stream" if link else f"exchange.{launch}", link or family)),
+        "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
+    }
+    return Efficiency(kernels, basis="defaults", error=0.095)

@@ -462,9 +462,9 @@ ORDER = [
     "blocks.streams", "blocks",
     "specs.model", "specs.families", "specs.patterns", "specs.keys", "specs.layers",
     "specs.huggingface", "specs.hub", "specs.catalog", "specs.writer",
-    "architecture", "parallel", "counting", "efficiency", "timing", "textbook", "results",
+    "architecture", "parallel", "counting", "defaults", "efficiency", "timing", "textbook", "results",
     "memory", "inference", "training", "estimate", "__init__",
-    "symbols", "quantities", "explain",
+    "symbols", "quantities", "explain", "accuracy.cases", "accuracy.models", "accuracy.predict", "accuracy",
     "report", "report.tables", "report.estimate", "report.explain", "report.ops", "report.specs",
     "cli.options", "cli.output", "cli.answers", "cli.catalog", "cli", "__main__",
 ]  # fmt: skip

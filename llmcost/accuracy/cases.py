@@ -23,7 +23,7 @@ PHASES = ("decode", "prefill", "request", "offline", "online", "fit")
 
 WORDS = (  # columns of text
     *("phase", "task", "op", "model", "gpu", "engine", "weights", "compute", "kv", "sharding", "recompute", "offload"),
-    *("optimizer", "precision_recipe", "software", "submitter", "where", "remark"),
+    *("optimizer", "precision_recipe", "software", "submitter", "where", "link", "remark"),
 )
 COUNTS = (  # columns of whole numbers, zero allowed
     *("gpus", "tp", "pp", "vp", "cp", "ep", "dp", "batch", "prompt", "requests", "seq", "micro_batch", "global_batch"),
@@ -72,7 +72,10 @@ SCHEMA = record(
     optional={"file": TEXT, "commit": TEXT, "notes": several(TEXT), "remarks": mapping(TEXT), "shared": mapping(_CELL)},
 )
 ENGINES = record(
-    required={"classes": mapping(TEXT), "engines": mapping(record(required={"class": TEXT, "why": TEXT}, optional={"head": FLAG}))},
+    required={
+        "classes": mapping(TEXT),
+        "engines": mapping(record(required={"class": TEXT, "launch": choice("graph", "stream"), "why": TEXT}, optional={"head": FLAG})),
+    },
     optional={},
 )
 
@@ -131,8 +134,7 @@ def source_cases(path: Path) -> tuple[Case, ...]:
     document = read_yaml(path)
     fields = validate(document, SCHEMA)
     rows, shared = fields.pop("rows"), fields.pop("shared", {})
-    lists = {"notes": tuple(fields.pop("notes", ()))}
-    source = Source(name=path.stem, **fields, **lists)
+    source = Source(name=path.stem, **fields | {"notes": tuple(fields.get("notes", ()))})
     reader = csv.reader(io.StringIO(rows))
     columns = next(reader)
     _refuse_columns(document, [*columns, *shared])
@@ -151,8 +153,13 @@ def class_of(case: Case) -> str:
     """The class of engine that a case was run on: what its expectation is scored against."""
     if case.source.kind != "inference":
         return "training" if case.source.kind == "training" else "kernel"
-    word: str = engines()[case.engine]["class"]
+    word: str = engines()[engine_of(case)]["class"]
     return word
+
+
+def engine_of(case: Case) -> str:
+    """The entry of engines.yaml that a case belongs to: its engine of just that version, or of any."""
+    return case.settings["engine"] if case.settings["engine"] in engines() else case.engine
 
 
 def _refuse_columns(document: Document, columns: list[str]) -> None:

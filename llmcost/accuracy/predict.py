@@ -5,26 +5,17 @@ One small function a phase, in a table: a new kind of measurement is one more en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
 
-from llmcost.accuracy.cases import Case, engines
-from llmcost.accuracy.models import spec_of
-from llmcost.algebra import Number
-from llmcost.architecture import body, head
-from llmcost.counting import count_pass, kept_bytes, stored_bytes
-from llmcost.efficiency import Efficiency, default_for
-from llmcost.estimate import links_of
-from llmcost.memory import step_peak
-from llmcost.operators import Lookup, Operator
-from llmcost.parallel import Plan, shard
-from llmcost.sizes import ElementBytes, Load, activation_dtype, element_bytes
-from llmcost.specs.catalog import load_hardware
-from llmcost.specs.hardware import HardwareSpec
-from llmcost.specs.model import ModelSpec
-from llmcost.timing import Chip, bound, kernel_seconds
-from llmcost.units import HEAD_BITS, TABLE_BITS
+from llmcost.accuracy.cases import Case
+from llmcost.accuracy.kernels import kernel_time, operator_of
+from llmcost.accuracy.setups import Pass, Setup, setup_of
+from llmcost.efficiency import FIGURES
+
+Figures: TypeAlias = Mapping[str, float]
+
+UTILIZATION = 0.9  # share of the memory that serving engines fill, where a source does not say
 
 
 class Answer(NamedTuple):
@@ -35,147 +26,178 @@ class Answer(NamedTuple):
     expected: float | None
     limit: float | None
 
+    @property
+    def is_rate(self) -> bool:
+        """Whether more is faster."""
+        return "per_s" in self.quantity
 
-class Pass(NamedTuple):
-    """Seconds of one pass through the model: as expected, and at least."""
+    @property
+    def ratio(self) -> float | None:
+        """Predicted over measured."""
+        return None if self.expected is None else self.expected / self.measured
 
-    expected: float
-    limit: float
-
-    def times(self, count: float) -> Pass:
-        """So many of them, one after the other."""
-        return Pass(count * self.expected, count * self.limit)
-
-    def plus(self, other: Pass) -> Pass:
-        """This one and then the other."""
-        return Pass(self.expected + other.expected, self.limit + other.limit)
-
-
-class Setup(NamedTuple):
-    """A model as a case ran it: on which chip, in which types, how divided."""
-
-    model: ModelSpec
-    hardware: HardwareSpec
-    chip: Chip
-    size: ElementBytes
-    head_bytes: Number  # an element of the LM head
-    table_bytes: Number  # an element of the embedding
-    plan: Plan
-    stages: int
-    efficiency: Efficiency
-
-    def operators(self, load: Load, positions: Number = 1) -> list[Operator]:
-        """One GPU's operators of a pass through all layers, logits at so many positions a sequence."""
-        found = [*body(self.model, self.size, load), *head(self.model, self.size, load.b, positions)]
-        return [self._in_own_type(op) for op in shard(found, self.plan)]
-
-    def _in_own_type(self, op: Operator) -> Operator:
-        if op.name == "lm_head":
-            return op._replace(Bw=self.head_bytes)  # type: ignore[attr-defined,no-any-return]
-        if isinstance(op, Lookup) and op.name == "token_embedding":
-            return op._replace(Bx=self.table_bytes)
-        return op
-
-    def run(self, load: Load, positions: Number = 1) -> Pass | None:
-        """Time of one pass; None where a figure of the chip that it needs is not known."""
-        operators = self.operators(load, positions)
-        seconds = kernel_seconds(operators, self.chip, self.efficiency)
-        least = bound(count_pass(operators), self.chip, "", "").seconds()
-        return None if seconds is None or least is None else Pass(sum(seconds), least)
-
-    def step(self, batch: Number, context: Number) -> Pass | None:
-        """One decode step."""
-        return self.run(Load(batch, 1, context, decode=True))
-
-    def prompt(self, batch: Number, length: Number, positions: Number = 1) -> Pass | None:
-        """A whole prompt of every sequence."""
-        return self.run(Load(batch, length, length), positions)
+    @property
+    def beats_limit(self) -> bool:
+        """Whether what was measured is faster than the limit allows; a part in a million is rounding."""
+        if self.limit is None:
+            return False
+        return self.measured > self.limit * (1 + 1e-6) if self.is_rate else self.measured < self.limit * (1 - 1e-6)
 
 
-def setup_of(case: Case) -> Setup | None:
-    """How a case ran; None where its model's shape is not known."""
-    of = case.settings
-    model = spec_of(of["model"])
-    if model is None or of["tp"] is None or of["pp"] is None:
-        return None
-    return _setup(of["model"], of["gpu"], of["weights"], of["compute"], of["kv"], of["tp"], of["pp"], case.engine)
+def answers(case: Case, figures: Mapping[str, float] = FIGURES) -> list[Answer]:
+    """Every figure of a case that the engine has an answer to; `figures`: the default shares and launch costs, or others in their place."""
+    if case.source.kind == "micro":
+        return list(kernel(case, figures))
+    predictor = PREDICTORS.get(case.settings["phase"])
+    found = [] if predictor is None or case.settings["oom"] else list(predictor(case, figures))
+    if "memory_bytes" in case.measured and case.source.kind == "inference":
+        found.append(Answer("memory_bytes", case.measured["memory_bytes"], memory(case), None))
+    return found
 
 
-@lru_cache(maxsize=256)
-def _setup(name: str, gpu: str, weights: str, compute: str, kv: str, tp: int, pp: int, engine: str) -> Setup:
-    model, hardware = spec_of(name), load_hardware(gpu)
-    assert model is not None
-    size = element_bytes(weights, compute, kv)
-    whole = engines()[engine].get("head", False)
-    return Setup(
-        model=model,
-        hardware=hardware,
-        chip=chip_of(hardware, compute, kv),
-        size=size,
-        head_bytes=HEAD_BITS.get(weights, 8 * size.Bw) / 8 if whole else size.Bx,
-        table_bytes=TABLE_BITS[weights] / 8 if weights in TABLE_BITS else size.Bx,
-        plan=Plan(tp=tp, node=max(tp, hardware.node_gpus.value if hardware.node_gpus else 8)),
-        stages=pp,
-        efficiency=default_for(hardware),
-    )
+def kernel(case: Case, figures: Figures) -> Iterator[Answer]:
+    """One kernel: its time, or its FLOPs a second."""
+    run = kernel_time(case, figures)
+    if "seconds" in case.measured:
+        yield _time(case, "seconds", run)
+    if "flops_per_s" in case.measured:
+        yield _rate(case, "flops_per_s", operator_of(case).flops(causal=True), run)
 
 
-def chip_of(hardware: HardwareSpec, compute: str, kv: str) -> Chip:
-    """The GPU's figures for these types; where its matrix units lack one, the rate outside them."""
-    peaks = {name: rate.value for name, rate in (hardware.vector_peak | hardware.peak).items()}
-    plain = activation_dtype(compute)
-    attention = kv if kv in hardware.peak else plain
-    bandwidth = hardware.bandwidth and hardware.bandwidth.value
-    return Chip(peaks.get(compute), peaks.get(plain), peaks.get(attention), bandwidth, hardware.memory.value, links_of(hardware))
-
-
-# -- one function a phase ---------------------------------------------------------------------------------
-
-
-def decode(case: Case) -> Iterator[Answer]:
+def decode(case: Case, figures: Figures) -> Iterator[Answer]:
     """Tokens a second of a batch that decodes, at the context halfway through."""
-    setup, of = setup_of(case), case.settings
+    setup, of = setup_of(case, figures), case.settings
     step = setup and setup.step(of["batch"], (of["prompt"] or 0) + of["output"] / 2)
     yield _rate(case, "decode_tokens_per_s", of["batch"], step)
 
 
-def prefill(case: Case) -> Iterator[Answer]:
-    """Time of a batch's whole prompt, or its tokens a second; a plain forward pass computes all logits."""
-    setup, of = setup_of(case), case.settings
+def prefill(case: Case, figures: Figures) -> Iterator[Answer]:
+    """A batch's whole prompt; a plain forward pass computes the logits of every position.
+
+    Stages of a pipeline can work on different parts of a prompt at a time, which the limit allows for.
+    """
+    setup, of = setup_of(case, figures), case.settings
     every = of["prompt"] if case.engine == "transformers-eager" else 1
     run = setup and setup.prompt(of["batch"], of["prompt"], every)
-    for quantity in case.measured:
-        if quantity == "prefill_tokens_per_s":
-            stages = of["pp"]  # work on different parts of the prompt at a time, at best
-            yield _rate(case, quantity, of["batch"] * of["prompt"], run and Pass(run.expected, run.limit / stages))
-        elif quantity in ("first_token_seconds", "latency_seconds"):
-            yield _time(case, quantity, run)
+    run = run and Pass(run.expected, run.limit / of["pp"])
+    for quantity in case.measured.keys() & {"first_token_seconds", "latency_seconds"}:
+        yield _time(case, quantity, run)
+    if "prefill_tokens_per_s" in case.measured:
+        yield _rate(case, "prefill_tokens_per_s", of["batch"] * of["prompt"], run)
 
 
-def request(case: Case) -> Iterator[Answer]:
-    """A batch that starts and ends together: its prompts, then the steps that are left."""
-    setup, of = setup_of(case), case.settings
+def request(case: Case, figures: Figures) -> Iterator[Answer]:
+    """A batch that starts and ends together: its prompts, which give the first token, then a step for each of the others."""
+    setup, of = setup_of(case, figures), case.settings
     first = setup and setup.prompt(of["batch"], of["prompt"])
     step = setup and setup.step(of["batch"], of["prompt"] + of["output"] / 2)
     whole = first and step and first.plus(step.times(of["output"] - 1))
-    for quantity in case.measured:
-        if quantity == "latency_seconds":
-            yield _time(case, quantity, whole)
-        elif quantity == "output_tokens_per_s":
-            yield _rate(case, quantity, of["batch"] * of["output"], whole)
-        elif quantity == "first_token_seconds":
-            yield _time(case, quantity, first)
-        elif quantity == "token_seconds":
-            yield _time(case, quantity, step)
+    parts = {"latency_seconds": whole, "first_token_seconds": first, "token_seconds": step}
+    for quantity in case.measured.keys() & parts.keys():
+        yield _time(case, quantity, parts[quantity])
+    if "output_tokens_per_s" in case.measured:
+        yield _rate(case, "output_tokens_per_s", of["batch"] * of["output"], whole)
 
 
-PREDICTORS: dict[str, Callable[[Case], Iterator[Answer]]] = {"decode": decode, "prefill": prefill, "request": request}
+def offline(case: Case, figures: Figures) -> Iterator[Answer]:
+    """All requests queued at once: what is computed while a sequence comes in and one goes out, as many at a time as memory holds.
+
+    Where prompts or degrees are not told, the limit alone: tokens of empty prompts on all GPUs, weights read for nothing.
+    """
+    of = case.settings
+    setup = setup_of(case, figures)
+    token = None if setup is None or of["prompt"] is None else _served(setup, case)
+    if token is None and of["prompt"] is None:
+        best = setup_of(case, figures, tp=1)
+        step = best and best.step(LARGE, of["output"] / 2)
+        limit = step and LARGE * of["gpus"] / step.limit
+        yield Answer("output_tokens_per_s", case.measured["output_tokens_per_s"], None, limit)
+    else:
+        yield _rate(case, "output_tokens_per_s", 1, token)
 
 
-def answers(case: Case) -> list[Answer]:
-    """Every figure of a case that can be predicted."""
-    predictor = PREDICTORS.get(case.settings["phase"] or case.settings["op"] or "")
-    return [] if predictor is None else list(predictor(case))
+def online(case: Case, figures: Figures) -> Iterator[Answer]:
+    """Requests that come at a rate: as many are under way as come in while one is answered (Little's law), until memory is full.
+
+    A run ends when its last request is answered. The first token waits for the iteration under way, half of it on average.
+    """
+    of = case.settings
+    setup = setup_of(case, figures)
+    token = None if setup is None or of["prompt"] is None else _served(setup, case)
+    if setup is None or token is None:
+        return
+    prompt, output, requests = of["prompt"], of["output"], of["requests"]
+    step = _under_way(setup, of["rate"] or LARGE, case)
+    first = setup.prompt(1, prompt)
+    if step is None or first is None:
+        return
+    answer = first.plus(step.times(output - 1))
+    arriving = requests / of["rate"] if of["rate"] else 0
+    run = Pass(max(arriving + answer.expected, requests * output * token.expected), max(arriving, requests * output * token.limit))
+    for quantity, amount in (("output_tokens_per_s", output), ("total_tokens_per_s", prompt + output), ("requests_per_s", 1)):
+        if quantity in case.measured:
+            yield _rate(case, quantity, requests * amount, run)
+    if "token_seconds" in case.measured:
+        yield _time(case, "token_seconds", Pass(step.expected, setup.step(1, prompt).limit))  # type: ignore[union-attr]
+    if "first_token_seconds" in case.measured and of["rate"]:
+        yield _time(case, "first_token_seconds", Pass(first.expected + step.expected / 2, first.limit))
+
+
+LARGE = 10**9  # sequences among which one reading of the weights vanishes
+
+
+def _under_way(setup: Setup, rate: float, case: Case) -> Pass | None:
+    """The iteration at which as many sequences are answered as come in, by bisection on how many are under way."""
+    prompt, output = case.settings["prompt"], case.settings["output"]
+    low, high = 1.0, min(setup.concurrency(prompt + output, UTILIZATION), float(case.settings["requests"]))
+    for _ in range(40):
+        batch = (low * high) ** 0.5
+        step = setup.mixed(batch, prompt, output)
+        if step is None:
+            return None
+        low, high = (batch, high) if batch < rate * output * step.expected else (low, batch)
+    return setup.mixed(low, prompt, output)
+
+
+def _served(setup: Setup, case: Case) -> Pass | None:
+    """Seconds that a generated token takes of all GPUs together, at the concurrency that memory allows."""
+    of = case.settings
+    prompt, output, stages = of["prompt"], of["output"], of["pp"]
+    replicas = of["gpus"] / (of["tp"] * stages)  # those that share experts alone count as replicas
+    waiting = (of["requests"] or LARGE) / replicas
+    kept = min(setup.concurrency(prompt + output, UTILIZATION), waiting)  # engines keep room for a request's last token
+    most = min(setup.concurrency(prompt + output / 2, 1), waiting)
+    if kept < 1:
+        return None
+    fair, best = setup.mixed(kept / stages, prompt, output), setup.mixed(most / stages, prompt, output)
+    return fair and best and Pass(fair.expected / kept / replicas, best.limit / most / replicas)
+
+
+def memory(case: Case) -> float | None:
+    """Bytes on all GPUs at the end of the run."""
+    setup, of = setup_of(case), case.settings
+    if setup is None:
+        return None
+    return setup.memory(of["batch"], of["prompt"], int(of["prompt"] + of["output"]))
+
+
+def fits(case: Case) -> bool | None:
+    """Whether a case fits its GPUs, layers spread evenly over the stages."""
+    setup, of = setup_of(case), case.settings
+    if setup is None or of["batch"] is None or of["output"] is None:
+        return None
+    need = setup.memory(of["batch"], of["prompt"] or 0, int((of["prompt"] or 0) + of["output"]))
+    capacity: float = setup.chip.capacity
+    return need / setup.stages <= capacity
+
+
+PREDICTORS: dict[str | None, Callable[[Case, Figures], Iterator[Answer]]] = {
+    "decode": decode,
+    "prefill": prefill,
+    "request": request,
+    "offline": offline,
+    "online": online,
+}
 
 
 def _time(case: Case, quantity: str, run: Pass | None) -> Answer:
