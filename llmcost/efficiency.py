@@ -84,7 +84,7 @@ def family_of(hardware: HardwareSpec | None) -> str:
 def default_for(hardware: HardwareSpec | None, compute: str = "bf16", weights: str = "bf16", launch: Launch = DEFAULT_LAUNCH) -> Efficiency:
     """The defaults for a GPU, for layers that compute in one type on weights kept in another.
 
-    `launch`: kernels replayed from a CUDA graph, or launched one by one from C++.
+    `launch`: kernels replayed from a CUDA graph, launched one by one from C++, or one kernel alone, its launch not counted.
     """
     return from_figures(FIGURES, hardware, compute, weights, launch)
 
@@ -97,7 +97,7 @@ def from_figures(figures: Mapping[str, float], hardware: HardwareSpec | None, co
         return figures.get(f"{name}@{where}", figures[name])
 
     narrow, weight_only = BITS[compute] < 16, BITS[weights] < BITS[compute] and BITS[compute] >= 16
-    gap = of("gap.stream") if launch == "stream" else 0
+    gap = 0 if launch == "alone" else of(f"gap.{launch}")
     share, start, small = of("gemm.memory"), of("launch") + gap, of("launch_small") + gap
     gemm = Kernel(of("narrow.compute" if narrow else "gemm.compute"), of("weight_only.memory") if weight_only else share, start)
     link = "PCIe" if hardware and hardware.interconnect_kind.startswith("PCIe") else ""
@@ -108,7 +108,7 @@ def from_figures(figures: Mapping[str, float], hardware: HardwareSpec | None, co
         "attention_decode": Kernel(of("gemm.compute"), of("attention.memory"), start),
         "scan": Kernel(of("gemm.compute"), of("elementwise.memory"), start),
         "elementwise": Kernel(1, of("elementwise.memory"), small),
-        "node": Kernel(1, of("link.share", link or family), of("exchange.stream" if link else f"exchange.{launch}", link or family)),
+        "node": Kernel(1, of("link.share", link or family), of("exchange.stream" if link or launch == "stream" else "exchange.graph", link or family)),
         "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
     }
     return Efficiency(kernels, basis="defaults", error=0.095)

@@ -67,7 +67,7 @@ STAGES = (
     # Types narrower than 16 bits, at full load.
     Stage({"narrow.compute@Hopper": 0.6}, _runs("trtllm-0.17", "h100-sxm", tp=(1,))),
     Stage({"narrow.compute@Ada": 0.7}, _runs("trtllm-0.17", "l40s", tp=(1,))),
-    Stage({"link.share@PCIe": 0.6, "exchange.stream@PCIe": 5e-5}, _runs("trtllm-0.17", "l40s", tp=(2, 4, 8))),
+    Stage({"link.share@PCIe": 0.6}, _runs("trtllm-0.17", "l40s", tp=(2, 4, 8))),
     Stage({"narrow.compute@B200": 0.5}, _runs("trtllm-1.0-dense", "b200", tp=(1,))),
     Stage({"narrow.compute@Blackwell GDDR": 0.6}, _runs("trtllm-1.0-dense", "rtx-pro-6000")),
     # Weights narrower than the type that they are multiplied in.

@@ -15,7 +15,7 @@ from llmcost.efficiency import FIGURES
 
 Figures: TypeAlias = Mapping[str, float]
 
-UTILIZATION = 0.9  # share of the memory that serving engines fill, where a source does not say
+CACHE_SHARE = 0.9  # of the memory that weights leave: TensorRT-LLM's free_gpu_memory_fraction, by default
 
 
 class Answer(NamedTuple):
@@ -149,7 +149,7 @@ LARGE = 10**9  # sequences among which one reading of the weights vanishes
 def _under_way(setup: Setup, rate: float, case: Case) -> Pass | None:
     """The iteration at which as many sequences are answered as come in, by bisection on how many are under way."""
     prompt, output = case.settings["prompt"], case.settings["output"]
-    low, high = 1.0, min(setup.concurrency(prompt + output, UTILIZATION), float(case.settings["requests"]))
+    low, high = 1.0, min(setup.concurrency(prompt + output, CACHE_SHARE), float(case.settings["requests"]))
     for _ in range(40):
         batch = (low * high) ** 0.5
         step = setup.mixed(batch, prompt, output)
@@ -165,12 +165,17 @@ def _served(setup: Setup, case: Case) -> Pass | None:
     prompt, output, stages = of["prompt"], of["output"], of["pp"]
     replicas = of["gpus"] / (of["tp"] * stages)  # those that share experts alone count as replicas
     waiting = (of["requests"] or LARGE) / replicas
-    kept = min(setup.concurrency(prompt + output, UTILIZATION), waiting)  # engines keep room for a request's last token
+    kept = min(setup.concurrency(prompt + output, CACHE_SHARE), waiting)  # engines keep room for a request's last token
     most = min(setup.concurrency(prompt + output / 2, 1), waiting)
     if kept < 1:
         return None
-    fair, best = setup.mixed(kept / stages, prompt, output), setup.mixed(most / stages, prompt, output)
-    return fair and best and Pass(fair.expected / kept / replicas, best.limit / most / replicas)
+    full, best = setup.mixed(kept / stages, prompt, output), setup.mixed(most / stages, prompt, output)
+    left = waiting % kept  # requests that start together end together: a last wave of fewer takes longer than its share
+    rest = setup.mixed(max(left, 1) / stages, prompt, output)
+    if full is None or best is None or rest is None:
+        return None
+    longer = max(0, rest.expected - left / kept * full.expected) / waiting
+    return Pass((full.expected / kept + longer) / replicas, best.limit / most / replicas)
 
 
 def memory(case: Case) -> float | None:

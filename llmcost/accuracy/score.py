@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from statistics import median
 from typing import NamedTuple
 
-from llmcost.accuracy.cases import FOLDER, Case, class_of
-from llmcost.accuracy.fitted import role_of
+from llmcost.accuracy.cases import FOLDER, KINDS, Case, class_of, load_cases, source_names
+from llmcost.accuracy.fit import role_of
 from llmcost.accuracy.predict import Answer, answers, fits
-from llmcost.specs.reader import read_yaml_list
-from llmcost.specs.schema import TEXT, Schema, record, several, validate
-
-EXPLAINED: Schema = several(record(required={"case": TEXT, "why": TEXT}, optional={}))
-
+from llmcost.errors import InputError, UnknownNameError
+from llmcost.specs.catalog import load_hardware
+from llmcost.specs.reader import read_yaml
+from llmcost.specs.schema import TEXT, mapping, validate
 
 class Check(NamedTuple):
     """One figure of a case beside its prediction; `why` says how it can beat the limit, if it does."""
@@ -51,6 +51,20 @@ class Fits(NamedTuple):
     out_of_memory_right: int
 
 
+def chosen(source: str | None, gpu: str | None, engine: str | None, kind: str | None) -> list[Case]:
+    """The cases of one source, GPU, engine or class, and kind, or of all. Raises UnknownNameError or InputError."""
+    if kind not in (None, *KINDS):
+        raise InputError(f"--kind {kind}: one of {', '.join(KINDS)}")
+    if source not in (None, *source_names()):
+        raise UnknownNameError("source", str(source), get_close_matches(str(source), source_names(), n=4, cutoff=0.3))
+    place = None if gpu is None else load_hardware(gpu).name
+    cases = [case for case in load_cases(kind) if source in (None, case.source.name) and place in (None, case.settings["gpu"])]
+    cases = [case for case in cases if engine in (None, case.engine, case.settings["engine"], class_of(case))]
+    if not cases:
+        raise InputError("no published measurement is of that source, GPU, engine and kind at once")
+    return cases
+
+
 def check(cases: Iterable[Case]) -> list[Check]:
     """Every figure of these cases that the engine has an answer to."""
     reasons = explained()
@@ -59,8 +73,7 @@ def check(cases: Iterable[Case]) -> list[Check]:
 
 def explained() -> dict[str, str]:
     """Case -> why its measurement may beat the limit."""
-    document = read_yaml_list(FOLDER / "explained.yaml")
-    return {entry["case"]: entry["why"] for entry in validate(document, EXPLAINED)}
+    return validate(read_yaml(FOLDER / "explained.yaml"), mapping(TEXT))
 
 
 def group(checks: Iterable[Check], key: Callable[[Check], tuple[str, ...]]) -> list[Group]:

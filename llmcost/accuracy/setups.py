@@ -24,6 +24,7 @@ from llmcost.specs.model import ModelSpec
 from llmcost.timing import Chip, bound, kernel_seconds
 from llmcost.units import HEAD_BITS, TABLE_BITS
 
+REPORTED = 2**30 / 10**9  # drivers report GiB for what vendors call GB: 81,559 MiB on an H100 80GB, 24,564 on an RTX 4090
 PCIE = Figure(64 * 10**9, "64 GB/s", "")  # both ways, where the cards were joined by nothing faster
 
 
@@ -68,21 +69,34 @@ class Setup(NamedTuple):
 
     def step(self, batch: Number, context: Number) -> Pass | None:
         """One decode step."""
-        return self.time(self.operators(Load(batch, 1, context, decode=True)))
+        return self.time([*self.operators(Load(batch, 1, context, decode=True)), *self._handed_on(batch, self.stages - 1)])
 
     def prompt(self, batch: Number, length: Number, positions: Number = 1) -> Pass | None:
         """A whole prompt of every sequence."""
-        return self.time(self.operators(Load(batch, length, length), positions))
+        return self.time([*self.operators(Load(batch, length, length), positions), *self._handed_on(batch * length, self.stages - 1)])
 
     def mixed(self, batch: Number, prompt: float, output: float) -> Pass | None:
         """One iteration of continuous batching: a token of each sequence, and the prompts of those that take the place of finished ones.
 
-        Linear layers run once over all these tokens; attention of prompts and of single tokens are kernels of their own.
+        Linear layers run once over all these tokens; attention of prompts and of single tokens are kernels of their own. In a
+        pipeline, whose stages work on as many such iterations at a time, the slowest sets the pace: the last, which has the head.
         """
         coming = batch / output
-        everything = self.operators(Load(batch + coming * prompt, 1, prompt + output / 2, decode=True))
+        tokens = batch + coming * prompt
+        everything = self.operators(Load(tokens, 1, prompt + output / 2, decode=True))
         prompts = [op for op in self.operators(Load(coming, prompt, prompt)) if isinstance(op, Attention)]
-        return self.time([*(_of_tokens(op, batch, coming) for op in everything), *prompts])
+        found = [self._at_pace(_of_tokens(op, batch, coming)) for op in everything]
+        return self.time([*found, *prompts, *self._handed_on(tokens, self.stages)])
+
+    def _at_pace(self, op: Operator) -> Operator:
+        return op._replace(count=op.count * self.stages) if op.name in AT_THE_HEAD else op  # type: ignore[attr-defined,no-any-return]
+
+    def _handed_on(self, tokens: Number, times: int) -> list[Operator]:
+        """Activations on their way from stage to stage."""
+        if self.stages == 1:
+            return []
+        ends = (2, 1, self.plan.node, self.size.Bx)
+        return [Collective("stage_send", "mlp", times, "send", tokens, self.model.hidden_size, *ends)]
 
     def time(self, operators: list[Operator]) -> Pass | None:
         """Time of these operators; None where a figure of the chip that they need is not known."""
@@ -90,11 +104,11 @@ class Setup(NamedTuple):
         least = bound(count_pass(operators), self.chip, "", "").seconds()
         return None if seconds is None or least is None else Pass(sum(seconds), least)
 
-    def concurrency(self, tokens: float, utilization: float) -> float:
-        """Sequences of so many tokens that the cache has room for, on the GPUs that share the model."""
+    def concurrency(self, tokens: float, share: float) -> float:
+        """Sequences of so many tokens whose cache takes this share of what the weights leave, on the GPUs that share the model."""
         step = self.operators(Load(1, 1, 1, decode=True))
         cache: float = sum(op.count * op.cache_bytes_per_token() for op in step if isinstance(op, Attention))
-        room: float = self.chip.capacity * utilization * self.stages - stored_bytes(step)
+        room: float = share * (self.chip.capacity * self.stages - stored_bytes(step))
         return room / (cache * tokens)
 
     def memory(self, batch: int, prompt: int, context: int) -> float:
@@ -138,7 +152,7 @@ def setup_of(case: Case, figures: Mapping[str, float] = FIGURES, tp: int | None 
 def launch_of(case: Case) -> Launch:
     """How the engine of a case starts its kernels; single kernels were timed as they run, exchanges as PyTorch starts them."""
     if case.source.kind == "micro":
-        return "stream" if case.settings["op"] == "all-reduce" else "graph"
+        return "stream" if case.settings["op"] == "all-reduce" else "alone"
     launch: Launch = engines()[engine_of(case)]["launch"]
     return launch
 
@@ -171,5 +185,5 @@ def chip_of(hardware: HardwareSpec, compute: str, kv: str) -> Chip:
     peaks = {name: rate.value for name, rate in (hardware.vector_peak | hardware.peak).items()}
     plain = activation_dtype(compute)
     attention = kv if kv in hardware.peak else plain
-    bandwidth = hardware.bandwidth and hardware.bandwidth.value
-    return Chip(peaks.get(compute), peaks.get(plain), peaks.get(attention), bandwidth, hardware.memory.value, links_of(hardware))
+    bandwidth, capacity = hardware.bandwidth and hardware.bandwidth.value, hardware.memory.value * REPORTED
+    return Chip(peaks.get(compute), peaks.get(plain), peaks.get(attention), bandwidth, capacity, links_of(hardware))

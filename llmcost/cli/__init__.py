@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from llmcost.cli.accuracy import accuracy
 from llmcost.cli.answers import estimate, explain, ops
 from llmcost.cli.catalog import check, hardware, import_, models
 from llmcost.errors import InputError
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (estimate, explain, ops, models, hardware, import_, check):
+for command in (estimate, explain, ops, models, hardware, import_, check, accuracy):
     app.command(command.__name__.rstrip("_"))(command)
 
 
