@@ -118,6 +118,9 @@ class Layer:
             if name == "attention_output_bias" and said == "last":
                 said = self.position == self.depth - 1
             fields[name] = _there(said) if said is not None else self.plain(name, latent="kv_lora_rank" in MIXERS[kind]._fields)
+        if "whole_heads" in self.traits and fields["num_attention_heads"] * fields["head_dim"] != self.keys.number("hidden_size"):
+            problem = f"{fields['num_attention_heads']} heads of {fields['head_dim']} do not fill it, which this type needs"
+            raise self.keys.error("hidden_size", problem)
         if "keys_and_values" in fields and self.shares():
             fields["keys_and_values"] = "shared"
         return fields
