@@ -8,7 +8,7 @@ block, gated MLP, no biases). Values are a spec's (specs/model.py), with ways to
     "=#key"                     of a list, how many different ones
     ("key", then, otherwise)    one of two, as the key is true or not; ("key=word", …) as it is that word
 
-A value that is None is that of the plain case; a size of 0 is none at all.
+A value that is None is that of the plain case; a size of 0 is none at all; a list has an entry a layer.
 
 Where layers differ, each has a word, as `layer_types` lists them:
 
@@ -131,6 +131,7 @@ _GEMMA4: Family = {
     },
 }
 _ROUTED: Family = {"experts": "after:first_k_dense_replace", "shared": "n_shared_experts"}
+_GLM_MOE: Family = {**_ROUTED, **_ATTENTION, "attention_output_bias": False, "qk_norm": ("use_qk_norm", "head", "none")}
 
 _LEARNED: Family = {**_LAYER_NORM, **_BIASED, "position_embedding": "learned"}
 _BERT: Family = {
@@ -165,7 +166,11 @@ _BART: Family = {**_DECODER, "norms": "post", "final_norm": False, "embedding_no
 FAMILIES: dict[str, Family] = {
     "llama": _LLAMA,
     "mistral": {"pattern": "none"},
+    "ministral": {"pattern": "none"},
     "ministral3": {"pattern": "none"},
+    "exaone": _LLAMA,
+    "nemotron": {**_LLAMA, **_LAYER_NORM},
+    "hunyuan_v1_dense": {**_ATTENTION, "qk_norm": "head"},
     "qwen2": _QWEN,
     "qwen3": {**_ATTENTION, "qk_norm": "head", "pattern": "before:max_window_layers", "window_if": "use_sliding_window"},
     "internlm3": {"attention_bias": "=qkv_bias", "attention_output_bias": "=bias", "mlp_bias": "=bias"},
@@ -208,6 +213,7 @@ FAMILIES: dict[str, Family] = {
         "qk_norm": "head",
         "pattern": "every:sliding_window_pattern",
         "defaults": {"sliding_window_pattern": 6},
+        "unused": "_sliding_window_pattern",
     },
     "vaultgemma": {**_ATTENTION, "pattern": "every:2"},
     "exaone4": {"norms": "post", "qk_norm": "head", "pattern": "every:sliding_window_pattern"},
@@ -226,6 +232,7 @@ FAMILIES: dict[str, Family] = {
         "mlp_bias": True,
         "position_embedding": "learned",
         "pattern": "repeat:attention_types",
+        "defaults": {"attention_types": [[["global", "local"], 12]]},
         "unused": "attention_layers",
     },
     "gpt_neox": {**_LAYER_NORM, "attention_bias": "=attention_bias", "mlp_bias": True, "unused": "use_parallel_residual"},
@@ -270,14 +277,24 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v2": _DEEPSEEK,
     "deepseek_v3": _DEEPSEEK,
     "kimi_k2": _DEEPSEEK,
-    "glm4_moe": {
+    "glm4_moe": _GLM_MOE,
+    "glm4_moe_lite": {**_DEEPSEEK, "experts": "after:first_k_dense_replace:1"},
+    "solar_open": _ROUTED,
+    "sarvam_moe": {
         **_ROUTED,
         "attention_bias": "=attention_bias",
         "attention_output_bias": False,
         "qk_norm": ("use_qk_norm", "head", "none"),
     },
-    "glm4_moe_lite": {**_DEEPSEEK, "experts": "after:first_k_dense_replace:1"},
-    "solar_open": _ROUTED,
+    "sarvam_mla": _DEEPSEEK,
+    "dots1": {**_ROUTED, **_ATTENTION, "qk_norm": "head", "pattern": "before:max_window_layers"},
+    "hunyuan_v1_moe": {
+        **_ATTENTION,
+        "qk_norm": "head",
+        "experts": "all",
+        "expert_size": "intermediate_size",
+        "shared": "size:intermediate_size",
+    },
     "minicpm3": {"mixer": "latent", **_ATTENTION, "mlp_bias": "=mlp_bias"},
     "youtu": {"mixer": "latent", **_ATTENTION, "mlp_bias": "=mlp_bias"},
     "afmoe": {
@@ -340,9 +357,11 @@ FAMILIES: dict[str, Family] = {
     },
     "laguna": {
         **_ATTENTION,
-        "attention_gate": ("gating", "head", "none"),
+        "num_attention_heads": ("num_attention_heads_per_layer", "=num_attention_heads_per_layer", None),
+        "attention_gate": ("gating=True", "head", ("gating=per-head", "head", "channel")),
         "qk_norm": "head",
         "router_bias": True,
+        "unused": "num_attention_heads",
         "experts": "after:1",
         "shared": "size:shared_expert_intermediate_size",
     },
@@ -499,7 +518,14 @@ FAMILIES: dict[str, Family] = {
         **_ATTENTION,
         "norms": "post",
         "qk_norm": "full",
-        "words": {"linear_attention": {**_GATED_DELTA, "norms": "pre"}},
+        "words": {
+            "linear_attention": {
+                **_GATED_DELTA,
+                "norms": "pre",
+                "linear_num_key_heads": ("linear_num_key_heads", "=linear_num_key_heads", "=num_attention_heads"),
+                "linear_num_value_heads": ("linear_num_value_heads", "=linear_num_value_heads", "=num_attention_heads"),
+            }
+        },
         "pattern": "listed",
     },
     "kimi_linear": {
@@ -714,6 +740,7 @@ FAMILIES: dict[str, Family] = {
         "pattern": "at:4:1:2",
         "attention_gate": "head",
         "rotary_key_norm": True,
+        "defaults": {"sliding_window": 512},
         "unused": "swa_num_key_value_heads",
         "words": {
             "sliding_attention": {
@@ -756,6 +783,7 @@ FAMILIES: dict[str, Family] = {
         "pattern": "at:4:1:2",
         "last_full": True,
         "experts": "step:decoder_sparse_step",
+        "defaults": {"mlp_only_layers": [0, 1]},
         "shared": "size:shared_expert_intermediate_size",
     },
     "diffllama": {**_ATTENTION, "differential": True},

@@ -43,9 +43,12 @@ def read_config(path: Path, kind: str | None = None) -> Document:
 
 def document_of(config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "") -> Document:
     """The config's data in the form of a spec; `text` is the file's, for the lines in messages."""
-    config, place, notes = text_model(config)
+    whole = config
+    config, place, notes = text_model(whole)
     notes += [f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)]
     keys = Keys(config, file, kind, text, place)
+    if whole.get("tie_word_embeddings") not in (None, config.get("tie_word_embeddings")):
+        raise keys.error("tie_word_embeddings", "the text model says something else than the whole")
     depth = depth_of(keys)
     data: dict[str, Any] = {
         "name": name,
@@ -85,8 +88,7 @@ def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...],
     if inner is not None or any(config.get(key) for key in OTHER_PARTS):
         notes.append("The text model of a multimodal config; its other parts are left out.")
     if inner is not None:
-        shared = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config and key not in inner}
-        config = inner | shared
+        config = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config} | inner
     return config, (key,) if key else (), notes
 
 
