@@ -460,7 +460,7 @@ ORDER = [
     "blocks.site", "blocks.attention", "blocks.compressed", "blocks.cross", "blocks.latent", "blocks.gated_delta", "blocks.lightning",
     "blocks.mamba", "blocks.mamba2", "blocks.rg_lru", "blocks.short_conv", "blocks.beside", "blocks.mlp", "blocks.experts",
     "blocks.streams", "blocks",
-    "specs.model", "specs.families", "specs.patterns", "specs.keys", "specs.layers",
+    "specs.model", "specs.families", "specs.patterns", "specs.json_text", "specs.keys", "specs.layers",
     "specs.huggingface", "specs.hub", "specs.catalog", "specs.writer",
     "architecture", "parallel", "counting", "efficiency", "timing", "textbook", "results",
     "memory", "inference", "training", "estimate", "__init__",
