@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
-from llmcost.defaults import DATA_CENTRE, DEFAULTS, FAMILIES, Launch
+from llmcost.defaults import DATA_CENTRE, DEFAULTS, ERROR, FAMILIES, Launch
 from llmcost.operators import Attention, CausalConv, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator, Scan, TokenProduct
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.units import BITS
@@ -53,20 +53,6 @@ class Efficiency(NamedTuple):
         return self.kernels[kind_of(op)]
 
 
-# Compute, memory and launch of every kernel alike: chosen on, and scored with, 30,303 timings of single fp16 GEMMs (cuBLAS) from
-# microsoft/vidur, data/profiling/compute/*/*/mlp.csv. Mean absolute error: A100 7.3 %, H100 9.5 %, A40 7.9 %; the largest of
-# the three is stated. Whole steps, attention, other data types and other makers' chips have not been measured.
-GEMM_DEFAULT = Kernel(compute=0.74, memory=0.85, launch_seconds=5e-6)
-# Exchanges: the share of a link that NCCL's ring all-reduce reaches at large sizes, and what an almost empty one takes.
-# In a node: A100 78 %, H200 82 %, B200 76 %, MI300X 70 % (stas00/ml-engineering, network/README.md, busbw at 4 to 16 GiB);
-# 4.7 to 7.4 µs on 8 GPUs in a CUDA graph (vLLM's custom all-reduce of 256 B on A100, H100, H200, B200: tables of
-# ai-dynamo/aiconfigurator). Between nodes: 92 to 96 % of the ring's bytes over the NICs (NVIDIA/nccl-tests#290,
-# NVIDIA/nccl#812), 95 % on EFA (stas00); 46 µs (NVIDIA/nccl#1244), 17 to 24 µs for one message (microsoft/vidur, send_recv.csv).
-EXCHANGE_DEFAULTS = {"node": Kernel(1, 0.77, 5e-6), "fabric": Kernel(1, 0.9, 2e-5)}
-DEFAULT = Efficiency(dict.fromkeys(KERNELS, GEMM_DEFAULT) | EXCHANGE_DEFAULTS, basis="defaults", error=0.095)
-"""Used for every chip without a measured profile."""
-
-
 DEFAULT_LAUNCH: Launch = "graph"
 FIGURES = {name: default.value for name, default in DEFAULTS.items()}
 
@@ -77,7 +63,7 @@ def family_of(hardware: HardwareSpec | None) -> str:
         return ""
     family, prefixes = DATA_CENTRE.get(hardware.architecture, ("", ()))
     if family:
-        return family if hardware.name.startswith(prefixes) else f"{hardware.architecture} GDDR"
+        return family if (hardware.gpu or hardware.name).startswith(prefixes) else f"{hardware.architecture} GDDR"
     return FAMILIES.get(hardware.architecture, "")
 
 
@@ -108,7 +94,13 @@ def from_figures(figures: Mapping[str, float], hardware: HardwareSpec | None, co
         "attention_decode": Kernel(of("gemm.compute"), of("attention.memory"), start),
         "scan": Kernel(of("gemm.compute"), of("elementwise.memory"), start),
         "elementwise": Kernel(1, of("elementwise.memory"), small),
-        "node": Kernel(1, of("link.share", link or family), of("exchange.stream" if link or launch == "stream" else "exchange.graph", link or family)),
+        "node": Kernel(
+            1, of("link.share", link or family), of("exchange.stream" if link or launch == "stream" else "exchange.graph", link or family)
+        ),
         "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
     }
-    return Efficiency(kernels, basis="defaults", error=0.095)
+    return Efficiency(kernels, basis="defaults", error=ERROR)
+
+
+DEFAULT = default_for(None)
+"""Used for a chip of which nothing is known, not even its family."""

@@ -18,7 +18,7 @@ from llmcost.counting import (
     kept_bytes,
     stored_bytes,
 )
-from llmcost.efficiency import DEFAULT, Efficiency
+from llmcost.efficiency import Efficiency, default_for
 from llmcost.errors import InputError
 from llmcost.inference import decode, prefill
 from llmcost.memory import serving_memory
@@ -61,7 +61,8 @@ def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Op
     workload = workload_of(model, hardware, options)
     size = element_bytes(workload.weight_dtype, workload.dtype, workload.kv_dtype)
     chip = chip_of(hardware, workload)
-    return evaluate(model, hardware, size, workload, chip, DEFAULT, options.prompt is None)
+    efficiency = default_for(hardware, workload.dtype, workload.weight_dtype)
+    return evaluate(model, hardware, size, workload, chip, efficiency, options.prompt is None)
 
 
 def evaluate(

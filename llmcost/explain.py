@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
 from llmcost.blocks import sizes_of
-from llmcost.efficiency import DEFAULT, Efficiency, Kernel
+from llmcost.efficiency import Efficiency, Kernel, default_for
 from llmcost.errors import InputError
 from llmcost.estimate import Options, chip_of, evaluate, workload_of
 from llmcost.quantities import QUANTITIES
@@ -100,7 +100,15 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
     w = workload_of(model, hardware, options)
     size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
     chip = _chip(chip_of(hardware, w))
-    return evaluate(symbolic_model(model), hardware, size, _workload(w), chip, _efficiency(DEFAULT), options.prompt is None)
+    return evaluate(
+        symbolic_model(model),
+        hardware,
+        size,
+        _workload(w),
+        chip,
+        _efficiency(default_for(hardware, w.dtype, w.weight_dtype)),
+        options.prompt is None,
+    )
 
 
 def explain(

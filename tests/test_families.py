@@ -4,11 +4,13 @@ The reference implementation is built on torch's meta device, by default and at 
 ones run on the CPU for FLOPs and caches. docs/architectures.md lists the types, and is written here.
 """
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from config_defaults import defaults_of
 from huggingface_hub.errors import StrictDataclassError
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -18,6 +20,7 @@ from llmcost.errors import InputError
 from llmcost.estimate import Options, estimate
 from llmcost.specs.families import FAMILIES
 from llmcost.specs.huggingface import document_of
+from llmcost.specs.keys import DEFAULTS
 from llmcost.specs.model import model_from
 
 TYPES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
@@ -58,9 +61,11 @@ OWN = {
     "glm4_moe_lite": {"num_key_value_heads": 4},
     "glm_moe_dsa": {"num_key_value_heads": 4, "head_dim": 8},
     "helium": {"head_dim": 16},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "longcat_flash": {"num_key_value_heads": 4, "head_dim": 8, "zero_expert_num": 0},
     "mamba2": {"num_heads": 4, "head_dim": 32},
     "minicpm3": {"num_key_value_heads": 4, "head_dim": 8},
+    "sarvam_mla": {"num_key_value_heads": 4, "head_dim": 8},
     "youtu": {"num_key_value_heads": 4, "head_dim": 8},
 }
 BY_LAYER = (
@@ -77,12 +82,12 @@ BY_LAYER = (
 
 def small_config(kind, **changes):
     """The type's configuration at small sizes; lists with an entry a layer are left to its own rules."""
-    default = AutoConfig.for_model(kind).to_dict()
+    default = default_config(kind).to_dict()
     sizes = {key: size for key, size in SIZES.items() if default.get(key) is not None or key in changes}
     sizes |= {key: None for key in BY_LAYER if key in default} | OWN.get(kind, {})
     if kind == "gpt_neo":
         sizes = {key: size for key, size in sizes.items() if key != "attention_layers"} | {"attention_types": [[["global", "local"], 2]]}
-    return AutoConfig.for_model(kind, **(sizes | changes))
+    return AutoConfig.for_model(kind, **(GIVEN.get(kind, {}) | sizes | changes))
 
 
 def reference(config, device="meta"):
@@ -99,31 +104,45 @@ def imported(config):
     return model_from(document_of(config.to_dict(), "config.json", "tested"))
 
 
-# What the reference does otherwise, by type: each is left out of one comparison and named.
-NO_DEFAULT = {
-    "deepseek_v2": "the default configuration does not say how many experts a token takes",
-    "lfm2_moe": "the default configuration cannot be built",
+# What the reference needs and its default configuration leaves open.
+GIVEN = {
+    "deepseek_v2": {"num_experts_per_tok": 6},
+    "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1},
+    "hunyuan_v1_dense": {"head_dim": 128},
+    "hunyuan_v1_moe": {"head_dim": 128, "num_experts": 16, "moe_topk": 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 16},
+    "ministral": {"head_dim": 128},
+    "nemotron": {"num_key_value_heads": 8},
 }
+# Multimodal types: their text model is compared, of which it is said that it is all that is counted.
+TEXT_MODELS = ["dots3_note", "emu3", "fuyu", "gemma3", "gemma4", "gemma4_unified", "got_ocr2", "llama4"]
+OTHER_MODULES = {"multi_modal_projector", "vision_embed_tokens", "vision_tower"}
+
+
+def default_config(kind):
+    return AutoConfig.for_model(kind, **GIVEN.get(kind, {}))
+
+
+# What the reference does otherwise, by type: each is left out of one comparison and named.
 OTHER_PARAMETERS = {
     "longcat_flash": "the reference also allocates gate and up projections for experts that return their input",
     "phi4_multimodal": "the reference has vision and audio encoders beside the text model",
 }
 NOT_SMALL = {
     "gemma3n_text": "shares keys and values among the last 15 layers, whatever their number",
-    "laguna": "lists its heads layer by layer, which is refused",
 }
 OTHER_FLOPS = {
     "a scan in chunks, with products inside a chunk": """bamba falcon_h1 granitemoehybrid kimi_linear minimax nemotron_h olmo_hybrid
         qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next""",
     "a scan whose update is no matrix product": "falcon_mamba jamba mamba",
-    "a convolution over the padding too": "lfm3 recurrent_gemma",
+    "a convolution over the padding too": "lfm2_moe lfm3 recurrent_gemma",
     "every expert for every token": "llama4_text",
     "scores of the same keys twice": "diffllama",
     "a pooler on the first token": "big_bird",
     "nothing at these sizes: it does not run": "bailing_hybrid mamba2 xmod",
 }
 DIFFERENT_FLOPS = {kind for kinds in OTHER_FLOPS.values() for kind in kinds.split()}
-COMPARED = [kind for kind in OURS if kind not in NO_DEFAULT and kind not in OTHER_PARAMETERS]
+COMPARED = [kind for kind in OURS if kind not in OTHER_PARAMETERS]
 SMALL_ENOUGH = [kind for kind in COMPARED if kind not in NOT_SMALL]
 
 
@@ -133,8 +152,15 @@ def total(spec):
 
 @pytest.mark.parametrize("kind", COMPARED)
 def test_the_default_configuration_counts_as_the_reference(kind):
-    config = AutoConfig.for_model(kind)
+    config = default_config(kind)
     assert total(imported(config)) == parameters(reference(config))
+
+
+@pytest.mark.parametrize("kind", TEXT_MODELS)
+def test_the_text_model_of_a_multimodal_type_counts_as_the_reference(kind):
+    config = default_config(kind)
+    theirs = {id(each): each for name, each in reference(config).named_parameters() if not OTHER_MODULES & set(name.split("."))}
+    assert total(imported(config)) == sum(each.numel() for each in theirs.values())
 
 
 @pytest.mark.parametrize("kind", SMALL_ENOUGH)
@@ -151,7 +177,7 @@ FLAGS = (
 
 @pytest.mark.parametrize("kind", SMALL_ENOUGH)
 def test_every_flag_turned_over_counts_as_the_reference_or_is_refused(kind):
-    default = AutoConfig.for_model(kind).to_dict()
+    default = default_config(kind).to_dict()
     for flag in FLAGS.split():
         if not isinstance(default.get(flag), bool):
             continue
@@ -184,7 +210,7 @@ LISTS = ("layer_types", "mlp_layer_types", "moe_layers", "no_rope_layers")
 @pytest.mark.parametrize("kind", COMPARED)
 def test_a_config_without_its_lists_of_layers_has_the_same_layers_or_is_refused(kind):
     """Released configs often leave them out, and the reference fills them in by rules of each type's own."""
-    config = AutoConfig.for_model(kind).to_dict()
+    config = default_config(kind).to_dict()
     whole = model_from(document_of(config, "config.json", "whole")).layers
     for left_out in [LISTS, *[(name,) for name in LISTS]]:
         try:
@@ -256,8 +282,8 @@ def architectures_page():
     """docs/architectures.md: every type with what is known of it."""
     rows = []
     for kind in TYPES:
-        if kind in NO_DEFAULT:
-            status = f"understood; not compared: {NO_DEFAULT[kind]}"
+        if kind in TEXT_MODELS:
+            status = "exact, the text model inside it"
         elif kind in OTHER_PARAMETERS:
             status = f"counted otherwise: {OTHER_PARAMETERS[kind]}"
         elif kind in FAMILIES:
@@ -273,7 +299,8 @@ def architectures_page():
             "",
             f"Every causal language model type of transformers {transformers.__version__}, and how its `config.json` is read: *exact*, the",
             "parameters of its default configuration are the reference implementation's, to the last one; *refused*, with a message that",
-            f"names it. {len(COMPARED)} of {len(TYPES)} types are exact. Generated by `tests/test_families.py`, which compares them.",
+            f"names it. {len(COMPARED) + len(TEXT_MODELS)} of {len(TYPES)} types are exact. Generated by `tests/test_families.py`,",
+            "which compares them.",
             "",
             f"Read besides, as text models inside multimodal configs or under other names: {', '.join(others)}.",
             "",
@@ -283,6 +310,14 @@ def architectures_page():
             "",
         ]
     )
+
+
+@pytest.mark.parametrize("kind", sorted(FAMILIES))
+def test_the_table_of_defaults_is_what_transformers_declares(kind):
+    """It is written by `python tests/config_defaults.py`."""
+    table = json.loads(DEFAULTS.read_text("utf-8"))
+    assert table.keys() == FAMILIES.keys()
+    assert table[kind] == json.loads(json.dumps(defaults_of(kind)))
 
 
 def test_the_page_of_architectures_is_up_to_date(request):

@@ -12,7 +12,7 @@ from uniform import changed, is_gated, size
 from llmcost.architecture import body, head
 from llmcost.blocks import GatedMlp, GroupedAttention, PlainMlp
 from llmcost.counting import count_pass
-from llmcost.efficiency import DEFAULT
+from llmcost.efficiency import default_for
 from llmcost.estimate import Options, chip_of, estimate, evaluate, workload_of
 from llmcost.explain import symbolic_estimate
 from llmcost.report.ops import PHASES, operator_rows
@@ -398,7 +398,9 @@ def sweep_equals_loop(model, chip, chosen, field, values):
     sizes = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
     array = np.array(values, dtype=np.float64)
     swept = w._replace(**{field: array}, **({"prompt": array} if field == "context" and chosen.prompt is None else {}))
-    sweep = dict(leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w), DEFAULT, chosen.prompt is None)))
+    sweep = dict(
+        leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w), default_for(chip, w.dtype, w.weight_dtype), chosen.prompt is None))
+    )
     loop = [dict(leaves(estimate(model, chip, chosen._replace(**{field: value})))) for value in values]
     compared = 0
     for path in loop[0]:
@@ -460,13 +462,14 @@ ORDER = [
     "blocks.site", "blocks.attention", "blocks.compressed", "blocks.cross", "blocks.latent", "blocks.gated_delta", "blocks.lightning",
     "blocks.mamba", "blocks.mamba2", "blocks.rg_lru", "blocks.short_conv", "blocks.beside", "blocks.mlp", "blocks.experts",
     "blocks.streams", "blocks",
-    "specs.model", "specs.families", "specs.patterns", "specs.keys", "specs.layers",
+    "specs.model", "specs.families", "specs.patterns", "specs.json_text", "specs.keys", "specs.layers",
     "specs.huggingface", "specs.hub", "specs.catalog", "specs.writer",
     "architecture", "parallel", "counting", "defaults", "efficiency", "timing", "textbook", "results",
     "memory", "inference", "training", "estimate", "__init__",
-    "symbols", "quantities", "explain", "accuracy.cases", "accuracy.models", "accuracy.predict", "accuracy",
+    "symbols", "quantities", "explain", "accuracy", "accuracy.cases", "accuracy.models",
+    "accuracy.setups", "accuracy.kernels", "accuracy.predict", "accuracy.fit", "accuracy.score",
     "report", "report.tables", "report.estimate", "report.explain", "report.ops", "report.specs",
-    "cli.options", "cli.output", "cli.answers", "cli.catalog", "cli", "__main__",
+    "report.accuracy", "cli.options", "cli.output", "cli.accuracy", "cli.answers", "cli.catalog", "cli", "__main__",
 ]  # fmt: skip
 
 

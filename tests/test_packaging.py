@@ -13,13 +13,14 @@ import pytest
 from llmcost.architecture import operators
 from llmcost.counting import count_params
 from llmcost.sizes import Load, element_bytes
-from llmcost.specs.catalog import load_hardware, load_model, plain
+from llmcost.specs.catalog import load_hardware, load_model, names, plain
 from llmcost.specs.hardware import COUNTS, MEASURES, load_hardware_file
 from llmcost.specs.model import load_model_file
 from llmcost.specs.reader import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS, CHIPS = sorted((ROOT / "models").glob("*.yaml")), sorted((ROOT / "hardware").glob("*.yaml"))
+SYSTEMS = sorted((ROOT / "hardware" / "systems").glob("*.yaml"))
 MAIN_JOB = ["estimate", "llama3-8b", "--hw", "rtx4090", "--json"]
 
 # -- light ------------------------------------------------------------------------------------------
@@ -105,7 +106,8 @@ def installed(wheel, tmp_path_factory):
 def test_the_wheel_carries_every_file_of_the_checkout(wheel, kind):
     with zipfile.ZipFile(wheel) as archive:
         inside = {name.removeprefix(f"llmcost/shipped/{kind}/"): archive.read(name) for name in archive.namelist() if f"/{kind}/" in name}
-    assert inside == {path.name: path.read_bytes() for path in (ROOT / kind).iterdir()}
+    outside = {path.relative_to(ROOT / kind).as_posix(): path.read_bytes() for path in (ROOT / kind).rglob("*.yaml")}
+    assert inside == outside
     assert len(inside) > 10
 
 
@@ -169,7 +171,7 @@ def test_a_shipped_gpu_loads_and_names_itself_and_the_source_of_every_figure(pat
     assert all(source["title"] for source in chip.sources.values())
 
 
-@pytest.mark.parametrize("paths", [MODELS, CHIPS], ids=["models", "hardware"])
+@pytest.mark.parametrize("paths", [MODELS, [*CHIPS, *SYSTEMS]], ids=["models", "hardware"])
 def test_no_name_or_alias_means_two_files(paths):
     meant = Counter()
     for path in paths:
@@ -190,3 +192,28 @@ def test_no_name_or_alias_means_two_files(paths):
 def test_a_model_without_a_gate_in_its_mlp_is_counted_without_one(name, params):
     model = load_model(name)
     assert count_params(operators(model, element_bytes("bf16", "bf16", "bf16"), Load(1, 1, 1))).total == params
+
+
+# -- systems of GPUs --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", names("hardware/systems"))
+def test_a_system_is_its_gpu_with_a_node_and_a_network(name):
+    system = load_hardware(name)
+    gpu = load_hardware(system.gpu)
+    assert system.name == name
+    assert (system.peak, system.bandwidth, system.memory) == (gpu.peak, gpu.bandwidth, gpu.memory)
+    for figure in (system.node_gpus, system.fabric):
+        assert system.sources[figure.source]["url"].startswith("https://")
+
+
+def test_a_system_of_an_unknown_gpu_is_refused(cli, tmp_path):
+    path = tmp_path / "box.yaml"
+    path.write_text(
+        "name: box\ntitle: Box\ngpu: h1000\nnode_gpus: {value: 8, source: a}\n"
+        "fabric: {kind: wire, value: 1 GB/s, source: a}\nsources: {a: {title: A}}\n",
+        encoding="utf-8",
+    )
+    answer = cli("estimate", "gpt2", "--hw", path)
+    assert answer.code == 2
+    assert f"{path}:3: gpu: unknown hardware 'h1000'" in answer.err

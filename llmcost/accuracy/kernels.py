@@ -27,7 +27,17 @@ def operator_of(case: Case) -> Operator:
             heads, kv, d, dv = of["heads"], of["kv_heads"], of["head_dim"], of["v_head_dim"]
             cached = d if kv == 1 and dv < d else kv * (d + dv)  # a latent holds its values inside
             single = of["op"] == "decode-attention"
-            sizes = {"b": of["batch"], "s": 1 if single else of["context"], "c": of["context"], "a": heads, "d": d, "dv": dv, "cached": cached, "streamed": 0, "w": 0}
+            sizes = {
+                "b": of["batch"],
+                "s": 1 if single else of["context"],
+                "c": of["context"],
+                "a": heads,
+                "d": d,
+                "dv": dv,
+                "cached": cached,
+                "streamed": 0,
+                "w": 0,
+            }
             kind = {"span": "all", "sinks": False, "shared": False, "Bx": size, "Bkv": size, "kv_heads": kv, "decode": single}
             return Attention("attention", "attention", 1, **sizes, **kind)
         case "all-reduce":

@@ -15,6 +15,7 @@ from llmcost.specs.catalog import load_hardware
 from llmcost.specs.reader import read_yaml
 from llmcost.specs.schema import TEXT, mapping, validate
 
+
 class Check(NamedTuple):
     """One figure of a case beside its prediction; `why` says how it can beat the limit, if it does."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os.path import lexists
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from llmcost.cli import options as o
+
+Rows: TypeAlias = list[dict[str, object]]
 
 
 def models(
@@ -22,36 +24,38 @@ def models(
     from llmcost.report.specs import model_document, model_rows, model_table, models_table
     from llmcost.specs.catalog import load_model
 
-    _list("models", name, load_model, model_rows, models_table, model_table, model_document, json=json, csv=csv, markdown=markdown)
+    lists = {"models": (model_rows, models_table)}
+    _catalog("models", name, load_model, model_table, model_document, lists, json=json, csv=csv, markdown=markdown)
 
 
 def hardware(
-    name: Annotated[str | None, typer.Argument(help="One GPU, in full with its sources.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One GPU or system, in full with its sources.")] = None,
     json: o.Json = False,
     csv: o.Csv = False,
     markdown: o.Markdown = False,
 ) -> None:
-    """The GPUs that are known."""
-    from llmcost.report.specs import chip_table, hardware_rows, hardware_table
+    """The GPUs that are known, and the systems of them: boxes, clouds, clusters."""
+    from llmcost.report.specs import chip_table, hardware_rows, hardware_table, system_rows, systems_table
     from llmcost.results import to_dict
     from llmcost.specs.catalog import load_hardware
 
-    _list("hardware", name, load_hardware, hardware_rows, hardware_table, chip_table, to_dict, json=json, csv=csv, markdown=markdown)
+    lists = {"hardware": (hardware_rows, hardware_table), "hardware/systems": (system_rows, systems_table)}
+    _catalog("hardware", name, load_hardware, chip_table, to_dict, lists, json=json, csv=csv, markdown=markdown)
 
 
-def _list(
+def _catalog(
     kind: str,
     name: str | None,
     load: Callable[[str], Any],
-    rows_of: Callable[[list[Any]], list[dict[str, object]]],
-    table_of: Callable[[list[dict[str, object]]], Any],
     one_table: Callable[[Any], Any],
     one_document: Callable[[Any], dict[str, object]],
+    lists: Mapping[str, tuple[Callable[[list[Any]], Rows], Callable[[Rows], Any]]],
     *,
     json: bool,
     csv: bool,
     markdown: bool,
 ) -> None:
+    """One spec in full, or a list of each folder: its rows and their table. CSV has the first list, or the row of the one spec."""
     from llmcost.cli.output import show_json, show_tables, write
     from llmcost.report.tables import to_csv
     from llmcost.specs.catalog import names
@@ -64,13 +68,15 @@ def _list(
         else:
             show_tables([one_table(spec)], markdown)
         return
-    rows = rows_of([load(each) for each in ([name] if name else names(kind))])
-    if json:
-        show_json({"schema": f"llmcost.{kind}/1", kind: rows})
-    elif csv:
+    if csv:
+        rows = lists[kind][0]([load(each) for each in ([name] if name else names(kind))])
         write(to_csv(list(rows[0]), [list(row.values()) for row in rows]))
+        return
+    found = {folder: rows_of([load(each) for each in names(folder)]) for folder, (rows_of, _) in lists.items()}
+    if json:
+        show_json({"schema": f"llmcost.{kind}/1"} | {folder.rpartition("/")[2]: rows for folder, rows in found.items()})
     else:
-        show_tables([table_of(rows)], markdown)
+        show_tables([lists[folder][1](rows) for folder, rows in found.items()], markdown)
 
 
 def import_(
@@ -103,8 +109,7 @@ def check(
     """Whether specs of your own are sound. Exit code 1 if one is not."""
     from llmcost.cli.output import show_json, write
     from llmcost.errors import InputError, SpecError
-    from llmcost.specs.catalog import read_model
-    from llmcost.specs.hardware import hardware_from
+    from llmcost.specs.catalog import hardware_of, read_model
     from llmcost.specs.model import model_from
 
     results: list[dict[str, Any]] = []
@@ -113,8 +118,8 @@ def check(
             raise InputError(f"{path}: no such file")
         try:
             document = read_model(Path(path))
-            is_hardware = not {"memory", "vendor", "bandwidth", "peak"}.isdisjoint(document.data)
-            spec = hardware_from(document) if is_hardware else model_from(document)
+            is_hardware = not {"memory", "vendor", "bandwidth", "peak", "gpu"}.isdisjoint(document.data)
+            spec = hardware_of(document) if is_hardware else model_from(document)
             results.append({"path": path, "ok": True, "kind": "hardware" if is_hardware else "model", "name": spec.name})
         except SpecError as error:
             results.append(

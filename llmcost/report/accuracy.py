@@ -45,7 +45,9 @@ def accuracy_document(cases: list[Case]) -> dict[str, object]:
         "by_source": _documents(group(checks, by_source), ("source", "class", "quantity", "defaults")),
         "by_engine": _documents(group(_timed(checks), by_engine), ("class", "engine")),
         "by_gpu": _documents(group([c for c in _timed(checks) if _optimised(c)], by_gpu), ("gpu",)),
-        "fits": [dict(zip(("source",), each.of, strict=True)) | _plain(each) for each in fit_calls(cases, lambda case: (case.source.name,))],
+        "fits": [
+            dict(zip(("source",), each.of, strict=True)) | _plain(each) for each in fit_calls(cases, lambda case: (case.source.name,))
+        ],
         "beating_limit": [{"case": each.case.name, "why": each.why} for each in beating(checks)],
         "figures": accuracy_rows(checks),
     }
@@ -114,9 +116,7 @@ def _fits(calls: list[Fits]) -> Table:
 
 
 def _faster(checks: list[Check]) -> Table:
-    rows = [
-        (each.case.name, each.answer.quantity.replace("_", " "), _over(each), each.why or "NOT EXPLAINED") for each in checks
-    ]
+    rows = [(each.case.name, each.answer.quantity.replace("_", " "), _over(each), each.why or "NOT EXPLAINED") for each in checks]
     notes = () if rows else ("No measurement beats our limit.",)
     return Table("Measurements that beat our limit", ("case", "measured", "by", "why"), "llrl", rows, notes)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
 from llmcost.architecture import operators
-from llmcost.efficiency import DEFAULT
+from llmcost.efficiency import default_for
 from llmcost.estimate import Options, chip_of, workload_of
 from llmcost.explain import symbolic_bytes, symbolic_model
 from llmcost.operators import Operator, Shape
@@ -56,7 +56,7 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     everywhere = phase == "train"
     ops = operators(model, size, load, load.s if everywhere else 1)
     symbolic = operators(symbolic_model(model), symbolic_bytes(size), letters, letters.s if everywhere else 1)
-    times = kernel_seconds(ops, chip_of(hardware, w), DEFAULT)
+    times = kernel_seconds(ops, chip_of(hardware, w), default_for(hardware, w.dtype, w.weight_dtype))
     if times is not None and phase == "train":
         times = [time * (1 + backward(op)) for op, time in zip(ops, times, strict=True)]
     return [

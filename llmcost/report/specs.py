@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from llmcost.architecture import operators
 from llmcost.blocks import MIXERS, MLPS, Block
@@ -102,6 +103,33 @@ def hardware_table(rows: list[dict[str, object]]) -> Table:
     columns = ("GPU", "memory", "bandwidth", "bf16", "fp16", "fp8", "int8", "fp4", "interconnect", "SMs", "L2", "watts", "year")
     note = "Dense peaks of the matrix units, fp32 accumulation for bf16 and fp16. –: no source found, or the GPU has none."
     return Table("", columns, "l" + "r" * 12, cells, (note,))
+
+
+def system_rows(systems: Iterable[HardwareSpec]) -> list[dict[str, object]]:
+    """A row a system, in base units; rates are of one GPU in one direction."""
+    return [
+        {
+            "name": h.name,
+            "title": h.title,
+            "gpu": h.gpu,
+            "node_gpus": _value(h.node_gpus),
+            "node_bytes_per_s": h.interconnect.value / 2 if h.interconnect else None,
+            "fabric": h.fabric_kind,
+            "fabric_bytes_per_s": _value(h.fabric),
+        }
+        for h in systems
+    ]
+
+
+def systems_table(rows: list[dict[str, object]]) -> Table:
+    """The list of systems."""
+
+    def shown(name: str, value: Any) -> str:
+        return UNKNOWN if value is None else scaled(value, "B/s") if name.endswith("_per_s") else str(value)
+
+    cells = [tuple(shown(name, value) for name, value in row.items()) for row in rows]
+    columns = ("system", "", "GPU", "GPUs in a node", "in the node", "between nodes", "")
+    return Table("", columns, "lllrrlr", cells, ("Rates are of one GPU, in one direction.",))
 
 
 def model_table(model: ModelSpec) -> Table:

@@ -7,15 +7,16 @@ from os.path import isdir, lexists
 from pathlib import Path
 
 from llmcost.errors import UnknownNameError
-from llmcost.specs.hardware import HardwareSpec, load_hardware_file
+from llmcost.specs.hardware import HardwareSpec, hardware_from, system_from
 from llmcost.specs.model import ModelSpec, model_from
 from llmcost.specs.reader import Document, read_yaml
 
 PACKAGE = Path(__file__).resolve().parent.parent
+FOLDERS = {"models": ("models",), "hardware": ("hardware", "hardware/systems")}
 
 
 def shipped(kind: str) -> Path:
-    """The folder of the shipped `models` or `hardware`: inside an installed wheel, beside the package in a checkout."""
+    """The folder of the shipped `models`, `hardware` or `hardware/systems`: inside an installed wheel, beside the package in a checkout."""
     installed = PACKAGE / "shipped" / kind
     return installed if installed.is_dir() else PACKAGE.parent / kind
 
@@ -38,17 +39,28 @@ def read_model(path: Path, kind: str | None = None) -> Document:
 
 
 def load_hardware(name: str) -> HardwareSpec:
-    """The GPU of that name, alias or path. Raises UnknownNameError or SpecError."""
-    return load_hardware_file(find("hardware", name))
+    """The GPU, or the GPU in the system, of that name, alias or path. Raises UnknownNameError or SpecError."""
+    return hardware_of(read_yaml(find("hardware", name)))
+
+
+def hardware_of(document: Document) -> HardwareSpec:
+    """What a document describes: a GPU, or a system of GPUs that it names."""
+    if "gpu" not in document.data:
+        return hardware_from(document)
+    try:
+        return system_from(document, load_hardware(str(document.data["gpu"])))
+    except UnknownNameError as error:
+        raise document.error(("gpu",), str(error)) from None
 
 
 def find(kind: str, name: str) -> Path:
     """The spec file that a user means by `name`; case and the separators - _ . do not matter."""
     if name.endswith((".yaml", ".yml", ".json")) or (("/" in name or "\\" in name) and lexists(name)):
         return Path(name)
-    for path in shipped(kind).glob("*.yaml"):
-        if path.stem == name:
-            return path
+    for folder in FOLDERS[kind]:
+        for path in shipped(folder).glob("*.yaml"):
+            if path.stem == name:
+                return path
     known = _aliases(kind)
     if plain(name) in known:
         return known[plain(name)]
@@ -66,7 +78,7 @@ def find(kind: str, name: str) -> Path:
 
 
 def names(kind: str) -> list[str]:
-    """The plain names of every shipped spec, sorted as a person would (7b before 13b)."""
+    """The plain names of every shipped spec of a folder, sorted as a person would (7b before 13b)."""
     import re
 
     stems = [path.stem for path in shipped(kind).glob("*.yaml")]
@@ -81,9 +93,8 @@ def plain(name: str) -> str:
 @lru_cache(maxsize=2)
 def _aliases(kind: str) -> dict[str, Path]:
     table: dict[str, Path] = {}
-    for name in names(kind):
-        path = shipped(kind) / f"{name}.yaml"
+    for path in [shipped(folder) / f"{name}.yaml" for folder in FOLDERS[kind] for name in names(folder)]:
         aliases = read_yaml(path).data.get("aliases", [])
-        for alias in (name, *(str(each) for each in aliases or ())):
+        for alias in (path.stem, *(str(each) for each in aliases or ())):
             table.setdefault(plain(alias), path)
     return table

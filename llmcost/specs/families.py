@@ -8,7 +8,7 @@ block, gated MLP, no biases). Values are a spec's (specs/model.py), with ways to
     "=#key"                     of a list, how many different ones
     ("key", then, otherwise)    one of two, as the key is true or not; ("key=word", …) as it is that word
 
-A value that is None is that of the plain case; a size of 0 is none at all.
+A value that is None is that of the plain case; a size of 0 is none at all; a list has an entry a layer.
 
 Where layers differ, each has a word, as `layer_types` lists them:
 
@@ -42,6 +42,8 @@ And where a type has more than layers, or other keys:
     attention_output_bias       "last": of the last layer alone
     expansion                   a dense MLP's size in hidden sizes, where no key gives the size
     position_padding            the last row of the position table that is no position
+    whole_heads                 all heads together are as wide as the hidden size, or the reference does not run
+    never_zero                  keys that the reference takes at their word where they are 0: refused
 
 Checked against the reference implementation of every type: tests/test_families.py.
 """
@@ -77,6 +79,7 @@ _MAMBA: Family = {
     "mamba_proj_bias": "=use_bias",
     "position_embedding": "none",
     "max_position_embeddings": _ENDLESS,
+    "never_zero": "time_step_rank",
     "unused": "d_inner mixer_rms_eps fused_add_norm rms_norm ssm_cfg pad_vocab_size_multiple",
 }
 _MAMBA2: Family = {
@@ -128,6 +131,7 @@ _GEMMA4: Family = {
     },
 }
 _ROUTED: Family = {"experts": "after:first_k_dense_replace", "shared": "n_shared_experts"}
+_GLM_MOE: Family = {**_ROUTED, **_ATTENTION, "attention_output_bias": False, "qk_norm": ("use_qk_norm", "head", "none")}
 
 _LEARNED: Family = {**_LAYER_NORM, **_BIASED, "position_embedding": "learned"}
 _BERT: Family = {
@@ -162,7 +166,11 @@ _BART: Family = {**_DECODER, "norms": "post", "final_norm": False, "embedding_no
 FAMILIES: dict[str, Family] = {
     "llama": _LLAMA,
     "mistral": {"pattern": "none"},
+    "ministral": {"pattern": "none"},
     "ministral3": {"pattern": "none"},
+    "exaone": _LLAMA,
+    "nemotron": {**_LLAMA, **_LAYER_NORM},
+    "hunyuan_v1_dense": {**_ATTENTION, "qk_norm": "head"},
     "qwen2": _QWEN,
     "qwen3": {**_ATTENTION, "qk_norm": "head", "pattern": "before:max_window_layers", "window_if": "use_sliding_window"},
     "internlm3": {"attention_bias": "=qkv_bias", "attention_output_bias": "=bias", "mlp_bias": "=bias"},
@@ -205,12 +213,13 @@ FAMILIES: dict[str, Family] = {
         "qk_norm": "head",
         "pattern": "every:sliding_window_pattern",
         "defaults": {"sliding_window_pattern": 6},
+        "unused": "_sliding_window_pattern",
     },
     "vaultgemma": {**_ATTENTION, "pattern": "every:2"},
     "exaone4": {"norms": "post", "qk_norm": "head", "pattern": "every:sliding_window_pattern"},
     "seed_oss": {"attention_bias": "=attention_bias", "attention_output_bias": "=attention_out_bias", "mlp_bias": "=mlp_bias"},
     "ernie4_5": {"attention_bias": "=use_bias", "mlp_bias": "=use_bias"},
-    "helium": {**_LLAMA, "attention_output_bias": False},
+    "helium": {**_LLAMA, "attention_output_bias": False, "whole_heads": True},
     "arcee": {**_LLAMA, "mlp": "plain"},
     "cwm": {"pattern": "at:4:0"},
     "jais2": {**_LLAMA, "norm": "layer", "mlp": "plain"},
@@ -223,6 +232,7 @@ FAMILIES: dict[str, Family] = {
         "mlp_bias": True,
         "position_embedding": "learned",
         "pattern": "repeat:attention_types",
+        "defaults": {"attention_types": [[["global", "local"], 12]]},
         "unused": "attention_layers",
     },
     "gpt_neox": {**_LAYER_NORM, "attention_bias": "=attention_bias", "mlp_bias": True, "unused": "use_parallel_residual"},
@@ -231,6 +241,7 @@ FAMILIES: dict[str, Family] = {
     "starcoder2": {**_LAYER_NORM, "attention_bias": "=use_bias", "mlp_bias": "=use_bias", "pattern": "none"},
     "bloom": {**_LAYER_NORM, **_BIASED, "position_embedding": "alibi", "max_position_embeddings": 2048, "embedding_norm": True},
     "mpt": {
+        "whole_heads": True,
         "norm": "layer-no-bias",
         "mlp": "plain",
         "position_embedding": "alibi",
@@ -250,7 +261,7 @@ FAMILIES: dict[str, Family] = {
         "pattern": "before:max_window_layers",
         "window_if": "use_sliding_window",
     },
-    "olmoe": {**_ATTENTION, "qk_norm": "full", "experts": "all", "expert_size": "intermediate_size"},
+    "olmoe": {**_ATTENTION, "qk_norm": "full", "experts": "all", "expert_size": "intermediate_size", "whole_heads": True},
     "flex_olmo": {**_ATTENTION, "norms": "post", "qk_norm": "full", "experts": "all", "expert_size": "intermediate_size"},
     "granitemoe": {**_ATTENTION, "experts": "all", "expert_size": "intermediate_size"},
     "gpt_oss": {
@@ -266,14 +277,24 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v2": _DEEPSEEK,
     "deepseek_v3": _DEEPSEEK,
     "kimi_k2": _DEEPSEEK,
-    "glm4_moe": {
+    "glm4_moe": _GLM_MOE,
+    "glm4_moe_lite": {**_DEEPSEEK, "experts": "after:first_k_dense_replace:1"},
+    "solar_open": _ROUTED,
+    "sarvam_moe": {
         **_ROUTED,
         "attention_bias": "=attention_bias",
         "attention_output_bias": False,
         "qk_norm": ("use_qk_norm", "head", "none"),
     },
-    "glm4_moe_lite": {**_DEEPSEEK, "experts": "after:first_k_dense_replace:1"},
-    "solar_open": _ROUTED,
+    "sarvam_mla": _DEEPSEEK,
+    "dots1": {**_ROUTED, **_ATTENTION, "qk_norm": "head", "pattern": "before:max_window_layers"},
+    "hunyuan_v1_moe": {
+        **_ATTENTION,
+        "qk_norm": "head",
+        "experts": "all",
+        "expert_size": "intermediate_size",
+        "shared": "size:intermediate_size",
+    },
     "minicpm3": {"mixer": "latent", **_ATTENTION, "mlp_bias": "=mlp_bias"},
     "youtu": {"mixer": "latent", **_ATTENTION, "mlp_bias": "=mlp_bias"},
     "afmoe": {
@@ -293,7 +314,7 @@ FAMILIES: dict[str, Family] = {
         "shared": "moe_num_shared_experts",
         "shared_bias": "=mlp_bias",
     },
-    "bitnet": {**_ATTENTION, "sub_norm": True},
+    "bitnet": {**_ATTENTION, "sub_norm": True, "whole_heads": True},
     "cohere2_moe": {
         **_ATTENTION,
         "norm": "layer-no-bias",
@@ -323,7 +344,7 @@ FAMILIES: dict[str, Family] = {
         "pattern": "at:4:0",
     },
     "granitemoeshared": {**_ATTENTION, "experts": "all", "expert_size": "intermediate_size", "shared": "size:shared_intermediate_size"},
-    "hy_v3": {**_ATTENTION, "qk_norm": "head", "experts": "after:1", "shared": "num_shared_experts"},
+    "hy_v3": {**_ATTENTION, "qk_norm": "head", "experts": "after:1", "shared": "num_shared_experts", "never_zero": "num_shared_experts"},
     "hyperclovax": {**_LLAMA, "norms": ("use_post_norm", "sandwich", "pre")},
     "iquestcoder": _LLAMA,
     "kolibri1": {
@@ -336,9 +357,11 @@ FAMILIES: dict[str, Family] = {
     },
     "laguna": {
         **_ATTENTION,
-        "attention_gate": ("gating", "head", "none"),
+        "num_attention_heads": ("num_attention_heads_per_layer", "=num_attention_heads_per_layer", None),
+        "attention_gate": ("gating=True", "head", ("gating=per-head", "head", "channel")),
         "qk_norm": "head",
         "router_bias": True,
+        "unused": "num_attention_heads",
         "experts": "after:1",
         "shared": "size:shared_expert_intermediate_size",
     },
@@ -392,6 +415,7 @@ FAMILIES: dict[str, Family] = {
         "unused": "expand time_step_rank intermediate_size rms_norm norm_before_gate",
     },
     "jamba": {
+        "never_zero": "mamba_dt_rank",
         "words": {
             "linear_attention": {
                 "mixer": "mamba",
@@ -419,6 +443,7 @@ FAMILIES: dict[str, Family] = {
         "unused": "mamba_expand attn_rotary_emb",
     },
     "falcon_h1": {
+        "never_zero": "mamba_n_groups",
         **_LLAMA,
         **_MAMBA2,
         "mixer": "attention-mamba2",
@@ -428,6 +453,7 @@ FAMILIES: dict[str, Family] = {
         "unused": "mamba_expand mamba_d_ssm mlp_expansion_factor",
     },
     "nemotron_h": {
+        "never_zero": "moe_shared_expert_intermediate_size",
         "tie_word_embeddings": False,
         "position_embedding": "none",
         "pattern": "listed",
@@ -492,7 +518,14 @@ FAMILIES: dict[str, Family] = {
         **_ATTENTION,
         "norms": "post",
         "qk_norm": "full",
-        "words": {"linear_attention": {**_GATED_DELTA, "norms": "pre"}},
+        "words": {
+            "linear_attention": {
+                **_GATED_DELTA,
+                "norms": "pre",
+                "linear_num_key_heads": ("linear_num_key_heads", "=linear_num_key_heads", "=num_attention_heads"),
+                "linear_num_value_heads": ("linear_num_value_heads", "=linear_num_value_heads", "=num_attention_heads"),
+            }
+        },
         "pattern": "listed",
     },
     "kimi_linear": {
@@ -535,8 +568,8 @@ FAMILIES: dict[str, Family] = {
         "words": {
             "linear_attention": {
                 "mixer": "gated-delta",
-                "linear_num_key_heads": "=num_attention_heads",
-                "linear_num_value_heads": "=num_attention_heads",
+                "linear_num_key_heads": ("linear_num_heads", "=linear_num_heads", "=num_attention_heads"),
+                "linear_num_value_heads": ("linear_num_heads", "=linear_num_heads", "=num_attention_heads"),
                 "linear_key_head_dim": "=head_dim",
                 "linear_value_head_dim": "=head_dim",
                 "linear_conv_kernel_dim": "=short_conv_kernel_size",
@@ -552,7 +585,7 @@ FAMILIES: dict[str, Family] = {
             "num_experts_per_tok": "num_experts_per_token",
             "num_mtp_layers": "num_nextn_predict_layers",
         },
-        "unused": "linear_num_heads num_nextn_predict_layers",
+        "unused": "num_nextn_predict_layers",
     },
     "recurrent_gemma": {
         **_ATTENTION,
@@ -608,6 +641,7 @@ FAMILIES: dict[str, Family] = {
         "pattern": "listed",
     },
     "mimo_v2_flash": {
+        "never_zero": "v_head_dim",
         "v_head_dim": "=v_head_dim",
         "attention_bias": "=attention_bias",
         "attention_output_bias": False,
@@ -676,6 +710,7 @@ FAMILIES: dict[str, Family] = {
     "cosmos3_edge_text": {**_LLAMA, "mlp": "plain"},
     "emu3_text_model": _LLAMA,
     "deepseek_v4": {
+        "never_zero": "hc_mult index_topk",
         "mixer": "compressed",
         "unused": "compress_rope_theta num_hash_layers qk_rope_head_dim",
         "o_groups": "=o_groups",
@@ -705,6 +740,7 @@ FAMILIES: dict[str, Family] = {
         "pattern": "at:4:1:2",
         "attention_gate": "head",
         "rotary_key_norm": True,
+        "defaults": {"sliding_window": 512},
         "unused": "swa_num_key_value_heads",
         "words": {
             "sliding_attention": {
@@ -721,6 +757,7 @@ FAMILIES: dict[str, Family] = {
         },
     },
     "hy_v4": {
+        "never_zero": "hc_mult",
         **_INDEXED,
         "experts": "after:1",
         "index_topk_freq": 4,
@@ -746,6 +783,7 @@ FAMILIES: dict[str, Family] = {
         "pattern": "at:4:1:2",
         "last_full": True,
         "experts": "step:decoder_sparse_step",
+        "defaults": {"mlp_only_layers": [0, 1]},
         "shared": "size:shared_expert_intermediate_size",
     },
     "diffllama": {**_ATTENTION, "differential": True},
@@ -767,7 +805,7 @@ FAMILIES: dict[str, Family] = {
     },
     "gemma4_unified_text": _GEMMA4,
     "gpt-sw3": _LEARNED,
-    "gpt_neox_japanese": {**_LAYER_NORM, "attention_output_bias": "last", "expansion": "=intermediate_multiple_size"},
+    "gpt_neox_japanese": {**_LAYER_NORM, "attention_output_bias": "last", "expansion": "=intermediate_multiple_size", "whole_heads": True},
     "opt": {
         **_LEARNED,
         "attention_bias": "=enable_bias",
@@ -782,7 +820,7 @@ FAMILIES: dict[str, Family] = {
     },
     "xglm": {**_LAYER_NORM, **_BIASED, "position_embedding": "none", "cross_attention": "=add_cross_attention"},
     "biogpt": {**_LEARNED, "position_offset": 2},
-    "ctrl": {**_LAYER_NORM, **_BIASED, "position_embedding": "none", "lm_head_bias": True},
+    "ctrl": {**_LAYER_NORM, **_BIASED, "position_embedding": "none", "lm_head_bias": True, "whole_heads": True},
     "openai-gpt": {**_LEARNED, "norms": "post", "final_norm": False},
     "bert": _BERT,
     "bert-generation": {**_BERT, "type_vocab_size": None, "head_size": None, "head_transform": False},
@@ -795,6 +833,7 @@ FAMILIES: dict[str, Family] = {
     },
     "ernie": {**_BERT, "unused": "task_type_vocab_size"},
     "electra": {
+        "whole_heads": True,
         **_BERT,
         "embedding_size": "=embedding_size",
         "embedding_projection": "sum",
@@ -802,6 +841,7 @@ FAMILIES: dict[str, Family] = {
         "tie_word_embeddings": "=tie_word_embeddings",
     },
     "roformer": {
+        "whole_heads": True,
         **_BERT,
         "position_embedding": "rotary",
         "rotary_table": True,

@@ -15,6 +15,8 @@ def _sourced(value: Schema) -> Schema:
 MEASURES = {"memory": "B", "bandwidth": "B/s", "interconnect": "B/s", "fabric": "B/s", "l2": "B", "tdp": "W"}  # field -> unit
 LINKS = ("interconnect", "fabric")
 COUNTS = ("launch_year", "sm_count", "node_gpus")
+LINK = record(required={"kind": TEXT, "value": TEXT, "source": TEXT}, optional={"note": TEXT})
+SOURCES = mapping(record(required={"title": TEXT}, optional={"url": TEXT}))
 PEAKS = record(required={}, optional={dtype: _sourced(TEXT) for dtype in BITS})
 SCHEMA = record(
     required={
@@ -22,7 +24,7 @@ SCHEMA = record(
         "title": TEXT,
         "vendor": TEXT,
         "memory": _sourced(TEXT),
-        "sources": mapping(record(required={"title": TEXT}, optional={"url": TEXT})),
+        "sources": SOURCES,
     },
     optional={
         "architecture": TEXT,
@@ -30,12 +32,19 @@ SCHEMA = record(
         "bandwidth": _sourced(TEXT),
         "peak": PEAKS,
         "vector_peak": PEAKS,
-        **{link: record(required={"kind": TEXT, "value": TEXT, "source": TEXT}, optional={"note": TEXT}) for link in LINKS},
+        **dict.fromkeys(LINKS, LINK),
         "l2": _sourced(TEXT),
         "tdp": _sourced(TEXT),
         **{count: _sourced(SIZE) for count in COUNTS},
         "notes": several(TEXT),
     },
+)
+
+
+# A system: GPUs of one kind, as many to a node, and the network between nodes.
+SYSTEM = record(
+    required={"name": TEXT, "title": TEXT, "gpu": TEXT, "node_gpus": _sourced(SIZE), "fabric": LINK, "sources": SOURCES},
+    optional={"aliases": several(TEXT), "interconnect": LINK, "notes": several(TEXT)},
 )
 
 
@@ -79,16 +88,33 @@ class HardwareSpec(NamedTuple):
     architecture: str = ""
     aliases: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    gpu: str = ""  # of a system: the GPU that it has
 
 
 def load_hardware_file(path: Path) -> HardwareSpec:
-    """Read and check one hardware spec. Raises SpecError with file, line and field."""
+    """Read and check the spec of one GPU. Raises SpecError with file, line and field."""
     return hardware_from(read_yaml(path))
 
 
 def hardware_from(document: Document) -> HardwareSpec:
     """The GPU that a document describes, in base units, every source resolved."""
-    fields = validate(document, SCHEMA)
+    fields = _resolved(document, validate(document, SCHEMA))
+    for table in ("peak", "vector_peak"):
+        rates = fields.get(table, {})
+        fields[table] = {dtype: _figure(document, (table, dtype), rate, "FLOPS") for dtype, rate in rates.items()}
+    return HardwareSpec(**fields)
+
+
+def system_from(document: Document, gpu: HardwareSpec) -> HardwareSpec:
+    """The GPU as it stands in the system that a document describes: its node and its network are the system's."""
+    fields = _resolved(document, validate(document, SYSTEM))
+    fields["sources"] = gpu.sources | fields["sources"]
+    fields |= {"gpu": gpu.name, "notes": (*fields["notes"], *gpu.notes)}
+    return gpu._replace(**fields)
+
+
+def _resolved(document: Document, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with figures in base units and lists as tuples, peaks apart."""
     for name, unit in MEASURES.items():
         if name in fields:
             if name in LINKS:
@@ -97,12 +123,9 @@ def hardware_from(document: Document) -> HardwareSpec:
     for name in COUNTS:
         if name in fields:
             fields[name] = _figure(document, (name,), fields[name], "")
-    for table in ("peak", "vector_peak"):
-        rates = fields.get(table, {})
-        fields[table] = {dtype: _figure(document, (table, dtype), rate, "FLOPS") for dtype, rate in rates.items()}
     for name in ("aliases", "notes"):
         fields[name] = tuple(fields.get(name, ()))
-    return HardwareSpec(**fields)
+    return fields
 
 
 def _figure(document: Document, path: tuple[Key, ...], entry: dict[str, Any], unit: str) -> Figure:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmcost.blocks import STREAMS
-from llmcost.errors import SpecError
+from llmcost.specs.json_text import parse_json
 from llmcost.specs.keys import DRAFTS, LAYER_LISTS, OTHER_PARTS, Keys
 from llmcost.specs.layers import layers_of
 from llmcost.specs.reader import Document, read_text
@@ -36,36 +36,19 @@ DTYPE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 def read_config(path: Path, kind: str | None = None) -> Document:
     """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key."""
     file = path / "config.json" if isdir(path) else path
-    config = parse_json(read_text(file), str(file))
+    text = read_text(file)
     name = (file.parent.name if file.name == "config.json" else file.stem) or "model"
-    return document_of(config, str(file), name, kind)
+    return document_of(parse_json(text, str(file)), str(file), name, kind, text)
 
 
-def parse_json(text: str, file: str) -> dict[str, Any]:
-    """One JSON object; a key that stands twice is refused."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for position, (key, _) in enumerate(pairs):
-            if any(key == other for other, _ in pairs[:position]):
-                raise SpecError(file, _line_of(text, key), key, "this key stands twice")
-        return dict(pairs)
-
-    try:
-        config = json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise SpecError(file, error.lineno, "", f"not valid JSON: {error.msg}") from None
-    except (RecursionError, ValueError) as error:
-        raise SpecError(file, 0, "", f"not valid JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise SpecError(file, 1, "", "expected an object of keys and values")
-    return config
-
-
-def document_of(config: dict[str, Any], file: str, name: str, kind: str | None = None) -> Document:
-    """The config's data in the form of a spec."""
-    config, notes = text_model(config)
+def document_of(config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "") -> Document:
+    """The config's data in the form of a spec; `text` is the file's, for the lines in messages."""
+    whole = config
+    config, place, notes = text_model(whole)
     notes += [f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)]
-    keys = Keys(config, file, kind)
+    keys = Keys(config, file, kind, text, place)
+    if whole.get("tie_word_embeddings") not in (None, config.get("tie_word_embeddings")):
+        raise keys.error("tie_word_embeddings", "the text model says something else than the whole")
     depth = depth_of(keys)
     data: dict[str, Any] = {
         "name": name,
@@ -94,19 +77,19 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
     if notes:
         data["notes"] = notes
     keys.refuse_what_is_left(keys.given)
-    return Document(file, {key: value for key, value in data.items() if value is not None}, {})
+    return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
 
 
-def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The config of the text model alone, and what to note of that."""
-    inner = next((config[key] for key in TEXT if isinstance(config.get(key), dict)), None)
+def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:
+    """The config of the text model alone, the key it stands under, and what to note of that."""
+    key = next((key for key in TEXT if isinstance(config.get(key), dict)), "")
+    inner = config.get(key) if key else None
     notes = []
     if inner is not None or any(config.get(key) for key in OTHER_PARTS):
         notes.append("The text model of a multimodal config; its other parts are left out.")
     if inner is not None:
-        shared = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config and key not in inner}
-        config = inner | shared
-    return config, notes
+        config = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config} | inner
+    return config, (key,) if key else (), notes
 
 
 def depth_of(keys: Keys) -> int:
@@ -185,7 +168,3 @@ def streams(keys: Keys) -> dict[str, Any]:
             sizes = {name: keys.trait(name) if name in keys.family else keys.get(name) for name in kind._fields}
             found |= sizes if sizes[kind._fields[0]] else {}
     return found
-
-
-def _line_of(text: str, key: str) -> int:
-    return text[: text.find(f'"{key}"', text.find(f'"{key}"') + 1)].count("\n") + 1

@@ -8,6 +8,8 @@ from typing import Any
 
 from llmcost.errors import SpecError
 from llmcost.specs.families import FAMILIES, Family
+from llmcost.specs.json_text import line_of
+from llmcost.specs.reader import Key
 
 DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type -> its config's defaults, for keys left out
 # A spec's field -> the names it goes by in configs.
@@ -104,8 +106,8 @@ FORMER_WORDS = {
 class Keys:
     """One config while it is read: which keys were asked for, which are left over."""
 
-    def __init__(self, config: dict[str, Any], file: str, kind: str | None = None) -> None:
-        self.file = file
+    def __init__(self, config: dict[str, Any], file: str, kind: str | None = None, text: str = "", place: tuple[str, ...] = ()) -> None:
+        self.file, self.text, self.place = file, text, place  # the place of these keys in the text: ("text_config",) or the top
         self.type = kind or config.get("model_type")
         if self.type not in FAMILIES:
             problem = f"the architecture {self.type!r} is not understood" if self.type else "this key is missing"
@@ -115,10 +117,22 @@ class Keys:
         self.given = self._flat(config)
         self.own: dict[str, Any] = {}  # what the config says of the layer that is being read alone
         self.asked: set[str] = {*LAYER_LISTS, "mlp_layer_types", *self.family.get("unused", "").split()}
+        for key in self.family.get("never_zero", "").split():
+            if self.given.get(key) == 0:
+                raise self.error(key, "must be above 0, got 0")
 
     def error(self, key: str, problem: str) -> SpecError:
         """A problem with one key."""
-        return SpecError(self.file, 0, key, problem)
+        return SpecError(self.file, line_of(self.text, (*self.place, *key.split("."))), key, problem)
+
+    def origin(self, path: tuple[Key, ...]) -> tuple[str, int]:
+        """The key that a spec's field was read from, and its line."""
+        field = next((key for key in reversed(path) if isinstance(key, str)), "")
+        said = [traits.get(field) for traits in (self.family, *self.family.get("words", {}).values())]
+        named = [word[1:] for word in said if isinstance(word, str) and word.startswith("=")]
+        names = self.names(field) if field in SYNONYMS else ()
+        key = next((key for key in (*named, *names) if key in self.given), field)
+        return key, line_of(self.text, (*self.place, key))
 
     def get(self, key: str) -> Any:
         """The value of a key, or the type's default."""

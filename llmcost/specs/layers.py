@@ -93,7 +93,14 @@ class Layer:
 
     def trait(self, name: str, plain: Any = None) -> Any:
         """What the family says of this layer."""
-        return self.keys.value(self.traits.get(name, plain))
+        value = self.keys.value(self.traits.get(name, plain))
+        return self.own(name, value) if isinstance(value, list) else value
+
+    def own(self, name: str, values: list[Any]) -> Any:
+        """The entry of a list that is this layer's."""
+        if len(values) < self.depth:
+            raise self.keys.error(self.keys.origin((name,))[0], f"a list of {len(values)} entries for {self.depth} layers")
+        return values[self.position]
 
     def fields(self) -> dict[str, Any]:
         """All of its fields, as a spec has them."""
@@ -118,6 +125,9 @@ class Layer:
             if name == "attention_output_bias" and said == "last":
                 said = self.position == self.depth - 1
             fields[name] = _there(said) if said is not None else self.plain(name, latent="kv_lora_rank" in MIXERS[kind]._fields)
+        if "whole_heads" in self.traits and fields["num_attention_heads"] * fields["head_dim"] != self.keys.number("hidden_size"):
+            problem = f"{fields['num_attention_heads']} heads of {fields['head_dim']} do not fill it, which this type needs"
+            raise self.keys.error("hidden_size", problem)
         if "keys_and_values" in fields and self.shares():
             fields["keys_and_values"] = "shared"
         return fields
@@ -172,7 +182,7 @@ class Layer:
             return self.two_thirds(self.keys.number("intermediate_size"))
         size = self.trait("intermediate_size") if "intermediate_size" in self.traits else self.keys.field("intermediate_size")
         if isinstance(size, list):
-            size = size[self.position] if self.position < len(size) else None
+            size = self.own("intermediate_size", size)
         elif size is None:
             size = self.keys.number("hidden_size") * self.trait("expansion", 4)
         return 2 * size if self.shares() and self.trait("double_when_shared") else size

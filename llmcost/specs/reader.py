@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,14 +30,21 @@ _NUMBER = {"int": re.compile(r"[-+]?\d{1,40}"), "float": re.compile(r"[-+]?(\d{1
 
 
 class Document(NamedTuple):
-    """A file's data, and where in the file each path of keys stands."""
+    """A file's data, and where in the file each path of keys stands.
+
+    Where the data was made from a file of other keys, `origin` says which key of that file a path comes from, and its line.
+    """
 
     file: str
     data: dict[str, Any]
     lines: dict[tuple[Key, ...], int]
+    origin: Callable[[tuple[Key, ...]], tuple[str, int]] | None = None
 
     def error(self, path: tuple[Key, ...], problem: str) -> SpecError:
         """The problem at that path, with the line of its nearest parent that has one."""
+        if self.origin is not None:
+            key, line = self.origin(path)
+            return SpecError(self.file, line, key, problem)
         known = path
         while known and known not in self.lines:
             known = known[:-1]

@@ -1,0 +1,75 @@
+"""JSON in, and the line of every key: Python's own reader forgets the lines and keeps the last of two equal keys."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from llmcost.errors import SpecError
+from llmcost.specs.reader import Key
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:\n]')
+
+
+def parse_json(text: str, file: str) -> dict[str, Any]:
+    """One JSON object; a key that stands twice is refused."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise _twice(text, file)
+        return found
+
+    try:
+        config = json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise SpecError(file, error.lineno, "", f"not valid JSON: {error.msg}") from None
+    except (RecursionError, ValueError) as error:
+        raise SpecError(file, 0, "", f"not valid JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise SpecError(file, 1, "", "expected an object of keys and values")
+    return config
+
+
+def places(text: str) -> Iterator[tuple[tuple[Key, ...], int]]:
+    """The path of every key of valid JSON, and its line, in the order of the text."""
+    line, word = 1, ""
+    path: list[Key] = []  # for every open bracket, the key or position that is being read
+    for match in _TOKEN.finditer(text):
+        mark = match[0]
+        if mark == "\n":
+            line += 1
+        elif mark in "{[":
+            path.append("" if mark == "{" else 0)
+        elif mark in "}]":
+            path.pop()
+        elif mark == "," and isinstance(position := path[-1], int):
+            path[-1] = position + 1
+        elif mark == ":":
+            path[-1] = word
+            yield tuple(path), line
+        elif mark != ",":
+            word = json.loads(mark)
+
+
+def line_of(text: str, path: tuple[Key, ...]) -> int:
+    """The line of the key at this path; of the same key elsewhere if there is none, 0 if there is none at all."""
+    elsewhere = 0
+    for place, line in places(text):
+        if place == path:
+            return line
+        if place[-1] == path[-1]:
+            elsewhere = elsewhere or line
+    return elsewhere
+
+
+def _twice(text: str, file: str) -> SpecError:
+    """The first key of the text that has stood there before."""
+    seen: set[tuple[Key, ...]] = set()
+    for path, line in places(text):
+        if path in seen:
+            return SpecError(file, line, ".".join(map(str, path)), "this key stands twice")
+        seen.add(path)
+    return SpecError(file, 0, "", "a key stands twice")

@@ -1,0 +1,57 @@
+"""Writes llmcost/specs/defaults.json: what keys that a config.json leaves out stand for, by model type.
+
+    python tests/config_defaults.py
+
+A released config often has only the keys that differ from its type's defaults, and the importer may not import
+transformers to look the others up. The table holds, for each type of specs/families.py, the defaults of transformers'
+config class as it declares them: a key that the class computes from others is null here, and families.py says how it
+follows. Left out are keys that change no count, lists with an entry a layer (families.py has their rules) and the configs
+of other parts of a multimodal model. `attribute_map` holds the other names that the class takes for its keys.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from transformers import AutoConfig
+
+from llmcost.specs.families import FAMILIES
+from llmcost.specs.keys import DEFAULTS, HARMLESS, LAYER_LISTS, OTHER_PARTS
+
+# Released under a name that transformers has not, or whose class has them inside `text_config` today.
+SAME_CLASS = {"kimi_k2": "deepseek_v3", "qwen2_vl": "qwen2_vl_text", "qwen2_5_vl": "qwen2_5_vl_text"}
+BY_LAYER = {*LAYER_LISTS, "mlp_layer_types", "moe_layers", "no_rope_layers", "per_layer_config"}
+
+
+def defaults_of(kind: str) -> dict[str, Any]:
+    """The defaults of one type, as the table has them."""
+    config, read = AutoConfig.for_model(SAME_CLASS.get(kind, kind)), repr(FAMILIES[kind])
+    others = dict(sorted(config.attribute_map.items()))
+    declared = {others.get(field.name, field.name): field.default for field in dataclasses.fields(config)}
+    values = {key: value for key, value in config.to_dict().items() if key in declared and (_counts(key) or f"'={key}'" in read)}
+    found = {key: _plain(None if _is_computed(declared[key], value) else value) for key, value in sorted(values.items())}
+    return found | ({"attribute_map": others} if others else {})
+
+
+def _is_computed(declared: Any, value: Any) -> bool:
+    return declared in (None, "auto") and not isinstance(value, dict)  # an inner config starts as None as well
+
+
+def _counts(key: str) -> bool:
+    return not (key in HARMLESS or key in BY_LAYER or key in OTHER_PARTS or key.endswith("_token_id"))
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it, without the keys of inner configs that change no count."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in sorted(value.items(), key=str) if _counts(str(key))}
+    return value
+
+
+def text() -> str:
+    """The whole table, a key a line so that a change shows."""
+    return json.dumps({kind: defaults_of(kind) for kind in sorted(FAMILIES)}, indent=0) + "\n"
+
+
+if __name__ == "__main__":
+    DEFAULTS.write_text(text(), "utf-8")
