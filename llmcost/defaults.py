@@ -75,6 +75,6 @@ DEFAULTS: dict[str, Default] = {
 }
 
 # |predicted / measured - 1| of the decode, prefill and whole-request figures of optimised engines that no default was fitted on:
-# its mean and its median (docs/accuracy.md; tests/test_published.py computes them anew).
+# its mean and its median (docs/accuracy.md; tests/test_accuracy.py computes them anew).
 ERROR = 0.12
 MEDIAN_ERROR = 0.06

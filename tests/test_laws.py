@@ -398,9 +398,8 @@ def sweep_equals_loop(model, chip, chosen, field, values):
     sizes = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
     array = np.array(values, dtype=np.float64)
     swept = w._replace(**{field: array}, **({"prompt": array} if field == "context" and chosen.prompt is None else {}))
-    sweep = dict(
-        leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w), default_for(chip, w.dtype, w.weight_dtype), chosen.prompt is None))
-    )
+    shares = default_for(chip, w.dtype, w.weight_dtype)
+    sweep = dict(leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w), shares, chosen.prompt is None)))
     loop = [dict(leaves(estimate(model, chip, chosen._replace(**{field: value})))) for value in values]
     compared = 0
     for path in loop[0]:

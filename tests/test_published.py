@@ -108,7 +108,8 @@ def test_a_file_that_is_not_understood_is_refused_with_its_row(tmp_path, rows, p
 def test_no_other_command_reads_them():
     code = (
         "import sys\nfrom llmcost.cli import main\nsys.argv = ['llmcost', 'estimate', 'gpt2', '--hw', 'h200']\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\nprint([m for m in sys.modules if m.startswith('llmcost.accuracy')], file=sys.stderr)"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print([m for m in sys.modules if m.startswith('llmcost.accuracy')], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"

@@ -69,7 +69,13 @@ SCHEMA = record(
         "trust": choice("high", "medium"),
         "rows": _LONG,
     },
-    optional={"file": TEXT, "commit": TEXT, "notes": several(TEXT), "remarks": mapping(TEXT), "shared": mapping(_CELL)},
+    optional={
+        **dict.fromkeys(("file", "commit"), TEXT),
+        "memory": choice("tensors", "process"),
+        "notes": several(TEXT),
+        "remarks": mapping(TEXT),
+        "shared": mapping(_CELL),
+    },
 )
 ENGINES = record(
     required={
@@ -94,6 +100,7 @@ class Source(NamedTuple):
     measures: str
     file: str = ""
     commit: str = ""
+    memory: str = "tensors"  # what the allocator gave out; or all that the driver says the process has
     notes: tuple[str, ...] = ()
     remarks: dict[str, str] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
 

@@ -15,7 +15,7 @@ from math import log
 from statistics import fmean
 from typing import NamedTuple
 
-from llmcost.accuracy.cases import Case, load_cases
+from llmcost.accuracy.cases import Case, class_of, load_cases
 from llmcost.accuracy.predict import answers
 from llmcost.efficiency import FIGURES
 
@@ -79,14 +79,12 @@ TRUSTED = ("optimised", "kernel")  # classes of engines that defaults are fitted
 
 def role_of(case: Case) -> str:
     """Whether a case had a part in a default: `fitted`, else it scores them."""
-    return "fitted" if any(stage.cases(case) for stage in STAGES) else "scored"
+    return "fitted" if class_of(case) in TRUSTED and any(stage.cases(case) for stage in STAGES) else "scored"
 
 
 def fitted() -> dict[str, float]:
     """Every fitted figure, from the cases alone."""
-    from llmcost.accuracy.cases import class_of
-
-    cases = [case for case in load_cases() if case.source.kind != "training" and class_of(case) in TRUSTED]
+    cases = [case for case in load_cases() if role_of(case) == "fitted"]
     figures = dict(FIGURES)
     for stage in STAGES:
         figures |= stage.figures

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmcost.accuracy.cases import Case
-from llmcost.accuracy.setups import Pass, chip_of, launch_of
+from llmcost.accuracy.setups import Pass, chip_of, gpu_of, launch_of
 from llmcost.counting import count_pass
 from llmcost.efficiency import from_figures
 from llmcost.operators import Attention, Collective, Elementwise, Gemm, Operator, TokenProduct
 from llmcost.sizes import activation_dtype, bytes_of
-from llmcost.specs.catalog import load_hardware
 from llmcost.timing import bound, kernel_seconds
 
 
@@ -48,7 +47,7 @@ def operator_of(case: Case) -> Operator:
 
 def kernel_time(case: Case, figures: Mapping[str, float]) -> Pass | None:
     """Expected and least seconds of one execution, launched on its own; None where the chip's figures are not known."""
-    of, hardware, op = case.settings, load_hardware(case.settings["gpu"]), operator_of(case)
+    of, hardware, op = case.settings, gpu_of(case.settings["gpu"]), operator_of(case)
     chip = chip_of(hardware, of["compute"], of["compute"])
     seconds = kernel_seconds([op], chip, from_figures(figures, hardware, of["compute"], of["compute"], launch_of(case)))
     moved = op.io_bytes() if isinstance(op, (TokenProduct, Elementwise)) else 0  # of these, operands are all that there is

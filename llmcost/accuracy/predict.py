@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.kernels import kernel_time, operator_of
-from llmcost.accuracy.setups import Pass, Setup, setup_of
+from llmcost.accuracy.setups import CONTEXT_BYTES, EXCHANGE_BYTES, Pass, Setup, setup_of
 from llmcost.efficiency import FIGURES
 
 Figures: TypeAlias = Mapping[str, float]
@@ -179,11 +179,12 @@ def _served(setup: Setup, case: Case) -> Pass | None:
 
 
 def memory(case: Case) -> float | None:
-    """Bytes on all GPUs at the end of the run."""
+    """Bytes on all GPUs at the end of the run, with what the process has beside its tensors where the source counts it."""
     setup, of = setup_of(case), case.settings
     if setup is None:
         return None
-    return setup.memory(of["batch"], of["prompt"], int(of["prompt"] + of["output"]))
+    beside = setup.stages * EXCHANGE_BYTES if case.source.memory == "process" else 0
+    return setup.memory(of["batch"], of["prompt"], int(of["prompt"] + of["output"])) + beside
 
 
 def fits(case: Case) -> bool | None:
@@ -193,7 +194,7 @@ def fits(case: Case) -> bool | None:
         return None
     need = setup.memory(of["batch"], of["prompt"] or 0, int((of["prompt"] or 0) + of["output"]))
     capacity: float = setup.chip.capacity
-    return need / setup.stages <= capacity
+    return need / setup.stages + (CONTEXT_BYTES if of["gpus"] == 1 else EXCHANGE_BYTES) <= capacity
 
 
 PREDICTORS: dict[str | None, Callable[[Case, Figures], Iterator[Answer]]] = {

@@ -25,6 +25,10 @@ from llmcost.timing import Chip, bound, kernel_seconds
 from llmcost.units import HEAD_BITS, TABLE_BITS
 
 REPORTED = 2**30 / 10**9  # drivers report GiB for what vendors call GB: 81,559 MiB on an H100 80GB, 24,564 on an RTX 4090
+# CUDA context with the kernels of torch; the same once a process has set up NCCL: on an A100 (stas00/ml-engineering,
+# training/performance/README.md, "torch.distributed memory usage").
+CONTEXT_BYTES = 0.55 * 2**30
+EXCHANGE_BYTES = 2.0 * 2**30
 PCIE = Figure(64 * 10**9, "64 GB/s", "")  # both ways, where the cards were joined by nothing faster
 
 
@@ -89,7 +93,7 @@ class Setup(NamedTuple):
         return self.time([*found, *prompts, *self._handed_on(tokens, self.stages)])
 
     def _at_pace(self, op: Operator) -> Operator:
-        return op._replace(count=op.count * self.stages) if op.name in AT_THE_HEAD else op  # type: ignore[attr-defined,no-any-return]
+        return op._replace(count=op.count * self.stages) if op.name in AT_THE_HEAD else op  # type: ignore[attr-defined]
 
     def _handed_on(self, tokens: Number, times: int) -> list[Operator]:
         """Activations on their way from stage to stage."""
@@ -129,7 +133,7 @@ def _of_tokens(op: Operator, batch: Number, coming: Number) -> Operator:
         return op._replace(b=batch)
     if isinstance(op, Collective):
         return op._replace(rows=batch + coming) if op.part == "lm_head" else op
-    return op._replace(b=batch + coming) if op.name in AT_THE_HEAD else op  # type: ignore[attr-defined,no-any-return]
+    return op._replace(b=batch + coming) if op.name in AT_THE_HEAD else op  # type: ignore[attr-defined]
 
 
 def setup_of(case: Case, figures: Mapping[str, float] = FIGURES, tp: int | None = None) -> Setup | None:
@@ -160,7 +164,7 @@ def launch_of(case: Case) -> Launch:
 @lru_cache(maxsize=512)
 def _setup(name: str, gpu: str, types: tuple[str, str, str], degrees: tuple[int, int, int, int], engine: str, link: str | None) -> Placed:
     (weights, compute, kv), (tp, pp, dp, ep) = types, degrees
-    model, hardware = spec_of(name), load_hardware(gpu)
+    model, hardware = spec_of(name), gpu_of(gpu)
     assert model is not None
     if link == "pcie":
         hardware = hardware._replace(interconnect=PCIE, interconnect_kind="PCIe 4.0 x16")
@@ -178,6 +182,12 @@ def _setup(name: str, gpu: str, types: tuple[str, str, str], degrees: tuple[int,
         efficiency=from_figures(FIGURES, hardware, compute, weights, launch),
     )
     return setup, hardware
+
+
+@lru_cache(maxsize=128)
+def gpu_of(name: str) -> HardwareSpec:
+    """A GPU's spec, read once."""
+    return load_hardware(name)
 
 
 def chip_of(hardware: HardwareSpec, compute: str, kv: str) -> Chip:
