@@ -6,7 +6,8 @@ its letter gets the kind's number: L1, L2.
 
 from typing import NamedTuple
 
-from llmcost.algebra import Number
+from llmcost.algebra import Number, present
+from llmcost.formats import FORMATS, Format
 from llmcost.units import BITS
 
 ALPHABET: dict[str, tuple[str, str]] = {
@@ -79,11 +80,21 @@ mfu assumed share of the peak; e_c, e_m shares of P and BW that a kernel reaches
 
 
 class ElementBytes(NamedTuple):
-    """Bytes an element: of linear layers' weights, of activations (and every other weight), of the KV cache."""
+    """Bytes an element: of linear layers' weights, of activations (and every other weight), of the KV cache.
+
+    Of a weight format, besides: bytes that each output channel of a linear layer has for its scale, and bytes an element of
+    the embedding and the LM head where they are in the format too (0: they are kept as activations are).
+    """
 
     Bw: Number
     Bx: Number
     Bkv: Number
+    Bc: Number = 0
+    Bt: Number = 0
+
+    def table(self) -> Number:
+        """Of the embedding and the LM head."""
+        return self.Bt if present(self.Bt) else self.Bx
 
 
 class Load(NamedTuple):
@@ -99,10 +110,9 @@ class Load(NamedTuple):
     decode: bool = False
 
 
-def bytes_of(dtype: str) -> int | float:
+def bytes_of(bits: float) -> int | float:
     """Bytes an element: an int for whole bytes, so that counts stay exact."""
-    bits = BITS[dtype]
-    return bits // 8 if bits % 8 == 0 else bits / 8
+    return int(bits) // 8 if bits % 8 == 0 else bits / 8
 
 
 def activation_dtype(dtype: str) -> str:
@@ -114,5 +124,7 @@ def activation_dtype(dtype: str) -> str:
 
 
 def element_bytes(weight: str, compute: str, kv: str) -> ElementBytes:
-    """The three element sizes of a workload, from its data types."""
-    return ElementBytes(bytes_of(weight), bytes_of(activation_dtype(compute)), bytes_of(kv))
+    """The element sizes of a workload, from its data types and the format of its weights."""
+    kept = FORMATS.get(weight) or Format(BITS[weight])
+    w, x = bytes_of(kept.bits_a_weight), bytes_of(BITS[activation_dtype(compute)])
+    return ElementBytes(w, x, bytes_of(BITS[kv]), bytes_of(kept.channel), w if kept.everywhere else 0)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
-from llmcost.algebra import Number
+from llmcost.algebra import Number, present
 from llmcost.operators import Attention, CausalConv, Elementwise, Gemm, GroupedGemm, Operator, Part, Scan, Span, TokenProduct
 from llmcost.sizes import ElementBytes, Load
 
@@ -19,11 +19,12 @@ class Site(NamedTuple):
     norm: str
     load: Load
     bytes: ElementBytes
-    quantized: str = "linear"  # which weights Bw holds for: those of all linear layers, or of experts alone
+    unquantized: tuple[str, ...] = ()  # linear layers that are kept as activations are: parts, "experts", "shared_experts"
 
     def gemm(self, name: str, part: Part, k: Number, n: Number, *, bias: bool = False, tied: bool = False, plain: bool = False) -> Operator:
         """A linear layer on every token, k in, n out; a `plain` one is kept in the activations' type (routers)."""
-        Bw = self.bytes.Bx if plain or self.quantized == "experts" else self.bytes.Bw
+        module: Part | str = "shared_experts" if name.startswith("shared_") else part
+        Bw = self.bytes.Bx if plain else self.weight(module, k)
         return Gemm(name, part, self.count, self.load.b, self.load.s, k, n, bias, tied, Bw, self.bytes.Bx)
 
     def grouped(
@@ -31,8 +32,15 @@ class Site(NamedTuple):
     ) -> Operator:
         """`groups` linear layers, of which each token takes `active`."""
         b, s = self.load.b, self.load.s
-        Bw = self.bytes.Bw if experts or self.quantized == "linear" else self.bytes.Bx
+        Bw = self.weight("experts" if experts else part, k)
         return GroupedGemm(name, part, self.count, b, s, k, n, groups, active, bias, Bw, self.bytes.Bx)
+
+    def weight(self, module: str, k: Number) -> Number:
+        """Bytes a weight of a linear layer of k inputs, with its part of the output channel's scale."""
+        size = self.bytes
+        if module in self.unquantized:
+            return size.Bx
+        return size.Bw + size.Bc / k if present(size.Bc) else size.Bw
 
     def stream(self, name: str, part: Part, reads: Number, writes: Number, weights: Number = 0) -> Operator:
         """A kernel that reads and writes so many elements a token."""
