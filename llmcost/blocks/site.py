@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from llmcost.algebra import Number, present
-from llmcost.operators import Attention, CausalConv, Elementwise, Gemm, GroupedGemm, Operator, Part, Scan, Span, TokenProduct
+from llmcost.operators import Attention, CausalConv, Elementwise, Gemm, GroupedGemm, Operator, Part, Scan, Span, TokenProduct, TokenShift
 from llmcost.sizes import ElementBytes, Load
 
 NORM_WEIGHTS = {"rms": 1, "layer": 2, "layer-no-bias": 1, "none": 0}  # a channel: a weight, and LayerNorm's bias
@@ -20,12 +20,13 @@ class Site(NamedTuple):
     load: Load
     bytes: ElementBytes
     unquantized: tuple[str, ...] = ()  # linear layers that are kept as activations are: parts, "experts", "shared_experts"
+    reused: bool = False  # the weights are an earlier layer's: read, but not stored once more
 
     def gemm(self, name: str, part: Part, k: Number, n: Number, *, bias: bool = False, tied: bool = False, plain: bool = False) -> Operator:
         """A linear layer on every token, k in, n out; a `plain` one is kept in the activations' type (routers)."""
         module: Part | str = "shared_experts" if name.startswith("shared_") else part
         Bw = self.bytes.Bx if plain else self.weight(module, k)
-        return Gemm(name, part, self.count, self.load.b, self.load.s, k, n, bias, tied, Bw, self.bytes.Bx)
+        return Gemm(name, part, self.count, self.load.b, self.load.s, k, n, bias, tied or self.reused, Bw, self.bytes.Bx)
 
     def grouped(
         self, name: str, part: Part, k: Number, n: Number, groups: Number, active: Number, *, bias: bool = False, experts: bool = False
@@ -34,6 +35,10 @@ class Site(NamedTuple):
         b, s = self.load.b, self.load.s
         Bw = self.weight("experts" if experts else part, k)
         return GroupedGemm(name, part, self.count, b, s, k, n, groups, active, bias, Bw, self.bytes.Bx)
+
+    def shift(self, name: str, part: Part, channels: Number, mixes: Number) -> Operator:
+        """Each token mixed with the one before it, in so many mixes."""
+        return TokenShift(name, part, self.count, self.load.b, self.load.s, channels, mixes, self.bytes.Bx)
 
     def weight(self, module: str, k: Number) -> Number:
         """Bytes a weight of a linear layer of k inputs, with its part of the output channel's scale."""
@@ -44,6 +49,7 @@ class Site(NamedTuple):
 
     def stream(self, name: str, part: Part, reads: Number, writes: Number, weights: Number = 0) -> Operator:
         """A kernel that reads and writes so many elements a token."""
+        weights = 0 if self.reused else weights
         return Elementwise(name, part, self.count, self.load.b, self.load.s, reads, writes, weights, self.bytes.Bx)
 
     def conv(self, name: str, part: Part, channels: Number, kernel: Number, *, bias: bool = False) -> Operator:

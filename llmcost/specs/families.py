@@ -4,7 +4,7 @@ An entry says how a type differs from the plain case (grouped attention, rotary 
 block, gated MLP, no biases). Values are a spec's (specs/model.py), with ways to look into the config:
 
     "=key", "=outer.key"        the value of that key, or of a key inside it
-    "=2*key", "=1+key"          twice the value, one more than it; "=key*other": their product; "=key/other", "=key/2" a quotient
+    "=2*key", "=1+key/other"    computed from left to right, in whole numbers
     "=#key"                     of a list, how many different ones
     ("key", then, otherwise)    one of two, as the key is true or not; ("key=word", …) as it is that word
 
@@ -16,6 +16,8 @@ Where layers differ, each has a word, as `layer_types` lists them:
     kinds     the word of plain layers and that of the others, by default "full_attention" and "sliding_attention"
     pattern   a rule that picks the plain ones where the config has no list (by default all), of specs/patterns.py
     order     or the words themselves, as a beginning and a cycle
+    expands   a word for several layers of ours, whose words stand there
+    reused_after                how many layers of a word have weights of their own; the others use those again
     lists     another name that `layer_types` or `mlp_layer_types` goes by, and its values
     window_if the key without which all layers are plain; `last_full`: the last one is, whatever the list says
 
@@ -82,6 +84,7 @@ _MAMBA: Family = {
     "never_zero": "time_step_rank",
     "unused": "d_inner mixer_rms_eps fused_add_norm rms_norm ssm_cfg pad_vocab_size_multiple",
 }
+_SHARED: Family = {"mlp": "adapted", "on_embedding": True}
 _MAMBA2: Family = {
     "mixer": "mamba2",
     "mamba_n_heads": "=mamba_n_heads",
@@ -434,6 +437,80 @@ FAMILIES: dict[str, Family] = {
         "one_is_dense": True,
         "expert_size": "intermediate_size",
         "position_embedding": "none",
+    },
+    "zamba": {
+        "tie_word_embeddings": True,  # untied, the reference ties no shared layers either: refused
+        "position_embedding": "none",
+        "words": {
+            "linear_attention": {**_MAMBA, **{f"mamba_{name}": f"=mamba_{name}" for name in ("expand", "d_state", "d_conv", "dt_rank")}}
+            | {"mamba_intermediate_size": None, "mamba_conv_bias": "=mamba_conv_bias", "mamba_proj_bias": "=mamba_proj_bias"},
+            "shared_transformer": {**_SHARED, "reused_after": 1},
+        },
+        "expands": {"hybrid": ["shared_transformer", "linear_attention"]},
+        "kinds": ("hybrid", "linear_attention"),
+        "pattern": "zamba:attn_layer_period:attn_layer_offset",
+        "names": {"head_dim": ("attention_head_dim",)},
+        "never_zero": "mamba_dt_rank",
+        "unused": "hidden_mamba_act n_mamba_heads attention_hidden_size",
+    },
+    "zamba2": {
+        "tie_word_embeddings": True,  # untied, the reference ties no shared layers either: refused
+        "position_embedding": ("use_mem_rope", "rotary", "none"),
+        "words": {
+            "linear_attention": {
+                "mixer": "mamba2",
+                "mlp": "none",
+                "mamba_n_heads": "=n_mamba_heads",
+                "mamba_d_head": "=mamba_expand*hidden_size/n_mamba_heads",
+                "mamba_n_groups": "=mamba_ngroups",
+                "mamba_d_state": "=mamba_d_state",
+                "mamba_d_conv": "=mamba_d_conv",
+                "mamba_proj_bias": "=add_bias_linear",
+                "mamba_out_bias": "=add_bias_linear",
+            },
+            "shared_transformer": {
+                **_SHARED,
+                "head_dim": "=2*hidden_size/num_attention_heads",
+                "reused_after": "=num_mem_blocks",
+                "mlp_bias": "=add_bias_linear",
+                "mlp_adapter_rank": "=adapter_rank",
+                "qkv_adapter_rank": ("use_shared_attention_adapter", "=adapter_rank", 0),
+            },
+        },
+        "expands": {"hybrid": ["shared_transformer", "linear_attention"]},
+        "kinds": ("hybrid", "linear_attention"),
+        "pattern": "listed",
+        "unused": "chunk_size use_conv_bias use_mem_eff_path use_long_context mamba_headdim attention_hidden_size attention_head_dim "
+        "kv_channels num_query_groups hybrid_layer_ids ffn_hidden_size",
+    },
+    "rwkv": {
+        "mixer": "time-mix",
+        "mlp": "channel-mix",
+        "norm": "layer",
+        "attention_hidden_size": "=attention_hidden_size",
+        "embedding_norm": True,
+        "position_embedding": "none",
+        "max_position_embeddings": _ENDLESS,
+        "names": {"max_position_embeddings": ()},
+        "unused": "context_length rescale_every",
+    },
+    "mllama_text_model": {
+        "words": {
+            "cross_attention": {"mixer": "idle", "mlp": "none", "norms": "none", "idle_mlp_size": "=intermediate_size"},
+        },
+        "kinds": ("cross_attention", "full_attention"),
+        "pattern": "in:cross_attention_layers",
+        "defaults": {"cross_attention_layers": [3, 8, 13, 18, 23, 28, 33, 38]},
+        "input_only_tokens": 8,
+    },
+    "dbrx": {
+        "norm": "layer-no-bias",
+        "num_key_value_heads": "=attn_config.kv_n_heads",
+        "experts": "all",
+        "num_experts": "=ffn_config.moe_num_experts",
+        "num_experts_per_tok": "=ffn_config.moe_top_k",
+        "expert_size": "ffn_config.ffn_hidden_size",
+        "whole_heads": True,
     },
     "bamba": {
         **_LLAMA,

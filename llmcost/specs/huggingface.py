@@ -64,6 +64,7 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
     }
     data |= tables(keys, data)
     layers = layers_of(keys, depth)
+    data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     data |= quantization(keys, layers) | grouped(layers) | streams(keys)
     if notes:
         data["notes"] = notes

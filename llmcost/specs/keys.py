@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +184,7 @@ class Keys:
         if said.startswith("=#"):
             found = self.get(said[2:])
             return len({str(each) for each in found}) if isinstance(found, list) else None
-        sign = next((sign for sign in "*/" if sign in said), "+")
-        first, _, key = said[1:].rpartition(sign)
-        return self._combined(first, sign, key) if first else self.get(key)
+        return self._computed(said[1:]) if re.search(r"[*/+]", said) else self.get(said[1:])
 
     def listed(self, key: str, depth: int | None = None) -> list[Any] | None:
         """A list with an entry a layer, if the config itself has it, under this name or another, by today's words."""
@@ -223,14 +222,16 @@ class Keys:
             return False
         return not value or any(key in names and self.field(field) == value for field, names in SYNONYMS.items())
 
-    def _combined(self, first: str, sign: str, key: str) -> int:
-        x, y = (int(each) if each.isdigit() else self.get(each) for each in (first, key))
-        for name, number in ((first, x), (key, y)):
+    def _computed(self, said: str) -> int:
+        """Whole numbers and keys, with * / + between them, from left to right."""
+        result, sign = 0, "+"
+        for name, after in re.findall(r"([^*/+]+)([*/+]?)", said):
+            number = int(name) if name.isdigit() else self.get(name)
             if not isinstance(number, int) or (sign == "/" and number < 1):
                 raise self.error(name, "expected a whole number")
-        if sign == "/":
-            return int(x // y)
-        return x * y if sign == "*" else x + y
+            result = {"+": result + number, "*": result * number, "/": result // (number or 1)}[sign]
+            sign = after
+        return result
 
     def _flat(self, config: dict[str, Any]) -> dict[str, Any]:
         """The config with the keys of its inner part beside the others, and by the names that are read."""

@@ -26,7 +26,8 @@ def _fields(kinds: Iterable[Any]) -> dict[str, Schema]:
 
 
 # What a layer may say of itself. At the top of a spec these hold for every layer; an entry of `layers` overrides them.
-LAYER: dict[str, Schema] = {"mixer": choice(*MIXERS), "mlp": choice(*MLPS), "norms": choice("pre", "post", "sandwich", "parallel")}
+LAYER: dict[str, Schema] = {"mixer": choice(*MIXERS), "mlp": choice(*MLPS), "norms": choice("pre", "post", "sandwich", "parallel", "none")}
+LAYER["reuses_weights"] = FLAG
 LAYER["unquantized"] = several(choice("attention", "mlp", "experts", "shared_experts"))
 LAYER |= _fields((*MIXERS.values(), *MLPS.values(), CrossAttention))
 MODEL = _fields(STREAMS)  # what a model may say of its streams
@@ -87,8 +88,9 @@ class Published(NamedTuple):
 class Layer(NamedTuple):
     """One kind of layer, and how many of it.
 
-    `norms`: before mixer and MLP (pre), after them (post), both (sandwich), or one for the two (parallel).
-    `unquantized`: linear layers that are not in the model's `weight_format`.
+    `norms`: before mixer and MLP (pre), after them (post), both (sandwich), one for the two (parallel), or none.
+    `unquantized`: linear layers that are not in the model's `weight_format`. `reuses_weights`: those of an earlier layer
+    of the kind, but for adapters.
     """
 
     count: Number
@@ -97,6 +99,7 @@ class Layer(NamedTuple):
     norms: str = "pre"
     cross_attention: Block | None = None
     unquantized: tuple[str, ...] = ()
+    reuses_weights: bool = False
 
 
 class ModelSpec(NamedTuple):
@@ -187,7 +190,7 @@ def _layer(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hi
         _fill_heads(document, path, fields, hidden)
     if "attention_bias" in fields:
         fields.setdefault("attention_output_bias", fields["attention_bias"])
-    used = {"count", "norms", "unquantized", *kinds, *(field for kind in kinds.values() for field in kind._fields)}
+    used = {"count", "norms", "unquantized", "reuses_weights", *kinds, *(field for kind in kinds.values() for field in kind._fields)}
     for name in fields:
         if name not in used and (*path, name) in document.lines and (path or "layers" not in document.data):
             raise document.error((*path, name), f"no use for it in a layer of {' and '.join(_names(kinds))}")
@@ -203,7 +206,8 @@ def _layer(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hi
         raise document.error((*path, "num_experts_per_tok"), problem)
     if fields.get("sliding_window") and fields.get("attention_chunk_size"):
         raise document.error((*path, "attention_chunk_size"), "a layer has a sliding window or chunks, not both")
-    return Layer(fields["count"], norms=fields.get("norms", "pre"), unquantized=tuple(fields.get("unquantized", ())), **blocks)
+    others = {name: fields[name] for name in ("norms", "reuses_weights") if name in fields}
+    return Layer(fields["count"], **blocks, **others, unquantized=tuple(fields.get("unquantized", ())))
 
 
 def _refuse_words(document: Document, path: tuple[Key, ...], kind: Any, fields: dict[str, Any]) -> None:
@@ -242,7 +246,7 @@ def _fill_heads(document: Document, path: tuple[Key, ...], fields: dict[str, Any
 def _refuse_unused(document: Document, everywhere: dict[str, Any], layers: list[Layer]) -> None:
     """Refuse a field that stands at the top and that no kind of layer has a use for."""
     blocks = [block for layer in layers for block in (layer.mixer, layer.mlp, layer.cross_attention) if block is not None]
-    used = {"norms", "unquantized", *KINDS, *(field for block in blocks for field in block._asdict())}
+    used = {"norms", "unquantized", "reuses_weights", *KINDS, *(field for block in blocks for field in block._asdict())}
     for name in everywhere:
         if name not in used and (name,) in document.lines:
             raise document.error((name,), "no layer has a use for it")
