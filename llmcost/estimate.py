@@ -181,7 +181,7 @@ def _default_dtype(hardware: HardwareSpec | None) -> str:
 def _known(asked: str | None, default: str, known: tuple[str, ...], option: str) -> str:
     if asked is None:
         return default
-    if asked not in known:
+    if not all(word in known for word in asked.split("+", 1 if option == "--weight-dtype" else 0)):
         raise InputError(f"{option} {asked}: one of {_nearest(asked, known)}")
     return asked
 

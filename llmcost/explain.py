@@ -97,6 +97,7 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
         "bytes an element of the KV cache",
         "bytes of an output channel's scale",
         "bytes an element of the embedding and the LM head",
+        "bytes a weight of a routed expert",
     )
     letters = zip(size._fields, size, meanings, strict=True)
     return ElementBytes(*(value and symbol(letter, value, meaning) for letter, value, meaning in letters))

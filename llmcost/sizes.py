@@ -87,7 +87,8 @@ class ElementBytes(NamedTuple):
     """Bytes an element: of linear layers' weights, of activations (and every other weight), of the KV cache.
 
     Of a weight format, besides: bytes that each output channel of a linear layer has for its scale, and bytes an element of
-    the embedding and the LM head where they are in the format too (0: they are kept as activations are).
+    the embedding and the LM head where they are in the format too (0: they are kept as activations are); and a weight of
+    routed experts where those have a format of their own (0: they have not).
     """
 
     Bw: Number
@@ -95,6 +96,7 @@ class ElementBytes(NamedTuple):
     Bkv: Number
     Bc: Number = 0
     Bt: Number = 0
+    Be: Number = 0
 
     def table(self) -> Number:
         """Of the embedding and the LM head."""
@@ -128,7 +130,9 @@ def activation_dtype(dtype: str) -> str:
 
 
 def element_bytes(weight: str, compute: str, kv: str) -> ElementBytes:
-    """The element sizes of a workload, from its data types and the format of its weights."""
-    kept = FORMATS.get(weight) or Format(BITS[weight])
+    """The element sizes of a workload, from its data types and the format of its weights ("+" and that of routed experts)."""
+    linear, _, experts = weight.partition("+")
+    kept = FORMATS.get(linear) or Format(BITS[linear])
     w, x = bytes_of(kept.bits_a_weight), bytes_of(BITS[activation_dtype(compute)])
-    return ElementBytes(w, x, bytes_of(BITS[kv]), bytes_of(kept.channel), w if kept.everywhere else 0)
+    e = bytes_of((FORMATS.get(experts) or Format(BITS[experts])).bits_a_weight) if experts else 0
+    return ElementBytes(w, x, bytes_of(BITS[kv]), bytes_of(kept.channel), w if kept.everywhere else 0, e)

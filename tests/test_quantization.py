@@ -137,6 +137,25 @@ def test_a_pattern_names_experts_or_what_stands_beside_them():
     assert {layer.unquantized for layer in spec.layers} == {("attention", "mlp"), ("attention", "shared_experts")}
 
 
+def test_single_linear_layers_may_be_left_alone():
+    """As NVIDIA leaves MLA's down-projections, and Unsloth single down_proj."""
+    spec = read(LLAMA, BNB | {"llm_int8_skip_modules": ["model.layers.1.mlp.down_proj", "model.layers.2.self_attn.o_proj"]})
+    assert sorted(layer.unquantized for layer in spec.layers) == [(), ("down_proj",), ("o_proj",)]
+    quantised = L * bits(ATTENTION + MLP, lambda k, n: nf4(k, n, double=False)) / 8
+    more = (2 - 4.5 / 8) * (I * H + A * D * H)
+    assert weights(spec) == pytest.approx(PLAIN + quantised + more, rel=1e-12)
+
+
+def test_experts_may_have_a_format_of_their_own():
+    """DeepSeek-V4: linear layers in FP8, routed experts in MXFP4."""
+    fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    both, one = (read({"model_type": "deepseek_v4", **more}, fp8) for more in ({"expert_dtype": "fp4"}, {}))
+    (layer,) = {layer.mlp for layer in one.layers}
+    experts = 3 * one.hidden_size * layer.moe_intermediate_size * layer.num_experts * one.num_hidden_layers
+    assert both.weight_format == "fp8-block128+mxfp4"
+    assert weights(one) - weights(both) == pytest.approx(experts * (8 + 32 / 128**2 - 4.25) / 8)
+
+
 def test_mxfp4_is_of_experts_alone():
     spec = read({"model_type": "gpt_oss"}, {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "lm_head"]})
     assert {layer.unquantized for layer in spec.layers} == {("attention",)}

@@ -19,13 +19,12 @@ class Site(NamedTuple):
     norm: str
     load: Load
     bytes: ElementBytes
-    unquantized: tuple[str, ...] = ()  # linear layers that are kept as activations are: parts, "experts", "shared_experts"
+    unquantized: tuple[str, ...] = ()  # linear layers kept as activations are: parts, "experts", "shared_experts", operators
     reused: bool = False  # the weights are an earlier layer's: read, but not stored once more
 
     def gemm(self, name: str, part: Part, k: Number, n: Number, *, bias: bool = False, tied: bool = False, plain: bool = False) -> Operator:
         """A linear layer on every token, k in, n out; a `plain` one is kept in the activations' type (routers)."""
-        module: Part | str = "shared_experts" if name.startswith("shared_") else part
-        Bw = self.bytes.Bx if plain else self.weight(module, k)
+        Bw = self.bytes.Bx if plain else self.weight(name, "shared_experts" if name.startswith("shared_") else part, k)
         return Gemm(name, part, self.count, self.load.b, self.load.s, k, n, bias, tied or self.reused, Bw, self.bytes.Bx)
 
     def grouped(
@@ -33,18 +32,20 @@ class Site(NamedTuple):
     ) -> Operator:
         """`groups` linear layers, of which each token takes `active`."""
         b, s = self.load.b, self.load.s
-        Bw = self.weight("experts" if experts else part, k)
+        Bw = self.weight(name, "experts" if experts else part, k)
         return GroupedGemm(name, part, self.count, b, s, k, n, groups, active, bias, Bw, self.bytes.Bx)
 
     def shift(self, name: str, part: Part, channels: Number, mixes: Number) -> Operator:
         """Each token mixed with the one before it, in so many mixes."""
         return TokenShift(name, part, self.count, self.load.b, self.load.s, channels, mixes, self.bytes.Bx)
 
-    def weight(self, module: str, k: Number) -> Number:
+    def weight(self, name: str, module: str, k: Number) -> Number:
         """Bytes a weight of a linear layer of k inputs, with its part of the output channel's scale."""
         size = self.bytes
-        if module in self.unquantized:
+        if module in self.unquantized or name in self.unquantized:
             return size.Bx
+        if module == "experts" and present(size.Be):
+            return size.Be
         return size.Bw + size.Bc / k if present(size.Bc) else size.Bw
 
     def stream(self, name: str, part: Part, reads: Number, writes: Number, weights: Number = 0) -> Operator:

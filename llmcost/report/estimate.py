@@ -164,4 +164,5 @@ def _weights(w: Workload) -> str:
     if w.weight_dtype == w.dtype:
         return w.weight_dtype
     matrices = "all matrices" if w.weight_dtype in FORMATS and FORMATS[w.weight_dtype].everywhere else "linear layers"
-    return f"{matrices} {w.weight_dtype}, the rest {w.dtype}"
+    linear, _, experts = w.weight_dtype.partition("+")
+    return f"{matrices} {linear}, {f'experts {experts}, ' if experts else ''}the rest {w.dtype}"

@@ -37,6 +37,7 @@ And where a type has more than layers, or other keys:
     renamed   keys by another name that wins
     names     the keys that hold a field, where they are others than usual (keys.SYNONYMS)
     same      keys that may only repeat a field
+    neutral   keys that change no count at this value (or where a list has nothing else)
     defaults  of keys that the reference's config class does not have
     unused    keys that change no count of this type, whatever their value
     tie_word_embeddings         False or True where the reference never or always ties them
@@ -165,6 +166,38 @@ _DECODER: Family = {
     "normalize_before normalize_embedding save_step static_position_embeddings",
 }
 _BART: Family = {**_DECODER, "norms": "post", "final_norm": False, "embedding_norm": True, "position_offset": 2}
+_SPARSE_KEYS = {
+    "sparse_num_index_heads": "index_n_heads",
+    "sparse_index_dim": "index_head_dim",
+    "sparse_block_size": "index_block_size",
+    "sparse_topk_blocks": "index_topk_blocks",
+    "sparse_local_block": "index_local_blocks",
+}
+_MINIMAX_M3: Family = {
+    "qk_norm": "head",
+    "experts": "after:first_k_dense_replace",
+    "expert_size": "intermediate_size",
+    "intermediate_size": "=dense_intermediate_size",
+    "shared": "size:shared_intermediate_size",
+    "inner": "sparse_attention_config",
+    "renamed": {f"sparse_attention_config.{key}": name for key, name in _SPARSE_KEYS.items()},
+    "lists": {
+        "layer_types": ("sparse_attention_config.sparse_attention_freq", {0: "full_attention", 1: "minimax_m3_sparse"}),
+        "mlp_layer_types": ("moe_layer_freq", {0: "dense", 1: "sparse"}),
+    },
+    "words": {
+        "minimax_m3_sparse": {
+            "index_topk": "=index_block_size*index_topk_blocks",
+            "index_n_heads": "=index_n_heads",
+            "index_head_dim": "=index_head_dim",
+        }
+    },
+    "same": {"moe_intermediate_size": "intermediate_size"},
+    "neutral": {"use_qk_norm": True, "qk_norm_type": "per_head", "use_routing_bias": True, "n_shared_experts": 1}
+    | {"sparse_attention_config.use_sparse_attention": True},
+    "unused": "first_k_dense_replace use_gemma_norm "
+    + " ".join(f"sparse_attention_config.sparse_{name}" for name in ("disable_index_value", "init_block", "score_type")),
+}
 
 FAMILIES: dict[str, Family] = {
     "llama": _LLAMA,
@@ -263,6 +296,7 @@ FAMILIES: dict[str, Family] = {
         "experts": "step:decoder_sparse_step",
         "pattern": "before:max_window_layers",
         "window_if": "use_sliding_window",
+        "neutral": {"use_qk_norm": True},
     },
     "olmoe": {**_ATTENTION, "qk_norm": "full", "experts": "all", "expert_size": "intermediate_size", "whole_heads": True},
     "flex_olmo": {**_ATTENTION, "norms": "post", "qk_norm": "full", "experts": "all", "expert_size": "intermediate_size"},
@@ -276,7 +310,14 @@ FAMILIES: dict[str, Family] = {
         "router_bias": True,
         "pattern": "every:2",
     },
-    "minimax_m2": {"qk_norm": "full", "experts": "all", "expert_size": "intermediate_size"},
+    "minimax_m2": {
+        "qk_norm": "full",
+        "experts": "all",
+        "expert_size": "intermediate_size",
+        "neutral": {"use_qk_norm": True, "qk_norm_type": "per_layer", "use_routing_bias": True, "attn_type_list": 1},
+        "unused": "use_mtp mtp_transformer_layers",
+    },
+    "mimo": _QWEN,
     "deepseek_v2": _DEEPSEEK,
     "deepseek_v3": _DEEPSEEK,
     "kimi_k2": _DEEPSEEK,
@@ -370,6 +411,7 @@ FAMILIES: dict[str, Family] = {
     },
     "llama4_text": {
         **_ATTENTION,
+        "unused": "use_qk_norm",  # a norm without weights
         "pattern": "every:4",
         "kinds": ("full_attention", "chunked_attention"),
         "experts": "in:moe_layers:interleave_moe_layer_step",
@@ -719,6 +761,9 @@ FAMILIES: dict[str, Family] = {
     },
     "mimo_v2_flash": {
         "never_zero": "v_head_dim",
+        "neutral": {"add_swa_attention_sink_bias": True, "add_full_attention_sink_bias": False},
+        "same": {"swa_num_attention_heads": "num_attention_heads", "swa_head_dim": "head_dim", "swa_v_head_dim": "v_head_dim"},
+        "unused": "attention_chunk_size attention_value_scale layernorm_epsilon",
         "v_head_dim": "=v_head_dim",
         "attention_bias": "=attention_bias",
         "attention_output_bias": False,
@@ -751,21 +796,8 @@ FAMILIES: dict[str, Family] = {
         "attention_gate": "latent",
         "input_gate_rank": "=gated_norm_rank",
     },
-    "minimax_m3_vl_text": {
-        "qk_norm": "head",
-        "experts": "all",
-        "expert_size": "intermediate_size",
-        "intermediate_size": "=dense_intermediate_size",
-        "shared": "size:shared_intermediate_size",
-        "lists": {"mlp_layer_types": ("moe_layer_freq", {0: "dense", 1: "sparse"})},
-        "words": {
-            "minimax_m3_sparse": {
-                "index_topk": "=index_block_size*index_topk_blocks",
-                "index_n_heads": "=index_n_heads",
-                "index_head_dim": "=index_head_dim",
-            }
-        },
-    },
+    "minimax_m3_vl_text": _MINIMAX_M3,
+    "minimax_m3": _MINIMAX_M3,
     # The text model alone; the reference counts the encoders too.
     "phi4_multimodal": {"pattern": "none"},
     "qwen2_vl": _QWEN,
@@ -790,6 +822,7 @@ FAMILIES: dict[str, Family] = {
         "never_zero": "hc_mult index_topk",
         "mixer": "compressed",
         "unused": "compress_rope_theta num_hash_layers qk_rope_head_dim",
+        "neutral": {"n_shared_experts": 1},
         "o_groups": "=o_groups",
         "o_lora_rank": "=o_lora_rank",
         "sliding_window": "=sliding_window",

@@ -19,15 +19,21 @@ from llmcost.specs.quantization import notes_of, quantization
 from llmcost.specs.reader import Document, read_text
 
 TEXT = ("text_config", "llm_config", "language_config")  # where a multimodal config has its text model
+LARGEST_CONFIG = 10_000_000  # bytes: lists of quantised layers can be long
 DTYPE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def read_config(path: Path, kind: str | None = None) -> Document:
     """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key."""
     file = path / "config.json" if isdir(path) else path
-    text = read_text(file)
+    text = read_text(file, LARGEST_CONFIG)
+    config = parse_json(text, str(file))
     name = (file.parent.name if file.name == "config.json" else file.stem) or "model"
-    return document_of(parse_json(text, str(file)), str(file), name, kind, text)
+    beside = file.with_name("hf_quant_config.json")  # where older versions of NVIDIA's ModelOpt put it
+    if beside.is_file() and "quantization_config" not in config:
+        found = parse_json(read_text(beside, LARGEST_CONFIG), str(beside)).get("quantization")
+        config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
+    return document_of(config, str(file), name, kind, text)
 
 
 def document_of(config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "") -> Document:

@@ -31,7 +31,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "qk_nope_head_dim": ("qk_nope_head_dim",),
     "qk_rope_head_dim": ("qk_rope_head_dim",),
     "v_head_dim": ("v_head_dim",),
-    "num_experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
+    "num_experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts"),
     "num_experts_per_tok": ("num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_topk", "moe_k", "top_k_experts"),
     "moe_intermediate_size": ("moe_intermediate_size",),
 }
@@ -91,7 +91,8 @@ NEUTRAL: dict[str, Any] = {
     "zero_expert_type": "identity",
 }
 OTHER_PARTS = ("vision_config", "audio_config", "speech_config")
-DRAFTS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_layers")  # multi-token prediction
+# Layers of multi-token prediction, by any name.
+DRAFTS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 # The keys that may list every layer's type, and words that they were written in before.
 LAYER_LISTS = ("layer_types", "layers_block_type", "hybrid_override_pattern")
 FORMER_WORDS = {
@@ -101,6 +102,7 @@ FORMER_WORDS = {
     "*": "full_attention",
     "E": "moe",
     "-": "mlp",
+    "deepseek_sparse_attention": "indexed_attention",
 }
 
 
@@ -212,6 +214,8 @@ class Keys:
                 continue
             if key in self.family.get("same", {}) and value == self.field(self.family["same"][key]):
                 continue
+            if key in self.family.get("neutral", {}) and _is_all(value, self.family["neutral"][key]):
+                continue
             raise self.error(key, f"not understood for {self.type}: it might change a count (the value is {json.dumps(value)[:60]})")
 
     def _says_nothing_new(self, key: str, value: Any) -> bool:
@@ -220,7 +224,10 @@ class Keys:
             return bool(self.trait(key, plain=False)) is value
         if key in self.defaults:
             return False
-        return not value or any(key in names and self.field(field) == value for field, names in SYNONYMS.items())
+        others = [(field, names) for field, names in SYNONYMS.items() if key in names]
+        return not value or any(
+            self.asked & set(names) - {key} and self.field(field) == value for field, names in others if self.names(field)[0] != key
+        )
 
     def _computed(self, said: str) -> int:
         """Whole numbers and keys, with * / + between them, from left to right."""
@@ -245,6 +252,11 @@ class Keys:
                 config = {key: value for key, value in config.items() if key != name} | {real: config[name]}
         others = {name: value for name, value in config.items() if name not in renamed}
         return others | {renamed[name]: config[name] for name in renamed if name in config}
+
+
+def _is_all(value: Any, neutral: Any) -> bool:
+    """Whether a value, or every entry of a list, is the neutral one."""
+    return all(each == neutral for each in value) if isinstance(value, list) else bool(value == neutral)
 
 
 def _is_default(value: Any, default: Any) -> bool:

@@ -28,7 +28,7 @@ def _fields(kinds: Iterable[Any]) -> dict[str, Schema]:
 # What a layer may say of itself. At the top of a spec these hold for every layer; an entry of `layers` overrides them.
 LAYER: dict[str, Schema] = {"mixer": choice(*MIXERS), "mlp": choice(*MLPS), "norms": choice("pre", "post", "sandwich", "parallel", "none")}
 LAYER["reuses_weights"] = FLAG
-LAYER["unquantized"] = several(choice("attention", "mlp", "experts", "shared_experts"))
+LAYER["unquantized"] = several(TEXT)
 LAYER |= _fields((*MIXERS.values(), *MLPS.values(), CrossAttention))
 MODEL = _fields(STREAMS)  # what a model may say of its streams
 PUBLISHED = record(
@@ -67,7 +67,7 @@ SCHEMA = record(
         "head_transform": FLAG,
         "pooler": FLAG,
         "lm_head_bias": FLAG,
-        "weight_format": choice(*FORMATS),
+        "weight_format": TEXT,
         "quantized_lm_head": FLAG,
         "notes": several(TEXT),
         "published": several(PUBLISHED),
@@ -89,7 +89,8 @@ class Layer(NamedTuple):
     """One kind of layer, and how many of it.
 
     `norms`: before mixer and MLP (pre), after them (post), both (sandwich), one for the two (parallel), or none.
-    `unquantized`: linear layers that are not in the model's `weight_format`. `reuses_weights`: those of an earlier layer
+    `unquantized`: linear layers that are not in the model's `weight_format`: attention, mlp, experts, shared_experts, or
+    single operators as `llmcost ops` names them. `reuses_weights`: those of an earlier layer
     of the kind, but for adapters.
     """
 
@@ -106,7 +107,7 @@ class ModelSpec(NamedTuple):
     """A decoder-only model: embedding, layers (kinds of them, each with its count), final norm, LM head.
 
     `norm`: rms has a weight a channel, layer a weight and a bias. `weight_format`: what the weights of linear layers are
-    kept in, where that is not `dtype`; with `quantized_lm_head` the LM head's too.
+    kept in, where that is not `dtype` (and, after a "+", those of routed experts); with `quantized_lm_head` the LM head's too.
 
     `embedding_size`: the width of the embedding, if another than the hidden size; a projection of the tokens alone
     (no bias), or of the sum with positions and token types (with a bias), makes up for it. `input_only_tokens`: rows
@@ -161,6 +162,9 @@ def load_model_file(path: Path) -> ModelSpec:
 def model_from(document: Document) -> ModelSpec:
     """The model that a document describes, with the defaults filled in and contradictions refused."""
     fields = validate(document, SCHEMA)
+    unknown = next((name for name in fields.get("weight_format", "bf16").split("+") if name not in ("bf16", "fp16", *FORMATS)), None)
+    if unknown is not None:
+        raise document.error(("weight_format",), f"{unknown!r} is not a format that is known")
     everywhere = {name: fields.pop(name) for name in LAYER if name in fields}
     kinds = fields.pop("layers", None)
     depth = fields.pop("num_hidden_layers")

@@ -25,44 +25,56 @@ HARMLESS = frozenset(
     modules_to_fuse nsamples pack_dtype packing_format pad_token_id producer quant_method quantization_status scale_fmt seqlen
     static_groups super_bits super_group_size tokenizer transform_config true_sequential use_cuda_fp16 use_exllama version
     activation_scale_ub train_bs enable_minmax_tuning enable_norm_bias_tuning act_bits act_data_type act_dynamic act_group_size
-    act_sym
+    act_sym act_per_tensor weight_per_tensor
     """.split()  # noqa: SIM905
 )
 UNDERSTOOD = frozenset(
     """
     bits group_size sym zero_point lm_head dynamic format config_groups quant_algo weight_block_size load_in_4bit load_in_8bit
-    _load_in_4bit _load_in_8bit bnb_4bit_quant_type bnb_4bit_use_double_quant sparsity_config
-    modules_to_not_convert ignored_layers ignore exclude_modules llm_int8_skip_modules
+    _load_in_4bit _load_in_8bit expert_dtype bnb_4bit_quant_type bnb_4bit_use_double_quant sparsity_config
+    modules_to_not_convert ignored_layers ignore exclude_modules has_zero_point pre_quant_scale llm_int8_skip_modules
     """.split()  # noqa: SIM905
 )
 LEFT_ALONE = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "llm_int8_skip_modules")
 MODELOPT = {"FP8": "fp8", "FP8_PB_WO": "fp8-block128", "MXFP8": "mxfp8", "NVFP4": "nvfp4", "W4A16_NVFP4": "nvfp4", "NVFP4_AWQ": "nvfp4"}
 
-# Modules of a layer that a format holds for: the names that its parent goes by, and its linear layers.
-MODULES = {
-    "attention": ("self_attn attention attn linear_attn mixer mamba conv", "q_proj k_proj v_proj o_proj"),
-    "mlp": ("mlp feed_forward ffn", "gate_proj up_proj down_proj"),
-    "experts": (
-        "mlp.experts.0 block_sparse_moe.experts.0 feed_forward.experts.0 mixer.experts.0 moe.experts.0",
-        "gate_proj up_proj down_proj",
-    ),
-    "shared_experts": (
-        "mlp.shared_expert mlp.shared_experts mlp.shared_mlp feed_forward.shared_expert mixer.shared_experts shared_mlp share_expert",
-        "gate_proj up_proj down_proj",
-    ),
+# Modules of a layer that a format holds for, and the names that they go by.
+PARENTS = {
+    "attention": "self_attn attention attn linear_attn mixer mamba conv",
+    "mlp": "mlp feed_forward ffn mixer",
+    "experts": "mlp.experts.0 block_sparse_moe.experts.0 feed_forward.experts.0 ffn.experts.0 mixer.experts.0 moe.experts.0",
+    "shared_experts": "mlp.shared_expert mlp.shared_experts mlp.shared_mlp feed_forward.shared_expert ffn.shared_experts "
+    "mixer.shared_experts block_sparse_moe.shared_experts shared_mlp share_expert",
 }
-# Other names of the linear layers: all of a line together are all of the attention, or of an MLP.
-ALSO = (
-    "qkv_proj o_proj",
-    "q_a_proj q_b_proj kv_a_proj_with_mqa kv_b_proj o_proj",
-    "q_proj kv_a_proj_with_mqa kv_b_proj o_proj",
-    "in_proj_qkvz out_proj",
-    "in_proj_qkv in_proj_z out_proj",
-    "in_proj out_proj",
-    "gate_up_proj down_proj",
-    "up_proj down_proj",
-    "w1 w2 w3",
-)
+# Our operators and the linear layers that each is made of: all of a line, by one naming or another.
+_MLP: dict[str, tuple[str, ...]] = {"gate_up_proj": ("gate_proj up_proj", "gate_up_proj", "w1 w3"), "down_proj": ("down_proj", "w2")}
+_PLAIN: dict[str, tuple[str, ...]] = {"up_proj": ("up_proj", "fc1", "c_fc"), "down_proj": ("down_proj", "fc2", "c_proj")}
+OPERATORS: dict[str, dict[str, tuple[str, ...]]] = {
+    "attention": {"qkv_proj": ("q_proj k_proj v_proj", "qkv_proj", "query_key_value"), "o_proj": ("o_proj", "out_proj", "dense")},
+    "latent": {
+        "q_a_proj": ("q_a_proj",),
+        "q_b_proj": ("q_b_proj",),
+        "q_proj": ("q_proj",),
+        "kv_a_proj": ("kv_a_proj_with_mqa",),
+        "kv_b_proj": ("kv_b_proj",),
+        "absorb_key": ("kv_b_proj",),
+        "absorb_value": ("kv_b_proj",),
+        "o_proj": ("o_proj",),
+    },
+    "gated-delta": {
+        "delta_in_proj": ("in_proj_qkvz", "in_proj_qkv in_proj_z", "q_proj k_proj v_proj"),
+        "delta_out_proj": ("out_proj", "o_proj"),
+    },
+    "mamba": {"mamba_in_proj": ("in_proj",), "mamba_out_proj": ("out_proj",)},
+    "mamba2": {"mamba_in_proj": ("in_proj",), "mamba_out_proj": ("out_proj",)},
+    "short-conv": {"conv_in_proj": ("in_proj",), "conv_out_proj": ("out_proj",)},
+    "gated": _MLP,
+    "plain": _PLAIN,
+    "experts": {f"experts_{name}": names for name, names in _MLP.items()},
+    "shared_experts": {f"shared_{name}": names for name, names in _MLP.items()},
+    "plain_experts": {f"experts_{name}": names for name, names in _PLAIN.items()},
+    "plain_shared_experts": {f"shared_{name}": names for name, names in _PLAIN.items()},
+}
 # Small projections, norms, routers, embeddings, other models: never in a weight format, or too small to matter here.
 NEVER = re.compile(
     r"lm_head|norm|embed|router|(mlp|moe|mixer|block_sparse_moe)\W+gate\b|^gate$|shared_expert_gate|conv1d|in_proj_(ba|a|b)\b|indexer"
@@ -74,16 +86,24 @@ PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbon
 def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     """The model's fields; each layer gets the names of what is left alone in it."""
     said = keys.get("quantization_config")
+    keys.asked.add("expert_dtype")
     if not said:
         return {}
     if not isinstance(said, dict):
         raise keys.error("quantization_config", "expected an object")
+    if "quant_method" not in said and ("quant_algo" in said or "producer" in said):
+        said = {"quant_method": "modelopt", **said}
     unknown = next((key for key in said if key not in HARMLESS and key not in UNDERSTOOD), None)
     if unknown:
         raise keys.error(f"quantization_config.{unknown}", "not understood: it might change the bytes of weights")
     name = _format(said)
     if name not in FORMATS:
         raise keys.error("quantization_config", f"this kind of quantisation ({_shown(said)}) is not understood")
+    expert_dtype = said.get("expert_dtype") or keys.get("expert_dtype")
+    if expert_dtype not in (None, "fp4", "fp8"):
+        raise keys.error("expert_dtype", f"{str(expert_dtype)[:40]!r} is not understood")
+    if expert_dtype == "fp4":  # of DeepSeek-V4: routed experts in MXFP4, whatever the others are in
+        name = f"{name}+mxfp4"
     alone, only = _left_alone(keys, said, len(layers)), _only(keys, said)
     for position, layer in enumerate(layers):
         if found := _in_layer(keys, position, layer, alone, only):
@@ -151,7 +171,7 @@ class Names:
     def __init__(self, keys: Keys, names: list[str]) -> None:
         self.general: list[re.Pattern[str]] = []
         self.of_layer: dict[int, list[re.Pattern[str]]] = {}
-        self.known: dict[tuple[str, int], float] = {}
+        self.known: dict[tuple[str, int], set[str]] = {}
         self.by_position = False
         for name in names:
             found = re.search(r"\blayers\.(\d+)\b", name)
@@ -165,12 +185,12 @@ class Names:
         """Whether one of them is this module or around it."""
         return any(pattern.fullmatch(module) for pattern in self.general)
 
-    def share(self, module: str, position: int) -> float:
-        """Of a layer's attention, MLP or experts: 0 where nothing names it, 1 where all of it is named, something between for a part."""
+    def named(self, module: str, position: int) -> set[str]:
+        """The linear layers inside a layer's attention, MLP or experts that are named."""
         own = self.of_layer.get(position, [])
         key = (module, position if own or self.by_position else -1)
         if key not in self.known:
-            self.known[key] = _share(module, position, [*self.general, *own])
+            self.known[key] = _named(module, position, [*self.general, *own])
         return self.known[key]
 
 
@@ -186,7 +206,7 @@ def _left_alone(keys: Keys, said: dict[str, Any], depth: int) -> Names:
         layer = re.search(r"\blayers\.(\d+)\b", name)
         position = int(layer[1]) if layer else 0
         known = name == "lm_head" or not _is_plain(name) or position >= depth  # those of draft layers come last
-        if not known and not any(_share(module, position, [_pattern(keys, name)]) for module in MODULES):
+        if not known and not any(_named(module, position, [_pattern(keys, name)]) for module in PARENTS):
             raise keys.error("quantization_config", f"leaves {name[:80]!r} as it is, which is not understood")
     return found
 
@@ -227,37 +247,39 @@ def _pattern(keys: Keys, name: str) -> re.Pattern[str]:
 
 
 def _in_layer(keys: Keys, position: int, layer: dict[str, Any], alone: Names, only: Names | None) -> list[str]:
-    """The modules of one layer that are left alone."""
+    """What is left alone in one layer: a whole module, or the operators of which all linear layers are."""
     found = []
-    for module in _there(layer):
-        share = alone.share(module, position)
+    for module, kind in _there(layer):
+        named, operators = alone.named(module, position), OPERATORS.get(kind, OPERATORS["attention"])
         if only is not None:
-            share = max(share, 1 - only.share(module, position))
-        if 0 < share < 1:
-            raise keys.error("quantization_config", f"leaves a part of the {module} of layer {position} as it is, which is not understood")
-        found += [module] if share else []
+            named |= LINEAR - only.named(module, position)
+        plain = {name for name, lines in operators.items() if any(set(line.split()) <= named for line in lines)}
+        torn = [name for name, lines in operators.items() if name not in plain and named & set(" ".join(lines).split())]
+        if torn and named:
+            raise keys.error("quantization_config", f"leaves a part of {torn[0]} of layer {position} as it is, which is not understood")
+        found += [module] if plain == set(operators) else sorted(plain)
     return found
 
 
-def _there(layer: dict[str, Any]) -> list[str]:
-    modules = [] if layer["mixer"] == "none" else ["attention"]
-    if layer["mlp"] == "experts":
-        return [*modules, "experts", *(["shared_experts"] if layer.get("shared_expert_intermediate_size") else [])]
-    return modules if layer["mlp"] == "none" else [*modules, "mlp"]
+def _there(layer: dict[str, Any]) -> list[tuple[str, str]]:
+    """The modules of a layer, each with its kind in OPERATORS."""
+    modules = [] if layer["mixer"] == "none" else [("attention", layer["mixer"])]
+    if layer["mlp"] == "none":
+        return modules
+    if layer["mlp"] != "experts":
+        return [*modules, ("mlp", layer["mlp"])]
+    prefix = "plain_" if layer.get("expert_gated") is False else ""
+    shared = [("shared_experts", f"{prefix}shared_experts")] if layer.get("shared_expert_intermediate_size") else []
+    return [*modules, ("experts", f"{prefix}experts"), *shared]
 
 
-def _share(module: str, position: int, patterns: list[re.Pattern[str]]) -> float:
-    """0 where no pattern names it, 1 where they name all of it, something between where a part."""
-    parents, linear = MODULES[module]
-    inside = {name for line in (linear, *ALSO) for name in line.split()}
-    named = {name for name in inside for pattern in patterns if _named(pattern, position, parents.split(), name)}
-    if not named:
-        return 0
-    return 1 if any(set(line.split()) <= named for line in (linear, *ALSO)) else 0.5
+LINEAR = {name for operators in OPERATORS.values() for lines in operators.values() for line in lines for name in line.split()}
 
 
-def _named(pattern: re.Pattern[str], position: int, parents: list[str], name: str) -> bool:
-    return any(pattern.fullmatch(f"{prefix}layers.{position}.{parent}.{name}") for parent in parents for prefix in PREFIXES)
+def _named(module: str, position: int, patterns: list[re.Pattern[str]]) -> set[str]:
+    """The linear layers of a module that a pattern names, by any of the names that layers, modules and they go by."""
+    parents = [f"{prefix}layers.{position}.{parent}" for prefix in PREFIXES for parent in PARENTS[module].split()]
+    return {name for name in LINEAR if any(pattern.fullmatch(f"{parent}.{name}") for pattern in patterns for parent in parents)}
 
 
 def _shown(said: dict[str, Any]) -> str:
