@@ -156,6 +156,13 @@ def test_experts_may_have_a_format_of_their_own():
     assert weights(one) - weights(both) == pytest.approx(experts * (8 + 32 / 128**2 - 4.25) / 8)
 
 
+def test_experts_beside_the_mlp_are_not_the_mlp():
+    """Gemma 4's experts stand beside an MLP that every token takes: leaving that alone leaves them quantised."""
+    config = {"model_type": "gemma4_text", "enable_moe_block": True, "num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 64}
+    spec = read(config, scheme(4, "float", "tensor_group", 16) | {"ignore": ["lm_head", "model.language_model.layers.*.mlp*"]})
+    assert {layer.unquantized for layer in spec.layers} == {("shared_experts",)}
+
+
 def test_mxfp4_is_of_experts_alone():
     spec = read({"model_type": "gpt_oss"}, {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "lm_head"]})
     assert {layer.unquantized for layer in spec.layers} == {("attention",)}
@@ -177,8 +184,8 @@ def test_a_quantised_lm_head_is_counted_as_such():
         ({"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": ["gadget"]}, "leaves 'gadget' as it is"),
         ({"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": "gate"}, "expected a list of names"),
         (
-            {"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": ["model.layers.2.mlp.down_proj"]},
-            "a part of the mlp",
+            {"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": ["model.layers.2.mlp.up_proj"]},
+            "leaves a part of gate_up_proj of layer 2 as it is",
         ),
         ({"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {r"+:.*\.mlp": {"bits": 8}}}, "other bits for some layers"),
         (scheme(4, "int", "group", 128) | {"ignore": ["re:(a+)+$"]}, "too complicated"),

@@ -38,6 +38,7 @@ And where a type has more than layers, or other keys:
     names     the keys that hold a field, where they are others than usual (keys.SYNONYMS)
     same      keys that may only repeat a field
     neutral   keys that change no count at this value (or where a list has nothing else)
+    modules   names of modules for quantization.py, where they are others than usual
     defaults  of keys that the reference's config class does not have
     unused    keys that change no count of this type, whatever their value
     tie_word_embeddings         False or True where the reference never or always ties them
@@ -909,6 +910,7 @@ FAMILIES: dict[str, Family] = {
         **_GEMMA4,
         "experts": "if:enable_moe_block",
         "shared": "dense",
+        "modules": {"experts": "experts.0", "shared_experts": "mlp"},
         "router_scales": True,
         "branch_norms": True,
         "streams": ("hidden_size_per_layer_input",),

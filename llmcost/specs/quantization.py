@@ -169,6 +169,7 @@ class Names:
     """Module names, wildcards (*) and regular expressions (re:), and what they name."""
 
     def __init__(self, keys: Keys, names: list[str]) -> None:
+        self.parents = PARENTS | keys.family.get("modules", {})
         self.general: list[re.Pattern[str]] = []
         self.of_layer: dict[int, list[re.Pattern[str]]] = {}
         self.known: dict[tuple[str, int], set[str]] = {}
@@ -190,7 +191,7 @@ class Names:
         own = self.of_layer.get(position, [])
         key = (module, position if own or self.by_position else -1)
         if key not in self.known:
-            self.known[key] = _named(module, position, [*self.general, *own])
+            self.known[key] = _named(self.parents[module], position, [*self.general, *own])
         return self.known[key]
 
 
@@ -206,7 +207,7 @@ def _left_alone(keys: Keys, said: dict[str, Any], depth: int) -> Names:
         layer = re.search(r"\blayers\.(\d+)\b", name)
         position = int(layer[1]) if layer else 0
         known = name == "lm_head" or not _is_plain(name) or position >= depth  # those of draft layers come last
-        if not known and not any(_named(module, position, [_pattern(keys, name)]) for module in PARENTS):
+        if not known and not any(_named(parents, position, [_pattern(keys, name)]) for parents in found.parents.values()):
             raise keys.error("quantization_config", f"leaves {name[:80]!r} as it is, which is not understood")
     return found
 
@@ -276,9 +277,9 @@ def _there(layer: dict[str, Any]) -> list[tuple[str, str]]:
 LINEAR = {name for operators in OPERATORS.values() for lines in operators.values() for line in lines for name in line.split()}
 
 
-def _named(module: str, position: int, patterns: list[re.Pattern[str]]) -> set[str]:
-    """The linear layers of a module that a pattern names, by any of the names that layers, modules and they go by."""
-    parents = [f"{prefix}layers.{position}.{parent}" for prefix in PREFIXES for parent in PARENTS[module].split()]
+def _named(names: str, position: int, patterns: list[re.Pattern[str]]) -> set[str]:
+    """The linear layers of a module of these names that a pattern names, by any of the names that layers and they go by."""
+    parents = [f"{prefix}layers.{position}.{parent}" for prefix in PREFIXES for parent in names.split()]
     return {name for name in LINEAR if any(pattern.fullmatch(f"{parent}.{name}") for pattern in patterns for parent in parents)}
 
 
