@@ -57,11 +57,11 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
 
 def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Load) -> Iterator[Operator]:
     """Mixer and MLP of one kind of layer, with the norms around them."""
-    site = _site(model, layer.count, size, load)
+    site = _site(model, layer.count, size, load)._replace(unquantized=layer.unquantized, reused=layer.reuses_weights)
     for name, block in (("attention", layer.mixer), ("mlp", layer.mlp)):
         if isinstance(block, NoBlock):
             continue
-        if not (name == "mlp" and layer.norms == "parallel"):  # parallel blocks share the first norm
+        if layer.norms != "none" and not (name == "mlp" and layer.norms == "parallel"):  # parallel blocks share the first norm
             yield site.layer_norm(f"{name}_norm")
         yield from block.operators(site)
         if layer.norms == "sandwich":
@@ -87,15 +87,16 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
     if model.pooler:
         found.append(Stored("pooler", "lm_head", 1, h * h + h, size.Bw))
     tied = model.tie_word_embeddings
-    return [*found, Gemm("lm_head", "lm_head", 1, b, positions, t, v, model.lm_head_bias, tied, size.Bx, size.Bx)]
+    Bw = site.weight("lm_head", "lm_head", t) if model.quantized_lm_head else size.table()
+    return [*found, Gemm("lm_head", "lm_head", 1, b, positions, t, v, model.lm_head_bias, tied, Bw, size.Bx)]
 
 
 def _site(model: ModelSpec, count: Number, size: ElementBytes, load: Load) -> Site:
-    return Site(count, model.hidden_size, model.position_embedding == "rotary", model.norm, load, size, model.quantized)
+    return Site(count, model.hidden_size, model.position_embedding == "rotary", model.norm, load, size)
 
 
 def _table(name: str, rows: Number, width: Number, size: ElementBytes, load: Load) -> Operator:
-    return Lookup(name, "embedding", 1, load.b, load.s, rows, width, size.Bx)
+    return Lookup(name, "embedding", 1, load.b, load.s, rows, width, size.table())
 
 
 def _norm(name: str, model: ModelSpec, width: Number, size: ElementBytes, b: Number, s: Number) -> Operator:

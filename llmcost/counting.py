@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from llmcost.algebra import Number
-from llmcost.operators import Attention, CausalConv, Collective, Operator, Scan
+from llmcost.operators import Attention, CausalConv, Collective, Operator, Scan, TokenShift
 
 SEQUENCE = (Attention, Scan)  # operators that look at other tokens
-STATEFUL = (CausalConv, Scan)  # operators whose cache does not grow
+STATEFUL = (CausalConv, Scan, TokenShift)  # operators whose cache does not grow
 
 
 class Params(NamedTuple):

@@ -8,7 +8,19 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
-from llmcost.operators import Attention, CausalConv, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator, Scan, TokenProduct
+from llmcost.operators import (
+    Attention,
+    CausalConv,
+    Collective,
+    Elementwise,
+    Gemm,
+    GroupedGemm,
+    Lookup,
+    Operator,
+    Scan,
+    TokenProduct,
+    TokenShift,
+)
 
 KINDS: dict[Any, str] = {
     Gemm: "gemm",
@@ -17,6 +29,7 @@ KINDS: dict[Any, str] = {
     Attention: "attention_prefill",
     CausalConv: "scan",
     Scan: "scan",
+    TokenShift: "scan",
     Elementwise: "elementwise",
     Lookup: "elementwise",
     Collective: "node",

@@ -20,6 +20,7 @@ from llmcost.counting import (
 )
 from llmcost.efficiency import DEFAULT, Efficiency
 from llmcost.errors import InputError
+from llmcost.formats import FORMATS
 from llmcost.inference import decode, prefill
 from llmcost.memory import serving_memory
 from llmcost.operators import Operator
@@ -29,13 +30,12 @@ from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.timing import Chip, Links, kernel_seconds
 from llmcost.training import backward, training
-from llmcost.units import FORMATS
 
 SCHEMA = "llmcost.estimate/1"
 DEFAULT_CONTEXT = 8192
 COMPUTE_DTYPES = ("bf16", "fp16", "fp8", "int8", "fp4", "tf32", "fp32")
 STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32")
-WEIGHT_DTYPES = (*STORAGE_DTYPES, *FORMATS)
+WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
 LARGEST = 10**9  # sequences in a batch
 
 
@@ -181,6 +181,16 @@ def _default_dtype(hardware: HardwareSpec | None) -> str:
 def _known(asked: str | None, default: str, known: tuple[str, ...], option: str) -> str:
     if asked is None:
         return default
-    if asked not in known:
-        raise InputError(f"{option} {asked}: one of {', '.join(known)}")
+    if not all(word in known for word in asked.split("+", 1 if option == "--weight-dtype" else 0)):
+        raise InputError(f"{option} {asked}: one of {_nearest(asked, known)}")
     return asked
+
+
+def _nearest(asked: str, known: tuple[str, ...]) -> str:
+    """The known words; of many, those that are like what was asked for, or the first and where to find the others."""
+    if len(known) <= 10:
+        return ", ".join(known)
+    from difflib import get_close_matches
+
+    near = get_close_matches(asked.lower().replace("-", "_"), known, n=6, cutoff=0.5)
+    return ", ".join(near) if near else f"{', '.join(known[:9])} or another format of docs/conventions.md"

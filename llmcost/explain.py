@@ -61,7 +61,7 @@ def _symbolic_layer(model: ModelSpec, kind: int, h: Number) -> Layer:
         letters = {field: _letter(field, value, _number(model, kind, place, field)) for field, value in sizes.items()}
         blocks[place] = block._replace(**_as_in_the_documents(sizes, letters, model.hidden_size, h))
     count = _letter("count", layer.count, str(kind + 1) if len({each.count for each in model.layers}) > 1 else "")
-    return Layer(count, norms=layer.norms, **blocks)
+    return layer._replace(count=count, **blocks)
 
 
 def _as_in_the_documents(sizes: dict[str, int], letters: dict[str, Number], hidden: int, h: Number) -> dict[str, Number]:
@@ -90,9 +90,17 @@ def _letter(field: str, value: int, number: str = "") -> Number:
 
 
 def symbolic_bytes(size: ElementBytes) -> ElementBytes:
-    """The element sizes as letters."""
-    meanings = ("bytes a weight of a linear layer", "bytes an activation or other weight", "bytes an element of the KV cache")
-    return ElementBytes(*(symbol(letter, value, meaning) for letter, value, meaning in zip(size._fields, size, meanings, strict=True)))
+    """The element sizes as letters; what a format does not have stays 0."""
+    meanings = (
+        "bytes a weight of a linear layer",
+        "bytes an activation or other weight",
+        "bytes an element of the KV cache",
+        "bytes of an output channel's scale",
+        "bytes an element of the embedding and the LM head",
+        "bytes a weight of a routed expert",
+    )
+    letters = zip(size._fields, size, meanings, strict=True)
+    return ElementBytes(*(value and symbol(letter, value, meaning) for letter, value, meaning in letters))
 
 
 def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Estimate:

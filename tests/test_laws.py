@@ -454,13 +454,13 @@ def test_a_symbol_says_why_it_has_no_truth_value():
 
 # Each module may import those above it, never one below.
 ORDER = [
-    "algebra", "errors", "units",
+    "algebra", "errors", "units", "formats",
     "specs", "specs.reader", "specs.schema", "specs.hardware", "sizes",
     "operators.base", "operators.exchange", "operators.products", "operators.sequence", "operators.streams", "operators",
     "blocks.site", "blocks.attention", "blocks.compressed", "blocks.cross", "blocks.latent", "blocks.gated_delta", "blocks.lightning",
-    "blocks.mamba", "blocks.mamba2", "blocks.rg_lru", "blocks.short_conv", "blocks.beside", "blocks.mlp", "blocks.experts",
+    "blocks.mamba", "blocks.mamba2", "blocks.rg_lru", "blocks.rwkv", "blocks.short_conv", "blocks.beside", "blocks.mlp", "blocks.experts",
     "blocks.streams", "blocks",
-    "specs.model", "specs.families", "specs.patterns", "specs.json_text", "specs.keys", "specs.layers",
+    "specs.model", "specs.families", "specs.json_text", "specs.patterns", "specs.keys", "specs.layers", "specs.quantization",
     "specs.huggingface", "specs.hub", "specs.catalog", "specs.writer",
     "architecture", "parallel", "counting", "efficiency", "timing", "textbook", "results",
     "memory", "inference", "training", "estimate", "__init__",

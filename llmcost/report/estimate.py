@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from llmcost.efficiency import DEFAULT
+from llmcost.formats import FORMATS
 from llmcost.quantities import QUANTITIES
 from llmcost.report.tables import Table
-from llmcost.results import Estimate, Memory, leaves
+from llmcost.results import Estimate, Memory, Workload, leaves
 from llmcost.specs.model import ModelSpec
 from llmcost.units import amount, scaled, seconds, significant
 
@@ -58,7 +59,7 @@ def _counts(e: Estimate) -> list[tuple[str, str, str]]:
         (
             "  weights",
             scaled(m.weights_bytes, "B"),
-            w.weight_dtype if w.weight_dtype == w.dtype else f"linear layers {w.weight_dtype}, the rest {w.dtype}",
+            _weights(w),
         ),
         ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
         ("  activations", scaled(m.activation_bytes, "B"), "at the worst kernel, prompts one at a time"),
@@ -157,3 +158,11 @@ def _time(value: float | None) -> str:
 
 def _years(value: float | None) -> str:
     return "" if value is None else f"{significant(value)} GPU-years"
+
+
+def _weights(w: Workload) -> str:
+    if w.weight_dtype == w.dtype:
+        return w.weight_dtype
+    matrices = "all matrices" if w.weight_dtype in FORMATS and FORMATS[w.weight_dtype].everywhere else "linear layers"
+    linear, _, experts = w.weight_dtype.partition("+")
+    return f"{matrices} {linear}, {f'experts {experts}, ' if experts else ''}the rest {w.dtype}"
