@@ -25,17 +25,37 @@ def _pass(path: str, per: str, what: str, rule: str) -> dict[str, Quantity]:
     seconds = f"seconds{per}"
     return {
         f"{path}.textbook.{seconds}": Quantity("s", f"{what}, textbook", rule),
-        f"{path}.textbook.tokens_per_s": Quantity("tokens/s", f"{what}, textbook", rule),
+        **_rates(path, "textbook", what, rule, per),
         f"{path}.limit.{seconds}": Quantity(
             "s", f"{what}, limit: all FLOPs at the peak or all compulsory bytes at full bandwidth", ROOFLINE
         ),
-        f"{path}.limit.tokens_per_s": Quantity("tokens/s", f"{what}, limit", ROOFLINE),
+        **_rates(path, "limit", what, ROOFLINE, per),
         f"{path}.expected.{seconds}": Quantity(
             "s", f"{what}, expected: kernel by kernel", "smooth maximum of compute and memory, docs/conventions.md"
         ),
-        f"{path}.expected.tokens_per_s": Quantity("tokens/s", f"{what}, expected", "as its time"),
+        **_rates(path, "expected", what, "as its time", per),
         f"{path}.bound.compute_seconds": Quantity("s", f"{what}: what the FLOPs need at the peak", ROOFLINE),
         f"{path}.bound.memory_seconds": Quantity("s", f"{what}: what the compulsory bytes need at full bandwidth", ROOFLINE),
+        f"{path}.bound.network_seconds": Quantity("s", f"{what}: what the bytes that GPUs must exchange need over their links", ROOFLINE),
+    }
+
+
+def _rates(path: str, basis: str, what: str, source: str, per: str) -> dict[str, Quantity]:
+    rates = {
+        f"{path}.{basis}.tokens_per_s": Quantity("tokens/s", f"{what}, {basis}", source),
+        f"{path}.{basis}.tokens_per_s_per_gpu": Quantity("tokens/s", f"{what}, {basis}, a GPU", source),
+    }
+    user = Quantity("tokens/s", f"{what}, {basis}, one sequence", source)
+    return rates | ({f"{path}.{basis}.tokens_per_s_per_user": user} if per else {})
+
+
+def _request(basis: str, source: str) -> dict[str, Quantity]:
+    path = f"request.{basis}"
+    return {
+        f"{path}.ttft_seconds": Quantity("s", f"time to the first token, {basis}: the prefill", source),
+        f"{path}.tpot_seconds": Quantity("s", f"mean time of each token after the first, {basis}", source),
+        f"{path}.latency_seconds": Quantity("s", f"from the prompt to the last token, {basis}", source),
+        f"{path}.output_tokens_per_s": Quantity("tokens/s", f"output of the whole batch over its latency, {basis}", source),
     }
 
 
@@ -71,6 +91,9 @@ QUANTITIES: dict[str, Quantity] = {
     "traffic.decode.total_bytes": Quantity("B", "compulsory bytes of a decode step", f"{SLIDES}: 访存量"),
     **_pass("prefill", "", "whole prompt of the batch", f"{SLIDES}: 预填充吞吐量"),
     **_pass("decode", "_per_step", "one token for every sequence", f"{SLIDES}: 访存量, 解码速度"),
+    **_request("textbook", f"{SLIDES}: 解码速度"),
+    **_request("limit", ROOFLINE),
+    **_request("expected", "docs/conventions.md"),
     "training.textbook.tokens_per_s": Quantity("tokens/s", "training on one GPU, textbook: a third of prefill", f"{SLIDES}: 训练吞吐量"),
     "training.textbook.gpu_years": Quantity("GPU-years", "of 365 days, for D tokens, textbook", f"{SLIDES}: 卡*年"),
     "training.limit.tokens_per_s": Quantity("tokens/s", "training on one GPU, limit: three causal forward passes at the peak", ROOFLINE),
