@@ -204,7 +204,8 @@ def chip_of(hardware: HardwareSpec | None, w: Workload) -> Chip:
     plain = activation_dtype(w.dtype)
     cached = w.kv_dtype if w.kv_dtype in hardware.peak else plain
     peak, plain_peak, attention_peak = (_value(hardware.peak.get(dtype)) for dtype in (w.dtype, plain, cached))
-    return Chip(peak, plain_peak, attention_peak, _value(hardware.bandwidth), hardware.memory.value, links_of(hardware))
+    usable = hardware.usable_memory or hardware.memory  # where no driver's figure is known, the vendor's
+    return Chip(peak, plain_peak, attention_peak, _value(hardware.bandwidth), hardware.memory.value, links_of(hardware), usable.value)
 
 
 def links_of(hardware: HardwareSpec) -> Links:

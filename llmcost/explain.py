@@ -209,7 +209,8 @@ def _chip(chip: Chip) -> Chip:
         _figure(chip.links.node_bytes_per_s, "link", "bytes/s to other GPUs of the node, one direction"),
         _figure(chip.links.fabric_bytes_per_s, "fabric", "bytes/s to other nodes, of one GPU"),
     )
-    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links)
+    usable = capacity if chip.usable == chip.capacity else _figure(chip.usable, "Mu", "bytes of memory, as the driver reports it")
+    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable)
 
 
 def _figure(value: Number, letter: str, meaning: str) -> Number:

@@ -1,8 +1,8 @@
 """What has to fit on a GPU to serve a model, and how far it can be filled.
 
-Weights, the KV cache of every sequence at its full context, the activations alive at the worst moment,
-and what is set aside for the driver, the CUDA context and fragmentation: 1 - u of the GPU, u being the
-`--memory-utilization` of serving engines (0.9 is vLLM's default, docs.vllm.ai, `gpu_memory_utilization`).
+Weights, the KV cache of every sequence at its full context in whole pages, the activations alive at the worst moment,
+what the runtime holds, and what is set aside for fragmentation and all else: 1 - u of what the driver reports, u being
+the `--memory-utilization` of serving engines (0.9 is vLLM's default, docs.vllm.ai, `gpu_memory_utilization`).
 Of several GPUs it is the fullest: the pipeline stage with the embedding or the LM head, whichever is larger, of the
 data-parallel rank with the most sequences.
 """
@@ -11,13 +11,20 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from llmcost.algebra import Number, divide, floor_div, is_one, largest, maximum, minimum, named, present
+from llmcost.algebra import Number, ceil_div, divide, floor_div, is_one, largest, maximum, minimum, named, present
 from llmcost.architecture import Pass
 from llmcost.counting import cache_bytes_per_token, kept_bytes, state_bytes, stored_bytes
 from llmcost.inference import Step
 from llmcost.operators import Attention, Gemm, Operator
 from llmcost.pipeline import Server, rank_share
 from llmcost.results import KvCache, Memory, Workload
+
+
+PAGE = 16  # tokens of a page of the KV cache: vLLM's block_size on CUDA (docs.vllm.ai, CacheConfig; PagedAttention, arXiv 2309.06180)
+# CUDA context with torch's kernels, and what a process holds more once it has exchanged with another over NCCL: 0.55 and 2.00 GiB
+# on an A100 (stas00/ml-engineering, training/performance/README.md, "torch.distributed memory usage").
+CONTEXT_BYTES = 55 * 2**30 // 100
+EXCHANGE_BYTES = 145 * 2**30 // 100
 
 
 class StepPeak(NamedTuple):
@@ -45,7 +52,7 @@ def stage_bytes(share: Pass, pp: Number) -> Number:
 
 
 class CacheBound(NamedTuple):
-    """Never less than the cache takes: so many bytes for any context, and so many more a position."""
+    """Never less than the cache takes: so many bytes for any context, and so many more a position, in whole pages."""
 
     fixed: Number
     position: Number
@@ -53,8 +60,17 @@ class CacheBound(NamedTuple):
     def positions(self, room: Number, longest: Number) -> Number:
         """Positions that surely have room; where none takes more than the one before, all or none."""
         if present(self.position):
-            return floor_div(room - self.fixed, self.position)
+            return PAGE * floor_div(room - self.fixed, PAGE * self.position)
         return longest * minimum(1, floor_div(room, self.fixed)) if present(self.fixed) else longest
+
+    def beside_a_prompt(self, room: Number, in_prompt: Number) -> Number:
+        """The same where each position is one more of the prompt too: as many full pages as have room, then a part of one."""
+        both = floor_div(room - self.fixed, self.position + in_prompt)
+        if not present(self.position):
+            return both
+        full = PAGE * floor_div(both, PAGE)
+        more = floor_div(room - self.fixed - (full + PAGE) * self.position, in_prompt)
+        return maximum(full, minimum(full + PAGE, more))
 
 
 def cache_bounds(step: Sequence[Operator], sequences: Number, states: Number) -> list[CacheBound]:
@@ -70,13 +86,23 @@ def cache_bounds(step: Sequence[Operator], sequences: Number, states: Number) ->
     return bounds
 
 
+def spare_positions(context: Number) -> Number:
+    """Positions of a sequence's last page that it does not fill."""
+    return PAGE * ceil_div(context, PAGE) - context
+
+
+def runtime_bytes(gpus: Number) -> Number:
+    """What the process holds beside the model: its context, and buffers to exchange with other GPUs where there are any."""
+    return CONTEXT_BYTES if is_one(gpus) else CONTEXT_BYTES + EXCHANGE_BYTES * minimum(1, gpus - 1)
+
+
 def serving_memory(server: Server, w: Workload, step: Step, kv: KvCache, prompt_is_context: bool) -> Memory:
     """Memory to decode the batch after prefilling its prompts one sequence at a time, each in one piece or in chunks.
 
     The largest batch keeps the context; the largest context keeps the batch (and takes the prompt along
     where the prompt is the context) and stays within the positions that the model was made for.
     """
-    model, capacity, one_gpu = server.model, server.chip.capacity, is_one(w.gpus)
+    model, capacity, usable, one_gpu = server.model, server.chip.capacity, server.chip.usable, is_one(w.gpus)
     sequences, share = rank_share(w.batch, w.dp), step.share
     layers, longest = share.layers, model.max_position_embeddings
     times = divide(sequences, step.load.b)  # operators are those of the part of the batch that goes through the stages together
@@ -89,38 +115,40 @@ def serving_memory(server: Server, w: Workload, step: Step, kv: KvCache, prompt_
     in_prompt = named("activations_a_prompt_token", peak.layers / step.load.b)  # in the layers all grow with the tokens
     in_step = named("activations_a_step", peak.head if is_one(times) else peak.head * times)
     stored = stage_bytes(share, w.pp)
-    cached = kv.bytes if one_gpu else on_a_stage(kept_bytes(layers))
-    weights, cache = named("memory.weights_bytes", stored), named("kv_cache.bytes" if one_gpu else "memory.kv_cache_bytes", cached)
+    bounds = cache_bounds(layers, sequences if is_one(w.pp) else sequences / w.pp, named("states", on_a_stage(state_bytes(layers))))
+    filled = named("kv_cache.bytes", kv.bytes) if one_gpu else on_a_stage(kept_bytes(layers))
+    cached = filled + named("spare_positions", spare_positions(w.context)) * bounds[-1].position
+    weights, cache = named("memory.weights_bytes", stored), named("memory.kv_cache_bytes", cached)
     at_once = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk)
     activations = maximum(at_once * in_prompt, in_step)
     used = weights + cache + named("memory.activation_bytes", activations)
-    if capacity is None:
-        return Memory(stored, cached, activations, None, used, None, None, None, None)
-    overhead = capacity - capacity * w.memory_utilization
+    if usable is None:
+        return Memory(stored, cached, activations, None, None, used, None, None, None, None, None)
+    runtime = runtime_bytes(w.gpus)
+    budget = floor_div(usable * w.memory_utilization, 1)
+    overhead = usable - budget + runtime
     total = used + named("memory.overhead_bytes", overhead)
-    room = named("room", capacity * w.memory_utilization - weights)
+    room = named("room", budget - runtime - weights)
     sequence = named("cache_a_sequence", cache / sequences)
     after_prompt = named("room_beside_a_prompt", room - at_once * in_prompt)
     after_step = named("room_beside_a_step", room - in_step)
     batch = minimum(floor_div(after_prompt, sequence), floor_div(room, sequence + in_step / sequences))
     grows = prompt_is_context and w.chunk is None
     rooms = [after_step] if grows else [after_prompt, after_step]
-    states = named("states", on_a_stage(state_bytes(layers)))
     contexts = [
-        reduce(
-            minimum,
-            [floor_div(room - bound.fixed, bound.position + in_prompt)] * grows + [bound.positions(after, longest) for after in rooms],
-        )
-        for bound in cache_bounds(layers, sequences if is_one(w.pp) else sequences / w.pp, states)
+        reduce(minimum, [bound.beside_a_prompt(room, in_prompt)] * grows + [bound.positions(after, longest) for after in rooms])
+        for bound in bounds
     ]
     return Memory(
         weights_bytes=stored,
         kv_cache_bytes=cached,
         activation_bytes=activations,
+        runtime_bytes=runtime,
         overhead_bytes=overhead,
         total_bytes=total,
         capacity_bytes=capacity,
-        fits=total <= capacity,
+        usable_bytes=usable,
+        fits=total <= usable,
         max_batch=maximum(0, batch) * w.dp,
         max_context=maximum(0, minimum(reduce(maximum, contexts), longest)),
     )

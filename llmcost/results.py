@@ -74,14 +74,19 @@ class KvCache(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Bytes on the fullest GPU. Without a GPU, what depends on its capacity is None. The largest batch is that of all GPUs."""
+    """Bytes on the fullest GPU. Without a GPU, what depends on its memory is None. The largest batch is that of all GPUs.
+
+    `overhead`: what is set aside, and the runtime's own.
+    """
 
     weights_bytes: Number
     kv_cache_bytes: Number
     activation_bytes: Number
+    runtime_bytes: Number
     overhead_bytes: Number
     total_bytes: Number
     capacity_bytes: Number
+    usable_bytes: Number
     fits: Number
     max_batch: Number
     max_context: Number

@@ -30,8 +30,9 @@ class Chip(NamedTuple):
     plain_peak: Number  # FLOP/s of the activations' data type: LM head, scans
     attention_peak: Number  # FLOP/s of the cache's data type, in which scores are computed
     bandwidth: Number  # bytes/s
-    capacity: Number  # bytes
+    capacity: Number  # bytes, as the vendor calls it
     links: Links | None = None
+    usable: Number = None  # bytes, as the driver reports it
 
     def peak_of(self, op: Operator) -> Number:
         """The peak of the data type that an operator computes in: layers' weights are quantised, all else stays."""

@@ -69,13 +69,9 @@ def _counts(e: Estimate) -> list[tuple[str, str, str]]:
         ("  activations", scaled(m.activation_bytes, "B"), f"at the worst kernel, prompts {_at_once(w)} at a time"),
     ]
     if m.overhead_bytes is not None:
-        rows.append(
-            (
-                "  set aside",
-                scaled(m.overhead_bytes, "B"),
-                f"driver, CUDA context, fragmentation (--memory-utilization {w.memory_utilization:g})",
-            )
-        )
+        aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
+        rows.append(("  runtime", scaled(m.runtime_bytes, "B"), "CUDA context" + ", buffers of exchanges" * (w.gpus > 1)))
+        rows.append(("  set aside", scaled(m.overhead_bytes - m.runtime_bytes, "B"), aside))
     rows += [
         ("Traffic a decode step" + ", a GPU" * (w.gpus > 1), scaled(t.total_bytes, "B"), "what no implementation can avoid reading"),
         ("  weights", scaled(t.weight_bytes, "B"), ""),
@@ -100,7 +96,8 @@ def _cache(e: Estimate) -> str:
 def _capacity(m: Memory) -> str:
     if m.capacity_bytes is None:
         return ""
-    return f"of {scaled(m.capacity_bytes, 'B')}: {'fits' if m.fits else 'DOES NOT FIT'}"
+    vendors = "" if m.usable_bytes == m.capacity_bytes else f" that drivers report ({scaled(m.capacity_bytes, 'B')} as sold)"
+    return f"of {scaled(m.usable_bytes, 'B')}{vendors}: {'fits' if m.fits else 'DOES NOT FIT'}"
 
 
 def _speeds(e: Estimate) -> Table:
@@ -145,7 +142,7 @@ def _fit(model: ModelSpec, e: Estimate) -> str:
         return f"Fits: up to batch {m.max_batch:,} at this context; up to {m.max_context:,} tokens of context at this batch{at_most}."
     if m.max_context:
         return f"Does not fit: at this batch there is room for {m.max_context:,} tokens of context."
-    usable = scaled(m.capacity_bytes - m.overhead_bytes, "B")
+    usable = scaled(m.usable_bytes - m.overhead_bytes, "B")
     return (
         f"Does not fit: {scaled(m.weights_bytes, 'B')} of weights, {usable} of usable memory. The speeds are of such a GPU, large enough."
     )
