@@ -6,6 +6,7 @@ them: one GEMM for q, k and v, one for gate and up, fused attention, residual ad
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from llmcost.algebra import Number, present
 from llmcost.blocks import NoBlock, Site
@@ -15,22 +16,34 @@ from llmcost.sizes import ElementBytes, Load
 from llmcost.specs.model import Layer, ModelSpec
 
 
-def operators(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> list[Operator]:
-    """Every operator of one forward pass, in the order in which they run; logits at so many positions a sequence.
+class Pass(NamedTuple):
+    """One forward pass in the order in which it runs: what stands before the layers, the layers, what stands after them."""
+
+    first: list[Operator]
+    layers: list[Operator]
+    last: list[Operator]
+
+    def operators(self) -> list[Operator]:
+        """All of it."""
+        return [*self.first, *self.layers, *self.last]
+
+
+def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> Pass:
+    """One forward pass, logits at so many positions a sequence.
 
     The sizes in `model`, `size` and `load` may be ints, arrays or symbols (explain.symbolic_model); only its
     structure is ever asked about: which blocks, biases or none, tied or not. Layers of one kind stand
     together, wherever in the model they are.
     """
-    return [*body(model, size, load), *head(model, size, load.b, logits)]
-
-
-def body(model: ModelSpec, size: ElementBytes, load: Load) -> list[Operator]:
-    """Everything below the final norm: what does not depend on whose logits are wanted."""
-    found = list(embedding(model, size, load))
+    layers: list[Operator] = []
     for layer in model.layers:
-        found += layer_operators(model, layer, size, load)
-    return found
+        layers += layer_operators(model, layer, size, load)
+    return Pass(list(embedding(model, size, load)), layers, head(model, size, load.b, logits))
+
+
+def operators(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> list[Operator]:
+    """Every operator of one forward pass."""
+    return forward(model, size, load, logits).operators()
 
 
 def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Operator]:

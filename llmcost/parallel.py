@@ -96,7 +96,7 @@ def shard(operators: Iterable[Operator], plan: Plan, *, gather_logits: bool = Tr
 
     Of a loss that is computed on split logits, `gather_logits` is left out.
     """
-    if plan[:3] == SINGLE[:3] and all(degree.__class__ is int for degree in plan[:3]):
+    if all(degree.__class__ is int for degree in plan[:3]) and plan[:3] == SINGLE[:3]:
         return list(operators)
     found: list[Operator] = []
     for op in operators:
