@@ -39,6 +39,11 @@ def present(size: Number) -> bool:
     return size.__class__ not in PLAIN or size != 0
 
 
+def is_one(amount: Number) -> bool:
+    """Whether something is there once, and nothing is divided or repeated. That is structure: a symbol or an array never is one."""
+    return amount.__class__ is int and bool(amount == 1)
+
+
 def maximum(x: Number, y: Number) -> Number:
     """The larger of two numbers, elementwise for arrays."""
     if isinstance(x, PLAIN) and isinstance(y, PLAIN):

@@ -6,6 +6,7 @@ them: one GEMM for q, k and v, one for gate and up, fused attention, residual ad
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from llmcost.algebra import Number, present
 from llmcost.blocks import NoBlock, Site
@@ -15,22 +16,34 @@ from llmcost.sizes import ElementBytes, Load
 from llmcost.specs.model import Layer, ModelSpec
 
 
-def operators(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> list[Operator]:
-    """Every operator of one forward pass, in the order in which they run; logits at so many positions a sequence.
+class Pass(NamedTuple):
+    """One forward pass in the order in which it runs: what stands before the layers, the layers, what stands after them."""
+
+    first: list[Operator]
+    layers: list[Operator]
+    last: list[Operator]
+
+    def operators(self) -> list[Operator]:
+        """All of it."""
+        return [*self.first, *self.layers, *self.last]
+
+
+def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> Pass:
+    """One forward pass, logits at so many positions a sequence.
 
     The sizes in `model`, `size` and `load` may be ints, arrays or symbols (explain.symbolic_model); only its
     structure is ever asked about: which blocks, biases or none, tied or not. Layers of one kind stand
     together, wherever in the model they are.
     """
-    return [*body(model, size, load), *head(model, size, load.b, logits)]
-
-
-def body(model: ModelSpec, size: ElementBytes, load: Load) -> list[Operator]:
-    """Everything below the final norm: what does not depend on whose logits are wanted."""
-    found = list(embedding(model, size, load))
+    layers: list[Operator] = []
     for layer in model.layers:
-        found += layer_operators(model, layer, size, load)
-    return found
+        layers += layer_operators(model, layer, size, load)
+    return Pass(list(embedding(model, size, load)), layers, head(model, size, load.b, logits))
+
+
+def operators(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> list[Operator]:
+    """Every operator of one forward pass."""
+    return forward(model, size, load, logits).operators()
 
 
 def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Operator]:
@@ -57,11 +70,11 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
 
 def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Load) -> Iterator[Operator]:
     """Mixer and MLP of one kind of layer, with the norms around them."""
-    site = _site(model, layer.count, size, load)
+    site = _site(model, layer.count, size, load)._replace(unquantized=layer.unquantized, reused=layer.reuses_weights)
     for name, block in (("attention", layer.mixer), ("mlp", layer.mlp)):
         if isinstance(block, NoBlock):
             continue
-        if not (name == "mlp" and layer.norms == "parallel"):  # parallel blocks share the first norm
+        if layer.norms != "none" and not (name == "mlp" and layer.norms == "parallel"):  # parallel blocks share the first norm
             yield site.layer_norm(f"{name}_norm")
         yield from block.operators(site)
         if layer.norms == "sandwich":
@@ -87,15 +100,16 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
     if model.pooler:
         found.append(Stored("pooler", "lm_head", 1, h * h + h, size.Bw))
     tied = model.tie_word_embeddings
-    return [*found, Gemm("lm_head", "lm_head", 1, b, positions, t, v, model.lm_head_bias, tied, size.Bx, size.Bx)]
+    Bw = site.weight("lm_head", "lm_head", t) if model.quantized_lm_head else size.table()
+    return [*found, Gemm("lm_head", "lm_head", 1, b, positions, t, v, model.lm_head_bias, tied, Bw, size.Bx)]
 
 
 def _site(model: ModelSpec, count: Number, size: ElementBytes, load: Load) -> Site:
-    return Site(count, model.hidden_size, model.position_embedding == "rotary", model.norm, load, size, model.quantized)
+    return Site(count, model.hidden_size, model.position_embedding == "rotary", model.norm, load, size)
 
 
 def _table(name: str, rows: Number, width: Number, size: ElementBytes, load: Load) -> Operator:
-    return Lookup(name, "embedding", 1, load.b, load.s, rows, width, size.Bx)
+    return Lookup(name, "embedding", 1, load.b, load.s, rows, width, size.table())
 
 
 def _norm(name: str, model: ModelSpec, width: Number, size: ElementBytes, b: Number, s: Number) -> Operator:

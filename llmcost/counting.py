@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from llmcost.algebra import Number
-from llmcost.operators import Attention, CausalConv, Collective, Operator, Scan
+from llmcost.algebra import Number, is_one
+from llmcost.operators import Attention, CausalConv, Collective, Operator, Scan, TokenShift
 
 SEQUENCE = (Attention, Scan)  # operators that look at other tokens
-STATEFUL = (CausalConv, Scan)  # operators whose cache does not grow
+STATEFUL = (CausalConv, Scan, TokenShift)  # operators whose cache does not grow
 
 
 class Params(NamedTuple):
@@ -55,6 +55,10 @@ class PassCost(NamedTuple):
     def plus(self, other: "PassCost") -> "PassCost":
         """Two parts together."""
         return PassCost(*[ours + theirs for ours, theirs in zip(self, other, strict=True)])
+
+    def over(self, shares: Number) -> "PassCost":
+        """One of so many equal shares."""
+        return self if is_one(shares) else PassCost(*[amount / shares for amount in self])
 
     def flops(self, *, causal: bool) -> Number:
         """All FLOPs, by either convention."""

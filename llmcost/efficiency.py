@@ -9,7 +9,20 @@ from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
 from llmcost.defaults import DATA_CENTRE, DEFAULTS, ERROR, FAMILIES, Launch
-from llmcost.operators import Attention, CausalConv, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator, Scan, TokenProduct
+from llmcost.formats import FORMATS
+from llmcost.operators import (
+    Attention,
+    CausalConv,
+    Collective,
+    Elementwise,
+    Gemm,
+    GroupedGemm,
+    Lookup,
+    Operator,
+    Scan,
+    TokenProduct,
+    TokenShift,
+)
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.units import BITS
 
@@ -20,6 +33,7 @@ KINDS: dict[Any, str] = {
     Attention: "attention_prefill",
     CausalConv: "scan",
     Scan: "scan",
+    TokenShift: "scan",
     Elementwise: "elementwise",
     Lookup: "elementwise",
     Collective: "node",
@@ -67,6 +81,11 @@ def family_of(hardware: HardwareSpec | None) -> str:
     return FAMILIES.get(hardware.architecture, "")
 
 
+def _bits(weights: str) -> float:
+    linear = weights.partition("+")[0]  # experts may have a format of their own
+    return FORMATS[linear].bits if linear in FORMATS else BITS[linear]
+
+
 def default_for(hardware: HardwareSpec | None, compute: str = "bf16", weights: str = "bf16", launch: Launch = DEFAULT_LAUNCH) -> Efficiency:
     """The defaults for a GPU, for layers that compute in one type on weights kept in another.
 
@@ -82,7 +101,7 @@ def from_figures(figures: Mapping[str, float], hardware: HardwareSpec | None, co
     def of(name: str, where: str = family) -> float:
         return figures.get(f"{name}@{where}", figures[name])
 
-    narrow, weight_only = BITS[compute] < 16, BITS[weights] < BITS[compute] and BITS[compute] >= 16
+    narrow, weight_only = BITS[compute] < 16, _bits(weights) < BITS[compute] and BITS[compute] >= 16
     gap = 0 if launch == "alone" else of(f"gap.{launch}")
     share, start, small = of("gemm.memory"), of("launch") + gap, of("launch_small") + gap
     gemm = Kernel(of("narrow.compute" if narrow else "gemm.compute"), of("weight_only.memory") if weight_only else share, start)

@@ -9,33 +9,30 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from llmcost import textbook
-from llmcost.algebra import Number
-from llmcost.architecture import body, head, operators
-from llmcost.counting import (
-    cache_bytes_per_token,
-    count_params,
-    count_pass,
-    kept_bytes,
-    stored_bytes,
-)
+from llmcost.algebra import Number, is_one
+from llmcost.architecture import Pass, forward, head, operators
+from llmcost.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.efficiency import Efficiency, default_for
 from llmcost.errors import InputError
-from llmcost.inference import decode, prefill
+from llmcost.formats import FORMATS
+from llmcost.inference import decode, decode_step, prefill, prefill_seconds, request
+from llmcost.layout import layout_of
 from llmcost.memory import serving_memory
 from llmcost.operators import Operator
+from llmcost.parallel import Plan
+from llmcost.pipeline import Server, Stages, rank_share
 from llmcost.results import Estimate, Flops, Hardware, KvCache, Model, PassFlops, PhaseTraffic, Workload
 from llmcost.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.timing import Chip, Links, kernel_seconds
 from llmcost.training import backward, training
-from llmcost.units import FORMATS
 
 SCHEMA = "llmcost.estimate/1"
 DEFAULT_CONTEXT = 8192
 COMPUTE_DTYPES = ("bf16", "fp16", "fp8", "int8", "fp4", "tf32", "fp32")
 STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32")
-WEIGHT_DTYPES = (*STORAGE_DTYPES, *FORMATS)
+WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
 LARGEST = 10**9  # sequences in a batch
 
 
@@ -51,6 +48,14 @@ class Options(NamedTuple):
     mfu: float = textbook.END_TO_END_MFU
     memory_utilization: float = 0.9  # vLLM's default
     tokens: int = 15 * 10**12  # the slides' training run
+    output: int | None = None  # no request is followed to its end
+    chunk: int | None = None  # prompts in one piece
+    gpus: int | None = None  # the product of the degrees
+    tp: int | None = None
+    pp: int | None = None
+    dp: int | None = None
+    ep: int | None = None
+    gpus_per_node: int | None = None  # what the GPU's spec says, or 8
 
 
 def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Options = Options()) -> Estimate:  # noqa: B008
@@ -62,7 +67,12 @@ def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Op
     size = element_bytes(workload.weight_dtype, workload.dtype, workload.kv_dtype)
     chip = chip_of(hardware, workload)
     efficiency = default_for(hardware, workload.dtype, workload.weight_dtype)
-    return evaluate(model, hardware, size, workload, chip, efficiency, options.prompt is None)
+    return evaluate(model, hardware, size, workload, chip, efficiency, prompt_is_context(options))
+
+
+def prompt_is_context(options: Options) -> bool:
+    """Whether a longer context is a longer prompt."""
+    return options.prompt is None and options.output is None
 
 
 def evaluate(
@@ -75,19 +85,24 @@ def evaluate(
     prompt_is_context: bool,
 ) -> Estimate:
     """All figures, from sizes that may be numbers, arrays or symbols."""
-    one_step = Load(w.batch, 1, w.context, decode=True)
+    server = Server(model, size, chip, efficiency, Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node), w.pp)
+    alone = is_one(w.gpus)
+
     one_prompt = Load(w.batch, w.prompt, w.prompt)
-    step = operators(model, size, one_step)
-    layers = body(model, size, one_prompt)
-    last, every = head(model, size, w.batch, 1), head(model, size, w.batch, w.prompt)
+    prompts, every = forward(model, size, one_prompt), head(model, size, w.batch, w.prompt)
+    layers_cost = count_pass([*prompts.first, *prompts.layers])
+    prompt_cost, forward_cost = layers_cost.plus(count_pass(prompts.last)), layers_cost.plus(count_pass(every))
+    kernels = server.kernels(prompts)
+    prompt_share, prompt_time = (prompt_cost, server.stages(prompts, kernels, one_prompt)) if alone else _prompts_on_a_gpu(server, w)
 
-    step_cost, layers_cost = count_pass(step), count_pass(layers)
-    prompt_cost, forward_cost = layers_cost.plus(count_pass(last)), layers_cost.plus(count_pass(every))
-    step_time, prompt_time, forward_time = expected_times(step, layers, last, every, chip, efficiency)
+    step = decode_step(server, w, w.context)
+    whole_step = step.share.operators() if alone else operators(model, size, Load(w.batch, 1, w.context, decode=True))
+    step_cost = step.cost if alone else count_pass(whole_step)
 
-    params = count_params(step)
-    cache = KvCache(kept_bytes(step), cache_bytes_per_token(step))
-    memory = serving_memory(model, size, w, step, stored_bytes(step), cache, chip.capacity, prompt_is_context)
+    params = count_params(whole_step)
+    cache = KvCache(kept_bytes(whole_step), cache_bytes_per_token(whole_step))
+    memory = serving_memory(server, w, step, cache, prompt_is_context)
+    prefilled = prefill(server, w, prompt_share, forward_cost.flops(causal=False), prefill_seconds(server, w, prompt_time))
     return Estimate(
         schema=SCHEMA,
         model=Model(model.name, model.title, params),
@@ -100,55 +115,84 @@ def evaluate(
         ),
         kv_cache=cache,
         memory=memory,
-        traffic=PhaseTraffic(step_cost.traffic()),
-        prefill=prefill(prompt_cost, forward_cost.flops(causal=False), one_prompt, chip, efficiency, prompt_time, w.mfu),
-        decode=decode(step_cost, one_step, chip, efficiency, step_time, memory.fits),
-        training=training(forward_cost, one_prompt, params.total, w.tokens, chip, efficiency, forward_time, w.mfu),
+        traffic=PhaseTraffic(step.cost.traffic()),
+        prefill=prefilled,
+        decode=decode(server, w, step, memory.fits),
+        request=None if w.output is None else request(server, w, prefilled),
+        training=training(
+            forward_cost, one_prompt, params.total, w.tokens, chip, efficiency, both_ways_seconds(server, prompts, every, kernels), w.mfu
+        ),
     )
 
 
-def expected_times(
-    step: list[Operator], layers: list[Operator], last: list[Operator], every: list[Operator], chip: Chip, efficiency: Efficiency
-) -> tuple[Number, Number, Number]:
-    """Expected seconds of a decode step, a prefill, and a training pass forward and backward; kernels one after the other."""
-    in_step = kernel_seconds(step, chip, efficiency)
-    in_layers = kernel_seconds(layers, chip, efficiency)
-    at_last, at_every = kernel_seconds(last, chip, efficiency), kernel_seconds(every, chip, efficiency)
-    if in_step is None or in_layers is None or at_last is None or at_every is None:
-        return None, None, None
-    both_ways = sum([(1 + backward(op)) * time for op, time in zip(layers + every, in_layers + at_every, strict=True)])
-    return sum(in_step), sum(in_layers) + sum(at_last), both_ways
+def _prompts_on_a_gpu(server: Server, w: Workload) -> tuple[PassCost, Stages | None]:
+    """All prompts of a rank in one pass: what each GPU needs at least, and what the pass takes."""
+    load = Load(rank_share(w.batch, w.dp), w.prompt, w.prompt)
+    share = server.share(load)
+    return server.cost(share, load).over(server.pp), server.times(share, load)
+
+
+def both_ways_seconds(server: Server, prompts: Pass, every: list[Operator], kernels: list[Number] | None) -> Number:
+    """Expected seconds of forward and backward kernels on one GPU, one after the other."""
+    at_every = kernel_seconds(every, server.chip, server.efficiency)
+    if kernels is None or at_every is None:
+        return None
+    below = [*prompts.first, *prompts.layers]
+    timed = zip([*below, *every], [*kernels[: len(below)], *at_every], strict=True)
+    return sum([(1 + backward(op)) * time for op, time in timed])
 
 
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
     """The options with the defaults filled in. Raises InputError where they make no sense."""
-    longest = model.max_position_embeddings
-    context = min(longest, DEFAULT_CONTEXT) if options.context is None else options.context
-    prompt = context if options.prompt is None else options.prompt
+    context, prompt = _lengths(model, options)
     if not 1 <= options.batch <= LARGEST:
         raise InputError(f"--batch {options.batch}: at least 1 and at most {LARGEST:,}")
-    if not 1 <= context <= longest:
-        raise InputError(f"--context {context}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)")
-    if not 1 <= prompt <= context:
-        raise InputError(f"--prompt {prompt}: at least 1 and at most the context of {context:,}")
     for name, share in (("--mfu", options.mfu), ("--memory-utilization", options.memory_utilization)):
         if not 0 < share <= 1:
             raise InputError(f"{name} {share:g}: a share of 1, above 0")
-    if options.tokens < 1:
-        raise InputError(f"--tokens {options.tokens}: at least 1")
+    for name, amount in (("--tokens", options.tokens), ("--chunk", options.chunk)):
+        if amount is not None and amount < 1:
+            raise InputError(f"{name} {amount}: at least 1")
+    layout = layout_of(model, hardware, *options[-6:])
     dtype = _known(options.dtype, _default_dtype(hardware), COMPUTE_DTYPES, "--dtype")
+    if options.dtype and hardware and hardware.peak and dtype not in hardware.peak:
+        raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {', '.join(hardware.peak)}")
     return Workload(
         batch=options.batch,
         context=context,
         prompt=prompt,
-        output=None,
+        output=options.output,
         dtype=dtype,
         weight_dtype=_known(options.weight_dtype, model.weight_format or dtype, WEIGHT_DTYPES, "--weight-dtype"),
         kv_dtype=_known(options.kv_dtype, activation_dtype(dtype), STORAGE_DTYPES, "--kv-dtype"),
         mfu=options.mfu,
         memory_utilization=options.memory_utilization,
         tokens=options.tokens,
+        tp=layout.tp,
+        pp=layout.pp,
+        dp=layout.dp,
+        ep=layout.ep,
+        gpus=layout.gpus(),
+        gpus_per_node=layout.gpus_per_node,
+        chunk=options.chunk,
     )
+
+
+def _lengths(model: ModelSpec, options: Options) -> tuple[int, int]:
+    """Context and prompt: without a prompt it is the context less what comes out; without a context both together are."""
+    longest, context, prompt, out = model.max_position_embeddings, options.context, options.prompt, options.output or 0
+    if options.output is not None and not 1 <= out < longest:
+        raise InputError(f"--output {out}: at least 1, and less than the {longest:,} positions that {model.name} takes")
+    if context is None:
+        context = min(longest, DEFAULT_CONTEXT) if prompt is None or not out else prompt + out
+    if not 1 <= context <= longest:
+        raise InputError(f"--context {context}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)")
+    if prompt is None:
+        prompt = context - out
+    if not 1 <= prompt <= context - out:
+        room = f"the context of {context:,}" + (f" less the output of {out:,}" if out else "")
+        raise InputError(f"--prompt {prompt}: at least 1 and at most {room}")
+    return context, prompt
 
 
 def chip_of(hardware: HardwareSpec | None, w: Workload) -> Chip:
@@ -161,7 +205,8 @@ def chip_of(hardware: HardwareSpec | None, w: Workload) -> Chip:
     plain = activation_dtype(w.dtype)
     cached = w.kv_dtype if w.kv_dtype in hardware.peak else plain
     peak, plain_peak, attention_peak = (_value(hardware.peak.get(dtype)) for dtype in (w.dtype, plain, cached))
-    return Chip(peak, plain_peak, attention_peak, _value(hardware.bandwidth), hardware.memory.value, links_of(hardware))
+    usable = hardware.usable_memory or hardware.memory  # where no driver's figure is known, the vendor's
+    return Chip(peak, plain_peak, attention_peak, _value(hardware.bandwidth), hardware.memory.value, links_of(hardware), usable.value)
 
 
 def links_of(hardware: HardwareSpec) -> Links:
@@ -182,6 +227,16 @@ def _default_dtype(hardware: HardwareSpec | None) -> str:
 def _known(asked: str | None, default: str, known: tuple[str, ...], option: str) -> str:
     if asked is None:
         return default
-    if asked not in known:
-        raise InputError(f"{option} {asked}: one of {', '.join(known)}")
+    if not all(word in known for word in asked.split("+", 1 if option == "--weight-dtype" else 0)):
+        raise InputError(f"{option} {asked}: one of {_nearest(asked, known)}")
     return asked
+
+
+def _nearest(asked: str, known: tuple[str, ...]) -> str:
+    """The known words; of many, those that are like what was asked for, or the first and where to find the others."""
+    if len(known) <= 10:
+        return ", ".join(known)
+    from difflib import get_close_matches
+
+    near = get_close_matches(asked.lower().replace("-", "_"), known, n=6, cutoff=0.5)
+    return ", ".join(near) if near else f"{', '.join(known[:9])} or another format of docs/conventions.md"

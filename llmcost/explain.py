@@ -13,7 +13,7 @@ from llmcost.algebra import Number
 from llmcost.blocks import sizes_of
 from llmcost.efficiency import Efficiency, Kernel, default_for
 from llmcost.errors import InputError
-from llmcost.estimate import Options, chip_of, evaluate, workload_of
+from llmcost.estimate import Options, chip_of, evaluate, prompt_is_context, workload_of
 from llmcost.quantities import QUANTITIES
 from llmcost.results import Estimate, Workload, leaves
 from llmcost.sizes import ALPHABET, ElementBytes, element_bytes
@@ -21,7 +21,7 @@ from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import Layer, ModelSpec, Published
 from llmcost.symbols import Expression, lift, show, symbol
 from llmcost.symbols import evaluate as value_of
-from llmcost.timing import Chip
+from llmcost.timing import Chip, Links
 
 
 class Explanation(NamedTuple):
@@ -61,7 +61,7 @@ def _symbolic_layer(model: ModelSpec, kind: int, h: Number) -> Layer:
         letters = {field: _letter(field, value, _number(model, kind, place, field)) for field, value in sizes.items()}
         blocks[place] = block._replace(**_as_in_the_documents(sizes, letters, model.hidden_size, h))
     count = _letter("count", layer.count, str(kind + 1) if len({each.count for each in model.layers}) > 1 else "")
-    return Layer(count, norms=layer.norms, **blocks)
+    return layer._replace(count=count, **blocks)
 
 
 def _as_in_the_documents(sizes: dict[str, int], letters: dict[str, Number], hidden: int, h: Number) -> dict[str, Number]:
@@ -90,9 +90,17 @@ def _letter(field: str, value: int, number: str = "") -> Number:
 
 
 def symbolic_bytes(size: ElementBytes) -> ElementBytes:
-    """The element sizes as letters."""
-    meanings = ("bytes a weight of a linear layer", "bytes an activation or other weight", "bytes an element of the KV cache")
-    return ElementBytes(*(symbol(letter, value, meaning) for letter, value, meaning in zip(size._fields, size, meanings, strict=True)))
+    """The element sizes as letters; what a format does not have stays 0."""
+    meanings = (
+        "bytes a weight of a linear layer",
+        "bytes an activation or other weight",
+        "bytes an element of the KV cache",
+        "bytes of an output channel's scale",
+        "bytes an element of the embedding and the LM head",
+        "bytes a weight of a routed expert",
+    )
+    letters = zip(size._fields, size, meanings, strict=True)
+    return ElementBytes(*(value and symbol(letter, value, meaning) for letter, value, meaning in letters))
 
 
 def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Estimate:
@@ -100,15 +108,8 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
     w = workload_of(model, hardware, options)
     size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
     chip = _chip(chip_of(hardware, w))
-    return evaluate(
-        symbolic_model(model),
-        hardware,
-        size,
-        _workload(w),
-        chip,
-        _efficiency(default_for(hardware, w.dtype, w.weight_dtype)),
-        options.prompt is None,
-    )
+    efficiency = _efficiency(default_for(hardware, w.dtype, w.weight_dtype))
+    return evaluate(symbolic_model(model), hardware, size, _workload(w), chip, efficiency, prompt_is_context(options))
 
 
 def explain(
@@ -173,14 +174,33 @@ def _plain(value: Any) -> Any:
 
 
 def _workload(w: Workload) -> Workload:
+    """The workload in letters. What is not asked for, and a degree of 1, is no size: nothing is divided by it."""
+    degrees = {name: _degree(getattr(w, name), name, meaning) for name, meaning in DEGREES.items()}
     return w._replace(
         batch=symbol("b", w.batch, "batch: sequences"),
         context=symbol("c", w.context, "context: keys that a token sees"),
         prompt=symbol("s", w.prompt, "tokens of a prompt or training sequence"),
+        output=w.output and symbol("o", w.output, "output: tokens of a request"),
+        chunk=w.chunk and symbol("ch", w.chunk, "tokens of prompts that run at a time, at most"),
         mfu=symbol("mfu", w.mfu, "assumed share of the peak"),
         memory_utilization=symbol("u", w.memory_utilization, "share of the memory in use"),
         tokens=symbol("D", w.tokens, "training tokens"),
+        gpus=1 if w.gpus == 1 else degrees["tp"] * degrees["pp"] * degrees["dp"],
+        gpus_per_node=symbol("node", w.gpus_per_node, "GPUs in a node"),
+        **degrees,
     )
+
+
+DEGREES = {
+    "tp": "GPUs that a layer is split over",
+    "pp": "pipeline stages",
+    "dp": "data-parallel ranks, each with its sequences",
+    "ep": "GPUs that experts are spread over",
+}
+
+
+def _degree(value: int, letter: str, meaning: str) -> Number:
+    return 1 if value == 1 else symbol(letter, value, meaning)
 
 
 PEAKS = (("P", "peak FLOP/s of linear layers"), ("Px", "peak FLOP/s of the LM head"), ("Pkv", "peak FLOP/s of attention"))
@@ -194,7 +214,12 @@ def _chip(chip: Chip) -> Chip:
     else:
         peaks = [_figure(value, *text) for value, text in zip(values, PEAKS, strict=True)]
     bandwidth, capacity = _figure(chip.bandwidth, "BW", "memory bandwidth, bytes/s"), _figure(chip.capacity, "M", "bytes of memory")
-    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity)
+    links = chip.links and Links(
+        _figure(chip.links.node_bytes_per_s, "link", "bytes/s to other GPUs of the node, one direction"),
+        _figure(chip.links.fabric_bytes_per_s, "fabric", "bytes/s to other nodes, of one GPU"),
+    )
+    usable = capacity if chip.usable == chip.capacity else _figure(chip.usable, "Mu", "bytes of memory, as the driver reports it")
+    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable)
 
 
 def _figure(value: Number, letter: str, meaning: str) -> Number:
@@ -205,19 +230,20 @@ def _efficiency(efficiency: Efficiency) -> Efficiency:
     """Shares and launch costs in letters, with the kind of kernel behind them where kinds differ."""
     meanings = {
         "compute": ("e_c", "share of the peak that a kernel reaches"),
-        "memory": ("e_m", "share of the bandwidth that a kernel reaches"),
-        "launch_seconds": ("t0", "seconds to launch a kernel"),
+        "memory": ("e_m", "share of the bandwidth (or link) that a kernel (or exchange) reaches"),
+        "launch_seconds": ("t0", "seconds to launch a kernel, or of an empty exchange"),
         "half": ("s_half", "tokens at which half of it is reached"),
     }
-    kinds = {kind: kernel for kind, kernel in efficiency.kernels.items() if kind not in ("node", "fabric")}
-    alike = {field for field in Kernel._fields if len({getattr(kernel, field) for kernel in kinds.values()}) == 1}
+    exchanges = ("node", "fabric")
+    compute = [kernel for kind, kernel in efficiency.kernels.items() if kind not in exchanges]
+    alike = {field for field in Kernel._fields if len({getattr(kernel, field) for kernel in compute}) == 1}
 
     def letters(kind: str, kernel: Kernel) -> Kernel:
         return Kernel(
             *(
-                value and symbol(letter if field in alike else f"{letter}[{kind}]", value, meaning)
+                value and symbol(letter if field in alike and kind not in exchanges else f"{letter}[{kind}]", value, meaning)
                 for value, (field, (letter, meaning)) in zip(kernel, meanings.items(), strict=True)
             )
         )
 
-    return efficiency._replace(kernels={kind: letters(kind, kernel) for kind, kernel in kinds.items()})
+    return efficiency._replace(kernels={kind: letters(kind, kernel) for kind, kernel in efficiency.kernels.items()})

@@ -1,22 +1,29 @@
 """What has to fit on a GPU to serve a model, and how far it can be filled.
 
-Weights, the KV cache of every sequence at its full context, the activations alive at the worst moment,
-and what is set aside for the driver, the CUDA context and fragmentation: 1 - u of the GPU, u being the
-`--memory-utilization` of serving engines (0.9 is vLLM's default, docs.vllm.ai, `gpu_memory_utilization`).
+Weights, the KV cache of every sequence at its full context in whole pages, the activations alive at the worst moment,
+what the runtime holds, and what is set aside for fragmentation and all else: 1 - u of what the driver reports, u being
+the `--memory-utilization` of serving engines (0.9 is vLLM's default, docs.vllm.ai, `gpu_memory_utilization`).
+Of several GPUs it is the fullest: the pipeline stage with the embedding or the LM head, whichever is larger, of the
+data-parallel rank with the most sequences.
 """
 
 from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from llmcost.algebra import Number, floor_div, largest, maximum, minimum, named, present
-from llmcost.counting import cache_bytes_per_token, state_bytes
-from llmcost.operators import Attention, Operator
+from llmcost.algebra import Number, ceil_div, divide, floor_div, is_one, largest, maximum, minimum, named, present
+from llmcost.architecture import Pass
+from llmcost.counting import cache_bytes_per_token, kept_bytes, state_bytes, stored_bytes
+from llmcost.inference import Step
+from llmcost.operators import Attention, Gemm, Operator
+from llmcost.pipeline import Server, rank_share
 from llmcost.results import KvCache, Memory, Workload
-from llmcost.sizes import ElementBytes
-from llmcost.specs.model import ModelSpec
 
-AT_THE_HEAD = ("final_norm", "head_projection", "head_norm", "lm_head")
+PAGE = 16  # tokens of a page of the KV cache: vLLM's block_size on CUDA (docs.vllm.ai, CacheConfig; PagedAttention, arXiv 2309.06180)
+# CUDA context with torch's kernels, and what a process holds more once it has exchanged with another over NCCL: 0.55 and 2.00 GiB
+# on an A100 (stas00/ml-engineering, training/performance/README.md, "torch.distributed memory usage").
+CONTEXT_BYTES = 55 * 2**30 // 100
+EXCHANGE_BYTES = 145 * 2**30 // 100
 
 
 class StepPeak(NamedTuple):
@@ -26,15 +33,25 @@ class StepPeak(NamedTuple):
     head: Number
 
 
-def step_peak(step: Sequence[Operator], residual: Number) -> StepPeak:
+def step_peak(step: Pass, residual: Number) -> StepPeak:
     """The residual stream plus the largest kernel's inputs and outputs."""
-    layers = largest([op.io_bytes() for op in step if op.name not in AT_THE_HEAD])
-    head = largest([layers, *[op.io_bytes() for op in step if op.name in AT_THE_HEAD]])
+    layers = largest([op.io_bytes() for op in [*step.first, *step.layers]])
+    head = largest([layers, *[op.io_bytes() for op in step.last]])
     return StepPeak(residual + layers, residual + head)
 
 
+def stage_bytes(share: Pass, pp: Number) -> Number:
+    """Weights of the fullest stage. Where the LM head is not with the embedding whose weights it has, it keeps a copy."""
+    first, layers, last = (stored_bytes(operators) for operators in share)
+    if is_one(pp):
+        return first + layers + last
+    tied = sum([op.k * op.n * op.Bw for op in share.last if isinstance(op, Gemm) and op.tied])
+    apart = minimum(1, pp - 1)
+    return layers / pp + apart * maximum(first, last + tied) + (1 - apart) * (first + last)
+
+
 class CacheBound(NamedTuple):
-    """Never less than the cache takes: so many bytes for any context, and so many more a position."""
+    """Never less than the cache takes: so many bytes for any context, and so many more a position, in whole pages."""
 
     fixed: Number
     position: Number
@@ -42,71 +59,95 @@ class CacheBound(NamedTuple):
     def positions(self, room: Number, longest: Number) -> Number:
         """Positions that surely have room; where none takes more than the one before, all or none."""
         if present(self.position):
-            return floor_div(room - self.fixed, self.position)
+            return PAGE * floor_div(room - self.fixed, PAGE * self.position)
         return longest * minimum(1, floor_div(room, self.fixed)) if present(self.fixed) else longest
 
+    def beside_a_prompt(self, room: Number, in_prompt: Number) -> Number:
+        """The same where each position is one more of the prompt too: as many full pages as have room, then a part of one."""
+        both = floor_div(room - self.fixed, self.position + in_prompt)
+        if not present(self.position):
+            return both
+        full = PAGE * floor_div(both, PAGE)
+        more = floor_div(room - self.fixed - (full + PAGE) * self.position, in_prompt)
+        return maximum(full, minimum(full + PAGE, more))
 
-def cache_bounds(step: Sequence[Operator], batch: Number) -> list[CacheBound]:
+
+def cache_bounds(step: Sequence[Operator], sequences: Number, states: Number) -> list[CacheBound]:
     """The cache as if every attention layer grew with the context, and as if those with a window had it full."""
     own = [op for op in step if isinstance(op, Attention) and not op.shared]
     windowed = [op for op in own if op.span in ("window", "chunk")]
     growing = [op for op in own if op.span not in ("window", "chunk")]
-    states = named("states", state_bytes(step))
-    bounds = [CacheBound(states, named("cache_a_position", batch * cache_bytes_per_token(own) if own else 0))]
+    bounds = [CacheBound(states, named("cache_a_position", sequences * cache_bytes_per_token(own) if own else 0))]
     if windowed:
-        full = states + sum([op.count * op.b * op.w * op.cache_bytes_per_token() for op in windowed])
-        position = batch * cache_bytes_per_token(growing) if growing else 0
+        full = states + sum([op.count * sequences * op.w * op.cache_bytes_per_token() for op in windowed])
+        position = sequences * cache_bytes_per_token(growing) if growing else 0
         bounds.append(CacheBound(named("full_windows", full), named("cache_a_position", position, "growing layers")))
     return bounds
 
 
-def serving_memory(
-    model: ModelSpec,
-    size: ElementBytes,
-    w: Workload,
-    step: Sequence[Operator],
-    stored: Number,
-    kv: KvCache,
-    capacity: Number,
-    prompt_is_context: bool,
-) -> Memory:
-    """Memory to decode the batch after prefilling its prompts one sequence at a time, each in one piece.
+def spare_positions(context: Number) -> Number:
+    """Positions of a sequence's last page that it does not fill."""
+    return PAGE * ceil_div(context, PAGE) - context
+
+
+def runtime_bytes(gpus: Number) -> Number:
+    """What the process holds beside the model: its context, and buffers to exchange with other GPUs where there are any."""
+    return CONTEXT_BYTES if is_one(gpus) else CONTEXT_BYTES + EXCHANGE_BYTES * minimum(1, gpus - 1)
+
+
+def serving_memory(server: Server, w: Workload, step: Step, kv: KvCache, prompt_is_context: bool) -> Memory:
+    """Memory to decode the batch after prefilling its prompts one sequence at a time, each in one piece or in chunks.
 
     The largest batch keeps the context; the largest context keeps the batch (and takes the prompt along
     where the prompt is the context) and stays within the positions that the model was made for.
     """
-    peak = step_peak(step, w.batch * model.hidden_size * size.Bx)
-    in_prompt = named("activations_a_prompt_token", peak.layers / w.batch)  # in the layers all grow with the tokens
-    in_step = named("activations_a_step", peak.head)
-    weights, cache = named("memory.weights_bytes", stored), named("kv_cache.bytes", kv.bytes)
-    activations = maximum(w.prompt * in_prompt, in_step)
+    model, capacity, usable, one_gpu = server.model, server.chip.capacity, server.chip.usable, is_one(w.gpus)
+    sequences, share = rank_share(w.batch, w.dp), step.share
+    layers, longest = share.layers, model.max_position_embeddings
+    times = divide(sequences, step.load.b)  # operators are those of the part of the batch that goes through the stages together
+
+    def on_a_stage(of_all_layers: Number) -> Number:
+        part = of_all_layers if is_one(w.pp) else of_all_layers / w.pp
+        return part if is_one(times) else part * times
+
+    peak = step_peak(share, step.load.b * model.hidden_size * server.size.Bx)
+    in_prompt = named("activations_a_prompt_token", peak.layers / step.load.b)  # in the layers all grow with the tokens
+    in_step = named("activations_a_step", peak.head if is_one(times) else peak.head * times)
+    stored = stage_bytes(share, w.pp)
+    bounds = cache_bounds(layers, sequences if is_one(w.pp) else sequences / w.pp, named("states", on_a_stage(state_bytes(layers))))
+    filled = named("kv_cache.bytes", kv.bytes) if one_gpu else on_a_stage(kept_bytes(layers))
+    cached = filled + named("spare_positions", spare_positions(w.context)) * bounds[-1].position
+    weights, cache = named("memory.weights_bytes", stored), named("memory.kv_cache_bytes", cached)
+    at_once = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk)
+    activations = maximum(at_once * in_prompt, in_step)
     used = weights + cache + named("memory.activation_bytes", activations)
-    if capacity is None:
-        return Memory(stored, kv.bytes, activations, None, used, None, None, None, None)
-    overhead = capacity - capacity * w.memory_utilization
+    if usable is None:
+        return Memory(stored, cached, activations, None, None, used, None, None, None, None, None)
+    runtime = runtime_bytes(w.gpus)
+    budget = floor_div(usable * w.memory_utilization, 1)
+    overhead = usable - budget + runtime
     total = used + named("memory.overhead_bytes", overhead)
-    room = named("room", capacity * w.memory_utilization - weights)
-    sequence = named("cache_a_sequence", cache / w.batch)
-    after_prompt = named("room_beside_a_prompt", room - w.prompt * in_prompt)
+    room = named("room", budget - runtime - weights)
+    sequence = named("cache_a_sequence", cache / sequences)
+    after_prompt = named("room_beside_a_prompt", room - at_once * in_prompt)
     after_step = named("room_beside_a_step", room - in_step)
-    batch = minimum(floor_div(after_prompt, sequence), floor_div(room, sequence + in_step / w.batch))
-    rooms = [after_step] if prompt_is_context else [after_prompt, after_step]
+    batch = minimum(floor_div(after_prompt, sequence), floor_div(room, sequence + in_step / sequences))
+    grows = prompt_is_context and w.chunk is None
+    rooms = [after_step] if grows else [after_prompt, after_step]
     contexts = [
-        reduce(
-            minimum,
-            [floor_div(room - bound.fixed, bound.position + in_prompt)] * prompt_is_context
-            + [bound.positions(after, model.max_position_embeddings) for after in rooms],
-        )
-        for bound in cache_bounds(step, w.batch)
+        reduce(minimum, [bound.beside_a_prompt(room, in_prompt)] * grows + [bound.positions(after, longest) for after in rooms])
+        for bound in bounds
     ]
     return Memory(
         weights_bytes=stored,
-        kv_cache_bytes=kv.bytes,
+        kv_cache_bytes=cached,
         activation_bytes=activations,
+        runtime_bytes=runtime,
         overhead_bytes=overhead,
         total_bytes=total,
         capacity_bytes=capacity,
-        fits=total <= capacity,
-        max_batch=maximum(0, batch),
-        max_context=maximum(0, minimum(reduce(maximum, contexts), model.max_position_embeddings)),
+        usable_bytes=usable,
+        fits=total <= usable,
+        max_batch=maximum(0, batch) * w.dp,
+        max_context=maximum(0, minimum(reduce(maximum, contexts), longest)),
     )

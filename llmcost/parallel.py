@@ -22,13 +22,14 @@ COLUMNS = frozenset(
     qkv_proj q_proj k_proj qv_proj q_b_proj q_gate_proj kv_b_proj attention_gate_proj up_proj gate_up_proj shared_up_proj
     shared_gate_up_proj mamba_in_proj delta_in_proj decay_proj gate_proj lightning_in_proj lru_in_proj conv_in_proj lm_head
     cross_q_proj cross_kv_proj adapter_up_proj o_a_proj mamba_dt_proj
+    qkv_adapter_up_proj mlp_adapter_up_proj time_mix_proj
     """.split()  # noqa: SIM905 - a table of words
 )
 # Last products: inputs split, outputs to be added up.
 ROWS = frozenset(
     """
     o_proj o_b_proj down_proj shared_down_proj mamba_out_proj delta_out_proj lightning_out_proj lru_out_proj conv_out_proj
-    mamba_x_proj cross_o_proj adapter_down_proj
+    mamba_x_proj cross_o_proj adapter_down_proj time_mix_out_proj
     """.split()  # noqa: SIM905 - a table of words
 )
 # What lies between them: heads or channels split.
@@ -54,6 +55,8 @@ EVERYWHERE = frozenset(
     layer_input_norm altup_proj altup_router_norm altup_router altup_prediction_coefficients altup_predict laurel_left
     laurel_right laurel_norm altup_output_norm altup_output_router altup_correction_coefficients altup_correct
     altup_unembed_proj altup_mean hc_expand attention_hc_weights attention_hc_sum attention_hc_mix attention_hc_spread
+    embedding_concat qkv_adapter_down_proj mlp_adapter_down_proj shared_block_out_proj time_shift channel_shift receptance_proj
+    receptance idle_attention idle_mlp idle_norms
     mlp_hc_weights mlp_hc_sum mlp_hc_mix mlp_hc_spread hc_head_weights hc_head_sum
     """.split()  # noqa: SIM905 - a table of words
 )
@@ -93,7 +96,7 @@ def shard(operators: Iterable[Operator], plan: Plan, *, gather_logits: bool = Tr
 
     Of a loss that is computed on split logits, `gather_logits` is left out.
     """
-    if plan[:3] == SINGLE[:3] and all(degree.__class__ is int for degree in plan[:3]):
+    if all(degree.__class__ is int for degree in plan[:3]) and plan[:3] == SINGLE[:3]:
         return list(operators)
     found: list[Operator] = []
     for op in operators:

@@ -25,17 +25,37 @@ def _pass(path: str, per: str, what: str, rule: str) -> dict[str, Quantity]:
     seconds = f"seconds{per}"
     return {
         f"{path}.textbook.{seconds}": Quantity("s", f"{what}, textbook", rule),
-        f"{path}.textbook.tokens_per_s": Quantity("tokens/s", f"{what}, textbook", rule),
+        **_rates(path, "textbook", what, rule, per),
         f"{path}.limit.{seconds}": Quantity(
             "s", f"{what}, limit: all FLOPs at the peak or all compulsory bytes at full bandwidth", ROOFLINE
         ),
-        f"{path}.limit.tokens_per_s": Quantity("tokens/s", f"{what}, limit", ROOFLINE),
+        **_rates(path, "limit", what, ROOFLINE, per),
         f"{path}.expected.{seconds}": Quantity(
             "s", f"{what}, expected: kernel by kernel", "smooth maximum of compute and memory, docs/conventions.md"
         ),
-        f"{path}.expected.tokens_per_s": Quantity("tokens/s", f"{what}, expected", "as its time"),
+        **_rates(path, "expected", what, "as its time", per),
         f"{path}.bound.compute_seconds": Quantity("s", f"{what}: what the FLOPs need at the peak", ROOFLINE),
         f"{path}.bound.memory_seconds": Quantity("s", f"{what}: what the compulsory bytes need at full bandwidth", ROOFLINE),
+        f"{path}.bound.network_seconds": Quantity("s", f"{what}: what the bytes that GPUs must exchange need over their links", ROOFLINE),
+    }
+
+
+def _rates(path: str, basis: str, what: str, source: str, per: str) -> dict[str, Quantity]:
+    rates = {
+        f"{path}.{basis}.tokens_per_s": Quantity("tokens/s", f"{what}, {basis}", source),
+        f"{path}.{basis}.tokens_per_s_per_gpu": Quantity("tokens/s", f"{what}, {basis}, a GPU", source),
+    }
+    user = Quantity("tokens/s", f"{what}, {basis}, one sequence", source)
+    return rates | ({f"{path}.{basis}.tokens_per_s_per_user": user} if per else {})
+
+
+def _request(basis: str, source: str) -> dict[str, Quantity]:
+    path = f"request.{basis}"
+    return {
+        f"{path}.ttft_seconds": Quantity("s", f"time to the first token, {basis}: the prefill", source),
+        f"{path}.tpot_seconds": Quantity("s", f"mean time of each token after the first, {basis}", source),
+        f"{path}.latency_seconds": Quantity("s", f"from the prompt to the last token, {basis}", source),
+        f"{path}.output_tokens_per_s": Quantity("tokens/s", f"output of the whole batch over its latency, {basis}", source),
     }
 
 
@@ -58,11 +78,13 @@ QUANTITIES: dict[str, Quantity] = {
     "kv_cache.bytes": Quantity("B", "keys, values and states of the whole batch at its context", f"{SLIDES}: KV缓存大小"),
     "kv_cache.bytes_per_token": Quantity("B", "keys and values of one token: states do not grow", f"{SLIDES}: KV缓存大小"),
     "memory.weights_bytes": Quantity("B", "all parameters in their data types", f"{SLIDES}: 显存开销"),
-    "memory.kv_cache_bytes": Quantity("B", "the KV cache", f"{SLIDES}: 显存开销"),
+    "memory.kv_cache_bytes": Quantity("B", "the KV cache, each sequence in whole pages of 16 tokens", f"{SLIDES}: 显存开销; PagedAttention, arXiv 2309.06180"),
     "memory.activation_bytes": Quantity("B", "residual stream, inputs and outputs of the largest kernel, of one prompt or of a decode step", "docs/conventions.md"),
-    "memory.overhead_bytes": Quantity("B", "set aside for driver, CUDA context, fragmentation", "vLLM, gpu_memory_utilization (0.9 by default)"),
+    "memory.runtime_bytes": Quantity("B", "CUDA context with torch's kernels, and buffers to exchange with other GPUs", "stas00/ml-engineering, training/performance/README.md: 0.55 and 1.45 GiB on an A100"),
+    "memory.overhead_bytes": Quantity("B", "the runtime's own, and what is set aside for fragmentation and all else", "vLLM, gpu_memory_utilization (0.9 by default)"),
     "memory.total_bytes": Quantity("B", "all of it", f"{SLIDES}: 显存开销, with activations and what is set aside"),
     "memory.capacity_bytes": Quantity("B", "the GPU's memory as its vendor calls it, 1 GB = 10⁹ bytes", "hardware spec"),
+    "memory.usable_bytes": Quantity("B", "the GPU's memory as its driver reports it; as its vendor calls it where no source says", "hardware spec"),
     "memory.fits": Quantity("", "whether the total fits", "docs/conventions.md"),
     "memory.max_batch": Quantity("sequences", "largest batch at this context", "docs/conventions.md"),
     "memory.max_context": Quantity("tokens", "largest context at this batch, at most the model's maximum", "docs/conventions.md"),
@@ -71,6 +93,9 @@ QUANTITIES: dict[str, Quantity] = {
     "traffic.decode.total_bytes": Quantity("B", "compulsory bytes of a decode step", f"{SLIDES}: 访存量"),
     **_pass("prefill", "", "whole prompt of the batch", f"{SLIDES}: 预填充吞吐量"),
     **_pass("decode", "_per_step", "one token for every sequence", f"{SLIDES}: 访存量, 解码速度"),
+    **_request("textbook", f"{SLIDES}: 解码速度"),
+    **_request("limit", ROOFLINE),
+    **_request("expected", "docs/conventions.md"),
     "training.textbook.tokens_per_s": Quantity("tokens/s", "training on one GPU, textbook: a third of prefill", f"{SLIDES}: 训练吞吐量"),
     "training.textbook.gpu_years": Quantity("GPU-years", "of 365 days, for D tokens, textbook", f"{SLIDES}: 卡*年"),
     "training.limit.tokens_per_s": Quantity("tokens/s", "training on one GPU, limit: three causal forward passes at the peak", ROOFLINE),

@@ -30,23 +30,25 @@ class Hardware(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """What was computed: the options with the defaults filled in, on one GPU."""
+    """What was computed: the options with the defaults filled in."""
 
     batch: Number
     context: Number
     prompt: Number
-    output: int | None
+    output: Number  # None: no request is followed to its end
     dtype: str
     weight_dtype: str
     kv_dtype: str
     mfu: Number
     memory_utilization: Number
     tokens: Number
-    tp: int = 1
-    pp: int = 1
-    dp: int = 1
-    ep: int = 1
-    gpus: int = 1
+    tp: Number = 1
+    pp: Number = 1
+    dp: Number = 1
+    ep: Number = 1
+    gpus: Number = 1
+    gpus_per_node: Number = 8
+    chunk: Number = None  # None: prompts in one piece
 
 
 class PassFlops(NamedTuple):
@@ -72,30 +74,36 @@ class KvCache(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Bytes on one GPU. Without a GPU, what depends on its capacity is None."""
+    """Bytes on the fullest GPU. Without a GPU, what depends on its memory is None. The largest batch is that of all GPUs.
+
+    `overhead`: what is set aside, and the runtime's own.
+    """
 
     weights_bytes: Number
     kv_cache_bytes: Number
     activation_bytes: Number
+    runtime_bytes: Number
     overhead_bytes: Number
     total_bytes: Number
     capacity_bytes: Number
+    usable_bytes: Number
     fits: Number
     max_batch: Number
     max_context: Number
 
 
 class PhaseTraffic(NamedTuple):
-    """Compulsory bytes of a decode step."""
+    """Compulsory bytes of a decode step, on one GPU."""
 
     decode: Traffic
 
 
 class Rate(NamedTuple):
-    """Time of a pass, and tokens a second."""
+    """Time of a pass, and tokens a second of all GPUs and of one."""
 
     seconds: Number
     tokens_per_s: Number
+    tokens_per_s_per_gpu: Number
 
 
 class ExpectedRate(NamedTuple):
@@ -103,6 +111,7 @@ class ExpectedRate(NamedTuple):
 
     seconds: Number
     tokens_per_s: Number
+    tokens_per_s_per_gpu: Number
     basis: str
     error: float | None
 
@@ -118,10 +127,12 @@ class Prefill(NamedTuple):
 
 
 class StepRate(NamedTuple):
-    """Time of one decode step, and tokens a second of the whole batch."""
+    """Time of one decode step, and tokens a second: of the whole batch, of one GPU, of one sequence."""
 
     seconds_per_step: Number
     tokens_per_s: Number
+    tokens_per_s_per_gpu: Number
+    tokens_per_s_per_user: Number
 
 
 class ExpectedStepRate(NamedTuple):
@@ -129,6 +140,8 @@ class ExpectedStepRate(NamedTuple):
 
     seconds_per_step: Number
     tokens_per_s: Number
+    tokens_per_s_per_gpu: Number
+    tokens_per_s_per_user: Number
     basis: str
     error: float | None
 
@@ -141,6 +154,23 @@ class Decode(NamedTuple):
     expected: ExpectedStepRate
     bound: Bound
     limited_by: str | None
+
+
+class RequestTimes(NamedTuple):
+    """Time to the first token, mean time of each other one, to the last one; output tokens a second of the whole batch."""
+
+    ttft_seconds: Number
+    tpot_seconds: Number
+    latency_seconds: Number
+    output_tokens_per_s: Number
+
+
+class Request(NamedTuple):
+    """A batch of requests that begin together and give `output` tokens each."""
+
+    textbook: RequestTimes
+    limit: RequestTimes
+    expected: RequestTimes
 
 
 class TrainingRate(NamedTuple):
@@ -160,7 +190,7 @@ class ExpectedTrainingRate(NamedTuple):
 
 
 class Training(NamedTuple):
-    """Forward and backward on sequences of the prompt's length, without optimizer step and communication.
+    """Forward and backward on sequences of the prompt's length on one GPU, without optimizer step and communication.
 
     `state_bytes`: weights, gradients and Adam's state at the textbook's 16 bytes a parameter.
     """
@@ -184,6 +214,7 @@ class Estimate(NamedTuple):
     traffic: PhaseTraffic
     prefill: Prefill
     decode: Decode
+    request: Request | None
     training: Training
 
 

@@ -6,7 +6,8 @@ its letter gets the kind's number: L1, L2.
 
 from typing import NamedTuple
 
-from llmcost.algebra import Number
+from llmcost.algebra import Number, present
+from llmcost.formats import FORMATS, Format
 from llmcost.units import BITS
 
 ALPHABET: dict[str, tuple[str, str]] = {
@@ -66,6 +67,10 @@ ALPHABET: dict[str, tuple[str, str]] = {
     "index_topk": ("wi", "keys that the indexer leaves"),
     "index_n_heads": ("ai", "heads of the indexer"),
     "index_head_dim": ("di", "head size of the indexer"),
+    "attention_hidden_size": ("u", "channels of the time mixing"),
+    "mlp_adapter_rank": ("r", "rank of adapters"),
+    "qkv_adapter_rank": ("r", "rank of adapters"),
+    "idle_mlp_size": ("ii", "MLP size of layers that look at an image"),
     "input_gate_rank": ("ri", "rank of the gates on a block's input"),
     "hidden_size_per_layer_input": ("hl", "size of a layer's own input"),
     "vocab_size_per_layer_input": ("vl", "vocabulary of the layers' own inputs"),
@@ -79,11 +84,23 @@ mfu assumed share of the peak; e_c, e_m shares of P and BW that a kernel reaches
 
 
 class ElementBytes(NamedTuple):
-    """Bytes an element: of linear layers' weights, of activations (and every other weight), of the KV cache."""
+    """Bytes an element: of linear layers' weights, of activations (and every other weight), of the KV cache.
+
+    Of a weight format, besides: bytes that each output channel of a linear layer has for its scale, and bytes an element of
+    the embedding and the LM head where they are in the format too (0: they are kept as activations are); and a weight of
+    routed experts where those have a format of their own (0: they have not).
+    """
 
     Bw: Number
     Bx: Number
     Bkv: Number
+    Bc: Number = 0
+    Bt: Number = 0
+    Be: Number = 0
+
+    def table(self) -> Number:
+        """Of the embedding and the LM head."""
+        return self.Bt if present(self.Bt) else self.Bx
 
 
 class Load(NamedTuple):
@@ -99,10 +116,9 @@ class Load(NamedTuple):
     decode: bool = False
 
 
-def bytes_of(dtype: str) -> int | float:
+def bytes_of(bits: float) -> int | float:
     """Bytes an element: an int for whole bytes, so that counts stay exact."""
-    bits = BITS[dtype]
-    return bits // 8 if bits % 8 == 0 else bits / 8
+    return int(bits) // 8 if bits % 8 == 0 else bits / 8
 
 
 def activation_dtype(dtype: str) -> str:
@@ -114,5 +130,9 @@ def activation_dtype(dtype: str) -> str:
 
 
 def element_bytes(weight: str, compute: str, kv: str) -> ElementBytes:
-    """The three element sizes of a workload, from its data types."""
-    return ElementBytes(bytes_of(weight), bytes_of(activation_dtype(compute)), bytes_of(kv))
+    """The element sizes of a workload, from its data types and the format of its weights ("+" and that of routed experts)."""
+    linear, _, experts = weight.partition("+")
+    kept = FORMATS.get(linear) or Format(BITS[linear])
+    w, x = bytes_of(kept.bits_a_weight), bytes_of(BITS[activation_dtype(compute)])
+    e = bytes_of((FORMATS.get(experts) or Format(BITS[experts])).bits_a_weight) if experts else 0
+    return ElementBytes(w, x, bytes_of(BITS[kv]), bytes_of(kept.channel), w if kept.everywhere else 0, e)

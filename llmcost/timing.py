@@ -10,7 +10,7 @@ expected   operator by operator, with the launch cost and the shares that its ki
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from llmcost.algebra import Number, Symbolic, is_plain, largest, minimum, named, present
+from llmcost.algebra import Number, Symbolic, is_plain, largest, named, present
 from llmcost.counting import PassCost
 from llmcost.efficiency import Efficiency
 from llmcost.operators import Attention, Collective, Gemm, GroupedGemm, Operator, Stored
@@ -30,8 +30,9 @@ class Chip(NamedTuple):
     plain_peak: Number  # FLOP/s of the activations' data type: LM head, scans
     attention_peak: Number  # FLOP/s of the cache's data type, in which scores are computed
     bandwidth: Number  # bytes/s
-    capacity: Number  # bytes
+    capacity: Number  # bytes, as the vendor calls it
     links: Links | None = None
+    usable: Number = None  # bytes, as the driver reports it
 
     def peak_of(self, op: Operator) -> Number:
         """The peak of the data type that an operator computes in: layers' weights are quantised, all else stays."""
@@ -57,8 +58,8 @@ class Bound(NamedTuple):
 def bound(cost: PassCost, chip: Chip, flops: str, moved: str) -> Bound:
     """What a pass needs at least; `flops` and `moved` are the names under which formulas print its FLOPs and bytes."""
     links = chip.links or Links(None, None)
-    exchanges = ((cost.node_bytes, links.node_bytes_per_s), (cost.fabric_bytes, links.fabric_bytes_per_s))
-    network = [_over(sent, rate) for sent, rate in exchanges if present(sent)]
+    exchanges = (("node", cost.node_bytes, links.node_bytes_per_s), ("fabric", cost.fabric_bytes, links.fabric_bytes_per_s))
+    network = [_over(named("exchanged", sent, of=where), rate) for where, sent, rate in exchanges if present(sent)]
     return Bound(
         _least_compute(cost, chip, flops),
         _over(named(moved, cost.weight_bytes + cost.cache_bytes), chip.bandwidth),
@@ -79,7 +80,7 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
     if _unknown((chip.peak, chip.plain_peak, chip.attention_peak, chip.bandwidth)):
         return None
     seconds = []
-    symbolic = isinstance(chip.bandwidth, Symbolic)
+    symbolic, one_peak = isinstance(chip.bandwidth, Symbolic), chip.peak is chip.plain_peak is chip.attention_peak
     for op in operators:
         if isinstance(op, Stored):
             seconds.append(0)
@@ -88,7 +89,7 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
             exchange = exchange_seconds(op, chip.links, efficiency)
             if exchange is None:
                 return None
-            seconds.append(op.count * exchange)
+            seconds.append(op.count * (named("exchange", exchange, of=op.name) if symbolic else exchange))
             continue
         kernel = efficiency.of(op)
         flops, moved = op.flops(causal=True), op.moved_bytes()
@@ -97,24 +98,25 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
         share = kernel.compute
         if isinstance(op, Attention) and present(kernel.half):
             share = share * op.s / (op.s + kernel.half)
-        compute, memory = flops / (chip.peak_of(op) * share), moved / (chip.bandwidth * kernel.memory)
+        peak = chip.peak if one_peak else chip.peak_of(op)
+        compute, memory = flops / (peak * share), moved / (chip.bandwidth * kernel.memory)
         seconds.append(op.count * (kernel.launch_seconds + (compute * compute + memory * memory) ** 0.5))
     return seconds
 
 
 def exchange_seconds(op: Collective, links: Links | None, efficiency: Efficiency) -> Number:
     """Expected time of one exchange, inside nodes and between them at once; None where a link that it needs is not known."""
-    inside, outside = op.wire_bytes()
+    (inside, outside), (near, far) = op.wire_bytes(), op.levels()
     launch: Number = 0
     sending: list[Number] = []
-    for sent, rate, kernel, groups in (
-        (inside, links and links.node_bytes_per_s, efficiency.kernels["node"], op.near()),
-        (outside, links and links.fabric_bytes_per_s, efficiency.kernels["fabric"], op.far()),
+    for sent, rate, kernel, times in (
+        (inside, links and links.node_bytes_per_s, efficiency.kernels["node"], near),
+        (outside, links and links.fabric_bytes_per_s, efficiency.kernels["fabric"], far),
     ):
         if present(sent):
             if rate is None:
                 return None
-            launch = launch + kernel.launch_seconds * minimum(1, groups - 1)
+            launch = launch + kernel.launch_seconds * times
             sending.append(sent / (rate * kernel.memory))
     return launch + largest(sending) if sending else 0
 

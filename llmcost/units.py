@@ -9,24 +9,9 @@ import re
 
 DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-BITS: dict[str, float] = {  # bits an element; scales and zero points are only part of the formats below
+BITS: dict[str, float] = {  # bits an element, without scales and zero points: formats.py has those
     "fp64": 64, "fp32": 32, "tf32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int8": 8, "fp6": 6, "fp4": 4, "int4": 4,
 }  # fmt: skip
-# Formats in which checkpoints keep weights, with their scales: bits an element, and what the scales are.
-FORMATS: dict[str, float] = {
-    "fp8-block128": 8 + 32 / 128**2,  # an fp32 scale for 128 by 128 weights (DeepSeek-V3, arXiv 2412.19437, section 3.3.2)
-    "mxfp4": 4 + 8 / 32,  # an 8-bit exponent for 32 weights (OCP Microscaling Formats 1.0)
-    "nvfp4": 4 + 8 / 16,  # an fp8 scale for 16 weights
-    "int4-g128": 4 + (16 + 4) / 128,  # an fp16 scale and a 4-bit zero point for 128 weights (GPTQ, AWQ)
-    "int4-g32": 4 + (16 + 16) / 32,  # a bf16 scale and zero point for 32 weights (torchao's tinygemm, gpt-fast)
-    "q4f16": 4 + 16 / 32,  # an fp16 scale for 32 weights (MLC's q4f16_1)
-    # llama.cpp's Q4_K_M: Q4_K of 4.5 bits, Q6_K of 6.5625 for half the down and value projections; a mean over layers,
-    # as the files of Llama 3 8B and 70B have it (4.58 and 39.59 GiB, embedding and LM head taken off)
-    "q4_k_m": 4.8,
-}
-HEAD_BITS = {"q4_k_m": 6.5625}  # bits an element of an LM head that is kept in another type than the layers
-TABLE_BITS = {"q4_k_m": 4.5}  # the same of the embedding, where the format includes it
-BITS |= FORMATS
 
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([A-Za-z/]+)", re.ASCII)
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([kKmMbBgGtT]?)", re.ASCII)

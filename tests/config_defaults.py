@@ -19,7 +19,13 @@ from llmcost.specs.families import FAMILIES
 from llmcost.specs.keys import DEFAULTS, HARMLESS, LAYER_LISTS, OTHER_PARTS
 
 # Released under a name that transformers has not, or whose class has them inside `text_config` today.
-SAME_CLASS = {"kimi_k2": "deepseek_v3", "qwen2_vl": "qwen2_vl_text", "qwen2_5_vl": "qwen2_5_vl_text"}
+SAME_CLASS = {
+    "kimi_k2": "deepseek_v3",
+    "mimo": "qwen2",
+    "minimax_m3": "minimax_m3_vl_text",
+    "qwen2_vl": "qwen2_vl_text",
+    "qwen2_5_vl": "qwen2_5_vl_text",
+}
 BY_LAYER = {*LAYER_LISTS, "mlp_layer_types", "moe_layers", "no_rope_layers", "per_layer_config"}
 
 

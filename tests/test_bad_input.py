@@ -376,7 +376,7 @@ def test_a_quantity_that_needs_a_gpu_says_so(cli):
 
 
 def test_a_peak_that_is_not_known_leaves_times_unknown_and_is_no_error(cli):
-    answer = cli("estimate", "llama3-8b", "--hw", "a100-40gb-sxm", "--dtype", "fp8", "--json")  # an A100 has no fp8
+    answer = cli("estimate", "llama3-8b", "--hw", "m2-ultra", "--json")  # Apple publishes no matrix rate
     assert answer.code == 0
     result = json.loads(answer.out)
     assert result["hardware"]["peak_flops_per_s"] is None
@@ -384,9 +384,56 @@ def test_a_peak_that_is_not_known_leaves_times_unknown_and_is_no_error(cli):
     assert [result["training"][basis]["gpu_years"] for basis in ("textbook", "limit", "expected")] == [None] * 3
     assert result["decode"]["expected"]["tokens_per_s"] is None
     assert result["decode"]["limit"]["tokens_per_s"] > 0  # the bandwidth is known, and bounds it alone
-    page = cli("estimate", "llama3-8b", "--hw", "a100-40gb-sxm", "--dtype", "fp8")
+    page = cli("estimate", "llama3-8b", "--hw", "m2-ultra")
     assert page.code == 0
     assert "not known" in page.out
+
+
+def test_a_data_type_that_the_gpu_lacks_is_refused_with_those_that_it_has(cli):
+    refused(cli("estimate", "llama3-8b", "--hw", "a100-80gb-sxm", "--dtype", "fp8"), "--dtype fp8", "NVIDIA A100 80GB", "bf16, fp16, int8")
+    assert cli("estimate", "llama3-8b", "--hw", "a100-80gb-sxm", "--weight-dtype", "fp8").code == 0  # kept in it, computed in bf16
+
+
+# -- several GPUs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        ("llama3-8b", ["--tp", 3], "--tp 3: llama3-8b has 32 attention heads, the same number for every GPU; nearest: 2 or 4"),
+        ("llama3-8b", ["--tp", 64], "nearest: 32"),
+        ("falcon-7b", ["--tp", 2], "--tp 2: falcon-7b has 71 attention heads"),
+        ("phi-4", ["--tp", 4], "--tp 4: phi-4 has 10 KV heads, of which a GPU has the same number or a copy of one"),
+        ("llama3-8b", ["--pp", 5], "--pp 5: llama3-8b has 32 layers, the same number for every stage; nearest: 4 or 8"),
+        ("llama3-8b", ["--ep", 2], "--ep 2: llama3-8b has no experts"),
+        ("mixtral-8x7b", ["--ep", 3], "--ep 3: mixtral-8x7b has 8 experts, the same number for every GPU; nearest: 2 or 4"),
+        ("mixtral-8x7b", ["--ep", 8, "--dp", 4], "--ep 8: must divide the tp·dp = 4 GPUs of a stage; nearest: 4"),
+        ("llama3-8b", ["--gpus", 8, "--tp", 3], "--gpus 8: not a multiple of 3, the product of the other degrees"),
+        ("llama3-8b", ["--gpus", 8, "--tp", 2, "--pp", 2], "--gpus 8: tp·pp·dp = 2·2·1 is 4"),
+        ("llama3-8b", ["--gpus", 48], "--pp 6: llama3-8b has 32 layers"),
+        ("llama3-8b", ["--tp", 0], "--tp 0: at least 1"),
+        ("llama3-8b", ["--gpus", 10**9], "--gpus 1000000000: at least 1 and at most 1,000,000"),
+        ("llama3-8b", ["--gpus-per-node", 0], "--gpus-per-node 0"),
+        ("llama3-8b", ["--chunk", 0], "--chunk 0: at least 1"),
+        ("llama3-8b", ["--output", 0], "--output 0: at least 1"),
+        ("llama3-8b", ["--output", "8k"], "--output 8192: at least 1, and less than the 8,192 positions that llama3-8b takes"),
+        ("llama3-8b", ["--prompt", "8k", "--output", 1], "--context 8193: llama3-8b takes 1 to 8,192 positions"),
+        (
+            "llama3-8b",
+            ["--prompt", 100, "-c", 150, "--output", 51],
+            "--prompt 100: at least 1 and at most the context of 150 less",
+        ),
+    ],
+)
+def test_a_layout_or_length_that_makes_no_sense_is_refused_with_the_rule(cli, model, options, words):
+    refused(cli("estimate", model, "--hw", "h100", *options), words)
+    refused(cli("explain", model, "--hw", "h100", *options), words)
+
+
+def test_a_batch_that_cannot_fit_is_an_answer(cli):
+    result = json.loads(cli("estimate", "llama3-8b", "--hw", "h100", "--tp", 8, "--batch", 10**6, "--json").out)
+    assert (result["memory"]["fits"], result["decode"]["limited_by"]) == (False, "capacity")
+    assert 0 < result["memory"]["max_batch"] < 10**6
 
 
 # -- anything at all --------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ IS = {
     TEXT: lambda x: isinstance(x, str) and x != "",
 }
 MISSING = object()
+ON_REQUEST = ("request.",)  # sections that are there if an option asks for them
 
 
 def at(document, path):
@@ -131,7 +132,13 @@ def test_every_option_arrives_in_the_workload(cli):
         "memory_utilization": 0.8,
         "tokens": 1_500_000_000_000,
         **dict.fromkeys(("tp", "pp", "dp", "ep", "gpus"), 1),
+        "gpus_per_node": 8,
+        "chunk": None,
     }
+    arguments = "-c 2k --output 100 --chunk 512 --tp 2 --pp 2 --dp 3 --gpus-per-node 4 --gpus 12"
+    workload = answer_of(cli, "estimate", "llama3-8b", "--hw", "rtx4090", *arguments.split())["workload"]
+    expected = {"output": 100, "prompt": 1948, "chunk": 512, "tp": 2, "pp": 2, "dp": 3, "ep": 1, "gpus": 12, "gpus_per_node": 4}
+    assert {key: workload[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize(("model", "context"), [("gpt2", 1024), ("llama3-8b", 8192), ("llama3.1-8b", 8192)])
@@ -165,7 +172,8 @@ def test_csv_carries_every_figure_of_the_json(cli, hw):
     assert header == ["quantity", "value", "unit"]
     expected = {path: "" if value is None else str(value) for path, value in leaves_of(answer_of(cli, "estimate", "gpt2", *hw))}
     assert {path: value for path, value, _ in rows} == expected
-    assert {path: unit for path, _, unit in rows if path in QUANTITIES} == {path: quantity.unit for path, quantity in QUANTITIES.items()}
+    asked = {path: quantity.unit for path, quantity in QUANTITIES.items() if not path.startswith(ON_REQUEST)}
+    assert {path: unit for path, _, unit in rows if path in QUANTITIES} == asked
 
 
 def test_markdown_is_tables_whose_rows_have_as_many_cells_as_their_heads(cli):
@@ -291,10 +299,11 @@ def test_operators_as_csv_and_markdown_have_the_rows_of_the_json(cli):
 
 
 def test_explaining_everything_gives_every_figure_with_the_value_of_the_estimate(cli):
-    result = answer_of(cli, "explain", "llama3-8b", "--hw", "rtx4090")
+    arguments = ["llama3-8b", "--hw", "rtx4090", "--output", 64]
+    result = answer_of(cli, "explain", *arguments)
     assert (result["schema"], result["model"]) == ("llmcost.explain/1", "llama3-8b")
     assert [each["quantity"] for each in result["explanations"]] == list(QUANTITIES)
-    estimate = answer_of(cli, "estimate", "llama3-8b", "--hw", "rtx4090")
+    estimate = answer_of(cli, "estimate", *arguments)
     for each in result["explanations"]:
         assert each["value"] == pytest.approx(at(estimate, each["quantity"])), each["quantity"]
         assert all(each[key] for key in ("what", "letters", "sizes", "source")), each["quantity"]
@@ -304,7 +313,7 @@ def test_explaining_everything_gives_every_figure_with_the_value_of_the_estimate
 def test_explaining_without_a_gpu_gives_the_figures_that_need_none(cli):
     found = {each["quantity"] for each in answer_of(cli, "explain", "gpt2")["explanations"]}
     estimate = answer_of(cli, "estimate", "gpt2")
-    assert found == {path for path in QUANTITIES if at(estimate, path) is not None}
+    assert found == {path for path in QUANTITIES if at(estimate, path) not in (None, MISSING)}
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,12 @@ OWN = {
     "mamba2": {"num_heads": 4, "head_dim": 32},
     "minicpm3": {"num_key_value_heads": 4, "head_dim": 8},
     "sarvam_mla": {"num_key_value_heads": 4, "head_dim": 8},
+    "zamba": {"num_hidden_layers": 9},
+    "zamba2": {
+        "layers_block_type": ["hybrid", "linear_attention", "hybrid", "hybrid"],
+        "num_mem_blocks": 2,
+        "use_shared_attention_adapter": True,
+    },
     "youtu": {"num_key_value_heads": 4, "head_dim": 8},
 }
 BY_LAYER = (
@@ -106,6 +112,7 @@ def imported(config):
 
 # What the reference needs and its default configuration leaves open.
 GIVEN = {
+    "dbrx": {"attn_config": {"kv_n_heads": 4, "rope_theta": 1e4, "clip_qkv": 8}},
     "deepseek_v2": {"num_experts_per_tok": 6},
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1},
     "hunyuan_v1_dense": {"head_dim": 128},
@@ -115,7 +122,7 @@ GIVEN = {
     "nemotron": {"num_key_value_heads": 8},
 }
 # Multimodal types: their text model is compared, of which it is said that it is all that is counted.
-TEXT_MODELS = ["dots3_note", "emu3", "fuyu", "gemma3", "gemma4", "gemma4_unified", "got_ocr2", "llama4"]
+TEXT_MODELS = ["dots3_note", "emu3", "fuyu", "gemma3", "gemma4", "gemma4_unified", "got_ocr2", "llama4", "mllama"]
 OTHER_MODULES = {"multi_modal_projector", "vision_embed_tokens", "vision_tower"}
 
 
@@ -133,13 +140,13 @@ NOT_SMALL = {
 }
 OTHER_FLOPS = {
     "a scan in chunks, with products inside a chunk": """bamba falcon_h1 granitemoehybrid kimi_linear minimax nemotron_h olmo_hybrid
-        qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next""",
-    "a scan whose update is no matrix product": "falcon_mamba jamba mamba",
+        zamba2 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next""",
+    "a scan whose update is no matrix product": "falcon_mamba jamba mamba rwkv zamba",
     "a convolution over the padding too": "lfm2_moe lfm3 recurrent_gemma",
     "every expert for every token": "llama4_text",
     "scores of the same keys twice": "diffllama",
     "a pooler on the first token": "big_bird",
-    "nothing at these sizes: it does not run": "bailing_hybrid mamba2 xmod",
+    "nothing at these sizes: it does not run": "bailing_hybrid dbrx mamba2 xmod",
 }
 DIFFERENT_FLOPS = {kind for kinds in OTHER_FLOPS.values() for kind in kinds.split()}
 COMPARED = [kind for kind in OURS if kind not in OTHER_PARAMETERS]

@@ -9,6 +9,7 @@ import pytest
 from llmcost.accuracy.cases import FOLDER, class_of, engines, load_cases, source_cases, source_names
 from llmcost.accuracy.models import is_known, parameters_of, shapes, spec_of
 from llmcost.errors import SpecError
+from llmcost.formats import FORMATS
 from llmcost.report.specs import params_of
 from llmcost.specs.catalog import names
 from llmcost.units import BITS
@@ -38,7 +39,7 @@ def test_every_case_names_a_model_a_gpu_an_engine_and_types_that_are_known():
         assert case.source.kind == "micro" or is_known(of["model"]), case.name
         assert case.source.kind != "inference" or case.engine in engines(), case.name
         assert class_of(case) in ("optimised", "serving", "llama.cpp", "eager", "training", "kernel")
-        assert case.source.kind != "inference" or {of["weights"], of["kv"], of["compute"]} <= set(BITS), case.name
+        assert case.source.kind != "inference" or {of["weights"], of["kv"], of["compute"]} <= {*BITS, *FORMATS}, case.name
 
 
 def test_every_case_measures_something_or_says_that_it_did_not_fit():

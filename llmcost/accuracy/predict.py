@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.kernels import kernel_time, operator_of
-from llmcost.accuracy.setups import CONTEXT_BYTES, EXCHANGE_BYTES, Pass, Setup, setup_of
+from llmcost.accuracy.setups import Run, Setup, setup_of
 from llmcost.efficiency import FIGURES
 
 Figures: TypeAlias = Mapping[str, float]
@@ -79,7 +79,7 @@ def prefill(case: Case, figures: Figures) -> Iterator[Answer]:
     setup, of = setup_of(case, figures), case.settings
     every = of["prompt"] if case.engine == "transformers-eager" else 1
     run = setup and setup.prompt(of["batch"], of["prompt"], every)
-    run = run and Pass(run.expected, run.limit / of["pp"])
+    run = run and Run(run.expected, run.limit / of["pp"])
     for quantity in case.measured.keys() & {"first_token_seconds", "latency_seconds"}:
         yield _time(case, quantity, run)
     if "prefill_tokens_per_s" in case.measured:
@@ -133,20 +133,20 @@ def online(case: Case, figures: Figures) -> Iterator[Answer]:
         return
     answer = first.plus(step.times(output - 1))
     arriving = requests / of["rate"] if of["rate"] else 0
-    run = Pass(max(arriving + answer.expected, requests * output * token.expected), max(arriving, requests * output * token.limit))
+    run = Run(max(arriving + answer.expected, requests * output * token.expected), max(arriving, requests * output * token.limit))
     for quantity, amount in (("output_tokens_per_s", output), ("total_tokens_per_s", prompt + output), ("requests_per_s", 1)):
         if quantity in case.measured:
             yield _rate(case, quantity, requests * amount, run)
     if "token_seconds" in case.measured:
-        yield _time(case, "token_seconds", Pass(step.expected, setup.step(1, prompt).limit))  # type: ignore[union-attr]
+        yield _time(case, "token_seconds", Run(step.expected, setup.step(1, prompt).limit))  # type: ignore[union-attr]
     if "first_token_seconds" in case.measured and of["rate"]:
-        yield _time(case, "first_token_seconds", Pass(first.expected + step.expected / 2, first.limit))
+        yield _time(case, "first_token_seconds", Run(first.expected + step.expected / 2, first.limit))
 
 
 LARGE = 10**9  # sequences among which one reading of the weights vanishes
 
 
-def _under_way(setup: Setup, rate: float, case: Case) -> Pass | None:
+def _under_way(setup: Setup, rate: float, case: Case) -> Run | None:
     """The iteration at which as many sequences are answered as come in, by bisection on how many are under way."""
     prompt, output = case.settings["prompt"], case.settings["output"]
     low, high = 1.0, min(setup.concurrency(prompt + output, CACHE_SHARE), float(case.settings["requests"]))
@@ -159,7 +159,7 @@ def _under_way(setup: Setup, rate: float, case: Case) -> Pass | None:
     return setup.mixed(low, prompt, output)
 
 
-def _served(setup: Setup, case: Case) -> Pass | None:
+def _served(setup: Setup, case: Case) -> Run | None:
     """Seconds that a generated token takes of all GPUs together, at the concurrency that memory allows."""
     of = case.settings
     prompt, output, stages = of["prompt"], of["output"], of["pp"]
@@ -175,7 +175,7 @@ def _served(setup: Setup, case: Case) -> Pass | None:
     if full is None or best is None or rest is None:
         return None
     longer = max(0, rest.expected - left / kept * full.expected) / waiting
-    return Pass((full.expected / kept + longer) / replicas, best.limit / most / replicas)
+    return Run((full.expected / kept + longer) / replicas, best.limit / most / replicas)
 
 
 def memory(case: Case) -> float | None:
@@ -183,8 +183,7 @@ def memory(case: Case) -> float | None:
     setup, of = setup_of(case), case.settings
     if setup is None:
         return None
-    beside = setup.stages * EXCHANGE_BYTES if case.source.memory == "process" else 0
-    return setup.memory(of["batch"], of["prompt"], int(of["prompt"] + of["output"])) + beside
+    return setup.memory(of["batch"], of["prompt"], int(of["prompt"] + of["output"]), case.source.memory == "process")
 
 
 def fits(case: Case) -> bool | None:
@@ -192,9 +191,7 @@ def fits(case: Case) -> bool | None:
     setup, of = setup_of(case), case.settings
     if setup is None or of["batch"] is None or of["output"] is None:
         return None
-    need = setup.memory(of["batch"], of["prompt"] or 0, int((of["prompt"] or 0) + of["output"]))
-    capacity: float = setup.chip.capacity
-    return need / setup.stages + (CONTEXT_BYTES if of["gpus"] == 1 else EXCHANGE_BYTES) <= capacity
+    return setup.fits(of["batch"], of["prompt"] or 0, int((of["prompt"] or 0) + of["output"]), of["gpus"])
 
 
 PREDICTORS: dict[str | None, Callable[[Case, Figures], Iterator[Answer]]] = {
@@ -206,9 +203,9 @@ PREDICTORS: dict[str | None, Callable[[Case, Figures], Iterator[Answer]]] = {
 }
 
 
-def _time(case: Case, quantity: str, run: Pass | None) -> Answer:
+def _time(case: Case, quantity: str, run: Run | None) -> Answer:
     return Answer(quantity, case.measured[quantity], run and run.expected, run and run.limit)
 
 
-def _rate(case: Case, quantity: str, amount: float, run: Pass | None) -> Answer:
+def _rate(case: Case, quantity: str, amount: float, run: Run | None) -> Answer:
     return Answer(quantity, case.measured[quantity], run and amount / run.expected, run and amount / run.limit)

@@ -9,131 +9,120 @@ from typing import NamedTuple, TypeAlias
 from llmcost.accuracy.cases import Case, engine_of, engines
 from llmcost.accuracy.models import spec_of
 from llmcost.algebra import Number
-from llmcost.architecture import body, head
+from llmcost.architecture import Pass
 from llmcost.counting import count_pass, kept_bytes, stored_bytes
 from llmcost.defaults import Launch
-from llmcost.efficiency import FIGURES, Efficiency, from_figures
+from llmcost.efficiency import FIGURES, from_figures
 from llmcost.estimate import links_of
-from llmcost.memory import AT_THE_HEAD, step_peak
-from llmcost.operators import Attention, Collective, Lookup, Operator
-from llmcost.parallel import Plan, shard
-from llmcost.sizes import ElementBytes, Load, activation_dtype, element_bytes
+from llmcost.memory import runtime_bytes, stage_bytes, step_peak
+from llmcost.operators import Attention, Collective, Operator
+from llmcost.parallel import Plan
+from llmcost.pipeline import Server, Stages
+from llmcost.sizes import Load, activation_dtype, element_bytes
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import Figure, HardwareSpec
-from llmcost.specs.model import ModelSpec
-from llmcost.timing import Chip, bound, kernel_seconds
-from llmcost.units import HEAD_BITS, TABLE_BITS
+from llmcost.timing import Chip, bound
 
-REPORTED = 2**30 / 10**9  # drivers report GiB for what vendors call GB: 81,559 MiB on an H100 80GB, 24,564 on an RTX 4090
-# CUDA context with the kernels of torch; the same once a process has set up NCCL: on an A100 (stas00/ml-engineering,
-# training/performance/README.md, "torch.distributed memory usage").
-CONTEXT_BYTES = 0.55 * 2**30
-EXCHANGE_BYTES = 2.0 * 2**30
+REPORTED = 2**30 / 10**9  # where no source has a driver's figure: they report GiB, or nearly so, for what vendors call GB
 PCIE = Figure(64 * 10**9, "64 GB/s", "")  # both ways, where the cards were joined by nothing faster
 
 
-class Pass(NamedTuple):
+class Run(NamedTuple):
     """Seconds of one pass through the model: as expected, and at least."""
 
     expected: float
     limit: float
 
-    def times(self, count: float) -> Pass:
+    def times(self, count: float) -> Run:
         """So many of them, one after the other."""
-        return Pass(count * self.expected, count * self.limit)
+        return Run(count * self.expected, count * self.limit)
 
-    def plus(self, other: Pass) -> Pass:
+    def plus(self, other: Run) -> Run:
         """The one and then the other."""
-        return Pass(self.expected + other.expected, self.limit + other.limit)
+        return Run(self.expected + other.expected, self.limit + other.limit)
 
 
 class Setup(NamedTuple):
-    """A model as a case ran it: on which chip, in which types, how divided."""
+    """A model as a case ran it: on which chip, in which types, how divided. `head_bytes`: an element of the LM head."""
 
-    model: ModelSpec
-    chip: Chip
-    size: ElementBytes
-    head_bytes: Number  # an element of the LM head
-    table_bytes: Number  # an element of the embedding
-    plan: Plan
-    stages: int
-    efficiency: Efficiency
+    server: Server
+    head_bytes: Number
 
-    def operators(self, load: Load, positions: Number = 1) -> list[Operator]:
-        """One GPU's operators of a pass through all layers, logits at so many positions a sequence."""
-        found = [*body(self.model, self.size, load), *head(self.model, self.size, load.b, positions)]
-        return [self._in_own_type(op) for op in shard(found, self.plan)]
+    def share(self, load: Load, positions: Number = 1) -> Pass:
+        """One GPU's operators of a pass through all stages, logits at so many positions a sequence."""
+        share = self.server.share(load, positions)
+        return share._replace(last=[op._replace(Bw=self.head_bytes) if op.name == "lm_head" else op for op in share.last])  # type: ignore[attr-defined]
 
-    def _in_own_type(self, op: Operator) -> Operator:
-        if op.name == "lm_head":
-            return op._replace(Bw=self.head_bytes)  # type: ignore[attr-defined,no-any-return]
-        if isinstance(op, Lookup) and op.name == "token_embedding":
-            return op._replace(Bx=self.table_bytes)
-        return op
-
-    def step(self, batch: Number, context: Number) -> Pass | None:
+    def step(self, batch: Number, context: Number) -> Run | None:
         """One decode step."""
-        return self.time([*self.operators(Load(batch, 1, context, decode=True)), *self._handed_on(batch, self.stages - 1)])
+        return self._through(Load(batch, 1, context, decode=True))
 
-    def prompt(self, batch: Number, length: Number, positions: Number = 1) -> Pass | None:
+    def prompt(self, batch: Number, length: Number, positions: Number = 1) -> Run | None:
         """A whole prompt of every sequence."""
-        return self.time([*self.operators(Load(batch, length, length), positions), *self._handed_on(batch * length, self.stages - 1)])
+        return self._through(Load(batch, length, length), positions)
 
-    def mixed(self, batch: Number, prompt: float, output: float) -> Pass | None:
+    def _through(self, load: Load, positions: Number = 1) -> Run | None:
+        share = self.share(load, positions)
+        stages = self.server.times(share, load)
+        least = bound(self.server.cost(share, load), self.server.chip, "", "").seconds()
+        return None if stages is None or least is None else Run(stages.through(), least)
+
+    def mixed(self, batch: Number, prompt: float, output: float) -> Run | None:
         """One iteration of continuous batching: a token of each sequence, and the prompts of those that take the place of finished ones.
 
         Linear layers run once over all these tokens; attention of prompts and of single tokens are kernels of their own. In a
-        pipeline, whose stages work on as many such iterations at a time, the slowest sets the pace: the last, which has the head.
+        pipeline, whose stages work on as many such iterations at a time, the slowest stage sets the pace.
         """
-        coming = batch / output
-        tokens = batch + coming * prompt
-        everything = self.operators(Load(tokens, 1, prompt + output / 2, decode=True))
-        prompts = [op for op in self.operators(Load(coming, prompt, prompt)) if isinstance(op, Attention)]
-        found = [self._at_pace(_of_tokens(op, batch, coming)) for op in everything]
-        return self.time([*found, *prompts, *self._handed_on(tokens, self.stages)])
-
-    def _at_pace(self, op: Operator) -> Operator:
-        return op._replace(count=op.count * self.stages) if op.name in AT_THE_HEAD else op  # type: ignore[attr-defined]
-
-    def _handed_on(self, tokens: Number, times: int) -> list[Operator]:
-        """Activations on their way from stage to stage."""
-        if self.stages == 1:
-            return []
-        ends = (2, 1, self.plan.node, self.size.Bx)
-        return [Collective("stage_send", "mlp", times, "send", tokens, self.model.hidden_size, *ends)]
-
-    def time(self, operators: list[Operator]) -> Pass | None:
-        """Time of these operators; None where a figure of the chip that they need is not known."""
-        seconds = kernel_seconds(operators, self.chip, self.efficiency)
-        least = bound(count_pass(operators), self.chip, "", "").seconds()
-        return None if seconds is None or least is None else Pass(sum(seconds), least)
+        coming, stages = batch / output, self.server.pp
+        load = Load(batch + coming * prompt, 1, prompt + output / 2, decode=True)
+        first, layers, last = self.share(load)
+        prompts = [op for op in self.share(Load(coming, prompt, prompt)).layers if isinstance(op, Attention)]
+        singles = [op._replace(b=batch) if isinstance(op, Attention) else op for op in layers]
+        share = Pass(first, [*singles, *prompts], [_of_sequences(op, batch + coming) for op in last])
+        times: Stages | None = self.server.times(share, load)
+        head = [op._replace(count=op.count * stages) for op in share.last]  # type: ignore[attr-defined]
+        least = bound(count_pass([*share.layers, *head]), self.server.chip, "", "").seconds()
+        return None if times is None or least is None else Run(stages * times.slowest(), least)
 
     def concurrency(self, tokens: float, share: float) -> float:
         """Sequences of so many tokens whose cache takes this share of what the weights leave, on the GPUs that share the model."""
-        step = self.operators(Load(1, 1, 1, decode=True))
+        step = self.share(Load(1, 1, 1, decode=True)).operators()
         cache: float = sum(op.count * op.cache_bytes_per_token() for op in step if isinstance(op, Attention))
-        room: float = share * (self.chip.capacity * self.stages - stored_bytes(step))
+        room: float = share * (self.server.chip.usable * self.server.pp - stored_bytes(step))
         return room / (cache * tokens)
 
-    def memory(self, batch: int, prompt: int, context: int) -> float:
-        """Bytes on all GPUs of a pipeline: weights, cache at the end, activations of the prompts of the whole batch."""
-        step = self.operators(Load(batch, 1, context, decode=True))
-        prompts = self.operators(Load(batch, max(prompt, 1), max(prompt, 1)))
-        residual = batch * max(prompt, 1) * self.model.hidden_size * self.size.Bx
-        alive: float = max(step_peak(step, 0).head, step_peak(prompts, residual).layers)
-        return stored_bytes(step) + kept_bytes(step) + alive * self.stages  # type: ignore[no-any-return]
+    def memory(self, batch: int, prompt: int, context: int, process: bool) -> float:
+        """Bytes on all GPUs of a pipeline: weights, cache at the end, activations of the prompts of the whole batch.
+
+        `process`: and what a process has beside these that has set up exchanges.
+        """
+        step = self.share(Load(batch, 1, context, decode=True)).operators()
+        beside: float = self._alive(batch, prompt) + (runtime_bytes(2) if process else 0)
+        return stored_bytes(step) + kept_bytes(step) + self.server.pp * beside  # type: ignore[no-any-return]
+
+    def fits(self, batch: int, prompt: int, context: int, gpus: int) -> bool:
+        """Whether all this fits each GPU beside what its process has; layers and cache spread evenly over the stages."""
+        step, stages = self.share(Load(batch, 1, context, decode=True)), self.server.pp
+        need: float = stage_bytes(step, stages) + kept_bytes(step.layers) / stages + self._alive(batch, prompt) + runtime_bytes(gpus)
+        usable: float = self.server.chip.usable
+        return need <= usable
+
+    def _alive(self, batch: int, prompt: int) -> float:
+        """Activations at the worst kernel."""
+        tokens = max(prompt, 1)
+        step, prompts = self.share(Load(batch, 1, tokens, decode=True)), self.share(Load(batch, tokens, tokens))
+        alive: float = max(
+            step_peak(step, 0).head, step_peak(prompts, batch * tokens * self.server.model.hidden_size * self.server.size.Bx).layers
+        )
+        return alive
+
+
+def _of_sequences(op: Operator, sequences: Number) -> Operator:
+    """An operator of the head, at one position of so many sequences."""
+    return op._replace(rows=sequences) if isinstance(op, Collective) else op._replace(b=sequences)  # type: ignore[attr-defined]
 
 
 Placed: TypeAlias = tuple[Setup, HardwareSpec]
-
-
-def _of_tokens(op: Operator, batch: Number, coming: Number) -> Operator:
-    """An operator of an iteration's tokens: attention works for those that decode, the head for them and the ends of prompts."""
-    if isinstance(op, Attention):
-        return op._replace(b=batch)
-    if isinstance(op, Collective):
-        return op._replace(rows=batch + coming) if op.part == "lm_head" else op
-    return op._replace(b=batch + coming) if op.name in AT_THE_HEAD else op  # type: ignore[attr-defined]
 
 
 def setup_of(case: Case, figures: Mapping[str, float] = FIGURES, tp: int | None = None) -> Setup | None:
@@ -150,7 +139,8 @@ def setup_of(case: Case, figures: Mapping[str, float] = FIGURES, tp: int | None 
     setup, hardware = _setup(of["model"], of["gpu"], types, degrees, engine_of(case), of["link"])
     if figures is FIGURES:
         return setup
-    return setup._replace(efficiency=from_figures(figures, hardware, of["compute"], of["weights"], launch_of(case)))
+    reached = from_figures(figures, hardware, of["compute"], of["weights"], launch_of(case))
+    return setup._replace(server=setup.server._replace(efficiency=reached))
 
 
 def launch_of(case: Case) -> Launch:
@@ -171,17 +161,15 @@ def _setup(name: str, gpu: str, types: tuple[str, str, str], degrees: tuple[int,
     size = element_bytes(weights, compute, kv)
     whole = engines()[engine].get("head", False)
     launch: Launch = engines()[engine]["launch"]
-    setup = Setup(
+    server = Server(
         model=model,
-        chip=chip_of(hardware, compute, kv),
         size=size,
-        head_bytes=HEAD_BITS.get(weights, 8 * size.Bw) / 8 if whole else size.Bx,
-        table_bytes=TABLE_BITS[weights] / 8 if weights in TABLE_BITS else size.Bx,
-        plan=Plan(tp=tp, dp=dp, ep=ep, node=max(tp * dp, hardware.node_gpus.value if hardware.node_gpus else 8)),
-        stages=pp,
+        chip=chip_of(hardware, compute, kv),
         efficiency=from_figures(FIGURES, hardware, compute, weights, launch),
+        plan=Plan(tp=tp, dp=dp, ep=ep, node=max(tp * dp, hardware.node_gpus.value if hardware.node_gpus else 8)),
+        pp=pp,
     )
-    return setup, hardware
+    return Setup(server, size.Bw if whole else size.table()), hardware
 
 
 @lru_cache(maxsize=128)
@@ -195,5 +183,6 @@ def chip_of(hardware: HardwareSpec, compute: str, kv: str) -> Chip:
     peaks = {name: rate.value for name, rate in (hardware.vector_peak | hardware.peak).items()}
     plain = activation_dtype(compute)
     attention = kv if kv in hardware.peak else plain
-    bandwidth, capacity = hardware.bandwidth and hardware.bandwidth.value, hardware.memory.value * REPORTED
-    return Chip(peaks.get(compute), peaks.get(plain), peaks.get(attention), bandwidth, capacity, links_of(hardware))
+    bandwidth, capacity = hardware.bandwidth and hardware.bandwidth.value, hardware.memory.value
+    usable = hardware.usable_memory.value if hardware.usable_memory else capacity * REPORTED
+    return Chip(peaks.get(compute), peaks.get(plain), peaks.get(attention), bandwidth, capacity, links_of(hardware), usable)

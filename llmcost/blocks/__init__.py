@@ -10,15 +10,16 @@ from typing import Any
 from llmcost.blocks.attention import GroupedAttention
 from llmcost.blocks.beside import beside
 from llmcost.blocks.compressed import CompressedAttention
-from llmcost.blocks.cross import CrossAttention
+from llmcost.blocks.cross import CrossAttention, IdleLayer
 from llmcost.blocks.experts import Experts
 from llmcost.blocks.gated_delta import GatedDelta
 from llmcost.blocks.latent import LatentAttention
 from llmcost.blocks.lightning import LightningAttention
 from llmcost.blocks.mamba import Mamba
 from llmcost.blocks.mamba2 import Mamba2
-from llmcost.blocks.mlp import GatedMlp, PlainMlp
+from llmcost.blocks.mlp import AdaptedMlp, GatedMlp, PlainMlp
 from llmcost.blocks.rg_lru import RgLru
+from llmcost.blocks.rwkv import ChannelMix, TimeMix
 from llmcost.blocks.short_conv import ShortConv
 from llmcost.blocks.site import Block, NoBlock, Site, sizes_of
 from llmcost.blocks.streams import AlternatingUpdates, HyperConnections, LayerInputs, Streams
@@ -34,9 +35,18 @@ MIXERS: dict[str, Any] = {
     "lightning": LightningAttention,
     "short-conv": ShortConv,
     "rg-lru": RgLru,
+    "time-mix": TimeMix,
+    "idle": IdleLayer,
     "none": NoBlock,
 }
-MLPS: dict[str, Any] = {"gated": GatedMlp, "plain": PlainMlp, "experts": Experts, "none": NoBlock}
+MLPS: dict[str, Any] = {
+    "gated": GatedMlp,
+    "plain": PlainMlp,
+    "adapted": AdaptedMlp,
+    "channel-mix": ChannelMix,
+    "experts": Experts,
+    "none": NoBlock,
+}
 STREAMS: tuple[Any, ...] = (LayerInputs, AlternatingUpdates, HyperConnections)
 
 __all__ = [

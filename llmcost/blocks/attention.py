@@ -21,6 +21,9 @@ class GroupedAttention(NamedTuple):
     `keys_and_values`: "own"; "tied", one projection for both (the cache still holds both, only keys are turned); or
     "shared", an earlier layer's, whose cache this layer reads. `differential`: pairs of heads are subtracted
     (arXiv 2410.05258), each head attending to the values of both.
+
+    `on_embedding`: queries, keys and values come from the stream and the token's embedding side by side (Zamba, arXiv
+    2405.16712), with a norm over both; `qkv_adapter_rank`: with low-rank additions of the layer's own (arXiv 2411.15242).
     """
 
     num_attention_heads: Number
@@ -41,6 +44,8 @@ class GroupedAttention(NamedTuple):
     keys_and_values: Literal["own", "tied", "shared"] = "own"
     differential: bool = False
     no_key_bias: bool = False
+    on_embedding: bool = False
+    qkv_adapter_rank: Number = 0
 
     def operators(self, site: Site) -> Iterator[Operator]:
         """QKV projection (and gate), rotary embedding and cache write, attention, output projection."""
@@ -49,15 +54,7 @@ class GroupedAttention(NamedTuple):
         q, k, out = a * d, g * d if own else 0, a * dv
         kv = k + g * dv if own else 0
         gate = {"none": 0, "head": a, "channel": out}[self.attention_gate]
-        inside = gate if self.attention_gate == "channel" else 0  # a gate a head is a projection of its own, without bias
-        projected = q + (k if self.keys_and_values == "tied" else kv) + inside
-        if self.attention_bias and self.no_key_bias and self.keys_and_values == "own":
-            yield site.gemm("k_proj", "attention", site.hidden, k)
-            yield site.gemm("qv_proj", "attention", site.hidden, q + g * dv + inside, bias=True)
-        else:
-            yield site.gemm("qkv_proj" if own else "q_proj", "attention", site.hidden, projected, bias=self.attention_bias)
-        if self.attention_gate == "head":
-            yield site.gemm("attention_gate_proj", "attention", site.hidden, gate)
+        yield from self.projections(site, q, k, kv, gate)
         if self.qk_norm != "none":
             weights = {"head": 2 * d if own else d, "head-bias": 4 * d if own else 2 * d, "full": q + k}[self.qk_norm]
             yield site.stream("qk_norm", "norm", q + k, q + k, weights)
@@ -75,6 +72,26 @@ class GroupedAttention(NamedTuple):
         if self.sub_norm:
             yield site.stream("attention_sub_norm", "norm", out, out, out)
         yield site.gemm("o_proj", "attention", out, site.hidden, bias=self.attention_output_bias)
+
+    def projections(self, site: Site, q: Number, k: Number, kv: Number, gate: Number) -> Iterator[Operator]:
+        """What comes from the block's input: queries, keys, values and the gate."""
+        h, shared = site.hidden, self.keys_and_values == "shared"
+        if self.on_embedding:
+            yield site.stream("embedding_concat", "norm", 4 * h, 2 * h, h)
+            h = 2 * h
+        inside = gate if self.attention_gate == "channel" else 0  # a gate a head is a projection of its own, without bias
+        projected = q + (k if self.keys_and_values == "tied" else kv) + inside
+        if self.attention_bias and self.no_key_bias and self.keys_and_values == "own":
+            yield site.gemm("k_proj", "attention", h, k)
+            yield site.gemm("qv_proj", "attention", h, projected - k, bias=True)
+        else:
+            yield site.gemm("q_proj" if shared else "qkv_proj", "attention", h, projected, bias=self.attention_bias)
+        if present(self.qkv_adapter_rank):
+            layer, r = site._replace(reused=False), self.qkv_adapter_rank
+            yield layer.gemm("qkv_adapter_down_proj", "attention", h, 3 * r)
+            yield layer.grouped("qkv_adapter_up_proj", "attention", r, h, 3, 3)
+        if self.attention_gate == "head":
+            yield site.gemm("attention_gate_proj", "attention", h, gate)
 
     def indexer(self, site: Site) -> Iterator[Operator]:
         """Its queries and key with their norms, and the scores: attention's kernel without values."""

@@ -32,3 +32,22 @@ class CrossAttention(NamedTuple):
             weights = weights + site.hidden
         yield Stored("cross_attention", "attention", site.count, weights, site.bytes.Bw)
         yield Stored("cross_attention_norm", "norm", site.count, NORM_WEIGHTS[site.norm] * site.hidden, site.bytes.Bx)
+
+
+class IdleLayer(NamedTuple):
+    """A layer that looks at an image: cross-attention and a gated MLP with a gate each (Llama 3.2 Vision, arXiv 2407.21783, section 7).
+
+    As a language model the decoder has no image to look at and skips the layer: its weights are stored and nothing runs.
+    """
+
+    num_attention_heads: Number
+    num_key_value_heads: Number
+    head_dim: Number
+    idle_mlp_size: Number
+
+    def operators(self, site: Site) -> Iterator[Operator]:
+        """All weights of the layer, stored."""
+        a, g, d, h = self.num_attention_heads, self.num_key_value_heads, self.head_dim, site.hidden
+        yield Stored("idle_attention", "attention", site.count, 2 * (a + g) * d * h, site.bytes.Bw)
+        yield Stored("idle_mlp", "mlp", site.count, 3 * h * self.idle_mlp_size, site.bytes.Bw)
+        yield Stored("idle_norms", "norm", site.count, 2 * h + 2 * d + 2, site.bytes.Bx)

@@ -20,6 +20,28 @@ class GatedMlp(NamedTuple):
         yield from gated(site, "", self.intermediate_size, bias=self.mlp_bias, sub_norm=self.sub_norm)
 
 
+class AdaptedMlp(NamedTuple):
+    """The gated MLP of a transformer that several layers share (Zamba2, arXiv 2411.15242), and what each has for itself.
+
+    That is a low-rank addition of `mlp_adapter_rank` to gate and up (0: none), and a projection of the block's output.
+    """
+
+    intermediate_size: Number
+    mlp_bias: bool = False
+    mlp_adapter_rank: Number = 0
+
+    def operators(self, site: Site) -> Iterator[Operator]:
+        """Gate and up with their adapter, activation, down, the layer's own projection."""
+        i, r, own = self.intermediate_size, self.mlp_adapter_rank, site._replace(reused=False)
+        yield site.gemm("gate_up_proj", "mlp", site.hidden, 2 * i, bias=self.mlp_bias)
+        if present(r):
+            yield own.gemm("mlp_adapter_down_proj", "mlp", site.hidden, r)
+            yield own.gemm("mlp_adapter_up_proj", "mlp", r, 2 * i)
+        yield site.stream("activation", "mlp", 2 * i, i)
+        yield site.gemm("down_proj", "mlp", i, site.hidden, bias=self.mlp_bias)
+        yield own.gemm("shared_block_out_proj", "mlp", site.hidden, site.hidden)
+
+
 class PlainMlp(NamedTuple):
     """down(act(up(x))); an activation may have a few learned weights.
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
-from llmcost.algebra import Number
-from llmcost.operators import Attention, CausalConv, Elementwise, Gemm, GroupedGemm, Operator, Part, Scan, Span, TokenProduct
+from llmcost.algebra import Number, present
+from llmcost.operators import Attention, CausalConv, Elementwise, Gemm, GroupedGemm, Operator, Part, Scan, Span, TokenProduct, TokenShift
 from llmcost.sizes import ElementBytes, Load
 
 NORM_WEIGHTS = {"rms": 1, "layer": 2, "layer-no-bias": 1, "none": 0}  # a channel: a weight, and LayerNorm's bias
@@ -19,23 +19,38 @@ class Site(NamedTuple):
     norm: str
     load: Load
     bytes: ElementBytes
-    quantized: str = "linear"  # which weights Bw holds for: those of all linear layers, or of experts alone
+    unquantized: tuple[str, ...] = ()  # linear layers kept as activations are: parts, "experts", "shared_experts", operators
+    reused: bool = False  # the weights are an earlier layer's: read, but not stored once more
 
     def gemm(self, name: str, part: Part, k: Number, n: Number, *, bias: bool = False, tied: bool = False, plain: bool = False) -> Operator:
         """A linear layer on every token, k in, n out; a `plain` one is kept in the activations' type (routers)."""
-        Bw = self.bytes.Bx if plain or self.quantized == "experts" else self.bytes.Bw
-        return Gemm(name, part, self.count, self.load.b, self.load.s, k, n, bias, tied, Bw, self.bytes.Bx)
+        Bw = self.bytes.Bx if plain else self.weight(name, "shared_experts" if name.startswith("shared_") else part, k)
+        return Gemm(name, part, self.count, self.load.b, self.load.s, k, n, bias, tied or self.reused, Bw, self.bytes.Bx)
 
     def grouped(
         self, name: str, part: Part, k: Number, n: Number, groups: Number, active: Number, *, bias: bool = False, experts: bool = False
     ) -> Operator:
         """`groups` linear layers, of which each token takes `active`."""
         b, s = self.load.b, self.load.s
-        Bw = self.bytes.Bw if experts or self.quantized == "linear" else self.bytes.Bx
+        Bw = self.weight(name, "experts" if experts else part, k)
         return GroupedGemm(name, part, self.count, b, s, k, n, groups, active, bias, Bw, self.bytes.Bx)
+
+    def shift(self, name: str, part: Part, channels: Number, mixes: Number) -> Operator:
+        """Each token mixed with the one before it, in so many mixes."""
+        return TokenShift(name, part, self.count, self.load.b, self.load.s, channels, mixes, self.bytes.Bx)
+
+    def weight(self, name: str, module: str, k: Number) -> Number:
+        """Bytes a weight of a linear layer of k inputs, with its part of the output channel's scale."""
+        size = self.bytes
+        if module in self.unquantized or name in self.unquantized:
+            return size.Bx
+        if module == "experts" and present(size.Be):
+            return size.Be
+        return size.Bw + size.Bc / k if present(size.Bc) else size.Bw
 
     def stream(self, name: str, part: Part, reads: Number, writes: Number, weights: Number = 0) -> Operator:
         """A kernel that reads and writes so many elements a token."""
+        weights = 0 if self.reused else weights
         return Elementwise(name, part, self.count, self.load.b, self.load.s, reads, writes, weights, self.bytes.Bx)
 
     def conv(self, name: str, part: Part, channels: Number, kernel: Number, *, bias: bool = False) -> Operator:

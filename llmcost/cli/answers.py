@@ -22,6 +22,14 @@ def estimate(
     mfu: o.Mfu = 0.5,
     memory_utilization: o.MemoryUtilization = 0.9,
     tokens: o.Tokens = 15 * 10**12,
+    output: o.Output = None,
+    chunk: o.Chunk = None,
+    gpus: o.Gpus = None,
+    tp: o.Tp = None,
+    pp: o.Pp = None,
+    dp: o.Dp = None,
+    ep: o.Ep = None,
+    gpus_per_node: o.GpusPerNode = None,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="Also every operator of prefill and decode.")] = False,
     json: o.Json = False,
     csv: o.Csv = False,
@@ -41,7 +49,8 @@ def estimate(
 
     o.one_format(json=json, csv=csv, markdown=markdown)
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
-    chosen = Options(batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens)
+    sizes = (batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens, output, chunk)
+    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node)
     result = compute(spec, chip, chosen)
     if csv and not breakdown:
         write(to_csv(("quantity", "value", "unit"), estimate_rows(result)))
@@ -78,6 +87,14 @@ def explain(
     mfu: o.Mfu = 0.5,
     memory_utilization: o.MemoryUtilization = 0.9,
     tokens: o.Tokens = 15 * 10**12,
+    output: o.Output = None,
+    chunk: o.Chunk = None,
+    gpus: o.Gpus = None,
+    tp: o.Tp = None,
+    pp: o.Pp = None,
+    dp: o.Dp = None,
+    ep: o.Ep = None,
+    gpus_per_node: o.GpusPerNode = None,
     json: o.Json = False,
 ) -> None:
     """How a figure of `estimate` comes about: formula in letters, with sizes, value, source.
@@ -91,7 +108,8 @@ def explain(
     from llmcost.specs.catalog import load_hardware, load_model
 
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
-    chosen = Options(batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens)
+    sizes = (batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens, output, chunk)
+    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node)
     found = compute(spec, chip, chosen, quantity)
     if json:
         explanations = [

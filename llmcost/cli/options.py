@@ -42,6 +42,21 @@ Context = Annotated[
     ),
 ]
 Prompt = Annotated[int | None, typer.Option("--prompt", parser=_length, metavar="TOKENS", help="Tokens of the prompt; the context.")]
+Output = Annotated[
+    int | None, typer.Option("--output", parser=_length, metavar="TOKENS", help="Tokens that a request gives: its whole time, too.")
+]
+Chunk = Annotated[
+    int | None,
+    typer.Option("--chunk", parser=_length, metavar="TOKENS", help="Tokens of prompts that run at a time, as max-num-batched-tokens; all."),
+]
+Gpus = Annotated[int | None, typer.Option("--gpus", help="GPUs in all; the product of the degrees. Alone: --tp in a node, --pp across.")]
+Tp = Annotated[int | None, typer.Option("--tp", metavar="DEGREE", help="Tensor parallelism: GPUs that a layer is split over.")]
+Pp = Annotated[int | None, typer.Option("--pp", metavar="DEGREE", help="Pipeline parallelism: stages, each with its layers.")]
+Dp = Annotated[int | None, typer.Option("--dp", metavar="DEGREE", help="Data parallelism: ranks, each with its sequences; --ep over --tp.")]
+Ep = Annotated[
+    int | None, typer.Option("--ep", metavar="DEGREE", help="Expert parallelism: those of a stage's tp·dp GPUs that share experts.")
+]
+GpusPerNode = Annotated[int | None, typer.Option("--gpus-per-node", help="GPUs that the fast links join; as the GPU's spec says, or 8.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="Data type of computing and activations; bf16, or fp16 where the GPU lacks it.")]
 WeightDtype = Annotated[str | None, typer.Option("--weight-dtype", help="Data type of the linear layers' weights; that of computing.")]
 KvDtype = Annotated[str | None, typer.Option("--kv-dtype", help="Data type of the KV cache; that of computing.")]

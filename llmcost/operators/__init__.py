@@ -11,7 +11,7 @@ and lookups are counted by the bytes they move.
 from llmcost.operators.base import PARTS, Operator, Part, Shape, Span
 from llmcost.operators.exchange import Collective
 from llmcost.operators.products import Gemm, GroupedGemm, TokenProduct
-from llmcost.operators.sequence import Attention, CausalConv, Scan
+from llmcost.operators.sequence import Attention, CausalConv, Scan, TokenShift
 from llmcost.operators.streams import Elementwise, Lookup, Stored
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "Span",
     "Stored",
     "TokenProduct",
+    "TokenShift",
 ]

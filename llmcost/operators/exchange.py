@@ -38,15 +38,20 @@ class Collective(NamedTuple):
         """Over how many nodes the ranks spread."""
         return self.ranks / self.near()
 
+    def levels(self) -> tuple[Number, Number]:
+        """Whether anything goes to others in the node (1 or 0), and to other nodes. A send has one peer, in another node where any is."""
+        inside, outside = minimum(1, self.near() - 1), minimum(1, self.far() - 1)
+        return (inside * (1 - outside), outside) if self.exchange == "send" else (inside, outside)
+
     def wire_bytes(self) -> tuple[Number, Number]:
         """Bytes that each GPU sends to others in its node, and to other nodes, as NCCL's rings send them.
 
         A ring runs through every GPU and leaves each node once; as many rings as a node has GPUs share the array.
         """
         near, far, payload = self.near(), self.far(), self.payload_bytes()
-        inside, outside = minimum(1, near - 1), minimum(1, far - 1)
-        if self.exchange == "send":  # to one peer, which is in another node where any is
-            return payload * (1 - outside), payload * outside
+        inside, outside = self.levels()
+        if self.exchange == "send":
+            return payload * inside, payload * outside
         if self.exchange == "all_to_all":
             return payload * (near - 1) / self.ranks, payload * (far - 1) / far
         rounds = 2 if self.exchange == "all_reduce" else 1

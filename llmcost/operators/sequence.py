@@ -169,6 +169,49 @@ class CausalConv(NamedTuple):
         return [(self.name, (b, c, s, self.kernel), (c, self.kernel, 1), (b, c, s, 1))]
 
 
+class TokenShift(NamedTuple):
+    """Each token mixed with the one before it, channel by channel, by learned shares, `mixes` times (RWKV, arXiv 2305.13048).
+
+    A sequence keeps its last token's channels, however long it is.
+    """
+
+    name: str
+    part: Part
+    count: Number
+    b: Number
+    s: Number
+    channels: Number
+    mixes: Number
+    Bx: Number
+
+    def params(self) -> Number:
+        return self.mixes * self.channels
+
+    def active_params(self) -> Number:
+        return self.params()
+
+    def flops(self, causal: bool) -> Number:
+        return 0
+
+    def stored_bytes(self) -> Number:
+        return self.params() * self.Bx
+
+    def weight_bytes(self) -> Number:
+        return self.params() * self.Bx
+
+    def cache_bytes(self) -> Number:
+        return self.b * self.channels * self.Bx
+
+    def io_bytes(self) -> Number:
+        return self.b * self.s * (1 + self.mixes) * self.channels * self.Bx
+
+    def moved_bytes(self) -> Number:
+        return self.weight_bytes() + 2 * self.cache_bytes() + self.io_bytes()
+
+    def shapes(self) -> list[tuple[str, Shape, Shape, Shape]]:
+        return []
+
+
 class Scan(NamedTuple):
     """A linear recurrence: each head keeps a state of dk by dv, which decays and takes in k·vᵀ a token, and answers qᵀ·S.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from llmcost.defaults import ERROR, MEDIAN_ERROR
+from llmcost.formats import FORMATS
 from llmcost.quantities import QUANTITIES
 from llmcost.report.tables import Table
-from llmcost.results import Estimate, Memory, leaves
+from llmcost.results import Estimate, Memory, Request, Workload, leaves
 from llmcost.specs.model import ModelSpec
 from llmcost.units import amount, scaled, seconds, significant
 
@@ -19,7 +20,7 @@ def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
     w = e.workload
     place = f" on {e.hardware.title}" if e.hardware else ""
     kinds = w.dtype if w.dtype == w.weight_dtype == w.kv_dtype else f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
-    title = f"{model.title}{place}: {kinds}, batch {w.batch:,}, context {w.context:,}"
+    title = f"{model.title}{place}: {kinds}, {_gpus(w)}batch {w.batch:,}, context {w.context:,}"
     tables = [Table(title, ("", "", ""), "lrl", _counts(e))]
     if e.hardware:
         tables.append(_speeds(e))
@@ -27,6 +28,11 @@ def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
     else:
         tables.append(Table("", ("",), "l", (), ("Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them).",)))
     return tables
+
+
+def _gpus(w: Workload) -> str:
+    degrees = [f"{name} {getattr(w, name)}" for name in ("tp", "pp", "dp", "ep") if getattr(w, name) > 1]
+    return f"{w.gpus:,} GPUs ({', '.join(degrees)}), " if degrees else ""
 
 
 def estimate_rows(e: Estimate) -> list[tuple[str, Any, str]]:
@@ -54,33 +60,35 @@ def _counts(e: Estimate) -> list[tuple[str, str, str]]:
             scaled(e.flops.prefill.causal, "FLOP"),
             f"{w.batch:,} × {w.prompt:,} tokens, causal pairs only; {scaled(e.flops.prefill.full, 'FLOP')} with all pairs",
         ),
-        ("Memory", scaled(m.total_bytes, "B"), _capacity(m)),
+        ("Memory" + " a GPU" * (w.gpus > 1), scaled(m.total_bytes, "B"), _capacity(m)),
         (
             "  weights",
             scaled(m.weights_bytes, "B"),
-            w.weight_dtype if w.weight_dtype == w.dtype else f"linear layers {w.weight_dtype}, the rest {w.dtype}",
+            _weights(w),
         ),
         ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
-        ("  activations", scaled(m.activation_bytes, "B"), "at the worst kernel, prompts one at a time"),
+        ("  activations", scaled(m.activation_bytes, "B"), f"at the worst kernel, prompts {_at_once(w)} at a time"),
     ]
     if m.overhead_bytes is not None:
-        rows.append(
-            (
-                "  set aside",
-                scaled(m.overhead_bytes, "B"),
-                f"driver, CUDA context, fragmentation (--memory-utilization {w.memory_utilization:g})",
-            )
-        )
+        aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
+        rows.append(("  runtime", scaled(m.runtime_bytes, "B"), "CUDA context" + ", buffers of exchanges" * (w.gpus > 1)))
+        rows.append(("  set aside", scaled(m.overhead_bytes - m.runtime_bytes, "B"), aside))
     rows += [
-        ("Traffic a decode step", scaled(t.total_bytes, "B"), "what no implementation can avoid reading"),
+        ("Traffic a decode step" + ", a GPU" * (w.gpus > 1), scaled(t.total_bytes, "B"), "what no implementation can avoid reading"),
         ("  weights", scaled(t.weight_bytes, "B"), ""),
         ("  KV cache", scaled(t.kv_cache_bytes, "B"), ""),
     ]
     return rows
 
 
+def _at_once(w: Workload) -> str:
+    return "one" if w.chunk is None else f"{w.chunk:,} tokens"
+
+
 def _cache(e: Estimate) -> str:
     tokens, kv = f"{e.workload.batch:,} × {e.workload.context:,} tokens", e.kv_cache
+    if e.workload.gpus > 1:
+        return f"of {scaled(kv.bytes, 'B')}, {tokens}, on all GPUs"
     if kv.bytes == e.workload.batch * e.workload.context * kv.bytes_per_token:
         return f"{tokens} of {kv.bytes_per_token:,} B"
     return f"{tokens}; one adds {kv.bytes_per_token:,} B until windows are full, states do not grow"
@@ -89,24 +97,39 @@ def _cache(e: Estimate) -> str:
 def _capacity(m: Memory) -> str:
     if m.capacity_bytes is None:
         return ""
-    return f"of {scaled(m.capacity_bytes, 'B')}: {'fits' if m.fits else 'DOES NOT FIT'}"
+    vendors = "" if m.usable_bytes == m.capacity_bytes else f" that drivers report ({scaled(m.capacity_bytes, 'B')} as sold)"
+    return f"of {scaled(m.usable_bytes, 'B')}{vendors}: {'fits' if m.fits else 'DOES NOT FIT'}"
 
 
 def _speeds(e: Estimate) -> Table:
     pre, dec, tra, w = e.prefill, e.decode, e.training, e.workload
-    return Table(
-        "",
-        ("", "textbook", "limit", "expected"),
-        "lrrr",
-        [
-            ("Prefill", *(_rate(r.tokens_per_s) for r in (pre.textbook, pre.limit, pre.expected))),
-            (f"  {w.batch * w.prompt:,} tokens", *(_time(r.seconds) for r in (pre.textbook, pre.limit, pre.expected))),
-            ("Decode", *(_rate(r.tokens_per_s) for r in (dec.textbook, dec.limit, dec.expected))),
-            ("  one step", *(_time(r.seconds_per_step) for r in (dec.textbook, dec.limit, dec.expected))),
-            ("Training", *(_rate(r.tokens_per_s) for r in (tra.textbook, tra.limit, tra.expected))),
-            (f"  {amount(w.tokens, 2).replace(' ', '')} tokens", *(_years(r.gpu_years) for r in (tra.textbook, tra.limit, tra.expected))),
-        ],
-    )
+    rows = [
+        ("Prefill", *(_rate(r.tokens_per_s) for r in (pre.textbook, pre.limit, pre.expected))),
+        (f"  {w.batch * w.prompt:,} tokens", *(_time(r.seconds) for r in (pre.textbook, pre.limit, pre.expected))),
+        ("Decode", *(_rate(r.tokens_per_s) for r in (dec.textbook, dec.limit, dec.expected))),
+        ("  one step", *(_time(r.seconds_per_step) for r in (dec.textbook, dec.limit, dec.expected))),
+    ]
+    if w.gpus > 1:
+        rows.insert(2, ("  a GPU", *(_rate(r.tokens_per_s_per_gpu) for r in (pre.textbook, pre.limit, pre.expected))))
+        rows.append(("  a GPU", *(_rate(r.tokens_per_s_per_gpu) for r in (dec.textbook, dec.limit, dec.expected))))
+    if w.batch > 1:
+        rows.append(("  a user", *(_rate(r.tokens_per_s_per_user) for r in (dec.textbook, dec.limit, dec.expected))))
+    if e.request:
+        rows += _request(w, e.request)
+    rows.append(("Training" + " on one GPU" * (w.gpus > 1), *(_rate(r.tokens_per_s) for r in (tra.textbook, tra.limit, tra.expected))))
+    length = f"  {amount(w.tokens, 2).replace(' ', '')} tokens"
+    rows.append((length, *(_years(r.gpu_years) for r in (tra.textbook, tra.limit, tra.expected))))
+    return Table("", ("", "textbook", "limit", "expected"), "lrrr", rows)
+
+
+def _request(w: Workload, r: Request) -> list[tuple[str, ...]]:
+    many = f"{w.batch:,} requests at once" if w.batch > 1 else "A request"
+    return [
+        (f"{many}: {w.prompt:,} tokens in, {w.output:,} out", *(_time(basis.latency_seconds) for basis in r)),
+        ("  first token", *(_time(basis.ttft_seconds) for basis in r)),
+        ("  each other token", *(_time(basis.tpot_seconds) for basis in r)),
+        ("  output", *(_rate(basis.output_tokens_per_s) for basis in r)),
+    ]
 
 
 def _verdict(model: ModelSpec, e: Estimate) -> list[str]:
@@ -120,7 +143,7 @@ def _fit(model: ModelSpec, e: Estimate) -> str:
         return f"Fits: up to batch {m.max_batch:,} at this context; up to {m.max_context:,} tokens of context at this batch{at_most}."
     if m.max_context:
         return f"Does not fit: at this batch there is room for {m.max_context:,} tokens of context."
-    usable = scaled(m.capacity_bytes - m.overhead_bytes, "B")
+    usable = scaled(m.usable_bytes - m.overhead_bytes, "B")
     return (
         f"Does not fit: {scaled(m.weights_bytes, 'B')} of weights, {usable} of usable memory. The speeds are of such a GPU, large enough."
     )
@@ -155,3 +178,11 @@ def _time(value: float | None) -> str:
 
 def _years(value: float | None) -> str:
     return "" if value is None else f"{significant(value)} GPU-years"
+
+
+def _weights(w: Workload) -> str:
+    if w.weight_dtype == w.dtype:
+        return w.weight_dtype
+    matrices = "all matrices" if w.weight_dtype in FORMATS and FORMATS[w.weight_dtype].everywhere else "linear layers"
+    linear, _, experts = w.weight_dtype.partition("+")
+    return f"{matrices} {linear}, {f'experts {experts}, ' if experts else ''}the rest {w.dtype}"

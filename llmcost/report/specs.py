@@ -151,7 +151,11 @@ def model_table(model: ModelSpec) -> Table:
 
 def chip_table(h: HardwareSpec) -> Table:
     """One GPU, each figure with its source and note."""
-    figures: list[tuple[str, Figure | None]] = [("memory", h.memory), ("bandwidth", h.bandwidth)]
+    figures: list[tuple[str, Figure | None]] = [
+        ("memory", h.memory),
+        ("memory, as drivers report it", h.usable_memory),
+        ("bandwidth", h.bandwidth),
+    ]
     figures += [(f"peak {dtype}", rate) for dtype, rate in h.peak.items()]
     figures += [(f"vector {dtype}", rate) for dtype, rate in h.vector_peak.items()]
     kind = f" ({h.interconnect_kind})" if h.interconnect_kind else ""

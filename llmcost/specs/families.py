@@ -4,7 +4,7 @@ An entry says how a type differs from the plain case (grouped attention, rotary 
 block, gated MLP, no biases). Values are a spec's (specs/model.py), with ways to look into the config:
 
     "=key", "=outer.key"        the value of that key, or of a key inside it
-    "=2*key", "=1+key"          twice the value, one more than it; "=key*other": their product; "=key/other", "=key/2" a quotient
+    "=2*key", "=1+key/other"    computed from left to right, in whole numbers
     "=#key"                     of a list, how many different ones
     ("key", then, otherwise)    one of two, as the key is true or not; ("key=word", …) as it is that word
 
@@ -16,6 +16,8 @@ Where layers differ, each has a word, as `layer_types` lists them:
     kinds     the word of plain layers and that of the others, by default "full_attention" and "sliding_attention"
     pattern   a rule that picks the plain ones where the config has no list (by default all), of specs/patterns.py
     order     or the words themselves, as a beginning and a cycle
+    expands   a word for several layers of ours, whose words stand there
+    reused_after                how many layers of a word have weights of their own; the others use those again
     lists     another name that `layer_types` or `mlp_layer_types` goes by, and its values
     window_if the key without which all layers are plain; `last_full`: the last one is, whatever the list says
 
@@ -35,6 +37,8 @@ And where a type has more than layers, or other keys:
     renamed   keys by another name that wins
     names     the keys that hold a field, where they are others than usual (keys.SYNONYMS)
     same      keys that may only repeat a field
+    neutral   keys that change no count at this value (or where a list has nothing else)
+    modules   names of modules for quantization.py, where they are others than usual
     defaults  of keys that the reference's config class does not have
     unused    keys that change no count of this type, whatever their value
     tie_word_embeddings         False or True where the reference never or always ties them
@@ -82,6 +86,7 @@ _MAMBA: Family = {
     "never_zero": "time_step_rank",
     "unused": "d_inner mixer_rms_eps fused_add_norm rms_norm ssm_cfg pad_vocab_size_multiple",
 }
+_SHARED: Family = {"mlp": "adapted", "on_embedding": True}
 _MAMBA2: Family = {
     "mixer": "mamba2",
     "mamba_n_heads": "=mamba_n_heads",
@@ -162,6 +167,38 @@ _DECODER: Family = {
     "normalize_before normalize_embedding save_step static_position_embeddings",
 }
 _BART: Family = {**_DECODER, "norms": "post", "final_norm": False, "embedding_norm": True, "position_offset": 2}
+_SPARSE_KEYS = {
+    "sparse_num_index_heads": "index_n_heads",
+    "sparse_index_dim": "index_head_dim",
+    "sparse_block_size": "index_block_size",
+    "sparse_topk_blocks": "index_topk_blocks",
+    "sparse_local_block": "index_local_blocks",
+}
+_MINIMAX_M3: Family = {
+    "qk_norm": "head",
+    "experts": "after:first_k_dense_replace",
+    "expert_size": "intermediate_size",
+    "intermediate_size": "=dense_intermediate_size",
+    "shared": "size:shared_intermediate_size",
+    "inner": "sparse_attention_config",
+    "renamed": {f"sparse_attention_config.{key}": name for key, name in _SPARSE_KEYS.items()},
+    "lists": {
+        "layer_types": ("sparse_attention_config.sparse_attention_freq", {0: "full_attention", 1: "minimax_m3_sparse"}),
+        "mlp_layer_types": ("moe_layer_freq", {0: "dense", 1: "sparse"}),
+    },
+    "words": {
+        "minimax_m3_sparse": {
+            "index_topk": "=index_block_size*index_topk_blocks",
+            "index_n_heads": "=index_n_heads",
+            "index_head_dim": "=index_head_dim",
+        }
+    },
+    "same": {"moe_intermediate_size": "intermediate_size"},
+    "neutral": {"use_qk_norm": True, "qk_norm_type": "per_head", "use_routing_bias": True, "n_shared_experts": 1}
+    | {"sparse_attention_config.use_sparse_attention": True},
+    "unused": "first_k_dense_replace use_gemma_norm "
+    + " ".join(f"sparse_attention_config.sparse_{name}" for name in ("disable_index_value", "init_block", "score_type")),
+}
 
 FAMILIES: dict[str, Family] = {
     "llama": _LLAMA,
@@ -260,6 +297,7 @@ FAMILIES: dict[str, Family] = {
         "experts": "step:decoder_sparse_step",
         "pattern": "before:max_window_layers",
         "window_if": "use_sliding_window",
+        "neutral": {"use_qk_norm": True},
     },
     "olmoe": {**_ATTENTION, "qk_norm": "full", "experts": "all", "expert_size": "intermediate_size", "whole_heads": True},
     "flex_olmo": {**_ATTENTION, "norms": "post", "qk_norm": "full", "experts": "all", "expert_size": "intermediate_size"},
@@ -273,7 +311,14 @@ FAMILIES: dict[str, Family] = {
         "router_bias": True,
         "pattern": "every:2",
     },
-    "minimax_m2": {"qk_norm": "full", "experts": "all", "expert_size": "intermediate_size"},
+    "minimax_m2": {
+        "qk_norm": "full",
+        "experts": "all",
+        "expert_size": "intermediate_size",
+        "neutral": {"use_qk_norm": True, "qk_norm_type": "per_layer", "use_routing_bias": True, "attn_type_list": 1},
+        "unused": "use_mtp mtp_transformer_layers",
+    },
+    "mimo": _QWEN,
     "deepseek_v2": _DEEPSEEK,
     "deepseek_v3": _DEEPSEEK,
     "kimi_k2": _DEEPSEEK,
@@ -367,6 +412,7 @@ FAMILIES: dict[str, Family] = {
     },
     "llama4_text": {
         **_ATTENTION,
+        "unused": "use_qk_norm",  # a norm without weights
         "pattern": "every:4",
         "kinds": ("full_attention", "chunked_attention"),
         "experts": "in:moe_layers:interleave_moe_layer_step",
@@ -434,6 +480,80 @@ FAMILIES: dict[str, Family] = {
         "one_is_dense": True,
         "expert_size": "intermediate_size",
         "position_embedding": "none",
+    },
+    "zamba": {
+        "tie_word_embeddings": True,  # untied, the reference ties no shared layers either: refused
+        "position_embedding": "none",
+        "words": {
+            "linear_attention": {**_MAMBA, **{f"mamba_{name}": f"=mamba_{name}" for name in ("expand", "d_state", "d_conv", "dt_rank")}}
+            | {"mamba_intermediate_size": None, "mamba_conv_bias": "=mamba_conv_bias", "mamba_proj_bias": "=mamba_proj_bias"},
+            "shared_transformer": {**_SHARED, "reused_after": 1},
+        },
+        "expands": {"hybrid": ["shared_transformer", "linear_attention"]},
+        "kinds": ("hybrid", "linear_attention"),
+        "pattern": "zamba:attn_layer_period:attn_layer_offset",
+        "names": {"head_dim": ("attention_head_dim",)},
+        "never_zero": "mamba_dt_rank",
+        "unused": "hidden_mamba_act n_mamba_heads attention_hidden_size",
+    },
+    "zamba2": {
+        "tie_word_embeddings": True,  # untied, the reference ties no shared layers either: refused
+        "position_embedding": ("use_mem_rope", "rotary", "none"),
+        "words": {
+            "linear_attention": {
+                "mixer": "mamba2",
+                "mlp": "none",
+                "mamba_n_heads": "=n_mamba_heads",
+                "mamba_d_head": "=mamba_expand*hidden_size/n_mamba_heads",
+                "mamba_n_groups": "=mamba_ngroups",
+                "mamba_d_state": "=mamba_d_state",
+                "mamba_d_conv": "=mamba_d_conv",
+                "mamba_proj_bias": "=add_bias_linear",
+                "mamba_out_bias": "=add_bias_linear",
+            },
+            "shared_transformer": {
+                **_SHARED,
+                "head_dim": "=2*hidden_size/num_attention_heads",
+                "reused_after": "=num_mem_blocks",
+                "mlp_bias": "=add_bias_linear",
+                "mlp_adapter_rank": "=adapter_rank",
+                "qkv_adapter_rank": ("use_shared_attention_adapter", "=adapter_rank", 0),
+            },
+        },
+        "expands": {"hybrid": ["shared_transformer", "linear_attention"]},
+        "kinds": ("hybrid", "linear_attention"),
+        "pattern": "listed",
+        "unused": "chunk_size use_conv_bias use_mem_eff_path use_long_context mamba_headdim attention_hidden_size attention_head_dim "
+        "kv_channels num_query_groups hybrid_layer_ids ffn_hidden_size",
+    },
+    "rwkv": {
+        "mixer": "time-mix",
+        "mlp": "channel-mix",
+        "norm": "layer",
+        "attention_hidden_size": "=attention_hidden_size",
+        "embedding_norm": True,
+        "position_embedding": "none",
+        "max_position_embeddings": _ENDLESS,
+        "names": {"max_position_embeddings": ()},
+        "unused": "context_length rescale_every",
+    },
+    "mllama_text_model": {
+        "words": {
+            "cross_attention": {"mixer": "idle", "mlp": "none", "norms": "none", "idle_mlp_size": "=intermediate_size"},
+        },
+        "kinds": ("cross_attention", "full_attention"),
+        "pattern": "in:cross_attention_layers",
+        "defaults": {"cross_attention_layers": [3, 8, 13, 18, 23, 28, 33, 38]},
+        "input_only_tokens": 8,
+    },
+    "dbrx": {
+        "norm": "layer-no-bias",
+        "num_key_value_heads": "=attn_config.kv_n_heads",
+        "experts": "all",
+        "num_experts": "=ffn_config.moe_num_experts",
+        "num_experts_per_tok": "=ffn_config.moe_top_k",
+        "expert_size": "ffn_config.ffn_hidden_size",
+        "whole_heads": True,
     },
     "bamba": {
         **_LLAMA,
@@ -642,6 +762,9 @@ FAMILIES: dict[str, Family] = {
     },
     "mimo_v2_flash": {
         "never_zero": "v_head_dim",
+        "neutral": {"add_swa_attention_sink_bias": True, "add_full_attention_sink_bias": False},
+        "same": {"swa_num_attention_heads": "num_attention_heads", "swa_head_dim": "head_dim", "swa_v_head_dim": "v_head_dim"},
+        "unused": "attention_chunk_size attention_value_scale layernorm_epsilon",
         "v_head_dim": "=v_head_dim",
         "attention_bias": "=attention_bias",
         "attention_output_bias": False,
@@ -674,21 +797,8 @@ FAMILIES: dict[str, Family] = {
         "attention_gate": "latent",
         "input_gate_rank": "=gated_norm_rank",
     },
-    "minimax_m3_vl_text": {
-        "qk_norm": "head",
-        "experts": "all",
-        "expert_size": "intermediate_size",
-        "intermediate_size": "=dense_intermediate_size",
-        "shared": "size:shared_intermediate_size",
-        "lists": {"mlp_layer_types": ("moe_layer_freq", {0: "dense", 1: "sparse"})},
-        "words": {
-            "minimax_m3_sparse": {
-                "index_topk": "=index_block_size*index_topk_blocks",
-                "index_n_heads": "=index_n_heads",
-                "index_head_dim": "=index_head_dim",
-            }
-        },
-    },
+    "minimax_m3_vl_text": _MINIMAX_M3,
+    "minimax_m3": _MINIMAX_M3,
     # The text model alone; the reference counts the encoders too.
     "phi4_multimodal": {"pattern": "none"},
     "qwen2_vl": _QWEN,
@@ -713,6 +823,7 @@ FAMILIES: dict[str, Family] = {
         "never_zero": "hc_mult index_topk",
         "mixer": "compressed",
         "unused": "compress_rope_theta num_hash_layers qk_rope_head_dim",
+        "neutral": {"n_shared_experts": 1},
         "o_groups": "=o_groups",
         "o_lora_rank": "=o_lora_rank",
         "sliding_window": "=sliding_window",
@@ -799,6 +910,7 @@ FAMILIES: dict[str, Family] = {
         **_GEMMA4,
         "experts": "if:enable_moe_block",
         "shared": "dense",
+        "modules": {"experts": "experts.0", "shared_experts": "mlp"},
         "router_scales": True,
         "branch_norms": True,
         "streams": ("hidden_size_per_layer_input",),

@@ -12,7 +12,15 @@ def _sourced(value: Schema) -> Schema:
     return record(required={"value": value, "source": TEXT}, optional={"note": TEXT})
 
 
-MEASURES = {"memory": "B", "bandwidth": "B/s", "interconnect": "B/s", "fabric": "B/s", "l2": "B", "tdp": "W"}  # field -> unit
+MEASURES = {
+    "memory": "B",
+    "usable_memory": "B",
+    "bandwidth": "B/s",
+    "interconnect": "B/s",
+    "fabric": "B/s",
+    "l2": "B",
+    "tdp": "W",
+}  # field -> unit
 LINKS = ("interconnect", "fabric")
 COUNTS = ("launch_year", "sm_count", "node_gpus")
 LINK = record(required={"kind": TEXT, "value": TEXT, "source": TEXT}, optional={"note": TEXT})
@@ -29,6 +37,7 @@ SCHEMA = record(
     optional={
         "architecture": TEXT,
         "aliases": several(TEXT),
+        "usable_memory": _sourced(TEXT),
         "bandwidth": _sourced(TEXT),
         "peak": PEAKS,
         "vector_peak": PEAKS,
@@ -62,7 +71,7 @@ class HardwareSpec(NamedTuple):
 
     `peak` holds dense rates of the matrix units, FLOP/s, with fp32 accumulation for fp16 and bf16;
     `vector_peak` the rates outside them, which no GEMM here is ever divided by. `memory` is what the
-    vendor calls it, in bytes (24 GB = 24e9). `interconnect` is the fastest link to other chips,
+    vendor calls it, in bytes (24 GB = 24e9), `usable_memory` what its driver reports. `interconnect` is the fastest link to other chips,
     bytes a second, the sum of both directions over all links; `node_gpus` of them are joined by it in the usual box.
     `fabric` is the usual network between boxes, bytes a second of one GPU in one direction. How much of any of these a kernel
     reaches is not a property of the chip and is never kept here.
@@ -88,6 +97,7 @@ class HardwareSpec(NamedTuple):
     architecture: str = ""
     aliases: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    usable_memory: Figure | None = None
     gpu: str = ""  # of a system: the GPU that it has
 
 

@@ -7,8 +7,6 @@ nor at the value that its type has by default, is refused: it might change one.
 
 from __future__ import annotations
 
-import json
-import re
 from os.path import isdir
 from pathlib import Path
 from typing import Any
@@ -17,28 +15,25 @@ from llmcost.blocks import STREAMS
 from llmcost.specs.json_text import parse_json
 from llmcost.specs.keys import DRAFTS, LAYER_LISTS, OTHER_PARTS, Keys
 from llmcost.specs.layers import layers_of
+from llmcost.specs.quantization import notes_of, quantization
 from llmcost.specs.reader import Document, read_text
 
 TEXT = ("text_config", "llm_config", "language_config")  # where a multimodal config has its text model
-# Modules that no format here holds for: routers, norms, embeddings, the LM head, and what is not the text model.
-NEVER_QUANTIZED = re.compile(r"lm_head|norm|embed|router|mlp\.gate$|shared_expert_gate|vis|audio|multi_modal|mlp1")
-OF_QUANTIZATION = frozenset(
-    """
-    activation_scheme backend batch_size bits block_name_to_quantize cache_block_outputs checkpoint_format damp_percent
-    dataset desc_act do_fuse exllama_config fmt fuse_max_seq_len group_size max_input_length meta model_seqlen
-    modules_to_fuse modules_to_not_convert pad_token_id quant_method scale_fmt static_groups
-    sym tokenizer true_sequential use_cuda_fp16 use_exllama version weight_block_size zero_point
-    """.split()  # noqa: SIM905
-)
+LARGEST_CONFIG = 10_000_000  # bytes: lists of quantised layers can be long
 DTYPE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def read_config(path: Path, kind: str | None = None) -> Document:
     """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key."""
     file = path / "config.json" if isdir(path) else path
-    text = read_text(file)
+    text = read_text(file, LARGEST_CONFIG)
+    config = parse_json(text, str(file))
     name = (file.parent.name if file.name == "config.json" else file.stem) or "model"
-    return document_of(parse_json(text, str(file)), str(file), name, kind, text)
+    beside = file.with_name("hf_quant_config.json")  # where older versions of NVIDIA's ModelOpt put it
+    if beside.is_file() and "quantization_config" not in config:
+        found = parse_json(read_text(beside, LARGEST_CONFIG), str(beside)).get("quantization")
+        config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
+    return document_of(config, str(file), name, kind, text)
 
 
 def document_of(config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "") -> Document:
@@ -46,6 +41,7 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
     whole = config
     config, place, notes = text_model(whole)
     notes += [f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)]
+    notes += notes_of(config.get("quantization_config"))
     keys = Keys(config, file, kind, text, place)
     if whole.get("tie_word_embeddings") not in (None, config.get("tie_word_embeddings")):
         raise keys.error("tie_word_embeddings", "the text model says something else than the whole")
@@ -73,7 +69,9 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
         "lm_head_bias": keys.trait("lm_head_bias", plain=False),
     }
     data |= tables(keys, data)
-    data |= grouped(layers_of(keys, depth)) | streams(keys) | quantization(keys)
+    layers = layers_of(keys, depth)
+    data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
+    data |= quantization(keys, layers) | grouped(layers) | streams(keys)
     if notes:
         data["notes"] = notes
     keys.refuse_what_is_left(keys.given)
@@ -132,32 +130,6 @@ def tables(keys: Keys, data: dict[str, Any]) -> dict[str, Any]:
         found["position_offset"] = padding + 1
         found["max_position_embeddings"] = keys.number("max_position_embeddings") - padding - 1
     return found
-
-
-def quantization(keys: Keys) -> dict[str, Any]:
-    """The format of quantised weights; refused where it is not known, or other layers are left out than usual."""
-    said = keys.get("quantization_config")
-    if not said:
-        return {}
-    if not isinstance(said, dict):
-        raise keys.error("quantization_config", "expected an object")
-    method = str(said.get("quant_method"))
-    unknown = next((key for key in said if key not in OF_QUANTIZATION), None)
-    if unknown:
-        raise keys.error("quantization_config", f"{unknown!r} is not understood: it might change the bytes")
-    known = {
-        "fp8": said.get("weight_block_size") == [128, 128] and "fp8-block128",
-        "mxfp4": "mxfp4",
-        "gptq": said.get("bits") == 4 and said.get("group_size") == 128 and "int4-g128",
-        "awq": said.get("bits") == 4 and said.get("group_size") == 128 and "int4-g128",
-    }
-    if not known.get(method):
-        raise keys.error("quantization_config", f"this kind of quantisation ({json.dumps(said)[:60]}) is not understood")
-    plain = [str(name) for name in said.get("modules_to_not_convert") or [] if not NEVER_QUANTIZED.search(str(name))]
-    experts = method == "mxfp4"  # of GPT-OSS: attention stays as it is
-    if experts != bool(plain) or not all("self_attn" in name for name in plain):
-        raise keys.error("quantization_config", f"which layers are quantised is not understood: {plain}")
-    return {"weight_format": known[method], "quantized": "experts" if experts else "linear"}
 
 
 def streams(keys: Keys) -> dict[str, Any]:

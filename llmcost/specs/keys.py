@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "qk_nope_head_dim": ("qk_nope_head_dim",),
     "qk_rope_head_dim": ("qk_rope_head_dim",),
     "v_head_dim": ("v_head_dim",),
-    "num_experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
+    "num_experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts"),
     "num_experts_per_tok": ("num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_topk", "moe_k", "top_k_experts"),
     "moe_intermediate_size": ("moe_intermediate_size",),
 }
@@ -90,7 +91,8 @@ NEUTRAL: dict[str, Any] = {
     "zero_expert_type": "identity",
 }
 OTHER_PARTS = ("vision_config", "audio_config", "speech_config")
-DRAFTS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_layers")  # multi-token prediction
+# Layers of multi-token prediction, by any name.
+DRAFTS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 # The keys that may list every layer's type, and words that they were written in before.
 LAYER_LISTS = ("layer_types", "layers_block_type", "hybrid_override_pattern")
 FORMER_WORDS = {
@@ -100,6 +102,7 @@ FORMER_WORDS = {
     "*": "full_attention",
     "E": "moe",
     "-": "mlp",
+    "deepseek_sparse_attention": "indexed_attention",
 }
 
 
@@ -183,9 +186,7 @@ class Keys:
         if said.startswith("=#"):
             found = self.get(said[2:])
             return len({str(each) for each in found}) if isinstance(found, list) else None
-        sign = next((sign for sign in "*/" if sign in said), "+")
-        first, _, key = said[1:].rpartition(sign)
-        return self._combined(first, sign, key) if first else self.get(key)
+        return self._computed(said[1:]) if re.search(r"[*/+]", said) else self.get(said[1:])
 
     def listed(self, key: str, depth: int | None = None) -> list[Any] | None:
         """A list with an entry a layer, if the config itself has it, under this name or another, by today's words."""
@@ -213,6 +214,8 @@ class Keys:
                 continue
             if key in self.family.get("same", {}) and value == self.field(self.family["same"][key]):
                 continue
+            if key in self.family.get("neutral", {}) and _is_all(value, self.family["neutral"][key]):
+                continue
             raise self.error(key, f"not understood for {self.type}: it might change a count (the value is {json.dumps(value)[:60]})")
 
     def _says_nothing_new(self, key: str, value: Any) -> bool:
@@ -221,16 +224,21 @@ class Keys:
             return bool(self.trait(key, plain=False)) is value
         if key in self.defaults:
             return False
-        return not value or any(key in names and self.field(field) == value for field, names in SYNONYMS.items())
+        others = [(field, names) for field, names in SYNONYMS.items() if key in names]
+        return not value or any(
+            self.asked & set(names) - {key} and self.field(field) == value for field, names in others if self.names(field)[0] != key
+        )
 
-    def _combined(self, first: str, sign: str, key: str) -> int:
-        x, y = (int(each) if each.isdigit() else self.get(each) for each in (first, key))
-        for name, number in ((first, x), (key, y)):
+    def _computed(self, said: str) -> int:
+        """Whole numbers and keys, with * / + between them, from left to right."""
+        result, sign = 0, "+"
+        for name, after in re.findall(r"([^*/+]+)([*/+]?)", said):
+            number = int(name) if name.isdigit() else self.get(name)
             if not isinstance(number, int) or (sign == "/" and number < 1):
                 raise self.error(name, "expected a whole number")
-        if sign == "/":
-            return int(x // y)
-        return x * y if sign == "*" else x + y
+            result = {"+": result + number, "*": result * number, "/": result // (number or 1)}[sign]
+            sign = after
+        return result
 
     def _flat(self, config: dict[str, Any]) -> dict[str, Any]:
         """The config with the keys of its inner part beside the others, and by the names that are read."""
@@ -244,6 +252,11 @@ class Keys:
                 config = {key: value for key, value in config.items() if key != name} | {real: config[name]}
         others = {name: value for name, value in config.items() if name not in renamed}
         return others | {renamed[name]: config[name] for name in renamed if name in config}
+
+
+def _is_all(value: Any, neutral: Any) -> bool:
+    """Whether a value, or every entry of a list, is the neutral one."""
+    return all(each == neutral for each in value) if isinstance(value, list) else bool(value == neutral)
 
 
 def _is_default(value: Any, default: Any) -> bool:

@@ -5,6 +5,7 @@ A layer's word (`layer_types`) says which traits of the family hold for it, and 
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -24,10 +25,13 @@ def layers_of(keys: Keys, depth: int) -> list[dict[str, Any]]:
     named = {int(key): each for key, each in overrides.items() if str(key).isdecimal()}
     if len(named) < len(overrides):
         raise keys.error("per_layer_config", "expected the numbers of layers as keys")
-    layers = []
-    for position, word in enumerate(words_of(keys, depth)):
+    layers: list[dict[str, Any]] = []
+    earlier: Counter[str] = Counter()
+    for position, listed in enumerate(words_of(keys, depth)):
         keys.own = named.get(position, {})
-        layers.append(Layer(keys, position, depth, word).fields())
+        for word in keys.family.get("expands", {}).get(listed, [listed]):
+            layers.append(Layer(keys, position, depth, word, earlier[word]).fields())
+            earlier[word] += 1
         keys.refuse_what_is_left(keys.own)
     keys.own = {}
     return layers
@@ -87,8 +91,9 @@ def _there(value: Any) -> Any:
 class Layer:
     """One layer while it is read."""
 
-    def __init__(self, keys: Keys, position: int, depth: int, word: str) -> None:
+    def __init__(self, keys: Keys, position: int, depth: int, word: str, earlier: int = 0) -> None:
         self.keys, self.position, self.depth, self.word = keys, position, depth, word
+        self.earlier = earlier  # layers of the same word before it
         self.traits: dict[str, Any] = keys.family | keys.family.get("words", {}).get(word, {})
 
     def trait(self, name: str, plain: Any = None) -> Any:
@@ -105,6 +110,8 @@ class Layer:
     def fields(self) -> dict[str, Any]:
         """All of its fields, as a spec has them."""
         fields = {"norms": self.trait("norms", "pre")} | self.mixer()
+        if "reused_after" in self.traits and self.earlier >= self.trait("reused_after"):
+            fields["reuses_weights"] = True
         crossed = self.trait("cross_attention")
         if crossed:
             fields["cross_attention_size"] = self.keys.field("hidden_size") if crossed is True else crossed
@@ -167,14 +174,9 @@ class Layer:
 
     def dense(self) -> dict[str, Any]:
         """The fields of a dense MLP."""
-        return {
-            "mlp": self.trait("mlp", "gated"),
-            "intermediate_size": self.dense_size(),
-            "mlp_bias": self.trait("mlp_bias"),
-            "activation_weights": self.trait("activation_weights"),
-            "num_adapters": self.trait("num_adapters"),
-            "adapter_size": self.trait("adapter_size"),
-        }
+        names = ("mlp_bias", "activation_weights", "num_adapters", "adapter_size", "mlp_adapter_rank")
+        said = {name: _there(self.trait(name)) for name in names}
+        return {"mlp": self.trait("mlp", "gated"), "intermediate_size": self.dense_size(), **said}
 
     def dense_size(self) -> Any:
         """A dense MLP's size."""
@@ -200,10 +202,10 @@ class Layer:
         """The fields of experts."""
         size = self.keys.get(self.traits.get("expert_size", "moe_intermediate_size"))
         said = {name: _there(self.trait(name)) for name in Experts._fields if name in self.traits}
+        counts = {name: said.get(name) or self.keys.field(name) for name in ("num_experts", "num_experts_per_tok")}
         return said | {
             "mlp": "experts",
-            "num_experts": self.keys.field("num_experts"),
-            "num_experts_per_tok": self.keys.field("num_experts_per_tok"),
+            **counts,
             "moe_intermediate_size": size,
             "shared_expert_intermediate_size": self.shared_size(size) or None,
         }

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, get_args
 
 from llmcost.algebra import Number
 from llmcost.blocks import MIXERS, MLPS, STREAMS, Block, CrossAttention, Streams
+from llmcost.formats import FORMATS
 from llmcost.specs.reader import Document, Key, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, record, several, validate
-from llmcost.units import FORMATS
 
 KINDS = {"mixer": MIXERS, "mlp": MLPS}
 
@@ -26,7 +26,9 @@ def _fields(kinds: Iterable[Any]) -> dict[str, Schema]:
 
 
 # What a layer may say of itself. At the top of a spec these hold for every layer; an entry of `layers` overrides them.
-LAYER: dict[str, Schema] = {"mixer": choice(*MIXERS), "mlp": choice(*MLPS), "norms": choice("pre", "post", "sandwich", "parallel")}
+LAYER: dict[str, Schema] = {"mixer": choice(*MIXERS), "mlp": choice(*MLPS), "norms": choice("pre", "post", "sandwich", "parallel", "none")}
+LAYER["reuses_weights"] = FLAG
+LAYER["unquantized"] = several(TEXT)
 LAYER |= _fields((*MIXERS.values(), *MLPS.values(), CrossAttention))
 MODEL = _fields(STREAMS)  # what a model may say of its streams
 PUBLISHED = record(
@@ -65,8 +67,8 @@ SCHEMA = record(
         "head_transform": FLAG,
         "pooler": FLAG,
         "lm_head_bias": FLAG,
-        "weight_format": choice(*FORMATS),
-        "quantized": choice("linear", "experts"),
+        "weight_format": TEXT,
+        "quantized_lm_head": FLAG,
         "notes": several(TEXT),
         "published": several(PUBLISHED),
     },
@@ -86,7 +88,10 @@ class Published(NamedTuple):
 class Layer(NamedTuple):
     """One kind of layer, and how many of it.
 
-    `norms`: before mixer and MLP (pre), after them (post), both (sandwich), or one for the two (parallel).
+    `norms`: before mixer and MLP (pre), after them (post), both (sandwich), one for the two (parallel), or none.
+    `unquantized`: linear layers that are not in the model's `weight_format`: attention, mlp, experts, shared_experts, or
+    single operators as `llmcost ops` names them. `reuses_weights`: those of an earlier layer
+    of the kind, but for adapters.
     """
 
     count: Number
@@ -94,13 +99,15 @@ class Layer(NamedTuple):
     mlp: Block
     norms: str = "pre"
     cross_attention: Block | None = None
+    unquantized: tuple[str, ...] = ()
+    reuses_weights: bool = False
 
 
 class ModelSpec(NamedTuple):
     """A decoder-only model: embedding, layers (kinds of them, each with its count), final norm, LM head.
 
-    `norm`: rms has a weight a channel, layer a weight and a bias. `weight_format`: what the weights are kept in,
-    where that is not `dtype`; `quantized`: which weights, those of all linear layers or of experts alone.
+    `norm`: rms has a weight a channel, layer a weight and a bias. `weight_format`: what the weights of linear layers are
+    kept in, where that is not `dtype` (and, after a "+", those of routed experts); with `quantized_lm_head` the LM head's too.
 
     `embedding_size`: the width of the embedding, if another than the hidden size; a projection of the tokens alone
     (no bias), or of the sum with positions and token types (with a bias), makes up for it. `input_only_tokens`: rows
@@ -137,7 +144,7 @@ class ModelSpec(NamedTuple):
     pooler: bool = False
     lm_head_bias: bool = False
     weight_format: str = ""
-    quantized: str = "linear"
+    quantized_lm_head: bool = False
     notes: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
 
@@ -155,6 +162,9 @@ def load_model_file(path: Path) -> ModelSpec:
 def model_from(document: Document) -> ModelSpec:
     """The model that a document describes, with the defaults filled in and contradictions refused."""
     fields = validate(document, SCHEMA)
+    unknown = next((name for name in fields.get("weight_format", "bf16").split("+") if name not in ("bf16", "fp16", *FORMATS)), None)
+    if unknown is not None:
+        raise document.error(("weight_format",), f"{unknown!r} is not a format that is known")
     everywhere = {name: fields.pop(name) for name in LAYER if name in fields}
     kinds = fields.pop("layers", None)
     depth = fields.pop("num_hidden_layers")
@@ -184,7 +194,7 @@ def _layer(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hi
         _fill_heads(document, path, fields, hidden)
     if "attention_bias" in fields:
         fields.setdefault("attention_output_bias", fields["attention_bias"])
-    used = {"count", "norms", *kinds, *(field for kind in kinds.values() for field in kind._fields)}
+    used = {"count", "norms", "unquantized", "reuses_weights", *kinds, *(field for kind in kinds.values() for field in kind._fields)}
     for name in fields:
         if name not in used and (*path, name) in document.lines and (path or "layers" not in document.data):
             raise document.error((*path, name), f"no use for it in a layer of {' and '.join(_names(kinds))}")
@@ -200,7 +210,8 @@ def _layer(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hi
         raise document.error((*path, "num_experts_per_tok"), problem)
     if fields.get("sliding_window") and fields.get("attention_chunk_size"):
         raise document.error((*path, "attention_chunk_size"), "a layer has a sliding window or chunks, not both")
-    return Layer(fields["count"], norms=fields.get("norms", "pre"), **blocks)
+    others = {name: fields[name] for name in ("norms", "reuses_weights") if name in fields}
+    return Layer(fields["count"], **blocks, **others, unquantized=tuple(fields.get("unquantized", ())))
 
 
 def _refuse_words(document: Document, path: tuple[Key, ...], kind: Any, fields: dict[str, Any]) -> None:
@@ -239,7 +250,7 @@ def _fill_heads(document: Document, path: tuple[Key, ...], fields: dict[str, Any
 def _refuse_unused(document: Document, everywhere: dict[str, Any], layers: list[Layer]) -> None:
     """Refuse a field that stands at the top and that no kind of layer has a use for."""
     blocks = [block for layer in layers for block in (layer.mixer, layer.mlp, layer.cross_attention) if block is not None]
-    used = {"norms", *KINDS, *(field for block in blocks for field in block._asdict())}
+    used = {"norms", "unquantized", "reuses_weights", *KINDS, *(field for block in blocks for field in block._asdict())}
     for name in everywhere:
         if name not in used and (name,) in document.lines:
             raise document.error((name,), "no layer has a use for it")

@@ -3,6 +3,7 @@
     all, none
     every:N         the N-th, the 2N-th, … (all, if there is no such N)
     at:N:O:F        those whose position modulo N is O, and the first F
+    zamba:N:O       as "at", from the third layer on, and the third layer
     after:F:D       all but the first F (D, if there is no such key); "before:F": the first F
     in:LIST         those whose positions a list has; no list means none, for "in-or-all" all, for "in:LIST:N" each N-th
     numbered:LIST   the same, counted from 1, from a list that must be there
@@ -33,7 +34,7 @@ def picks(rule: str, position: int, depth: int, get: Callable[[str], Any]) -> bo
     """
     name, *words = rule.split(":")
     values = [int(word) if word.isdigit() else get(word) for word in words]
-    if name in ("at", "numbered", "cycle", "repeat") and None in values:
+    if name in ("at", "zamba", "numbered", "cycle", "repeat") and None in values:
         raise LookupError(words[values.index(None)])
     if name in _BY_POSITION:
         return bool(_BY_POSITION[name](position, *values))
@@ -74,6 +75,7 @@ _BY_POSITION: dict[str, Callable[..., Any]] = {
     "if": lambda _, value: value,
     "every": _every,
     "at": _at,
+    "zamba": lambda position, period, offset: position == 2 or (position > 2 and _at(position - 3, period, offset)),
     "after": _after,
     "before": lambda position, first: position < (first or 0),
     "in": lambda position, places, step=0: position in places if places is not None else step > 0 and _every(position, step),

@@ -51,15 +51,15 @@ class Document(NamedTuple):
         return SpecError(self.file, self.lines.get(known, 0), ".".join(str(key) for key in path), problem)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, largest: int = LARGEST_FILE) -> str:
     """The text of a small UTF-8 file; SpecError if it is anything else."""
     file = str(path)
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # nor is a pipe, which would be waited for
             raise SpecError(file, 0, "", "not a file")
-        if status.st_size > LARGEST_FILE:
-            raise SpecError(file, 0, "", f"a spec of {status.st_size:,} bytes: at most {LARGEST_FILE:,} are read")
+        if status.st_size > largest:
+            raise SpecError(file, 0, "", f"a spec of {status.st_size:,} bytes: at most {largest:,} are read")
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise SpecError(file, 0, "", "no such file") from None
