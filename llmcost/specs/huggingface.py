@@ -53,7 +53,7 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
         "dtype": DTYPE.get(str(keys.get("dtype") or keys.get("torch_dtype") or "bfloat16").removeprefix("torch."), "bf16"),
         "hidden_size": keys.field("hidden_size"),
         "num_hidden_layers": depth,
-        "vocab_size": keys.field("vocab_size"),
+        "vocab_size": keys.trait("vocab_size") or keys.field("vocab_size"),
         "max_position_embeddings": keys.field("max_position_embeddings") or keys.trait("max_position_embeddings"),
         "tie_word_embeddings": bool(keys.trait("tie_word_embeddings", "=tie_word_embeddings")),
         "position_embedding": keys.trait("position_embedding", "rotary"),

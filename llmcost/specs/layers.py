@@ -203,6 +203,7 @@ class Layer:
         size = self.keys.get(self.traits.get("expert_size", "moe_intermediate_size"))
         said = {name: _there(self.trait(name)) for name in Experts._fields if name in self.traits}
         counts = {name: said.get(name) or self.keys.field(name) for name in ("num_experts", "num_experts_per_tok")}
+        counts = {name: self.own(name, value) if isinstance(value, list) else value for name, value in counts.items()}
         return said | {
             "mlp": "experts",
             **counts,
