@@ -95,8 +95,8 @@ def depth_of(keys: Keys) -> int:
     kinds = keys.listed(LAYER_LISTS[0])
     counted = kinds is None or any(key in keys.given for key in keys.names("num_hidden_layers"))
     depth = keys.number("num_hidden_layers") * keys.family.get("layers_each", 1) if counted else len(kinds or ())
-    if depth > 10_000:
-        raise keys.error("num_hidden_layers", f"{depth:,} layers: at most 10,000 are read")
+    if not 0 < depth <= 10_000:
+        raise keys.error("num_hidden_layers", f"{depth:,} layers: at least 1 and at most 10,000 are read")
     return depth
 
 

@@ -12,6 +12,7 @@ from llmcost.specs.families import FAMILIES, Family
 from llmcost.specs.json_text import line_of
 from llmcost.specs.reader import Key
 
+LARGEST = 10**9
 DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type -> its config's defaults, for keys left out
 # A spec's field -> the names it goes by in configs.
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -112,7 +113,7 @@ class Keys:
     def __init__(self, config: dict[str, Any], file: str, kind: str | None = None, text: str = "", place: tuple[str, ...] = ()) -> None:
         self.file, self.text, self.place = file, text, place  # the place of these keys in the text: ("text_config",) or the top
         self.type = kind or config.get("model_type")
-        if self.type not in FAMILIES:
+        if not isinstance(self.type, str) or self.type not in FAMILIES:
             problem = f"the architecture {self.type!r} is not understood" if self.type else "this key is missing"
             raise self.error("model_type", problem)
         self.family: Family = FAMILIES[self.type]
@@ -133,6 +134,8 @@ class Keys:
         field = next((key for key in reversed(path) if isinstance(key, str)), "")
         said = [traits.get(field) for traits in (self.family, *self.family.get("words", {}).values())]
         named = [word[1:] for word in said if isinstance(word, str) and word.startswith("=")]
+        elsewhere = {"moe_intermediate_size": "expert_size", "shared_expert_intermediate_size": "shared"}  # keys of experts' sizes
+        named += [str(traits[elsewhere[field]]).removeprefix("size:") for traits in (self.family,) if elsewhere.get(field) in traits]
         names = self.names(field) if field in SYNONYMS else ()
         key = next((key for key in (*named, *names) if key in self.given), field)
         return key, line_of(self.text, (*self.place, key))
@@ -170,6 +173,13 @@ class Keys:
             problem = "this key is missing" if value is None else f"expected a whole number above 0, got {str(value)[:40]}"
             raise self.error(next((key for key in self.names(name) if key in self.given), self.names(name)[0]), problem)
         return value
+
+    def whole(self, key: str, default: int = 0) -> int:
+        """A whole number, or the default where the key is not there."""
+        value = self.get(key)
+        if value is not None and (not isinstance(value, int) or not 0 <= value < LARGEST):
+            raise self.error(key, f"expected a whole number, got {str(value)[:40]}")
+        return default if value is None else value
 
     def trait(self, name: str, plain: Any = None) -> Any:
         """What the family says of a field, with the config looked into where it says so."""
