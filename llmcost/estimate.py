@@ -158,7 +158,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     if options.concurrency and options.output is None:
         raise InputError(f"--concurrency {options.concurrency}: a mix of requests needs the tokens that each gives, --output")
     layout = layout_of(model, hardware, *options[-7:-1])
-    dtype = _known(options.dtype, _default_dtype(hardware), COMPUTE_DTYPES, "--dtype")
+    dtype = _known(options.dtype, default_dtype(hardware), COMPUTE_DTYPES, "--dtype")
     if options.dtype and hardware and hardware.peak and dtype not in hardware.peak:
         raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {', '.join(hardware.peak)}")
     return Workload(
@@ -224,7 +224,8 @@ def _value(figure: Figure | None) -> Number:
     return None if figure is None else figure.value
 
 
-def _default_dtype(hardware: HardwareSpec | None) -> str:
+def default_dtype(hardware: HardwareSpec | None) -> str:
+    """What engines compute in unless told otherwise: bf16, or fp16 where the GPU has a peak for that alone."""
     only_fp16 = hardware is not None and "fp16" in hardware.peak and "bf16" not in hardware.peak
     return "fp16" if only_fp16 else "bf16"
 
