@@ -417,6 +417,8 @@ def test_a_data_type_that_the_gpu_lacks_is_refused_with_those_that_it_has(cli):
         ("llama3-8b", ["--gpus", 10**9], "--gpus 1000000000: at least 1 and at most 1,000,000"),
         ("llama3-8b", ["--gpus-per-node", 0], "--gpus-per-node 0"),
         ("llama3-8b", ["--chunk", 0], "--chunk 0: at least 1"),
+        ("llama3-8b", ["--concurrency", 4], "--concurrency 4: a mix of requests needs the tokens that each gives, --output"),
+        ("llama3-8b", ["--concurrency", 0, "--output", 4], "--concurrency 0: at least 1"),
         ("llama3-8b", ["--output", 0], "--output 0: at least 1"),
         ("llama3-8b", ["--output", "8k"], "--output 8192: at least 1, and less than the 8,192 positions that llama3-8b takes"),
         ("llama3-8b", ["--prompt", "8k", "--output", 1], "--context 8193: llama3-8b takes 1 to 8,192 positions"),
