@@ -9,15 +9,16 @@ from typing import NamedTuple, TypeAlias
 from llmcost.accuracy.cases import Case, engine_of, engines
 from llmcost.accuracy.models import spec_of
 from llmcost.algebra import Number
-from llmcost.architecture import Pass
+from llmcost.architecture import Pass, forward
 from llmcost.counting import count_pass, kept_bytes, stored_bytes
 from llmcost.defaults import Launch
 from llmcost.efficiency import FIGURES, from_figures
 from llmcost.estimate import links_of
-from llmcost.memory import runtime_bytes, stage_bytes, step_peak
-from llmcost.operators import Attention, Collective, Operator
+from llmcost.memory import CONTEXT_BYTES, EXCHANGE_BYTES, stage_bytes, step_peak
+from llmcost.operators import Attention
 from llmcost.parallel import Plan
-from llmcost.pipeline import Server, Stages
+from llmcost.pipeline import Server
+from llmcost.serving import Mix, joined
 from llmcost.sizes import Load, activation_dtype, element_bytes
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import Figure, HardwareSpec
@@ -50,7 +51,9 @@ class Setup(NamedTuple):
 
     def share(self, load: Load, positions: Number = 1) -> Pass:
         """One GPU's operators of a pass through all stages, logits at so many positions a sequence."""
-        share = self.server.share(load, positions)
+        return self._with_head(self.server.divided(forward(self.server.model, self.server.size, load, positions)))
+
+    def _with_head(self, share: Pass) -> Pass:
         return share._replace(last=[op._replace(Bw=self.head_bytes) if op.name == "lm_head" else op for op in share.last])  # type: ignore[attr-defined]
 
     def step(self, batch: Number, context: Number) -> Run | None:
@@ -70,16 +73,12 @@ class Setup(NamedTuple):
     def mixed(self, batch: Number, prompt: float, output: float) -> Run | None:
         """One iteration of continuous batching: a token of each sequence, and the prompts of those that take the place of finished ones.
 
-        Linear layers run once over all these tokens; attention of prompts and of single tokens are kernels of their own. In a
-        pipeline, whose stages work on as many such iterations at a time, the slowest stage sets the pace.
+        In a pipeline, whose stages work on as many such iterations at a time, the slowest stage sets the pace.
         """
-        coming, stages = batch / output, self.server.pp
-        load = Load(batch + coming * prompt, 1, prompt + output / 2, decode=True)
-        first, layers, last = self.share(load)
-        prompts = [op for op in self.share(Load(coming, prompt, prompt)).layers if isinstance(op, Attention)]
-        singles = [op._replace(b=batch) if isinstance(op, Attention) else op for op in layers]
-        share = Pass(first, [*singles, *prompts], [_of_sequences(op, batch + coming) for op in last])
-        times: Stages | None = self.server.times(share, load)
+        stages = self.server.pp
+        share, load = joined(self.server, Mix(batch, prompt + output / 2, batch / output, prompt))
+        share = self._with_head(share)
+        times = self.server.times(share, load)
         head = [op._replace(count=op.count * stages) for op in share.last]  # type: ignore[attr-defined]
         least = bound(count_pass([*share.layers, *head]), self.server.chip, "", "").seconds()
         return None if times is None or least is None else Run(stages * times.slowest(), least)
@@ -97,13 +96,19 @@ class Setup(NamedTuple):
         `process`: and what a process has beside these that has set up exchanges.
         """
         step = self.share(Load(batch, 1, context, decode=True)).operators()
-        beside: float = self._alive(batch, prompt) + (runtime_bytes(2) if process else 0)
+        beside: float = self._alive(batch, prompt) + (CONTEXT_BYTES + EXCHANGE_BYTES if process else 0)
         return stored_bytes(step) + kept_bytes(step) + self.server.pp * beside  # type: ignore[no-any-return]
 
     def fits(self, batch: int, prompt: int, context: int, gpus: int) -> bool:
         """Whether all this fits each GPU beside what its process has; layers and cache spread evenly over the stages."""
         step, stages = self.share(Load(batch, 1, context, decode=True)), self.server.pp
-        need: float = stage_bytes(step, stages) + kept_bytes(step.layers) / stages + self._alive(batch, prompt) + runtime_bytes(gpus)
+        need: float = (
+            stage_bytes(step, stages)
+            + kept_bytes(step.layers) / stages
+            + self._alive(batch, prompt)
+            + CONTEXT_BYTES
+            + EXCHANGE_BYTES * (gpus > 1)
+        )
         usable: float = self.server.chip.usable
         return need <= usable
 
@@ -115,11 +120,6 @@ class Setup(NamedTuple):
             step_peak(step, 0).head, step_peak(prompts, batch * tokens * self.server.model.hidden_size * self.server.size.Bx).layers
         )
         return alive
-
-
-def _of_sequences(op: Operator, sequences: Number) -> Operator:
-    """An operator of the head, at one position of so many sequences."""
-    return op._replace(rows=sequences) if isinstance(op, Collective) else op._replace(b=sequences)  # type: ignore[attr-defined]
 
 
 Placed: TypeAlias = tuple[Setup, HardwareSpec]

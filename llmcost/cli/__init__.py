@@ -10,6 +10,7 @@ import typer
 from llmcost.cli.accuracy import accuracy
 from llmcost.cli.answers import estimate, explain, ops
 from llmcost.cli.catalog import check, hardware, import_, models
+from llmcost.cli.fit import fit
 from llmcost.errors import InputError
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (estimate, explain, ops, models, hardware, import_, check, accuracy):
+for command in (estimate, explain, ops, fit, models, hardware, import_, check, accuracy):
     app.command(command.__name__.rstrip("_"))(command)
 
 
