@@ -1,0 +1,100 @@
+"""How a training program computes and what it keeps: data types, optimizer, kernels, what runs beside what.
+
+Bytes a parameter, as published: ZeRO counts 2 of weights, 2 of gradients and 12 of optimizer (arXiv 1910.02054, section 3.1);
+Megatron-LM keeps gradients in fp32, 18 in all, or 6 + 12/n with its distributed optimizer (theoretical_memory_usage.py).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from llmcost.algebra import Number
+from llmcost.errors import InputError
+from llmcost.sizes import activation_dtype, bytes_of
+
+DTYPES = ("bf16", "fp16", "fp8", "fp32")
+
+
+class Optimizer(NamedTuple):
+    """What an optimizer keeps and moves: bytes a parameter.
+
+    `passes`: reads and writes of its state as multiples of doing it once (an unfused one runs a kernel a formula).
+    """
+
+    state: Number  # moments
+    passes: Number
+
+
+# Two fp32 moments, read and written once by a fused kernel. Unfused ("foreach"), torch runs about ten kernels over the state
+# (torch/optim/adam.py, _multi_tensor_adam), four times the traffic of one. 8-bit: two moments of a byte, a scale of 4 bytes for
+# 256 (arXiv 2110.02861: blocks of 2,048; bitsandbytes: 256). Muon: one fp32 momentum; its five Newton-Schulz iterations are
+# counted in step.py (kellerjordan.github.io/posts/muon: at most 5·h/tokens of the FLOPs).
+OPTIMIZERS: dict[str, Optimizer] = {
+    "adam": Optimizer(8, 1),
+    "adam-unfused": Optimizer(8, 4),
+    "adam-8bit": Optimizer(2 + 2 * 4 / 256, 1),
+    "muon": Optimizer(4, 1),
+    "sgd": Optimizer(4, 1),
+}
+
+
+class Overlap(NamedTuple):
+    """Which exchanges run beside computation, as a share of that computation that can hide them: 0 nothing is hidden, 1 all."""
+
+    tensor: Number = 0.0
+    context: Number = 1.0
+    expert: Number = 0.0
+    pipeline: Number = 0.0
+    data: Number = 1.0
+
+
+class Recipe(NamedTuple):
+    """Structure, apart from `overlap`'s shares and the byte counts.
+
+    `master_weights`: an fp32 copy beside the weights that compute. `grad_bytes`: of an accumulated gradient; `reduce_bytes`: of
+    one on its way to other GPUs. `attention`: "fused" keeps scores on the chip, "unfused" writes them to memory. `kernels`:
+    "fused" as an engine or compiler runs them, "eager" as plain PyTorch does. `loss`: "fused" reads logits in their own type,
+    "plain" makes fp32 copies of them. `grad_buffer`: gradients have their memory from the start, not from the first backward pass on.
+    """
+
+    dtype: str = "bf16"
+    optimizer: str = "adam"
+    master_weights: bool = True
+    grad_bytes: Number = 4
+    reduce_bytes: Number = 4
+    attention: Literal["fused", "unfused"] = "fused"
+    kernels: Literal["fused", "eager"] = "fused"
+    loss: Literal["plain", "fused"] = "plain"
+    dropout: bool = False
+    grad_buffer: bool = True
+    clip: bool = True
+    overlap: Overlap = Overlap()
+
+    def param_bytes(self) -> Number:
+        """Of a weight that computes; fp8 recipes keep it in bf16 (NVIDIA Transformer Engine) and cast as they go."""
+        return bytes_of(activation_dtype(self.dtype))
+
+    def master_bytes(self) -> Number:
+        """Of its fp32 copy."""
+        return 4 if self.master_weights and self.param_bytes() < 4 else 0
+
+    def optimizer_bytes(self) -> Number:
+        """Moments and master weight of a parameter."""
+        return OPTIMIZERS[self.optimizer].state + self.master_bytes()
+
+    def input_bytes(self) -> Number:
+        """Of an element of a product's input that is kept for the gradient of its weight."""
+        return bytes_of(self.dtype)
+
+    def update_bytes(self) -> Number:
+        """Moved to update a parameter: gradient read, moments and master read and written, weight written; once more to clip."""
+        each = OPTIMIZERS[self.optimizer]
+        master = 2 * self.master_bytes() if self.master_bytes() else self.param_bytes()
+        return each.passes * (self.grad_bytes + 2 * each.state + master) + self.param_bytes() + (self.grad_bytes if self.clip else 0)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise InputError for a choice that is not known."""
+    for name, value, known in (("dtype", recipe.dtype, DTYPES), ("optimizer", recipe.optimizer, tuple(OPTIMIZERS))):
+        if value not in known:
+            raise InputError(f"--{name} {value}: one of {', '.join(known)}")
