@@ -12,7 +12,7 @@ from typing import Any
 
 from llmcost.algebra import Number, divide, maximum, minimum
 from llmcost.operators import Attention, CausalConv, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator, Scan, Stored
-from llmcost.parallel import COLUMNS
+from llmcost.parallel import COLUMNS, ROWS
 from llmcost.training.layout import Layout
 from llmcost.training.recipe import Recipe
 
@@ -28,6 +28,7 @@ RESIDUAL = frozenset(("attention_norm", "mlp_norm", "final_norm", "embedding_nor
 DROPPED = ("attention_norm", "mlp_norm")  # the branch that such a norm takes in has gone through dropout
 NOTHING = ("rotary_cache_write", "cache_write", "indexer_rotary_cache_write", "loss")
 STATISTIC = 4  # bytes a query and head: the log of the sum of exponentials (arXiv 2307.08691, section 3.1)
+LAST = ("down_proj", "experts_down_proj", "shared_down_proj")  # products whose output no gradient needs
 MASK = 1  # bytes an element of a dropout mask
 # Bytes an element of a norm's input that plain PyTorch keeps of an RMSNorm: its copy in fp32, and the normalised one in bf16.
 EAGER_RMS = 4 + 2
@@ -53,6 +54,24 @@ def _attention(op: Attention, layout: Layout, recipe: Recipe) -> Number:
     keys = maximum(op.streamed, op.cached)
     inputs = op.b * (op.s * op.a * op.d + divide(op.c, layout.cp) * keys) * op.Bx
     return inputs + (op.b * op.s * op.a * STATISTIC if recipe.attention == "fused" else scores(op, recipe))
+
+
+def chosen(op: Operator, layout: Layout, recipe: Recipe) -> Number:
+    """Of one execution, what selective recomputation keeps beside the layer's input.
+
+    Of unfused attention the scores are computed again and all else is kept (arXiv 2205.05198, section 5). Fused attention leaves
+    no scores; there, as torchtitan does (distributed/activation_checkpoint.py), every second product is computed again and
+    all that streams: kept are attention's output and those of every other product, of a block's last one in any case.
+    """
+    if recipe.attention == "unfused":
+        return kept(op, layout, recipe) - (scores(op, recipe) if isinstance(op, Attention) else 0)
+    if isinstance(op, Attention):
+        return op.b * op.s * op.a * (op.dv * op.Bx + STATISTIC)
+    if isinstance(op, (Gemm, GroupedGemm)):
+        active = op.active if isinstance(op, GroupedGemm) and op.name.startswith("experts") else 1
+        spread = layout.tp if layout.sequence_parallel and op.name in ROWS else 1
+        return (1 if op.name in LAST else 0.5) * op.b * op.s * active * divide(op.n, spread) * op.Bx
+    return 0
 
 
 def scores(op: Attention, recipe: Recipe) -> Number:

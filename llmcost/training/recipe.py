@@ -54,7 +54,7 @@ class Recipe(NamedTuple):
     `master_weights`: an fp32 copy beside the weights that compute. `grad_bytes`: of an accumulated gradient; `reduce_bytes`: of
     one on its way to other GPUs. `attention`: "fused" keeps scores on the chip, "unfused" writes them to memory. `kernels`:
     "fused" as an engine or compiler runs them, "eager" as plain PyTorch does. `loss`: "fused" reads logits in their own type,
-    "plain" makes fp32 copies of them. `grad_buffer`: gradients have their memory from the start, not from the first backward pass on.
+    the others make an fp32 copy, or three, of them. `grad_buffer`: gradients have their memory from the start, not from the first backward pass on.
     """
 
     dtype: str = "bf16"
@@ -64,7 +64,7 @@ class Recipe(NamedTuple):
     reduce_bytes: Number = 4
     attention: Literal["fused", "unfused"] = "fused"
     kernels: Literal["fused", "eager"] = "fused"
-    loss: Literal["plain", "fused"] = "plain"
+    loss: Literal["plain", "in-place", "fused"] = "in-place"
     dropout: bool = False
     grad_buffer: bool = True
     clip: bool = True

@@ -10,15 +10,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from llmcost.algebra import Number, divide, is_plain, largest, maximum, minimum, present
-from llmcost.operators import Attention, Operator
+from llmcost.operators import Operator
 from llmcost.training.exchanges import Held
-from llmcost.training.kept import kept, scores
+from llmcost.training.kept import chosen, kept
 from llmcost.training.layout import Layout, Stage, stage_of
 from llmcost.training.passes import Pass, Setup, is_expert
 
-# Bytes a logit alive while the loss is computed, beside those in their own type. "plain": the fp32 copy, its log-softmax and
-# the fp32 gradient; "fused": the gradient is written over the logits.
-LOSS_ALIVE = {"plain": 4 + 4 + 4, "fused": 0}
+# Bytes a logit alive while the loss is computed, beside those in their own type. "plain": log-softmax of the fp32 copy, and two
+# fp32 gradients (torch's cross_entropy); "in-place": the fp32 copy, over which all else is written (Megatron-LM,
+# core/tensor_parallel/cross_entropy.py); "fused": gradients are written over the logits.
+LOSS_ALIVE = {"plain": 4 + 4 + 4, "in-place": 4, "fused": 0}
 GATHERED = 2  # layers whose weights ZeRO-3 has gathered at once: the one that computes and the next
 GIB = 2**30
 # CUDA context with its kernels: 0.47 GiB on an A100, loaded as needed (torch 2.1.1; 0.92 at once). Communicators: 1.5 GiB after
@@ -103,9 +104,9 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     optimizer = _divided(held, layout, recipe.optimizer_bytes(), from_stage=1)
     before = grads if recipe.grad_buffer else grads * minimum(1, layout.micro_batches() - 1)  # from earlier micro-batches
 
-    layer, inputs = layer_kept(at, a_pass)
-    again = _share_recomputed(layout, stage)
-    each = stage.layers * (again * inputs + (1 - again) * layer) + stage.first * _kept(a_pass.embedding, at)
+    layer, some, _ = layer_kept(at, a_pass)
+    again = share_recomputed(layout, stage)
+    each = stage.layers * (again * some + (1 - again) * layer) + stage.first * _kept(a_pass.embedding, at)
     waiting = (stage.in_flight - 1) * each
     weights, gradient = _gathered(held, stage, at)
     logits, in_head = stage.last * _logits(at), stage.last * _kept(a_pass.head, at)
@@ -116,7 +117,7 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
         (
             Moment("loss", before, waiting + each + in_head, logits, weights, 0),
             Moment(
-                "backward", before, waiting + each + minimum(1, again * stage.layers) * (layer - inputs), 0, weights + gradient, working
+                "backward", before, waiting + each + minimum(1, again * stage.layers) * (layer - some), 0, weights + gradient, working
             ),
             Moment("update", grads, waiting, 0, gradient, _temporaries(held, at)),
         ),
@@ -124,15 +125,22 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     )
 
 
-def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number]:
-    """What an average layer keeps of one micro-batch, and its input alone: 2bsh bytes, a rank's tokens with sequence parallelism."""
-    layout = at.layout
-    every = _kept(a_pass.layers, at)
-    if layout.recompute == "selective":  # what softmax leaves is computed again
-        every = every - sum([op.count * scores(op, at.recipe) for op in a_pass.layers if isinstance(op, Attention)])
+def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
+    """What an average layer has of one micro-batch: all that its backward pass needs, what is kept, its input alone.
+
+    The input is 2bsh bytes, of which a rank keeps its tokens with sequence parallelism.
+    """
+    layout, layers = at.layout, at.model.num_hidden_layers
+    every = _kept(a_pass.layers, at) / layers
     tokens = layout.micro_batch * divide(at.seq, layout.cp)
     spread = layout.tp if layout.sequence_parallel else 1
-    return every / at.model.num_hidden_layers, divide(tokens * at.model.hidden_size, spread) * at.recipe.param_bytes()
+    inputs = divide(tokens * at.model.hidden_size, spread) * at.recipe.param_bytes()
+    if layout.recompute == "none":
+        return every, every, inputs
+    if layout.recompute == "full":
+        return every, inputs, inputs
+    some = sum([op.count * chosen(op, layout, at.recipe) for op in a_pass.layers]) / layers
+    return every, some + (inputs if at.recipe.attention == "fused" else 0), inputs
 
 
 def _divided(held: Held, layout: Layout, size: Number, *, from_stage: int) -> Number:
@@ -142,12 +150,17 @@ def _divided(held: Held, layout: Layout, size: Number, *, from_stage: int) -> Nu
 
 
 def _gathered(held: Held, stage: Stage, at: Setup) -> tuple[Number, Number]:
-    """With ZeRO-3, the weights that are whole (of two layers, or of all if they are kept), and one layer's whole gradient."""
-    if at.layout.zero < 3:
+    """With ZeRO-3, weights and gradients that are whole.
+
+    Weights of two layers, or of all if they are kept; gradients of one, or in a pipeline of all, until its last micro-batch.
+    """
+    layout, recipe = at.layout, at.recipe
+    if layout.zero < 3:
         return 0, 0
-    whole = held.dense + held.experts
-    layers = minimum(stage.layers, GATHERED) / stage.layers if at.layout.reshard else 1
-    return whole * layers * at.recipe.param_bytes(), whole / stage.layers * at.recipe.reduce_bytes
+    whole, one = held.dense + held.experts, minimum(stage.layers, 1) / stage.layers
+    piped = minimum(1, layout.pp - 1)
+    weights = whole * (minimum(stage.layers, GATHERED) / stage.layers if layout.reshard else 1)
+    return weights * recipe.param_bytes(), whole * (piped + (1 - piped) * one) * recipe.reduce_bytes
 
 
 def _temporaries(held: Held, at: Setup) -> Number:
@@ -159,9 +172,9 @@ def _kept(ops: list[Operator], at: Setup) -> Number:
     return sum([op.count * kept(op, at.layout, at.recipe, at.model.norm) for op in ops])
 
 
-def _share_recomputed(layout: Layout, stage: Stage) -> Number:
-    """Of a stage's layers, those whose input alone is kept."""
-    if layout.recompute != "full":
+def share_recomputed(layout: Layout, stage: Stage) -> Number:
+    """Of a stage's layers, those of which something is computed again."""
+    if layout.recompute == "none":
         return 0
     return 1 if layout.recompute_layers is None else minimum(1, layout.recompute_layers / stage.layers)
 

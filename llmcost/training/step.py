@@ -14,10 +14,11 @@ from llmcost.algebra import Number, divide, maximum, minimum, present
 from llmcost.operators import Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator
 from llmcost.timing import exchange_seconds, kernel_seconds
 from llmcost.training.exchanges import Held, attentions, context_exchange, data_exchange, stage_exchange
-from llmcost.training.layout import Layout, stage_of
+from llmcost.training.kept import LAST
+from llmcost.training.layout import Layout, Stage, stage_of
 from llmcost.training.passes import Pass, Setup, kernels
 from llmcost.training.rates import backward
-from llmcost.training.states import fullest
+from llmcost.training.states import fullest, share_recomputed
 
 STREAMS = (Elementwise, Lookup)
 NEWTON_SCHULZ = 5  # iterations of Muon, three products each of a matrix's shape (kellerjordan.github.io/posts/muon)
@@ -111,8 +112,8 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     """A whole step, expected."""
     layout, recipe = at.layout, at.recipe
     parts = [part_of(ops, at) for ops in a_pass]
-    stage = stage_of(layout, at.model.num_hidden_layers, 0).layers
-    share, m = stage / at.model.num_hidden_layers, layout.micro_batches()
+    stage = stage_of(layout, at.model.num_hidden_layers, 0)
+    share, m = stage.layers / at.model.num_hidden_layers, layout.micro_batches()
     single, several = maximum(0, 2 - layout.pp), minimum(1, layout.pp - 1)
     ahead = _stage([part.forward for part in parts], share, single)
     back = _stage([part.backward for part in parts], share, single)
@@ -131,7 +132,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
         bubble = bubble * (1 - 2 * share * parts[0].weight / one)
 
     held = fullest(a_pass, layout, at.model.num_hidden_layers)
-    data = _data(at, held, ahead.total(), back.total() + share * again, stage)
+    data = _data(at, held, ahead.total(), back.total() + share * again, stage.layers)
     stream = at.chip.bandwidth * at.efficiency.kernels["elementwise"].memory
     added = (held.dense + held.experts) * 2 * recipe.grad_bytes / stream  # gradients, read and written once a micro-batch
     update = optimizer_seconds(at, held, stream)
@@ -148,13 +149,17 @@ def _stage(parts: list[Direction], share: Number, single: Number) -> Direction:
     return layers.times(share).plus(ends)
 
 
-def _recomputed(at: Setup, a_pass: Pass, layers: Direction, stage: Number) -> Number:
-    """Forward work of all layers that the backward pass does again: whole layers with their exchanges, or attention alone."""
+def _recomputed(at: Setup, a_pass: Pass, layers: Direction, stage: Stage) -> Number:
+    """Forward work of all layers that the backward pass does again (kept.chosen says what "selective" does)."""
+    again = share_recomputed(at.layout, stage)
     if at.layout.recompute == "none":
         return 0
-    part = 1 if at.layout.recompute_layers is None else minimum(1, at.layout.recompute_layers / stage)
-    whole = at.layout.recompute == "full"
-    return part * (layers if whole else part_of(attentions(a_pass.layers), at).forward).total()
+    if at.layout.recompute == "full":
+        return again * layers.total()
+    if at.recipe.attention == "unfused":
+        return again * part_of(attentions(a_pass.layers), at).forward.total()
+    products = [op for op in a_pass.layers if isinstance(op, (Gemm, GroupedGemm)) and op.name not in LAST]
+    return again * (part_of(products, at).forward.products / 2 + layers.streams)
 
 
 def _context(at: Setup, a_pass: Pass) -> Number:
