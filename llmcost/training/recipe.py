@@ -39,13 +39,13 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 class Overlap(NamedTuple):
-    """Which exchanges run beside computation, as a share of that computation that can hide them: 0 nothing is hidden, 1 all."""
+    """What share of each kind of exchange runs beside computation without costing time: 0 none, 1 all that there is time for."""
 
     tensor: Number = 0.0
-    context: Number = 1.0
+    context: Number = 0.5
     expert: Number = 0.0
     pipeline: Number = 0.0
-    data: Number = 1.0
+    data: Number = 0.5
 
 
 class Recipe(NamedTuple):

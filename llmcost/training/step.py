@@ -103,9 +103,12 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
     return Part(Direction(*ahead), Direction(*back), weight)
 
 
-def hidden_behind(exchange: Number, computing: Number, share: Number, layers: Number) -> Number:
-    """What is left of an exchange beside a computation: it goes layer by layer, so one layer's part has nothing beside it."""
-    return exchange - minimum(share * computing, exchange * (1 - 1 / layers))
+def left_of(exchange: Number, beside: Number, share: Number) -> Number:
+    """What an exchange costs that runs beside computation: at most `share` of it is hidden, and no more than there is to hide it.
+
+    The rest is what it slows the computation down by, with which it shares memory and multiprocessors, and what starts too late.
+    """
+    return exchange - minimum(beside, share * exchange)
 
 
 def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
@@ -132,7 +135,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
         bubble = bubble * (1 - 2 * share * parts[0].weight / one)
 
     held = fullest(a_pass, layout, at.model.num_hidden_layers)
-    data = _data(at, held, ahead.total(), back.total() + share * again, stage.layers)
+    data = _data(at, held, ahead.total(), back.total() + share * again)
     stream = at.chip.bandwidth * at.efficiency.kernels["elementwise"].memory
     added = (held.dense + held.experts) * 2 * recipe.grad_bytes / stream  # gradients, read and written once a micro-batch
     update = optimizer_seconds(at, held, stream)
@@ -175,11 +178,11 @@ def _context(at: Setup, a_pass: Pass) -> Number:
         sent = op.count * exchange_seconds(context_exchange(op, at.layout), at.chip.links, at.efficiency)
         beside = part_of([op], at)
         returned = sent if at.layout.context == "ulysses" else 2 * sent
-        exposed = exposed + maximum(0, sent - share * beside.forward.total()) + maximum(0, returned - share * beside.backward.total())
+        exposed = exposed + left_of(sent, beside.forward.total(), share) + left_of(returned, beside.backward.total(), share)
     return exposed
 
 
-def _data(at: Setup, held: Held, ahead: Number, back: Number, stage: Number) -> Number:
+def _data(at: Setup, held: Held, ahead: Number, back: Number) -> Number:
     """Exposed exchanges between replicas of a step.
 
     Gradients go beside the backward pass: of the last micro-batch, or of each where they are divided (ZeRO-2, ZeRO-3). Weights
@@ -191,8 +194,7 @@ def _data(at: Setup, held: Held, ahead: Number, back: Number, stage: Number) -> 
     gradients, weights = (sum([exchange_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in exchange)
     rounds = maximum(1, maximum(0, 2 - layout.pp) * layout.micro_batches())
     again = weights if layout.zero == 3 and layout.reshard else 0
-    adding = hidden_behind(gradients + again, back, share, stage)
-    handing = hidden_behind(weights, ahead, share, stage)
+    adding, handing = left_of(gradients + again, back, share), left_of(weights, ahead, share)
     return (rounds if layout.zero >= 2 else 1) * adding + (rounds if layout.zero == 3 else 1) * handing
 
 
