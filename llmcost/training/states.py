@@ -116,9 +116,7 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
         optimizer,
         (
             Moment("loss", before, waiting + each + in_head, logits, weights, 0),
-            Moment(
-                "backward", before, waiting + each + minimum(1, again * stage.layers) * (layer - some), 0, weights + gradient, working
-            ),
+            Moment("backward", before, waiting + each + minimum(1, again * stage.layers) * (layer - some), 0, weights + gradient, working),
             Moment("update", grads, waiting, 0, gradient, _temporaries(held, at)),
         ),
         CONTEXT + COMMUNICATORS * minimum(1, layout.gpus() - 1),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from llmcost.algebra import Number, maximum
 from llmcost.counting import count_pass
-from llmcost.efficiency import DEFAULT, Efficiency
+from llmcost.efficiency import Efficiency
 from llmcost.errors import InputError
 from llmcost.estimate import links_of
 from llmcost.sizes import activation_dtype
@@ -17,6 +17,7 @@ from llmcost.training.layout import Layout
 from llmcost.training.passes import Pass, Setup, forward_pass
 from llmcost.training.rates import PASSES
 from llmcost.training.recipe import Recipe
+from llmcost.training.shares import shares_for
 from llmcost.training.states import StageMemory, fullest, stage_memory
 from llmcost.training.step import StepSeconds, optimizer_traffic, step_seconds
 
@@ -69,10 +70,14 @@ def training_step(
     layout: Layout,
     recipe: Recipe = Recipe(),  # noqa: B008
     seq: Number = 8192,
-    efficiency: Efficiency = DEFAULT,
+    efficiency: Efficiency | None = None,
 ) -> Step:
-    """A step in a layout that is legal (layout.check). Degrees and sizes may be arrays. Raises InputError where a figure is not known."""
-    return evaluate(Setup(model, layout, recipe, seq, training_chip(hardware, recipe, layout), efficiency))
+    """A step in a layout that is legal (layout.check). Degrees and sizes may be arrays.
+
+    `efficiency`: a profile's, or the defaults of training. Raises InputError where a figure of the GPU is not known.
+    """
+    reached = shares_for(hardware, recipe.dtype) if efficiency is None else efficiency
+    return evaluate(Setup(model, layout, recipe, seq, training_chip(hardware, recipe, layout), reached))
 
 
 def evaluate(at: Setup) -> Step:
