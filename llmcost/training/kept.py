@@ -8,6 +8,7 @@ query heads and a plain MLP of 4h, this is sbh(34 + 5as/h) of arXiv 2205.05198, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from llmcost.algebra import Number, divide, maximum, minimum
@@ -72,6 +73,11 @@ def chosen(op: Operator, layout: Layout, recipe: Recipe) -> Number:
         spread = layout.tp if layout.sequence_parallel and op.name in ROWS else 1
         return (1 if op.name in LAST else 0.5) * op.b * op.s * active * divide(op.n, spread) * op.Bx
     return 0
+
+
+def halved(ops: Sequence[Operator]) -> list[Operator]:
+    """The products of which selective recomputation beside fused attention runs every second one again."""
+    return [op for op in ops if isinstance(op, (Gemm, GroupedGemm)) and op.name not in LAST]
 
 
 def scores(op: Attention, recipe: Recipe) -> Number:

@@ -51,10 +51,11 @@ class Overlap(NamedTuple):
 class Recipe(NamedTuple):
     """Structure, apart from `overlap`'s shares and the byte counts.
 
-    `master_weights`: an fp32 copy beside the weights that compute. `grad_bytes`: of an accumulated gradient; `reduce_bytes`: of
-    one on its way to other GPUs. `attention`: "fused" keeps scores on the chip, "unfused" writes them to memory. `kernels`:
+    `master_weights`: an fp32 copy beside the weights that compute. `grad_bytes`: of a gradient that is added up; `reduce_bytes`:
+    of one on its way to other GPUs. `attention`: "fused" keeps scores on the chip, "unfused" writes them to memory. `kernels`:
     "fused" as an engine or compiler runs them, "eager" as plain PyTorch does. `loss`: "fused" reads logits in their own type,
-    the others make an fp32 copy, or three, of them. `grad_buffer`: gradients have their memory from the start, not from the first backward pass on.
+    the others make an fp32 copy, or three, of them. `grad_buffer`: gradients have their memory from the start, not from the
+    first backward pass on. `clip`: gradients are read once more for their norm.
     """
 
     dtype: str = "bf16"

@@ -14,7 +14,7 @@ from llmcost.algebra import Number, divide, maximum, minimum, present
 from llmcost.operators import Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator
 from llmcost.timing import exchange_seconds, kernel_seconds
 from llmcost.training.exchanges import Held, attentions, context_exchange, data_exchange, stage_exchange
-from llmcost.training.kept import LAST
+from llmcost.training.kept import halved
 from llmcost.training.layout import Layout, Stage, stage_of
 from llmcost.training.passes import Pass, Setup, kernels
 from llmcost.training.rates import backward
@@ -129,8 +129,10 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
         pipeline = 2 * layout.vp * several * send * (1 - recipe.overlap.pipeline)
     one = ahead.total() + back.total() + share * (again + context) + pipeline
 
-    through = sum([part.forward.total() + part.backward.total() for part in parts]) + again + context + layout.pp * pipeline
-    bubble = maximum(0, through - one) / layout.vp
+    bubble: Number = 0
+    if present(layout.pp - 1):
+        through = sum([part.forward.total() + part.backward.total() for part in parts]) + again + context + layout.pp * pipeline
+        bubble = maximum(0, through - one) / layout.vp
     if layout.schedule == "zero-bubble":  # gradients of weights fill it: (p-1)(F + B - 2W) is left (arXiv 2401.10241, table 2)
         bubble = bubble * (1 - 2 * share * parts[0].weight / one)
 
@@ -161,8 +163,7 @@ def _recomputed(at: Setup, a_pass: Pass, layers: Direction, stage: Stage) -> Num
         return again * layers.total()
     if at.recipe.attention == "unfused":
         return again * part_of(attentions(a_pass.layers), at).forward.total()
-    products = [op for op in a_pass.layers if isinstance(op, (Gemm, GroupedGemm)) and op.name not in LAST]
-    return again * (part_of(products, at).forward.products / 2 + layers.streams)
+    return again * (part_of(halved(a_pass.layers), at).forward.products / 2 + layers.streams)
 
 
 def _context(at: Setup, a_pass: Pass) -> Number:

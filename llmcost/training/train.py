@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from llmcost.algebra import Number, maximum
-from llmcost.counting import count_pass
+from llmcost.counting import PassCost, count_pass
 from llmcost.efficiency import Efficiency
 from llmcost.errors import InputError
 from llmcost.estimate import links_of
@@ -13,12 +13,13 @@ from llmcost.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.timing import Bound, Chip
-from llmcost.training.layout import Layout
+from llmcost.training.kept import halved
+from llmcost.training.layout import Layout, stage_of
 from llmcost.training.passes import Pass, Setup, forward_pass
 from llmcost.training.rates import PASSES
 from llmcost.training.recipe import Recipe
 from llmcost.training.shares import shares_for
-from llmcost.training.states import StageMemory, fullest, stage_memory
+from llmcost.training.states import StageMemory, fullest, share_recomputed, stage_memory
 from llmcost.training.step import StepSeconds, optimizer_traffic, step_seconds
 
 
@@ -102,16 +103,23 @@ def evaluate(at: Setup) -> Step:
 def step_flops(at: Setup, a_pass: Pass) -> StepFlops:
     """FLOPs of all GPUs together: what one computes of a micro-batch, times all that compute so."""
     layers, embedding, head = (count_pass(ops) for ops in a_pass)
-    again = at.layout.micro_batches() * at.layout.tp * at.layout.cp * at.layout.dp
-    ends = embedding.plus(head)
-    everything = layers.plus(ends)
+    layout, everything = at.layout, layers.plus(embedding).plus(head)
+    times = layout.micro_batches() * layout.tp * layout.cp * layout.dp
     model = PASSES * everything.flops(causal=False)
     inside = everything.attention_flops / 2 if at.recipe.attention == "fused" else 0  # q·kᵀ again: one product more for four
+    recomputed = _flops_again(at, a_pass, layers)
+    return StepFlops(times * model, times * PASSES * everything.flops(causal=True), times * (model + inside + recomputed))
+
+
+def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
+    """FLOPs of a forward pass that the backward pass computes again."""
     layout = at.layout
-    stage = at.model.num_hidden_layers / layout.pp
-    part = 1 if layout.recompute_layers is None else layout.recompute_layers / stage
-    recomputed = {"none": 0, "selective": layers.attention_flops, "full": layers.flops(causal=False)}[layout.recompute] * part
-    return StepFlops(again * model, again * PASSES * everything.flops(causal=True), again * (model + inside + recomputed))
+    share = share_recomputed(layout, stage_of(layout, at.model.num_hidden_layers, 0))
+    if layout.recompute == "full":
+        return share * layers.flops(causal=False)
+    if at.recipe.attention == "unfused":
+        return share * layers.attention_flops
+    return share * sum([op.count * op.flops(causal=False) for op in halved(a_pass.layers)]) / 2
 
 
 def _bound(at: Setup, a_pass: Pass, flops: StepFlops) -> Bound:
