@@ -16,7 +16,8 @@ from llmcost.units import amount, scaled, seconds, significant
 
 MOMENTS = {
     "loss": "at the loss",
-    "backward": "in the backward pass of a layer",
+    "backward": "in the backward pass of the topmost layer",
+    "end": "in the backward pass of the lowest layer",
     "update": "at the optimizer's update",
 }
 

@@ -81,10 +81,14 @@ def halved(ops: Sequence[Operator]) -> list[Operator]:
 
 
 def scores(op: Attention, recipe: Recipe) -> Number:
-    """Probabilities, and with dropout its mask and what it leaves: 5as²b bytes; none where they stay on the chip."""
+    """Probabilities, and with dropout its mask and what it leaves: 5as²b bytes; none where they stay on the chip.
+
+    Plain PyTorch takes the softmax in fp32 and keeps that too.
+    """
     if recipe.attention == "fused":
         return 0
-    return op.b * op.s * op.a * op.c * (op.Bx + (MASK + op.Bx if recipe.dropout else 0))
+    each = op.Bx + (4 if recipe.kernels == "eager" and op.Bx < 4 else 0) + (MASK + op.Bx if recipe.dropout else 0)
+    return op.b * op.s * op.a * op.c * each
 
 
 def _product(op: Any, layout: Layout, recipe: Recipe) -> Number:
@@ -107,4 +111,6 @@ def _stream(op: Elementwise, recipe: Recipe, norm: str) -> Number:
         return tokens * op.reads / 2 * (each + (MASK if recipe.dropout and op.name in DROPPED else 0))
     if op.name.endswith("activation") and eager:  # of a gated one the activated gate is kept too
         return tokens * (op.reads + maximum(0, op.reads - op.writes)) * op.Bx
+    if op.name == "experts_sum" and eager:  # weighted, then added up: torch keeps what goes into both
+        return 2 * tokens * op.reads * op.Bx
     return tokens * op.reads * op.Bx

@@ -23,8 +23,8 @@ from llmcost.training.recipe import Recipe
 # Bytes a logit that the loss moves forward; its backward pass counts as twice that, like every stream's. "plain", as torch's
 # cross_entropy of bf16 logits does it ("in-place" alike): a copy in fp32 (2 read, 4 written), log-softmax (4 and 4), and
 # backward a gradient of zeros (4), log-softmax's (8 and 4), a copy in bf16 (4 and 2): 36 in all. "fused": logits read twice,
-# gradients written once.
-LOSS_BYTES = {"plain": 12, "in-place": 12, "fused": 2}
+# gradients written once, "compiled" alike.
+LOSS_BYTES = {"plain": 12, "in-place": 12, "compiled": 2, "fused": 2}
 # Passes over memory of plain PyTorch for one of a fused kernel, a kernel each. RMSNorm with the residual addition before it:
 # addition, copy to fp32, square, mean, product, copy back, product with the weight: 42 bytes an element for 8. LayerNorm is one
 # kernel, the addition another: 10 for 8. Activation and product: 10 for 6. Rotary embedding: two products, negation,

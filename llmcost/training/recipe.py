@@ -16,25 +16,25 @@ DTYPES = ("bf16", "fp16", "fp8", "fp32")
 
 
 class Optimizer(NamedTuple):
-    """What an optimizer keeps and moves: bytes a parameter.
+    """What an optimizer keeps and moves: moments of a parameter, their bytes (None: those of the weights it updates).
 
     `passes`: reads and writes of its state as multiples of doing it once (an unfused one runs a kernel a formula).
     """
 
-    state: Number  # moments
-    passes: Number
+    moments: int
+    moment_bytes: Number | None = None
+    passes: Number = 1
 
 
-# Two fp32 moments, read and written once by a fused kernel. Unfused ("foreach"), torch runs about ten kernels over the state
-# (torch/optim/adam.py, _multi_tensor_adam), four times the traffic of one. 8-bit: two moments of a byte, a scale of 4 bytes for
-# 256 (arXiv 2110.02861: blocks of 2,048; bitsandbytes: 256). Muon: one fp32 momentum; its five Newton-Schulz iterations are
-# counted in step.py (kellerjordan.github.io/posts/muon: at most 5·h/tokens of the FLOPs).
+# Unfused ("foreach"), torch runs about ten kernels over the state (torch/optim/adam.py, _multi_tensor_adam), four times the
+# traffic of one. 8-bit: moments of a byte, a scale of 4 bytes for 256 (arXiv 2110.02861; blocks as bitsandbytes has them). Muon: one
+# momentum; the products of its Newton-Schulz iterations are counted in step.py.
 OPTIMIZERS: dict[str, Optimizer] = {
-    "adam": Optimizer(8, 1),
-    "adam-unfused": Optimizer(8, 4),
-    "adam-8bit": Optimizer(2 + 2 * 4 / 256, 1),
-    "muon": Optimizer(4, 1),
-    "sgd": Optimizer(4, 1),
+    "adam": Optimizer(2),
+    "adam-unfused": Optimizer(2, passes=4),
+    "adam-8bit": Optimizer(2, moment_bytes=1 + 4 / 256),
+    "muon": Optimizer(1),
+    "sgd": Optimizer(1),
 }
 
 
@@ -53,6 +53,7 @@ class Recipe(NamedTuple):
 
     `master_weights`: an fp32 copy beside the weights that compute. `grad_bytes`: of a gradient that is added up; `reduce_bytes`:
     of one on its way to other GPUs. `attention`: "fused" keeps scores on the chip, "unfused" writes them to memory. `kernels`:
+
     "fused" as an engine or compiler runs them, "eager" as plain PyTorch does. `loss`: "fused" reads logits in their own type,
     the others make an fp32 copy, or three, of them. `grad_buffer`: gradients have their memory from the start, not from the
     first backward pass on. `clip`: gradients are read once more for their norm.
@@ -65,7 +66,7 @@ class Recipe(NamedTuple):
     reduce_bytes: Number = 4
     attention: Literal["fused", "unfused"] = "fused"
     kernels: Literal["fused", "eager"] = "fused"
-    loss: Literal["plain", "in-place", "fused"] = "in-place"
+    loss: Literal["plain", "in-place", "compiled", "fused"] = "in-place"
     dropout: bool = False
     grad_buffer: bool = True
     clip: bool = True
@@ -79,9 +80,15 @@ class Recipe(NamedTuple):
         """Of its fp32 copy."""
         return 4 if self.master_weights and self.param_bytes() < 4 else 0
 
+    def moment_bytes(self) -> Number:
+        """Of the moments of a parameter: of the type of the weights that the optimizer updates, as torch keeps them."""
+        each = OPTIMIZERS[self.optimizer]
+        own = max(self.master_bytes(), self.param_bytes()) if each.moment_bytes is None else each.moment_bytes
+        return each.moments * own
+
     def optimizer_bytes(self) -> Number:
         """Moments and master weight of a parameter."""
-        return OPTIMIZERS[self.optimizer].state + self.master_bytes()
+        return self.moment_bytes() + self.master_bytes()
 
     def input_bytes(self) -> Number:
         """Of an element of a product's input that is kept for the gradient of its weight."""
@@ -89,9 +96,9 @@ class Recipe(NamedTuple):
 
     def update_bytes(self) -> Number:
         """Moved to update a parameter: gradient read, moments and master read and written, weight written; once more to clip."""
-        each = OPTIMIZERS[self.optimizer]
         master = 2 * self.master_bytes() if self.master_bytes() else self.param_bytes()
-        return each.passes * (self.grad_bytes + 2 * each.state + master) + self.param_bytes() + (self.grad_bytes if self.clip else 0)
+        once = self.grad_bytes + 2 * self.moment_bytes() + master
+        return OPTIMIZERS[self.optimizer].passes * once + self.param_bytes() + (self.grad_bytes if self.clip else 0)
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -1,8 +1,8 @@
 """What a training step keeps in the memory of one GPU, by part and by pipeline stage, and what is alive at the peak.
 
-Weights and optimizer are there always. Three moments compete for the peak: the loss, with every activation of the micro-batches
-in flight and the logits; the backward pass of the last layer, with its gradients (and its activations, if they are computed
-again); the end of a backward pass or the update, with all gradients.
+Weights and optimizer are there always. Four moments compete for the peak: the loss, with every activation of the micro-batches in
+flight and the logits; the backward pass of the topmost layer, with its gradients (and its activations, if they are computed
+again); that of the lowest one, with the gradients of all others; the update, with all gradients.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from llmcost.training.kept import chosen, kept
 from llmcost.training.layout import Layout, Stage, stage_of
 from llmcost.training.passes import Pass, Setup, is_expert
 
-# Bytes a logit alive while the loss is computed, beside those in their own type. "plain": log-softmax of the fp32 copy, and two
-# fp32 gradients (torch's cross_entropy); "in-place": the fp32 copy, over which all else is written (Megatron-LM,
-# core/tensor_parallel/cross_entropy.py); "fused": gradients are written over the logits.
-LOSS_ALIVE = {"plain": 4 + 4 + 4, "in-place": 4, "fused": 0}
+# Bytes a logit alive while the loss is computed, beside those in their own type. "plain": log-softmax of the fp32 copy and two
+# fp32 gradients, the logits themselves let go (torch's cross_entropy); "in-place": the fp32 copy, over which all else is written (Megatron-LM,
+# core/tensor_parallel/cross_entropy.py); "compiled": gradients in the logits' type; "fused": those are
+# written over the logits.
+LOSS_ALIVE = {"plain": 4 + 4 + 4 - 2, "in-place": 4, "compiled": 2, "fused": 0}
 GATHERED = 2  # layers whose weights ZeRO-3 has gathered at once: the one that computes and the next
 GIB = 2**30
-# CUDA context with its kernels: 0.47 GiB on an A100, loaded as needed (torch 2.1.1; 0.92 at once). Communicators: 1.5 GiB after
-# the first exchange of two GPUs, "expect 1-2" (both stas00/ml-engineering, training/performance/README.md).
-CONTEXT = 0.47 * GIB
+# CUDA context with its kernels: 0.75 GiB on an H200 (torch 2.11, benchmarks/training_steps_h200.json), 0.47 on an A100 (torch
+# 2.1.1). Communicators: 1.5 GiB after the first exchange of two GPUs, "expect 1-2" (both stas00/ml-engineering,
+# training/performance/README.md).
+CONTEXT = 0.75 * GIB
 COMMUNICATORS = 1.5 * GIB
-FRAGMENTS = 0.03  # of what is allocated, held by the allocator beside it
+# Of what is allocated, held by the allocator beside it: 3 to 7 % in Megatron-LM (SimuMax's 22 measurements of B200s), 1 to 19 % in
+# plain PyTorch (benchmarks/training_steps_h200.json).
+FRAGMENTS = 0.05
 
 
 class Moment(NamedTuple):
@@ -106,6 +110,7 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
 
     layer, some, _ = layer_kept(at, a_pass)
     again = share_recomputed(layout, stage)
+    whole = layer + stage.first * _kept(a_pass.embedding, at)
     each = stage.layers * (again * some + (1 - again) * layer) + stage.first * _kept(a_pass.embedding, at)
     waiting = (stage.in_flight - 1) * each
     weights, gradient = _gathered(held, stage, at)
@@ -117,10 +122,16 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
         (
             Moment("loss", before, waiting + each + in_head, logits, weights, 0),
             Moment("backward", before, waiting + each + minimum(1, again * stage.layers) * (layer - some), 0, weights + gradient, working),
+            Moment("end", _grads_behind(grads, before, stage), waiting + whole, 0, weights + gradient, working),
             Moment("update", grads, waiting, 0, gradient, _temporaries(held, at)),
         ),
         CONTEXT + COMMUNICATORS * minimum(1, layout.gpus() - 1),
     )
+
+
+def _grads_behind(grads: Number, before: Number, stage: Stage) -> Number:
+    """Gradients that are there when the backward pass comes to its last layer."""
+    return maximum(before, grads * (1 - minimum(1, 1 / stage.layers)))
 
 
 def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
