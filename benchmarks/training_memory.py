@@ -13,6 +13,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,166 +84,52 @@ def tiny(config: Config) -> Config:
     )  # fmt: skip
 
 
-def build(config: Config, device: str) -> Any:
-    """The model in plain PyTorch, written as reference implementations write it."""
-    import torch
-    from torch import nn
-    from torch.nn import functional as F
-    from torch.utils.checkpoint import checkpoint
-
-    class RmsNorm(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.ones(config.hidden))
-
-        def forward(self, x: Any) -> Any:
-            wide = x.float()
-            wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-5)
-            return self.weight * wide.to(x.dtype)
-
-    def norm() -> nn.Module:
-        return RmsNorm() if config.gated else nn.LayerNorm(config.hidden)
-
-    def turned(x: Any, cos: Any, sin: Any) -> Any:
-        near, far = x.chunk(2, dim=-1)
-        return x * cos + torch.cat((-far, near), dim=-1) * sin
-
-    class Attention(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            bias, out = not config.gated, config.heads * config.head_dim
-            self.q = nn.Linear(config.hidden, out, bias=bias)
-            self.k = nn.Linear(config.hidden, config.kv_heads * config.head_dim, bias=bias)
-            self.v = nn.Linear(config.hidden, config.kv_heads * config.head_dim, bias=bias)
-            self.o = nn.Linear(out, config.hidden, bias=bias)
-
-        def forward(self, x: Any, cos: Any, sin: Any) -> Any:
-            q, k, v = (each(x).unflatten(-1, (-1, config.head_dim)).transpose(1, 2) for each in (self.q, self.k, self.v))
-            if config.gated:
-                q, k = turned(q, cos, sin), turned(k, cos, sin)
-            if config.attention == "fused":
-                mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=config.kv_heads != config.heads)
-            else:
-                k, v = (each.repeat_interleave(config.heads // config.kv_heads, dim=1) for each in (k, v))
-                scores = q @ k.transpose(2, 3) * config.head_dim**-0.5
-                mask = torch.full(scores.shape[-2:], float("-inf"), device=x.device, dtype=x.dtype).triu(1)
-                mixed = F.softmax(scores + mask, dim=-1, dtype=torch.float32).to(q.dtype) @ v
-            return self.o(mixed.transpose(1, 2).flatten(2))
-
-    class Mlp(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.up = nn.Linear(config.hidden, config.mlp, bias=not config.gated)
-            self.down = nn.Linear(config.mlp, config.hidden, bias=not config.gated)
-            if config.gated:
-                self.gate = nn.Linear(config.hidden, config.mlp, bias=False)
-
-        def forward(self, x: Any) -> Any:
-            if not config.gated:
-                return self.down(F.gelu(self.up(x), approximate="tanh"))
-            return self.down(F.silu(self.gate(x)) * self.up(x))
-
-    class Experts(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.router = nn.Linear(config.hidden, config.experts, bias=False)
-            self.gate_up = nn.Parameter(torch.randn(config.experts, config.hidden, 2 * config.mlp) * 0.02)
-            self.down = nn.Parameter(torch.randn(config.experts, config.mlp, config.hidden) * 0.02)
-
-        def forward(self, x: Any) -> Any:
-            rows = x.flatten(0, 1)
-            weights, chosen = self.router(rows).float().softmax(-1).topk(config.top_k, dim=-1)
-            order = chosen.flatten().argsort(stable=True)
-            token = order // config.top_k
-            ends = torch.bincount(chosen.flatten(), minlength=config.experts).cumsum(0).to(torch.int32)
-            gate, up = grouped(rows[token], self.gate_up, ends).chunk(2, dim=-1)
-            out = grouped(F.silu(gate) * up, self.down, ends) * weights.flatten()[order].unsqueeze(-1).to(x.dtype)
-            return torch.zeros_like(rows).index_add(0, token, out).view_as(x)
-
-    def grouped(x: Any, weight: Any, ends: Any) -> Any:
-        if x.is_cuda:
-            return torch._grouped_mm(x, weight, offs=ends)  # noqa: SLF001 - torch's only grouped product
-        starts = [0, *ends.tolist()]
-        return torch.cat([x[a:b] @ w for a, b, w in zip(starts, starts[1:], weight, strict=False)])
-
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.attention_norm, self.mlp_norm = norm(), norm()
-            self.attention, self.mlp = Attention(), Experts() if config.experts else Mlp()
-
-        def forward(self, x: Any, cos: Any, sin: Any) -> Any:
-            x = x + self.attention(self.attention_norm(x), cos, sin)
-            return x + self.mlp(self.mlp_norm(x))
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embedding = nn.Embedding(config.vocab, config.hidden)
-            if not config.gated:
-                self.positions = nn.Embedding(config.seq, config.hidden)
-            self.blocks = nn.ModuleList(Block() for _ in range(config.layers))
-            self.norm, self.head = norm(), nn.Linear(config.hidden, config.vocab, bias=False)
-            if config.tied:
-                self.head.weight = self.embedding.weight
-
-        def forward(self, tokens: Any, cos: Any, sin: Any) -> Any:
-            x = self.embedding(tokens)
-            if not config.gated:
-                x = x + self.positions.weight
-            for block in self.blocks:
-                x = checkpoint(block, x, cos, sin, use_reentrant=False) if config.recompute == "full" else block(x, cos, sin)
-            return self.head(self.norm(x))
-
-    with torch.device(device):
-        torch.set_default_dtype(torch.bfloat16)
-        model = Model()
-        torch.set_default_dtype(torch.float32)
-    return model
-
-
 def measured(config: Config, device: str, steps: int) -> dict[str, Any]:
     """Peak memory and times of steps, after three that warm up."""
     import torch
-    from torch.nn import functional as F
-
-    def loss_of(logits: Any, labels: Any) -> Any:
-        return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+    from training_model import angles, build, loss_of
 
     torch.manual_seed(0)
-    model = build(config, device)
+    model, loss = build(config, device), loss_of
     if config.compiled:
         for block in model.blocks:
             block.compile(fullgraph=not config.experts)
-        loss_of = torch.compile(loss_of)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=config.fused_adam and device == "cuda" or None)
+        loss = torch.compile(loss_of)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=(config.fused_adam and device == "cuda") or None)
     tokens = torch.randint(config.vocab, (config.accumulate, config.batch, config.seq + 1), device=device)
-    angle = torch.outer(torch.arange(config.seq), 1e4 ** -(torch.arange(0, config.head_dim, 2) / config.head_dim)).repeat(1, 2)
-    cos, sin = angle.cos().to(device, torch.bfloat16), angle.sin().to(device, torch.bfloat16)
+    cos, sin = angles(config, device)
 
     def step() -> None:
         for each in tokens:
-            loss_of(model(each[:, :-1], cos, sin), each[:, 1:]).backward()
+            loss(model(each[:, :-1], cos, sin), each[:, 1:]).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    times = []
-    for number in range(3 + steps):
-        if device == "cuda":
-            torch.cuda.synchronize()
-            if number == 3:
-                torch.cuda.reset_peak_memory_stats()
-        start = time.perf_counter()
-        step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    found = {"params": sum(p.numel() for p in model.parameters()), "step_seconds": statistics.median(times[3:]), "samples": times[3:]}
+    timed(step, 3, device)
     if device == "cuda":
-        found |= {"peak_bytes": torch.cuda.max_memory_allocated(), "reserved_bytes": torch.cuda.max_memory_reserved()}
+        torch.cuda.reset_peak_memory_stats()
+    samples = timed(step, steps, device)
+    found = {"params": sum(p.numel() for p in model.parameters()), "step_seconds": statistics.median(samples), "samples": samples}
+    if device == "cuda":
         free, total = torch.cuda.mem_get_info()
+        found |= {"peak_bytes": torch.cuda.max_memory_allocated(), "reserved_bytes": torch.cuda.max_memory_reserved()}
         found |= {"in_use_bytes": total - free, "total_bytes": total}
     return config._asdict() | found
+
+
+def timed(step: Callable[[], None], times: int, device: str) -> list[float]:
+    """Wall seconds of so many steps, each until the device is done."""
+    import torch
+
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    samples = []
+    for _ in range(times):
+        wait()
+        start = time.perf_counter()
+        step()
+        wait()
+        samples.append(time.perf_counter() - start)
+    return samples
 
 
 def measure(path: Path, device: str, only: str | None, steps: int, small: bool) -> None:

@@ -17,7 +17,7 @@ from llmcost.training.layout import Layout, Stage, stage_of
 from llmcost.training.passes import Pass, Setup, is_expert
 
 # Bytes a logit alive while the loss is computed, beside those in their own type. "plain": log-softmax of the fp32 copy and two
-# fp32 gradients, the logits themselves let go (torch's cross_entropy); "in-place": the fp32 copy, over which all else is written (Megatron-LM,
+# fp32 gradients, the logits themselves let go (torch's cross_entropy); "in-place": the fp32 copy, all else written over it (Megatron-LM,
 # core/tensor_parallel/cross_entropy.py); "compiled": gradients in the logits' type; "fused": those are
 # written over the logits.
 LOSS_ALIVE = {"plain": 4 + 4 + 4 - 2, "in-place": 4, "compiled": 2, "fused": 0}
