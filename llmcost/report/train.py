@@ -126,7 +126,7 @@ def _causes(answer: Train) -> Table:
 def _memory(answer: Train) -> Table:
     m = answer.memory
     verdict = "fits" if m.fits else "DOES NOT FIT"
-    rows = [("Memory of a GPU", scaled(m.total_bytes, "B"), f"of {scaled(m.capacity_bytes, 'B')}: {verdict}; peak {MOMENTS[m.peak]}")]
+    rows = [("Memory of a GPU", scaled(m.total_bytes, "B"), f"of {scaled(m.usable_bytes, 'B')}: {verdict}; peak {MOMENTS[m.peak]}")]
     parts = (
         ("weights", m.params_bytes, ""),
         ("gradients", m.grads_bytes, ""),

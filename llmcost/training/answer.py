@@ -121,7 +121,10 @@ class StageBytes(NamedTuple):
 
 
 class TrainMemory(NamedTuple):
-    """Memory of the fullest GPU at its peak (activation_bytes: kept for backward), and of every stage that differs."""
+    """Memory of the fullest GPU at its peak (activation_bytes: kept for backward), and of every stage that differs.
+
+    `usable_bytes`: what the driver reports, where that is known.
+    """
 
     params_bytes: Number
     grads_bytes: Number
@@ -134,6 +137,7 @@ class TrainMemory(NamedTuple):
     total_bytes: Number
     allocated_bytes: Number
     capacity_bytes: Number
+    usable_bytes: Number
     fits: Number
     peak: str
     stages: tuple[StageBytes, ...]
@@ -175,10 +179,10 @@ def train(model: ModelSpec, hardware: HardwareSpec, options: Options = Options()
     answer = answer_of(at, hardware, options, chosen)
     if answer.memory.fits:
         return answer
-    change = cheapest_change(at, hardware.memory.value)
+    change = cheapest_change(at, at.chip.usable)
     if change is not None:
         return answer._replace(change=change.words)
-    gpus = enough_gpus(at, at.layout.gpus(), hardware.memory.value)
+    gpus = enough_gpus(at, at.layout.gpus(), at.chip.usable)
     return answer._replace(change="" if gpus is None else f"--gpus {gpus} and the layout left open")
 
 
@@ -200,7 +204,7 @@ def setup_of(model: ModelSpec, hardware: HardwareSpec, options: Options, efficie
     at = Setup(model, base, options.recipe, seq, chip, reached)
     if {"tp", "pp", "zero", "recompute"} <= given.keys():
         return at, False
-    return at._replace(layout=automatic(at, gpus, given, hardware.memory.value)), True
+    return at._replace(layout=automatic(at, gpus, given, chip.usable)), True
 
 
 def _check_counts(options: Options, given: dict[str, Any]) -> None:
@@ -304,7 +308,8 @@ def _memory(at: Setup, step: Step) -> TrainMemory:
         total_bytes=total,
         allocated_bytes=allocated,
         capacity_bytes=at.chip.capacity,
-        fits=total <= at.chip.capacity,
+        usable_bytes=at.chip.usable,
+        fits=total <= at.chip.usable,
         stages=stages,
     )
 

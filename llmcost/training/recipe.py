@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from llmcost.algebra import Number
 from llmcost.errors import InputError
 from llmcost.sizes import activation_dtype, bytes_of
+from llmcost.units import BITS
 
 DTYPES = ("bf16", "fp16", "fp8", "fp32")
 
@@ -74,7 +75,7 @@ class Recipe(NamedTuple):
 
     def param_bytes(self) -> Number:
         """Of a weight that computes; fp8 recipes keep it in bf16 (NVIDIA Transformer Engine) and cast as they go."""
-        return bytes_of(activation_dtype(self.dtype))
+        return bytes_of(BITS[activation_dtype(self.dtype)])
 
     def master_bytes(self) -> Number:
         """Of its fp32 copy."""
@@ -92,7 +93,7 @@ class Recipe(NamedTuple):
 
     def input_bytes(self) -> Number:
         """Of an element of a product's input that is kept for the gradient of its weight."""
-        return bytes_of(self.dtype)
+        return bytes_of(BITS[self.dtype])
 
     def update_bytes(self) -> Number:
         """Moved to update a parameter: gradient read, moments and master read and written, weight written; once more to clip."""

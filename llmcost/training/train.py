@@ -153,4 +153,5 @@ def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chi
     if not inside and links.fabric_bytes_per_s is None:
         raise InputError(f"{hardware.name}: no source gives the network between nodes of {layout.node}; a spec of your own may (fabric)")
     peak, plain_peak = known[recipe.dtype].value, known[plain].value
-    return Chip(peak, plain_peak, plain_peak, hardware.bandwidth.value, hardware.memory.value, links)
+    usable = hardware.usable_memory or hardware.memory
+    return Chip(peak, plain_peak, plain_peak, hardware.bandwidth.value, hardware.memory.value, links, usable.value)
