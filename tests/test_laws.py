@@ -467,7 +467,7 @@ ORDER = [
     "layout", "pipeline", "inference", "memory", "training.rates", "training", "estimate", "__init__",
     "training.layout", "training.recipe", "training.passes", "training.kept", "training.exchanges", "training.states", "training.step",
     "training.shares", "training.train", "training.automatic", "training.answer",
-    "symbols", "quantities", "explain",
+    "symbols", "quantities", "explain", "training.quantities", "training.explained",
     "report", "report.tables", "report.estimate", "report.explain", "report.ops", "report.specs", "report.train",
     "cli.options", "cli.output", "cli.answers", "cli.catalog", "cli.training", "cli", "__main__",
 ]  # fmt: skip

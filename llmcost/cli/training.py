@@ -42,6 +42,9 @@ def train(
     price: o.Price = None,
     mfu: o.Mfu = 0.5,
     kind: o.ReadAs = None,
+    explain: Annotated[
+        str | None, typer.Option("--explain", metavar="FIGURE", help="How a figure comes about, by its JSON path, e.g. breakdown.bubble.")
+    ] = None,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="Also every operator of a micro-batch.")] = False,
     json: o.Json = False,
     csv: o.Csv = False,
@@ -77,6 +80,12 @@ def train(
         loss="plain" if eager else "in-place",
     )
     options = Options(gpus, tokens, seq, global_batch, layout, recipe, mfu, price)
+    if explain is not None:
+        from llmcost.report.explain import explanation_text
+        from llmcost.training.explained import explain_training
+
+        write(explanation_text(explain_training(spec, chip, options, explain)) + "\n")
+        return
     answer = compute(spec, chip, options)
     rows = operator_rows(setup_of(spec, chip, options, None)[0]) if breakdown else []
     if csv:

@@ -35,13 +35,13 @@ class Options(NamedTuple):
     """What the user may choose; None stands for the default beside it."""
 
     gpus: int | None = None  # the product of the degrees
-    tokens: int = 15 * 10**12
+    tokens: Number = 15 * 10**12
     seq: int | None = None  # the model's maximum or 8192
     global_batch: int | None = None  # about 4M tokens
     layout: dict[str, Any] = {}  # noqa: RUF012 - fields of Layout that are given; the others are chosen
     recipe: Recipe = Recipe()
-    mfu: float = textbook.END_TO_END_MFU
-    price: float | None = None  # dollars a GPU-hour
+    mfu: Number = textbook.END_TO_END_MFU
+    price: Number | None = None  # dollars a GPU-hour
 
 
 class Spread(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
-from llmcost.algebra import Number, ceil_div, divide, floor_div, maximum, minimum
+from llmcost.algebra import Number, ceil_div, divide, floor_div, maximum, minimum, named
 from llmcost.errors import InputError
 from llmcost.parallel import Plan
 from llmcost.specs.model import ModelSpec
@@ -58,7 +58,7 @@ class Layout(NamedTuple):
 
     def micro_batches(self) -> Number:
         """Micro-batches that each pipeline runs a step."""
-        return divide(self.global_batch, self.dp * self.micro_batch)
+        return named("micro_batches", divide(self.global_batch, self.dp * self.micro_batch))
 
     def plan(self) -> Plan:
         """What operators need to know. Ranks that share a sequence count as data-parallel ones to the experts."""
@@ -229,4 +229,5 @@ def stage_of(layout: Layout, layers: Number, index: Number) -> Stage:
     ahead = p - index - 1
     interleaved = minimum(1, v - 1)  # 1 from two chunks on
     chunks = (1 + interleaved) * ahead + (v - 1) * p + 1
-    return Stage(chunk * v, maximum(0, 1 - index), maximum(0, index - p + 2), minimum(chunks / v, m))
+    layers, held = named("layers_a_stage", chunk * v), named("in_flight", minimum(chunks / v, m))
+    return Stage(layers, maximum(0, 1 - index), maximum(0, index - p + 2), held)

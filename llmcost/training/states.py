@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.algebra import Number, divide, is_plain, largest, maximum, minimum, present
+from llmcost.algebra import Number, divide, is_plain, largest, maximum, minimum, named, present
 from llmcost.operators import Operator
 from llmcost.training.exchanges import Held
 from llmcost.training.kept import chosen, kept
@@ -140,7 +140,7 @@ def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
     The input is 2bsh bytes, of which a rank keeps its tokens with sequence parallelism.
     """
     layout, layers = at.layout, at.model.num_hidden_layers
-    every = _kept(a_pass.layers, at) / layers
+    every = named("kept_a_layer", _kept(a_pass.layers, at) / layers)
     tokens = layout.micro_batch * divide(at.seq, layout.cp)
     spread = layout.tp if layout.sequence_parallel else 1
     inputs = divide(tokens * at.model.hidden_size, spread) * at.recipe.param_bytes()

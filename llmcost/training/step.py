@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmcost.algebra import Number, divide, maximum, minimum, present
+from llmcost.algebra import Number, divide, maximum, minimum, named, present
 from llmcost.operators import Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator
 from llmcost.timing import exchange_seconds, kernel_seconds
 from llmcost.training.exchanges import Held, attentions, context_exchange, data_exchange, stage_exchange
@@ -127,7 +127,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     if present(layout.pp - 1):
         send = exchange_seconds(stage_exchange(at.model.hidden_size, at.seq, layout, recipe), at.chip.links, at.efficiency)
         pipeline = 2 * layout.vp * several * send * (1 - recipe.overlap.pipeline)
-    one = ahead.total() + back.total() + share * (again + context) + pipeline
+    one = named("breakdown.micro_batch", ahead.total() + back.total() + share * (again + context) + pipeline)
 
     bubble: Number = 0
     if present(layout.pp - 1):
@@ -143,7 +143,8 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     update = optimizer_seconds(at, held, stream)
     exposed = Exposed(m * (ahead.tensor + back.tensor), m * share * context, m * (ahead.expert + back.expert), m * pipeline, data)
     compute, memory = m * (ahead.products + back.products), m * (ahead.streams + back.streams + added)
-    total = compute + memory + m * share * again + exposed.total() + bubble + update
+    parts_of_it = {"compute": compute, "memory": memory, "recompute": m * share * again, "exposed": exposed.total(), "bubble": bubble}
+    total = sum([named(f"breakdown.{name}", value) for name, value in (parts_of_it | {"optimizer": update}).items()])
     return StepSeconds(total, compute, memory, m * share * again, exposed, bubble, update, one)
 
 
