@@ -91,7 +91,7 @@ def test_korthikantis_first_stage_of_the_175b():
 # -- model states: ZeRO (arXiv 1910.02054), section 5; Megatron-LM's theoretical_memory_usage ----------------------------------
 
 
-@pytest.mark.parametrize("zero, a_param", [(0, lambda n: 16), (1, lambda n: 4 + 12 / n), (2, lambda n: 2 + 14 / n), (3, lambda n: 16 / n)])
+@pytest.mark.parametrize("zero, a_param", [(0, lambda _: 16), (1, lambda n: 4 + 12 / n), (2, lambda n: 2 + 14 / n), (3, lambda n: 16 / n)])
 def test_states_are_those_of_zero(zero, a_param):
     model = gpt()
     psi = count_params([op for part in passes(model)[1] for op in part]).total
@@ -102,7 +102,7 @@ def test_states_are_those_of_zero(zero, a_param):
         assert memory.params + memory.optimizer + memory.moments[0].grads == pytest.approx(psi * a_param(n))
 
 
-@pytest.mark.parametrize("zero, a_param", [(0, lambda n: 18), (1, lambda n: 6 + 12 / n)])
+@pytest.mark.parametrize("zero, a_param", [(0, lambda _: 18), (1, lambda n: 6 + 12 / n)])
 def test_states_are_those_of_megatron(zero, a_param):
     at, a_pass = passes(gpt(), Layout(dp=4, global_batch=4, zero=zero))
     memory = stage_memory(at, a_pass, 0)

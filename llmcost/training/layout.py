@@ -174,7 +174,12 @@ def _expert_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
         yield Rule(divides(at.ep, count), f"--ep {at.ep} does not divide {count} experts", divisors(count), at.ep)
     ranks, group = at.tp * at.cp * at.dp, at.plan().expert_group()
     legal = divisors(ranks) if isinstance(ranks, int) else ()
-    yield Rule((group <= ranks) & divides(group, ranks), f"--ep {at.ep} does not divide the {ranks} GPUs of a pipeline stage", legal, at.ep)
+    yield Rule(
+        (at.ep <= ranks) & divides(at.ep, ranks) & divides(group, ranks),
+        f"--ep {at.ep} does not divide the {ranks} GPUs of a pipeline stage",
+        legal,
+        at.ep,
+    )
 
 
 def _sharding_rules(at: Layout) -> Iterator[Rule]:
@@ -200,9 +205,13 @@ def check(layout: Layout, shape: Shape, seq: Number) -> None:
             raise InputError(f"--{name.replace('_', '-')} {getattr(layout, name)}: at least 1")
     if layout.zero not in ZERO:
         raise InputError(f"--zero {layout.zero}: one of 0, 1, 2, 3")
-    for name, known in (("recompute", RECOMPUTE), ("schedule", SCHEDULES), ("context", CONTEXTS)):
-        if getattr(layout, name) not in known:
-            raise InputError(f"--{name} {getattr(layout, name)}: one of {', '.join(known)}")
+    for option, value, known in (
+        ("recompute", layout.recompute, RECOMPUTE),
+        ("schedule", layout.schedule, SCHEDULES),
+        ("context-parallel", layout.context, CONTEXTS),
+    ):
+        if value not in known:
+            raise InputError(f"--{option} {value}: one of {', '.join(known)}")
     for rule in rules(layout, shape, seq):
         if not rule.holds:
             raise InputError(rule.message())
