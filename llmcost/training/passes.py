@@ -13,7 +13,7 @@ from llmcost.algebra import Number, divide, present
 from llmcost.architecture import embedding, head, layer_operators
 from llmcost.efficiency import Efficiency
 from llmcost.operators import Attention, Elementwise, Gemm, Operator
-from llmcost.parallel import EXPERTS, shard
+from llmcost.parallel import EXPERTS, FIRST_OF_EXPERTS, shard
 from llmcost.sizes import ElementBytes, Load
 from llmcost.specs.model import ModelSpec
 from llmcost.timing import Chip
@@ -80,10 +80,17 @@ def in_part(op: Any, cp: Number, part: Number) -> Operator:
 
 
 def kernels(ops: Sequence[Operator], model: ModelSpec, recipe: Recipe) -> Sequence[Operator]:
-    """The kernels that a recipe runs for these operators."""
+    """The kernels that a recipe runs for these operators: rows sorted by expert before their products, attention, streams."""
+    ops = [each for op in ops for each in ((sorted_rows(op), op) if op.name in FIRST_OF_EXPERTS else (op,))]
     if recipe.attention == "unfused":
         ops = [each for op in ops for each in (unfused(op, recipe) if isinstance(op, Attention) else (op,))]
     return [eager(op, model.norm) for op in ops] if recipe.kernels == "eager" else ops
+
+
+def sorted_rows(op: Any) -> Operator:
+    """A copy of each token's row for each expert that it takes, in the order of experts."""
+    width = op.active * op.k
+    return Elementwise("experts_sort", "mlp", op.count, op.b, op.s, width, width, 0, op.Bx)
 
 
 def unfused(op: Attention, recipe: Recipe) -> tuple[Operator, ...]:
