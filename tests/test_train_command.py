@@ -102,6 +102,7 @@ def test_an_explanation(cli):
         (("--gpus", "8", "--seq", "1M"), "takes 1 to 8,192 positions"),
         (("--gpus", "8", "--dtype", "fp4"), "--dtype fp4: one of bf16, fp16, fp8, fp32"),
         (("--gpus", "8", "--optimizer", "lion"), "--optimizer lion: one of adam"),
+        (("--gpus", "8", "--kernels", "own"), "--kernels own: one of fused, vendor, eager"),
         (("--gpus", "8", "--mfu", "1.5"), "--mfu 1.5: a share of 1"),
         (("--gpus", "8", "--price", "-1"), "--price -1: not below 0"),
         (("--gpus", "8", "--recompute", "some"), "--recompute some: one of none, selective, full"),

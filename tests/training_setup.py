@@ -22,7 +22,7 @@ def gpt(h=1024, heads=16, layers=8, vocab=51200, positions=2048):
 
 
 def setup(model, layout=Layout(), recipe=Recipe(), seq=2048, hardware=A100):  # noqa: B008
-    return Setup(model, layout, recipe, seq, training_chip(hardware, recipe, layout), shares_for(hardware, recipe.dtype))
+    return Setup(model, layout, recipe, seq, training_chip(hardware, recipe, layout), shares_for(hardware, recipe))
 
 
 def passes(*arguments, **named):

@@ -67,6 +67,9 @@ Tokens = Annotated[int, typer.Option("--tokens", parser=_amount, metavar="TOKENS
 Hardware = Annotated[
     str, typer.Option("--hw", metavar="HW", help="A GPU or a system of them: shipped name, alias, or a path to a YAML spec.")
 ]
+Kernels = Annotated[
+    str, typer.Option("--kernels", metavar="fused|vendor|eager", help="PyTorch's compiled, Transformer Engine's, or plain PyTorch's.")
+]
 AllGpus = Annotated[int | None, typer.Option("--gpus", parser=_amount, metavar="N", help="All GPUs; the product of the degrees.")]
 Seq = Annotated[
     int | None, typer.Option("--seq", parser=_length, metavar="TOKENS", help="Tokens of a sequence; the model's maximum or 8192.")

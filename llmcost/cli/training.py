@@ -37,7 +37,7 @@ def train(
     unfused_attention: Annotated[
         bool, typer.Option("--unfused-attention", help="Scores are written to memory, without FlashAttention.")
     ] = False,
-    eager: Annotated[bool, typer.Option("--eager", help="Kernels and loss as plain PyTorch runs them, not fused.")] = False,
+    kernels: o.Kernels = "fused",
     gpus_per_node: o.GpusPerNode = None,
     price: o.Price = None,
     mfu: o.Mfu = 0.5,
@@ -76,8 +76,8 @@ def train(
         dtype=o.training_dtype(dtype, chip.peak),
         optimizer=optimizer,
         attention="unfused" if unfused_attention else "fused",
-        kernels="eager" if eager else "fused",
-        loss="plain" if eager else "in-place",
+        kernels=kernels,
+        loss="plain" if kernels == "eager" else "in-place",
     )
     options = Options(gpus, tokens, seq, global_batch, layout, recipe, mfu, price)
     if explain is not None:

@@ -199,7 +199,7 @@ def setup_of(model: ModelSpec, hardware: HardwareSpec, options: Options, efficie
     base = _data_parallel(base, gpus, given)
     batch = _batch(options, base, gpus, seq)
     base = base._replace(global_batch=batch)
-    reached = shares_for(hardware, options.recipe.dtype) if efficiency is None else efficiency
+    reached = shares_for(hardware, options.recipe) if efficiency is None else efficiency
     chip = training_chip(hardware, options.recipe, base._replace(dp=gpus, tp=1, cp=1, pp=1))
     at = Setup(model, base, options.recipe, seq, chip, reached)
     if {"tp", "pp", "zero", "recompute"} <= given.keys():

@@ -14,6 +14,7 @@ from llmcost.sizes import activation_dtype, bytes_of
 from llmcost.units import BITS
 
 DTYPES = ("bf16", "fp16", "fp8", "fp32")
+KERNELS = ("fused", "vendor", "eager")
 
 
 class Optimizer(NamedTuple):
@@ -55,7 +56,8 @@ class Recipe(NamedTuple):
     `master_weights`: an fp32 copy beside the weights that compute. `grad_bytes`: of a gradient that is added up; `reduce_bytes`:
     of one on its way to other GPUs. `attention`: "fused" keeps scores on the chip, "unfused" writes them to memory. `kernels`:
 
-    "fused" as an engine or compiler runs them, "eager" as plain PyTorch does. `loss`: "fused" reads logits in their own type,
+    "fused" as a compiler or engine runs PyTorch's, "vendor" as one does with its vendor's libraries (Transformer Engine), "eager" as
+    plain PyTorch does. `loss`: "fused" reads logits in their own type,
     the others make an fp32 copy, or three, of them. `grad_buffer`: gradients have their memory from the start, not from the
     first backward pass on. `clip`: gradients are read once more for their norm.
     """
@@ -66,7 +68,7 @@ class Recipe(NamedTuple):
     grad_bytes: Number = 4
     reduce_bytes: Number = 4
     attention: Literal["fused", "unfused"] = "fused"
-    kernels: Literal["fused", "eager"] = "fused"
+    kernels: str = "fused"
     loss: Literal["plain", "in-place", "compiled", "fused"] = "in-place"
     dropout: bool = False
     grad_buffer: bool = True
@@ -104,6 +106,10 @@ class Recipe(NamedTuple):
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise InputError for a choice that is not known."""
-    for name, value, known in (("dtype", recipe.dtype, DTYPES), ("optimizer", recipe.optimizer, tuple(OPTIMIZERS))):
+    for name, value, known in (
+        ("dtype", recipe.dtype, DTYPES),
+        ("optimizer", recipe.optimizer, tuple(OPTIMIZERS)),
+        ("kernels", recipe.kernels, KERNELS),
+    ):
         if value not in known:
             raise InputError(f"--{name} {value}: one of {', '.join(known)}")

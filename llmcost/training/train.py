@@ -77,7 +77,7 @@ def training_step(
 
     `efficiency`: a profile's, or the defaults of training. Raises InputError where a figure of the GPU is not known.
     """
-    reached = shares_for(hardware, recipe.dtype) if efficiency is None else efficiency
+    reached = shares_for(hardware, recipe) if efficiency is None else efficiency
     return evaluate(Setup(model, layout, recipe, seq, training_chip(hardware, recipe, layout), reached))
 
 
