@@ -22,6 +22,7 @@ from llmcost.operators import Operator
 from llmcost.parallel import Plan
 from llmcost.pipeline import Server, Stages, rank_share
 from llmcost.results import Estimate, Flops, Hardware, KvCache, Model, PassFlops, PhaseTraffic, Workload
+from llmcost.serving import serving
 from llmcost.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.specs.model import ModelSpec
@@ -56,6 +57,7 @@ class Options(NamedTuple):
     dp: int | None = None
     ep: int | None = None
     gpus_per_node: int | None = None  # what the GPU's spec says, or 8
+    concurrency: int | None = None  # no mix of requests
 
 
 def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Options = Options()) -> Estimate:  # noqa: B008
@@ -118,6 +120,7 @@ def evaluate(
         prefill=prefilled,
         decode=decode(server, w, step, memory.fits),
         request=None if w.output is None else request(server, w, prefilled),
+        serving=None if w.concurrency is None else serving(server, w, memory),
         training=training(
             forward_cost, one_prompt, params.total, w.tokens, chip, efficiency, both_ways_seconds(server, prompts, every, kernels), w.mfu
         ),
@@ -149,11 +152,13 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     for name, share in (("--mfu", options.mfu), ("--memory-utilization", options.memory_utilization)):
         if not 0 < share <= 1:
             raise InputError(f"{name} {share:g}: a share of 1, above 0")
-    for name, amount in (("--tokens", options.tokens), ("--chunk", options.chunk)):
+    for name, amount in (("--tokens", options.tokens), ("--chunk", options.chunk), ("--concurrency", options.concurrency)):
         if amount is not None and amount < 1:
             raise InputError(f"{name} {amount}: at least 1")
-    layout = layout_of(model, hardware, *options[-6:])
-    dtype = _known(options.dtype, _default_dtype(hardware), COMPUTE_DTYPES, "--dtype")
+    if options.concurrency and options.output is None:
+        raise InputError(f"--concurrency {options.concurrency}: a mix of requests needs the tokens that each gives, --output")
+    layout = layout_of(model, hardware, *options[-7:-1])
+    dtype = _known(options.dtype, default_dtype(hardware), COMPUTE_DTYPES, "--dtype")
     if options.dtype and hardware and hardware.peak and dtype not in hardware.peak:
         raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {', '.join(hardware.peak)}")
     return Workload(
@@ -174,6 +179,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         gpus=layout.gpus(),
         gpus_per_node=layout.gpus_per_node,
         chunk=options.chunk,
+        concurrency=options.concurrency,
     )
 
 
@@ -218,7 +224,8 @@ def _value(figure: Figure | None) -> Number:
     return None if figure is None else figure.value
 
 
-def _default_dtype(hardware: HardwareSpec | None) -> str:
+def default_dtype(hardware: HardwareSpec | None) -> str:
+    """What engines compute in unless told otherwise: bf16, or fp16 where the GPU has a peak for that alone."""
     only_fp16 = hardware is not None and "fp16" in hardware.peak and "bf16" not in hardware.peak
     return "fp16" if only_fp16 else "bf16"
 

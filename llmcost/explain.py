@@ -183,6 +183,7 @@ def _workload(w: Workload) -> Workload:
         prompt=symbol("s", w.prompt, "tokens of a prompt or training sequence"),
         output=w.output and symbol("o", w.output, "output: tokens of a request"),
         chunk=w.chunk and symbol("ch", w.chunk, "tokens of prompts that run at a time, at most"),
+        concurrency=w.concurrency and symbol("N", w.concurrency, "concurrency: requests in flight"),
         mfu=symbol("mfu", w.mfu, "assumed share of the peak"),
         memory_utilization=symbol("u", w.memory_utilization, "share of the memory in use"),
         tokens=symbol("D", w.tokens, "training tokens"),

@@ -90,9 +90,11 @@ def spare_positions(context: Number) -> Number:
     return PAGE * ceil_div(context, PAGE) - context
 
 
-def runtime_bytes(gpus: Number) -> Number:
-    """What the process holds beside the model: its context, and buffers to exchange with other GPUs where there are any."""
-    return CONTEXT_BYTES if is_one(gpus) else CONTEXT_BYTES + EXCHANGE_BYTES * minimum(1, gpus - 1)
+def runtime_bytes(w: Workload) -> Number:
+    """What the process holds beside the model: its context, and buffers to exchange with other GPUs where it has to."""
+    if is_one(w.gpus):
+        return CONTEXT_BYTES
+    return CONTEXT_BYTES + EXCHANGE_BYTES * minimum(1, w.tp * w.pp * w.ep - 1)
 
 
 def serving_memory(server: Server, w: Workload, step: Step, kv: KvCache, prompt_is_context: bool) -> Memory:
@@ -123,7 +125,7 @@ def serving_memory(server: Server, w: Workload, step: Step, kv: KvCache, prompt_
     used = weights + cache + named("memory.activation_bytes", activations)
     if usable is None:
         return Memory(stored, cached, activations, None, None, used, None, None, None, None, None)
-    runtime = runtime_bytes(w.gpus)
+    runtime = runtime_bytes(w)
     budget = floor_div(usable * w.memory_utilization, 1)
     overhead = usable - budget + runtime
     total = used + named("memory.overhead_bytes", overhead)

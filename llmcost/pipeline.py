@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum
+from llmcost.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named
 from llmcost.architecture import Pass, forward
 from llmcost.counting import PassCost, count_pass
 from llmcost.efficiency import Efficiency
@@ -30,11 +30,18 @@ class Server(NamedTuple):
     plan: Plan
     pp: Number
 
-    def share(self, load: Load, logits: Number = 1) -> Pass:
+    def whole(self, load: Load) -> Pass:
+        """A pass of the whole model."""
+        return forward(self.model, self.size, load)
+
+    def divided(self, whole: Pass) -> Pass:
         """A pass as one GPU of each stage runs it, one stage after the other."""
-        whole = forward(self.model, self.size, load, logits)
         one = is_one(self.plan.tp) and is_one(self.plan.dp) and is_one(self.plan.ep)
         return whole if one else Pass(*[shard(operators, self.plan) for operators in whole])
+
+    def share(self, load: Load) -> Pass:
+        """One GPU's part of a pass with this load."""
+        return self.divided(self.whole(load))
 
     def hop(self, load: Load) -> list[Collective]:
         """From one stage to the next: each GPU of a stage sends its part of the residual stream, the next gathers the parts."""
@@ -98,9 +105,11 @@ class Stages(NamedTuple):
         """So many passes, until the last has come out."""
         return self.through() if is_one(passes) else self.through() + (passes - 1) * self.slowest()
 
-    def round(self, passes: Number) -> Number:
+    def round(self, passes: Number, of: str = "") -> Number:
         """So many passes in flight, until each has come out once more: it is through, and every stage has had all."""
-        return self.through() if is_one(self.pp) else maximum(self.through(), passes * self.slowest())
+        if is_one(self.pp):
+            return self.through()
+        return maximum(named("through_stages", self.through(), of), passes * named("slowest_stage", self.slowest(), of))
 
 
 def mean(ones: Stages | None, others: Stages | None) -> Stages | None:

@@ -11,6 +11,7 @@ SLIDES = "slides (典型大语言模型架构, Tsinghua)"
 WALK = "nanoGPT walk (LLM 结构:从 nanogpt 源码谈起)"
 FLASH = "FlashAttention, arXiv 2205.14135"
 ROOFLINE = "roofline model, Williams et al., CACM 52(4), 2009"
+MIX = "continuous batching: Orca, OSDI 2022; Sarathi-Serve, arXiv 2403.02310; docs/conventions.md"
 
 
 class Quantity(NamedTuple):
@@ -59,6 +60,16 @@ def _request(basis: str, source: str) -> dict[str, Quantity]:
     }
 
 
+def _serving(basis: str, source: str) -> dict[str, Quantity]:
+    path = f"serving.{basis}"
+    return {
+        f"{path}.requests_per_s": Quantity("requests/s", f"requests of the mix, {basis}", source),
+        f"{path}.output_tokens_per_s": Quantity("tokens/s", f"output of all requests, {basis}", source),
+        f"{path}.total_tokens_per_s": Quantity("tokens/s", f"prompts and output of all requests, {basis}", source),
+        f"{path}.output_tokens_per_s_per_gpu": Quantity("tokens/s", f"output of all requests, {basis}, a GPU", source),
+    }
+
+
 QUANTITIES: dict[str, Quantity] = {
     "model.params.total": Quantity("parameters", "all parameters, tied ones once", f"{SLIDES}: 参数量; {WALK}: 参数量"),
     "model.params.active": Quantity("parameters", "parameters that one token's computation can touch", "the total, where every block serves every token"),
@@ -96,6 +107,13 @@ QUANTITIES: dict[str, Quantity] = {
     **_request("textbook", f"{SLIDES}: 解码速度"),
     **_request("limit", ROOFLINE),
     **_request("expected", "docs/conventions.md"),
+    "serving.running": Quantity("requests", "requests of the mix that run at a time", MIX),
+    "serving.max_concurrency": Quantity("requests", "requests whose caches have room, each at its mean length", MIX),
+    **_serving("limit", ROOFLINE),
+    **_serving("expected", MIX),
+    "serving.expected.ttft_seconds": Quantity("s", "time to the first token in the mix, waiting in line included", MIX),
+    "serving.expected.tpot_seconds": Quantity("s", "mean time of each token after the first in the mix", MIX),
+    "serving.expected.latency_seconds": Quantity("s", "from a request's coming to its last token in the mix", MIX),
     "training.textbook.tokens_per_s": Quantity("tokens/s", "training on one GPU, textbook: a third of prefill", f"{SLIDES}: 训练吞吐量"),
     "training.textbook.gpu_years": Quantity("GPU-years", "of 365 days, for D tokens, textbook", f"{SLIDES}: 卡*年"),
     "training.limit.tokens_per_s": Quantity("tokens/s", "training on one GPU, limit: three causal forward passes at the peak", ROOFLINE),

@@ -49,6 +49,7 @@ class Workload(NamedTuple):
     gpus: Number = 1
     gpus_per_node: Number = 8
     chunk: Number = None  # None: prompts in one piece
+    concurrency: Number = None  # None: no mix of requests
 
 
 class PassFlops(NamedTuple):
@@ -173,6 +174,37 @@ class Request(NamedTuple):
     expected: RequestTimes
 
 
+class ServingRates(NamedTuple):
+    """A second: requests, output tokens, tokens in and out, output tokens of one GPU."""
+
+    requests_per_s: Number
+    output_tokens_per_s: Number
+    total_tokens_per_s: Number
+    output_tokens_per_s_per_gpu: Number
+
+
+class ServingTimes(NamedTuple):
+    """The same as it should run; time to the first token, of each other one, to the last one."""
+
+    requests_per_s: Number
+    output_tokens_per_s: Number
+    total_tokens_per_s: Number
+    output_tokens_per_s_per_gpu: Number
+    ttft_seconds: Number
+    tpot_seconds: Number
+    latency_seconds: Number
+
+
+class Serving(NamedTuple):
+    """A mix of requests under continuous batching: how many run at a time, what keeps it at that, how many have room."""
+
+    running: Number
+    max_concurrency: Number
+    limited_by: str | None  # concurrency, memory or chunk
+    limit: ServingRates
+    expected: ServingTimes
+
+
 class TrainingRate(NamedTuple):
     """Tokens a second of one GPU, and GPU-years of 365 days for the tokens asked for."""
 
@@ -215,6 +247,7 @@ class Estimate(NamedTuple):
     prefill: Prefill
     decode: Decode
     request: Request | None
+    serving: Serving | None
     training: Training
 
 

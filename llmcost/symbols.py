@@ -22,9 +22,10 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 class Atom:
     """What a product is made of: a letter, a function of expressions, or a reference to another figure."""
 
-    __slots__ = ("arguments", "key", "letter", "meaning", "value")
+    __slots__ = ("arguments", "key", "letter", "meaning", "result", "value")
 
     def __init__(self, letter: str, value: Any = None, meaning: str = "", arguments: tuple[Any, ...] = ()) -> None:
+        self.result: Any = None  # its value, once computed: formulas refer to the same figures over and over
         self.letter, self.value, self.meaning, self.arguments = letter, value, meaning, arguments
         self.key = (letter, arguments, value if isinstance(value, Expression) else None)
 
@@ -43,9 +44,10 @@ class Atom:
 
     def evaluate(self) -> Any:
         """Its value, in numbers."""
-        if self.arguments:
-            return FUNCTIONS[self.letter][0](*(evaluate(argument) for argument in self.arguments))
-        return evaluate(self.value)
+        if self.result is None:
+            inner = [evaluate(argument) for argument in self.arguments]
+            self.result = FUNCTIONS[self.letter][0](*inner) if inner else evaluate(self.value)
+        return self.result
 
 
 # letter -> (what it computes, how it prints)

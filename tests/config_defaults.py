@@ -20,17 +20,24 @@ from llmcost.specs.keys import DEFAULTS, HARMLESS, LAYER_LISTS, OTHER_PARTS
 
 # Released under a name that transformers has not, or whose class has them inside `text_config` today.
 SAME_CLASS = {
+    "baichuan": "llama",
+    "deepseek": "llama",
+    "internlm2": "llama",
     "kimi_k2": "deepseek_v3",
+    "minicpm": "llama",
     "mimo": "qwen2",
     "minimax_m3": "minimax_m3_vl_text",
     "qwen2_vl": "qwen2_vl_text",
     "qwen2_5_vl": "qwen2_5_vl_text",
 }
+WITHOUT_CLASS = {"chatglm", "qwen"}  # of no class's keys: all have to be there
 BY_LAYER = {*LAYER_LISTS, "mlp_layer_types", "moe_layers", "no_rope_layers", "per_layer_config"}
 
 
 def defaults_of(kind: str) -> dict[str, Any]:
     """The defaults of one type, as the table has them."""
+    if kind in WITHOUT_CLASS:
+        return {}
     config, read = AutoConfig.for_model(SAME_CLASS.get(kind, kind)), repr(FAMILIES[kind])
     others = dict(sorted(config.attribute_map.items()))
     declared = {others.get(field.name, field.name): field.default for field in dataclasses.fields(config)}

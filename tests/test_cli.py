@@ -60,7 +60,7 @@ IS = {
     TEXT: lambda x: isinstance(x, str) and x != "",
 }
 MISSING = object()
-ON_REQUEST = ("request.",)  # sections that are there if an option asks for them
+ON_REQUEST = ("request.", "serving.")  # sections that are there if an option asks for them
 
 
 def at(document, path):
@@ -134,10 +134,22 @@ def test_every_option_arrives_in_the_workload(cli):
         **dict.fromkeys(("tp", "pp", "dp", "ep", "gpus"), 1),
         "gpus_per_node": 8,
         "chunk": None,
+        "concurrency": None,
     }
-    arguments = "-c 2k --output 100 --chunk 512 --tp 2 --pp 2 --dp 3 --gpus-per-node 4 --gpus 12"
+    arguments = "-c 2k --output 100 --concurrency 1K --chunk 512 --tp 2 --pp 2 --dp 3 --gpus-per-node 4 --gpus 12"
     workload = answer_of(cli, "estimate", "llama3-8b", "--hw", "rtx4090", *arguments.split())["workload"]
-    expected = {"output": 100, "prompt": 1948, "chunk": 512, "tp": 2, "pp": 2, "dp": 3, "ep": 1, "gpus": 12, "gpus_per_node": 4}
+    expected = {
+        "output": 100,
+        "prompt": 1948,
+        "concurrency": 1000,
+        "chunk": 512,
+        "tp": 2,
+        "pp": 2,
+        "dp": 3,
+        "ep": 1,
+        "gpus": 12,
+        "gpus_per_node": 4,
+    }
     assert {key: workload[key] for key in expected} == expected
 
 
@@ -299,7 +311,7 @@ def test_operators_as_csv_and_markdown_have_the_rows_of_the_json(cli):
 
 
 def test_explaining_everything_gives_every_figure_with_the_value_of_the_estimate(cli):
-    arguments = ["llama3-8b", "--hw", "rtx4090", "--output", 64]
+    arguments = ["llama3-8b", "--hw", "rtx4090", "--output", 64, "--concurrency", 4]
     result = answer_of(cli, "explain", *arguments)
     assert (result["schema"], result["model"]) == ("llmcost.explain/1", "llama3-8b")
     assert [each["quantity"] for each in result["explanations"]] == list(QUANTITIES)

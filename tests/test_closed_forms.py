@@ -195,7 +195,7 @@ def test_a_causal_mask_leaves_half_the_pairs_and_half_the_diagonal():
 @pytest.mark.parametrize("name", names("models"))
 def test_every_formula_evaluates_to_the_number(name, hardware):
     model, gpu = load_model(name), hardware and load_hardware(hardware)
-    options = Options(batch=3, context=777, prompt=555, output=99, weight_dtype="int4")  # int4 has half bytes
+    options = Options(batch=3, context=777, prompt=555, output=99, concurrency=7, weight_dtype="int4")  # int4 has half bytes
     numbers, formulas = (dict(leaves(f(model, gpu, options))) for f in (estimate, symbolic_estimate))
     for path in QUANTITIES:
         number, formula = numbers[path], value_of(formulas[path])
@@ -219,7 +219,7 @@ def test_whole_numbers_stay_whole_through_the_formulas():
 def test_sympy_gets_our_number_from_our_formula(path):
     """Functions, powers and references included: sympy computes in fractions, we in floats."""
     model, gpu = load_model("llama3.2-3b"), load_hardware("a100-80gb-sxm")
-    options = Options(batch=2, context=1000, prompt=600, output=90)
+    options = Options(batch=2, context=1000, prompt=600, output=90, concurrency=6)
     formula = dict(leaves(symbolic_estimate(model, gpu, options)))[path]
     value = sympy.sympify(to_sympy(formula, sizes_in(formula))).evalf(30)
     assert float(value) == pytest.approx(dict(leaves(estimate(model, gpu, options)))[path], rel=1e-12, abs=0)

@@ -140,7 +140,7 @@ NOT_SMALL = {
 }
 OTHER_FLOPS = {
     "a scan in chunks, with products inside a chunk": """bamba falcon_h1 granitemoehybrid kimi_linear minimax nemotron_h olmo_hybrid
-        zamba2 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next""",
+        lara_mini zamba2 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next""",
     "a scan whose update is no matrix product": "falcon_mamba jamba mamba rwkv zamba",
     "a convolution over the padding too": "lfm2_moe lfm3 recurrent_gemma",
     "every expert for every token": "llama4_text",
@@ -283,6 +283,56 @@ def test_the_cache_is_as_large_as_the_references(kind):
 def test_a_type_that_is_not_understood_is_refused_by_name(kind):
     with pytest.raises(InputError, match=f"model_type: the architecture '{kind}' is not understood"):
         document_of({"model_type": kind, "hidden_size": 64}, "config.json", "refused")
+
+
+LLAMA = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 160}
+# Released with code of their own: what they are in Llama's or another type's keys.
+AS_OTHERS = {
+    "internlm2": ({"bias": True, "num_key_value_heads": 2}, "llama", {"attention_bias": True, "num_key_value_heads": 2}),
+    "baichuan": ({"model_max_length": 64, "tie_word_embeddings": False}, "llama", {"tie_word_embeddings": False}),
+    "minicpm": ({"scale_emb": 12}, "llama", {"tie_word_embeddings": True}),
+    "mimo": ({"attention_bias": True, "num_nextn_predict_layers": 1, "num_key_value_heads": 2}, "qwen2", {"num_key_value_heads": 2}),
+    "qwen": (
+        {"intermediate_size": 192, "kv_channels": 16, "no_bias": True, "seq_length": 64, "tie_word_embeddings": False},
+        "qwen2",
+        {"tie_word_embeddings": False, "num_key_value_heads": 4},
+    ),
+    "chatglm": (
+        {
+            "num_layers": 3,
+            "ffn_hidden_size": 96,
+            "padded_vocab_size": 160,
+            "kv_channels": 16,
+            "seq_length": 64,
+            "multi_query_attention": True,
+            "multi_query_group_num": 2,
+            "add_qkv_bias": True,
+            "add_bias_linear": False,
+            "rmsnorm": True,
+        },
+        "qwen2",
+        {"tie_word_embeddings": False, "num_key_value_heads": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", AS_OTHERS)
+def test_types_with_code_of_their_own_are_what_they_are_in_other_keys(kind):
+    keys, other, others = AS_OTHERS[kind]
+    ours, theirs = (
+        model_from(document_of({"model_type": name, **LLAMA, **given}, "config.json", "x"))
+        for name, given in ((kind, keys), (other, others))
+    )
+    assert ours.layers == theirs.layers
+    assert total(ours) == total(theirs)
+
+
+@pytest.mark.parametrize(
+    "more", [{"num_local_experts": 8}, {"num_experts_per_tok": 2}, {"kv_lora_rank": 16}, {"q_lora_rank": 8}, {"v_head_dim": 8}]
+)
+def test_what_a_type_does_not_know_is_refused_and_never_silently_dense(more):
+    with pytest.raises(InputError, match=next(iter(more))):
+        document_of({"model_type": "llama", **LLAMA, **more}, "config.json", "x")
 
 
 def architectures_page():

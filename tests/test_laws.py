@@ -464,12 +464,12 @@ ORDER = [
     "specs.model", "specs.families", "specs.json_text", "specs.patterns", "specs.keys", "specs.layers", "specs.quantization",
     "specs.huggingface", "specs.hub", "specs.catalog", "specs.writer",
     "architecture", "parallel", "counting", "efficiency", "timing", "textbook", "results",
-    "layout", "pipeline", "inference", "memory", "training.rates", "training", "estimate", "__init__",
+    "layout", "pipeline", "inference", "memory", "serving", "training.rates", "training", "estimate", "fit", "__init__",
     "training.layout", "training.recipe", "training.passes", "training.kept", "training.exchanges", "training.states", "training.step",
     "training.shares", "training.train", "training.automatic", "training.answer",
     "symbols", "quantities", "explain", "training.quantities", "training.explained",
-    "report", "report.tables", "report.estimate", "report.explain", "report.ops", "report.specs", "report.train",
-    "cli.options", "cli.output", "cli.answers", "cli.catalog", "cli.training", "cli", "__main__",
+    "report", "report.tables", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs", "report.train",
+    "cli.options", "cli.output", "cli.answers", "cli.catalog", "cli.fit", "cli.training", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -30,6 +30,7 @@ def estimate(
     dp: o.Dp = None,
     ep: o.Ep = None,
     gpus_per_node: o.GpusPerNode = None,
+    concurrency: o.Concurrency = None,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="Also every operator of prefill and decode.")] = False,
     json: o.Json = False,
     csv: o.Csv = False,
@@ -50,7 +51,7 @@ def estimate(
     o.one_format(json=json, csv=csv, markdown=markdown)
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
     sizes = (batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens, output, chunk)
-    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node)
+    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency)
     result = compute(spec, chip, chosen)
     if csv and not breakdown:
         write(to_csv(("quantity", "value", "unit"), estimate_rows(result)))
@@ -95,6 +96,7 @@ def explain(
     dp: o.Dp = None,
     ep: o.Ep = None,
     gpus_per_node: o.GpusPerNode = None,
+    concurrency: o.Concurrency = None,
     json: o.Json = False,
 ) -> None:
     """How a figure of `estimate` comes about: formula in letters, with sizes, value, source.
@@ -109,7 +111,7 @@ def explain(
 
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
     sizes = (batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens, output, chunk)
-    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node)
+    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency)
     found = compute(spec, chip, chosen, quantity)
     if json:
         explanations = [

@@ -50,6 +50,10 @@ Chunk = Annotated[
     int | None,
     typer.Option("--chunk", parser=_length, metavar="TOKENS", help="Tokens of prompts that run at a time, as max-num-batched-tokens; all."),
 ]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", parser=_amount, metavar="REQUESTS", help="In flight at any time: a mix of requests, with --output."),
+]
 Gpus = Annotated[int | None, typer.Option("--gpus", help="GPUs in all; the product of the degrees. Alone: --tp in a node, --pp across.")]
 Tp = Annotated[int | None, typer.Option("--tp", metavar="DEGREE", help="Tensor parallelism: GPUs that a layer is split over.")]
 Pp = Annotated[int | None, typer.Option("--pp", metavar="DEGREE", help="Pipeline parallelism: stages, each with its layers.")]

@@ -8,7 +8,7 @@ from llmcost.efficiency import DEFAULT
 from llmcost.formats import FORMATS
 from llmcost.quantities import QUANTITIES
 from llmcost.report.tables import Table
-from llmcost.results import Estimate, Memory, Request, Workload, leaves
+from llmcost.results import Estimate, Memory, Request, Serving, Workload, leaves
 from llmcost.specs.model import ModelSpec
 from llmcost.units import amount, scaled, seconds, significant
 
@@ -24,6 +24,8 @@ def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
     tables = [Table(title, ("", "", ""), "lrl", _counts(e))]
     if e.hardware:
         tables.append(_speeds(e))
+        if e.serving:
+            tables.append(_serving(w, e.serving))
         tables.append(Table("", ("",), "l", (), tuple(_verdict(model, e))))
     else:
         tables.append(Table("", ("",), "l", (), ("Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them).",)))
@@ -71,7 +73,7 @@ def _counts(e: Estimate) -> list[tuple[str, str, str]]:
     ]
     if m.overhead_bytes is not None:
         aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
-        rows.append(("  runtime", scaled(m.runtime_bytes, "B"), "CUDA context" + ", buffers of exchanges" * (w.gpus > 1)))
+        rows.append(("  runtime", scaled(m.runtime_bytes, "B"), "CUDA context" + ", buffers of exchanges" * (w.tp * w.pp * w.ep > 1)))
         rows.append(("  set aside", scaled(m.overhead_bytes - m.runtime_bytes, "B"), aside))
     rows += [
         ("Traffic a decode step" + ", a GPU" * (w.gpus > 1), scaled(t.total_bytes, "B"), "what no implementation can avoid reading"),
@@ -132,6 +134,25 @@ def _request(w: Workload, r: Request) -> list[tuple[str, ...]]:
     ]
 
 
+def _serving(w: Workload, s: Serving) -> Table:
+    """The mix of requests; what keeps the number of running ones where it is."""
+    x, y = s.limit, s.expected
+    why = {"memory": "the cache of more has no room", "chunk": "tokens of more do not fit into a chunk", "concurrency": "all of them"}
+    running = f"{significant(s.running)} run at a time" + (f", {why[s.limited_by]}" if s.limited_by else "")
+    room = "" if s.max_concurrency is None else f"; the cache has room for {s.max_concurrency:,}"
+    title = f"Continuous batching, {w.concurrency:,} requests in flight, {w.prompt:,} tokens in and {w.output:,} out: {running}{room}."
+    rows = [
+        ("Requests", _per_second(x.requests_per_s, "requests"), _per_second(y.requests_per_s, "requests")),
+        ("Output", _rate(x.output_tokens_per_s), _rate(y.output_tokens_per_s)),
+        ("  with prompts", _rate(x.total_tokens_per_s), _rate(y.total_tokens_per_s)),
+    ]
+    if w.gpus > 1:
+        rows.append(("  a GPU", _rate(x.output_tokens_per_s_per_gpu), _rate(y.output_tokens_per_s_per_gpu)))
+    times = (("First token", y.ttft_seconds), ("  each other token", y.tpot_seconds), ("  last token", y.latency_seconds))
+    rows += [(name, "", _time(value)) for name, value in times]
+    return Table(title, ("", "limit", "expected"), "lrr", rows)
+
+
 def _verdict(model: ModelSpec, e: Estimate) -> list[str]:
     return [_fit(model, e), *_binding(e), *_bases(e)]
 
@@ -171,7 +192,11 @@ def _bases(e: Estimate) -> list[str]:
 
 
 def _rate(tokens_per_s: float | None) -> str:
-    return UNKNOWN if tokens_per_s is None else f"{significant(tokens_per_s)} tokens/s"
+    return _per_second(tokens_per_s, "tokens")
+
+
+def _per_second(value: float | None, what: str) -> str:
+    return UNKNOWN if value is None else f"{significant(value)} {what}/s"
 
 
 def _time(value: float | None) -> str:

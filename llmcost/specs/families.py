@@ -262,7 +262,12 @@ FAMILIES: dict[str, Family] = {
     "jais2": {**_LLAMA, "norm": "layer", "mlp": "plain"},
     "nanochat": {"mlp": "plain", "norm": "none", **_ATTENTION},
     "gpt2": _LEARNED,
-    "gpt_bigcode": {**_LEARNED, "num_key_value_heads": ("multi_query", 1, "=n_head"), "unused": "num_key_value_heads"},
+    "gpt_bigcode": {
+        **_LEARNED,
+        "num_key_value_heads": ("multi_query", 1, "=n_head"),
+        "unused": "num_key_value_heads inference_runner max_batch_size max_sequence_length pad_key_length pre_allocate_kv_cache "
+        "scale_attention_softmax_in_fp32 validate_runner_input",
+    },
     "gpt_neo": {
         **_LAYER_NORM,
         "attention_output_bias": True,
@@ -276,7 +281,14 @@ FAMILIES: dict[str, Family] = {
     "gptj": {**_LAYER_NORM, "mlp_bias": True, "norms": "parallel", "lm_head_bias": True},
     "codegen": {**_LAYER_NORM, "mlp_bias": True, "norms": "parallel", "lm_head_bias": True},
     "starcoder2": {**_LAYER_NORM, "attention_bias": "=use_bias", "mlp_bias": "=use_bias", "pattern": "none"},
-    "bloom": {**_LAYER_NORM, **_BIASED, "position_embedding": "alibi", "max_position_embeddings": 2048, "embedding_norm": True},
+    "bloom": {
+        **_LAYER_NORM,
+        **_BIASED,
+        "position_embedding": "alibi",
+        "max_position_embeddings": 2048,
+        "embedding_norm": True,
+        "renamed": {"n_embed": "hidden_size"},
+    },
     "mpt": {
         "whole_heads": True,
         "norm": "layer-no-bias",
@@ -339,6 +351,11 @@ FAMILIES: dict[str, Family] = {
         "experts": "all",
         "expert_size": "intermediate_size",
         "shared": "size:intermediate_size",
+        "names": {"head_dim": ("head_dim", "attention_head_dim")},
+        "same": {"moe_intermediate_size": "intermediate_size"},
+        "neutral": {"use_qk_norm": True, "num_shared_expert": 1, "norm_type": "rms", "use_mixed_mlp_moe": True, "use_rotary_pos_emb": True},
+        "unused": "anyres_pooling_size anyres_vit_max_image_size cla_share_factor class_num dense_list im_end_id mask_init_id pad_id "
+        "pool_type",
     },
     "minicpm3": {"mixer": "latent", **_ATTENTION, "mlp_bias": "=mlp_bias"},
     "youtu": {"mixer": "latent", **_ATTENTION, "mlp_bias": "=mlp_bias"},
@@ -350,6 +367,22 @@ FAMILIES: dict[str, Family] = {
         "shared": "num_shared_experts",
         "router_bias": True,
         "pattern": "every:global_attn_every_n_layers",
+    },
+    "apertus1p5_text": {
+        **_ATTENTION,
+        "mlp": "plain",
+        "mlp_bias": "=mlp_bias",
+        "qk_norm": "head",
+        "activation_weights": 2,
+        "vocab_size": ("output_vocab_size", "=output_vocab_size", "=vocab_size"),
+        "input_only_tokens": ("output_vocab_size", "=vocab_size-output_vocab_size", None),
+    },
+    "lara_mini": {
+        "qk_norm": "head",
+        "words": {"linear_attention": _GATED_DELTA},
+        "order": ((), ("linear_attention", "sliding_attention", "linear_attention", "full_attention", "sliding_attention")),
+        "experts": "all",
+        "shared": "size:shared_expert_intermediate_size",
     },
     "apertus": {**_ATTENTION, "mlp": "plain", "mlp_bias": "=mlp_bias", "qk_norm": "head", "activation_weights": 2},
     "aria_text": {
@@ -498,6 +531,7 @@ FAMILIES: dict[str, Family] = {
     },
     "zamba2": {
         "tie_word_embeddings": True,  # untied, the reference ties no shared layers either: refused
+        "neutral": {"use_shared_mlp_adapter": True},
         "position_embedding": ("use_mem_rope", "rotary", "none"),
         "words": {
             "linear_attention": {
@@ -799,6 +833,39 @@ FAMILIES: dict[str, Family] = {
     },
     "minimax_m3_vl_text": _MINIMAX_M3,
     "minimax_m3": _MINIMAX_M3,
+    # Released with code of their own: blocks as in Llama, by other keys.
+    "internlm2": {"attention_bias": "=bias", "mlp_bias": False},
+    "baichuan": {"renamed": {"model_max_length": "max_position_embeddings"}, "unused": "z_loss_weight"},
+    "minicpm": {"defaults": {"tie_word_embeddings": True}, "unused": "scale_emb dim_model_base scale_depth"},
+    "qwen": {
+        "attention_bias": True,
+        "attention_output_bias": False,
+        "intermediate_size": "=intermediate_size/2",
+        "head_dim": "=kv_channels",
+        "neutral": {"no_bias": True, "use_dynamic_ntk": True, "use_logn_attn": True, "use_flash_attn": "auto"},
+        "unused": "bf16 fp16 fp32 layer_norm_epsilon onnx_safe seq_length softmax_in_fp32 use_cache_kernel use_cache_quantization",
+        "names": {"max_position_embeddings": ("max_position_embeddings", "seq_length")},
+    },
+    "chatglm": {
+        "attention_bias": "=add_qkv_bias",
+        "attention_output_bias": "=add_bias_linear",
+        "mlp_bias": "=add_bias_linear",
+        "head_dim": "=kv_channels",
+        "num_key_value_heads": ("multi_query_attention", "=multi_query_group_num", "=num_attention_heads"),
+        "names": {
+            "vocab_size": ("padded_vocab_size",),
+            "num_hidden_layers": ("num_layers",),
+            "intermediate_size": ("ffn_hidden_size",),
+            "max_position_embeddings": ("seq_length",),
+        },
+        "norm": ("rmsnorm", "rms", "layer"),
+        "norms": ("apply_residual_connection_post_layernorm", None, "pre"),
+        "neutral": {"post_layer_norm": True, "original_rope": True},
+        "defaults": {"rmsnorm": True, "multi_query_attention": False, "tie_word_embeddings": False},
+        "unused": "attention_softmax_in_fp32 classifier_dropout fp32_residual_connection interleaved_qkv layernorm_epsilon max_length "
+        "multi_query_group_num prefix_projection pre_seq_len quantization_bit apply_query_key_layer_scaling rope_ratio vocab_size",
+    },
+    "deepseek": {**_ROUTED, **_ATTENTION},
     # The text model alone; the reference counts the encoders too.
     "phi4_multimodal": {"pattern": "none"},
     "qwen2_vl": _QWEN,

@@ -53,7 +53,7 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
         "dtype": DTYPE.get(str(keys.get("dtype") or keys.get("torch_dtype") or "bfloat16").removeprefix("torch."), "bf16"),
         "hidden_size": keys.field("hidden_size"),
         "num_hidden_layers": depth,
-        "vocab_size": keys.field("vocab_size"),
+        "vocab_size": keys.trait("vocab_size") or keys.field("vocab_size"),
         "max_position_embeddings": keys.field("max_position_embeddings") or keys.trait("max_position_embeddings"),
         "tie_word_embeddings": bool(keys.trait("tie_word_embeddings", "=tie_word_embeddings")),
         "position_embedding": keys.trait("position_embedding", "rotary"),
@@ -95,8 +95,8 @@ def depth_of(keys: Keys) -> int:
     kinds = keys.listed(LAYER_LISTS[0])
     counted = kinds is None or any(key in keys.given for key in keys.names("num_hidden_layers"))
     depth = keys.number("num_hidden_layers") * keys.family.get("layers_each", 1) if counted else len(kinds or ())
-    if depth > 10_000:
-        raise keys.error("num_hidden_layers", f"{depth:,} layers: at most 10,000 are read")
+    if not 0 < depth <= 10_000:
+        raise keys.error("num_hidden_layers", f"{depth:,} layers: at least 1 and at most 10,000 are read")
     return depth
 
 

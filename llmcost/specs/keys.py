@@ -12,6 +12,7 @@ from llmcost.specs.families import FAMILIES, Family
 from llmcost.specs.json_text import line_of
 from llmcost.specs.reader import Key
 
+LARGEST = 10**9
 DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type -> its config's defaults, for keys left out
 # A spec's field -> the names it goes by in configs.
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -38,11 +39,11 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 # Keys that change no count of parameters, FLOPs or bytes.
 HARMLESS = frozenset(
     """
-    _attn_implementation _attn_implementation_autoset _name_or_path _num_labels activation activation_dropout
+    _attn_implementation _attn_implementation_autoset _from_model_config _name_or_path _num_labels activation activation_dropout
     activation_function activation_sparsity_pattern afn alibi_bias_max altup_active_idx altup_coef_clip altup_correct_scale
     apply_residual_connection_post_layernorm architectures attention_dropout attention_in_multiplier attention_multiplier
-    attention_out_multiplier attention_probs_dropout_prob attention_softmax_in_fp32 attn_impl attn_logit_softcapping attn_pdrop
-    attn_scale attn_temperature_tuning attn_uses_sequence_id auto_map aux_loss_alpha bad_words_ids begin_suppress_tokens
+    attention_out_multiplier attention_probs_dropout_prob attention_softmax_in_fp32 attn_impl attn_implementation attn_logit_softcapping
+    attn_pdrop attn_scale attn_temperature_tuning attn_uses_sequence_id auto_map aux_loss_alpha bad_words_ids begin_suppress_tokens
     beta_fast beta_slow bias_dropout_fusion block_size bos_index bos_token_id cache_implementation causal chunk_size
     chunk_size_feed_forward classifier_dropout clip_qkv compress_rope_theta cross_attention_hidden_size decoder_layerdrop
     decoder_start_token_id directionality diversity_penalty do_sample dropout dropout_p dtype early_stopping emb_pdrop
@@ -52,7 +53,7 @@ HARMLESS = frozenset(
     forced_eos_token_id from_tf full_attn_alpha_factor full_attn_beta_factor full_attn_mod gelu_activation
     gradient_checkpointing hc_eps hc_sinkhorn_iters hidden_act hidden_activation hidden_dropout hidden_dropout_prob id2label
     id2lang index_share_for_mtp_iteration indexer_rope_interleave init_device init_std initial_context_length initializer_factor
-    initializer_range is_decoder is_encoder_decoder kda_lower_bound kda_safe_gate key_multiplier label2id lang2id lang_id
+    initializer_range input_jitter_noise is_decoder is_encoder_decoder kda_lower_bound kda_safe_gate key_multiplier label2id lang2id lang_id
     layer_norm_eps layer_norm_epsilon layer_rope_theta layerdrop length_penalty linear_a_log_max linear_a_log_min
     linear_allow_neg_eigval linear_attn_alpha_factor linear_attn_beta_factor linear_dt_init_floor linear_dt_max linear_dt_min
     lm_head_multiplier logit_scale logits_scaling logits_soft_cap mamba_chunk_size mamba_hidden_act mamba_norm_before_gate
@@ -112,7 +113,7 @@ class Keys:
     def __init__(self, config: dict[str, Any], file: str, kind: str | None = None, text: str = "", place: tuple[str, ...] = ()) -> None:
         self.file, self.text, self.place = file, text, place  # the place of these keys in the text: ("text_config",) or the top
         self.type = kind or config.get("model_type")
-        if self.type not in FAMILIES:
+        if not isinstance(self.type, str) or self.type not in FAMILIES:
             problem = f"the architecture {self.type!r} is not understood" if self.type else "this key is missing"
             raise self.error("model_type", problem)
         self.family: Family = FAMILIES[self.type]
@@ -133,6 +134,8 @@ class Keys:
         field = next((key for key in reversed(path) if isinstance(key, str)), "")
         said = [traits.get(field) for traits in (self.family, *self.family.get("words", {}).values())]
         named = [word[1:] for word in said if isinstance(word, str) and word.startswith("=")]
+        elsewhere = {"moe_intermediate_size": "expert_size", "shared_expert_intermediate_size": "shared"}  # keys of experts' sizes
+        named += [str(traits[elsewhere[field]]).removeprefix("size:") for traits in (self.family,) if elsewhere.get(field) in traits]
         names = self.names(field) if field in SYNONYMS else ()
         key = next((key for key in (*named, *names) if key in self.given), field)
         return key, line_of(self.text, (*self.place, key))
@@ -171,6 +174,13 @@ class Keys:
             raise self.error(next((key for key in self.names(name) if key in self.given), self.names(name)[0]), problem)
         return value
 
+    def whole(self, key: str, default: int = 0) -> int:
+        """A whole number, or the default where the key is not there."""
+        value = self.get(key)
+        if value is not None and (not isinstance(value, int) or not 0 <= value < LARGEST):
+            raise self.error(key, f"expected a whole number, got {str(value)[:40]}")
+        return default if value is None else value
+
     def trait(self, name: str, plain: Any = None) -> Any:
         """What the family says of a field, with the config looked into where it says so."""
         return self.value(self.family.get(name, plain))
@@ -186,7 +196,7 @@ class Keys:
         if said.startswith("=#"):
             found = self.get(said[2:])
             return len({str(each) for each in found}) if isinstance(found, list) else None
-        return self._computed(said[1:]) if re.search(r"[*/+]", said) else self.get(said[1:])
+        return self._computed(said[1:]) if re.search(r"[-*/+]", said) else self.get(said[1:])
 
     def listed(self, key: str, depth: int | None = None) -> list[Any] | None:
         """A list with an entry a layer, if the config itself has it, under this name or another, by today's words."""
@@ -212,7 +222,7 @@ class Keys:
                 continue
             if _is_default(value, self.defaults.get(key)) or _is_default(value, NEUTRAL.get(key)) or self._says_nothing_new(key, value):
                 continue
-            if key in self.family.get("same", {}) and value == self.field(self.family["same"][key]):
+            if key in self.family.get("same", {}) and _is_all(value, self.field(self.family["same"][key])):
                 continue
             if key in self.family.get("neutral", {}) and _is_all(value, self.family["neutral"][key]):
                 continue
@@ -230,13 +240,13 @@ class Keys:
         )
 
     def _computed(self, said: str) -> int:
-        """Whole numbers and keys, with * / + between them, from left to right."""
+        """Whole numbers and keys, with * / + - between them, from left to right."""
         result, sign = 0, "+"
-        for name, after in re.findall(r"([^*/+]+)([*/+]?)", said):
+        for name, after in re.findall(r"([^-*/+]+)([-*/+]?)", said):
             number = int(name) if name.isdigit() else self.get(name)
             if not isinstance(number, int) or (sign == "/" and number < 1):
                 raise self.error(name, "expected a whole number")
-            result = {"+": result + number, "*": result * number, "/": result // (number or 1)}[sign]
+            result = {"+": result + number, "-": result - number, "*": result * number, "/": result // (number or 1)}[sign]
             sign = after
         return result
 

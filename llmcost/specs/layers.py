@@ -12,7 +12,7 @@ from typing import Any
 from llmcost.algebra import ceil_div
 from llmcost.blocks import MIXERS, Experts
 from llmcost.errors import SpecError
-from llmcost.specs.keys import LAYER_LISTS, SYNONYMS, Keys
+from llmcost.specs.keys import LARGEST, LAYER_LISTS, SYNONYMS, Keys
 from llmcost.specs.patterns import keys_of, picks
 
 
@@ -68,12 +68,7 @@ def words_of(keys: Keys, depth: int) -> list[str]:
         first, cycle = keys.family["order"]
         listed = [first[at] if at < len(first) else cycle[(at - len(first)) % len(cycle)] for at in range(depth)]
     if listed is None:
-        try:
-            listed = [plain if picks(rule, position, depth, keys.get) else other for position in range(depth)]
-        except LookupError as missing:
-            raise keys.error(str(missing.args[0]), "this key is missing") from None
-        except ValueError as wrong:
-            raise keys.error(keys_of(rule)[0], str(wrong)) from None
+        listed = [plain if picked(keys, rule, position, depth) else other for position in range(depth)]
     if keys.family.get("last_full"):
         listed[-1] = plain
     known = {plain, other, "sliding_attention", "chunked_attention", *keys.family.get("words", {})}
@@ -81,6 +76,17 @@ def words_of(keys: Keys, depth: int) -> list[str]:
     if strange is not None:
         raise keys.error(LAYER_LISTS[0], f"{str(strange)[:40]!r} is not understood for {keys.type}")
     return listed
+
+
+def picked(keys: Keys, rule: str, position: int, depth: int) -> bool:
+    """Whether a rule picks a layer; refused with the key that is missing, or that is not what the rule needs."""
+    try:
+        return picks(rule, position, depth, keys.get)
+    except LookupError as missing:
+        raise keys.error(str(missing.args[0]), "this key is missing") from None
+    except (ValueError, TypeError, ZeroDivisionError) as wrong:
+        problem = str(wrong) if isinstance(wrong, ValueError) else "expected a whole number, or a list of them"
+        raise keys.error(next(iter(keys_of(rule)), LAYER_LISTS[0]), problem) from None
 
 
 def _there(value: Any) -> Any:
@@ -132,9 +138,10 @@ class Layer:
             if name == "attention_output_bias" and said == "last":
                 said = self.position == self.depth - 1
             fields[name] = _there(said) if said is not None else self.plain(name, latent="kv_lora_rank" in MIXERS[kind]._fields)
-        if "whole_heads" in self.traits and fields["num_attention_heads"] * fields["head_dim"] != self.keys.number("hidden_size"):
-            problem = f"{fields['num_attention_heads']} heads of {fields['head_dim']} do not fill it, which this type needs"
-            raise self.keys.error("hidden_size", problem)
+        if "whole_heads" in self.traits:
+            heads, hidden = self.keys.number("num_attention_heads"), self.keys.number("hidden_size")
+            if not isinstance(fields["head_dim"], int) or heads * fields["head_dim"] != hidden:
+                raise self.keys.error("hidden_size", f"{heads} heads of {fields['head_dim']} do not fill it, which this type needs")
         if "keys_and_values" in fields and self.shares():
             fields["keys_and_values"] = "shared"
         return fields
@@ -161,16 +168,15 @@ class Layer:
         get = self.keys.get
         sizes = {name: get(name) for name in ("index_topk", "index_n_heads", "index_head_dim")}
         pattern, kinds = get("index_topk_pattern"), get("indexer_types")
-        period, offset = get("index_topk_freq") or self.traits.get("index_topk_freq", 1), get("index_skip_topk_offset")
-        shared = max(self.position + 1 - (2 if offset is None else offset), 0) % max(period, 1) != 0
+        period = self.keys.whole("index_topk_freq") or self.traits.get("index_topk_freq", 1)
+        shared = max(self.position + 1 - self.keys.whole("index_skip_topk_offset", 2), 0) % period != 0
         if isinstance(kinds or pattern, list | str) and self.position < len(kinds or pattern):
             shared = (kinds or pattern)[self.position] in ("shared", "S")
         return {"index_topk": sizes["index_topk"]} if shared else sizes
 
     def shares(self) -> bool:
         """Whether it uses an earlier layer's keys and values."""
-        sharing = self.keys.get(self.traits["kv_shared"]) if "kv_shared" in self.traits else 0
-        return self.position >= self.depth - (sharing or 0)
+        return "kv_shared" in self.traits and self.position >= self.depth - self.keys.whole(self.traits["kv_shared"])
 
     def dense(self) -> dict[str, Any]:
         """The fields of a dense MLP."""
@@ -186,23 +192,31 @@ class Layer:
         if isinstance(size, list):
             size = self.own("intermediate_size", size)
         elif size is None:
-            size = self.keys.number("hidden_size") * self.trait("expansion", 4)
+            expansion = self.trait("expansion", 4)
+            if not isinstance(expansion, int):
+                raise self.keys.error(self.keys.origin(("expansion",))[0], "expected a whole number")
+            size = self.keys.number("hidden_size") * expansion
         return 2 * size if self.shares() and self.trait("double_when_shared") else size
 
     def two_thirds(self, size: int) -> int:
         """LFM2's MLP size: two thirds of what the config says, times a factor, rounded up to a multiple."""
-        names = ("auto_adjust_ff_dim", "ffn_dim_multiplier", "multiple_of")
-        adjust, factor, multiple = (self.keys.get(f"block_{name}") for name in names)
+        adjust, factor = self.keys.get("block_auto_adjust_ff_dim"), self.keys.get("block_ffn_dim_multiplier")
+        multiple = self.keys.whole("block_multiple_of", 1) or 1
         if not adjust:
             return size
         size = 2 * size // 3
-        return size if factor is None else ceil_div(int(factor * size), multiple) * multiple
+        if factor is None:
+            return size
+        if not isinstance(factor, int | float) or not 0 < factor < LARGEST:
+            raise self.keys.error("block_ffn_dim_multiplier", f"expected a number above 0, got {str(factor)[:40]}")
+        return int(ceil_div(int(factor * size), multiple) * multiple)
 
     def experts(self) -> dict[str, Any]:
         """The fields of experts."""
         size = self.keys.get(self.traits.get("expert_size", "moe_intermediate_size"))
         said = {name: _there(self.trait(name)) for name in Experts._fields if name in self.traits}
         counts = {name: said.get(name) or self.keys.field(name) for name in ("num_experts", "num_experts_per_tok")}
+        counts = {name: self.own(name, value) if isinstance(value, list) else value for name, value in counts.items()}
         return said | {
             "mlp": "experts",
             **counts,
@@ -232,4 +246,4 @@ class Layer:
             return False
         if "one_is_dense" in self.traits and self.keys.number("num_experts") == 1:
             return False
-        return picks(rule, self.position, self.depth, self.keys.get)
+        return picked(self.keys, rule, self.position, self.depth)

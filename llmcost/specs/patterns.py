@@ -21,10 +21,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+# Keys that a rule looks at without naming them.
+_ALSO = {"step": ("mlp_only_layers",), "range": ("moe_layer_interval", "moe_layer_start_index", "moe_layer_end_index")}
+
 
 def keys_of(rule: str) -> list[str]:
     """The keys that a rule looks at."""
-    return [word for word in rule.split(":")[1:] if not word.isdigit()]
+    named = [word for word in rule.split(":")[1:] if not word.isdigit()]
+    return [*named, *_ALSO.get(rule.split(":", maxsplit=1)[0], ())]
 
 
 def picks(rule: str, position: int, depth: int, get: Callable[[str], Any]) -> bool:

@@ -80,6 +80,7 @@ NEVER = re.compile(
     r"lm_head|norm|embed|router|(mlp|moe|mixer|block_sparse_moe)\W+gate\b|^gate$|shared_expert_gate|conv1d|in_proj_(ba|a|b)\b|indexer"
     r"|vis|audio|multi_modal|merger|modality|mm_proj|mlp1|projector|\bmtp\b|\bnextn\b|e_score_correction|eh_proj|weights_proj"
 )
+OF_LAYER = re.compile(r".*\blayers\.(\d{1,6})(?:\.(.*))?")
 PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbone.", "")
 
 
@@ -171,13 +172,13 @@ class Names:
     def __init__(self, keys: Keys, names: list[str]) -> None:
         self.parents = PARENTS | keys.family.get("modules", {})
         self.general: list[re.Pattern[str]] = []
-        self.of_layer: dict[int, list[re.Pattern[str]]] = {}
-        self.known: dict[tuple[str, int], set[str]] = {}
+        self.of_layer: dict[int, list[re.Pattern[str]]] = {}  # of names inside the layer
+        self.known: dict[tuple[str, int], set[str]] = {}  # what the general ones name
         self.by_position = False
         for name in names:
-            found = re.search(r"\blayers\.(\d+)\b", name)
-            if found and _is_plain(name):
-                self.of_layer.setdefault(int(found[1]), []).append(_pattern(keys, name))
+            found = None if name.startswith("re:") else OF_LAYER.fullmatch(name)
+            if found:
+                self.of_layer.setdefault(int(found[1]), []).append(_pattern(keys, found[2] or "*"))
             else:
                 self.general.append(_pattern(keys, name))
                 self.by_position |= any(letter.isdigit() for letter in name)
@@ -187,12 +188,19 @@ class Names:
         return any(pattern.fullmatch(module) for pattern in self.general)
 
     def named(self, module: str, position: int) -> set[str]:
-        """The linear layers inside a layer's attention, MLP or experts that are named."""
-        own = self.of_layer.get(position, [])
-        key = (module, position if own or self.by_position else -1)
+        """The linear layers inside a layer's attention, MLP or experts that are named, by any of the names they go by."""
+        parents, own = self.parents[module].split(), self.of_layer.get(position, [])
+        key = (module, position if self.by_position else -1)
         if key not in self.known:
-            self.known[key] = _named(self.parents[module], position, [*self.general, *own])
-        return self.known[key]
+            layers = [f"{prefix}layers.{position}.{parent}" for prefix in PREFIXES for parent in parents]
+            self.known[key] = _within(layers, self.general)
+        return self.known[key] | _within(parents, own)
+
+
+def _within(parents: list[str], patterns: list[re.Pattern[str]]) -> set[str]:
+    if not patterns:
+        return set()
+    return {name for name in LINEAR if any(pattern.fullmatch(f"{parent}.{name}") for pattern in patterns for parent in parents)}
 
 
 def _left_alone(keys: Keys, said: dict[str, Any], depth: int) -> Names:
@@ -204,10 +212,12 @@ def _left_alone(keys: Keys, said: dict[str, Any], depth: int) -> Names:
     kept = [name for name in dict.fromkeys(named) if name == "lm_head" or not (_is_plain(name) and NEVER.search(name))]
     found = Names(keys, kept)
     for name in kept:
-        layer = re.search(r"\blayers\.(\d+)\b", name)
+        layer = OF_LAYER.fullmatch(name)
         position = int(layer[1]) if layer else 0
-        known = name == "lm_head" or not _is_plain(name) or position >= depth  # those of draft layers come last
-        if not known and not any(_named(parents, position, [_pattern(keys, name)]) for parents in found.parents.values()):
+        if name == "lm_head" or not _is_plain(name) or position >= depth:  # those of draft layers come last
+            continue
+        alone = Names(keys, [name])
+        if not any(alone.named(module, position) for module in PARENTS):
             raise keys.error("quantization_config", f"leaves {name[:80]!r} as it is, which is not understood")
     return found
 
@@ -217,7 +227,8 @@ def _only(keys: Keys, said: dict[str, Any]) -> Names | None:
     if said["quant_method"] == "mxfp4":
         return Names(keys, [r"re:.*\bexperts\b"])
     groups = said.get("config_groups")
-    targets = [name for each in groups.values() for name in _list(keys, each, "targets")] if isinstance(groups, dict) else []
+    schemes = [each for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
+    targets = [name for each in schemes for name in _list(keys, each, "targets")]
     return None if "Linear" in targets or not targets else Names(keys, targets)
 
 
@@ -275,12 +286,6 @@ def _there(layer: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 LINEAR = {name for operators in OPERATORS.values() for lines in operators.values() for line in lines for name in line.split()}
-
-
-def _named(names: str, position: int, patterns: list[re.Pattern[str]]) -> set[str]:
-    """The linear layers of a module of these names that a pattern names, by any of the names that layers and they go by."""
-    parents = [f"{prefix}layers.{position}.{parent}" for prefix in PREFIXES for parent in names.split()]
-    return {name for name in LINEAR if any(pattern.fullmatch(f"{parent}.{name}") for pattern in patterns for parent in parents)}
 
 
 def _shown(said: dict[str, Any]) -> str:

@@ -53,11 +53,11 @@ def validate(document: Document, schema: Schema) -> dict[str, Any]:
         first = min(problems, key=lambda problem: problem["type"] == "missing")  # what is wrong before what is absent
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         path = tuple(key for key in first["loc"])
-        raise document.error(path, _in_words(first, schema) + more) from None
+        raise document.error(path, _in_words(first, schema, yaml=document.origin is None) + more) from None
     return validated
 
 
-def _in_words(problem: Any, schema: Schema) -> str:
+def _in_words(problem: Any, schema: Schema, *, yaml: bool) -> str:
     kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
     got = f"got {_shown(value)}"
     if kind == "missing":
@@ -67,7 +67,7 @@ def _in_words(problem: Any, schema: Schema) -> str:
     if kind == "literal_error":
         return f"must be {context['expected']}, {got}"
     if kind == "int_type":
-        return f"expected a whole number, {got}{_number_hint(value)}"
+        return f"expected a whole number, {got}{_number_hint(value) if yaml else ''}"
     if kind in ("greater_than", "less_than_equal"):
         return f"must be {'above' if kind == 'greater_than' else 'at most'} {next(iter(context.values())):,}, {got}"
     expected = {"bool_type": "true or false", "string_type": "text", "list_type": "a list", "dict_type": "a mapping"}.get(kind)
