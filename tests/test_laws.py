@@ -466,7 +466,7 @@ ORDER = [
     "architecture", "parallel", "counting", "efficiency", "timing", "textbook", "results",
     "layout", "pipeline", "inference", "memory", "serving", "training.rates", "training", "estimate", "fit", "__init__",
     "training.layout", "training.recipe", "training.passes", "training.kept", "training.exchanges", "training.states", "training.step",
-    "training.shares", "training.train", "training.automatic", "training.answer",
+    "training.shares", "training.train", "training.automatic", "training.results", "training.answer",
     "symbols", "quantities", "explain", "training.quantities", "training.explained",
     "report", "report.tables", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs", "report.train",
     "cli.options", "cli.output", "cli.answers", "cli.catalog", "cli.fit", "cli.training", "cli", "__main__",

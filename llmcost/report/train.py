@@ -8,10 +8,10 @@ from llmcost.operators import Collective, Operator, Stored
 from llmcost.report.tables import Table
 from llmcost.results import leaves
 from llmcost.timing import kernel_seconds
-from llmcost.training.answer import StageBytes, Train
 from llmcost.training.kept import kept
 from llmcost.training.passes import Setup, forward_pass, kernels
 from llmcost.training.rates import backward
+from llmcost.training.results import StageBytes, Train
 from llmcost.units import amount, scaled, seconds, significant
 
 MOMENTS = {

@@ -19,9 +19,10 @@ from llmcost.results import leaves
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.symbols import symbol
-from llmcost.training.answer import Options, Train, answer_of, setup_of
+from llmcost.training.answer import Options, answer_of, setup_of
 from llmcost.training.layout import Layout, check, shape_of
 from llmcost.training.quantities import QUANTITIES
+from llmcost.training.results import Train
 
 MORE_DEGREES = DEGREES | {"cp": "GPUs that a sequence is split over", "vp": "chunks of layers a stage"}
 
