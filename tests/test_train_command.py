@@ -47,6 +47,13 @@ def test_the_page(cli, snapshot):
     snapshot("train-llama3.1-70b-h100.txt", cli(*RUN, "--price", "2.5").out)
 
 
+def test_what_is_hidden_is_taken_from_the_step(cli):
+    hidden = document(cli, *RUN, "--overlap", "tensor=1,pipeline=1")["breakdown"]
+    shown = document(cli, *RUN)["breakdown"]
+    assert hidden["exposed"]["tensor"] == hidden["exposed"]["pipeline"] == 0
+    assert hidden["total"] < shown["total"] - 0.99 * shown["exposed"]["tensor"]
+
+
 def test_other_formats(cli):
     rows = dict(csv.reader(io.StringIO(cli(*RUN, "--csv").out)))
     assert float(rows["step_seconds"]) == pytest.approx(document(cli, *RUN)["step_seconds"])
@@ -103,6 +110,9 @@ def test_an_explanation(cli):
         (("--gpus", "8", "--dtype", "fp4"), "--dtype fp4: one of bf16, fp16, fp8, fp32"),
         (("--gpus", "8", "--optimizer", "lion"), "--optimizer lion: one of adam"),
         (("--gpus", "8", "--kernels", "own"), "--kernels own: one of fused, vendor, eager"),
+        (("--gpus", "8", "--overlap", "tensor"), "--overlap tensor: expected shares such as tensor=0.8,expert=1"),
+        (("--gpus", "8", "--overlap", "all=1"), "--overlap all: one of tensor, context, expert, pipeline, data"),
+        (("--gpus", "8", "--overlap", "data=2"), "--overlap data=2: a share from 0 to 1"),
         (("--gpus", "8", "--mfu", "1.5"), "--mfu 1.5: a share of 1"),
         (("--gpus", "8", "--price", "-1"), "--price -1: not below 0"),
         (("--gpus", "8", "--recompute", "some"), "--recompute some: one of none, selective, full"),

@@ -74,6 +74,10 @@ Hardware = Annotated[
 Kernels = Annotated[
     str, typer.Option("--kernels", metavar="fused|vendor|eager", help="PyTorch's compiled, Transformer Engine's, or plain PyTorch's.")
 ]
+Overlap = Annotated[
+    str | None,
+    typer.Option("--overlap", metavar="NAME=SHARE,…", help="Exchanges that cost no time: tensor, context, expert, pipeline, data."),
+]
 AllGpus = Annotated[int | None, typer.Option("--gpus", parser=_amount, metavar="N", help="All GPUs; the product of the degrees.")]
 Seq = Annotated[
     int | None, typer.Option("--seq", parser=_length, metavar="TOKENS", help="Tokens of a sequence; the model's maximum or 8192.")

@@ -38,6 +38,7 @@ def train(
         bool, typer.Option("--unfused-attention", help="Scores are written to memory, without FlashAttention.")
     ] = False,
     kernels: o.Kernels = "fused",
+    overlap: o.Overlap = None,
     gpus_per_node: o.GpusPerNode = None,
     price: o.Price = None,
     mfu: o.Mfu = 0.5,
@@ -63,7 +64,7 @@ def train(
     from llmcost.specs.catalog import load_hardware, load_model
     from llmcost.training.answer import Options, setup_of
     from llmcost.training.answer import train as compute
-    from llmcost.training.recipe import Recipe
+    from llmcost.training.recipe import Overlap, Recipe, overlap_of
 
     o.one_format(json=json, csv=csv, markdown=markdown)
     spec, chip = load_model(model, kind), load_hardware(hw)
@@ -78,6 +79,7 @@ def train(
         attention="unfused" if unfused_attention else "fused",
         kernels=kernels,
         loss="plain" if kernels == "eager" else "in-place",
+        overlap=Overlap() if overlap is None else overlap_of(overlap),
     )
     options = Options(gpus, tokens, seq, global_batch, layout, recipe, mfu, price)
     if explain is not None:

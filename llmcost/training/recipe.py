@@ -104,6 +104,22 @@ class Recipe(NamedTuple):
         return OPTIMIZERS[self.optimizer].passes * once + self.param_bytes() + (self.grad_bytes if self.clip else 0)
 
 
+def overlap_of(text: str) -> Overlap:
+    """`tensor=0.8,expert=1` as shares; what is not named keeps its default. Raises InputError."""
+    shares: dict[str, float] = {}
+    for each in text.split(","):
+        name, _, share = each.strip().partition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            raise InputError(f"--overlap {text}: expected shares such as tensor=0.8,expert=1") from None
+        if name not in Overlap._fields:
+            raise InputError(f"--overlap {name}: one of {', '.join(Overlap._fields)}")
+        if not 0 <= shares[name] <= 1:
+            raise InputError(f"--overlap {name}={share}: a share from 0 to 1")
+    return Overlap()._replace(**shares)
+
+
 def check_recipe(recipe: Recipe) -> None:
     """Raise InputError for a choice that is not known."""
     for name, value, known in (

@@ -151,7 +151,9 @@ def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chi
     if not alone and links.node_bytes_per_s is None:
         raise InputError(f"{hardware.name}: no source gives the link between GPUs; a spec of your own may (interconnect)")
     if not inside and links.fabric_bytes_per_s is None:
-        raise InputError(f"{hardware.name}: no source gives the network between nodes of {layout.node}; a spec of your own may (fabric)")
+        raise InputError(
+            f"{hardware.name}: no source gives the network between nodes of {layout.node}; a system (llmcost hardware) or a spec of your own may (fabric)"
+        )
     peak, plain_peak = known[recipe.dtype].value, known[plain].value
     usable = hardware.usable_memory or hardware.memory
     return Chip(peak, plain_peak, plain_peak, hardware.bandwidth.value, hardware.memory.value, links, usable.value)
