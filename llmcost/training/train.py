@@ -152,7 +152,7 @@ def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chi
         raise InputError(f"{hardware.name}: no source gives the link between GPUs; a spec of your own may (interconnect)")
     if not inside and links.fabric_bytes_per_s is None:
         raise InputError(
-            f"{hardware.name}: no source gives the network between nodes of {layout.node}; a system (llmcost hardware) or a spec of your own may (fabric)"
+            f"{hardware.name}: no source gives the network between nodes of {layout.node}; a system of `llmcost hardware` may"
         )
     peak, plain_peak = known[recipe.dtype].value, known[plain].value
     usable = hardware.usable_memory or hardware.memory
