@@ -69,7 +69,8 @@ SUMMED = (ROWS - {"shared_down_proj"}) | {"experts_sum"}
 class Plan(NamedTuple):
     """Degrees of parallelism: tp, dp, and ep GPUs that share experts, out of the tp·dp that work on one pipeline stage.
 
-    Experts are split by columns and rows too, over `expert_tp` GPUs: as many as the other layers, or as the experts leave.
+    Experts are split by columns and rows too, over `expert_tp` GPUs: `etp`, or (None) as many as the other layers or as the
+    experts leave.
     `node`: GPUs that the fast links join. GPUs of a tensor-parallel group are neighbours.
     """
 
@@ -78,9 +79,12 @@ class Plan(NamedTuple):
     ep: Number = 1
     sequence_parallel: bool = False
     node: Number = 1
+    etp: Number | None = None
 
     def expert_tp(self) -> Number:
         """GPUs that an expert is split over."""
+        if self.etp is not None:
+            return self.etp
         return minimum(self.tp, divide(self.tp * self.dp, self.ep))
 
     def expert_group(self) -> Number:

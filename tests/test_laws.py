@@ -465,11 +465,14 @@ ORDER = [
     "specs.model", "specs.families", "specs.json_text", "specs.patterns", "specs.keys", "specs.layers", "specs.quantization",
     "specs.huggingface", "specs.hub", "specs.catalog", "specs.writer",
     "architecture", "parallel", "counting", "defaults", "efficiency", "timing", "textbook", "results",
-    "layout", "pipeline", "inference", "memory", "serving", "training", "estimate", "fit", "__init__",
-    "symbols", "quantities", "explain", "accuracy", "accuracy.cases", "accuracy.models",
-    "accuracy.setups", "accuracy.kernels", "accuracy.predict", "accuracy.fit", "accuracy.score",
-    "report", "report.tables", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs",
-    "report.accuracy", "cli.options", "cli.output", "cli.accuracy", "cli.answers", "cli.catalog", "cli.fit", "cli", "__main__",
+    "layout", "pipeline", "inference", "memory", "serving", "training.rates", "training", "estimate", "fit", "__init__",
+    "training.layout", "training.recipe", "training.passes", "training.kept", "training.exchanges", "training.states", "training.step",
+    "training.shares", "training.train", "training.automatic", "training.results", "training.answer",
+    "symbols", "quantities", "explain", "training.quantities", "training.explained", "accuracy", "accuracy.cases", "accuracy.models",
+    "accuracy.setups", "accuracy.kernels", "accuracy.runs", "accuracy.predict", "accuracy.fit", "accuracy.score",
+    "report", "report.tables", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs", "report.train",
+    "report.accuracy", "cli.options", "cli.output", "cli.accuracy", "cli.answers", "cli.catalog", "cli.fit", "cli.training", "cli",
+    "__main__",
 ]  # fmt: skip
 
 

@@ -62,6 +62,16 @@ MEASURES: dict[str, tuple[str, float]] = {  # column -> quantity in base units, 
 
 _LONG: Schema = {"type": "str", "strict": True, "min_length": 1}
 _CELL: Schema = {"type": "nullable", "schema": {"type": "union", "choices": [TEXT, {"type": "int", "strict": True}]}}
+NUMBER: Schema = {"type": "union", "choices": [{"type": "int", "strict": True}, {"type": "float", "strict": True}]}
+_PROGRAM = record(  # how a training program runs: fields of training.layout.Layout and training.recipe.Recipe
+    required={},
+    optional={
+        **dict.fromkeys(("attention", "kernels", "loss", "context", "recompute"), TEXT),
+        **dict.fromkeys(("dropout", "grad_buffer", "master_weights", "reshard", "sequence_parallel"), FLAG),
+        **dict.fromkeys(("grad_bytes", "reduce_bytes", "node", "fabric_gb_per_s"), NUMBER),
+        "overlap": mapping(NUMBER),
+    },
+)
 SCHEMA = record(
     required={
         **dict.fromkeys(("title", "by", "url", "date", "licence", "measures"), TEXT),
@@ -71,10 +81,11 @@ SCHEMA = record(
     },
     optional={
         **dict.fromkeys(("file", "commit"), TEXT),
-        "memory": choice("tensors", "process"),
+        "memory": choice("tensors", "reserved", "process"),
         "notes": several(TEXT),
         "remarks": mapping(TEXT),
         "shared": mapping(_CELL),
+        "program": mapping(_PROGRAM),
     },
 )
 ENGINES = record(
@@ -100,8 +111,9 @@ class Source(NamedTuple):
     measures: str
     file: str = ""
     commit: str = ""
-    memory: str = "tensors"  # what the allocator gave out; or all that the driver says the process has
+    memory: str = "tensors"  # what the allocator gave out; or what it had reserved; or all that the driver says the process has
     notes: tuple[str, ...] = ()
+    program: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - of all rows, and what a remark or data type changes of it
     remarks: dict[str, str] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
 
 

@@ -74,17 +74,24 @@ STAGES = (
     Stage({"weight_only.memory@A100": 0.6}, _runs("mlc-perf-bench", "a100-80gb-pcie", tp=(1,), pp=(1, 2, 4, 8))),
     Stage({"weight_only.memory": 0.8}, _runs("mlc-perf-bench", "rtx4090", "rtx3090-ti", "a10g", tp=(1,))),
 )
+TRAINING = {  # what training/shares.py was chosen on: source, and GPUs where only some of its
+    **dict.fromkeys(("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07"), ()),
+    "megatron-bridge": ("h100-sxm", "b200"),
+}
 TRUSTED = ("optimised", "kernel")  # classes of engines that defaults are fitted on
 
 
 def role_of(case: Case) -> str:
     """Whether a case had a part in a default: `fitted`, else it scores them."""
+    if case.source.kind == "training":
+        gpus = TRAINING.get(case.source.name)
+        return "scored" if gpus is None or (gpus and case.settings["gpu"] not in gpus) else "fitted"
     return "fitted" if class_of(case) in TRUSTED and any(stage.cases(case) for stage in STAGES) else "scored"
 
 
 def fitted() -> dict[str, float]:
     """Every fitted figure, from the cases alone."""
-    cases = [case for case in load_cases() if role_of(case) == "fitted"]
+    cases = [case for case in load_cases() if case.source.kind != "training" and role_of(case) == "fitted"]
     figures = dict(FIGURES)
     for stage in STAGES:
         figures |= stage.figures

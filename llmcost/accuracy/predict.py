@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeAlias
 
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.kernels import kernel_time, operator_of
-from llmcost.accuracy.setups import Run, Setup, setup_of
+from llmcost.accuracy.runs import step_of
+from llmcost.accuracy.setups import Run, Setup, gpu_of, setup_of, usable_bytes
 from llmcost.efficiency import FIGURES
 
 Figures: TypeAlias = Mapping[str, float]
@@ -48,9 +49,11 @@ def answers(case: Case, figures: Mapping[str, float] = FIGURES) -> list[Answer]:
     """Every figure of a case that the engine has an answer to; `figures`: the default shares and launch costs, or others in their place."""
     if case.source.kind == "micro":
         return list(kernel(case, figures))
+    if case.source.kind == "training":
+        return list(training(case))
     predictor = PREDICTORS.get(case.settings["phase"])
     found = [] if predictor is None or case.settings["oom"] else list(predictor(case, figures))
-    if "memory_bytes" in case.measured and case.source.kind == "inference":
+    if "memory_bytes" in case.measured:
         found.append(Answer("memory_bytes", case.measured["memory_bytes"], memory(case), None))
     return found
 
@@ -62,6 +65,31 @@ def kernel(case: Case, figures: Figures) -> Iterator[Answer]:
         yield _time(case, "seconds", run)
     if "flops_per_s" in case.measured:
         yield _rate(case, "flops_per_s", operator_of(case).flops(causal=True), run)
+
+
+def training(case: Case) -> Iterator[Answer]:
+    """A training step's time, as the source has it, and its memory on the fullest GPU. Shares of training are training/shares.py's."""
+    step = step_of(case)
+    if step is None or case.settings["oom"]:
+        return
+    optimizer = step.seconds.optimizer if case.settings["task"] == "forward-backward" else 0
+    seconds, least = step.seconds.total - optimizer, step.bound.compute_seconds if optimizer else step.bound.seconds()
+    work = {
+        "tokens_per_s": step.tokens,
+        "tokens_per_s_per_gpu": step.tokens / step.gpus,
+        "samples_per_s": case.settings["global_batch"],
+        "model_flops_per_s_per_gpu": step.flops.model / step.gpus,
+        "flops_per_s_per_gpu": step.flops.hardware / step.gpus,
+    }
+    rates = [name for name in work if name in case.measured]
+    if "step_seconds" in case.measured:
+        yield _time(case, "step_seconds", Run(seconds, least))
+    elif rates:  # the first alone: the others are the same measurement in other units
+        yield _rate(case, rates[0], work[rates[0]], Run(seconds, least))
+    held = {"tensors": "allocated", "reserved": "reserved", "process": "total"}[case.source.memory]
+    for quantity, method in (("memory_bytes", held), ("reserved_bytes", "reserved")):
+        if quantity in case.measured:
+            yield Answer(quantity, case.measured[quantity], max(getattr(stage, method)() for stage in (step.first, step.last)), None)
 
 
 def decode(case: Case, figures: Figures) -> Iterator[Answer]:
@@ -188,6 +216,10 @@ def memory(case: Case) -> float | None:
 
 def fits(case: Case) -> bool | None:
     """Whether a case fits its GPUs, layers spread evenly over the stages."""
+    if case.source.kind == "training":
+        told = case.settings["recompute"] is not None and case.settings["task"] != "forward-backward"  # which keeps no optimizer
+        step = step_of(case) if told else None
+        return None if step is None else step.memory_bytes() <= usable_bytes(gpu_of(case.settings["gpu"]))
     setup, of = setup_of(case), case.settings
     if setup is None or of["batch"] is None or of["output"] is None:
         return None

@@ -89,7 +89,8 @@ def fit_calls(cases: Iterable[Case], key: Callable[[Case], tuple[str, ...]]) -> 
     """How often the call whether a case fits its GPUs was right; batches that engines queue themselves are left out."""
     found: dict[tuple[str, ...], list[tuple[bool, bool]]] = {}
     for case in cases:
-        called = None if case.settings["phase"] in ("offline", "online", None) else fits(case)
+        told = case.source.kind == "training" or case.settings["phase"] not in ("offline", "online", None)
+        called = fits(case) if told else None
         if called is not None:
             found.setdefault(key(case), []).append((called, not case.settings["oom"]))
     return [

@@ -184,5 +184,9 @@ def chip_of(hardware: HardwareSpec, compute: str, kv: str) -> Chip:
     plain = activation_dtype(compute)
     attention = kv if kv in hardware.peak else plain
     bandwidth, capacity = hardware.bandwidth and hardware.bandwidth.value, hardware.memory.value
-    usable = hardware.usable_memory.value if hardware.usable_memory else capacity * REPORTED
-    return Chip(peaks.get(compute), peaks.get(plain), peaks.get(attention), bandwidth, capacity, links_of(hardware), usable)
+    return Chip(peaks.get(compute), peaks.get(plain), peaks.get(attention), bandwidth, capacity, links_of(hardware), usable_bytes(hardware))
+
+
+def usable_bytes(hardware: HardwareSpec) -> float:
+    """The memory that a GPU's driver reports."""
+    return hardware.usable_memory.value if hardware.usable_memory else hardware.memory.value * REPORTED

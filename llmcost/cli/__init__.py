@@ -11,6 +11,7 @@ from llmcost.cli.accuracy import accuracy
 from llmcost.cli.answers import estimate, explain, ops
 from llmcost.cli.catalog import check, hardware, import_, models
 from llmcost.cli.fit import fit
+from llmcost.cli.training import train
 from llmcost.errors import InputError
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (estimate, explain, ops, fit, models, hardware, import_, check, accuracy):
+for command in (estimate, explain, ops, fit, train, models, hardware, import_, check, accuracy):
     app.command(command.__name__.rstrip("_"))(command)
 
 

@@ -18,7 +18,7 @@ CLASSES = (
     "classes are shown for how far they are from it: an eager loop in Python, a scheduler between steps, other arithmetic.",
 )
 ROLES = "fitted: some of the figures had a part in a default. scored: none had."
-OPTIMISED = ("optimised", "kernel")
+OPTIMISED = ("optimised", "kernel", "training")
 
 
 def accuracy_tables(cases: list[Case], number_of_worst: int) -> list[Table]:
@@ -27,7 +27,9 @@ def accuracy_tables(cases: list[Case], number_of_worst: int) -> list[Table]:
     tables = [
         _groups("By source", ("source", "engine class", "measured", "defaults"), "llll", checks, by_source, (RATIO, ROLES, *CLASSES)),
         _groups("By engine", ("class", "engine"), "ll", _timed(checks), by_engine),
-        _groups("By GPU, optimised engines and single kernels", ("GPU",), "l", [c for c in _timed(checks) if _optimised(c)], by_gpu),
+        _groups(
+            "By GPU, optimised engines, single kernels and training", ("GPU",), "l", [c for c in _timed(checks) if _optimised(c)], by_gpu
+        ),
         _fits(fit_calls(cases, lambda case: (case.source.name,))),
         _faster(beating(checks)),
     ]
@@ -141,7 +143,7 @@ def _worst(checks: list[Check]) -> Table:
         for each in checks
     ]
     columns = ("case", "engine", "model or kernel", "GPUs", "measured", "is", "predicted", "ratio")
-    return Table("Furthest off, optimised engines and single kernels", columns, "lllllrrr", rows)
+    return Table("Furthest off, optimised engines, single kernels and training", columns, "lllllrrr", rows)
 
 
 def _documents(groups: list[Group], names: tuple[str, ...]) -> list[dict[str, object]]:
