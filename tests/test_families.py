@@ -5,6 +5,7 @@ ones run on the CPU for FLOPs and caches. docs/architectures.md lists the types,
 """
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,32 @@ def test_every_flag_turned_over_counts_as_the_reference_or_is_refused(kind):
             assert flag in str(error)
             continue
         assert total(spec) == parameters(model), flag
+
+
+OTHER_SIZES = {64: (48, 96, 128), 4: (1, 2, 3, 5, 6, 8), 2: (1, 4), 24: (8, 16, 40), 160: (100, 177)}
+
+
+@pytest.mark.parametrize("kind", SMALL_ENOUGH)
+def test_a_random_configuration_counts_as_the_reference_or_is_refused(kind):
+    """Three times, up to five sizes and flags at once, as released configurations differ from the defaults."""
+    chance, small = random.Random(kind), small_config(kind).to_dict()
+    changeable = sorted(key for key in small if (key in SIZES or isinstance(small[key], bool)) and not key.endswith("_token_id"))
+    for _ in range(3):
+        changes = {
+            key: chance.choice((True, False)) if isinstance(small[key], bool) else chance.choice(OTHER_SIZES.get(small[key], (small[key],)))
+            for key in chance.sample(changeable, min(len(changeable), 5))
+            if small[key] is not None
+        }
+        try:
+            config = small_config(kind, **changes)
+            model = reference(config)
+        except (ValueError, StrictDataclassError, RuntimeError, TypeError, ZeroDivisionError, IndexError, KeyError, AssertionError):
+            continue  # transformers cannot build it
+        try:
+            spec = imported(config)
+        except InputError:
+            continue
+        assert total(spec) == parameters(model), changes
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SMALL_ENOUGH if kind not in DIFFERENT_FLOPS])

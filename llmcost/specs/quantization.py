@@ -88,8 +88,6 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     """The model's fields; each layer gets the names of what is left alone in it."""
     said = keys.get("quantization_config")
     keys.asked.add("expert_dtype")
-    if not said:
-        return {}
     if not isinstance(said, dict):
         raise keys.error("quantization_config", "expected an object")
     if "quant_method" not in said and ("quant_algo" in said or "producer" in said):
