@@ -93,7 +93,7 @@ def _cache(e: Estimate) -> str:
         return f"of {scaled(kv.bytes, 'B')}, {tokens}, on all GPUs"
     if kv.bytes == e.workload.batch * e.workload.context * kv.bytes_per_token:
         return f"{tokens} of {kv.bytes_per_token:,} B"
-    return f"{tokens}; one adds {kv.bytes_per_token:,} B until windows are full, states do not grow"
+    return f"{tokens}; one adds {kv.bytes_per_token:,.0f} B until windows are full, states do not grow"
 
 
 def _capacity(m: Memory) -> str:
