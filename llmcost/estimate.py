@@ -86,7 +86,7 @@ def evaluate(
     prompt_is_context: bool,
 ) -> Estimate:
     """All figures, from sizes that may be numbers, arrays or symbols."""
-    server = Server(model, size, chip, efficiency, Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node), w.pp)
+    server = Server(model, size, chip, efficiency, plan_of(w), w.pp)
     alone = is_one(w.gpus)
 
     one_prompt = Load(w.batch, w.prompt, w.prompt)
@@ -212,6 +212,11 @@ def chip_of(hardware: HardwareSpec | None, w: Workload) -> Chip:
     peak, plain_peak, attention_peak = (_value(hardware.peak.get(dtype)) for dtype in (w.dtype, plain, cached))
     usable = hardware.usable_memory or hardware.memory  # where no driver's figure is known, the vendor's
     return Chip(peak, plain_peak, attention_peak, _value(hardware.bandwidth), hardware.memory.value, links_of(hardware), usable.value)
+
+
+def plan_of(w: Workload) -> Plan:
+    """How the GPUs of a pipeline stage divide its layers."""
+    return Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node)
 
 
 def links_of(hardware: HardwareSpec) -> Links:

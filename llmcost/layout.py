@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from llmcost.errors import InputError
-from llmcost.parallel import Plan
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 
@@ -41,10 +40,6 @@ class Layout(NamedTuple):
     def gpus(self) -> int:
         """GPUs in all: experts lie on the tp·dp GPUs of a stage."""
         return self.tp * self.pp * self.dp
-
-    def plan(self) -> Plan:
-        """How the GPUs of a pipeline stage divide its layers."""
-        return Plan(self.tp, self.dp, self.ep, node=self.gpus_per_node)
 
 
 def layout_of(

@@ -42,9 +42,9 @@ def step_peak(step: Pass, residual: Number) -> StepPeak:
 
 def stage_bytes(share: Pass, pp: Number) -> Number:
     """Weights of the fullest stage. Where the LM head is not with the embedding whose weights it has, it keeps a copy."""
-    first, layers, last = (stored_bytes(operators) for operators in share)
     if is_one(pp):
-        return first + layers + last
+        return stored_bytes(share.operators())
+    first, layers, last = (stored_bytes(operators) for operators in share)
     tied = sum([op.k * op.n * op.Bw for op in share.last if isinstance(op, Gemm) and op.tied])
     apart = minimum(1, pp - 1)
     return layers / pp + apart * maximum(first, last + tied) + (1 - apart) * (first + last)

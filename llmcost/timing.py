@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from llmcost.algebra import Number, Symbolic, is_plain, largest, named, present
 from llmcost.counting import PassCost
-from llmcost.efficiency import Efficiency
+from llmcost.efficiency import Efficiency, kind_of
 from llmcost.operators import Attention, Collective, Gemm, GroupedGemm, Operator, Stored
 
 
@@ -79,7 +79,7 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
     """Expected time of each operator, all its executions; None where a peak, bandwidth or link it needs is not known."""
     if _unknown((chip.peak, chip.plain_peak, chip.attention_peak, chip.bandwidth)):
         return None
-    seconds = []
+    seconds, kernels = [], efficiency.kernels
     symbolic, one_peak = isinstance(chip.bandwidth, Symbolic), chip.peak is chip.plain_peak is chip.attention_peak
     for op in operators:
         if isinstance(op, Stored):
@@ -91,7 +91,7 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
                 return None
             seconds.append(op.count * (named("exchange", exchange, of=op.name) if symbolic else exchange))
             continue
-        kernel = efficiency.of(op)
+        kernel = kernels[kind_of(op)]
         flops, moved = op.flops(causal=True), op.moved_bytes()
         if symbolic:
             flops, moved = named("F", flops, of=op.name), named("B", moved, of=op.name)

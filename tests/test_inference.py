@@ -15,6 +15,7 @@ from llmcost.inference import decode_step
 from llmcost.layout import Layout, layout_of, problems
 from llmcost.parallel import Plan
 from llmcost.pipeline import Server, Stages, schedule, two_of
+from llmcost.report.ops import operator_rows
 from llmcost.results import leaves
 from llmcost.sizes import Load, element_bytes
 from llmcost.symbols import Expression
@@ -244,3 +245,21 @@ def test_the_formula_of_several_gpus_evaluates_to_the_figure(options):
     for path, formula in formulas.items():
         if isinstance(formula, Expression) and not path.startswith("workload"):
             assert float(value_of(formula)) == pytest.approx(float(figures[path]), rel=1e-9), path
+
+
+@pytest.mark.parametrize("degrees", [{"tp": 4}, {"tp": 2, "dp": 2}, {"ep": 8}, {"tp": 2, "pp": 4}])
+def test_operators_of_one_gpu_sum_to_the_estimate(degrees):
+    """Of pipeline stages a single sequence passes all, one after the other."""
+    chosen = Options(batch=1 if "pp" in degrees else 8, context=600, **degrees)
+    e = estimate(MIXTRAL, H100, chosen)
+    decode, prefill = (operator_rows(MIXTRAL, H100, chosen, phase) for phase in ("decode", "prefill"))
+    assert sum(row.seconds for row in decode) == pytest.approx(e.decode.expected.seconds_per_step)
+    assert sum(row.seconds for row in prefill) == pytest.approx(e.prefill.expected.seconds)
+    assert "among" in "".join(row.shape for row in decode)
+
+
+@pytest.mark.parametrize(
+    ("hw", "missing"), [("mi250x", "How fast such GPUs reach each other"), ("m2-ultra", "The dense bf16 peak of this GPU")]
+)
+def test_what_is_missing_is_named(cli, hw, missing):
+    assert f"{missing}" in cli("estimate", "llama3-8b", "--hw", hw, "--tp", 4).out
