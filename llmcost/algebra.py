@@ -86,7 +86,7 @@ def floor_div(x: Number, y: Number) -> Number:
     """Divide and round down; an int for plain numbers, as it counts something."""
     for value in (x, y):
         if isinstance(value, Symbolic):
-            return value.apply("floor", x / y)
+            return value.apply("floor_div", x, y)
     return int(x // y) if is_plain(x) and is_plain(y) else x // y
 
 

@@ -8,12 +8,14 @@ expected   operator by operator, with the launch cost and the shares that its ki
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llmcost.algebra import Number, Symbolic, is_plain, largest, named, present
 from llmcost.counting import PassCost
 from llmcost.efficiency import Efficiency, kind_of
 from llmcost.operators import Attention, Collective, Gemm, GroupedGemm, Operator, Stored
+
+LIMITS = ("compute", "memory bandwidth", "network")  # in the order of a Bound; of equal floors the first is named
 
 
 class Links(NamedTuple):
@@ -130,8 +132,21 @@ def binding(floor: Bound, fits: Number) -> str | None:
         return "capacity"
     if not all(is_plain(each) for each in floor):
         return None
-    names = ("compute", "memory bandwidth", "network")
-    return max(zip(floor, (2, 1, 0), names, strict=True))[2]
+    return LIMITS[floor.index(max(floor))]
+
+
+def bindings(floor: Bound, fits: Number) -> Any:
+    """The same at every point of a sweep: arrays in, an array of words out."""
+    import numpy as np
+
+    words: Any = None
+    if not _unknown(floor):
+        highest, which = floor[0], np.asarray(0)
+        for place, seconds in enumerate(floor[1:], start=1):
+            which = np.where(seconds > highest, place, which)
+            highest = np.maximum(highest, seconds)
+        words = np.array(LIMITS, dtype=object)[which]
+    return np.where(fits, np.asarray(words), "capacity")
 
 
 def rate(tokens: Number, seconds: Number) -> Number:

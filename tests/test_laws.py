@@ -466,8 +466,10 @@ ORDER = [
     "architecture", "parallel", "counting", "efficiency", "timing", "textbook", "results",
     "layout", "pipeline", "inference", "memory", "serving", "training", "estimate", "fit", "__init__",
     "symbols", "quantities", "explain",
-    "report", "report.tables", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs",
-    "cli.options", "cli.output", "cli.answers", "cli.catalog", "cli.fit", "cli", "__main__",
+    "grid", "tape", "sweep", "comparison",
+    "report", "report.tables", "report.figures", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs",
+    "report.charts", "report.sweep", "report.sweep_charts", "report.compare",
+    "cli.options", "cli.lists", "cli.output", "cli.answers", "cli.catalog", "cli.fit", "cli.sweep", "cli.compare", "cli", "__main__",
 ]  # fmt: skip
 
 
