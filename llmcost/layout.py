@@ -66,8 +66,9 @@ def layout_of(
     layout = Layout(tp or 1, pp or 1, dp, ep or 1, node)
     if gpus not in (None, layout.gpus()):
         raise InputError(f"--gpus {gpus}: tp·pp·dp = {layout.tp}·{layout.pp}·{layout.dp} is {layout.gpus():,}")
+    derived = f"--gpus {gpus} is --tp {layout.tp} --pp {layout.pp}; " if given["--tp"] is None and gpus is not None else ""
     for problem in problems(model, layout):
-        raise InputError(problem)
+        raise InputError(derived + problem)
     return layout
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llmcost import Options, estimate, load_hardware, load_model
@@ -107,6 +107,31 @@ def test_the_fullest_stage_holds_its_layers_and_the_larger_end():
     table, norm = ops["lm_head"].stored_bytes(), ops["final_norm"].stored_bytes()
     layers = stored_bytes(operators(LLAMA, BF16, Load(1, 1, 1))) - 2 * table - norm
     assert estimate(LLAMA, H100, Options(pp=4)).memory.weights_bytes == layers / 4 + table + norm
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from([LLAMA, MIXTRAL, load_model("gemma-2-9b")]), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]),
+    st.sampled_from([1, 2]), st.integers(1, 200), st.integers(1, 8000), st.sampled_from([None, 333]),
+)  # fmt: skip
+def test_it_fits_up_to_the_largest_batch_of_all_gpus(model, tp, pp, dp, batch, context, chunk):
+    chosen = Options(batch=batch * dp, context=context, tp=tp, pp=1 if model.name == "gemma-2-9b" else pp, dp=dp, chunk=chunk)
+    memory = estimate(model, H100, chosen).memory
+    assert memory.fits == (chosen.batch <= memory.max_batch)
+    assume(0 < memory.max_batch < 10**8)
+    assert estimate(model, H100, chosen._replace(batch=memory.max_batch)).memory.fits
+    assert not estimate(model, H100, chosen._replace(batch=memory.max_batch + 1)).memory.fits
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from([1, 2]), st.sampled_from([1, 2]), st.integers(1, 300), st.sampled_from([None, 333]))
+def test_it_fits_up_to_the_largest_context_of_all_gpus(tp, pp, batch, chunk):
+    """The prompt is the context, and its last page may be begun."""
+    memory = estimate(LLAMA, H100, Options(batch=batch, context=100, tp=tp, pp=pp, chunk=chunk)).memory
+    assume(0 < memory.max_context < LLAMA.max_position_embeddings)
+    longest = Options(batch=batch, context=memory.max_context, tp=tp, pp=pp, chunk=chunk)
+    assert estimate(LLAMA, H100, longest).memory.fits
+    assert not estimate(LLAMA, H100, longest._replace(context=memory.max_context + 1)).memory.fits
 
 
 def test_a_tied_lm_head_that_is_not_with_the_embedding_keeps_a_copy():

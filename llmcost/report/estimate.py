@@ -138,7 +138,7 @@ def _serving(w: Workload, s: Serving) -> Table:
     """The mix of requests; what keeps the number of running ones where it is."""
     x, y = s.limit, s.expected
     why = {"memory": "the cache of more has no room", "chunk": "tokens of more do not fit into a chunk", "concurrency": "all of them"}
-    running = f"{significant(s.running)} run at a time" + (f", {why[s.limited_by]}" if s.limited_by else "")
+    running = f"{s.running:,.0f} run at a time" + (f", {why[s.limited_by]}" if s.limited_by else "")
     room = "" if s.max_concurrency is None else f"; the cache has room for {s.max_concurrency:,}"
     title = f"Continuous batching, {w.concurrency:,} requests in flight, {w.prompt:,} tokens in and {w.output:,} out: {running}{room}."
     rows = [
