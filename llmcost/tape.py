@@ -137,8 +137,8 @@ class Recorded(Symbolic):
     def __truediv__(self, other: Number) -> Recorded:
         return self.apply("/", self, other)
 
-    def __rtruediv__(self, other: Number) -> Recorded:
-        return self.apply("/", other, self)
+    def __rtruediv__(self, other: Number) -> Number:
+        return self.apply("/", other, self) if present(other) else 0
 
     def __pow__(self, other: Number) -> Recorded:
         return self.apply("**", self, other)
