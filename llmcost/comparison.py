@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from llmcost.algebra import Number
 from llmcost.estimate import DEFAULT_CONTEXT, Options, estimate
+from llmcost.fit import price_per_million_tokens
 from llmcost.results import Estimate
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
@@ -22,8 +23,8 @@ class Derived(NamedTuple):
     prefill_share_of_limit: Number
     decode_share_of_limit: Number
     decode_tokens_per_s_per_watt: Number
-    usd_per_million_prompt_tokens: Number
-    usd_per_million_output_tokens: Number
+    price_per_million_prompt_tokens: Number
+    price_per_million_output_tokens: Number
 
 
 class Entry(NamedTuple):
@@ -33,18 +34,21 @@ class Entry(NamedTuple):
     derived: Derived
 
 
-def compare(models: Sequence[ModelSpec], hardware: Sequence[HardwareSpec], options: Options, prices: Sequence[float | None]) -> list[Entry]:
-    """Every model on every GPU, each GPU at its price ($/GPU-hour). Raises InputError where the options do not suit a model.
+def compare(
+    models: Sequence[ModelSpec], hardware: Sequence[HardwareSpec], options: Options, prices: Mapping[str, float] | None = None
+) -> list[Entry]:
+    """Every model on every GPU. Raises InputError where the options do not suit a model or a GPU.
 
+    `prices` are dollars a GPU-hour by name of GPU, "" for all others.
     Without a context, all are compared at the one that each of them would have by itself: the shortest of those.
     """
     if options.context is None:
         options = options._replace(context=min(DEFAULT_CONTEXT, *(model.max_position_embeddings for model in models)))
-    entries = []
+    entries, known = [], prices or {}
     for model in models:
-        for chip, price in zip(hardware, prices, strict=True):
+        for chip in hardware:
             found = estimate(model, chip, options)
-            entries.append(Entry(found, derived(found, chip, price)))
+            entries.append(Entry(found, derived(found, chip, known.get(chip.name, known.get("")))))
     return entries
 
 
@@ -58,14 +62,9 @@ def derived(e: Estimate, chip: HardwareSpec, price: float | None) -> Derived:
         prefill_share_of_limit=_ratio(prefill, e.prefill.limit.tokens_per_s),
         decode_share_of_limit=_ratio(decode, e.decode.limit.tokens_per_s),
         decode_tokens_per_s_per_watt=_ratio(decode, watts),
-        usd_per_million_prompt_tokens=usd_per_million_tokens(prefill, paid),
-        usd_per_million_output_tokens=usd_per_million_tokens(decode, paid),
+        price_per_million_prompt_tokens=price_per_million_tokens(paid, prefill),
+        price_per_million_output_tokens=price_per_million_tokens(paid, decode),
     )
-
-
-def usd_per_million_tokens(tokens_per_s: Number, price: Number) -> Number:
-    """Dollars of GPUs that cost `price` $/hour together for a million tokens; None where either is not known."""
-    return None if tokens_per_s is None or price is None else price / 3600 * 1e6 / tokens_per_s
 
 
 def _ratio(x: Number, y: Number) -> Number:

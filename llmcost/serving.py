@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from llmcost.algebra import Number, floor_div, is_one, is_plain, maximum, minimum, named
+from llmcost.algebra import Number, floor_div, is_one, maximum, minimum, name_of_least, named
 from llmcost.architecture import Pass
 from llmcost.counting import SEQUENCE, STATEFUL, kept_bytes
 from llmcost.memory import PAGE, cache_bounds
@@ -62,7 +62,7 @@ def serving(server: Server, w: Workload, memory: Memory) -> Serving:
     return Serving(
         running=running if is_one(w.dp) else minimum(w.concurrency, running * w.dp),
         max_concurrency=None if most is None else most * w.dp,
-        limited_by=min(places, key=lambda name: places[name]) if all(map(is_plain, places.values())) else None,
+        limited_by=name_of_least(places),
         limit=_limit(server, w, at_most),
         expected=_expected(server, w, running, steps),
     )

@@ -24,11 +24,11 @@ from llmcost.results import Workload, leaves
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.tape import Array, Recorded, Tape
-from llmcost.timing import Bound, bindings
 
 DTYPES = ("dtype", "weight_dtype", "kv_dtype")
 DEGREES = ("gpus", "tp", "pp", "dp", "ep", "gpus_per_node")
-SIZES = ("batch", "context", "prompt", "output", "chunk", "mfu", "memory_utilization", "tokens")
+SIZES = ("batch", "context", "prompt", "output", "chunk", "concurrency", "mfu", "memory_utilization", "tokens")
+TOGETHER = ("prompt", "output", "concurrency")  # sizes that make sense only beside others
 BLOCK = 16_384  # points at a time: 128 KB an array (benchmarks/sweep.py measures other sizes)
 FITS, LEGAL = "memory.fits", "legal"
 
@@ -53,24 +53,14 @@ class Recording:
         w = workload_of(model, *case)._replace(**sizes | {"context": context, "prompt": prompt})
         figures = dict(leaves(estimate_workload(model, case.hardware, w, prompt_is_context(options))))
         figures[LEGAL] = _room(model, w) >= 0
-        self.paths = paths
-        self.limits = {path: _limited_by(path) for path in paths if path.endswith(".limited_by")}
-        needed = dict.fromkeys([*paths, *(part for parts in self.limits.values() for part in parts)])
-        self.figures = {path: figures[path] for path in needed}
-        self.recorded = [path for path in needed if isinstance(figures[path], Recorded)]
+        self.figures = {path: figures[path] for path in paths}
+        self.recorded = [path for path in paths if isinstance(figures[path], Recorded)]
         self.program = tape.program([figures[path] for path in self.recorded])
 
     def play(self, inputs: Mapping[str, Array], shape: tuple[int, ...]) -> Columns:
         """The figures at the points of a block, whose shape is what the inputs broadcast to."""
         values = self.figures | dict(zip(self.recorded, self.program.play(inputs), strict=True))
-        for path, (*floors, fits) in self.limits.items():
-            values[path] = bindings(Bound(*(values[floor] for floor in floors)), path.startswith("prefill") or values[fits])
-        return {path: np.broadcast_to(np.asarray(values[path]), shape).reshape(-1) for path in self.paths}
-
-
-def _limited_by(path: str) -> list[str]:
-    """The figures from which what binds a phase follows."""
-    return [*(f"{path.removesuffix('limited_by')}bound.{floor}" for floor in Bound._fields), FITS]
+        return {path: np.broadcast_to(np.asarray(value), shape).reshape(-1) for path, value in values.items()}
 
 
 def _room(model: ModelSpec, w: Workload) -> Number:
@@ -182,7 +172,7 @@ def _spans(axes: Mapping[str, Array]) -> Iterator[tuple[tuple[int, ...], dict[st
 def _checked(model: ModelSpec, sizes: Mapping[str, Sequence[Any]]) -> Options:
     """The sizes at one point, once both ends of every axis were found to be legal by themselves, and one combination of all."""
     for end in (min, max):
-        workload_of(model, None, Options(**{name: end(each) for name, each in sizes.items() if name not in ("prompt", "output")}))
+        workload_of(model, None, Options(**{name: end(each) for name, each in sizes.items() if name not in TOGETHER}))
     roomiest = Options(**{name: max(each) if name == "context" else min(each) for name, each in sizes.items()})
     workload_of(model, None, roomiest)
     return roomiest

@@ -8,7 +8,7 @@ of any shape: operation by operation the same arithmetic as the formulas', so th
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,7 +17,9 @@ import numpy.typing as npt
 from llmcost.algebra import Number, Symbolic, present
 
 Array: TypeAlias = npt.NDArray[Any]
-FUNCTIONS = {
+Function: TypeAlias = Callable[..., Any]
+Entry: TypeAlias = tuple[Function | str, tuple[Any, ...]]  # an operation on earlier entries; "input" name, "constant" value
+FUNCTIONS: dict[str, Function] = {
     "+": np.add,
     "-": np.subtract,
     "*": np.multiply,
@@ -31,28 +33,30 @@ FUNCTIONS = {
 
 
 class Tape:
-    """Operations in the order recorded: (function, left, right), operands being the places of earlier entries."""
+    """Operations in the order recorded, each on the places of earlier entries."""
 
     def __init__(self) -> None:
-        self.entries: list[tuple[str, Any, Any]] = []
-        self.places: dict[tuple[str, Any, Any], int] = {}
+        self.entries: list[Entry] = []
+        self.places: dict[Entry, int] = {}
 
     def input(self, name: str) -> Recorded:
         """A value to be given when the tape is played."""
-        return self.entry("input", name, None)
+        return self.entry("input", name)
 
-    def entry(self, function: str, left: Any, right: Any) -> Recorded:
+    def entry(self, function: Function | str, *operands: Any) -> Recorded:
         """The result of a function, as a value to go on with; the same one where it was asked for before."""
-        key = (function, left, right)
+        key = (function, operands)
         place = self.places.get(key)
         if place is None:
             place = self.places[key] = len(self.entries)
             self.entries.append(key)
         return Recorded(self, place)
 
-    def place(self, x: Number) -> int:
+    def place(self, x: Any) -> int:
         """Where a value stands. A number is kept as the float64 that numpy makes of it beside an array."""
-        return x.place if isinstance(x, Recorded) else self.entry("number", float(x), None).place
+        if isinstance(x, Recorded):
+            return x.place
+        return self.entry("constant", float(x) if isinstance(x, (int, float)) else x).place
 
     def program(self, wanted: Sequence[Recorded]) -> Program:
         """What has to be done for some results, and nothing else."""
@@ -62,28 +66,31 @@ class Tape:
 class Program:
     """The part of a tape that some results need, with the places whose value is not needed after each operation."""
 
-    def __init__(self, entries: Sequence[tuple[str, Any, Any]], results: list[int]) -> None:
-        last: dict[int, int] = dict.fromkeys(results, len(entries))
-        self.results, self.inputs, self.numbers = results, {}, {}  # type: tuple[list[int], dict[int, str], dict[int, float]]
-        self.steps: list[tuple[Any, int, int, int, list[int]]] = []
+    def __init__(self, entries: Sequence[Entry], results: list[int]) -> None:
+        self.results = results
+        self.inputs: dict[int, str] = {}
+        self.constants: dict[int, Any] = {}
+        self.steps: list[tuple[Function, tuple[int, ...], int, list[int]]] = []
+        last = dict.fromkeys(results, len(entries))  # place -> the operation after which nothing needs it
         for place in reversed(range(len(entries))):
-            function, left, right = entries[place]
+            function, operands = entries[place]
             if place not in last:
                 continue
             if function == "input":
-                self.inputs[place] = left
-            elif function == "number":
-                self.numbers[place] = left
+                self.inputs[place] = operands[0]
+            elif function == "constant":
+                self.constants[place] = operands[0]
             else:
-                done = [each for each in dict.fromkeys((left, right)) if last.setdefault(each, place) == place]
-                self.steps.append((FUNCTIONS[function], left, right, place, done))
+                assert callable(function)
+                done = [each for each in dict.fromkeys(operands) if last.setdefault(each, place) == place]
+                self.steps.append((function, operands, place, done))
         self.steps.reverse()
 
     def play(self, inputs: Mapping[str, Array]) -> list[Array]:
         """The results on these inputs, which broadcast together: what depends on one axis alone is computed on it alone."""
-        values: dict[int, Any] = self.numbers | {place: inputs[name] for place, name in self.inputs.items()}
-        for function, left, right, place, done in self.steps:
-            values[place] = function(values[left], values[right])
+        values: dict[int, Any] = self.constants | {place: inputs[name] for place, name in self.inputs.items()}
+        for function, operands, place, done in self.steps:
+            values[place] = function(*[values[each] for each in operands])
             for each in done:
                 del values[each]
         return [values[place] for place in self.results]
@@ -99,8 +106,11 @@ class Recorded(Symbolic):
 
     def apply(self, function: str, *arguments: Number) -> Recorded:
         """An entry for the function, and the value that stands for it."""
-        left, right = arguments
-        return self.tape.entry(function, self.tape.place(left), self.tape.place(right))
+        return self.word(FUNCTIONS[function], *arguments)
+
+    def word(self, function: Function, *arguments: Any) -> Recorded:
+        """The same, of any function."""
+        return self.tape.entry(function, *map(self.tape.place, arguments))
 
     def named(self, name: str) -> Recorded:  # noqa: ARG002 - names are for printing
         """The value as it is."""
@@ -127,8 +137,8 @@ class Recorded(Symbolic):
     def __truediv__(self, other: Number) -> Recorded:
         return self.apply("/", self, other)
 
-    def __rtruediv__(self, other: Number) -> Recorded:
-        return self.apply("/", other, self)
+    def __rtruediv__(self, other: Number) -> Number:
+        return self.apply("/", other, self) if present(other) else 0
 
     def __pow__(self, other: Number) -> Recorded:
         return self.apply("**", self, other)

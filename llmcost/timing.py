@@ -10,12 +10,12 @@ expected   operator by operator, with the launch cost and the shares that its ki
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from llmcost.algebra import Number, Symbolic, is_plain, largest, named, present
+from llmcost.algebra import Number, Symbolic, either, largest, name_of_least, named, present
 from llmcost.counting import PassCost
 from llmcost.efficiency import Efficiency, kind_of
 from llmcost.operators import Attention, Collective, Gemm, GroupedGemm, Operator, Stored
 
-LIMITS = ("compute", "memory bandwidth", "network")  # in the order of a Bound; of equal floors the first is named
+LIMITS = ("compute", "memory bandwidth", "network")  # in the order of a Bound
 
 
 class Links(NamedTuple):
@@ -123,30 +123,15 @@ def exchange_seconds(op: Collective, links: Links | None, efficiency: Efficiency
     return launch + largest(sending) if sending else 0
 
 
-def binding(floor: Bound, fits: Number) -> str | None:
-    """What holds a pass back, in words: capacity, compute, memory bandwidth or network.
+def binding(floor: Bound, fits: Number) -> Any:
+    """What holds a pass back, in words: capacity, compute, memory bandwidth or network; of equal floors the first.
 
-    None if that is not known, and for arrays and symbols, which have no single answer.
+    None if that is not known, and for symbols; an array of words for arrays.
     """
-    if fits is False:
-        return "capacity"
-    if not all(is_plain(each) for each in floor):
-        return None
-    return LIMITS[floor.index(max(floor))]
-
-
-def bindings(floor: Bound, fits: Number) -> Any:
-    """The same at every point of a sweep: arrays in, an array of words out."""
-    import numpy as np
-
-    words: Any = None
+    longest = None
     if not _unknown(floor):
-        highest, which = floor[0], np.asarray(0)
-        for place, seconds in enumerate(floor[1:], start=1):
-            which = np.where(seconds > highest, place, which)
-            highest = np.maximum(highest, seconds)
-        words = np.array(LIMITS, dtype=object)[which]
-    return np.where(fits, np.asarray(words), "capacity")
+        longest = name_of_least({name: -seconds for name, seconds in zip(LIMITS, floor, strict=True)})
+    return longest if fits is None else either(fits, longest, "capacity")
 
 
 def rate(tokens: Number, seconds: Number) -> Number:

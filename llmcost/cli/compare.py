@@ -9,7 +9,6 @@ import typer
 
 from llmcost.cli import lists
 from llmcost.cli import options as o
-from llmcost.errors import InputError
 
 
 def compare(
@@ -30,9 +29,7 @@ def compare(
     dp: o.Dp = None,
     ep: o.Ep = None,
     gpus_per_node: o.GpusPerNode = None,
-    price: Annotated[
-        str | None, typer.Option("--price", metavar="$,...", help="Dollars an hour of a GPU: one for all, or one for each of --hw.")
-    ] = None,
+    price: lists.Price = None,
     plot: Annotated[str | None, typer.Option("--plot", metavar="FILE", help="Draw charts, .png or .svg (needs matplotlib).")] = None,
     json: o.Json = False,
     csv: o.Csv = False,
@@ -40,7 +37,7 @@ def compare(
 ) -> None:
     """Every MODEL on every GPU, side by side at the same batch and context.
 
-    Example: llmcost compare llama3-8b qwen3-8b --hw h100,mi300x --batch 16 --price 2.5,2
+    Example: llmcost compare llama3-8b qwen3-8b --hw h100,mi300x --batch 16 --price h100=2.5 --price mi300x=2
     """
     from llmcost.cli.output import draft_of, show_json, show_tables, write
     from llmcost.comparison import compare as compute
@@ -55,7 +52,7 @@ def compare(
     distinct("MODEL", [spec.name for spec in specs])
     options = Options(batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization)
     options = options._replace(gpus=gpus, tp=tp, pp=pp, dp=dp, ep=ep, gpus_per_node=gpus_per_node)
-    entries = compute(specs, chips, options, _prices(price, len(chips)))
+    entries = compute(specs, chips, options, lists.prices_of(price or ()))
     if plot is not None:
         from llmcost.report import charts
 
@@ -69,16 +66,3 @@ def compare(
         write(to_csv((*NAMES.values(), *FIGURES), [list(figures_of(entry).values()) for entry in entries]))
     elif markdown or plot is None:
         show_tables(comparison_tables(entries, price is not None), markdown)
-
-
-def _prices(text: str | None, chips: int) -> list[float | None]:
-    """A price for each GPU."""
-    if text is None:
-        return [None] * chips
-    try:
-        prices: list[float | None] = [float(lists.decimal(each.strip())) for each in text.split(",")]
-    except ValueError as error:
-        raise InputError(f"--price {text}: {error}") from None
-    if len(prices) not in (1, chips) or not all(prices):
-        raise InputError(f"--price {text}: above 0, one for all or one for each of the {chips} GPUs")
-    return prices if len(prices) == chips else prices * chips

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
@@ -28,6 +28,7 @@ Context = Annotated[
 Prompt = Annotated[List, typer.Option("--prompt", metavar="LIST", help="Tokens of the prompt; the context less the output.")]
 Output = Annotated[List, typer.Option("--output", metavar="LIST", help="Tokens that a request gives: its whole time, too.")]
 Chunk = Annotated[List, typer.Option("--chunk", metavar="LIST", help="Tokens of prompts that run at a time; all.")]
+Concurrency = Annotated[List, typer.Option("--concurrency", metavar="LIST", help="Requests in flight at any time, with --output.")]
 Gpus = Annotated[List, typer.Option("--gpus", metavar="LIST", help="GPUs in all; the product of the degrees.")]
 Tp = Annotated[List, typer.Option("--tp", metavar="LIST", help="Tensor parallelism: GPUs that a layer is split over.")]
 Pp = Annotated[List, typer.Option("--pp", metavar="LIST", help="Pipeline parallelism: stages, each with its layers.")]
@@ -45,6 +46,8 @@ MemoryUtilization = Annotated[
 ]
 Tokens = Annotated[List, typer.Option("--tokens", metavar="LIST", help="Lengths of the training run; 15T.")]
 
+Price = Annotated[List, typer.Option("--price", metavar="[HW=]DOLLARS", help="A GPU-hour, of all GPUs or of one kind; may be repeated.")]
+
 
 def _length(text: str) -> int:
     return parse_count(text, 1024)
@@ -61,7 +64,7 @@ def decimal(text: str) -> Fraction:
 
 READ: Mapping[str, Read] = {
     **dict.fromkeys(("context", "prompt", "output", "chunk"), _length),
-    **dict.fromkeys(("batch", "tokens", "gpus", "tp", "pp", "dp", "ep", "gpus_per_node"), parse_count),
+    **dict.fromkeys(("batch", "concurrency", "tokens", "gpus", "tp", "pp", "dp", "ep", "gpus_per_node"), parse_count),
     **dict.fromkeys(("mfu", "memory_utilization"), decimal),
 }
 """How each option that takes numbers reads one. The others take names."""
@@ -87,11 +90,28 @@ def axes(given: Mapping[str, List]) -> dict[str, Axis | Names]:
     return found
 
 
-def load_chips(given: List) -> list[HardwareSpec]:
-    """The GPUs of --hw. Raises InputError where one comes twice, under whatever name."""
+def load_chips(given: list[str]) -> list[HardwareSpec]:
+    """The GPUs of --hw, which may be repeated. Raises InputError where one comes twice, under whatever name."""
     from llmcost.grid import distinct, parse_names
     from llmcost.specs.catalog import load_hardware
 
-    chips = [load_hardware(name) for name in parse_names("--hw", once("--hw", given) or "").names]
+    chips = [load_hardware(name) for name in parse_names("--hw", ",".join(given)).names]
     distinct("--hw", [chip.name for chip in chips])
     return chips
+
+
+def prices_of(texts: Sequence[str]) -> dict[str, float]:
+    """Dollars a GPU-hour by the name of the GPU, "" for all."""
+    from llmcost.specs.catalog import load_hardware
+
+    prices = {}
+    for text in texts:
+        name, _, dollars = text.rpartition("=")
+        try:
+            value = float(dollars)
+        except ValueError:
+            value = -1
+        if not 0 <= value < 10**6:
+            raise InputError(f"--price {text}: dollars a GPU-hour, as in 2.5 or h100=2.5")
+        prices[load_hardware(name).name if name else ""] = value
+    return prices

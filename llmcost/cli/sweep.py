@@ -52,6 +52,7 @@ def sweep(
     tokens: lists.Tokens = None,
     output: lists.Output = None,
     chunk: lists.Chunk = None,
+    concurrency: lists.Concurrency = None,
     gpus: lists.Gpus = None,
     tp: lists.Tp = None,
     pp: lists.Pp = None,
@@ -96,6 +97,7 @@ def sweep(
         {
             "batch": batch, "context": context, "prompt": prompt, "dtype": dtype, "weight_dtype": weight_dtype, "kv_dtype": kv_dtype,
             "mfu": mfu, "memory_utilization": memory_utilization, "tokens": tokens, "output": output, "chunk": chunk,
+            "concurrency": concurrency,
             "gpus": gpus, "tp": tp, "pp": pp, "dp": dp, "ep": ep, "gpus_per_node": gpus_per_node,
         }
     )  # fmt: skip

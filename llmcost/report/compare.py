@@ -31,10 +31,10 @@ FIGURES = {
     "derived.decode_share_of_limit": "  of the limit",
     "decode.limited_by": "  limited by",
     "derived.decode_tokens_per_s_per_watt": "  a watt of TDP",
-    "derived.usd_per_million_prompt_tokens": "$ a million prompt tokens",
-    "derived.usd_per_million_output_tokens": "$ a million output tokens",
+    "derived.price_per_million_prompt_tokens": "$ a million prompt tokens",
+    "derived.price_per_million_output_tokens": "$ a million output tokens",
 }
-PRICED = tuple(path for path in FIGURES if path.startswith("derived.usd"))
+PRICED = tuple(path for path in FIGURES if path.startswith("derived.price"))
 
 
 def figures_of(entry: Entry) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def comparison_panels(entries: Sequence[Entry], priced: bool) -> list[Panel]:
     at = {(each["model.name"], each["hardware.name"]): each for each in known}
     note = f"expected; {_workload(entries)}; hollow: does not fit"
     last = (
-        ("derived.usd_per_million_output_tokens", "$ a million output tokens")
+        ("derived.price_per_million_output_tokens", "$ a million output tokens")
         if priced
         else ("derived.decode_tokens_per_s_per_watt", "decode tokens/s a watt of TDP")
     )
