@@ -27,6 +27,7 @@ FUSED = {  # operators that are several projections in one, which frameworks ada
 TRAINED = frozenset(
     ("lora_a", "lora_same_a", "lora_rows_a", "lora_output_a", "lora_b", "lora_columns_b", "experts_lora_a", "experts_lora_b")
 )
+EXPANSIONS = ("dequantize", "experts_dequantize")  # of quantised weights, before each use
 NOT_ADAPTED = ("router", "shared_expert_gate", "embedding_projection", "lm_head")  # "all-linear" means those of the layers
 
 
@@ -61,13 +62,15 @@ def modules(op: Operator) -> tuple[str, ...]:
 
 def adapters(layers: Sequence[Operator], lora: Lora) -> list[Adapter]:
     """Every adapter of some layers' operators. A fused product as a target of its own has one adapter (Megatron's linear_qkv)."""
-    found = []
-    for place, op in enumerate(layers):
-        if isinstance(op, (Gemm, GroupedGemm)):
-            groups = op.groups if isinstance(op, GroupedGemm) else 1
-            for module, n in _targeted(op, layers[place:], lora.targets):
-                found.append(Adapter(op.name, module, op.count, groups, op.k, n, lora.rank))
-    return found
+    return [each for place, op in enumerate(layers) for each in beside(op, layers[place:], lora)]
+
+
+def beside(op: Operator, behind: Sequence[Operator], lora: Lora) -> list[Adapter]:
+    """The adapters of one operator, of which there are some if it is a product; `behind`: the operators from it on."""
+    if not isinstance(op, (Gemm, GroupedGemm)):
+        return []
+    groups = op.groups if isinstance(op, GroupedGemm) else 1
+    return [Adapter(op.name, module, op.count, groups, op.k, n, lora.rank) for module, n in _targeted(op, behind, lora.targets)]
 
 
 def _targeted(op: Any, behind: Sequence[Operator], targets: tuple[str, ...]) -> Iterator[tuple[str, Number]]:
@@ -94,6 +97,27 @@ def _widths(op: Any, behind: Sequence[Operator]) -> tuple[Number, ...]:
 def trainable_params(layers: Sequence[Operator], lora: Lora) -> Number:
     """Parameters that are trained; all others are frozen."""
     return sum([each.params() for each in adapters(layers, lora)])
+
+
+def lora_of(rank: int | None, targets: str, *, qlora: bool) -> Lora | None:
+    """What a user says of adapters: without a rank all weights are trained. Raises InputError for 4 bits without adapters."""
+    if rank is None:
+        if qlora:
+            raise InputError("--qlora: the rank of the adapters is wanted too (--lora-rank)")
+        return None
+    return Lora(rank, tuple(targets.split(",")), NF4_BITS if qlora else None)
+
+
+def is_trained(op: Operator, lora: Lora | None) -> bool:
+    """Whether an operator's weights are trained: without adapters all are."""
+    return lora is None or op.name in TRAINED
+
+
+def is_quantised(op: Operator, lora: Lora | None) -> bool:
+    """Whether an operator's weights are kept in few bits: those of the layers' products, adapters and routers apart."""
+    if lora is None or lora.frozen_bits is None or not isinstance(op, (Gemm, GroupedGemm)):
+        return False
+    return op.name not in TRAINED and op.name not in NOT_ADAPTED and op.part in ("attention", "mlp")
 
 
 def check_lora(layers: Iterable[Operator], lora: Lora) -> None:

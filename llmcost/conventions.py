@@ -117,7 +117,7 @@ class Convention(NamedTuple):
 CONVENTIONS: dict[str, Convention] = {
     each.name: each
     for each in (
-        Convention("llmcost", "llmcost", "docs/conventions.md", None, "causal", kernel=0.5),
+        Convention("llmcost", "llmcost train", "docs/mfu.md", None, "all", kernel=0.5),
         Convention(
             "6n", "nanoGPT walk, BigScience's rule", "https://github.com/bigscience-workshop/bigscience, math/README.md", "active", "none"
         ),

@@ -63,9 +63,8 @@ EVERYWHERE = frozenset(
     lora_a lora_same_a lora_b lora_sum
     """.split()  # noqa: SIM905 - a table of words
 )
-EXPERTS = frozenset(
-    ("experts_gate_up_proj", "experts_up_proj", "experts_activation", "experts_down_proj", "experts_lora_a", "experts_lora_b")
-)
+EXPERTS_ADAPTERS = ("experts_lora_a", "experts_lora_b", "experts_dequantize")
+EXPERTS = frozenset(("experts_gate_up_proj", "experts_up_proj", "experts_activation", "experts_down_proj", *EXPERTS_ADAPTERS))
 FIRST_OF_EXPERTS = ("experts_gate_up_proj", "experts_up_proj")
 # Sums over a tensor-parallel group: after every product split by rows but the shared experts', which wait for the routed ones'.
 SUMMED = (ROWS - {"shared_down_proj"}) | {"experts_sum"}
@@ -150,9 +149,13 @@ def _experts(op: Any, plan: Plan) -> Iterator[Operator]:
         parts = plan.ep * etp
         yield op._replace(b=b, reads=divide(op.reads, parts), writes=divide(op.writes, parts))
         return
-    side = "k" if op.name == "experts_down_proj" else "n"
+    if op.name == "experts_dequantize":  # a weight, of no token
+        parts = plan.ep * etp
+        yield op._replace(reads=divide(op.reads, parts), writes=divide(op.writes, parts))
+        return
     whole = op._replace(b=b, groups=divide(op.groups, plan.ep), active=divide(op.active, plan.ep))
-    yield whole._replace(**{side: divide(getattr(whole, side), etp)})
+    side = "k" if op.name == "experts_down_proj" else "n"
+    yield whole if op.name in EXPERTS_ADAPTERS else whole._replace(**{side: divide(getattr(whole, side), etp)})
 
 
 def _sums(op: Any, plan: Plan) -> Iterator[Operator]:
@@ -165,7 +168,7 @@ def _sums(op: Any, plan: Plan) -> Iterator[Operator]:
             yield _exchange(f"{name}_all_gather", op, plan, "all_gather", width)
         else:
             yield _exchange(f"{name}_all_reduce", op, plan, "all_reduce", width)
-    if name in EXPERTS and name != "experts_activation":
+    if name in FIRST_OF_EXPERTS or name == "experts_down_proj":
         first = name in FIRST_OF_EXPERTS
         spread = divide(plan.expert_group(), plan.tp)
         rows = divide(op.b * op.s, plan.tp) * op.active

@@ -30,7 +30,7 @@ class Reliability(NamedTuple):
     interval_seconds: Number | None = None
 
 
-class Rates(NamedTuple):
+class Terms(NamedTuple):
     """What GPU-hours cost. None: not known.
 
     `power_share`: mean draw over the TDP; 1, as Llama's model cards reckon their energy, is the most that a GPU draws for long.
@@ -84,7 +84,7 @@ def run_of(
     gpus: Number,
     checkpoint_bytes: Number,
     reliability: Reliability = Reliability(),  # noqa: B008
-    rates: Rates = Rates(),  # noqa: B008
+    terms: Terms = Terms(),  # noqa: B008
 ) -> Run:
     """A run of so many tokens; the last step is a whole one."""
     steps = ceil_div(tokens, tokens_per_step)
@@ -95,7 +95,7 @@ def run_of(
     good = goodput(interval, write, reliability.restart_seconds, mtbf)
     wall = training / good.progress
     hours = gpus * wall / HOUR
-    watts = None if rates.tdp_watts is None else rates.tdp_watts * rates.power_share * rates.pue
+    watts = None if terms.tdp_watts is None else terms.tdp_watts * terms.power_share * terms.pue
     return Run(
         tokens=tokens,
         steps=steps,
@@ -104,7 +104,7 @@ def run_of(
         days=wall / DAY,
         gpu_hours=hours,
         energy_joules=None if watts is None else watts * gpus * wall,
-        dollars=None if rates.dollars_per_gpu_hour is None else rates.dollars_per_gpu_hour * hours,
+        dollars=None if terms.dollars_per_gpu_hour is None else terms.dollars_per_gpu_hour * hours,
         interruptions=Interruptions(mtbf, wall / mtbf, checkpoint_bytes, write, interval, good),
     )
 
@@ -124,27 +124,40 @@ def goodput(interval: Number, write: Number, restart: Number, mtbf: Number) -> G
     return Goodput(progress, checkpoints, restarts, 1 - progress - checkpoints - restarts)
 
 
+def reliability_of(
+    mtbf_hours: float | None, restart_minutes: float | None, checkpoint_minutes: float | None, checkpoint_gb_per_s: float | None
+) -> Reliability:
+    """What a user says of failures and checkpoints, in a user's units; None: the published defaults."""
+    given = {
+        "gpu_mtbf_seconds": mtbf_hours and mtbf_hours * HOUR,
+        "restart_seconds": restart_minutes and restart_minutes * 60,
+        "interval_seconds": checkpoint_minutes and checkpoint_minutes * 60,
+        "checkpoint_bytes_per_s": checkpoint_gb_per_s and checkpoint_gb_per_s * 1e9,
+    }
+    return Reliability()._replace(**{name: value for name, value in given.items() if value is not None})
+
+
 HOPELESS = 30  # times the mean between failures, at which a segment takes 10¹³ of them
 
 
-def check_terms(gpus: int, checkpoint_bytes: float, reliability: Reliability, rates: Rates) -> None:
+def check_terms(gpus: int, checkpoint_bytes: float, reliability: Reliability, terms: Terms) -> None:
     """Raise InputError for terms that make no sense, or a job that fails faster than it restarts."""
     given = (
         ("--mtbf-hours", reliability.gpu_mtbf_seconds),
         ("--checkpoint-gb-per-s", reliability.checkpoint_bytes_per_s),
         ("--checkpoint-minutes", reliability.interval_seconds),
-        ("--price", rates.dollars_per_gpu_hour),
-        ("--power-share", rates.power_share),
+        ("--price", terms.dollars_per_gpu_hour),
+        ("--power-share", terms.power_share),
     )
     for option, value in given:
         if value is not None and not value > 0:
             raise InputError(f"{option}: above 0")
     if not reliability.restart_seconds >= 0:
         raise InputError("--restart-minutes: not below 0")
-    if not rates.power_share <= 1:
-        raise InputError(f"--power-share {rates.power_share:g}: a share of 1, above 0")
-    if not rates.pue >= 1:
-        raise InputError(f"--pue {rates.pue:g}: the data centre's energy over its GPUs', at least 1")
+    if not terms.power_share <= 1:
+        raise InputError(f"--power-share {terms.power_share:g}: a share of 1, above 0")
+    if not terms.pue >= 1:
+        raise InputError(f"--pue {terms.pue:g}: the data centre's energy over its GPUs', at least 1")
     mtbf = reliability.gpu_mtbf_seconds / gpus
     write = checkpoint_bytes / (reliability.checkpoint_bytes_per_s * gpus)
     interval = reliability.interval_seconds or best_interval(write, mtbf)

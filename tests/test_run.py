@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmcost.errors import InputError
-from llmcost.run import CHECKPOINT_BYTES_PER_S, DAY, HOUR, Rates, Reliability, best_interval, check_terms, goodput, run_of
+from llmcost.run import CHECKPOINT_BYTES_PER_S, DAY, HOUR, Reliability, Terms, best_interval, check_terms, goodput, run_of
 from llmcost.symbols import evaluate, symbol
 
 LLAMA3_STATE = 405.853e9 * 14  # bf16 weights, fp32 weights and two moments
@@ -48,8 +48,8 @@ def test_checkpoints_as_published(params, terabytes, gpus, seconds, rate):
 
 def test_days_gpu_hours_energy_and_money_by_hand():
     """100 steps of 36 s on 10 GPUs of 700 W at $2: an hour on the wall, 10 GPU-hours, nearly without failures."""
-    rates = Rates(dollars_per_gpu_hour=2, tdp_watts=700, power_share=0.9, pue=1.1)
-    run = run_of(1000, 10, 36, 10, 1.0, Reliability(gpu_mtbf_seconds=1e15, restart_seconds=0), rates)
+    terms = Terms(dollars_per_gpu_hour=2, tdp_watts=700, power_share=0.9, pue=1.1)
+    run = run_of(1000, 10, 36, 10, 1.0, Reliability(gpu_mtbf_seconds=1e15, restart_seconds=0), terms)
     assert (run.steps, run.training_seconds) == (100, 3600)
     assert run.wall_seconds == pytest.approx(3600)
     assert run.days == pytest.approx(1 / 24)
@@ -118,22 +118,22 @@ def test_more_failures_never_make_a_run_shorter(mtbf, gpus):
 
 
 @pytest.mark.parametrize(
-    "reliability, rates, message",
+    "reliability, terms, message",
     [
-        (Reliability(gpu_mtbf_seconds=0), Rates(), "--mtbf-hours: above 0"),
-        (Reliability(interval_seconds=0), Rates(), "--checkpoint-minutes: above 0"),
-        (Reliability(interval_seconds=-1), Rates(), "--checkpoint-minutes: above 0"),
-        (Reliability(checkpoint_bytes_per_s=float("nan")), Rates(), "--checkpoint-gb-per-s: above 0"),
-        (Reliability(restart_seconds=-1), Rates(), "--restart-minutes: not below 0"),
-        (Reliability(), Rates(dollars_per_gpu_hour=-2), "--price: above 0"),
-        (Reliability(), Rates(power_share=1.2), "--power-share 1.2: a share of 1"),
-        (Reliability(), Rates(pue=0.9), "--pue 0.9: the data centre's energy"),
-        (Reliability(gpu_mtbf_seconds=HOUR, restart_seconds=HOUR), Rates(), "it gets nowhere"),
+        (Reliability(gpu_mtbf_seconds=0), Terms(), "--mtbf-hours: above 0"),
+        (Reliability(interval_seconds=0), Terms(), "--checkpoint-minutes: above 0"),
+        (Reliability(interval_seconds=-1), Terms(), "--checkpoint-minutes: above 0"),
+        (Reliability(checkpoint_bytes_per_s=float("nan")), Terms(), "--checkpoint-gb-per-s: above 0"),
+        (Reliability(restart_seconds=-1), Terms(), "--restart-minutes: not below 0"),
+        (Reliability(), Terms(dollars_per_gpu_hour=-2), "--price: above 0"),
+        (Reliability(), Terms(power_share=1.2), "--power-share 1.2: a share of 1"),
+        (Reliability(), Terms(pue=0.9), "--pue 0.9: the data centre's energy"),
+        (Reliability(gpu_mtbf_seconds=HOUR, restart_seconds=HOUR), Terms(), "it gets nowhere"),
     ],
 )
-def test_terms_that_make_no_sense_are_refused(reliability, rates, message):
+def test_terms_that_make_no_sense_are_refused(reliability, terms, message):
     with pytest.raises(InputError, match=message):
-        check_terms(1000, 1e12, reliability, rates)
+        check_terms(1000, 1e12, reliability, terms)
 
 
 def test_the_same_formula_serves_arrays_and_symbols():

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from llmcost import textbook
-from llmcost.algebra import Number, maximum, named
-from llmcost.architecture import operators
-from llmcost.counting import count_params
+from llmcost.adapters import Lora, check_lora, trainable_params
+from llmcost.algebra import Number, is_plain, maximum, named
+from llmcost.architecture import body, operators
+from llmcost.conventions import CONVENTIONS, Utilization, counts_of, utilization
+from llmcost.counting import Params, count_params
 from llmcost.efficiency import Efficiency
 from llmcost.errors import InputError
 from llmcost.estimate import DEFAULT_CONTEXT
 from llmcost.results import Hardware, Model
-from llmcost.sizes import ElementBytes, Load
+from llmcost.run import Reliability, Terms, check_terms, run_of
+from llmcost.run import Run as Interrupted
+from llmcost.sizes import ElementBytes, Load, element_bytes
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.training.automatic import automatic, cheapest_change, enough_gpus
@@ -20,7 +24,7 @@ from llmcost.training.layout import Layout, check, shape_of, stage_of
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import Recipe, check_recipe
 from llmcost.training.shares import shares_for
-from llmcost.training.states import StageMemory, stage_memory
+from llmcost.training.states import StageMemory, share_recomputed, stage_memory
 from llmcost.training.step import StepSeconds
 from llmcost.training.train import Step, StepFlops, evaluate, training_chip
 
@@ -42,6 +46,9 @@ class Options(NamedTuple):
     recipe: Recipe = Recipe()
     mfu: Number = textbook.END_TO_END_MFU
     price: Number | None = None  # dollars a GPU-hour
+    reliability: Reliability = Reliability()
+    power_share: Number = 1  # of the TDP, drawn on average
+    pue: Number = 1  # energy of the data centre over that of the GPUs
 
 
 class Spread(NamedTuple):
@@ -77,6 +84,8 @@ class Run(NamedTuple):
     steps: Number
     dtype: str
     optimizer: str
+    trained_params: Number
+    lora: Lora | None
 
 
 class Rates(NamedTuple):
@@ -146,7 +155,9 @@ class TrainMemory(NamedTuple):
 class Train(NamedTuple):
     """Everything `llmcost train` answers. `textbook`: 6 FLOPs a parameter that a token uses; `textbook_recompute`: 8.
 
-    MFU and HFU count every (query, key) pair. `change`: the cheapest one that makes it fit; "" if none does.
+    MFU and HFU count every (query, key) pair, as the convention "llmcost" does; `conventions` has them as others count.
+    `with_interruptions`: the run with failures and checkpoints, energy and money; all else is without. `change`: the cheapest
+    single one that makes it fit; "" if none does.
     """
 
     schema: str
@@ -170,6 +181,8 @@ class Train(NamedTuple):
     flops: StepFlops
     memory: TrainMemory
     change: str | None
+    conventions: tuple[Utilization, ...]
+    with_interruptions: Interrupted
 
 
 def train(model: ModelSpec, hardware: HardwareSpec, options: Options = Options(), efficiency: Efficiency | None = None) -> Train:  # noqa: B008
@@ -189,6 +202,8 @@ def train(model: ModelSpec, hardware: HardwareSpec, options: Options = Options()
 def setup_of(model: ModelSpec, hardware: HardwareSpec, options: Options, efficiency: Efficiency | None) -> tuple[Setup, bool]:
     """The options with the defaults filled in, and whether degrees were chosen. Raises InputError where they make no sense."""
     check_recipe(options.recipe)
+    if options.recipe.lora is not None:
+        check_lora(body(model, element_bytes("bf16", "bf16", "bf16"), Load(1, 1, 1)), options.recipe.lora)
     given = {name: value for name, value in options.layout.items() if value is not None}
     _check_counts(options, given)
     seq = min(model.max_position_embeddings, DEFAULT_CONTEXT) if options.seq is None else options.seq
@@ -247,6 +262,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
     step = evaluate(at)
     size = ElementBytes(at.recipe.param_bytes(), at.recipe.param_bytes(), at.recipe.param_bytes())
     params = count_params(operators(at.model, size, Load(1, 1, 1)))
+    trained = _trained(at, params)
     steps = options.tokens / step.tokens
     expected = _rates(named("step_seconds", step.seconds.total), step, steps)
     active = named("model.params.active", params.active)
@@ -260,7 +276,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
         schema=SCHEMA,
         model=Model(at.model.name, at.model.title, params),
         hardware=Hardware(hardware.name, hardware.title, at.chip.peak, at.chip.bandwidth, at.chip.capacity),
-        run=Run(step.gpus, at.seq, options.tokens, step.tokens, steps, at.recipe.dtype, at.recipe.optimizer),
+        run=Run(step.gpus, at.seq, options.tokens, step.tokens, steps, at.recipe.dtype, at.recipe.optimizer, trained, at.recipe.lora),
         layout=_spread(at.layout, chosen),
         **expected._asdict(),
         mfu=step.mfu(),
@@ -274,7 +290,31 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
         flops=step.flops,
         memory=_memory(at, step),
         change=None,
+        conventions=_conventions(at, step),
+        with_interruptions=_interrupted(step, hardware, options, trained * (at.recipe.param_bytes() + at.recipe.optimizer_bytes())),
     )
+
+
+def _trained(at: Setup, params: Params) -> Number:
+    """Parameters that are trained, of the whole model."""
+    lora = at.recipe.lora
+    return params.total if lora is None else trainable_params(body(at.model, element_bytes("bf16", "bf16", "bf16"), Load(1, 1, 1)), lora)
+
+
+def _conventions(at: Setup, step: Step) -> tuple[Utilization, ...]:
+    """MFU and HFU as everyone counts them."""
+    layout, each = at.layout, step.tokens_per_s() / step.gpus
+    share = share_recomputed(layout, stage_of(layout, at.model.num_hidden_layers, 0)) if layout.recompute != "none" else 1
+    frozen, k = at.recipe.lora is not None, counts_of(at.model, at.seq)
+    return tuple(utilization(one, k, each, at.chip.peak, layout.recompute, share, frozen=frozen) for one in CONVENTIONS.values())
+
+
+def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoint_bytes: Number) -> Interrupted:
+    """The run as it goes with failures and checkpoints of what is trained. Raises InputError for terms that make no sense."""
+    terms = Terms(options.price, None if hardware.tdp is None else hardware.tdp.value, options.power_share, options.pue)
+    if is_plain(step.gpus) and is_plain(checkpoint_bytes):
+        check_terms(step.gpus, checkpoint_bytes, options.reliability, terms)
+    return run_of(options.tokens, step.tokens, step.seconds.total, step.gpus, checkpoint_bytes, options.reliability, terms)
 
 
 def _rates(seconds: Number, step: Step, steps: Number) -> Rates:
