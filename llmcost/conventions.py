@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from llmcost.algebra import Number, minimum
-from llmcost.architecture import body, head
+from llmcost.architecture import operators
 from llmcost.counting import Params, count_params, count_pass
 from llmcost.errors import InputError
 from llmcost.sizes import ElementBytes, Load
@@ -37,16 +37,15 @@ class Counts(NamedTuple):
 
 def counts_of(model: ModelSpec, seq: Number) -> Counts:
     """The parts for sequences of `seq` tokens, logits at every one."""
-    one = Load(1, seq, seq)
-    below, top = body(model, HALF_PRECISION, one), head(model, HALF_PRECISION, 1, seq)
-    cost = count_pass(below + top)
-    table = sum(op.params() for op in below if op.name == "position_embedding")
+    found = operators(model, HALF_PRECISION, Load(1, seq, seq), seq)
+    cost = count_pass(found)
+    table = sum([op.params() for op in found if op.name == "position_embedding"])
     return Counts(
         linear=cost.linear_flops / seq,
         pairs=cost.attention_flops / seq,
         causal=cost.causal_flops / seq,
         head=cost.head_flops / seq,
-        params=count_params(below + top),
+        params=count_params(found),
         tied=model.tie_word_embeddings,
         positions=table,
         reached=table * minimum(1, seq / (model.max_position_embeddings + model.position_offset)),

@@ -8,7 +8,7 @@ write one and R to restart, a segment takes M·e^(R/M)·(e^((τ+w)/M) - 1) on av
 
 from typing import NamedTuple
 
-from llmcost.algebra import Number, ceil_div, expm1
+from llmcost.algebra import Number, ceil_div, expm1, named
 from llmcost.errors import InputError
 
 HOUR, DAY = 3600, 86400
@@ -87,13 +87,13 @@ def run_of(
     terms: Terms = Terms(),  # noqa: B008
 ) -> Run:
     """A run of so many tokens; the last step is a whole one."""
-    steps = ceil_div(tokens, tokens_per_step)
-    training = steps * step_seconds
-    mtbf = reliability.gpu_mtbf_seconds / gpus
-    write = checkpoint_bytes / (reliability.checkpoint_bytes_per_s * gpus)
+    steps = named("steps", ceil_div(tokens, tokens_per_step))
+    training = steps * named("step_seconds", step_seconds)
+    mtbf = named("job_mtbf_seconds", reliability.gpu_mtbf_seconds / gpus)
+    write = named("checkpoint_seconds", checkpoint_bytes / (reliability.checkpoint_bytes_per_s * gpus))
     interval = best_interval(write, mtbf) if reliability.interval_seconds is None else reliability.interval_seconds
-    good = goodput(interval, write, reliability.restart_seconds, mtbf)
-    wall = training / good.progress
+    good = goodput(named("interval_seconds", interval), write, reliability.restart_seconds, mtbf)
+    wall = named("wall_seconds", training / named("progress", good.progress))
     hours = gpus * wall / HOUR
     watts = None if terms.tdp_watts is None else terms.tdp_watts * terms.power_share * terms.pue
     return Run(

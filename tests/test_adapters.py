@@ -3,14 +3,14 @@
 import pytest
 
 from llmcost.adapters import ALL_LINEAR, ATTENTION_TARGETS, NF4_BITS, Lora, adapters, check_lora, trainable_params
-from llmcost.architecture import body
+from llmcost.architecture import forward
 from llmcost.errors import InputError
 from llmcost.sizes import ElementBytes, Load
 from llmcost.specs.catalog import load_model
 
 
 def layers_of(name):
-    return body(load_model(name), ElementBytes(2, 2, 2), Load(1, 8, 8))
+    return forward(load_model(name), ElementBytes(2, 2, 2), Load(1, 8, 8)).layers
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmcost.adapters import ALL_LINEAR, NF4_BITS, Lora, trainable_params
-from llmcost.architecture import body
+from llmcost.architecture import forward
 from llmcost.conventions import CONVENTIONS, counts_of
 from llmcost.sizes import ElementBytes, Load
 from llmcost.specs.catalog import load_hardware, load_model
@@ -29,7 +29,7 @@ def step(model="llama3-8b", layout=ONE_GPU, recipe=PLAIN, hardware=H100, seq=204
 
 
 def adapters_of(model, lora):
-    return trainable_params(body(load_model(model), ElementBytes(2, 2, 2), Load(1, 1, 1)), lora)
+    return trainable_params(forward(load_model(model), ElementBytes(2, 2, 2), Load(1, 1, 1)).layers, lora)
 
 
 @pytest.mark.parametrize("model", ["llama3-8b", "mixtral-8x7b", "deepseek-v2-lite", "granite-4.0-h-small"])

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from llmcost import textbook
 from llmcost.adapters import Lora, check_lora, trainable_params
 from llmcost.algebra import Number, is_plain, maximum, named
-from llmcost.architecture import body, operators
-from llmcost.conventions import CONVENTIONS, Utilization, counts_of, utilization
+from llmcost.architecture import forward, operators
+from llmcost.conventions import CONVENTIONS, HALF_PRECISION, Utilization, counts_of, utilization
 from llmcost.counting import Params, count_params
 from llmcost.efficiency import Efficiency
 from llmcost.errors import InputError
@@ -16,7 +16,7 @@ from llmcost.estimate import DEFAULT_CONTEXT
 from llmcost.results import Hardware, Model
 from llmcost.run import Reliability, Terms, check_terms, run_of
 from llmcost.run import Run as Interrupted
-from llmcost.sizes import ElementBytes, Load, element_bytes
+from llmcost.sizes import ElementBytes, Load
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.training.automatic import automatic, cheapest_change, enough_gpus
@@ -203,7 +203,7 @@ def setup_of(model: ModelSpec, hardware: HardwareSpec, options: Options, efficie
     """The options with the defaults filled in, and whether degrees were chosen. Raises InputError where they make no sense."""
     check_recipe(options.recipe)
     if options.recipe.lora is not None:
-        check_lora(body(model, element_bytes("bf16", "bf16", "bf16"), Load(1, 1, 1)), options.recipe.lora)
+        check_lora(forward(model, HALF_PRECISION, Load(1, 1, 1)).layers, options.recipe.lora)
     given = {name: value for name, value in options.layout.items() if value is not None}
     _check_counts(options, given)
     seq = min(model.max_position_embeddings, DEFAULT_CONTEXT) if options.seq is None else options.seq
@@ -298,7 +298,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
 def _trained(at: Setup, params: Params) -> Number:
     """Parameters that are trained, of the whole model."""
     lora = at.recipe.lora
-    return params.total if lora is None else trainable_params(body(at.model, element_bytes("bf16", "bf16", "bf16"), Load(1, 1, 1)), lora)
+    return params.total if lora is None else trainable_params(forward(at.model, HALF_PRECISION, Load(1, 1, 1)).layers, lora)
 
 
 def _conventions(at: Setup, step: Step) -> tuple[Utilization, ...]:
