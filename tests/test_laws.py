@@ -467,10 +467,10 @@ ORDER = [
     "layout", "pipeline", "inference", "memory", "training.rates", "training", "conventions", "estimate", "__init__", "run", "mfu",
     "training.layout", "training.recipe", "training.kept", "training.lora", "training.passes", "training.exchanges", "training.states",
     "training.step", "training.shares", "training.train", "training.automatic", "training.answer",
-    "plan", "plan.space", "plan.causes", "plan.search", "plan.question",
+    "plan", "plan.space", "plan.causes", "plan.search", "plan.serving", "plan.question",
     "symbols", "quantities", "explain", "training.quantities", "training.explained",
     "report", "report.tables", "report.estimate", "report.explain", "report.ops", "report.specs", "report.train",
-    "report.mfu", "report.plan",
+    "report.mfu", "report.plan", "report.plan_serving",
     "cli.options", "cli.output", "cli.answers", "cli.catalog", "cli.training", "cli.mfu", "cli.plan", "cli", "__main__",
 ]  # fmt: skip
 

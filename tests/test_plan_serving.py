@@ -1,5 +1,7 @@
 """Planning to serve: figures are those of `llmcost estimate`, and the batch is the largest that keeps every limit."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,11 +28,6 @@ def estimated(question, layout, batch):
 
 
 LAYOUTS = [
-    ("llama3-8b", Layout()),
-    ("llama3-8b", Layout(2, 4, 1, 1)),
-    ("mixtral-8x7b", Layout(2, 1, 4, 8)),
-    ("llama3-70b", Layout(8, 2, 1, 1)),
-]
     ("llama3-8b", Layout()),
     ("llama3-8b", Layout(2, 4, 1, 1)),
     ("mixtral-8x7b", Layout(2, 1, 4, 8)),
@@ -120,3 +117,56 @@ def test_what_serves_nobody_is_told_why():
     assert plan_serving(asked("llama3-70b", "rtx4090", 1), top=1)[1:3] == ([], {"memory": 1})
     assert plan_serving(asked("llama3-8b", gpus=1, tpot=1e-4), top=1).unfit == {"tpot": 1}
     assert plan_serving(asked("llama3-8b", gpus=1, ttft=1e-4), top=1).unfit == {"ttft": 1}
+
+
+# -- the command ------------------------------------------------------------------------------------
+
+SMALL = ["plan", "llama3-8b", "--serve", "--hw", "h100", "--gpus", 4, "--prompt", 512, "--output", 64, "--tpot", 20, "--top", 3]
+
+
+def test_the_command_shows_the_best_and_what_bounds_the_batch(cli, snapshot):
+    answer = cli(*SMALL)
+    assert answer.code == 0
+    snapshot("plan_serving.txt", answer.out)
+
+
+def test_the_document_has_the_table(cli):
+    document = json.loads(cli(*SMALL, "--json").out)
+    assert document["schema"] == "llmcost.plan-serving/1"
+    assert document["tpot_seconds"] == 0.02
+    best = document["best"][0]
+    assert best["tpot_seconds"] <= 0.02
+    rows = cli(*SMALL, "--csv").out.splitlines()
+    assert rows[0].startswith("tp,pp,dp,ep,batch,replicas,tokens_per_s_per_gpu")
+    assert int(rows[1].split(",")[4]) == best["batch"]
+
+
+def test_axes_can_be_held(cli):
+    best = json.loads(cli(*SMALL, "--tp", "2,4", "--json").out)["best"]
+    assert {each["tp"] for each in best} <= {2, 4}
+
+
+def test_nobody_served_is_an_answer_and_the_exit_code_1(cli):
+    answer = cli("plan", "llama3-70b", "--serve", "--hw", "rtx4090", "--gpus", 1)
+    assert answer.code == 1
+    assert "1 serve nobody: memory with one sequence a rank." in answer.out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--serve", "--seq", "2k"], "--seq: of training, and --serve plans to serve"),
+        (["--serve", "--zero", "3"], "--zero: of training"),
+        (["--tpot", 5], "--tpot: of serving; give --serve too"),
+        (["--serve", "--tpot", 0], "--tpot 0: milliseconds above 0"),
+        (["--serve", "--ttft", "nan"], "--ttft nan: milliseconds above 0"),
+        (["--serve", "--prompt", "8k", "--output", "1k"], "llama3-8b takes 1 to 8,192 positions"),
+        (["--serve", "--tp", "2;4"], "--tp 2;4: a whole number"),
+        (["--serve", "--dtype", "fp3"], "--dtype fp3: one of"),
+    ],
+)
+def test_a_question_that_is_none_is_refused(cli, arguments, message):
+    answer = cli("plan", "llama3-8b", "--hw", "h100", "--gpus", 8, *arguments)
+    assert answer.code == 2
+    assert message in answer.err
+    assert answer.out == ""

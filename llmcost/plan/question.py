@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from llmcost.errors import InputError
-from llmcost.estimate import DEFAULT_CONTEXT
+from llmcost.estimate import DEFAULT_CONTEXT, Options, workload_of
 from llmcost.plan.search import Question
+from llmcost.plan.serving import Question as ServingQuestion
 from llmcost.plan.space import Choices
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.training.answer import BATCH_TOKENS, MOST, NODE
 from llmcost.training.layout import RECOMPUTE, ZERO, Layout
 from llmcost.training.recipe import Recipe, check_recipe
+from llmcost.training.train import training_chip
 
+PROMPT, OUTPUT = 1024, 256  # tokens of a request
 LONGEST = 10  # digits of a degree
 
 
@@ -24,7 +27,7 @@ def ask(
     global_batch: int | None,
     seq: int | None,
     node: int | None,
-    memory_utilization: float,
+    memory_utilization: float | None,
     dtype: str,
     optimizer: str,
     axes: dict[str, str | None],
@@ -40,11 +43,12 @@ def ask(
     for name, value in (("gpus", gpus), ("global-batch", batch), ("gpus-per-node", node)):
         if not 1 <= value <= MOST:
             raise InputError(f"--{name} {value}: at least 1 and at most {MOST:,}")
-    if not 0 < memory_utilization <= 1:
-        raise InputError(f"--memory-utilization {memory_utilization:g}: a share of 1, above 0")
+    share = 1 if memory_utilization is None else memory_utilization
+    if not 0 < share <= 1:
+        raise InputError(f"--memory-utilization {share:g}: a share of 1, above 0")
     recipe = Recipe(dtype=dtype, optimizer=optimizer)
     check_recipe(recipe)
-    usable = hardware.memory.value * memory_utilization
+    usable = training_chip(hardware, recipe, Layout(dp=gpus, node=node)).usable * share
     return Question(model, hardware, gpus, seq, Layout(global_batch=batch, node=node), usable, recipe, _choices(axes, recompute))
 
 
@@ -70,3 +74,43 @@ def _values(axis: str, text: str) -> tuple[int, ...]:
         if axis != "zero" and value < 1:
             raise InputError(f"{option} {value}: at least 1")
     return values
+
+
+def refuse_others(given: dict[str, Any], *, serve: bool) -> None:
+    """Raise InputError for an option of the other kind of plan."""
+    for name, value in given.items():
+        if value is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option}: of training, and --serve plans to serve" if serve else f"{option}: of serving; give --serve too")
+
+
+def ask_serving(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    gpus: int,
+    node: int | None,
+    limits: tuple[int | None, int | None, float | None, float | None],
+    dtypes: tuple[str | None, str | None, str | None],
+    memory_utilization: float | None,
+    axes: dict[str, str | None],
+) -> ServingQuestion:
+    """`limits`: tokens in and out, longest milliseconds to the first and to each other token. Raises InputError as `estimate` does."""
+    prompt, output, ttft, tpot = limits
+    if not 1 <= gpus <= MOST:
+        raise InputError(f"--gpus {gpus}: at least 1 and at most {MOST:,}")
+    for option, limit in (("--ttft", ttft), ("--tpot", tpot)):
+        if limit is not None and not limit > 0:
+            raise InputError(f"{option} {limit:g}: milliseconds above 0")
+    dtype, weight_dtype, kv_dtype = dtypes
+    options = Options(
+        prompt=PROMPT if prompt is None else prompt,
+        output=OUTPUT if output is None else output,
+        dtype=dtype,
+        weight_dtype=weight_dtype,
+        kv_dtype=kv_dtype,
+        memory_utilization=Options().memory_utilization if memory_utilization is None else memory_utilization,
+        gpus_per_node=node,
+    )
+    workload = workload_of(model, hardware, options)
+    held = {axis: _values(axis, text) for axis in ("tp", "pp", "dp", "ep") if (text := axes[axis]) is not None}
+    return ServingQuestion(model, hardware, gpus, workload, ttft and ttft / 1000, tpot and tpot / 1000, held)

@@ -49,6 +49,7 @@ class Question(NamedTuple):
     workload: Workload
     ttft: float | None = None
     tpot: float | None = None
+    held: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 - axis -> values that it may take
     efficiency: Efficiency = DEFAULT
 
     def output(self) -> int:
@@ -125,7 +126,7 @@ def spreads(question: Question) -> tuple[list[Layout], list[Broken]]:
     broken: dict[str, Broken] = {}
     for tp, pp, ep in product(degrees, degrees, degrees if experts else (1,)):
         layout = Layout(tp, pp, ep // gcd(ep, tp), ep, node)
-        if layout.gpus() > gpus:
+        if layout.gpus() > gpus or any(getattr(layout, axis) not in values for axis, values in question.held.items()):
             continue
         problem = next(problems(model, layout), None)
         if problem is None:

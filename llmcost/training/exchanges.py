@@ -29,13 +29,14 @@ class DataExchange(NamedTuple):
     weights: list[Collective]
 
 
-def data_exchange(held: Held, trained: Held, layout: Layout, recipe: Recipe) -> DataExchange:
+def data_exchange(held: Held, layout: Layout, recipe: Recipe, trained: Held | None = None) -> DataExchange:
     """Once around: Ψ parameters cost 2Ψ elements on the wire, as one all-reduce or as reduce-scatter and all-gather.
 
     (ZeRO, arXiv 1910.02054, section 7.) States divided over fewer ranks than there are replicas (hybrid) add an all-reduce of
-    each rank's part among the groups (arXiv 2304.11277, section 3.2.2). Only what is trained has gradients; frozen weights
-    are handed round where they are divided (ZeRO-3).
+    each rank's part among the groups (arXiv 2304.11277, section 3.2.2). Only what is trained (None: all) has gradients; frozen
+    weights are handed round where they are divided (ZeRO-3).
     """
+    trained = held if trained is None else trained
     gradients: list[Collective] = []
     weights: list[Collective] = []
     expert_stride = minimum(layout.plan().expert_group(), layout.tp * layout.cp * layout.dp)

@@ -195,7 +195,7 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     In a pipeline, weights stay gathered and gradients whole until the last micro-batch.
     """
     layout, share = at.layout, at.recipe.overlap.data
-    exchange = data_exchange(held, trained, layout, at.recipe)
+    exchange = data_exchange(held, layout, at.recipe, trained)
     gradients, weights = (sum([exchange_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in exchange)
     rounds = maximum(1, maximum(0, 2 - layout.pp) * layout.micro_batches())
     again = weights if layout.zero == 3 and layout.reshard else 0
