@@ -66,7 +66,6 @@ class Interruptions(NamedTuple):
 class Run(NamedTuple):
     """A whole run. `training_seconds`: its steps alone; everything else has checkpoints and failures in it."""
 
-    tokens: Number
     steps: Number
     training_seconds: Number
     wall_seconds: Number
@@ -97,7 +96,6 @@ def run_of(
     hours = gpus * wall / HOUR
     watts = None if terms.tdp_watts is None else terms.tdp_watts * terms.power_share * terms.pue
     return Run(
-        tokens=tokens,
         steps=steps,
         training_seconds=training,
         wall_seconds=wall,

@@ -64,7 +64,6 @@ QUANTITIES: dict[str, Quantity] = {
     "memory.capacity_bytes": Quantity("B", "the GPU's memory as its vendor calls it", "hardware spec"),
     "memory.usable_bytes": Quantity("B", "the GPU's memory as its driver reports it, where that is known", "hardware spec"),
     "memory.fits": Quantity("", "whether the total fits", DOCS),
-    "run.trained_params": Quantity("parameters", "parameters that are trained: all, or LoRA's", "LoRA, arXiv 2106.09685, section 4.1"),
     "with_interruptions.steps": Quantity("steps", "of the whole run, the last one whole", DOCS),
     "with_interruptions.training_seconds": Quantity("s", "its steps alone", DOCS),
     "with_interruptions.wall_seconds": Quantity("s", "the same with checkpoints, failures and restarts", DALY),
