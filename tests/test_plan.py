@@ -98,6 +98,13 @@ def test_illegal_spreads_are_counted_by_the_rule_they_break():
     assert set(ways.columns) == set(AXES)
 
 
+def test_llama_3_405b_was_trained_near_the_best_of_the_plan():
+    """16,384 H100s, 2,048 sequences of 8,192: Meta took tensor 8 and pipeline 16 (arXiv 2407.21783, table 4)."""
+    found = plan(question("llama3.1-405b", 16_384, 2048, seq=8192, usable=85e9), top=1)
+    (as_trained,) = [cell.step_seconds for cell in found.grid if (cell.tp, cell.pp) == (8, 16)]
+    assert as_trained <= 1.1 * found.best[0].step_seconds
+
+
 @settings(max_examples=20, deadline=None)
 @given(usable=st.floats(2e9, 8e10), tp=st.sampled_from([(1,), (2,), (1, 2)]), zero=st.sampled_from([(0,), (1, 3), ZERO]))
 def test_fewer_choices_or_less_memory_never_make_a_step_faster(usable, tp, zero):
