@@ -457,19 +457,22 @@ def test_a_symbol_says_why_it_has_no_truth_value():
 ORDER = [
     "algebra", "errors", "units", "formats",
     "specs", "specs.reader", "specs.schema", "specs.hardware", "sizes",
-    "operators.base", "operators.exchange", "operators.products", "operators.sequence", "operators.streams", "operators",
+    "operators.base", "operators.exchange", "operators.products", "operators.sequence", "operators.streams", "operators", "adapters",
     "blocks.site", "blocks.attention", "blocks.compressed", "blocks.cross", "blocks.latent", "blocks.gated_delta", "blocks.lightning",
     "blocks.mamba", "blocks.mamba2", "blocks.rg_lru", "blocks.rwkv", "blocks.short_conv", "blocks.beside", "blocks.mlp", "blocks.experts",
     "blocks.streams", "blocks",
     "specs.model", "specs.families", "specs.json_text", "specs.patterns", "specs.keys", "specs.layers", "specs.quantization",
     "specs.huggingface", "specs.hub", "specs.catalog", "specs.writer",
     "architecture", "parallel", "counting", "efficiency", "timing", "textbook", "results",
-    "layout", "pipeline", "inference", "memory", "serving", "training.rates", "training", "estimate", "fit", "__init__",
-    "training.layout", "training.recipe", "training.passes", "training.kept", "training.exchanges", "training.states", "training.step",
-    "training.shares", "training.train", "training.automatic", "training.results", "training.answer",
+    "layout", "pipeline", "inference", "memory", "serving", "training.rates", "training", "conventions", "estimate", "fit", "__init__",
+    "run", "mfu",
+    "training.layout", "training.recipe", "training.kept", "training.lora", "training.passes", "training.exchanges", "training.states",
+    "training.step", "training.shares", "training.train", "training.automatic", "training.results", "training.answer",
+    "plan", "plan.space", "plan.causes", "plan.search", "plan.serving", "plan.question",
     "symbols", "quantities", "explain", "training.quantities", "training.explained",
     "report", "report.tables", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs", "report.train",
-    "cli.options", "cli.output", "cli.answers", "cli.catalog", "cli.fit", "cli.training", "cli", "__main__",
+    "report.mfu", "report.plan", "report.plan_serving",
+    "cli.options", "cli.output", "cli.answers", "cli.catalog", "cli.fit", "cli.training", "cli.mfu", "cli.plan", "cli", "__main__",
 ]  # fmt: skip
 
 
