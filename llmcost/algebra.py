@@ -6,6 +6,7 @@ a size, so one formula answers three questions: ints give a number, arrays a swe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any, TypeAlias
@@ -69,6 +70,17 @@ def _elementwise(function: str, x: Number, y: Number) -> Number:
     import numpy as np  # only reached when the caller passed an array
 
     return np.maximum(x, y) if function == "max" else np.minimum(x, y)
+
+
+def expm1(x: Number) -> Number:
+    """e^x - 1, exact for small x; elementwise for arrays."""
+    if isinstance(x, PLAIN):
+        return math.expm1(x)
+    if isinstance(x, Symbolic):
+        return x.apply("expm1", x)
+    import numpy as np  # only reached when the caller passed an array
+
+    return np.expm1(x)
 
 
 def largest(values: Sequence[Number]) -> Number:

@@ -14,7 +14,7 @@ from llmcost.blocks import sizes_of
 from llmcost.efficiency import DEFAULT, Efficiency, Kernel
 from llmcost.errors import InputError
 from llmcost.estimate import Options, chip_of, evaluate, prompt_is_context, workload_of
-from llmcost.quantities import QUANTITIES
+from llmcost.quantities import QUANTITIES, Quantity
 from llmcost.results import Estimate, Workload, leaves
 from llmcost.sizes import ALPHABET, ElementBytes, element_bytes
 from llmcost.specs.hardware import HardwareSpec
@@ -107,8 +107,9 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
     """The estimate with a formula in place of every number. Raises InputError as `estimate` does."""
     w = workload_of(model, hardware, options)
     size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
-    chip = _chip(chip_of(hardware, w))
-    return evaluate(symbolic_model(model), hardware, size, symbolic_workload(w), chip, _efficiency(DEFAULT), prompt_is_context(options))
+    chip = symbolic_chip(chip_of(hardware, w))
+    efficiency = symbolic_efficiency(DEFAULT)
+    return evaluate(symbolic_model(model), hardware, size, symbolic_workload(w), chip, efficiency, prompt_is_context(options))
 
 
 def explain(
@@ -121,26 +122,28 @@ def explain(
 
     What documents print instead is for their case, which is the one of the default options.
     """
-    if quantity is not None and not any(_matches(quantity, path) for path in QUANTITIES):
+    if quantity is not None and not any(matches(quantity, path) for path in QUANTITIES):
         near = get_close_matches(quantity, [*QUANTITIES, *{path.rpartition(".")[2] for path in QUANTITIES}], n=4, cutoff=0.4)
         raise InputError(f"no figure {quantity!r}; nearest: {', '.join(near) or 'none'} (all of them: llmcost explain {model.name})")
     known = dict(leaves(symbolic_estimate(model, hardware, options)))
-    wanted = [path for path in QUANTITIES if quantity is None or _matches(quantity, path)]
+    wanted = [path for path in QUANTITIES if quantity is None or matches(quantity, path)]
     printed = [each for each in model.published if options == Options() and each.hardware in (None, hardware and hardware.name)]
-    found = [_explanation(path, known[path], printed) for path in wanted if known.get(path) is not None]
+    found = [explanation_of(path, known[path], QUANTITIES[path], printed) for path in wanted if known.get(path) is not None]
     if not found:
         needs = "its peak or bandwidth is not known" if hardware else "give a GPU with --hw"
         raise InputError(f"{quantity} cannot be had here: {needs}")
     return found
 
 
-def _matches(quantity: str, path: str) -> bool:
+def matches(quantity: str, path: str) -> bool:
+    """Whether a path is the figure asked for, one of its group, or ends like it."""
     return path == quantity or path.startswith(f"{quantity}.") or path.endswith(f".{quantity}")
 
 
-def _explanation(path: str, figure: Any, printed: list[Published]) -> Explanation:
+def explanation_of(path: str, figure: Any, quantity: Quantity, printed: list[Published]) -> Explanation:
+    """How this figure comes about, from what it is and what it was computed as."""
     formula = lift(figure)
-    unit, what, source = QUANTITIES[path]
+    unit, what, source = quantity
     where: dict[str, Expression] = {}
     legend: dict[str, tuple[Any, str]] = {}
     _collect(formula, where, legend)
@@ -174,7 +177,7 @@ def _plain(value: Any) -> Any:
 
 def symbolic_workload(w: Workload) -> Workload:
     """The workload in letters. What is not asked for, and a degree of 1, is no size: nothing is divided by it."""
-    degrees = {name: _degree(getattr(w, name), name, meaning) for name, meaning in DEGREES.items()}
+    degrees = {name: symbolic_degree(getattr(w, name), name, meaning) for name, meaning in DEGREES.items()}
     return w._replace(
         batch=symbol("b", w.batch, "batch: sequences"),
         context=symbol("c", w.context, "context: keys that a token sees"),
@@ -199,14 +202,15 @@ DEGREES = {
 }
 
 
-def _degree(value: int, letter: str, meaning: str) -> Number:
+def symbolic_degree(value: int, letter: str, meaning: str) -> Number:
+    """A degree of parallelism in a letter; 1 is structure: nothing is divided by it."""
     return 1 if value == 1 else symbol(letter, value, meaning)
 
 
 PEAKS = (("P", "peak FLOP/s of linear layers"), ("Px", "peak FLOP/s of the LM head"), ("Pkv", "peak FLOP/s of attention"))
 
 
-def _chip(chip: Chip) -> Chip:
+def symbolic_chip(chip: Chip) -> Chip:
     """The chip in letters: one for the peak where all data types have the same."""
     values = (chip.peak, chip.plain_peak, chip.attention_peak)
     if len(set(values)) == 1:
@@ -226,7 +230,7 @@ def _figure(value: Number, letter: str, meaning: str) -> Number:
     return value and symbol(letter, value, meaning)
 
 
-def _efficiency(efficiency: Efficiency) -> Efficiency:
+def symbolic_efficiency(efficiency: Efficiency) -> Efficiency:
     """Shares and launch costs in letters, with the kind of kernel behind them where kinds differ."""
     meanings = {
         "compute": ("e_c", "share of the peak that a kernel reaches"),

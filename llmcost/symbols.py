@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from math import floor
+from math import expm1, floor
 from typing import Any
 
 from llmcost.algebra import Number, Symbolic
@@ -55,6 +55,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., str]]] = {
     "max": (max, lambda *a: f"max({', '.join(a)})"),
     "min": (min, lambda *a: f"min({', '.join(a)})"),
     "floor": (floor, lambda a: f"⌊{a}⌋"),
+    "expm1": (expm1, lambda a: f"(e^({a}) - 1)"),
     "power": (lambda a, b: a**b, lambda a, b: f"({a})^({b})"),
     "group": (lambda a: a, lambda a: f"({a})"),
     "fits": (lambda a, b: a <= b, lambda a, b: f"{a} ≤ {b}"),

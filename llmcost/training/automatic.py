@@ -1,0 +1,122 @@
+"""Layouts chosen for a user: the fastest of the usual ones that fits, and the cheapest change that makes one fit.
+
+`llmcost plan` searches all of them; these are few enough to try one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from llmcost.algebra import present
+from llmcost.training.layout import RECOMPUTE, Layout, Shape, divisors, rules, shape_of
+from llmcost.training.passes import Setup
+from llmcost.training.train import Step, evaluate
+
+TENSOR = (1, 2, 4, 8)
+CHUNKS = 4  # a stage at most
+
+
+class Change(NamedTuple):
+    """A layout that differs in one respect, in words, with its step."""
+
+    words: str
+    layout: Layout
+    step: Step
+
+
+def legal(layout: Layout, shape: Shape, seq: int) -> bool:
+    """Whether every rule holds."""
+    return all(rule.holds for rule in rules(layout, shape, seq))
+
+
+def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> Layout:
+    """The fastest layout that fits of those that keep what is `given`; if none fits, the one that needs the least memory.
+
+    Tried are 1, 2, 4, 8 tensor-parallel GPUs of a node, pipelines of 1, 2, 4, … stages (interleaved and not), ZeRO-1, ZeRO-3
+    without a pipeline, and as little recomputation as fits; experts spread over as many GPUs of a node as divide them.
+    """
+    shape = shape_of(at.model)
+    best: tuple[tuple[bool, float], Layout] | None = None
+    for spread in _spreads(at.layout, shape, gpus, given):
+        for recompute in [given["recompute"]] if "recompute" in given else RECOMPUTE:
+            layout = spread._replace(recompute=recompute)
+            if not legal(layout, shape, at.seq):
+                break
+            step = evaluate(at._replace(layout=layout))
+            fits = step.memory_bytes() <= capacity
+            rank = (not fits, step.seconds.total if fits else step.memory_bytes())
+            if best is None or rank < best[0]:
+                best = rank, layout
+            if fits:
+                break
+    return at.layout if best is None else best[1]
+
+
+def _spreads(base: Layout, shape: Shape, gpus: int, given: dict[str, Any]) -> Iterator[Layout]:
+    """Degrees that multiply to the GPUs, with ZeRO-1 or, without a pipeline, ZeRO-3."""
+    stages = [p for p in divisors(gpus) if p & (p - 1) == 0 and p <= shape.layers]
+    for tp in [given["tp"]] if "tp" in given else [t for t in TENSOR if t <= base.node]:
+        for pp in [given["pp"]] if "pp" in given else stages:
+            used = tp * pp * base.cp
+            if gpus % used or ("dp" in given and given["dp"] * used != gpus):
+                continue
+            spread = base._replace(tp=tp, pp=pp, dp=gpus // used)
+            if "ep" not in given and shape.experts:
+                ranks = min(spread.tp * spread.dp * spread.cp, base.node)
+                spread = spread._replace(ep=max(e for e in divisors(ranks) if shape.experts[0] % e == 0))
+            for vp in [given["vp"]] if "vp" in given else _chunks(shape.layers, pp):
+                for zero in [given["zero"]] if "zero" in given else ([1, 3] if pp == 1 else [1]):
+                    yield spread._replace(zero=zero, vp=vp)
+
+
+def _chunks(layers: int, stages: int) -> list[int]:
+    """One chunk a stage, or as many as the fullest one's layers divide into."""
+    most = -(-layers // stages) if stages > 1 else 1
+    return sorted({1, max(n for n in divisors(most) if n <= CHUNKS and n * stages <= layers)})
+
+
+def changes(at: Setup, shape: Shape) -> Iterator[tuple[str, Layout]]:
+    """Layouts one step away that need less memory."""
+    here = at.layout
+    for recompute in RECOMPUTE[RECOMPUTE.index(here.recompute) + 1 :]:
+        yield f"--recompute {recompute}", here._replace(recompute=recompute, recompute_layers=None)
+    for zero in range(here.zero + 1, 4):
+        yield f"--zero {zero}", here._replace(zero=zero)
+    if present(here.tp - 1) and not here.sequence_parallel:
+        yield "--sequence-parallel", here._replace(sequence_parallel=True)
+    for smaller in [n for n in divisors(here.micro_batch) if n < here.micro_batch]:
+        yield f"--micro-batch {smaller}", here._replace(micro_batch=smaller)
+    for degree in ("tp", "pp", "cp", "ep"):
+        at_most = {"tp": here.node, "pp": shape.layers, "cp": here.dp, "ep": max(shape.experts, default=1)}[degree]
+        value = getattr(here, degree) * 2
+        while value <= at_most:
+            factor = value // getattr(here, degree)
+            if degree == "ep":
+                yield f"--ep {value}", here._replace(ep=value)
+            elif here.dp % factor == 0:
+                yield f"--{degree} {value}", here._replace(**{degree: value, "dp": here.dp // factor})
+            value *= 2
+
+
+def cheapest_change(at: Setup, capacity: float) -> Change | None:
+    """Of the single changes that make it fit, the one with the shortest step; None if there is none."""
+    shape = shape_of(at.model)
+    found: Change | None = None
+    for words, layout in changes(at, shape):
+        if legal(layout, shape, at.seq):
+            step = evaluate(at._replace(layout=layout))
+            if step.memory_bytes() <= capacity and (found is None or step.seconds.total < found.step.seconds.total):
+                found = Change(words, layout, step)
+    return found
+
+
+def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
+    """Doublings of the GPUs until a usual layout fits, the batch growing with them where it must; None if 1,024 times as many do not."""
+    for factor in (2**n for n in range(1, 11)):
+        more = gpus * factor
+        batch = -(-at.layout.global_batch // more) * more
+        layout = automatic(at._replace(layout=Layout(node=at.layout.node, global_batch=batch)), more, {}, capacity)
+        if evaluate(at._replace(layout=layout)).memory_bytes() <= capacity:
+            return int(more)
+    return None

@@ -1,0 +1,70 @@
+"""How a figure of `llmcost train` comes about: the training engine run on symbols instead of numbers."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from llmcost.errors import InputError
+from llmcost.explain import (
+    DEGREES,
+    Explanation,
+    explanation_of,
+    matches,
+    symbolic_chip,
+    symbolic_degree,
+    symbolic_efficiency,
+    symbolic_model,
+)
+from llmcost.results import leaves
+from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.model import ModelSpec
+from llmcost.symbols import symbol
+from llmcost.training.answer import Options, answer_of, setup_of
+from llmcost.training.layout import Layout, check, shape_of
+from llmcost.training.quantities import QUANTITIES
+from llmcost.training.results import Train
+
+MORE_DEGREES = DEGREES | {"cp": "GPUs that a sequence is split over", "vp": "chunks of layers a stage"}
+
+
+def symbolic_layout(layout: Layout) -> Layout:
+    """The layout in letters."""
+    degrees = {name: symbolic_degree(getattr(layout, name), name, meaning) for name, meaning in MORE_DEGREES.items()}
+    return layout._replace(
+        micro_batch=symbol("b", layout.micro_batch, "sequences of a micro-batch"),
+        global_batch=symbol("B", layout.global_batch, "sequences of a step"),
+        node=symbol("node", layout.node, "GPUs in a node"),
+        **degrees,
+    )
+
+
+def symbolic_train(model: ModelSpec, hardware: HardwareSpec, options: Options) -> Train:
+    """The answer with a formula in place of every number. Raises InputError as `train` does."""
+    at, chosen = setup_of(model, hardware, options, None)
+    check(at.layout, shape_of(model), at.seq)
+    letters = at._replace(
+        model=symbolic_model(model),
+        layout=symbolic_layout(at.layout),
+        seq=symbol("s", at.seq, "tokens of a sequence"),
+        chip=symbolic_chip(at.chip),
+        efficiency=symbolic_efficiency(at.efficiency),
+    )
+    asked = options._replace(
+        tokens=symbol("D", options.tokens, "training tokens"),
+        mfu=symbol("mfu", options.mfu, "assumed share of the peak"),
+        price=options.price and symbol("price", options.price, "dollars a GPU-hour"),
+    )
+    return answer_of(letters, hardware, asked, chosen)
+
+
+def explain_training(model: ModelSpec, hardware: HardwareSpec, options: Options, quantity: str) -> list[Explanation]:
+    """How one figure, or a group of them, comes about. Raises InputError for a figure that does not exist."""
+    wanted = [path for path in QUANTITIES if matches(quantity, path)]
+    if not wanted:
+        near = get_close_matches(quantity, [*QUANTITIES, *{path.rpartition(".")[2] for path in QUANTITIES}], n=4, cutoff=0.4)
+        raise InputError(f"no figure {quantity!r}; nearest: {', '.join(near) or 'none'}")
+    known = dict(leaves(symbolic_train(model, hardware, options)))
+    found = [explanation_of(path, known[path], QUANTITIES[path], []) for path in wanted if known.get(path) is not None]
+    if not found:
+        raise InputError(f"{quantity} cannot be had here: give --price")
+    return found

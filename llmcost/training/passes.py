@@ -1,0 +1,133 @@
+"""The forward pass of a micro-batch on one GPU, in the three parts that a pipeline puts on different stages.
+
+A backward pass needs no list of its own: `rates.backward` says how many executions of the forward operator it is. Where it
+exchanges, it sends as much as the forward pass: an all-gather's gradient is a reduce-scatter, and the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from llmcost.algebra import Number, divide, present
+from llmcost.architecture import embedding, head, layer_operators
+from llmcost.efficiency import Efficiency
+from llmcost.operators import Attention, Elementwise, Gemm, Operator
+from llmcost.parallel import EXPERTS, FIRST_OF_EXPERTS, shard
+from llmcost.sizes import ElementBytes, Load
+from llmcost.specs.model import ModelSpec
+from llmcost.timing import Chip
+from llmcost.training.layout import Layout
+from llmcost.training.lora import with_adapters, with_expansion
+from llmcost.training.recipe import Recipe
+
+# Bytes a logit that the loss moves forward; its backward pass counts as twice that, like every stream's. "plain", as torch's
+# cross_entropy of bf16 logits does it ("in-place" alike): a copy in fp32 (2 read, 4 written), log-softmax (4 and 4), and
+# backward a gradient of zeros (4), log-softmax's (8 and 4), a copy in bf16 (4 and 2): 36 in all. "fused": logits read twice,
+# gradients written once, "compiled" alike.
+LOSS_BYTES = {"plain": 12, "in-place": 12, "compiled": 2, "fused": 2}
+# Passes over memory of plain PyTorch for one of a fused kernel, a kernel each. RMSNorm with the residual addition before it:
+# addition, copy to fp32, square, mean, product, copy back, product with the weight: 42 bytes an element for 8. LayerNorm is one
+# kernel, the addition another: 10 for 8. Activation and product: 10 for 6. Rotary embedding: two products, negation,
+# concatenation, sum: 16 for 4. Softmax: scaling, mask, copy to fp32, softmax, copy back: 20 for 4.
+EAGER = {"rms": 42 / 8, "layer": 10 / 8, "layer-no-bias": 10 / 8, "none": 1, "activation": 10 / 6, "rotary": 4, "softmax": 5}
+
+
+class Setup(NamedTuple):
+    """What a step is of: a model, how it is spread and run, the tokens of a sequence, the GPU."""
+
+    model: ModelSpec
+    layout: Layout
+    recipe: Recipe
+    seq: Number
+    chip: Chip
+    efficiency: Efficiency
+
+
+class Pass(NamedTuple):
+    """Operators of one GPU with their exchanges: of all layers, of the embedding, of the head with the loss."""
+
+    layers: list[Operator]
+    embedding: list[Operator]
+    head: list[Operator]
+
+
+def forward_pass(at: Setup) -> Pass:
+    """One micro-batch, of whose sequences each context-parallel rank has its part."""
+    model, layout, recipe, seq = at[:4]
+    Bx = recipe.param_bytes()
+    size, plan = ElementBytes(Bx, Bx, Bx), layout.plan()
+    part, b = divide(seq, layout.cp), layout.micro_batch
+    layers: list[Operator] = []
+    for layer in model.layers:
+        layers += layer_operators(model, layer, size, Load(b, seq, seq))
+    if recipe.lora is not None:
+        layers = with_adapters(layers, recipe.lora)
+    if present(layout.cp - 1):
+        layers = [in_part(op, layout.cp, part) for op in layers]
+    if recipe.lora is not None:
+        layers = with_expansion(layers, recipe.lora)
+    return Pass(
+        shard(layers, plan),
+        shard(embedding(model, size, Load(b, part, part)), plan),
+        [*shard(head(model, size, b, part), plan, gather_logits=False), loss(model, layout, recipe, b, part)],
+    )
+
+
+def in_part(op: Any, cp: Number, part: Number) -> Operator:
+    """An operator on one part of the sequence; of attention, every rank has as many pairs as any other.
+
+    Parts are dealt in zigzag (arXiv 2311.09431) or by heads (arXiv 2309.14509): it is the whole sequence's attention with a share
+    of its heads.
+    """
+    share: Operator = op._replace(a=divide(op.a, cp)) if isinstance(op, Attention) else op._replace(s=part) if hasattr(op, "s") else op
+    return share
+
+
+def kernels(ops: Sequence[Operator], model: ModelSpec, recipe: Recipe) -> Sequence[Operator]:
+    """The kernels that a recipe runs for these operators: rows sorted by expert before their products, attention, streams."""
+    ops = [each for op in ops for each in ((sorted_rows(op), op) if op.name in FIRST_OF_EXPERTS else (op,))]
+    if recipe.attention == "unfused":
+        ops = [each for op in ops for each in (unfused(op, recipe) if isinstance(op, Attention) else (op,))]
+    return [eager(op, model.norm) for op in ops] if recipe.kernels == "eager" else ops
+
+
+def sorted_rows(op: Any) -> Operator:
+    """A copy of each token's row for each expert that it takes, in the order of experts."""
+    width = op.active * op.k
+    return Elementwise("experts_sort", "mlp", op.count, op.b, op.s, width, width, 0, op.Bx)
+
+
+def unfused(op: Attention, recipe: Recipe) -> tuple[Operator, ...]:
+    """Attention in three kernels that write scores to memory: every (query, key) pair, whatever the mask leaves.
+
+    Keys and values are counted once for all query heads and sequences, which is little beside the scores. With dropout,
+    probabilities are read and written once more, and a mask of one byte is written.
+    """
+    b, Bx = op.b * op.a, op.Bx
+    passes = EAGER["softmax"] if recipe.kernels == "eager" else 1
+    reads, writes = (passes + 1, passes + 1 + 1 / Bx) if recipe.dropout else (passes, passes)
+    return (
+        Gemm("attention_scores", "attention", op.count, b, op.s, op.d, op.c, False, True, Bx, Bx),
+        Elementwise("attention_softmax", "attention", op.count, b, op.s, reads * op.c, writes * op.c, 0, Bx),
+        Gemm("attention_values", "attention", op.count, b, op.s, op.c, op.dv, False, True, Bx, Bx),
+    )
+
+
+def eager(op: Operator, norm: str) -> Operator:
+    """A streaming kernel as plain PyTorch runs it: more passes over memory. How many launches that takes is left out."""
+    if not isinstance(op, Elementwise) or op.name in ("attention_softmax", "loss"):
+        return op
+    kind = norm if op.part == "norm" else "rotary" if op.name.startswith("rotary") else "activation"
+    return op._replace(reads=op.reads * EAGER[kind], writes=op.writes * EAGER[kind])
+
+
+def loss(model: ModelSpec, layout: Layout, recipe: Recipe, b: Number, s: Number) -> Operator:
+    """Cross-entropy on one GPU's part of the vocabulary."""
+    moved = LOSS_BYTES[recipe.loss] * divide(model.vocab_size, layout.tp) / 2
+    return Elementwise("loss", "lm_head", 1, b, s, moved, moved, 0, 1)
+
+
+def is_expert(op: Operator) -> bool:
+    """Whether its weights are an expert's, held by other ranks than a dense layer's."""
+    return op.name in EXPERTS

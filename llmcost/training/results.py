@@ -1,0 +1,147 @@
+"""What `llmcost train` answers, in base units. Field names are the keys of `--json`; the plain ones are the expected basis."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llmcost.adapters import Lora
+from llmcost.algebra import Number
+from llmcost.conventions import Utilization
+from llmcost.results import Hardware, Model
+from llmcost.run import Run as Interrupted
+from llmcost.training.step import StepSeconds
+from llmcost.training.train import StepFlops
+
+
+class Spread(NamedTuple):
+    """The layout that was computed, as Layout has it, with what follows from it."""
+
+    tp: Number
+    cp: Number
+    pp: Number
+    vp: Number
+    dp: Number
+    ep: Number
+    etp: Number
+    zero: int
+    reshard: bool
+    sequence_parallel: bool
+    recompute: str
+    recompute_layers: Number | None
+    schedule: str
+    micro_batch: Number
+    global_batch: Number
+    micro_batches: Number
+    gpus_per_node: Number
+    chosen: bool
+
+
+class Run(NamedTuple):
+    """What is trained."""
+
+    gpus: Number
+    seq: Number
+    tokens: Number
+    tokens_per_step: Number
+    steps: Number
+    dtype: str
+    optimizer: str
+    trained_params: Number
+    lora: Lora | None
+
+
+class Rates(NamedTuple):
+    """A basis: time of a step, tokens a second of all GPUs and of one, and what the whole run takes."""
+
+    step_seconds: Number
+    tokens_per_s: Number
+    tokens_per_s_per_gpu: Number
+    days: Number
+    gpu_hours: Number
+
+
+class ExpectedRates(NamedTuple):
+    """The same as it should run; what that rests on, the error this basis has shown, and the days with that error either way."""
+
+    step_seconds: Number
+    tokens_per_s: Number
+    tokens_per_s_per_gpu: Number
+    days: Number
+    gpu_hours: Number
+    basis: str
+    error: float | None
+    days_low: Number
+    days_high: Number
+
+
+class StageBytes(NamedTuple):
+    """Memory of one GPU of a pipeline stage at its peak; the parts add up to the total."""
+
+    stage: Number
+    layers: Number
+    params_bytes: Number
+    grads_bytes: Number
+    optimizer_bytes: Number
+    activation_bytes: Number
+    logits_bytes: Number
+    gathered_bytes: Number
+    working_bytes: Number
+    overhead_bytes: Number
+    total_bytes: Number
+    peak: str
+
+
+class TrainMemory(NamedTuple):
+    """Memory of the fullest GPU at its peak (activation_bytes: kept for backward), and of every stage that differs.
+
+    `usable_bytes`: what the driver reports, where that is known.
+    """
+
+    params_bytes: Number
+    grads_bytes: Number
+    optimizer_bytes: Number
+    activation_bytes: Number
+    logits_bytes: Number
+    gathered_bytes: Number
+    working_bytes: Number
+    overhead_bytes: Number
+    total_bytes: Number
+    allocated_bytes: Number
+    capacity_bytes: Number
+    usable_bytes: Number
+    fits: Number
+    peak: str
+    stages: tuple[StageBytes, ...]
+
+
+class Train(NamedTuple):
+    """Everything `llmcost train` answers. `textbook`: 6 FLOPs a parameter that a token uses; `textbook_recompute`: 8.
+
+    MFU and HFU count every (query, key) pair, as the convention "llmcost" does; `conventions` has them as others count.
+    `with_interruptions`: the run with failures and checkpoints, energy and money; all else is without. `change`: the cheapest
+    single one that makes it fit; "" if none does.
+    """
+
+    schema: str
+    model: Model
+    hardware: Hardware
+    run: Run
+    layout: Spread
+    step_seconds: Number
+    tokens_per_s: Number
+    tokens_per_s_per_gpu: Number
+    mfu: Number
+    hfu: Number
+    days: Number
+    gpu_hours: Number
+    dollars: Number | None
+    textbook: Rates
+    textbook_recompute: Rates
+    limit: Rates
+    expected: ExpectedRates
+    breakdown: StepSeconds
+    flops: StepFlops
+    memory: TrainMemory
+    change: str | None
+    conventions: tuple[Utilization, ...]
+    with_interruptions: Interrupted

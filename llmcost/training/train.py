@@ -1,0 +1,168 @@
+"""`training_step`: one step of a model in a layout, on the three bases; `train`: a whole run, from what a user says."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llmcost.adapters import is_trained
+from llmcost.algebra import Number, maximum
+from llmcost.counting import PassCost, count_pass
+from llmcost.efficiency import Efficiency
+from llmcost.errors import InputError
+from llmcost.estimate import links_of
+from llmcost.operators import Gemm, GroupedGemm
+from llmcost.sizes import activation_dtype
+from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.model import ModelSpec
+from llmcost.timing import Bound, Chip
+from llmcost.training.kept import halved
+from llmcost.training.layout import Layout, stage_of
+from llmcost.training.passes import Pass, Setup, forward_pass
+from llmcost.training.rates import PASSES
+from llmcost.training.recipe import Recipe
+from llmcost.training.shares import shares_for
+from llmcost.training.states import StageMemory, fullest, share_recomputed, stage_memory, trained_part
+from llmcost.training.step import StepSeconds, optimizer_traffic, step_seconds
+
+
+class StepFlops(NamedTuple):
+    """FLOPs of a step of the whole batch.
+
+    `model`: forward and backward, every (query, key) pair, nothing computed again (the numerator of MFU); `causal`: the same with
+    the pairs that a mask leaves; `hardware`: `model` with what is computed again, in recomputed layers and inside
+    attention's backward kernel (the numerator of HFU).
+    """
+
+    model: Number
+    causal: Number
+    hardware: Number
+
+
+class Step(NamedTuple):
+    """One step: expected seconds by cause, its floors, FLOPs, and memory of the first and the last pipeline stage."""
+
+    seconds: StepSeconds
+    bound: Bound
+    flops: StepFlops
+    tokens: Number
+    gpus: Number
+    peak: Number
+    first: StageMemory
+    last: StageMemory
+
+    def mfu(self) -> Number:
+        """Share of the peak that the model's FLOPs are."""
+        return self.flops.model / (self.seconds.total * self.gpus * self.peak)
+
+    def hfu(self) -> Number:
+        """Share of the peak that all computed FLOPs are."""
+        return self.flops.hardware / (self.seconds.total * self.gpus * self.peak)
+
+    def tokens_per_s(self) -> Number:
+        """Of all GPUs."""
+        return self.tokens / self.seconds.total
+
+    def memory_bytes(self) -> Number:
+        """Of the fuller of the two stages: those between hold no more."""
+        return maximum(self.first.total(), self.last.total())
+
+
+def training_step(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    layout: Layout,
+    recipe: Recipe = Recipe(),  # noqa: B008
+    seq: Number = 8192,
+    efficiency: Efficiency | None = None,
+) -> Step:
+    """A step in a layout that is legal (layout.check). Degrees and sizes may be arrays.
+
+    `efficiency`: a profile's, or the defaults of training. Raises InputError where a figure of the GPU is not known.
+    """
+    reached = shares_for(hardware, recipe) if efficiency is None else efficiency
+    return evaluate(Setup(model, layout, recipe, seq, training_chip(hardware, recipe, layout), reached))
+
+
+def evaluate(at: Setup) -> Step:
+    """The same from figures of a chip."""
+    a_pass = forward_pass(at)
+    seconds = step_seconds(at, a_pass)
+    layout = at.layout
+    first, last = stage_memory(at, a_pass, 0), stage_memory(at, a_pass, layout.pp - 1)
+    flops = step_flops(at, a_pass)
+    return Step(
+        seconds=seconds,
+        bound=_bound(at, a_pass, flops),
+        flops=flops,
+        tokens=layout.global_batch * at.seq,
+        gpus=layout.gpus(),
+        peak=at.chip.peak,
+        first=first,
+        last=last,
+    )
+
+
+def step_flops(at: Setup, a_pass: Pass) -> StepFlops:
+    """FLOPs of all GPUs together: what one computes of a micro-batch, times all that compute so."""
+    layers, embedding, head = (count_pass(ops) for ops in a_pass)
+    layout, everything = at.layout, layers.plus(embedding).plus(head)
+    times = layout.micro_batches() * layout.tp * layout.cp * layout.dp
+    frozen = _frozen_flops(at, a_pass)
+    model = PASSES * everything.flops(causal=False) - frozen
+    inside = everything.attention_flops / 2 if at.recipe.attention == "fused" else 0  # q·kᵀ again: one product more for four
+    recomputed = _flops_again(at, a_pass, layers)
+    return StepFlops(times * model, times * (PASSES * everything.flops(causal=True) - frozen), times * (model + inside + recomputed))
+
+
+def _frozen_flops(at: Setup, a_pass: Pass) -> Number:
+    """FLOPs of gradients that frozen weights do without: as many as their forward products."""
+    if at.recipe.lora is None:
+        return 0
+    products = [op for ops in a_pass for op in ops if isinstance(op, (Gemm, GroupedGemm)) and not is_trained(op, at.recipe.lora)]
+    return sum([op.count * op.flops(causal=False) for op in products])
+
+
+def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
+    """FLOPs of a forward pass that the backward pass computes again."""
+    layout = at.layout
+    share = share_recomputed(layout, stage_of(layout, at.model.num_hidden_layers, 0))
+    if layout.recompute == "full":
+        return share * layers.flops(causal=False)
+    if at.recipe.attention == "unfused":
+        return share * layers.attention_flops
+    return share * sum([op.count * op.flops(causal=False) for op in halved(a_pass.layers)]) / 2
+
+
+def _bound(at: Setup, a_pass: Pass, flops: StepFlops) -> Bound:
+    """Floors of a step in this layout: causal FLOPs at the peak; the optimizer's traffic; exchanged bytes, all beside each other."""
+    gpus = at.layout.gpus()
+    trained = fullest(trained_part(a_pass, at.recipe), at.layout, at.model.num_hidden_layers)
+    return Bound(flops.causal / (gpus * at.chip.peak), optimizer_traffic(at, trained) / at.chip.bandwidth)
+
+
+def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chip:
+    """The GPU's figures for a recipe. fp32 products without TF32 run on the vector units.
+
+    Raises InputError for a data type that the GPU lacks, or a figure that no source gives.
+    """
+    plain = activation_dtype(recipe.dtype)
+    known = dict(hardware.peak)
+    if recipe.dtype == "fp32" and "fp32" not in known and "fp32" in hardware.vector_peak:
+        known["fp32"] = hardware.vector_peak["fp32"]
+    for dtype in (recipe.dtype, plain):
+        if dtype not in known:
+            legal = ", ".join(each for each in ("bf16", "fp16", "fp8", "fp32") if each in known) or "none that training uses"
+            raise InputError(f"--dtype {recipe.dtype}: {hardware.name} has no known peak for {dtype}; it has {legal}")
+    if hardware.bandwidth is None:
+        raise InputError(f"{hardware.name}: no source gives its memory bandwidth")
+    links = links_of(hardware)
+    gpus = layout.gpus()
+    alone = gpus.__class__ in (int, float) and gpus == 1
+    inside = gpus.__class__ in (int, float) and gpus <= layout.node
+    if not alone and links.node_bytes_per_s is None:
+        raise InputError(f"{hardware.name}: no source gives the link between GPUs; a spec of your own may (interconnect)")
+    if not inside and links.fabric_bytes_per_s is None:
+        raise InputError(f"{hardware.name}: no source gives the network between nodes of {layout.node}; a system of `llmcost hardware` may")
+    peak, plain_peak = known[recipe.dtype].value, known[plain].value
+    usable = hardware.usable_memory or hardware.memory
+    return Chip(peak, plain_peak, plain_peak, hardware.bandwidth.value, hardware.memory.value, links, usable.value)
