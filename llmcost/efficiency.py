@@ -43,7 +43,8 @@ KERNELS = (*dict.fromkeys(KINDS.values()), "attention_decode", "fabric")  # kind
 
 def kind_of(op: Operator) -> str:
     """The kind of kernel that an operator is."""
-    return "attention_decode" if isinstance(op, Attention) and op.decode else KINDS[type(op)]
+    kind = KINDS[type(op)]
+    return "attention_decode" if kind == "attention_prefill" and op.decode else kind  # type: ignore[attr-defined]
 
 
 class Kernel(NamedTuple):
@@ -61,10 +62,6 @@ class Efficiency(NamedTuple):
     kernels: Mapping[str, Kernel]
     basis: str
     error: float | None  # mean absolute relative error on held-out measurements of this basis
-
-    def of(self, op: Operator) -> Kernel:
-        """The figures for this operator's kind."""
-        return self.kernels[kind_of(op)]
 
 
 DEFAULT_LAUNCH: Launch = "graph"

@@ -109,7 +109,7 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
     size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
     chip = symbolic_chip(chip_of(hardware, w))
     efficiency = symbolic_efficiency(default_for(hardware, w.dtype, w.weight_dtype))
-    return evaluate(symbolic_model(model), hardware, size, _workload(w), chip, efficiency, prompt_is_context(options))
+    return evaluate(symbolic_model(model), hardware, size, symbolic_workload(w), chip, efficiency, prompt_is_context(options))
 
 
 def explain(
@@ -175,7 +175,7 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, Fraction) else value
 
 
-def _workload(w: Workload) -> Workload:
+def symbolic_workload(w: Workload) -> Workload:
     """The workload in letters. What is not asked for, and a degree of 1, is no size: nothing is divided by it."""
     degrees = {name: symbolic_degree(getattr(w, name), name, meaning) for name, meaning in DEGREES.items()}
     return w._replace(

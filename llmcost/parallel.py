@@ -23,6 +23,7 @@ COLUMNS = frozenset(
     shared_gate_up_proj mamba_in_proj delta_in_proj decay_proj gate_proj lightning_in_proj lru_in_proj conv_in_proj lm_head
     cross_q_proj cross_kv_proj adapter_up_proj o_a_proj mamba_dt_proj
     qkv_adapter_up_proj mlp_adapter_up_proj time_mix_proj
+    lora_columns_b
     """.split()  # noqa: SIM905 - a table of words
 )
 # Last products: inputs split, outputs to be added up.
@@ -30,6 +31,7 @@ ROWS = frozenset(
     """
     o_proj o_b_proj down_proj shared_down_proj mamba_out_proj delta_out_proj lightning_out_proj lru_out_proj conv_out_proj
     mamba_x_proj cross_o_proj adapter_down_proj time_mix_out_proj
+    lora_rows_a lora_output_a
     """.split()  # noqa: SIM905 - a table of words
 )
 # What lies between them: heads or channels split.
@@ -38,7 +40,7 @@ INSIDE = frozenset(
     attention window_attention compressed_attention cross_attention scan mamba_conv delta_conv lru_conv short_conv absorb_key
     absorb_value lru_gates qk_norm rotary_cache_write cache_write attention_gate attention_sub_norm differential_norm activation
     shared_activation mlp_sub_norm shared_mlp_sub_norm mamba_gate delta_gate lightning_gate conv_in_gate conv_out_gate
-    adapter_activation
+    adapter_activation lora_columns_sum dequantize
     """.split()  # noqa: SIM905 - a table of words
 )
 # The same on every GPU; with sequence parallelism each has its share of the tokens.
@@ -58,9 +60,11 @@ EVERYWHERE = frozenset(
     embedding_concat qkv_adapter_down_proj mlp_adapter_down_proj shared_block_out_proj time_shift channel_shift receptance_proj
     receptance idle_attention idle_mlp idle_norms
     mlp_hc_weights mlp_hc_sum mlp_hc_mix mlp_hc_spread hc_head_weights hc_head_sum
+    lora_a lora_same_a lora_b lora_sum
     """.split()  # noqa: SIM905 - a table of words
 )
-EXPERTS = frozenset(("experts_gate_up_proj", "experts_up_proj", "experts_activation", "experts_down_proj"))
+EXPERTS_ADAPTERS = ("experts_lora_a", "experts_lora_b", "experts_dequantize")
+EXPERTS = frozenset(("experts_gate_up_proj", "experts_up_proj", "experts_activation", "experts_down_proj", *EXPERTS_ADAPTERS))
 FIRST_OF_EXPERTS = ("experts_gate_up_proj", "experts_up_proj")
 # Sums over a tensor-parallel group: after every product split by rows but the shared experts', which wait for the routed ones'.
 SUMMED = (ROWS - {"shared_down_proj"}) | {"experts_sum"}
@@ -145,9 +149,13 @@ def _experts(op: Any, plan: Plan) -> Iterator[Operator]:
         parts = plan.ep * etp
         yield op._replace(b=b, reads=divide(op.reads, parts), writes=divide(op.writes, parts))
         return
-    side = "k" if op.name == "experts_down_proj" else "n"
+    if op.name == "experts_dequantize":  # a weight, of no token
+        parts = plan.ep * etp
+        yield op._replace(reads=divide(op.reads, parts), writes=divide(op.writes, parts))
+        return
     whole = op._replace(b=b, groups=divide(op.groups, plan.ep), active=divide(op.active, plan.ep))
-    yield whole._replace(**{side: divide(getattr(whole, side), etp)})
+    side = "k" if op.name == "experts_down_proj" else "n"
+    yield whole if op.name in EXPERTS_ADAPTERS else whole._replace(**{side: divide(getattr(whole, side), etp)})
 
 
 def _sums(op: Any, plan: Plan) -> Iterator[Operator]:
@@ -160,7 +168,7 @@ def _sums(op: Any, plan: Plan) -> Iterator[Operator]:
             yield _exchange(f"{name}_all_gather", op, plan, "all_gather", width)
         else:
             yield _exchange(f"{name}_all_reduce", op, plan, "all_reduce", width)
-    if name in EXPERTS and name != "experts_activation":
+    if name in FIRST_OF_EXPERTS or name == "experts_down_proj":
         first = name in FIRST_OF_EXPERTS
         spread = divide(plan.expert_group(), plan.tp)
         rows = divide(op.b * op.s, plan.tp) * op.active

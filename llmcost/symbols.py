@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from math import floor
+from math import expm1, floor
 from typing import Any
 
 from llmcost.algebra import Number, Symbolic
@@ -55,6 +55,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., str]]] = {
     "max": (max, lambda *a: f"max({', '.join(a)})"),
     "min": (min, lambda *a: f"min({', '.join(a)})"),
     "floor": (floor, lambda a: f"⌊{a}⌋"),
+    "expm1": (expm1, lambda a: f"(e^({a}) - 1)"),
     "power": (lambda a, b: a**b, lambda a, b: f"({a})^({b})"),
     "group": (lambda a: a, lambda a: f"({a})"),
     "fits": (lambda a, b: a <= b, lambda a, b: f"{a} ≤ {b}"),
@@ -135,7 +136,9 @@ class Expression(Symbolic):
         raise TypeError(f"'{self}' is a symbol and has no truth value: branch on structure, never on a size")
 
     def apply(self, function: str, *arguments: Number) -> Expression:
-        """max, min, floor, … of expressions; a max of a max is one max, and no size is below 0."""
+        """max, min, floor_div, … of expressions; a max of a max is one max, and no size is below 0."""
+        if function == "floor_div":
+            return self.apply("floor", lift(arguments[0]) / arguments[1])
         if (
             function == "min"
             and not all(lift(argument).terms for argument in arguments)

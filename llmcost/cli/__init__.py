@@ -10,7 +10,11 @@ import typer
 from llmcost.cli.accuracy import accuracy
 from llmcost.cli.answers import estimate, explain, ops
 from llmcost.cli.catalog import check, hardware, import_, models
+from llmcost.cli.compare import compare
 from llmcost.cli.fit import fit
+from llmcost.cli.mfu import mfu
+from llmcost.cli.plan import plan
+from llmcost.cli.sweep import sweep
 from llmcost.cli.training import train
 from llmcost.errors import InputError
 
@@ -23,7 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (estimate, explain, ops, fit, train, models, hardware, import_, check, accuracy):
+
+for command in (estimate, explain, ops, fit, sweep, compare, train, plan, mfu, models, hardware, import_, check, accuracy):
     app.command(command.__name__.rstrip("_"))(command)
 
 

@@ -11,7 +11,8 @@ from llmcost.errors import InputError
 from llmcost.units import parse_count
 
 
-def _length(text: str) -> int:
+def length(text: str) -> int:
+    """Tokens of a sequence: 8k is 8,192."""
     return _parsed(text, 1024)
 
 
@@ -39,16 +40,16 @@ Batch = Annotated[int, typer.Option("-b", "--batch", parser=_amount, metavar="SE
 Context = Annotated[
     int | None,
     typer.Option(
-        "-c", "--context", parser=_length, metavar="TOKENS", help="Cached tokens at which decode is evaluated; the model's maximum or 8192."
+        "-c", "--context", parser=length, metavar="TOKENS", help="Cached tokens at which decode is evaluated; the model's maximum or 8192."
     ),
 ]
-Prompt = Annotated[int | None, typer.Option("--prompt", parser=_length, metavar="TOKENS", help="Tokens of the prompt; the context.")]
+Prompt = Annotated[int | None, typer.Option("--prompt", parser=length, metavar="TOKENS", help="Tokens of the prompt; the context.")]
 Output = Annotated[
-    int | None, typer.Option("--output", parser=_length, metavar="TOKENS", help="Tokens that a request gives: its whole time, too.")
+    int | None, typer.Option("--output", parser=length, metavar="TOKENS", help="Tokens that a request gives: its whole time, too.")
 ]
 Chunk = Annotated[
     int | None,
-    typer.Option("--chunk", parser=_length, metavar="TOKENS", help="Tokens of prompts that run at a time, as max-num-batched-tokens; all."),
+    typer.Option("--chunk", parser=length, metavar="TOKENS", help="Tokens of prompts that run at a time, as max-num-batched-tokens; all."),
 ]
 Concurrency = Annotated[
     int | None,
@@ -80,7 +81,7 @@ Overlap = Annotated[
 ]
 AllGpus = Annotated[int | None, typer.Option("--gpus", parser=_amount, metavar="N", help="All GPUs; the product of the degrees.")]
 Seq = Annotated[
-    int | None, typer.Option("--seq", parser=_length, metavar="TOKENS", help="Tokens of a sequence; the model's maximum or 8192.")
+    int | None, typer.Option("--seq", parser=length, metavar="TOKENS", help="Tokens of a sequence; the model's maximum or 8192.")
 ]
 MicroBatch = Annotated[
     int | None, typer.Option("--micro-batch", metavar="SEQUENCES", help="Sequences that a model replica runs at a time; 1.")

@@ -41,6 +41,27 @@ def train(
     overlap: o.Overlap = None,
     gpus_per_node: o.GpusPerNode = None,
     price: o.Price = None,
+    lora_rank: Annotated[
+        int | None, typer.Option("--lora-rank", metavar="N", help="Train adapters of this rank; all else is frozen.")
+    ] = None,
+    lora_targets: Annotated[
+        str, typer.Option("--lora-targets", metavar="NAME[,NAME...]", help="Products that have one: q_proj, …; all-linear.")
+    ] = "q_proj,v_proj",
+    qlora: Annotated[bool, typer.Option("--qlora", help="Frozen weights of the layers in 4 bits (NF4).")] = False,
+    mtbf_hours: Annotated[
+        float | None, typer.Option("--mtbf-hours", metavar="HOURS", help="GPU-hours between failures; 50,677, Llama 3's.")
+    ] = None,
+    restart_minutes: Annotated[
+        float | None, typer.Option("--restart-minutes", metavar="MINUTES", help="From a failure to the next step; 10.")
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float | None, typer.Option("--checkpoint-minutes", metavar="MINUTES", help="Between checkpoints; what loses the least.")
+    ] = None,
+    checkpoint_gb_per_s: Annotated[
+        float | None, typer.Option("--checkpoint-gb-per-s", metavar="GB/S", help="Of one GPU, writing a checkpoint; 0.089, Megatron-LM's.")
+    ] = None,
+    power_share: Annotated[float, typer.Option("--power-share", metavar="SHARE", help="Of its TDP, a GPU's mean draw.")] = 1,
+    pue: Annotated[float, typer.Option("--pue", metavar="FACTOR", help="Energy of the data centre over that of its GPUs.")] = 1,
     mfu: o.Mfu = 0.5,
     kind: o.ReadAs = None,
     explain: Annotated[
@@ -57,10 +78,12 @@ def train(
 
     Example: llmcost train llama3-8b --hw h100 --gpus 8 --tokens 15T
     """
+    from llmcost.adapters import lora_of
     from llmcost.cli.output import show_json, show_tables, write
     from llmcost.report.tables import to_csv
     from llmcost.report.train import Row, operator_rows, operator_table, train_rows, train_tables
     from llmcost.results import to_dict
+    from llmcost.run import reliability_of
     from llmcost.specs.catalog import load_hardware, load_model
     from llmcost.training.answer import Options, setup_of
     from llmcost.training.answer import train as compute
@@ -80,8 +103,10 @@ def train(
         kernels=kernels,
         loss="plain" if kernels == "eager" else "in-place",
         overlap=Overlap() if overlap is None else overlap_of(overlap),
+        lora=lora_of(lora_rank, lora_targets, qlora=qlora),
     )
-    options = Options(gpus, tokens, seq, global_batch, layout, recipe, mfu, price)
+    reliability = reliability_of(mtbf_hours, restart_minutes, checkpoint_minutes, checkpoint_gb_per_s)
+    options = Options(gpus, tokens, seq, global_batch, layout, recipe, mfu, price, reliability, power_share, pue)
     if explain is not None:
         from llmcost.report.explain import explanation_text
         from llmcost.training.explained import explain_training

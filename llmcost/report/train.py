@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from llmcost.adapters import is_trained
 from llmcost.operators import Collective, Operator, Stored
 from llmcost.report.tables import Table
 from llmcost.results import leaves
@@ -20,6 +21,10 @@ MOMENTS = {
     "end": "in the backward pass of the lowest layer",
     "update": "at the optimizer's update",
 }
+
+
+LARGE = 1e5  # kWh from which on energy is told in MWh
+SHOWN = ("6n", "palm", "megatron-bridge")  # conventions named beside the MFU
 
 
 class Row(NamedTuple):
@@ -43,6 +48,7 @@ def train_tables(answer: Train) -> list[Table]:
     tables = [Table(title, ("", ""), "ll", _layout(answer)), _bases(answer), _causes(answer), _memory(answer)]
     if len(answer.memory.stages) > 1:
         tables.append(_stages(answer))
+    tables.append(_interruptions(answer))
     return [*tables, Table("", ("",), "l", (), tuple(_notes(answer)))]
 
 
@@ -60,7 +66,7 @@ def operator_rows(at: Setup) -> list[Row]:
                 continue
             run = kernels([op], at.model, at.recipe)
             ahead = sum(kernel_seconds(run, at.chip, at.efficiency) or ())
-            behind = ahead * (1 if isinstance(op, Collective) else backward(op))
+            behind = ahead * (1 if isinstance(op, Collective) else backward(op, frozen=not is_trained(op, at.recipe.lora)))
             rows.append(Row(op.name, where, op.count, ahead, behind, op.count * _kept(op, at)))
     return rows
 
@@ -94,7 +100,16 @@ def _layout(answer: Train) -> list[tuple[str, str]]:
     batches = f"{at.micro_batches:,} micro-batches of {at.micro_batch:,}"
     layers = "" if at.recompute_layers is None else f" of {at.recompute_layers} layers a stage"
     again = "nothing computed again" if at.recompute == "none" else f"{at.recompute} recomputation{layers}"
-    return [("Layout", "; ".join([*words, batches, again]))]
+    return [("Layout", "; ".join([*words, batches, again])), *_adapters(answer)]
+
+
+def _adapters(answer: Train) -> list[tuple[str, str]]:
+    lora, trained = answer.run.lora, answer.run.trained_params
+    if lora is None:
+        return []
+    bits = "" if lora.frozen_bits is None else f"; frozen weights of the layers in {lora.frozen_bits:.2f} bits"
+    share = f"{trained:,} parameters trained, {trained / answer.model.params.total:.2%} of the model's"
+    return [("LoRA", f"rank {lora.rank} on {', '.join(lora.targets)}: {share}{bits}")]
 
 
 def _bases(answer: Train) -> Table:
@@ -154,6 +169,35 @@ def _stages(answer: Train) -> Table:
     return Table("", ("stage", "layers", "weights", "activations", "total", "peak"), "lrrrrl", rows)
 
 
+def _interruptions(answer: Train) -> Table:
+    """The run on the calendar: failures, checkpoints, energy, money."""
+    run = answer.with_interruptions
+    at, good = run.interruptions, run.interruptions.goodput
+    useful = f"{good.progress:.1%} of the time is progress"
+    lost = f"one in {_span(at.job_mtbf_seconds)}; restarts take {good.restarts:.1%} of the time, work done again {good.lost:.1%}"
+    written = f"every {_span(at.interval_seconds)}, in {_span(at.checkpoint_seconds)}: {good.checkpoints:.1%} of the time"
+    rows = [
+        ("With interruptions", f"{significant(run.days)} days", f"{run.gpu_hours:,.0f} GPU-hours; {useful}"),
+        ("  failures", f"{at.failures:,.0f}", lost),
+        ("  checkpoints", scaled(at.checkpoint_bytes, "B"), written),
+    ]
+    if run.energy_joules is not None:
+        kwh = run.energy_joules / 3.6e6
+        amount_used = f"{significant(kwh)} kWh" if kwh < LARGE else f"{significant(kwh / 1000)} MWh"
+        rows.append(("  energy", amount_used, "TDP times --power-share times --pue"))
+    if run.dollars is not None:
+        rows.append(("  dollars", f"{run.dollars:,.0f}", ""))
+    return Table("", ("", "", ""), "lrl", rows)
+
+
+def _span(value: float) -> str:
+    """Seconds as people say them."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if value >= 2 * size:
+            return f"{significant(value / size)} {unit}"
+    return seconds(value)
+
+
 def _notes(answer: Train) -> list[str]:
     e = answer.expected
     notes = []
@@ -163,10 +207,13 @@ def _notes(answer: Train) -> list[str]:
     if answer.layout.chosen:
         notes.append("What was not given of the layout was chosen: the fastest usual one that fits.")
     band = "" if e.error is None else f"; mean error {e.error:.0%}: {significant(e.days_low)} to {significant(e.days_high)} days"
+    full = "" if answer.run.lora is None else "; of all parameters trained"
+    others = ", ".join(f"{each.mfu:.1%} {each.convention}" for each in answer.conventions if each.convention in SHOWN)
     return [
         *notes,
         f"MFU {answer.mfu:.1%}, HFU {answer.hfu:.1%}, expected, of every (query, key) pair; HFU counts what is computed again.",
-        f"textbook  FLOPs a parameter and token over {answer_mfu(answer):.0%} of peak (--mfu): 6, or 8 with recomputation",
+        f"MFU as others count: {others} (llmcost mfu).",
+        f"textbook  FLOPs a parameter and token over {answer_mfu(answer):.0%} of peak (--mfu): 6, or 8 with recomputation{full}",
         "limit     causal FLOPs at peak, nothing computed again, all traffic beside it: no implementation is faster",
         f"expected  {e.basis}{band}",
     ]

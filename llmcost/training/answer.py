@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from llmcost import textbook
-from llmcost.algebra import Number, maximum, named
-from llmcost.architecture import operators
-from llmcost.counting import count_params
+from llmcost.adapters import check_lora, trainable_params
+from llmcost.algebra import Number, is_plain, maximum, named
+from llmcost.architecture import forward, operators
+from llmcost.conventions import CONVENTIONS, HALF_PRECISION, Utilization, counts_of, utilization
+from llmcost.counting import Params, count_params
 from llmcost.efficiency import Efficiency
 from llmcost.errors import InputError
 from llmcost.estimate import DEFAULT_CONTEXT
 from llmcost.results import Hardware, Model
+from llmcost.run import Reliability, Terms, check_terms, run_of
+from llmcost.run import Run as Interrupted
 from llmcost.sizes import ElementBytes, Load
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
@@ -21,7 +25,7 @@ from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import Recipe, check_recipe
 from llmcost.training.results import ExpectedRates, Rates, Run, Spread, StageBytes, Train, TrainMemory
 from llmcost.training.shares import shares_for
-from llmcost.training.states import StageMemory, stage_memory
+from llmcost.training.states import StageMemory, share_recomputed, stage_memory
 from llmcost.training.train import Step, evaluate, training_chip
 
 SCHEMA = "llmcost.train/1"
@@ -42,6 +46,9 @@ class Options(NamedTuple):
     recipe: Recipe = Recipe()
     mfu: Number = textbook.END_TO_END_MFU
     price: Number | None = None  # dollars a GPU-hour
+    reliability: Reliability = Reliability()
+    power_share: Number = 1  # of the TDP, drawn on average
+    pue: Number = 1  # energy of the data centre over that of the GPUs
 
 
 def train(model: ModelSpec, hardware: HardwareSpec, options: Options = Options(), efficiency: Efficiency | None = None) -> Train:  # noqa: B008
@@ -61,6 +68,8 @@ def train(model: ModelSpec, hardware: HardwareSpec, options: Options = Options()
 def setup_of(model: ModelSpec, hardware: HardwareSpec, options: Options, efficiency: Efficiency | None) -> tuple[Setup, bool]:
     """The options with the defaults filled in, and whether degrees were chosen. Raises InputError where they make no sense."""
     check_recipe(options.recipe)
+    if options.recipe.lora is not None:
+        check_lora(forward(model, HALF_PRECISION, Load(1, 1, 1)).layers, options.recipe.lora)
     given = {name: value for name, value in options.layout.items() if value is not None}
     _check_counts(options, given)
     seq = min(model.max_position_embeddings, DEFAULT_CONTEXT) if options.seq is None else options.seq
@@ -119,6 +128,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
     step = evaluate(at)
     size = ElementBytes(at.recipe.param_bytes(), at.recipe.param_bytes(), at.recipe.param_bytes())
     params = count_params(operators(at.model, size, Load(1, 1, 1)))
+    trained = _trained(at, params)
     steps = options.tokens / step.tokens
     expected = _rates(named("step_seconds", step.seconds.total), step, steps)
     active = named("model.params.active", params.active)
@@ -132,7 +142,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
         schema=SCHEMA,
         model=Model(at.model.name, at.model.title, params),
         hardware=Hardware(hardware.name, hardware.title, at.chip.peak, at.chip.bandwidth, at.chip.capacity),
-        run=Run(step.gpus, at.seq, options.tokens, step.tokens, steps, at.recipe.dtype, at.recipe.optimizer),
+        run=Run(step.gpus, at.seq, options.tokens, step.tokens, steps, at.recipe.dtype, at.recipe.optimizer, trained, at.recipe.lora),
         layout=_spread(at.layout, chosen),
         **expected._asdict(),
         mfu=step.mfu(),
@@ -146,7 +156,31 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
         flops=step.flops,
         memory=_memory(at, step),
         change=None,
+        conventions=_conventions(at, step),
+        with_interruptions=_interrupted(step, hardware, options, trained * (at.recipe.param_bytes() + at.recipe.optimizer_bytes())),
     )
+
+
+def _trained(at: Setup, params: Params) -> Number:
+    """Parameters that are trained, of the whole model."""
+    lora = at.recipe.lora
+    return params.total if lora is None else trainable_params(forward(at.model, HALF_PRECISION, Load(1, 1, 1)).layers, lora)
+
+
+def _conventions(at: Setup, step: Step) -> tuple[Utilization, ...]:
+    """MFU and HFU as everyone counts them."""
+    layout, each = at.layout, step.tokens_per_s() / step.gpus
+    share = share_recomputed(layout, stage_of(layout, at.model.num_hidden_layers, 0)) if layout.recompute != "none" else 1
+    frozen, k = at.recipe.lora is not None, counts_of(at.model, at.seq)
+    return tuple(utilization(one, k, each, at.chip.peak, layout.recompute, share, frozen=frozen) for one in CONVENTIONS.values())
+
+
+def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoint_bytes: Number) -> Interrupted:
+    """The run as it goes with failures and checkpoints of what is trained. Raises InputError for terms that make no sense."""
+    terms = Terms(options.price, None if hardware.tdp is None else hardware.tdp.value, options.power_share, options.pue)
+    if is_plain(step.gpus) and is_plain(checkpoint_bytes):
+        check_terms(step.gpus, checkpoint_bytes, options.reliability, terms)
+    return run_of(options.tokens, step.tokens, step.seconds.total, step.gpus, checkpoint_bytes, options.reliability, terms)
 
 
 def _rates(seconds: Number, step: Step, steps: Number) -> Rates:

@@ -29,27 +29,29 @@ class DataExchange(NamedTuple):
     weights: list[Collective]
 
 
-def data_exchange(held: Held, layout: Layout, recipe: Recipe) -> DataExchange:
+def data_exchange(held: Held, layout: Layout, recipe: Recipe, trained: Held | None = None) -> DataExchange:
     """Once around: Ψ parameters cost 2Ψ elements on the wire, as one all-reduce or as reduce-scatter and all-gather.
 
     (ZeRO, arXiv 1910.02054, section 7.) States divided over fewer ranks than there are replicas (hybrid) add an all-reduce of
-    each rank's part among the groups (arXiv 2304.11277, section 3.2.2).
+    each rank's part among the groups (arXiv 2304.11277, section 3.2.2). Only what is trained (None: all) has gradients; frozen
+    weights are handed round where they are divided (ZeRO-3).
     """
+    trained = held if trained is None else trained
     gradients: list[Collective] = []
     weights: list[Collective] = []
     expert_stride = minimum(layout.plan().expert_group(), layout.tp * layout.cp * layout.dp)
-    for name, count, replicas, stride in (
-        ("dense", held.dense, layout.replicas(), layout.tp),
-        ("experts", held.experts, layout.expert_replicas(), expert_stride),
+    for name, whole, count, replicas, stride in (
+        ("dense", held.dense, trained.dense, layout.replicas(), layout.tp),
+        ("experts", held.experts, trained.experts, layout.expert_replicas(), expert_stride),
     ):
-        if not present(count):
+        if not present(whole):
             continue
         if layout.zero == 0:
             gradients.append(_whole(name, "all_reduce", count, replicas, stride, layout, recipe.reduce_bytes))
             continue
         group = layout.sharded(replicas)
         gradients.append(_whole(name, "reduce_scatter", count, group, stride, layout, recipe.reduce_bytes))
-        weights.append(_whole(name, "all_gather", count, group, stride, layout, recipe.param_bytes()))
+        weights.append(_whole(name, "all_gather", whole if layout.zero == 3 else count, group, stride, layout, recipe.param_bytes()))
         if layout.shard is not None:
             between = divide(replicas, group)
             gradients.append(_whole(name, "all_reduce", count / group, between, stride * group, layout, recipe.reduce_bytes))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from llmcost.adapters import is_trained
 from llmcost.algebra import Number, divide, maximum, minimum
 from llmcost.operators import Attention, CausalConv, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator, Scan, Stored
 from llmcost.parallel import COLUMNS, ROWS
@@ -21,13 +22,18 @@ from llmcost.training.recipe import Recipe
 SAME_INPUT = frozenset(
     """
     qv_proj attention_gate_proj kv_a_proj shared_gate_up_proj shared_up_proj shared_expert_gate indexer_k_weights_proj
-    indexer_qk_proj
+    indexer_qk_proj lora_same_a lora_output_a
     """.split()  # noqa: SIM905 - a table of words
 )
 # Norms with the residual addition before them: of residual and branch, the sum alone is kept.
 RESIDUAL = frozenset(("attention_norm", "mlp_norm", "final_norm", "embedding_norm", "cross_attention_norm", "adapter_norm"))
 DROPPED = ("attention_norm", "mlp_norm")  # the branch that such a norm takes in has gone through dropout
-NOTHING = ("rotary_cache_write", "cache_write", "indexer_rotary_cache_write", "loss")
+NOTHING = frozenset(
+    """
+    rotary_cache_write cache_write indexer_rotary_cache_write loss lora_sum lora_columns_sum dequantize experts_dequantize
+    """.split()  # noqa: SIM905 - a table of words
+)
+AFTER_ATTENTION = ("o_proj", "o_a_proj", "cross_o_proj")  # their input is attention's output, which its own backward pass needs
 STATISTIC = 4  # bytes a query and head: the log of the sum of exponentials (arXiv 2307.08691, section 3.1)
 LAST = ("down_proj", "experts_down_proj", "shared_down_proj")  # products whose output no gradient needs
 MASK = 1  # bytes an element of a dropout mask
@@ -92,7 +98,7 @@ def scores(op: Attention, recipe: Recipe) -> Number:
 
 
 def _product(op: Any, layout: Layout, recipe: Recipe) -> Number:
-    if op.name in SAME_INPUT:
+    if op.name in SAME_INPUT or not (is_trained(op, recipe.lora) or op.name in AFTER_ATTENTION):  # a frozen weight has no gradient
         return 0
     active = op.active if isinstance(op, GroupedGemm) and op.name.startswith("experts") else 1
     whole = op.b * op.s * op.k * active

@@ -18,6 +18,7 @@ from llmcost.sizes import ElementBytes, Load
 from llmcost.specs.model import ModelSpec
 from llmcost.timing import Chip
 from llmcost.training.layout import Layout
+from llmcost.training.lora import with_adapters, with_expansion
 from llmcost.training.recipe import Recipe
 
 # Bytes a logit that the loss moves forward; its backward pass counts as twice that, like every stream's. "plain", as torch's
@@ -60,8 +61,12 @@ def forward_pass(at: Setup) -> Pass:
     layers: list[Operator] = []
     for layer in model.layers:
         layers += layer_operators(model, layer, size, Load(b, seq, seq))
+    if recipe.lora is not None:
+        layers = with_adapters(layers, recipe.lora)
     if present(layout.cp - 1):
         layers = [in_part(op, layout.cp, part) for op in layers]
+    if recipe.lora is not None:
+        layers = with_expansion(layers, recipe.lora)
     return Pass(
         shard(layers, plan),
         shard(embedding(model, size, Load(b, part, part)), plan),

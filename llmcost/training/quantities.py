@@ -7,6 +7,8 @@ from llmcost.quantities import ROOFLINE, WALK, Quantity
 DOCS = "docs/conventions.md, Training"
 NARAYANAN = "arXiv 2104.04473, section 2.2"
 KORTHIKANTI = "arXiv 2205.05198, section 4"
+DALY = "Daly, Future Generation Computer Systems 22(3), 2006"
+LLAMA3 = "Llama 3, arXiv 2407.21783, section 3.3.4"
 ZERO = "ZeRO, arXiv 1910.02054, section 5"
 
 
@@ -62,5 +64,21 @@ QUANTITIES: dict[str, Quantity] = {
     "memory.capacity_bytes": Quantity("B", "the GPU's memory as its vendor calls it", "hardware spec"),
     "memory.usable_bytes": Quantity("B", "the GPU's memory as its driver reports it, where that is known", "hardware spec"),
     "memory.fits": Quantity("", "whether the total fits", DOCS),
+    "with_interruptions.steps": Quantity("steps", "of the whole run, the last one whole", DOCS),
+    "with_interruptions.training_seconds": Quantity("s", "its steps alone", DOCS),
+    "with_interruptions.wall_seconds": Quantity("s", "the same with checkpoints, failures and restarts", DALY),
+    "with_interruptions.days": Quantity("days", "the run on the calendar, with checkpoints, failures and restarts", DALY),
+    "with_interruptions.gpu_hours": Quantity("GPU-hours", "the run with checkpoints, failures and restarts", DALY),
+    "with_interruptions.energy_joules": Quantity("J", "TDP times its share drawn, times the data centre's factor", "docs/runs.md"),
+    "with_interruptions.dollars": Quantity("$", "its GPU-hours at the price", "--price"),
+    "with_interruptions.interruptions.job_mtbf_seconds": Quantity("s", "between failures of the job", LLAMA3),
+    "with_interruptions.interruptions.failures": Quantity("failures", "expected in the run", DALY),
+    "with_interruptions.interruptions.checkpoint_bytes": Quantity("B", "weights and optimizer state of what is trained", "docs/runs.md"),
+    "with_interruptions.interruptions.checkpoint_seconds": Quantity("s", "to write it", "arXiv 2104.04473, section 5.10"),
+    "with_interruptions.interruptions.interval_seconds": Quantity("s", "of progress between checkpoints", "Young, CACM 17(9), 1974"),
+    "with_interruptions.interruptions.goodput.progress": Quantity("", "share of the time that is progress", DALY),
+    "with_interruptions.interruptions.goodput.checkpoints": Quantity("", "share of the time that checkpoints take", DALY),
+    "with_interruptions.interruptions.goodput.restarts": Quantity("", "share of the time that restarts take", DALY),
+    "with_interruptions.interruptions.goodput.lost": Quantity("", "share of the time whose work is done again", DALY),
 }
 """In the order of the JSON."""

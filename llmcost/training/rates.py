@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from llmcost import textbook
+from llmcost.adapters import EXPANSIONS
 from llmcost.algebra import Number, named
 from llmcost.counting import PassCost
 from llmcost.efficiency import Efficiency
-from llmcost.operators import Attention, Lookup, Operator
+from llmcost.operators import Attention, Gemm, GroupedGemm, Lookup, Operator
 from llmcost.results import ExpectedTrainingRate, Training, TrainingRate
 from llmcost.sizes import Load
 from llmcost.timing import Chip, bound, rate
@@ -51,16 +52,19 @@ def training(
     )
 
 
-def backward(op: Operator) -> Number:
+def backward(op: Operator, *, frozen: bool = False) -> Number:
     """The backward pass of an operator, in executions of its forward one.
 
     A GEMM has two of its size (gradients of input and of weight); FlashAttention recomputes the scores:
     five products for two (arXiv 2205.14135, algorithm 4); a streaming kernel reads and writes about
-    twice as much; a lookup scatters once.
+    twice as much; a lookup scatters once. A frozen weight has no gradient, and is expanded once more if it is quantised.
     """
     if isinstance(op, Attention):
         return 2.5
-    return 1 if isinstance(op, Lookup) else 2
+    if isinstance(op, Lookup):
+        return 0 if frozen else 1
+    once = (frozen and isinstance(op, (Gemm, GroupedGemm))) or op.name in EXPANSIONS
+    return 1 if once else 2
 
 
 def _years(tokens: Number, tokens_per_s: Number) -> Number:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from llmcost.adapters import Lora
 from llmcost.algebra import Number
 from llmcost.errors import InputError
 from llmcost.sizes import activation_dtype, bytes_of
@@ -60,6 +61,7 @@ class Recipe(NamedTuple):
     plain PyTorch does. `loss`: "fused" reads logits in their own type,
     the others make an fp32 copy, or three, of them. `grad_buffer`: gradients have their memory from the start, not from the
     first backward pass on. `clip`: gradients are read once more for their norm.
+    `lora`: what is trained beside frozen weights; None: all of them.
     """
 
     dtype: str = "bf16"
@@ -74,6 +76,7 @@ class Recipe(NamedTuple):
     grad_buffer: bool = True
     clip: bool = True
     overlap: Overlap = Overlap()
+    lora: Lora | None = None
 
     def param_bytes(self) -> Number:
         """Of a weight that computes; fp8 recipes keep it in bf16 (NVIDIA Transformer Engine) and cast as they go."""

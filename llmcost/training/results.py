@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from llmcost.adapters import Lora
 from llmcost.algebra import Number
+from llmcost.conventions import Utilization
 from llmcost.results import Hardware, Model
+from llmcost.run import Run as Interrupted
 from llmcost.training.step import StepSeconds
 from llmcost.training.train import StepFlops
 
@@ -43,6 +46,8 @@ class Run(NamedTuple):
     steps: Number
     dtype: str
     optimizer: str
+    trained_params: Number
+    lora: Lora | None
 
 
 class Rates(NamedTuple):
@@ -112,7 +117,9 @@ class TrainMemory(NamedTuple):
 class Train(NamedTuple):
     """Everything `llmcost train` answers. `textbook`: 6 FLOPs a parameter that a token uses; `textbook_recompute`: 8.
 
-    MFU and HFU count every (query, key) pair. `change`: the cheapest one that makes it fit; "" if none does.
+    MFU and HFU count every (query, key) pair, as the convention "llmcost" does; `conventions` has them as others count.
+    `with_interruptions`: the run with failures and checkpoints, energy and money; all else is without. `change`: the cheapest
+    single one that makes it fit; "" if none does.
     """
 
     schema: str
@@ -136,3 +143,5 @@ class Train(NamedTuple):
     flops: StepFlops
     memory: TrainMemory
     change: str | None
+    conventions: tuple[Utilization, ...]
+    with_interruptions: Interrupted

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from llmcost.adapters import is_quantised, is_trained
 from llmcost.algebra import Number, divide, is_plain, largest, maximum, minimum, named, present
 from llmcost.operators import Operator
 from llmcost.training.exchanges import Held
 from llmcost.training.kept import chosen, kept
 from llmcost.training.layout import Layout, Stage, stage_of
 from llmcost.training.passes import Pass, Setup, is_expert
+from llmcost.training.recipe import Recipe
 
 # Bytes a logit alive while the loss is computed, beside those in their own type. "plain": log-softmax of the fp32 copy and two
 # fp32 gradients, the logits themselves let go (torch's cross_entropy); "in-place": the fp32 copy, all else written over it (Megatron-LM,
@@ -80,6 +82,11 @@ def held_by(ops: list[Operator]) -> Held:
     return Held(dense, sum([op.count * op.params() for op in ops if is_expert(op)]))
 
 
+def trained_part(a_pass: Pass, recipe: Recipe) -> Pass:
+    """Operators whose weights are trained: all, or adapters."""
+    return a_pass if recipe.lora is None else Pass(*[[op for op in ops if is_trained(op, recipe.lora)] for ops in a_pass])
+
+
 def stage_params(a_pass: Pass, stage: Stage, layers: Number) -> Held:
     """Parameters of one stage on one GPU; kinds of layers count as spread evenly over the stages.
 
@@ -101,11 +108,12 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     """Memory of one GPU of stage `index`, first 0, last p - 1."""
     layout, layers = at.layout, at.model.num_hidden_layers
     stage = stage_of(layout, layers, index)
-    held = stage_params(a_pass, stage, layers)
-    recipe = at.recipe
-    params = _divided(held, layout, recipe.param_bytes(), from_stage=3)
-    grads = _divided(held, layout, recipe.grad_bytes, from_stage=2)
-    optimizer = _divided(held, layout, recipe.optimizer_bytes(), from_stage=1)
+    recipe, held = at.recipe, stage_params(a_pass, stage, layers)
+    trained = stage_params(trained_part(a_pass, recipe), stage, layers)
+    few, saved = quantised(at, a_pass, stage)
+    params = _divided(held, layout, recipe.param_bytes(), from_stage=3) - _divided(few, layout, saved, from_stage=3)
+    grads = _divided(trained, layout, recipe.grad_bytes, from_stage=2)
+    optimizer = _divided(trained, layout, recipe.optimizer_bytes(), from_stage=1)
     before = grads if recipe.grad_buffer else grads * minimum(1, layout.micro_batches() - 1)  # from earlier micro-batches
 
     layer, some, _ = layer_kept(at, a_pass)
@@ -113,7 +121,8 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     whole = layer + stage.first * _kept(a_pass.embedding, at)
     each = stage.layers * (again * some + (1 - again) * layer) + stage.first * _kept(a_pass.embedding, at)
     waiting = (stage.in_flight - 1) * each
-    weights, gradient = _gathered(held, stage, at)
+    stored = (held.dense + held.experts) * recipe.param_bytes() - (few.dense + few.experts) * saved
+    weights, gradient = _gathered(stored, trained, stage, at)
     logits, in_head = stage.last * _logits(at), stage.last * _kept(a_pass.head, at)
     working = largest([op.io_bytes() for op in a_pass.layers])
     return StageMemory(
@@ -123,7 +132,7 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
             Moment("loss", before, waiting + each + in_head, logits, weights, 0),
             Moment("backward", before, waiting + each + minimum(1, again * stage.layers) * (layer - some), 0, weights + gradient, working),
             Moment("end", _grads_behind(grads, before, stage), waiting + whole, 0, weights + gradient, working),
-            Moment("update", grads, waiting, 0, gradient, _temporaries(held, at)),
+            Moment("update", grads, waiting, 0, gradient, _temporaries(trained, at)),
         ),
         CONTEXT + COMMUNICATORS * minimum(1, layout.gpus() - 1),
     )
@@ -158,18 +167,27 @@ def _divided(held: Held, layout: Layout, size: Number, *, from_stage: int) -> Nu
     return sum([size * (divide(count, layout.sharded(n)) if layout.zero >= from_stage else count) for count, n in parts])
 
 
-def _gathered(held: Held, stage: Stage, at: Setup) -> tuple[Number, Number]:
-    """With ZeRO-3, weights and gradients that are whole.
+def quantised(at: Setup, a_pass: Pass, stage: Stage) -> tuple[Held, Number]:
+    """Parameters of a stage that are kept in few bits, and the bytes that each does without."""
+    lora = at.recipe.lora
+    if lora is None or lora.frozen_bits is None:
+        return Held(0, 0), 0
+    few = Pass([op for op in a_pass.layers if is_quantised(op, lora)], [], [])
+    return stage_params(few, stage, at.model.num_hidden_layers), at.recipe.param_bytes() - lora.frozen_bits / 8
+
+
+def _gathered(stored: Number, trained: Held, stage: Stage, at: Setup) -> tuple[Number, Number]:
+    """With ZeRO-3, weights and gradients that are whole; `stored`: bytes of all weights.
 
     Weights of two layers, or of all if they are kept; gradients of one, or in a pipeline of all, until its last micro-batch.
     """
     layout, recipe = at.layout, at.recipe
     if layout.zero < 3:
         return 0, 0
-    whole, one = held.dense + held.experts, minimum(stage.layers, 1) / stage.layers
+    one = minimum(stage.layers, 1) / stage.layers
     piped = minimum(1, layout.pp - 1)
-    weights = whole * (minimum(stage.layers, GATHERED) / stage.layers if layout.reshard else 1)
-    return weights * recipe.param_bytes(), whole * (piped + (1 - piped) * one) * recipe.reduce_bytes
+    weights = stored * (minimum(stage.layers, GATHERED) / stage.layers if layout.reshard else 1)
+    return weights, (trained.dense + trained.experts) * (piped + (1 - piped) * one) * recipe.reduce_bytes
 
 
 def _temporaries(held: Held, at: Setup) -> Number:

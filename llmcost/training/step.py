@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from llmcost.adapters import is_trained
 from llmcost.algebra import Number, divide, maximum, minimum, named, present
 from llmcost.operators import Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator
 from llmcost.timing import exchange_seconds, kernel_seconds
@@ -18,7 +19,7 @@ from llmcost.training.kept import halved
 from llmcost.training.layout import Layout, Stage, stage_of
 from llmcost.training.passes import Pass, Setup, kernels
 from llmcost.training.rates import backward
-from llmcost.training.states import fullest, share_recomputed
+from llmcost.training.states import fullest, share_recomputed, trained_part
 
 STREAMS = (Elementwise, Lookup)
 NEWTON_SCHULZ = 5  # iterations of Muon, three products each of a matrix's shape (kellerjordan.github.io/posts/muon)
@@ -97,8 +98,9 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
             kind, shown = (3, at.recipe.overlap.expert) if op.exchange == "all_to_all" else (2, at.recipe.overlap.tensor)
             forward = behind = time * (1 - shown)
         else:
-            kind, forward, behind = 1 if isinstance(op, STREAMS) else 0, time, backward(op) * time
-            weight = weight + time if isinstance(op, (Gemm, GroupedGemm)) else weight
+            trained = is_trained(op, at.recipe.lora)
+            kind, forward, behind = 1 if isinstance(op, STREAMS) else 0, time, backward(op, frozen=not trained) * time
+            weight = weight + time if isinstance(op, (Gemm, GroupedGemm)) and trained else weight
         ahead[kind], back[kind] = ahead[kind] + forward, back[kind] + behind
     return Part(Direction(*ahead), Direction(*back), weight)
 
@@ -137,10 +139,11 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
         bubble = bubble * (1 - 2 * share * parts[0].weight / one)
 
     held = fullest(a_pass, layout, at.model.num_hidden_layers)
-    data = _data(at, held, ahead.total(), back.total() + share * again)
+    trained = fullest(trained_part(a_pass, recipe), layout, at.model.num_hidden_layers)
+    data = _data(at, held, trained, ahead.total(), back.total() + share * again)
     stream = at.chip.bandwidth * at.efficiency.kernels["elementwise"].memory
-    added = (held.dense + held.experts) * 2 * recipe.grad_bytes / stream  # gradients, read and written once a micro-batch
-    update = optimizer_seconds(at, held, stream)
+    added = (trained.dense + trained.experts) * 2 * recipe.grad_bytes / stream  # gradients, read and written once a micro-batch
+    update = optimizer_seconds(at, trained, stream)
     exposed = Exposed(m * (ahead.tensor + back.tensor), m * share * context, m * (ahead.expert + back.expert), m * pipeline, data)
     compute, memory = m * (ahead.products + back.products), m * (ahead.streams + back.streams + added)
     parts_of_it = {"compute": compute, "memory": memory, "recompute": m * share * again, "exposed": exposed.total(), "bubble": bubble}
@@ -184,7 +187,7 @@ def _context(at: Setup, a_pass: Pass) -> Number:
     return exposed
 
 
-def _data(at: Setup, held: Held, ahead: Number, back: Number) -> Number:
+def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> Number:
     """Exposed exchanges between replicas of a step.
 
     Gradients go beside the backward pass: of the last micro-batch, or of each where they are divided (ZeRO-2, ZeRO-3). Weights
@@ -192,7 +195,7 @@ def _data(at: Setup, held: Held, ahead: Number, back: Number) -> Number:
     In a pipeline, weights stay gathered and gradients whole until the last micro-batch.
     """
     layout, share = at.layout, at.recipe.overlap.data
-    exchange = data_exchange(held, layout, at.recipe)
+    exchange = data_exchange(held, layout, at.recipe, trained)
     gradients, weights = (sum([exchange_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in exchange)
     rounds = maximum(1, maximum(0, 2 - layout.pp) * layout.micro_batches())
     again = weights if layout.zero == 3 and layout.reshard else 0

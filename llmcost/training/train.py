@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from llmcost.adapters import is_trained
 from llmcost.algebra import Number, maximum
 from llmcost.counting import PassCost, count_pass
 from llmcost.efficiency import Efficiency
 from llmcost.errors import InputError
 from llmcost.estimate import links_of
+from llmcost.operators import Gemm, GroupedGemm
 from llmcost.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
@@ -19,7 +21,7 @@ from llmcost.training.passes import Pass, Setup, forward_pass
 from llmcost.training.rates import PASSES
 from llmcost.training.recipe import Recipe
 from llmcost.training.shares import shares_for
-from llmcost.training.states import StageMemory, fullest, share_recomputed, stage_memory
+from llmcost.training.states import StageMemory, fullest, share_recomputed, stage_memory, trained_part
 from llmcost.training.step import StepSeconds, optimizer_traffic, step_seconds
 
 
@@ -105,10 +107,19 @@ def step_flops(at: Setup, a_pass: Pass) -> StepFlops:
     layers, embedding, head = (count_pass(ops) for ops in a_pass)
     layout, everything = at.layout, layers.plus(embedding).plus(head)
     times = layout.micro_batches() * layout.tp * layout.cp * layout.dp
-    model = PASSES * everything.flops(causal=False)
+    frozen = _frozen_flops(at, a_pass)
+    model = PASSES * everything.flops(causal=False) - frozen
     inside = everything.attention_flops / 2 if at.recipe.attention == "fused" else 0  # q·kᵀ again: one product more for four
     recomputed = _flops_again(at, a_pass, layers)
-    return StepFlops(times * model, times * PASSES * everything.flops(causal=True), times * (model + inside + recomputed))
+    return StepFlops(times * model, times * (PASSES * everything.flops(causal=True) - frozen), times * (model + inside + recomputed))
+
+
+def _frozen_flops(at: Setup, a_pass: Pass) -> Number:
+    """FLOPs of gradients that frozen weights do without: as many as their forward products."""
+    if at.recipe.lora is None:
+        return 0
+    products = [op for ops in a_pass for op in ops if isinstance(op, (Gemm, GroupedGemm)) and not is_trained(op, at.recipe.lora)]
+    return sum([op.count * op.flops(causal=False) for op in products])
 
 
 def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
@@ -125,8 +136,8 @@ def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
 def _bound(at: Setup, a_pass: Pass, flops: StepFlops) -> Bound:
     """Floors of a step in this layout: causal FLOPs at the peak; the optimizer's traffic; exchanged bytes, all beside each other."""
     gpus = at.layout.gpus()
-    held = fullest(a_pass, at.layout, at.model.num_hidden_layers)
-    return Bound(flops.causal / (gpus * at.chip.peak), optimizer_traffic(at, held) / at.chip.bandwidth)
+    trained = fullest(trained_part(a_pass, at.recipe), at.layout, at.model.num_hidden_layers)
+    return Bound(flops.causal / (gpus * at.chip.peak), optimizer_traffic(at, trained) / at.chip.bandwidth)
 
 
 def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chip:

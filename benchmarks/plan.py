@@ -1,0 +1,32 @@
+"""How many training layouts a second of processor time the planner times and weighs, on one core.
+
+Run: python benchmarks/plan.py
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import time
+
+from llmcost.plan.question import ask
+from llmcost.plan.search import plan
+from llmcost.specs.catalog import load_hardware, load_model
+
+CASES = (("llama3-70b", 1024, 1024), ("llama3.1-405b", 16_384, 2048), ("deepseek-v3", 1024, 1024), ("llama3.1-405b", 100_000, 4000))
+
+
+def main() -> None:
+    """A line a case."""
+    for name, gpus, batch in CASES:
+        asked = ask(load_model(name), load_hardware("h100-sxm"), gpus, batch, 4096, None, 1, "bf16", "adam", {}, None)
+        start = time.process_time()
+        found = plan(asked, top=10)
+        took = time.process_time() - start
+        print(f"{name} on {gpus:,} GPUs: {found.timed:,} layouts in {took:.2f} s, {found.timed / took:,.0f} a second")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""From what a user says to a question that can be searched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmcost.errors import InputError
+from llmcost.estimate import DEFAULT_CONTEXT, Options, workload_of
+from llmcost.plan.search import Question
+from llmcost.plan.serving import Question as ServingQuestion
+from llmcost.plan.space import Choices
+from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.model import ModelSpec
+from llmcost.training.answer import BATCH_TOKENS, MOST, NODE
+from llmcost.training.layout import RECOMPUTE, ZERO, Layout
+from llmcost.training.recipe import Recipe, check_recipe
+from llmcost.training.train import training_chip
+
+PROMPT, OUTPUT = 1024, 256  # tokens of a request
+LONGEST = 10  # digits of a degree
+
+
+def ask(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    gpus: int,
+    global_batch: int | None,
+    seq: int | None,
+    node: int | None,
+    memory_utilization: float | None,
+    dtype: str,
+    optimizer: str,
+    axes: dict[str, str | None],
+    recompute: str | None,
+) -> Question:
+    """Defaults filled in. Raises InputError for what has no answer whatever the layout."""
+    longest = model.max_position_embeddings
+    seq = min(longest, DEFAULT_CONTEXT) if seq is None else seq
+    if not 1 <= seq <= longest:
+        raise InputError(f"--seq {seq}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)")
+    node = (int(hardware.node_gpus.value) if hardware.node_gpus else NODE) if node is None else node
+    batch = max(1, BATCH_TOKENS // seq) if global_batch is None else global_batch
+    for name, value in (("gpus", gpus), ("global-batch", batch), ("gpus-per-node", node)):
+        if not 1 <= value <= MOST:
+            raise InputError(f"--{name} {value}: at least 1 and at most {MOST:,}")
+    share = 1 if memory_utilization is None else memory_utilization
+    if not 0 < share <= 1:
+        raise InputError(f"--memory-utilization {share:g}: a share of 1, above 0")
+    recipe = Recipe(dtype=dtype, optimizer=optimizer)
+    check_recipe(recipe)
+    usable = training_chip(hardware, recipe, Layout(dp=gpus, node=node)).usable * share
+    return Question(model, hardware, gpus, seq, Layout(global_batch=batch, node=node), usable, recipe, _choices(axes, recompute))
+
+
+def _choices(axes: dict[str, str | None], recompute: str | None) -> Choices:
+    """Axes held at the values that a user lists."""
+    chosen: dict[str, Any] = {axis: _values(axis, text) for axis, text in axes.items() if text is not None}
+    if recompute is not None:
+        chosen["recompute"] = tuple(recompute.split(","))
+        for each in chosen["recompute"]:
+            if each not in RECOMPUTE:
+                raise InputError(f"--recompute {each}: one of {', '.join(RECOMPUTE)}")
+    return Choices(**chosen)
+
+
+def _values(axis: str, text: str) -> tuple[int, ...]:
+    option = f"--{axis.replace('_', '-')}"
+    if not all(each.isascii() and each.isdigit() and len(each) < LONGEST for each in text.split(",")):
+        raise InputError(f"{option} {text}: a whole number, or several as 1,2,4")
+    values = tuple(int(each) for each in text.split(","))
+    for value in values:
+        if axis == "zero" and value not in ZERO:
+            raise InputError(f"{option} {value}: one of 0, 1, 2, 3")
+        if axis != "zero" and value < 1:
+            raise InputError(f"{option} {value}: at least 1")
+    return values
+
+
+def refuse_others(given: dict[str, Any], *, serve: bool) -> None:
+    """Raise InputError for an option of the other kind of plan."""
+    for name, value in given.items():
+        if value is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option}: of training, and --serve plans to serve" if serve else f"{option}: of serving; give --serve too")
+
+
+def ask_serving(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    gpus: int,
+    node: int | None,
+    limits: tuple[int | None, int | None, float | None, float | None],
+    dtypes: tuple[str | None, str | None, str | None],
+    memory_utilization: float | None,
+    axes: dict[str, str | None],
+) -> ServingQuestion:
+    """`limits`: tokens in and out, longest milliseconds to the first and to each other token. Raises InputError as `estimate` does."""
+    prompt, output, ttft, tpot = limits
+    if not 1 <= gpus <= MOST:
+        raise InputError(f"--gpus {gpus}: at least 1 and at most {MOST:,}")
+    for option, limit in (("--ttft", ttft), ("--tpot", tpot)):
+        if limit is not None and not limit > 0:
+            raise InputError(f"{option} {limit:g}: milliseconds above 0")
+    dtype, weight_dtype, kv_dtype = dtypes
+    options = Options(
+        prompt=PROMPT if prompt is None else prompt,
+        output=OUTPUT if output is None else output,
+        dtype=dtype,
+        weight_dtype=weight_dtype,
+        kv_dtype=kv_dtype,
+        memory_utilization=Options().memory_utilization if memory_utilization is None else memory_utilization,
+        gpus_per_node=node,
+    )
+    workload = workload_of(model, hardware, options)
+    held = {axis: _values(axis, text) for axis in ("tp", "pp", "dp", "ep") if (text := axes[axis]) is not None}
+    return ServingQuestion(model, hardware, gpus, workload, ttft and ttft / 1000, tpot and tpot / 1000, held)

@@ -1,0 +1,73 @@
+"""A plan to serve as tables, rows and a document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmcost.plan.serving import SCHEMA, Candidate, Question, ServingPlan
+from llmcost.report.tables import Table
+from llmcost.units import scaled, seconds
+
+COLUMNS = ("tp", "pp", "dp", "ep")
+BOUNDS = {
+    "memory": "memory",
+    "ttft": "time to the first token",
+    "tpot": "time a token",
+    "sequences": "no more were tried",
+}
+
+
+def serving_tables(question: Question, found: ServingPlan) -> list[Table]:
+    """The best, then what became of the others."""
+    w = question.workload
+    lengths = f"{w.prompt:,} tokens in and {question.output():,} out"
+    title = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}, {w.weight_dtype} weights: requests of {lengths}"
+    limits = [f"{name} at most {seconds(each)}" for name, each in (("first token", question.ttft), ("each other", question.tpot)) if each]
+    rows = [
+        (
+            str(place),
+            f"{each.tokens_per_s_per_gpu:,.0f}",
+            seconds(each.ttft_seconds),
+            seconds(each.tpot_seconds),
+            scaled(each.memory_bytes, "B"),
+            *[str(degree) for degree in each.layout[:4]],
+            f"{each.batch:,}",
+            f"{each.replicas:,}",
+            BOUNDS[each.bound],
+        )
+        for place, each in enumerate(found.best, start=1)
+    ]
+    columns = ("", "tokens/s a GPU", "first token", "each other", "memory", *COLUMNS, "batch", "replicas", "what bounds the batch")
+    notes = [f"{found.legal:,} legal layouts; {', '.join(limits) or 'no limits on time'}."]
+    notes += [f"{count:,} serve nobody: {BOUNDS[name]} with one sequence a rank." for name, count in found.unfit.items()]
+    notes += [f"{each.layouts:,} are illegal; the first: {each.rule}." for each in found.illegal]
+    return [Table(title, columns, "r" * 11 + "l", rows, tuple(notes))]
+
+
+def serving_rows(found: ServingPlan) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """The best layouts as CSV: headings and rows in base units."""
+    figures = Candidate._fields[1:]
+    return (*COLUMNS, *figures), [(*each.layout[:4], *each[1:]) for each in found.best]
+
+
+def serving_document(question: Question, found: ServingPlan) -> dict[str, Any]:
+    """The JSON document."""
+    headings, rows = serving_rows(found)
+    w = question.workload
+    return {
+        "schema": SCHEMA,
+        "model": question.model.name,
+        "hardware": question.hardware.name,
+        "gpus": question.gpus,
+        "prompt": w.prompt,
+        "output": w.output,
+        "dtype": w.dtype,
+        "weight_dtype": w.weight_dtype,
+        "kv_dtype": w.kv_dtype,
+        "ttft_seconds": question.ttft,
+        "tpot_seconds": question.tpot,
+        "legal": found.legal,
+        "best": [dict(zip(headings, row, strict=True)) for row in rows],
+        "unfit": found.unfit,
+        "illegal": [each._asdict() for each in found.illegal],
+    }
