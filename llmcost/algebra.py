@@ -7,7 +7,7 @@ a size, so one formula answers three questions: ints give a number, arrays a swe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -28,6 +28,10 @@ class Symbolic:
     def named(self, name: str) -> Number:
         """The same value as a reference that prints as `name`."""
         raise NotImplementedError
+
+    def word(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ARG002 - a formula has no words in it
+        """What `function` says of `arguments`, one of which is this value, in words: nothing, unless they are recorded."""
+        return None
 
 
 def is_plain(x: Number) -> bool:
@@ -84,6 +88,42 @@ def largest(values: Sequence[Number]) -> Number:
     return max(values) if {*map(type, values)} <= {*PLAIN} else reduce(maximum, values)
 
 
+def name_of_least(values: Mapping[str, Number]) -> Any:
+    """Which of several numbers is the smallest, by name; of equal ones the first. Elementwise for arrays, None for symbols."""
+    numbers = list(values.values())
+    if all(map(is_plain, numbers)):
+        return min(values, key=values.__getitem__)
+    return _words(_names_of_least, tuple(values), *numbers)
+
+
+def either(condition: Number, yes: str | None, no: str) -> Any:
+    """One of two words. Elementwise for arrays, None for symbols."""
+    if isinstance(condition, bool):
+        return yes if condition else no
+    return _words(_choose, condition, yes, no)
+
+
+def _words(function: Callable[..., Any], *arguments: Any) -> Any:
+    symbol = next((each for each in arguments if isinstance(each, Symbolic)), None)
+    return function(*arguments) if symbol is None else symbol.word(function, *arguments)
+
+
+def _names_of_least(names: tuple[str, ...], *values: Number) -> Any:
+    import numpy as np
+
+    least, which = values[0], np.asarray(0)
+    for place, value in enumerate(values[1:], start=1):
+        which = np.where(value < least, place, which)
+        least = np.minimum(least, value)
+    return np.array(names, dtype=object)[which]
+
+
+def _choose(condition: Number, yes: Any, no: str) -> Any:
+    import numpy as np
+
+    return np.where(condition, np.asarray(yes, dtype=object), no)
+
+
 def divide(x: Number, y: Number) -> Number:
     """Divide: a whole number where plain whole numbers divide."""
     return x // y if isinstance(x, int) and isinstance(y, int) and x % y == 0 else x / y
@@ -98,7 +138,7 @@ def floor_div(x: Number, y: Number) -> Number:
     """Divide and round down; an int for plain numbers, as it counts something."""
     for value in (x, y):
         if isinstance(value, Symbolic):
-            return value.apply("floor", x / y)
+            return value.apply("floor_div", x, y)
     return int(x // y) if is_plain(x) and is_plain(y) else x // y
 
 

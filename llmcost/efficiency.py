@@ -39,7 +39,8 @@ KERNELS = (*dict.fromkeys(KINDS.values()), "attention_decode", "fabric")  # kind
 
 def kind_of(op: Operator) -> str:
     """The kind of kernel that an operator is."""
-    return "attention_decode" if isinstance(op, Attention) and op.decode else KINDS[type(op)]
+    kind = KINDS[type(op)]
+    return "attention_decode" if kind == "attention_prefill" and op.decode else kind  # type: ignore[attr-defined]
 
 
 class Kernel(NamedTuple):
@@ -57,10 +58,6 @@ class Efficiency(NamedTuple):
     kernels: Mapping[str, Kernel]
     basis: str
     error: float | None  # mean absolute relative error on held-out measurements of this basis
-
-    def of(self, op: Operator) -> Kernel:
-        """The figures for this operator's kind."""
-        return self.kernels[kind_of(op)]
 
 
 # Compute, memory and launch of every kernel alike: chosen on, and scored with, 30,303 timings of single fp16 GEMMs (cuBLAS) from

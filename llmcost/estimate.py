@@ -65,10 +65,13 @@ def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Op
 
     Raises InputError where the options contradict the model or themselves.
     """
-    workload = workload_of(model, hardware, options)
-    size = element_bytes(workload.weight_dtype, workload.dtype, workload.kv_dtype)
-    chip = chip_of(hardware, workload)
-    return evaluate(model, hardware, size, workload, chip, DEFAULT, prompt_is_context(options))
+    return estimate_workload(model, hardware, workload_of(model, hardware, options), prompt_is_context(options))
+
+
+def estimate_workload(model: ModelSpec, hardware: HardwareSpec | None, w: Workload, prompt_is_context: bool) -> Estimate:
+    """Every figure for a workload, whose sizes may be numbers or arrays."""
+    size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
+    return evaluate(model, hardware, size, w, chip_of(hardware, w), DEFAULT, prompt_is_context)
 
 
 def prompt_is_context(options: Options) -> bool:
@@ -86,7 +89,7 @@ def evaluate(
     prompt_is_context: bool,
 ) -> Estimate:
     """All figures, from sizes that may be numbers, arrays or symbols."""
-    server = Server(model, size, chip, efficiency, Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node), w.pp)
+    server = Server(model, size, chip, efficiency, plan_of(w), w.pp)
     alone = is_one(w.gpus)
 
     one_prompt = Load(w.batch, w.prompt, w.prompt)
@@ -184,19 +187,26 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
 
 
 def _lengths(model: ModelSpec, options: Options) -> tuple[int, int]:
-    """Context and prompt: without a prompt it is the context less what comes out; without a context both together are."""
-    longest, context, prompt, out = model.max_position_embeddings, options.context, options.prompt, options.output or 0
+    """Context and prompt. Raises InputError where the model, or the context, is too short for them."""
+    longest, out = model.max_position_embeddings, options.output or 0
     if options.output is not None and not 1 <= out < longest:
         raise InputError(f"--output {out}: at least 1, and less than the {longest:,} positions that {model.name} takes")
-    if context is None:
-        context = min(longest, DEFAULT_CONTEXT) if prompt is None or not out else prompt + out
+    context, prompt = lengths(model, options)
     if not 1 <= context <= longest:
         raise InputError(f"--context {context}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)")
-    if prompt is None:
-        prompt = context - out
     if not 1 <= prompt <= context - out:
         room = f"the context of {context:,}" + (f" less the output of {out:,}" if out else "")
         raise InputError(f"--prompt {prompt}: at least 1 and at most {room}")
+    return context, prompt
+
+
+def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
+    """Context and prompt: without a prompt it is the context less what comes out; without a context both together are."""
+    context, prompt, out = options.context, options.prompt, options.output
+    if context is None:
+        context = min(model.max_position_embeddings, DEFAULT_CONTEXT) if prompt is None or out is None else prompt + out
+    if prompt is None:
+        prompt = context if out is None else context - out
     return context, prompt
 
 
@@ -212,6 +222,11 @@ def chip_of(hardware: HardwareSpec | None, w: Workload) -> Chip:
     peak, plain_peak, attention_peak = (_value(hardware.peak.get(dtype)) for dtype in (w.dtype, plain, cached))
     usable = hardware.usable_memory or hardware.memory  # where no driver's figure is known, the vendor's
     return Chip(peak, plain_peak, attention_peak, _value(hardware.bandwidth), hardware.memory.value, links_of(hardware), usable.value)
+
+
+def plan_of(w: Workload) -> Plan:
+    """How the GPUs of a pipeline stage divide its layers."""
+    return Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node)
 
 
 def links_of(hardware: HardwareSpec) -> Links:

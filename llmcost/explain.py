@@ -108,7 +108,9 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
     w = workload_of(model, hardware, options)
     size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
     chip = symbolic_chip(chip_of(hardware, w))
-    return evaluate(symbolic_model(model), hardware, size, _workload(w), chip, symbolic_efficiency(DEFAULT), prompt_is_context(options))
+    return evaluate(
+        symbolic_model(model), hardware, size, symbolic_workload(w), chip, symbolic_efficiency(DEFAULT), prompt_is_context(options)
+    )
 
 
 def explain(
@@ -174,7 +176,7 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, Fraction) else value
 
 
-def _workload(w: Workload) -> Workload:
+def symbolic_workload(w: Workload) -> Workload:
     """The workload in letters. What is not asked for, and a degree of 1, is no size: nothing is divided by it."""
     degrees = {name: symbolic_degree(getattr(w, name), name, meaning) for name, meaning in DEGREES.items()}
     return w._replace(

@@ -116,7 +116,6 @@ def _offer(
     m, fits = e.memory, e.memory.fits
     largest = estimate(model, chip, chosen._replace(batch=min(m.max_batch, LARGEST))) if fits else None
     most = _decode(largest, basis, "tokens_per_s")
-    an_hour = None if price is None or most is None else price * layout.gpus() / (most * SECONDS_AN_HOUR) * 10**6
     shown = e if fits else None
     return Offer(
         hardware=chip.name,
@@ -137,8 +136,13 @@ def _offer(
         decode_tokens_per_s_per_user=_decode(shown, basis, "tokens_per_s_per_user"),
         most_tokens_per_s=most,
         price_per_gpu_hour=price,
-        price_per_million_tokens=an_hour,
+        price_per_million_tokens=price_per_million_tokens(None if price is None else price * layout.gpus(), most),
     )
+
+
+def price_per_million_tokens(price_per_hour: Number, tokens_per_s: Number) -> Number:
+    """Dollars for a million tokens of GPUs that cost so much an hour together and are never idle; None where either is not known."""
+    return None if price_per_hour is None or tokens_per_s is None else price_per_hour / (tokens_per_s * SECONDS_AN_HOUR) * 10**6
 
 
 def _decode(e: Estimate | None, basis: str, figure: str) -> Number:

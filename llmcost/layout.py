@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from llmcost.errors import InputError
-from llmcost.parallel import Plan
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 
@@ -42,10 +41,6 @@ class Layout(NamedTuple):
         """GPUs in all: experts lie on the tp·dp GPUs of a stage."""
         return self.tp * self.pp * self.dp
 
-    def plan(self) -> Plan:
-        """How the GPUs of a pipeline stage divide its layers."""
-        return Plan(self.tp, self.dp, self.ep, node=self.gpus_per_node)
-
 
 def layout_of(
     model: ModelSpec,
@@ -71,8 +66,9 @@ def layout_of(
     layout = Layout(tp or 1, pp or 1, dp, ep or 1, node)
     if gpus not in (None, layout.gpus()):
         raise InputError(f"--gpus {gpus}: tp·pp·dp = {layout.tp}·{layout.pp}·{layout.dp} is {layout.gpus():,}")
+    derived = f"--gpus {gpus} is --tp {layout.tp} --pp {layout.pp}; " if given["--tp"] is None and gpus is not None else ""
     for problem in problems(model, layout):
-        raise InputError(problem)
+        raise InputError(derived + problem)
     return layout
 
 

@@ -42,9 +42,9 @@ def step_peak(step: Pass, residual: Number) -> StepPeak:
 
 def stage_bytes(share: Pass, pp: Number) -> Number:
     """Weights of the fullest stage. Where the LM head is not with the embedding whose weights it has, it keeps a copy."""
-    first, layers, last = (stored_bytes(operators) for operators in share)
     if is_one(pp):
-        return first + layers + last
+        return stored_bytes(share.operators())
+    first, layers, last = (stored_bytes(operators) for operators in share)
     tied = sum([op.k * op.n * op.Bw for op in share.last if isinstance(op, Gemm) and op.tied])
     apart = minimum(1, pp - 1)
     return layers / pp + apart * maximum(first, last + tied) + (1 - apart) * (first + last)
@@ -97,59 +97,92 @@ def runtime_bytes(w: Workload) -> Number:
     return CONTEXT_BYTES + EXCHANGE_BYTES * minimum(1, w.tp * w.pp * w.ep - 1)
 
 
+class Held(NamedTuple):
+    """What the fullest GPU holds, of its sequences: bytes, those of activations a token of a prompt and of a whole step."""
+
+    sequences: Number
+    weights: Number
+    cache: Number
+    prompt_tokens: Number  # that run at a time
+    in_prompt: Number
+    in_step: Number
+    bounds: list[CacheBound]
+
+    def activations(self) -> Number:
+        """At the worst moment: a prompt, or a decode step."""
+        return maximum(self.prompt_tokens * self.in_prompt, self.in_step)
+
+    def largest_batch(self, room: Number) -> Number:
+        """Sequences of this context that have room beside a prompt, and with what a step of them needs."""
+        sequence = named("cache_a_sequence", named("memory.kv_cache_bytes", self.cache) / self.sequences)
+        after_prompt = named("room_beside_a_prompt", room - self.prompt_tokens * self.in_prompt)
+        return minimum(floor_div(after_prompt, sequence), floor_div(room, sequence + self.in_step / self.sequences))
+
+    def largest_context(self, room: Number, longest: Number, *, grows: bool, chunk: Number) -> Number:
+        """Positions that have room beside a step and beside the prompt, which `grows` with them up to a chunk, or stays."""
+        after_step = named("room_beside_a_step", room - self.in_step)
+        tokens = self.prompt_tokens if not grows else chunk
+        after_prompt = None if tokens is None else named("room_beside_a_prompt", room - tokens * self.in_prompt)
+        found = []
+        for bound in self.bounds:
+            beside = bound.beside_a_prompt(room, self.in_prompt) if grows else 0
+            if after_prompt is not None:
+                fixed = bound.positions(after_prompt, longest)
+                beside = maximum(minimum(chunk, beside), fixed) if grows else fixed
+            found.append(minimum(beside, bound.positions(after_step, longest)))
+        return minimum(reduce(maximum, found), longest)
+
+
+def held(server: Server, w: Workload, step: Step, kv: KvCache) -> Held:
+    """From the operators of a decode step, of the part of the batch that goes through the stages together."""
+    sequences, share = rank_share(w.batch, w.dp), step.share
+    parts = divide(sequences, step.load.b)
+
+    def on_a_stage(of_all_layers: Number) -> Number:
+        stage = of_all_layers if is_one(w.pp) else of_all_layers / w.pp
+        return stage if is_one(parts) else stage * parts
+
+    peak = step_peak(share, step.load.b * server.model.hidden_size * server.size.Bx)
+    states = named("states", on_a_stage(state_bytes(share.layers)))
+    bounds = cache_bounds(share.layers, sequences if is_one(w.pp) else sequences / w.pp, states)
+    filled = named("kv_cache.bytes", kv.bytes) if is_one(w.gpus) else on_a_stage(kept_bytes(share.layers))
+    return Held(
+        sequences=sequences,
+        weights=stage_bytes(share, w.pp),
+        cache=filled + named("spare_positions", spare_positions(w.context)) * bounds[-1].position,
+        prompt_tokens=w.prompt if w.chunk is None else minimum(w.prompt, w.chunk),
+        in_prompt=named("activations_a_prompt_token", peak.layers / step.load.b),  # in the layers all grow with the tokens
+        in_step=named("activations_a_step", peak.head if is_one(parts) else peak.head * parts),
+        bounds=bounds,
+    )
+
+
 def serving_memory(server: Server, w: Workload, step: Step, kv: KvCache, prompt_is_context: bool) -> Memory:
     """Memory to decode the batch after prefilling its prompts one sequence at a time, each in one piece or in chunks.
 
     The largest batch keeps the context; the largest context keeps the batch (and takes the prompt along
     where the prompt is the context) and stays within the positions that the model was made for.
     """
-    model, capacity, usable, one_gpu = server.model, server.chip.capacity, server.chip.usable, is_one(w.gpus)
-    sequences, share = rank_share(w.batch, w.dp), step.share
-    layers, longest = share.layers, model.max_position_embeddings
-    times = divide(sequences, step.load.b)  # operators are those of the part of the batch that goes through the stages together
-
-    def on_a_stage(of_all_layers: Number) -> Number:
-        part = of_all_layers if is_one(w.pp) else of_all_layers / w.pp
-        return part if is_one(times) else part * times
-
-    peak = step_peak(share, step.load.b * model.hidden_size * server.size.Bx)
-    in_prompt = named("activations_a_prompt_token", peak.layers / step.load.b)  # in the layers all grow with the tokens
-    in_step = named("activations_a_step", peak.head if is_one(times) else peak.head * times)
-    stored = stage_bytes(share, w.pp)
-    bounds = cache_bounds(layers, sequences if is_one(w.pp) else sequences / w.pp, named("states", on_a_stage(state_bytes(layers))))
-    filled = named("kv_cache.bytes", kv.bytes) if one_gpu else on_a_stage(kept_bytes(layers))
-    cached = filled + named("spare_positions", spare_positions(w.context)) * bounds[-1].position
-    weights, cache = named("memory.weights_bytes", stored), named("memory.kv_cache_bytes", cached)
-    at_once = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk)
-    activations = maximum(at_once * in_prompt, in_step)
-    used = weights + cache + named("memory.activation_bytes", activations)
+    has, usable = held(server, w, step, kv), server.chip.usable
+    weights, activations = named("memory.weights_bytes", has.weights), has.activations()
+    used = weights + named("memory.kv_cache_bytes", has.cache) + named("memory.activation_bytes", activations)
     if usable is None:
-        return Memory(stored, cached, activations, None, None, used, None, None, None, None, None)
-    runtime = runtime_bytes(w)
-    budget = floor_div(usable * w.memory_utilization, 1)
+        return Memory(has.weights, has.cache, activations, None, None, used, None, None, None, None, None)
+    runtime, budget = runtime_bytes(w), floor_div(usable * w.memory_utilization, 1)
     overhead = usable - budget + runtime
     total = used + named("memory.overhead_bytes", overhead)
     room = named("room", budget - runtime - weights)
-    sequence = named("cache_a_sequence", cache / sequences)
-    after_prompt = named("room_beside_a_prompt", room - at_once * in_prompt)
-    after_step = named("room_beside_a_step", room - in_step)
-    batch = minimum(floor_div(after_prompt, sequence), floor_div(room, sequence + in_step / sequences))
-    grows = prompt_is_context and w.chunk is None
-    rooms = [after_step] if grows else [after_prompt, after_step]
-    contexts = [
-        reduce(minimum, [bound.beside_a_prompt(room, in_prompt)] * grows + [bound.positions(after, longest) for after in rooms])
-        for bound in bounds
-    ]
+    longest = has.largest_context(room, server.model.max_position_embeddings, grows=prompt_is_context, chunk=w.chunk)
     return Memory(
-        weights_bytes=stored,
-        kv_cache_bytes=cached,
+        weights_bytes=has.weights,
+        kv_cache_bytes=has.cache,
         activation_bytes=activations,
         runtime_bytes=runtime,
         overhead_bytes=overhead,
         total_bytes=total,
-        capacity_bytes=capacity,
+        capacity_bytes=server.chip.capacity,
         usable_bytes=usable,
         fits=total <= usable,
-        max_batch=maximum(0, batch) * w.dp,
-        max_context=maximum(0, minimum(reduce(maximum, contexts), longest)),
+        max_batch=maximum(0, has.largest_batch(room)) * w.dp,
+        max_context=maximum(0, longest),
     )

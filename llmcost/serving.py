@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from llmcost.algebra import Number, floor_div, is_one, is_plain, maximum, minimum, named
+from llmcost.algebra import Number, floor_div, is_one, maximum, minimum, name_of_least, named
 from llmcost.architecture import Pass
 from llmcost.counting import SEQUENCE, STATEFUL, kept_bytes
 from llmcost.memory import PAGE, cache_bounds
@@ -52,24 +52,24 @@ def serving(server: Server, w: Workload, memory: Memory) -> Serving:
     most = None if beside is None else maximum(0, floor_div((1 - WATERMARK) * beside, named("request_bytes", request_bytes(server, w))))
     sequences = rank_share(w.concurrency, w.dp)
     steps = w.output if w.chunk is None else maximum(1, w.prompt / w.chunk) + w.output - 1  # L
-    passes = in_flight(sequences, server.pp)
     places = {"concurrency": sequences}
     if most is not None:
         places["memory"] = maximum(1, most)
     if w.chunk is not None:
-        places["chunk"] = passes * w.chunk * steps / (w.prompt + w.output - 1)
+        places["chunk"] = server.pp * w.chunk * steps / (w.prompt + w.output - 1)
     running = named("running", least(places.values()))
     at_most = sequences if memory.usable_bytes is None else minimum(sequences, _whole_memory(server, w, memory))
     return Serving(
         running=running if is_one(w.dp) else minimum(w.concurrency, running * w.dp),
         max_concurrency=None if most is None else most * w.dp,
-        limited_by=min(places, key=lambda name: places[name]) if all(map(is_plain, places.values())) else None,
+        limited_by=name_of_least(places),
         limit=_limit(server, w, at_most),
-        expected=_expected(server, w, running, passes, steps),
+        expected=_expected(server, w, running, steps),
     )
 
 
-def _expected(server: Server, w: Workload, running: Number, passes: Number, steps: Number) -> ServingTimes:
+def _expected(server: Server, w: Workload, running: Number, steps: Number) -> ServingTimes:
+    passes = in_flight(running, server.pp)
     mix = mean_step(w, running / passes, steps)
     tokens = mix.begin * w.prompt
     piece = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk - mix.decoding)
@@ -91,7 +91,7 @@ def _expected(server: Server, w: Workload, running: Number, passes: Number, step
 
 
 def _limit(server: Server, w: Workload, running: Number) -> ServingRates:
-    passes = in_flight(rank_share(w.concurrency, w.dp), server.pp)
+    passes = in_flight(running, server.pp)
     mix = mean_step(w, running / passes, w.output)
     cost = server.cost(*joined(server, mix))
     floor = bound(cost if is_one(server.pp) else cost.over(server.pp / passes), server.chip, "mean_step_flops", "mean_step_bytes")

@@ -136,7 +136,9 @@ class Expression(Symbolic):
         raise TypeError(f"'{self}' is a symbol and has no truth value: branch on structure, never on a size")
 
     def apply(self, function: str, *arguments: Number) -> Expression:
-        """max, min, floor, … of expressions; a max of a max is one max, and no size is below 0."""
+        """max, min, floor_div, … of expressions; a max of a max is one max, and no size is below 0."""
+        if function == "floor_div":
+            return self.apply("floor", lift(arguments[0]) / arguments[1])
         if (
             function == "min"
             and not all(lift(argument).terms for argument in arguments)

@@ -8,12 +8,14 @@ expected   operator by operator, with the launch cost and the shares that its ki
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from llmcost.algebra import Number, Symbolic, is_plain, largest, named, present
+from llmcost.algebra import Number, Symbolic, either, largest, name_of_least, named, present
 from llmcost.counting import PassCost
-from llmcost.efficiency import Efficiency
+from llmcost.efficiency import Efficiency, kind_of
 from llmcost.operators import Attention, Collective, Gemm, GroupedGemm, Operator, Stored
+
+LIMITS = ("compute", "memory bandwidth", "network")  # in the order of a Bound
 
 
 class Links(NamedTuple):
@@ -79,7 +81,7 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
     """Expected time of each operator, all its executions; None where a peak, bandwidth or link it needs is not known."""
     if _unknown((chip.peak, chip.plain_peak, chip.attention_peak, chip.bandwidth)):
         return None
-    seconds = []
+    seconds, kernels = [], efficiency.kernels
     symbolic, one_peak = isinstance(chip.bandwidth, Symbolic), chip.peak is chip.plain_peak is chip.attention_peak
     for op in operators:
         if isinstance(op, Stored):
@@ -91,7 +93,7 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
                 return None
             seconds.append(op.count * (named("exchange", exchange, of=op.name) if symbolic else exchange))
             continue
-        kernel = efficiency.of(op)
+        kernel = kernels[kind_of(op)]
         flops, moved = op.flops(causal=True), op.moved_bytes()
         if symbolic:
             flops, moved = named("F", flops, of=op.name), named("B", moved, of=op.name)
@@ -121,17 +123,15 @@ def exchange_seconds(op: Collective, links: Links | None, efficiency: Efficiency
     return launch + largest(sending) if sending else 0
 
 
-def binding(floor: Bound, fits: Number) -> str | None:
-    """What holds a pass back, in words: capacity, compute, memory bandwidth or network.
+def binding(floor: Bound, fits: Number) -> Any:
+    """What holds a pass back, in words: capacity, compute, memory bandwidth or network; of equal floors the first.
 
-    None if that is not known, and for arrays and symbols, which have no single answer.
+    None if that is not known, and for symbols; an array of words for arrays.
     """
-    if fits is False:
-        return "capacity"
-    if not all(is_plain(each) for each in floor):
-        return None
-    names = ("compute", "memory bandwidth", "network")
-    return max(zip(floor, (2, 1, 0), names, strict=True))[2]
+    longest = None
+    if not _unknown(floor):
+        longest = name_of_least({name: -seconds for name, seconds in zip(LIMITS, floor, strict=True)})
+    return longest if fits is None else either(fits, longest, "capacity")
 
 
 def rate(tokens: Number, seconds: Number) -> Number:

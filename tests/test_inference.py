@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llmcost import Options, estimate, load_hardware, load_model
@@ -15,6 +15,7 @@ from llmcost.inference import decode_step
 from llmcost.layout import Layout, layout_of, problems
 from llmcost.parallel import Plan
 from llmcost.pipeline import Server, Stages, schedule, two_of
+from llmcost.report.ops import operator_rows
 from llmcost.results import leaves
 from llmcost.sizes import Load, element_bytes
 from llmcost.symbols import Expression
@@ -106,6 +107,31 @@ def test_the_fullest_stage_holds_its_layers_and_the_larger_end():
     table, norm = ops["lm_head"].stored_bytes(), ops["final_norm"].stored_bytes()
     layers = stored_bytes(operators(LLAMA, BF16, Load(1, 1, 1))) - 2 * table - norm
     assert estimate(LLAMA, H100, Options(pp=4)).memory.weights_bytes == layers / 4 + table + norm
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from([LLAMA, MIXTRAL, load_model("gemma-2-9b")]), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]),
+    st.sampled_from([1, 2]), st.integers(1, 200), st.integers(1, 8000), st.sampled_from([None, 333]),
+)  # fmt: skip
+def test_it_fits_up_to_the_largest_batch_of_all_gpus(model, tp, pp, dp, batch, context, chunk):
+    chosen = Options(batch=batch * dp, context=context, tp=tp, pp=1 if model.name == "gemma-2-9b" else pp, dp=dp, chunk=chunk)
+    memory = estimate(model, H100, chosen).memory
+    assert memory.fits == (chosen.batch <= memory.max_batch)
+    assume(0 < memory.max_batch < 10**8)
+    assert estimate(model, H100, chosen._replace(batch=memory.max_batch)).memory.fits
+    assert not estimate(model, H100, chosen._replace(batch=memory.max_batch + 1)).memory.fits
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from([1, 2]), st.sampled_from([1, 2]), st.integers(1, 300), st.sampled_from([None, 333]))
+def test_it_fits_up_to_the_largest_context_of_all_gpus(tp, pp, batch, chunk):
+    """The prompt is the context, and its last page may be begun."""
+    memory = estimate(LLAMA, H100, Options(batch=batch, context=100, tp=tp, pp=pp, chunk=chunk)).memory
+    assume(0 < memory.max_context < LLAMA.max_position_embeddings)
+    longest = Options(batch=batch, context=memory.max_context, tp=tp, pp=pp, chunk=chunk)
+    assert estimate(LLAMA, H100, longest).memory.fits
+    assert not estimate(LLAMA, H100, longest._replace(context=memory.max_context + 1)).memory.fits
 
 
 def test_a_tied_lm_head_that_is_not_with_the_embedding_keeps_a_copy():
@@ -244,3 +270,21 @@ def test_the_formula_of_several_gpus_evaluates_to_the_figure(options):
     for path, formula in formulas.items():
         if isinstance(formula, Expression) and not path.startswith("workload"):
             assert float(value_of(formula)) == pytest.approx(float(figures[path]), rel=1e-9), path
+
+
+@pytest.mark.parametrize("degrees", [{"tp": 4}, {"tp": 2, "dp": 2}, {"ep": 8}, {"tp": 2, "pp": 4}])
+def test_operators_of_one_gpu_sum_to_the_estimate(degrees):
+    """Of pipeline stages a single sequence passes all, one after the other."""
+    chosen = Options(batch=1 if "pp" in degrees else 8, context=600, **degrees)
+    e = estimate(MIXTRAL, H100, chosen)
+    decode, prefill = (operator_rows(MIXTRAL, H100, chosen, phase) for phase in ("decode", "prefill"))
+    assert sum(row.seconds for row in decode) == pytest.approx(e.decode.expected.seconds_per_step)
+    assert sum(row.seconds for row in prefill) == pytest.approx(e.prefill.expected.seconds)
+    assert "among" in "".join(row.shape for row in decode)
+
+
+@pytest.mark.parametrize(
+    ("hw", "missing"), [("mi250x", "How fast such GPUs reach each other"), ("m2-ultra", "The dense bf16 peak of this GPU")]
+)
+def test_what_is_missing_is_named(cli, hw, missing):
+    assert f"{missing}" in cli("estimate", "llama3-8b", "--hw", hw, "--tp", 4).out

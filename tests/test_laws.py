@@ -470,9 +470,12 @@ ORDER = [
     "training.step", "training.shares", "training.train", "training.automatic", "training.results", "training.answer",
     "plan", "plan.space", "plan.causes", "plan.search", "plan.serving", "plan.question",
     "symbols", "quantities", "explain", "training.quantities", "training.explained",
-    "report", "report.tables", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs", "report.train",
-    "report.mfu", "report.plan", "report.plan_serving",
-    "cli.options", "cli.output", "cli.answers", "cli.catalog", "cli.fit", "cli.training", "cli.mfu", "cli.plan", "cli", "__main__",
+    "grid", "tape", "sweep", "comparison",
+    "report", "report.tables", "report.figures", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs",
+    "report.charts", "report.sweep", "report.sweep_charts", "report.compare", "report.train", "report.mfu", "report.plan",
+    "report.plan_serving",
+    "cli.options", "cli.lists", "cli.output", "cli.answers", "cli.catalog", "cli.fit", "cli.sweep", "cli.compare", "cli.training",
+    "cli.mfu", "cli.plan", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -50,6 +50,8 @@ def running(*arguments):
         ["hardware"],
         ["check", str(MODELS[0])],
         ["estimate", "no-such-model"],
+        ["compare", "llama3-8b", "--hw", "h100,4090"],
+        ["sweep", "--help"],
         ["--help"],
     ],
     ids=" ".join,
@@ -135,10 +137,15 @@ def test_the_installed_program_is_the_wheel_and_not_the_checkout(installed, tmp_
     assert "site-packages" in where.parts
 
 
-def test_the_installed_program_needs_four_packages_and_what_those_need(installed, tmp_path):
+def test_the_installed_program_sweeps(installed, tmp_path, cli):
+    arguments = ("sweep", "llama3-8b", "--hw", "4090", "--batch", "1..8", "--csv")
+    assert run(installed / "llmcost", *arguments, cwd=tmp_path) == cli(*arguments).out
+
+
+def test_the_installed_program_needs_five_packages_and_what_those_need(installed, tmp_path):
     names = {each["name"].lower().replace("_", "-") for each in json.loads(run(installed / "python", "-m", "pip", "list", "--format=json"))}
-    assert names >= {"llmcost-calculator", "typer", "pydantic", "rich", "pyyaml"}
-    assert names.isdisjoint({"torch", "numpy", "sympy", "transformers", "pytest"})
+    assert names >= {"llmcost-calculator", "typer", "pydantic", "rich", "pyyaml", "numpy"}
+    assert names.isdisjoint({"torch", "matplotlib", "pyarrow", "sympy", "transformers", "pytest"})
     assert run(installed / "python", "-m", "pip", "check", cwd=tmp_path) == "No broken requirements found.\n"
 
 

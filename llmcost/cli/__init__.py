@@ -9,9 +9,11 @@ import typer
 
 from llmcost.cli.answers import estimate, explain, ops
 from llmcost.cli.catalog import check, hardware, import_, models
+from llmcost.cli.compare import compare
 from llmcost.cli.fit import fit
 from llmcost.cli.mfu import mfu
 from llmcost.cli.plan import plan
+from llmcost.cli.sweep import sweep
 from llmcost.cli.training import train
 from llmcost.errors import InputError
 
@@ -24,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (estimate, explain, ops, fit, train, plan, mfu, models, hardware, import_, check):
+for command in (estimate, explain, ops, fit, sweep, compare, train, plan, mfu, models, hardware, import_, check):
     app.command(command.__name__.rstrip("_"))(command)
 
 

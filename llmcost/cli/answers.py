@@ -141,6 +141,12 @@ def ops(
     weight_dtype: o.WeightDtype = None,
     kv_dtype: o.KvDtype = None,
     kind: o.ReadAs = None,
+    gpus: o.Gpus = None,
+    tp: o.Tp = None,
+    pp: o.Pp = None,
+    dp: o.Dp = None,
+    ep: o.Ep = None,
+    gpus_per_node: o.GpusPerNode = None,
     json: o.Json = False,
     csv: o.Csv = False,
     markdown: o.Markdown = False,
@@ -160,12 +166,14 @@ def ops(
     if phase not in PHASES:
         raise InputError(f"--phase {phase}: one of {', '.join(PHASES)}")
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
-    rows = operator_rows(spec, chip, Options(batch, context, prompt, dtype, weight_dtype, kv_dtype), phase)
+    chosen = Options(batch, context, prompt, dtype, weight_dtype, kv_dtype)
+    rows = operator_rows(spec, chip, chosen._replace(gpus=gpus, tp=tp, pp=pp, dp=dp, ep=ep, gpus_per_node=gpus_per_node), phase)
     if json:
         total = {"flops": sum(r.flops for r in rows), "params": sum(r.params for r in rows), "bytes": sum(r.bytes for r in rows)}
         show_json({"schema": "llmcost.ops/1", "model": spec.name, "phase": phase, "operators": [r._asdict() for r in rows], "total": total})
     elif csv:
         write(to_csv(Row._fields, rows))
     else:
-        title = f"{spec.title}, {phase}: FLOPs of every (query, key) pair; FLOPs, parameters and bytes are of one execution"
+        where = " on one GPU" * any(degree not in (None, 1) for degree in (gpus, tp, pp, dp, ep))
+        title = f"{spec.title}, {phase}{where}: FLOPs of every (query, key) pair; FLOPs, parameters and bytes are of one execution"
         show_tables([operator_table(title, rows)], markdown)

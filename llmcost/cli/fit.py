@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from llmcost.cli import lists
 from llmcost.cli import options as o
 from llmcost.errors import InputError
 
@@ -30,9 +30,7 @@ def fit(
     kv_dtype: o.KvDtype = None,
     kind: o.ReadAs = None,
     memory_utilization: o.MemoryUtilization = 0.9,
-    price: Annotated[
-        list[str] | None, typer.Option("--price", metavar="[HW=]DOLLARS", help="A GPU-hour, of all GPUs or of one kind; may be repeated.")
-    ] = None,
+    price: lists.Price = None,
     basis: Annotated[str, typer.Option("--basis", help="textbook, limit or expected: whose rates are shown and priced.")] = "expected",
     json: o.Json = False,
     csv: o.Csv = False,
@@ -69,7 +67,7 @@ def fit(
     wanted = weights or [each.weight_dtype for each in usual_precisions(spec)]
     precisions = [Precision(each, kept) for each in dtypes for kept in wanted]
     asked = [name for each in hw or () for name in _words(each)]
-    prices = _prices(price or ())
+    prices = lists.prices_of(price or ())
     offers = compute(spec, [load_hardware(name) for name in asked or names("hardware")], chosen, counts, precisions, prices, basis)
     holding = ranked(offer for offer in offers if offer.fits)
     if json:
@@ -93,20 +91,3 @@ def _count(text: str) -> int:
     if not text.strip().isdecimal() or not 1 <= int(text) <= MOST_GPUS:
         raise InputError(f"--gpus {text}: whole numbers from 1 to {MOST_GPUS:,} with commas between them, as in 1,2,4,8")
     return int(text)
-
-
-def _prices(texts: Sequence[str]) -> dict[str, float]:
-    """Dollars a GPU-hour by the name of the GPU, "" for all."""
-    from llmcost.specs.catalog import load_hardware
-
-    prices = {}
-    for text in texts:
-        name, _, dollars = text.rpartition("=")
-        try:
-            value = float(dollars)
-        except ValueError:
-            value = -1
-        if not 0 <= value < 10**6:
-            raise InputError(f"--price {text}: dollars a GPU-hour, as in 2.5 or h100=2.5")
-        prices[load_hardware(name).name if name else ""] = value
-    return prices

@@ -8,7 +8,7 @@ from llmcost.efficiency import DEFAULT
 from llmcost.formats import FORMATS
 from llmcost.quantities import QUANTITIES
 from llmcost.report.tables import Table
-from llmcost.results import Estimate, Memory, Request, Serving, Workload, leaves
+from llmcost.results import Estimate, Hardware, Memory, Request, Serving, Workload, leaves
 from llmcost.specs.model import ModelSpec
 from llmcost.units import amount, scaled, seconds, significant
 
@@ -93,7 +93,7 @@ def _cache(e: Estimate) -> str:
         return f"of {scaled(kv.bytes, 'B')}, {tokens}, on all GPUs"
     if kv.bytes == e.workload.batch * e.workload.context * kv.bytes_per_token:
         return f"{tokens} of {kv.bytes_per_token:,} B"
-    return f"{tokens}; one adds {kv.bytes_per_token:,} B until windows are full, states do not grow"
+    return f"{tokens}; one adds {kv.bytes_per_token:,.0f} B until windows are full, states do not grow"
 
 
 def _capacity(m: Memory) -> str:
@@ -138,7 +138,7 @@ def _serving(w: Workload, s: Serving) -> Table:
     """The mix of requests; what keeps the number of running ones where it is."""
     x, y = s.limit, s.expected
     why = {"memory": "the cache of more has no room", "chunk": "tokens of more do not fit into a chunk", "concurrency": "all of them"}
-    running = f"{significant(s.running)} run at a time" + (f", {why[s.limited_by]}" if s.limited_by else "")
+    running = f"{s.running:,.0f} run at a time" + (f", {why[s.limited_by]}" if s.limited_by else "")
     room = "" if s.max_concurrency is None else f"; the cache has room for {s.max_concurrency:,}"
     title = f"Continuous batching, {w.concurrency:,} requests in flight, {w.prompt:,} tokens in and {w.output:,} out: {running}{room}."
     rows = [
@@ -173,11 +173,18 @@ def _fit(model: ModelSpec, e: Estimate) -> str:
 def _binding(e: Estimate) -> list[str]:
     assert e.hardware is not None
     if e.prefill.limited_by is None:
-        missing = "memory bandwidth" if e.hardware.bandwidth_bytes_per_s is None else f"dense {e.workload.dtype} peak"
-        return [f"The {missing} of this GPU is not known from any source: neither is what depends on it."]
+        return [f"{_missing(e, e.hardware)} is not known from any source: neither is what depends on it."]
     state = f"Training would keep {scaled(e.training.state_bytes, 'B')} of weights, gradients and Adam's moments (16 bytes a parameter)"
     short = "" if e.training.state_bytes <= e.hardware.memory_bytes else ", more than one such GPU has"
     return [f"What binds: prefill, {e.prefill.limited_by}; decode, {e.decode.limited_by}.", f"{state}{short}."]
+
+
+def _missing(e: Estimate, chip: Hardware) -> str:
+    if chip.bandwidth_bytes_per_s is None:
+        return "The memory bandwidth of this GPU"
+    if chip.peak_flops_per_s is None:
+        return f"The dense {e.workload.dtype} peak of this GPU"
+    return "How fast such GPUs reach each other, in a node or between nodes,"
 
 
 def _bases(e: Estimate) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from llmcost.algebra import Number
-from llmcost.architecture import operators
+from llmcost.algebra import Number, is_one
+from llmcost.architecture import forward
 from llmcost.efficiency import DEFAULT
-from llmcost.estimate import Options, chip_of, workload_of
-from llmcost.explain import symbolic_bytes, symbolic_model
-from llmcost.operators import Operator, Shape
+from llmcost.estimate import Options, chip_of, plan_of, workload_of
+from llmcost.explain import symbolic_bytes, symbolic_model, symbolic_workload
+from llmcost.operators import Collective, Operator, Shape
+from llmcost.pipeline import Server, in_flight, rank_share
 from llmcost.report.tables import Table
 from llmcost.sizes import Load, element_bytes
 from llmcost.specs.hardware import HardwareSpec
@@ -29,7 +30,7 @@ class Row(NamedTuple):
     operator: str
     part: str
     executions: int
-    shape: str  # matrix products in letters
+    shape: str  # matrix products in letters, or what GPUs exchange
     sizes: str  # the same in numbers
     flops_formula: str  # one execution, every pair
     params_formula: str  # one execution
@@ -44,25 +45,37 @@ class Row(NamedTuple):
 
 
 def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Options, phase: str) -> list[Row]:
-    """Every operator of a phase. `train` counts forward FLOPs and bytes, and times forward and backward."""
+    """Every operator of a phase, as one GPU of each pipeline stage runs it, on as many sequences as go through at a time.
+
+    `train` counts forward FLOPs and bytes, and times forward and backward.
+    """
     w = workload_of(model, hardware, options)
     size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
-    b, s = symbol("b", w.batch, "batch"), symbol("s", w.prompt, "tokens")
+    sequences = rank_share(w.batch, w.dp)
     if phase == "decode":
-        load = Load(w.batch, 1, w.context, decode=True)
-        letters = Load(b, 1, symbol("c", w.context, "context"), decode=True)
+        load = Load(rank_share(sequences, in_flight(sequences, w.pp)), 1, w.context, decode=True)
+        letters = Load(symbol("b", load.b, "batch"), 1, symbol("c", w.context, "context"), decode=True)
     else:
-        load, letters = Load(w.batch, w.prompt, w.prompt), Load(b, s, s)
+        load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
+        letters = Load(symbol("b", load.b, "batch"), s, s)
     everywhere = phase == "train"
-    ops = operators(model, size, load, load.s if everywhere else 1)
-    symbolic = operators(symbolic_model(model), symbolic_bytes(size), letters, letters.s if everywhere else 1)
-    times = kernel_seconds(ops, chip_of(hardware, w), DEFAULT)
+    chip = chip_of(hardware, w)
+    ops = _on_a_gpu(Server(model, size, chip, DEFAULT, plan_of(w), w.pp), load, load.s if everywhere else 1)
+    named = symbolic_workload(w)
+    symbols = Server(symbolic_model(model), symbolic_bytes(size), chip, DEFAULT, plan_of(named), named.pp)
+    symbolic = _on_a_gpu(symbols, letters, letters.s if everywhere else 1)
+    times = kernel_seconds(ops, chip, DEFAULT)
     if times is not None and phase == "train":
         times = [time * (1 + backward(op)) for op, time in zip(ops, times, strict=True)]
     return [
         _row(op, letter, time, sum(times) if times else None)
         for op, letter, time in zip(ops, symbolic, times or [None] * len(ops), strict=True)
     ]
+
+
+def _on_a_gpu(server: Server, load: Load, logits: Number) -> list[Operator]:
+    share = server.divided(forward(server.model, server.size, load, logits)).operators()
+    return share if is_one(server.pp) else [*share, *server.hop(load)]
 
 
 def _row(op: Operator, letters: Operator, time: Number, total: Number) -> Row:
@@ -72,8 +85,8 @@ def _row(op: Operator, letters: Operator, time: Number, total: Number) -> Row:
         operator=op.name,
         part=op.part,
         executions=op.count,
-        shape="; ".join(_product(*shapes) for _, *shapes in letters.shapes()),
-        sizes="; ".join(_product(*shapes) for _, *shapes in op.shapes()),
+        shape=_shapes(letters),
+        sizes=_shapes(op),
         flops_formula=str(letters.flops(causal=False)),
         params_formula=str(letters.params()),
         flops_each=op.flops(causal=False),
@@ -85,6 +98,13 @@ def _row(op: Operator, letters: Operator, time: Number, total: Number) -> Row:
         seconds=time,
         share=None if time is None else time / total,
     )
+
+
+def _shapes(op: Operator) -> str:
+    """Its matrix products, or what is exchanged."""
+    if isinstance(op, Collective):
+        return f"({op.rows}, {op.width}) among {op.ranks} GPUs"
+    return "; ".join(_product(*shapes) for _, *shapes in op.shapes())
 
 
 def _product(left: Shape, right: Shape, result: Shape) -> str:
@@ -109,7 +129,7 @@ def operator_table(title: str, rows: Sequence[Row]) -> Table:
                 shapes,
                 f"{row.flops_formula}\n{row.flops_each:,}" if row.flops else "",
                 f"{row.params_formula}\n{row.params_each:,}" if row.params else "",
-                scaled(row.bytes / row.executions, "B"),
+                scaled(row.bytes / row.executions, "B") if row.bytes else "",
                 f"{row.intensity:,.1f}" if row.flops else "",
             )
             + ((seconds(row.seconds or 0.0), f"{row.share:.1%}") if timed else ())

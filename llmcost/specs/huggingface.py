@@ -15,7 +15,6 @@ from llmcost.blocks import STREAMS
 from llmcost.specs.json_text import parse_json
 from llmcost.specs.keys import DRAFTS, LAYER_LISTS, OTHER_PARTS, Keys
 from llmcost.specs.layers import layers_of
-from llmcost.specs.quantization import notes_of, quantization
 from llmcost.specs.reader import Document, read_text
 
 TEXT = ("text_config", "llm_config", "language_config")  # where a multimodal config has its text model
@@ -41,7 +40,6 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
     whole = config
     config, place, notes = text_model(whole)
     notes += [f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)]
-    notes += notes_of(config.get("quantization_config"))
     keys = Keys(config, file, kind, text, place)
     if whole.get("tie_word_embeddings") not in (None, config.get("tie_word_embeddings")):
         raise keys.error("tie_word_embeddings", "the text model says something else than the whole")
@@ -71,7 +69,12 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
     data |= tables(keys, data)
     layers = layers_of(keys, depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
-    data |= quantization(keys, layers) | grouped(layers) | streams(keys)
+    if keys.get("quantization_config"):
+        from llmcost.specs.quantization import notes_of, quantization  # many patterns, which most configs need not
+
+        data |= quantization(keys, layers)
+        notes += notes_of(keys.get("quantization_config"))
+    data |= grouped(layers) | streams(keys)
     if notes:
         data["notes"] = notes
     keys.refuse_what_is_left(keys.given)

@@ -1,8 +1,8 @@
 """The `quantization_config` of a Hugging Face config: the format of the weights, and which layers keep their 16 bits.
 
 A checkpoint names what is left alone (or, rarely, what is not) by module names, wildcards or regular expressions. They
-are matched against the names that modules of transformers have; where only a part of a layer's attention or MLP is left
-alone, or a name says nothing to us, the config is refused.
+are matched against the names that modules of transformers have. Where a part of what is one operator here is left alone, or
+a name says nothing to us, the config is refused.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ OPERATORS: dict[str, dict[str, tuple[str, ...]]] = {
     "plain_experts": {f"experts_{name}": names for name, names in _PLAIN.items()},
     "plain_shared_experts": {f"shared_{name}": names for name, names in _PLAIN.items()},
 }
-# Small projections, norms, routers, embeddings, other models: never in a weight format, or too small to matter here.
+# Norms, routers, embeddings, other models: never in a weight format here. And projections to one number a head, which are a
+# part of a larger one here and are counted with it, though checkpoints may leave them alone.
 NEVER = re.compile(
     r"lm_head|norm|embed|router|(mlp|moe|mixer|block_sparse_moe)\W+gate\b|^gate$|shared_expert_gate|conv1d|in_proj_(ba|a|b)\b|indexer"
     r"|vis|audio|multi_modal|merger|modality|mm_proj|mlp1|projector|\bmtp\b|\bnextn\b|e_score_correction|eh_proj|weights_proj"
@@ -88,8 +89,6 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     """The model's fields; each layer gets the names of what is left alone in it."""
     said = keys.get("quantization_config")
     keys.asked.add("expert_dtype")
-    if not said:
-        return {}
     if not isinstance(said, dict):
         raise keys.error("quantization_config", "expected an object")
     if "quant_method" not in said and ("quant_algo" in said or "producer" in said):
@@ -262,7 +261,7 @@ def _in_layer(keys: Keys, position: int, layer: dict[str, Any], alone: Names, on
     """What is left alone in one layer: a whole module, or the operators of which all linear layers are."""
     found = []
     for module, kind in _there(layer):
-        named, operators = alone.named(module, position), OPERATORS.get(kind, OPERATORS["attention"])
+        named, operators = alone.named(module, position), OPERATORS.get(kind, OPERATORS["attention" if module == "attention" else "gated"])
         if only is not None:
             named |= LINEAR - only.named(module, position)
         plain = {name for name, lines in operators.items() if any(set(line.split()) <= named for line in lines)}

@@ -1,0 +1,196 @@
+"""`llmcost sweep`: every combination of some options, one row each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from llmcost.cli import lists
+from llmcost.cli import options as o
+from llmcost.errors import InputError
+
+if TYPE_CHECKING:
+    from llmcost.grid import Axis, Names
+    from llmcost.report.sweep import Blocks
+    from llmcost.specs.hardware import HardwareSpec
+    from llmcost.specs.model import ModelSpec
+    from llmcost.sweep import Sweep
+
+Rows: TypeAlias = "Callable[[Collection[str]], Blocks]"
+
+MOST = 10**7  # points without --yes: seconds to compute, a gigabyte of CSV
+MOST_ROWS = 10**4  # of a table, which has to be laid out as a whole
+MOST_REASONS = 4  # why combinations are left out, each a line
+ALWAYS = ("batch", "context")  # options shown whether they are given or not
+METRICS = (
+    "memory.fits",
+    "memory.total_bytes",
+    "prefill.expected.tokens_per_s",
+    "decode.expected.tokens_per_s",
+    "decode.expected.seconds_per_step",
+    "decode.limited_by",
+)
+
+
+def sweep(
+    model: o.ModelName,
+    hw: lists.Hardware,
+    batch: lists.Batch = None,
+    context: lists.Context = None,
+    prompt: lists.Prompt = None,
+    dtype: lists.Dtype = None,
+    weight_dtype: lists.WeightDtype = None,
+    kv_dtype: lists.KvDtype = None,
+    kind: o.ReadAs = None,
+    mfu: lists.Mfu = None,
+    memory_utilization: lists.MemoryUtilization = None,
+    tokens: lists.Tokens = None,
+    output: lists.Output = None,
+    chunk: lists.Chunk = None,
+    concurrency: lists.Concurrency = None,
+    gpus: lists.Gpus = None,
+    tp: lists.Tp = None,
+    pp: lists.Pp = None,
+    dp: lists.Dp = None,
+    ep: lists.Ep = None,
+    gpus_per_node: lists.GpusPerNode = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="LIST", help="Figures to show, by JSON path or its end (llmcost explain MODEL lists them)."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option("--sort", metavar="FIGURE", help="Order rows by a figure, smallest first; FIGURE:desc, largest first.")
+    ] = None,
+    top: Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Only the first N rows of that order.")] = None,
+    fits: Annotated[bool, typer.Option("--fits", help="Only rows that fit the memory.")] = False,
+    file: Annotated[str | None, typer.Option("-o", metavar="FILE", help="Where to write it; .csv, .json or .md also says as what.")] = None,
+    parquet: Annotated[str | None, typer.Option("--parquet", metavar="FILE", help="Write a Parquet file (needs pyarrow).")] = None,
+    plot: Annotated[str | None, typer.Option("--plot", metavar="FILE", help="Draw charts, .png or .svg (needs matplotlib).")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help=f"Go on with more than {MOST:,} combinations.")] = False,
+    json: o.Json = False,
+    csv: o.Csv = False,
+    markdown: o.Markdown = False,
+) -> None:
+    """Every combination of the options given, one row each.
+
+    \b
+    A LIST is one or more of these, with commas between them:
+      8k           a value, as other commands take it
+      1..64        every whole number from 1 to 64
+      1..64:8      in steps of 8: 1, 9, 17, ...
+      1..256:x2    each twice the one before: 1, 2, 4, ...
+
+    Example: llmcost sweep llama3-8b --hw h100,a100 --batch 1..256:x4 --dtype bf16,fp8
+    """  # noqa: D301 - \b keeps the lines of a paragraph as they are
+    from llmcost.cli.output import draft_of
+    from llmcost.report.sweep import write_parquet
+    from llmcost.specs.catalog import load_model
+    from llmcost.sweep import DEGREES, DTYPES, SIZES
+
+    o.one_format(json=json, csv=csv, markdown=markdown)
+    given = lists.axes(
+        {
+            "batch": batch, "context": context, "prompt": prompt, "dtype": dtype, "weight_dtype": weight_dtype, "kv_dtype": kv_dtype,
+            "mfu": mfu, "memory_utilization": memory_utilization, "tokens": tokens, "output": output, "chunk": chunk,
+            "concurrency": concurrency,
+            "gpus": gpus, "tp": tp, "pp": pp, "dp": dp, "ep": ep, "gpus_per_node": gpus_per_node,
+        }
+    )  # fmt: skip
+    grid = _grid(load_model(model, kind), lists.load_chips(hw), given, yes)
+    shown = [name for name in (*DTYPES, *DEGREES, *SIZES) if name in given or name in ALWAYS]
+    axes = {"hw": "hardware.name"} | {name: f"workload.{name}" for name in shown}
+    columns = axes | {path: path for path in _metrics(grid, metric)}
+    rows, number = _rows(grid, sort, top, fits)
+    if parquet is not None:
+        with draft_of(Path(parquet)) as draft:
+            write_parquet(draft, columns, rows(columns.values()))
+    if plot is not None:
+        _draw(Path(plot), grid.model.title, axes, rows, number)
+    forms = {".csv": csv, ".json": json, ".md": markdown}
+    form = next((ending for ending, chosen in forms.items() if chosen), Path(file).suffix if file else None)
+    if file or form or not (parquet or plot):
+        _write(grid, columns, rows, number, form, Path(file) if file else None)
+
+
+def _write(grid: Sweep, columns: Mapping[str, str], rows: Rows, number: int, form: str | None, file: Path | None) -> None:
+    """The rows in the form that an ending stands for, by default a table."""
+    from llmcost.cli.output import show_tables, write_file, write_pieces
+    from llmcost.report.sweep import csv_pieces, json_pieces, table_of
+    from llmcost.report.tables import to_markdown, to_text
+
+    blocks = rows(columns.values())
+    if form == ".csv":
+        write_pieces(csv_pieces(columns, blocks), file)
+    elif form == ".json":
+        head = {"schema": "llmcost.sweep/1", "model": grid.model.name, "combinations": number}
+        write_pieces(json_pieces(head, columns, blocks), file)
+    elif number > MOST_ROWS:
+        raise InputError(f"{number:,} rows are too many for a table: --csv, --json, --parquet FILE, or fewer with --sort and --top")
+    else:
+        tables = [table_of(f"{grid.model.title}: {number:,} combination{'s' * (number != 1)}", columns, blocks)]
+        if file is None:
+            show_tables(tables, markdown=form == ".md")
+        else:
+            write_file(file, to_markdown(tables) if form == ".md" else to_text(tables))
+
+
+def _grid(model: ModelSpec, chips: list[HardwareSpec], given: Mapping[str, Axis | Names], yes: bool) -> Sweep:
+    """The sweep, refused while it is still only counted if it is too large."""
+    from llmcost.sweep import Sweep
+
+    combinations = len(chips) * prod(each.size() for each in given.values())
+    if combinations > MOST and not yes:
+        raise InputError(f"{combinations:,} combinations, above {MOST:,}: choose fewer values, or go on with --yes")
+    grid = Sweep(model, chips, {name: each.values() for name, each in given.items()})
+    left_out = list(grid.left_out().items())
+    for reason, number in left_out[:MOST_REASONS]:
+        print(f"llmcost: {number:,} of {combinations:,} combinations left out: {reason}", file=sys.stderr)
+    if others := left_out[MOST_REASONS:]:
+        print(f"llmcost: and {sum(number for _, number in others):,} for {len(others):,} other reasons", file=sys.stderr)
+    return grid
+
+
+def _metrics(grid: Sweep, asked: lists.List) -> Sequence[str]:
+    """The figures to show, by their paths."""
+    from llmcost.grid import distinct, parse_names
+
+    text = lists.once("--metric", asked)
+    return METRICS if text is None else distinct("--metric", [grid.find(name) for name in parse_names("--metric", text).names])
+
+
+def _rows(grid: Sweep, sort: str | None, top: int | None, fits: bool) -> tuple[Rows, int]:
+    """The rows asked for, as a function of the figures wanted, computed anew each time; and how many they are."""
+    if top is not None and sort is None:
+        raise InputError(f"--top {top}: in which order? add --sort FIGURE or --sort FIGURE:desc")
+    if sort is None and not fits:
+        return (lambda paths: (columns for _, columns in grid.blocks(paths))), grid.legal()
+    name, _, order = (sort or "").partition(":")
+    if order not in ("", "asc", "desc"):
+        raise InputError(f"--sort {sort}: FIGURE, FIGURE:asc or FIGURE:desc")
+    points = grid.select(grid.find(name) if name else None, descending=order == "desc", top=top, only_fitting=fits)
+    if not len(points):
+        print(f"llmcost: none of {len(grid):,} combinations fits", file=sys.stderr)
+        raise typer.Exit(1)
+    return (lambda paths: grid.at(points, paths)), len(points)
+
+
+def _draw(path: Path, model: str, axes: Mapping[str, str], rows: Rows, number: int) -> None:
+    """The charts of a sweep."""
+    from llmcost.cli.output import draft_of
+    from llmcost.report import charts
+    from llmcost.report.sweep import rows_of
+    from llmcost.report.sweep_charts import MOST_POINTS, PATHS, chart_title, sweep_panels
+
+    kind = charts.check(path)
+    if number > MOST_POINTS:
+        raise InputError(f"--plot: {number:,} points, of which {MOST_POINTS:,} can be drawn: choose fewer values")
+    paths = list(dict.fromkeys([*axes.values(), *PATHS]))
+    points = [dict(zip(paths, row, strict=True)) for block in rows(paths) for row in rows_of(paths, block)]
+    panels = sweep_panels(axes, points)
+    with draft_of(path) as draft:
+        charts.draw(draft, kind, chart_title(model, axes, points), panels)

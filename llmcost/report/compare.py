@@ -1,0 +1,101 @@
+"""What `llmcost compare` prints and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llmcost.comparison import Entry
+from llmcost.report.charts import Bars, Panel
+from llmcost.report.figures import cell
+from llmcost.report.tables import Table
+from llmcost.results import leaves, to_dict
+
+COLUMNS = 4  # entries side by side; more stand below
+NAMES = {"model.name": "model", "hardware.name": "hw"}
+FIGURES = {
+    "model.params.total": "parameters",
+    "model.params.active": "  active",
+    "kv_cache.bytes_per_token": "KV cache a token",
+    "memory.total_bytes": "memory a GPU",
+    "memory.weights_bytes": "  weights",
+    "memory.fits": "  fits",
+    "memory.max_batch": "  largest batch",
+    "prefill.textbook.tokens_per_s": "prefill tokens/s, textbook",
+    "prefill.limit.tokens_per_s": "  limit",
+    "prefill.expected.tokens_per_s": "  expected",
+    "derived.prefill_share_of_limit": "  of the limit",
+    "decode.textbook.tokens_per_s": "decode tokens/s, textbook",
+    "decode.limit.tokens_per_s": "  limit",
+    "decode.expected.tokens_per_s": "  expected",
+    "derived.decode_share_of_limit": "  of the limit",
+    "decode.limited_by": "  limited by",
+    "derived.decode_tokens_per_s_per_watt": "  a watt of TDP",
+    "derived.price_per_million_prompt_tokens": "$ a million prompt tokens",
+    "derived.price_per_million_output_tokens": "$ a million output tokens",
+}
+PRICED = tuple(path for path in FIGURES if path.startswith("derived.price"))
+
+
+def figures_of(entry: Entry) -> dict[str, Any]:
+    """Names and figures of an entry by path, in the order shown, as in the JSON."""
+    known = dict(leaves(entry.estimate)) | {f"derived.{name}": value for name, value in entry.derived._asdict().items()}
+    return {path: to_dict(known[path]) for path in (*NAMES, *FIGURES)}
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """An entry for JSON: the whole estimate with what is derived from it."""
+    document: dict[str, Any] = to_dict(entry.estimate)
+    return document | {"derived": entry.derived._asdict()}
+
+
+def comparison_tables(entries: Sequence[Entry], priced: bool) -> list[Table]:
+    """A column an entry, a few side by side."""
+    title = f"At {_workload(entries)}; tokens/s of the whole batch"
+    shown = {path: label for path, label in FIGURES.items() if priced or path not in PRICED}
+    tables = []
+    for start in range(0, len(entries), COLUMNS):
+        columns = [figures_of(entry) for entry in entries[start : start + COLUMNS]]
+        heads = ("", *("\n".join(column[name] for name in NAMES) for column in columns))
+        rows = [(label, *(_cell(path, column) for column in columns)) for path, label in shown.items()]
+        tables.append(Table("" if start else title, heads, "l" + "r" * len(columns), rows))
+    return tables
+
+
+def _workload(entries: Sequence[Entry]) -> str:
+    """What all entries have in common."""
+    w = entries[0].estimate.workload
+    gpus = f"{w.gpus:,} GPUs, " if w.gpus > 1 else ""
+    return f"{gpus}batch {w.batch:,}, context {w.context:,}, prompt {w.prompt:,}"
+
+
+def _cell(path: str, column: dict[str, Any]) -> str:
+    return "does not fit" if path in PRICED and column["memory.fits"] is False else cell(path, column[path])
+
+
+def comparison_panels(entries: Sequence[Entry], priced: bool) -> list[Panel]:
+    """Bars of prefill, decode, and what a token costs: dollars where there are prices, else watts."""
+    known = [figures_of(entry) for entry in entries]
+    models, chips = (list(dict.fromkeys(each[name] for each in known)) for name in NAMES)
+    at = {(each["model.name"], each["hardware.name"]): each for each in known}
+    note = f"expected; {_workload(entries)}; hollow: does not fit"
+    last = (
+        ("derived.price_per_million_output_tokens", "$ a million output tokens")
+        if priced
+        else ("derived.decode_tokens_per_s_per_watt", "decode tokens/s a watt of TDP")
+    )
+    shown = (("prefill.expected.tokens_per_s", "prefill tokens/s"), ("decode.expected.tokens_per_s", "decode tokens/s"), last)
+    return [
+        Panel(
+            what[0].upper() + what[1:],
+            "",
+            "",
+            bars=[
+                Bars(chip, number, [at[model, chip][path] for model in models], [at[model, chip]["memory.fits"] for model in models])
+                for number, chip in enumerate(chips)
+            ],
+            groups=models,
+            note=note,
+        )
+        for path, what in shown
+    ]

@@ -1,0 +1,30 @@
+"""One figure in human units, by its path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmcost.quantities import QUANTITIES
+from llmcost.units import amount, scaled, seconds, significant
+
+UNKNOWN = "not known"
+
+
+def cell(path: str, value: Any) -> str:
+    """One figure in human units."""
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    unit = QUANTITIES[path].unit if path in QUANTITIES else ""
+    if unit == "s":
+        return seconds(value)
+    if unit in ("B", "FLOP"):
+        return scaled(value, unit)
+    if unit == "parameters":
+        return amount(value)
+    if path.endswith("_share_of_limit"):
+        return f"{value:.0%}"
+    return f"{value:,}" if isinstance(value, int) else significant(value)

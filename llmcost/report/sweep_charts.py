@@ -1,0 +1,96 @@
+"""What `llmcost sweep --plot` draws: throughput against latency, time against batch, both phases under the roofline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmcost.errors import InputError
+from llmcost.report.charts import MOST, Line, Panel
+from llmcost.sweep import SIZES
+
+MOST_POINTS = 10**4
+PEAK, BANDWIDTH, FITS = "hardware.peak_flops_per_s", "hardware.bandwidth_bytes_per_s", "memory.fits"
+STEP, BEST_STEP, RATE = "decode.expected.seconds_per_step", "decode.limit.seconds_per_step", "decode.expected.tokens_per_s"
+PROMPT = "prefill.expected.seconds"
+PHASES = {  # phase: the least that its FLOPs take, the least that its bytes take, what it should take, its mark
+    "decode": ("decode.bound.compute_seconds", "decode.bound.memory_seconds", STEP, "o"),
+    "prefill": ("prefill.bound.compute_seconds", "prefill.bound.memory_seconds", PROMPT, "^"),
+}
+PATHS = (PEAK, BANDWIDTH, FITS, STEP, BEST_STEP, RATE, "workload.batch", *(path for phase in PHASES.values() for path in phase[:3]))
+
+Row = Mapping[str, Any]
+
+
+def sweep_panels(axes: Mapping[str, str], rows: Sequence[Row]) -> list[Panel]:
+    """The charts of a sweep's rows. `axes` has the options that were chosen, each with the path of its value.
+
+    A line runs along the batch, or where there is only one along the first size that varies; each combination of the others
+    is a line of its own. Raises InputError where nothing is known or the lines are too many.
+    """
+    known = [row for row in rows if all(row[path] is not None for path in PATHS)]
+    if not known:
+        raise InputError("--plot: nothing to draw, as no time is known")
+    varying = {name: path for name, path in axes.items() if len({row[path] for row in known}) > 1}
+    sizes = [name for name, path in varying.items() if not isinstance(known[0][path], str)]
+    along = next((name for name in (*SIZES, *sizes) if name in sizes), "batch")
+    others = {name: path for name, path in varying.items() if name != along}
+    series: dict[str, list[Row]] = {}
+    for row in known:
+        label = ", ".join(_label(name, row[path]) for name, path in others.items())
+        series.setdefault(label, []).append(row)
+    if len(series) > MOST:
+        raise InputError(f"--plot: {len(series):,} lines ({' × '.join(others)}), of which {MOST} can be told apart: choose fewer values")
+    panels = [_against_size(series, along, axes[along]), _roofline(series)]
+    return [_against_latency(series), *panels] if along == "batch" else panels
+
+
+def chart_title(model: str, axes: Mapping[str, str], rows: Sequence[Row]) -> str:
+    """The model and what is the same at all points."""
+    fixed = {name: {row[path] for row in rows} for name, path in axes.items()}
+    return ", ".join([model, *(_label(name, *values) for name, values in fixed.items() if len(values) == 1)])
+
+
+def _label(name: str, value: Any) -> str:
+    return value if isinstance(value, str) else f"{name.replace('_', ' ')} {value:,}"
+
+
+def _against_latency(series: Mapping[str, list[Row]]) -> Panel:
+    lines = [
+        _line(number, label, rows, [1e3 * row[STEP] for row in rows], [row[RATE] for row in rows])
+        for number, (label, rows) in enumerate(series.items())
+    ]
+    lines[0] = lines[0]._replace(notes=[f"{row['workload.batch']:,}" for row in next(iter(series.values()))])
+    note = "beside points: batch; hollow: does not fit"
+    return Panel("Throughput against latency", "ms a token: one decode step", "tokens/s of the batch", lines, note=note)
+
+
+def _against_size(series: Mapping[str, list[Row]], along: str, path: str) -> Panel:
+    lines = []
+    for number, (label, rows) in enumerate(series.items()):
+        sizes = [row[path] for row in rows]
+        lines.append(_line(number, label, rows, sizes, [1e3 * row[STEP] for row in rows]))
+        lines.append(Line("", number, sizes, [1e3 * row[BEST_STEP] for row in rows], faint=True))
+    return Panel(f"Time against {along}", along, "ms of a decode step", lines, note="thin: the limit; hollow: does not fit")
+
+
+def _roofline(series: Mapping[str, list[Row]]) -> Panel:
+    """FLOPs over compulsory bytes of one GPU, from the floors of each phase, against the FLOPs a second that it should reach."""
+    lines: list[Line] = []
+    roofs: dict[tuple[float, float], tuple[int, list[float]]] = {}
+    for number, (label, rows) in enumerate(series.items()):
+        peak, bandwidth = rows[0][PEAK], rows[0][BANDWIDTH]
+        for compute, memory, time, marker in PHASES.values():
+            intensity = [row[compute] * peak / (row[memory] * bandwidth) for row in rows]
+            reached = [row[compute] * peak / row[time] / 1e12 for row in rows]
+            lines.append(_line(number, label, rows, intensity, reached)._replace(marker=marker))
+            roofs.setdefault((peak, bandwidth), (number, []))[1].extend(intensity)
+    for (peak, bandwidth), (number, reached_at) in roofs.items():
+        ridge = peak / bandwidth
+        ends = [min(*reached_at, ridge / 2), ridge, max(*reached_at, 2 * ridge)]
+        lines.append(Line("", number, ends, [min(peak, each * bandwidth) / 1e12 for each in ends], faint=True))
+    return Panel("Roofline", "FLOPs a compulsory byte", "TFLOP/s a GPU", lines, note="● decode, ▲ prefill; thin: peak and bandwidth")
+
+
+def _line(number: int, label: str, rows: Sequence[Row], x: Sequence[float], y: Sequence[float]) -> Line:
+    return Line(label, number, x, y, [row[FITS] for row in rows])
