@@ -12,9 +12,11 @@ from llmcost.plan.causes import CAUSES, Lost, cause_of, lost, spent
 from llmcost.plan.space import Broken, Choices, Column, Space, allowed, space
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
+from llmcost.timing import Chip
 from llmcost.training.layout import Layout, shape_of
+from llmcost.training.passes import Setup
 from llmcost.training.recipe import Recipe
-from llmcost.training.train import Step, training_step
+from llmcost.training.train import Step, evaluate
 
 SCHEMA = "llmcost.plan/1"
 AT_ONCE = 16_384  # layouts: arrays that stay in a core's cache
@@ -29,9 +31,10 @@ class Question(NamedTuple):
     seq: int
     base: Layout
     usable: float
+    chip: Chip
+    efficiency: Efficiency
     recipe: Recipe = Recipe()
     choices: Choices = Choices()
-    efficiency: Efficiency | None = None  # the defaults of training
 
 
 class Candidate(NamedTuple):
@@ -76,7 +79,7 @@ class Timed(NamedTuple):
 
 
 def plan(question: Question, top: int) -> Plan:
-    """The `top` best layouts, ties to the one that needs less memory. Raises InputError where a figure is not known."""
+    """The `top` best layouts, ties to the one that needs less memory."""
     shape = shape_of(question.model)
     ways = space(question.base, question.gpus, shape, question.seq, question.choices)
     found = _timed(question, ways)
@@ -142,7 +145,7 @@ def _timed(question: Question, ways: Space) -> list[Timed]:
 
 def step_of(question: Question, layout: Layout) -> Step:
     """The training engine's own answer, of one layout or of arrays of them."""
-    return training_step(question.model, question.hardware, layout, question.recipe, question.seq, question.efficiency)
+    return evaluate(Setup(question.model, layout, question.recipe, question.seq, question.chip, question.efficiency))
 
 
 def _figures(step: Step) -> tuple[Column, Column, Column]:
