@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llmcost.errors import InputError
 from llmcost.plan.causes import CAUSES, spent
+from llmcost.plan.question import ask
 from llmcost.plan.search import Question, plan, step_of
 from llmcost.plan.space import AXES, Choices, space
 from llmcost.specs.catalog import load_hardware, load_model
@@ -157,12 +158,12 @@ def test_nothing_that_fits_is_an_answer_and_the_exit_code_1(cli):
     assert "Least memory: " in answer.out
 
 
-def test_a_gpu_whose_network_is_not_known_is_planned_for_inside_a_node(cli):
-    inside = cli("plan", "llama3-8b", "--hw", "a40", "--gpus", 8, "--global-batch", 64)
-    assert (inside.code, inside.err) == (0, "")
-    across = cli("plan", "llama3-8b", "--hw", "a40", "--gpus", 64, "--global-batch", 64)
-    assert across.code == 2
-    assert "no source gives the network between nodes" in across.err
+def test_a_gpu_whose_network_is_not_known_is_planned_for_inside_a_node():
+    gpu = H100._replace(fabric=None)
+    terms = (load_model("llama3-8b"), gpu)
+    assert plan(ask(*terms, 8, 64, None, None, None, "bf16", "adam", {}, None), top=1).best
+    with pytest.raises(InputError, match="no source gives the network between nodes"):
+        ask(*terms, 64, 64, None, None, None, "bf16", "adam", {}, None)
 
 
 def test_nothing_legal_is_an_answer_and_the_exit_code_1(cli):

@@ -113,7 +113,10 @@ def test_what_serves_nobody_is_told_why():
 
 
 def test_links_that_are_not_known_leave_out_what_uses_them():
-    alone, node = (plan_serving(asked(hardware=name, gpus=16, options=LENGTHS), top=99) for name in ("a10g", "a40"))
+    alone, inside = (
+        asked(gpus=16)._replace(hardware=load_hardware("h100-sxm")._replace(fabric=None, **gone)) for gone in ({"interconnect": None}, {})
+    )
+    alone, node = plan_serving(alone, top=99), plan_serving(inside, top=99)
     assert {each.layout.gpus() for each in alone.best} == {1}
     assert {each.layout.gpus() for each in node.best} == {1, 2, 4, 8}
     assert node.unfit["links"] > 0
