@@ -108,14 +108,8 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
     w = workload_of(model, hardware, options)
     size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
     chip = symbolic_chip(chip_of(hardware, w))
-<<<<<<< HEAD
     efficiency = symbolic_efficiency(DEFAULT)
     return evaluate(symbolic_model(model), hardware, size, symbolic_workload(w), chip, efficiency, prompt_is_context(options))
-=======
-    return evaluate(
-        symbolic_model(model), hardware, size, symbolic_workload(w), chip, symbolic_efficiency(DEFAULT), prompt_is_context(options)
-    )
->>>>>>> train
 
 
 def explain(

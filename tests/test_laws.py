@@ -472,17 +472,10 @@ ORDER = [
     "symbols", "quantities", "explain", "training.quantities", "training.explained",
     "grid", "tape", "sweep", "comparison",
     "report", "report.tables", "report.figures", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs",
-<<<<<<< HEAD
     "report.train", "report.mfu", "report.plan", "report.plan_serving",
     "report.charts", "report.sweep", "report.sweep_charts", "report.compare",
     "cli.options", "cli.lists", "cli.output", "cli.answers", "cli.catalog", "cli.fit", "cli.sweep", "cli.compare",
     "cli.training", "cli.mfu", "cli.plan", "cli", "__main__",
-=======
-    "report.charts", "report.sweep", "report.sweep_charts", "report.compare", "report.train", "report.mfu", "report.plan",
-    "report.plan_serving",
-    "cli.options", "cli.lists", "cli.output", "cli.answers", "cli.catalog", "cli.fit", "cli.sweep", "cli.compare", "cli.training",
-    "cli.mfu", "cli.plan", "cli", "__main__",
->>>>>>> train
 ]  # fmt: skip
 
 
