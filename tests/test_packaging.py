@@ -46,6 +46,8 @@ def running(*arguments):
         ["estimate", "llama3-8b", "--hw", "rtx4090"],
         ["explain", "llama3-8b", "--hw", "rtx4090"],
         ["ops", "llama3-8b", "--hw", "rtx4090"],
+        ["mfu", "llama3-8b", "--hw", "h100", "--tokens-per-s", "9000"],
+        ["plan", "--help"],
         ["models"],
         ["hardware"],
         ["check", str(MODELS[0])],

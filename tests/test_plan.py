@@ -9,16 +9,22 @@ from hypothesis import strategies as st
 
 from llmcost.errors import InputError
 from llmcost.plan.causes import CAUSES, spent
+from llmcost.plan.question import ask
 from llmcost.plan.search import Question, plan, step_of
 from llmcost.plan.space import AXES, Choices, space
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.layout import RECOMPUTE, ZERO, Layout, check, shape_of
+from llmcost.training.recipe import Recipe
+from llmcost.training.shares import shares_for
+from llmcost.training.train import training_chip, training_step
 
 H100 = load_hardware("h100-sxm")
 
 
 def question(model, gpus, batch, *, seq=512, usable=1e15, node=8, **choices):
-    return Question(load_model(model), H100, gpus, seq, Layout(global_batch=batch, node=node), usable, choices=Choices(**choices))
+    chip = training_chip(H100, Recipe(), Layout(dp=gpus, node=node))
+    base = Layout(global_batch=batch, node=node)
+    return Question(load_model(model), H100, gpus, seq, base, usable, chip, shares_for(H100, Recipe()), choices=Choices(**choices))
 
 
 def divisors(n):
@@ -69,7 +75,7 @@ def test_figures_are_those_of_the_training_engine_for_the_same_layout(model):
     for each in plan(asked, top=50).best:
         check(each.layout, shape_of(asked.model), asked.seq)
         assert each.layout.gpus() == asked.gpus
-        step = step_of(asked, each.layout)
+        step = training_step(asked.model, H100, each.layout, asked.recipe, asked.seq)
         assert each.step_seconds == pytest.approx(step.seconds.total)
         assert each.memory_bytes == pytest.approx(step.memory_bytes())
 
@@ -150,6 +156,14 @@ def test_nothing_that_fits_is_an_answer_and_the_exit_code_1(cli):
     assert answer.code == 1
     assert "0 of " in answer.out
     assert "Least memory: " in answer.out
+
+
+def test_a_gpu_whose_network_is_not_known_is_planned_for_inside_a_node():
+    gpu = H100._replace(fabric=None)
+    terms = (load_model("llama3-8b"), gpu)
+    assert plan(ask(*terms, 8, 64, None, None, None, "bf16", "adam", {}, None), top=1).best
+    with pytest.raises(InputError, match="no source gives the network between nodes"):
+        ask(*terms, 64, 64, None, None, None, "bf16", "adam", {}, None)
 
 
 def test_nothing_legal_is_an_answer_and_the_exit_code_1(cli):

@@ -1,4 +1,4 @@
-"""Planning to serve: figures are those of `llmcost estimate`, and the batch is the largest that keeps every limit."""
+"""Planning to serve: figures are those of `llmcost estimate --concurrency`, for the most requests that keep every limit."""
 
 import json
 
@@ -20,10 +20,11 @@ def asked(model="llama3-8b", hardware="h100-sxm", gpus=8, ttft=None, tpot=None, 
     return Question(spec, chip, gpus, workload_of(spec, chip, options), ttft, tpot)
 
 
-def estimated(question, layout, batch):
-    """The same layout and batch by the main job."""
+def estimated(question, layout, concurrency):
+    """The same layout and requests by the main job."""
     w, (tp, pp, dp, ep, node) = question.workload, layout
-    options = Options(batch=batch, prompt=w.prompt, output=w.output, tp=tp, pp=pp, dp=dp, ep=ep, gpus_per_node=node)
+    degrees = {"tp": tp, "pp": pp, "dp": dp, "ep": ep, "gpus_per_node": node}
+    options = Options(prompt=w.prompt, output=w.output, chunk=w.chunk, concurrency=concurrency, **degrees)
     return estimate(question.model, question.hardware, options)
 
 
@@ -37,15 +38,15 @@ LAYOUTS = [
 
 @pytest.mark.parametrize(("model", "layout"), LAYOUTS)
 @pytest.mark.parametrize("share", [1, 24])
-def test_figures_are_those_of_the_main_job(model, layout, share):
-    question = asked(model)
+@pytest.mark.parametrize("chunk", [None, 256])
+def test_figures_are_those_of_the_main_job(model, layout, share, chunk):
+    question = asked(model, options=LENGTHS._replace(chunk=chunk))
     found = serve(question, [layout], np.array([[float(share)]]))
-    batch = share * layout.dp
-    one, many = estimated(question, layout, layout.dp), estimated(question, layout, batch)
-    assert found.prompt_seconds[0, 0] == pytest.approx(one.prefill.expected.seconds)
-    assert found.step_seconds[0, 0] == pytest.approx(many.request.expected.tpot_seconds)
-    assert found.memory_bytes[0, 0] == pytest.approx(many.memory.total_bytes)
-    assert bool(found.fits[0, 0]) is many.memory.fits
+    mix = estimated(question, layout, share * layout.dp).serving
+    assert found.ttft_seconds[0, 0] == pytest.approx(mix.expected.ttft_seconds)
+    assert found.tpot_seconds[0, 0] == pytest.approx(mix.expected.tpot_seconds)
+    assert found.tokens_per_s[0, 0] == pytest.approx(mix.expected.output_tokens_per_s)
+    assert found.max_concurrency[0, 0] == pytest.approx(mix.max_concurrency)
 
 
 def test_arrays_of_layouts_are_served_as_one_by_one():
@@ -60,11 +61,12 @@ def test_arrays_of_layouts_are_served_as_one_by_one():
 
 
 @pytest.mark.parametrize("limits", [{}, {"tpot": 0.02}, {"ttft": 0.05, "tpot": 0.03}])
-def test_the_batch_is_the_largest_that_keeps_every_limit(limits):
-    """One more sequence a rank misses what bounds it."""
+def test_requests_in_flight_are_the_most_that_keep_every_limit(limits):
+    """One more request a rank misses what bounds it."""
     question = asked("llama3-70b", gpus=16, **limits)
     for each in plan_serving(question, top=5).best:
-        here, more = (serve(question, [each.layout], np.array([[n / each.layout.dp]])) for n in (each.batch, each.batch + each.layout.dp))
+        counts = (each.concurrency, each.concurrency + each.layout.dp)
+        here, more = (serve(question, [each.layout], np.array([[n / each.layout.dp]])) for n in counts)
 
         def kept(served):
             return {
@@ -74,7 +76,7 @@ def test_the_batch_is_the_largest_that_keeps_every_limit(limits):
             }
 
         assert all(kept(here).values())
-        assert each.batch == 4096 * each.layout.dp if each.bound == "sequences" else not kept(more)[each.bound]
+        assert each.concurrency == 4096 * each.layout.dp if each.bound == "requests" else not kept(more)[each.bound]
 
 
 def test_the_best_is_the_best_of_a_loop():
@@ -87,15 +89,6 @@ def test_the_best_is_the_best_of_a_loop():
             if each.fits[0, 0] and each.tpot_seconds[0, 0] <= question.tpot:
                 best = max(best, each.tokens_per_s[0, 0] * (2 // layout.gpus()) / 2)
     assert plan_serving(question, top=1).best[0].tokens_per_s_per_gpu == pytest.approx(best)
-
-
-def test_work_is_conserved():
-    """A rank's second is its steps and the prompts of those that arrive: b/t requests a second leave, over o tokens each."""
-    question = asked("llama3-8b", gpus=1)
-    (each,) = plan_serving(question, top=1).best
-    requests_a_second = each.tokens_per_s_per_gpu / question.output()
-    steps_a_second = 1 / each.tpot_seconds
-    assert steps_a_second * each.step_seconds + requests_a_second * each.prompt_seconds == pytest.approx(1)
 
 
 def test_every_spread_is_legal_and_no_larger_than_the_gpus():
@@ -119,12 +112,22 @@ def test_what_serves_nobody_is_told_why():
     assert plan_serving(asked("llama3-8b", gpus=1, ttft=1e-4), top=1).unfit == {"ttft": 1}
 
 
+def test_links_that_are_not_known_leave_out_what_uses_them():
+    alone, inside = (
+        asked(gpus=16)._replace(hardware=load_hardware("h100-sxm")._replace(fabric=None, **gone)) for gone in ({"interconnect": None}, {})
+    )
+    alone, node = plan_serving(alone, top=99), plan_serving(inside, top=99)
+    assert {each.layout.gpus() for each in alone.best} == {1}
+    assert {each.layout.gpus() for each in node.best} == {1, 2, 4, 8}
+    assert node.unfit["links"] > 0
+
+
 # -- the command ------------------------------------------------------------------------------------
 
 SMALL = ["plan", "llama3-8b", "--serve", "--hw", "h100", "--gpus", 4, "--prompt", 512, "--output", 64, "--tpot", 20, "--top", 3]
 
 
-def test_the_command_shows_the_best_and_what_bounds_the_batch(cli, snapshot):
+def test_the_command_shows_the_best_and_what_keeps_it_from_more(cli, snapshot):
     answer = cli(*SMALL)
     assert answer.code == 0
     snapshot("plan_serving.txt", answer.out)
@@ -137,8 +140,8 @@ def test_the_document_has_the_table(cli):
     best = document["best"][0]
     assert best["tpot_seconds"] <= 0.02
     rows = cli(*SMALL, "--csv").out.splitlines()
-    assert rows[0].startswith("tp,pp,dp,ep,batch,replicas,tokens_per_s_per_gpu")
-    assert int(rows[1].split(",")[4]) == best["batch"]
+    assert rows[0].startswith("tp,pp,dp,ep,concurrency,replicas,tokens_per_s_per_gpu")
+    assert int(rows[1].split(",")[4]) == best["concurrency"]
 
 
 def test_axes_can_be_held(cli):
@@ -149,7 +152,7 @@ def test_axes_can_be_held(cli):
 def test_nobody_served_is_an_answer_and_the_exit_code_1(cli):
     answer = cli("plan", "llama3-70b", "--serve", "--hw", "rtx4090", "--gpus", 1)
     assert answer.code == 1
-    assert "1 serve nobody: memory with one sequence a rank." in answer.out
+    assert "1 serve nobody: memory with one request a rank." in answer.out
 
 
 @pytest.mark.parametrize(
@@ -158,6 +161,8 @@ def test_nobody_served_is_an_answer_and_the_exit_code_1(cli):
         (["--serve", "--seq", "2k"], "--seq: of training, and --serve plans to serve"),
         (["--serve", "--zero", "3"], "--zero: of training"),
         (["--tpot", 5], "--tpot: of serving; give --serve too"),
+        (["--chunk", 512], "--chunk: of serving"),
+        (["--serve", "--chunk", 0], "--chunk 0: at least 1"),
         (["--serve", "--tpot", 0], "--tpot 0: milliseconds above 0"),
         (["--serve", "--ttft", "nan"], "--ttft nan: milliseconds above 0"),
         (["--serve", "--prompt", "8k", "--output", "1k"], "llama3-8b takes 1 to 8,192 positions"),

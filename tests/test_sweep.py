@@ -133,7 +133,8 @@ def test_every_figure_of_a_sweep_is_that_of_the_estimate_at_the_point(drawn, dat
         options = Options(**{name: figures[f"workload.{name}"] for name in chosen})
         for path, value in leaves(estimate(sweep.model, CHIPS[figures["hardware.name"]], options)):
             if isinstance(value, float) or (isinstance(value, int) and value >= EXACT):
-                assert figures[path] == pytest.approx(value, rel=5e-15), path  # some units in the last place
+                rel = 1e-9 if path == "serving.expected.tpot_seconds" else 5e-15  # a small difference of large times; some last places
+                assert figures[path] == pytest.approx(value, rel=rel), path
             else:
                 assert figures[path] == value, path
 

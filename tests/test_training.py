@@ -187,6 +187,28 @@ def test_gpt_3_on_1024_a100s_takes_as_long_as_the_paper_says():
     assert found.seconds.total == pytest.approx(31.5, rel=0.12)
 
 
+# arXiv 2104.04473, table 1: hidden size, layers, heads, tensor and pipeline ranks, GPUs, batch, TFLOP/s a GPU (equation 3)
+NARAYANAN = [
+    (2304, 24, 24, 1, 1, 32, 512, 137), (3072, 30, 32, 2, 1, 64, 512, 138), (4096, 36, 32, 4, 1, 128, 512, 142),
+    (6144, 40, 48, 8, 1, 256, 1024, 135), (8192, 48, 64, 8, 2, 512, 1536, 138), (10240, 60, 80, 8, 4, 1024, 1792, 140),
+    (12288, 80, 96, 8, 8, 1536, 2304, 148), (16384, 96, 128, 8, 16, 1920, 2160, 155), (20480, 105, 128, 8, 35, 2520, 2520, 163),
+    (25600, 128, 160, 8, 64, 3072, 3072, 163),
+]  # fmt: skip
+
+
+def test_megatrons_table_of_ten_sizes_had_no_part_in_the_shares_and_comes_out():
+    off = []
+    for h, layers, heads, tp, pp, gpus, batch, tflops in NARAYANAN:
+        vp = 1 if pp == 1 else next(v for v in (2, 3) if layers % (pp * v) == 0)
+        layout = Layout(
+            tp=tp, pp=pp, vp=vp, dp=gpus // (tp * pp), global_batch=batch, zero=0, sequence_parallel=False, recompute="full"
+        )  # the table does not say micro-batches and chunks
+        found = evaluate(setup(gpt(h, heads, layers), layout, PAPER._replace(dtype="fp16")))
+        off.append(found.flops.hardware / (found.seconds.total * gpus * tflops * 1e12) - 1)
+    assert max(map(abs, off)) < 0.1
+    assert sum(map(abs, off)) / len(off) < 0.06
+
+
 # -- measured ------------------------------------------------------------------------------------------------------------------------
 
 

@@ -48,6 +48,7 @@ def plan(
     output: Annotated[
         int | None, typer.Option("--output", parser=o.length, metavar="TOKENS", help="That a request gives, with --serve; 256.")
     ] = None,
+    chunk: o.Chunk = None,
     ttft: Annotated[
         float | None, typer.Option("--ttft", metavar="MS", help="With --serve, the longest time to the first token; any.")
     ] = None,
@@ -68,7 +69,7 @@ def plan(
 ) -> None:
     """The fastest layout of a training step of MODEL on GPUs, of every legal one, and why the others lose.
 
-    With --serve, the layout and batch that give most tokens a second a GPU within limits on waiting.
+    With --serve, the layout and the requests in flight that give most tokens a second a GPU within limits on waiting.
 
     Example: llmcost plan llama3-70b --hw h100 --gpus 1024 --global-batch 1024
     """
@@ -85,12 +86,20 @@ def plan(
         "recompute": recompute,
         **{name: axes[name] for name in ("vp", "cp", "zero", "micro_batch")},
     }
-    serving = {"prompt": prompt, "output": output, "ttft": ttft, "tpot": tpot, "weight_dtype": weight_dtype, "kv_dtype": kv_dtype}
+    serving = {
+        "prompt": prompt,
+        "output": output,
+        "chunk": chunk,
+        "ttft": ttft,
+        "tpot": tpot,
+        "weight_dtype": weight_dtype,
+        "kv_dtype": kv_dtype,
+    }
     refuse_others(training if serve else serving, serve=serve)
     spec, chip = load_model(model, kind), load_hardware(hw)
     shown = (top, json, csv, markdown)
     if serve:
-        limits = (prompt, output, ttft, tpot)
+        limits = (prompt, output, chunk, ttft, tpot)
         found = _serving(spec, chip, gpus, gpus_per_node, limits, (dtype, weight_dtype, kv_dtype), memory_utilization, axes, shown)
     else:
         terms = (gpus, global_batch, seq, gpus_per_node, memory_utilization, o.training_dtype(dtype, chip.peak), optimizer)
@@ -123,7 +132,7 @@ def _serving(
     chip: HardwareSpec,
     gpus: int,
     node: int | None,
-    limits: tuple[int | None, int | None, float | None, float | None],
+    limits: tuple[int | None, int | None, int | None, float | None, float | None],
     dtypes: tuple[str | None, str | None, str | None],
     memory_utilization: float | None,
     axes: dict[str, str | None],

@@ -8,15 +8,18 @@ from llmcost.errors import InputError
 from llmcost.estimate import DEFAULT_CONTEXT, Options, workload_of
 from llmcost.plan.search import Question
 from llmcost.plan.serving import Question as ServingQuestion
+from llmcost.plan.serving import links_within
 from llmcost.plan.space import Choices
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.training.answer import BATCH_TOKENS, MOST, NODE
 from llmcost.training.layout import RECOMPUTE, ZERO, Layout
 from llmcost.training.recipe import Recipe, check_recipe
+from llmcost.training.shares import shares_for
 from llmcost.training.train import training_chip
 
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
+MOST_GPUS = 10**6
 LONGEST = 10  # digits of a degree
 
 
@@ -40,16 +43,18 @@ def ask(
         raise InputError(f"--seq {seq}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)")
     node = (int(hardware.node_gpus.value) if hardware.node_gpus else NODE) if node is None else node
     batch = max(1, BATCH_TOKENS // seq) if global_batch is None else global_batch
-    for name, value in (("gpus", gpus), ("global-batch", batch), ("gpus-per-node", node)):
-        if not 1 <= value <= MOST:
-            raise InputError(f"--{name} {value}: at least 1 and at most {MOST:,}")
+    for name, value, most in (("gpus", gpus, MOST_GPUS), ("global-batch", batch, MOST), ("gpus-per-node", node, MOST)):
+        if not 1 <= value <= most:
+            raise InputError(f"--{name} {value}: at least 1 and at most {most:,}")
     share = 1 if memory_utilization is None else memory_utilization
     if not 0 < share <= 1:
         raise InputError(f"--memory-utilization {share:g}: a share of 1, above 0")
     recipe = Recipe(dtype=dtype, optimizer=optimizer)
     check_recipe(recipe)
-    usable = training_chip(hardware, recipe, Layout(dp=gpus, node=node)).usable * share
-    return Question(model, hardware, gpus, seq, Layout(global_batch=batch, node=node), usable, recipe, _choices(axes, recompute))
+    chip = training_chip(hardware, recipe, Layout(dp=gpus, node=node))
+    chip = chip._replace(links=links_within(chip.links, gpus, node))
+    base, reached = Layout(global_batch=batch, node=node), shares_for(hardware, recipe)
+    return Question(model, hardware, gpus, seq, base, chip.usable * share, chip, reached, recipe, _choices(axes, recompute))
 
 
 def _choices(axes: dict[str, str | None], recompute: str | None) -> Choices:
@@ -89,15 +94,18 @@ def ask_serving(
     hardware: HardwareSpec,
     gpus: int,
     node: int | None,
-    limits: tuple[int | None, int | None, float | None, float | None],
+    limits: tuple[int | None, int | None, int | None, float | None, float | None],
     dtypes: tuple[str | None, str | None, str | None],
     memory_utilization: float | None,
     axes: dict[str, str | None],
 ) -> ServingQuestion:
-    """`limits`: tokens in and out, longest milliseconds to the first and to each other token. Raises InputError as `estimate` does."""
-    prompt, output, ttft, tpot = limits
-    if not 1 <= gpus <= MOST:
-        raise InputError(f"--gpus {gpus}: at least 1 and at most {MOST:,}")
+    """`limits`: tokens in, out and of a chunk, longest milliseconds to the first and to each other token.
+
+    Raises InputError as `estimate` does.
+    """
+    prompt, output, chunk, ttft, tpot = limits
+    if not 1 <= gpus <= MOST_GPUS:
+        raise InputError(f"--gpus {gpus}: at least 1 and at most {MOST_GPUS:,}")
     for option, limit in (("--ttft", ttft), ("--tpot", tpot)):
         if limit is not None and not limit > 0:
             raise InputError(f"{option} {limit:g}: milliseconds above 0")
@@ -105,6 +113,7 @@ def ask_serving(
     options = Options(
         prompt=PROMPT if prompt is None else prompt,
         output=OUTPUT if output is None else output,
+        chunk=chunk,
         dtype=dtype,
         weight_dtype=weight_dtype,
         kv_dtype=kv_dtype,

@@ -12,9 +12,11 @@ from llmcost.plan.causes import CAUSES, Lost, cause_of, lost, spent
 from llmcost.plan.space import Broken, Choices, Column, Space, allowed, space
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
+from llmcost.timing import Chip
 from llmcost.training.layout import Layout, shape_of
+from llmcost.training.passes import Setup
 from llmcost.training.recipe import Recipe
-from llmcost.training.train import Step, training_step
+from llmcost.training.train import Step, evaluate
 
 SCHEMA = "llmcost.plan/1"
 AT_ONCE = 16_384  # layouts: arrays that stay in a core's cache
@@ -29,9 +31,10 @@ class Question(NamedTuple):
     seq: int
     base: Layout
     usable: float
+    chip: Chip
+    efficiency: Efficiency
     recipe: Recipe = Recipe()
     choices: Choices = Choices()
-    efficiency: Efficiency | None = None  # the defaults of training
 
 
 class Candidate(NamedTuple):
@@ -66,7 +69,7 @@ class Plan(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """Figures of layouts that share ZeRO's stage and what is recomputed, a row each: rows of the space, seconds, bytes, parts."""
+    """Figures of layouts that share ZeRO's stage and what is recomputed: rows of the space, seconds, bytes; of those that fit, parts."""
 
     base: Layout
     rows: NDArray[np.intp]
@@ -76,7 +79,7 @@ class Timed(NamedTuple):
 
 
 def plan(question: Question, top: int) -> Plan:
-    """The `top` best layouts, ties to the one that needs less memory. Raises InputError where a figure is not known."""
+    """The `top` best layouts, ties to the one that needs less memory."""
     shape = shape_of(question.model)
     ways = space(question.base, question.gpus, shape, question.seq, question.choices)
     found = _timed(question, ways)
@@ -93,12 +96,13 @@ def plan(question: Question, top: int) -> Plan:
         return Candidate(layout, float(seconds[place]), float(memory[place]), cause)
 
     inside, outside = np.flatnonzero(fits), np.flatnonzero(~fits)
-    order = inside[np.lexsort((memory[inside], seconds[inside]))]
+    sorting = np.lexsort((memory[inside], seconds[inside]))
+    order, parts = inside[sorting], parts[sorting]
     too_large = [candidate(place) for place in _too_large(outside, order, seconds, memory)]
     grid = _grid(ways.columns["tp"][rows], ways.columns["pp"][rows], np.where(fits, seconds, np.inf), memory - question.usable)
     if not len(order):
         return Plan(ways.spreads, ways.illegal, len(rows), 0, [], [], too_large, grid)
-    causes = cause_of(parts[order], parts[order[0]])
+    causes = cause_of(parts, parts[0])
     names = list(CAUSES)
     best = [
         candidate(int(place), names[cause] if rank else None) for rank, (place, cause) in enumerate(zip(order[:top], causes, strict=False))
@@ -135,18 +139,20 @@ def _timed(question: Question, ways: Space) -> list[Timed]:
         rows = np.flatnonzero(allowed(ways.layout(divided, slice(None)), shape, question.seq))
         for recompute in question.choices.recompute if len(rows) else ():
             base = divided._replace(recompute=recompute)
-            pieces = [_figures(step_of(question, ways.layout(base, rows[at : at + AT_ONCE]))) for at in range(0, len(rows), AT_ONCE)]
+            pieces = [_figures(question, ways.layout(base, rows[at : at + AT_ONCE])) for at in range(0, len(rows), AT_ONCE)]
             found.append(Timed(base, rows, *[np.concatenate(column) for column in zip(*pieces, strict=True)]))
     return found
 
 
 def step_of(question: Question, layout: Layout) -> Step:
     """The training engine's own answer, of one layout or of arrays of them."""
-    return training_step(question.model, question.hardware, layout, question.recipe, question.seq, question.efficiency)
+    return evaluate(Setup(question.model, layout, question.recipe, question.seq, question.chip, question.efficiency))
 
 
-def _figures(step: Step) -> tuple[Column, Column, Column]:
-    """Seconds, bytes and the parts of the time as columns of one length."""
+def _figures(question: Question, layout: Layout) -> tuple[Column, Column, Column]:
+    """Seconds, bytes, and of layouts that fit the parts of the time, as columns."""
+    step = step_of(question, layout)
     seconds = np.asarray(step.seconds.total, float)
-    parts = np.stack([np.broadcast_to(part, seconds.shape) for part in spent(step.seconds)], axis=1)
-    return seconds, np.broadcast_to(step.memory_bytes(), seconds.shape), parts.astype(np.float32)
+    memory = np.broadcast_to(step.memory_bytes(), seconds.shape)
+    parts = np.stack([np.broadcast_to(part, seconds.shape)[memory <= question.usable] for part in spent(step.seconds)], axis=1)
+    return seconds, memory, parts.astype(np.float32)

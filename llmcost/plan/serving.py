@@ -1,19 +1,15 @@
-"""Planning to serve: the layout and batch that give most tokens a second a GPU within limits on waiting.
+"""Planning to serve: the layout, and the requests in flight, that give most tokens a second a GPU within limits on waiting.
 
-Requests of one length arrive evenly, as many as leave (continuous batching). A rank runs a decode step for its sequences, and between
-steps the whole prompt of each request that arrives:
-
-    a token of each sequence   t = step + b·p/o      b sequences of a rank, p a prompt's time on its busiest stage, o tokens out
-    to the first token         the prompt through all stages, after the step that is running
-
-Figures of prompts and steps are those of `llmcost estimate`. A replica has tp·pp·dp GPUs; data-parallel ranks are counted only as far
-as experts are spread over them, as others would be replicas of their own. GPUs that make no whole replica are idle.
+Every layout is asked with the steady state of `llmcost estimate --concurrency` (serving.py), on arrays: so many requests of one
+length are in flight at any time. The most that keep every limit are the answer. A replica has tp·pp·dp GPUs; data-parallel ranks
+are counted only as far as experts are spread over them, as others would be replicas of their own. GPUs that make no whole
+replica are idle.
 """
 
 from __future__ import annotations
 
 from itertools import product
-from math import gcd
+from math import gcd, inf
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,21 +19,23 @@ from llmcost.algebra import Number
 from llmcost.counting import cache_bytes_per_token, kept_bytes
 from llmcost.efficiency import Efficiency, default_for
 from llmcost.errors import InputError
-from llmcost.estimate import chip_of
+from llmcost.estimate import chip_of, links_of
 from llmcost.inference import decode_step
 from llmcost.layout import Layout, problems
 from llmcost.memory import serving_memory
 from llmcost.parallel import Plan
-from llmcost.pipeline import Server, two_of
+from llmcost.pipeline import Server
 from llmcost.results import KvCache, Workload
-from llmcost.sizes import Load, element_bytes
+from llmcost.serving import serving
+from llmcost.sizes import element_bytes
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
+from llmcost.timing import Links
 
 SCHEMA = "llmcost.plan-serving/1"
 Column: TypeAlias = NDArray[np.float64]
-OCTAVES = 12  # 4,096 sequences of a rank at most
-PER_OCTAVE = 8  # batches tried between one and its double
+OCTAVES = 12  # 4,096 requests of a rank at most
+PER_OCTAVE = 8  # numbers tried between one and its double
 
 
 class Question(NamedTuple):
@@ -52,36 +50,30 @@ class Question(NamedTuple):
     held: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 - axis -> values that it may take
     efficiency: Efficiency | None = None  # the defaults of the GPU
 
-    def output(self) -> int:
-        """Tokens that a request gives."""
-        assert self.workload.output is not None
-        return int(self.workload.output)
-
 
 class Served(NamedTuple):
-    """Figures of some layouts, each with a batch: seconds, bytes a GPU, output tokens a second of a replica."""
+    """Figures of some layouts, each with some requests in flight: seconds, output tokens a second of a replica, requests that have room."""
 
-    prompt_seconds: Number
-    step_seconds: Number
     ttft_seconds: Number
     tpot_seconds: Number
     tokens_per_s: Number
-    memory_bytes: Number
+    max_concurrency: Number
     fits: Number
 
 
 class Candidate(NamedTuple):
-    """A layout with its best batch; `bound`: what keeps the batch from growing. Tokens a second are of all GPUs, idle ones included."""
+    """A layout with the most requests in flight on a replica; `bound`: what keeps it from more.
+
+    Tokens a second are of all GPUs, idle ones included.
+    """
 
     layout: Layout
-    batch: int
+    concurrency: int
     replicas: int
     tokens_per_s_per_gpu: float
-    prompt_seconds: float
-    step_seconds: float
     ttft_seconds: float
     tpot_seconds: float
-    memory_bytes: float
+    max_concurrency: int
     bound: str
 
 
@@ -93,11 +85,11 @@ class Broken(NamedTuple):
 
 
 class ServingPlan(NamedTuple):
-    """The best layouts by tokens a second a GPU; of the others, why they serve not even one sequence a rank."""
+    """The best layouts by tokens a second a GPU; of the others, why they serve not even one request a rank."""
 
     legal: int
     best: list[Candidate]
-    unfit: dict[str, int]  # LIMITS -> layouts
+    unfit: dict[str, int]  # LIMITS, or links that no source gives -> layouts
     illegal: list[Broken]
 
 
@@ -105,12 +97,13 @@ LIMITS = ("memory", "ttft", "tpot")
 
 
 def plan_serving(question: Question, top: int) -> ServingPlan:
-    """The `top` best layouts, each with its best batch. Raises InputError where a figure of the GPU or its links is not known."""
+    """The `top` best layouts, each with the most requests in flight. Raises InputError where a figure of the GPU is not known."""
     layouts, illegal = spreads(question)
+    timed = [layout for layout in layouts if linked(question, layout)]
     found: list[Candidate] = []
-    unfit = dict.fromkeys(LIMITS, 0)
-    for several in (False, True):  # one GPU needs no link, which may not be known
-        group = [layout for layout in layouts if (layout.gpus() > 1) is several]
+    unfit = dict.fromkeys(LIMITS, 0) | {"links": len(layouts) - len(timed)}
+    for several in (False, True):
+        group = [layout for layout in timed if (layout.gpus() > 1) is several]
         if group:
             _add(question, group, found, unfit)
     best = sorted(found, key=lambda each: (-each.tokens_per_s_per_gpu, each.layout.gpus()))
@@ -138,7 +131,7 @@ def spreads(question: Question) -> tuple[list[Layout], list[Broken]]:
 
 
 def _add(question: Question, group: list[Layout], found: list[Candidate], unfit: dict[str, int]) -> None:
-    """Find each layout's best batch: first on a coarse scale, then between the last that will do and the first that won't."""
+    """Find the most requests of each layout: first on a coarse scale, then between the last that will do and the first that won't."""
     coarse = np.unique(np.round(2 ** np.linspace(0, OCTAVES, PER_OCTAVE * OCTAVES + 1)))
     share = np.tile(coarse, (len(group), 1))
     last, missed = _last_allowed(question, group, share)
@@ -152,18 +145,17 @@ def _add(question: Question, group: list[Layout], found: list[Candidate], unfit:
     high = coarse[np.minimum(last[rest] + 1, len(coarse) - 1)]
     fine = np.minimum(low[:, None] + np.arange(np.max(high - low) + 1), high[:, None])
     place, missed = _last_allowed(question, kept, fine)
-    batch = fine[np.arange(len(kept)), place]
-    served = serve(question, kept, batch[:, None])
+    most = fine[np.arange(len(kept)), place]
+    served = serve(question, kept, most[:, None])
     for row, layout in enumerate(kept):
         replicas = question.gpus // layout.gpus()
-        each = Served(*[float(figure[row, 0]) for figure in served])
-        bound = missed[row] or "sequences"
-        rate = replicas * each.tokens_per_s / question.gpus
-        found.append(Candidate(layout, int(batch[row]) * layout.dp, replicas, rate, *each[:4], each.memory_bytes, bound))
+        ttft, tpot, tokens, room, _ = (float(figure[row, 0]) for figure in served)
+        rate = replicas * tokens / question.gpus
+        found.append(Candidate(layout, int(most[row]) * layout.dp, replicas, rate, ttft, tpot, int(room), missed[row] or "requests"))
 
 
 def _last_allowed(question: Question, group: list[Layout], share: Column) -> tuple[NDArray[np.intp], list[str]]:
-    """For each layout, the place of the largest allowed number of sequences a rank (-1: none), and what the next one misses."""
+    """For each layout, the place of the largest allowed number of requests a rank (-1: none), and what the next one misses."""
     served = serve(question, group, share)
     within = [served.fits.astype(bool)]
     for limit, figure in ((question.ttft, served.ttft_seconds), (question.tpot, served.tpot_seconds)):
@@ -177,27 +169,39 @@ def _last_allowed(question: Question, group: list[Layout], share: Column) -> tup
     return last, missed
 
 
+def linked(question: Question, layout: Layout) -> bool:
+    """Whether the links that a layout uses are known."""
+    links = links_of(question.hardware)
+    near = layout.gpus() == 1 or links.node_bytes_per_s is not None
+    return near and (layout.gpus() <= layout.gpus_per_node or links.fabric_bytes_per_s is not None)
+
+
+def links_within(links: Links | None, gpus: int, node: int) -> Links | None:
+    """Links of so many GPUs: those that none of them uses are never waited for, known or not."""
+    if links is None:
+        return None
+    near = inf if gpus == 1 and links.node_bytes_per_s is None else links.node_bytes_per_s
+    return Links(near, inf if gpus <= node and links.fabric_bytes_per_s is None else links.fabric_bytes_per_s)
+
+
 def serve(question: Question, group: list[Layout], share: Column) -> Served:
-    """Figures of layouts with so many sequences a rank: a row a layout, a column a number. Of one GPU the degrees stay plain."""
+    """Figures of layouts with so many requests a rank: a row a layout, a column a number. Of one GPU the degrees stay plain."""
     model, w = question.model, question.workload
     alone = all(layout.gpus() == 1 for layout in group)
     degrees = np.array(group, float)[:, :4, None] * np.ones(share.shape[1])
     tp, pp, dp, ep = (1, 1, 1, 1) if alone else (degrees[:, axis] for axis in range(4))
-    chip, size = chip_of(question.hardware, w), element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
+    size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w)
+    chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
     efficiency = question.efficiency or default_for(question.hardware, w.dtype, w.weight_dtype)
     server = Server(model, size, chip, efficiency, Plan(tp, dp, ep, node=w.gpus_per_node), pp)
-    full = w._replace(batch=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
-
-    alone_prompt = Load(1, w.prompt, w.prompt)
-    prompt = server.times(server.share(alone_prompt), alone_prompt)
-    output = question.output()
-    steps = [decode_step(server, full, w.prompt + place).seconds for place in two_of(output - 1)]
-    if prompt is None or steps[0] is None:
-        raise InputError(f"{question.hardware.name}: no source gives its peak, bandwidth or the links that these layouts need")
-    step = sum(steps) / 2
-    token = step + share * prompt.slowest() / output
-    end = decode_step(server, full, w.context)
-    operators = [op for part in end.share for op in part]
-    memory = serving_memory(server, full, end, KvCache(kept_bytes(operators), cache_bytes_per_token(operators)), prompt_is_context=False)
-    figures = (prompt.through(), step, prompt.through() + step, token, full.batch / token, memory.total_bytes, memory.fits)
+    w = w._replace(concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
+    step = decode_step(server, w, w.context)
+    operators = step.share.operators()
+    kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))
+    memory = serving_memory(server, w, step, kept, prompt_is_context=False)
+    mix = serving(server, w, memory)
+    if mix.expected.output_tokens_per_s is None:
+        raise InputError(f"{question.hardware.name}: no source gives its peak in {w.dtype} or its bandwidth")
+    fits = memory.fits & (w.concurrency <= mix.max_concurrency)
+    figures = (mix.expected.ttft_seconds, mix.expected.tpot_seconds, mix.expected.output_tokens_per_s, mix.max_concurrency, fits)
     return Served(*[np.broadcast_to(np.asarray(figure), share.shape) for figure in figures])

@@ -16,7 +16,8 @@ COLUMNS = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute
 def plan_tables(question: Question, found: Plan) -> list[Table]:
     """The best, then why the rest lose, then which rules the illegal ones break."""
     grid = [_grid(found)] if len(found.grid) > 1 else []
-    return [_best(question, found), *grid, _others(question, found), *([_illegal(found)] if found.illegal else [])]
+    others = [_others(question, found)] if found.timed > 1 else []
+    return [_best(question, found), *grid, *others, *([_illegal(found)] if found.illegal else [])]
 
 
 def _best(question: Question, found: Plan) -> Table:
@@ -24,7 +25,7 @@ def _best(question: Question, found: Plan) -> Table:
     title = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}: {batch}"
     fit = f"{found.fit:,} of {found.timed:,} legal layouts fit in {scaled(question.usable, 'B')} a GPU."
     if not found.best:
-        return Table(title, (), "", (), (fit,))
+        return Table(title, (), "", (), (fit if found.timed else "No layout is legal.",))
     first = found.best[0]
     rows = []
     for place, each in enumerate(found.best, start=1):

@@ -6,21 +6,23 @@ from typing import Any
 
 from llmcost.plan.serving import SCHEMA, Candidate, Question, ServingPlan
 from llmcost.report.tables import Table
-from llmcost.units import scaled, seconds
+from llmcost.units import seconds
 
+NOBODY = "serve nobody: {} with one request a rank."
+UNFIT = {"links": "use links between GPUs or nodes that no source gives; a spec of your own may (interconnect, fabric)."}
 COLUMNS = ("tp", "pp", "dp", "ep")
 BOUNDS = {
     "memory": "memory",
     "ttft": "time to the first token",
     "tpot": "time a token",
-    "sequences": "no more were tried",
+    "requests": "no more were tried",
 }
 
 
 def serving_tables(question: Question, found: ServingPlan) -> list[Table]:
     """The best, then what became of the others."""
     w = question.workload
-    lengths = f"{w.prompt:,} tokens in and {question.output():,} out"
+    lengths = f"{w.prompt:,} tokens in and {w.output:,} out"
     title = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}, {w.weight_dtype} weights: requests of {lengths}"
     limits = [f"{name} at most {seconds(each)}" for name, each in (("first token", question.ttft), ("each other", question.tpot)) if each]
     rows = [
@@ -29,19 +31,21 @@ def serving_tables(question: Question, found: ServingPlan) -> list[Table]:
             f"{each.tokens_per_s_per_gpu:,.0f}",
             seconds(each.ttft_seconds),
             seconds(each.tpot_seconds),
-            scaled(each.memory_bytes, "B"),
             *[str(degree) for degree in each.layout[:4]],
-            f"{each.batch:,}",
+            f"{each.concurrency:,}",
+            f"{each.max_concurrency:,}",
             f"{each.replicas:,}",
             BOUNDS[each.bound],
         )
         for place, each in enumerate(found.best, start=1)
     ]
-    columns = ("", "tokens/s a GPU", "first token", "each other", "memory", *COLUMNS, "batch", "replicas", "what bounds the batch")
+    columns = ("", "tokens/s a GPU", "first token", "each other", *COLUMNS, "in flight", "room for", "replicas", "what keeps it from more")
     notes = [f"{found.legal:,} legal layouts; {', '.join(limits) or 'no limits on time'}."]
-    notes += [f"{count:,} serve nobody: {BOUNDS[name]} with one sequence a rank." for name, count in found.unfit.items()]
+    notes += [
+        f"{count:,} {UNFIT.get(name) or f'serve nobody: {BOUNDS[name]} with one request a rank.'}" for name, count in found.unfit.items()
+    ]
     notes += [f"{each.layouts:,} are illegal; the first: {each.rule}." for each in found.illegal]
-    return [Table(title, columns, "r" * 11 + "l", rows, tuple(notes))]
+    return [Table(title, columns if rows else (), "r" * 11 + "l" if rows else "", rows, tuple(notes))]
 
 
 def serving_rows(found: ServingPlan) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -61,6 +65,7 @@ def serving_document(question: Question, found: ServingPlan) -> dict[str, Any]:
         "gpus": question.gpus,
         "prompt": w.prompt,
         "output": w.output,
+        "chunk": w.chunk,
         "dtype": w.dtype,
         "weight_dtype": w.weight_dtype,
         "kv_dtype": w.kv_dtype,

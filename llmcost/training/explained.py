@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+from llmcost.efficiency import Efficiency
 from llmcost.errors import InputError
 from llmcost.explain import (
     DEGREES,
@@ -38,9 +39,9 @@ def symbolic_layout(layout: Layout) -> Layout:
     )
 
 
-def symbolic_train(model: ModelSpec, hardware: HardwareSpec, options: Options) -> Train:
+def symbolic_train(model: ModelSpec, hardware: HardwareSpec, options: Options, efficiency: Efficiency | None = None) -> Train:
     """The answer with a formula in place of every number. Raises InputError as `train` does."""
-    at, chosen = setup_of(model, hardware, options, None)
+    at, chosen = setup_of(model, hardware, options, efficiency)
     check(at.layout, shape_of(model), at.seq)
     letters = at._replace(
         model=symbolic_model(model),
@@ -57,13 +58,15 @@ def symbolic_train(model: ModelSpec, hardware: HardwareSpec, options: Options) -
     return answer_of(letters, hardware, asked, chosen)
 
 
-def explain_training(model: ModelSpec, hardware: HardwareSpec, options: Options, quantity: str) -> list[Explanation]:
+def explain_training(
+    model: ModelSpec, hardware: HardwareSpec, options: Options, quantity: str, efficiency: Efficiency | None = None
+) -> list[Explanation]:
     """How one figure, or a group of them, comes about. Raises InputError for a figure that does not exist."""
     wanted = [path for path in QUANTITIES if matches(quantity, path)]
     if not wanted:
         near = get_close_matches(quantity, [*QUANTITIES, *{path.rpartition(".")[2] for path in QUANTITIES}], n=4, cutoff=0.4)
         raise InputError(f"no figure {quantity!r}; nearest: {', '.join(near) or 'none'}")
-    known = dict(leaves(symbolic_train(model, hardware, options)))
+    known = dict(leaves(symbolic_train(model, hardware, options, efficiency)))
     found = [explanation_of(path, known[path], QUANTITIES[path], []) for path in wanted if known.get(path) is not None]
     if not found:
         raise InputError(f"{quantity} cannot be had here: give --price")
