@@ -20,7 +20,7 @@ from llmcost.layout import layout_of
 from llmcost.memory import serving_memory
 from llmcost.operators import Operator
 from llmcost.parallel import Plan
-from llmcost.pipeline import Server, Stages, rank_share
+from llmcost.pipeline import Server, Stages, filled, rank_share
 from llmcost.results import Estimate, Flops, Hardware, KvCache, Model, PassFlops, PhaseTraffic, Workload
 from llmcost.serving import serving
 from llmcost.sizes import ElementBytes, Load, activation_dtype, element_bytes
@@ -226,7 +226,7 @@ def chip_of(hardware: HardwareSpec | None, w: Workload) -> Chip:
 
 def plan_of(w: Workload) -> Plan:
     """How the GPUs of a pipeline stage divide its layers."""
-    return Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node)
+    return Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node, filled=filled(w.batch, w.dp))
 
 
 def links_of(hardware: HardwareSpec) -> Links:

@@ -19,11 +19,10 @@ from llmcost.algebra import Number
 from llmcost.counting import cache_bytes_per_token, kept_bytes
 from llmcost.efficiency import DEFAULT, Efficiency
 from llmcost.errors import InputError
-from llmcost.estimate import chip_of, links_of
+from llmcost.estimate import chip_of, links_of, plan_of
 from llmcost.inference import decode_step
 from llmcost.layout import Layout, problems
 from llmcost.memory import serving_memory
-from llmcost.parallel import Plan
 from llmcost.pipeline import Server
 from llmcost.results import KvCache, Workload
 from llmcost.serving import serving
@@ -192,8 +191,8 @@ def serve(question: Question, group: list[Layout], share: Column) -> Served:
     tp, pp, dp, ep = (1, 1, 1, 1) if alone else (degrees[:, axis] for axis in range(4))
     size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w)
     chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
-    server = Server(model, size, chip, question.efficiency, Plan(tp, dp, ep, node=w.gpus_per_node), pp)
     w = w._replace(concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
+    server = Server(model, size, chip, question.efficiency, plan_of(w), pp)
     step = decode_step(server, w, w.context)
     operators = step.share.operators()
     kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))
