@@ -380,15 +380,21 @@ def test_a_profile_that_is_none_is_refused_with_its_field(change, says, quick, c
         assert answer.err.count("\n") == 1
 
 
+def test_nothing_but_bench_imports_torch():
+    importing = re.compile(r"^\s*(import|from) torch\b", re.MULTILINE)
+    files = [path for path in (ROOT / "llmcost").rglob("*.py") if importing.search(path.read_text("utf-8"))]
+    assert files
+    assert {path.relative_to(ROOT / "llmcost").parts[0] for path in files} == {"bench"}
+
+
 # -- several ranks ----------------------------------------------------------------------------------
 
 
 def test_exchanges_between_two_processes(tmp_path):
     command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python", sys.executable, "-m", "llmcost", "bench"]
-    done = subprocess.run(
-        [sys.executable, *command, "--device", "cpu", "-o", str(tmp_path / "p.json")],
-        capture_output=True, text=True, check=False, timeout=120, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    whole = [sys.executable, *command, "--device", "cpu", "-o", str(tmp_path / "p.json")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr
     rows = load_profile(tmp_path / "p.json").rows
     assert [row.name for row in rows[::2]] == ["all_reduce", "all_gather", "reduce_scatter", "all_to_all"]
@@ -487,9 +493,8 @@ def test_the_h200_is_predicted_as_well_as_the_documents_say():
     for kind in ("gemm", "attention_decode"):
         assert profile.fit[kind]["bf16"].heldout.mean <= 0.08
         assert profile.fit[kind]["bf16"].heldout.points >= 20
-    assert all(
-        row_flops(row) / row.median_us * 1e6 <= profile.peaks["flops_per_s"][row.dtype] for row in profile.rows if row.operator == "Gemm"
-    )
+    gemms = [row for row in profile.rows if row.operator == "Gemm"]
+    assert all(row_flops(row) / row.median_us * 1e6 <= profile.peaks["flops_per_s"][row.dtype] for row in gemms)
 
 
 def test_estimate_uses_the_profile_of_its_gpu(cli):
