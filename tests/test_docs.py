@@ -16,7 +16,22 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GOLDEN = yaml.safe_load((ROOT / "tests" / "golden.yaml").read_text("utf-8"))
 OUTPUT = re.compile(r"(<!-- output: (.+?) -->\n```\n)(.*?)(```\n)", re.DOTALL)
-COMMANDS = ("estimate", "explain", "ops", "fit", "sweep", "compare", "train", "plan", "mfu", "models", "hardware", "import", "check")
+COMMANDS = (
+    "estimate",
+    "explain",
+    "ops",
+    "fit",
+    "sweep",
+    "compare",
+    "train",
+    "plan",
+    "mfu",
+    "models",
+    "hardware",
+    "import",
+    "check",
+    "bench",
+)
 
 
 def run(command: str) -> str:

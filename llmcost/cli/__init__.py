@@ -8,6 +8,7 @@ import sys
 import typer
 
 from llmcost.cli.answers import estimate, explain, ops
+from llmcost.cli.bench import bench
 from llmcost.cli.catalog import check, hardware, import_, models
 from llmcost.cli.compare import compare
 from llmcost.cli.fit import fit
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (estimate, explain, ops, fit, sweep, compare, train, plan, mfu, models, hardware, import_, check):
+for command in (estimate, explain, ops, fit, sweep, compare, train, plan, mfu, models, hardware, import_, check, bench):
     app.command(command.__name__.rstrip("_"))(command)
 
 

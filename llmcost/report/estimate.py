@@ -188,11 +188,20 @@ def _missing(e: Estimate, chip: Hardware) -> str:
 
 
 def _bases(e: Estimate) -> list[str]:
-    gemm = DEFAULT.kernels["gemm"]
-    share, launch = f"{gemm.compute:.0%} of peak, {gemm.memory:.0%} of bandwidth", seconds(gemm.launch_seconds)
     return [
         f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair; decode at full bandwidth",
         "limit     no implementation is faster: causal pairs at peak, compulsory bytes at full bandwidth",
+        *_expected(e.decode.expected.basis, e.decode.expected.error),
+    ]
+
+
+def _expected(basis: str, error: float | None) -> list[str]:
+    if basis != DEFAULT.basis:
+        known = f"mean error {error:.1%} on whole passes of models that it never saw" if error is not None else "error not known"
+        return [f"expected  kernel by kernel, {basis}:", f"          {known}"]
+    gemm = DEFAULT.kernels["gemm"]
+    share, launch = f"{gemm.compute:.0%} of peak, {gemm.memory:.0%} of bandwidth", seconds(gemm.launch_seconds)
+    return [
         f"expected  kernel by kernel at {share}, {launch} each: the defaults, used where no",
         f"          profile was measured; mean error {DEFAULT.error:.1%} on single GEMMs (A100, H100, A40), unknown on whole steps",
     ]

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from llmcost.algebra import Number, is_one
 from llmcost.architecture import forward
-from llmcost.efficiency import DEFAULT
-from llmcost.estimate import Options, chip_of, plan_of, workload_of
+from llmcost.estimate import Options, chip_of, efficiency_for, plan_of, workload_of
 from llmcost.explain import symbolic_bytes, symbolic_model, symbolic_workload
 from llmcost.operators import Collective, Operator, Shape
 from llmcost.pipeline import Server, in_flight, rank_share
@@ -59,12 +58,12 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s)
     everywhere = phase == "train"
-    chip = chip_of(hardware, w)
-    ops = _on_a_gpu(Server(model, size, chip, DEFAULT, plan_of(w), w.pp), load, load.s if everywhere else 1)
+    chip, efficiency = chip_of(hardware, w), efficiency_for(hardware, options.profile, w.dtype)
+    ops = _on_a_gpu(Server(model, size, chip, efficiency, plan_of(w), w.pp), load, load.s if everywhere else 1)
     named = symbolic_workload(w)
-    symbols = Server(symbolic_model(model), symbolic_bytes(size), chip, DEFAULT, plan_of(named), named.pp)
+    symbols = Server(symbolic_model(model), symbolic_bytes(size), chip, efficiency, plan_of(named), named.pp)
     symbolic = _on_a_gpu(symbols, letters, letters.s if everywhere else 1)
-    times = kernel_seconds(ops, chip, DEFAULT)
+    times = kernel_seconds(ops, chip, efficiency)
     if times is not None and phase == "train":
         times = [time * (1 + backward(op)) for op, time in zip(ops, times, strict=True)]
     return [
