@@ -23,12 +23,12 @@ from llmcost.training.rates import backward
 LINEAR = ("gemm", "grouped_gemm")  # what computes in the type of the weights; all else does in that of the activations
 
 
-def measured_efficiency(path: Path, hardware: HardwareSpec, dtype: str) -> Efficiency:
-    """What a GPU reaches by a profile. Raises SpecError for what is none, InputError for another GPU's."""
+def measured_efficiency(path: Path, hardware: HardwareSpec, dtype: str, default: Efficiency) -> Efficiency:
+    """What a GPU reaches by a profile, and by default where that has nothing. Raises SpecError, or InputError for another GPU's."""
     profile = _read(path, path.stat().st_mtime_ns if path.is_file() else 0)
-    if profile.hardware != hardware.name:
+    if profile.hardware not in (hardware.name, hardware.gpu):
         raise InputError(f"{path}: measured on {profile.hardware or profile.device.get('name')}, not on {hardware.name}")
-    return efficiency_of(profile, dtype)
+    return efficiency_of(profile, dtype, default)
 
 
 @lru_cache(maxsize=8)  # a sweep asks again and again
@@ -36,15 +36,15 @@ def _read(path: Path, _changed: int) -> Profile:
     return load_profile(path)
 
 
-def efficiency_of(profile: Profile, dtype: str) -> Efficiency:
+def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT) -> Efficiency:
     """A profile's figures for computing in `dtype`; kinds that it has none for keep the defaults."""
-    kernels = dict(DEFAULT.kernels)
+    kernels = dict(default.kernels)
     for kind, by_type in profile.fit.items():
         fit = by_type.get(dtype if kind in LINEAR else activation_dtype(dtype))
         if fit is not None:
             kernels[kind] = Kernel(fit.compute, fit.memory, fit.launch_us / 1e6, fit.half)
     if profile.fit.get("gemm", {}).get(dtype) is None:
-        return DEFAULT
+        return default
     caution = "" if profile.trusted() else ", of a GPU in use or held back"
     found = step_error(profile.steps) or profile.fit["gemm"][dtype].heldout
     return Efficiency(kernels, f"profile {profile.name} ({profile.date}{caution})", found.mean if found else None)

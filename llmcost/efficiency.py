@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
+from llmcost.defaults import BASIS, DATA_CENTRE, DEFAULTS, ERROR, FAMILIES, Launch
+from llmcost.formats import FORMATS
 from llmcost.operators import (
     Attention,
     CausalConv,
@@ -21,6 +23,8 @@ from llmcost.operators import (
     TokenProduct,
     TokenShift,
 )
+from llmcost.specs.hardware import HardwareSpec
+from llmcost.units import BITS
 
 KINDS: dict[Any, str] = {
     Gemm: "gemm",
@@ -60,15 +64,59 @@ class Efficiency(NamedTuple):
     error: float | None  # mean absolute relative error on held-out measurements of this basis
 
 
-# Compute, memory and launch of every kernel alike: chosen on, and scored with, 30,303 timings of single fp16 GEMMs (cuBLAS) from
-# microsoft/vidur, data/profiling/compute/*/*/mlp.csv. Mean absolute error: A100 7.3 %, H100 9.5 %, A40 7.9 %; the largest of
-# the three is stated. Whole steps, attention, other data types and other makers' chips have not been measured.
-GEMM_DEFAULT = Kernel(compute=0.74, memory=0.85, launch_seconds=5e-6)
-# Exchanges: the share of a link that NCCL's ring all-reduce reaches at large sizes, and what an almost empty one takes.
-# In a node: A100 78 %, H200 82 %, B200 76 %, MI300X 70 % (stas00/ml-engineering, network/README.md, busbw at 4 to 16 GiB);
-# 4.7 to 7.4 µs on 8 GPUs in a CUDA graph (vLLM's custom all-reduce of 256 B on A100, H100, H200, B200: tables of
-# ai-dynamo/aiconfigurator). Between nodes: 92 to 96 % of the ring's bytes over the NICs (NVIDIA/nccl-tests#290,
-# NVIDIA/nccl#812), 95 % on EFA (stas00); 46 µs (NVIDIA/nccl#1244), 17 to 24 µs for one message (microsoft/vidur, send_recv.csv).
-EXCHANGE_DEFAULTS = {"node": Kernel(1, 0.77, 5e-6), "fabric": Kernel(1, 0.9, 2e-5)}
-DEFAULT = Efficiency(dict.fromkeys(KERNELS, GEMM_DEFAULT) | EXCHANGE_DEFAULTS, basis="defaults", error=0.095)
-"""Used for every chip without a measured profile."""
+DEFAULT_LAUNCH: Launch = "graph"
+FIGURES = {name: default.value for name, default in DEFAULTS.items()}
+
+
+def family_of(hardware: HardwareSpec | None) -> str:
+    """The family of GPUs that share default figures."""
+    if hardware is None:
+        return ""
+    family, prefixes = DATA_CENTRE.get(hardware.architecture, ("", ()))
+    if family:
+        return family if (hardware.gpu or hardware.name).startswith(prefixes) else f"{hardware.architecture} GDDR"
+    return FAMILIES.get(hardware.architecture, "")
+
+
+def _bits(weights: str) -> float:
+    linear = weights.partition("+")[0]  # experts may have a format of their own
+    return FORMATS[linear].bits if linear in FORMATS else BITS[linear]
+
+
+def default_for(hardware: HardwareSpec | None, compute: str = "bf16", weights: str = "bf16", launch: Launch = DEFAULT_LAUNCH) -> Efficiency:
+    """The defaults for a GPU, for layers that compute in one type on weights kept in another.
+
+    `launch`: kernels replayed from a CUDA graph, launched one by one from C++, or one kernel alone, its launch not counted.
+    """
+    return from_figures(FIGURES, hardware, compute, weights, launch)
+
+
+def from_figures(figures: Mapping[str, float], hardware: HardwareSpec | None, compute: str, weights: str, launch: Launch) -> Efficiency:
+    """The same from a table of figures, named as those in defaults.py are."""
+    family = family_of(hardware)
+
+    def of(name: str, where: str = family) -> float:
+        return figures.get(f"{name}@{where}", figures[name])
+
+    narrow, weight_only = BITS[compute] < 16, _bits(weights) < BITS[compute] and BITS[compute] >= 16
+    gap = 0 if launch == "alone" else of(f"gap.{launch}")
+    share, start, small = of("gemm.memory"), of("launch") + gap, of("launch_small") + gap
+    gemm = Kernel(of("narrow.compute" if narrow else "gemm.compute"), of("weight_only.memory") if weight_only else share, start)
+    link = "PCIe" if hardware and hardware.interconnect_kind.startswith("PCIe") else ""
+    kernels = {
+        "gemm": gemm,
+        "grouped_gemm": gemm,
+        "attention_prefill": Kernel(of("attention.compute"), share, start, of("attention.half")),
+        "attention_decode": Kernel(of("gemm.compute"), of("attention.memory"), start),
+        "scan": Kernel(of("gemm.compute"), of("elementwise.memory"), start),
+        "elementwise": Kernel(1, of("elementwise.memory"), small),
+        "node": Kernel(
+            1, of("link.share", link or family), of("exchange.stream" if link or launch == "stream" else "exchange.graph", link or family)
+        ),
+        "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
+    }
+    return Efficiency(kernels, BASIS, ERROR)
+
+
+DEFAULT = default_for(None)
+"""Used for a chip of which nothing is known, not even its family."""

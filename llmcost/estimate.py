@@ -13,7 +13,7 @@ from llmcost import textbook
 from llmcost.algebra import Number, is_one
 from llmcost.architecture import Pass, forward, head, operators
 from llmcost.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
-from llmcost.efficiency import DEFAULT, Efficiency
+from llmcost.efficiency import Efficiency, default_for
 from llmcost.errors import InputError
 from llmcost.formats import FORMATS
 from llmcost.inference import decode, decode_step, prefill, prefill_seconds, request
@@ -77,7 +77,8 @@ def estimate_workload(
 ) -> Estimate:
     """Every figure for a workload, whose sizes may be numbers or arrays."""
     size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
-    return evaluate(model, hardware, size, w, chip_of(hardware, w), efficiency_for(hardware, profile, w.dtype), prompt_is_context)
+    efficiency = efficiency_for(hardware, profile, w.dtype, w.weight_dtype)
+    return evaluate(model, hardware, size, w, chip_of(hardware, w), efficiency, prompt_is_context)
 
 
 def prompt_is_context(options: Options) -> bool:
@@ -235,14 +236,15 @@ def plan_of(w: Workload) -> Plan:
     return Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node, filled=filled(w.batch, w.dp))
 
 
-def efficiency_for(hardware: HardwareSpec | None, profile: str | None, dtype: str) -> Efficiency:
+def efficiency_for(hardware: HardwareSpec | None, profile: str | None, compute: str, weights: str) -> Efficiency:
     """What the GPU reaches by the profile asked for, by the one that ships for it, or by default. Raises InputError."""
-    path = None if hardware is None else find_profile(hardware.name) if profile is None else Path(profile)
+    default = default_for(hardware, compute, weights)
+    path = None if hardware is None else find_profile(hardware.gpu or hardware.name) if profile is None else Path(profile)
     if hardware is None or path is None:
-        return DEFAULT
+        return default
     from llmcost.calibration import measured_efficiency  # most GPUs have no profile, and nothing needs to be read
 
-    return measured_efficiency(path, hardware, dtype)
+    return measured_efficiency(path, hardware, compute, default)
 
 
 def links_of(hardware: HardwareSpec) -> Links:

@@ -108,7 +108,7 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
     w = workload_of(model, hardware, options)
     size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
     chip = symbolic_chip(chip_of(hardware, w))
-    efficiency = symbolic_efficiency(efficiency_for(hardware, options.profile, w.dtype))
+    efficiency = symbolic_efficiency(efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype))
     return evaluate(symbolic_model(model), hardware, size, symbolic_workload(w), chip, efficiency, prompt_is_context(options))
 
 

@@ -56,6 +56,7 @@ FORMATS: dict[str, Format] = {
     # (QLoRA, arXiv 2305.14314, section 3); int8 has an fp32 scale an output channel (LLM.int8(), arXiv 2208.07339).
     **{f"{kind}{suffix}": Format(4, 64, cost) for kind in ("nf4", "bnb-fp4") for suffix, cost in (("", 32), ("-dq", 8 + 32 / 256))},
     "int8-channel-fp32": Format(8, channel=32),
+    "int4-g32-bf16-zp": Format(4, 32, 16 + 16),  # torchao's tinygemm: scale and zero point in bf16
     **_INTEGERS,
     # GGUF, blocks of one type: ggml/src/ggml-common.h of llama.cpp.
     **{f"q{bits}_{k}": _gguf(bits * 4 + 2 + 2 * k, 32) for bits in (4, 5) for k in (0, 1)},

@@ -12,7 +12,7 @@ from uniform import changed, is_gated, size
 from llmcost.architecture import forward
 from llmcost.blocks import GatedMlp, GroupedAttention, PlainMlp
 from llmcost.counting import count_pass
-from llmcost.efficiency import DEFAULT
+from llmcost.efficiency import default_for
 from llmcost.estimate import Options, chip_of, estimate, evaluate, workload_of
 from llmcost.explain import symbolic_estimate
 from llmcost.report.ops import PHASES, operator_rows
@@ -399,7 +399,8 @@ def sweep_equals_loop(model, chip, chosen, field, values):
     sizes = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
     array = np.array(values, dtype=np.float64)
     swept = w._replace(**{field: array}, **({"prompt": array} if field == "context" and chosen.prompt is None else {}))
-    sweep = dict(leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w), DEFAULT, chosen.prompt is None)))
+    shares = default_for(chip, w.dtype, w.weight_dtype)
+    sweep = dict(leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w), shares, chosen.prompt is None)))
     loop = [dict(leaves(estimate(model, chip, chosen._replace(**{field: value})))) for value in values]
     compared = 0
     for path in loop[0]:
@@ -463,7 +464,7 @@ ORDER = [
     "blocks.streams", "blocks",
     "specs.model", "specs.families", "specs.json_text", "specs.patterns", "specs.keys", "specs.layers", "specs.quantization",
     "specs.huggingface", "specs.hub", "specs.catalog", "specs.writer",
-    "architecture", "parallel", "counting", "efficiency", "timing", "textbook", "results",
+    "architecture", "parallel", "counting", "defaults", "efficiency", "timing", "textbook", "results",
     "layout", "pipeline", "inference", "memory", "serving", "training.rates", "training", "conventions", "estimate", "fit", "__init__",
     "run", "mfu",
     "training.layout", "training.recipe", "training.kept", "training.lora", "training.passes", "training.exchanges", "training.states",
@@ -471,10 +472,12 @@ ORDER = [
     "plan", "plan.space", "plan.causes", "plan.search", "plan.serving", "plan.question",
     "symbols", "quantities", "explain", "training.quantities", "training.explained",
     "grid", "tape", "sweep", "comparison",
+    "accuracy", "accuracy.cases", "accuracy.models", "accuracy.setups", "accuracy.kernels", "accuracy.runs", "accuracy.predict",
+    "accuracy.fit", "accuracy.score",
     "report", "report.tables", "report.figures", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs",
     "report.train", "report.mfu", "report.plan", "report.plan_serving",
-    "report.charts", "report.sweep", "report.sweep_charts", "report.compare",
-    "cli.options", "cli.lists", "cli.output", "cli.answers", "cli.catalog", "cli.fit", "cli.sweep", "cli.compare",
+    "report.charts", "report.sweep", "report.sweep_charts", "report.compare", "report.accuracy",
+    "cli.options", "cli.lists", "cli.output", "cli.accuracy", "cli.answers", "cli.catalog", "cli.fit", "cli.sweep", "cli.compare",
     "cli.training", "cli.mfu", "cli.plan", "cli", "__main__",
 ]  # fmt: skip
 

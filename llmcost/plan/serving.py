@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from llmcost.algebra import Number
 from llmcost.counting import cache_bytes_per_token, kept_bytes
-from llmcost.efficiency import DEFAULT, Efficiency
+from llmcost.efficiency import Efficiency
 from llmcost.errors import InputError
-from llmcost.estimate import chip_of, links_of, plan_of
+from llmcost.estimate import chip_of, efficiency_for, links_of, plan_of
 from llmcost.inference import decode_step
 from llmcost.layout import Layout, problems
 from llmcost.memory import serving_memory
@@ -47,7 +47,7 @@ class Question(NamedTuple):
     ttft: float | None = None
     tpot: float | None = None
     held: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 - axis -> values that it may take
-    efficiency: Efficiency = DEFAULT
+    efficiency: Efficiency | None = None  # the defaults of the GPU
 
 
 class Served(NamedTuple):
@@ -192,7 +192,8 @@ def serve(question: Question, group: list[Layout], share: Column) -> Served:
     size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w)
     chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
     w = w._replace(concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
-    server = Server(model, size, chip, question.efficiency, plan_of(w), pp)
+    efficiency = question.efficiency or efficiency_for(question.hardware, None, w.dtype, w.weight_dtype)
+    server = Server(model, size, chip, efficiency, plan_of(w), pp)
     step = decode_step(server, w, w.context)
     operators = step.share.operators()
     kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))

@@ -58,7 +58,7 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s)
     everywhere = phase == "train"
-    chip, efficiency = chip_of(hardware, w), efficiency_for(hardware, options.profile, w.dtype)
+    chip, efficiency = chip_of(hardware, w), efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)
     ops = _on_a_gpu(Server(model, size, chip, efficiency, plan_of(w), w.pp), load, load.s if everywhere else 1)
     named = symbolic_workload(w)
     symbols = Server(symbolic_model(model), symbolic_bytes(size), chip, efficiency, plan_of(named), named.pp)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.efficiency import DEFAULT, Efficiency, Kernel
+from llmcost.efficiency import KERNELS, Efficiency, Kernel
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.recipe import Recipe
 
@@ -36,17 +36,21 @@ VENDOR = TORCH | {  # the vendor's: cuDNN's attention, Transformer Engine
     "Blackwell": Shares(0.42, 0.66, 0.25),
 }
 OTHERS = Shares(0.60, 0.47, 0.25)  # between those above; nothing measured
+# What the shares were chosen beside. Memory and launches: with 0.74 of the peak, 7.3, 9.5 and 7.9 % off on single fp16 GEMMs on A100,
+# H100 and A40 (microsoft/vidur, data/profiling/compute). Exchanges: NCCL's ring all-reduce reaches 70 to 82 % of a node's links at large
+# sizes (stas00/ml-engineering, network/README.md); between nodes as in defaults.py.
+KERNEL = Kernel(compute=0.74, memory=0.85, launch_seconds=5e-6)
+EXCHANGES = {"node": Kernel(1, 0.77, 5e-6), "fabric": Kernel(1, 0.9, 2e-5)}
 GROUPED = 0.8  # of which experts' products reach this: chosen on SimuMax's 6 measurements of DeepSeek-V2
 ERROR = 0.10  # mean absolute error over the sources that had no part in the choice
 
 
 def shares_for(hardware: HardwareSpec, recipe: Recipe) -> Efficiency:
-    """The defaults of training on a GPU; memory, launches and exchanges as everywhere."""
-    if recipe.dtype == "fp32":  # on vector units, which draw less: single kernels' shares hold (25 of NeuSight's measurements: 11 %)
-        return DEFAULT
-    known = (VENDOR if recipe.kernels == "vendor" else TORCH).get(hardware.architecture.split(" ")[0], OTHERS)
-    kernels = dict(DEFAULT.kernels)
-    product = kernels["gemm"]._replace(compute=known.fp8 if recipe.dtype == "fp8" else known.products)
-    kernels |= {"gemm": product, "grouped_gemm": product._replace(compute=GROUPED * product.compute)}
-    kernels["attention_prefill"] = Kernel(known.attention, product.memory, product.launch_seconds)
+    """The defaults of training on a GPU."""
+    kernels = dict.fromkeys(KERNELS, KERNEL) | EXCHANGES
+    if recipe.dtype != "fp32":  # on vector units, which draw less, a single kernel's share holds: 25 of NeuSight's measurements, 11 %
+        known = (VENDOR if recipe.kernels == "vendor" else TORCH).get(hardware.architecture.split(" ")[0], OTHERS)
+        product = KERNEL._replace(compute=known.fp8 if recipe.dtype == "fp8" else known.products)
+        kernels |= {"gemm": product, "grouped_gemm": product._replace(compute=GROUPED * product.compute)}
+        kernels["attention_prefill"] = Kernel(known.attention, product.memory, product.launch_seconds)
     return Efficiency(kernels, "training defaults", ERROR)

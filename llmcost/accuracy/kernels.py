@@ -1,0 +1,56 @@
+"""Single kernels that were measured, as the operators that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llmcost.accuracy.cases import Case
+from llmcost.accuracy.setups import Run, chip_of, gpu_of, launch_of
+from llmcost.counting import count_pass
+from llmcost.efficiency import from_figures
+from llmcost.operators import Attention, Collective, Elementwise, Gemm, Operator, TokenProduct
+from llmcost.sizes import activation_dtype, bytes_of
+from llmcost.timing import bound, kernel_seconds
+from llmcost.units import BITS
+
+
+def operator_of(case: Case) -> Operator:
+    """The operator that a case timed: its `count` products in one kernel, inputs and outputs in the type that it computes in."""
+    of, size = case.settings, bytes_of(BITS[case.settings["compute"]])
+    m, n, k = of["m"], of["n"], of["k"]
+    match of["op"]:
+        case "gemm" if of["count"] in (None, 1):
+            return Gemm("gemm", "mlp", 1, 1, m, k, n, False, False, size, bytes_of(BITS[activation_dtype(of["compute"])]))
+        case "gemm":
+            return TokenProduct("gemm", "attention", 1, of["count"], 1, m, k, n, size)
+        case "decode-attention" | "prefill-attention":
+            heads, kv, d, dv = of["heads"], of["kv_heads"], of["head_dim"], of["v_head_dim"]
+            cached = d if kv == 1 and dv < d else kv * (d + dv)  # a latent holds its values inside
+            single = of["op"] == "decode-attention"
+            sizes = {
+                "b": of["batch"],
+                "s": 1 if single else of["context"],
+                "c": of["context"],
+                "a": heads,
+                "d": d,
+                "dv": dv,
+                "cached": cached,
+                "streamed": 0,
+                "w": 0,
+            }
+            kind = {"span": "all", "sinks": False, "shared": False, "Bx": size, "Bkv": size, "kv_heads": kv, "decode": single}
+            return Attention("attention", "attention", 1, **sizes, **kind)
+        case "all-reduce":
+            return Collective("all_reduce", "mlp", 1, "all_reduce", m, n, of["gpus"], 1, of["gpus"], size)
+    reads = 2 * n if of["op"] == "silu-product" else n
+    return Elementwise(of["op"], "norm", 1, 1, m, reads, n, 0, size)
+
+
+def kernel_time(case: Case, figures: Mapping[str, float]) -> Run | None:
+    """Expected and least seconds of one execution, launched on its own; None where the chip's figures are not known."""
+    of, hardware, op = case.settings, gpu_of(case.settings["gpu"]), operator_of(case)
+    chip = chip_of(hardware, of["compute"], of["compute"])
+    seconds = kernel_seconds([op], chip, from_figures(figures, hardware, of["compute"], of["compute"], launch_of(case)))
+    moved = op.io_bytes() if isinstance(op, (TokenProduct, Elementwise)) else 0  # of these, operands are all that there is
+    least = bound(count_pass([op])._replace(cache_bytes=op.cache_bytes() + moved), chip, "", "").seconds()
+    return None if seconds is None or least is None else Run(seconds[0], least)

@@ -1,0 +1,76 @@
+"""How a training run went: its layout and recipe from the case and from what its source says of the program; its step."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, get_args
+
+from llmcost.accuracy.cases import Case
+from llmcost.accuracy.models import spec_of
+from llmcost.accuracy.setups import gpu_of
+from llmcost.errors import InputError
+from llmcost.specs.hardware import Figure
+from llmcost.training.layout import Layout, Recompute, check, shape_of
+from llmcost.training.recipe import Overlap, Recipe, check_recipe
+from llmcost.training.train import Step, training_step
+
+TASKS = ("pretrain", "sft", "forward-backward")  # those of whole models, all of whose weights are trained
+DTYPES = {"mxfp8": "fp8"}  # fp8 recipes that differ in their scales alone
+PHYSICAL = ("gpus", "seq", "global_batch", "micro_batch", "compute")  # what a prediction needs to be told
+ZERO = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}
+LAYOUT = ("node", "reshard", "context", "sequence_parallel")  # of what a source says of its program; all else is the recipe's
+
+
+@lru_cache(maxsize=2048)
+def _step(gpu: str, fabric: float | None, name: str, layout: Layout, recipe: Recipe, seq: int) -> Step | None:
+    model, hardware = spec_of(name), gpu_of(gpu)
+    if model is None:
+        return None
+    if fabric is not None:
+        hardware = hardware._replace(fabric=Figure(fabric * 10**9, "between nodes", ""))
+    try:
+        check(layout, shape_of(model), seq)
+        check_recipe(recipe)
+        return training_step(model, hardware, layout, recipe, seq)
+    except InputError:  # a layout that the engine does not know, a data type or a link that the GPU's spec lacks
+        return None
+
+
+def step_of(case: Case) -> Step | None:
+    """The step of a run; None where too little of it is known."""
+    of, program = case.settings, program_of(case)
+    recompute, layers = _recomputed(of["recompute"] or program.get("recompute"))
+    sharding, _, groups = (of["sharding"] or "none").partition("-groups-")
+    known = of["task"] in TASKS and all(of[name] for name in PHYSICAL) and spec_of(of["model"]) is not None
+    if not known or recompute is None or of["offload"] not in (None, "none") or of["tp"] * of["pp"] * of["cp"] * of["dp"] != of["gpus"]:
+        return None
+    layout = Layout(
+        **{name: of[name] for name in ("tp", "cp", "pp", "dp", "ep", "micro_batch", "global_batch")},
+        vp=of["vp"] or 1,
+        zero=ZERO[sharding],
+        shard=int(groups) if groups else None,
+        recompute=recompute,
+        recompute_layers=layers,
+        **{"sequence_parallel": False, **{name: program[name] for name in LAYOUT if name in program}, **_said(case)},
+    )
+    choices = {name: value for name, value in program.items() if name not in (*LAYOUT, "overlap", "recompute", "fabric_gb_per_s")}
+    recipe = Recipe(dtype=DTYPES.get(of["compute"], of["compute"]), overlap=Overlap(**program.get("overlap", {})), **choices)
+    return _step(of["gpu"], program.get("fabric_gb_per_s"), of["model"], layout, recipe, of["seq"])
+
+
+def program_of(case: Case) -> dict[str, Any]:
+    """What the source says of how the program runs, with what a row's remark changes of it."""
+    every = case.source.program
+    return every.get("all", {}) | every.get(case.settings["remark"] or "", {}) | every.get(case.settings["compute"] or "", {})
+
+
+def _said(case: Case) -> dict[str, bool]:
+    stated = case.settings["sequence_parallel"]
+    return {} if stated is None else {"sequence_parallel": stated}
+
+
+def _recomputed(word: str | None) -> tuple[Recompute | None, int | None]:
+    """`none`, `selective`, `full` or `5-layers`."""
+    if word is not None and word.endswith("-layers"):
+        return "full", int(word.removesuffix("-layers"))
+    return next(((known, None) for known in get_args(Recompute) if known == word), (None, None))

@@ -1,0 +1,149 @@
+"""Predictions against measurements: how far off, by source, GPU and engine, and what beats the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from statistics import median
+from typing import NamedTuple
+
+from llmcost.accuracy.cases import FOLDER, KINDS, Case, class_of, load_cases, source_names
+from llmcost.accuracy.fit import role_of
+from llmcost.accuracy.predict import Answer, answers, fits
+from llmcost.errors import InputError, UnknownNameError
+from llmcost.specs.catalog import load_hardware
+from llmcost.specs.reader import read_yaml
+from llmcost.specs.schema import TEXT, mapping, validate
+
+
+class Check(NamedTuple):
+    """One figure of a case beside its prediction; `why` says how it can beat the limit, if it does."""
+
+    case: Case
+    answer: Answer
+    why: str
+
+    @property
+    def error(self) -> float | None:
+        """Distance of prediction and measurement, as a share of the measurement."""
+        return None if self.answer.ratio is None else abs(self.answer.ratio - 1)
+
+
+class Group(NamedTuple):
+    """Checks that belong together, and what they show; None where nothing was predicted."""
+
+    of: tuple[str, ...]
+    figures: int
+    predicted: int
+    median_ratio: float | None
+    median_error: float | None
+    p90_error: float | None
+    beat_limit: int
+    unexplained: int
+
+
+class Fits(NamedTuple):
+    """Of cases that say whether they fitted, how many were called right."""
+
+    of: tuple[str, ...]
+    cases: int
+    right: int
+    out_of_memory: int
+    out_of_memory_right: int
+
+
+def chosen(source: str | None, gpu: str | None, engine: str | None, kind: str | None) -> list[Case]:
+    """The cases of one source, GPU, engine or class, and kind, or of all. Raises UnknownNameError or InputError."""
+    if kind not in (None, *KINDS):
+        raise InputError(f"--kind {kind}: one of {', '.join(KINDS)}")
+    if source not in (None, *source_names()):
+        raise UnknownNameError("source", str(source), get_close_matches(str(source), source_names(), n=4, cutoff=0.3))
+    place = None if gpu is None else load_hardware(gpu).name
+    cases = [case for case in load_cases(kind) if source in (None, case.source.name) and place in (None, case.settings["gpu"])]
+    cases = [case for case in cases if engine in (None, case.engine, case.settings["engine"], class_of(case))]
+    if not cases:
+        raise InputError("no published measurement is of that source, GPU, engine and kind at once")
+    return cases
+
+
+def check(cases: Iterable[Case]) -> list[Check]:
+    """Every figure of these cases that the engine has an answer to."""
+    reasons = explained()
+    return [Check(case, answer, reasons.get(case.name, "")) for case in cases for answer in answers(case)]
+
+
+def explained() -> dict[str, str]:
+    """Case -> why its measurement may beat the limit."""
+    return validate(read_yaml(FOLDER / "explained.yaml"), mapping(TEXT))
+
+
+def group(checks: Iterable[Check], key: Callable[[Check], tuple[str, ...]]) -> list[Group]:
+    """The checks by a key, in the order of the keys."""
+    found: dict[tuple[str, ...], list[Check]] = {}
+    for each in checks:
+        found.setdefault(key(each), []).append(each)
+    return [_summary(of, members) for of, members in sorted(found.items())]
+
+
+def fit_calls(cases: Iterable[Case], key: Callable[[Case], tuple[str, ...]]) -> list[Fits]:
+    """How often the call whether a case fits its GPUs was right; batches that engines queue themselves are left out."""
+    found: dict[tuple[str, ...], list[tuple[bool, bool]]] = {}
+    for case in cases:
+        told = case.source.kind == "training" or case.settings["phase"] not in ("offline", "online", None)
+        called = fits(case) if told else None
+        if called is not None:
+            found.setdefault(key(case), []).append((called, not case.settings["oom"]))
+    return [
+        Fits(of, len(calls), sum(a == b for a, b in calls), sum(not b for _, b in calls), sum(not a and not b for a, b in calls))
+        for of, calls in sorted(found.items())
+    ]
+
+
+def beating(checks: Iterable[Check]) -> list[Check]:
+    """What beats our limit."""
+    return [each for each in checks if each.answer.beats_limit]
+
+
+def worst(checks: Iterable[Check], number: int) -> list[Check]:
+    """The predictions that are furthest off, times and rates on one scale: the larger of the two over the smaller."""
+    off = [each for each in checks if each.answer.ratio]
+    return sorted(off, key=lambda each: max(each.answer.ratio or 1, 1 / (each.answer.ratio or 1)), reverse=True)[:number]
+
+
+def by_source(each: Check) -> tuple[str, ...]:
+    """Source, class of engine, what was measured, and whether defaults were fitted on it."""
+    return (each.case.source.name, class_of(each.case), each.answer.quantity, role_of(each.case))
+
+
+def by_gpu(each: Check) -> tuple[str, ...]:
+    """The GPU."""
+    return (each.case.settings["gpu"],)
+
+
+def by_engine(each: Check) -> tuple[str, ...]:
+    """Class and engine."""
+    return (class_of(each.case), each.case.settings["engine"] or "single kernels")
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which this share of them lies, between neighbours in proportion."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    return ordered[low] + (place - low) * (ordered[min(low + 1, len(ordered) - 1)] - ordered[low])
+
+
+def _summary(of: tuple[str, ...], members: list[Check]) -> Group:
+    errors = [each.error for each in members if each.error is not None]
+    ratios = [each.answer.ratio for each in members if each.answer.ratio is not None]
+    faster = beating(members)
+    return Group(
+        of=of,
+        figures=len(members),
+        predicted=len(errors),
+        median_ratio=median(ratios) if ratios else None,
+        median_error=median(errors) if errors else None,
+        p90_error=percentile(errors, 0.9) if errors else None,
+        beat_limit=len(faster),
+        unexplained=sum(not each.why for each in faster),
+    )
