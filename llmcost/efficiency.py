@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
-from llmcost.defaults import DATA_CENTRE, DEFAULTS, ERROR, FAMILIES, Launch
+from llmcost.defaults import BASIS, DATA_CENTRE, DEFAULTS, ERROR, FAMILIES, Launch
 from llmcost.formats import FORMATS
 from llmcost.operators import (
     Attention,
@@ -115,7 +115,7 @@ def from_figures(figures: Mapping[str, float], hardware: HardwareSpec | None, co
         ),
         "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
     }
-    return Efficiency(kernels, basis="defaults", error=ERROR)
+    return Efficiency(kernels, BASIS, ERROR)
 
 
 DEFAULT = default_for(None)

@@ -6,6 +6,7 @@ formulas alike. `estimate` fills in defaults, refuses what contradicts itself an
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from llmcost import textbook
@@ -20,10 +21,11 @@ from llmcost.layout import layout_of
 from llmcost.memory import serving_memory
 from llmcost.operators import Operator
 from llmcost.parallel import Plan
-from llmcost.pipeline import Server, Stages, rank_share
+from llmcost.pipeline import Server, Stages, filled, rank_share
 from llmcost.results import Estimate, Flops, Hardware, KvCache, Model, PassFlops, PhaseTraffic, Workload
 from llmcost.serving import serving
 from llmcost.sizes import ElementBytes, Load, activation_dtype, element_bytes
+from llmcost.specs.catalog import find_profile
 from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.timing import Chip, Links, kernel_seconds
@@ -58,6 +60,7 @@ class Options(NamedTuple):
     ep: int | None = None
     gpus_per_node: int | None = None  # what the GPU's spec says, or 8
     concurrency: int | None = None  # no mix of requests
+    profile: str | None = None  # the one shipped for the GPU, if there is one
 
 
 def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Options = Options()) -> Estimate:  # noqa: B008
@@ -65,13 +68,16 @@ def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Op
 
     Raises InputError where the options contradict the model or themselves.
     """
-    return estimate_workload(model, hardware, workload_of(model, hardware, options), prompt_is_context(options))
+    workload = workload_of(model, hardware, options)
+    return estimate_workload(model, hardware, workload, prompt_is_context(options), options.profile)
 
 
-def estimate_workload(model: ModelSpec, hardware: HardwareSpec | None, w: Workload, prompt_is_context: bool) -> Estimate:
+def estimate_workload(
+    model: ModelSpec, hardware: HardwareSpec | None, w: Workload, prompt_is_context: bool, profile: str | None = None
+) -> Estimate:
     """Every figure for a workload, whose sizes may be numbers or arrays."""
     size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
-    efficiency = default_for(hardware, w.dtype, w.weight_dtype)
+    efficiency = efficiency_for(hardware, profile, w.dtype, w.weight_dtype)
     return evaluate(model, hardware, size, w, chip_of(hardware, w), efficiency, prompt_is_context)
 
 
@@ -227,7 +233,18 @@ def chip_of(hardware: HardwareSpec | None, w: Workload) -> Chip:
 
 def plan_of(w: Workload) -> Plan:
     """How the GPUs of a pipeline stage divide its layers."""
-    return Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node)
+    return Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node, filled=filled(w.batch, w.dp))
+
+
+def efficiency_for(hardware: HardwareSpec | None, profile: str | None, compute: str, weights: str) -> Efficiency:
+    """What the GPU reaches by the profile asked for, by the one that ships for it, or by default. Raises InputError."""
+    default = default_for(hardware, compute, weights)
+    path = None if hardware is None else find_profile(hardware.gpu or hardware.name) if profile is None else Path(profile)
+    if hardware is None or path is None:
+        return default
+    from llmcost.calibration import measured_efficiency  # most GPUs have no profile, and nothing needs to be read
+
+    return measured_efficiency(path, hardware, compute, default)
 
 
 def links_of(hardware: HardwareSpec) -> Links:

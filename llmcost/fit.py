@@ -1,7 +1,8 @@
 """Which GPUs hold a model: kinds of GPUs, numbers of them and precisions, with what they give and cost.
 
 An offer is one kind of GPU, so many of them, one precision. GPUs of a node split the layers between them as far as heads
-divide (tensor parallelism); what is left are pipeline stages, where layers divide. Output tokens are priced at the
+divide (tensor parallelism); what is left are pipeline stages, where layers divide; else experts lie on all GPUs, each with its
+own sequences (expert and data parallelism). Output tokens are priced at the
 largest batch: GPU-hours over the tokens of decode, the prompts not counted.
 """
 
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from llmcost.algebra import Number
 from llmcost.estimate import LARGEST, Options, default_dtype, estimate
-from llmcost.layout import USUAL_NODE, Layout, problems
+from llmcost.layout import DEGREES, USUAL_NODE, Layout, problems
 from llmcost.results import Estimate
 from llmcost.sizes import element_bytes
 from llmcost.specs.hardware import HardwareSpec
@@ -40,6 +41,8 @@ class Offer(NamedTuple):
     gpus: int
     tp: int
     pp: int
+    dp: int
+    ep: int
     dtype: str
     weight_dtype: str
     kv_dtype: str
@@ -101,17 +104,18 @@ def supported(chip: HardwareSpec, precisions: Iterable[Precision]) -> Iterator[P
 
 
 def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int) -> Layout | None:
-    """As much tensor parallelism as a node has and the model allows, the rest pipeline stages; None where nothing divides."""
+    """As much tensor parallelism as a node has and the model allows, the rest stages, or experts over all; None where nothing divides."""
     node = int(chip.node_gpus.value) if chip.node_gpus else USUAL_NODE
-    degrees = (tp for tp in range(min(gpus, node), 0, -1) if gpus % tp == 0)
-    layouts = (Layout(tp, gpus // tp, gpus_per_node=node) for tp in degrees)
+    degrees = [tp for tp in range(min(gpus, node), 0, -1) if gpus % tp == 0]
+    layouts = [*(Layout(tp, gpus // tp, gpus_per_node=node) for tp in degrees), Layout(dp=gpus, ep=gpus, gpus_per_node=node)]
     return next((layout for layout in layouts if not any(problems(model, layout))), None)
 
 
 def _offer(
     model: ModelSpec, chip: HardwareSpec, options: Options, layout: Layout, precision: Precision, price: float | None, basis: str
 ) -> Offer:
-    chosen = options._replace(dtype=precision.dtype, weight_dtype=precision.weight_dtype, tp=layout.tp, pp=layout.pp)
+    degrees = {name: getattr(layout, name) for name in DEGREES}
+    chosen = options._replace(dtype=precision.dtype, weight_dtype=precision.weight_dtype, **degrees)
     e = estimate(model, chip, chosen)
     m, fits = e.memory, e.memory.fits
     largest = estimate(model, chip, chosen._replace(batch=min(m.max_batch, LARGEST))) if fits else None
@@ -123,6 +127,8 @@ def _offer(
         gpus=layout.gpus(),
         tp=layout.tp,
         pp=layout.pp,
+        dp=layout.dp,
+        ep=layout.ep,
         dtype=e.workload.dtype,
         weight_dtype=e.workload.weight_dtype,
         kv_dtype=e.workload.kv_dtype,

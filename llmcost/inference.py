@@ -31,7 +31,7 @@ def prefill(server: Server, w: Workload, cost: PassCost, full: Number, expected:
 
     def rates(basis: str, seconds: Number) -> Rate:
         all_gpus = rate(tokens, named(f"prefill.{basis}.seconds", seconds))
-        return Rate(seconds, all_gpus, _a_gpu(w, f"prefill.{basis}.tokens_per_s", all_gpus))
+        return Rate(seconds, all_gpus, _a_gpu(w, "prefill", basis, all_gpus))
 
     return Prefill(
         textbook=rates("textbook", by_rule),
@@ -91,7 +91,7 @@ def decode(server: Server, w: Workload, step: Step, fits: Number, at: str = "") 
     def rates(basis: str, seconds: Number) -> StepRate:
         each = seconds if at else named(f"decode.{basis}.seconds_per_step", seconds)
         everyone = rate(w.batch, each)
-        return StepRate(seconds, everyone, _a_gpu(w, f"decode.{basis}.tokens_per_s", everyone), rate(1, each))
+        return StepRate(seconds, everyone, _a_gpu(w, "decode", basis, everyone), rate(1, each))
 
     return Decode(
         textbook=rates("textbook", by_rule),
@@ -124,5 +124,5 @@ def request(server: Server, w: Workload, prompts: Prefill) -> Request:
     return Request(*[times(basis) for basis in Request._fields])
 
 
-def _a_gpu(w: Workload, name: str, tokens_per_s: Number) -> Number:
-    return tokens_per_s if tokens_per_s is None or is_one(w.gpus) else named(name, tokens_per_s) / w.gpus
+def _a_gpu(w: Workload, phase: str, basis: str, tokens_per_s: Number) -> Number:
+    return tokens_per_s if tokens_per_s is None or is_one(w.gpus) else named(f"{phase}.{basis}.tokens_per_s", tokens_per_s) / w.gpus

@@ -15,6 +15,7 @@ from llmcost.specs.model import ModelSpec
 
 USUAL_NODE = 8  # GPUs in a box, where the GPU's spec does not say
 MOST = 10**6  # GPUs
+DEGREES = ("tp", "pp", "dp", "ep")
 # Fields that tensor parallelism divides (Megatron-LM, arXiv 1909.08053, section 3). Vocabularies are padded, as engines do.
 DIVIDED = {
     "num_attention_heads": "attention heads, the same number for every GPU",

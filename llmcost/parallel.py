@@ -13,7 +13,7 @@ fewer than GPUs and each keeps a copy of one.
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from llmcost.algebra import Number, divide, maximum, minimum
+from llmcost.algebra import Number, divide, is_one, maximum, minimum
 from llmcost.operators import Attention, Collective, Operator
 
 # First products of a block: outputs split.
@@ -75,7 +75,8 @@ class Plan(NamedTuple):
 
     Experts are split by columns and rows too, over `expert_tp` GPUs: `etp`, or (None) as many as the other layers or as the
     experts leave.
-    `node`: GPUs that the fast links join. GPUs of a tensor-parallel group are neighbours.
+    `node`: GPUs that the fast links join. GPUs of a tensor-parallel group are neighbours. `filled`: sequences that data-parallel
+    ranks have, on average, over those of the fullest.
     """
 
     tp: Number = 1
@@ -84,6 +85,7 @@ class Plan(NamedTuple):
     sequence_parallel: bool = False
     node: Number = 1
     etp: Number | None = None
+    filled: Number = 1
 
     def expert_tp(self) -> Number:
         """GPUs that an expert is split over."""
@@ -145,6 +147,7 @@ def _experts(op: Any, plan: Plan) -> Iterator[Operator]:
     """Routed experts on one GPU: its share of the experts, and of each, on the tokens of all data-parallel ranks that share them."""
     etp = plan.expert_tp()
     b = op.b * divide(plan.expert_group(), plan.tp)
+    b = b if is_one(plan.filled) else b * plan.filled
     if op.name == "experts_activation":
         parts = plan.ep * etp
         yield op._replace(b=b, reads=divide(op.reads, parts), writes=divide(op.writes, parts))

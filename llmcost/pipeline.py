@@ -125,6 +125,11 @@ def rank_share(amount: Number, ranks: Number) -> Number:
     return amount if is_one(ranks) else ceil_div(amount, ranks)
 
 
+def filled(amount: Number, ranks: Number) -> Number:
+    """What ranks have on average, over what the fullest has."""
+    return 1 if is_one(ranks) else divide(amount, rank_share(amount, ranks) * ranks)
+
+
 def in_flight(sequences: Number, pp: Number) -> Number:
     """Parts that a rank's batch is cut into for decode: one a stage, of a sequence at least."""
     return 1 if is_one(pp) else minimum(sequences, pp)

@@ -58,6 +58,7 @@ def serving(server: Server, w: Workload, memory: Memory) -> Serving:
     if w.chunk is not None:
         places["chunk"] = server.pp * w.chunk * steps / (w.prompt + w.output - 1)
     running = named("running", least(places.values()))
+    server = server._replace(plan=server.plan._replace(filled=_filled(w, running)))
     at_most = sequences if memory.usable_bytes is None else minimum(sequences, _whole_memory(server, w, memory))
     return Serving(
         running=running if is_one(w.dp) else minimum(w.concurrency, running * w.dp),
@@ -88,6 +89,11 @@ def _expected(server: Server, w: Workload, running: Number, steps: Number) -> Se
     each = (steps * step - prefill) / maximum(1, w.output - 1)
     first = waiting + prefill
     return ServingTimes(*rates(w, running, steps * step), first, each, first + (w.output - 1) * each)
+
+
+def _filled(w: Workload, running: Number) -> Number:
+    """Requests that ranks run on average, over those of the fullest."""
+    return 1 if is_one(w.dp) else minimum(w.concurrency, running * w.dp) / (running * w.dp)
 
 
 def _limit(server: Server, w: Workload, running: Number) -> ServingRates:

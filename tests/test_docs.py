@@ -18,7 +18,7 @@ GOLDEN = yaml.safe_load((ROOT / "tests" / "golden.yaml").read_text("utf-8"))
 OUTPUT = re.compile(r"(<!-- output: (.+?) -->\n```\n)(.*?)(```\n)", re.DOTALL)
 COMMANDS = (
     *("estimate", "explain", "ops", "fit", "sweep", "compare", "train", "plan", "mfu", "models", "hardware", "import", "check"),
-    "accuracy",
+    *("accuracy", "bench"),
 )
 
 

@@ -9,7 +9,7 @@ from llmcost import Options, estimate, load_hardware, load_model
 from llmcost.architecture import operators
 from llmcost.counting import stored_bytes
 from llmcost.efficiency import DEFAULT
-from llmcost.estimate import chip_of, evaluate, prompt_is_context, workload_of
+from llmcost.estimate import chip_of, evaluate, plan_of, prompt_is_context, workload_of
 from llmcost.explain import symbolic_estimate
 from llmcost.inference import decode_step
 from llmcost.layout import Layout, layout_of, problems
@@ -181,6 +181,15 @@ def test_data_parallel_ranks_take_the_time_of_the_fullest():
     fullest, split = estimate(LLAMA, H100, Options(batch=3)), estimate(LLAMA, H100, Options(batch=10, dp=4))
     assert split.decode.expected.seconds_per_step == fullest.decode.expected.seconds_per_step
     assert split.decode.expected.tokens_per_s == pytest.approx(10 / fullest.decode.expected.seconds_per_step)
+
+
+def test_experts_of_idle_ranks_have_no_tokens_of_theirs():
+    """A sequence on one of 8 ranks: two experts of each layer are touched, a quarter of one on each of 8 GPUs."""
+    w = workload_of(MIXTRAL, H100, Options(ep=8))
+    ops = decode_step(Server(MIXTRAL, BF16, chip_of(H100, w), DEFAULT, plan_of(w), 1), w, 100).share.layers
+    (experts,) = [op for op in ops if op.name == "experts_gate_up_proj"]
+    assert experts.b == 1
+    assert experts.touched() == pytest.approx(2 / 8)
 
 
 def test_exchanges_may_be_what_binds():

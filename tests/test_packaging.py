@@ -54,6 +54,8 @@ def running(*arguments):
         ["estimate", "no-such-model"],
         ["compare", "llama3-8b", "--hw", "h100,4090"],
         ["sweep", "--help"],
+        ["estimate", "llama3-8b", "--hw", "h200"],
+        ["bench", "--show", str(ROOT / "hardware" / "profiles" / "h200.json")],
         ["--help"],
     ],
     ids=" ".join,
@@ -107,7 +109,7 @@ def installed(wheel, tmp_path_factory):
 def test_the_wheel_carries_every_file_of_the_checkout(wheel, kind):
     with zipfile.ZipFile(wheel) as archive:
         inside = {name.removeprefix(f"llmcost/shipped/{kind}/"): archive.read(name) for name in archive.namelist() if f"/{kind}/" in name}
-    outside = {path.relative_to(ROOT / kind).as_posix(): path.read_bytes() for path in (ROOT / kind).rglob("*.yaml")}
+    outside = {path.relative_to(ROOT / kind).as_posix(): path.read_bytes() for path in (ROOT / kind).rglob("*.*") if path.is_file()}
     assert inside == outside
     assert len(inside) > 10
 

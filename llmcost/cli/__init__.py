@@ -9,6 +9,7 @@ import typer
 
 from llmcost.cli.accuracy import accuracy
 from llmcost.cli.answers import estimate, explain, ops
+from llmcost.cli.bench import bench
 from llmcost.cli.catalog import check, hardware, import_, models
 from llmcost.cli.compare import compare
 from llmcost.cli.fit import fit
@@ -27,8 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-for command in (estimate, explain, ops, fit, sweep, compare, train, plan, mfu, models, hardware, import_, check, accuracy):
+for command in (estimate, explain, ops, fit, sweep, compare, train, plan, mfu, accuracy, bench, models, hardware, import_, check):
     app.command(command.__name__.rstrip("_"))(command)
 
 

@@ -31,6 +31,7 @@ def estimate(
     ep: o.Ep = None,
     gpus_per_node: o.GpusPerNode = None,
     concurrency: o.Concurrency = None,
+    profile: o.ProfilePath = None,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="Also every operator of prefill and decode.")] = False,
     json: o.Json = False,
     csv: o.Csv = False,
@@ -51,7 +52,7 @@ def estimate(
     o.one_format(json=json, csv=csv, markdown=markdown)
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
     sizes = (batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens, output, chunk)
-    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency)
+    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency, profile)
     result = compute(spec, chip, chosen)
     if csv and not breakdown:
         write(to_csv(("quantity", "value", "unit"), estimate_rows(result)))
@@ -97,6 +98,7 @@ def explain(
     ep: o.Ep = None,
     gpus_per_node: o.GpusPerNode = None,
     concurrency: o.Concurrency = None,
+    profile: o.ProfilePath = None,
     json: o.Json = False,
 ) -> None:
     """How a figure of `estimate` comes about: formula in letters, with sizes, value, source.
@@ -111,7 +113,7 @@ def explain(
 
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
     sizes = (batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens, output, chunk)
-    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency)
+    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency, profile)
     found = compute(spec, chip, chosen, quantity)
     if json:
         explanations = [
@@ -147,6 +149,7 @@ def ops(
     dp: o.Dp = None,
     ep: o.Ep = None,
     gpus_per_node: o.GpusPerNode = None,
+    profile: o.ProfilePath = None,
     json: o.Json = False,
     csv: o.Csv = False,
     markdown: o.Markdown = False,
@@ -166,7 +169,7 @@ def ops(
     if phase not in PHASES:
         raise InputError(f"--phase {phase}: one of {', '.join(PHASES)}")
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
-    chosen = Options(batch, context, prompt, dtype, weight_dtype, kv_dtype)
+    chosen = Options(batch, context, prompt, dtype, weight_dtype, kv_dtype, profile=profile)
     rows = operator_rows(spec, chip, chosen._replace(gpus=gpus, tp=tp, pp=pp, dp=dp, ep=ep, gpus_per_node=gpus_per_node), phase)
     if json:
         total = {"flops": sum(r.flops for r in rows), "params": sum(r.params for r in rows), "bytes": sum(r.bytes for r in rows)}

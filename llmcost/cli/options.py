@@ -112,6 +112,13 @@ ContextParallel = Annotated[
 ]
 Optimizer = Annotated[str, typer.Option("--optimizer", help="adam, adam-unfused, adam-8bit, muon or sgd.")]
 Price = Annotated[float | None, typer.Option("--price", metavar="DOLLARS", help="Of a GPU-hour.")]
+ProfilePath = Annotated[
+    str | None, typer.Option("--profile", metavar="FILE", help="A profile measured by llmcost bench; the GPU's shipped one, if there is.")
+]
+PassTokens = Annotated[
+    int | None,
+    typer.Option("-c", "--context", parser=length, metavar="TOKENS", help="With MODEL: cached tokens of decode, or those of a sequence."),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document in base units.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Comma-separated values in base units.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Markdown tables.")]

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from llmcost.algebra import Number
 from llmcost.counting import cache_bytes_per_token, kept_bytes
-from llmcost.efficiency import Efficiency, default_for
+from llmcost.efficiency import Efficiency
 from llmcost.errors import InputError
-from llmcost.estimate import chip_of, links_of
+from llmcost.estimate import chip_of, efficiency_for, links_of, plan_of
 from llmcost.inference import decode_step
 from llmcost.layout import Layout, problems
 from llmcost.memory import serving_memory
-from llmcost.parallel import Plan
 from llmcost.pipeline import Server
 from llmcost.results import KvCache, Workload
 from llmcost.serving import serving
@@ -192,9 +191,9 @@ def serve(question: Question, group: list[Layout], share: Column) -> Served:
     tp, pp, dp, ep = (1, 1, 1, 1) if alone else (degrees[:, axis] for axis in range(4))
     size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w)
     chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
-    efficiency = question.efficiency or default_for(question.hardware, w.dtype, w.weight_dtype)
-    server = Server(model, size, chip, efficiency, Plan(tp, dp, ep, node=w.gpus_per_node), pp)
     w = w._replace(concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
+    efficiency = question.efficiency or efficiency_for(question.hardware, None, w.dtype, w.weight_dtype)
+    server = Server(model, size, chip, efficiency, plan_of(w), pp)
     step = decode_step(server, w, w.context)
     operators = step.share.operators()
     kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llmcost.fit import Offer
+from llmcost.layout import DEGREES
 from llmcost.report.tables import Table
 from llmcost.units import scaled, significant
 
@@ -40,7 +41,7 @@ def fit_table(title: str, offers: Sequence[Offer], batch: int, basis: str, *, pr
 
 
 def _layout(offer: Offer) -> str:
-    degrees = [f"{name} {degree}" for name, degree in (("tp", offer.tp), ("pp", offer.pp)) if degree > 1]
+    degrees = [f"{name} {getattr(offer, name)}" for name in DEGREES if getattr(offer, name) > 1]
     return ", ".join(degrees)
 
 

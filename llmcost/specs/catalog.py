@@ -53,6 +53,12 @@ def hardware_of(document: Document) -> HardwareSpec:
         raise document.error(("gpu",), str(error)) from None
 
 
+def find_profile(hardware: str) -> Path | None:
+    """The profile that ships for a GPU, if one was measured."""
+    path = shipped("hardware") / "profiles" / f"{hardware}.json"
+    return path if path.is_file() else None
+
+
 def find(kind: str, name: str) -> Path:
     """The spec file that a user means by `name`; case and the separators - _ . do not matter."""
     if name.endswith((".yaml", ".yml", ".json")) or (("/" in name or "\\" in name) and lexists(name)):

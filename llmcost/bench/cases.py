@@ -1,0 +1,143 @@
+"""An operator in, its time out: every way is checked, the fastest that gives the right answer is timed and named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+
+from llmcost.bench.device import Device
+from llmcost.bench.kernels import Case, Operands, Tensor, UnsupportedError, Way, kind_of
+from llmcost.bench.timers import Call, Clock, Timing, soak
+
+TOLERANCE = {"fp32": 2e-3, "fp16": 4e-3, "bf16": 2e-2, "fp8": 4e-2}  # relative error, Euclidean; fp32 may be computed as tf32
+ROTATION = 5  # times the cache: what the cold operands of one round of calls are together, at least
+MOST_SETS = 256
+HOPELESS = 2.5  # times the fastest so far: a way that takes longer in a single call is not timed any further,
+ROUGH_SECONDS = 2e-4  # unless that is so little that it may be its launch
+HEAVY = 64  # FLOPs a byte from which a kernel may draw more power than the chip is allowed
+HEAVY_SOAK = 0.15  # seconds of such work before it is timed: clocks settle
+Cold = tuple[Tensor, ...]
+
+
+class WrongAnswerError(Exception):
+    """A way, or every way, gave another answer than float32 arithmetic does."""
+
+
+class TooLargeError(Exception):
+    """The operands do not fit into the memory that is free."""
+
+
+class Measured(NamedTuple):
+    """The fastest way and its time; what the others took (seconds), or why they were not timed."""
+
+    way: str
+    timing: Timing
+    others: dict[str, float | str]
+    cache: str
+
+
+class Bench(NamedTuple):
+    """What measuring needs: the machine and its clock."""
+
+    device: Device
+    clock: Clock
+
+    def measure(self, case: Case, *, spaced: bool = False) -> Measured:
+        """Time the fastest right way; `spaced`, with a pause between calls.
+
+        Raises UnsupportedError, TooLargeError, WrongAnswerError, torch's out of memory.
+        """
+        kind = kind_of(case.op)
+        self._refuse_size(case)
+        given = kind.operands(case.op, case.dtype, self.device)
+        ways = kind.ways(case, self.device)
+        heavy = case.op.flops(causal=True) > HEAVY * case.op.moved_bytes()
+        if heavy and self.device.graphs:
+            soak(self.device, HEAVY_SOAK)
+        colds = rotated(given, self._sets(given))
+        trials: dict[str, float] = {}
+        others: dict[str, float | str] = {}
+        for name, way in ways.items():
+            try:
+                if not case.backward:
+                    _refuse_wrong(case, given, way)
+                rough = self.clock.once(calls(case, way, given.hot, colds[:1])[0])
+                if trials and rough > max(HOPELESS * min(trials.values()), ROUGH_SECONDS):
+                    others[name] = rough
+                else:
+                    trials[name] = self.clock.time(calls(case, way, given.hot, colds), trial=True).median
+            except (UnsupportedError, WrongAnswerError) as refusal:
+                others[name] = str(refusal)
+            except torch.OutOfMemoryError:
+                others[name] = "out of memory"
+            except (RuntimeError, TypeError, ValueError, NotImplementedError, AssertionError):  # it takes no such shape
+                others[name] = "unsupported"
+        if not trials:
+            raise _verdict(others)
+        best = min(trials, key=lambda name: trials[name])
+        run = calls(case, ways[best], given.hot, colds)
+        timing = self.clock.spaced(run) if spaced and self.device.graphs else self.clock.time(run, settle=heavy)
+        return Measured(
+            best, timing, others | {name: time for name, time in trials.items() if name != best}, self._cache(given, len(colds))
+        )
+
+    def _refuse_size(self, case: Case) -> None:
+        need, free = 2 * int(case.op.moved_bytes()) * (3 if case.backward else 1), self.device.free_bytes()
+        if need > free:
+            raise TooLargeError(f"about {need / 1e9:.1f} GB with copies, {free / 1e9:.1f} GB free")
+
+    def _sets(self, given: Operands) -> int:
+        size, wanted = given.bytes(), ROTATION * self.device.l2_bytes
+        return 1 if size == 0 or size >= wanted else min(MOST_SETS, -(-wanted // size) + 1)
+
+    def _cache(self, given: Operands, sets: int) -> str:
+        if not given.cold or not self.device.l2_bytes:
+            return "as the kernel before left it" if not given.cold else "of a size not known"
+        size = sets * given.bytes()
+        return f"cold, {sets} in turn" if size >= ROTATION * self.device.l2_bytes else f"{sets} in turn, {size / 1e6:.0f} MB together"
+
+
+def rotated(given: Operands, sets: int) -> list[Cold]:
+    """Sets of cold operands: the given ones, and copies of them elsewhere in memory."""
+    return [given.cold, *(tuple(each.clone() for each in given.cold) for _ in range(sets - 1))]
+
+
+def calls(case: Case, way: Way, hot: tuple[Tensor, ...], colds: Iterable[Cold]) -> list[Call]:
+    """A call for each set of cold operands, stored as the way wants them; for `backward`, of the gradients alone."""
+    make = _backward if case.backward else _forward
+    return [make(case, way, (*hot, *way.layout(*cold))) for cold in colds]
+
+
+def _forward(case: Case, way: Way, given: tuple[Tensor, ...]) -> Call:
+    return lambda: way.run(case.op, *given)
+
+
+def _backward(case: Case, way: Way, given: tuple[Tensor, ...]) -> Call:
+    """Gradients of all floating operands, from random gradients of all outputs; the forward pass runs here, untimed."""
+    given = tuple(each.detach().requires_grad_() if each.is_floating_point() else each for each in given)
+    answer = way.run(case.op, *given)
+    outputs = answer if isinstance(answer, tuple) else (answer,)
+    wanted = [each for each in given if each.requires_grad]
+    slopes = [torch.randn_like(each) for each in outputs]
+    return lambda: torch.autograd.grad(outputs, wanted, slopes, retain_graph=True)
+
+
+def _refuse_wrong(case: Case, given: Operands, way: Way) -> None:
+    index, right = kind_of(case.op).expected(case.op, given)
+    answer = way.run(case.op, *given.hot, *way.layout(*given.cold))
+    got = (answer[0] if isinstance(answer, tuple) else answer)[index].float()
+    error = float((got - right).norm() / right.norm())
+    if not error <= TOLERANCE[case.dtype]:  # not a number is wrong too
+        raise WrongAnswerError(f"wrong: relative error {error:.1e}")
+
+
+def _verdict(others: dict[str, float | str]) -> Exception:
+    """Why there is no way at all, as the exception that says it."""
+    reasons = [str(reason) for reason in others.values()]
+    if any(reason.startswith("wrong") for reason in reasons):
+        return WrongAnswerError(next(reason for reason in reasons if reason.startswith("wrong")))
+    if reasons and all(reason == "out of memory" for reason in reasons):
+        return TooLargeError("out of memory in every way")
+    return UnsupportedError("; ".join(f"{name}: {reason}" for name, reason in others.items())[:200] or "no way to run it here")

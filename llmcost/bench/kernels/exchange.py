@@ -1,0 +1,105 @@
+"""Exchanges between GPUs through torch.distributed, every rank at once; started by torchrun."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from llmcost.bench.device import Device
+from llmcost.bench.kernels.base import Case, Index, Kind, Operands, Tensor, UnsupportedError, Way
+from llmcost.operators import Collective
+from llmcost.operators.exchange import Exchange
+
+
+def ranks() -> int:
+    """Processes that torchrun started: 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Which of them this one is."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def join(device: Device) -> None:
+    """Meet the other ranks."""
+    dist.init_process_group("nccl" if device.kind == "cuda" else "gloo")
+
+
+def slowest(seconds: float) -> float:
+    """The largest of all ranks' figures."""
+    every: list[float] = [0.0] * dist.get_world_size()
+    dist.all_gather_object(every, seconds)
+    return max(every)
+
+
+def operands(op: Collective, dtype: str, device: Device) -> Operands:
+    """A part of the array that is whole where the payload is: before an all-reduce, after an all-gather."""
+    if ranks() != op.ranks:
+        raise UnsupportedError(f"an exchange among {op.ranks}, started with {ranks()}")
+    if ranks() == 1:
+        raise UnsupportedError("one process: torchrun --nproc-per-node N -m llmcost bench --suite collectives")
+    count = int(op.rows * op.width)
+    return Operands((device.normal((count // op.ranks if op.exchange == "all_gather" else count,), dtype),), ())
+
+
+def all_reduce(_op: Collective, x: Tensor) -> Tensor:
+    """In place, as engines do it."""
+    dist.all_reduce(x)
+    return x
+
+
+def all_gather(op: Collective, x: Tensor) -> Tensor:
+    """Everybody's part to everybody."""
+    out = x.new_empty(x.numel() * op.ranks)
+    dist.all_gather_into_tensor(out, x)
+    return out
+
+
+def reduce_scatter(op: Collective, x: Tensor) -> Tensor:
+    """The sum, a part to each."""
+    out = x.new_empty(x.numel() // op.ranks)
+    dist.reduce_scatter_tensor(out, x)
+    return out
+
+
+def all_to_all(_op: Collective, x: Tensor) -> Tensor:
+    """A part of each to each."""
+    out = torch.empty_like(x)
+    dist.all_to_all_single(out, x)
+    return out
+
+
+EXCHANGES: dict[Exchange, Callable[[Collective, Tensor], Tensor]] = {
+    "all_reduce": all_reduce, "all_gather": all_gather, "reduce_scatter": reduce_scatter, "all_to_all": all_to_all,
+}  # fmt: skip
+
+
+def expected(op: Collective, given: Operands) -> tuple[Index, Tensor]:
+    """The same out of all ranks' arrays, fetched one after the other; a copy, for the exchange may work in place."""
+    mine = given.hot[0].float()
+    every = [torch.empty_like(mine) for _ in range(op.ranks)]
+    for rank, each in enumerate(every):
+        dist.broadcast(each.copy_(mine) if rank == dist.get_rank() else each, rank)
+    part = slice(dist.get_rank() * mine.numel() // op.ranks, (dist.get_rank() + 1) * mine.numel() // op.ranks)
+    total = torch.stack(every).sum(0)
+    right = {
+        "all_reduce": total,
+        "all_gather": torch.cat(every),
+        "reduce_scatter": total[part],
+        "all_to_all": torch.cat([e[part] for e in every]),
+    }
+    return (), right[op.exchange]
+
+
+def ways(case: Case, device: Device) -> dict[str, Way]:
+    """The one library that torch uses on such a device."""
+    op: Any = case.op
+    return {"nccl" if device.kind == "cuda" else "gloo": Way(EXCHANGES[op.exchange])}
+
+
+EXCHANGE = Kind(operands, expected, ways)

@@ -1,0 +1,81 @@
+"""Linear layers: the layouts in which an engine can store a weight, on each of torch's BLAS libraries; fp8 by scaled_mm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import linear
+
+from llmcost.bench.device import Device
+from llmcost.bench.kernels.base import Case, Index, Kind, Operands, Tensor, UnsupportedError, Way
+from llmcost.operators import Gemm
+
+CHECKED_ROWS = 32
+FP8_FAMILIES = ("sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "gfx942", "gfx950")  # with matrix units for 8-bit floats
+
+
+def operands(op: Gemm, dtype: str, device: Device) -> Operands:
+    """The input (tokens, k); the weight (n, k), small enough for products near 1; the bias."""
+    x = device.normal((op.b * op.s, op.k), dtype)
+    weight = device.normal((op.n, op.k), dtype, op.k**-0.5)
+    return Operands((x,), (weight, device.normal((op.n,), dtype)) if op.bias else (weight,))
+
+
+def expected(_op: Gemm, given: Operands) -> tuple[Index, Tensor]:
+    """The first rows."""
+    x, weight, *bias = given.hot[0], *given.cold
+    return (slice(CHECKED_ROWS),), linear(x[:CHECKED_ROWS].float(), weight.float(), *(b.float() for b in bias))
+
+
+def ways(case: Case, device: Device) -> dict[str, Way]:
+    """Weight stored (n, k) or (k, n)."""
+    if case.dtype == "fp8":
+        return _fp8_ways(case.op, device)
+    found = {"cublas n,k": Way(_linear), "cublas k,n": Way(_product, _transposed)}
+    if device.backend == "cuda":
+        found |= {"cublaslt n,k": Way(_on_lt(_linear)), "cublaslt k,n": Way(_on_lt(_product), _transposed)}
+        return found
+    name = {"rocm": "blas", "mps": "mps", "cpu": "blas"}[device.backend]
+    return {way.replace("cublas", name): how for way, how in found.items()}
+
+
+def _linear(_op: Gemm, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return linear(x, weight, bias)
+
+
+def _product(_op: Gemm, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return x @ weight if bias is None else torch.addmm(bias, x, weight)
+
+
+def _transposed(weight: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    return (weight.t().contiguous(), *rest)
+
+
+def _on_lt(run: Any) -> Any:
+    def on_lt(op: Gemm, *given: Tensor) -> Tensor:
+        before = torch.backends.cuda.preferred_blas_library()
+        torch.backends.cuda.preferred_blas_library("cublaslt")
+        try:
+            answer: Tensor = run(op, *given)
+        finally:
+            torch.backends.cuda.preferred_blas_library(before)
+        return answer
+
+    return on_lt
+
+
+def _fp8_ways(op: Any, device: Device) -> dict[str, Way]:
+    if not device.arch.split(":")[0].startswith(FP8_FAMILIES):
+        raise UnsupportedError(f"no 8-bit matrix units known on {device.arch}")
+    if op.k % 16 or op.n % 16 or op.bias:
+        raise UnsupportedError("scaled_mm wants k and n in sixteens and no bias")
+    one = torch.ones((), device=device.kind)
+
+    def scaled(_op: Gemm, x: Tensor, weight: Tensor) -> Tensor:
+        return torch._scaled_mm(x, weight.t(), scale_a=one, scale_b=one, out_dtype=torch.bfloat16, use_fast_accum=True)  # noqa: SLF001
+
+    return {"scaled_mm": Way(scaled)}
+
+
+GEMM = Kind(operands, expected, ways)

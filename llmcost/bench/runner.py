@@ -1,0 +1,159 @@
+"""Runs what was planned, a row a point, whatever happens to the others; what was measured is never lost."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+
+from llmcost.bench.cases import Bench, Measured, TooLargeError, WrongAnswerError
+from llmcost.bench.device import HARD
+from llmcost.bench.kernels import Case, UnsupportedError
+from llmcost.bench.launch import launches
+from llmcost.bench.step import cases_of, pass_of, time_pass
+from llmcost.bench.suites import CASES, Point, Scope, StepPoint, steps
+from llmcost.bench.timers import Timing
+from llmcost.calibration import distinct
+from llmcost.specs.catalog import load_model
+from llmcost.specs.profile import Profile, Row, StepRow
+
+MOST_FAILURES = 5  # in a row: then the device is gone, and the rest is skipped
+COOL_DOWN = 5.0  # seconds before a throttled case is tried once more
+AnyRow = TypeVar("AnyRow", Row, StepRow)
+Columns = dict[str, Any]
+
+
+class Runner:
+    """Measures points into rows; those of an `earlier` run are kept and not measured again. `tell` is given progress, a line."""
+
+    def __init__(self, bench: Bench, tell: Callable[[str], None], earlier: Profile | None = None) -> None:
+        self.bench, self.tell = bench, tell
+        self.rows: list[Row] = [row for row in earlier.rows if row.status == "ok"] if earlier else []
+        self.steps: list[StepRow] = [step for step in earlier.steps if step.status == "ok"] if earlier else []
+        self._keys = {row.key() for row in self.rows} | {step.key() for step in self.steps}
+        self._known: dict[Case, Measured] = {}
+        self._failures = 0
+
+    def run_cases(self, points: Iterable[Point]) -> None:
+        """Time the cases of suites."""
+        for point in points:
+            self.tell(f"{point.suite}: {point.case.op.name} {point.case.dtype}")
+            self._add(self.rows, row_of(point), partial(self._case, point.case, spaced=point.suite == "ceiling"))
+
+    def run_launches(self) -> None:
+        """Time starting a kernel."""
+        for name, measure in launches(self.bench).items():
+            self.tell(f"launch: {name}")
+            self._add(self.rows, Row("launch", name, "fp32", "skipped"), partial(_launch, measure))
+
+    def run_steps(self, points: Iterable[StepPoint]) -> None:
+        """Time whole passes, and every operator of theirs."""
+        for point in points:
+            self.tell(f"step: {point.model} {point.phase}, batch {point.b}, {point.c} tokens")
+            row = StepRow(point.model, point.phase, point.b, point.c, point.dtype, "skipped", heldout=point.heldout)
+            self._add(self.steps, row, partial(self._step, point))
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _case(self, case: Case, *, spaced: bool = False) -> Columns:
+        measured = self.bench.measure(case, spaced=True) if spaced else self._measured(case)
+        if HARD & set(measured.timing.reading.slowdown):
+            time.sleep(COOL_DOWN)
+            measured = self._known[case] = self.bench.measure(case, spaced=spaced)
+        others = {name: round(value * 1e6, 2) if isinstance(value, float) else value for name, value in measured.others.items()}
+        return timed(measured.timing) | {"way": measured.way, "others": others, "cache": measured.cache}
+
+    def _measured(self, case: Case) -> Measured:
+        if case not in self._known:
+            self._known[case] = self.bench.measure(case)
+        return self._known[case]
+
+    def _step(self, point: StepPoint) -> Columns:
+        """A pass by the fastest way of each operator; in training that of the backward pass, which is the longer one."""
+        run = pass_of(load_model(point.model), point, self.bench.device.free_bytes())
+        total, ways = 0.0, {}
+        for op, cases in cases_of(run, point.dtype):
+            for case in cases:
+                self._measured(case)  # raises what the whole pass is skipped for
+                self._add(self.rows, row_of(Point("step", case, point.heldout)), partial(self._case, case))
+            way = self._measured(cases[-1]).way
+            total += float(op.count) * sum(_by_way(self._measured(case), way) for case in cases)
+            ways[distinct(op)] = way
+        timing = time_pass(run, point.dtype, self.bench, lambda case: ways[case.op])
+        return timed(timing) | {"layers": run.layers, "of_layers": run.of_layers, "operators_us": round(total * 1e6, 2)}
+
+    def _add(self, rows: list[AnyRow], row: AnyRow, measure: Callable[[], Columns]) -> None:
+        if row.key() not in self._keys:
+            self._keys.add(row.key())
+            rows.append(self._guarded(row, measure))
+
+    def _guarded(self, row: AnyRow, measure: Callable[[], Columns]) -> AnyRow:
+        """The row with what was measured, or with why nothing was."""
+        if self._failures >= MOST_FAILURES:
+            return row._replace(reason=f"{MOST_FAILURES} failures in a row: the device no longer answers")
+        try:
+            columns = measure()
+        except (UnsupportedError, TooLargeError) as reason:
+            return row._replace(status="skipped", reason=_words(reason))
+        except WrongAnswerError as reason:
+            return row._replace(status="wrong", reason=_words(reason))
+        except torch.OutOfMemoryError as reason:
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            return row._replace(status="oom", reason=_words(reason))
+        except Exception as reason:  # noqa: BLE001 - a kernel may fail in any way; the other rows are wanted all the same
+            self._failures += 1
+            return row._replace(status="failed", reason=_words(f"{type(reason).__name__}: {reason}"))
+        self._failures = 0
+        return row._replace(status="throttled" if HARD & set(columns["slowdown"]) else "ok", **columns)
+
+
+def _words(reason: object) -> str:
+    return " ".join(str(reason).split())[:200]
+
+
+def _by_way(measured: Measured, way: str) -> float:
+    """What a case takes by a given way, or by its own best if that one was not timed."""
+    other = measured.others.get(way)
+    return other if isinstance(other, float) else measured.timing.median
+
+
+def _launch(measure: Callable[[], Timing]) -> Columns:
+    return timed(measure())
+
+
+def row_of(point: Point) -> Row:
+    """The row of a point before it is measured."""
+    case = point.case
+    sizes = case.op._asdict()  # type: ignore[attr-defined]
+    return Row(
+        point.suite, case.op.name, case.dtype, "skipped", type(case.op).__name__, sizes, backward=case.backward, heldout=point.heldout
+    )
+
+
+def timed(timing: Timing) -> Columns:
+    """A timing as the columns of a row, in µs."""
+    median, p05, p95 = (float(f"{value * 1e6:.5g}") for value in (timing.median, timing.p05, timing.p95))
+    columns = {"median_us": median, "p05_us": p05, "p95_us": p95, "samples": timing.samples, "timer": timing.timer}
+    return columns | timing.reading._asdict()
+
+
+def planned(scope: Scope, suites: Iterable[str]) -> tuple[list[Point], list[StepPoint]]:
+    """Everything that the named suites would measure."""
+    named = list(suites)
+    points = [point for suite in named if suite in CASES for point in CASES[suite](scope)]
+    return points, list(steps(scope)) if "step" in named else []
+
+
+def progress() -> Callable[[str], None]:
+    """Lines that replace each other on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return lambda _line: None
+    began = time.monotonic()
+    return lambda line: print(
+        f"\r\x1b[K{time.monotonic() - began:5.0f} s  {line}" if line else "\r\x1b[K", end="", file=sys.stderr, flush=True
+    )

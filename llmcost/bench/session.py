@@ -1,0 +1,237 @@
+"""One run from the machine as it stands to a profile: warm up, measure, fit, and write what there is at any moment."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmcost import __version__
+from llmcost.bench.cases import Bench
+from llmcost.bench.device import HARD, Device, Sensors, environment
+from llmcost.bench.fit import fits
+from llmcost.bench.kernels.exchange import join, rank, ranks, slowest
+from llmcost.bench.runner import Runner, planned, progress
+from llmcost.bench.suites import SUITES, Point, Scope, StepPoint
+from llmcost.bench.timers import Clock, quantile, soak
+from llmcost.calibration import chip_of, predicted_us
+from llmcost.cli.output import write_file
+from llmcost.errors import InputError, UnknownNameError
+from llmcost.estimate import DEFAULT_CONTEXT
+from llmcost.specs.catalog import load_hardware, load_model
+from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.profile import Profile, Row, StepRow, load_profile, profile_text
+
+SOAK_SECONDS = {"quick": 3.0, "full": 10.0, "chosen": 3.0}
+PASS_DTYPES, CPU_CONTEXT = ("bf16", "fp16", "fp32"), 128
+SECONDS, TRIAL_SECONDS = 0.06, 0.01  # of samples a case; a full run takes twice as many
+CASE_SECONDS, STEP_SECONDS = {False: 0.6, True: 0.05}, 6.0  # seen on an H200, and on a CPU's small sizes
+CPU_SECONDS, CPU_TRIAL_SECONDS = 0.005, 0.001
+
+
+def suites_asked(names: str | None) -> tuple[str, ...]:
+    """The suites named, or what one process, or several under torchrun, measures unasked."""
+    if names is None:
+        return ("collectives",) if ranks() > 1 else tuple(suite for suite in SUITES if suite != "collectives")
+    asked = tuple(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in asked:
+        if name not in SUITES:
+            raise InputError(f"--suite {name}: one of {', '.join(SUITES)}")
+    return asked
+
+
+def pass_asked(model: str, phase: str, batch: int, context: int | None, dtype: str | None, device: Device) -> StepPoint:
+    """The pass of a model that a user means. Raises InputError where the model cannot run it."""
+    spec = load_model(model)
+    tokens = min(spec.max_position_embeddings, DEFAULT_CONTEXT if device.graphs else CPU_CONTEXT) if context is None else context
+    kind = dtype or ("fp32" if device.kind == "cpu" else "bf16")
+    if kind not in PASS_DTYPES:
+        raise InputError(f"--dtype {kind}: one of {', '.join(PASS_DTYPES)}")
+    if batch < 1:
+        raise InputError(f"--batch {batch}: at least 1")
+    if not 1 <= tokens <= spec.max_position_embeddings:
+        raise InputError(f"--context {tokens}: {spec.name} takes 1 to {spec.max_position_embeddings:,} positions (max_position_embeddings)")
+    return StepPoint(model, phase, batch, tokens, kind, heldout=False)
+
+
+class Request(NamedTuple):
+    """What to measure, and where to keep it. `passes`: those of a model asked for, instead of suites."""
+
+    suites: Sequence[str] = SUITES
+    full: bool = False
+    hardware: str | None = None  # the spec to compare with, where the device's name is not known
+    output: Path | None = None
+    passes: tuple[StepPoint, ...] = ()
+    resume: Path | None = None  # an interrupted run, whose rows are kept
+
+    @property
+    def scope(self) -> str:
+        """How much of everything."""
+        whole = set(self.suites) >= set(SUITES) - {"collectives"} and not self.passes
+        return ("full" if self.full else "quick") if whole else "chosen"
+
+
+class Session:
+    """A run on one device."""
+
+    def __init__(self, device: Device, request: Request, tell: Callable[[str], None] | None = None) -> None:
+        self.device, self.request = device, request
+        if request.output is not None and not request.output.absolute().parent.is_dir():
+            raise InputError(f"{request.output}: no such folder")  # before anything is measured
+        self.sensors = Sensors(device)
+        if ranks() > 1:
+            join(device)
+        self.silent = ranks() > 1 and rank() > 0  # one process reports for all
+        self.contended = self.sensors.contention()
+        self.hardware = spec_of(device, request.hardware)
+        self.limits = self.sensors.limits()
+        more = 2 if request.full else 1
+        seconds, trial = (CPU_SECONDS, CPU_TRIAL_SECONDS) if device.kind == "cpu" else (SECONDS * more, TRIAL_SECONDS)
+        clock = Clock(device, self.sensors, seconds, trial, slowest if ranks() > 1 else float)
+        earlier = self._earlier()
+        self.runner = Runner(Bench(self.device, clock), tell or progress(), earlier)
+        self.complete = self._unwritable = False
+        self.began = time.monotonic() - (earlier.state.get("seconds", 0.0) if earlier else 0.0)
+
+    def _earlier(self) -> Profile | None:
+        """The run to go on with. Raises InputError if it was another GPU's or another torch's."""
+        if self.request.resume is None:
+            return None
+        earlier = load_profile(self.request.resume)
+        now = (self.device.name, environment()["torch"])
+        if (earlier.device["name"], earlier.environment["torch"]) != now:
+            raise InputError(f"{self.request.resume}: measured on another GPU or with another torch than {now[0]} and {now[1]}")
+        return earlier
+
+    def run(self) -> Profile:
+        """Everything that was asked for; after Ctrl-C, what was measured until then. The last profile is `complete` or not."""
+        points, steps = self.plan()
+        try:
+            with self.device.stream(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a backend that takes no such shape says why
+                self.runner.tell("warming up")
+                soak(self.device, 0.0 if self.device.kind == "cpu" else SOAK_SECONDS[self.request.scope])
+                for suite in self.request.suites if not self.request.passes else ():
+                    self.runner.run_cases([point for point in points if point.suite == suite])
+                    if suite == "launch":
+                        self.runner.run_launches()
+                    self.keep()
+                for step in steps:
+                    self.runner.run_steps([step])
+                    self.keep()
+            self.complete = True
+        except KeyboardInterrupt:
+            self.runner.tell("interrupted: keeping what was measured\n")
+        return self.profile()
+
+    def plan(self) -> tuple[list[Point], list[StepPoint]]:
+        """The points of this run."""
+        if self.request.passes:
+            return [], list(self.request.passes)
+        return planned(Scope(self.device, self.request.full), self.request.suites)
+
+    def outline(self) -> list[tuple[str, int, int, float]]:
+        """Of each suite: cases, bytes of the largest, roughly seconds."""
+        points, steps = self.plan()
+        found = []
+        for suite in dict.fromkeys(point.suite for point in points):
+            cases = [point.case for point in points if point.suite == suite]
+            found.append(
+                (suite, len(cases), max(int(case.op.moved_bytes()) for case in cases), len(cases) * CASE_SECONDS[self.device.kind == "cpu"])
+            )
+        if steps:
+            found.append(("step", len(steps), 0, len(steps) * STEP_SECONDS))
+        return found
+
+    def write(self, profile: Profile) -> None:
+        """Keep the profile where it was asked to be, or after suites beside the user; then the unfinished one is not needed any more."""
+        target = self.request.output
+        if target is None and self.request.scope != "chosen":
+            target = Path(f"profile-{profile.name.replace(' ', '-')}-{profile.created.translate({ord(c): None for c in '-:'})}.json")
+        if target is not None:
+            write_file(target, profile_text(profile))
+            part_of(target).unlink(missing_ok=True)
+            print(f"llmcost: wrote {target}", file=sys.stderr)
+
+    def keep(self) -> None:
+        """Write what there is so far beside the final place: a crash loses nothing. On a full disk, measuring goes on."""
+        if self.request.output is not None and ranks() == 1 and not self._unwritable:
+            try:
+                write_file(part_of(self.request.output), profile_text(self.profile(fitted=False)))
+            except InputError as error:
+                self._unwritable = True
+                print(f"llmcost: {error}", file=sys.stderr)
+
+    def profile(self, *, fitted: bool = True) -> Profile:
+        """What was measured so far, with the fit and its predictions."""
+        profile = Profile(
+            name=self.hardware.name if self.hardware else self.device.name,
+            hardware=self.hardware.name if self.hardware else None,
+            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            scope=self.request.scope,
+            complete=self.complete,
+            device={key: value for key, value in self.device._asdict().items() if key != "uuid"} | self.limits,
+            environment={"llmcost": __version__} | environment(),
+            state=self._state(),
+            peaks=peaks_of(self.hardware, self.runner.rows),
+            fit={},
+            steps=tuple(self.runner.steps),
+            rows=tuple(self.runner.rows),
+        )
+        if not fitted:
+            return profile
+        profile = profile._replace(fit=fits(profile.rows, lambda dtype: chip_of(profile, dtype)))
+        steps = tuple(step._replace(predicted_us=predicted_us(step, profile)) if step.status == "ok" else step for step in profile.steps)
+        return profile._replace(steps=steps)
+
+    def _state(self) -> dict[str, Any]:
+        measured: list[Row | StepRow] = [*self.runner.rows, *self.runner.steps]
+        rows = [row for row in measured if row.status in ("ok", "throttled")]
+        middle = {name: _median([getattr(row, name) for row in rows]) for name in ("sm_mhz", "mem_mhz", "watts", "temp_c")}
+        faults = sorted(HARD & {word for row in rows for word in row.slowdown})
+        known = {name: value for name, value in middle.items() if value is not None}
+        return known | {"contended": self.contended, "slowdown": faults, "seconds": round(time.monotonic() - self.began, 1)}
+
+
+def part_of(output: Path) -> Path:
+    """Where an unfinished run is kept."""
+    return output.with_name(f"{output.name}.part")
+
+
+def spec_of(device: Device, named: str | None) -> HardwareSpec | None:
+    """The spec of the GPU: the one named, or the one that has the driver's name for it among its aliases."""
+    if named is not None:
+        return load_hardware(named)
+    try:
+        return load_hardware(device.name.replace("/", " "))
+    except UnknownNameError:
+        return None
+
+
+def peaks_of(hardware: HardwareSpec | None, rows: Sequence[Any]) -> dict[str, Any]:
+    """What shares are of: the data sheet's dense peaks; of an unknown device, the best that was measured here."""
+    if hardware is not None:
+        flops = {dtype: figure.value for dtype, figure in hardware.peak.items()}
+        return {
+            "flops_per_s": flops,
+            "bytes_per_s": hardware.bandwidth and hardware.bandwidth.value,
+            "source": f"data sheet, hardware/{hardware.name}.yaml",
+        }
+    best: dict[str, float] = {}
+    bandwidth = 0.0
+    for row in rows:
+        if row.status == "ok" and row.operator == "Gemm":
+            best[row.dtype] = max(best.get(row.dtype, 0.0), row.op().flops(causal=True) / row.median_us * 1e6)
+        if row.status == "ok" and row.suite == "memory":
+            bandwidth = max(bandwidth, row.op().moved_bytes() / row.median_us * 1e6)
+    return {"flops_per_s": best, "bytes_per_s": bandwidth or None, "source": "the best measured in this run: no data sheet is known"}
+
+
+def _median(values: Sequence[float | None]) -> float | int | None:
+    known = sorted(value for value in values if value is not None)
+    middle = quantile(known, 0.5) if known else None
+    return middle if middle is None else round(middle, 1) if isinstance(known[0], float) else round(middle)

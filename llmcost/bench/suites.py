@@ -1,0 +1,243 @@
+"""What is measured: lists of cases, the very operators of the rest of the program, quick or full; small ones for a CPU.
+
+The fit never sees a case that is `heldout`: shapes of other models, whose times it is then asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
+
+from llmcost.bench.device import Device
+from llmcost.bench.kernels import Case
+from llmcost.bench.kernels.exchange import EXCHANGES, ranks
+from llmcost.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Part
+from llmcost.sizes import bytes_of
+from llmcost.units import BITS
+
+SUITES = ("gemm", "ceiling", "prefill", "decode", "memory", "elementwise", "grouped", "launch", "collectives", "step")
+Item = TypeVar("Item")
+
+
+class Point(NamedTuple):
+    """One case of a suite."""
+
+    suite: str
+    case: Case
+    heldout: bool = False
+
+
+class StepPoint(NamedTuple):
+    """One whole pass of a model: a decode step of b sequences at context c, or a prompt or training pass of b sequences of c tokens."""
+
+    model: str
+    phase: str
+    b: int
+    c: int
+    dtype: str = "bf16"
+    heldout: bool = True
+
+
+class Scope(NamedTuple):
+    """How much is measured, and in what."""
+
+    device: Device
+    full: bool
+
+    @property
+    def small(self) -> bool:
+        """A CPU gets sizes that it finishes at once."""
+        return self.device.kind == "cpu"
+
+    @property
+    def dtype(self) -> str:
+        """What models are computed in here."""
+        return "fp32" if self.small else "bf16"
+
+    @property
+    def bytes(self) -> int | float:
+        """Bytes an element."""
+        return bytes_of(BITS[self.dtype])
+
+    def pick(self, quick: list[Item], more: list[Item], small: list[Item]) -> list[Item]:
+        """The quick ones, with a full run's others, or a CPU's."""
+        return small if self.small else quick + more if self.full else quick
+
+
+# N, K of weights: Llama 3 70B and shares of it on eight GPUs; Llama 3 8B, Llama 2 13B, Gemma 2 2B, Yi 34B, DeepSeek-V3.
+WEIGHTS = [(6144, 4096), (57344, 8192), (8192, 28672), (1280, 8192)]
+MORE_WEIGHTS = [
+    (4096, 4096), (28672, 4096), (4096, 14336), (8192, 1024), (27648, 5120), (5120, 13824), (18432, 2304), (2304, 9216), (40960, 7168),
+    (2112, 7168),
+]  # fmt: skip
+ROWS, MORE_ROWS = [1, 16, 128, 1024, 4096], [64, 256, 8192]
+LM_HEAD, LM_HEAD_ROWS = (128256, 4096), 256
+HELD_OUT, MORE_HELD_OUT = [(10240, 8192), (12288, 5120)], [(4096, 7168), (8192, 2752)]
+HELD_OUT_ROWS = [1, 48, 320, 3072]
+SQUARE = (8192, 8192, 8320)
+# The shapes at which mamf-finder (stas00/ml-engineering) found the best rates of several GPUs: M, N, then K.
+CEILING = [(m, n, k) for m, n in ((1024, 10240), (2048, 2048), (4096, 4096), (8192, 8192)) for k in (5120, 8320, 13312)]
+
+
+def gemm(scope: Scope) -> Iterator[Point]:
+    """Rows from one token to a large prompt on the weights of common models; shapes held out; 8 bits and fp16."""
+    weights, rows = scope.pick(WEIGHTS, MORE_WEIGHTS, [(96, 64), (128, 256)]), scope.pick(ROWS, MORE_ROWS, [1, 16, 64])
+    for m in sorted(rows):  # the light ones first: they run at other clocks
+        for n, k in weights:
+            yield _gemm(m, n, k, scope.dtype)
+    for m in scope.pick(HELD_OUT_ROWS, [], [24]):
+        for n, k in scope.pick(HELD_OUT, MORE_HELD_OUT, [(80, 48)]):
+            yield _gemm(m, n, k, scope.dtype, heldout=True)
+    if not scope.small:
+        yield from _gemm_of_gpus(scope, rows)
+
+
+def _gemm_of_gpus(scope: Scope, rows: list[int]) -> Iterator[Point]:
+    for m in scope.pick(ROWS[:1], [m for m in rows[1:] if m <= LM_HEAD_ROWS], []):
+        yield _gemm(m, *LM_HEAD, scope.dtype)
+    for dtype, quick_rows, some in (("fp8", ROWS[::4], WEIGHTS), ("fp16", [], WEIGHTS[:2])):
+        for n, k in some:
+            for m in ROWS if scope.full else quick_rows:
+                yield _gemm(m, n, k, dtype)
+    for dtype in (scope.dtype, "fp8", "fp16"):
+        yield _gemm(*SQUARE, dtype)
+    for m in scope.pick([], HELD_OUT_ROWS, []):
+        yield _gemm(m, *HELD_OUT[0], "fp8", heldout=True)
+
+
+def ceiling(scope: Scope) -> Iterator[Point]:
+    """The largest rates, as others search for them: each call by itself, with a pause in which the cache is flushed."""
+    for m, n, k in scope.pick(CEILING[4:9:2], CEILING[:4] + CEILING[5:8:2] + CEILING[9:], [(32, 64, 48)]):
+        yield _gemm(m, n, k, scope.dtype)._replace(suite="ceiling")
+
+
+def _gemm(m: int, n: int, k: int, dtype: str, *, heldout: bool = False) -> Point:
+    size = bytes_of(BITS[dtype])
+    return Point("gemm", Case(Gemm("gemm", "mlp", 1, m, 1, k, n, bias=False, tied=False, Bw=size, Bx=size), dtype), heldout)
+
+
+Heads = tuple[int, int, int]  # query heads, KV heads, head size
+HEADS: list[Heads] = [(32, 8, 128)]
+MORE_HEADS: list[Heads] = [(64, 8, 128), (8, 1, 128), (16, 16, 128)]
+HELD_OUT_HEADS: Heads = (40, 8, 128)
+EVERY_WAY = ((1, 2048), (16, 8192))  # batch, tokens: where flex attention, which is compiled for each shape, is tried too
+
+
+def prefill(scope: Scope) -> Iterator[Point]:
+    """Prompts through causal attention, forward and backward."""
+    lengths = scope.pick([(4, 512), (1, 2048), (1, 8192)], [(16, 128), (1, 4096), (1, 32768)], [(2, 32), (1, 64)])
+    for heads in scope.pick(HEADS, MORE_HEADS, [(4, 2, 16)]):
+        for b, s in lengths:
+            yield _attention(scope, "prefill", b, s, heads)
+    for b, s in scope.pick([(1, 6144)], [(1, 1536), (1, 12288)], [(1, 48)]):
+        yield _attention(scope, "prefill", b, s, (4, 4, 16) if scope.small else HELD_OUT_HEADS, heldout=True)
+    for b, s in scope.pick(lengths[1:2], [lengths[0], *lengths[2:]], lengths):
+        yield _attention(scope, "prefill", b, s, (4, 2, 16) if scope.small else HEADS[0], backward=True)
+
+
+def decode(scope: Scope) -> Iterator[Point]:
+    """One new token of b sequences, each of which reads its cache of c."""
+    most = 2**23  # keys of one head: 34 GB of cache at most
+    for heads in scope.pick(HEADS, MORE_HEADS, [(4, 2, 16), (4, 1, 16)]):
+        for b in scope.pick([1, 16, 128], [64], [1, 4]):
+            for c in scope.pick([1024, 8192], [512, 32768], [16, 64]):
+                if b * c * heads[1] <= most:
+                    yield _attention(scope, "decode", b, c, heads)
+    for b, c in scope.pick([(1, 2048), (32, 6144)], [(1, 24576), (8, 3072), (96, 1536)], [(2, 48)]):
+        yield _attention(scope, "decode", b, c, (6, 2, 16) if scope.small else HELD_OUT_HEADS, heldout=True)
+
+
+def _attention(scope: Scope, suite: str, b: int, c: int, heads: Heads, *, heldout: bool = False, backward: bool = False) -> Point:
+    (a, g, d), size, step = heads, scope.bytes, suite == "decode"
+    op = Attention(
+        "attention", "attention", 1, b, 1 if step else c, c, a, d, d, cached=2 * g * d, streamed=0, span="all", w=0,
+        sinks=False, shared=False, Bx=size, Bkv=size, kv_heads=g, decode=step,
+    )  # fmt: skip
+    every = scope.full and not backward and heads == HEADS[0] and (b, c) in EVERY_WAY
+    return Point(suite, Case(op, scope.dtype, backward, every), heldout)
+
+
+def memory(scope: Scope) -> Iterator[Point]:
+    """Reading, writing, copying, and a sum of two into a third, of buffers from 64 KiB to 4 GiB."""
+    for name, reads, writes in (("read", 1, 0), ("write", 0, 1), ("copy", 1, 1), ("triad", 2, 1)):
+        for size in scope.pick([2**20, 2**26, 2**30], [2**16, 2**23, 2**28, 2**32], [2**16, 2**20]):
+            count = size // int(scope.bytes)
+            yield _stream(scope, name, 1, reads * count, writes * count, suite="memory")
+
+
+def elementwise(scope: Scope) -> Iterator[Point]:
+    """The kernels between the matrix products, at the sizes of one token, a batch and a prompt."""
+    tokens = scope.pick([1, 64, 4096], [16, 256, 1024], [1, 8])
+    vocabulary = 512 if scope.small else 128256
+    for h, i in scope.pick([(4096, 14336)], [(8192, 28672)], [(64, 128)]):
+        for t in tokens:
+            yield _stream(scope, "mlp_norm", t, 2 * h, 2 * h, h, part="norm")
+            yield _stream(scope, "activation", t, 2 * i, i)
+            yield _stream(scope, "rotary_cache_write", t, h + h // 2, h + h // 2)
+            table = Lookup("token_embedding", "embedding", 1, t, 1, vocabulary, h, scope.bytes)
+            yield Point("elementwise", Case(table, scope.dtype))
+    for t in scope.pick([], tokens[:2], tokens[:1]):
+        yield _stream(scope, "softmax", t, vocabulary, vocabulary)
+    h, i, t = (80, 96, 4) if scope.small else (5120, 13824, 192)
+    yield _stream(scope, "mlp_norm", t, 2 * h, 2 * h, h, part="norm", heldout=True)
+    yield _stream(scope, "activation", t, 2 * i, i, heldout=True)
+
+
+def _stream(
+    scope: Scope, name: str, t: int, reads: int, writes: int, weights: int = 0,
+    *, part: Part = "mlp", suite: str = "elementwise", heldout: bool = False,
+) -> Point:  # fmt: skip
+    op = Elementwise(name, part, 1, t, 1, reads, writes, weights, scope.bytes)
+    return Point(suite, Case(op, scope.dtype), heldout)
+
+
+Experts = tuple[int, int, int, int]  # experts, those a token takes, k, n
+
+
+def grouped(scope: Scope) -> Iterator[Point]:
+    """Experts: of Mixtral 8x7B and of Qwen3 30B-A3B; held out, one of DeepSeek-V2-Lite."""
+    more: list[Experts] = [(8, 2, 14336, 4096), (128, 8, 2048, 1536), (128, 8, 768, 2048)]
+    for experts in scope.pick([(8, 2, 4096, 28672)], more, [(4, 2, 32, 64)]):
+        for t in scope.pick([1, 64, 2048], [16, 256, 8192], [1, 16]):
+            yield _grouped(scope, t, experts)
+    for t in scope.pick([1, 128, 4096], [], [8]):
+        yield _grouped(scope, t, (4, 1, 48, 32) if scope.small else (64, 6, 2048, 2816), heldout=True)
+
+
+def _grouped(scope: Scope, t: int, experts: Experts, *, heldout: bool = False) -> Point:
+    (groups, active, k, n), size = experts, scope.bytes
+    op = GroupedGemm("experts", "mlp", 1, t, 1, k, n, groups, active, bias=False, Bw=size, Bx=size)
+    return Point("grouped", Case(op, scope.dtype), heldout)
+
+
+def collectives(scope: Scope) -> Iterator[Point]:
+    """Exchanges among the ranks that torchrun started, from 8 KiB to 1 GiB."""
+    together = ranks()
+    for exchange in EXCHANGES:
+        for size in scope.pick([2**13, 2**20, 2**26], [2**16, 2**18, 2**23, 2**28, 2**30], [2**13, 2**16]):
+            count = size // int(scope.bytes) // together * together
+            op = Collective(exchange, "mlp", 1, exchange, 1, count, together, 1, together, scope.bytes)
+            yield Point("collectives", Case(op, scope.dtype))
+
+
+CASES: dict[str, Callable[[Scope], Iterator[Point]]] = {
+    "gemm": gemm, "ceiling": ceiling, "prefill": prefill, "decode": decode, "memory": memory, "elementwise": elementwise,
+    "grouped": grouped, "collectives": collectives,
+}  # fmt: skip
+
+# Models of which no matrix is in the suites above, so that what the fit says of their passes is a prediction.
+STEP_MODELS = ["llama3.2-3b", "qwen3-4b", "qwen2.5-7b", "mistral-nemo-12b"]
+STEP_LOADS = [(1, 512), (1, 32768), (8, 2048), (16, 8192), (64, 1024), (64, 4096), (256, 1024)]
+
+
+def steps(scope: Scope) -> Iterator[StepPoint]:
+    """Whole passes of whole models: phase, batch, and context or tokens of a sequence."""
+    loads = {
+        "decode": scope.pick([(1, 8192)], STEP_LOADS, [(1, 16)]),
+        "prefill": scope.pick([(1, 8192)], [(1, 2048)], []),
+        "train": scope.pick([], [(1, 4096)], []),
+    }
+    for phase, each in loads.items():
+        for model in scope.pick(STEP_MODELS[:1], [] if phase == "train" else STEP_MODELS[1:], ["nanogpt-124m"]):
+            for b, c in each:
+                yield StepPoint(model, phase, b, c, scope.dtype)

@@ -1,0 +1,193 @@
+"""Seconds a call, as kernels run in a real step: inside a CUDA graph, one after the other, the device warm.
+
+A sample is one replay of a graph of many calls; samples are queued without waiting in between, so that neither
+launches nor the host are part of them. Where there are no graphs, a sample is many calls between two events, or
+between two readings of the host's clock; the row names its timer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+
+from llmcost.bench.device import Device, Reading, Sensors
+
+Call = Callable[[], object]
+SAMPLE_SECONDS = 1e-3  # a graph at least so long: starting one costs some microseconds
+MOST_CALLS = 1000  # in a graph
+FEWEST, MOST = 10, 200  # samples,
+LONG, FEWEST_LONG = 0.02, 5  # but of calls that take so many seconds, fewer
+SETTLE_SECONDS = 0.15
+FLUSH_BYTES, SPACED_CALLS = 2**28, 100
+
+
+class Timing(NamedTuple):
+    """Seconds a call: the median and the 5th and 95th percentile of the samples; `reading` was taken midway."""
+
+    median: float
+    p05: float
+    p95: float
+    samples: int
+    timer: str
+    reading: Reading
+
+
+class Clock(NamedTuple):
+    """Times calls on one device."""
+
+    device: Device
+    sensors: Sensors
+    seconds: float  # of samples, a case
+    trial_seconds: float  # the same when only choosing among several ways
+    agree: Callable[[float], float] = float  # of several ranks the slowest counts, and all must make as many calls
+
+    def time(self, calls: Sequence[Call], *, trial: bool = False, settle: bool = False) -> Timing:
+        """The calls in turn, again and again. They should differ in their operands, together larger than the cache.
+
+        `settle`: run them for a while before the first sample, and then for longer, until clocks and power are those of such work.
+        """
+        seconds = self.trial_seconds if trial else self.seconds
+        for call in calls[:2]:
+            call()  # compiles, allocates, creates handles
+        self.device.synchronize()
+        if self.device.graphs:
+            try:
+                return self._graph(calls, seconds, settle)
+            except RuntimeError as error:
+                if "captur" not in str(error):  # torch's words for what a graph cannot hold
+                    raise
+                self.device.synchronize()
+                return self._events(calls, seconds)
+        return self._host(calls, seconds)
+
+    def spaced(self, calls: Sequence[Call]) -> Timing:
+        """Each call between two events of its own, after writing over the cache: how most published figures were measured.
+
+        The chip rests in the pauses and clocks higher than under such work without a break.
+        """
+        flush = torch.empty(max(FLUSH_BYTES, 4 * self.device.l2_bytes), dtype=torch.int8, device=self.device.kind)
+
+        def burst() -> list[float]:
+            pairs = [(_event(), _event()) for _ in range(SPACED_CALLS)]
+            for number, (before, after) in enumerate(pairs):
+                flush.zero_()
+                before.record()
+                calls[number % len(calls)]()
+                after.record()
+            self.device.synchronize()
+            return [before.elapsed_time(after) / 1e3 for before, after in pairs]
+
+        end = time.monotonic() + 2 * SETTLE_SECONDS
+        while time.monotonic() < end:
+            burst()
+        return self.summary(burst(), 1, "events around each call, cache flushed between", self.sensors.read())
+
+    def once(self, call: Call) -> float:
+        """Roughly what one call takes, its launch included: the least of three."""
+        call()
+        self.device.synchronize()
+        rough = []
+        for _ in range(3):
+            start = time.perf_counter()
+            call()
+            self.device.synchronize()
+            rough.append(time.perf_counter() - start)
+        return self.agree(min(rough))
+
+    def _graph(self, calls: Sequence[Call], seconds: float, settle: bool) -> Timing:
+        if 3 * torch.cuda.memory_reserved() > torch.cuda.get_device_properties(0).total_memory:
+            torch.cuda.empty_cache()  # a graph has memory of its own
+        graph, size = capture(calls), len(calls)
+        once = self.agree(self._replays(graph, 3)[-1])
+        if once < SAMPLE_SECONDS and size < MOST_CALLS:
+            size = min(MOST_CALLS, round(size * SAMPLE_SECONDS / once) + 1)
+            graph = capture([calls[k % len(calls)] for k in range(size)])
+            once = self.agree(self._replays(graph, 3)[-1])
+        if settle:
+            self._replays(graph, _number(SETTLE_SECONDS, once))
+            seconds = SETTLE_SECONDS
+        samples, reading = self._queued(graph.replay, _number(seconds, once))
+        return self.summary(samples, size, "graph", reading)
+
+    def _replays(self, graph: torch.cuda.CUDAGraph, number: int) -> list[float]:
+        return self._queued(graph.replay, number, read=False)[0]
+
+    def _queued(self, run: Call, number: int, *, read: bool = True) -> tuple[list[float], Reading]:
+        events = [_event() for _ in range(number + 2)]
+        events[0].record()
+        for event in events[1:]:
+            run()
+            event.record()
+        reading = self.sensors.read() if read else Reading()
+        self.device.synchronize()
+        times = [before.elapsed_time(after) / 1e3 for before, after in pairwise(events)]
+        return times[1:], reading  # the first began before the queue was full
+
+    def _events(self, calls: Sequence[Call], seconds: float) -> Timing:
+        def once() -> None:
+            for call in calls:
+                call()
+
+        first = self.agree(self._queued(once, 2, read=False)[0][-1])
+        samples, reading = self._queued(once, _number(seconds, first))
+        return self.summary(samples, len(calls), "events", reading)
+
+    def _host(self, calls: Sequence[Call], seconds: float) -> Timing:
+        def sample(rounds: int) -> float:
+            start = time.perf_counter()
+            for _ in range(rounds):
+                for call in calls:
+                    call()
+            self.device.synchronize()
+            return (time.perf_counter() - start) / rounds
+
+        first = self.agree(sample(1))
+        rounds = round(SAMPLE_SECONDS / first) + 1
+        samples = [sample(rounds) for _ in range(_number(seconds, first * rounds))]
+        return self.summary(samples, len(calls), "perf_counter", self.sensors.read())
+
+    def summary(self, samples: list[float], calls: int, timer: str, reading: Reading) -> Timing:
+        """Samples of so many calls each, as seconds a call."""
+        ordered = sorted(sample / calls for sample in samples)
+        median, p05, p95 = (self.agree(quantile(ordered, share)) for share in (0.5, 0.05, 0.95))
+        return Timing(median, p05, p95, len(ordered), timer, reading)
+
+
+def _event() -> Any:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def capture(calls: Sequence[Call]) -> torch.cuda.CUDAGraph:
+    """The calls as one graph; what one frees the next may use, as in a real step. Not on the default stream."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+        for call in calls:
+            call()
+    return graph
+
+
+def soak(device: Device, seconds: float) -> None:
+    """Matrix products until the chip is as warm as it gets in that time: a cold one gives a higher score."""
+    side = 8192 if device.kind == "cuda" else 256
+    x = device.normal((side, side), "bf16" if device.kind == "cuda" else "fp32")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for _ in range(20):
+            x @ x
+        device.synchronize()
+
+
+def _number(seconds: float, each: float) -> int:
+    return max(FEWEST_LONG if each > LONG else FEWEST, min(MOST, round(seconds / each)))
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """That quantile of sorted numbers, between neighbours where it falls between."""
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)

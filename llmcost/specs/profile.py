@@ -1,0 +1,257 @@
+"""A profile: what was measured on one GPU, what was fitted to it, and how far off the fit was on shapes it never saw.
+
+One JSON document, a row a line. Measurements are kept here and nowhere else; they never edit a hardware spec.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmcost import operators
+from llmcost.errors import SpecError
+from llmcost.operators import Operator
+from llmcost.specs.reader import Document, read_text
+from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, record, validate
+
+FORMAT = "llmcost.profile/1"
+MEASURED = ("Attention", "CausalConv", "Collective", "Elementwise", "Gemm", "GroupedGemm", "Lookup", "Scan", "TokenProduct")
+STATUSES = ("ok", "oom", "skipped", "wrong", "failed", "throttled")
+MOST_ROWS = 5000
+AMOUNT: Schema = {"type": "float", "ge": 0, "allow_inf_nan": False}
+COUNT: Schema = {"type": "int", "strict": True, "ge": 0}
+WORDS: Schema = {"type": "str", "strict": True, "max_length": 500}
+ANY: Schema = {"type": "any"}
+
+
+def _maybe(schema: Schema) -> Schema:
+    return {"type": "nullable", "schema": schema}
+
+
+def _many(item: Schema) -> Schema:
+    return {"type": "list", "items_schema": item, "strict": True, "max_length": MOST_ROWS}
+
+
+TIMED = {"median_us": AMOUNT, "p05_us": AMOUNT, "p95_us": AMOUNT, "samples": COUNT, "timer": WORDS}
+STATE = {"sm_mhz": COUNT, "mem_mhz": COUNT, "watts": AMOUNT, "temp_c": COUNT, "slowdown": _many(WORDS)}
+ROW = record(
+    required={"suite": TEXT, "name": TEXT, "dtype": TEXT, "status": choice(*STATUSES)},
+    optional={
+        "operator": choice(*MEASURED), "sizes": mapping(ANY), "backward": FLAG, "heldout": FLAG, "reason": WORDS,
+        "way": WORDS, "others": mapping(ANY), "cache": WORDS, **TIMED, **STATE,
+    },
+)  # fmt: skip
+STEP = record(
+    required={
+        "model": TEXT, "phase": choice("decode", "prefill", "train"), "batch": COUNT, "tokens": COUNT, "dtype": TEXT,
+        "status": choice(*STATUSES),
+    },
+    optional={
+        "layers": COUNT, "of_layers": COUNT, "operators_us": AMOUNT, "predicted_us": _maybe(AMOUNT), "heldout": FLAG, "reason": WORDS,
+        **TIMED, **STATE,
+    },
+)  # fmt: skip
+ERROR = record(required={"points": COUNT, "mean": AMOUNT, "worst": AMOUNT}, optional={})
+FIT = record(
+    required={"compute": AMOUNT, "memory": AMOUNT, "launch_us": AMOUNT, "half": AMOUNT, "fitted": ERROR, "heldout": _maybe(ERROR)},
+    optional={},
+)
+SCHEMA = record(
+    required={
+        "schema": choice(FORMAT),
+        "name": TEXT,
+        "hardware": _maybe(TEXT),
+        "created": TEXT,
+        "scope": choice("quick", "full", "chosen"),
+        "complete": FLAG,
+        "device": mapping(ANY),
+        "environment": mapping(ANY),
+        "state": record(required={"contended": _maybe(WORDS), "slowdown": _many(WORDS)}, optional={**STATE, "seconds": AMOUNT} | {}),
+        "peaks": record(required={"flops_per_s": mapping(AMOUNT), "bytes_per_s": _maybe(AMOUNT), "source": WORDS}, optional={}),
+        "fit": mapping(mapping(FIT)),
+        "steps": _many(STEP),
+        "rows": _many(ROW),
+    },
+    optional={},
+)
+
+
+class Error(NamedTuple):
+    """Relative errors of predictions: how many, their mean and largest absolute value."""
+
+    points: int
+    mean: float
+    worst: float
+
+
+class Fit(NamedTuple):
+    """Shares of the peaks that a kind of kernel reaches, in one data type, with its errors on what it saw and what it did not."""
+
+    compute: float
+    memory: float
+    launch_us: float
+    half: float
+    fitted: Error
+    heldout: Error | None
+
+
+class Row(NamedTuple):
+    """One operator timed, or why it was not. `others`: what the ways that lost took, in µs, or why they were not timed."""
+
+    suite: str
+    name: str
+    dtype: str
+    status: str
+    operator: str = ""
+    sizes: dict[str, Any] = {}  # noqa: RUF012 - nothing writes to it
+    backward: bool = False
+    heldout: bool = False
+    reason: str = ""
+    way: str = ""
+    others: dict[str, Any] = {}  # noqa: RUF012
+    cache: str = ""
+    median_us: float | None = None
+    p05_us: float | None = None
+    p95_us: float | None = None
+    samples: int | None = None
+    timer: str = ""
+    sm_mhz: int | None = None
+    mem_mhz: int | None = None
+    watts: float | None = None
+    temp_c: int | None = None
+    slowdown: tuple[str, ...] = ()
+
+    def op(self) -> Operator:
+        """The operator that was timed, as the rest of the program counts it."""
+        made: Operator = getattr(operators, self.operator)(**self.sizes)
+        return made
+
+    def key(self) -> tuple[object, ...]:
+        """What has to be equal for two rows to be of the same work."""
+        return (self.suite, self.name, self.dtype, self.operator, self.backward, self.op() if self.operator else None)
+
+
+class StepRow(NamedTuple):
+    """A whole pass of a model timed, beside the sum of its operators' own times and the fit's prediction, all in µs."""
+
+    model: str
+    phase: str
+    batch: int
+    tokens: int
+    dtype: str
+    status: str
+    layers: int | None = None
+    of_layers: int | None = None
+    operators_us: float | None = None
+    predicted_us: float | None = None
+    heldout: bool = False
+    reason: str = ""
+    median_us: float | None = None
+    p05_us: float | None = None
+    p95_us: float | None = None
+    samples: int | None = None
+    timer: str = ""
+    sm_mhz: int | None = None
+    mem_mhz: int | None = None
+    watts: float | None = None
+    temp_c: int | None = None
+    slowdown: tuple[str, ...] = ()
+
+    def key(self) -> tuple[object, ...]:
+        """What has to be equal for two rows to be of the same work."""
+        return self[:5]
+
+
+class Profile(NamedTuple):
+    """All of it. `hardware` names the spec whose peaks the shares are of; None where the device is not known."""
+
+    name: str
+    hardware: str | None
+    created: str
+    scope: str
+    complete: bool
+    device: dict[str, Any]
+    environment: dict[str, Any]
+    state: dict[str, Any]
+    peaks: dict[str, Any]
+    fit: dict[str, dict[str, Fit]]
+    steps: tuple[StepRow, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def date(self) -> str:
+        """The day on which it was measured."""
+        return self.created[:10]
+
+    def measured(self) -> list[Row | StepRow]:
+        """Kernels and passes."""
+        return [*self.rows, *self.steps]
+
+    def trusted(self) -> bool:
+        """Whether it may be used unasked: whole, and of a GPU that was left alone and not held back by a fault."""
+        return self.complete and not self.state["contended"] and not self.state["slowdown"]
+
+
+def load_profile(path: Path) -> Profile:
+    """Read and check a profile. Raises SpecError with file and field."""
+    try:
+        data = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise SpecError(str(path), error.lineno, "", f"not valid JSON: {error.msg}") from None
+    except (RecursionError, ValueError) as error:
+        raise SpecError(str(path), 0, "", f"not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise SpecError(str(path), 1, "", "expected an object: a profile as llmcost bench writes it")
+    return profile_from(Document(str(path), data, {}))
+
+
+def profile_from(document: Document) -> Profile:
+    """The profile that a document holds."""
+    version = document.data.get("schema")
+    if version != FORMAT:
+        raise document.error(
+            ("schema",), f"a profile of this version says {FORMAT!r}, this file says {version!r}: measure again (llmcost bench)"
+        )
+    data = validate(document, SCHEMA)
+    fits = {kind: {dtype: _fit(entry) for dtype, entry in by_type.items()} for kind, by_type in data["fit"].items()}
+    for number, row in enumerate(data["rows"]):
+        _refuse_sizes(document, number, row)
+    steps = tuple(StepRow(**each | {"slowdown": tuple(each.get("slowdown", ()))}) for each in data["steps"])
+    rows = tuple(Row(**each | {"slowdown": tuple(each.get("slowdown", ()))}) for each in data["rows"])
+    del data["schema"]
+    return Profile(**data | {"fit": fits, "steps": steps, "rows": rows})
+
+
+def _fit(entry: dict[str, Any]) -> Fit:
+    heldout = entry["heldout"]
+    return Fit(**entry | {"fitted": Error(**entry["fitted"]), "heldout": Error(**heldout) if heldout else None})
+
+
+def _refuse_sizes(document: Document, number: int, row: dict[str, Any]) -> None:
+    """Refuse a row whose sizes are not those of its operator."""
+    if "operator" not in row:
+        return
+    kind = getattr(operators, row["operator"])
+    wrong = set(row["sizes"]) - set(kind._fields) or set(kind._fields) - set(row["sizes"]) - set(kind._field_defaults)
+    if wrong:
+        raise document.error(("rows", number, "sizes"), f"not the sizes of {row['operator']}: {', '.join(sorted(wrong))}")
+
+
+def profile_text(profile: Profile) -> str:
+    """The profile as JSON, a row a line, that reads back as it."""
+    head: dict[str, Any] = {"schema": FORMAT} | profile._asdict()
+    head["fit"] = {kind: {dtype: _plain(fit) for dtype, fit in fits.items()} for kind, fits in profile.fit.items()}
+    lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items() if key not in ("steps", "rows")]
+    for name, rows in (("steps", profile.steps), ("rows", profile.rows)):
+        listed = ",\n".join("  " + json.dumps(_without_defaults(row), ensure_ascii=False) for row in rows)
+        lines.append(f'"{name}": [\n{listed}\n]')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _plain(fit: Fit) -> dict[str, Any]:
+    return fit._asdict() | {"fitted": fit.fitted._asdict(), "heldout": fit.heldout and fit.heldout._asdict()}
+
+
+def _without_defaults(row: Row | StepRow) -> dict[str, Any]:
+    return {key: value for key, value in row._asdict().items() if key not in row._field_defaults or value != row._field_defaults[key]}
