@@ -167,7 +167,8 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
             raise InputError(f"{name} {amount}: at least 1")
     if options.concurrency and options.output is None:
         raise InputError(f"--concurrency {options.concurrency}: a mix of requests needs the tokens that each gives, --output")
-    layout = layout_of(model, hardware, *options[-7:-1])
+    degrees = (options.gpus, options.tp, options.pp, options.dp, options.ep, options.gpus_per_node)
+    layout = layout_of(model, hardware, *degrees)
     dtype = _known(options.dtype, default_dtype(hardware), COMPUTE_DTYPES, "--dtype")
     if options.dtype and hardware and hardware.peak and dtype not in hardware.peak:
         raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {', '.join(hardware.peak)}")

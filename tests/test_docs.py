@@ -17,8 +17,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 GOLDEN = yaml.safe_load((ROOT / "tests" / "golden.yaml").read_text("utf-8"))
 OUTPUT = re.compile(r"(<!-- output: (.+?) -->\n```\n)(.*?)(```\n)", re.DOTALL)
 COMMANDS = (
-    *("estimate", "explain", "ops", "fit", "sweep", "compare", "train", "plan", "mfu", "models", "hardware", "import", "check"),
-    *("accuracy", "bench"),
+    *("estimate", "explain", "ops", "fit", "sweep", "compare", "train", "plan", "mfu", "accuracy", "bench"),
+    *("models", "hardware", "import", "check"),
 )
 
 
