@@ -14,6 +14,7 @@ import time
 from llmcost.plan.question import ask
 from llmcost.plan.search import plan
 from llmcost.specs.catalog import load_hardware, load_model
+from llmcost.training.recipe import Recipe
 
 CASES = (("llama3-70b", 1024, 1024), ("llama3.1-405b", 16_384, 2048), ("deepseek-v3", 1024, 1024), ("llama3.1-405b", 100_000, 4000))
 
@@ -21,7 +22,7 @@ CASES = (("llama3-70b", 1024, 1024), ("llama3.1-405b", 16_384, 2048), ("deepseek
 def main() -> None:
     """A line a case."""
     for name, gpus, batch in CASES:
-        asked = ask(load_model(name), load_hardware("h100-sxm"), gpus, batch, 4096, None, 1, "bf16", "adam", {}, None)
+        asked = ask(load_model(name), load_hardware("h100-sxm"), gpus, batch, 4096, None, 1, Recipe(), {}, None)
         start = time.process_time()
         found = plan(asked, top=10)
         took = time.process_time() - start

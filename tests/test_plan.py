@@ -140,6 +140,18 @@ def test_the_command_shows_the_best_and_why_the_rest_lose(cli, snapshot):
     snapshot("plan.txt", answer.out)
 
 
+@pytest.mark.parametrize("tuning", [[], ["--lora-rank", 16, "--qlora"]])
+def test_train_says_the_same_of_the_best_layout(cli, tuning):
+    best = json.loads(cli(*SMALL, *tuning, "--json").out)["best"][0]
+    axes = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")
+    held = [word for axis in axes for word in (f"--{axis.replace('_', '-')}", best[axis])]
+    run = ["train", "llama3-8b", "--hw", "h100", "--gpus", 16, "--global-batch", 64, "--seq", "4k", *held, *tuning]
+    answer = json.loads(cli(*run, "--json").out)
+    assert best["step_seconds"] == pytest.approx(answer["step_seconds"])
+    assert best["memory_bytes"] == pytest.approx(answer["memory"]["total_bytes"])
+    assert best["mfu"] == pytest.approx(answer["mfu"])
+
+
 def test_the_document_has_the_table(cli):
     document = json.loads(cli(*SMALL, "--json").out)
     assert document["schema"] == "llmcost.plan/1"
@@ -161,9 +173,9 @@ def test_nothing_that_fits_is_an_answer_and_the_exit_code_1(cli):
 def test_a_gpu_whose_network_is_not_known_is_planned_for_inside_a_node():
     gpu = H100._replace(fabric=None)
     terms = (load_model("llama3-8b"), gpu)
-    assert plan(ask(*terms, 8, 64, None, None, None, "bf16", "adam", {}, None), top=1).best
+    assert plan(ask(*terms, 8, 64, None, None, None, Recipe(), {}, None), top=1).best
     with pytest.raises(InputError, match="no source gives the network between nodes"):
-        ask(*terms, 64, 64, None, None, None, "bf16", "adam", {}, None)
+        ask(*terms, 64, 64, None, None, None, Recipe(), {}, None)
 
 
 def test_nothing_legal_is_an_answer_and_the_exit_code_1(cli):
@@ -187,6 +199,8 @@ def test_nothing_legal_is_an_answer_and_the_exit_code_1(cli):
         (["--recompute", "some"], "--recompute some: one of none, selective, full"),
         (["--optimizer", "adagrad"], "--optimizer adagrad: one of adam"),
         (["--dtype", "fp4"], "--dtype fp4"),
+        (["--qlora"], "--qlora: the rank of the adapters is wanted too"),
+        (["--lora-rank", 8, "--lora-targets", "wq"], "--lora-targets wq: one of all-linear"),
         (["--top", 0], "--top 0: at least 1"),
         (["--json", "--csv"], "--json and --csv: choose one"),
     ],

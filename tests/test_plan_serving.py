@@ -160,6 +160,7 @@ def test_nobody_served_is_an_answer_and_the_exit_code_1(cli):
     [
         (["--serve", "--seq", "2k"], "--seq: of training, and --serve plans to serve"),
         (["--serve", "--zero", "3"], "--zero: of training"),
+        (["--serve", "--lora-rank", 3], "--lora-rank: of training"),
         (["--tpot", 5], "--tpot: of serving; give --serve too"),
         (["--chunk", 512], "--chunk: of serving"),
         (["--serve", "--chunk", 0], "--chunk 0: at least 1"),

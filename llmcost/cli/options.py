@@ -111,6 +111,11 @@ ContextParallel = Annotated[
     str | None, typer.Option("--context-parallel", metavar="ring|all-gather|ulysses", help="How --cp exchanges keys and values; ring.")
 ]
 Optimizer = Annotated[str, typer.Option("--optimizer", help="adam, adam-unfused, adam-8bit, muon or sgd.")]
+LoraRank = Annotated[int | None, typer.Option("--lora-rank", metavar="N", help="Train adapters of this rank; all else is frozen.")]
+LoraTargets = Annotated[
+    str, typer.Option("--lora-targets", metavar="NAME[,NAME...]", help="Products that have one: q_proj, …; all-linear.")
+]
+Qlora = Annotated[bool, typer.Option("--qlora", help="Frozen weights of the layers in 4 bits (NF4).")]
 Price = Annotated[float | None, typer.Option("--price", metavar="DOLLARS", help="Of a GPU-hour.")]
 ProfilePath = Annotated[
     str | None, typer.Option("--profile", metavar="FILE", help="A profile measured by llmcost bench; the GPU's shipped one, if there is.")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llmcost.report.tables import Table
     from llmcost.specs.hardware import HardwareSpec
     from llmcost.specs.model import ModelSpec
+    from llmcost.training.recipe import Recipe
 
 
 def _axis(name: str, what: str) -> typer.models.OptionInfo:
@@ -41,6 +42,9 @@ def plan(
         str | None, typer.Option("--recompute", metavar="KIND[,KIND...]", help="none, selective, full; all of them.")
     ] = None,
     optimizer: o.Optimizer = "adam",
+    lora_rank: o.LoraRank = None,
+    lora_targets: o.LoraTargets = "q_proj,v_proj",
+    qlora: o.Qlora = False,
     serve: Annotated[bool, typer.Option("--serve", help="Plan to serve requests, not to train.")] = False,
     prompt: Annotated[
         int | None, typer.Option("--prompt", parser=o.length, metavar="TOKENS", help="Of a request, with --serve; 1024.")
@@ -73,8 +77,10 @@ def plan(
 
     Example: llmcost plan llama3-70b --hw h100 --gpus 1024 --global-batch 1024
     """
+    from llmcost.adapters import lora_of
     from llmcost.plan.question import refuse_others
     from llmcost.specs.catalog import load_hardware, load_model
+    from llmcost.training.recipe import Recipe
 
     o.one_format(json=json, csv=csv, markdown=markdown)
     if top < 1:
@@ -84,6 +90,7 @@ def plan(
         "seq": seq,
         "global_batch": global_batch,
         "recompute": recompute,
+        "lora_rank": lora_rank,
         **{name: axes[name] for name in ("vp", "cp", "zero", "micro_batch")},
     }
     serving = {
@@ -102,7 +109,8 @@ def plan(
         limits = (prompt, output, chunk, ttft, tpot)
         found = _serving(spec, chip, gpus, gpus_per_node, limits, (dtype, weight_dtype, kv_dtype), memory_utilization, axes, shown)
     else:
-        terms = (gpus, global_batch, seq, gpus_per_node, memory_utilization, o.training_dtype(dtype, chip.peak), optimizer)
+        recipe = Recipe(o.training_dtype(dtype, chip.peak), optimizer, lora=lora_of(lora_rank, lora_targets, qlora=qlora))
+        terms = (gpus, global_batch, seq, gpus_per_node, memory_utilization, recipe)
         found = _training(spec, chip, terms, axes, recompute, shown)
     if not found:
         raise typer.Exit(1)
@@ -111,7 +119,7 @@ def plan(
 def _training(
     spec: ModelSpec,
     chip: HardwareSpec,
-    terms: tuple[int, int | None, int | None, int | None, float | None, str, str],
+    terms: tuple[int, int | None, int | None, int | None, float | None, Recipe],
     axes: dict[str, str | None],
     recompute: str | None,
     shown: tuple[int, bool, bool, bool],

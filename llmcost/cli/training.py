@@ -41,13 +41,9 @@ def train(
     overlap: o.Overlap = None,
     gpus_per_node: o.GpusPerNode = None,
     price: o.Price = None,
-    lora_rank: Annotated[
-        int | None, typer.Option("--lora-rank", metavar="N", help="Train adapters of this rank; all else is frozen.")
-    ] = None,
-    lora_targets: Annotated[
-        str, typer.Option("--lora-targets", metavar="NAME[,NAME...]", help="Products that have one: q_proj, …; all-linear.")
-    ] = "q_proj,v_proj",
-    qlora: Annotated[bool, typer.Option("--qlora", help="Frozen weights of the layers in 4 bits (NF4).")] = False,
+    lora_rank: o.LoraRank = None,
+    lora_targets: o.LoraTargets = "q_proj,v_proj",
+    qlora: o.Qlora = False,
     mtbf_hours: Annotated[
         float | None, typer.Option("--mtbf-hours", metavar="HOURS", help="GPU-hours between failures; 50,677, Llama 3's.")
     ] = None,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmcost.adapters import check_lora
+from llmcost.architecture import forward
+from llmcost.conventions import HALF_PRECISION
 from llmcost.errors import InputError
 from llmcost.estimate import DEFAULT_CONTEXT, Options, workload_of
 from llmcost.plan.search import Question
 from llmcost.plan.serving import Question as ServingQuestion
 from llmcost.plan.serving import links_within
 from llmcost.plan.space import Choices
+from llmcost.sizes import Load
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.training.answer import BATCH_TOKENS, MOST, NODE
@@ -31,8 +35,7 @@ def ask(
     seq: int | None,
     node: int | None,
     memory_utilization: float | None,
-    dtype: str,
-    optimizer: str,
+    recipe: Recipe,
     axes: dict[str, str | None],
     recompute: str | None,
 ) -> Question:
@@ -49,8 +52,9 @@ def ask(
     share = 1 if memory_utilization is None else memory_utilization
     if not 0 < share <= 1:
         raise InputError(f"--memory-utilization {share:g}: a share of 1, above 0")
-    recipe = Recipe(dtype=dtype, optimizer=optimizer)
     check_recipe(recipe)
+    if recipe.lora is not None:
+        check_lora(forward(model, HALF_PRECISION, Load(1, 1, 1)).layers, recipe.lora)
     chip = training_chip(hardware, recipe, Layout(dp=gpus, node=node))
     chip = chip._replace(links=links_within(chip.links, gpus, node))
     base, reached = Layout(global_batch=batch, node=node), shares_for(hardware, recipe)

@@ -22,7 +22,9 @@ def plan_tables(question: Question, found: Plan) -> list[Table]:
 
 def _best(question: Question, found: Plan) -> Table:
     batch = f"{question.base.global_batch:,} sequences of {question.seq:,} tokens a step"
-    title = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}: {batch}"
+    lora = question.recipe.lora
+    trained = "" if lora is None else f", LoRA of rank {lora.rank}"
+    title = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}: {question.recipe.dtype}{trained}, {batch}"
     fit = f"{found.fit:,} of {found.timed:,} legal layouts fit in {scaled(question.usable, 'B')} a GPU."
     if not found.best:
         return Table(title, (), "", (), (fit if found.timed else "No layout is legal.",))
