@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from llmcost.algebra import Number, floor_div, is_one, maximum, minimum, name_of_least, named
 from llmcost.architecture import Pass
-from llmcost.counting import SEQUENCE, STATEFUL, PassCost, kept_bytes
+from llmcost.counting import SEQUENCE, STATEFUL, kept_bytes
 from llmcost.memory import PAGE, cache_bounds
 from llmcost.operators import Operator, Stored
 from llmcost.pipeline import Server, in_flight, rank_share
@@ -102,7 +102,7 @@ def _limit(server: Server, w: Workload, running: Number) -> ServingRates:
     begin = Load(running / passes, w.prompt, w.prompt)
     decoding = Load(running / passes, 1, w.prompt + w.output / 2, decode=True)
     prompts, step = (server.cost(server.share(load), load) for load in (begin, decoding))
-    cost = PassCost(*[(once + (w.output - 1) * often) / w.output for once, often in zip(prompts, step, strict=True)])
+    cost = prompts.mean_with(step, w.output)
     floor = bound(cost if is_one(server.pp) else cost.over(server.pp / passes), server.chip, "mean_step_flops", "mean_step_bytes")
     least_step = floor.seconds()
     return ServingRates(*rates(w, running, None if least_step is None else w.output * named("least_step_seconds", least_step)))

@@ -150,6 +150,13 @@ def test_the_gpus_of_an_expert_are_named_where_they_do_not_divide(cli):
     assert "--etp 16 times --ep 8 does not divide the 64 GPUs of a pipeline stage; nearest: 8" in cli(*asked, "--etp", "16").err
 
 
+def test_what_does_not_fit_is_not_sent_beyond_the_links_that_are_known(cli):
+    answer = cli("train", "yi-34b", "--hw", "v100", "--gpus", "2", "--seq", "512", "--global-batch", "2")
+    assert answer.code == 0
+    assert "DOES NOT FIT" in answer.out
+    assert "--gpus" not in answer.out
+
+
 def test_an_explanation_as_json_is_one_document(cli):
     answer = cli("train", "llama3-8b", "--hw", "h100", "--gpus", "1", "--price", "2", "--explain", "dollars", "--json")
     assert [each["quantity"] for each in json.loads(answer.out)["explanations"]] == ["dollars", "with_interruptions.dollars"]
