@@ -99,13 +99,14 @@ def trainable_params(layers: Sequence[Operator], lora: Lora) -> Number:
     return sum([each.params() for each in adapters(layers, lora)])
 
 
-def lora_of(rank: int | None, targets: str, *, qlora: bool) -> Lora | None:
-    """What a user says of adapters: without a rank all weights are trained. Raises InputError for 4 bits without adapters."""
+def lora_of(rank: int | None, targets: str | None, *, qlora: bool) -> Lora | None:
+    """What a user says of adapters: without a rank all weights are trained. Raises InputError for other options of adapters without it."""
     if rank is None:
-        if qlora:
-            raise InputError("--qlora: the rank of the adapters is wanted too (--lora-rank)")
+        for option, given in (("--qlora", qlora), ("--lora-targets", targets is not None)):
+            if given:
+                raise InputError(f"{option}: the rank of the adapters is wanted too (--lora-rank)")
         return None
-    return Lora(rank, tuple(targets.split(",")), NF4_BITS if qlora else None)
+    return Lora(rank, ATTENTION_TARGETS if targets is None else tuple(targets.split(",")), NF4_BITS if qlora else None)
 
 
 def is_trained(op: Operator, lora: Lora | None) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from llmcost.algebra import Number, is_one
+from llmcost.algebra import Number, is_one, present
 from llmcost.operators import Attention, CausalConv, Collective, Operator, Scan, TokenShift
 
 SEQUENCE = (Attention, Scan)  # operators that look at other tokens
@@ -59,6 +59,11 @@ class PassCost(NamedTuple):
     def over(self, shares: Number) -> "PassCost":
         """One of so many equal shares."""
         return self if is_one(shares) else PassCost(*[amount / shares for amount in self])
+
+    def mean_with(self, other: "PassCost", passes: Number) -> "PassCost":
+        """Of so many passes, one like this, the others like another; what neither has stays absent."""
+        pairs = zip(self, other, strict=True)
+        return PassCost(*[(one + (passes - 1) * each) / passes if present(one) or present(each) else 0 for one, each in pairs])
 
     def flops(self, *, causal: bool) -> Number:
         """All FLOPs, by either convention."""

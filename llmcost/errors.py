@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class InputError(Exception):
     """Bad input or usage: one clear message, exit code 2, never a traceback."""
@@ -29,3 +31,15 @@ class UnknownNameError(InputError):
         self.nearest = nearest
         hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
         super().__init__(f"unknown {kind} {name!r}{hint} (all of them: llmcost {kind if kind == 'hardware' else 'models'})")
+
+
+class UnknownFigureError(InputError):
+    """A figure that is none of those known by their JSON path or its end: lists the nearest that are."""
+
+    def __init__(self, name: str, known: Iterable[str], more: str = "") -> None:
+        from difflib import get_close_matches  # 1 ms that no answer needs
+
+        paths = list(known)
+        near = get_close_matches(name, [*paths, *{path.rpartition(".")[2] for path in paths}], n=4, cutoff=0.4)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        super().__init__(f"no figure {name!r}{hint}{more}")

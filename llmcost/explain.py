@@ -5,14 +5,13 @@ There is no second text: the formulas are what `evaluate` computed when it was g
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
 from llmcost.blocks import sizes_of
 from llmcost.efficiency import Efficiency, Kernel
-from llmcost.errors import InputError
+from llmcost.errors import InputError, UnknownFigureError
 from llmcost.estimate import Options, chip_of, efficiency_for, evaluate, prompt_is_context, workload_of
 from llmcost.quantities import QUANTITIES, Quantity
 from llmcost.results import Estimate, Workload, leaves
@@ -123,8 +122,7 @@ def explain(
     What documents print instead is for their case, which is the one of the default options.
     """
     if quantity is not None and not any(matches(quantity, path) for path in QUANTITIES):
-        near = get_close_matches(quantity, [*QUANTITIES, *{path.rpartition(".")[2] for path in QUANTITIES}], n=4, cutoff=0.4)
-        raise InputError(f"no figure {quantity!r}; nearest: {', '.join(near) or 'none'} (all of them: llmcost explain {model.name})")
+        raise UnknownFigureError(quantity, QUANTITIES, f" (all of them: llmcost explain {model.name})")
     known = dict(leaves(symbolic_estimate(model, hardware, options)))
     wanted = [path for path in QUANTITIES if quantity is None or matches(quantity, path)]
     printed = [each for each in model.published if options == Options() and each.hardware in (None, hardware and hardware.name)]

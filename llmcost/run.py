@@ -135,27 +135,30 @@ def reliability_of(
     return Reliability()._replace(**{name: value for name, value in given.items() if value is not None})
 
 
+LARGEST = 1e18  # seconds, or bytes a second, of any term
+MOST_DOLLARS, MOST_PUE = 10**6, 100
 HOPELESS = 30  # times the mean between failures, at which a segment takes 10¹³ of them
 
 
 def check_terms(gpus: int, checkpoint_bytes: float, reliability: Reliability, terms: Terms) -> None:
     """Raise InputError for terms that make no sense, or a job that fails faster than it restarts."""
     given = (
-        ("--mtbf-hours", reliability.gpu_mtbf_seconds),
-        ("--checkpoint-gb-per-s", reliability.checkpoint_bytes_per_s),
-        ("--checkpoint-minutes", reliability.interval_seconds),
-        ("--price", terms.dollars_per_gpu_hour),
-        ("--power-share", terms.power_share),
+        ("--mtbf-hours", reliability.gpu_mtbf_seconds, "s"),
+        ("--checkpoint-gb-per-s", reliability.checkpoint_bytes_per_s, "B/s"),
+        ("--checkpoint-minutes", reliability.interval_seconds, "s"),
     )
-    for option, value in given:
-        if value is not None and not value > 0:
-            raise InputError(f"{option}: above 0")
+    for option, value, unit in given:
+        if value is not None and not 0 < value <= LARGEST:
+            raise InputError(f"{option}: above 0 and at most {LARGEST:.0e} {unit}")
+    dollars = terms.dollars_per_gpu_hour
+    if dollars is not None and not 0 <= dollars < MOST_DOLLARS:
+        raise InputError(f"--price {dollars:g}: dollars a GPU-hour, as in 2.5")
     if not reliability.restart_seconds >= 0:
         raise InputError("--restart-minutes: not below 0")
-    if not terms.power_share <= 1:
+    if not 0 < terms.power_share <= 1:
         raise InputError(f"--power-share {terms.power_share:g}: a share of 1, above 0")
-    if not terms.pue >= 1:
-        raise InputError(f"--pue {terms.pue:g}: the data centre's energy over its GPUs', at least 1")
+    if not 1 <= terms.pue <= MOST_PUE:
+        raise InputError(f"--pue {terms.pue:g}: the data centre's energy over its GPUs', from 1 to {MOST_PUE}")
     mtbf = reliability.gpu_mtbf_seconds / gpus
     write = checkpoint_bytes / (reliability.checkpoint_bytes_per_s * gpus)
     interval = reliability.interval_seconds or best_interval(write, mtbf)

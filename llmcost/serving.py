@@ -13,8 +13,8 @@ n is the least of the concurrency, of the requests whose caches have room in pag
 (vLLM's watermark), each at its mean length; and of those whose tokens fill the chunk. Who is not running waits in line.
 
 Left out: time on the host between steps, prompts that share a beginning, requests that differ in length, preemption, and
-that a chunk reads the keys of those before it once more. The limit spreads prompts evenly over steps, fills the
-whole memory with weights and cache, and knows no chunk.
+that a chunk reads the keys of those before it once more. The limit takes all prompts at once (spread over steps they would touch
+more experts), computes and reads evenly, fills the whole memory with weights and cache, and knows no chunk.
 """
 
 from __future__ import annotations
@@ -97,12 +97,15 @@ def _filled(w: Workload, running: Number) -> Number:
 
 
 def _limit(server: Server, w: Workload, running: Number) -> ServingRates:
+    """All requests begin together: of all ways to spread their prompts over steps, this touches the fewest experts."""
     passes = in_flight(running, server.pp)
-    mix = mean_step(w, running / passes, w.output)
-    cost = server.cost(*joined(server, mix))
+    begin = Load(running / passes, w.prompt, w.prompt)
+    decoding = Load(running / passes, 1, w.prompt + w.output / 2, decode=True)
+    prompts, step = (server.cost(server.share(load), load) for load in (begin, decoding))
+    cost = prompts.mean_with(step, w.output)
     floor = bound(cost if is_one(server.pp) else cost.over(server.pp / passes), server.chip, "mean_step_flops", "mean_step_bytes")
-    step = floor.seconds()
-    return ServingRates(*rates(w, running, None if step is None else w.output * named("least_step_seconds", step)))
+    least_step = floor.seconds()
+    return ServingRates(*rates(w, running, None if least_step is None else w.output * named("least_step_seconds", least_step)))
 
 
 def rates(w: Workload, running: Number, residence: Number) -> tuple[Number, Number, Number, Number]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmcost.algebra import Number, minimum
-from llmcost.errors import InputError
+from llmcost.errors import InputError, UnknownFigureError
 from llmcost.estimate import Options, estimate, estimate_workload, lengths, prompt_is_context, workload_of
 from llmcost.results import Workload, leaves
 from llmcost.specs.hardware import HardwareSpec
@@ -146,8 +145,7 @@ class Sweep:
             return matches[0]
         if matches:
             raise InputError(f"{name!r} could be {', '.join(matches)}")
-        near = get_close_matches(name, [*self.figures, *{path.rpartition(".")[2] for path in self.figures}], n=4, cutoff=0.4)
-        raise InputError(f"no figure {name!r}; nearest: {', '.join(near) or 'none'} (all of them: llmcost explain {self.model.name})")
+        raise UnknownFigureError(name, self.figures, f" (all of them: llmcost explain {self.model.name})")
 
 
 def _first(found: Sequence[tuple[Array, Array]], top: int | None) -> tuple[Array, Array]:

@@ -534,3 +534,11 @@ def test_the_page_of_an_estimate_on_a_terminal_of_100_columns(snapshot, monkeypa
     model = load_model("llama3-8b")
     _print_rich(estimate_tables(model, estimate(model, load_hardware("rtx4090"))))
     snapshot("estimate-llama3-8b-rtx4090.ansi", page.getvalue())
+
+
+def test_what_is_not_known_of_a_model_is_null(cli):
+    """Latent attention has no KV heads, and no source dates BLOOM's release here; tables show a dash."""
+    known = {each["name"]: each for each in json.loads(cli("models", "--json").out)["models"]}
+    assert known["deepseek-r1"]["kv_heads"] is None
+    assert known["bloom-176b"]["released"] is None
+    assert all(value != "" for each in known.values() for value in each.values())

@@ -142,3 +142,10 @@ def test_bad_input_is_one_message_and_exit_code_2(cli, options, words):
     assert (answer.code, answer.out) == (2, "")
     assert words in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_a_price_of_a_gpu_that_is_not_asked_about_is_refused(cli):
+    for command in ("fit", "compare"):
+        answer = cli(command, "llama3-8b", "--hw", "h100", "--price", "h200=3")
+        assert (answer.code, answer.out) == (2, "")
+        assert answer.err == "llmcost: --price h200=3: h200 is not among the GPUs asked about (--hw)\n"

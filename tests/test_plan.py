@@ -210,3 +210,9 @@ def test_a_question_that_is_none_is_refused(cli, arguments, message):
     assert answer.code == 2
     assert message in answer.err
     assert answer.out == ""
+
+
+def test_degrees_that_do_not_multiply_to_the_gpus_are_the_reason(cli):
+    answer = cli("plan", "llama3-8b", "--hw", "h100", "--gpus", "8", "--tp", "3")
+    assert answer.code == 1
+    assert "None of the degrees asked for multiply to 8 GPUs." in answer.out

@@ -125,7 +125,7 @@ def test_more_failures_never_make_a_run_shorter(mtbf, gpus):
         (Reliability(interval_seconds=-1), Terms(), "--checkpoint-minutes: above 0"),
         (Reliability(checkpoint_bytes_per_s=float("nan")), Terms(), "--checkpoint-gb-per-s: above 0"),
         (Reliability(restart_seconds=-1), Terms(), "--restart-minutes: not below 0"),
-        (Reliability(), Terms(dollars_per_gpu_hour=-2), "--price: above 0"),
+        (Reliability(), Terms(dollars_per_gpu_hour=-2), "--price -2: dollars"),
         (Reliability(), Terms(power_share=1.2), "--power-share 1.2: a share of 1"),
         (Reliability(), Terms(pue=0.9), "--pue 0.9: the data centre's energy"),
         (Reliability(gpu_mtbf_seconds=HOUR, restart_seconds=HOUR), Terms(), "it gets nowhere"),

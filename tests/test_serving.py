@@ -101,6 +101,12 @@ def test_littles_law_and_the_limit(prompt, output, concurrency, chunk, tp, pp, d
     assert x.ttft_seconds > 0
 
 
+def test_the_limit_holds_where_decode_alone_touches_few_experts():
+    """A prompt touches all experts once; spread over the steps of decode it would touch more each time."""
+    found = mix(load_model("mixtral-8x22b"), prompt=50, output=5, concurrency=1, tp=8)
+    assert found.expected.output_tokens_per_s < found.limit.output_tokens_per_s
+
+
 def test_memory_holds_back_what_chunk_and_concurrency_do_not():
     few, many = mix(prompt=1000, output=500, concurrency=8), mix(prompt=1000, output=500, concurrency=10**5)
     assert (few.limited_by, few.running) == ("concurrency", 8)

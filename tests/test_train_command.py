@@ -102,7 +102,7 @@ def test_an_explanation(cli):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (("--gpus", "8", "--tp", "3"), "--tp 3 is 3 GPUs a replica, which do not divide --gpus 8; the nearest that they do: 9"),
+        (("--gpus", "8", "--tp", "3"), "--tp 3 is 3 GPUs a replica, which do not divide --gpus 8; nearest: 9"),
         (("--gpus", "8", "--tp", "2", "--dp", "2"), "--tp 2 times --dp 2 is 4 GPUs, and --gpus is 8; with these the nearest --dp is 4"),
         (("--gpus", "8", "--tokens", "0"), "--tokens 0: at least 1"),
         (("--gpus", "0"), "--gpus 0: at least 1"),
@@ -114,7 +114,7 @@ def test_an_explanation(cli):
         (("--gpus", "8", "--overlap", "all=1"), "--overlap all: one of tensor, context, expert, pipeline, data"),
         (("--gpus", "8", "--overlap", "data=2"), "--overlap data=2: a share from 0 to 1"),
         (("--gpus", "8", "--mfu", "1.5"), "--mfu 1.5: a share of 1"),
-        (("--gpus", "8", "--price", "-1"), "--price -1: not below 0"),
+        (("--gpus", "8", "--price", "-1"), "--price -1: dollars a GPU-hour"),
         (("--gpus", "8", "--recompute", "some"), "--recompute some: one of none, selective, full"),
         (("--gpus", "8", "--zero", "7"), "--zero 7: one of 0, 1, 2, 3"),
         (("--gpus", "8", "--schedule", "gpipe"), "--schedule gpipe: one of 1f1b, zero-bubble"),
@@ -122,6 +122,17 @@ def test_an_explanation(cli):
         (("--gpus", "8", "--pp", "2", "--zero", "3"), "--no-reshard keeps them gathered"),
         (("--gpus", "8", "--tp", "1", "--pp", "1", "--global-batch", "9"), "--global-batch 9 is not a multiple of"),
         (("--gpus", "8", "--explain", "stepseconds"), "no figure 'stepseconds'; nearest: "),
+        (("--gpus", "8", "--explain", "qqq"), "no figure 'qqq'\n"),
+        (("--gpus", "8", "--explain", "mfu", "--csv"), "--explain: as text, or with --json"),
+        (("--gpus", "8", "--price", "inf"), "--price inf: dollars a GPU-hour"),
+        (("--gpus", "8", "--mtbf-hours", "inf"), "--mtbf-hours: above 0 and at most 1e+18 s"),
+        (("--gpus", "8", "--checkpoint-gb-per-s", "1e308"), "--checkpoint-gb-per-s: above 0 and at most 1e+18 B/s"),
+        (("--gpus", "8", "--pue", "inf"), "--pue inf: the data centre's energy over its GPUs', from 1 to 100"),
+        (("--gpus", "8", "--shard", "0"), "--shard 0: at least 1"),
+        (("--gpus", "8", "--tp", "1", "--pp", "1", "--shard", "5"), "--shard 5 does not divide the 8 replicas; nearest: 4"),
+        (("--gpus", "8", "--etp", "2"), "--etp 2: the model has no experts; nearest: 1"),
+        (("--gpus", "8", "--recompute", "none", "--recompute-layers", "5"), "--recompute-layers 5: with --recompute selective or full"),
+        (("--gpus", "8", "--lora-targets", "q_proj"), "--lora-targets: the rank of the adapters is wanted too (--lora-rank)"),
         (("--gpus", "8", "--explain", "dollars"), "dollars cannot be had here: give --price"),
         (("--gpus", "8", "--json", "--csv"), "--json and --csv: choose one"),
     ],
@@ -131,6 +142,24 @@ def test_bad_input_is_one_message(cli, arguments, words):
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.count("\n") == 1
     assert words in answer.err
+
+
+def test_the_gpus_of_an_expert_are_named_where_they_do_not_divide(cli):
+    asked = ("train", "mixtral-8x7b", "--hw", "h100", "--gpus", "64", "--tp", "1", "--pp", "1", "--ep", "8")
+    assert "--etp 5 does not divide 14,336 MLP channels; nearest: 4" in cli(*asked, "--etp", "5").err
+    assert "--etp 16 times --ep 8 does not divide the 64 GPUs of a pipeline stage; nearest: 8" in cli(*asked, "--etp", "16").err
+
+
+def test_what_does_not_fit_is_not_sent_beyond_the_links_that_are_known(cli):
+    answer = cli("train", "yi-34b", "--hw", "v100", "--gpus", "2", "--seq", "512", "--global-batch", "2")
+    assert answer.code == 0
+    assert "DOES NOT FIT" in answer.out
+    assert "--gpus" not in answer.out
+
+
+def test_an_explanation_as_json_is_one_document(cli):
+    answer = cli("train", "llama3-8b", "--hw", "h100", "--gpus", "1", "--price", "2", "--explain", "dollars", "--json")
+    assert [each["quantity"] for each in json.loads(answer.out)["explanations"]] == ["dollars", "with_interruptions.dollars"]
 
 
 def test_a_gpu_without_the_type_or_the_figure(cli):

@@ -253,14 +253,14 @@ def test_steps_take_about_as_long_as_measured():
 @pytest.mark.parametrize(
     "layout, words",
     [
-        (Layout(tp=3, global_batch=1), "--tp 3 does not divide 32 attention heads; the nearest that does: 2"),
-        (Layout(tp=64, global_batch=1), "--tp 64 does not divide 32 attention heads; the nearest that does: 32"),
+        (Layout(tp=3, global_batch=1), "--tp 3 does not divide 32 attention heads; nearest: 2"),
+        (Layout(tp=64, global_batch=1), "--tp 64 does not divide 32 attention heads; nearest: 32"),
         (Layout(pp=64, global_batch=64), "more than the 32 layers"),
-        (Layout(dp=3, global_batch=8), "--global-batch 8 is not a multiple of 3 data-parallel ranks times --micro-batch 1; the nearest"),
-        (Layout(pp=4, vp=2, global_batch=6), "must be a multiple of --pp 4; the nearest that does: 4"),
-        (Layout(vp=2, global_batch=8), "--vp 2 interleaves pipeline stages, and --pp is 1; the nearest that does: 1"),
-        (Layout(cp=3, global_batch=8), "--cp 3 does not divide --seq 8192; the nearest that does: 2"),
-        (Layout(ep=2, dp=2, global_batch=2), "--ep 2: the model has no experts; the nearest that does: 1"),
+        (Layout(dp=3, global_batch=8), "--global-batch 8 is not a multiple of 3 data-parallel ranks times --micro-batch 1; nearest: "),
+        (Layout(pp=4, vp=2, global_batch=6), "must be a multiple of --pp 4; nearest: 4"),
+        (Layout(vp=2, global_batch=8), "--vp 2 interleaves pipeline stages, and --pp is 1; nearest: 1"),
+        (Layout(cp=3, global_batch=8), "--cp 3 does not divide --seq 8192; nearest: 2"),
+        (Layout(ep=2, dp=2, global_batch=2), "--ep 2: the model has no experts; nearest: 1"),
         (Layout(pp=2, zero=3, global_batch=2), "--no-reshard keeps them gathered"),
         (Layout(pp=2, zero=2, global_batch=2), "which no engine does in a pipeline"),
         (Layout(zero=4, global_batch=1), "--zero 4: one of 0, 1, 2, 3"),
@@ -276,7 +276,7 @@ def test_a_broken_rule_is_named_with_the_nearest_legal_value(layout, words):
 
 
 def test_experts_have_rules_of_their_own():
-    with pytest.raises(InputError, match="--ep 3 does not divide 8 experts; the nearest that does: 2"):
+    with pytest.raises(InputError, match="--ep 3 does not divide 8 experts; nearest: 2"):
         check(Layout(ep=3, dp=3, global_batch=3), shape_of(MIXTRAL), 4096)
     with pytest.raises(InputError, match="--ep 8 does not divide the 2 GPUs of a pipeline stage"):
         check(Layout(ep=8, dp=2, global_batch=2), shape_of(MIXTRAL), 4096)

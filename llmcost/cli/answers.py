@@ -108,7 +108,7 @@ def explain(
     from llmcost.cli.output import show_json, write
     from llmcost.estimate import Options
     from llmcost.explain import explain as compute
-    from llmcost.report.explain import explanation_text
+    from llmcost.report.explain import explanation_document, explanation_text
     from llmcost.specs.catalog import load_hardware, load_model
 
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
@@ -116,16 +116,7 @@ def explain(
     chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency, profile)
     found = compute(spec, chip, chosen, quantity)
     if json:
-        explanations = [
-            each._asdict()
-            | {
-                "where": [{"name": name, "letters": letters, "sizes": sizes, "value": value} for name, letters, sizes, value in each.where],
-                "legend": {letter: {"value": value, "meaning": meaning} for letter, (value, meaning) in each.legend.items()},
-                "published": [entry._asdict() for entry in each.published],
-            }
-            for each in found
-        ]
-        show_json({"schema": "llmcost.explain/1", "model": spec.name, "explanations": explanations})
+        show_json(explanation_document(spec.name, found))
     else:
         write(explanation_text(found) + "\n")
 

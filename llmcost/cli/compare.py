@@ -52,7 +52,7 @@ def compare(
     distinct("MODEL", [spec.name for spec in specs])
     options = Options(batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization)
     options = options._replace(gpus=gpus, tp=tp, pp=pp, dp=dp, ep=ep, gpus_per_node=gpus_per_node)
-    entries = compute(specs, chips, options, lists.prices_of(price or ()))
+    entries = compute(specs, chips, options, lists.prices_of(price or (), chips))
     if plot is not None:
         from llmcost.report import charts
 

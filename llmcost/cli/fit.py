@@ -67,8 +67,9 @@ def fit(
     wanted = weights or [each.weight_dtype for each in usual_precisions(spec)]
     precisions = [Precision(each, kept) for each in dtypes for kept in wanted]
     asked = [name for each in hw or () for name in _words(each)]
-    prices = lists.prices_of(price or ())
-    offers = compute(spec, [load_hardware(name) for name in asked or names("hardware")], chosen, counts, precisions, prices, basis)
+    chips = [load_hardware(name) for name in asked or names("hardware")]
+    prices = lists.prices_of(price or (), chips)
+    offers = compute(spec, chips, chosen, counts, precisions, prices, basis)
     holding = ranked(offer for offer in offers if offer.fits)
     if json:
         show_json({"schema": "llmcost.fit/1", "model": spec.name, "basis": basis, "offers": [to_dict(offer) for offer in offers]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
@@ -100,11 +100,11 @@ def load_chips(given: list[str]) -> list[HardwareSpec]:
     return chips
 
 
-def prices_of(texts: Sequence[str]) -> dict[str, float]:
-    """Dollars a GPU-hour by the name of the GPU, "" for all."""
+def prices_of(texts: Sequence[str], chips: Iterable[HardwareSpec]) -> dict[str, float]:
+    """Dollars a GPU-hour by the name of the GPU, one of those asked about, "" for all."""
     from llmcost.specs.catalog import load_hardware
 
-    prices = {}
+    prices, known = {}, {"", *(chip.name for chip in chips)}
     for text in texts:
         name, _, dollars = text.rpartition("=")
         try:
@@ -113,5 +113,8 @@ def prices_of(texts: Sequence[str]) -> dict[str, float]:
             value = -1
         if not 0 <= value < 10**6:
             raise InputError(f"--price {text}: dollars a GPU-hour, as in 2.5 or h100=2.5")
-        prices[load_hardware(name).name if name else ""] = value
+        priced = load_hardware(name).name if name else ""
+        if priced not in known:
+            raise InputError(f"--price {text}: {priced} is not among the GPUs asked about (--hw)")
+        prices[priced] = value
     return prices

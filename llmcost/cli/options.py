@@ -113,7 +113,8 @@ ContextParallel = Annotated[
 Optimizer = Annotated[str, typer.Option("--optimizer", help="adam, adam-unfused, adam-8bit, muon or sgd.")]
 LoraRank = Annotated[int | None, typer.Option("--lora-rank", metavar="N", help="Train adapters of this rank; all else is frozen.")]
 LoraTargets = Annotated[
-    str, typer.Option("--lora-targets", metavar="NAME[,NAME...]", help="Products that have one: q_proj, …; all-linear.")
+    str | None,
+    typer.Option("--lora-targets", metavar="NAME[,NAME...]", help="Products that have one, or all-linear; q_proj,v_proj."),
 ]
 Qlora = Annotated[bool, typer.Option("--qlora", help="Frozen weights of the layers in 4 bits (NF4).")]
 Price = Annotated[float | None, typer.Option("--price", metavar="DOLLARS", help="Of a GPU-hour.")]

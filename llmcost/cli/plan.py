@@ -43,7 +43,7 @@ def plan(
     ] = None,
     optimizer: o.Optimizer = "adam",
     lora_rank: o.LoraRank = None,
-    lora_targets: o.LoraTargets = "q_proj,v_proj",
+    lora_targets: o.LoraTargets = None,
     qlora: o.Qlora = False,
     serve: Annotated[bool, typer.Option("--serve", help="Plan to serve requests, not to train.")] = False,
     prompt: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from llmcost.cli import options as o
+from llmcost.errors import InputError
 
 
 def train(
@@ -42,7 +43,7 @@ def train(
     gpus_per_node: o.GpusPerNode = None,
     price: o.Price = None,
     lora_rank: o.LoraRank = None,
-    lora_targets: o.LoraTargets = "q_proj,v_proj",
+    lora_targets: o.LoraTargets = None,
     qlora: o.Qlora = False,
     mtbf_hours: Annotated[
         float | None, typer.Option("--mtbf-hours", metavar="HOURS", help="GPU-hours between failures; 50,677, Llama 3's.")
@@ -104,10 +105,16 @@ def train(
     reliability = reliability_of(mtbf_hours, restart_minutes, checkpoint_minutes, checkpoint_gb_per_s)
     options = Options(gpus, tokens, seq, global_batch, layout, recipe, mfu, price, reliability, power_share, pue)
     if explain is not None:
-        from llmcost.report.explain import explanation_text
+        from llmcost.report.explain import explanation_document, explanation_text
         from llmcost.training.explained import explain_training
 
-        write(explanation_text(explain_training(spec, chip, options, explain)) + "\n")
+        if csv or markdown or breakdown:
+            raise InputError("--explain: as text, or with --json")
+        found = explain_training(spec, chip, options, explain)
+        if json:
+            show_json(explanation_document(spec.name, found))
+        else:
+            write(explanation_text(found) + "\n")
         return
     answer = compute(spec, chip, options)
     rows = operator_rows(setup_of(spec, chip, options, None)[0]) if breakdown else []

@@ -29,6 +29,20 @@ def explanation_text(explanations: Iterable[Explanation]) -> str:
     return "\n".join(lines)
 
 
+def explanation_document(model: str, explanations: Iterable[Explanation]) -> dict[str, Any]:
+    """The JSON document."""
+    found = [
+        each._asdict()
+        | {
+            "where": [{"name": name, "letters": letters, "sizes": sizes, "value": value} for name, letters, sizes, value in each.where],
+            "legend": {letter: {"value": value, "meaning": meaning} for letter, (value, meaning) in each.legend.items()},
+            "published": [entry._asdict() for entry in each.published],
+        }
+        for each in explanations
+    ]
+    return {"schema": "llmcost.explain/1", "model": model, "explanations": found}
+
+
 def _value(value: Any, unit: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"

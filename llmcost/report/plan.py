@@ -27,7 +27,8 @@ def _best(question: Question, found: Plan) -> Table:
     title = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}: {question.recipe.dtype}{trained}, {batch}"
     fit = f"{found.fit:,} of {found.timed:,} legal layouts fit in {scaled(question.usable, 'B')} a GPU."
     if not found.best:
-        return Table(title, (), "", (), (fit if found.timed else "No layout is legal.",))
+        none = "No layout is legal." if found.spreads else f"None of the degrees asked for multiply to {question.gpus:,} GPUs."
+        return Table(title, (), "", (), (fit if found.timed else none,))
     first = found.best[0]
     rows = []
     for place, each in enumerate(found.best, start=1):

@@ -36,17 +36,17 @@ def model_rows(models: Iterable[ModelSpec]) -> list[dict[str, object]]:
             "ffn": _each(m, "moe_intermediate_size", "intermediate_size"),
             "max_seq": m.max_position_embeddings,
             "vocab": m.vocab_size,
-            "released": m.released,
+            "released": m.released or None,
         }
         for m in models
     ]
 
 
-def _each(model: ModelSpec, *fields: str) -> int | str:
-    """The value that all kinds of layers share, or each of them; – where no block has it."""
+def _each(model: ModelSpec, *fields: str) -> int | str | None:
+    """The value that all kinds of layers share, or each of them; None where no block has it."""
     blocks = [block for layer in model.layers for block in (layer.mixer, layer.mlp)]
     distinct = list(dict.fromkeys(getattr(block, field) for block in blocks for field in fields if hasattr(block, field)))
-    return distinct[0] if len(distinct) == 1 else "/".join(str(value) for value in distinct) or UNKNOWN
+    return distinct[0] if len(distinct) == 1 else "/".join(str(value) for value in distinct) or None
 
 
 def model_document(m: ModelSpec) -> dict[str, object]:
@@ -67,7 +67,7 @@ def block_document(block: Block) -> dict[str, object]:
 
 def models_table(rows: list[dict[str, object]]) -> Table:
     """The list of models."""
-    cells = [tuple(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()) for row in rows]
+    cells = [tuple(UNKNOWN if value is None else _cell(value) for value in row.values()) for row in rows]
     columns = ("model", "parameters", "layers", "hidden", "heads", "KV heads", "FFN", "max seq", "vocab", "released")
     return Table("", columns, "lrrrrrrrrl", cells)
 

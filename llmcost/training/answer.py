@@ -90,7 +90,7 @@ def setup_of(model: ModelSpec, hardware: HardwareSpec, options: Options, efficie
 
 def _check_counts(options: Options, given: dict[str, Any]) -> None:
     counts = {"gpus": options.gpus, "tokens": options.tokens, "seq": options.seq, "global_batch": options.global_batch}
-    counts |= {name: given.get(name) for name in ("tp", "cp", "pp", "vp", "dp", "ep", "etp", "micro_batch", "node")}
+    counts |= {name: given.get(name) for name in ("tp", "cp", "pp", "vp", "dp", "ep", "etp", "shard", "micro_batch", "node")}
     for name, value in counts.items():
         most = 10**16 if name == "tokens" else MOST
         if value is not None and not 1 <= value <= most:
@@ -98,8 +98,6 @@ def _check_counts(options: Options, given: dict[str, Any]) -> None:
             raise InputError(f"--{option} {value}: at least 1 and at most {most:,}")
     if not 0 < options.mfu <= 1:
         raise InputError(f"--mfu {options.mfu:g}: a share of 1, above 0")
-    if options.price is not None and not options.price >= 0:
-        raise InputError(f"--price {options.price:g}: not below 0")
 
 
 def _data_parallel(base: Layout, gpus: int, given: dict[str, Any]) -> Layout:
@@ -109,7 +107,7 @@ def _data_parallel(base: Layout, gpus: int, given: dict[str, Any]) -> Layout:
     if gpus % used:
         below, above = gpus // used * used, -(-gpus // used) * used
         nearest = above if not below or above - gpus < gpus - below else below
-        raise InputError(f"{degrees} is {used} GPUs a replica, which do not divide --gpus {gpus}; the nearest that they do: {nearest}")
+        raise InputError(f"{degrees} is {used} GPUs a replica, which do not divide --gpus {gpus}; nearest: {nearest}")
     if "dp" in given and given["dp"] * used != gpus:
         raise InputError(f"{degrees} is {given['dp'] * used} GPUs, and --gpus is {gpus}; with these the nearest --dp is {gpus // used}")
     return base._replace(dp=gpus // used)

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any, NamedTuple
 
 from llmcost.algebra import present
+from llmcost.timing import Links
 from llmcost.training.layout import RECOMPUTE, Layout, Shape, divisors, rules, shape_of
 from llmcost.training.passes import Setup
 from llmcost.training.train import Step, evaluate
@@ -112,11 +114,19 @@ def cheapest_change(at: Setup, capacity: float) -> Change | None:
 
 
 def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
-    """Doublings of the GPUs until a usual layout fits, the batch growing with them where it must; None if 1,024 times as many do not."""
+    """Doublings of the GPUs until a usual layout fits, the batch growing with them where it must; None if 1,024 times as many do not.
+
+    Nor are there more than the links that are known join.
+    """
+    node = at.layout.node
+    links = at.chip.links or Links(None, None)
+    known = inf if links.fabric_bytes_per_s else node if links.node_bytes_per_s else 1
     for factor in (2**n for n in range(1, 11)):
         more = gpus * factor
+        if more > known:
+            return None
         batch = -(-at.layout.global_batch // more) * more
-        layout = automatic(at._replace(layout=Layout(node=at.layout.node, global_batch=batch)), more, {}, capacity)
+        layout = automatic(at._replace(layout=Layout(node=node, global_batch=batch)), more, {}, capacity)
         if evaluate(at._replace(layout=layout)).memory_bytes() <= capacity:
             return int(more)
     return None

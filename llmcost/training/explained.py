@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from llmcost.efficiency import Efficiency
-from llmcost.errors import InputError
+from llmcost.errors import InputError, UnknownFigureError
 from llmcost.explain import (
     DEGREES,
     Explanation,
@@ -64,8 +62,7 @@ def explain_training(
     """How one figure, or a group of them, comes about. Raises InputError for a figure that does not exist."""
     wanted = [path for path in QUANTITIES if matches(quantity, path)]
     if not wanted:
-        near = get_close_matches(quantity, [*QUANTITIES, *{path.rpartition(".")[2] for path in QUANTITIES}], n=4, cutoff=0.4)
-        raise InputError(f"no figure {quantity!r}; nearest: {', '.join(near) or 'none'}")
+        raise UnknownFigureError(quantity, QUANTITIES)
     known = dict(leaves(symbolic_train(model, hardware, options, efficiency)))
     found = [explanation_of(path, known[path], QUANTITIES[path], []) for path in wanted if known.get(path) is not None]
     if not found:

@@ -114,7 +114,7 @@ class Rule(NamedTuple):
     def message(self) -> str:
         """The problem with the nearest legal value."""
         nearest = min(self.legal, key=lambda each: (abs(each - self.value), each), default=None)
-        return self.problem if nearest is None else f"{self.problem}; the nearest that does: {nearest}"
+        return self.problem if nearest is None else f"{self.problem}; nearest: {nearest}"
 
 
 def divides(part: Number, whole: Number) -> Any:
@@ -169,17 +169,22 @@ def rules(layout: Layout, shape: Shape, seq: Number) -> Iterator[Rule]:
 def _expert_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
     if not shape.experts:
         yield Rule(at.ep == 1, f"--ep {at.ep}: the model has no experts", (1,), at.ep)
+        if at.etp is not None:
+            yield Rule(at.etp == 1, f"--etp {at.etp}: the model has no experts", (1,), at.etp)
         return
     for count in shape.experts:
         yield Rule(divides(at.ep, count), f"--ep {at.ep} does not divide {count} experts", divisors(count), at.ep)
-    ranks, group = at.tp * at.cp * at.dp, at.plan().expert_group()
+    ranks = at.tp * at.cp * at.dp
     legal = divisors(ranks) if isinstance(ranks, int) else ()
-    yield Rule(
-        (at.ep <= ranks) & divides(at.ep, ranks) & divides(group, ranks),
-        f"--ep {at.ep} does not divide the {ranks} GPUs of a pipeline stage",
-        legal,
-        at.ep,
-    )
+    stage = f"the {ranks} GPUs of a pipeline stage"
+    yield Rule((at.ep <= ranks) & divides(at.ep, ranks), f"--ep {at.ep} does not divide {stage}", legal, at.ep)
+    if at.etp is None:
+        yield Rule(divides(at.plan().expert_group(), ranks), f"--ep {at.ep} with --tp {at.tp} does not divide {stage}", (), at.ep)
+        return
+    for size in shape.widths:
+        yield Rule(divides(at.etp, size), f"--etp {at.etp} does not divide {size:,} MLP channels", divisors(size), at.etp)
+    fair = [n for n in legal if ranks % (at.ep * n) == 0]
+    yield Rule(divides(at.ep * at.etp, ranks), f"--etp {at.etp} times --ep {at.ep} does not divide {stage}", fair, at.etp)
 
 
 def _sharding_rules(at: Layout) -> Iterator[Rule]:
@@ -188,7 +193,13 @@ def _sharding_rules(at: Layout) -> Iterator[Rule]:
     if at.zero == 3 and at.reshard:
         problem = "--zero 3 gathers weights for every micro-batch, which engines refuse in a pipeline (--no-reshard keeps them gathered)"
         yield Rule(at.pp == 1, problem, (1,), 3)
+    if at.shard is not None:
+        replicas = at.replicas()
+        fair = divisors(replicas) if isinstance(replicas, int) else ()
+        yield Rule(divides(at.shard, replicas), f"--shard {at.shard} does not divide the {replicas} replicas", fair, at.shard)
     if at.recompute_layers is not None:
+        problem = f"--recompute-layers {at.recompute_layers}: with --recompute selective or full"
+        yield Rule(at.recompute != "none", problem, (), at.recompute_layers)
         yield Rule(at.recompute_layers >= 0, f"--recompute-layers {at.recompute_layers}: not below 0", (0,), at.recompute_layers)
 
 
