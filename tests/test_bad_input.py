@@ -82,7 +82,7 @@ def test_an_unknown_gpu_lists_the_nearest_names(cli):
 def test_names_of_any_kind_are_unknown_and_nothing_worse(cli, name):
     answer = cli("estimate", "gpt2", "--hw", name)
     assert (answer.code, answer.out) == (2, "")
-    assert "unknown hardware" in answer.err
+    assert "unknown hardware" in answer.err or "no such file or folder" in answer.err
     assert cli("estimate", name).code == 2 or name == "llama3-8b\n"
 
 
@@ -626,3 +626,10 @@ def test_a_config_of_any_type_with_wrong_values_gets_a_clean_answer(kind, data):
         model_from(document_of(config, "config.json", "hostile"))
     except InputError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("arguments", [("import", "./nope"), ("estimate", "/nowhere/at/all"), ("estimate", "llama3-8b", "--hw", "../nope")])
+def test_a_path_that_leads_nowhere_is_no_name(cli, arguments):
+    answer = cli(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == f"llmcost: {arguments[-1]}: no such file or folder\n"

@@ -6,7 +6,7 @@ from functools import lru_cache
 from os.path import isdir, lexists
 from pathlib import Path
 
-from llmcost.errors import UnknownNameError
+from llmcost.errors import InputError, UnknownNameError
 from llmcost.specs.hardware import HardwareSpec, hardware_from, system_from
 from llmcost.specs.model import ModelSpec, model_from
 from llmcost.specs.reader import Document, read_yaml
@@ -72,6 +72,8 @@ def find(kind: str, name: str) -> Path:
         return known[plain(name)]
     if kind == "models" and lexists(f"{name}/config.json"):
         return Path(name)
+    if name.startswith(("/", "./", "../", "~")):
+        raise InputError(f"{name}: no such file or folder")
     if kind == "models" and "/" in name:
         from llmcost.specs.hub import find_config
 
