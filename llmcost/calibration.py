@@ -23,12 +23,15 @@ from llmcost.training.rates import backward
 LINEAR = ("gemm", "grouped_gemm")  # what computes in the type of the weights; all else does in that of the activations
 
 
-def measured_efficiency(path: Path, hardware: HardwareSpec, dtype: str, default: Efficiency) -> Efficiency:
-    """What a GPU reaches by a profile, and by default where that has nothing. Raises SpecError, or InputError for another GPU's."""
+def measured_efficiency(path: Path, hardware: HardwareSpec, dtype: str, default: Efficiency, phase: str | None = None) -> Efficiency:
+    """What a GPU reaches by a profile, and by default where that has nothing; the error is that of a phase, or of all.
+
+    Raises SpecError, or InputError for another GPU's profile.
+    """
     profile = _read(path, path.stat().st_mtime_ns if path.is_file() else 0)
     if profile.hardware not in (hardware.name, hardware.gpu):
         raise InputError(f"{path}: measured on {profile.hardware or profile.device.get('name')}, not on {hardware.name}")
-    return efficiency_of(profile, dtype, default)
+    return efficiency_of(profile, dtype, default, phase)
 
 
 @lru_cache(maxsize=8)  # a sweep asks again and again
@@ -36,7 +39,7 @@ def _read(path: Path, _changed: int) -> Profile:
     return load_profile(path)
 
 
-def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT) -> Efficiency:
+def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT, phase: str | None = None) -> Efficiency:
     """A profile's figures for computing in `dtype`; kinds that it has none for keep the defaults."""
     kernels = dict(default.kernels)
     for kind, by_type in profile.fit.items():
@@ -46,7 +49,7 @@ def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT) -
     if profile.fit.get("gemm", {}).get(dtype) is None:
         return default
     caution = "" if profile.trusted() else ", of a GPU in use or held back"
-    found = step_error(profile.steps) or profile.fit["gemm"][dtype].heldout
+    found = step_error(profile.steps, phase) or profile.fit["gemm"][dtype].heldout
     return Efficiency(kernels, f"profile {profile.name} ({profile.date}{caution})", found.mean if found else None)
 
 

@@ -42,6 +42,7 @@ def train(
     overlap: o.Overlap = None,
     gpus_per_node: o.GpusPerNode = None,
     price: o.Price = None,
+    profile: o.TrainingProfile = None,
     lora_rank: o.LoraRank = None,
     lora_targets: o.LoraTargets = None,
     qlora: o.Qlora = False,
@@ -103,7 +104,7 @@ def train(
         lora=lora_of(lora_rank, lora_targets, qlora=qlora),
     )
     reliability = reliability_of(mtbf_hours, restart_minutes, checkpoint_minutes, checkpoint_gb_per_s)
-    options = Options(gpus, tokens, seq, global_batch, layout, recipe, mfu, price, reliability, power_share, pue)
+    options = Options(gpus, tokens, seq, global_batch, layout, recipe, mfu, price, reliability, power_share, pue, profile)
     if explain is not None:
         from llmcost.report.explain import explanation_document, explanation_text
         from llmcost.training.explained import explain_training

@@ -16,10 +16,9 @@ from llmcost.plan.space import Choices
 from llmcost.sizes import Load
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
-from llmcost.training.answer import BATCH_TOKENS, MOST, NODE
+from llmcost.training.answer import BATCH_TOKENS, MOST, NODE, reached_by
 from llmcost.training.layout import RECOMPUTE, ZERO, Layout
 from llmcost.training.recipe import Recipe, check_recipe
-from llmcost.training.shares import shares_for
 from llmcost.training.train import training_chip
 
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
@@ -57,7 +56,7 @@ def ask(
         check_lora(forward(model, HALF_PRECISION, Load(1, 1, 1)).layers, recipe.lora)
     chip = training_chip(hardware, recipe, Layout(dp=gpus, node=node))
     chip = chip._replace(links=links_within(chip.links, gpus, node))
-    base, reached = Layout(global_batch=batch, node=node), shares_for(hardware, recipe)
+    base, reached = Layout(global_batch=batch, node=node), reached_by(hardware, recipe, gpus, None)
     return Question(model, hardware, gpus, seq, base, chip.usable * share, chip, reached, recipe, _choices(axes, recompute))
 
 

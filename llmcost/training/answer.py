@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmcost import textbook
@@ -17,6 +18,7 @@ from llmcost.results import Hardware, Model
 from llmcost.run import Reliability, Terms, check_terms, run_of
 from llmcost.run import Run as Interrupted
 from llmcost.sizes import ElementBytes, Load
+from llmcost.specs.catalog import find_profile
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.training.automatic import automatic, cheapest_change, enough_gpus
@@ -49,6 +51,7 @@ class Options(NamedTuple):
     reliability: Reliability = Reliability()
     power_share: Number = 1  # of the TDP, drawn on average
     pue: Number = 1  # energy of the data centre over that of the GPUs
+    profile: str | None = None  # on one GPU, the one shipped for it, if there is one
 
 
 def train(model: ModelSpec, hardware: HardwareSpec, options: Options = Options(), efficiency: Efficiency | None = None) -> Train:  # noqa: B008
@@ -80,12 +83,27 @@ def setup_of(model: ModelSpec, hardware: HardwareSpec, options: Options, efficie
     base = _data_parallel(base, gpus, given)
     batch = _batch(options, base, gpus, seq)
     base = base._replace(global_batch=batch)
-    reached = shares_for(hardware, options.recipe) if efficiency is None else efficiency
+    reached = reached_by(hardware, options.recipe, gpus, options.profile) if efficiency is None else efficiency
     chip = training_chip(hardware, options.recipe, base._replace(dp=gpus, tp=1, cp=1, pp=1))
     at = Setup(model, base, options.recipe, seq, chip, reached)
     if {"tp", "pp", "zero", "recompute"} <= given.keys():
         return at, False
     return at._replace(layout=automatic(at, gpus, given, chip.usable)), True
+
+
+def reached_by(hardware: HardwareSpec, recipe: Recipe, gpus: int, profile: str | None) -> Efficiency:
+    """What the GPUs reach: by the profile asked for, one GPU alone by its shipped one, else what published runs have reached.
+
+    Raises SpecError, or InputError for another GPU's profile.
+    """
+    default = shares_for(hardware, recipe)
+    shipped = find_profile(hardware.gpu or hardware.name) if gpus == 1 else None
+    path = shipped if profile is None else Path(profile)
+    if path is None:
+        return default
+    from llmcost.calibration import measured_efficiency  # most GPUs have no profile, and nothing needs to be read
+
+    return measured_efficiency(path, hardware, recipe.dtype, default, "train")
 
 
 def _check_counts(options: Options, given: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from typing import Any
@@ -26,8 +27,9 @@ def rank() -> int:
 
 
 def join(device: Device) -> None:
-    """Meet the other ranks."""
+    """Meet the other ranks, and part from them when the process ends: threads that still wait for others would take it down."""
     dist.init_process_group("nccl" if device.kind == "cuda" else "gloo")
+    atexit.register(dist.destroy_process_group)
 
 
 def slowest(seconds: float) -> float:
