@@ -53,6 +53,7 @@ def hardware_of(document: Document) -> HardwareSpec:
         raise document.error(("gpu",), str(error)) from None
 
 
+@lru_cache(maxsize=64)  # an estimate in a loop asks each time
 def find_profile(hardware: str) -> Path | None:
     """The profile that ships for a GPU, if one was measured."""
     path = shipped("hardware") / "profiles" / f"{hardware}.json"
