@@ -134,14 +134,13 @@ def offline(case: Case, figures: Figures) -> Iterator[Answer]:
     """
     of = case.settings
     setup = setup_of(case, figures)
-    token = None if setup is None or of["prompt"] is None else _served(setup, case)
-    if token is None and of["prompt"] is None:
+    if setup is None or of["prompt"] is None:
         best = setup_of(case, figures, tp=1)
         step = best and best.step(LARGE, of["output"] / 2)
         limit = step and LARGE * of["gpus"] / step.limit
         yield Answer("output_tokens_per_s", case.measured["output_tokens_per_s"], None, limit)
     else:
-        yield _rate(case, "output_tokens_per_s", 1, token)
+        yield _rate(case, "output_tokens_per_s", 1, _served(setup, case))
 
 
 def online(case: Case, figures: Figures) -> Iterator[Answer]:
