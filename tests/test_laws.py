@@ -477,7 +477,7 @@ ORDER = [
     "accuracy.fit", "accuracy.score",
     "report", "report.tables", "report.figures", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs",
     "report.train", "report.mfu", "report.plan", "report.plan_serving",
-    "report.charts", "report.sweep", "report.sweep_charts", "report.compare", "report.accuracy",
+    "report.charts", "report.train_charts", "report.sweep", "report.sweep_charts", "report.compare", "report.accuracy",
     "report.published", "report.bench_rows", "report.bench", "report.bench_compare", "report.bench_plots",
     "cli.options", "cli.lists", "cli.output",
     "bench", "bench.device", "bench.timers", "bench.kernels.base", "bench.kernels.split_kv_triton", "bench.kernels.streams_triton",

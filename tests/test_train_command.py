@@ -166,3 +166,18 @@ def test_a_gpu_without_the_type_or_the_figure(cli):
     assert "a100-80gb-sxm has no known peak for fp8; it has bf16, fp16" in cli("train", "llama3-8b", "--hw", "a100", "--dtype", "fp8").err
     assert "no source gives the network between nodes of 8" in cli("train", "llama3-8b", "--hw", "h20", "--gpus", "16").err
     assert cli("train", "llama3-8b", "--hw", "dgx-2", "--gpus", "64").out.count("fp16") == 1  # what a V100 trains in
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_a_run_is_drawn_by_cause_and_by_stage(cli, tmp_path, ending):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / f"run.{ending}"
+    assert cli("train", "llama3-8b", "--hw", "h100", "--gpus", "16", "--pp", "4", "--plot", path).code == 0
+    drawn = path.read_bytes()
+    assert drawn[:4] == b"\x89PNG" if ending == "png" else b"Memory of a GPU by part" in drawn and b"bubble" in drawn
+
+
+def test_a_chart_of_an_unknown_kind_is_refused(cli, tmp_path):
+    answer = cli("train", "llama3-8b", "--hw", "h100", "--gpus", "8", "--plot", tmp_path / "run.gif")
+    assert (answer.code, answer.out) == (2, "")
+    assert "the name ends in one of .png, .svg, .pdf" in answer.err

@@ -30,7 +30,7 @@ def compare(
     ep: o.Ep = None,
     gpus_per_node: o.GpusPerNode = None,
     price: lists.Price = None,
-    plot: Annotated[str | None, typer.Option("--plot", metavar="FILE", help="Draw charts, .png or .svg (needs matplotlib).")] = None,
+    plot: o.Plot = None,
     json: o.Json = False,
     csv: o.Csv = False,
     markdown: o.Markdown = False,

@@ -118,6 +118,7 @@ LoraTargets = Annotated[
 ]
 Qlora = Annotated[bool, typer.Option("--qlora", help="Frozen weights of the layers in 4 bits (NF4).")]
 Price = Annotated[float | None, typer.Option("--price", metavar="DOLLARS", help="Of a GPU-hour.")]
+Plot = Annotated[str | None, typer.Option("--plot", metavar="FILE", help="Draw charts, .png or .svg (needs matplotlib).")]
 TrainingProfile = Annotated[
     str | None,
     typer.Option("--profile", metavar="FILE", help="A profile measured by llmcost bench; on one GPU, its shipped one, if there is."),

@@ -20,6 +20,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7
 DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 MOST = len(COLOURS) * len(DASHES)  # lines that can be told apart
 MOST_LABELLED = 15  # bars of a panel
+MOST_WIDE = 5  # groups whose names have room in full size
 
 
 class Line(NamedTuple):
@@ -131,7 +132,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             labels = ["" if height is None else significant(height) for height in bars.heights]
             axes.bar_label(drawn, labels, fontsize=7, padding=2)
     if panel.bars:
-        axes.set_xticks(range(len(panel.groups)), panel.groups)
+        axes.set_xticks(range(len(panel.groups)), panel.groups, fontsize=9 if len(panel.groups) <= MOST_WIDE else 7)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.grid(visible=False, axis="x")
 

@@ -128,13 +128,20 @@ def _bases(answer: Train) -> Table:
     return Table("", columns, "lrrrr", rows)
 
 
-def _causes(answer: Train) -> Table:
-    b, total = answer.breakdown, answer.breakdown.total
+def causes(answer: Train) -> list[tuple[str, float]]:
+    """What the expected step goes into, as far as it shows, with its seconds."""
+    b = answer.breakdown
     exposed = [(f"exchanges, {name}", value) for name, value in b.exposed._asdict().items()]
     parts = [("matrix products", b.compute), ("streaming kernels", b.memory), ("recomputation", b.recompute), *exposed]
-    parts += [("pipeline bubble", b.bubble), ("optimizer", b.optimizer)]
-    rows = [("Step, expected", seconds(total), "")]
-    rows += [(f"  {name}", seconds(value), f"{value / total:.1%}") for name, value in parts if value > total * 5e-5]
+    return [part for part in (*parts, ("pipeline bubble", b.bubble), ("optimizer", b.optimizer)) if part[1] > b.total * 5e-5]
+
+
+def _causes(answer: Train) -> Table:
+    total = answer.breakdown.total
+    rows = [
+        ("Step, expected", seconds(total), ""),
+        *((f"  {name}", seconds(value), f"{value / total:.1%}") for name, value in causes(answer)),
+    ]
     return Table("", ("", "", ""), "lrr", rows)
 
 
@@ -156,14 +163,20 @@ def _memory(answer: Train) -> Table:
     return Table("", ("", "", ""), "lrl", rows)
 
 
-def _stages(answer: Train) -> Table:
+def stage_name(answer: Train, stage: StageBytes) -> str:
+    """Where in the pipeline it stands: of those between the first and the last, the second keeps most."""
     last = answer.layout.pp - 1
+    return "first" if stage.stage == 0 else "last" if stage.stage == last else "second" if last > 1 else str(stage.stage)
 
-    def words(stage: StageBytes) -> str:
-        return "first" if stage.stage == 0 else "last" if stage.stage == last else "second" if last > 1 else str(stage.stage)
 
+def _stages(answer: Train) -> Table:
     rows = [
-        (words(s), f"{s.layers:,.0f}", *(scaled(v, "B") for v in (s.params_bytes, s.activation_bytes, s.total_bytes)), MOMENTS[s.peak])
+        (
+            stage_name(answer, s),
+            f"{s.layers:,.0f}",
+            *(scaled(v, "B") for v in (s.params_bytes, s.activation_bytes, s.total_bytes)),
+            MOMENTS[s.peak],
+        )
         for s in answer.memory.stages
     ]
     return Table("", ("stage", "layers", "weights", "activations", "total", "peak"), "lrrrrl", rows)
