@@ -44,7 +44,7 @@ def ask(
     if not 1 <= seq <= longest:
         raise InputError(f"--seq {seq}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)")
     node = (int(hardware.node_gpus.value) if hardware.node_gpus else NODE) if node is None else node
-    batch = max(1, BATCH_TOKENS // seq) if global_batch is None else global_batch
+    batch = max(gpus, BATCH_TOKENS // seq // max(1, gpus) * gpus) if global_batch is None else global_batch
     for name, value, most in (("gpus", gpus, MOST_GPUS), ("global-batch", batch, MOST), ("gpus-per-node", node, MOST)):
         if not 1 <= value <= most:
             raise InputError(f"--{name} {value}: at least 1 and at most {most:,}")
