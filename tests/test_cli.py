@@ -542,3 +542,7 @@ def test_what_is_not_known_of_a_model_is_null(cli):
     assert known["deepseek-r1"]["kv_heads"] is None
     assert known["bloom-176b"]["released"] is None
     assert all(value != "" for each in known.values() for value in each.values())
+
+
+def test_what_8_bit_layers_leave_in_16_bits_is_said(cli):
+    assert "linear layers fp8, the rest bf16" in cli("estimate", "llama3-8b", "--hw", "h100", "--dtype", "fp8").out

@@ -9,6 +9,7 @@ from llmcost.formats import FORMATS
 from llmcost.quantities import QUANTITIES
 from llmcost.report.tables import Table
 from llmcost.results import Estimate, Hardware, Memory, Request, Serving, Workload, leaves
+from llmcost.sizes import activation_dtype
 from llmcost.specs.model import ModelSpec
 from llmcost.units import amount, scaled, seconds, significant
 
@@ -222,8 +223,9 @@ def _years(value: float | None) -> str:
 
 
 def _weights(w: Workload) -> str:
-    if w.weight_dtype == w.dtype:
+    rest = activation_dtype(w.dtype)
+    if w.weight_dtype == rest:
         return w.weight_dtype
     matrices = "all matrices" if w.weight_dtype in FORMATS and FORMATS[w.weight_dtype].everywhere else "linear layers"
     linear, _, experts = w.weight_dtype.partition("+")
-    return f"{matrices} {linear}, {f'experts {experts}, ' if experts else ''}the rest {w.dtype}"
+    return f"{matrices} {linear}, {f'experts {experts}, ' if experts else ''}the rest {rest}"
