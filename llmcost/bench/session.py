@@ -19,9 +19,9 @@ from llmcost.bench.runner import Runner, planned, progress
 from llmcost.bench.suites import SUITES, Point, Scope, StepPoint
 from llmcost.bench.timers import Clock, quantile, soak
 from llmcost.calibration import chip_of, predicted_us
-from llmcost.cli.output import write_file
 from llmcost.errors import InputError, UnknownNameError
 from llmcost.estimate import DEFAULT_CONTEXT
+from llmcost.files import write_file
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.profile import Profile, Row, StepRow, load_profile, profile_text

@@ -88,7 +88,8 @@ def import_(
 
     Example: llmcost import ./Qwen3-8B/config.json -o qwen3-8b.yaml
     """
-    from llmcost.cli.output import write, write_file
+    from llmcost.cli.output import write
+    from llmcost.files import write_file
     from llmcost.specs.catalog import find, read_model
     from llmcost.specs.model import model_from
     from llmcost.specs.writer import spec_text

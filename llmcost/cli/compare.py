@@ -39,9 +39,10 @@ def compare(
 
     Example: llmcost compare llama3-8b qwen3-8b --hw h100,mi300x --batch 16 --price h100=2.5 --price mi300x=2
     """
-    from llmcost.cli.output import draft_of, show_json, show_tables, write
+    from llmcost.cli.output import show_json, show_tables, write
     from llmcost.comparison import compare as compute
     from llmcost.estimate import Options
+    from llmcost.files import draft_of
     from llmcost.grid import distinct
     from llmcost.report.compare import FIGURES, NAMES, comparison_panels, comparison_tables, entry_document, figures_of
     from llmcost.report.tables import to_csv

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from os.path import isdir
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from llmcost.errors import InputError
+from llmcost.files import draft_of
 from llmcost.report.tables import Table, print_tables, to_markdown
 
 
@@ -43,25 +40,3 @@ def write_pieces(pieces: Iterable[str], output: Path | None) -> None:
     with draft_of(output) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         for piece in pieces:
             file.write(piece)
-
-
-def write_file(path: Path, text: str) -> None:
-    """A file, whole or not at all. Raises InputError if it cannot be written."""
-    with draft_of(path) as draft:
-        draft.write_text(text, "utf-8")
-
-
-@contextmanager
-def draft_of(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, moved there once it is whole. Raises InputError if it cannot be written."""
-    if not path.name or isdir(path):
-        raise InputError(f"{path}: is a folder")
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.touch()  # before hours of computing
-        yield draft
-        draft.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        draft.unlink(missing_ok=True)

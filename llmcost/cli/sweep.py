@@ -87,7 +87,7 @@ def sweep(
 
     Example: llmcost sweep llama3-8b --hw h100,a100 --batch 1..256:x4 --dtype bf16,fp8
     """  # noqa: D301 - \b keeps the lines of a paragraph as they are
-    from llmcost.cli.output import draft_of
+    from llmcost.files import draft_of
     from llmcost.report.sweep import write_parquet
     from llmcost.specs.catalog import load_model
     from llmcost.sweep import DEGREES, DTYPES, SIZES
@@ -119,7 +119,8 @@ def sweep(
 
 def _write(grid: Sweep, columns: Mapping[str, str], rows: Rows, number: int, form: str | None, file: Path | None) -> None:
     """The rows in the form that an ending stands for, by default a table."""
-    from llmcost.cli.output import show_tables, write_file, write_pieces
+    from llmcost.cli.output import show_tables, write_pieces
+    from llmcost.files import write_file
     from llmcost.report.sweep import csv_pieces, json_pieces, table_of
     from llmcost.report.tables import to_markdown, to_text
 
@@ -181,7 +182,7 @@ def _rows(grid: Sweep, sort: str | None, top: int | None, fits: bool) -> tuple[R
 
 def _draw(path: Path, model: str, axes: Mapping[str, str], rows: Rows, number: int) -> None:
     """The charts of a sweep."""
-    from llmcost.cli.output import draft_of
+    from llmcost.files import draft_of
     from llmcost.report import charts
     from llmcost.report.sweep import rows_of
     from llmcost.report.sweep_charts import MOST_POINTS, PATHS, chart_title, sweep_panels
