@@ -7,7 +7,7 @@ a size, so one formula answers three questions: ints give a number, arrays a swe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -86,6 +86,11 @@ def expm1(x: Number) -> Number:
 def largest(values: Sequence[Number]) -> Number:
     """The largest of several numbers, elementwise for arrays."""
     return max(values) if {*map(type, values)} <= {*PLAIN} else reduce(maximum, values)
+
+
+def least(values: Iterable[Number]) -> Number:
+    """The smallest of several numbers, elementwise for arrays."""
+    return reduce(minimum, values)
 
 
 def name_of_least(values: Mapping[str, Number]) -> Any:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from llmcost.algebra import Number
 from llmcost.estimate import LARGEST, Options, default_dtype, estimate
-from llmcost.layout import DEGREES, USUAL_NODE, Layout, problems
+from llmcost.layout import DEGREES, Layout, problems
 from llmcost.results import Estimate
 from llmcost.sizes import element_bytes
 from llmcost.specs.hardware import HardwareSpec
@@ -105,7 +105,7 @@ def supported(chip: HardwareSpec, precisions: Iterable[Precision]) -> Iterator[P
 
 def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int) -> Layout | None:
     """As much tensor parallelism as a node has and the model allows, the rest stages, or experts over all; None where nothing divides."""
-    node = int(chip.node_gpus.value) if chip.node_gpus else USUAL_NODE
+    node = chip.gpus_in_a_node()
     degrees = [tp for tp in range(min(gpus, node), 0, -1) if gpus % tp == 0]
     layouts = [*(Layout(tp, gpus // tp, gpus_per_node=node) for tp in degrees), Layout(dp=gpus, ep=gpus, gpus_per_node=node)]
     return next((layout for layout in layouts if not any(problems(model, layout))), None)

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from llmcost.errors import InputError
-from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.hardware import USUAL_NODE, HardwareSpec
 from llmcost.specs.model import ModelSpec
 
-USUAL_NODE = 8  # GPUs in a box, where the GPU's spec does not say
 MOST = 10**6  # GPUs
 DEGREES = ("tp", "pp", "dp", "ep")
 # Fields that tensor parallelism divides (Megatron-LM, arXiv 1909.08053, section 3). Vocabularies are padded, as engines do.
@@ -54,7 +53,7 @@ def layout_of(
     gpus_per_node: int | None,
 ) -> Layout:
     """The layout that was asked for, None being what follows from the rest. Raises InputError where it divides nothing."""
-    node = gpus_per_node or int(hardware.node_gpus.value if hardware and hardware.node_gpus else USUAL_NODE)
+    node = gpus_per_node or (hardware.gpus_in_a_node() if hardware else USUAL_NODE)
     if gpus is tp is pp is dp is ep is gpus_per_node is None:
         return Layout(gpus_per_node=node)
     given = {"--gpus": gpus, "--tp": tp, "--pp": pp, "--dp": dp, "--ep": ep, "--gpus-per-node": gpus_per_node}

@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from llmcost.algebra import Number, floor_div, is_one, maximum, minimum, name_of_least, named
+from llmcost.algebra import Number, floor_div, is_one, least, maximum, minimum, name_of_least, named
 from llmcost.architecture import Pass
 from llmcost.counting import SEQUENCE, STATEFUL, kept_bytes
 from llmcost.memory import PAGE, cache_bounds
@@ -166,11 +166,3 @@ def _numbered(operators: Iterable[Any]) -> Iterator[tuple[tuple[str, int], Any]]
     for op in operators:
         seen[op.name] += 1
         yield (op.name, seen[op.name]), op
-
-
-def least(values: Iterable[Number]) -> Number:
-    """The smallest of several numbers, elementwise for arrays."""
-    first, *others = values
-    for other in others:
-        first = minimum(first, other)
-    return first

@@ -166,7 +166,7 @@ def _setup(name: str, gpu: str, types: tuple[str, str, str], degrees: tuple[int,
         size=size,
         chip=chip_of(hardware, compute, kv),
         efficiency=from_figures(FIGURES, hardware, compute, weights, launch),
-        plan=Plan(tp=tp, dp=dp, ep=ep, node=max(tp * dp, hardware.node_gpus.value if hardware.node_gpus else 8)),
+        plan=Plan(tp=tp, dp=dp, ep=ep, node=max(tp * dp, hardware.gpus_in_a_node())),
         pp=pp,
     )
     return Setup(server, size.Bw if whole else size.table()), hardware

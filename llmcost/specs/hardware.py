@@ -22,6 +22,7 @@ MEASURES = {
     "tdp": "W",
 }  # field -> unit
 LINKS = ("interconnect", "fabric")
+USUAL_NODE = 8  # GPUs in a box, where no source says
 COUNTS = ("launch_year", "sm_count", "node_gpus")
 LINK = record(required={"kind": TEXT, "value": TEXT, "source": TEXT}, optional={"note": TEXT})
 SOURCES = mapping(record(required={"title": TEXT}, optional={"url": TEXT}))
@@ -99,6 +100,10 @@ class HardwareSpec(NamedTuple):
     notes: tuple[str, ...] = ()
     usable_memory: Figure | None = None
     gpu: str = ""  # of a system: the GPU that it has
+
+    def gpus_in_a_node(self) -> int:
+        """GPUs that the fast links join: what a source says, or the usual box."""
+        return int(self.node_gpus.value) if self.node_gpus else USUAL_NODE
 
 
 def load_hardware_file(path: Path) -> HardwareSpec:
