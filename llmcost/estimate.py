@@ -6,14 +6,14 @@ formulas alike. `estimate` fills in defaults, refuses what contradicts itself an
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from llmcost import textbook
 from llmcost.algebra import Number, is_one
 from llmcost.architecture import Pass, forward, head, operators
+from llmcost.chips import chip_of, efficiency_for
 from llmcost.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
-from llmcost.efficiency import Efficiency, default_for
+from llmcost.efficiency import Efficiency
 from llmcost.errors import InputError
 from llmcost.formats import FORMATS
 from llmcost.inference import decode, decode_step, prefill, prefill_seconds, request
@@ -25,10 +25,9 @@ from llmcost.pipeline import Server, Stages, filled, rank_share
 from llmcost.results import Estimate, Flops, Hardware, KvCache, Model, PassFlops, PhaseTraffic, Workload
 from llmcost.serving import serving
 from llmcost.sizes import ElementBytes, Load, activation_dtype, element_bytes
-from llmcost.specs.catalog import find_profile
-from llmcost.specs.hardware import Figure, HardwareSpec
+from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
-from llmcost.timing import Chip, Links, kernel_seconds
+from llmcost.timing import Chip, kernel_seconds
 from llmcost.training import backward, training
 
 SCHEMA = "llmcost.estimate/1"
@@ -78,7 +77,7 @@ def estimate_workload(
     """Every figure for a workload, whose sizes may be numbers or arrays."""
     size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
     efficiency = efficiency_for(hardware, profile, w.dtype, w.weight_dtype)
-    return evaluate(model, hardware, size, w, chip_of(hardware, w), efficiency, prompt_is_context)
+    return evaluate(model, hardware, size, w, chip_of(hardware, w.dtype, w.kv_dtype), efficiency, prompt_is_context)
 
 
 def prompt_is_context(options: Options) -> bool:
@@ -218,44 +217,9 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
     return context, prompt
 
 
-def chip_of(hardware: HardwareSpec | None, w: Workload) -> Chip:
-    """The GPU's figures for a workload's data types; what is not known stays None.
-
-    Attention computes in the cache's type where the GPU does, else in that of the activations.
-    """
-    if hardware is None:
-        return Chip(None, None, None, None, None)
-    plain = activation_dtype(w.dtype)
-    cached = w.kv_dtype if w.kv_dtype in hardware.peak else plain
-    peak, plain_peak, attention_peak = (_value(hardware.peak.get(dtype)) for dtype in (w.dtype, plain, cached))
-    usable = hardware.usable_memory or hardware.memory  # where no driver's figure is known, the vendor's
-    return Chip(peak, plain_peak, attention_peak, _value(hardware.bandwidth), hardware.memory.value, links_of(hardware), usable.value)
-
-
 def plan_of(w: Workload) -> Plan:
     """How the GPUs of a pipeline stage divide its layers."""
     return Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node, filled=filled(w.batch, w.dp))
-
-
-def efficiency_for(hardware: HardwareSpec | None, profile: str | None, compute: str, weights: str) -> Efficiency:
-    """What the GPU reaches by the profile asked for, by the one that ships for it, or by default. Raises InputError."""
-    default = default_for(hardware, compute, weights)
-    path = None if hardware is None else find_profile(hardware.gpu or hardware.name) if profile is None else Path(profile)
-    if hardware is None or path is None:
-        return default
-    from llmcost.calibration import measured_efficiency  # most GPUs have no profile, and nothing needs to be read
-
-    return measured_efficiency(path, hardware, compute, default)
-
-
-def links_of(hardware: HardwareSpec) -> Links:
-    """How fast GPUs of this kind reach each other."""
-    both_ways = _value(hardware.interconnect)
-    return Links(both_ways and both_ways / 2, _value(hardware.fabric))
-
-
-def _value(figure: Figure | None) -> Number:
-    return None if figure is None else figure.value
 
 
 def default_dtype(hardware: HardwareSpec | None) -> str:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
 from llmcost.blocks import sizes_of
+from llmcost.chips import chip_of, efficiency_for
 from llmcost.efficiency import Efficiency, Kernel
 from llmcost.errors import InputError, UnknownFigureError
-from llmcost.estimate import Options, chip_of, efficiency_for, evaluate, prompt_is_context, workload_of
+from llmcost.estimate import Options, evaluate, prompt_is_context, workload_of
 from llmcost.quantities import QUANTITIES, Quantity
 from llmcost.results import Estimate, Workload, leaves
 from llmcost.sizes import ALPHABET, ElementBytes, element_bytes
@@ -106,7 +107,7 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
     """The estimate with a formula in place of every number. Raises InputError as `estimate` does."""
     w = workload_of(model, hardware, options)
     size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
-    chip = symbolic_chip(chip_of(hardware, w))
+    chip = symbolic_chip(chip_of(hardware, w.dtype, w.kv_dtype))
     efficiency = symbolic_efficiency(efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype))
     return evaluate(symbolic_model(model), hardware, size, symbolic_workload(w), chip, efficiency, prompt_is_context(options))
 

@@ -3,9 +3,10 @@
 from math import inf
 from typing import NamedTuple
 
+from llmcost.chips import chip_of
 from llmcost.conventions import CONVENTIONS, RECOMPUTE, Counts, Utilization, counts_of, find_convention, tokens_per_s, utilization
 from llmcost.errors import InputError
-from llmcost.estimate import Options, chip_of, workload_of
+from llmcost.estimate import Options, workload_of
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 
@@ -42,7 +43,7 @@ def utilizations(
     if seq is not None and not 1 <= seq <= model.max_position_embeddings:
         raise InputError(f"--seq {seq}: {model.name} takes 1 to {model.max_position_embeddings:,} positions (max_position_embeddings)")
     w = workload_of(model, hardware, Options(context=seq, dtype=dtype))
-    peak = chip_of(hardware, w).peak
+    peak = chip_of(hardware, w.dtype, w.kv_dtype).peak
     if peak is None:
         raise InputError(f"--dtype {w.dtype}: no source gives the peak of {hardware.name} in it; known: {', '.join(hardware.peak)}")
     if recompute not in RECOMPUTE:

@@ -30,9 +30,9 @@ class Server(NamedTuple):
     plan: Plan
     pp: Number
 
-    def whole(self, load: Load) -> Pass:
-        """A pass of the whole model."""
-        return forward(self.model, self.size, load)
+    def whole(self, load: Load, positions: Number = 1) -> Pass:
+        """A pass of the whole model, logits at so many positions a sequence."""
+        return forward(self.model, self.size, load, positions)
 
     def divided(self, whole: Pass) -> Pass:
         """A pass as one GPU of each stage runs it, one stage after the other."""

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from llmcost import Options, estimate, load_hardware, load_model
 from llmcost.architecture import operators
+from llmcost.chips import chip_of
 from llmcost.counting import stored_bytes
 from llmcost.efficiency import DEFAULT
-from llmcost.estimate import chip_of, evaluate, plan_of, prompt_is_context, workload_of
+from llmcost.estimate import evaluate, plan_of, prompt_is_context, workload_of
 from llmcost.explain import symbolic_estimate
 from llmcost.inference import decode_step
 from llmcost.layout import Layout, layout_of, problems
@@ -28,7 +29,7 @@ DEGREES = ("tp", "pp", "dp", "ep")
 
 def server():
     """Llama on one GPU."""
-    return Server(LLAMA, BF16, chip_of(H100, workload_of(LLAMA, H100, Options())), DEFAULT, Plan(node=8), 1)
+    return Server(LLAMA, BF16, chip_of(H100, "bf16", "bf16"), DEFAULT, Plan(node=8), 1)
 
 
 # -- layouts ----------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def test_data_parallel_ranks_take_the_time_of_the_fullest():
 def test_experts_of_idle_ranks_have_no_tokens_of_theirs():
     """A sequence on one of 8 ranks: two experts of each layer are touched, a quarter of one on each of 8 GPUs."""
     w = workload_of(MIXTRAL, H100, Options(ep=8))
-    ops = decode_step(Server(MIXTRAL, BF16, chip_of(H100, w), DEFAULT, plan_of(w), 1), w, 100).share.layers
+    ops = decode_step(Server(MIXTRAL, BF16, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, plan_of(w), 1), w, 100).share.layers
     (experts,) = [op for op in ops if op.name == "experts_gate_up_proj"]
     assert experts.b == 1
     assert experts.touched() == pytest.approx(2 / 8)
@@ -265,7 +266,7 @@ def test_a_sweep_over_degrees_equals_the_loop(model, degree, values):
     array = np.array(values, dtype=np.float64)
     degrees = {name: array if name == degree else float(getattr(w, name)) for name in ("tp", "pp", "dp")}
     swept = w._replace(**{degree: array}, gpus=degrees["tp"] * degrees["pp"] * degrees["dp"])
-    sweep = dict(leaves(evaluate(model, H100, BF16, swept, chip_of(H100, w), DEFAULT, prompt_is_context(chosen))))
+    sweep = dict(leaves(evaluate(model, H100, BF16, swept, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, prompt_is_context(chosen))))
     compare(sweep, [dict(leaves(estimate(model, H100, chosen._replace(**{degree: value})))) for value in values], array.shape)
 
 

@@ -11,9 +11,10 @@ from uniform import changed, is_gated, size
 
 from llmcost.architecture import forward
 from llmcost.blocks import GatedMlp, GroupedAttention, PlainMlp
+from llmcost.chips import chip_of
 from llmcost.counting import count_pass
 from llmcost.efficiency import default_for
-from llmcost.estimate import Options, chip_of, estimate, evaluate, workload_of
+from llmcost.estimate import Options, estimate, evaluate, workload_of
 from llmcost.explain import symbolic_estimate
 from llmcost.report.ops import PHASES, operator_rows
 from llmcost.results import leaves
@@ -400,7 +401,7 @@ def sweep_equals_loop(model, chip, chosen, field, values):
     array = np.array(values, dtype=np.float64)
     swept = w._replace(**{field: array}, **({"prompt": array} if field == "context" and chosen.prompt is None else {}))
     shares = default_for(chip, w.dtype, w.weight_dtype)
-    sweep = dict(leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w), shares, chosen.prompt is None)))
+    sweep = dict(leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w.dtype, w.kv_dtype), shares, chosen.prompt is None)))
     loop = [dict(leaves(estimate(model, chip, chosen._replace(**{field: value})))) for value in values]
     compared = 0
     for path in loop[0]:
@@ -456,7 +457,7 @@ def test_a_symbol_says_why_it_has_no_truth_value():
 
 # Each module may import those above it, never one below.
 ORDER = [
-    "algebra", "errors", "units", "formats",
+    "algebra", "errors", "files", "units", "formats",
     "specs", "specs.reader", "specs.schema", "specs.hardware", "sizes",
     "operators.base", "operators.exchange", "operators.products", "operators.sequence", "operators.streams", "operators", "adapters",
     "blocks.site", "blocks.attention", "blocks.compressed", "blocks.cross", "blocks.latent", "blocks.gated_delta", "blocks.lightning",
@@ -466,7 +467,7 @@ ORDER = [
     "specs.huggingface", "specs.hub", "specs.catalog", "specs.writer", "specs.profile",
     "architecture", "parallel", "counting", "defaults", "efficiency", "timing", "textbook", "results",
     "layout", "pipeline", "inference", "memory", "serving", "training.rates", "training", "conventions",
-    "calibration", "estimate", "fit", "__init__",
+    "calibration", "chips", "estimate", "fit", "__init__",
     "run", "mfu",
     "training.layout", "training.recipe", "training.kept", "training.lora", "training.passes", "training.exchanges", "training.states",
     "training.step", "training.shares", "training.train", "training.automatic", "training.results", "training.answer",
@@ -479,11 +480,11 @@ ORDER = [
     "report.train", "report.mfu", "report.plan", "report.plan_serving",
     "report.charts", "report.train_charts", "report.sweep", "report.sweep_charts", "report.compare", "report.accuracy",
     "report.published", "report.bench_rows", "report.bench", "report.bench_compare", "report.bench_plots",
-    "cli.options", "cli.lists", "cli.output",
     "bench", "bench.device", "bench.timers", "bench.kernels.base", "bench.kernels.split_kv_triton", "bench.kernels.streams_triton",
     "bench.kernels.attention", "bench.kernels.exchange", "bench.kernels.gemm", "bench.kernels.grouped", "bench.kernels.streams",
     "bench.kernels.state", "bench.kernels", "bench.suites", "bench.cases", "bench.launch", "bench.step", "bench.fit", "bench.runner",
     "bench.session",
+    "cli.options", "cli.lists", "cli.output",
     "cli.accuracy", "cli.answers", "cli.bench", "cli.catalog", "cli.fit", "cli.sweep", "cli.compare", "cli.training", "cli.mfu",
     "cli.plan", "cli", "__main__",
 ]  # fmt: skip

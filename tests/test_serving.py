@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from llmcost import Options, estimate, load_hardware, load_model
 from llmcost.architecture import operators
+from llmcost.chips import chip_of
 from llmcost.counting import count_params, count_pass
 from llmcost.efficiency import DEFAULT
-from llmcost.estimate import chip_of, evaluate, prompt_is_context, workload_of
+from llmcost.estimate import evaluate, prompt_is_context, workload_of
 from llmcost.explain import symbolic_estimate
 from llmcost.inference import decode_step
 from llmcost.parallel import Plan
@@ -25,7 +26,7 @@ BF16 = element_bytes("bf16", "bf16", "bf16")
 
 
 def server(model):
-    return Server(model, BF16, chip_of(H100, workload_of(model, H100, Options())), DEFAULT, Plan(node=8), 1)
+    return Server(model, BF16, chip_of(H100, "bf16", "bf16"), DEFAULT, Plan(node=8), 1)
 
 
 def mix(model=LLAMA, **options):
@@ -142,7 +143,7 @@ def test_a_sweep_over_concurrencies_equals_the_loop(chunk):
     chosen = Options(prompt=1500, output=200, chunk=chunk, concurrency=1)
     values = (1, 10, 100, 1000)
     w = workload_of(LLAMA, H100, chosen)._replace(concurrency=np.array(values, dtype=np.float64))
-    sweep = dict(leaves(evaluate(LLAMA, H100, BF16, w, chip_of(H100, w), DEFAULT, prompt_is_context(chosen))))
+    sweep = dict(leaves(evaluate(LLAMA, H100, BF16, w, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, prompt_is_context(chosen))))
     loop = [dict(leaves(estimate(LLAMA, H100, chosen._replace(concurrency=value)))) for value in values]
     for path in loop[0]:
         if path.startswith("serving.") and path != "serving.limited_by":

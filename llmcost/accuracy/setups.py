@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
+from llmcost import chips
 from llmcost.accuracy.cases import Case, engine_of, engines
 from llmcost.accuracy.models import spec_of
 from llmcost.algebra import Number
-from llmcost.architecture import Pass, forward
+from llmcost.architecture import Pass
 from llmcost.counting import count_pass, kept_bytes, stored_bytes
 from llmcost.defaults import Launch
 from llmcost.efficiency import FIGURES, from_figures
-from llmcost.estimate import links_of
 from llmcost.memory import CONTEXT_BYTES, EXCHANGE_BYTES, stage_bytes, step_peak
 from llmcost.operators import Attention
 from llmcost.parallel import Plan
 from llmcost.pipeline import Server
 from llmcost.serving import Mix, joined
-from llmcost.sizes import Load, activation_dtype, element_bytes
+from llmcost.sizes import Load, element_bytes
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.timing import Chip, bound
@@ -51,7 +51,7 @@ class Setup(NamedTuple):
 
     def share(self, load: Load, positions: Number = 1) -> Pass:
         """One GPU's operators of a pass through all stages, logits at so many positions a sequence."""
-        return self._with_head(self.server.divided(forward(self.server.model, self.server.size, load, positions)))
+        return self._with_head(self.server.divided(self.server.whole(load, positions)))
 
     def _with_head(self, share: Pass) -> Pass:
         return share._replace(last=[op._replace(Bw=self.head_bytes) if op.name == "lm_head" else op for op in share.last])  # type: ignore[attr-defined]
@@ -180,11 +180,8 @@ def gpu_of(name: str) -> HardwareSpec:
 
 def chip_of(hardware: HardwareSpec, compute: str, kv: str) -> Chip:
     """The GPU's figures for these types; where its matrix units lack one, the rate outside them."""
-    peaks = {name: rate.value for name, rate in (hardware.vector_peak | hardware.peak).items()}
-    plain = activation_dtype(compute)
-    attention = kv if kv in hardware.peak else plain
-    bandwidth, capacity = hardware.bandwidth and hardware.bandwidth.value, hardware.memory.value
-    return Chip(peaks.get(compute), peaks.get(plain), peaks.get(attention), bandwidth, capacity, links_of(hardware), usable_bytes(hardware))
+    everywhere = hardware._replace(peak=hardware.vector_peak | hardware.peak)
+    return chips.chip_of(everywhere, compute, kv)._replace(usable=usable_bytes(hardware))
 
 
 def usable_bytes(hardware: HardwareSpec) -> float:

@@ -138,7 +138,7 @@ def _show_plan(session: Session, markdown: bool) -> None:
 def _pass_tables(measured: Profile, profile: str | None) -> list[Table]:
     """Each pass operator by operator, beside what `estimate` says of it."""
     from llmcost.calibration import chip_of, pass_seconds
-    from llmcost.estimate import efficiency_for
+    from llmcost.chips import efficiency_for
     from llmcost.report.bench_rows import pass_table
     from llmcost.report.tables import Table
     from llmcost.specs.catalog import load_hardware

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmcost.algebra import Number
+from llmcost.chips import chip_of, efficiency_for, links_of
 from llmcost.counting import cache_bytes_per_token, kept_bytes
 from llmcost.efficiency import Efficiency
 from llmcost.errors import InputError
-from llmcost.estimate import chip_of, efficiency_for, links_of, plan_of
+from llmcost.estimate import plan_of
 from llmcost.inference import decode_step
 from llmcost.layout import Layout, problems
 from llmcost.memory import serving_memory
@@ -189,7 +190,7 @@ def serve(question: Question, group: list[Layout], share: Column) -> Served:
     alone = all(layout.gpus() == 1 for layout in group)
     degrees = np.array(group, float)[:, :4, None] * np.ones(share.shape[1])
     tp, pp, dp, ep = (1, 1, 1, 1) if alone else (degrees[:, axis] for axis in range(4))
-    size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w)
+    size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w.dtype, w.kv_dtype)
     chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
     w = w._replace(concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
     efficiency = question.efficiency or efficiency_for(question.hardware, None, w.dtype, w.weight_dtype)

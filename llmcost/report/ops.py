@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from llmcost.algebra import Number, is_one
 from llmcost.architecture import forward
-from llmcost.estimate import Options, chip_of, efficiency_for, plan_of, workload_of
+from llmcost.chips import chip_of, efficiency_for
+from llmcost.estimate import Options, plan_of, workload_of
 from llmcost.explain import symbolic_bytes, symbolic_model, symbolic_workload
 from llmcost.operators import Collective, Operator, Shape
 from llmcost.pipeline import Server, in_flight, rank_share
@@ -58,7 +59,7 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s)
     everywhere = phase == "train"
-    chip, efficiency = chip_of(hardware, w), efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)
+    chip, efficiency = chip_of(hardware, w.dtype, w.kv_dtype), efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)
     ops = _on_a_gpu(Server(model, size, chip, efficiency, plan_of(w), w.pp), load, load.s if everywhere else 1)
     named = symbolic_workload(w)
     symbols = Server(symbolic_model(model), symbolic_bytes(size), chip, efficiency, plan_of(named), named.pp)

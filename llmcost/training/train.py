@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from llmcost.adapters import is_trained
 from llmcost.algebra import Number, maximum
+from llmcost.chips import links_of
 from llmcost.counting import PassCost, count_pass
 from llmcost.efficiency import Efficiency
 from llmcost.errors import InputError
-from llmcost.estimate import links_of
 from llmcost.operators import Gemm, GroupedGemm
 from llmcost.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
