@@ -16,7 +16,7 @@ from llmcost.plan.space import Choices
 from llmcost.sizes import Load
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
-from llmcost.training.answer import BATCH_TOKENS, MOST, NODE, reached_by
+from llmcost.training.answer import BATCH_TOKENS, MOST, reached_by
 from llmcost.training.layout import RECOMPUTE, ZERO, Layout
 from llmcost.training.recipe import Recipe, check_recipe
 from llmcost.training.train import training_chip
@@ -43,7 +43,7 @@ def ask(
     seq = min(longest, DEFAULT_CONTEXT) if seq is None else seq
     if not 1 <= seq <= longest:
         raise InputError(f"--seq {seq}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)")
-    node = (int(hardware.node_gpus.value) if hardware.node_gpus else NODE) if node is None else node
+    node = hardware.gpus_in_a_node() if node is None else node
     batch = max(gpus, BATCH_TOKENS // seq // max(1, gpus) * gpus) if global_batch is None else global_batch
     for name, value, most in (("gpus", gpus, MOST_GPUS), ("global-batch", batch, MOST), ("gpus-per-node", node, MOST)):
         if not 1 <= value <= most:

@@ -32,7 +32,6 @@ from llmcost.training.train import Step, evaluate, training_chip
 
 SCHEMA = "llmcost.train/1"
 BATCH_TOKENS = 4 * 2**20  # Llama 3 405B begins with 4M tokens a batch (arXiv 2407.21783, section 3.4.1)
-NODE = 8  # GPUs of a node where no source says
 HOUR, DAY = 3600, 86400
 MOST = 10**9  # of anything a user may count
 
@@ -79,7 +78,7 @@ def setup_of(model: ModelSpec, hardware: HardwareSpec, options: Options, efficie
     if not 1 <= seq <= model.max_position_embeddings:
         raise InputError(f"--seq {seq}: {model.name} takes 1 to {model.max_position_embeddings:,} positions (max_position_embeddings)")
     gpus = options.gpus or given.get("tp", 1) * given.get("cp", 1) * given.get("pp", 1) * given.get("dp", 1)
-    base = Layout(node=int(hardware.node_gpus.value) if hardware.node_gpus else NODE)._replace(**given)
+    base = Layout(node=hardware.gpus_in_a_node())._replace(**given)
     base = _data_parallel(base, gpus, given)
     batch = _batch(options, base, gpus, seq)
     base = base._replace(global_batch=batch)
