@@ -32,12 +32,20 @@ def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str) -> Chip:
 def efficiency_for(hardware: HardwareSpec | None, profile: str | None, compute: str, weights: str) -> Efficiency:
     """What the GPU reaches by the profile asked for, by the one that ships for it, or by default. Raises InputError."""
     default = default_for(hardware, compute, weights)
-    path = None if hardware is None else find_profile(hardware.gpu or hardware.name) if profile is None else Path(profile)
-    if hardware is None or path is None:
+    return default if hardware is None else by_profile(hardware, profile, compute, default)
+
+
+def by_profile(hardware: HardwareSpec, profile: str | None, dtype: str, default: Efficiency, phase: str | None = None) -> Efficiency:
+    """What the GPU reaches by a profile, None being the one that ships for it; the default where there is none.
+
+    `phase`: the one whose error is told. Raises SpecError, or InputError for another GPU's profile.
+    """
+    path = find_profile(hardware.gpu or hardware.name) if profile is None else Path(profile)
+    if path is None:
         return default
     from llmcost.calibration import measured_efficiency  # most GPUs have no profile, and nothing needs to be read
 
-    return measured_efficiency(path, hardware, compute, default)
+    return measured_efficiency(path, hardware, dtype, default, phase)
 
 
 def links_of(hardware: HardwareSpec) -> Links:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmcost import textbook
 from llmcost.adapters import check_lora, trainable_params
 from llmcost.algebra import Number, is_plain, maximum, named
 from llmcost.architecture import forward, operators
+from llmcost.chips import by_profile
 from llmcost.conventions import CONVENTIONS, HALF_PRECISION, Utilization, counts_of, utilization
 from llmcost.counting import Params, count_params
 from llmcost.efficiency import Efficiency
@@ -18,7 +18,6 @@ from llmcost.results import Hardware, Model
 from llmcost.run import Reliability, Terms, check_terms, run_of
 from llmcost.run import Run as Interrupted
 from llmcost.sizes import ElementBytes, Load
-from llmcost.specs.catalog import find_profile
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
 from llmcost.training.automatic import automatic, cheapest_change, enough_gpus
@@ -96,13 +95,9 @@ def reached_by(hardware: HardwareSpec, recipe: Recipe, gpus: int, profile: str |
     Raises SpecError, or InputError for another GPU's profile.
     """
     default = shares_for(hardware, recipe)
-    shipped = find_profile(hardware.gpu or hardware.name) if gpus == 1 else None
-    path = shipped if profile is None else Path(profile)
-    if path is None:
+    if profile is None and gpus > 1:
         return default
-    from llmcost.calibration import measured_efficiency  # most GPUs have no profile, and nothing needs to be read
-
-    return measured_efficiency(path, hardware, recipe.dtype, default, "train")
+    return by_profile(hardware, profile, recipe.dtype, default, "train")
 
 
 def _check_counts(options: Options, given: dict[str, Any]) -> None:
