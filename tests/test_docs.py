@@ -113,6 +113,11 @@ def test_the_specs_shown_to_contributors_are_sound(kind, number, tmp_path):
     assert f": {kind} my-" in done.stdout
 
 
+def test_every_page_is_listed():
+    listed = re.findall(r"^\| \[(\S+)\]", (ROOT / "docs" / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md")
+
+
 def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text("utf-8")):
