@@ -1,6 +1,7 @@
 """Profiles put to use: the shares and launch costs that were measured on a GPU, in place of the defaults.
 
-A shipped profile stands in hardware/profiles under the name of its GPU and is used unasked; a user's own by `--profile`.
+A shipped profile stands in hardware/profiles under the name of its GPU and is used unasked; a user's own by `--profile`. chips.py
+asks here for either; bench/ fits a profile, and specs/profile.py reads it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The shares and launch costs that hold where nothing was measured: each with what it rests on.
 
 Where that is the name of a source under published/, `python -m llmcost.accuracy.fit` makes the figure from it.
+efficiency.py makes them into figures of each kind of kernel. Training has shares of its own: training/shares.py.
 A name with a family or a link after it (`narrow.compute@Hopper`) holds there alone, one without everywhere else.
 """
 

@@ -2,6 +2,10 @@
 
 A kernel takes T = t0 + ((F / (P·e_c))² + (B / (BW·e_m))²)^½: launch cost, and a smooth maximum of compute at e_c of the
 peak and memory at e_m of the bandwidth. A prompt's attention reaches e_c only on long sequences: e_c·s / (s + s_half).
+
+An `Efficiency` is what timing.py asks. There are three kinds: `default_for` here, from the figures of defaults.py, for serving and
+single kernels; training/shares.py's, for training; and, in place of either, calibration.py's, of a profile that was measured.
+chips.py picks for serving, training/answer.py for training.
 """
 
 from collections.abc import Mapping

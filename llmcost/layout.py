@@ -1,7 +1,8 @@
-"""How a model lies across GPUs: degrees of parallelism from what was asked for, and a refusal of those that do not divide it.
+"""How a model that serves lies across GPUs: degrees from what was asked for, and a refusal of those that do not divide it.
 
 Degrees that are not given follow from the others: `ep` without `dp` is data-parallel attention with the experts spread over all;
-a number of GPUs alone is tensor parallelism inside a node and pipeline stages across nodes.
+a number of GPUs alone is tensor parallelism inside a node and pipeline stages across nodes. Training has a layout with more in it
+and rules of its own, which work on arrays: training/layout.py.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ DIVIDED = {
 
 
 class Layout(NamedTuple):
-    """Degrees of tensor, pipeline, data and expert parallelism, and the GPUs that share a node's links."""
+    """To serve: degrees of tensor, pipeline, data and expert parallelism, and the GPUs that share a node's links."""
 
     tp: int = 1
     pp: int = 1

@@ -1,6 +1,6 @@
 """What kernels reach in whole training runs, by GPU generation, where no profile was measured.
 
-Less than a kernel reaches by itself (efficiency.py): a GPU that trains for hours runs at its power limit. Chosen on some published
+Less than a kernel reaches by itself (defaults.py): a GPU that trains for hours runs at its power limit. Chosen on some published
 step times: PyTorch's kernels on 61 of MosaicML's llm-foundry (A100) and 77 (H100), 23 of BigScience's 1.3B (V100), 22 of
 SimuMax's (B200); the vendor's on 8 of NeMo 24.07's and 5 of Megatron-Bridge's (H100) and 8 of its B200s. Mean absolute errors
 there: 6, 5, 8, 9, 6, 7 and 6 %. On sources that had no part in the choice: Narayanan 2021 5 %, Korthikanti 2022 3 %,
