@@ -11,7 +11,7 @@ from llmcost.errors import InputError
 from llmcost.plan.causes import CAUSES, spent
 from llmcost.plan.question import ask
 from llmcost.plan.search import Question, plan, step_of
-from llmcost.plan.space import AXES, Choices, space
+from llmcost.plan.space import DEGREES, Choices, space
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.layout import RECOMPUTE, ZERO, Layout, check, shape_of
 from llmcost.training.recipe import Recipe
@@ -101,7 +101,7 @@ def test_illegal_spreads_are_counted_by_the_rule_they_break():
     ways = space(asked.base, asked.gpus, shape_of(asked.model), asked.seq, asked.choices)
     assert ways.spreads == 20  # ways to share three factors of 2 among tp, cp, pp and dp: 6·5·4/6
     assert [(each.layouts, each.rule) for each in ways.illegal] == [(1, "--tp 8 does not divide 12 attention heads")]
-    assert set(ways.columns) == set(AXES)
+    assert set(ways.columns) == {*DEGREES, "micro_batch", "vp"}
 
 
 def test_llama_3_405b_was_trained_near_the_best_of_the_plan():

@@ -16,7 +16,6 @@ from llmcost.training.layout import Layout, Recompute, Shape, divisors, rules
 
 Column: TypeAlias = NDArray[np.float64]
 DEGREES = ("tp", "cp", "pp", "dp", "ep")
-AXES = (*DEGREES, "micro_batch", "vp")
 
 
 class Choices(NamedTuple):

@@ -8,7 +8,6 @@ from llmcost.plan.serving import SCHEMA, Candidate, Question, ServingPlan
 from llmcost.report.tables import Table
 from llmcost.units import seconds
 
-NOBODY = "serve nobody: {} with one request a rank."
 UNFIT = {"links": "use links between GPUs or nodes that no source gives; a spec of your own may (interconnect, fabric)."}
 COLUMNS = ("tp", "pp", "dp", "ep")
 BOUNDS = {

@@ -1,7 +1,7 @@
 """How a training run spreads over GPUs, and the rules that a spread must keep.
 
 Ranks are numbered as Megatron-LM numbers them: GPUs of a tensor-parallel group are neighbours, then come context-, data- (and
-with them expert-) parallel ranks, then pipeline stages.
+with them expert-) parallel ranks, then pipeline stages. The layout of serving is llmcost/layout.py's.
 """
 
 from __future__ import annotations

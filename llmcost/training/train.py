@@ -1,4 +1,4 @@
-"""`training_step`: one step of a model in a layout, on the three bases; `train`: a whole run, from what a user says."""
+"""`training_step`: one step of a model in a layout: its time as expected and at least, its FLOPs, its memory."""
 
 from __future__ import annotations
 
