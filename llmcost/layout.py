@@ -88,8 +88,8 @@ def _filled(gpus: int, tp: int | None, pp: int | None, dp: int, node: int) -> tu
 def problems(model: ModelSpec, layout: Layout) -> Iterator[str]:
     """Why GPUs cannot divide the model so, each with the nearest degrees that can."""
     tp, pp, _, ep, _ = layout
-    sizes = {field: sorted(_sizes(model, field)) for field in DIVIDED}
-    experts, depth, place = sorted(_sizes(model, "num_experts")), model.num_hidden_layers, layout.tp * layout.dp
+    sizes = {field: sorted(model.block_sizes(field)) for field in DIVIDED}
+    experts, depth, place = sorted(model.block_sizes("num_experts")), model.num_hidden_layers, layout.tp * layout.dp
 
     def splits(degree: int, field: str) -> bool:
         copied = field == "num_key_value_heads"
@@ -109,12 +109,6 @@ def problems(model: ModelSpec, layout: Layout) -> Iterator[str]:
     elif any(count % ep for count in experts):
         legal = _nearest(ep, lambda n: not any(count % n for count in experts))
         yield f"--ep {ep}: {model.name} has {_list(experts)} experts, the same number for every GPU; {legal}"
-
-
-def _sizes(model: ModelSpec, field: str) -> set[int]:
-    """The values that a field has in the blocks of all kinds of layers."""
-    blocks = (block for layer in model.layers for block in (layer.mixer, layer.mlp))
-    return {getattr(block, field, 0) for block in blocks} - {0}
 
 
 def _nearest(degree: int, legal: Callable[[int], bool]) -> str:

@@ -153,6 +153,12 @@ class ModelSpec(NamedTuple):
         """Layers of all kinds."""
         return sum(layer.count for layer in self.layers)
 
+    def block_sizes(self, *fields: str) -> tuple[int, ...]:
+        """The values that these fields have in the blocks of all kinds of layers, each once; 0 is none."""
+        blocks = (block for layer in self.layers for block in (layer.mixer, layer.mlp))
+        found = (getattr(block, field, 0) for block in blocks for field in fields)
+        return tuple(dict.fromkeys(size for size in found if size))
+
 
 def load_model_file(path: Path) -> ModelSpec:
     """Read and check one model spec. Raises SpecError with file, line and field."""

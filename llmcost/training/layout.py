@@ -89,17 +89,12 @@ class Shape(NamedTuple):
 
 def shape_of(model: ModelSpec) -> Shape:
     """Gathered over all kinds of layers."""
-    blocks = [block._asdict() for layer in model.layers for block in (layer.mixer, layer.mlp)]
-
-    def each(*fields: str) -> tuple[int, ...]:
-        return tuple(dict.fromkeys(block[field] for block in blocks for field in fields if block.get(field)))
-
     return Shape(
         model.num_hidden_layers,
-        each("num_attention_heads"),
-        each("num_key_value_heads"),
-        each("intermediate_size", "moe_intermediate_size"),
-        each("num_experts"),
+        model.block_sizes("num_attention_heads"),
+        model.block_sizes("num_key_value_heads"),
+        model.block_sizes("intermediate_size", "moe_intermediate_size"),
+        model.block_sizes("num_experts"),
     )
 
 
