@@ -1,4 +1,4 @@
-"""What can go wrong with what a user hands in, as exceptions that carry their own exit code."""
+"""Bad input: exceptions that carry their own exit code, and the checks that options of a kind share."""
 
 from __future__ import annotations
 
@@ -43,3 +43,15 @@ class UnknownFigureError(InputError):
         near = get_close_matches(name, [*paths, *{path.rpartition(".")[2] for path in paths}], n=4, cutoff=0.4)
         hint = f"; nearest: {', '.join(near)}" if near else ""
         super().__init__(f"no figure {name!r}{hint}{more}")
+
+
+def check_count(option: str, value: int, most: int) -> None:
+    """Raise InputError for what is not at least 1 and at most so many."""
+    if not 1 <= value <= most:
+        raise InputError(f"{option} {value}: at least 1 and at most {most:,}")
+
+
+def check_share(option: str, value: float) -> None:
+    """Raise InputError for what is no share of 1, or none at all."""
+    if not 0 < value <= 1:
+        raise InputError(f"{option} {value:g}: a share of 1, above 0")

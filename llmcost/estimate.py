@@ -14,7 +14,7 @@ from llmcost.architecture import Pass, forward, head, operators
 from llmcost.chips import chip_of, efficiency_for
 from llmcost.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.efficiency import Efficiency
-from llmcost.errors import InputError
+from llmcost.errors import InputError, check_count, check_share
 from llmcost.formats import FORMATS
 from llmcost.inference import decode, decode_step, prefill, prefill_seconds, request
 from llmcost.layout import layout_of
@@ -156,11 +156,9 @@ def both_ways_seconds(server: Server, prompts: Pass, every: list[Operator], kern
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
     """The options with the defaults filled in. Raises InputError where they make no sense."""
     context, prompt = _lengths(model, options)
-    if not 1 <= options.batch <= LARGEST:
-        raise InputError(f"--batch {options.batch}: at least 1 and at most {LARGEST:,}")
-    for name, share in (("--mfu", options.mfu), ("--memory-utilization", options.memory_utilization)):
-        if not 0 < share <= 1:
-            raise InputError(f"{name} {share:g}: a share of 1, above 0")
+    check_count("--batch", options.batch, LARGEST)
+    check_share("--mfu", options.mfu)
+    check_share("--memory-utilization", options.memory_utilization)
     for name, amount in (("--tokens", options.tokens), ("--chunk", options.chunk), ("--concurrency", options.concurrency)):
         if amount is not None and amount < 1:
             raise InputError(f"{name} {amount}: at least 1")

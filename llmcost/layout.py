@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from llmcost.errors import InputError
+from llmcost.errors import InputError, check_count
 from llmcost.specs.hardware import USUAL_NODE, HardwareSpec
 from llmcost.specs.model import ModelSpec
 
@@ -59,8 +59,8 @@ def layout_of(
         return Layout(gpus_per_node=node)
     given = {"--gpus": gpus, "--tp": tp, "--pp": pp, "--dp": dp, "--ep": ep, "--gpus-per-node": gpus_per_node}
     for option, degree in given.items():
-        if degree is not None and not 1 <= degree <= MOST:
-            raise InputError(f"{option} {degree}: at least 1 and at most {MOST:,}")
+        if degree is not None:
+            check_count(option, degree, MOST)
     dp = dp or max(1, (ep or 1) // (tp or 1))
     if gpus is not None:
         tp, pp = _filled(gpus, tp, pp, dp, node)

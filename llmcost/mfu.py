@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from llmcost.chips import chip_of
 from llmcost.conventions import CONVENTIONS, RECOMPUTE, Counts, Utilization, counts_of, find_convention, tokens_per_s, utilization
-from llmcost.errors import InputError
+from llmcost.errors import InputError, check_share
 from llmcost.estimate import Options, workload_of
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.model import ModelSpec
@@ -62,6 +62,5 @@ def _throughput(k: Counts, peak: float, throughput: float | None, printed: float
         return throughput
     if throughput is not None or printed is None or convention is None:
         raise InputError("either --tokens-per-s, or --mfu and its --convention")
-    if not 0 < printed <= 1:
-        raise InputError(f"--mfu {printed:g}: a share of 1, above 0")
+    check_share("--mfu", printed)
     return float(tokens_per_s(printed, find_convention(convention), k, peak))

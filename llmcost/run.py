@@ -9,7 +9,7 @@ write one and R to restart, a segment takes M·e^(R/M)·(e^((τ+w)/M) - 1) on av
 from typing import NamedTuple
 
 from llmcost.algebra import Number, ceil_div, expm1, named
-from llmcost.errors import InputError
+from llmcost.errors import InputError, check_share
 
 HOUR, DAY = 3600, 86400
 # One unexpected interruption in 50,700 GPU-hours: 419 in 54 days on 16,384 H100s (Llama 3, arXiv 2407.21783, section 3.3.4). Others:
@@ -155,8 +155,7 @@ def check_terms(gpus: int, checkpoint_bytes: float, reliability: Reliability, te
         raise InputError(f"--price {dollars:g}: dollars a GPU-hour, as in 2.5")
     if not reliability.restart_seconds >= 0:
         raise InputError("--restart-minutes: not below 0")
-    if not 0 < terms.power_share <= 1:
-        raise InputError(f"--power-share {terms.power_share:g}: a share of 1, above 0")
+    check_share("--power-share", terms.power_share)
     if not 1 <= terms.pue <= MOST_PUE:
         raise InputError(f"--pue {terms.pue:g}: the data centre's energy over its GPUs', from 1 to {MOST_PUE}")
     mtbf = reliability.gpu_mtbf_seconds / gpus

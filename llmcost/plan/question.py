@@ -7,7 +7,7 @@ from typing import Any
 from llmcost.adapters import check_lora
 from llmcost.architecture import forward
 from llmcost.conventions import HALF_PRECISION
-from llmcost.errors import InputError
+from llmcost.errors import InputError, check_count, check_share
 from llmcost.estimate import DEFAULT_CONTEXT, Options, workload_of
 from llmcost.plan.search import Question
 from llmcost.plan.serving import Question as ServingQuestion
@@ -46,11 +46,9 @@ def ask(
     node = hardware.gpus_in_a_node() if node is None else node
     batch = max(gpus, BATCH_TOKENS // seq // max(1, gpus) * gpus) if global_batch is None else global_batch
     for name, value, most in (("gpus", gpus, MOST_GPUS), ("global-batch", batch, MOST), ("gpus-per-node", node, MOST)):
-        if not 1 <= value <= most:
-            raise InputError(f"--{name} {value}: at least 1 and at most {most:,}")
+        check_count(f"--{name}", value, most)
     share = 1 if memory_utilization is None else memory_utilization
-    if not 0 < share <= 1:
-        raise InputError(f"--memory-utilization {share:g}: a share of 1, above 0")
+    check_share("--memory-utilization", share)
     check_recipe(recipe)
     if recipe.lora is not None:
         check_lora(forward(model, HALF_PRECISION, Load(1, 1, 1)).layers, recipe.lora)
@@ -107,8 +105,7 @@ def ask_serving(
     Raises InputError as `estimate` does.
     """
     prompt, output, chunk, ttft, tpot = limits
-    if not 1 <= gpus <= MOST_GPUS:
-        raise InputError(f"--gpus {gpus}: at least 1 and at most {MOST_GPUS:,}")
+    check_count("--gpus", gpus, MOST_GPUS)
     for option, limit in (("--ttft", ttft), ("--tpot", tpot)):
         if limit is not None and not limit > 0:
             raise InputError(f"{option} {limit:g}: milliseconds above 0")

@@ -12,7 +12,7 @@ from llmcost.chips import by_profile
 from llmcost.conventions import CONVENTIONS, HALF_PRECISION, Utilization, counts_of, utilization
 from llmcost.counting import Params, count_params
 from llmcost.efficiency import Efficiency
-from llmcost.errors import InputError
+from llmcost.errors import InputError, check_count, check_share
 from llmcost.estimate import DEFAULT_CONTEXT
 from llmcost.results import Hardware, Model
 from llmcost.run import Reliability, Terms, check_terms, run_of
@@ -105,11 +105,10 @@ def _check_counts(options: Options, given: dict[str, Any]) -> None:
     counts |= {name: given.get(name) for name in ("tp", "cp", "pp", "vp", "dp", "ep", "etp", "shard", "micro_batch", "node")}
     for name, value in counts.items():
         most = 10**16 if name == "tokens" else MOST
-        if value is not None and not 1 <= value <= most:
+        if value is not None:
             option = "gpus-per-node" if name == "node" else name.replace("_", "-")
-            raise InputError(f"--{option} {value}: at least 1 and at most {most:,}")
-    if not 0 < options.mfu <= 1:
-        raise InputError(f"--mfu {options.mfu:g}: a share of 1, above 0")
+            check_count(f"--{option}", value, most)
+    check_share("--mfu", options.mfu)
 
 
 def _data_parallel(base: Layout, gpus: int, given: dict[str, Any]) -> Layout:
