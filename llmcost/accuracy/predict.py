@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.kernels import kernel_time, operator_of
 from llmcost.accuracy.runs import step_of
-from llmcost.accuracy.setups import Run, Setup, gpu_of, setup_of, usable_bytes
+from llmcost.accuracy.setups import Seconds, Setup, gpu_of, setup_of, usable_bytes
 from llmcost.efficiency import FIGURES
 
 Figures: TypeAlias = Mapping[str, float]
@@ -83,9 +83,9 @@ def training(case: Case) -> Iterator[Answer]:
     }
     rates = [name for name in work if name in case.measured]
     if "step_seconds" in case.measured:
-        yield _time(case, "step_seconds", Run(seconds, least))
+        yield _time(case, "step_seconds", Seconds(seconds, least))
     elif rates:  # the first alone: the others are the same measurement in other units
-        yield _rate(case, rates[0], work[rates[0]], Run(seconds, least))
+        yield _rate(case, rates[0], work[rates[0]], Seconds(seconds, least))
     held = {"tensors": "allocated", "reserved": "reserved", "process": "total"}[case.source.memory]
     for quantity, method in (("memory_bytes", held), ("reserved_bytes", "reserved")):
         if quantity in case.measured:
@@ -107,7 +107,7 @@ def prefill(case: Case, figures: Figures) -> Iterator[Answer]:
     setup, of = setup_of(case, figures), case.settings
     every = of["prompt"] if case.engine == "transformers-eager" else 1
     run = setup and setup.prompt(of["batch"], of["prompt"], every)
-    run = run and Run(run.expected, run.limit / of["pp"])
+    run = run and Seconds(run.expected, run.limit / of["pp"])
     for quantity in ("first_token_seconds", "latency_seconds"):
         if quantity in case.measured:
             yield _time(case, quantity, run)
@@ -162,20 +162,20 @@ def online(case: Case, figures: Figures) -> Iterator[Answer]:
         return
     answer = first.plus(step.times(output - 1))
     arriving = requests / of["rate"] if of["rate"] else 0
-    run = Run(max(arriving + answer.expected, requests * output * token.expected), max(arriving, requests * output * token.limit))
+    run = Seconds(max(arriving + answer.expected, requests * output * token.expected), max(arriving, requests * output * token.limit))
     for quantity, amount in (("output_tokens_per_s", output), ("total_tokens_per_s", prompt + output), ("requests_per_s", 1)):
         if quantity in case.measured:
             yield _rate(case, quantity, requests * amount, run)
     if "token_seconds" in case.measured:
-        yield _time(case, "token_seconds", Run(step.expected, setup.step(1, prompt).limit))  # type: ignore[union-attr]
+        yield _time(case, "token_seconds", Seconds(step.expected, setup.step(1, prompt).limit))  # type: ignore[union-attr]
     if "first_token_seconds" in case.measured and of["rate"]:
-        yield _time(case, "first_token_seconds", Run(first.expected + step.expected / 2, first.limit))
+        yield _time(case, "first_token_seconds", Seconds(first.expected + step.expected / 2, first.limit))
 
 
 LARGE = 10**9  # sequences among which one reading of the weights vanishes
 
 
-def _under_way(setup: Setup, rate: float, case: Case) -> Run | None:
+def _under_way(setup: Setup, rate: float, case: Case) -> Seconds | None:
     """The iteration at which as many sequences are answered as come in, by bisection on how many are under way."""
     prompt, output = case.settings["prompt"], case.settings["output"]
     low, high = 1.0, min(setup.concurrency(prompt + output, CACHE_SHARE), float(case.settings["requests"]))
@@ -188,7 +188,7 @@ def _under_way(setup: Setup, rate: float, case: Case) -> Run | None:
     return setup.mixed(low, prompt, output)
 
 
-def _served(setup: Setup, case: Case) -> Run | None:
+def _served(setup: Setup, case: Case) -> Seconds | None:
     """Seconds that a generated token takes of all GPUs together, at the concurrency that memory allows."""
     of = case.settings
     prompt, output, stages = of["prompt"], of["output"], of["pp"]
@@ -204,7 +204,7 @@ def _served(setup: Setup, case: Case) -> Run | None:
     if full is None or best is None or rest is None:
         return None
     longer = max(0, rest.expected - left / kept * full.expected) / waiting
-    return Run((full.expected / kept + longer) / replicas, best.limit / most / replicas)
+    return Seconds((full.expected / kept + longer) / replicas, best.limit / most / replicas)
 
 
 def memory(case: Case) -> float | None:
@@ -236,9 +236,9 @@ PREDICTORS: dict[str | None, Callable[[Case, Figures], Iterator[Answer]]] = {
 }
 
 
-def _time(case: Case, quantity: str, run: Run | None) -> Answer:
+def _time(case: Case, quantity: str, run: Seconds | None) -> Answer:
     return Answer(quantity, case.measured[quantity], run and run.expected, run and run.limit)
 
 
-def _rate(case: Case, quantity: str, amount: float, run: Run | None) -> Answer:
+def _rate(case: Case, quantity: str, amount: float, run: Seconds | None) -> Answer:
     return Answer(quantity, case.measured[quantity], run and amount / run.expected, run and amount / run.limit)

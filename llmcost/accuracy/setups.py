@@ -28,19 +28,19 @@ REPORTED = 2**30 / 10**9  # where no source has a driver's figure: they report G
 PCIE = Figure(64 * 10**9, "64 GB/s", "")  # both ways, where the cards were joined by nothing faster
 
 
-class Run(NamedTuple):
+class Seconds(NamedTuple):
     """Seconds of one pass through the model: as expected, and at least."""
 
     expected: float
     limit: float
 
-    def times(self, count: float) -> Run:
+    def times(self, count: float) -> Seconds:
         """So many of them, one after the other."""
-        return Run(count * self.expected, count * self.limit)
+        return Seconds(count * self.expected, count * self.limit)
 
-    def plus(self, other: Run) -> Run:
+    def plus(self, other: Seconds) -> Seconds:
         """The one and then the other."""
-        return Run(self.expected + other.expected, self.limit + other.limit)
+        return Seconds(self.expected + other.expected, self.limit + other.limit)
 
 
 class Setup(NamedTuple):
@@ -56,21 +56,21 @@ class Setup(NamedTuple):
     def _with_head(self, share: Pass) -> Pass:
         return share._replace(last=[op._replace(Bw=self.head_bytes) if op.name == "lm_head" else op for op in share.last])  # type: ignore[attr-defined]
 
-    def step(self, batch: Number, context: Number) -> Run | None:
+    def step(self, batch: Number, context: Number) -> Seconds | None:
         """One decode step."""
         return self._through(Load(batch, 1, context, decode=True))
 
-    def prompt(self, batch: Number, length: Number, positions: Number = 1) -> Run | None:
+    def prompt(self, batch: Number, length: Number, positions: Number = 1) -> Seconds | None:
         """A whole prompt of every sequence."""
         return self._through(Load(batch, length, length), positions)
 
-    def _through(self, load: Load, positions: Number = 1) -> Run | None:
+    def _through(self, load: Load, positions: Number = 1) -> Seconds | None:
         share = self.share(load, positions)
         stages = self.server.times(share, load)
         least = bound(self.server.cost(share, load), self.server.chip, "", "").seconds()
-        return None if stages is None or least is None else Run(stages.through(), least)
+        return None if stages is None or least is None else Seconds(stages.through(), least)
 
-    def mixed(self, batch: Number, prompt: float, output: float) -> Run | None:
+    def mixed(self, batch: Number, prompt: float, output: float) -> Seconds | None:
         """One iteration of continuous batching: a token of each sequence, and the prompts of those that take the place of finished ones.
 
         In a pipeline, whose stages work on as many such iterations at a time, the slowest stage sets the pace.
@@ -81,7 +81,7 @@ class Setup(NamedTuple):
         times = self.server.times(share, load)
         head = [op._replace(count=op.count * stages) for op in share.last]  # type: ignore[attr-defined]
         least = bound(count_pass([*share.layers, *head]), self.server.chip, "", "").seconds()
-        return None if times is None or least is None else Run(stages * times.slowest(), least)
+        return None if times is None or least is None else Seconds(stages * times.slowest(), least)
 
     def concurrency(self, tokens: float, share: float) -> float:
         """Sequences of so many tokens whose cache takes this share of what the weights leave, on the GPUs that share the model."""
