@@ -42,7 +42,6 @@ def compare(
     from llmcost.cli.output import show_json, show_tables, write
     from llmcost.comparison import compare as compute
     from llmcost.estimate import Options
-    from llmcost.files import draft_of
     from llmcost.grid import distinct
     from llmcost.report.compare import FIGURES, NAMES, comparison_panels, comparison_tables, entry_document, figures_of
     from llmcost.report.tables import to_csv
@@ -57,10 +56,7 @@ def compare(
     if plot is not None:
         from llmcost.report import charts
 
-        path = Path(plot)
-        kind_of_file = charts.check(path)
-        with draft_of(path) as draft:
-            charts.draw(draft, kind_of_file, "Models and GPUs compared", comparison_panels(entries, price is not None))
+        charts.save(Path(plot), "Models and GPUs compared", comparison_panels(entries, price is not None))
     if json:
         show_json({"schema": "llmcost.compare/1", "entries": [entry_document(entry) for entry in entries]})
     elif csv:

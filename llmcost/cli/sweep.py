@@ -182,16 +182,13 @@ def _rows(grid: Sweep, sort: str | None, top: int | None, fits: bool) -> tuple[R
 
 def _draw(path: Path, model: str, axes: Mapping[str, str], rows: Rows, number: int) -> None:
     """The charts of a sweep."""
-    from llmcost.files import draft_of
     from llmcost.report import charts
     from llmcost.report.sweep import rows_of
     from llmcost.report.sweep_charts import MOST_POINTS, PATHS, chart_title, sweep_panels
 
-    kind = charts.check(path)
+    charts.check(path)  # before the points are computed
     if number > MOST_POINTS:
         raise InputError(f"--plot: {number:,} points, of which {MOST_POINTS:,} can be drawn: choose fewer values")
     paths = list(dict.fromkeys([*axes.values(), *PATHS]))
     points = [dict(zip(paths, row, strict=True)) for block in rows(paths) for row in rows_of(paths, block)]
-    panels = sweep_panels(axes, points)
-    with draft_of(path) as draft:
-        charts.draw(draft, kind, chart_title(model, axes, points), panels)
+    charts.save(path, chart_title(model, axes, points), sweep_panels(axes, points))

@@ -79,7 +79,7 @@ def train(
     Example: llmcost train llama3-8b --hw h100 --gpus 8 --tokens 15T
     """
     from llmcost.adapters import lora_of
-    from llmcost.cli.output import draft_of, show_json, show_tables, write
+    from llmcost.cli.output import show_json, show_tables, write
     from llmcost.report.tables import to_csv
     from llmcost.report.train import Row, operator_rows, operator_table, train_rows, train_tables
     from llmcost.results import to_dict
@@ -124,11 +124,8 @@ def train(
         from llmcost.report import charts
         from llmcost.report.train_charts import train_panels
 
-        path = Path(plot)
-        kind_of_file = charts.check(path)
         title = f"{answer.model.title} on {answer.run.gpus:,} × {answer.hardware.title}"
-        with draft_of(path) as draft:
-            charts.draw(draft, kind_of_file, title, train_panels(answer))
+        charts.save(Path(plot), title, train_panels(answer))
     rows = operator_rows(setup_of(spec, chip, options, None)[0]) if breakdown else []
     if csv:
         write(to_csv(Row._fields, rows) if breakdown else to_csv(("quantity", "value"), train_rows(answer)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from llmcost.errors import InputError
+from llmcost.files import draft_of
 from llmcost.units import significant
 
 if TYPE_CHECKING:
@@ -64,6 +65,13 @@ def check(path: Path) -> str:
     if find_spec("matplotlib") is None:
         raise InputError("--plot needs matplotlib: pip install matplotlib")
     return path.suffix.lower().removeprefix(".")
+
+
+def save(path: Path, title: str, panels: Sequence[Panel]) -> None:
+    """Draw panels into a file, whole or not at all. Raises InputError as `check` does, or where it cannot be written."""
+    kind = check(path)
+    with draft_of(path) as draft:
+        draw(draft, kind, title, panels)
 
 
 def draw(path: Path, kind: str, title: str, panels: Sequence[Panel]) -> None:
