@@ -16,7 +16,7 @@ from llmcost.errors import InputError
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.answer import Options, reached_by, train
 from llmcost.training.automatic import legal
-from llmcost.training.layout import Layout, check, shape_of
+from llmcost.training.layout import Layout, check, rules, shape_of
 from llmcost.training.recipe import OPTIMIZERS, Recipe
 from llmcost.training.states import stage_memory
 from llmcost.training.train import evaluate, training_step
@@ -297,7 +297,6 @@ def test_experts_have_rules_of_their_own():
 
 def test_rules_of_arrays_are_masks():
     tp, pp = np.array([1.0, 2, 3, 8]), np.array([1.0, 64, 1, 4])
-    from llmcost.training.layout import rules
 
     shape = shape_of(LLAMA)
     layout = Layout(tp=tp, pp=pp, global_batch=np.full(4, 64.0))
@@ -354,3 +353,11 @@ def test_stages_of_a_pipeline_are_told_apart():
             value for name, value in fields.items() if name.endswith("_bytes") and not name.startswith(("total", "alloc", "cap", "usa"))
         )
         assert parts == pytest.approx(stage.total_bytes)
+
+
+def test_heads_of_states_divide_too():
+    """As for inference: a state-space layer of 12 heads has no eighth."""
+    shape = shape_of(load_model("nemotron-h-8b"))
+    assert shape.state_heads == (128,)
+    broken = [rule.message() for rule in rules(Layout(tp=8, global_batch=1), shape._replace(state_heads=(12,)), 8192) if not rule.holds]
+    assert broken == ["--tp 8 does not divide 12 heads of states; nearest: 6"]

@@ -82,6 +82,7 @@ class Shape(NamedTuple):
 
     layers: int
     heads: tuple[int, ...]
+    state_heads: tuple[int, ...]  # of state spaces and linear attention
     kv_heads: tuple[int, ...]
     widths: tuple[int, ...]  # of MLPs and experts
     experts: tuple[int, ...]
@@ -92,8 +93,9 @@ def shape_of(model: ModelSpec) -> Shape:
     return Shape(
         model.num_hidden_layers,
         model.block_sizes("num_attention_heads"),
+        model.block_sizes("mamba_n_heads", "linear_num_heads", "linear_num_key_heads", "linear_num_value_heads"),
         model.block_sizes("num_key_value_heads"),
-        model.block_sizes("intermediate_size", "moe_intermediate_size"),
+        model.block_sizes("intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size"),
         model.block_sizes("num_experts"),
     )
 
@@ -126,7 +128,7 @@ def divisors(whole: int) -> list[int]:
 def rules(layout: Layout, shape: Shape, seq: Number) -> Iterator[Rule]:
     """Every rule that engines hold a layout to. `holds` works on arrays; messages are for plain numbers."""
     at = layout
-    for name, sizes in (("attention heads", shape.heads), ("MLP channels", shape.widths)):
+    for name, sizes in (("attention heads", shape.heads), ("heads of states", shape.state_heads), ("MLP channels", shape.widths)):
         for size in sizes:
             yield Rule(divides(at.tp, size), f"--tp {at.tp} does not divide {size:,} {name}", divisors(size), at.tp)
     for size in shape.kv_heads:
