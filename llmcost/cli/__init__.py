@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 
 import typer
 
-from llmcost.cli.accuracy import accuracy
-from llmcost.cli.answers import estimate, explain, ops
-from llmcost.cli.bench import bench
-from llmcost.cli.catalog import check, hardware, import_, models
-from llmcost.cli.compare import compare
-from llmcost.cli.fit import fit
-from llmcost.cli.mfu import mfu
-from llmcost.cli.plan import plan
-from llmcost.cli.sweep import sweep
-from llmcost.cli.training import train
 from llmcost.errors import InputError
 
-app = typer.Typer(
-    name="llmcost",
-    help="What a large language model costs: parameters, FLOPs, memory, speed, training days, exactly counted and honestly predicted.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # plain help: rich's takes 100 ms more to load
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for command in (estimate, explain, ops, fit, sweep, compare, train, plan, mfu, accuracy, bench, models, hardware, import_, check):
-    app.command(command.__name__.rstrip("_"))(command)
+COMMANDS = {  # command -> its module, in the order of the help
+    **dict.fromkeys(("estimate", "explain", "ops"), "answers"),
+    "fit": "fit",
+    "sweep": "sweep",
+    "compare": "compare",
+    "train": "training",
+    "plan": "plan",
+    "mfu": "mfu",
+    "accuracy": "accuracy",
+    "bench": "bench",
+    **dict.fromkeys(("models", "hardware", "import", "check"), "catalog"),
+}
 
 
-@app.callback(invoke_without_command=True)
+def app_of(commands: Iterable[str]) -> typer.Typer:
+    """The program with these commands: typer takes a few milliseconds for each, so one that was asked for comes alone."""
+    app = typer.Typer(
+        name="llmcost",
+        help="What a large language model costs: parameters, FLOPs, memory, speed, training days, exactly counted and honestly predicted.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,  # plain help: rich's takes 100 ms more to load
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name in commands:
+        module = import_module(f"llmcost.cli.{COMMANDS[name]}")
+        app.command(name)(getattr(module, "import_" if name == "import" else name))
+    app.callback(invoke_without_command=True)(version)
+    return app
+
+
 def version(show: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True)) -> None:
     """What a large language model costs: parameters, FLOPs, memory, speed, training days, exactly counted and honestly predicted."""
     if show:
@@ -46,9 +56,10 @@ def main() -> None:
     """Run the command line; bad input is one message on stderr and exit code 2."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without × or µ shows a ? there
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
         try:
-            app(prog_name="llmcost")
+            app_of([asked] if asked in COMMANDS else COMMANDS)(prog_name="llmcost")
         finally:
             sys.stdout.flush()
     except InputError as error:
