@@ -101,7 +101,7 @@ class Plan(NamedTuple):
 SINGLE = Plan()
 
 
-def shard(operators: Iterable[Operator], plan: Plan, *, gather_logits: bool = True) -> list[Operator]:
+def shard(operators: Iterable[Any], plan: Plan, *, gather_logits: bool = True) -> list[Operator]:
     """One GPU's share of a pass over the batch of its data-parallel rank, with the exchanges where they stand.
 
     Of a loss that is computed on split logits, `gather_logits` is left out.
@@ -113,12 +113,8 @@ def shard(operators: Iterable[Operator], plan: Plan, *, gather_logits: bool = Tr
         found += _experts(op, plan) if op.name in EXPERTS else _split(op, plan)
         found += _sums(op, plan)
         if op.name == "lm_head" and gather_logits:
-            found.append(_exchange("logits_all_gather", op, plan, "all_gather", _size(op, "n")))
+            found.append(_exchange("logits_all_gather", op, plan, "all_gather", op.n))
     return found
-
-
-def _size(op: Any, field: str) -> Number:
-    return getattr(op, field)
 
 
 def _split(op: Any, plan: Plan) -> Iterator[Operator]:
@@ -145,20 +141,16 @@ def _split(op: Any, plan: Plan) -> Iterator[Operator]:
 
 def _experts(op: Any, plan: Plan) -> Iterator[Operator]:
     """Routed experts on one GPU: its share of the experts, and of each, on the tokens of all data-parallel ranks that share them."""
-    etp = plan.expert_tp()
     b = op.b * divide(plan.expert_group(), plan.tp)
     b = b if is_one(plan.filled) else b * plan.filled
-    if op.name == "experts_activation":
-        parts = plan.ep * etp
-        yield op._replace(b=b, reads=divide(op.reads, parts), writes=divide(op.writes, parts))
-        return
-    if op.name == "experts_dequantize":  # a weight, of no token
-        parts = plan.ep * etp
-        yield op._replace(reads=divide(op.reads, parts), writes=divide(op.writes, parts))
+    if "reads" in op._fields:
+        parts = plan.expert_group()
+        stream = op._replace(reads=divide(op.reads, parts), writes=divide(op.writes, parts))
+        yield stream if op.name == "experts_dequantize" else stream._replace(b=b)  # a weight is of no token
         return
     whole = op._replace(b=b, groups=divide(op.groups, plan.ep), active=divide(op.active, plan.ep))
     side = "k" if op.name == "experts_down_proj" else "n"
-    yield whole if op.name in EXPERTS_ADAPTERS else whole._replace(**{side: divide(getattr(whole, side), etp)})
+    yield whole if op.name in EXPERTS_ADAPTERS else whole._replace(**{side: divide(getattr(whole, side), plan.expert_tp())})
 
 
 def _sums(op: Any, plan: Plan) -> Iterator[Operator]:
