@@ -225,6 +225,21 @@ def test_one_fault_leaves_the_other_rows_alone(bench, monkeypatch, error, status
     assert str(error) in runner.rows[1].reason
 
 
+def test_a_quick_run_waits_for_a_compiler_only_where_nothing_else_works(bench, monkeypatch):
+    case = Case(Gemm("gemm", "mlp", 1, 4, 1, 32, 16, False, False, 4, 4), "fp32")
+    run, kind = lambda _op, x, weight: x @ weight.t(), kind_of(case.op)
+    ready, refused = Way(run), Way(lambda *_: (_ for _ in ()).throw(RuntimeError("no such shape")))
+    for first, tried in ((ready, {"ready"}), (refused, {"fused"})):
+        ways = {"ready": first, "fused": Way(run, compiles=True)}
+        monkeypatch.setattr("llmcost.bench.cases.kind_of", lambda _op, ways=ways: kind._replace(ways=lambda *_: ways))
+        measured = bench._replace(quick=True).measure(case)
+        assert {measured.way} == tried
+        assert measured.others == ({"fused": "not tried in a quick run"} if first is ready else {"ready": "unsupported"})
+        full = bench.measure(case)
+        assert {full.way, *full.others} == set(ways)
+        assert ("unsupported" in full.others.values()) == (first is refused)  # what works is timed
+
+
 def test_after_five_failures_in_a_row_the_device_is_given_up(bench, monkeypatch):
     monkeypatch.setattr(Bench, "measure", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no longer there")))
     runner = Runner(bench, lambda _line: None)

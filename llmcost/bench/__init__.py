@@ -1,8 +1,11 @@
 """Timing real kernels: the very operators that the rest counts, run on this machine's GPU. Nothing else imports torch."""
 
+import os
 from importlib.util import find_spec
 
 from llmcost.errors import InputError
+
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is imported: its warnings would break into the progress
 
 
 class NoDeviceError(InputError):

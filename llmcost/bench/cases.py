@@ -39,10 +39,11 @@ class Measured(NamedTuple):
 
 
 class Bench(NamedTuple):
-    """What measuring needs: the machine and its clock."""
+    """What measuring needs: the machine and its clock. `quick`: ways that are compiled first are tried only where no other works."""
 
     device: Device
     clock: Clock
+    quick: bool = False
 
     def measure(self, case: Case, *, spaced: bool = False) -> Measured:
         """Time the fastest right way; `spaced`, with a pause between calls.
@@ -60,6 +61,9 @@ class Bench(NamedTuple):
         trials: dict[str, float] = {}
         others: dict[str, float | str] = {}
         for name, way in ways.items():
+            if self.quick and way.compiles and trials:
+                others[name] = "not tried in a quick run"
+                continue
             try:
                 if not case.backward:
                     _refuse_wrong(case, given, way)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -38,10 +38,10 @@ class Runner:
         self._known: dict[Case, Measured] = {}
         self._failures = 0
 
-    def run_cases(self, points: Iterable[Point]) -> None:
+    def run_cases(self, points: Sequence[Point]) -> None:
         """Time the cases of suites."""
-        for point in points:
-            self.tell(f"{point.suite}: {point.case.op.name} {point.case.dtype}")
+        for number, point in enumerate(points, 1):
+            self.tell(f"{point.suite} {number} of {len(points)}: {point.case.op.name} {point.case.dtype}")
             self._add(self.rows, row_of(point), partial(self._case, point.case, spaced=point.suite == "ceiling"))
 
     def run_launches(self) -> None:

@@ -93,7 +93,7 @@ class Session:
         seconds, trial = (CPU_SECONDS, CPU_TRIAL_SECONDS) if device.kind == "cpu" else (SECONDS * more, TRIAL_SECONDS)
         clock = Clock(device, self.sensors, seconds, trial, slowest if ranks() > 1 else float)
         earlier = self._earlier()
-        self.runner = Runner(Bench(self.device, clock), tell or progress(), earlier)
+        self.runner = Runner(Bench(self.device, clock, request.scope == "quick"), tell or progress(), earlier)
         self.complete = self._unwritable = False
         self.began = time.monotonic() - (earlier.state.get("seconds", 0.0) if earlier else 0.0)
 

@@ -136,26 +136,23 @@ def ways(case: Case, device: Device) -> dict[str, Way]:
     """Triton, torch's compiler, torch's own kernels."""
     op: Any = case.op
     stream = stream_of(op)
-    if op.name in MEMORY:
-        found = (
-            {"torch": Way(_forward(stream.function))} if op.name != "copy" else {"clone": Way(_forward(torch.clone)), "copy_": Way(_copy)}
-        )
-    else:
-        found = compiled(stream.name, stream.function, device)
+    found = {}
     if device.graphs and find_spec("triton"):
         from llmcost.bench.kernels.streams_triton import KERNELS
 
         if stream.name in KERNELS and len(stream.cold) < 2:
             found["triton"] = Way(_forward(KERNELS[stream.name]))
-    return found
+    if op.name == "copy":
+        return found | {"clone": Way(_forward(torch.clone)), "copy_": Way(_copy)}
+    if op.name in MEMORY:
+        return found | {"torch": Way(_forward(stream.function))}
+    return found | compiled(stream.name, stream.function, device)
 
 
 def compiled(name: str, function: Callable[..., Any], device: Device) -> dict[str, Way]:
-    """A function as torch's own kernels, and as its compiler fuses them."""
-    found = {"eager": Way(_forward(function))}
-    if device.graphs:
-        found["compiled"] = Way(_forward(_compiled(name, function)))
-    return found
+    """A function as torch's compiler fuses it, and as torch's own kernels."""
+    found = {"compiled": Way(_forward(_compiled(name, function)), compiles=True)} if device.graphs else {}
+    return found | {"eager": Way(_forward(function))}
 
 
 def _forward(function: Any) -> Callable[..., Any]:
