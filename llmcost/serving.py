@@ -86,7 +86,7 @@ def _expected(server: Server, w: Workload, running: Number, steps: Number) -> Se
     step = named("mean_step_seconds", share * longer + (1 - share) * shorter)
     prefill = named("prompt_steps_seconds", maximum(1, w.prompt / piece) * longer)
     waiting = (rank_share(w.concurrency, w.dp) - running) / running * steps * step
-    each = (steps * step - prefill) / maximum(1, w.output - 1)
+    each = maximum(0, steps * step - prefill) / maximum(1, w.output - 1)  # rounding takes a single token's below 0
     first = waiting + prefill
     return ServingTimes(*rates(w, running, steps * step), first, each, first + (w.output - 1) * each)
 

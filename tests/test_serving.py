@@ -102,6 +102,12 @@ def test_littles_law_and_the_limit(prompt, output, concurrency, chunk, tp, pp, d
     assert x.ttft_seconds > 0
 
 
+def test_a_single_token_leaves_no_time_for_others():
+    x = mix(prompt=1315, output=1, concurrency=1, chunk=256).expected  # of this mix rounding made less than nothing
+    assert x.tpot_seconds == 0
+    assert x.latency_seconds == x.ttft_seconds
+
+
 def test_the_limit_holds_where_decode_alone_touches_few_experts():
     """A prompt touches all experts once; spread over the steps of decode it would touch more each time."""
     found = mix(load_model("mixtral-8x22b"), prompt=50, output=5, concurrency=1, tp=8)
