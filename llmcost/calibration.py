@@ -46,12 +46,13 @@ def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT, p
     for kind, by_type in profile.fit.items():
         fit = by_type.get(dtype if kind in LINEAR else activation_dtype(dtype))
         if fit is not None:
-            kernels[kind] = Kernel(fit.compute, fit.memory, fit.launch_us / 1e6, fit.half)
+            kernels[kind] = Kernel(fit.compute, fit.memory, fit.launch_us / 1e6, fit.half, fit.overlap)
+    if "norm" not in profile.fit:
+        kernels["norm"] = kernels["elementwise"]  # too few of them were measured: one figure for all that streams
     if profile.fit.get("gemm", {}).get(dtype) is None:
         return default
-    caution = "" if profile.trusted() else ", of a GPU in use or held back"
     found = step_error(profile.steps, phase) or profile.fit["gemm"][dtype].heldout
-    return Efficiency(kernels, f"profile {profile.name} ({profile.date}{caution})", found.mean if found else None)
+    return Efficiency(kernels, f"profile {profile.name} ({', '.join([profile.date, *profile.cautions()])})", found.mean if found else None)
 
 
 def step_error(steps: tuple[StepRow, ...], phase: str | None = None) -> Error | None:

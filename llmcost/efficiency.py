@@ -1,7 +1,9 @@
 """How much of a chip each kind of kernel reaches, and where that figure comes from.
 
-A kernel takes T = t0 + ((F / (P·e_c))² + (B / (BW·e_m))²)^½: launch cost, and a smooth maximum of compute at e_c of the
-peak and memory at e_m of the bandwidth. A prompt's attention reaches e_c only on long sequences: e_c·s / (s + s_half).
+A kernel takes T = t0 + ((F / (P·e_c))^p + (B / (BW·e_m))^p)^(1/p): launch cost, and a smooth maximum of compute at e_c of the
+peak and memory at e_m of the bandwidth. The exponent p says how far they overlap: 1, one after the other; the more, the closer to the
+longer of them alone. It is 2 where no profile says otherwise. A prompt's attention reaches e_c only on long sequences:
+e_c·s / (s + s_half).
 
 An `Efficiency` is what timing.py asks. There are three kinds: `default_for` here, from the figures of defaults.py, for serving and
 single kernels; training/shares.py's, for training; and, in place of either, calibration.py's, of a profile that was measured.
@@ -42,13 +44,15 @@ KINDS: dict[Any, str] = {
     Lookup: "elementwise",
     Collective: "node",
 }
-KERNELS = (*dict.fromkeys(KINDS.values()), "attention_decode", "fabric")  # kinds that an Efficiency has figures for
+KERNELS = (*dict.fromkeys(KINDS.values()), "attention_decode", "norm", "fabric")  # kinds that an Efficiency has figures for
 
 
 def kind_of(op: Operator) -> str:
-    """The kind of kernel that an operator is."""
+    """The kind of kernel that an operator is: norms, which wait for a sum over each row, are one of their own among those that stream."""
     kind = KINDS[type(op)]
-    return "attention_decode" if kind == "attention_prefill" and op.decode else kind  # type: ignore[attr-defined]
+    if kind == "attention_prefill":
+        return "attention_decode" if op.decode else kind  # type: ignore[attr-defined]
+    return "norm" if kind == "elementwise" and op.part == "norm" else kind
 
 
 class Kernel(NamedTuple):
@@ -58,6 +62,7 @@ class Kernel(NamedTuple):
     memory: Number  # e_m, share of the bandwidth, or of the link
     launch_seconds: Number  # t0
     half: Number = 0  # s_half, tokens at which half of e_c is reached
+    overlap: Number = 2  # p, the exponent of the smooth maximum
 
 
 class Efficiency(NamedTuple):
@@ -107,13 +112,15 @@ def from_figures(figures: Mapping[str, float], hardware: HardwareSpec | None, co
     share, start, small = of("gemm.memory"), of("launch") + gap, of("launch_small") + gap
     gemm = Kernel(of("narrow.compute" if narrow else "gemm.compute"), of("weight_only.memory") if weight_only else share, start)
     link = "PCIe" if hardware and hardware.interconnect_kind.startswith("PCIe") else ""
+    stream = Kernel(1, of("elementwise.memory"), small)
     kernels = {
         "gemm": gemm,
         "grouped_gemm": gemm,
         "attention_prefill": Kernel(of("attention.compute"), share, start, of("attention.half")),
         "attention_decode": Kernel(of("gemm.compute"), of("attention.memory"), start),
         "scan": Kernel(of("gemm.compute"), of("elementwise.memory"), start),
-        "elementwise": Kernel(1, of("elementwise.memory"), small),
+        "elementwise": stream,
+        "norm": stream,
         "node": Kernel(
             1, of("link.share", link or family), of("exchange.stream" if link or launch == "stream" else "exchange.graph", link or family)
         ),

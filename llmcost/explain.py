@@ -236,17 +236,19 @@ def symbolic_efficiency(efficiency: Efficiency) -> Efficiency:
         "memory": ("e_m", "share of the bandwidth (or link) that a kernel (or exchange) reaches"),
         "launch_seconds": ("t0", "seconds to launch a kernel, or of an empty exchange"),
         "half": ("s_half", "tokens at which half of it is reached"),
+        "overlap": ("p", "how far computing and streaming overlap: 1, one after the other"),
     }
     exchanges = ("node", "fabric")
+    plain = {"half": 0, "overlap": 2}  # what says nothing, and stays a number
     compute = [kernel for kind, kernel in efficiency.kernels.items() if kind not in exchanges]
     alike = {field for field in Kernel._fields if len({getattr(kernel, field) for kernel in compute}) == 1}
 
     def letters(kind: str, kernel: Kernel) -> Kernel:
-        return Kernel(
-            *(
-                value and symbol(letter if field in alike and kind not in exchanges else f"{letter}[{kind}]", value, meaning)
-                for value, (field, (letter, meaning)) in zip(kernel, meanings.items(), strict=True)
-            )
-        )
+        found = {}
+        for field, (letter, meaning) in meanings.items():
+            value = getattr(kernel, field)
+            if value != plain.get(field):
+                found[field] = symbol(letter if field in alike and kind not in exchanges else f"{letter}[{kind}]", value, meaning)
+        return kernel._replace(**found)
 
     return efficiency._replace(kernels={kind: letters(kind, kernel) for kind, kernel in efficiency.kernels.items()})

@@ -10,7 +10,7 @@ expected   operator by operator, with the launch cost and the shares that its ki
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from llmcost.algebra import Number, Symbolic, either, largest, name_of_least, named, present
+from llmcost.algebra import Number, Symbolic, either, is_plain, largest, name_of_least, named, present
 from llmcost.counting import PassCost
 from llmcost.efficiency import Efficiency, kind_of
 from llmcost.operators import Attention, Collective, Gemm, GroupedGemm, Operator, Stored
@@ -102,8 +102,15 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
             share = share * op.s / (op.s + kernel.half)
         peak = chip.peak if one_peak else chip.peak_of(op)
         compute, memory = flops / (peak * share), moved / (chip.bandwidth * kernel.memory)
-        seconds.append(op.count * (kernel.launch_seconds + (compute * compute + memory * memory) ** 0.5))
+        seconds.append(op.count * (kernel.launch_seconds + _overlapped(compute, memory, kernel.overlap)))
     return seconds
+
+
+def _overlapped(compute: Number, memory: Number, exponent: Number) -> Number:
+    """The smooth maximum of two times: their sum for 1, the longer of them for a large exponent."""
+    if is_plain(exponent) and exponent == 2:
+        return (compute * compute + memory * memory) ** 0.5  # as fast as it gets: most estimates take this one
+    return (compute**exponent + memory**exponent) ** (1 / exponent)
 
 
 def exchange_seconds(op: Collective, links: Links | None, efficiency: Efficiency) -> Number:

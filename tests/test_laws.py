@@ -13,9 +13,10 @@ from llmcost.architecture import forward
 from llmcost.blocks import GatedMlp, GroupedAttention, PlainMlp
 from llmcost.chips import chip_of
 from llmcost.counting import count_pass
-from llmcost.efficiency import default_for
+from llmcost.efficiency import Efficiency, Kernel, default_for
 from llmcost.estimate import Options, estimate, evaluate, workload_of
 from llmcost.explain import symbolic_estimate
+from llmcost.operators import Gemm
 from llmcost.report.ops import PHASES, operator_rows
 from llmcost.results import leaves
 from llmcost.sizes import Load, element_bytes
@@ -23,6 +24,7 @@ from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.specs.model import Layer, ModelSpec
 from llmcost.symbols import Expression, symbol
 from llmcost.symbols import evaluate as value_of
+from llmcost.timing import Chip, kernel_seconds
 
 PACKAGE = Path(__file__).resolve().parent.parent / "llmcost"
 laws = settings(deadline=None, max_examples=60)
@@ -233,6 +235,20 @@ def test_expected_is_never_faster_than_the_limit(case):
     assert e.prefill.expected.seconds > e.prefill.limit.seconds
     assert e.decode.expected.seconds_per_step > e.decode.limit.seconds_per_step
     assert e.training.expected.tokens_per_s < e.training.limit.tokens_per_s
+
+
+@laws
+@given(st.floats(1e-9, 1), st.floats(1e-9, 1), st.floats(1, 6), st.floats(1, 6))
+def test_a_kernel_takes_at_least_the_longer_of_its_two_times_and_at_most_their_sum(compute, memory, one, other):
+    less, more = sorted((one, other))
+    chip, op = Chip(1, 1, 1, 1, None), Gemm("product", "mlp", 1, 1, 1, 1, 1, False, False, 1, 1)
+    times = []
+    for overlap in (less, more):
+        kernel = Kernel(op.flops(causal=True) / compute, op.moved_bytes() / memory, 0, 0, overlap)
+        times.append(kernel_seconds([op], chip, Efficiency({"gemm": kernel}, "", None))[0])
+    assert compute + memory >= times[0] * (1 - 1e-12)
+    assert times[0] >= times[1] * (1 - 1e-12)  # the better they overlap, the sooner
+    assert times[1] >= max(compute, memory) * (1 - 1e-12)
 
 
 @laws

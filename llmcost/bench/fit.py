@@ -1,8 +1,9 @@
-"""From measured rows to the four numbers a kind of kernel, and how far off they are on rows that the fit never saw.
+"""From measured rows to the few numbers a kind of kernel, and how far off they are on rows that the fit never saw.
 
-T = t0 + ((F / (P·e_c))² + (B / (BW·e_m))²)^½, e_c·s / (s + s_half) for prompts' attention: efficiency.py's formula, by
-its own code. The fit is robust: of the relative errors' absolute values it minimises the mean, by a simplex search
-(Nelder and Mead, The Computer Journal 7(4), 1965) on the numbers' logarithms, from several starts.
+T = t0 + ((F / (P·e_c))^p + (B / (BW·e_m))^p)^(1/p), e_c·s / (s + s_half) for prompts' attention: efficiency.py's formula, by
+its own code. The exponent p is fitted to matrix products, whose kernels load the next operands while they compute; elsewhere it is 2.
+The fit is robust: of the relative errors' absolute values it minimises the mean, by a simplex search (Nelder and Mead, The Computer
+Journal 7(4), 1965) on the numbers' logarithms, from several starts.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from llmcost.calibration import chip_of, predicted_us
 from llmcost.efficiency import DEFAULT, Efficiency, Kernel, kind_of
 from llmcost.operators import Elementwise, Operator
-from llmcost.specs.profile import Error, Fit, Row
+from llmcost.specs.profile import Error, Fit, Profile, Row
 from llmcost.timing import Chip, kernel_seconds
 
-FEWEST = 5  # rows of a kind and data type: one more than there are numbers
-STARTS = [(0.8, 0.85, 2e-6, 500.0), (0.6, 0.7, 4e-6, 1500.0), (0.9, 0.95, 1e-6, 100.0)]
+FEWEST = 6  # rows of a kind and data type: one more than there are numbers
+STARTS = [(0.8, 0.85, 2e-6, 500.0, 2.0), (0.6, 0.7, 4e-6, 1500.0, 3.0), (0.9, 0.95, 1e-6, 100.0, 1.5)]
+MOST_OVERLAP = 6.0  # from there on the smooth maximum is the larger of the two
 ROUNDS = 400
 NOT_FITTED = ("memory", "ceiling", "collectives")  # not kernels of a model, or not timed as in one
-ON_THE_GPU = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "elementwise")
+ON_THE_GPU = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "elementwise", "norm")
+PRODUCTS = ("gemm", "grouped_gemm")
 
 
 class Sample(NamedTuple):
@@ -28,6 +32,14 @@ class Sample(NamedTuple):
 
     op: Operator
     seconds: float
+
+
+def fitted(profile: Profile) -> Profile:
+    """The profile with the fit of its rows, and with what that says of its passes."""
+    profile = profile._replace(fit=fits(profile.rows, lambda dtype: chip_of(profile, dtype)))
+    return profile._replace(
+        steps=tuple(step._replace(predicted_us=predicted_us(step, profile)) if step.status == "ok" else step for step in profile.steps)
+    )
 
 
 def fits(rows: Iterable[Row], chip_for: Callable[[str], Chip]) -> dict[str, dict[str, Fit]]:
@@ -45,9 +57,11 @@ def fits(rows: Iterable[Row], chip_for: Callable[[str], Chip]) -> dict[str, dict
         if kind in ON_THE_GPU and len(samples) >= FEWEST and chip.peak and chip.bandwidth:
             kernel = best(kind, samples, chip)
             heldout = kept.get((kind, dtype))
-            shares = [float(f"{x:.4g}") for x in (kernel.compute, kernel.memory, kernel.launch_seconds * 1e6, kernel.half)]
             own, other = error(kind, kernel, samples, chip), error(kind, kernel, heldout, chip) if heldout else None
-            found.setdefault(kind, {})[dtype] = Fit(shares[0], shares[1], shares[2], shares[3], own, other)
+            compute, memory, launch, half, overlap = (
+                float(f"{x:.4g}") for x in (kernel.compute, kernel.memory, kernel.launch_seconds * 1e6, kernel.half, kernel.overlap)
+            )
+            found.setdefault(kind, {})[dtype] = Fit(compute, memory, launch, half, own, other, overlap)
     return found
 
 
@@ -62,8 +76,14 @@ def best(kind: str, samples: Sequence[Sample], chip: Chip) -> Kernel:
 
 
 def _kernel(kind: str, x: Sequence[float]) -> Kernel:
-    compute, memory, launch, half = (math.exp(min(value, 20.0)) for value in x)
-    return Kernel(min(compute, 1.0), min(memory, 1.0), launch, half if kind == "attention_prefill" else 0)  # never above the limit
+    compute, memory, launch, half, overlap = (math.exp(min(value, 20.0)) for value in x)
+    return Kernel(
+        min(compute, 1.0),  # never above the limit
+        min(memory, 1.0),
+        launch,
+        half if kind == "attention_prefill" else 0,
+        min(max(overlap, 1.0), MOST_OVERLAP) if kind in PRODUCTS else 2,
+    )
 
 
 def errors(kind: str, kernel: Kernel, samples: Sequence[Sample], chip: Chip) -> list[float]:

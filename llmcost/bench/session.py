@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 from llmcost import __version__
 from llmcost.bench.cases import Bench
 from llmcost.bench.device import HARD, Device, Sensors, environment
-from llmcost.bench.fit import fits
+from llmcost.bench.fit import fitted
 from llmcost.bench.kernels.exchange import join, rank, ranks, slowest
 from llmcost.bench.runner import Runner, planned, progress
 from llmcost.bench.suites import SUITES, Point, Scope, StepPoint
 from llmcost.bench.timers import Clock, quantile, soak
-from llmcost.calibration import chip_of, predicted_us
 from llmcost.errors import InputError, UnknownNameError
 from llmcost.estimate import DEFAULT_CONTEXT
 from llmcost.files import write_file
@@ -126,7 +125,7 @@ class Session:
             self.complete = True
         except KeyboardInterrupt:
             self.runner.tell("interrupted: keeping what was measured\n")
-        return self.profile()
+        return fitted(self.profile())
 
     def plan(self) -> tuple[list[Point], list[StepPoint]]:
         """The points of this run."""
@@ -161,14 +160,14 @@ class Session:
         """Write what there is so far beside the final place: a crash loses nothing. On a full disk, measuring goes on."""
         if self.request.output is not None and ranks() == 1 and not self._unwritable:
             try:
-                write_file(part_of(self.request.output), profile_text(self.profile(fitted=False)))
+                write_file(part_of(self.request.output), profile_text(self.profile()))
             except InputError as error:
                 self._unwritable = True
                 print(f"llmcost: {error}", file=sys.stderr)
 
-    def profile(self, *, fitted: bool = True) -> Profile:
-        """What was measured so far, with the fit and its predictions."""
-        profile = Profile(
+    def profile(self) -> Profile:
+        """What was measured so far, without a fit."""
+        return Profile(
             name=self.hardware.name if self.hardware else self.device.name,
             hardware=self.hardware.name if self.hardware else None,
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -182,11 +181,6 @@ class Session:
             steps=tuple(self.runner.steps),
             rows=tuple(self.runner.rows),
         )
-        if not fitted:
-            return profile
-        profile = profile._replace(fit=fits(profile.rows, lambda dtype: chip_of(profile, dtype)))
-        steps = tuple(step._replace(predicted_us=predicted_us(step, profile)) if step.status == "ok" else step for step in profile.steps)
-        return profile._replace(steps=steps)
 
     def _state(self) -> dict[str, Any]:
         measured: list[Row | StepRow] = [*self.runner.rows, *self.runner.steps]

@@ -36,7 +36,7 @@ def bench(
     hw: Annotated[str | None, typer.Option("--hw", metavar="HW", help="The spec to compare with, where the device's name is not known.")] = None,
     profile: o.ProfilePath = None,
     device: Annotated[str | None, typer.Option("--device", help="cuda (ROCm too), mps or cpu; the GPU that is there.")] = None,
-    output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write the profile; profile-NAME-TIME.json after suites.")] = None,
+    output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write the profile; profile-NAME-TIME.json after suites. With --show: fitted anew.")] = None,
     resume: Annotated[str | None, typer.Option("--resume", metavar="FILE", help="Go on with an interrupted run: measure only what its file lacks.")] = None,
     show: Annotated[str | None, typer.Option("--show", metavar="FILE", help="Show a profile measured before; measures nothing.")] = None,
     compare: Annotated[str | None, typer.Option("--compare", metavar="OLD", help="What became faster or slower than in this profile; with --show, that alone.")] = None,
@@ -58,7 +58,8 @@ def bench(
     old = None if compare is None else load_profile(Path(compare))  # before anything is measured
     if show is not None:
         _refuse_both(show, model, suite, plan)
-        _report(load_profile(Path(show)), old, threshold, fail_above, plot, rows, json=json, csv=csv, markdown=markdown, alone=True)
+        shown = _shown(Path(show), output)
+        _report(shown, old, threshold, fail_above, plot, rows, json=json, csv=csv, markdown=markdown, alone=True)
         return
     session = _session(model, suite, full, phase, batch, context, dtype, hw, device, output, resume)
     if plan:
@@ -101,6 +102,22 @@ def _session(
     passes = () if model is None else (pass_asked(model, phase, batch, context, dtype, found),)
     target, earlier = (None if each is None else Path(each) for each in (output, resume))
     return Session(found, Request(suites, full, hw, target, passes, earlier))
+
+
+def _shown(path: Path, output: str | None) -> Profile:
+    """A profile measured before; fitted where it is that of an unfinished run, and anew where it is to be written."""
+    from llmcost.bench.fit import fitted
+    from llmcost.files import write_file
+    from llmcost.specs.profile import load_profile, profile_text
+
+    profile = load_profile(path)
+    if output is None and profile.fit:
+        return profile
+    profile = fitted(profile)
+    if output is not None:
+        write_file(Path(output), profile_text(profile))
+        print(f"llmcost: wrote {output}", file=sys.stderr)
+    return profile
 
 
 def _refuse_both(show: str, model: str | None, suite: str | None, plan: bool) -> None:

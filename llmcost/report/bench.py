@@ -16,7 +16,7 @@ CLOSE = 0.95  # of a published figure: as good
 USUAL_GEMM, USUAL_MEMORY = 0.7, 0.85  # shares of the peaks that GPUs without a published figure should reach
 KINDS = {
     "gemm": "matrix product", "grouped_gemm": "experts", "attention_prefill": "attention, prompt",
-    "attention_decode": "attention, decode", "elementwise": "streaming",
+    "attention_decode": "attention, decode", "elementwise": "streaming", "norm": "norms",
 }  # fmt: skip
 
 
@@ -95,12 +95,13 @@ def _fits(p: Profile) -> Table:
     for kind, by_type in p.fit.items():
         for dtype, fit in by_type.items():
             half = f" (half at {fit.half:,.0f} tokens)" if fit.half else ""
-            compute = f"{fit.compute:.1%}{half}" if kind != "elementwise" else ""
+            compute = f"{fit.compute:.1%}{half}" if kind not in ("elementwise", "norm") else ""
+            overlap = f"{fit.overlap:.2f}" if fit.overlap != 2 else ""
             errors = (_error(fit.fitted), _error(fit.heldout))
-            found.append((f"{KINDS[kind]}, {dtype}", compute, f"{fit.memory:.1%}", f"{fit.launch_us:.2f} µs", *errors))
-    columns = ("fitted, of the peaks", "compute", "memory", "launch", "error on its own", "on shapes held out")
-    notes = ("Errors are mean and worst of |predicted / measured − 1|, and of how many.",) if found else ()
-    return Table("", columns, "lrrrll", found, notes)
+            found.append((f"{KINDS[kind]}, {dtype}", compute, f"{fit.memory:.1%}", overlap, f"{fit.launch_us:.2f} µs", *errors))
+    columns = ("fitted, of the peaks", "compute", "memory", "overlap", "launch", "error on its own", "on shapes held out")
+    notes = ("Errors are mean and worst of |predicted / measured − 1|, and of how many; overlap is the exponent p, where it is not 2.",)
+    return Table("", columns, "lrrrrll", found, notes if found else ())
 
 
 def _error(error: Error | None) -> str:

@@ -55,7 +55,7 @@ STEP = record(
 ERROR = record(required={"points": COUNT, "mean": AMOUNT, "worst": AMOUNT}, optional={})
 FIT = record(
     required={"compute": AMOUNT, "memory": AMOUNT, "launch_us": AMOUNT, "half": AMOUNT, "fitted": ERROR, "heldout": _maybe(ERROR)},
-    optional={},
+    optional={"overlap": AMOUNT | {"ge": 1}},
 )
 SCHEMA = record(
     required={
@@ -94,6 +94,7 @@ class Fit(NamedTuple):
     half: float
     fitted: Error
     heldout: Error | None
+    overlap: float = 2
 
 
 class Row(NamedTuple):
@@ -188,9 +189,14 @@ class Profile(NamedTuple):
         """Kernels and passes."""
         return [*self.rows, *self.steps]
 
-    def trusted(self) -> bool:
-        """Whether it may be used unasked: whole, and of a GPU that was left alone and not held back by a fault."""
-        return self.complete and not self.state["contended"] and not self.state["slowdown"]
+    def cautions(self) -> list[str]:
+        """Why it may not be used unasked: a run that was not finished, or a GPU that was not left alone or held back by a fault."""
+        troubles = {
+            "interrupted": not self.complete,
+            "of a GPU in use": self.state["contended"],
+            "of a GPU held back": self.state["slowdown"],
+        }
+        return [words for words, true in troubles.items() if true]
 
 
 def load_profile(path: Path) -> Profile:
