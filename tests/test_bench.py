@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -339,6 +341,17 @@ def test_an_interrupted_run_keeps_its_rows_and_can_be_gone_on_with(cli, monkeypa
     assert whole.complete
     assert whole.rows[: len(half.rows)] == half.rows
     assert {row.suite for row in whole.rows} == {"gemm", "launch", "memory"}
+
+
+def test_a_run_that_is_told_to_stop_keeps_what_it_has(tmp_path):
+    command = [sys.executable, "-m", "llmcost", "bench", "--device", "cpu", "--full", "-o", tmp_path / "run.json"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        while not (tmp_path / "run.json.part").exists() and run.poll() is None:
+            time.sleep(0.02)
+        run.send_signal(signal.SIGTERM)  # the other way is Ctrl-C
+    assert run.returncode == 130
+    assert load_profile(tmp_path / "run.json").cautions() == ["interrupted"]
+    assert not (tmp_path / "run.json.part").exists()
 
 
 def test_what_a_killed_run_leaves_is_fitted_where_it_is_shown(cli, tmp_path):

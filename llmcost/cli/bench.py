@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,6 +66,7 @@ def bench(
     if plan:
         _show_plan(session, markdown)
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a scheduler sends at the end of its time, kept like Ctrl-C
     measured = session.run()
     session.runner.tell("")
     if session.silent:
