@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmcost.algebra import Number
-from llmcost.efficiency import Efficiency, default_for
+from llmcost.defaults import Launch
+from llmcost.efficiency import DEFAULT_LAUNCH, Efficiency, default_for, in_an_engine
 from llmcost.sizes import activation_dtype
 from llmcost.specs.catalog import find_profile
 from llmcost.specs.hardware import Figure, HardwareSpec
@@ -29,10 +30,16 @@ def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str) -> Chip:
     return Chip(peak, plain_peak, attention_peak, _value(hardware.bandwidth), hardware.memory.value, links_of(hardware), usable.value)
 
 
-def efficiency_for(hardware: HardwareSpec | None, profile: str | None, compute: str, weights: str) -> Efficiency:
-    """What the GPU reaches by the profile asked for, by the one that ships for it, or by default. Raises InputError."""
-    default = default_for(hardware, compute, weights)
-    return default if hardware is None else by_profile(hardware, profile, compute, default)
+def efficiency_for(
+    hardware: HardwareSpec | None, profile: str | None, compute: str, weights: str, launch: Launch = DEFAULT_LAUNCH, *, engine: bool = True
+) -> Efficiency:
+    """What an engine reaches on the GPU, by the profile asked for, by the one that ships for it, or by default. Raises InputError.
+
+    `launch`: how it starts its kernels, for the defaults. Without an `engine`, a profile's kernels are meant, one after the other.
+    """
+    default = default_for(hardware, compute, weights, launch)
+    found = default if hardware is None else by_profile(hardware, profile, compute, default)
+    return in_an_engine(found) if engine and found is not default else found
 
 
 def by_profile(hardware: HardwareSpec, profile: str | None, dtype: str, default: Efficiency, phase: str | None = None) -> Efficiency:

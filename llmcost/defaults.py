@@ -75,8 +75,14 @@ DEFAULTS: dict[str, Default] = {
     "fabric.launch": Default(2e-5, "17 to 24 µs for one message (microsoft/vidur, send_recv.csv); 46 µs in NVIDIA/nccl#1244"),
 }
 
+# A profile has the fastest kernels that are installed, and nothing between them: an engine's steps take this much longer.
+ENGINE = Default(0.84, "trtllm-0.17: 43 runs on H100, by docs/profiles/h100-sxm.json")
+
 # |predicted / measured - 1| of the decode, prefill and whole-request figures of optimised engines that no default was fitted on:
 # its mean and its median (docs/accuracy.md; tests/test_accuracy.py computes them anew).
 BASIS = "defaults"  # what predictions say that they rest on
 ERROR = 0.12
 MEDIAN_ERROR = 0.07
+# The same of a profile's kernels in an engine: offline throughput of optimised engines on H200s, none of which had a part in ENGINE.
+ENGINE_ERROR = 0.06
+ENGINE_MEDIAN_ERROR = 0.04

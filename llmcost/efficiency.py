@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from llmcost.algebra import Number
-from llmcost.defaults import BASIS, DATA_CENTRE, DEFAULTS, ERROR, FAMILIES, Launch
+from llmcost.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, ENGINE_ERROR, ERROR, FAMILIES, Launch
 from llmcost.formats import FORMATS
 from llmcost.operators import (
     Attention,
@@ -44,6 +44,7 @@ KINDS: dict[Any, str] = {
     Lookup: "elementwise",
     Collective: "node",
 }
+EXCHANGES = ("node", "fabric")
 KERNELS = (*dict.fromkeys(KINDS.values()), "attention_decode", "norm", "fabric")  # kinds that an Efficiency has figures for
 
 
@@ -127,6 +128,19 @@ def from_figures(figures: Mapping[str, float], hardware: HardwareSpec | None, co
         "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
     }
     return Efficiency(kernels, BASIS, ERROR)
+
+
+def in_an_engine(alone: Efficiency, share: float = ENGINE.value) -> Efficiency:
+    """What an engine reaches that runs such kernels: a share of what they reach alone, for what it does between and around them.
+
+    Exchanges stay as they are.
+    """
+
+    def slower(kernel: Kernel) -> Kernel:
+        return kernel._replace(compute=kernel.compute * share, memory=kernel.memory * share, launch_seconds=kernel.launch_seconds / share)
+
+    kernels = {kind: kernel if kind in EXCHANGES else slower(kernel) for kind, kernel in alone.kernels.items()}
+    return Efficiency(kernels, f"{alone.basis}, in an engine", ENGINE_ERROR)
 
 
 DEFAULT = default_for(None)

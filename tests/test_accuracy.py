@@ -1,7 +1,8 @@
 """The scoreboard: its arithmetic by hand, its predictions by hand, what it must reach, and the command."""
 
 import json
-from math import exp
+from math import exp, log
+from pathlib import Path
 from statistics import fmean, median
 
 import pytest
@@ -13,9 +14,9 @@ from llmcost.accuracy.models import spec_of
 from llmcost.accuracy.predict import PREDICTORS, Answer, answers, fits
 from llmcost.accuracy.score import Check, beating, check, explained, fit_calls, group, percentile, worst
 from llmcost.accuracy.setups import setup_of
-from llmcost.defaults import DATA_CENTRE, DEFAULTS, ERROR, FAMILIES, MEDIAN_ERROR
-from llmcost.efficiency import FIGURES, default_for
-from llmcost.specs.catalog import load_hardware, names
+from llmcost.defaults import DATA_CENTRE, DEFAULTS, ENGINE, ENGINE_ERROR, ENGINE_MEDIAN_ERROR, ERROR, FAMILIES, MEDIAN_ERROR
+from llmcost.efficiency import FIGURES, default_for, in_an_engine
+from llmcost.specs.catalog import load_hardware, names, shipped
 from llmcost.specs.hardware import Figure
 from llmcost.training.layout import Layout
 from llmcost.training.recipe import Overlap, Recipe
@@ -25,6 +26,8 @@ CASES = load_cases()
 INFERENCE = check(load_cases("inference"))
 TRAINING = check(load_cases("training"))
 FIRST = CASES[0]
+H200 = shipped("hardware") / "profiles" / "h200.json"
+H100 = Path(__file__).parents[1] / "docs" / "profiles" / "h100-sxm.json"
 
 
 def errors_of(quantity, *sources, role=None):
@@ -219,6 +222,37 @@ def test_the_stated_error_of_the_defaults_is_that_of_the_cases_that_score_them()
     found = [each.error for each in scored if each.error is not None and each.answer.quantity != "memory_bytes"]
     assert round(fmean(found), 2) == ERROR
     assert round(median(found), 2) == MEDIAN_ERROR
+
+
+def offline_by_profile(path, **of):
+    """Throughput of optimised engines that queue all requests at once, by a profile of their GPU."""
+    found = check([case for case in load_cases("inference") if case.settings["gpu"] == path.stem], str(path))
+    found = [each for each in found if class_of(each.case) == "optimised" and each.case.settings["phase"] == "offline"]
+    return [each for each in found if each.error is not None and each.case.source.name == of.get("source", each.case.source.name)]
+
+
+def test_engines_take_longer_than_their_kernels_by_what_their_runs_on_h100s_say(monkeypatch):
+    def far(share):
+        monkeypatch.setattr("llmcost.chips.in_an_engine", lambda alone: in_an_engine(alone, share))
+        return fmean(abs(log(each.answer.ratio)) for each in offline_by_profile(H100, source="trtllm-0.17"))
+
+    assert far(ENGINE.value) <= min(far(ENGINE.value - 0.02), far(ENGINE.value + 0.02))
+
+
+def test_the_stated_error_of_kernels_in_an_engine_is_that_of_runs_on_h200s():
+    found = offline_by_profile(H200)
+    assert len(found) == 79
+    assert round(fmean(each.error for each in found), 2) == ENGINE_ERROR
+    assert round(median(each.error for each in found), 2) == ENGINE_MEDIAN_ERROR
+    same = {each.case.name for each in found}
+    defaults = [each.error for each in INFERENCE if each.case.name in same and each.error is not None]
+    assert fmean(defaults) > 1.3 * ENGINE_ERROR  # what was measured on the GPU says more of it than what holds for its family
+
+
+def test_a_profile_of_another_gpu_predicts_nothing(cli):
+    shown = cli("accuracy", "--gpu", "a100", "--profile", H200)
+    assert (shown.code, shown.out) == (2, "")
+    assert "measured on h200, not on a100" in shown.err
 
 
 def test_every_default_says_what_it_rests_on():

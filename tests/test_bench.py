@@ -21,10 +21,12 @@ from llmcost.bench.step import Chain, cases_of, executions, pass_of
 from llmcost.bench.suites import CASES, Point, Scope, StepPoint, steps
 from llmcost.bench.timers import Clock, Timing, quantile
 from llmcost.calibration import distinct, efficiency_of, step_error
-from llmcost.efficiency import DEFAULT, Efficiency, Kernel
+from llmcost.chips import efficiency_for
+from llmcost.defaults import ENGINE, ENGINE_ERROR
+from llmcost.efficiency import DEFAULT, Efficiency, Kernel, default_for
 from llmcost.operators import Attention, Elementwise, Gemm, GroupedGemm
 from llmcost.report.bench_rows import row_flops
-from llmcost.specs.catalog import load_model, shipped
+from llmcost.specs.catalog import load_hardware, load_model, shipped
 from llmcost.specs.profile import load_profile, profile_text
 from llmcost.timing import Chip, kernel_seconds
 
@@ -548,8 +550,14 @@ def test_the_h200_is_predicted_as_well_as_the_documents_say():
 def test_estimate_uses_the_profile_of_its_gpu(cli):
     expected = json.loads(cli("estimate", "llama3-8b", "--hw", "h200", "--json").out)["decode"]["expected"]
     profile = load_profile(shipped("hardware") / "profiles" / "h200.json")
-    assert expected["basis"] == f"profile h200 ({profile.date})"
-    assert expected["error"] == step_error(profile.steps).mean
+    assert expected["basis"] == f"profile h200 ({profile.date}), in an engine"
+    assert expected["error"] == ENGINE_ERROR
+    h200 = load_hardware("h200")
+    alone, engine = (efficiency_for(h200, None, "bf16", "bf16", engine=engine) for engine in (False, True))
+    assert alone.kernels == efficiency_of(profile, "bf16", default_for(h200)).kernels  # what `bench` compares its own passes with
+    assert engine.kernels["gemm"].memory == ENGINE.value * alone.kernels["gemm"].memory
+    assert engine.kernels["gemm"].launch_seconds == alone.kernels["gemm"].launch_seconds / ENGINE.value
+    assert engine.kernels["node"] == alone.kernels["node"]  # exchanges were not among the kernels that were measured
     other = json.loads(cli("estimate", "llama3-8b", "--hw", "h100", "--json").out)["decode"]["expected"]
     assert other["basis"] == "defaults"
     answer = cli("estimate", "llama3-8b", "--hw", "h100", "--profile", shipped("hardware") / "profiles" / "h200.json")

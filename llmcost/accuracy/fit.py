@@ -11,13 +11,14 @@ cases of a source and GPU, then over these groups. It starts from round numbers 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import log
 from statistics import fmean
 from typing import NamedTuple
 
 from llmcost.accuracy.cases import Case, class_of, load_cases
 from llmcost.accuracy.predict import answers
-from llmcost.efficiency import FIGURES
+from llmcost.efficiency import FIGURES, from_figures
 
 STEPS = (1.25, 1.1, 1.04, 1.015)
 FAR = 0.7  # |log| at which a case counts no more: a factor of two
@@ -104,7 +105,7 @@ def distance(cases: list[Case], figures: Mapping[str, float]) -> float:
     """How far predictions are from measurements."""
     groups: dict[tuple[str, str], list[float]] = {}
     for case in cases:
-        for answer in answers(case, figures):
+        for answer in answers(case, partial(from_figures, figures)):
             if answer.ratio:
                 groups.setdefault((case.source.name, case.settings["gpu"]), []).append(min(abs(log(answer.ratio)), FAR))
     return fmean([fmean(group) for group in groups.values()])

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from llmcost.accuracy.cases import Case
-from llmcost.accuracy.setups import Seconds, chip_of, gpu_of, launch_of
+from llmcost.accuracy.setups import Reach, Seconds, chip_of, gpu_of, launch_of
 from llmcost.counting import count_pass
-from llmcost.efficiency import from_figures
 from llmcost.operators import Attention, Collective, Elementwise, Gemm, Operator, TokenProduct
 from llmcost.sizes import activation_dtype, bytes_of
 from llmcost.timing import bound, kernel_seconds
@@ -46,11 +43,11 @@ def operator_of(case: Case) -> Operator:
     return Elementwise(of["op"], "norm", 1, 1, m, reads, n, 0, size)
 
 
-def kernel_time(case: Case, figures: Mapping[str, float]) -> Seconds | None:
+def kernel_time(case: Case, reach: Reach) -> Seconds | None:
     """Expected and least seconds of one execution, launched on its own; None where the chip's figures are not known."""
     of, hardware, op = case.settings, gpu_of(case.settings["gpu"]), operator_of(case)
     chip = chip_of(hardware, of["compute"], of["compute"])
-    seconds = kernel_seconds([op], chip, from_figures(figures, hardware, of["compute"], of["compute"], launch_of(case)))
+    seconds = kernel_seconds([op], chip, reach(hardware, of["compute"], of["compute"], launch_of(case)))
     moved = op.io_bytes() if isinstance(op, (TokenProduct, Elementwise)) else 0  # of these, operands are all that there is
     least = bound(count_pass([op])._replace(cache_bytes=op.cache_bytes() + moved), chip, "", "").seconds()
     return None if seconds is None or least is None else Seconds(seconds[0], least)

@@ -5,16 +5,13 @@ One small function a phase, in a table: a new kind of measurement is one more en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.kernels import kernel_time, operator_of
 from llmcost.accuracy.runs import step_of
-from llmcost.accuracy.setups import Seconds, Setup, gpu_of, setup_of, usable_bytes
-from llmcost.efficiency import FIGURES
-
-Figures: TypeAlias = Mapping[str, float]
+from llmcost.accuracy.setups import Reach, Seconds, Setup, by_default, gpu_of, setup_of, usable_bytes
 
 CACHE_SHARE = 0.9  # of the memory that weights leave: TensorRT-LLM's free_gpu_memory_fraction, by default
 
@@ -45,22 +42,22 @@ class Answer(NamedTuple):
         return self.measured > self.limit * (1 + 1e-6) if self.is_rate else self.measured < self.limit * (1 - 1e-6)
 
 
-def answers(case: Case, figures: Mapping[str, float] = FIGURES) -> list[Answer]:
-    """Every figure of a case that the engine has an answer to; `figures`: the default shares and launch costs, or others in their place."""
+def answers(case: Case, reach: Reach = by_default) -> list[Answer]:
+    """Every figure of a case that the engine has an answer to; `reach`: the default shares and launch costs, or others in their place."""
     if case.source.kind == "micro":
-        return list(kernel(case, figures))
+        return list(kernel(case, reach))
     if case.source.kind == "training":
         return list(training(case))
     predictor = PREDICTORS.get(case.settings["phase"])
-    found = [] if predictor is None or case.settings["oom"] else list(predictor(case, figures))
+    found = [] if predictor is None or case.settings["oom"] else list(predictor(case, reach))
     if "memory_bytes" in case.measured:
         found.append(Answer("memory_bytes", case.measured["memory_bytes"], memory(case), None))
     return found
 
 
-def kernel(case: Case, figures: Figures) -> Iterator[Answer]:
+def kernel(case: Case, reach: Reach) -> Iterator[Answer]:
     """One kernel: its time, or its FLOPs a second."""
-    run = kernel_time(case, figures)
+    run = kernel_time(case, reach)
     if "seconds" in case.measured:
         yield _time(case, "seconds", run)
     if "flops_per_s" in case.measured:
@@ -92,19 +89,19 @@ def training(case: Case) -> Iterator[Answer]:
             yield Answer(quantity, case.measured[quantity], max(getattr(stage, method)() for stage in (step.first, step.last)), None)
 
 
-def decode(case: Case, figures: Figures) -> Iterator[Answer]:
+def decode(case: Case, reach: Reach) -> Iterator[Answer]:
     """Tokens a second of a batch that decodes, at the context halfway through."""
-    setup, of = setup_of(case, figures), case.settings
+    setup, of = setup_of(case, reach), case.settings
     step = setup and setup.step(of["batch"], (of["prompt"] or 0) + of["output"] / 2)
     yield _rate(case, "decode_tokens_per_s", of["batch"], step)
 
 
-def prefill(case: Case, figures: Figures) -> Iterator[Answer]:
+def prefill(case: Case, reach: Reach) -> Iterator[Answer]:
     """A batch's whole prompt; a plain forward pass computes the logits of every position.
 
     Stages of a pipeline can work on different parts of a prompt at a time, which the limit allows for.
     """
-    setup, of = setup_of(case, figures), case.settings
+    setup, of = setup_of(case, reach), case.settings
     every = of["prompt"] if case.engine == "transformers-eager" else 1
     run = setup and setup.prompt(of["batch"], of["prompt"], every)
     run = run and Seconds(run.expected, run.limit / of["pp"])
@@ -115,9 +112,9 @@ def prefill(case: Case, figures: Figures) -> Iterator[Answer]:
         yield _rate(case, "prefill_tokens_per_s", of["batch"] * of["prompt"], run)
 
 
-def request(case: Case, figures: Figures) -> Iterator[Answer]:
+def request(case: Case, reach: Reach) -> Iterator[Answer]:
     """A batch that starts and ends together: its prompts, which give the first token, then a step for each of the others."""
-    setup, of = setup_of(case, figures), case.settings
+    setup, of = setup_of(case, reach), case.settings
     first = setup and setup.prompt(of["batch"], of["prompt"])
     step = setup and setup.step(of["batch"], of["prompt"] + of["output"] / 2)
     whole = first and step and first.plus(step.times(of["output"] - 1))
@@ -129,15 +126,15 @@ def request(case: Case, figures: Figures) -> Iterator[Answer]:
         yield _rate(case, "output_tokens_per_s", of["batch"] * of["output"], whole)
 
 
-def offline(case: Case, figures: Figures) -> Iterator[Answer]:
+def offline(case: Case, reach: Reach) -> Iterator[Answer]:
     """All requests queued at once: what is computed while a sequence comes in and one goes out, as many at a time as memory holds.
 
     Where prompts or degrees are not told, the limit alone: tokens of empty prompts on all GPUs, weights read for nothing.
     """
     of = case.settings
-    setup = setup_of(case, figures)
+    setup = setup_of(case, reach)
     if setup is None or of["prompt"] is None:
-        best = setup_of(case, figures, tp=1)
+        best = setup_of(case, reach, tp=1)
         step = best and best.step(LARGE, of["output"] / 2)
         limit = step and LARGE * of["gpus"] / step.limit
         yield Answer("output_tokens_per_s", case.measured["output_tokens_per_s"], None, limit)
@@ -145,13 +142,13 @@ def offline(case: Case, figures: Figures) -> Iterator[Answer]:
         yield _rate(case, "output_tokens_per_s", 1, _served(setup, case))
 
 
-def online(case: Case, figures: Figures) -> Iterator[Answer]:
+def online(case: Case, reach: Reach) -> Iterator[Answer]:
     """Requests that come at a rate: as many are under way as come in while one is answered (Little's law), until memory is full.
 
     A run ends when its last request is answered. The first token waits for the iteration under way, half of it on average.
     """
     of = case.settings
-    setup = setup_of(case, figures)
+    setup = setup_of(case, reach)
     token = None if setup is None or of["prompt"] is None else _served(setup, case)
     if setup is None or token is None:
         return
@@ -227,7 +224,7 @@ def fits(case: Case) -> bool | None:
     return setup.fits(of["batch"], of["prompt"] or 0, int((of["prompt"] or 0) + of["output"]), of["gpus"])
 
 
-PREDICTORS: dict[str | None, Callable[[Case, Figures], Iterator[Answer]]] = {
+PREDICTORS: dict[str | None, Callable[[Case, Reach], Iterator[Answer]]] = {
     "decode": decode,
     "prefill": prefill,
     "request": request,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from llmcost.accuracy.cases import FOLDER, KINDS, Case, class_of, load_cases, source_names
 from llmcost.accuracy.fit import role_of
 from llmcost.accuracy.predict import Answer, answers, fits
+from llmcost.accuracy.setups import by_default, by_profile
 from llmcost.errors import InputError, UnknownNameError
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.reader import read_yaml
@@ -66,10 +67,10 @@ def chosen(source: str | None, gpu: str | None, engine: str | None, kind: str | 
     return cases
 
 
-def check(cases: Iterable[Case]) -> list[Check]:
-    """Every figure of these cases that the engine has an answer to."""
-    reasons = explained()
-    return [Check(case, answer, reasons.get(case.name, "")) for case in cases for answer in answers(case)]
+def check(cases: Iterable[Case], profile: str | None = None) -> list[Check]:
+    """Every figure of these cases that the engine has an answer to, by the defaults or a profile."""
+    reasons, reach = explained(), by_default if profile is None else by_profile(profile)
+    return [Check(case, answer, reasons.get(case.name, "")) for case in cases for answer in answers(case, reach)]
 
 
 def explained() -> dict[str, str]:

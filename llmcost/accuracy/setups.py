@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import NamedTuple, TypeAlias
 
 from llmcost import chips
@@ -13,7 +13,7 @@ from llmcost.algebra import Number
 from llmcost.architecture import Pass
 from llmcost.counting import count_pass, kept_bytes, stored_bytes
 from llmcost.defaults import Launch
-from llmcost.efficiency import FIGURES, from_figures
+from llmcost.efficiency import FIGURES, Efficiency, from_figures
 from llmcost.memory import CONTEXT_BYTES, EXCHANGE_BYTES, stage_bytes, step_peak
 from llmcost.operators import Attention
 from llmcost.parallel import Plan
@@ -23,6 +23,10 @@ from llmcost.sizes import Load, element_bytes
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.timing import Chip, bound
+
+# What a GPU reaches with layers computed in one type on weights in another, in an engine that starts its kernels in such a way.
+Reach: TypeAlias = Callable[[HardwareSpec, str, str, Launch], Efficiency]
+by_default: Reach = partial(from_figures, FIGURES)
 
 REPORTED = 2**30 / 10**9  # where no source has a driver's figure: they report GiB, or nearly so, for what vendors call GB
 PCIE = Figure(64 * 10**9, "64 GB/s", "")  # both ways, where the cards were joined by nothing faster
@@ -125,11 +129,8 @@ class Setup(NamedTuple):
 Placed: TypeAlias = tuple[Setup, HardwareSpec]
 
 
-def setup_of(case: Case, figures: Mapping[str, float] = FIGURES, tp: int | None = None) -> Setup | None:
-    """How a case ran; None where its model's shape is not known, or how it was divided and `tp` does not say it.
-
-    `figures`: shares and launch costs, the defaults or others in their place.
-    """
+def setup_of(case: Case, reach: Reach = by_default, tp: int | None = None) -> Setup | None:
+    """How a case ran; None where its model's shape is not known, or how it was divided and `tp` does not say it."""
     of = case.settings
     tp, pp = tp or of["tp"], 1 if tp else of["pp"]
     if spec_of(of["model"]) is None or tp is None or pp is None:
@@ -137,10 +138,18 @@ def setup_of(case: Case, figures: Mapping[str, float] = FIGURES, tp: int | None 
     degrees = (tp, pp, of["dp"], of["ep"])
     types = (of["weights"], of["compute"], of["kv"])
     setup, hardware = _setup(of["model"], of["gpu"], types, degrees, engine_of(case), of["link"])
-    if figures is FIGURES:
+    if reach is by_default:
         return setup
-    reached = from_figures(figures, hardware, of["compute"], of["weights"], launch_of(case))
-    return setup._replace(server=setup.server._replace(efficiency=reached))
+    return setup._replace(server=setup.server._replace(efficiency=reach(hardware, of["compute"], of["weights"], launch_of(case))))
+
+
+def by_profile(profile: str) -> Reach:
+    """The same by a profile of that GPU; of single kernels, which are timed alone, without an engine."""
+
+    def reach(hardware: HardwareSpec, compute: str, weights: str, launch: Launch) -> Efficiency:
+        return chips.efficiency_for(hardware, profile, compute, weights, launch, engine=launch != "alone")
+
+    return reach
 
 
 def launch_of(case: Case) -> Launch:
@@ -165,7 +174,7 @@ def _setup(name: str, gpu: str, types: tuple[str, str, str], degrees: tuple[int,
         model=model,
         size=size,
         chip=chip_of(hardware, compute, kv),
-        efficiency=from_figures(FIGURES, hardware, compute, weights, launch),
+        efficiency=by_default(hardware, compute, weights, launch),
         plan=Plan(tp=tp, dp=dp, ep=ep, node=max(tp * dp, hardware.gpus_in_a_node())),
         pp=pp,
     )

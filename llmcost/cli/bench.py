@@ -166,7 +166,7 @@ def _pass_tables(measured: Profile, profile: str | None) -> list[Table]:
     hardware = load_hardware(measured.hardware) if measured.hardware else None
     for step in measured.steps:
         if step.median_us is not None:
-            efficiency = efficiency_for(hardware, profile, step.dtype, step.dtype)
+            efficiency = efficiency_for(hardware, profile, step.dtype, step.dtype, engine=False)
             guesses = None if hardware is None else pass_seconds(step, chip_of(measured, step.dtype), efficiency)
             note = f"Predicted: {efficiency.basis}." if guesses else "Nothing is predicted for a device without a data sheet."
             tables += [pass_table(measured, step, guesses), Table("", ("",), "l", (), (note,))]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from llmcost.accuracy.cases import Case, class_of
 from llmcost.accuracy.fit import role_of
-from llmcost.accuracy.score import Check, Fits, Group, beating, by_engine, by_gpu, by_source, check, fit_calls, group, worst
+from llmcost.accuracy.score import Check, Fits, Group, beating, by_engine, by_gpu, by_source, fit_calls, group, worst
 from llmcost.report.tables import Table
 from llmcost.units import significant
 
@@ -21,9 +21,8 @@ ROLES = "fitted: some of the figures had a part in a default. scored: none had."
 OPTIMISED = ("optimised", "kernel", "training")
 
 
-def accuracy_tables(cases: list[Case], number_of_worst: int) -> list[Table]:
-    """Everything that `llmcost accuracy` prints."""
-    checks = check(cases)
+def accuracy_tables(cases: list[Case], checks: list[Check], number_of_worst: int) -> list[Table]:
+    """Everything that `llmcost accuracy` prints of some cases and their checks."""
     tables = [
         _groups("By source", ("source", "engine class", "measured", "defaults"), "llll", checks, by_source, (RATIO, ROLES, *CLASSES)),
         _groups("By engine", ("class", "engine"), "ll", _timed(checks), by_engine),
@@ -38,9 +37,8 @@ def accuracy_tables(cases: list[Case], number_of_worst: int) -> list[Table]:
     return [table for table in tables if table.rows or table.notes]
 
 
-def accuracy_document(cases: list[Case]) -> dict[str, object]:
+def accuracy_document(cases: list[Case], checks: list[Check]) -> dict[str, object]:
     """The same as plain data, and every figure."""
-    checks = check(cases)
     return {
         "schema": "llmcost.accuracy/1",
         "cases": len(cases),
