@@ -39,7 +39,7 @@ def efficiency_for(
     """
     default = default_for(hardware, compute, weights, launch)
     found = default if hardware is None else by_profile(hardware, profile, compute, default)
-    return in_an_engine(found) if engine and found is not default else found
+    return in_an_engine(found, default) if engine and found is not default else found
 
 
 def by_profile(hardware: HardwareSpec, profile: str | None, dtype: str, default: Efficiency, phase: str | None = None) -> Efficiency:

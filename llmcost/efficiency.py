@@ -6,7 +6,8 @@ longer of them alone. It is 2 where no profile says otherwise. A prompt's attent
 e_c·s / (s + s_half).
 
 An `Efficiency` is what timing.py asks. There are three kinds: `default_for` here, from the figures of defaults.py, for serving and
-single kernels; training/shares.py's, for training; and, in place of either, calibration.py's, of a profile that was measured.
+single kernels; training/shares.py's, for training; and, in place of either, calibration.py's, of a profile that was measured (for
+serving, `in_an_engine`).
 chips.py picks for serving, training/answer.py for training.
 """
 
@@ -44,7 +45,6 @@ KINDS: dict[Any, str] = {
     Lookup: "elementwise",
     Collective: "node",
 }
-EXCHANGES = ("node", "fabric")
 KERNELS = (*dict.fromkeys(KINDS.values()), "attention_decode", "norm", "fabric")  # kinds that an Efficiency has figures for
 
 
@@ -130,16 +130,16 @@ def from_figures(figures: Mapping[str, float], hardware: HardwareSpec | None, co
     return Efficiency(kernels, BASIS, ERROR)
 
 
-def in_an_engine(alone: Efficiency, share: float = ENGINE.value) -> Efficiency:
-    """What an engine reaches that runs such kernels: a share of what they reach alone, for what it does between and around them.
+def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.value) -> Efficiency:
+    """What an engine reaches that runs kernels which were measured: a share of what they reach alone, for what it does around them.
 
-    Exchanges stay as they are.
+    Those that have the default's figures (exchanges, scans) stay as they are: these stand for an engine already.
     """
 
     def slower(kernel: Kernel) -> Kernel:
         return kernel._replace(compute=kernel.compute * share, memory=kernel.memory * share, launch_seconds=kernel.launch_seconds / share)
 
-    kernels = {kind: kernel if kind in EXCHANGES else slower(kernel) for kind, kernel in alone.kernels.items()}
+    kernels = {kind: kernel if kernel is default.kernels[kind] else slower(kernel) for kind, kernel in alone.kernels.items()}
     return Efficiency(kernels, f"{alone.basis}, in an engine", ENGINE_ERROR)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from llmcost.algebra import Number
 from llmcost.blocks import sizes_of
 from llmcost.chips import chip_of, efficiency_for
-from llmcost.efficiency import EXCHANGES, Efficiency, Kernel
+from llmcost.efficiency import Efficiency, Kernel
 from llmcost.errors import InputError, UnknownFigureError
 from llmcost.estimate import Options, evaluate, prompt_is_context, workload_of
 from llmcost.quantities import QUANTITIES, Quantity
@@ -238,8 +238,9 @@ def symbolic_efficiency(efficiency: Efficiency) -> Efficiency:
         "half": ("s_half", "tokens at which half of it is reached"),
         "overlap": ("p", "how far computing and streaming overlap: 1, one after the other"),
     }
+    exchanges = ("node", "fabric")
     plain = {"half": 0, "overlap": 2}  # what says nothing, and stays a number
-    compute = [kernel for kind, kernel in efficiency.kernels.items() if kind not in EXCHANGES]
+    compute = [kernel for kind, kernel in efficiency.kernels.items() if kind not in exchanges]
     alike = {field for field in Kernel._fields if len({getattr(kernel, field) for kernel in compute}) == 1}
 
     def letters(kind: str, kernel: Kernel) -> Kernel:
@@ -247,7 +248,7 @@ def symbolic_efficiency(efficiency: Efficiency) -> Efficiency:
         for field, (letter, meaning) in meanings.items():
             value = getattr(kernel, field)
             if value != plain.get(field):
-                found[field] = symbol(letter if field in alike and kind not in EXCHANGES else f"{letter}[{kind}]", value, meaning)
+                found[field] = symbol(letter if field in alike and kind not in exchanges else f"{letter}[{kind}]", value, meaning)
         return kernel._replace(**found)
 
     return efficiency._replace(kernels={kind: letters(kind, kernel) for kind, kernel in efficiency.kernels.items()})

@@ -233,7 +233,7 @@ def offline_by_profile(path, **of):
 
 def test_engines_take_longer_than_their_kernels_by_what_their_runs_on_h100s_say(monkeypatch):
     def far(share):
-        monkeypatch.setattr("llmcost.chips.in_an_engine", lambda alone: in_an_engine(alone, share))
+        monkeypatch.setattr("llmcost.chips.in_an_engine", lambda *kernels: in_an_engine(*kernels, share))
         return fmean(abs(log(each.answer.ratio)) for each in offline_by_profile(H100, source="trtllm-0.17"))
 
     assert far(ENGINE.value) <= min(far(ENGINE.value - 0.02), far(ENGINE.value + 0.02))
