@@ -7,8 +7,7 @@ e_c·s / (s + s_half).
 
 An `Efficiency` is what timing.py asks. There are three kinds: `default_for` here, from the figures of defaults.py, for serving and
 single kernels; training/shares.py's, for training; and, in place of either, calibration.py's, of a profile that was measured (for
-serving, `in_an_engine`).
-chips.py picks for serving, training/answer.py for training.
+serving, `in_an_engine`). chips.py picks for serving, training/answer.py for training.
 """
 
 from collections.abc import Mapping
