@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from llmcost import textbook
-from llmcost.algebra import Number, is_one
+from llmcost.algebra import Number, is_one, maximum, minimum
 from llmcost.architecture import Pass, forward, head, operators
 from llmcost.chips import chip_of, efficiency_for
 from llmcost.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
@@ -22,7 +22,7 @@ from llmcost.memory import serving_memory
 from llmcost.operators import Operator
 from llmcost.parallel import Plan
 from llmcost.pipeline import Server, Stages, filled, rank_share
-from llmcost.results import Estimate, Flops, Hardware, KvCache, Model, PassFlops, PhaseTraffic, Workload
+from llmcost.results import Estimate, Flops, Hardware, KvCache, Memory, Model, PassFlops, PhaseTraffic, Workload
 from llmcost.serving import serving
 from llmcost.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.specs.hardware import HardwareSpec
@@ -129,7 +129,7 @@ def evaluate(
         prefill=prefilled,
         decode=decode(server, w, step, memory.fits),
         request=None if w.output is None else request(server, w, prefilled),
-        serving=None if w.concurrency is None else serving(server, w, memory),
+        serving=None if w.concurrency is None else serving(server, w, _memory_of_a_mix(server, w, cache, memory)),
         training=training(
             forward_cost, one_prompt, params.total, w.tokens, chip, efficiency, both_ways_seconds(server, prompts, every, kernels), w.mfu
         ),
@@ -141,6 +141,15 @@ def _prompts_on_a_gpu(server: Server, w: Workload) -> tuple[PassCost, Stages | N
     load = Load(rank_share(w.batch, w.dp), w.prompt, w.prompt)
     share = server.share(load)
     return server.cost(share, load).over(server.pp), server.times(share, load)
+
+
+def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory) -> Memory:
+    """Where the experts of a rank see others' tokens: what it holds when each of them runs a prompt, for want of a larger batch."""
+    if is_one(w.dp):
+        return memory
+    w = w._replace(batch=maximum(w.batch, minimum(w.concurrency, w.dp)))
+    server = server._replace(plan=plan_of(w))
+    return serving_memory(server, w, decode_step(server, w, w.context), cache, prompt_is_context=False)
 
 
 def both_ways_seconds(server: Server, prompts: Pass, every: list[Operator], kernels: list[Number] | None) -> Number:
@@ -217,7 +226,8 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
 
 def plan_of(w: Workload) -> Plan:
     """How the GPUs of a pipeline stage divide its layers."""
-    return Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node, filled=filled(w.batch, w.dp))
+    plan = Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node)
+    return plan._replace(filled=filled(w.batch, rank_share(w.batch, w.dp), plan))
 
 
 def default_dtype(hardware: HardwareSpec | None) -> str:

@@ -9,14 +9,15 @@ data-parallel rank with the most sequences.
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llmcost.algebra import Number, ceil_div, divide, floor_div, is_one, largest, maximum, minimum, named, present
 from llmcost.architecture import Pass
 from llmcost.counting import cache_bytes_per_token, kept_bytes, state_bytes, stored_bytes
 from llmcost.inference import Step
 from llmcost.operators import Attention, Gemm, Operator
-from llmcost.pipeline import Server, rank_share
+from llmcost.parallel import EXPERTS
+from llmcost.pipeline import Server, rank_share, shared_by
 from llmcost.results import KvCache, Memory, Workload
 
 PAGE = 16  # tokens of a page of the KV cache: vLLM's block_size on CUDA (docs.vllm.ai, CacheConfig; PagedAttention, arXiv 2309.06180)
@@ -97,40 +98,98 @@ def runtime_bytes(w: Workload) -> Number:
     return CONTEXT_BYTES + EXCHANGE_BYTES * minimum(1, w.tp * w.pp * w.ep - 1)
 
 
+class SharedExperts(NamedTuple):
+    """Activations of experts that see the tokens of several data-parallel ranks, which need not all be full.
+
+    Bytes for a token: `residual` on its own rank, `each` in the experts. `ranks` share them, with so many `sequences` in all.
+    """
+
+    ranks: Number
+    sequences: Number
+    residual: Number
+    each: Number
+
+    def in_prompt(self) -> Number:
+        """For a token of a prompt, of which every rank runs one at a time, if it has one."""
+        return self.residual + self.each * minimum(self.sequences, self.ranks)
+
+    def in_step(self, of_a_rank: Number) -> Number:
+        """For a decode step of all sequences."""
+        return self.residual * of_a_rank + self.each * self.sequences
+
+    def most(self, room: Number, cache: Number, prompt_tokens: Number) -> Number:
+        """Sequences of all the ranks that have room: as many as fill every rank alike, then of one more a rank those that still have."""
+        ranks, residual, each = self.ranks, self.residual, self.each
+        full = floor_div(room, cache + residual + ranks * each)
+        in_step = maximum(ranks * full, floor_div(room - (full + 1) * (cache + residual), each))
+        full = floor_div(room - prompt_tokens * (residual + ranks * each), cache)
+        first = floor_div(room - cache - prompt_tokens * residual, prompt_tokens * each)
+        return minimum(in_step, maximum(ranks * full, minimum(ranks, first)))
+
+
 class Held(NamedTuple):
-    """What the fullest GPU holds, of its sequences: bytes, those of activations a token of a prompt and of a whole step."""
+    """What the fullest GPU holds, of its sequences: bytes, those of activations a token of a prompt and of a whole step.
+
+    `experts`: where they see the tokens of other data-parallel ranks, and are not in `own_prompt` and `own_step`.
+    """
 
     sequences: Number
     weights: Number
     cache: Number
     prompt_tokens: Number  # that run at a time
-    in_prompt: Number
-    in_step: Number
+    own_prompt: Number
+    own_step: Number
+    experts: SharedExperts | None
     bounds: list[CacheBound]
+
+    def in_prompt(self) -> Number:
+        """Activations for a token of a prompt."""
+        return self.own_prompt if self.experts is None else maximum(self.own_prompt, self.experts.in_prompt())
+
+    def in_step(self) -> Number:
+        """Activations of a decode step."""
+        return self.own_step if self.experts is None else maximum(self.own_step, self.experts.in_step(self.sequences))
 
     def activations(self) -> Number:
         """At the worst moment: a prompt, or a decode step."""
-        return maximum(self.prompt_tokens * self.in_prompt, self.in_step)
+        return maximum(self.prompt_tokens * self.in_prompt(), self.in_step())
 
-    def largest_batch(self, room: Number) -> Number:
-        """Sequences of this context that have room beside a prompt, and with what a step of them needs."""
+    def largest_batch(self, room: Number, dp: Number) -> Number:
+        """Sequences of this context on all ranks that have room beside a prompt, and with what a step of them needs."""
         sequence = named("cache_a_sequence", named("memory.kv_cache_bytes", self.cache) / self.sequences)
-        after_prompt = named("room_beside_a_prompt", room - self.prompt_tokens * self.in_prompt)
-        return minimum(floor_div(after_prompt, sequence), floor_div(room, sequence + self.in_step / self.sequences))
+        after_prompt = named("room_beside_a_prompt", room - self.prompt_tokens * self.own_prompt)
+        most = minimum(floor_div(after_prompt, sequence), floor_div(room, sequence + self.own_step / self.sequences))
+        if self.experts is None:
+            return most * dp
+        ranks = self.experts.ranks
+        return floor_div(minimum(most * ranks, self.experts.most(room, sequence, self.prompt_tokens)) * dp, ranks)
 
     def largest_context(self, room: Number, longest: Number, *, grows: bool, chunk: Number) -> Number:
         """Positions that have room beside a step and beside the prompt, which `grows` with them up to a chunk, or stays."""
-        after_step = named("room_beside_a_step", room - self.in_step)
-        tokens = self.prompt_tokens if not grows else chunk
-        after_prompt = None if tokens is None else named("room_beside_a_prompt", room - tokens * self.in_prompt)
+        after_step = named("room_beside_a_step", room - self.in_step())
+        tokens, in_prompt = self.prompt_tokens if not grows else chunk, self.in_prompt()
+        after_prompt = None if tokens is None else named("room_beside_a_prompt", room - tokens * in_prompt)
         found = []
         for bound in self.bounds:
-            beside = bound.beside_a_prompt(room, self.in_prompt) if grows else 0
+            beside = bound.beside_a_prompt(room, in_prompt) if grows else 0
             if after_prompt is not None:
                 fixed = bound.positions(after_prompt, longest)
                 beside = maximum(minimum(chunk, beside), fixed) if grows else fixed
             found.append(minimum(beside, bound.positions(after_step, longest)))
         return minimum(reduce(maximum, found), longest)
+
+
+def shared_experts(server: Server, w: Workload, share: Pass) -> SharedExperts | None:
+    """Experts of a decode step that see the tokens of other data-parallel ranks; None where there are none."""
+    experts: list[Any] = [op for op in share.layers if op.name in EXPERTS]
+    if is_one(w.dp) or not experts:
+        return None
+    return SharedExperts(
+        ranks=server.plan.expert_ranks(),
+        sequences=named("sequences_of_the_experts", shared_by(w.batch, server.plan)),
+        residual=server.model.hidden_size * server.size.Bx,
+        each=named("activations_an_expert_token", largest([op._replace(b=1).io_bytes() for op in experts])),
+    )
 
 
 def held(server: Server, w: Workload, step: Step, kv: KvCache) -> Held:
@@ -142,7 +201,9 @@ def held(server: Server, w: Workload, step: Step, kv: KvCache) -> Held:
         stage = of_all_layers if is_one(w.pp) else of_all_layers / w.pp
         return stage if is_one(parts) else stage * parts
 
-    peak = step_peak(share, step.load.b * server.model.hidden_size * server.size.Bx)
+    experts = shared_experts(server, w, share)
+    own = share if experts is None else share._replace(layers=[op for op in share.layers if op.name not in EXPERTS])
+    peak = step_peak(own, step.load.b * server.model.hidden_size * server.size.Bx)
     states = named("states", on_a_stage(state_bytes(share.layers)))
     bounds = cache_bounds(share.layers, sequences if is_one(w.pp) else sequences / w.pp, states)
     filled = named("kv_cache.bytes", kv.bytes) if is_one(w.gpus) else on_a_stage(kept_bytes(share.layers))
@@ -151,8 +212,9 @@ def held(server: Server, w: Workload, step: Step, kv: KvCache) -> Held:
         weights=stage_bytes(share, w.pp),
         cache=filled + named("spare_positions", spare_positions(w.context)) * bounds[-1].position,
         prompt_tokens=w.prompt if w.chunk is None else minimum(w.prompt, w.chunk),
-        in_prompt=named("activations_a_prompt_token", peak.layers / step.load.b),  # in the layers all grow with the tokens
-        in_step=named("activations_a_step", peak.head if is_one(parts) else peak.head * parts),
+        own_prompt=named("activations_a_prompt_token", peak.layers / step.load.b),  # in the layers all grow with the tokens
+        own_step=named("activations_a_step", peak.head if is_one(parts) else peak.head * parts),
+        experts=experts,
         bounds=bounds,
     )
 
@@ -183,6 +245,6 @@ def serving_memory(server: Server, w: Workload, step: Step, kv: KvCache, prompt_
         capacity_bytes=server.chip.capacity,
         usable_bytes=usable,
         fits=total <= usable,
-        max_batch=maximum(0, has.largest_batch(room)) * w.dp,
+        max_batch=maximum(0, has.largest_batch(room, w.dp)),
         max_context=maximum(0, longest),
     )

@@ -75,8 +75,8 @@ class Plan(NamedTuple):
 
     Experts are split by columns and rows too, over `expert_tp` GPUs: `etp`, or (None) as many as the other layers or as the
     experts leave.
-    `node`: GPUs that the fast links join. GPUs of a tensor-parallel group are neighbours. `filled`: sequences that data-parallel
-    ranks have, on average, over those of the fullest.
+    `node`: GPUs that the fast links join. GPUs of a tensor-parallel group are neighbours. `filled`: sequences that the ranks which
+    share experts have, on average, over those of the fullest.
     """
 
     tp: Number = 1
@@ -96,6 +96,10 @@ class Plan(NamedTuple):
     def expert_group(self) -> Number:
         """GPUs that hold all experts once."""
         return self.ep * self.expert_tp()
+
+    def expert_ranks(self) -> Number:
+        """Data-parallel ranks that share experts, all of whose tokens these see."""
+        return divide(self.expert_group(), self.tp)
 
 
 SINGLE = Plan()
@@ -141,7 +145,7 @@ def _split(op: Any, plan: Plan) -> Iterator[Operator]:
 
 def _experts(op: Any, plan: Plan) -> Iterator[Operator]:
     """Routed experts on one GPU: its share of the experts, and of each, on the tokens of all data-parallel ranks that share them."""
-    b = op.b * divide(plan.expert_group(), plan.tp)
+    b = op.b * plan.expert_ranks()
     b = b if is_one(plan.filled) else b * plan.filled
     if "reads" in op._fields:
         parts = plan.expert_group()
@@ -165,11 +169,10 @@ def _sums(op: Any, plan: Plan) -> Iterator[Operator]:
             yield _exchange(f"{name}_all_reduce", op, plan, "all_reduce", width)
     if name in FIRST_OF_EXPERTS or name == "experts_down_proj":
         first = name in FIRST_OF_EXPERTS
-        spread = divide(plan.expert_group(), plan.tp)
         rows = divide(op.b * op.s, plan.tp) * op.active
         kind = "experts_dispatch" if first else "experts_combine"
         yield Collective(
-            kind, op.part, op.count, "all_to_all", rows, op.k if first else op.n, maximum(spread, 1), plan.tp, plan.node, op.Bx
+            kind, op.part, op.count, "all_to_all", rows, op.k if first else op.n, maximum(plan.expert_ranks(), 1), plan.tp, plan.node, op.Bx
         )
 
 

@@ -125,9 +125,14 @@ def rank_share(amount: Number, ranks: Number) -> Number:
     return amount if is_one(ranks) else ceil_div(amount, ranks)
 
 
-def filled(amount: Number, ranks: Number) -> Number:
-    """What ranks have on average, over what the fullest has."""
-    return 1 if is_one(ranks) else divide(amount, rank_share(amount, ranks) * ranks)
+def shared_by(amount: Number, plan: Plan) -> Number:
+    """What the ranks that share experts have together of something: the fullest of their groups."""
+    return rank_share(amount * plan.expert_ranks(), plan.dp)
+
+
+def filled(amount: Number, fullest: Number, plan: Plan) -> Number:
+    """What ranks that share experts have on average, over what the `fullest` rank has."""
+    return 1 if is_one(plan.dp) else divide(shared_by(amount, plan), fullest * plan.expert_ranks())
 
 
 def in_flight(sequences: Number, pp: Number) -> Number:

@@ -28,7 +28,7 @@ from llmcost.architecture import Pass
 from llmcost.counting import SEQUENCE, STATEFUL, kept_bytes
 from llmcost.memory import PAGE, cache_bounds
 from llmcost.operators import Operator, Stored
-from llmcost.pipeline import Server, in_flight, rank_share
+from llmcost.pipeline import Server, filled, in_flight, rank_share
 from llmcost.results import Memory, Serving, ServingRates, ServingTimes, Workload
 from llmcost.sizes import Load
 from llmcost.timing import bound, rate
@@ -58,7 +58,7 @@ def serving(server: Server, w: Workload, memory: Memory) -> Serving:
     if w.chunk is not None:
         places["chunk"] = server.pp * w.chunk * steps / (w.prompt + w.output - 1)
     running = named("running", least(places.values()))
-    server = server._replace(plan=server.plan._replace(filled=_filled(w, running)))
+    server = server._replace(plan=server.plan._replace(filled=minimum(1, filled(w.concurrency, running, server.plan))))
     at_most = sequences if memory.usable_bytes is None else minimum(sequences, _whole_memory(server, w, memory))
     return Serving(
         running=running if is_one(w.dp) else minimum(w.concurrency, running * w.dp),
@@ -89,11 +89,6 @@ def _expected(server: Server, w: Workload, running: Number, steps: Number) -> Se
     each = maximum(0, steps * step - prefill) / maximum(1, w.output - 1)  # rounding takes a single token's below 0
     first = waiting + prefill
     return ServingTimes(*rates(w, running, steps * step), first, each, first + (w.output - 1) * each)
-
-
-def _filled(w: Workload, running: Number) -> Number:
-    """Requests that ranks run on average, over those of the fullest."""
-    return 1 if is_one(w.dp) else minimum(w.concurrency, running * w.dp) / (running * w.dp)
 
 
 def _limit(server: Server, w: Workload, running: Number) -> ServingRates:

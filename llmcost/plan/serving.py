@@ -192,7 +192,7 @@ def serve(question: Question, group: list[Layout], share: Column) -> Served:
     tp, pp, dp, ep = (1, 1, 1, 1) if alone else (degrees[:, axis] for axis in range(4))
     size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w.dtype, w.kv_dtype)
     chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
-    w = w._replace(concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
+    w = w._replace(batch=dp, concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
     efficiency = question.efficiency or efficiency_for(question.hardware, None, w.dtype, w.weight_dtype)
     server = Server(model, size, chip, efficiency, plan_of(w), pp)
     step = decode_step(server, w, w.context)
