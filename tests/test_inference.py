@@ -112,11 +112,13 @@ def test_the_fullest_stage_holds_its_layers_and_the_larger_end():
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.sampled_from([LLAMA, MIXTRAL, load_model("gemma-2-9b")]), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]),
-    st.sampled_from([1, 2]), st.integers(1, 200), st.integers(1, 8000), st.sampled_from([None, 333]),
+    st.sampled_from([LLAMA, MIXTRAL, *map(load_model, ("gemma-2-9b", "gpt-oss-20b", "deepseek-v2-lite"))]), st.sampled_from([1, 2, 4]),
+    st.sampled_from([1, 2]), st.sampled_from([1, 2, 3, 8]), st.sampled_from([1, 2, 4, 8]), st.integers(1, 200), st.integers(1, 8000),
+    st.sampled_from([None, 333]),
 )  # fmt: skip
-def test_it_fits_up_to_the_largest_batch_of_all_gpus(model, tp, pp, dp, batch, context, chunk):
-    chosen = Options(batch=batch * dp, context=context, tp=tp, pp=1 if model.name == "gemma-2-9b" else pp, dp=dp, chunk=chunk)
+def test_it_fits_up_to_the_largest_batch_of_all_gpus(model, tp, pp, dp, ep, batch, context, chunk):
+    chosen = Options(batch=batch, context=context, tp=tp, pp=pp, dp=dp, ep=ep, chunk=chunk)
+    assume(not any(problems(model, Layout(tp, pp, dp, ep))))
     memory = estimate(model, H100, chosen).memory
     assert memory.fits == (chosen.batch <= memory.max_batch)
     assume(0 < memory.max_batch < 10**8)
@@ -191,6 +193,25 @@ def test_experts_of_idle_ranks_have_no_tokens_of_theirs():
     (experts,) = [op for op in ops if op.name == "experts_gate_up_proj"]
     assert experts.b == 1
     assert experts.touched() == pytest.approx(2 / 8)
+
+
+@pytest.mark.parametrize(("ep", "sequences"), [(1, 4), (3, 10), (9, 29)])
+def test_experts_see_the_sequences_of_the_ranks_that_share_them(ep, sequences):
+    """29 sequences on 9 ranks: two ranks of 4, seven of 3. Each has all experts; or three share them, with 10, 10 and 9; or all nine."""
+    model = MIXTRAL._replace(layers=tuple(layer._replace(mlp=layer.mlp._replace(num_experts=9)) for layer in MIXTRAL.layers))
+    w = workload_of(model, H100, Options(batch=29, dp=9, ep=ep))
+    ops = decode_step(Server(model, BF16, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, plan_of(w), 1), w, 100).share.layers
+    assert [op.b for op in ops if op.name == "experts_down_proj"] == [pytest.approx(sequences)]
+
+
+def test_experts_take_room_for_the_tokens_of_all_ranks_beside_a_full_prompt_of_each():
+    """What one sequence on 8 ranks leaves free, eight do not: each GPU's share of the experts then sees eight prompts at once."""
+    one, eight = (estimate(MIXTRAL, H100, Options(batch=batch, ep=8)).memory for batch in (1, 8))
+    k, h, f, up = 2, 4096, 14_336, 2 * 14_336
+    token = 2 * (k / 8) * max(h + up, up + f)  # bytes of the largest kernel of an eighth of the experts, for a token of any rank
+    assert eight.activation_bytes == 8192 * (2 * h + 8 * token)  # the residual stream beside it
+    assert one.activation_bytes < eight.activation_bytes
+    assert one.max_batch == eight.max_batch
 
 
 def test_exchanges_may_be_what_binds():

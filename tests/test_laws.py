@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from uniform import changed, is_gated, size
 
 from llmcost.architecture import forward
-from llmcost.blocks import GatedMlp, GroupedAttention, PlainMlp
+from llmcost.blocks import Experts, GatedMlp, GroupedAttention, PlainMlp
 from llmcost.chips import chip_of
 from llmcost.counting import count_pass
 from llmcost.efficiency import Efficiency, Kernel, default_for
@@ -100,6 +100,20 @@ def cases(draw, prompt=True):
     """A model, a GPU and a workload."""
     model = draw(models())
     return model, draw(chips()), draw(options(model, prompt=prompt))
+
+
+@st.composite
+def spread_cases(draw):
+    """The same with experts, on several GPUs: as any layout divides them, with a batch that it need not divide."""
+    model, chip, chosen = draw(cases())
+    (layer,) = model.layers
+    tp, pp = draw(st.sampled_from([1, layer.mixer.num_key_value_heads])), draw(st.sampled_from([1, layer.count]))
+    dp, link = draw(st.integers(1, 9)), Figure(10**11, "drawn", "a test")
+    ep = draw(st.sampled_from([n for n in range(1, tp * dp + 1) if tp * dp % n == 0]))
+    number = ep * draw(st.integers(1, 8))
+    experts = Experts(number, draw(st.integers(1, number)), draw(st.integers(1, 10_000)))
+    chosen = chosen._replace(tp=tp, pp=pp, dp=dp, ep=ep, chunk=draw(st.none() | st.integers(1, 10_000)))
+    return model._replace(layers=(layer._replace(mlp=experts),)), chip._replace(interconnect=link, fabric=link), chosen
 
 
 def bytes_of(w):
@@ -303,6 +317,19 @@ def test_it_fits_up_to_the_largest_batch_and_no_further(case):
     assert not estimate(model, chip, chosen._replace(batch=memory.max_batch + 1)).memory.fits
 
 
+@settings(deadline=None, max_examples=200)
+@given(spread_cases(), st.integers(1, 10**9))
+def test_it_fits_up_to_the_largest_batch_of_any_layout_whatever_batch_is_asked(case, batch):
+    model, chip, chosen = case
+    most = estimate(*case).memory.max_batch
+    assume(most < 10**9)
+    for asked in (batch, chosen.batch, most, most + 1):
+        if asked:
+            memory = estimate(model, chip, chosen._replace(batch=asked)).memory
+            assert memory.max_batch == most
+            assert memory.fits == (asked <= most)
+
+
 @laws
 @given(cases(prompt=False))
 def test_it_fits_up_to_the_largest_context_and_no_further(case):
@@ -436,6 +463,12 @@ def test_a_sweep_over_batches_equals_the_loop(case, batches):
     sweep_equals_loop(*case, "batch", batches)
 
 
+@settings(deadline=None, max_examples=25)
+@given(spread_cases(), st.lists(st.integers(1, 4096), min_size=1, max_size=4))
+def test_a_sweep_over_batches_of_any_layout_equals_the_loop(case, batches):
+    sweep_equals_loop(*case, "batch", batches)
+
+
 @laws
 @given(cases(prompt=False), st.data())
 def test_a_sweep_over_contexts_equals_the_loop(case, data):
@@ -445,7 +478,7 @@ def test_a_sweep_over_contexts_equals_the_loop(case, data):
 
 
 @settings(deadline=None, max_examples=25)
-@given(cases())
+@given(cases() | spread_cases())
 def test_the_formula_that_is_printed_evaluates_to_the_figure(case):
     figures, formulas = dict(leaves(estimate(*case))), dict(leaves(symbolic_estimate(*case)))
     assert figures.keys() == formulas.keys()
