@@ -185,7 +185,7 @@ def shared_experts(server: Server, w: Workload, share: Pass) -> SharedExperts | 
     if is_one(w.dp) or not experts:
         return None
     return SharedExperts(
-        ranks=server.plan.expert_ranks(),
+        ranks=named("ranks_that_share_experts", server.plan.expert_ranks()),
         sequences=named("sequences_of_the_experts", shared_by(w.batch, server.plan)),
         residual=server.model.hidden_size * server.size.Bx,
         each=named("activations_an_expert_token", largest([op._replace(b=1).io_bytes() for op in experts])),
