@@ -8,7 +8,7 @@ is left. QLoRA (arXiv 2305.14314, section 3) keeps them in 4 bits and expands th
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from llmcost.algebra import Number
+from llmcost.algebra import Number, floor_div
 from llmcost.errors import InputError
 from llmcost.operators import Attention, Gemm, GroupedGemm, Operator
 
@@ -91,7 +91,7 @@ def _widths(op: Any, behind: Sequence[Operator]) -> tuple[Number, ...]:
         heads = attention.kv_heads
         return (op.n - heads * (attention.d + attention.dv), heads * attention.d, heads * attention.dv)
     parts = len(modules(op))
-    return (op.n if parts == 1 else op.n / parts,) * parts
+    return (op.n if parts == 1 else floor_div(op.n, parts),) * parts
 
 
 def trainable_params(layers: Sequence[Operator], lora: Lora) -> Number:

@@ -25,12 +25,13 @@ class SpecError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A model or GPU that is not known: lists the nearest names that are."""
+    """A model, GPU or source that is not known: lists the nearest names that are, and says which command lists all."""
 
     def __init__(self, kind: str, name: str, nearest: list[str]) -> None:
         self.nearest = nearest
         hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
-        super().__init__(f"unknown {kind} {name!r}{hint} (all of them: llmcost {kind if kind == 'hardware' else 'models'})")
+        command = {"model": "models", "hardware": "hardware", "source": "accuracy"}[kind]
+        super().__init__(f"unknown {kind} {name!r}{hint} (all of them: llmcost {command})")
 
 
 class UnknownFigureError(InputError):

@@ -161,11 +161,15 @@ def explanation_of(path: str, figure: Any, quantity: Quantity, printed: list[Pub
 
 
 def _collect(formula: Expression, where: dict[str, Expression], legend: dict[str, tuple[Any, str]]) -> None:
-    """The intermediate results that a formula names, each before those inside it, and the letters of all."""
+    """The intermediate results that a formula names, each before those inside it, and the letters of all.
+
+    A figure that has an explanation of its own is named, and not opened here.
+    """
     for atom in formula.atoms():
         if isinstance(atom.value, Expression):
             where.setdefault(atom.letter, atom.value)
-            _collect(atom.value, where, legend)
+            if atom.letter not in QUANTITIES:
+                _collect(atom.value, where, legend)
         else:
             legend.setdefault(atom.letter, (atom.value, atom.meaning))
 

@@ -16,6 +16,7 @@ from llmcost.bench.device import HARD, Device, Sensors, environment
 from llmcost.bench.fit import fitted
 from llmcost.bench.kernels.exchange import join, rank, ranks, slowest
 from llmcost.bench.runner import Runner, planned, progress
+from llmcost.bench.step import bytes_of
 from llmcost.bench.suites import SUITES, Point, Scope, StepPoint
 from llmcost.bench.timers import Clock, quantile, soak
 from llmcost.errors import InputError, UnknownNameError
@@ -143,7 +144,8 @@ class Session:
                 (suite, len(cases), max(int(case.op.moved_bytes()) for case in cases), len(cases) * CASE_SECONDS[self.device.kind == "cpu"])
             )
         if steps:
-            found.append(("step", len(steps), 0, len(steps) * STEP_SECONDS))
+            largest = max(bytes_of(load_model(step.model), step) for step in steps)
+            found.append(("step", len(steps), largest, len(steps) * STEP_SECONDS))
         return found
 
     def write(self, profile: Profile) -> None:

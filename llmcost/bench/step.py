@@ -7,6 +7,7 @@ backward passes of training, from random gradients of the logits: no loss, no op
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -57,6 +58,12 @@ def held(op: Operator, train: bool) -> int:
     """Bytes that one execution keeps: weights and caches; in training gradients and what the backward pass reads."""
     weights = int(op.stored_bytes() or op.weight_bytes())
     return TRAINING * weights + int(op.io_bytes()) if train else weights + int(op.cache_bytes())
+
+
+def bytes_of(model: ModelSpec, point: StepPoint) -> int:
+    """Bytes that a pass of all layers keeps; where a device has less free, fewer layers run."""
+    run = pass_of(model, point, sys.maxsize)
+    return sum(op.count * held(op, run.backward) for op in run.ops)
 
 
 class Link(NamedTuple):

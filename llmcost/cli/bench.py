@@ -91,6 +91,10 @@ def _session(
         raise InputError(f"--suite {suite}: either suites or a model")
     if phase not in PHASES:
         raise InputError(f"--phase {phase}: one of {', '.join(PHASES)}")
+    of_a_pass = {"--phase": phase != PHASES[0], "--batch": batch != 1, "--context": context is not None, "--dtype": dtype is not None}
+    for option, given in of_a_pass.items():
+        if given and model is None:
+            raise InputError(f"{option} is of a whole pass: give its MODEL too; suites have sizes and data types of their own")
     if device not in (None, "cuda", "mps", "cpu"):
         raise InputError(f"--device {device}: one of cuda, mps, cpu")
     from llmcost.bench import require_torch

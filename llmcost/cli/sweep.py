@@ -35,6 +35,8 @@ METRICS = (
     "decode.expected.seconds_per_step",
     "decode.limited_by",
 )
+OF_REQUESTS = ("request.expected.latency_seconds", "request.expected.output_tokens_per_s")  # with --output
+OF_A_MIX = ("serving.expected.output_tokens_per_s", "serving.expected.ttft_seconds", "serving.expected.tpot_seconds")  # with --concurrency
 
 
 def sweep(
@@ -161,7 +163,10 @@ def _metrics(grid: Sweep, asked: lists.List) -> Sequence[str]:
     from llmcost.grid import distinct, parse_names
 
     text = lists.once("--metric", asked)
-    return METRICS if text is None else distinct("--metric", [grid.find(name) for name in parse_names("--metric", text).names])
+    if text is not None:
+        return distinct("--metric", [grid.find(name) for name in parse_names("--metric", text).names])
+    more = next((paths for paths in (OF_A_MIX, OF_REQUESTS) if paths[0] in grid.figures), ())
+    return (*METRICS, *more)
 
 
 def _rows(grid: Sweep, sort: str | None, top: int | None, fits: bool) -> tuple[Rows, int]:

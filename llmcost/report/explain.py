@@ -24,6 +24,8 @@ def explanation_text(explanations: Iterable[Explanation]) -> str:
         lines.append(f"  source: {each.source}")
         lines += [f"  {entry.document} {entry.printed}: {entry.why}" for entry in each.published]
         lines.append("")
+    if not legend:
+        return "\n".join(lines[:-1])
     lines.append("where")
     lines += [f"  {letter} = {_value(value, '')}: {meaning}" for letter, (value, meaning) in legend.items()]
     return "\n".join(lines)

@@ -31,8 +31,11 @@ def utilization_table(model: ModelSpec, hardware: HardwareSpec, answer: Utilizat
         "selective": "HFU: attention computed again",
         "full": "HFU: all layers computed again",
     }[answer.recompute]
+    notes = [again]
+    if next(each for each in answer.conventions if each.convention == "megatron-bridge").mfu > 1:
+        notes.append(f"More than the peak of {answer.dtype}, even of causal pairs alone: is the rate that of one GPU, and of that data type?")
     columns = ("convention", "MFU", "HFU", "FLOPs a token", "what counts", "used by")
-    return Table(title, columns, "lrrrll", rows, (again,))
+    return Table(title, columns, "lrrrll", rows, tuple(notes))
 
 
 def counted(convention: Convention) -> str:

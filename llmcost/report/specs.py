@@ -135,7 +135,7 @@ def systems_table(rows: list[dict[str, object]]) -> Table:
 def model_table(model: ModelSpec) -> Table:
     """One model spec, field by field."""
     hidden = ("name", "title", "published", "notes", "aliases", "layers")
-    rows = [(field, _cell(value)) for field, value in model._asdict().items() if field not in hidden and value not in ("", 0, "none")]
+    rows = [(field, _cell(value)) for field, value in model._asdict().items() if field not in hidden and value not in ("", 0, "none", ())]
     rows.insert(1, ("parameters", f"{params_of(model):,}"))
     for kind, layer in enumerate(model.layers, start=1):
         rows.append((f"layers of kind {kind}" if len(model.layers) > 1 else "layers", f"{layer.count:,}"))

@@ -81,8 +81,12 @@ def to_markdown(tables: Iterable[Table]) -> str:
             lines.append("|" + "|".join("---:" if side == "r" else "---" for side in table.align) + "|")
             lines += [_markdown_row(row) for row in table.rows]
             lines.append("")
-        for note in table.notes:
-            lines += [note, ""]
+        for number, note in enumerate(table.notes):
+            if number and note.startswith(" "):  # goes on with the one before; four spaces after a blank line would be code
+                lines[-1] = note.strip()
+            else:
+                lines.append(note)
+            lines.append("")
     return "\n".join(lines)
 
 
