@@ -141,7 +141,7 @@ def matches(quantity: str, path: str) -> bool:
 
 def explanation_of(path: str, figure: Any, quantity: Quantity, printed: list[Published]) -> Explanation:
     """How this figure comes about, from what it is and what it was computed as."""
-    formula = lift(figure)
+    formula = _opened(lift(figure), path)
     unit, what, source = quantity
     where: dict[str, Expression] = {}
     legend: dict[str, tuple[Any, str]] = {}
@@ -158,6 +158,13 @@ def explanation_of(path: str, figure: Any, quantity: Quantity, printed: list[Pub
         legend=legend,
         published=[each for each in printed if each.quantity == path],
     )
+
+
+def _opened(formula: Expression, path: str) -> Expression:
+    """The formula behind a figure's own name: a figure is not explained by itself."""
+    atom = formula.atom()
+    own = atom is not None and isinstance(atom.value, Expression) and f".{path}".endswith(f".{atom.letter}")
+    return atom.value if own and atom else formula
 
 
 def _collect(formula: Expression, where: dict[str, Expression], legend: dict[str, tuple[Any, str]]) -> None:

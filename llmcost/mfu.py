@@ -45,7 +45,9 @@ def utilizations(
     w = workload_of(model, hardware, Options(context=seq, dtype=dtype))
     peak = chip_of(hardware, w.dtype, w.kv_dtype).peak
     if peak is None:
-        raise InputError(f"--dtype {w.dtype}: no source gives the peak of {hardware.name} in it; known: {', '.join(hardware.peak)}")
+        raise InputError(
+            f"--dtype {w.dtype}: no source gives the peak of {hardware.name} in it; known: {', '.join(hardware.peak) or 'none'}"
+        )
     if recompute not in RECOMPUTE:
         raise InputError(f"--recompute {recompute}: one of {', '.join(RECOMPUTE)}")
     k = counts_of(model, w.context)

@@ -328,6 +328,7 @@ def test_rows_for_a_spreadsheet_and_a_table_for_a_page(cli):
     "options, problem",
     [
         ("--source gptfast", "gpt-fast"),
+        ("--source nobody", "all of them: llmcost accuracy"),
         ("--kind learning", "one of inference, training, micro"),
         ("--gpu h1000", "h100"),
         ("--gpu t4 --source gpt-fast", "no published measurement"),

@@ -29,6 +29,7 @@ from llmcost.report.bench_rows import row_flops
 from llmcost.specs.catalog import load_hardware, load_model, shipped
 from llmcost.specs.profile import load_profile, profile_text
 from llmcost.timing import Chip, kernel_seconds
+from llmcost.units import scaled
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted((shipped("hardware") / "profiles").glob("*.json"))
@@ -135,6 +136,8 @@ def test_a_plan_measures_nothing(cli, monkeypatch):
     out = cli("bench", "--device", "cpu", "--plan").out
     assert re.search(r"gemm +7 ", out)
     assert "step" in out
+    held = 2 * 8_030_261_248 + 128 * 131_072  # bf16 weights, and the cache
+    assert scaled(held, "B") in cli("bench", "llama3-8b", "--device", "cpu", "--dtype", "bf16", "-c", 128, "--plan").out
 
 
 def test_two_profiles_are_compared_and_a_threshold_missed_is_an_answer(quick, cli, tmp_path):
@@ -388,6 +391,10 @@ def test_a_disk_that_fills_up_loses_no_answer(cli, monkeypatch, tmp_path):
         (["llama3-8b", "--device", "cpu", "-c", "9k"], "takes 1 to 8,192 positions"),
         (["llama3-8b", "--device", "cpu", "--dtype", "fp8"], "one of bf16, fp16, fp32"),
         (["--device", "tpu"], "one of cuda, mps, cpu"),
+        (["-b", "16"], "--batch is of a whole pass: give its MODEL too"),
+        (["--phase", "train", "--suite", "gemm"], "--phase is of a whole pass"),
+        (["-c", "8k"], "--context is of a whole pass"),
+        (["--dtype", "fp16"], "--dtype is of a whole pass"),
         (["--fail-above", "5%"], "needs --compare"),
         (["--show", "no.json"], "no.json: no such file"),
         (["--show", "no.json", "--plan"], "leave --plan out"),

@@ -196,6 +196,7 @@ def test_markdown_is_tables_whose_rows_have_as_many_cells_as_their_heads(cli):
     assert len(tables) == 4  # counts, speeds, operators of prefill and of decode
     for table in tables:
         assert {line.count("|") for line in table} == {table[0].count("|")}
+    assert [line for line in answer.out.splitlines() if line.startswith("    ")] == []  # Markdown would show them as code
 
 
 def test_a_breakdown_adds_the_operators_of_prefill_and_decode(cli):
@@ -350,6 +351,28 @@ def test_an_explanation_reads_formula_sizes_value_source_and_letters(cli):
     assert "L = 12: layers" in answer.out
 
 
+def test_an_explanation_gives_every_letter_of_its_formula_and_none_of_another_figures(cli):
+    shown = cli("explain", "llama3-8b", "decode.expected.tokens_per_s", "--hw", "h100").out
+    assert "  = b / decode.expected.seconds_per_step\n" in shown
+    assert shown.partition("\nwhere\n")[2] == "  b = 1: batch: sequences\n"
+    assert "with " not in shown
+    assert "where" not in cli("explain", "llama3-8b", "memory.total_bytes", "--hw", "h100").out  # it has no letters
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explain", "llama3-8b", "running", "--hw", "h100", "--output", 64, "--concurrency", 4),
+        ("train", "llama3-8b", "--hw", "h100", "--gpus", 8, "--explain", "expected.step_seconds"),
+        ("train", "llama3-8b", "--hw", "h100", "--gpus", 8, "--explain", "with_interruptions.wall_seconds"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_no_figure_is_explained_by_its_own_name(cli, arguments):
+    each = answer_of(cli, *arguments)["explanations"][0]
+    assert not each["quantity"].endswith(each["letters"])
+
+
 # -- models, hardware, check ------------------------------------------------------------------------
 
 
@@ -375,6 +398,7 @@ def test_the_list_of_models_counts_parameters_as_the_estimate_does(cli):
 def test_one_model_is_shown_in_full_with_its_source(cli):
     page = cli("models", "gpt2").out
     assert "124,439,808" in page
+    assert "()" not in page
     assert "https://huggingface.co/openai-community/gpt2" in page
     spec = answer_of(cli, "models", "gpt2")
     assert (spec["name"], spec["num_hidden_layers"], spec["tie_word_embeddings"]) == ("gpt2", 12, True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llmcost.conventions import CONVENTIONS, RECOMPUTE, Counts, counts_of, tokens_per_s, utilization
 from llmcost.counting import Params
 from llmcost.report.mfu import counted
-from llmcost.specs.catalog import load_model
+from llmcost.specs.catalog import load_hardware, load_model
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "mfu.md"
 TABLE = re.compile(r"(<!-- conventions -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
@@ -129,6 +129,19 @@ def test_the_command_answers_as_the_functions_do(cli, snapshot):
     by_name = {each["convention"]: each for each in answer["conventions"]}
     assert by_name["palm"]["mfu"] == pytest.approx(0.4)
     assert by_name["6n"]["mfu"] < 0.4
+
+
+def test_a_rate_that_no_gpu_reaches_is_doubted(cli):
+    """Causal products are the least that a step computes: more of them than the peak is the rate of several GPUs, or an error."""
+    model, chip = load_model("llama3-8b"), load_hardware("h100")
+    most = tokens_per_s(1, CONVENTIONS["megatron-bridge"], counts_of(model, 8192), chip.peak["bf16"].value)
+    ask = ["mfu", "llama3-8b", "--hw", "h100", "--tokens-per-s"]
+    assert "More than the peak of bf16" in cli(*ask, 1.001 * most).out
+    assert "More than the peak" not in cli(*ask, 0.999 * most).out
+
+
+def test_a_gpu_without_a_peak_is_refused(cli):
+    assert "known: none" in cli("mfu", "llama3-8b", "--hw", "m1", "--tokens-per-s", 1).err
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,8 @@ def test_the_command_says_what_is_trained(cli):
     assert answer["memory"]["fits"]
     assert answer["with_interruptions"]["interruptions"]["checkpoint_bytes"] == 14 * answer["run"]["trained_params"]
     assert "rank 8 on q_proj, v_proj: 3,407,872 parameters trained" in cli(*TUNE).out
+    everything = 32 * 8 * (8192 + 2 * 5120 + 8192 + 2 * (4096 + 14336) + 18432)  # q; k, v; o; gate, up; down
+    assert f"rank 8 on all-linear: {everything:,} parameters trained" in cli(*TUNE, "--lora-targets", "all-linear").out
 
 
 def test_the_run_goes_through_failures_and_checkpoints(cli):

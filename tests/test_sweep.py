@@ -251,6 +251,18 @@ def test_metrics_are_found_by_their_ends(cli):
 
 
 @pytest.mark.parametrize(
+    "options, last",
+    [
+        ([], "decode.limited_by"),
+        (["--output", "16"], "request.expected.output_tokens_per_s"),
+        (["--output", "16", "--concurrency", "1,2"], "serving.expected.tpot_seconds"),
+    ],
+)
+def test_what_requests_take_is_shown_where_requests_are_asked_for(cli, options, last):
+    assert cli("sweep", "gpt2", "--hw", "4090", *options, "--csv").out.splitlines()[0].split(",")[-1] == last
+
+
+@pytest.mark.parametrize(
     "ending, start", [("csv", "hw,dtype,batch,context"), ("json", "{\n"), ("md", "**Llama"), ("txt", "Llama 3 8B: 24")]
 )
 def test_a_file_is_what_its_name_says(cli, tmp_path, ending, start):
