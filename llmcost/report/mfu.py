@@ -33,9 +33,7 @@ def utilization_table(model: ModelSpec, hardware: HardwareSpec, answer: Utilizat
     }[answer.recompute]
     notes = [again]
     if next(each for each in answer.conventions if each.convention == "megatron-bridge").mfu > 1:
-        notes.append(
-            f"More than the peak of {answer.dtype}, even of causal pairs alone: is the rate that of one GPU, in that data type?"
-        )
+        notes.append(f"More than the peak of {answer.dtype}, even of causal pairs alone: is the rate that of one GPU, in that data type?")
     columns = ("convention", "MFU", "HFU", "FLOPs a token", "what counts", "used by")
     return Table(title, columns, "lrrrll", rows, tuple(notes))
 
