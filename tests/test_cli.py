@@ -532,6 +532,24 @@ def test_a_terminal_gets_style_and_its_own_width():
     assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in page.splitlines()) <= 70
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fit", "llama3-8b", "--hw", "h100"],
+        ["hardware"],
+        ["models", "llama3-8b"],
+        ["plan", "gpt2", "--hw", "h100", "--gpus", "2", "--top", "2"],
+        ["mfu", "llama3-8b", "--hw", "h100", "--tokens-per-s", "9000"],
+        ["bench", "--show", str(ROOT / "hardware" / "profiles" / "h200.json")],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_narrow_terminal_costs_no_word_and_no_digit(cli, arguments):
+    plain, narrow = cli(*arguments).out, on_a_terminal(arguments, columns=80, NO_COLOR="1")
+    assert "\N{HORIZONTAL ELLIPSIS}" not in narrow
+    assert sorted(narrow.split()) == sorted(plain.split())
+
+
 def test_no_color_gives_plain_text_on_a_terminal():
     assert "\x1b" not in on_a_terminal(["estimate", "llama3-8b", "--hw", "rtx4090"], columns=100, NO_COLOR="1")
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+GAP = 3  # spaces between columns
+
 
 class Table(NamedTuple):
     """Rows of text under headings; leading spaces indent a row below the one it belongs to.
@@ -42,7 +44,7 @@ def to_text(tables: Iterable[Table]) -> str:
             for height in range(max(len(cell) for cell in row)):
                 line = [cell[height] if height < len(cell) else "" for cell in row]
                 padded = [text.rjust(w) if side == "r" else text.ljust(w) for text, w, side in zip(line, widths, table.align, strict=True)]
-                lines.append("   ".join(padded).rstrip())
+                lines.append((" " * GAP).join(padded).rstrip())
         blocks.append("\n".join([*lines, *table.notes]))
     return "\n\n".join(blocks) + "\n"
 
@@ -60,14 +62,33 @@ def _print_rich(tables: Iterable[Table]) -> None:
         if table.title:
             console.print(Text(table.title, style="bold"))
         if table.rows:
-            grid = RichTable(box=None, pad_edge=False, show_header=any(table.columns), header_style="dim", padding=(0, 3, 0, 0))
-            for column, side in zip(table.columns, table.align, strict=True):
-                grid.add_column(column, justify="right" if side == "r" else "left")
+            widths = _widths(table, console.width - GAP * (len(table.columns) - 1))
+            grid = RichTable(box=None, pad_edge=False, show_header=any(table.columns), header_style="dim", padding=(0, GAP, 0, 0))
+            for column, side, width in zip(table.columns, table.align, widths, strict=True):
+                grid.add_column(column, justify="right" if side == "r" else "left", width=width)
             for row in table.rows:
                 grid.add_row(*row)
-            console.print(grid)
+            whole = sum(widths) + GAP * (len(widths) - 1)
+            page = console if whole <= console.width else Console(color_system=colours, highlight=False, markup=False, width=whole)
+            page.print(grid)
         for note in table.notes:
             console.print(Text(note))
+
+
+def _widths(table: Table, room: int) -> list[int]:
+    """Widths of the columns in so much room: the widest give way first, as far as their words allow.
+
+    Where the words alone are wider, each column has what it needs, and the terminal wraps the lines: no figure is cut.
+    """
+    columns = [[heading, *cells] for heading, cells in zip(table.columns, zip(*table.rows, strict=True), strict=True)]
+    widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    least = [max((len(word) for cell in column for word in cell.split()), default=0) for column in columns]
+    if sum(least) > room:
+        return widths
+    while sum(widths) > room:
+        _, widest = max((width, k) for k, width in enumerate(widths) if width > least[k])
+        widths[widest] -= 1
+    return widths
 
 
 def to_markdown(tables: Iterable[Table]) -> str:
