@@ -550,6 +550,13 @@ def test_a_narrow_terminal_costs_no_word_and_no_digit(cli, arguments):
     assert sorted(narrow.split()) == sorted(plain.split())
 
 
+def test_what_a_term_means_stays_behind_it_on_a_narrow_terminal():
+    page = on_a_terminal(["estimate", "llama3-8b", "--hw", "rtx4090"], columns=80, NO_COLOR="1")
+    lines = page[page.rindex("textbook  ") :].splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" " * len("textbook  "))] == ["textbook", "limit", "expected"]
+    assert len(lines) > 6
+
+
 def test_no_color_gives_plain_text_on_a_terminal():
     assert "\x1b" not in on_a_terminal(["estimate", "llama3-8b", "--hw", "rtx4090"], columns=100, NO_COLOR="1")
 

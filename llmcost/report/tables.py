@@ -72,7 +72,17 @@ def _print_rich(tables: Iterable[Table]) -> None:
             page = console if whole <= console.width else Console(color_system=colours, highlight=False, markup=False, width=whole)
             page.print(grid)
         for note in table.notes:
-            console.print(Text(note))
+            console.print(Text(_hanging(note, console.width)))
+
+
+def _hanging(note: str, width: int) -> str:
+    """A note wrapped below where its words begin: behind an indent, or behind a term and a gap."""
+    import re
+    import textwrap
+
+    indent = re.match(r"\S+ {2,}| *", note)
+    below = " " * len(indent[0]) if indent else ""
+    return textwrap.fill(note, width, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
 
 
 def _widths(table: Table, room: int) -> list[int]:
