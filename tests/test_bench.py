@@ -399,8 +399,9 @@ def test_a_disk_that_fills_up_loses_no_answer(cli, monkeypatch, tmp_path):
         (["--show", "no.json"], "no.json: no such file"),
         (["--show", "no.json", "--plan"], "leave --plan out"),
         (["--device", "cpu", "-o", "no/where.json"], "no such folder"),
+        (["--device", "cpu", "--plot", __file__], "no folder"),  # said before anything is measured
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
 )
 def test_bad_usage_is_one_message(arguments, says, cli):
     answer = cli("bench", *arguments)

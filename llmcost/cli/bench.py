@@ -57,6 +57,10 @@ def bench(
     o.one_format(json=json, csv=csv, markdown=markdown)
     threshold = _threshold(compare, fail_above)
     old = None if compare is None else load_profile(Path(compare))  # before anything is measured
+    if plot is not None:
+        from llmcost.report.bench_plots import check
+
+        check(Path(plot))
     if show is not None:
         _refuse_both(show, model, suite, plan)
         shown = _shown(Path(show), output)

@@ -7,18 +7,25 @@ from typing import Any
 
 from llmcost.errors import InputError
 from llmcost.report.bench_rows import rate, row_bytes, row_flops
+from llmcost.report.charts import require_matplotlib
 from llmcost.specs.profile import Profile, Row
 
 MOST_LINES = 10  # weights in the chart of GEMM
 KINDS = {"gemm": "GEMM", "grouped": "experts", "prefill": "attention, prompt", "decode": "attention, decode"}
 
 
+def check(folder: Path) -> None:
+    """Raise InputError where charts cannot be put: no folder, or no matplotlib to draw them."""
+    require_matplotlib()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--plot {folder}: no folder")
+
+
 def write_plots(profile: Profile, folder: Path) -> list[Path]:
-    """The three charts. Raises InputError without matplotlib, or where nothing can be written."""
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise InputError("--plot needs matplotlib: pip install 'llmcost-calculator[plot]'") from None
+    """The three charts. Raises InputError as `check` does, or where nothing can be written."""
+    check(folder)
+    import matplotlib as mpl
+
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "llmcost"
     from matplotlib import pyplot as plt

@@ -62,9 +62,14 @@ def check(path: Path) -> str:
     """The format that a chart file's name asks for. Raises InputError for others, and without matplotlib."""
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"--plot {path}: the name ends in one of {', '.join(FORMATS)}")
+    require_matplotlib()
+    return path.suffix.lower().removeprefix(".")
+
+
+def require_matplotlib() -> None:
+    """Raise InputError where it is not installed."""
     if find_spec("matplotlib") is None:
         raise InputError("--plot needs matplotlib: pip install matplotlib")
-    return path.suffix.lower().removeprefix(".")
 
 
 def save(path: Path, title: str, panels: Sequence[Panel]) -> None:
