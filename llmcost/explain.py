@@ -250,7 +250,6 @@ def symbolic_efficiency(efficiency: Efficiency) -> Efficiency:
         "overlap": ("p", "how far computing and streaming overlap: 1, one after the other"),
     }
     exchanges = ("node", "fabric")
-    plain = {"half": 0, "overlap": 2}  # what says nothing, and stays a number
     compute = [kernel for kind, kernel in efficiency.kernels.items() if kind not in exchanges]
     alike = {field for field in Kernel._fields if len({getattr(kernel, field) for kernel in compute}) == 1}
 
@@ -258,7 +257,7 @@ def symbolic_efficiency(efficiency: Efficiency) -> Efficiency:
         found = {}
         for field, (letter, meaning) in meanings.items():
             value = getattr(kernel, field)
-            if value != plain.get(field):
+            if value != Kernel._field_defaults.get(field):  # what a kernel has where nothing is said of it stays a number
                 found[field] = symbol(letter if field in alike and kind not in exchanges else f"{letter}[{kind}]", value, meaning)
         return kernel._replace(**found)
 

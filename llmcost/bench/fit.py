@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from llmcost.calibration import chip_of, predicted_us
+from llmcost.calibration import LINEAR, chip_of, predicted_us
 from llmcost.efficiency import DEFAULT, Efficiency, Kernel, kind_of
 from llmcost.operators import Elementwise, Operator
 from llmcost.specs.profile import Error, Fit, Profile, Row
@@ -24,7 +24,6 @@ MOST_OVERLAP = 6.0  # from there on the smooth maximum is the larger of the two
 ROUNDS = 400
 NOT_FITTED = ("memory", "ceiling", "collectives")  # not kernels of a model, or not timed as in one
 ON_THE_GPU = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "elementwise", "norm")
-PRODUCTS = ("gemm", "grouped_gemm")
 
 
 class Sample(NamedTuple):
@@ -82,7 +81,7 @@ def _kernel(kind: str, x: Sequence[float]) -> Kernel:
         min(memory, 1.0),
         launch,
         half if kind == "attention_prefill" else 0,
-        min(max(overlap, 1.0), MOST_OVERLAP) if kind in PRODUCTS else 2,
+        min(max(overlap, 1.0), MOST_OVERLAP) if kind in LINEAR else 2,
     )
 
 
