@@ -1,11 +1,12 @@
-"""What the program answers to a wide set of questions, recorded; and two recordings held against each other, field by field.
+"""What the program answers to a wide set of questions, recorded; and two recordings held against each other, field by
+field.
 
     python benchmarks/corpus.py record FILE [--configs FOLDER]
     python benchmarks/corpus.py compare BEFORE AFTER
 
-Before a change that should change no answer (walls that are moved, a faster way to the same figure), record; after it, record again
-and compare: what differs is listed by command and field, with both values. Without `--configs`, those of the causal types of
-transformers are made, as its classes declare them.
+Before a change that should change no answer (walls that are moved, a faster way to the same figure), record; after
+it, record again and compare: what differs is listed by command and field, with both values. Without `--configs`,
+those of the causal types of transformers are made, as its classes declare them.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def questions(configs: Path) -> Iterator[str]:
             yield f"estimate {model} --hw h100-sxm {load} --json"
             yield f"estimate {model} --hw h200 {load} --breakdown --json"
             yield f"explain {model} --hw h100-sxm {load} --json"
-        yield from (f"ops {model} --phase {phase} --hw a100-80gb-sxm --tp 2 -c 2048 --json" for phase in ("prefill", "decode"))
+        yield from (
+            f"ops {model} --phase {phase} --hw a100-80gb-sxm --tp 2 -c 2048 --json" for phase in ("prefill", "decode")
+        )
         for run in RUNS:
             yield f"train {model} --hw h100-sxm --seq 2048 {run} --json"
             yield f"train {model} --hw a100-80gb-sxm --seq 2048 {run} --breakdown --json"
@@ -95,7 +98,10 @@ def questions(configs: Path) -> Iterator[str]:
         yield f"import {path}"
         yield f"estimate {path} --hw h100-sxm -c 512 --json"
         yield f"train {path} --hw h100-sxm --gpus 8 --seq 256 --recompute selective --json"
-    yield from (f"{command} llama3-8b --hw rtx4090" for command in ("estimate", "ops", "fit", "compare", "train --gpus 8 --seq 2048"))
+    yield from (
+        f"{command} llama3-8b --hw rtx4090"
+        for command in ("estimate", "ops", "fit", "compare", "train --gpus 8 --seq 2048")
+    )
     yield from (f"estimate {model} --hw h200 --markdown" for model in SOME)
 
 
@@ -136,7 +142,9 @@ def record(file: Path, configs: Path | None) -> None:
             make_configs(Path(made))
         with file.open("w", encoding="utf-8") as kept:
             for line in questions(configs or Path(made)):
-                kept.write(json.dumps({"line": line.replace(made, "CONFIGS")} | answer(line), ensure_ascii=False) + "\n")
+                kept.write(
+                    json.dumps({"line": line.replace(made, "CONFIGS")} | answer(line), ensure_ascii=False) + "\n"
+                )
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -163,7 +171,10 @@ def parsed(text: str) -> Any:
 
 def compare(before: Path, after: Path, most: int) -> int:
     """Print what differs; return how many answers do."""
-    recordings = [{each["line"]: each for each in map(json.loads, path.read_text("utf-8").splitlines())} for path in (before, after)]
+    recordings = [
+        {each["line"]: each for each in map(json.loads, path.read_text("utf-8").splitlines())}
+        for path in (before, after)
+    ]
     fields: Counter[str] = Counter()
     different = 0
     for line in dict.fromkeys(chain(*recordings)):
@@ -174,7 +185,9 @@ def compare(before: Path, after: Path, most: int) -> int:
         found = [
             each
             for part in ("code", "out", "err")
-            for each in differences(*(parsed(answer[part]) if part != "code" else answer[part] for answer in (one, other)), part)
+            for each in differences(
+                *(parsed(answer[part]) if part != "code" else answer[part] for answer in (one, other)), part
+            )
         ]
         different += bool(found)
         fields.update(path for path, _, _ in found)

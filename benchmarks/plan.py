@@ -11,12 +11,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import time
 
-from llmcost.plan.question import ask
-from llmcost.plan.search import plan
+from llmcost.search.plan_training import plan
+from llmcost.search.question import ask
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.recipe import Recipe
 
-CASES = (("llama3-70b", 1024, 1024), ("llama3.1-405b", 16_384, 2048), ("deepseek-v3", 1024, 1024), ("llama3.1-405b", 100_000, 4000))
+CASES = (
+    ("llama3-70b", 1024, 1024),
+    ("llama3.1-405b", 16_384, 2048),
+    ("deepseek-v3", 1024, 1024),
+    ("llama3.1-405b", 100_000, 4000),
+)
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""How fast llmcost answers: whole processes beside importing its dependencies alone, and estimates a second in one process.
+"""How fast llmcost answers: whole processes beside importing its dependencies alone, and estimates a second in one
+process.
 
     python benchmarks/speed.py [--runs 15]
 
@@ -18,7 +19,15 @@ BASELINE = "importing its dependencies"
 COMMANDS = {
     BASELINE: [sys.executable, "-c", "import typer, pydantic, rich, yaml"],
     "llmcost --help": [sys.executable, "-m", "llmcost", "--help"],
-    "llmcost estimate llama3-8b --hw rtx4090": [sys.executable, "-m", "llmcost", "estimate", "llama3-8b", "--hw", "rtx4090"],
+    "llmcost estimate llama3-8b --hw rtx4090": [
+        sys.executable,
+        "-m",
+        "llmcost",
+        "estimate",
+        "llama3-8b",
+        "--hw",
+        "rtx4090",
+    ],
 }
 
 
@@ -49,7 +58,9 @@ def processes(runs: int) -> None:
     print(f"{'process':42} {'median':>9} {'fastest':>9} {'ratio':>6} {'peak memory':>12}")
     for name, taken in samples.items():
         median, fastest = statistics.median(t for t, _ in taken), min(t for t, _ in taken)
-        print(f"{name:42} {median * 1e3:6.0f} ms {fastest * 1e3:6.0f} ms {median / baseline:6.2f} {max(m for _, m in taken):9.1f} MB")
+        print(
+            f"{name:42} {median * 1e3:6.0f} ms {fastest * 1e3:6.0f} ms {median / baseline:6.2f} {max(m for _, m in taken):9.1f} MB"
+        )
 
 
 def estimates(at_least: float) -> None:

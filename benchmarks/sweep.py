@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-import llmcost.sweep
+import llmcost.search.sweep
 from llmcost import Options, estimate, load_hardware, load_model
 from llmcost.cli.sweep import METRICS
 from llmcost.report.sweep import csv_pieces
-from llmcost.sweep import Sweep
+from llmcost.search.sweep import Sweep
 
 COLUMNS = ("hardware.name", "workload.batch", "workload.context", *METRICS)
 BLOCKS = (1024, 4096, 16_384, 65_536, 262_144)
@@ -41,7 +41,11 @@ def grid(name: str, points: int) -> Sweep:
     """A thousand batches at evenly spread contexts."""
     model = load_model(name)
     step = max(1, model.max_position_embeddings * 1000 // points)
-    return Sweep(model, [load_hardware("h100")], {"batch": range(1, 1001), "context": range(1, model.max_position_embeddings + 1, step)})
+    return Sweep(
+        model,
+        [load_hardware("h100")],
+        {"batch": range(1, 1001), "context": range(1, model.max_position_embeddings + 1, step)},
+    )
 
 
 def figures(sweep: Sweep) -> None:
@@ -69,16 +73,21 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["llama3-8b", "mixtral-8x7b", "gpt-oss-20b", "deepseek-v3"])
     parser.add_argument("--points", type=int, default=2_000_000)
     chosen = parser.parse_args()
-    print(f"Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}; points a second on one core")
+    print(
+        f"Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}; points a second on one core"
+    )
     print(f"{'model':16}" + "".join(f"{f'blocks of {size:,}':>19}" for size in BLOCKS) + f"{'as CSV':>12}{'loop':>10}")
-    usual = llmcost.sweep.BLOCK
+    usual = llmcost.search.sweep.BLOCK
     for name in chosen.models:
         sweep, rates = grid(name, chosen.points), []
         for size in BLOCKS:
-            llmcost.sweep.BLOCK = size
+            llmcost.search.sweep.BLOCK = size
             rates.append(len(sweep) / best(lambda sweep=sweep: figures(sweep)))
-        llmcost.sweep.BLOCK = usual
-        csv, one = len(sweep) / best(lambda sweep=sweep: written(sweep), runs=1), 1000 / best(lambda sweep=sweep: loop(sweep), runs=3)
+        llmcost.search.sweep.BLOCK = usual
+        csv, one = (
+            len(sweep) / best(lambda sweep=sweep: written(sweep), runs=1),
+            1000 / best(lambda sweep=sweep: loop(sweep), runs=3),
+        )
         print(f"{name:16}" + "".join(f"{rate:19,.0f}" for rate in rates) + f"{csv:12,.0f}{one:10,.0f}")
 
 

@@ -3,8 +3,9 @@
     python benchmarks/training_memory.py measure FILE [--device cuda] [--only NAME] [--steps 10] [--tiny]
     python benchmarks/training_memory.py compare FILE [--hw h200] [--profile PROFILE]
 
-`measure` needs torch alone; `compare` needs llmcost alone. Models have real widths, few layers and random weights, in bf16
-throughout; a step is forward, cross-entropy, backward and AdamW. Peak: torch.cuda.max_memory_allocated of one step, after three.
+`measure` needs torch alone; `compare` needs llmcost alone. Models have real widths, few layers and random weights, in
+bf16 throughout; a step is forward, cross-entropy, backward and AdamW. Peak: torch.cuda.max_memory_allocated of one
+step, after three.
 """
 
 from __future__ import annotations
@@ -109,7 +110,11 @@ def measured(config: Config, device: str, steps: int) -> dict[str, Any]:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     samples = timed(step, steps, device)
-    found = {"params": sum(p.numel() for p in model.parameters()), "step_seconds": statistics.median(samples), "samples": samples}
+    found = {
+        "params": sum(p.numel() for p in model.parameters()),
+        "step_seconds": statistics.median(samples),
+        "samples": samples,
+    }
     if device == "cuda":
         free, total = torch.cuda.mem_get_info()
         found |= {"peak_bytes": torch.cuda.max_memory_allocated(), "reserved_bytes": torch.cuda.max_memory_reserved()}
@@ -150,8 +155,14 @@ def measure(path: Path, device: str, only: str | None, steps: int, small: bool) 
                 rows.append(measured(tiny(config) if small else config, device, steps))
             except (RuntimeError, torch.OutOfMemoryError) as error:
                 rows.append(config._asdict() | {"error": str(error).splitlines()[0]})
-            print({k: v for k, v in rows[-1].items() if k in ("name", "params", "peak_bytes", "step_seconds", "error")}, flush=True)
-            path.write_text(json.dumps({"schema": "llmcost.training-steps/1", "context": context, "steps": rows}, indent=1) + "\n", "utf-8")
+            print(
+                {k: v for k, v in rows[-1].items() if k in ("name", "params", "peak_bytes", "step_seconds", "error")},
+                flush=True,
+            )
+            path.write_text(
+                json.dumps({"schema": "llmcost.training-steps/1", "context": context, "steps": rows}, indent=1) + "\n",
+                "utf-8",
+            )
             gc.collect()
             if device == "cuda":
                 torch.cuda.empty_cache()
@@ -160,8 +171,8 @@ def measure(path: Path, device: str, only: str | None, steps: int, small: bool) 
 
 def model_of(row: dict[str, Any]) -> Any:
     """The spec of a measured model."""
-    from llmcost.blocks import Experts, GatedMlp, GroupedAttention, PlainMlp
-    from llmcost.specs.model import Layer, ModelSpec
+    from llmcost.model.blocks import Experts, GatedMlp, GroupedAttention, PlainMlp
+    from llmcost.model.spec import Layer, ModelSpec
 
     bias = not row["gated"]
     attention = GroupedAttention(
@@ -186,9 +197,9 @@ def model_of(row: dict[str, Any]) -> Any:
 
 def predicted(row: dict[str, Any], hardware: Any, efficiency: Any = None) -> tuple[float, float]:
     """Peak bytes and seconds of a step that llmcost expects."""
-    from llmcost.training.layout import Layout
+    from llmcost.parallel.training_layout import Layout
     from llmcost.training.recipe import Recipe
-    from llmcost.training.train import training_step
+    from llmcost.training.step import training_step
 
     recipe = Recipe(
         master_weights=False,
@@ -202,7 +213,11 @@ def predicted(row: dict[str, Any], hardware: Any, efficiency: Any = None) -> tup
         clip=False,
     )
     layout = Layout(
-        micro_batch=row["batch"], global_batch=row["batch"] * row["accumulate"], zero=0, sequence_parallel=False, recompute=row["recompute"]
+        micro_batch=row["batch"],
+        global_batch=row["batch"] * row["accumulate"],
+        zero=0,
+        sequence_parallel=False,
+        recompute=row["recompute"],
     )
     step = training_step(model_of(row), hardware, layout, recipe, row["seq"], efficiency)
     return step.first.allocated(), step.seconds.total

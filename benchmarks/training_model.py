@@ -68,7 +68,10 @@ class Mlp(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         bias = not config.gated
-        self.up, self.down = nn.Linear(config.hidden, config.mlp, bias=bias), nn.Linear(config.mlp, config.hidden, bias=bias)
+        self.up, self.down = (
+            nn.Linear(config.hidden, config.mlp, bias=bias),
+            nn.Linear(config.mlp, config.hidden, bias=bias),
+        )
         self.gate = nn.Linear(config.hidden, config.mlp, bias=False) if config.gated else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,7 +144,11 @@ class Decoder(nn.Module):
         if self.positions is not None:
             x = x + self.positions.weight
         for block in self.blocks:
-            x = checkpoint(block, x, cos, sin, use_reentrant=False) if self.config.recompute == "full" else block(x, cos, sin)
+            x = (
+                checkpoint(block, x, cos, sin, use_reentrant=False)
+                if self.config.recompute == "full"
+                else block(x, cos, sin)
+            )
         out: Tensor = self.head(self.norm(x))
         return out
 
@@ -163,5 +170,7 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
 
 def angles(config: Any, device: str) -> tuple[Tensor, Tensor]:
     """Cosine and sine of rotary positions."""
-    angle = torch.outer(torch.arange(config.seq), 1e4 ** -(torch.arange(0, config.head_dim, 2) / config.head_dim)).repeat(1, 2)
+    angle = torch.outer(
+        torch.arange(config.seq), 1e4 ** -(torch.arange(0, config.head_dim, 2) / config.head_dim)
+    ).repeat(1, 2)
     return angle.cos().to(device, torch.bfloat16), angle.sin().to(device, torch.bfloat16)

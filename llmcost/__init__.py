@@ -5,8 +5,8 @@ answer = estimate(load_model("llama3-8b"), load_hardware("rtx4090"), Options(bat
 answer.decode.expected.tokens_per_s
 """
 
-from llmcost.estimate import Options, estimate
+from llmcost.ground import __version__
+from llmcost.serving.estimate import Options, estimate
 from llmcost.specs.catalog import load_hardware, load_model
 
-__version__ = "0.1.0"
 __all__ = ["Options", "__version__", "estimate", "load_hardware", "load_model"]

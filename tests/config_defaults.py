@@ -1,12 +1,12 @@
-"""Writes llmcost/specs/defaults.json: what keys that a config.json leaves out stand for, by model type.
+"""Writes llmcost/specs/importer/defaults.json: what keys that a config.json leaves out stand for, by model type.
 
     python tests/config_defaults.py
 
 A released config often has only the keys that differ from its type's defaults, and the importer may not import
 transformers to look the others up. The table holds, for each type of specs/families.py, the defaults of transformers'
 config class as it declares them: a key that the class computes from others is null here, and families.py says how it
-follows. Left out are keys that change no count, lists with an entry a layer (families.py has their rules) and the configs
-of other parts of a multimodal model. `attribute_map` holds the other names that the class takes for its keys.
+follows. Left out are keys that change no count, lists with an entry a layer (families.py has their rules) and the
+configs of other parts of a multimodal model. `attribute_map` holds the other names that the class takes for its keys.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from llmcost.specs.families import FAMILIES
-from llmcost.specs.keys import DEFAULTS, HARMLESS, LAYER_LISTS, OTHER_PARTS
+from llmcost.specs.importer.families import FAMILIES
+from llmcost.specs.importer.keys import DEFAULTS, HARMLESS, LAYER_LISTS, OTHER_PARTS
 
 # Released under a name that transformers has not, or whose class has them inside `text_config` today.
 SAME_CLASS = {
@@ -41,8 +41,14 @@ def defaults_of(kind: str) -> dict[str, Any]:
     config, read = AutoConfig.for_model(SAME_CLASS.get(kind, kind)), repr(FAMILIES[kind])
     others = dict(sorted(config.attribute_map.items()))
     declared = {others.get(field.name, field.name): field.default for field in dataclasses.fields(config)}
-    values = {key: value for key, value in config.to_dict().items() if key in declared and (_counts(key) or f"'={key}'" in read)}
-    found = {key: _plain(None if _is_computed(declared[key], value) else value) for key, value in sorted(values.items())}
+    values = {
+        key: value
+        for key, value in config.to_dict().items()
+        if key in declared and (_counts(key) or f"'={key}'" in read)
+    }
+    found = {
+        key: _plain(None if _is_computed(declared[key], value) else value) for key, value in sorted(values.items())
+    }
     return found | ({"attribute_map": others} if others else {})
 
 

@@ -2,7 +2,7 @@
 
 A snapshot is a file in tests/snapshots. After an intended change of output, write them anew and read the diff:
 
-    pytest tests/test_cli.py --update-snapshots
+    pytest tests/cli --update-snapshots
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def run_in_process(*arguments: object) -> Answer:
 def run_as_process(*arguments: object, timeout: float = 60, **environment: str) -> Answer:
     """`python -m llmcost ARGUMENTS` as a user starts it, with pipes for stdout and stderr."""
     command = [sys.executable, "-m", "llmcost", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=timeout, check=False, env=os.environ | environment)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", timeout=timeout, check=False, env=os.environ | environment
+    )
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
@@ -73,7 +75,9 @@ def scratch(tmp_path_factory):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--update-snapshots", action="store_true", help="write tests/snapshots anew instead of comparing with them")
+    parser.addoption(
+        "--update-snapshots", action="store_true", help="write tests/snapshots anew instead of comparing with them"
+    )
 
 
 @pytest.fixture

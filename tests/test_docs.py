@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_house import ORDER
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,7 +27,12 @@ def run(command: str) -> str:
     arguments = shlex.split(command)
     assert arguments[0] == "llmcost"
     done = subprocess.run(
-        [sys.executable, "-m", *arguments], capture_output=True, text=True, cwd=ROOT, check=True, env={"COLUMNS": "80", "PATH": ""}
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+        env={"COLUMNS": "80", "PATH": ""},
     )
     return done.stdout.rstrip() + "\n"
 
@@ -48,7 +54,7 @@ def figures_page():
         "",
         "Each figure that they print, and what it is to the last unit. Where the exact one does not round to the printed one, the last",
         "column says what happened on the page; `llmcost explain` says so too. Generated from `tests/golden.yaml`, whose every entry",
-        "`tests/test_golden.py` takes out of the engine, exactly and by the document's own convention.",
+        "`tests/serving/test_golden.py` takes out of the engine, exactly and by the document's own convention.",
     ]
     for document in GOLDEN.values():
         lines += ["", f"## {document['title']}", "", "| figure | printed | exact | |", "|---|---:|---:|---|"]
@@ -57,10 +63,16 @@ def figures_page():
             slip = f"**{entry['why']}**" if entry["verdict"] == "erratum" else entry.get("why", "")
             lines.append(f"| {entry['id'].replace('_', ' ')} | {printed} | {entry['exact']:,} | {slip} |")
         if "gemm_table" in document:
-            lines += ["", "| product | input | other operand | output | FLOPs | parameters |", "|---|---|---|---|---|---|"]
+            lines += [
+                "",
+                "| product | input | other operand | output | FLOPs | parameters |",
+                "|---|---|---|---|---|---|",
+            ]
             for row in document["gemm_table"]:
                 shapes = (f"({', '.join(str(size) for size in row[side])})" for side in ("input", "other", "output"))
-                lines.append(f"| {row['id']} | {' | '.join(shapes)} | {row['flops']} | {row['params']} |".replace("*", "\\*"))
+                lines.append(
+                    f"| {row['id']} | {' | '.join(shapes)} | {row['flops']} | {row['params']} |".replace("*", "\\*")
+                )
     return "\n".join(lines) + "\n"
 
 
@@ -72,7 +84,10 @@ def test_the_page_of_the_documents_figures_is_up_to_date(request):
 
 
 def test_readme_shows_the_main_job():
-    assert any(match[2] == "llmcost estimate llama3-8b --hw rtx4090" for match in OUTPUT.finditer((ROOT / "README.md").read_text("utf-8")))
+    assert any(
+        match[2] == "llmcost estimate llama3-8b --hw rtx4090"
+        for match in OUTPUT.finditer((ROOT / "README.md").read_text("utf-8"))
+    )
 
 
 def test_the_python_example_of_the_readme_runs():
@@ -82,15 +97,18 @@ def test_the_python_example_of_the_readme_runs():
 
 
 def test_the_tree_in_the_readme_is_the_tree():
-    """Folders at the left; below llmcost/, two in, its modules, several a line with commas; further in, what a line has no room for."""
+    """Folders at the left, those of the package two further in, in the order in which they may import each other."""
     (tree,) = re.findall(r"```\n(models/ .*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    names = [(line.startswith("  "), re.split(r"  +|$", line.strip())[0].split(", ")) for line in tree.splitlines() if line[:3] != "   "]
-    shown = [name.rstrip("/") for inside, each in names if not inside for name in each]
-    inside = [name.rstrip("/") for inside, each in names if inside for name in each]
+    names = [(line[:2] == "  ", line.split()[0].rstrip("/")) for line in tree.splitlines() if line[:3] != "   "]
     folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))}
-    assert sorted(shown) == sorted(folders - {"build", "dist", "llmcost_calculator.egg-info"})
-    modules = {path.name for path in (ROOT / "llmcost").iterdir() if not path.name.startswith("_") and path.name != "py.typed"}
-    assert sorted(inside) == sorted(modules)  # each once
+    assert sorted(name for inside, name in names if not inside) == sorted(
+        folders - {"build", "dist", "llmcost_calculator.egg-info"}
+    )
+    inside = [name for inside, name in names if inside]
+    assert inside == [name for name in ORDER if not name.startswith("_")]
+    assert sorted(inside) == sorted(
+        path.name for path in (ROOT / "llmcost").iterdir() if path.is_dir() and path.name != "__pycache__"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -109,7 +127,9 @@ def test_the_specs_shown_to_contributors_are_sound(kind, number, tmp_path):
     shown = re.findall(r"```yaml\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL)[number]
     path = tmp_path / "shown.yaml"
     path.write_text(shown, "utf-8")
-    done = subprocess.run([sys.executable, "-m", "llmcost", "check", str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "llmcost", "check", str(path)], capture_output=True, text=True, check=True
+    )
     assert f": {kind} my-" in done.stdout
 
 

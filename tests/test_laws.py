@@ -1,6 +1,5 @@
 """What must hold for every model, GPU and workload: sums, growth, bounds, and one formula for numbers, arrays and symbols."""
 
-import ast
 from pathlib import Path
 
 import numpy as np
@@ -9,22 +8,22 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from uniform import changed, is_gated, size
 
-from llmcost.architecture import forward
-from llmcost.blocks import Experts, GatedMlp, GroupedAttention, PlainMlp
-from llmcost.chips import chip_of
-from llmcost.counting import count_pass
-from llmcost.efficiency import Efficiency, Kernel, default_for
-from llmcost.estimate import Options, estimate, evaluate, workload_of
-from llmcost.explain import symbolic_estimate
-from llmcost.operators import Gemm
+from llmcost.formulas.serving import symbolic_estimate
+from llmcost.ground.symbols import Expression, symbol
+from llmcost.ground.symbols import evaluate as value_of
+from llmcost.machine.chip import Chip, chip_of
+from llmcost.machine.efficiency import Efficiency, Kernel, default_for
+from llmcost.machine.timing import kernel_seconds
+from llmcost.model.architecture import forward
+from llmcost.model.blocks import Experts, GatedMlp, GroupedAttention, PlainMlp
+from llmcost.model.counting import count_pass
+from llmcost.model.operators import Gemm
+from llmcost.model.sizes import Load, element_bytes
+from llmcost.model.spec import Layer, ModelSpec
 from llmcost.report.ops import PHASES, operator_rows
-from llmcost.results import leaves
-from llmcost.sizes import Load, element_bytes
+from llmcost.serving.estimate import Options, estimate, evaluate, workload_of
+from llmcost.serving.results import leaves
 from llmcost.specs.hardware import Figure, HardwareSpec
-from llmcost.specs.model import Layer, ModelSpec
-from llmcost.symbols import Expression, symbol
-from llmcost.symbols import evaluate as value_of
-from llmcost.timing import Chip, kernel_seconds
 
 PACKAGE = Path(__file__).resolve().parent.parent / "llmcost"
 laws = settings(deadline=None, max_examples=60)
@@ -36,7 +35,11 @@ BASES = ("textbook", "limit", "expected")
 @st.composite
 def models(draw):
     """Any decoder that a spec can describe, up to a few hundred billion parameters."""
-    kv_heads, head_dim, mlp = draw(st.integers(1, 16)), draw(st.integers(1, 256)), draw(st.sampled_from([GatedMlp, PlainMlp]))
+    kv_heads, head_dim, mlp = (
+        draw(st.integers(1, 16)),
+        draw(st.integers(1, 256)),
+        draw(st.sampled_from([GatedMlp, PlainMlp])),
+    )
     bias = draw(st.booleans())
     attention = GroupedAttention(
         num_attention_heads=kv_heads * draw(st.integers(1, 8)),
@@ -124,9 +127,12 @@ def bytes_of(w):
 def costs(e):
     """What a pass costs, by name: every figure that can only grow with a size."""
     w = e.workload
-    numbers = {path: value for path, value in leaves(e) if path.startswith(("model.params", "flops", "kv_cache", "traffic"))}
+    numbers = {
+        path: value for path, value in leaves(e) if path.startswith(("model.params", "flops", "kv_cache", "traffic"))
+    }
     numbers |= {
-        f"memory.{part}": getattr(e.memory, part) for part in ("weights_bytes", "kv_cache_bytes", "activation_bytes", "total_bytes")
+        f"memory.{part}": getattr(e.memory, part)
+        for part in ("weights_bytes", "kv_cache_bytes", "activation_bytes", "total_bytes")
     }
     numbers |= {f"prefill.{basis}": getattr(e.prefill, basis).seconds for basis in BASES}
     numbers |= {f"decode.{basis}": getattr(e.decode, basis).seconds_per_step for basis in BASES}
@@ -145,7 +151,9 @@ def test_parts_sum_to_the_total(case):
     assert p.total == p.embedding + p.attention + p.mlp + p.norm + p.lm_head
     assert f.total == f.linear + f.attention + f.lm_head
     assert t.total_bytes == t.weight_bytes + t.kv_cache_bytes
-    assert m.total_bytes == pytest.approx(m.weights_bytes + m.kv_cache_bytes + m.activation_bytes + m.overhead_bytes, rel=1e-12)
+    assert m.total_bytes == pytest.approx(
+        m.weights_bytes + m.kv_cache_bytes + m.activation_bytes + m.overhead_bytes, rel=1e-12
+    )
     assert e.kv_cache.bytes == t.kv_cache_bytes == e.kv_cache.bytes_per_token * e.workload.batch * e.workload.context
     pages = -(-e.workload.context // 16)  # of 16 tokens, the last one begun
     assert m.kv_cache_bytes == e.kv_cache.bytes_per_token * e.workload.batch * 16 * pages
@@ -157,7 +165,11 @@ def test_operators_sum_to_the_estimate(case, phase):
     model, chip, chosen = case
     rows, e = operator_rows(model, chip, chosen, phase), estimate(*case)
     w = e.workload
-    flops = {"prefill": e.flops.prefill.full, "decode": w.batch * e.flops.per_token.total, "train": e.flops.forward.full}
+    flops = {
+        "prefill": e.flops.prefill.full,
+        "decode": w.batch * e.flops.per_token.total,
+        "train": e.flops.forward.full,
+    }
     times = {
         "prefill": e.prefill.expected.seconds,
         "decode": e.decode.expected.seconds_per_step,
@@ -175,7 +187,9 @@ def test_logits_of_all_tokens_differ_from_those_of_the_last_by_the_lm_heads(case
     model, _, _ = case
     e = estimate(*case)
     w = e.workload
-    others = 2 * w.batch * (w.prompt - 1) * model.hidden_size * model.vocab_size  # one h·v product for each other position
+    others = (
+        2 * w.batch * (w.prompt - 1) * model.hidden_size * model.vocab_size
+    )  # one h·v product for each other position
     assert e.flops.forward.full - e.flops.prefill.full == others
     assert e.flops.forward.causal - e.flops.prefill.causal == others
 
@@ -232,8 +246,12 @@ def test_costs_never_fall_as_the_batch_or_the_context_grows(case, data):
 def test_every_count_is_linear_in_the_layers(case, step):
     """What is below and above the layers is constant, and every layer costs the same."""
     model, chip, chosen = case
-    first, second, third = (costs(estimate(changed(model, num_hidden_layers=1 + k * step), chip, chosen)) for k in range(3))
-    exact = [path for path in first if path.startswith(("model.params", "kv_cache", "flops", "traffic", "memory.weights"))]
+    first, second, third = (
+        costs(estimate(changed(model, num_hidden_layers=1 + k * step), chip, chosen)) for k in range(3)
+    )
+    exact = [
+        path for path in first if path.startswith(("model.params", "kv_cache", "flops", "traffic", "memory.weights"))
+    ]
     assert [path for path in exact if third[path] - second[path] != second[path] - first[path]] == []
     for path in ("prefill.expected", "decode.expected", "training.expected"):
         assert third[path] - first[path] == pytest.approx(2 * (second[path] - first[path]), rel=1e-9)
@@ -379,7 +397,10 @@ def test_fusing_projections_and_attention_leaves_parameters_and_flops_of_the_sep
     model, _, _ = case
     e = estimate(*case)
     h, i, c = model.hidden_size, size(model, "intermediate_size"), e.workload.context
-    q, kv = size(model, "num_attention_heads") * size(model, "head_dim"), size(model, "num_key_value_heads") * size(model, "head_dim")
+    q, kv = (
+        size(model, "num_attention_heads") * size(model, "head_dim"),
+        size(model, "num_key_value_heads") * size(model, "head_dim"),
+    )
     attention = [(h, q), (h, kv), (h, kv), (q, h)]  # q, k, v, o: (inputs, outputs)
     mlp = [(h, i), (h, i), (i, h)] if is_gated(model) else [(h, i), (i, h)]
     layers, p, f = model.num_hidden_layers, e.model.params, e.flops.per_token
@@ -406,12 +427,21 @@ def test_the_weights_data_type_changes_the_weights_and_what_follows_from_them_al
     follows = {"workload.weight_dtype", "traffic.decode.weight_bytes", "traffic.decode.total_bytes"}
     follows |= {f"memory.{part}" for part in ("weights_bytes", "total_bytes", "fits", "max_batch", "max_context")}
     follows |= {path for path in bf16 if path.startswith(("prefill", "decode", "training"))}
-    follows -= {path for path in follows if path.startswith(("prefill.textbook", "training.textbook")) or path.endswith("compute_seconds")}
+    follows -= {
+        path
+        for path in follows
+        if path.startswith(("prefill.textbook", "training.textbook")) or path.endswith("compute_seconds")
+    }
     assert {path for path in bf16 if bf16[path] != fp8[path]} <= follows
 
-    q, kv = size(model, "num_attention_heads") * size(model, "head_dim"), size(model, "num_key_value_heads") * size(model, "head_dim")
+    q, kv = (
+        size(model, "num_attention_heads") * size(model, "head_dim"),
+        size(model, "num_key_value_heads") * size(model, "head_dim"),
+    )
     products = 3 if is_gated(model) else 2
-    linear = model.num_hidden_layers * model.hidden_size * (2 * q + 2 * kv + products * size(model, "intermediate_size"))
+    linear = (
+        model.num_hidden_layers * model.hidden_size * (2 * q + 2 * kv + products * size(model, "intermediate_size"))
+    )
     for path in ("memory.weights_bytes", "traffic.decode.weight_bytes"):
         assert bf16[path] - fp8[path] == linear  # a byte less each; biases, norms, embedding and LM head stay
 
@@ -444,7 +474,9 @@ def sweep_equals_loop(model, chip, chosen, field, values):
     array = np.array(values, dtype=np.float64)
     swept = w._replace(**{field: array}, **({"prompt": array} if field == "context" and chosen.prompt is None else {}))
     shares = default_for(chip, w.dtype, w.weight_dtype)
-    sweep = dict(leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w.dtype, w.kv_dtype), shares, chosen.prompt is None)))
+    sweep = dict(
+        leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w.dtype, w.kv_dtype), shares, chosen.prompt is None))
+    )
     loop = [dict(leaves(estimate(model, chip, chosen._replace(**{field: value})))) for value in values]
     compared = 0
     for path in loop[0]:
@@ -492,7 +524,13 @@ def test_the_formula_that_is_printed_evaluates_to_the_figure(case):
 
 def test_a_symbol_has_no_truth_value():
     b = symbol("b", 4, "batch")
-    for question in (lambda: bool(b), lambda: bool(b <= 8), lambda: bool(2 * b + 1), lambda: max(b, b + 1), lambda: b and 1):
+    for question in (
+        lambda: bool(b),
+        lambda: bool(b <= 8),
+        lambda: bool(2 * b + 1),
+        lambda: max(b, b + 1),
+        lambda: b and 1,
+    ):
         with pytest.raises(TypeError):
             question()
 
@@ -500,73 +538,3 @@ def test_a_symbol_has_no_truth_value():
 def test_a_symbol_says_why_it_has_no_truth_value():
     with pytest.raises(TypeError, match="branch on structure, never on a size"):
         bool(symbol("b", 4, "batch"))
-
-
-# -- imports run one way ----------------------------------------------------------------------------
-
-# Each module may import those above it, never one below.
-ORDER = [
-    "algebra", "errors", "files", "units", "formats",
-    "specs", "specs.reader", "specs.schema", "specs.hardware", "sizes",
-    "operators.base", "operators.exchange", "operators.products", "operators.sequence", "operators.streams", "operators", "adapters",
-    "blocks.site", "blocks.attention", "blocks.compressed", "blocks.cross", "blocks.latent", "blocks.gated_delta", "blocks.lightning",
-    "blocks.mamba", "blocks.mamba2", "blocks.rg_lru", "blocks.rwkv", "blocks.short_conv", "blocks.beside", "blocks.mlp", "blocks.experts",
-    "blocks.streams", "blocks",
-    "specs.model", "specs.families", "specs.json_text", "specs.patterns", "specs.keys", "specs.layers", "specs.quantization",
-    "specs.huggingface", "specs.hub", "specs.catalog", "specs.writer", "specs.profile",
-    "architecture", "parallel", "counting", "defaults", "efficiency", "timing", "textbook", "results",
-    "layout", "pipeline", "inference", "memory", "serving", "training.rates", "training", "conventions",
-    "calibration", "chips", "estimate", "fit", "__init__",
-    "run", "mfu",
-    "training.layout", "training.recipe", "training.kept", "training.lora", "training.passes", "training.exchanges", "training.states",
-    "training.step", "training.shares", "training.train", "training.automatic", "training.results", "training.answer",
-    "plan", "plan.space", "plan.causes", "plan.search", "plan.serving", "plan.question",
-    "symbols", "quantities", "explain", "training.quantities", "training.explained",
-    "grid", "tape", "sweep", "comparison",
-    "accuracy", "accuracy.cases", "accuracy.models", "accuracy.setups", "accuracy.kernels", "accuracy.runs", "accuracy.predict",
-    "accuracy.fit", "accuracy.score",
-    "report", "report.tables", "report.figures", "report.estimate", "report.explain", "report.fit", "report.ops", "report.specs",
-    "report.train", "report.mfu", "report.plan", "report.plan_serving",
-    "report.charts", "report.train_charts", "report.sweep", "report.sweep_charts", "report.compare", "report.accuracy",
-    "report.published", "report.bench_rows", "report.bench", "report.bench_compare", "report.bench_plots",
-    "bench", "bench.device", "bench.timers", "bench.kernels.base", "bench.kernels.split_kv_triton", "bench.kernels.streams_triton",
-    "bench.kernels.attention", "bench.kernels.exchange", "bench.kernels.gemm", "bench.kernels.grouped", "bench.kernels.streams",
-    "bench.kernels.state", "bench.kernels", "bench.suites", "bench.cases", "bench.launch", "bench.step", "bench.fit", "bench.runner",
-    "bench.session",
-    "cli.options", "cli.lists", "cli.output",
-    "cli.accuracy", "cli.answers", "cli.bench", "cli.catalog", "cli.fit", "cli.sweep", "cli.compare", "cli.training", "cli.mfu",
-    "cli.plan", "cli", "__main__",
-]  # fmt: skip
-
-
-def imports_of(path):
-    """The modules of this package that a file imports, anywhere in it, functions included."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "llmcost":
-            for alias in node.names:
-                inner = ".".join([*node.module.split(".")[1:], alias.name])
-                yield inner if inner in ORDER else ".".join(node.module.split(".")[1:]) or "__init__"
-        elif isinstance(node, ast.Import):
-            yield from (alias.name.removeprefix("llmcost.") for alias in node.names if alias.name.startswith("llmcost"))
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
-
-
-def module_of(path):
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
-
-
-def test_imports_run_one_way():
-    files = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-    assert sorted(files) == sorted(ORDER)  # a new module takes its place in the order
-    backward = [(name, used) for name, path in files.items() for used in imports_of(path) if ORDER.index(used) >= ORDER.index(name)]
-    assert backward == []
-
-
-def test_imports_are_found_wherever_they_stand(tmp_path):
-    """That the test above can fail."""
-    path = tmp_path / "some.py"
-    path.write_text(
-        "from llmcost.specs import catalog\ndef f():\n    from llmcost import __version__\n    import llmcost.cli\n", encoding="utf-8"
-    )
-    assert list(imports_of(path)) == ["specs.catalog", "__init__", "cli"]

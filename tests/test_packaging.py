@@ -12,7 +12,7 @@ import pytest
 
 from llmcost.specs.catalog import load_hardware, load_model, names, plain
 from llmcost.specs.hardware import COUNTS, MEASURES, load_hardware_file
-from llmcost.specs.model import load_model_file
+from llmcost.specs.models import load_model_file
 from llmcost.specs.reader import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,9 +35,7 @@ def heavy_modules_of(code):
 
 def running(*arguments):
     """Code that runs the command line and stays."""
-    return (
-        f"import sys\nfrom llmcost.cli import main\nsys.argv = ['llmcost', *{arguments!r}]\ntry:\n    main()\nexcept SystemExit:\n    pass"
-    )
+    return f"import sys\nfrom llmcost.cli import main\nsys.argv = ['llmcost', *{arguments!r}]\ntry:\n    main()\nexcept SystemExit:\n    pass"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +63,12 @@ def test_no_command_loads_a_heavy_package(arguments):
 
 
 def test_importing_the_package_loads_no_heavy_one_and_no_command_line():
-    assert heavy_modules_of("import llmcost\nimport sys\nassert 'typer' not in sys.modules\nassert 'rich' not in sys.modules") == "[]"
+    assert (
+        heavy_modules_of(
+            "import llmcost\nimport sys\nassert 'typer' not in sys.modules\nassert 'rich' not in sys.modules"
+        )
+        == "[]"
+    )
 
 
 @pytest.mark.parametrize("name", ["numpy", "sympy"])
@@ -80,7 +83,9 @@ def test_a_heavy_package_would_be_noticed(name):
 
 def run(*command, **options):
     """A command that must succeed; its stdout."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    }
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, env=environment, **options)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -108,8 +113,16 @@ def installed(wheel, tmp_path_factory):
 @pytest.mark.parametrize("kind", ["models", "hardware"])
 def test_the_wheel_carries_every_file_of_the_checkout(wheel, kind):
     with zipfile.ZipFile(wheel) as archive:
-        inside = {name.removeprefix(f"llmcost/shipped/{kind}/"): archive.read(name) for name in archive.namelist() if f"/{kind}/" in name}
-    outside = {path.relative_to(ROOT / kind).as_posix(): path.read_bytes() for path in (ROOT / kind).rglob("*.*") if path.is_file()}
+        inside = {
+            name.removeprefix(f"llmcost/shipped/{kind}/"): archive.read(name)
+            for name in archive.namelist()
+            if f"/{kind}/" in name
+        }
+    outside = {
+        path.relative_to(ROOT / kind).as_posix(): path.read_bytes()
+        for path in (ROOT / kind).rglob("*.*")
+        if path.is_file()
+    }
     assert inside == outside
     assert len(inside) > 10
 
@@ -147,7 +160,10 @@ def test_the_installed_program_sweeps(installed, tmp_path, cli):
 
 
 def test_the_installed_program_needs_five_packages_and_what_those_need(installed, tmp_path):
-    names = {each["name"].lower().replace("_", "-") for each in json.loads(run(installed / "python", "-m", "pip", "list", "--format=json"))}
+    names = {
+        each["name"].lower().replace("_", "-")
+        for each in json.loads(run(installed / "python", "-m", "pip", "list", "--format=json"))
+    }
     assert names >= {"llmcost-calculator", "typer", "pydantic", "rich", "pyyaml", "numpy"}
     assert names.isdisjoint({"torch", "matplotlib", "pyarrow", "sympy", "transformers", "pytest"})
     assert run(installed / "python", "-m", "pip", "check", cwd=tmp_path) == "No broken requirements found.\n"

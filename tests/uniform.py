@@ -1,10 +1,14 @@
 """Models whose layers are all of one kind, with grouped attention and a dense MLP: their sizes, read and changed by name."""
 
+from llmcost.model.spec import Layer
 from llmcost.specs.catalog import names
-from llmcost.specs.model import Layer
 
 # The models of the two documents and their relatives: Llama and GPT-2 blocks, every layer alike.
-CLASSIC = [name for name in names("models") if name.startswith(("gpt2", "gpt3", "nanogpt", "llama1", "llama2", "llama3", "slides"))]
+CLASSIC = [
+    name
+    for name in names("models")
+    if name.startswith(("gpt2", "gpt3", "nanogpt", "llama1", "llama2", "llama3", "slides"))
+]
 
 
 def size(spec, field):

@@ -16,7 +16,7 @@ from llmcost.specs.catalog import PACKAGE
 from llmcost.specs.reader import Document, read_yaml
 from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, record, several, validate
 
-FOLDER = PACKAGE / "published"
+FOLDER = PACKAGE / "accuracy" / "published"
 BESIDE = ("engines", "explained", "models")  # files of the folder that are no sources
 KINDS = ("inference", "training", "micro")
 PHASES = ("decode", "prefill", "request", "offline", "online", "fit")
@@ -31,7 +31,17 @@ COUNTS = (  # columns of whole numbers, zero allowed
 )
 NUMBERS = ("output", "rate")  # columns of numbers: mean lengths, requests a second
 FLAGS = ("oom", "sequence_parallel")
-DEFAULTS: dict[str, Any] = {"oom": False, "gpus": 1, "tp": 1, "pp": 1, "cp": 1, "ep": 1, "dp": 1, "count": 1, "batch": 1}
+DEFAULTS: dict[str, Any] = {
+    "oom": False,
+    "gpus": 1,
+    "tp": 1,
+    "pp": 1,
+    "cp": 1,
+    "ep": 1,
+    "dp": 1,
+    "count": 1,
+    "batch": 1,
+}
 MEASURES: dict[str, tuple[str, float]] = {  # column -> quantity in base units, and the unit's size
     "latency_ms": ("latency_seconds", 1e-3),
     "ttft_ms": ("first_token_seconds", 1e-3),
@@ -91,7 +101,9 @@ SCHEMA = record(
 ENGINES = record(
     required={
         "classes": mapping(TEXT),
-        "engines": mapping(record(required={"class": TEXT, "launch": choice("graph", "stream"), "why": TEXT}, optional={"head": FLAG})),
+        "engines": mapping(
+            record(required={"class": TEXT, "launch": choice("graph", "stream"), "why": TEXT}, optional={"head": FLAG})
+        ),
     },
     optional={},
 )
@@ -111,7 +123,9 @@ class Source(NamedTuple):
     measures: str
     file: str = ""
     commit: str = ""
-    memory: str = "tensors"  # what the allocator gave out; or what it had reserved; or all that the driver says the process has
+    memory: str = (
+        "tensors"  # what the allocator gave out; or what it had reserved; or all that the driver says the process has
+    )
     notes: tuple[str, ...] = ()
     program: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - of all rows, and what a remark or data type changes of it
     remarks: dict[str, str] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
@@ -158,7 +172,9 @@ def source_cases(path: Path) -> tuple[Case, ...]:
     columns = next(reader)
     _refuse_columns(document, [*columns, *shared])
     common = {name: "" if value is None else str(value) for name, value in shared.items()}
-    return tuple(_case(document, source, number, columns, cells, common) for number, cells in enumerate(reader, start=1))
+    return tuple(
+        _case(document, source, number, columns, cells, common) for number, cells in enumerate(reader, start=1)
+    )
 
 
 @lru_cache(maxsize=1)
@@ -190,7 +206,9 @@ def _refuse_columns(document: Document, columns: list[str]) -> None:
             raise document.error(("rows",), f"the column {name!r} stands twice")
 
 
-def _case(document: Document, source: Source, number: int, columns: list[str], cells: list[str], common: dict[str, str]) -> Case:
+def _case(
+    document: Document, source: Source, number: int, columns: list[str], cells: list[str], common: dict[str, str]
+) -> Case:
     if len(cells) != len(columns):
         raise document.error(("rows",), f"row {number} has {len(cells)} cells for {len(columns)} columns")
     text = common | dict(zip(columns, cells, strict=True))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.setups import Reach, Seconds, chip_of, gpu_of, launch_of
-from llmcost.counting import count_pass
-from llmcost.operators import Attention, Collective, Elementwise, Gemm, Operator, TokenProduct
-from llmcost.sizes import activation_dtype, bytes_of
-from llmcost.timing import bound, kernel_seconds
-from llmcost.units import BITS
+from llmcost.ground.units import BITS
+from llmcost.machine.timing import bound, kernel_seconds
+from llmcost.model.counting import count_pass
+from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, Operator, TokenProduct
+from llmcost.model.sizes import activation_dtype, bytes_of
 
 
 def operator_of(case: Case) -> Operator:
@@ -17,7 +17,9 @@ def operator_of(case: Case) -> Operator:
     m, n, k = of["m"], of["n"], of["k"]
     match of["op"]:
         case "gemm" if of["count"] in (None, 1):
-            return Gemm("gemm", "mlp", 1, 1, m, k, n, False, False, size, bytes_of(BITS[activation_dtype(of["compute"])]))
+            return Gemm(
+                "gemm", "mlp", 1, 1, m, k, n, False, False, size, bytes_of(BITS[activation_dtype(of["compute"])])
+            )
         case "gemm":
             return TokenProduct("gemm", "attention", 1, of["count"], 1, m, k, n, size)
         case "decode-attention" | "prefill-attention":
@@ -35,7 +37,15 @@ def operator_of(case: Case) -> Operator:
                 "streamed": 0,
                 "w": 0,
             }
-            kind = {"span": "all", "sinks": False, "shared": False, "Bx": size, "Bkv": size, "kv_heads": kv, "decode": single}
+            kind = {
+                "span": "all",
+                "sinks": False,
+                "shared": False,
+                "Bx": size,
+                "Bkv": size,
+                "kv_heads": kv,
+                "decode": single,
+            }
             return Attention("attention", "attention", 1, **sizes, **kind)
         case "all-reduce":
             return Collective("all_reduce", "mlp", 1, "all_reduce", m, n, of["gpus"], 1, of["gpus"], size)
@@ -48,6 +58,8 @@ def kernel_time(case: Case, reach: Reach) -> Seconds | None:
     of, hardware, op = case.settings, gpu_of(case.settings["gpu"]), operator_of(case)
     chip = chip_of(hardware, of["compute"], of["compute"])
     seconds = kernel_seconds([op], chip, reach(hardware, of["compute"], of["compute"], launch_of(case)))
-    moved = op.io_bytes() if isinstance(op, (TokenProduct, Elementwise)) else 0  # of these, operands are all that there is
+    moved = (
+        op.io_bytes() if isinstance(op, (TokenProduct, Elementwise)) else 0
+    )  # of these, operands are all that there is
     least = bound(count_pass([op])._replace(cache_bytes=op.cache_bytes() + moved), chip, "", "").seconds()
     return None if seconds is None or least is None else Seconds(seconds[0], least)

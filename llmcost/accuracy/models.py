@@ -6,9 +6,10 @@ from functools import lru_cache
 from typing import Any
 
 from llmcost.accuracy.cases import FOLDER
-from llmcost.errors import UnknownNameError
+from llmcost.ground.errors import UnknownNameError
+from llmcost.model.spec import ModelSpec
 from llmcost.specs.catalog import find, load_model, names
-from llmcost.specs.model import ModelSpec, model_from
+from llmcost.specs.models import model_from
 from llmcost.specs.reader import Document, read_yaml
 
 OWN = ("name", "title", "aliases", "released", "source", "published", "notes")  # a model's own, never taken over

@@ -86,7 +86,12 @@ def training(case: Case) -> Iterator[Answer]:
     held = {"tensors": "allocated", "reserved": "reserved", "process": "total"}[case.source.memory]
     for quantity, method in (("memory_bytes", held), ("reserved_bytes", "reserved")):
         if quantity in case.measured:
-            yield Answer(quantity, case.measured[quantity], max(getattr(stage, method)() for stage in (step.first, step.last)), None)
+            yield Answer(
+                quantity,
+                case.measured[quantity],
+                max(getattr(stage, method)() for stage in (step.first, step.last)),
+                None,
+            )
 
 
 def decode(case: Case, reach: Reach) -> Iterator[Answer]:
@@ -127,9 +132,11 @@ def request(case: Case, reach: Reach) -> Iterator[Answer]:
 
 
 def offline(case: Case, reach: Reach) -> Iterator[Answer]:
-    """All requests queued at once: what is computed while a sequence comes in and one goes out, as many at a time as memory holds.
+    """All requests queued at once: what is computed while a sequence comes in and one goes out, as many at a time as
+    memory holds.
 
-    Where prompts or degrees are not told, the limit alone: tokens of empty prompts on all GPUs, weights read for nothing.
+    Where prompts or degrees are not told, the limit alone: tokens of empty prompts on all GPUs, weights read for
+    nothing.
     """
     of = case.settings
     setup = setup_of(case, reach)
@@ -143,9 +150,11 @@ def offline(case: Case, reach: Reach) -> Iterator[Answer]:
 
 
 def online(case: Case, reach: Reach) -> Iterator[Answer]:
-    """Requests that come at a rate: as many are under way as come in while one is answered (Little's law), until memory is full.
+    """Requests that come at a rate: as many are under way as come in while one is answered (Little's law), until
+    memory is full.
 
-    A run ends when its last request is answered. The first token waits for the iteration under way, half of it on average.
+    A run ends when its last request is answered. The first token waits for the iteration under way, half of it on
+    average.
     """
     of = case.settings
     setup = setup_of(case, reach)
@@ -159,8 +168,15 @@ def online(case: Case, reach: Reach) -> Iterator[Answer]:
         return
     answer = first.plus(step.times(output - 1))
     arriving = requests / of["rate"] if of["rate"] else 0
-    run = Seconds(max(arriving + answer.expected, requests * output * token.expected), max(arriving, requests * output * token.limit))
-    for quantity, amount in (("output_tokens_per_s", output), ("total_tokens_per_s", prompt + output), ("requests_per_s", 1)):
+    run = Seconds(
+        max(arriving + answer.expected, requests * output * token.expected),
+        max(arriving, requests * output * token.limit),
+    )
+    for quantity, amount in (
+        ("output_tokens_per_s", output),
+        ("total_tokens_per_s", prompt + output),
+        ("requests_per_s", 1),
+    ):
         if quantity in case.measured:
             yield _rate(case, quantity, requests * amount, run)
     if "token_seconds" in case.measured:
@@ -215,7 +231,9 @@ def memory(case: Case) -> float | None:
 def fits(case: Case) -> bool | None:
     """Whether a case fits its GPUs, layers spread evenly over the stages."""
     if case.source.kind == "training":
-        told = case.settings["recompute"] is not None and case.settings["task"] != "forward-backward"  # which keeps no optimizer
+        told = (
+            case.settings["recompute"] is not None and case.settings["task"] != "forward-backward"
+        )  # which keeps no optimizer
         step = step_of(case) if told else None
         return None if step is None else step.memory_bytes() <= usable_bytes(gpu_of(case.settings["gpu"]))
     setup, of = setup_of(case), case.settings

@@ -8,17 +8,22 @@ from typing import Any, get_args
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.models import spec_of
 from llmcost.accuracy.setups import gpu_of
-from llmcost.errors import InputError
+from llmcost.ground.errors import InputError
+from llmcost.parallel.training_layout import Layout, Recompute, check, shape_of
 from llmcost.specs.hardware import Figure
-from llmcost.training.layout import Layout, Recompute, check, shape_of
 from llmcost.training.recipe import Overlap, Recipe, check_recipe
-from llmcost.training.train import Step, training_step
+from llmcost.training.step import Step, training_step
 
 TASKS = ("pretrain", "sft", "forward-backward")  # those of whole models, all of whose weights are trained
 DTYPES = {"mxfp8": "fp8"}  # fp8 recipes that differ in their scales alone
 PHYSICAL = ("gpus", "seq", "global_batch", "micro_batch", "compute")  # what a prediction needs to be told
 ZERO = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}
-LAYOUT = ("node", "reshard", "context", "sequence_parallel")  # of what a source says of its program; all else is the recipe's
+LAYOUT = (
+    "node",
+    "reshard",
+    "context",
+    "sequence_parallel",
+)  # of what a source says of its program; all else is the recipe's
 
 
 @lru_cache(maxsize=2048)
@@ -42,7 +47,12 @@ def step_of(case: Case) -> Step | None:
     recompute, layers = _recomputed(of["recompute"] or program.get("recompute"))
     sharding, _, groups = (of["sharding"] or "none").partition("-groups-")
     known = of["task"] in TASKS and all(of[name] for name in PHYSICAL) and spec_of(of["model"]) is not None
-    if not known or recompute is None or of["offload"] not in (None, "none") or of["tp"] * of["pp"] * of["cp"] * of["dp"] != of["gpus"]:
+    if (
+        not known
+        or recompute is None
+        or of["offload"] not in (None, "none")
+        or of["tp"] * of["pp"] * of["cp"] * of["dp"] != of["gpus"]
+    ):
         return None
     layout = Layout(
         **{name: of[name] for name in ("tp", "cp", "pp", "dp", "ep", "micro_batch", "global_batch")},
@@ -53,15 +63,25 @@ def step_of(case: Case) -> Step | None:
         recompute_layers=layers,
         **{"sequence_parallel": False, **{name: program[name] for name in LAYOUT if name in program}, **_said(case)},
     )
-    choices = {name: value for name, value in program.items() if name not in (*LAYOUT, "overlap", "recompute", "fabric_gb_per_s")}
-    recipe = Recipe(dtype=DTYPES.get(of["compute"], of["compute"]), overlap=Overlap(**program.get("overlap", {})), **choices)
+    choices = {
+        name: value
+        for name, value in program.items()
+        if name not in (*LAYOUT, "overlap", "recompute", "fabric_gb_per_s")
+    }
+    recipe = Recipe(
+        dtype=DTYPES.get(of["compute"], of["compute"]), overlap=Overlap(**program.get("overlap", {})), **choices
+    )
     return _step(of["gpu"], program.get("fabric_gb_per_s"), of["model"], layout, recipe, of["seq"])
 
 
 def program_of(case: Case) -> dict[str, Any]:
     """What the source says of how the program runs, with what a row's remark changes of it."""
     every = case.source.program
-    return every.get("all", {}) | every.get(case.settings["remark"] or "", {}) | every.get(case.settings["compute"] or "", {})
+    return (
+        every.get("all", {})
+        | every.get(case.settings["remark"] or "", {})
+        | every.get(case.settings["compute"] or "", {})
+    )
 
 
 def _said(case: Case) -> dict[str, bool]:

@@ -8,10 +8,10 @@ from statistics import median
 from typing import NamedTuple
 
 from llmcost.accuracy.cases import FOLDER, KINDS, Case, class_of, load_cases, source_names
-from llmcost.accuracy.fit import role_of
+from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.predict import Answer, answers, fits
 from llmcost.accuracy.setups import by_default, by_profile
-from llmcost.errors import InputError, UnknownNameError
+from llmcost.ground.errors import InputError, UnknownNameError
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.reader import read_yaml
 from llmcost.specs.schema import TEXT, mapping, validate
@@ -60,7 +60,11 @@ def chosen(source: str | None, gpu: str | None, engine: str | None, kind: str | 
     if source not in (None, *source_names()):
         raise UnknownNameError("source", str(source), get_close_matches(str(source), source_names(), n=4, cutoff=0.3))
     place = None if gpu is None else load_hardware(gpu).name
-    cases = [case for case in load_cases(kind) if source in (None, case.source.name) and place in (None, case.settings["gpu"])]
+    cases = [
+        case
+        for case in load_cases(kind)
+        if source in (None, case.source.name) and place in (None, case.settings["gpu"])
+    ]
     cases = [case for case in cases if engine in (None, case.engine, case.settings["engine"], class_of(case))]
     if not cases:
         raise InputError("no published measurement is of that source, GPU, engine and kind at once")
@@ -95,7 +99,13 @@ def fit_calls(cases: Iterable[Case], key: Callable[[Case], tuple[str, ...]]) -> 
         if called is not None:
             found.setdefault(key(case), []).append((called, not case.settings["oom"]))
     return [
-        Fits(of, len(calls), sum(a == b for a, b in calls), sum(not b for _, b in calls), sum(not a and not b for a, b in calls))
+        Fits(
+            of,
+            len(calls),
+            sum(a == b for a, b in calls),
+            sum(not b for _, b in calls),
+            sum(not a and not b for a, b in calls),
+        )
         for of, calls in sorted(found.items())
     ]
 
@@ -108,7 +118,9 @@ def beating(checks: Iterable[Check]) -> list[Check]:
 def worst(checks: Iterable[Check], number: int) -> list[Check]:
     """The predictions that are furthest off, times and rates on one scale: the larger of the two over the smaller."""
     off = [each for each in checks if each.answer.ratio]
-    return sorted(off, key=lambda each: max(each.answer.ratio or 1, 1 / (each.answer.ratio or 1)), reverse=True)[:number]
+    return sorted(off, key=lambda each: max(each.answer.ratio or 1, 1 / (each.answer.ratio or 1)), reverse=True)[
+        :number
+    ]
 
 
 def by_source(each: Check) -> tuple[str, ...]:

@@ -6,29 +6,34 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import NamedTuple, TypeAlias
 
-from llmcost import chips
 from llmcost.accuracy.cases import Case, engine_of, engines
 from llmcost.accuracy.models import spec_of
-from llmcost.algebra import Number
-from llmcost.architecture import Pass
-from llmcost.counting import count_pass, kept_bytes, stored_bytes
-from llmcost.defaults import Launch
-from llmcost.efficiency import FIGURES, Efficiency, from_figures
-from llmcost.memory import CONTEXT_BYTES, EXCHANGE_BYTES, stage_bytes, step_peak
-from llmcost.operators import Attention
-from llmcost.parallel import Plan
-from llmcost.pipeline import Server
-from llmcost.serving import Mix, joined
-from llmcost.sizes import Load, element_bytes
+from llmcost.ground.algebra import Number
+from llmcost.machine import chip as machine_chip
+from llmcost.machine import reached
+from llmcost.machine.chip import Chip
+from llmcost.machine.defaults import Launch
+from llmcost.machine.efficiency import FIGURES, Efficiency, from_figures
+from llmcost.machine.timing import bound
+from llmcost.model.architecture import Pass
+from llmcost.model.counting import count_pass, kept_bytes, stored_bytes
+from llmcost.model.operators import Attention
+from llmcost.model.sizes import Load, element_bytes
+from llmcost.parallel.pipeline import Server
+from llmcost.parallel.split import Plan
+from llmcost.serving.batching import Mix, joined
+from llmcost.serving.memory import CONTEXT_BYTES, EXCHANGE_BYTES, stage_bytes, step_peak
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import Figure, HardwareSpec
-from llmcost.timing import Chip, bound
 
-# What a GPU reaches with layers computed in one type on weights in another, in an engine that starts its kernels in such a way.
+# What a GPU reaches with layers computed in one type on weights in another, in an engine that starts its kernels in
+# such a way.
 Reach: TypeAlias = Callable[[HardwareSpec, str, str, Launch], Efficiency]
 by_default: Reach = partial(from_figures, FIGURES)
 
-REPORTED = 2**30 / 10**9  # where no source has a driver's figure: they report GiB, or nearly so, for what vendors call GB
+REPORTED = (
+    2**30 / 10**9
+)  # where no source has a driver's figure: they report GiB, or nearly so, for what vendors call GB
 PCIE = Figure(64 * 10**9, "64 GB/s", "")  # both ways, where the cards were joined by nothing faster
 
 
@@ -58,7 +63,9 @@ class Setup(NamedTuple):
         return self._with_head(self.server.divided(self.server.whole(load, positions)))
 
     def _with_head(self, share: Pass) -> Pass:
-        return share._replace(last=[op._replace(Bw=self.head_bytes) if op.name == "lm_head" else op for op in share.last])  # type: ignore[attr-defined]
+        return share._replace(
+            last=[op._replace(Bw=self.head_bytes) if op.name == "lm_head" else op for op in share.last]
+        )
 
     def step(self, batch: Number, context: Number) -> Seconds | None:
         """One decode step."""
@@ -75,7 +82,8 @@ class Setup(NamedTuple):
         return None if stages is None or least is None else Seconds(stages.through(), least)
 
     def mixed(self, batch: Number, prompt: float, output: float) -> Seconds | None:
-        """One iteration of continuous batching: a token of each sequence, and the prompts of those that take the place of finished ones.
+        """One iteration of continuous batching: a token of each sequence, and the prompts of those that take the
+        place of finished ones.
 
         In a pipeline, whose stages work on as many such iterations at a time, the slowest stage sets the pace.
         """
@@ -83,7 +91,7 @@ class Setup(NamedTuple):
         share, load = joined(self.server, Mix(batch, prompt + output / 2, batch / output, prompt))
         share = self._with_head(share)
         times = self.server.times(share, load)
-        head = [op._replace(count=op.count * stages) for op in share.last]  # type: ignore[attr-defined]
+        head = [op._replace(count=op.count * stages) for op in share.last]
         least = bound(count_pass([*share.layers, *head]), self.server.chip, "", "").seconds()
         return None if times is None or least is None else Seconds(stages * times.slowest(), least)
 
@@ -121,7 +129,8 @@ class Setup(NamedTuple):
         tokens = max(prompt, 1)
         step, prompts = self.share(Load(batch, 1, tokens, decode=True)), self.share(Load(batch, tokens, tokens))
         alive: float = max(
-            step_peak(step, 0).head, step_peak(prompts, batch * tokens * self.server.model.hidden_size * self.server.size.Bx).layers
+            step_peak(step, 0).head,
+            step_peak(prompts, batch * tokens * self.server.model.hidden_size * self.server.size.Bx).layers,
         )
         return alive
 
@@ -140,14 +149,16 @@ def setup_of(case: Case, reach: Reach = by_default, tp: int | None = None) -> Se
     setup, hardware = _setup(of["model"], of["gpu"], types, degrees, engine_of(case), of["link"])
     if reach is by_default:
         return setup
-    return setup._replace(server=setup.server._replace(efficiency=reach(hardware, of["compute"], of["weights"], launch_of(case))))
+    return setup._replace(
+        server=setup.server._replace(efficiency=reach(hardware, of["compute"], of["weights"], launch_of(case)))
+    )
 
 
 def by_profile(profile: str) -> Reach:
     """The same by a profile of that GPU; of single kernels, which are timed alone, without an engine."""
 
     def reach(hardware: HardwareSpec, compute: str, weights: str, launch: Launch) -> Efficiency:
-        return chips.efficiency_for(hardware, profile, compute, weights, launch, engine=launch != "alone")
+        return reached.efficiency_for(hardware, profile, compute, weights, launch, engine=launch != "alone")
 
     return reach
 
@@ -161,7 +172,9 @@ def launch_of(case: Case) -> Launch:
 
 
 @lru_cache(maxsize=512)
-def _setup(name: str, gpu: str, types: tuple[str, str, str], degrees: tuple[int, int, int, int], engine: str, link: str | None) -> Placed:
+def _setup(
+    name: str, gpu: str, types: tuple[str, str, str], degrees: tuple[int, int, int, int], engine: str, link: str | None
+) -> Placed:
     (weights, compute, kv), (tp, pp, dp, ep) = types, degrees
     model, hardware = spec_of(name), gpu_of(gpu)
     assert model is not None
@@ -190,7 +203,7 @@ def gpu_of(name: str) -> HardwareSpec:
 def chip_of(hardware: HardwareSpec, compute: str, kv: str) -> Chip:
     """The GPU's figures for these types; where its matrix units lack one, the rate outside them."""
     everywhere = hardware._replace(peak=hardware.vector_peak | hardware.peak)
-    return chips.chip_of(everywhere, compute, kv)._replace(usable=usable_bytes(hardware))
+    return machine_chip.chip_of(everywhere, compute, kv)._replace(usable=usable_bytes(hardware))
 
 
 def usable_bytes(hardware: HardwareSpec) -> float:

@@ -3,9 +3,11 @@
 import os
 from importlib.util import find_spec
 
-from llmcost.errors import InputError
+from llmcost.ground.errors import InputError
 
-os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is imported: its warnings would break into the progress
+os.environ.setdefault(
+    "TORCH_CPP_LOG_LEVEL", "ERROR"
+)  # read when torch is imported: its warnings would break into the progress
 
 
 class NoDeviceError(InputError):
@@ -17,4 +19,6 @@ class NoDeviceError(InputError):
 def require_torch() -> None:
     """Raise NoDeviceError where torch is not installed."""
     if find_spec("torch") is None:
-        raise NoDeviceError("timing kernels needs torch: pip install 'llmcost-calculator[bench]' (--show FILE prints a profile without)")
+        raise NoDeviceError(
+            "timing kernels needs torch: pip install 'llmcost-calculator[bench]' (--show FILE prints a profile without)"
+        )

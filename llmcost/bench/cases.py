@@ -11,7 +11,12 @@ from llmcost.bench.device import Device
 from llmcost.bench.kernels import Case, Operands, Tensor, UnsupportedError, Way, kind_of
 from llmcost.bench.timers import Call, Clock, Timing, soak
 
-TOLERANCE = {"fp32": 2e-3, "fp16": 4e-3, "bf16": 2e-2, "fp8": 4e-2}  # relative error, Euclidean; fp32 may be computed as tf32
+TOLERANCE = {
+    "fp32": 2e-3,
+    "fp16": 4e-3,
+    "bf16": 2e-2,
+    "fp8": 4e-2,
+}  # relative error, Euclidean; fp32 may be computed as tf32
 ROTATION = 5  # times the cache: what the cold operands of one round of calls are together, at least
 MOST_SETS = 256
 HOPELESS = 2.5  # times the fastest so far: a way that takes longer in a single call is not timed any further,
@@ -84,7 +89,10 @@ class Bench(NamedTuple):
         run = calls(case, ways[best], given.hot, colds)
         timing = self.clock.spaced(run) if spaced and self.device.graphs else self.clock.time(run, settle=heavy)
         return Measured(
-            best, timing, others | {name: time for name, time in trials.items() if name != best}, self._cache(given, len(colds))
+            best,
+            timing,
+            others | {name: time for name, time in trials.items() if name != best},
+            self._cache(given, len(colds)),
         )
 
     def _refuse_size(self, case: Case) -> None:
@@ -100,7 +108,11 @@ class Bench(NamedTuple):
         if not given.cold or not self.device.l2_bytes:
             return "as the kernel before left it" if not given.cold else "of a size not known"
         size = sets * given.bytes()
-        return f"cold, {sets} in turn" if size >= ROTATION * self.device.l2_bytes else f"{sets} in turn, {size / 1e6:.0f} MB together"
+        return (
+            f"cold, {sets} in turn"
+            if size >= ROTATION * self.device.l2_bytes
+            else f"{sets} in turn, {size / 1e6:.0f} MB together"
+        )
 
 
 def rotated(given: Operands, sets: int) -> list[Cold]:
@@ -144,4 +156,6 @@ def _verdict(others: dict[str, float | str]) -> Exception:
         return WrongAnswerError(next(reason for reason in reasons if reason.startswith("wrong")))
     if reasons and all(reason == "out of memory" for reason in reasons):
         return TooLargeError("out of memory in every way")
-    return UnsupportedError("; ".join(f"{name}: {reason}" for name, reason in others.items())[:200] or "no way to run it here")
+    return UnsupportedError(
+        "; ".join(f"{name}: {reason}" for name, reason in others.items())[:200] or "no way to run it here"
+    )

@@ -76,7 +76,11 @@ def find_device(asked: str | None) -> Device:
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     kind = asked or next((kind for kind in ("cuda", "mps") if found[kind]), None)
     if kind is None or not found[kind]:
-        looked = f"--device {asked}: torch {torch.__version__} finds none" if asked else f"no GPU that torch {torch.__version__} can use"
+        looked = (
+            f"--device {asked}: torch {torch.__version__} finds none"
+            if asked
+            else f"no GPU that torch {torch.__version__} can use"
+        )
         raise NoDeviceError(f"{looked} (--device cpu times the CPU; --show FILE prints a profile measured elsewhere)")
     torch.manual_seed(0)
     if kind == "cuda":

@@ -17,7 +17,7 @@ from llmcost.bench.launch import launches
 from llmcost.bench.step import cases_of, pass_of, time_pass
 from llmcost.bench.suites import CASES, Point, Scope, StepPoint, steps
 from llmcost.bench.timers import Timing
-from llmcost.calibration import distinct
+from llmcost.machine.calibration import distinct
 from llmcost.specs.catalog import load_model
 from llmcost.specs.profile import Profile, Row, StepRow
 
@@ -64,7 +64,10 @@ class Runner:
         if HARD & set(measured.timing.reading.slowdown):
             time.sleep(COOL_DOWN)
             measured = self._known[case] = self.bench.measure(case, spaced=spaced)
-        others = {name: round(value * 1e6, 2) if isinstance(value, float) else value for name, value in measured.others.items()}
+        others = {
+            name: round(value * 1e6, 2) if isinstance(value, float) else value
+            for name, value in measured.others.items()
+        }
         return timed(measured.timing) | {"way": measured.way, "others": others, "cache": measured.cache}
 
     def _measured(self, case: Case) -> Measured:
@@ -131,7 +134,14 @@ def row_of(point: Point) -> Row:
     case = point.case
     sizes = case.op._asdict()  # type: ignore[attr-defined]
     return Row(
-        point.suite, case.op.name, case.dtype, "skipped", type(case.op).__name__, sizes, backward=case.backward, heldout=point.heldout
+        point.suite,
+        case.op.name,
+        case.dtype,
+        "skipped",
+        type(case.op).__name__,
+        sizes,
+        backward=case.backward,
+        heldout=point.heldout,
     )
 
 
@@ -155,5 +165,8 @@ def progress() -> Callable[[str], None]:
         return lambda _line: None
     began = time.monotonic()
     return lambda line: print(
-        f"\r\x1b[K{time.monotonic() - began:5.0f} s  {line}" if line else "\r\x1b[K", end="", file=sys.stderr, flush=True
+        f"\r\x1b[K{time.monotonic() - began:5.0f} s  {line}" if line else "\r\x1b[K",
+        end="",
+        file=sys.stderr,
+        flush=True,
     )

@@ -10,18 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmcost import __version__
 from llmcost.bench.cases import Bench
 from llmcost.bench.device import HARD, Device, Sensors, environment
-from llmcost.bench.fit import fitted
+from llmcost.bench.fit_profile import fitted
 from llmcost.bench.kernels.exchange import join, rank, ranks, slowest
 from llmcost.bench.runner import Runner, planned, progress
 from llmcost.bench.step import bytes_of
 from llmcost.bench.suites import SUITES, Point, Scope, StepPoint
 from llmcost.bench.timers import Clock, quantile, soak
-from llmcost.errors import InputError, UnknownNameError
-from llmcost.estimate import DEFAULT_CONTEXT
-from llmcost.files import write_file
+from llmcost.ground import __version__
+from llmcost.ground.errors import InputError, UnknownNameError
+from llmcost.ground.files import write_file
+from llmcost.serving.estimate import DEFAULT_CONTEXT
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.profile import Profile, Row, StepRow, load_profile, profile_text
@@ -47,14 +47,20 @@ def suites_asked(names: str | None) -> tuple[str, ...]:
 def pass_asked(model: str, phase: str, batch: int, context: int | None, dtype: str | None, device: Device) -> StepPoint:
     """The pass of a model that a user means. Raises InputError where the model cannot run it."""
     spec = load_model(model)
-    tokens = min(spec.max_position_embeddings, DEFAULT_CONTEXT if device.graphs else CPU_CONTEXT) if context is None else context
+    tokens = (
+        min(spec.max_position_embeddings, DEFAULT_CONTEXT if device.graphs else CPU_CONTEXT)
+        if context is None
+        else context
+    )
     kind = dtype or ("fp32" if device.kind == "cpu" else "bf16")
     if kind not in PASS_DTYPES:
         raise InputError(f"--dtype {kind}: one of {', '.join(PASS_DTYPES)}")
     if batch < 1:
         raise InputError(f"--batch {batch}: at least 1")
     if not 1 <= tokens <= spec.max_position_embeddings:
-        raise InputError(f"--context {tokens}: {spec.name} takes 1 to {spec.max_position_embeddings:,} positions (max_position_embeddings)")
+        raise InputError(
+            f"--context {tokens}: {spec.name} takes 1 to {spec.max_position_embeddings:,} positions (max_position_embeddings)"
+        )
     return StepPoint(model, phase, batch, tokens, kind, heldout=False)
 
 
@@ -104,7 +110,9 @@ class Session:
         earlier = load_profile(self.request.resume)
         now = (self.device.name, environment()["torch"])
         if (earlier.device["name"], earlier.environment["torch"]) != now:
-            raise InputError(f"{self.request.resume}: measured on another GPU or with another torch than {now[0]} and {now[1]}")
+            raise InputError(
+                f"{self.request.resume}: measured on another GPU or with another torch than {now[0]} and {now[1]}"
+            )
         return earlier
 
     def run(self) -> Profile:
@@ -141,7 +149,12 @@ class Session:
         for suite in dict.fromkeys(point.suite for point in points):
             cases = [point.case for point in points if point.suite == suite]
             found.append(
-                (suite, len(cases), max(int(case.op.moved_bytes()) for case in cases), len(cases) * CASE_SECONDS[self.device.kind == "cpu"])
+                (
+                    suite,
+                    len(cases),
+                    max(int(case.op.moved_bytes()) for case in cases),
+                    len(cases) * CASE_SECONDS[self.device.kind == "cpu"],
+                )
             )
         if steps:
             largest = max(bytes_of(load_model(step.model), step) for step in steps)
@@ -152,7 +165,9 @@ class Session:
         """Keep the profile where it was asked to be, or after suites beside the user; then the unfinished one is not needed any more."""
         target = self.request.output
         if target is None and self.request.scope != "chosen":
-            target = Path(f"profile-{profile.name.replace(' ', '-')}-{profile.created.translate({ord(c): None for c in '-:'})}.json")
+            target = Path(
+                f"profile-{profile.name.replace(' ', '-')}-{profile.created.translate({ord(c): None for c in '-:'})}.json"
+            )
         if target is not None:
             write_file(target, profile_text(profile))
             part_of(target).unlink(missing_ok=True)
@@ -187,10 +202,16 @@ class Session:
     def _state(self) -> dict[str, Any]:
         measured: list[Row | StepRow] = [*self.runner.rows, *self.runner.steps]
         rows = [row for row in measured if row.status in ("ok", "throttled")]
-        middle = {name: _median([getattr(row, name) for row in rows]) for name in ("sm_mhz", "mem_mhz", "watts", "temp_c")}
+        middle = {
+            name: _median([getattr(row, name) for row in rows]) for name in ("sm_mhz", "mem_mhz", "watts", "temp_c")
+        }
         faults = sorted(HARD & {word for row in rows for word in row.slowdown})
         known = {name: value for name, value in middle.items() if value is not None}
-        return known | {"contended": self.contended, "slowdown": faults, "seconds": round(time.monotonic() - self.began, 1)}
+        return known | {
+            "contended": self.contended,
+            "slowdown": faults,
+            "seconds": round(time.monotonic() - self.began, 1),
+        }
 
 
 def part_of(output: Path) -> Path:
@@ -224,7 +245,11 @@ def peaks_of(hardware: HardwareSpec | None, rows: Sequence[Any]) -> dict[str, An
             best[row.dtype] = max(best.get(row.dtype, 0.0), row.op().flops(causal=True) / row.median_us * 1e6)
         if row.status == "ok" and row.suite == "memory":
             bandwidth = max(bandwidth, row.op().moved_bytes() / row.median_us * 1e6)
-    return {"flops_per_s": best, "bytes_per_s": bandwidth or None, "source": "the best measured in this run: no data sheet is known"}
+    return {
+        "flops_per_s": best,
+        "bytes_per_s": bandwidth or None,
+        "source": "the best measured in this run: no data sheet is known",
+    }
 
 
 def _median(values: Sequence[float | None]) -> float | int | None:

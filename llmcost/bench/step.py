@@ -1,8 +1,8 @@
 """A whole pass of a model, with random weights: every operator of its list, in its order, as often as it runs.
 
-Each kernel takes the newest tensor of the size that it reads, so what one writes the next finds in the cache, as in a real
-pass; weights and caches are every layer's own. A decode step is one CUDA graph, and so are a prompt and the forward and
-backward passes of training, from random gradients of the logits: no loss, no optimizer.
+Each kernel takes the newest tensor of the size that it reads, so what one writes the next finds in the cache, as in a
+real pass; weights and caches are every layer's own. A decode step is one CUDA graph, and so are a prompt and the
+forward and backward passes of training, from random gradients of the logits: no loss, no optimizer.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from llmcost.architecture import operators
 from llmcost.bench.cases import Bench, TooLargeError
 from llmcost.bench.kernels import Case, Tensor, Way, kind_of
 from llmcost.bench.suites import StepPoint
 from llmcost.bench.timers import Timing
-from llmcost.calibration import distinct
-from llmcost.operators import Operator, Stored
-from llmcost.sizes import Load, element_bytes
-from llmcost.specs.model import ModelSpec
+from llmcost.machine.calibration import distinct
+from llmcost.model.architecture import operators
+from llmcost.model.operators import Operator, Stored
+from llmcost.model.sizes import Load, element_bytes
+from llmcost.model.spec import ModelSpec
 
 GROWTH = 1.3  # memory over weights and caches: activations of the largest kernel, two pools of the allocator
 TRAINING = 2  # a gradient for every weight
@@ -46,7 +46,7 @@ def pass_of(model: ModelSpec, point: StepPoint, room: int) -> Pass:
     once = sum(held(op, train) for op in ops if op.count == 1)
     layered = sum(op.count * held(op, train) for op in ops if op.count > 1)
     share = min(1.0, (room / GROWTH - once) / layered) if layered else 1.0
-    cut = [op._replace(count=int(op.count * share)) if op.count > 1 else op for op in ops]  # type: ignore[attr-defined]
+    cut = [op._replace(count=int(op.count * share)) if op.count > 1 else op for op in ops]
     if share <= 0 or any(op.count < 1 for op in cut):
         raise TooLargeError(
             f"a layer of each kind needs {(once + layered / model.num_hidden_layers) / 1e9:.1f} GB, {room / 1e9:.1f} GB free"
@@ -90,7 +90,10 @@ class Chain:
         given = kind.operands(case.op, case.dtype, bench.device)
         way = kind.ways(case, bench.device)[way_of(case)]
         cold = tuple(each.requires_grad_(self._train) for each in way.layout(*given.cold))
-        hot = tuple(self._fixed.setdefault((each.shape, each.dtype), each) if each.is_floating_point() else each for each in given.hot)
+        hot = tuple(
+            self._fixed.setdefault((each.shape, each.dtype), each) if each.is_floating_point() else each
+            for each in given.hot
+        )
         return Link(case, way, cold, hot)
 
     def __call__(self) -> Any:

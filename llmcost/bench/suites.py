@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeVar
 from llmcost.bench.device import Device
 from llmcost.bench.kernels import Case
 from llmcost.bench.kernels.exchange import EXCHANGES, ranks
-from llmcost.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Part
-from llmcost.sizes import bytes_of
-from llmcost.units import BITS
+from llmcost.ground.units import BITS
+from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Part
+from llmcost.model.sizes import bytes_of
 
 SUITES = ("gemm", "ceiling", "prefill", "decode", "memory", "elementwise", "grouped", "launch", "collectives", "step")
 Item = TypeVar("Item")
@@ -113,14 +113,19 @@ def ceiling(scope: Scope) -> Iterator[Point]:
 
 def _gemm(m: int, n: int, k: int, dtype: str, *, heldout: bool = False) -> Point:
     size = bytes_of(BITS[dtype])
-    return Point("gemm", Case(Gemm("gemm", "mlp", 1, m, 1, k, n, bias=False, tied=False, Bw=size, Bx=size), dtype), heldout)
+    return Point(
+        "gemm", Case(Gemm("gemm", "mlp", 1, m, 1, k, n, bias=False, tied=False, Bw=size, Bx=size), dtype), heldout
+    )
 
 
 Heads = tuple[int, int, int]  # query heads, KV heads, head size
 HEADS: list[Heads] = [(32, 8, 128)]
 MORE_HEADS: list[Heads] = [(64, 8, 128), (8, 1, 128), (16, 16, 128)]
 HELD_OUT_HEADS: Heads = (40, 8, 128)
-EVERY_WAY = ((1, 2048), (16, 8192))  # batch, tokens: where flex attention, which is compiled for each shape, is tried too
+EVERY_WAY = (
+    (1, 2048),
+    (16, 8192),
+)  # batch, tokens: where flex attention, which is compiled for each shape, is tried too
 
 
 def prefill(scope: Scope) -> Iterator[Point]:
@@ -147,7 +152,9 @@ def decode(scope: Scope) -> Iterator[Point]:
         yield _attention(scope, "decode", b, c, (6, 2, 16) if scope.small else HELD_OUT_HEADS, heldout=True)
 
 
-def _attention(scope: Scope, suite: str, b: int, c: int, heads: Heads, *, heldout: bool = False, backward: bool = False) -> Point:
+def _attention(
+    scope: Scope, suite: str, b: int, c: int, heads: Heads, *, heldout: bool = False, backward: bool = False
+) -> Point:
     (a, g, d), size, step = heads, scope.bytes, suite == "decode"
     op = Attention(
         "attention", "attention", 1, b, 1 if step else c, c, a, d, d, cached=2 * g * d, streamed=0, span="all", w=0,

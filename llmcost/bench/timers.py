@@ -48,7 +48,8 @@ class Clock(NamedTuple):
     def time(self, calls: Sequence[Call], *, trial: bool = False, settle: bool = False) -> Timing:
         """The calls in turn, again and again. They should differ in their operands, together larger than the cache.
 
-        `settle`: run them for a while before the first sample, and then for longer, until clocks and power are those of such work.
+        `settle`: run them for a while before the first sample, and then for longer, until clocks and power are those
+        of such work.
         """
         seconds = self.trial_seconds if trial else self.seconds
         for call in calls[:2]:
@@ -65,7 +66,8 @@ class Clock(NamedTuple):
         return self._host(calls, seconds)
 
     def spaced(self, calls: Sequence[Call]) -> Timing:
-        """Each call between two events of its own, after writing over the cache: how most published figures were measured.
+        """Each call between two events of its own, after writing over the cache: how most published figures were
+        measured.
 
         The chip rests in the pauses and clocks higher than under such work without a break.
         """

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import typer
 
-from llmcost.errors import InputError
+from llmcost.ground.errors import InputError
 
 COMMANDS = {  # command -> its module, in the order of the help
     **dict.fromkeys(("estimate", "explain", "ops"), "answers"),
@@ -46,7 +46,7 @@ def app_of(commands: Iterable[str]) -> typer.Typer:
 def version(show: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True)) -> None:
     """What a large language model costs: parameters, FLOPs, memory, speed, training days, exactly counted and honestly predicted."""
     if show:
-        from llmcost import __version__
+        from llmcost.ground import __version__
 
         print(__version__)
         raise typer.Exit

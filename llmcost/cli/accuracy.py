@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from llmcost.cli import options as o
-from llmcost.errors import InputError
+from llmcost.ground.errors import InputError
 
 
 def accuracy(
@@ -22,7 +22,8 @@ def accuracy(
     csv: o.Csv = False,
     markdown: o.Markdown = False,
 ) -> None:  # fmt: skip
-    """How far predictions are from published measurements, by source, engine and GPU. Exit code 1 if one beats our limit unexplained.
+    """How far predictions are from published measurements, by source, engine and GPU. Exit code 1 if one beats our
+    limit unexplained.
 
     Example: llmcost accuracy --source gpt-fast --worst 5
     """

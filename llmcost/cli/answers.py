@@ -42,11 +42,11 @@ def estimate(
     Example: llmcost estimate llama3-8b --hw rtx4090
     """
     from llmcost.cli.output import show_json, show_tables, write
-    from llmcost.estimate import Options
-    from llmcost.estimate import estimate as compute
     from llmcost.report.estimate import estimate_rows, estimate_tables
     from llmcost.report.tables import to_csv
-    from llmcost.results import to_dict
+    from llmcost.serving.estimate import Options
+    from llmcost.serving.estimate import estimate as compute
+    from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware, load_model
 
     o.one_format(json=json, csv=csv, markdown=markdown)
@@ -77,7 +77,9 @@ def estimate(
 
 def explain(
     model: o.ModelName,
-    quantity: Annotated[str | None, typer.Argument(help="A figure by its JSON path, e.g. flops.per_token.linear; all of them.")] = None,
+    quantity: Annotated[
+        str | None, typer.Argument(help="A figure by its JSON path, e.g. flops.per_token.linear; all of them.")
+    ] = None,
     hw: o.OptionalHardware = None,
     batch: o.Batch = 1,
     context: o.Context = None,
@@ -106,9 +108,9 @@ def explain(
     Example: llmcost explain llama3-8b kv_cache.bytes
     """
     from llmcost.cli.output import show_json, write
-    from llmcost.estimate import Options
-    from llmcost.explain import explain as compute
+    from llmcost.formulas.serving import explain as compute
     from llmcost.report.explain import explanation_document, explanation_text
+    from llmcost.serving.estimate import Options
     from llmcost.specs.catalog import load_hardware, load_model
 
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
@@ -125,7 +127,8 @@ def ops(
     model: o.ModelName,
     hw: o.OptionalHardware = None,
     phase: Annotated[
-        str, typer.Option("--phase", help="prefill, decode or train (logits of every token, time of forward and backward).")
+        str,
+        typer.Option("--phase", help="prefill, decode or train (logits of every token, time of forward and backward)."),
     ] = "prefill",
     batch: o.Batch = 1,
     context: o.Context = None,
@@ -150,10 +153,10 @@ def ops(
     Example: llmcost ops gpt2 --phase train --batch 12
     """
     from llmcost.cli.output import show_json, show_tables, write
-    from llmcost.errors import InputError
-    from llmcost.estimate import Options
+    from llmcost.ground.errors import InputError
     from llmcost.report.ops import PHASES, Row, operator_rows, operator_table
     from llmcost.report.tables import to_csv
+    from llmcost.serving.estimate import Options
     from llmcost.specs.catalog import load_hardware, load_model
 
     o.one_format(json=json, csv=csv, markdown=markdown)
@@ -161,10 +164,24 @@ def ops(
         raise InputError(f"--phase {phase}: one of {', '.join(PHASES)}")
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
     chosen = Options(batch, context, prompt, dtype, weight_dtype, kv_dtype, profile=profile)
-    rows = operator_rows(spec, chip, chosen._replace(gpus=gpus, tp=tp, pp=pp, dp=dp, ep=ep, gpus_per_node=gpus_per_node), phase)
+    rows = operator_rows(
+        spec, chip, chosen._replace(gpus=gpus, tp=tp, pp=pp, dp=dp, ep=ep, gpus_per_node=gpus_per_node), phase
+    )
     if json:
-        total = {"flops": sum(r.flops for r in rows), "params": sum(r.params for r in rows), "bytes": sum(r.bytes for r in rows)}
-        show_json({"schema": "llmcost.ops/1", "model": spec.name, "phase": phase, "operators": [r._asdict() for r in rows], "total": total})
+        total = {
+            "flops": sum(r.flops for r in rows),
+            "params": sum(r.params for r in rows),
+            "bytes": sum(r.bytes for r in rows),
+        }
+        show_json(
+            {
+                "schema": "llmcost.ops/1",
+                "model": spec.name,
+                "phase": phase,
+                "operators": [r._asdict() for r in rows],
+                "total": total,
+            }
+        )
     elif csv:
         write(to_csv(Row._fields, rows))
     else:

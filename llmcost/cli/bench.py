@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmcost.cli import options as o
-from llmcost.errors import InputError
+from llmcost.ground.errors import InputError
 
 if TYPE_CHECKING:
     from llmcost.bench.session import Session
@@ -21,7 +21,8 @@ INTERRUPTED = 130
 SHOWN_ABOVE = 0.1  # changes that are listed where no threshold is asked for
 PHASES = ("decode", "prefill", "train")
 Model = Annotated[
-    str | None, typer.Argument(metavar="[MODEL]", help="Time this model's operators and a whole pass of it instead of suites.")
+    str | None,
+    typer.Argument(metavar="[MODEL]", help="Time this model's operators and a whole pass of it instead of suites."),
 ]
 
 
@@ -48,7 +49,8 @@ def bench(
     csv: o.Csv = False,
     markdown: o.Markdown = False,
 ) -> None:  # fmt: skip
-    """Time real kernels on this machine's GPU: what it reaches, how well that is predicted, and a profile for `estimate`.
+    """Time real kernels on this machine's GPU: what it reaches, how well that is predicted, and a profile for
+    `estimate`.
 
     Examples: llmcost bench; llmcost bench llama3-8b -b 16 -c 8k; llmcost bench --show hardware/profiles/h200.json
     """
@@ -70,7 +72,9 @@ def bench(
     if plan:
         _show_plan(session, markdown)
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a scheduler sends at the end of its time, kept like Ctrl-C
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # what a scheduler sends at the end of its time, kept like Ctrl-C
     measured = session.run()
     session.runner.tell("")
     if session.silent:
@@ -95,10 +99,17 @@ def _session(
         raise InputError(f"--suite {suite}: either suites or a model")
     if phase not in PHASES:
         raise InputError(f"--phase {phase}: one of {', '.join(PHASES)}")
-    of_a_pass = {"--phase": phase != PHASES[0], "--batch": batch != 1, "--context": context is not None, "--dtype": dtype is not None}
+    of_a_pass = {
+        "--phase": phase != PHASES[0],
+        "--batch": batch != 1,
+        "--context": context is not None,
+        "--dtype": dtype is not None,
+    }
     for option, given in of_a_pass.items():
         if given and model is None:
-            raise InputError(f"{option} is of a whole pass: give its MODEL too; suites have sizes and data types of their own")
+            raise InputError(
+                f"{option} is of a whole pass: give its MODEL too; suites have sizes and data types of their own"
+            )
     if device not in (None, "cuda", "mps", "cpu"):
         raise InputError(f"--device {device}: one of cuda, mps, cpu")
     from llmcost.bench import require_torch
@@ -116,8 +127,8 @@ def _session(
 
 def _shown(path: Path, output: str | None) -> Profile:
     """A profile measured before; fitted where it is that of an unfinished run, and anew where it is to be written."""
-    from llmcost.bench.fit import fitted
-    from llmcost.files import write_file
+    from llmcost.bench.fit_profile import fitted
+    from llmcost.ground.files import write_file
     from llmcost.specs.profile import load_profile, profile_text
 
     profile = load_profile(path)
@@ -152,20 +163,26 @@ def _threshold(compare: str | None, fail_above: str | None) -> float:
 
 def _show_plan(session: Session, markdown: bool) -> None:
     from llmcost.cli.output import show_tables
+    from llmcost.ground.units import scaled
     from llmcost.report.tables import Table
-    from llmcost.units import scaled
 
-    found = [(suite, f"{count:,}", scaled(bytes_, "B"), f"{seconds:.0f} s") for suite, count, bytes_, seconds in session.outline()]
+    found = [
+        (suite, f"{count:,}", scaled(bytes_, "B"), f"{seconds:.0f} s")
+        for suite, count, bytes_, seconds in session.outline()
+    ]
     total = f"{sum(seconds for *_, seconds in session.outline()):.0f} s"
     title = f"Would be measured on {session.device.name}"
     notes = ("Times are rough: how long choosing among the ways takes depends on how many are installed.",)
-    show_tables([Table(title, ("suite", "cases", "largest", "about"), "lrrr", [*found, ("all", "", "", total)], notes)], markdown)
+    show_tables(
+        [Table(title, ("suite", "cases", "largest", "about"), "lrrr", [*found, ("all", "", "", total)], notes)],
+        markdown,
+    )
 
 
 def _pass_tables(measured: Profile, profile: str | None) -> list[Table]:
     """Each pass operator by operator, beside what `estimate` says of it."""
-    from llmcost.calibration import chip_of, pass_seconds
-    from llmcost.chips import efficiency_for
+    from llmcost.machine.calibration import chip_of, pass_seconds
+    from llmcost.machine.reached import efficiency_for
     from llmcost.report.bench_rows import pass_table
     from llmcost.report.tables import Table
     from llmcost.specs.catalog import load_hardware
@@ -176,7 +193,11 @@ def _pass_tables(measured: Profile, profile: str | None) -> list[Table]:
         if step.median_us is not None:
             efficiency = efficiency_for(hardware, profile, step.dtype, step.dtype, engine=False)
             guesses = None if hardware is None else pass_seconds(step, chip_of(measured, step.dtype), efficiency)
-            note = f"Predicted: {efficiency.basis}." if guesses else "Nothing is predicted for a device without a data sheet."
+            note = (
+                f"Predicted: {efficiency.basis}."
+                if guesses
+                else "Nothing is predicted for a device without a data sheet."
+            )
             tables += [pass_table(measured, step, guesses), Table("", ("",), "l", (), (note,))]
     return tables
 

@@ -36,7 +36,7 @@ def hardware(
 ) -> None:
     """The GPUs that are known, and the systems of them: boxes, clouds, clusters."""
     from llmcost.report.specs import chip_table, hardware_rows, hardware_table, system_rows, systems_table
-    from llmcost.results import to_dict
+    from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware
 
     lists = {"hardware": (hardware_rows, hardware_table), "hardware/systems": (system_rows, systems_table)}
@@ -89,9 +89,9 @@ def import_(
     Example: llmcost import ./Qwen3-8B/config.json -o qwen3-8b.yaml
     """
     from llmcost.cli.output import write
-    from llmcost.files import write_file
+    from llmcost.ground.files import write_file
     from llmcost.specs.catalog import find, read_model
-    from llmcost.specs.model import model_from
+    from llmcost.specs.models import model_from
     from llmcost.specs.writer import spec_text
 
     document = read_model(find("models", path), kind)
@@ -104,14 +104,16 @@ def import_(
 
 
 def check(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Model or hardware specs in YAML, or config.json files.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Model or hardware specs in YAML, or config.json files.")
+    ],
     json: o.Json = False,
 ) -> None:
     """Whether specs of your own are sound. Exit code 1 if one is not."""
     from llmcost.cli.output import show_json, write
-    from llmcost.errors import InputError, SpecError
+    from llmcost.ground.errors import InputError, SpecError
     from llmcost.specs.catalog import hardware_of, read_model
-    from llmcost.specs.model import model_from
+    from llmcost.specs.models import model_from
 
     results: list[dict[str, Any]] = []
     for path in paths:
@@ -121,14 +123,27 @@ def check(
             document = read_model(Path(path))
             is_hardware = not {"memory", "vendor", "bandwidth", "peak", "gpu"}.isdisjoint(document.data)
             spec = hardware_of(document) if is_hardware else model_from(document)
-            results.append({"path": path, "ok": True, "kind": "hardware" if is_hardware else "model", "name": spec.name})
+            results.append(
+                {"path": path, "ok": True, "kind": "hardware" if is_hardware else "model", "name": spec.name}
+            )
         except SpecError as error:
             results.append(
-                {"path": path, "ok": False, "line": error.line, "field": error.field, "problem": error.problem, "message": str(error)}
+                {
+                    "path": path,
+                    "ok": False,
+                    "line": error.line,
+                    "field": error.field,
+                    "problem": error.problem,
+                    "message": str(error),
+                }
             )
     if json:
         show_json({"schema": "llmcost.check/1", "results": results})
     else:
-        write("".join(f"{r['path']}: {r['kind']} {r['name']}, sound\n" if r["ok"] else f"{r['message']}\n" for r in results))
+        write(
+            "".join(
+                f"{r['path']}: {r['kind']} {r['name']}, sound\n" if r["ok"] else f"{r['message']}\n" for r in results
+            )
+        )
     if not all(r["ok"] for r in results):
         raise typer.Exit(1)

@@ -12,7 +12,9 @@ from llmcost.cli import options as o
 
 
 def compare(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Shipped names, YAML specs, config.json files, or hub ids.")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Shipped names, YAML specs, config.json files, or hub ids.")
+    ],
     hw: lists.Hardware,
     batch: o.Batch = 1,
     context: o.Context = None,
@@ -40,11 +42,11 @@ def compare(
     Example: llmcost compare llama3-8b qwen3-8b --hw h100,mi300x --batch 16 --price h100=2.5 --price mi300x=2
     """
     from llmcost.cli.output import show_json, show_tables, write
-    from llmcost.comparison import compare as compute
-    from llmcost.estimate import Options
-    from llmcost.grid import distinct
+    from llmcost.ground.ranges import distinct
     from llmcost.report.compare import FIGURES, NAMES, comparison_panels, comparison_tables, entry_document, figures_of
     from llmcost.report.tables import to_csv
+    from llmcost.search.compare import compare as compute
+    from llmcost.serving.estimate import Options
     from llmcost.specs.catalog import load_model
 
     o.one_format(json=json, csv=csv, markdown=markdown)

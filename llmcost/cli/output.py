@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from llmcost.files import draft_of
+from llmcost.ground.files import draft_of
 from llmcost.report.tables import Table, print_tables, to_markdown
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmcost.cli import options as o
-from llmcost.errors import InputError
+from llmcost.ground.errors import InputError
 
 if TYPE_CHECKING:
+    from llmcost.model.spec import ModelSpec
     from llmcost.report.tables import Table
     from llmcost.specs.hardware import HardwareSpec
-    from llmcost.specs.model import ModelSpec
     from llmcost.training.recipe import Recipe
 
 
@@ -47,23 +47,30 @@ def plan(
     qlora: o.Qlora = False,
     serve: Annotated[bool, typer.Option("--serve", help="Plan to serve requests, not to train.")] = False,
     prompt: Annotated[
-        int | None, typer.Option("--prompt", parser=o.length, metavar="TOKENS", help="Of a request, with --serve; 1024.")
+        int | None,
+        typer.Option("--prompt", parser=o.length, metavar="TOKENS", help="Of a request, with --serve; 1024."),
     ] = None,
     output: Annotated[
-        int | None, typer.Option("--output", parser=o.length, metavar="TOKENS", help="That a request gives, with --serve; 256.")
+        int | None,
+        typer.Option("--output", parser=o.length, metavar="TOKENS", help="That a request gives, with --serve; 256."),
     ] = None,
     chunk: o.Chunk = None,
     ttft: Annotated[
-        float | None, typer.Option("--ttft", metavar="MS", help="With --serve, the longest time to the first token; any.")
+        float | None,
+        typer.Option("--ttft", metavar="MS", help="With --serve, the longest time to the first token; any."),
     ] = None,
     tpot: Annotated[
-        float | None, typer.Option("--tpot", metavar="MS", help="With --serve, the longest time of each other token; any.")
+        float | None,
+        typer.Option("--tpot", metavar="MS", help="With --serve, the longest time of each other token; any."),
     ] = None,
     dtype: o.Dtype = None,
     weight_dtype: o.WeightDtype = None,
     kv_dtype: o.KvDtype = None,
     memory_utilization: Annotated[
-        float | None, typer.Option("--memory-utilization", help="Share of the GPU's memory that may be used; 1, or 0.9 with --serve.")
+        float | None,
+        typer.Option(
+            "--memory-utilization", help="Share of the GPU's memory that may be used; 1, or 0.9 with --serve."
+        ),
     ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", help="Layouts to list.")] = 10,
     kind: o.ReadAs = None,
@@ -77,8 +84,8 @@ def plan(
 
     Example: llmcost plan llama3-70b --hw h100 --gpus 1024 --global-batch 1024
     """
-    from llmcost.adapters import lora_of
-    from llmcost.plan.question import refuse_others
+    from llmcost.model.lora import lora_of
+    from llmcost.search.question import refuse_others
     from llmcost.specs.catalog import load_hardware, load_model
     from llmcost.training.recipe import Recipe
 
@@ -107,9 +114,13 @@ def plan(
     shown = (top, json, csv, markdown)
     if serve:
         limits = (prompt, output, chunk, ttft, tpot)
-        found = _serving(spec, chip, gpus, gpus_per_node, limits, (dtype, weight_dtype, kv_dtype), memory_utilization, axes, shown)
+        found = _serving(
+            spec, chip, gpus, gpus_per_node, limits, (dtype, weight_dtype, kv_dtype), memory_utilization, axes, shown
+        )
     else:
-        recipe = Recipe(o.training_dtype(dtype, chip.peak), optimizer, lora=lora_of(lora_rank, lora_targets, qlora=qlora))
+        recipe = Recipe(
+            o.training_dtype(dtype, chip.peak), optimizer, lora=lora_of(lora_rank, lora_targets, qlora=qlora)
+        )
         terms = (gpus, global_batch, seq, gpus_per_node, memory_utilization, recipe)
         found = _training(spec, chip, terms, axes, recompute, shown)
     if not found:
@@ -125,13 +136,18 @@ def _training(
     shown: tuple[int, bool, bool, bool],
 ) -> bool:
     """Search, show, and say whether anything was found."""
-    from llmcost.plan.question import ask
-    from llmcost.plan.search import plan as search
     from llmcost.report.plan import plan_document, plan_rows, plan_tables
+    from llmcost.search.plan_training import plan as search
+    from llmcost.search.question import ask
 
     question = ask(spec, chip, *terms, axes, recompute)
     found = search(question, shown[0])
-    _show(lambda: plan_document(question, found), lambda: plan_rows(question, found), lambda: plan_tables(question, found), shown)
+    _show(
+        lambda: plan_document(question, found),
+        lambda: plan_rows(question, found),
+        lambda: plan_tables(question, found),
+        shown,
+    )
     return bool(found.best)
 
 
@@ -147,18 +163,26 @@ def _serving(
     shown: tuple[int, bool, bool, bool],
 ) -> bool:
     """The same for serving."""
-    from llmcost.plan.question import ask_serving
-    from llmcost.plan.serving import plan_serving
     from llmcost.report.plan_serving import serving_document, serving_rows, serving_tables
+    from llmcost.search.plan_serving import plan_serving
+    from llmcost.search.question import ask_serving
 
     question = ask_serving(spec, chip, gpus, node, limits, dtypes, memory_utilization, axes)
     found = plan_serving(question, shown[0])
-    _show(lambda: serving_document(question, found), lambda: serving_rows(found), lambda: serving_tables(question, found), shown)
+    _show(
+        lambda: serving_document(question, found),
+        lambda: serving_rows(found),
+        lambda: serving_tables(question, found),
+        shown,
+    )
     return bool(found.best)
 
 
 def _show(
-    document: Callable[[], Any], rows: Callable[[], Any], tables: Callable[[], list[Table]], shown: tuple[int, bool, bool, bool]
+    document: Callable[[], Any],
+    rows: Callable[[], Any],
+    tables: Callable[[], list[Table]],
+    shown: tuple[int, bool, bool, bool],
 ) -> None:
     from llmcost.cli.output import show_json, show_tables, write
     from llmcost.report.tables import to_csv

@@ -12,14 +12,14 @@ import typer
 
 from llmcost.cli import lists
 from llmcost.cli import options as o
-from llmcost.errors import InputError
+from llmcost.ground.errors import InputError
 
 if TYPE_CHECKING:
-    from llmcost.grid import Axis, Names
+    from llmcost.ground.ranges import Axis, Names
+    from llmcost.model.spec import ModelSpec
     from llmcost.report.sweep import Blocks
+    from llmcost.search.sweep import Sweep
     from llmcost.specs.hardware import HardwareSpec
-    from llmcost.specs.model import ModelSpec
-    from llmcost.sweep import Sweep
 
 Rows: TypeAlias = "Callable[[Collection[str]], Blocks]"
 
@@ -36,7 +36,11 @@ METRICS = (
     "decode.limited_by",
 )
 OF_REQUESTS = ("request.expected.latency_seconds", "request.expected.output_tokens_per_s")  # with --output
-OF_A_MIX = ("serving.expected.output_tokens_per_s", "serving.expected.ttft_seconds", "serving.expected.tpot_seconds")  # with --concurrency
+OF_A_MIX = (
+    "serving.expected.output_tokens_per_s",
+    "serving.expected.ttft_seconds",
+    "serving.expected.tpot_seconds",
+)  # with --concurrency
 
 
 def sweep(
@@ -63,16 +67,31 @@ def sweep(
     gpus_per_node: lists.GpusPerNode = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", metavar="LIST", help="Figures to show, by JSON path or its end (llmcost explain MODEL lists them)."),
+        typer.Option(
+            "--metric",
+            metavar="LIST",
+            help="Figures to show, by JSON path or its end (llmcost explain MODEL lists them).",
+        ),
     ] = None,
     sort: Annotated[
-        str | None, typer.Option("--sort", metavar="FIGURE", help="Order rows by a figure, smallest first; FIGURE:desc, largest first.")
+        str | None,
+        typer.Option(
+            "--sort", metavar="FIGURE", help="Order rows by a figure, smallest first; FIGURE:desc, largest first."
+        ),
     ] = None,
-    top: Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Only the first N rows of that order.")] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", metavar="N", min=1, help="Only the first N rows of that order.")
+    ] = None,
     fits: Annotated[bool, typer.Option("--fits", help="Only rows that fit the memory.")] = False,
-    file: Annotated[str | None, typer.Option("-o", metavar="FILE", help="Where to write it; .csv, .json or .md also says as what.")] = None,
-    parquet: Annotated[str | None, typer.Option("--parquet", metavar="FILE", help="Write a Parquet file (needs pyarrow).")] = None,
-    plot: Annotated[str | None, typer.Option("--plot", metavar="FILE", help="Draw charts, .png or .svg (needs matplotlib).")] = None,
+    file: Annotated[
+        str | None, typer.Option("-o", metavar="FILE", help="Where to write it; .csv, .json or .md also says as what.")
+    ] = None,
+    parquet: Annotated[
+        str | None, typer.Option("--parquet", metavar="FILE", help="Write a Parquet file (needs pyarrow).")
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE", help="Draw charts, .png or .svg (needs matplotlib).")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help=f"Go on with more than {MOST:,} combinations.")] = False,
     json: o.Json = False,
     csv: o.Csv = False,
@@ -89,10 +108,10 @@ def sweep(
 
     Example: llmcost sweep llama3-8b --hw h100,a100 --batch 1..256:x4 --dtype bf16,fp8
     """  # noqa: D301 - \b keeps the lines of a paragraph as they are
-    from llmcost.files import draft_of
+    from llmcost.ground.files import draft_of
     from llmcost.report.sweep import write_parquet
+    from llmcost.search.sweep import DEGREES, DTYPES, SIZES
     from llmcost.specs.catalog import load_model
-    from llmcost.sweep import DEGREES, DTYPES, SIZES
 
     o.one_format(json=json, csv=csv, markdown=markdown)
     given = lists.axes(
@@ -119,10 +138,12 @@ def sweep(
         _write(grid, columns, rows, number, form, Path(file) if file else None)
 
 
-def _write(grid: Sweep, columns: Mapping[str, str], rows: Rows, number: int, form: str | None, file: Path | None) -> None:
+def _write(
+    grid: Sweep, columns: Mapping[str, str], rows: Rows, number: int, form: str | None, file: Path | None
+) -> None:
     """The rows in the form that an ending stands for, by default a table."""
     from llmcost.cli.output import show_tables, write_pieces
-    from llmcost.files import write_file
+    from llmcost.ground.files import write_file
     from llmcost.report.sweep import csv_pieces, json_pieces, table_of
     from llmcost.report.tables import to_markdown, to_text
 
@@ -133,7 +154,9 @@ def _write(grid: Sweep, columns: Mapping[str, str], rows: Rows, number: int, for
         head = {"schema": "llmcost.sweep/1", "model": grid.model.name, "combinations": number}
         write_pieces(json_pieces(head, columns, blocks), file)
     elif number > MOST_ROWS:
-        raise InputError(f"{number:,} rows are too many for a table: --csv, --json, --parquet FILE, or fewer with --sort and --top")
+        raise InputError(
+            f"{number:,} rows are too many for a table: --csv, --json, --parquet FILE, or fewer with --sort and --top"
+        )
     else:
         tables = [table_of(f"{grid.model.title}: {number:,} combination{'s' * (number != 1)}", columns, blocks)]
         if file is None:
@@ -144,7 +167,7 @@ def _write(grid: Sweep, columns: Mapping[str, str], rows: Rows, number: int, for
 
 def _grid(model: ModelSpec, chips: list[HardwareSpec], given: Mapping[str, Axis | Names], yes: bool) -> Sweep:
     """The sweep, refused while it is still only counted if it is too large."""
-    from llmcost.sweep import Sweep
+    from llmcost.search.sweep import Sweep
 
     combinations = len(chips) * prod(each.size() for each in given.values())
     if combinations > MOST and not yes:
@@ -154,13 +177,15 @@ def _grid(model: ModelSpec, chips: list[HardwareSpec], given: Mapping[str, Axis 
     for reason, number in left_out[:MOST_REASONS]:
         print(f"llmcost: {number:,} of {combinations:,} combinations left out: {reason}", file=sys.stderr)
     if others := left_out[MOST_REASONS:]:
-        print(f"llmcost: and {sum(number for _, number in others):,} for {len(others):,} other reasons", file=sys.stderr)
+        print(
+            f"llmcost: and {sum(number for _, number in others):,} for {len(others):,} other reasons", file=sys.stderr
+        )
     return grid
 
 
 def _metrics(grid: Sweep, asked: lists.List) -> Sequence[str]:
     """The figures to show, by their paths."""
-    from llmcost.grid import distinct, parse_names
+    from llmcost.ground.ranges import distinct, parse_names
 
     text = lists.once("--metric", asked)
     if text is not None:

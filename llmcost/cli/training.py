@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from llmcost.cli import options as o
-from llmcost.errors import InputError
+from llmcost.ground.errors import InputError
 
 
 def train(
@@ -49,23 +49,35 @@ def train(
     lora_targets: o.LoraTargets = None,
     qlora: o.Qlora = False,
     mtbf_hours: Annotated[
-        float | None, typer.Option("--mtbf-hours", metavar="HOURS", help="GPU-hours between failures; 50,677, Llama 3's.")
+        float | None,
+        typer.Option("--mtbf-hours", metavar="HOURS", help="GPU-hours between failures; 50,677, Llama 3's."),
     ] = None,
     restart_minutes: Annotated[
         float | None, typer.Option("--restart-minutes", metavar="MINUTES", help="From a failure to the next step; 10.")
     ] = None,
     checkpoint_minutes: Annotated[
-        float | None, typer.Option("--checkpoint-minutes", metavar="MINUTES", help="Between checkpoints; what loses the least.")
+        float | None,
+        typer.Option("--checkpoint-minutes", metavar="MINUTES", help="Between checkpoints; what loses the least."),
     ] = None,
     checkpoint_gb_per_s: Annotated[
-        float | None, typer.Option("--checkpoint-gb-per-s", metavar="GB/S", help="Of one GPU, writing a checkpoint; 0.089, Megatron-LM's.")
+        float | None,
+        typer.Option(
+            "--checkpoint-gb-per-s", metavar="GB/S", help="Of one GPU, writing a checkpoint; 0.089, Megatron-LM's."
+        ),
     ] = None,
-    power_share: Annotated[float, typer.Option("--power-share", metavar="SHARE", help="Of its TDP, a GPU's mean draw.")] = 1,
-    pue: Annotated[float, typer.Option("--pue", metavar="FACTOR", help="Energy of the data centre over that of its GPUs.")] = 1,
+    power_share: Annotated[
+        float, typer.Option("--power-share", metavar="SHARE", help="Of its TDP, a GPU's mean draw.")
+    ] = 1,
+    pue: Annotated[
+        float, typer.Option("--pue", metavar="FACTOR", help="Energy of the data centre over that of its GPUs.")
+    ] = 1,
     mfu: o.Mfu = 0.5,
     kind: o.ReadAs = None,
     explain: Annotated[
-        str | None, typer.Option("--explain", metavar="FIGURE", help="How a figure comes about, by its JSON path, e.g. breakdown.bubble.")
+        str | None,
+        typer.Option(
+            "--explain", metavar="FIGURE", help="How a figure comes about, by its JSON path, e.g. breakdown.bubble."
+        ),
     ] = None,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="Also every operator of a micro-batch.")] = False,
     json: o.Json = False,
@@ -78,16 +90,16 @@ def train(
 
     Example: llmcost train llama3-8b --hw h100 --gpus 8 --tokens 15T
     """
-    from llmcost.adapters import lora_of
     from llmcost.cli.output import show_json, show_tables, write
+    from llmcost.model.lora import lora_of
     from llmcost.report.tables import to_csv
     from llmcost.report.train import Row, operator_rows, operator_table, train_rows, train_tables
-    from llmcost.results import to_dict
-    from llmcost.run import reliability_of
+    from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware, load_model
-    from llmcost.training.answer import Options, setup_of
-    from llmcost.training.answer import train as compute
+    from llmcost.training.interruptions import reliability_of
     from llmcost.training.recipe import Overlap, Recipe, overlap_of
+    from llmcost.training.train import Options, setup_of
+    from llmcost.training.train import train as compute
 
     o.one_format(json=json, csv=csv, markdown=markdown)
     spec, chip = load_model(model, kind), load_hardware(hw)
@@ -106,10 +118,12 @@ def train(
         lora=lora_of(lora_rank, lora_targets, qlora=qlora),
     )
     reliability = reliability_of(mtbf_hours, restart_minutes, checkpoint_minutes, checkpoint_gb_per_s)
-    options = Options(gpus, tokens, seq, global_batch, layout, recipe, mfu, price, reliability, power_share, pue, profile)
+    options = Options(
+        gpus, tokens, seq, global_batch, layout, recipe, mfu, price, reliability, power_share, pue, profile
+    )
     if explain is not None:
+        from llmcost.formulas.training import explain_training
         from llmcost.report.explain import explanation_document, explanation_text
-        from llmcost.training.explained import explain_training
 
         if csv or markdown or breakdown:
             raise InputError("--explain: as text, or with --json")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from llmcost.accuracy.cases import Case, class_of
-from llmcost.accuracy.fit import role_of
+from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.score import Check, Fits, Group, beating, by_engine, by_gpu, by_source, fit_calls, group, worst
+from llmcost.ground.units import significant
 from llmcost.report.tables import Table
-from llmcost.units import significant
 
 UNKNOWN = "–"
 FIGURES = ("figures", "predicted", "ratio", "median error", "90 % within", "beat limit")
@@ -24,10 +24,21 @@ OPTIMISED = ("optimised", "kernel", "training")
 def accuracy_tables(cases: list[Case], checks: list[Check], number_of_worst: int) -> list[Table]:
     """Everything that `llmcost accuracy` prints of some cases and their checks."""
     tables = [
-        _groups("By source", ("source", "engine class", "measured", "defaults"), "llll", checks, by_source, (RATIO, ROLES, *CLASSES)),
+        _groups(
+            "By source",
+            ("source", "engine class", "measured", "defaults"),
+            "llll",
+            checks,
+            by_source,
+            (RATIO, ROLES, *CLASSES),
+        ),
         _groups("By engine", ("class", "engine"), "ll", _timed(checks), by_engine),
         _groups(
-            "By GPU, optimised engines, single kernels and training", ("GPU",), "l", [c for c in _timed(checks) if _optimised(c)], by_gpu
+            "By GPU, optimised engines, single kernels and training",
+            ("GPU",),
+            "l",
+            [c for c in _timed(checks) if _optimised(c)],
+            by_gpu,
         ),
         _fits(fit_calls(cases, lambda case: (case.source.name,))),
         _faster(beating(checks)),
@@ -46,7 +57,8 @@ def accuracy_document(cases: list[Case], checks: list[Check]) -> dict[str, objec
         "by_engine": _documents(group(_timed(checks), by_engine), ("class", "engine")),
         "by_gpu": _documents(group([c for c in _timed(checks) if _optimised(c)], by_gpu), ("gpu",)),
         "fits": [
-            dict(zip(("source",), each.of, strict=True)) | _plain(each) for each in fit_calls(cases, lambda case: (case.source.name,))
+            dict(zip(("source",), each.of, strict=True)) | _plain(each)
+            for each in fit_calls(cases, lambda case: (case.source.name,))
         ],
         "beating_limit": [{"case": each.case.name, "why": each.why} for each in beating(checks)],
         "figures": accuracy_rows(checks),
@@ -97,8 +109,19 @@ def _groups(
 
 def _figures(each: Group) -> tuple[str, ...]:
     ratio = UNKNOWN if each.median_ratio is None else f"{each.median_ratio:.2f}"
-    beat = f"{each.beat_limit}" if each.beat_limit == 0 or not each.unexplained else f"{each.beat_limit}, {each.unexplained} unexplained"
-    return (f"{each.figures:,}", f"{each.predicted:,}", ratio, _percent(each.median_error), _percent(each.p90_error), beat)
+    beat = (
+        f"{each.beat_limit}"
+        if each.beat_limit == 0 or not each.unexplained
+        else f"{each.beat_limit}, {each.unexplained} unexplained"
+    )
+    return (
+        f"{each.figures:,}",
+        f"{each.predicted:,}",
+        ratio,
+        _percent(each.median_error),
+        _percent(each.p90_error),
+        beat,
+    )
 
 
 def _percent(share: float | None) -> str:
@@ -106,7 +129,10 @@ def _percent(share: float | None) -> str:
 
 
 def _fits(calls: list[Fits]) -> Table:
-    rows = [(*each.of, f"{each.cases:,}", f"{each.right:,}", f"{each.out_of_memory:,}", f"{each.out_of_memory_right:,}") for each in calls]
+    rows = [
+        (*each.of, f"{each.cases:,}", f"{each.right:,}", f"{each.out_of_memory:,}", f"{each.out_of_memory_right:,}")
+        for each in calls
+    ]
     notes = []
     if calls:
         cases, right = sum(each.cases for each in calls), sum(each.right for each in calls)
@@ -116,7 +142,10 @@ def _fits(calls: list[Fits]) -> Table:
 
 
 def _faster(checks: list[Check]) -> Table:
-    rows = [(each.case.name, each.answer.quantity.replace("_", " "), _over(each), each.why or "NOT EXPLAINED") for each in checks]
+    rows = [
+        (each.case.name, each.answer.quantity.replace("_", " "), _over(each), each.why or "NOT EXPLAINED")
+        for each in checks
+    ]
     notes = () if rows else ("No measurement beats our limit.",)
     return Table("Measurements that beat our limit", ("case", "measured", "by", "why"), "llrl", rows, notes)
 

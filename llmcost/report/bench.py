@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from llmcost.calibration import step_error, step_operators
+from llmcost.ground.units import scaled, seconds
+from llmcost.machine.calibration import step_error, step_operators
 from llmcost.report.bench_rows import best, rate, row_bytes, row_flops, rows_table, shape
 from llmcost.report.published import PUBLISHED
 from llmcost.report.tables import Table
 from llmcost.specs.profile import Error, Profile, Row, StepRow
-from llmcost.units import scaled, seconds
 
 CLOSE = 0.95  # of a published figure: as good
 USUAL_GEMM, USUAL_MEMORY = 0.7, 0.85  # shares of the peaks that GPUs without a published figure should reach
@@ -33,12 +33,21 @@ def _machine(p: Profile) -> Table:
     device, state, environment = p.device, p.state, p.environment
     limit = f", power limit {device['power_limit_w']:.0f} W" if "power_limit_w" in device else ""
     driver = [f"driver {device['driver']}"] if "driver" in device else []
-    libraries = [f"{name} {environment[name]}" for name in ("torch", "cuda", "triton", "flash_attn", "flashinfer") if environment.get(name)]
-    middle = [f"{state[key]:,} {unit}" for key, unit in (("sm_mhz", "MHz"), ("watts", "W"), ("temp_c", "°C")) if key in state]
+    libraries = [
+        f"{name} {environment[name]}"
+        for name in ("torch", "cuda", "triton", "flash_attn", "flashinfer")
+        if environment.get(name)
+    ]
+    middle = [
+        f"{state[key]:,} {unit}" for key, unit in (("sm_mhz", "MHz"), ("watts", "W"), ("temp_c", "°C")) if key in state
+    ]
     found = [
         ("Device", f"{device['name']}, {device['arch']}{limit}"),
         ("Software", ", ".join([*libraries, *driver])),
-        ("Measured", f"{p.created}, {p.scope}, {state.get('seconds', 0):.0f} s, {len(p.rows):,} kernels, {len(p.steps):,} passes"),
+        (
+            "Measured",
+            f"{p.created}, {p.scope}, {state.get('seconds', 0):.0f} s, {len(p.rows):,} kernels, {len(p.steps):,} passes",
+        ),
         ("Peaks", p.peaks["source"]),
     ]
     if middle:
@@ -58,7 +67,10 @@ def _reached(p: Profile) -> Table:
         _line(p, "attention, prompt, backward", partial(_is, suite="prefill", backward=True)),
         _line(p, "attention, decode", partial(_is, suite="decode"), "", "bandwidth"),
     ]
-    found += [_line(p, f"memory, {name}", partial(_is, suite="memory", name=name), "memory") for name in ("read", "write", "copy", "triad")]
+    found += [
+        _line(p, f"memory, {name}", partial(_is, suite="memory", name=name), "memory")
+        for name in ("read", "write", "copy", "triad")
+    ]
     for name in dict.fromkeys(row.name for row in p.rows if row.suite == "collectives"):
         found.append(_line(p, f"{name}, bus bandwidth", partial(_is, suite="collectives", name=name), "", "link"))
     columns = ("reached, at best", "rate", "of peak", "published", "kernel", "at")
@@ -69,7 +81,9 @@ def _is(row: Row, *, suite: str, dtype: str | None = None, name: str | None = No
     return row.suite == suite and dtype in (None, row.dtype) and name in (None, row.name) and row.backward == backward
 
 
-def _line(p: Profile, title: str, wanted: Callable[[Row], bool], published: str = "", against: str = "") -> tuple[str, ...] | None:
+def _line(
+    p: Profile, title: str, wanted: Callable[[Row], bool], published: str = "", against: str = ""
+) -> tuple[str, ...] | None:
     """The best of some rows; against a data type's peak, or in bytes a second against the bandwidth (of a link: none known)."""
     bytes_ = published == "memory" or bool(against)
     amount, unit = (row_bytes, "B/s") if bytes_ else (row_flops, "FLOPS")
@@ -78,7 +92,14 @@ def _line(p: Profile, title: str, wanted: Callable[[Row], bool], published: str 
         return None
     peak = None if against == "link" else p.peaks["bytes_per_s"] if bytes_ else p.peaks["flops_per_s"].get(row.dtype)
     reached, known = rate(amount(row), row), PUBLISHED.get(p.hardware or "", {}).get(published)
-    return (title, scaled(reached, unit), _share(reached, peak), scaled(known.rate, unit) if known else "", row.way, shape(row))
+    return (
+        title,
+        scaled(reached, unit),
+        _share(reached, peak),
+        scaled(known.rate, unit) if known else "",
+        row.way,
+        shape(row),
+    )
 
 
 def _share(reached: float, peak: float | None) -> str:
@@ -87,7 +108,9 @@ def _share(reached: float, peak: float | None) -> str:
 
 def _launch(p: Profile) -> Table:
     rows = [row for row in p.rows if row.suite == "launch" and row.median_us]
-    return Table("", ("launching an empty kernel", ""), "lr", [(row.name, seconds((row.median_us or 0) / 1e6)) for row in rows])
+    return Table(
+        "", ("launching an empty kernel", ""), "lr", [(row.name, seconds((row.median_us or 0) / 1e6)) for row in rows]
+    )
 
 
 def _fits(p: Profile) -> Table:
@@ -98,9 +121,21 @@ def _fits(p: Profile) -> Table:
             compute = f"{fit.compute:.1%}{half}" if kind not in ("elementwise", "norm") else ""
             overlap = f"{fit.overlap:.2f}" if fit.overlap != 2 else ""
             errors = (_error(fit.fitted), _error(fit.heldout))
-            found.append((f"{KINDS[kind]}, {dtype}", compute, f"{fit.memory:.1%}", overlap, f"{fit.launch_us:.2f} µs", *errors))
-    columns = ("fitted, of the peaks", "compute", "memory", "overlap", "launch", "error on its own", "on shapes held out")
-    notes = ("Errors are mean and worst of |predicted / measured − 1|, and of how many; overlap is the exponent p, where it is not 2.",)
+            found.append(
+                (f"{KINDS[kind]}, {dtype}", compute, f"{fit.memory:.1%}", overlap, f"{fit.launch_us:.2f} µs", *errors)
+            )
+    columns = (
+        "fitted, of the peaks",
+        "compute",
+        "memory",
+        "overlap",
+        "launch",
+        "error on its own",
+        "on shapes held out",
+    )
+    notes = (
+        "Errors are mean and worst of |predicted / measured − 1|, and of how many; overlap is the exponent p, where it is not 2.",
+    )
     return Table("", columns, "lrrrrll", found, notes if found else ())
 
 
@@ -179,7 +214,9 @@ def verdict(p: Profile) -> str:
     if p.hardware is None:
         return "No data sheet is known for this device: shares are of the best measured here (--hw names a spec)."
     gemm = best(p, lambda row: row.suite in ("gemm", "ceiling") and row.dtype == "bf16", row_flops)
-    memory = best(p, lambda row: row.suite == "memory" and row.name in ("copy", "triad"), row_bytes)  # as published ones
+    memory = best(
+        p, lambda row: row.suite == "memory" and row.name in ("copy", "triad"), row_bytes
+    )  # as published ones
     parts, slow = [], False
     for name, key, row, amount, peak, usual in (
         ("bf16 GEMM", "bf16", gemm, row_flops, p.peaks["flops_per_s"].get("bf16"), USUAL_GEMM),
@@ -202,7 +239,9 @@ def _causes(p: Profile) -> list[str]:
     found = [state["contended"]] if state["contended"] else []
     found += state["slowdown"]
     if device.get("power_limit_w", 0) < device.get("default_power_limit_w", 0):
-        found.append(f"a power limit of {device['power_limit_w']:.0f} W instead of {device['default_power_limit_w']:.0f} W")
+        found.append(
+            f"a power limit of {device['power_limit_w']:.0f} W instead of {device['default_power_limit_w']:.0f} W"
+        )
     if state.get("sm_mhz") and state["sm_mhz"] < 0.75 * device.get("max_sm_mhz", 0):
         found.append(f"clocks at {state['sm_mhz']:,} of {device['max_sm_mhz']:,} MHz")
     if not p.environment.get("triton"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llmcost.errors import InputError
+from llmcost.ground.errors import InputError
 from llmcost.report.bench_rows import rate, row_bytes, row_flops
 from llmcost.report.charts import require_matplotlib
 from llmcost.specs.profile import Profile, Row
@@ -67,7 +67,12 @@ def _roofline(axes: Any, profile: Profile) -> None:
     if peak and bandwidth:
         ridge = peak / bandwidth
         ends = (0.5, ridge, 100 * ridge)
-        axes.plot(ends, [min(x * bandwidth, peak) / 1e12 for x in ends], color="black", label=f"peaks: {profile.peaks['source']}")
+        axes.plot(
+            ends,
+            [min(x * bandwidth, peak) / 1e12 for x in ends],
+            color="black",
+            label=f"peaks: {profile.peaks['source']}",
+        )
     axes.set(xscale="log", yscale="log", xlabel="FLOPs a byte", ylabel=f"TFLOPS, {dtype}")
 
 

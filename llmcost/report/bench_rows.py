@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from llmcost.calibration import distinct, step_operators
-from llmcost.operators import Operator
+from llmcost.ground.units import scaled, seconds, significant
+from llmcost.machine.calibration import distinct, step_operators
+from llmcost.model.operators import Operator
 from llmcost.report.tables import Table
 from llmcost.specs.profile import Profile, Row, StepRow
-from llmcost.units import scaled, seconds, significant
 
 BACKWARD = {"Attention": 2.5}  # FLOPs of the backward pass over those of the forward one; two for any other product
 COLUMNS = (
@@ -89,8 +89,15 @@ def flat_rows(p: Profile) -> list[tuple[object, ...]]:
     """Every row for CSV, in the order of COLUMNS."""
     found = []
     for row in p.rows:
-        flops, moved = (rate(amount, row) / unit if amount and row.median_us else None for amount, unit in _amounts(row))
-        columns = row._asdict() | {"sizes": shape(row), "tflops": flops, "gbps": moved, "slowdown": " ".join(row.slowdown)}
+        flops, moved = (
+            rate(amount, row) / unit if amount and row.median_us else None for amount, unit in _amounts(row)
+        )
+        columns = row._asdict() | {
+            "sizes": shape(row),
+            "tflops": flops,
+            "gbps": moved,
+            "slowdown": " ".join(row.slowdown),
+        }
         found.append(tuple(columns[column] for column in COLUMNS))
     return found
 
@@ -99,7 +106,12 @@ def pass_table(p: Profile, step: StepRow, guesses: Sequence[float] | None) -> Ta
     """A measured pass operator by operator, beside what each should take by `guesses` (seconds, all its executions)."""
     known: dict[Operator, list[Row]] = {}
     for row in p.rows:
-        if row.suite == "step" and row.median_us and row.dtype == step.dtype and (step.phase == "train" or not row.backward):
+        if (
+            row.suite == "step"
+            and row.median_us
+            and row.dtype == step.dtype
+            and (step.phase == "train" or not row.backward)
+        ):
             known.setdefault(row.op(), []).append(row)
     ops = step_operators(step)
     found = []

@@ -7,16 +7,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from llmcost.errors import InputError
-from llmcost.files import draft_of
-from llmcost.units import significant
+from llmcost.ground.errors import InputError
+from llmcost.ground.files import draft_of
+from llmcost.ground.units import significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
-# Eight colours that the colour-blind tell apart: M. Okabe, K. Ito, "Color Universal Design" (2008), yellow replaced by grey.
+# Eight colours that the colour-blind tell apart: M. Okabe, K. Ito, "Color Universal Design" (2008), yellow replaced
+# by grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#777777", "#000000")
 DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 MOST = len(COLOURS) * len(DASHES)  # lines that can be told apart
@@ -106,7 +107,10 @@ def _draw_legend(figure: Figure, labels: Mapping[str, int]) -> None:
     from matplotlib.lines import Line2D
 
     if len(labels) > 1:
-        handles = [Line2D([], [], color=_colour(number), linestyle=_dashes(number), linewidth=2.5) for number in labels.values()]
+        handles = [
+            Line2D([], [], color=_colour(number), linestyle=_dashes(number), linewidth=2.5)
+            for number in labels.values()
+        ]
         figure.legend(handles, labels, loc="outside lower left", ncols=3, frameon=False)
 
 
@@ -122,7 +126,15 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_title(panel.title, loc="left", pad=18)
-    axes.annotate(panel.note, (0, 1), xytext=(0, 6), xycoords="axes fraction", textcoords="offset points", fontsize=8, color="#555555")
+    axes.annotate(
+        panel.note,
+        (0, 1),
+        xytext=(0, 6),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=8,
+        color="#555555",
+    )
     axes.set(xlabel=panel.x, ylabel=panel.y)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
@@ -140,7 +152,9 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         width = 0.8 / len(panel.bars)
         at = [group + (place - (len(panel.bars) - 1) / 2) * width for group in range(len(panel.groups))]
         faces = [_colour(bars.number) if solid else "white" for solid in bars.solid]
-        drawn = axes.bar(at, [height or 0 for height in bars.heights], 0.9 * width, color=faces, edgecolor=_colour(bars.number))
+        drawn = axes.bar(
+            at, [height or 0 for height in bars.heights], 0.9 * width, color=faces, edgecolor=_colour(bars.number)
+        )
         if len(panel.bars) * len(panel.groups) <= MOST_LABELLED:
             labels = ["" if height is None else significant(height) for height in bars.heights]
             axes.bar_label(drawn, labels, fontsize=7, padding=2)
@@ -162,4 +176,11 @@ def _draw_line(axes: Axes, line: Line) -> None:
         x, y = [line.x[place] for place in chosen], [line.y[place] for place in chosen]
         axes.plot(x, y, line.marker, markersize=4.5, markerfacecolor=face, markeredgecolor=colour, zorder=3)
     for place, note in enumerate(line.notes):
-        axes.annotate(note, (line.x[place], line.y[place]), xytext=(4, -9), textcoords="offset points", fontsize=7, color="#555555")
+        axes.annotate(
+            note,
+            (line.x[place], line.y[place]),
+            xytext=(4, -9),
+            textcoords="offset points",
+            fontsize=7,
+            color="#555555",
+        )

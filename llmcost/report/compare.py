@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llmcost.comparison import Entry
 from llmcost.report.charts import Bars, Panel
 from llmcost.report.figures import cell
 from llmcost.report.tables import Table
-from llmcost.results import leaves, to_dict
+from llmcost.search.compare import Entry
+from llmcost.serving.results import leaves, to_dict
 
 COLUMNS = 4  # entries side by side; more stand below
 NAMES = {"model.name": "model", "hardware.name": "hw"}
@@ -84,14 +84,23 @@ def comparison_panels(entries: Sequence[Entry], priced: bool) -> list[Panel]:
         if priced
         else ("derived.decode_tokens_per_s_per_watt", "decode tokens/s a watt of TDP")
     )
-    shown = (("prefill.expected.tokens_per_s", "prefill tokens/s"), ("decode.expected.tokens_per_s", "decode tokens/s"), last)
+    shown = (
+        ("prefill.expected.tokens_per_s", "prefill tokens/s"),
+        ("decode.expected.tokens_per_s", "decode tokens/s"),
+        last,
+    )
     return [
         Panel(
             what[0].upper() + what[1:],
             "",
             "",
             bars=[
-                Bars(chip, number, [at[model, chip][path] for model in models], [at[model, chip]["memory.fits"] for model in models])
+                Bars(
+                    chip,
+                    number,
+                    [at[model, chip][path] for model in models],
+                    [at[model, chip]["memory.fits"] for model in models],
+                )
                 for number, chip in enumerate(chips)
             ],
             groups=models,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.defaults import BASIS, ENGINE_ERROR, ENGINE_MEDIAN_ERROR, ERROR, MEDIAN_ERROR
-from llmcost.formats import FORMATS
-from llmcost.quantities import QUANTITIES
+from llmcost.formulas.quantities import QUANTITIES
+from llmcost.ground.units import amount, scaled, seconds, significant
+from llmcost.machine.defaults import BASIS, ENGINE_ERROR, ENGINE_MEDIAN_ERROR, ERROR, MEDIAN_ERROR
+from llmcost.model.formats import FORMATS
+from llmcost.model.sizes import activation_dtype
+from llmcost.model.spec import ModelSpec
 from llmcost.report.tables import Table
-from llmcost.results import Estimate, Hardware, Memory, Request, Serving, Workload, leaves
-from llmcost.sizes import activation_dtype
-from llmcost.specs.model import ModelSpec
-from llmcost.units import amount, scaled, seconds, significant
+from llmcost.serving.results import Estimate, Hardware, Memory, Request, Serving, Workload, leaves
 
 UNKNOWN = "not known"
 
@@ -20,7 +20,11 @@ def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
     """Counts, then speeds on three bases, then what they mean in words."""
     w = e.workload
     place = f" on {e.hardware.title}" if e.hardware else ""
-    kinds = w.dtype if w.dtype == w.weight_dtype == w.kv_dtype else f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
+    kinds = (
+        w.dtype
+        if w.dtype == w.weight_dtype == w.kv_dtype
+        else f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
+    )
     title = f"{model.title}{place}: {kinds}, {_gpus(w)}batch {w.batch:,}, context {w.context:,}"
     tables = [Table(title, ("", "", ""), "lrl", _counts(e))]
     if e.hardware:
@@ -29,7 +33,9 @@ def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
             tables.append(_serving(w, e.serving))
         tables.append(Table("", ("",), "l", (), tuple(_verdict(model, e))))
     else:
-        tables.append(Table("", ("",), "l", (), ("Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them).",)))
+        tables.append(
+            Table("", ("",), "l", (), ("Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them).",))
+        )
     return tables
 
 
@@ -49,12 +55,22 @@ def estimate_rows(e: Estimate) -> list[tuple[str, Any, str]]:
 
 def _counts(e: Estimate) -> list[tuple[str, str, str]]:
     p, f, w, m, t = e.model.params, e.flops.per_token, e.workload, e.memory, e.traffic.decode
-    parts = (("embedding", p.embedding), ("attention", p.attention), ("MLP", p.mlp), ("norms", p.norm), ("LM head", p.lm_head))
+    parts = (
+        ("embedding", p.embedding),
+        ("attention", p.attention),
+        ("MLP", p.mlp),
+        ("norms", p.norm),
+        ("LM head", p.lm_head),
+    )
     tied = "the embedding's weights" if p.lm_head == 0 else ""
     rows = [("Parameters", amount(p.total), f"{p.total:,}")]
     rows += [(f"  {name}", amount(n), f"{n:,}" if n or not tied else tied) for name, n in parts]
     rows += [
-        ("FLOPs a token", scaled(f.total, "FLOP"), f"2 a multiply-add of matrix products; every query sees all {w.context:,} keys"),
+        (
+            "FLOPs a token",
+            scaled(f.total, "FLOP"),
+            f"2 a multiply-add of matrix products; every query sees all {w.context:,} keys",
+        ),
         ("  linear layers", scaled(f.linear, "FLOP"), "attention projections and MLP"),
         ("  attention", scaled(f.attention, "FLOP"), "scores and values"),
         ("  LM head", scaled(f.lm_head, "FLOP"), ""),
@@ -74,10 +90,20 @@ def _counts(e: Estimate) -> list[tuple[str, str, str]]:
     ]
     if m.overhead_bytes is not None:
         aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
-        rows.append(("  runtime", scaled(m.runtime_bytes, "B"), "CUDA context" + ", buffers of exchanges" * (w.tp * w.pp * w.ep > 1)))
+        rows.append(
+            (
+                "  runtime",
+                scaled(m.runtime_bytes, "B"),
+                "CUDA context" + ", buffers of exchanges" * (w.tp * w.pp * w.ep > 1),
+            )
+        )
         rows.append(("  set aside", scaled(m.overhead_bytes - m.runtime_bytes, "B"), aside))
     rows += [
-        ("Traffic a decode step" + ", a GPU" * (w.gpus > 1), scaled(t.total_bytes, "B"), "what no implementation can avoid reading"),
+        (
+            "Traffic a decode step" + ", a GPU" * (w.gpus > 1),
+            scaled(t.total_bytes, "B"),
+            "what no implementation can avoid reading",
+        ),
         ("  weights", scaled(t.weight_bytes, "B"), ""),
         ("  KV cache", scaled(t.kv_cache_bytes, "B"), ""),
     ]
@@ -100,7 +126,9 @@ def _cache(e: Estimate) -> str:
 def _capacity(m: Memory) -> str:
     if m.capacity_bytes is None:
         return ""
-    vendors = "" if m.usable_bytes == m.capacity_bytes else f" that drivers report ({scaled(m.capacity_bytes, 'B')} as sold)"
+    vendors = (
+        "" if m.usable_bytes == m.capacity_bytes else f" that drivers report ({scaled(m.capacity_bytes, 'B')} as sold)"
+    )
     return f"of {scaled(m.usable_bytes, 'B')}{vendors}: {'fits' if m.fits else 'DOES NOT FIT'}"
 
 
@@ -119,7 +147,12 @@ def _speeds(e: Estimate) -> Table:
         rows.append(("  a user", *(_rate(r.tokens_per_s_per_user) for r in (dec.textbook, dec.limit, dec.expected))))
     if e.request:
         rows += _request(w, e.request)
-    rows.append(("Training" + " on one GPU" * (w.gpus > 1), *(_rate(r.tokens_per_s) for r in (tra.textbook, tra.limit, tra.expected))))
+    rows.append(
+        (
+            "Training" + " on one GPU" * (w.gpus > 1),
+            *(_rate(r.tokens_per_s) for r in (tra.textbook, tra.limit, tra.expected)),
+        )
+    )
     length = f"  {amount(w.tokens, 2).replace(' ', '')} tokens"
     rows.append((length, *(_years(r.gpu_years) for r in (tra.textbook, tra.limit, tra.expected))))
     return Table("", ("", "textbook", "limit", "expected"), "lrrr", rows)
@@ -138,7 +171,11 @@ def _request(w: Workload, r: Request) -> list[tuple[str, ...]]:
 def _serving(w: Workload, s: Serving) -> Table:
     """The mix of requests; what keeps the number of running ones where it is."""
     x, y = s.limit, s.expected
-    why = {"memory": "the cache of more has no room", "chunk": "tokens of more do not fit into a chunk", "concurrency": "all of them"}
+    why = {
+        "memory": "the cache of more has no room",
+        "chunk": "tokens of more do not fit into a chunk",
+        "concurrency": "all of them",
+    }
     running = f"{s.running:,.0f} run at a time" + (f", {why[s.limited_by]}" if s.limited_by else "")
     room = "" if s.max_concurrency is None else f"; the cache has room for {s.max_concurrency:,}"
     title = f"Continuous batching, {w.concurrency:,} requests in flight, {w.prompt:,} tokens in and {w.output:,} out: {running}{room}."
@@ -149,7 +186,11 @@ def _serving(w: Workload, s: Serving) -> Table:
     ]
     if w.gpus > 1:
         rows.append(("  a GPU", _rate(x.output_tokens_per_s_per_gpu), _rate(y.output_tokens_per_s_per_gpu)))
-    times = (("First token", y.ttft_seconds), ("  each other token", y.tpot_seconds), ("  last token", y.latency_seconds))
+    times = (
+        ("First token", y.ttft_seconds),
+        ("  each other token", y.tpot_seconds),
+        ("  last token", y.latency_seconds),
+    )
     rows += [(name, "", _time(value)) for name, value in times]
     return Table(title, ("", "limit", "expected"), "lrr", rows)
 
@@ -166,9 +207,7 @@ def _fit(model: ModelSpec, e: Estimate) -> str:
     if m.max_context:
         return f"Does not fit: at this batch there is room for {m.max_context:,} tokens of context."
     usable = scaled(m.usable_bytes - m.overhead_bytes, "B")
-    return (
-        f"Does not fit: {scaled(m.weights_bytes, 'B')} of weights, {usable} of usable memory. The speeds are of such a GPU, large enough."
-    )
+    return f"Does not fit: {scaled(m.weights_bytes, 'B')} of weights, {usable} of usable memory. The speeds are of such a GPU, large enough."
 
 
 def _binding(e: Estimate) -> list[str]:

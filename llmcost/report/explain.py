@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from llmcost.explain import Explanation
-from llmcost.quantities import QUANTITIES
-from llmcost.units import scaled, seconds, significant
+from llmcost.formulas.quantities import QUANTITIES
+from llmcost.formulas.serving import Explanation
+from llmcost.ground.units import scaled, seconds, significant
 
 
 def explanation_text(explanations: Iterable[Explanation]) -> str:
@@ -20,7 +20,11 @@ def explanation_text(explanations: Iterable[Explanation]) -> str:
         if each.sizes != each.letters:
             lines.append(f"  = {each.sizes}")
         lines.append(f"  = {_value(each.value, each.unit)}")
-        lines += [f"    with {name} = {letters} = {_value(value, '')}" for name, letters, _, value in each.where if name not in QUANTITIES]
+        lines += [
+            f"    with {name} = {letters} = {_value(value, '')}"
+            for name, letters, _, value in each.where
+            if name not in QUANTITIES
+        ]
         lines.append(f"  source: {each.source}")
         lines += [f"  {entry.document} {entry.printed}: {entry.why}" for entry in each.published]
         lines.append("")
@@ -36,8 +40,13 @@ def explanation_document(model: str, explanations: Iterable[Explanation]) -> dic
     found = [
         each._asdict()
         | {
-            "where": [{"name": name, "letters": letters, "sizes": sizes, "value": value} for name, letters, sizes, value in each.where],
-            "legend": {letter: {"value": value, "meaning": meaning} for letter, (value, meaning) in each.legend.items()},
+            "where": [
+                {"name": name, "letters": letters, "sizes": sizes, "value": value}
+                for name, letters, sizes, value in each.where
+            ],
+            "legend": {
+                letter: {"value": value, "meaning": meaning} for letter, (value, meaning) in each.legend.items()
+            },
             "published": [entry._asdict() for entry in each.published],
         }
         for each in explanations
@@ -52,6 +61,8 @@ def _value(value: Any, unit: str) -> str:
         return f"{value:.6g} s ({seconds(value)})"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    exact = f"{value:,}" if isinstance(value, int) else f"{significant(value, 6)}" if abs(value) >= 0.01 else f"{value:.6g}"
+    exact = (
+        f"{value:,}" if isinstance(value, int) else f"{significant(value, 6)}" if abs(value) >= 0.01 else f"{value:.6g}"
+    )
     rounded = f" ({scaled(value, unit)})" if unit in ("B", "FLOP") and value >= 1000 else ""
     return f"{exact} {unit}".rstrip() + rounded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.quantities import QUANTITIES
-from llmcost.units import amount, scaled, seconds, significant
+from llmcost.formulas.quantities import QUANTITIES
+from llmcost.ground.units import amount, scaled, seconds, significant
 
 UNKNOWN = "not known"
 

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmcost.fit import Offer
-from llmcost.layout import DEGREES
+from llmcost.ground.units import scaled, significant
+from llmcost.parallel.layout import DEGREES
 from llmcost.report.tables import Table
-from llmcost.units import scaled, significant
+from llmcost.search.fit import Offer
 
 UNKNOWN = "not known"
 
 
 def fit_table(title: str, offers: Sequence[Offer], batch: int, basis: str, *, priced: bool) -> Table:
     """A row an offer: the GPUs, the precision, how far memory reaches, what it gives."""
-    columns = ["GPUs", "", "computes in", "weights in", "weights", "memory", "batch", "context", "prefill", "decode", "decode at most"]
+    columns = [
+        "GPUs",
+        "",
+        "computes in",
+        "weights in",
+        "weights",
+        "memory",
+        "batch",
+        "context",
+        "prefill",
+        "decode",
+        "decode at most",
+    ]
     cells = [
         (
             f"{offer.gpus} × {offer.hardware}",
@@ -35,9 +47,16 @@ def fit_table(title: str, offers: Sequence[Offer], batch: int, basis: str, *, pr
     user = "one sequence" if batch == 1 else f"{batch:,} sequences"
     notes = (
         "weights, memory: of one GPU. batch, context: the largest that have room.",
-        f"prefill, decode: tokens/s of all GPUs, {basis}, at {user}; decode at most: at the largest batch" + ", which is priced." * priced,
+        f"prefill, decode: tokens/s of all GPUs, {basis}, at {user}; decode at most: at the largest batch"
+        + ", which is priced." * priced,
     )
-    return Table(title, tuple(columns), "llll" + "r" * (len(columns) - 4), cells, notes if cells else ("No GPU asked about holds it.",))
+    return Table(
+        title,
+        tuple(columns),
+        "llll" + "r" * (len(columns) - 4),
+        cells,
+        notes if cells else ("No GPU asked about holds it.",),
+    )
 
 
 def _layout(offer: Offer) -> str:

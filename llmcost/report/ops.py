@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from llmcost.algebra import Number, is_one
-from llmcost.architecture import forward
-from llmcost.chips import chip_of, efficiency_for
-from llmcost.estimate import Options, plan_of, workload_of
-from llmcost.explain import symbolic_bytes, symbolic_model, symbolic_workload
-from llmcost.operators import Collective, Operator, Shape
-from llmcost.pipeline import Server, in_flight, rank_share
+from llmcost.formulas.serving import symbolic_bytes, symbolic_model, symbolic_workload
+from llmcost.ground.algebra import Number, is_one
+from llmcost.ground.symbols import symbol
+from llmcost.ground.units import scaled, seconds
+from llmcost.machine.chip import chip_of
+from llmcost.machine.reached import efficiency_for
+from llmcost.machine.timing import kernel_seconds
+from llmcost.model.architecture import forward
+from llmcost.model.backward import backward
+from llmcost.model.operators import Collective, Operator, Shape
+from llmcost.model.sizes import Load, element_bytes
+from llmcost.model.spec import ModelSpec
+from llmcost.parallel.pipeline import Server, in_flight, rank_share
 from llmcost.report.tables import Table
-from llmcost.sizes import Load, element_bytes
+from llmcost.serving.estimate import Options, plan_of, workload_of
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.specs.model import ModelSpec
-from llmcost.symbols import symbol
-from llmcost.timing import kernel_seconds
-from llmcost.training import backward
-from llmcost.units import scaled, seconds
 
 PHASES = ("prefill", "decode", "train")
 
@@ -45,7 +46,8 @@ class Row(NamedTuple):
 
 
 def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Options, phase: str) -> list[Row]:
-    """Every operator of a phase, as one GPU of each pipeline stage runs it, on as many sequences as go through at a time.
+    """Every operator of a phase, as one GPU of each pipeline stage runs it, on as many sequences as go through at a
+    time.
 
     `train` counts forward FLOPs and bytes, and times forward and backward.
     """
@@ -59,7 +61,10 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s)
     everywhere = phase == "train"
-    chip, efficiency = chip_of(hardware, w.dtype, w.kv_dtype), efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)
+    chip, efficiency = (
+        chip_of(hardware, w.dtype, w.kv_dtype),
+        efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype),
+    )
     ops = _on_a_gpu(Server(model, size, chip, efficiency, plan_of(w), w.pp), load, load.s if everywhere else 1)
     named = symbolic_workload(w)
     symbols = Server(symbolic_model(model), symbolic_bytes(size), chip, efficiency, plan_of(named), named.pp)
@@ -118,10 +123,14 @@ def _shape(shape: Shape) -> str:
 def operator_table(title: str, rows: Sequence[Row]) -> Table:
     """The rows as a page: shapes in letters above the same in numbers, FLOPs and parameters likewise, a total below."""
     timed = any(row.seconds is not None for row in rows)
-    columns = ("operator", "×", "shapes", "FLOPs", "parameters", "bytes", "FLOP/B") + (("time", "share") if timed else ())
+    columns = ("operator", "×", "shapes", "FLOPs", "parameters", "bytes", "FLOP/B") + (
+        ("time", "share") if timed else ()
+    )
     cells: list[tuple[str, ...]] = []
     for row in rows:
-        shapes = "\n".join(line for pair in zip(row.shape.split("; "), row.sizes.split("; "), strict=True) for line in pair)
+        shapes = "\n".join(
+            line for pair in zip(row.shape.split("; "), row.sizes.split("; "), strict=True) for line in pair
+        )
         cells.append(
             (
                 row.operator,
@@ -135,6 +144,14 @@ def operator_table(title: str, rows: Sequence[Row]) -> Table:
             + ((seconds(row.seconds or 0.0), f"{row.share:.1%}") if timed else ())
         )
     total: list[Any] = [sum(row.flops for row in rows), sum(row.params for row in rows), sum(row.bytes for row in rows)]
-    last = ("total", "", "each × its count", f"{total[0]:,}", f"{total[1]:,}", scaled(total[2], "B"), f"{total[0] / total[2]:,.1f}")
+    last = (
+        "total",
+        "",
+        "each × its count",
+        f"{total[0]:,}",
+        f"{total[1]:,}",
+        scaled(total[2], "B"),
+        f"{total[0] / total[2]:,.1f}",
+    )
     cells.append(last + ((seconds(sum(row.seconds or 0.0 for row in rows)), "100%") if timed else ()))
     return Table(title, columns, "lrlrrrr" + "rr" * timed, cells)

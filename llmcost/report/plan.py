@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.plan.causes import CAUSES
-from llmcost.plan.search import SCHEMA, Candidate, Cell, Plan, Question, step_of
+from llmcost.ground.units import scaled, seconds
+from llmcost.parallel.training_layout import Layout
 from llmcost.report.tables import Table
-from llmcost.training.layout import Layout
-from llmcost.units import scaled, seconds
+from llmcost.search.causes import CAUSES
+from llmcost.search.plan_training import SCHEMA, Candidate, Cell, Plan, Question, step_of
 
 COLUMNS = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")
 
@@ -27,7 +27,11 @@ def _best(question: Question, found: Plan) -> Table:
     title = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}: {question.recipe.dtype}{trained}, {batch}"
     fit = f"{found.fit:,} of {found.timed:,} legal layouts fit in {scaled(question.usable, 'B')} a GPU."
     if not found.best:
-        none = "No layout is legal." if found.spreads else f"None of the degrees asked for multiply to {question.gpus:,} GPUs."
+        none = (
+            "No layout is legal."
+            if found.spreads
+            else f"None of the degrees asked for multiply to {question.gpus:,} GPUs."
+        )
         return Table(title, (), "", (), (fit if found.timed else none,))
     first = found.best[0]
     rows = []
@@ -40,7 +44,15 @@ def _best(question: Question, found: Plan) -> Table:
             scaled(each.memory_bytes, "B"),
         )
         rows.append((str(place), *figures, *[str(value) for value in _axes(each.layout)], slower))
-    columns = ("", "step", "tokens/s a GPU", "MFU", "memory", *(name.replace("_", " ") for name in COLUMNS), "slower by, for")
+    columns = (
+        "",
+        "step",
+        "tokens/s a GPU",
+        "MFU",
+        "memory",
+        *(name.replace("_", " ") for name in COLUMNS),
+        "slower by, for",
+    )
     return Table(title, columns, "rrrrr" + "r" * 8 + "ll", rows, (fit,))
 
 
@@ -52,7 +64,13 @@ def _grid(found: Plan) -> Table:
     rows = [(f"tp {tp}", *[cells.get((tp, pp), "") for pp in stages]) for tp in degrees]
     lacking = any(cell.step_seconds is None for cell in found.grid)
     notes = ("With a plus: nothing there fits, and the smallest needs so much more.",) if lacking else ()
-    return Table("The best step by tensor-parallel GPUs and pipeline stages", ("", *columns), "l" + "r" * len(columns), rows, notes)
+    return Table(
+        "The best step by tensor-parallel GPUs and pipeline stages",
+        ("", *columns),
+        "l" + "r" * len(columns),
+        rows,
+        notes,
+    )
 
 
 def _cell(cell: Cell) -> str:
@@ -60,20 +78,29 @@ def _cell(cell: Cell) -> str:
 
 
 def _others(question: Question, found: Plan) -> Table:
-    rows = [(CAUSES[each.cause], f"{each.layouts:,}", seconds(each.fastest_seconds), seconds(each.median_seconds)) for each in found.lost]
+    rows = [
+        (CAUSES[each.cause], f"{each.layouts:,}", seconds(each.fastest_seconds), seconds(each.median_seconds))
+        for each in found.lost
+    ]
     notes = tuple(_too_large(question, found, each) for each in found.too_large)
     missing = found.timed - found.fit
     if missing:
         rows.append(("memory: they do not fit", f"{missing:,}", "", ""))
-    return Table("Why the others lose", ("most more spent on", "layouts", "fastest step", "median"), "lrrr", rows, notes)
+    return Table(
+        "Why the others lose", ("most more spent on", "layouts", "fastest step", "median"), "lrrr", rows, notes
+    )
 
 
 def _too_large(question: Question, found: Plan, each: Candidate) -> str:
-    layout = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in zip(COLUMNS, _axes(each.layout), strict=True))
+    layout = ", ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in zip(COLUMNS, _axes(each.layout), strict=True)
+    )
     least = "" if found.best else "Least memory: " if each is found.too_large[0] else "Fastest: "
     faster = "Faster, if it fitted: " if found.best else least
     over = scaled(each.memory_bytes - question.usable, "B")
-    return f"{faster}{seconds(each.step_seconds)} with {layout} needs {scaled(each.memory_bytes, 'B')}, {over} too much."
+    return (
+        f"{faster}{seconds(each.step_seconds)} with {layout} needs {scaled(each.memory_bytes, 'B')}, {over} too much."
+    )
 
 
 def _illegal(found: Plan) -> Table:
@@ -87,7 +114,14 @@ def plan_rows(question: Question, found: Plan) -> tuple[tuple[str, ...], list[tu
     """The best layouts as CSV: headings and rows in base units."""
     headings = ("step_seconds", "tokens_per_s_per_gpu", "mfu", "memory_bytes", *COLUMNS, "cause")
     rows = [
-        (each.step_seconds, _rate(question, each), _mfu(question, each), each.memory_bytes, *_axes(each.layout), each.cause)
+        (
+            each.step_seconds,
+            _rate(question, each),
+            _mfu(question, each),
+            each.memory_bytes,
+            *_axes(each.layout),
+            each.cause,
+        )
         for each in found.best
     ]
     return headings, rows
@@ -108,7 +142,11 @@ def plan_document(question: Question, found: Plan) -> dict[str, Any]:
         "best": [dict(zip(headings, row, strict=True)) for row in rows],
         "lost": [each._asdict() for each in found.lost],
         "too_large": [
-            {"step_seconds": each.step_seconds, "memory_bytes": each.memory_bytes, "excess_bytes": each.memory_bytes - question.usable}
+            {
+                "step_seconds": each.step_seconds,
+                "memory_bytes": each.memory_bytes,
+                "excess_bytes": each.memory_bytes - question.usable,
+            }
             | dict(zip(COLUMNS, _axes(each.layout), strict=True))
             for each in found.too_large
         ],

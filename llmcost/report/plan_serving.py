@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.plan.serving import SCHEMA, Candidate, Question, ServingPlan
+from llmcost.ground.units import seconds
 from llmcost.report.tables import Table
-from llmcost.units import seconds
+from llmcost.search.plan_serving import SCHEMA, Candidate, Question, ServingPlan
 
-UNFIT = {"links": "use links between GPUs or nodes that no source gives; a spec of your own may (interconnect, fabric)."}
+UNFIT = {
+    "links": "use links between GPUs or nodes that no source gives; a spec of your own may (interconnect, fabric)."
+}
 COLUMNS = ("tp", "pp", "dp", "ep")
 BOUNDS = {
     "memory": "memory",
@@ -23,7 +25,11 @@ def serving_tables(question: Question, found: ServingPlan) -> list[Table]:
     w = question.workload
     lengths = f"{w.prompt:,} tokens in and {w.output:,} out"
     title = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}, {w.weight_dtype} weights: requests of {lengths}"
-    limits = [f"{name} at most {seconds(each)}" for name, each in (("first token", question.ttft), ("each other", question.tpot)) if each]
+    limits = [
+        f"{name} at most {seconds(each)}"
+        for name, each in (("first token", question.ttft), ("each other", question.tpot))
+        if each
+    ]
     rows = [
         (
             str(place),
@@ -38,10 +44,21 @@ def serving_tables(question: Question, found: ServingPlan) -> list[Table]:
         )
         for place, each in enumerate(found.best, start=1)
     ]
-    columns = ("", "tokens/s a GPU", "first token", "each other", *COLUMNS, "in flight", "room for", "replicas", "what keeps it from more")
+    columns = (
+        "",
+        "tokens/s a GPU",
+        "first token",
+        "each other",
+        *COLUMNS,
+        "in flight",
+        "room for",
+        "replicas",
+        "what keeps it from more",
+    )
     notes = [f"{found.legal:,} legal layouts; {', '.join(limits) or 'no limits on time'}."]
     notes += [
-        f"{count:,} {UNFIT.get(name) or f'serve nobody: {BOUNDS[name]} with one request a rank.'}" for name, count in found.unfit.items()
+        f"{count:,} {UNFIT.get(name) or f'serve nobody: {BOUNDS[name]} with one request a rank.'}"
+        for name, count in found.unfit.items()
     ]
     notes += [f"{each.layouts:,} are illegal; the first: {each.rule}." for each in found.illegal]
     return [Table(title, columns if rows else (), "r" * 11 + "l" if rows else "", rows, tuple(notes))]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from llmcost.architecture import operators
-from llmcost.blocks import MIXERS, MLPS, Block
-from llmcost.counting import count_params
+from llmcost.ground.units import scaled
+from llmcost.model.architecture import operators
+from llmcost.model.blocks import MIXERS, MLPS, Block
+from llmcost.model.counting import count_params
+from llmcost.model.sizes import Load, element_bytes
+from llmcost.model.spec import ModelSpec
 from llmcost.report.tables import Table
-from llmcost.sizes import Load, element_bytes
 from llmcost.specs.hardware import Figure, HardwareSpec
-from llmcost.specs.model import ModelSpec
-from llmcost.units import scaled
 
 UNKNOWN = "–"
 
@@ -45,18 +45,30 @@ def model_rows(models: Iterable[ModelSpec]) -> list[dict[str, object]]:
 def _each(model: ModelSpec, *fields: str) -> int | str | None:
     """The value that all kinds of layers share, or each of them; None where no block has it."""
     blocks = [block for layer in model.layers for block in (layer.mixer, layer.mlp)]
-    distinct = list(dict.fromkeys(getattr(block, field) for block in blocks for field in fields if hasattr(block, field)))
+    distinct = list(
+        dict.fromkeys(getattr(block, field) for block in blocks for field in fields if hasattr(block, field))
+    )
     return distinct[0] if len(distinct) == 1 else "/".join(str(value) for value in distinct) or None
 
 
 def model_document(m: ModelSpec) -> dict[str, object]:
     """One model spec as plain data: its own fields, and each kind of layer with those of its blocks."""
     layers = [
-        {"count": layer.count, "norms": layer.norms, "mixer": block_document(layer.mixer), "mlp": block_document(layer.mlp)}
+        {
+            "count": layer.count,
+            "norms": layer.norms,
+            "mixer": block_document(layer.mixer),
+            "mlp": block_document(layer.mlp),
+        }
         for layer in m.layers
     ]
     published = [each._asdict() for each in m.published]
-    return m._asdict() | {"params": params_of(m), "num_hidden_layers": m.num_hidden_layers, "layers": layers, "published": published}
+    return m._asdict() | {
+        "params": params_of(m),
+        "num_hidden_layers": m.num_hidden_layers,
+        "layers": layers,
+        "published": published,
+    }
 
 
 def block_document(block: Block) -> dict[str, object]:
@@ -100,8 +112,24 @@ def hardware_table(rows: list[dict[str, object]]) -> Table:
         )
         for row in rows
     ]
-    columns = ("GPU", "memory", "bandwidth", "bf16", "fp16", "fp8", "int8", "fp4", "interconnect", "SMs", "L2", "watts", "year")
-    note = "Dense peaks of the matrix units, fp32 accumulation for bf16 and fp16. –: no source found, or the GPU has none."
+    columns = (
+        "GPU",
+        "memory",
+        "bandwidth",
+        "bf16",
+        "fp16",
+        "fp8",
+        "int8",
+        "fp4",
+        "interconnect",
+        "SMs",
+        "L2",
+        "watts",
+        "year",
+    )
+    note = (
+        "Dense peaks of the matrix units, fp32 accumulation for bf16 and fp16. –: no source found, or the GPU has none."
+    )
     return Table("", columns, "l" + "r" * 12, cells, (note,))
 
 
@@ -135,11 +163,19 @@ def systems_table(rows: list[dict[str, object]]) -> Table:
 def model_table(model: ModelSpec) -> Table:
     """One model spec, field by field."""
     hidden = ("name", "title", "published", "notes", "aliases", "layers")
-    rows = [(field, _cell(value)) for field, value in model._asdict().items() if field not in hidden and value not in ("", 0, "none", ())]
+    rows = [
+        (field, _cell(value))
+        for field, value in model._asdict().items()
+        if field not in hidden and value not in ("", 0, "none", ())
+    ]
     rows.insert(1, ("parameters", f"{params_of(model):,}"))
     for kind, layer in enumerate(model.layers, start=1):
         rows.append((f"layers of kind {kind}" if len(model.layers) > 1 else "layers", f"{layer.count:,}"))
-        kinds = {"mixer": block_document(layer.mixer)["kind"], "mlp": block_document(layer.mlp)["kind"], "norms": layer.norms}
+        kinds = {
+            "mixer": block_document(layer.mixer)["kind"],
+            "mlp": block_document(layer.mlp)["kind"],
+            "norms": layer.norms,
+        }
         own = kinds | layer.mixer._asdict() | layer.mlp._asdict()
         if layer.cross_attention is not None:
             own["cross_attention_size"] = layer.cross_attention._asdict()["cross_attention_size"]
@@ -170,8 +206,13 @@ def chip_table(h: HardwareSpec) -> Table:
         ("launched", h.launch_year),
     ]
     rows = [(name, "not known", "", "") if f is None else (name, f.written, f.source, f.note) for name, f in figures]
-    notes = [f"[{name}] {source['title']}{' ' + source['url'] if 'url' in source else ''}" for name, source in h.sources.items()]
-    title = f"{h.title} ({', '.join((h.name, *h.aliases))}), {h.vendor}{', ' + h.architecture if h.architecture else ''}"
+    notes = [
+        f"[{name}] {source['title']}{' ' + source['url'] if 'url' in source else ''}"
+        for name, source in h.sources.items()
+    ]
+    title = (
+        f"{h.title} ({', '.join((h.name, *h.aliases))}), {h.vendor}{', ' + h.architecture if h.architecture else ''}"
+    )
     return Table(title, ("", "", "source", "note"), "lrll", rows, (*h.notes, *notes))
 
 

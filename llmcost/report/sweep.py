@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from llmcost.errors import InputError
+from llmcost.ground.errors import InputError
+from llmcost.ground.recording import Array
 from llmcost.report.figures import cell
 from llmcost.report.tables import Table
-from llmcost.tape import Array
 
 Blocks = Iterable[Mapping[str, Array]]
 FLOATS = ("mfu", "memory_utilization", "tokens")  # of the workload; tokens may be more than 64 bits hold
@@ -68,7 +68,10 @@ def json_pieces(head: Mapping[str, Any], columns: Mapping[str, str], blocks: Blo
     yield json.dumps(head, indent=2, ensure_ascii=False)[:-2] + ',\n  "rows": ['
     before = "\n    "
     for block in blocks:
-        rows = [json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows_of(columns.values(), block)]
+        rows = [
+            json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False)
+            for row in rows_of(columns.values(), block)
+        ]
         if rows:
             yield before + ",\n    ".join(rows)
             before = ",\n    "
@@ -97,7 +100,11 @@ def write_parquet(path: Path, columns: Mapping[str, str], blocks: Blocks) -> Non
     schema = pa.schema([(heading, types[kind_of(figure)]) for heading, figure in columns.items()])
     with parquet.ParquetWriter(path, schema) as writer:
         for block in blocks:
-            arrays = [_whole(block[figure]) if kind_of(figure) == "size" else block[figure] for figure in columns.values()]
+            arrays = [
+                _whole(block[figure]) if kind_of(figure) == "size" else block[figure] for figure in columns.values()
+            ]
             writer.write_table(
-                pa.Table.from_arrays([pa.array(each, field.type) for each, field in zip(arrays, schema, strict=True)], schema=schema)
+                pa.Table.from_arrays(
+                    [pa.array(each, field.type) for each, field in zip(arrays, schema, strict=True)], schema=schema
+                )
             )

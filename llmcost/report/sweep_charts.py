@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmcost.errors import InputError
+from llmcost.ground.errors import InputError
 from llmcost.report.charts import MOST, Line, Panel
-from llmcost.sweep import SIZES
+from llmcost.search.sweep import SIZES
 
 MOST_POINTS = 10**4
 PEAK, BANDWIDTH, FITS = "hardware.peak_flops_per_s", "hardware.bandwidth_bytes_per_s", "memory.fits"
-STEP, BEST_STEP, RATE = "decode.expected.seconds_per_step", "decode.limit.seconds_per_step", "decode.expected.tokens_per_s"
+STEP, BEST_STEP, RATE = (
+    "decode.expected.seconds_per_step",
+    "decode.limit.seconds_per_step",
+    "decode.expected.tokens_per_s",
+)
 PROMPT = "prefill.expected.seconds"
 PHASES = {  # phase: the least that its FLOPs take, the least that its bytes take, what it should take, its mark
     "decode": ("decode.bound.compute_seconds", "decode.bound.memory_seconds", STEP, "o"),
     "prefill": ("prefill.bound.compute_seconds", "prefill.bound.memory_seconds", PROMPT, "^"),
 }
-PATHS = (PEAK, BANDWIDTH, FITS, STEP, BEST_STEP, RATE, "workload.batch", *(path for phase in PHASES.values() for path in phase[:3]))
+PATHS = (
+    PEAK,
+    BANDWIDTH,
+    FITS,
+    STEP,
+    BEST_STEP,
+    RATE,
+    "workload.batch",
+    *(path for phase in PHASES.values() for path in phase[:3]),
+)
 
 Row = Mapping[str, Any]
 
@@ -25,8 +38,8 @@ Row = Mapping[str, Any]
 def sweep_panels(axes: Mapping[str, str], rows: Sequence[Row]) -> list[Panel]:
     """The charts of a sweep's rows. `axes` has the options that were chosen, each with the path of its value.
 
-    A line runs along the batch, or where there is only one along the first size that varies; each combination of the others
-    is a line of its own. Raises InputError where nothing is known or the lines are too many.
+    A line runs along the batch, or where there is only one along the first size that varies; each combination of the
+    others is a line of its own. Raises InputError where nothing is known or the lines are too many.
     """
     known = [row for row in rows if all(row[path] is not None for path in PATHS)]
     if not known:
@@ -40,7 +53,9 @@ def sweep_panels(axes: Mapping[str, str], rows: Sequence[Row]) -> list[Panel]:
         label = ", ".join(_label(name, row[path]) for name, path in others.items())
         series.setdefault(label, []).append(row)
     if len(series) > MOST:
-        raise InputError(f"--plot: {len(series):,} lines ({' × '.join(others)}), of which {MOST} can be told apart: choose fewer values")
+        raise InputError(
+            f"--plot: {len(series):,} lines ({' × '.join(others)}), of which {MOST} can be told apart: choose fewer values"
+        )
     panels = [_against_size(series, along, axes[along]), _roofline(series)]
     return [_against_latency(series), *panels] if along == "batch" else panels
 
@@ -71,7 +86,9 @@ def _against_size(series: Mapping[str, list[Row]], along: str, path: str) -> Pan
         sizes = [row[path] for row in rows]
         lines.append(_line(number, label, rows, sizes, [1e3 * row[STEP] for row in rows]))
         lines.append(Line("", number, sizes, [1e3 * row[BEST_STEP] for row in rows], faint=True))
-    return Panel(f"Time against {along}", along, "ms of a decode step", lines, note="thin: the limit; hollow: does not fit")
+    return Panel(
+        f"Time against {along}", along, "ms of a decode step", lines, note="thin: the limit; hollow: does not fit"
+    )
 
 
 def _roofline(series: Mapping[str, list[Row]]) -> Panel:
@@ -89,7 +106,13 @@ def _roofline(series: Mapping[str, list[Row]]) -> Panel:
         ridge = peak / bandwidth
         ends = [min(*reached_at, ridge / 2), ridge, max(*reached_at, 2 * ridge)]
         lines.append(Line("", number, ends, [min(peak, each * bandwidth) / 1e12 for each in ends], faint=True))
-    return Panel("Roofline", "FLOPs a compulsory byte", "TFLOP/s a GPU", lines, note="● decode, ▲ prefill; thin: peak and bandwidth")
+    return Panel(
+        "Roofline",
+        "FLOPs a compulsory byte",
+        "TFLOP/s a GPU",
+        lines,
+        note="● decode, ▲ prefill; thin: peak and bandwidth",
+    )
 
 
 def _line(number: int, label: str, rows: Sequence[Row], x: Sequence[float], y: Sequence[float]) -> Line:

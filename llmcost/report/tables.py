@@ -38,12 +38,20 @@ def to_text(tables: Iterable[Table]) -> str:
     blocks = []
     for table in tables:
         lines = [table.title] if table.title else []
-        cells = [[cell.split("\n") for cell in row] for row in ([table.columns] if any(table.columns) else []) + list(table.rows)]
-        widths = [max(len(line) for row in cells for line in row[k]) for k in range(len(table.columns))] if cells else []
+        cells = [
+            [cell.split("\n") for cell in row]
+            for row in ([table.columns] if any(table.columns) else []) + list(table.rows)
+        ]
+        widths = (
+            [max(len(line) for row in cells for line in row[k]) for k in range(len(table.columns))] if cells else []
+        )
         for row in cells:
             for height in range(max(len(cell) for cell in row)):
                 line = [cell[height] if height < len(cell) else "" for cell in row]
-                padded = [text.rjust(w) if side == "r" else text.ljust(w) for text, w, side in zip(line, widths, table.align, strict=True)]
+                padded = [
+                    text.rjust(w) if side == "r" else text.ljust(w)
+                    for text, w, side in zip(line, widths, table.align, strict=True)
+                ]
                 lines.append((" " * GAP).join(padded).rstrip())
         blocks.append("\n".join([*lines, *table.notes]))
     return "\n\n".join(blocks) + "\n"
@@ -54,7 +62,9 @@ def _print_rich(tables: Iterable[Table]) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"  # rich alone would keep bold and dim
+    colours: Literal["auto"] | None = (
+        None if os.environ.get("NO_COLOR") else "auto"
+    )  # rich alone would keep bold and dim
     console = Console(color_system=colours, highlight=False, markup=False, emoji=False)
     for number, table in enumerate(tables):
         if number:
@@ -63,13 +73,19 @@ def _print_rich(tables: Iterable[Table]) -> None:
             console.print(Text(table.title, style="bold"))
         if table.rows:
             widths = _widths(table, console.width - GAP * (len(table.columns) - 1))
-            grid = RichTable(box=None, pad_edge=False, show_header=any(table.columns), header_style="dim", padding=(0, GAP, 0, 0))
+            grid = RichTable(
+                box=None, pad_edge=False, show_header=any(table.columns), header_style="dim", padding=(0, GAP, 0, 0)
+            )
             for column, side, width in zip(table.columns, table.align, widths, strict=True):
                 grid.add_column(column, justify="right" if side == "r" else "left", width=width)
             for row in table.rows:
                 grid.add_row(*row)
             whole = sum(widths) + GAP * (len(widths) - 1)
-            page = console if whole <= console.width else Console(color_system=colours, highlight=False, markup=False, width=whole)
+            page = (
+                console
+                if whole <= console.width
+                else Console(color_system=colours, highlight=False, markup=False, width=whole)
+            )
             page.print(grid)
         for note in table.notes:
             console.print(Text(_hanging(note, console.width)))
@@ -113,7 +129,9 @@ def to_markdown(tables: Iterable[Table]) -> str:
             lines += [_markdown_row(row) for row in table.rows]
             lines.append("")
         for number, note in enumerate(table.notes):
-            if number and note.startswith(" "):  # goes on with the one before; four spaces after a blank line would be code
+            if number and note.startswith(
+                " "
+            ):  # goes on with the one before; four spaces after a blank line would be code
                 lines[-1] = note.strip()
             else:
                 lines.append(note)

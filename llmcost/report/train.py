@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from llmcost.adapters import is_trained
-from llmcost.operators import Collective, Operator, Stored
+from llmcost.ground.units import amount, scaled, seconds, significant
+from llmcost.machine.timing import kernel_seconds
+from llmcost.model.backward import backward
+from llmcost.model.lora import is_trained
+from llmcost.model.operators import Collective, Operator, Stored
 from llmcost.report.tables import Table
-from llmcost.results import leaves
-from llmcost.timing import kernel_seconds
-from llmcost.training.kept import kept
+from llmcost.serving.results import leaves
+from llmcost.training.activations import kept
 from llmcost.training.passes import Setup, forward_pass, kernels
-from llmcost.training.rates import backward
 from llmcost.training.results import StageBytes, Train
-from llmcost.units import amount, scaled, seconds, significant
 
 MOMENTS = {
     "loss": "at the loss",
@@ -66,7 +66,9 @@ def operator_rows(at: Setup) -> list[Row]:
                 continue
             run = kernels([op], at.model, at.recipe)
             ahead = sum(kernel_seconds(run, at.chip, at.efficiency) or ())
-            behind = ahead * (1 if isinstance(op, Collective) else backward(op, frozen=not is_trained(op, at.recipe.lora)))
+            behind = ahead * (
+                1 if isinstance(op, Collective) else backward(op, frozen=not is_trained(op, at.recipe.lora))
+            )
             rows.append(Row(op.name, where, op.count, ahead, behind, op.count * _kept(op, at)))
     return rows
 
@@ -88,12 +90,18 @@ def operator_table(rows: list[Row]) -> Table:
         )
         for row in rows
     ]
-    return Table("One micro-batch on one GPU, all layers", ("operator", "forward", "backward", "share", "kept"), "lrrrr", cells)
+    return Table(
+        "One micro-batch on one GPU, all layers", ("operator", "forward", "backward", "share", "kept"), "lrrrr", cells
+    )
 
 
 def _layout(answer: Train) -> list[tuple[str, str]]:
     at = answer.layout
-    degrees = [f"{name} {value}" for name, value in at._asdict().items() if name in ("tp", "cp", "pp", "vp", "dp", "ep") and value != 1]
+    degrees = [
+        f"{name} {value}"
+        for name, value in at._asdict().items()
+        if name in ("tp", "cp", "pp", "vp", "dp", "ep") and value != 1
+    ]
     words = [", ".join(degrees) or "one GPU", f"ZeRO-{at.zero}" if at.zero else "states on every GPU"]
     if at.tp != 1 and at.sequence_parallel:
         words.append("sequence parallel")
@@ -119,7 +127,10 @@ def _bases(answer: Train) -> Table:
         ("Step", *(seconds(basis.step_seconds) for basis in bases)),
         ("Tokens a second", *(f"{basis.tokens_per_s:,.0f}" for basis in bases)),
         ("  a GPU", *(f"{basis.tokens_per_s_per_gpu:,.0f}" for basis in bases)),
-        (f"{amount(answer.run.tokens, 3).replace(' ', '')} tokens", *(f"{significant(basis.days)} days" for basis in bases)),
+        (
+            f"{amount(answer.run.tokens, 3).replace(' ', '')} tokens",
+            *(f"{significant(basis.days)} days" for basis in bases),
+        ),
         ("  GPU-hours", *(f"{basis.gpu_hours:,.0f}" for basis in bases)),
     ]
     if answer.dollars is not None:
@@ -133,7 +144,9 @@ def causes(answer: Train) -> list[tuple[str, float]]:
     b = answer.breakdown
     exposed = [(f"exchanges, {name}", value) for name, value in b.exposed._asdict().items()]
     parts = [("matrix products", b.compute), ("streaming kernels", b.memory), ("recomputation", b.recompute), *exposed]
-    return [part for part in (*parts, ("pipeline bubble", b.bubble), ("optimizer", b.optimizer)) if part[1] > b.total * 5e-5]
+    return [
+        part for part in (*parts, ("pipeline bubble", b.bubble), ("optimizer", b.optimizer)) if part[1] > b.total * 5e-5
+    ]
 
 
 def _causes(answer: Train) -> Table:
@@ -148,7 +161,13 @@ def _causes(answer: Train) -> Table:
 def _memory(answer: Train) -> Table:
     m = answer.memory
     verdict = "fits" if m.fits else "DOES NOT FIT"
-    rows = [("Memory of a GPU", scaled(m.total_bytes, "B"), f"of {scaled(m.usable_bytes, 'B')}: {verdict}; peak {MOMENTS[m.peak]}")]
+    rows = [
+        (
+            "Memory of a GPU",
+            scaled(m.total_bytes, "B"),
+            f"of {scaled(m.usable_bytes, 'B')}: {verdict}; peak {MOMENTS[m.peak]}",
+        )
+    ]
     parts = (
         ("weights", m.params_bytes, ""),
         ("gradients", m.grads_bytes, ""),
@@ -166,7 +185,9 @@ def _memory(answer: Train) -> Table:
 def stage_name(answer: Train, stage: StageBytes) -> str:
     """Where in the pipeline it stands: of those between the first and the last, the second keeps most."""
     last = answer.layout.pp - 1
-    return "first" if stage.stage == 0 else "last" if stage.stage == last else "second" if last > 1 else str(stage.stage)
+    return (
+        "first" if stage.stage == 0 else "last" if stage.stage == last else "second" if last > 1 else str(stage.stage)
+    )
 
 
 def _stages(answer: Train) -> Table:
@@ -188,7 +209,9 @@ def _interruptions(answer: Train) -> Table:
     at, good = run.interruptions, run.interruptions.goodput
     useful = f"{good.progress:.1%} of the time is progress"
     lost = f"one in {_span(at.job_mtbf_seconds)}; restarts take {good.restarts:.1%} of the time, work done again {good.lost:.1%}"
-    written = f"every {_span(at.interval_seconds)}, in {_span(at.checkpoint_seconds)}: {good.checkpoints:.1%} of the time"
+    written = (
+        f"every {_span(at.interval_seconds)}, in {_span(at.checkpoint_seconds)}: {good.checkpoints:.1%} of the time"
+    )
     rows = [
         ("With interruptions", f"{significant(run.days)} days", f"{run.gpu_hours:,.0f} GPU-hours; {useful}"),
         ("  failures", f"{at.failures:,.0f}", lost),
@@ -215,11 +238,19 @@ def _notes(answer: Train) -> list[str]:
     e = answer.expected
     notes = []
     if answer.change is not None:
-        found = f"The cheapest change that makes it fit: {answer.change}." if answer.change else "No change tried makes it fit."
+        found = (
+            f"The cheapest change that makes it fit: {answer.change}."
+            if answer.change
+            else "No change tried makes it fit."
+        )
         notes.append(f"{found} Times are of such a GPU, large enough.")
     if answer.layout.chosen:
         notes.append("What was not given of the layout was chosen: the fastest usual one that fits.")
-    band = "" if e.error is None else f"; mean error {e.error:.0%}: {significant(e.days_low)} to {significant(e.days_high)} days"
+    band = (
+        ""
+        if e.error is None
+        else f"; mean error {e.error:.0%}: {significant(e.days_low)} to {significant(e.days_high)} days"
+    )
     full = "" if answer.run.lora is None else "; of all parameters trained"
     others = ", ".join(f"{each.mfu:.1%} {each.convention}" for each in answer.conventions if each.convention in SHOWN)
     return [

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from llmcost.ground.units import scaled, seconds
 from llmcost.report.charts import Bars, Panel
 from llmcost.report.train import causes, stage_name
 from llmcost.training.results import Train
-from llmcost.units import scaled, seconds
 
 PARTS = {  # part of a stage's memory -> field
     "weights": "params_bytes",

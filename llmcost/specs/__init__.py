@@ -1,1 +1,1 @@
-"""Specs: what a model and a GPU are, read from YAML strictly, with a source beside every number."""
+"""YAML files, config.json and profiles in; model and hardware specs out, strictly read."""

@@ -6,9 +6,10 @@ from functools import lru_cache
 from os.path import isdir, lexists
 from pathlib import Path
 
-from llmcost.errors import InputError, UnknownNameError
+from llmcost.ground.errors import InputError, UnknownNameError
+from llmcost.model.spec import ModelSpec
 from llmcost.specs.hardware import HardwareSpec, hardware_from, system_from
-from llmcost.specs.model import ModelSpec, model_from
+from llmcost.specs.models import model_from
 from llmcost.specs.reader import Document, read_yaml
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -32,7 +33,9 @@ def load_model(name: str, kind: str | None = None) -> ModelSpec:
 def read_model(path: Path, kind: str | None = None) -> Document:
     """A model's spec from a YAML file, a config.json or the folder that holds one."""
     if isdir(path) or path.suffix == ".json":
-        from llmcost.specs.huggingface import read_config  # a table of every architecture, which a YAML spec needs not
+        from llmcost.specs.importer.huggingface import (
+            read_config,
+        )  # a table of every architecture, which a YAML spec needs not
 
         return read_config(path, kind)
     return read_yaml(path)
@@ -83,7 +86,9 @@ def find(kind: str, name: str) -> Path:
     from difflib import get_close_matches
 
     close = get_close_matches(plain(name), known, n=8, cutoff=0.5)
-    raise UnknownNameError("model" if kind == "models" else "hardware", name, list(dict.fromkeys(known[c].stem for c in close))[:4])
+    raise UnknownNameError(
+        "model" if kind == "models" else "hardware", name, list(dict.fromkeys(known[c].stem for c in close))[:4]
+    )
 
 
 def names(kind: str) -> list[str]:
@@ -91,7 +96,9 @@ def names(kind: str) -> list[str]:
     import re
 
     stems = [path.stem for path in shipped(kind).glob("*.yaml")]
-    return sorted(stems, key=lambda stem: [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", stem)])
+    return sorted(
+        stems, key=lambda stem: [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", stem)]
+    )
 
 
 def plain(name: str) -> str:

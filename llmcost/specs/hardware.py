@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.reader import Document, Key, read_yaml
 from llmcost.specs.schema import SIZE, TEXT, Schema, mapping, record, several, validate
-from llmcost.units import BITS, parse_quantity
 
 
 def _sourced(value: Schema) -> Schema:
@@ -53,7 +53,14 @@ SCHEMA = record(
 
 # A system: GPUs of one kind, as many to a node, and the network between nodes.
 SYSTEM = record(
-    required={"name": TEXT, "title": TEXT, "gpu": TEXT, "node_gpus": _sourced(SIZE), "fabric": LINK, "sources": SOURCES},
+    required={
+        "name": TEXT,
+        "title": TEXT,
+        "gpu": TEXT,
+        "node_gpus": _sourced(SIZE),
+        "fabric": LINK,
+        "sources": SOURCES,
+    },
     optional={"aliases": several(TEXT), "interconnect": LINK, "notes": several(TEXT)},
 )
 
@@ -70,12 +77,12 @@ class Figure(NamedTuple):
 class HardwareSpec(NamedTuple):
     """One GPU (or one die of it, or one TPU chip). A figure that no source gives is None or absent.
 
-    `peak` holds dense rates of the matrix units, FLOP/s, with fp32 accumulation for fp16 and bf16;
-    `vector_peak` the rates outside them, which no GEMM here is ever divided by. `memory` is what the
-    vendor calls it, in bytes (24 GB = 24e9), `usable_memory` what its driver reports. `interconnect` is the fastest link to other chips,
-    bytes a second, the sum of both directions over all links; `node_gpus` of them are joined by it in the usual box.
-    `fabric` is the usual network between boxes, bytes a second of one GPU in one direction. How much of any of these a kernel
-    reaches is not a property of the chip and is never kept here.
+    `peak` holds dense rates of the matrix units, FLOP/s, with fp32 accumulation for fp16 and bf16; `vector_peak` the
+    rates outside them, which no GEMM here is ever divided by. `memory` is what the vendor calls it, in bytes (24 GB =
+    24e9), `usable_memory` what its driver reports. `interconnect` is the fastest link to other chips, bytes a second,
+    the sum of both directions over all links; `node_gpus` of them are joined by it in the usual box. `fabric` is the
+    usual network between boxes, bytes a second of one GPU in one direction. How much of any of these a kernel reaches
+    is not a property of the chip and is never kept here.
     """
 
     name: str

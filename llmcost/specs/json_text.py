@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from llmcost.errors import SpecError
+from llmcost.ground.errors import SpecError
 from llmcost.specs.reader import Key
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:\n]')

@@ -9,14 +9,24 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmcost import operators
-from llmcost.errors import SpecError
-from llmcost.operators import Operator
+from llmcost.ground.errors import SpecError
+from llmcost.model import operators
+from llmcost.model.operators import Operator
 from llmcost.specs.reader import Document, read_text
 from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, record, validate
 
 FORMAT = "llmcost.profile/1"
-MEASURED = ("Attention", "CausalConv", "Collective", "Elementwise", "Gemm", "GroupedGemm", "Lookup", "Scan", "TokenProduct")
+MEASURED = (
+    "Attention",
+    "CausalConv",
+    "Collective",
+    "Elementwise",
+    "Gemm",
+    "GroupedGemm",
+    "Lookup",
+    "Scan",
+    "TokenProduct",
+)
 STATUSES = ("ok", "oom", "skipped", "wrong", "failed", "throttled")
 MOST_ROWS = 5000
 AMOUNT: Schema = {"type": "float", "ge": 0, "allow_inf_nan": False}
@@ -54,7 +64,14 @@ STEP = record(
 )  # fmt: skip
 ERROR = record(required={"points": COUNT, "mean": AMOUNT, "worst": AMOUNT}, optional={})
 FIT = record(
-    required={"compute": AMOUNT, "memory": AMOUNT, "launch_us": AMOUNT, "half": AMOUNT, "fitted": ERROR, "heldout": _maybe(ERROR)},
+    required={
+        "compute": AMOUNT,
+        "memory": AMOUNT,
+        "launch_us": AMOUNT,
+        "half": AMOUNT,
+        "fitted": ERROR,
+        "heldout": _maybe(ERROR),
+    },
     optional={"overlap": AMOUNT | {"ge": 1}},
 )
 SCHEMA = record(
@@ -67,8 +84,12 @@ SCHEMA = record(
         "complete": FLAG,
         "device": mapping(ANY),
         "environment": mapping(ANY),
-        "state": record(required={"contended": _maybe(WORDS), "slowdown": _many(WORDS)}, optional={**STATE, "seconds": AMOUNT} | {}),
-        "peaks": record(required={"flops_per_s": mapping(AMOUNT), "bytes_per_s": _maybe(AMOUNT), "source": WORDS}, optional={}),
+        "state": record(
+            required={"contended": _maybe(WORDS), "slowdown": _many(WORDS)}, optional={**STATE, "seconds": AMOUNT} | {}
+        ),
+        "peaks": record(
+            required={"flops_per_s": mapping(AMOUNT), "bytes_per_s": _maybe(AMOUNT), "source": WORDS}, optional={}
+        ),
         "fit": mapping(mapping(FIT)),
         "steps": _many(STEP),
         "rows": _many(ROW),
@@ -217,7 +238,8 @@ def profile_from(document: Document) -> Profile:
     version = document.data.get("schema")
     if version != FORMAT:
         raise document.error(
-            ("schema",), f"a profile of this version says {FORMAT!r}, this file says {version!r}: measure again (llmcost bench)"
+            ("schema",),
+            f"a profile of this version says {FORMAT!r}, this file says {version!r}: measure again (llmcost bench)",
         )
     data = validate(document, SCHEMA)
     fits = {kind: {dtype: _fit(entry) for dtype, entry in by_type.items()} for kind, by_type in data["fit"].items()}
@@ -241,14 +263,20 @@ def _refuse_sizes(document: Document, number: int, row: dict[str, Any]) -> None:
     kind = getattr(operators, row["operator"])
     wrong = set(row["sizes"]) - set(kind._fields) or set(kind._fields) - set(row["sizes"]) - set(kind._field_defaults)
     if wrong:
-        raise document.error(("rows", number, "sizes"), f"not the sizes of {row['operator']}: {', '.join(sorted(wrong))}")
+        raise document.error(
+            ("rows", number, "sizes"), f"not the sizes of {row['operator']}: {', '.join(sorted(wrong))}"
+        )
 
 
 def profile_text(profile: Profile) -> str:
     """The profile as JSON, a row a line, that reads back as it."""
     head: dict[str, Any] = {"schema": FORMAT} | profile._asdict()
     head["fit"] = {kind: {dtype: _plain(fit) for dtype, fit in fits.items()} for kind, fits in profile.fit.items()}
-    lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items() if key not in ("steps", "rows")]
+    lines = [
+        f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
+        for key, value in head.items()
+        if key not in ("steps", "rows")
+    ]
     for name, rows in (("steps", profile.steps), ("rows", profile.rows)):
         listed = ",\n".join("  " + json.dumps(_without_defaults(row), ensure_ascii=False) for row in rows)
         lines.append(f'"{name}": [\n{listed}\n]')
@@ -260,4 +288,8 @@ def _plain(fit: Fit) -> dict[str, Any]:
 
 
 def _without_defaults(row: Row | StepRow) -> dict[str, Any]:
-    return {key: value for key, value in row._asdict().items() if key not in row._field_defaults or value != row._field_defaults[key]}
+    return {
+        key: value
+        for key, value in row._asdict().items()
+        if key not in row._field_defaults or value != row._field_defaults[key]
+    }

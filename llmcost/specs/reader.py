@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from llmcost.errors import SpecError
+from llmcost.ground.errors import SpecError
 
 try:
     from yaml import CSafeLoader as _Loader  # the C parser, ten times faster, where PyYAML was built with it
@@ -32,7 +32,8 @@ _NUMBER = {"int": re.compile(r"[-+]?\d{1,40}"), "float": re.compile(r"[-+]?(\d{1
 class Document(NamedTuple):
     """A file's data, and where in the file each path of keys stands.
 
-    Where the data was made from a file of other keys, `origin` says which key of that file a path comes from, and its line.
+    Where the data was made from a file of other keys, `origin` says which key of that file a path comes from, and its
+    line.
     """
 
     file: str
@@ -82,7 +83,9 @@ def parse_yaml(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         too_deep = "nesting depth" in str(error.problem)  # the parser's own limit, which newer versions have
-        problem = f"nested more than {DEEPEST} deep" if too_deep else f"not valid YAML: {error.problem or error.context}"
+        problem = (
+            f"nested more than {DEEPEST} deep" if too_deep else f"not valid YAML: {error.problem or error.context}"
+        )
         raise SpecError(file, line, "", problem) from None
     except yaml.YAMLError as error:
         raise SpecError(file, 0, "", f"not valid YAML: {' '.join(str(error).split())[:120]}") from None

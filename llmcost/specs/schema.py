@@ -39,8 +39,12 @@ def mapping(item: Schema) -> Schema:
 
 def record(required: Mapping[str, Schema], optional: Mapping[str, Schema]) -> Schema:
     """A mapping with exactly these fields."""
-    fields = {name: {"type": "typed-dict-field", "schema": schema, "required": True} for name, schema in required.items()}
-    fields |= {name: {"type": "typed-dict-field", "schema": schema, "required": False} for name, schema in optional.items()}
+    fields = {
+        name: {"type": "typed-dict-field", "schema": schema, "required": True} for name, schema in required.items()
+    }
+    fields |= {
+        name: {"type": "typed-dict-field", "schema": schema, "required": False} for name, schema in optional.items()
+    }
     return {"type": "typed-dict", "fields": fields, "extra_behavior": "forbid", "strict": True}
 
 
@@ -70,7 +74,12 @@ def _in_words(problem: Any, schema: Schema, *, yaml: bool) -> str:
         return f"expected a whole number, {got}{_number_hint(value) if yaml else ''}"
     if kind in ("greater_than", "less_than_equal"):
         return f"must be {'above' if kind == 'greater_than' else 'at most'} {next(iter(context.values())):,}, {got}"
-    expected = {"bool_type": "true or false", "string_type": "text", "list_type": "a list", "dict_type": "a mapping"}.get(kind)
+    expected = {
+        "bool_type": "true or false",
+        "string_type": "text",
+        "list_type": "a list",
+        "dict_type": "a mapping",
+    }.get(kind)
     return f"expected {expected}, {got}" if expected else f"{problem['msg'][0].lower()}{problem['msg'][1:]}, {got}"
 
 
@@ -79,7 +88,9 @@ def _shown(value: Any) -> str:
         return f"the text {value[:40]!r}"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "nothing"}[value]
-    return f"{value:,}"[:60] if isinstance(value, int | float) else f"a {'mapping' if isinstance(value, dict) else 'list'}"
+    return (
+        f"{value:,}"[:60] if isinstance(value, int | float) else f"a {'mapping' if isinstance(value, dict) else 'list'}"
+    )
 
 
 def _number_hint(value: Any) -> str:
@@ -96,6 +107,10 @@ def _nearest(path: tuple[int | str, ...], schema: Schema) -> str:
 
     *parents, name = path
     for key in parents:  # down to the mapping that the key stands in
-        schema = schema["fields"][key]["schema"] if "fields" in schema else schema.get("items_schema") or schema["values_schema"]
+        schema = (
+            schema["fields"][key]["schema"]
+            if "fields" in schema
+            else schema.get("items_schema") or schema["values_schema"]
+        )
     close = get_close_matches(str(name), schema.get("fields", {}), n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any, NamedTuple
 
-from llmcost.algebra import present
-from llmcost.timing import Links
-from llmcost.training.layout import RECOMPUTE, Layout, Shape, divisors, rules, shape_of
+from llmcost.ground.algebra import present
+from llmcost.machine.chip import Links
+from llmcost.parallel.training_layout import RECOMPUTE, Layout, Shape, divisors, rules, shape_of
 from llmcost.training.passes import Setup
-from llmcost.training.train import Step, evaluate
+from llmcost.training.step import Step, evaluate
 
 TENSOR = (1, 2, 4, 8)
 CHUNKS = 4  # a stage at most
@@ -33,10 +33,12 @@ def legal(layout: Layout, shape: Shape, seq: int) -> bool:
 
 
 def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> Layout:
-    """The fastest layout that fits of those that keep what is `given`; if none fits, the one that needs the least memory.
+    """The fastest layout that fits of those that keep what is `given`; if none fits, the one that needs the least
+    memory.
 
-    Tried are 1, 2, 4, 8 tensor-parallel GPUs of a node, pipelines of 1, 2, 4, … stages (interleaved and not), ZeRO-1, ZeRO-3
-    without a pipeline, and as little recomputation as fits; experts spread over as many GPUs of a node as divide them.
+    Tried are 1, 2, 4, 8 tensor-parallel GPUs of a node, pipelines of 1, 2, 4, … stages (interleaved and not), ZeRO-1,
+    ZeRO-3 without a pipeline, and as little recomputation as fits; experts spread over as many GPUs of a node as
+    divide them.
     """
     shape = shape_of(at.model)
     best: tuple[tuple[bool, float], Layout] | None = None
@@ -114,7 +116,8 @@ def cheapest_change(at: Setup, capacity: float) -> Change | None:
 
 
 def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
-    """Doublings of the GPUs until a usual layout fits, the batch growing with them where it must; None if 1,024 times as many do not.
+    """Doublings of the GPUs until a usual layout fits, the batch growing with them where it must; None if 1,024 times
+    as many do not.
 
     Nor are there more than the links that are known join.
     """

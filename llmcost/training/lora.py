@@ -1,8 +1,10 @@
-"""Adapters among the operators of a forward pass: what runs beside each adapted product, and what quantised weights cost.
+"""Adapters among the operators of a forward pass: what runs beside each adapted product, and what quantised weights
+cost.
 
-Beside a frozen product run A, B and a sum. All adapters of one product share their A's kernel: A of (k, ranks), B of (rank, n).
-Beside a product split by columns B is split by columns, beside one split by rows A is split by rows, as its input is
-(NVIDIA NeMo, collections/nlp/modules/common/megatron/adapters). The rest is the same on every GPU of a tensor-parallel group.
+Beside a frozen product run A, B and a sum. All adapters of one product share their A's kernel: A of (k, ranks), B of
+(rank, n). Beside a product split by columns B is split by columns, beside one split by rows A is split by rows, as
+its input is (NVIDIA NeMo, collections/nlp/modules/common/megatron/adapters). The rest is the same on every GPU of a
+tensor-parallel group.
 """
 
 from __future__ import annotations
@@ -10,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llmcost.adapters import Lora, beside, is_quantised
-from llmcost.algebra import Number
-from llmcost.operators import Elementwise, GroupedGemm, Operator
-from llmcost.parallel import COLUMNS, EXPERTS, ROWS
-from llmcost.training.kept import AFTER_ATTENTION, SAME_INPUT
+from llmcost.ground.algebra import Number
+from llmcost.model.lora import Lora, beside, is_quantised
+from llmcost.model.operators import Elementwise, GroupedGemm, Operator
+from llmcost.parallel.split import COLUMNS, EXPERTS, ROWS
+from llmcost.training.activations import AFTER_ATTENTION, SAME_INPUT
 
 
 def with_adapters(layers: list[Operator], lora: Lora) -> list[Operator]:
@@ -48,7 +50,9 @@ def with_expansion(layers: list[Operator], lora: Lora) -> list[Operator]:
     """Before each quantised product a kernel that reads its weight and writes it as it computes, forward and backward anew."""
     if lora.frozen_bits is None:
         return layers
-    return [each for op in layers for each in ((_expansion(op, lora.frozen_bits), op) if is_quantised(op, lora) else (op,))]
+    return [
+        each for op in layers for each in ((_expansion(op, lora.frozen_bits), op) if is_quantised(op, lora) else (op,))
+    ]
 
 
 def _expansion(op: Any, bits: Number) -> Operator:

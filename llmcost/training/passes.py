@@ -1,7 +1,8 @@
 """The forward pass of a micro-batch on one GPU, in the three parts that a pipeline puts on different stages.
 
-A backward pass needs no list of its own: `rates.backward` says how many executions of the forward operator it is. Where it
-exchanges, it sends as much as the forward pass: an all-gather's gradient is a reduce-scatter, and the other way round.
+A backward pass needs no list of its own: `rates.backward` says how many executions of the forward operator it is.
+Where it exchanges, it sends as much as the forward pass: an all-gather's gradient is a reduce-scatter, and the other
+way round.
 """
 
 from __future__ import annotations
@@ -9,28 +10,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from llmcost.algebra import Number, divide, present
-from llmcost.architecture import embedding, head, layer_operators
-from llmcost.efficiency import Efficiency
-from llmcost.operators import Attention, Elementwise, Gemm, Operator
-from llmcost.parallel import EXPERTS, FIRST_OF_EXPERTS, shard
-from llmcost.sizes import ElementBytes, Load
-from llmcost.specs.model import ModelSpec
-from llmcost.timing import Chip
-from llmcost.training.layout import Layout
+from llmcost.ground.algebra import Number, divide, present
+from llmcost.machine.chip import Chip
+from llmcost.machine.efficiency import Efficiency
+from llmcost.model.architecture import embedding, head, layer_operators
+from llmcost.model.operators import Attention, Elementwise, Gemm, Operator
+from llmcost.model.sizes import ElementBytes, Load
+from llmcost.model.spec import ModelSpec
+from llmcost.parallel.split import EXPERTS, FIRST_OF_EXPERTS, shard
+from llmcost.parallel.training_layout import Layout
 from llmcost.training.lora import with_adapters, with_expansion
 from llmcost.training.recipe import Recipe
 
-# Bytes a logit that the loss moves forward; its backward pass counts as twice that, like every stream's. "plain", as torch's
-# cross_entropy of bf16 logits does it ("in-place" alike): a copy in fp32 (2 read, 4 written), log-softmax (4 and 4), and
-# backward a gradient of zeros (4), log-softmax's (8 and 4), a copy in bf16 (4 and 2): 36 in all. "fused": logits read twice,
-# gradients written once, "compiled" alike.
+# Bytes a logit that the loss moves forward; its backward pass counts as twice that, like every stream's. "plain", as
+# torch's cross_entropy of bf16 logits does it ("in-place" alike): a copy in fp32 (2 read, 4 written), log-softmax (4
+# and 4), and backward a gradient of zeros (4), log-softmax's (8 and 4), a copy in bf16 (4 and 2): 36 in all. "fused":
+# logits read twice, gradients written once, "compiled" alike.
 LOSS_BYTES = {"plain": 12, "in-place": 12, "compiled": 2, "fused": 2}
-# Passes over memory of plain PyTorch for one of a fused kernel, a kernel each. RMSNorm with the residual addition before it:
-# addition, copy to fp32, square, mean, product, copy back, product with the weight: 42 bytes an element for 8. LayerNorm is one
-# kernel, the addition another: 10 for 8. Activation and product: 10 for 6. Rotary embedding: negation of a half, concatenation, two
-# products, sum: 20 for 4. Softmax: scaling, mask, copy to fp32, softmax, copy back: 20 for 4.
-EAGER = {"rms": 42 / 8, "layer": 10 / 8, "layer-no-bias": 10 / 8, "none": 1, "activation": 10 / 6, "rotary": 5, "softmax": 5}
+# Passes over memory of plain PyTorch for one of a fused kernel, a kernel each. RMSNorm with the residual addition
+# before it: addition, copy to fp32, square, mean, product, copy back, product with the weight: 42 bytes an element
+# for 8. LayerNorm is one kernel, the addition another: 10 for 8. Activation and product: 10 for 6. Rotary embedding:
+# negation of a half, concatenation, two products, sum: 20 for 4. Softmax: scaling, mask, copy to fp32, softmax, copy
+# back: 20 for 4.
+EAGER = {
+    "rms": 42 / 8,
+    "layer": 10 / 8,
+    "layer-no-bias": 10 / 8,
+    "none": 1,
+    "activation": 10 / 6,
+    "rotary": 5,
+    "softmax": 5,
+}
 
 
 class Setup(NamedTuple):
@@ -77,10 +87,16 @@ def forward_pass(at: Setup) -> Pass:
 def in_part(op: Any, cp: Number, part: Number) -> Operator:
     """An operator on one part of the sequence; of attention, every rank has as many pairs as any other.
 
-    Parts are dealt in zigzag (arXiv 2311.09431) or by heads (arXiv 2309.14509): it is the whole sequence's attention with a share
-    of its heads.
+    Parts are dealt in zigzag (arXiv 2311.09431) or by heads (arXiv 2309.14509): it is the whole sequence's attention
+    with a share of its heads.
     """
-    share: Operator = op._replace(a=divide(op.a, cp)) if isinstance(op, Attention) else op._replace(s=part) if hasattr(op, "s") else op
+    share: Operator = (
+        op._replace(a=divide(op.a, cp))
+        if isinstance(op, Attention)
+        else op._replace(s=part)
+        if hasattr(op, "s")
+        else op
+    )
     return share
 
 

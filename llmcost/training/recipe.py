@@ -1,18 +1,19 @@
 """How a training program computes and what it keeps: data types, optimizer, kernels, what runs beside what.
 
-Bytes a parameter, as published: ZeRO counts 2 of weights, 2 of gradients and 12 of optimizer (arXiv 1910.02054, section 3.1);
-Megatron-LM keeps gradients in fp32, 18 in all, or 6 + 12/n with its distributed optimizer (theoretical_memory_usage.py).
+Bytes a parameter, as published: ZeRO counts 2 of weights, 2 of gradients and 12 of optimizer (arXiv 1910.02054,
+section 3.1); Megatron-LM keeps gradients in fp32, 18 in all, or 6 + 12/n with its distributed optimizer
+(theoretical_memory_usage.py).
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from llmcost.adapters import Lora
-from llmcost.algebra import Number
-from llmcost.errors import InputError
-from llmcost.sizes import activation_dtype, bytes_of
-from llmcost.units import BITS
+from llmcost.ground.algebra import Number
+from llmcost.ground.errors import InputError
+from llmcost.ground.units import BITS
+from llmcost.model.lora import Lora
+from llmcost.model.sizes import activation_dtype, bytes_of
 
 DTYPES = ("bf16", "fp16", "fp8", "fp32")
 KERNELS = ("fused", "vendor", "eager")
@@ -29,9 +30,9 @@ class Optimizer(NamedTuple):
     passes: Number = 1
 
 
-# Unfused ("foreach"), torch runs about ten kernels over the state (torch/optim/adam.py, _multi_tensor_adam), four times the
-# traffic of one. 8-bit: moments of a byte, a scale of 4 bytes for 256 (arXiv 2110.02861; blocks as bitsandbytes has them). Muon: one
-# momentum; the products of its Newton-Schulz iterations are counted in step.py.
+# Unfused ("foreach"), torch runs about ten kernels over the state (torch/optim/adam.py, _multi_tensor_adam), four
+# times the traffic of one. 8-bit: moments of a byte, a scale of 4 bytes for 256 (arXiv 2110.02861; blocks as
+# bitsandbytes has them). Muon: one momentum; the products of its Newton-Schulz iterations are counted in step.py.
 OPTIMIZERS: dict[str, Optimizer] = {
     "adam": Optimizer(2),
     "adam-unfused": Optimizer(2, passes=4),
@@ -54,14 +55,15 @@ class Overlap(NamedTuple):
 class Recipe(NamedTuple):
     """Structure, apart from `overlap`'s shares and the byte counts.
 
-    `master_weights`: an fp32 copy beside the weights that compute. `grad_bytes`: of a gradient that is added up; `reduce_bytes`:
-    of one on its way to other GPUs. `attention`: "fused" keeps scores on the chip, "unfused" writes them to memory. `kernels`:
+    `master_weights`: an fp32 copy beside the weights that compute. `grad_bytes`: of a gradient that is added up;
+    `reduce_bytes`: of one on its way to other GPUs. `attention`: "fused" keeps scores on the chip, "unfused" writes
+    them to memory. `kernels`:
 
-    "fused" as a compiler or engine runs PyTorch's, "vendor" as one does with its vendor's libraries (Transformer Engine), "eager" as
-    plain PyTorch does. `loss`: "fused" reads logits in their own type,
-    the others make an fp32 copy, or three, of them. `grad_buffer`: gradients have their memory from the start, not from the
-    first backward pass on. `clip`: gradients are read once more for their norm.
-    `lora`: what is trained beside frozen weights; None: all of them.
+    "fused" as a compiler or engine runs PyTorch's, "vendor" as one does with its vendor's libraries (Transformer
+    Engine), "eager" as plain PyTorch does. `loss`: "fused" reads logits in their own type, the others make an fp32
+    copy, or three, of them. `grad_buffer`: gradients have their memory from the start, not from the first backward
+    pass on. `clip`: gradients are read once more for their norm. `lora`: what is trained beside frozen weights; None:
+    all of them.
     """
 
     dtype: str = "bf16"

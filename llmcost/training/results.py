@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.adapters import Lora
-from llmcost.algebra import Number
-from llmcost.conventions import Utilization
-from llmcost.results import Hardware, Model
-from llmcost.run import Run as Interrupted
-from llmcost.training.step import StepSeconds
-from llmcost.training.train import StepFlops
+from llmcost.ground.algebra import Number
+from llmcost.model.lora import Lora
+from llmcost.serving.results import Hardware, Model
+from llmcost.training.conventions import Utilization
+from llmcost.training.interruptions import Run as Interrupted
+from llmcost.training.step import StepFlops
+from llmcost.training.step_time import StepSeconds
 
 
 class Spread(NamedTuple):
@@ -117,9 +117,9 @@ class TrainMemory(NamedTuple):
 class Train(NamedTuple):
     """Everything `llmcost train` answers. `textbook`: 6 FLOPs a parameter that a token uses; `textbook_recompute`: 8.
 
-    MFU and HFU count every (query, key) pair, as the convention "llmcost" does; `conventions` has them as others count.
-    `with_interruptions`: the run with failures and checkpoints, energy and money; all else is without. `change`: the cheapest
-    single one that makes it fit; "" if none does.
+    MFU and HFU count every (query, key) pair, as the convention "llmcost" does; `conventions` has them as others
+    count. `with_interruptions`: the run with failures and checkpoints, energy and money; all else is without.
+    `change`: the cheapest single one that makes it fit; "" if none does.
     """
 
     schema: str

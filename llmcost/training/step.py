@@ -1,226 +1,181 @@
-"""How long a training step takes: micro-batches through a pipeline, exchanges that nothing hides, the update.
-
-    step = m·t + bubble + exposed gradients and weights + optimizer
-
-with t the fullest stage's forward and backward pass (and what is recomputed) of one of m micro-batches.
-"""
+"""`training_step`: one step of a model in a layout: its time as expected and at least, its FLOPs, its memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmcost.adapters import is_trained
-from llmcost.algebra import Number, divide, maximum, minimum, named, present
-from llmcost.operators import Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator
-from llmcost.timing import exchange_seconds, kernel_seconds
-from llmcost.training.exchanges import Held, attentions, context_exchange, data_exchange, stage_exchange
-from llmcost.training.kept import halved
-from llmcost.training.layout import Layout, Stage, stage_of
-from llmcost.training.passes import Pass, Setup, kernels
-from llmcost.training.rates import backward
-from llmcost.training.states import fullest, share_recomputed, trained_part
-
-STREAMS = (Elementwise, Lookup)
-NEWTON_SCHULZ = 5  # iterations of Muon, three products each of a matrix's shape (kellerjordan.github.io/posts/muon)
-
-
-class Exposed(NamedTuple):
-    """Seconds of exchanges that no computation hides, by what exchanges."""
-
-    tensor: Number = 0
-    context: Number = 0
-    expert: Number = 0
-    pipeline: Number = 0
-    data: Number = 0
-
-    def total(self) -> Number:
-        """All of them."""
-        return self.tensor + self.context + self.expert + self.pipeline + self.data
+from llmcost.ground.algebra import Number, maximum
+from llmcost.ground.errors import InputError
+from llmcost.machine.chip import Chip, links_of
+from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.timing import Bound
+from llmcost.model.backward import PASSES
+from llmcost.model.counting import PassCost, count_pass
+from llmcost.model.lora import is_trained
+from llmcost.model.operators import Gemm, GroupedGemm
+from llmcost.model.sizes import activation_dtype
+from llmcost.model.spec import ModelSpec
+from llmcost.parallel.training_layout import Layout, stage_of
+from llmcost.specs.hardware import HardwareSpec
+from llmcost.training.activations import halved
+from llmcost.training.memory import StageMemory, fullest, share_recomputed, stage_memory, trained_part
+from llmcost.training.passes import Pass, Setup, forward_pass
+from llmcost.training.recipe import Recipe
+from llmcost.training.shares import shares_for
+from llmcost.training.step_time import StepSeconds, optimizer_traffic, step_seconds
 
 
-class Direction(NamedTuple):
-    """Seconds of one direction of one micro-batch through operators: products (and scans), streams, exchanges."""
+class StepFlops(NamedTuple):
+    """FLOPs of a step of the whole batch.
 
-    products: Number
-    streams: Number
-    tensor: Number
-    expert: Number
-
-    def total(self) -> Number:
-        """One after the other."""
-        return self.products + self.streams + self.tensor + self.expert
-
-    def times(self, factor: Number) -> Direction:
-        """So many of them."""
-        return Direction(*[factor * each for each in self])
-
-    def plus(self, other: Direction) -> Direction:
-        """Both."""
-        return Direction(*[ours + theirs for ours, theirs in zip(self, other, strict=True)])
-
-    def largest(self, other: Direction) -> Direction:
-        """The larger of each: what the fullest stage has."""
-        return Direction(*[maximum(ours, theirs) for ours, theirs in zip(self, other, strict=True)])
-
-
-class Part(NamedTuple):
-    """A part of a micro-batch's way through a stage. `weight` is what of the backward pass waits for nothing: weights' gradients."""
-
-    forward: Direction
-    backward: Direction
-    weight: Number
-
-
-class StepSeconds(NamedTuple):
-    """A step by cause; they add up to `total`. Matrix products are `compute`, streaming kernels `memory`."""
-
-    total: Number
-    compute: Number
-    memory: Number
-    recompute: Number
-    exposed: Exposed
-    bubble: Number
-    optimizer: Number
-    micro_batch: Number  # one micro-batch on the fullest stage, forward and backward
-
-
-def part_of(ops: Sequence[Operator], at: Setup) -> Part:
-    """Both directions of some operators on one GPU."""
-    run = kernels(ops, at.model, at.recipe)
-    times = kernel_seconds(run, at.chip, at.efficiency)
-    assert times is not None  # what is not known was refused before
-    ahead: list[Number] = [0, 0, 0, 0]
-    back: list[Number] = [0, 0, 0, 0]
-    weight: Number = 0
-    for op, time in zip(run, times, strict=True):
-        if isinstance(op, Collective):
-            kind, shown = (3, at.recipe.overlap.expert) if op.exchange == "all_to_all" else (2, at.recipe.overlap.tensor)
-            forward = behind = time * (1 - shown)
-        else:
-            trained = is_trained(op, at.recipe.lora)
-            kind, forward, behind = 1 if isinstance(op, STREAMS) else 0, time, backward(op, frozen=not trained) * time
-            weight = weight + time if isinstance(op, (Gemm, GroupedGemm)) and trained else weight
-        ahead[kind], back[kind] = ahead[kind] + forward, back[kind] + behind
-    return Part(Direction(*ahead), Direction(*back), weight)
-
-
-def left_of(exchange: Number, beside: Number, share: Number) -> Number:
-    """What an exchange costs that runs beside computation: at most `share` of it is hidden, and no more than there is to hide it.
-
-    The rest is what it slows the computation down by, with which it shares memory and multiprocessors, and what starts too late.
+    `model`: forward and backward, every (query, key) pair, nothing computed again (the numerator of MFU); `causal`:
+    the same with the pairs that a mask leaves; `hardware`: `model` with what is computed again, in recomputed layers
+    and inside attention's backward kernel (the numerator of HFU).
     """
-    return exchange - minimum(beside, share * exchange)
+
+    model: Number
+    causal: Number
+    hardware: Number
 
 
-def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
-    """A whole step, expected."""
-    layout, recipe = at.layout, at.recipe
-    parts = [part_of(ops, at) for ops in a_pass]
-    stage = stage_of(layout, at.model.num_hidden_layers, 0)
-    share, m = stage.layers / at.model.num_hidden_layers, layout.micro_batches()
-    single, several = maximum(0, 2 - layout.pp), minimum(1, layout.pp - 1)
-    ahead = _stage([part.forward for part in parts], share, single)
-    back = _stage([part.backward for part in parts], share, single)
+class Step(NamedTuple):
+    """One step: expected seconds by cause, its floors, FLOPs, and memory of the first and the last pipeline stage."""
 
-    again = _recomputed(at, a_pass, parts[0].forward, stage)
-    context = _context(at, a_pass)
-    pipeline = 0
-    if present(layout.pp - 1):
-        send = exchange_seconds(stage_exchange(at.model.hidden_size, at.seq, layout, recipe), at.chip.links, at.efficiency)
-        pipeline = 2 * layout.vp * several * send * (1 - recipe.overlap.pipeline)
-    one = named("breakdown.micro_batch", ahead.total() + back.total() + share * (again + context) + pipeline)
+    seconds: StepSeconds
+    bound: Bound
+    flops: StepFlops
+    tokens: Number
+    gpus: Number
+    peak: Number
+    first: StageMemory
+    last: StageMemory
 
-    bubble: Number = 0
-    if present(layout.pp - 1):
-        through = sum([part.forward.total() + part.backward.total() for part in parts]) + again + context + layout.pp * pipeline
-        bubble = maximum(0, through - one) / layout.vp
-    if layout.schedule == "zero-bubble":  # gradients of weights fill it: (p-1)(F + B - 2W) is left (arXiv 2401.10241, table 2)
-        bubble = bubble * (1 - 2 * share * parts[0].weight / one)
+    def mfu(self) -> Number:
+        """Share of the peak that the model's FLOPs are."""
+        return self.flops.model / (self.seconds.total * self.gpus * self.peak)
 
-    held = fullest(a_pass, layout, at.model.num_hidden_layers)
-    trained = fullest(trained_part(a_pass, recipe), layout, at.model.num_hidden_layers)
-    data = _data(at, held, trained, ahead.total(), back.total() + share * again)
-    stream = at.chip.bandwidth * at.efficiency.kernels["elementwise"].memory
-    added = (trained.dense + trained.experts) * 2 * recipe.grad_bytes / stream  # gradients, read and written once a micro-batch
-    update = optimizer_seconds(at, trained, stream)
-    exposed = Exposed(m * (ahead.tensor + back.tensor), m * share * context, m * (ahead.expert + back.expert), m * pipeline, data)
-    compute, memory = m * (ahead.products + back.products), m * (ahead.streams + back.streams + added)
-    parts_of_it = {"compute": compute, "memory": memory, "recompute": m * share * again, "exposed": exposed.total(), "bubble": bubble}
-    total = sum([named(f"breakdown.{name}", value) for name, value in (parts_of_it | {"optimizer": update}).items()])
-    return StepSeconds(total, compute, memory, m * share * again, exposed, bubble, update, one)
+    def hfu(self) -> Number:
+        """Share of the peak that all computed FLOPs are."""
+        return self.flops.hardware / (self.seconds.total * self.gpus * self.peak)
+
+    def tokens_per_s(self) -> Number:
+        """Of all GPUs."""
+        return self.tokens / self.seconds.total
+
+    def memory_bytes(self) -> Number:
+        """Of the fuller of the two stages: those between hold no more."""
+        return maximum(self.first.total(), self.last.total())
 
 
-def _stage(parts: list[Direction], share: Number, single: Number) -> Direction:
-    """The fullest stage: its layers and the larger of embedding and head, or both on a single stage."""
-    layers, embedding, head = parts
-    ends = (embedding.plus(head.times(single))).largest(head.plus(embedding.times(single)))
-    return layers.times(share).plus(ends)
+def training_step(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    layout: Layout,
+    recipe: Recipe = Recipe(),  # noqa: B008
+    seq: Number = 8192,
+    efficiency: Efficiency | None = None,
+) -> Step:
+    """A step in a layout that is legal (layout.check). Degrees and sizes may be arrays.
+
+    `efficiency`: a profile's, or the defaults of training. Raises InputError where a figure of the GPU is not known.
+    """
+    reached = shares_for(hardware, recipe) if efficiency is None else efficiency
+    return evaluate(Setup(model, layout, recipe, seq, training_chip(hardware, recipe, layout), reached))
 
 
-def _recomputed(at: Setup, a_pass: Pass, layers: Direction, stage: Stage) -> Number:
-    """Forward work of all layers that the backward pass does again (kept.chosen says what "selective" does)."""
-    again = share_recomputed(at.layout, stage)
-    if at.layout.recompute == "none":
+def evaluate(at: Setup) -> Step:
+    """The same from figures of a chip."""
+    a_pass = forward_pass(at)
+    seconds = step_seconds(at, a_pass)
+    layout = at.layout
+    first, last = stage_memory(at, a_pass, 0), stage_memory(at, a_pass, layout.pp - 1)
+    flops = step_flops(at, a_pass)
+    return Step(
+        seconds=seconds,
+        bound=_bound(at, a_pass, flops),
+        flops=flops,
+        tokens=layout.global_batch * at.seq,
+        gpus=layout.gpus(),
+        peak=at.chip.peak,
+        first=first,
+        last=last,
+    )
+
+
+def step_flops(at: Setup, a_pass: Pass) -> StepFlops:
+    """FLOPs of all GPUs together: what one computes of a micro-batch, times all that compute so."""
+    layers, embedding, head = (count_pass(ops) for ops in a_pass)
+    layout, everything = at.layout, layers.plus(embedding).plus(head)
+    times = layout.micro_batches() * layout.tp * layout.cp * layout.dp
+    frozen = _frozen_flops(at, a_pass)
+    model = PASSES * everything.flops(causal=False) - frozen
+    inside = (
+        everything.attention_flops / 2 if at.recipe.attention == "fused" else 0
+    )  # q·kᵀ again: one product more for four
+    recomputed = _flops_again(at, a_pass, layers)
+    return StepFlops(
+        times * model, times * (PASSES * everything.flops(causal=True) - frozen), times * (model + inside + recomputed)
+    )
+
+
+def _frozen_flops(at: Setup, a_pass: Pass) -> Number:
+    """FLOPs of gradients that frozen weights do without: as many as their forward products."""
+    if at.recipe.lora is None:
         return 0
-    if at.layout.recompute == "full":
-        return again * layers.total()
+    products = [
+        op for ops in a_pass for op in ops if isinstance(op, (Gemm, GroupedGemm)) and not is_trained(op, at.recipe.lora)
+    ]
+    return sum([op.count * op.flops(causal=False) for op in products])
+
+
+def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
+    """FLOPs of a forward pass that the backward pass computes again."""
+    layout = at.layout
+    share = share_recomputed(layout, stage_of(layout, at.model.num_hidden_layers, 0))
+    if layout.recompute == "full":
+        return share * layers.flops(causal=False)
     if at.recipe.attention == "unfused":
-        return again * part_of(attentions(a_pass.layers), at).forward.total()
-    return again * (part_of(halved(a_pass.layers), at).forward.products / 2 + layers.streams)
+        return share * layers.attention_flops
+    return share * sum([op.count * op.flops(causal=False) for op in halved(a_pass.layers)]) / 2
 
 
-def _context(at: Setup, a_pass: Pass) -> Number:
-    """Exposed exchanges between parts of a sequence, forward and backward (twice as much), of all layers.
+def _bound(at: Setup, a_pass: Pass, flops: StepFlops) -> Bound:
+    """Floors of a step in this layout: causal FLOPs at the peak; the optimizer's traffic; exchanged bytes, all beside each other."""
+    gpus = at.layout.gpus()
+    trained = fullest(trained_part(a_pass, at.recipe), at.layout, at.model.num_hidden_layers)
+    return Bound(flops.causal / (gpus * at.chip.peak), optimizer_traffic(at, trained) / at.chip.bandwidth)
 
-    A ring's run beside the attention of the part that is there already; gathering and all-to-all stand before and after it.
+
+def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chip:
+    """The GPU's figures for a recipe. fp32 products without TF32 run on the vector units.
+
+    Raises InputError for a data type that the GPU lacks, or a figure that no source gives.
     """
-    exposed: Number = 0
-    if not present(at.layout.cp - 1):
-        return exposed
-    share = at.recipe.overlap.context if at.layout.context == "ring" else 0
-    for op in attentions(a_pass.layers):
-        sent = op.count * exchange_seconds(context_exchange(op, at.layout), at.chip.links, at.efficiency)
-        beside = part_of([op], at)
-        returned = sent if at.layout.context == "ulysses" else 2 * sent
-        exposed = exposed + left_of(sent, beside.forward.total(), share) + left_of(returned, beside.backward.total(), share)
-    return exposed
-
-
-def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> Number:
-    """Exposed exchanges between replicas of a step.
-
-    Gradients go beside the backward pass: of the last micro-batch, or of each where they are divided (ZeRO-2, ZeRO-3). Weights
-    come beside the forward pass of the first, or of each with ZeRO-3, and once more for the backward pass if they were let go.
-    In a pipeline, weights stay gathered and gradients whole until the last micro-batch.
-    """
-    layout, share = at.layout, at.recipe.overlap.data
-    exchange = data_exchange(held, layout, at.recipe, trained)
-    gradients, weights = (sum([exchange_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in exchange)
-    rounds = maximum(1, maximum(0, 2 - layout.pp) * layout.micro_batches())
-    again = weights if layout.zero == 3 and layout.reshard else 0
-    adding, handing = left_of(gradients + again, back, share), left_of(weights, ahead, share)
-    return (rounds if layout.zero >= 2 else 1) * adding + (rounds if layout.zero == 3 else 1) * handing
-
-
-def optimizer_seconds(at: Setup, held: Held, stream: Number) -> Number:
-    """The update by its traffic, each rank its part where the optimizer is divided.
-
-    Muon's five iterations X ← aX + (bA + cA²)X, A = XXᵀ, are besides at most 6h FLOPs a parameter each.
-    """
-    seconds = optimizer_traffic(at, held) / stream
-    if at.recipe.optimizer == "muon":
-        flops = NEWTON_SCHULZ * 6 * at.model.hidden_size * updated(at.layout, held)
-        seconds = seconds + flops / (at.chip.plain_peak * at.efficiency.kernels["gemm"].compute)
-    return seconds
-
-
-def updated(layout: Layout, held: Held) -> Number:
-    """Parameters that one GPU updates."""
-    parts = ((held.dense, layout.replicas()), (held.experts, layout.expert_replicas()))
-    return sum([divide(count, layout.sharded(replicas)) if layout.zero else count for count, replicas in parts])
-
-
-def optimizer_traffic(at: Setup, held: Held) -> Number:
-    """Bytes that one GPU moves to update its parameters."""
-    return updated(at.layout, held) * at.recipe.update_bytes()
+    plain = activation_dtype(recipe.dtype)
+    known = dict(hardware.peak)
+    if recipe.dtype == "fp32" and "fp32" not in known and "fp32" in hardware.vector_peak:
+        known["fp32"] = hardware.vector_peak["fp32"]
+    for dtype in (recipe.dtype, plain):
+        if dtype not in known:
+            legal = (
+                ", ".join(each for each in ("bf16", "fp16", "fp8", "fp32") if each in known)
+                or "none that training uses"
+            )
+            raise InputError(f"--dtype {recipe.dtype}: {hardware.name} has no known peak for {dtype}; it has {legal}")
+    if hardware.bandwidth is None:
+        raise InputError(f"{hardware.name}: no source gives its memory bandwidth")
+    links = links_of(hardware)
+    gpus = layout.gpus()
+    alone = gpus.__class__ in (int, float) and gpus == 1
+    inside = gpus.__class__ in (int, float) and gpus <= layout.node
+    if not alone and links.node_bytes_per_s is None:
+        raise InputError(
+            f"{hardware.name}: no source gives the link between GPUs; a spec of your own may (interconnect)"
+        )
+    if not inside and links.fabric_bytes_per_s is None:
+        raise InputError(
+            f"{hardware.name}: no source gives the network between nodes of {layout.node}; a system of `llmcost hardware` may"
+        )
+    peak, plain_peak = known[recipe.dtype].value, known[plain].value
+    usable = hardware.usable_memory or hardware.memory
+    return Chip(peak, plain_peak, plain_peak, hardware.bandwidth.value, hardware.memory.value, links, usable.value)

@@ -1,168 +1,273 @@
-"""`training_step`: one step of a model in a layout: its time as expected and at least, its FLOPs, its memory."""
+"""`llmcost train`: a whole run, from what a user says."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from llmcost.adapters import is_trained
-from llmcost.algebra import Number, maximum
-from llmcost.chips import links_of
-from llmcost.counting import PassCost, count_pass
-from llmcost.efficiency import Efficiency
-from llmcost.errors import InputError
-from llmcost.operators import Gemm, GroupedGemm
-from llmcost.sizes import activation_dtype
+from llmcost.ground.algebra import Number, is_plain, maximum, named
+from llmcost.ground.errors import InputError, check_count, check_share
+from llmcost.machine import textbook
+from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.reached import by_profile
+from llmcost.model.architecture import forward, operators
+from llmcost.model.counting import Params, count_params
+from llmcost.model.lora import check_lora, trainable_params
+from llmcost.model.sizes import ElementBytes, Load
+from llmcost.model.spec import ModelSpec
+from llmcost.parallel.training_layout import Layout, check, shape_of, stage_of
+from llmcost.serving.estimate import DEFAULT_CONTEXT
+from llmcost.serving.results import Hardware, Model
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.specs.model import ModelSpec
-from llmcost.timing import Bound, Chip
-from llmcost.training.kept import halved
-from llmcost.training.layout import Layout, stage_of
-from llmcost.training.passes import Pass, Setup, forward_pass
-from llmcost.training.rates import PASSES
-from llmcost.training.recipe import Recipe
+from llmcost.training.automatic import automatic, cheapest_change, enough_gpus
+from llmcost.training.conventions import CONVENTIONS, HALF_PRECISION, Utilization, counts_of, utilization
+from llmcost.training.interruptions import Reliability, Terms, check_terms, run_of
+from llmcost.training.interruptions import Run as Interrupted
+from llmcost.training.memory import StageMemory, share_recomputed, stage_memory
+from llmcost.training.passes import Setup, forward_pass
+from llmcost.training.recipe import Recipe, check_recipe
+from llmcost.training.results import ExpectedRates, Rates, Run, Spread, StageBytes, Train, TrainMemory
 from llmcost.training.shares import shares_for
-from llmcost.training.states import StageMemory, fullest, share_recomputed, stage_memory, trained_part
-from llmcost.training.step import StepSeconds, optimizer_traffic, step_seconds
+from llmcost.training.step import Step, evaluate, training_chip
+
+SCHEMA = "llmcost.train/1"
+BATCH_TOKENS = 4 * 2**20  # Llama 3 405B begins with 4M tokens a batch (arXiv 2407.21783, section 3.4.1)
+HOUR, DAY = 3600, 86400
+MOST = 10**9  # of anything a user may count
 
 
-class StepFlops(NamedTuple):
-    """FLOPs of a step of the whole batch.
+class Options(NamedTuple):
+    """What the user may choose; None stands for the default beside it."""
 
-    `model`: forward and backward, every (query, key) pair, nothing computed again (the numerator of MFU); `causal`: the same with
-    the pairs that a mask leaves; `hardware`: `model` with what is computed again, in recomputed layers and inside
-    attention's backward kernel (the numerator of HFU).
-    """
-
-    model: Number
-    causal: Number
-    hardware: Number
-
-
-class Step(NamedTuple):
-    """One step: expected seconds by cause, its floors, FLOPs, and memory of the first and the last pipeline stage."""
-
-    seconds: StepSeconds
-    bound: Bound
-    flops: StepFlops
-    tokens: Number
-    gpus: Number
-    peak: Number
-    first: StageMemory
-    last: StageMemory
-
-    def mfu(self) -> Number:
-        """Share of the peak that the model's FLOPs are."""
-        return self.flops.model / (self.seconds.total * self.gpus * self.peak)
-
-    def hfu(self) -> Number:
-        """Share of the peak that all computed FLOPs are."""
-        return self.flops.hardware / (self.seconds.total * self.gpus * self.peak)
-
-    def tokens_per_s(self) -> Number:
-        """Of all GPUs."""
-        return self.tokens / self.seconds.total
-
-    def memory_bytes(self) -> Number:
-        """Of the fuller of the two stages: those between hold no more."""
-        return maximum(self.first.total(), self.last.total())
+    gpus: int | None = None  # the product of the degrees
+    tokens: Number = 15 * 10**12
+    seq: int | None = None  # the model's maximum or 8192
+    global_batch: int | None = None  # about 4M tokens
+    layout: dict[str, Any] = {}  # noqa: RUF012 - fields of Layout that are given; the others are chosen
+    recipe: Recipe = Recipe()
+    mfu: Number = textbook.END_TO_END_MFU
+    price: Number | None = None  # dollars a GPU-hour
+    reliability: Reliability = Reliability()
+    power_share: Number = 1  # of the TDP, drawn on average
+    pue: Number = 1  # energy of the data centre over that of the GPUs
+    profile: str | None = None  # on one GPU, the one shipped for it, if there is one
 
 
-def training_step(
+def train(
     model: ModelSpec,
     hardware: HardwareSpec,
-    layout: Layout,
-    recipe: Recipe = Recipe(),  # noqa: B008
-    seq: Number = 8192,
+    options: Options = Options(),  # noqa: B008
     efficiency: Efficiency | None = None,
-) -> Step:
-    """A step in a layout that is legal (layout.check). Degrees and sizes may be arrays.
+) -> Train:
+    """Every figure of a run. Raises InputError where options contradict each other, the model or the GPU."""
+    at, chosen = setup_of(model, hardware, options, efficiency)
+    check(at.layout, shape_of(model), at.seq)
+    answer = answer_of(at, hardware, options, chosen)
+    if answer.memory.fits:
+        return answer
+    change = cheapest_change(at, at.chip.usable)
+    if change is not None:
+        return answer._replace(change=change.words)
+    gpus = enough_gpus(at, at.layout.gpus(), at.chip.usable)
+    return answer._replace(change="" if gpus is None else f"--gpus {gpus} and the layout left open")
 
-    `efficiency`: a profile's, or the defaults of training. Raises InputError where a figure of the GPU is not known.
+
+def setup_of(
+    model: ModelSpec, hardware: HardwareSpec, options: Options, efficiency: Efficiency | None
+) -> tuple[Setup, bool]:
+    """The options with the defaults filled in, and whether degrees were chosen. Raises InputError where they make no sense."""
+    check_recipe(options.recipe)
+    if options.recipe.lora is not None:
+        check_lora(forward(model, HALF_PRECISION, Load(1, 1, 1)).layers, options.recipe.lora)
+    given = {name: value for name, value in options.layout.items() if value is not None}
+    _check_counts(options, given)
+    seq = min(model.max_position_embeddings, DEFAULT_CONTEXT) if options.seq is None else options.seq
+    if not 1 <= seq <= model.max_position_embeddings:
+        raise InputError(
+            f"--seq {seq}: {model.name} takes 1 to {model.max_position_embeddings:,} positions (max_position_embeddings)"
+        )
+    gpus = options.gpus or given.get("tp", 1) * given.get("cp", 1) * given.get("pp", 1) * given.get("dp", 1)
+    base = Layout(node=hardware.gpus_in_a_node())._replace(**given)
+    base = _data_parallel(base, gpus, given)
+    batch = _batch(options, base, gpus, seq)
+    base = base._replace(global_batch=batch)
+    reached = reached_by(hardware, options.recipe, gpus, options.profile) if efficiency is None else efficiency
+    chip = training_chip(hardware, options.recipe, base._replace(dp=gpus, tp=1, cp=1, pp=1))
+    at = Setup(model, base, options.recipe, seq, chip, reached)
+    if {"tp", "pp", "zero", "recompute"} <= given.keys():
+        return at, False
+    return at._replace(layout=automatic(at, gpus, given, chip.usable)), True
+
+
+def reached_by(hardware: HardwareSpec, recipe: Recipe, gpus: int, profile: str | None) -> Efficiency:
+    """What the GPUs reach: by the profile asked for, one GPU alone by its shipped one, else what published runs have
+    reached.
+
+    Raises SpecError, or InputError for another GPU's profile.
     """
-    reached = shares_for(hardware, recipe) if efficiency is None else efficiency
-    return evaluate(Setup(model, layout, recipe, seq, training_chip(hardware, recipe, layout), reached))
+    default = shares_for(hardware, recipe)
+    if profile is None and gpus > 1:
+        return default
+    return by_profile(hardware, profile, recipe.dtype, default, "train")
 
 
-def evaluate(at: Setup) -> Step:
-    """The same from figures of a chip."""
-    a_pass = forward_pass(at)
-    seconds = step_seconds(at, a_pass)
-    layout = at.layout
-    first, last = stage_memory(at, a_pass, 0), stage_memory(at, a_pass, layout.pp - 1)
-    flops = step_flops(at, a_pass)
-    return Step(
-        seconds=seconds,
-        bound=_bound(at, a_pass, flops),
-        flops=flops,
-        tokens=layout.global_batch * at.seq,
-        gpus=layout.gpus(),
-        peak=at.chip.peak,
-        first=first,
-        last=last,
+def _check_counts(options: Options, given: dict[str, Any]) -> None:
+    counts = {"gpus": options.gpus, "tokens": options.tokens, "seq": options.seq, "global_batch": options.global_batch}
+    counts |= {
+        name: given.get(name) for name in ("tp", "cp", "pp", "vp", "dp", "ep", "etp", "shard", "micro_batch", "node")
+    }
+    for name, value in counts.items():
+        most = 10**16 if name == "tokens" else MOST
+        if value is not None:
+            option = "gpus-per-node" if name == "node" else name.replace("_", "-")
+            check_count(f"--{option}", value, most)
+    check_share("--mfu", options.mfu)
+
+
+def _data_parallel(base: Layout, gpus: int, given: dict[str, Any]) -> Layout:
+    """Data parallelism takes the GPUs that the other degrees leave. Raises InputError where they do not multiply to them."""
+    used = base.tp * base.cp * base.pp
+    degrees = " times ".join(f"--{name} {given[name]}" for name in ("tp", "cp", "pp", "dp") if name in given)
+    if gpus % used:
+        below, above = gpus // used * used, -(-gpus // used) * used
+        nearest = above if not below or above - gpus < gpus - below else below
+        raise InputError(f"{degrees} is {used} GPUs a replica, which do not divide --gpus {gpus}; nearest: {nearest}")
+    if "dp" in given and given["dp"] * used != gpus:
+        raise InputError(
+            f"{degrees} is {given['dp'] * used} GPUs, and --gpus is {gpus}; with these the nearest --dp is {gpus // used}"
+        )
+    return base._replace(dp=gpus // used)
+
+
+def _batch(options: Options, base: Layout, gpus: int, seq: int) -> int:
+    """The global batch asked for, or sequences of about 4M tokens, a multiple of what runs at a time."""
+    if options.global_batch is not None:
+        return options.global_batch
+    at_once = int(base.micro_batch) * gpus // int(base.tp * base.cp * base.pp)
+    return max(at_once, BATCH_TOKENS // seq // at_once * at_once)
+
+
+def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool) -> Train:
+    """All figures, from sizes that may be numbers or symbols."""
+    step = evaluate(at)
+    size = ElementBytes(at.recipe.param_bytes(), at.recipe.param_bytes(), at.recipe.param_bytes())
+    params = count_params(operators(at.model, size, Load(1, 1, 1)))
+    trained = _trained(at, params)
+    steps = options.tokens / step.tokens
+    expected = _rates(named("step_seconds", step.seconds.total), step, steps)
+    active = named("model.params.active", params.active)
+    books = [
+        _rates(textbook.training_seconds(active, step.tokens, step.gpus, at.chip.peak, options.mfu, each), step, steps)
+        for each in (textbook.TRAINING_FLOPS_PER_PARAM, textbook.RECOMPUTE_FLOPS_PER_PARAM)
+    ]
+    error = at.efficiency.error
+    low, high = (expected.days * (1 + sign * (error or 0)) for sign in (-1, 1))
+    return Train(
+        schema=SCHEMA,
+        model=Model(at.model.name, at.model.title, params),
+        hardware=Hardware(hardware.name, hardware.title, at.chip.peak, at.chip.bandwidth, at.chip.capacity),
+        run=Run(
+            step.gpus,
+            at.seq,
+            options.tokens,
+            step.tokens,
+            steps,
+            at.recipe.dtype,
+            at.recipe.optimizer,
+            trained,
+            at.recipe.lora,
+        ),
+        layout=_spread(at.layout, chosen),
+        **expected._asdict(),
+        mfu=step.mfu(),
+        hfu=step.hfu(),
+        dollars=None if options.price is None else expected.gpu_hours * options.price,
+        textbook=books[0],
+        textbook_recompute=books[1],
+        limit=_rates(step.bound.seconds(), step, steps),
+        expected=ExpectedRates(*expected, at.efficiency.basis, error, low, high),
+        breakdown=step.seconds,
+        flops=step.flops,
+        memory=_memory(at, step),
+        change=None,
+        conventions=_conventions(at, step),
+        with_interruptions=_interrupted(
+            step, hardware, options, trained * (at.recipe.param_bytes() + at.recipe.optimizer_bytes())
+        ),
     )
 
 
-def step_flops(at: Setup, a_pass: Pass) -> StepFlops:
-    """FLOPs of all GPUs together: what one computes of a micro-batch, times all that compute so."""
-    layers, embedding, head = (count_pass(ops) for ops in a_pass)
-    layout, everything = at.layout, layers.plus(embedding).plus(head)
-    times = layout.micro_batches() * layout.tp * layout.cp * layout.dp
-    frozen = _frozen_flops(at, a_pass)
-    model = PASSES * everything.flops(causal=False) - frozen
-    inside = everything.attention_flops / 2 if at.recipe.attention == "fused" else 0  # q·kᵀ again: one product more for four
-    recomputed = _flops_again(at, a_pass, layers)
-    return StepFlops(times * model, times * (PASSES * everything.flops(causal=True) - frozen), times * (model + inside + recomputed))
+def _trained(at: Setup, params: Params) -> Number:
+    """Parameters that are trained, of the whole model."""
+    lora = at.recipe.lora
+    return (
+        params.total
+        if lora is None
+        else trainable_params(forward(at.model, HALF_PRECISION, Load(1, 1, 1)).layers, lora)
+    )
 
 
-def _frozen_flops(at: Setup, a_pass: Pass) -> Number:
-    """FLOPs of gradients that frozen weights do without: as many as their forward products."""
-    if at.recipe.lora is None:
-        return 0
-    products = [op for ops in a_pass for op in ops if isinstance(op, (Gemm, GroupedGemm)) and not is_trained(op, at.recipe.lora)]
-    return sum([op.count * op.flops(causal=False) for op in products])
+def _conventions(at: Setup, step: Step) -> tuple[Utilization, ...]:
+    """MFU and HFU as everyone counts them."""
+    layout, each = at.layout, step.tokens_per_s() / step.gpus
+    share = (
+        share_recomputed(layout, stage_of(layout, at.model.num_hidden_layers, 0)) if layout.recompute != "none" else 1
+    )
+    frozen, k = at.recipe.lora is not None, counts_of(at.model, at.seq)
+    return tuple(
+        utilization(one, k, each, at.chip.peak, layout.recompute, share, frozen=frozen) for one in CONVENTIONS.values()
+    )
 
 
-def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
-    """FLOPs of a forward pass that the backward pass computes again."""
-    layout = at.layout
-    share = share_recomputed(layout, stage_of(layout, at.model.num_hidden_layers, 0))
-    if layout.recompute == "full":
-        return share * layers.flops(causal=False)
-    if at.recipe.attention == "unfused":
-        return share * layers.attention_flops
-    return share * sum([op.count * op.flops(causal=False) for op in halved(a_pass.layers)]) / 2
+def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoint_bytes: Number) -> Interrupted:
+    """The run as it goes with failures and checkpoints of what is trained. Raises InputError for terms that make no sense."""
+    terms = Terms(options.price, None if hardware.tdp is None else hardware.tdp.value, options.power_share, options.pue)
+    if is_plain(step.gpus) and is_plain(checkpoint_bytes):
+        check_terms(step.gpus, checkpoint_bytes, options.reliability, terms)
+    return run_of(
+        options.tokens, step.tokens, step.seconds.total, step.gpus, checkpoint_bytes, options.reliability, terms
+    )
 
 
-def _bound(at: Setup, a_pass: Pass, flops: StepFlops) -> Bound:
-    """Floors of a step in this layout: causal FLOPs at the peak; the optimizer's traffic; exchanged bytes, all beside each other."""
-    gpus = at.layout.gpus()
-    trained = fullest(trained_part(a_pass, at.recipe), at.layout, at.model.num_hidden_layers)
-    return Bound(flops.causal / (gpus * at.chip.peak), optimizer_traffic(at, trained) / at.chip.bandwidth)
+def _rates(seconds: Number, step: Step, steps: Number) -> Rates:
+    days = steps * seconds / DAY
+    rate = step.tokens / seconds
+    return Rates(seconds, rate, rate / step.gpus, days, days * (DAY // HOUR) * step.gpus)
 
 
-def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chip:
-    """The GPU's figures for a recipe. fp32 products without TF32 run on the vector units.
+def _spread(layout: Layout, chosen: bool) -> Spread:
+    fields = layout._asdict() | {
+        "etp": layout.plan().expert_tp(),
+        "micro_batches": layout.micro_batches(),
+        "gpus_per_node": layout.node,
+        "chosen": chosen,
+    }
+    return Spread(**{name: fields[name] for name in Spread._fields})
 
-    Raises InputError for a data type that the GPU lacks, or a figure that no source gives.
-    """
-    plain = activation_dtype(recipe.dtype)
-    known = dict(hardware.peak)
-    if recipe.dtype == "fp32" and "fp32" not in known and "fp32" in hardware.vector_peak:
-        known["fp32"] = hardware.vector_peak["fp32"]
-    for dtype in (recipe.dtype, plain):
-        if dtype not in known:
-            legal = ", ".join(each for each in ("bf16", "fp16", "fp8", "fp32") if each in known) or "none that training uses"
-            raise InputError(f"--dtype {recipe.dtype}: {hardware.name} has no known peak for {dtype}; it has {legal}")
-    if hardware.bandwidth is None:
-        raise InputError(f"{hardware.name}: no source gives its memory bandwidth")
-    links = links_of(hardware)
-    gpus = layout.gpus()
-    alone = gpus.__class__ in (int, float) and gpus == 1
-    inside = gpus.__class__ in (int, float) and gpus <= layout.node
-    if not alone and links.node_bytes_per_s is None:
-        raise InputError(f"{hardware.name}: no source gives the link between GPUs; a spec of your own may (interconnect)")
-    if not inside and links.fabric_bytes_per_s is None:
-        raise InputError(f"{hardware.name}: no source gives the network between nodes of {layout.node}; a system of `llmcost hardware` may")
-    peak, plain_peak = known[recipe.dtype].value, known[plain].value
-    usable = hardware.usable_memory or hardware.memory
-    return Chip(peak, plain_peak, plain_peak, hardware.bandwidth.value, hardware.memory.value, links, usable.value)
+
+def _memory(at: Setup, step: Step) -> TrainMemory:
+    """The fuller of first and last stage, whose parts add up, and every kind of stage."""
+    a_pass, layout = forward_pass(at), at.layout
+    last = layout.pp - 1
+    indices = sorted({0, min(1, last), last}) if isinstance(layout.pp, int) else [0]
+    stages = tuple(_stage_bytes(at, stage_memory(at, a_pass, index), index) for index in indices)
+    fullest = max(stages, key=lambda stage: stage.total_bytes) if isinstance(layout.pp, int) else stages[0]
+    parts = fullest._asdict()
+    total = maximum(step.first.total(), step.last.total())
+    allocated = maximum(step.first.allocated(), step.last.allocated())
+    return TrainMemory(
+        **{name: parts[name] for name in TrainMemory._fields if name in parts and name != "total_bytes"},
+        total_bytes=total,
+        allocated_bytes=allocated,
+        capacity_bytes=at.chip.capacity,
+        usable_bytes=at.chip.usable,
+        fits=total <= at.chip.usable,
+        stages=stages,
+    )
+
+
+def _stage_bytes(at: Setup, memory: StageMemory, index: Number) -> StageBytes:
+    peak = memory.peak()
+    parts = (memory.params, peak.grads, memory.optimizer, peak.activations, peak.logits, peak.gathered, peak.working)
+    total = memory.total()
+    layers = stage_of(at.layout, at.model.num_hidden_layers, index).layers
+    return StageBytes(index, layers, *parts, total - sum(parts), total, peak.name)

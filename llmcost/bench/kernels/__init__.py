@@ -9,7 +9,18 @@ from llmcost.bench.kernels.gemm import GEMM
 from llmcost.bench.kernels.grouped import GROUPED, PRODUCT
 from llmcost.bench.kernels.state import CONV, SCAN
 from llmcost.bench.kernels.streams import LOOKUP, STREAM
-from llmcost.operators import Attention, CausalConv, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator, Scan, TokenProduct
+from llmcost.model.operators import (
+    Attention,
+    CausalConv,
+    Collective,
+    Elementwise,
+    Gemm,
+    GroupedGemm,
+    Lookup,
+    Operator,
+    Scan,
+    TokenProduct,
+)
 
 KINDS: dict[type, Kind] = {
     Gemm: GEMM,

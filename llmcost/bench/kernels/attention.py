@@ -19,7 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from llmcost.bench.device import Device
 from llmcost.bench.kernels.base import Case, Index, Kind, Operands, Tensor, UnsupportedError, Way
-from llmcost.operators import Attention
+from llmcost.model.operators import Attention
 
 CHECKED_QUERIES = 16
 BACKENDS = {
@@ -64,7 +64,9 @@ def operands(op: Attention, dtype: str, device: Device) -> Operands:
         return Operands((packed,), ())
     if _latent(op):
         return Operands((packed,), (device.normal((op.b, 1, keys, op.cached), dtype),))
-    return Operands((packed,), (device.normal((op.b, g, keys, op.d), dtype), device.normal((op.b, g, keys, op.dv), dtype)))
+    return Operands(
+        (packed,), (device.normal((op.b, g, keys, op.d), dtype), device.normal((op.b, g, keys, op.dv), dtype))
+    )
 
 
 def _latent(op: Attention) -> bool:
@@ -199,7 +201,9 @@ def _causal_blocks(s: int, device: torch.device) -> Any:
 
 def _flex_prompt(op: Attention, packed: Tensor) -> Tensor:
     q, k, v = views(op, packed)
-    return token_major(_compiled_flex()(q, k, v, block_mask=_causal_blocks(op.s, packed.device), enable_gqa=q.shape[1] != k.shape[1]))
+    return token_major(
+        _compiled_flex()(q, k, v, block_mask=_causal_blocks(op.s, packed.device), enable_gqa=q.shape[1] != k.shape[1])
+    )
 
 
 def _flex_decode(op: Attention, packed: Tensor, *cache: Tensor) -> Tensor:

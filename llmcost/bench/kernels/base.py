@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from llmcost.bench.device import Device
-from llmcost.operators import Operator
+from llmcost.model.operators import Operator
 
 Tensor = torch.Tensor
 Index: TypeAlias = tuple[slice, ...]
@@ -38,7 +38,8 @@ class Operands(NamedTuple):
 
 
 class Way(NamedTuple):
-    """run(op, *hot, *cold) is the answer, a tensor or several; `layout` stores the cold operands as it wants them, once.
+    """run(op, *hot, *cold) is the answer, a tensor or several; `layout` stores the cold operands as it wants them,
+    once.
 
     `compiles`: the first call takes seconds. A quick run tries such a way only where none before it has worked.
     """
@@ -51,8 +52,8 @@ class Way(NamedTuple):
 class Kind(NamedTuple):
     """Everything needed to run one kind of operator.
 
-    `expected` gives the answer in float32 for a part of the output, and says which part that is. `ways` come in the order in
-    which they are tried: the likely winners first, for what is far slower is then not timed at length.
+    `expected` gives the answer in float32 for a part of the output, and says which part that is. `ways` come in the
+    order in which they are tried: the likely winners first, for what is far slower is then not timed at length.
     """
 
     operands: Callable[[Any, str, Device], Operands]

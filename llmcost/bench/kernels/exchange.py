@@ -12,8 +12,8 @@ import torch.distributed as dist
 
 from llmcost.bench.device import Device
 from llmcost.bench.kernels.base import Case, Index, Kind, Operands, Tensor, UnsupportedError, Way
-from llmcost.operators import Collective
-from llmcost.operators.exchange import Exchange
+from llmcost.model.operators import Collective
+from llmcost.model.operators.exchange import Exchange
 
 
 def ranks() -> int:

@@ -9,10 +9,18 @@ from torch.nn.functional import linear
 
 from llmcost.bench.device import Device
 from llmcost.bench.kernels.base import Case, Index, Kind, Operands, Tensor, UnsupportedError, Way
-from llmcost.operators import Gemm
+from llmcost.model.operators import Gemm
 
 CHECKED_ROWS = 32
-FP8_FAMILIES = ("sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "gfx942", "gfx950")  # with matrix units for 8-bit floats
+FP8_FAMILIES = (
+    "sm_89",
+    "sm_90",
+    "sm_100",
+    "sm_103",
+    "sm_120",
+    "gfx942",
+    "gfx950",
+)  # with matrix units for 8-bit floats
 
 
 def operands(op: Gemm, dtype: str, device: Device) -> Operands:

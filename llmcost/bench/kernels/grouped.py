@@ -12,7 +12,7 @@ import torch
 
 from llmcost.bench.device import Device
 from llmcost.bench.kernels.base import Case, Index, Kind, Operands, Tensor, UnsupportedError, Way
-from llmcost.operators import GroupedGemm, TokenProduct
+from llmcost.model.operators import GroupedGemm, TokenProduct
 
 
 @lru_cache(maxsize=64)
@@ -79,7 +79,9 @@ def _loop(counts: tuple[int, ...]) -> Callable[..., Tensor]:
 def product_operands(op: TokenProduct, dtype: str, device: Device) -> Operands:
     """Both factors are activations."""
     tokens = op.b * op.s
-    return Operands((device.normal((tokens, op.m, op.k), dtype), device.normal((tokens, op.k, op.n), dtype, op.k**-0.5)), ())
+    return Operands(
+        (device.normal((tokens, op.m, op.k), dtype), device.normal((tokens, op.k, op.n), dtype, op.k**-0.5)), ()
+    )
 
 
 GROUPED = Kind(operands, expected, ways)

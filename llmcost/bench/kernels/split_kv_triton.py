@@ -35,7 +35,16 @@ def decode(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         M=max(ROWS, triton.next_power_of_2(share)), BLOCK=block, num_warps=4, num_stages=3,
     )  # fmt: skip
     if splits > 1:
-        _combine[(b * a,)](part, weight, out, b * a, splits, DV=dv, DVP=triton.next_power_of_2(dv), SPLITS=triton.next_power_of_2(splits))
+        _combine[(b * a,)](
+            part,
+            weight,
+            out,
+            b * a,
+            splits,
+            DV=dv,
+            DVP=triton.next_power_of_2(dv),
+            SPLITS=triton.next_power_of_2(splits),
+        )
     return out
 
 
@@ -49,7 +58,9 @@ def _stretch(
     rows, cols, vcols = tl.arange(0, M), tl.arange(0, DP), tl.arange(0, DVP)
     head = kv_head * SHARE + rows
     mine = rows < SHARE
-    query = tl.load(q + sequence * q_sequence + head[:, None] * q_head + cols, mask=mine[:, None] & (cols < D), other=0.0)
+    query = tl.load(
+        q + sequence * q_sequence + head[:, None] * q_head + cols, mask=mine[:, None] & (cols < D), other=0.0
+    )
     top = tl.full((M,), float("-inf"), tl.float32)
     total = tl.zeros((M,), tl.float32)
     answer = tl.zeros((M, DVP), tl.float32)

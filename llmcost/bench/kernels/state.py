@@ -8,7 +8,7 @@ from torch.nn import functional
 from llmcost.bench.device import Device
 from llmcost.bench.kernels.base import Index, Kind, Operands, Tensor, UnsupportedError
 from llmcost.bench.kernels.streams import compiled
-from llmcost.operators import CausalConv, Scan
+from llmcost.model.operators import CausalConv, Scan
 
 DECAY = 0.9
 
@@ -18,7 +18,10 @@ def conv_operands(op: CausalConv, dtype: str, device: Device) -> Operands:
     if op.bias:
         raise UnsupportedError("no convolution with a bias here")
     x = device.normal((op.b, op.channels, op.s), dtype)
-    return Operands((x,), (device.normal((op.b, op.channels, op.kernel - 1), dtype), device.normal((op.channels, 1, op.kernel), dtype)))
+    return Operands(
+        (x,),
+        (device.normal((op.b, op.channels, op.kernel - 1), dtype), device.normal((op.channels, 1, op.kernel), dtype)),
+    )
 
 
 def convolve(x: Tensor, last: Tensor, weight: Tensor) -> Tensor:
@@ -39,7 +42,11 @@ def scan_operands(op: Scan, dtype: str, device: Device) -> Operands:
     if op.s > 1:
         raise UnsupportedError("no kernel here for a recurrence over a whole prompt")
     keys = (op.b, op.heads, op.dk)
-    hot = (device.normal(keys, dtype), device.normal(keys, dtype, op.dk**-0.5), device.normal((op.b, op.heads, op.dv), dtype))
+    hot = (
+        device.normal(keys, dtype),
+        device.normal(keys, dtype, op.dk**-0.5),
+        device.normal((op.b, op.heads, op.dv), dtype),
+    )
     return Operands(hot, (device.normal((op.b, op.heads, op.dk, op.dv), "fp32" if op.Bs == 4 else dtype),))
 
 
@@ -64,5 +71,7 @@ def scan_expected(op: Scan, given: Operands) -> tuple[Index, Tensor]:
 
 CONV = Kind(conv_operands, conv_expected, lambda _case, device: compiled("convolution", convolve, device))
 SCAN = Kind(
-    scan_operands, scan_expected, lambda case, device: compiled("scan", delta_step if getattr(case.op, "delta", False) else step, device)
+    scan_operands,
+    scan_expected,
+    lambda case, device: compiled("scan", delta_step if getattr(case.op, "delta", False) else step, device),
 )

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from llmcost.bench.device import Device
 from llmcost.bench.kernels.base import Case, Index, Kind, Operands, Tensor, UnsupportedError, Way
-from llmcost.operators import Elementwise, Lookup
+from llmcost.model.operators import Elementwise, Lookup
 
 CHECKED_ROWS = 64
 EPS = 1e-6
@@ -46,7 +46,11 @@ def stream_of(op: Elementwise) -> Stream:
         each = weights if weights and reads % weights == 0 else reads
         return Stream("norm", norm, ((t, reads // each, each),), ((each,),) if each == weights else ())
     if op.name.endswith("activation"):
-        return Stream("silu and product", gated, ((t, reads),)) if reads == 2 * writes else Stream("gelu", functional.gelu, ((t, reads),))
+        return (
+            Stream("silu and product", gated, ((t, reads),))
+            if reads == 2 * writes
+            else Stream("gelu", functional.gelu, ((t, reads),))
+        )
     if op.name.startswith("rotary") and reads % (2 * HALF_HEAD) == 0:
         angles = (t, 1, HALF_HEAD)
         return Stream("rotary", rotary, ((t, reads // (2 * HALF_HEAD), 2, HALF_HEAD), angles, angles))
@@ -187,7 +191,9 @@ def lookup_operands(op: Lookup, dtype: str, device: Device) -> Operands:
     """Random rows, and the table."""
     if dtype == "fp8":
         raise UnsupportedError("tables are kept in 16 or 32 bits")
-    return Operands((torch.randint(op.rows, (op.b * op.s,), device=device.kind),), (device.normal((op.rows, op.width), dtype),))
+    return Operands(
+        (torch.randint(op.rows, (op.b * op.s,), device=device.kind),), (device.normal((op.rows, op.width), dtype),)
+    )
 
 
 def lookup_ways(_case: Case, _device: Device) -> dict[str, Way]:
@@ -199,4 +205,8 @@ def lookup_ways(_case: Case, _device: Device) -> dict[str, Way]:
 
 
 STREAM = Kind(operands, expected, ways)
-LOOKUP = Kind(lookup_operands, lambda _op, given: ((slice(CHECKED_ROWS),), given.cold[0][given.hot[0][:CHECKED_ROWS]].float()), lookup_ways)
+LOOKUP = Kind(
+    lookup_operands,
+    lambda _op, given: ((slice(CHECKED_ROWS),), given.cold[0][given.hot[0][:CHECKED_ROWS]].float()),
+    lookup_ways,
+)

@@ -15,7 +15,9 @@ def add_norm(x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor) -> t
     y, total = torch.empty_like(x), torch.empty_like(x)
     width = x.shape[1]
     block = triton.next_power_of_2(width)
-    _add_norm[(x.shape[0],)](x, residual, weight, y, total, width, EPS, BLOCK=block, num_warps=max(4, min(16, block // 512)))
+    _add_norm[(x.shape[0],)](
+        x, residual, weight, y, total, width, EPS, BLOCK=block, num_warps=max(4, min(16, block // 512))
+    )
     return y, total
 
 
@@ -80,7 +82,10 @@ def _rotary(x, cos, sin, out, pairs, HALF: tl.constexpr, BLOCK: tl.constexpr):
     channel = pair % HALF
     at = row * 2 * pairs + (pair // HALF) * 2 * HALF + channel
     left, right = tl.load(x + at, mask=mask).to(tl.float32), tl.load(x + at + HALF, mask=mask).to(tl.float32)
-    c, s = tl.load(cos + row * HALF + channel, mask=mask).to(tl.float32), tl.load(sin + row * HALF + channel, mask=mask).to(tl.float32)
+    c, s = (
+        tl.load(cos + row * HALF + channel, mask=mask).to(tl.float32),
+        tl.load(sin + row * HALF + channel, mask=mask).to(tl.float32),
+    )
     tl.store(out + at, (left * c - right * s).to(out.dtype.element_ty), mask=mask)
     tl.store(out + at + HALF, (right * c + left * s).to(out.dtype.element_ty), mask=mask)
 

@@ -1,0 +1,148 @@
+"""Fits the default shares and launch costs on some of the published measurements; the others score them.
+
+    python -m llmcost.accuracy.fit_defaults
+
+prints each fitted figure beside the committed one. Stages run in order, each on cases of its own, the figures of
+the stages before it held fixed. A stage moves its figures one at a time, by ever smaller steps, as long as the mean
+distance of prediction and measurement shrinks: |log(predicted / measured)|, which outliers move little, first over the
+cases of a source and GPU, then over these groups. It starts from round numbers and has no randomness in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from math import log
+from statistics import fmean
+from typing import NamedTuple
+
+from llmcost.accuracy.cases import Case, class_of, load_cases
+from llmcost.accuracy.predict import answers
+from llmcost.machine.efficiency import FIGURES, from_figures
+
+STEPS = (1.25, 1.1, 1.04, 1.015)
+FAR = 0.7  # |log| at which a case counts no more: a factor of two
+LARGEST_SHARE = 0.95
+SHARES = ("compute", "memory", "share")  # figures that stay below LARGEST_SHARE
+
+
+class Stage(NamedTuple):
+    """Figures that are fitted together, from where they start, and the cases that they are fitted on."""
+
+    figures: dict[str, float]
+    cases: Callable[[Case], bool]
+
+
+def _kernels(source: str, ops: tuple[str, ...], *gpus: str, least_us: float = 0) -> Callable[[Case], bool]:
+    def chosen(case: Case) -> bool:
+        of = case.settings
+        return (
+            case.source.name == source
+            and of["op"] in ops
+            and of["gpu"] in gpus
+            and case.measured["seconds"] * 1e6 >= least_us
+        )
+
+    return chosen
+
+
+def _runs(
+    source: str, *gpus: str, tp: tuple[int, ...] = (1, 2, 4, 8), pp: tuple[int, ...] = (1,)
+) -> Callable[[Case], bool]:
+    def chosen(case: Case) -> bool:
+        of = case.settings
+        return case.source.name == source and of["gpu"] in gpus and of["tp"] in tp and of["pp"] in pp and not of["oom"]
+
+    return chosen
+
+
+STAGES = (
+    # Single kernels, timed without the launch.
+    Stage(
+        {"gemm.compute": 0.7, "gemm.memory": 0.8, "launch": 5e-6},
+        _kernels("vidur", ("gemm",), "a100-80gb-sxm", "h100-sxm", "a40"),
+    ),
+    Stage({"gemm.compute@CDNA 2": 0.7}, _kernels("llmcompass", ("gemm",), "mi210", least_us=500)),
+    Stage(
+        {"elementwise.memory": 0.6, "launch_small": 3e-6},
+        _kernels("vidur", ("rms-norm", "silu-product"), "a100-80gb-sxm", "h100-sxm", "a40"),
+    ),
+    # Exchanges as PyTorch launches them.
+    Stage({"link.share@A100": 0.6, "exchange.stream@A100": 5e-5}, _kernels("vidur", ("all-reduce",), "a100-80gb-sxm")),
+    Stage({"link.share": 0.8, "exchange.stream": 4e-5}, _kernels("vidur", ("all-reduce",), "h100-sxm")),
+    # Attention, where a launch from Python is a small part of the time.
+    Stage({"attention.memory": 0.9}, _kernels("infersim-kernels", ("decode-attention",), "h800-sxm", least_us=200)),
+    Stage({"attention.compute": 0.7}, _kernels("infersim-kernels", ("prefill-attention",), "h800-sxm")),
+    # Kernels launched one by one: static batches of one C++ engine.
+    Stage({"gap.stream": 3e-6}, _runs("trtllm-0.6.1", "a100-80gb-sxm", tp=(1,))),
+    # Types narrower than 16 bits, at full load.
+    Stage({"narrow.compute@Hopper": 0.6}, _runs("trtllm-0.17", "h100-sxm", tp=(1,))),
+    Stage({"narrow.compute@Ada": 0.7}, _runs("trtllm-0.17", "l40s", tp=(1,))),
+    Stage({"link.share@PCIe": 0.6}, _runs("trtllm-0.17", "l40s", tp=(2, 4, 8))),
+    Stage({"narrow.compute@B200": 0.5}, _runs("trtllm-1.0-dense", "b200", tp=(1,))),
+    Stage({"narrow.compute@Blackwell GDDR": 0.6}, _runs("trtllm-1.0-dense", "rtx-pro-6000")),
+    # Weights narrower than the type that they are multiplied in.
+    Stage({"weight_only.memory@A100": 0.6}, _runs("mlc-perf-bench", "a100-80gb-pcie", tp=(1,), pp=(1, 2, 4, 8))),
+    Stage({"weight_only.memory": 0.8}, _runs("mlc-perf-bench", "rtx4090", "rtx3090-ti", "a10g", tp=(1,))),
+)
+TRAINING = {  # what training/shares.py was chosen on: source, and GPUs where only some of its
+    **dict.fromkeys(("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07"), ()),
+    "megatron-bridge": ("h100-sxm", "b200"),
+}
+TRUSTED = ("optimised", "kernel")  # classes of engines that defaults are fitted on
+
+
+def role_of(case: Case) -> str:
+    """Whether a case had a part in a default: `fitted`, else it scores them."""
+    if case.source.kind == "training":
+        gpus = TRAINING.get(case.source.name)
+        return "scored" if gpus is None or (gpus and case.settings["gpu"] not in gpus) else "fitted"
+    return "fitted" if class_of(case) in TRUSTED and any(stage.cases(case) for stage in STAGES) else "scored"
+
+
+def fitted() -> dict[str, float]:
+    """Every fitted figure, from the cases alone."""
+    cases = [case for case in load_cases() if case.source.kind != "training" and role_of(case) == "fitted"]
+    figures = dict(FIGURES)
+    for stage in STAGES:
+        figures |= stage.figures
+    for stage in STAGES:
+        figures = _search(figures, stage, [case for case in cases if stage.cases(case)])
+    return {name: figures[name] for stage in STAGES for name in stage.figures}
+
+
+def distance(cases: list[Case], figures: Mapping[str, float]) -> float:
+    """How far predictions are from measurements."""
+    groups: dict[tuple[str, str], list[float]] = {}
+    for case in cases:
+        for answer in answers(case, partial(from_figures, figures)):
+            if answer.ratio:
+                groups.setdefault((case.source.name, case.settings["gpu"]), []).append(min(abs(log(answer.ratio)), FAR))
+    return fmean([fmean(group) for group in groups.values()])
+
+
+def _search(figures: dict[str, float], stage: Stage, cases: list[Case]) -> dict[str, float]:
+    best = distance(cases, figures)
+    for step in STEPS:
+        better = True
+        while better:
+            better = False
+            for name in stage.figures:
+                for factor in (step, 1 / step):
+                    tried = figures | {name: figures[name] * factor}
+                    if name.split("@")[0].endswith(SHARES) and tried[name] > LARGEST_SHARE:
+                        continue
+                    far = distance(cases, tried)
+                    if far < best - 1e-6:
+                        best, figures, better = far, tried, True
+    return figures
+
+
+def main() -> None:
+    """Print the fitted figures beside the committed ones."""
+    for name, value in fitted().items():
+        print(f"{name:32} {value:10.3g}   committed {FIGURES.get(name, 0):10.3g}")
+
+
+if __name__ == "__main__":
+    main()

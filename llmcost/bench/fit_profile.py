@@ -1,0 +1,141 @@
+"""From measured rows to the few numbers a kind of kernel, and how far off they are on rows that the fit never saw.
+
+T = t0 + ((F / (P·e_c))^p + (B / (BW·e_m))^p)^(1/p), e_c·s / (s + s_half) for prompts' attention: efficiency.py's
+formula, by its own code. The exponent p is fitted to matrix products, whose kernels load the next operands while they
+compute; elsewhere it is 2. The fit is robust: of the relative errors' absolute values it minimises the mean, by a
+simplex search (Nelder and Mead, The Computer Journal 7(4), 1965) on the numbers' logarithms, from several starts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from llmcost.machine.calibration import LINEAR, chip_of, predicted_us
+from llmcost.machine.chip import Chip
+from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel, kind_of
+from llmcost.machine.timing import kernel_seconds
+from llmcost.model.operators import Elementwise, Operator
+from llmcost.specs.profile import Error, Fit, Profile, Row
+
+FEWEST = 6  # rows of a kind and data type: one more than there are numbers
+STARTS = [(0.8, 0.85, 2e-6, 500.0, 2.0), (0.6, 0.7, 4e-6, 1500.0, 3.0), (0.9, 0.95, 1e-6, 100.0, 1.5)]
+MOST_OVERLAP = 6.0  # from there on the smooth maximum is the larger of the two
+ROUNDS = 400
+NOT_FITTED = ("memory", "ceiling", "collectives")  # not kernels of a model, or not timed as in one
+ON_THE_GPU = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "elementwise", "norm")
+
+
+class Sample(NamedTuple):
+    """An operator and the seconds it took."""
+
+    op: Operator
+    seconds: float
+
+
+def fitted(profile: Profile) -> Profile:
+    """The profile with the fit of its rows, and with what that says of its passes."""
+    profile = profile._replace(fit=fits(profile.rows, lambda dtype: chip_of(profile, dtype)))
+    return profile._replace(
+        steps=tuple(
+            step._replace(predicted_us=predicted_us(step, profile)) if step.status == "ok" else step
+            for step in profile.steps
+        )
+    )
+
+
+def fits(rows: Iterable[Row], chip_for: Callable[[str], Chip]) -> dict[str, dict[str, Fit]]:
+    """A fit for every kind and data type with enough rows; backward ones apart."""
+    used: dict[tuple[str, str], list[Sample]] = {}
+    kept: dict[tuple[str, str], list[Sample]] = {}
+    for row in rows:
+        if row.status == "ok" and row.operator and not row.backward and row.suite not in NOT_FITTED and row.median_us:
+            op = row.op()
+            if not (isinstance(op, Elementwise) and op.name == "softmax"):  # no model's list has one
+                (kept if row.heldout else used).setdefault((kind_of(op), row.dtype), []).append(
+                    Sample(op, row.median_us / 1e6)
+                )
+    found: dict[str, dict[str, Fit]] = {}
+    for (kind, dtype), samples in used.items():
+        chip = chip_for(dtype)
+        if kind in ON_THE_GPU and len(samples) >= FEWEST and chip.peak and chip.bandwidth:
+            kernel = best(kind, samples, chip)
+            heldout = kept.get((kind, dtype))
+            own, other = error(kind, kernel, samples, chip), error(kind, kernel, heldout, chip) if heldout else None
+            compute, memory, launch, half, overlap = (
+                float(f"{x:.4g}")
+                for x in (kernel.compute, kernel.memory, kernel.launch_seconds * 1e6, kernel.half, kernel.overlap)
+            )
+            found.setdefault(kind, {})[dtype] = Fit(compute, memory, launch, half, own, other, overlap)
+    return found
+
+
+def best(kind: str, samples: Sequence[Sample], chip: Chip) -> Kernel:
+    """The numbers with the least mean absolute error on the samples."""
+
+    def cost(x: Sequence[float]) -> float:
+        return sum(abs(e) for e in errors(kind, _kernel(kind, x), samples, chip))
+
+    found = [minimise(cost, [math.log(value) for value in start]) for start in STARTS]
+    return _kernel(kind, min(found, key=cost))
+
+
+def _kernel(kind: str, x: Sequence[float]) -> Kernel:
+    compute, memory, launch, half, overlap = (math.exp(min(value, 20.0)) for value in x)
+    return Kernel(
+        min(compute, 1.0),  # never above the limit
+        min(memory, 1.0),
+        launch,
+        half if kind == "attention_prefill" else 0,
+        min(max(overlap, 1.0), MOST_OVERLAP) if kind in LINEAR else 2,
+    )
+
+
+def errors(kind: str, kernel: Kernel, samples: Sequence[Sample], chip: Chip) -> list[float]:
+    """Logarithms of predicted over measured: close to relative errors, and alike in both directions."""
+    efficiency = Efficiency({**DEFAULT.kernels, kind: kernel}, "", None)
+    predicted = kernel_seconds([sample.op for sample in samples], chip, efficiency)
+    assert predicted is not None
+    return [math.log(guess / sample.seconds) for guess, sample in zip(predicted, samples, strict=True)]
+
+
+def error(kind: str, kernel: Kernel, samples: Sequence[Sample], chip: Chip) -> Error:
+    """Mean and largest relative error."""
+    each = [abs(math.expm1(e)) for e in errors(kind, kernel, samples, chip)]
+    return Error(len(each), round(sum(each) / len(each), 4), round(max(each), 4))
+
+
+def minimise(cost: Callable[[Sequence[float]], float], start: list[float]) -> list[float]:
+    """A simplex that walks, stretches and shrinks downhill."""
+    size = len(start)
+    corners = [start, *([x + 0.3 * (k == j) for k, x in enumerate(start)] for j in range(size))]
+    scored = sorted((cost(corner), corner) for corner in corners)
+    for _ in range(ROUNDS):
+        centre = [sum(corner[k] for _, corner in scored[:-1]) / size for k in range(size)]
+        worst = scored[-1][1]
+
+        def along(step: float, centre: list[float] = centre, worst: list[float] = worst) -> tuple[float, list[float]]:
+            point = [c + step * (c - w) for c, w in zip(centre, worst, strict=True)]
+            return cost(point), point
+
+        moved = along(1.0)
+        if moved[0] < scored[0][0]:
+            moved = min(moved, along(2.0))
+        elif moved[0] >= scored[-2][0]:
+            moved = min(along(0.5), along(-0.5))
+        if moved[0] < scored[-1][0]:
+            scored[-1] = moved
+        else:
+            lowest = scored[0][1]
+            scored = [
+                scored[0],
+                *(
+                    (cost(p), p)
+                    for p in ([(x + y) / 2 for x, y in zip(corner, lowest, strict=True)] for _, corner in scored[1:])
+                ),
+            ]
+        scored.sort()
+        if scored[-1][0] - scored[0][0] < 1e-6 * scored[0][0]:
+            break
+    return scored[0][1]

@@ -1,0 +1,296 @@
+"""How a figure comes about: the engine run on symbols instead of numbers.
+
+There is no second text: the formulas are what `evaluate` computed when it was given letters.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from llmcost.formulas.quantities import QUANTITIES, Quantity
+from llmcost.ground.algebra import Number
+from llmcost.ground.errors import InputError, UnknownFigureError
+from llmcost.ground.symbols import Expression, lift, show, symbol
+from llmcost.ground.symbols import evaluate as value_of
+from llmcost.machine.chip import Chip, Links, chip_of
+from llmcost.machine.efficiency import Efficiency, Kernel
+from llmcost.machine.reached import efficiency_for
+from llmcost.model.blocks import sizes_of
+from llmcost.model.letters import ALPHABET
+from llmcost.model.sizes import ElementBytes, element_bytes
+from llmcost.model.spec import Layer, ModelSpec, Published
+from llmcost.serving.estimate import Options, evaluate, prompt_is_context, workload_of
+from llmcost.serving.results import Estimate, Workload, leaves
+from llmcost.specs.hardware import HardwareSpec
+
+
+class Explanation(NamedTuple):
+    """One figure: in letters, with sizes, its value and unit, its source, and what a document prints instead."""
+
+    quantity: str
+    what: str
+    letters: str
+    sizes: str
+    value: Any
+    unit: str
+    source: str
+    where: list[tuple[str, str, str, Any]]  # name, letters, sizes, value of each intermediate result
+    legend: dict[str, tuple[Any, str]]  # letter -> value, meaning
+    published: list[Published]
+
+
+def symbolic_model(model: ModelSpec) -> ModelSpec:
+    """The model with letters for its sizes; a letter that differs between kinds of layers gets the kind's number."""
+    sizes = {field: _letter(field, value) for field, value in sizes_of(model).items()}
+    same = next(
+        (field for field in ("hidden_size", "embedding_size") if getattr(model, field) == model.head_size), None
+    )
+    if model.head_size and same:
+        sizes["head_size"] = sizes[same]
+    layers = tuple(_symbolic_layer(model, kind, sizes["hidden_size"]) for kind in range(len(model.layers)))
+    streams = tuple(
+        each._replace(**{name: _letter(name, value) for name, value in sizes_of(each).items()})
+        for each in model.streams
+    )
+    return model._replace(**sizes, layers=layers, streams=streams)
+
+
+def _symbolic_layer(model: ModelSpec, kind: int, h: Number) -> Layer:
+    layer = model.layers[kind]
+    blocks: dict[str, Any] = {}
+    for place in ("mixer", "mlp", "cross_attention"):
+        block = getattr(layer, place)
+        if block is None:
+            continue
+        sizes = sizes_of(block)
+        letters = {field: _letter(field, value, _number(model, kind, place, field)) for field, value in sizes.items()}
+        blocks[place] = block._replace(**_as_in_the_documents(sizes, letters, model.hidden_size, h))
+    count = _letter("count", layer.count, str(kind + 1) if len({each.count for each in model.layers}) > 1 else "")
+    return layer._replace(count=count, **blocks)
+
+
+def _as_in_the_documents(
+    sizes: dict[str, int], letters: dict[str, Number], hidden: int, h: Number
+) -> dict[str, Number]:
+    """Where every head has its own keys and values, g is a and d is h/a; where values are as large as keys, dv is d."""
+    a, g, d = (sizes.get(field) for field in ("num_attention_heads", "num_key_value_heads", "head_dim"))
+    if a and d and a == (g or a) and a * d == hidden:
+        letters["head_dim"] = h / letters["num_attention_heads"]
+        if g:
+            letters["num_key_value_heads"] = letters["num_attention_heads"]
+    if d and sizes.get("v_head_dim") == d:
+        letters["v_head_dim"] = letters["head_dim"]
+    if sizes.get("cross_attention_size") == hidden:
+        letters["cross_attention_size"] = h
+    return letters
+
+
+def _number(model: ModelSpec, kind: int, place: str, field: str) -> str:
+    """The kind's number behind a letter, if the kinds that have this size differ in it."""
+    values = {getattr(getattr(layer, place), field, 0) for layer in model.layers} - {0}
+    return str(kind + 1) if len(values) > 1 else ""
+
+
+def _letter(field: str, value: int, number: str = "") -> Number:
+    letter, meaning = ALPHABET[field]
+    return symbol(letter + number, value, meaning)
+
+
+def symbolic_bytes(size: ElementBytes) -> ElementBytes:
+    """The element sizes as letters; what a format does not have stays 0."""
+    meanings = (
+        "bytes a weight of a linear layer",
+        "bytes an activation or other weight",
+        "bytes an element of the KV cache",
+        "bytes of an output channel's scale",
+        "bytes an element of the embedding and the LM head",
+        "bytes a weight of a routed expert",
+    )
+    letters = zip(size._fields, size, meanings, strict=True)
+    return ElementBytes(*(value and symbol(letter, value, meaning) for letter, value, meaning in letters))
+
+
+def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Estimate:
+    """The estimate with a formula in place of every number. Raises InputError as `estimate` does."""
+    w = workload_of(model, hardware, options)
+    size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
+    chip = symbolic_chip(chip_of(hardware, w.dtype, w.kv_dtype))
+    efficiency = symbolic_efficiency(efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype))
+    return evaluate(
+        symbolic_model(model), hardware, size, symbolic_workload(w), chip, efficiency, prompt_is_context(options)
+    )
+
+
+def explain(
+    model: ModelSpec,
+    hardware: HardwareSpec | None = None,
+    options: Options = Options(),  # noqa: B008
+    quantity: str | None = None,
+) -> list[Explanation]:
+    """How one figure comes about, or all of them that are known. Raises InputError for a figure that does not exist.
+
+    What documents print instead is for their case, which is the one of the default options.
+    """
+    if quantity is not None and not any(matches(quantity, path) for path in QUANTITIES):
+        raise UnknownFigureError(quantity, QUANTITIES, f" (all of them: llmcost explain {model.name})")
+    known = dict(leaves(symbolic_estimate(model, hardware, options)))
+    wanted = [path for path in QUANTITIES if quantity is None or matches(quantity, path)]
+    printed = [
+        each for each in model.published if options == Options() and each.hardware in (None, hardware and hardware.name)
+    ]
+    found = [
+        explanation_of(path, known[path], QUANTITIES[path], printed) for path in wanted if known.get(path) is not None
+    ]
+    if not found:
+        needs = "its peak or bandwidth is not known" if hardware else "give a GPU with --hw"
+        raise InputError(f"{quantity} cannot be had here: {needs}")
+    return found
+
+
+def matches(quantity: str, path: str) -> bool:
+    """Whether a path is the figure asked for, one of its group, or ends like it."""
+    return path == quantity or path.startswith(f"{quantity}.") or path.endswith(f".{quantity}")
+
+
+def explanation_of(path: str, figure: Any, quantity: Quantity, printed: list[Published]) -> Explanation:
+    """How this figure comes about, from what it is and what it was computed as."""
+    formula = _opened(lift(figure), path)
+    unit, what, source = quantity
+    where: dict[str, Expression] = {}
+    legend: dict[str, tuple[Any, str]] = {}
+    _collect(formula, where, legend)
+    return Explanation(
+        quantity=path,
+        what=what,
+        letters=show(formula, sizes=False),
+        sizes=show(formula, sizes=True),
+        value=_plain(value_of(formula)),
+        unit=unit,
+        source=source,
+        where=[
+            (name, show(inner, sizes=False), show(inner, sizes=True), _plain(value_of(inner)))
+            for name, inner in where.items()
+        ],
+        legend=legend,
+        published=[each for each in printed if each.quantity == path],
+    )
+
+
+def _opened(formula: Expression, path: str) -> Expression:
+    """The formula behind a figure's own name: a figure is not explained by itself."""
+    atom = formula.atom()
+    own = atom is not None and isinstance(atom.value, Expression) and f".{path}".endswith(f".{atom.letter}")
+    return atom.value if own and atom else formula
+
+
+def _collect(formula: Expression, where: dict[str, Expression], legend: dict[str, tuple[Any, str]]) -> None:
+    """The intermediate results that a formula names, each before those inside it, and the letters of all.
+
+    A figure that has an explanation of its own is named, and not opened here.
+    """
+    for atom in formula.atoms():
+        if isinstance(atom.value, Expression):
+            where.setdefault(atom.letter, atom.value)
+            if atom.letter not in QUANTITIES:
+                _collect(atom.value, where, legend)
+        else:
+            legend.setdefault(atom.letter, (atom.value, atom.meaning))
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, Fraction) else value
+
+
+def symbolic_workload(w: Workload) -> Workload:
+    """The workload in letters. What is not asked for, and a degree of 1, is no size: nothing is divided by it."""
+    degrees = {name: symbolic_degree(getattr(w, name), name, meaning) for name, meaning in DEGREES.items()}
+    return w._replace(
+        batch=symbol("b", w.batch, "batch: sequences"),
+        context=symbol("c", w.context, "context: keys that a token sees"),
+        prompt=symbol("s", w.prompt, "tokens of a prompt or training sequence"),
+        output=w.output and symbol("o", w.output, "output: tokens of a request"),
+        chunk=w.chunk and symbol("ch", w.chunk, "tokens of prompts that run at a time, at most"),
+        concurrency=w.concurrency and symbol("N", w.concurrency, "concurrency: requests in flight"),
+        mfu=symbol("mfu", w.mfu, "assumed share of the peak"),
+        memory_utilization=symbol("u", w.memory_utilization, "share of the memory in use"),
+        tokens=symbol("D", w.tokens, "training tokens"),
+        gpus=1 if w.gpus == 1 else degrees["tp"] * degrees["pp"] * degrees["dp"],
+        gpus_per_node=symbol("node", w.gpus_per_node, "GPUs in a node"),
+        **degrees,
+    )
+
+
+DEGREES = {
+    "tp": "GPUs that a layer is split over",
+    "pp": "pipeline stages",
+    "dp": "data-parallel ranks, each with its sequences",
+    "ep": "GPUs that experts are spread over",
+}
+
+
+def symbolic_degree(value: int, letter: str, meaning: str) -> Number:
+    """A degree of parallelism in a letter; 1 is structure: nothing is divided by it."""
+    return 1 if value == 1 else symbol(letter, value, meaning)
+
+
+PEAKS = (
+    ("P", "peak FLOP/s of linear layers"),
+    ("Px", "peak FLOP/s of the LM head"),
+    ("Pkv", "peak FLOP/s of attention"),
+)
+
+
+def symbolic_chip(chip: Chip) -> Chip:
+    """The chip in letters: one for the peak where all data types have the same."""
+    values = (chip.peak, chip.plain_peak, chip.attention_peak)
+    if len(set(values)) == 1:
+        peaks = [_figure(chip.peak, "P", "peak FLOP/s")] * 3
+    else:
+        peaks = [_figure(value, *text) for value, text in zip(values, PEAKS, strict=True)]
+    bandwidth, capacity = (
+        _figure(chip.bandwidth, "BW", "memory bandwidth, bytes/s"),
+        _figure(chip.capacity, "M", "bytes of memory"),
+    )
+    links = chip.links and Links(
+        _figure(chip.links.node_bytes_per_s, "link", "bytes/s to other GPUs of the node, one direction"),
+        _figure(chip.links.fabric_bytes_per_s, "fabric", "bytes/s to other nodes, of one GPU"),
+    )
+    usable = (
+        capacity
+        if chip.usable == chip.capacity
+        else _figure(chip.usable, "Mu", "bytes of memory, as the driver reports it")
+    )
+    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable)
+
+
+def _figure(value: Number, letter: str, meaning: str) -> Number:
+    return value and symbol(letter, value, meaning)
+
+
+def symbolic_efficiency(efficiency: Efficiency) -> Efficiency:
+    """Shares and launch costs in letters, with the kind of kernel behind them where kinds differ."""
+    meanings = {
+        "compute": ("e_c", "share of the peak that a kernel reaches"),
+        "memory": ("e_m", "share of the bandwidth (or link) that a kernel (or exchange) reaches"),
+        "launch_seconds": ("t0", "seconds to launch a kernel, or of an empty exchange"),
+        "half": ("s_half", "tokens at which half of it is reached"),
+        "overlap": ("p", "how far computing and streaming overlap: 1, one after the other"),
+    }
+    exchanges = ("node", "fabric")
+    compute = [kernel for kind, kernel in efficiency.kernels.items() if kind not in exchanges]
+    alike = {field for field in Kernel._fields if len({getattr(kernel, field) for kernel in compute}) == 1}
+
+    def letters(kind: str, kernel: Kernel) -> Kernel:
+        found = {}
+        for field, (letter, meaning) in meanings.items():
+            value = getattr(kernel, field)
+            if value != Kernel._field_defaults.get(
+                field
+            ):  # what a kernel has where nothing is said of it stays a number
+                found[field] = symbol(
+                    letter if field in alike and kind not in exchanges else f"{letter}[{kind}]", value, meaning
+                )
+        return kernel._replace(**found)
+
+    return efficiency._replace(kernels={kind: letters(kind, kernel) for kind, kernel in efficiency.kernels.items()})

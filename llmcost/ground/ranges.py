@@ -1,0 +1,141 @@
+"""Lists and ranges of an option's values, as the command line writes them.
+
+    1,2,8        these
+    1..64        every whole number from 1 to 64
+    1..64:8      1, 9, 17, … in steps of 8, not past 64
+    1..256:x2    1, 2, 4, … each twice the one before, not past 256
+
+Items of a list may be ranges: `1,2,4..64:4`. Numbers are written as that option takes them alone: 8k, 0.9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from llmcost.ground.errors import InputError
+
+Exact: TypeAlias = int | Fraction  # decimals too: ten steps of 0.1 make 1
+Read: TypeAlias = Callable[[str], Exact]
+Value = TypeVar("Value", int, float, str)
+
+
+class Steps(NamedTuple):
+    """From `first` to at most `last` by adding `step`."""
+
+    first: Exact
+    last: Exact
+    step: Exact
+
+    def size(self) -> int:
+        """How many values."""
+        return int((self.last - self.first) // self.step) + 1
+
+    def values(self) -> Iterator[Exact]:
+        """The values in order."""
+        return (self.first + k * self.step for k in range(self.size()))
+
+
+class Powers(NamedTuple):
+    """From `first` to at most `last` by multiplying with `factor`."""
+
+    first: Exact
+    last: Exact
+    factor: int
+
+    def size(self) -> int:
+        """How many values."""
+        return len(list(self.values()))
+
+    def values(self) -> Iterator[Exact]:
+        """The values in order."""
+        value = self.first
+        while value <= self.last:
+            yield value
+            value *= self.factor
+
+
+class Axis(NamedTuple):
+    """The values of one option. They are listed when asked for: a billion of them can be counted and refused first."""
+
+    option: str
+    items: tuple[Steps | Powers, ...]
+
+    def size(self) -> int:
+        """How many values."""
+        return sum(item.size() for item in self.items)
+
+    def values(self) -> Sequence[float]:
+        """All of them in the order written, whole ones as ints. Raises InputError where one comes twice."""
+        first, *others = self.items
+        if not others and isinstance(first, Steps) and isinstance(first.first, int) and isinstance(first.step, int):
+            return range(first.first, int(first.last) + 1, first.step)  # ten million take no memory
+        exact = (value for item in self.items for value in item.values())
+        return distinct(self.option, [value if isinstance(value, int) else float(value) for value in exact])
+
+
+class Names(NamedTuple):
+    """The names that an option lists: GPUs, data types."""
+
+    option: str
+    names: tuple[str, ...]
+
+    def size(self) -> int:
+        """How many."""
+        return len(self.names)
+
+    def values(self) -> list[str]:
+        """All of them. Raises InputError where one comes twice."""
+        return distinct(self.option, self.names)
+
+
+def parse_axis(option: str, text: str, read: Read) -> Axis:
+    """The values that `text` means, each number read by `read`, which raises ValueError. Raises InputError."""
+    try:
+        return Axis(option, tuple(_item(item.strip(), read) for item in text.split(",")))
+    except ValueError as error:
+        raise InputError(f"{option} {text}: {error}") from None
+
+
+def parse_names(option: str, text: str) -> Names:
+    """The names that `text` lists. Raises InputError."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise InputError(f"{option} {text!r}: an item of the list is empty")
+    return Names(option, names)
+
+
+def distinct(option: str, values: Sequence[Value]) -> list[Value]:
+    """The values as they are. Raises InputError where one comes twice."""
+    seen: set[Value] = set()
+    for value in values:
+        if value in seen:
+            raise InputError(f"{option}: {value} comes twice")
+        seen.add(value)
+    return list(values)
+
+
+def _item(text: str, read: Read) -> Steps | Powers:
+    if not text:
+        raise ValueError("an item of the list is empty")
+    bounds, colon, step = text.partition(":")
+    first, dots, last = bounds.partition("..")
+    if not dots:
+        if colon:
+            raise ValueError(f"{text!r}: a step needs a range, as in 1..64:8")
+        return Steps(read(first), read(first), 1)
+    start, end = read(first), read(last)
+    if start > end:
+        raise ValueError(f"{text!r} is empty: it starts above its end")
+    if step.startswith("x"):
+        factor = read(step[1:])
+        if not isinstance(factor, int) or factor < 2 or start == 0:
+            raise ValueError(
+                f"{text!r}: a factor is a whole number from 2 on, as in 1..256:x2, and what it multiplies is not 0"
+            )
+        return Powers(start, end, factor)
+    by = read(step) if colon else 1
+    if by == 0:
+        raise ValueError(f"{text!r}: a step is above 0")
+    return Steps(start, end, by)

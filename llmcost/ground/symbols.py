@@ -1,0 +1,281 @@
+"""Symbols: put them where sizes go, and a formula prints itself.
+
+An Expression is a sum of products kept in the author's order, with like products merged, so that two
+GEMMs of h·i and one of i·h read 3·h·i. It prints in letters or with the sizes put in, and evaluates
+exactly (ints and fractions never pass through a float). It has no truth value: the engine may branch
+on structure only, and one that asks a symbol "are you larger?" is told so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from math import expm1, floor
+from typing import Any
+
+from llmcost.ground.algebra import Number, Symbolic
+
+Product = tuple[tuple["Atom", int | float], ...]  # factors with their powers, in the order written
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class Atom:
+    """What a product is made of: a letter, a function of expressions, or a reference to another figure."""
+
+    __slots__ = ("arguments", "key", "letter", "meaning", "result", "value")
+
+    def __init__(self, letter: str, value: Any = None, meaning: str = "", arguments: tuple[Any, ...] = ()) -> None:
+        self.result: Any = None  # its value, once computed: formulas refer to the same figures over and over
+        self.letter, self.value, self.meaning, self.arguments = letter, value, meaning, arguments
+        self.key = (letter, arguments, value if isinstance(value, Expression) else None)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Atom) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def show(self, sizes: bool) -> str:
+        """Its letter, or the value; a function with its arguments either way."""
+        if self.arguments:
+            inner = [show(argument, sizes) for argument in self.arguments]
+            return FUNCTIONS[self.letter][1](*inner)
+        return _figure(self.evaluate()) if sizes else self.letter
+
+    def evaluate(self) -> Any:
+        """Its value, in numbers."""
+        if self.result is None:
+            inner = [evaluate(argument) for argument in self.arguments]
+            self.result = FUNCTIONS[self.letter][0](*inner) if inner else evaluate(self.value)
+        return self.result
+
+
+# letter -> (what it computes, how it prints)
+FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., str]]] = {
+    "max": (max, lambda *a: f"max({', '.join(a)})"),
+    "min": (min, lambda *a: f"min({', '.join(a)})"),
+    "floor": (floor, lambda a: f"⌊{a}⌋"),
+    "expm1": (expm1, lambda a: f"(e^({a}) - 1)"),
+    "power": (lambda a, b: a**b, lambda a, b: f"({a})^({b})"),
+    "group": (lambda a: a, lambda a: f"({a})"),
+    "fits": (lambda a, b: a <= b, lambda a, b: f"{a} ≤ {b}"),
+}
+
+
+class Expression(Symbolic):
+    """A sum of products of atoms: {factors, order apart: (coefficient, factors as written)}."""
+
+    __slots__ = ("terms",)
+
+    def __init__(self, terms: dict[frozenset[Any], tuple[Any, Product]]) -> None:
+        self.terms = {key: term for key, term in terms.items() if term[0] != 0}
+
+    # -- arithmetic ---------------------------------------------------------------------------------
+    def __add__(self, other: Number) -> Expression:
+        terms = dict(self.terms)
+        for key, (coefficient, factors) in lift(other).terms.items():
+            mine, order = terms.get(key, (0, factors))
+            terms[key] = (mine + coefficient, order)
+        return Expression(terms)
+
+    def __radd__(self, other: Number) -> Expression:
+        return lift(other) + self
+
+    def __neg__(self) -> Expression:
+        return self * -1
+
+    def __sub__(self, other: Number) -> Expression:
+        return self + -lift(other)
+
+    def __rsub__(self, other: Number) -> Expression:
+        return lift(other) - self
+
+    def __mul__(self, other: Number) -> Expression:
+        total = Expression({})
+        for ours, left in self.terms.values():
+            for theirs, right in lift(other).terms.values():
+                total = total + _product(ours * theirs, left + right)
+        return total
+
+    def __rmul__(self, other: Number) -> Expression:
+        return lift(other) * self
+
+    def __truediv__(self, other: Number) -> Expression:
+        return self * lift(other) ** -1
+
+    def __rtruediv__(self, other: Number) -> Expression:
+        return lift(other) * self**-1
+
+    def __pow__(self, power: Number) -> Expression:
+        if isinstance(power, Expression):
+            return self.apply("power", self, power) if self.terms else self
+        if isinstance(power, int) and 0 <= power <= 4:
+            result = lift(1)
+            for _ in range(power):
+                result = result * self
+            return result
+        if len(self.terms) == 1:
+            ((coefficient, factors),) = self.terms.values()
+            if coefficient == 1 or power == -1:
+                inverse = Fraction(1) / coefficient if coefficient != 1 else 1
+                return _product(inverse, tuple((atom, exponent * power) for atom, exponent in factors))
+        return _product(1, ((Atom("group", arguments=(self,)), power),))
+
+    def __le__(self, other: Number) -> Expression:
+        return self.apply("fits", self, other)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Expression | int | float | Fraction):
+            return NotImplemented
+        return {k: c for k, (c, _) in self.terms.items()} == {k: c for k, (c, _) in lift(other).terms.items()}
+
+    def __hash__(self) -> int:
+        return hash(frozenset((key, coefficient) for key, (coefficient, _) in self.terms.items()))
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"'{self}' is a symbol and has no truth value: branch on structure, never on a size")
+
+    def apply(self, function: str, *arguments: Number) -> Expression:
+        """max, min, floor_div, … of expressions; a max of a max is one max, and no size is below 0."""
+        if function == "floor_div":
+            return self.apply("floor", lift(arguments[0]) / arguments[1])
+        if (
+            function == "min"
+            and not all(lift(argument).terms for argument in arguments)
+            and any(lift(argument).atom() for argument in arguments)
+        ):
+            return Expression({})
+        flat: list[Expression] = []
+        for argument in map(lift, arguments):
+            nested = argument.atom()
+            inner = (
+                nested.arguments if nested and nested.letter == function and function in ("max", "min") else (argument,)
+            )
+            flat += [each for each in inner if each not in flat]
+        return (
+            flat[0]
+            if len(flat) == 1 and function in ("max", "min")
+            else symbol_of(Atom(function, arguments=tuple(flat)))
+        )
+
+    def named(self, name: str) -> Expression:
+        """Print as `name` from here on; a lone number or letter stays itself."""
+        plain = self.atom()
+        if not self.terms or (plain and not plain.arguments) or all(not factors for _, factors in self.terms.values()):
+            return self
+        return symbol_of(Atom(name, self))
+
+    def atom(self) -> Atom | None:
+        """The single atom this expression is, if it is one."""
+        if len(self.terms) == 1:
+            ((coefficient, factors),) = self.terms.values()
+            if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1:
+                return factors[0][0]
+        return None
+
+    # -- reading ------------------------------------------------------------------------------------
+    def __str__(self) -> str:
+        return show(self, sizes=False)
+
+    __repr__ = __str__
+
+    def atoms(self) -> list[Atom]:
+        """Every letter and reference that occurs, in order, function arguments included."""
+        found: list[Atom] = []
+        for _, factors in self.terms.values():
+            for atom, _ in factors:
+                inner = [a for argument in atom.arguments for a in argument.atoms()] if atom.arguments else [atom]
+                found += [a for a in inner if a not in found]
+        return found
+
+
+def symbol(letter: str, value: Any, meaning: str) -> Expression:
+    """The size that the documents call `letter`, with the value it has in this model or workload."""
+    return symbol_of(Atom(letter, value, meaning))
+
+
+def symbol_of(atom: Atom) -> Expression:
+    """The expression that is just this atom."""
+    return _product(1, ((atom, 1),))
+
+
+def lift(x: Number) -> Expression:
+    """A number as an expression; an expression as it is."""
+    if isinstance(x, Expression):
+        return x
+    return Expression({frozenset(): (x, ())})
+
+
+def evaluate(x: Number) -> Any:
+    """The value: exact for whole numbers and fractions, a float once a measured figure is in it."""
+    if not isinstance(x, Expression):
+        return x
+    total: Any = 0
+    for coefficient, factors in x.terms.values():
+        value: Any = coefficient
+        for atom, power in factors:
+            base = atom.evaluate()
+            if power == 1:
+                value = value * base if value != 1 else base
+            else:
+                value = value * (
+                    Fraction(base) ** power if isinstance(base, int) and isinstance(power, int) else base**power
+                )
+        total = total + value if total else value
+    return int(total) if isinstance(total, Fraction) and total.denominator == 1 else total
+
+
+def show(x: Number, sizes: bool) -> str:
+    """The formula in letters, or with every letter's size put in."""
+    if not isinstance(x, Expression):
+        return _figure(x)
+    parts = []
+    for coefficient, factors in x.terms.values():
+        sign = "-" if coefficient < 0 else "+"
+        parts += [sign, _show_product(abs(coefficient), factors, sizes)]
+    if not parts:
+        return "0"
+    text = " ".join(parts).replace(" - ", " − ")
+    return text[2:] if text.startswith("+ ") else "−" + text[2:]
+
+
+def _show_product(coefficient: Any, factors: Product, sizes: bool) -> str:
+    above = [_power(atom, power, sizes) for atom, power in factors if power > 0]
+    below = [_power(atom, -power, sizes) for atom, power in factors if power < 0]
+    if isinstance(coefficient, Fraction):
+        below = [_figure(coefficient.denominator)] * (coefficient.denominator != 1) + below
+        coefficient = coefficient.numerator
+    if coefficient != 1 or not above:
+        above = [_figure(coefficient), *above]
+    text = "·".join(above)
+    return text if not below else f"{text} / {below[0]}" if len(below) == 1 else f"{text} / ({'·'.join(below)})"
+
+
+def _power(atom: Atom, power: float, sizes: bool) -> str:
+    text = atom.show(sizes)
+    if power == 0.5:
+        return f"√{text}"
+    return (
+        text if power == 1 else text + (str(power).translate(SUPERSCRIPTS) if isinstance(power, int) else f"^{power:g}")
+    )
+
+
+def _product(coefficient: Any, factors: Product) -> Expression:
+    powers: dict[Atom, int | float] = {}
+    for atom, power in factors:
+        powers[atom] = powers.get(atom, 0) + power
+    kept = tuple((atom, power) for atom, power in powers.items() if power != 0)
+    return Expression({frozenset(kept): (coefficient, kept)})
+
+
+def _figure(value: Any) -> str:
+    """A number inside a formula: whole numbers in full, others to six figures."""
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 1e15):
+        whole = int(value)
+        for exponent in (12, 9):  # peaks, bandwidths, tokens: 165e12 rather than twelve zeros
+            if whole and whole % 10**exponent == 0:
+                return f"{whole // 10**exponent:,}e{exponent}"
+        return f"{whole:,}"
+    return f"{float(value):.6g}"

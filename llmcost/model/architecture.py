@@ -1,0 +1,124 @@
+"""A model and a load in, the list of operators out.
+
+This list is what the whole project is about. It is counted, timed, printed as formulas and run on a
+GPU; nothing else knows what a transformer looks like. It is the list of kernels as a good engine runs
+them: one GEMM for q, k and v, one for gate and up, fused attention, residual addition and norm in one.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from llmcost.ground.algebra import Number, present
+from llmcost.model.blocks import NoBlock, Site
+from llmcost.model.blocks.builder import NORM_WEIGHTS
+from llmcost.model.operators import Elementwise, Gemm, Lookup, Operator, Stored
+from llmcost.model.sizes import ElementBytes, Load
+from llmcost.model.spec import Layer, ModelSpec
+
+
+class Pass(NamedTuple):
+    """One forward pass in the order in which it runs: what stands before the layers, the layers, what stands after them."""
+
+    first: list[Operator]
+    layers: list[Operator]
+    last: list[Operator]
+
+    def operators(self) -> list[Operator]:
+        """All of it."""
+        return [*self.first, *self.layers, *self.last]
+
+
+def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> Pass:
+    """One forward pass, logits at so many positions a sequence.
+
+    The sizes in `model`, `size` and `load` may be ints, arrays or symbols (explain.symbolic_model); only its
+    structure is ever asked about: which blocks, biases or none, tied or not. Layers of one kind stand
+    together, wherever in the model they are.
+    """
+    layers: list[Operator] = []
+    for layer in model.layers:
+        layers += layer_operators(model, layer, size, load)
+    return Pass(list(embedding(model, size, load)), layers, head(model, size, load.b, logits))
+
+
+def operators(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> list[Operator]:
+    """Every operator of one forward pass."""
+    return forward(model, size, load, logits).operators()
+
+
+def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Operator]:
+    """Tables of tokens, token types and positions, a norm and a projection where the model has them."""
+    width = model.embedding_size if present(model.embedding_size) else model.hidden_size
+    projection = Gemm(
+        "embedding_projection", "embedding", 1, load.b, load.s, width, model.hidden_size, False, False, size.Bw, size.Bx
+    )
+    yield _table("token_embedding", model.vocab_size + model.input_only_tokens, width, size, load)
+    if model.embedding_projection == "tokens":
+        yield projection
+        width = model.hidden_size
+    if present(model.type_vocab_size):
+        yield _table("token_type_embedding", model.type_vocab_size, width, size, load)
+    if model.position_embedding == "learned":
+        yield _table("position_embedding", model.max_position_embeddings + model.position_offset, width, size, load)
+    if model.rotary_table:
+        yield _table(
+            "rotary_table", model.max_position_embeddings, model.layers[0].mixer._asdict()["head_dim"], size, load
+        )
+    if model.embedding_norm:
+        yield _norm("embedding_norm", model, width, size, load.b, load.s)
+    if model.embedding_projection == "sum":
+        yield projection._replace(bias=True)
+    for streams in model.streams:
+        yield from streams.before(_site(model, 1, size, load), model.num_hidden_layers)
+
+
+def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Load) -> Iterator[Operator]:
+    """Mixer and MLP of one kind of layer, with the norms around them."""
+    site = _site(model, layer.count, size, load)._replace(unquantized=layer.unquantized, reused=layer.reuses_weights)
+    for name, block in (("attention", layer.mixer), ("mlp", layer.mlp)):
+        if isinstance(block, NoBlock):
+            continue
+        if layer.norms != "none" and not (
+            name == "mlp" and layer.norms == "parallel"
+        ):  # parallel blocks share the first norm
+            yield site.layer_norm(f"{name}_norm")
+        yield from block.operators(site)
+        if layer.norms == "sandwich":
+            yield site.layer_norm(f"post_{name}_norm")
+        if name == "attention" and layer.cross_attention is not None:
+            yield from layer.cross_attention.operators(site)
+    for streams in model.streams:
+        yield from streams.inside(site)
+
+
+def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> list[Operator]:
+    """The final norm, what stands before the LM head, and the LM head, at so many positions of each of b sequences."""
+    h, v = model.hidden_size, model.vocab_size
+    t = model.head_size if present(model.head_size) else h
+    site = _site(model, 1, size, Load(b, positions, positions))
+    found: list[Operator] = [op for streams in model.streams for op in streams.after(site)]
+    if model.final_norm:
+        found.append(_norm("final_norm", model, h, size, b, positions))
+    if present(model.head_size):
+        found.append(
+            Gemm("head_projection", "lm_head", 1, b, positions, h, t, model.head_transform, False, size.Bw, size.Bx)
+        )
+    if model.head_transform:  # with the activation
+        found.append(Elementwise("head_norm", "norm", 1, b, positions, t, t, NORM_WEIGHTS[model.norm] * t, size.Bx))
+    if model.pooler:
+        found.append(Stored("pooler", "lm_head", 1, h * h + h, size.Bw))
+    tied = model.tie_word_embeddings
+    Bw = site.weight("lm_head", "lm_head", t) if model.quantized_lm_head else size.table()
+    return [*found, Gemm("lm_head", "lm_head", 1, b, positions, t, v, model.lm_head_bias, tied, Bw, size.Bx)]
+
+
+def _site(model: ModelSpec, count: Number, size: ElementBytes, load: Load) -> Site:
+    return Site(count, model.hidden_size, model.position_embedding == "rotary", model.norm, load, size)
+
+
+def _table(name: str, rows: Number, width: Number, size: ElementBytes, load: Load) -> Operator:
+    return Lookup(name, "embedding", 1, load.b, load.s, rows, width, size.table())
+
+
+def _norm(name: str, model: ModelSpec, width: Number, size: ElementBytes, b: Number, s: Number) -> Operator:
+    return Elementwise(name, "norm", 1, b, s, 2 * width, 2 * width, NORM_WEIGHTS[model.norm] * width, size.Bx)

@@ -1,0 +1,68 @@
+"""Blocks: what layers are made of. One module a kind; each says what a spec must give and which kernels run.
+
+A layer has a mixer (attention or what stands in its place) and an MLP; a model may keep more than the residual
+stream. To add a kind: a named tuple of its sizes and flags with `operators`, its sizes in `sizes.ALPHABET`, a
+line in a registry below.
+"""
+
+from typing import Any
+
+from llmcost.model.blocks.attention import GroupedAttention
+from llmcost.model.blocks.builder import Block, NoBlock, Site, sizes_of
+from llmcost.model.blocks.compressed import CompressedAttention
+from llmcost.model.blocks.cross import CrossAttention, IdleLayer
+from llmcost.model.blocks.experts import Experts
+from llmcost.model.blocks.gated_delta import GatedDelta
+from llmcost.model.blocks.latent import LatentAttention
+from llmcost.model.blocks.lightning import LightningAttention
+from llmcost.model.blocks.mamba import Mamba
+from llmcost.model.blocks.mamba2 import Mamba2
+from llmcost.model.blocks.mlp import AdaptedMlp, GatedMlp, PlainMlp
+from llmcost.model.blocks.parallel_mixers import beside
+from llmcost.model.blocks.rg_lru import RgLru
+from llmcost.model.blocks.rwkv import ChannelMix, TimeMix
+from llmcost.model.blocks.short_conv import ShortConv
+from llmcost.model.blocks.streams import AlternatingUpdates, HyperConnections, LayerInputs, Streams
+
+MIXERS: dict[str, Any] = {
+    "attention": GroupedAttention,
+    "latent": LatentAttention,
+    "compressed": CompressedAttention,
+    "mamba": Mamba,
+    "mamba2": Mamba2,
+    "attention-mamba2": beside(GroupedAttention, Mamba2),
+    "gated-delta": GatedDelta,
+    "lightning": LightningAttention,
+    "short-conv": ShortConv,
+    "rg-lru": RgLru,
+    "time-mix": TimeMix,
+    "idle": IdleLayer,
+    "none": NoBlock,
+}
+MLPS: dict[str, Any] = {
+    "gated": GatedMlp,
+    "plain": PlainMlp,
+    "adapted": AdaptedMlp,
+    "channel-mix": ChannelMix,
+    "experts": Experts,
+    "none": NoBlock,
+}
+STREAMS: tuple[Any, ...] = (LayerInputs, AlternatingUpdates, HyperConnections)
+
+__all__ = [
+    "MIXERS",
+    "MLPS",
+    "STREAMS",
+    "Block",
+    "CompressedAttention",
+    "CrossAttention",
+    "Experts",
+    "GatedMlp",
+    "GroupedAttention",
+    "LatentAttention",
+    "NoBlock",
+    "PlainMlp",
+    "Site",
+    "Streams",
+    "sizes_of",
+]

@@ -1,0 +1,127 @@
+"""Grouped query attention (arXiv 2305.13245), with multi-head and multi-query attention as its ends."""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from llmcost.ground.algebra import Number, present
+from llmcost.model.blocks.builder import Site
+from llmcost.model.operators import Attention, Operator, Span
+
+
+class GroupedAttention(NamedTuple):
+    """`num_attention_heads` query heads share `num_key_value_heads` keys and values.
+
+    A query sees the last `sliding_window` keys, those of its own `attention_chunk_size`, the best `index_topk` by an
+    indexer (which scores every key with `index_n_heads` heads and one cached key a token), or all (0).
+    `attention_bias` is that of q, k and v, but not of k with `no_key_bias`. `attention_sinks`: a learned logit a
+    head. `attention_gate` scales each head's or channel's output by a projection of the input. `qk_norm` is over
+    each head (one weight a channel, or weight and bias) or has a weight for every channel of all heads;
+    `sub_norm` stands before the output projection.
+
+    `keys_and_values`: "own"; "tied", one projection for both (the cache still holds both, only keys are turned); or
+    "shared", an earlier layer's, whose cache this layer reads. `differential`: pairs of heads are subtracted
+    (arXiv 2410.05258), each head attending to the values of both.
+
+    `on_embedding`: queries, keys and values come from the stream and the token's embedding side by side (Zamba, arXiv
+    2405.16712), with a norm over both; `qkv_adapter_rank`: with low-rank additions of the layer's own (arXiv
+    2411.15242).
+    """
+
+    num_attention_heads: Number
+    num_key_value_heads: Number
+    head_dim: Number
+    v_head_dim: Number
+    sliding_window: Number = 0
+    attention_chunk_size: Number = 0
+    index_topk: Number = 0
+    index_n_heads: Number = 0
+    index_head_dim: Number = 0
+    attention_bias: bool = False
+    attention_output_bias: bool = False
+    attention_sinks: bool = False
+    attention_gate: Literal["none", "head", "channel"] = "none"
+    qk_norm: Literal["none", "head", "head-bias", "full"] = "none"
+    sub_norm: bool = False
+    keys_and_values: Literal["own", "tied", "shared"] = "own"
+    differential: bool = False
+    no_key_bias: bool = False
+    on_embedding: bool = False
+    qkv_adapter_rank: Number = 0
+
+    def operators(self, site: Site) -> Iterator[Operator]:
+        """QKV projection (and gate), rotary embedding and cache write, attention, output projection."""
+        a, g, d, dv = self.num_attention_heads, self.num_key_value_heads, self.head_dim, self.v_head_dim
+        own = self.keys_and_values != "shared"
+        q, k, out = a * d, g * d if own else 0, a * dv
+        kv = k + g * dv if own else 0
+        gate = {"none": 0, "head": a, "channel": out}[self.attention_gate]
+        yield from self.projections(site, q, k, kv, gate)
+        if self.qk_norm != "none":
+            weights = {"head": 2 * d if own else d, "head-bias": 4 * d if own else 2 * d, "full": q + k}[self.qk_norm]
+            yield site.stream("qk_norm", "norm", q + k, q + k, weights)
+        if site.rotary:  # turns q and k, and puts k and v where the cache wants them
+            yield site.stream("rotary_cache_write", "attention", q + kv, q + kv)
+        elif own:
+            yield site.stream("cache_write", "attention", kv, kv)
+        if present(self.index_topk):
+            yield from self.indexer(site)
+        yield self.kernel(site)
+        if self.differential:
+            yield site.stream("differential_norm", "attention", 2 * out, out, 4 * d)
+        if self.attention_gate != "none":
+            yield site.stream("attention_gate", "attention", out + gate, out)
+        if self.sub_norm:
+            yield site.stream("attention_sub_norm", "norm", out, out, out)
+        yield site.gemm("o_proj", "attention", out, site.hidden, bias=self.attention_output_bias)
+
+    def projections(self, site: Site, q: Number, k: Number, kv: Number, gate: Number) -> Iterator[Operator]:
+        """What comes from the block's input: queries, keys, values and the gate."""
+        h, shared = site.hidden, self.keys_and_values == "shared"
+        if self.on_embedding:
+            yield site.stream("embedding_concat", "norm", 4 * h, 2 * h, h)
+            h = 2 * h
+        inside = (
+            gate if self.attention_gate == "channel" else 0
+        )  # a gate a head is a projection of its own, without bias
+        projected = q + (k if self.keys_and_values == "tied" else kv) + inside
+        if self.attention_bias and self.no_key_bias and self.keys_and_values == "own":
+            yield site.gemm("k_proj", "attention", h, k)
+            yield site.gemm("qv_proj", "attention", h, projected - k, bias=True)
+        else:
+            yield site.gemm("q_proj" if shared else "qkv_proj", "attention", h, projected, bias=self.attention_bias)
+        if present(self.qkv_adapter_rank):
+            layer, r = site._replace(reused=False), self.qkv_adapter_rank
+            yield layer.gemm("qkv_adapter_down_proj", "attention", h, 3 * r)
+            yield layer.grouped("qkv_adapter_up_proj", "attention", r, h, 3, 3)
+        if self.attention_gate == "head":
+            yield site.gemm("attention_gate_proj", "attention", h, gate)
+
+    def indexer(self, site: Site) -> Iterator[Operator]:
+        """Its queries and key with their norms, and the scores: attention's kernel without values."""
+        heads, d = self.index_n_heads, self.index_head_dim
+        width = (heads + 1) * d
+        yield site.gemm("indexer_qk_proj", "attention", site.hidden, width)
+        yield site.stream("indexer_qk_norm", "norm", width, width, 2 * d)
+        yield site.stream("indexer_rotary_cache_write", "attention", width, width)
+        yield site.attention("indexer", heads=heads, d=d, dv=0, cached=d)
+
+    def kernel(self, site: Site) -> Attention:
+        """The attention kernel itself."""
+        spans: dict[Span, Number] = {
+            "window": self.sliding_window,
+            "chunk": self.attention_chunk_size,
+            "top": self.index_topk,
+        }
+        span: Span = next((span for span, size in spans.items() if present(size)), "all")
+        return site.attention(
+            "attention",
+            heads=self.num_attention_heads,
+            d=self.head_dim,
+            dv=2 * self.v_head_dim if self.differential else self.v_head_dim,
+            cached=self.num_key_value_heads * (self.head_dim + self.v_head_dim),
+            span=span,
+            w=spans.get(span, 0),
+            sinks=self.attention_sinks,
+            shared=self.keys_and_values == "shared",
+            kv_heads=self.num_key_value_heads,
+        )

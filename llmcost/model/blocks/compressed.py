@@ -1,0 +1,76 @@
+"""Compressed attention (DeepSeek-V4): a sliding window of keys beside one compressed key for every few tokens.
+
+Heavily compressed layers attend to all compressed keys; compressed sparse layers take fewer tokens a key,
+overlapping, and attend to the best of them by an indexer, which keeps compressed keys of its own.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from llmcost.ground.algebra import Number, floor_div, present
+from llmcost.model.blocks.builder import Site
+from llmcost.model.operators import Operator
+
+
+class CompressedAttention(NamedTuple):
+    """All heads share one key, which is the value too; queries and output pass through low ranks, the output in groups.
+
+    A query sees the last `sliding_window` tokens and one compressed key for every `compress_rate` tokens before it
+    (0: none), of those the best `index_topk` (0: all). Not counted: the unfinished group's tokens, which
+    the compressor keeps beside the cache.
+    """
+
+    num_attention_heads: Number
+    head_dim: Number
+    q_lora_rank: Number
+    o_groups: Number
+    o_lora_rank: Number
+    sliding_window: Number
+    compress_rate: Number = 0
+    index_topk: Number = 0
+    index_n_heads: Number = 0
+    index_head_dim: Number = 0
+    attention_sinks: bool = False
+
+    def operators(self, site: Site) -> Iterator[Operator]:
+        """Query, key, compressors, indexer, attention to the window and to compressed keys, output in two steps."""
+        a, d, rq, h = self.num_attention_heads, self.head_dim, self.q_lora_rank, site.hidden
+        yield site.gemm("q_a_proj", "attention", h, rq)
+        yield site.stream("q_a_norm", "norm", rq, rq, rq)
+        yield site.gemm("q_b_proj", "attention", rq, a * d)
+        yield site.gemm("kv_proj", "attention", h, d)
+        yield site.stream("kv_norm", "norm", d, d, d)
+        yield site.stream("rotary_cache_write", "attention", (a + 1) * d, (a + 1) * d)
+        yield site.attention(
+            "window_attention",
+            heads=a,
+            d=d,
+            dv=d,
+            cached=d,
+            span="window",
+            w=self.sliding_window,
+            sinks=self.attention_sinks,
+        )
+        if present(self.compress_rate):
+            m, top, overlaps = self.compress_rate, self.index_topk, present(self.index_topk)
+            yield from self.compressor(site, "", d, overlaps=overlaps)
+            if overlaps:
+                heads, di = self.index_n_heads, self.index_head_dim
+                yield from self.compressor(site, "indexer_", di, overlaps=True)
+                yield site.gemm("indexer_q_proj", "attention", rq, heads * di)
+                yield site.gemm("indexer_weights_proj", "attention", h, heads)
+                yield site.attention("indexer", heads=heads, d=di, dv=0, cached=di, every=m)
+            span = {"span": "top", "w": top} if overlaps else {}
+            yield site.attention("compressed_attention", heads=a, d=d, dv=d, cached=d, every=m, **span)
+        yield site.grouped(
+            "o_a_proj", "attention", floor_div(a * d, self.o_groups), self.o_lora_rank, self.o_groups, self.o_groups
+        )
+        yield site.gemm("o_b_proj", "attention", self.o_groups * self.o_lora_rank, h)
+
+    def compressor(self, site: Site, prefix: str, d: Number, *, overlaps: bool) -> Iterator[Operator]:
+        """Candidates and gates of each token, their gated mean over a group, a norm; twice as wide where groups overlap."""
+        width = 2 * d if overlaps else d
+        yield site.gemm(f"{prefix}compressor_proj", "attention", site.hidden, 2 * width)
+        yield site.stream(
+            f"{prefix}compress", "attention", 2 * width, d / self.compress_rate, self.compress_rate * width + d
+        )

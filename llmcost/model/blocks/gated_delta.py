@@ -1,0 +1,52 @@
+"""Linear attention with the gated delta rule (Gated DeltaNet, arXiv 2412.06464; Kimi Delta Attention, arXiv 2510.26692)."""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from llmcost.ground.algebra import Number, present
+from llmcost.model.blocks.builder import Site
+from llmcost.model.operators import Operator
+
+
+class GatedDelta(NamedTuple):
+    """Each value head keeps a state of key size by value size; what it held for a key is replaced, not added to.
+
+    The state decays by one factor a head, or one a key channel (`linear_decay`). Output gate, and decay a
+    channel, come from the input by a full matrix or through a bottleneck of `linear_gate_rank`.
+    `state_fp32`: the states are kept in 32 bits whatever the activations are.
+    """
+
+    linear_num_key_heads: Number
+    linear_num_value_heads: Number
+    linear_key_head_dim: Number
+    linear_value_head_dim: Number
+    linear_conv_kernel_dim: Number
+    linear_decay: Literal["head", "channel"] = "head"
+    linear_gate_rank: Number = 0
+    state_fp32: bool = False
+
+    def operators(self, site: Site) -> Iterator[Operator]:
+        """Projections, convolution of q, k and v, scan, norm and gate, output projection."""
+        heads, rank = self.linear_num_value_heads, self.linear_gate_rank
+        keys = self.linear_num_key_heads * self.linear_key_head_dim
+        values = heads * self.linear_value_head_dim
+        decays = heads if self.linear_decay == "head" else keys
+        gates = 2 * rank if present(rank) else values + decays
+        mixed = 2 * keys + values
+        yield site.gemm("delta_in_proj", "attention", site.hidden, mixed + heads + gates)
+        if present(rank):
+            yield site.gemm("decay_proj", "attention", rank, decays)
+            yield site.gemm("gate_proj", "attention", rank, values)
+        yield site.conv("delta_conv", "attention", mixed, self.linear_conv_kernel_dim)
+        yield site.scan(
+            heads,
+            self.linear_key_head_dim,
+            self.linear_value_head_dim,
+            reads=mixed + heads + decays,
+            writes=values,
+            weights=heads + decays,  # the decay's scale a head and its bias
+            delta=True,
+            fp32=self.state_fp32,
+        )
+        yield site.stream("delta_gate", "norm", 2 * values, values, self.linear_value_head_dim)
+        yield site.gemm("delta_out_proj", "attention", values, site.hidden)

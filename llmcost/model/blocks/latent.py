@@ -1,0 +1,107 @@
+"""Multi-head latent attention (MLA, DeepSeek-V2, arXiv 2405.04434, section 2.1), with an indexer where it is sparse.
+
+The indexer (DeepSeek Sparse Attention, arXiv 2512.02556, section 2.1) scores every key with a few small heads and one
+cached key a token; the attention itself then sees the best `index_topk` keys.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from llmcost.ground.algebra import Number, present
+from llmcost.model.blocks.builder import Site
+from llmcost.model.operators import Attention, Operator
+
+
+class LatentAttention(NamedTuple):
+    """Keys and values of all heads are projected from a cached latent, with one rotary key beside it.
+
+    The cache holds `kv_lora_rank` + `qk_rope_head_dim` elements a token. Queries come from a latent too, of
+    `q_lora_rank`, unless that is 0. A prompt expands the latents into keys and values of every head;
+    decode moves the expansion onto queries and outputs ("absorbed") and attends to the latents themselves.
+
+    A query sees the last `sliding_window` keys, the best `index_topk`, or all (0); without `index_n_heads` the
+    choice is an earlier layer's. `attention_gate` scales each head's or channel's output by a projection of the
+    input ("latent": a channel's, by one of the queries' latent before and after its norm, from which q comes too).
+    `input_gate_rank`: the block's input is scaled by a low-rank map of itself.
+    """
+
+    num_attention_heads: Number
+    kv_lora_rank: Number
+    qk_nope_head_dim: Number
+    qk_rope_head_dim: Number
+    v_head_dim: Number
+    q_lora_rank: Number = 0
+    sliding_window: Number = 0
+    index_topk: Number = 0
+    index_n_heads: Number = 0
+    index_head_dim: Number = 0
+    input_gate_rank: Number = 0
+    attention_bias: bool = False
+    attention_output_bias: bool = False
+    attention_sinks: bool = False
+    attention_gate: Literal["none", "head", "channel", "latent"] = "none"
+    rotary_key_norm: bool = False
+
+    def operators(self, site: Site) -> Iterator[Operator]:
+        """Query and latent projections with their norms, the indexer, attention expanded or absorbed, output projection."""
+        a, rkv, h, bias = self.num_attention_heads, self.kv_lora_rank, site.hidden, self.attention_bias
+        rq, dn, dr, dv = self.q_lora_rank, self.qk_nope_head_dim, self.qk_rope_head_dim, self.v_head_dim
+        latent, q = rkv + dr, a * (dn + dr)
+        if present(self.input_gate_rank):
+            yield from site.input_gate("attention_input_gate", self.input_gate_rank)
+        if present(rq):
+            yield site.gemm("q_a_proj", "attention", h, rq, bias=bias)
+            yield site.stream("q_a_norm", "norm", rq, rq, rq)
+            if self.attention_gate == "latent":
+                yield site.gemm("q_gate_proj", "attention", 2 * rq, q + a * dv)
+            else:
+                yield site.gemm("q_b_proj", "attention", rq, q)
+        else:
+            yield site.gemm("q_proj", "attention", h, q)
+        yield site.gemm("kv_a_proj", "attention", h, latent, bias=bias)
+        yield site.stream("kv_a_norm", "norm", rkv, rkv, rkv)
+        if self.rotary_key_norm:
+            yield site.stream("rotary_key_norm", "norm", dr, dr, dr)
+        yield site.stream("rotary_cache_write", "attention", a * dr + latent, a * dr + latent)
+        if present(self.index_n_heads):
+            yield from self.indexer(site)
+        if site.load.decode:
+            yield site.grouped("absorb_key", "attention", dn, rkv, a, a)
+            yield self.kernel(site, latent, rkv, streamed=0)
+            yield site.grouped("absorb_value", "attention", rkv, dv, a, a)
+        else:
+            yield site.gemm("kv_b_proj", "attention", rkv, a * (dn + dv))
+            yield self.kernel(site, dn + dr, dv, streamed=a * (dn + dr + dv))
+        if self.attention_gate != "none":
+            gate = a if self.attention_gate == "head" else a * dv
+            if self.attention_gate != "latent":
+                yield site.gemm("attention_gate_proj", "attention", h, gate)
+            yield site.stream("attention_gate", "attention", a * dv + gate, a * dv)
+        yield site.gemm("o_proj", "attention", a * dv, h, bias=self.attention_output_bias)
+
+    def indexer(self, site: Site) -> Iterator[Operator]:
+        """Its queries from the queries' latent, one key a token, a weight a head, the scores.
+
+        The kernel is attention's without softmax: q·k of every pair and head, then the weighted sum over the heads,
+        which costs as much as a value of one channel. Its cache is counted in the KV cache's data type.
+        """
+        heads, d = self.index_n_heads, self.index_head_dim
+        yield site.gemm("indexer_q_proj", "attention", self.q_lora_rank, heads * d)
+        yield site.gemm("indexer_k_weights_proj", "attention", site.hidden, d + heads)
+        yield site.stream("indexer_k_norm", "norm", d, d, 2 * d)
+        yield site.stream("indexer_rotary_cache_write", "attention", (heads + 1) * d, (heads + 1) * d)
+        yield site.attention("indexer", heads=heads, d=d, dv=1, cached=d)
+
+    def kernel(self, site: Site, d: Number, dv: Number, streamed: Number) -> Attention:
+        """The attention kernel, on latents or on expanded keys and values."""
+        return site.attention(
+            "attention",
+            heads=self.num_attention_heads,
+            d=d,
+            dv=dv,
+            cached=self.kv_lora_rank + self.qk_rope_head_dim,
+            streamed=streamed,
+            span="window" if present(self.sliding_window) else "top" if present(self.index_topk) else "all",
+            w=self.sliding_window if present(self.sliding_window) else self.index_topk,
+            sinks=self.attention_sinks,
+        )

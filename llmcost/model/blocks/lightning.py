@@ -1,0 +1,25 @@
+"""Lightning attention (MiniMax-01, arXiv 2501.08313): linear attention with a fixed decay a head."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from llmcost.ground.algebra import Number, floor_div, present
+from llmcost.model.blocks.builder import Site
+from llmcost.model.operators import Operator
+
+
+class LightningAttention(NamedTuple):
+    """Each head keeps a state of `linear_head_dim` (0: h over the heads) squared; the decays are fixed, so the scan has no weights."""
+
+    linear_num_heads: Number
+    linear_head_dim: Number = 0
+
+    def operators(self, site: Site) -> Iterator[Operator]:
+        """Projection to q, k, v and output gate, scan, norm and gate, output projection."""
+        heads = self.linear_num_heads
+        d = self.linear_head_dim if present(self.linear_head_dim) else floor_div(site.hidden, heads)
+        out = heads * d
+        yield site.gemm("lightning_in_proj", "attention", site.hidden, 4 * out)
+        yield site.scan(heads, d, d, reads=3 * out, writes=out)
+        yield site.stream("lightning_gate", "norm", 2 * out, out, out)
+        yield site.gemm("lightning_out_proj", "attention", out, site.hidden)

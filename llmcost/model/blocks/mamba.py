@@ -1,0 +1,44 @@
+"""The selective state space of Mamba (arXiv 2312.00752)."""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from llmcost.ground.algebra import Number, ceil_div, present
+from llmcost.model.blocks.builder import Site
+from llmcost.model.operators import Operator
+
+
+class Mamba(NamedTuple):
+    """Every channel has a state of `mamba_d_state` and a decay a state element; `mamba_expand`·h channels, or as many
+    as are given.
+
+    Steps go through a bottleneck of `mamba_dt_rank` (0: h/16, rounded up). `mamba_norm`: RMSNorm of step, B and C,
+    without weights (Falcon Mamba) or with them (Jamba).
+    """
+
+    mamba_expand: Number
+    mamba_d_state: Number
+    mamba_d_conv: Number
+    mamba_dt_rank: Number = 0
+    mamba_intermediate_size: Number = 0
+    mamba_conv_bias: bool = True
+    mamba_proj_bias: bool = False
+    mamba_norm: Literal["none", "plain", "weighted"] = "none"
+
+    def operators(self, site: Site) -> Iterator[Operator]:
+        """Projection to input and gate, convolution, projection to step, B and C, scan and gate, output projection."""
+        given, n = self.mamba_intermediate_size, self.mamba_d_state
+        channels = given if present(given) else self.mamba_expand * site.hidden
+        rank = self.mamba_dt_rank if present(self.mamba_dt_rank) else ceil_div(site.hidden, 16)
+        selected = rank + 2 * n
+        yield site.gemm("mamba_in_proj", "attention", site.hidden, 2 * channels, bias=self.mamba_proj_bias)
+        yield site.conv("mamba_conv", "attention", channels, self.mamba_d_conv, bias=self.mamba_conv_bias)
+        yield site.gemm("mamba_x_proj", "attention", channels, selected)
+        if self.mamba_norm != "none":
+            yield site.stream(
+                "mamba_norm", "norm", selected, selected, selected if self.mamba_norm == "weighted" else 0
+            )
+        yield site.gemm("mamba_dt_proj", "attention", rank, channels, bias=True)
+        # Per channel: input, step and gate in, a decay a state element, the skip's weight.
+        yield site.scan(channels, n, 1, reads=3 * channels + 2 * n, writes=channels, weights=channels * n + channels)
+        yield site.gemm("mamba_out_proj", "attention", channels, site.hidden, bias=self.mamba_proj_bias)

@@ -1,0 +1,138 @@
+"""Sums over the operator list: the only place where parameters, FLOPs and bytes are added up."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from llmcost.ground.algebra import Number, is_one, present
+from llmcost.model.operators import Attention, CausalConv, Collective, Operator, Scan, TokenShift
+
+SEQUENCE = (Attention, Scan)  # operators that look at other tokens
+STATEFUL = (CausalConv, Scan, TokenShift)  # operators whose cache does not grow
+
+
+class Params(NamedTuple):
+    """Parameters by part, stored once: a tied LM head has none of its own."""
+
+    total: Number
+    active: Number
+    embedding: Number
+    attention: Number
+    mlp: Number
+    norm: Number
+    lm_head: Number
+
+
+class TokenFlops(NamedTuple):
+    """FLOPs of one token: linear layers (attention projections and MLP), attention or scan, LM head."""
+
+    linear: Number
+    attention: Number
+    lm_head: Number
+    total: Number
+
+
+class Traffic(NamedTuple):
+    """Bytes that no implementation can avoid: every touched weight once, every cached key and value once."""
+
+    weight_bytes: Number
+    kv_cache_bytes: Number
+    total_bytes: Number
+
+
+class PassCost(NamedTuple):
+    """What a forward pass computes and must move, or a part of one."""
+
+    linear_flops: Number
+    attention_flops: Number  # every (query, key) pair
+    causal_flops: Number  # of attention: the pairs that a causal mask leaves
+    head_flops: Number
+    linear_bytes: Number  # weights of attention, MLP and LM head: what the slides count
+    weight_bytes: Number
+    cache_bytes: Number
+    node_bytes: Number  # that each GPU sends to others in its node at least
+    fabric_bytes: Number  # and to other nodes
+
+    def plus(self, other: "PassCost") -> "PassCost":
+        """Two parts together."""
+        return PassCost(*[ours + theirs for ours, theirs in zip(self, other, strict=True)])
+
+    def over(self, shares: Number) -> "PassCost":
+        """One of so many equal shares."""
+        return self if is_one(shares) else PassCost(*[amount / shares for amount in self])
+
+    def mean_with(self, other: "PassCost", passes: Number) -> "PassCost":
+        """Of so many passes, one like this, the others like another; what neither has stays absent."""
+        pairs = zip(self, other, strict=True)
+        return PassCost(
+            *[(one + (passes - 1) * each) / passes if present(one) or present(each) else 0 for one, each in pairs]
+        )
+
+    def flops(self, *, causal: bool) -> Number:
+        """All FLOPs, by either convention."""
+        return self.linear_flops + (self.causal_flops if causal else self.attention_flops) + self.head_flops
+
+    def token_flops(self, batch: Number) -> TokenFlops:
+        """FLOPs of one token by part, if this is a decode step of `batch` tokens."""
+        linear, attention, head = self.linear_flops / batch, self.attention_flops / batch, self.head_flops / batch
+        return TokenFlops(linear, attention, head, linear + attention + head)
+
+    def traffic(self) -> Traffic:
+        """Its compulsory bytes; of the embedding, the rows looked up."""
+        return Traffic(self.weight_bytes, self.cache_bytes, self.weight_bytes + self.cache_bytes)
+
+
+def count_params(operators: Iterable[Operator]) -> Params:
+    """Parameters to the last one: weights, biases, norms, learned positions.
+
+    `active` is what one token's computation can touch: of experts, those it takes; the embedding is counted whole.
+    """
+    by_part: dict[str, Number] = {"embedding": 0, "attention": 0, "mlp": 0, "norm": 0, "lm_head": 0}
+    active: Number = 0
+    for op in operators:
+        by_part[op.part] = by_part[op.part] + op.count * op.params()
+        active = active + op.count * op.active_params()
+    return Params(sum(by_part.values()), active, **by_part)
+
+
+def count_pass(operators: Iterable[Operator]) -> PassCost:
+    """FLOPs by part and compulsory bytes."""
+    linear = attention = causal = head = linear_bytes = weights = cache = near = far = 0
+    for op in operators:
+        count, part = op.count, op.part
+        if isinstance(op, Collective):
+            inside, outside = op.least_bytes()
+            near, far = near + count * inside, far + count * outside
+            continue
+        weight = count * op.weight_bytes()
+        weights = weights + weight
+        cache = cache + count * op.cache_bytes()
+        if isinstance(op, SEQUENCE):
+            attention = attention + count * op.flops(causal=False)
+            causal = causal + count * op.flops(causal=True)
+        elif part == "lm_head":
+            head = head + count * op.flops(causal=False)
+            linear_bytes = linear_bytes + weight
+        else:
+            linear = linear + count * op.flops(causal=False)
+            linear_bytes = linear_bytes + weight if part in ("attention", "mlp") else linear_bytes
+    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far)
+
+
+def stored_bytes(operators: Iterable[Operator]) -> Number:
+    """Bytes of all parameters, each in its own data type."""
+    return sum([op.count * op.stored_bytes() for op in operators])
+
+
+def state_bytes(operators: Iterable[Operator]) -> Number:
+    """Bytes that are kept of every sequence and do not grow with it: states of scans, last inputs of convolutions."""
+    return sum([op.count * op.cache_bytes() for op in operators if isinstance(op, STATEFUL)])
+
+
+def kept_bytes(operators: Iterable[Operator]) -> Number:
+    """Bytes of KV cache that the sequences occupy; a pass may read less (`cache_bytes`), or another layer's again."""
+    return sum([op.count * (op.kept_bytes() if isinstance(op, Attention) else op.cache_bytes()) for op in operators])
+
+
+def cache_bytes_per_token(operators: Iterable[Operator]) -> Number:
+    """Bytes of KV cache that one token of one sequence adds; states do not grow."""
+    return sum([op.count * op.cache_bytes_per_token() for op in operators if isinstance(op, Attention)])

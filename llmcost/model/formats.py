@@ -1,0 +1,80 @@
+"""Formats in which weights are kept: their bits, and the scales and zero points that come with them.
+
+A format is data: the bits of a weight by itself, what a group of weights shares, what an output channel shares. One
+scale for a whole matrix is not counted (a few bytes), nor are GPTQ's order of channels (4 bytes an input channel) and
+padding.
+"""
+
+from typing import NamedTuple
+
+
+class Format(NamedTuple):
+    """Bits of a weight; bits that `group` weights share (scale, zero point); bits that an output channel shares.
+
+    `everywhere`: the embedding and the LM head are kept in it too, as in GGUF files.
+    """
+
+    bits: float
+    group: int = 1
+    shared: float = 0
+    channel: int = 0
+    everywhere: bool = False
+
+    @property
+    def bits_a_weight(self) -> float:
+        """Bits of a weight with its part of the group's."""
+        return self.bits + self.shared / self.group
+
+
+def _gguf(block: int, weights: int = 256) -> Format:
+    """A format of llama.cpp's: blocks of so many bytes for so many weights, scales and minima included."""
+    return Format(8 * block / weights, everywhere=True)
+
+
+# Scales alone ("sym" in GPTQ's and compressed-tensors' configs), or with zero points ("-zp", of the weights' bits):
+# fp16 or bf16 scales, for groups along the input (GPTQ, arXiv 2210.17323; AWQ, arXiv 2306.00978) or for a whole
+# output channel.
+_INTEGERS = {
+    f"int{bits}-g{group}{suffix}": Format(bits, group, cost)
+    for bits in (2, 3, 4, 8)
+    for group in (16, 32, 64, 128, 256, 1024)
+    for suffix, cost in (("", 16), ("-zp", 16 + bits))
+}
+_INTEGERS |= {
+    f"int{bits}-channel{suffix}": Format(bits, channel=cost)
+    for bits in (2, 3, 4, 8)
+    for suffix, cost in (("", 16), ("-zp", 16 + bits))
+}
+FORMATS: dict[str, Format] = {
+    "fp8": Format(8),
+    "int8": Format(8),
+    "int4": Format(4),
+    "fp4": Format(4),
+    "fp8-block128": Format(8, 128 * 128, 32),  # an fp32 scale a block of 128 by 128 (DeepSeek-V3, arXiv 2412.19437, section 3.3.2)
+    "fp8-channel": Format(8, channel=16),  # compressed-tensors: a scale in the model's 16-bit type
+    "fp8-channel-fp32": Format(8, channel=32),  # fbgemm: an fp32 scale
+    "mxfp8": Format(8, 32, 8),  # an 8-bit exponent for 32 weights (OCP Microscaling Formats 1.0)
+    "mxfp4": Format(4, 32, 8),
+    "nvfp4": Format(4, 16, 8),  # an fp8 scale for 16 weights (NVIDIA Blackwell architecture brief)
+    # bitsandbytes: an fp32 scale for 64 weights; double quantisation keeps it in 8 bits, with one in fp32 for 256 of
+    # them (QLoRA, arXiv 2305.14314, section 3); int8 has an fp32 scale an output channel (LLM.int8(), arXiv
+    # 2208.07339).
+    **{f"{kind}{suffix}": Format(4, 64, cost) for kind in ("nf4", "bnb-fp4") for suffix, cost in (("", 32), ("-dq", 8 + 32 / 256))},
+    "int8-channel-fp32": Format(8, channel=32),
+    "int4-g32-bf16-zp": Format(4, 32, 16 + 16),  # torchao's tinygemm: scale and zero point in bf16
+    **_INTEGERS,
+    # GGUF, blocks of one type: ggml/src/ggml-common.h of llama.cpp.
+    **{f"q{bits}_{k}": _gguf(bits * 4 + 2 + 2 * k, 32) for bits in (4, 5) for k in (0, 1)},
+    "q8_0": _gguf(34, 32),
+    "q2_k": _gguf(84), "q3_k": _gguf(110), "q4_k": _gguf(144), "q5_k": _gguf(176), "q6_k": _gguf(210),
+    "iq4_nl": _gguf(18, 32), "iq4_xs": _gguf(136), "iq3_s": _gguf(110), "iq3_xxs": _gguf(98), "iq2_s": _gguf(82),
+    "iq2_xs": _gguf(74), "iq2_xxs": _gguf(66), "iq1_m": _gguf(56), "iq1_s": _gguf(50),
+    # GGUF, mixes of types: the average over the file of Llama 3.1 8B, measured (tools/quantize/README.md of llama.cpp).
+    **{
+        name: Format(bits, everywhere=True)
+        for name, bits in {
+            "q5_k_m": 5.7036, "q5_k_s": 5.5704, "q4_k_m": 4.8944, "q4_k_s": 4.6672, "q3_k_l": 4.2979, "q3_k_s": 3.6429,
+            "q2_k_s": 2.9697, "iq3_m": 3.7628, "iq3_xs": 3.4977, "iq2_m": 2.9294,
+        }.items()
+    },
+}  # fmt: skip

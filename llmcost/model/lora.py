@@ -1,0 +1,150 @@
+"""Fine-tuning with adapters: LoRA's trainable parameters and products, by target, from the operator list.
+
+LoRA (arXiv 2106.09685, section 4.1): beside a frozen weight of (k, n) stand A of (k, r) and B of (r, n), which alone
+are trained. Frozen weights have no gradients, no moments and no master copy; of their backward products the gradient
+of the input is left. QLoRA (arXiv 2305.14314, section 3) keeps them in 4 bits and expands them to bf16 wherever they
+are used.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from llmcost.ground.algebra import Number, floor_div
+from llmcost.ground.errors import InputError
+from llmcost.model.operators import Attention, Gemm, GroupedGemm, Operator
+
+# Bits a weight of 4-bit NormalFloat with its scales: one of 32 bits for 64 weights, itself in 8 bits with one of 32
+# for 256 scales (arXiv 2305.14314, section 3, "Double Quantization": 0.127 bits a weight).
+NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
+ALL_LINEAR = "all-linear"
+ATTENTION_TARGETS = ("q_proj", "v_proj")  # LoRA's own choice (arXiv 2106.09685, section 7.1), and peft's for Llama
+FUSED = {  # operators that are several projections in one, which frameworks adapt one by one
+    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
+    "gate_up_proj": ("gate_proj", "up_proj"),
+    "shared_gate_up_proj": ("shared_gate_proj", "shared_up_proj"),
+    "experts_gate_up_proj": ("experts_gate_proj", "experts_up_proj"),
+}
+# The adapters' own operators (training/lora.py): all that is trained.
+TRAINED = frozenset(
+    (
+        "lora_a",
+        "lora_same_a",
+        "lora_rows_a",
+        "lora_output_a",
+        "lora_b",
+        "lora_columns_b",
+        "experts_lora_a",
+        "experts_lora_b",
+    )
+)
+EXPANSIONS = ("dequantize", "experts_dequantize")  # of quantised weights, before each use
+NOT_ADAPTED = (
+    "router",
+    "shared_expert_gate",
+    "embedding_projection",
+    "lm_head",
+)  # "all-linear" means those of the layers
+
+
+class Lora(NamedTuple):
+    """Rank and targets of the adapters. `frozen_bits`: bits a frozen linear weight is stored in; None: those that compute."""
+
+    rank: Number
+    targets: tuple[str, ...]
+    frozen_bits: Number | None = None
+
+
+class Adapter(NamedTuple):
+    """One adapter beside a frozen product of (k, n), `groups` of them where it has a weight for each expert."""
+
+    operator: str
+    module: str
+    count: Number
+    groups: Number
+    k: Number
+    n: Number
+    rank: Number
+
+    def params(self) -> Number:
+        """A and B of all layers."""
+        return self.count * self.groups * self.rank * (self.k + self.n)
+
+
+def modules(op: Operator) -> tuple[str, ...]:
+    """The names under which frameworks adapt this product's parts."""
+    return FUSED.get(op.name, (op.name,))
+
+
+def adapters(layers: Sequence[Operator], lora: Lora) -> list[Adapter]:
+    """Every adapter of some layers' operators. A fused product as a target of its own has one adapter (Megatron's linear_qkv)."""
+    return [each for place, op in enumerate(layers) for each in beside(op, layers[place:], lora)]
+
+
+def beside(op: Operator, behind: Sequence[Operator], lora: Lora) -> list[Adapter]:
+    """The adapters of one operator, of which there are some if it is a product; `behind`: the operators from it on."""
+    if not isinstance(op, (Gemm, GroupedGemm)):
+        return []
+    groups = op.groups if isinstance(op, GroupedGemm) else 1
+    return [
+        Adapter(op.name, module, op.count, groups, op.k, n, lora.rank)
+        for module, n in _targeted(op, behind, lora.targets)
+    ]
+
+
+def _targeted(op: Any, behind: Sequence[Operator], targets: tuple[str, ...]) -> Iterator[tuple[str, Number]]:
+    """Adapted parts of a product, with their outputs."""
+    if op.name in targets and op.name in FUSED:
+        yield op.name, op.n
+        return
+    every = ALL_LINEAR in targets and op.name not in NOT_ADAPTED
+    for module, n in zip(modules(op), _widths(op, behind), strict=True):
+        if every or module in targets:
+            yield module, n
+
+
+def _widths(op: Any, behind: Sequence[Operator]) -> tuple[Number, ...]:
+    """Outputs of a fused product's parts: gate and up are alike; keys and values are what the attention behind it caches."""
+    if op.name == "qkv_proj":
+        attention = next(each for each in behind if isinstance(each, Attention))
+        heads = attention.kv_heads
+        return (op.n - heads * (attention.d + attention.dv), heads * attention.d, heads * attention.dv)
+    parts = len(modules(op))
+    return (op.n if parts == 1 else floor_div(op.n, parts),) * parts
+
+
+def trainable_params(layers: Sequence[Operator], lora: Lora) -> Number:
+    """Parameters that are trained; all others are frozen."""
+    return sum([each.params() for each in adapters(layers, lora)])
+
+
+def lora_of(rank: int | None, targets: str | None, *, qlora: bool) -> Lora | None:
+    """What a user says of adapters: without a rank all weights are trained. Raises InputError for other options of adapters without it."""
+    if rank is None:
+        for option, given in (("--qlora", qlora), ("--lora-targets", targets is not None)):
+            if given:
+                raise InputError(f"{option}: the rank of the adapters is wanted too (--lora-rank)")
+        return None
+    return Lora(rank, ATTENTION_TARGETS if targets is None else tuple(targets.split(",")), NF4_BITS if qlora else None)
+
+
+def is_trained(op: Operator, lora: Lora | None) -> bool:
+    """Whether an operator's weights are trained: without adapters all are."""
+    return lora is None or op.name in TRAINED
+
+
+def is_quantised(op: Operator, lora: Lora | None) -> bool:
+    """Whether an operator's weights are kept in few bits: those of the layers' products, adapters and routers apart."""
+    if lora is None or lora.frozen_bits is None or not isinstance(op, (Gemm, GroupedGemm)):
+        return False
+    return op.name not in TRAINED and op.name not in NOT_ADAPTED and op.part in ("attention", "mlp")
+
+
+def check_lora(layers: Iterable[Operator], lora: Lora) -> None:
+    """Raise InputError for a rank below 1 or a target that the model does not have."""
+    if not lora.rank >= 1:
+        raise InputError(f"--lora-rank {lora.rank}: at least 1")
+    products = [op for op in layers if isinstance(op, (Gemm, GroupedGemm))]
+    known = dict.fromkeys([ALL_LINEAR, *[name for op in products for name in (*modules(op), op.name)]])
+    for target in lora.targets:
+        if target not in known:
+            raise InputError(f"--lora-targets {target}: one of {', '.join(known)}")

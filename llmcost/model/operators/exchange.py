@@ -1,0 +1,97 @@
+"""Exchanges between GPUs: collectives, and activations sent from one pipeline stage to the next."""
+
+from typing import Literal, NamedTuple
+
+from llmcost.ground.algebra import Number, floor_div, maximum, minimum
+from llmcost.model.operators.base import Part, Shape
+
+Exchange = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"]
+
+
+class Collective(NamedTuple):
+    """`rows` times `width` elements exchanged among `ranks` GPUs, `stride` apart, of nodes of `node` GPUs each.
+
+    The payload is the whole array: what each GPU holds before an all-reduce, reduce-scatter or all-to-all and after
+    an all-gather (nccl-tests, doc/PERFORMANCE.md).
+    """
+
+    name: str
+    part: Part
+    count: Number
+    exchange: Exchange
+    rows: Number
+    width: Number
+    ranks: Number
+    stride: Number
+    node: Number
+    Bx: Number
+
+    def payload_bytes(self) -> Number:
+        """The whole array."""
+        return self.rows * self.width * self.Bx
+
+    def near(self) -> Number:
+        """How many of the ranks share a node."""
+        return minimum(self.ranks, maximum(1, floor_div(self.node, self.stride)))
+
+    def far(self) -> Number:
+        """Over how many nodes the ranks spread."""
+        return self.ranks / self.near()
+
+    def levels(self) -> tuple[Number, Number]:
+        """Whether anything goes to others in the node (1 or 0), and to other nodes. A send has one peer, in another node where any is."""
+        inside, outside = minimum(1, self.near() - 1), minimum(1, self.far() - 1)
+        return (inside * (1 - outside), outside) if self.exchange == "send" else (inside, outside)
+
+    def wire_bytes(self) -> tuple[Number, Number]:
+        """Bytes that each GPU sends to others in its node, and to other nodes, as NCCL's rings send them.
+
+        A ring runs through every GPU and leaves each node once; as many rings as a node has GPUs share the array.
+        """
+        near, far, payload = self.near(), self.far(), self.payload_bytes()
+        inside, outside = self.levels()
+        if self.exchange == "send":
+            return payload * inside, payload * outside
+        if self.exchange == "all_to_all":
+            return payload * (near - 1) / self.ranks, payload * (far - 1) / far
+        rounds = 2 if self.exchange == "all_reduce" else 1
+        sent = rounds * payload * (self.ranks - 1) / self.ranks
+        return sent * inside, sent * outside / near
+
+    def least_bytes(self) -> tuple[Number, Number]:
+        """The same at least: one node's GPUs send to other nodes what their own cannot give them, and no part twice.
+
+        An all-reduce sends the array once where switches add it up (NVLink SHARP, stas00/ml-engineering,
+        network/README.md).
+        """
+        if self.exchange in ("send", "all_to_all"):
+            return self.wire_bytes()
+        near, far, payload = self.near(), self.far(), self.payload_bytes()
+        return payload * (near - 1) / near, payload * (far - 1) / (far * near)
+
+    def params(self) -> Number:
+        return 0
+
+    def active_params(self) -> Number:
+        return 0
+
+    def flops(self, causal: bool) -> Number:
+        return 0
+
+    def stored_bytes(self) -> Number:
+        return 0
+
+    def weight_bytes(self) -> Number:
+        return 0
+
+    def cache_bytes(self) -> Number:
+        return 0
+
+    def io_bytes(self) -> Number:
+        return 0
+
+    def moved_bytes(self) -> Number:
+        return 0
+
+    def shapes(self) -> list[tuple[str, Shape, Shape, Shape]]:
+        return []

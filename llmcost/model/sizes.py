@@ -1,0 +1,62 @@
+"""What a pass is of besides the model: bytes an element of each kind of tensor, and the tokens that go through."""
+
+from typing import NamedTuple
+
+from llmcost.ground.algebra import Number, present
+from llmcost.ground.units import BITS
+from llmcost.model.formats import FORMATS, Format
+
+
+class ElementBytes(NamedTuple):
+    """Bytes an element: of linear layers' weights, of activations (and every other weight), of the KV cache.
+
+    Of a weight format, besides: bytes that each output channel of a linear layer has for its scale, and bytes an
+    element of the embedding and the LM head where they are in the format too (0: they are kept as activations are);
+    and a weight of routed experts where those have a format of their own (0: they have not).
+    """
+
+    Bw: Number
+    Bx: Number
+    Bkv: Number
+    Bc: Number = 0
+    Bt: Number = 0
+    Be: Number = 0
+
+    def table(self) -> Number:
+        """Of the embedding and the LM head."""
+        return self.Bt if present(self.Bt) else self.Bx
+
+
+class Load(NamedTuple):
+    """One forward pass: b sequences of s new tokens, the last of which sees c keys.
+
+    Decode is s = 1; a whole prompt is s = c; a chunk of one lies between. `decode` says that a kernel made
+    for a single new token may be used, where there is one (latent attention).
+    """
+
+    b: Number
+    s: Number
+    c: Number
+    decode: bool = False
+
+
+def bytes_of(bits: float) -> int | float:
+    """Bytes an element: an int for whole bytes, so that counts stay exact."""
+    return int(bits) // 8 if bits % 8 == 0 else bits / 8
+
+
+def activation_dtype(dtype: str) -> str:
+    """What activations and weights that are never quantised are kept in, where linear layers compute in `dtype`.
+
+    Engines that compute in 8 or 4 bits quantise the inputs of linear layers on the way in and keep bf16 between them.
+    """
+    return dtype if BITS[dtype] >= 16 else "bf16"
+
+
+def element_bytes(weight: str, compute: str, kv: str) -> ElementBytes:
+    """The element sizes of a workload, from its data types and the format of its weights ("+" and that of routed experts)."""
+    linear, _, experts = weight.partition("+")
+    kept = FORMATS.get(linear) or Format(BITS[linear])
+    w, x = bytes_of(kept.bits_a_weight), bytes_of(BITS[activation_dtype(compute)])
+    e = bytes_of((FORMATS.get(experts) or Format(BITS[experts])).bits_a_weight) if experts else 0
+    return ElementBytes(w, x, bytes_of(BITS[kv]), bytes_of(kept.channel), w if kept.everywhere else 0, e)

@@ -1,0 +1,92 @@
+"""What a model is: the sizes and the kinds of its blocks, under Hugging Face's names."""
+
+from typing import NamedTuple
+
+from llmcost.ground.algebra import Number
+from llmcost.model.blocks import Block, Streams
+
+
+class Published(NamedTuple):
+    """A figure that a document prints and that is not what our engine computes, with the reason."""
+
+    quantity: str
+    printed: str
+    document: str
+    why: str
+    hardware: str | None = None
+
+
+class Layer(NamedTuple):
+    """One kind of layer, and how many of it.
+
+    `norms`: before mixer and MLP (pre), after them (post), both (sandwich), one for the two (parallel), or none.
+    `unquantized`: linear layers that are not in the model's `weight_format`: attention, mlp, experts, shared_experts,
+    or single operators as `llmcost ops` names them. `reuses_weights`: those of an earlier layer of the kind, but for
+    adapters.
+    """
+
+    count: Number
+    mixer: Block
+    mlp: Block
+    norms: str = "pre"
+    cross_attention: Block | None = None
+    unquantized: tuple[str, ...] = ()
+    reuses_weights: bool = False
+
+
+class ModelSpec(NamedTuple):
+    """A decoder-only model: embedding, layers (kinds of them, each with its count), final norm, LM head.
+
+    `norm`: rms has a weight a channel, layer a weight and a bias. `weight_format`: what the weights of linear layers
+    are kept in, where that is not `dtype` (and, after a "+", those of routed experts); with `quantized_lm_head` the
+    LM head's too.
+
+    `embedding_size`: the width of the embedding, if another than the hidden size; a projection of the tokens alone
+    (no bias), or of the sum with positions and token types (with a bias), makes up for it. `input_only_tokens`: rows
+    of the embedding that the LM head has no output for. `position_offset`: rows of the position table before the
+    first position. `rotary_table`: the angles are stored. `head_size`: a linear layer of so many outputs stands
+    before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: one is stored, not run.
+    Where a field may be left out of a spec, the default is the Llama family's.
+    """
+
+    name: str
+    title: str
+    source: str
+    hidden_size: Number
+    vocab_size: Number
+    max_position_embeddings: Number
+    tie_word_embeddings: bool
+    layers: tuple[Layer, ...]
+    streams: tuple[Streams, ...] = ()
+    aliases: tuple[str, ...] = ()
+    released: str = ""
+    dtype: str = "bf16"
+    position_embedding: str = "rotary"
+    norm: str = "rms"
+    embedding_norm: bool = False
+    embedding_size: Number = 0
+    embedding_projection: str = "none"
+    input_only_tokens: Number = 0
+    type_vocab_size: Number = 0
+    position_offset: Number = 0
+    rotary_table: bool = False
+    final_norm: bool = True
+    head_size: Number = 0
+    head_transform: bool = False
+    pooler: bool = False
+    lm_head_bias: bool = False
+    weight_format: str = ""
+    quantized_lm_head: bool = False
+    notes: tuple[str, ...] = ()
+    published: tuple[Published, ...] = ()
+
+    @property
+    def num_hidden_layers(self) -> Number:
+        """Layers of all kinds."""
+        return sum(layer.count for layer in self.layers)
+
+    def block_sizes(self, *fields: str) -> tuple[int, ...]:
+        """The values that these fields have in the blocks of all kinds of layers, each once; 0 is none."""
+        blocks = (block for layer in self.layers for block in (layer.mixer, layer.mlp))
+        found = (getattr(block, field, 0) for block in blocks for field in fields)
+        return tuple(dict.fromkeys(size for size in found if size))

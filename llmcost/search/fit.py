@@ -1,0 +1,195 @@
+"""Which GPUs hold a model: kinds of GPUs, numbers of them and precisions, with what they give and cost.
+
+An offer is one kind of GPU, so many of them, one precision. GPUs of a node split the layers between them as far as
+heads divide (tensor parallelism); what is left are pipeline stages, where layers divide; else experts lie on all
+GPUs, each with its own sequences (expert and data parallelism). Output tokens are priced at the largest batch:
+GPU-hours over the tokens of decode, the prompts not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from llmcost.ground.algebra import Number
+from llmcost.model.sizes import element_bytes
+from llmcost.model.spec import ModelSpec
+from llmcost.parallel.layout import DEGREES, Layout, problems
+from llmcost.serving.estimate import LARGEST, Options, default_dtype, estimate
+from llmcost.serving.results import Estimate
+from llmcost.specs.hardware import HardwareSpec
+
+GPUS = (1, 2, 4, 8)
+WEIGHTS = (
+    "bf16",
+    "fp8",
+    "int4-g128",
+)  # what checkpoints are deployed in; of a model kept in a format, that and what is smaller
+COMPUTED = {
+    "fp8": "fp8",
+    "nvfp4": "fp4",
+}  # formats that are computed in as they are, where the GPU can; others are unpacked first
+SECONDS_AN_HOUR = 3600
+BASES = ("textbook", "limit", "expected")
+
+
+class Precision(NamedTuple):
+    """Data types of computing (None: the weights' own where the GPU has it, else the GPU's default) and of weights."""
+
+    dtype: str | None
+    weight_dtype: str
+
+
+class Offer(NamedTuple):
+    """GPUs that might hold the model. Rates are None where a peak is not known, or nothing fits; memory is of one GPU."""
+
+    hardware: str
+    title: str
+    gpus: int
+    tp: int
+    pp: int
+    dp: int
+    ep: int
+    dtype: str
+    weight_dtype: str
+    kv_dtype: str
+    fits: bool
+    weights_bytes: Number
+    usable_bytes: Number
+    max_batch: int
+    max_context: int
+    prefill_tokens_per_s: Number  # of the batch asked for
+    decode_tokens_per_s: Number
+    decode_tokens_per_s_per_user: Number
+    most_tokens_per_s: Number  # decode at the largest batch
+    price_per_gpu_hour: Number
+    price_per_million_tokens: Number
+
+
+def fit(
+    model: ModelSpec,
+    hardware: Iterable[HardwareSpec],
+    options: Options = Options(),  # noqa: B008
+    gpus: Sequence[int] = GPUS,
+    precisions: Sequence[Precision] | None = None,
+    prices: dict[str, float] | None = None,
+    basis: str = "expected",
+) -> list[Offer]:
+    """Every offer, whether it holds the model or not; where no number of GPUs divides the model, there is none.
+
+    `prices` are dollars a GPU-hour by name of GPU, "" for all others. Raises InputError where the options make no
+    sense.
+    """
+    wanted = usual_precisions(model) if precisions is None else precisions
+    offers = []
+    for chip in hardware:
+        price = (prices or {}).get(chip.name, (prices or {}).get(""))
+        for number in gpus:
+            layout = layout_for(model, chip, number)
+            if layout is not None:
+                offers += [_offer(model, chip, options, layout, each, price, basis) for each in supported(chip, wanted)]
+    return offers
+
+
+def usual_precisions(model: ModelSpec) -> list[Precision]:
+    """What the model is kept in, and what weights are often made smaller to."""
+    own = model.weight_format or WEIGHTS[0]
+    return [Precision(None, weights) for weights in (own, *(each for each in WEIGHTS if _bytes(each) < _bytes(own)))]
+
+
+def _bytes(weights: str) -> Number:
+    return element_bytes(weights, "bf16", "bf16").Bw
+
+
+def supported(chip: HardwareSpec, precisions: Iterable[Precision]) -> Iterator[Precision]:
+    """Those that the GPU can compute in, their data type filled in."""
+    plain = default_dtype(chip)
+    for dtype, weights in precisions:
+        own = next((each for kind, each in COMPUTED.items() if weights.startswith(kind)), plain)
+        computed = dtype or (own if own in chip.peak else plain)
+        if computed in chip.peak or not chip.peak:
+            yield Precision(computed, plain if weights == WEIGHTS[0] else weights)
+
+
+def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int) -> Layout | None:
+    """As much tensor parallelism as a node has and the model allows, the rest stages, or experts over all; None where nothing divides."""
+    node = chip.gpus_in_a_node()
+    degrees = [tp for tp in range(min(gpus, node), 0, -1) if gpus % tp == 0]
+    layouts = [
+        *(Layout(tp, gpus // tp, gpus_per_node=node) for tp in degrees),
+        Layout(dp=gpus, ep=gpus, gpus_per_node=node),
+    ]
+    return next((layout for layout in layouts if not any(problems(model, layout))), None)
+
+
+def _offer(
+    model: ModelSpec,
+    chip: HardwareSpec,
+    options: Options,
+    layout: Layout,
+    precision: Precision,
+    price: float | None,
+    basis: str,
+) -> Offer:
+    degrees = {name: getattr(layout, name) for name in DEGREES}
+    chosen = options._replace(dtype=precision.dtype, weight_dtype=precision.weight_dtype, **degrees)
+    e = estimate(model, chip, chosen)
+    m, fits = e.memory, e.memory.fits
+    largest = estimate(model, chip, chosen._replace(batch=min(m.max_batch, LARGEST))) if fits else None
+    most = _decode(largest, basis, "tokens_per_s")
+    shown = e if fits else None
+    return Offer(
+        hardware=chip.name,
+        title=chip.title,
+        gpus=layout.gpus(),
+        tp=layout.tp,
+        pp=layout.pp,
+        dp=layout.dp,
+        ep=layout.ep,
+        dtype=e.workload.dtype,
+        weight_dtype=e.workload.weight_dtype,
+        kv_dtype=e.workload.kv_dtype,
+        fits=fits,
+        weights_bytes=m.weights_bytes,
+        usable_bytes=m.usable_bytes,
+        max_batch=m.max_batch,
+        max_context=m.max_context,
+        prefill_tokens_per_s=None if shown is None else getattr(shown.prefill, basis).tokens_per_s,
+        decode_tokens_per_s=_decode(shown, basis, "tokens_per_s"),
+        decode_tokens_per_s_per_user=_decode(shown, basis, "tokens_per_s_per_user"),
+        most_tokens_per_s=most,
+        price_per_gpu_hour=price,
+        price_per_million_tokens=price_per_million_tokens(None if price is None else price * layout.gpus(), most),
+    )
+
+
+def price_per_million_tokens(price_per_hour: Number, tokens_per_s: Number) -> Number:
+    """Dollars for a million tokens of GPUs that cost so much an hour together and are never idle; None where either is not known."""
+    return (
+        None
+        if price_per_hour is None or tokens_per_s is None
+        else price_per_hour / (tokens_per_s * SECONDS_AN_HOUR) * 10**6
+    )
+
+
+def _decode(e: Estimate | None, basis: str, figure: str) -> Number:
+    return None if e is None else getattr(getattr(e.decode, basis), figure)
+
+
+def best(offers: Iterable[Offer]) -> list[Offer]:
+    """Of each kind of GPU the fewest that hold the model, at the widest precision that so many hold."""
+    first: dict[str, Offer] = {}
+    for offer in offers:
+        if offer.fits and (offer.hardware not in first or offer.gpus < first[offer.hardware].gpus):
+            first[offer.hardware] = offer
+    return list(first.values())
+
+
+def ranked(offers: Iterable[Offer]) -> list[Offer]:
+    """The cheapest first where prices are known; else the fewest GPUs, then the fastest."""
+
+    def key(offer: Offer) -> tuple[float, int, float]:
+        price = offer.price_per_million_tokens
+        return (float("inf") if price is None else price, offer.gpus, -(offer.most_tokens_per_s or 0))
+
+    return sorted(offers, key=key)

@@ -1,0 +1,224 @@
+"""Planning to serve: the layout, and the requests in flight, that give most tokens a second a GPU within limits on
+waiting.
+
+Every layout is asked with the steady state of `llmcost estimate --concurrency` (serving.py), on arrays: so many
+requests of one length are in flight at any time. The most that keep every limit are the answer. A replica has
+tp·pp·dp GPUs; data-parallel ranks are counted only as far as experts are spread over them, as others would be
+replicas of their own. GPUs that make no whole replica are idle.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import gcd, inf
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmcost.ground.algebra import Number
+from llmcost.ground.errors import InputError
+from llmcost.machine.chip import Links, chip_of, links_of
+from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.reached import efficiency_for
+from llmcost.model.counting import cache_bytes_per_token, kept_bytes
+from llmcost.model.sizes import element_bytes
+from llmcost.model.spec import ModelSpec
+from llmcost.parallel.layout import Layout, problems
+from llmcost.parallel.pipeline import Server
+from llmcost.serving.batching import serving
+from llmcost.serving.estimate import plan_of
+from llmcost.serving.memory import serving_memory
+from llmcost.serving.phases import decode_step
+from llmcost.serving.results import KvCache, Workload
+from llmcost.specs.hardware import HardwareSpec
+
+SCHEMA = "llmcost.plan-serving/1"
+Column: TypeAlias = NDArray[np.float64]
+OCTAVES = 12  # 4,096 requests of a rank at most
+PER_OCTAVE = 8  # numbers tried between one and its double
+
+
+class Question(NamedTuple):
+    """What is to be served: `workload` has lengths, data types and node; None: no limit. Seconds."""
+
+    model: ModelSpec
+    hardware: HardwareSpec
+    gpus: int
+    workload: Workload
+    ttft: float | None = None
+    tpot: float | None = None
+    held: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 - axis -> values that it may take
+    efficiency: Efficiency | None = None  # the defaults of the GPU
+
+
+class Served(NamedTuple):
+    """Figures of some layouts, each with some requests in flight: seconds, output tokens a second of a replica, requests that have room."""
+
+    ttft_seconds: Number
+    tpot_seconds: Number
+    tokens_per_s: Number
+    max_concurrency: Number
+    fits: Number
+
+
+class Candidate(NamedTuple):
+    """A layout with the most requests in flight on a replica; `bound`: what keeps it from more.
+
+    Tokens a second are of all GPUs, idle ones included.
+    """
+
+    layout: Layout
+    concurrency: int
+    replicas: int
+    tokens_per_s_per_gpu: float
+    ttft_seconds: float
+    tpot_seconds: float
+    max_concurrency: int
+    bound: str
+
+
+class Broken(NamedTuple):
+    """A rule, as the first layout that breaks it does, and how many break it."""
+
+    rule: str
+    layouts: int
+
+
+class ServingPlan(NamedTuple):
+    """The best layouts by tokens a second a GPU; of the others, why they serve not even one request a rank."""
+
+    legal: int
+    best: list[Candidate]
+    unfit: dict[str, int]  # LIMITS, or links that no source gives -> layouts
+    illegal: list[Broken]
+
+
+LIMITS = ("memory", "ttft", "tpot")
+
+
+def plan_serving(question: Question, top: int) -> ServingPlan:
+    """The `top` best layouts, each with the most requests in flight. Raises InputError where a figure of the GPU is not known."""
+    layouts, illegal = spreads(question)
+    timed = [layout for layout in layouts if linked(question, layout)]
+    found: list[Candidate] = []
+    unfit = dict.fromkeys(LIMITS, 0) | {"links": len(layouts) - len(timed)}
+    for several in (False, True):
+        group = [layout for layout in timed if (layout.gpus() > 1) is several]
+        if group:
+            _add(question, group, found, unfit)
+    best = sorted(found, key=lambda each: (-each.tokens_per_s_per_gpu, each.layout.gpus()))
+    return ServingPlan(len(layouts), best[:top], {name: count for name, count in unfit.items() if count}, illegal)
+
+
+def spreads(question: Question) -> tuple[list[Layout], list[Broken]]:
+    """Legal layouts of at most so many GPUs, with the data-parallel ranks that experts take; and the rules that others break."""
+    model, gpus, node = question.model, question.gpus, int(question.workload.gpus_per_node)
+    degrees = sorted({n for n in range(1, gpus + 1) if gpus % n == 0} | {2**n for n in range(gpus.bit_length())})
+    experts = any(getattr(layer.mlp, "num_experts", 0) for layer in model.layers)
+    legal: list[Layout] = []
+    broken: dict[str, Broken] = {}
+    for tp, pp, ep in product(degrees, degrees, degrees if experts else (1,)):
+        layout = Layout(tp, pp, ep // gcd(ep, tp), ep, node)
+        if layout.gpus() > gpus or any(getattr(layout, axis) not in values for axis, values in question.held.items()):
+            continue
+        problem = next(problems(model, layout), None)
+        if problem is None:
+            legal.append(layout)
+        else:
+            rule = problem.split(" ")[0]  # the option that breaks it
+            broken[rule] = Broken(
+                broken[rule].rule if rule in broken else problem, broken[rule].layouts + 1 if rule in broken else 1
+            )
+    return legal, list(broken.values())
+
+
+def _add(question: Question, group: list[Layout], found: list[Candidate], unfit: dict[str, int]) -> None:
+    """Find the most requests of each layout: first on a coarse scale, then between the last that will do and the first that won't."""
+    coarse = np.unique(np.round(2 ** np.linspace(0, OCTAVES, PER_OCTAVE * OCTAVES + 1)))
+    share = np.tile(coarse, (len(group), 1))
+    last, missed = _last_allowed(question, group, share)
+    for failed in np.flatnonzero(last < 0):
+        unfit[missed[failed]] += 1
+    rest = np.flatnonzero(last >= 0)
+    if not len(rest):
+        return
+    kept = [group[row] for row in rest]
+    low = coarse[last[rest]]
+    high = coarse[np.minimum(last[rest] + 1, len(coarse) - 1)]
+    fine = np.minimum(low[:, None] + np.arange(np.max(high - low) + 1), high[:, None])
+    place, missed = _last_allowed(question, kept, fine)
+    most = fine[np.arange(len(kept)), place]
+    served = serve(question, kept, most[:, None])
+    for row, layout in enumerate(kept):
+        replicas = question.gpus // layout.gpus()
+        ttft, tpot, tokens, room, _ = (float(figure[row, 0]) for figure in served)
+        rate = replicas * tokens / question.gpus
+        found.append(
+            Candidate(
+                layout, int(most[row]) * layout.dp, replicas, rate, ttft, tpot, int(room), missed[row] or "requests"
+            )
+        )
+
+
+def _last_allowed(question: Question, group: list[Layout], share: Column) -> tuple[NDArray[np.intp], list[str]]:
+    """For each layout, the place of the largest allowed number of requests a rank (-1: none), and what the next one misses."""
+    served = serve(question, group, share)
+    within = [served.fits.astype(bool)]
+    for limit, figure in ((question.ttft, served.ttft_seconds), (question.tpot, served.tpot_seconds)):
+        within.append(np.ones_like(within[0]) if limit is None else figure <= limit)
+    good = np.all(within, axis=0)
+    last = np.where(good.all(axis=1), share.shape[1], np.argmin(good, axis=1)) - 1  # up to the first that is not
+    missed = []
+    for row, place in enumerate(last):
+        names = [
+            name
+            for name, each in zip(LIMITS, within, strict=True)
+            if place + 1 < share.shape[1] and not each[row, place + 1]
+        ]
+        missed.append(names[0] if names else "")
+    return last, missed
+
+
+def linked(question: Question, layout: Layout) -> bool:
+    """Whether the links that a layout uses are known."""
+    links = links_of(question.hardware)
+    near = layout.gpus() == 1 or links.node_bytes_per_s is not None
+    return near and (layout.gpus() <= layout.gpus_per_node or links.fabric_bytes_per_s is not None)
+
+
+def links_within(links: Links | None, gpus: int, node: int) -> Links | None:
+    """Links of so many GPUs: those that none of them uses are never waited for, known or not."""
+    if links is None:
+        return None
+    near = inf if gpus == 1 and links.node_bytes_per_s is None else links.node_bytes_per_s
+    return Links(near, inf if gpus <= node and links.fabric_bytes_per_s is None else links.fabric_bytes_per_s)
+
+
+def serve(question: Question, group: list[Layout], share: Column) -> Served:
+    """Figures of layouts with so many requests a rank: a row a layout, a column a number. Of one GPU the degrees stay plain."""
+    model, w = question.model, question.workload
+    alone = all(layout.gpus() == 1 for layout in group)
+    degrees = np.array(group, float)[:, :4, None] * np.ones(share.shape[1])
+    tp, pp, dp, ep = (1, 1, 1, 1) if alone else (degrees[:, axis] for axis in range(4))
+    size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w.dtype, w.kv_dtype)
+    chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
+    w = w._replace(batch=dp, concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
+    efficiency = question.efficiency or efficiency_for(question.hardware, None, w.dtype, w.weight_dtype)
+    server = Server(model, size, chip, efficiency, plan_of(w), pp)
+    step = decode_step(server, w, w.context)
+    operators = step.share.operators()
+    kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))
+    memory = serving_memory(server, w, step, kept, prompt_is_context=False)
+    mix = serving(server, w, memory)
+    if mix.expected.output_tokens_per_s is None:
+        raise InputError(f"{question.hardware.name}: no source gives its peak in {w.dtype} or its bandwidth")
+    fits = memory.fits & (w.concurrency <= mix.max_concurrency)
+    figures = (
+        mix.expected.ttft_seconds,
+        mix.expected.tpot_seconds,
+        mix.expected.output_tokens_per_s,
+        mix.max_concurrency,
+        fits,
+    )
+    return Served(*[np.broadcast_to(np.asarray(figure), share.shape) for figure in figures])

@@ -1,0 +1,143 @@
+"""Every legal layout of a training run, as arrays: a column an axis, a row a layout.
+
+Degrees multiply to the GPUs, so each divides them. A grid of degrees comes first and the rules (training/layout.py)
+thin it out; what is left is crossed with micro-batches and with chunks a stage, and thinned out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmcost.parallel.training_layout import Layout, Recompute, Shape, divisors, rules
+
+Column: TypeAlias = NDArray[np.float64]
+DEGREES = ("tp", "cp", "pp", "dp", "ep")
+
+
+class Choices(NamedTuple):
+    """Values that an axis may take; None: all."""
+
+    tp: tuple[int, ...] | None = None
+    cp: tuple[int, ...] | None = None
+    pp: tuple[int, ...] | None = None
+    dp: tuple[int, ...] | None = None
+    ep: tuple[int, ...] | None = None
+    micro_batch: tuple[int, ...] | None = None
+    vp: tuple[int, ...] | None = None
+    zero: tuple[int, ...] = (0, 1, 2, 3)
+    recompute: tuple[Recompute, ...] = ("none", "selective", "full")
+
+    def allows(self, axis: str, values: Column) -> NDArray[np.bool_]:
+        """Which of some values of an axis may be taken."""
+        chosen = getattr(self, axis)
+        return np.ones(len(values), bool) if chosen is None else np.isin(values, chosen)
+
+
+class Broken(NamedTuple):
+    """A rule, told by a layout that breaks it, and how many break it (and none before it)."""
+
+    rule: str
+    layouts: int
+
+
+class Space(NamedTuple):
+    """Legal layouts, a column an axis, and what made the other ways to spread the GPUs illegal."""
+
+    columns: dict[str, Column]
+    spreads: int  # ways to spread that were looked at, before micro-batches and chunks
+    illegal: list[Broken]
+
+    def __len__(self) -> int:
+        return len(self.columns["tp"])
+
+    def layout(self, base: Layout, rows: slice | NDArray[np.intp]) -> Layout:
+        """Some of them as one layout of arrays."""
+        return spread(base, {axis: column[rows] for axis, column in self.columns.items()})
+
+    def single(self, base: Layout, row: int) -> Layout:
+        """One of them, in whole numbers."""
+        return spread(base, {axis: int(column[row]) for axis, column in self.columns.items()})
+
+
+def spread(base: Layout, axes: Mapping[str, Any]) -> Layout:
+    """The layout with other values of some axes."""
+    return base._replace(**axes)
+
+
+def space(base: Layout, gpus: int, shape: Shape, seq: int, choices: Choices) -> Space:
+    """All legal layouts of `gpus` GPUs; `base` has what is not an axis: batch, node, structure."""
+    grid = _degrees(gpus, shape, choices)
+    everyone = base._replace(zero=1)  # what a stage of ZeRO forbids is asked once stages are chosen
+    legal, illegal = _thinned(grid, everyone, shape, seq)
+    spreads = len(grid["tp"])
+
+    batches = divisors(int(base.global_batch))
+    legal = _crossed(legal, "micro_batch", np.array(batches, float))
+    legal = _kept(
+        legal, choices.allows("micro_batch", legal["micro_batch"]) & _divides(legal["dp"] * legal["micro_batch"], base)
+    )
+    chunks = np.arange(1, shape.layers + 1, dtype=float)
+    legal = _crossed(legal, "vp", chunks[choices.allows("vp", chunks)])
+    legal, _ = _thinned(legal, everyone, shape, seq)
+    return Space(legal, spreads, illegal)
+
+
+def _degrees(gpus: int, shape: Shape, choices: Choices) -> dict[str, Column]:
+    """Every way to multiply tp, cp, pp and dp to the GPUs, and every ep that divides the experts."""
+    each = np.array(divisors(gpus), float)
+    found = {"tp": each[choices.allows("tp", each)]}
+    for axis in ("cp", "pp"):
+        found = _crossed(found, axis, each[choices.allows(axis, each)])
+        used = np.prod(list(found.values()), axis=0)
+        found = _kept(found, np.floor(gpus / used) * used == gpus)
+    found["dp"] = gpus / (found["tp"] * found["cp"] * found["pp"])
+    found = _kept(found, choices.allows("dp", found["dp"]))
+    experts = np.array(sorted({each for count in shape.experts for each in divisors(count)} or {1}), float)
+    return _crossed(found, "ep", experts[choices.allows("ep", experts)])
+
+
+def _thinned(
+    columns: dict[str, Column], base: Layout, shape: Shape, seq: int
+) -> tuple[dict[str, Column], list[Broken]]:
+    """Those that keep every rule; and of the others, which rule they break first."""
+    layout = spread(base, columns)
+    left = np.ones(len(columns["tp"]), bool)
+    broken: list[Broken] = []
+    for number, rule in enumerate(rules(layout, shape, seq)):
+        fails = left & ~np.broadcast_to(rule.holds, left.shape)
+        if fails.any():
+            row = int(np.flatnonzero(fails)[0])
+            example = spread(base, {axis: int(column[row]) for axis, column in columns.items()})
+            broken.append(Broken(list(rules(example, shape, seq))[number].problem, int(fails.sum())))
+            left &= ~fails
+    return _kept(columns, left), broken
+
+
+def allowed(layout: Layout, shape: Shape, seq: int) -> NDArray[np.bool_]:
+    """Which rows of a layout of arrays are legal; a stage of ZeRO that has nothing to divide is no layout of its own."""
+    left = np.ones(len(layout.tp), bool)
+    for rule in rules(layout, shape, seq):
+        left &= rule.holds
+    if layout.zero:
+        left &= (layout.replicas() > 1) | (layout.expert_replicas() > 1)
+    return left
+
+
+def _divides(part: Column, base: Layout) -> NDArray[np.bool_]:
+    batch = float(base.global_batch)
+    return np.equal(np.floor(batch / part) * part, batch)
+
+
+def _crossed(columns: dict[str, Column], axis: str, values: Column) -> dict[str, Column]:
+    """Every row with every value of one more axis."""
+    rows = len(next(iter(columns.values())))
+    repeated = {name: np.repeat(column, len(values)) for name, column in columns.items()}
+    return repeated | {axis: np.tile(values, rows)}
+
+
+def _kept(columns: dict[str, Column], rows: NDArray[np.bool_]) -> dict[str, Column]:
+    return {axis: column[rows] for axis, column in columns.items()}

@@ -1,0 +1,207 @@
+"""Every combination of some options: the engine recorded once for each GPU, data type and layout, played on arrays.
+
+What shapes the formulas (GPU, data types, layout) is a case, and each case is recorded by itself. Sizes (batch,
+context, …) that vary are axes of arrays, played in blocks that stay in a core's cache. Points are numbered in the
+order of nested loops: cases outside, then the axes, the last one innermost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from llmcost.ground.algebra import Number, minimum
+from llmcost.ground.errors import InputError, UnknownFigureError
+from llmcost.ground.recording import Array, Recorded, Tape
+from llmcost.model.spec import ModelSpec
+from llmcost.serving.estimate import Options, estimate, estimate_workload, lengths, prompt_is_context, workload_of
+from llmcost.serving.results import Workload, leaves
+from llmcost.specs.hardware import HardwareSpec
+
+DTYPES = ("dtype", "weight_dtype", "kv_dtype")
+DEGREES = ("gpus", "tp", "pp", "dp", "ep", "gpus_per_node")
+SIZES = ("batch", "context", "prompt", "output", "chunk", "concurrency", "mfu", "memory_utilization", "tokens")
+TOGETHER = ("prompt", "output", "concurrency")  # sizes that make sense only beside others
+BLOCK = 16_384  # points at a time: 128 KB an array (benchmarks/sweep.py measures other sizes)
+FITS, LEGAL = "memory.fits", "legal"
+
+Columns = dict[str, Array]  # the path of a figure, as in the JSON of an estimate -> its value at each point
+
+
+class Case(NamedTuple):
+    """A GPU and the options that all points of the case share; sizes that vary hold one value of theirs."""
+
+    hardware: HardwareSpec
+    options: Options
+
+
+class Recording:
+    """The figures of a case: those that no axis changes as they are, a program for the others."""
+
+    def __init__(self, model: ModelSpec, case: Case, axes: Iterable[str], paths: Sequence[str]) -> None:
+        tape = Tape()
+        sizes: dict[str, Any] = {name: tape.input(name) for name in axes}
+        options = case.options._replace(**sizes)
+        context, prompt = lengths(model, options)
+        w = workload_of(model, *case)._replace(**sizes | {"context": context, "prompt": prompt})
+        figures = dict(leaves(estimate_workload(model, case.hardware, w, prompt_is_context(options))))
+        figures[LEGAL] = _room(model, w) >= 0
+        self.figures = {path: figures[path] for path in paths}
+        self.recorded = [path for path in paths if isinstance(figures[path], Recorded)]
+        self.program = tape.program([figures[path] for path in self.recorded])
+
+    def play(self, inputs: Mapping[str, Array], shape: tuple[int, ...]) -> Columns:
+        """The figures at the points of a block, whose shape is what the inputs broadcast to."""
+        values = self.figures | dict(zip(self.recorded, self.program.play(inputs), strict=True))
+        return {path: np.broadcast_to(np.asarray(value), shape).reshape(-1) for path, value in values.items()}
+
+
+def _room(model: ModelSpec, w: Workload) -> Number:
+    """Tokens that are left, below 0 where lengths contradict each other: of the prompt, the context, the model's positions."""
+    out = 0 if w.output is None else w.output
+    return minimum(w.prompt - 1, minimum(w.context - out - w.prompt, model.max_position_embeddings - w.context))
+
+
+class Sweep:
+    """One model at every combination of GPUs and option values. Raises InputError where a value makes no sense by
+    itself.
+
+    `values` has the options that are chosen, each with at least one value; the others have their defaults.
+    Combinations of values that contradict each other are left out: a data type that a GPU lacks, a prompt longer than
+    its context.
+    """
+
+    def __init__(self, model: ModelSpec, hardware: Sequence[HardwareSpec], values: Mapping[str, Sequence[Any]]) -> None:
+        self.model = model
+        sizes = {name: values[name] for name in SIZES if name in values}
+        self.axes = {name: np.fromiter(each, np.float64, len(each)) for name, each in sizes.items() if len(each) > 1}
+        self.lengths = tuple(len(axis) for axis in self.axes.values())
+        self.inside = prod(self.lengths)  # points of a case
+        self.cases, refused = _cases(model, hardware, _checked(model, sizes), values)
+        self.refused = {reason: number * self.inside for reason, number in refused.items()}
+        self.figures = tuple(path for path, _ in leaves(estimate(model, *self.cases[0])))
+
+    def __len__(self) -> int:
+        return len(self.cases) * self.inside
+
+    def legal(self) -> int:
+        """How many points are left in."""
+        first = Recording(self.model, self.cases[0], self.axes, [LEGAL])  # the lengths are the same in all cases
+        return len(self.cases) * sum(int(first.play(inputs, shape)[LEGAL].sum()) for shape, inputs in _spans(self.axes))
+
+    def left_out(self) -> dict[str, int]:
+        """Why combinations are left out, and how many."""
+        no_room = {"the context has no room for prompt and output": len(self) - self.legal()}
+        return {reason: number for reason, number in (self.refused | no_room).items() if number}
+
+    def blocks(self, paths: Sequence[str], *, only_fitting: bool = False) -> Iterator[tuple[Array, Columns]]:
+        """All points in order, a block at a time: their numbers and the figures at them."""
+        masks = (LEGAL, FITS) if only_fitting else (LEGAL,)
+        start = 0
+        for case in self.cases:
+            recording = Recording(self.model, case, self.axes, [*paths, *masks])
+            for shape, inputs in _spans(self.axes):
+                columns = recording.play(inputs, shape)
+                keep = np.logical_and.reduce([columns[mask] for mask in masks])
+                everything = bool(keep.all())
+                yield (
+                    start + np.flatnonzero(keep),
+                    {path: columns[path] if everything else columns[path][keep] for path in paths},
+                )
+                start += prod(shape)
+
+    def at(self, points: Array, paths: Sequence[str]) -> Iterator[Columns]:
+        """Any points in any order, a block at a time."""
+        recording = lru_cache(maxsize=64)(lambda case: Recording(self.model, self.cases[case], self.axes, paths))
+        for start in range(0, len(points), BLOCK):
+            cases, inside = np.divmod(points[start : start + BLOCK], self.inside)
+            parts, places = [], []
+            for case in np.unique(cases):
+                places.append(np.flatnonzero(cases == case))
+                index = np.unravel_index(inside[places[-1]], self.lengths) if self.lengths else ()
+                inputs = {name: axis[each] for (name, axis), each in zip(self.axes.items(), index, strict=True)}
+                parts.append(recording(case).play(inputs, (len(places[-1]),)))
+            order = np.argsort(np.concatenate(places))
+            yield {path: np.concatenate([part[path] for part in parts])[order] for path in paths}
+
+    def select(
+        self, path: str | None = None, *, descending: bool = False, top: int | None = None, only_fitting: bool = False
+    ) -> Array:
+        """The numbers of all points, or of the first `top`, in the order of a figure; those where it is not known, last."""
+        found: list[tuple[Array, Array]] = []
+        for numbers, columns in self.blocks([] if path is None else [path], only_fitting=only_fitting):
+            try:
+                keys = numbers if path is None else columns[path].astype(np.float64)
+            except ValueError:
+                raise InputError(f"{path} is not a number: nothing to sort by") from None
+            found.append((-keys if descending else keys, numbers))
+            if top is not None:
+                found = [_first(found, top)]
+        return _first(found, top)[1]
+
+    def find(self, name: str) -> str:
+        """The path of the figure called so: in full, or as much of its end as no other shares. Raises InputError."""
+        matches = [path for path in self.figures if path == name] or [
+            path for path in self.figures if path.endswith(f".{name}")
+        ]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise InputError(f"{name!r} could be {', '.join(matches)}")
+        raise UnknownFigureError(name, self.figures, f" (all of them: llmcost explain {self.model.name})")
+
+
+def _first(found: Sequence[tuple[Array, Array]], top: int | None) -> tuple[Array, Array]:
+    """Keys and points of the smallest keys, in order; of equal ones, those that come first."""
+    keys, points = (np.concatenate(each) for each in zip(*found, strict=True))
+    order = np.argsort(keys, kind="stable")[:top]
+    return keys[order], points[order]
+
+
+def _spans(axes: Mapping[str, Array]) -> Iterator[tuple[tuple[int, ...], dict[str, Array]]]:
+    """Blocks of a grid in the order of its points: their shape, and each axis's part as an array along its own dimension."""
+    lengths = [len(axis) for axis in axes.values()]
+    pieces = []
+    for place, length in enumerate(lengths):
+        width = min(max(BLOCK // prod(lengths[place + 1 :]), 1), length)
+        pieces.append([slice(start, min(start + width, length)) for start in range(0, length, width)])
+    for block in product(*pieces):
+        parts = [axis[piece] for axis, piece in zip(axes.values(), block, strict=True)]
+        yield tuple(len(part) for part in parts), dict(zip(axes, np.ix_(*parts), strict=True))
+
+
+def _checked(model: ModelSpec, sizes: Mapping[str, Sequence[Any]]) -> Options:
+    """The sizes at one point, once both ends of every axis were found to be legal by themselves, and one combination of all."""
+    for end in (min, max):
+        workload_of(model, None, Options(**{name: end(each) for name, each in sizes.items() if name not in TOGETHER}))
+    roomiest = Options(**{name: max(each) if name == "context" else min(each) for name, each in sizes.items()})
+    workload_of(model, None, roomiest)
+    return roomiest
+
+
+def _cases(
+    model: ModelSpec, hardware: Sequence[HardwareSpec], sizes: Options, values: Mapping[str, Sequence[Any]]
+) -> tuple[list[Case], Counter[str]]:
+    """Every GPU with every data type and layout that it and the model can have, and why others cannot be, with how many."""
+    for name in DTYPES:
+        for dtype in values.get(name, ()):
+            workload_of(model, None, Options(**{name: dtype}))
+    shapes = (*DTYPES, *DEGREES)
+    cases, refused = [], Counter[str]()
+    for chip, kind in product(hardware, product(*(values.get(name, (None,)) for name in shapes))):
+        case = Case(chip, sizes._replace(**dict(zip(shapes, kind, strict=True))))
+        try:
+            workload_of(model, *case)
+        except InputError as refusal:
+            refused[str(refusal)] += 1
+        else:
+            cases.append(case)
+    if not cases:
+        raise InputError(next(iter(refused)))
+    return cases, refused

@@ -1,0 +1,146 @@
+"""Prefill, decode and whole requests on the three bases."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llmcost.ground.algebra import Number, divide, is_one, named
+from llmcost.machine import textbook
+from llmcost.machine.timing import binding, bound, rate
+from llmcost.model.architecture import Pass
+from llmcost.model.counting import PassCost
+from llmcost.model.sizes import Load
+from llmcost.parallel.pipeline import Server, Stages, in_flight, mean, rank_share, schedule, two_of
+from llmcost.serving.results import (
+    Decode,
+    ExpectedRate,
+    ExpectedStepRate,
+    Prefill,
+    Rate,
+    Request,
+    RequestTimes,
+    StepRate,
+    Workload,
+)
+
+
+def prefill(server: Server, w: Workload, cost: PassCost, full: Number, expected: Number) -> Prefill:
+    """The whole prompt of every sequence, logits of the last position only.
+
+    `cost`: what one GPU computes and must move. `full`: the textbook's FLOPs, of every (query, key) pair of the whole
+    batch with the logits of all positions; it takes GPUs to divide them evenly.
+    """
+    chip, efficiency, tokens = server.chip, server.efficiency, w.batch * w.prompt
+    names = (
+        ("flops.prefill.causal", "prefill_bytes") if is_one(w.gpus) else ("prefill_flops_a_gpu", "prefill_bytes_a_gpu")
+    )
+    floor = bound(cost, chip, *names)
+    limit = floor.seconds()
+    by_rule = None
+    if chip.peak is not None:
+        peak = chip.peak if is_one(w.gpus) else chip.peak * w.gpus
+        by_rule = textbook.prefill_seconds(named("flops.forward.full", full), peak, w.mfu)
+
+    def rates(basis: str, seconds: Number) -> Rate:
+        all_gpus = rate(tokens, named(f"prefill.{basis}.seconds", seconds))
+        return Rate(seconds, all_gpus, _a_gpu(w, "prefill", basis, all_gpus))
+
+    return Prefill(
+        textbook=rates("textbook", by_rule),
+        limit=rates("limit", limit),
+        expected=ExpectedRate(*rates("expected", expected), efficiency.basis, efficiency.error),
+        bound=floor,
+        limited_by=binding(floor, fits=True),
+    )
+
+
+def prefill_seconds(server: Server, w: Workload, whole: Stages | None) -> Number:
+    """Expected time of all prompts of the fullest rank. `whole`: of all of them at once, where they are run so."""
+    sequences = rank_share(w.batch, w.dp)
+    groups, chunks = schedule(sequences, w.prompt, w.chunk, server.pp)
+    if is_one(groups) and is_one(chunks):
+        return None if whole is None else whole.through()
+    b, s = divide(sequences, groups), divide(w.prompt, chunks)
+    loads = [Load(b, s, w.prompt)] if is_one(chunks) else [Load(b, s, s * place) for place in two_of(chunks)]
+    times = [server.times(server.share(load), load) for load in loads]
+    stages = mean(times[0], times[-1])
+    return None if stages is None else stages._replace(last=stages.last / chunks).one_behind_the_other(groups * chunks)
+
+
+class Step(NamedTuple):
+    """A decode step of the fullest rank: its load, the operators of one GPU of each stage, what they need, what they take."""
+
+    load: Load
+    share: Pass
+    cost: PassCost
+    seconds: Number
+
+
+def decode_step(server: Server, w: Workload, context: Number) -> Step:
+    """One token for each sequence, as many parts of the batch in flight as there are stages."""
+    sequences = rank_share(w.batch, w.dp)
+    parts = in_flight(sequences, server.pp)
+    load = Load(named("sequences_a_pass", rank_share(sequences, parts)), 1, context, decode=True)
+    share = server.share(load)
+    stages = server.times(share, load)
+    return Step(load, share, server.cost(share, load), None if stages is None else stages.round(parts))
+
+
+def decode(server: Server, w: Workload, step: Step, fits: Number, at: str = "") -> Decode:
+    """One token for each of b sequences, each of which sees its c keys; `at` another context formulas name the place.
+
+    On a chip whose peak is not known the limit is that of the memory alone: still one that nobody beats.
+    """
+    chip, efficiency = server.chip, server.efficiency
+    names = (f"step_flops[{at}]", f"step_bytes[{at}]") if at else ("decode_flops", "traffic.decode.total_bytes")
+    floor = bound(step.cost, chip, *names)
+    limit = floor.memory_seconds if chip.peak is None else floor.seconds()
+    by_rule = None
+    if chip.bandwidth is not None:
+        cache = named("cache_bytes" if at else "traffic.decode.kv_cache_bytes", step.cost.cache_bytes, at)
+        by_rule = textbook.decode_seconds(named("linear_and_head_bytes", step.cost.linear_bytes), cache, chip.bandwidth)
+
+    def rates(basis: str, seconds: Number) -> StepRate:
+        each = seconds if at else named(f"decode.{basis}.seconds_per_step", seconds)
+        everyone = rate(w.batch, each)
+        return StepRate(seconds, everyone, _a_gpu(w, "decode", basis, everyone), rate(1, each))
+
+    return Decode(
+        textbook=rates("textbook", by_rule),
+        limit=rates("limit", limit),
+        expected=ExpectedStepRate(*rates("expected", step.seconds), efficiency.basis, efficiency.error),
+        bound=floor,
+        limited_by=binding(floor, fits),
+    )
+
+
+def request(server: Server, w: Workload, prompts: Prefill) -> Request:
+    """The whole batch at once: its prompts, then a token at a time, each step a token longer than the one before.
+
+    Prefill gives the first token; of the others' steps, the mean is taken at two contexts (pipeline.two_of).
+    """
+    assert w.output is not None
+    steps = w.output - 1
+    places = zip(("early", "late"), two_of(steps), strict=True)
+    ends = [decode(server, w, decode_step(server, w, w.prompt + place), fits=True, at=at) for at, place in places]
+
+    def times(basis: str) -> RequestTimes:
+        first = named(f"prefill.{basis}.seconds", getattr(prompts, basis).seconds)
+        near, far = (getattr(end, basis).seconds_per_step for end in ends)
+        if first is None or near is None:
+            return RequestTimes(None, None, None, None)
+        each = (near + far) / 2
+        latency = first + steps * named(f"request.{basis}.tpot_seconds", each)
+        return RequestTimes(
+            first, each, latency, rate(w.batch * w.output, named(f"request.{basis}.latency_seconds", latency))
+        )
+
+    return Request(*[times(basis) for basis in Request._fields])
+
+
+def _a_gpu(w: Workload, phase: str, basis: str, tokens_per_s: Number) -> Number:
+    return (
+        tokens_per_s
+        if tokens_per_s is None or is_one(w.gpus)
+        else named(f"{phase}.{basis}.tokens_per_s", tokens_per_s) / w.gpus
+    )

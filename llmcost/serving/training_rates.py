@@ -1,0 +1,56 @@
+"""Training on the three bases: forward and backward of a micro-batch, and what the whole run takes."""
+
+from __future__ import annotations
+
+from llmcost.ground.algebra import Number, named
+from llmcost.machine import textbook
+from llmcost.machine.chip import Chip
+from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.timing import bound, rate
+from llmcost.model.backward import PASSES
+from llmcost.model.counting import PassCost
+from llmcost.model.sizes import Load
+from llmcost.serving.results import ExpectedTrainingRate, Training, TrainingRate
+
+
+def training(
+    forward: PassCost,
+    load: Load,
+    params: Number,
+    tokens: Number,
+    chip: Chip,
+    efficiency: Efficiency,
+    kernels: Number,
+    mfu: Number,
+) -> Training:
+    """Tokens a second of one GPU, activations kept; the optimizer step and communication are left out.
+
+    `forward` computes the logits of all positions; `kernels` is the expected time of forward and backward
+    kernels. The limit reads each weight once. `tokens` is the length of the whole run.
+    """
+    batch = load.b * load.s
+    once = bound(forward._replace(cache_bytes=0), chip, "flops.forward.causal", "weights_touched")
+    floor = once._replace(compute_seconds=None if once.compute_seconds is None else PASSES * once.compute_seconds)
+    by_rule = None
+    if chip.peak is not None:
+        prefill_rate = rate(
+            batch, textbook.prefill_seconds(named("flops.forward.full", forward.flops(causal=False)), chip.peak, mfu)
+        )
+        by_rule = textbook.training_tokens_per_s(named("prefill.textbook.tokens_per_s", prefill_rate))
+    best = rate(batch, named("training_limit_seconds", floor.seconds()))
+    expected = rate(batch, named("training_expected_seconds", kernels))
+    return Training(
+        textbook=TrainingRate(by_rule, _years(tokens, named("training.textbook.tokens_per_s", by_rule))),
+        limit=TrainingRate(best, _years(tokens, named("training.limit.tokens_per_s", best))),
+        expected=ExpectedTrainingRate(
+            expected,
+            _years(tokens, named("training.expected.tokens_per_s", expected)),
+            efficiency.basis,
+            efficiency.error,
+        ),
+        state_bytes=textbook.training_bytes(named("model.params.total", params)),
+    )
+
+
+def _years(tokens: Number, tokens_per_s: Number) -> Number:
+    return None if tokens_per_s is None else textbook.gpu_years(tokens, tokens_per_s)

@@ -1,0 +1,152 @@
+"""A Hugging Face config.json as a model spec: exact, or refused with the key that is not understood.
+
+No code of the config's is ever run and no library of theirs is needed. `families.py` says what each `model_type`
+is made of, `keys.py` and `layers.py` read its keys. A key that is neither understood, nor known to change no count,
+nor at the value that its type has by default, is refused: it might change one.
+"""
+
+from __future__ import annotations
+
+from os.path import isdir
+from pathlib import Path
+from typing import Any
+
+from llmcost.model.blocks import STREAMS
+from llmcost.specs.importer.keys import DRAFTS, LAYER_LISTS, OTHER_PARTS, Keys
+from llmcost.specs.importer.layers import layers_of
+from llmcost.specs.json_text import parse_json
+from llmcost.specs.reader import Document, read_text
+
+TEXT = ("text_config", "llm_config", "language_config")  # where a multimodal config has its text model
+LARGEST_CONFIG = 10_000_000  # bytes: lists of quantised layers can be long
+DTYPE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+
+
+def read_config(path: Path, kind: str | None = None) -> Document:
+    """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key."""
+    file = path / "config.json" if isdir(path) else path
+    text = read_text(file, LARGEST_CONFIG)
+    config = parse_json(text, str(file))
+    name = (file.parent.name if file.name == "config.json" else file.stem) or "model"
+    beside = file.with_name("hf_quant_config.json")  # where older versions of NVIDIA's ModelOpt put it
+    if beside.is_file() and "quantization_config" not in config:
+        found = parse_json(read_text(beside, LARGEST_CONFIG), str(beside)).get("quantization")
+        config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
+    return document_of(config, str(file), name, kind, text)
+
+
+def document_of(config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "") -> Document:
+    """The config's data in the form of a spec; `text` is the file's, for the lines in messages."""
+    whole = config
+    config, place, notes = text_model(whole)
+    notes += [
+        f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
+    ]
+    keys = Keys(config, file, kind, text, place)
+    if whole.get("tie_word_embeddings") not in (None, config.get("tie_word_embeddings")):
+        raise keys.error("tie_word_embeddings", "the text model says something else than the whole")
+    depth = depth_of(keys)
+    data: dict[str, Any] = {
+        "name": name,
+        "title": name,
+        "source": file,
+        "dtype": DTYPE.get(
+            str(keys.get("dtype") or keys.get("torch_dtype") or "bfloat16").removeprefix("torch."), "bf16"
+        ),
+        "hidden_size": keys.field("hidden_size"),
+        "num_hidden_layers": depth,
+        "vocab_size": keys.trait("vocab_size") or keys.field("vocab_size"),
+        "max_position_embeddings": keys.field("max_position_embeddings") or keys.trait("max_position_embeddings"),
+        "tie_word_embeddings": bool(keys.trait("tie_word_embeddings", "=tie_word_embeddings")),
+        "position_embedding": keys.trait("position_embedding", "rotary"),
+        "norm": keys.trait("norm", "rms"),
+        "embedding_norm": keys.trait("embedding_norm", plain=False),
+        "input_only_tokens": keys.trait("input_only_tokens"),
+        "type_vocab_size": keys.trait("type_vocab_size"),
+        "rotary_table": keys.trait("rotary_table"),
+        "final_norm": keys.trait("final_norm", plain=True),
+        "head_size": keys.trait("head_size"),
+        "head_transform": keys.trait("head_transform", plain=False),
+        "pooler": keys.trait("pooler", plain=False),
+        "lm_head_bias": keys.trait("lm_head_bias", plain=False),
+    }
+    data |= tables(keys, data)
+    layers = layers_of(keys, depth)
+    data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
+    if keys.get("quantization_config"):
+        from llmcost.specs.importer.quantization import (
+            notes_of,
+            quantization,
+        )  # many patterns, which most configs need not
+
+        data |= quantization(keys, layers)
+        notes += notes_of(keys.get("quantization_config"))
+    data |= grouped(layers) | streams(keys)
+    if notes:
+        data["notes"] = notes
+    keys.refuse_what_is_left(keys.given)
+    return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
+
+
+def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:
+    """The config of the text model alone, the key it stands under, and what to note of that."""
+    key = next((key for key in TEXT if isinstance(config.get(key), dict)), "")
+    inner = config.get(key) if key else None
+    notes = []
+    if inner is not None or any(config.get(key) for key in OTHER_PARTS):
+        notes.append("The text model of a multimodal config; its other parts are left out.")
+    if inner is not None:
+        config = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config} | inner
+    return config, (key,) if key else (), notes
+
+
+def depth_of(keys: Keys) -> int:
+    """How many layers: where every layer's type is listed, the list may stand alone."""
+    kinds = keys.listed(LAYER_LISTS[0])
+    counted = kinds is None or any(key in keys.given for key in keys.names("num_hidden_layers"))
+    depth = keys.number("num_hidden_layers") * keys.family.get("layers_each", 1) if counted else len(kinds or ())
+    if not 0 < depth <= 10_000:
+        raise keys.error("num_hidden_layers", f"{depth:,} layers: at least 1 and at most 10,000 are read")
+    return depth
+
+
+def grouped(layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Equal layers with their count; where all are equal, they are the model's."""
+    kinds: list[dict[str, Any]] = []
+    counts: list[int] = []
+    for layer in layers:
+        if layer in kinds:
+            counts[kinds.index(layer)] += 1
+        else:
+            kinds.append(layer)
+            counts.append(1)
+    if len(kinds) == 1:
+        return kinds[0]
+    return {"layers": [{"count": count, **kind} for count, kind in zip(counts, kinds, strict=True)]}
+
+
+def tables(keys: Keys, data: dict[str, Any]) -> dict[str, Any]:
+    """Widths of the embedding and the head where they are not the hidden size; rows of the position table."""
+    found: dict[str, Any] = {"position_offset": keys.trait("position_offset") or None}
+    width = keys.trait("embedding_size")
+    if width is not None and (width != data["hidden_size"] or keys.family.get("embedding_projection_always")):
+        found |= {"embedding_size": width, "embedding_projection": keys.trait("embedding_projection")}
+    if data["head_size"] == data["hidden_size"] and not data["head_transform"]:
+        found["head_size"] = None
+    padding = keys.trait("position_padding")
+    if padding is not None:  # the table's first rows, up to this one, are no positions
+        if not isinstance(padding, int):
+            raise keys.error("pad_token_id", "expected a whole number")
+        found["position_offset"] = padding + 1
+        found["max_position_embeddings"] = keys.number("max_position_embeddings") - padding - 1
+    return found
+
+
+def streams(keys: Keys) -> dict[str, Any]:
+    """The sizes of what stands beside the residual stream."""
+    found: dict[str, Any] = {}
+    for kind in STREAMS:
+        if kind._fields[0] in keys.family.get("streams", ()):
+            sizes = {name: keys.trait(name) if name in keys.family else keys.get(name) for name in kind._fields}
+            found |= sizes if sizes[kind._fields[0]] else {}
+    return found

@@ -1,0 +1,326 @@
+"""The `quantization_config` of a Hugging Face config: the format of the weights, and which layers keep their 16 bits.
+
+A checkpoint names what is left alone (or, rarely, what is not) by module names, wildcards or regular expressions.
+They are matched against the names that modules of transformers have. Where a part of what is one operator here is
+left alone, or a name says nothing to us, the config is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from fnmatch import translate
+from typing import Any
+
+from llmcost.model.formats import FORMATS
+from llmcost.specs.importer.keys import Keys
+
+# Keys that say nothing of the bytes of weights.
+HARMLESS = frozenset(
+    """
+    act_group_aware activation_scheme amp autoround_version backend batch_size bnb_4bit_compute_dtype bnb_4bit_quant_storage
+    block_name_to_quantize cache_block_outputs checkpoint_format damp_auto_increment damp_percent data_type dataset desc_act do_fuse
+    enable_quanted_input exllama_config fmt fuse_max_seq_len global_compression_ratio gradient_accumulate_steps hadamard
+    is_marlin_format iters kv_cache_quant_algo kv_cache_scheme llm_int8_enable_fp32_cpu_offload llm_int8_has_fp16_weight
+    llm_int8_threshold low_gpu_mem_usage lr max_input_length meta minmax_lr model_file_base_name model_name_or_path model_seqlen
+    modules_to_fuse nsamples pack_dtype packing_format pad_token_id producer quant_method quantization_status scale_fmt seqlen
+    static_groups super_bits super_group_size tokenizer transform_config true_sequential use_cuda_fp16 use_exllama version
+    activation_scale_ub train_bs enable_minmax_tuning enable_norm_bias_tuning act_bits act_data_type act_dynamic act_group_size
+    act_sym act_per_tensor weight_per_tensor
+    """.split()  # noqa: SIM905
+)
+UNDERSTOOD = frozenset(
+    """
+    bits group_size sym zero_point lm_head dynamic format config_groups quant_algo weight_block_size load_in_4bit load_in_8bit
+    _load_in_4bit _load_in_8bit expert_dtype bnb_4bit_quant_type bnb_4bit_use_double_quant sparsity_config
+    modules_to_not_convert ignored_layers ignore exclude_modules has_zero_point pre_quant_scale llm_int8_skip_modules
+    """.split()  # noqa: SIM905
+)
+LEFT_ALONE = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "llm_int8_skip_modules")
+MODELOPT = {
+    "FP8": "fp8",
+    "FP8_PB_WO": "fp8-block128",
+    "MXFP8": "mxfp8",
+    "NVFP4": "nvfp4",
+    "W4A16_NVFP4": "nvfp4",
+    "NVFP4_AWQ": "nvfp4",
+}
+
+# Modules of a layer that a format holds for, and the names that they go by.
+PARENTS = {
+    "attention": "self_attn attention attn linear_attn mixer mamba conv",
+    "mlp": "mlp feed_forward ffn mixer",
+    "experts": "mlp.experts.0 block_sparse_moe.experts.0 feed_forward.experts.0 ffn.experts.0 mixer.experts.0 moe.experts.0",
+    "shared_experts": "mlp.shared_expert mlp.shared_experts mlp.shared_mlp feed_forward.shared_expert ffn.shared_experts "
+    "mixer.shared_experts block_sparse_moe.shared_experts shared_mlp share_expert",
+}
+# Our operators and the linear layers that each is made of: all of a line, by one naming or another.
+_MLP: dict[str, tuple[str, ...]] = {
+    "gate_up_proj": ("gate_proj up_proj", "gate_up_proj", "w1 w3"),
+    "down_proj": ("down_proj", "w2"),
+}
+_PLAIN: dict[str, tuple[str, ...]] = {
+    "up_proj": ("up_proj", "fc1", "c_fc"),
+    "down_proj": ("down_proj", "fc2", "c_proj"),
+}
+OPERATORS: dict[str, dict[str, tuple[str, ...]]] = {
+    "attention": {
+        "qkv_proj": ("q_proj k_proj v_proj", "qkv_proj", "query_key_value"),
+        "o_proj": ("o_proj", "out_proj", "dense"),
+    },
+    "latent": {
+        "q_a_proj": ("q_a_proj",),
+        "q_b_proj": ("q_b_proj",),
+        "q_proj": ("q_proj",),
+        "kv_a_proj": ("kv_a_proj_with_mqa",),
+        "kv_b_proj": ("kv_b_proj",),
+        "absorb_key": ("kv_b_proj",),
+        "absorb_value": ("kv_b_proj",),
+        "o_proj": ("o_proj",),
+    },
+    "gated-delta": {
+        "delta_in_proj": ("in_proj_qkvz", "in_proj_qkv in_proj_z", "q_proj k_proj v_proj"),
+        "delta_out_proj": ("out_proj", "o_proj"),
+    },
+    "mamba": {"mamba_in_proj": ("in_proj",), "mamba_out_proj": ("out_proj",)},
+    "mamba2": {"mamba_in_proj": ("in_proj",), "mamba_out_proj": ("out_proj",)},
+    "short-conv": {"conv_in_proj": ("in_proj",), "conv_out_proj": ("out_proj",)},
+    "gated": _MLP,
+    "plain": _PLAIN,
+    "experts": {f"experts_{name}": names for name, names in _MLP.items()},
+    "shared_experts": {f"shared_{name}": names for name, names in _MLP.items()},
+    "plain_experts": {f"experts_{name}": names for name, names in _PLAIN.items()},
+    "plain_shared_experts": {f"shared_{name}": names for name, names in _PLAIN.items()},
+}
+# Norms, routers, embeddings, other models: never in a weight format here. And projections to one number a head, which
+# are a part of a larger one here and are counted with it, though checkpoints may leave them alone.
+NEVER = re.compile(
+    r"lm_head|norm|embed|router|(mlp|moe|mixer|block_sparse_moe)\W+gate\b|^gate$|shared_expert_gate|conv1d|in_proj_(ba|a|b)\b|indexer"
+    r"|vis|audio|multi_modal|merger|modality|mm_proj|mlp1|projector|\bmtp\b|\bnextn\b|e_score_correction|eh_proj|weights_proj"
+)
+OF_LAYER = re.compile(r".*\blayers\.(\d{1,6})(?:\.(.*))?")
+PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbone.", "")
+
+
+def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The model's fields; each layer gets the names of what is left alone in it."""
+    said = keys.get("quantization_config")
+    keys.asked.add("expert_dtype")
+    if not isinstance(said, dict):
+        raise keys.error("quantization_config", "expected an object")
+    if "quant_method" not in said and ("quant_algo" in said or "producer" in said):
+        said = {"quant_method": "modelopt", **said}
+    unknown = next((key for key in said if key not in HARMLESS and key not in UNDERSTOOD), None)
+    if unknown:
+        raise keys.error(f"quantization_config.{unknown}", "not understood: it might change the bytes of weights")
+    name = _format(said)
+    if name not in FORMATS:
+        raise keys.error("quantization_config", f"this kind of quantisation ({_shown(said)}) is not understood")
+    expert_dtype = said.get("expert_dtype") or keys.get("expert_dtype")
+    if expert_dtype not in (None, "fp4", "fp8"):
+        raise keys.error("expert_dtype", f"{str(expert_dtype)[:40]!r} is not understood")
+    if expert_dtype == "fp4":  # of DeepSeek-V4: routed experts in MXFP4, whatever the others are in
+        name = f"{name}+mxfp4"
+    alone, only = _left_alone(keys, said, len(layers)), _only(keys, said)
+    for position, layer in enumerate(layers):
+        if found := _in_layer(keys, position, layer, alone, only):
+            layer["unquantized"] = found
+    whole = said["quant_method"] in ("compressed-tensors", "modelopt") and only is None and not alone.names("lm_head")
+    head = bool(said.get("lm_head", whole)) and not keys.get("tie_word_embeddings")
+    return {"weight_format": name, "quantized_lm_head": head or None}
+
+
+def notes_of(said: Any) -> list[str]:
+    """What a reader of the spec should know besides."""
+    asks = isinstance(said, dict) and bool(said.get("kv_cache_scheme") or said.get("kv_cache_quant_algo"))
+    return ["The checkpoint asks for a KV cache of 8 bits: choose it with --kv-dtype fp8."] if asks else []
+
+
+def _format(said: dict[str, Any]) -> str:
+    """The name of the format of the linear layers; of one that is not known, any other text."""
+    method = str(said.get("quant_method"))
+    if method in ("gptq", "awq", "auto-round", "intel/auto-round"):
+        return _integers(
+            said.get("bits"), said.get("group_size"), zero_point=method != "auto-round" or not said.get("sym")
+        )
+    if method == "fp8":
+        return {"None": "fp8", "[128, 128]": "fp8-block128", "[1, 32]": "mxfp8"}.get(
+            str(said.get("weight_block_size")), ""
+        )
+    if method in ("fbgemm_fp8", "mxfp4", "mxfp8"):
+        return "fp8-channel-fp32" if method == "fbgemm_fp8" else method
+    if method == "bitsandbytes":
+        if said.get("load_in_8bit") or said.get("_load_in_8bit"):
+            return "int8-channel-fp32"
+        kind = {"nf4": "nf4", "fp4": "bnb-fp4"}.get(str(said.get("bnb_4bit_quant_type", "fp4")), "")
+        return kind + ("-dq" if said.get("bnb_4bit_use_double_quant") else "")
+    if method == "modelopt" and said.get("quant_algo") is not None:
+        return MODELOPT.get(str(said["quant_algo"]), "")
+    return _scheme(said) if method in ("compressed-tensors", "modelopt") else ""
+
+
+def _scheme(said: dict[str, Any]) -> str:
+    """Of the groups of compressed-tensors' schemes: the one that all have."""
+    groups = said.get("config_groups")
+    weights = (
+        [each.get("weights") for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
+    )
+    names = {_of_weights(each) if isinstance(each, dict) else "" for each in weights}
+    sparse = said.get("sparsity_config")
+    if len(names) != 1 or (isinstance(sparse, dict) and sparse.get("format", "dense") != "dense"):
+        return ""
+    return names.pop()
+
+
+def _of_weights(weights: dict[str, Any]) -> str:
+    bits, kind, group = weights.get("num_bits"), weights.get("type", "int"), weights.get("group_size")
+    strategy = weights.get("strategy") or ("group" if isinstance(group, int) and group > 0 else "tensor")
+    if kind == "float" and "group" in strategy:
+        return {"4, 16": "nvfp4", "4, 32": "mxfp4", "8, 32": "mxfp8"}.get(f"{bits}, {group}", "")
+    if kind == "float" or strategy == "tensor":
+        squares = strategy == "block" and weights.get("block_structure") == [128, 128]
+        name = f"{'fp' if kind == 'float' else 'int'}{bits}"
+        return name + {"tensor": "", "channel": "-channel", "block": "-block128" if squares else "?"}.get(strategy, "?")
+    return _integers(bits, group if strategy == "group" else -1, zero_point=weights.get("symmetric") is False)
+
+
+def _integers(bits: Any, group: Any, *, zero_point: bool) -> str:
+    return f"int{bits}-{'channel' if group == -1 else f'g{group}'}{'-zp' if zero_point else ''}"
+
+
+class Names:
+    """Module names, wildcards (*) and regular expressions (re:), and what they name."""
+
+    def __init__(self, keys: Keys, names: list[str]) -> None:
+        self.parents = PARENTS | keys.family.get("modules", {})
+        self.general: list[re.Pattern[str]] = []
+        self.of_layer: dict[int, list[re.Pattern[str]]] = {}  # of names inside the layer
+        self.known: dict[tuple[str, int], set[str]] = {}  # what the general ones name
+        self.by_position = False
+        for name in names:
+            found = None if name.startswith("re:") else OF_LAYER.fullmatch(name)
+            if found:
+                self.of_layer.setdefault(int(found[1]), []).append(_pattern(keys, found[2] or "*"))
+            else:
+                self.general.append(_pattern(keys, name))
+                self.by_position |= any(letter.isdigit() for letter in name)
+
+    def names(self, module: str) -> bool:
+        """Whether one of them is this module or around it."""
+        return any(pattern.fullmatch(module) for pattern in self.general)
+
+    def named(self, module: str, position: int) -> set[str]:
+        """The linear layers inside a layer's attention, MLP or experts that are named, by any of the names they go by."""
+        parents, own = self.parents[module].split(), self.of_layer.get(position, [])
+        key = (module, position if self.by_position else -1)
+        if key not in self.known:
+            layers = [f"{prefix}layers.{position}.{parent}" for prefix in PREFIXES for parent in parents]
+            self.known[key] = _within(layers, self.general)
+        return self.known[key] | _within(parents, own)
+
+
+def _within(parents: list[str], patterns: list[re.Pattern[str]]) -> set[str]:
+    if not patterns:
+        return set()
+    return {
+        name
+        for name in LINEAR
+        if any(pattern.fullmatch(f"{parent}.{name}") for pattern in patterns for parent in parents)
+    }
+
+
+def _left_alone(keys: Keys, said: dict[str, Any], depth: int) -> Names:
+    """What is named as not quantised, without what never is; GPTQ may say it by `dynamic` rules that begin with -:."""
+    rules = said.get("dynamic") or {}
+    if not isinstance(rules, dict) or not all(str(rule).startswith("-:") for rule in rules):
+        raise keys.error("quantization_config.dynamic", "rules that set other bits for some layers are not understood")
+    named = [name for key in LEFT_ALONE for name in _list(keys, said, key)] + [f"re:{rule[2:]}" for rule in rules]
+    kept = [name for name in dict.fromkeys(named) if name == "lm_head" or not (_is_plain(name) and NEVER.search(name))]
+    found = Names(keys, kept)
+    for name in kept:
+        layer = OF_LAYER.fullmatch(name)
+        position = int(layer[1]) if layer else 0
+        if name == "lm_head" or not _is_plain(name) or position >= depth:  # those of draft layers come last
+            continue
+        alone = Names(keys, [name])
+        if not any(alone.named(module, position) for module in PARENTS):
+            raise keys.error("quantization_config", f"leaves {name[:80]!r} as it is, which is not understood")
+    return found
+
+
+def _only(keys: Keys, said: dict[str, Any]) -> Names | None:
+    """Where not all linear layers are quantised, those that are: by their names, or the experts of GPT-OSS."""
+    if said["quant_method"] == "mxfp4":
+        return Names(keys, [r"re:.*\bexperts\b"])
+    groups = said.get("config_groups")
+    schemes = [each for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
+    targets = [name for each in schemes for name in _list(keys, each, "targets")]
+    return None if "Linear" in targets or not targets else Names(keys, targets)
+
+
+def _list(keys: Keys, said: dict[str, Any], key: str) -> list[str]:
+    names = said.get(key) or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise keys.error(f"quantization_config.{key}", "expected a list of names")
+    return names
+
+
+def _is_plain(name: str) -> bool:
+    return not name.startswith("re:") and "*" not in name
+
+
+def _pattern(keys: Keys, name: str) -> re.Pattern[str]:
+    """One name as a pattern of whole module names, which takes in all that is inside the module.
+
+    A pattern that could take for ever is refused: with a repeated group, or many repetitions.
+    """
+    if not _is_plain(name) and (re.search(r"\)\s*[*+{]", name) or len(re.findall(r"[*+{]", name)) > 5):
+        raise keys.error("quantization_config", f"the pattern {name[:60]!r} is too complicated")
+    try:
+        if name.startswith("re:"):
+            return re.compile(f"(?:{name[3:]}).*")
+        return re.compile(rf"(?:.*\.)?{re.escape(name)}(?:\..*)?" if _is_plain(name) else translate(name))
+    except re.error:
+        raise keys.error("quantization_config", f"{name[:60]!r} is not a pattern") from None
+
+
+def _in_layer(keys: Keys, position: int, layer: dict[str, Any], alone: Names, only: Names | None) -> list[str]:
+    """What is left alone in one layer: a whole module, or the operators of which all linear layers are."""
+    found = []
+    for module, kind in _there(layer):
+        named, operators = (
+            alone.named(module, position),
+            OPERATORS.get(kind, OPERATORS["attention" if module == "attention" else "gated"]),
+        )
+        if only is not None:
+            named |= LINEAR - only.named(module, position)
+        plain = {name for name, lines in operators.items() if any(set(line.split()) <= named for line in lines)}
+        torn = [name for name, lines in operators.items() if name not in plain and named & set(" ".join(lines).split())]
+        if torn and named:
+            raise keys.error(
+                "quantization_config",
+                f"leaves a part of {torn[0]} of layer {position} as it is, which is not understood",
+            )
+        found += [module] if plain == set(operators) else sorted(plain)
+    return found
+
+
+def _there(layer: dict[str, Any]) -> list[tuple[str, str]]:
+    """The modules of a layer, each with its kind in OPERATORS."""
+    modules = [] if layer["mixer"] == "none" else [("attention", layer["mixer"])]
+    if layer["mlp"] == "none":
+        return modules
+    if layer["mlp"] != "experts":
+        return [*modules, ("mlp", layer["mlp"])]
+    prefix = "plain_" if layer.get("expert_gated") is False else ""
+    shared = [("shared_experts", f"{prefix}shared_experts")] if layer.get("shared_expert_intermediate_size") else []
+    return [*modules, ("experts", f"{prefix}experts"), *shared]
+
+
+LINEAR = {
+    name for operators in OPERATORS.values() for lines in operators.values() for line in lines for name in line.split()
+}
+
+
+def _shown(said: dict[str, Any]) -> str:
+    kinds = ("quant_method", "quant_algo", "format", "bits", "group_size", "weight_block_size", "bnb_4bit_quant_type")
+    return ", ".join(f"{key} {said[key]}" for key in kinds if said.get(key) is not None) or "no quant_method"

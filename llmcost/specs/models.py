@@ -1,0 +1,208 @@
+"""What a model is: the sizes and the kinds of its blocks, under Hugging Face's names."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+from llmcost.ground.algebra import Number
+from llmcost.model.blocks import MIXERS, MLPS, STREAMS, CrossAttention
+from llmcost.model.formats import FORMATS
+from llmcost.model.spec import Layer, ModelSpec, Published
+from llmcost.specs.reader import Document, Key, read_yaml
+from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, record, several, validate
+
+KINDS = {"mixer": MIXERS, "mlp": MLPS}
+
+
+def _fields(kinds: Iterable[Any]) -> dict[str, Schema]:
+    """What these kinds may say of themselves; of a choice, the words of all of them (`_layer` knows each kind's)."""
+    fields: dict[str, Schema] = {}
+    for kind in kinds:
+        for name, type_ in kind.__annotations__.items():
+            if type_ in (bool, Number):
+                fields[name] = FLAG if type_ is bool else SIZE
+            else:
+                fields[name] = choice(*dict.fromkeys([*fields.get(name, choice())["expected"], *get_args(type_)]))
+    return fields
+
+
+# What a layer may say of itself. At the top of a spec these hold for every layer; an entry of `layers` overrides them.
+LAYER: dict[str, Schema] = {
+    "mixer": choice(*MIXERS),
+    "mlp": choice(*MLPS),
+    "norms": choice("pre", "post", "sandwich", "parallel", "none"),
+}
+LAYER["reuses_weights"] = FLAG
+LAYER["unquantized"] = several(TEXT)
+LAYER |= _fields((*MIXERS.values(), *MLPS.values(), CrossAttention))
+MODEL = _fields(STREAMS)  # what a model may say of its streams
+PUBLISHED = record(
+    required={"quantity": TEXT, "printed": TEXT, "document": TEXT, "why": TEXT},
+    optional={"hardware": TEXT},
+)
+SCHEMA = record(
+    required={
+        "name": TEXT,
+        "title": TEXT,
+        "source": TEXT,
+        "hidden_size": SIZE,
+        "num_hidden_layers": SIZE,
+        "vocab_size": SIZE,
+        "max_position_embeddings": SIZE,
+        "tie_word_embeddings": FLAG,
+    },
+    optional=LAYER
+    | MODEL
+    | {
+        "layers": several(record(required={"count": SIZE}, optional=LAYER)),
+        "aliases": several(TEXT),
+        "released": TEXT,
+        "dtype": choice("fp32", "bf16", "fp16"),
+        "position_embedding": choice("rotary", "learned", "alibi", "none"),
+        "norm": choice("rms", "layer", "layer-no-bias", "none"),
+        "embedding_norm": FLAG,
+        "embedding_size": SIZE,
+        "embedding_projection": choice("none", "tokens", "sum"),
+        "input_only_tokens": SIZE,
+        "type_vocab_size": SIZE,
+        "position_offset": SIZE,
+        "rotary_table": FLAG,
+        "final_norm": FLAG,
+        "head_size": SIZE,
+        "head_transform": FLAG,
+        "pooler": FLAG,
+        "lm_head_bias": FLAG,
+        "weight_format": TEXT,
+        "quantized_lm_head": FLAG,
+        "notes": several(TEXT),
+        "published": several(PUBLISHED),
+    },
+)
+
+
+def load_model_file(path: Path) -> ModelSpec:
+    """Read and check one model spec. Raises SpecError with file, line and field."""
+    return model_from(read_yaml(path))
+
+
+def model_from(document: Document) -> ModelSpec:
+    """The model that a document describes, with the defaults filled in and contradictions refused."""
+    fields = validate(document, SCHEMA)
+    unknown = next(
+        (name for name in fields.get("weight_format", "bf16").split("+") if name not in ("bf16", "fp16", *FORMATS)),
+        None,
+    )
+    if unknown is not None:
+        raise document.error(("weight_format",), f"{unknown!r} is not a format that is known")
+    everywhere = {name: fields.pop(name) for name in LAYER if name in fields}
+    kinds = fields.pop("layers", None)
+    depth = fields.pop("num_hidden_layers")
+    if kinds is None:
+        layers = [_layer(document, (), everywhere | {"count": depth}, fields["hidden_size"])]
+    else:
+        layers = [
+            _layer(document, ("layers", k), everywhere | kind, fields["hidden_size"]) for k, kind in enumerate(kinds)
+        ]
+        total = sum(layer.count for layer in layers)
+        if total != depth:
+            raise document.error(("layers",), f"the counts add up to {total}, num_hidden_layers is {depth}")
+        _refuse_unused(document, everywhere, layers)
+    if ("embedding_size" in fields) != (fields.get("embedding_projection", "none") != "none"):
+        raise document.error(
+            ("embedding_projection",), "an embedding of another size than the hidden size, and only that, needs one"
+        )
+    lists = {name: tuple(fields.get(name, ())) for name in ("aliases", "notes")}
+    given = {name: fields.pop(name) for name in MODEL if name in fields}
+    streams = tuple(kind(**sizes) for kind in STREAMS if (sizes := _streams(document, kind, given)))
+    published = tuple(Published(**entry) for entry in fields.pop("published", ()))
+    return ModelSpec(**fields | lists, layers=tuple(layers), streams=streams, published=published)
+
+
+def _layer(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hidden: int) -> Layer:
+    """One kind of layer: the fields of its blocks, and none that they have no use for."""
+    kinds: dict[str, Any] = {"mixer": MIXERS[fields.get("mixer", "attention")], "mlp": MLPS[fields.get("mlp", "gated")]}
+    if "cross_attention_size" in fields:
+        kinds["cross_attention"] = CrossAttention
+    if {"num_key_value_heads", "head_dim"} <= set(kinds["mixer"]._fields):
+        _fill_heads(document, path, fields, hidden)
+    if "attention_bias" in fields:
+        fields.setdefault("attention_output_bias", fields["attention_bias"])
+    used = {
+        "count",
+        "norms",
+        "unquantized",
+        "reuses_weights",
+        *kinds,
+        *(field for kind in kinds.values() for field in kind._fields),
+    }
+    for name in fields:
+        if name not in used and (*path, name) in document.lines and (path or "layers" not in document.data):
+            raise document.error((*path, name), f"no use for it in a layer of {' and '.join(_names(kinds))}")
+    blocks = {}
+    for place, kind in kinds.items():
+        missing = next(
+            (field for field in kind._fields if field not in fields and field not in kind._field_defaults), None
+        )
+        if missing:
+            raise document.error((*path, missing), "this field is missing")
+        _refuse_words(document, path, kind, fields)
+        blocks[place] = kind(**{field: fields[field] for field in kind._fields if field in fields})
+    if fields.get("num_experts_per_tok", 0) > fields.get("num_experts", fields.get("num_experts_per_tok", 0)):
+        problem = f"a token cannot take {fields['num_experts_per_tok']} of {fields['num_experts']} experts"
+        raise document.error((*path, "num_experts_per_tok"), problem)
+    if fields.get("sliding_window") and fields.get("attention_chunk_size"):
+        raise document.error((*path, "attention_chunk_size"), "a layer has a sliding window or chunks, not both")
+    others = {name: fields[name] for name in ("norms", "reuses_weights") if name in fields}
+    return Layer(fields["count"], **blocks, **others, unquantized=tuple(fields.get("unquantized", ())))
+
+
+def _refuse_words(document: Document, path: tuple[Key, ...], kind: Any, fields: dict[str, Any]) -> None:
+    """Refuse a word that another kind of block knows and this one does not."""
+    for name in kind._fields:
+        words = get_args(kind.__annotations__[name])
+        if name in fields and words and fields[name] not in words:
+            known = ", ".join(repr(word) for word in words)
+            raise document.error((*path, name), f"must be one of {known} here, got {fields[name]!r}")
+
+
+def _streams(document: Document, kind: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of one kind of streams: none of them, or all that it needs."""
+    fields = {name: given[name] for name in kind._fields if name in given}
+    missing = next((name for name in kind._fields if name not in fields and name not in kind._field_defaults), None)
+    if fields and missing:
+        raise document.error((missing,), f"this field is missing: {next(iter(fields))} needs it")
+    return fields
+
+
+def _fill_heads(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hidden: int) -> None:
+    heads = fields.get("num_attention_heads")
+    if heads is None:
+        raise document.error((*path, "num_attention_heads"), "this field is missing")
+    kv_heads = fields.setdefault("num_key_value_heads", heads)
+    if heads % kv_heads:
+        problem = f"{heads} attention heads cannot share {kv_heads} KV heads evenly"
+        raise document.error((*path, "num_key_value_heads"), problem)
+    if "head_dim" not in fields:
+        if hidden % heads:
+            raise document.error(("hidden_size",), f"{hidden} does not divide into {heads} heads: give head_dim")
+        fields["head_dim"] = hidden // heads
+    fields.setdefault("v_head_dim", fields["head_dim"])
+
+
+def _refuse_unused(document: Document, everywhere: dict[str, Any], layers: list[Layer]) -> None:
+    """Refuse a field that stands at the top and that no kind of layer has a use for."""
+    blocks = [
+        block for layer in layers for block in (layer.mixer, layer.mlp, layer.cross_attention) if block is not None
+    ]
+    used = {"norms", "unquantized", "reuses_weights", *KINDS, *(field for block in blocks for field in block._asdict())}
+    for name in everywhere:
+        if name not in used and (name,) in document.lines:
+            raise document.error((name,), "no layer has a use for it")
+
+
+def _names(kinds: dict[str, Any]) -> list[str]:
+    return [
+        f"`{place}: {next(name for name, each in KINDS[place].items() if each is kind)}`"
+        for place, kind in kinds.items()
+        if place in KINDS
+    ]

@@ -1,0 +1,173 @@
+"""A training run: steps into days, GPU-hours, energy and money, with checkpoints and failures on the way.
+
+Failures come at random, one in so many GPU-hours, and may strike at any time (a Poisson process). What was done since
+the last checkpoint is done again after a restart. With M seconds between failures of the job, τ of progress between
+checkpoints, w to write one and R to restart, a segment takes M·e^(R/M)·(e^((τ+w)/M) - 1) on average (Daly, Future
+Generation Computer Systems 22(3), 2006), of which τ are progress: the goodput. Best is about τ = √(2wM) (Young, CACM
+17(9), 1974).
+"""
+
+from typing import NamedTuple
+
+from llmcost.ground.algebra import Number, ceil_div, expm1, named
+from llmcost.ground.errors import InputError, check_share
+
+HOUR, DAY = 3600, 86400
+# One unexpected interruption in 50,700 GPU-hours: 419 in 54 days on 16,384 H100s (Llama 3, arXiv 2407.21783, section
+# 3.3.4). Others: 29,500 and 82,000 on two clusters of A100s (arXiv 2410.21680), 43,000 for BLOOM.
+GPU_MTBF_HOURS = 16_384 * 54 * 24 / 419
+# Detection and diagnosis take less than ten minutes on more than 10,000 GPUs (MegaScale, arXiv 2402.15627, section 6).
+RESTART_MINUTES = 10
+# Bytes a second of one GPU into a shared file system: 273 GB/s of 3,072 GPUs (arXiv 2104.04473, section 5.10). BLOOM
+# wrote at 0.15 GB/s.
+CHECKPOINT_BYTES_PER_S = 273e9 / 3072
+
+
+class Reliability(NamedTuple):
+    """How often a GPU stops the job, what that costs, how fast checkpoints are written. `interval_seconds` None: the best."""
+
+    gpu_mtbf_seconds: Number = GPU_MTBF_HOURS * HOUR
+    restart_seconds: Number = RESTART_MINUTES * 60
+    checkpoint_bytes_per_s: Number = CHECKPOINT_BYTES_PER_S
+    interval_seconds: Number | None = None
+
+
+class Terms(NamedTuple):
+    """What GPU-hours cost. None: not known.
+
+    `power_share`: mean draw over the TDP; 1, as Llama's model cards reckon their energy, is the most that a GPU draws
+    for long. `pue`: energy of the data centre over that of the GPUs; 1: the GPUs alone.
+    """
+
+    dollars_per_gpu_hour: Number | None = None
+    tdp_watts: Number | None = None
+    power_share: Number = 1
+    pue: Number = 1
+
+
+class Goodput(NamedTuple):
+    """Shares of the time on the wall: they add up to 1."""
+
+    progress: Number
+    checkpoints: Number
+    restarts: Number
+    lost: Number  # done since the last checkpoint, and done again
+
+
+class Interruptions(NamedTuple):
+    """Failures of the whole job, its checkpoints, and what they leave of the time."""
+
+    job_mtbf_seconds: Number
+    failures: Number  # expected in the run
+    checkpoint_bytes: Number
+    checkpoint_seconds: Number
+    interval_seconds: Number
+    goodput: Goodput
+
+
+class Run(NamedTuple):
+    """A whole run. `training_seconds`: its steps alone; everything else has checkpoints and failures in it."""
+
+    steps: Number
+    training_seconds: Number
+    wall_seconds: Number
+    days: Number
+    gpu_hours: Number
+    energy_joules: Number | None
+    dollars: Number | None
+    interruptions: Interruptions
+
+
+def run_of(
+    tokens: Number,
+    tokens_per_step: Number,
+    step_seconds: Number,
+    gpus: Number,
+    checkpoint_bytes: Number,
+    reliability: Reliability = Reliability(),  # noqa: B008
+    terms: Terms = Terms(),  # noqa: B008
+) -> Run:
+    """A run of so many tokens; the last step is a whole one."""
+    steps = named("steps", ceil_div(tokens, tokens_per_step))
+    training = steps * named("step_seconds", step_seconds)
+    mtbf = named("job_mtbf_seconds", reliability.gpu_mtbf_seconds / gpus)
+    write = named("checkpoint_seconds", checkpoint_bytes / (reliability.checkpoint_bytes_per_s * gpus))
+    interval = best_interval(write, mtbf) if reliability.interval_seconds is None else reliability.interval_seconds
+    good = goodput(named("interval_seconds", interval), write, reliability.restart_seconds, mtbf)
+    wall = named("wall_seconds", training / named("progress", good.progress))
+    hours = gpus * wall / HOUR
+    watts = None if terms.tdp_watts is None else terms.tdp_watts * terms.power_share * terms.pue
+    return Run(
+        steps=steps,
+        training_seconds=training,
+        wall_seconds=wall,
+        days=wall / DAY,
+        gpu_hours=hours,
+        energy_joules=None if watts is None else watts * gpus * wall,
+        dollars=None if terms.dollars_per_gpu_hour is None else terms.dollars_per_gpu_hour * hours,
+        interruptions=Interruptions(mtbf, wall / mtbf, checkpoint_bytes, write, interval, good),
+    )
+
+
+def best_interval(write_seconds: Number, mtbf_seconds: Number) -> Number:
+    """Seconds of progress between checkpoints that lose the least: √(2wM) (Young 1974)."""
+    return (2 * write_seconds * mtbf_seconds) ** 0.5
+
+
+def goodput(interval: Number, write: Number, restart: Number, mtbf: Number) -> Goodput:
+    """What a segment of progress, a checkpoint and the failures in it make of its time (Daly 2006).
+
+    A restart may be struck too, so restarts take 1 - e^(-R/M) of all time.
+    """
+    wall = mtbf * (1 + expm1(restart / mtbf)) * expm1((interval + write) / mtbf)
+    progress, checkpoints, restarts = interval / wall, write / wall, -expm1(-restart / mtbf)
+    return Goodput(progress, checkpoints, restarts, 1 - progress - checkpoints - restarts)
+
+
+def reliability_of(
+    mtbf_hours: float | None,
+    restart_minutes: float | None,
+    checkpoint_minutes: float | None,
+    checkpoint_gb_per_s: float | None,
+) -> Reliability:
+    """What a user says of failures and checkpoints, in a user's units; None: the published defaults."""
+    given = {
+        "gpu_mtbf_seconds": mtbf_hours and mtbf_hours * HOUR,
+        "restart_seconds": restart_minutes and restart_minutes * 60,
+        "interval_seconds": checkpoint_minutes and checkpoint_minutes * 60,
+        "checkpoint_bytes_per_s": checkpoint_gb_per_s and checkpoint_gb_per_s * 1e9,
+    }
+    return Reliability()._replace(**{name: value for name, value in given.items() if value is not None})
+
+
+LARGEST = 1e18  # seconds, or bytes a second, of any term
+MOST_DOLLARS, MOST_PUE = 10**6, 100
+HOPELESS = 30  # times the mean between failures, at which a segment takes 10¹³ of them
+
+
+def check_terms(gpus: int, checkpoint_bytes: float, reliability: Reliability, terms: Terms) -> None:
+    """Raise InputError for terms that make no sense, or a job that fails faster than it restarts."""
+    given = (
+        ("--mtbf-hours", reliability.gpu_mtbf_seconds, "s"),
+        ("--checkpoint-gb-per-s", reliability.checkpoint_bytes_per_s, "B/s"),
+        ("--checkpoint-minutes", reliability.interval_seconds, "s"),
+    )
+    for option, value, unit in given:
+        if value is not None and not 0 < value <= LARGEST:
+            raise InputError(f"{option}: above 0 and at most {LARGEST:.0e} {unit}")
+    dollars = terms.dollars_per_gpu_hour
+    if dollars is not None and not 0 <= dollars < MOST_DOLLARS:
+        raise InputError(f"--price {dollars:g}: dollars a GPU-hour, as in 2.5")
+    if not reliability.restart_seconds >= 0:
+        raise InputError("--restart-minutes: not below 0")
+    check_share("--power-share", terms.power_share)
+    if not 1 <= terms.pue <= MOST_PUE:
+        raise InputError(f"--pue {terms.pue:g}: the data centre's energy over its GPUs', from 1 to {MOST_PUE}")
+    mtbf = reliability.gpu_mtbf_seconds / gpus
+    write = checkpoint_bytes / (reliability.checkpoint_bytes_per_s * gpus)
+    interval = reliability.interval_seconds or best_interval(write, mtbf)
+    if (interval + write + reliability.restart_seconds) / mtbf > HOPELESS:
+        raise InputError(
+            f"the job fails every {mtbf:,.0f} s and takes {interval + write + reliability.restart_seconds:,.0f} s "
+            "from one checkpoint to the next: it gets nowhere (--mtbf-hours, --checkpoint-minutes, --restart-minutes)"
+        )

@@ -1,0 +1,344 @@
+"""Reading: figures with units, counts, YAML with its lines; and printing figures for people."""
+
+import re
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uniform import is_gated, size
+
+from llmcost.ground.errors import SpecError
+from llmcost.ground.units import amount, parse_count, parse_quantity, scaled, seconds, significant
+from llmcost.serving.estimate import Options, estimate
+from llmcost.specs.catalog import load_model, names
+from llmcost.specs.models import model_from
+from llmcost.specs.reader import DEEPEST, parse_yaml
+
+# -- figures with units -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [
+        ("24 GB", "B", 24 * 10**9),
+        ("24GB", "B", 24 * 10**9),
+        ("16 GiB", "B", 16 * 2**30),
+        ("512 KiB", "B", 512 * 2**10),
+        ("72 MB", "B", 72 * 10**6),
+        ("100 B", "B", 100),
+        ("1008 GB/s", "B/s", 1008 * 10**9),
+        ("3.35 TB/s", "B/s", 3_350_000_000_000),
+        ("165 TFLOPS", "FLOPS", 165 * 10**12),
+        ("660.6 TOPS", "FLOPS", 660_600_000_000_000),
+        ("4.5 PFLOPS", "FLOPS", 4_500_000_000_000_000),
+        ("450 W", "W", 450),
+        ("1.2 KW", "W", 1200),
+    ],
+)
+def test_a_figure_with_its_unit_is_read_in_base_units(text, unit, value):
+    assert parse_quantity(text, unit) == value
+
+
+def test_a_figure_with_a_fraction_stays_a_whole_number_where_it_is_one():
+    assert isinstance(parse_quantity("1.1 TB", "B"), int)  # 1.1 * 10**12 as floats is 1100000000000.0001
+    assert parse_quantity("989.4 TFLOPS", "FLOPS") == 989_400_000_000_000
+    assert parse_quantity("0.5 B", "B") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("24", "B"),
+        ("GB", "B"),
+        ("24 gb", "B"),
+        ("24 GB ", "B"),
+        (" 24 GB", "B"),
+        ("24  GB", "B"),
+        ("-24 GB", "B"),
+        ("+24 GB", "B"),
+        ("1e3 GB", "B"),
+        ("24 GB/s", "B"),
+        ("24 GB", "B/s"),
+        ("24 GiB/s", "B/s"),  # rates are decimal
+        ("165 TFLOP", "FLOPS"),
+        ("165 TFLOPS/s", "FLOPS"),
+        ("165 TiFLOPS", "FLOPS"),
+        ("450 Watt", "W"),
+        ("24 XB", "B"),
+        ("1,008 GB/s", "B/s"),
+        ("24. GB", "B"),
+        (".5 GB", "B"),
+        ("٢٤ GB", "B"),
+        ("nan GB", "B"),
+        ("1" * 16 + " GB", "B"),
+        ("", "B"),
+    ],
+)
+def test_anything_else_is_refused_with_an_example(text, unit):
+    with pytest.raises(ValueError, match="expected a figure with its unit, as in"):
+        parse_quantity(text, unit)
+
+
+@pytest.mark.parametrize("text", ["0 GB", "0.00 GB"])
+def test_a_figure_of_nothing_is_refused(text):
+    with pytest.raises(ValueError, match="must be above 0"):
+        parse_quantity(text, "B")
+
+
+# -- counts -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("8192", 8192),
+        ("8k", 8000),
+        ("8K", 8000),
+        ("15T", 15 * 10**12),
+        ("1.5T", 1_500_000_000_000),
+        ("300B", 300 * 10**9),
+        ("300G", 300 * 10**9),
+        ("7m", 7 * 10**6),
+        ("0.5k", 500),
+        ("1,000,000", 10**6),
+        ("1_000", 1000),
+        ("0", 0),
+    ],
+)
+def test_a_count_is_read_in_powers_of_ten(text, value):
+    assert parse_count(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("8k", 8192), ("128K", 131072), ("1m", 2**20), ("0.5k", 512), ("1000", 1000)]
+)
+def test_a_length_is_read_in_powers_of_1024(text, value):
+    assert parse_count(text, 1024) == value
+
+
+@pytest.mark.parametrize("text", ["", "k", "8kk", "8 k", "-8", "+8", "1.5x", "1e3", "0x10", "nan", "٣", "1.", "9" * 31])
+def test_a_count_that_is_none_is_refused_with_examples(text):
+    with pytest.raises(ValueError, match="expected a number such as 8192, 8k or 15T"):
+        parse_count(text)
+
+
+@pytest.mark.parametrize(("text", "thousand"), [("1.5", 1000), ("1.0001k", 1000), ("0.3k", 1024)])
+def test_a_count_that_is_not_whole_is_refused(text, thousand):
+    with pytest.raises(ValueError, match="expected a whole number"):
+        parse_count(text, thousand)
+
+
+# -- printing ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (16_060_522_496, "B", "16.1 GB"),
+        (19_304_284_160, "FLOP", "19.3 GFLOP"),
+        (999, "B", "999 B"),
+        (1000, "B", "1.00 KB"),
+        (64, "B", "64.0 B"),
+        (0, "B", "0 B"),
+        (999_400_000, "B", "999 MB"),
+        (999_960_000, "B", "1.00 GB"),  # what would round to 1,000 MB
+        (9_996_000, "B", "10.0 MB"),  # three figures, not 10.00
+        (1_008 * 10**9, "B/s", "1.01 TB/s"),
+        (165 * 10**12, "FLOPS", "165 TFLOPS"),
+        (3.35e21, "FLOP", "3,350 EFLOP"),  # the largest prefix there is
+        (-2_000_000, "B", "-2.00 MB"),
+    ],
+)
+def test_a_figure_is_printed_with_three_figures_and_a_decimal_prefix(value, unit, text):
+    assert scaled(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(8_030_261_248, "8.03 B"), (266_240, "266 K"), (15 * 10**12, "15.0 T"), (124_439_808, "124 M")]
+)
+def test_parameters_and_tokens_are_printed_as_people_count_them(count, text):
+    assert amount(count) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (1, "1.00"),
+        (62.66, "62.7"),
+        (4274.3, "4,274"),
+        (0.0314, "0.0314"),
+        (0.00099999, "0.00100"),
+        (9.999, "10.0"),
+        (99.96, "100"),
+    ],
+)
+def test_a_number_is_printed_to_three_figures_and_whole_above_that(value, text):
+    assert significant(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.92, "1.92 s"),
+        (0.016, "16.0 ms"),
+        (5e-6, "5.00 µs"),
+        (3.2e-9, "3.20 ns"),
+        (7200, "7,200 s"),
+        (0.99996, "1.00 s"),
+        (0, "0 ns"),
+    ],
+)
+def test_a_duration_is_printed_in_the_unit_a_person_would_say(value, text):
+    assert seconds(value) == text
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.floats(1e-6, 1e20))
+def test_a_printed_figure_is_within_half_a_percent_of_the_value(value):
+    """Three figures: at worst 1.00 for 1.005, half a percent."""
+    powers = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+    figure, prefix = scaled(value, "").replace(",", "").split(" ")
+    assert float(figure) * powers[prefix] == pytest.approx(value, rel=0.00501)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 999_999), st.integers(0, 3), st.sampled_from(["K", "M", "G", "T"]))
+def test_a_figure_is_read_exactly_as_it_is_written(figure, decimals, prefix):
+    """No float comes between: 1.1 TB is 1,100,000,000,000 bytes."""
+    text = f"{figure // 10**decimals}.{figure % 10**decimals:0{decimals}d}" if decimals else str(figure)
+    power = {"K": 3, "M": 6, "G": 9, "T": 12}[prefix] - decimals
+    assert parse_quantity(f"{text} {prefix}B", "B") == figure * 10**power
+
+
+# -- YAML -------------------------------------------------------------------------------------------
+
+
+def test_every_key_and_item_has_its_line():
+    text = "# a comment\nname: a\n\nlist:\n  - x\n  - {inner: 1}\nflow: {one: 1,\n  two: 2}\n"
+    assert parse_yaml(text, "f").lines == {
+        (): 2,
+        ("name",): 2,
+        ("list",): 4,
+        ("list", 0): 5,
+        ("list", 1): 6,
+        ("list", 1, "inner"): 6,
+        ("flow",): 7,
+        ("flow", "one"): 7,
+        ("flow", "two"): 8,
+    }
+
+
+def test_an_error_names_the_line_of_the_nearest_parent_that_has_one():
+    document = parse_yaml("a: 1\nb:\n  c: 2\n", "f.yaml")
+    assert str(document.error(("b", "c", "missing"), "wrong")) == "f.yaml:3: b.c.missing: wrong"
+    assert str(document.error(("b", "missing"), "wrong")) == "f.yaml:2: b.missing: wrong"
+    assert str(document.error(("missing",), "wrong")) == "f.yaml:1: missing: wrong"
+    assert str(document.error((), "wrong")) == "f.yaml:1: wrong"
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("12", 12),
+        ("-3", -3),
+        ("1.5", 1.5),
+        ("1.5e+3", 1500.0),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("null", None),
+        ("", None),
+        ("'12'", "12"),
+        ("1e9", "1e9"),  # YAML 1.1 wants a point and a sign
+        ("yes", "yes"),  # not True
+        ("12:30", "12:30"),  # not 750
+        ("0x10", "0x10"),  # not 16
+        ("010", 10),  # not 8
+        ("1_000", "1_000"),
+        (".inf", ".inf"),
+        (".nan", ".nan"),
+        ("2024-04-18", "2024-04-18"),  # not a date
+        ("=", "="),
+        ("9" * 41, "9" * 41),
+        ("[a, 1]", ["a", 1]),
+        ("{b: 1}", {"b": 1}),
+    ],
+)
+def test_a_value_is_what_it_looks_like(written, value):
+    read = parse_yaml(f"a: {written}\n", "f").data["a"]
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff", "---\n", "%YAML 1.1\n---\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_byte_order_marks_and_line_ends_make_no_difference(start, end):
+    assert parse_yaml(start + f"a: 1{end}b: [x]{end}", "f").data == {"a": 1, "b": ["x"]}
+
+
+def test_nesting_is_read_to_its_limit_and_refused_beyond_it():
+    deepest = "a: " + "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1)  # the mapping itself is one level
+    value = parse_yaml(deepest, "f").data["a"]
+    for _ in range(DEEPEST - 2):
+        (value,) = value
+    assert value == []
+    with pytest.raises(SpecError, match=f"nested more than {DEEPEST} deep"):
+        parse_yaml(deepest.replace("[", "[[", 1).replace("]", "]]", 1), "f")
+
+
+PLAIN = (
+    st.text("abcxyz 0123456789é", min_size=1, max_size=10).filter(str.strip)
+    | st.integers(-(10**30), 10**30)
+    | st.booleans()
+    | st.none()
+)
+NESTED = st.recursive(
+    PLAIN,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc", min_size=1), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=5), NESTED, min_size=1, max_size=5))
+def test_plain_data_is_read_back_as_it_was_written(data):
+    assert parse_yaml(yaml.safe_dump(data, allow_unicode=True), "f").data == data
+
+
+def test_defaults_are_the_llama_familys():
+    required = {
+        "hidden_size": 64,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 100,
+    }
+    text = yaml.safe_dump(
+        {
+            "name": "n",
+            "title": "t",
+            "source": "s",
+            **required,
+            "max_position_embeddings": 8,
+            "tie_word_embeddings": True,
+        }
+    )
+    model = model_from(parse_yaml(text, "f"))
+    assert (size(model, "num_key_value_heads"), size(model, "head_dim")) == (4, 16)  # all heads have their own; 64 / 4
+    assert (model.position_embedding, model.norm, is_gated(model)) == ("rotary", "rms", True)
+    assert (size(model, "attention_bias"), size(model, "mlp_bias"), model.dtype) == (False, False, "bf16")
+
+
+SAYS = re.compile(r"(?:^|-)(\d+(?:\.\d+)?)b(?:-a(\d+(?:\.\d+)?)b)?(?:-|$)")
+ROUNDED_DOWN = {"gemma-2-2b", "llama3.2-1b"}  # 2.6 B and 1.24 B
+
+
+@pytest.mark.parametrize("name", [name for name in names("models") if SAYS.search(name) and "slides" not in name])
+def test_a_model_has_about_as_many_parameters_as_its_name_says(name):
+    """Its makers' figure, rounded: a spec that forgets what its MLP is made of is a third off."""
+    total, active = SAYS.search(name).groups()
+    params = estimate(load_model(name), None, Options(context=1)).model.params
+    assert params.total / 1e9 == pytest.approx(float(total), rel=0.35 if name in ROUNDED_DOWN else 0.16)
+    assert active is None or params.active / 1e9 == pytest.approx(float(active), rel=0.3)

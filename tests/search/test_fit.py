@@ -1,0 +1,169 @@
+"""Which GPUs hold a model: offers are estimates, the table's choice, prices, exit codes."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from llmcost import Options, estimate, load_hardware, load_model
+from llmcost.search.fit import Precision, best, fit, layout_for, ranked, supported, usual_precisions
+
+H100, L4, LLAMA = load_hardware("h100-sxm"), load_hardware("l4"), load_model("llama3-70b")
+
+
+def test_an_offer_is_an_estimate():
+    (offer,) = fit(
+        LLAMA, [H100], Options(batch=4, context=4096), gpus=[4], precisions=[Precision(None, "fp8")], prices={"": 2.0}
+    )
+    e = estimate(LLAMA, H100, Options(batch=4, context=4096, dtype="fp8", weight_dtype="fp8", tp=4))
+    assert (offer.fits, offer.max_batch, offer.max_context) == (e.memory.fits, e.memory.max_batch, e.memory.max_context)
+    assert (offer.weights_bytes, offer.usable_bytes) == (e.memory.weights_bytes, e.memory.usable_bytes)
+    assert offer.decode_tokens_per_s == e.decode.expected.tokens_per_s
+    assert offer.decode_tokens_per_s_per_user == e.decode.expected.tokens_per_s_per_user
+    assert offer.prefill_tokens_per_s == e.prefill.expected.tokens_per_s
+
+
+def test_a_million_tokens_cost_the_hours_that_they_take():
+    """4 GPUs at $2 an hour: $8 for 3600 seconds of decode at the largest batch."""
+    (offer,) = fit(LLAMA, [H100], gpus=[4], precisions=[Precision(None, "fp8")], prices={"": 2.0})
+    full = estimate(LLAMA, H100, Options(batch=offer.max_batch, dtype="fp8", weight_dtype="fp8", tp=4))
+    assert full.memory.fits
+    assert offer.most_tokens_per_s == full.decode.expected.tokens_per_s
+    assert offer.price_per_million_tokens == pytest.approx(8 / 3600 / offer.most_tokens_per_s * 10**6)
+
+
+def test_a_price_of_one_kind_stands_before_that_of_all():
+    offers = fit(
+        LLAMA,
+        [H100, load_hardware("h200")],
+        gpus=[4],
+        precisions=[Precision(None, "fp8")],
+        prices={"h200": 4.0, "": 1.0},
+    )
+    assert [offer.price_per_gpu_hour for offer in offers] == [1.0, 4.0]
+
+
+@pytest.mark.parametrize("basis", ["textbook", "limit", "expected"])
+def test_rates_are_of_the_basis_asked_for(basis):
+    (offer,) = fit(LLAMA, [H100], gpus=[4], precisions=[Precision(None, "bf16")], basis=basis)
+    assert offer.decode_tokens_per_s == getattr(estimate(LLAMA, H100, Options(tp=4)).decode, basis).tokens_per_s
+
+
+def test_what_does_not_fit_has_no_rates():
+    (offer,) = fit(LLAMA, [L4], gpus=[1], precisions=[Precision(None, "bf16")], prices={"": 1.0})
+    assert not offer.fits
+    assert offer.decode_tokens_per_s is offer.most_tokens_per_s is offer.price_per_million_tokens is None
+
+
+def test_precisions_are_the_models_own_and_smaller_ones():
+    assert [each.weight_dtype for each in usual_precisions(LLAMA)] == ["bf16", "fp8", "int4-g128"]
+    assert [each.weight_dtype for each in usual_precisions(load_model("deepseek-v3"))] == [
+        "fp8-block128",
+        "fp8",
+        "int4-g128",
+    ]
+    assert [each.weight_dtype for each in usual_precisions(load_model("gpt-oss-20b"))] == ["mxfp4", "int4-g128"]
+
+
+def test_a_gpu_computes_in_the_weights_type_where_it_can():
+    def computed(name, *precisions):
+        return [tuple(each) for each in supported(load_hardware(name), precisions)]
+
+    assert computed("h100-sxm", Precision(None, "fp8"), Precision(None, "int4-g128")) == [
+        ("fp8", "fp8"),
+        ("bf16", "int4-g128"),
+    ]
+    assert computed("a100-80gb-sxm", Precision(None, "fp8")) == [("bf16", "fp8")]
+    assert computed("v100-32gb-sxm", Precision(None, "bf16")) == [("fp16", "fp16")]
+    assert computed("a100-80gb-sxm", Precision("fp8", "fp8")) == []
+    assert computed("b200", Precision(None, "nvfp4")) == [("fp4", "nvfp4")]
+
+
+def test_gpus_split_layers_as_far_as_heads_divide_and_stages_take_the_rest():
+    assert layout_for(LLAMA, H100, 8)[:2] == (8, 1)
+    assert layout_for(LLAMA, H100, 16)[:2] == (8, 2)
+    assert layout_for(load_model("gpt2-xl"), H100, 4)[:2] == (1, 4)  # 25 heads, 48 layers
+    assert layout_for(load_model("gpt2-xl"), H100, 5)[:2] == (5, 1)
+    assert layout_for(load_model("gpt2"), H100, 7) is None
+    assert layout_for(load_model("deepseek-v3"), H100, 16)[:4] == (1, 1, 16, 16)  # 61 layers make no two stages
+
+
+def test_the_table_has_the_fewest_gpus_of_a_kind_at_the_widest_precision():
+    offers = best(fit(LLAMA, [H100, L4]))
+    assert [(offer.hardware, offer.gpus, offer.weight_dtype) for offer in offers] == [
+        ("h100-sxm", 1, "int4-g128"),
+        ("l4", 4, "fp8"),
+    ]
+
+
+def test_the_cheapest_comes_first_where_prices_are_known():
+    offers = fit(LLAMA, [H100, load_hardware("h200")], prices={"h100-sxm": 10.0, "h200": 0.1})
+    prices = [offer.price_per_million_tokens for offer in ranked(offer for offer in offers if offer.fits)]
+    assert prices == sorted(prices)
+    assert ranked(offers)[0].hardware == "h200"
+
+
+# -- the command ------------------------------------------------------------------------------------
+
+
+def test_the_answer_is_a_table_and_exit_code_0_or_1(cli):
+    found = cli("fit", "llama3-8b", "--hw", "rtx4090,l4", "--gpus", "1")
+    assert (found.code, found.err) == (0, "")
+    assert "1 × rtx4090" in found.out
+    none = cli("fit", "llama3.1-405b", "--hw", "rtx4090")
+    assert (none.code, none.err) == (1, "")
+    assert "No GPU asked about holds it." in none.out
+
+
+def test_json_and_csv_have_every_offer_whether_it_fits_or_not(cli):
+    arguments = ("fit", "llama3-8b", "--hw", "rtx4090", "--hw", "h100", "--price", "h100=2", "--price", 1)
+    document = json.loads(cli(*arguments, "--json").out)
+    assert (document["schema"], document["model"], document["basis"]) == ("llmcost.fit/1", "llama3-8b", "expected")
+    assert len(document["offers"]) == 2 * 4 * 3
+    assert {offer["price_per_gpu_hour"] for offer in document["offers"]} == {1, 2}
+    header, *rows = csv.reader(io.StringIO(cli(*arguments, "--csv").out))
+    assert header == list(document["offers"][0])
+    assert len(rows) == len(document["offers"])
+
+
+def test_without_gpus_all_are_asked(cli):
+    offers = json.loads(cli("fit", "llama3-8b", "--json").out)["offers"]
+    known = {row["name"] for row in json.loads(cli("hardware", "--json").out)["hardware"]}
+    assert {offer["hardware"] for offer in offers} == known
+
+
+def test_the_page(cli, snapshot):
+    snapshot("fit.txt", cli("fit", "llama3-70b", "--hw", "h100,l40s", "--price", "h100=2.5", "--price", "l40s=1").out)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--hw", "h1000"], "unknown hardware 'h1000'"),
+        (["--gpus", "two"], "--gpus two: whole numbers"),
+        (["--gpus", "0"], "--gpus 0"),
+        (["--gpus", "1,,2"], "--gpus : whole numbers"),
+        (["--price", "cheap"], "--price cheap: dollars a GPU-hour, as in 2.5 or h100=2.5"),
+        (["--price", "h100=-1"], "--price h100=-1"),
+        (["--price", "nan"], "--price nan"),
+        (["--price", "h1000=1"], "unknown hardware 'h1000'"),
+        (["--basis", "hope"], "--basis hope: one of textbook, limit, expected"),
+        (["--dtype", "bf16,fp7"], "--dtype fp7: one of"),
+        (["--weight-dtype", "int5"], "--weight-dtype int5: one of"),
+        (["--context", "9k"], "--context 9216: llama3-70b takes 1 to 8,192 positions"),
+        (["--json", "--csv"], "choose one"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(cli, options, words):
+    answer = cli("fit", "llama3-70b", *options)
+    assert (answer.code, answer.out) == (2, "")
+    assert words in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_a_price_of_a_gpu_that_is_not_asked_about_is_refused(cli):
+    for command in ("fit", "compare"):
+        answer = cli(command, "llama3-8b", "--hw", "h100", "--price", "h200=3")
+        assert (answer.code, answer.out) == (2, "")
+        assert answer.err == "llmcost: --price h200=3: h200 is not among the GPUs asked about (--hw)\n"

@@ -1,0 +1,231 @@
+"""The planner: its best is a loop's best, its figures are the training engine's, and what loses is told why."""
+
+import json
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmcost.ground.errors import InputError
+from llmcost.parallel.training_layout import RECOMPUTE, ZERO, Layout, check, shape_of
+from llmcost.search.causes import CAUSES, spent
+from llmcost.search.plan_training import Question, plan, step_of
+from llmcost.search.question import ask
+from llmcost.search.space import DEGREES, Choices, space
+from llmcost.specs.catalog import load_hardware, load_model
+from llmcost.training.recipe import Recipe
+from llmcost.training.shares import shares_for
+from llmcost.training.step import training_chip, training_step
+
+H100 = load_hardware("h100-sxm")
+
+
+def question(model, gpus, batch, *, seq=512, usable=1e15, node=8, **choices):
+    chip = training_chip(H100, Recipe(), Layout(dp=gpus, node=node))
+    base = Layout(global_batch=batch, node=node)
+    return Question(
+        load_model(model), H100, gpus, seq, base, usable, chip, shares_for(H100, Recipe()), choices=Choices(**choices)
+    )
+
+
+def divisors(n):
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def every_legal_layout(asked):
+    """In a loop, as one would try them by hand with `llmcost train`."""
+    shape, gpus = shape_of(asked.model), asked.gpus
+    experts = divisors(shape.experts[0]) if shape.experts else [1]
+    for tp, cp, pp, ep in product(divisors(gpus), divisors(gpus), divisors(gpus), experts):
+        if gpus % (tp * cp * pp):
+            continue
+        dp = gpus // (tp * cp * pp)
+        axes = product(
+            divisors(asked.base.global_batch), range(1, shape.layers + 1), asked.choices.zero, asked.choices.recompute
+        )
+        for micro_batch, vp, zero, recompute in axes:
+            degrees = {"tp": tp, "cp": cp, "pp": pp, "dp": dp, "ep": ep}
+            layout = asked.base._replace(**degrees, micro_batch=micro_batch, vp=vp, zero=zero, recompute=recompute)
+            try:
+                check(layout, shape, asked.seq)
+            except InputError:
+                continue
+            if not zero or layout.replicas() > 1 or layout.expert_replicas() > 1:  # else ZeRO has nothing to divide
+                yield layout
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        question("gpt2", 4, 4, usable=2e9),
+        question("gpt2", 6, 6),
+        question("mixtral-8x7b", 4, 4, recompute=("none",), zero=(0, 1, 3), usable=3e11, vp=(1, 2)),
+        question("deepseek-v2-lite", 4, 2, recompute=("full",), zero=(1,), vp=(1, 3)),
+    ],
+    ids=lambda asked: f"{asked.model.name} on {asked.gpus}",
+)
+def test_the_best_is_the_best_of_a_loop_over_every_legal_layout(asked):
+    steps = [
+        step_of(asked, layout)
+        for layout in every_legal_layout(asked)
+        if asked.choices.vp is None or layout.vp in asked.choices.vp
+    ]
+    fit = sorted(step.seconds.total for step in steps if step.memory_bytes() <= asked.usable)
+    found = plan(asked, top=20)
+    assert (found.timed, found.fit) == (len(steps), len(fit))
+    assert [each.step_seconds for each in found.best] == pytest.approx(fit[:20])
+
+
+@pytest.mark.parametrize("model", ["llama3-8b", "mixtral-8x7b"])
+def test_figures_are_those_of_the_training_engine_for_the_same_layout(model):
+    asked = question(model, 16, 32, seq=2048, usable=70e9)
+    for each in plan(asked, top=50).best:
+        check(each.layout, shape_of(asked.model), asked.seq)
+        assert each.layout.gpus() == asked.gpus
+        step = training_step(asked.model, H100, each.layout, asked.recipe, asked.seq)
+        assert each.step_seconds == pytest.approx(step.seconds.total)
+        assert each.memory_bytes == pytest.approx(step.memory_bytes())
+
+
+def test_the_parts_of_a_step_add_up_to_it():
+    asked = question("mixtral-8x7b", 64, 128, seq=4096)
+    for each in plan(asked, top=30).best:
+        step = step_of(asked, each.layout)
+        assert sum(spent(step.seconds)) == pytest.approx(step.seconds.total)
+
+
+def test_every_layout_is_accounted_for():
+    found = plan(question("llama3-8b", 32, 64, seq=4096, usable=72e9), top=1)
+    assert 1 + sum(each.layouts for each in found.lost) == found.fit < found.timed
+    assert {each.cause for each in found.lost} <= set(CAUSES)
+    assert min(cell.step_seconds for cell in found.grid if cell.step_seconds) == found.best[0].step_seconds
+    assert all(cell.missing_bytes > 0 for cell in found.grid if cell.step_seconds is None)
+
+
+def test_illegal_spreads_are_counted_by_the_rule_they_break():
+    """12 heads on 8 GPUs: tp 8 alone does not divide them; all else divides, and 12 layers are enough for 8 stages."""
+    asked = question("gpt2", 8, 8)
+    ways = space(asked.base, asked.gpus, shape_of(asked.model), asked.seq, asked.choices)
+    assert ways.spreads == 20  # ways to share three factors of 2 among tp, cp, pp and dp: 6·5·4/6
+    assert [(each.layouts, each.rule) for each in ways.illegal] == [(1, "--tp 8 does not divide 12 attention heads")]
+    assert set(ways.columns) == {*DEGREES, "micro_batch", "vp"}
+
+
+def test_llama_3_405b_was_trained_near_the_best_of_the_plan():
+    """16,384 H100s, 2,048 sequences of 8,192: Meta took tensor 8 and pipeline 16 (arXiv 2407.21783, table 4)."""
+    found = plan(question("llama3.1-405b", 16_384, 2048, seq=8192, usable=85e9), top=1)
+    (as_trained,) = [cell.step_seconds for cell in found.grid if (cell.tp, cell.pp) == (8, 16)]
+    assert as_trained <= 1.1 * found.best[0].step_seconds
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    usable=st.floats(2e9, 8e10), tp=st.sampled_from([(1,), (2,), (1, 2)]), zero=st.sampled_from([(0,), (1, 3), ZERO])
+)
+def test_fewer_choices_or_less_memory_never_make_a_step_faster(usable, tp, zero):
+    free = plan(question("llama3.2-1b", 8, 16, usable=8e10), top=1)
+    bound = plan(question("llama3.2-1b", 8, 16, usable=usable, tp=tp, zero=zero), top=1)
+    assert bound.fit <= free.fit
+    assert not bound.best or bound.best[0].step_seconds >= free.best[0].step_seconds
+
+
+def test_recomputation_is_chosen_where_memory_is_short_alone():
+    roomy, tight = (
+        plan(question("llama3-8b", 8, 64, seq=8192, usable=usable, tp=(1,), cp=(1,), pp=(1,)), top=1)
+        for usable in (3e12, 6e10)
+    )
+    assert roomy.best[0].layout.recompute == "none"
+    assert tight.best[0].layout.recompute in RECOMPUTE
+    assert tight.best[0].step_seconds > roomy.best[0].step_seconds
+
+
+# -- the command ------------------------------------------------------------------------------------
+
+SMALL = ["plan", "llama3-8b", "--hw", "h100", "--gpus", 16, "--global-batch", 64, "--seq", "4k", "--top", 3]
+
+
+def test_the_command_shows_the_best_and_why_the_rest_lose(cli, snapshot):
+    answer = cli(*SMALL)
+    assert answer.code == 0
+    snapshot("plan.txt", answer.out)
+
+
+@pytest.mark.parametrize("tuning", [[], ["--lora-rank", 16, "--qlora"]])
+def test_train_says_the_same_of_the_best_layout(cli, tuning):
+    best = json.loads(cli(*SMALL, *tuning, "--json").out)["best"][0]
+    axes = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")
+    held = [word for axis in axes for word in (f"--{axis.replace('_', '-')}", best[axis])]
+    run = ["train", "llama3-8b", "--hw", "h100", "--gpus", 16, "--global-batch", 64, "--seq", "4k", *held, *tuning]
+    answer = json.loads(cli(*run, "--json").out)
+    assert best["step_seconds"] == pytest.approx(answer["step_seconds"])
+    assert best["memory_bytes"] == pytest.approx(answer["memory"]["total_bytes"])
+    assert best["mfu"] == pytest.approx(answer["mfu"])
+
+
+def test_the_document_has_the_table(cli):
+    document = json.loads(cli(*SMALL, "--json").out)
+    assert document["schema"] == "llmcost.plan/1"
+    assert len(document["best"]) == 3
+    assert document["best"][0]["cause"] is None
+    assert document["layouts"]["fit"] <= document["layouts"]["legal"]
+    rows = cli(*SMALL, "--csv").out.splitlines()
+    assert rows[0].startswith(
+        "step_seconds,tokens_per_s_per_gpu,mfu,memory_bytes,tp,pp,vp,cp,ep,dp,zero,micro_batch,recompute"
+    )
+    assert float(rows[1].split(",")[0]) == document["best"][0]["step_seconds"]
+
+
+def test_nothing_that_fits_is_an_answer_and_the_exit_code_1(cli):
+    answer = cli("plan", "llama3-70b", "--hw", "h100", "--gpus", 8, "--global-batch", 64)
+    assert answer.code == 1
+    assert "0 of " in answer.out
+    assert "Least memory: " in answer.out
+
+
+def test_a_gpu_whose_network_is_not_known_is_planned_for_inside_a_node():
+    gpu = H100._replace(fabric=None)
+    terms = (load_model("llama3-8b"), gpu)
+    assert plan(ask(*terms, 8, 64, None, None, None, Recipe(), {}, None), top=1).best
+    with pytest.raises(InputError, match="no source gives the network between nodes"):
+        ask(*terms, 64, 64, None, None, None, Recipe(), {}, None)
+
+
+def test_nothing_legal_is_an_answer_and_the_exit_code_1(cli):
+    answer = cli("plan", "gpt2", "--hw", "h100", "--gpus", 11, "--global-batch", 64, "--tp", 11)
+    assert answer.code == 1
+    assert "--tp 11 does not divide 12 attention heads" in answer.out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--gpus", 0], "--gpus 0: at least 1 and at most"),
+        (["--global-batch", 0], "--global-batch 0: at least 1"),
+        (["--gpus-per-node", 0], "--gpus-per-node 0: at least 1"),
+        (["--seq", 10**7], "--seq 10000000: llama3-8b takes 1 to 8,192 positions"),
+        (["--memory-utilization", 0], "--memory-utilization 0: a share of 1"),
+        (["--tp", "1,x"], "--tp 1,x: a whole number, or several as 1,2,4"),
+        (["--micro-batch", ""], "--micro-batch : a whole number"),
+        (["--tp", "0"], "--tp 0: at least 1"),
+        (["--zero", "4"], "--zero 4: one of 0, 1, 2, 3"),
+        (["--recompute", "some"], "--recompute some: one of none, selective, full"),
+        (["--optimizer", "adagrad"], "--optimizer adagrad: one of adam"),
+        (["--dtype", "fp4"], "--dtype fp4"),
+        (["--qlora"], "--qlora: the rank of the adapters is wanted too"),
+        (["--lora-rank", 8, "--lora-targets", "wq"], "--lora-targets wq: one of all-linear"),
+        (["--top", 0], "--top 0: at least 1"),
+        (["--json", "--csv"], "--json and --csv: choose one"),
+    ],
+)
+def test_a_question_that_is_none_is_refused(cli, arguments, message):
+    answer = cli("plan", "llama3-8b", "--hw", "h100", "--gpus", 8, "--global-batch", 8, *arguments)
+    assert answer.code == 2
+    assert message in answer.err
+    assert answer.out == ""
+
+
+def test_degrees_that_do_not_multiply_to_the_gpus_are_the_reason(cli):
+    answer = cli("plan", "llama3-8b", "--hw", "h100", "--gpus", "8", "--tp", "3")
+    assert answer.code == 1
+    assert "None of the degrees asked for multiply to 8 GPUs." in answer.out

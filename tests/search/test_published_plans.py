@@ -1,0 +1,31 @@
+"""Layouts that NVIDIA tuned by hand and published are near the best of the plan."""
+
+import statistics
+
+from llmcost.accuracy.cases import load_cases
+from llmcost.accuracy.models import spec_of
+from llmcost.search.plan_training import plan
+from llmcost.search.question import ask
+from llmcost.specs.catalog import load_hardware
+from llmcost.training.recipe import Recipe
+
+
+def seconds(case, held):
+    """The best step of a case's run, its published degrees held or not."""
+    of = case.settings
+    terms = (of["gpus"], of["global_batch"], of["seq"], None, None, Recipe(dtype=of["compute"]))
+    return plan(ask(spec_of(of["model"]), load_hardware(of["gpu"]), *terms, held, None), top=1).best[0].step_seconds
+
+
+def test_nemos_layouts_are_near_the_best():
+    """Eight pretraining runs of 5 to 175 billion parameters on 8 to 512 H100s, tensor, pipeline, chunks, context and micro-batch tuned."""
+    ratios = []
+    for case in load_cases("training"):
+        of = case.settings
+        if case.source.name == "nemo-24.07" and of["task"] == "pretrain" and spec_of(of["model"]) is not None:
+            degrees = {"tp": of["tp"], "pp": of["pp"], "vp": of["vp"], "cp": of["cp"], "micro_batch": of["micro_batch"]}
+            held = {axis: None if value is None else str(value) for axis, value in degrees.items()}
+            ratios.append(seconds(case, held) / seconds(case, {}))
+    assert len(ratios) == 8
+    assert statistics.median(ratios) < 1.05
+    assert max(ratios) < 1.2

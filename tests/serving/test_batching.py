@@ -1,0 +1,182 @@
+"""A mix of requests under continuous batching: what its steps have in them, and where it must agree with the rest."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmcost import Options, estimate, load_hardware, load_model
+from llmcost.formulas.serving import symbolic_estimate
+from llmcost.ground.symbols import Expression
+from llmcost.ground.symbols import evaluate as value_of
+from llmcost.machine.chip import chip_of
+from llmcost.machine.efficiency import DEFAULT
+from llmcost.model.architecture import operators
+from llmcost.model.counting import count_params, count_pass
+from llmcost.model.sizes import Load, element_bytes
+from llmcost.parallel.pipeline import Server
+from llmcost.parallel.split import Plan
+from llmcost.serving.batching import Mix, joined
+from llmcost.serving.estimate import evaluate, prompt_is_context, workload_of
+from llmcost.serving.phases import decode_step
+from llmcost.serving.results import leaves
+
+H100, LLAMA = load_hardware("h100-sxm"), load_model("llama3.1-8b")
+BF16 = element_bytes("bf16", "bf16", "bf16")
+
+
+def server(model):
+    return Server(model, BF16, chip_of(H100, "bf16", "bf16"), DEFAULT, Plan(node=8), 1)
+
+
+def mix(model=LLAMA, **options):
+    return estimate(model, H100, Options(**options)).serving
+
+
+# -- the joint step ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["llama3.1-8b", "mixtral-8x7b", "deepseek-v2-lite", "gemma-2-9b", "jamba-1.5-mini", "qwen3-next-80b-a3b"]
+)
+def test_a_joint_step_computes_what_its_two_parts_do_and_reads_weights_once(name):
+    model = load_model(name)
+    pass_, _ = joined(server(model), Mix(decoding=16, context=700, begin=2, prompt=300))
+    both = count_pass(pass_.operators())
+    parts = [count_pass(operators(model, BF16, load)) for load in (Load(16, 1, 700, decode=True), Load(2, 300, 300))]
+    together = parts[0].plus(parts[1])
+    assert both.flops(causal=True) == pytest.approx(together.flops(causal=True))
+    assert both.cache_bytes == pytest.approx(together.cache_bytes)
+    assert max(part.weight_bytes for part in parts) <= both.weight_bytes < together.weight_bytes
+    one = count_params(operators(model, BF16, Load(1, 1, 1, decode=True)))
+    assert count_params(pass_.operators()).mlp == one.mlp  # no kernel for all tokens is there twice
+
+
+def test_attention_of_decode_and_of_prompts_stay_apart():
+    pass_, load = joined(server(LLAMA), Mix(decoding=16, context=700, begin=2, prompt=300))
+    assert [op.name for op in pass_.layers].count("attention") == 2
+    assert load.b * load.s == 16 + 2 * 300
+    (lm_head,) = [op for op in pass_.last if op.name == "lm_head"]
+    assert lm_head.b * lm_head.s == 16 + 2  # logits of every token of decode, and of the last of each prompt
+
+
+# -- the steady state -------------------------------------------------------------------------------
+
+
+def test_one_request_at_a_time_takes_what_a_request_takes():
+    """The next comes when it has gone."""
+    e = estimate(LLAMA, H100, Options(prompt=1000, output=200, concurrency=1))
+    assert e.serving.expected.latency_seconds == pytest.approx(e.request.expected.latency_seconds, rel=2e-3)
+    assert e.serving.expected.requests_per_s == pytest.approx(1 / e.serving.expected.latency_seconds)
+    assert e.serving.expected.tpot_seconds == pytest.approx(e.request.expected.tpot_seconds, rel=1e-3)
+
+
+def test_requests_of_one_token_are_prompts_alone():
+    found = mix(prompt=2000, output=1, concurrency=1).expected
+    prompt = estimate(LLAMA, H100, Options(prompt=2000, context=2000)).prefill.expected.seconds
+    assert found.output_tokens_per_s == pytest.approx(
+        1 / prompt, rel=0.02
+    )  # and a kernel of attention with nothing to do a layer
+    assert found.ttft_seconds == pytest.approx(prompt, rel=0.02)
+
+
+def test_long_outputs_are_decode_alone():
+    """A token in, 4,000 out: a step of 32 sequences at their mean context."""
+    w, batch = workload_of(LLAMA, H100, Options(batch=32, context=4001, prompt=1)), 32
+    step = decode_step(server(LLAMA), w, 2000).seconds
+    assert mix(prompt=1, output=4000, concurrency=batch).expected.output_tokens_per_s == pytest.approx(
+        batch / step, rel=0.01
+    )
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(1, 4000), st.integers(1, 1000), st.integers(1, 3000), st.sampled_from([None, 256, 2048]), st.sampled_from([1, 2]),
+    st.sampled_from([1, 2]), st.sampled_from([1, 2]),
+)  # fmt: skip
+def test_littles_law_and_the_limit(prompt, output, concurrency, chunk, tp, pp, dp):
+    """Requests in flight are those that come a second times how long each stays (up to the fullest rank's share)."""
+    s = mix(prompt=prompt, output=output, concurrency=concurrency, chunk=chunk, tp=tp, pp=pp, dp=dp)
+    x = s.expected
+    if concurrency % dp == 0:
+        assert x.requests_per_s * x.latency_seconds == pytest.approx(concurrency, rel=1e-9)
+    assert x.total_tokens_per_s == pytest.approx(x.requests_per_s * (prompt + output))
+    assert x.output_tokens_per_s < s.limit.output_tokens_per_s
+    assert 0 < s.running <= concurrency
+    assert s.running <= s.max_concurrency
+    assert x.tpot_seconds >= 0
+    assert x.ttft_seconds > 0
+
+
+def test_a_single_token_leaves_no_time_for_others():
+    x = mix(prompt=1315, output=1, concurrency=1, chunk=256).expected  # of this mix rounding made less than nothing
+    assert x.tpot_seconds == 0
+    assert x.latency_seconds == x.ttft_seconds
+
+
+def test_the_limit_holds_where_decode_alone_touches_few_experts():
+    """A prompt touches all experts once; spread over the steps of decode it would touch more each time."""
+    found = mix(load_model("mixtral-8x22b"), prompt=50, output=5, concurrency=1, tp=8)
+    assert found.expected.output_tokens_per_s < found.limit.output_tokens_per_s
+
+
+def test_memory_holds_back_what_chunk_and_concurrency_do_not():
+    few, many = mix(prompt=1000, output=500, concurrency=8), mix(prompt=1000, output=500, concurrency=10**5)
+    assert (few.limited_by, few.running) == ("concurrency", 8)
+    assert (many.limited_by, many.running) == ("memory", many.max_concurrency)
+    assert few.max_concurrency == many.max_concurrency
+    assert many.expected.tpot_seconds < many.expected.ttft_seconds  # most of them wait in line
+    small = mix(prompt=1000, output=10, concurrency=300, chunk=512)
+    assert small.limited_by == "chunk"
+    assert small.running < 300
+    assert mix(load_model("llama3.1-405b"), prompt=10, output=10, concurrency=10).max_concurrency == 0
+
+
+def test_the_cache_has_room_for_requests_of_mean_length_in_pages():
+    """Weights, activations of a prompt and 16 · 129 · 64 KiB a page … counted by hand: 128 KiB a token, 1,000 + 250 tokens and 7.5 more."""
+    e = estimate(LLAMA, H100, Options(prompt=1000, output=500, concurrency=1))
+    m = e.memory
+    room = m.usable_bytes - m.overhead_bytes - m.weights_bytes - m.activation_bytes
+    assert e.serving.max_concurrency == int(0.99 * room / (2 * 32 * 8 * 128 * 2 * (1000 + 250 + 7.5)))
+
+
+def test_a_data_parallel_rank_serves_its_share():
+    one, two = mix(prompt=500, output=100, concurrency=32), mix(prompt=500, output=100, concurrency=64, dp=2)
+    assert two.expected.output_tokens_per_s == pytest.approx(2 * one.expected.output_tokens_per_s)
+    assert two.expected.tpot_seconds == pytest.approx(one.expected.tpot_seconds)
+    assert two.expected.output_tokens_per_s_per_gpu == pytest.approx(one.expected.output_tokens_per_s)
+
+
+# -- one formula for numbers, arrays and symbols ----------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk", [None, 700])
+def test_a_sweep_over_concurrencies_equals_the_loop(chunk):
+    chosen = Options(prompt=1500, output=200, chunk=chunk, concurrency=1)
+    values = (1, 10, 100, 1000)
+    w = workload_of(LLAMA, H100, chosen)._replace(concurrency=np.array(values, dtype=np.float64))
+    sweep = dict(
+        leaves(evaluate(LLAMA, H100, BF16, w, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, prompt_is_context(chosen)))
+    )
+    loop = [dict(leaves(estimate(LLAMA, H100, chosen._replace(concurrency=value)))) for value in values]
+    for path in loop[0]:
+        if path.startswith("serving.") and path != "serving.limited_by":
+            np.testing.assert_allclose(
+                np.broadcast_to(sweep[path], 4), [each[path] for each in loop], rtol=1e-12, err_msg=path
+            )
+
+
+@pytest.mark.parametrize("options", [{}, {"tp": 2, "pp": 2, "dp": 2}, {"chunk": 300}])
+def test_the_formula_of_a_mix_evaluates_to_the_figure(options):
+    case = LLAMA, H100, Options(prompt=800, output=50, concurrency=40, **options)
+    figures, formulas = dict(leaves(estimate(*case))), dict(leaves(symbolic_estimate(*case)))
+    for path, formula in formulas.items():
+        if isinstance(formula, Expression) and path.startswith("serving"):
+            assert float(value_of(formula)) == pytest.approx(float(figures[path]), rel=1e-9), path
+
+
+def test_without_a_gpu_or_without_its_peak_the_times_are_not_known():
+    for hardware in (None, load_hardware("m2-ultra")):
+        found = estimate(LLAMA, hardware, Options(prompt=100, output=100, concurrency=4)).serving
+        assert found.expected == (None,) * 7
+        assert found.running == 4

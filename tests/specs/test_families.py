@@ -1,0 +1,456 @@
+"""Every causal language model type of the installed transformers: our count is the reference's, or we refuse.
+
+The reference implementation is built on torch's meta device, by default and at small sizes with every flag turned
+over; small ones run on the CPU for FLOPs and caches. docs/architectures.md lists the types, and is written here.
+"""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from config_defaults import defaults_of
+from huggingface_hub.errors import StrictDataclassError
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from llmcost.ground.errors import InputError
+from llmcost.serving.estimate import Options, estimate
+from llmcost.specs.importer.families import FAMILIES
+from llmcost.specs.importer.huggingface import document_of
+from llmcost.specs.importer.keys import DEFAULTS
+from llmcost.specs.models import model_from
+
+TYPES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+OURS = [kind for kind in TYPES if kind in FAMILIES]
+# Sizes small enough to run a forward pass in milliseconds, under every name that a config may have for them.
+SMALL = {
+    64: "hidden_size n_embd d_model emb_dim max_position_embeddings n_positions max_seq_len max_target_positions attention_chunk_size "
+    "sliding_window window_size",
+    96: "intermediate_size n_inner ffn_dim ffn_hidden_size decoder_ffn_dim dff",
+    56: "embedding_size input_embedding_size word_embed_proj_dim",
+    80: "intermediate_size_mlp",
+    40: "moe_intermediate_size",
+    48: "shared_expert_intermediate_size",
+    160: "vocab_size decoder_vocab_size",
+    4: "num_hidden_layers n_layer n_layers num_layers decoder_layers num_attention_heads n_head n_heads num_heads attention_heads "
+    "decoder_attention_heads",
+    2: "num_key_value_heads num_kv_heads num_experts_per_tok moe_k moe_topk eos_token_id",
+    8: "num_experts num_local_experts n_routed_experts moe_num_experts qk_rope_head_dim rotary_dim",
+    24: "head_dim",
+    20: "q_lora_rank v_head_dim",
+    28: "kv_lora_rank",
+    12: "qk_nope_head_dim",
+    3: "moe_layer_end_index",
+    1: "n_group topk_group bos_token_id",
+    0: "pad_token_id",
+}
+SIZES = {key: size for size, keys in SMALL.items() for key in keys.split()}
+
+
+# What a type's own rules ask of its sizes beyond those.
+OWN = {
+    "axk1": {"num_key_value_heads": 4, "head_dim": 8},
+    "axk2": {"num_key_value_heads": 4, "head_dim": 8},
+    "deepseek_v2": {"num_key_value_heads": 4, "head_dim": 8, "num_experts_per_tok": 2},
+    "deepseek_v3": {"num_key_value_heads": 4, "head_dim": 8},
+    "deepseek_v32": {"num_key_value_heads": 4, "head_dim": 8},
+    "dots3_note_text": {"num_key_value_heads": 4},
+    "glm4_moe_lite": {"num_key_value_heads": 4},
+    "glm_moe_dsa": {"num_key_value_heads": 4, "head_dim": 8},
+    "helium": {"head_dim": 16},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "longcat_flash": {"num_key_value_heads": 4, "head_dim": 8, "zero_expert_num": 0},
+    "mamba2": {"num_heads": 4, "head_dim": 32},
+    "minicpm3": {"num_key_value_heads": 4, "head_dim": 8},
+    "sarvam_mla": {"num_key_value_heads": 4, "head_dim": 8},
+    "zamba": {"num_hidden_layers": 9},
+    "zamba2": {
+        "layers_block_type": ["hybrid", "linear_attention", "hybrid", "hybrid"],
+        "num_mem_blocks": 2,
+        "use_shared_attention_adapter": True,
+    },
+    "youtu": {"num_key_value_heads": 4, "head_dim": 8},
+}
+BY_LAYER = (
+    "layer_types",
+    "mlp_layer_types",
+    "moe_layers",
+    "no_rope_layers",
+    "layer_rope_theta",
+    "num_attention_heads_per_layer",
+    "attention_layers",
+    "layers_block_type",
+)
+
+
+def small_config(kind, **changes):
+    """The type's configuration at small sizes; lists with an entry a layer are left to its own rules."""
+    default = default_config(kind).to_dict()
+    sizes = {key: size for key, size in SIZES.items() if default.get(key) is not None or key in changes}
+    sizes |= {key: None for key in BY_LAYER if key in default} | OWN.get(kind, {})
+    if kind == "gpt_neo":
+        sizes = {key: size for key, size in sizes.items() if key != "attention_layers"} | {
+            "attention_types": [[["global", "local"], 2]]
+        }
+    return AutoConfig.for_model(kind, **(GIVEN.get(kind, {}) | sizes | changes))
+
+
+def reference(config, device="meta"):
+    """The reference implementation, in products that torch's counter sees: no fused attention, experts one by one."""
+    with torch.device(device):
+        return AutoModelForCausalLM.from_config(
+            config, attn_implementation="eager", experts_implementation="eager"
+        ).eval()
+
+
+def parameters(model):
+    return sum(parameter.numel() for parameter in {id(each): each for each in model.parameters()}.values())
+
+
+def imported(config):
+    return model_from(document_of(config.to_dict(), "config.json", "tested"))
+
+
+# What the reference needs and its default configuration leaves open.
+GIVEN = {
+    "dbrx": {"attn_config": {"kv_n_heads": 4, "rope_theta": 1e4, "clip_qkv": 8}},
+    "deepseek_v2": {"num_experts_per_tok": 6},
+    "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1},
+    "hunyuan_v1_dense": {"head_dim": 128},
+    "hunyuan_v1_moe": {"head_dim": 128, "num_experts": 16, "moe_topk": 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 16},
+    "ministral": {"head_dim": 128},
+    "nemotron": {"num_key_value_heads": 8},
+}
+# Multimodal types: their text model is compared, of which it is said that it is all that is counted.
+TEXT_MODELS = ["dots3_note", "emu3", "fuyu", "gemma3", "gemma4", "gemma4_unified", "got_ocr2", "llama4", "mllama"]
+OTHER_MODULES = {"multi_modal_projector", "vision_embed_tokens", "vision_tower"}
+
+
+def default_config(kind):
+    return AutoConfig.for_model(kind, **GIVEN.get(kind, {}))
+
+
+# What the reference does otherwise, by type: each is left out of one comparison and named.
+OTHER_PARAMETERS = {
+    "longcat_flash": "the reference also allocates gate and up projections for experts that return their input",
+    "phi4_multimodal": "the reference has vision and audio encoders beside the text model",
+}
+NOT_SMALL = {
+    "gemma3n_text": "shares keys and values among the last 15 layers, whatever their number",
+}
+OTHER_FLOPS = {
+    "a scan in chunks, with products inside a chunk": """bamba falcon_h1 granitemoehybrid kimi_linear minimax nemotron_h olmo_hybrid
+        lara_mini zamba2 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next""",
+    "a scan whose update is no matrix product": "falcon_mamba jamba mamba rwkv zamba",
+    "a convolution over the padding too": "lfm2_moe lfm3 recurrent_gemma",
+    "every expert for every token": "llama4_text",
+    "scores of the same keys twice": "diffllama",
+    "a pooler on the first token": "big_bird",
+    "nothing at these sizes: it does not run": "bailing_hybrid dbrx mamba2 xmod",
+}
+DIFFERENT_FLOPS = {kind for kinds in OTHER_FLOPS.values() for kind in kinds.split()}
+COMPARED = [kind for kind in OURS if kind not in OTHER_PARAMETERS]
+SMALL_ENOUGH = [kind for kind in COMPARED if kind not in NOT_SMALL]
+
+
+def total(spec):
+    return estimate(spec, None, Options(context=1)).model.params.total
+
+
+@pytest.mark.parametrize("kind", COMPARED)
+def test_the_default_configuration_counts_as_the_reference(kind):
+    config = default_config(kind)
+    assert total(imported(config)) == parameters(reference(config))
+
+
+@pytest.mark.parametrize("kind", TEXT_MODELS)
+def test_the_text_model_of_a_multimodal_type_counts_as_the_reference(kind):
+    config = default_config(kind)
+    theirs = {
+        id(each): each
+        for name, each in reference(config).named_parameters()
+        if not OTHER_MODULES & set(name.split("."))
+    }
+    assert total(imported(config)) == sum(each.numel() for each in theirs.values())
+
+
+@pytest.mark.parametrize("kind", SMALL_ENOUGH)
+def test_a_small_configuration_counts_as_the_reference(kind):
+    config = small_config(kind)
+    assert total(imported(config)) == parameters(reference(config))
+
+
+FLAGS = (
+    "tie_word_embeddings attention_bias mlp_bias use_bias bias use_qkv_bias qkv_bias use_qk_norm qk_layernorm use_parallel_residual "
+    "parallel_attn multi_query alibi attention_out_bias lm_head_bias use_sliding_window gating"
+)
+
+
+@pytest.mark.parametrize("kind", SMALL_ENOUGH)
+def test_every_flag_turned_over_counts_as_the_reference_or_is_refused(kind):
+    default = default_config(kind).to_dict()
+    for flag in FLAGS.split():
+        if not isinstance(default.get(flag), bool):
+            continue
+        try:
+            config = small_config(kind, **{flag: not default[flag]})
+            model = reference(config)
+        except (ValueError, StrictDataclassError):
+            continue  # transformers refuses it itself
+        try:
+            spec = imported(config)
+        except InputError as error:
+            assert flag in str(error)
+            continue
+        assert total(spec) == parameters(model), flag
+
+
+OTHER_SIZES = {64: (48, 96, 128), 4: (1, 2, 3, 5, 6, 8), 2: (1, 4), 24: (8, 16, 40), 160: (100, 177)}
+
+
+@pytest.mark.parametrize("kind", SMALL_ENOUGH)
+def test_a_random_configuration_counts_as_the_reference_or_is_refused(kind):
+    """Three times, up to five sizes and flags at once, as released configurations differ from the defaults."""
+    chance, small = random.Random(kind), small_config(kind).to_dict()
+    changeable = sorted(
+        key for key in small if (key in SIZES or isinstance(small[key], bool)) and not key.endswith("_token_id")
+    )
+    for _ in range(3):
+        changes = {
+            key: chance.choice((True, False))
+            if isinstance(small[key], bool)
+            else chance.choice(OTHER_SIZES.get(small[key], (small[key],)))
+            for key in chance.sample(changeable, min(len(changeable), 5))
+            if small[key] is not None
+        }
+        try:
+            config = small_config(kind, **changes)
+            model = reference(config)
+        except (
+            ValueError,
+            StrictDataclassError,
+            RuntimeError,
+            TypeError,
+            ZeroDivisionError,
+            IndexError,
+            KeyError,
+            AssertionError,
+        ):
+            continue  # transformers cannot build it
+        try:
+            spec = imported(config)
+        except InputError:
+            continue
+        assert total(spec) == parameters(model), changes
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SMALL_ENOUGH if kind not in DIFFERENT_FLOPS])
+def test_a_forward_pass_has_the_flops_of_torchs_counter(kind):
+    config = small_config(kind)
+    b, s = 2, 16
+    model = reference(config, "cpu")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.ones(b, s, dtype=torch.long), use_cache=False)
+    assert estimate(imported(config), None, Options(batch=b, context=s)).flops.forward.full == counter.get_total_flops()
+
+
+LISTS = ("layer_types", "mlp_layer_types", "moe_layers", "no_rope_layers")
+
+
+@pytest.mark.parametrize("kind", COMPARED)
+def test_a_config_without_its_lists_of_layers_has_the_same_layers_or_is_refused(kind):
+    """Released configs often leave them out, and the reference fills them in by rules of each type's own."""
+    config = default_config(kind).to_dict()
+    whole = model_from(document_of(config, "config.json", "whole")).layers
+    for left_out in [LISTS, *[(name,) for name in LISTS]]:
+        try:
+            short = model_from(
+                document_of({key: config[key] for key in config if key not in left_out}, "config.json", "short")
+            ).layers
+        except InputError as error:
+            assert "is missing" in str(error)
+            continue
+        assert sorted(map(str, short)) == sorted(map(str, whole))
+
+
+CACHES = [
+    "llama",
+    "mistral",
+    "ministral3",
+    "qwen2",
+    "qwen3",
+    "phi3",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "cohere",
+    "cohere2",
+    "olmo",
+    "olmo2",
+    "olmo3",
+    "granite",
+    "smollm3",
+    "stablelm",
+    "starcoder2",
+    "glm",
+    "glm4",
+    "seed_oss",
+    "exaone4",
+    "ernie4_5",
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_moe",
+    "olmoe",
+    "granitemoe",
+    "gpt_oss",
+    "minimax_m2",
+    "gpt2",
+    "gpt_neox",
+    "gptj",
+    "falcon",
+    "bloom",
+    "opt",
+]
+
+
+@pytest.mark.parametrize("kind", CACHES)
+def test_the_cache_is_as_large_as_the_references(kind):
+    """In fp32, below the sizes of windows (of which the reference keeps one token less, the newest being at hand)."""
+    config = small_config(kind)
+    b, c = 2, 16
+    with torch.no_grad():
+        cache = reference(config, "cpu")(torch.ones(b, c, dtype=torch.long), use_cache=True).past_key_values
+    kept = sum(
+        tensor.numel() * tensor.element_size() for layer in cache.layers for tensor in (layer.keys, layer.values)
+    )
+    assert estimate(imported(config), None, Options(batch=b, context=c, dtype="fp32")).kv_cache.bytes == kept
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TYPES if kind not in FAMILIES])
+def test_a_type_that_is_not_understood_is_refused_by_name(kind):
+    with pytest.raises(InputError, match=f"model_type: the architecture '{kind}' is not understood"):
+        document_of({"model_type": kind, "hidden_size": 64}, "config.json", "refused")
+
+
+LLAMA = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "vocab_size": 160,
+}
+# Released with code of their own: what they are in Llama's or another type's keys.
+AS_OTHERS = {
+    "internlm2": (
+        {"bias": True, "num_key_value_heads": 2},
+        "llama",
+        {"attention_bias": True, "num_key_value_heads": 2},
+    ),
+    "baichuan": ({"model_max_length": 64, "tie_word_embeddings": False}, "llama", {"tie_word_embeddings": False}),
+    "minicpm": ({"scale_emb": 12}, "llama", {"tie_word_embeddings": True}),
+    "mimo": (
+        {"attention_bias": True, "num_nextn_predict_layers": 1, "num_key_value_heads": 2},
+        "qwen2",
+        {"num_key_value_heads": 2},
+    ),
+    "qwen": (
+        {"intermediate_size": 192, "kv_channels": 16, "no_bias": True, "seq_length": 64, "tie_word_embeddings": False},
+        "qwen2",
+        {"tie_word_embeddings": False, "num_key_value_heads": 4},
+    ),
+    "chatglm": (
+        {
+            "num_layers": 3,
+            "ffn_hidden_size": 96,
+            "padded_vocab_size": 160,
+            "kv_channels": 16,
+            "seq_length": 64,
+            "multi_query_attention": True,
+            "multi_query_group_num": 2,
+            "add_qkv_bias": True,
+            "add_bias_linear": False,
+            "rmsnorm": True,
+        },
+        "qwen2",
+        {"tie_word_embeddings": False, "num_key_value_heads": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", AS_OTHERS)
+def test_types_with_code_of_their_own_are_what_they_are_in_other_keys(kind):
+    keys, other, others = AS_OTHERS[kind]
+    ours, theirs = (
+        model_from(document_of({"model_type": name, **LLAMA, **given}, "config.json", "x"))
+        for name, given in ((kind, keys), (other, others))
+    )
+    assert ours.layers == theirs.layers
+    assert total(ours) == total(theirs)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"num_local_experts": 8}, {"num_experts_per_tok": 2}, {"kv_lora_rank": 16}, {"q_lora_rank": 8}, {"v_head_dim": 8}],
+)
+def test_what_a_type_does_not_know_is_refused_and_never_silently_dense(more):
+    with pytest.raises(InputError, match=next(iter(more))):
+        document_of({"model_type": "llama", **LLAMA, **more}, "config.json", "x")
+
+
+def architectures_page():
+    """docs/architectures.md: every type with what is known of it."""
+    rows = []
+    for kind in TYPES:
+        if kind in TEXT_MODELS:
+            status = "exact, the text model inside it"
+        elif kind in OTHER_PARAMETERS:
+            status = f"counted otherwise: {OTHER_PARAMETERS[kind]}"
+        elif kind in FAMILIES:
+            differs = next((what for what, kinds in OTHER_FLOPS.items() if kind in kinds.split()), None)
+            status = "exact" + (f"; FLOPs not compared, the reference computes {differs}" if differs else "")
+        else:
+            status = "refused"
+        rows.append(f"| {kind} | {status} |")
+    others = sorted(set(FAMILIES) - set(TYPES))
+    return "\n".join(
+        [
+            "# Architectures",
+            "",
+            f"Every causal language model type of transformers {transformers.__version__}, and how its `config.json` is read: *exact*, the",
+            "parameters of its default configuration are the reference implementation's, to the last one; *refused*, with a message that",
+            (
+                f"names it. {len(COMPARED) + len(TEXT_MODELS)} of {len(TYPES)} types are exact. Generated by `tests/specs/test_families.py`, "
+                "which compares them."
+            ),
+            "",
+            (
+                "Read besides, as text models inside multimodal configs, under other names, or released with code of their own: "
+                f"{', '.join(others)}."
+            ),
+            "",
+            "| model_type | |",
+            "|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+@pytest.mark.parametrize("kind", sorted(FAMILIES))
+def test_the_table_of_defaults_is_what_transformers_declares(kind):
+    """It is written by `python tests/config_defaults.py`."""
+    table = json.loads(DEFAULTS.read_text("utf-8"))
+    assert table.keys() == FAMILIES.keys()
+    assert table[kind] == json.loads(json.dumps(defaults_of(kind)))
+
+
+def test_the_page_of_architectures_is_up_to_date(request):
+    page = Path(__file__).resolve().parents[2] / "docs" / "architectures.md"
+    if request.config.getoption("--update-snapshots"):
+        page.write_text(architectures_page(), "utf-8")
+    assert page.read_text("utf-8") == architectures_page()

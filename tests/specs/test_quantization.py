@@ -1,0 +1,267 @@
+"""Quantised checkpoints: the bytes of their weights are those of the tensors that such checkpoints hold, listed here
+one by one.
+
+Each lister says, for a linear layer of k inputs and n outputs, which tensors its format stores (shape, bits an
+element), as the format's own library writes them. Norms, the embedding and the LM head stay in 16 bits.
+"""
+
+import pytest
+
+from llmcost.ground.errors import InputError
+from llmcost.model.formats import FORMATS
+from llmcost.serving.estimate import Options, estimate
+from llmcost.specs.importer.huggingface import document_of
+from llmcost.specs.models import model_from
+
+H, I, L, A, G, D, V = 1024, 2048, 4, 8, 2, 128, 1000
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": H,
+    "intermediate_size": I,
+    "num_hidden_layers": L,
+    "num_attention_heads": A,
+    "num_key_value_heads": G,
+    "vocab_size": V,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": False,
+}
+ATTENTION = [(H, A * D), (H, G * D), (H, G * D), (A * D, H)]  # q, k, v, o: inputs, outputs
+MLP = [(H, I), (H, I), (I, H)]
+
+
+def awq_or_gptq(k, n, bits, group):
+    groups = 1 if group == -1 else k // group
+    return [(k * n, bits), (groups * n, 16), (groups * n, bits)]  # qweight, scales, qzeros
+
+
+def compressed(k, n, bits, group, symmetric=True):
+    return [(k * n, bits), (k // group * n, 16), *([] if symmetric else [(k // group * n, bits)])]
+
+
+def channel(k, n, bits, scale):
+    return [(k * n, bits), (n, scale)]
+
+
+def block128(k, n):
+    return [(k * n, 8), (k // 128 * (n // 128), 32)]
+
+
+def nf4(k, n, double):
+    blocks = k * n // 64
+    return [(k * n, 4), *([(blocks, 8), (blocks // 256, 32)] if double else [(blocks, 32)])]
+
+
+def scheme(bits, kind, strategy, group=None, symmetric=True):
+    weights = {"num_bits": bits, "type": kind, "strategy": strategy, "group_size": group, "symmetric": symmetric}
+    return {
+        "quant_method": "compressed-tensors",
+        "ignore": ["lm_head"],
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
+    }
+
+
+BNB = {
+    "quant_method": "bitsandbytes",
+    "load_in_4bit": True,
+    "bnb_4bit_quant_type": "nf4",
+    "bnb_4bit_use_double_quant": False,
+}
+CASES = {
+    f"{method}-{bits}-{group}": (
+        {"quant_method": method, "bits": bits, "group_size": group},
+        lambda k, n, bits=bits, group=group: awq_or_gptq(k, n, bits, group),
+    )
+    for method in ("gptq", "awq")
+    for bits in (2, 3, 4, 8)
+    for group in (32, 64, 128, -1)
+} | {
+    "fp8": ({"quant_method": "fp8"}, lambda k, n: [(k * n, 8)]),
+    "fp8-block": ({"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}, block128),
+    "fbgemm": ({"quant_method": "fbgemm_fp8"}, lambda k, n: channel(k, n, 8, 32)),
+    "fp8-dynamic": (scheme(8, "float", "channel"), lambda k, n: channel(k, n, 8, 16)),
+    "w8a8": (scheme(8, "int", "channel"), lambda k, n: channel(k, n, 8, 16)),
+    "w4a16": (scheme(4, "int", "group", 128), lambda k, n: compressed(k, n, 4, 128)),
+    "w4a16-asymmetric": (
+        scheme(4, "int", "group", 32, symmetric=False),
+        lambda k, n: compressed(k, n, 4, 32, symmetric=False),
+    ),
+    "nvfp4": (scheme(4, "float", "tensor_group", 16), lambda k, n: [(k * n, 4), (k // 16 * n, 8)]),
+    "modelopt-nvfp4": (
+        {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]},
+        lambda k, n: [(k * n, 4), (k // 16 * n, 8)],
+    ),
+    "modelopt-fp8": (
+        {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]},
+        lambda k, n: [(k * n, 8)],
+    ),
+    "nf4": (BNB, lambda k, n: nf4(k, n, double=False)),
+    "nf4-double": (BNB | {"bnb_4bit_use_double_quant": True}, lambda k, n: nf4(k, n, double=True)),
+    "int8": ({"quant_method": "bitsandbytes", "load_in_8bit": True}, lambda k, n: channel(k, n, 8, 32)),
+}
+AWQ, GPTQ = CASES["awq-4-128"][0], CASES["gptq-4-128"][0]
+
+
+def read(config, quantization):
+    return model_from(document_of(config | {"quantization_config": quantization}, "config.json", "tested"))
+
+
+def weights(spec):
+    return estimate(spec, None, Options(context=1)).memory.weights_bytes
+
+
+def bits(layers, tensors):
+    return sum(count * size for k, n in layers for count, size in tensors(k, n))
+
+
+PLAIN = 2 * (2 * V * H + (2 * L + 1) * H)  # embedding, LM head and norms, in bytes
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_bytes_are_those_of_the_tensors_in_the_checkpoint(case):
+    quantization, tensors = CASES[case]
+    spec = read(LLAMA, quantization)
+    assert weights(spec) == pytest.approx(PLAIN + L * bits(ATTENTION + MLP, tensors) / 8, rel=1e-12)
+    assert estimate(spec).model.params == estimate(model_from(document_of(LLAMA, "config.json", "plain"))).model.params
+
+
+@pytest.mark.parametrize(
+    ("quantization", "attention", "mlp"),
+    [
+        (AWQ | {"modules_to_not_convert": ["self_attn", "lm_head"]}, 0, L),
+        (AWQ | {"modules_to_not_convert": ["model.layers.1.mlp", "model.layers.3.self_attn"]}, L - 1, L - 1),
+        (GPTQ | {"dynamic": {r"-:.*\.self_attn": {}}}, 0, L),
+        (GPTQ | {"modules_to_not_convert": [f"model.layers.0.mlp.{x}_proj" for x in ("gate", "up", "down")]}, L, L - 1),
+    ],
+)
+def test_layers_that_are_left_alone_keep_their_16_bits(quantization, attention, mlp):
+    def tensors(k, n):
+        return awq_or_gptq(k, n, 4, 128)
+
+    quantised = attention * bits(ATTENTION, tensors) + mlp * bits(MLP, tensors)
+    plain = (L - attention) * sum(k * n for k, n in ATTENTION) + (L - mlp) * sum(k * n for k, n in MLP)
+    assert weights(read(LLAMA, quantization)) == pytest.approx(PLAIN + quantised / 8 + 2 * plain, rel=1e-12)
+
+
+def test_a_pattern_names_experts_or_what_stands_beside_them():
+    """Kimi K2 Thinking's list: routed experts alone are in 4 bits."""
+    ignore = ["lm_head", "re:.*self_attn.*", "re:.*shared_experts.*", r"re:.*mlp\.(gate|up|gate_up|down)_proj.*"]
+    spec = read({"model_type": "deepseek_v3", "vocab_size": V}, scheme(4, "int", "group", 32) | {"ignore": ignore})
+    assert {layer.unquantized for layer in spec.layers} == {("attention", "mlp"), ("attention", "shared_experts")}
+
+
+def test_single_linear_layers_may_be_left_alone():
+    """As NVIDIA leaves MLA's down-projections, and Unsloth single down_proj."""
+    spec = read(
+        LLAMA, BNB | {"llm_int8_skip_modules": ["model.layers.1.mlp.down_proj", "model.layers.2.self_attn.o_proj"]}
+    )
+    assert sorted(layer.unquantized for layer in spec.layers) == [(), ("down_proj",), ("o_proj",)]
+    quantised = L * bits(ATTENTION + MLP, lambda k, n: nf4(k, n, double=False)) / 8
+    more = (2 - 4.5 / 8) * (I * H + A * D * H)
+    assert weights(spec) == pytest.approx(PLAIN + quantised + more, rel=1e-12)
+
+
+def test_experts_may_have_a_format_of_their_own():
+    """DeepSeek-V4: linear layers in FP8, routed experts in MXFP4."""
+    fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    both, one = (read({"model_type": "deepseek_v4", **more}, fp8) for more in ({"expert_dtype": "fp4"}, {}))
+    (layer,) = {layer.mlp for layer in one.layers}
+    experts = 3 * one.hidden_size * layer.moe_intermediate_size * layer.num_experts * one.num_hidden_layers
+    assert both.weight_format == "fp8-block128+mxfp4"
+    assert weights(one) - weights(both) == pytest.approx(experts * (8 + 32 / 128**2 - 4.25) / 8)
+
+
+def test_experts_beside_the_mlp_are_not_the_mlp():
+    """Gemma 4's experts stand beside an MLP that every token takes: leaving that alone leaves them quantised."""
+    config = {
+        "model_type": "gemma4_text",
+        "enable_moe_block": True,
+        "num_experts": 8,
+        "top_k_experts": 2,
+        "moe_intermediate_size": 64,
+    }
+    spec = read(
+        config, scheme(4, "float", "tensor_group", 16) | {"ignore": ["lm_head", "model.language_model.layers.*.mlp*"]}
+    )
+    assert {layer.unquantized for layer in spec.layers} == {("shared_experts",)}
+
+
+def test_mxfp4_is_of_experts_alone():
+    spec = read(
+        {"model_type": "gpt_oss"},
+        {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "lm_head"]},
+    )
+    assert {layer.unquantized for layer in spec.layers} == {("attention",)}
+
+
+def test_a_quantised_lm_head_is_counted_as_such():
+    everything = scheme(8, "float", "channel") | {"ignore": []}
+    less = weights(read(LLAMA, CASES["fp8-dynamic"][0])) - weights(read(LLAMA, everything))
+    assert less == 2 * V * H - (V * H + 2 * V)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "words"),
+    [
+        ({"quant_method": "hqq", "bits": 4}, "quant_method hqq, bits 4"),
+        (GPTQ | {"bits": 5}, "bits 5"),
+        ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, "MIXED_PRECISION"),
+        (GPTQ | {"outliers": 3}, "quantization_config.outliers: not understood"),
+        (
+            {"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": ["gadget"]},
+            "leaves 'gadget' as it is",
+        ),
+        (
+            {"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": "gate"},
+            "expected a list of names",
+        ),
+        (
+            {
+                "quant_method": "awq",
+                "bits": 4,
+                "group_size": 128,
+                "modules_to_not_convert": ["model.layers.2.mlp.up_proj"],
+            },
+            "leaves a part of gate_up_proj of layer 2 as it is",
+        ),
+        (
+            {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {r"+:.*\.mlp": {"bits": 8}}},
+            "other bits for some layers",
+        ),
+        (scheme(4, "int", "group", 128) | {"ignore": ["re:(a+)+$"]}, "too complicated"),
+        (scheme(4, "int", "group", 128) | {"sparsity_config": {"format": "sparse-24-bitmask"}}, "not understood"),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_name(quantization, words):
+    with pytest.raises(InputError, match="quantization_config") as refusal:
+        read(LLAMA, quantization)
+    assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "bits_a_weight"),
+    [
+        ("q4_0", 4.5),
+        ("q4_1", 5),
+        ("q5_0", 5.5),
+        ("q5_1", 6),
+        ("q8_0", 8.5),
+        ("q2_k", 2.625),
+        ("q3_k", 3.4375),
+        ("q4_k", 4.5),
+        ("q6_k", 6.5625),
+    ],
+)
+def test_gguf_formats_are_as_large_as_llama_cpp_says(name, bits_a_weight):
+    """The comments beside the blocks in ggml-common.h, written by others than the sizes that ours come from."""
+    assert FORMATS[name].bits_a_weight == bits_a_weight
+
+
+def test_a_gguf_file_of_llama_3_1_8b_is_as_large_as_published():
+    """4.58 GiB in Q4_K_M, 7.95 GiB in Q8_0 (tools/quantize/README.md of llama.cpp); embedding and LM head are in the format too."""
+    from llmcost.specs.catalog import load_model
+
+    spec = load_model("llama3.1-8b")
+    for name, gib in (("q4_k_m", 4.58), ("q8_0", 7.95)):
+        assert estimate(spec, None, Options(weight_dtype=name)).memory.weights_bytes / 2**30 == pytest.approx(
+            gib, rel=2e-3
+        )
