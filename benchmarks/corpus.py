@@ -1,5 +1,4 @@
-"""What the program answers to a wide set of questions, recorded; and two recordings held against each other, field by
-field.
+"""What the program answers to a wide set of questions, recorded; two recordings held against each other.
 
     python benchmarks/corpus.py record FILE [--configs FOLDER]
     python benchmarks/corpus.py compare BEFORE AFTER
@@ -21,7 +20,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +134,13 @@ def answer(line: str) -> dict[str, Any]:
     return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
 
 
-def record(file: Path, configs: Path | None) -> None:
-    """All answers, a line each."""
+def record(file: Path, configs: Path | None, every: int) -> None:
+    """All answers, or those to each so many-th question, a line each."""
     with tempfile.TemporaryDirectory() as made:
         if configs is None:
             make_configs(Path(made))
         with file.open("w", encoding="utf-8") as kept:
-            for line in questions(configs or Path(made)):
+            for line in islice(questions(configs or Path(made)), 0, None, every):
                 kept.write(
                     json.dumps({"line": line.replace(made, "CONFIGS")} | answer(line), ensure_ascii=False) + "\n"
                 )
@@ -176,11 +175,11 @@ def compare(before: Path, after: Path, most: int) -> int:
         for path in (before, after)
     ]
     fields: Counter[str] = Counter()
-    different = 0
+    different = missing = 0
     for line in dict.fromkeys(chain(*recordings)):
         one, other = (recording.get(line) for recording in recordings)
         if one is None or other is None:
-            print(f"only {'after' if one is None else 'before'}: {line}")
+            missing += 1
             continue
         found = [
             each
@@ -195,7 +194,7 @@ def compare(before: Path, after: Path, most: int) -> int:
             print(f"{line}: {len(found)} fields")
             for path, was, now in found[:4]:
                 print(f"    {path}: {str(was)[:120]} -> {str(now)[:120]}")
-    print(f"{different} of {len(recordings[0])} answers differ")
+    print(f"{different} of {len(recordings[0])} answers differ, {missing} stand in one recording alone")
     for path, number in fields.most_common(30):
         print(f"    {number:6} {path}")
     return different
@@ -207,11 +206,12 @@ def main() -> None:
     parser.add_argument("action", choices=["record", "compare"])
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--configs", type=Path)
+    parser.add_argument("--every", type=int, default=1, help="only each N-th question, for a quick look")
     parser.add_argument("--most", type=int, default=40, help="answers that differ, shown in full")
     chosen = parser.parse_args()
     os.environ["COLUMNS"] = "100"
     if chosen.action == "record":
-        record(chosen.files[0], chosen.configs)
+        record(chosen.files[0], chosen.configs, chosen.every)
     else:
         raise SystemExit(min(compare(*chosen.files, chosen.most), 1))
 

@@ -25,8 +25,9 @@ class Operator(Protocol):
     def count(self) -> Number:
         """How often one forward pass runs it."""
 
-    def _replace(self, **fields: Any) -> Any:
-        """The same kernel with some sizes changed: operators are named tuples."""
+    @property
+    def _replace(self) -> Any:
+        """A method that gives the same kernel with some sizes changed: operators are named tuples."""
 
     def params(self) -> Number:
         """Parameters it stores: 0 when it uses another operator's."""
