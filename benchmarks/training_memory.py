@@ -197,7 +197,7 @@ def model_of(row: dict[str, Any]) -> Any:
 
 def predicted(row: dict[str, Any], hardware: Any, efficiency: Any = None) -> tuple[float, float]:
     """Peak bytes and seconds of a step that llmcost expects."""
-    from llmcost.parallel.training_layout import Layout
+    from llmcost.parallel.layout import Layout
     from llmcost.training.recipe import Recipe
     from llmcost.training.step import training_step
 

@@ -2,7 +2,7 @@
 
 from llmcost.model.blocks import GroupedAttention, PlainMlp
 from llmcost.model.spec import Layer, ModelSpec
-from llmcost.parallel.training_layout import Layout
+from llmcost.parallel.layout import Layout
 from llmcost.specs.catalog import load_hardware
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import Recipe

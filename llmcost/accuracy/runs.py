@@ -9,7 +9,8 @@ from llmcost.accuracy.cases import Case
 from llmcost.accuracy.models import spec_of
 from llmcost.accuracy.setups import gpu_of
 from llmcost.ground.errors import InputError
-from llmcost.parallel.training_layout import Layout, Recompute, check, shape_of
+from llmcost.parallel.layout import Layout, Recompute
+from llmcost.parallel.rules import check, shape_of
 from llmcost.specs.hardware import Figure
 from llmcost.training.recipe import Overlap, Recipe, check_recipe
 from llmcost.training.step import Step, training_step

@@ -19,8 +19,8 @@ from llmcost.model.architecture import Pass
 from llmcost.model.counting import count_pass, kept_bytes, stored_bytes
 from llmcost.model.operators import Attention
 from llmcost.model.sizes import Load, element_bytes
+from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server
-from llmcost.parallel.split import Plan
 from llmcost.serving.batching import Mix, joined
 from llmcost.serving.memory import CONTEXT_BYTES, EXCHANGE_BYTES, stage_bytes, step_peak
 from llmcost.specs.catalog import load_hardware
@@ -188,8 +188,7 @@ def _setup(
         size=size,
         chip=chip_of(hardware, compute, kv),
         efficiency=by_default(hardware, compute, weights, launch),
-        plan=Plan(tp=tp, dp=dp, ep=ep, node=max(tp * dp, hardware.gpus_in_a_node())),
-        pp=pp,
+        layout=Layout(tp, pp, dp, ep, node=max(tp * dp, hardware.gpus_in_a_node()), sequence_parallel=False),
     )
     return Setup(server, size.Bw if whole else size.table()), hardware
 

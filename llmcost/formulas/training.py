@@ -17,7 +17,8 @@ from llmcost.ground.errors import InputError, UnknownFigureError
 from llmcost.ground.symbols import symbol
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.training_layout import Layout, check, shape_of
+from llmcost.parallel.layout import Layout
+from llmcost.parallel.rules import check, shape_of
 from llmcost.serving.results import leaves
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.results import Train

@@ -1,125 +1,136 @@
-"""How a model that serves lies across GPUs: degrees from what was asked for, and a refusal of those that do not
-divide it.
+"""How a model, its batch and its states lie across GPUs, to serve and to train alike.
 
-Degrees that are not given follow from the others: `ep` without `dp` is data-parallel attention with the experts
-spread over all; a number of GPUs alone is tensor parallelism inside a node and pipeline stages across nodes. Training
-has a layout with more in it and rules of its own, which work on arrays: training/layout.py.
+Ranks are numbered as Megatron-LM numbers them: GPUs of a tensor-parallel group are neighbours, then come context-,
+data- (and with them expert-) parallel ranks, then pipeline stages. Which layouts are legal is said in rules.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from llmcost.ground.errors import InputError, check_count
-from llmcost.model.spec import ModelSpec
-from llmcost.specs.hardware import USUAL_NODE, HardwareSpec
+from llmcost.ground.algebra import Number, ceil_div, divide, is_one, maximum, minimum, named
 
-MOST = 10**6  # GPUs
 DEGREES = ("tp", "pp", "dp", "ep")
-# Fields that tensor parallelism divides (Megatron-LM, arXiv 1909.08053, section 3). Vocabularies are padded, as
-# engines do.
-DIVIDED = {
-    "num_attention_heads": "attention heads, the same number for every GPU",
-    "num_key_value_heads": "KV heads, of which a GPU has the same number or a copy of one",
-    "mamba_n_heads": "heads of a state space, the same number for every GPU",
-    "linear_num_heads": "heads of linear attention, the same number for every GPU",
-    "linear_num_key_heads": "key heads of linear attention, the same number for every GPU",
-    "linear_num_value_heads": "value heads of linear attention, the same number for every GPU",
-    "intermediate_size": "columns of an MLP, the same number for every GPU",
-    "shared_expert_intermediate_size": "columns of shared experts, the same number for every GPU",
-}
+"""The degrees that serving has, in the order of `Layout`'s fields."""
+
+Recompute = Literal["none", "selective", "full"]
+RECOMPUTE: tuple[Recompute, ...] = ("none", "selective", "full")
+Schedule = Literal["1f1b", "zero-bubble"]
+SCHEDULES: tuple[Schedule, ...] = ("1f1b", "zero-bubble")
+Context = Literal["ring", "all-gather", "ulysses"]
+CONTEXTS: tuple[Context, ...] = ("ring", "all-gather", "ulysses")
+ZERO = (0, 1, 2, 3)
 
 
 class Layout(NamedTuple):
-    """To serve: degrees of tensor, pipeline, data and expert parallelism, and the GPUs that share a node's links."""
+    """Degrees of parallelism (numbers, arrays or symbols; 1 where an axis is not used) and choices (one value for all).
 
-    tp: int = 1
-    pp: int = 1
-    dp: int = 1
-    ep: int = 1
-    gpus_per_node: int = USUAL_NODE
+    tp, pp, dp, ep, cp: GPUs of a tensor-parallel group, pipeline stages, data-parallel ranks, GPUs that share the
+    experts, parts of a sequence. `node`: GPUs that fast links join. `etp`: GPUs that an expert is split over (None:
+    tp, or what ep leaves of it). `sequence_parallel`: between its products, a tensor-parallel group splits the tokens.
 
-    def gpus(self) -> int:
-        """GPUs in all: experts lie on the tp·dp GPUs of a stage."""
-        return self.tp * self.pp * self.dp
+    To serve, nothing else is needed. To train:
+    vp: chunks of layers that a stage holds (interleaved schedule from 2 on). `micro_batch`, `global_batch`: sequences.
+    zero: 0 all states on every data-parallel rank; 1 optimizer divided; 2 gradients too; 3 weights too (FSDP).
+    `reshard`: with ZeRO-3, weights are let go after the forward pass and gathered again for the backward pass.
+    `shard`: over how many data-parallel ranks states are divided (None: all), replicated over the rest (hybrid).
+    `recompute_layers`: layers of a stage that are recomputed (None: all). `context`: how parts of a sequence see each
+    other.
+    """
+
+    tp: Number = 1
+    pp: Number = 1
+    dp: Number = 1
+    ep: Number = 1
+    cp: Number = 1
+    node: Number = 8
+    etp: Number | None = None
+    sequence_parallel: bool = True
+    vp: Number = 1
+    micro_batch: Number = 1
+    global_batch: Number = 1
+    zero: int = 1
+    reshard: bool = True
+    shard: Number | None = None
+    recompute: Recompute = "none"
+    recompute_layers: Number | None = None
+    schedule: Schedule = "1f1b"
+    context: Context = "ring"
+
+    def gpus(self) -> Number:
+        """GPUs in all."""
+        return self.tp * self.cp * self.pp * self.dp
+
+    def stage_gpus(self) -> Number:
+        """GPUs that work on one pipeline stage; experts are spread over these."""
+        return self.tp * self.cp * self.dp
+
+    def replicas(self) -> Number:
+        """GPUs that hold the same part of a dense layer; in training they add up their gradients.
+
+        Ranks that share a sequence count as data-parallel ones.
+        """
+        return self.cp * self.dp
+
+    def stage_is_one_gpu(self) -> bool:
+        """Whether no operator is divided and no tokens travel: structure, never true of arrays and symbols."""
+        return is_one(self.tp) and is_one(self.dp) and is_one(self.ep) and is_one(self.cp)
+
+    def expert_tp(self) -> Number:
+        """GPUs that an expert is split over, by columns and rows."""
+        return minimum(self.tp, divide(self.stage_gpus(), self.ep)) if self.etp is None else self.etp
+
+    def expert_group(self) -> Number:
+        """GPUs that hold all experts once."""
+        return self.ep * self.expert_tp()
+
+    def expert_ranks(self) -> Number:
+        """Data-parallel ranks that share experts: these see the tokens of all of them."""
+        return divide(self.expert_group(), self.tp)
+
+    def expert_replicas(self) -> Number:
+        """GPUs that hold the same part of the same experts."""
+        return divide(self.stage_gpus(), self.expert_group())
+
+    def micro_batches(self) -> Number:
+        """Micro-batches that each pipeline runs in a training step."""
+        return named("micro_batches", divide(self.global_batch, self.dp * self.micro_batch))
+
+    def sharded(self, replicas: Number) -> Number:
+        """Over how many of its replicas a state of training is divided, where it is divided at all."""
+        return replicas if self.shard is None else minimum(replicas, self.shard)
 
 
-def layout_of(
-    model: ModelSpec,
-    hardware: HardwareSpec | None,
-    gpus: int | None,
-    tp: int | None,
-    pp: int | None,
-    dp: int | None,
-    ep: int | None,
-    gpus_per_node: int | None,
-) -> Layout:
-    """The layout that was asked for, None being what follows from the rest. Raises InputError where it divides nothing."""
-    node = gpus_per_node or (hardware.gpus_in_a_node() if hardware else USUAL_NODE)
-    if gpus is tp is pp is dp is ep is gpus_per_node is None:
-        return Layout(gpus_per_node=node)
-    given = {"--gpus": gpus, "--tp": tp, "--pp": pp, "--dp": dp, "--ep": ep, "--gpus-per-node": gpus_per_node}
-    for option, degree in given.items():
-        if degree is not None:
-            check_count(option, degree, MOST)
-    dp = dp or max(1, (ep or 1) // (tp or 1))
-    if gpus is not None:
-        tp, pp = _filled(gpus, tp, pp, dp, node)
-    layout = Layout(tp or 1, pp or 1, dp, ep or 1, node)
-    if gpus not in (None, layout.gpus()):
-        raise InputError(f"--gpus {gpus}: tp·pp·dp = {layout.tp}·{layout.pp}·{layout.dp} is {layout.gpus():,}")
-    derived = (
-        f"--gpus {gpus} is --tp {layout.tp} --pp {layout.pp}; " if given["--tp"] is None and gpus is not None else ""
+class Stage(NamedTuple):
+    """One pipeline stage of a training run.
+
+    layers: how many it runs. first, last: 1 where it has the embedding, the head, else 0. in_flight: micro-batches
+    whose activations it holds at once.
+    """
+
+    layers: Number
+    first: Number
+    last: Number
+    in_flight: Number
+
+
+def stage_of(layout: Layout, layers: Number, index: Number) -> Stage:
+    """Stage `index` of the pipeline, counted from 0, as full as the fullest one.
+
+    Where chunks do not divide the layers, some stages have a chunk with fewer of them; that is left out.
+    In 1F1B stage i of p holds p - i micro-batches (arXiv 2104.04473, section 2.2.1), or all m where that is fewer.
+    Interleaved, rank i runs 2(p - i - 1) + (v - 1)p + 1 chunks of 1/v stage before its first backward chunk
+    (Megatron-LM, core/pipeline_parallel/schedules.py): p(1 + (p-1)/(pv)) stages on the first one (arXiv 2205.05198,
+    section 4.2.3).
+    """
+    p, v = layout.pp, layout.vp
+    chunk = ceil_div(layers, p * v)
+    stages_behind = p - index - 1
+    interleaved = minimum(1, v - 1)  # 1 from two chunks on, else 0
+    chunks_in_flight = (1 + interleaved) * stages_behind + (v - 1) * p + 1
+    return Stage(
+        layers=named("layers_a_stage", chunk * v),
+        first=maximum(0, 1 - index),
+        last=maximum(0, index - p + 2),
+        in_flight=named("in_flight", minimum(chunks_in_flight / v, layout.micro_batches())),
     )
-    for problem in problems(model, layout):
-        raise InputError(derived + problem)
-    return layout
-
-
-def _filled(gpus: int, tp: int | None, pp: int | None, dp: int, node: int) -> tuple[int, int]:
-    """Tensor and pipeline parallelism of so many GPUs: inside a node and across nodes, where one of them is not given."""
-    known = (tp or 1) * (pp or 1) * dp
-    if gpus % known:
-        raise InputError(f"--gpus {gpus}: not a multiple of {known:,}, the product of the other degrees")
-    rest = gpus // known
-    if tp is None and pp is None:
-        tp = max(n for n in range(1, min(rest, node) + 1) if rest % n == 0)
-        return tp, rest // tp
-    return (tp or rest, pp or (1 if tp is None else rest))
-
-
-def problems(model: ModelSpec, layout: Layout) -> Iterator[str]:
-    """Why GPUs cannot divide the model so, each with the nearest degrees that can."""
-    tp, pp, _, ep, _ = layout
-    sizes = {field: sorted(model.block_sizes(field)) for field in DIVIDED}
-    experts, depth, place = sorted(model.block_sizes("num_experts")), model.num_hidden_layers, layout.tp * layout.dp
-
-    def splits(degree: int, field: str) -> bool:
-        copied = field == "num_key_value_heads"
-        return all(size % degree == 0 or (copied and degree % size == 0) for size in sizes[field])
-
-    for field, what in DIVIDED.items():
-        if not splits(tp, field):
-            legal = _nearest(tp, lambda degree: all(splits(degree, each) for each in DIVIDED))
-            yield f"--tp {tp}: {model.name} has {_list(sizes[field])} {what}; {legal}"
-            break
-    if depth % pp:
-        yield f"--pp {pp}: {model.name} has {depth:,} layers, the same number for every stage; {_nearest(pp, lambda n: depth % n == 0)}"
-    if ep > 1 and not experts:
-        yield f"--ep {ep}: {model.name} has no experts"
-    elif place % ep:
-        yield f"--ep {ep}: must divide the tp·dp = {place:,} GPUs of a stage; {_nearest(ep, lambda n: place % n == 0)}"
-    elif any(count % ep for count in experts):
-        legal = _nearest(ep, lambda n: not any(count % n for count in experts))
-        yield f"--ep {ep}: {model.name} has {_list(experts)} experts, the same number for every GPU; {legal}"
-
-
-def _nearest(degree: int, legal: Callable[[int], bool]) -> str:
-    below = next((n for n in range(degree - 1, 0, -1) if legal(n)), None)
-    above = next((n for n in range(degree + 1, min(4 * degree, 4096) + 1) if legal(n)), None)
-    return f"nearest: {_list(n for n in (below, above) if n)}"
-
-
-def _list(numbers: Iterable[int]) -> str:
-    return " or ".join(f"{number:,}" for number in numbers)

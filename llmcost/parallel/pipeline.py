@@ -18,18 +18,27 @@ from llmcost.model.counting import PassCost, count_pass
 from llmcost.model.operators import Collective
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.split import Plan, shard
+from llmcost.parallel.layout import Layout
+from llmcost.parallel.split import shard
 
 
 class Server(NamedTuple):
-    """What runs passes: everything that their time depends on but the load. `pp`: pipeline stages."""
+    """What runs passes: everything that their time depends on but the load.
+
+    `filled`: sequences that the ranks which share experts have, on average, over those of the fullest rank.
+    """
 
     model: ModelSpec
     size: ElementBytes
     chip: Chip
     efficiency: Efficiency
-    plan: Plan
-    pp: Number
+    layout: Layout
+    filled: Number = 1
+
+    @property
+    def pp(self) -> Number:
+        """Pipeline stages."""
+        return self.layout.pp
 
     def whole(self, load: Load, positions: Number = 1) -> Pass:
         """A pass of the whole model, logits at so many positions a sequence."""
@@ -37,8 +46,9 @@ class Server(NamedTuple):
 
     def divided(self, whole: Pass) -> Pass:
         """A pass as one GPU of each stage runs it, one stage after the other."""
-        one = is_one(self.plan.tp) and is_one(self.plan.dp) and is_one(self.plan.ep)
-        return whole if one else Pass(*[shard(operators, self.plan) for operators in whole])
+        if self.layout.stage_is_one_gpu():
+            return whole
+        return Pass(*[shard(operators, self.layout, filled=self.filled) for operators in whole])
 
     def share(self, load: Load) -> Pass:
         """One GPU's part of a pass with this load."""
@@ -46,11 +56,10 @@ class Server(NamedTuple):
 
     def hop(self, load: Load) -> list[Collective]:
         """From one stage to the next: each GPU of a stage sends its part of the residual stream, the next gathers the parts."""
-        plan, rows, h, Bx = self.plan, load.b * load.s, self.model.hidden_size, self.size.Bx
-        times = self.pp - 1
-        part = divide(rows, plan.tp)
-        send = Collective("stage_send", "mlp", times, "send", part, h, self.pp, plan.tp * plan.dp, plan.node, Bx)
-        return [send, Collective("stage_all_gather", "mlp", times, "all_gather", rows, h, plan.tp, 1, plan.node, Bx)]
+        at, rows, h, Bx = self.layout, load.b * load.s, self.model.hidden_size, self.size.Bx
+        times, part = at.pp - 1, divide(rows, at.tp)
+        send = Collective("stage_send", "mlp", times, "send", part, h, at.pp, at.stage_gpus(), at.node, Bx)
+        return [send, Collective("stage_all_gather", "mlp", times, "all_gather", rows, h, at.tp, 1, at.node, Bx)]
 
     def cost(self, share: Pass, load: Load) -> PassCost:
         """What a pass needs at least, all stages one after the other."""
@@ -126,14 +135,14 @@ def rank_share(amount: Number, ranks: Number) -> Number:
     return amount if is_one(ranks) else ceil_div(amount, ranks)
 
 
-def shared_by(amount: Number, plan: Plan) -> Number:
+def shared_by(amount: Number, layout: Layout) -> Number:
     """What the ranks that share experts have together of something: the fullest of their groups."""
-    return rank_share(amount * plan.expert_ranks(), plan.dp)
+    return rank_share(amount * layout.expert_ranks(), layout.dp)
 
 
-def filled(amount: Number, fullest: Number, plan: Plan) -> Number:
+def filled(amount: Number, fullest: Number, layout: Layout) -> Number:
     """What ranks that share experts have on average, over what the `fullest` rank has."""
-    return 1 if is_one(plan.dp) else divide(shared_by(amount, plan), fullest * plan.expert_ranks())
+    return 1 if is_one(layout.dp) else divide(shared_by(amount, layout), fullest * layout.expert_ranks())
 
 
 def in_flight(sequences: Number, pp: Number) -> Number:

@@ -12,10 +12,11 @@ fewer than GPUs and each keeps a copy of one.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmcost.ground.algebra import Number, divide, is_one, maximum, minimum
 from llmcost.model.operators import Attention, Collective, Operator
+from llmcost.parallel.layout import Layout
 
 # First products of a block: outputs split.
 COLUMNS = frozenset(
@@ -74,59 +75,29 @@ FIRST_OF_EXPERTS = ("experts_gate_up_proj", "experts_up_proj")
 SUMMED = (ROWS - {"shared_down_proj"}) | {"experts_sum"}
 
 
-class Plan(NamedTuple):
-    """Degrees of parallelism: tp, dp, and ep GPUs that share experts, out of the tp·dp that work on one pipeline stage.
+def shard(
+    operators: Iterable[Any], layout: Layout, *, gather_logits: bool = True, filled: Number = 1
+) -> list[Operator]:
+    """One GPU's share of a pass over the batch of its data-parallel rank, with the collectives where they stand.
 
-    Experts are split by columns and rows too, over `expert_tp` GPUs: `etp`, or (None) as many as the other layers or
-    as the experts leave. `node`: GPUs that the fast links join. GPUs of a tensor-parallel group are neighbours.
-    `filled`: sequences that the ranks which share experts have, on average, over those of the fullest.
+    Of a loss that is computed on split logits, `gather_logits` is left out. `filled`: sequences that the ranks which
+    share experts have, on average, over those of the fullest rank, whose share this is. Raises KeyError for an
+    operator that no table here knows.
     """
-
-    tp: Number = 1
-    dp: Number = 1
-    ep: Number = 1
-    sequence_parallel: bool = False
-    node: Number = 1
-    etp: Number | None = None
-    filled: Number = 1
-
-    def expert_tp(self) -> Number:
-        """GPUs that an expert is split over."""
-        if self.etp is not None:
-            return self.etp
-        return minimum(self.tp, divide(self.tp * self.dp, self.ep))
-
-    def expert_group(self) -> Number:
-        """GPUs that hold all experts once."""
-        return self.ep * self.expert_tp()
-
-    def expert_ranks(self) -> Number:
-        """Data-parallel ranks that share experts, all of whose tokens these see."""
-        return divide(self.expert_group(), self.tp)
-
-
-SINGLE = Plan()
-
-
-def shard(operators: Iterable[Any], plan: Plan, *, gather_logits: bool = True) -> list[Operator]:
-    """One GPU's share of a pass over the batch of its data-parallel rank, with the exchanges where they stand.
-
-    Of a loss that is computed on split logits, `gather_logits` is left out.
-    """
-    if all(degree.__class__ is int for degree in plan[:3]) and plan[:3] == SINGLE[:3]:
+    if layout.stage_is_one_gpu():
         return list(operators)
     found: list[Operator] = []
     for op in operators:
-        found += _experts(op, plan) if op.name in EXPERTS else _split(op, plan)
-        found += _sums(op, plan)
+        found += _experts(op, layout, filled) if op.name in EXPERTS else _split(op, layout)
+        found += _sums(op, layout)
         if op.name == "lm_head" and gather_logits:
-            found.append(_exchange("logits_all_gather", op, plan, "all_gather", op.n))
+            found.append(_exchange("logits_all_gather", op, layout, "all_gather", op.n))
     return found
 
 
-def _split(op: Any, plan: Plan) -> Iterator[Operator]:
+def _split(op: Any, layout: Layout) -> Iterator[Operator]:
     """A dense layer's operator on one GPU of a tensor-parallel group."""
-    t, name = plan.tp, op.name
+    t, name = layout.tp, op.name
     if name in COLUMNS and hasattr(op, "groups"):
         yield op._replace(groups=divide(op.groups, t), active=divide(op.active, t))
     elif name in COLUMNS:
@@ -143,42 +114,42 @@ def _split(op: Any, plan: Plan) -> Iterator[Operator]:
     elif name == "token_embedding":  # rows of the table split; each token is looked up where its row is
         yield op._replace(rows=divide(op.rows, t), s=divide(op.s, t))
     elif name in EVERYWHERE:
-        yield op._replace(s=divide(op.s, t)) if plan.sequence_parallel and "s" in op._fields else op
+        yield op._replace(s=divide(op.s, t)) if layout.sequence_parallel and "s" in op._fields else op
     else:
-        raise KeyError(f"parallel.py does not say how {name!r} is split")
+        raise KeyError(f"parallel/split.py does not say how {name!r} is split")
 
 
-def _experts(op: Any, plan: Plan) -> Iterator[Operator]:
+def _experts(op: Any, layout: Layout, filled: Number) -> Iterator[Operator]:
     """Routed experts on one GPU: its share of the experts, and of each, on the tokens of all data-parallel ranks that share them."""
-    b = op.b * plan.expert_ranks()
-    b = b if is_one(plan.filled) else b * plan.filled
+    b = op.b * layout.expert_ranks()
+    b = b if is_one(filled) else b * filled
     if "reads" in op._fields:
-        parts = plan.expert_group()
+        parts = layout.expert_group()
         stream = op._replace(reads=divide(op.reads, parts), writes=divide(op.writes, parts))
         yield stream if op.name == "experts_dequantize" else stream._replace(b=b)  # a weight is of no token
         return
-    whole = op._replace(b=b, groups=divide(op.groups, plan.ep), active=divide(op.active, plan.ep))
+    whole = op._replace(b=b, groups=divide(op.groups, layout.ep), active=divide(op.active, layout.ep))
     side = "k" if op.name == "experts_down_proj" else "n"
     yield (
         whole
         if op.name in EXPERTS_ADAPTERS
-        else whole._replace(**{side: divide(getattr(whole, side), plan.expert_tp())})
+        else whole._replace(**{side: divide(getattr(whole, side), layout.expert_tp())})
     )
 
 
-def _sums(op: Any, plan: Plan) -> Iterator[Operator]:
+def _sums(op: Any, layout: Layout) -> Iterator[Operator]:
     """The exchanges that an operator's output needs, or its experts' input."""
     name = op.name
     if name in SUMMED or name == "token_embedding":
         width = op.writes if name == "experts_sum" else op.width if name == "token_embedding" else op.n
-        if plan.sequence_parallel:  # the all-gather stands before the next block, which begins where this one ends
-            yield _exchange(f"{name}_reduce_scatter", op, plan, "reduce_scatter", width)
-            yield _exchange(f"{name}_all_gather", op, plan, "all_gather", width)
+        if layout.sequence_parallel:  # the all-gather stands before the next block, which begins where this one ends
+            yield _exchange(f"{name}_reduce_scatter", op, layout, "reduce_scatter", width)
+            yield _exchange(f"{name}_all_gather", op, layout, "all_gather", width)
         else:
-            yield _exchange(f"{name}_all_reduce", op, plan, "all_reduce", width)
+            yield _exchange(f"{name}_all_reduce", op, layout, "all_reduce", width)
     if name in FIRST_OF_EXPERTS or name == "experts_down_proj":
         first = name in FIRST_OF_EXPERTS
-        rows = divide(op.b * op.s, plan.tp) * op.active
+        rows = divide(op.b * op.s, layout.tp) * op.active
         kind = "experts_dispatch" if first else "experts_combine"
         yield Collective(
             kind,
@@ -187,12 +158,12 @@ def _sums(op: Any, plan: Plan) -> Iterator[Operator]:
             "all_to_all",
             rows,
             op.k if first else op.n,
-            maximum(plan.expert_ranks(), 1),
-            plan.tp,
-            plan.node,
+            maximum(layout.expert_ranks(), 1),
+            layout.tp,
+            layout.node,
             op.Bx,
         )
 
 
-def _exchange(name: str, op: Any, plan: Plan, exchange: Any, width: Number) -> Collective:
-    return Collective(name, op.part, op.count, exchange, op.b * op.s, width, plan.tp, 1, plan.node, op.Bx)
+def _exchange(name: str, op: Any, layout: Layout, exchange: Any, width: Number) -> Collective:
+    return Collective(name, op.part, op.count, exchange, op.b * op.s, width, layout.tp, 1, layout.node, op.Bx)

@@ -19,7 +19,7 @@ from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
 from llmcost.report.tables import Table
-from llmcost.serving.estimate import Options, plan_of, workload_of
+from llmcost.serving.estimate import Options, server_of, workload_of
 from llmcost.specs.hardware import HardwareSpec
 
 PHASES = ("prefill", "decode", "train")
@@ -65,9 +65,9 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         chip_of(hardware, w.dtype, w.kv_dtype),
         efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype),
     )
-    ops = _on_a_gpu(Server(model, size, chip, efficiency, plan_of(w), w.pp), load, load.s if everywhere else 1)
+    ops = _on_a_gpu(server_of(model, size, chip, efficiency, w), load, load.s if everywhere else 1)
     named = symbolic_workload(w)
-    symbols = Server(symbolic_model(model), symbolic_bytes(size), chip, efficiency, plan_of(named), named.pp)
+    symbols = server_of(symbolic_model(model), symbolic_bytes(size), chip, efficiency, named)
     symbolic = _on_a_gpu(symbols, letters, letters.s if everywhere else 1)
     times = kernel_seconds(ops, chip, efficiency)
     if times is not None and phase == "train":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmcost.ground.units import scaled, seconds
-from llmcost.parallel.training_layout import Layout
+from llmcost.parallel.layout import Layout
 from llmcost.report.tables import Table
 from llmcost.search.causes import CAUSES
 from llmcost.search.plan_training import SCHEMA, Candidate, Cell, Plan, Question, step_of

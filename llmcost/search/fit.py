@@ -14,7 +14,8 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number
 from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import DEGREES, Layout, problems
+from llmcost.parallel.layout import DEGREES, Layout
+from llmcost.parallel.rules import broken, shape_of
 from llmcost.serving.estimate import LARGEST, Options, default_dtype, estimate
 from llmcost.serving.results import Estimate
 from llmcost.specs.hardware import HardwareSpec
@@ -116,10 +117,11 @@ def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int) -> Layout | None
     node = chip.gpus_in_a_node()
     degrees = [tp for tp in range(min(gpus, node), 0, -1) if gpus % tp == 0]
     layouts = [
-        *(Layout(tp, gpus // tp, gpus_per_node=node) for tp in degrees),
-        Layout(dp=gpus, ep=gpus, gpus_per_node=node),
+        *(Layout(tp, gpus // tp, node=node) for tp in degrees),
+        Layout(dp=gpus, ep=gpus, node=node),
     ]
-    return next((layout for layout in layouts if not any(problems(model, layout))), None)
+    shape = shape_of(model)
+    return next((layout for layout in layouts if broken(layout, shape) is None), None)
 
 
 def _offer(

@@ -24,10 +24,11 @@ from llmcost.machine.reached import efficiency_for
 from llmcost.model.counting import cache_bytes_per_token, kept_bytes
 from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import Layout, problems
-from llmcost.parallel.pipeline import Server
+from llmcost.parallel.layout import DEGREES, Layout
+from llmcost.parallel.rules import broken, shape_of
+from llmcost.search.space import Broken
 from llmcost.serving.batching import serving
-from llmcost.serving.estimate import plan_of
+from llmcost.serving.estimate import server_of
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import KvCache, Workload
@@ -78,13 +79,6 @@ class Candidate(NamedTuple):
     bound: str
 
 
-class Broken(NamedTuple):
-    """A rule, as the first layout that breaks it does, and how many break it."""
-
-    rule: str
-    layouts: int
-
-
 class ServingPlan(NamedTuple):
     """The best layouts by tokens a second a GPU; of the others, why they serve not even one request a rank."""
 
@@ -117,20 +111,19 @@ def spreads(question: Question) -> tuple[list[Layout], list[Broken]]:
     degrees = sorted({n for n in range(1, gpus + 1) if gpus % n == 0} | {2**n for n in range(gpus.bit_length())})
     experts = any(getattr(layer.mlp, "num_experts", 0) for layer in model.layers)
     legal: list[Layout] = []
-    broken: dict[str, Broken] = {}
+    illegal: dict[str, Broken] = {}
+    shape = shape_of(model)
     for tp, pp, ep in product(degrees, degrees, degrees if experts else (1,)):
-        layout = Layout(tp, pp, ep // gcd(ep, tp), ep, node)
+        layout = Layout(tp, pp, ep // gcd(ep, tp), ep, node=node)
         if layout.gpus() > gpus or any(getattr(layout, axis) not in values for axis, values in question.held.items()):
             continue
-        problem = next(problems(model, layout), None)
-        if problem is None:
+        rule = broken(layout, shape)
+        if rule is None:
             legal.append(layout)
         else:
-            rule = problem.split(" ")[0]  # the option that breaks it
-            broken[rule] = Broken(
-                broken[rule].rule if rule in broken else problem, broken[rule].layouts + 1 if rule in broken else 1
-            )
-    return legal, list(broken.values())
+            first = illegal.get(rule.axis, Broken(rule.message(layout), 0))
+            illegal[rule.axis] = first._replace(layouts=first.layouts + 1)
+    return legal, list(illegal.values())
 
 
 def _add(question: Question, group: list[Layout], found: list[Candidate], unfit: dict[str, int]) -> None:
@@ -184,7 +177,7 @@ def linked(question: Question, layout: Layout) -> bool:
     """Whether the links that a layout uses are known."""
     links = links_of(question.hardware)
     near = layout.gpus() == 1 or links.node_bytes_per_s is not None
-    return near and (layout.gpus() <= layout.gpus_per_node or links.fabric_bytes_per_s is not None)
+    return near and (layout.gpus() <= layout.node or links.fabric_bytes_per_s is not None)
 
 
 def links_within(links: Links | None, gpus: int, node: int) -> Links | None:
@@ -199,13 +192,13 @@ def serve(question: Question, group: list[Layout], share: Column) -> Served:
     """Figures of layouts with so many requests a rank: a row a layout, a column a number. Of one GPU the degrees stay plain."""
     model, w = question.model, question.workload
     alone = all(layout.gpus() == 1 for layout in group)
-    degrees = np.array(group, float)[:, :4, None] * np.ones(share.shape[1])
+    degrees = np.array([layout[: len(DEGREES)] for layout in group], float)[:, :, None] * np.ones(share.shape[1])
     tp, pp, dp, ep = (1, 1, 1, 1) if alone else (degrees[:, axis] for axis in range(4))
     size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w.dtype, w.kv_dtype)
     chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
     w = w._replace(batch=dp, concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
     efficiency = question.efficiency or efficiency_for(question.hardware, None, w.dtype, w.weight_dtype)
-    server = Server(model, size, chip, efficiency, plan_of(w), pp)
+    server = server_of(model, size, chip, efficiency, w)
     step = decode_step(server, w, w.context)
     operators = step.share.operators()
     kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))

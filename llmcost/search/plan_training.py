@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.training_layout import Layout, shape_of
+from llmcost.parallel.layout import Layout
+from llmcost.parallel.rules import shape_of
 from llmcost.search.causes import CAUSES, Lost, cause_of, lost, spent
 from llmcost.search.space import Broken, Choices, Column, Space, allowed, space
 from llmcost.specs.hardware import HardwareSpec

@@ -9,7 +9,7 @@ from llmcost.model.architecture import forward
 from llmcost.model.lora import check_lora
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.training_layout import RECOMPUTE, ZERO, Layout
+from llmcost.parallel.layout import RECOMPUTE, ZERO, Layout
 from llmcost.search.plan_serving import Question as ServingQuestion
 from llmcost.search.plan_serving import links_within
 from llmcost.search.plan_training import Question

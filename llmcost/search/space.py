@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from llmcost.parallel.training_layout import Layout, Recompute, Shape, divisors, rules
+from llmcost.parallel.layout import Layout, Recompute
+from llmcost.parallel.rules import Shape, divisors, rules
 
 Column: TypeAlias = NDArray[np.float64]
 DEGREES = ("tp", "cp", "pp", "dp", "ep")
@@ -112,7 +113,7 @@ def _thinned(
         if fails.any():
             row = int(np.flatnonzero(fails)[0])
             example = spread(base, {axis: int(column[row]) for axis, column in columns.items()})
-            broken.append(Broken(list(rules(example, shape, seq))[number].problem, int(fails.sum())))
+            broken.append(Broken(list(rules(example, shape, seq))[number].problem(example), int(fails.sum())))
             left &= ~fails
     return _kept(columns, left), broken
 

@@ -64,7 +64,7 @@ def serving(server: Server, w: Workload, memory: Memory) -> Serving:
     if w.chunk is not None:
         places["chunk"] = server.pp * w.chunk * steps / (w.prompt + w.output - 1)
     running = named("running", least(places.values()))
-    server = server._replace(plan=server.plan._replace(filled=minimum(1, filled(w.concurrency, running, server.plan))))
+    server = server._replace(filled=minimum(1, filled(w.concurrency, running, server.layout)))
     at_most = sequences if memory.usable_bytes is None else minimum(sequences, _whole_memory(server, w, memory))
     return Serving(
         running=running if is_one(w.dp) else minimum(w.concurrency, running * w.dp),

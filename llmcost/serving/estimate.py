@@ -22,9 +22,9 @@ from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Operator
 from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import layout_of
+from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server, Stages, filled, rank_share
-from llmcost.parallel.split import Plan
+from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.phases import decode, decode_step, prefill, prefill_seconds, request
@@ -97,7 +97,7 @@ def evaluate(
     prompt_is_context: bool,
 ) -> Estimate:
     """All figures, from sizes that may be numbers, arrays or symbols."""
-    server = Server(model, size, chip, efficiency, plan_of(w), w.pp)
+    server = server_of(model, size, chip, efficiency, w)
     alone = is_one(w.gpus)
 
     one_prompt = Load(w.batch, w.prompt, w.prompt)
@@ -163,7 +163,7 @@ def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory
     if is_one(w.dp):
         return memory
     w = w._replace(batch=maximum(w.batch, minimum(w.concurrency, w.dp)))
-    server = server._replace(plan=plan_of(w))
+    server = server_of(*server[:4], w)
     return serving_memory(server, w, decode_step(server, w, w.context), cache, prompt_is_context=False)
 
 
@@ -217,7 +217,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         dp=layout.dp,
         ep=layout.ep,
         gpus=layout.gpus(),
-        gpus_per_node=layout.gpus_per_node,
+        gpus_per_node=layout.node,
         chunk=options.chunk,
         concurrency=options.concurrency,
     )
@@ -249,10 +249,10 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
     return context, prompt
 
 
-def plan_of(w: Workload) -> Plan:
-    """How the GPUs of a pipeline stage divide its layers."""
-    plan = Plan(w.tp, w.dp, w.ep, node=w.gpus_per_node)
-    return plan._replace(filled=filled(w.batch, rank_share(w.batch, w.dp), plan))
+def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Efficiency, w: Workload) -> Server:
+    """What runs the passes of a workload, in its layout, with its batch spread over the data-parallel ranks."""
+    layout = Layout(w.tp, w.pp, w.dp, w.ep, node=w.gpus_per_node, sequence_parallel=False)
+    return Server(model, size, chip, efficiency, layout, filled(w.batch, rank_share(w.batch, w.dp), layout))
 
 
 def default_dtype(hardware: HardwareSpec | None) -> str:

@@ -198,8 +198,8 @@ def shared_experts(server: Server, w: Workload, share: Pass) -> SharedExperts | 
     if is_one(w.dp) or not experts:
         return None
     return SharedExperts(
-        ranks=named("ranks_that_share_experts", server.plan.expert_ranks()),
-        sequences=named("sequences_of_the_experts", shared_by(w.batch, server.plan)),
+        ranks=named("ranks_that_share_experts", server.layout.expert_ranks()),
+        sequences=named("sequences_of_the_experts", shared_by(w.batch, server.layout)),
         residual=server.model.hidden_size * server.size.Bx,
         each=named("activations_an_expert_token", largest([op._replace(b=1).io_bytes() for op in experts])),
     )

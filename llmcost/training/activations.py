@@ -26,8 +26,8 @@ from llmcost.model.operators import (
     Scan,
     Stored,
 )
+from llmcost.parallel.layout import Layout
 from llmcost.parallel.split import COLUMNS, ROWS
-from llmcost.parallel.training_layout import Layout
 from llmcost.training.recipe import Recipe
 
 # Products whose input an earlier operator of the layer keeps already.

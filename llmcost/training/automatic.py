@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import present
 from llmcost.machine.chip import Links
-from llmcost.parallel.training_layout import RECOMPUTE, Layout, Shape, divisors, rules, shape_of
+from llmcost.parallel.layout import RECOMPUTE, Layout
+from llmcost.parallel.rules import Shape, broken, divisors, shape_of
 from llmcost.training.passes import Setup
 from llmcost.training.step import Step, evaluate
 
@@ -27,11 +28,6 @@ class Change(NamedTuple):
     step: Step
 
 
-def legal(layout: Layout, shape: Shape, seq: int) -> bool:
-    """Whether every rule holds."""
-    return all(rule.holds for rule in rules(layout, shape, seq))
-
-
 def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> Layout:
     """The fastest layout that fits of those that keep what is `given`; if none fits, the one that needs the least
     memory.
@@ -45,7 +41,7 @@ def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> L
     for spread in _spreads(at.layout, shape, gpus, given):
         for recompute in [given["recompute"]] if "recompute" in given else RECOMPUTE:
             layout = spread._replace(recompute=recompute)
-            if not legal(layout, shape, at.seq):
+            if broken(layout, shape, at.seq) is not None:
                 break
             step = evaluate(at._replace(layout=layout))
             fits = step.memory_bytes() <= capacity
@@ -108,7 +104,7 @@ def cheapest_change(at: Setup, capacity: float) -> Change | None:
     shape = shape_of(at.model)
     found: Change | None = None
     for words, layout in changes(at, shape):
-        if legal(layout, shape, at.seq):
+        if broken(layout, shape, at.seq) is None:
             step = evaluate(at._replace(layout=layout))
             if step.memory_bytes() <= capacity and (found is None or step.seconds.total < found.step.seconds.total):
                 found = Change(words, layout, step)

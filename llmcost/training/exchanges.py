@@ -12,7 +12,7 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number, divide, maximum, minimum, present
 from llmcost.model.operators import Attention, Collective, Operator
 from llmcost.model.operators.exchange import Exchange
-from llmcost.parallel.training_layout import Layout
+from llmcost.parallel.layout import Layout
 from llmcost.training.recipe import Recipe
 
 
@@ -40,7 +40,7 @@ def data_exchange(held: Held, layout: Layout, recipe: Recipe, trained: Held | No
     trained = held if trained is None else trained
     gradients: list[Collective] = []
     weights: list[Collective] = []
-    expert_stride = minimum(layout.plan().expert_group(), layout.tp * layout.cp * layout.dp)
+    expert_stride = minimum(layout.expert_group(), layout.stage_gpus())
     for name, whole, count, replicas, stride in (
         ("dense", held.dense, trained.dense, layout.replicas(), layout.tp),
         ("experts", held.experts, trained.experts, layout.expert_replicas(), expert_stride),
@@ -117,7 +117,7 @@ def stage_exchange(hidden: Number, seq: Number, layout: Layout, recipe: Recipe) 
     A tensor-parallel rank sends its part of the tokens (arXiv 2104.04473, section 4.1: scatter-gather).
     """
     rows = divide(layout.micro_batch * seq, layout.cp * layout.tp)
-    stride = layout.tp * layout.cp * layout.dp
+    stride = layout.stage_gpus()
     return Collective(
         "stage_send", "mlp", 1, "send", rows, hidden, layout.pp, stride, layout.node, recipe.param_bytes()
     )

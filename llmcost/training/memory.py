@@ -13,7 +13,7 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number, divide, is_plain, largest, maximum, minimum, named, present
 from llmcost.model.lora import is_quantised, is_trained
 from llmcost.model.operators import Operator
-from llmcost.parallel.training_layout import Layout, Stage, stage_of
+from llmcost.parallel.layout import Layout, Stage, stage_of
 from llmcost.training.activations import chosen, kept
 from llmcost.training.exchanges import Held
 from llmcost.training.passes import Pass, Setup, is_expert

@@ -17,8 +17,8 @@ from llmcost.model.architecture import embedding, head, layer_operators
 from llmcost.model.operators import Attention, Elementwise, Gemm, Operator
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
+from llmcost.parallel.layout import Layout
 from llmcost.parallel.split import EXPERTS, FIRST_OF_EXPERTS, shard
-from llmcost.parallel.training_layout import Layout
 from llmcost.training.lora import with_adapters, with_expansion
 from llmcost.training.recipe import Recipe
 
@@ -66,7 +66,7 @@ def forward_pass(at: Setup) -> Pass:
     """One micro-batch, of whose sequences each context-parallel rank has its part."""
     model, layout, recipe, seq = at[:4]
     Bx = recipe.param_bytes()
-    size, plan = ElementBytes(Bx, Bx, Bx), layout.plan()
+    size = ElementBytes(Bx, Bx, Bx)
     part, b = divide(seq, layout.cp), layout.micro_batch
     layers: list[Operator] = []
     for layer in model.layers:
@@ -78,9 +78,9 @@ def forward_pass(at: Setup) -> Pass:
     if recipe.lora is not None:
         layers = with_expansion(layers, recipe.lora)
     return Pass(
-        shard(layers, plan),
-        shard(embedding(model, size, Load(b, part, part)), plan),
-        [*shard(head(model, size, b, part), plan, gather_logits=False), loss(model, layout, recipe, b, part)],
+        shard(layers, layout),
+        shard(embedding(model, size, Load(b, part, part)), layout),
+        [*shard(head(model, size, b, part), layout, gather_logits=False), loss(model, layout, recipe, b, part)],
     )
 
 

@@ -15,7 +15,7 @@ from llmcost.model.lora import is_trained
 from llmcost.model.operators import Gemm, GroupedGemm
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.training_layout import Layout, stage_of
+from llmcost.parallel.layout import Layout, stage_of
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.activations import halved
 from llmcost.training.memory import StageMemory, fullest, share_recomputed, stage_memory, trained_part

@@ -15,7 +15,7 @@ from llmcost.machine.timing import exchange_seconds, kernel_seconds
 from llmcost.model.backward import backward
 from llmcost.model.lora import is_trained
 from llmcost.model.operators import Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator
-from llmcost.parallel.training_layout import Layout, Stage, stage_of
+from llmcost.parallel.layout import Layout, Stage, stage_of
 from llmcost.training.activations import halved
 from llmcost.training.exchanges import Held, attentions, context_exchange, data_exchange, stage_exchange
 from llmcost.training.memory import fullest, share_recomputed, trained_part

@@ -14,7 +14,8 @@ from llmcost.model.counting import Params, count_params
 from llmcost.model.lora import check_lora, trainable_params
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.training_layout import Layout, check, shape_of, stage_of
+from llmcost.parallel.layout import Layout, stage_of
+from llmcost.parallel.rules import check, shape_of
 from llmcost.serving.estimate import DEFAULT_CONTEXT
 from llmcost.serving.results import Hardware, Model
 from llmcost.specs.hardware import HardwareSpec
@@ -236,7 +237,7 @@ def _rates(seconds: Number, step: Step, steps: Number) -> Rates:
 
 def _spread(layout: Layout, chosen: bool) -> Spread:
     fields = layout._asdict() | {
-        "etp": layout.plan().expert_tp(),
+        "etp": layout.expert_tp(),
         "micro_batches": layout.micro_batches(),
         "gpus_per_node": layout.node,
         "chosen": chosen,

@@ -25,7 +25,7 @@ from llmcost.machine.defaults import (
     MEDIAN_ERROR,
 )
 from llmcost.machine.efficiency import FIGURES, default_for, in_an_engine
-from llmcost.parallel.training_layout import Layout
+from llmcost.parallel.layout import Layout
 from llmcost.specs.catalog import load_hardware, names, shipped
 from llmcost.specs.hardware import Figure
 from llmcost.training.recipe import Overlap, Recipe

@@ -162,9 +162,9 @@ def test_an_explanation(cli):
         (("--gpus", "8", "--shard", "0"), "--shard 0: at least 1"),
         (
             ("--gpus", "8", "--tp", "1", "--pp", "1", "--shard", "5"),
-            "--shard 5 does not divide the 8 replicas; nearest: 4",
+            "--shard 5 does not divide the 8 replicas; nearest: 4 or 8",
         ),
-        (("--gpus", "8", "--etp", "2"), "--etp 2: the model has no experts; nearest: 1"),
+        (("--gpus", "8", "--etp", "2"), "--etp 2: llama3-8b has no experts; nearest: 1"),
         (
             ("--gpus", "8", "--recompute", "none", "--recompute-layers", "5"),
             "--recompute-layers 5: with --recompute selective or full",
@@ -186,7 +186,10 @@ def test_bad_input_is_one_message(cli, arguments, words):
 
 def test_the_gpus_of_an_expert_are_named_where_they_do_not_divide(cli):
     asked = ("train", "mixtral-8x7b", "--hw", "h100", "--gpus", "64", "--tp", "1", "--pp", "1", "--ep", "8")
-    assert "--etp 5 does not divide 14,336 MLP channels; nearest: 4" in cli(*asked, "--etp", "5").err
+    assert (
+        "--etp 5 does not divide the 14,336 channels of an expert of mixtral-8x7b; nearest: 4 or 7"
+        in cli(*asked, "--etp", "5").err
+    )
     assert (
         "--etp 16 times --ep 8 does not divide the 64 GPUs of a pipeline stage; nearest: 8"
         in cli(*asked, "--etp", "16").err

@@ -11,7 +11,8 @@ from llmcost.model.architecture import operators
 from llmcost.model.counting import count_pass, stored_bytes
 from llmcost.model.operators import Collective
 from llmcost.model.sizes import Load, element_bytes
-from llmcost.parallel.split import COLUMNS, EVERYWHERE, EXPERTS, INSIDE, ROWS, Plan, shard
+from llmcost.parallel.layout import Layout
+from llmcost.parallel.split import COLUMNS, EVERYWHERE, EXPERTS, INSIDE, ROWS, shard
 from llmcost.specs.catalog import names
 
 BF16 = element_bytes("bf16", "bf16", "bf16")
@@ -26,7 +27,9 @@ def exchanges(model, plan, load=PROMPT):
 def test_every_operator_of_every_model_has_a_rule(name):
     model = load_model(name)
     for load in (PROMPT, STEP):
-        shard(operators(model, BF16, load), Plan(tp=2))  # a KeyError names an operator without one
+        shard(
+            operators(model, BF16, load), Layout(tp=2, sequence_parallel=False)
+        )  # a KeyError names an operator without one
 
 
 def test_no_operator_has_two_rules():
@@ -37,7 +40,7 @@ def test_no_operator_has_two_rules():
 def test_an_operator_without_a_rule_is_an_error():
     (op, *_) = operators(load_model("gpt2"), BF16, PROMPT)
     with pytest.raises(KeyError, match="unheard_of"):
-        shard([op._replace(name="unheard_of")], Plan(tp=2))
+        shard([op._replace(name="unheard_of")], Layout(tp=2, sequence_parallel=False))
 
 
 @settings(deadline=None, max_examples=40)
@@ -49,12 +52,12 @@ def test_an_operator_without_a_rule_is_an_error():
 def test_tensor_parallel_shares_sum_to_the_whole(name, tp, batch):
     """Every product and every cached byte stands on one GPU alone; only norms stand on all."""
     ops = operators(load_model(name), BF16, Load(batch, 32, 32))
-    whole, one = count_pass(ops), count_pass(shard(ops, Plan(tp=tp, node=8)))
+    whole, one = count_pass(ops), count_pass(shard(ops, Layout(tp=tp, node=8, sequence_parallel=False)))
     assert one.flops(causal=True) * tp == pytest.approx(whole.flops(causal=True))
     assert one.cache_bytes * tp == pytest.approx(whole.cache_bytes)
     norms = sum(op.count * op.stored_bytes() for op in ops if op.part == "norm" or op.name == "position_embedding")
     biases = sum(op.count * op.n * 2 for op in ops if getattr(op, "bias", False) and op.name in ROWS)
-    assert (stored_bytes(shard(ops, Plan(tp=tp))) - norms - biases) * tp == pytest.approx(
+    assert (stored_bytes(shard(ops, Layout(tp=tp, sequence_parallel=False))) - norms - biases) * tp == pytest.approx(
         stored_bytes(ops) - norms - biases
     )
 
@@ -66,7 +69,7 @@ def test_shares_of_experts_sum_to_the_whole(tp, dp, ep):
     if (tp * dp) % ep:
         return
     ops = [op for op in operators(load_model("mixtral-8x7b"), BF16, PROMPT) if op.name in EXPERTS]
-    plan = Plan(tp=tp, dp=dp, ep=ep)
+    plan = Layout(tp=tp, dp=dp, ep=ep, sequence_parallel=False)
     share = [op for op in shard(ops, plan) if not isinstance(op, Collective)]
     flops, stored = sum(op.count * op.flops(causal=True) for op in share), stored_bytes(share)
     copies = tp * dp / plan.expert_group()
@@ -78,7 +81,7 @@ def test_shares_of_experts_sum_to_the_whole(tp, dp, ep):
 
 def test_a_layer_needs_two_all_reduces_forward():
     """Megatron-LM, arXiv 1909.08053, section 3: one after attention, one after the MLP, of b·s·h elements each."""
-    found = exchanges("llama3-8b", Plan(tp=8, node=8))
+    found = exchanges("llama3-8b", Layout(tp=8, node=8, sequence_parallel=False))
     b, s, h, layers = 2, 64, 4096, 32
     sums = [op for op in found.values() if op.exchange == "all_reduce" and op.count == layers]
     assert sorted(op.name for op in sums) == ["down_proj_all_reduce", "o_proj_all_reduce"]
@@ -92,7 +95,7 @@ def test_sequence_parallelism_exchanges_as_much_as_tensor_parallelism():
     plain, parallel = (
         sum(
             op.count * op.wire_bytes()[0]
-            for op in shard(ops, Plan(tp=4, node=8, sequence_parallel=sp))
+            for op in shard(ops, Layout(tp=4, node=8, sequence_parallel=sp))
             if isinstance(op, Collective)
         )
         for sp in (False, True)
@@ -101,8 +104,10 @@ def test_sequence_parallelism_exchanges_as_much_as_tensor_parallelism():
 
 
 def test_experts_of_other_ranks_need_tokens_sent_and_those_of_the_same_tensor_parallel_group_none():
-    assert exchanges("mixtral-8x7b", Plan(tp=8, ep=8, node=8))["experts_dispatch"].wire_bytes() == (0, 0)
-    sent = exchanges("mixtral-8x7b", Plan(dp=8, ep=8, node=8))["experts_dispatch"]
+    assert exchanges("mixtral-8x7b", Layout(tp=8, ep=8, node=8, sequence_parallel=False))[
+        "experts_dispatch"
+    ].wire_bytes() == (0, 0)
+    sent = exchanges("mixtral-8x7b", Layout(dp=8, ep=8, node=8, sequence_parallel=False))["experts_dispatch"]
     assert sent.wire_bytes() == (
         2 * 64 * 2 * 4096 * 2 * 7 / 8,
         0,
@@ -139,11 +144,13 @@ def test_an_all_to_all_sends_each_byte_once():
 
 def test_exchanged_bytes_bound_a_pass():
     chip = Chip(1e15, 1e15, 1e15, 1e12, 8e10, Links(node_bytes_per_s=1e11, fabric_bytes_per_s=None))
-    ops = shard(operators(load_model("llama3-8b"), BF16, PROMPT), Plan(tp=8, node=8))
+    ops = shard(operators(load_model("llama3-8b"), BF16, PROMPT), Layout(tp=8, node=8, sequence_parallel=False))
     cost = count_pass(ops)
     assert bound(cost, chip, "F", "B").network_seconds == cost.node_bytes / 1e11
     assert (
         sum(op.count * op.wire_bytes()[0] for op in ops if isinstance(op, Collective)) > cost.node_bytes
     )  # switches may add up
-    across = count_pass(shard(operators(load_model("llama3-8b"), BF16, PROMPT), Plan(tp=16, node=8)))
+    across = count_pass(
+        shard(operators(load_model("llama3-8b"), BF16, PROMPT), Layout(tp=16, node=8, sequence_parallel=False))
+    )
     assert bound(across, chip, "F", "B").seconds() is None  # the fabric's rate is not known

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmcost.ground.errors import InputError
-from llmcost.parallel.training_layout import RECOMPUTE, ZERO, Layout, check, shape_of
+from llmcost.parallel.layout import RECOMPUTE, ZERO, Layout
+from llmcost.parallel.rules import check, shape_of
 from llmcost.search.causes import CAUSES, spent
 from llmcost.search.plan_training import Question, plan, step_of
 from llmcost.search.question import ask
@@ -108,7 +109,9 @@ def test_illegal_spreads_are_counted_by_the_rule_they_break():
     asked = question("gpt2", 8, 8)
     ways = space(asked.base, asked.gpus, shape_of(asked.model), asked.seq, asked.choices)
     assert ways.spreads == 20  # ways to share three factors of 2 among tp, cp, pp and dp: 6·5·4/6
-    assert [(each.layouts, each.rule) for each in ways.illegal] == [(1, "--tp 8 does not divide 12 attention heads")]
+    assert [(each.layouts, each.rule) for each in ways.illegal] == [
+        (1, "--tp 8 does not divide the 12 attention heads of gpt2")
+    ]
     assert set(ways.columns) == {*DEGREES, "micro_batch", "vp"}
 
 
@@ -194,7 +197,7 @@ def test_a_gpu_whose_network_is_not_known_is_planned_for_inside_a_node():
 def test_nothing_legal_is_an_answer_and_the_exit_code_1(cli):
     answer = cli("plan", "gpt2", "--hw", "h100", "--gpus", 11, "--global-batch", 64, "--tp", 11)
     assert answer.code == 1
-    assert "--tp 11 does not divide 12 attention heads" in answer.out
+    assert "--tp 11 does not divide the 12 attention heads of gpt2" in answer.out
 
 
 @pytest.mark.parametrize(

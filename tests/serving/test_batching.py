@@ -14,8 +14,8 @@ from llmcost.machine.efficiency import DEFAULT
 from llmcost.model.architecture import operators
 from llmcost.model.counting import count_params, count_pass
 from llmcost.model.sizes import Load, element_bytes
+from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server
-from llmcost.parallel.split import Plan
 from llmcost.serving.batching import Mix, joined
 from llmcost.serving.estimate import evaluate, prompt_is_context, workload_of
 from llmcost.serving.phases import decode_step
@@ -26,7 +26,7 @@ BF16 = element_bytes("bf16", "bf16", "bf16")
 
 
 def server(model):
-    return Server(model, BF16, chip_of(H100, "bf16", "bf16"), DEFAULT, Plan(node=8), 1)
+    return Server(model, BF16, chip_of(H100, "bf16", "bf16"), DEFAULT, Layout())
 
 
 def mix(model=LLAMA, **options):

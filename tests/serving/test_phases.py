@@ -14,11 +14,11 @@ from llmcost.machine.efficiency import DEFAULT
 from llmcost.model.architecture import operators
 from llmcost.model.counting import stored_bytes
 from llmcost.model.sizes import Load, element_bytes
-from llmcost.parallel.layout import Layout, layout_of, problems
+from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server, Stages, schedule, two_of
-from llmcost.parallel.split import Plan
+from llmcost.parallel.rules import broken, layout_of, shape_of
 from llmcost.report.ops import operator_rows
-from llmcost.serving.estimate import evaluate, plan_of, prompt_is_context, workload_of
+from llmcost.serving.estimate import evaluate, prompt_is_context, server_of, workload_of
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves
 
@@ -29,7 +29,7 @@ DEGREES = ("tp", "pp", "dp", "ep")
 
 def server():
     """Llama on one GPU."""
-    return Server(LLAMA, BF16, chip_of(H100, "bf16", "bf16"), DEFAULT, Plan(node=8), 1)
+    return Server(LLAMA, BF16, chip_of(H100, "bf16", "bf16"), DEFAULT, Layout())
 
 
 # -- layouts ----------------------------------------------------------------------------------------
@@ -64,12 +64,12 @@ def test_degrees_that_are_not_given_follow_from_the_others(asked, layout):
 
 def test_a_node_is_as_large_as_the_gpus_spec_says():
     nothing = dict.fromkeys(("gpus", *DEGREES, "gpus_per_node"))
-    assert layout_of(LLAMA, load_hardware("gb200"), **nothing).gpus_per_node == 72
-    assert layout_of(LLAMA, None, **nothing).gpus_per_node == 8
+    assert layout_of(LLAMA, load_hardware("gb200"), **nothing).node == 72
+    assert layout_of(LLAMA, None, **nothing).node == 8
 
 
 def test_kv_heads_may_be_fewer_than_gpus():
-    assert list(problems(LLAMA, Layout(tp=32))) == []  # 8 KV heads, each on four GPUs
+    assert broken(Layout(tp=32), shape_of(LLAMA)) is None  # 8 KV heads, each on four GPUs
 
 
 # -- sums and stages --------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_the_fullest_stage_holds_its_layers_and_the_larger_end():
 )  # fmt: skip
 def test_it_fits_up_to_the_largest_batch_of_all_gpus(model, tp, pp, dp, ep, batch, context, chunk):
     chosen = Options(batch=batch, context=context, tp=tp, pp=pp, dp=dp, ep=ep, chunk=chunk)
-    assume(not any(problems(model, Layout(tp, pp, dp, ep))))
+    assume(broken(Layout(tp, pp, dp, ep), shape_of(model)) is None)
     memory = estimate(model, H100, chosen).memory
     assert memory.fits == (chosen.batch <= memory.max_batch)
     assume(0 < memory.max_batch < 10**8)
@@ -202,9 +202,7 @@ def test_data_parallel_ranks_take_the_time_of_the_fullest():
 def test_experts_of_idle_ranks_have_no_tokens_of_theirs():
     """A sequence on one of 8 ranks: two experts of each layer are touched, a quarter of one on each of 8 GPUs."""
     w = workload_of(MIXTRAL, H100, Options(ep=8))
-    ops = decode_step(
-        Server(MIXTRAL, BF16, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, plan_of(w), 1), w, 100
-    ).share.layers
+    ops = decode_step(server_of(MIXTRAL, BF16, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, w), w, 100).share.layers
     (experts,) = [op for op in ops if op.name == "experts_gate_up_proj"]
     assert experts.b == 1
     assert experts.touched() == pytest.approx(2 / 8)
@@ -217,9 +215,7 @@ def test_experts_see_the_sequences_of_the_ranks_that_share_them(ep, sequences):
         layers=tuple(layer._replace(mlp=layer.mlp._replace(num_experts=9)) for layer in MIXTRAL.layers)
     )
     w = workload_of(model, H100, Options(batch=29, dp=9, ep=ep))
-    ops = decode_step(
-        Server(model, BF16, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, plan_of(w), 1), w, 100
-    ).share.layers
+    ops = decode_step(server_of(model, BF16, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, w), w, 100).share.layers
     assert [op.b for op in ops if op.name == "experts_down_proj"] == [pytest.approx(sequences)]
 
 

@@ -7,8 +7,8 @@ from training_setup import A100, PAPER, ZERO_PAPER, gpt, passes, setup
 
 from llmcost.model.counting import count_params
 from llmcost.model.operators import Collective
+from llmcost.parallel.layout import Layout, stage_of
 from llmcost.parallel.split import COLUMNS
-from llmcost.parallel.training_layout import Layout, stage_of
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.activations import kept
 from llmcost.training.exchanges import Held, data_exchange, stage_exchange

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from training_setup import PAPER, gpt, passes, setup
 
 from llmcost.ground.errors import InputError
-from llmcost.parallel.training_layout import Layout, check, rules, shape_of
+from llmcost.parallel.layout import Layout
+from llmcost.parallel.rules import broken, check, rules, shape_of
 from llmcost.specs.catalog import load_hardware, load_model
-from llmcost.training.automatic import legal
 from llmcost.training.memory import stage_memory
 from llmcost.training.recipe import OPTIMIZERS, Recipe
 from llmcost.training.step import evaluate, training_step
@@ -49,7 +49,7 @@ def step(layout, model=LLAMA, recipe=Recipe(), seq=4096):  # noqa: B008
 def test_parts_sum_to_the_step_and_no_step_beats_its_limit(layout, experts):
     model = MIXTRAL if experts else LLAMA
     layout = layout._replace(ep=2) if experts and layout.dp > 1 else layout
-    assume(legal(layout, shape_of(model), 4096))
+    assume(broken(layout, shape_of(model), 4096) is None)
     found = step(layout, model)
     s = found.seconds
     assert s.total == pytest.approx(s.compute + s.memory + s.recompute + s.exposed.total() + s.bubble + s.optimizer)
@@ -93,7 +93,7 @@ def test_a_hundred_thousand_layouts_take_well_under_a_second():
 @settings(max_examples=30, deadline=None)
 @given(LAYOUTS)
 def test_recomputing_more_keeps_less_and_takes_longer(layout):
-    assume(legal(layout, shape_of(LLAMA), 4096))
+    assume(broken(layout, shape_of(LLAMA), 4096) is None)
     times, activations = [], []
     for recompute in ("none", "selective", "full"):
         at, a_pass = passes(LLAMA, layout._replace(recompute=recompute), Recipe(), 4096, H100)
@@ -294,17 +294,17 @@ def test_steps_on_one_gpu_take_as_long_as_its_profile_says():
 @pytest.mark.parametrize(
     "layout, words",
     [
-        (Layout(tp=3, global_batch=1), "--tp 3 does not divide 32 attention heads; nearest: 2"),
-        (Layout(tp=64, global_batch=1), "--tp 64 does not divide 32 attention heads; nearest: 32"),
+        (Layout(tp=3, global_batch=1), "--tp 3 does not divide the 32 attention heads of llama3-8b; nearest: 2 or 4"),
+        (Layout(tp=64, global_batch=1), "--tp 64 does not divide the 32 attention heads of llama3-8b; nearest: 32"),
         (Layout(pp=64, global_batch=64), "more than the 32 layers"),
         (
             Layout(dp=3, global_batch=8),
             "--global-batch 8 is not a multiple of 3 data-parallel ranks times --micro-batch 1; nearest: ",
         ),
-        (Layout(pp=4, vp=2, global_batch=6), "must be a multiple of --pp 4; nearest: 4"),
+        (Layout(pp=4, vp=2, global_batch=6), "must be a multiple of --pp 4; nearest: 4 or 8"),
         (Layout(vp=2, global_batch=8), "--vp 2 interleaves pipeline stages, and --pp is 1; nearest: 1"),
-        (Layout(cp=3, global_batch=8), "--cp 3 does not divide --seq 8192; nearest: 2"),
-        (Layout(ep=2, dp=2, global_batch=2), "--ep 2: the model has no experts; nearest: 1"),
+        (Layout(cp=3, global_batch=8), "--cp 3 does not divide --seq 8192; nearest: 2 or 4"),
+        (Layout(ep=2, dp=2, global_batch=2), "--ep 2: llama3-8b has no experts; nearest: 1"),
         (Layout(pp=2, zero=3, global_batch=2), "--no-reshard keeps them gathered"),
         (Layout(pp=2, zero=2, global_batch=2), "which no engine does in a pipeline"),
         (Layout(zero=4, global_batch=1), "--zero 4: one of 0, 1, 2, 3"),
@@ -320,7 +320,7 @@ def test_a_broken_rule_is_named_with_the_nearest_legal_value(layout, words):
 
 
 def test_experts_have_rules_of_their_own():
-    with pytest.raises(InputError, match="--ep 3 does not divide 8 experts; nearest: 2"):
+    with pytest.raises(InputError, match="--ep 3 does not divide the 8 experts of mixtral-8x7b; nearest: 2 or 4"):
         check(Layout(ep=3, dp=3, global_batch=3), shape_of(MIXTRAL), 4096)
     with pytest.raises(InputError, match="--ep 8 does not divide the 2 GPUs of a pipeline stage"):
         check(Layout(ep=8, dp=2, global_batch=2), shape_of(MIXTRAL), 4096)
@@ -396,9 +396,6 @@ def test_heads_of_states_divide_too():
     """As for inference: a state-space layer of 12 heads has no eighth."""
     shape = shape_of(load_model("nemotron-h-8b"))
     assert shape.state_heads == (128,)
-    broken = [
-        rule.message()
-        for rule in rules(Layout(tp=8, global_batch=1), shape._replace(state_heads=(12,)), 8192)
-        if not rule.holds
-    ]
-    assert broken == ["--tp 8 does not divide 12 heads of states; nearest: 6"]
+    layout = Layout(tp=8, global_batch=1)
+    rule = broken(layout, shape._replace(state_heads=(12,)), 8192)
+    assert rule.message(layout) == "--tp 8 does not divide the 12 state heads of nemotron-h-8b; nearest: 4"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llmcost.model.architecture import forward
 from llmcost.model.lora import ALL_LINEAR, NF4_BITS, Lora, trainable_params
 from llmcost.model.sizes import ElementBytes, Load
-from llmcost.parallel.training_layout import Layout
+from llmcost.parallel.layout import Layout
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.conventions import CONVENTIONS, counts_of
 from llmcost.training.memory import held_by, trained_part

@@ -1,0 +1,296 @@
+"""Which layouts are legal: one set of rules for serving, training and the planners.
+
+Every rule works on plain numbers and elementwise on arrays, so that a planner asks it of all layouts at once; the
+message of a broken one, with the nearest legal values, is for plain numbers.
+
+A tensor-parallel group divides heads and the channels of MLPs (Megatron-LM, arXiv 1909.08053, section 3).
+Vocabularies are padded, and KV heads copied where there are fewer of them than GPUs, as engines do. Serving wants
+pipeline stages of equally many layers; in training the last may have fewer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from math import gcd, isqrt
+from typing import Any, NamedTuple
+
+from llmcost.ground.algebra import Number, divide, floor_div, is_plain
+from llmcost.ground.errors import InputError, check_count
+from llmcost.model.spec import ModelSpec
+from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES, ZERO, Layout
+from llmcost.specs.hardware import USUAL_NODE, HardwareSpec
+
+MOST = 10**6  # GPUs
+AT_LEAST_ONE = ("tp", "cp", "pp", "dp", "ep", "vp", "micro_batch", "global_batch", "node")
+
+
+class Shape(NamedTuple):
+    """The sizes of a model that its layout must divide, each size once, gathered over all kinds of layers."""
+
+    name: str
+    layers: int
+    heads: tuple[int, ...]
+    state_heads: tuple[int, ...]  # of state spaces and linear attention
+    kv_heads: tuple[int, ...]
+    widths: tuple[int, ...]  # channels of MLPs and shared experts
+    expert_widths: tuple[int, ...]  # channels of a routed expert
+    experts: tuple[int, ...]
+
+
+def shape_of(model: ModelSpec) -> Shape:
+    """What the layout of a model must divide."""
+    return Shape(
+        model.name,
+        model.num_hidden_layers,
+        model.block_sizes("num_attention_heads"),
+        model.block_sizes("mamba_n_heads", "linear_num_heads", "linear_num_key_heads", "linear_num_value_heads"),
+        model.block_sizes("num_key_value_heads"),
+        model.block_sizes("intermediate_size", "shared_expert_intermediate_size"),
+        model.block_sizes("moe_intermediate_size"),
+        model.block_sizes("num_experts"),
+    )
+
+
+class Rule(NamedTuple):
+    """One rule, as it stands for one layout or for arrays of them.
+
+    axis: the field of `Layout` that the message begins with. holds: whether the layout keeps the rule. says: the
+    message after the axis and its value. legal: values of the axis that keep it.
+    """
+
+    axis: str
+    holds: Any
+    says: str
+    legal: Iterable[int] = ()
+
+    def problem(self, layout: Layout) -> str:
+        """What is wrong with a layout of plain numbers that breaks the rule."""
+        return f"--{self.axis.replace('_', '-')} {getattr(layout, self.axis)}{self.says}"
+
+    def message(self, layout: Layout) -> str:
+        """The problem with the nearest legal value below, and above where that is at most four times as much."""
+        value = getattr(layout, self.axis)
+        fewer = [each for each in self.legal if each < value]
+        more = [each for each in self.legal if value < each <= 4 * value]
+        nearest = " or ".join(f"{each:,}" for each in [*sorted(fewer)[-1:], *sorted(more)[:1]])
+        return f"{self.problem(layout)}; nearest: {nearest}" if nearest else self.problem(layout)
+
+
+def divides(part: Number, whole: Number) -> Any:
+    """Whether `part` divides `whole`, elementwise for arrays."""
+    return floor_div(whole, part) * part == whole
+
+
+@lru_cache(maxsize=1024)
+def divisors(whole: int) -> tuple[int, ...]:
+    """All divisors of a number, ascending."""
+    small = [n for n in range(1, isqrt(whole) + 1) if whole % n == 0]
+    return tuple(sorted({*small, *(whole // n for n in small)}))
+
+
+@lru_cache(maxsize=256)
+def tensor_degrees(shape: Shape) -> tuple[int, ...]:
+    """Every legal degree of tensor parallelism, ascending; none where a model has nothing that bounds it."""
+    common = gcd(*shape.heads, *shape.state_heads, *shape.widths)
+    return tuple(t for t in divisors(common) if all(kv % t == 0 or t % kv == 0 for kv in shape.kv_heads))
+
+
+def rules(layout: Layout, shape: Shape, seq: Number | None = None) -> Iterator[Rule]:
+    """Every rule that engines hold a layout to. `seq`: tokens of a training sequence; None: the layout is to serve."""
+    yield from _tensor_rules(layout, shape)
+    if seq is None:
+        says = f" does not divide the {shape.layers:,} layers of {shape.name} into equal stages"
+        yield Rule("pp", divides(layout.pp, shape.layers), says, divisors(shape.layers))
+    else:
+        yield from _pipeline_rules(layout, shape)
+        yield from _sequence_rules(layout, shape, seq)
+    yield from _expert_rules(layout, shape)
+    if seq is not None:
+        yield from _state_rules(layout)
+
+
+def _tensor_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
+    """A tensor-parallel group divides heads and channels; of KV heads a GPU has its share or a copy of one."""
+    legal = tensor_degrees(shape)
+    parts = ((shape.heads, "attention heads"), (shape.state_heads, "state heads"), (shape.widths, "MLP channels"))
+    for sizes, what in parts:
+        for size in sizes:
+            yield Rule("tp", divides(at.tp, size), f" does not divide the {size:,} {what} of {shape.name}", legal)
+    for size in shape.kv_heads:
+        says = f" neither divides the {size:,} KV heads of {shape.name} nor is a multiple of them"
+        yield Rule("tp", divides(at.tp, size) | divides(size, at.tp), says, legal)
+
+
+def _pipeline_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
+    """Every chunk of a stage has a layer; micro-batches fill the batch, and the rounds of an interleaved schedule."""
+    enough = at.pp * at.vp <= shape.layers
+    says = f" times --vp {_figure(at.vp)} is more than the {shape.layers:,} layers of {shape.name}"
+    yield Rule("pp", enough, says, range(1, shape.layers // at.vp + 1) if is_plain(at.vp) else ())
+    yield Rule("vp", (at.vp == 1) | (at.pp > 1), " interleaves pipeline stages, and --pp is 1", (1,))
+
+    at_once = at.dp * at.micro_batch
+    ranks = f"{_figure(at.dp)} data-parallel ranks times --micro-batch {_figure(at.micro_batch)}"
+    whole, says = divides(at_once, at.global_batch), f" is not a multiple of {ranks}"
+    yield Rule("global_batch", whole, says, _multiples(at_once, at.global_batch))
+
+    batches = at.micro_batches()
+    says = f" makes {_figure(batches)} micro-batches: with --vp they must be a multiple of --pp {_figure(at.pp)}"
+    whole_rounds = (at.vp == 1) | divides(at.pp, batches)
+    yield Rule("global_batch", whole_rounds, says, _multiples(at_once * at.pp, at.global_batch))
+
+
+def _sequence_rules(at: Layout, shape: Shape, seq: Number) -> Iterator[Rule]:
+    """Parts of a sequence are equally long, and with Ulysses the heads are dealt out among them."""
+    yield Rule("cp", divides(at.cp, seq), f" does not divide --seq {_figure(seq)}", _divisors(seq))
+    if at.sequence_parallel:
+        part = divide(seq, at.cp)
+        says = f" does not divide the {_figure(part)} tokens of a sequence's part"
+        yield Rule("tp", divides(at.tp, part), says, {*_divisors(part)} & {*tensor_degrees(shape)})
+    if at.context == "ulysses":
+        for size in shape.heads:
+            says = f" times --tp {_figure(at.tp)} does not divide the {size:,} attention heads of {shape.name}"
+            yield Rule("cp", divides(at.tp * at.cp, size), says, _divisors(divide(size, at.tp)))
+
+
+def _expert_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
+    """Every GPU has the same number of whole experts, or of equal parts of them, and a stage a whole number of sets."""
+    if not shape.experts:
+        says = f": {shape.name} has no experts"
+        yield Rule("ep", at.ep == 1, says, (1,))
+        if at.etp is not None:
+            yield Rule("etp", at.etp == 1, says, (1,))
+        return
+    for count in shape.experts:
+        says = f" does not divide the {count:,} experts of {shape.name}"
+        yield Rule("ep", divides(at.ep, count), says, divisors(gcd(*shape.experts)))
+    gpus = at.stage_gpus()
+    stage = f"the {_figure(gpus)} GPUs of a pipeline stage"
+    yield Rule("ep", divides(at.ep, gpus), f" does not divide {stage}", _divisors(gpus))
+
+    sets_fit = divides(at.expert_group(), gpus)
+    if at.etp is None:
+        yield Rule("ep", sets_fit, f" with --tp {_figure(at.tp)} does not divide {stage}")
+    for size in shape.expert_widths:
+        whole, channels = divides(at.expert_tp(), size), f"the {size:,} channels of an expert of {shape.name}"
+        if at.etp is not None:
+            yield Rule("etp", whole, f" does not divide {channels}", divisors(size))
+        else:
+            says = (
+                f" with --ep {_figure(at.ep)} splits experts over {_figure(at.expert_tp())} GPUs, which do not divide"
+            )
+            yield Rule("tp", whole, f"{says} {channels}")
+    if at.etp is not None:
+        says = f" times --ep {_figure(at.ep)} does not divide {stage}"
+        yield Rule("etp", sets_fit, says, _divisors(divide(gpus, at.ep)))
+
+
+def _state_rules(at: Layout) -> Iterator[Rule]:
+    """What engines refuse to divide in a pipeline, and what states and recomputed layers can be."""
+    if at.zero == 2:
+        says = " adds up gradients after every micro-batch, which no engine does in a pipeline"
+        yield Rule("zero", at.pp == 1, says, (1,) if at.reshard else (1, 3))
+    if at.zero == 3 and at.reshard:
+        refusal = "which engines refuse in a pipeline (--no-reshard keeps them gathered)"
+        yield Rule("zero", at.pp == 1, f" gathers weights for every micro-batch, {refusal}", (1,))
+    if at.shard is not None:
+        replicas = at.replicas()
+        says = f" does not divide the {_figure(replicas)} replicas"
+        yield Rule("shard", divides(at.shard, replicas), says, _divisors(replicas))
+    if at.recompute_layers is not None:
+        yield Rule("recompute_layers", at.recompute != "none", ": with --recompute selective or full")
+        yield Rule("recompute_layers", at.recompute_layers >= 0, ": not below 0", (0,))
+
+
+def _figure(x: Number) -> str:
+    """A plain number in a message; of arrays, which no message is for, nothing is printed."""
+    return str(x) if is_plain(x) else ""
+
+
+def _divisors(whole: Number) -> tuple[int, ...]:
+    """Divisors of a plain whole number; of anything else none are known."""
+    return divisors(whole) if isinstance(whole, int) else ()
+
+
+def _multiples(step: Number, near: Number) -> tuple[int, ...]:
+    """The multiples of `step` on both sides of a number."""
+    if not (isinstance(step, int) and isinstance(near, int)):
+        return ()
+    return (max(step, near // step * step), near // step * step + step)
+
+
+def broken(layout: Layout, shape: Shape, seq: int | None = None) -> Rule | None:
+    """The first rule that a layout of plain numbers breaks; None where it is legal."""
+    return next((rule for rule in rules(layout, shape, seq) if not rule.holds), None)
+
+
+def check(layout: Layout, shape: Shape, seq: int | None = None) -> None:
+    """Raise InputError for the first rule that is broken, or for a choice that is none. `seq` as in `rules`."""
+    for name in AT_LEAST_ONE:
+        if getattr(layout, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(layout, name)}: at least 1")
+    if layout.zero not in ZERO:
+        raise InputError(f"--zero {layout.zero}: one of 0, 1, 2, 3")
+    for option, value, known in (
+        ("recompute", layout.recompute, RECOMPUTE),
+        ("schedule", layout.schedule, SCHEDULES),
+        ("context-parallel", layout.context, CONTEXTS),
+    ):
+        if value not in known:
+            raise InputError(f"--{option} {value}: one of {', '.join(known)}")
+    rule = broken(layout, shape, seq)
+    if rule is not None:
+        raise InputError(rule.message(layout))
+
+
+def layout_of(
+    model: ModelSpec,
+    hardware: HardwareSpec | None,
+    gpus: int | None,
+    tp: int | None,
+    pp: int | None,
+    dp: int | None,
+    ep: int | None,
+    gpus_per_node: int | None,
+) -> Layout:
+    """The layout to serve that was asked for; what is None follows from the rest.
+
+    `ep` without `dp` is data-parallel attention with the experts spread over all; a number of GPUs alone is tensor
+    parallelism inside a node and pipeline stages across nodes. Raises InputError for a layout that is not legal.
+    """
+    node = gpus_per_node or (hardware.gpus_in_a_node() if hardware else USUAL_NODE)
+    if gpus is tp is pp is dp is ep is gpus_per_node is None:
+        return Layout(node=node, sequence_parallel=False)
+    given = {"--gpus": gpus, "--tp": tp, "--pp": pp, "--dp": dp, "--ep": ep, "--gpus-per-node": gpus_per_node}
+    for option, degree in given.items():
+        if degree is not None:
+            check_count(option, degree, MOST)
+    dp = dp or max(1, (ep or 1) // (tp or 1))
+    if gpus is not None:
+        tp, pp = _filled(gpus, tp, pp, dp, node)
+    layout = Layout(tp or 1, pp or 1, dp, ep or 1, node=node, sequence_parallel=False)
+    if gpus not in (None, layout.gpus()):
+        raise InputError(f"--gpus {gpus}: tp·pp·dp = {layout.tp}·{layout.pp}·{layout.dp} is {layout.gpus():,}")
+    rule = broken(layout, shape_of(model))
+    if rule is None:
+        return layout
+    derived = given["--tp"] is None and gpus is not None
+    origin = f"--gpus {gpus} is --tp {layout.tp} --pp {layout.pp}; " if derived else ""
+    raise InputError(origin + rule.message(layout))
+
+
+def _filled(gpus: int, tp: int | None, pp: int | None, dp: int, node: int) -> tuple[int, int]:
+    """Tensor and pipeline parallelism of so many GPUs: where one is not given, it takes what the others leave.
+
+    Where neither is given, a node is filled with tensor parallelism, and stages stand on different nodes.
+    """
+    known = (tp or 1) * (pp or 1) * dp
+    if gpus % known:
+        raise InputError(f"--gpus {gpus}: not a multiple of {known:,}, the product of the other degrees")
+    rest = gpus // known
+    if tp is None and pp is None:
+        inside = max(n for n in range(1, min(rest, node) + 1) if rest % n == 0)
+        return inside, rest // inside
+    if tp is None:
+        return rest, pp or 1
+    return tp, pp or rest
