@@ -12,8 +12,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from llmcost.machine.calibration import LINEAR, chip_of, predicted_us
-from llmcost.machine.chip import Chip
+from llmcost.machine.calibration import LINEAR, predicted_us
+from llmcost.machine.chip import Chip, chip_by_profile
 from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel, kind_of
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Elementwise, Operator
@@ -36,7 +36,7 @@ class Sample(NamedTuple):
 
 def fitted(profile: Profile) -> Profile:
     """The profile with the fit of its rows, and with what that says of its passes."""
-    profile = profile._replace(fit=fits(profile.rows, lambda dtype: chip_of(profile, dtype)))
+    profile = profile._replace(fit=fits(profile.rows, lambda dtype: chip_by_profile(profile, dtype)))
     return profile._replace(
         steps=tuple(
             step._replace(predicted_us=predicted_us(step, profile)) if step.status == "ok" else step

@@ -181,7 +181,8 @@ def _show_plan(session: Session, markdown: bool) -> None:
 
 def _pass_tables(measured: Profile, profile: str | None) -> list[Table]:
     """Each pass operator by operator, beside what `estimate` says of it."""
-    from llmcost.machine.calibration import chip_of, pass_seconds
+    from llmcost.machine.calibration import pass_seconds
+    from llmcost.machine.chip import chip_by_profile
     from llmcost.machine.reached import efficiency_for
     from llmcost.report.bench_rows import pass_table
     from llmcost.report.tables import Table
@@ -192,7 +193,9 @@ def _pass_tables(measured: Profile, profile: str | None) -> list[Table]:
     for step in measured.steps:
         if step.median_us is not None:
             efficiency = efficiency_for(hardware, profile, step.dtype, step.dtype, engine=False)
-            guesses = None if hardware is None else pass_seconds(step, chip_of(measured, step.dtype), efficiency)
+            guesses = (
+                None if hardware is None else pass_seconds(step, chip_by_profile(measured, step.dtype), efficiency)
+            )
             note = (
                 f"Predicted: {efficiency.basis}."
                 if guesses

@@ -1,7 +1,7 @@
 """Profiles put to use: the shares and launch costs that were measured on a GPU, in place of the defaults.
 
 A shipped profile stands in hardware/profiles under the name of its GPU and is used unasked; a user's own by
-`--profile`. chips.py asks here for either; bench/ fits a profile, and specs/profile.py reads it.
+`--profile`. reached.py asks here for either; bench/ fits a profile, and specs/profile.py reads it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmcost.ground.errors import InputError
-from llmcost.machine.chip import Chip
+from llmcost.machine.chip import Chip, chip_by_profile
 from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import operators
@@ -74,13 +74,6 @@ def step_error(steps: tuple[StepRow, ...], phase: str | None = None) -> Error | 
     return Error(len(off), round(sum(off) / len(off), 4), round(max(off), 4)) if off else None
 
 
-def chip_of(profile: Profile, dtype: str) -> Chip:
-    """The peaks that a profile's shares are of."""
-    flops, moved = profile.peaks["flops_per_s"], profile.peaks["bytes_per_s"]
-    plain = flops.get(activation_dtype(dtype))
-    return Chip(flops.get(dtype), plain, plain, moved, None)
-
-
 def distinct(op: Operator) -> Operator:
     """The operator by which executions are alike: a kernel's time depends on its sizes, not on where in the model it stands."""
     same: dict[str, Any] = {"count": 1}
@@ -113,7 +106,7 @@ def pass_seconds(step: StepRow, chip: Chip, efficiency: Efficiency) -> list[floa
 
 def predicted_us(step: StepRow, profile: Profile) -> float | None:
     """What the profile's fit says of a measured pass."""
-    times = pass_seconds(step, chip_of(profile, step.dtype), efficiency_of(profile, step.dtype))
+    times = pass_seconds(step, chip_by_profile(profile, step.dtype), efficiency_of(profile, step.dtype))
     if times is None or step.dtype not in profile.fit.get("gemm", {}):
         return None
     return float(round(sum(times) * 1e6, 2))

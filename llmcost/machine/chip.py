@@ -1,13 +1,17 @@
-"""The figures of a GPU that times depend on: peaks, bandwidth, memory and links, from its spec."""
+"""The figures of a GPU that times depend on: peaks, bandwidth, memory and links, from its spec or from a profile."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmcost.ground.algebra import Number
 from llmcost.model.operators import Attention, Gemm, GroupedGemm, Operator
 from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import Figure, HardwareSpec
+
+if TYPE_CHECKING:
+    from llmcost.specs.profile import Profile  # most answers read none
 
 
 class Links(NamedTuple):
@@ -35,26 +39,32 @@ class Chip(NamedTuple):
         return self.peak if isinstance(op, (Gemm, GroupedGemm)) and op.part != "lm_head" else self.plain_peak
 
 
-def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str) -> Chip:
-    """The GPU's figures for computing in one type on a cache kept in another; what is not known stays None.
+def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str, vector: Collection[str] = ()) -> Chip:
+    """A GPU's figures by its spec, for linear layers in `dtype` and a cache kept in `kv_dtype`; None what is not known.
 
-    Attention computes in the cache's type where the GPU does, else in that of the activations.
+    Attention computes in the cache's type where the GPU does, else in that of the activations. `vector`: data types
+    that are computed on the vector units where the matrix units lack them.
     """
     if hardware is None:
         return Chip(None, None, None, None, None)
+    peaks = {name: figure for name, figure in hardware.vector_peak.items() if name in vector} | hardware.peak
     plain = activation_dtype(dtype)
-    cached = kv_dtype if kv_dtype in hardware.peak else plain
-    peak, plain_peak, attention_peak = (_value(hardware.peak.get(each)) for each in (dtype, plain, cached))
-    usable = hardware.usable_memory or hardware.memory  # where no driver's figure is known, the vendor's
+    cached = kv_dtype if kv_dtype in peaks else plain
     return Chip(
-        peak,
-        plain_peak,
-        attention_peak,
-        _value(hardware.bandwidth),
-        hardware.memory.value,
-        links_of(hardware),
-        usable.value,
+        peak=_value(peaks.get(dtype)),
+        plain_peak=_value(peaks.get(plain)),
+        attention_peak=_value(peaks.get(cached)),
+        bandwidth=_value(hardware.bandwidth),
+        capacity=hardware.memory.value,
+        links=links_of(hardware),
+        usable=(hardware.usable_memory or hardware.memory).value,  # where no driver's figure is known, the vendor's
     )
+
+
+def chip_by_profile(profile: Profile, dtype: str) -> Chip:
+    """The figures that a profile's shares are of: peaks that were looked up when it was measured, no memory, no links."""
+    peaks, plain = profile.peaks["flops_per_s"], activation_dtype(dtype)
+    return Chip(peaks.get(dtype), peaks.get(plain), peaks.get(plain), profile.peaks["bytes_per_s"], None)
 
 
 def links_of(hardware: HardwareSpec) -> Links:

@@ -7,7 +7,7 @@ reaches e_c only on long sequences: e_c·s / (s + s_half).
 
 An `Efficiency` is what timing.py asks. There are three kinds: `default_for` here, from the figures of defaults.py,
 for serving and single kernels; training/shares.py's, for training; and, in place of either, calibration.py's, of a
-profile that was measured (for serving, `in_an_engine`). chips.py picks for serving, training/answer.py for training.
+profile that was measured (for serving, `in_an_engine`). reached.py picks between profile and defaults.
 """
 
 from collections.abc import Mapping

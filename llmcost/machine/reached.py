@@ -1,7 +1,7 @@
-"""A GPU's spec in, what times rest on out: its peaks and links for some data types, and the shares of them that
-kernels reach.
+"""What kernels reach on a GPU: by a profile that was measured on it, or by default. `by_profile` decides between them.
 
-For training, training/train.py's `training_chip` and training/shares.py's `shares_for` do the same.
+`efficiency_for` asks it for serving, `training_efficiency` (training/shares.py) for training, each with defaults of
+its own.
 """
 
 from __future__ import annotations

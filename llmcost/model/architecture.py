@@ -31,7 +31,7 @@ class Pass(NamedTuple):
 def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> Pass:
     """One forward pass, logits at so many positions a sequence.
 
-    The sizes in `model`, `size` and `load` may be ints, arrays or symbols (explain.symbolic_model); only its
+    The sizes in `model`, `size` and `load` may be ints, arrays or symbols (formulas.serving.symbolic_model); only its
     structure is ever asked about: which blocks, biases or none, tied or not. Layers of one kind stand
     together, wherever in the model they are.
     """

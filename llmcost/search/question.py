@@ -18,8 +18,9 @@ from llmcost.serving.estimate import DEFAULT_CONTEXT, Options, workload_of
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.conventions import HALF_PRECISION
 from llmcost.training.recipe import Recipe, check_recipe
+from llmcost.training.shares import training_efficiency
 from llmcost.training.step import training_chip
-from llmcost.training.train import BATCH_TOKENS, MOST, reached_by
+from llmcost.training.train import BATCH_TOKENS, MOST
 
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
 MOST_GPUS = 10**6
@@ -54,7 +55,7 @@ def ask(
         check_lora(forward(model, HALF_PRECISION, Load(1, 1, 1)).layers, recipe.lora)
     chip = training_chip(hardware, recipe, Layout(dp=gpus, node=node))
     chip = chip._replace(links=links_within(chip.links, gpus, node))
-    base, reached = Layout(global_batch=batch, node=node), reached_by(hardware, recipe, gpus, None)
+    base, reached = Layout(global_batch=batch, node=node), training_efficiency(hardware, None, recipe, gpus)
     return Question(
         model, hardware, gpus, seq, base, chip.usable * share, chip, reached, recipe, _choices(axes, recompute)
     )

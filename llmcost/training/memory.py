@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, divide, is_plain, largest, maximum, minimum, named, present
+from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_quantised, is_trained
 from llmcost.model.operators import Operator
 from llmcost.parallel.layout import Layout, Stage, stage_of
 from llmcost.training.activations import chosen, kept
 from llmcost.training.exchanges import Held
-from llmcost.training.passes import Pass, Setup, is_expert
+from llmcost.training.passes import Setup, is_expert
 from llmcost.training.recipe import Recipe
 
 # Bytes a logit alive while the loss is computed, beside those in their own type. "plain": log-softmax of the fp32
@@ -100,9 +101,9 @@ def stage_params(a_pass: Pass, stage: Stage, layers: Number) -> Held:
     A tied head away from the embedding has a copy of its weights (Megatron-LM).
     """
     inside, share = held_by(a_pass.layers), stage.layers / layers
-    tied = sum([op.k * op.n for op in a_pass.head if getattr(op, "tied", False)])  # type: ignore[attr-defined]
-    ends = stage.first * held_by(a_pass.embedding).dense + stage.last * (
-        held_by(a_pass.head).dense + (1 - stage.first) * tied
+    tied = sum([op.k * op.n for op in a_pass.last if getattr(op, "tied", False)])  # type: ignore[attr-defined]
+    ends = stage.first * held_by(a_pass.first).dense + stage.last * (
+        held_by(a_pass.last).dense + (1 - stage.first) * tied
     )
     return Held(share * inside.dense + ends, share * inside.experts if present(inside.experts) else 0)
 
@@ -129,12 +130,12 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
 
     layer, some, _ = layer_kept(at, a_pass)
     again = share_recomputed(layout, stage)
-    whole = layer + stage.first * _kept(a_pass.embedding, at)
-    each = stage.layers * (again * some + (1 - again) * layer) + stage.first * _kept(a_pass.embedding, at)
+    whole = layer + stage.first * _kept(a_pass.first, at)
+    each = stage.layers * (again * some + (1 - again) * layer) + stage.first * _kept(a_pass.first, at)
     waiting = (stage.in_flight - 1) * each
     stored = (held.dense + held.experts) * recipe.param_bytes() - (few.dense + few.experts) * saved
     weights, gradient = _gathered(stored, trained, stage, at)
-    logits, in_head = stage.last * _logits(at), stage.last * _kept(a_pass.head, at)
+    logits, in_head = stage.last * _logits(at), stage.last * _kept(a_pass.last, at)
     working = largest([op.io_bytes() for op in a_pass.layers])
     return StageMemory(
         params,
@@ -192,7 +193,7 @@ def quantised(at: Setup, a_pass: Pass, stage: Stage) -> tuple[Held, Number]:
     lora = at.recipe.lora
     if lora is None or lora.frozen_bits is None:
         return Held(0, 0), 0
-    few = Pass([op for op in a_pass.layers if is_quantised(op, lora)], [], [])
+    few = Pass([], [op for op in a_pass.layers if is_quantised(op, lora)], [])
     return stage_params(few, stage, at.model.num_hidden_layers), at.recipe.param_bytes() - lora.frozen_bits / 8
 
 

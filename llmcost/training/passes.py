@@ -1,8 +1,8 @@
 """The forward pass of a micro-batch on one GPU, in the three parts that a pipeline puts on different stages.
 
-A backward pass needs no list of its own: `rates.backward` says how many executions of the forward operator it is.
-Where it exchanges, it sends as much as the forward pass: an all-gather's gradient is a reduce-scatter, and the other
-way round.
+A backward pass needs no list of its own: `backward` (model/backward.py) says how many executions of the forward
+operator it is. Its collectives send as much as those of the forward pass: an all-gather's gradient is a
+reduce-scatter, and the other way round.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from llmcost.ground.algebra import Number, divide, present
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
-from llmcost.model.architecture import embedding, head, layer_operators
+from llmcost.model.architecture import Pass, embedding, head, layer_operators
 from llmcost.model.operators import Attention, Elementwise, Gemm, Operator
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
@@ -54,16 +54,11 @@ class Setup(NamedTuple):
     efficiency: Efficiency
 
 
-class Pass(NamedTuple):
-    """Operators of one GPU with their exchanges: of all layers, of the embedding, of the head with the loss."""
-
-    layers: list[Operator]
-    embedding: list[Operator]
-    head: list[Operator]
-
-
 def forward_pass(at: Setup) -> Pass:
-    """One micro-batch, of whose sequences each context-parallel rank has its part."""
+    """One micro-batch's forward pass on one GPU with its collectives, the loss in the part after the layers.
+
+    Of every sequence each context-parallel rank has its part.
+    """
     model, layout, recipe, seq = at[:4]
     Bx = recipe.param_bytes()
     size = ElementBytes(Bx, Bx, Bx)
@@ -78,9 +73,9 @@ def forward_pass(at: Setup) -> Pass:
     if recipe.lora is not None:
         layers = with_expansion(layers, recipe.lora)
     return Pass(
-        shard(layers, layout),
-        shard(embedding(model, size, Load(b, part, part)), layout),
-        [*shard(head(model, size, b, part), layout, gather_logits=False), loss(model, layout, recipe, b, part)],
+        first=shard(embedding(model, size, Load(b, part, part)), layout),
+        layers=shard(layers, layout),
+        last=[*shard(head(model, size, b, part), layout, gather_logits=False), loss(model, layout, recipe, b, part)],
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from llmcost.machine.efficiency import KERNELS, Efficiency, Kernel
+from llmcost.machine.reached import by_profile
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.recipe import Recipe
 
@@ -46,8 +47,20 @@ GROUPED = 0.8  # of which experts' products reach this: chosen on SimuMax's 6 me
 ERROR = 0.10  # mean absolute error over the sources that had no part in the choice
 
 
+def training_efficiency(hardware: HardwareSpec, profile: str | None, recipe: Recipe, gpus: int) -> Efficiency:
+    """What training reaches on GPUs, as `efficiency_for` (machine/reached.py) says it of serving.
+
+    By the profile asked for; on one GPU alone by the one that ships for it; else what published runs have reached.
+    Raises SpecError, or InputError for another GPU's profile.
+    """
+    default = shares_for(hardware, recipe)
+    if profile is None and gpus > 1:
+        return default
+    return by_profile(hardware, profile, recipe.dtype, default, "train")
+
+
 def shares_for(hardware: HardwareSpec, recipe: Recipe) -> Efficiency:
-    """The defaults of training on a GPU."""
+    """What published training runs have reached on GPUs of this generation, with the recipe's kernels and data type."""
     kernels = dict.fromkeys(KERNELS, KERNEL) | EXCHANGES
     if (
         recipe.dtype != "fp32"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, maximum
+from llmcost.ground.algebra import Number, is_one, is_plain, maximum
 from llmcost.ground.errors import InputError
-from llmcost.machine.chip import Chip, links_of
+from llmcost.machine.chip import Chip, chip_of, links_of
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.timing import Bound
+from llmcost.model.architecture import Pass
 from llmcost.model.backward import PASSES
 from llmcost.model.counting import PassCost, count_pass
 from llmcost.model.lora import is_trained
@@ -19,8 +20,8 @@ from llmcost.parallel.layout import Layout, stage_of
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.activations import halved
 from llmcost.training.memory import StageMemory, fullest, share_recomputed, stage_memory, trained_part
-from llmcost.training.passes import Pass, Setup, forward_pass
-from llmcost.training.recipe import Recipe
+from llmcost.training.passes import Setup, forward_pass
+from llmcost.training.recipe import DTYPES, Recipe
 from llmcost.training.shares import shares_for
 from llmcost.training.step_time import StepSeconds, optimizer_traffic, step_seconds
 
@@ -75,7 +76,7 @@ def training_step(
     seq: Number = 8192,
     efficiency: Efficiency | None = None,
 ) -> Step:
-    """A step in a layout that is legal (layout.check). Degrees and sizes may be arrays.
+    """A step in a layout that is legal (parallel/rules.py, `check`). Degrees and sizes may be arrays.
 
     `efficiency`: a profile's, or the defaults of training. Raises InputError where a figure of the GPU is not known.
     """
@@ -104,8 +105,8 @@ def evaluate(at: Setup) -> Step:
 
 def step_flops(at: Setup, a_pass: Pass) -> StepFlops:
     """FLOPs of all GPUs together: what one computes of a micro-batch, times all that compute so."""
-    layers, embedding, head = (count_pass(ops) for ops in a_pass)
-    layout, everything = at.layout, layers.plus(embedding).plus(head)
+    first, layers, last = (count_pass(ops) for ops in a_pass)
+    layout, everything = at.layout, layers.plus(first).plus(last)
     times = layout.micro_batches() * layout.tp * layout.cp * layout.dp
     frozen = _frozen_flops(at, a_pass)
     model = PASSES * everything.flops(causal=False) - frozen
@@ -147,35 +148,26 @@ def _bound(at: Setup, a_pass: Pass, flops: StepFlops) -> Bound:
 
 
 def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chip:
-    """The GPU's figures for a recipe. fp32 products without TF32 run on the vector units.
+    """The GPU's figures for a recipe, once all that a step depends on are known.
 
-    Raises InputError for a data type that the GPU lacks, or a figure that no source gives.
+    Products in fp32 without TF32 run on the vector units. Raises InputError for a data type that the GPU lacks, or a
+    figure that no source gives.
     """
     plain = activation_dtype(recipe.dtype)
-    known = dict(hardware.peak)
-    if recipe.dtype == "fp32" and "fp32" not in known and "fp32" in hardware.vector_peak:
-        known["fp32"] = hardware.vector_peak["fp32"]
-    for dtype in (recipe.dtype, plain):
-        if dtype not in known:
-            legal = (
-                ", ".join(each for each in ("bf16", "fp16", "fp8", "fp32") if each in known)
-                or "none that training uses"
-            )
+    chip = chip_of(hardware, recipe.dtype, plain, vector=("fp32",))
+    for dtype, peak in ((recipe.dtype, chip.peak), (plain, chip.plain_peak)):
+        if peak is None:
+            known = [each for each in DTYPES if each in hardware.peak]
+            legal = ", ".join(known) or "none that training uses"
             raise InputError(f"--dtype {recipe.dtype}: {hardware.name} has no known peak for {dtype}; it has {legal}")
-    if hardware.bandwidth is None:
+    if chip.bandwidth is None:
         raise InputError(f"{hardware.name}: no source gives its memory bandwidth")
-    links = links_of(hardware)
-    gpus = layout.gpus()
-    alone = gpus.__class__ in (int, float) and gpus == 1
-    inside = gpus.__class__ in (int, float) and gpus <= layout.node
+    gpus, links = layout.gpus(), links_of(hardware)
+    alone, inside = is_one(gpus), is_plain(gpus) and gpus <= layout.node
     if not alone and links.node_bytes_per_s is None:
-        raise InputError(
-            f"{hardware.name}: no source gives the link between GPUs; a spec of your own may (interconnect)"
-        )
+        way_out = "a spec of your own may (interconnect)"
+        raise InputError(f"{hardware.name}: no source gives the link between GPUs; {way_out}")
     if not inside and links.fabric_bytes_per_s is None:
-        raise InputError(
-            f"{hardware.name}: no source gives the network between nodes of {layout.node}; a system of `llmcost hardware` may"
-        )
-    peak, plain_peak = known[recipe.dtype].value, known[plain].value
-    usable = hardware.usable_memory or hardware.memory
-    return Chip(peak, plain_peak, plain_peak, hardware.bandwidth.value, hardware.memory.value, links, usable.value)
+        way_out = "a system of `llmcost hardware` may"
+        raise InputError(f"{hardware.name}: no source gives the network between nodes of {layout.node}; {way_out}")
+    return chip

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, divide, maximum, minimum, named, present
 from llmcost.machine.timing import exchange_seconds, kernel_seconds
+from llmcost.model.architecture import Pass
 from llmcost.model.backward import backward
 from llmcost.model.lora import is_trained
 from llmcost.model.operators import Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator
@@ -19,7 +20,7 @@ from llmcost.parallel.layout import Layout, Stage, stage_of
 from llmcost.training.activations import halved
 from llmcost.training.exchanges import Held, attentions, context_exchange, data_exchange, stage_exchange
 from llmcost.training.memory import fullest, share_recomputed, trained_part
-from llmcost.training.passes import Pass, Setup, kernels
+from llmcost.training.passes import Setup, kernels
 
 STREAMS = (Elementwise, Lookup)
 NEWTON_SCHULZ = 5  # iterations of Muon, three products each of a matrix's shape (kellerjordan.github.io/posts/muon)
@@ -127,7 +128,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     ahead = _stage([part.forward for part in parts], share, single)
     back = _stage([part.backward for part in parts], share, single)
 
-    again = _recomputed(at, a_pass, parts[0].forward, stage)
+    again = _recomputed(at, a_pass, parts[1].forward, stage)
     context = _context(at, a_pass)
     pipeline = 0
     if present(layout.pp - 1):
@@ -140,7 +141,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     bubble: Number = 0
     if present(layout.pp - 1):
         through = (
-            sum([part.forward.total() + part.backward.total() for part in parts])
+            sum([part.forward.total() + part.backward.total() for part in (parts[1], parts[0], parts[2])])
             + again
             + context
             + layout.pp * pipeline
@@ -149,7 +150,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     if (
         layout.schedule == "zero-bubble"
     ):  # gradients of weights fill it: (p-1)(F + B - 2W) is left (arXiv 2401.10241, table 2)
-        bubble = bubble * (1 - 2 * share * parts[0].weight / one)
+        bubble = bubble * (1 - 2 * share * parts[1].weight / one)
 
     held = fullest(a_pass, layout, at.model.num_hidden_layers)
     trained = fullest(trained_part(a_pass, recipe), layout, at.model.num_hidden_layers)
@@ -176,13 +177,13 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
 
 def _stage(parts: list[Direction], share: Number, single: Number) -> Direction:
     """The fullest stage: its layers and the larger of embedding and head, or both on a single stage."""
-    layers, embedding, head = parts
-    ends = (embedding.plus(head.times(single))).largest(head.plus(embedding.times(single)))
+    first, layers, last = parts
+    ends = first.plus(last.times(single)).largest(last.plus(first.times(single)))
     return layers.times(share).plus(ends)
 
 
 def _recomputed(at: Setup, a_pass: Pass, layers: Direction, stage: Stage) -> Number:
-    """Forward work of all layers that the backward pass does again (kept.chosen says what "selective" does)."""
+    """Forward work of all layers that the backward pass does again (activations.chosen says what "selective" does)."""
     again = share_recomputed(at.layout, stage)
     if at.layout.recompute == "none":
         return 0

@@ -8,7 +8,6 @@ from llmcost.ground.algebra import Number, is_plain, maximum, named
 from llmcost.ground.errors import InputError, check_count, check_share
 from llmcost.machine import textbook
 from llmcost.machine.efficiency import Efficiency
-from llmcost.machine.reached import by_profile
 from llmcost.model.architecture import forward, operators
 from llmcost.model.counting import Params, count_params
 from llmcost.model.lora import check_lora, trainable_params
@@ -27,7 +26,7 @@ from llmcost.training.memory import StageMemory, share_recomputed, stage_memory
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import Recipe, check_recipe
 from llmcost.training.results import ExpectedRates, Rates, Run, Spread, StageBytes, Train, TrainMemory
-from llmcost.training.shares import shares_for
+from llmcost.training.shares import training_efficiency
 from llmcost.training.step import Step, evaluate, training_chip
 
 SCHEMA = "llmcost.train/1"
@@ -91,24 +90,12 @@ def setup_of(
     base = _data_parallel(base, gpus, given)
     batch = _batch(options, base, gpus, seq)
     base = base._replace(global_batch=batch)
-    reached = reached_by(hardware, options.recipe, gpus, options.profile) if efficiency is None else efficiency
+    reached = efficiency or training_efficiency(hardware, options.profile, options.recipe, gpus)
     chip = training_chip(hardware, options.recipe, base._replace(dp=gpus, tp=1, cp=1, pp=1))
     at = Setup(model, base, options.recipe, seq, chip, reached)
     if {"tp", "pp", "zero", "recompute"} <= given.keys():
         return at, False
     return at._replace(layout=automatic(at, gpus, given, chip.usable)), True
-
-
-def reached_by(hardware: HardwareSpec, recipe: Recipe, gpus: int, profile: str | None) -> Efficiency:
-    """What the GPUs reach: by the profile asked for, one GPU alone by its shipped one, else what published runs have
-    reached.
-
-    Raises SpecError, or InputError for another GPU's profile.
-    """
-    default = shares_for(hardware, recipe)
-    if profile is None and gpus > 1:
-        return default
-    return by_profile(hardware, profile, recipe.dtype, default, "train")
 
 
 def _check_counts(options: Options, given: dict[str, Any]) -> None:

@@ -18,8 +18,9 @@ from llmcost.parallel.rules import broken, check, rules, shape_of
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.memory import stage_memory
 from llmcost.training.recipe import OPTIMIZERS, Recipe
+from llmcost.training.shares import training_efficiency
 from llmcost.training.step import evaluate, training_step
-from llmcost.training.train import Options, reached_by, train
+from llmcost.training.train import Options, train
 
 H100, LLAMA, MIXTRAL = load_hardware("h100"), load_model("llama3-8b"), load_model("mixtral-8x7b")
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -276,7 +277,7 @@ def test_steps_on_one_gpu_take_as_long_as_its_profile_says():
     """The profile's kernels are the fastest there are: compiled steps come near, PyTorch's own kernels one by one less so."""
     script, rows = measured_steps()
     chip = load_hardware("h200")
-    reached = reached_by(chip, Recipe(), gpus=1, profile=None)
+    reached = training_efficiency(chip, None, Recipe(), gpus=1)
     assert reached.basis.startswith("profile h200")
     dense = [
         row for row in rows if row["vocab"] % 8 == 0 and "qwen-30b" not in row["name"] and row["attention"] == "fused"
@@ -284,7 +285,7 @@ def test_steps_on_one_gpu_take_as_long_as_its_profile_says():
     off = {row["name"]: abs(script.predicted(row, chip, reached)[1] / row["step_seconds"] - 1) for row in dense}
     assert max(error for name, error in off.items() if "compiled" in name) < 0.05
     assert median(off.values()) < 0.1
-    assert reached_by(chip, Recipe(), gpus=8, profile=None).basis == "training defaults"
+    assert training_efficiency(chip, None, Recipe(), gpus=8).basis == "training defaults"
 
 
 # -- layouts
