@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from llmcost.ground.arrays import Array
 from llmcost.ground.errors import InputError
-from llmcost.ground.recording import Array
 from llmcost.report.figures import cell
 from llmcost.report.tables import Table
 

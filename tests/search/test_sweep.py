@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from llmcost.cli.lists import decimal
 from llmcost.cli.sweep import METRICS
+from llmcost.ground.arrays import play
 from llmcost.ground.errors import InputError
 from llmcost.ground.ranges import parse_axis
 from llmcost.ground.recording import Tape
@@ -202,7 +203,7 @@ def test_an_operation_that_many_formulas_need_is_done_once_and_one_that_none_nee
     first, second, unused = (2 * x + 1) * y, (2 * x + 1) / y, (x - y) ** 0.5
     program = tape.program([first, second])
     assert len(program.steps) == 4  # 2·x, +1, ·y, /y
-    product, quotient = program.play({"x": np.array([[1.0], [2.0]]), "y": np.array([[3.0, 4.0]])})
+    product, quotient = play(program, {"x": np.array([[1.0], [2.0]]), "y": np.array([[3.0, 4.0]])})
     assert product.tolist() == [[9, 12], [15, 20]]
     assert quotient.tolist() == [[1, 0.75], [5 / 3, 1.25]]
     assert len(tape.program([first, second, unused]).steps) == 6
