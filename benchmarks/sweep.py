@@ -1,9 +1,9 @@
-"""How many points a second a sweep makes, on one core: figures alone, by the size of a block, and written as CSV.
+"""How many points a second a sweep makes, on one core: as a command, figures alone by the size of a block, and as CSV.
 
     python benchmarks/sweep.py [--models llama3-8b mixtral-8x7b] [--points 2000000]
 
-A point has the columns that `llmcost sweep` prints by default. The best of five runs, recording of the engine included.
-numpy computes element by element in one thread, so this is one core.
+A point has the columns that `llmcost sweep` prints by default. The best of five runs, recording of the engine included,
+and of the command its start too. numpy computes element by element in one thread, so this is one core.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +27,8 @@ from llmcost.report.sweep import csv_pieces
 from llmcost.search.sweep import Sweep
 
 COLUMNS = ("hardware.name", "workload.batch", "workload.context", *METRICS)
+COMMAND = "llama3-8b --hw h100 --batch 1..1000 --context 1000..8000:7"
+ROWS = 1000 * 1001
 BLOCKS = (1024, 4096, 16_384, 65_536, 262_144)
 
 
@@ -35,6 +40,19 @@ def best(action: Callable[[], object], runs: int = 5) -> float:
         action()
         seconds.append(time.process_time() - start)
     return min(seconds)
+
+
+def command(form: str) -> tuple[float, float]:
+    """Wall seconds and processor seconds that the command takes to write a million rows, the best of five runs each."""
+    line = [sys.executable, "-m", "llmcost", "sweep", *COMMAND.split(), form]
+    samples = []
+    for _ in range(5):
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(line, stdout=subprocess.DEVNULL, check=True)  # noqa: S603 - our own command
+        wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        samples.append((wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime))
+    walls, processor = zip(*samples, strict=True)
+    return min(walls), min(processor)
 
 
 def grid(name: str, points: int) -> Sweep:
@@ -73,8 +91,12 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["llama3-8b", "mixtral-8x7b", "gpt-oss-20b", "deepseek-v3"])
     parser.add_argument("--points", type=int, default=2_000_000)
     chosen = parser.parse_args()
+    print(f"llmcost sweep {COMMAND}: {ROWS:,} rows")
+    for form in ("--csv", "--json"):
+        wall, processor = command(form)
+        print(f"  {form:6} {wall:5.2f} s ({ROWS / wall:,.0f} rows/s), of the processor {processor:5.2f} s")
     print(
-        f"Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}; points a second on one core"
+        f"\nPython {platform.python_version()}, numpy {np.__version__}, {platform.machine()}; points a second on one core"
     )
     print(f"{'model':16}" + "".join(f"{f'blocks of {size:,}':>19}" for size in BLOCKS) + f"{'as CSV':>12}{'loop':>10}")
     usual = llmcost.search.sweep.BLOCK

@@ -110,7 +110,8 @@ def sweep(
     """  # noqa: D301 - \b keeps the lines of a paragraph as they are
     from llmcost.ground.files import draft_of
     from llmcost.report.sweep import write_parquet
-    from llmcost.search.sweep import DEGREES, DTYPES, SIZES
+    from llmcost.search.sweep import DEGREES, DTYPES
+    from llmcost.serving.estimate import SIZES
     from llmcost.specs.catalog import load_model
 
     o.one_format(json=json, csv=csv, markdown=markdown)

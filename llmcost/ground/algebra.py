@@ -29,6 +29,10 @@ class Symbolic:
         """The same value as a reference that prints as `name`."""
         raise NotImplementedError
 
+    def divided(self, x: Number, y: Number) -> Number:
+        """The quotient, of which this value is a part. A recording keeps it whole where whole numbers divide."""
+        return x / y
+
     def word(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ARG002 - a formula has no words in it
         """What `function` says of `arguments`, one of which is this value, in words: nothing, unless they are recorded."""
         return None
@@ -95,26 +99,17 @@ def least(values: Iterable[Number]) -> Number:
 
 def name_of_least(values: Mapping[str, Number]) -> Any:
     """Which of several numbers is the smallest, by name; of equal ones the first. Elementwise for arrays, None for symbols."""
-    numbers = list(values.values())
-    if all(map(is_plain, numbers)):
-        return min(values, key=values.__getitem__)
-    return _words(_names_of_least, tuple(values), *numbers)
+    return _name_of_least(tuple(values), *values.values())
 
 
-def either(condition: Number, yes: str | None, no: str) -> Any:
-    """One of two words. Elementwise for arrays, None for symbols."""
-    if isinstance(condition, bool):
-        return yes if condition else no
-    return _words(_choose, condition, yes, no)
-
-
-def _words(function: Callable[..., Any], *arguments: Any) -> Any:
-    symbol = next((each for each in arguments if isinstance(each, Symbolic)), None)
-    return function(*arguments) if symbol is None else symbol.word(function, *arguments)
-
-
-def _names_of_least(names: tuple[str, ...], *values: Number) -> Any:
-    import numpy as np
+def _name_of_least(names: tuple[str, ...], *values: Number) -> Any:
+    """The same in the form in which it is recorded."""
+    if all(map(is_plain, values)):
+        return names[values.index(min(values))]
+    for value in values:
+        if isinstance(value, Symbolic):
+            return value.word(_name_of_least, names, *values)
+    import numpy as np  # only reached when the caller passed an array
 
     least, which = values[0], np.asarray(0)
     for place, value in enumerate(values[1:], start=1):
@@ -123,15 +118,26 @@ def _names_of_least(names: tuple[str, ...], *values: Number) -> Any:
     return np.array(names, dtype=object)[which]
 
 
-def _choose(condition: Number, yes: Any, no: str) -> Any:
-    import numpy as np
+def either(condition: Number, yes: Any, no: Any) -> Any:
+    """One of two words. Elementwise for arrays, None for symbols."""
+    if isinstance(condition, bool):
+        return yes if condition else no
+    for value in (condition, yes):
+        if isinstance(value, Symbolic):
+            return value.word(either, condition, yes, no)
+    import numpy as np  # only reached when the caller passed an array
 
     return np.where(condition, np.asarray(yes, dtype=object), no)
 
 
 def divide(x: Number, y: Number) -> Number:
     """Divide: a whole number where plain whole numbers divide."""
-    return x // y if isinstance(x, int) and isinstance(y, int) and x % y == 0 else x / y
+    if isinstance(x, int) and isinstance(y, int):
+        return x // y if x % y == 0 else x / y
+    for value in (x, y):
+        if isinstance(value, Symbolic):
+            return value.divided(x, y)
+    return x / y
 
 
 def ceil_div(x: Number, y: Number) -> Number:

@@ -1,37 +1,22 @@
-"""One run of the engine, recorded: what it did to its sizes, played again on arrays.
+"""One run of the engine, recorded: what it did to its sizes, to be done again to others.
 
 Hand `Recorded` values to `evaluate` in place of numbers, and the tape holds every operation once (a product that ten
-formulas need is one entry) in an order in which each can be done. `play` then does those that some figures need, on
-arrays of any shape: operation by operation the same arithmetic as the formulas', so the same results.
+formulas need is one entry) in an order in which each can be done. A `Program` is the part of them that some figures
+need: operation by operation the same arithmetic as the formulas', so the same results. arrays.py does it to arrays,
+compiling.py makes it a Python function of plain numbers.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from llmcost.ground.algebra import Number, Symbolic, present
 
-Array: TypeAlias = npt.NDArray[Any]
 Function: TypeAlias = Callable[..., Any]
-Entry: TypeAlias = tuple[
-    Function | str, tuple[Any, ...]
-]  # an operation on earlier entries; "input" name, "constant" value
-FUNCTIONS: dict[str, Function] = {
-    "+": np.add,
-    "-": np.subtract,
-    "*": np.multiply,
-    "/": np.divide,
-    "floor_div": np.floor_divide,
-    "**": operator.pow,  # numpy then takes a square root for a power of a half
-    "max": np.maximum,
-    "min": np.minimum,
-    "<=": np.less_equal,
-}
+# What is done, by name (the keys of arrays.FUNCTIONS) or a function of words, and the places of what it is done to;
+# or "input" and its name; or "constant", its value and type (1, 1.0 and True are three).
+Entry: TypeAlias = tuple[Function | str, tuple[Any, ...]]
 
 
 class Tape:
@@ -42,7 +27,7 @@ class Tape:
         self.places: dict[Entry, int] = {}
 
     def input(self, name: str) -> Recorded:
-        """A value to be given when the tape is played."""
+        """A value to be given when the operations are done again."""
         return self.entry("input", name)
 
     def entry(self, function: Function | str, *operands: Any) -> Recorded:
@@ -55,24 +40,31 @@ class Tape:
         return Recorded(self, place)
 
     def place(self, x: Any) -> int:
-        """Where a value stands. A number is kept as the float64 that numpy makes of it beside an array."""
-        if isinstance(x, Recorded):
-            return x.place
-        return self.entry("constant", float(x) if isinstance(x, (int, float)) else x).place
+        """Where a value stands."""
+        return x.place if isinstance(x, Recorded) else self.entry("constant", x, type(x)).place
 
     def program(self, wanted: Sequence[Recorded]) -> Program:
         """What has to be done for some results, and nothing else."""
         return Program(self.entries, [x.place for x in wanted])
 
 
+class Step(NamedTuple):
+    """One operation: what is done, to what, the place of its result, and the places that nothing needs after it."""
+
+    function: Function | str
+    operands: tuple[int, ...]
+    place: int
+    done: list[int]
+
+
 class Program:
-    """The part of a tape that some results need, with the places whose value is not needed after each operation."""
+    """The part of a tape that some results need, in order."""
 
     def __init__(self, entries: Sequence[Entry], results: list[int]) -> None:
         self.results = results
         self.inputs: dict[int, str] = {}
         self.constants: dict[int, Any] = {}
-        self.steps: list[tuple[Function, tuple[int, ...], int, list[int]]] = []
+        self.steps: list[Step] = []
         last = dict.fromkeys(results, len(entries))  # place -> the operation after which nothing needs it
         for place in reversed(range(len(entries))):
             function, operands = entries[place]
@@ -83,19 +75,9 @@ class Program:
             elif function == "constant":
                 self.constants[place] = operands[0]
             else:
-                assert callable(function)
                 done = [each for each in dict.fromkeys(operands) if last.setdefault(each, place) == place]
-                self.steps.append((function, operands, place, done))
+                self.steps.append(Step(function, operands, place, done))
         self.steps.reverse()
-
-    def play(self, inputs: Mapping[str, Array]) -> list[Array]:
-        """The results on these inputs, which broadcast together: what depends on one axis alone is computed on it alone."""
-        values: dict[int, Any] = self.constants | {place: inputs[name] for place, name in self.inputs.items()}
-        for function, operands, place, done in self.steps:
-            values[place] = function(*[values[each] for each in operands])
-            for each in done:
-                del values[each]
-        return [values[place] for place in self.results]
 
 
 class Recorded(Symbolic):
@@ -106,23 +88,27 @@ class Recorded(Symbolic):
     def __init__(self, tape: Tape, place: int) -> None:
         self.tape, self.place = tape, place
 
-    def apply(self, function: str, *arguments: Number) -> Recorded:
+    def apply(self, function: Function | str, *arguments: Any) -> Recorded:
         """An entry for the function, and the value that stands for it."""
-        return self.word(FUNCTIONS[function], *arguments)
-
-    def word(self, function: Function, *arguments: Any) -> Recorded:
-        """The same, of any function."""
         return self.tape.entry(function, *map(self.tape.place, arguments))
 
-    def named(self, name: str) -> Recorded:  # noqa: ARG002 - names are for printing
+    def word(self, function: Function, *arguments: Any) -> Recorded:
+        """The same, of a function that answers in words."""
+        return self.apply(function, *arguments)
+
+    def named(self, name: str) -> Number:  # noqa: ARG002 - names are for printing
         """The value as it is."""
         return self
 
+    def divided(self, x: Number, y: Number) -> Number:
+        """A quotient that is whole where whole numbers divide."""
+        return self.apply("divide", x, y) if present(x) else 0
+
     def __add__(self, other: Number) -> Recorded:
-        return self.apply("+", self, other)
+        return self if _is(other, 0) else self.apply("+", self, other)
 
     def __radd__(self, other: Number) -> Recorded:
-        return self.apply("+", other, self)
+        return self if _is(other, 0) else self.apply("+", other, self)
 
     def __sub__(self, other: Number) -> Recorded:
         return self.apply("-", self, other)
@@ -131,9 +117,13 @@ class Recorded(Symbolic):
         return self.apply("-", other, self)
 
     def __mul__(self, other: Number) -> Number:
+        if _is(other, 1):
+            return self
         return self.apply("*", self, other) if present(other) else 0  # and absent it stays
 
     def __rmul__(self, other: Number) -> Number:
+        if _is(other, 1):
+            return self
         return self.apply("*", other, self) if present(other) else 0
 
     def __truediv__(self, other: Number) -> Recorded:
@@ -159,3 +149,8 @@ class Recorded(Symbolic):
 
     def __neg__(self) -> Recorded:
         return self.apply("*", self, -1)
+
+
+def _is(other: Number, neutral: int) -> bool:
+    """Whether an operand changes nothing, not even a whole number into a float."""
+    return other.__class__ is int and bool(other == neutral)

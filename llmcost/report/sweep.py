@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from llmcost.ground.arrays import Array
 from llmcost.ground.errors import InputError
-from llmcost.ground.recording import Array
 from llmcost.report.figures import cell
 from llmcost.report.tables import Table
 
@@ -50,30 +51,44 @@ def rows_of(columns: Iterable[str], block: Mapping[str, Array]) -> Iterator[tupl
     return zip(*(values_of(block[path]) for path in columns), strict=True)
 
 
+def texts_of(column: Array, field: Callable[[Any], str]) -> list[str]:
+    """A column's values as text. All formats write numbers alike; of others, `field` writes each distinct one once."""
+    values = values_of(column)
+    if column.dtype.kind == "f" and np.isfinite(column).all():
+        return list(map(repr, values))
+    known = {value: field(value) for value in set(values)}
+    return [known[value] for value in values]
+
+
+def texts(columns: Iterable[str], block: Mapping[str, Array], field: Callable[[Any], str]) -> Iterator[tuple[str, ...]]:
+    """The rows of a block, with the figures at these paths as text."""
+    return zip(*(texts_of(block[path], field) for path in columns), strict=True)
+
+
+def csv_line(row: Iterable[Any]) -> str:
+    """A line of values with commas between them, in quotes where they need them; None is an empty field."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(row)
+    return line.getvalue()
+
+
 def csv_pieces(columns: Mapping[str, str], blocks: Blocks) -> Iterator[str]:
     """Comma-separated values; `columns` has the path of the figure under each heading. Not known is an empty field."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    yield csv_line(columns)
     for block in blocks:
-        writer.writerows(rows_of(columns.values(), block))
-        yield text.getvalue()
-        text.seek(0)
-        text.truncate()
-    yield text.getvalue()
+        rows = texts(columns.values(), block, lambda value: csv_line([value, None]).removesuffix(",\n"))
+        yield "".join([f"{line}\n" for line in map(",".join, rows)])
 
 
 def json_pieces(head: Mapping[str, Any], columns: Mapping[str, str], blocks: Blocks) -> Iterator[str]:
     """One document: the head's keys, then `rows`, an object each."""
-    yield json.dumps(head, indent=2, ensure_ascii=False)[:-2] + ',\n  "rows": ['
+    to_json = partial(json.dumps, ensure_ascii=False)
+    row = "{" + ", ".join(f"{to_json(heading)}: %s" for heading in columns) + "}"
+    yield to_json(head, indent=2)[:-2] + ',\n  "rows": ['
     before = "\n    "
     for block in blocks:
-        rows = [
-            json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False)
-            for row in rows_of(columns.values(), block)
-        ]
-        if rows:
-            yield before + ",\n    ".join(rows)
+        if rows := ",\n    ".join(map(row.__mod__, texts(columns.values(), block, to_json))):
+            yield before + rows
             before = ",\n    "
     yield "\n  ]\n}\n"
 

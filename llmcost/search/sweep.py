@@ -17,16 +17,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmcost.ground.algebra import Number, minimum
+from llmcost.ground.arrays import Array, play
 from llmcost.ground.errors import InputError, UnknownFigureError
-from llmcost.ground.recording import Array, Recorded, Tape
+from llmcost.ground.recording import Recorded, Tape
 from llmcost.model.spec import ModelSpec
-from llmcost.serving.estimate import Options, estimate, estimate_workload, lengths, prompt_is_context, workload_of
+from llmcost.serving.estimate import (
+    SIZES,
+    Options,
+    estimate,
+    estimate_workload,
+    prompt_is_context,
+    with_sizes,
+    workload_of,
+)
 from llmcost.serving.results import Workload, leaves
 from llmcost.specs.hardware import HardwareSpec
 
 DTYPES = ("dtype", "weight_dtype", "kv_dtype")
 DEGREES = ("gpus", "tp", "pp", "dp", "ep", "gpus_per_node")
-SIZES = ("batch", "context", "prompt", "output", "chunk", "concurrency", "mfu", "memory_utilization", "tokens")
 TOGETHER = ("prompt", "output", "concurrency")  # sizes that make sense only beside others
 BLOCK = 16_384  # points at a time: 128 KB an array (benchmarks/sweep.py measures other sizes)
 FITS, LEGAL = "memory.fits", "legal"
@@ -46,11 +54,8 @@ class Recording:
 
     def __init__(self, model: ModelSpec, case: Case, axes: Iterable[str], paths: Sequence[str]) -> None:
         tape = Tape()
-        sizes: dict[str, Any] = {name: tape.input(name) for name in axes}
-        options = case.options._replace(**sizes)
-        context, prompt = lengths(model, options)
-        w = workload_of(model, *case)._replace(**sizes | {"context": context, "prompt": prompt})
-        figures = dict(leaves(estimate_workload(model, case.hardware, w, prompt_is_context(options))))
+        w = with_sizes(model, *case, {name: tape.input(name) for name in axes})
+        figures = dict(leaves(estimate_workload(model, case.hardware, w, prompt_is_context(case.options))))
         figures[LEGAL] = _room(model, w) >= 0
         self.figures = {path: figures[path] for path in paths}
         self.recorded = [path for path in paths if isinstance(figures[path], Recorded)]
@@ -58,7 +63,7 @@ class Recording:
 
     def play(self, inputs: Mapping[str, Array], shape: tuple[int, ...]) -> Columns:
         """The figures at the points of a block, whose shape is what the inputs broadcast to."""
-        values = self.figures | dict(zip(self.recorded, self.program.play(inputs), strict=True))
+        values = self.figures | dict(zip(self.recorded, play(self.program, inputs), strict=True))
         return {path: np.broadcast_to(np.asarray(value), shape).reshape(-1) for path, value in values.items()}
 
 

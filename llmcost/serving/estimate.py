@@ -6,10 +6,13 @@ formulas alike. `estimate` fills in defaults, refuses what contradicts itself an
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, is_one, maximum, minimum
 from llmcost.ground.errors import InputError, check_count, check_share
+from llmcost.ground.recording import Tape
 from llmcost.machine import textbook
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.efficiency import Efficiency
@@ -28,6 +31,7 @@ from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.phases import decode, decode_step, prefill, prefill_seconds, request
+from llmcost.serving.repeated import Repeated
 from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, Model, PassFlops, PhaseTraffic, Workload
 from llmcost.serving.training_rates import training
 from llmcost.specs.hardware import HardwareSpec
@@ -64,13 +68,48 @@ class Options(NamedTuple):
     profile: str | None = None  # the one shipped for the GPU, if there is one
 
 
+# The options that are sizes, which formulas take as numbers, arrays or symbols. The others shape the formulas.
+SIZES = ("batch", "context", "prompt", "output", "chunk", "concurrency", "mfu", "memory_utilization", "tokens")
+_sizes: Callable[[Options], tuple[Number, ...]] = attrgetter(*SIZES)
+_others: Callable[[Options], tuple[Any, ...]] = attrgetter(*[each for each in Options._fields if each not in SIZES])
+_repeated = Repeated()
+
+
 def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Options = Options()) -> Estimate:  # noqa: B008
     """Every figure for one model on one GPU; without a GPU, those that need none.
 
-    Raises InputError where the options contradict the model or themselves.
+    Asked over and over with other sizes it is recorded once, compiled and called. Raises InputError where the options
+    contradict the model or themselves.
     """
+    if options.profile is None:  # a file of the user's may change
+        sizes = _sizes(options)
+        kind = (_others(options), *[(size.__class__, size == 1) for size in sizes])
+        calculate = _repeated.function((model, hardware), kind, lambda: _compiled(model, hardware, options))
+        if calculate is not None:
+            _check_sizes(model, options)
+            answer: Estimate = calculate(*sizes)
+            return answer
     workload = workload_of(model, hardware, options)
     return estimate_workload(model, hardware, workload, prompt_is_context(options), options.profile)
+
+
+def _compiled(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Callable[..., Estimate]:
+    """The estimate as a function of its sizes; 1 and None are structure and stay as they are."""
+    from llmcost.ground.compiling import compiled  # needed by few: what is asked once is calculated
+
+    tape = Tape()
+    given = {name: getattr(options, name) for name in SIZES}
+    sizes = {name: tape.input(name) for name, size in given.items() if size is not None and size != 1}
+    w = with_sizes(model, hardware, options, sizes)
+    return compiled(tape, SIZES, estimate_workload(model, hardware, w, prompt_is_context(options)))
+
+
+def with_sizes(
+    model: ModelSpec, hardware: HardwareSpec | None, options: Options, sizes: Mapping[str, Number]
+) -> Workload:
+    """The workload with some sizes put in place of those that the options have."""
+    context, prompt = lengths(model, options._replace(**sizes))
+    return workload_of(model, hardware, options)._replace(**{**sizes, "context": context, "prompt": prompt})
 
 
 def estimate_workload(
@@ -179,21 +218,7 @@ def both_ways_seconds(server: Server, prompts: Pass, every: list[Operator], kern
 
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
     """The options with the defaults filled in. Raises InputError where they make no sense."""
-    context, prompt = _lengths(model, options)
-    check_count("--batch", options.batch, LARGEST)
-    check_share("--mfu", options.mfu)
-    check_share("--memory-utilization", options.memory_utilization)
-    for name, amount in (
-        ("--tokens", options.tokens),
-        ("--chunk", options.chunk),
-        ("--concurrency", options.concurrency),
-    ):
-        if amount is not None and amount < 1:
-            raise InputError(f"{name} {amount}: at least 1")
-    if options.concurrency and options.output is None:
-        raise InputError(
-            f"--concurrency {options.concurrency}: a mix of requests needs the tokens that each gives, --output"
-        )
+    context, prompt = _check_sizes(model, options)
     degrees = (options.gpus, options.tp, options.pp, options.dp, options.ep, options.gpus_per_node)
     layout = layout_of(model, hardware, *degrees)
     dtype = _known(options.dtype, default_dtype(hardware), COMPUTE_DTYPES, "--dtype")
@@ -223,8 +248,8 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     )
 
 
-def _lengths(model: ModelSpec, options: Options) -> tuple[int, int]:
-    """Context and prompt. Raises InputError where the model, or the context, is too short for them."""
+def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
+    """Context and prompt. Raises InputError where a size makes no sense, or the model or context is too short."""
     longest, out = model.max_position_embeddings, options.output or 0
     if options.output is not None and not 1 <= out < longest:
         raise InputError(f"--output {out}: at least 1, and less than the {longest:,} positions that {model.name} takes")
@@ -236,6 +261,17 @@ def _lengths(model: ModelSpec, options: Options) -> tuple[int, int]:
     if not 1 <= prompt <= context - out:
         room = f"the context of {context:,}" + (f" less the output of {out:,}" if out else "")
         raise InputError(f"--prompt {prompt}: at least 1 and at most {room}")
+    check_count("--batch", options.batch, LARGEST)
+    check_share("--mfu", options.mfu)
+    check_share("--memory-utilization", options.memory_utilization)
+    for name in ("tokens", "chunk", "concurrency"):
+        amount = getattr(options, name)
+        if amount is not None and amount < 1:
+            raise InputError(f"--{name} {amount}: at least 1")
+    if options.concurrency and options.output is None:
+        raise InputError(
+            f"--concurrency {options.concurrency}: a mix of requests needs the tokens that each gives, --output"
+        )
     return context, prompt
 
 

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from llmcost.cli.lists import decimal
 from llmcost.cli.sweep import METRICS
+from llmcost.ground.arrays import play
 from llmcost.ground.errors import InputError
 from llmcost.ground.ranges import parse_axis
 from llmcost.ground.recording import Tape
 from llmcost.ground.units import parse_count
-from llmcost.report.sweep import rows_of
+from llmcost.report.sweep import csv_pieces, json_pieces, rows_of
 from llmcost.search.fit import price_per_million_tokens
 from llmcost.search.sweep import Sweep
 from llmcost.serving.estimate import Options, estimate
@@ -202,7 +203,7 @@ def test_an_operation_that_many_formulas_need_is_done_once_and_one_that_none_nee
     first, second, unused = (2 * x + 1) * y, (2 * x + 1) / y, (x - y) ** 0.5
     program = tape.program([first, second])
     assert len(program.steps) == 4  # 2·x, +1, ·y, /y
-    product, quotient = program.play({"x": np.array([[1.0], [2.0]]), "y": np.array([[3.0, 4.0]])})
+    product, quotient = play(program, {"x": np.array([[1.0], [2.0]]), "y": np.array([[3.0, 4.0]])})
     assert product.tolist() == [[9, 12], [15, 20]]
     assert quotient.tolist() == [[1, 0.75], [5 / 3, 1.25]]
     assert len(tape.program([first, second, unused]).steps) == 6
@@ -244,6 +245,25 @@ def test_the_terminals_table(process, snapshot):
     snapshot(
         "sweep-top.txt", process(*SMALL, "--sort", "decode.expected.tokens_per_s:desc", "--top", 3, "--markdown").out
     )
+
+
+NUMBERS = st.floats() | st.integers(-(2**70), 2**70).map(float) | st.sampled_from([0.0, -0.0, 1e16, 2.0**63, 5e-324])
+WORDS = st.none() | NUMBERS | st.text('a,"%é\n')
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(NUMBERS, WORDS, st.booleans()), max_size=9))
+def test_rows_are_written_as_pythons_own_writers_write_them(values):
+    """Whatever is in the columns: quotes, commas, what is not known or not a number, whole numbers past 64 bits."""
+    numbers, words, flags = zip(*values, strict=True) if values else ((), (), ())
+    block = {"a": np.array(numbers, float), "b": np.array([*words, None], object)[:-1], "c": np.array(flags, bool)}
+    rows = list(rows_of(block, block))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([list(block), *rows])
+    headings = {path: path for path in block}
+    assert "".join(csv_pieces(headings, [block])) == text.getvalue()
+    written = "".join(json_pieces({"schema": "x"}, headings, [block, block]))
+    assert repr(json.loads(written)["rows"]) == repr([dict(zip(block, row, strict=True)) for row in rows] * 2)
 
 
 def test_csv_json_and_parquet_hold_the_same(cli, tmp_path):

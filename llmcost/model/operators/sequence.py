@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, floor_div, minimum, present
+from llmcost.ground.algebra import Number, divide, floor_div, minimum, present
 from llmcost.model.operators.base import Part, Shape, Span
 
 
@@ -279,4 +279,4 @@ class Scan(NamedTuple):
 
 def _half(even: Number) -> Number:
     """Half of a product of neighbours: whole numbers stay whole."""
-    return even // 2 if isinstance(even, int) else even / 2
+    return divide(even, 2)
