@@ -9,8 +9,7 @@ from llmcost.ground.errors import InputError
 from llmcost.machine.chip import Chip, links_of
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.timing import Bound
-from llmcost.model.backward import PASSES
-from llmcost.model.counting import PassCost, count_pass
+from llmcost.model.counting import PASSES, PassCost, count_pass
 from llmcost.model.lora import is_trained
 from llmcost.model.operators import Gemm, GroupedGemm
 from llmcost.model.sizes import activation_dtype
