@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from llmcost.machine.calibration import LINEAR, predicted_us
 from llmcost.machine.chip import Chip, chip_by_profile
-from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel, kind_of
+from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Elementwise, Operator
 from llmcost.specs.profile import Error, Fit, Profile, Row
@@ -53,7 +53,7 @@ def fits(rows: Iterable[Row], chip_for: Callable[[str], Chip]) -> dict[str, dict
         if row.status == "ok" and row.operator and not row.backward and row.suite not in NOT_FITTED and row.median_us:
             op = row.op()
             if not (isinstance(op, Elementwise) and op.name == "softmax"):  # no model's list has one
-                (kept if row.heldout else used).setdefault((kind_of(op), row.dtype), []).append(
+                (kept if row.heldout else used).setdefault((op.kind, row.dtype), []).append(
                     Sample(op, row.median_us / 1e6)
                 )
     found: dict[str, dict[str, Fit]] = {}

@@ -18,6 +18,7 @@ from llmcost.bench.step import cases_of, pass_of, time_pass
 from llmcost.bench.suites import CASES, Point, Scope, StepPoint, steps
 from llmcost.bench.timers import Timing
 from llmcost.machine.calibration import distinct
+from llmcost.model.operators import sizes_of
 from llmcost.specs.catalog import load_model
 from llmcost.specs.profile import Profile, Row, StepRow
 
@@ -132,14 +133,13 @@ def _launch(measure: Callable[[], Timing]) -> Columns:
 def row_of(point: Point) -> Row:
     """The row of a point before it is measured."""
     case = point.case
-    sizes = case.op._asdict()  # type: ignore[attr-defined]
     return Row(
         point.suite,
         case.op.name,
         case.dtype,
         "skipped",
         type(case.op).__name__,
-        sizes,
+        sizes_of(case.op),
         backward=case.backward,
         heldout=point.heldout,
     )

@@ -15,8 +15,7 @@ from llmcost.machine.chip import Chip, chip_by_profile
 from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import operators
-from llmcost.model.backward import backward
-from llmcost.model.operators import Elementwise, Operator, Stored
+from llmcost.model.operators import UNSAID, Elementwise, Operator, Stored
 from llmcost.model.sizes import Load, activation_dtype, element_bytes
 from llmcost.specs.catalog import load_model
 from llmcost.specs.hardware import HardwareSpec
@@ -77,6 +76,8 @@ def step_error(steps: tuple[StepRow, ...], phase: str | None = None) -> Error | 
 def distinct(op: Operator) -> Operator:
     """The operator by which executions are alike: a kernel's time depends on its sizes, not on where in the model it stands."""
     same: dict[str, Any] = {"count": 1}
+    if "facts" in op._fields:
+        same["facts"] = UNSAID
     if not isinstance(op, Elementwise):  # its name says what it computes
         same |= {"name": type(op).__name__.lower(), "part": "mlp"}
     alike: Operator = op._replace(**same)
@@ -101,7 +102,7 @@ def pass_seconds(step: StepRow, chip: Chip, efficiency: Efficiency) -> list[floa
     times = kernel_seconds(ops, chip, efficiency)
     if times is None or step.phase != "train":
         return times
-    return [time * (1 + backward(op)) for op, time in zip(ops, times, strict=True)]
+    return [time * (1 + op.backward()) for op, time in zip(ops, times, strict=True)]
 
 
 def predicted_us(step: StepRow, profile: Profile) -> float | None:

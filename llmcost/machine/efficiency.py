@@ -11,53 +11,16 @@ profile that was measured (for serving, `in_an_engine`). reached.py picks betwee
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, get_args
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.units import BITS
 from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, ENGINE_ERROR, ERROR, FAMILIES, Launch
 from llmcost.model.formats import FORMATS
-from llmcost.model.operators import (
-    Attention,
-    CausalConv,
-    Collective,
-    Elementwise,
-    Gemm,
-    GroupedGemm,
-    Lookup,
-    Operator,
-    Scan,
-    TokenProduct,
-    TokenShift,
-)
+from llmcost.model.operators import Kind
 from llmcost.specs.hardware import HardwareSpec
 
-KINDS: dict[Any, str] = {
-    Gemm: "gemm",
-    GroupedGemm: "grouped_gemm",
-    TokenProduct: "gemm",
-    Attention: "attention_prefill",
-    CausalConv: "scan",
-    Scan: "scan",
-    TokenShift: "scan",
-    Elementwise: "elementwise",
-    Lookup: "elementwise",
-    Collective: "node",
-}
-KERNELS = (
-    *dict.fromkeys(KINDS.values()),
-    "attention_decode",
-    "norm",
-    "fabric",
-)  # kinds that an Efficiency has figures for
-
-
-def kind_of(op: Operator) -> str:
-    """The kind of kernel that an operator is: norms, which wait for a sum over each row, are one of their own among those that stream."""
-    kind = KINDS[type(op)]
-    if kind == "attention_prefill":
-        return "attention_decode" if op.decode else kind  # type: ignore[attr-defined]
-    return "norm" if kind == "elementwise" and op.part == "norm" else kind
+KERNELS: tuple[str, ...] = get_args(Kind)  # kinds that an Efficiency has figures for
 
 
 class Kernel(NamedTuple):

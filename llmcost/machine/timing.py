@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, Symbolic, either, is_plain, largest, name_of_least, named, present
 from llmcost.machine.chip import Chip, Links
-from llmcost.machine.efficiency import Efficiency, kind_of
+from llmcost.machine.efficiency import Efficiency
 from llmcost.model.counting import PassCost
 from llmcost.model.operators import Attention, Collective, Operator, Stored
 
@@ -82,7 +82,7 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
                 return None
             seconds.append(op.count * (named("exchange", exchange, of=op.name) if symbolic else exchange))
             continue
-        kernel = kernels[kind_of(op)]
+        kernel = kernels[op.kind]
         flops, moved = op.flops(causal=True), op.moved_bytes()
         if symbolic:
             flops, moved = named("F", flops, of=op.name), named("B", moved, of=op.name)

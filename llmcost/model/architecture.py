@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, present
-from llmcost.model.blocks import NoBlock, Site
-from llmcost.model.blocks.builder import NORM_WEIGHTS
-from llmcost.model.operators import Elementwise, Gemm, Lookup, Operator, Stored
+from llmcost.model.blocks import Builder, NoBlock
+from llmcost.model.blocks.builder import NORM_OF_INPUT, NORM_WEIGHTS, ON_EVERY_GPU, RESIDUAL_NORM, TOKENS
+from llmcost.model.operators import EVERYWHERE, OWN, Elementwise, Facts, Gemm, Lookup, Operator, Stored
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import Layer, ModelSpec
+
+VOCABULARY, POSITIONS = Facts("table"), Facts("tokens", role="positions")
+LOGITS = Facts("columns", OWN)
 
 
 class Pass(NamedTuple):
@@ -49,76 +52,100 @@ def operators(model: ModelSpec, size: ElementBytes, load: Load, logits: Number =
 def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Operator]:
     """Tables of tokens, token types and positions, a norm and a projection where the model has them."""
     width = model.embedding_size if present(model.embedding_size) else model.hidden_size
+    b, s, h = load.b, load.s, model.hidden_size
     projection = Gemm(
-        "embedding_projection", "embedding", 1, load.b, load.s, width, model.hidden_size, False, False, size.Bw, size.Bx
+        "embedding_projection", "embedding", 1, b, s, width, h, False, False, size.Bw, size.Bx, ON_EVERY_GPU
     )
-    yield _table("token_embedding", model.vocab_size + model.input_only_tokens, width, size, load)
+    yield _table("token_embedding", model.vocab_size + model.input_only_tokens, width, size, load, VOCABULARY)
     if model.embedding_projection == "tokens":
         yield projection
         width = model.hidden_size
     if present(model.type_vocab_size):
-        yield _table("token_type_embedding", model.type_vocab_size, width, size, load)
+        yield _table("token_type_embedding", model.type_vocab_size, width, size, load, EVERYWHERE)
     if model.position_embedding == "learned":
-        yield _table("position_embedding", model.max_position_embeddings + model.position_offset, width, size, load)
+        positions = model.max_position_embeddings + model.position_offset
+        yield _table("position_embedding", positions, width, size, load, POSITIONS)
     if model.rotary_table:
-        yield _table(
-            "rotary_table", model.max_position_embeddings, model.layers[0].mixer._asdict()["head_dim"], size, load
-        )
+        width_of_head = model.layers[0].mixer._asdict()["head_dim"]
+        yield _table("rotary_table", model.max_position_embeddings, width_of_head, size, load, EVERYWHERE)
     if model.embedding_norm:
         yield _norm("embedding_norm", model, width, size, load.b, load.s)
     if model.embedding_projection == "sum":
         yield projection._replace(bias=True)
     for streams in model.streams:
-        yield from streams.before(_site(model, 1, size, load), model.num_hidden_layers)
+        yield from streams.before(_builder(model, 1, size, load), model.num_hidden_layers)
 
 
 def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Load) -> Iterator[Operator]:
     """Mixer and MLP of one kind of layer, with the norms around them."""
-    site = _site(model, layer.count, size, load)._replace(unquantized=layer.unquantized, reused=layer.reuses_weights)
+    build = _builder(model, layer.count, size, load)._replace(
+        unquantized=layer.unquantized, reused=layer.reuses_weights
+    )
     for name, block in (("attention", layer.mixer), ("mlp", layer.mlp)):
         if isinstance(block, NoBlock):
             continue
-        if layer.norms != "none" and not (
-            name == "mlp" and layer.norms == "parallel"
-        ):  # parallel blocks share the first norm
-            yield site.layer_norm(f"{name}_norm")
-        yield from block.operators(site)
+        normed = layer.norms != "none"
+        if normed and not (name == "mlp" and layer.norms == "parallel"):  # parallel blocks share the first norm
+            yield build.layer_norm(f"{name}_norm", NORM_OF_INPUT)
+        yield from block.operators(build) if normed else _opened(block.operators(build))
         if layer.norms == "sandwich":
-            yield site.layer_norm(f"post_{name}_norm")
+            yield build.layer_norm(f"post_{name}_norm", RESIDUAL_NORM)
         if name == "attention" and layer.cross_attention is not None:
-            yield from layer.cross_attention.operators(site)
+            yield from layer.cross_attention.operators(build)
     for streams in model.streams:
-        yield from streams.inside(site)
+        yield from streams.inside(build)
 
 
 def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> list[Operator]:
     """The final norm, what stands before the LM head, and the LM head, at so many positions of each of b sequences."""
     h, v = model.hidden_size, model.vocab_size
     t = model.head_size if present(model.head_size) else h
-    site = _site(model, 1, size, Load(b, positions, positions))
-    found: list[Operator] = [op for streams in model.streams for op in streams.after(site)]
+    build = _builder(model, 1, size, Load(b, positions, positions))
+    found: list[Operator] = [op for streams in model.streams for op in streams.after(build)]
     if model.final_norm:
         found.append(_norm("final_norm", model, h, size, b, positions))
     if present(model.head_size):
         found.append(
-            Gemm("head_projection", "lm_head", 1, b, positions, h, t, model.head_transform, False, size.Bw, size.Bx)
+            Gemm(
+                "head_projection",
+                "lm_head",
+                1,
+                b,
+                positions,
+                h,
+                t,
+                model.head_transform,
+                False,
+                size.Bw,
+                size.Bx,
+                ON_EVERY_GPU,
+            )
         )
     if model.head_transform:  # with the activation
-        found.append(Elementwise("head_norm", "norm", 1, b, positions, t, t, NORM_WEIGHTS[model.norm] * t, size.Bx))
+        weights = NORM_WEIGHTS[model.norm] * t
+        found.append(Elementwise("head_norm", "norm", 1, b, positions, t, t, weights, size.Bx, TOKENS))
     if model.pooler:
         found.append(Stored("pooler", "lm_head", 1, h * h + h, size.Bw))
     tied = model.tie_word_embeddings
-    Bw = site.weight("lm_head", "lm_head", t) if model.quantized_lm_head else size.table()
-    return [*found, Gemm("lm_head", "lm_head", 1, b, positions, t, v, model.lm_head_bias, tied, Bw, size.Bx)]
+    Bw = build.weight("lm_head", "lm_head", t, LOGITS) if model.quantized_lm_head else size.table()
+    return [*found, Gemm("lm_head", "lm_head", 1, b, positions, t, v, model.lm_head_bias, tied, Bw, size.Bx, LOGITS)]
 
 
-def _site(model: ModelSpec, count: Number, size: ElementBytes, load: Load) -> Site:
-    return Site(count, model.hidden_size, model.position_embedding == "rotary", model.norm, load, size)
+def _opened(kernels: Iterator[Operator]) -> Iterator[Operator]:
+    """A block without a norm before it: the tensor that its first kernel reads is a new one."""
+    for place, op in enumerate(kernels):
+        new = place == 0 and "facts" in op._fields
+        yield op._replace(facts=op.facts._replace(opens=True)) if new else op
 
 
-def _table(name: str, rows: Number, width: Number, size: ElementBytes, load: Load) -> Operator:
-    return Lookup(name, "embedding", 1, load.b, load.s, rows, width, size.table())
+def _builder(model: ModelSpec, count: Number, size: ElementBytes, load: Load) -> Builder:
+    return Builder(count, model.hidden_size, model.position_embedding == "rotary", model.norm, load, size)
+
+
+def _table(name: str, rows: Number, width: Number, size: ElementBytes, load: Load, facts: Facts) -> Operator:
+    return Lookup(name, "embedding", 1, load.b, load.s, rows, width, size.table(), facts)
 
 
 def _norm(name: str, model: ModelSpec, width: Number, size: ElementBytes, b: Number, s: Number) -> Operator:
-    return Elementwise(name, "norm", 1, b, s, 2 * width, 2 * width, NORM_WEIGHTS[model.norm] * width, size.Bx)
+    weights = NORM_WEIGHTS[model.norm] * width
+    return Elementwise(name, "norm", 1, b, s, 2 * width, 2 * width, weights, size.Bx, RESIDUAL_NORM)

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, is_one, present
-from llmcost.model.operators import Attention, CausalConv, Collective, Operator, Scan, TokenShift
+from llmcost.model.operators import Collective, Operator
 
-SEQUENCE = (Attention, Scan)  # operators that look at other tokens
-STATEFUL = (CausalConv, Scan, TokenShift)  # operators whose cache does not grow
+PASSES = 3  # FLOPs of forward and backward in forward passes: gradients of inputs and weights cost one each
 
 
 class Params(NamedTuple):
@@ -106,7 +105,7 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
         weight = count * op.weight_bytes()
         weights = weights + weight
         cache = cache + count * op.cache_bytes()
-        if isinstance(op, SEQUENCE):
+        if op.scope == "sequence":
             attention = attention + count * op.flops(causal=False)
             causal = causal + count * op.flops(causal=True)
         elif part == "lm_head":
@@ -125,14 +124,14 @@ def stored_bytes(operators: Iterable[Operator]) -> Number:
 
 def state_bytes(operators: Iterable[Operator]) -> Number:
     """Bytes that are kept of every sequence and do not grow with it: states of scans, last inputs of convolutions."""
-    return sum([op.count * op.cache_bytes() for op in operators if isinstance(op, STATEFUL)])
+    return sum([op.count * op.state_bytes() for op in operators])
 
 
 def kept_bytes(operators: Iterable[Operator]) -> Number:
     """Bytes of KV cache that the sequences occupy; a pass may read less (`cache_bytes`), or another layer's again."""
-    return sum([op.count * (op.kept_bytes() if isinstance(op, Attention) else op.cache_bytes()) for op in operators])
+    return sum([op.count * op.kept_bytes() for op in operators])
 
 
 def cache_bytes_per_token(operators: Iterable[Operator]) -> Number:
     """Bytes of KV cache that one token of one sequence adds; states do not grow."""
-    return sum([op.count * op.cache_bytes_per_token() for op in operators if isinstance(op, Attention)])
+    return sum([op.count * op.cache_bytes_per_token() for op in operators])

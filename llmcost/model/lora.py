@@ -7,43 +7,18 @@ are used.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, floor_div
 from llmcost.ground.errors import InputError
-from llmcost.model.operators import Attention, Gemm, GroupedGemm, Operator
+from llmcost.model.operators import Gemm, GroupedGemm, Operator
 
 # Bits a weight of 4-bit NormalFloat with its scales: one of 32 bits for 64 weights, itself in 8 bits with one of 32
 # for 256 scales (arXiv 2305.14314, section 3, "Double Quantization": 0.127 bits a weight).
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
 ALL_LINEAR = "all-linear"
 ATTENTION_TARGETS = ("q_proj", "v_proj")  # LoRA's own choice (arXiv 2106.09685, section 7.1), and peft's for Llama
-FUSED = {  # operators that are several projections in one, which frameworks adapt one by one
-    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
-    "gate_up_proj": ("gate_proj", "up_proj"),
-    "shared_gate_up_proj": ("shared_gate_proj", "shared_up_proj"),
-    "experts_gate_up_proj": ("experts_gate_proj", "experts_up_proj"),
-}
-# The adapters' own operators (training/lora.py): all that is trained.
-TRAINED = frozenset(
-    (
-        "lora_a",
-        "lora_same_a",
-        "lora_rows_a",
-        "lora_output_a",
-        "lora_b",
-        "lora_columns_b",
-        "experts_lora_a",
-        "experts_lora_b",
-    )
-)
-EXPANSIONS = ("dequantize", "experts_dequantize")  # of quantised weights, before each use
-NOT_ADAPTED = (
-    "router",
-    "shared_expert_gate",
-    "embedding_projection",
-    "lm_head",
-)  # "all-linear" means those of the layers
+PREFIXES = {"": "", "routed": "experts_", "shared": "shared_"}  # before the names of their modules
 
 
 class Lora(NamedTuple):
@@ -71,45 +46,36 @@ class Adapter(NamedTuple):
 
 
 def modules(op: Operator) -> tuple[str, ...]:
-    """The names under which frameworks adapt this product's parts."""
-    return FUSED.get(op.name, (op.name,))
+    """The names under which frameworks adapt this product's parts: it is one, or several packed in one."""
+    facts = op.facts
+    packed = facts.modules[0].split() if facts.modules else []
+    return tuple(f"{PREFIXES[facts.expert]}{name}" for name in packed) if len(packed) > 1 else (op.name,)
 
 
-def adapters(layers: Sequence[Operator], lora: Lora) -> list[Adapter]:
+def adapters(layers: Iterable[Operator], lora: Lora) -> list[Adapter]:
     """Every adapter of some layers' operators. A fused product as a target of its own has one adapter (Megatron's linear_qkv)."""
-    return [each for place, op in enumerate(layers) for each in beside(op, layers[place:], lora)]
+    return [each for op in layers for each in beside(op, lora)]
 
 
-def beside(op: Operator, behind: Sequence[Operator], lora: Lora) -> list[Adapter]:
-    """The adapters of one operator, of which there are some if it is a product; `behind`: the operators from it on."""
+def beside(op: Operator, lora: Lora) -> list[Adapter]:
+    """The adapters of one operator, of which there are some if it is a product."""
     if not isinstance(op, (Gemm, GroupedGemm)):
         return []
     groups = op.groups if isinstance(op, GroupedGemm) else 1
-    return [
-        Adapter(op.name, module, op.count, groups, op.k, n, lora.rank)
-        for module, n in _targeted(op, behind, lora.targets)
-    ]
+    return [Adapter(op.name, module, op.count, groups, op.k, n, lora.rank) for module, n in _targeted(op, lora.targets)]
 
 
-def _targeted(op: Any, behind: Sequence[Operator], targets: tuple[str, ...]) -> Iterator[tuple[str, Number]]:
-    """Adapted parts of a product, with their outputs."""
-    if op.name in targets and op.name in FUSED:
+def _targeted(op: Gemm | GroupedGemm, targets: tuple[str, ...]) -> Iterator[tuple[str, Number]]:
+    """Adapted parts of a product, with their outputs. "all-linear" means all of the layers but routers."""
+    names = modules(op)
+    if op.name in targets:
         yield op.name, op.n
         return
-    every = ALL_LINEAR in targets and op.name not in NOT_ADAPTED
-    for module, n in zip(modules(op), _widths(op, behind), strict=True):
+    every = ALL_LINEAR in targets and op.facts.role != "router"
+    equal = op.n if len(names) == 1 else floor_div(op.n, len(names))
+    for module, n in zip(names, op.facts.widths or (equal,) * len(names), strict=True):
         if every or module in targets:
             yield module, n
-
-
-def _widths(op: Any, behind: Sequence[Operator]) -> tuple[Number, ...]:
-    """Outputs of a fused product's parts: gate and up are alike; keys and values are what the attention behind it caches."""
-    if op.name == "qkv_proj":
-        attention = next(each for each in behind if isinstance(each, Attention))
-        heads = attention.kv_heads
-        return (op.n - heads * (attention.d + attention.dv), heads * attention.d, heads * attention.dv)
-    parts = len(modules(op))
-    return (op.n if parts == 1 else floor_div(op.n, parts),) * parts
 
 
 def trainable_params(layers: Sequence[Operator], lora: Lora) -> Number:
@@ -129,14 +95,14 @@ def lora_of(rank: int | None, targets: str | None, *, qlora: bool) -> Lora | Non
 
 def is_trained(op: Operator, lora: Lora | None) -> bool:
     """Whether an operator's weights are trained: without adapters all are."""
-    return lora is None or op.name in TRAINED
+    return lora is None or op.facts.role == "adapter"
 
 
 def is_quantised(op: Operator, lora: Lora | None) -> bool:
     """Whether an operator's weights are kept in few bits: those of the layers' products, adapters and routers apart."""
     if lora is None or lora.frozen_bits is None or not isinstance(op, (Gemm, GroupedGemm)):
         return False
-    return op.name not in TRAINED and op.name not in NOT_ADAPTED and op.part in ("attention", "mlp")
+    return op.facts.role not in ("adapter", "router") and op.part in ("attention", "mlp")
 
 
 def check_lora(layers: Iterable[Operator], lora: Lora) -> None:

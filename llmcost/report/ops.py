@@ -13,7 +13,6 @@ from llmcost.machine.chip import chip_of
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import forward
-from llmcost.model.backward import backward
 from llmcost.model.operators import Collective, Operator, Shape
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import ModelSpec
@@ -71,7 +70,7 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     symbolic = _on_a_gpu(symbols, letters, letters.s if everywhere else 1)
     times = kernel_seconds(ops, chip, efficiency)
     if times is not None and phase == "train":
-        times = [time * (1 + backward(op)) for op, time in zip(ops, times, strict=True)]
+        times = [time * (1 + op.backward()) for op, time in zip(ops, times, strict=True)]
     return [
         _row(op, letter, time, sum(times) if times else None)
         for op, letter, time in zip(ops, symbolic, times or [None] * len(ops), strict=True)

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.units import amount, scaled, seconds, significant
 from llmcost.machine.timing import kernel_seconds
-from llmcost.model.backward import backward
 from llmcost.model.lora import is_trained
-from llmcost.model.operators import Collective, Operator, Stored
+from llmcost.model.operators import Stored
 from llmcost.report.tables import Table
 from llmcost.serving.results import leaves
 from llmcost.training.activations import kept
@@ -61,20 +60,14 @@ def operator_rows(at: Setup) -> list[Row]:
     """Every operator of one micro-batch, of all layers."""
     rows = []
     for where, ops in zip(("layers", "embedding", "head"), forward_pass(at), strict=True):
-        for op in ops:
+        for op, held in zip(ops, kept(ops, at.layout, at.recipe, at.model.norm), strict=True):
             if isinstance(op, Stored):
                 continue
             run = kernels([op], at.model, at.recipe)
             ahead = sum(kernel_seconds(run, at.chip, at.efficiency) or ())
-            behind = ahead * (
-                1 if isinstance(op, Collective) else backward(op, frozen=not is_trained(op, at.recipe.lora))
-            )
-            rows.append(Row(op.name, where, op.count, ahead, behind, op.count * _kept(op, at)))
+            behind = ahead * op.backward(frozen=not is_trained(op, at.recipe.lora))
+            rows.append(Row(op.name, where, op.count, ahead, behind, float(op.count * held)))
     return rows
-
-
-def _kept(op: Operator, at: Setup) -> float:
-    return float(kept(op, at.layout, at.recipe, at.model.norm))
 
 
 def operator_table(rows: list[Row]) -> Table:

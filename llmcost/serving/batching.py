@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from llmcost.ground.algebra import Number, floor_div, is_one, least, maximum, minimum, name_of_least, named
 from llmcost.machine.timing import bound, rate
 from llmcost.model.architecture import Pass
-from llmcost.model.counting import SEQUENCE, STATEFUL, kept_bytes
+from llmcost.model.counting import kept_bytes
 from llmcost.model.operators import Operator, Stored
 from llmcost.model.sizes import Load
 from llmcost.parallel.pipeline import Server, filled, in_flight, rank_share
@@ -162,7 +162,7 @@ def join(decoding: Iterable[Operator], prompts: Iterable[Operator]) -> Iterator[
         other = theirs.pop(key, None)
         if other is None or isinstance(op, Stored):
             yield op
-        elif isinstance(op, (*SEQUENCE, *STATEFUL)):
+        elif op.scope != "token":
             yield op
             yield other
         else:

@@ -19,7 +19,6 @@ from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import Pass, forward, head, operators
-from llmcost.model.backward import backward
 from llmcost.model.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Operator
@@ -213,7 +212,7 @@ def both_ways_seconds(server: Server, prompts: Pass, every: list[Operator], kern
         return None
     below = [*prompts.first, *prompts.layers]
     timed = zip([*below, *every], [*kernels[: len(below)], *at_every], strict=True)
-    return sum([(1 + backward(op)) * time for op, time in timed])
+    return sum([(1 + op.backward()) * time for op, time in timed])
 
 
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:

@@ -27,7 +27,6 @@ from llmcost.model.architecture import Pass
 from llmcost.model.counting import cache_bytes_per_token, kept_bytes, state_bytes, stored_bytes
 from llmcost.model.operators import Attention, Gemm, Operator
 from llmcost.parallel.pipeline import Server, rank_share, shared_by
-from llmcost.parallel.split import EXPERTS
 from llmcost.serving.phases import Step
 from llmcost.serving.results import KvCache, Memory, Workload
 
@@ -194,7 +193,7 @@ class Held(NamedTuple):
 
 def shared_experts(server: Server, w: Workload, share: Pass) -> SharedExperts | None:
     """Experts of a decode step that see the tokens of other data-parallel ranks; None where there are none."""
-    experts: list[Any] = [op for op in share.layers if op.name in EXPERTS]
+    experts: list[Any] = [op for op in share.layers if op.facts.expert == "routed"]
     if is_one(w.dp) or not experts:
         return None
     return SharedExperts(
@@ -215,7 +214,8 @@ def held(server: Server, w: Workload, step: Step, kv: KvCache) -> Held:
         return stage if is_one(parts) else stage * parts
 
     experts = shared_experts(server, w, share)
-    own = share if experts is None else share._replace(layers=[op for op in share.layers if op.name not in EXPERTS])
+    dense = [op for op in share.layers if op.facts.expert != "routed"]
+    own = share if experts is None else share._replace(layers=dense)
     peak = step_peak(own, step.load.b * server.model.hidden_size * server.size.Bx)
     states = named("states", on_a_stage(state_bytes(share.layers)))
     bounds = cache_bounds(share.layers, sequences if is_one(w.pp) else sequences / w.pp, states)

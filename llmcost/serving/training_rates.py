@@ -7,8 +7,7 @@ from llmcost.machine import textbook
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.timing import bound, rate
-from llmcost.model.backward import PASSES
-from llmcost.model.counting import PassCost
+from llmcost.model.counting import PASSES, PassCost
 from llmcost.model.sizes import Load
 from llmcost.serving.results import ExpectedTrainingRate, Training, TrainingRate
 

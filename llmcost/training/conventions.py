@@ -13,8 +13,7 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number, minimum
 from llmcost.ground.errors import InputError
 from llmcost.model.architecture import operators
-from llmcost.model.backward import PASSES
-from llmcost.model.counting import Params, count_params, count_pass
+from llmcost.model.counting import PASSES, Params, count_params, count_pass
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
 
@@ -39,7 +38,7 @@ def counts_of(model: ModelSpec, seq: Number) -> Counts:
     """The parts for sequences of `seq` tokens, logits at every one."""
     found = operators(model, HALF_PRECISION, Load(1, seq, seq), seq)
     cost = count_pass(found)
-    table = sum([op.params() for op in found if op.name == "position_embedding"])
+    table = sum([op.params() for op in found if op.facts.role == "positions"])
     return Counts(
         linear=cost.linear_flops / seq,
         pairs=cost.attention_flops / seq,

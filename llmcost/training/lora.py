@@ -14,36 +14,37 @@ from typing import Any
 
 from llmcost.ground.algebra import Number
 from llmcost.model.lora import Lora, beside, is_quantised
-from llmcost.model.operators import Elementwise, GroupedGemm, Operator
-from llmcost.parallel.split import COLUMNS, EXPERTS, ROWS
-from llmcost.training.activations import AFTER_ATTENTION, SAME_INPUT
+from llmcost.model.operators import OWN, Elementwise, Facts, GroupedGemm, Operator
+from llmcost.model.operators.facts import Expert, Split
 
 
 def with_adapters(layers: list[Operator], lora: Lora) -> list[Operator]:
     """Layers with the adapters' operators, each behind the product that it stands beside."""
-    return [each for place, op in enumerate(layers) for each in (op, *_beside(op, layers[place:], lora))]
+    return [each for op in layers for each in (op, *_beside(op, lora))]
 
 
-def _beside(op: Any, behind: list[Operator], lora: Lora) -> Iterator[Operator]:
-    found = beside(op, behind, lora)
+def _beside(op: Any, lora: Lora) -> Iterator[Operator]:
+    found = beside(op, lora)
     if not found:
         return
     ranks, n = sum([each.rank for each in found]), sum([each.n for each in found])
-    first, second, total = _names(op)
-    yield op._replace(name=first, n=ranks, bias=False)
-    yield op._replace(name=second, k=lora.rank, n=n, bias=False)
-    if total is not None:
-        yield Elementwise(total, op.part, op.count, op.b, op.s, 2 * n, n, 0, op.Bx)
+    if op.facts.expert == "routed":  # of whose sums the products are made themselves
+        of_expert = Facts("tokens", op.facts.reads, expert="routed", role="adapter")
+        yield op._replace(name="experts_lora_a", n=ranks, bias=False, facts=of_expert)
+        yield op._replace(name="experts_lora_b", k=lora.rank, n=n, bias=False, facts=of_expert._replace(reads=OWN))
+        return
+    first, second, total = _splits(op.facts.split)
+    down, up = Facts(first, op.facts.reads, role="adapter"), Facts(second, OWN, role="adapter")
+    yield op._replace(name="lora_a", n=ranks, bias=False, facts=down)
+    yield op._replace(name="lora_b", k=lora.rank, n=n, bias=False, facts=up)
+    yield Elementwise("lora_sum", op.part, op.count, op.b, op.s, 2 * n, n, 0, op.Bx, Facts(total, saves="nothing"))
 
 
-def _names(op: Any) -> tuple[str, str, str | None]:
-    """By which the sharding and the accounting of activations know A, B and the sum; experts' sums are part of their products."""
-    if op.name in EXPERTS:
-        return "experts_lora_a", "experts_lora_b", None
-    if op.name in ROWS:
-        return "lora_output_a" if op.name in AFTER_ATTENTION else "lora_rows_a", "lora_b", "lora_sum"
-    first = "lora_same_a" if op.name in SAME_INPUT else "lora_a"
-    return (first, "lora_columns_b", "lora_columns_sum") if op.name in COLUMNS else (first, "lora_b", "lora_sum")
+def _splits(split: Split) -> tuple[Split, Split, Split]:
+    """How A, B and the sum are split beside a product that is split so."""
+    if split == "rows":
+        return "rows", "tokens", "tokens"
+    return ("tokens", split, "heads") if split in ("columns", "heads") else ("tokens", "tokens", "tokens")
 
 
 def with_expansion(layers: list[Operator], lora: Lora) -> list[Operator]:
@@ -57,5 +58,7 @@ def with_expansion(layers: list[Operator], lora: Lora) -> list[Operator]:
 
 def _expansion(op: Any, bits: Number) -> Operator:
     weights = op.k * op.n * (op.groups if isinstance(op, GroupedGemm) else 1)
-    name = "experts_dequantize" if op.name in EXPERTS else "dequantize"
-    return Elementwise(name, op.part, op.count, 1, 1, weights * bits / 8 / op.Bx, weights, 0, op.Bx)
+    expert: Expert = "routed" if op.facts.expert == "routed" else ""
+    facts = Facts("heads", saves="nothing", expert=expert, role="expansion")
+    name = "experts_dequantize" if expert else "dequantize"
+    return Elementwise(name, op.part, op.count, 1, 1, weights * bits / 8 / op.Bx, weights, 0, op.Bx, facts)

@@ -17,7 +17,7 @@ from llmcost.model.operators import Operator
 from llmcost.parallel.layout import Layout, Stage, stage_of
 from llmcost.training.activations import chosen, kept
 from llmcost.training.exchanges import Held
-from llmcost.training.passes import Setup, is_expert
+from llmcost.training.passes import Setup
 from llmcost.training.recipe import Recipe
 
 # Bytes a logit alive while the loss is computed, beside those in their own type. "plain": log-softmax of the fp32
@@ -84,8 +84,8 @@ class StageMemory(NamedTuple):
 
 def held_by(ops: list[Operator]) -> Held:
     """Parameters of some operators on one GPU."""
-    dense = sum([op.count * op.params() for op in ops if not is_expert(op)])
-    return Held(dense, sum([op.count * op.params() for op in ops if is_expert(op)]))
+    dense = sum([op.count * op.params() for op in ops if op.facts.expert != "routed"])
+    return Held(dense, sum([op.count * op.params() for op in ops if op.facts.expert == "routed"]))
 
 
 def trained_part(a_pass: Pass, recipe: Recipe) -> Pass:
@@ -176,7 +176,8 @@ def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
         return every, every, inputs
     if layout.recompute == "full":
         return every, inputs, inputs
-    some = sum([op.count * chosen(op, layout, at.recipe) for op in a_pass.layers]) / layers
+    outputs = chosen(a_pass.layers, layout, at.recipe, at.model.norm)
+    some = sum([op.count * each for op, each in zip(a_pass.layers, outputs, strict=True)]) / layers
     return every, some + (inputs if at.recipe.attention == "fused" else 0), inputs
 
 
@@ -218,7 +219,8 @@ def _temporaries(held: Held, at: Setup) -> Number:
 
 
 def _kept(ops: list[Operator], at: Setup) -> Number:
-    return sum([op.count * kept(op, at.layout, at.recipe, at.model.norm) for op in ops])
+    each = kept(ops, at.layout, at.recipe, at.model.norm)
+    return sum([op.count * size for op, size in zip(ops, each, strict=True)])
 
 
 def share_recomputed(layout: Layout, stage: Stage) -> Number:

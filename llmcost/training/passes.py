@@ -14,11 +14,11 @@ from llmcost.ground.algebra import Number, divide, present
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model.architecture import Pass, embedding, head, layer_operators
-from llmcost.model.operators import Attention, Elementwise, Gemm, Operator
+from llmcost.model.operators import OWN, Attention, Elementwise, Facts, Gemm, Operator
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
-from llmcost.parallel.split import EXPERTS, FIRST_OF_EXPERTS, shard
+from llmcost.parallel.split import shard
 from llmcost.training.lora import with_adapters, with_expansion
 from llmcost.training.recipe import Recipe
 
@@ -37,10 +37,16 @@ EAGER = {
     "layer": 10 / 8,
     "layer-no-bias": 10 / 8,
     "none": 1,
+    "pointwise": 10 / 6,
     "activation": 10 / 6,
+    "weighted sum": 10 / 6,
     "rotary": 5,
     "softmax": 5,
 }
+
+SOFTMAX = Facts("heads", saves="nothing", computes="softmax")
+SORTED = Facts("heads", expert="routed")
+PART = Facts("heads", OWN)  # of unfused attention
 
 
 class Setup(NamedTuple):
@@ -69,7 +75,7 @@ def forward_pass(at: Setup) -> Pass:
     if recipe.lora is not None:
         layers = with_adapters(layers, recipe.lora)
     if present(layout.cp - 1):
-        layers = [in_part(op, layout.cp, part) for op in layers]
+        layers = [op.context_divided(layout.cp, part) for op in layers]
     if recipe.lora is not None:
         layers = with_expansion(layers, recipe.lora)
     return Pass(
@@ -79,34 +85,23 @@ def forward_pass(at: Setup) -> Pass:
     )
 
 
-def in_part(op: Any, cp: Number, part: Number) -> Operator:
-    """An operator on one part of the sequence; of attention, every rank has as many pairs as any other.
-
-    Parts are dealt in zigzag (arXiv 2311.09431) or by heads (arXiv 2309.14509): it is the whole sequence's attention
-    with a share of its heads.
-    """
-    share: Operator = (
-        op._replace(a=divide(op.a, cp))
-        if isinstance(op, Attention)
-        else op._replace(s=part)
-        if hasattr(op, "s")
-        else op
-    )
-    return share
-
-
 def kernels(ops: Sequence[Operator], model: ModelSpec, recipe: Recipe) -> Sequence[Operator]:
     """The kernels that a recipe runs for these operators: rows sorted by expert before their products, attention, streams."""
-    ops = [each for op in ops for each in ((sorted_rows(op), op) if op.name in FIRST_OF_EXPERTS else (op,))]
+    ops = [each for op in ops for each in ((sorted_rows(op), op) if _takes_sorted_rows(op) else (op,))]
     if recipe.attention == "unfused":
         ops = [each for op in ops for each in (unfused(op, recipe) if isinstance(op, Attention) else (op,))]
     return [eager(op, model.norm) for op in ops] if recipe.kernels == "eager" else ops
 
 
+def _takes_sorted_rows(op: Operator) -> bool:
+    """Whether it is the first product of routed experts."""
+    return op.facts.expert == "routed" and op.facts.split == "columns"
+
+
 def sorted_rows(op: Any) -> Operator:
     """A copy of each token's row for each expert that it takes, in the order of experts."""
     width = op.active * op.k
-    return Elementwise("experts_sort", "mlp", op.count, op.b, op.s, width, width, 0, op.Bx)
+    return Elementwise("experts_sort", "mlp", op.count, op.b, op.s, width, width, 0, op.Bx, SORTED)
 
 
 def unfused(op: Attention, recipe: Recipe) -> tuple[Operator, ...]:
@@ -119,26 +114,23 @@ def unfused(op: Attention, recipe: Recipe) -> tuple[Operator, ...]:
     passes = EAGER["softmax"] if recipe.kernels == "eager" else 1
     reads, writes = (passes + 1, passes + 1 + 1 / Bx) if recipe.dropout else (passes, passes)
     return (
-        Gemm("attention_scores", "attention", op.count, b, op.s, op.d, op.c, False, True, Bx, Bx),
-        Elementwise("attention_softmax", "attention", op.count, b, op.s, reads * op.c, writes * op.c, 0, Bx),
-        Gemm("attention_values", "attention", op.count, b, op.s, op.c, op.dv, False, True, Bx, Bx),
+        Gemm("attention_scores", "attention", op.count, b, op.s, op.d, op.c, False, True, Bx, Bx, PART),
+        Elementwise("attention_softmax", "attention", op.count, b, op.s, reads * op.c, writes * op.c, 0, Bx, SOFTMAX),
+        Gemm("attention_values", "attention", op.count, b, op.s, op.c, op.dv, False, True, Bx, Bx, PART),
     )
 
 
 def eager(op: Operator, norm: str) -> Operator:
     """A streaming kernel as plain PyTorch runs it: more passes over memory. How many launches that takes is left out."""
-    if not isinstance(op, Elementwise) or op.name in ("attention_softmax", "loss"):
+    if (
+        not isinstance(op, Elementwise) or op.facts.computes == "softmax"
+    ):  # of which `unfused` and `loss` know themselves
         return op
-    kind = norm if op.part == "norm" else "rotary" if op.name.startswith("rotary") else "activation"
-    return op._replace(reads=op.reads * EAGER[kind], writes=op.writes * EAGER[kind])
+    passes = EAGER[norm if op.part == "norm" else op.facts.computes]
+    return op._replace(reads=op.reads * passes, writes=op.writes * passes)
 
 
 def loss(model: ModelSpec, layout: Layout, recipe: Recipe, b: Number, s: Number) -> Operator:
     """Cross-entropy on one GPU's part of the vocabulary."""
     moved = LOSS_BYTES[recipe.loss] * divide(model.vocab_size, layout.tp) / 2
-    return Elementwise("loss", "lm_head", 1, b, s, moved, moved, 0, 1)
-
-
-def is_expert(op: Operator) -> bool:
-    """Whether its weights are an expert's, held by other ranks than a dense layer's."""
-    return op.name in EXPERTS
+    return Elementwise("loss", "lm_head", 1, b, s, moved, moved, 0, 1, SOFTMAX)

@@ -10,8 +10,7 @@ from llmcost.machine.chip import Chip, chip_of, links_of
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.timing import Bound
 from llmcost.model.architecture import Pass
-from llmcost.model.backward import PASSES
-from llmcost.model.counting import PassCost, count_pass
+from llmcost.model.counting import PASSES, PassCost, count_pass
 from llmcost.model.lora import is_trained
 from llmcost.model.operators import Gemm, GroupedGemm
 from llmcost.model.sizes import activation_dtype

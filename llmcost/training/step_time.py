@@ -13,16 +13,14 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number, divide, maximum, minimum, named, present
 from llmcost.machine.timing import exchange_seconds, kernel_seconds
 from llmcost.model.architecture import Pass
-from llmcost.model.backward import backward
 from llmcost.model.lora import is_trained
-from llmcost.model.operators import Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator
+from llmcost.model.operators import Collective, Gemm, GroupedGemm, Operator
 from llmcost.parallel.layout import Layout, Stage, stage_of
 from llmcost.training.activations import halved
 from llmcost.training.exchanges import Held, attentions, context_exchange, data_exchange, stage_exchange
 from llmcost.training.memory import fullest, share_recomputed, trained_part
 from llmcost.training.passes import Setup, kernels
 
-STREAMS = (Elementwise, Lookup)
 NEWTON_SCHULZ = 5  # iterations of Muon, three products each of a matrix's shape (kellerjordan.github.io/posts/muon)
 
 
@@ -102,7 +100,8 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
             forward = behind = time * (1 - shown)
         else:
             trained = is_trained(op, at.recipe.lora)
-            kind, forward, behind = 1 if isinstance(op, STREAMS) else 0, time, backward(op, frozen=not trained) * time
+            kind = 1 if op.kind in ("elementwise", "norm") else 0
+            forward, behind = time, op.backward(frozen=not trained) * time
             weight = weight + time if isinstance(op, (Gemm, GroupedGemm)) and trained else weight
         ahead[kind], back[kind] = ahead[kind] + forward, back[kind] + behind
     return Part(Direction(*ahead), Direction(*back), weight)

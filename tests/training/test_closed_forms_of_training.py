@@ -8,7 +8,6 @@ from training_setup import A100, PAPER, ZERO_PAPER, gpt, passes, setup
 from llmcost.model.counting import count_params
 from llmcost.model.operators import Collective
 from llmcost.parallel.layout import Layout, stage_of
-from llmcost.parallel.split import COLUMNS
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.activations import kept
 from llmcost.training.exchanges import Held, data_exchange, stage_exchange
@@ -235,6 +234,6 @@ def test_no_weights_are_gathered_with_zero_off():
 def test_inputs_of_column_split_products_are_kept_once_with_sequence_parallelism():
     layout = Layout(tp=8, micro_batch=1, global_batch=1)
     at, a_pass = passes(gpt(), layout)
-    for op in a_pass.layers:
-        if op.name in COLUMNS:
-            assert kept(op, layout, at.recipe) == 2 * 2048 * 1024 / 8
+    for op, size in zip(a_pass.layers, kept(a_pass.layers, layout, at.recipe), strict=True):
+        if op.facts.split == "columns":
+            assert size == 2 * 2048 * 1024 / 8

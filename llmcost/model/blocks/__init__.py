@@ -8,7 +8,7 @@ line in a registry below.
 from typing import Any
 
 from llmcost.model.blocks.attention import GroupedAttention
-from llmcost.model.blocks.builder import Block, NoBlock, Site, sizes_of
+from llmcost.model.blocks.builder import Block, Builder, NoBlock, sizes_of
 from llmcost.model.blocks.compressed import CompressedAttention
 from llmcost.model.blocks.cross import CrossAttention, IdleLayer
 from llmcost.model.blocks.experts import Experts
@@ -54,6 +54,7 @@ __all__ = [
     "MLPS",
     "STREAMS",
     "Block",
+    "Builder",
     "CompressedAttention",
     "CrossAttention",
     "Experts",
@@ -62,7 +63,6 @@ __all__ = [
     "LatentAttention",
     "NoBlock",
     "PlainMlp",
-    "Site",
     "Streams",
     "sizes_of",
 ]

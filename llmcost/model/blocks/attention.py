@@ -4,8 +4,29 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from llmcost.ground.algebra import Number, present
-from llmcost.model.blocks.builder import Site
-from llmcost.model.operators import Attention, Operator, Span
+from llmcost.model.blocks.builder import (
+    CACHE_WRITE,
+    CHANNELS,
+    COLUMNS_OF_INPUT,
+    INPUT_ON_EVERY_GPU,
+    ROTARY,
+    Builder,
+)
+from llmcost.model.operators import INPUT, OWN, Attention, Facts, Operator, Span
+
+ATTENDED = "attended"  # attention's output, which its own backward pass needs too
+ATTENTION = Facts("heads", "queries", writes=ATTENDED)
+PACKED = ("q_proj k_proj v_proj", "qkv_proj", "query_key_value")
+QUERY, KEY = COLUMNS_OF_INPUT._replace(modules=("q_proj",)), COLUMNS_OF_INPUT._replace(modules=("k_proj",))
+ADAPTER_UP = Facts("heads", OWN)  # one for each of queries, keys and values
+OUTPUT = Facts("rows", ATTENDED, modules=("o_proj", "out_proj", "dense"))
+OUTPUT_BEHIND = OUTPUT._replace(reads=OWN)  # where a gate or a norm stands between
+OF_ATTENDED = Facts("heads", ATTENDED)
+GATE_OF_ATTENDED = Facts("heads", ATTENDED, saves="rest")
+CONCATENATED = Facts("tokens", saves="half")
+# The indexer is on every GPU.
+INDEXER = Facts("tokens")
+INDEXER_WRITE = Facts("tokens", saves="nothing")
 
 
 class GroupedAttention(NamedTuple):
@@ -48,64 +69,78 @@ class GroupedAttention(NamedTuple):
     on_embedding: bool = False
     qkv_adapter_rank: Number = 0
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """QKV projection (and gate), rotary embedding and cache write, attention, output projection."""
         a, g, d, dv = self.num_attention_heads, self.num_key_value_heads, self.head_dim, self.v_head_dim
         own = self.keys_and_values != "shared"
         q, k, out = a * d, g * d if own else 0, a * dv
         kv = k + g * dv if own else 0
         gate = {"none": 0, "head": a, "channel": out}[self.attention_gate]
-        yield from self.projections(site, q, k, kv, gate)
+        yield from self.projections(build, q, k, kv, gate)
         if self.qk_norm != "none":
             weights = {"head": 2 * d if own else d, "head-bias": 4 * d if own else 2 * d, "full": q + k}[self.qk_norm]
-            yield site.stream("qk_norm", "norm", q + k, q + k, weights)
-        if site.rotary:  # turns q and k, and puts k and v where the cache wants them
-            yield site.stream("rotary_cache_write", "attention", q + kv, q + kv)
+            yield build.elementwise("qk_norm", "norm", q + k, q + k, CHANNELS, weights=weights)
+        if build.rotary:  # turns q and k, and puts k and v where the cache wants them
+            yield build.elementwise("rotary_cache_write", "attention", q + kv, q + kv, ROTARY)
         elif own:
-            yield site.stream("cache_write", "attention", kv, kv)
+            yield build.elementwise("cache_write", "attention", kv, kv, CACHE_WRITE)
         if present(self.index_topk):
-            yield from self.indexer(site)
-        yield self.kernel(site)
+            yield from self.indexer(build)
+        yield self.kernel(build)
+        attended = True  # whether what comes is still attention's own output
         if self.differential:
-            yield site.stream("differential_norm", "attention", 2 * out, out, 4 * d)
+            yield build.elementwise("differential_norm", "attention", 2 * out, out, OF_ATTENDED, weights=4 * d)
+            attended = False
         if self.attention_gate != "none":
-            yield site.stream("attention_gate", "attention", out + gate, out)
+            facts = GATE_OF_ATTENDED if attended else CHANNELS
+            yield build.elementwise("attention_gate", "attention", out + gate, out, facts)
+            attended = False
         if self.sub_norm:
-            yield site.stream("attention_sub_norm", "norm", out, out, out)
-        yield site.gemm("o_proj", "attention", out, site.hidden, bias=self.attention_output_bias)
+            facts = OF_ATTENDED if attended else CHANNELS
+            yield build.elementwise("attention_sub_norm", "norm", out, out, facts, weights=out)
+            attended = False
+        facts = OUTPUT if attended else OUTPUT_BEHIND
+        yield build.gemm("o_proj", "attention", out, build.hidden, facts, bias=self.attention_output_bias)
 
-    def projections(self, site: Site, q: Number, k: Number, kv: Number, gate: Number) -> Iterator[Operator]:
+    def projections(self, build: Builder, q: Number, k: Number, kv: Number, gate: Number) -> Iterator[Operator]:
         """What comes from the block's input: queries, keys, values and the gate."""
-        h, shared = site.hidden, self.keys_and_values == "shared"
+        h, shared = build.hidden, self.keys_and_values == "shared"
         if self.on_embedding:
-            yield site.stream("embedding_concat", "norm", 4 * h, 2 * h, h)
+            yield build.elementwise("embedding_concat", "norm", 4 * h, 2 * h, CONCATENATED, weights=h)
             h = 2 * h
         inside = (
             gate if self.attention_gate == "channel" else 0
         )  # a gate a head is a projection of its own, without bias
-        projected = q + (k if self.keys_and_values == "tied" else kv) + inside
-        if self.attention_bias and self.no_key_bias and self.keys_and_values == "own":
-            yield site.gemm("k_proj", "attention", h, k)
-            yield site.gemm("qv_proj", "attention", h, projected - k, bias=True)
+        bias, query, value = self.attention_bias, q + inside, kv - k
+        if shared:
+            yield build.gemm("q_proj", "attention", h, query, QUERY, bias=bias)
+        elif self.keys_and_values == "tied":
+            packed = Facts("columns", INPUT, modules=("q_proj k_proj", *PACKED), widths=(query, k))
+            yield build.gemm("qkv_proj", "attention", h, query + k, packed, bias=bias)
+        elif bias and self.no_key_bias:
+            yield build.gemm("k_proj", "attention", h, k, KEY)
+            packed = Facts("columns", INPUT, modules=("q_proj v_proj",), widths=(query, value))
+            yield build.gemm("qv_proj", "attention", h, query + value, packed, bias=True)
         else:
-            yield site.gemm("q_proj" if shared else "qkv_proj", "attention", h, projected, bias=self.attention_bias)
+            packed = Facts("columns", INPUT, modules=PACKED, widths=(query, k, value))
+            yield build.gemm("qkv_proj", "attention", h, query + kv, packed, bias=bias)
         if present(self.qkv_adapter_rank):
-            layer, r = site._replace(reused=False), self.qkv_adapter_rank
-            yield layer.gemm("qkv_adapter_down_proj", "attention", h, 3 * r)
-            yield layer.grouped("qkv_adapter_up_proj", "attention", r, h, 3, 3)
+            layer, r = build._replace(reused=False), self.qkv_adapter_rank
+            yield layer.gemm("qkv_adapter_down_proj", "attention", h, 3 * r, INPUT_ON_EVERY_GPU)
+            yield layer.grouped("qkv_adapter_up_proj", "attention", r, h, 3, 3, ADAPTER_UP)
         if self.attention_gate == "head":
-            yield site.gemm("attention_gate_proj", "attention", h, gate)
+            yield build.gemm("attention_gate_proj", "attention", h, gate, COLUMNS_OF_INPUT)
 
-    def indexer(self, site: Site) -> Iterator[Operator]:
+    def indexer(self, build: Builder) -> Iterator[Operator]:
         """Its queries and key with their norms, and the scores: attention's kernel without values."""
         heads, d = self.index_n_heads, self.index_head_dim
         width = (heads + 1) * d
-        yield site.gemm("indexer_qk_proj", "attention", site.hidden, width)
-        yield site.stream("indexer_qk_norm", "norm", width, width, 2 * d)
-        yield site.stream("indexer_rotary_cache_write", "attention", width, width)
-        yield site.attention("indexer", heads=heads, d=d, dv=0, cached=d)
+        yield build.gemm("indexer_qk_proj", "attention", build.hidden, width, INPUT_ON_EVERY_GPU)
+        yield build.elementwise("indexer_qk_norm", "norm", width, width, INDEXER, weights=2 * d)
+        yield build.elementwise("indexer_rotary_cache_write", "attention", width, width, INDEXER_WRITE)
+        yield build.attention("indexer", INDEXER, heads=heads, d=d, dv=0, cached=d)
 
-    def kernel(self, site: Site) -> Attention:
+    def kernel(self, build: Builder) -> Attention:
         """The attention kernel itself."""
         spans: dict[Span, Number] = {
             "window": self.sliding_window,
@@ -113,8 +148,9 @@ class GroupedAttention(NamedTuple):
             "top": self.index_topk,
         }
         span: Span = next((span for span, size in spans.items() if present(size)), "all")
-        return site.attention(
+        return build.attention(
             "attention",
+            ATTENTION,
             heads=self.num_attention_heads,
             d=self.head_dim,
             dv=2 * self.v_head_dim if self.differential else self.v_head_dim,

@@ -1,13 +1,16 @@
-"""Where a block runs: everything its kernels need to know that is not the block's own."""
+"""Builder: makes the kernels of a block, knowing all that is not the block's own. And facts that many kernels share."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from llmcost.ground.algebra import Number, present
 from llmcost.model.operators import (
+    INPUT,
+    OWN,
     Attention,
     CausalConv,
     Elementwise,
+    Facts,
     Gemm,
     GroupedGemm,
     Operator,
@@ -19,11 +22,32 @@ from llmcost.model.operators import (
 )
 from llmcost.model.sizes import ElementBytes, Load
 
+# Linear layers by how GPUs divide them: on the block's input, on what the kernel before wrote.
+COLUMNS_OF_INPUT = Facts("columns", INPUT)
+COLUMNS = Facts("columns", OWN)
+ROWS = Facts("rows", OWN)
+INPUT_ON_EVERY_GPU = Facts("tokens", INPUT)
+ON_EVERY_GPU = Facts("tokens", OWN)
+FROM_UNGATED = Facts("tokens", "ungated input")
+# Elementwise kernels: of heads or channels that are divided, of whole tokens, moving what no gradient needs.
+CHANNELS = Facts("heads")
+TOKENS = Facts("tokens")
+GATED_INPUT = Facts("tokens", "ungated input", saves="rest")
+ROTARY = Facts("heads", saves="nothing", computes="rotary")
+CACHE_WRITE = Facts("heads", saves="nothing")
+# Norms with the residual addition before them: before a block, and elsewhere. Of both inputs the sum is kept.
+NORM_OF_INPUT = Facts("tokens", saves="half", opens=True)
+RESIDUAL_NORM = Facts("tokens", saves="half")
+
 NORM_WEIGHTS = {"rms": 1, "layer": 2, "layer-no-bias": 1, "none": 0}  # a channel: a weight, and LayerNorm's bias
 
 
-class Site(NamedTuple):
-    """A kind of layer inside a model under a load. Its methods build operators that run once a layer and pass."""
+class Builder(NamedTuple):
+    """A kind of layer inside a model under a load. Its methods make kernels that run once a layer and pass.
+
+    `unquantized`: linear layers kept as activations are: parts, "experts", "shared_experts", operators. `reused`: the
+    weights are an earlier layer's: read, but not stored once more.
+    """
 
     count: Number
     hidden: Number
@@ -31,10 +55,8 @@ class Site(NamedTuple):
     norm: str
     load: Load
     bytes: ElementBytes
-    unquantized: tuple[
-        str, ...
-    ] = ()  # linear layers kept as activations are: parts, "experts", "shared_experts", operators
-    reused: bool = False  # the weights are an earlier layer's: read, but not stored once more
+    unquantized: tuple[str, ...] = ()
+    reused: bool = False
 
     def gemm(
         self,
@@ -42,16 +64,14 @@ class Site(NamedTuple):
         part: Part,
         k: Number,
         n: Number,
+        facts: Facts,
         *,
         bias: bool = False,
         tied: bool = False,
-        plain: bool = False,
     ) -> Operator:
-        """A linear layer on every token, k in, n out; a `plain` one is kept in the activations' type (routers)."""
-        Bw = self.bytes.Bx if plain else self.weight(name, "shared_experts" if name.startswith("shared_") else part, k)
-        return Gemm(
-            name, part, self.count, self.load.b, self.load.s, k, n, bias, tied or self.reused, Bw, self.bytes.Bx
-        )
+        """A linear layer on every token, k in, n out."""
+        b, s, Bw = self.load.b, self.load.s, self.weight(name, part, k, facts)
+        return Gemm(name, part, self.count, b, s, k, n, bias, tied or self.reused, Bw, self.bytes.Bx, facts)
 
     def grouped(
         self,
@@ -61,42 +81,52 @@ class Site(NamedTuple):
         n: Number,
         groups: Number,
         active: Number,
+        facts: Facts,
         *,
         bias: bool = False,
-        experts: bool = False,
     ) -> Operator:
         """`groups` linear layers, of which each token takes `active`."""
-        b, s = self.load.b, self.load.s
-        Bw = self.weight(name, "experts" if experts else part, k)
-        return GroupedGemm(name, part, self.count, b, s, k, n, groups, active, bias, Bw, self.bytes.Bx)
+        b, s, Bw = self.load.b, self.load.s, self.weight(name, part, k, facts)
+        return GroupedGemm(name, part, self.count, b, s, k, n, groups, active, bias, Bw, self.bytes.Bx, facts)
 
-    def shift(self, name: str, part: Part, channels: Number, mixes: Number) -> Operator:
-        """Each token mixed with the one before it, in so many mixes."""
-        return TokenShift(name, part, self.count, self.load.b, self.load.s, channels, mixes, self.bytes.Bx)
+    def weight(self, name: str, part: Part, k: Number, facts: Facts) -> Number:
+        """Bytes a weight of a linear layer of k inputs, with its part of the output channel's scale.
 
-    def weight(self, name: str, module: str, k: Number) -> Number:
-        """Bytes a weight of a linear layer of k inputs, with its part of the output channel's scale."""
+        A router's are kept in the activations' type.
+        """
         size = self.bytes
-        if module in self.unquantized or name in self.unquantized:
+        if facts.role == "router":
             return size.Bx
-        if module == "experts" and present(size.Be):
+        if self.unquantized and (facts.module(part) in self.unquantized or name in self.unquantized):
+            return size.Bx
+        if facts.expert == "routed" and present(size.Be):
             return size.Be
         return size.Bw + size.Bc / k if present(size.Bc) else size.Bw
 
-    def stream(self, name: str, part: Part, reads: Number, writes: Number, weights: Number = 0) -> Operator:
-        """A kernel that reads and writes so many elements a token."""
-        weights = 0 if self.reused else weights
-        return Elementwise(name, part, self.count, self.load.b, self.load.s, reads, writes, weights, self.bytes.Bx)
+    def shift(self, name: str, part: Part, channels: Number, mixes: Number, facts: Facts) -> Operator:
+        """Each token mixed with the one before it, in so many mixes."""
+        return TokenShift(name, part, self.count, self.load.b, self.load.s, channels, mixes, self.bytes.Bx, facts)
 
-    def conv(self, name: str, part: Part, channels: Number, kernel: Number, *, bias: bool = False) -> Operator:
+    def elementwise(
+        self, name: str, part: Part, reads: Number, writes: Number, facts: Facts, *, weights: Number = 0
+    ) -> Operator:
+        """A kernel that reads and writes so many elements a token."""
+        b, s, weights = self.load.b, self.load.s, 0 if self.reused else weights
+        return Elementwise(name, part, self.count, b, s, reads, writes, weights, self.bytes.Bx, facts)
+
+    def conv(
+        self, name: str, part: Part, channels: Number, kernel: Number, facts: Facts, *, bias: bool = False
+    ) -> Operator:
         """A causal convolution, channel by channel."""
-        return CausalConv(name, part, self.count, self.load.b, self.load.s, channels, kernel, bias, self.bytes.Bx)
+        b, s = self.load.b, self.load.s
+        return CausalConv(name, part, self.count, b, s, channels, kernel, bias, self.bytes.Bx, facts)
 
     def scan(
         self,
         heads: Number,
         dk: Number,
         dv: Number,
+        facts: Facts,
         *,
         reads: Number,
         writes: Number,
@@ -107,15 +137,16 @@ class Site(NamedTuple):
         """A linear recurrence, with a state of dk by dv a head."""
         b, s, Bx = self.load.b, self.load.s, self.bytes.Bx
         Bs = 4 if fp32 else Bx
-        return Scan("scan", "attention", self.count, b, s, heads, dk, dv, delta, weights, reads, writes, Bx, Bs)
+        return Scan("scan", "attention", self.count, b, s, heads, dk, dv, delta, weights, reads, writes, Bx, Bs, facts)
 
-    def product(self, name: str, part: Part, m: Number, k: Number, n: Number) -> Operator:
+    def product(self, name: str, part: Part, m: Number, k: Number, n: Number, facts: Facts) -> Operator:
         """A product of two activations of each token, (m, k) by (k, n)."""
-        return TokenProduct(name, part, self.count, self.load.b, self.load.s, m, k, n, self.bytes.Bx)
+        return TokenProduct(name, part, self.count, self.load.b, self.load.s, m, k, n, self.bytes.Bx, facts)
 
     def attention(
         self,
         name: str,
+        facts: Facts,
         *,
         heads: Number,
         d: Number,
@@ -151,19 +182,20 @@ class Site(NamedTuple):
             every=every,
             kv_heads=kv_heads,
             decode=self.load.decode,
+            facts=facts,
         )
 
     def input_gate(self, name: str, rank: Number) -> Iterator[Operator]:
         """A block's input scaled channel by channel by a low-rank map of itself."""
         h = self.hidden
-        yield self.gemm(f"{name}_down", "mlp", h, rank)
-        yield self.gemm(f"{name}_up", "mlp", rank, h)
-        yield self.stream(name, "mlp", 2 * h, h)
+        yield self.gemm(f"{name}_down", "mlp", h, rank, FROM_UNGATED)
+        yield self.gemm(f"{name}_up", "mlp", rank, h, ON_EVERY_GPU)
+        yield self.elementwise(name, "mlp", 2 * h, h, GATED_INPUT)
 
-    def layer_norm(self, name: str) -> Operator:
+    def layer_norm(self, name: str, facts: Facts) -> Operator:
         """The residual addition and the norm after it, one kernel: residual and branch in, both sums out."""
         h = self.hidden
-        return self.stream(name, "norm", 2 * h, 2 * h, NORM_WEIGHTS[self.norm] * h)
+        return self.elementwise(name, "norm", 2 * h, 2 * h, facts, weights=NORM_WEIGHTS[self.norm] * h)
 
 
 class Block(Protocol):
@@ -173,14 +205,14 @@ class Block(Protocol):
 
     def _replace(self, **fields: Any) -> Any: ...
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Its kernels in the order in which they run, norms of the layer apart."""
 
 
 class NoBlock(NamedTuple):
     """Nothing: a layer that is only a mixer, or only an MLP."""
 
-    def operators(self, site: Site) -> Iterator[Operator]:  # noqa: ARG002 - as every block's
+    def operators(self, build: Builder) -> Iterator[Operator]:  # noqa: ARG002 - as every block's
         """No kernel."""
         yield from ()
 

@@ -8,8 +8,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, floor_div, present
-from llmcost.model.blocks.builder import Site
-from llmcost.model.operators import Operator
+from llmcost.model.blocks.attention import ATTENDED, ATTENTION, INDEXER
+from llmcost.model.blocks.builder import INPUT_ON_EVERY_GPU, ROTARY, ROWS, TOKENS, Builder
+from llmcost.model.blocks.latent import INDEXER_QUERY, QUERY_DOWN, QUERY_UP
+from llmcost.model.operators import Facts, Operator
+
+KEY = INPUT_ON_EVERY_GPU._replace(modules=("kv_proj",))
+GROUPS_DOWN = Facts("heads", ATTENDED, modules=("o_a_proj",))
+GROUPS_UP = ROWS._replace(modules=("o_b_proj",))
 
 
 class CompressedAttention(NamedTuple):
@@ -32,17 +38,18 @@ class CompressedAttention(NamedTuple):
     index_head_dim: Number = 0
     attention_sinks: bool = False
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Query, key, compressors, indexer, attention to the window and to compressed keys, output in two steps."""
-        a, d, rq, h = self.num_attention_heads, self.head_dim, self.q_lora_rank, site.hidden
-        yield site.gemm("q_a_proj", "attention", h, rq)
-        yield site.stream("q_a_norm", "norm", rq, rq, rq)
-        yield site.gemm("q_b_proj", "attention", rq, a * d)
-        yield site.gemm("kv_proj", "attention", h, d)
-        yield site.stream("kv_norm", "norm", d, d, d)
-        yield site.stream("rotary_cache_write", "attention", (a + 1) * d, (a + 1) * d)
-        yield site.attention(
+        a, d, rq, h = self.num_attention_heads, self.head_dim, self.q_lora_rank, build.hidden
+        yield build.gemm("q_a_proj", "attention", h, rq, QUERY_DOWN)
+        yield build.elementwise("q_a_norm", "norm", rq, rq, TOKENS, weights=rq)
+        yield build.gemm("q_b_proj", "attention", rq, a * d, QUERY_UP)
+        yield build.gemm("kv_proj", "attention", h, d, KEY)
+        yield build.elementwise("kv_norm", "norm", d, d, TOKENS, weights=d)
+        yield build.elementwise("rotary_cache_write", "attention", (a + 1) * d, (a + 1) * d, ROTARY)
+        yield build.attention(
             "window_attention",
+            ATTENTION,
             heads=a,
             d=d,
             dv=d,
@@ -53,24 +60,35 @@ class CompressedAttention(NamedTuple):
         )
         if present(self.compress_rate):
             m, top, overlaps = self.compress_rate, self.index_topk, present(self.index_topk)
-            yield from self.compressor(site, "", d, overlaps=overlaps)
+            yield from self.compressor(build, "", d, overlaps=overlaps)
             if overlaps:
                 heads, di = self.index_n_heads, self.index_head_dim
-                yield from self.compressor(site, "indexer_", di, overlaps=True)
-                yield site.gemm("indexer_q_proj", "attention", rq, heads * di)
-                yield site.gemm("indexer_weights_proj", "attention", h, heads)
-                yield site.attention("indexer", heads=heads, d=di, dv=0, cached=di, every=m)
+                yield from self.compressor(build, "indexer_", di, overlaps=True)
+                yield build.gemm("indexer_q_proj", "attention", rq, heads * di, INDEXER_QUERY)
+                yield build.gemm("indexer_weights_proj", "attention", h, heads, INPUT_ON_EVERY_GPU)
+                yield build.attention("indexer", INDEXER, heads=heads, d=di, dv=0, cached=di, every=m)
             span = {"span": "top", "w": top} if overlaps else {}
-            yield site.attention("compressed_attention", heads=a, d=d, dv=d, cached=d, every=m, **span)
-        yield site.grouped(
-            "o_a_proj", "attention", floor_div(a * d, self.o_groups), self.o_lora_rank, self.o_groups, self.o_groups
+            yield build.attention("compressed_attention", ATTENTION, heads=a, d=d, dv=d, cached=d, every=m, **span)
+        yield build.grouped(
+            "o_a_proj",
+            "attention",
+            floor_div(a * d, self.o_groups),
+            self.o_lora_rank,
+            self.o_groups,
+            self.o_groups,
+            GROUPS_DOWN,
         )
-        yield site.gemm("o_b_proj", "attention", self.o_groups * self.o_lora_rank, h)
+        yield build.gemm("o_b_proj", "attention", self.o_groups * self.o_lora_rank, h, GROUPS_UP)
 
-    def compressor(self, site: Site, prefix: str, d: Number, *, overlaps: bool) -> Iterator[Operator]:
+    def compressor(self, build: Builder, prefix: str, d: Number, *, overlaps: bool) -> Iterator[Operator]:
         """Candidates and gates of each token, their gated mean over a group, a norm; twice as wide where groups overlap."""
         width = 2 * d if overlaps else d
-        yield site.gemm(f"{prefix}compressor_proj", "attention", site.hidden, 2 * width)
-        yield site.stream(
-            f"{prefix}compress", "attention", 2 * width, d / self.compress_rate, self.compress_rate * width + d
+        yield build.gemm(f"{prefix}compressor_proj", "attention", build.hidden, 2 * width, INPUT_ON_EVERY_GPU)
+        yield build.elementwise(
+            f"{prefix}compress",
+            "attention",
+            2 * width,
+            d / self.compress_rate,
+            TOKENS,
+            weights=self.compress_rate * width + d,
         )

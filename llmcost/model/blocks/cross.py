@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number
-from llmcost.model.blocks.builder import NORM_WEIGHTS, Site
+from llmcost.model.blocks.builder import NORM_WEIGHTS, Builder
 from llmcost.model.operators import Operator, Stored
 
 
@@ -22,16 +22,18 @@ class CrossAttention(NamedTuple):
     attention_output_bias: bool = False
     no_key_bias: bool = False
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """The four projections and the norm, stored."""
         inner = self.num_attention_heads * self.head_dim
-        weights = 2 * inner * (site.hidden + self.cross_attention_size)
+        weights = 2 * inner * (build.hidden + self.cross_attention_size)
         if self.attention_bias:
             weights = weights + (2 if self.no_key_bias else 3) * inner
         if self.attention_output_bias:
-            weights = weights + site.hidden
-        yield Stored("cross_attention", "attention", site.count, weights, site.bytes.Bw)
-        yield Stored("cross_attention_norm", "norm", site.count, NORM_WEIGHTS[site.norm] * site.hidden, site.bytes.Bx)
+            weights = weights + build.hidden
+        yield Stored("cross_attention", "attention", build.count, weights, build.bytes.Bw)
+        yield Stored(
+            "cross_attention_norm", "norm", build.count, NORM_WEIGHTS[build.norm] * build.hidden, build.bytes.Bx
+        )
 
 
 class IdleLayer(NamedTuple):
@@ -47,9 +49,9 @@ class IdleLayer(NamedTuple):
     head_dim: Number
     idle_mlp_size: Number
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """All weights of the layer, stored."""
-        a, g, d, h = self.num_attention_heads, self.num_key_value_heads, self.head_dim, site.hidden
-        yield Stored("idle_attention", "attention", site.count, 2 * (a + g) * d * h, site.bytes.Bw)
-        yield Stored("idle_mlp", "mlp", site.count, 3 * h * self.idle_mlp_size, site.bytes.Bw)
-        yield Stored("idle_norms", "norm", site.count, 2 * h + 2 * d + 2, site.bytes.Bx)
+        a, g, d, h = self.num_attention_heads, self.num_key_value_heads, self.head_dim, build.hidden
+        yield Stored("idle_attention", "attention", build.count, 2 * (a + g) * d * h, build.bytes.Bw)
+        yield Stored("idle_mlp", "mlp", build.count, 3 * h * self.idle_mlp_size, build.bytes.Bw)
+        yield Stored("idle_norms", "norm", build.count, 2 * h + 2 * d + 2, build.bytes.Bx)

@@ -4,9 +4,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, present
-from llmcost.model.blocks.builder import Site
-from llmcost.model.blocks.mlp import gated, plain
-from llmcost.model.operators import Operator
+from llmcost.model.blocks.builder import INPUT_ON_EVERY_GPU, ON_EVERY_GPU, TOKENS, Builder
+from llmcost.model.blocks.mlp import GATED, PLAIN, gated, plain
+from llmcost.model.operators import INPUT, OWN, Facts, Operator
+
+ROUTER = Facts("tokens", INPUT, role="router")
+ROUTER_OF_SCALED = Facts("tokens", OWN, role="router")
+OF_INPUT = Facts("tokens", INPUT)
+SUM = Facts("tokens", computes="weighted sum")
+ROUTED, ROUTED_PLAIN = GATED.of("routed"), PLAIN.of("routed")
+SHARED, SHARED_PLAIN = GATED.of("shared"), PLAIN.of("shared")
 
 
 class Experts(NamedTuple):
@@ -39,39 +46,46 @@ class Experts(NamedTuple):
     branch_norms: bool = False
     output_norm: bool = False
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Router, the experts that each token takes, their weighted sum, the shared experts."""
-        h = site.hidden
+        h = build.hidden
         if present(self.input_gate_rank):
-            yield from site.input_gate("experts_input_gate", self.input_gate_rank)
+            yield from build.input_gate("experts_input_gate", self.input_gate_rank)
         if self.router_scales:
-            yield site.stream("router_scales", "mlp", h, h, h + self.num_experts)
-        yield site.gemm("router", "mlp", h, self.num_experts + self.zero_expert_num, bias=self.router_bias, plain=True)
+            yield build.elementwise("router_scales", "mlp", h, h, OF_INPUT, weights=h + self.num_experts)
+        router = ROUTER_OF_SCALED if self.router_scales else ROUTER
+        yield build.gemm("router", "mlp", h, self.num_experts + self.zero_expert_num, router, bias=self.router_bias)
         if self.branch_norms:
-            yield site.stream("experts_norm", "norm", h, h, h)
+            yield build.elementwise("experts_norm", "norm", h, h, OF_INPUT, weights=h)
         if present(self.moe_latent_size):
-            yield site.gemm("latent_in_proj", "mlp", h, self.moe_latent_size, bias=self.shared_bias)
-            yield from self.routed(site, self.moe_latent_size)
-            yield site.gemm("latent_out_proj", "mlp", self.moe_latent_size, h, bias=self.shared_bias)
+            yield build.gemm(
+                "latent_in_proj", "mlp", h, self.moe_latent_size, INPUT_ON_EVERY_GPU, bias=self.shared_bias
+            )
+            yield from self.routed(build, self.moe_latent_size)
+            yield build.gemm("latent_out_proj", "mlp", self.moe_latent_size, h, ON_EVERY_GPU, bias=self.shared_bias)
         else:
-            yield from self.routed(site, h)
+            yield from self.routed(build, h)
         if present(self.shared_expert_intermediate_size):
-            mlp = gated if self.expert_gated else plain
-            yield from mlp(site, "shared_", self.shared_expert_intermediate_size, bias=self.shared_bias)
+            size, bias = self.shared_expert_intermediate_size, self.shared_bias
+            if self.expert_gated:
+                yield from gated(build, "shared_", size, bias=bias, facts=SHARED)
+            else:
+                yield from plain(build, "shared_", size, bias=bias, facts=SHARED_PLAIN)
         if self.shared_expert_gate:
-            yield site.gemm("shared_expert_gate", "mlp", h, 1, plain=True)
+            yield build.gemm("shared_expert_gate", "mlp", h, 1, ROUTER)
         if self.branch_norms:
-            yield site.stream("branch_norms", "norm", 2 * h, h, 2 * h)
+            yield build.elementwise("branch_norms", "norm", 2 * h, h, TOKENS, weights=2 * h)
         if self.output_norm:
-            yield site.stream("experts_output_norm", "norm", h, h, h)
+            yield build.elementwise("experts_output_norm", "norm", h, h, TOKENS, weights=h)
 
-    def routed(self, site: Site, h: Number) -> Iterator[Operator]:
+    def routed(self, build: Builder, h: Number) -> Iterator[Operator]:
         """The experts that each token takes, from h to h, and their weighted sum."""
         E, k, f = self.num_experts, self.num_experts_per_tok, self.moe_intermediate_size
         if present(self.zero_expert_num):
             k = k * E / (E + self.zero_expert_num)
         up, name = (2 * f, "experts_gate_up_proj") if self.expert_gated else (f, "experts_up_proj")
-        yield site.grouped(name, "mlp", h, up, E, k, bias=self.expert_bias, experts=True)
-        yield site.stream("experts_activation", "mlp", k * up, k * f)
-        yield site.grouped("experts_down_proj", "mlp", f, h, E, k, bias=self.expert_bias, experts=True)
-        yield site.stream("experts_sum", "mlp", k * h, h)
+        facts = ROUTED if self.expert_gated else ROUTED_PLAIN
+        yield build.grouped(name, "mlp", h, up, E, k, facts.up, bias=self.expert_bias)
+        yield build.elementwise("experts_activation", "mlp", k * up, k * f, facts.activation)
+        yield build.grouped("experts_down_proj", "mlp", f, h, E, k, facts.down, bias=self.expert_bias)
+        yield build.elementwise("experts_sum", "mlp", k * h, h, SUM)

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from llmcost.ground.algebra import Number, present
-from llmcost.model.blocks.builder import Site
+from llmcost.model.blocks.builder import CHANNELS, COLUMNS, COLUMNS_OF_INPUT, ROWS, Builder
 from llmcost.model.operators import Operator
+
+IN = COLUMNS_OF_INPUT._replace(modules=("in_proj_qkvz", "in_proj_qkv in_proj_z", "q_proj k_proj v_proj"))
+OUT = ROWS._replace(modules=("out_proj", "o_proj"))
 
 
 class GatedDelta(NamedTuple):
@@ -25,7 +28,7 @@ class GatedDelta(NamedTuple):
     linear_gate_rank: Number = 0
     state_fp32: bool = False
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Projections, convolution of q, k and v, scan, norm and gate, output projection."""
         heads, rank = self.linear_num_value_heads, self.linear_gate_rank
         keys = self.linear_num_key_heads * self.linear_key_head_dim
@@ -33,20 +36,21 @@ class GatedDelta(NamedTuple):
         decays = heads if self.linear_decay == "head" else keys
         gates = 2 * rank if present(rank) else values + decays
         mixed = 2 * keys + values
-        yield site.gemm("delta_in_proj", "attention", site.hidden, mixed + heads + gates)
+        yield build.gemm("delta_in_proj", "attention", build.hidden, mixed + heads + gates, IN)
         if present(rank):
-            yield site.gemm("decay_proj", "attention", rank, decays)
-            yield site.gemm("gate_proj", "attention", rank, values)
-        yield site.conv("delta_conv", "attention", mixed, self.linear_conv_kernel_dim)
-        yield site.scan(
+            yield build.gemm("decay_proj", "attention", rank, decays, COLUMNS)
+            yield build.gemm("gate_proj", "attention", rank, values, COLUMNS)
+        yield build.conv("delta_conv", "attention", mixed, self.linear_conv_kernel_dim, CHANNELS)
+        yield build.scan(
             heads,
             self.linear_key_head_dim,
             self.linear_value_head_dim,
+            CHANNELS,
             reads=mixed + heads + decays,
             writes=values,
             weights=heads + decays,  # the decay's scale a head and its bias
             delta=True,
             fp32=self.state_fp32,
         )
-        yield site.stream("delta_gate", "norm", 2 * values, values, self.linear_value_head_dim)
-        yield site.gemm("delta_out_proj", "attention", values, site.hidden)
+        yield build.elementwise("delta_gate", "norm", 2 * values, values, CHANNELS, weights=self.linear_value_head_dim)
+        yield build.gemm("delta_out_proj", "attention", values, build.hidden, OUT)

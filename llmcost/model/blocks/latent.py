@@ -8,8 +8,25 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from llmcost.ground.algebra import Number, present
-from llmcost.model.blocks.builder import Site
-from llmcost.model.operators import Attention, Operator
+from llmcost.model.blocks.attention import (
+    ATTENTION,
+    GATE_OF_ATTENDED,
+    INDEXER,
+    INDEXER_WRITE,
+    OUTPUT,
+    OUTPUT_BEHIND,
+    QUERY,
+)
+from llmcost.model.blocks.builder import COLUMNS, COLUMNS_OF_INPUT, INPUT_ON_EVERY_GPU, ROTARY, TOKENS, Builder
+from llmcost.model.operators import OWN, Attention, Facts, Operator
+
+QUERY_LATENT = "query latent"  # from which queries come, and the indexer's
+QUERY_DOWN = INPUT_ON_EVERY_GPU._replace(modules=("q_a_proj",))
+QUERY_UP = Facts("columns", QUERY_LATENT, modules=("q_b_proj",))
+LATENT_DOWN = INPUT_ON_EVERY_GPU._replace(modules=("kv_a_proj_with_mqa",))
+LATENT_UP = Facts("columns", OWN, modules=("kv_b_proj",))
+ABSORBED = Facts("heads", OWN, modules=("kv_b_proj",))
+INDEXER_QUERY = Facts("tokens", QUERY_LATENT)
 
 
 class LatentAttention(NamedTuple):
@@ -42,60 +59,64 @@ class LatentAttention(NamedTuple):
     attention_gate: Literal["none", "head", "channel", "latent"] = "none"
     rotary_key_norm: bool = False
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Query and latent projections with their norms, the indexer, attention expanded or absorbed, output projection."""
-        a, rkv, h, bias = self.num_attention_heads, self.kv_lora_rank, site.hidden, self.attention_bias
+        a, rkv, h, bias = self.num_attention_heads, self.kv_lora_rank, build.hidden, self.attention_bias
         rq, dn, dr, dv = self.q_lora_rank, self.qk_nope_head_dim, self.qk_rope_head_dim, self.v_head_dim
         latent, q = rkv + dr, a * (dn + dr)
         if present(self.input_gate_rank):
-            yield from site.input_gate("attention_input_gate", self.input_gate_rank)
+            yield from build.input_gate("attention_input_gate", self.input_gate_rank)
         if present(rq):
-            yield site.gemm("q_a_proj", "attention", h, rq, bias=bias)
-            yield site.stream("q_a_norm", "norm", rq, rq, rq)
+            yield build.gemm("q_a_proj", "attention", h, rq, QUERY_DOWN, bias=bias)
+            yield build.elementwise("q_a_norm", "norm", rq, rq, TOKENS, weights=rq)
             if self.attention_gate == "latent":
-                yield site.gemm("q_gate_proj", "attention", 2 * rq, q + a * dv)
+                yield build.gemm("q_gate_proj", "attention", 2 * rq, q + a * dv, COLUMNS)
             else:
-                yield site.gemm("q_b_proj", "attention", rq, q)
+                yield build.gemm("q_b_proj", "attention", rq, q, QUERY_UP)
         else:
-            yield site.gemm("q_proj", "attention", h, q)
-        yield site.gemm("kv_a_proj", "attention", h, latent, bias=bias)
-        yield site.stream("kv_a_norm", "norm", rkv, rkv, rkv)
+            yield build.gemm("q_proj", "attention", h, q, QUERY)
+        yield build.gemm("kv_a_proj", "attention", h, latent, LATENT_DOWN, bias=bias)
+        yield build.elementwise("kv_a_norm", "norm", rkv, rkv, TOKENS, weights=rkv)
         if self.rotary_key_norm:
-            yield site.stream("rotary_key_norm", "norm", dr, dr, dr)
-        yield site.stream("rotary_cache_write", "attention", a * dr + latent, a * dr + latent)
+            yield build.elementwise("rotary_key_norm", "norm", dr, dr, TOKENS, weights=dr)
+        yield build.elementwise("rotary_cache_write", "attention", a * dr + latent, a * dr + latent, ROTARY)
         if present(self.index_n_heads):
-            yield from self.indexer(site)
-        if site.load.decode:
-            yield site.grouped("absorb_key", "attention", dn, rkv, a, a)
-            yield self.kernel(site, latent, rkv, streamed=0)
-            yield site.grouped("absorb_value", "attention", rkv, dv, a, a)
+            yield from self.indexer(build)
+        if build.load.decode:
+            yield build.grouped("absorb_key", "attention", dn, rkv, a, a, ABSORBED)
+            yield self.kernel(build, latent, rkv, streamed=0)
+            yield build.grouped("absorb_value", "attention", rkv, dv, a, a, ABSORBED)
         else:
-            yield site.gemm("kv_b_proj", "attention", rkv, a * (dn + dv))
-            yield self.kernel(site, dn + dr, dv, streamed=a * (dn + dr + dv))
+            yield build.gemm("kv_b_proj", "attention", rkv, a * (dn + dv), LATENT_UP)
+            yield self.kernel(build, dn + dr, dv, streamed=a * (dn + dr + dv))
         if self.attention_gate != "none":
             gate = a if self.attention_gate == "head" else a * dv
             if self.attention_gate != "latent":
-                yield site.gemm("attention_gate_proj", "attention", h, gate)
-            yield site.stream("attention_gate", "attention", a * dv + gate, a * dv)
-        yield site.gemm("o_proj", "attention", a * dv, h, bias=self.attention_output_bias)
+                yield build.gemm("attention_gate_proj", "attention", h, gate, COLUMNS_OF_INPUT)
+            yield build.elementwise("attention_gate", "attention", a * dv + gate, a * dv, GATE_OF_ATTENDED)
+        output = OUTPUT if self.attention_gate == "none" else OUTPUT_BEHIND
+        yield build.gemm("o_proj", "attention", a * dv, h, output, bias=self.attention_output_bias)
 
-    def indexer(self, site: Site) -> Iterator[Operator]:
+    def indexer(self, build: Builder) -> Iterator[Operator]:
         """Its queries from the queries' latent, one key a token, a weight a head, the scores.
 
         The kernel is attention's without softmax: q·k of every pair and head, then the weighted sum over the heads,
         which costs as much as a value of one channel. Its cache is counted in the KV cache's data type.
         """
         heads, d = self.index_n_heads, self.index_head_dim
-        yield site.gemm("indexer_q_proj", "attention", self.q_lora_rank, heads * d)
-        yield site.gemm("indexer_k_weights_proj", "attention", site.hidden, d + heads)
-        yield site.stream("indexer_k_norm", "norm", d, d, 2 * d)
-        yield site.stream("indexer_rotary_cache_write", "attention", (heads + 1) * d, (heads + 1) * d)
-        yield site.attention("indexer", heads=heads, d=d, dv=1, cached=d)
+        yield build.gemm("indexer_q_proj", "attention", self.q_lora_rank, heads * d, INDEXER_QUERY)
+        yield build.gemm("indexer_k_weights_proj", "attention", build.hidden, d + heads, INPUT_ON_EVERY_GPU)
+        yield build.elementwise("indexer_k_norm", "norm", d, d, TOKENS, weights=2 * d)
+        yield build.elementwise(
+            "indexer_rotary_cache_write", "attention", (heads + 1) * d, (heads + 1) * d, INDEXER_WRITE
+        )
+        yield build.attention("indexer", INDEXER, heads=heads, d=d, dv=1, cached=d)
 
-    def kernel(self, site: Site, d: Number, dv: Number, streamed: Number) -> Attention:
+    def kernel(self, build: Builder, d: Number, dv: Number, streamed: Number) -> Attention:
         """The attention kernel, on latents or on expanded keys and values."""
-        return site.attention(
+        return build.attention(
             "attention",
+            ATTENTION,
             heads=self.num_attention_heads,
             d=d,
             dv=dv,

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, floor_div, present
-from llmcost.model.blocks.builder import Site
+from llmcost.model.blocks.builder import CHANNELS, COLUMNS_OF_INPUT, ROWS, Builder
 from llmcost.model.operators import Operator
+
+IN = COLUMNS_OF_INPUT._replace(modules=("qkv_proj",))
+OUT = ROWS._replace(modules=("out_proj",))
 
 
 class LightningAttention(NamedTuple):
@@ -14,12 +17,12 @@ class LightningAttention(NamedTuple):
     linear_num_heads: Number
     linear_head_dim: Number = 0
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Projection to q, k, v and output gate, scan, norm and gate, output projection."""
         heads = self.linear_num_heads
-        d = self.linear_head_dim if present(self.linear_head_dim) else floor_div(site.hidden, heads)
+        d = self.linear_head_dim if present(self.linear_head_dim) else floor_div(build.hidden, heads)
         out = heads * d
-        yield site.gemm("lightning_in_proj", "attention", site.hidden, 4 * out)
-        yield site.scan(heads, d, d, reads=3 * out, writes=out)
-        yield site.stream("lightning_gate", "norm", 2 * out, out, out)
-        yield site.gemm("lightning_out_proj", "attention", out, site.hidden)
+        yield build.gemm("lightning_in_proj", "attention", build.hidden, 4 * out, IN)
+        yield build.scan(heads, d, d, CHANNELS, reads=3 * out, writes=out)
+        yield build.elementwise("lightning_gate", "norm", 2 * out, out, CHANNELS, weights=out)
+        yield build.gemm("lightning_out_proj", "attention", out, build.hidden, OUT)

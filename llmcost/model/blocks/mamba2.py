@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number
-from llmcost.model.blocks.builder import Site
+from llmcost.model.blocks.builder import CHANNELS, Builder
+from llmcost.model.blocks.mamba import IN, OUT
 from llmcost.model.operators import Operator
 
 
@@ -26,16 +27,27 @@ class Mamba2(NamedTuple):
     mamba_gate_norm: bool = True
     state_fp32: bool = False
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Projection to gate, input, B, C and step, convolution of input, B and C, scan, gate and norm, output projection."""
         heads, n = self.mamba_n_heads, self.mamba_d_state
         channels = heads * self.mamba_d_head
         mixed = channels + 2 * self.mamba_n_groups * n
-        yield site.gemm("mamba_in_proj", "attention", site.hidden, channels + mixed + heads, bias=self.mamba_proj_bias)
-        yield site.conv("mamba_conv", "attention", mixed, self.mamba_d_conv, bias=self.mamba_conv_bias)
-        # Per head: a decay, a bias of the step, the skip's weight.
-        yield site.scan(
-            heads, n, self.mamba_d_head, reads=mixed + heads, writes=channels, weights=3 * heads, fp32=self.state_fp32
+        yield build.gemm(
+            "mamba_in_proj", "attention", build.hidden, channels + mixed + heads, IN, bias=self.mamba_proj_bias
         )
-        yield site.stream("mamba_gate", "norm", 2 * channels, channels, channels if self.mamba_gate_norm else 0)
-        yield site.gemm("mamba_out_proj", "attention", channels, site.hidden, bias=self.mamba_out_bias)
+        yield build.conv("mamba_conv", "attention", mixed, self.mamba_d_conv, CHANNELS, bias=self.mamba_conv_bias)
+        # Per head: a decay, a bias of the step, the skip's weight.
+        yield build.scan(
+            heads,
+            n,
+            self.mamba_d_head,
+            CHANNELS,
+            reads=mixed + heads,
+            writes=channels,
+            weights=3 * heads,
+            fp32=self.state_fp32,
+        )
+        yield build.elementwise(
+            "mamba_gate", "norm", 2 * channels, channels, CHANNELS, weights=channels if self.mamba_gate_norm else 0
+        )
+        yield build.gemm("mamba_out_proj", "attention", channels, build.hidden, OUT, bias=self.mamba_out_bias)

@@ -1,11 +1,48 @@
 """Dense MLPs."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from llmcost.ground.algebra import Number, present
-from llmcost.model.blocks.builder import Site
-from llmcost.model.operators import Operator, Stored
+from llmcost.model.blocks.builder import (
+    CHANNELS,
+    COLUMNS,
+    COLUMNS_OF_INPUT,
+    INPUT_ON_EVERY_GPU,
+    ON_EVERY_GPU,
+    ROWS,
+    Builder,
+)
+from llmcost.model.operators import OWN, Facts, Operator, Stored
+
+ACTIVATION = Facts("heads", computes="activation")
+GATE_UP = COLUMNS_OF_INPUT._replace(modules=("gate_proj up_proj", "gate_up_proj", "w1 w3"))
+GATED_DOWN = ROWS._replace(modules=("down_proj", "w2"), last=True)
+UP = COLUMNS_OF_INPUT._replace(modules=("up_proj", "fc1", "c_fc"))
+PLAIN_DOWN = ROWS._replace(modules=("down_proj", "fc2", "c_proj"), last=True)
+
+
+class MlpFacts(NamedTuple):
+    """Facts of the three kernels of an MLP."""
+
+    up: Facts
+    activation: Facts
+    down: Facts
+
+    def of(self, expert: Literal["routed", "shared"]) -> "MlpFacts":
+        """The same of a mixture's experts. Routed ones read rows that were copied for them."""
+        reads = OWN if expert == "routed" else self.up.reads
+        return MlpFacts(
+            self.up._replace(reads=reads, expert=expert),
+            self.activation._replace(expert=expert),
+            self.down._replace(expert=expert),
+        )
+
+
+GATED = MlpFacts(GATE_UP, ACTIVATION, GATED_DOWN)
+PLAIN = MlpFacts(UP, ACTIVATION, PLAIN_DOWN)
+# An adapter behind the MLP: the norm before it is a new input's.
+ADAPTER_NORM = Facts("tokens", saves="half", opens=True)
 
 
 class GatedMlp(NamedTuple):
@@ -15,9 +52,9 @@ class GatedMlp(NamedTuple):
     mlp_bias: bool = False
     sub_norm: bool = False
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Gate and up in one GEMM, act(gate)·up, down."""
-        yield from gated(site, "", self.intermediate_size, bias=self.mlp_bias, sub_norm=self.sub_norm)
+        yield from gated(build, "", self.intermediate_size, bias=self.mlp_bias, sub_norm=self.sub_norm)
 
 
 class AdaptedMlp(NamedTuple):
@@ -31,16 +68,16 @@ class AdaptedMlp(NamedTuple):
     mlp_bias: bool = False
     mlp_adapter_rank: Number = 0
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Gate and up with their adapter, activation, down, the layer's own projection."""
-        i, r, own = self.intermediate_size, self.mlp_adapter_rank, site._replace(reused=False)
-        yield site.gemm("gate_up_proj", "mlp", site.hidden, 2 * i, bias=self.mlp_bias)
+        i, r, own = self.intermediate_size, self.mlp_adapter_rank, build._replace(reused=False)
+        yield build.gemm("gate_up_proj", "mlp", build.hidden, 2 * i, GATE_UP, bias=self.mlp_bias)
         if present(r):
-            yield own.gemm("mlp_adapter_down_proj", "mlp", site.hidden, r)
-            yield own.gemm("mlp_adapter_up_proj", "mlp", r, 2 * i)
-        yield site.stream("activation", "mlp", 2 * i, i)
-        yield site.gemm("down_proj", "mlp", i, site.hidden, bias=self.mlp_bias)
-        yield own.gemm("shared_block_out_proj", "mlp", site.hidden, site.hidden)
+            yield own.gemm("mlp_adapter_down_proj", "mlp", build.hidden, r, INPUT_ON_EVERY_GPU)
+            yield own.gemm("mlp_adapter_up_proj", "mlp", r, 2 * i, COLUMNS)
+        yield build.elementwise("activation", "mlp", 2 * i, i, ACTIVATION)
+        yield build.gemm("down_proj", "mlp", i, build.hidden, GATED_DOWN, bias=self.mlp_bias)
+        yield own.gemm("shared_block_out_proj", "mlp", build.hidden, build.hidden, ON_EVERY_GPU)
 
 
 class PlainMlp(NamedTuple):
@@ -56,29 +93,35 @@ class PlainMlp(NamedTuple):
     num_adapters: Number = 0
     adapter_size: Number = 0
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Up, activation, down."""
-        yield from plain(site, "", self.intermediate_size, bias=self.mlp_bias, weights=self.activation_weights)
+        yield from plain(build, "", self.intermediate_size, bias=self.mlp_bias, weights=self.activation_weights)
         if present(self.adapter_size):
-            h, t = site.hidden, self.adapter_size
-            yield site.stream("adapter_norm", "norm", 2 * h, 2 * h)  # the weights of the norm after the MLP again
-            yield site.gemm("adapter_up_proj", "mlp", h, t, bias=True)
-            yield site.stream("adapter_activation", "mlp", t, t)
-            yield site.gemm("adapter_down_proj", "mlp", t, h, bias=True)
-            yield Stored("adapters", "mlp", site.count, (self.num_adapters - 1) * (2 * h * t + h + t), site.bytes.Bw)
+            h, t = build.hidden, self.adapter_size
+            yield build.elementwise(
+                "adapter_norm", "norm", 2 * h, 2 * h, ADAPTER_NORM
+            )  # the weights of the norm after the MLP again
+            yield build.gemm("adapter_up_proj", "mlp", h, t, COLUMNS_OF_INPUT, bias=True)
+            yield build.elementwise("adapter_activation", "mlp", t, t, ACTIVATION)
+            yield build.gemm("adapter_down_proj", "mlp", t, h, ROWS, bias=True)
+            yield Stored("adapters", "mlp", build.count, (self.num_adapters - 1) * (2 * h * t + h + t), build.bytes.Bw)
 
 
-def plain(site: Site, prefix: str, size: Number, *, bias: bool = False, weights: Number = 0) -> Iterator[Operator]:
+def plain(
+    build: Builder, prefix: str, size: Number, *, bias: bool = False, weights: Number = 0, facts: MlpFacts = PLAIN
+) -> Iterator[Operator]:
     """The kernels of one MLP without a gate."""
-    yield site.gemm(f"{prefix}up_proj", "mlp", site.hidden, size, bias=bias)
-    yield site.stream(f"{prefix}activation", "mlp", size, size, weights)
-    yield site.gemm(f"{prefix}down_proj", "mlp", size, site.hidden, bias=bias)
+    yield build.gemm(f"{prefix}up_proj", "mlp", build.hidden, size, facts.up, bias=bias)
+    yield build.elementwise(f"{prefix}activation", "mlp", size, size, facts.activation, weights=weights)
+    yield build.gemm(f"{prefix}down_proj", "mlp", size, build.hidden, facts.down, bias=bias)
 
 
-def gated(site: Site, prefix: str, size: Number, *, bias: bool = False, sub_norm: bool = False) -> Iterator[Operator]:
+def gated(
+    build: Builder, prefix: str, size: Number, *, bias: bool = False, sub_norm: bool = False, facts: MlpFacts = GATED
+) -> Iterator[Operator]:
     """The kernels of one gated MLP; experts shared by every token have one too."""
-    yield site.gemm(f"{prefix}gate_up_proj", "mlp", site.hidden, 2 * size, bias=bias)
-    yield site.stream(f"{prefix}activation", "mlp", 2 * size, size)
+    yield build.gemm(f"{prefix}gate_up_proj", "mlp", build.hidden, 2 * size, facts.up, bias=bias)
+    yield build.elementwise(f"{prefix}activation", "mlp", 2 * size, size, facts.activation)
     if sub_norm:
-        yield site.stream(f"{prefix}mlp_sub_norm", "norm", size, size, size)
-    yield site.gemm(f"{prefix}down_proj", "mlp", size, site.hidden, bias=bias)
+        yield build.elementwise(f"{prefix}mlp_sub_norm", "norm", size, size, CHANNELS, weights=size)
+    yield build.gemm(f"{prefix}down_proj", "mlp", size, build.hidden, facts.down, bias=bias)

@@ -4,7 +4,7 @@ from collections import namedtuple
 from collections.abc import Iterator
 from typing import Any
 
-from llmcost.model.blocks.builder import Site
+from llmcost.model.blocks.builder import Builder
 from llmcost.model.operators import Operator
 
 
@@ -18,9 +18,9 @@ def beside(*kinds: Any) -> Any:
         __slots__ = ()
         __annotations__ = types
 
-        def operators(self, site: Site) -> Iterator[Operator]:
+        def operators(self, build: Builder) -> Iterator[Operator]:
             """The kernels of one after those of the other; the residual addition takes their sum."""
             for kind in kinds:
-                yield from kind(*(getattr(self, field) for field in kind._fields)).operators(site)
+                yield from kind(*(getattr(self, field) for field in kind._fields)).operators(build)
 
     return Beside

@@ -4,8 +4,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, floor_div, present
-from llmcost.model.blocks.builder import Site
-from llmcost.model.operators import Operator
+from llmcost.model.blocks.builder import CHANNELS, COLUMNS_OF_INPUT, ROWS, Builder
+from llmcost.model.operators import Facts, Operator
+
+OUT = ROWS._replace(modules=("linear_out",))
+CONVOLVED = "convolved input"  # which both gates and the scan take in
+GATES, SCAN = Facts("heads", CONVOLVED), Facts("heads", CONVOLVED, saves="rest")
 
 
 class RgLru(NamedTuple):
@@ -15,12 +19,12 @@ class RgLru(NamedTuple):
     conv1d_width: Number
     lru_width: Number = 0
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Projection to input and gate, convolution, both gates of the recurrence, scan and gate, output projection."""
-        width, blocks = self.lru_width if present(self.lru_width) else site.hidden, self.lru_blocks
+        width, blocks = self.lru_width if present(self.lru_width) else build.hidden, self.lru_blocks
         each = floor_div(width, blocks)
-        yield site.gemm("lru_in_proj", "attention", site.hidden, 2 * width, bias=True)
-        yield site.conv("lru_conv", "attention", width, self.conv1d_width, bias=True)
-        yield site.grouped("lru_gates", "attention", each, 2 * each, blocks, blocks, bias=True)
-        yield site.scan(width, 1, 1, reads=4 * width, writes=width, weights=width, fp32=True)
-        yield site.gemm("lru_out_proj", "attention", width, site.hidden, bias=True)
+        yield build.gemm("lru_in_proj", "attention", build.hidden, 2 * width, COLUMNS_OF_INPUT, bias=True)
+        yield build.conv("lru_conv", "attention", width, self.conv1d_width, CHANNELS, bias=True)
+        yield build.grouped("lru_gates", "attention", each, 2 * each, blocks, blocks, GATES, bias=True)
+        yield build.scan(width, 1, 1, SCAN, reads=4 * width, writes=width, weights=width, fp32=True)
+        yield build.gemm("lru_out_proj", "attention", width, build.hidden, OUT, bias=True)

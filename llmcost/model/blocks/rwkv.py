@@ -4,8 +4,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, present
-from llmcost.model.blocks.builder import Site
-from llmcost.model.operators import Operator
+from llmcost.model.blocks.builder import CHANNELS, COLUMNS, ON_EVERY_GPU, ROWS, TOKENS, Builder
+from llmcost.model.blocks.mlp import PLAIN
+from llmcost.model.operators import OWN, Facts, Operator
+
+THREE_OF_A_TOKEN = Facts("heads", OWN)  # key, value and receptance, each of a mix of its own
+OUT = ROWS._replace(modules=("output",))
 
 
 class TimeMix(NamedTuple):
@@ -13,13 +17,13 @@ class TimeMix(NamedTuple):
 
     attention_hidden_size: Number = 0
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Mixing with the token before, projection to key, value and receptance, scan, output projection."""
-        h, u = site.hidden, self.attention_hidden_size if present(self.attention_hidden_size) else site.hidden
-        yield site.shift("time_shift", "attention", h, 3)
-        yield site.grouped("time_mix_proj", "attention", h, u, 3, 3)
-        yield site.scan(u, 1, 3, reads=3 * u, writes=u, weights=2 * u, fp32=True)
-        yield site.gemm("time_mix_out_proj", "attention", u, h)
+        h, u = build.hidden, self.attention_hidden_size if present(self.attention_hidden_size) else build.hidden
+        yield build.shift("time_shift", "attention", h, 3, TOKENS)
+        yield build.grouped("time_mix_proj", "attention", h, u, 3, 3, THREE_OF_A_TOKEN)
+        yield build.scan(u, 1, 3, CHANNELS, reads=3 * u, writes=u, weights=2 * u, fp32=True)
+        yield build.gemm("time_mix_out_proj", "attention", u, h, OUT)
 
 
 class ChannelMix(NamedTuple):
@@ -27,12 +31,12 @@ class ChannelMix(NamedTuple):
 
     intermediate_size: Number
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Mixing with the token before, up, activation, down, receptance, product."""
-        h, i = site.hidden, self.intermediate_size
-        yield site.shift("channel_shift", "mlp", h, 2)
-        yield site.gemm("up_proj", "mlp", h, i)
-        yield site.stream("activation", "mlp", i, i)
-        yield site.gemm("down_proj", "mlp", i, h)
-        yield site.gemm("receptance_proj", "mlp", h, h)
-        yield site.stream("receptance", "mlp", 2 * h, h)
+        h, i = build.hidden, self.intermediate_size
+        yield build.shift("channel_shift", "mlp", h, 2, TOKENS)
+        yield build.gemm("up_proj", "mlp", h, i, COLUMNS)
+        yield build.elementwise("activation", "mlp", i, i, PLAIN.activation)
+        yield build.gemm("down_proj", "mlp", i, h, PLAIN.down)
+        yield build.gemm("receptance_proj", "mlp", h, h, ON_EVERY_GPU)
+        yield build.elementwise("receptance", "mlp", 2 * h, h, TOKENS)

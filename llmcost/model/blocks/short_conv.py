@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number
-from llmcost.model.blocks.builder import Site
+from llmcost.model.blocks.builder import CHANNELS, COLUMNS_OF_INPUT, ROWS, Builder
 from llmcost.model.operators import Operator
+
+IN = COLUMNS_OF_INPUT._replace(modules=("in_proj",))
+OUT = ROWS._replace(modules=("out_proj",))
 
 
 class ShortConv(NamedTuple):
@@ -14,11 +17,11 @@ class ShortConv(NamedTuple):
     conv_L_cache: Number
     conv_bias: bool = False
 
-    def operators(self, site: Site) -> Iterator[Operator]:
+    def operators(self, build: Builder) -> Iterator[Operator]:
         """Projection to B, C and x, gate, convolution, gate, output projection."""
-        h = site.hidden
-        yield site.gemm("conv_in_proj", "attention", h, 3 * h, bias=self.conv_bias)
-        yield site.stream("conv_in_gate", "attention", 2 * h, h)
-        yield site.conv("short_conv", "attention", h, self.conv_L_cache, bias=self.conv_bias)
-        yield site.stream("conv_out_gate", "attention", 2 * h, h)
-        yield site.gemm("conv_out_proj", "attention", h, h, bias=self.conv_bias)
+        h = build.hidden
+        yield build.gemm("conv_in_proj", "attention", h, 3 * h, IN, bias=self.conv_bias)
+        yield build.elementwise("conv_in_gate", "attention", 2 * h, h, CHANNELS)
+        yield build.conv("short_conv", "attention", h, self.conv_L_cache, CHANNELS, bias=self.conv_bias)
+        yield build.elementwise("conv_out_gate", "attention", 2 * h, h, CHANNELS)
+        yield build.gemm("conv_out_proj", "attention", h, h, OUT, bias=self.conv_bias)

@@ -8,8 +8,17 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from llmcost.ground.algebra import Number
-from llmcost.model.blocks.builder import Site
-from llmcost.model.operators import Lookup, Operator
+from llmcost.model.blocks.builder import ON_EVERY_GPU, TOKENS, Builder
+from llmcost.model.operators import EVERYWHERE, OWN, Facts, Lookup, Operator
+
+HALF = Facts("tokens", saves="half")  # a norm and an addition: what is added needs no gradient of its own
+ROUTED = Facts("tokens", saves="nothing")  # one of the streams, all of which the prediction keeps
+CORRECTION = Facts("tokens", saves="rest")  # what was predicted wrongly
+OPENS = Facts("tokens", OWN, opens=True)
+STREAMS = "streams"  # all residual streams, as they are before mixer and MLP each
+WEIGHTS, OF_STREAMS = Facts("tokens", STREAMS, opens=True), Facts("tokens", STREAMS)
+COPIES = Facts("tokens", saves="nothing")
+SPREAD = Facts("tokens", saves="rest")  # the block's output, and the weights
 
 
 class Streams(Protocol):
@@ -19,13 +28,13 @@ class Streams(Protocol):
 
     def _replace(self, **fields: Any) -> Any: ...
 
-    def before(self, site: Site, depth: Number) -> Iterator[Operator]:
+    def before(self, build: Builder, depth: Number) -> Iterator[Operator]:
         """Kernels between the embedding and the first of `depth` layers."""
 
-    def inside(self, site: Site) -> Iterator[Operator]:
+    def inside(self, build: Builder) -> Iterator[Operator]:
         """Kernels in every layer."""
 
-    def after(self, site: Site) -> Iterator[Operator]:
+    def after(self, build: Builder) -> Iterator[Operator]:
         """Kernels between the last layer and the final norm."""
 
 
@@ -38,23 +47,25 @@ class LayerInputs(NamedTuple):
     hidden_size_per_layer_input: Number
     vocab_size_per_layer_input: Number
 
-    def before(self, site: Site, depth: Number) -> Iterator[Operator]:
+    def before(self, build: Builder, depth: Number) -> Iterator[Operator]:
         """The lookup, the projection and its norm, for all layers at once."""
-        size, b, s = self.hidden_size_per_layer_input, site.load.b, site.load.s
+        size, b, s = self.hidden_size_per_layer_input, build.load.b, build.load.s
         width = depth * size
-        yield Lookup("layer_embeddings", "embedding", 1, b, s, self.vocab_size_per_layer_input, width, site.bytes.Bx)
-        yield site.gemm("layer_inputs_proj", "mlp", site.hidden, width)
-        yield site.stream("layer_inputs_norm", "norm", 2 * width, width, size)
+        yield Lookup(
+            "layer_embeddings", "embedding", 1, b, s, self.vocab_size_per_layer_input, width, build.bytes.Bx, EVERYWHERE
+        )
+        yield build.gemm("layer_inputs_proj", "mlp", build.hidden, width, ON_EVERY_GPU)
+        yield build.elementwise("layer_inputs_norm", "norm", 2 * width, width, HALF, weights=size)
 
-    def inside(self, site: Site) -> Iterator[Operator]:
+    def inside(self, build: Builder) -> Iterator[Operator]:
         """Down to the size of the layer's input, times that input, up again, norm and addition."""
         size = self.hidden_size_per_layer_input
-        yield site.gemm("layer_input_gate", "mlp", site.hidden, size)
-        yield site.stream("layer_input_product", "mlp", 2 * size, size)
-        yield site.gemm("layer_input_proj", "mlp", size, site.hidden)
-        yield site.stream("layer_input_norm", "norm", 2 * site.hidden, site.hidden, site.hidden)
+        yield build.gemm("layer_input_gate", "mlp", build.hidden, size, OPENS)
+        yield build.elementwise("layer_input_product", "mlp", 2 * size, size, TOKENS)
+        yield build.gemm("layer_input_proj", "mlp", size, build.hidden, ON_EVERY_GPU)
+        yield build.elementwise("layer_input_norm", "norm", 2 * build.hidden, build.hidden, HALF, weights=build.hidden)
 
-    def after(self, site: Site) -> Iterator[Operator]:  # noqa: ARG002 - as every one's
+    def after(self, build: Builder) -> Iterator[Operator]:  # noqa: ARG002 - as every one's
         """No kernel."""
         yield from ()
 
@@ -70,30 +81,31 @@ class AlternatingUpdates(NamedTuple):
     altup_num_inputs: Number
     laurel_rank: Number
 
-    def before(self, site: Site, depth: Number) -> Iterator[Operator]:  # noqa: ARG002
+    def before(self, build: Builder, depth: Number) -> Iterator[Operator]:  # noqa: ARG002
         """The other streams from the embedding."""
-        yield site.gemm("altup_proj", "mlp", site.hidden, (self.altup_num_inputs - 1) * site.hidden)
+        yield build.gemm("altup_proj", "mlp", build.hidden, (self.altup_num_inputs - 1) * build.hidden, ON_EVERY_GPU)
 
-    def inside(self, site: Site) -> Iterator[Operator]:
+    def inside(self, build: Builder) -> Iterator[Operator]:
         """Prediction (router, coefficients, product), low-rank map, correction (router, coefficients, sum)."""
-        n, r, h = self.altup_num_inputs, self.laurel_rank, site.hidden
-        yield site.stream("altup_router_norm", "norm", h, h, h)
-        yield site.gemm("altup_router", "mlp", h, n)
-        yield site.gemm("altup_prediction_coefficients", "mlp", n, n * n)
-        yield site.product("altup_predict", "mlp", h, n, n)
-        yield site.gemm("laurel_left", "mlp", h, r)
-        yield site.gemm("laurel_right", "mlp", r, h)
-        yield site.stream("laurel_norm", "norm", 2 * h, h, h)
-        yield site.stream("altup_output_norm", "norm", h, h)  # the router's norm again: the weights are the first one's
-        yield site.gemm("altup_output_router", "mlp", h, n, tied=True)
-        yield site.gemm("altup_correction_coefficients", "mlp", n, n)
-        yield site.stream("altup_correct", "mlp", (n + 1) * h, n * h, h)
+        n, r, h = self.altup_num_inputs, self.laurel_rank, build.hidden
+        yield build.elementwise("altup_router_norm", "norm", h, h, ROUTED, weights=h)
+        yield build.gemm("altup_router", "mlp", h, n, ON_EVERY_GPU)
+        yield build.gemm("altup_prediction_coefficients", "mlp", n, n * n, ON_EVERY_GPU)
+        yield build.product("altup_predict", "mlp", h, n, n, TOKENS)
+        yield build.gemm("laurel_left", "mlp", h, r, ON_EVERY_GPU)
+        yield build.gemm("laurel_right", "mlp", r, h, ON_EVERY_GPU)
+        yield build.elementwise("laurel_norm", "norm", 2 * h, h, HALF, weights=h)
+        # The router's norm again: the weights are the first one's.
+        yield build.elementwise("altup_output_norm", "norm", h, h, TOKENS)
+        yield build.gemm("altup_output_router", "mlp", h, n, ON_EVERY_GPU, tied=True)
+        yield build.gemm("altup_correction_coefficients", "mlp", n, n, ON_EVERY_GPU)
+        yield build.elementwise("altup_correct", "mlp", (n + 1) * h, n * h, CORRECTION, weights=h)
 
-    def after(self, site: Site) -> Iterator[Operator]:
+    def after(self, build: Builder) -> Iterator[Operator]:
         """The other streams' own maps, then the mean of all."""
-        n, h = self.altup_num_inputs, site.hidden
-        yield site.grouped("altup_unembed_proj", "mlp", h, h, n - 1, n - 1)
-        yield site.stream("altup_mean", "mlp", n * h, h)
+        n, h = self.altup_num_inputs, build.hidden
+        yield build.grouped("altup_unembed_proj", "mlp", h, h, n - 1, n - 1, ON_EVERY_GPU)
+        yield build.elementwise("altup_mean", "mlp", n * h, h, COPIES)
 
 
 class HyperConnections(NamedTuple):
@@ -107,23 +119,23 @@ class HyperConnections(NamedTuple):
     hc_mult: Number
     hc_mixing: bool = False
 
-    def before(self, site: Site, depth: Number) -> Iterator[Operator]:  # noqa: ARG002
+    def before(self, build: Builder, depth: Number) -> Iterator[Operator]:  # noqa: ARG002
         """Copies of the embedding."""
-        yield site.stream("hc_expand", "mlp", site.hidden, self.hc_mult * site.hidden)
+        yield build.elementwise("hc_expand", "mlp", build.hidden, self.hc_mult * build.hidden, COPIES)
 
-    def inside(self, site: Site) -> Iterator[Operator]:
+    def inside(self, build: Builder) -> Iterator[Operator]:
         """For mixer and MLP: the weights, the sum of the streams, their mixing and the spreading of the output."""
-        n, h = self.hc_mult, site.hidden
+        n, h = self.hc_mult, build.hidden
         outputs, scales = (2 * n + n * n, 3) if self.hc_mixing else (2 * n, 2)
         for block in ("attention", "mlp"):
-            yield site.gemm(f"{block}_hc_weights", "mlp", n * h, outputs)
-            yield site.stream(f"{block}_hc_sum", "mlp", n * h + outputs, h, outputs + scales)
+            yield build.gemm(f"{block}_hc_weights", "mlp", n * h, outputs, WEIGHTS)
+            yield build.elementwise(f"{block}_hc_sum", "mlp", n * h + outputs, h, OF_STREAMS, weights=outputs + scales)
             if self.hc_mixing:
-                yield site.product(f"{block}_hc_mix", "mlp", n, n, h)
-            yield site.stream(f"{block}_hc_spread", "mlp", (n + 1) * h, n * h)
+                yield build.product(f"{block}_hc_mix", "mlp", n, n, h, OF_STREAMS)
+            yield build.elementwise(f"{block}_hc_spread", "mlp", (n + 1) * h, n * h, SPREAD)
 
-    def after(self, site: Site) -> Iterator[Operator]:
+    def after(self, build: Builder) -> Iterator[Operator]:
         """The weighted sum of the streams."""
-        n, h = self.hc_mult, site.hidden
-        yield site.gemm("hc_head_weights", "mlp", n * h, n)
-        yield site.stream("hc_head_sum", "mlp", n * h + n, h, n + 1)
+        n, h = self.hc_mult, build.hidden
+        yield build.gemm("hc_head_weights", "mlp", n * h, n, WEIGHTS)
+        yield build.elementwise("hc_head_sum", "mlp", n * h + n, h, OF_STREAMS, weights=n + 1)

@@ -1,34 +1,43 @@
 """Operators: the kernels that a good engine runs, as sizes and nothing else.
 
 Each says what it stores, computes and moves in one execution; `count` says how often a forward pass
-runs it. Time, efficiency and printing are functions elsewhere. All sizes may be ints, arrays or symbols.
+runs it, and `facts` what else is true of it (facts.py). Time, efficiency and printing are functions elsewhere. All sizes may be ints, arrays or symbols.
 
 Counted as FLOPs: multiplications and additions of matrix products, 2·m·n·k each, nothing else
 (as both source documents and torch's FLOP counter do). Norms, activations, rotary embeddings, softmax
 and lookups are counted by the bytes they move.
 """
 
-from llmcost.model.operators.base import PARTS, Operator, Part, Shape, Span
+from llmcost.model.operators.base import PARTS, Kind, Operator, Part, Scope, Shape, Span, sizes_of
+from llmcost.model.operators.elementwise import Elementwise, Lookup, Stored
 from llmcost.model.operators.exchange import Collective
+from llmcost.model.operators.facts import EVERYWHERE, INPUT, OWN, UNSAID, Facts
 from llmcost.model.operators.products import Gemm, GroupedGemm, TokenProduct
 from llmcost.model.operators.sequence import Attention, CausalConv, Scan, TokenShift
-from llmcost.model.operators.streams import Elementwise, Lookup, Stored
 
 __all__ = [
+    "EVERYWHERE",
+    "INPUT",
+    "OWN",
     "PARTS",
+    "UNSAID",
     "Attention",
     "CausalConv",
     "Collective",
     "Elementwise",
+    "Facts",
     "Gemm",
     "GroupedGemm",
+    "Kind",
     "Lookup",
     "Operator",
     "Part",
     "Scan",
+    "Scope",
     "Shape",
     "Span",
     "Stored",
     "TokenProduct",
     "TokenShift",
+    "sizes_of",
 ]

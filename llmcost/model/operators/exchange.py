@@ -3,18 +3,13 @@
 from typing import Literal, NamedTuple
 
 from llmcost.ground.algebra import Number, floor_div, maximum, minimum
-from llmcost.model.operators.base import Part, Shape
+from llmcost.model.operators.base import Again, Kind, Operator, Part
+from llmcost.model.operators.facts import EVERYWHERE, Facts
 
 Exchange = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"]
 
 
-class Collective(NamedTuple):
-    """`rows` times `width` elements exchanged among `ranks` GPUs, `stride` apart, of nodes of `node` GPUs each.
-
-    The payload is the whole array: what each GPU holds before an all-reduce, reduce-scatter or all-to-all and after
-    an all-gather (nccl-tests, doc/PERFORMANCE.md).
-    """
-
+class _Collective(NamedTuple):
     name: str
     part: Part
     count: Number
@@ -25,6 +20,29 @@ class Collective(NamedTuple):
     stride: Number
     node: Number
     Bx: Number
+
+
+class Collective(_Collective, Operator):
+    """`rows` times `width` elements exchanged among `ranks` GPUs, `stride` apart, of nodes of `node` GPUs each.
+
+    The payload is the whole array: what each GPU holds before an all-reduce, reduce-scatter or all-to-all and after
+    an all-gather (nccl-tests, doc/PERFORMANCE.md).
+    """
+
+    __slots__ = ()
+
+    @property
+    def facts(self) -> Facts:
+        """It is of all GPUs already."""
+        return EVERYWHERE
+
+    @property
+    def kind(self) -> Kind:
+        return "node"
+
+    @property
+    def again(self) -> Again:
+        return "always"
 
     def payload_bytes(self) -> Number:
         """The whole array."""
@@ -69,29 +87,12 @@ class Collective(NamedTuple):
         near, far, payload = self.near(), self.far(), self.payload_bytes()
         return payload * (near - 1) / near, payload * (far - 1) / (far * near)
 
-    def params(self) -> Number:
-        return 0
+    def output_bytes(self) -> Number:
+        return self.payload_bytes()
 
-    def active_params(self) -> Number:
-        return 0
+    def saved_bytes(self) -> tuple[Number, Number]:
+        return 0, 0
 
-    def flops(self, causal: bool) -> Number:
-        return 0
-
-    def stored_bytes(self) -> Number:
-        return 0
-
-    def weight_bytes(self) -> Number:
-        return 0
-
-    def cache_bytes(self) -> Number:
-        return 0
-
-    def io_bytes(self) -> Number:
-        return 0
-
-    def moved_bytes(self) -> Number:
-        return 0
-
-    def shapes(self) -> list[tuple[str, Shape, Shape, Shape]]:
-        return []
+    def backward(self, *, frozen: bool = False) -> Number:
+        """As much again: an all-gather's gradient is a reduce-scatter, and the other way round."""
+        return 1

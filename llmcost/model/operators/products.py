@@ -3,15 +3,11 @@
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number
-from llmcost.model.operators.base import Part, Shape
+from llmcost.model.operators.base import Again, Kind, Operator, Part, Shape
+from llmcost.model.operators.facts import UNSAID, Facts
 
 
-class Gemm(NamedTuple):
-    """A linear layer, y = x·W + bias: x (b, s, k), W (k, n), y (b, s, n).
-
-    `tied`: W is another operator's; it costs FLOPs and traffic but is stored once (a bias is its own).
-    """
-
+class _Gemm(NamedTuple):
     name: str
     part: Part
     count: Number
@@ -23,13 +19,28 @@ class Gemm(NamedTuple):
     tied: bool
     Bw: Number
     Bx: Number
+    facts: Facts = UNSAID
+
+
+class Gemm(_Gemm, Operator):
+    """A linear layer, y = x·W + bias: x (b, s, k), W (k, n), y (b, s, n).
+
+    `tied`: W is another operator's; it costs FLOPs and traffic but is stored once (a bias is its own).
+    """
+
+    __slots__ = ()
+
+    @property
+    def kind(self) -> Kind:
+        return "gemm"
+
+    @property
+    def again(self) -> Again:
+        return "never" if self.facts.last else "every second"
 
     def params(self) -> Number:
         weight = 0 if self.tied else self.k * self.n
         return weight + self.n if self.bias else weight
-
-    def active_params(self) -> Number:
-        return self.params()
 
     def flops(self, causal: bool) -> Number:
         return 2 * self.b * self.s * self.k * self.n
@@ -42,9 +53,6 @@ class Gemm(NamedTuple):
         weight = self.k * self.n * self.Bw
         return weight + self.n * self.Bx if self.bias else weight
 
-    def cache_bytes(self) -> Number:
-        return 0
-
     def io_bytes(self) -> Number:
         return self.b * self.s * (self.k + self.n) * self.Bx
 
@@ -54,14 +62,28 @@ class Gemm(NamedTuple):
     def shapes(self) -> list[tuple[str, Shape, Shape, Shape]]:
         return [(self.name, (self.b, self.s, self.k), (self.k, self.n), (self.b, self.s, self.n))]
 
+    def output_bytes(self) -> Number:
+        return self.b * self.s * self.n * self.Bx
 
-class GroupedGemm(NamedTuple):
-    """Linear layers of which each token takes `active` out of `groups`: a mixture's experts, or one a head.
+    def output_width(self) -> Number:
+        return self.n
 
-    Stored for every group, computed for the active ones, read for those that the b·s tokens touch: with
-    uniform routing groups·(1 - (1 - active/groups)^tokens) of them are expected to be hit.
-    """
+    def saved_bytes(self) -> tuple[Number, Number]:
+        """The gradient of its weight needs its input."""
+        return self.b * self.s * self.k * self.Bx, 0
 
+    def backward(self, *, frozen: bool = False) -> Number:
+        """Gradients of input and weight, a product of its size each; a frozen weight has none."""
+        return 1 if frozen else 2
+
+    def columns_divided(self, parts: Number) -> Operator:
+        return self._shared(parts, "n")
+
+    def rows_divided(self, parts: Number) -> Operator:
+        return self._shared(parts, "k")
+
+
+class _GroupedGemm(NamedTuple):
     name: str
     part: Part
     count: Number
@@ -74,6 +96,25 @@ class GroupedGemm(NamedTuple):
     bias: bool
     Bw: Number
     Bx: Number
+    facts: Facts = UNSAID
+
+
+class GroupedGemm(_GroupedGemm, Operator):
+    """Linear layers of which each token takes `active` out of `groups`: a mixture's experts, or one a head.
+
+    Stored for every group, computed for the active ones, read for those that the b·s tokens touch: with
+    uniform routing groups·(1 - (1 - active/groups)^tokens) of them are expected to be hit.
+    """
+
+    __slots__ = ()
+
+    @property
+    def kind(self) -> Kind:
+        return "grouped_gemm"
+
+    @property
+    def again(self) -> Again:
+        return "never" if self.facts.last else "every second"
 
     def _weights(self) -> Number:
         return self.k * self.n + self.n if self.bias else self.k * self.n
@@ -102,9 +143,6 @@ class GroupedGemm(NamedTuple):
     def weight_bytes(self) -> Number:
         return self.touched() * self._group_bytes()
 
-    def cache_bytes(self) -> Number:
-        return 0
-
     def io_bytes(self) -> Number:
         return self.b * self.s * self.active * (self.k + self.n) * self.Bx
 
@@ -115,10 +153,32 @@ class GroupedGemm(NamedTuple):
         rows = self.b * self.s * self.active
         return [(self.name, (rows, self.k), (self.groups, self.k, self.n), (rows, self.n))]
 
+    def output_bytes(self) -> Number:
+        return self.b * self.s * self.active * self.n * self.Bx
 
-class TokenProduct(NamedTuple):
-    """A matrix product of two activations of each token, (m, k) by (k, n): no weights, no cache."""
+    def output_width(self) -> Number:
+        return self.active * self.n
 
+    def saved_bytes(self) -> tuple[Number, Number]:
+        """The gradients of its weights need its inputs, one for each group that a token takes."""
+        return self.b * self.s * self.active * self.k * self.Bx, 0
+
+    def backward(self, *, frozen: bool = False) -> Number:
+        """Gradients of input and weight, a product of its size each; a frozen weight has none."""
+        return 1 if frozen else 2
+
+    def columns_divided(self, parts: Number) -> Operator:
+        return self._shared(parts, "n")
+
+    def rows_divided(self, parts: Number) -> Operator:
+        return self._shared(parts, "k")
+
+    def heads_divided(self, parts: Number) -> Operator:
+        """One of so many equal shares of the groups."""
+        return self._shared(parts, "groups", "active")
+
+
+class _TokenProduct(NamedTuple):
     name: str
     part: Part
     count: Number
@@ -128,24 +188,20 @@ class TokenProduct(NamedTuple):
     k: Number
     n: Number
     Bx: Number
+    facts: Facts = UNSAID
 
-    def params(self) -> Number:
-        return 0
 
-    def active_params(self) -> Number:
-        return 0
+class TokenProduct(_TokenProduct, Operator):
+    """A matrix product of two activations of each token, (m, k) by (k, n): no weights, no cache."""
+
+    __slots__ = ()
+
+    @property
+    def kind(self) -> Kind:
+        return "gemm"
 
     def flops(self, causal: bool) -> Number:
         return 2 * self.b * self.s * self.m * self.k * self.n
-
-    def stored_bytes(self) -> Number:
-        return 0
-
-    def weight_bytes(self) -> Number:
-        return 0
-
-    def cache_bytes(self) -> Number:
-        return 0
 
     def io_bytes(self) -> Number:
         return self.b * self.s * (self.m * self.k + self.k * self.n + self.m * self.n) * self.Bx
@@ -156,3 +212,15 @@ class TokenProduct(NamedTuple):
     def shapes(self) -> list[tuple[str, Shape, Shape, Shape]]:
         b, s = self.b, self.s
         return [(self.name, (b, s, self.m, self.k), (b, s, self.k, self.n), (b, s, self.m, self.n))]
+
+    def output_bytes(self) -> Number:
+        return self.b * self.s * self.m * self.n * self.Bx
+
+    def output_width(self) -> Number:
+        return self.m * self.n
+
+    def saved_bytes(self) -> tuple[Number, Number]:
+        """Each operand is needed for the other's gradient; `facts.reads` names the second."""
+        b, s, Bx = self.b, self.s, self.Bx
+        first, second = b * s * self.m * self.k * Bx, b * s * self.k * self.n * Bx
+        return (second, first) if self.facts.reads else (0, first + second)

@@ -2,23 +2,13 @@
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, divide, floor_div, minimum, present
-from llmcost.model.operators.base import Part, Shape, Span
+from llmcost.ground.algebra import Number, divide, floor_div, maximum, minimum, present
+from llmcost.model.operators.base import Kind, Operator, Part, Scope, Shape, Span
+from llmcost.model.operators.elementwise import saved_elements
+from llmcost.model.operators.facts import UNSAID, Facts
 
 
-class Attention(NamedTuple):
-    """Softmax attention in one kernel: `a` query heads, s queries, keys of size d and values of size dv.
-
-    Scores and probabilities stay on the chip (FlashAttention, arXiv 2205.14135): the traffic is queries
-    in, outputs out, and each key and value once. `cached` elements a token are kept and read (g·(d+dv) for
-    grouped heads, however many queries share them), `streamed` ones a key are read but not kept (keys
-    and values expanded from a latent). A query sees all keys before it, the last w of them, those of
-    its own chunk of w, or the top w that an indexer chose. `sinks`: learned logits, one a head. `shared`: the
-    cache is another layer's, read but not kept once more. `every`: one key for so many tokens (0: one a token).
-    `kv_heads`: heads that the cached elements divide into, of which no GPU can hold less than one. `decode`: a step
-    of one token, for which engines have kernels of their own.
-    """
-
+class _Attention(NamedTuple):
     name: str
     part: Part
     count: Number
@@ -39,6 +29,31 @@ class Attention(NamedTuple):
     every: Number = 0
     kv_heads: Number = 1
     decode: bool = False
+    facts: Facts = UNSAID
+
+
+class Attention(_Attention, Operator):
+    """Softmax attention in one kernel: `a` query heads, s queries, keys of size d and values of size dv.
+
+    Scores and probabilities stay on the chip (FlashAttention, arXiv 2205.14135): the traffic is queries
+    in, outputs out, and each key and value once. `cached` elements a token are kept and read (g·(d+dv) for
+    grouped heads, however many queries share them), `streamed` ones a key are read but not kept (keys
+    and values expanded from a latent). A query sees all keys before it, the last w of them, those of
+    its own chunk of w, or the top w that an indexer chose. `sinks`: learned logits, one a head. `shared`: the
+    cache is another layer's, read but not kept once more. `every`: one key for so many tokens (0: one a token).
+    `kv_heads`: heads that the cached elements divide into, of which no GPU can hold less than one. `decode`: a step
+    of one token, for which engines have kernels of their own.
+    """
+
+    __slots__ = ()
+
+    @property
+    def kind(self) -> Kind:
+        return "attention_decode" if self.decode else "attention_prefill"
+
+    @property
+    def scope(self) -> Scope:
+        return "sequence"
 
     def keys(self) -> Number:
         """Keys of a whole sequence."""
@@ -85,16 +100,10 @@ class Attention(NamedTuple):
     def params(self) -> Number:
         return self.a if self.sinks else 0
 
-    def active_params(self) -> Number:
-        return self.params()
-
     def flops(self, causal: bool) -> Number:
         return 2 * self.b * self.a * (self.d + self.dv) * self.pairs(causal)  # q·kᵀ and p·v
 
     def stored_bytes(self) -> Number:
-        return self.params() * self.Bx
-
-    def weight_bytes(self) -> Number:
         return self.params() * self.Bx
 
     def cache_bytes_per_token(self) -> Number:
@@ -122,14 +131,36 @@ class Attention(NamedTuple):
             (f"{self.name}_over_value", (b, a, s, keys), (b, a, keys, self.dv), (b, a, s, self.dv)),
         ]
 
+    def output_bytes(self) -> Number:
+        return self.b * self.s * self.a * self.dv * self.Bx
 
-class CausalConv(NamedTuple):
-    """A causal convolution along the tokens, each of so many channels by itself: y[t] = Σ w[j]·x[t-j], j < kernel.
+    def output_width(self) -> Number:
+        return self.a * self.dv
 
-    Counted as the product of each channel's windows with its weights: 2·channels·kernel FLOPs a token. A
-    sequence keeps its last kernel - 1 inputs, in the activations' type, however long it is.
-    """
+    def saved_bytes(self) -> tuple[Number, Number]:
+        """Queries, and keys and values: as they are cached or as they are expanded from a latent, or another layer's."""
+        kept = 0 if self.shared else self.b * self.keys() * maximum(self.streamed, self.cached)
+        return self.b * self.s * self.a * self.d * self.Bx, kept * self.Bx
 
+    def backward(self, *, frozen: bool = False) -> Number:
+        """FlashAttention computes the scores again: five products for two (arXiv 2205.14135, algorithm 4)."""
+        return 2.5
+
+    def context_divided(self, parts: Number, tokens: Number) -> Operator:
+        """The whole sequence's attention with a share of its heads: every part has as many pairs as any other.
+
+        Parts are dealt in zigzag (arXiv 2311.09431) or by heads (arXiv 2309.14509).
+        """
+        return self._shared(parts, "a")
+
+    def heads_divided(self, parts: Number) -> Operator:
+        """A share of the query heads, and of the cached heads as long as there are as many."""
+        cached = divide(self.cached, minimum(parts, self.kv_heads))
+        share: Operator = self._replace(a=divide(self.a, parts), cached=cached, streamed=divide(self.streamed, parts))
+        return share
+
+
+class _CausalConv(NamedTuple):
     name: str
     part: Part
     count: Number
@@ -139,21 +170,34 @@ class CausalConv(NamedTuple):
     kernel: Number
     bias: bool
     Bx: Number
+    facts: Facts = UNSAID
+
+
+class CausalConv(_CausalConv, Operator):
+    """A causal convolution along the tokens, each of so many channels by itself: y[t] = Σ w[j]·x[t-j], j < kernel.
+
+    Counted as the product of each channel's windows with its weights: 2·channels·kernel FLOPs a token. A
+    sequence keeps its last kernel - 1 inputs, in the activations' type, however long it is.
+    """
+
+    __slots__ = ()
+
+    @property
+    def kind(self) -> Kind:
+        return "scan"
+
+    @property
+    def scope(self) -> Scope:
+        return "neighbours"
 
     def params(self) -> Number:
         weights = self.channels * self.kernel
         return weights + self.channels if self.bias else weights
 
-    def active_params(self) -> Number:
-        return self.params()
-
     def flops(self, causal: bool) -> Number:
         return 2 * self.b * self.s * self.channels * self.kernel
 
     def stored_bytes(self) -> Number:
-        return self.params() * self.Bx
-
-    def weight_bytes(self) -> Number:
         return self.params() * self.Bx
 
     def cache_bytes(self) -> Number:
@@ -162,21 +206,28 @@ class CausalConv(NamedTuple):
     def io_bytes(self) -> Number:
         return 2 * self.b * self.s * self.channels * self.Bx
 
-    def moved_bytes(self) -> Number:
-        return self.weight_bytes() + 2 * self.cache_bytes() + self.io_bytes()
-
     def shapes(self) -> list[tuple[str, Shape, Shape, Shape]]:
         b, s, c = self.b, self.s, self.channels
         return [(self.name, (b, c, s, self.kernel), (c, self.kernel, 1), (b, c, s, 1))]
 
+    def state_bytes(self) -> Number:
+        return self.cache_bytes()
 
-class TokenShift(NamedTuple):
-    """Each token mixed with the one before it, channel by channel, by learned shares, `mixes` times (RWKV, arXiv
-    2305.13048).
+    def output_bytes(self) -> Number:
+        return self.b * self.s * self.channels * self.Bx
 
-    A sequence keeps its last token's channels, however long it is.
-    """
+    def output_width(self) -> Number:
+        return self.channels
 
+    def saved_bytes(self) -> tuple[Number, Number]:
+        """Its input."""
+        return 0, self.b * self.s * self.channels * self.Bx
+
+    def heads_divided(self, parts: Number) -> Operator:
+        return self._shared(parts, "channels")
+
+
+class _TokenShift(NamedTuple):
     name: str
     part: Part
     count: Number
@@ -185,20 +236,30 @@ class TokenShift(NamedTuple):
     channels: Number
     mixes: Number
     Bx: Number
+    facts: Facts = UNSAID
+
+
+class TokenShift(_TokenShift, Operator):
+    """Each token mixed with the one before it, channel by channel, by learned shares, `mixes` times (RWKV, arXiv
+    2305.13048).
+
+    A sequence keeps its last token's channels, however long it is.
+    """
+
+    __slots__ = ()
+
+    @property
+    def kind(self) -> Kind:
+        return "scan"
+
+    @property
+    def scope(self) -> Scope:
+        return "neighbours"
 
     def params(self) -> Number:
         return self.mixes * self.channels
 
-    def active_params(self) -> Number:
-        return self.params()
-
-    def flops(self, causal: bool) -> Number:
-        return 0
-
     def stored_bytes(self) -> Number:
-        return self.params() * self.Bx
-
-    def weight_bytes(self) -> Number:
         return self.params() * self.Bx
 
     def cache_bytes(self) -> Number:
@@ -207,25 +268,24 @@ class TokenShift(NamedTuple):
     def io_bytes(self) -> Number:
         return self.b * self.s * (1 + self.mixes) * self.channels * self.Bx
 
-    def moved_bytes(self) -> Number:
-        return self.weight_bytes() + 2 * self.cache_bytes() + self.io_bytes()
+    def state_bytes(self) -> Number:
+        return self.cache_bytes()
 
-    def shapes(self) -> list[tuple[str, Shape, Shape, Shape]]:
-        return []
+    def output_bytes(self) -> Number:
+        return self.b * self.s * self.mixes * self.channels * self.Bx
+
+    def output_width(self) -> Number:
+        return self.mixes * self.channels
+
+    def saved_bytes(self) -> tuple[Number, Number]:
+        """Its input."""
+        return 0, self.b * self.s * self.channels * self.Bx
+
+    def heads_divided(self, parts: Number) -> Operator:
+        return self._shared(parts, "channels")
 
 
-class Scan(NamedTuple):
-    """A linear recurrence: each head keeps a state of dk by dv, which decays and takes in k·vᵀ a token, and answers
-    qᵀ·S.
-
-    State-space models (dk their state size, dv a head's channels) and linear attention alike. FLOPs are those of
-    the recurrence, in any form that computes it: an update and a readout of 2·dk·dv each a token and head, and
-    with the `delta` rule the readout of what the state holds for k. Decay, gates and the chunked form's products
-    inside a chunk are left out. A sequence keeps one state a head of Bs bytes an element, however
-    long it is; a step reads it and writes it back. `weights` are those of decay and skip; `reads` and `writes`
-    elements a token are activations.
-    """
-
+class _Scan(NamedTuple):
     name: str
     part: Part
     count: Number
@@ -240,6 +300,30 @@ class Scan(NamedTuple):
     writes: Number
     Bx: Number
     Bs: Number
+    facts: Facts = UNSAID
+
+
+class Scan(_Scan, Operator):
+    """A linear recurrence: each head keeps a state of dk by dv, which decays and takes in k·vᵀ a token, and answers
+    qᵀ·S.
+
+    State-space models (dk their state size, dv a head's channels) and linear attention alike. FLOPs are those of
+    the recurrence, in any form that computes it: an update and a readout of 2·dk·dv each a token and head, and
+    with the `delta` rule the readout of what the state holds for k. Decay, gates and the chunked form's products
+    inside a chunk are left out. A sequence keeps one state a head of Bs bytes an element, however
+    long it is; a step reads it and writes it back. `weights` are those of decay and skip; `reads` and `writes`
+    elements a token are activations.
+    """
+
+    __slots__ = ()
+
+    @property
+    def kind(self) -> Kind:
+        return "scan"
+
+    @property
+    def scope(self) -> Scope:
+        return "sequence"
 
     def state(self) -> Number:
         """Elements of one sequence's state."""
@@ -248,16 +332,10 @@ class Scan(NamedTuple):
     def params(self) -> Number:
         return self.weights
 
-    def active_params(self) -> Number:
-        return self.params()
-
     def flops(self, causal: bool) -> Number:
         return (6 if self.delta else 4) * self.b * self.s * self.state()
 
     def stored_bytes(self) -> Number:
-        return self.weights * self.Bx
-
-    def weight_bytes(self) -> Number:
         return self.weights * self.Bx
 
     def cache_bytes(self) -> Number:
@@ -266,15 +344,29 @@ class Scan(NamedTuple):
     def io_bytes(self) -> Number:
         return self.b * self.s * (self.reads + self.writes) * self.Bx
 
-    def moved_bytes(self) -> Number:
-        return self.weight_bytes() + 2 * self.cache_bytes() + self.io_bytes()
-
     def shapes(self) -> list[tuple[str, Shape, Shape, Shape]]:
         each, state = (self.b, self.s, self.heads), (self.dk, self.dv)
         update = ("state_update", (*each, self.dk, 1), (*each, 1, self.dv), (*each, *state))
         readout = ((*each, 1, self.dk), (*each, *state), (*each, 1, self.dv))
         recall = [("state_recall", *readout)] if self.delta else []
         return [*recall, update, ("state_readout", *readout)]
+
+    def state_bytes(self) -> Number:
+        return self.cache_bytes()
+
+    def output_bytes(self) -> Number:
+        return self.b * self.s * self.writes * self.Bx
+
+    def output_width(self) -> Number:
+        return self.writes
+
+    def saved_bytes(self) -> tuple[Number, Number]:
+        """Its inputs; the states between are computed again (arXiv 2312.00752, section 3.3.2)."""
+        named, own = saved_elements(self.facts, self.reads, self.writes)
+        return self.b * self.s * named * self.Bx, self.b * self.s * own * self.Bx
+
+    def heads_divided(self, parts: Number) -> Operator:
+        return self._shared(parts, "heads", "reads", "writes", "weights")
 
 
 def _half(even: Number) -> Number:
