@@ -19,11 +19,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from llmcost.ground.errors import InputError
 from llmcost.serving.estimate import Options, estimate
-from llmcost.specs.importer.families import FAMILIES
+from llmcost.specs.importer.architectures import all_types
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.importer.keys import DEFAULTS
 from llmcost.specs.models import model_from
 
+FAMILIES = all_types()
 TYPES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 OURS = [kind for kind in TYPES if kind in FAMILIES]
 # Sizes small enough to run a forward pass in milliseconds, under every name that a config may have for them.
