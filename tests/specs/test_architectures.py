@@ -1,12 +1,13 @@
 """specs/architectures: every file is read strictly, a mistake is named by file, line and field, a new type is a file."""
 
 import json
+import re
 import shutil
 
 import pytest
 
 from llmcost.ground.errors import SpecError
-from llmcost.specs.importer import architectures
+from llmcost.specs.importer import architectures, patterns
 from llmcost.specs.importer.architectures import HARMLESS_KEYS, all_types, architecture
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.importer.keys import DEFAULTS, harmless_keys
@@ -81,6 +82,14 @@ def test_a_key_is_harmless_for_one_reason():
     assert len(words) == len(set(words)) == len(harmless_keys())
     assert {"rope_theta", "hidden_act", "initializer_range"} <= harmless_keys()
     assert not {"hidden_size", "num_experts", "attention_bias", "sliding_window", "layer_types"} & harmless_keys()
+
+
+def test_the_page_describes_every_key_of_an_entry_and_every_rule():
+    page = (SHIPPED / "README.md").read_text("utf-8")
+    fields = {*architectures.FIELDS}
+    ours = {*architectures.ARCHITECTURE["fields"], *architectures.OF_A_LAYER, *architectures.KEYS["fields"]} - fields
+    rules = {word for required, optional in patterns.BESIDE.values() for word in (*required, *optional)}
+    assert [word for word in {*ours, *rules, *patterns.WORDS} if not re.search(rf"[`{{ ]{word}[`: ]", page)] == []
 
 
 # -- mistakes ---------------------------------------------------------------------------------------

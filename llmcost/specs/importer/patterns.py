@@ -1,22 +1,6 @@
 """Rules that pick some of a model's layers by their positions, as architectures' files write them.
 
-    all, none
-    listed                          the config has to list its layers itself
-    {every: N}                      the N-th, the 2N-th, …; all, where there is no such N
-    {every: N, except: LIST}        without those whose positions the list has
-    {every: N, from: F, to: T}      of those from position F to T, or to the last where T is -1; all three have to be there
-    {period: N, offset: O}          those whose position modulo N is O
-    {period: N, offset: O, first: F}        and the first F
-    {period: N, offset: O, begin: [FLAGS]}  after a beginning that is written out
-    {after: F, default: D}          all but the first F; but the first D where there is no such key
-    {before: F}                     the first F
-    {at: LIST, without: RULE}       those whose positions the list has; by another rule where there is no list, or none
-    {numbers: LIST}                 the same, counted from 1
-    {cycle: LIST, word: W}          those at which the list, repeated, has this word
-    {runs: LIST, word: W}           those that have this word in a list of [words, times]
-    {if: KEY}                       all, where the key is true; `if` beside another rule: none where it is not
-
-Positions count from 0. N, O, F, T and D are whole numbers or keys of the config; a LIST is a key.
+specs/architectures/README.md describes them. A rule is a word, or a mapping in which one key names it.
 """
 
 from __future__ import annotations
@@ -44,7 +28,7 @@ def _count(least: int) -> Schema:
 
 COUNT = _count(0)
 # What may stand beside the word that names a rule, and which of it has to.
-_BESIDE: dict[str, tuple[dict[str, Schema], dict[str, Schema]]] = {
+BESIDE: dict[str, tuple[dict[str, Schema], dict[str, Schema]]] = {
     "from": ({"from": COUNT, "to": _count(-1), "every": COUNT}, {}),
     "every": ({"every": COUNT}, {"except": TEXT}),
     "period": ({"period": COUNT, "offset": COUNT}, {"first": COUNT, "begin": several(FLAG)}),
@@ -61,10 +45,10 @@ _NO_KEYS = ("begin", "word", "without")
 
 def schema_of(rule: dict[str, Any]) -> Schema | None:
     """What a rule may say, by the word that names it; None if no word does."""
-    name = next((name for name in _BESIDE if name in rule), None)
+    name = next((name for name in BESIDE if name in rule), None)
     if name is None:
         return None
-    required, optional = _BESIDE[name]
+    required, optional = BESIDE[name]
     return record(required, optional if name == "if" else {**optional, "if": TEXT})
 
 
@@ -87,7 +71,7 @@ def picks(rule: Rule, position: int, depth: int, get: Get) -> bool:
         return rule == "all"
     if "if" in rule and not get(rule["if"]):
         return False
-    name = next(name for name in _BESIDE if name in rule)
+    name = next(name for name in BESIDE if name in rule)
     return bool(_PICKS[name](rule, position, depth, get))
 
 
@@ -98,6 +82,7 @@ def _value(rule: dict[str, Any], name: str, get: Get) -> Any:
 
 
 def _needed(rule: dict[str, Any], name: str, get: Get) -> Any:
+    """The same; LookupError where there is none."""
     value = _value(rule, name, get)
     if value is None:
         raise LookupError(rule[name])

@@ -1,12 +1,6 @@
-"""The language of values in an architecture's file (specs/architectures/README.md), checked and looked up.
+"""Values of an architecture's fields: written out, or looked up in a model's config.
 
-head                                    a value of the spec itself: a word, a flag, a size; 0 is none at all
-=key, =outer.key                        the value of that key of the config, or of a key inside it
-=2*key, =a+b/c                          whole numbers and keys with + - * / by their usual precedence; / rounds down
-{if: key, then: VALUE, else: VALUE}     one of two, as the key is true or not; a side left out is the plain case
-{if: key, is: word, then: …, else: …}   as the key is that word
-{either: [VALUE, VALUE]}                the first that is neither missing, nor false, nor 0; or else the last
-{distinct: key}                         how many different entries a list has
+specs/architectures/README.md describes the forms that a value has.
 """
 
 from __future__ import annotations
