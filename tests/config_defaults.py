@@ -16,7 +16,8 @@ from typing import Any
 from transformers import AutoConfig
 
 from llmcost.specs.importer.architectures import all_types, architecture
-from llmcost.specs.importer.keys import DEFAULTS, LAYER_LISTS, OTHER_PARTS, harmless_keys
+from llmcost.specs.importer.keys import DEFAULTS, harmless_keys
+from llmcost.specs.importer.names import LAYER_LISTS, OTHER_PARTS
 
 # Released under a name that transformers has not, or whose class has them inside `text_config` today.
 SAME_CLASS = {

@@ -1,4 +1,4 @@
-"""specs/architectures: every file is read strictly, a mistake is named by file, line and field, a new type is a file."""
+"""specs/architectures: files are read strictly, a mistake is named by file, line and field, a new type is a file."""
 
 import json
 import re
@@ -98,38 +98,81 @@ def test_the_page_describes_every_key_of_an_entry_and_every_rule():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a:\n  mlp: plain\n  qk_nrom: head\n", "mine.yaml:3: a.qk_nrom: not a field that is understood; did you mean qk_norm?"),
-        ("a:\n  keys: {unsued: [x]}\n", "mine.yaml:2: a.keys.unsued: not a field that is understood; did you mean unused?"),
+        (
+            "a:\n  mlp: plain\n  qk_nrom: head\n",
+            "mine.yaml:3: a.qk_nrom: not a field that is understood; did you mean qk_norm?",
+        ),
+        (
+            "a:\n  keys: {unsued: [x]}\n",
+            "mine.yaml:2: a.keys.unsued: not a field that is understood; did you mean unused?",
+        ),
         ("a:\n  mixer: latnt\n", "mine.yaml:2: a.mixer: expected 'attention', 'latent',"),
-        ("a:\n  qk_norm: {if: use_qk_norm, then: heads, else: none}\n", "mine.yaml:2: a.qk_norm.then: expected 'none', 'head',"),
-        ("a:\n  attention_bias: 1\n", "mine.yaml:2: a.attention_bias: expected true or false, or a value that is looked up, got 1"),
-        ("a:\n  head_dim: true\n", "mine.yaml:2: a.head_dim: expected a whole number, or a value that is looked up, got true"),
-        ("a:\n  intermediate_size: two thirds\n", "mine.yaml:2: a.intermediate_size: expected a whole number, 'two-thirds', or a value that is looked up, got the text 'two thirds'"),
+        (
+            "a:\n  qk_norm: {if: use_qk_norm, then: heads, else: none}\n",
+            "mine.yaml:2: a.qk_norm.then: expected 'none', 'head',",
+        ),
+        ("a:\n  mixer: =kind\n", "mine.yaml:2: a.mixer: expected 'attention', 'latent',"),
+        ("a:\n  mlp: {if: x, then: plain}\n", "mine.yaml:2: a.mlp: expected 'gated', 'plain',"),
+        ("a:\n  keys: {names: {hiden_size: [n]}}\n", "mine.yaml:2: a.keys.names.hiden_size: not a field"),
+        ("a:\n  keys: {same: {n: hiden_size}}\n", "mine.yaml:2: a.keys.same.n: must be 'hidden_size',"),
+        (
+            "a:\n  attention_bias: 1\n",
+            "mine.yaml:2: a.attention_bias: expected true or false, or a value that is looked up, got 1",
+        ),
+        (
+            "a:\n  head_dim: true\n",
+            "mine.yaml:2: a.head_dim: expected a whole number, or a value that is looked up, got true",
+        ),
+        (
+            "a:\n  intermediate_size: two thirds\n",
+            "mine.yaml:2: a.intermediate_size: expected a whole number, 'two-thirds', or a value that is looked up, got the text 'two thirds'",
+        ),
         ("a:\n  norm: rms\n  norm: layer\n", "mine.yaml:3: a.norm: this key stands twice"),
         ("a: {norm: rms}\n\na: {norm: layer}\n", "mine.yaml:3: a: this key stands twice"),
         ("a:\n  experts: {evry: 2}\n", "mine.yaml:2: a.experts: not a rule that is understood"),
         ("a:\n  experts: some\n", "mine.yaml:2: a.experts: not a rule that is understood: 'some'"),
-        ("a:\n  experts: {after: first_k, defualt: 1}\n", "mine.yaml:2: a.experts.defualt: not a field that is understood; did you mean default?"),
+        (
+            "a:\n  experts: {after: first_k, defualt: 1}\n",
+            "mine.yaml:2: a.experts.defualt: not a field that is understood; did you mean default?",
+        ),
         ("a:\n  experts:\n    period: 2\n", "mine.yaml:2: a.experts.offset: this field is missing"),
-        ("a:\n  experts: {at: places, without: {every: [1]}}\n", "mine.yaml:2: a.experts.without.every: expected a key or a whole number, got a list"),
+        (
+            "a:\n  experts: {at: places, without: {every: [1]}}\n",
+            "mine.yaml:2: a.experts.without.every: expected a key or a whole number, got a list",
+        ),
         ("a:\n  layer_types: {full_attention: all}\n", "mine.yaml:2: a.layer_types: expected `listed`, or two words"),
-        ("a:\n  layer_types: {full_attention: sometimes, sliding_attention: others}\n", "mine.yaml:2: a.layer_types.full_attention: not a rule"),
-        ("a:\n  layer_types: {full_attention: all, liner: others}\n", "mine.yaml:2: a.layer_types.liner: `layers` does not say what"),
-        ("a:\n  order: {cycle: [full_attention,\n    liner]}\n", "mine.yaml:3: a.order.cycle.1: `layers` does not say what"),
-        ("a:\n  head_dim: =2**size\n", "mine.yaml:2: a.head_dim: expected =key, or keys and numbers with + - * / between them"),
+        (
+            "a:\n  layer_types: {full_attention: sometimes, sliding_attention: others}\n",
+            "mine.yaml:2: a.layer_types.full_attention: not a rule",
+        ),
+        (
+            "a:\n  layer_types: {full_attention: all, liner: others}\n",
+            "mine.yaml:2: a.layer_types.liner: `layers` does not say what",
+        ),
+        (
+            "a:\n  order: {cycle: [full_attention,\n    liner]}\n",
+            "mine.yaml:3: a.order.cycle.1: `layers` does not say what",
+        ),
+        ("a:\n  head_dim: =2**size\n", "mine.yaml:2: a.head_dim: expected =key, or keys and numbers with"),
         ("a:\n  head_dim: {if: size}\n", "mine.yaml:2: a.head_dim: expected a value, {if: key, then: "),
         ("a:\n  head_dim: {either: [=size]}\n", "mine.yaml:2: a.head_dim: expected a value, {if: key, then: "),
         ("a:\n  mamba_d_state: =size\n", "mine.yaml:2: a.mamba_d_state: no block of this type has a use for it"),
-        ("a:\n  layers:\n    conv:\n      mixer: short-conv\n      qk_norm: head\n", "mine.yaml:5: a.layers.conv.qk_norm: no block of this layer"),
+        (
+            "a:\n  layers:\n    conv:\n      mixer: short-conv\n      qk_norm: head\n",
+            "mine.yaml:5: a.layers.conv.qk_norm: no block of this layer",
+        ),
         ("a:\n  hc_mixing: true\n", "mine.yaml:2: a.hc_mixing: no block of this type has a use for it"),
-        ("a:\n  reference: A\n\nb:\n  like: c\n", "mine.yaml:5: b.like: 'c' is no type that stands before it in this file"),
+        (
+            "a:\n  reference: A\n\nb:\n  like: c\n",
+            "mine.yaml:5: b.like: 'c' is no type that stands before it in this file",
+        ),
         ("a:\n  like: b\nb:\n  like: a\n", "mine.yaml:2: a.like: 'b' is no type that stands before it in this file"),
         ('"a":\n  norm: rms\n', "mine.yaml:1: a: a type stands at the beginning of a line, without quotes"),
         ("a: &x {norm: rms}\nb: *x\n", "mine.yaml:2: b: anchors and aliases are not used in specs"),
         ("a: llama\n", "mine.yaml:1: a: expected a mapping, got the text 'llama'"),
         ("", "mine.yaml: the file is empty"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_refused_with_file_line_and_field(folder, text, message):
     assert refusal(folder, text).startswith(message)
 

@@ -1,1 +1,1 @@
-"""A Hugging Face config.json in, the fields of a model spec out, key by key; specs/architectures says what types are."""
+"""A Hugging Face config.json in, the fields of a model spec out, key by key."""

@@ -14,10 +14,11 @@ from typing import Any
 
 from llmcost.model.blocks import MIXERS, MLPS, STREAMS, CrossAttention
 from llmcost.specs.importer import patterns
+from llmcost.specs.importer.names import SYNONYMS
 from llmcost.specs.importer.values import plain_values
-from llmcost.specs.models import LAYER, MODEL, SCHEMA
+from llmcost.specs.models import KINDS, LAYER, MODEL, SCHEMA
 from llmcost.specs.reader import Document, Key, parse_yaml, read_text, read_yaml
-from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, mapping, record, several, shown, validate
+from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, record, several, shown, validate
 
 Architecture = dict[str, Any]
 
@@ -35,17 +36,8 @@ RULES = {
     "shared_expert_intermediate_size": ("dense",),
 }
 # The fields of a spec that an architecture does not say: they come from the config, or are made here.
-NOT_SAID = {"count", "layers", "aliases", "released", "dtype", "weight_format", "quantized_lm_head", "notes"}
-NOT_SAID |= {
-    "name",
-    "title",
-    "source",
-    "hidden_size",
-    "num_hidden_layers",
-    "published",
-    "reuses_weights",
-    "unquantized",
-}
+NOT_SAID = {"name", "title", "source", "aliases", "released", "notes", "published", "dtype", "layers", "hidden_size"}
+NOT_SAID |= {"num_hidden_layers", "weight_format", "quantized_lm_head", "unquantized", "reuses_weights"}
 
 
 def _fields_of(schema: Schema) -> dict[str, Schema]:
@@ -61,10 +53,10 @@ KEYS = record(
     {
         "inner": TEXT,
         "renamed": mapping(TEXT),
-        "names": mapping(several(TEXT)),
+        "names": record({}, dict.fromkeys(SYNONYMS, several(TEXT))),
         "defaults": mapping(ANY),
         "lists": record({}, {"layer_types": LIST, "mlp_layer_types": LIST}),
-        "same": mapping(TEXT),
+        "same": mapping(choice(*SYNONYMS)),
         "neutral": mapping(ANY),
         "unused": several(TEXT),
         "never_zero": several(TEXT),
@@ -202,6 +194,8 @@ def _check_value(document: Document, path: tuple[Key, ...], schema: Schema, said
     except ValueError as wrong:
         inner, problem = wrong.args
         raise document.error((*path, *inner), problem) from None
+    if path[-1] in KINDS and said not in schema["expected"]:
+        raise document.error(path, f"expected {', '.join(map(repr, schema['expected']))}, got {shown(said)}")
     words = [*schema.get("expected", ()), *RULES.get(str(path[-1]), ())]
     kind = schema["type"]
     for inner, value in values:

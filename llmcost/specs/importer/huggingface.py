@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from llmcost.model.blocks import STREAMS
-from llmcost.specs.importer.keys import DRAFTS, LAYER_LISTS, OTHER_PARTS, Keys
+from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
+from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS, OTHER_PARTS
 from llmcost.specs.json_text import parse_json
 from llmcost.specs.reader import Document, read_text
 
@@ -148,7 +149,7 @@ def tables(keys: Keys, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def streams(keys: Keys) -> dict[str, Any]:
-    """The sizes of what stands beside the residual stream: of those kinds that the architecture gives the first size of."""
+    """The sizes of what stands beside the residual stream, of those kinds whose first size the architecture says."""
     found: dict[str, Any] = {}
     for kind in STREAMS:
         if kind._fields[0] in keys.family:

@@ -14,7 +14,8 @@ from typing import Any
 from llmcost.ground.algebra import ceil_div
 from llmcost.ground.errors import SpecError
 from llmcost.model.blocks import MIXERS, Experts
-from llmcost.specs.importer.keys import LARGEST, LAYER_LISTS, SYNONYMS, Keys
+from llmcost.specs.importer.keys import LARGEST, Keys
+from llmcost.specs.importer.names import LAYER_LISTS, SYNONYMS
 from llmcost.specs.importer.patterns import Rule, keys_of, picks
 
 
