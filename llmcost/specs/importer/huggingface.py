@@ -1,8 +1,8 @@
 """A Hugging Face config.json as a model spec: exact, or refused with the key that is not understood.
 
 No code of the config's is ever run and no library of theirs is needed. A file of specs/architectures says what each
-`model_type` is made of, `keys.py` and `layers.py` read its keys. A key that is neither understood, nor known to change no count,
-nor at the value that its type has by default, is refused: it might change one.
+`model_type` is made of, `keys.py` and `layers.py` read its keys. A key that is neither understood, nor known to change
+no count, nor at the value that its type has by default, is refused: it might change one.
 """
 
 from __future__ import annotations
