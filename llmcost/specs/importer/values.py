@@ -18,9 +18,10 @@ _CONDITION, _EITHER, _DISTINCT = {"if", "is", "then", "else"}, {"either"}, {"dis
 class NotWholeError(Exception):
     """A key that arithmetic needs holds no whole number, or a divisor below 1; says which key, and the problem."""
 
-    def __init__(self, key: str, value: Any) -> None:
+    def __init__(self, key: str, value: Any, least: str = "") -> None:
         self.key = key
-        self.problem = "this key is missing" if value is None else f"expected a whole number, got {str(value)[:40]}"
+        wrong = f"expected a whole number{least}, got {str(value)[:40]}"
+        self.problem = "this key is missing" if value is None else wrong
         super().__init__(f"{key}: {self.problem}")
 
 
@@ -95,6 +96,6 @@ def _product(text: str, get: Get) -> int:
     for sign, name in re.findall(r"([*/]?)([^*/]+)", text):
         number = int(name) if name.isdecimal() else get(name)
         if not isinstance(number, int) or (sign == "/" and number < 1):
-            raise NotWholeError(name, number)
+            raise NotWholeError(name, number, " above 0" if sign == "/" else "")
         result = result // number if sign == "/" else result * number
     return result
