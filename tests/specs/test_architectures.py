@@ -265,6 +265,15 @@ def test_a_type_like_another_joins_its_layers_and_keys_and_takes_back_what_is_nu
     }
 
 
+def test_layers_whose_weights_are_used_again_need_their_number(folder):
+    (folder / "mine.yaml").write_text("a:\n  layers: {full_attention: {reused_after: =blocks}}\n", "utf-8")
+    shutil.copy(SHIPPED / HARMLESS_KEYS, folder)
+    with pytest.raises(SpecError, match="blocks: expected a whole number, got x"):
+        layers_of({"model_type": "a", "blocks": "x"})
+    own, again = layers_of({"model_type": "a", "blocks": 3})
+    assert (own.count, again.count, again.reuses_weights) == (3, 1, True)
+
+
 # -- values and rules -------------------------------------------------------------------------------
 
 KEYS = {"a": 6, "b": 4, "none": None, "zero": 0, "yes": True, "word": "full", "list": ["x", "y", "x"], "in": {"k": 5}}

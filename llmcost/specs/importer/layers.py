@@ -136,7 +136,7 @@ class Layer:
     def fields(self) -> dict[str, Any]:
         """All of its fields, as a spec has them."""
         fields = {"norms": self.trait("norms", "pre")} | self.mixer()
-        if "reused_after" in self.traits and self.earlier >= self.trait("reused_after"):
+        if "reused_after" in self.traits and self.earlier >= self.own_weights():
             fields["reuses_weights"] = True
         fields["cross_attention_size"] = self.trait("cross_attention_size")
         if self.trait("mlp") == "none":
@@ -144,6 +144,14 @@ class Layer:
         else:
             fields |= self.experts() if self.is_sparse() else self.dense()
         return {name: value for name, value in fields.items() if value is not None}
+
+    def own_weights(self) -> int:
+        """How many layers of its word have weights of their own."""
+        count = self.trait("reused_after")
+        if not isinstance(count, int):
+            key, _ = self.keys.origin(("reused_after",))
+            raise self.keys.error(key, f"expected a whole number, got {str(count)[:40]}")
+        return count
 
     def mixer(self) -> dict[str, Any]:
         """The fields of its mixer: as the architecture says, or as they are plainly read."""
