@@ -3,9 +3,9 @@
     python tests/config_defaults.py
 
 A released config often has only the keys that differ from its type's defaults, and the importer may not import
-transformers to look the others up. The table holds, for each type of specs/families.py, the defaults of transformers'
-config class as it declares them: a key that the class computes from others is null here, and families.py says how it
-follows. Left out are keys that change no count, lists with an entry a layer (families.py has their rules) and the
+transformers to look the others up. The table holds, for each type of specs/architectures, the defaults of transformers'
+config class as it declares them: a key that the class computes from others is null here, and its architecture says
+how it follows. Left out are keys that change no count, lists with an entry a layer (architectures have their rules) and the
 configs of other parts of a multimodal model. `attribute_map` holds the other names that the class takes for its keys.
 """
 
@@ -15,8 +15,9 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from llmcost.specs.importer.families import FAMILIES
-from llmcost.specs.importer.keys import DEFAULTS, HARMLESS, LAYER_LISTS, OTHER_PARTS
+from llmcost.specs.importer.architectures import all_types, architecture
+from llmcost.specs.importer.keys import DEFAULTS, harmless_keys
+from llmcost.specs.importer.names import LAYER_LISTS, OTHER_PARTS
 
 # Released under a name that transformers has not, or whose class has them inside `text_config` today.
 SAME_CLASS = {
@@ -38,13 +39,11 @@ def defaults_of(kind: str) -> dict[str, Any]:
     """The defaults of one type, as the table has them."""
     if kind in WITHOUT_CLASS:
         return {}
-    config, read = AutoConfig.for_model(SAME_CLASS.get(kind, kind)), repr(FAMILIES[kind])
+    config, read = AutoConfig.for_model(SAME_CLASS.get(kind, kind)), _values(architecture(kind))
     others = dict(sorted(config.attribute_map.items()))
     declared = {others.get(field.name, field.name): field.default for field in dataclasses.fields(config)}
     values = {
-        key: value
-        for key, value in config.to_dict().items()
-        if key in declared and (_counts(key) or f"'={key}'" in read)
+        key: value for key, value in config.to_dict().items() if key in declared and (_counts(key) or f"={key}" in read)
     }
     found = {
         key: _plain(None if _is_computed(declared[key], value) else value) for key, value in sorted(values.items())
@@ -52,12 +51,19 @@ def defaults_of(kind: str) -> dict[str, Any]:
     return found | ({"attribute_map": others} if others else {})
 
 
+def _values(said: Any) -> set[str]:
+    """Every text in an architecture."""
+    if isinstance(said, dict | list):
+        return {text for each in (said.values() if isinstance(said, dict) else said) for text in _values(each)}
+    return {str(said)}
+
+
 def _is_computed(declared: Any, value: Any) -> bool:
     return declared in (None, "auto") and not isinstance(value, dict)  # an inner config starts as None as well
 
 
 def _counts(key: str) -> bool:
-    return not (key in HARMLESS or key in BY_LAYER or key in OTHER_PARTS or key.endswith("_token_id"))
+    return not (key in harmless_keys() or key in BY_LAYER or key in OTHER_PARTS or key.endswith("_token_id"))
 
 
 def _plain(value: Any) -> Any:
@@ -69,7 +75,7 @@ def _plain(value: Any) -> Any:
 
 def text() -> str:
     """The whole table, a key a line so that a change shows."""
-    return json.dumps({kind: defaults_of(kind) for kind in sorted(FAMILIES)}, indent=0) + "\n"
+    return json.dumps({kind: defaults_of(kind) for kind in sorted(all_types())}, indent=1) + "\n"
 
 
 if __name__ == "__main__":

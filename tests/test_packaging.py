@@ -154,6 +154,21 @@ def test_the_installed_program_is_the_wheel_and_not_the_checkout(installed, tmp_
     assert "site-packages" in where.parts
 
 
+def test_the_wheel_carries_every_architecture(wheel):
+    folder = "llmcost/specs/architectures"
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name: archive.read(name) for name in archive.namelist() if name.startswith(f"{folder}/")}
+    assert inside == {f"{folder}/{path.name}": path.read_bytes() for path in (ROOT / folder).iterdir()}
+    assert len(inside) > 30
+
+
+def test_the_installed_program_reads_a_config(installed, tmp_path, cli):
+    config = {"model_type": "granitemoe_swa", "hidden_size": 64, "num_hidden_layers": 8, "vocab_size": 160}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    assert run(installed / "llmcost", "import", path, cwd=tmp_path) == cli("import", path).out
+
+
 def test_the_installed_program_sweeps(installed, tmp_path, cli):
     arguments = ("sweep", "llama3-8b", "--hw", "4090", "--batch", "1..8", "--csv")
     assert run(installed / "llmcost", *arguments, cwd=tmp_path) == cli(*arguments).out

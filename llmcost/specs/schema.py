@@ -63,7 +63,7 @@ def validate(document: Document, schema: Schema) -> dict[str, Any]:
 
 def _in_words(problem: Any, schema: Schema, *, yaml: bool) -> str:
     kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
-    got = f"got {_shown(value)}"
+    got = f"got {shown(value)}"
     if kind == "missing":
         return "this field is missing"
     if kind == "extra_forbidden":
@@ -83,7 +83,8 @@ def _in_words(problem: Any, schema: Schema, *, yaml: bool) -> str:
     return f"expected {expected}, {got}" if expected else f"{problem['msg'][0].lower()}{problem['msg'][1:]}, {got}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value of the wrong kind, as messages name it."""
     if isinstance(value, str):
         return f"the text {value[:40]!r}"
     if isinstance(value, bool) or value is None:

@@ -19,11 +19,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from llmcost.ground.errors import InputError
 from llmcost.serving.estimate import Options, estimate
-from llmcost.specs.importer.families import FAMILIES
+from llmcost.specs.importer.architectures import all_types, architecture
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.importer.keys import DEFAULTS
 from llmcost.specs.models import model_from
 
+FAMILIES = all_types()
 TYPES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 OURS = [kind for kind in TYPES if kind in FAMILIES]
 # Sizes small enough to run a forward pass in milliseconds, under every name that a config may have for them.
@@ -160,6 +161,11 @@ SMALL_ENOUGH = [kind for kind in COMPARED if kind not in NOT_SMALL]
 
 def total(spec):
     return estimate(spec, None, Options(context=1)).model.params.total
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_the_reference_that_stands_beside_a_type_is_the_class_that_it_is_compared_with(kind):
+    assert architecture(kind)["reference"] == MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]
 
 
 @pytest.mark.parametrize("kind", COMPARED)

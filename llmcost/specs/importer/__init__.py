@@ -1,1 +1,1 @@
-"""A Hugging Face config.json in, the fields of a model spec out: what each `model_type` is made of, key by key."""
+"""A Hugging Face config.json in, the fields of a model spec out, key by key."""

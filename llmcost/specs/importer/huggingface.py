@@ -1,8 +1,8 @@
 """A Hugging Face config.json as a model spec: exact, or refused with the key that is not understood.
 
-No code of the config's is ever run and no library of theirs is needed. `families.py` says what each `model_type`
-is made of, `keys.py` and `layers.py` read its keys. A key that is neither understood, nor known to change no count,
-nor at the value that its type has by default, is refused: it might change one.
+No code of the config's is ever run and no library of theirs is needed. A file of specs/architectures says what each
+`model_type` is made of, `keys.py` and `layers.py` read its keys. A key that is neither understood, nor known to change
+no count, nor at the value that its type has by default, is refused: it might change one.
 """
 
 from __future__ import annotations
@@ -12,14 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from llmcost.model.blocks import STREAMS
-from llmcost.specs.importer.keys import DRAFTS, LAYER_LISTS, OTHER_PARTS, Keys
+from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
+from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS, OTHER_PARTS
 from llmcost.specs.json_text import parse_json
 from llmcost.specs.reader import Document, read_text
 
 TEXT = ("text_config", "llm_config", "language_config")  # where a multimodal config has its text model
 LARGEST_CONFIG = 10_000_000  # bytes: lists of quantised layers can be long
 DTYPE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+# Fields of the model, and what they are where an architecture says nothing of them.
+PLAIN: dict[str, Any] = {
+    "position_embedding": "rotary",
+    "norm": "rms",
+    "embedding_norm": False,
+    "input_only_tokens": None,
+    "type_vocab_size": None,
+    "rotary_table": None,
+    "final_norm": True,
+    "head_size": None,
+    "head_transform": False,
+    "pooler": False,
+    "lm_head_bias": False,
+}
 
 
 def read_config(path: Path, kind: str | None = None) -> Document:
@@ -50,42 +65,33 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
         "name": name,
         "title": name,
         "source": file,
-        "dtype": DTYPE.get(
-            str(keys.get("dtype") or keys.get("torch_dtype") or "bfloat16").removeprefix("torch."), "bf16"
-        ),
+        "dtype": dtype_of(keys),
         "hidden_size": keys.field("hidden_size"),
         "num_hidden_layers": depth,
         "vocab_size": keys.trait("vocab_size") or keys.field("vocab_size"),
         "max_position_embeddings": keys.field("max_position_embeddings") or keys.trait("max_position_embeddings"),
         "tie_word_embeddings": bool(keys.trait("tie_word_embeddings", "=tie_word_embeddings")),
-        "position_embedding": keys.trait("position_embedding", "rotary"),
-        "norm": keys.trait("norm", "rms"),
-        "embedding_norm": keys.trait("embedding_norm", plain=False),
-        "input_only_tokens": keys.trait("input_only_tokens"),
-        "type_vocab_size": keys.trait("type_vocab_size"),
-        "rotary_table": keys.trait("rotary_table"),
-        "final_norm": keys.trait("final_norm", plain=True),
-        "head_size": keys.trait("head_size"),
-        "head_transform": keys.trait("head_transform", plain=False),
-        "pooler": keys.trait("pooler", plain=False),
-        "lm_head_bias": keys.trait("lm_head_bias", plain=False),
+        **{field: keys.trait(field, plain) for field, plain in PLAIN.items()},
     }
     data |= tables(keys, data)
     layers = layers_of(keys, depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     if keys.get("quantization_config"):
-        from llmcost.specs.importer.quantization import (
-            notes_of,
-            quantization,
-        )  # many patterns, which most configs need not
+        from llmcost.specs.importer import quantization  # many patterns, which most configs need not
 
-        data |= quantization(keys, layers)
-        notes += notes_of(keys.get("quantization_config"))
+        data |= quantization.quantization(keys, layers)
+        notes += quantization.notes_of(keys.get("quantization_config"))
     data |= grouped(layers) | streams(keys)
     if notes:
         data["notes"] = notes
     keys.refuse_what_is_left(keys.given)
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
+
+
+def dtype_of(keys: Keys) -> str:
+    """The number format of the weights; bf16 where it is not said, or is another than a spec may have."""
+    said = keys.get("dtype") or keys.get("torch_dtype") or "bfloat16"
+    return DTYPE.get(str(said).removeprefix("torch."), "bf16")
 
 
 def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:
@@ -143,10 +149,10 @@ def tables(keys: Keys, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def streams(keys: Keys) -> dict[str, Any]:
-    """The sizes of what stands beside the residual stream."""
+    """The sizes of what stands beside the residual stream, of those kinds whose first size the architecture says."""
     found: dict[str, Any] = {}
     for kind in STREAMS:
-        if kind._fields[0] in keys.family.get("streams", ()):
-            sizes = {name: keys.trait(name) if name in keys.family else keys.get(name) for name in kind._fields}
+        if kind._fields[0] in keys.family:
+            sizes = {name: keys.trait(name) for name in kind._fields}
             found |= sizes if sizes[kind._fields[0]] else {}
     return found

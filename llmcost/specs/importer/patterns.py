@@ -1,19 +1,6 @@
-"""Rules that pick some of a model's layers by their positions, as specs/families.py writes them.
+"""Rules that pick some of a model's layers by their positions, as architectures' files write them.
 
-    all, none
-    every:N         the N-th, the 2N-th, … (all, if there is no such N)
-    at:N:O:F        those whose position modulo N is O, and the first F
-    zamba:N:O       as "at", from the third layer on, and the third layer
-    after:F:D       all but the first F (D, if there is no such key); "before:F": the first F
-    in:LIST         those whose positions a list has; no list means none, for "in-or-all" all, for "in:LIST:N" each N-th
-    numbered:LIST   the same, counted from 1, from a list that must be there
-    cycle:LIST      those at which a list, repeated, says "attention"
-    repeat:LIST     those that a list of [words, times] calls anything but "local"
-    if:KEY          all, if the key is true
-    step:N          every N-th, without those of `mlp_only_layers`; "range": by Ernie's three keys
-    listed          the config has to list them itself
-
-N, O, F and D are numbers or keys of the config, a LIST is a key.
+specs/architectures/README.md describes them. A rule is a word, or a mapping in which one key names it.
 """
 
 from __future__ import annotations
@@ -21,72 +8,139 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-# Keys that a rule looks at without naming them.
-_ALSO = {"step": ("mlp_only_layers",), "range": ("moe_layer_interval", "moe_layer_start_index", "moe_layer_end_index")}
+from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, record, several
+
+Rule = str | dict[str, Any]
+Get = Callable[[str], Any]
+
+WORDS = ("all", "none", "listed")
 
 
-def keys_of(rule: str) -> list[str]:
+def _count(least: int) -> Schema:
+    """A key of the config, or a whole number."""
+    return {
+        "type": "custom-error",
+        "schema": {"type": "union", "choices": [{"type": "int", "strict": True, "ge": least}, TEXT]},
+        "custom_error_type": "count",
+        "custom_error_message": "expected a key or a whole number",
+    }
+
+
+COUNT = _count(0)
+# What may stand beside the word that names a rule, and which of it has to.
+BESIDE: dict[str, tuple[dict[str, Schema], dict[str, Schema]]] = {
+    "from": ({"from": COUNT, "to": _count(-1), "every": COUNT}, {}),
+    "every": ({"every": COUNT}, {"except": TEXT}),
+    "period": ({"period": COUNT, "offset": COUNT}, {"first": COUNT, "begin": several(FLAG)}),
+    "after": ({"after": COUNT}, {"default": SIZE}),
+    "before": ({"before": COUNT}, {}),
+    "at": ({"at": TEXT}, {"without": {"type": "any"}}),
+    "numbers": ({"numbers": TEXT}, {}),
+    "cycle": ({"cycle": TEXT, "word": TEXT}, {}),
+    "runs": ({"runs": TEXT, "word": TEXT}, {}),
+    "if": ({"if": TEXT}, {}),
+}
+_NO_KEYS = ("begin", "word", "without")
+
+
+def schema_of(rule: dict[str, Any]) -> Schema | None:
+    """What a rule may say, by the word that names it; None if no word does."""
+    name = next((name for name in BESIDE if name in rule), None)
+    if name is None:
+        return None
+    required, optional = BESIDE[name]
+    return record(required, optional if name == "if" else {**optional, "if": TEXT})
+
+
+def keys_of(rule: Rule) -> list[str]:
     """The keys that a rule looks at."""
-    named = [word for word in rule.split(":")[1:] if not word.isdigit()]
-    return [*named, *_ALSO.get(rule.split(":", maxsplit=1)[0], ())]
+    if isinstance(rule, str):
+        return []
+    named = [word for name, word in rule.items() if isinstance(word, str) and name not in _NO_KEYS]
+    return [*named, *keys_of(rule.get("without", "none"))]
 
 
-def picks(rule: str, position: int, depth: int, get: Callable[[str], Any]) -> bool:
-    """Whether a rule picks the layer at this position; LookupError names the key without which that is open.
+def picks(rule: Rule, position: int, depth: int, get: Get) -> bool:
+    """Whether a rule picks the layer at this position of so many.
 
-    ValueError says what is wrong with the key.
+    LookupError names the key without which that is open; ValueError says what is wrong with the rule's first key.
     """
-    name, *words = rule.split(":")
-    values = [int(word) if word.isdigit() else get(word) for word in words]
-    if name in ("at", "zamba", "numbered", "cycle", "repeat") and None in values:
-        raise LookupError(words[values.index(None)])
-    if name in _BY_POSITION:
-        return bool(_BY_POSITION[name](position, *values))
-    if name == "step":
-        step, dense = values[0] or 1, get("mlp_only_layers") or []
-        return position not in dense and (position + 1) % step == 0
-    if name == "range":
-        first, last, step = get("moe_layer_start_index"), get("moe_layer_end_index"), get("moe_layer_interval")
-        return bool((position + 1) % step == 0 and first <= position <= (depth - 1 if last == -1 else last))
-    raise LookupError("layer_types")  # "listed"
+    if isinstance(rule, str):
+        if rule == "listed":
+            raise LookupError("layer_types")
+        return rule == "all"
+    if "if" in rule and not get(rule["if"]):
+        return False
+    name = next(name for name in BESIDE if name in rule)
+    return bool(_PICKS[name](rule, position, depth, get))
 
 
-def _every(position: int, step: Any) -> bool:
-    return not isinstance(step, int) or step < 1 or (position + 1) % step == 0
+def _value(rule: dict[str, Any], name: str, get: Get) -> Any:
+    """The number that a rule names or writes out; None where there is none."""
+    said = rule.get(name)
+    return get(said) if isinstance(said, str) else said
 
 
-def _at(position: int, period: int, offset: int, first: int = 0) -> bool:
-    return position < first or position % period == offset
+def _needed(rule: dict[str, Any], name: str, get: Get) -> Any:
+    """The same; LookupError where there is none."""
+    value = _value(rule, name, get)
+    if value is None:
+        raise LookupError(rule[name])
+    return value
 
 
-def _after(position: int, first: int | None, default: int = 0) -> bool:
-    return position >= (default if first is None else first)
+def _every(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
+    step, excepted = _value(rule, "every", get), _value(rule, "except", get) or []
+    return position not in excepted and (step is None or step < 1 or (position + 1) % step == 0)
 
 
-def _repeat(position: int, pattern: Any) -> bool:
+def _from(rule: dict[str, Any], position: int, depth: int, get: Get) -> Any:
+    first, last, step = (_needed(rule, name, get) for name in ("from", "to", "every"))
+    return (position + 1) % step == 0 and first <= position <= (depth - 1 if last == -1 else last)
+
+
+def _period(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
+    period, offset, begin = _needed(rule, "period", get), _needed(rule, "offset", get), rule.get("begin", ())
+    if position < len(begin):
+        return begin[position]
+    return position < (_value(rule, "first", get) or 0) or (position - len(begin)) % period == offset
+
+
+def _after(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
+    first = _value(rule, "after", get)
+    return position >= (rule.get("default", 0) if first is None else first)
+
+
+def _at(rule: dict[str, Any], position: int, depth: int, get: Get) -> Any:
+    places = get(rule["at"])
+    return picks(rule.get("without", "none"), position, depth, get) if places is None else position in places
+
+
+def _cycle(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
+    words = _needed(rule, "cycle", get)
+    return words[position % len(words)] == rule["word"]
+
+
+def _runs(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
+    runs = _needed(rule, "runs", get)
     try:
-        words = [word for cycle, times in pattern for word in cycle * times]
+        words = [word for cycle, times in runs for word in cycle * times]
     except (TypeError, ValueError):
         raise ValueError("expected a list of [kinds, times]") from None
     if position >= len(words):
         raise ValueError(f"describes {len(words)} layers, there are more")
-    return bool(words[position] != "local")
+    return words[position] == rule["word"]
 
 
-_BY_POSITION: dict[str, Callable[..., Any]] = {
-    "all": lambda _: True,
-    "none": lambda _: False,
-    "if": lambda _, value: value,
+_PICKS: dict[str, Callable[[dict[str, Any], int, int, Get], Any]] = {
+    "from": _from,
     "every": _every,
-    "at": _at,
-    "zamba": lambda position, period, offset: position == 2 or (position > 2 and _at(position - 3, period, offset)),
+    "period": _period,
     "after": _after,
-    "before": lambda position, first: position < (first or 0),
-    "in": lambda position, places, step=0: (
-        position in places if places is not None else step > 0 and _every(position, step)
-    ),
-    "in-or-all": lambda position, places: places is None or position in places,
-    "numbered": lambda position, numbers: position + 1 in numbers,
-    "repeat": _repeat,
-    "cycle": lambda position, words: words[position % len(words)] == "attention",
+    "before": lambda rule, position, _, get: position < (_value(rule, "before", get) or 0),
+    "at": _at,
+    "numbers": lambda rule, position, _, get: position + 1 in _needed(rule, "numbers", get),
+    "cycle": _cycle,
+    "runs": _runs,
+    "if": lambda *_: True,
 }

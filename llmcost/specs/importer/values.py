@@ -1,0 +1,101 @@
+"""Values of an architecture's fields: written out, or looked up in a model's config.
+
+specs/architectures/README.md describes the forms that a value has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Get = Callable[[str], Any]
+
+_OPERATORS = re.compile("[-+*/]")
+_CONDITION, _EITHER, _DISTINCT = {"if", "is", "then", "else"}, {"either"}, {"distinct"}
+
+
+class NotWholeError(Exception):
+    """A key that arithmetic needs holds no whole number, or a divisor below 1; says which key, and the problem."""
+
+    def __init__(self, key: str, value: Any, least: str = "") -> None:
+        self.key = key
+        wrong = f"expected a whole number{least}, got {str(value)[:40]}"
+        self.problem = "this key is missing" if value is None else wrong
+        super().__init__(f"{key}: {self.problem}")
+
+
+def evaluate(said: Any, get: Get) -> Any:
+    """What a value comes to for one config, whose keys `get` looks up. Raises NotWholeError."""
+    if isinstance(said, str) and said.startswith("="):
+        return _sum(said[1:], get) if _OPERATORS.search(said) else get(said[1:])
+    if not isinstance(said, dict):
+        return said
+    if "either" in said:
+        found = None
+        for each in said["either"]:
+            found = evaluate(each, get)
+            if found:
+                break
+        return found
+    if "distinct" in said:
+        entries = get(said["distinct"])
+        return len({str(each) for each in entries}) if isinstance(entries, list) else None
+    key = get(said["if"])
+    holds = str(key) == str(said["is"]) if "is" in said else key
+    return evaluate(said.get("then" if holds else "else"), get)
+
+
+def keys_of(said: Any) -> list[str]:
+    """The keys that a value is computed from, in order; not those that only decide which of two it is."""
+    if isinstance(said, str) and said.startswith("="):
+        return [word for word in _OPERATORS.split(said[1:]) if not word.isdecimal()]
+    if not isinstance(said, dict):
+        return []
+    if "distinct" in said:
+        return [said["distinct"]]
+    return [key for each in (*said.get("either", ()), said.get("then"), said.get("else")) for key in keys_of(each)]
+
+
+def plain_values(said: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every plain value that a field may come to, with its place; those that are looked up are left out.
+
+    Raises ValueError with (place, problem) for what is no form of a value.
+    """
+    if isinstance(said, str) and said.startswith("="):
+        if not all(word.isdecimal() or _is_key(word) for word in _OPERATORS.split(said[1:])):
+            raise ValueError(path, f"expected =key, or keys and numbers with + - * / between them, got {said[:60]!r}")
+    elif not isinstance(said, dict):
+        yield path, said
+    elif said.keys() == _EITHER and isinstance(said["either"], list) and len(said["either"]) > 1:
+        for position, each in enumerate(said["either"]):
+            yield from plain_values(each, (*path, "either", position))
+    elif said.keys() == _DISTINCT and _is_key(said["distinct"]):
+        return
+    elif said.keys() <= _CONDITION and _is_key(said.get("if")) and ("then" in said or "else" in said):
+        for side in ("then", "else"):
+            yield from plain_values(said.get(side), (*path, side))
+    else:
+        problem = "expected a value, {if: key, then: …, else: …}, {either: [value, value]} or {distinct: key}"
+        raise ValueError(path, problem)
+
+
+def _is_key(word: Any) -> bool:
+    return isinstance(word, str) and all(part.isidentifier() for part in word.split("."))
+
+
+def _sum(text: str, get: Get) -> int:
+    """Products with + and - between them."""
+    signed = re.findall(r"([-+]?)([^-+]+)", text)
+    return sum(-_product(product, get) if sign == "-" else _product(product, get) for sign, product in signed)
+
+
+def _product(text: str, get: Get) -> int:
+    """Whole numbers and keys with * and / between them, from left to right."""
+    result = 1
+    for sign, name in re.findall(r"([*/]?)([^*/]+)", text):
+        number = int(name) if name.isdecimal() else get(name)
+        if not isinstance(number, int) or (sign == "/" and number < 1):
+            raise NotWholeError(name, number, " above 0" if sign == "/" else "")
+        result = result // number if sign == "/" else result * number
+    return result
