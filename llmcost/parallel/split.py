@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
 from llmcost.ground.algebra import Number, divide, is_one, maximum, minimum
+from llmcost.model import verify
 from llmcost.model.operators import Collective, Operator
 from llmcost.model.operators.exchange import Exchange
 
@@ -61,11 +62,14 @@ def shard(operators: Iterable[Any], plan: Plan, *, gather_logits: bool = True) -
     if all(degree.__class__ is int for degree in plan[:3]) and plan[:3] == SINGLE[:3]:
         return list(operators)
     found: list[Operator] = []
+    operators = list(operators)
     for op in operators:
         found.append(_expert(op, plan) if op.facts.expert == "routed" else _dense(op, plan))
         found += _exchanges(op, plan)
         if gather_logits and op.part == "lm_head" and op.facts.split == "columns":
             found.append(_exchange("logits_all_gather", op, plan, "all_gather"))
+    if verify.ON:
+        verify.split_pass(operators, found)
     return found
 
 
