@@ -10,6 +10,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+
+os.environ["LLMCOST_VERIFY"] = "1"  # before llmcost is imported: every pass is verified (model/verify.py)
+
 import subprocess
 import sys
 from pathlib import Path

@@ -14,6 +14,7 @@ from llmcost.ground.errors import InputError
 from llmcost.machine.chip import Chip, chip_by_profile
 from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel
 from llmcost.machine.timing import kernel_seconds
+from llmcost.model import verify
 from llmcost.model.architecture import operators
 from llmcost.model.operators import UNSAID, Elementwise, Operator, Stored
 from llmcost.model.sizes import Load, activation_dtype, element_bytes
@@ -91,9 +92,10 @@ def step_operators(step: StepRow) -> list[Operator]:
     load = Load(step.batch, 1, step.tokens, decode=True) if decode else Load(step.batch, step.tokens, step.tokens)
     ops = operators(load_model(step.model), size, load, load.s if train else 1)
     share = (step.layers or 1) / (step.of_layers or 1)
-    return [
-        op._replace(count=int(op.count * share)) if op.count > 1 else op for op in ops if not isinstance(op, Stored)
-    ]
+    run = [op._replace(count=int(op.count * share)) if op.count > 1 else op for op in ops if not isinstance(op, Stored)]
+    if verify.ON:
+        verify.measured_pass(run)
+    return run
 
 
 def pass_seconds(step: StepRow, chip: Chip, efficiency: Efficiency) -> list[float] | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, present
+from llmcost.model import verify
 from llmcost.model.blocks import Builder, NoBlock
 from llmcost.model.blocks.builder import NORM_OF_INPUT, NORM_WEIGHTS, ON_EVERY_GPU, RESIDUAL_NORM, TOKENS
 from llmcost.model.operators import EVERYWHERE, OWN, Elementwise, Facts, Gemm, Lookup, Operator, Stored
@@ -41,7 +42,10 @@ def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1
     layers: list[Operator] = []
     for layer in model.layers:
         layers += layer_operators(model, layer, size, load)
-    return Pass(list(embedding(model, size, load)), layers, head(model, size, load.b, logits))
+    found = Pass(list(embedding(model, size, load)), layers, head(model, size, load.b, logits))
+    if verify.ON:
+        verify.forward_pass(found.operators())
+    return found
 
 
 def operators(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> list[Operator]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from llmcost.ground.algebra import Number, divide, is_one, maximum
+from llmcost.model import verify
 from llmcost.model.operators import Collective, Operator
 from llmcost.model.operators.exchange import Exchange
 from llmcost.parallel.layout import Layout
@@ -32,11 +33,14 @@ def shard(
     if layout.stage_is_one_gpu():
         return list(operators)
     found: list[Operator] = []
+    operators = list(operators)
     for op in operators:
         found.append(_expert(op, layout, filled) if op.facts.expert == "routed" else _dense(op, layout))
         found += _exchanges(op, layout)
         if gather_logits and op.part == "lm_head" and op.facts.split == "columns":
             found.append(_exchange("logits_all_gather", op, layout, "all_gather"))
+    if verify.ON:
+        verify.split_pass(operators, found)
     return found
 
 

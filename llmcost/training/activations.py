@@ -102,8 +102,8 @@ def chosen(ops: Sequence[Operator], layout: Layout, recipe: Recipe, norm: str = 
 
     Of unfused attention the scores are computed again and all else is kept (arXiv 2205.05198, section 5). Fused
     attention leaves no scores; there, as torchtitan does (distributed/activation_checkpoint.py), every second product
-    is computed again and every elementwise kernel: kept are the outputs of attention, of scans and of every other
-    product, of a block's last one in any case.
+    is computed again and every elementwise kernel: kept are the outputs of every other product, of a block's last one in
+    any case, and of attention, scans and all else that is neither.
     """
     if recipe.attention == "unfused":
         whole = kept(ops, layout, recipe, norm)
@@ -117,7 +117,8 @@ def _output_kept(op: Operator, layout: Layout) -> Number:
     share = {"always": 0, "every second": 0.5, "never": 1}[op.again]
     if not share:
         return 0
-    spread = layout.tp if layout.sequence_parallel and op.facts.summed else 1
+    added_up = op.facts.split == "rows" and op.facts.expert != "routed"  # which sequence parallelism leaves spread
+    spread = layout.tp if layout.sequence_parallel and added_up else 1
     return share * divide(op.output_bytes(), spread) + (statistic(op) if isinstance(op, Attention) else 0)
 
 

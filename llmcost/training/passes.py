@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from llmcost.ground.algebra import Number, divide, present
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
+from llmcost.model import verify
 from llmcost.model.architecture import Pass, embedding, head, layer_operators
 from llmcost.model.operators import OWN, Attention, Elementwise, Facts, Gemm, Operator
 from llmcost.model.sizes import ElementBytes, Load
@@ -46,7 +47,7 @@ EAGER = {
 
 SOFTMAX = Facts("heads", saves="nothing", computes="softmax")
 SORTED = Facts("heads", expert="routed")
-PART = Facts("heads", OWN)  # of unfused attention
+PART = Facts("tokens", OWN)  # of unfused attention, which GPUs have divided already
 
 
 class Setup(NamedTuple):
@@ -74,6 +75,8 @@ def forward_pass(at: Setup) -> Pass:
         layers += layer_operators(model, layer, size, Load(b, seq, seq))
     if recipe.lora is not None:
         layers = with_adapters(layers, recipe.lora)
+    if verify.ON:
+        verify.training_pass(layers)
     if present(layout.cp - 1):
         layers = [op.context_divided(layout.cp, part) for op in layers]
     if recipe.lora is not None:
@@ -90,7 +93,10 @@ def kernels(ops: Sequence[Operator], model: ModelSpec, recipe: Recipe) -> Sequen
     ops = [each for op in ops for each in ((sorted_rows(op), op) if _takes_sorted_rows(op) else (op,))]
     if recipe.attention == "unfused":
         ops = [each for op in ops for each in (unfused(op, recipe) if isinstance(op, Attention) else (op,))]
-    return [eager(op, model.norm) for op in ops] if recipe.kernels == "eager" else ops
+    run = [eager(op, model.norm) for op in ops] if recipe.kernels == "eager" else ops
+    if verify.ON:
+        verify.recipe_pass(run)
+    return run
 
 
 def _takes_sorted_rows(op: Operator) -> bool:

@@ -15,8 +15,8 @@ from llmcost.formulas.serving import symbolic_bytes, symbolic_estimate, symbolic
 from llmcost.ground.symbols import Expression, lift, symbol
 from llmcost.ground.symbols import evaluate as value_of
 from llmcost.machine import textbook
-from llmcost.model import backward
 from llmcost.model.architecture import layer_operators, operators
+from llmcost.model.counting import PASSES
 from llmcost.model.operators import Gemm, Lookup
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.serving.estimate import Options, estimate
@@ -125,15 +125,9 @@ def test_our_flops_a_parameter_and_token_tend_to_two_six_and_eight():
     params = to_sympy(found.model.params.total).subs(WIDE)
     limit = sympy.limit(flops / (params * b * s), h, sympy.oo)
     assert limit == parsed(FORMS["forward_flops_a_parameter_and_token"]) == 2
+    assert limit * PASSES == parsed(FORMS["training_flops_a_parameter_and_token"]) == textbook.TRAINING_FLOPS_PER_PARAM
     assert (
-        limit * backward.PASSES
-        == parsed(FORMS["training_flops_a_parameter_and_token"])
-        == textbook.TRAINING_FLOPS_PER_PARAM
-    )
-    assert (
-        limit * (backward.PASSES + 1)
-        == parsed(FORMS["training_flops_with_recomputation"])
-        == textbook.RECOMPUTE_FLOPS_PER_PARAM
+        limit * (PASSES + 1) == parsed(FORMS["training_flops_with_recomputation"]) == textbook.RECOMPUTE_FLOPS_PER_PARAM
     )
 
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, present
-from llmcost.model.blocks.builder import CHANNELS, COLUMNS, ON_EVERY_GPU, ROWS, TOKENS, Builder
+from llmcost.model.blocks.builder import CHANNELS, ON_EVERY_GPU, ROWS, TOKENS, Builder
 from llmcost.model.blocks.mlp import PLAIN
 from llmcost.model.operators import OWN, Facts, Operator
 
 THREE_OF_A_TOKEN = Facts("heads", OWN)  # key, value and receptance, each of a mix of its own
+UP = PLAIN.up._replace(reads=OWN)
 OUT = ROWS._replace(modules=("output",))
 
 
@@ -35,7 +36,7 @@ class ChannelMix(NamedTuple):
         """Mixing with the token before, up, activation, down, receptance, product."""
         h, i = build.hidden, self.intermediate_size
         yield build.shift("channel_shift", "mlp", h, 2, TOKENS)
-        yield build.gemm("up_proj", "mlp", h, i, COLUMNS)
+        yield build.gemm("up_proj", "mlp", h, i, UP)
         yield build.elementwise("activation", "mlp", i, i, PLAIN.activation)
         yield build.gemm("down_proj", "mlp", i, h, PLAIN.down)
         yield build.gemm("receptance_proj", "mlp", h, h, ON_EVERY_GPU)

@@ -39,7 +39,7 @@ class Facts(NamedTuple):
         frozen weights), expansion (of quantised weights, before each use).
     `modules`: the linear layers of a checkpoint that are packed in it, separated by blanks, once for each way in which
         checkpoints name them. Empty: one that has the operator's own name. The first naming is LoRA's.
-    `widths`: outputs of each module of the first naming; empty: equal ones.
+    `widths`: outputs of each module of the first naming, all GPUs together; empty: equal ones.
     `last`: the product whose output no gradient needs, the last of an MLP.
     `opens`: a new tensor enters the block here: what was kept before under the same names is another's.
     """

@@ -8,10 +8,15 @@ left alone, or a name says nothing to us, the config is refused.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fnmatch import translate
 from typing import Any
 
+from llmcost.ground.algebra import Number
+from llmcost.model.blocks import MIXERS, MLPS, Builder
 from llmcost.model.formats import FORMATS
+from llmcost.model.operators import Operator
+from llmcost.model.sizes import ElementBytes, Load
 from llmcost.specs.importer.keys import Keys
 
 # Keys that say nothing of the bytes of weights.
@@ -53,44 +58,6 @@ PARENTS = {
     "shared_experts": "mlp.shared_expert mlp.shared_experts mlp.shared_mlp feed_forward.shared_expert ffn.shared_experts "
     "mixer.shared_experts block_sparse_moe.shared_experts shared_mlp share_expert",
 }
-# Our operators and the linear layers that each is made of: all of a line, by one naming or another.
-_MLP: dict[str, tuple[str, ...]] = {
-    "gate_up_proj": ("gate_proj up_proj", "gate_up_proj", "w1 w3"),
-    "down_proj": ("down_proj", "w2"),
-}
-_PLAIN: dict[str, tuple[str, ...]] = {
-    "up_proj": ("up_proj", "fc1", "c_fc"),
-    "down_proj": ("down_proj", "fc2", "c_proj"),
-}
-OPERATORS: dict[str, dict[str, tuple[str, ...]]] = {
-    "attention": {
-        "qkv_proj": ("q_proj k_proj v_proj", "qkv_proj", "query_key_value"),
-        "o_proj": ("o_proj", "out_proj", "dense"),
-    },
-    "latent": {
-        "q_a_proj": ("q_a_proj",),
-        "q_b_proj": ("q_b_proj",),
-        "q_proj": ("q_proj",),
-        "kv_a_proj": ("kv_a_proj_with_mqa",),
-        "kv_b_proj": ("kv_b_proj",),
-        "absorb_key": ("kv_b_proj",),
-        "absorb_value": ("kv_b_proj",),
-        "o_proj": ("o_proj",),
-    },
-    "gated-delta": {
-        "delta_in_proj": ("in_proj_qkvz", "in_proj_qkv in_proj_z", "q_proj k_proj v_proj"),
-        "delta_out_proj": ("out_proj", "o_proj"),
-    },
-    "mamba": {"mamba_in_proj": ("in_proj",), "mamba_out_proj": ("out_proj",)},
-    "mamba2": {"mamba_in_proj": ("in_proj",), "mamba_out_proj": ("out_proj",)},
-    "short-conv": {"conv_in_proj": ("in_proj",), "conv_out_proj": ("out_proj",)},
-    "gated": _MLP,
-    "plain": _PLAIN,
-    "experts": {f"experts_{name}": names for name, names in _MLP.items()},
-    "shared_experts": {f"shared_{name}": names for name, names in _MLP.items()},
-    "plain_experts": {f"experts_{name}": names for name, names in _PLAIN.items()},
-    "plain_shared_experts": {f"shared_{name}": names for name, names in _PLAIN.items()},
-}
 # Norms, routers, embeddings, other models: never in a weight format here. And projections to one number a head, which
 # are a part of a larger one here and are counted with it, though checkpoints may leave them alone.
 NEVER = re.compile(
@@ -120,9 +87,11 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
         raise keys.error("expert_dtype", f"{str(expert_dtype)[:40]!r} is not understood")
     if expert_dtype == "fp4":  # of DeepSeek-V4: routed experts in MXFP4, whatever the others are in
         name = f"{name}+mxfp4"
-    alone, only = _left_alone(keys, said, len(layers)), _only(keys, said)
+    parts = [packed(layer) for layer in layers]
+    linear = frozenset(name for each in parts for operators in each.values() for name in _linear(operators))
+    alone, only = _left_alone(keys, said, len(layers), linear), _only(keys, said, linear)
     for position, layer in enumerate(layers):
-        if found := _in_layer(keys, position, layer, alone, only):
+        if found := _in_layer(keys, position, parts[position], alone, only):
             layer["unquantized"] = found
     whole = said["quant_method"] in ("compressed-tensors", "modelopt") and only is None and not alone.names("lm_head")
     head = bool(said.get("lm_head", whole)) and not keys.get("tie_word_embeddings")
@@ -187,14 +156,18 @@ def _integers(bits: Any, group: Any, *, zero_point: bool) -> str:
     return f"int{bits}-{'channel' if group == -1 else f'g{group}'}{'-zp' if zero_point else ''}"
 
 
+Packed = dict[str, tuple[str, ...]]  # operators of a module -> the linear layers packed in each, by each naming
+
+
 class Names:
     """Module names, wildcards (*) and regular expressions (re:), and what they name."""
 
-    def __init__(self, keys: Keys, names: list[str]) -> None:
+    def __init__(self, keys: Keys, names: list[str], linear: frozenset[str]) -> None:
         self.parents = PARENTS | keys.family.get("modules", {})
         self.general: list[re.Pattern[str]] = []
         self.of_layer: dict[int, list[re.Pattern[str]]] = {}  # of names inside the layer
-        self.known: dict[tuple[str, int], set[str]] = {}  # what the general ones name
+        self.linear = linear  # names of all linear layers that the model has
+        self.known: dict[tuple[str, int], frozenset[str]] = {}  # what the general ones name
         self.by_position = False
         for name in names:
             found = None if name.startswith("re:") else OF_LAYER.fullmatch(name)
@@ -208,53 +181,52 @@ class Names:
         """Whether one of them is this module or around it."""
         return any(pattern.fullmatch(module) for pattern in self.general)
 
-    def named(self, module: str, position: int) -> set[str]:
+    def named(self, module: str, position: int) -> frozenset[str]:
         """The linear layers inside a layer's attention, MLP or experts that are named, by any of the names they go by."""
         parents, own = self.parents[module].split(), self.of_layer.get(position, [])
         key = (module, position if self.by_position else -1)
         if key not in self.known:
             layers = [f"{prefix}layers.{position}.{parent}" for prefix in PREFIXES for parent in parents]
-            self.known[key] = _within(layers, self.general)
-        return self.known[key] | _within(parents, own)
+            self.known[key] = self._within(layers, self.general)
+        return self.known[key] | self._within(parents, own)
+
+    def _within(self, parents: list[str], patterns: list[re.Pattern[str]]) -> frozenset[str]:
+        if not patterns:
+            return frozenset()
+        return frozenset(
+            name
+            for name in self.linear
+            if any(pattern.fullmatch(f"{parent}.{name}") for pattern in patterns for parent in parents)
+        )
 
 
-def _within(parents: list[str], patterns: list[re.Pattern[str]]) -> set[str]:
-    if not patterns:
-        return set()
-    return {
-        name
-        for name in LINEAR
-        if any(pattern.fullmatch(f"{parent}.{name}") for pattern in patterns for parent in parents)
-    }
-
-
-def _left_alone(keys: Keys, said: dict[str, Any], depth: int) -> Names:
+def _left_alone(keys: Keys, said: dict[str, Any], depth: int, linear: frozenset[str]) -> Names:
     """What is named as not quantised, without what never is; GPTQ may say it by `dynamic` rules that begin with -:."""
     rules = said.get("dynamic") or {}
     if not isinstance(rules, dict) or not all(str(rule).startswith("-:") for rule in rules):
         raise keys.error("quantization_config.dynamic", "rules that set other bits for some layers are not understood")
     named = [name for key in LEFT_ALONE for name in _list(keys, said, key)] + [f"re:{rule[2:]}" for rule in rules]
     kept = [name for name in dict.fromkeys(named) if name == "lm_head" or not (_is_plain(name) and NEVER.search(name))]
-    found = Names(keys, kept)
+    found = Names(keys, kept, linear)
     for name in kept:
         layer = OF_LAYER.fullmatch(name)
         position = int(layer[1]) if layer else 0
         if name == "lm_head" or not _is_plain(name) or position >= depth:  # those of draft layers come last
             continue
-        alone = Names(keys, [name])
+        alone = Names(keys, [name], linear)
         if not any(alone.named(module, position) for module in PARENTS):
             raise keys.error("quantization_config", f"leaves {name[:80]!r} as it is, which is not understood")
     return found
 
 
-def _only(keys: Keys, said: dict[str, Any]) -> Names | None:
+def _only(keys: Keys, said: dict[str, Any], linear: frozenset[str]) -> Names | None:
     """Where not all linear layers are quantised, those that are: by their names, or the experts of GPT-OSS."""
     if said["quant_method"] == "mxfp4":
-        return Names(keys, [r"re:.*\bexperts\b"])
+        return Names(keys, [r"re:.*\bexperts\b"], linear)
     groups = said.get("config_groups")
     schemes = [each for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
     targets = [name for each in schemes for name in _list(keys, each, "targets")]
-    return None if "Linear" in targets or not targets else Names(keys, targets)
+    return None if "Linear" in targets or not targets else Names(keys, targets, linear)
 
 
 def _list(keys: Keys, said: dict[str, Any], key: str) -> list[str]:
@@ -283,19 +255,16 @@ def _pattern(keys: Keys, name: str) -> re.Pattern[str]:
         raise keys.error("quantization_config", f"{name[:60]!r} is not a pattern") from None
 
 
-def _in_layer(keys: Keys, position: int, layer: dict[str, Any], alone: Names, only: Names | None) -> list[str]:
+def _in_layer(keys: Keys, position: int, parts: dict[str, Packed], alone: Names, only: Names | None) -> list[str]:
     """What is left alone in one layer: a whole module, or the operators of which all linear layers are."""
     found = []
-    for module, kind in _there(layer):
-        named, operators = (
-            alone.named(module, position),
-            OPERATORS.get(kind, OPERATORS["attention" if module == "attention" else "gated"]),
-        )
+    for module, operators in parts.items():
+        named = alone.named(module, position)
         if only is not None:
-            named |= LINEAR - only.named(module, position)
+            named |= _linear(operators) - only.named(module, position)
         plain = {name for name, lines in operators.items() if any(set(line.split()) <= named for line in lines)}
         torn = [name for name, lines in operators.items() if name not in plain and named & set(" ".join(lines).split())]
-        if torn and named:
+        if torn:
             raise keys.error(
                 "quantization_config",
                 f"leaves a part of {torn[0]} of layer {position} as it is, which is not understood",
@@ -304,21 +273,28 @@ def _in_layer(keys: Keys, position: int, layer: dict[str, Any], alone: Names, on
     return found
 
 
-def _there(layer: dict[str, Any]) -> list[tuple[str, str]]:
-    """The modules of a layer, each with its kind in OPERATORS."""
-    modules = [] if layer["mixer"] == "none" else [("attention", layer["mixer"])]
-    if layer["mlp"] == "none":
-        return modules
-    if layer["mlp"] != "experts":
-        return [*modules, ("mlp", layer["mlp"])]
-    prefix = "plain_" if layer.get("expert_gated") is False else ""
-    shared = [("shared_experts", f"{prefix}shared_experts")] if layer.get("shared_expert_intermediate_size") else []
-    return [*modules, ("experts", f"{prefix}experts"), *shared]
+def packed(layer: dict[str, Any]) -> dict[str, Packed]:
+    """Of each module of a layer its operators with the linear layers that are packed in them, by each naming."""
+    found: dict[str, Packed] = {}
+    for kinds, place, usual in ((MIXERS, "mixer", "attention"), (MLPS, "mlp", "gated")):
+        for op in _kernels(kinds[layer.get(place, usual)], layer):
+            if op.facts.modules:
+                found.setdefault(op.facts.module(op.part), {})[op.name] = op.facts.modules
+    return found
 
 
-LINEAR = {
-    name for operators in OPERATORS.values() for lines in operators.values() for line in lines for name in line.split()
-}
+def _kernels(kind: Any, layer: dict[str, Any]) -> Iterator[Operator]:
+    """The kernels of a block, of a prompt and of a step. Sizes that are there are 1: which kernels run is structure."""
+    types, defaults = kind.__annotations__, kind._field_defaults
+    given = {field: defaults.get(field, 1) if layer.get(field) is None else layer[field] for field in kind._fields}
+    block = kind(**{field: min(1, value) if types[field] is Number else value for field, value in given.items()})
+    for decode in (False, True):
+        load = Load(1, 1, 1, decode)
+        yield from block.operators(Builder(1, 1, rotary=True, norm="rms", load=load, bytes=ElementBytes(1, 1, 1)))
+
+
+def _linear(operators: Packed) -> frozenset[str]:
+    return frozenset(name for lines in operators.values() for line in lines for name in line.split())
 
 
 def _shown(said: dict[str, Any]) -> str:
