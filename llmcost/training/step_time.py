@@ -18,7 +18,7 @@ from llmcost.model.lora import is_trained
 from llmcost.model.operators import Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator
 from llmcost.parallel.layout import Layout, Stage, stage_of
 from llmcost.training.activations import halved
-from llmcost.training.exchanges import Held, attentions, context_exchange, data_exchange, stage_exchange
+from llmcost.training.communication import Held, attentions, context_collective, data_collectives, stage_send
 from llmcost.training.memory import fullest, share_recomputed, trained_part
 from llmcost.training.passes import Setup, kernels
 
@@ -132,9 +132,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     context = _context(at, a_pass)
     pipeline = 0
     if present(layout.pp - 1):
-        send = exchange_seconds(
-            stage_exchange(at.model.hidden_size, at.seq, layout, recipe), at.chip.links, at.efficiency
-        )
+        send = exchange_seconds(stage_send(at.model.hidden_size, at.seq, layout, recipe), at.chip.links, at.efficiency)
         pipeline = 2 * layout.vp * several * send * (1 - recipe.overlap.pipeline)
     one = named("breakdown.micro_batch", ahead.total() + back.total() + share * (again + context) + pipeline)
 
@@ -205,7 +203,7 @@ def _context(at: Setup, a_pass: Pass) -> Number:
         return exposed
     share = at.recipe.overlap.context if at.layout.context == "ring" else 0
     for op in attentions(a_pass.layers):
-        sent = op.count * exchange_seconds(context_exchange(op, at.layout), at.chip.links, at.efficiency)
+        sent = op.count * exchange_seconds(context_collective(op, at.layout), at.chip.links, at.efficiency)
         beside = part_of([op], at)
         returned = sent if at.layout.context == "ulysses" else 2 * sent
         exposed = (
@@ -222,7 +220,7 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     pass if they were let go. In a pipeline, weights stay gathered and gradients whole until the last micro-batch.
     """
     layout, share = at.layout, at.recipe.overlap.data
-    exchange = data_exchange(held, layout, at.recipe, trained)
+    exchange = data_collectives(held, layout, at.recipe, trained)
     gradients, weights = (sum([exchange_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in exchange)
     rounds = maximum(1, maximum(0, 2 - layout.pp) * layout.micro_batches())
     again = weights if layout.zero == 3 and layout.reshard else 0
