@@ -24,7 +24,7 @@ from llmcost.ground.algebra import (
     present,
 )
 from llmcost.ground.constants import Constant
-from llmcost.machine.process import COMMUNICATORS, SERVING_CONTEXT
+from llmcost.machine.process import SERVING_COMMUNICATORS, SERVING_CONTEXT
 from llmcost.model.architecture import Pass
 from llmcost.model.counting import cache_bytes_per_token, kept_bytes, state_bytes, stored_bytes
 from llmcost.model.operators import Attention, Gemm, Operator
@@ -133,7 +133,7 @@ def runtime_bytes(w: Workload) -> Number:
     """
     if is_one(w.gpus):
         return SERVING_CONTEXT.value
-    return SERVING_CONTEXT.value + COMMUNICATORS.value * minimum(1, w.tp * w.pp * w.ep - 1)
+    return SERVING_CONTEXT.value + SERVING_COMMUNICATORS.value * minimum(1, w.tp * w.pp * w.ep - 1)
 
 
 class SharedExperts(NamedTuple):

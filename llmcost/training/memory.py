@@ -119,7 +119,7 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
         params=params,
         optimizer=_divided(trained, layout, recipe.optimizer_bytes(), from_zero=1),
         moments=_moments(at, a_pass, stage, stored, trained),
-        beside=TRAINING_CONTEXT.value + TRAINING_COMMUNICATORS * minimum(1, layout.gpus() - 1),
+        beside=TRAINING_CONTEXT.value + TRAINING_COMMUNICATORS.value * minimum(1, layout.gpus() - 1),
     )
 
 
