@@ -14,6 +14,7 @@ from llmcost.machine import reached
 from llmcost.machine.chip import Chip
 from llmcost.machine.defaults import Launch
 from llmcost.machine.efficiency import FIGURES, Efficiency, from_figures
+from llmcost.machine.process import SERVING_COMMUNICATORS, SERVING_CONTEXT
 from llmcost.machine.timing import bound
 from llmcost.model.architecture import Pass
 from llmcost.model.counting import count_pass, kept_bytes, stored_bytes
@@ -22,7 +23,7 @@ from llmcost.model.sizes import Load, element_bytes
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server
 from llmcost.serving.batching import Mix, joined
-from llmcost.serving.memory import CONTEXT_BYTES, EXCHANGE_BYTES, stage_bytes, step_peak
+from llmcost.serving.memory import stage_bytes, step_peak
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import Figure, HardwareSpec
 
@@ -108,7 +109,9 @@ class Setup(NamedTuple):
         `process`: and what a process has beside these that has set up exchanges.
         """
         step = self.share(Load(batch, 1, context, decode=True)).operators()
-        beside: float = self._alive(batch, prompt) + (CONTEXT_BYTES + EXCHANGE_BYTES if process else 0)
+        beside: float = self._alive(batch, prompt) + (
+            SERVING_CONTEXT.value + SERVING_COMMUNICATORS.value if process else 0
+        )
         return stored_bytes(step) + kept_bytes(step) + self.server.pp * beside  # type: ignore[no-any-return]
 
     def fits(self, batch: int, prompt: int, context: int, gpus: int) -> bool:
@@ -118,8 +121,8 @@ class Setup(NamedTuple):
             stage_bytes(step, stages)
             + kept_bytes(step.layers) / stages
             + self._alive(batch, prompt)
-            + CONTEXT_BYTES
-            + EXCHANGE_BYTES * (gpus > 1)
+            + SERVING_CONTEXT.value
+            + SERVING_COMMUNICATORS.value * (gpus > 1)
         )
         usable: float = self.server.chip.usable
         return need <= usable

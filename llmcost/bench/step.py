@@ -28,7 +28,7 @@ GROWTH = 1.3  # memory over weights and caches: activations of the largest kerne
 TRAINING = 2  # a gradient for every weight
 
 
-class CutPass(NamedTuple):
+class TimedPass(NamedTuple):
     """What a device runs of a pass: its operators, of repeated layers as many as its memory has room for."""
 
     ops: list[Operator]
@@ -37,7 +37,7 @@ class CutPass(NamedTuple):
     backward: bool
 
 
-def pass_of(model: ModelSpec, point: StepPoint, room: int) -> CutPass:
+def pass_of(model: ModelSpec, point: StepPoint, room: int) -> TimedPass:
     """What a step runs on a device with so many bytes free. Raises TooLargeError if one layer of each kind is too large."""
     size = element_bytes(point.dtype, point.dtype, point.dtype)
     decode, train = point.phase == "decode", point.phase == "train"
@@ -51,7 +51,7 @@ def pass_of(model: ModelSpec, point: StepPoint, room: int) -> CutPass:
         raise TooLargeError(
             f"a layer of each kind needs {(once + layered / model.num_hidden_layers) / 1e9:.1f} GB, {room / 1e9:.1f} GB free"
         )
-    return CutPass(cut, int(model.num_hidden_layers * share), model.num_hidden_layers, train)
+    return TimedPass(cut, int(model.num_hidden_layers * share), model.num_hidden_layers, train)
 
 
 def held(op: Operator, train: bool) -> int:
@@ -78,7 +78,7 @@ class Link(NamedTuple):
 class Chain:
     """The pass as one program. `way_of` says how each kind of operator is run."""
 
-    def __init__(self, run: CutPass, dtype: str, bench: Bench, way_of: Callable[[Case], str]) -> None:
+    def __init__(self, run: TimedPass, dtype: str, bench: Bench, way_of: Callable[[Case], str]) -> None:
         self._fixed: dict[tuple[torch.Size, torch.dtype], Tensor] = {}
         self._train = run.backward
         self.links = [self._link(Case(distinct(op), dtype, run.backward), bench, way_of) for op in executions(run.ops)]
@@ -126,7 +126,7 @@ def executions(ops: Sequence[Operator]) -> Iterator[Operator]:
             yield from each
 
 
-def time_pass(run: CutPass, dtype: str, bench: Bench, way_of: Callable[[Case], str]) -> Timing:
+def time_pass(run: TimedPass, dtype: str, bench: Bench, way_of: Callable[[Case], str]) -> Timing:
     """The whole pass, measured."""
     chain = Chain(run, dtype, bench, way_of)
     if bench.device.kind == "cuda":
@@ -134,7 +134,7 @@ def time_pass(run: CutPass, dtype: str, bench: Bench, way_of: Callable[[Case], s
     return bench.clock.time([chain], settle=True)
 
 
-def cases_of(run: CutPass, dtype: str) -> list[tuple[Operator, list[Case]]]:
+def cases_of(run: TimedPass, dtype: str) -> list[tuple[Operator, list[Case]]]:
     """Each operator with what has to be timed for it: forward, and backward in training."""
     passes = (False, True) if run.backward else (False,)
     return [(op, [Case(distinct(op), dtype, backward) for backward in passes]) for op in run.ops]

@@ -9,6 +9,8 @@ import re
 
 DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+HOUR, DAY = 3600, 86_400  # seconds
+YEAR = 365 * DAY  # as the source documents reckon GPU-years
 BITS: dict[str, float] = {  # bits an element, without scales and zero points: formats.py has those
     "fp64": 64, "fp32": 32, "tf32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int8": 8, "fp6": 6, "fp4": 4, "int4": 4,
 }  # fmt: skip

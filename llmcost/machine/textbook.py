@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.units import YEAR
 
-SECONDS_A_YEAR = 365 * 86400
 FORWARD_FLOPS_PER_PARAM = 2  # walk: (24bsh²L + 2bshv) / ((12h²L + hv)·bs) ≈ 2; slides: 简易算法
 TRAINING_FLOPS_PER_PARAM = 6  # walk: the backward pass is twice the forward one
 RECOMPUTE_FLOPS_PER_PARAM = 8  # walk: one more forward pass when activations are recomputed
@@ -34,7 +34,7 @@ def training_tokens_per_s(prefill_tokens_per_s: Number) -> Number:
 
 def gpu_years(tokens: Number, tokens_per_s: Number) -> Number:
     """Slides, 卡*年: years of 365 days on one GPU."""
-    return tokens / tokens_per_s / SECONDS_A_YEAR
+    return tokens / tokens_per_s / YEAR
 
 
 def training_seconds(

@@ -41,21 +41,24 @@ class Server(NamedTuple):
         return self.layout.pp
 
     def whole(self, load: Load, positions: Number = 1) -> Pass:
-        """A pass of the whole model, logits at so many positions a sequence."""
+        """A pass of the whole model before GPUs divide it, logits at so many positions a sequence."""
         return forward(self.model, self.size, load, positions)
 
     def divided(self, whole: Pass) -> Pass:
-        """A pass as one GPU of each stage runs it, one stage after the other."""
+        """One GPU's share of a whole pass, with the collectives, all stages one after the other."""
         if self.layout.stage_is_one_gpu():
             return whole
         return Pass(*[shard(operators, self.layout, filled=self.filled) for operators in whole])
 
     def share(self, load: Load) -> Pass:
-        """One GPU's part of a pass with this load."""
+        """One GPU's share of a pass with this load, all stages one after the other."""
         return self.divided(self.whole(load))
 
     def hop(self, load: Load) -> list[Collective]:
-        """From one stage to the next: each GPU of a stage sends its part of the residual stream, the next gathers the parts."""
+        """What goes from one stage to the next, at every border between stages.
+
+        Each GPU of a stage sends its part of the residual stream; the tensor-parallel group behind gathers the parts.
+        """
         at, rows, h, Bx = self.layout, load.b * load.s, self.model.hidden_size, self.size.Bx
         times, part = at.pp - 1, divide(rows, at.tp)
         send = Collective("stage_send", "mlp", times, "send", part, h, at.pp, at.stage_gpus(), at.node, Bx)
@@ -81,49 +84,52 @@ class Server(NamedTuple):
         """Expected seconds from one stage to the next; None where a link is not known."""
         if is_one(self.pp):
             return 0
-        exchanges = [exchange_seconds(op, self.chip.links, self.efficiency) for op in self.hop(load)]
-        return None if any(each is None for each in exchanges) else sum(exchanges)
+        seconds = [exchange_seconds(op, self.chip.links, self.efficiency) for op in self.hop(load)]
+        return None if any(each is None for each in seconds) else sum(seconds)
 
     def times(self, share: Pass, load: Load) -> Stages | None:
-        """Expected seconds of a pass from its operators."""
+        """Expected seconds of a pass from one GPU's share of it; None where a figure is not known."""
         return self.stages(share, self.kernels(share), load)
 
 
 class Stages(NamedTuple):
-    """Seconds of one pass: before the layers, in all layers, after them, from one stage to the next; and stages."""
+    """Seconds of one pass through `pp` pipeline stages, by where they are spent."""
 
-    first: Number
-    layers: Number
-    last: Number
-    hop: Number
+    first: Number  # before the layers
+    layers: Number  # of all stages together
+    last: Number  # after the layers
+    hop: Number  # from one stage to the next
     pp: Number
 
     def through(self) -> Number:
-        """From the first stage to the last."""
+        """Seconds from the beginning of the first stage to the end of the last."""
         inside = self.first + self.layers + self.last
         return inside if is_one(self.pp) else inside + (self.pp - 1) * self.hop
 
     def slowest(self) -> Number:
-        """In the stage that the others wait for."""
+        """Seconds of a pass in the stage that the others wait for: that with the longer of the two ends."""
         if is_one(self.pp):
             return self.through()
-        several = minimum(1, self.pp - 1)
+        several = minimum(1, self.pp - 1)  # 1 from two stages on; a single one has both ends
         ends = maximum(self.first, self.last) + (1 - several) * minimum(self.first, self.last)
         return self.layers / self.pp + ends + several * self.hop
 
     def one_behind_the_other(self, passes: Number) -> Number:
-        """So many passes, until the last has come out."""
+        """Seconds of several passes one behind the other, until the last has come out."""
         return self.through() if is_one(passes) else self.through() + (passes - 1) * self.slowest()
 
     def round(self, passes: Number, of: str = "") -> Number:
-        """So many passes in flight, until each has come out once more: it is through, and every stage has had all."""
+        """Seconds in which each of several passes in flight comes out once.
+
+        It has to go through all stages, and the slowest stage has to run all of them.
+        """
         if is_one(self.pp):
             return self.through()
         return maximum(named("through_stages", self.through(), of), passes * named("slowest_stage", self.slowest(), of))
 
 
 def mean(ones: Stages | None, others: Stages | None) -> Stages | None:
-    """Halfway between two passes."""
+    """The mean of two passes' seconds, place by place; None where one of them is not known."""
     if ones is None or others is None:
         return None
     first, layers, last, hop = ((one + other) / 2 for one, other in zip(ones[:4], others[:4], strict=True))
@@ -131,38 +137,45 @@ def mean(ones: Stages | None, others: Stages | None) -> Stages | None:
 
 
 def rank_share(amount: Number, ranks: Number) -> Number:
-    """What the fullest of several ranks has of something."""
+    """What the fullest of several data-parallel ranks has of an amount that is dealt out among them."""
     return amount if is_one(ranks) else ceil_div(amount, ranks)
 
 
 def shared_by(amount: Number, layout: Layout) -> Number:
-    """What the ranks that share experts have together of something: the fullest of their groups."""
+    """What the ranks that share experts have together of an amount: the fullest of their groups."""
     return rank_share(amount * layout.expert_ranks(), layout.dp)
 
 
 def filled(amount: Number, fullest: Number, layout: Layout) -> Number:
-    """What ranks that share experts have on average, over what the `fullest` rank has."""
+    """What ranks that share experts have of an amount on average, as a share of what the `fullest` rank has."""
     return 1 if is_one(layout.dp) else divide(shared_by(amount, layout), fullest * layout.expert_ranks())
 
 
 def in_flight(sequences: Number, pp: Number) -> Number:
-    """Parts that a rank's batch is cut into for decode: one a stage, of a sequence at least."""
+    """Parts that a rank's batch is cut into for decode: one a stage, but none of less than a sequence."""
     return 1 if is_one(pp) else minimum(sequences, pp)
 
 
 class Schedule(NamedTuple):
-    """How prompts are run: in `groups` of sequences one behind the other, each in so many `chunks`."""
+    """How prompts are run: in `groups` of sequences one behind the other, the prompts of each in `chunks` pieces."""
 
     groups: Number
     chunks: Number
 
 
 def schedule(sequences: Number, prompt: Number, chunk: Number, pp: Number) -> Schedule:
-    """All prompts of a rank at once; of pipeline stages one behind the other; of chunks as many as fill one, or parts of one."""
-    if chunk is not None:
-        at_once = minimum(sequences, maximum(1, floor_div(chunk, prompt)))
-        return Schedule(ceil_div(sequences, at_once), ceil_div(prompt, chunk))
-    return Schedule(1 if is_one(pp) else 1 + minimum(1, pp - 1) * (sequences - 1), 1)
+    """How a rank runs its prompts: all at once, or through pipeline stages one behind the other.
+
+    Of chunks: as many whole prompts at once as fill one chunk, or each prompt in pieces of one. `chunk`: tokens; None:
+    prompts are not cut.
+    """
+    if chunk is None:
+        if is_one(pp):
+            return Schedule(1, 1)
+        several = minimum(1, pp - 1)  # 1 from two stages on, else 0
+        return Schedule(1 + several * (sequences - 1), 1)
+    at_once = minimum(sequences, maximum(1, floor_div(chunk, prompt)))
+    return Schedule(ceil_div(sequences, at_once), ceil_div(prompt, chunk))
 
 
 def two_of(count: Number) -> tuple[Number, Number]:

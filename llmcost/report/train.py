@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from llmcost.ground.units import amount, scaled, seconds, significant
+from llmcost.ground.units import DAY, HOUR, amount, scaled, seconds, significant
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.lora import is_trained
 from llmcost.model.operators import Stored
@@ -221,7 +221,7 @@ def _interruptions(answer: Train) -> Table:
 
 def _span(value: float) -> str:
     """Seconds as people say them."""
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+    for unit, size in (("days", DAY), ("hours", HOUR), ("minutes", 60)):
         if value >= 2 * size:
             return f"{significant(value / size)} {unit}"
     return seconds(value)

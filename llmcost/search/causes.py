@@ -15,11 +15,11 @@ CAUSES = {
     "kernels": "slower kernels, or layers that do not divide evenly",
     "recompute": "recomputation",
     "bubble": "the pipeline's bubble",
-    "tensor": "exchanges of tensor parallelism",
-    "context": "exchanges of context parallelism",
-    "expert": "exchanges of experts",
+    "tensor": "communication of tensor parallelism",
+    "context": "communication of context parallelism",
+    "expert": "communication of experts",
     "pipeline": "sends between stages",
-    "data": "exchanges of gradients and weights",
+    "data": "communication of gradients and weights",
     "optimizer": "the optimizer's update",
 }
 """Parts of a step, and how they are called as a reason."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.units import HOUR
 from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout
@@ -30,7 +31,6 @@ COMPUTED = {
     "fp8": "fp8",
     "nvfp4": "fp4",
 }  # formats that are computed in as they are, where the GPU can; others are unpacked first
-SECONDS_AN_HOUR = 3600
 BASES = ("textbook", "limit", "expected")
 
 
@@ -167,11 +167,7 @@ def _offer(
 
 def price_per_million_tokens(price_per_hour: Number, tokens_per_s: Number) -> Number:
     """Dollars for a million tokens of GPUs that cost so much an hour together and are never idle; None where either is not known."""
-    return (
-        None
-        if price_per_hour is None or tokens_per_s is None
-        else price_per_hour / (tokens_per_s * SECONDS_AN_HOUR) * 10**6
-    )
+    return None if price_per_hour is None or tokens_per_s is None else price_per_hour / (tokens_per_s * HOUR) * 10**6
 
 
 def _decode(e: Estimate | None, basis: str, figure: str) -> Number:

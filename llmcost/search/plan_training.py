@@ -129,7 +129,7 @@ def _too_large(outside: NDArray[np.intp], order: NDArray[np.intp], seconds: Colu
 
 
 def _grid(tp: Column, pp: Column, seconds: Column, missing: Column) -> list[Cell]:
-    """The best of each tp and pp."""
+    """The best step and the least that is missing in memory, of every pair of tp and pp."""
     pairs, which = np.unique(np.stack([tp, pp]), axis=1, return_inverse=True)
     best, least = np.full(pairs.shape[1], np.inf), np.full(pairs.shape[1], np.inf)
     np.minimum.at(best, which.ravel(), seconds)

@@ -1,6 +1,6 @@
 """Every legal layout of a training run, as arrays: a column an axis, a row a layout.
 
-Degrees multiply to the GPUs, so each divides them. A grid of degrees comes first and the rules (training/layout.py)
+Degrees multiply to the GPUs, so each divides them. A grid of degrees comes first and the rules (parallel/rules.py)
 thin it out; what is left is crossed with micro-batches and with chunks a stage, and thinned out again.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmcost.parallel.layout import Layout, Recompute
-from llmcost.parallel.rules import Shape, divisors, rules
+from llmcost.parallel.rules import Shape, divides, divisors, rules
 
 Column: TypeAlias = NDArray[np.float64]
 DEGREES = ("tp", "cp", "pp", "dp", "ep")
@@ -39,7 +39,7 @@ class Choices(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A rule, told by a layout that breaks it, and how many break it (and none before it)."""
+    """A rule in the words for one layout that breaks it, and how many layouts break it and none of the rules before."""
 
     rule: str
     layouts: int
@@ -49,18 +49,18 @@ class Space(NamedTuple):
     """Legal layouts, a column an axis, and what made the other ways to spread the GPUs illegal."""
 
     columns: dict[str, Column]
-    spreads: int  # ways to spread that were looked at, before micro-batches and chunks
+    spreads: int  # ways to spread the GPUs that were looked at, before micro-batches and chunks
     illegal: list[Broken]
 
     def __len__(self) -> int:
         return len(self.columns["tp"])
 
     def layout(self, base: Layout, rows: slice | NDArray[np.intp]) -> Layout:
-        """Some of them as one layout of arrays."""
+        """Some rows as one layout whose axes are arrays; `base` has what is no axis."""
         return spread(base, {axis: column[rows] for axis, column in self.columns.items()})
 
     def single(self, base: Layout, row: int) -> Layout:
-        """One of them, in whole numbers."""
+        """One row as a layout of whole numbers."""
         return spread(base, {axis: int(column[row]) for axis, column in self.columns.items()})
 
 
@@ -78,9 +78,9 @@ def space(base: Layout, gpus: int, shape: Shape, seq: int, choices: Choices) -> 
 
     batches = divisors(int(base.global_batch))
     legal = _crossed(legal, "micro_batch", np.array(batches, float))
-    legal = _kept(
-        legal, choices.allows("micro_batch", legal["micro_batch"]) & _divides(legal["dp"] * legal["micro_batch"], base)
-    )
+    chosen = choices.allows("micro_batch", legal["micro_batch"])
+    whole = divides(legal["dp"] * legal["micro_batch"], float(base.global_batch))
+    legal = _kept(legal, chosen & whole)
     chunks = np.arange(1, shape.layers + 1, dtype=float)
     legal = _crossed(legal, "vp", chunks[choices.allows("vp", chunks)])
     legal, _ = _thinned(legal, everyone, shape, seq)
@@ -104,7 +104,7 @@ def _degrees(gpus: int, shape: Shape, choices: Choices) -> dict[str, Column]:
 def _thinned(
     columns: dict[str, Column], base: Layout, shape: Shape, seq: int
 ) -> tuple[dict[str, Column], list[Broken]]:
-    """Those that keep every rule; and of the others, which rule they break first."""
+    """The rows that keep every rule, and for each rule how many rows break it before any other."""
     layout = spread(base, columns)
     left = np.ones(len(columns["tp"]), bool)
     broken: list[Broken] = []
@@ -128,11 +128,6 @@ def allowed(layout: Layout, shape: Shape, seq: int) -> NDArray[np.bool_]:
     return left
 
 
-def _divides(part: Column, base: Layout) -> NDArray[np.bool_]:
-    batch = float(base.global_batch)
-    return np.equal(np.floor(batch / part) * part, batch)
-
-
 def _crossed(columns: dict[str, Column], axis: str, values: Column) -> dict[str, Column]:
     """Every row with every value of one more axis."""
     rows = len(next(iter(columns.values())))
@@ -141,4 +136,5 @@ def _crossed(columns: dict[str, Column], axis: str, values: Column) -> dict[str,
 
 
 def _kept(columns: dict[str, Column], rows: NDArray[np.bool_]) -> dict[str, Column]:
+    """The rows of a mask, of every axis."""
     return {axis: column[rows] for axis, column in columns.items()}

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, floor_div, is_one, least, maximum, minimum, name_of_least, named
+from llmcost.ground.constants import Constant
 from llmcost.machine.timing import bound, rate
 from llmcost.model.architecture import Pass
 from llmcost.model.counting import kept_bytes
@@ -35,7 +36,7 @@ from llmcost.parallel.pipeline import Server, filled, in_flight, rank_share
 from llmcost.serving.memory import PAGE, cache_bounds
 from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes, Workload
 
-WATERMARK = 0.01  # share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)
+WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)")
 
 
 class Mix(NamedTuple):
@@ -54,7 +55,7 @@ def serving(server: Server, w: Workload, memory: Memory) -> Serving:
     most = (
         None
         if beside is None
-        else maximum(0, floor_div((1 - WATERMARK) * beside, named("request_bytes", request_bytes(server, w))))
+        else maximum(0, floor_div((1 - WATERMARK.value) * beside, named("request_bytes", request_bytes(server, w))))
     )
     sequences = rank_share(w.concurrency, w.dp)
     steps = w.output if w.chunk is None else maximum(1, w.prompt / w.chunk) + w.output - 1  # L
@@ -137,7 +138,7 @@ def mean_step(w: Workload, running: Number, steps: Number) -> Mix:
 def request_bytes(server: Server, w: Workload) -> Number:
     """Cache of one request on a GPU, at its mean length: half of its last page is empty, on average."""
     layers = server.share(Load(1, 1, w.prompt + w.output / 2, decode=True)).layers
-    spare = (PAGE - 1) / 2 * cache_bounds(layers, 1, 0)[-1].position
+    spare = (PAGE.value - 1) / 2 * cache_bounds(layers, 1, 0)[-1].position
     kept = kept_bytes(layers) + spare
     return kept if is_one(server.pp) else kept / server.pp
 

@@ -23,18 +23,18 @@ from llmcost.ground.algebra import (
     named,
     present,
 )
+from llmcost.ground.constants import Constant
+from llmcost.machine.process import SERVING_COMMUNICATORS, SERVING_CONTEXT
 from llmcost.model.architecture import Pass
 from llmcost.model.counting import cache_bytes_per_token, kept_bytes, state_bytes, stored_bytes
 from llmcost.model.operators import Attention, Gemm, Operator
 from llmcost.parallel.pipeline import Server, rank_share, shared_by
-from llmcost.serving.phases import Step
+from llmcost.serving.phases import DecodeStep
 from llmcost.serving.results import KvCache, Memory, Workload
 
-PAGE = 16  # tokens of a page of the KV cache: vLLM's block_size on CUDA (docs.vllm.ai, CacheConfig; PagedAttention, arXiv 2309.06180)
-# CUDA context with torch's kernels, and what a process holds more once it has exchanged with another over NCCL: 0.55
-# and 2.00 GiB on an A100 (stas00/ml-engineering, training/performance/README.md, "torch.distributed memory usage").
-CONTEXT_BYTES = 55 * 2**30 // 100
-EXCHANGE_BYTES = 145 * 2**30 // 100
+PAGE = Constant(  # of the KV cache
+    16, "vLLM's block_size on CUDA (docs.vllm.ai, CacheConfig; PagedAttention, arXiv 2309.06180)", "tokens"
+)
 
 
 class StepPeak(NamedTuple):
@@ -45,74 +45,101 @@ class StepPeak(NamedTuple):
 
 
 def step_peak(step: Pass, residual: Number) -> StepPeak:
-    """The residual stream plus the largest kernel's inputs and outputs."""
+    """The peak of a decode step: `residual` bytes of the residual stream plus the largest kernel's inputs and outputs."""
     layers = largest([op.io_bytes() for op in [*step.first, *step.layers]])
     head = largest([layers, *[op.io_bytes() for op in step.last]])
     return StepPeak(residual + layers, residual + head)
 
 
 def stage_bytes(share: Pass, pp: Number) -> Number:
-    """Weights of the fullest stage. Where the LM head is not with the embedding whose weights it has, it keeps a copy."""
+    """Bytes of weights on a GPU of the fullest of `pp` stages: its layers and the larger of embedding and LM head.
+
+    Where the LM head stands apart from the embedding whose weights it uses, it keeps a copy of them.
+    """
     if is_one(pp):
         return stored_bytes(share.operators())
     first, layers, last = (stored_bytes(operators) for operators in share)
-    tied = sum([op.k * op.n * op.Bw for op in share.last if isinstance(op, Gemm) and op.tied])
-    apart = minimum(1, pp - 1)
-    return layers / pp + apart * maximum(first, last + tied) + (1 - apart) * (first + last)
+    copied = sum([op.k * op.n * op.Bw for op in share.last if isinstance(op, Gemm) and op.tied])
+    apart = minimum(1, pp - 1)  # 1 from two stages on, else 0
+    return layers / pp + apart * maximum(first, last + copied) + (1 - apart) * (first + last)
 
 
 class CacheBound(NamedTuple):
-    """Never less than the cache takes: so many bytes for any context, and so many more a position, in whole pages."""
+    """An upper bound of the bytes of all sequences' caches on a GPU, linear in the context.
+
+    fixed: bytes for any context. position: bytes that each position adds, which is kept in whole pages.
+    """
 
     fixed: Number
     position: Number
 
     def positions(self, room: Number, longest: Number) -> Number:
-        """Positions that surely have room; where none takes more than the one before, all or none."""
+        """Positions that surely fit into `room` bytes, at most `longest` where positions cost nothing.
+
+        Then all of them fit or none does.
+        """
         if present(self.position):
-            return PAGE * floor_div(room - self.fixed, PAGE * self.position)
-        return longest * minimum(1, floor_div(room, self.fixed)) if present(self.fixed) else longest
+            page = PAGE.value * self.position
+            return PAGE.value * floor_div(room - self.fixed, page)
+        if not present(self.fixed):
+            return longest
+        fits = minimum(1, floor_div(room, self.fixed))
+        return longest * fits
 
     def beside_a_prompt(self, room: Number, in_prompt: Number) -> Number:
-        """The same where each position is one more of the prompt too: as many full pages as have room, then a part of one."""
-        both = floor_div(room - self.fixed, self.position + in_prompt)
+        """Positions that surely fit where each is a token of the prompt too, which takes `in_prompt` bytes.
+
+        First as many full pages as fit, then as much of the next page as its prompt's activations leave room for: the
+        page itself is taken whole.
+        """
+        without_pages = floor_div(room - self.fixed, self.position + in_prompt)
         if not present(self.position):
-            return both
-        full = PAGE * floor_div(both, PAGE)
-        more = floor_div(room - self.fixed - (full + PAGE) * self.position, in_prompt)
-        return maximum(full, minimum(full + PAGE, more))
+            return without_pages
+        full = PAGE.value * floor_div(without_pages, PAGE.value)
+        next_page = full + PAGE.value
+        in_next_page = floor_div(room - self.fixed - next_page * self.position, in_prompt)
+        return maximum(full, minimum(next_page, in_next_page))
 
 
 def cache_bounds(step: Sequence[Operator], sequences: Number, states: Number) -> list[CacheBound]:
-    """The cache as if every attention layer grew with the context, and as if those with a window had it full."""
+    """Two upper bounds of the cache of some sequences, the second only where layers have a window.
+
+    The first takes every attention layer as growing with the context, the second those with a window as having it
+    full. `states`: bytes of recurrent states, the same for any context. Layers that share another's cache add nothing.
+    """
     own = [op for op in step if isinstance(op, Attention) and not op.shared]
     windowed = [op for op in own if op.span in ("window", "chunk")]
     growing = [op for op in own if op.span not in ("window", "chunk")]
-    bounds = [CacheBound(states, named("cache_a_position", sequences * cache_bytes_per_token(own) if own else 0))]
-    if windowed:
-        full = states + sum([op.count * sequences * op.w * op.cache_bytes_per_token() for op in windowed])
-        position = sequences * cache_bytes_per_token(growing) if growing else 0
-        bounds.append(CacheBound(named("full_windows", full), named("cache_a_position", position, "growing layers")))
-    return bounds
+    every = sequences * cache_bytes_per_token(own) if own else 0
+    all_grow = CacheBound(states, named("cache_a_position", every))
+    if not windowed:
+        return [all_grow]
+    full = states + sum([op.count * sequences * op.w * op.cache_bytes_per_token() for op in windowed])
+    position = sequences * cache_bytes_per_token(growing) if growing else 0
+    windows_full = CacheBound(named("full_windows", full), named("cache_a_position", position, "growing layers"))
+    return [all_grow, windows_full]
 
 
 def spare_positions(context: Number) -> Number:
     """Positions of a sequence's last page that it does not fill."""
-    return PAGE * ceil_div(context, PAGE) - context
+    return PAGE.value * ceil_div(context, PAGE.value) - context
 
 
 def runtime_bytes(w: Workload) -> Number:
-    """What the process holds beside the model: its context, and buffers to exchange with other GPUs where it has to."""
+    """What the process holds beside the model: its context, and communicators where GPUs work together.
+
+    Data-parallel ranks that share no experts do not.
+    """
     if is_one(w.gpus):
-        return CONTEXT_BYTES
-    return CONTEXT_BYTES + EXCHANGE_BYTES * minimum(1, w.tp * w.pp * w.ep - 1)
+        return SERVING_CONTEXT.value
+    return SERVING_CONTEXT.value + SERVING_COMMUNICATORS.value * minimum(1, w.tp * w.pp * w.ep - 1)
 
 
 class SharedExperts(NamedTuple):
-    """Activations of experts that see the tokens of several data-parallel ranks, which need not all be full.
+    """Activations of experts that see the tokens of several data-parallel ranks, which need not all have as many.
 
-    Bytes for a token: `residual` on its own rank, `each` in the experts. `ranks` share them, with so many `sequences`
-    in all.
+    ranks: that share the experts. sequences: of all of them together. residual: bytes a token takes on its own rank.
+    each: bytes it takes in the experts, on every rank.
     """
 
     ranks: Number
@@ -121,78 +148,107 @@ class SharedExperts(NamedTuple):
     each: Number
 
     def in_prompt(self) -> Number:
-        """For a token of a prompt, of which every rank runs one at a time, if it has one."""
+        """Bytes of activations for a token of a prompt. Every rank that has a sequence runs one prompt at a time."""
         return self.residual + self.each * minimum(self.sequences, self.ranks)
 
     def in_step(self, of_a_rank: Number) -> Number:
-        """For a decode step of all sequences."""
+        """Bytes of activations of a decode step of all sequences, `of_a_rank` of them on the fullest rank."""
         return self.residual * of_a_rank + self.each * self.sequences
 
     def most(self, room: Number, cache: Number, prompt_tokens: Number) -> Number:
-        """Sequences of all the ranks that have room: as many as fill every rank alike, then of one more a rank those that still have."""
+        """Sequences of all the ranks together that fit into `room` bytes a rank; `cache`: bytes of one sequence.
+
+        They must fit in a decode step and while every rank runs a prompt of so many tokens. In a step the ranks are
+        filled alike; then some of them take one sequence more, as long as the experts have room for its activations.
+        Beside prompts the ranks are filled alike too; where not even one sequence a rank fits, as many ranks have one
+        as the experts have room for the prompts of.
+        """
         ranks, residual, each = self.ranks, self.residual, self.each
-        full = floor_div(room, cache + residual + ranks * each)
-        in_step = maximum(ranks * full, floor_div(room - (full + 1) * (cache + residual), each))
-        full = floor_div(room - prompt_tokens * (residual + ranks * each), cache)
-        first = floor_div(room - cache - prompt_tokens * residual, prompt_tokens * each)
-        return minimum(in_step, maximum(ranks * full, minimum(ranks, first)))
+        alike = floor_div(room, cache + residual + ranks * each)
+        left_for_experts = room - (alike + 1) * (cache + residual)
+        in_step = maximum(ranks * alike, floor_div(left_for_experts, each))
+
+        alike = floor_div(room - prompt_tokens * (residual + ranks * each), cache)
+        left_for_experts = room - cache - prompt_tokens * residual
+        ranks_with_one = minimum(ranks, floor_div(left_for_experts, prompt_tokens * each))
+        beside_prompts = maximum(ranks * alike, ranks_with_one)
+        return minimum(in_step, beside_prompts)
 
 
-class Held(NamedTuple):
-    """What the fullest GPU holds, of its sequences: bytes, those of activations a token of a prompt and of a whole
-    step.
+class HeldBytes(NamedTuple):
+    """What the fullest GPU holds, in bytes, with what its largest batch and context follow from.
 
-    `experts`: where they see the tokens of other data-parallel ranks, and are not in `own_prompt` and `own_step`.
+    `own_prompt` and `own_step` are activations that need no other rank's tokens. Where experts see those of other
+    data-parallel ranks, their activations stand in `experts` alone.
     """
 
-    sequences: Number
+    sequences: Number  # of the fullest rank
     weights: Number
-    cache: Number
+    cache: Number  # of all its sequences, in whole pages
     prompt_tokens: Number  # that run at a time
-    own_prompt: Number
-    own_step: Number
+    own_prompt: Number  # a token of a prompt
+    own_step: Number  # a whole decode step
     experts: SharedExperts | None
     bounds: list[CacheBound]
 
     def in_prompt(self) -> Number:
-        """Activations for a token of a prompt."""
+        """Bytes of activations for a token of a prompt."""
         return self.own_prompt if self.experts is None else maximum(self.own_prompt, self.experts.in_prompt())
 
     def in_step(self) -> Number:
-        """Activations of a decode step."""
+        """Bytes of activations of a decode step."""
         return self.own_step if self.experts is None else maximum(self.own_step, self.experts.in_step(self.sequences))
 
     def activations(self) -> Number:
-        """At the worst moment: a prompt, or a decode step."""
+        """Bytes of activations at the worst moment: while a prompt runs, or a decode step."""
         return maximum(self.prompt_tokens * self.in_prompt(), self.in_step())
 
     def largest_batch(self, room: Number, dp: Number) -> Number:
-        """Sequences of this context on all ranks that have room beside a prompt, and with what a step of them needs."""
+        """Sequences of this context on all `dp` ranks whose caches fit into `room` bytes a rank.
+
+        They must fit beside the activations of a prompt, and beside those of a decode step of them all.
+        """
         sequence = named("cache_a_sequence", named("memory.kv_cache_bytes", self.cache) / self.sequences)
         after_prompt = named("room_beside_a_prompt", room - self.prompt_tokens * self.own_prompt)
-        most = minimum(floor_div(after_prompt, sequence), floor_div(room, sequence + self.own_step / self.sequences))
+        beside_a_prompt = floor_div(after_prompt, sequence)
+        in_a_step = floor_div(room, sequence + self.own_step / self.sequences)
+        of_a_rank = minimum(beside_a_prompt, in_a_step)
         if self.experts is None:
-            return most * dp
-        ranks = self.experts.ranks
-        return floor_div(minimum(most * ranks, self.experts.most(room, sequence, self.prompt_tokens)) * dp, ranks)
+            return of_a_rank * dp
+        of_the_experts = self.experts.most(room, sequence, self.prompt_tokens)
+        of_the_group = minimum(of_a_rank * self.experts.ranks, of_the_experts)
+        return floor_div(of_the_group * dp, self.experts.ranks)
 
     def largest_context(self, room: Number, longest: Number, *, grows: bool, chunk: Number) -> Number:
-        """Positions that have room beside a step and beside the prompt, which `grows` with them up to a chunk, or stays."""
+        """The most positions, `longest` at most, that every sequence of the batch can have in `room` bytes.
+
+        They must fit beside a decode step and beside a prompt. The prompt `grows` with them, as far as a `chunk` (None:
+        without end), or stays as it is. Each bound of the cache is on the safe side: the roomiest one counts.
+        """
         after_step = named("room_beside_a_step", room - self.in_step())
-        tokens, in_prompt = self.prompt_tokens if not grows else chunk, self.in_prompt()
-        after_prompt = None if tokens is None else named("room_beside_a_prompt", room - tokens * in_prompt)
-        found = []
-        for bound in self.bounds:
-            beside = bound.beside_a_prompt(room, in_prompt) if grows else 0
-            if after_prompt is not None:
-                fixed = bound.positions(after_prompt, longest)
-                beside = maximum(minimum(chunk, beside), fixed) if grows else fixed
-            found.append(minimum(beside, bound.positions(after_step, longest)))
+        beside_a_prompt = self._beside_a_prompt(room, longest, grows=grows, chunk=chunk)
+        found = [
+            minimum(beside, bound.positions(after_step, longest))
+            for bound, beside in zip(self.bounds, beside_a_prompt, strict=True)
+        ]
         return minimum(reduce(maximum, found), longest)
+
+    def _beside_a_prompt(self, room: Number, longest: Number, *, grows: bool, chunk: Number) -> list[Number]:
+        """The most positions beside the activations of a prompt, by each bound of the cache."""
+        in_prompt = self.in_prompt()
+        grown = [bound.beside_a_prompt(room, in_prompt) for bound in self.bounds] if grows else []
+        tokens = chunk if grows else self.prompt_tokens
+        if tokens is None:
+            return grown
+        after_prompt = named("room_beside_a_prompt", room - tokens * in_prompt)
+        fixed = [bound.positions(after_prompt, longest) for bound in self.bounds]
+        if not grows:
+            return fixed
+        return [maximum(minimum(chunk, short), long) for short, long in zip(grown, fixed, strict=True)]
 
 
 def shared_experts(server: Server, w: Workload, share: Pass) -> SharedExperts | None:
-    """Experts of a decode step that see the tokens of other data-parallel ranks; None where there are none."""
+    """The experts of a decode step where they see the tokens of other data-parallel ranks; None where they do not."""
     experts: list[Any] = [op for op in share.layers if op.facts.expert == "routed"]
     if is_one(w.dp) or not experts:
         return None
@@ -204,12 +260,18 @@ def shared_experts(server: Server, w: Workload, share: Pass) -> SharedExperts | 
     )
 
 
-def held(server: Server, w: Workload, step: Step, kv: KvCache) -> Held:
-    """From the operators of a decode step, of the part of the batch that goes through the stages together."""
+def held(server: Server, w: Workload, step: DecodeStep, kv: KvCache) -> HeldBytes:
+    """What the fullest GPU holds, from the operators of a decode step.
+
+    The step is that of one of the parts of the batch that go through the pipeline stages one behind the other; caches
+    and activations of all parts are held at once. Activations of layers grow with the tokens, so that those of a
+    prompt's token are those of a sequence in the step.
+    """
     sequences, share = rank_share(w.batch, w.dp), step.share
     parts = divide(sequences, step.load.b)
 
     def on_a_stage(of_all_layers: Number) -> Number:
+        """Of one part and all layers, what one stage has of all parts."""
         stage = of_all_layers if is_one(w.pp) else of_all_layers / w.pp
         return stage if is_one(parts) else stage * parts
 
@@ -220,21 +282,20 @@ def held(server: Server, w: Workload, step: Step, kv: KvCache) -> Held:
     states = named("states", on_a_stage(state_bytes(share.layers)))
     bounds = cache_bounds(share.layers, sequences if is_one(w.pp) else sequences / w.pp, states)
     filled = named("kv_cache.bytes", kv.bytes) if is_one(w.gpus) else on_a_stage(kept_bytes(share.layers))
-    return Held(
+    spare = named("spare_positions", spare_positions(w.context)) * bounds[-1].position
+    return HeldBytes(
         sequences=sequences,
         weights=stage_bytes(share, w.pp),
-        cache=filled + named("spare_positions", spare_positions(w.context)) * bounds[-1].position,
+        cache=filled + spare,
         prompt_tokens=w.prompt if w.chunk is None else minimum(w.prompt, w.chunk),
-        own_prompt=named(
-            "activations_a_prompt_token", peak.layers / step.load.b
-        ),  # in the layers all grow with the tokens
+        own_prompt=named("activations_a_prompt_token", peak.layers / step.load.b),
         own_step=named("activations_a_step", peak.head if is_one(parts) else peak.head * parts),
         experts=experts,
         bounds=bounds,
     )
 
 
-def serving_memory(server: Server, w: Workload, step: Step, kv: KvCache, prompt_is_context: bool) -> Memory:
+def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, prompt_is_context: bool) -> Memory:
     """Memory to decode the batch after prefilling its prompts one sequence at a time, each in one piece or in chunks.
 
     The largest batch keeps the context; the largest context keeps the batch (and takes the prompt along

@@ -25,15 +25,15 @@ from llmcost.serving.results import (
 
 
 def prefill(server: Server, w: Workload, cost: PassCost, full: Number, expected: Number) -> Prefill:
-    """The whole prompt of every sequence, logits of the last position only.
+    """The prompts of all sequences on the three bases, logits of the last position of each only.
 
     `cost`: what one GPU computes and must move. `full`: the textbook's FLOPs, of every (query, key) pair of the whole
-    batch with the logits of all positions; it takes GPUs to divide them evenly.
+    batch with the logits of all positions; the textbook takes GPUs to divide them evenly. `expected`: seconds.
     """
     chip, efficiency, tokens = server.chip, server.efficiency, w.batch * w.prompt
-    names = (
-        ("flops.prefill.causal", "prefill_bytes") if is_one(w.gpus) else ("prefill_flops_a_gpu", "prefill_bytes_a_gpu")
-    )
+    names = ("flops.prefill.causal", "prefill_bytes")
+    if not is_one(w.gpus):
+        names = ("prefill_flops_a_gpu", "prefill_bytes_a_gpu")
     floor = bound(cost, chip, *names)
     limit = floor.seconds()
     by_rule = None
@@ -55,7 +55,11 @@ def prefill(server: Server, w: Workload, cost: PassCost, full: Number, expected:
 
 
 def prefill_seconds(server: Server, w: Workload, whole: Stages | None) -> Number:
-    """Expected time of all prompts of the fullest rank. `whole`: of all of them at once, where they are run so."""
+    """Expected seconds of all prompts of the fullest rank; None where a figure of the GPU is not known.
+
+    `whole`: those of one pass with all of them, where they are run at once. Chunks see more and more of the prompt
+    before them: two of them stand for the mean.
+    """
     sequences = rank_share(w.batch, w.dp)
     groups, chunks = schedule(sequences, w.prompt, w.chunk, server.pp)
     if is_one(groups) and is_one(chunks):
@@ -64,32 +68,35 @@ def prefill_seconds(server: Server, w: Workload, whole: Stages | None) -> Number
     loads = [Load(b, s, w.prompt)] if is_one(chunks) else [Load(b, s, s * place) for place in two_of(chunks)]
     times = [server.times(server.share(load), load) for load in loads]
     stages = mean(times[0], times[-1])
-    return None if stages is None else stages._replace(last=stages.last / chunks).one_behind_the_other(groups * chunks)
+    if stages is None:
+        return None
+    logits_once = stages._replace(last=stages.last / chunks)  # the last chunk of a prompt alone has logits
+    return logits_once.one_behind_the_other(groups * chunks)
 
 
-class Step(NamedTuple):
-    """A decode step of the fullest rank: its load, the operators of one GPU of each stage, what they need, what they take."""
+class DecodeStep(NamedTuple):
+    """A decode step of the fullest data-parallel rank."""
 
-    load: Load
-    share: Pass
-    cost: PassCost
-    seconds: Number
+    load: Load  # of one of the parts of the batch that are in flight
+    share: Pass  # one GPU's operators of each stage
+    cost: PassCost  # what they need at least
+    seconds: Number  # expected, until every sequence has its token
 
 
-def decode_step(server: Server, w: Workload, context: Number) -> Step:
-    """One token for each sequence, as many parts of the batch in flight as there are stages."""
+def decode_step(server: Server, w: Workload, context: Number) -> DecodeStep:
+    """One token for each sequence at this context, as many parts of the batch in flight as there are stages."""
     sequences = rank_share(w.batch, w.dp)
     parts = in_flight(sequences, server.pp)
     load = Load(named("sequences_a_pass", rank_share(sequences, parts)), 1, context, decode=True)
     share = server.share(load)
     stages = server.times(share, load)
-    return Step(load, share, server.cost(share, load), None if stages is None else stages.round(parts))
+    return DecodeStep(load, share, server.cost(share, load), None if stages is None else stages.round(parts))
 
 
-def decode(server: Server, w: Workload, step: Step, fits: Number, at: str = "") -> Decode:
-    """One token for each of b sequences, each of which sees its c keys; `at` another context formulas name the place.
+def decode(server: Server, w: Workload, step: DecodeStep, fits: Number, at: str = "") -> Decode:
+    """One token for each of b sequences, each of which sees its c keys, on the three bases.
 
-    On a chip whose peak is not known the limit is that of the memory alone: still one that nobody beats.
+    `fits`: whether the memory does. `at`: how formulas call a context other than the workload's. On a chip whose peak is not known the limit is that of the memory alone: still one that nobody beats.
     """
     chip, efficiency = server.chip, server.efficiency
     names = (f"step_flops[{at}]", f"step_bytes[{at}]") if at else ("decode_flops", "traffic.decode.total_bytes")
@@ -131,16 +138,14 @@ def request(server: Server, w: Workload, prompts: Prefill) -> Request:
             return RequestTimes(None, None, None, None)
         each = (near + far) / 2
         latency = first + steps * named(f"request.{basis}.tpot_seconds", each)
-        return RequestTimes(
-            first, each, latency, rate(w.batch * w.output, named(f"request.{basis}.latency_seconds", latency))
-        )
+        tokens_per_s = rate(w.batch * w.output, named(f"request.{basis}.latency_seconds", latency))
+        return RequestTimes(first, each, latency, tokens_per_s)
 
     return Request(*[times(basis) for basis in Request._fields])
 
 
 def _a_gpu(w: Workload, phase: str, basis: str, tokens_per_s: Number) -> Number:
-    return (
-        tokens_per_s
-        if tokens_per_s is None or is_one(w.gpus)
-        else named(f"{phase}.{basis}.tokens_per_s", tokens_per_s) / w.gpus
-    )
+    """Tokens a second of one GPU, where all together have so many."""
+    if tokens_per_s is None or is_one(w.gpus):
+        return tokens_per_s
+    return named(f"{phase}.{basis}.tokens_per_s", tokens_per_s) / w.gpus

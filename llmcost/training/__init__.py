@@ -1,1 +1,1 @@
-"""A training step on many GPUs: recipe, time by cause, memory by stage, the whole run, utilization."""
+"""What training takes on many GPUs: a step's time by cause, its memory by stage, a whole run, its utilization."""

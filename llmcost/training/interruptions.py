@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, expm1, named
 from llmcost.ground.errors import InputError, check_share
+from llmcost.ground.units import DAY, HOUR
 
-HOUR, DAY = 3600, 86400
 # One unexpected interruption in 50,700 GPU-hours: 419 in 54 days on 16,384 H100s (Llama 3, arXiv 2407.21783, section
 # 3.3.4). Others: 29,500 and 82,000 on two clusters of A100s (arXiv 2410.21680), 43,000 for BLOOM.
 GPU_MTBF_HOURS = 16_384 * 54 * 24 / 419

@@ -8,33 +8,27 @@ all gradients.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, divide, is_plain, largest, maximum, minimum, named, present
+from llmcost.ground.constants import Constant
+from llmcost.machine.process import TRAINING_COMMUNICATORS, TRAINING_CONTEXT
 from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_quantised, is_trained
 from llmcost.model.operators import Operator
 from llmcost.parallel.layout import Layout, Stage, stage_of
 from llmcost.training.activations import chosen, kept
-from llmcost.training.exchanges import Held
+from llmcost.training.communication import Held
 from llmcost.training.passes import Setup
-from llmcost.training.recipe import Recipe
+from llmcost.training.recipe import LOSSES, Recipe
 
-# Bytes a logit alive while the loss is computed, beside those in their own type. "plain": log-softmax of the fp32
-# copy and two fp32 gradients, the logits themselves let go (torch's cross_entropy); "in-place": the fp32 copy, all
-# else written over it (Megatron-LM, core/tensor_parallel/cross_entropy.py); "compiled": gradients in the logits'
-# type; "fused": those are written over the logits.
-LOSS_ALIVE = {"plain": 4 + 4 + 4 - 2, "in-place": 4, "compiled": 2, "fused": 0}
 GATHERED = 2  # layers whose weights ZeRO-3 has gathered at once: the one that computes and the next
-GIB = 2**30
-# CUDA context with its kernels: 0.75 GiB on an H200 (torch 2.11, benchmarks/training_steps_h200.json), 0.47 on an
-# A100 (torch 2.1.1). Communicators: 1.5 GiB after the first exchange of two GPUs, "expect 1-2" (both
-# stas00/ml-engineering, training/performance/README.md).
-CONTEXT = 0.75 * GIB
-COMMUNICATORS = 1.5 * GIB
-# Of what is allocated, held by the allocator beside it: 3 to 7 % in Megatron-LM (SimuMax's 22 measurements of B200s),
-# 1 to 19 % in plain PyTorch (benchmarks/training_steps_h200.json).
-FRAGMENTS = 0.05
+FRAGMENTS = Constant(
+    0.05,
+    "held by the allocator beside what is allocated: 3 to 7 % in Megatron-LM (SimuMax's 22 measurements of B200s)",
+    spread="1 to 19 % in plain PyTorch (benchmarks/training_steps_h200.json)",
+)
+COPY_BYTES = 4  # a parameter: unfused Adam copies one moment of all of them at once, in fp32 (torch's foreach)
 
 
 class Moment(NamedTuple):
@@ -48,7 +42,7 @@ class Moment(NamedTuple):
     working: Number  # gradients of activations and what kernels need
 
     def total(self) -> Number:
-        """All of it."""
+        """The sum of the parts."""
         return self.grads + self.activations + self.logits + self.gathered + self.working
 
 
@@ -61,24 +55,22 @@ class StageMemory(NamedTuple):
     beside: Number  # context and communicators
 
     def peak(self) -> Moment:
-        """The moment of the peak. Of arrays and symbols, which have no single one, the loss."""
+        """The moment of the peak. Arrays and symbols have no single one: of these it is the loss."""
         totals = [moment.total() for moment in self.moments]
-        return (
-            self.moments[max(range(len(totals)), key=totals.__getitem__)]
-            if all(map(is_plain, totals))
-            else self.moments[0]
-        )
+        if not all(map(is_plain, totals)):
+            return self.moments[0]
+        return self.moments[totals.index(max(totals))]
 
     def allocated(self) -> Number:
         """What the program's allocator hands out at the peak (torch.cuda.max_memory_allocated)."""
         return self.params + self.optimizer + largest([moment.total() for moment in self.moments])
 
     def reserved(self) -> Number:
-        """What the allocator holds."""
-        return self.allocated() * (1 + FRAGMENTS)
+        """What the allocator holds: what it has handed out, and fragments."""
+        return self.allocated() * (1 + FRAGMENTS.value)
 
     def total(self) -> Number:
-        """What the GPU has in use (nvidia-smi)."""
+        """What the GPU has in use (nvidia-smi): what the allocator holds, the context and communicators."""
         return self.reserved() + self.beside
 
 
@@ -89,22 +81,22 @@ def held_by(ops: list[Operator]) -> Held:
 
 
 def trained_part(a_pass: Pass, recipe: Recipe) -> Pass:
-    """Operators whose weights are trained: all, or adapters."""
-    return (
-        a_pass if recipe.lora is None else Pass(*[[op for op in ops if is_trained(op, recipe.lora)] for ops in a_pass])
-    )
+    """The operators of a pass whose weights are trained: all of them, or adapters alone."""
+    if recipe.lora is None:
+        return a_pass
+    return Pass(*[[op for op in ops if is_trained(op, recipe.lora)] for ops in a_pass])
 
 
 def stage_params(a_pass: Pass, stage: Stage, layers: Number) -> Held:
-    """Parameters of one stage on one GPU; kinds of layers count as spread evenly over the stages.
+    """Parameters of one stage on one GPU. Kinds of layers count as spread evenly over the stages.
 
     A tied head away from the embedding has a copy of its weights (Megatron-LM).
     """
+    head: list[Any] = a_pass.last
     inside, share = held_by(a_pass.layers), stage.layers / layers
-    tied = sum([op.k * op.n for op in a_pass.last if getattr(op, "tied", False)])  # type: ignore[attr-defined]
-    ends = stage.first * held_by(a_pass.first).dense + stage.last * (
-        held_by(a_pass.last).dense + (1 - stage.first) * tied
-    )
+    tied = sum([op.k * op.n for op in head if getattr(op, "tied", False)])
+    last = held_by(a_pass.last).dense + (1 - stage.first) * tied
+    ends = stage.first * held_by(a_pass.first).dense + stage.last * last
     return Held(share * inside.dense + ends, share * inside.experts if present(inside.experts) else 0)
 
 
@@ -116,50 +108,48 @@ def fullest(a_pass: Pass, layout: Layout, layers: Number) -> Held:
 
 def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     """Memory of one GPU of stage `index`, first 0, last p - 1."""
-    layout, layers = at.layout, at.model.num_hidden_layers
+    layout, recipe, layers = at.layout, at.recipe, at.model.num_hidden_layers
     stage = stage_of(layout, layers, index)
-    recipe, held = at.recipe, stage_params(a_pass, stage, layers)
+    held = stage_params(a_pass, stage, layers)
     trained = stage_params(trained_part(a_pass, recipe), stage, layers)
     few, saved = quantised(at, a_pass, stage)
-    params = _divided(held, layout, recipe.param_bytes(), from_stage=3) - _divided(few, layout, saved, from_stage=3)
-    grads = _divided(trained, layout, recipe.grad_bytes, from_stage=2)
-    optimizer = _divided(trained, layout, recipe.optimizer_bytes(), from_stage=1)
-    before = (
-        grads if recipe.grad_buffer else grads * minimum(1, layout.micro_batches() - 1)
-    )  # from earlier micro-batches
-
-    layer, some, _ = layer_kept(at, a_pass)
-    again = share_recomputed(layout, stage)
-    whole = layer + stage.first * _kept(a_pass.first, at)
-    each = stage.layers * (again * some + (1 - again) * layer) + stage.first * _kept(a_pass.first, at)
-    waiting = (stage.in_flight - 1) * each
+    params = _divided(held, layout, recipe.param_bytes(), from_zero=3) - _divided(few, layout, saved, from_zero=3)
     stored = (held.dense + held.experts) * recipe.param_bytes() - (few.dense + few.experts) * saved
-    weights, gradient = _gathered(stored, trained, stage, at)
-    logits, in_head = stage.last * _logits(at), stage.last * _kept(a_pass.last, at)
-    working = largest([op.io_bytes() for op in a_pass.layers])
     return StageMemory(
-        params,
-        optimizer,
-        (
-            Moment("loss", before, waiting + each + in_head, logits, weights, 0),
-            Moment(
-                "backward",
-                before,
-                waiting + each + minimum(1, again * stage.layers) * (layer - some),
-                0,
-                weights + gradient,
-                working,
-            ),
-            Moment("end", _grads_behind(grads, before, stage), waiting + whole, 0, weights + gradient, working),
-            Moment("update", grads, waiting, 0, gradient, _temporaries(trained, at)),
-        ),
-        CONTEXT + COMMUNICATORS * minimum(1, layout.gpus() - 1),
+        params=params,
+        optimizer=_divided(trained, layout, recipe.optimizer_bytes(), from_zero=1),
+        moments=_moments(at, a_pass, stage, stored, trained),
+        beside=TRAINING_CONTEXT.value + TRAINING_COMMUNICATORS.value * minimum(1, layout.gpus() - 1),
     )
 
 
-def _grads_behind(grads: Number, before: Number, stage: Stage) -> Number:
-    """Gradients that are there when the backward pass comes to its last layer."""
-    return maximum(before, grads * (1 - minimum(1, 1 / stage.layers)))
+def _moments(at: Setup, a_pass: Pass, stage: Stage, stored: Number, trained: Held) -> tuple[Moment, ...]:
+    """The four moments that compete for the peak of a stage, with `stored` bytes of weights and `trained` parameters.
+
+    Where layers are recomputed, the backward pass of one has all its activations again.
+    """
+    layout, recipe = at.layout, at.recipe
+    grads = _divided(trained, layout, recipe.grad_bytes, from_zero=2)
+    earlier = minimum(1, layout.micro_batches() - 1)  # 1 where micro-batches before this one have left gradients
+    before = grads if recipe.grad_buffer else grads * earlier
+    behind = maximum(before, grads * (1 - minimum(1, 1 / stage.layers)))  # when the last layer's turn comes
+
+    layer, some, _ = layer_kept(at, a_pass)
+    again = share_recomputed(layout, stage)
+    embedding, head = stage.first * _kept(a_pass.first, at), stage.last * _kept(a_pass.last, at)
+    each = stage.layers * (again * some + (1 - again) * layer) + embedding
+    waiting = (stage.in_flight - 1) * each
+    restored = minimum(1, again * stage.layers) * (layer - some)
+
+    logits = stage.last * _logits(at)
+    weights, gradient = _gathered(stored, trained, stage, at)
+    working = largest([op.io_bytes() for op in a_pass.layers])
+    return (
+        Moment("loss", before, waiting + each + head, logits, weights, 0),
+        Moment("backward", before, waiting + each + restored, 0, weights + gradient, working),
+        Moment("end", behind, waiting + (layer + embedding), 0, weights + gradient, working),
+        Moment("update", grads, waiting, 0, gradient, _temporaries(trained, at)),
+    )
 
 
 def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
@@ -181,12 +171,13 @@ def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
     return every, some + (inputs if at.recipe.attention == "fused" else 0), inputs
 
 
-def _divided(held: Held, layout: Layout, size: Number, *, from_stage: int) -> Number:
-    """A state of `size` bytes a parameter, divided over the replicas from that stage of ZeRO on."""
-    parts = ((held.dense, layout.replicas()), (held.experts, layout.expert_replicas()))
-    return sum(
-        [size * (divide(count, layout.sharded(n)) if layout.zero >= from_stage else count) for count, n in parts]
-    )
+def _divided(held: Held, layout: Layout, size: Number, *, from_zero: int) -> Number:
+    """Bytes on one GPU of a state of `size` bytes a parameter, divided over the replicas from that stage of ZeRO on."""
+    dense, experts = held
+    if layout.zero >= from_zero:
+        dense = divide(dense, layout.sharded(layout.replicas()))
+        experts = divide(experts, layout.sharded(layout.expert_replicas()))
+    return size * dense + size * experts
 
 
 def quantised(at: Setup, a_pass: Pass, stage: Stage) -> tuple[Held, Number]:
@@ -199,7 +190,7 @@ def quantised(at: Setup, a_pass: Pass, stage: Stage) -> tuple[Held, Number]:
 
 
 def _gathered(stored: Number, trained: Held, stage: Stage, at: Setup) -> tuple[Number, Number]:
-    """With ZeRO-3, weights and gradients that are whole; `stored`: bytes of all weights.
+    """Bytes of weights and of gradients that ZeRO-3 has whole for a while; `stored`: bytes of all weights.
 
     Weights of two layers, or of all if they are kept; gradients of one, or in a pipeline of all, until its last
     micro-batch.
@@ -213,12 +204,13 @@ def _gathered(stored: Number, trained: Held, stage: Stage, at: Setup) -> tuple[N
     return weights, (trained.dense + trained.experts) * (piped + (1 - piped) * one) * recipe.reduce_bytes
 
 
-def _temporaries(held: Held, at: Setup) -> Number:
-    """Unfused Adam makes a copy of one moment for all parameters at once (torch's foreach)."""
-    return _divided(held, at.layout, 4, from_stage=1) if at.recipe.optimizer == "adam-unfused" else 0
+def _temporaries(trained: Held, at: Setup) -> Number:
+    """Bytes that the update needs beside the states: unfused Adam's copy of a moment."""
+    return _divided(trained, at.layout, COPY_BYTES, from_zero=1) if at.recipe.optimizer == "adam-unfused" else 0
 
 
 def _kept(ops: list[Operator], at: Setup) -> Number:
+    """Bytes that some operators keep of one micro-batch for its backward pass, all their executions."""
     each = kept(ops, at.layout, at.recipe, at.model.norm)
     return sum([op.count * size for op, size in zip(ops, each, strict=True)])
 
@@ -231,6 +223,7 @@ def share_recomputed(layout: Layout, stage: Stage) -> Number:
 
 
 def _logits(at: Setup) -> Number:
-    """Logits of one micro-batch on one GPU, and what the loss makes of them."""
+    """Bytes of the logits of one micro-batch on one GPU, and of what the loss makes of them."""
     tokens = at.layout.micro_batch * divide(at.seq, at.layout.cp)
-    return tokens * divide(at.model.vocab_size, at.layout.tp) * (at.recipe.param_bytes() + LOSS_ALIVE[at.recipe.loss])
+    each = at.recipe.param_bytes() + LOSSES[at.recipe.loss].alive_bytes
+    return tokens * divide(at.model.vocab_size, at.layout.tp) * each

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, divide, present
+from llmcost.ground.constants import Constant
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model import verify
@@ -21,28 +22,21 @@ from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.split import shard
 from llmcost.training.lora import with_adapters, with_expansion
-from llmcost.training.recipe import Recipe
+from llmcost.training.recipe import LOSSES, Recipe
 
-# Bytes a logit that the loss moves forward; its backward pass counts as twice that, like every stream's. "plain", as
-# torch's cross_entropy of bf16 logits does it ("in-place" alike): a copy in fp32 (2 read, 4 written), log-softmax (4
-# and 4), and backward a gradient of zeros (4), log-softmax's (8 and 4), a copy in bf16 (4 and 2): 36 in all. "fused":
-# logits read twice, gradients written once, "compiled" alike.
-LOSS_BYTES = {"plain": 12, "in-place": 12, "compiled": 2, "fused": 2}
-# Passes over memory of plain PyTorch for one of a fused kernel, a kernel each. RMSNorm with the residual addition
-# before it: addition, copy to fp32, square, mean, product, copy back, product with the weight: 42 bytes an element
-# for 8. LayerNorm is one kernel, the addition another: 10 for 8. Activation and product: 10 for 6. Rotary embedding:
-# negation of a half, concatenation, two products, sum: 20 for 4. Softmax: scaling, mask, copy to fp32, softmax, copy
-# back: 20 for 4.
+# How many times as much memory plain PyTorch moves as one fused kernel, running a kernel for every operation.
 EAGER = {
-    "rms": 42 / 8,
-    "layer": 10 / 8,
-    "layer-no-bias": 10 / 8,
-    "none": 1,
-    "pointwise": 10 / 6,
-    "activation": 10 / 6,
-    "weighted sum": 10 / 6,
-    "rotary": 5,
-    "softmax": 5,
+    "rms": Constant(
+        42 / 8, "residual addition, copy to fp32, square, mean, product, copy back, product with the weight"
+    ),
+    "layer": Constant(10 / 8, "LayerNorm is one kernel, the residual addition before it another"),
+    "layer-no-bias": Constant(10 / 8, "as layer"),
+    "none": Constant(1, "a norm without weights is one kernel"),
+    "activation": Constant(10 / 6, "activation and product: 10 bytes an element for 6"),
+    "pointwise": Constant(10 / 6, "as activation"),
+    "weighted sum": Constant(10 / 6, "as activation"),
+    "rotary": Constant(20 / 4, "negation of a half, concatenation, two products, sum: 20 bytes an element for 4"),
+    "softmax": Constant(20 / 4, "scaling, mask, copy to fp32, softmax, copy back: 20 bytes an element for 4"),
 }
 
 SOFTMAX = Facts("heads", saves="nothing", computes="softmax")
@@ -117,7 +111,7 @@ def unfused(op: Attention, recipe: Recipe) -> tuple[Operator, ...]:
     probabilities are read and written once more, and a mask of one byte is written.
     """
     b, Bx = op.b * op.a, op.Bx
-    passes = EAGER["softmax"] if recipe.kernels == "eager" else 1
+    passes = EAGER["softmax"].value if recipe.kernels == "eager" else 1
     reads, writes = (passes + 1, passes + 1 + 1 / Bx) if recipe.dropout else (passes, passes)
     return (
         Gemm("attention_scores", "attention", op.count, b, op.s, op.d, op.c, False, True, Bx, Bx, PART),
@@ -127,16 +121,17 @@ def unfused(op: Attention, recipe: Recipe) -> tuple[Operator, ...]:
 
 
 def eager(op: Operator, norm: str) -> Operator:
-    """A streaming kernel as plain PyTorch runs it: more passes over memory. How many launches that takes is left out."""
-    if (
-        not isinstance(op, Elementwise) or op.facts.computes == "softmax"
-    ):  # of which `unfused` and `loss` know themselves
+    """An elementwise kernel as plain PyTorch runs it: more passes over memory. Launches that takes are left out.
+
+    A softmax is left as it is: `unfused` and `loss` know its passes themselves.
+    """
+    if not isinstance(op, Elementwise) or op.facts.computes == "softmax":
         return op
-    passes = EAGER[norm if op.part == "norm" else op.facts.computes]
+    passes = EAGER[norm if op.part == "norm" else op.facts.computes].value
     return op._replace(reads=op.reads * passes, writes=op.writes * passes)
 
 
 def loss(model: ModelSpec, layout: Layout, recipe: Recipe, b: Number, s: Number) -> Operator:
-    """Cross-entropy on one GPU's part of the vocabulary."""
-    moved = LOSS_BYTES[recipe.loss] * divide(model.vocab_size, layout.tp) / 2
+    """Cross-entropy on one GPU's part of the vocabulary; half of what it moves counts as read, half as written."""
+    moved = LOSSES[recipe.loss].moved_bytes * divide(model.vocab_size, layout.tp) / 2
     return Elementwise("loss", "lm_head", 1, b, s, moved, moved, 0, 1, SOFTMAX)

@@ -1,4 +1,8 @@
-"""`training_step`: one step of a model in a layout: its time as expected and at least, its FLOPs, its memory."""
+"""One training step of a model in a layout: its time as expected and at least, its FLOPs, its memory.
+
+`training_step` takes a GPU's spec; `evaluate` a setup whose chip is known. step_time.py says how long it takes,
+memory.py what it keeps.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,10 @@ class StepFlops(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step: expected seconds by cause, its floors, FLOPs, and memory of the first and the last pipeline stage."""
+    """One step: expected seconds by cause, its floors, FLOPs, and memory of the first and the last pipeline stage.
+
+    tokens: of the whole batch. peak: FLOP/s of one GPU in the data type of its products.
+    """
 
     seconds: StepSeconds
     bound: Bound
@@ -59,11 +66,11 @@ class Step(NamedTuple):
         return self.flops.hardware / (self.seconds.total * self.gpus * self.peak)
 
     def tokens_per_s(self) -> Number:
-        """Of all GPUs."""
+        """Tokens a second of all GPUs together."""
         return self.tokens / self.seconds.total
 
     def memory_bytes(self) -> Number:
-        """Of the fuller of the two stages: those between hold no more."""
+        """Bytes in use on the fullest GPU: of the first or the last stage, as those between hold no more."""
         return maximum(self.first.total(), self.last.total())
 
 
@@ -84,10 +91,9 @@ def training_step(
 
 
 def evaluate(at: Setup) -> Step:
-    """The same from figures of a chip."""
-    a_pass = forward_pass(at)
+    """A step of a setup, whose chip and efficiency are known. Its sizes may be numbers, arrays or symbols."""
+    a_pass, layout = forward_pass(at), at.layout
     seconds = step_seconds(at, a_pass)
-    layout = at.layout
     first, last = stage_memory(at, a_pass, 0), stage_memory(at, a_pass, layout.pp - 1)
     flops = step_flops(at, a_pass)
     return Step(
@@ -103,28 +109,29 @@ def evaluate(at: Setup) -> Step:
 
 
 def step_flops(at: Setup, a_pass: Pass) -> StepFlops:
-    """FLOPs of all GPUs together: what one computes of a micro-batch, times all that compute so."""
+    """FLOPs of all GPUs together: what one computes of a micro-batch, times all that compute so.
+
+    Fused attention computes q·kᵀ again in its backward kernel: one product more for four.
+    """
     first, layers, last = (count_pass(ops) for ops in a_pass)
-    layout, everything = at.layout, layers.plus(first).plus(last)
-    times = layout.micro_batches() * layout.tp * layout.cp * layout.dp
+    everything = layers.plus(first).plus(last)
+    layout = at.layout
+    times = layout.micro_batches() * layout.stage_gpus()
     frozen = _frozen_flops(at, a_pass)
     model = PASSES * everything.flops(causal=False) - frozen
-    inside = (
-        everything.attention_flops / 2 if at.recipe.attention == "fused" else 0
-    )  # q·kᵀ again: one product more for four
-    recomputed = _flops_again(at, a_pass, layers)
-    return StepFlops(
-        times * model, times * (PASSES * everything.flops(causal=True) - frozen), times * (model + inside + recomputed)
-    )
+    causal = PASSES * everything.flops(causal=True) - frozen
+    scores_again = everything.attention_flops / 2 if at.recipe.attention == "fused" else 0
+    hardware = model + scores_again + _flops_again(at, a_pass, layers)
+    return StepFlops(times * model, times * causal, times * hardware)
 
 
 def _frozen_flops(at: Setup, a_pass: Pass) -> Number:
     """FLOPs of gradients that frozen weights do without: as many as their forward products."""
-    if at.recipe.lora is None:
+    lora = at.recipe.lora
+    if lora is None:
         return 0
-    products = [
-        op for ops in a_pass for op in ops if isinstance(op, (Gemm, GroupedGemm)) and not is_trained(op, at.recipe.lora)
-    ]
+    every = [op for ops in a_pass for op in ops]
+    products = [op for op in every if isinstance(op, (Gemm, GroupedGemm)) and not is_trained(op, lora)]
     return sum([op.count * op.flops(causal=False) for op in products])
 
 
@@ -140,10 +147,10 @@ def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
 
 
 def _bound(at: Setup, a_pass: Pass, flops: StepFlops) -> Bound:
-    """Floors of a step in this layout: causal FLOPs at the peak; the optimizer's traffic; exchanged bytes, all beside each other."""
-    gpus = at.layout.gpus()
+    """Floors of a step in this layout: causal FLOPs at the peak, and the optimizer's traffic. Communication is left out."""
     trained = fullest(trained_part(a_pass, at.recipe), at.layout, at.model.num_hidden_layers)
-    return Bound(flops.causal / (gpus * at.chip.peak), optimizer_traffic(at, trained) / at.chip.bandwidth)
+    compute = flops.causal / (at.layout.gpus() * at.chip.peak)
+    return Bound(compute, optimizer_traffic(at, trained) / at.chip.bandwidth)
 
 
 def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chip:

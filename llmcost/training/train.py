@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, is_plain, maximum, named
 from llmcost.ground.errors import InputError, check_count, check_share
+from llmcost.ground.units import DAY, HOUR
 from llmcost.machine import textbook
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model.architecture import forward, operators
@@ -31,7 +32,6 @@ from llmcost.training.step import Step, evaluate, training_chip
 
 SCHEMA = "llmcost.train/1"
 BATCH_TOKENS = 4 * 2**20  # Llama 3 405B begins with 4M tokens a batch (arXiv 2407.21783, section 3.4.1)
-HOUR, DAY = 3600, 86400
 MOST = 10**9  # of anything a user may count
 
 

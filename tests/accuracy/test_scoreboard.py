@@ -282,12 +282,12 @@ def test_a_profile_of_another_gpu_predicts_nothing(cli):
 
 def test_every_default_says_what_it_rests_on():
     sources = {case.source.name for case in CASES}
-    assert all(default.rests_on for default in DEFAULTS.values())
+    assert all(default.source for default in DEFAULTS.values())
     for stage in fit_defaults.STAGES:
         of = {case.source.name for case in CASES if stage.cases(case)}
         assert len(of) == 1 and of <= sources
         for name in stage.figures:
-            assert DEFAULTS[name].rests_on.startswith(tuple(of)), name
+            assert DEFAULTS[name].source.startswith(tuple(of)), name
 
 
 def test_the_committed_defaults_are_what_the_fit_finds():

@@ -10,7 +10,7 @@ from llmcost.model.operators import Collective
 from llmcost.parallel.layout import Layout, stage_of
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.activations import kept
-from llmcost.training.exchanges import Held, data_exchange, stage_exchange
+from llmcost.training.communication import Held, data_collectives, stage_send
 from llmcost.training.memory import layer_kept, stage_memory, stage_params
 from llmcost.training.recipe import Recipe
 from llmcost.training.step import evaluate, training_step
@@ -191,7 +191,7 @@ def test_zero_bubble_leaves_what_gradients_of_weights_do_not_fill():
 
 
 def test_sends_between_stages():
-    send = stage_exchange(12288, 2048, Layout(tp=8, pp=8, micro_batch=2, global_batch=16), Recipe())
+    send = stage_send(12288, 2048, Layout(tp=8, pp=8, micro_batch=2, global_batch=16), Recipe())
     assert send.payload_bytes() * 8 == 2 * 2 * 2048 * 12288  # 2bsh, of which each of t ranks sends its part
 
 
@@ -212,7 +212,7 @@ def test_tensor_parallelism_exchanges_four_times_2bsh_a_layer():
 @pytest.mark.parametrize("zero, elements", [(0, 2), (1, 2), (2, 2), (3, 2)])
 def test_replicas_exchange_two_elements_a_parameter_and_round(zero, elements):
     n, psi = 8, 1000
-    exchange = data_exchange(Held(psi, 0), Layout(dp=n, global_batch=n, zero=zero), ZERO_PAPER)
+    exchange = data_collectives(Held(psi, 0), Layout(dp=n, global_batch=n, zero=zero), ZERO_PAPER)
     sent = sum(sum(op.wire_bytes()) for ops in exchange for op in ops)
     assert sent == pytest.approx(2 * elements * psi * (n - 1) / n)
 
@@ -229,7 +229,7 @@ def test_letting_weights_go_costs_a_third_element():
 
 
 def test_no_weights_are_gathered_with_zero_off():
-    assert data_exchange(Held(1000, 0), Layout(dp=8, global_batch=8, zero=0), Recipe()).weights == []
+    assert data_collectives(Held(1000, 0), Layout(dp=8, global_batch=8, zero=0), Recipe()).weights == []
 
 
 def test_inputs_of_column_split_products_are_kept_once_with_sequence_parallelism():
