@@ -48,6 +48,7 @@ class Run(NamedTuple):
     optimizer: str
     trained_params: Number
     lora: Lora | None
+    mfu_assumed: Number  # share of the peak that the textbook bases assume
 
 
 class Rates(NamedTuple):

@@ -175,6 +175,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
             at.recipe.optimizer,
             trained,
             at.recipe.lora,
+            options.mfu,
         ),
         layout=_spread(at.layout, chosen),
         **expected._asdict(),

@@ -17,7 +17,7 @@ from llmcost.model.sizes import Load, element_bytes
 from llmcost.parallel.layout import Layout, layout_of, problems
 from llmcost.parallel.pipeline import Server, Stages, schedule, two_of
 from llmcost.parallel.split import Plan
-from llmcost.report.ops import operator_rows
+from llmcost.formulas.operators import operator_rows
 from llmcost.serving.estimate import evaluate, plan_of, prompt_is_context, workload_of
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves
