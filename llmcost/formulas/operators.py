@@ -84,11 +84,10 @@ class PhaseOperators(NamedTuple):
         return f"<Operators of {self.model}, {self.phase}: {len(self.operators)}, {scaled(total.flops, 'FLOP')}{time}>"
 
 
-def phase_operators(
-    model: ModelSpec, hardware: HardwareSpec | None, options: Options, phase: str
-) -> PhaseOperators:
+def phase_operators(model: ModelSpec, hardware: HardwareSpec | None, options: Options, phase: str) -> PhaseOperators:
     """Every operator of a phase with their totals. Raises InputError for a phase that does not exist, and as `estimate`
-    does."""
+    does.
+    """
     if phase not in PHASES:
         raise InputError(f"--phase {phase}: one of {', '.join(PHASES)}")
     rows = operator_rows(model, hardware, options, phase)

@@ -98,8 +98,7 @@ def _bases(answer: Train) -> Table:
         ("  GPU-hours", *(f"{basis.gpu_hours:,.0f}" for basis in bases)),
     ]
     if answer.dollars is not None:
-        price = answer.dollars / answer.gpu_hours
-        rows.append(("  dollars", *(f"{basis.gpu_hours * price:,.0f}" for basis in bases)))
+        rows.append(("  dollars", *(f"{basis.dollars:,.0f}" for basis in bases)))
     return Table("", columns, "lrrrr", rows)
 
 

@@ -52,13 +52,14 @@ class Run(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """A basis: time of a step, tokens a second of all GPUs and of one, and what the whole run takes."""
+    """A basis: time of a step, tokens a second of all GPUs and of one, and what the whole run takes and costs (None: no price)."""
 
     step_seconds: Number
     tokens_per_s: Number
     tokens_per_s_per_gpu: Number
     days: Number
     gpu_hours: Number
+    dollars: Number | None
 
 
 class ExpectedRates(NamedTuple):
@@ -69,6 +70,7 @@ class ExpectedRates(NamedTuple):
     tokens_per_s_per_gpu: Number
     days: Number
     gpu_hours: Number
+    dollars: Number | None
     basis: str
     error: float | None
     days_low: Number

@@ -153,10 +153,15 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
     params = count_params(operators(at.model, size, Load(1, 1, 1)))
     trained = _trained(at, params)
     steps = options.tokens / step.tokens
-    expected = _rates(named("step_seconds", step.seconds.total), step, steps)
+    expected = _rates(named("step_seconds", step.seconds.total), step, steps, options.price)
     active = named("model.params.active", params.active)
     books = [
-        _rates(textbook.training_seconds(active, step.tokens, step.gpus, at.chip.peak, options.mfu, each), step, steps)
+        _rates(
+            textbook.training_seconds(active, step.tokens, step.gpus, at.chip.peak, options.mfu, each),
+            step,
+            steps,
+            options.price,
+        )
         for each in (textbook.TRAINING_FLOPS_PER_PARAM, textbook.RECOMPUTE_FLOPS_PER_PARAM)
     ]
     error = at.efficiency.error
@@ -181,10 +186,9 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
         **expected._asdict(),
         mfu=step.mfu(),
         hfu=step.hfu(),
-        dollars=None if options.price is None else expected.gpu_hours * options.price,
         textbook=books[0],
         textbook_recompute=books[1],
-        limit=_rates(step.bound.seconds(), step, steps),
+        limit=_rates(step.bound.seconds(), step, steps, options.price),
         expected=ExpectedRates(*expected, at.efficiency.basis, error, low, high),
         breakdown=step.seconds,
         flops=step.flops,
@@ -229,10 +233,11 @@ def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoin
     )
 
 
-def _rates(seconds: Number, step: Step, steps: Number) -> Rates:
+def _rates(seconds: Number, step: Step, steps: Number, price: Number | None) -> Rates:
     days = steps * seconds / DAY
+    gpu_hours = days * (DAY // HOUR) * step.gpus
     rate = step.tokens / seconds
-    return Rates(seconds, rate, rate / step.gpus, days, days * (DAY // HOUR) * step.gpus)
+    return Rates(seconds, rate, rate / step.gpus, days, gpu_hours, None if price is None else gpu_hours * price)
 
 
 def _spread(layout: Layout, chosen: bool) -> Spread:
