@@ -16,6 +16,7 @@ from llmcost.bench import fit_profile, session
 from llmcost.bench.cases import Bench, calls, rotated
 from llmcost.bench.device import Device, Reading, Sensors, find_device
 from llmcost.bench.kernels import Case, Way, kind_of
+from llmcost.bench.rates import row_flops
 from llmcost.bench.runner import Runner
 from llmcost.bench.step import Chain, cases_of, executions, pass_of
 from llmcost.bench.suites import CASES, Point, Scope, StepPoint, steps
@@ -28,7 +29,6 @@ from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel, default_for
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Attention, Elementwise, Gemm, GroupedGemm
-from llmcost.report.bench_rows import row_flops
 from llmcost.specs.catalog import load_hardware, load_model, shipped
 from llmcost.specs.profile import load_profile, profile_text
 
