@@ -109,17 +109,18 @@ def explain(
     Example: llmcost explain llama3-8b kv_cache.bytes
     """
     from llmcost.cli.output import show_json, write
+    from llmcost.formulas.explanations import Explanations
     from llmcost.formulas.serving import explain as compute
-    from llmcost.report.explain import explanation_document, explanation_text
+    from llmcost.report.explain import explanation_text
     from llmcost.serving.estimate import Options
     from llmcost.specs.catalog import load_hardware, load_model
 
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
     sizes = (batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens, output, chunk)
     chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency, profile)
-    found = compute(spec, chip, chosen, quantity)
+    found = Explanations(spec.name, tuple(compute(spec, chip, chosen, quantity)))
     if json:
-        show_json(explanation_document(spec.name, found))
+        show_json(found.to_dict())
     else:
         write(explanation_text(found) + "\n")
 

@@ -123,14 +123,15 @@ def train(
         gpus, tokens, seq, global_batch, layout, recipe, mfu, price, reliability, power_share, pue, profile
     )
     if explain is not None:
+        from llmcost.formulas.explanations import Explanations
         from llmcost.formulas.training import explain_training
-        from llmcost.report.explain import explanation_document, explanation_text
+        from llmcost.report.explain import explanation_text
 
         if csv or markdown or breakdown:
             raise InputError("--explain: as text, or with --json")
-        found = explain_training(spec, chip, options, explain)
+        found = Explanations(spec.name, tuple(explain_training(spec, chip, options, explain)))
         if json:
-            show_json(explanation_document(spec.name, found))
+            show_json(found.to_dict())
         else:
             write(explanation_text(found) + "\n")
         return
