@@ -116,13 +116,13 @@ def _session(
 
     require_torch()
     from llmcost.bench.device import find_device
-    from llmcost.bench.session import Request, Session, pass_asked, suites_asked
+    from llmcost.bench.session import BenchRequest, Session, pass_asked, suites_asked
 
     suites = suites_asked(suite)
     found = find_device(device)
     passes = () if model is None else (pass_asked(model, phase, batch, context, dtype, found),)
     target, earlier = (None if each is None else Path(each) for each in (output, resume))
-    return Session(found, Request(suites, full, hw, target, passes, earlier))
+    return Session(found, BenchRequest(suites, full, hw, target, passes, earlier))
 
 
 def _shown(path: Path, output: str | None) -> Profile:

@@ -8,7 +8,7 @@ from llmcost.ground.algebra import Number
 from llmcost.model.lora import Lora
 from llmcost.serving.results import Hardware, Model
 from llmcost.training.conventions import Utilization
-from llmcost.training.interruptions import Run as Interrupted
+from llmcost.training.interruptions import InterruptedRun
 from llmcost.training.step import StepFlops
 from llmcost.training.step_time import StepSeconds
 
@@ -36,7 +36,7 @@ class Spread(NamedTuple):
     chosen: bool
 
 
-class Run(NamedTuple):
+class TrainingWorkload(NamedTuple):
     """What is trained."""
 
     gpus: Number
@@ -128,7 +128,7 @@ class Train(NamedTuple):
     schema: str
     model: Model
     hardware: Hardware
-    run: Run
+    run: TrainingWorkload
     layout: Spread
     step_seconds: Number
     tokens_per_s: Number
@@ -147,4 +147,4 @@ class Train(NamedTuple):
     memory: TrainMemory
     change: str | None
     conventions: tuple[Utilization, ...]
-    with_interruptions: Interrupted
+    with_interruptions: InterruptedRun

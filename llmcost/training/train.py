@@ -20,12 +20,11 @@ from llmcost.serving.results import Hardware, Model
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic, cheapest_change, enough_gpus
 from llmcost.training.conventions import CONVENTIONS, HALF_PRECISION, Utilization, counts_of, utilization
-from llmcost.training.interruptions import Reliability, Terms, check_terms, run_of
-from llmcost.training.interruptions import Run as Interrupted
+from llmcost.training.interruptions import InterruptedRun, Reliability, Terms, check_terms, run_of
 from llmcost.training.memory import StageMemory, share_recomputed, stage_memory
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import Recipe, check_recipe
-from llmcost.training.results import ExpectedRates, Rates, Run, Spread, StageBytes, Train, TrainMemory
+from llmcost.training.results import ExpectedRates, Rates, Spread, StageBytes, Train, TrainingWorkload, TrainMemory
 from llmcost.training.shares import shares_for
 from llmcost.training.step import Step, evaluate, training_chip
 
@@ -170,7 +169,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
         schema=SCHEMA,
         model=Model(at.model.name, at.model.title, params),
         hardware=Hardware(hardware.name, hardware.title, at.chip.peak, at.chip.bandwidth, at.chip.capacity),
-        run=Run(
+        run=TrainingWorkload(
             step.gpus,
             at.seq,
             options.tokens,
@@ -223,7 +222,7 @@ def _conventions(at: Setup, step: Step) -> tuple[Utilization, ...]:
     )
 
 
-def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoint_bytes: Number) -> Interrupted:
+def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoint_bytes: Number) -> InterruptedRun:
     """The run as it goes with failures and checkpoints of what is trained. Raises InputError for terms that make no sense."""
     terms = Terms(options.price, None if hardware.tdp is None else hardware.tdp.value, options.power_share, options.pue)
     if is_plain(step.gpus) and is_plain(checkpoint_bytes):
