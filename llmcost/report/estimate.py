@@ -8,6 +8,7 @@ from llmcost.formulas.quantities import QUANTITIES
 from llmcost.ground.units import amount, scaled, seconds, significant
 from llmcost.machine.defaults import BASIS, ENGINE_ERROR, ENGINE_MEDIAN_ERROR, ERROR, MEDIAN_ERROR
 from llmcost.model.formats import FORMATS
+from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.report.tables import Table
 from llmcost.serving.results import Estimate, Hardware, Memory, Request, Serving, Workload, leaves
@@ -263,7 +264,7 @@ def _years(value: float | None) -> str:
 
 
 def _weights(w: Workload) -> str:
-    rest = w.activation_dtype
+    rest = activation_dtype(w.dtype)
     if w.weight_dtype == rest:
         return w.weight_dtype
     matrices = "all matrices" if w.weight_dtype in FORMATS and FORMATS[w.weight_dtype].everywhere else "linear layers"

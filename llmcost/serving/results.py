@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from llmcost.ground.algebra import Number
 from llmcost.machine.timing import Bound
 from llmcost.model.counting import Params, TokenFlops, Traffic
-from llmcost.model.sizes import activation_dtype
 
 
 class Model(NamedTuple):
@@ -51,11 +50,6 @@ class Workload(NamedTuple):
     gpus_per_node: Number = 8
     chunk: Number = None  # None: prompts in one piece
     concurrency: Number = None  # None: no mix of requests
-
-    @property
-    def activation_dtype(self) -> str:
-        """What activations and weights that are never quantised are kept in."""
-        return activation_dtype(self.dtype)
 
 
 class PassFlops(NamedTuple):
