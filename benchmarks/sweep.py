@@ -19,9 +19,9 @@ import numpy as np
 
 import llmcost.search.sweep
 from llmcost import Options, estimate, load_hardware, load_model
-from llmcost.cli.sweep import METRICS
 from llmcost.report.sweep import csv_pieces
 from llmcost.search.sweep import Sweep
+from llmcost.search.sweep_rows import METRICS
 
 COLUMNS = ("hardware.name", "workload.batch", "workload.context", *METRICS)
 BLOCKS = (1024, 4096, 16_384, 65_536, 262_144)

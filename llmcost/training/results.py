@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.html import html_table
+from llmcost.ground.units import seconds, significant
 from llmcost.model.lora import Lora
-from llmcost.serving.results import Hardware, Model
+from llmcost.serving.results import Hardware, Model, leaves, to_dict
 from llmcost.training.conventions import Utilization
 from llmcost.training.interruptions import InterruptedRun
 from llmcost.training.step import StepFlops
@@ -148,3 +150,25 @@ class Train(NamedTuple):
     change: str | None
     conventions: tuple[Utilization, ...]
     with_interruptions: InterruptedRun
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `llmcost train --json`."""
+        document: dict[str, Any] = to_dict(self)
+        return document
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a figure: its path in the JSON and its value, in base units."""
+        return [{"quantity": path, "value": value} for path, value in leaves(self) if not isinstance(value, tuple)]
+
+    def __repr__(self) -> str:
+        """In one line: what, where, whether it fits, how fast a step and how long the run should be."""
+        fits = "fits" if self.memory.fits else "does not fit"
+        speed = f"{seconds(self.step_seconds)} a step, MFU {self.mfu:.1%}, {significant(self.days)} days"
+        where = f"{self.model.name} on {self.run.gpus:,} × {self.hardware.name}"
+        return f"<Training {where}: {fits}, {speed}>"
+
+    def _repr_html_(self) -> str:
+        bases = {name: getattr(self, name) for name in ("textbook", "textbook_recompute", "limit", "expected")}
+        figures = ("step_seconds", "tokens_per_s_per_gpu", "days", "gpu_hours", "dollars")
+        rows = [{"": figure} | {name: getattr(basis, figure) for name, basis in bases.items()} for figure in figures]
+        return html_table(repr(self), rows)
