@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from llmcost.accuracy.cases import Case, class_of
 from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.score import Check, Fits, Group, beating, by_engine, by_gpu, by_source, fit_calls, group, worst
+from llmcost.ground.html import html_table
 
 SCHEMA = "llmcost.accuracy/1"
 OPTIMISED = ("optimised", "kernel", "training")  # classes of engines that predictions stand for
@@ -41,6 +42,16 @@ class Scoreboard(NamedTuple):
             "beating_limit": [{"case": each.case.name, "why": each.why} for each in self.beating],
             "figures": self.figures,
         }
+
+    def __repr__(self) -> str:
+        """In one line: how many figures, whether fits were called right, what beats the limit."""
+        right, called = sum(each.right for each in self.fits), sum(each.cases for each in self.fits)
+        fits = f", {right:,} of {called:,} called right whether they fit" if called else ""
+        return f"<Scoreboard of {self.cases:,} cases: {len(self.figures):,} figures{fits}, {len(self.beating)} beat the limit>"
+
+    def _repr_html_(self) -> str:
+        names = ("source", "class", "quantity", "defaults")
+        return html_table(repr(self), _documents(self.by_source, names))
 
 
 def scoreboard(cases: Sequence[Case], checks: Sequence[Check], number_of_worst: int = 0) -> Scoreboard:

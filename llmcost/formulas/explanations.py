@@ -8,6 +8,7 @@ from llmcost.formulas.serving import Explanation
 from llmcost.ground.html import html_table
 
 SCHEMA = "llmcost.explain/1"
+LONGEST = 80  # letters of a formula in a line that tells the value too
 
 
 class Explanations(NamedTuple):
@@ -30,7 +31,9 @@ class Explanations(NamedTuple):
         if len(self.explanations) != 1:
             return f"<{len(self.explanations)} explanations of {self.model}>"
         only = self.explanations[0]
-        return f"<{only.quantity} of {self.model} = {only.letters} = {only.value:,} {only.unit}".rstrip() + ">"
+        value = f"{only.value:,.6g}" if isinstance(only.value, float) else f"{only.value:,}"
+        formula = f" = {only.letters}" if len(only.letters) <= LONGEST else ""
+        return f"<{only.quantity} of {self.model}{formula} = {value} {only.unit}".rstrip() + ">"
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), self.rows())

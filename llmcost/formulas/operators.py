@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from llmcost.formulas.serving import symbolic_bytes, symbolic_model, symbolic_workload
 from llmcost.ground.algebra import Number, is_one
 from llmcost.ground.errors import InputError
+from llmcost.ground.html import html_table
 from llmcost.ground.symbols import symbol
 from llmcost.ground.units import scaled, seconds
 from llmcost.machine.chip import chip_of
@@ -81,7 +82,11 @@ class PhaseOperators(NamedTuple):
         """In one line."""
         total = self.total
         time = "" if total.seconds is None else f", {seconds(total.seconds)}"
-        return f"<Operators of {self.model}, {self.phase}: {len(self.operators)}, {scaled(total.flops, 'FLOP')}{time}>"
+        count = f"{len(self.operators)} operators of {self.model}"
+        return f"<{count}, {self.phase}: {scaled(total.flops, 'FLOP')}{time}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.rows())
 
 
 def phase_operators(model: ModelSpec, hardware: HardwareSpec | None, options: Options, phase: str) -> PhaseOperators:

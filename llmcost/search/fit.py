@@ -9,19 +9,22 @@ GPU-hours over the tokens of decode, the prompts not counted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.errors import InputError, check_count
 from llmcost.ground.html import html_table
 from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout, problems
-from llmcost.serving.estimate import LARGEST, Options, default_dtype, estimate
+from llmcost.serving.estimate import LARGEST, Options, default_dtype, estimate, workload_of
 from llmcost.serving.results import Estimate, to_dict
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.fit/1"
 GPUS = (1, 2, 4, 8)
+MOST_GPUS = 10**4
 WEIGHTS = (
     "bf16",
     "fp8",
@@ -113,6 +116,10 @@ def fit(
     `prices` are dollars a GPU-hour by name of GPU, "" for all others. Raises InputError where the options make no
     sense.
     """
+    if basis not in BASES:
+        raise InputError(f"--basis {basis}: one of {', '.join(BASES)}")
+    for number in gpus:
+        check_count("--gpus", number, MOST_GPUS)
     wanted = usual_precisions(model) if precisions is None else precisions
     offers = []
     for chip in hardware:
@@ -128,6 +135,21 @@ def usual_precisions(model: ModelSpec) -> list[Precision]:
     """What the model is kept in, and what weights are often made smaller to."""
     own = model.weight_format or WEIGHTS[0]
     return [Precision(None, weights) for weights in (own, *(each for each in WEIGHTS if _bytes(each) < _bytes(own)))]
+
+
+def precisions_of(
+    model: ModelSpec, options: Options, dtypes: Sequence[str] = (), weights: Sequence[str] = ()
+) -> list[Precision]:
+    """Every data type asked for with every format of weights; the usual ones where none is asked for.
+
+    Raises InputError for what makes no sense on any GPU.
+    """
+    asked: list[str | None] = [*dtypes] or [None]
+    formats: list[str | None] = [*weights] or [None]
+    for dtype, kept in product(asked, formats):
+        workload_of(model, None, options._replace(dtype=dtype, weight_dtype=kept))
+    usual = [each.weight_dtype for each in usual_precisions(model)]
+    return [Precision(dtype, kept) for dtype, kept in product(asked, weights or usual)]
 
 
 def _bytes(weights: str) -> Number:
