@@ -22,9 +22,9 @@ import numpy as np
 
 import llmcost.search.sweep
 from llmcost import Options, estimate, load_hardware, load_model
-from llmcost.cli.sweep import METRICS
 from llmcost.report.sweep import csv_pieces
 from llmcost.search.sweep import Sweep
+from llmcost.search.sweep_rows import METRICS
 
 COLUMNS = ("hardware.name", "workload.batch", "workload.context", *METRICS)
 COMMAND = "llama3-8b --hw h100 --batch 1..1000 --context 1000..8000:7"

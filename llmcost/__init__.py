@@ -1,12 +1,473 @@
 """llmcost: what a large language model costs, exactly counted and honestly predicted.
 
-from llmcost import Options, estimate, load_hardware, load_model
-answer = estimate(load_model("llama3-8b"), load_hardware("rtx4090"), Options(batch=4))
-answer.decode.expected.tokens_per_s
+    import llmcost
+    llmcost.estimate("llama3-8b", "rtx4090", batch=4)
+    # <Estimate llama3-8b on rtx4090: fits, prefill 6,884 tokens/s, decode 161 tokens/s>
+
+Every function takes models and GPUs by name (`llmcost.models()` and `llmcost.hardware()` list them), as a path to a
+spec of your own, or loaded; options are keywords, named as on the command line, in its units: tokens, bytes, seconds.
+A result is a named tuple in base units with `to_dict()` (the document of `--json`) and `rows()` (for pandas). Bad
+input raises `InputError`, an unknown keyword `TypeError`. docs/python.md is the page.
 """
 
-from llmcost.ground import __version__
-from llmcost.serving.estimate import Options, estimate
-from llmcost.specs.catalog import load_hardware, load_model
+from __future__ import annotations
 
-__all__ = ["Options", "__version__", "estimate", "load_hardware", "load_model"]
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from llmcost.ground import __version__
+
+if TYPE_CHECKING:
+    from llmcost.accuracy.scoreboard import Scoreboard
+    from llmcost.formulas.explanations import Explanations
+    from llmcost.formulas.operators import PhaseOperators
+    from llmcost.ground.errors import InputError, SpecError
+    from llmcost.model.spec import ModelSpec
+    from llmcost.search.compare import Comparison
+    from llmcost.search.fit import Offers
+    from llmcost.search.plan_serving import ServingPlan
+    from llmcost.search.plan_training import TrainingPlan
+    from llmcost.search.sweep_rows import SweepRows
+    from llmcost.serving.estimate import Options
+    from llmcost.serving.results import Estimate
+    from llmcost.specs.catalog import load_hardware, load_model
+    from llmcost.specs.hardware import HardwareSpec
+    from llmcost.training.results import Train
+    from llmcost.training.train import Options as TrainingOptions
+    from llmcost.training.utilization import Utilizations
+
+__all__ = [
+    "InputError",
+    "Options",
+    "SpecError",
+    "__version__",
+    "compare",
+    "estimate",
+    "explain",
+    "explain_train",
+    "fit",
+    "hardware",
+    "load_hardware",
+    "load_model",
+    "mfu",
+    "models",
+    "ops",
+    "plan",
+    "plan_serving",
+    "scoreboard",
+    "sweep",
+    "train",
+]
+
+Model: TypeAlias = "str | PathLike[str] | ModelSpec"  # a name, a path, or loaded
+Gpu: TypeAlias = "str | PathLike[str] | HardwareSpec"
+
+# What is imported on first use: `import llmcost` loads nothing, and a command only what it needs.
+_LAZY = {
+    "InputError": "llmcost.ground.errors",
+    "SpecError": "llmcost.ground.errors",
+    "Options": "llmcost.serving.estimate",
+    "load_hardware": "llmcost.specs.catalog",
+    "load_model": "llmcost.specs.catalog",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'llmcost' has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def estimate(model: Model, hw: Gpu | None = None, options: Options | None = None, **chosen: Any) -> Estimate:
+    """Parameters, FLOPs, memory, traffic and speed of a model, on a GPU or without one.
+
+    Keywords are the fields of `Options`: `batch` and `concurrency` in sequences, `context`, `prompt`, `output` and
+    `chunk` in tokens, `dtype`, `weight_dtype`, `kv_dtype`, degrees `tp`, `pp`, `dp`, `ep`, and more. They change
+    `options`, if both are given. Speeds stand on three bases: `textbook`, `limit`, `expected`.
+
+        e = estimate("llama3-8b", "h100", batch=16, context=4096)
+        e.memory.fits, e.decode.expected.tokens_per_s
+
+    Raises InputError where options contradict each other or the model, or a name is not known.
+    """
+    from llmcost.serving.estimate import estimate as answer
+
+    return answer(_model(model), None if hw is None else _hardware(hw), _serving(options, chosen))
+
+
+def ops(
+    model: Model,
+    hw: Gpu | None = None,
+    phase: str = "prefill",
+    options: Options | None = None,
+    **chosen: Any,
+) -> PhaseOperators:
+    """Every operator of a phase as one GPU runs it: shapes, FLOPs, parameters, bytes; with a GPU, seconds and share.
+
+    `phase`: prefill, decode or train. Keywords as of `estimate`.
+
+        pandas.DataFrame(ops("llama3-8b", "h100", "decode", batch=16).rows())
+
+    Raises InputError as `estimate` does, and for another phase.
+    """
+    from llmcost.formulas.operators import phase_operators
+
+    return phase_operators(_model(model), None if hw is None else _hardware(hw), _serving(options, chosen), phase)
+
+
+def explain(
+    model: Model,
+    quantity: str | None = None,
+    hw: Gpu | None = None,
+    options: Options | None = None,
+    **chosen: Any,
+) -> Explanations:
+    """How figures of `estimate` come about: formula in letters, the same with sizes, value, unit, source.
+
+    `quantity`: a figure by its path in the JSON, or a group of them; None: all. Keywords as of `estimate`.
+
+        explain("llama3-8b", "kv_cache.bytes", hw="rtx4090").explanations[0].letters
+
+    Raises InputError as `estimate` does, and for a figure that does not exist.
+    """
+    from llmcost.formulas.explanations import Explanations
+    from llmcost.formulas.serving import explain as answer
+
+    spec = _model(model)
+    found = answer(spec, None if hw is None else _hardware(hw), _serving(options, chosen), quantity)
+    return Explanations(spec.name, tuple(found))
+
+
+def train(model: Model, hw: Gpu, options: TrainingOptions | None = None, **chosen: Any) -> Train:
+    """A training run: step, MFU, memory of a GPU, days, GPU-hours, energy, dollars.
+
+    Keywords as the options of `llmcost train`: `gpus`, `tokens` of the run, `seq` tokens of a sequence,
+    `global_batch` in sequences, degrees `tp`, `pp`, `cp`, `ep`, `dp`, `zero`, `recompute`, `optimizer`, `price` in
+    dollars a GPU-hour, and more. What is not given of the layout is chosen: the fastest usual one that fits.
+
+        t = train("llama3-70b", "h100", gpus=64, seq=8192, tp=8)
+        t.days, t.mfu, t.memory.total_bytes
+
+    Raises InputError where options contradict each other, the model or the GPU.
+    """
+    from llmcost.training.train import train as answer
+
+    chip = _hardware(hw)
+    return answer(_model(model), chip, _training(options, chip, chosen))
+
+
+def explain_train(
+    model: Model,
+    quantity: str,
+    hw: Gpu,
+    options: TrainingOptions | None = None,
+    **chosen: Any,
+) -> Explanations:
+    """How figures of `train` come about. Keywords as of `train`.
+
+        explain_train("llama3-8b", "breakdown.bubble", hw="h100", gpus=16, pp=4)
+
+    Raises InputError as `train` does, and for a figure that does not exist.
+    """
+    from llmcost.formulas.explanations import Explanations
+    from llmcost.formulas.training import explain_training
+
+    spec, chip = _model(model), _hardware(hw)
+    return Explanations(spec.name, tuple(explain_training(spec, chip, _training(options, chip, chosen), quantity)))
+
+
+def mfu(
+    model: Model,
+    hw: Gpu,
+    tokens_per_s: float | None = None,
+    *,
+    seq: int | None = None,
+    printed: float | None = None,
+    convention: str | None = None,
+    recompute: str = "none",
+    dtype: str | None = None,
+) -> Utilizations:
+    """MFU and HFU of a training throughput under every convention in use.
+
+    `tokens_per_s`: of one GPU; or instead a `printed` MFU (a share of 1) and the `convention` behind it.
+
+        mfu("llama3-8b", "h100", 9000).conventions
+
+    Raises InputError where the question is not one.
+    """
+    from llmcost.training.utilization import utilizations
+
+    return utilizations(_model(model), _hardware(hw), seq, tokens_per_s, printed, convention, recompute, dtype)
+
+
+def fit(
+    model: Model,
+    hw: Gpu | Iterable[Gpu] | None = None,
+    *,
+    gpus: int | Sequence[int] = (1, 2, 4, 8),
+    dtype: str | Sequence[str] | None = None,
+    weight_dtype: str | Sequence[str] | None = None,
+    price: float | Mapping[str, float] | None = None,
+    basis: str = "expected",
+    **chosen: Any,
+) -> Offers:
+    """Which GPUs hold a model: how many, at which precision, with how large a batch and context, how fast, at what price.
+
+    `hw`: GPUs; None: all that are known. `gpus`: numbers of them. `price`: dollars a GPU-hour, of all or by name. Other
+    keywords as of `estimate`.
+
+        fit("llama3-70b", ["h100", "l40s"], price={"h100": 2.5, "l40s": 1}).holding()
+
+    Raises InputError as `estimate` does.
+    """
+    from llmcost.parallel.layout import DEGREES
+    from llmcost.search.fit import fit as answer
+    from llmcost.search.fit import precisions_of
+    from llmcost.serving.estimate import Options
+    from llmcost.specs.catalog import names
+
+    _known([name for name in Options._fields if name not in DEGREES], chosen)  # fit chooses degrees
+    spec, options = _model(model), Options(**chosen)
+    precisions = precisions_of(spec, options, _several(dtype), _several(weight_dtype))
+    chips = [_hardware(each) for each in (names("hardware") if hw is None else _each(hw))]
+    return answer(spec, chips, options, _several(gpus), precisions, _prices(price), basis)
+
+
+def sweep(
+    model: Model,
+    hw: Gpu | Iterable[Gpu],
+    metrics: Sequence[str] | None = None,
+    **values: Any,
+) -> SweepRows:
+    """Every combination of options on every GPU, a row each; needs numpy.
+
+    Keywords as of `estimate`, each with one value or a list of them. `metrics`: figures by their path in the JSON, or
+    its end; None: memory and speeds. Combinations that contradict each other are left out.
+
+        pandas.DataFrame(sweep("llama3-8b", ["h100", "a100"], batch=[1, 2, 4], context=range(1024, 8193, 1024)))
+
+    Raises InputError where a value makes no sense by itself.
+    """
+    from llmcost.search.sweep import Sweep
+    from llmcost.search.sweep_rows import SweepRows
+    from llmcost.serving.estimate import Options
+
+    _known(Options._fields, values)
+    lists = {name: _several(value) for name, value in values.items() if value is not None}
+    return SweepRows(Sweep(_model(model), [_hardware(each) for each in _each(hw)], lists), lists, metrics)
+
+
+def compare(
+    models: Model | Iterable[Model],
+    hw: Gpu | Iterable[Gpu],
+    *,
+    price: float | Mapping[str, float] | None = None,
+    **chosen: Any,
+) -> Comparison:
+    """Every model on every GPU at the same batch and context.
+
+    `price`: dollars a GPU-hour, of all or by name of GPU. Keywords as of `estimate`.
+
+        compare(["llama3-8b", "qwen3-8b"], ["h100", "mi300x"], batch=16).rows()
+
+    Raises InputError where options do not suit a model or a GPU.
+    """
+    from llmcost.search.compare import compare as answer
+
+    specs, chips = [_model(each) for each in _each(models)], [_hardware(each) for each in _each(hw)]
+    return answer(specs, chips, _serving(None, chosen), _prices(price))
+
+
+def plan(
+    model: Model,
+    hw: Gpu,
+    gpus: int,
+    *,
+    top: int = 10,
+    seq: int | None = None,
+    global_batch: int | None = None,
+    gpus_per_node: int | None = None,
+    memory_utilization: float | None = None,
+    recompute: str | Sequence[str] | None = None,
+    dtype: str | None = None,
+    optimizer: str = "adam",
+    lora_rank: int | None = None,
+    lora_targets: str | None = None,
+    qlora: bool = False,
+    **held: int | Sequence[int],
+) -> TrainingPlan:
+    """The fastest layouts of a training step, of every legal one, and why the others lose; needs numpy.
+
+    `tp`, `pp`, `vp`, `cp`, `ep`, `dp`, `zero`, `micro_batch`, `recompute`: hold an axis at one value or some; all that
+    are legal. `seq` in tokens, `global_batch` in sequences. `top`: layouts to list.
+
+        plan("llama3-70b", "h100", gpus=1024, global_batch=1024, tp=[4, 8]).best[0].layout
+
+    Raises InputError for what has no answer whatever the layout.
+    """
+    from llmcost.model.lora import lora_of
+    from llmcost.search.plan_training import plan as answer
+    from llmcost.search.question import ask
+    from llmcost.search.space import Choices
+    from llmcost.training.recipe import Recipe
+
+    spec, chip = _model(model), _hardware(hw)
+    _known(Choices._fields, held)
+    recipe = Recipe(_computing(dtype, chip), optimizer, lora=lora_of(lora_rank, lora_targets, qlora=qlora))
+    axes = {name: _text(held.get(name)) for name in Choices._fields if name != "recompute"}
+    terms = (gpus, global_batch, seq, gpus_per_node, memory_utilization, recipe)
+    return answer(ask(spec, chip, *terms, axes, _text(recompute)), top)
+
+
+def plan_serving(
+    model: Model,
+    hw: Gpu,
+    gpus: int,
+    *,
+    top: int = 10,
+    prompt: int | None = None,
+    output: int | None = None,
+    chunk: int | None = None,
+    ttft: float | None = None,
+    tpot: float | None = None,
+    dtype: str | None = None,
+    weight_dtype: str | None = None,
+    kv_dtype: str | None = None,
+    memory_utilization: float | None = None,
+    gpus_per_node: int | None = None,
+    **held: int | Sequence[int],
+) -> ServingPlan:
+    """The layouts, and the requests in flight, that give most tokens a second a GPU within limits on waiting; needs numpy.
+
+    `prompt`, `output`, `chunk` in tokens (1,024 and 256; prompts in one piece). `ttft`, `tpot`: the longest time to the
+    first and of each other token, in milliseconds as on the command line. `tp`, `pp`, `dp`, `ep` hold an axis at one
+    value or some.
+
+        plan_serving("llama3-70b", "h100", gpus=8, ttft=500, tpot=50).best[0].tokens_per_s_per_gpu
+
+    Raises InputError where limits make no sense, or a figure of the GPU is not known.
+    """
+    from llmcost.search.plan_serving import AXES
+    from llmcost.search.plan_serving import plan_serving as answer
+    from llmcost.search.question import ask_serving
+
+    _known(AXES, held)
+    limits, dtypes = (prompt, output, chunk, ttft, tpot), (dtype, weight_dtype, kv_dtype)
+    axes = {name: _text(held.get(name)) for name in AXES}
+    asked = (_model(model), _hardware(hw), gpus, gpus_per_node, limits, dtypes, memory_utilization, axes)
+    return answer(ask_serving(*asked), top)
+
+
+def scoreboard(
+    source: str | None = None,
+    gpu: str | None = None,
+    engine: str | None = None,
+    kind: str | None = None,
+    profile: str | None = None,
+    worst: int = 0,
+) -> Scoreboard:
+    """How far predictions are from published measurements, by source, engine and GPU (`llmcost accuracy`).
+
+        pandas.DataFrame(scoreboard(source="gpt-fast").rows())
+
+    Raises InputError where nothing was measured of that kind.
+    """
+    from llmcost.accuracy.score import check, chosen
+    from llmcost.accuracy.scoreboard import scoreboard as answer
+
+    cases = chosen(source, gpu, engine, kind)
+    return answer(cases, check(cases, profile), worst)
+
+
+def models() -> list[dict[str, object]]:
+    """The models that are known by name, a row each: parameters and sizes."""
+    from llmcost.model.card import model_row
+    from llmcost.specs.catalog import load_model, names
+
+    return [model_row(load_model(name)) for name in names("models")]
+
+
+def hardware() -> list[dict[str, object]]:
+    """The GPUs that are known by name, a row each, in base units; None is not known."""
+    from llmcost.specs.catalog import load_hardware, names
+    from llmcost.specs.listing import hardware_row
+
+    return [hardware_row(load_hardware(name)) for name in names("hardware")]
+
+
+def _model(model: Model) -> ModelSpec:
+    from llmcost.specs.catalog import load_model
+
+    return load_model(fspath(model)) if isinstance(model, str | PathLike) else model
+
+
+def _hardware(hw: Gpu) -> HardwareSpec:
+    from llmcost.specs.catalog import load_hardware
+
+    return load_hardware(fspath(hw)) if isinstance(hw, str | PathLike) else hw
+
+
+def _each(given: Any) -> list[Any]:
+    """One name, path or spec, or several of them, as a list."""
+    return [given] if isinstance(given, str | PathLike) or hasattr(given, "_fields") else [*given]
+
+
+def _serving(options: Options | None, chosen: Mapping[str, Any]) -> Options:
+    from llmcost.serving.estimate import Options as Known
+
+    _known(Known._fields, chosen)
+    return (Known() if options is None else options)._replace(**chosen)
+
+
+def _training(options: TrainingOptions | None, chip: HardwareSpec, chosen: Mapping[str, Any]) -> TrainingOptions:
+    from llmcost.training.keywords import KEYWORDS, options_of
+
+    if options is not None:
+        _known(options._fields, chosen)
+        return options._replace(**chosen)
+    _known(KEYWORDS, chosen)
+    return options_of(_computing(chosen.get("dtype"), chip), chosen)
+
+
+def _computing(dtype: str | None, chip: HardwareSpec) -> str:
+    from llmcost.serving.estimate import default_dtype
+
+    return dtype or default_dtype(chip)
+
+
+def _known(names: Iterable[str], chosen: Iterable[str]) -> None:
+    """Raise TypeError for a keyword that is no option, with those that are near."""
+    known = list(names)
+    for name in chosen:
+        if name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, known, n=3, cutoff=0.4) or known
+            raise TypeError(f"no option {name!r}; nearest: {', '.join(near)}")
+
+
+def _several(value: Any) -> list[Any]:
+    """One value or several as a list; None is none."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) or not isinstance(value, Iterable) else [*value]
+
+
+def _text(value: Any) -> str | None:
+    """The values of an axis as the command line takes them."""
+    return ",".join(map(str, _several(value))) or None
+
+
+def _prices(price: float | Mapping[str, float] | None) -> dict[str, float]:
+    """Dollars a GPU-hour by the plain name of the GPU, "" for all."""
+    if price is None:
+        return {}
+    return {_hardware(name).name: each for name, each in price.items()} if isinstance(price, Mapping) else {"": price}

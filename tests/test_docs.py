@@ -3,6 +3,9 @@
 `pytest tests/test_docs.py --update-snapshots` writes the outputs anew.
 """
 
+import contextlib
+import doctest
+import io
 import re
 import shlex
 import subprocess
@@ -12,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 from test_house import ORDER
+
+import llmcost
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -94,6 +99,37 @@ def test_the_python_example_of_the_readme_runs():
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, cwd=ROOT, check=True)
     assert float(done.stdout) > 0
+
+
+def session(text, known):
+    """A Python session as it goes when it is typed: each statement with what it prints."""
+    lines = []
+    for example in doctest.DocTestParser().get_examples(text):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            try:
+                exec(compile(example.source, "page", "single"), known)
+            except (TypeError, llmcost.InputError) as error:
+                printed.write(f"Traceback (most recent call last):\n    ...\n{type(error).__name__}: {error}\n")
+        first, *more = example.source.splitlines()
+        lines += [f">>> {first}", *(f"... {line}".rstrip() for line in more), printed.getvalue().rstrip("\n")]
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def test_the_sessions_on_the_python_page_go_as_shown(request):
+    """All of them in one process, in order; `>>>` lines are typed, the rest is what comes back."""
+    page, known = ROOT / "docs" / "python.md", {}
+    text = page.read_text("utf-8")
+    gone = re.sub(r"(?<=```pycon\n)(.*?)(?=```)", lambda match: session(match[1], known), text, flags=re.DOTALL)
+    if request.config.getoption("--update-snapshots") and gone != text:
+        page.write_text(gone, "utf-8")
+    else:
+        assert gone == text
+
+
+def test_every_function_is_on_the_python_page():
+    text = (ROOT / "docs" / "python.md").read_text("utf-8")
+    assert [name for name in llmcost.__all__ if name[0] != "_" and not re.search(rf"\b{name}\b", text)] == []
 
 
 def test_the_tree_in_the_readme_is_the_tree():

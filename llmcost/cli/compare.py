@@ -43,7 +43,7 @@ def compare(
     """
     from llmcost.cli.output import show_json, show_tables, write
     from llmcost.ground.ranges import distinct
-    from llmcost.report.compare import FIGURES, NAMES, comparison_panels, comparison_tables, entry_document, figures_of
+    from llmcost.report.compare import FIGURES, NAMES, comparison_panels, comparison_tables, figures_of
     from llmcost.report.tables import to_csv
     from llmcost.search.compare import compare as compute
     from llmcost.serving.estimate import Options
@@ -54,13 +54,14 @@ def compare(
     distinct("MODEL", [spec.name for spec in specs])
     options = Options(batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization)
     options = options._replace(gpus=gpus, tp=tp, pp=pp, dp=dp, ep=ep, gpus_per_node=gpus_per_node)
-    entries = compute(specs, chips, options, lists.prices_of(price or (), chips))
+    found = compute(specs, chips, options, lists.prices_of(price or (), chips))
+    entries = found.entries
     if plot is not None:
         from llmcost.report import charts
 
         charts.save(Path(plot), "Models and GPUs compared", comparison_panels(entries, price is not None))
     if json:
-        show_json({"schema": "llmcost.compare/1", "entries": [entry_document(entry) for entry in entries]})
+        show_json(found.to_dict())
     elif csv:
         write(to_csv((*NAMES.values(), *FIGURES), [list(figures_of(entry).values()) for entry in entries]))
     elif markdown or plot is None:

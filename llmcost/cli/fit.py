@@ -58,50 +58,36 @@ def fit(
     from llmcost.cli.output import show_json, show_tables, write
     from llmcost.report.fit import fit_table
     from llmcost.report.tables import to_csv
-    from llmcost.search.fit import BASES, GPUS, Offer, Precision, best, ranked, usual_precisions
+    from llmcost.search.fit import GPUS, Offer, best, precisions_of, ranked
     from llmcost.search.fit import fit as compute
     from llmcost.serving.estimate import Options, workload_of
-    from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware, load_model, names
 
     o.one_format(json=json, csv=csv, markdown=markdown)
-    if basis not in BASES:
-        raise InputError(f"--basis {basis}: one of {', '.join(BASES)}")
     spec = load_model(model, kind)
     chosen = Options(batch, context, prompt, None, None, kv_dtype, memory_utilization=memory_utilization)
     counts = [_count(each) for each in gpus.split(",")]
     weights = _words(weight_dtype)
-    dtypes: list[str | None] = [*_words(dtype)] or [None]
-    formats: list[str | None] = [*weights] or [None]
-    for each in dtypes:
-        for kept in formats:
-            workload_of(
-                spec, None, chosen._replace(dtype=each, weight_dtype=kept)
-            )  # refuses what makes no sense on any GPU
-    wanted = weights or [each.weight_dtype for each in usual_precisions(spec)]
-    precisions = [Precision(each, kept) for each in dtypes for kept in wanted]
+    precisions = precisions_of(spec, chosen, _words(dtype), weights)
     asked = [name for each in hw or () for name in _words(each)]
     chips = [load_hardware(name) for name in asked or names("hardware")]
     prices = lists.prices_of(price or (), chips)
-    offers = compute(spec, chips, chosen, counts, precisions, prices, basis)
-    holding = ranked(offer for offer in offers if offer.fits)
+    found = compute(spec, chips, chosen, counts, precisions, prices, basis)
+    holding = found.holding()
     if json:
-        show_json(
-            {
-                "schema": "llmcost.fit/1",
-                "model": spec.name,
-                "basis": basis,
-                "offers": [to_dict(offer) for offer in offers],
-            }
-        )
+        show_json(found.to_dict())
     elif csv:
-        write(to_csv(Offer._fields, offers))
+        write(to_csv(Offer._fields, found.offers))
     else:
         everything = bool(asked or weights or dtype or counts != list(GPUS))
         w = workload_of(spec, None, chosen)
         title = f"{spec.title}: GPUs that hold it at batch {w.batch:,}, context {w.context:,}"
         show_tables(
-            [fit_table(title, holding if everything else ranked(best(offers)), batch, basis, priced=bool(prices))],
+            [
+                fit_table(
+                    title, holding if everything else ranked(best(found.offers)), batch, basis, priced=bool(prices)
+                )
+            ],
             markdown,
         )
     if not holding:

@@ -26,21 +26,6 @@ Rows: TypeAlias = "Callable[[Collection[str]], Blocks]"
 MOST = 10**7  # points without --yes: seconds to compute, a gigabyte of CSV
 MOST_ROWS = 10**4  # of a table, which has to be laid out as a whole
 MOST_REASONS = 4  # why combinations are left out, each a line
-ALWAYS = ("batch", "context")  # options shown whether they are given or not
-METRICS = (
-    "memory.fits",
-    "memory.total_bytes",
-    "prefill.expected.tokens_per_s",
-    "decode.expected.tokens_per_s",
-    "decode.expected.seconds_per_step",
-    "decode.limited_by",
-)
-OF_REQUESTS = ("request.expected.latency_seconds", "request.expected.output_tokens_per_s")  # with --output
-OF_A_MIX = (
-    "serving.expected.output_tokens_per_s",
-    "serving.expected.ttft_seconds",
-    "serving.expected.tpot_seconds",
-)  # with --concurrency
 
 
 def sweep(
@@ -110,8 +95,7 @@ def sweep(
     """  # noqa: D301 - \b keeps the lines of a paragraph as they are
     from llmcost.ground.files import draft_of
     from llmcost.report.sweep import write_parquet
-    from llmcost.search.sweep import DEGREES, DTYPES
-    from llmcost.serving.estimate import SIZES
+    from llmcost.search.sweep_rows import axes_of
     from llmcost.specs.catalog import load_model
 
     o.one_format(json=json, csv=csv, markdown=markdown)
@@ -124,8 +108,7 @@ def sweep(
         }
     )  # fmt: skip
     grid = _grid(load_model(model, kind), lists.load_chips(hw), given, yes)
-    shown = [name for name in (*DTYPES, *DEGREES, *SIZES) if name in given or name in ALWAYS]
-    axes = {"hw": "hardware.name"} | {name: f"workload.{name}" for name in shown}
+    axes = axes_of(given)
     columns = axes | {path: path for path in _metrics(grid, metric)}
     rows, number = _rows(grid, sort, top, fits)
     if parquet is not None:
@@ -187,12 +170,12 @@ def _grid(model: ModelSpec, chips: list[HardwareSpec], given: Mapping[str, Axis 
 def _metrics(grid: Sweep, asked: lists.List) -> Sequence[str]:
     """The figures to show, by their paths."""
     from llmcost.ground.ranges import distinct, parse_names
+    from llmcost.search.sweep_rows import metrics_of
 
     text = lists.once("--metric", asked)
     if text is not None:
-        return distinct("--metric", [grid.find(name) for name in parse_names("--metric", text).names])
-    more = next((paths for paths in (OF_A_MIX, OF_REQUESTS) if paths[0] in grid.figures), ())
-    return (*METRICS, *more)
+        return distinct("--metric", metrics_of(grid, parse_names("--metric", text).names))
+    return metrics_of(grid, None)
 
 
 def _rows(grid: Sweep, sort: str | None, top: int | None, fits: bool) -> tuple[Rows, int]:

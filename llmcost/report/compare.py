@@ -9,7 +9,6 @@ from llmcost.report.charts import Bars, Panel
 from llmcost.report.figures import cell
 from llmcost.report.tables import Table
 from llmcost.search.compare import Entry
-from llmcost.serving.results import leaves, to_dict
 
 COLUMNS = 4  # entries side by side; more stand below
 NAMES = {"model.name": "model", "hardware.name": "hw"}
@@ -39,14 +38,8 @@ PRICED = tuple(path for path in FIGURES if path.startswith("derived.price"))
 
 def figures_of(entry: Entry) -> dict[str, Any]:
     """Names and figures of an entry by path, in the order shown, as in the JSON."""
-    known = dict(leaves(entry.estimate)) | {f"derived.{name}": value for name, value in entry.derived._asdict().items()}
-    return {path: to_dict(known[path]) for path in (*NAMES, *FIGURES)}
-
-
-def entry_document(entry: Entry) -> dict[str, Any]:
-    """An entry for JSON: the whole estimate with what is derived from it."""
-    document: dict[str, Any] = to_dict(entry.estimate)
-    return document | {"derived": entry.derived._asdict()}
+    known = entry.figures()
+    return {path: known[path] for path in (*NAMES, *FIGURES)}
 
 
 def comparison_tables(entries: Sequence[Entry], priced: bool) -> list[Table]:

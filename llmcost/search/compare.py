@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.html import html_table
 from llmcost.model.spec import ModelSpec
 from llmcost.search.fit import price_per_million_tokens
 from llmcost.serving.estimate import DEFAULT_CONTEXT, Options, estimate
-from llmcost.serving.results import Estimate
+from llmcost.serving.results import Estimate, leaves, to_dict
 from llmcost.specs.hardware import HardwareSpec
+
+SCHEMA = "llmcost.compare/1"
+SHORT = ("memory.fits", "prefill.expected.tokens_per_s", "decode.expected.tokens_per_s")  # figures in a notebook
 
 
 class Derived(NamedTuple):
@@ -35,13 +39,48 @@ class Entry(NamedTuple):
     estimate: Estimate
     derived: Derived
 
+    def figures(self) -> dict[str, Any]:
+        """Every figure by its path, as in the JSON."""
+        known = (*leaves(self.estimate), *leaves(self.derived, "derived."))
+        return {path: to_dict(value) for path, value in known}
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: the whole estimate with what is derived from it."""
+        return self.estimate.to_dict() | {"derived": self.derived._asdict()}
+
+
+class Comparison(NamedTuple):
+    """Everything `llmcost compare` answers."""
+
+    entries: tuple[Entry, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row an entry: every figure by its path in the JSON."""
+        return [entry.figures() for entry in self.entries]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `llmcost compare --json`."""
+        return {"schema": SCHEMA, "entries": [entry.to_dict() for entry in self.entries]}
+
+    def __repr__(self) -> str:
+        """In one line, with what decodes fastest."""
+        known = [each.estimate for each in self.entries if each.estimate.decode.expected.tokens_per_s is not None]
+        if not known:
+            return f"<Comparison of {len(self.entries)}>"
+        best = max(known, key=lambda e: float(e.decode.expected.tokens_per_s))
+        return f"<Comparison of {len(self.entries)}; decodes fastest: {best!r}>"
+
+    def _repr_html_(self) -> str:
+        columns = ("model.name", "hardware.name", *SHORT)
+        return html_table(repr(self), [{path: row[path] for path in columns} for row in self.rows()])
+
 
 def compare(
     models: Sequence[ModelSpec],
     hardware: Sequence[HardwareSpec],
     options: Options,
     prices: Mapping[str, float] | None = None,
-) -> list[Entry]:
+) -> Comparison:
     """Every model on every GPU. Raises InputError where the options do not suit a model or a GPU.
 
     `prices` are dollars a GPU-hour by name of GPU, "" for all others.
@@ -54,7 +93,7 @@ def compare(
         for chip in hardware:
             found = estimate(model, chip, options)
             entries.append(Entry(found, derived(found, chip, known.get(chip.name, known.get("")))))
-    return entries
+    return Comparison(tuple(entries))
 
 
 def derived(e: Estimate, chip: HardwareSpec, price: float | None) -> Derived:

@@ -9,19 +9,24 @@ GPU-hours over the tokens of decode, the prompts not counted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from itertools import product
+from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.errors import InputError, check_count
+from llmcost.ground.html import html_table
 from llmcost.ground.units import HOUR
 from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
-from llmcost.serving.estimate import LARGEST, Options, default_dtype, estimate
-from llmcost.serving.results import Estimate
+from llmcost.serving.estimate import LARGEST, Options, default_dtype, estimate, workload_of
+from llmcost.serving.results import Estimate, to_dict
 from llmcost.specs.hardware import HardwareSpec
 
+SCHEMA = "llmcost.fit/1"
 GPUS = (1, 2, 4, 8)
+MOST_GPUS = 10**4
 WEIGHTS = (
     "bf16",
     "fp8",
@@ -67,6 +72,37 @@ class Offer(NamedTuple):
     price_per_million_tokens: Number
 
 
+class Offers(NamedTuple):
+    """Everything `llmcost fit` answers: every offer, whether it holds the model or not."""
+
+    model: str
+    basis: str
+    offers: tuple[Offer, ...]
+
+    def holding(self) -> list[Offer]:
+        """Those that hold the model: the cheapest first where prices are known, else the fewest GPUs, then the fastest."""
+        return ranked(offer for offer in self.offers if offer.fits)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row an offer, in base units."""
+        return [to_dict(offer) for offer in self.offers]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `llmcost fit --json`."""
+        return {"schema": SCHEMA, "model": self.model, "basis": self.basis, "offers": self.rows()}
+
+    def __repr__(self) -> str:
+        """In one line, with the best that holds the model."""
+        found = self.holding()
+        if not found:
+            return f"<Offers for {self.model}: none of {len(self.offers)} holds it>"
+        best = f"{found[0].gpus} × {found[0].hardware} with weights in {found[0].weight_dtype}"
+        return f"<Offers for {self.model}: {len(found)} of {len(self.offers)} hold it, first {best}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), [to_dict(offer) for offer in self.holding()])
+
+
 def fit(
     model: ModelSpec,
     hardware: Iterable[HardwareSpec],
@@ -75,12 +111,16 @@ def fit(
     precisions: Sequence[Precision] | None = None,
     prices: dict[str, float] | None = None,
     basis: str = "expected",
-) -> list[Offer]:
+) -> Offers:
     """Every offer, whether it holds the model or not; where no number of GPUs divides the model, there is none.
 
     `prices` are dollars a GPU-hour by name of GPU, "" for all others. Raises InputError where the options make no
     sense.
     """
+    if basis not in BASES:
+        raise InputError(f"--basis {basis}: one of {', '.join(BASES)}")
+    for number in gpus:
+        check_count("--gpus", number, MOST_GPUS)
     wanted = usual_precisions(model) if precisions is None else precisions
     offers = []
     for chip in hardware:
@@ -89,13 +129,28 @@ def fit(
             layout = layout_for(model, chip, number)
             if layout is not None:
                 offers += [_offer(model, chip, options, layout, each, price, basis) for each in supported(chip, wanted)]
-    return offers
+    return Offers(model.name, basis, tuple(offers))
 
 
 def usual_precisions(model: ModelSpec) -> list[Precision]:
     """What the model is kept in, and what weights are often made smaller to."""
     own = model.weight_format or WEIGHTS[0]
     return [Precision(None, weights) for weights in (own, *(each for each in WEIGHTS if _bytes(each) < _bytes(own)))]
+
+
+def precisions_of(
+    model: ModelSpec, options: Options, dtypes: Sequence[str] = (), weights: Sequence[str] = ()
+) -> list[Precision]:
+    """Every data type asked for with every format of weights; the usual ones where none is asked for.
+
+    Raises InputError for what makes no sense on any GPU.
+    """
+    asked: list[str | None] = [*dtypes] or [None]
+    formats: list[str | None] = [*weights] or [None]
+    for dtype, kept in product(asked, formats):
+        workload_of(model, None, options._replace(dtype=dtype, weight_dtype=kept))
+    usual = [each.weight_dtype for each in usual_precisions(model)]
+    return [Precision(dtype, kept) for dtype, kept in product(asked, weights or usual)]
 
 
 def _bytes(weights: str) -> Number:

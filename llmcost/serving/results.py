@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.html import html_table
+from llmcost.ground.units import amount, scaled, significant
 from llmcost.machine.timing import Bound
 from llmcost.model.counting import Params, TokenFlops, Traffic
 
@@ -222,7 +224,7 @@ class ExpectedTrainingRate(NamedTuple):
     error: float | None
 
 
-class Training(NamedTuple):
+class TrainingRates(NamedTuple):
     """Forward and backward on sequences of the prompt's length on one GPU, without optimizer step and communication.
 
     `state_bytes`: weights, gradients and Adam's state at the textbook's 16 bytes a parameter.
@@ -249,7 +251,40 @@ class Estimate(NamedTuple):
     decode: Decode
     request: Request | None
     serving: Serving | None
-    training: Training
+    training: TrainingRates
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `llmcost estimate --json`."""
+        document: dict[str, Any] = to_dict(self)
+        return document
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a figure: its path in the JSON and its value, in base units."""
+        return [{"quantity": path, "value": value} for path, value in leaves(self)]
+
+    def __repr__(self) -> str:
+        """In one line: what, where, whether it fits, how fast it should run."""
+        if self.hardware is None:
+            params, cache = amount(self.model.params.total), scaled(self.kv_cache.bytes_per_token, "B")
+            return f"<Estimate {self.model.name}: {params} parameters, KV cache {cache} a token>"
+        gpus = f"{self.workload.gpus:,} × " if self.workload.gpus > 1 else ""
+        speeds = ", ".join(f"{name} {_rate(rates.expected)}" for name, rates in self._phases().items())
+        fits = "fits" if self.memory.fits else "does not fit"
+        return f"<Estimate {self.model.name} on {gpus}{self.hardware.name}: {fits}, {speeds}>"
+
+    def _phases(self) -> dict[str, Prefill | Decode]:
+        return {"prefill": self.prefill, "decode": self.decode}
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {"": name, **{basis: _rate(getattr(rates, basis)) for basis in ("textbook", "limit", "expected")}}
+            for name, rates in self._phases().items()
+        ]
+        return html_table(repr(self), rows if self.hardware else ())
+
+
+def _rate(of: Any) -> str:
+    return "not known" if of.tokens_per_s is None else f"{significant(of.tokens_per_s)} tokens/s"
 
 
 def to_dict(result: Any) -> Any:

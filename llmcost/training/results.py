@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.html import html_table
+from llmcost.ground.units import seconds, significant
 from llmcost.model.lora import Lora
-from llmcost.serving.results import Hardware, Model
+from llmcost.serving.results import Hardware, Model, leaves, to_dict
 from llmcost.training.conventions import Utilization
-from llmcost.training.interruptions import Run as Interrupted
+from llmcost.training.interruptions import InterruptedRun
 from llmcost.training.step import StepFlops
 from llmcost.training.step_time import StepSeconds
 
@@ -36,7 +38,7 @@ class Spread(NamedTuple):
     chosen: bool
 
 
-class Run(NamedTuple):
+class TrainingWorkload(NamedTuple):
     """What is trained."""
 
     gpus: Number
@@ -48,16 +50,18 @@ class Run(NamedTuple):
     optimizer: str
     trained_params: Number
     lora: Lora | None
+    mfu_assumed: Number  # share of the peak that the textbook bases assume
 
 
 class Rates(NamedTuple):
-    """A basis: time of a step, tokens a second of all GPUs and of one, and what the whole run takes."""
+    """A basis: time of a step, tokens a second of all GPUs and of one, and what the whole run takes and costs (None: no price)."""
 
     step_seconds: Number
     tokens_per_s: Number
     tokens_per_s_per_gpu: Number
     days: Number
     gpu_hours: Number
+    dollars: Number | None
 
 
 class ExpectedRates(NamedTuple):
@@ -68,6 +72,7 @@ class ExpectedRates(NamedTuple):
     tokens_per_s_per_gpu: Number
     days: Number
     gpu_hours: Number
+    dollars: Number | None
     basis: str
     error: float | None
     days_low: Number
@@ -125,7 +130,7 @@ class Train(NamedTuple):
     schema: str
     model: Model
     hardware: Hardware
-    run: Run
+    run: TrainingWorkload
     layout: Spread
     step_seconds: Number
     tokens_per_s: Number
@@ -144,4 +149,26 @@ class Train(NamedTuple):
     memory: TrainMemory
     change: str | None
     conventions: tuple[Utilization, ...]
-    with_interruptions: Interrupted
+    with_interruptions: InterruptedRun
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `llmcost train --json`."""
+        document: dict[str, Any] = to_dict(self)
+        return document
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a figure: its path in the JSON and its value, in base units."""
+        return [{"quantity": path, "value": value} for path, value in leaves(self) if not isinstance(value, tuple)]
+
+    def __repr__(self) -> str:
+        """In one line: what, where, whether it fits, how fast a step and how long the run should be."""
+        fits = "fits" if self.memory.fits else "does not fit"
+        speed = f"{seconds(self.step_seconds)} a step, MFU {self.mfu:.1%}, {significant(self.days)} days"
+        where = f"{self.model.name} on {self.run.gpus:,} × {self.hardware.name}"
+        return f"<Training {where}: {fits}, {speed}>"
+
+    def _repr_html_(self) -> str:
+        bases = {name: getattr(self, name) for name in ("textbook", "textbook_recompute", "limit", "expected")}
+        figures = ("step_seconds", "tokens_per_s_per_gpu", "days", "gpu_hours", "dollars")
+        rows = [{"": figure} | {name: getattr(basis, figure) for name, basis in bases.items()} for figure in figures]
+        return html_table(repr(self), rows)

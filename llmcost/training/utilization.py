@@ -1,12 +1,15 @@
 """The question of `llmcost mfu`: a throughput as everyone's MFU, and anyone's MFU as a throughput."""
 
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llmcost.ground.errors import InputError, check_share
+from llmcost.ground.html import html_table
+from llmcost.ground.units import significant
 from llmcost.machine.chip import chip_of
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.estimate import Options, workload_of
+from llmcost.serving.results import to_dict
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.conventions import (
     CONVENTIONS,
@@ -33,6 +36,24 @@ class Utilizations(NamedTuple):
     recompute: str
     tokens_per_s_per_gpu: float
     conventions: tuple[Utilization, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `llmcost mfu --json`."""
+        document: dict[str, Any] = to_dict(self)
+        return document
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a convention."""
+        return [each._asdict() for each in self.conventions]
+
+    def __repr__(self) -> str:
+        """In one line, by our own convention."""
+        own = next(each for each in self.conventions if each.convention == "llmcost")
+        rate = f"{significant(self.tokens_per_s_per_gpu)} tokens/s a GPU"
+        return f"<MFU of {self.model} on {self.hardware} at {rate}: {own.mfu:.1%}, HFU {own.hfu:.1%}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.rows())
 
 
 def utilizations(

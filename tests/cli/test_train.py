@@ -207,6 +207,7 @@ def test_an_explanation_as_json_is_one_document(cli):
     answer = cli("train", "llama3-8b", "--hw", "h100", "--gpus", "1", "--price", "2", "--explain", "dollars", "--json")
     assert [each["quantity"] for each in json.loads(answer.out)["explanations"]] == [
         "dollars",
+        *(f"{basis}.dollars" for basis in ("textbook", "textbook_recompute", "limit", "expected")),
         "with_interruptions.dollars",
     ]
 

@@ -15,7 +15,7 @@ H100, L4, LLAMA = load_hardware("h100-sxm"), load_hardware("l4"), load_model("ll
 def test_an_offer_is_an_estimate():
     (offer,) = fit(
         LLAMA, [H100], Options(batch=4, context=4096), gpus=[4], precisions=[Precision(None, "fp8")], prices={"": 2.0}
-    )
+    ).offers
     e = estimate(LLAMA, H100, Options(batch=4, context=4096, dtype="fp8", weight_dtype="fp8", tp=4))
     assert (offer.fits, offer.max_batch, offer.max_context) == (e.memory.fits, e.memory.max_batch, e.memory.max_context)
     assert (offer.weights_bytes, offer.usable_bytes) == (e.memory.weights_bytes, e.memory.usable_bytes)
@@ -26,7 +26,7 @@ def test_an_offer_is_an_estimate():
 
 def test_a_million_tokens_cost_the_hours_that_they_take():
     """4 GPUs at $2 an hour: $8 for 3600 seconds of decode at the largest batch."""
-    (offer,) = fit(LLAMA, [H100], gpus=[4], precisions=[Precision(None, "fp8")], prices={"": 2.0})
+    (offer,) = fit(LLAMA, [H100], gpus=[4], precisions=[Precision(None, "fp8")], prices={"": 2.0}).offers
     full = estimate(LLAMA, H100, Options(batch=offer.max_batch, dtype="fp8", weight_dtype="fp8", tp=4))
     assert full.memory.fits
     assert offer.most_tokens_per_s == full.decode.expected.tokens_per_s
@@ -40,18 +40,18 @@ def test_a_price_of_one_kind_stands_before_that_of_all():
         gpus=[4],
         precisions=[Precision(None, "fp8")],
         prices={"h200": 4.0, "": 1.0},
-    )
+    ).offers
     assert [offer.price_per_gpu_hour for offer in offers] == [1.0, 4.0]
 
 
 @pytest.mark.parametrize("basis", ["textbook", "limit", "expected"])
 def test_rates_are_of_the_basis_asked_for(basis):
-    (offer,) = fit(LLAMA, [H100], gpus=[4], precisions=[Precision(None, "bf16")], basis=basis)
+    (offer,) = fit(LLAMA, [H100], gpus=[4], precisions=[Precision(None, "bf16")], basis=basis).offers
     assert offer.decode_tokens_per_s == getattr(estimate(LLAMA, H100, Options(tp=4)).decode, basis).tokens_per_s
 
 
 def test_what_does_not_fit_has_no_rates():
-    (offer,) = fit(LLAMA, [L4], gpus=[1], precisions=[Precision(None, "bf16")], prices={"": 1.0})
+    (offer,) = fit(LLAMA, [L4], gpus=[1], precisions=[Precision(None, "bf16")], prices={"": 1.0}).offers
     assert not offer.fits
     assert offer.decode_tokens_per_s is offer.most_tokens_per_s is offer.price_per_million_tokens is None
 
@@ -90,7 +90,7 @@ def test_gpus_split_layers_as_far_as_heads_divide_and_stages_take_the_rest():
 
 
 def test_the_table_has_the_fewest_gpus_of_a_kind_at_the_widest_precision():
-    offers = best(fit(LLAMA, [H100, L4]))
+    offers = best(fit(LLAMA, [H100, L4]).offers)
     assert [(offer.hardware, offer.gpus, offer.weight_dtype) for offer in offers] == [
         ("h100-sxm", 1, "int4-g128"),
         ("l4", 4, "fp8"),
@@ -98,7 +98,7 @@ def test_the_table_has_the_fewest_gpus_of_a_kind_at_the_widest_precision():
 
 
 def test_the_cheapest_comes_first_where_prices_are_known():
-    offers = fit(LLAMA, [H100, load_hardware("h200")], prices={"h100-sxm": 10.0, "h200": 0.1})
+    offers = fit(LLAMA, [H100, load_hardware("h200")], prices={"h100-sxm": 10.0, "h200": 0.1}).offers
     prices = [offer.price_per_million_tokens for offer in ranked(offer for offer in offers if offer.fits)]
     assert prices == sorted(prices)
     assert ranked(offers)[0].hardware == "h200"

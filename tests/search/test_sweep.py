@@ -14,7 +14,6 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from llmcost.cli.lists import decimal
-from llmcost.cli.sweep import METRICS
 from llmcost.ground.arrays import play
 from llmcost.ground.errors import InputError
 from llmcost.ground.ranges import parse_axis
@@ -23,6 +22,7 @@ from llmcost.ground.units import parse_count
 from llmcost.report.sweep import csv_pieces, json_pieces, rows_of
 from llmcost.search.fit import price_per_million_tokens
 from llmcost.search.sweep import Sweep
+from llmcost.search.sweep_rows import METRICS
 from llmcost.serving.estimate import Options, estimate
 from llmcost.serving.results import leaves
 from llmcost.specs.catalog import load_hardware, load_model

@@ -1,0 +1,86 @@
+"""A sweep as a result: which columns its rows have, the rows as dicts, the document."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from llmcost.ground.arrays import Array
+from llmcost.ground.html import html_table
+from llmcost.search.sweep import DEGREES, DTYPES, Sweep
+from llmcost.serving.estimate import SIZES
+
+SCHEMA = "llmcost.sweep/1"
+ALWAYS = ("batch", "context")  # options shown whether they are given or not
+METRICS = (
+    "memory.fits",
+    "memory.total_bytes",
+    "prefill.expected.tokens_per_s",
+    "decode.expected.tokens_per_s",
+    "decode.expected.seconds_per_step",
+    "decode.limited_by",
+)
+OF_REQUESTS = ("request.expected.latency_seconds", "request.expected.output_tokens_per_s")  # with an output
+OF_A_MIX = (
+    "serving.expected.output_tokens_per_s",
+    "serving.expected.ttft_seconds",
+    "serving.expected.tpot_seconds",
+)  # with a concurrency
+
+
+def axes_of(given: Collection[str]) -> dict[str, str]:
+    """The options that rows tell, each with the path of its value: those given, and those always told."""
+    shown = [name for name in (*DTYPES, *DEGREES, *SIZES) if name in given or name in ALWAYS]
+    return {"hw": "hardware.name"} | {name: f"workload.{name}" for name in shown}
+
+
+def metrics_of(grid: Sweep, asked: Sequence[str] | None) -> list[str]:
+    """The paths of the figures asked for, or of the usual ones. Raises InputError for one that does not exist."""
+    if asked is not None:
+        return [grid.find(name) for name in asked]
+    more = next((paths for paths in (OF_A_MIX, OF_REQUESTS) if paths[0] in grid.figures), ())
+    return [*METRICS, *more]
+
+
+class SweepRows:
+    """Every combination of a sweep that makes sense, with the figures asked for; computed anew each time it is gone through.
+
+    `columns` has the path of the figure under each heading.
+    """
+
+    def __init__(self, grid: Sweep, given: Collection[str], metrics: Sequence[str] | None = None) -> None:
+        self.grid = grid
+        self.columns = axes_of(given) | {path: path for path in metrics_of(grid, metrics)}
+
+    def __len__(self) -> int:
+        return self.grid.legal()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for _, block in self.grid.blocks(list(self.columns.values())):
+            yield from _rows(self.columns, block)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a combination, in base units."""
+        return list(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `llmcost sweep --json`."""
+        head = {"schema": SCHEMA, "model": self.grid.model.name, "combinations": len(self)}
+        return head | {"rows": self.rows()}
+
+    def __repr__(self) -> str:
+        hardware = dict.fromkeys(case.hardware.name for case in self.grid.cases)
+        return f"<Sweep of {self.grid.model.name} on {', '.join(hardware)}: {len(self):,} combinations>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.rows())
+
+
+def _rows(columns: Mapping[str, str], block: Mapping[str, Array]) -> Iterable[dict[str, Any]]:
+    values = [[_plain(value) for value in block[path].tolist()] for path in columns.values()]
+    return (dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True))
+
+
+def _plain(value: Any) -> Any:
+    """Whole numbers as ints."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
