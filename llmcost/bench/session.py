@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from llmcost.bench.cases import Bench
 from llmcost.bench.device import HARD, Device, Sensors, environment
 from llmcost.bench.fit_profile import fitted
-from llmcost.bench.kernels.exchange import join, rank, ranks, slowest
+from llmcost.bench.kernels.collective import join, rank, ranks, slowest
 from llmcost.bench.runner import Runner, planned, progress
 from llmcost.bench.step import bytes_of
 from llmcost.bench.suites import SUITES, Point, Scope, StepPoint

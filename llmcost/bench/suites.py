@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from llmcost.bench.device import Device
 from llmcost.bench.kernels import Case
-from llmcost.bench.kernels.exchange import EXCHANGES, ranks
+from llmcost.bench.kernels.collective import EXCHANGES, ranks
 from llmcost.ground.units import BITS
 from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Part
 from llmcost.model.sizes import bytes_of

@@ -142,7 +142,7 @@ def ways(case: Case, device: Device) -> dict[str, Way]:
     stream = stream_of(op)
     found = {}
     if device.graphs and find_spec("triton"):
-        from llmcost.bench.kernels.streams_triton import KERNELS
+        from llmcost.bench.kernels.elementwise_triton import KERNELS
 
         if stream.name in KERNELS and len(stream.cold) < 2:
             found["triton"] = Way(_forward(KERNELS[stream.name]))
