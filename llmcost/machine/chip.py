@@ -1,4 +1,4 @@
-"""The figures of a GPU that times depend on: peaks, bandwidth, memory and links, from its spec."""
+"""The figures of a GPU that times depend on, out of its spec: peaks, bandwidth, memory and links."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from llmcost.specs.hardware import Figure, HardwareSpec
 
 
 class Links(NamedTuple):
-    """How GPUs reach each other: bytes a second of one GPU in one direction; None where it is not known."""
+    """How fast a GPU sends to others: bytes a second of one GPU in one direction; None where it is not known."""
 
     node_bytes_per_s: Number  # to others in its node
     fabric_bytes_per_s: Number  # to other nodes
 
 
 class Chip(NamedTuple):
-    """The figures of a GPU that times depend on, peaks dense and of the matrix units; None where no source gives one."""
+    """The figures of a GPU for computing in some data types; None where no source gives one.
+
+    Peaks are dense, and of the matrix units.
+    """
 
     peak: Number  # FLOP/s of the linear layers' data type
     plain_peak: Number  # FLOP/s of the activations' data type: LM head, scans
@@ -29,36 +32,40 @@ class Chip(NamedTuple):
     usable: Number = None  # bytes, as the driver reports it
 
     def peak_of(self, op: Operator) -> Number:
-        """The peak of the data type that an operator computes in: layers' weights are quantised, all else stays."""
+        """The peak of the data type that an operator computes in.
+
+        Linear layers compute in the type that weights are quantised for, attention in the cache's, the LM head and
+        everything else in that of the activations.
+        """
         if isinstance(op, Attention):
             return self.attention_peak
         return self.peak if isinstance(op, (Gemm, GroupedGemm)) and op.part != "lm_head" else self.plain_peak
 
 
 def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str) -> Chip:
-    """The GPU's figures for computing in one type on a cache kept in another; what is not known stays None.
+    """The figures of a GPU for layers that compute in `dtype`, with a cache kept in `kv_dtype`.
 
-    Attention computes in the cache's type where the GPU does, else in that of the activations.
+    Attention computes in the cache's type where the GPU has a peak in it, otherwise in that of the activations. Without
+    a GPU, nothing is known.
     """
     if hardware is None:
         return Chip(None, None, None, None, None)
     plain = activation_dtype(dtype)
     cached = kv_dtype if kv_dtype in hardware.peak else plain
-    peak, plain_peak, attention_peak = (_value(hardware.peak.get(each)) for each in (dtype, plain, cached))
-    usable = hardware.usable_memory or hardware.memory  # where no driver's figure is known, the vendor's
+    usable = hardware.usable_memory or hardware.memory  # the vendor's figure where the driver's is not known
     return Chip(
-        peak,
-        plain_peak,
-        attention_peak,
-        _value(hardware.bandwidth),
-        hardware.memory.value,
-        links_of(hardware),
-        usable.value,
+        peak=_value(hardware.peak.get(dtype)),
+        plain_peak=_value(hardware.peak.get(plain)),
+        attention_peak=_value(hardware.peak.get(cached)),
+        bandwidth=_value(hardware.bandwidth),
+        capacity=hardware.memory.value,
+        links=links_of(hardware),
+        usable=usable.value,
     )
 
 
 def links_of(hardware: HardwareSpec) -> Links:
-    """How fast GPUs of this kind reach each other."""
+    """How fast GPUs of this kind send to each other; the spec has the sum of both directions inside a node."""
     both_ways = _value(hardware.interconnect)
     return Links(both_ways and both_ways / 2, _value(hardware.fabric))
 
