@@ -1,4 +1,4 @@
-"""A profile: what was measured on one GPU, what was fitted to it, and how far off the fit is on shapes that it never saw.
+"""A profile: what was measured on one GPU, what was fitted to it, and how far off the fit is on what it never saw.
 
 It is one JSON document with a row in each line. Measurements are kept in profiles and nowhere else: they never change a
 hardware spec.
@@ -275,7 +275,7 @@ def _fit(entry: dict[str, Any]) -> Fit:
 
 
 def _refuse_sizes(document: Document, number: int, row: dict[str, Any]) -> None:
-    """Refuse a row whose sizes are not those of its operator: with one that it does not have, or without one it needs."""
+    """Refuse a row whose sizes are not those of its operator: one is unknown, or one that it needs is missing."""
     if "operator" not in row:
         return
     kind, given = getattr(operators, row["operator"]), set(row["sizes"])

@@ -72,7 +72,7 @@ def read_text(path: Path, largest: int = LARGEST_FILE) -> str:
 
 
 def read_yaml(path: Path) -> Document:
-    """The document of a YAML file that holds one mapping. Raises SpecError, with the line, for whatever else it holds."""
+    """The document of a YAML file that holds one mapping. Raises SpecError, with the line, for anything else."""
     return parse_yaml(read_text(path), str(path))
 
 
@@ -106,7 +106,7 @@ def _composed(text: str, file: str) -> Any:
 
 
 def _refuse_depth(text: str, file: str) -> None:
-    """Refuse a text that is nested too deep, before it is composed: composing 100,000 brackets would end the process."""
+    """Refuse a text that is nested too deep before it is composed: composing 100,000 brackets ends the process."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
