@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from uniform import changed, is_gated, size
 
+from llmcost.formulas.operators import PHASES, operator_rows
 from llmcost.formulas.serving import symbolic_estimate
 from llmcost.ground.symbols import Expression, symbol
 from llmcost.ground.symbols import evaluate as value_of
@@ -20,7 +21,6 @@ from llmcost.model.counting import count_pass
 from llmcost.model.operators import Gemm
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import Layer, ModelSpec
-from llmcost.report.ops import PHASES, operator_rows
 from llmcost.serving.estimate import Options, estimate, evaluate, workload_of
 from llmcost.serving.results import leaves
 from llmcost.specs.hardware import Figure, HardwareSpec

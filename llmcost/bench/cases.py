@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from llmcost.bench.device import Device
-from llmcost.bench.kernels import Case, Operands, Tensor, UnsupportedError, Way, kind_of
+from llmcost.bench.kernels import KernelCase, Operands, Tensor, UnsupportedError, Way, kind_of
 from llmcost.bench.timers import Call, Clock, Timing, soak
 
 TOLERANCE = {
@@ -50,7 +50,7 @@ class Bench(NamedTuple):
     clock: Clock
     quick: bool = False
 
-    def measure(self, case: Case, *, spaced: bool = False) -> Measured:
+    def measure(self, case: KernelCase, *, spaced: bool = False) -> Measured:
         """Time the fastest right way; `spaced`, with a pause between calls.
 
         Raises UnsupportedError, TooLargeError, WrongAnswerError, torch's out of memory.
@@ -95,7 +95,7 @@ class Bench(NamedTuple):
             self._cache(given, len(colds)),
         )
 
-    def _refuse_size(self, case: Case) -> None:
+    def _refuse_size(self, case: KernelCase) -> None:
         need, free = 2 * int(case.op.moved_bytes()) * (3 if case.backward else 1), self.device.free_bytes()
         if need > free:
             raise TooLargeError(f"about {need / 1e9:.1f} GB with copies, {free / 1e9:.1f} GB free")
@@ -120,17 +120,17 @@ def rotated(given: Operands, sets: int) -> list[Cold]:
     return [given.cold, *(tuple(each.clone() for each in given.cold) for _ in range(sets - 1))]
 
 
-def calls(case: Case, way: Way, hot: tuple[Tensor, ...], colds: Iterable[Cold]) -> list[Call]:
+def calls(case: KernelCase, way: Way, hot: tuple[Tensor, ...], colds: Iterable[Cold]) -> list[Call]:
     """A call for each set of cold operands, stored as the way wants them; for `backward`, of the gradients alone."""
     make = _backward if case.backward else _forward
     return [make(case, way, (*hot, *way.layout(*cold))) for cold in colds]
 
 
-def _forward(case: Case, way: Way, given: tuple[Tensor, ...]) -> Call:
+def _forward(case: KernelCase, way: Way, given: tuple[Tensor, ...]) -> Call:
     return lambda: way.run(case.op, *given)
 
 
-def _backward(case: Case, way: Way, given: tuple[Tensor, ...]) -> Call:
+def _backward(case: KernelCase, way: Way, given: tuple[Tensor, ...]) -> Call:
     """Gradients of all floating operands, from random gradients of all outputs; the forward pass runs here, untimed."""
     given = tuple(each.detach().requires_grad_() if each.is_floating_point() else each for each in given)
     answer = way.run(case.op, *given)
@@ -140,7 +140,7 @@ def _backward(case: Case, way: Way, given: tuple[Tensor, ...]) -> Call:
     return lambda: torch.autograd.grad(outputs, wanted, slopes, retain_graph=True)
 
 
-def _refuse_wrong(case: Case, given: Operands, way: Way) -> None:
+def _refuse_wrong(case: KernelCase, given: Operands, way: Way) -> None:
     index, right = kind_of(case.op).expected(case.op, given)
     answer = way.run(case.op, *given.hot, *way.layout(*given.cold))
     got = (answer[0] if isinstance(answer, tuple) else answer)[index].float()

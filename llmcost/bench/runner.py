@@ -12,7 +12,7 @@ import torch
 
 from llmcost.bench.cases import Bench, Measured, TooLargeError, WrongAnswerError
 from llmcost.bench.device import HARD
-from llmcost.bench.kernels import Case, UnsupportedError
+from llmcost.bench.kernels import KernelCase, UnsupportedError
 from llmcost.bench.launch import launches
 from llmcost.bench.step import cases_of, pass_of, time_pass
 from llmcost.bench.suites import CASES, Point, Scope, StepPoint, steps
@@ -35,7 +35,7 @@ class Runner:
         self.rows: list[Row] = [row for row in earlier.rows if row.status == "ok"] if earlier else []
         self.steps: list[StepRow] = [step for step in earlier.steps if step.status == "ok"] if earlier else []
         self._keys = {row.key() for row in self.rows} | {step.key() for step in self.steps}
-        self._known: dict[Case, Measured] = {}
+        self._known: dict[KernelCase, Measured] = {}
         self._failures = 0
 
     def run_cases(self, points: Sequence[Point]) -> None:
@@ -59,7 +59,7 @@ class Runner:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _case(self, case: Case, *, spaced: bool = False) -> Columns:
+    def _case(self, case: KernelCase, *, spaced: bool = False) -> Columns:
         measured = self.bench.measure(case, spaced=True) if spaced else self._measured(case)
         if HARD & set(measured.timing.reading.slowdown):
             time.sleep(COOL_DOWN)
@@ -70,7 +70,7 @@ class Runner:
         }
         return timed(measured.timing) | {"way": measured.way, "others": others, "cache": measured.cache}
 
-    def _measured(self, case: Case) -> Measured:
+    def _measured(self, case: KernelCase) -> Measured:
         if case not in self._known:
             self._known[case] = self.bench.measure(case)
         return self._known[case]

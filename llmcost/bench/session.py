@@ -64,7 +64,7 @@ def pass_asked(model: str, phase: str, batch: int, context: int | None, dtype: s
     return StepPoint(model, phase, batch, tokens, kind, heldout=False)
 
 
-class Request(NamedTuple):
+class BenchRequest(NamedTuple):
     """What to measure, and where to keep it. `passes`: those of a model asked for, instead of suites."""
 
     suites: Sequence[str] = SUITES
@@ -84,7 +84,7 @@ class Request(NamedTuple):
 class Session:
     """A run on one device."""
 
-    def __init__(self, device: Device, request: Request, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, device: Device, request: BenchRequest, tell: Callable[[str], None] | None = None) -> None:
         self.device, self.request = device, request
         if request.output is not None and not request.output.absolute().parent.is_dir():
             raise InputError(f"{request.output}: no such folder")  # before anything is measured

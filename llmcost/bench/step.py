@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from llmcost.bench.cases import Bench, TooLargeError
-from llmcost.bench.kernels import Case, Tensor, Way, kind_of
+from llmcost.bench.kernels import KernelCase, Tensor, Way, kind_of
 from llmcost.bench.suites import StepPoint
 from llmcost.bench.timers import Timing
 from llmcost.machine.calibration import distinct
@@ -28,7 +28,7 @@ GROWTH = 1.3  # memory over weights and caches: activations of the largest kerne
 TRAINING = 2  # a gradient for every weight
 
 
-class Pass(NamedTuple):
+class TimedPass(NamedTuple):
     """The operators of one pass, those of repeated layers counted down to `layers` where memory is short."""
 
     ops: list[Operator]
@@ -37,7 +37,7 @@ class Pass(NamedTuple):
     backward: bool
 
 
-def pass_of(model: ModelSpec, point: StepPoint, room: int) -> Pass:
+def pass_of(model: ModelSpec, point: StepPoint, room: int) -> TimedPass:
     """What a step runs on a device with so many bytes free. Raises TooLargeError if one layer of each kind is too large."""
     size = element_bytes(point.dtype, point.dtype, point.dtype)
     decode, train = point.phase == "decode", point.phase == "train"
@@ -51,7 +51,7 @@ def pass_of(model: ModelSpec, point: StepPoint, room: int) -> Pass:
         raise TooLargeError(
             f"a layer of each kind needs {(once + layered / model.num_hidden_layers) / 1e9:.1f} GB, {room / 1e9:.1f} GB free"
         )
-    return Pass(cut, int(model.num_hidden_layers * share), model.num_hidden_layers, train)
+    return TimedPass(cut, int(model.num_hidden_layers * share), model.num_hidden_layers, train)
 
 
 def held(op: Operator, train: bool) -> int:
@@ -69,7 +69,7 @@ def bytes_of(model: ModelSpec, point: StepPoint) -> int:
 class Link(NamedTuple):
     """One execution: its operator, how it is run, its cold operands, and shapes or fixed values of its hot ones."""
 
-    case: Case
+    case: KernelCase
     way: Way
     cold: tuple[Tensor, ...]
     hot: tuple[Tensor, ...]
@@ -78,14 +78,16 @@ class Link(NamedTuple):
 class Chain:
     """The pass as one program. `way_of` says how each kind of operator is run."""
 
-    def __init__(self, run: Pass, dtype: str, bench: Bench, way_of: Callable[[Case], str]) -> None:
+    def __init__(self, run: TimedPass, dtype: str, bench: Bench, way_of: Callable[[KernelCase], str]) -> None:
         self._fixed: dict[tuple[torch.Size, torch.dtype], Tensor] = {}
         self._train = run.backward
-        self.links = [self._link(Case(distinct(op), dtype, run.backward), bench, way_of) for op in executions(run.ops)]
+        self.links = [
+            self._link(KernelCase(distinct(op), dtype, run.backward), bench, way_of) for op in executions(run.ops)
+        ]
         self._weights = [each for link in self.links for each in link.cold if each.requires_grad]
         self._slope: Tensor | None = None
 
-    def _link(self, case: Case, bench: Bench, way_of: Callable[[Case], str]) -> Link:
+    def _link(self, case: KernelCase, bench: Bench, way_of: Callable[[KernelCase], str]) -> Link:
         kind = kind_of(case.op)
         given = kind.operands(case.op, case.dtype, bench.device)
         way = kind.ways(case, bench.device)[way_of(case)]
@@ -126,7 +128,7 @@ def executions(ops: Sequence[Operator]) -> Iterator[Operator]:
             yield from each
 
 
-def time_pass(run: Pass, dtype: str, bench: Bench, way_of: Callable[[Case], str]) -> Timing:
+def time_pass(run: TimedPass, dtype: str, bench: Bench, way_of: Callable[[KernelCase], str]) -> Timing:
     """The whole pass, measured."""
     chain = Chain(run, dtype, bench, way_of)
     if bench.device.kind == "cuda":
@@ -134,7 +136,7 @@ def time_pass(run: Pass, dtype: str, bench: Bench, way_of: Callable[[Case], str]
     return bench.clock.time([chain], settle=True)
 
 
-def cases_of(run: Pass, dtype: str) -> list[tuple[Operator, list[Case]]]:
+def cases_of(run: TimedPass, dtype: str) -> list[tuple[Operator, list[KernelCase]]]:
     """Each operator with what has to be timed for it: forward, and backward in training."""
     passes = (False, True) if run.backward else (False,)
-    return [(op, [Case(distinct(op), dtype, backward) for backward in passes]) for op in run.ops]
+    return [(op, [KernelCase(distinct(op), dtype, backward) for backward in passes]) for op in run.ops]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from llmcost.bench.device import Device
-from llmcost.bench.kernels import Case
+from llmcost.bench.kernels import KernelCase
 from llmcost.bench.kernels.collective import EXCHANGES, ranks
 from llmcost.ground.units import BITS
 from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Part
@@ -23,7 +23,7 @@ class Point(NamedTuple):
     """One case of a suite."""
 
     suite: str
-    case: Case
+    case: KernelCase
     heldout: bool = False
 
 
@@ -114,7 +114,7 @@ def ceiling(scope: Scope) -> Iterator[Point]:
 def _gemm(m: int, n: int, k: int, dtype: str, *, heldout: bool = False) -> Point:
     size = bytes_of(BITS[dtype])
     return Point(
-        "gemm", Case(Gemm("gemm", "mlp", 1, m, 1, k, n, bias=False, tied=False, Bw=size, Bx=size), dtype), heldout
+        "gemm", KernelCase(Gemm("gemm", "mlp", 1, m, 1, k, n, bias=False, tied=False, Bw=size, Bx=size), dtype), heldout
     )
 
 
@@ -161,7 +161,7 @@ def _attention(
         sinks=False, shared=False, Bx=size, Bkv=size, kv_heads=g, decode=step,
     )  # fmt: skip
     every = scope.full and not backward and heads == HEADS[0] and (b, c) in EVERY_WAY
-    return Point(suite, Case(op, scope.dtype, backward, every), heldout)
+    return Point(suite, KernelCase(op, scope.dtype, backward, every), heldout)
 
 
 def memory(scope: Scope) -> Iterator[Point]:
@@ -182,7 +182,7 @@ def elementwise(scope: Scope) -> Iterator[Point]:
             yield _stream(scope, "activation", t, 2 * i, i)
             yield _stream(scope, "rotary_cache_write", t, h + h // 2, h + h // 2)
             table = Lookup("token_embedding", "embedding", 1, t, 1, vocabulary, h, scope.bytes)
-            yield Point("elementwise", Case(table, scope.dtype))
+            yield Point("elementwise", KernelCase(table, scope.dtype))
     for t in scope.pick([], tokens[:2], tokens[:1]):
         yield _stream(scope, "softmax", t, vocabulary, vocabulary)
     h, i, t = (80, 96, 4) if scope.small else (5120, 13824, 192)
@@ -195,7 +195,7 @@ def _stream(
     *, part: Part = "mlp", suite: str = "elementwise", heldout: bool = False,
 ) -> Point:  # fmt: skip
     op = Elementwise(name, part, 1, t, 1, reads, writes, weights, scope.bytes)
-    return Point(suite, Case(op, scope.dtype), heldout)
+    return Point(suite, KernelCase(op, scope.dtype), heldout)
 
 
 Experts = tuple[int, int, int, int]  # experts, those a token takes, k, n
@@ -214,7 +214,7 @@ def grouped(scope: Scope) -> Iterator[Point]:
 def _grouped(scope: Scope, t: int, experts: Experts, *, heldout: bool = False) -> Point:
     (groups, active, k, n), size = experts, scope.bytes
     op = GroupedGemm("experts", "mlp", 1, t, 1, k, n, groups, active, bias=False, Bw=size, Bx=size)
-    return Point("grouped", Case(op, scope.dtype), heldout)
+    return Point("grouped", KernelCase(op, scope.dtype), heldout)
 
 
 def collectives(scope: Scope) -> Iterator[Point]:
@@ -224,7 +224,7 @@ def collectives(scope: Scope) -> Iterator[Point]:
         for size in scope.pick([2**13, 2**20, 2**26], [2**16, 2**18, 2**23, 2**28, 2**30], [2**13, 2**16]):
             count = size // int(scope.bytes) // together * together
             op = Collective(exchange, "mlp", 1, exchange, 1, count, together, 1, together, scope.bytes)
-            yield Point("collectives", Case(op, scope.dtype))
+            yield Point("collectives", KernelCase(op, scope.dtype))
 
 
 CASES: dict[str, Callable[[Scope], Iterator[Point]]] = {

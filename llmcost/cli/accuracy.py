@@ -27,9 +27,10 @@ def accuracy(
 
     Example: llmcost accuracy --source gpt-fast --worst 5
     """
-    from llmcost.accuracy.score import beating, check, chosen
+    from llmcost.accuracy.score import check, chosen
+    from llmcost.accuracy.scoreboard import scoreboard
     from llmcost.cli.output import show_json, show_tables, write
-    from llmcost.report.accuracy import accuracy_document, accuracy_rows, accuracy_tables
+    from llmcost.report.accuracy import accuracy_tables
     from llmcost.report.tables import to_csv
     from llmcost.specs.profile import load_profile
 
@@ -39,13 +40,13 @@ def accuracy(
     if profile is not None:
         gpu = gpu or load_profile(Path(profile)).hardware
     cases = chosen(source, gpu, engine, kind)
-    checks = check(cases, profile)
+    board = scoreboard(cases, check(cases, profile), worst)
     if json:
-        show_json(accuracy_document(cases, checks))
+        show_json(board.to_dict())
     elif csv:
-        rows = accuracy_rows(checks)
+        rows = board.rows()
         write(to_csv(list(rows[0]) if rows else [], [list(row.values()) for row in rows]))
     else:
-        show_tables(accuracy_tables(cases, checks, worst), markdown)
-    if any(not each.why for each in beating(checks)):
+        show_tables(accuracy_tables(board), markdown)
+    if any(not each.why for each in board.beating):
         raise typer.Exit(1)

@@ -59,19 +59,20 @@ def estimate(
         return
     phases = {}
     if breakdown:
-        from llmcost.report.ops import Row, operator_rows, operator_table
+        from llmcost.formulas.operators import OperatorRow, phase_operators
+        from llmcost.report.ops import operator_table
 
-        phases = {phase: operator_rows(spec, chip, chosen, phase) for phase in ("prefill", "decode")}
+        phases = {phase: phase_operators(spec, chip, chosen, phase) for phase in ("prefill", "decode")}
         if csv:
-            rows = [(phase, *row) for phase, each in phases.items() for row in each]
-            write(to_csv(("phase", *Row._fields), rows))
+            rows = [(phase, *row) for phase, each in phases.items() for row in each.operators]
+            write(to_csv(("phase", *OperatorRow._fields), rows))
             return
     if json:
-        operators = {phase: [to_dict(row) for row in rows] for phase, rows in phases.items()}
+        operators = {phase: [to_dict(row) for row in each.operators] for phase, each in phases.items()}
         show_json(to_dict(result) | ({"operators": operators} if operators else {}))
         return
     tables = estimate_tables(spec, result)
-    tables += [operator_table(f"Operators of {phase}", rows) for phase, rows in phases.items()]
+    tables += [operator_table(f"Operators of {phase}", each) for phase, each in phases.items()]
     show_tables(tables, markdown)
 
 
@@ -108,17 +109,18 @@ def explain(
     Example: llmcost explain llama3-8b kv_cache.bytes
     """
     from llmcost.cli.output import show_json, write
+    from llmcost.formulas.explanations import Explanations
     from llmcost.formulas.serving import explain as compute
-    from llmcost.report.explain import explanation_document, explanation_text
+    from llmcost.report.explain import explanation_text
     from llmcost.serving.estimate import Options
     from llmcost.specs.catalog import load_hardware, load_model
 
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
     sizes = (batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens, output, chunk)
     chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency, profile)
-    found = compute(spec, chip, chosen, quantity)
+    found = Explanations(spec.name, tuple(compute(spec, chip, chosen, quantity)))
     if json:
-        show_json(explanation_document(spec.name, found))
+        show_json(found.to_dict())
     else:
         write(explanation_text(found) + "\n")
 
@@ -153,38 +155,22 @@ def ops(
     Example: llmcost ops gpt2 --phase train --batch 12
     """
     from llmcost.cli.output import show_json, show_tables, write
-    from llmcost.ground.errors import InputError
-    from llmcost.report.ops import PHASES, Row, operator_rows, operator_table
+    from llmcost.formulas.operators import OperatorRow, phase_operators
+    from llmcost.report.ops import operator_table
     from llmcost.report.tables import to_csv
     from llmcost.serving.estimate import Options
     from llmcost.specs.catalog import load_hardware, load_model
 
     o.one_format(json=json, csv=csv, markdown=markdown)
-    if phase not in PHASES:
-        raise InputError(f"--phase {phase}: one of {', '.join(PHASES)}")
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
     chosen = Options(batch, context, prompt, dtype, weight_dtype, kv_dtype, profile=profile)
-    rows = operator_rows(
-        spec, chip, chosen._replace(gpus=gpus, tp=tp, pp=pp, dp=dp, ep=ep, gpus_per_node=gpus_per_node), phase
-    )
+    chosen = chosen._replace(gpus=gpus, tp=tp, pp=pp, dp=dp, ep=ep, gpus_per_node=gpus_per_node)
+    found = phase_operators(spec, chip, chosen, phase)
     if json:
-        total = {
-            "flops": sum(r.flops for r in rows),
-            "params": sum(r.params for r in rows),
-            "bytes": sum(r.bytes for r in rows),
-        }
-        show_json(
-            {
-                "schema": "llmcost.ops/1",
-                "model": spec.name,
-                "phase": phase,
-                "operators": [r._asdict() for r in rows],
-                "total": total,
-            }
-        )
+        show_json(found.to_dict())
     elif csv:
-        write(to_csv(Row._fields, rows))
+        write(to_csv(OperatorRow._fields, found.operators))
     else:
         where = " on one GPU" * any(degree not in (None, 1) for degree in (gpus, tp, pp, dp, ep))
         title = f"{spec.title}, {phase}{where}: FLOPs of every (query, key) pair; FLOPs, parameters and bytes are of one execution"
-        show_tables([operator_table(title, rows)], markdown)
+        show_tables([operator_table(title, found)], markdown)

@@ -116,13 +116,13 @@ def _session(
 
     require_torch()
     from llmcost.bench.device import find_device
-    from llmcost.bench.session import Request, Session, pass_asked, suites_asked
+    from llmcost.bench.session import BenchRequest, Session, pass_asked, suites_asked
 
     suites = suites_asked(suite)
     found = find_device(device)
     passes = () if model is None else (pass_asked(model, phase, batch, context, dtype, found),)
     target, earlier = (None if each is None else Path(each) for each in (output, resume))
-    return Session(found, Request(suites, full, hw, target, passes, earlier))
+    return Session(found, BenchRequest(suites, full, hw, target, passes, earlier))
 
 
 def _shown(path: Path, output: str | None) -> Profile:
@@ -181,51 +181,39 @@ def _show_plan(session: Session, markdown: bool) -> None:
 
 def _pass_tables(measured: Profile, profile: str | None) -> list[Table]:
     """Each pass operator by operator, beside what `estimate` says of it."""
-    from llmcost.machine.calibration import chip_of, pass_seconds
-    from llmcost.machine.reached import efficiency_for
+    from llmcost.bench.summary import measured_passes
     from llmcost.report.bench_rows import pass_table
-    from llmcost.report.tables import Table
-    from llmcost.specs.catalog import load_hardware
 
-    tables = []
-    hardware = load_hardware(measured.hardware) if measured.hardware else None
-    for step in measured.steps:
-        if step.median_us is not None:
-            efficiency = efficiency_for(hardware, profile, step.dtype, step.dtype, engine=False)
-            guesses = None if hardware is None else pass_seconds(step, chip_of(measured, step.dtype), efficiency)
-            note = (
-                f"Predicted: {efficiency.basis}."
-                if guesses
-                else "Nothing is predicted for a device without a data sheet."
-            )
-            tables += [pass_table(measured, step, guesses), Table("", ("",), "l", (), (note,))]
-    return tables
+    return [pass_table(each) for each in measured_passes(measured, profile)]
 
 
 def _report(
     measured: Profile, old: Profile | None, threshold: float, fail_above: str | None, plot: str | None, rows: bool,
     *, json: bool, csv: bool, markdown: bool, before: list[Table] | None = None, alone: bool = False,
 ) -> None:  # fmt: skip
+    from llmcost.bench.differences import differences, slower
+    from llmcost.bench.summary import summary_of
     from llmcost.cli.output import show_tables, write
     from llmcost.report.bench import bench_tables
-    from llmcost.report.bench_compare import changes, compare_table, slower
+    from llmcost.report.bench_compare import compare_table
     from llmcost.report.bench_rows import COLUMNS, flat_rows
     from llmcost.report.tables import to_csv
     from llmcost.specs.profile import profile_text
 
-    found = [] if old is None else changes(old, measured)
+    found = [] if old is None else differences(old, measured)
+    summary = summary_of(measured)
     if json:
         write(profile_text(measured))
     elif csv:
-        write(to_csv(COLUMNS, flat_rows(measured)))
+        write(to_csv(COLUMNS, flat_rows(summary.rows)))
     else:
         changed = [] if old is None else [compare_table(old, measured, found, threshold)]
-        tables = changed if changed and alone else [*(before or []), *bench_tables(measured, rows=rows), *changed]
+        tables = changed if changed and alone else [*(before or []), *bench_tables(summary, rows=rows), *changed]
         show_tables(tables, markdown)
     if plot is not None:
         from llmcost.report.bench_plots import write_plots
 
-        for path in write_plots(measured, Path(plot)):
+        for path in write_plots(summary, Path(plot)):
             print(f"llmcost: wrote {path}", file=sys.stderr)
     if fail_above is not None and slower(found, threshold):
         raise typer.Exit(1)

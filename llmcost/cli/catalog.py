@@ -21,11 +21,15 @@ def models(
     markdown: o.Markdown = False,
 ) -> None:
     """The models that are known."""
-    from llmcost.report.specs import model_document, model_rows, model_table, models_table
+    from llmcost.model.card import model_document, model_row
+    from llmcost.report.specs import model_table, models_table
     from llmcost.specs.catalog import load_model
 
-    lists = {"models": (model_rows, models_table)}
-    _catalog("models", name, load_model, model_table, model_document, lists, json=json, csv=csv, markdown=markdown)
+    def one_table(model: Any) -> Any:
+        return model_table(model_document(model))
+
+    lists = {"models": (model_row, models_table)}
+    _catalog("models", name, load_model, one_table, model_document, lists, json=json, csv=csv, markdown=markdown)
 
 
 def hardware(
@@ -35,11 +39,12 @@ def hardware(
     markdown: o.Markdown = False,
 ) -> None:
     """The GPUs that are known, and the systems of them: boxes, clouds, clusters."""
-    from llmcost.report.specs import chip_table, hardware_rows, hardware_table, system_rows, systems_table
+    from llmcost.report.specs import chip_table, hardware_table, systems_table
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware
+    from llmcost.specs.listing import hardware_row, system_row
 
-    lists = {"hardware": (hardware_rows, hardware_table), "hardware/systems": (system_rows, systems_table)}
+    lists = {"hardware": (hardware_row, hardware_table), "hardware/systems": (system_row, systems_table)}
     _catalog("hardware", name, load_hardware, chip_table, to_dict, lists, json=json, csv=csv, markdown=markdown)
 
 
@@ -49,7 +54,7 @@ def _catalog(
     load: Callable[[str], Any],
     one_table: Callable[[Any], Any],
     one_document: Callable[[Any], dict[str, object]],
-    lists: Mapping[str, tuple[Callable[[list[Any]], Rows], Callable[[Rows], Any]]],
+    lists: Mapping[str, tuple[Callable[[Any], dict[str, object]], Callable[[Rows], Any]]],
     *,
     json: bool,
     csv: bool,
@@ -69,10 +74,10 @@ def _catalog(
             show_tables([one_table(spec)], markdown)
         return
     if csv:
-        rows = lists[kind][0]([load(each) for each in ([name] if name else names(kind))])
+        rows = [lists[kind][0](load(each)) for each in ([name] if name else names(kind))]
         write(to_csv(list(rows[0]), [list(row.values()) for row in rows]))
         return
-    found = {folder: rows_of([load(each) for each in names(folder)]) for folder, (rows_of, _) in lists.items()}
+    found = {folder: [row_of(load(each)) for each in names(folder)] for folder, (row_of, _) in lists.items()}
     if json:
         show_json({"schema": f"llmcost.{kind}/1"} | {folder.rpartition("/")[2]: rows for folder, rows in found.items()})
     else:

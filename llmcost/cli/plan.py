@@ -136,18 +136,12 @@ def _training(
     shown: tuple[int, bool, bool, bool],
 ) -> bool:
     """Search, show, and say whether anything was found."""
-    from llmcost.report.plan import plan_document, plan_rows, plan_tables
+    from llmcost.report.plan import plan_tables
     from llmcost.search.plan_training import plan as search
     from llmcost.search.question import ask
 
-    question = ask(spec, chip, *terms, axes, recompute)
-    found = search(question, shown[0])
-    _show(
-        lambda: plan_document(question, found),
-        lambda: plan_rows(question, found),
-        lambda: plan_tables(question, found),
-        shown,
-    )
+    found = search(ask(spec, chip, *terms, axes, recompute), shown[0])
+    _show(found, plan_tables, shown)
     return bool(found.best)
 
 
@@ -163,34 +157,23 @@ def _serving(
     shown: tuple[int, bool, bool, bool],
 ) -> bool:
     """The same for serving."""
-    from llmcost.report.plan_serving import serving_document, serving_rows, serving_tables
+    from llmcost.report.plan_serving import serving_tables
     from llmcost.search.plan_serving import plan_serving
     from llmcost.search.question import ask_serving
 
-    question = ask_serving(spec, chip, gpus, node, limits, dtypes, memory_utilization, axes)
-    found = plan_serving(question, shown[0])
-    _show(
-        lambda: serving_document(question, found),
-        lambda: serving_rows(found),
-        lambda: serving_tables(question, found),
-        shown,
-    )
+    found = plan_serving(ask_serving(spec, chip, gpus, node, limits, dtypes, memory_utilization, axes), shown[0])
+    _show(found, serving_tables, shown)
     return bool(found.best)
 
 
-def _show(
-    document: Callable[[], Any],
-    rows: Callable[[], Any],
-    tables: Callable[[], list[Table]],
-    shown: tuple[int, bool, bool, bool],
-) -> None:
+def _show(found: Any, tables: Callable[[Any], list[Table]], shown: tuple[int, bool, bool, bool]) -> None:
     from llmcost.cli.output import show_json, show_tables, write
     from llmcost.report.tables import to_csv
 
     _, json, csv, markdown = shown
     if json:
-        show_json(document())
+        show_json(found.to_dict())
     elif csv:
-        write(to_csv(*rows()))
+        write(to_csv(found.columns, [list(row.values()) for row in found.rows()]))
     else:
-        show_tables(tables(), markdown)
+        show_tables(tables(found), markdown)

@@ -93,9 +93,10 @@ def train(
     from llmcost.cli.output import show_json, show_tables, write
     from llmcost.model.lora import lora_of
     from llmcost.report.tables import to_csv
-    from llmcost.report.train import Row, operator_rows, operator_table, train_rows, train_tables
+    from llmcost.report.train import operator_table, train_rows, train_tables
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware, load_model
+    from llmcost.training.breakdown import MicroBatchRow, micro_batch_rows
     from llmcost.training.interruptions import reliability_of
     from llmcost.training.recipe import Overlap, Recipe, overlap_of
     from llmcost.training.train import Options, setup_of
@@ -122,14 +123,15 @@ def train(
         gpus, tokens, seq, global_batch, layout, recipe, mfu, price, reliability, power_share, pue, profile
     )
     if explain is not None:
+        from llmcost.formulas.explanations import Explanations
         from llmcost.formulas.training import explain_training
-        from llmcost.report.explain import explanation_document, explanation_text
+        from llmcost.report.explain import explanation_text
 
         if csv or markdown or breakdown:
             raise InputError("--explain: as text, or with --json")
-        found = explain_training(spec, chip, options, explain)
+        found = Explanations(spec.name, tuple(explain_training(spec, chip, options, explain)))
         if json:
-            show_json(explanation_document(spec.name, found))
+            show_json(found.to_dict())
         else:
             write(explanation_text(found) + "\n")
         return
@@ -140,9 +142,9 @@ def train(
 
         title = f"{answer.model.title} on {answer.run.gpus:,} × {answer.hardware.title}"
         charts.save(Path(plot), title, train_panels(answer))
-    rows = operator_rows(setup_of(spec, chip, options, None)[0]) if breakdown else []
+    rows = micro_batch_rows(setup_of(spec, chip, options, None)[0]) if breakdown else []
     if csv:
-        write(to_csv(Row._fields, rows) if breakdown else to_csv(("quantity", "value"), train_rows(answer)))
+        write(to_csv(MicroBatchRow._fields, rows) if breakdown else to_csv(("quantity", "value"), train_rows(answer)))
     elif json:
         show_json(to_dict(answer) | ({"operators": [to_dict(row) for row in rows]} if breakdown else {}))
     else:

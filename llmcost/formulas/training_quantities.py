@@ -24,6 +24,7 @@ def _basis(path: str, what: str, source: str) -> dict[str, Quantity]:
         f"{prefix}tokens_per_s_per_gpu": Quantity("tokens/s", f"of one GPU{told}", source),
         f"{prefix}days": Quantity("days", f"the whole run{told}", source),
         f"{prefix}gpu_hours": Quantity("GPU-hours", f"the whole run{told}", source),
+        f"{prefix}dollars": Quantity("$", f"GPU-hours at the price{told}", "--price"),
     }
 
 
@@ -37,7 +38,6 @@ QUANTITIES: dict[str, Quantity] = {
         "the same with what is computed again, in layers and in attention's backward kernel",
         "arXiv 2205.05198, section 6.3",
     ),
-    "dollars": Quantity("$", "GPU-hours at the price", "--price"),
     **_basis("textbook", "textbook: 6 FLOPs a parameter and token over an assumed share of the peak", f"{WALK}: 训练"),
     **_basis("textbook_recompute", "textbook with recomputation: 8 FLOPs a parameter and token", f"{WALK}: 训练"),
     **_basis("limit", "limit: causal FLOPs at the peak, all traffic beside them", ROOFLINE),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from llmcost.accuracy.cases import Case, class_of
-from llmcost.accuracy.fit_defaults import role_of
-from llmcost.accuracy.score import Check, Fits, Group, beating, by_engine, by_gpu, by_source, fit_calls, group, worst
+from llmcost.accuracy.score import Check, Fits, Group
+from llmcost.accuracy.scoreboard import Scoreboard
 from llmcost.ground.units import significant
 from llmcost.report.tables import Table
 
@@ -18,92 +17,27 @@ CLASSES = (
     "classes are shown for how far they are from it: an eager loop in Python, a scheduler between steps, other arithmetic.",
 )
 ROLES = "fitted: some of the figures had a part in a default. scored: none had."
-OPTIMISED = ("optimised", "kernel", "training")
 
 
-def accuracy_tables(cases: list[Case], checks: list[Check], number_of_worst: int) -> list[Table]:
-    """Everything that `llmcost accuracy` prints of some cases and their checks."""
+def accuracy_tables(board: Scoreboard) -> list[Table]:
+    """Everything that `llmcost accuracy` prints."""
+    sources = ("source", "engine class", "measured", "defaults")
     tables = [
-        _groups(
-            "By source",
-            ("source", "engine class", "measured", "defaults"),
-            "llll",
-            checks,
-            by_source,
-            (RATIO, ROLES, *CLASSES),
-        ),
-        _groups("By engine", ("class", "engine"), "ll", _timed(checks), by_engine),
-        _groups(
-            "By GPU, optimised engines, single kernels and training",
-            ("GPU",),
-            "l",
-            [c for c in _timed(checks) if _optimised(c)],
-            by_gpu,
-        ),
-        _fits(fit_calls(cases, lambda case: (case.source.name,))),
-        _faster(beating(checks)),
+        _groups("By source", sources, "llll", board.by_source, (RATIO, ROLES, *CLASSES)),
+        _groups("By engine", ("class", "engine"), "ll", board.by_engine),
+        _groups("By GPU, optimised engines, single kernels and training", ("GPU",), "l", board.by_gpu),
+        _fits(board.fits),
+        _faster(board.beating),
     ]
-    if number_of_worst:
-        tables.append(_worst(worst([c for c in checks if _optimised(c)], number_of_worst)))
+    if board.worst:
+        tables.append(_worst(board.worst))
     return [table for table in tables if table.rows or table.notes]
 
 
-def accuracy_document(cases: list[Case], checks: list[Check]) -> dict[str, object]:
-    """The same as plain data, and every figure."""
-    return {
-        "schema": "llmcost.accuracy/1",
-        "cases": len(cases),
-        "by_source": _documents(group(checks, by_source), ("source", "class", "quantity", "defaults")),
-        "by_engine": _documents(group(_timed(checks), by_engine), ("class", "engine")),
-        "by_gpu": _documents(group([c for c in _timed(checks) if _optimised(c)], by_gpu), ("gpu",)),
-        "fits": [
-            dict(zip(("source",), each.of, strict=True)) | _plain(each)
-            for each in fit_calls(cases, lambda case: (case.source.name,))
-        ],
-        "beating_limit": [{"case": each.case.name, "why": each.why} for each in beating(checks)],
-        "figures": accuracy_rows(checks),
-    }
-
-
-def accuracy_rows(checks: Iterable[Check]) -> list[dict[str, object]]:
-    """One row a figure, in base units."""
-    return [
-        {
-            "case": each.case.name,
-            "source": each.case.source.name,
-            "engine": each.case.settings["engine"],
-            "class": class_of(each.case),
-            "gpu": each.case.settings["gpu"],
-            "gpus": each.case.settings["gpus"],
-            "model": each.case.settings["model"],
-            "quantity": each.answer.quantity,
-            "measured": each.answer.measured,
-            "expected": each.answer.expected,
-            "limit": each.answer.limit,
-            "beats_limit": each.answer.beats_limit,
-            "defaults": role_of(each.case),
-        }
-        for each in checks
-    ]
-
-
-def _timed(checks: list[Check]) -> list[Check]:
-    return [each for each in checks if each.answer.quantity != "memory_bytes"]
-
-
-def _optimised(each: Check) -> bool:
-    return class_of(each.case) in OPTIMISED
-
-
 def _groups(
-    title: str,
-    columns: tuple[str, ...],
-    align: str,
-    checks: list[Check],
-    key: Callable[[Check], tuple[str, ...]],
-    notes: tuple[str, ...] = (),
+    title: str, columns: tuple[str, ...], align: str, groups: Iterable[Group], notes: tuple[str, ...] = ()
 ) -> Table:
-    rows = [(*(word.replace("_", " ") for word in each.of), *_figures(each)) for each in group(checks, key)]
+    rows = [(*(word.replace("_", " ") for word in each.of), *_figures(each)) for each in groups]
     return Table(title, (*columns, *FIGURES), align + "r" * len(FIGURES), rows, notes)
 
 
@@ -171,11 +105,3 @@ def _worst(checks: list[Check]) -> Table:
     ]
     columns = ("case", "engine", "model or kernel", "GPUs", "measured", "is", "predicted", "ratio")
     return Table("Furthest off, optimised engines, single kernels and training", columns, "lllllrrr", rows)
-
-
-def _documents(groups: list[Group], names: tuple[str, ...]) -> list[dict[str, object]]:
-    return [dict(zip(names, each.of, strict=True)) | _plain(each) for each in groups]
-
-
-def _plain(each: Group | Fits) -> dict[str, object]:
-    return {name: value for name, value in each._asdict().items() if name != "of"}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from llmcost.bench.rates import RowRates
+from llmcost.bench.summary import Summary
 from llmcost.ground.errors import InputError
-from llmcost.report.bench_rows import rate, row_bytes, row_flops
 from llmcost.report.charts import require_matplotlib
-from llmcost.specs.profile import Profile, Row
+from llmcost.specs.profile import Profile
 
 MOST_LINES = 10  # weights in the chart of GEMM
 KINDS = {"gemm": "GEMM", "grouped": "experts", "prefill": "attention, prompt", "decode": "attention, decode"}
@@ -21,7 +22,7 @@ def check(folder: Path) -> None:
         raise InputError(f"--plot {folder}: no folder")
 
 
-def write_plots(profile: Profile, folder: Path) -> list[Path]:
+def write_plots(found: Summary, folder: Path) -> list[Path]:
     """The three charts. Raises InputError as `check` does, or where nothing can be written."""
     check(folder)
     import matplotlib as mpl
@@ -30,12 +31,12 @@ def write_plots(profile: Profile, folder: Path) -> list[Path]:
     mpl.rcParams["svg.hashsalt"] = "llmcost"
     from matplotlib import pyplot as plt
 
-    written = []
+    written, profile = [], found.profile
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, draw in (("roofline", _roofline), ("gemm", _gemm), ("bandwidth", _bandwidth)):
             figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-            draw(axes, profile)
+            draw(axes, found)
             axes.set_title(f"{profile.name}, {profile.date}")
             axes.grid(alpha=0.3)
             axes.legend()
@@ -48,22 +49,24 @@ def write_plots(profile: Profile, folder: Path) -> list[Path]:
     return written
 
 
-def _timed(profile: Profile, suite: str, dtype: str | None = None) -> list[Row]:
-    rows = (row for row in profile.rows if row.suite == suite and row.median_us and row.operator and not row.backward)
-    return [row for row in rows if dtype in (None, row.dtype)]
+def _timed(found: Summary, suite: str, dtype: str | None = None) -> list[RowRates]:
+    """Kernels of a suite that have a time; what they reached in bytes or FLOPs a second is known."""
+    rows = (each for each in found.rows if each.row.suite == suite and each.row.median_us and each.row.operator)
+    return [each for each in rows if not each.row.backward and dtype in (None, each.row.dtype)]
 
 
 def _main_dtype(profile: Profile) -> str:
     return "bf16" if any(row.dtype == "bf16" for row in profile.rows) else "fp32"
 
 
-def _roofline(axes: Any, profile: Profile) -> None:
+def _roofline(axes: Any, found: Summary) -> None:
+    profile = found.profile
     dtype = _main_dtype(profile)
     peak, bandwidth = profile.peaks["flops_per_s"].get(dtype), profile.peaks["bytes_per_s"]
     for suite, label in KINDS.items():
-        rows = _timed(profile, suite, dtype)
-        reached = [rate(row_flops(row), row) / 1e12 for row in rows]
-        axes.scatter([row_flops(row) / row_bytes(row) for row in rows], reached, s=12, label=label)
+        rows = _timed(found, suite, dtype)
+        reached = [(each.flops_per_s or 0.0) / 1e12 for each in rows]
+        axes.scatter([each.flops / each.bytes for each in rows], reached, s=12, label=label)
     if peak and bandwidth:
         ridge = peak / bandwidth
         ends = (0.5, ridge, 100 * ridge)
@@ -76,23 +79,26 @@ def _roofline(axes: Any, profile: Profile) -> None:
     axes.set(xscale="log", yscale="log", xlabel="FLOPs a byte", ylabel=f"TFLOPS, {dtype}")
 
 
-def _gemm(axes: Any, profile: Profile) -> None:
+def _gemm(axes: Any, found: Summary) -> None:
+    profile = found.profile
     dtype = _main_dtype(profile)
     peak = profile.peaks["flops_per_s"].get(dtype) or 1e12
     lines: dict[tuple[int, int], list[tuple[int, float]]] = {}
-    for row in _timed(profile, "gemm", dtype):
-        if not row.heldout:
-            point = (row.sizes["b"] * row.sizes["s"], rate(row_flops(row), row) / peak)
-            lines.setdefault((row.sizes["n"], row.sizes["k"]), []).append(point)
+    for each in _timed(found, "gemm", dtype):
+        sizes = each.row.sizes
+        if not each.row.heldout:
+            point = (sizes["b"] * sizes["s"], (each.flops_per_s or 0.0) / peak)
+            lines.setdefault((sizes["n"], sizes["k"]), []).append(point)
     for (n, k), points in list(lines.items())[:MOST_LINES]:
         axes.plot(*zip(*sorted(points), strict=True), marker="o", markersize=3, label=f"N {n}, K {k}")
     axes.set(xscale="log", xlabel="rows", ylabel=f"share of the {dtype} peak")
 
 
-def _bandwidth(axes: Any, profile: Profile) -> None:
+def _bandwidth(axes: Any, found: Summary) -> None:
+    profile = found.profile
     lines: dict[str, list[tuple[float, float]]] = {}
-    for row in _timed(profile, "memory"):
-        lines.setdefault(row.name, []).append((row_bytes(row), rate(row_bytes(row), row) / 1e9))
+    for each in _timed(found, "memory"):
+        lines.setdefault(each.row.name, []).append((each.bytes, (each.bytes_per_s or 0.0) / 1e9))
     for name, points in lines.items():
         axes.plot(*zip(*sorted(points), strict=True), marker="o", markersize=3, label=name)
     if profile.peaks["bytes_per_s"]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
+from llmcost.formulas.explanations import Explanations
 from llmcost.formulas.quantities import QUANTITIES
-from llmcost.formulas.serving import Explanation
 from llmcost.ground.units import scaled, seconds, significant
 
 
-def explanation_text(explanations: Iterable[Explanation]) -> str:
+def explanation_text(found: Explanations) -> str:
     """Formula, the same with sizes, value, source and errata of each figure; the letters once at the end."""
     lines: list[str] = []
     legend: dict[str, tuple[Any, str]] = {}
-    for each in explanations:
+    for each in found.explanations:
         legend |= each.legend
         lines += [f"{each.quantity}: {each.what}", f"  = {each.letters}"]
         if each.sizes != each.letters:
@@ -33,25 +32,6 @@ def explanation_text(explanations: Iterable[Explanation]) -> str:
     lines.append("where")
     lines += [f"  {letter} = {_value(value, '')}: {meaning}" for letter, (value, meaning) in legend.items()]
     return "\n".join(lines)
-
-
-def explanation_document(model: str, explanations: Iterable[Explanation]) -> dict[str, Any]:
-    """The JSON document."""
-    found = [
-        each._asdict()
-        | {
-            "where": [
-                {"name": name, "letters": letters, "sizes": sizes, "value": value}
-                for name, letters, sizes, value in each.where
-            ],
-            "legend": {
-                letter: {"value": value, "meaning": meaning} for letter, (value, meaning) in each.legend.items()
-            },
-            "published": [entry._asdict() for entry in each.published],
-        }
-        for each in explanations
-    ]
-    return {"schema": "llmcost.explain/1", "model": model, "explanations": found}
 
 
 def _value(value: Any, unit: str) -> str:

@@ -1,26 +1,22 @@
-"""A plan as tables, rows and a document: the best layouts, why the others lose, what is illegal."""
+"""A plan to train as tables: the best layouts, why the others lose, what is illegal."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from llmcost.ground.units import scaled, seconds
-from llmcost.parallel.training_layout import Layout
 from llmcost.report.tables import Table
 from llmcost.search.causes import CAUSES
-from llmcost.search.plan_training import SCHEMA, Candidate, Cell, Plan, Question, step_of
-
-COLUMNS = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")
+from llmcost.search.plan_training import AXES, GridCell, TrainingCandidate, TrainingPlan
 
 
-def plan_tables(question: Question, found: Plan) -> list[Table]:
+def plan_tables(found: TrainingPlan) -> list[Table]:
     """The best, then why the rest lose, then which rules the illegal ones break."""
     grid = [_grid(found)] if len(found.grid) > 1 else []
-    others = [_others(question, found)] if found.timed > 1 else []
-    return [_best(question, found), *grid, *others, *([_illegal(found)] if found.illegal else [])]
+    others = [_others(found)] if found.timed > 1 else []
+    return [_best(found), *grid, *others, *([_illegal(found)] if found.illegal else [])]
 
 
-def _best(question: Question, found: Plan) -> Table:
+def _best(found: TrainingPlan) -> Table:
+    question = found.question
     batch = f"{question.base.global_batch:,} sequences of {question.seq:,} tokens a step"
     lora = question.recipe.lora
     trained = "" if lora is None else f", LoRA of rank {lora.rank}"
@@ -39,24 +35,24 @@ def _best(question: Question, found: Plan) -> Table:
         slower = f"+{each.step_seconds / first.step_seconds - 1:.1%}: {CAUSES[each.cause]}" if each.cause else ""
         figures = (
             seconds(each.step_seconds),
-            f"{_rate(question, each):,.0f}",
-            f"{_mfu(question, each):.1%}",
+            f"{each.tokens_per_s_per_gpu:,.0f}",
+            f"{each.mfu:.1%}",
             scaled(each.memory_bytes, "B"),
         )
-        rows.append((str(place), *figures, *[str(value) for value in _axes(each.layout)], slower))
+        rows.append((str(place), *figures, *map(str, each.axes().values()), slower))
     columns = (
         "",
         "step",
         "tokens/s a GPU",
         "MFU",
         "memory",
-        *(name.replace("_", " ") for name in COLUMNS),
+        *(name.replace("_", " ") for name in AXES),
         "slower by, for",
     )
     return Table(title, columns, "rrrrr" + "r" * 8 + "ll", rows, (fit,))
 
 
-def _grid(found: Plan) -> Table:
+def _grid(found: TrainingPlan) -> Table:
     """Degrees of tensor parallelism down, of pipelines across."""
     cells = {(cell.tp, cell.pp): _cell(cell) for cell in found.grid}
     degrees, stages = sorted({cell.tp for cell in found.grid}), sorted({cell.pp for cell in found.grid})
@@ -73,16 +69,16 @@ def _grid(found: Plan) -> Table:
     )
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: GridCell) -> str:
     return f"+{scaled(cell.missing_bytes, 'B')}" if cell.step_seconds is None else seconds(cell.step_seconds)
 
 
-def _others(question: Question, found: Plan) -> Table:
+def _others(found: TrainingPlan) -> Table:
     rows = [
         (CAUSES[each.cause], f"{each.layouts:,}", seconds(each.fastest_seconds), seconds(each.median_seconds))
         for each in found.lost
     ]
-    notes = tuple(_too_large(question, found, each) for each in found.too_large)
+    notes = tuple(_too_large(found, each) for each in found.too_large)
     missing = found.timed - found.fit
     if missing:
         rows.append(("memory: they do not fit", f"{missing:,}", "", ""))
@@ -91,77 +87,18 @@ def _others(question: Question, found: Plan) -> Table:
     )
 
 
-def _too_large(question: Question, found: Plan, each: Candidate) -> str:
-    layout = ", ".join(
-        f"{name.replace('_', ' ')} {value}" for name, value in zip(COLUMNS, _axes(each.layout), strict=True)
-    )
+def _too_large(found: TrainingPlan, each: TrainingCandidate) -> str:
+    layout = ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in each.axes().items())
     least = "" if found.best else "Least memory: " if each is found.too_large[0] else "Fastest: "
     faster = "Faster, if it fitted: " if found.best else least
-    over = scaled(each.memory_bytes - question.usable, "B")
+    over = scaled(each.excess_bytes, "B")
     return (
         f"{faster}{seconds(each.step_seconds)} with {layout} needs {scaled(each.memory_bytes, 'B')}, {over} too much."
     )
 
 
-def _illegal(found: Plan) -> Table:
+def _illegal(found: TrainingPlan) -> Table:
     rows = [(each.rule, f"{each.layouts:,}") for each in found.illegal]
     total = sum(each.layouts for each in found.illegal)
     title = f"Illegal: {total:,} of {found.spreads:,} ways to spread tp, cp, pp, dp and ep"
     return Table(title, ("the rule they break first, as one of them does", "ways"), "lr", rows)
-
-
-def plan_rows(question: Question, found: Plan) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """The best layouts as CSV: headings and rows in base units."""
-    headings = ("step_seconds", "tokens_per_s_per_gpu", "mfu", "memory_bytes", *COLUMNS, "cause")
-    rows = [
-        (
-            each.step_seconds,
-            _rate(question, each),
-            _mfu(question, each),
-            each.memory_bytes,
-            *_axes(each.layout),
-            each.cause,
-        )
-        for each in found.best
-    ]
-    return headings, rows
-
-
-def plan_document(question: Question, found: Plan) -> dict[str, Any]:
-    """The JSON document."""
-    headings, rows = plan_rows(question, found)
-    return {
-        "schema": SCHEMA,
-        "model": question.model.name,
-        "hardware": question.hardware.name,
-        "gpus": question.gpus,
-        "global_batch": question.base.global_batch,
-        "seq": question.seq,
-        "usable_bytes": question.usable,
-        "layouts": {"spreads": found.spreads, "legal": found.timed, "fit": found.fit},
-        "best": [dict(zip(headings, row, strict=True)) for row in rows],
-        "lost": [each._asdict() for each in found.lost],
-        "too_large": [
-            {
-                "step_seconds": each.step_seconds,
-                "memory_bytes": each.memory_bytes,
-                "excess_bytes": each.memory_bytes - question.usable,
-            }
-            | dict(zip(COLUMNS, _axes(each.layout), strict=True))
-            for each in found.too_large
-        ],
-        "grid": [each._asdict() for each in found.grid],
-        "illegal": [each._asdict() for each in found.illegal],
-    }
-
-
-def _axes(layout: Layout) -> tuple[Any, ...]:
-    return tuple(getattr(layout, name) for name in COLUMNS)
-
-
-def _rate(question: Question, each: Candidate) -> float:
-    return float(question.base.global_batch * question.seq / each.step_seconds / question.gpus)
-
-
-def _mfu(question: Question, each: Candidate) -> float:
-    return float(step_of(question, each.layout).mfu())

@@ -1,17 +1,14 @@
-"""A plan to serve as tables, rows and a document."""
+"""A plan to serve as tables."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from llmcost.ground.units import seconds
 from llmcost.report.tables import Table
-from llmcost.search.plan_serving import SCHEMA, Candidate, Question, ServingPlan
+from llmcost.search.plan_serving import AXES, ServingPlan
 
 UNFIT = {
     "links": "use links between GPUs or nodes that no source gives; a spec of your own may (interconnect, fabric)."
 }
-COLUMNS = ("tp", "pp", "dp", "ep")
 BOUNDS = {
     "memory": "memory",
     "ttft": "time to the first token",
@@ -20,9 +17,9 @@ BOUNDS = {
 }
 
 
-def serving_tables(question: Question, found: ServingPlan) -> list[Table]:
+def serving_tables(found: ServingPlan) -> list[Table]:
     """The best, then what became of the others."""
-    w = question.workload
+    question, w = found.question, found.question.workload
     lengths = f"{w.prompt:,} tokens in and {w.output:,} out"
     title = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}, {w.weight_dtype} weights: requests of {lengths}"
     limits = [
@@ -49,7 +46,7 @@ def serving_tables(question: Question, found: ServingPlan) -> list[Table]:
         "tokens/s a GPU",
         "first token",
         "each other",
-        *COLUMNS,
+        *AXES,
         "in flight",
         "room for",
         "replicas",
@@ -62,33 +59,3 @@ def serving_tables(question: Question, found: ServingPlan) -> list[Table]:
     ]
     notes += [f"{each.layouts:,} are illegal; the first: {each.rule}." for each in found.illegal]
     return [Table(title, columns if rows else (), "r" * 11 + "l" if rows else "", rows, tuple(notes))]
-
-
-def serving_rows(found: ServingPlan) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """The best layouts as CSV: headings and rows in base units."""
-    figures = Candidate._fields[1:]
-    return (*COLUMNS, *figures), [(*each.layout[:4], *each[1:]) for each in found.best]
-
-
-def serving_document(question: Question, found: ServingPlan) -> dict[str, Any]:
-    """The JSON document."""
-    headings, rows = serving_rows(found)
-    w = question.workload
-    return {
-        "schema": SCHEMA,
-        "model": question.model.name,
-        "hardware": question.hardware.name,
-        "gpus": question.gpus,
-        "prompt": w.prompt,
-        "output": w.output,
-        "chunk": w.chunk,
-        "dtype": w.dtype,
-        "weight_dtype": w.weight_dtype,
-        "kv_dtype": w.kv_dtype,
-        "ttft_seconds": question.ttft,
-        "tpot_seconds": question.tpot,
-        "legal": found.legal,
-        "best": [dict(zip(headings, row, strict=True)) for row in rows],
-        "unfit": found.unfit,
-        "illegal": [each._asdict() for each in found.illegal],
-    }

@@ -2,79 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from llmcost.ground.units import scaled
-from llmcost.model.architecture import operators
-from llmcost.model.blocks import MIXERS, MLPS, Block
-from llmcost.model.counting import count_params
-from llmcost.model.sizes import Load, element_bytes
-from llmcost.model.spec import ModelSpec
 from llmcost.report.tables import Table
 from llmcost.specs.hardware import Figure, HardwareSpec
 
 UNKNOWN = "–"
-
-
-def params_of(model: ModelSpec) -> int:
-    """All parameters."""
-    total: int = count_params(operators(model, element_bytes("bf16", "bf16", "bf16"), Load(1, 1, 1))).total
-    return total
-
-
-def model_rows(models: Iterable[ModelSpec]) -> list[dict[str, object]]:
-    """The slides' table of structures, a row a model, with the exact parameter count."""
-    return [
-        {
-            "name": m.name,
-            "params": params_of(m),
-            "layers": m.num_hidden_layers,
-            "hidden": m.hidden_size,
-            "heads": _each(m, "num_attention_heads"),
-            "kv_heads": _each(m, "num_key_value_heads"),
-            "ffn": _each(m, "moe_intermediate_size", "intermediate_size"),
-            "max_seq": m.max_position_embeddings,
-            "vocab": m.vocab_size,
-            "released": m.released or None,
-        }
-        for m in models
-    ]
-
-
-def _each(model: ModelSpec, *fields: str) -> int | str | None:
-    """The value that all kinds of layers share, or each of them; None where no block has it."""
-    blocks = [block for layer in model.layers for block in (layer.mixer, layer.mlp)]
-    distinct = list(
-        dict.fromkeys(getattr(block, field) for block in blocks for field in fields if hasattr(block, field))
-    )
-    return distinct[0] if len(distinct) == 1 else "/".join(str(value) for value in distinct) or None
-
-
-def model_document(m: ModelSpec) -> dict[str, object]:
-    """One model spec as plain data: its own fields, and each kind of layer with those of its blocks."""
-    layers = [
-        {
-            "count": layer.count,
-            "norms": layer.norms,
-            "mixer": block_document(layer.mixer),
-            "mlp": block_document(layer.mlp),
-        }
-        for layer in m.layers
-    ]
-    published = [each._asdict() for each in m.published]
-    return m._asdict() | {
-        "params": params_of(m),
-        "num_hidden_layers": m.num_hidden_layers,
-        "layers": layers,
-        "published": published,
-    }
-
-
-def block_document(block: Block) -> dict[str, object]:
-    """A block as plain data: its kind, its sizes and flags."""
-    kinds = {kind: name for registry in (MIXERS, MLPS) for name, kind in registry.items()}
-    return {"kind": kinds[type(block)]} | block._asdict()
+TOLD_APART = ("name", "title", "published", "notes", "aliases", "layers", "params", "num_hidden_layers")  # of a model
 
 
 def models_table(rows: list[dict[str, object]]) -> Table:
@@ -82,24 +18,6 @@ def models_table(rows: list[dict[str, object]]) -> Table:
     cells = [tuple(UNKNOWN if value is None else _cell(value) for value in row.values()) for row in rows]
     columns = ("model", "parameters", "layers", "hidden", "heads", "KV heads", "FFN", "max seq", "vocab", "released")
     return Table("", columns, "lrrrrrrrrl", cells)
-
-
-def hardware_rows(chips: Iterable[HardwareSpec]) -> list[dict[str, object]]:
-    """A row a GPU, in base units; None is not known."""
-    return [
-        {
-            "name": h.name,
-            "memory_bytes": h.memory.value,
-            "bandwidth_bytes_per_s": _value(h.bandwidth),
-            **{f"{dtype}_flops_per_s": _value(h.peak.get(dtype)) for dtype in ("bf16", "fp16", "fp8", "int8", "fp4")},
-            "interconnect_bytes_per_s": _value(h.interconnect),
-            "sm_count": _value(h.sm_count),
-            "l2_bytes": _value(h.l2),
-            "tdp_watts": _value(h.tdp),
-            "launch_year": _value(h.launch_year),
-        }
-        for h in chips
-    ]
 
 
 def hardware_table(rows: list[dict[str, object]]) -> Table:
@@ -133,22 +51,6 @@ def hardware_table(rows: list[dict[str, object]]) -> Table:
     return Table("", columns, "l" + "r" * 12, cells, (note,))
 
 
-def system_rows(systems: Iterable[HardwareSpec]) -> list[dict[str, object]]:
-    """A row a system, in base units; rates are of one GPU in one direction."""
-    return [
-        {
-            "name": h.name,
-            "title": h.title,
-            "gpu": h.gpu,
-            "node_gpus": _value(h.node_gpus),
-            "node_bytes_per_s": h.interconnect.value / 2 if h.interconnect else None,
-            "fabric": h.fabric_kind,
-            "fabric_bytes_per_s": _value(h.fabric),
-        }
-        for h in systems
-    ]
-
-
 def systems_table(rows: list[dict[str, object]]) -> Table:
     """The list of systems."""
 
@@ -160,29 +62,35 @@ def systems_table(rows: list[dict[str, object]]) -> Table:
     return Table("", columns, "lllrrlr", cells, ("Rates are of one GPU, in one direction.",))
 
 
-def model_table(model: ModelSpec) -> Table:
-    """One model spec, field by field."""
-    hidden = ("name", "title", "published", "notes", "aliases", "layers")
+def model_table(document: Mapping[str, Any]) -> Table:
+    """One model spec, field by field, of its document."""
     rows = [
         (field, _cell(value))
-        for field, value in model._asdict().items()
-        if field not in hidden and value not in ("", 0, "none", ())
+        for field, value in document.items()
+        if field not in TOLD_APART and value not in ("", 0, "none", ())
     ]
-    rows.insert(1, ("parameters", f"{params_of(model):,}"))
-    for kind, layer in enumerate(model.layers, start=1):
-        rows.append((f"layers of kind {kind}" if len(model.layers) > 1 else "layers", f"{layer.count:,}"))
-        kinds = {
-            "mixer": block_document(layer.mixer)["kind"],
-            "mlp": block_document(layer.mlp)["kind"],
-            "norms": layer.norms,
-        }
-        own = kinds | layer.mixer._asdict() | layer.mlp._asdict()
-        if layer.cross_attention is not None:
-            own["cross_attention_size"] = layer.cross_attention._asdict()["cross_attention_size"]
-        rows += [(f"  {field}", _cell(value)) for field, value in own.items() if value not in (0, "none")]
-    notes = tuple(f"Note: {note}" for note in model.notes)
-    notes += tuple(f"{entry.document} {entry.printed} for {entry.quantity}: {entry.why}" for entry in model.published)
-    return Table(f"{model.title} ({', '.join((model.name, *model.aliases))})", ("", ""), "ll", rows, notes)
+    rows.insert(1, ("parameters", f"{document['params']:,}"))
+    layers = document["layers"]
+    for kind, layer in enumerate(layers, start=1):
+        rows.append((f"layers of kind {kind}" if len(layers) > 1 else "layers", f"{layer['count']:,}"))
+        rows += [
+            (f"  {field}", _cell(value)) for field, value in _of_a_layer(layer).items() if value not in (0, "none")
+        ]
+    notes = tuple(f"Note: {note}" for note in document["notes"])
+    notes += tuple(
+        f"{each['document']} {each['printed']} for {each['quantity']}: {each['why']}" for each in document["published"]
+    )
+    names = ", ".join((document["name"], *document["aliases"]))
+    return Table(f"{document['title']} ({names})", ("", ""), "ll", rows, notes)
+
+
+def _of_a_layer(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Kinds of its blocks, then their sizes and flags."""
+    mixer, mlp = layer["mixer"], layer["mlp"]
+    kinds = {"mixer": mixer["kind"], "mlp": mlp["kind"], "norms": layer["norms"]}
+    crossed = layer.get("cross_attention", {})
+    sizes = {field: value for field, value in (*mixer.items(), *mlp.items()) if field != "kind"}
+    return kinds | sizes | {field: crossed[field] for field in ("cross_attention_size",) if field in crossed}
 
 
 def chip_table(h: HardwareSpec) -> Table:
@@ -214,10 +122,6 @@ def chip_table(h: HardwareSpec) -> Table:
         f"{h.title} ({', '.join((h.name, *h.aliases))}), {h.vendor}{', ' + h.architecture if h.architecture else ''}"
     )
     return Table(title, ("", "", "source", "note"), "lrll", rows, (*h.notes, *notes))
-
-
-def _value(figure: Figure | None) -> int | float | None:
-    return None if figure is None else figure.value
 
 
 def _cell(value: object) -> str:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmcost.ground.units import amount, scaled, seconds, significant
-from llmcost.machine.timing import kernel_seconds
-from llmcost.model.backward import backward
-from llmcost.model.lora import is_trained
-from llmcost.model.operators import Collective, Operator, Stored
 from llmcost.report.tables import Table
 from llmcost.serving.results import leaves
-from llmcost.training.activations import kept
-from llmcost.training.passes import Setup, forward_pass, kernels
+from llmcost.training.breakdown import MicroBatchRow
 from llmcost.training.results import StageBytes, Train
 
 MOMENTS = {
@@ -25,17 +20,6 @@ MOMENTS = {
 
 LARGE = 1e5  # kWh from which on energy is told in MWh
 SHOWN = ("6n", "palm", "megatron-bridge")  # conventions named beside the MFU
-
-
-class Row(NamedTuple):
-    """One operator of a micro-batch on one GPU, all its executions: seconds forward and backward, bytes kept for backward."""
-
-    name: str
-    where: str
-    times: float
-    forward_seconds: float
-    backward_seconds: float
-    kept_bytes: float
 
 
 def train_tables(answer: Train) -> list[Table]:
@@ -57,27 +41,7 @@ def train_rows(answer: Train) -> list[tuple[str, Any]]:
     return [(path, value) for path, value in leaves(answer) if not isinstance(value, tuple)]
 
 
-def operator_rows(at: Setup) -> list[Row]:
-    """Every operator of one micro-batch, of all layers."""
-    rows = []
-    for where, ops in zip(("layers", "embedding", "head"), forward_pass(at), strict=True):
-        for op in ops:
-            if isinstance(op, Stored):
-                continue
-            run = kernels([op], at.model, at.recipe)
-            ahead = sum(kernel_seconds(run, at.chip, at.efficiency) or ())
-            behind = ahead * (
-                1 if isinstance(op, Collective) else backward(op, frozen=not is_trained(op, at.recipe.lora))
-            )
-            rows.append(Row(op.name, where, op.count, ahead, behind, op.count * _kept(op, at)))
-    return rows
-
-
-def _kept(op: Operator, at: Setup) -> float:
-    return float(kept(op, at.layout, at.recipe, at.model.norm))
-
-
-def operator_table(rows: list[Row]) -> Table:
+def operator_table(rows: list[MicroBatchRow]) -> Table:
     """The same to be read."""
     total = sum(row.forward_seconds + row.backward_seconds for row in rows)
     cells = [
@@ -134,8 +98,7 @@ def _bases(answer: Train) -> Table:
         ("  GPU-hours", *(f"{basis.gpu_hours:,.0f}" for basis in bases)),
     ]
     if answer.dollars is not None:
-        price = answer.dollars / answer.gpu_hours
-        rows.append(("  dollars", *(f"{basis.gpu_hours * price:,.0f}" for basis in bases)))
+        rows.append(("  dollars", *(f"{basis.dollars:,.0f}" for basis in bases)))
     return Table("", columns, "lrrrr", rows)
 
 
@@ -257,13 +220,7 @@ def _notes(answer: Train) -> list[str]:
         *notes,
         f"MFU {answer.mfu:.1%}, HFU {answer.hfu:.1%}, expected, of every (query, key) pair; HFU counts what is computed again.",
         f"MFU as others count: {others} (llmcost mfu).",
-        f"textbook  FLOPs a parameter and token over {answer_mfu(answer):.0%} of peak (--mfu): 6, or 8 with recomputation{full}",
+        f"textbook  FLOPs a parameter and token over {answer.run.mfu_assumed:.0%} of peak (--mfu): 6, or 8 with recomputation{full}",
         "limit     causal FLOPs at peak, nothing computed again, all traffic beside it: no implementation is faster",
         f"expected  {e.basis}{band}",
     ]
-
-
-def answer_mfu(answer: Train) -> float:
-    """The share of the peak that the textbook basis assumes."""
-    flops = 6 * answer.model.params.active * answer.run.tokens_per_step
-    return float(flops / (answer.textbook.step_seconds * answer.run.gpus * answer.hardware.peak_flops_per_s))

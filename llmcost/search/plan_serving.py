@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from itertools import product
 from math import gcd, inf
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
+from llmcost.ground.html import html_table
 from llmcost.machine.chip import Links, chip_of, links_of
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.reached import efficiency_for
@@ -26,6 +27,7 @@ from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout, problems
 from llmcost.parallel.pipeline import Server
+from llmcost.search.space import Broken, Column
 from llmcost.serving.batching import serving
 from llmcost.serving.estimate import plan_of
 from llmcost.serving.memory import serving_memory
@@ -34,12 +36,12 @@ from llmcost.serving.results import KvCache, Workload
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.plan-serving/1"
-Column: TypeAlias = NDArray[np.float64]
+AXES = ("tp", "pp", "dp", "ep")
 OCTAVES = 12  # 4,096 requests of a rank at most
 PER_OCTAVE = 8  # numbers tried between one and its double
 
 
-class Question(NamedTuple):
+class ServingQuestion(NamedTuple):
     """What is to be served: `workload` has lengths, data types and node; None: no limit. Seconds."""
 
     model: ModelSpec
@@ -62,7 +64,7 @@ class Served(NamedTuple):
     fits: Number
 
 
-class Candidate(NamedTuple):
+class ServingCandidate(NamedTuple):
     """A layout with the most requests in flight on a replica; `bound`: what keeps it from more.
 
     Tokens a second are of all GPUs, idle ones included.
@@ -78,40 +80,81 @@ class Candidate(NamedTuple):
     bound: str
 
 
-class Broken(NamedTuple):
-    """A rule, as the first layout that breaks it does, and how many break it."""
-
-    rule: str
-    layouts: int
-
-
 class ServingPlan(NamedTuple):
     """The best layouts by tokens a second a GPU; of the others, why they serve not even one request a rank."""
 
+    question: ServingQuestion
     legal: int
-    best: list[Candidate]
+    best: list[ServingCandidate]
     unfit: dict[str, int]  # LIMITS, or links that no source gives -> layouts
     illegal: list[Broken]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Headings of the rows."""
+        return (*AXES, *ServingCandidate._fields[1:])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The best layouts, the most tokens a second first, in base units."""
+        known = [each._asdict() | each.layout._asdict() for each in self.best]
+        return [{name: figures[name] for name in self.columns} for figures in known]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document."""
+        question, w = self.question, self.question.workload
+        return {
+            "schema": SCHEMA,
+            "model": question.model.name,
+            "hardware": question.hardware.name,
+            "gpus": question.gpus,
+            "prompt": w.prompt,
+            "output": w.output,
+            "chunk": w.chunk,
+            "dtype": w.dtype,
+            "weight_dtype": w.weight_dtype,
+            "kv_dtype": w.kv_dtype,
+            "ttft_seconds": question.ttft,
+            "tpot_seconds": question.tpot,
+            "legal": self.legal,
+            "best": self.rows(),
+            "unfit": self.unfit,
+            "illegal": [each._asdict() for each in self.illegal],
+        }
+
+    def __repr__(self) -> str:
+        """In one line."""
+        asked = self.question
+        where = f"{asked.model.name} on {asked.gpus:,} × {asked.hardware.name}"
+        if not self.best:
+            return f"<Plan for serving {where}: none of {self.legal:,} legal layouts will do>"
+        first = self.best[0]
+        degrees = ", ".join(f"{axis} {n}" for axis in AXES if (n := getattr(first.layout, axis)) > 1)
+        best = f"{degrees or 'one GPU'} × {first.replicas:,}, {first.tokens_per_s_per_gpu:,.0f} tokens/s a GPU"
+        return f"<Plan for serving {where}: {self.legal:,} legal layouts, best {best}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.rows())
 
 
 LIMITS = ("memory", "ttft", "tpot")
 
 
-def plan_serving(question: Question, top: int) -> ServingPlan:
+def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
     """The `top` best layouts, each with the most requests in flight. Raises InputError where a figure of the GPU is not known."""
     layouts, illegal = spreads(question)
     timed = [layout for layout in layouts if linked(question, layout)]
-    found: list[Candidate] = []
+    found: list[ServingCandidate] = []
     unfit = dict.fromkeys(LIMITS, 0) | {"links": len(layouts) - len(timed)}
     for several in (False, True):
         group = [layout for layout in timed if (layout.gpus() > 1) is several]
         if group:
             _add(question, group, found, unfit)
     best = sorted(found, key=lambda each: (-each.tokens_per_s_per_gpu, each.layout.gpus()))
-    return ServingPlan(len(layouts), best[:top], {name: count for name, count in unfit.items() if count}, illegal)
+    why_not = {name: count for name, count in unfit.items() if count}
+    return ServingPlan(question, len(layouts), best[:top], why_not, illegal)
 
 
-def spreads(question: Question) -> tuple[list[Layout], list[Broken]]:
+def spreads(question: ServingQuestion) -> tuple[list[Layout], list[Broken]]:
     """Legal layouts of at most so many GPUs, with the data-parallel ranks that experts take; and the rules that others break."""
     model, gpus, node = question.model, question.gpus, int(question.workload.gpus_per_node)
     degrees = sorted({n for n in range(1, gpus + 1) if gpus % n == 0} | {2**n for n in range(gpus.bit_length())})
@@ -133,7 +176,7 @@ def spreads(question: Question) -> tuple[list[Layout], list[Broken]]:
     return legal, list(broken.values())
 
 
-def _add(question: Question, group: list[Layout], found: list[Candidate], unfit: dict[str, int]) -> None:
+def _add(question: ServingQuestion, group: list[Layout], found: list[ServingCandidate], unfit: dict[str, int]) -> None:
     """Find the most requests of each layout: first on a coarse scale, then between the last that will do and the first that won't."""
     coarse = np.unique(np.round(2 ** np.linspace(0, OCTAVES, PER_OCTAVE * OCTAVES + 1)))
     share = np.tile(coarse, (len(group), 1))
@@ -155,13 +198,13 @@ def _add(question: Question, group: list[Layout], found: list[Candidate], unfit:
         ttft, tpot, tokens, room, _ = (float(figure[row, 0]) for figure in served)
         rate = replicas * tokens / question.gpus
         found.append(
-            Candidate(
+            ServingCandidate(
                 layout, int(most[row]) * layout.dp, replicas, rate, ttft, tpot, int(room), missed[row] or "requests"
             )
         )
 
 
-def _last_allowed(question: Question, group: list[Layout], share: Column) -> tuple[NDArray[np.intp], list[str]]:
+def _last_allowed(question: ServingQuestion, group: list[Layout], share: Column) -> tuple[NDArray[np.intp], list[str]]:
     """For each layout, the place of the largest allowed number of requests a rank (-1: none), and what the next one misses."""
     served = serve(question, group, share)
     within = [served.fits.astype(bool)]
@@ -180,7 +223,7 @@ def _last_allowed(question: Question, group: list[Layout], share: Column) -> tup
     return last, missed
 
 
-def linked(question: Question, layout: Layout) -> bool:
+def linked(question: ServingQuestion, layout: Layout) -> bool:
     """Whether the links that a layout uses are known."""
     links = links_of(question.hardware)
     near = layout.gpus() == 1 or links.node_bytes_per_s is not None
@@ -195,7 +238,7 @@ def links_within(links: Links | None, gpus: int, node: int) -> Links | None:
     return Links(near, inf if gpus <= node and links.fabric_bytes_per_s is None else links.fabric_bytes_per_s)
 
 
-def serve(question: Question, group: list[Layout], share: Column) -> Served:
+def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Served:
     """Figures of layouts with so many requests a rank: a row a layout, a column a number. Of one GPU the degrees stay plain."""
     model, w = question.model, question.workload
     alone = all(layout.gpus() == 1 for layout in group)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmcost.ground.html import html_table
+from llmcost.ground.units import seconds
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.training_layout import Layout, shape_of
 from llmcost.search.causes import CAUSES, Lost, cause_of, lost, spent
-from llmcost.search.space import Broken, Choices, Column, Space, allowed, space
+from llmcost.search.space import DEGREES, Broken, Choices, Column, Space, allowed, space
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.passes import Setup
 from llmcost.training.recipe import Recipe
 from llmcost.training.step import Step, evaluate
 
 SCHEMA = "llmcost.plan/1"
+AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")
 AT_ONCE = 16_384  # layouts: arrays that stay in a core's cache
 
 
-class Question(NamedTuple):
+class TrainingQuestion(NamedTuple):
     """What is to be planned. `base` has batch, node and structure; `usable`: bytes of a GPU's memory that may be used."""
 
     model: ModelSpec
@@ -37,16 +40,23 @@ class Question(NamedTuple):
     choices: Choices = Choices()
 
 
-class Candidate(NamedTuple):
-    """One layout, and why it is not the best: what it spends more on."""
+class TrainingCandidate(NamedTuple):
+    """One layout, and why it is not the best: what it spends more on. `excess_bytes`: what it needs above what a GPU has."""
 
     layout: Layout
     step_seconds: float
+    tokens_per_s_per_gpu: float
+    mfu: float
     memory_bytes: float
+    excess_bytes: float
     cause: str | None
 
+    def axes(self) -> dict[str, Any]:
+        """The layout, axis by axis."""
+        return {axis: getattr(self.layout, axis) for axis in AXES}
 
-class Cell(NamedTuple):
+
+class GridCell(NamedTuple):
     """The best of all layouts with so many tensor-parallel GPUs and pipeline stages: seconds where one fits, else missing bytes."""
 
     tp: int
@@ -55,19 +65,73 @@ class Cell(NamedTuple):
     missing_bytes: float
 
 
-class Plan(NamedTuple):
-    """The best layouts by step time, and what became of all others. `timed`: legal ones; `fit`: those that fit."""
+class TrainingPlan(NamedTuple):
+    """The best layouts by step time, and what became of all others. `timed`: legal ones; `fit`: those that fit.
 
+    `too_large`: of those that do not fit, the fastest if it beats all that do; if none does, the one that needs least
+    too.
+    """
+
+    question: TrainingQuestion
     spreads: int
     illegal: list[Broken]
     timed: int
     fit: int
-    best: list[Candidate]
+    best: list[TrainingCandidate]
     lost: list[Lost]
-    too_large: list[
-        Candidate
-    ]  # that do not fit: the fastest, if it beats all that do; if none does, the one that needs least too
-    grid: list[Cell]
+    too_large: list[TrainingCandidate]
+    grid: list[GridCell]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Headings of the rows."""
+        return ("step_seconds", "tokens_per_s_per_gpu", "mfu", "memory_bytes", *AXES, "cause")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The best layouts, the fastest first, in base units."""
+        known = [each._asdict() | each.axes() for each in self.best]
+        return [{name: figures[name] for name in self.columns} for figures in known]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document."""
+        question = self.question
+        return {
+            "schema": SCHEMA,
+            "model": question.model.name,
+            "hardware": question.hardware.name,
+            "gpus": question.gpus,
+            "global_batch": question.base.global_batch,
+            "seq": question.seq,
+            "usable_bytes": question.usable,
+            "layouts": {"spreads": self.spreads, "legal": self.timed, "fit": self.fit},
+            "best": self.rows(),
+            "lost": [each._asdict() for each in self.lost],
+            "too_large": [
+                {
+                    "step_seconds": each.step_seconds,
+                    "memory_bytes": each.memory_bytes,
+                    "excess_bytes": each.excess_bytes,
+                }
+                | each.axes()
+                for each in self.too_large
+            ],
+            "grid": [each._asdict() for each in self.grid],
+            "illegal": [each._asdict() for each in self.illegal],
+        }
+
+    def __repr__(self) -> str:
+        """In one line."""
+        asked = self.question
+        where = f"{asked.model.name} on {asked.gpus:,} × {asked.hardware.name}"
+        if not self.best:
+            return f"<Plan for training {where}: none of {self.timed:,} legal layouts fits>"
+        first = self.best[0]
+        degrees = ", ".join(f"{axis} {value}" for axis, value in first.axes().items() if axis in DEGREES and value > 1)
+        best = f"{degrees or 'one GPU'}, {seconds(first.step_seconds)} a step, MFU {first.mfu:.1%}"
+        return f"<Plan for training {where}: {self.fit:,} of {self.timed:,} legal layouts fit, best {best}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.rows())
 
 
 class Timed(NamedTuple):
@@ -80,22 +144,22 @@ class Timed(NamedTuple):
     parts: Column
 
 
-def plan(question: Question, top: int) -> Plan:
+def plan(question: TrainingQuestion, top: int) -> TrainingPlan:
     """The `top` best layouts, ties to the one that needs less memory."""
     shape = shape_of(question.model)
     ways = space(question.base, question.gpus, shape, question.seq, question.choices)
     found = _timed(question, ways)
     if not found:
-        return Plan(ways.spreads, ways.illegal, 0, 0, [], [], [], [])
+        return TrainingPlan(question, ways.spreads, ways.illegal, 0, 0, [], [], [], [])
     group = np.repeat(np.arange(len(found)), [len(each.rows) for each in found])
     rows = np.concatenate([each.rows for each in found])
     seconds, memory = (np.concatenate([getattr(each, figure) for each in found]) for figure in ("seconds", "memory"))
     parts = np.concatenate([each.parts for each in found])
     fits = memory <= question.usable
 
-    def candidate(place: int, cause: str | None = None) -> Candidate:
+    def candidate(place: int, cause: str | None = None) -> TrainingCandidate:
         layout = ways.single(found[group[place]].base, int(rows[place]))
-        return Candidate(layout, float(seconds[place]), float(memory[place]), cause)
+        return _candidate(question, layout, float(seconds[place]), float(memory[place]), cause)
 
     inside, outside = np.flatnonzero(fits), np.flatnonzero(~fits)
     sorting = np.lexsort((memory[inside], seconds[inside]))
@@ -105,7 +169,7 @@ def plan(question: Question, top: int) -> Plan:
         ways.columns["tp"][rows], ways.columns["pp"][rows], np.where(fits, seconds, np.inf), memory - question.usable
     )
     if not len(order):
-        return Plan(ways.spreads, ways.illegal, len(rows), 0, [], [], too_large, grid)
+        return TrainingPlan(question, ways.spreads, ways.illegal, len(rows), 0, [], [], too_large, grid)
     causes = cause_of(parts, parts[0])
     names = list(CAUSES)
     best = [
@@ -113,7 +177,15 @@ def plan(question: Question, top: int) -> Plan:
         for rank, (place, cause) in enumerate(zip(order[:top], causes, strict=False))
     ]
     others = lost(seconds[order[1:]], causes[1:])
-    return Plan(ways.spreads, ways.illegal, len(rows), len(order), best, others, too_large, grid)
+    return TrainingPlan(question, ways.spreads, ways.illegal, len(rows), len(order), best, others, too_large, grid)
+
+
+def _candidate(
+    question: TrainingQuestion, layout: Layout, seconds: float, memory: float, cause: str | None
+) -> TrainingCandidate:
+    rate = question.base.global_batch * question.seq / seconds / question.gpus
+    mfu = step_of(question, layout).mfu()
+    return TrainingCandidate(layout, seconds, float(rate), float(mfu), memory, memory - question.usable, cause)
 
 
 def _too_large(outside: NDArray[np.intp], order: NDArray[np.intp], seconds: Column, memory: Column) -> list[int]:
@@ -127,17 +199,17 @@ def _too_large(outside: NDArray[np.intp], order: NDArray[np.intp], seconds: Colu
     return [fastest] if seconds[fastest] < seconds[order[0]] else []
 
 
-def _grid(tp: Column, pp: Column, seconds: Column, missing: Column) -> list[Cell]:
+def _grid(tp: Column, pp: Column, seconds: Column, missing: Column) -> list[GridCell]:
     """The best of each tp and pp."""
     pairs, which = np.unique(np.stack([tp, pp]), axis=1, return_inverse=True)
     best, least = np.full(pairs.shape[1], np.inf), np.full(pairs.shape[1], np.inf)
     np.minimum.at(best, which.ravel(), seconds)
     np.minimum.at(least, which.ravel(), missing)
     found = zip(*pairs.tolist(), best.tolist(), least.tolist(), strict=True)
-    return [Cell(int(t), int(p), None if step == np.inf else step, max(0.0, more)) for t, p, step, more in found]
+    return [GridCell(int(t), int(p), None if step == np.inf else step, max(0.0, more)) for t, p, step, more in found]
 
 
-def _timed(question: Question, ways: Space) -> list[Timed]:
+def _timed(question: TrainingQuestion, ways: Space) -> list[Timed]:
     shape, found = shape_of(question.model), []
     for zero in question.choices.zero:
         divided = question.base._replace(zero=zero)
@@ -151,12 +223,12 @@ def _timed(question: Question, ways: Space) -> list[Timed]:
     return found
 
 
-def step_of(question: Question, layout: Layout) -> Step:
+def step_of(question: TrainingQuestion, layout: Layout) -> Step:
     """The training engine's own answer, of one layout or of arrays of them."""
     return evaluate(Setup(question.model, layout, question.recipe, question.seq, question.chip, question.efficiency))
 
 
-def _figures(question: Question, layout: Layout) -> tuple[Column, Column, Column]:
+def _figures(question: TrainingQuestion, layout: Layout) -> tuple[Column, Column, Column]:
     """Seconds, bytes, and of layouts that fit the parts of the time, as columns."""
     step = step_of(question, layout)
     seconds = np.asarray(step.seconds.total, float)

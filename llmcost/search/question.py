@@ -10,9 +10,8 @@ from llmcost.model.lora import check_lora
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.training_layout import RECOMPUTE, ZERO, Layout
-from llmcost.search.plan_serving import Question as ServingQuestion
-from llmcost.search.plan_serving import links_within
-from llmcost.search.plan_training import Question
+from llmcost.search.plan_serving import ServingQuestion, links_within
+from llmcost.search.plan_training import TrainingQuestion
 from llmcost.search.space import Choices
 from llmcost.serving.estimate import DEFAULT_CONTEXT, Options, workload_of
 from llmcost.specs.hardware import HardwareSpec
@@ -37,7 +36,7 @@ def ask(
     recipe: Recipe,
     axes: dict[str, str | None],
     recompute: str | None,
-) -> Question:
+) -> TrainingQuestion:
     """Defaults filled in. Raises InputError for what has no answer whatever the layout."""
     longest = model.max_position_embeddings
     seq = min(longest, DEFAULT_CONTEXT) if seq is None else seq
@@ -55,7 +54,7 @@ def ask(
     chip = training_chip(hardware, recipe, Layout(dp=gpus, node=node))
     chip = chip._replace(links=links_within(chip.links, gpus, node))
     base, reached = Layout(global_batch=batch, node=node), reached_by(hardware, recipe, gpus, None)
-    return Question(
+    return TrainingQuestion(
         model, hardware, gpus, seq, base, chip.usable * share, chip, reached, recipe, _choices(axes, recompute)
     )
 

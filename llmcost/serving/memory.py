@@ -28,7 +28,7 @@ from llmcost.model.counting import cache_bytes_per_token, kept_bytes, state_byte
 from llmcost.model.operators import Attention, Gemm, Operator
 from llmcost.parallel.pipeline import Server, rank_share, shared_by
 from llmcost.parallel.split import EXPERTS
-from llmcost.serving.phases import Step
+from llmcost.serving.phases import DecodeStep
 from llmcost.serving.results import KvCache, Memory, Workload
 
 PAGE = 16  # tokens of a page of the KV cache: vLLM's block_size on CUDA (docs.vllm.ai, CacheConfig; PagedAttention, arXiv 2309.06180)
@@ -139,7 +139,7 @@ class SharedExperts(NamedTuple):
         return minimum(in_step, maximum(ranks * full, minimum(ranks, first)))
 
 
-class Held(NamedTuple):
+class HeldBytes(NamedTuple):
     """What the fullest GPU holds, of its sequences: bytes, those of activations a token of a prompt and of a whole
     step.
 
@@ -205,7 +205,7 @@ def shared_experts(server: Server, w: Workload, share: Pass) -> SharedExperts | 
     )
 
 
-def held(server: Server, w: Workload, step: Step, kv: KvCache) -> Held:
+def held(server: Server, w: Workload, step: DecodeStep, kv: KvCache) -> HeldBytes:
     """From the operators of a decode step, of the part of the batch that goes through the stages together."""
     sequences, share = rank_share(w.batch, w.dp), step.share
     parts = divide(sequences, step.load.b)
@@ -220,7 +220,7 @@ def held(server: Server, w: Workload, step: Step, kv: KvCache) -> Held:
     states = named("states", on_a_stage(state_bytes(share.layers)))
     bounds = cache_bounds(share.layers, sequences if is_one(w.pp) else sequences / w.pp, states)
     filled = named("kv_cache.bytes", kv.bytes) if is_one(w.gpus) else on_a_stage(kept_bytes(share.layers))
-    return Held(
+    return HeldBytes(
         sequences=sequences,
         weights=stage_bytes(share, w.pp),
         cache=filled + named("spare_positions", spare_positions(w.context)) * bounds[-1].position,
@@ -234,7 +234,7 @@ def held(server: Server, w: Workload, step: Step, kv: KvCache) -> Held:
     )
 
 
-def serving_memory(server: Server, w: Workload, step: Step, kv: KvCache, prompt_is_context: bool) -> Memory:
+def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, prompt_is_context: bool) -> Memory:
     """Memory to decode the batch after prefilling its prompts one sequence at a time, each in one piece or in chunks.
 
     The largest batch keeps the context; the largest context keeps the batch (and takes the prompt along

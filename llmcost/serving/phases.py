@@ -67,7 +67,7 @@ def prefill_seconds(server: Server, w: Workload, whole: Stages | None) -> Number
     return None if stages is None else stages._replace(last=stages.last / chunks).one_behind_the_other(groups * chunks)
 
 
-class Step(NamedTuple):
+class DecodeStep(NamedTuple):
     """A decode step of the fullest rank: its load, the operators of one GPU of each stage, what they need, what they take."""
 
     load: Load
@@ -76,17 +76,17 @@ class Step(NamedTuple):
     seconds: Number
 
 
-def decode_step(server: Server, w: Workload, context: Number) -> Step:
+def decode_step(server: Server, w: Workload, context: Number) -> DecodeStep:
     """One token for each sequence, as many parts of the batch in flight as there are stages."""
     sequences = rank_share(w.batch, w.dp)
     parts = in_flight(sequences, server.pp)
     load = Load(named("sequences_a_pass", rank_share(sequences, parts)), 1, context, decode=True)
     share = server.share(load)
     stages = server.times(share, load)
-    return Step(load, share, server.cost(share, load), None if stages is None else stages.round(parts))
+    return DecodeStep(load, share, server.cost(share, load), None if stages is None else stages.round(parts))
 
 
-def decode(server: Server, w: Workload, step: Step, fits: Number, at: str = "") -> Decode:
+def decode(server: Server, w: Workload, step: DecodeStep, fits: Number, at: str = "") -> Decode:
     """One token for each of b sequences, each of which sees its c keys; `at` another context formulas name the place.
 
     On a chip whose peak is not known the limit is that of the memory alone: still one that nobody beats.

@@ -222,7 +222,7 @@ class ExpectedTrainingRate(NamedTuple):
     error: float | None
 
 
-class Training(NamedTuple):
+class TrainingRates(NamedTuple):
     """Forward and backward on sequences of the prompt's length on one GPU, without optimizer step and communication.
 
     `state_bytes`: weights, gradients and Adam's state at the textbook's 16 bytes a parameter.
@@ -249,7 +249,7 @@ class Estimate(NamedTuple):
     decode: Decode
     request: Request | None
     serving: Serving | None
-    training: Training
+    training: TrainingRates
 
 
 def to_dict(result: Any) -> Any:

@@ -10,7 +10,7 @@ from llmcost.machine.timing import bound, rate
 from llmcost.model.backward import PASSES
 from llmcost.model.counting import PassCost
 from llmcost.model.sizes import Load
-from llmcost.serving.results import ExpectedTrainingRate, Training, TrainingRate
+from llmcost.serving.results import ExpectedTrainingRate, TrainingRate, TrainingRates
 
 
 def training(
@@ -22,7 +22,7 @@ def training(
     efficiency: Efficiency,
     kernels: Number,
     mfu: Number,
-) -> Training:
+) -> TrainingRates:
     """Tokens a second of one GPU, activations kept; the optimizer step and communication are left out.
 
     `forward` computes the logits of all positions; `kernels` is the expected time of forward and backward
@@ -39,7 +39,7 @@ def training(
         by_rule = textbook.training_tokens_per_s(named("prefill.textbook.tokens_per_s", prefill_rate))
     best = rate(batch, named("training_limit_seconds", floor.seconds()))
     expected = rate(batch, named("training_expected_seconds", kernels))
-    return Training(
+    return TrainingRates(
         textbook=TrainingRate(by_rule, _years(tokens, named("training.textbook.tokens_per_s", by_rule))),
         limit=TrainingRate(best, _years(tokens, named("training.limit.tokens_per_s", best))),
         expected=ExpectedTrainingRate(

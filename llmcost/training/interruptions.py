@@ -65,7 +65,7 @@ class Interruptions(NamedTuple):
     goodput: Goodput
 
 
-class Run(NamedTuple):
+class InterruptedRun(NamedTuple):
     """A whole run. `training_seconds`: its steps alone; everything else has checkpoints and failures in it."""
 
     steps: Number
@@ -86,7 +86,7 @@ def run_of(
     checkpoint_bytes: Number,
     reliability: Reliability = Reliability(),  # noqa: B008
     terms: Terms = Terms(),  # noqa: B008
-) -> Run:
+) -> InterruptedRun:
     """A run of so many tokens; the last step is a whole one."""
     steps = named("steps", ceil_div(tokens, tokens_per_step))
     training = steps * named("step_seconds", step_seconds)
@@ -97,7 +97,7 @@ def run_of(
     wall = named("wall_seconds", training / named("progress", good.progress))
     hours = gpus * wall / HOUR
     watts = None if terms.tdp_watts is None else terms.tdp_watts * terms.power_share * terms.pue
-    return Run(
+    return InterruptedRun(
         steps=steps,
         training_seconds=training,
         wall_seconds=wall,

@@ -8,7 +8,7 @@ from llmcost.ground.algebra import Number
 from llmcost.model.lora import Lora
 from llmcost.serving.results import Hardware, Model
 from llmcost.training.conventions import Utilization
-from llmcost.training.interruptions import Run as Interrupted
+from llmcost.training.interruptions import InterruptedRun
 from llmcost.training.step import StepFlops
 from llmcost.training.step_time import StepSeconds
 
@@ -36,7 +36,7 @@ class Spread(NamedTuple):
     chosen: bool
 
 
-class Run(NamedTuple):
+class TrainingWorkload(NamedTuple):
     """What is trained."""
 
     gpus: Number
@@ -48,16 +48,18 @@ class Run(NamedTuple):
     optimizer: str
     trained_params: Number
     lora: Lora | None
+    mfu_assumed: Number  # share of the peak that the textbook bases assume
 
 
 class Rates(NamedTuple):
-    """A basis: time of a step, tokens a second of all GPUs and of one, and what the whole run takes."""
+    """A basis: time of a step, tokens a second of all GPUs and of one, and what the whole run takes and costs (None: no price)."""
 
     step_seconds: Number
     tokens_per_s: Number
     tokens_per_s_per_gpu: Number
     days: Number
     gpu_hours: Number
+    dollars: Number | None
 
 
 class ExpectedRates(NamedTuple):
@@ -68,6 +70,7 @@ class ExpectedRates(NamedTuple):
     tokens_per_s_per_gpu: Number
     days: Number
     gpu_hours: Number
+    dollars: Number | None
     basis: str
     error: float | None
     days_low: Number
@@ -125,7 +128,7 @@ class Train(NamedTuple):
     schema: str
     model: Model
     hardware: Hardware
-    run: Run
+    run: TrainingWorkload
     layout: Spread
     step_seconds: Number
     tokens_per_s: Number
@@ -144,4 +147,4 @@ class Train(NamedTuple):
     memory: TrainMemory
     change: str | None
     conventions: tuple[Utilization, ...]
-    with_interruptions: Interrupted
+    with_interruptions: InterruptedRun

@@ -20,12 +20,11 @@ from llmcost.serving.results import Hardware, Model
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic, cheapest_change, enough_gpus
 from llmcost.training.conventions import CONVENTIONS, HALF_PRECISION, Utilization, counts_of, utilization
-from llmcost.training.interruptions import Reliability, Terms, check_terms, run_of
-from llmcost.training.interruptions import Run as Interrupted
+from llmcost.training.interruptions import InterruptedRun, Reliability, Terms, check_terms, run_of
 from llmcost.training.memory import StageMemory, share_recomputed, stage_memory
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import Recipe, check_recipe
-from llmcost.training.results import ExpectedRates, Rates, Run, Spread, StageBytes, Train, TrainMemory
+from llmcost.training.results import ExpectedRates, Rates, Spread, StageBytes, Train, TrainingWorkload, TrainMemory
 from llmcost.training.shares import shares_for
 from llmcost.training.step import Step, evaluate, training_chip
 
@@ -153,10 +152,15 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
     params = count_params(operators(at.model, size, Load(1, 1, 1)))
     trained = _trained(at, params)
     steps = options.tokens / step.tokens
-    expected = _rates(named("step_seconds", step.seconds.total), step, steps)
+    expected = _rates(named("step_seconds", step.seconds.total), step, steps, options.price)
     active = named("model.params.active", params.active)
     books = [
-        _rates(textbook.training_seconds(active, step.tokens, step.gpus, at.chip.peak, options.mfu, each), step, steps)
+        _rates(
+            textbook.training_seconds(active, step.tokens, step.gpus, at.chip.peak, options.mfu, each),
+            step,
+            steps,
+            options.price,
+        )
         for each in (textbook.TRAINING_FLOPS_PER_PARAM, textbook.RECOMPUTE_FLOPS_PER_PARAM)
     ]
     error = at.efficiency.error
@@ -165,7 +169,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
         schema=SCHEMA,
         model=Model(at.model.name, at.model.title, params),
         hardware=Hardware(hardware.name, hardware.title, at.chip.peak, at.chip.bandwidth, at.chip.capacity),
-        run=Run(
+        run=TrainingWorkload(
             step.gpus,
             at.seq,
             options.tokens,
@@ -175,15 +179,15 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
             at.recipe.optimizer,
             trained,
             at.recipe.lora,
+            options.mfu,
         ),
         layout=_spread(at.layout, chosen),
         **expected._asdict(),
         mfu=step.mfu(),
         hfu=step.hfu(),
-        dollars=None if options.price is None else expected.gpu_hours * options.price,
         textbook=books[0],
         textbook_recompute=books[1],
-        limit=_rates(step.bound.seconds(), step, steps),
+        limit=_rates(step.bound.seconds(), step, steps, options.price),
         expected=ExpectedRates(*expected, at.efficiency.basis, error, low, high),
         breakdown=step.seconds,
         flops=step.flops,
@@ -218,7 +222,7 @@ def _conventions(at: Setup, step: Step) -> tuple[Utilization, ...]:
     )
 
 
-def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoint_bytes: Number) -> Interrupted:
+def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoint_bytes: Number) -> InterruptedRun:
     """The run as it goes with failures and checkpoints of what is trained. Raises InputError for terms that make no sense."""
     terms = Terms(options.price, None if hardware.tdp is None else hardware.tdp.value, options.power_share, options.pue)
     if is_plain(step.gpus) and is_plain(checkpoint_bytes):
@@ -228,10 +232,11 @@ def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoin
     )
 
 
-def _rates(seconds: Number, step: Step, steps: Number) -> Rates:
+def _rates(seconds: Number, step: Step, steps: Number, price: Number | None) -> Rates:
     days = steps * seconds / DAY
+    gpu_hours = days * (DAY // HOUR) * step.gpus
     rate = step.tokens / seconds
-    return Rates(seconds, rate, rate / step.gpus, days, days * (DAY // HOUR) * step.gpus)
+    return Rates(seconds, rate, rate / step.gpus, days, gpu_hours, None if price is None else gpu_hours * price)
 
 
 def _spread(layout: Layout, chosen: bool) -> Spread:

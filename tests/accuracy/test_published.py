@@ -10,8 +10,8 @@ from llmcost.accuracy.cases import FOLDER, class_of, engines, load_cases, source
 from llmcost.accuracy.models import is_known, parameters_of, shapes, spec_of
 from llmcost.ground.errors import SpecError
 from llmcost.ground.units import BITS
+from llmcost.model.card import params_of
 from llmcost.model.formats import FORMATS
-from llmcost.report.specs import params_of
 from llmcost.specs.catalog import names
 
 CASES = load_cases()

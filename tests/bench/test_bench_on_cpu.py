@@ -15,7 +15,8 @@ import torch
 from llmcost.bench import fit_profile, session
 from llmcost.bench.cases import Bench, calls, rotated
 from llmcost.bench.device import Device, Reading, Sensors, find_device
-from llmcost.bench.kernels import Case, Way, kind_of
+from llmcost.bench.kernels import KernelCase, Way, kind_of
+from llmcost.bench.rates import row_flops
 from llmcost.bench.runner import Runner
 from llmcost.bench.step import Chain, cases_of, executions, pass_of
 from llmcost.bench.suites import CASES, Point, Scope, StepPoint, steps
@@ -28,7 +29,6 @@ from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel, default_for
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Attention, Elementwise, Gemm, GroupedGemm
-from llmcost.report.bench_rows import row_flops
 from llmcost.specs.catalog import load_hardware, load_model, shipped
 from llmcost.specs.profile import load_profile, profile_text
 
@@ -244,7 +244,7 @@ def test_layers_are_left_out_where_memory_is_short(tmp_path):
 
 
 def test_a_wrong_kernel_is_not_timed_and_a_row_says_so(bench, monkeypatch):
-    case = Case(Gemm("gemm", "mlp", 1, 4, 1, 32, 16, False, False, 4, 4), "fp32")
+    case = KernelCase(Gemm("gemm", "mlp", 1, 4, 1, 32, 16, False, False, 4, 4), "fp32")
     kind = kind_of(case.op)
     ways = {
         "wrong": Way(lambda _op, x, weight: x @ weight.t() + 1),
@@ -277,14 +277,14 @@ def test_one_fault_leaves_the_other_rows_alone(bench, monkeypatch, error, status
     monkeypatch.setitem(sys.modules["llmcost.bench.kernels"].KINDS, Gemm, kind._replace(operands=operands))
     runner = Runner(bench, lambda _line: None)
     runner.run_cases(
-        [Point("gemm", Case(Gemm("gemm", "mlp", 1, 1, s, 8, 8, False, False, 4, 4), "fp32")) for s in (1, 2, 3)]
+        [Point("gemm", KernelCase(Gemm("gemm", "mlp", 1, 1, s, 8, 8, False, False, 4, 4), "fp32")) for s in (1, 2, 3)]
     )
     assert [row.status for row in runner.rows] == ["ok", status, "ok"]
     assert str(error) in runner.rows[1].reason
 
 
 def test_a_quick_run_waits_for_a_compiler_only_where_nothing_else_works(bench, monkeypatch):
-    case = Case(Gemm("gemm", "mlp", 1, 4, 1, 32, 16, False, False, 4, 4), "fp32")
+    case = KernelCase(Gemm("gemm", "mlp", 1, 4, 1, 32, 16, False, False, 4, 4), "fp32")
     run, kind = lambda _op, x, weight: x @ weight.t(), kind_of(case.op)
     ready, refused = Way(run), Way(lambda *_: (_ for _ in ()).throw(RuntimeError("no such shape")))
     for first, tried in ((ready, {"ready"}), (refused, {"fused"})):
@@ -304,7 +304,7 @@ def test_after_five_failures_in_a_row_the_device_is_given_up(bench, monkeypatch)
     monkeypatch.setattr(Bench, "measure", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no longer there")))
     runner = Runner(bench, lambda _line: None)
     runner.run_cases(
-        [Point("gemm", Case(Gemm("gemm", "mlp", 1, 1, s, 8, 8, False, False, 4, 4), "fp32")) for s in range(1, 8)]
+        [Point("gemm", KernelCase(Gemm("gemm", "mlp", 1, 1, s, 8, 8, False, False, 4, 4), "fp32")) for s in range(1, 8)]
     )
     assert [row.status for row in runner.rows] == ["failed"] * 5 + ["skipped"] * 2
     assert "no longer answers" in runner.rows[-1].reason
@@ -319,7 +319,7 @@ def test_what_is_held_back_by_a_fault_is_tried_again_and_marked(bench, monkeypat
             *measured[:1], measured.timing._replace(reading=Reading(slowdown=("thermal, by hardware",))), *measured[2:]
         )
 
-    case = Case(Elementwise("copy", "mlp", 1, 1, 1, 64, 64, 0, 4), "fp32")
+    case = KernelCase(Elementwise("copy", "mlp", 1, 1, 1, 64, 64, 0, 4), "fp32")
     measured = bench.measure(case)
     monkeypatch.setattr(Bench, "measure", hot)
     monkeypatch.setattr("llmcost.bench.runner.COOL_DOWN", 0.0)
@@ -337,7 +337,11 @@ def test_what_no_kernel_here_can_run_is_skipped_with_the_reason(bench):
     half = Gemm("gemm", "mlp", 1, 16, 1, 32, 32, False, False, 1, 1)
     runner = Runner(bench, lambda _line: None)
     runner.run_cases(
-        [Point("decode", Case(sinks, "fp32")), Point("gemm", Case(huge, "fp32")), Point("gemm", Case(half, "fp8"))]
+        [
+            Point("decode", KernelCase(sinks, "fp32")),
+            Point("gemm", KernelCase(huge, "fp32")),
+            Point("gemm", KernelCase(half, "fp8")),
+        ]
     )
     assert [row.status for row in runner.rows] == ["skipped"] * 3
     assert "sinks" in runner.rows[0].reason
@@ -346,7 +350,7 @@ def test_what_no_kernel_here_can_run_is_skipped_with_the_reason(bench):
 
 
 def test_cold_operands_are_elsewhere_in_memory_each_time(bench):
-    case = Case(Gemm("gemm", "mlp", 1, 1, 1, 8, 8, False, False, 4, 4), "fp32")
+    case = KernelCase(Gemm("gemm", "mlp", 1, 1, 1, 8, 8, False, False, 4, 4), "fp32")
     given = kind_of(case.op).operands(case.op, "fp32", bench.device)
     colds = rotated(given, 3)
     assert len({cold[0].data_ptr() for cold in colds}) == 3

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llmcost.ground.errors import InputError
 from llmcost.parallel.training_layout import RECOMPUTE, ZERO, Layout, check, shape_of
 from llmcost.search.causes import CAUSES, spent
-from llmcost.search.plan_training import Question, plan, step_of
+from llmcost.search.plan_training import TrainingQuestion, plan, step_of
 from llmcost.search.question import ask
 from llmcost.search.space import DEGREES, Choices, space
 from llmcost.specs.catalog import load_hardware, load_model
@@ -24,7 +24,7 @@ H100 = load_hardware("h100-sxm")
 def question(model, gpus, batch, *, seq=512, usable=1e15, node=8, **choices):
     chip = training_chip(H100, Recipe(), Layout(dp=gpus, node=node))
     base = Layout(global_batch=batch, node=node)
-    return Question(
+    return TrainingQuestion(
         load_model(model), H100, gpus, seq, base, usable, chip, shares_for(H100, Recipe()), choices=Choices(**choices)
     )
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmcost.parallel.layout import Layout, problems
-from llmcost.search.plan_serving import Question, plan_serving, serve, spreads
+from llmcost.search.plan_serving import ServingQuestion, plan_serving, serve, spreads
 from llmcost.serving.estimate import Options, estimate, workload_of
 from llmcost.specs.catalog import load_hardware, load_model
 
@@ -17,7 +17,7 @@ LENGTHS = Options(prompt=512, output=64)
 
 def asked(model="llama3-8b", hardware="h100-sxm", gpus=8, ttft=None, tpot=None, options=LENGTHS):
     spec, chip = load_model(model), load_hardware(hardware)
-    return Question(spec, chip, gpus, workload_of(spec, chip, options), ttft, tpot)
+    return ServingQuestion(spec, chip, gpus, workload_of(spec, chip, options), ttft, tpot)
 
 
 def estimated(question, layout, concurrency):
@@ -107,7 +107,8 @@ def test_a_looser_limit_never_serves_fewer(tpot, looser, gpus):
 
 
 def test_what_serves_nobody_is_told_why():
-    assert plan_serving(asked("llama3-70b", "rtx4090", 1), top=1)[1:3] == ([], {"memory": 1})
+    too_large = plan_serving(asked("llama3-70b", "rtx4090", 1), top=1)
+    assert (too_large.best, too_large.unfit) == ([], {"memory": 1})
     assert plan_serving(asked("llama3-8b", gpus=1, tpot=1e-4), top=1).unfit == {"tpot": 1}
     assert plan_serving(asked("llama3-8b", gpus=1, ttft=1e-4), top=1).unfit == {"ttft": 1}
 

@@ -6,6 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llmcost import Options, estimate, load_hardware, load_model
+from llmcost.formulas.operators import operator_rows
 from llmcost.formulas.serving import symbolic_estimate
 from llmcost.ground.symbols import Expression
 from llmcost.ground.symbols import evaluate as value_of
@@ -17,7 +18,6 @@ from llmcost.model.sizes import Load, element_bytes
 from llmcost.parallel.layout import Layout, layout_of, problems
 from llmcost.parallel.pipeline import Server, Stages, schedule, two_of
 from llmcost.parallel.split import Plan
-from llmcost.report.ops import operator_rows
 from llmcost.serving.estimate import evaluate, plan_of, prompt_is_context, workload_of
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmcost.bench.kernels.attention import ATTENTION
-from llmcost.bench.kernels.base import Case, Kind, Operands, Tensor, UnsupportedError, Way
+from llmcost.bench.kernels.base import KernelCase, Kind, Operands, Tensor, UnsupportedError, Way
 from llmcost.bench.kernels.collective import EXCHANGE
 from llmcost.bench.kernels.elementwise import LOOKUP, STREAM
 from llmcost.bench.kernels.gemm import GEMM
@@ -43,4 +43,4 @@ def kind_of(op: Operator) -> Kind:
     return kind
 
 
-__all__ = ["Case", "Operands", "Tensor", "UnsupportedError", "Way", "kind_of"]
+__all__ = ["KernelCase", "Operands", "Tensor", "UnsupportedError", "Way", "kind_of"]

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from llmcost.bench.device import Device
-from llmcost.bench.kernels.base import Case, Index, Kind, Operands, Tensor, UnsupportedError, Way
+from llmcost.bench.kernels.base import Index, KernelCase, Kind, Operands, Tensor, UnsupportedError, Way
 from llmcost.model.operators import Attention
 
 CHECKED_QUERIES = 16
@@ -105,7 +105,7 @@ def expected(op: Attention, given: Operands) -> tuple[Index, Tensor]:
     return (slice(op.b - 1, op.b), slice(op.s - queries, op.s)), (scores.softmax(-1) @ v)[None].transpose(1, 2)
 
 
-def ways(case: Case, device: Device) -> dict[str, Way]:
+def ways(case: KernelCase, device: Device) -> dict[str, Way]:
     """What the installed software offers for prompts, or for decode steps."""
     op: Any = case.op
     prompt = from_prompt(op) and op.s > 1

@@ -14,7 +14,7 @@ Tensor = torch.Tensor
 Index: TypeAlias = tuple[slice, ...]
 
 
-class Case(NamedTuple):
+class KernelCase(NamedTuple):
     """One operator, its sizes whole numbers, computed in `dtype`; `backward` times its gradients alone.
 
     `every`: try also the ways that have to be compiled for this shape first, seconds each.
@@ -58,7 +58,7 @@ class Kind(NamedTuple):
 
     operands: Callable[[Any, str, Device], Operands]
     expected: Callable[[Any, Operands], tuple[Index, Tensor]]
-    ways: Callable[[Case, Device], dict[str, Way]]
+    ways: Callable[[KernelCase, Device], dict[str, Way]]
 
 
 class UnsupportedError(Exception):

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from llmcost.bench.device import Device
-from llmcost.bench.kernels.base import Case, Index, Kind, Operands, Tensor, UnsupportedError, Way
+from llmcost.bench.kernels.base import Index, KernelCase, Kind, Operands, Tensor, UnsupportedError, Way
 from llmcost.model.operators import Collective
 from llmcost.model.operators.exchange import Exchange
 
@@ -98,7 +98,7 @@ def expected(op: Collective, given: Operands) -> tuple[Index, Tensor]:
     return (), right[op.exchange]
 
 
-def ways(case: Case, device: Device) -> dict[str, Way]:
+def ways(case: KernelCase, device: Device) -> dict[str, Way]:
     """The one library that torch uses on such a device."""
     op: Any = case.op
     return {"nccl" if device.kind == "cuda" else "gloo": Way(EXCHANGES[op.exchange])}

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from llmcost.bench.device import Device
-from llmcost.bench.kernels.base import Case, Index, Kind, Operands, Tensor, UnsupportedError, Way
+from llmcost.bench.kernels.base import Index, KernelCase, Kind, Operands, Tensor, UnsupportedError, Way
 from llmcost.model.operators import Elementwise, Lookup
 
 CHECKED_ROWS = 64
@@ -136,7 +136,7 @@ def expected(op: Elementwise, given: Operands) -> tuple[Index, Tensor]:
     return (slice(CHECKED_ROWS),), answer[0] if isinstance(answer, tuple) else answer
 
 
-def ways(case: Case, device: Device) -> dict[str, Way]:
+def ways(case: KernelCase, device: Device) -> dict[str, Way]:
     """Triton, torch's compiler, torch's own kernels."""
     op: Any = case.op
     stream = stream_of(op)
@@ -196,7 +196,7 @@ def lookup_operands(op: Lookup, dtype: str, device: Device) -> Operands:
     )
 
 
-def lookup_ways(_case: Case, _device: Device) -> dict[str, Way]:
+def lookup_ways(_case: KernelCase, _device: Device) -> dict[str, Way]:
     """The gather under its two names in torch."""
     return {
         "embedding": Way(lambda _op, ids, table: functional.embedding(ids, table)),

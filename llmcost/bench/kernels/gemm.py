@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import linear
 
 from llmcost.bench.device import Device
-from llmcost.bench.kernels.base import Case, Index, Kind, Operands, Tensor, UnsupportedError, Way
+from llmcost.bench.kernels.base import Index, KernelCase, Kind, Operands, Tensor, UnsupportedError, Way
 from llmcost.model.operators import Gemm
 
 CHECKED_ROWS = 32
@@ -36,7 +36,7 @@ def expected(_op: Gemm, given: Operands) -> tuple[Index, Tensor]:
     return (slice(CHECKED_ROWS),), linear(x[:CHECKED_ROWS].float(), weight.float(), *(b.float() for b in bias))
 
 
-def ways(case: Case, device: Device) -> dict[str, Way]:
+def ways(case: KernelCase, device: Device) -> dict[str, Way]:
     """Weight stored (n, k) or (k, n)."""
     if case.dtype == "fp8":
         return _fp8_ways(case.op, device)

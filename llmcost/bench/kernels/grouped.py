@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from llmcost.bench.device import Device
-from llmcost.bench.kernels.base import Case, Index, Kind, Operands, Tensor, UnsupportedError, Way
+from llmcost.bench.kernels.base import Index, KernelCase, Kind, Operands, Tensor, UnsupportedError, Way
 from llmcost.model.operators import GroupedGemm, TokenProduct
 
 
@@ -43,7 +43,7 @@ def expected(op: GroupedGemm, given: Operands) -> tuple[Index, Tensor]:
     return (slice(counts[group]),), given.hot[0][: counts[group]].float() @ given.cold[0][group].float()
 
 
-def ways(case: Case, device: Device) -> dict[str, Way]:
+def ways(case: KernelCase, device: Device) -> dict[str, Way]:
     """The grouped kernel with the weights in either layout; a loop over the groups that have rows; all at once where they have as many."""
     op: Any = case.op
     counts = routing(op.b * op.s, op.groups, op.active)

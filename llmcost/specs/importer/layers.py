@@ -31,7 +31,7 @@ def layers_of(keys: Keys, depth: int) -> list[dict[str, Any]]:
     for position, listed in enumerate(words_of(keys, depth)):
         keys.own = named.get(position, {})
         for word in keys.family.get("expands", {}).get(listed, [listed]):
-            layers.append(Layer(keys, position, depth, word, earlier[word]).fields())
+            layers.append(LayerReading(keys, position, depth, word, earlier[word]).fields())
             earlier[word] += 1
         keys.refuse_what_is_left(keys.own)
     keys.own = {}
@@ -45,7 +45,7 @@ def look_around(keys: Keys, depth: int) -> None:
     for name in ("num_key_value_heads", "intermediate_size", "sliding_window"):
         keys.field(name)
     for word in {*kinds_of(keys), *keys.family.get("words", {})}:
-        layer = Layer(keys, 0, depth, word)
+        layer = LayerReading(keys, 0, depth, word)
         looks = [layer.mixer, layer.dense, *([layer.experts] if "experts" in layer.traits else [])]
         for look in looks:
             with suppress(SpecError):  # of a layer that this model may not have
@@ -95,7 +95,7 @@ def _there(value: Any) -> Any:
     return None if value == 0 and not isinstance(value, bool) else value
 
 
-class Layer:
+class LayerReading:
     """One layer while it is read."""
 
     def __init__(self, keys: Keys, position: int, depth: int, word: str, earlier: int = 0) -> None:

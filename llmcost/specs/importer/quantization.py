@@ -187,7 +187,7 @@ def _integers(bits: Any, group: Any, *, zero_point: bool) -> str:
     return f"int{bits}-{'channel' if group == -1 else f'g{group}'}{'-zp' if zero_point else ''}"
 
 
-class Names:
+class ModuleNames:
     """Module names, wildcards (*) and regular expressions (re:), and what they name."""
 
     def __init__(self, keys: Keys, names: list[str]) -> None:
@@ -228,33 +228,33 @@ def _within(parents: list[str], patterns: list[re.Pattern[str]]) -> set[str]:
     }
 
 
-def _left_alone(keys: Keys, said: dict[str, Any], depth: int) -> Names:
+def _left_alone(keys: Keys, said: dict[str, Any], depth: int) -> ModuleNames:
     """What is named as not quantised, without what never is; GPTQ may say it by `dynamic` rules that begin with -:."""
     rules = said.get("dynamic") or {}
     if not isinstance(rules, dict) or not all(str(rule).startswith("-:") for rule in rules):
         raise keys.error("quantization_config.dynamic", "rules that set other bits for some layers are not understood")
     named = [name for key in LEFT_ALONE for name in _list(keys, said, key)] + [f"re:{rule[2:]}" for rule in rules]
     kept = [name for name in dict.fromkeys(named) if name == "lm_head" or not (_is_plain(name) and NEVER.search(name))]
-    found = Names(keys, kept)
+    found = ModuleNames(keys, kept)
     for name in kept:
         layer = OF_LAYER.fullmatch(name)
         position = int(layer[1]) if layer else 0
         if name == "lm_head" or not _is_plain(name) or position >= depth:  # those of draft layers come last
             continue
-        alone = Names(keys, [name])
+        alone = ModuleNames(keys, [name])
         if not any(alone.named(module, position) for module in PARENTS):
             raise keys.error("quantization_config", f"leaves {name[:80]!r} as it is, which is not understood")
     return found
 
 
-def _only(keys: Keys, said: dict[str, Any]) -> Names | None:
+def _only(keys: Keys, said: dict[str, Any]) -> ModuleNames | None:
     """Where not all linear layers are quantised, those that are: by their names, or the experts of GPT-OSS."""
     if said["quant_method"] == "mxfp4":
-        return Names(keys, [r"re:.*\bexperts\b"])
+        return ModuleNames(keys, [r"re:.*\bexperts\b"])
     groups = said.get("config_groups")
     schemes = [each for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
     targets = [name for each in schemes for name in _list(keys, each, "targets")]
-    return None if "Linear" in targets or not targets else Names(keys, targets)
+    return None if "Linear" in targets or not targets else ModuleNames(keys, targets)
 
 
 def _list(keys: Keys, said: dict[str, Any], key: str) -> list[str]:
@@ -283,7 +283,9 @@ def _pattern(keys: Keys, name: str) -> re.Pattern[str]:
         raise keys.error("quantization_config", f"{name[:60]!r} is not a pattern") from None
 
 
-def _in_layer(keys: Keys, position: int, layer: dict[str, Any], alone: Names, only: Names | None) -> list[str]:
+def _in_layer(
+    keys: Keys, position: int, layer: dict[str, Any], alone: ModuleNames, only: ModuleNames | None
+) -> list[str]:
     """What is left alone in one layer: a whole module, or the operators of which all linear layers are."""
     found = []
     for module, kind in _there(layer):

@@ -1,0 +1,86 @@
+"""Everything `llmcost accuracy` tells: predictions against measurements by source, engine and GPU, and what stands out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from llmcost.accuracy.cases import Case, class_of
+from llmcost.accuracy.fit_defaults import role_of
+from llmcost.accuracy.score import Check, Fits, Group, beating, by_engine, by_gpu, by_source, fit_calls, group, worst
+
+SCHEMA = "llmcost.accuracy/1"
+OPTIMISED = ("optimised", "kernel", "training")  # classes of engines that predictions stand for
+
+
+class Scoreboard(NamedTuple):
+    """`by_gpu` and `worst` are of the classes of engines that predictions stand for; `worst`: the furthest off first."""
+
+    cases: int
+    by_source: list[Group]
+    by_engine: list[Group]
+    by_gpu: list[Group]
+    fits: list[Fits]
+    beating: list[Check]
+    worst: list[Check]
+    figures: list[dict[str, Any]]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a figure, in base units."""
+        return self.figures
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document."""
+        return {
+            "schema": SCHEMA,
+            "cases": self.cases,
+            "by_source": _documents(self.by_source, ("source", "class", "quantity", "defaults")),
+            "by_engine": _documents(self.by_engine, ("class", "engine")),
+            "by_gpu": _documents(self.by_gpu, ("gpu",)),
+            "fits": _documents(self.fits, ("source",)),
+            "beating_limit": [{"case": each.case.name, "why": each.why} for each in self.beating],
+            "figures": self.figures,
+        }
+
+
+def scoreboard(cases: Sequence[Case], checks: Sequence[Check], number_of_worst: int = 0) -> Scoreboard:
+    """Checks of some cases grouped; memory is compared by source alone."""
+    timed = [each for each in checks if each.answer.quantity != "memory_bytes"]
+    optimised = [each for each in checks if class_of(each.case) in OPTIMISED]
+    return Scoreboard(
+        cases=len(cases),
+        by_source=group(checks, by_source),
+        by_engine=group(timed, by_engine),
+        by_gpu=group([each for each in timed if class_of(each.case) in OPTIMISED], by_gpu),
+        fits=fit_calls(cases, lambda case: (case.source.name,)),
+        beating=beating(checks),
+        worst=worst(optimised, number_of_worst) if number_of_worst else [],
+        figures=[_figure(each) for each in checks],
+    )
+
+
+def _figure(each: Check) -> dict[str, Any]:
+    case, answer = each.case, each.answer
+    return {
+        "case": case.name,
+        "source": case.source.name,
+        "engine": case.settings["engine"],
+        "class": class_of(case),
+        "gpu": case.settings["gpu"],
+        "gpus": case.settings["gpus"],
+        "model": case.settings["model"],
+        "quantity": answer.quantity,
+        "measured": answer.measured,
+        "expected": answer.expected,
+        "limit": answer.limit,
+        "beats_limit": answer.beats_limit,
+        "defaults": role_of(case),
+    }
+
+
+def _documents(groups: Iterable[Group | Fits], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Groups with a key for each part of what they are of."""
+    return [
+        dict(zip(names, each.of, strict=True)) | {name: value for name, value in each._asdict().items() if name != "of"}
+        for each in groups
+    ]

@@ -1,0 +1,46 @@
+"""Explanations of one model's figures, as a result."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from llmcost.formulas.serving import Explanation
+from llmcost.ground.html import html_table
+
+SCHEMA = "llmcost.explain/1"
+
+
+class Explanations(NamedTuple):
+    """Everything `llmcost explain` answers."""
+
+    model: str
+    explanations: tuple[Explanation, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document."""
+        return {"schema": SCHEMA, "model": self.model, "explanations": [_document(each) for each in self.explanations]}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a figure: formula in letters, with sizes, value, unit, source."""
+        columns = ("quantity", "what", "letters", "sizes", "value", "unit", "source")
+        return [{name: getattr(each, name) for name in columns} for each in self.explanations]
+
+    def __repr__(self) -> str:
+        """In one line."""
+        if len(self.explanations) != 1:
+            return f"<{len(self.explanations)} explanations of {self.model}>"
+        only = self.explanations[0]
+        return f"<{only.quantity} of {self.model} = {only.letters} = {only.value:,} {only.unit}".rstrip() + ">"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.rows())
+
+
+def _document(each: Explanation) -> dict[str, Any]:
+    where = [dict(zip(("name", "letters", "sizes", "value"), entry, strict=True)) for entry in each.where]
+    legend = {letter: {"value": value, "meaning": meaning} for letter, (value, meaning) in each.legend.items()}
+    return each._asdict() | {
+        "where": where,
+        "legend": legend,
+        "published": [entry._asdict() for entry in each.published],
+    }

@@ -1,0 +1,172 @@
+"""Every operator of a phase as one GPU runs it: shapes and FLOPs in letters beside numbers, bytes, and its time."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from llmcost.formulas.serving import symbolic_bytes, symbolic_model, symbolic_workload
+from llmcost.ground.algebra import Number, is_one
+from llmcost.ground.errors import InputError
+from llmcost.ground.symbols import symbol
+from llmcost.ground.units import scaled, seconds
+from llmcost.machine.chip import chip_of
+from llmcost.machine.reached import efficiency_for
+from llmcost.machine.timing import kernel_seconds
+from llmcost.model.architecture import forward
+from llmcost.model.backward import backward
+from llmcost.model.operators import Collective, Operator, Shape
+from llmcost.model.sizes import Load, element_bytes
+from llmcost.model.spec import ModelSpec
+from llmcost.parallel.pipeline import Server, in_flight, rank_share
+from llmcost.serving.estimate import Options, plan_of, workload_of
+from llmcost.specs.hardware import HardwareSpec
+
+SCHEMA = "llmcost.ops/1"
+PHASES = ("prefill", "decode", "train")
+
+
+class OperatorRow(NamedTuple):
+    """One operator of a pass; figures are those of all its executions unless the name says otherwise."""
+
+    operator: str
+    part: str
+    executions: int
+    shape: str  # matrix products in letters, or what GPUs exchange
+    sizes: str  # the same in numbers
+    flops_formula: str  # one execution, every pair
+    params_formula: str  # one execution
+    flops_each: int  # one execution, every pair
+    params_each: int
+    flops: int
+    params: int
+    bytes: int
+    intensity: float
+    seconds: float | None
+    share: float | None
+
+    @property
+    def bytes_each(self) -> float:
+        """Bytes of one execution."""
+        return self.bytes / self.executions
+
+
+class OperatorTotal(NamedTuple):
+    """All operators of a phase together. Seconds are None where no GPU is asked about or a figure of it is not known."""
+
+    flops: int
+    params: int
+    bytes: int
+    intensity: float
+    seconds: float | None
+
+
+class PhaseOperators(NamedTuple):
+    """Everything `llmcost ops` answers."""
+
+    schema: str
+    model: str
+    phase: str
+    operators: tuple[OperatorRow, ...]
+    total: OperatorTotal
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document."""
+        return self._asdict() | {"operators": self.rows(), "total": self.total._asdict()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row an operator, in base units."""
+        return [row._asdict() for row in self.operators]
+
+    def __repr__(self) -> str:
+        """In one line."""
+        total = self.total
+        time = "" if total.seconds is None else f", {seconds(total.seconds)}"
+        return f"<Operators of {self.model}, {self.phase}: {len(self.operators)}, {scaled(total.flops, 'FLOP')}{time}>"
+
+
+def phase_operators(model: ModelSpec, hardware: HardwareSpec | None, options: Options, phase: str) -> PhaseOperators:
+    """Every operator of a phase with their totals. Raises InputError for a phase that does not exist, and as `estimate`
+    does.
+    """
+    if phase not in PHASES:
+        raise InputError(f"--phase {phase}: one of {', '.join(PHASES)}")
+    rows = operator_rows(model, hardware, options, phase)
+    flops, params, moved = (sum(getattr(row, figure) for row in rows) for figure in ("flops", "params", "bytes"))
+    known = [row.seconds for row in rows if row.seconds is not None]
+    total = OperatorTotal(flops, params, moved, flops / moved, sum(known) if known else None)
+    return PhaseOperators(SCHEMA, model.name, phase, tuple(rows), total)
+
+
+def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Options, phase: str) -> list[OperatorRow]:
+    """Every operator of a phase, as one GPU of each pipeline stage runs it, on as many sequences as go through at a
+    time.
+
+    `train` counts forward FLOPs and bytes, and times forward and backward.
+    """
+    w = workload_of(model, hardware, options)
+    size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
+    sequences = rank_share(w.batch, w.dp)
+    if phase == "decode":
+        load = Load(rank_share(sequences, in_flight(sequences, w.pp)), 1, w.context, decode=True)
+        letters = Load(symbol("b", load.b, "batch"), 1, symbol("c", w.context, "context"), decode=True)
+    else:
+        load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
+        letters = Load(symbol("b", load.b, "batch"), s, s)
+    everywhere = phase == "train"
+    chip, efficiency = (
+        chip_of(hardware, w.dtype, w.kv_dtype),
+        efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype),
+    )
+    ops = _on_a_gpu(Server(model, size, chip, efficiency, plan_of(w), w.pp), load, load.s if everywhere else 1)
+    named = symbolic_workload(w)
+    symbols = Server(symbolic_model(model), symbolic_bytes(size), chip, efficiency, plan_of(named), named.pp)
+    symbolic = _on_a_gpu(symbols, letters, letters.s if everywhere else 1)
+    times = kernel_seconds(ops, chip, efficiency)
+    if times is not None and phase == "train":
+        times = [time * (1 + backward(op)) for op, time in zip(ops, times, strict=True)]
+    return [
+        _row(op, letter, time, sum(times) if times else None)
+        for op, letter, time in zip(ops, symbolic, times or [None] * len(ops), strict=True)
+    ]
+
+
+def _on_a_gpu(server: Server, load: Load, logits: Number) -> list[Operator]:
+    share = server.divided(forward(server.model, server.size, load, logits)).operators()
+    return share if is_one(server.pp) else [*share, *server.hop(load)]
+
+
+def _row(op: Operator, letters: Operator, time: Number, total: Number) -> OperatorRow:
+    flops = op.count * op.flops(causal=False)
+    moved = op.count * op.moved_bytes()
+    return OperatorRow(
+        operator=op.name,
+        part=op.part,
+        executions=op.count,
+        shape=_shapes(letters),
+        sizes=_shapes(op),
+        flops_formula=str(letters.flops(causal=False)),
+        params_formula=str(letters.params()),
+        flops_each=op.flops(causal=False),
+        params_each=op.params(),
+        flops=flops,
+        params=op.count * op.params(),
+        bytes=moved,
+        intensity=flops / moved if moved else 0.0,
+        seconds=time,
+        share=None if time is None else time / total,
+    )
+
+
+def _shapes(op: Operator) -> str:
+    """Its matrix products, or what is exchanged."""
+    if isinstance(op, Collective):
+        return f"({op.rows}, {op.width}) among {op.ranks} GPUs"
+    return "; ".join(_product(*shapes) for _, *shapes in op.shapes())
+
+
+def _product(left: Shape, right: Shape, result: Shape) -> str:
+    return f"{_shape(left)} × {_shape(right)} → {_shape(result)}"
+
+
+def _shape(shape: Shape) -> str:
+    return f"({', '.join(str(size) for size in shape)})"

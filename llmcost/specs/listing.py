@@ -1,0 +1,39 @@
+"""GPUs and systems as the rows of their lists, in base units; None is what no source gives."""
+
+from __future__ import annotations
+
+from llmcost.specs.hardware import Figure, HardwareSpec
+
+LISTED_PEAKS = ("bf16", "fp16", "fp8", "int8", "fp4")
+
+
+def hardware_row(h: HardwareSpec) -> dict[str, object]:
+    """One GPU; the interconnect is the sum of both directions."""
+    return {
+        "name": h.name,
+        "memory_bytes": h.memory.value,
+        "bandwidth_bytes_per_s": _value(h.bandwidth),
+        **{f"{dtype}_flops_per_s": _value(h.peak.get(dtype)) for dtype in LISTED_PEAKS},
+        "interconnect_bytes_per_s": _value(h.interconnect),
+        "sm_count": _value(h.sm_count),
+        "l2_bytes": _value(h.l2),
+        "tdp_watts": _value(h.tdp),
+        "launch_year": _value(h.launch_year),
+    }
+
+
+def system_row(h: HardwareSpec) -> dict[str, object]:
+    """One system; rates are of one GPU in one direction."""
+    return {
+        "name": h.name,
+        "title": h.title,
+        "gpu": h.gpu,
+        "node_gpus": _value(h.node_gpus),
+        "node_bytes_per_s": h.interconnect.value / 2 if h.interconnect else None,
+        "fabric": h.fabric_kind,
+        "fabric_bytes_per_s": _value(h.fabric),
+    }
+
+
+def _value(figure: Figure | None) -> int | float | None:
+    return None if figure is None else figure.value

@@ -1,0 +1,43 @@
+"""Every operator of one micro-batch on one GPU: its time forward and backward, and what it keeps for the backward pass."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llmcost.machine.timing import kernel_seconds
+from llmcost.model.backward import backward
+from llmcost.model.lora import is_trained
+from llmcost.model.operators import Collective, Operator, Stored
+from llmcost.training.activations import kept
+from llmcost.training.passes import Setup, forward_pass, kernels
+
+
+class MicroBatchRow(NamedTuple):
+    """One operator of a micro-batch on one GPU, all its executions: seconds forward and backward, bytes kept for backward."""
+
+    name: str
+    where: str
+    times: float
+    forward_seconds: float
+    backward_seconds: float
+    kept_bytes: float
+
+
+def micro_batch_rows(at: Setup) -> list[MicroBatchRow]:
+    """Every operator of one micro-batch, of all layers."""
+    rows = []
+    for where, ops in zip(("layers", "embedding", "head"), forward_pass(at), strict=True):
+        for op in ops:
+            if isinstance(op, Stored):
+                continue
+            run = kernels([op], at.model, at.recipe)
+            ahead = sum(kernel_seconds(run, at.chip, at.efficiency) or ())
+            behind = ahead * (
+                1 if isinstance(op, Collective) else backward(op, frozen=not is_trained(op, at.recipe.lora))
+            )
+            rows.append(MicroBatchRow(op.name, where, op.count, ahead, behind, op.count * _kept(op, at)))
+    return rows
+
+
+def _kept(op: Operator, at: Setup) -> float:
+    return float(kept(op, at.layout, at.recipe, at.model.norm))
