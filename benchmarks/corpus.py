@@ -87,7 +87,8 @@ def questions(configs: Path) -> Iterator[str]:
         yield f"plan {model} --hw a100-80gb-sxm --gpus 8 --seq 1024 --lora-rank 8 --recompute none,full --json"
         yield f"plan {model} --hw h200 --gpus 8 --serve --prompt 1024 --output 200 --tpot 50 --json"
         yield f"sweep {model} --hw h100,a100 --batch 1..64:x4 --context 1k,2k --dtype bf16,fp16 --json"
-        yield f"sweep {model} --hw h200 --batch 1..16:3 --gpus 1,2,8 --prompt 512 --output 100 --concurrency 8,64 --json"
+        mixes = "--prompt 512 --output 100 --concurrency 8,64"
+        yield f"sweep {model} --hw h200 --batch 1..16:3 --gpus 1,2,8 {mixes} --json"
         yield f"sweep {model} --hw h100 --batch 1,8 --context 1000,2000 --tp 1..4 --dp 1,2 --csv"
     yield "compare llama3-8b qwen3-8b gemma-2-9b --hw h100,mi300x,h200 --batch 16 --price h100=2.5 --json"
     yield "compare llama3-70b mixtral-8x7b --hw h100,b200 --gpus 8 --batch 16 --json"
@@ -201,7 +202,7 @@ def compare(before: Path, after: Path, most: int) -> int:
 
 
 def main() -> None:
-    """Record or compare."""
+    """Record the program's answers, or compare two recordings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["record", "compare"])
     parser.add_argument("files", nargs="+", type=Path)

@@ -25,7 +25,7 @@ CASES = (
 
 
 def main() -> None:
-    """A line a case."""
+    """Print a line for each case: its question, and how long the answer took."""
     for name, gpus, batch in CASES:
         asked = ask(load_model(name), load_hardware("h100-sxm"), gpus, batch, 4096, None, 1, Recipe(), {}, None)
         start = time.process_time()

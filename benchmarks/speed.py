@@ -1,5 +1,6 @@
-"""How fast llmcost answers: whole processes beside importing its dependencies alone, and estimates a second in one
-process.
+"""How fast llmcost answers, as whole processes and in one process.
+
+Processes stand beside those that import its dependencies alone; in one process, estimates a second are counted.
 
     python benchmarks/speed.py [--runs 15]
 
@@ -59,7 +60,8 @@ def processes(runs: int) -> None:
     for name, taken in samples.items():
         median, fastest = statistics.median(t for t, _ in taken), min(t for t, _ in taken)
         print(
-            f"{name:42} {median * 1e3:6.0f} ms {fastest * 1e3:6.0f} ms {median / baseline:6.2f} {max(m for _, m in taken):9.1f} MB"
+            f"{name:42} {median * 1e3:6.0f} ms {fastest * 1e3:6.0f} ms {median / baseline:6.2f} "
+            f"{max(m for _, m in taken):9.1f} MB"
         )
 
 
@@ -76,13 +78,14 @@ def estimates(at_least: float) -> None:
 
 
 def main() -> None:
-    """Run both."""
+    """Time processes, then estimates in one process, and print both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=15, help="runs of each command")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long to make estimates")
     chosen = parser.parse_args()
     print(
-        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {chosen.runs} runs each\n"
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"{chosen.runs} runs each\n"
     )
     processes(chosen.runs)
     estimates(chosen.seconds)

@@ -86,7 +86,7 @@ def loop(sweep: Sweep) -> None:
 
 
 def main() -> None:
-    """Print a table."""
+    """Print a table of the times of each sweep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["llama3-8b", "mixtral-8x7b", "gpt-oss-20b", "deepseek-v3"])
     parser.add_argument("--points", type=int, default=2_000_000)

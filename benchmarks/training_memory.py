@@ -20,7 +20,10 @@ from typing import Any, NamedTuple
 
 
 class Config(NamedTuple):
-    """One model and one way to run it. `experts` 0: a dense MLP; `gated` False: a plain one with LayerNorm and biases."""
+    """One model and one way to run it.
+
+    With 0 `experts` it has a dense MLP. Where it is not `gated`, it has a plain MLP with LayerNorm and biases.
+    """
 
     name: str
     layers: int
@@ -78,10 +81,10 @@ def configs() -> list[Config]:
 
 
 def tiny(config: Config) -> Config:
-    """The same, small enough for a CPU."""
+    """A config with the same switches, small enough for a CPU."""
     return config._replace(
-        layers=2, hidden=64, heads=4, kv_heads=min(config.kv_heads, 2) if config.gated else 4, head_dim=16, mlp=128, vocab=512, batch=2,
-        seq=32, experts=min(config.experts, 4), top_k=min(config.top_k, 2),
+        layers=2, hidden=64, heads=4, kv_heads=min(config.kv_heads, 2) if config.gated else 4, head_dim=16, mlp=128,
+        vocab=512, batch=2, seq=32, experts=min(config.experts, 4), top_k=min(config.top_k, 2),
     )  # fmt: skip
 
 
@@ -236,13 +239,14 @@ def compare(path: Path, hardware: str) -> None:
             continue
         peak, seconds = predicted(row, chip)
         print(
-            f"{row['name']:28} {row['peak_bytes'] / 1e9:6.2f} GB {peak / 1e9:6.2f} GB {peak / row['peak_bytes'] - 1:+7.1%} "
+            f"{row['name']:28} "
+            f"{row['peak_bytes'] / 1e9:6.2f} GB {peak / 1e9:6.2f} GB {peak / row['peak_bytes'] - 1:+7.1%} "
             f"{row['step_seconds'] * 1e3:6.1f} ms {seconds * 1e3:6.1f} ms {seconds / row['step_seconds'] - 1:+7.1%}"
         )
 
 
 def main() -> None:
-    """Measure or compare."""
+    """Measure the configs, or compare measurements with predictions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=("measure", "compare"))
     parser.add_argument("file", type=Path)

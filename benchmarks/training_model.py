@@ -30,7 +30,7 @@ def norm(config: Any) -> nn.Module:
 
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding."""
+    """Queries or keys turned by rotary embedding."""
     near, far = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-far, near), dim=-1) * sin
 
@@ -75,7 +75,7 @@ class Mlp(nn.Module):
         self.gate = nn.Linear(config.hidden, config.mlp, bias=False) if config.gated else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Token by token."""
+        """The answer of the MLP or of the experts, for each token."""
         inner = F.gelu(self.up(x), approximate="tanh") if self.gate is None else F.silu(self.gate(x)) * self.up(x)
         out: Tensor = self.down(inner)
         return out
@@ -120,7 +120,7 @@ class Block(nn.Module):
         self.attention, self.mlp = Attention(config), Experts(config) if config.experts else Mlp(config)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """One layer."""
+        """The residual stream after one layer."""
         x = x + self.attention(self.attention_norm(x), cos, sin)
         out: Tensor = x + self.mlp(self.mlp_norm(x))
         return out
@@ -139,7 +139,7 @@ class Decoder(nn.Module):
             self.head.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Logits of every position."""
+        """The logits at every position, (b, s, v)."""
         x = self.embedding(tokens)
         if self.positions is not None:
             x = x + self.positions.weight

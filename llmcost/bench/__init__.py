@@ -1,23 +1,27 @@
-"""Timing real kernels: the very operators that the rest counts, run on this machine's GPU. Nothing else imports torch."""
+"""Timing real kernels: the operators that the rest of the program counts, run on this machine's GPU.
+
+This is the only folder that imports torch. suites.py lists what is measured, cases.py and step.py time it by way of
+kernels/ and timers.py, runner.py and session.py make rows and a profile of it, fit_profile.py fits the profile, and
+summary.py says what it shows.
+"""
 
 import os
 from importlib.util import find_spec
 
 from llmcost.ground.errors import InputError
 
-os.environ.setdefault(
-    "TORCH_CPP_LOG_LEVEL", "ERROR"
-)  # read when torch is imported: its warnings would break into the progress
+# Read when torch is imported, whose warnings would break into the lines of progress.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 class NoDeviceError(InputError):
-    """Nothing here that kernels could be timed on, or nothing to time them with."""
+    """There is no device here to time kernels on, or no torch to time them with. The command line exits with 3."""
 
     exit_code = 3
 
 
 def require_torch() -> None:
-    """Raise NoDeviceError where torch is not installed."""
+    """Raise NoDeviceError, which says how to install it, where torch is missing."""
     if find_spec("torch") is None:
         raise NoDeviceError(
             "timing kernels needs torch: pip install 'llmcost-calculator[bench]' (--show FILE prints a profile without)"

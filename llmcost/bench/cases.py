@@ -1,4 +1,4 @@
-"""An operator in, its time out: every way is checked, the fastest that gives the right answer is timed and named."""
+"""An operator in, its time out: every way to run it is checked, and the fastest right one is timed and named."""
 
 from __future__ import annotations
 
@@ -11,23 +11,18 @@ from llmcost.bench.device import Device
 from llmcost.bench.kernels import KernelCase, Operands, Tensor, UnsupportedError, Way, kind_of
 from llmcost.bench.timers import Call, Clock, Timing, soak
 
-TOLERANCE = {
-    "fp32": 2e-3,
-    "fp16": 4e-3,
-    "bf16": 2e-2,
-    "fp8": 4e-2,
-}  # relative error, Euclidean; fp32 may be computed as tf32
-ROTATION = 5  # times the cache: what the cold operands of one round of calls are together, at least
-MOST_SETS = 256
-HOPELESS = 2.5  # times the fastest so far: a way that takes longer in a single call is not timed any further,
-ROUGH_SECONDS = 2e-4  # unless that is so little that it may be its launch
-HEAVY = 64  # FLOPs a byte from which a kernel may draw more power than the chip is allowed
-HEAVY_SOAK = 0.15  # seconds of such work before it is timed: clocks settle
+TOLERANCE = {"fp32": 2e-3, "fp16": 4e-3, "bf16": 2e-2, "fp8": 4e-2}  # relative error; fp32 may be computed as tf32
+ROTATION = 5  # times the L2 cache: the least size of all cold operands of one round of calls together
+MOST_SETS = 256  # of cold operands
+HOPELESS = 2.5  # times the fastest so far: a way whose single call takes longer is timed no further,
+ROUGH_SECONDS = 2e-4  # unless the call takes so little that most of it may be the launch
+HEAVY = 64  # FLOPs a byte from which on a kernel may draw more power than the chip is allowed
+HEAVY_SOAK = 0.15  # seconds of such work before a heavy kernel is timed, so that clocks settle
 Cold = tuple[Tensor, ...]
 
 
 class WrongAnswerError(Exception):
-    """A way, or every way, gave another answer than float32 arithmetic does."""
+    """A way to run an operator, or every way, gave another answer than float32 arithmetic does."""
 
 
 class TooLargeError(Exception):
@@ -35,7 +30,7 @@ class TooLargeError(Exception):
 
 
 class Measured(NamedTuple):
-    """The fastest way and its time; what the others took (seconds), or why they were not timed."""
+    """The fastest way and its time, what the others took (seconds) or why they were not timed, and the cache."""
 
     way: str
     timing: Timing
@@ -44,14 +39,17 @@ class Measured(NamedTuple):
 
 
 class Bench(NamedTuple):
-    """What measuring needs: the machine and its clock. `quick`: ways that are compiled first are tried only where no other works."""
+    """What measuring needs: the machine and its clock.
+
+    In a `quick` run, ways that have to be compiled first are tried only where no other way works.
+    """
 
     device: Device
     clock: Clock
     quick: bool = False
 
     def measure(self, case: KernelCase, *, spaced: bool = False) -> Measured:
-        """Time the fastest right way; `spaced`, with a pause between calls.
+        """Time the fastest right way to run a case; `spaced`: with a pause between calls.
 
         Raises UnsupportedError, TooLargeError, WrongAnswerError, torch's out of memory.
         """
@@ -63,6 +61,19 @@ class Bench(NamedTuple):
         if heavy and self.device.graphs:
             soak(self.device, HEAVY_SOAK)
         colds = rotated(given, self._sets(given))
+        trials, others = self._tried(case, ways, given, colds)
+        if not trials:
+            raise _verdict(others)
+        best = min(trials, key=trials.__getitem__)
+        others.update((name, seconds) for name, seconds in trials.items() if name != best)
+        run = calls(case, ways[best], given.hot, colds)
+        timing = self.clock.spaced(run) if spaced and self.device.graphs else self.clock.time(run, settle=heavy)
+        return Measured(best, timing, others, self._cache(given, len(colds)))
+
+    def _tried(
+        self, case: KernelCase, ways: dict[str, Way], given: Operands, colds: list[Cold]
+    ) -> tuple[dict[str, float], dict[str, float | str]]:
+        """Seconds of the ways that are right and not hopelessly slow; and what the other ways took, or why nothing."""
         trials: dict[str, float] = {}
         others: dict[str, float | str] = {}
         for name, way in ways.items():
@@ -83,45 +94,41 @@ class Bench(NamedTuple):
                 others[name] = "out of memory"
             except (RuntimeError, TypeError, ValueError, NotImplementedError, AssertionError):  # it takes no such shape
                 others[name] = "unsupported"
-        if not trials:
-            raise _verdict(others)
-        best = min(trials, key=lambda name: trials[name])
-        run = calls(case, ways[best], given.hot, colds)
-        timing = self.clock.spaced(run) if spaced and self.device.graphs else self.clock.time(run, settle=heavy)
-        return Measured(
-            best,
-            timing,
-            others | {name: time for name, time in trials.items() if name != best},
-            self._cache(given, len(colds)),
-        )
+        return trials, others
 
     def _refuse_size(self, case: KernelCase) -> None:
+        """Raise TooLargeError where the operands, their copies and (backward) their gradients have no room."""
         need, free = 2 * int(case.op.moved_bytes()) * (3 if case.backward else 1), self.device.free_bytes()
         if need > free:
             raise TooLargeError(f"about {need / 1e9:.1f} GB with copies, {free / 1e9:.1f} GB free")
 
     def _sets(self, given: Operands) -> int:
+        """How many sets of cold operands take turns, so that together they are larger than the cache by far."""
         size, wanted = given.bytes(), ROTATION * self.device.l2_bytes
         return 1 if size == 0 or size >= wanted else min(MOST_SETS, -(-wanted // size) + 1)
 
     def _cache(self, given: Operands, sets: int) -> str:
-        if not given.cold or not self.device.l2_bytes:
-            return "as the kernel before left it" if not given.cold else "of a size not known"
+        """What the cache held of the cold operands, in words."""
+        if not given.cold:
+            return "as the kernel before left it"
+        if not self.device.l2_bytes:
+            return "of a size not known"
         size = sets * given.bytes()
-        return (
-            f"cold, {sets} in turn"
-            if size >= ROTATION * self.device.l2_bytes
-            else f"{sets} in turn, {size / 1e6:.0f} MB together"
-        )
+        if size >= ROTATION * self.device.l2_bytes:
+            return f"cold, {sets} in turn"
+        return f"{sets} in turn, {size / 1e6:.0f} MB together"
 
 
 def rotated(given: Operands, sets: int) -> list[Cold]:
-    """Sets of cold operands: the given ones, and copies of them elsewhere in memory."""
+    """So many sets of cold operands: the given ones, and copies of them elsewhere in memory."""
     return [given.cold, *(tuple(each.clone() for each in given.cold) for _ in range(sets - 1))]
 
 
 def calls(case: KernelCase, way: Way, hot: tuple[Tensor, ...], colds: Iterable[Cold]) -> list[Call]:
-    """A call for each set of cold operands, stored as the way wants them; for `backward`, of the gradients alone."""
+    """A call for each set of cold operands, which are stored as the way wants them.
+
+    Of a `backward` case, a call computes the gradients alone.
+    """
     make = _backward if case.backward else _forward
     return [make(case, way, (*hot, *way.layout(*cold))) for cold in colds]
 
@@ -131,7 +138,10 @@ def _forward(case: KernelCase, way: Way, given: tuple[Tensor, ...]) -> Call:
 
 
 def _backward(case: KernelCase, way: Way, given: tuple[Tensor, ...]) -> Call:
-    """Gradients of all floating operands, from random gradients of all outputs; the forward pass runs here, untimed."""
+    """A call that computes the gradients of all floating operands from random gradients of all outputs.
+
+    The forward pass runs here, before the call, and is not timed.
+    """
     given = tuple(each.detach().requires_grad_() if each.is_floating_point() else each for each in given)
     answer = way.run(case.op, *given)
     outputs = answer if isinstance(answer, tuple) else (answer,)
@@ -141,6 +151,7 @@ def _backward(case: KernelCase, way: Way, given: tuple[Tensor, ...]) -> Call:
 
 
 def _refuse_wrong(case: KernelCase, given: Operands, way: Way) -> None:
+    """Raise WrongAnswerError where a way's answer is further from float32's than TOLERANCE, as a Euclidean norm."""
     index, right = kind_of(case.op).expected(case.op, given)
     answer = way.run(case.op, *given.hot, *way.layout(*given.cold))
     got = (answer[0] if isinstance(answer, tuple) else answer)[index].float()
@@ -150,7 +161,7 @@ def _refuse_wrong(case: KernelCase, given: Operands, way: Way) -> None:
 
 
 def _verdict(others: dict[str, float | str]) -> Exception:
-    """Why there is no way at all, as the exception that says it."""
+    """Why no way works, as the exception that says so."""
     reasons = [str(reason) for reason in others.values()]
     if any(reason.startswith("wrong") for reason in reasons):
         return WrongAnswerError(next(reason for reason in reasons if reason.startswith("wrong")))

@@ -1,4 +1,4 @@
-"""The machine: what it is, what its driver says while it works, and whether somebody else is using it."""
+"""The device that kernels run on: what it is, what its driver says while it works, and whether others use it too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmcost.bench import NoDeviceError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn}
 CONTENDED_BYTES = 2**31  # in use before the first kernel: a CUDA context takes about half a gigabyte
-CONTENDED_PERCENT = 5  # of the time busy before the first kernel
+CONTENDED_PERCENT = 5  # of the time that it is busy before the first kernel
 SETTINGS = (
     "CUDA_VISIBLE_DEVICES",
     "PYTORCH_CUDA_ALLOC_CONF",
@@ -24,13 +24,14 @@ SETTINGS = (
     "CUBLAS_WORKSPACE_CONFIG",
 )
 SLOWDOWN = {  # bits of nvmlDeviceGetCurrentClocksEventReasons, nvml.h
-    0x4: "power cap", 0x8: "hardware slowdown", 0x20: "thermal, by software", 0x40: "thermal, by hardware", 0x80: "power brake",
+    0x4: "power cap", 0x8: "hardware slowdown", 0x20: "thermal, by software", 0x40: "thermal, by hardware",
+    0x80: "power brake",
 }  # fmt: skip
 HARD = frozenset(SLOWDOWN.values()) - {"power cap"}  # a power cap is how such GPUs are run; the others are faults
 
 
 class Device(NamedTuple):
-    """One GPU (or the CPU) as torch sees it; what is not known is None."""
+    """One GPU (or the CPU) as torch sees it; what is not known is None, or 0 of `l2_bytes`."""
 
     kind: str  # cuda (which is ROCm's name too), mps, cpu
     name: str
@@ -47,32 +48,32 @@ class Device(NamedTuple):
         return self.kind == "cuda"
 
     def free_bytes(self) -> int:
-        """Memory that a case may take, nine tenths of what is free."""
+        """Bytes that a case may take: nine tenths of what is free on a GPU, 2 GB elsewhere."""
         if self.kind == "cuda":
             kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
             return int((torch.cuda.mem_get_info()[0] + kept) * 0.9)
         return 2 * 10**9
 
     def stream(self) -> AbstractContextManager[Any]:
-        """What everything runs in: graphs are captured on a stream that is not the default one."""
+        """The stream that everything runs in; graphs cannot be captured on the default one."""
         return torch.cuda.stream(torch.cuda.Stream()) if self.kind == "cuda" else nullcontext()  # type: ignore[no-untyped-call]
 
     def synchronize(self) -> None:
-        """Wait for the last kernel."""
+        """Wait until the last kernel has ended."""
         if self.kind == "cuda":
             torch.cuda.synchronize()
         elif self.kind == "mps":
             torch.mps.synchronize()
 
     def normal(self, shape: tuple[int, ...], dtype: str, scale: float = 1.0) -> torch.Tensor:
-        """Random-normal numbers: on predictable data a power-limited chip runs faster."""
+        """A tensor of normally distributed numbers; on predictable data a power-limited chip would run faster."""
         wide = torch.float16 if dtype == "fp8" else DTYPES[dtype]
         drawn = torch.randn(shape, device=self.kind, dtype=wide)
         return (drawn if scale == 1.0 else drawn.mul_(scale)).to(DTYPES[dtype])
 
 
 def find_device(asked: str | None) -> Device:
-    """The GPU here, or the device asked for. Raises NoDeviceError with how to go on."""
+    """The GPU of this machine, or the device asked for. Raises NoDeviceError, which says how to go on without one."""
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     kind = asked or next((kind for kind in ("cuda", "mps") if found[kind]), None)
     if kind is None or not found[kind]:
@@ -103,11 +104,12 @@ def find_device(asked: str | None) -> Device:
 
 
 def _isa() -> str:
+    """The vector instructions of this CPU that torch uses, such as avx2."""
     return str(torch.backends.cpu.get_cpu_capability()).lower()
 
 
 def environment() -> dict[str, Any]:
-    """Versions and settings that timings depend on."""
+    """The versions of software and the settings that timings depend on."""
     found: dict[str, Any] = {
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -121,7 +123,7 @@ def environment() -> dict[str, Any]:
 
 
 def version_of(library: str) -> str | None:
-    """The version of an installed library."""
+    """The version of a library; None where it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -131,7 +133,7 @@ def version_of(library: str) -> str | None:
 
 
 class Reading(NamedTuple):
-    """What the driver says at one moment; None where it does not."""
+    """What the driver says at one moment; None where it says nothing."""
 
     sm_mhz: int | None = None
     mem_mhz: int | None = None
@@ -141,7 +143,7 @@ class Reading(NamedTuple):
 
 
 class Sensors:
-    """The driver's readings: through NVML where its binding is installed, else nvidia-smi, else none."""
+    """The driver's readings: by NVML where its Python binding is installed, else by nvidia-smi, else none."""
 
     def __init__(self, device: Device) -> None:
         self._nvml: Any = None
@@ -160,7 +162,7 @@ class Sensors:
             self._handle = None
 
     def read(self) -> Reading:
-        """Clocks, power, temperature and what holds the clocks back, now."""
+        """Clocks, power, temperature and what holds the clocks back at this moment."""
         if self._nvml is not None:
             n, h = self._nvml, self._handle
             bits = n.nvmlDeviceGetCurrentClocksThrottleReasons(h)
@@ -210,7 +212,7 @@ class Sensors:
         return found
 
     def contention(self) -> str | None:
-        """Who else uses the GPU, in words; asked before the first kernel of ours."""
+        """Who else uses the GPU, in words; None if nobody is seen to. To be asked before the first kernel of ours."""
         if self._nvml is None:
             return None
         n, h = self._nvml, self._handle

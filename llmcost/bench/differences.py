@@ -8,11 +8,11 @@ from llmcost.bench.rates import RowRates, rates_of
 from llmcost.ground.errors import InputError
 from llmcost.specs.profile import Profile, Row, StepRow
 
-SCATTER = 0.005  # a change by less is none
+SCATTER = 0.005  # a difference of this share or less is none
 
 
 class Difference(NamedTuple):
-    """One measurement in both profiles; `clear`: they differ by more than both scatter."""
+    """One measurement that two profiles have; `clear`: its times differ by more than both scatter."""
 
     new: RowRates | StepRow
     old_us: float
@@ -26,7 +26,7 @@ class Difference(NamedTuple):
 
 
 def differences(old: Profile, new: Profile) -> list[Difference]:
-    """Every row that both have. Raises InputError for profiles of two GPUs, or with nothing in common."""
+    """Every row that two profiles have in common. Raises InputError where there is none, or the GPUs are two."""
     if (old.hardware, old.device["name"]) != (new.hardware, new.device["name"]):
         raise InputError(f"a profile of {old.device['name']} cannot be compared with one of {new.device['name']}")
     before = {row.key(): row for row in old.measured() if row.median_us}
@@ -44,5 +44,5 @@ def _difference(old: Row | StepRow, new: Row | StepRow) -> Difference:
 
 
 def slower(found: list[Difference], threshold: float) -> list[Difference]:
-    """Those that are slower by more than the threshold, and clearly so."""
+    """The measurements that have become clearly slower, by more than a share of their time (`threshold`)."""
     return [each for each in found if each.clear and each.ratio > 1 + threshold]

@@ -1,9 +1,10 @@
-"""From measured rows to the few numbers a kind of kernel, and how far off they are on rows that the fit never saw.
+"""From measured rows to a few numbers for each kind of kernel, and their error on rows that the fit never saw.
 
-T = t0 + ((F / (P·e_c))^p + (B / (BW·e_m))^p)^(1/p), e_c·s / (s + s_half) for prompts' attention: efficiency.py's
-formula, by its own code. The exponent p is fitted to matrix products, whose kernels load the next operands while they
-compute; elsewhere it is 2. The fit is robust: of the relative errors' absolute values it minimises the mean, by a
-simplex search (Nelder and Mead, The Computer Journal 7(4), 1965) on the numbers' logarithms, from several starts.
+The formula is that of machine/efficiency.py, computed by the same code: T = t0 + ((F / (P·e_c))^p +
+(B / (BW·e_m))^p)^(1/p), with e_c·s / (s + s_half) in place of e_c for attention of prompts. The exponent p is fitted to
+matrix products, whose kernels load the next operands while they compute; elsewhere it is 2. The fit minimises the mean
+of the absolute relative errors, which outliers move little. It is a simplex search (Nelder and Mead, The Computer
+Journal 7(4), 1965) on the logarithms of the numbers, from several starts.
 """
 
 from __future__ import annotations
@@ -20,22 +21,26 @@ from llmcost.model.operators import Elementwise, Operator
 from llmcost.specs.profile import Error, Fit, Profile, Row
 
 FEWEST = 6  # rows of a kind and data type: one more than there are numbers
-STARTS = [(0.8, 0.85, 2e-6, 500.0, 2.0), (0.6, 0.7, 4e-6, 1500.0, 3.0), (0.9, 0.95, 1e-6, 100.0, 1.5)]
-MOST_OVERLAP = 6.0  # from there on the smooth maximum is the larger of the two
-ROUNDS = 400
-NOT_FITTED = ("memory", "ceiling", "collectives")  # not kernels of a model, or not timed as in one
+STARTS = [  # e_c, e_m, t0, s_half, p
+    (0.8, 0.85, 2e-6, 500.0, 2.0),
+    (0.6, 0.7, 4e-6, 1500.0, 3.0),
+    (0.9, 0.95, 1e-6, 100.0, 1.5),
+]
+MOST_OVERLAP = 6.0  # from there on the smooth maximum is hardly more than the larger of the two
+ROUNDS = 400  # of the search, at most
+NOT_FITTED = ("memory", "ceiling", "collectives")  # suites of no kernels of a model, or not timed as in a model
 ON_THE_GPU = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "elementwise", "norm")
 
 
 class Sample(NamedTuple):
-    """An operator and the seconds it took."""
+    """An operator and the seconds that one execution of it took."""
 
     op: Operator
     seconds: float
 
 
 def fitted(profile: Profile) -> Profile:
-    """The profile with the fit of its rows, and with what that says of its passes."""
+    """The profile with a fit of its rows, and with what this fit predicts of its whole passes."""
     profile = profile._replace(fit=fits(profile.rows, lambda dtype: chip_by_profile(profile, dtype)))
     return profile._replace(
         steps=tuple(
@@ -46,33 +51,48 @@ def fitted(profile: Profile) -> Profile:
 
 
 def fits(rows: Iterable[Row], chip_for: Callable[[str], Chip]) -> dict[str, dict[str, Fit]]:
-    """A fit for every kind and data type with enough rows; backward ones apart."""
+    """A fit for every kind of kernel and data type that has enough rows: `{kind: {data type: fit}}`.
+
+    Rows of backward passes and of other suites than a model's kernels play no part. `chip_for` has the peaks of a type.
+    """
     used: dict[tuple[str, str], list[Sample]] = {}
     kept: dict[tuple[str, str], list[Sample]] = {}
     for row in rows:
-        if row.status == "ok" and row.operator and not row.backward and row.suite not in NOT_FITTED and row.median_us:
-            op = row.op()
-            if not (isinstance(op, Elementwise) and op.name == "softmax"):  # no model's list has one
-                (kept if row.heldout else used).setdefault((op.kind, row.dtype), []).append(
-                    Sample(op, row.median_us / 1e6)
-                )
+        if row.status != "ok" or not row.operator or not row.median_us or row.backward or row.suite in NOT_FITTED:
+            continue
+        op = row.op()
+        if isinstance(op, Elementwise) and op.name == "softmax":  # no model's list has one
+            continue
+        samples = (kept if row.heldout else used).setdefault((op.kind, row.dtype), [])
+        samples.append(Sample(op, row.median_us / 1e6))
     found: dict[str, dict[str, Fit]] = {}
     for (kind, dtype), samples in used.items():
         chip = chip_for(dtype)
         if kind in ON_THE_GPU and len(samples) >= FEWEST and chip.peak and chip.bandwidth:
-            kernel = best(kind, samples, chip)
-            heldout = kept.get((kind, dtype))
-            own, other = error(kind, kernel, samples, chip), error(kind, kernel, heldout, chip) if heldout else None
-            compute, memory, launch, half, overlap = (
-                float(f"{x:.4g}")
-                for x in (kernel.compute, kernel.memory, kernel.launch_seconds * 1e6, kernel.half, kernel.overlap)
-            )
-            found.setdefault(kind, {})[dtype] = Fit(compute, memory, launch, half, own, other, overlap)
+            found.setdefault(kind, {})[dtype] = _fit(kind, samples, kept.get((kind, dtype), []), chip)
     return found
 
 
+def _fit(kind: str, samples: Sequence[Sample], heldout: Sequence[Sample], chip: Chip) -> Fit:
+    """The fit of some samples, its numbers to four figures, with its error on them and on those held out."""
+    kernel = best(kind, samples, chip)
+    return Fit(
+        compute=_rounded(kernel.compute),
+        memory=_rounded(kernel.memory),
+        launch_us=_rounded(kernel.launch_seconds * 1e6),
+        half=_rounded(kernel.half),
+        fitted=error(kind, kernel, samples, chip),
+        heldout=error(kind, kernel, heldout, chip) if heldout else None,
+        overlap=_rounded(kernel.overlap),
+    )
+
+
+def _rounded(x: float) -> float:
+    return float(f"{x:.4g}")
+
+
 def best(kind: str, samples: Sequence[Sample], chip: Chip) -> Kernel:
-    """The numbers with the least mean absolute error on the samples."""
+    """The numbers of a kind of kernel that have the least mean absolute error on the samples."""
 
     def cost(x: Sequence[float]) -> float:
         return sum(abs(e) for e in errors(kind, _kernel(kind, x), samples, chip))
@@ -82,6 +102,7 @@ def best(kind: str, samples: Sequence[Sample], chip: Chip) -> Kernel:
 
 
 def _kernel(kind: str, x: Sequence[float]) -> Kernel:
+    """The numbers whose logarithms are given, kept within their bounds; those that a kind does not have stay fixed."""
     compute, memory, launch, half, overlap = (math.exp(min(value, 20.0)) for value in x)
     return Kernel(
         min(compute, 1.0),  # never above the limit
@@ -93,7 +114,7 @@ def _kernel(kind: str, x: Sequence[float]) -> Kernel:
 
 
 def errors(kind: str, kernel: Kernel, samples: Sequence[Sample], chip: Chip) -> list[float]:
-    """Logarithms of predicted over measured: close to relative errors, and alike in both directions."""
+    """The logarithm of predicted over measured, for each sample: close to a relative error, and alike both ways."""
     efficiency = Efficiency({**DEFAULT.kernels, kind: kernel}, "", None)
     predicted = kernel_seconds([sample.op for sample in samples], chip, efficiency)
     assert predicted is not None
@@ -101,13 +122,17 @@ def errors(kind: str, kernel: Kernel, samples: Sequence[Sample], chip: Chip) -> 
 
 
 def error(kind: str, kernel: Kernel, samples: Sequence[Sample], chip: Chip) -> Error:
-    """Mean and largest relative error."""
+    """The mean and the worst relative error on the samples."""
     each = [abs(math.expm1(e)) for e in errors(kind, kernel, samples, chip)]
     return Error(len(each), round(sum(each) / len(each), 4), round(max(each), 4))
 
 
 def minimise(cost: Callable[[Sequence[float]], float], start: list[float]) -> list[float]:
-    """A simplex that walks, stretches and shrinks downhill."""
+    """Where a cost is least, near a start: a simplex of points that walks, stretches and shrinks downhill.
+
+    In each round the worst corner moves through the centre of the others: once as far, twice, or half, whichever lowers
+    the cost. Where none does, all corners move halfway to the best one. It ends where all corners cost the same.
+    """
     size = len(start)
     corners = [start, *([x + 0.3 * (k == j) for k, x in enumerate(start)] for j in range(size))]
     scored = sorted((cost(corner), corner) for corner in corners)
@@ -128,13 +153,8 @@ def minimise(cost: Callable[[Sequence[float]], float], start: list[float]) -> li
             scored[-1] = moved
         else:
             lowest = scored[0][1]
-            scored = [
-                scored[0],
-                *(
-                    (cost(p), p)
-                    for p in ([(x + y) / 2 for x, y in zip(corner, lowest, strict=True)] for _, corner in scored[1:])
-                ),
-            ]
+            halfway = [[(x + y) / 2 for x, y in zip(corner, lowest, strict=True)] for _, corner in scored[1:]]
+            scored = [scored[0], *((cost(point), point) for point in halfway)]
         scored.sort()
         if scored[-1][0] - scored[0][0] < 1e-6 * scored[0][0]:
             break

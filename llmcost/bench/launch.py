@@ -1,4 +1,4 @@
-"""What starting a kernel costs, apart from what kernels take: a figure of its own."""
+"""What it costs to start a kernel, apart from what the kernel takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ ROUNDS = 20
 
 
 def launches(bench: Bench) -> dict[str, Callable[[], Timing]]:
-    """An almost empty kernel: a node of a graph; one of many that the host queues; one that it waits for."""
+    """Timings of an almost empty kernel, by how it is started.
+
+    It is a node of a graph, one of many that the host queues, or one that the host waits for.
+    """
     x = bench.device.normal((32,), "fp32")
 
     def call() -> object:
@@ -24,7 +27,7 @@ def launches(bench: Bench) -> dict[str, Callable[[], Timing]]:
 
 
 def _host(bench: Bench, call: Callable[[], object], calls: int) -> Timing:
-    """Seconds a call on the host's clock, so many calls before it waits."""
+    """Seconds a call on the host's clock, where the host waits after so many calls."""
     call()
     bench.device.synchronize()
     samples = []

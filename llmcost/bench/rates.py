@@ -1,4 +1,4 @@
-"""What a profile's rows amount to: the work of each kernel that was timed, and the rates that it reached."""
+"""The work of each kernel that a profile has timed, in FLOPs and bytes, and the rates that it reached."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ BACKWARD = {"Attention": 2.5}  # FLOPs of the backward pass over those of the fo
 
 
 class RowRates(NamedTuple):
-    """A timed kernel with its work: FLOPs, and bytes moved (of a collective, its bus bytes). Rates are None where it was
-    not timed, or has no such work.
+    """A row with its work: FLOPs, and bytes moved (of a collective, bus bytes).
+
+    A rate is None where the kernel was not timed or has no such work.
     """
 
     row: Row
@@ -30,7 +31,10 @@ def rates_of(row: Row) -> RowRates:
 
 
 def row_flops(row: Row) -> float:
-    """FLOPs of a row; a backward pass of attention has five products for the forward pass's two, of a GEMM two for one."""
+    """FLOPs of a row, causal pairs only.
+
+    A backward pass of attention has five products for two of the forward pass, that of a GEMM two for one.
+    """
     forward = float(row.op().flops(causal=True))
     return forward * BACKWARD.get(row.operator, 2) if row.backward else forward
 
@@ -41,8 +45,9 @@ def row_bytes(row: Row) -> float:
 
 
 def bus_bytes(row: Row) -> float:
-    """Bytes that a collective sends a GPU, whatever the algorithm: the array times 2(n-1)/n for an all-reduce, (n-1)/n for
-    the others.
+    """Bytes that a collective sends from each GPU, whatever the algorithm (nccl-tests, doc/PERFORMANCE.md).
+
+    That is the array times 2(n-1)/n for an all-reduce among n, and times (n-1)/n for the others.
     """
     if row.operator != "Collective":
         return 0.0
@@ -52,13 +57,13 @@ def bus_bytes(row: Row) -> float:
 
 
 def step_flops(step: StepRow) -> float:
-    """FLOPs of a pass, causal pairs only; training is three forward passes."""
+    """FLOPs of a whole pass, causal pairs only; training counts as three forward passes."""
     forward = sum(op.count * op.flops(causal=True) for op in step_operators(step))
     return float(forward) * (3 if step.phase == "train" else 1)
 
 
 def step_bytes(step: StepRow) -> float:
-    """Bytes of weights and cache that a pass reads."""
+    """Bytes of weights and cache that a whole pass reads."""
     return float(sum(op.count * (op.weight_bytes() + op.cache_bytes()) for op in step_operators(step)))
 
 
@@ -67,6 +72,6 @@ def _rate(amount: float, row: Row) -> float | None:
 
 
 def fastest(rows: Iterable[RowRates], figure: str) -> RowRates | None:
-    """The clean row with the highest rate: `flops_per_s` or `bytes_per_s`."""
+    """The row with the highest rate of those that went well; `figure` is `flops_per_s` or `bytes_per_s`."""
     timed = [each for each in rows if each.row.status == "ok" and getattr(each, figure) is not None]
     return max(timed, key=lambda each: float(getattr(each, figure)), default=None)

@@ -1,4 +1,4 @@
-"""Runs what was planned, a row a point, whatever happens to the others; what was measured is never lost."""
+"""Running what was planned: every point becomes a row, whatever happens to the others, and no row is lost."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ from llmcost.model.operators import sizes_of
 from llmcost.specs.catalog import load_model
 from llmcost.specs.profile import Profile, Row, StepRow
 
-MOST_FAILURES = 5  # in a row: then the device is gone, and the rest is skipped
-COOL_DOWN = 5.0  # seconds before a throttled case is tried once more
+MOST_FAILURES = 5  # one after the other: then the device is taken for gone, and the rest is skipped
+COOL_DOWN = 5.0  # seconds before a case that was throttled is tried once more
 AnyRow = TypeVar("AnyRow", Row, StepRow)
 Columns = dict[str, Any]
 
 
 class Runner:
-    """Measures points into rows; those of an `earlier` run are kept and not measured again. `tell` is given progress, a line."""
+    """Measures points, and collects their rows.
+
+    Rows of an `earlier` run that succeeded are kept, and are not measured again. `tell` gets a line of progress.
+    """
 
     def __init__(self, bench: Bench, tell: Callable[[str], None], earlier: Profile | None = None) -> None:
         self.bench, self.tell = bench, tell
@@ -40,19 +43,19 @@ class Runner:
         self._failures = 0
 
     def run_cases(self, points: Sequence[Point]) -> None:
-        """Time the cases of suites."""
+        """Time the cases of some suites, a row each."""
         for number, point in enumerate(points, 1):
             self.tell(f"{point.suite} {number} of {len(points)}: {point.case.op.name} {point.case.dtype}")
             self._add(self.rows, row_of(point), partial(self._case, point.case, spaced=point.suite == "ceiling"))
 
     def run_launches(self) -> None:
-        """Time starting a kernel."""
+        """Time starting a kernel in each way, a row each."""
         for name, measure in launches(self.bench).items():
             self.tell(f"launch: {name}")
             self._add(self.rows, Row("launch", name, "fp32", "skipped"), partial(_launch, measure))
 
     def run_steps(self, points: Iterable[StepPoint]) -> None:
-        """Time whole passes, and every operator of theirs."""
+        """Time whole passes, a row each, and each of their operators, which have rows of the suite `step`."""
         for point in points:
             self.tell(f"step: {point.model} {point.phase}, batch {point.b}, {point.c} tokens")
             row = StepRow(point.model, point.phase, point.b, point.c, point.dtype, "skipped", heldout=point.heldout)
@@ -61,10 +64,13 @@ class Runner:
                 torch.cuda.empty_cache()
 
     def _case(self, case: KernelCase, *, spaced: bool = False) -> Columns:
+        """The columns of a case; one that a fault held back is measured once more, after a rest."""
         measured = self.bench.measure(case, spaced=True) if spaced else self._measured(case)
         if HARD & set(measured.timing.reading.slowdown):
             time.sleep(COOL_DOWN)
-            measured = self._known[case] = self.bench.measure(case, spaced=spaced)
+            measured = self.bench.measure(case, spaced=spaced)
+            if not spaced:  # what is timed with pauses stands for nothing else
+                self._known[case] = measured
         others = {
             name: round(value * 1e6, 2) if isinstance(value, float) else value
             for name, value in measured.others.items()
@@ -72,12 +78,16 @@ class Runner:
         return timed(measured.timing) | {"way": measured.way, "others": others, "cache": measured.cache}
 
     def _measured(self, case: KernelCase) -> Measured:
+        """What a case takes without pauses, measured once in a run."""
         if case not in self._known:
             self._known[case] = self.bench.measure(case)
         return self._known[case]
 
     def _step(self, point: StepPoint) -> Columns:
-        """A pass by the fastest way of each operator; in training that of the backward pass, which is the longer one."""
+        """The columns of a pass that runs each operator in its fastest way.
+
+        In training that is the way whose backward pass is fastest, as it is the longer one.
+        """
         run = pass_of(load_model(point.model), point, self.bench.device.free_bytes())
         total, ways = 0.0, {}
         for op, cases in cases_of(run, point.dtype):
@@ -91,12 +101,13 @@ class Runner:
         return timed(timing) | {"layers": run.layers, "of_layers": run.of_layers, "operators_us": round(total * 1e6, 2)}
 
     def _add(self, rows: list[AnyRow], row: AnyRow, measure: Callable[[], Columns]) -> None:
+        """Measure a row and add it, unless one of the same work is there."""
         if row.key() not in self._keys:
             self._keys.add(row.key())
             rows.append(self._guarded(row, measure))
 
     def _guarded(self, row: AnyRow, measure: Callable[[], Columns]) -> AnyRow:
-        """The row with what was measured, or with why nothing was."""
+        """The row with what was measured, or with the reason why nothing was."""
         if self._failures >= MOST_FAILURES:
             return row._replace(reason=f"{MOST_FAILURES} failures in a row: the device no longer answers")
         try:
@@ -121,7 +132,7 @@ def _words(reason: object) -> str:
 
 
 def _by_way(measured: Measured, way: str) -> float:
-    """What a case takes by a given way, or by its own best if that one was not timed."""
+    """The seconds of a case in a given way, or in its own fastest one if that way was not timed."""
     other = measured.others.get(way)
     return other if isinstance(other, float) else measured.timing.median
 
@@ -131,7 +142,7 @@ def _launch(measure: Callable[[], Timing]) -> Columns:
 
 
 def row_of(point: Point) -> Row:
-    """The row of a point before it is measured."""
+    """The row of a point before it is measured: skipped."""
     case = point.case
     return Row(
         point.suite,
@@ -146,21 +157,21 @@ def row_of(point: Point) -> Row:
 
 
 def timed(timing: Timing) -> Columns:
-    """A timing as the columns of a row, in µs."""
+    """A timing as columns of a row, in µs to five figures."""
     median, p05, p95 = (float(f"{value * 1e6:.5g}") for value in (timing.median, timing.p05, timing.p95))
     columns = {"median_us": median, "p05_us": p05, "p95_us": p95, "samples": timing.samples, "timer": timing.timer}
     return columns | timing.reading._asdict()
 
 
 def planned(scope: Scope, suites: Iterable[str]) -> tuple[list[Point], list[StepPoint]]:
-    """Everything that the named suites would measure."""
+    """The cases and the whole passes that the named suites measure."""
     named = list(suites)
     points = [point for suite in named if suite in CASES for point in CASES[suite](scope)]
     return points, list(steps(scope)) if "step" in named else []
 
 
 def progress() -> Callable[[str], None]:
-    """Lines that replace each other on a terminal; nothing elsewhere."""
+    """A function that shows a line of progress in place of the one before, on a terminal; elsewhere nothing."""
     if not sys.stderr.isatty():
         return lambda _line: None
     began = time.monotonic()

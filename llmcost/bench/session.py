@@ -1,4 +1,4 @@
-"""One run from the machine as it stands to a profile: warm up, measure, fit, and write what there is at any moment."""
+"""One run, from the machine as it stands to a profile: warm up, measure, fit, and keep what there is at any moment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from llmcost.bench.cases import Bench
 from llmcost.bench.device import HARD, Device, Sensors, environment
 from llmcost.bench.fit_profile import fitted
-from llmcost.bench.kernels.exchange import join, rank, ranks, slowest
+from llmcost.bench.kernels.collective import join, rank, ranks, slowest
 from llmcost.bench.runner import Runner, planned, progress
 from llmcost.bench.step import bytes_of
 from llmcost.bench.suites import SUITES, Point, Scope, StepPoint
@@ -26,15 +26,19 @@ from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.profile import Profile, Row, StepRow, load_profile, profile_text
 
-SOAK_SECONDS = {"quick": 3.0, "full": 10.0, "chosen": 3.0}
-PASS_DTYPES, CPU_CONTEXT = ("bf16", "fp16", "fp32"), 128
-SECONDS, TRIAL_SECONDS = 0.06, 0.01  # of samples a case; a full run takes twice as many
-CASE_SECONDS, STEP_SECONDS = {False: 0.6, True: 0.05}, 6.0  # seen on an H200, and on a CPU's small sizes
+SOAK_SECONDS = {"quick": 3.0, "full": 10.0, "chosen": 3.0}  # of warming up, by scope
+PASS_DTYPES = ("bf16", "fp16", "fp32")  # in which a whole pass can be run
+CPU_CONTEXT = 128  # tokens of a pass on a CPU, where none are asked for
+SECONDS, TRIAL_SECONDS = (
+    0.06,
+    0.01,
+)  # of samples of a case, and of one way to run it; a full run's cases take twice that
 CPU_SECONDS, CPU_TRIAL_SECONDS = 0.005, 0.001
+CASE_SECONDS, CPU_CASE_SECONDS, STEP_SECONDS = 0.6, 0.05, 6.0  # that a case or a pass took on an H200, and on a CPU
 
 
 def suites_asked(names: str | None) -> tuple[str, ...]:
-    """The suites named, or what one process, or several under torchrun, measures unasked."""
+    """The suites named. None: all but collectives, and under torchrun collectives alone. Raises InputError."""
     if names is None:
         return ("collectives",) if ranks() > 1 else tuple(suite for suite in SUITES if suite != "collectives")
     asked = tuple(dict.fromkeys(name.strip() for name in names.split(",")))
@@ -45,13 +49,13 @@ def suites_asked(names: str | None) -> tuple[str, ...]:
 
 
 def pass_asked(model: str, phase: str, batch: int, context: int | None, dtype: str | None, device: Device) -> StepPoint:
-    """The pass of a model that a user means. Raises InputError where the model cannot run it."""
+    """The pass of a model that a user means, with defaults that suit the device.
+
+    Raises InputError where the model cannot run it.
+    """
     spec = load_model(model)
-    tokens = (
-        min(spec.max_position_embeddings, DEFAULT_CONTEXT if device.graphs else CPU_CONTEXT)
-        if context is None
-        else context
-    )
+    usual = min(spec.max_position_embeddings, DEFAULT_CONTEXT if device.graphs else CPU_CONTEXT)
+    tokens = usual if context is None else context
     kind = dtype or ("fp32" if device.kind == "cpu" else "bf16")
     if kind not in PASS_DTYPES:
         raise InputError(f"--dtype {kind}: one of {', '.join(PASS_DTYPES)}")
@@ -59,52 +63,56 @@ def pass_asked(model: str, phase: str, batch: int, context: int | None, dtype: s
         raise InputError(f"--batch {batch}: at least 1")
     if not 1 <= tokens <= spec.max_position_embeddings:
         raise InputError(
-            f"--context {tokens}: {spec.name} takes 1 to {spec.max_position_embeddings:,} positions (max_position_embeddings)"
+            f"--context {tokens}: {spec.name} takes 1 to {spec.max_position_embeddings:,} positions "
+            "(max_position_embeddings)"
         )
     return StepPoint(model, phase, batch, tokens, kind, heldout=False)
 
 
 class BenchRequest(NamedTuple):
-    """What to measure, and where to keep it. `passes`: those of a model asked for, instead of suites."""
+    """What to measure, and where to keep it."""
 
     suites: Sequence[str] = SUITES
     full: bool = False
-    hardware: str | None = None  # the spec to compare with, where the device's name is not known
+    hardware: str | None = None  # the spec to compare with, where the device's name is in none
     output: Path | None = None
-    passes: tuple[StepPoint, ...] = ()
+    passes: tuple[StepPoint, ...] = ()  # of a model that was asked for; then no suites are measured
     resume: Path | None = None  # an interrupted run, whose rows are kept
 
     @property
     def scope(self) -> str:
-        """How much of everything."""
-        whole = set(self.suites) >= set(SUITES) - {"collectives"} and not self.passes
-        return ("full" if self.full else "quick") if whole else "chosen"
+        """How much is measured: every suite, quick or full; or chosen suites, or passes of a model."""
+        if self.passes or not set(self.suites) >= set(SUITES) - {"collectives"}:
+            return "chosen"
+        return "full" if self.full else "quick"
 
 
 class Session:
-    """A run on one device."""
+    """A run on one device. It raises InputError before anything is measured, where the request cannot be met."""
 
     def __init__(self, device: Device, request: BenchRequest, tell: Callable[[str], None] | None = None) -> None:
         self.device, self.request = device, request
         if request.output is not None and not request.output.absolute().parent.is_dir():
-            raise InputError(f"{request.output}: no such folder")  # before anything is measured
+            raise InputError(f"{request.output}: no such folder")
+        several = ranks() > 1
         self.sensors = Sensors(device)
-        if ranks() > 1:
+        if several:
             join(device)
-        self.silent = ranks() > 1 and rank() > 0  # one process reports for all
+        self.silent = several and rank() > 0  # one process reports for all
         self.contended = self.sensors.contention()
         self.hardware = spec_of(device, request.hardware)
         self.limits = self.sensors.limits()
-        more = 2 if request.full else 1
-        seconds, trial = (CPU_SECONDS, CPU_TRIAL_SECONDS) if device.kind == "cpu" else (SECONDS * more, TRIAL_SECONDS)
-        clock = Clock(device, self.sensors, seconds, trial, slowest if ranks() > 1 else float)
+        seconds, trial = SECONDS * (2 if request.full else 1), TRIAL_SECONDS
+        if device.kind == "cpu":
+            seconds, trial = CPU_SECONDS, CPU_TRIAL_SECONDS
+        clock = Clock(device, self.sensors, seconds, trial, slowest if several else float)
         earlier = self._earlier()
         self.runner = Runner(Bench(self.device, clock, request.scope == "quick"), tell or progress(), earlier)
         self.complete = self._unwritable = False
         self.began = time.monotonic() - (earlier.state.get("seconds", 0.0) if earlier else 0.0)
 
     def _earlier(self) -> Profile | None:
-        """The run to go on with. Raises InputError if it was another GPU's or another torch's."""
+        """The run to go on with. Raises InputError if it was on another GPU or with another torch."""
         if self.request.resume is None:
             return None
         earlier = load_profile(self.request.resume)
@@ -116,7 +124,7 @@ class Session:
         return earlier
 
     def run(self) -> Profile:
-        """Everything that was asked for; after Ctrl-C, what was measured until then. The last profile is `complete` or not."""
+        """Measure what was asked for, and fit it. After Ctrl-C the profile has what was measured until then."""
         points, steps = self.plan()
         try:
             with self.device.stream(), warnings.catch_warnings():
@@ -137,44 +145,44 @@ class Session:
         return fitted(self.profile())
 
     def plan(self) -> tuple[list[Point], list[StepPoint]]:
-        """The points of this run."""
+        """The cases and the whole passes of this run."""
         if self.request.passes:
             return [], list(self.request.passes)
         return planned(Scope(self.device, self.request.full), self.request.suites)
 
     def outline(self) -> list[tuple[str, int, int, float]]:
-        """Of each suite: cases, bytes of the largest, roughly seconds."""
+        """What a run would measure, by suite: its name, its cases, bytes of the largest, and roughly its seconds."""
         points, steps = self.plan()
+        each = CPU_CASE_SECONDS if self.device.kind == "cpu" else CASE_SECONDS
         found = []
         for suite in dict.fromkeys(point.suite for point in points):
             cases = [point.case for point in points if point.suite == suite]
-            found.append(
-                (
-                    suite,
-                    len(cases),
-                    max(int(case.op.moved_bytes()) for case in cases),
-                    len(cases) * CASE_SECONDS[self.device.kind == "cpu"],
-                )
-            )
+            largest = max(int(case.op.moved_bytes()) for case in cases)
+            found.append((suite, len(cases), largest, len(cases) * each))
         if steps:
             largest = max(bytes_of(load_model(step.model), step) for step in steps)
             found.append(("step", len(steps), largest, len(steps) * STEP_SECONDS))
         return found
 
     def write(self, profile: Profile) -> None:
-        """Keep the profile where it was asked to be, or after suites beside the user; then the unfinished one is not needed any more."""
+        """Write the profile where it was asked to be, and take away the unfinished one.
+
+        Where no place was asked for, whole runs are written into the working folder, chosen ones nowhere.
+        """
         target = self.request.output
         if target is None and self.request.scope != "chosen":
-            target = Path(
-                f"profile-{profile.name.replace(' ', '-')}-{profile.created.translate({ord(c): None for c in '-:'})}.json"
-            )
+            created = profile.created.replace("-", "").replace(":", "")
+            target = Path(f"profile-{profile.name.replace(' ', '-')}-{created}.json")
         if target is not None:
             write_file(target, profile_text(profile))
             part_of(target).unlink(missing_ok=True)
             print(f"llmcost: wrote {target}", file=sys.stderr)
 
     def keep(self) -> None:
-        """Write what there is so far beside the final place: a crash loses nothing. On a full disk, measuring goes on."""
+        """Write what there is so far beside the final place, so that a crash loses nothing.
+
+        Where that fails, as on a full disk, it is said once, and measuring goes on.
+        """
         if self.request.output is not None and ranks() == 1 and not self._unwritable:
             try:
                 write_file(part_of(self.request.output), profile_text(self.profile()))
@@ -183,7 +191,7 @@ class Session:
                 print(f"llmcost: {error}", file=sys.stderr)
 
     def profile(self) -> Profile:
-        """What was measured so far, without a fit."""
+        """A profile of what was measured so far, without a fit."""
         return Profile(
             name=self.hardware.name if self.hardware else self.device.name,
             hardware=self.hardware.name if self.hardware else None,
@@ -200,6 +208,7 @@ class Session:
         )
 
     def _state(self) -> dict[str, Any]:
+        """How the device was while it was timed: medians of its readings, faults, other users, seconds of the run."""
         measured: list[Row | StepRow] = [*self.runner.rows, *self.runner.steps]
         rows = [row for row in measured if row.status in ("ok", "throttled")]
         middle = {
@@ -215,12 +224,12 @@ class Session:
 
 
 def part_of(output: Path) -> Path:
-    """Where an unfinished run is kept."""
+    """The file in which an unfinished run is kept, beside that of the finished one."""
     return output.with_name(f"{output.name}.part")
 
 
 def spec_of(device: Device, named: str | None) -> HardwareSpec | None:
-    """The spec of the GPU: the one named, or the one that has the driver's name for it among its aliases."""
+    """The spec of a GPU: the one named, or the one with the driver's name of it among its aliases; None without one."""
     if named is not None:
         return load_hardware(named)
     try:
@@ -230,7 +239,7 @@ def spec_of(device: Device, named: str | None) -> HardwareSpec | None:
 
 
 def peaks_of(hardware: HardwareSpec | None, rows: Sequence[Any]) -> dict[str, Any]:
-    """What shares are of: the data sheet's dense peaks; of an unknown device, the best that was measured here."""
+    """The peaks that shares are shares of: a data sheet's; of a device without a spec, the best that was measured."""
     if hardware is not None:
         flops = {dtype: figure.value for dtype, figure in hardware.peak.items()}
         return {
@@ -253,6 +262,8 @@ def peaks_of(hardware: HardwareSpec | None, rows: Sequence[Any]) -> dict[str, An
 
 
 def _median(values: Sequence[float | None]) -> float | int | None:
+    """The median of the values that are known, of ints as an int; None where none is known."""
     known = sorted(value for value in values if value is not None)
-    middle = quantile(known, 0.5) if known else None
-    return middle if middle is None else round(middle, 1) if isinstance(known[0], float) else round(middle)
+    if not known:
+        return None
+    return round(quantile(known, 0.5), 1 if isinstance(known[0], float) else None)

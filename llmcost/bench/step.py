@@ -1,8 +1,9 @@
-"""A whole pass of a model, with random weights: every operator of its list, in its order, as often as it runs.
+"""A whole pass of a model with random weights: every operator of its list, in its order, as often as it runs.
 
-Each kernel takes the newest tensor of the size that it reads, so what one writes the next finds in the cache, as in a
-real pass; weights and caches are every layer's own. A decode step is one CUDA graph, and so are a prompt and the
-forward and backward passes of training, from random gradients of the logits: no loss, no optimizer.
+Each kernel takes the newest tensor of the size that it reads, so that what one kernel writes the next one finds in the
+cache, as in a real pass. Each layer has weights and caches of its own. A decode step is one CUDA graph; so is a prompt,
+and so are the forward and the backward pass of training. Training starts backward from random gradients of the logits:
+it has no loss and no optimizer.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from llmcost.model.operators import Operator, Stored
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import ModelSpec
 
-GROWTH = 1.3  # memory over weights and caches: activations of the largest kernel, two pools of the allocator
-TRAINING = 2  # a gradient for every weight
+GROWTH = 1.3  # memory over that of weights and caches: activations of the largest kernel, two pools of the allocator
+TRAINING = 2  # memory of a weight over that in inference: it has a gradient
 
 
 class TimedPass(NamedTuple):
-    """What a device runs of a pass: its operators, of repeated layers as many as its memory has room for."""
+    """What a device runs of a pass: its operators, those of repeated layers for `layers` of `of_layers`."""
 
     ops: list[Operator]
     layers: int
@@ -38,7 +39,10 @@ class TimedPass(NamedTuple):
 
 
 def pass_of(model: ModelSpec, point: StepPoint, room: int) -> TimedPass:
-    """What a step runs on a device with so many bytes free. Raises TooLargeError if one layer of each kind is too large."""
+    """What a device with so many bytes free (`room`) runs of a pass.
+
+    Raises TooLargeError if it has no room for a layer of each kind.
+    """
     size = element_bytes(point.dtype, point.dtype, point.dtype)
     decode, train = point.phase == "decode", point.phase == "train"
     load = Load(point.b, 1, point.c, decode=True) if decode else Load(point.b, point.c, point.c)
@@ -48,26 +52,31 @@ def pass_of(model: ModelSpec, point: StepPoint, room: int) -> TimedPass:
     share = min(1.0, (room / GROWTH - once) / layered) if layered else 1.0
     cut = [op._replace(count=int(op.count * share)) if op.count > 1 else op for op in ops]
     if share <= 0 or any(op.count < 1 for op in cut):
-        raise TooLargeError(
-            f"a layer of each kind needs {(once + layered / model.num_hidden_layers) / 1e9:.1f} GB, {room / 1e9:.1f} GB free"
-        )
+        need = once + layered / model.num_hidden_layers
+        raise TooLargeError(f"a layer of each kind needs {need / 1e9:.1f} GB, {room / 1e9:.1f} GB free")
     return TimedPass(cut, int(model.num_hidden_layers * share), model.num_hidden_layers, train)
 
 
 def held(op: Operator, train: bool) -> int:
-    """Bytes that one execution keeps: weights and caches; in training gradients and what the backward pass reads."""
+    """Bytes that one execution of an operator keeps.
+
+    They are weights and caches; in training weights, their gradients and what the backward pass reads.
+    """
     weights = int(op.stored_bytes() or op.weight_bytes())
     return TRAINING * weights + int(op.io_bytes()) if train else weights + int(op.cache_bytes())
 
 
 def bytes_of(model: ModelSpec, point: StepPoint) -> int:
-    """Bytes that a pass of all layers keeps; where a device has less free, fewer layers run."""
+    """Bytes that a pass of all layers keeps. On a device that has less free, fewer layers are run."""
     run = pass_of(model, point, sys.maxsize)
     return sum(op.count * held(op, run.backward) for op in run.ops)
 
 
 class Link(NamedTuple):
-    """One execution: its operator, how it is run, its cold operands, and shapes or fixed values of its hot ones."""
+    """One execution of an operator: the case, how it is run, and its operands.
+
+    Of hot operands that are activations only the shapes matter: the pass puts the newest tensors in their place.
+    """
 
     case: KernelCase
     way: Way
@@ -76,7 +85,7 @@ class Link(NamedTuple):
 
 
 class Chain:
-    """The pass as one program. `way_of` says how each kind of operator is run."""
+    """A pass as one program. `way_of` names the way in which each case is run."""
 
     def __init__(self, run: TimedPass, dtype: str, bench: Bench, way_of: Callable[[KernelCase], str]) -> None:
         self._fixed: dict[tuple[torch.Size, torch.dtype], Tensor] = {}
@@ -99,7 +108,7 @@ class Chain:
         return Link(case, way, cold, hot)
 
     def __call__(self) -> Any:
-        """Run it once: the logits, or the gradients of all weights."""
+        """Run the pass once, and give its logits, or in training the gradients of all weights."""
         newest: dict[int, Tensor] = {}
         residual: dict[int, Tensor] = {}
         answer: Any = None
@@ -121,7 +130,10 @@ class Chain:
 
 
 def executions(ops: Sequence[Operator]) -> Iterator[Operator]:
-    """Operators in the order in which they run: those that run equally often, one after the other, are a layer."""
+    """Operators in the order in which they run, each as often as it runs.
+
+    Neighbours in the list that run equally often are a layer, and take turns.
+    """
     for count, layer in groupby(ops, key=lambda op: int(op.count)):
         each = list(layer)
         for _ in range(count):
@@ -129,7 +141,7 @@ def executions(ops: Sequence[Operator]) -> Iterator[Operator]:
 
 
 def time_pass(run: TimedPass, dtype: str, bench: Bench, way_of: Callable[[KernelCase], str]) -> Timing:
-    """The whole pass, measured."""
+    """The time of a whole pass that runs each case in the way that `way_of` names."""
     chain = Chain(run, dtype, bench, way_of)
     if bench.device.kind == "cuda":
         torch.cuda.empty_cache()
@@ -137,6 +149,6 @@ def time_pass(run: TimedPass, dtype: str, bench: Bench, way_of: Callable[[Kernel
 
 
 def cases_of(run: TimedPass, dtype: str) -> list[tuple[Operator, list[KernelCase]]]:
-    """Each operator with what has to be timed for it: forward, and backward in training."""
+    """Each operator of a pass with its cases: forward, and in training also backward."""
     passes = (False, True) if run.backward else (False,)
     return [(op, [KernelCase(distinct(op), dtype, backward) for backward in passes]) for op in run.ops]

@@ -1,6 +1,6 @@
-"""What is measured: lists of cases, the very operators of the rest of the program, quick or full; small ones for a CPU.
+"""What is measured: lists of operators with their sizes, for a quick run, a full one, or a CPU's small one.
 
-The fit never sees a case that is `heldout`: shapes of other models, whose times it is then asked for.
+The fit never sees a case that is `heldout`. These have shapes of other models; the fit is then asked for their times.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from llmcost.bench.device import Device
 from llmcost.bench.kernels import KernelCase
-from llmcost.bench.kernels.exchange import EXCHANGES, ranks
+from llmcost.bench.kernels.collective import COLLECTIVES, ranks
 from llmcost.ground.units import BITS
 from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Part
 from llmcost.model.sizes import bytes_of
@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 
 class Point(NamedTuple):
-    """One case of a suite."""
+    """One case of a suite: a kernel to time."""
 
     suite: str
     case: KernelCase
@@ -28,7 +28,10 @@ class Point(NamedTuple):
 
 
 class StepPoint(NamedTuple):
-    """One whole pass of a model: a decode step of b sequences at context c, or a prompt or training pass of b sequences of c tokens."""
+    """One whole pass of a model to time.
+
+    It is a decode step of b sequences at context c, or a prompt or a training pass of b sequences of c tokens.
+    """
 
     model: str
     phase: str
@@ -39,36 +42,39 @@ class StepPoint(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """How much is measured, and in what."""
+    """How much is measured on a device, and in which data type."""
 
     device: Device
     full: bool
 
     @property
     def small(self) -> bool:
-        """A CPU gets sizes that it finishes at once."""
+        """Whether the device is a CPU, which gets small sizes."""
         return self.device.kind == "cpu"
 
     @property
     def dtype(self) -> str:
-        """What models are computed in here."""
+        """The data type that models are computed in on this device."""
         return "fp32" if self.small else "bf16"
 
     @property
     def bytes(self) -> int | float:
-        """Bytes an element."""
+        """Bytes of an element of that data type."""
         return bytes_of(BITS[self.dtype])
 
     def pick(self, quick: list[Item], more: list[Item], small: list[Item]) -> list[Item]:
-        """The quick ones, with a full run's others, or a CPU's."""
-        return small if self.small else quick + more if self.full else quick
+        """Items of a quick run, and with them those that a full run has more; or those of a CPU's."""
+        if self.small:
+            return small
+        return quick + more if self.full else quick
 
 
-# N, K of weights: Llama 3 70B and shares of it on eight GPUs; Llama 3 8B, Llama 2 13B, Gemma 2 2B, Yi 34B, DeepSeek-V3.
+# Sizes N, K of weights: of Llama 3 70B, whole and as shares of eight GPUs; of Llama 3 8B, Llama 2 13B, Gemma 2 2B,
+# Yi 34B and DeepSeek-V3.
 WEIGHTS = [(6144, 4096), (57344, 8192), (8192, 28672), (1280, 8192)]
 MORE_WEIGHTS = [
-    (4096, 4096), (28672, 4096), (4096, 14336), (8192, 1024), (27648, 5120), (5120, 13824), (18432, 2304), (2304, 9216), (40960, 7168),
-    (2112, 7168),
+    (4096, 4096), (28672, 4096), (4096, 14336), (8192, 1024), (27648, 5120), (5120, 13824), (18432, 2304), (2304, 9216),
+    (40960, 7168), (2112, 7168),
 ]  # fmt: skip
 ROWS, MORE_ROWS = [1, 16, 128, 1024, 4096], [64, 256, 8192]
 LM_HEAD, LM_HEAD_ROWS = (128256, 4096), 256
@@ -80,7 +86,7 @@ CEILING = [(m, n, k) for m, n in ((1024, 10240), (2048, 2048), (4096, 4096), (81
 
 
 def gemm(scope: Scope) -> Iterator[Point]:
-    """Rows from one token to a large prompt on the weights of common models; shapes held out; 8 bits and fp16."""
+    """Products of one token to a large prompt with the weights of common models; shapes held out; fp8 and fp16."""
     weights, rows = scope.pick(WEIGHTS, MORE_WEIGHTS, [(96, 64), (128, 256)]), scope.pick(ROWS, MORE_ROWS, [1, 16, 64])
     for m in sorted(rows):  # the light ones first: they run at other clocks
         for n, k in weights:
@@ -106,7 +112,7 @@ def _gemm_of_gpus(scope: Scope, rows: list[int]) -> Iterator[Point]:
 
 
 def ceiling(scope: Scope) -> Iterator[Point]:
-    """The largest rates, as others search for them: each call by itself, with a pause in which the cache is flushed."""
+    """Products in search of the highest rate, timed as others do it: each call alone, the cache flushed in between."""
     for m, n, k in scope.pick(CEILING[4:9:2], CEILING[:4] + CEILING[5:8:2] + CEILING[9:], [(32, 64, 48)]):
         yield _gemm(m, n, k, scope.dtype)._replace(suite="ceiling")
 
@@ -122,14 +128,11 @@ Heads = tuple[int, int, int]  # query heads, KV heads, head size
 HEADS: list[Heads] = [(32, 8, 128)]
 MORE_HEADS: list[Heads] = [(64, 8, 128), (8, 1, 128), (16, 16, 128)]
 HELD_OUT_HEADS: Heads = (40, 8, 128)
-EVERY_WAY = (
-    (1, 2048),
-    (16, 8192),
-)  # batch, tokens: where flex attention, which is compiled for each shape, is tried too
+EVERY_WAY = ((1, 2048), (16, 8192))  # batch, tokens: where flex attention, compiled for each shape, is tried too
 
 
 def prefill(scope: Scope) -> Iterator[Point]:
-    """Prompts through causal attention, forward and backward."""
+    """Causal attention of whole prompts, forward and backward."""
     lengths = scope.pick([(4, 512), (1, 2048), (1, 8192)], [(16, 128), (1, 4096), (1, 32768)], [(2, 32), (1, 64)])
     for heads in scope.pick(HEADS, MORE_HEADS, [(4, 2, 16)]):
         for b, s in lengths:
@@ -141,7 +144,7 @@ def prefill(scope: Scope) -> Iterator[Point]:
 
 
 def decode(scope: Scope) -> Iterator[Point]:
-    """One new token of b sequences, each of which reads its cache of c."""
+    """Attention of a decode step: one new token of each of b sequences, over a cache of c tokens."""
     most = 2**23  # keys of one head: 34 GB of cache at most
     for heads in scope.pick(HEADS, MORE_HEADS, [(4, 2, 16), (4, 1, 16)]):
         for b in scope.pick([1, 16, 128], [64], [1, 4]):
@@ -165,32 +168,32 @@ def _attention(
 
 
 def memory(scope: Scope) -> Iterator[Point]:
-    """Reading, writing, copying, and a sum of two into a third, of buffers from 64 KiB to 4 GiB."""
+    """Reading, writing and copying a buffer, and adding two into a third; of 64 KiB to 4 GiB."""
     for name, reads, writes in (("read", 1, 0), ("write", 0, 1), ("copy", 1, 1), ("triad", 2, 1)):
         for size in scope.pick([2**20, 2**26, 2**30], [2**16, 2**23, 2**28, 2**32], [2**16, 2**20]):
             count = size // int(scope.bytes)
-            yield _stream(scope, name, 1, reads * count, writes * count, suite="memory")
+            yield _elementwise(scope, name, 1, reads * count, writes * count, suite="memory")
 
 
 def elementwise(scope: Scope) -> Iterator[Point]:
-    """The kernels between the matrix products, at the sizes of one token, a batch and a prompt."""
+    """The elementwise kernels between the matrix products, at the sizes of one token, of a batch and of a prompt."""
     tokens = scope.pick([1, 64, 4096], [16, 256, 1024], [1, 8])
     vocabulary = 512 if scope.small else 128256
     for h, i in scope.pick([(4096, 14336)], [(8192, 28672)], [(64, 128)]):
         for t in tokens:
-            yield _stream(scope, "mlp_norm", t, 2 * h, 2 * h, h, part="norm")
-            yield _stream(scope, "activation", t, 2 * i, i)
-            yield _stream(scope, "rotary_cache_write", t, h + h // 2, h + h // 2)
+            yield _elementwise(scope, "mlp_norm", t, 2 * h, 2 * h, h, part="norm")
+            yield _elementwise(scope, "activation", t, 2 * i, i)
+            yield _elementwise(scope, "rotary_cache_write", t, h + h // 2, h + h // 2)
             table = Lookup("token_embedding", "embedding", 1, t, 1, vocabulary, h, scope.bytes)
             yield Point("elementwise", KernelCase(table, scope.dtype))
     for t in scope.pick([], tokens[:2], tokens[:1]):
-        yield _stream(scope, "softmax", t, vocabulary, vocabulary)
+        yield _elementwise(scope, "softmax", t, vocabulary, vocabulary)
     h, i, t = (80, 96, 4) if scope.small else (5120, 13824, 192)
-    yield _stream(scope, "mlp_norm", t, 2 * h, 2 * h, h, part="norm", heldout=True)
-    yield _stream(scope, "activation", t, 2 * i, i, heldout=True)
+    yield _elementwise(scope, "mlp_norm", t, 2 * h, 2 * h, h, part="norm", heldout=True)
+    yield _elementwise(scope, "activation", t, 2 * i, i, heldout=True)
 
 
-def _stream(
+def _elementwise(
     scope: Scope, name: str, t: int, reads: int, writes: int, weights: int = 0,
     *, part: Part = "mlp", suite: str = "elementwise", heldout: bool = False,
 ) -> Point:  # fmt: skip
@@ -202,7 +205,7 @@ Experts = tuple[int, int, int, int]  # experts, those a token takes, k, n
 
 
 def grouped(scope: Scope) -> Iterator[Point]:
-    """Experts: of Mixtral 8x7B and of Qwen3 30B-A3B; held out, one of DeepSeek-V2-Lite."""
+    """Products of experts: of Mixtral 8x7B and Qwen3 30B-A3B; held out, of DeepSeek-V2-Lite."""
     more: list[Experts] = [(8, 2, 14336, 4096), (128, 8, 2048, 1536), (128, 8, 768, 2048)]
     for experts in scope.pick([(8, 2, 4096, 28672)], more, [(4, 2, 32, 64)]):
         for t in scope.pick([1, 64, 2048], [16, 256, 8192], [1, 16]):
@@ -218,9 +221,9 @@ def _grouped(scope: Scope, t: int, experts: Experts, *, heldout: bool = False) -
 
 
 def collectives(scope: Scope) -> Iterator[Point]:
-    """Exchanges among the ranks that torchrun started, from 8 KiB to 1 GiB."""
+    """Collectives among the ranks that torchrun started, of 8 KiB to 1 GiB."""
     together = ranks()
-    for exchange in EXCHANGES:
+    for exchange in COLLECTIVES:
         for size in scope.pick([2**13, 2**20, 2**26], [2**16, 2**18, 2**23, 2**28, 2**30], [2**13, 2**16]):
             count = size // int(scope.bytes) // together * together
             op = Collective(exchange, "mlp", 1, exchange, 1, count, together, 1, together, scope.bytes)
@@ -228,17 +231,17 @@ def collectives(scope: Scope) -> Iterator[Point]:
 
 
 CASES: dict[str, Callable[[Scope], Iterator[Point]]] = {
-    "gemm": gemm, "ceiling": ceiling, "prefill": prefill, "decode": decode, "memory": memory, "elementwise": elementwise,
-    "grouped": grouped, "collectives": collectives,
+    "gemm": gemm, "ceiling": ceiling, "prefill": prefill, "decode": decode, "memory": memory,
+    "elementwise": elementwise, "grouped": grouped, "collectives": collectives,
 }  # fmt: skip
 
-# Models of which no matrix is in the suites above, so that what the fit says of their passes is a prediction.
+# Models none of whose matrices is in the suites above, so that what the fit says of their passes is a prediction.
 STEP_MODELS = ["llama3.2-3b", "qwen3-4b", "qwen2.5-7b", "mistral-nemo-12b"]
 STEP_LOADS = [(1, 512), (1, 32768), (8, 2048), (16, 8192), (64, 1024), (64, 4096), (256, 1024)]
 
 
 def steps(scope: Scope) -> Iterator[StepPoint]:
-    """Whole passes of whole models: phase, batch, and context or tokens of a sequence."""
+    """Whole passes of whole models: decode steps, prompts and training passes."""
     loads = {
         "decode": scope.pick([(1, 8192)], STEP_LOADS, [(1, 16)]),
         "prefill": scope.pick([(1, 8192)], [(1, 2048)], []),

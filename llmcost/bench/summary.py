@@ -1,4 +1,4 @@
-"""What a profile shows: the best rates against peaks and published figures, how whole passes were predicted, a verdict."""
+"""What a profile shows: the best rates beside peaks and published ones, errors of predictions, and a verdict."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from llmcost.model.operators import Operator
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.profile import Error, Profile, Row, StepRow
 
-CLOSE = 0.95  # of a published figure: as good
-USUAL_GEMM, USUAL_MEMORY = 0.7, 0.85  # shares of the peaks that GPUs without a published figure should reach
+CLOSE = 0.95  # of a published figure: from there on a rate counts as equal
+USUAL_GEMM, USUAL_MEMORY = 0.7, 0.85  # shares of the peaks that a GPU without a published figure should reach
 
 
 class Reached(NamedTuple):
-    """The highest rate of some rows, FLOP/s or bytes/s by `unit`; its share of the peak, and what others have reached."""
+    """The highest rate of some rows, in FLOP/s or bytes/s (`unit`), its share of the peak, and what others reached."""
 
     what: str
     unit: str
@@ -31,8 +31,9 @@ class Reached(NamedTuple):
 
 
 class PassUse(NamedTuple):
-    """A whole pass: how far the sum of its kernels and the fit's prediction are off, and the share of the peak that it uses
-    (of the bandwidth for decode, of the FLOP/s else). None where it was not timed.
+    """A whole pass: how far the sum of its kernels and the fit's prediction are off, and the share of the peak it uses.
+
+    For decode that is a share of the bandwidth, otherwise of the FLOP/s. All are None where the pass was not timed.
     """
 
     step: StepRow
@@ -42,7 +43,7 @@ class PassUse(NamedTuple):
 
 
 class PhaseErrors(NamedTuple):
-    """Of all timed passes of a phase, how far the sum of their kernels is off; and the fit, on models that it never saw."""
+    """Errors of all timed passes of a phase: of the sums of their kernels, and of the fit on models it never saw."""
 
     phase: str
     kernels: Error
@@ -58,15 +59,15 @@ class AgainstOthers(NamedTuple):
     published: bool
 
     def slow(self) -> bool:
-        """Whether it is clearly below."""
+        """Whether the share is clearly below the one that it should be."""
         return self.share < self.wanted * (CLOSE if self.published else 1)
 
 
 class Summary(NamedTuple):
     """Everything that the page of `llmcost bench` tells of a profile.
 
-    `gemm`: the fastest bf16 product. `shares`: what prompts and training in bf16 use of the peak. `verdict`: empty where
-    no peak is known. `causes`: what is likely to blame where a part of the verdict is slow.
+    `gemm` is the fastest bf16 product. `shares` are what prompts and training in bf16 use of the peak. `verdict` is
+    empty where no peak is known. `causes` says what is likely to blame, where a part of the verdict is slow.
     """
 
     profile: Profile
@@ -81,7 +82,7 @@ class Summary(NamedTuple):
 
 
 def summary_of(p: Profile) -> Summary:
-    """A profile's rows put against its peaks."""
+    """The rows of a profile put against its peaks."""
     rows = tuple(rates_of(row) for row in p.rows)
     products = [each for each in rows if each.row.suite in ("gemm", "ceiling") and each.row.dtype == "bf16"]
     known = p.hardware is not None and bool(p.peaks["flops_per_s"].get("bf16"))
@@ -127,7 +128,10 @@ def _is(
 def _best(
     p: Profile, rows: Iterable[RowRates], what: str, published: str = "", against: str = "flops"
 ) -> Reached | None:
-    """The fastest of some rows against a data type's peak (flops), the bandwidth, or a link, whose peak is not known."""
+    """The fastest of some rows, against the peak of its data type ("flops"), the "bandwidth" or a "link".
+
+    The peak of a link is not known.
+    """
     figure, unit = ("flops_per_s", "FLOPS") if against == "flops" else ("bytes_per_s", "B/s")
     found = fastest(rows, figure)
     if found is None:
@@ -161,7 +165,8 @@ def _phases(p: Profile) -> Iterable[PhaseErrors]:
 
 
 def _against_others(p: Profile, rows: tuple[RowRates, ...], products: list[RowRates]) -> Iterable[AgainstOthers]:
-    moves = [each for each in rows if each.row.suite == "memory" and each.row.name in ("copy", "triad")]  # as published
+    published_names = ("copy", "triad")
+    moves = [each for each in rows if each.row.suite == "memory" and each.row.name in published_names]
     for what, of, published, against, usual in (
         ("bf16 GEMM", products, "bf16", "flops", USUAL_GEMM),
         ("memory", moves, "memory", "bandwidth", USUAL_MEMORY),
@@ -189,7 +194,7 @@ def _causes(p: Profile) -> list[str]:
 
 
 class PassOperator(NamedTuple):
-    """An operator of a measured pass, all its executions: seconds of its fastest way, 0 where it was not timed."""
+    """An operator of a measured pass, of all its executions: seconds in its fastest way, 0 where it was not timed."""
 
     name: str
     executions: int
@@ -199,7 +204,7 @@ class PassOperator(NamedTuple):
 
 
 class MeasuredPass(NamedTuple):
-    """A measured pass operator by operator, beside what `estimate` says of it; `basis` None: nothing is predicted."""
+    """A measured pass, operator by operator, beside what `estimate` predicts; `basis` is None where it cannot."""
 
     step: StepRow
     operators: tuple[PassOperator, ...]
@@ -208,7 +213,7 @@ class MeasuredPass(NamedTuple):
 
 
 def measured_passes(p: Profile, profile: str | None) -> list[MeasuredPass]:
-    """Every pass that was timed; predicted by another profile, the one that ships for the GPU, or by default."""
+    """Every pass that was timed, beside predictions by another profile, by the one that ships, or by default."""
     hardware = None if p.hardware is None else load_hardware(p.hardware)
     found = []
     for step in p.steps:

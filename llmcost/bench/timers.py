@@ -1,8 +1,8 @@
-"""Seconds a call, as kernels run in a real step: inside a CUDA graph, one after the other, the device warm.
+"""Seconds a call, as kernels run in a real step: inside a CUDA graph, one after the other, on a warm device.
 
-A sample is one replay of a graph of many calls; samples are queued without waiting in between, so that neither
-launches nor the host are part of them. Where there are no graphs, a sample is many calls between two events, or
-between two readings of the host's clock; the row names its timer.
+A sample is one replay of a graph of many calls. Samples are queued without waiting in between, so that neither launches
+nor the host are part of them. Where there are no graphs, a sample is many calls between two events, or between two
+readings of the host's clock. Every timing names its timer.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import torch
 from llmcost.bench.device import Device, Reading, Sensors
 
 Call = Callable[[], object]
-SAMPLE_SECONDS = 1e-3  # a graph at least so long: starting one costs some microseconds
+SAMPLE_SECONDS = 1e-3  # that a graph takes at least: starting one costs some microseconds
 MOST_CALLS = 1000  # in a graph
 FEWEST, MOST = 10, 200  # samples,
-LONG, FEWEST_LONG = 0.02, 5  # but of calls that take so many seconds, fewer
-SETTLE_SECONDS = 0.15
-FLUSH_BYTES, SPACED_CALLS = 2**28, 100
+LONG, FEWEST_LONG = 0.02, 5  # but fewer of what takes so many seconds
+SETTLE_SECONDS = 0.15  # after which clocks and power are those of such work
+FLUSH_BYTES, SPACED_CALLS = 2**28, 100  # written over the cache before each of so many calls that are timed with pauses
 
 
 class Timing(NamedTuple):
-    """Seconds a call: the median and the 5th and 95th percentile of the samples; `reading` was taken midway."""
+    """Seconds a call: median, 5th and 95th percentile of the samples; `reading` was taken while they ran."""
 
     median: float
     p05: float
@@ -41,15 +41,15 @@ class Clock(NamedTuple):
 
     device: Device
     sensors: Sensors
-    seconds: float  # of samples, a case
-    trial_seconds: float  # the same when only choosing among several ways
-    agree: Callable[[float], float] = float  # of several ranks the slowest counts, and all must make as many calls
+    seconds: float  # of all samples of a case together
+    trial_seconds: float  # the same, when ways are only compared
+    agree: Callable[[float], float] = float  # makes one figure of those of several ranks: the slowest one's
 
     def time(self, calls: Sequence[Call], *, trial: bool = False, settle: bool = False) -> Timing:
-        """The calls in turn, again and again. They should differ in their operands, together larger than the cache.
+        """Time some calls, which take turns; their operands should differ and together be larger than the cache.
 
-        `settle`: run them for a while before the first sample, and then for longer, until clocks and power are those
-        of such work.
+        `trial`: roughly, to compare ways. `settle`: the calls run for a while before the first sample, and then for
+        longer, until clocks and power are those of such work.
         """
         seconds = self.trial_seconds if trial else self.seconds
         for call in calls[:2]:
@@ -66,10 +66,9 @@ class Clock(NamedTuple):
         return self._host(calls, seconds)
 
     def spaced(self, calls: Sequence[Call]) -> Timing:
-        """Each call between two events of its own, after writing over the cache: how most published figures were
-        measured.
+        """Time each call between two events of its own, after writing over the cache, as most published figures were.
 
-        The chip rests in the pauses and clocks higher than under such work without a break.
+        The chip rests in the pauses, and clocks higher than under such work without a break.
         """
         flush = torch.empty(max(FLUSH_BYTES, 4 * self.device.l2_bytes), dtype=torch.int8, device=self.device.kind)
 
@@ -89,7 +88,7 @@ class Clock(NamedTuple):
         return self.summary(burst(), 1, "events around each call, cache flushed between", self.sensors.read())
 
     def once(self, call: Call) -> float:
-        """Roughly what one call takes, its launch included: the least of three."""
+        """Roughly the seconds of one call, its launch included: the least of three."""
         call()
         self.device.synchronize()
         rough = []
@@ -101,6 +100,7 @@ class Clock(NamedTuple):
         return self.agree(min(rough))
 
     def _graph(self, calls: Sequence[Call], seconds: float, settle: bool) -> Timing:
+        """Time replays of a graph of the calls, repeated until it is long enough."""
         if 3 * torch.cuda.memory_reserved() > torch.cuda.get_device_properties(0).total_memory:
             torch.cuda.empty_cache()  # a graph has memory of its own
         graph, size = capture(calls), len(calls)
@@ -119,6 +119,7 @@ class Clock(NamedTuple):
         return self._queued(graph.replay, number, read=False)[0]
 
     def _queued(self, run: Call, number: int, *, read: bool = True) -> tuple[list[float], Reading]:
+        """Seconds of each of so many runs, queued without waiting, and a reading taken while they run."""
         events = [_event() for _ in range(number + 2)]
         events[0].record()
         for event in events[1:]:
@@ -127,9 +128,11 @@ class Clock(NamedTuple):
         reading = self.sensors.read() if read else Reading()
         self.device.synchronize()
         times = [before.elapsed_time(after) / 1e3 for before, after in pairwise(events)]
-        return times[1:], reading  # the first began before the queue was full
+        return times[1:], reading  # one more was run first, which began before the queue was full
 
     def _events(self, calls: Sequence[Call], seconds: float) -> Timing:
+        """Time rounds of the calls between events, where they cannot be captured into a graph."""
+
         def once() -> None:
             for call in calls:
                 call()
@@ -139,6 +142,8 @@ class Clock(NamedTuple):
         return self.summary(samples, len(calls), "events", reading)
 
     def _host(self, calls: Sequence[Call], seconds: float) -> Timing:
+        """Time rounds of the calls by the host's clock, where the device has neither graphs nor events."""
+
         def sample(rounds: int) -> float:
             start = time.perf_counter()
             for _ in range(rounds):
@@ -153,7 +158,7 @@ class Clock(NamedTuple):
         return self.summary(samples, len(calls), "perf_counter", self.sensors.read())
 
     def summary(self, samples: list[float], calls: int, timer: str, reading: Reading) -> Timing:
-        """Samples of so many calls each, as seconds a call."""
+        """A timing in seconds a call, of samples that took so many calls each."""
         ordered = sorted(sample / calls for sample in samples)
         median, p05, p95 = (self.agree(quantile(ordered, share)) for share in (0.5, 0.05, 0.95))
         return Timing(median, p05, p95, len(ordered), timer, reading)
@@ -164,7 +169,10 @@ def _event() -> Any:
 
 
 def capture(calls: Sequence[Call]) -> torch.cuda.CUDAGraph:
-    """The calls as one graph; what one frees the next may use, as in a real step. Not on the default stream."""
+    """The calls as one graph, in which a call may use memory that the one before freed, as in a real step.
+
+    It cannot be captured on the default stream.
+    """
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
         for call in calls:
@@ -173,7 +181,7 @@ def capture(calls: Sequence[Call]) -> torch.cuda.CUDAGraph:
 
 
 def soak(device: Device, seconds: float) -> None:
-    """Matrix products until the chip is as warm as it gets in that time: a cold one gives a higher score."""
+    """Run matrix products for so many seconds, so that the chip is warm: a cold one is faster."""
     side = 8192 if device.kind == "cuda" else 256
     x = device.normal((side, side), "bf16" if device.kind == "cuda" else "fp32")
     end = time.monotonic() + seconds
@@ -184,11 +192,12 @@ def soak(device: Device, seconds: float) -> None:
 
 
 def _number(seconds: float, each: float) -> int:
+    """How many samples of `each` seconds to take in so many seconds: within bounds."""
     return max(FEWEST_LONG if each > LONG else FEWEST, min(MOST, round(seconds / each)))
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """That quantile of sorted numbers, between neighbours where it falls between."""
+    """A quantile of sorted numbers; where it falls between two, as far between them."""
     place = share * (len(ordered) - 1)
     low = int(place)
     high = min(low + 1, len(ordered) - 1)

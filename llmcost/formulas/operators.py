@@ -51,7 +51,7 @@ class OperatorRow(NamedTuple):
 
 
 class OperatorTotal(NamedTuple):
-    """All operators of a phase together. Seconds are None where no GPU is asked about or a figure of it is not known."""
+    """All operators of a phase together. Seconds are None without a GPU, or where a figure of it is not known."""
 
     flops: int
     params: int
@@ -89,8 +89,9 @@ class PhaseOperators(NamedTuple):
 
 
 def phase_operators(model: ModelSpec, hardware: HardwareSpec | None, options: Options, phase: str) -> PhaseOperators:
-    """Every operator of a phase with their totals. Raises InputError for a phase that does not exist, and as `estimate`
-    does.
+    """Every operator of a phase, and their totals.
+
+    Raises InputError for a phase that does not exist, and as `estimate` does.
     """
     if phase not in PHASES:
         raise InputError(f"--phase {phase}: one of {', '.join(PHASES)}")
@@ -102,8 +103,7 @@ def phase_operators(model: ModelSpec, hardware: HardwareSpec | None, options: Op
 
 
 def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Options, phase: str) -> list[OperatorRow]:
-    """Every operator of a phase, as one GPU of each pipeline stage runs it, on as many sequences as go through at a
-    time.
+    """Every operator of a phase, as one GPU of each pipeline stage runs it on the sequences that go through at a time.
 
     `train` counts forward FLOPs and bytes, and times forward and backward.
     """

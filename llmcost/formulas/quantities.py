@@ -1,6 +1,6 @@
-"""What each figure of an estimate is: its unit, what it counts in a line, and where the formula comes from.
+"""What each figure of an estimate is: its unit, in a line what it counts, and the source of its formula.
 
-The keys are the paths of the JSON. A test holds that every figure has an entry and every entry a figure.
+Keys are the paths of the JSON. A test holds that every figure has an entry here, and every entry a figure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MIX = "continuous batching: Orca, OSDI 2022; Sarathi-Serve, arXiv 2403.02310; do
 
 
 class Quantity(NamedTuple):
-    """One figure: unit, what it is, source of the formula."""
+    """What one figure is: its unit, what it counts, and the source of its formula."""
 
     unit: str
     what: str
@@ -23,6 +23,10 @@ class Quantity(NamedTuple):
 
 
 def _pass(path: str, per: str, what: str, rule: str) -> dict[str, Quantity]:
+    """The figures of a pass (prefill, or a decode step): its seconds and rates on three bases, and its bounds.
+
+    `per` ends the name of its time; `rule` is the source of the textbook's.
+    """
     seconds = f"seconds{per}"
     return {
         f"{path}.textbook.{seconds}": Quantity("s", f"{what}, textbook", rule),
@@ -46,6 +50,7 @@ def _pass(path: str, per: str, what: str, rule: str) -> dict[str, Quantity]:
 
 
 def _rates(path: str, basis: str, what: str, source: str, per: str) -> dict[str, Quantity]:
+    """The rates of a pass on one basis: of the whole batch, of a GPU, and in decode of a user."""
     rates = {
         f"{path}.{basis}.tokens_per_s": Quantity("tokens/s", f"{what}, {basis}", source),
         f"{path}.{basis}.tokens_per_s_per_gpu": Quantity("tokens/s", f"{what}, {basis}, a GPU", source),
@@ -55,6 +60,7 @@ def _rates(path: str, basis: str, what: str, source: str, per: str) -> dict[str,
 
 
 def _request(basis: str, source: str) -> dict[str, Quantity]:
+    """The figures of a batch of requests on one basis."""
     path = f"request.{basis}"
     return {
         f"{path}.ttft_seconds": Quantity("s", f"time to the first token, {basis}: the prefill", source),
@@ -67,6 +73,7 @@ def _request(basis: str, source: str) -> dict[str, Quantity]:
 
 
 def _serving(basis: str, source: str) -> dict[str, Quantity]:
+    """The rates of a mix of requests on one basis."""
     path = f"serving.{basis}"
     return {
         f"{path}.requests_per_s": Quantity("requests/s", f"requests of the mix, {basis}", source),
@@ -99,7 +106,7 @@ QUANTITIES: dict[str, Quantity] = {
     "memory.activation_bytes": Quantity("B", "residual stream, inputs and outputs of the largest kernel, of one prompt or of a decode step", "docs/conventions.md"),
     "memory.runtime_bytes": Quantity("B", "CUDA context with torch's kernels, and buffers to exchange with other GPUs", "stas00/ml-engineering, training/performance/README.md: 0.55 and 1.45 GiB on an A100"),
     "memory.overhead_bytes": Quantity("B", "the runtime's own, and what is set aside for fragmentation and all else", "vLLM, gpu_memory_utilization (0.9 by default)"),
-    "memory.total_bytes": Quantity("B", "all of it", f"{SLIDES}: 显存开销, with activations and what is set aside"),
+    "memory.total_bytes": Quantity("B", "all parts together", f"{SLIDES}: 显存开销, with activations and what is set aside"),
     "memory.capacity_bytes": Quantity("B", "the GPU's memory as its vendor calls it, 1 GB = 10⁹ bytes", "hardware spec"),
     "memory.usable_bytes": Quantity("B", "the GPU's memory as its driver reports it; as its vendor calls it where no source says", "hardware spec"),
     "memory.fits": Quantity("", "whether the total fits", "docs/conventions.md"),
@@ -128,4 +135,4 @@ QUANTITIES: dict[str, Quantity] = {
     "training.expected.gpu_years": Quantity("GPU-years", "of 365 days, for D tokens, expected", "as its rate"),
     "training.state_bytes": Quantity("B", "weights, gradients and Adam's state at 16 bytes a parameter", f"{WALK}: 显存占用, 训练"),
 }  # fmt: skip
-"""In the order of the JSON."""
+"""Every figure of an estimate by its path, in the order of the JSON."""

@@ -1,6 +1,6 @@
-"""How a figure comes about: the engine run on symbols instead of numbers.
+"""How a figure of `llmcost estimate` comes about: the engine of serving, run on symbols instead of numbers.
 
-There is no second text: the formulas are what `evaluate` computed when it was given letters.
+No formula is written a second time: what is printed is what `evaluate` computes when it is given letters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ from llmcost.specs.hardware import HardwareSpec
 
 
 class Explanation(NamedTuple):
-    """One figure: in letters, with sizes, its value and unit, its source, and what a document prints instead."""
+    """One figure explained: its formula in letters and with sizes, value and unit, source, and what documents print.
+
+    `where` has the intermediate results that the formula names, each with its formula and value; `legend` has the value
+    and the meaning of every letter.
+    """
 
     quantity: str
     what: str
@@ -41,7 +45,7 @@ class Explanation(NamedTuple):
 
 
 def symbolic_model(model: ModelSpec) -> ModelSpec:
-    """The model with letters for its sizes; a letter that differs between kinds of layers gets the kind's number."""
+    """A model with letters for its sizes; where kinds of layers differ in a size, its letter has the kind's number."""
     sizes = {field: _letter(field, value) for field, value in sizes_of(model).items()}
     same = next(
         (field for field in ("hidden_size", "embedding_size") if getattr(model, field) == model.head_size), None
@@ -73,7 +77,7 @@ def _symbolic_layer(model: ModelSpec, kind: int, h: Number) -> Layer:
 def _as_in_the_documents(
     sizes: dict[str, int], letters: dict[str, Number], hidden: int, h: Number
 ) -> dict[str, Number]:
-    """Where every head has its own keys and values, g is a and d is h/a; where values are as large as keys, dv is d."""
+    """Letters as the documents use them: g is a and d is h/a where every head has its own keys; dv is d where equal."""
     a, g, d = (sizes.get(field) for field in ("num_attention_heads", "num_key_value_heads", "head_dim"))
     if a and d and a == (g or a) and a * d == hidden:
         letters["head_dim"] = h / letters["num_attention_heads"]
@@ -87,7 +91,7 @@ def _as_in_the_documents(
 
 
 def _number(model: ModelSpec, kind: int, place: str, field: str) -> str:
-    """The kind's number behind a letter, if the kinds that have this size differ in it."""
+    """The kind's number, which ends a letter, if the kinds of layers that have this size differ in it; otherwise ""."""
     values = {getattr(getattr(layer, place), field, 0) for layer in model.layers} - {0}
     return str(kind + 1) if len(values) > 1 else ""
 
@@ -98,7 +102,7 @@ def _letter(field: str, value: int, number: str = "") -> Number:
 
 
 def symbolic_bytes(size: ElementBytes) -> ElementBytes:
-    """The element sizes as letters; what a format does not have stays 0."""
+    """Bytes of elements as letters; what a format does not have stays 0."""
     meanings = (
         "bytes a weight of a linear layer",
         "bytes an activation or other weight",
@@ -112,7 +116,7 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
 
 
 def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Estimate:
-    """The estimate with a formula in place of every number. Raises InputError as `estimate` does."""
+    """An estimate with a formula in place of every number. Raises InputError as `estimate` does."""
     w = workload_of(model, hardware, options)
     size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
     chip = symbolic_chip(chip_of(hardware, w.dtype, w.kv_dtype))
@@ -128,9 +132,10 @@ def explain(
     options: Options = Options(),  # noqa: B008
     quantity: str | None = None,
 ) -> list[Explanation]:
-    """How one figure comes about, or all of them that are known. Raises InputError for a figure that does not exist.
+    """How one figure comes about, or each figure of a group, or all that are known.
 
-    What documents print instead is for their case, which is the one of the default options.
+    What documents print is told for their case alone, which is that of the default options. Raises InputError for a
+    figure that does not exist, or that cannot be had without a GPU.
     """
     if quantity is not None and not any(matches(quantity, path) for path in QUANTITIES):
         raise UnknownFigureError(quantity, QUANTITIES, f" (all of them: llmcost explain {model.name})")
@@ -149,12 +154,12 @@ def explain(
 
 
 def matches(quantity: str, path: str) -> bool:
-    """Whether a path is the figure asked for, one of its group, or ends like it."""
+    """Whether a path is the figure that was asked for, stands in the group of that name, or ends with it."""
     return path == quantity or path.startswith(f"{quantity}.") or path.endswith(f".{quantity}")
 
 
 def explanation_of(path: str, figure: Any, quantity: Quantity, printed: list[Published]) -> Explanation:
-    """How this figure comes about, from what it is and what it was computed as."""
+    """How one figure comes about, from what it is (`quantity`) and what it was computed as (`figure`)."""
     formula = _opened(lift(figure), path)
     unit, what, source = quantity
     where: dict[str, Expression] = {}
@@ -185,7 +190,7 @@ def _opened(formula: Expression, path: str) -> Expression:
 
 
 def _collect(formula: Expression, where: dict[str, Expression], legend: dict[str, tuple[Any, str]]) -> None:
-    """The intermediate results that a formula names, each before those inside it, and the letters of all.
+    """Collect the intermediate results that a formula names, each before those inside it, and the letters of all.
 
     A figure that has an explanation of its own is named, and not opened here.
     """
@@ -203,7 +208,7 @@ def _plain(value: Any) -> Any:
 
 
 def symbolic_workload(w: Workload) -> Workload:
-    """The workload in letters. What is not asked for, and a degree of 1, is no size: nothing is divided by it."""
+    """A workload in letters. What is not asked for stays as it is, and so does a degree of 1, as nothing is divided."""
     degrees = {name: symbolic_degree(getattr(w, name), name, meaning) for name, meaning in DEGREES.items()}
     return w._replace(
         batch=symbol("b", w.batch, "batch: sequences"),
@@ -230,7 +235,7 @@ DEGREES = {
 
 
 def symbolic_degree(value: int, letter: str, meaning: str) -> Number:
-    """A degree of parallelism in a letter; 1 is structure: nothing is divided by it."""
+    """A degree of parallelism as a letter; 1 stays 1, as nothing is divided."""
     return 1 if value == 1 else symbol(letter, value, meaning)
 
 
@@ -242,7 +247,7 @@ PEAKS = (
 
 
 def symbolic_chip(chip: Chip) -> Chip:
-    """The chip in letters: one for the peak where all data types have the same."""
+    """A chip in letters, a single one for all peaks where they are equal."""
     values = (chip.peak, chip.plain_peak, chip.attention_peak)
     if len(set(values)) == 1:
         peaks = [_figure(chip.peak, "P", "peak FLOP/s")] * 3
@@ -269,7 +274,7 @@ def _figure(value: Number, letter: str, meaning: str) -> Number:
 
 
 def symbolic_efficiency(efficiency: Efficiency) -> Efficiency:
-    """Shares and launch costs in letters, with the kind of kernel behind them where kinds differ."""
+    """Shares and launch costs as letters, followed by the kind of kernel where kinds differ."""
     meanings = {
         "compute": ("e_c", "share of the peak that a kernel reaches"),
         "memory": ("e_m", "share of the bandwidth (or link) that a kernel (or exchange) reaches"),

@@ -1,4 +1,4 @@
-"""How a figure of `llmcost train` comes about: the training engine run on symbols instead of numbers."""
+"""How a figure of `llmcost train` comes about: the engine of training, run on symbols instead of numbers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MORE_DEGREES = DEGREES | {"cp": "GPUs that a sequence is split over", "vp": "chu
 
 
 def symbolic_layout(layout: Layout) -> Layout:
-    """The layout in letters."""
+    """A layout in letters; a degree of 1 stays 1, as nothing is divided."""
     degrees = {name: symbolic_degree(getattr(layout, name), name, meaning) for name, meaning in MORE_DEGREES.items()}
     return layout._replace(
         micro_batch=symbol("b", layout.micro_batch, "sequences of a micro-batch"),
@@ -41,7 +41,7 @@ def symbolic_layout(layout: Layout) -> Layout:
 def symbolic_train(
     model: ModelSpec, hardware: HardwareSpec, options: Options, efficiency: Efficiency | None = None
 ) -> Train:
-    """The answer with a formula in place of every number. Raises InputError as `train` does."""
+    """The answer of `train` with a formula in place of every number. Raises InputError as `train` does."""
     at, chosen = setup_of(model, hardware, options, efficiency)
     check(at.layout, shape_of(model), at.seq)
     letters = at._replace(
@@ -62,7 +62,10 @@ def symbolic_train(
 def explain_training(
     model: ModelSpec, hardware: HardwareSpec, options: Options, quantity: str, efficiency: Efficiency | None = None
 ) -> list[Explanation]:
-    """How one figure, or a group of them, comes about. Raises InputError for a figure that does not exist."""
+    """How one figure comes about, or each figure of a group.
+
+    Raises InputError for a figure that does not exist, or that cannot be had without a price.
+    """
     wanted = [path for path in QUANTITIES if matches(quantity, path)]
     if not wanted:
         raise UnknownFigureError(quantity, QUANTITIES)

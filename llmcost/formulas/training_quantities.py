@@ -1,4 +1,7 @@
-"""What each figure of `llmcost train` is: its unit, what it counts, where the formula comes from. Keys are the paths of the JSON."""
+"""What each figure of `llmcost train` is: its unit, in a line what it counts, and the source of its formula.
+
+Keys are the paths of the JSON. A test holds that every figure has an entry here, and every entry a figure.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ ZERO = "ZeRO, arXiv 1910.02054, section 5"
 
 
 def _basis(path: str, what: str, source: str) -> dict[str, Quantity]:
+    """The figures of a run on one basis; an empty path is the answer itself."""
     prefix, told = (f"{path}.", f", {what}") if path else ("", "")
     return {
         f"{prefix}step_seconds": Quantity("s", f"a training step{told}", source),
@@ -44,11 +48,11 @@ QUANTITIES: dict[str, Quantity] = {
     "breakdown.compute": Quantity(
         "s", "matrix products forward and backward, of all micro-batches on the fullest stage", DOCS
     ),
-    "breakdown.memory": Quantity("s", "streaming kernels: norms, activations, the loss, gradients added up", DOCS),
+    "breakdown.memory": Quantity("s", "elementwise kernels: norms, activations, the loss, gradients added up", DOCS),
     "breakdown.recompute": Quantity("s", "forward work done again in the backward pass", KORTHIKANTI),
-    "breakdown.exposed.tensor": Quantity("s", "exchanges of tensor parallelism that nothing hides", KORTHIKANTI),
+    "breakdown.exposed.tensor": Quantity("s", "communication of tensor parallelism that nothing hides", KORTHIKANTI),
     "breakdown.exposed.context": Quantity(
-        "s", "exchanges between parts of a sequence that nothing hides", "arXiv 2310.01889, section 3"
+        "s", "communication between parts of a sequence that nothing hides", "arXiv 2310.01889, section 3"
     ),
     "breakdown.exposed.expert": Quantity("s", "tokens sent to experts and back", "GShard, arXiv 2006.16668"),
     "breakdown.exposed.pipeline": Quantity("s", "activations and gradients sent between stages", NARAYANAN),
@@ -107,4 +111,4 @@ QUANTITIES: dict[str, Quantity] = {
     "with_interruptions.interruptions.goodput.restarts": Quantity("", "share of the time that restarts take", DALY),
     "with_interruptions.interruptions.goodput.lost": Quantity("", "share of the time whose work is done again", DALY),
 }
-"""In the order of the JSON."""
+"""Every figure of `llmcost train` by its path, in the order of the JSON."""

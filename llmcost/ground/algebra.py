@@ -1,7 +1,7 @@
 """The arithmetic that works on ints, floats, float64 arrays and symbols alike.
 
-Every formula of the engine is written with `+ - * / **` and the functions below, and never branches on
-a size, so one formula answers three questions: ints give a number, arrays a sweep, symbols the formula.
+Every formula of the engine is written with `+ - * / **` and the functions below, and never branches on a size. So one
+formula answers three questions: on ints it gives a number, on arrays a sweep, on symbols the formula itself.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any, TypeAlias
 
-# An int, a float, a float64 array or a symbol: no type of Python's says "supports arithmetic".
+# An int, a float, a float64 array or a symbol: Python has no type that says "supports arithmetic".
 Number: TypeAlias = Any
 PLAIN = (int, float)
 
 
 class Symbolic:
-    """What the functions below hand on to: a value that records arithmetic (see symbols.Expression)."""
+    """A value that records arithmetic instead of doing it: symbols.Expression, recording.Recorded.
+
+    The functions below call these methods where one of their arguments is such a value.
+    """
 
     __slots__ = ()
 
@@ -26,7 +29,7 @@ class Symbolic:
         raise NotImplementedError
 
     def named(self, name: str) -> Number:
-        """The same value as a reference that prints as `name`."""
+        """The same value, which formulas that use it print as `name`."""
         raise NotImplementedError
 
     def divided(self, x: Number, y: Number) -> Number:
@@ -34,34 +37,40 @@ class Symbolic:
         return x / y
 
     def word(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ARG002 - a formula has no words in it
-        """What `function` says of `arguments`, one of which is this value, in words: nothing, unless they are recorded."""
+        """Record a `function` that gives words, such as the name of a limit; None for what records numbers alone."""
         return None
 
 
 def is_plain(x: Number) -> bool:
-    """Whether x is an ordinary number: one that may be compared."""
+    """Whether x is an ordinary number, which may be compared."""
     return isinstance(x, PLAIN)
 
 
 def present(size: Number) -> bool:
-    """Whether a size is there at all. That is structure, which formulas may branch on: 0 is absent, a symbol never is."""
+    """Whether a size is there at all: a plain 0 is absent, an array or a symbol never is.
+
+    That is structure, on which formulas may branch: a block without a window, a layout without exchanges.
+    """
     return size.__class__ not in PLAIN or size != 0
 
 
 def is_one(amount: Number) -> bool:
-    """Whether something is there once, and nothing is divided or repeated. That is structure: a symbol or an array never is one."""
+    """Whether something is there exactly once, so that nothing is divided or repeated; no array or symbol is.
+
+    That is structure, on which formulas may branch: one GPU, one micro-batch.
+    """
     return amount.__class__ is int and bool(amount == 1)
 
 
 def maximum(x: Number, y: Number) -> Number:
-    """The larger of two numbers, elementwise for arrays."""
+    """The larger of two numbers; of arrays, element by element."""
     if isinstance(x, PLAIN) and isinstance(y, PLAIN):
         return max(x, y)
     return _elementwise("max", x, y)
 
 
 def minimum(x: Number, y: Number) -> Number:
-    """The smaller of two numbers, elementwise for arrays."""
+    """The smaller of two numbers; of arrays, element by element."""
     if isinstance(x, PLAIN) and isinstance(y, PLAIN):
         return min(x, y)
     return _elementwise("min", x, y)
@@ -77,7 +86,7 @@ def _elementwise(function: str, x: Number, y: Number) -> Number:
 
 
 def expm1(x: Number) -> Number:
-    """e^x - 1, exact for small x; elementwise for arrays."""
+    """e^x - 1, exact for small x; of arrays, element by element."""
     if isinstance(x, PLAIN):
         return math.expm1(x)
     if isinstance(x, Symbolic):
@@ -88,17 +97,20 @@ def expm1(x: Number) -> Number:
 
 
 def largest(values: Sequence[Number]) -> Number:
-    """The largest of several numbers, elementwise for arrays."""
-    return max(values) if {*map(type, values)} <= {*PLAIN} else reduce(maximum, values)
+    """The largest of several numbers; of arrays, element by element."""
+    return max(values) if all(map(is_plain, values)) else reduce(maximum, values)
 
 
 def least(values: Iterable[Number]) -> Number:
-    """The smallest of several numbers, elementwise for arrays."""
+    """The smallest of several numbers; of arrays, element by element."""
     return reduce(minimum, values)
 
 
 def name_of_least(values: Mapping[str, Number]) -> Any:
-    """Which of several numbers is the smallest, by name; of equal ones the first. Elementwise for arrays, None for symbols."""
+    """The name of the smallest of several numbers, the first of equal ones: an array of names for arrays.
+
+    None for symbols, which cannot be compared.
+    """
     return _name_of_least(tuple(values), *values.values())
 
 
@@ -111,15 +123,16 @@ def _name_of_least(names: tuple[str, ...], *values: Number) -> Any:
             return value.word(_name_of_least, names, *values)
     import numpy as np  # only reached when the caller passed an array
 
-    least, which = values[0], np.asarray(0)
-    for place, value in enumerate(values[1:], start=1):
-        which = np.where(value < least, place, which)
-        least = np.minimum(least, value)
-    return np.array(names, dtype=object)[which]
+    first, *others = values
+    smallest, place_of_smallest = first, np.asarray(0)
+    for place, value in enumerate(others, start=1):
+        place_of_smallest = np.where(value < smallest, place, place_of_smallest)
+        smallest = np.minimum(smallest, value)
+    return np.array(names, dtype=object)[place_of_smallest]
 
 
 def either(condition: Number, yes: Any, no: Any) -> Any:
-    """One of two words. Elementwise for arrays, None for symbols."""
+    """One of two words: `yes` where the condition holds, else `no`. An array of words for arrays, None for symbols."""
     if isinstance(condition, bool):
         return yes if condition else no
     for value in (condition, yes):
@@ -131,7 +144,7 @@ def either(condition: Number, yes: Any, no: Any) -> Any:
 
 
 def divide(x: Number, y: Number) -> Number:
-    """Divide: a whole number where plain whole numbers divide."""
+    """The quotient of x and y: an int where plain ints divide without a remainder."""
     if isinstance(x, int) and isinstance(y, int):
         return x // y if x % y == 0 else x / y
     for value in (x, y):
@@ -141,12 +154,12 @@ def divide(x: Number, y: Number) -> Number:
 
 
 def ceil_div(x: Number, y: Number) -> Number:
-    """Divide and round up."""
+    """The quotient of x and y, rounded up; an int for plain numbers, as it counts something."""
     return -floor_div(-x, y)
 
 
 def floor_div(x: Number, y: Number) -> Number:
-    """Divide and round down; an int for plain numbers, as it counts something."""
+    """The quotient of x and y, rounded down; an int for plain numbers, as it counts something."""
     for value in (x, y):
         if isinstance(value, Symbolic):
             return value.apply("floor_div", x, y)
@@ -154,5 +167,10 @@ def floor_div(x: Number, y: Number) -> Number:
 
 
 def named(name: str, x: Number, of: str = "") -> Number:
-    """Give an intermediate result a name (`of` an operator), by which later formulas print it. Numbers pass through."""
-    return x.named(f"{name}[{of}]" if of else name) if isinstance(x, Symbolic) else x
+    """Give an intermediate result a name, by which later formulas print it; numbers and arrays pass through.
+
+    `of`: the operator that the result belongs to, so that `F[qkv_proj]` and `F[lm_head]` are two.
+    """
+    if not isinstance(x, Symbolic):
+        return x
+    return x.named(f"{name}[{of}]" if of else name)

@@ -1,4 +1,4 @@
-"""Bad input: exceptions that carry their own exit code, and the checks that options of a kind share."""
+"""Bad input: exceptions that carry their exit code, and checks that several options share."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterable
 
 
 class InputError(Exception):
-    """Bad input or usage: one clear message, exit code 2, never a traceback."""
+    """Bad input or usage. The command line prints its message in one line, without a traceback, and exits with 2."""
 
     exit_code = 2
 
 
 class SpecError(InputError):
-    """A spec file that cannot be used: says the file, the line and the field.
+    """A file that cannot be used: the message says the file, the line and the field.
 
-    `field` is the path of keys inside the file (`peak.bf16.value`), empty when the whole file is meant;
-    `line` counts from 1, 0 when no line is to blame.
+    `field` is the path of keys inside the file (`peak.bf16.value`); it is empty where the whole file is meant.
+    `line` counts from 1; it is 0 where no line is to blame.
     """
 
     def __init__(self, file: str, line: int, field: str, problem: str) -> None:
@@ -25,7 +25,10 @@ class SpecError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A model, GPU or source that is not known: lists the nearest names that are, and says which command lists all."""
+    """A model, GPU or source that is not known.
+
+    The message lists the nearest names that are known, and says which command lists all of them.
+    """
 
     def __init__(self, kind: str, name: str, nearest: list[str]) -> None:
         self.nearest = nearest
@@ -35,7 +38,10 @@ class UnknownNameError(InputError):
 
 
 class UnknownFigureError(InputError):
-    """A figure that is none of those known by their JSON path or its end: lists the nearest that are."""
+    """A figure that is not known: neither a path of the JSON nor the end of one.
+
+    The message lists the nearest of the `known` paths, and ends with `more`.
+    """
 
     def __init__(self, name: str, known: Iterable[str], more: str = "") -> None:
         from difflib import get_close_matches  # 1 ms that no answer needs
@@ -47,12 +53,12 @@ class UnknownFigureError(InputError):
 
 
 def check_count(option: str, value: int, most: int) -> None:
-    """Raise InputError for what is not at least 1 and at most so many."""
+    """Raise InputError for a count below 1 or above `most`."""
     if not 1 <= value <= most:
         raise InputError(f"{option} {value}: at least 1 and at most {most:,}")
 
 
 def check_share(option: str, value: float) -> None:
-    """Raise InputError for what is no share of 1, or none at all."""
+    """Raise InputError for a share that is not above 0 and at most 1."""
     if not 0 < value <= 1:
         raise InputError(f"{option} {value:g}: a share of 1, above 0")

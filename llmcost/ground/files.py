@@ -1,4 +1,4 @@
-"""Files out: whole or not at all, whatever ends the program while it writes."""
+"""Writing files: each is written whole or not at all, whatever ends the program meanwhile."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from llmcost.ground.errors import InputError
 
 
 def write_file(path: Path, text: str) -> None:
-    """A file, whole or not at all. Raises InputError if it cannot be written."""
+    """Write a text as UTF-8, whole or not at all. Raises InputError where it cannot be written."""
     with draft_of(path) as draft:
         draft.write_text(text, "utf-8")
 
 
 @contextmanager
 def draft_of(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, moved there once it is whole. Raises InputError if it cannot be written."""
+    """A hidden file beside `path` to write to; it takes the place of `path` when the block ends without an error.
+
+    Raises InputError where `path` is a folder or cannot be written: at once, not after hours of computing.
+    """
     if not path.name or isdir(path):
         raise InputError(f"{path}: is a folder")
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.touch()  # before hours of computing
+        draft.touch()
         yield draft
         draft.replace(path)
     except OSError as error:

@@ -1,11 +1,11 @@
 """Lists and ranges of an option's values, as the command line writes them.
 
-    1,2,8        these
+    1,2,8        1, 2 and 8
     1..64        every whole number from 1 to 64
     1..64:8      1, 9, 17, … in steps of 8, not past 64
     1..256:x2    1, 2, 4, … each twice the one before, not past 256
 
-Items of a list may be ranges: `1,2,4..64:4`. Numbers are written as that option takes them alone: 8k, 0.9.
+Items of a list may be ranges: `1,2,4..64:4`. Numbers are written as the option takes a single one: 8k, 0.9.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from llmcost.ground.errors import InputError
 
-Exact: TypeAlias = int | Fraction  # decimals too: ten steps of 0.1 make 1
+Exact: TypeAlias = int | Fraction  # a decimal is a fraction, so that ten steps of 0.1 make 1
 Read: TypeAlias = Callable[[str], Exact]
 Value = TypeVar("Value", int, float, str)
 
 
 class Steps(NamedTuple):
-    """From `first` to at most `last` by adding `step`."""
+    """The values from `first` to at most `last`, each `step` above the one before."""
 
     first: Exact
     last: Exact
     step: Exact
 
     def size(self) -> int:
-        """How many values."""
+        """How many values there are, without listing them."""
         return int((self.last - self.first) // self.step) + 1
 
     def values(self) -> Iterator[Exact]:
-        """The values in order."""
+        """The values, smallest first."""
         return (self.first + k * self.step for k in range(self.size()))
 
 
 class Powers(NamedTuple):
-    """From `first` to at most `last` by multiplying with `factor`."""
+    """The values from `first` to at most `last`, each `factor` times the one before."""
 
     first: Exact
     last: Exact
     factor: int
 
     def size(self) -> int:
-        """How many values."""
+        """How many values there are: few, as they grow at least twofold."""
         return len(list(self.values()))
 
     def values(self) -> Iterator[Exact]:
-        """The values in order."""
+        """The values, smallest first."""
         value = self.first
         while value <= self.last:
             yield value
@@ -57,17 +57,20 @@ class Powers(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """The values of one option. They are listed when asked for: a billion of them can be counted and refused first."""
+    """The numbers that one option takes, as items of its list.
+
+    They are listed only when asked for, so that a billion of them can be counted and refused.
+    """
 
     option: str
     items: tuple[Steps | Powers, ...]
 
     def size(self) -> int:
-        """How many values."""
+        """How many values there are, without listing them."""
         return sum(item.size() for item in self.items)
 
     def values(self) -> Sequence[float]:
-        """All of them in the order written, whole ones as ints. Raises InputError where one comes twice."""
+        """Every value in the order written, whole ones as ints. Raises InputError where one comes twice."""
         first, *others = self.items
         if not others and isinstance(first, Steps) and isinstance(first.first, int) and isinstance(first.step, int):
             return range(first.first, int(first.last) + 1, first.step)  # ten million take no memory
@@ -76,22 +79,25 @@ class Axis(NamedTuple):
 
 
 class Names(NamedTuple):
-    """The names that an option lists: GPUs, data types."""
+    """The names that one option lists: GPUs, data types."""
 
     option: str
     names: tuple[str, ...]
 
     def size(self) -> int:
-        """How many."""
+        """How many names there are."""
         return len(self.names)
 
     def values(self) -> list[str]:
-        """All of them. Raises InputError where one comes twice."""
+        """Every name in the order written. Raises InputError where one comes twice."""
         return distinct(self.option, self.names)
 
 
 def parse_axis(option: str, text: str, read: Read) -> Axis:
-    """The values that `text` means, each number read by `read`, which raises ValueError. Raises InputError."""
+    """The values that `text` means. `read` makes a number of each word, or raises ValueError.
+
+    Raises InputError, which names the option, for a text that is no list or range.
+    """
     try:
         return Axis(option, tuple(_item(item.strip(), read) for item in text.split(",")))
     except ValueError as error:
@@ -99,7 +105,7 @@ def parse_axis(option: str, text: str, read: Read) -> Axis:
 
 
 def parse_names(option: str, text: str) -> Names:
-    """The names that `text` lists. Raises InputError."""
+    """The names that `text` lists, between commas. Raises InputError where one is empty."""
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
         raise InputError(f"{option} {text!r}: an item of the list is empty")
@@ -107,7 +113,7 @@ def parse_names(option: str, text: str) -> Names:
 
 
 def distinct(option: str, values: Sequence[Value]) -> list[Value]:
-    """The values as they are. Raises InputError where one comes twice."""
+    """The same values as a list. Raises InputError where one comes twice."""
     seen: set[Value] = set()
     for value in values:
         if value in seen:
@@ -117,6 +123,7 @@ def distinct(option: str, values: Sequence[Value]) -> list[Value]:
 
 
 def _item(text: str, read: Read) -> Steps | Powers:
+    """One item of a list: a single number, or a range. Raises ValueError in words."""
     if not text:
         raise ValueError("an item of the list is empty")
     bounds, colon, step = text.partition(":")

@@ -1,9 +1,9 @@
-"""One run of the engine, recorded: what it did to its sizes, to be done again to others.
+"""Recording one run of the engine, to do it again to other sizes.
 
-Hand `Recorded` values to `evaluate` in place of numbers, and the tape holds every operation once (a product that ten
-formulas need is one entry) in an order in which each can be done. A `Program` is the part of them that some figures
-need: operation by operation the same arithmetic as the formulas', so the same results. arrays.py does it to arrays,
-compiling.py makes it a Python function of plain numbers.
+Hand `Recorded` values to an evaluation in place of numbers, and a `Tape` keeps every operation that it does to them.
+Each operation is kept once: a product that ten formulas need is one entry. The entries stand in an order in which they
+can be done. A `Program` holds those that some figures need. That is the formulas' own arithmetic, operation by
+operation, so the results are the same. arrays.py does it to arrays, compiling.py makes it a Python function of numbers.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Entry: TypeAlias = tuple[Function | str, tuple[Any, ...]]
 
 
 class Tape:
-    """Operations in the order recorded, each on the places of earlier entries."""
+    """Operations in the order in which they were recorded, each on earlier entries, which it knows by their places."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.places: dict[Entry, int] = {}
 
     def input(self, name: str) -> Recorded:
-        """A value to be given when the operations are done again."""
+        """A value that is given, by this name, when the operations are done again."""
         return self.entry("input", name)
 
     def entry(self, function: Function | str, *operands: Any) -> Recorded:
-        """The result of a function, as a value to go on with; the same one where it was asked for before."""
+        """The result of a function of earlier entries; the entry is a new one only where none is the same."""
         key = (function, operands)
         place = self.places.get(key)
         if place is None:
@@ -40,48 +40,51 @@ class Tape:
         return Recorded(self, place)
 
     def place(self, x: Any) -> int:
-        """Where a value stands."""
+        """Where a value stands on the tape; a constant is put there."""
         return x.place if isinstance(x, Recorded) else self.entry("constant", x, type(x)).place
 
     def program(self, wanted: Sequence[Recorded]) -> Program:
-        """What has to be done for some results, and nothing else."""
+        """The operations that these results need, and no others."""
         return Program(self.entries, [x.place for x in wanted])
 
 
 class Step(NamedTuple):
-    """One operation: what is done, to what, the place of its result, and the places that nothing needs after it."""
+    """One step of a program: what is done to the values at some places, and the place of its result."""
 
     function: Function | str
     operands: tuple[int, ...]
     place: int
-    done: list[int]
+    done: list[int]  # places whose values no later step needs
 
 
 class Program:
-    """The part of a tape that some results need, in order."""
+    """The part of a tape that some results need, in order.
+
+    Each value is let go after the last step that needs it, so that large arrays do not pile up.
+    """
 
     def __init__(self, entries: Sequence[Entry], results: list[int]) -> None:
         self.results = results
         self.inputs: dict[int, str] = {}
         self.constants: dict[int, Any] = {}
         self.steps: list[Step] = []
-        last = dict.fromkeys(results, len(entries))  # place -> the operation after which nothing needs it
-        for place in reversed(range(len(entries))):
-            function, operands = entries[place]
-            if place not in last:
+        last_use = dict.fromkeys(results, len(entries))  # place -> the last operation that needs it; results stay
+        for place in reversed(range(len(entries))):  # from the end: the first use that is met is the last
+            if place not in last_use:
                 continue
+            function, operands = entries[place]
             if function == "input":
                 self.inputs[place] = operands[0]
             elif function == "constant":
                 self.constants[place] = operands[0]
             else:
-                done = [each for each in dict.fromkeys(operands) if last.setdefault(each, place) == place]
+                done = [each for each in dict.fromkeys(operands) if last_use.setdefault(each, place) == place]
                 self.steps.append(Step(function, operands, place, done))
         self.steps.reverse()
 
 
 class Recorded(Symbolic):
-    """A value that stands for an entry of a tape, and puts what is done to it there."""
+    """A value that stands for an entry of a tape; what is done to it becomes another entry."""
 
     __slots__ = ("place", "tape")
 
@@ -89,7 +92,7 @@ class Recorded(Symbolic):
         self.tape, self.place = tape, place
 
     def apply(self, function: Function | str, *arguments: Any) -> Recorded:
-        """An entry for the function, and the value that stands for it."""
+        """The value that stands for a function, applied to these arguments."""
         return self.tape.entry(function, *map(self.tape.place, arguments))
 
     def word(self, function: Function, *arguments: Any) -> Recorded:
@@ -97,7 +100,7 @@ class Recorded(Symbolic):
         return self.apply(function, *arguments)
 
     def named(self, name: str) -> Number:  # noqa: ARG002 - names are for printing
-        """The value as it is."""
+        """The value as it is: a recording prints nothing."""
         return self
 
     def divided(self, x: Number, y: Number) -> Number:
@@ -119,7 +122,7 @@ class Recorded(Symbolic):
     def __mul__(self, other: Number) -> Number:
         if _is(other, 1):
             return self
-        return self.apply("*", self, other) if present(other) else 0  # and absent it stays
+        return self.apply("*", self, other) if present(other) else 0  # what is absent stays absent
 
     def __rmul__(self, other: Number) -> Number:
         if _is(other, 1):

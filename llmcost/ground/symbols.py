@@ -1,9 +1,9 @@
 """Symbols: put them where sizes go, and a formula prints itself.
 
-An Expression is a sum of products kept in the author's order, with like products merged, so that two
-GEMMs of h·i and one of i·h read 3·h·i. It prints in letters or with the sizes put in, and evaluates
-exactly (ints and fractions never pass through a float). It has no truth value: the engine may branch
-on structure only, and one that asks a symbol "are you larger?" is told so.
+An Expression is a sum of products, kept in the author's order. Like products are merged, so that two GEMMs of h·i and
+one of i·h read 3·h·i. It prints in letters or with the sizes put in, and evaluates exactly: ints and fractions never
+pass through a float. It has no truth value: the engine may branch on structure only, and code that asks whether a
+symbol is larger gets a TypeError that says so.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Atom:
-    """What a product is made of: a letter, a function of expressions, or a reference to another figure."""
+    """What a product is made of: a letter, a function of expressions, or a reference to another figure.
+
+    A letter has a value (a number) and a meaning; a reference has the other figure's name as its letter and its
+    expression as its value; a function has its arguments, and a name of FUNCTIONS as its letter.
+    """
 
     __slots__ = ("arguments", "key", "letter", "meaning", "result", "value")
 
     def __init__(self, letter: str, value: Any = None, meaning: str = "", arguments: tuple[Any, ...] = ()) -> None:
-        self.result: Any = None  # its value, once computed: formulas refer to the same figures over and over
         self.letter, self.value, self.meaning, self.arguments = letter, value, meaning, arguments
+        self.result: Any = None  # its value, once computed: formulas refer to the same figures over and over
         self.key = (letter, arguments, value if isinstance(value, Expression) else None)
 
     def __eq__(self, other: object) -> bool:
@@ -36,14 +40,14 @@ class Atom:
         return hash(self.key)
 
     def show(self, sizes: bool) -> str:
-        """Its letter, or the value; a function with its arguments either way."""
+        """The letter, or with `sizes` the value; a function shows its arguments either way."""
         if self.arguments:
             inner = [show(argument, sizes) for argument in self.arguments]
             return FUNCTIONS[self.letter][1](*inner)
         return _figure(self.evaluate()) if sizes else self.letter
 
     def evaluate(self) -> Any:
-        """Its value, in numbers."""
+        """The value: a number, or for `fits` a bool. It is computed once."""
         if self.result is None:
             inner = [evaluate(argument) for argument in self.arguments]
             self.result = FUNCTIONS[self.letter][0](*inner) if inner else evaluate(self.value)
@@ -63,7 +67,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., str]]] = {
 
 
 class Expression(Symbolic):
-    """A sum of products of atoms: {factors, order apart: (coefficient, factors as written)}."""
+    """A sum of products of atoms.
+
+    `terms` has each product's coefficient and its factors as written, under the same factors without an order.
+    """
 
     __slots__ = ("terms",)
 
@@ -109,16 +116,18 @@ class Expression(Symbolic):
     def __pow__(self, power: Number) -> Expression:
         if isinstance(power, Expression):
             return self.apply("power", self, power) if self.terms else self
-        if isinstance(power, int) and 0 <= power <= 4:
+        if isinstance(power, int) and 0 <= power <= 4:  # multiplied out
             result = lift(1)
             for _ in range(power):
                 result = result * self
             return result
-        if len(self.terms) == 1:
+        if len(self.terms) == 1:  # of a single product, each factor is raised
             ((coefficient, factors),) = self.terms.values()
-            if coefficient == 1 or power == -1:
-                inverse = Fraction(1) / coefficient if coefficient != 1 else 1
-                return _product(inverse, tuple((atom, exponent * power) for atom, exponent in factors))
+            raised = tuple((atom, exponent * power) for atom, exponent in factors)
+            if coefficient == 1:
+                return _product(1, raised)
+            if power == -1:
+                return _product(Fraction(1) / coefficient, raised)
         return _product(1, ((Atom("group", arguments=(self,)), power),))
 
     def __le__(self, other: Number) -> Expression:
@@ -136,37 +145,23 @@ class Expression(Symbolic):
         raise TypeError(f"'{self}' is a symbol and has no truth value: branch on structure, never on a size")
 
     def apply(self, function: str, *arguments: Number) -> Expression:
-        """max, min, floor_div, … of expressions; a max of a max is one max, and no size is below 0."""
+        """A function of expressions, one of FUNCTIONS or floor_div, as an expression that prints it."""
+        lifted = tuple(map(lift, arguments))
         if function == "floor_div":
-            return self.apply("floor", lift(arguments[0]) / arguments[1])
-        if (
-            function == "min"
-            and not all(lift(argument).terms for argument in arguments)
-            and any(lift(argument).atom() for argument in arguments)
-        ):
-            return Expression({})
-        flat: list[Expression] = []
-        for argument in map(lift, arguments):
-            nested = argument.atom()
-            inner = (
-                nested.arguments if nested and nested.letter == function and function in ("max", "min") else (argument,)
-            )
-            flat += [each for each in inner if each not in flat]
-        return (
-            flat[0]
-            if len(flat) == 1 and function in ("max", "min")
-            else symbol_of(Atom(function, arguments=tuple(flat)))
-        )
+            return self.apply("floor", lifted[0] / lifted[1])
+        if function in ("max", "min"):
+            return _extreme(function, lifted)
+        return symbol_of(Atom(function, arguments=lifted))
 
     def named(self, name: str) -> Expression:
-        """Print as `name` from here on; a lone number or letter stays itself."""
-        plain = self.atom()
-        if not self.terms or (plain and not plain.arguments) or all(not factors for _, factors in self.terms.values()):
-            return self
-        return symbol_of(Atom(name, self))
+        """The same value, which prints as `name` from here on; a lone number or letter stays as it is."""
+        alone = self.atom()
+        is_letter = alone is not None and not alone.arguments
+        is_number = all(not factors for _, factors in self.terms.values())
+        return self if is_letter or is_number else symbol_of(Atom(name, self))
 
     def atom(self) -> Atom | None:
-        """The single atom this expression is, if it is one."""
+        """The atom that this expression is, where it is a single one; otherwise None."""
         if len(self.terms) == 1:
             ((coefficient, factors),) = self.terms.values()
             if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1:
@@ -180,7 +175,7 @@ class Expression(Symbolic):
     __repr__ = __str__
 
     def atoms(self) -> list[Atom]:
-        """Every letter and reference that occurs, in order, function arguments included."""
+        """Every letter and reference that occurs, once, in the order written; those in arguments of functions too."""
         found: list[Atom] = []
         for _, factors in self.terms.values():
             for atom, _ in factors:
@@ -189,44 +184,64 @@ class Expression(Symbolic):
         return found
 
 
+def _extreme(function: str, arguments: tuple[Expression, ...]) -> Expression:
+    """The max or min of some expressions, as short as it can be written.
+
+    A max of a max is one max, and equal arguments stand once. The smaller of 0 and a size is 0: no size is below it.
+    """
+    if function == "min" and not all(each.terms for each in arguments) and any(each.atom() for each in arguments):
+        return lift(0)
+    flat: list[Expression] = []
+    for argument in arguments:
+        nested = argument.atom()
+        inner = nested.arguments if nested and nested.letter == function else (argument,)
+        flat += [each for each in inner if each not in flat]
+    return flat[0] if len(flat) == 1 else symbol_of(Atom(function, arguments=tuple(flat)))
+
+
 def symbol(letter: str, value: Any, meaning: str) -> Expression:
-    """The size that the documents call `letter`, with the value it has in this model or workload."""
+    """The size that the documents call `letter`, with its value in this model or workload and what it means."""
     return symbol_of(Atom(letter, value, meaning))
 
 
 def symbol_of(atom: Atom) -> Expression:
-    """The expression that is just this atom."""
+    """The expression that consists of this atom."""
     return _product(1, ((atom, 1),))
 
 
 def lift(x: Number) -> Expression:
-    """A number as an expression; an expression as it is."""
+    """A number as an expression; an expression stays as it is."""
     if isinstance(x, Expression):
         return x
     return Expression({frozenset(): (x, ())})
 
 
 def evaluate(x: Number) -> Any:
-    """The value: exact for whole numbers and fractions, a float once a measured figure is in it."""
+    """The value of an expression, or a number as it is.
+
+    It is exact as long as all sizes are ints and fractions, and a float where a measured figure is among them.
+    """
     if not isinstance(x, Expression):
         return x
     total: Any = 0
     for coefficient, factors in x.terms.values():
         value: Any = coefficient
         for atom, power in factors:
-            base = atom.evaluate()
-            if power == 1:
-                value = value * base if value != 1 else base
-            else:
-                value = value * (
-                    Fraction(base) ** power if isinstance(base, int) and isinstance(power, int) else base**power
-                )
+            factor = _raised(atom.evaluate(), power)
+            value = value * factor if value != 1 else factor
         total = total + value if total else value
     return int(total) if isinstance(total, Fraction) and total.denominator == 1 else total
 
 
+def _raised(base: Any, power: float) -> Any:
+    """A power, which is a fraction where an int is raised to a negative int."""
+    if power == 1:
+        return base
+    return Fraction(base) ** power if isinstance(base, int) and isinstance(power, int) else base**power
+
+
 def show(x: Number, sizes: bool) -> str:
-    """The formula in letters, or with every letter's size put in."""
+    """A formula as text, in letters or, with `sizes`, with every letter's value in its place."""
     if not isinstance(x, Expression):
         return _figure(x)
     parts = []
@@ -240,27 +255,32 @@ def show(x: Number, sizes: bool) -> str:
 
 
 def _show_product(coefficient: Any, factors: Product, sizes: bool) -> str:
-    above = [_power(atom, power, sizes) for atom, power in factors if power > 0]
-    below = [_power(atom, -power, sizes) for atom, power in factors if power < 0]
+    """A product as text: `2·h·i / (t·p)`. What has a negative power stands below the line, so does a denominator."""
+    above = [_show_power(atom, power, sizes) for atom, power in factors if power > 0]
+    below = [_show_power(atom, -power, sizes) for atom, power in factors if power < 0]
     if isinstance(coefficient, Fraction):
-        below = [_figure(coefficient.denominator)] * (coefficient.denominator != 1) + below
+        if coefficient.denominator != 1:
+            below = [_figure(coefficient.denominator), *below]
         coefficient = coefficient.numerator
     if coefficient != 1 or not above:
         above = [_figure(coefficient), *above]
     text = "·".join(above)
-    return text if not below else f"{text} / {below[0]}" if len(below) == 1 else f"{text} / ({'·'.join(below)})"
+    if not below:
+        return text
+    return f"{text} / {below[0]}" if len(below) == 1 else f"{text} / ({'·'.join(below)})"
 
 
-def _power(atom: Atom, power: float, sizes: bool) -> str:
+def _show_power(atom: Atom, power: float, sizes: bool) -> str:
     text = atom.show(sizes)
     if power == 0.5:
         return f"√{text}"
-    return (
-        text if power == 1 else text + (str(power).translate(SUPERSCRIPTS) if isinstance(power, int) else f"^{power:g}")
-    )
+    if power == 1:
+        return text
+    return text + (str(power).translate(SUPERSCRIPTS) if isinstance(power, int) else f"^{power:g}")
 
 
 def _product(coefficient: Any, factors: Product) -> Expression:
+    """The expression of a single product, in which equal factors are merged and powers of 0 left out."""
     powers: dict[Atom, int | float] = {}
     for atom, power in factors:
         powers[atom] = powers.get(atom, 0) + power

@@ -1,6 +1,6 @@
-"""Human units at the two edges: reading `24 GB` or `15T`, printing 17.1 GB or 19.3 GFLOP.
+"""Units for people: reading `24 GB` or `15T`, printing 17.1 GB or 19.3 GFLOP.
 
-Inside, everything is in bytes, FLOPs, seconds and watts. GB is 1e9 bytes and GiB 2^30, always.
+Inside the program everything is in bytes, FLOPs, seconds and watts. A GB is always 10⁹ bytes, a GiB 2³⁰.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, 
 BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 HOUR, DAY = 3600, 86_400  # seconds
 YEAR = 365 * DAY  # as the source documents reckon GPU-years
-BITS: dict[str, float] = {  # bits an element, without scales and zero points: formats.py has those
+# Bits of an element, without scales and zero points, which model/formats.py counts.
+BITS: dict[str, float] = {
     "fp64": 64, "fp32": 32, "tf32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int8": 8, "fp6": 6, "fp4": 4, "int4": 4,
 }  # fmt: skip
 
@@ -20,9 +21,10 @@ _COUNT = re.compile(r"(\d+(?:\.\d+)?)([kKmMbBgGtT]?)", re.ASCII)
 
 
 def parse_quantity(text: str, unit: str) -> int | float:
-    """`24 GB` as bytes (unit "B"), `1008 GB/s` as bytes a second ("B/s"), `165 TFLOPS` ("FLOPS"), `450 W` ("W").
+    """A figure in base units: `24 GB` in bytes ("B"), `1008 GB/s` ("B/s"), `165 TFLOPS` ("FLOPS"), `450 W` ("W").
 
-    TOPS is accepted for integer formats and means the same as TFLOPS. Raises ValueError in words.
+    TOPS, as data sheets say of integer formats, means the same as TFLOPS. The result is an int wherever it is whole.
+    Raises ValueError in words.
     """
     match = _QUANTITY.fullmatch(text)
     expected = {"B": "24 GB", "B/s": "1008 GB/s", "FLOPS": "165 TFLOPS", "W": "450 W"}[unit]
@@ -30,34 +32,47 @@ def parse_quantity(text: str, unit: str) -> int | float:
     if not match:
         raise ValueError(problem)
     figure, written = match.groups()
-    written = re.sub("OPS$", "FLOPS", written) if unit == "FLOPS" and not written.endswith("FLOPS") else written
-    prefix = written.removesuffix(unit)
-    scale = (DECIMAL | (BINARY if unit == "B" else {})).get(prefix)
+    if unit == "FLOPS" and not written.endswith("FLOPS"):
+        written = re.sub("OPS$", "FLOPS", written)
+    prefixes = DECIMAL | BINARY if unit == "B" else DECIMAL
+    scale = prefixes.get(written.removesuffix(unit))
     if not written.endswith(unit) or scale is None:
         raise ValueError(problem)
-    whole, _, fraction = figure.partition(".")  # in integers: 1.1 TB is 1,100,000,000,000 bytes, not a float near it
-    value, remainder = divmod(int(whole + fraction) * scale, int(10 ** len(fraction)))
+    value, remainder, divisor = _times(figure, scale)
     if value == 0 and remainder == 0:
         raise ValueError(f"must be above 0, got {text[:40]!r}")
-    return value if remainder == 0 else value + remainder / 10 ** len(fraction)
+    return value if remainder == 0 else value + remainder / divisor
 
 
 def parse_count(text: str, thousand: int = 1000) -> int:
-    """`8192`, `8k`, `15T`, `300B` as an integer; k is 1024 for lengths (`thousand=1024`), 1000 for tokens and parameters."""
+    """`8192`, `8k`, `15T` or `300B` as an integer.
+
+    k is 1000 for tokens and parameters, 1024 for lengths (`thousand=1024`); m, b (or g) and t are its powers.
+    Raises ValueError in words.
+    """
     match = _COUNT.fullmatch(text.replace(",", "").replace("_", ""))
     if not match or len(text) > 30:
         raise ValueError(f"expected a number such as 8192, 8k or 15T, got {text[:30]!r}")
     figure, suffix = match.groups()
     power = {"": 0, "k": 1, "m": 2, "b": 3, "g": 3, "t": 4}[suffix.lower()]
-    whole, _, fraction = figure.partition(".")
-    value, remainder = divmod(int(whole + fraction) * int(thousand**power), int(10 ** len(fraction)))
+    value, remainder, _ = _times(figure, int(thousand**power))
     if remainder:
         raise ValueError(f"expected a whole number, got {text!r}")
     return value
 
 
+def _times(figure: str, scale: int) -> tuple[int, int, int]:
+    """A decimal figure times a scale, in integers: the whole part, and the remainder over its divisor.
+
+    1.1 TB is 1,100,000,000,000 bytes, not a float near it.
+    """
+    whole, _, fraction = figure.partition(".")
+    divisor = int(10 ** len(fraction))
+    return *divmod(int(whole + fraction) * scale, divisor), divisor
+
+
 def scaled(value: float, unit: str, digits: int = 3) -> str:
-    """1.608e10, "B" as `16.1 GB`: three figures, decimal prefixes."""
+    """1.608e10 and "B" as `16.1 GB`: so many figures, a decimal prefix."""
     for prefix in ("E", "P", "T", "G", "M", "K"):
         if abs(_rounded(value, digits)) >= DECIMAL[prefix]:
             return f"{significant(value / DECIMAL[prefix], digits)} {prefix}{unit}"
@@ -65,22 +80,23 @@ def scaled(value: float, unit: str, digits: int = 3) -> str:
 
 
 def amount(count: float, digits: int = 3) -> str:
-    """8030261248 as `8.03 B`: how people count parameters and tokens (K, M, B, T)."""
+    """8030261248 as `8.03 B`: parameters and tokens, as people count them (K, M, B, T)."""
     return scaled(count, "", digits).rstrip().replace("G", "B")
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """The value to so many significant figures, without an exponent; whole numbers above are kept whole."""
+    """A value to so many significant figures, without an exponent; a larger one is printed whole, as 4,274."""
     if value == 0:
         return "0"
     if abs(value) < 10**digits:
         value = _rounded(value, digits)
-    decimals = digits - len(str(int(abs(value)))) if abs(value) >= 1 else digits - 1 + _leading_zeros(value)
+    whole_figures = len(str(int(abs(value))))
+    decimals = digits - whole_figures if abs(value) >= 1 else digits - 1 + _leading_zeros(value)
     return f"{value:,.{max(decimals, 0)}f}"
 
 
 def seconds(value: float) -> str:
-    """A duration in the unit a person would say it in."""
+    """A duration to three figures, in the unit that a person would use: s, ms, µs or ns."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if _rounded(value, 3) >= size:
             return f"{significant(value / size)} {unit}"
@@ -88,9 +104,10 @@ def seconds(value: float) -> str:
 
 
 def _rounded(value: float, digits: int) -> float:
-    """To so many figures, before a unit is chosen: 999.96 MB is 1.00 GB, not 1,000 MB."""
+    """To so many figures, which is done before a unit is chosen: 999.96 MB is 1.00 GB, not 1,000 MB."""
     return float(f"{value:.{digits - 1}e}")
 
 
 def _leading_zeros(value: float) -> int:
+    """Of a value below 1: zeros before its first figure, the one before the point included."""
     return -int(f"{value:e}".split("e")[1])

@@ -1,7 +1,8 @@
 """Profiles put to use: the shares and launch costs that were measured on a GPU, in place of the defaults.
 
-A shipped profile stands in hardware/profiles under the name of its GPU and is used unasked; a user's own by
-`--profile`. reached.py asks here for either; bench/ fits a profile, and specs/profile.py reads it.
+A shipped profile stands in hardware/profiles under the name of its GPU and is used unasked; a user's own is used by
+`--profile`. reached.py asks here for either. specs/profile.py reads profiles, bench/ measures and fits them. The same
+predictions are made here of the whole passes that a profile holds, so that the fit can be scored on them.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ from llmcost.specs.catalog import load_model
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.profile import Error, Profile, StepRow, load_profile
 
-LINEAR = ("gemm", "grouped_gemm")  # what computes in the type of the weights; all else does in that of the activations
+LINEAR = ("gemm", "grouped_gemm")  # kernels that compute in the weights' type; all others do in the activations'
 
 
 def measured_efficiency(
     path: Path, hardware: HardwareSpec, dtype: str, default: Efficiency, phase: str | None = None
 ) -> Efficiency:
-    """What a GPU reaches by a profile, and by default where that has nothing; the error is that of a phase, or of all.
+    """What kernels reach on a GPU by the profile at `path`; kinds that it has no fit for keep the default's figures.
 
-    Raises SpecError, or InputError for another GPU's profile.
+    The error stated is the one on whole passes of a `phase` (decode, prefill, train), or of all. Raises SpecError for a
+    profile that cannot be read, InputError for another GPU's.
     """
     profile = _read(path, path.stat().st_mtime_ns if path.is_file() else 0)
     if profile.hardware not in (hardware.name, hardware.gpu):
@@ -46,26 +48,31 @@ def _read(path: Path, _changed: int) -> Profile:
 
 
 def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT, phase: str | None = None) -> Efficiency:
-    """A profile's figures for computing in `dtype`; kinds that it has none for keep the defaults."""
+    """What kernels reach by a profile, for layers that compute in `dtype`.
+
+    Kinds that the profile has no fit for keep the default's figures; without a fit of matrix products in `dtype`, all
+    do. Norms take the figures of other elementwise kernels where too few of them were measured for a fit.
+    """
+    products = profile.fit.get("gemm", {}).get(dtype)
+    if products is None:
+        return default
     kernels = dict(default.kernels)
     for kind, by_type in profile.fit.items():
         fit = by_type.get(dtype if kind in LINEAR else activation_dtype(dtype))
         if fit is not None:
             kernels[kind] = Kernel(fit.compute, fit.memory, fit.launch_us / 1e6, fit.half, fit.overlap)
     if "norm" not in profile.fit:
-        kernels["norm"] = kernels["elementwise"]  # too few of them were measured: one figure for all that streams
-    if profile.fit.get("gemm", {}).get(dtype) is None:
-        return default
-    found = step_error(profile.steps, phase) or profile.fit["gemm"][dtype].heldout
-    return Efficiency(
-        kernels,
-        f"profile {profile.name} ({', '.join([profile.date, *profile.cautions()])})",
-        found.mean if found else None,
-    )
+        kernels["norm"] = kernels["elementwise"]
+    shown = step_error(profile.steps, phase) or products.heldout
+    basis = f"profile {profile.name} ({', '.join([profile.date, *profile.cautions()])})"
+    return Efficiency(kernels, basis, shown.mean if shown else None)
 
 
 def step_error(steps: tuple[StepRow, ...], phase: str | None = None) -> Error | None:
-    """How far the predictions were off on whole passes of models that the fit never saw."""
+    """Errors of the predictions of whole passes, of models that the fit never saw; None where there are none.
+
+    `phase`: of decode, prefill or train alone.
+    """
     off = [
         abs(step.predicted_us / step.median_us - 1)
         for step in steps
@@ -75,18 +82,22 @@ def step_error(steps: tuple[StepRow, ...], phase: str | None = None) -> Error | 
 
 
 def distinct(op: Operator) -> Operator:
-    """The operator by which executions are alike: a kernel's time depends on its sizes, not on where in the model it stands."""
+    """The operator without what its time does not depend on: its place in the model and how often it runs.
+
+    Two operators whose kernels take equally long are then equal. An elementwise kernel keeps its name, which says what
+    it computes.
+    """
     same: dict[str, Any] = {"count": 1}
     if "facts" in op._fields:
         same["facts"] = UNSAID
-    if not isinstance(op, Elementwise):  # its name says what it computes
+    if not isinstance(op, Elementwise):
         same |= {"name": type(op).__name__.lower(), "part": "mlp"}
     alike: Operator = op._replace(**same)
     return alike
 
 
 def step_operators(step: StepRow) -> list[Operator]:
-    """The operators of a measured pass, repeated layers as often as they were run."""
+    """The operators of a measured pass; those of repeated layers count as many layers as were run."""
     size = element_bytes(step.dtype, step.dtype, step.dtype)
     decode, train = step.phase == "decode", step.phase == "train"
     load = Load(step.batch, 1, step.tokens, decode=True) if decode else Load(step.batch, step.tokens, step.tokens)
@@ -99,7 +110,10 @@ def step_operators(step: StepRow) -> list[Operator]:
 
 
 def pass_seconds(step: StepRow, chip: Chip, efficiency: Efficiency) -> list[float] | None:
-    """What each operator of a pass should take, all its executions; in training with its backward pass."""
+    """Expected seconds of each operator of a measured pass, of all its executions; in training forward and backward.
+
+    None where a peak or the bandwidth is not known.
+    """
     ops = step_operators(step)
     times = kernel_seconds(ops, chip, efficiency)
     if times is None or step.phase != "train":
@@ -108,7 +122,7 @@ def pass_seconds(step: StepRow, chip: Chip, efficiency: Efficiency) -> list[floa
 
 
 def predicted_us(step: StepRow, profile: Profile) -> float | None:
-    """What the profile's fit says of a measured pass."""
+    """The µs that the profile's own fit predicts for a measured pass; None where it has no fit for the data type."""
     times = pass_seconds(step, chip_by_profile(profile, step.dtype), efficiency_of(profile, step.dtype))
     if times is None or step.dtype not in profile.fit.get("gemm", {}):
         return None

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 
 class Links(NamedTuple):
-    """How GPUs reach each other: bytes a second of one GPU in one direction; None where it is not known."""
+    """How fast a GPU sends to others: bytes a second of one GPU in one direction; None where it is not known."""
 
     node_bytes_per_s: Number  # to others in its node
     fabric_bytes_per_s: Number  # to other nodes
 
 
 class Chip(NamedTuple):
-    """The figures of a GPU that times depend on, peaks dense and of the matrix units; None where no source gives one."""
+    """The figures of a GPU for computing in some data types; None where no source gives one.
+
+    Peaks are dense, and of the matrix units.
+    """
 
     peak: Number  # FLOP/s of the linear layers' data type
     plain_peak: Number  # FLOP/s of the activations' data type: LM head, scans
@@ -33,7 +36,11 @@ class Chip(NamedTuple):
     usable: Number = None  # bytes, as the driver reports it
 
     def peak_of(self, op: Operator) -> Number:
-        """The peak of the data type that an operator computes in: layers' weights are quantised, all else stays."""
+        """The peak of the data type that an operator computes in.
+
+        Linear layers compute in the type that weights are quantised for, attention in the cache's, the LM head and
+        everything else in that of the activations.
+        """
         if isinstance(op, Attention):
             return self.attention_peak
         return self.peak if isinstance(op, (Gemm, GroupedGemm)) and op.part != "lm_head" else self.plain_peak
@@ -57,7 +64,7 @@ def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str, vector: Co
         bandwidth=_value(hardware.bandwidth),
         capacity=hardware.memory.value,
         links=links_of(hardware),
-        usable=(hardware.usable_memory or hardware.memory).value,  # where no driver's figure is known, the vendor's
+        usable=(hardware.usable_memory or hardware.memory).value,  # the vendor's figure where the driver's is not known
     )
 
 
@@ -68,7 +75,7 @@ def chip_by_profile(profile: Profile, dtype: str) -> Chip:
 
 
 def links_of(hardware: HardwareSpec) -> Links:
-    """How fast GPUs of this kind reach each other."""
+    """How fast GPUs of this kind send to each other; the spec has the sum of both directions inside a node."""
     both_ways = _value(hardware.interconnect)
     return Links(both_ways and both_ways / 2, _value(hardware.fabric))
 

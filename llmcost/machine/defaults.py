@@ -1,8 +1,9 @@
-"""The shares and launch costs that hold where nothing was measured: each with what it rests on.
+"""The shares and launch costs that hold where no profile was measured, each with what it rests on.
 
-Where that is the name of a source under published/, `python -m llmcost.accuracy.fit_defaults` makes the figure from it.
-efficiency.py makes them into figures of each kind of kernel. Training has shares of its own: training/shares.py.
-A name with a family or a link after it (`narrow.compute@Hopper`) holds there alone, one without everywhere else.
+Where that is the name of a source under accuracy/published/, `python -m llmcost.accuracy.fit_defaults` makes the figure
+from that source. efficiency.py makes these figures into shares for each kind of kernel. Training has shares of its own:
+training/shares.py. A name that ends in a family of GPUs or a link (`narrow.compute@Hopper`) holds there alone; the same
+name without an end holds everywhere else.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Literal
 
 from llmcost.ground.constants import Constant
 
+# How kernels are started: replayed from a CUDA graph, put into a stream one by one, or one alone, launch not counted.
 Launch = Literal["graph", "stream", "alone"]
 
 
@@ -21,21 +23,22 @@ FAMILIES = {  # architecture -> family, where GPUs of one architecture are alike
     "CDNA 3": "CDNA 3",
     "CDNA 4": "CDNA 3",
 }
-DATA_CENTRE = {  # architecture -> the family of its GPUs with HBM, and how their names begin; the others are "<architecture> GDDR"
+# Architecture -> the family of its GPUs with HBM, and how their names begin; its others are "<architecture> GDDR".
+DATA_CENTRE = {
     "Ampere": ("A100", ("a100", "a800")),
     "Blackwell": ("B200", ("b200", "gb200")),
     "Blackwell Ultra": ("B200", ("b300", "gb300")),
 }
 
 DEFAULTS: dict[str, Constant] = {
-    # Linear layers in 16 bits: share of the peak and of the bandwidth.
+    # Linear layers in 16 bits: shares of the peak and of the bandwidth.
     "gemm.compute": Constant(0.74, "vidur: linear layers of two Llama 2 models, fp16, on A100, H100 and A40"),
     "gemm.memory": Constant(0.8, "vidur, as gemm.compute"),
     "gemm.compute@CDNA 2": Constant(0.652, "llmcompass: products of 0.5 ms and more on MI210"),
     "gemm.compute@CDNA 3": Constant(
         0.51, "mamf: best shapes of three GPUs reach 0.51, 0.60 and 0.68; elsewhere typical ones reach 0.85 of that"
     ),
-    # Linear layers in 8 or 4 bits; weights in fewer bits than the type that they are multiplied in.
+    # Linear layers that compute in 8 or 4 bits; and those whose weights have fewer bits than they are multiplied in.
     "narrow.compute": Constant(0.682, "as on Hopper; nothing was fitted for other families"),
     "narrow.compute@Hopper": Constant(0.682, "trtllm-0.17: one H100"),
     "narrow.compute@Ada": Constant(0.616, "trtllm-0.17: one L40S"),
@@ -43,7 +46,7 @@ DEFAULTS: dict[str, Constant] = {
     "narrow.compute@Blackwell GDDR": Constant(0.615, "trtllm-1.0-dense: RTX PRO 6000, fp4"),
     "weight_only.memory": Constant(0.943, "mlc-perf-bench: one RTX 4090, RTX 3090 Ti, and A10Gs one after the other"),
     "weight_only.memory@A100": Constant(0.72, "mlc-perf-bench: ExLlamaV2 on A100s, one after the other"),
-    # Attention of prompts (half of the share at so many tokens) and over a cache; streams.
+    # Attention of prompts (with the tokens at which it reaches half) and over a cache; elementwise kernels.
     "attention.compute": Constant(
         0.662,
         "infersim-kernels: latent prompts on H800 (H100: 0.66, Dao-AILab/flash-attention, assets/flash3_fp16_fwd.png)",
@@ -53,20 +56,21 @@ DEFAULTS: dict[str, Constant] = {
     ),
     "attention.memory": Constant(0.936, "infersim-kernels: FlashInfer over caches on H800, 0.2 ms and more"),
     "elementwise.memory": Constant(0.586, "vidur: norms and activations on A100, H100 and A40"),
-    # Seconds that a kernel takes however small it is, of products and of streams; and between two kernels.
+    # Seconds that a kernel takes however small it is: a product, an elementwise one. Seconds between two kernels.
     "launch": Constant(4.29e-06, "vidur, as gemm.compute"),
     "launch_small": Constant(4.46e-06, "vidur, as elementwise.memory"),
     "gap.graph": Constant(
         1.3e-6, "RRZE-HPC/gpu-benches, gpu-small-kernels: 1.3 µs in a CUDA graph, 2.4 µs in a stream, on A100 and H200"
     ),
     "gap.stream": Constant(2.88e-06, "trtllm-0.6.1: static batches on one A100"),
-    # Exchanges: share of the link, and seconds of an empty one. In a CUDA graph a GPU reads its peers' memory at once.
+    # Collectives: share of the link, seconds of an empty one. In a CUDA graph a GPU reads its peers' memory directly.
     "link.share": Constant(0.915, "vidur: NCCL all-reduce over 2, 4 and 8 H100s"),
     "link.share@A100": Constant(0.586, "vidur: NCCL all-reduce over 2, 4 and 8 A100s"),
     "link.share@PCIe": Constant(0.536, "trtllm-0.17: 4 and 8 L40S"),
     "exchange.graph": Constant(
         6e-6,
-        "vLLM's all-reduce of 256 B on 8 GPUs, 4.7 to 7.4 µs (A100, H100, H200, B200: tables of ai-dynamo/aiconfigurator)",
+        "vLLM's all-reduce of 256 B on 8 GPUs, 4.7 to 7.4 µs "
+        "(A100, H100, H200, B200: tables of ai-dynamo/aiconfigurator)",
     ),
     "exchange.stream": Constant(3.78e-05, "vidur, as link.share"),
     "exchange.stream@A100": Constant(4.61e-05, "vidur, as link.share@A100"),
@@ -79,16 +83,16 @@ DEFAULTS: dict[str, Constant] = {
     ),
 }
 
-# A profile has the fastest kernels that are installed, and nothing between them: an engine's steps take this much
-# longer.
+# A profile has the fastest kernels that are installed, and nothing between them. Around them an engine has work of its
+# own: its kernels reach this share of what they reach alone.
 ENGINE = Constant(0.84, "trtllm-0.17: 43 runs on H100, by docs/profiles/h100-sxm.json")
 
-# |predicted / measured - 1| of the decode, prefill and whole-request figures of optimised engines that no default was
-# fitted on: its mean and its median (docs/accuracy.md; tests/accuracy/test_scoreboard.py computes them anew).
-BASIS = "defaults"  # what predictions say that they rest on
+BASIS = "defaults"  # what a prediction with these figures says that it rests on
+# Mean and median of |predicted / measured - 1|, over the decode, prefill and whole-request figures of optimised engines
+# that no default was fitted to (docs/accuracy.md; tests/accuracy/test_scoreboard.py computes them anew).
 ERROR = 0.12
 MEDIAN_ERROR = 0.07
-# The same of a profile's kernels in an engine: offline throughput of optimised engines on H200s, none of which had a
-# part in ENGINE.
+# The same of a profile's kernels in an engine, over offline throughputs of optimised engines on H200s; none of them had
+# a part in ENGINE.
 ENGINE_ERROR = 0.06
 ENGINE_MEDIAN_ERROR = 0.04

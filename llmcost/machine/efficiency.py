@@ -1,13 +1,15 @@
 """How much of a chip each kind of kernel reaches, and where that figure comes from.
 
-A kernel takes T = t0 + ((F / (P·e_c))^p + (B / (BW·e_m))^p)^(1/p): launch cost, and a smooth maximum of compute at
-e_c of the peak and memory at e_m of the bandwidth. The exponent p says how far they overlap: 1, one after the other;
-the more, the closer to the longer of them alone. It is 2 where no profile says otherwise. A prompt's attention
-reaches e_c only on long sequences: e_c·s / (s + s_half).
+A kernel takes T = t0 + ((F / (P·e_c))^p + (B / (BW·e_m))^p)^(1/p). That is a launch cost t0 and a smooth maximum of two
+times: F FLOPs at the share e_c of the peak P, and B bytes at the share e_m of the bandwidth BW. The exponent p says how
+far the two overlap: with 1 they take place one after the other; the larger it is, the closer T comes to the longer of
+them alone. It is 2 where no profile says otherwise. Attention of a prompt reaches e_c only on long sequences; for s
+tokens it reaches e_c·s / (s + s_half).
 
-An `Efficiency` is what timing.py asks. There are three kinds: `default_for` here, from the figures of defaults.py,
-for serving and single kernels; training/shares.py's, for training; and, in place of either, calibration.py's, of a
-profile that was measured (for serving, `in_an_engine`). reached.py picks between profile and defaults.
+An `Efficiency` has these figures for every kind of kernel, and timing.py asks it. There are three sources of one:
+`default_for`, from the figures of defaults.py, for serving and for single kernels; training/shares.py, for training;
+and calibration.py, from a measured profile, in place of either (in serving by way of `in_an_engine`). reached.py
+chooses between profile and defaults.
 """
 
 from collections.abc import Mapping
@@ -24,7 +26,7 @@ KERNELS: tuple[str, ...] = get_args(Kind)  # kinds that an Efficiency has figure
 
 
 class Kernel(NamedTuple):
-    """Shares and launch cost of one kind of kernel. Of an exchange: the share of the link, and the time of an empty one."""
+    """What one kind of kernel reaches. Of a collective: the share of the link, and the seconds of an empty one."""
 
     compute: Number  # e_c, share of the peak
     memory: Number  # e_m, share of the bandwidth, or of the link
@@ -34,11 +36,11 @@ class Kernel(NamedTuple):
 
 
 class Efficiency(NamedTuple):
-    """A figure for every kind of kernel, what they rest on, and the error that this basis has shown."""
+    """What every kind of kernel reaches, what these figures rest on, and the error that this basis has shown."""
 
     kernels: Mapping[str, Kernel]
     basis: str
-    error: float | None  # mean absolute relative error on held-out measurements of this basis
+    error: float | None  # mean of |predicted / measured - 1| on measurements that had no part in the figures
 
 
 DEFAULT_LAUNCH: Launch = "graph"
@@ -46,27 +48,29 @@ FIGURES = {name: default.value for name, default in DEFAULTS.items()}
 
 
 def family_of(hardware: HardwareSpec | None) -> str:
-    """The family of GPUs that share default figures."""
+    """The family of GPUs that a GPU shares default figures with; "" where there is none."""
     if hardware is None:
         return ""
     family, prefixes = DATA_CENTRE.get(hardware.architecture, ("", ()))
     if family:
-        return family if (hardware.gpu or hardware.name).startswith(prefixes) else f"{hardware.architecture} GDDR"
+        has_hbm = (hardware.gpu or hardware.name).startswith(prefixes)
+        return family if has_hbm else f"{hardware.architecture} GDDR"
     return FAMILIES.get(hardware.architecture, "")
 
 
 def _bits(weights: str) -> float:
-    linear = weights.partition("+")[0]  # experts may have a format of their own
+    """Bits of a linear layer's weight in this format; routed experts may have another, written after a `+`."""
+    linear = weights.partition("+")[0]
     return FORMATS[linear].bits if linear in FORMATS else BITS[linear]
 
 
 def default_for(
     hardware: HardwareSpec | None, compute: str = "bf16", weights: str = "bf16", launch: Launch = DEFAULT_LAUNCH
 ) -> Efficiency:
-    """The defaults for a GPU, for layers that compute in one type on weights kept in another.
+    """The defaults for a GPU (None: an unknown one), for layers that compute in one type on weights kept in another.
 
-    `launch`: kernels replayed from a CUDA graph, launched one by one from C++, or one kernel alone, its launch not
-    counted.
+    `launch`: kernels are replayed from a CUDA graph ("graph"), launched one by one from C++ ("stream"), or one kernel
+    is timed alone, its launch not counted ("alone").
     """
     return from_figures(FIGURES, hardware, compute, weights, launch)
 
@@ -74,43 +78,42 @@ def default_for(
 def from_figures(
     figures: Mapping[str, float], hardware: HardwareSpec | None, compute: str, weights: str, launch: Launch
 ) -> Efficiency:
-    """The same from a table of figures, named as those in defaults.py are."""
+    """The defaults of `default_for`, from a table of figures that are named as those of defaults.py are."""
     family = family_of(hardware)
+    over_pcie = hardware is not None and hardware.interconnect_kind.startswith("PCIe")
+    link = "PCIe" if over_pcie else family
 
     def of(name: str, where: str = family) -> float:
         return figures.get(f"{name}@{where}", figures[name])
 
-    narrow, weight_only = BITS[compute] < 16, _bits(weights) < BITS[compute] and BITS[compute] >= 16
+    narrow = BITS[compute] < 16
+    weight_only = not narrow and _bits(weights) < BITS[compute]
+    weights_share = of("weight_only.memory" if weight_only else "gemm.memory")
     gap = 0 if launch == "alone" else of(f"gap.{launch}")
-    share, start, small = of("gemm.memory"), of("launch") + gap, of("launch_small") + gap
-    gemm = Kernel(
-        of("narrow.compute" if narrow else "gemm.compute"), of("weight_only.memory") if weight_only else share, start
-    )
-    link = "PCIe" if hardware and hardware.interconnect_kind.startswith("PCIe") else ""
-    stream = Kernel(1, of("elementwise.memory"), small)
+    start, start_small = of("launch") + gap, of("launch_small") + gap
+    empty = "exchange.stream" if over_pcie or launch == "stream" else "exchange.graph"
+
+    product = Kernel(of("narrow.compute" if narrow else "gemm.compute"), weights_share, start)
+    elementwise = Kernel(1, of("elementwise.memory"), start_small)
     kernels = {
-        "gemm": gemm,
-        "grouped_gemm": gemm,
-        "attention_prefill": Kernel(of("attention.compute"), share, start, of("attention.half")),
+        "gemm": product,
+        "grouped_gemm": product,
+        "attention_prefill": Kernel(of("attention.compute"), of("gemm.memory"), start, of("attention.half")),
         "attention_decode": Kernel(of("gemm.compute"), of("attention.memory"), start),
         "scan": Kernel(of("gemm.compute"), of("elementwise.memory"), start),
-        "elementwise": stream,
-        "norm": stream,
-        "node": Kernel(
-            1,
-            of("link.share", link or family),
-            of("exchange.stream" if link or launch == "stream" else "exchange.graph", link or family),
-        ),
+        "elementwise": elementwise,
+        "norm": elementwise,
+        "node": Kernel(1, of("link.share", link), of(empty, link)),
         "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
     }
     return Efficiency(kernels, BASIS, ERROR)
 
 
 def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.value) -> Efficiency:
-    """What an engine reaches that runs kernels which were measured: a share of what they reach alone, for what it
-    does around them.
+    """What measured kernels reach inside an engine: a share of what they reach alone.
 
-    Those that have the default's figures (exchanges, scans) stay as they are: these stand for an engine already.
+    The rest goes into what the engine does around them. Kernels that have the figures of `default` (collectives, scans)
+    stay as they are, as these already stand for an engine.
     """
 
     def slower(kernel: Kernel) -> Kernel:

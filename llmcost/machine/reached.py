@@ -23,11 +23,12 @@ def efficiency_for(
     *,
     engine: bool = True,
 ) -> Efficiency:
-    """What an engine reaches on the GPU, by the profile asked for, by the one that ships for it, or by default.
-    Raises InputError.
+    """What kernels reach on a GPU, for layers that compute in one type on weights kept in another.
 
-    `launch`: how it starts its kernels, for the defaults. Without an `engine`, a profile's kernels are meant, one
-    after the other.
+    They are taken from the profile asked for (a path), from the one that ships for the GPU, or from the defaults.
+    `launch`: how kernels are started, which matters to the defaults. `engine`: whether a profile's kernels run inside
+    an engine, which takes time of its own, or one directly after the other. Raises SpecError for a profile that cannot
+    be read, InputError for another GPU's.
     """
     default = default_for(hardware, compute, weights, launch)
     found = default if hardware is None else by_profile(hardware, profile, compute, default)
@@ -37,15 +38,13 @@ def efficiency_for(
 def by_profile(
     hardware: HardwareSpec, profile: str | None, dtype: str, default: Efficiency, phase: str | None = None
 ) -> Efficiency:
-    """What the GPU reaches by a profile, None being the one that ships for it; the default where there is none.
+    """What kernels reach by a profile, None being the one that ships for the GPU; `default` where there is none.
 
-    `phase`: the one whose error is told. Raises SpecError, or InputError for another GPU's profile.
+    `phase`: the kind of passes whose error is stated; None: all. Raises as `efficiency_for` does.
     """
     path = find_profile(hardware.gpu or hardware.name) if profile is None else Path(profile)
     if path is None:
         return default
-    from llmcost.machine.calibration import (
-        measured_efficiency,
-    )  # most GPUs have no profile, and nothing needs to be read
+    from llmcost.machine.calibration import measured_efficiency  # most GPUs have no profile, and need none of this
 
     return measured_efficiency(path, hardware, dtype, default, phase)

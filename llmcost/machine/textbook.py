@@ -1,4 +1,4 @@
-"""The rules of the two source documents, each a line.
+"""The rules of the two source documents, a function or a constant each.
 
 *Slides*: 典型大语言模型架构 (Tsinghua, 大模型计算 course team). *Walk*: "LLM 结构:从 nanogpt 源码谈起" (2024-04-14).
 """
@@ -18,37 +18,37 @@ END_TO_END_MFU = 0.5  # slides: what a well optimised training run reaches
 
 
 def prefill_seconds(flops: Number, peak: Number, mfu: Number) -> Number:
-    """Slides, 预填充吞吐量: FLOPs of every token at full context, over an assumed share of the peak."""
+    """Slides, 预填充吞吐量: the FLOPs of every token at full context, over an assumed share of the peak."""
     return flops / (peak * mfu)
 
 
 def decode_seconds(weight_bytes: Number, cache_bytes: Number, bandwidth: Number) -> Number:
-    """Slides, 访存量: the linear layers, the LM head and the KV cache at full bandwidth; norms and embedding left out."""
+    """Slides, 访存量: linear layers, LM head and KV cache at full bandwidth; norms and embedding left out."""
     return (weight_bytes + cache_bytes) / bandwidth
 
 
 def training_tokens_per_s(prefill_tokens_per_s: Number) -> Number:
-    """Slides, 训练吞吐量: a third of prefill."""
+    """Slides, 训练吞吐量: a third of the rate of prefill, as the backward pass costs two forward ones."""
     return prefill_tokens_per_s / 3
 
 
 def gpu_years(tokens: Number, tokens_per_s: Number) -> Number:
-    """Slides, 卡*年: years of 365 days on one GPU."""
+    """Slides, 卡*年: the years of 365 days that one GPU takes for so many tokens."""
     return tokens / tokens_per_s / YEAR
 
 
 def training_seconds(
     params: Number, tokens: Number, gpus: Number, peak: Number, mfu: Number, flops_per_param: Number
 ) -> Number:
-    """Walk: flops_per_param·N·D over the GPUs' assumed share of their peak."""
+    """Walk: flops_per_param·N·D, for N parameters and D tokens, over an assumed share of all GPUs' peaks."""
     return flops_per_param * params * tokens / (gpus * peak * mfu)
 
 
 def training_bytes(params: Number) -> Number:
-    """Walk, 显存占用: weights, gradients and optimizer; activations left out."""
+    """Walk, 显存占用: bytes of weights, gradients and Adam's state; activations are left out."""
     return TRAINING_BYTES_PER_PARAM * params
 
 
 def inference_bytes(weight_bytes: Number) -> Number:
-    """Walk, 推理: the weights and a fifth more."""
+    """Walk, 推理: bytes of the weights, and a fifth more for all else."""
     return weight_bytes * INFERENCE_OVERHEAD

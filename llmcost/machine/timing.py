@@ -1,10 +1,14 @@
-"""Operators and a chip in, seconds out, on the three bases.
+"""Operators and a chip in, seconds out.
 
-textbook   the source documents' rules: an assumed share of the peak, every byte at full bandwidth
-limit      no implementation is faster: all FLOPs at the peak of their type, all compulsory bytes at
-full bandwidth, all exchanged bytes at full link bandwidth, perfectly overlapped
-expected   operator by operator, with the launch cost and the shares that its kind of kernel reaches
-(efficiency.py)
+There are three bases for a time:
+
+textbook   the source documents' rules (textbook.py): an assumed share of the peak, every byte at full bandwidth
+limit      no implementation is faster: all FLOPs at the peak of their data type, all compulsory bytes at full
+           bandwidth, all communicated bytes at full link bandwidth, all three at the same time
+expected   operator by operator: a launch cost, and the shares of the peaks that its kind of kernel reaches
+           (efficiency.py)
+
+The limit of a pass is its `bound`; its expected time is the sum of its `kernel_seconds`.
 """
 
 from collections.abc import Iterable
@@ -12,7 +16,7 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, Symbolic, either, is_plain, largest, name_of_least, named, present
 from llmcost.machine.chip import Chip, Links
-from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.efficiency import Efficiency, Kernel
 from llmcost.model.counting import PassCost
 from llmcost.model.operators import Attention, Collective, Operator, Stored
 
@@ -20,33 +24,33 @@ LIMITS = ("compute", "memory bandwidth", "network")  # in the order of a Bound
 
 
 class Bound(NamedTuple):
-    """The floors of a pass: none can be beaten, and they may overlap. Without exchanges, no time goes into them."""
+    """The seconds that a pass needs at least: for its FLOPs, for its bytes of memory, for those between GPUs.
+
+    The three may overlap perfectly. None where a peak, the bandwidth or a link is not known.
+    """
 
     compute_seconds: Number
     memory_seconds: Number
     network_seconds: Number = 0
 
     def seconds(self) -> Number:
-        """The largest; None when there is nothing to compare with."""
+        """The largest of the three; None where one of them is not known."""
         if self.compute_seconds is None or self.memory_seconds is None or self.network_seconds is None:
             return None
-        return largest(
-            [
-                self.compute_seconds,
-                self.memory_seconds,
-                *([self.network_seconds] if present(self.network_seconds) else []),
-            ]
-        )
+        times = [self.compute_seconds, self.memory_seconds]
+        if present(self.network_seconds):
+            times.append(self.network_seconds)
+        return largest(times)
 
 
 def bound(cost: PassCost, chip: Chip, flops: str, moved: str) -> Bound:
     """What a pass needs at least; `flops` and `moved` are the names under which formulas print its FLOPs and bytes."""
     links = chip.links or Links(None, None)
-    exchanges = (
+    communication = (
         ("node", cost.node_bytes, links.node_bytes_per_s),
         ("fabric", cost.fabric_bytes, links.fabric_bytes_per_s),
     )
-    network = [_over(named("exchanged", sent, of=where), rate) for where, sent, rate in exchanges if present(sent)]
+    network = [_over(named("exchanged", sent, of=where), rate) for where, sent, rate in communication if present(sent)]
     return Bound(
         _least_compute(cost, chip, flops),
         _over(named(moved, cost.weight_bytes + cost.cache_bytes), chip.bandwidth),
@@ -55,6 +59,7 @@ def bound(cost: PassCost, chip: Chip, flops: str, moved: str) -> Bound:
 
 
 def _least_compute(cost: PassCost, chip: Chip, name: str) -> Number:
+    """Seconds of all FLOPs (causal), each at the peak of its data type; None where one is not known."""
     if chip.peak is chip.plain_peak is chip.attention_peak:
         return _over(named(name, cost.flops(causal=True)), chip.peak)
     parts = (
@@ -67,62 +72,74 @@ def _least_compute(cost: PassCost, chip: Chip, name: str) -> Number:
 
 
 def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Efficiency) -> list[Number] | None:
-    """Expected time of each operator, all its executions; None where a peak, bandwidth or link it needs is not known."""
+    """Expected seconds of each operator, of all its executions together; 0 for parameters that are only stored.
+
+    None where a peak, the bandwidth or a link that they need is not known.
+    """
     if _unknown((chip.peak, chip.plain_peak, chip.attention_peak, chip.bandwidth)):
         return None
-    seconds, kernels = [], efficiency.kernels
-    symbolic, one_peak = isinstance(chip.bandwidth, Symbolic), chip.peak is chip.plain_peak is chip.attention_peak
+    seconds: list[Number] = []
+    symbolic = isinstance(chip.bandwidth, Symbolic)
     for op in operators:
         if isinstance(op, Stored):
             seconds.append(0)
             continue
         if isinstance(op, Collective):
-            exchange = exchange_seconds(op, chip.links, efficiency)
-            if exchange is None:
+            once = exchange_seconds(op, chip.links, efficiency)
+            if once is None:
                 return None
-            seconds.append(op.count * (named("exchange", exchange, of=op.name) if symbolic else exchange))
-            continue
-        kernel = kernels[op.kind]
-        flops, moved = op.flops(causal=True), op.moved_bytes()
-        if symbolic:
-            flops, moved = named("F", flops, of=op.name), named("B", moved, of=op.name)
-        share = kernel.compute
-        if isinstance(op, Attention) and present(kernel.half):
-            share = share * op.s / (op.s + kernel.half)
-        peak = chip.peak if one_peak else chip.peak_of(op)
-        compute, memory = flops / (peak * share), moved / (chip.bandwidth * kernel.memory)
-        seconds.append(op.count * (kernel.launch_seconds + _overlapped(compute, memory, kernel.overlap)))
+            once = named("exchange", once, of=op.name)
+        else:
+            once = _kernel_seconds(op, chip, efficiency.kernels[op.kind], symbolic=symbolic)
+        seconds.append(op.count * once)
     return seconds
 
 
+def _kernel_seconds(op: Operator, chip: Chip, kernel: Kernel, *, symbolic: bool) -> Number:
+    """Expected seconds of one execution of a kernel: the formula of efficiency.py."""
+    flops, moved = op.flops(causal=True), op.moved_bytes()
+    if symbolic:
+        flops, moved = named("F", flops, of=op.name), named("B", moved, of=op.name)
+    share = kernel.compute
+    if isinstance(op, Attention) and present(kernel.half):
+        share = share * op.s / (op.s + kernel.half)
+    compute = flops / (chip.peak_of(op) * share)
+    memory = moved / (chip.bandwidth * kernel.memory)
+    return kernel.launch_seconds + _overlapped(compute, memory, kernel.overlap)
+
+
 def _overlapped(compute: Number, memory: Number, exponent: Number) -> Number:
-    """The smooth maximum of two times: their sum for 1, the longer of them for a large exponent."""
+    """The smooth maximum of two times: their sum for an exponent of 1, the longer one for a large exponent."""
     if is_plain(exponent) and exponent == 2:
-        return (compute * compute + memory * memory) ** 0.5  # as fast as it gets: most estimates take this one
+        return (compute * compute + memory * memory) ** 0.5  # the fastest way, which most estimates take
     return (compute**exponent + memory**exponent) ** (1 / exponent)
 
 
 def exchange_seconds(op: Collective, links: Links | None, efficiency: Efficiency) -> Number:
-    """Expected time of one exchange, inside nodes and between them at once; None where a link that it needs is not known."""
-    (inside, outside), (near, far) = op.wire_bytes(), op.levels()
-    launch: Number = 0
+    """Expected seconds of one execution of a collective.
+
+    Its latencies add up; bytes inside a node and bytes between nodes are sent at the same time. None where a link that
+    it needs is not known.
+    """
+    (inside, outside), (any_inside, any_outside) = op.wire_bytes(), op.levels()
+    latency: Number = 0
     sending: list[Number] = []
-    for sent, rate, kernel, times in (
-        (inside, links and links.node_bytes_per_s, efficiency.kernels["node"], near),
-        (outside, links and links.fabric_bytes_per_s, efficiency.kernels["fabric"], far),
+    for sent, link, kernel, anything in (
+        (inside, links and links.node_bytes_per_s, efficiency.kernels["node"], any_inside),
+        (outside, links and links.fabric_bytes_per_s, efficiency.kernels["fabric"], any_outside),
     ):
         if present(sent):
-            if rate is None:
+            if link is None:
                 return None
-            launch = launch + kernel.launch_seconds * times
-            sending.append(sent / (rate * kernel.memory))
-    return launch + largest(sending) if sending else 0
+            latency = latency + kernel.launch_seconds * anything  # 1, or 0: a size decides it
+            sending.append(sent / (link * kernel.memory))
+    return latency + largest(sending) if sending else 0
 
 
 def binding(floor: Bound, fits: Number) -> Any:
-    """What holds a pass back, in words: capacity, compute, memory bandwidth or network; of equal floors the first.
+    """What holds a pass back, in words: capacity, compute, memory bandwidth or network; of equal ones the first.
 
-    None if that is not known, and for symbols; an array of words for arrays.
+    None where that is not known, and for symbols; an array of words for arrays.
     """
     longest = None
     if not _unknown(floor):
@@ -140,4 +157,5 @@ def _unknown(figures: Iterable[Number]) -> bool:
 
 
 def _over(amount: Number, rate: Number) -> Number:
+    """Seconds of an amount at a rate; None where the rate is not known."""
     return None if rate is None else amount / rate

@@ -1,4 +1,4 @@
-"""A profile as tables: what was reached, how well it is predicted, and in a line whether that is as it should be."""
+"""A profile as tables: what was reached, how well it is predicted, and in a line whether the GPU is as it should be."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from llmcost.specs.profile import Error, Profile
 
 KINDS = {
     "gemm": "matrix product", "grouped_gemm": "experts", "attention_prefill": "attention, prompt",
-    "attention_decode": "attention, decode", "elementwise": "streaming", "norm": "norms",
+    "attention_decode": "attention, decode", "elementwise": "elementwise", "norm": "norms",
 }  # fmt: skip
 
 
 def bench_tables(found: Summary, *, rows: bool = False) -> list[Table]:
-    """The page of `llmcost bench`; `rows` adds every row."""
+    """The tables of the page of `llmcost bench`; `rows` adds a table of every row."""
     profile = found.profile
     tables = [_machine(profile), _reached(found), _launch(profile), _fits(profile), _passes(found)]
     if rows:
@@ -38,13 +38,11 @@ def _machine(p: Profile) -> Table:
     middle = [
         f"{state[key]:,} {unit}" for key, unit in (("sm_mhz", "MHz"), ("watts", "W"), ("temp_c", "°C")) if key in state
     ]
+    amount = f"{state.get('seconds', 0):.0f} s, {len(p.rows):,} kernels, {len(p.steps):,} passes"
     found = [
         ("Device", f"{device['name']}, {device['arch']}{limit}"),
         ("Software", ", ".join([*libraries, *driver])),
-        (
-            "Measured",
-            f"{p.created}, {p.scope}, {state.get('seconds', 0):.0f} s, {len(p.rows):,} kernels, {len(p.steps):,} passes",
-        ),
+        ("Measured", f"{p.created}, {p.scope}, {amount}"),
         ("Peaks", p.peaks["source"]),
     ]
     if middle:
@@ -72,10 +70,9 @@ def _share(share: float | None) -> str:
 
 
 def _launch(p: Profile) -> Table:
-    rows = [row for row in p.rows if row.suite == "launch" and row.median_us]
-    return Table(
-        "", ("launching an empty kernel", ""), "lr", [(row.name, seconds((row.median_us or 0) / 1e6)) for row in rows]
-    )
+    timed = [row for row in p.rows if row.suite == "launch" and row.median_us]
+    rows = [(row.name, seconds((row.median_us or 0) / 1e6)) for row in timed]
+    return Table("", ("launching an empty kernel", ""), "lr", rows)
 
 
 def _fits(p: Profile) -> Table:
@@ -98,10 +95,11 @@ def _fits(p: Profile) -> Table:
         "error on its own",
         "on shapes held out",
     )
-    notes = (
-        "Errors are mean and worst of |predicted / measured − 1|, and of how many; overlap is the exponent p, where it is not 2.",
+    note = (
+        "Errors are mean and worst of |predicted / measured − 1|, and of how many; "
+        "overlap is the exponent p, where it is not 2."
     )
-    return Table("", columns, "lrrrrll", found, notes if found else ())
+    return Table("", columns, "lrrrrll", found, (note,) if found else ())
 
 
 def _error(error: Error | None) -> str:
@@ -131,7 +129,7 @@ def _errors_of(each: PhaseErrors) -> str:
 
 
 def _rules(found: Summary) -> Iterable[str]:
-    """The slides' two rules against what was measured."""
+    """The slides' two rules beside what was measured, a line each."""
     gemm = found.gemm
     if gemm is not None:
         best = f"{gemm.best.row.way}, {shape(gemm.best)}"
@@ -142,6 +140,7 @@ def _rules(found: Summary) -> Iterable[str]:
 
 
 def _troubles(p: Profile) -> Iterable[str]:
+    """A line on rows that were not timed, or while a fault held the GPU back."""
     bad = [row for row in p.measured() if row.status != "ok"]
     if bad:
         counts = {row.status: sum(other.status == row.status for other in bad) for row in bad}
@@ -150,7 +149,7 @@ def _troubles(p: Profile) -> Iterable[str]:
 
 
 def verdict(found: Summary) -> str:
-    """Whether the GPU is as fast as it should be, in a line, and if not, what is likely."""
+    """A line on whether the GPU is as fast as it should be, and if it is not, on what is likely to blame."""
     if found.profile.hardware is None:
         return "No data sheet is known for this device: shares are of the best measured here (--hw names a spec)."
     if not found.verdict:

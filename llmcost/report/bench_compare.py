@@ -1,4 +1,4 @@
-"""Two profiles of one GPU side by side: what became faster or slower by more than the timings scatter."""
+"""Two profiles of one GPU as a table: what became faster or slower by more than the timings scatter."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ CONTEXT = ("torch", "cuda", "cudnn", "triton")
 
 
 def _what(new: RowRates | StepRow) -> str:
+    """What was measured, in words."""
     if isinstance(new, StepRow):
         return f"{new.model} {new.phase}, batch {new.batch:,}, {new.tokens:,} tokens"
     row = new.row
@@ -20,39 +21,32 @@ def _what(new: RowRates | StepRow) -> str:
 
 
 def compare_table(old: Profile, new: Profile, found: list[Difference], threshold: float) -> Table:
-    """What moved, the largest first, and the middle of all."""
+    """The table of what differs clearly by more than a share (`threshold`), from slowest to fastest.
+
+    Notes say how many measurements there are, by how much half of them differ, and what else was not the same.
+    """
     moved = sorted(
-        (change for change in found if change.clear and abs(change.ratio - 1) > threshold),
-        key=lambda change: -change.ratio,
+        (each for each in found if each.clear and abs(each.ratio - 1) > threshold), key=lambda each: -each.ratio
     )
     rows = [
         (
-            _what(c.new),
-            significant(c.old_us),
-            significant(c.new_us),
-            f"{c.ratio - 1:+.1%}",
-            "SLOWER" if c.ratio > 1 else "faster",
+            _what(each.new),
+            significant(each.old_us),
+            significant(each.new_us),
+            f"{each.ratio - 1:+.1%}",
+            "SLOWER" if each.ratio > 1 else "faster",
         )
-        for c in moved
+        for each in moved
     ]
-    sizes = sorted(abs(change.ratio - 1) for change in found)
-    half = sizes[len(sizes) // 2]
-    notes = [
-        f"{len(found)} measurements in both; half differ by at most {half:.1%}, {len(moved)} clearly by more than {threshold:.1%}."
-    ]
-    notes += [
-        f"Not the same software: {key} {old.environment.get(key)} then, {new.environment.get(key)} now."
-        for key in CONTEXT
-        if old.environment.get(key) != new.environment.get(key)
-    ]
-    if old.device.get("power_limit_w") != new.device.get("power_limit_w"):
-        notes.append(
-            f"Not the same power limit: {old.device.get('power_limit_w')} W then, {new.device.get('power_limit_w')} W now."
-        )
-    return Table(
-        f"{old.name}, {old.created} → {new.created}",
-        ("measurement", "then, µs", "now, µs", "", ""),
-        "lrrrl",
-        rows,
-        tuple(notes),
-    )
+    sizes = sorted(abs(each.ratio - 1) for each in found)
+    half = f"half differ by at most {sizes[len(sizes) // 2]:.1%}"
+    notes = [f"{len(found)} measurements in both; {half}, {len(moved)} clearly by more than {threshold:.1%}."]
+    for key in CONTEXT:
+        then, now = old.environment.get(key), new.environment.get(key)
+        if then != now:
+            notes.append(f"Not the same software: {key} {then} then, {now} now.")
+    then, now = old.device.get("power_limit_w"), new.device.get("power_limit_w")
+    if then != now:
+        notes.append(f"Not the same power limit: {then} W then, {now} W now.")
+    title = f"{old.name}, {old.created} → {new.created}"
+    return Table(title, ("measurement", "then, µs", "now, µs", "", ""), "lrrrl", rows, tuple(notes))

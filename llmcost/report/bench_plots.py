@@ -1,4 +1,4 @@
-"""Charts of a profile as SVG files: the roofline with the measured kernels, GEMM over rows, bandwidth over size."""
+"""Charts of a profile as SVG files: a roofline with the measured kernels, GEMM over rows, bandwidth over size."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from llmcost.ground.errors import InputError
 from llmcost.report.charts import require_matplotlib
 from llmcost.specs.profile import Profile
 
-MOST_LINES = 10  # weights in the chart of GEMM
+MOST_LINES = 10  # of the chart of GEMM: weights
 KINDS = {"gemm": "GEMM", "grouped": "experts", "prefill": "attention, prompt", "decode": "attention, decode"}
 
 
 def check(folder: Path) -> None:
-    """Raise InputError where charts cannot be put: no folder, or no matplotlib to draw them."""
+    """Raise InputError where `folder` is something else, or where matplotlib is missing."""
     require_matplotlib()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--plot {folder}: no folder")
 
 
 def write_plots(found: Summary, folder: Path) -> list[Path]:
-    """The three charts. Raises InputError as `check` does, or where nothing can be written."""
+    """Draw the three charts into a folder, and give their paths.
+
+    Raises InputError as `check` does, or where nothing can be written.
+    """
     check(folder)
     import matplotlib as mpl
 
@@ -76,7 +79,8 @@ def _roofline(axes: Any, found: Summary) -> None:
             color="black",
             label=f"peaks: {profile.peaks['source']}",
         )
-    axes.set(xscale="log", yscale="log", xlabel="FLOPs a byte", ylabel=f"TFLOPS, {dtype}")
+    intensity = "arithmetic intensity, FLOPs a byte"
+    axes.set(xscale="log", yscale="log", xlabel=intensity, ylabel=f"TFLOPS, {dtype}")
 
 
 def _gemm(axes: Any, found: Summary) -> None:

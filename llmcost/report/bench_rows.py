@@ -1,4 +1,4 @@
-"""Rows of a profile: their sizes in words, and the tables that list them."""
+"""The tables that list rows of a profile, with their sizes in words."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from llmcost.ground.units import scaled, seconds, significant
 from llmcost.report.tables import Table
 
 COLUMNS = (
-    "suite", "name", "operator", "sizes", "dtype", "backward", "heldout", "status", "way", "median_us", "p05_us", "p95_us", "samples",
-    "tflops", "gbps", "timer", "cache", "sm_mhz", "mem_mhz", "watts", "temp_c", "slowdown", "reason",
+    "suite", "name", "operator", "sizes", "dtype", "backward", "heldout", "status", "way", "median_us", "p05_us",
+    "p95_us", "samples", "tflops", "gbps", "timer", "cache", "sm_mhz", "mem_mhz", "watts", "temp_c", "slowdown",
+    "reason",
 )  # fmt: skip
 
 
 def shape(each: RowRates) -> str:
-    """The sizes of a row in the words of its kind."""
+    """The sizes of a row, in the words of its kind of operator."""
     row, z = each.row, each.row.sizes
     if row.operator == "Gemm":
         return f"{z['b'] * z['s']}×{z['n']}×{z['k']}"
@@ -34,7 +35,7 @@ def shape(each: RowRates) -> str:
 
 
 def rows_table(rows: Iterable[RowRates]) -> Table:
-    """Every row."""
+    """The table of every row: its kernel, its time and its rates."""
     found: list[tuple[str, ...]] = []
     for each in rows:
         row = each.row
@@ -50,7 +51,7 @@ def rows_table(rows: Iterable[RowRates]) -> Table:
 
 
 def flat_rows(rows: Iterable[RowRates]) -> list[tuple[object, ...]]:
-    """Every row for CSV, in the order of COLUMNS."""
+    """Every row for CSV, with the figures of COLUMNS in their order."""
     found = []
     for each in rows:
         columns = each.row._asdict() | {
@@ -64,7 +65,7 @@ def flat_rows(rows: Iterable[RowRates]) -> list[tuple[object, ...]]:
 
 
 def pass_table(p: MeasuredPass) -> Table:
-    """A measured pass operator by operator, beside what each should take (seconds, all its executions)."""
+    """The table of a measured pass: each operator's time, of all its executions, beside what it should take."""
     step = p.step
     found = [
         (

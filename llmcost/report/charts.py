@@ -1,4 +1,4 @@
-"""Charts as data, and the one function that draws them (with matplotlib, which only this needs)."""
+"""Charts as data, and how they are drawn: by matplotlib, which nothing else needs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
-# Eight colours that the colour-blind tell apart: M. Okabe, K. Ito, "Color Universal Design" (2008), yellow replaced
-# by grey.
+# Eight colours that colour-blind people can tell apart: M. Okabe, K. Ito, "Color Universal Design" (2008), with grey in
+# place of yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#777777", "#000000")
 DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 MOST = len(COLOURS) * len(DASHES)  # lines that can be told apart
-MOST_LABELLED = 15  # bars of a panel
-MOST_WIDE = 5  # groups whose names have room in full size
+MOST_LABELLED = 15  # bars of a panel that have labels
+MOST_WIDE = 5  # groups of bars whose names have room in full size
 
 
 class Line(NamedTuple):
-    """Points joined by a line. `number` chooses colour and dashes; marks are hollow where `solid` says no."""
+    """Points that a line joins. `number` chooses its colour and dashes; marks are hollow where `solid` is False."""
 
     label: str
     number: int
@@ -35,11 +35,11 @@ class Line(NamedTuple):
     solid: Sequence[bool] = ()
     marker: str = "o"
     faint: bool = False  # thin and without marks
-    notes: Sequence[str] = ()  # beside the points
+    notes: Sequence[str] = ()  # text beside the points
 
 
 class Bars(NamedTuple):
-    """One bar for each of a panel's `groups`, None where it is not known; hollow where `solid` says no."""
+    """One bar in each of a panel's `groups`; it is hollow where `solid` is False. A height of None is not known."""
 
     label: str
     number: int
@@ -48,7 +48,7 @@ class Bars(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One pair of axes, both logarithmic for lines."""
+    """One pair of axes with lines or bars; with lines both are logarithmic. `note` stands below the title."""
 
     title: str
     x: str
@@ -60,7 +60,7 @@ class Panel(NamedTuple):
 
 
 def check(path: Path) -> str:
-    """The format that a chart file's name asks for. Raises InputError for others, and without matplotlib."""
+    """The format that the name of a chart's file asks for. Raises InputError for another, or without matplotlib."""
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"--plot {path}: the name ends in one of {', '.join(FORMATS)}")
     require_matplotlib()
@@ -68,20 +68,23 @@ def check(path: Path) -> str:
 
 
 def require_matplotlib() -> None:
-    """Raise InputError where it is not installed."""
+    """Raise InputError where matplotlib is not installed."""
     if find_spec("matplotlib") is None:
         raise InputError("--plot needs matplotlib: pip install matplotlib")
 
 
 def save(path: Path, title: str, panels: Sequence[Panel]) -> None:
-    """Draw panels into a file, whole or not at all. Raises InputError as `check` does, or where it cannot be written."""
+    """Draw panels into a file, which is written whole or not at all.
+
+    Raises InputError as `check` does, or where the file cannot be written.
+    """
     kind = check(path)
     with draft_of(path) as draft:
         draw(draft, kind, title, panels)
 
 
 def draw(path: Path, kind: str, title: str, panels: Sequence[Panel]) -> None:
-    """The panels side by side under a title, one legend for all, into a file of that format."""
+    """Draw panels side by side, under a title and above one legend for all, into a file of a format (`kind`)."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -123,8 +126,6 @@ def _dashes(number: int) -> Literal["-", "--", ":"]:
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     axes.set_title(panel.title, loc="left", pad=18)
     axes.annotate(
         panel.note,
@@ -142,26 +143,40 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     for line in panel.lines:
         _draw_line(axes, line)
     if panel.lines:
-        axes.set(xscale="log", yscale="log")
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = axis.get_view_interval()
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 2000 * low else (1,), numticks=12))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:.0e}"))
-            axis.set_minor_formatter(NullFormatter())
+        _make_logarithmic(axes)
+    if panel.bars:
+        _draw_bars(axes, panel)
+
+
+def _make_logarithmic(axes: Axes) -> None:
+    """Make both axes logarithmic, with ticks at 1, 2 and 5 of each decade where there is room."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 2000 * low else (1,), numticks=12))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:.0e}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _draw_bars(axes: Axes, panel: Panel) -> None:
+    """Draw a panel's bars side by side in each group, with labels where they are few."""
+    from matplotlib.ticker import FuncFormatter
+
+    width, groups = 0.8 / len(panel.bars), len(panel.groups)
     for place, bars in enumerate(panel.bars):
-        width = 0.8 / len(panel.bars)
-        at = [group + (place - (len(panel.bars) - 1) / 2) * width for group in range(len(panel.groups))]
+        beside_middle = (place - (len(panel.bars) - 1) / 2) * width
+        at = [group + beside_middle for group in range(groups)]
+        heights = [height or 0 for height in bars.heights]
         faces = [_colour(bars.number) if solid else "white" for solid in bars.solid]
-        drawn = axes.bar(
-            at, [height or 0 for height in bars.heights], 0.9 * width, color=faces, edgecolor=_colour(bars.number)
-        )
-        if len(panel.bars) * len(panel.groups) <= MOST_LABELLED:
+        drawn = axes.bar(at, heights, 0.9 * width, color=faces, edgecolor=_colour(bars.number))
+        if len(panel.bars) * groups <= MOST_LABELLED:
             labels = ["" if height is None else significant(height) for height in bars.heights]
             axes.bar_label(drawn, labels, fontsize=7, padding=2)
-    if panel.bars:
-        axes.set_xticks(range(len(panel.groups)), panel.groups, fontsize=9 if len(panel.groups) <= MOST_WIDE else 7)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        axes.grid(visible=False, axis="x")
+    axes.set_xticks(range(groups), panel.groups, fontsize=9 if groups <= MOST_WIDE else 7)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.grid(visible=False, axis="x")
 
 
 def _draw_line(axes: Axes, line: Line) -> None:

@@ -1,4 +1,4 @@
-"""One figure in human units, by its path."""
+"""A figure as text in human units, by its path in the JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNKNOWN = "not known"
 
 
 def cell(path: str, value: Any) -> str:
-    """One figure in human units."""
+    """A figure as text: `19.3 GFLOP`, `8.03 B`, `1.92 s`; its path tells the unit. What is None is not known."""
     if value is None:
         return UNKNOWN
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""A table as data, and the three ways to print it."""
+"""A table as data, and the ways to print it: on a terminal, as plain text, as Markdown; and rows as CSV."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 GAP = 3  # spaces between columns
 
 
 class Table(NamedTuple):
-    """Rows of text under headings; leading spaces indent a row below the one it belongs to.
+    """Rows of text under headings, with a title above them and notes below.
 
-    `align` has a letter a column: l or r. A cell may hold several lines.
+    `align` has a letter for each column: l or r. A cell may hold several lines. Leading spaces in the first cell indent
+    a row below the one that it belongs to.
     """
 
     title: str
@@ -26,7 +31,7 @@ class Table(NamedTuple):
 
 
 def print_tables(tables: Iterable[Table]) -> None:
-    """To the terminal, as wide as it is and wrapped there; into a file or a pipe as plain text, nothing wrapped."""
+    """Print tables: on a terminal as wide as it is, wrapped there; into a file or a pipe as plain text, not wrapped."""
     if sys.stdout.isatty():
         _print_rich(tables)
     else:
@@ -34,37 +39,34 @@ def print_tables(tables: Iterable[Table]) -> None:
 
 
 def to_text(tables: Iterable[Table]) -> str:
-    """Plain text, each column as wide as its widest line."""
-    blocks = []
-    for table in tables:
-        lines = [table.title] if table.title else []
-        cells = [
-            [cell.split("\n") for cell in row]
-            for row in ([table.columns] if any(table.columns) else []) + list(table.rows)
-        ]
-        widths = (
-            [max(len(line) for row in cells for line in row[k]) for k in range(len(table.columns))] if cells else []
-        )
-        for row in cells:
-            for height in range(max(len(cell) for cell in row)):
-                line = [cell[height] if height < len(cell) else "" for cell in row]
-                padded = [
-                    text.rjust(w) if side == "r" else text.ljust(w)
-                    for text, w, side in zip(line, widths, table.align, strict=True)
-                ]
-                lines.append((" " * GAP).join(padded).rstrip())
-        blocks.append("\n".join([*lines, *table.notes]))
-    return "\n\n".join(blocks) + "\n"
+    """Tables as plain text, each column as wide as its widest line, with an empty line between tables."""
+    return "\n\n".join("\n".join(_lines(table)) for table in tables) + "\n"
+
+
+def _lines(table: Table) -> Iterator[str]:
+    """The lines of a table as plain text."""
+    if table.title:
+        yield table.title
+    headings = [table.columns] if any(table.columns) else []
+    rows = [[cell.split("\n") for cell in row] for row in (*headings, *table.rows)]
+    widths = [max(len(line) for cell in column for line in cell) for column in zip(*rows, strict=True)]
+    for row in rows:
+        for texts in zip_longest(*row, fillvalue=""):
+            padded = [
+                text.rjust(width) if side == "r" else text.ljust(width)
+                for text, width, side in zip(texts, widths, table.align, strict=True)
+            ]
+            yield (" " * GAP).join(padded).rstrip()
+    yield from table.notes
 
 
 def _print_rich(tables: Iterable[Table]) -> None:
+    """Print tables on the terminal, with colours unless NO_COLOR is set."""
     from rich.console import Console
-    from rich.table import Table as RichTable
     from rich.text import Text
 
-    colours: Literal["auto"] | None = (
-        None if os.environ.get("NO_COLOR") else "auto"
-    )  # rich alone would keep bold and dim
+    # With NO_COLOR alone, rich would keep bold and dim.
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
     console = Console(color_system=colours, highlight=False, markup=False, emoji=False)
     for number, table in enumerate(tables):
         if number:
@@ -72,27 +74,33 @@ def _print_rich(tables: Iterable[Table]) -> None:
         if table.title:
             console.print(Text(table.title, style="bold"))
         if table.rows:
-            widths = _widths(table, console.width - GAP * (len(table.columns) - 1))
-            grid = RichTable(
-                box=None, pad_edge=False, show_header=any(table.columns), header_style="dim", padding=(0, GAP, 0, 0)
-            )
-            for column, side, width in zip(table.columns, table.align, widths, strict=True):
-                grid.add_column(column, justify="right" if side == "r" else "left", width=width)
-            for row in table.rows:
-                grid.add_row(*row)
-            whole = sum(widths) + GAP * (len(widths) - 1)
-            page = (
-                console
-                if whole <= console.width
-                else Console(color_system=colours, highlight=False, markup=False, width=whole)
-            )
-            page.print(grid)
+            gaps = GAP * (len(table.columns) - 1)
+            widths = _widths(table, console.width - gaps)
+            needed = sum(widths) + gaps
+            page = console
+            if needed > console.width:
+                page = Console(color_system=colours, highlight=False, markup=False, width=needed)
+            page.print(_grid(table, widths))
         for note in table.notes:
             console.print(Text(_hanging(note, console.width)))
 
 
+def _grid(table: Table, widths: Sequence[int]) -> RichTable:
+    """A table's headings and rows as rich's table, with columns of these widths."""
+    from rich.table import Table as RichTable
+
+    grid = RichTable(
+        box=None, pad_edge=False, show_header=any(table.columns), header_style="dim", padding=(0, GAP, 0, 0)
+    )
+    for column, side, width in zip(table.columns, table.align, widths, strict=True):
+        grid.add_column(column, justify="right" if side == "r" else "left", width=width)
+    for row in table.rows:
+        grid.add_row(*row)
+    return grid
+
+
 def _hanging(note: str, width: int) -> str:
-    """A note wrapped below where its words begin: behind an indent, or behind a term and a gap."""
+    """A note wrapped to a width; lines after the first begin where its words do: after an indent, or a term and gap."""
     import re
     import textwrap
 
@@ -102,9 +110,9 @@ def _hanging(note: str, width: int) -> str:
 
 
 def _widths(table: Table, room: int) -> list[int]:
-    """Widths of the columns in so much room: the widest give way first, as far as their words allow.
+    """Widths of the columns in so much room: the widest columns give way first, as far as their words allow.
 
-    Where the words alone are wider, each column has what it needs, and the terminal wraps the lines: no figure is cut.
+    Where the words alone need more, each column is as wide as it needs, and the terminal wraps lines: no figure is cut.
     """
     columns = [[heading, *cells] for heading, cells in zip(table.columns, zip(*table.rows, strict=True), strict=True)]
     widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
@@ -118,7 +126,7 @@ def _widths(table: Table, room: int) -> list[int]:
 
 
 def to_markdown(tables: Iterable[Table]) -> str:
-    """The same as Markdown."""
+    """Tables as Markdown, with titles in bold and notes as paragraphs."""
     lines: list[str] = []
     for table in tables:
         if table.title:
@@ -129,9 +137,7 @@ def to_markdown(tables: Iterable[Table]) -> str:
             lines += [_markdown_row(row) for row in table.rows]
             lines.append("")
         for number, note in enumerate(table.notes):
-            if number and note.startswith(
-                " "
-            ):  # goes on with the one before; four spaces after a blank line would be code
+            if number and note.startswith(" "):  # it goes on with the note before; after a blank line it would be code
                 lines[-1] = note.strip()
             else:
                 lines.append(note)
@@ -140,7 +146,7 @@ def to_markdown(tables: Iterable[Table]) -> str:
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Comma-separated values; what is not known is an empty field."""
+    """Comma-separated values under a line of headings; what is not known is an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -149,5 +155,11 @@ def to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    shown = (cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells)
-    return "| " + " | ".join("&nbsp;&nbsp;" * ((len(c) - len(c.lstrip())) // 2) + c.lstrip() for c in shown) + " |"
+    """A row of Markdown's table, in which indents and breaks of lines are kept."""
+    return "| " + " | ".join(map(_markdown_cell, cells)) + " |"
+
+
+def _markdown_cell(cell: str) -> str:
+    text = cell.lstrip()
+    indent = "&nbsp;&nbsp;" * ((len(cell) - len(text)) // 2)
+    return indent + text.replace("|", "\\|").replace("\n", "<br>")

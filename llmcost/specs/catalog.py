@@ -1,4 +1,4 @@
-"""Finding specs: a shipped name, an alias, a path to a YAML file or a config.json of the user's own, a hub id."""
+"""Finding specs by what a user writes: a shipped name, an alias, a path to a file of the user's own, a hub id."""
 
 from __future__ import annotations
 
@@ -17,25 +17,29 @@ FOLDERS = {"models": ("models",), "hardware": ("hardware", "hardware/systems")}
 
 
 def shipped(kind: str) -> Path:
-    """The folder of the shipped `models`, `hardware` or `hardware/systems`: inside an installed wheel, beside the package in a checkout."""
+    """The folder of the shipped `models`, `hardware` or `hardware/systems`.
+
+    An installed wheel has it inside the package, a checkout beside it.
+    """
     installed = PACKAGE / "shipped" / kind
     return installed if installed.is_dir() else PACKAGE.parent / kind
 
 
 def load_model(name: str, kind: str | None = None) -> ModelSpec:
-    """The model of that name, alias, path or hub id. Raises UnknownNameError or SpecError.
+    """The model of that name, alias, path or hub id.
 
-    `kind` reads a Hugging Face config as one of another model_type.
+    `kind`: the model_type as which a Hugging Face config is read, in place of its own. Raises UnknownNameError for a
+    name that is none, SpecError for a file that cannot be used.
     """
     return model_from(read_model(find("models", name), kind))
 
 
 def read_model(path: Path, kind: str | None = None) -> Document:
-    """A model's spec from a YAML file, a config.json or the folder that holds one."""
+    """The document of a model: of a YAML file, a config.json, or the folder that holds one. Raises SpecError."""
     if isdir(path) or path.suffix == ".json":
         from llmcost.specs.importer.huggingface import (
             read_config,
-        )  # a table of every architecture, which a YAML spec needs not
+        )  # every architecture, of which a YAML spec needs none
 
         return read_config(path, kind)
     return read_yaml(path)
@@ -47,7 +51,7 @@ def load_hardware(name: str) -> HardwareSpec:
 
 
 def hardware_of(document: Document) -> HardwareSpec:
-    """What a document describes: a GPU, or a system of GPUs that it names."""
+    """What a document describes: a GPU, or the GPU that it names as it stands in a system. Raises SpecError."""
     if "gpu" not in document.data:
         return hardware_from(document)
     try:
@@ -58,13 +62,16 @@ def hardware_of(document: Document) -> HardwareSpec:
 
 @lru_cache(maxsize=64)  # an estimate in a loop asks each time
 def find_profile(hardware: str) -> Path | None:
-    """The profile that ships for a GPU, if one was measured."""
+    """The profile that ships for a GPU, by the name of its spec; None where none was measured."""
     path = shipped("hardware") / "profiles" / f"{hardware}.json"
     return path if path.is_file() else None
 
 
 def find(kind: str, name: str) -> Path:
-    """The spec file that a user means by `name`; case and the separators - _ . do not matter."""
+    """The spec file that a user means by `name`; the case and the separators - _ . of a name do not matter.
+
+    Raises UnknownNameError, which lists similar names, or InputError for a path that leads nowhere.
+    """
     if name.endswith((".yaml", ".yml", ".json")) or (("/" in name or "\\" in name) and lexists(name)):
         return Path(name)
     for folder in FOLDERS[kind]:
@@ -86,28 +93,28 @@ def find(kind: str, name: str) -> Path:
     from difflib import get_close_matches
 
     close = get_close_matches(plain(name), known, n=8, cutoff=0.5)
-    raise UnknownNameError(
-        "model" if kind == "models" else "hardware", name, list(dict.fromkeys(known[c].stem for c in close))[:4]
-    )
+    nearest = list(dict.fromkeys(known[alias].stem for alias in close))[:4]
+    raise UnknownNameError("model" if kind == "models" else "hardware", name, nearest)
 
 
 def names(kind: str) -> list[str]:
-    """The plain names of every shipped spec of a folder, sorted as a person would (7b before 13b)."""
+    """The names of every shipped spec of a folder, sorted as a person would (7b before 13b)."""
     import re
 
-    stems = [path.stem for path in shipped(kind).glob("*.yaml")]
-    return sorted(
-        stems, key=lambda stem: [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", stem)]
-    )
+    def natural(stem: str) -> list[tuple[int, str]]:
+        return [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", stem)]
+
+    return sorted((path.stem for path in shipped(kind).glob("*.yaml")), key=natural)
 
 
 def plain(name: str) -> str:
-    """How names are compared: `Llama-3.1-8B`, `llama3.1-8b` and `llama_31_8B` are one."""
+    """A name as names are compared: `Llama-3.1-8B`, `llama3.1-8b` and `llama_31_8B` are one."""
     return "".join(name.lower().translate({ord(c): None for c in "-_. "}))
 
 
 @lru_cache(maxsize=2)
 def _aliases(kind: str) -> dict[str, Path]:
+    """The spec file of every name and alias, as names are compared; the first file of an alias has it."""
     table: dict[str, Path] = {}
     for path in [shipped(folder) / f"{name}.yaml" for folder in FOLDERS[kind] for name in names(folder)]:
         aliases = read_yaml(path).data.get("aliases", [])

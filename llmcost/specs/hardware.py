@@ -1,4 +1,4 @@
-"""What a GPU is: dense peaks a data type, memory, bandwidth, each figure with its source."""
+"""What a GPU is: its memory, its bandwidth and a dense peak for each data type, each figure with its source."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,10 +9,11 @@ from llmcost.specs.schema import SIZE, TEXT, Schema, mapping, record, several, v
 
 
 def _sourced(value: Schema) -> Schema:
+    """A value that must name its source, and may have a note."""
     return record(required={"value": value, "source": TEXT}, optional={"note": TEXT})
 
 
-MEASURES = {
+MEASURES = {  # figures that are written with a unit, and the base unit that they are read in
     "memory": "B",
     "usable_memory": "B",
     "bandwidth": "B/s",
@@ -20,7 +21,7 @@ MEASURES = {
     "fabric": "B/s",
     "l2": "B",
     "tdp": "W",
-}  # field -> unit
+}
 LINKS = ("interconnect", "fabric")
 USUAL_NODE = 8  # GPUs in a box, where no source says
 COUNTS = ("launch_year", "sm_count", "node_gpus")
@@ -51,7 +52,7 @@ SCHEMA = record(
 )
 
 
-# A system: GPUs of one kind, as many to a node, and the network between nodes.
+# A system (a box, a cloud's machine, a cluster): GPUs of one kind, so many in a node, and a network between nodes.
 SYSTEM = record(
     required={
         "name": TEXT,
@@ -66,7 +67,7 @@ SYSTEM = record(
 
 
 class Figure(NamedTuple):
-    """One number of a data sheet: the value in base units, as it was written, and where it stands."""
+    """One number of a data sheet: in base units, as it was written, the name of its source, and a note."""
 
     value: int | float
     written: str
@@ -77,12 +78,12 @@ class Figure(NamedTuple):
 class HardwareSpec(NamedTuple):
     """One GPU (or one die of it, or one TPU chip). A figure that no source gives is None or absent.
 
-    `peak` holds dense rates of the matrix units, FLOP/s, with fp32 accumulation for fp16 and bf16; `vector_peak` the
-    rates outside them, which no GEMM here is ever divided by. `memory` is what the vendor calls it, in bytes (24 GB =
-    24e9), `usable_memory` what its driver reports. `interconnect` is the fastest link to other chips, bytes a second,
-    the sum of both directions over all links; `node_gpus` of them are joined by it in the usual box. `fabric` is the
-    usual network between boxes, bytes a second of one GPU in one direction. How much of any of these a kernel reaches
-    is not a property of the chip and is never kept here.
+    `peak` has the dense rates of the matrix units by data type, in FLOP/s, with fp32 accumulation for fp16 and bf16.
+    `vector_peak` has the rates outside the matrix units; no time of a GEMM comes from them. `memory` is what the vendor
+    calls it, in bytes (24 GB = 24e9), `usable_memory` what its driver reports. `interconnect` is the fastest link to
+    other chips: bytes a second, both directions and all links added up. It joins `node_gpus` of them in the usual box.
+    `fabric` is the usual network between boxes: bytes a second of one GPU in one direction. The share of these figures
+    that a kernel reaches is no property of the chip, and is never kept here.
     """
 
     name: str
@@ -109,7 +110,7 @@ class HardwareSpec(NamedTuple):
     gpu: str = ""  # of a system: the GPU that it has
 
     def gpus_in_a_node(self) -> int:
-        """GPUs that the fast links join: what a source says, or the usual box."""
+        """How many GPUs the fast links join: what a source says, or as many as the usual box has."""
         return int(self.node_gpus.value) if self.node_gpus else USUAL_NODE
 
 
@@ -119,7 +120,7 @@ def load_hardware_file(path: Path) -> HardwareSpec:
 
 
 def hardware_from(document: Document) -> HardwareSpec:
-    """The GPU that a document describes, in base units, every source resolved."""
+    """The GPU that a document describes, its figures in base units. Raises SpecError, also for an unknown source."""
     fields = _resolved(document, validate(document, SCHEMA))
     for table in ("peak", "vector_peak"):
         rates = fields.get(table, {})
@@ -128,7 +129,10 @@ def hardware_from(document: Document) -> HardwareSpec:
 
 
 def system_from(document: Document, gpu: HardwareSpec) -> HardwareSpec:
-    """The GPU as it stands in the system that a document describes: its node and its network are the system's."""
+    """A GPU as it stands in the system that a document describes, with the system's node and network.
+
+    Raises SpecError.
+    """
     fields = _resolved(document, validate(document, SYSTEM))
     fields["sources"] = gpu.sources | fields["sources"]
     fields |= {"gpu": gpu.name, "notes": (*fields["notes"], *gpu.notes)}
@@ -136,21 +140,20 @@ def system_from(document: Document, gpu: HardwareSpec) -> HardwareSpec:
 
 
 def _resolved(document: Document, fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields with figures in base units and lists as tuples, peaks apart."""
-    for name, unit in MEASURES.items():
+    """Validated fields with figures in base units and lists as tuples; the tables of peaks are left as they are."""
+    for name in LINKS:
         if name in fields:
-            if name in LINKS:
-                fields[f"{name}_kind"] = fields[name]["kind"]
+            fields[f"{name}_kind"] = fields[name]["kind"]
+    for name, unit in (MEASURES | dict.fromkeys(COUNTS, "")).items():
+        if name in fields:
             fields[name] = _figure(document, (name,), fields[name], unit)
-    for name in COUNTS:
-        if name in fields:
-            fields[name] = _figure(document, (name,), fields[name], "")
     for name in ("aliases", "notes"):
         fields[name] = tuple(fields.get(name, ()))
     return fields
 
 
 def _figure(document: Document, path: tuple[Key, ...], entry: dict[str, Any], unit: str) -> Figure:
+    """The figure of an entry, read in a base unit, or as a plain count where `unit` is empty. Raises SpecError."""
     if entry["source"] not in document.data["sources"]:
         raise document.error((*path, "source"), f"{entry['source']!r} is not one of this file's sources")
     written = entry["value"]

@@ -1,4 +1,4 @@
-"""Configs by hub id: from the local hub cache, fetched only where `huggingface_hub` is installed."""
+"""Configs by hub id: from the hub's cache on this machine, else fetched, if `huggingface_hub` is installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
 def find_config(hub_id: str) -> Path | None:
-    """The config.json of `organisation/model`; None where it is neither cached nor to be had."""
+    """The config.json of `organisation/model`, the newest that is cached; None where there is none to be had."""
     if not HUB_ID.fullmatch(hub_id):
         return None
     return _cached(hub_id) or _fetched(hub_id)
@@ -26,7 +26,7 @@ def _cached(hub_id: str) -> Path | None:
 
 
 def _cache() -> Path:
-    """Where hub clients keep what they fetched."""
+    """The folder in which hub clients keep what they fetched, by the variables that they heed."""
     if cache := os.environ.get("HF_HUB_CACHE"):
         return Path(cache)
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"

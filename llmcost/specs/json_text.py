@@ -1,4 +1,7 @@
-"""JSON in, and the line of every key: Python's own reader forgets the lines and keeps the last of two equal keys."""
+"""JSON in, with the line of every key.
+
+Python's own reader forgets the lines, and of two equal keys keeps the last one without a word.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:\n]')
 
 
 def parse_json(text: str, file: str) -> dict[str, Any]:
-    """One JSON object; a key that stands twice is refused."""
+    """The one JSON object that a text holds; `file` is what messages call it.
+
+    Raises SpecError, with the line, for anything else and for a key that stands twice in an object.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -34,9 +40,9 @@ def parse_json(text: str, file: str) -> dict[str, Any]:
 
 
 def places(text: str) -> Iterator[tuple[tuple[Key, ...], int]]:
-    """The path of every key of valid JSON, and its line, in the order of the text."""
+    """The path of every key of a valid JSON text, with its line, in the order of the text."""
     line, word = 1, ""
-    path: list[Key] = []  # for every open bracket, the key or position that is being read
+    path: list[Key] = []  # of every open bracket, the key or the position in the list that is being read
     for match in _TOKEN.finditer(text):
         mark = match[0]
         if mark == "\n":
@@ -55,7 +61,7 @@ def places(text: str) -> Iterator[tuple[tuple[Key, ...], int]]:
 
 
 def line_of(text: str, path: tuple[Key, ...]) -> int:
-    """The line of the key at this path; of the same key elsewhere if there is none, 0 if there is none at all."""
+    """The line of the key at a path; else the first line of the same key elsewhere; else 0."""
     elsewhere = 0
     for place, line in places(text):
         if place == path:
@@ -66,7 +72,7 @@ def line_of(text: str, path: tuple[Key, ...]) -> int:
 
 
 def _twice(text: str, file: str) -> SpecError:
-    """The first key of the text that has stood there before."""
+    """The error about the first key that stands at a path where it has stood before."""
     seen: set[tuple[Key, ...]] = set()
     for path, line in places(text):
         if path in seen:

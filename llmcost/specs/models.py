@@ -1,4 +1,7 @@
-"""What a model is: the sizes and the kinds of its blocks, under Hugging Face's names."""
+"""Reading what a model is: the sizes and the kinds of its blocks, under Hugging Face's names.
+
+The schema of a spec is made from the blocks themselves: a field of a block is a field of the spec.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +18,10 @@ KINDS = {"mixer": MIXERS, "mlp": MLPS}
 
 
 def _fields(kinds: Iterable[Any]) -> dict[str, Schema]:
-    """What these kinds may say of themselves; of a choice, the words of all of them (`_layer` knows each kind's)."""
+    """The schemas of all fields of some kinds of blocks.
+
+    A choice that several kinds have takes the words of all of them; `_refuse_words` knows those of each kind.
+    """
     fields: dict[str, Schema] = {}
     for kind in kinds:
         for name, type_ in kind.__annotations__.items():
@@ -26,16 +32,20 @@ def _fields(kinds: Iterable[Any]) -> dict[str, Schema]:
     return fields
 
 
-# What a layer may say of itself. At the top of a spec these hold for every layer; an entry of `layers` overrides them.
+# The fields of a layer that are no block's own.
+PLAIN = {
+    "norms": choice("pre", "post", "sandwich", "parallel", "none"),
+    "reuses_weights": FLAG,
+    "unquantized": several(TEXT),
+}
+# The fields of a layer. At the top of a spec they hold for every layer; an entry of `layers` overrides them.
 LAYER: dict[str, Schema] = {
     "mixer": choice(*MIXERS),
     "mlp": choice(*MLPS),
-    "norms": choice("pre", "post", "sandwich", "parallel", "none"),
+    **PLAIN,
+    **_fields((*MIXERS.values(), *MLPS.values(), CrossAttention)),
 }
-LAYER["reuses_weights"] = FLAG
-LAYER["unquantized"] = several(TEXT)
-LAYER |= _fields((*MIXERS.values(), *MLPS.values(), CrossAttention))
-MODEL = _fields(STREAMS)  # what a model may say of its streams
+MODEL = _fields(STREAMS)  # the fields of a model's streams
 PUBLISHED = record(
     required={"quantity": TEXT, "printed": TEXT, "document": TEXT, "why": TEXT},
     optional={"hardware": TEXT},
@@ -86,27 +96,10 @@ def load_model_file(path: Path) -> ModelSpec:
 
 
 def model_from(document: Document) -> ModelSpec:
-    """The model that a document describes, with the defaults filled in and contradictions refused."""
+    """The model that a document describes, with defaults filled in. Raises SpecError, also for contradictions."""
     fields = validate(document, SCHEMA)
-    unknown = next(
-        (name for name in fields.get("weight_format", "bf16").split("+") if name not in ("bf16", "fp16", *FORMATS)),
-        None,
-    )
-    if unknown is not None:
-        raise document.error(("weight_format",), f"{unknown!r} is not a format that is known")
-    everywhere = {name: fields.pop(name) for name in LAYER if name in fields}
-    kinds = fields.pop("layers", None)
-    depth = fields.pop("num_hidden_layers")
-    if kinds is None:
-        layers = [_layer(document, (), everywhere | {"count": depth}, fields["hidden_size"])]
-    else:
-        layers = [
-            _layer(document, ("layers", k), everywhere | kind, fields["hidden_size"]) for k, kind in enumerate(kinds)
-        ]
-        total = sum(layer.count for layer in layers)
-        if total != depth:
-            raise document.error(("layers",), f"the counts add up to {total}, num_hidden_layers is {depth}")
-        _refuse_unused(document, everywhere, layers)
+    _refuse_format(document, fields.get("weight_format", "bf16"))
+    layers = _layers(document, fields)
     if ("embedding_size" in fields) != (fields.get("embedding_projection", "none") != "none"):
         raise document.error(
             ("embedding_projection",), "an embedding of another size than the hidden size, and only that, needs one"
@@ -115,11 +108,33 @@ def model_from(document: Document) -> ModelSpec:
     given = {name: fields.pop(name) for name in MODEL if name in fields}
     streams = tuple(kind(**sizes) for kind in STREAMS if (sizes := _streams(document, kind, given)))
     published = tuple(Published(**entry) for entry in fields.pop("published", ()))
-    return ModelSpec(**fields | lists, layers=tuple(layers), streams=streams, published=published)
+    return ModelSpec(**fields | lists, layers=layers, streams=streams, published=published)
+
+
+def _refuse_format(document: Document, weight_format: str) -> None:
+    """Refuse a weight format that is not known; after a `+` stands that of routed experts."""
+    for name in weight_format.split("+"):
+        if name not in ("bf16", "fp16", *FORMATS):
+            raise document.error(("weight_format",), f"{name!r} is not a format that is known")
+
+
+def _layers(document: Document, fields: dict[str, Any]) -> tuple[Layer, ...]:
+    """The kinds of layers of a model; what describes them is taken out of `fields`."""
+    hidden, depth = fields["hidden_size"], fields.pop("num_hidden_layers")
+    everywhere = {name: fields.pop(name) for name in LAYER if name in fields}
+    kinds = fields.pop("layers", None)
+    if kinds is None:
+        return (_layer(document, (), everywhere | {"count": depth}, hidden),)
+    layers = [_layer(document, ("layers", k), everywhere | kind, hidden) for k, kind in enumerate(kinds)]
+    total = sum(layer.count for layer in layers)
+    if total != depth:
+        raise document.error(("layers",), f"the counts add up to {total}, num_hidden_layers is {depth}")
+    _refuse_unused(document, everywhere, layers)
+    return tuple(layers)
 
 
 def _layer(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hidden: int) -> Layer:
-    """One kind of layer: the fields of its blocks, and none that they have no use for."""
+    """One kind of layer, made of the fields of its blocks; a field at `path` that none of them has is refused."""
     kinds: dict[str, Any] = {"mixer": MIXERS[fields.get("mixer", "attention")], "mlp": MLPS[fields.get("mlp", "gated")]}
     if "cross_attention_size" in fields:
         kinds["cross_attention"] = CrossAttention
@@ -127,33 +142,38 @@ def _layer(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hi
         _fill_heads(document, path, fields, hidden)
     if "attention_bias" in fields:
         fields.setdefault("attention_output_bias", fields["attention_bias"])
-    used = {
-        "count",
-        "norms",
-        "unquantized",
-        "reuses_weights",
-        *kinds,
-        *(field for kind in kinds.values() for field in kind._fields),
-    }
+    used = {"count", *PLAIN, *kinds, *(field for kind in kinds.values() for field in kind._fields)}
     for name in fields:
         if name not in used and (*path, name) in document.lines and (path or "layers" not in document.data):
             raise document.error((*path, name), f"no use for it in a layer of {' and '.join(_names(kinds))}")
-    blocks = {}
-    for place, kind in kinds.items():
-        missing = next(
-            (field for field in kind._fields if field not in fields and field not in kind._field_defaults), None
-        )
-        if missing:
-            raise document.error((*path, missing), "this field is missing")
-        _refuse_words(document, path, kind, fields)
-        blocks[place] = kind(**{field: fields[field] for field in kind._fields if field in fields})
-    if fields.get("num_experts_per_tok", 0) > fields.get("num_experts", fields.get("num_experts_per_tok", 0)):
-        problem = f"a token cannot take {fields['num_experts_per_tok']} of {fields['num_experts']} experts"
+    blocks = {place: _block(document, path, kind, fields) for place, kind in kinds.items()}
+    _refuse_contradictions(document, path, fields)
+    others = {name: fields[name] for name in ("norms", "reuses_weights") if name in fields}
+    return Layer(fields["count"], **blocks, **others, unquantized=tuple(fields.get("unquantized", ())))
+
+
+def _block(document: Document, path: tuple[Key, ...], kind: Any, fields: dict[str, Any]) -> Any:
+    """A block of this kind, out of a layer's fields. Raises SpecError where one that it needs is missing."""
+    missing = _missing(kind, fields)
+    if missing:
+        raise document.error((*path, missing), "this field is missing")
+    _refuse_words(document, path, kind, fields)
+    return kind(**{field: fields[field] for field in kind._fields if field in fields})
+
+
+def _missing(kind: Any, fields: dict[str, Any]) -> str | None:
+    """The first field that a kind of block needs and that is not given."""
+    return next((field for field in kind._fields if field not in fields and field not in kind._field_defaults), None)
+
+
+def _refuse_contradictions(document: Document, path: tuple[Key, ...], fields: dict[str, Any]) -> None:
+    """Refuse more experts a token than there are, and a layer that has both a sliding window and chunks."""
+    active = fields.get("num_experts_per_tok", 0)
+    if active > fields.get("num_experts", active):
+        problem = f"a token cannot take {active} of {fields['num_experts']} experts"
         raise document.error((*path, "num_experts_per_tok"), problem)
     if fields.get("sliding_window") and fields.get("attention_chunk_size"):
         raise document.error((*path, "attention_chunk_size"), "a layer has a sliding window or chunks, not both")
-    others = {name: fields[name] for name in ("norms", "reuses_weights") if name in fields}
-    return Layer(fields["count"], **blocks, **others, unquantized=tuple(fields.get("unquantized", ())))
 
 
 def _refuse_words(document: Document, path: tuple[Key, ...], kind: Any, fields: dict[str, Any]) -> None:
@@ -166,15 +186,19 @@ def _refuse_words(document: Document, path: tuple[Key, ...], kind: Any, fields: 
 
 
 def _streams(document: Document, kind: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """The fields of one kind of streams: none of them, or all that it needs."""
+    """The given fields of one kind of streams. Raises SpecError where some are given, but not all that it needs."""
     fields = {name: given[name] for name in kind._fields if name in given}
-    missing = next((name for name in kind._fields if name not in fields and name not in kind._field_defaults), None)
+    missing = _missing(kind, fields)
     if fields and missing:
         raise document.error((missing,), f"this field is missing: {next(iter(fields))} needs it")
     return fields
 
 
 def _fill_heads(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hidden: int) -> None:
+    """Fill in the heads of attention that are not given: as many KV heads as query heads, of hidden / heads elements.
+
+    Raises SpecError where they do not divide.
+    """
     heads = fields.get("num_attention_heads")
     if heads is None:
         raise document.error((*path, "num_attention_heads"), "this field is missing")
@@ -194,13 +218,14 @@ def _refuse_unused(document: Document, everywhere: dict[str, Any], layers: list[
     blocks = [
         block for layer in layers for block in (layer.mixer, layer.mlp, layer.cross_attention) if block is not None
     ]
-    used = {"norms", "unquantized", "reuses_weights", *KINDS, *(field for block in blocks for field in block._asdict())}
+    used = {*PLAIN, *KINDS, *(field for block in blocks for field in block._asdict())}
     for name in everywhere:
         if name not in used and (name,) in document.lines:
             raise document.error((name,), "no layer has a use for it")
 
 
 def _names(kinds: dict[str, Any]) -> list[str]:
+    """How a spec chooses these kinds of blocks: `mixer: attention`, `mlp: gated`."""
     return [
         f"`{place}: {next(name for name, each in KINDS[place].items() if each is kind)}`"
         for place, kind in kinds.items()

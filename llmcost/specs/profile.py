@@ -1,6 +1,7 @@
-"""A profile: what was measured on one GPU, what was fitted to it, and how far off the fit was on shapes it never saw.
+"""A profile: what was measured on one GPU, what was fitted to it, and how far off the fit is on what it never saw.
 
-One JSON document, a row a line. Measurements are kept here and nowhere else; they never edit a hardware spec.
+It is one JSON document with a row in each line. Measurements are kept in profiles and nowhere else: they never change a
+hardware spec.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from llmcost.specs.reader import Document, read_text
 from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, record, validate
 
 FORMAT = "llmcost.profile/1"
+# The classes of operators that bench times: rows name them.
 MEASURED = (
     "Attention",
     "CausalConv",
@@ -58,8 +60,8 @@ STEP = record(
         "status": choice(*STATUSES),
     },
     optional={
-        "layers": COUNT, "of_layers": COUNT, "operators_us": AMOUNT, "predicted_us": _maybe(AMOUNT), "heldout": FLAG, "reason": WORDS,
-        **TIMED, **STATE,
+        "layers": COUNT, "of_layers": COUNT, "operators_us": AMOUNT, "predicted_us": _maybe(AMOUNT), "heldout": FLAG,
+        "reason": WORDS, **TIMED, **STATE,
     },
 )  # fmt: skip
 ERROR = record(required={"points": COUNT, "mean": AMOUNT, "worst": AMOUNT}, optional={})
@@ -85,7 +87,7 @@ SCHEMA = record(
         "device": mapping(ANY),
         "environment": mapping(ANY),
         "state": record(
-            required={"contended": _maybe(WORDS), "slowdown": _many(WORDS)}, optional={**STATE, "seconds": AMOUNT} | {}
+            required={"contended": _maybe(WORDS), "slowdown": _many(WORDS)}, optional={**STATE, "seconds": AMOUNT}
         ),
         "peaks": record(
             required={"flops_per_s": mapping(AMOUNT), "bytes_per_s": _maybe(AMOUNT), "source": WORDS}, optional={}
@@ -99,7 +101,7 @@ SCHEMA = record(
 
 
 class Error(NamedTuple):
-    """Relative errors of predictions: how many, their mean and largest absolute value."""
+    """How far predictions are off: how many there are, and the mean and the worst of |predicted / measured - 1|."""
 
     points: int
     mean: float
@@ -107,19 +109,25 @@ class Error(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Shares of the peaks that a kind of kernel reaches, in one data type, with its errors on what it saw and what it did not."""
+    """What one kind of kernel reaches in one data type: the numbers of machine/efficiency.py's formula."""
 
-    compute: float
-    memory: float
-    launch_us: float
-    half: float
-    fitted: Error
-    heldout: Error | None
-    overlap: float = 2
+    compute: float  # e_c, share of the peak
+    memory: float  # e_m, share of the bandwidth
+    launch_us: float  # t0, µs
+    half: float  # s_half, tokens; 0 where the kind has none
+    fitted: Error  # on the rows that it was fitted to
+    heldout: Error | None  # on rows that it never saw; None where there are none
+    overlap: float = 2  # p
 
 
 class Row(NamedTuple):
-    """One operator timed, or why it was not. `others`: what the ways that lost took, in µs, or why they were not timed."""
+    """One operator timed, or the `reason` why it was not (`status`).
+
+    `suite` and `name` say where it belongs, `operator` and `sizes` which operator it is. `way` is the fastest way to
+    run it that was found; `others` has what the other ways took in µs, or why they were not timed. `cache` says what
+    was in the cache. Times are µs a call: the median, the 5th and the 95th percentile of the samples. Clocks, power,
+    temperature and what held the clocks back (`slowdown`) were read while it ran.
+    """
 
     suite: str
     name: str
@@ -150,12 +158,17 @@ class Row(NamedTuple):
         return made
 
     def key(self) -> tuple[object, ...]:
-        """What has to be equal for two rows to be of the same work."""
+        """What is equal in two rows that time the same work."""
         return (self.suite, self.name, self.dtype, self.operator, self.backward, self.op() if self.operator else None)
 
 
 class StepRow(NamedTuple):
-    """A whole pass of a model timed, beside the sum of its operators' own times and the fit's prediction, all in µs."""
+    """A whole pass of a model timed, or the reason why it was not.
+
+    `phase` is decode, prefill or train; `tokens` are those of a sequence, or the context of a decode step. `layers` of
+    `of_layers` were run, as many as memory has room for. Beside its time stand the sum of its operators' own times
+    (`operators_us`) and what the fit says (`predicted_us`), all in µs. The other columns are those of `Row`.
+    """
 
     model: str
     phase: str
@@ -181,12 +194,17 @@ class StepRow(NamedTuple):
     slowdown: tuple[str, ...] = ()
 
     def key(self) -> tuple[object, ...]:
-        """What has to be equal for two rows to be of the same work."""
+        """What is equal in two rows that time the same work."""
         return self[:5]
 
 
 class Profile(NamedTuple):
-    """All of it. `hardware` names the spec whose peaks the shares are of; None where the device is not known."""
+    """What one run measured on one GPU, and what was fitted to it.
+
+    `hardware` names the spec whose peaks the fitted shares are shares of; it is None for a device without a spec, whose
+    shares are of the best that was measured (`peaks` says so). `scope` is quick, full or chosen; a run that was stopped
+    early is not `complete`. `fit` has a Fit for a kind of kernel and a data type.
+    """
 
     name: str
     hardware: str | None
@@ -203,15 +221,15 @@ class Profile(NamedTuple):
 
     @property
     def date(self) -> str:
-        """The day on which it was measured."""
+        """The day on which it was measured, as 2026-11-24."""
         return self.created[:10]
 
     def measured(self) -> list[Row | StepRow]:
-        """Kernels and passes."""
+        """Every row: those of single kernels, then those of whole passes."""
         return [*self.rows, *self.steps]
 
     def cautions(self) -> list[str]:
-        """Why it may not be used unasked: a run that was not finished, or a GPU that was not left alone or held back by a fault."""
+        """Why not to trust it: the run was stopped early, others used the GPU, or a fault held the GPU back."""
         troubles = {
             "interrupted": not self.complete,
             "of a GPU in use": self.state["contended"],
@@ -221,7 +239,7 @@ class Profile(NamedTuple):
 
 
 def load_profile(path: Path) -> Profile:
-    """Read and check a profile. Raises SpecError with file and field."""
+    """Read and check the profile in a file. Raises SpecError with file and field."""
     try:
         data = json.loads(read_text(path))
     except json.JSONDecodeError as error:
@@ -234,7 +252,7 @@ def load_profile(path: Path) -> Profile:
 
 
 def profile_from(document: Document) -> Profile:
-    """The profile that a document holds."""
+    """The profile that a document holds. Raises SpecError, also for a document of another version's format."""
     version = document.data.get("schema")
     if version != FORMAT:
         raise document.error(
@@ -257,12 +275,12 @@ def _fit(entry: dict[str, Any]) -> Fit:
 
 
 def _refuse_sizes(document: Document, number: int, row: dict[str, Any]) -> None:
-    """Refuse a row whose sizes are not those of its operator."""
+    """Refuse a row whose sizes are not those of its operator: one is unknown, or one that it needs is missing."""
     if "operator" not in row:
         return
-    kind = getattr(operators, row["operator"])
+    kind, given = getattr(operators, row["operator"]), set(row["sizes"])
     sizes = set(kind._fields) - {"facts"}
-    wrong = set(row["sizes"]) - sizes or sizes - set(row["sizes"]) - set(kind._field_defaults)
+    wrong = given - sizes or sizes - given - set(kind._field_defaults)
     if wrong:
         raise document.error(
             ("rows", number, "sizes"), f"not the sizes of {row['operator']}: {', '.join(sorted(wrong))}"
@@ -270,7 +288,7 @@ def _refuse_sizes(document: Document, number: int, row: dict[str, Any]) -> None:
 
 
 def profile_text(profile: Profile) -> str:
-    """The profile as JSON, a row a line, that reads back as it."""
+    """The profile as JSON with a row in each line, which reads back as the same profile."""
     head: dict[str, Any] = {"schema": FORMAT} | profile._asdict()
     head["fit"] = {kind: {dtype: _plain(fit) for dtype, fit in fits.items()} for kind, fits in profile.fit.items()}
     lines = [
@@ -289,6 +307,7 @@ def _plain(fit: Fit) -> dict[str, Any]:
 
 
 def _without_defaults(row: Row | StepRow) -> dict[str, Any]:
+    """The columns of a row that say something: those that differ from what they are when left out."""
     return {
         key: value
         for key, value in row._asdict().items()

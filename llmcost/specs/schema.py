@@ -1,8 +1,8 @@
 """Strict validation of spec files, by pydantic's engine.
 
-Schemas are written as pydantic-core's own dictionaries: building pydantic's models from annotations
-takes 150 ms of every process, as much as everything else `llmcost estimate` does together.
-Nothing is converted: `true` is not 1, `1e9` written as text is not a number, an unknown key is refused.
+Schemas are written as pydantic-core's own dictionaries. Building pydantic's models from annotations would take 150 ms
+of every process, as much as everything else that `llmcost estimate` does. Nothing is converted: `true` is not 1, `1e9`
+written as text is not a number, and an unknown key is refused.
 """
 
 from __future__ import annotations
@@ -23,45 +23,47 @@ TEXT: Schema = {"type": "str", "strict": True, "min_length": 1, "max_length": 50
 
 
 def choice(*words: str) -> Schema:
-    """One of these words."""
+    """The schema of a text that is one of these words."""
     return {"type": "literal", "expected": list(words)}
 
 
 def several(item: Schema) -> Schema:
-    """A list of such items."""
+    """The schema of a list of at most 100 such items."""
     return {"type": "list", "items_schema": item, "strict": True, "max_length": 100}
 
 
 def mapping(item: Schema) -> Schema:
-    """A mapping from words to such items."""
+    """The schema of a mapping from at most 100 words of the writer's choice to such items."""
     return {"type": "dict", "keys_schema": TEXT, "values_schema": item, "strict": True, "max_length": 100}
 
 
 def record(required: Mapping[str, Schema], optional: Mapping[str, Schema]) -> Schema:
-    """A mapping with exactly these fields."""
+    """The schema of a mapping that has all `required` fields, any of the `optional` ones, and no others."""
     fields = {
-        name: {"type": "typed-dict-field", "schema": schema, "required": True} for name, schema in required.items()
-    }
-    fields |= {
-        name: {"type": "typed-dict-field", "schema": schema, "required": False} for name, schema in optional.items()
+        name: {"type": "typed-dict-field", "schema": schema, "required": name in required}
+        for name, schema in {**required, **optional}.items()
     }
     return {"type": "typed-dict", "fields": fields, "extra_behavior": "forbid", "strict": True}
 
 
 def validate(document: Document, schema: Schema) -> dict[str, Any]:
-    """The document's data if it fits the schema; otherwise a SpecError about the first thing that does not."""
+    """The document's data, if it fits the schema. Raises SpecError about the first thing that does not.
+
+    A value that is wrong comes before a field that is missing.
+    """
     try:
         validated: dict[str, Any] = SchemaValidator(schema).validate_python(document.data)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        first = min(problems, key=lambda problem: problem["type"] == "missing")  # what is wrong before what is absent
+        first = min(problems, key=lambda problem: problem["type"] == "missing")
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        path = tuple(key for key in first["loc"])
-        raise document.error(path, _in_words(first, schema, yaml=document.origin is None) + more) from None
+        words = _in_words(first, schema, yaml=document.origin is None)
+        raise document.error(tuple(first["loc"]), words + more) from None
     return validated
 
 
 def _in_words(problem: Any, schema: Schema, *, yaml: bool) -> str:
+    """One problem of pydantic's as this program says it; `yaml`: whether YAML's own reading may have caused it."""
     kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
     got = f"got {shown(value)}"
     if kind == "missing":
@@ -84,18 +86,18 @@ def _in_words(problem: Any, schema: Schema, *, yaml: bool) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value of the wrong kind, as messages name it."""
+    """A value as a message shows it: text shortened, true and false as YAML writes them, a list or mapping unopened."""
     if isinstance(value, str):
         return f"the text {value[:40]!r}"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "nothing"}[value]
-    return (
-        f"{value:,}"[:60] if isinstance(value, int | float) else f"a {'mapping' if isinstance(value, dict) else 'list'}"
-    )
+    if isinstance(value, int | float):
+        return f"{value:,}"[:60]
+    return "a mapping" if isinstance(value, dict) else "a list"
 
 
 def _number_hint(value: Any) -> str:
-    """YAML 1.1 reads 1e9 and 1_000 as text: say so, and how to write it."""
+    """How to write a number that YAML 1.1 reads as text, such as 1e9 or 1_000; "" for any other value."""
     try:
         number = float(value) if isinstance(value, str) else math.nan
     except ValueError:
@@ -104,14 +106,14 @@ def _number_hint(value: Any) -> str:
 
 
 def _nearest(path: tuple[int | str, ...], schema: Schema) -> str:
+    """A field with a name like the last key of a path, of the mapping that this key stands in; "" if there is none."""
     from difflib import get_close_matches
 
     *parents, name = path
-    for key in parents:  # down to the mapping that the key stands in
-        schema = (
-            schema["fields"][key]["schema"]
-            if "fields" in schema
-            else schema.get("items_schema") or schema["values_schema"]
-        )
+    for key in parents:
+        if "fields" in schema:
+            schema = schema["fields"][key]["schema"]
+        else:
+            schema = schema.get("items_schema") or schema["values_schema"]
     close = get_close_matches(str(name), schema.get("fields", {}), n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -1,4 +1,4 @@
-"""Specs out: a document as the YAML that reads back as it."""
+"""Writing specs: a document as YAML that reads back as the same document."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from llmcost.specs.reader import Document
 
 
 def spec_text(document: Document) -> str:
-    """The document's data as a spec file, fields in the order in which they came."""
+    """The text of a spec file with the document's data, its fields in the order in which they came."""
     return yaml.safe_dump(document.data, sort_keys=False, allow_unicode=True, width=120)

@@ -1,6 +1,6 @@
-"""Layouts chosen for a user: the fastest of the usual ones that fits, and the cheapest change that makes one fit.
+"""Layouts that are chosen for a user: the fastest usual one that fits, and the cheapest change that makes one fit.
 
-`llmcost plan` searches all of them; these are few enough to try one by one.
+`llmcost plan` searches all layouts; those tried here are few enough to evaluate one by one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHUNKS = 4  # a stage at most
 
 
 class Change(NamedTuple):
-    """A layout that differs in one respect, in words, with its step."""
+    """A layout that differs from the asked one in one respect (`words`, as options), with its step."""
 
     words: str
     layout: Layout
@@ -29,12 +29,11 @@ class Change(NamedTuple):
 
 
 def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> Layout:
-    """The fastest layout that fits of those that keep what is `given`; if none fits, the one that needs the least
-    memory.
+    """The fastest usual layout that fits; if none does, the one that needs the least memory.
 
-    Tried are 1, 2, 4, 8 tensor-parallel GPUs of a node, pipelines of 1, 2, 4, … stages (interleaved and not), ZeRO-1,
-    ZeRO-3 without a pipeline, and as little recomputation as fits; experts spread over as many GPUs of a node as
-    divide them.
+    All keep the fields that are `given`. Tried are 1, 2, 4 and 8 tensor-parallel GPUs of a node; pipelines of 1, 2, 4,
+    … stages, interleaved and not; ZeRO-1, and without a pipeline ZeRO-3; and as little recomputation as fits. Experts
+    are spread over as many GPUs of a node as divide them. `capacity`: bytes of a GPU.
     """
     shape = shape_of(at.model)
     best: tuple[tuple[bool, float], Layout] | None = None
@@ -54,7 +53,7 @@ def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> L
 
 
 def _spreads(base: Layout, shape: Shape, gpus: int, given: dict[str, Any]) -> Iterator[Layout]:
-    """Degrees that multiply to the GPUs, with ZeRO-1 or, without a pipeline, ZeRO-3."""
+    """The layouts that are tried, without their recomputation: degrees that multiply to the GPUs, chunks and ZeRO."""
     stages = [p for p in divisors(gpus) if p & (p - 1) == 0 and p <= shape.layers]
     for tp in [given["tp"]] if "tp" in given else [t for t in TENSOR if t <= base.node]:
         for pp in [given["pp"]] if "pp" in given else stages:
@@ -71,13 +70,13 @@ def _spreads(base: Layout, shape: Shape, gpus: int, given: dict[str, Any]) -> It
 
 
 def _chunks(layers: int, stages: int) -> list[int]:
-    """One chunk a stage, or as many as the fullest one's layers divide into."""
+    """How many chunks a stage may have: one, or as many as the layers of the fullest stage divide into."""
     most = -(-layers // stages) if stages > 1 else 1
     return sorted({1, max(n for n in divisors(most) if n <= CHUNKS and n * stages <= layers)})
 
 
 def changes(at: Setup, shape: Shape) -> Iterator[tuple[str, Layout]]:
-    """Layouts one step away that need less memory."""
+    """Layouts that differ in one option and need less memory, each with that option in words."""
     here = at.layout
     for recompute in RECOMPUTE[RECOMPUTE.index(here.recompute) + 1 :]:
         yield f"--recompute {recompute}", here._replace(recompute=recompute, recompute_layers=None)
@@ -87,20 +86,19 @@ def changes(at: Setup, shape: Shape) -> Iterator[tuple[str, Layout]]:
         yield "--sequence-parallel", here._replace(sequence_parallel=True)
     for smaller in [n for n in divisors(here.micro_batch) if n < here.micro_batch]:
         yield f"--micro-batch {smaller}", here._replace(micro_batch=smaller)
-    for degree in ("tp", "pp", "cp", "ep"):
-        at_most = {"tp": here.node, "pp": shape.layers, "cp": here.dp, "ep": max(shape.experts, default=1)}[degree]
-        value = getattr(here, degree) * 2
-        while value <= at_most:
-            factor = value // getattr(here, degree)
+    most = {"tp": here.node, "pp": shape.layers, "cp": here.dp, "ep": max(shape.experts, default=1)}
+    for degree, at_most in most.items():
+        factor = 2
+        while (value := factor * getattr(here, degree)) <= at_most:
             if degree == "ep":
                 yield f"--ep {value}", here._replace(ep=value)
             elif here.dp % factor == 0:
                 yield f"--{degree} {value}", here._replace(**{degree: value, "dp": here.dp // factor})
-            value *= 2
+            factor *= 2
 
 
 def cheapest_change(at: Setup, capacity: float) -> Change | None:
-    """Of the single changes that make it fit, the one with the shortest step; None if there is none."""
+    """Of the single changes after which the layout fits, the one with the shortest step; None if there is none."""
     shape = shape_of(at.model)
     found: Change | None = None
     for words, layout in changes(at, shape):
@@ -112,10 +110,9 @@ def cheapest_change(at: Setup, capacity: float) -> Change | None:
 
 
 def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
-    """Doublings of the GPUs until a usual layout fits, the batch growing with them where it must; None if 1,024 times
-    as many do not.
+    """How many GPUs, doubled again and again, are enough for a usual layout to fit; None if 1,024 times are not.
 
-    Nor are there more than the links that are known join.
+    The batch grows to a multiple of the GPUs. There are never more GPUs than the links that are known join.
     """
     node = at.layout.node
     links = at.chip.links or Links(None, None)

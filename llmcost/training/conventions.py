@@ -1,10 +1,11 @@
 """MFU and HFU: a share of the peak, under the convention of whoever prints it.
 
-MFU (PaLM, arXiv 2204.02311, appendix B) counts the FLOPs that the model needs, HFU those that the hardware runs,
-activations computed again included. Both are F·(tokens a second of a GPU)/peak: conventions differ in F, the FLOPs a
-token, and in the peak. F is either six FLOPs for each of some parameters, or three forward passes of the matrix
-products themselves; with no, all, half or the causal mask's (query, key) pairs of attention. Every part comes from
-the operator list, so that a share printed under one convention converts into any other.
+MFU (PaLM, arXiv 2204.02311, appendix B) counts the FLOPs that the model needs. HFU counts those that the hardware runs:
+recomputed activations are among them. Both are F·(tokens a second of a GPU)/peak. Conventions differ in F, the FLOPs of
+a token, and in the peak. F is six FLOPs for each of some parameters, or three forward passes of the matrix products
+themselves. To these it adds attention with no (query, key) pairs, with all of them, with half, or with those of the
+causal mask. Every part comes from the operator list, so that a share printed under one convention converts into any
+other.
 """
 
 from collections.abc import Callable
@@ -22,20 +23,20 @@ A100_PEAK = 312e12  # FLOP/s in bf16, dense: NVIDIA A100 data sheet
 
 
 class Counts(NamedTuple):
-    """What conventions are made of: FLOPs of one token's forward pass by part, and parameters by role."""
+    """What conventions are made of: FLOPs of the forward pass of one token by part, and parameters by role."""
 
     linear: Number  # products below the LM head
     pairs: Number  # attention, every (query, key) pair
     causal: Number  # attention, the pairs that a causal mask leaves
-    head: Number
+    head: Number  # the LM head
     params: Params
     tied: bool  # whether the embedding is the LM head too
     positions: Number  # parameters of the table of learned positions
-    reached: Number  # of which the sequence reaches so many
+    reached: Number  # those of them that the sequence reaches
 
 
 def counts_of(model: ModelSpec, seq: Number) -> Counts:
-    """The parts for sequences of `seq` tokens, logits at every one."""
+    """What conventions are made of, for a model and sequences of `seq` tokens, with logits at every token."""
     found = operators(model, HALF_PRECISION, Load(1, seq, seq), seq)
     cost = count_pass(found)
     table = sum([op.params() for op in found if op.facts.role == "positions"])
@@ -69,17 +70,16 @@ PAIRS: dict[str, Callable[[Counts], Number]] = {
 }
 """Which (query, key) pairs of attention count."""
 
-
 RECOMPUTE = ("none", "selective", "full")
 
 
 class Convention(NamedTuple):
-    """How a source counts.
+    """How a source counts FLOPs.
 
-    `parameters`: which stand for six FLOPs; None: the products themselves count, LM head included, embedding not.
-    `selective`: forward passes of attention that selective recomputation adds to HFU. `kernel`: those that the
-    backward kernel itself repeats. `peak`: the denominator, where it is not the peak of the data type that the
-    products compute in.
+    `parameters` says which parameters stand for six FLOPs each. Where it is None, the products themselves count, the LM
+    head included, the embedding not. `selective`: how many forward passes of attention selective recomputation adds to
+    HFU. `kernel`: how many of them attention's backward kernel itself repeats. `peak`: the denominator in FLOP/s, where
+    it is not the peak of the data type that the products compute in.
     """
 
     name: str
@@ -92,21 +92,22 @@ class Convention(NamedTuple):
     peak: float | None = None
 
     def forward(self, k: Counts) -> tuple[Number, Number, Number]:
-        """FLOPs of one token: weights, attention, and the LM head where weights do not include it."""
+        """FLOPs of one token's forward pass: of weights, of attention, and of the LM head if not among the weights."""
         attention = PAIRS[self.pairs](k)
         if self.parameters is None:
             return k.linear, attention, k.head
         return 2 * PARAMETERS[self.parameters](k), attention, 0
 
     def model_flops(self, k: Counts, *, frozen: bool = False) -> Number:
-        """FLOPs a token that the model needs, forward and backward; frozen weights have no gradients of their own."""
+        """FLOPs of a token that the model needs, forward and backward; frozen weights need no gradients of weights."""
         weights, attention, top = self.forward(k)
         return (PASSES - frozen) * (weights + top) + PASSES * attention
 
     def hardware_flops(self, k: Counts, recompute: str, share: Number = 1, *, frozen: bool = False) -> Number:
-        """FLOPs a token that run: with `recompute` "none", "selective" (attention again) or "full" (all layers again).
+        """FLOPs of a token that the hardware runs.
 
-        `share`: of the layers. The LM head's product is not repeated, unless parameters stand for it.
+        `recompute` is "none", "selective" (attention is computed again) or "full" (whole layers are), for a `share` of
+        the layers. The LM head's product is not computed again, unless parameters stand for it.
         """
         weights, attention, _ = self.forward(k)
         again = {"none": 0, "selective": self.selective * attention, "full": weights + attention}[recompute]
@@ -195,14 +196,14 @@ CONVENTIONS: dict[str, Convention] = {
 
 
 def find_convention(name: str) -> Convention:
-    """A convention by name. Raises InputError with those that are known."""
+    """A convention by its name. Raises InputError, which lists those that are known."""
     if name not in CONVENTIONS:
         raise InputError(f"--convention {name}: one of {', '.join(CONVENTIONS)}")
     return CONVENTIONS[name]
 
 
 class Utilization(NamedTuple):
-    """Model and hardware FLOPs utilization under one convention, and what they are made of."""
+    """Model and hardware FLOPs utilization (MFU, HFU) under one convention, as shares of 1, and their parts."""
 
     convention: str
     model_flops_per_token: Number
@@ -222,20 +223,27 @@ def utilization(
     *,
     frozen: bool = False,
 ) -> Utilization:
-    """What a source that counts by this convention prints for this throughput; `peak` is that of the data type computed in."""
+    """The MFU and HFU that a source with this convention prints for a throughput.
+
+    `peak` is that of the data type computed in, FLOP/s; a convention may have another. `recompute`, `share` and
+    `frozen` are as in `hardware_flops`.
+    """
     full = peak if convention.peak is None else convention.peak
     model = convention.model_flops(k, frozen=frozen)
     hardware = convention.hardware_flops(k, recompute, share, frozen=frozen)
     return Utilization(
-        convention.name,
-        model,
-        hardware,
-        full,
-        model * tokens_per_s_per_gpu / full,
-        hardware * tokens_per_s_per_gpu / full,
+        convention=convention.name,
+        model_flops_per_token=model,
+        hardware_flops_per_token=hardware,
+        peak_flops_per_s=full,
+        mfu=model * tokens_per_s_per_gpu / full,
+        hfu=hardware * tokens_per_s_per_gpu / full,
     )
 
 
 def tokens_per_s(mfu: Number, convention: Convention, k: Counts, peak: Number, *, frozen: bool = False) -> Number:
-    """The tokens a second of a GPU behind an MFU that was printed under this convention; by it, any other follows."""
+    """The tokens a second of a GPU behind an MFU that was printed under this convention.
+
+    From them the MFU under any other convention follows.
+    """
     return mfu * (peak if convention.peak is None else convention.peak) / convention.model_flops(k, frozen=frozen)

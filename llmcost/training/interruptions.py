@@ -1,10 +1,10 @@
-"""A training run: steps into days, GPU-hours, energy and money, with checkpoints and failures on the way.
+"""A training run with checkpoints and failures on the way: from steps to days, GPU-hours, energy and money.
 
-Failures come at random, one in so many GPU-hours, and may strike at any time (a Poisson process). What was done since
-the last checkpoint is done again after a restart. With M seconds between failures of the job, τ of progress between
-checkpoints, w to write one and R to restart, a segment takes M·e^(R/M)·(e^((τ+w)/M) - 1) on average (Daly, Future
-Generation Computer Systems 22(3), 2006), of which τ are progress: the goodput. Best is about τ = √(2wM) (Young, CACM
-17(9), 1974).
+Failures come at random, one in so many GPU-hours on average, and may strike at any time (a Poisson process). After a
+restart, what was done since the last checkpoint is done again. Let M be the seconds between failures of the job, τ
+those of progress between checkpoints, w those to write one and R those to restart. Then a segment, from one checkpoint
+to the next, takes M·e^(R/M)·(e^((τ+w)/M) - 1) on average (Daly, Future Generation Computer Systems 22(3), 2006). Of
+these, τ are progress; their share is the goodput. It is best at about τ = √(2wM) (Young, CACM 17(9), 1974).
 """
 
 from typing import NamedTuple
@@ -24,7 +24,10 @@ CHECKPOINT_BYTES_PER_S = 273e9 / 3072
 
 
 class Reliability(NamedTuple):
-    """How often a GPU stops the job, what that costs, how fast checkpoints are written. `interval_seconds` None: the best."""
+    """How often a GPU stops the job, what that costs, and how fast one GPU writes its share of a checkpoint.
+
+    `interval_seconds`: progress between checkpoints; None: what loses the least.
+    """
 
     gpu_mtbf_seconds: Number = GPU_MTBF_HOURS * HOUR
     restart_seconds: Number = RESTART_MINUTES * 60
@@ -33,10 +36,10 @@ class Reliability(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What GPU-hours cost. None: not known.
+    """What GPU-hours cost in money and energy; None where it is not known.
 
-    `power_share`: mean draw over the TDP; 1, as Llama's model cards reckon their energy, is the most that a GPU draws
-    for long. `pue`: energy of the data centre over that of the GPUs; 1: the GPUs alone.
+    `power_share`: the mean draw over the TDP. It is 1 as Llama's model cards reckon their energy, and the most that a
+    GPU draws for long. `pue`: the energy of the data centre over that of the GPUs; 1 is that of the GPUs alone.
     """
 
     dollars_per_gpu_hour: Number | None = None
@@ -46,7 +49,7 @@ class Terms(NamedTuple):
 
 
 class Goodput(NamedTuple):
-    """Shares of the time on the wall: they add up to 1."""
+    """What the time on the wall clock goes into, as shares that add up to 1."""
 
     progress: Number
     checkpoints: Number
@@ -55,7 +58,7 @@ class Goodput(NamedTuple):
 
 
 class Interruptions(NamedTuple):
-    """Failures of the whole job, its checkpoints, and what they leave of the time."""
+    """Failures of the whole job, its checkpoints, and the shares of the time that these leave and take."""
 
     job_mtbf_seconds: Number
     failures: Number  # expected in the run
@@ -87,7 +90,10 @@ def run_of(
     reliability: Reliability = Reliability(),  # noqa: B008
     terms: Terms = Terms(),  # noqa: B008
 ) -> InterruptedRun:
-    """A run of so many tokens; the last step is a whole one."""
+    """What a run of so many tokens takes, with checkpoints and failures; its last step is a whole one.
+
+    `checkpoint_bytes` are those of all GPUs together. None of them is checked: see `check_terms`.
+    """
     steps = named("steps", ceil_div(tokens, tokens_per_step))
     training = steps * named("step_seconds", step_seconds)
     mtbf = named("job_mtbf_seconds", reliability.gpu_mtbf_seconds / gpus)
@@ -110,14 +116,14 @@ def run_of(
 
 
 def best_interval(write_seconds: Number, mtbf_seconds: Number) -> Number:
-    """Seconds of progress between checkpoints that lose the least: √(2wM) (Young 1974)."""
+    """The seconds of progress between checkpoints that lose the least time: √(2wM) (Young 1974)."""
     return (2 * write_seconds * mtbf_seconds) ** 0.5
 
 
 def goodput(interval: Number, write: Number, restart: Number, mtbf: Number) -> Goodput:
-    """What a segment of progress, a checkpoint and the failures in it make of its time (Daly 2006).
+    """The shares of the time of a segment: its progress, its checkpoint, and what failures in it take (Daly 2006).
 
-    A restart may be struck too, so restarts take 1 - e^(-R/M) of all time.
+    A failure may strike a restart too, so restarts take 1 - e^(-R/M) of all time.
     """
     wall = mtbf * (1 + expm1(restart / mtbf)) * expm1((interval + write) / mtbf)
     progress, checkpoints, restarts = interval / wall, write / wall, -expm1(-restart / mtbf)
@@ -130,7 +136,7 @@ def reliability_of(
     checkpoint_minutes: float | None,
     checkpoint_gb_per_s: float | None,
 ) -> Reliability:
-    """What a user says of failures and checkpoints, in a user's units; None: the published defaults."""
+    """Failures and checkpoints as a user gives them, in the user's units; None: the published default."""
     given = {
         "gpu_mtbf_seconds": mtbf_hours and mtbf_hours * HOUR,
         "restart_seconds": restart_minutes and restart_minutes * 60,
@@ -140,13 +146,13 @@ def reliability_of(
     return Reliability()._replace(**{name: value for name, value in given.items() if value is not None})
 
 
-LARGEST = 1e18  # seconds, or bytes a second, of any term
+LARGEST = 1e18  # of any term, in seconds or bytes a second
 MOST_DOLLARS, MOST_PUE = 10**6, 100
-HOPELESS = 30  # times the mean between failures, at which a segment takes 10¹³ of them
+HOPELESS = 30  # times the mean between failures: there a segment takes 10¹³ such times
 
 
 def check_terms(gpus: int, checkpoint_bytes: float, reliability: Reliability, terms: Terms) -> None:
-    """Raise InputError for terms that make no sense, or a job that fails faster than it restarts."""
+    """Raise InputError for terms that make no sense, and for a job that fails so often that it gets nowhere."""
     given = (
         ("--mtbf-hours", reliability.gpu_mtbf_seconds, "s"),
         ("--checkpoint-gb-per-s", reliability.checkpoint_bytes_per_s, "B/s"),
@@ -166,8 +172,9 @@ def check_terms(gpus: int, checkpoint_bytes: float, reliability: Reliability, te
     mtbf = reliability.gpu_mtbf_seconds / gpus
     write = checkpoint_bytes / (reliability.checkpoint_bytes_per_s * gpus)
     interval = reliability.interval_seconds or best_interval(write, mtbf)
-    if (interval + write + reliability.restart_seconds) / mtbf > HOPELESS:
+    segment = interval + write + reliability.restart_seconds
+    if segment / mtbf > HOPELESS:
         raise InputError(
-            f"the job fails every {mtbf:,.0f} s and takes {interval + write + reliability.restart_seconds:,.0f} s "
+            f"the job fails every {mtbf:,.0f} s and takes {segment:,.0f} s "
             "from one checkpoint to the next: it gets nowhere (--mtbf-hours, --checkpoint-minutes, --restart-minutes)"
         )

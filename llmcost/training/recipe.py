@@ -1,7 +1,7 @@
-"""How a training program computes and what it keeps: data types, optimizer, kernels, what runs beside what.
+"""How a training program computes and what it keeps: data types, optimizer, kernels, and what overlaps.
 
-Bytes a parameter, as published: ZeRO counts 2 of weights, 2 of gradients and 12 of optimizer (arXiv 1910.02054,
-section 3.1); Megatron-LM keeps gradients in fp32, 18 in all, or 6 + 12/n with its distributed optimizer
+Published bytes of a parameter: ZeRO counts 2 of weights, 2 of gradients and 12 of the optimizer (arXiv 1910.02054,
+section 3.1). Megatron-LM keeps gradients in fp32, 18 bytes in all, or 6 + 12/n with its distributed optimizer
 (theoretical_memory_usage.py).
 """
 
@@ -20,9 +20,10 @@ KERNELS = ("fused", "vendor", "eager")
 
 
 class Optimizer(NamedTuple):
-    """What an optimizer keeps and moves: moments of a parameter, their bytes (None: those of the weights it updates).
+    """What an optimizer keeps of a parameter, and how often it moves that.
 
-    `passes`: reads and writes of its state as multiples of doing it once (an unfused one runs a kernel a formula).
+    `moments`: how many. `moment_bytes`: of each; None: as many as the weight that it updates has. `passes`: how many
+    times it reads and writes its state in an update; a fused one does so once, an unfused one in every kernel.
     """
 
     moments: int
@@ -30,9 +31,9 @@ class Optimizer(NamedTuple):
     passes: Number = 1
 
 
-# Unfused ("foreach"), torch runs about ten kernels over the state (torch/optim/adam.py, _multi_tensor_adam), four
-# times the traffic of one. 8-bit: moments of a byte, a scale of 4 bytes for 256 (arXiv 2110.02861; blocks as
-# bitsandbytes has them). Muon: one momentum; the products of its Newton-Schulz iterations are counted in step.py.
+# Unfused ("foreach"): torch runs about ten kernels over the state (torch/optim/adam.py, _multi_tensor_adam), four times
+# the traffic of one. 8-bit: moments of a byte, with a scale of 4 bytes for 256 of them (arXiv 2110.02861; blocks as in
+# bitsandbytes). Muon: one momentum; the products of its Newton-Schulz iterations are counted where a step is timed.
 OPTIMIZERS: dict[str, Optimizer] = {
     "adam": Optimizer(2),
     "adam-unfused": Optimizer(2, passes=4),
@@ -73,9 +74,9 @@ LOSSES = {
 
 
 class Overlap(NamedTuple):
-    """What share of each kind of communication runs beside computation at no cost.
+    """The share of each kind of communication that overlaps with computation, and so costs no time.
 
-    0: none of it; 1: all that there is time for.
+    0: none of it. 1: as much as there is time for. The kinds are those of parallelism: tensor, context and so on.
     """
 
     tensor: Number = 0.0
@@ -86,17 +87,20 @@ class Overlap(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """Structure, apart from `overlap`'s shares and the byte counts.
+    """How one training program computes and what it keeps.
 
-    `master_weights`: an fp32 copy beside the weights that compute. `grad_bytes`: of a gradient that is added up;
-    `reduce_bytes`: of one on its way to other GPUs. `attention`: "fused" keeps scores on the chip, "unfused" writes
-    them to memory. `kernels`:
+    `master_weights`: whether an fp32 copy is kept beside the weights that compute.
+    `grad_bytes`, `reduce_bytes`: of a gradient that is added up, and of one on its way to other GPUs.
+    `attention`: "fused" keeps scores on the chip, "unfused" writes them to memory.
+    `kernels`: "fused" as a compiler makes them of PyTorch's, "vendor" as the vendor's libraries have them (Transformer
+    Engine), "eager" as plain PyTorch runs them.
+    `loss`: "fused" reads logits in their own type; the others make one fp32 copy of them, or three.
+    `grad_buffer`: whether gradients have their memory from the start, not from the first backward pass on.
+    `clip`: whether gradients are read once more for their norm.
+    `overlap`: the communication that costs no time.
+    `lora`: the adapters that are trained beside frozen weights; None: all weights are trained.
 
-    "fused" as a compiler or engine runs PyTorch's, "vendor" as one does with its vendor's libraries (Transformer
-    Engine), "eager" as plain PyTorch does. `loss`: "fused" reads logits in their own type, the others make an fp32
-    copy, or three, of them. `grad_buffer`: gradients have their memory from the start, not from the first backward
-    pass on. `clip`: gradients are read once more for their norm. `lora`: what is trained beside frozen weights; None:
-    all of them.
+    Formulas branch on all of these but the byte counts and the shares of `overlap`.
     """
 
     dtype: str = "bf16"
@@ -114,36 +118,45 @@ class Recipe(NamedTuple):
     lora: Lora | None = None
 
     def param_bytes(self) -> Number:
-        """Of a weight that computes; fp8 recipes keep it in bf16 (NVIDIA Transformer Engine) and cast as they go."""
+        """Bytes of a weight that computes; fp8 recipes keep it in bf16 and cast it each time (Transformer Engine)."""
         return bytes_of(BITS[activation_dtype(self.dtype)])
 
     def master_bytes(self) -> Number:
-        """Of its fp32 copy."""
+        """Bytes of the fp32 copy of a weight; 0 where there is none."""
         return 4 if self.master_weights and self.param_bytes() < 4 else 0
 
     def moment_bytes(self) -> Number:
-        """Of the moments of a parameter: of the type of the weights that the optimizer updates, as torch keeps them."""
-        each = OPTIMIZERS[self.optimizer]
-        own = max(self.master_bytes(), self.param_bytes()) if each.moment_bytes is None else each.moment_bytes
-        return each.moments * own
+        """Bytes of all moments of a parameter, in the type of the weight that is updated, as torch keeps them."""
+        optimizer = OPTIMIZERS[self.optimizer]
+        if optimizer.moment_bytes is not None:
+            return optimizer.moments * optimizer.moment_bytes
+        return optimizer.moments * max(self.master_bytes(), self.param_bytes())
 
     def optimizer_bytes(self) -> Number:
-        """Moments and master weight of a parameter."""
+        """Bytes of the moments and the master copy of a parameter."""
         return self.moment_bytes() + self.master_bytes()
 
     def input_bytes(self) -> Number:
-        """Of an element of a product's input that is kept for the gradient of its weight."""
+        """Bytes of an element of a product's input that is kept for the gradient of its weight."""
         return bytes_of(BITS[self.dtype])
 
     def update_bytes(self) -> Number:
-        """Moved to update a parameter: gradient read, moments and master read and written, weight written; once more to clip."""
+        """Bytes moved to update a parameter.
+
+        The gradient is read, moments and master copy are read and written, the weight is written. Without a master copy
+        the weight is read as well. To clip, the gradient is read once more.
+        """
         master = 2 * self.master_bytes() if self.master_bytes() else self.param_bytes()
-        once = self.grad_bytes + 2 * self.moment_bytes() + master
-        return OPTIMIZERS[self.optimizer].passes * once + self.param_bytes() + (self.grad_bytes if self.clip else 0)
+        state = self.grad_bytes + 2 * self.moment_bytes() + master
+        clipping = self.grad_bytes if self.clip else 0
+        return OPTIMIZERS[self.optimizer].passes * state + self.param_bytes() + clipping
 
 
 def overlap_of(text: str) -> Overlap:
-    """`tensor=0.8,expert=1` as shares; what is not named keeps its default. Raises InputError."""
+    """`tensor=0.8,expert=1` as shares of communication; kinds that are not named keep their default.
+
+    Raises InputError for a kind that there is not, or a share that is none.
+    """
     shares: dict[str, float] = {}
     for each in text.split(","):
         name, _, share = each.strip().partition("=")
@@ -159,7 +172,7 @@ def overlap_of(text: str) -> Overlap:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise InputError for a choice that is not known."""
+    """Raise InputError for a data type, an optimizer or kernels that are not known."""
     for name, value, known in (
         ("dtype", recipe.dtype, DTYPES),
         ("optimizer", recipe.optimizer, tuple(OPTIMIZERS)),

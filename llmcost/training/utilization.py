@@ -1,4 +1,4 @@
-"""The question of `llmcost mfu`: a throughput as everyone's MFU, and anyone's MFU as a throughput."""
+"""The question of `llmcost mfu`: the MFU that everyone would print for a throughput, or for another's MFU."""
 
 from math import inf
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ SCHEMA = "llmcost.mfu/1"
 
 
 class Utilizations(NamedTuple):
-    """Everything `llmcost mfu` answers."""
+    """The answer of `llmcost mfu`: a throughput, and MFU and HFU of it under every convention."""
 
     schema: str
     model: str
@@ -66,20 +66,22 @@ def utilizations(
     recompute: str = "none",
     dtype: str | None = None,
 ) -> Utilizations:
-    """A throughput, in tokens a second of a GPU, or an MFU printed under a convention, under every convention.
+    """MFU and HFU under every convention.
 
-    Raises InputError where the question is not one.
+    They are those of a throughput in tokens a second of a GPU, or of an MFU (`printed`, a share of 1) together with the
+    `convention` under which it was printed. Raises InputError for neither, for both, or for a length, a data type or a
+    recomputation that there is not.
     """
     if seq is not None and not 1 <= seq <= model.max_position_embeddings:
         raise InputError(
-            f"--seq {seq}: {model.name} takes 1 to {model.max_position_embeddings:,} positions (max_position_embeddings)"
+            f"--seq {seq}: {model.name} takes 1 to {model.max_position_embeddings:,} positions "
+            "(max_position_embeddings)"
         )
     w = workload_of(model, hardware, Options(context=seq, dtype=dtype))
     peak = chip_of(hardware, w.dtype, w.kv_dtype).peak
     if peak is None:
-        raise InputError(
-            f"--dtype {w.dtype}: no source gives the peak of {hardware.name} in it; known: {', '.join(hardware.peak) or 'none'}"
-        )
+        known = ", ".join(hardware.peak) or "none"
+        raise InputError(f"--dtype {w.dtype}: no source gives the peak of {hardware.name} in it; known: {known}")
     if recompute not in RECOMPUTE:
         raise InputError(f"--recompute {recompute}: one of {', '.join(RECOMPUTE)}")
     k = counts_of(model, w.context)
@@ -91,7 +93,7 @@ def utilizations(
 def _throughput(
     k: Counts, peak: float, throughput: float | None, printed: float | None, convention: str | None
 ) -> float:
-    """Tokens a second of a GPU: as given, or those behind a printed MFU."""
+    """Tokens a second of a GPU: the given ones, or those behind a printed MFU. Raises InputError."""
     if throughput is not None and printed is None and convention is None:
         if not 0 < throughput < inf:
             raise InputError(f"--tokens-per-s {throughput:g}: above 0")

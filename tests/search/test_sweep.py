@@ -1,4 +1,4 @@
-"""`llmcost sweep` and `compare`: ranges, a sweep that is the loop, rows in every format, charts, and what is refused."""
+"""`llmcost sweep`: a sweep that is the loop, rows in every format, charts, and what is refused."""
 
 import csv
 import io
@@ -6,21 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from llmcost.cli.lists import decimal
-from llmcost.ground.arrays import play
 from llmcost.ground.errors import InputError
-from llmcost.ground.ranges import parse_axis
-from llmcost.ground.recording import Tape
-from llmcost.ground.units import parse_count
 from llmcost.report.sweep import csv_pieces, json_pieces, rows_of
-from llmcost.search.fit import price_per_million_tokens
 from llmcost.search.sweep import Sweep
 from llmcost.search.sweep_rows import METRICS
 from llmcost.serving.estimate import Options, estimate
@@ -41,55 +34,6 @@ NAMES = (
 )
 MODELS = {name: load_model(name) for name in NAMES}
 CHIPS = {name: load_hardware(name) for name in ("h100-sxm", "a100-80gb-sxm", "rtx4090")}
-
-# -- lists and ranges -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text, values",
-    [
-        ("8", [8]),
-        ("1,2,8", [1, 2, 8]),
-        ("1..5", [1, 2, 3, 4, 5]),
-        ("1..64:16", [1, 17, 33, 49]),
-        ("8..32:8", [8, 16, 24, 32]),
-        ("1..256:x4", [1, 4, 16, 64, 256]),
-        ("1..100:x3", [1, 3, 9, 27, 81]),
-        ("3..3", [3]),
-        ("1, 2, 4..6, 8..32:x2", [1, 2, 4, 5, 6, 8, 16, 32]),
-        ("1k..4k:1k", [1024, 2048, 3072, 4096]),
-        ("64,1..3", [64, 1, 2, 3]),
-    ],
-)
-def test_a_list_means(text, values):
-    axis = parse_axis("--context", text, lambda each: parse_count(each, 1024))
-    assert axis.size() == len(values)
-    assert list(axis.values()) == values
-
-
-def test_steps_of_decimals_are_exact():
-    assert list(parse_axis("--mfu", "0.1..0.5:0.1", decimal).values()) == [0.1, 0.2, 0.3, 0.4, 0.5]
-    assert sum([Fraction("0.1")] * 3) != 0.1 + 0.1 + 0.1  # as floats would make them
-
-
-@given(st.integers(1, 10**6), st.integers(0, 2000), st.integers(1, 100))
-def test_a_range_is_pythons(first, more, step):
-    axis = parse_axis("--batch", f"{first}..{first + more}:{step}", parse_count)
-    assert list(axis.values()) == list(range(first, first + more + 1, step))
-    assert axis.size() == len(axis.values())
-
-
-def test_a_billion_values_are_counted_without_being_listed():
-    assert parse_axis("--batch", "1..1000000000", parse_count).size() == 10**9
-
-
-@given(st.text(alphabet="0123456789.,:xkK- ", max_size=12))
-def test_any_text_is_values_or_one_message(text):
-    try:
-        assert parse_axis("--batch", text, parse_count).size() > 0
-    except InputError as refusal:
-        assert str(refusal).startswith("--batch")
-
 
 # -- the sweep is the loop --------------------------------------------------------------------------
 
@@ -195,18 +139,6 @@ def test_prompts_longer_than_their_context_are_left_out_and_counted():
     ]
     assert kept == 2 * [(4096, 512), (4096, 1024), (4096, 2048), (1024, 512), (1024, 1024)]
     assert sweep.left_out() == {"the context has no room for prompt and output": 16 - len(kept)}
-
-
-def test_an_operation_that_many_formulas_need_is_done_once_and_one_that_none_needs_never():
-    tape = Tape()
-    x, y = tape.input("x"), tape.input("y")
-    first, second, unused = (2 * x + 1) * y, (2 * x + 1) / y, (x - y) ** 0.5
-    program = tape.program([first, second])
-    assert len(program.steps) == 4  # 2·x, +1, ·y, /y
-    product, quotient = play(program, {"x": np.array([[1.0], [2.0]]), "y": np.array([[3.0, 4.0]])})
-    assert product.tolist() == [[9, 12], [15, 20]]
-    assert quotient.tolist() == [[1, 0.75], [5 / 3, 1.25]]
-    assert len(tape.program([first, second, unused]).steps) == 6
 
 
 @pytest.mark.parametrize("descending", [False, True])
@@ -397,83 +329,6 @@ def test_the_chart_says_what_it_shows(cli, tmp_path):
         assert words in text
 
 
-# -- compare ----------------------------------------------------------------------------------------
-
-COMPARED = (
-    "compare",
-    "llama3-8b",
-    "mixtral-8x7b",
-    "--hw",
-    "h100,mi300x",
-    "--batch",
-    "16",
-    "--price",
-    "h100=2.5",
-    "--price",
-    "mi300x=2",
-)
-
-
-def test_the_comparison(cli, snapshot):
-    snapshot("compare.txt", cli(*COMPARED).out)
-
-
-def test_the_comparison_in_markdown(cli, snapshot):
-    snapshot("compare.md", cli(*COMPARED, "--markdown").out)
-
-
-def test_a_comparison_holds_whole_estimates(cli):
-    entries = json.loads(cli(*COMPARED, "--json").out)["entries"]
-    assert [(e["model"]["name"], e["hardware"]["name"]) for e in entries] == [
-        (model, chip) for model in ("llama3-8b", "mixtral-8x7b") for chip in ("h100-sxm", "mi300x")
-    ]
-    alone = json.loads(cli("estimate", "llama3-8b", "--hw", "mi300x", "--batch", "16", "--json").out)
-    derived = entries[1].pop("derived")
-    assert entries[1] == alone
-    rate = alone["decode"]["expected"]["tokens_per_s"]
-    assert derived["decode_share_of_limit"] == rate / alone["decode"]["limit"]["tokens_per_s"]
-    assert derived["decode_tokens_per_s_per_watt"] == rate / 750  # the MI300X's TDP
-    assert derived["price_per_million_output_tokens"] == pytest.approx(2 / 3600 * 1e6 / rate, rel=1e-15)
-
-
-def test_what_does_not_fit_has_no_cost(cli):
-    rows = list(csv.DictReader(io.StringIO(cli(*COMPARED, "--csv").out)))
-    assert [(row["memory.fits"], bool(row["derived.price_per_million_output_tokens"])) for row in rows] == [
-        ("True", True), ("True", True), ("False", False), ("True", True),  # Mixtral in bf16 is 93 GB, the H100 has 80
-    ]  # fmt: skip
-
-
-def test_dollars_a_million_tokens():
-    assert price_per_million_tokens(3.6, 1000) == pytest.approx(
-        1
-    )  # a million tokens take 1000 s, at a tenth of a cent each
-    assert price_per_million_tokens(3.6, None) is None
-    assert price_per_million_tokens(None, 1000) is None
-
-
-def test_four_gpus_cost_four_times_as_much_an_hour(cli):
-    (entry,) = json.loads(cli("compare", "llama3-70b", "--hw", "h100", "--tp", 4, "--price", "2.5", "--json").out)[
-        "entries"
-    ]
-    rate, derived = entry["decode"]["expected"]["tokens_per_s"], entry["derived"]
-    assert derived["price_per_million_output_tokens"] == pytest.approx(4 * 2.5 / 3600 * 1e6 / rate, rel=1e-15)
-    assert derived["decode_tokens_per_s_per_watt"] == pytest.approx(rate / (4 * 700), rel=1e-15)
-
-
-def test_models_are_compared_at_a_context_that_all_take(cli):
-    rows = list(csv.DictReader(io.StringIO(cli("compare", "gpt2", "llama3-8b", "--hw", "4090", "--csv").out)))
-    alone = json.loads(
-        cli("estimate", "llama3-8b", "--hw", "4090", "--context", "1024", "--json").out
-    )  # GPT-2's longest
-    assert float(rows[1]["memory.total_bytes"]) == alone["memory"]["total_bytes"]
-
-
-def test_a_comparison_is_drawn(cli, tmp_path):
-    pytest.importorskip("matplotlib")
-    assert cli(*COMPARED, "--plot", tmp_path / "chart.png") == (0, "", "")
-    assert (tmp_path / "chart.png").read_bytes().startswith(PNG)
-
-
 # -- bad input --------------------------------------------------------------------------------------
 
 BASE = ("sweep", "llama3-8b", "--hw", "h100")
@@ -561,21 +416,3 @@ def test_a_package_that_is_missing_is_named(cli, package, option, monkeypatch, t
     answer = cli(*BASE, option)
     assert (answer.code, answer.err) == (2, f"llmcost: {option.split('=')[0]} needs {package}: pip install {package}\n")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (("llama3-8b", "llama3-8b", "--hw", "h100"), "MODEL: llama3-8b comes twice"),
-        (("llama3-8b", "--hw", "h100", "--price", "cheap"), "--price cheap: dollars a GPU-hour, as in 2.5 or h100=2.5"),
-        (("llama3-8b", "--hw", "a100", "--dtype", "fp8"), "--dtype fp8: no source gives NVIDIA A100"),
-        (("gpt2", "llama3-8b", "--hw", "h100", "--context", "8k"), "--context 8192: gpt2 takes 1 to 1,024 positions"),
-        (("llama3-8b",), "Missing option '--hw'"),
-        (("llama3-8b", "--hw", ""), "an item of the list is empty"),
-        (("no-such-model", "--hw", "h100"), "unknown model 'no-such-model'"),
-    ],
-)
-def test_a_comparison_that_makes_no_sense_is_refused(cli, arguments, message):
-    answer = cli("compare", *arguments)
-    assert (answer.code, answer.out) == (2, "")
-    assert message in answer.err

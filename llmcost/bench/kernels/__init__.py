@@ -1,14 +1,14 @@
-"""How each kind of operator is run. A module a kind: operands, the right answer, and the ways that are tried."""
+"""How each kind of operator is run: a module for each, with its operands, the right answer and the ways to run it."""
 
 from __future__ import annotations
 
 from llmcost.bench.kernels.attention import ATTENTION
 from llmcost.bench.kernels.base import KernelCase, Kind, Operands, Tensor, UnsupportedError, Way
-from llmcost.bench.kernels.exchange import EXCHANGE
+from llmcost.bench.kernels.collective import COLLECTIVE
+from llmcost.bench.kernels.elementwise import ELEMENTWISE, LOOKUP
 from llmcost.bench.kernels.gemm import GEMM
 from llmcost.bench.kernels.grouped import GROUPED, PRODUCT
 from llmcost.bench.kernels.state import CONV, SCAN
-from llmcost.bench.kernels.streams import LOOKUP, STREAM
 from llmcost.model.operators import (
     Attention,
     CausalConv,
@@ -27,16 +27,16 @@ KINDS: dict[type, Kind] = {
     GroupedGemm: GROUPED,
     TokenProduct: PRODUCT,
     Attention: ATTENTION,
-    Elementwise: STREAM,
+    Elementwise: ELEMENTWISE,
     Lookup: LOOKUP,
     CausalConv: CONV,
     Scan: SCAN,
-    Collective: EXCHANGE,
+    Collective: COLLECTIVE,
 }
 
 
 def kind_of(op: Operator) -> Kind:
-    """The kind that runs it. Raises UnsupportedError."""
+    """The kind of kernel that runs an operator. Raises UnsupportedError where there is none."""
     kind = KINDS.get(type(op))
     if kind is None:
         raise UnsupportedError(f"no kernel for {type(op).__name__}")

@@ -1,8 +1,8 @@
 """Attention: each formulation on each of torch's backends, flex attention, and the decode kernels that are installed.
 
-A formulation is how grouped heads are put to a kernel: natively (`enable_gqa`), the group folded into the queries'
-length (a decode step's one query a head becomes a/g queries a KV head), keys and values repeated for every head, or two
-plain matrix products around a softmax.
+A formulation is how a kernel is given grouped heads. It may take them natively (`enable_gqa`). The group may be folded
+into the queries' length, so that one query of each head becomes a/g queries of each KV head. Keys and values may be
+repeated for every head. Or two plain matrix products stand around a softmax.
 """
 
 from __future__ import annotations
@@ -41,17 +41,24 @@ class Views(NamedTuple):
 
 
 def kv_heads(op: Attention) -> int:
-    """Heads of keys and values: one a query head where they are expanded from a latent, one where the latent itself is read."""
+    """How many heads keys and values have.
+
+    There is one for each query head where they are expanded from a latent, and a single one where the latent is read.
+    """
     return int(op.a if op.streamed else op.kv_heads)
 
 
 def from_prompt(op: Attention) -> bool:
-    """Whether keys and values are those of the very tokens that ask, so that none come from a cache."""
+    """Whether keys and values are those of the same tokens as the queries, so that none come from a cache."""
     return bool(op.s == op.c)
 
 
 def operands(op: Attention, dtype: str, device: Device) -> Operands:
-    """Projected q, k and v side by side, as the kernel before wrote them; a decode step reads its keys and values from the cache."""
+    """Projected q, k and v side by side, (tokens, all heads), as the kernel before wrote them; and the cache.
+
+    Only decode steps have a cache: keys (b, g, keys, d) and values (b, g, keys, dv), or one latent for both. Raises
+    UnsupportedError for attention that no kernel here computes.
+    """
     if op.sinks or op.every or op.span == "top" or op.dv == 0 or dtype == "fp8":
         raise UnsupportedError("no kernel here for sinks, compressed or chosen keys, or scores alone")
     if not from_prompt(op) and op.s > 1:
@@ -64,18 +71,17 @@ def operands(op: Attention, dtype: str, device: Device) -> Operands:
         return Operands((packed,), ())
     if _latent(op):
         return Operands((packed,), (device.normal((op.b, 1, keys, op.cached), dtype),))
-    return Operands(
-        (packed,), (device.normal((op.b, g, keys, op.d), dtype), device.normal((op.b, g, keys, op.dv), dtype))
-    )
+    cache = (device.normal((op.b, g, keys, op.d), dtype), device.normal((op.b, g, keys, op.dv), dtype))
+    return Operands((packed,), cache)
 
 
 def _latent(op: Attention) -> bool:
-    """Whether values are a part of the cached keys."""
+    """Whether the cache is a latent: values are a part of the cached keys."""
     return bool(op.cached < op.d + op.dv)
 
 
 def views(op: Attention, packed: Tensor, *cache: Tensor) -> Views:
-    """What kernels take, out of the operands."""
+    """Queries, keys and values as kernels take them, out of the operands."""
     g = kv_heads(op)
     q = packed[:, : op.a * op.d].view(op.b, op.s, op.a, op.d).transpose(1, 2)
     if len(cache) == 2:
@@ -87,12 +93,12 @@ def views(op: Attention, packed: Tensor, *cache: Tensor) -> Views:
 
 
 def token_major(answer: Tensor) -> Tensor:
-    """(b, heads, s, dv) as the next kernel reads it, (b, s, heads, dv): a copy only where a kernel wrote it otherwise."""
+    """An answer (b, heads, s, dv) as the next kernel reads it, (b, s, heads, dv); copied only if stored otherwise."""
     return answer.transpose(1, 2).contiguous()
 
 
 def expected(op: Attention, given: Operands) -> tuple[Index, Tensor]:
-    """The last queries of the last sequence, from scores written out in float32."""
+    """The answer to the last queries of the last sequence, from scores that are written out in float32."""
     q, k, v = (each[-1].float() for each in views(op, *given.hot, *given.cold))
     queries = min(CHECKED_QUERIES, op.s)
     shared = op.a // k.shape[0]
@@ -106,7 +112,7 @@ def expected(op: Attention, given: Operands) -> tuple[Index, Tensor]:
 
 
 def ways(case: KernelCase, device: Device) -> dict[str, Way]:
-    """What the installed software offers for prompts, or for decode steps."""
+    """The ways that installed software offers for prompts, or for decode steps."""
     op: Any = case.op
     prompt = from_prompt(op) and op.s > 1
     found = _prompt_ways(op, device) if prompt else _decode_ways(op, case.dtype, device)
@@ -232,7 +238,7 @@ def _flash_attn_decode(op: Attention, packed: Tensor, k: Tensor, v: Tensor) -> T
 
 
 def _flashinfer(op: Attention, dtype: str) -> Way:
-    """Its batched decode over a paged cache, one page a sequence's 16 tokens, pages in order."""
+    """FlashInfer's batched decode over a paged cache: pages of 16 tokens of a sequence, in order."""
     import flashinfer
 
     from llmcost.bench.device import DTYPES

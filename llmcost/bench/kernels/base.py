@@ -1,4 +1,4 @@
-"""What a kind of kernel is: its operands, the right answer, and the ways in which the installed software can run it."""
+"""What a kind of kernel is: its operands, the right answer, and the ways in which installed software can run it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ Index: TypeAlias = tuple[slice, ...]
 
 
 class KernelCase(NamedTuple):
-    """One operator, its sizes whole numbers, computed in `dtype`; `backward` times its gradients alone.
+    """One operator to time, of whole sizes and computed in `dtype`.
 
-    `every`: try also the ways that have to be compiled for this shape first, seconds each.
+    `backward`: its gradients are timed, without its forward pass. `every`: ways that are first compiled for this very
+    shape, which takes seconds each, are tried too.
     """
 
     op: Operator
@@ -27,21 +28,25 @@ class KernelCase(NamedTuple):
 
 
 class Operands(NamedTuple):
-    """`hot`: activations, where the kernel before left them. `cold`: weights and caches, which come from memory."""
+    """The tensors that a kernel reads.
+
+    `hot` are activations, which stay where the kernel before left them. `cold` are weights and caches, which come from
+    memory.
+    """
 
     hot: tuple[Tensor, ...]
     cold: tuple[Tensor, ...]
 
     def bytes(self) -> int:
-        """Bytes of the cold ones."""
+        """Bytes of the cold operands."""
         return sum(each.numel() * each.element_size() for each in self.cold)
 
 
 class Way(NamedTuple):
-    """run(op, *hot, *cold) is the answer, a tensor or several; `layout` stores the cold operands as it wants them,
-    once.
+    """One way to run an operator: run(op, *hot, *cold) gives the answer, a tensor or several.
 
-    `compiles`: the first call takes seconds. A quick run tries such a way only where none before it has worked.
+    `layout` stores the cold operands as `run` wants them; it is called once and not timed. `compiles`: the first call
+    takes seconds, and a quick run tries such a way only where none before it has worked.
     """
 
     run: Callable[..., Any]
@@ -50,10 +55,10 @@ class Way(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """Everything needed to run one kind of operator.
+    """What is needed to run one kind of operator.
 
-    `expected` gives the answer in float32 for a part of the output, and says which part that is. `ways` come in the
-    order in which they are tried: the likely winners first, for what is far slower is then not timed at length.
+    `operands` makes the tensors of a case. `expected` computes a part of the answer in float32, and says which part.
+    `ways` names the ways to run a case, the likely winners first: what is far slower is then not timed at length.
     """
 
     operands: Callable[[Any, str, Device], Operands]
@@ -62,4 +67,4 @@ class Kind(NamedTuple):
 
 
 class UnsupportedError(Exception):
-    """No kernel here for such an operator: the reason goes into the row."""
+    """There is no kernel here for such an operator. The reason goes into its row."""

@@ -1,4 +1,4 @@
-"""Linear layers: the layouts in which an engine can store a weight, on each of torch's BLAS libraries; fp8 by scaled_mm."""
+"""Linear layers: both layouts of a stored weight, on each of torch's BLAS libraries; fp8 by scaled_mm."""
 
 from __future__ import annotations
 
@@ -12,32 +12,24 @@ from llmcost.bench.kernels.base import Index, KernelCase, Kind, Operands, Tensor
 from llmcost.model.operators import Gemm
 
 CHECKED_ROWS = 32
-FP8_FAMILIES = (
-    "sm_89",
-    "sm_90",
-    "sm_100",
-    "sm_103",
-    "sm_120",
-    "gfx942",
-    "gfx950",
-)  # with matrix units for 8-bit floats
+FP8_FAMILIES = ("sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "gfx942", "gfx950")  # have units for 8-bit floats
 
 
 def operands(op: Gemm, dtype: str, device: Device) -> Operands:
-    """The input (tokens, k); the weight (n, k), small enough for products near 1; the bias."""
+    """The input (tokens, k), the weight (n, k), small enough for products near 1, and the bias (n)."""
     x = device.normal((op.b * op.s, op.k), dtype)
     weight = device.normal((op.n, op.k), dtype, op.k**-0.5)
     return Operands((x,), (weight, device.normal((op.n,), dtype)) if op.bias else (weight,))
 
 
 def expected(_op: Gemm, given: Operands) -> tuple[Index, Tensor]:
-    """The first rows."""
+    """The first rows of the product."""
     x, weight, *bias = given.hot[0], *given.cold
     return (slice(CHECKED_ROWS),), linear(x[:CHECKED_ROWS].float(), weight.float(), *(b.float() for b in bias))
 
 
 def ways(case: KernelCase, device: Device) -> dict[str, Way]:
-    """Weight stored (n, k) or (k, n)."""
+    """The weight stored as (n, k) or (k, n), on each library; in fp8 one way alone."""
     if case.dtype == "fp8":
         return _fp8_ways(case.op, device)
     found = {"cublas n,k": Way(_linear), "cublas k,n": Way(_product, _transposed)}

@@ -1,4 +1,4 @@
-"""Experts: linear layers of which each token takes a few, in one grouped kernel or one after the other."""
+"""Experts: linear layers of which each token takes a few, computed in one grouped kernel or one after the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmcost.model.operators import GroupedGemm, TokenProduct
 
 @lru_cache(maxsize=64)
 def routing(tokens: int, groups: int, active: int) -> tuple[int, ...]:
-    """Rows of each group, each token's choices drawn without favour."""
+    """How many rows each group has, where each token draws its groups with equal chances."""
     if groups == active:
         return (tokens,) * groups
     draw = random.Random(0)  # noqa: S311 - a workload, no secret
@@ -29,7 +29,7 @@ def routing(tokens: int, groups: int, active: int) -> tuple[int, ...]:
 
 
 def operands(op: GroupedGemm, dtype: str, device: Device) -> Operands:
-    """Rows in the order of their groups (rows, k), and the groups' weights (groups, k, n)."""
+    """Rows in the order of their groups, (rows, k), and the groups' weights, (groups, k, n)."""
     if dtype == "fp8" or op.bias or int(op.active) != op.active:
         raise UnsupportedError("no grouped kernel here for fp8, for biases, or for a share of a choice")
     x = device.normal((int(op.b * op.s * op.active), op.k), dtype)
@@ -37,14 +37,17 @@ def operands(op: GroupedGemm, dtype: str, device: Device) -> Operands:
 
 
 def expected(op: GroupedGemm, given: Operands) -> tuple[Index, Tensor]:
-    """The rows of the first group that has any."""
+    """The answer for the rows of the first group that has any."""
     counts = routing(op.b * op.s, op.groups, op.active)
     group = next(number for number, count in enumerate(counts) if count)
     return (slice(counts[group]),), given.hot[0][: counts[group]].float() @ given.cold[0][group].float()
 
 
 def ways(case: KernelCase, device: Device) -> dict[str, Way]:
-    """The grouped kernel with the weights in either layout; a loop over the groups that have rows; all at once where they have as many."""
+    """A loop over the groups that have rows; the grouped kernel with weights in either layout; one batched product.
+
+    The last needs groups that all have as many rows.
+    """
     op: Any = case.op
     counts = routing(op.b * op.s, op.groups, op.active)
     found = {"loop of linear": Way(_loop(counts))}
@@ -61,7 +64,7 @@ def ways(case: KernelCase, device: Device) -> dict[str, Way]:
 
 
 def _loop(counts: tuple[int, ...]) -> Callable[..., Tensor]:
-    """A product a group."""
+    """A function that computes one product after the other, for each group that has rows."""
     starts = [0, *accumulate(counts)]
 
     def run(op: GroupedGemm, x: Tensor, weight: Tensor) -> Tensor:
@@ -77,7 +80,7 @@ def _loop(counts: tuple[int, ...]) -> Callable[..., Tensor]:
 
 
 def product_operands(op: TokenProduct, dtype: str, device: Device) -> Operands:
-    """Both factors are activations."""
+    """Two activations to multiply for each token: (tokens, m, k) and (tokens, k, n)."""
     tokens = op.b * op.s
     return Operands(
         (device.normal((tokens, op.m, op.k), dtype), device.normal((tokens, op.k, op.n), dtype, op.k**-0.5)), ()

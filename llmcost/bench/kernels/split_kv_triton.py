@@ -1,8 +1,8 @@
-"""Decode attention in Triton: every sequence's keys split among programs, so that few sequences still fill the chip.
+"""Decode attention in Triton: the keys of every sequence are split among programs, so that few sequences fill the chip.
 
-One program takes one KV head of one sequence and one stretch of its keys, for all query heads that share it; a second
-kernel weighs the stretches' answers by their sums of exponentials (flash decoding; FlashAttention, arXiv 2205.14135,
-section 3.1 gives the algebra).
+One program takes one KV head of one sequence and one stretch of its keys, for all query heads that share it. A second
+kernel weighs the answers of the stretches by their sums of exponentials. This is flash decoding; FlashAttention
+(arXiv 2205.14135, section 3.1) gives the algebra.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WAVES = 4  # programs a multiprocessor
 
 
 def decode(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """The answer (b, a, 1, dv) to queries (b, a, 1, d) over contiguous caches of keys (b, g, c, d) and values (b, g, c, dv)."""
+    """The answer (b, a, 1, dv) to queries (b, a, 1, d) over contiguous keys (b, g, c, d) and values (b, g, c, dv)."""
     b, a, _, d = q.shape
     g, keys, dv = k.shape[1], k.shape[2], v.shape[3]
     share = a // g
@@ -51,7 +51,8 @@ def decode(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 @triton.jit
 def _stretch(
     q, k, v, part, weight, heads, g, keys, stretch, q_sequence, q_head, scale,
-    SHARE: tl.constexpr, D: tl.constexpr, DV: tl.constexpr, DP: tl.constexpr, DVP: tl.constexpr, M: tl.constexpr, BLOCK: tl.constexpr,
+    SHARE: tl.constexpr, D: tl.constexpr, DV: tl.constexpr, DP: tl.constexpr, DVP: tl.constexpr, M: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     kv, split = tl.program_id(0).to(tl.int64), tl.program_id(1)
     sequence, kv_head = kv // g, kv % g

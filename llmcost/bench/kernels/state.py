@@ -1,4 +1,4 @@
-"""Kernels with a state: convolutions along the tokens, and one step of a linear recurrence, as torch compiles them."""
+"""Kernels with a state, as torch compiles them: convolutions along the tokens, and a step of a linear recurrence."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch.nn import functional
 
 from llmcost.bench.device import Device
 from llmcost.bench.kernels.base import Index, Kind, Operands, Tensor, UnsupportedError
-from llmcost.bench.kernels.streams import compiled
+from llmcost.bench.kernels.elementwise import compiled
 from llmcost.model.operators import CausalConv, Scan
 
-DECAY = 0.9
+DECAY = 0.9  # of the state a step
 
 
 def conv_operands(op: CausalConv, dtype: str, device: Device) -> Operands:
-    """Tokens (b, channels, s), the last inputs of each sequence, the weights a channel."""
+    """Tokens (b, channels, s), the last inputs of each sequence (b, channels, kernel - 1), weights of each channel."""
     if op.bias:
         raise UnsupportedError("no convolution with a bias here")
     x = device.normal((op.b, op.channels, op.s), dtype)
@@ -25,7 +25,7 @@ def conv_operands(op: CausalConv, dtype: str, device: Device) -> Operands:
 
 
 def convolve(x: Tensor, last: Tensor, weight: Tensor) -> Tensor:
-    """A prompt through torch's convolution; a token as a product with its window."""
+    """The convolution of a prompt by torch's own; of a single token as a product with its window."""
     window = torch.cat([last, x], dim=2)
     if x.shape[2] > 1:
         return functional.conv1d(window, weight, groups=weight.shape[0])
@@ -33,12 +33,12 @@ def convolve(x: Tensor, last: Tensor, weight: Tensor) -> Tensor:
 
 
 def conv_expected(_op: CausalConv, given: Operands) -> tuple[Index, Tensor]:
-    """The last sequence."""
+    """The answer for the last sequence."""
     return (slice(-1, None),), convolve(given.hot[0][-1:].float(), given.cold[0][-1:].float(), given.cold[1].float())
 
 
 def scan_operands(op: Scan, dtype: str, device: Device) -> Operands:
-    """Query and key (b, heads, dk), value (b, heads, dv), the state (b, heads, dk, dv)."""
+    """Query and key (b, heads, dk), value (b, heads, dv), and the state (b, heads, dk, dv)."""
     if op.s > 1:
         raise UnsupportedError("no kernel here for a recurrence over a whole prompt")
     keys = (op.b, op.heads, op.dk)
@@ -51,20 +51,20 @@ def scan_operands(op: Scan, dtype: str, device: Device) -> Operands:
 
 
 def step(q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """The state decays and takes in k·vᵀ; q reads it."""
+    """One step of linear attention, its answer and state: the state decays and takes in k·vᵀ, then q reads it."""
     after = state * DECAY + k[..., None] * v[..., None, :]
     return (q[..., None] * after).sum(-2), after
 
 
 def delta_step(q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """The same with what the state holds for k taken off v first."""
+    """One step of the delta rule: as `step`, but what the state already has for k is first taken off v."""
     faded = state * DECAY
     after = faded + k[..., None] * (v - (k[..., None] * faded).sum(-2))[..., None, :]
     return (q[..., None] * after).sum(-2), after
 
 
 def scan_expected(op: Scan, given: Operands) -> tuple[Index, Tensor]:
-    """The last sequence."""
+    """The answer for the last sequence."""
     last = [each[-1:].float() for each in (*given.hot, *given.cold)]
     return (slice(-1, None),), (delta_step if op.delta else step)(*last)[0]
 

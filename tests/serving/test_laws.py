@@ -1,128 +1,17 @@
-"""What must hold for every model, GPU and workload: sums, growth, bounds, and one formula for numbers, arrays and symbols."""
+"""What must hold of an estimate for every model, GPU and workload: sums, growth, bounds, one list of operators."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
+from drawn import BASES, bytes_of, cases, chips, laws, models, spread_cases
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from uniform import changed, is_gated, size
 
 from llmcost.formulas.operators import PHASES, operator_rows
-from llmcost.formulas.serving import symbolic_estimate
-from llmcost.ground.symbols import Expression, symbol
-from llmcost.ground.symbols import evaluate as value_of
-from llmcost.machine.chip import Chip, chip_of
-from llmcost.machine.efficiency import Efficiency, Kernel, default_for
-from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import forward
-from llmcost.model.blocks import Experts, GatedMlp, GroupedAttention, PlainMlp
 from llmcost.model.counting import count_pass
-from llmcost.model.operators import Gemm
 from llmcost.model.sizes import Load, element_bytes
-from llmcost.model.spec import Layer, ModelSpec
-from llmcost.serving.estimate import Options, estimate, evaluate, workload_of
+from llmcost.serving.estimate import Options, estimate, workload_of
 from llmcost.serving.results import leaves
-from llmcost.specs.hardware import Figure, HardwareSpec
-
-PACKAGE = Path(__file__).resolve().parent.parent / "llmcost"
-laws = settings(deadline=None, max_examples=60)
-BASES = ("textbook", "limit", "expected")
-
-# -- what is drawn ----------------------------------------------------------------------------------
-
-
-@st.composite
-def models(draw):
-    """Any decoder that a spec can describe, up to a few hundred billion parameters."""
-    kv_heads, head_dim, mlp = (
-        draw(st.integers(1, 16)),
-        draw(st.integers(1, 256)),
-        draw(st.sampled_from([GatedMlp, PlainMlp])),
-    )
-    bias = draw(st.booleans())
-    attention = GroupedAttention(
-        num_attention_heads=kv_heads * draw(st.integers(1, 8)),
-        num_key_value_heads=kv_heads,
-        head_dim=head_dim,
-        v_head_dim=head_dim,
-        attention_bias=bias,
-        attention_output_bias=bias,
-    )
-    layer = Layer(draw(st.integers(1, 130)), attention, mlp(draw(st.integers(1, 50000)), draw(st.booleans())))
-    return ModelSpec(
-        name="drawn",
-        title="Drawn",
-        source="a test",
-        hidden_size=draw(st.integers(1, 16384)),
-        vocab_size=draw(st.integers(1, 200_000)),
-        max_position_embeddings=draw(st.integers(8, 131_072)),
-        tie_word_embeddings=draw(st.booleans()),
-        layers=(layer,),
-        position_embedding=draw(st.sampled_from(["rotary", "learned"])),
-        norm=draw(st.sampled_from(["rms", "layer"])),
-    )
-
-
-@st.composite
-def chips(draw):
-    """Any GPU with known peaks: 1 GB to 10 TB, 1 GB/s to 20 TB/s, 100 GFLOPS to 10 PFLOPS."""
-
-    def figure(low, high):
-        return Figure(draw(st.integers(low, high)), "drawn", "a test")
-
-    return HardwareSpec(
-        name="drawn",
-        title="Drawn",
-        vendor="a test",
-        memory=figure(10**9, 10**13),
-        sources={"a test": {"title": "a test"}},
-        bandwidth=figure(10**9, 2 * 10**13),
-        peak={dtype: figure(10**11, 10**16) for dtype in ("bf16", "fp8", "fp32")},
-    )
-
-
-@st.composite
-def options(draw, model, prompt=True):
-    """Any workload that the model takes."""
-    context = draw(st.integers(1, model.max_position_embeddings))
-    return Options(
-        batch=draw(st.integers(1, 1000)),
-        context=context,
-        prompt=draw(st.none() | st.integers(1, context)) if prompt else None,
-        dtype=draw(st.sampled_from(["bf16", "fp8", "fp32"])),
-        weight_dtype=draw(st.sampled_from([None, "int4", "int8", "bf16"])),
-        kv_dtype=draw(st.sampled_from([None, "fp4", "fp8", "bf16"])),
-        mfu=draw(st.sampled_from([0.3, 0.5, 1.0])),
-        memory_utilization=draw(st.sampled_from([0.5, 0.9, 1.0])),
-    )
-
-
-@st.composite
-def cases(draw, prompt=True):
-    """A model, a GPU and a workload."""
-    model = draw(models())
-    return model, draw(chips()), draw(options(model, prompt=prompt))
-
-
-@st.composite
-def spread_cases(draw):
-    """The same with experts, on several GPUs: as any layout divides them, with a batch that it need not divide."""
-    model, chip, chosen = draw(cases())
-    (layer,) = model.layers
-    tp, pp = draw(st.sampled_from([1, layer.mixer.num_key_value_heads])), draw(st.sampled_from([1, layer.count]))
-    dp, link = draw(st.integers(1, 9)), Figure(10**11, "drawn", "a test")
-    stage = tp * dp  # of whose GPUs as many as hold all experts once must divide it
-    ep = draw(st.sampled_from([n for n in range(1, stage + 1) if stage % n == 0 and (n >= dp or dp % n == 0)]))
-    number, width = ep * draw(st.integers(1, 8)), min(tp, stage // ep) * draw(st.integers(1, 1000))
-    experts = Experts(number, draw(st.integers(1, number)), width)
-    chosen = chosen._replace(tp=tp, pp=pp, dp=dp, ep=ep, chunk=draw(st.none() | st.integers(1, 10_000)))
-    return model._replace(layers=(layer._replace(mlp=experts),)), chip._replace(interconnect=link, fabric=link), chosen
-
-
-def bytes_of(w):
-    """The element sizes of a workload."""
-    return element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
 
 
 def costs(e):
@@ -268,20 +157,6 @@ def test_expected_is_never_faster_than_the_limit(case):
     assert e.prefill.expected.seconds > e.prefill.limit.seconds
     assert e.decode.expected.seconds_per_step > e.decode.limit.seconds_per_step
     assert e.training.expected.tokens_per_s < e.training.limit.tokens_per_s
-
-
-@laws
-@given(st.floats(1e-9, 1), st.floats(1e-9, 1), st.floats(1, 6), st.floats(1, 6))
-def test_a_kernel_takes_at_least_the_longer_of_its_two_times_and_at_most_their_sum(compute, memory, one, other):
-    less, more = sorted((one, other))
-    chip, op = Chip(1, 1, 1, 1, None), Gemm("product", "mlp", 1, 1, 1, 1, 1, False, False, 1, 1)
-    times = []
-    for overlap in (less, more):
-        kernel = Kernel(op.flops(causal=True) / compute, op.moved_bytes() / memory, 0, 0, overlap)
-        times.append(kernel_seconds([op], chip, Efficiency({"gemm": kernel}, "", None))[0])
-    assert compute + memory >= times[0] * (1 - 1e-12)
-    assert times[0] >= times[1] * (1 - 1e-12)  # the better they overlap, the sooner
-    assert times[1] >= max(compute, memory) * (1 - 1e-12)
 
 
 @laws
@@ -459,83 +334,3 @@ def test_the_caches_data_type_changes_the_cache_and_what_follows_from_it_alone(m
     assert {path for path in bf16 if bf16[path] != fp8[path] and path.startswith(same)} == set()
     assert bf16["memory.weights_bytes"] == fp8["memory.weights_bytes"]
     assert bf16["memory.activation_bytes"] == fp8["memory.activation_bytes"]
-
-
-# -- one formula for numbers, arrays and symbols ----------------------------------------------------
-
-
-def is_number(value):
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def sweep_equals_loop(model, chip, chosen, field, values):
-    """Every figure of one run on an array of `field`, beside those of a run for each value."""
-    w = workload_of(model, chip, chosen)
-    sizes = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
-    array = np.array(values, dtype=np.float64)
-    swept = w._replace(**{field: array}, **({"prompt": array} if field == "context" and chosen.prompt is None else {}))
-    shares = default_for(chip, w.dtype, w.weight_dtype)
-    sweep = dict(
-        leaves(evaluate(model, chip, sizes, swept, chip_of(chip, w.dtype, w.kv_dtype), shares, chosen.prompt is None))
-    )
-    loop = [dict(leaves(estimate(model, chip, chosen._replace(**{field: value})))) for value in values]
-    compared = 0
-    for path in loop[0]:
-        scalars = [figures[path] for figures in loop]
-        if path.startswith("workload") or not all(is_number(x) or isinstance(x, bool) for x in scalars):
-            continue
-        exact = [float(x) for x in scalars]  # FLOPs may be integers that no array of integers holds
-        np.testing.assert_allclose(np.broadcast_to(sweep[path], array.shape), exact, rtol=1e-12, err_msg=path)
-        compared += 1
-    assert compared > 40  # every figure but names and words
-
-
-@laws
-@given(cases(), st.lists(st.integers(1, 4096), min_size=1, max_size=4))
-def test_a_sweep_over_batches_equals_the_loop(case, batches):
-    sweep_equals_loop(*case, "batch", batches)
-
-
-@settings(deadline=None, max_examples=25)
-@given(spread_cases(), st.lists(st.integers(1, 4096), min_size=1, max_size=4))
-def test_a_sweep_over_batches_of_any_layout_equals_the_loop(case, batches):
-    sweep_equals_loop(*case, "batch", batches)
-
-
-@laws
-@given(cases(prompt=False), st.data())
-def test_a_sweep_over_contexts_equals_the_loop(case, data):
-    model, chip, chosen = case
-    contexts = data.draw(st.lists(st.integers(1, model.max_position_embeddings), min_size=1, max_size=4))
-    sweep_equals_loop(model, chip, chosen, "context", contexts)
-
-
-@settings(deadline=None, max_examples=25)
-@given(cases() | spread_cases())
-def test_the_formula_that_is_printed_evaluates_to_the_figure(case):
-    figures, formulas = dict(leaves(estimate(*case))), dict(leaves(symbolic_estimate(*case)))
-    assert figures.keys() == formulas.keys()
-    compared = 0
-    for path, formula in formulas.items():
-        if isinstance(formula, Expression) and not path.startswith("workload"):
-            assert float(value_of(formula)) == pytest.approx(float(figures[path]), rel=1e-9), path
-            compared += 1
-    assert compared > 40
-
-
-def test_a_symbol_has_no_truth_value():
-    b = symbol("b", 4, "batch")
-    for question in (
-        lambda: bool(b),
-        lambda: bool(b <= 8),
-        lambda: bool(2 * b + 1),
-        lambda: max(b, b + 1),
-        lambda: b and 1,
-    ):
-        with pytest.raises(TypeError):
-            question()
-
-
-def test_a_symbol_says_why_it_has_no_truth_value():
-    with pytest.raises(TypeError, match="branch on structure, never on a size"):
-        bool(symbol("b", 4, "batch"))

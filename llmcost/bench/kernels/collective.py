@@ -1,4 +1,4 @@
-"""Exchanges between GPUs through torch.distributed, every rank at once; started by torchrun."""
+"""Collectives between GPUs, by torch.distributed: every rank runs them at once, started by torchrun."""
 
 from __future__ import annotations
 
@@ -17,30 +17,33 @@ from llmcost.model.operators.exchange import Exchange
 
 
 def ranks() -> int:
-    """Processes that torchrun started: 1 without it."""
+    """How many processes torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Which of them this one is."""
+    """Which of torchrun's processes this one is, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def join(device: Device) -> None:
-    """Meet the other ranks, and part from them when the process ends: threads that still wait for others would take it down."""
+    """Meet the other ranks, and leave them when the process ends.
+
+    Otherwise threads that still wait for other ranks would make the process crash.
+    """
     dist.init_process_group("nccl" if device.kind == "cuda" else "gloo")
     atexit.register(dist.destroy_process_group)
 
 
 def slowest(seconds: float) -> float:
-    """The largest of all ranks' figures."""
+    """The largest of the figures that all ranks have."""
     every: list[float] = [0.0] * dist.get_world_size()
     dist.all_gather_object(every, seconds)
     return max(every)
 
 
 def operands(op: Collective, dtype: str, device: Device) -> Operands:
-    """A part of the array that is whole where the payload is: before an all-reduce, after an all-gather."""
+    """A rank's array before the collective: a part of the payload for an all-gather, the whole one for the others."""
     if ranks() != op.ranks:
         raise UnsupportedError(f"an exchange among {op.ranks}, started with {ranks()}")
     if ranks() == 1:
@@ -50,39 +53,42 @@ def operands(op: Collective, dtype: str, device: Device) -> Operands:
 
 
 def all_reduce(_op: Collective, x: Tensor) -> Tensor:
-    """In place, as engines do it."""
+    """The sum of all ranks' arrays, in place, as engines do it."""
     dist.all_reduce(x)
     return x
 
 
 def all_gather(op: Collective, x: Tensor) -> Tensor:
-    """Everybody's part to everybody."""
+    """The parts of all ranks, one after the other."""
     out = x.new_empty(x.numel() * op.ranks)
     dist.all_gather_into_tensor(out, x)
     return out
 
 
 def reduce_scatter(op: Collective, x: Tensor) -> Tensor:
-    """The sum, a part to each."""
+    """The part of the sum of all ranks' arrays that is meant for this rank."""
     out = x.new_empty(x.numel() // op.ranks)
     dist.reduce_scatter_tensor(out, x)
     return out
 
 
 def all_to_all(_op: Collective, x: Tensor) -> Tensor:
-    """A part of each to each."""
+    """From each rank the part that is meant for this one."""
     out = torch.empty_like(x)
     dist.all_to_all_single(out, x)
     return out
 
 
-EXCHANGES: dict[Exchange, Callable[[Collective, Tensor], Tensor]] = {
+COLLECTIVES: dict[Exchange, Callable[[Collective, Tensor], Tensor]] = {
     "all_reduce": all_reduce, "all_gather": all_gather, "reduce_scatter": reduce_scatter, "all_to_all": all_to_all,
 }  # fmt: skip
 
 
 def expected(op: Collective, given: Operands) -> tuple[Index, Tensor]:
-    """The same out of all ranks' arrays, fetched one after the other; a copy, for the exchange may work in place."""
+    """The answer, computed from all ranks' arrays, which are fetched one after the other.
+
+    They are copies, as the collective may work in place.
+    """
     mine = given.hot[0].float()
     every = [torch.empty_like(mine) for _ in range(op.ranks)]
     for rank, each in enumerate(every):
@@ -99,9 +105,9 @@ def expected(op: Collective, given: Operands) -> tuple[Index, Tensor]:
 
 
 def ways(case: KernelCase, device: Device) -> dict[str, Way]:
-    """The one library that torch uses on such a device."""
+    """The one library by which torch runs collectives on such a device."""
     op: Any = case.op
-    return {"nccl" if device.kind == "cuda" else "gloo": Way(EXCHANGES[op.exchange])}
+    return {"nccl" if device.kind == "cuda" else "gloo": Way(COLLECTIVES[op.exchange])}
 
 
-EXCHANGE = Kind(operands, expected, ways)
+COLLECTIVE = Kind(operands, expected, ways)

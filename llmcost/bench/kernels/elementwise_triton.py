@@ -1,4 +1,7 @@
-"""Streaming kernels in Triton: residual and norm, gated activation, rotary embedding, copy, fill. One pass over memory each."""
+"""Elementwise kernels in Triton: residual and norm, gated activation, rotary embedding, copy, fill.
+
+Each passes over memory once.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ BLOCK = 1024  # elements a program, where rows do not matter
 
 
 def add_norm(x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """RMSNorm of the sum, and the sum: a program a token."""
+    """RMSNorm of the sum of two tensors (tokens, width), and the sum: one program for each token."""
     y, total = torch.empty_like(x), torch.empty_like(x)
     width = x.shape[1]
     block = triton.next_power_of_2(width)
@@ -22,7 +25,7 @@ def add_norm(x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor) -> t
 
 
 def gated(x: torch.Tensor) -> torch.Tensor:
-    """SiLU of the first half times the second."""
+    """SiLU of the first half of each row, times the second half: (tokens, 2·width) to (tokens, width)."""
     tokens, width = x.shape[0], x.shape[1] // 2
     out = x.new_empty((tokens, width))
     _gated[(tokens, triton.cdiv(width, BLOCK))](x, out, width, BLOCK=BLOCK, num_warps=4)
@@ -39,14 +42,14 @@ def rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 
 
 def copy(x: torch.Tensor) -> torch.Tensor:
-    """16 kB a program."""
+    """A copy of a tensor, 8,192 elements in each program."""
     out, block = torch.empty_like(x), 8 * BLOCK
     _copy[(triton.cdiv(x.numel(), block),)](x, out, x.numel(), BLOCK=block, num_warps=8)
     return out
 
 
 def fill(x: torch.Tensor) -> torch.Tensor:
-    """The same number everywhere."""
+    """The tensor, filled with one number: 8,192 elements in each program."""
     block = 8 * BLOCK
     _fill[(triton.cdiv(x.numel(), block),)](x, x.numel(), BLOCK=block, num_warps=8)
     return x

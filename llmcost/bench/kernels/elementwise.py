@@ -1,8 +1,8 @@
-"""Kernels that stream: norms, activations, rotary embedding, softmax, sums, lookups, and copies of memory.
+"""Elementwise kernels: norms, activations, rotary embedding, softmax, sums, lookups, and copies of memory.
 
-An operator says how many elements it reads and writes; its name says what it computes with them. What has no name
-here is run as a sum that reads and writes as many. Each is tried as Triton (where it is installed), compiled by
-torch, and as torch's own kernels one after the other.
+An operator says how many elements it reads and writes, and its name says what it computes with them. One with a name
+that is not known here is run as a sum that reads and writes as many elements. Each is tried in Triton (where that is
+installed), compiled by torch, and as torch's own kernels one after the other.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from llmcost.model.operators import Elementwise, Lookup
 
 CHECKED_ROWS = 64
 EPS = 1e-6
-HALF_HEAD = 32  # channels turned with as many others
+HALF_HEAD = 32  # channels of a head that rotary embedding turns, each with a partner
 
 
-class Stream(NamedTuple):
-    """What one streaming kernel computes; `cold` operands come from memory, the others from the kernel before."""
+class Computation(NamedTuple):
+    """What one elementwise kernel computes, and the shapes of its operands.
+
+    `cold` operands come from memory, `hot` ones from the kernel before.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -33,36 +36,33 @@ class Stream(NamedTuple):
     cold: tuple[tuple[int, ...], ...] = ()
 
 
-def stream_of(op: Elementwise) -> Stream:
-    """The kernel that an operator means, and the shapes of its operands."""
+def computation_of(op: Elementwise) -> Computation:
+    """What an operator computes, by its name, its part of the model and its sizes."""
     t, reads, writes, weights = int(op.b * op.s), int(op.reads), int(op.writes), int(op.weights)
     if op.name in MEMORY:
         count, function = MEMORY[op.name]
-        return Stream(op.name, function, (), ((t, reads // count if count else writes),) * max(count, 1))
+        return Computation(op.name, function, (), ((t, reads // count if count else writes),) * max(count, 1))
     width = reads // 2
     if op.part == "norm" and reads == writes and weights in (width, 2 * width):
-        return Stream("residual and norm", add_norm, ((t, width),) * 2, ((width,),) * (weights // width))
+        return Computation("residual and norm", add_norm, ((t, width),) * 2, ((width,),) * (weights // width))
     if op.part == "norm" and reads == writes:
         each = weights if weights and reads % weights == 0 else reads
-        return Stream("norm", norm, ((t, reads // each, each),), ((each,),) if each == weights else ())
+        return Computation("norm", norm, ((t, reads // each, each),), ((each,),) if each == weights else ())
     if op.name.endswith("activation"):
-        return (
-            Stream("silu and product", gated, ((t, reads),))
-            if reads == 2 * writes
-            else Stream("gelu", functional.gelu, ((t, reads),))
-        )
+        name, function = ("silu and product", gated) if reads == 2 * writes else ("gelu", functional.gelu)
+        return Computation(name, function, ((t, reads),))
     if op.name.startswith("rotary") and reads % (2 * HALF_HEAD) == 0:
         angles = (t, 1, HALF_HEAD)
-        return Stream("rotary", rotary, ((t, reads // (2 * HALF_HEAD), 2, HALF_HEAD), angles, angles))
+        return Computation("rotary", rotary, ((t, reads // (2 * HALF_HEAD), 2, HALF_HEAD), angles, angles))
     if op.name == "experts_sum" and reads % writes == 0:
-        return Stream("weighted sum", weighted_sum, ((t, reads // writes, writes), (t, reads // writes, 1)))
+        return Computation("weighted sum", weighted_sum, ((t, reads // writes, writes), (t, reads // writes, 1)))
     if op.name == "softmax":
-        return Stream("softmax", softmax, ((t, reads),))
-    return Stream("stream", _streaming(writes), ((t, reads),))
+        return Computation("softmax", softmax, ((t, reads),))
+    return Computation("sum", _sum_of_width(writes), ((t, reads),))
 
 
 def add_norm(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Norm of the sum (RMSNorm; LayerNorm where there is a bias), and the sum."""
+    """The norm of a sum (RMSNorm, or LayerNorm where there is a bias), and the sum; all (tokens, width)."""
     total = x + residual
     if bias is None:
         return norm(total, weight), total
@@ -70,46 +70,48 @@ def add_norm(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor | None = 
 
 
 def norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """RMSNorm over the last dimension, in float32 inside."""
+    """RMSNorm over the last dimension, computed in float32."""
     wide = x.float()
     wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPS)
     return (wide if weight is None else wide * weight).to(x.dtype)
 
 
 def gated(x: Tensor) -> Tensor:
-    """SiLU of the first half times the second."""
+    """SiLU of the first half of each row, times the second half: (tokens, 2·width) to (tokens, width)."""
     gate, up = x.chunk(2, dim=-1)
     return functional.silu(gate) * up
 
 
 def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Every channel turned with its partner."""
+    """Each channel turned with its partner by an angle: x is (tokens, heads, 2, half)."""
     left, right = x.unbind(2)
     return torch.stack([left * cos - right * sin, right * cos + left * sin], dim=2)
 
 
 def weighted_sum(x: Tensor, share: Tensor) -> Tensor:
-    """Experts' outputs by their weights."""
+    """The outputs of each token's experts, (tokens, experts, width), added up by their weights."""
     return (x * share).sum(1)
 
 
 def softmax(x: Tensor) -> Tensor:
-    """Over the last dimension."""
+    """The softmax over the last dimension."""
     return x.softmax(-1)
 
 
-def _streaming(writes: int) -> Callable[[Tensor], Tensor]:
-    def stream(x: Tensor) -> Tensor:
+def _sum_of_width(writes: int) -> Callable[[Tensor], Tensor]:
+    """A function that reads every element of a row and writes so many: those that there are too many are added up."""
+
+    def summed(x: Tensor) -> Tensor:
         reads = x.shape[-1]
         out = x[:, : min(reads, writes)]
         if reads > writes:
             out = out + x[:, writes:].sum(-1, keepdim=True)
         return out + 1 if reads >= writes else torch.cat([out, out[:, :1].expand(-1, writes - reads)], -1)
 
-    return stream
+    return summed
 
 
-# Name of a memory test -> buffers it is given, and what it does with them. Writing is given the one it writes.
+# Name of a test of memory -> how many buffers it reads, and what it does with them. `write` is given the one it writes.
 MEMORY: dict[str, tuple[int, Callable[..., Any]]] = {
     "read": (1, lambda x: x.sum(dtype=torch.float32)),
     "write": (0, lambda x: x.fill_(1.5)),
@@ -119,42 +121,44 @@ MEMORY: dict[str, tuple[int, Callable[..., Any]]] = {
 
 
 def operands(op: Elementwise, dtype: str, device: Device) -> Operands:
-    """As the kernel's shapes say."""
+    """Tensors of random numbers, in the shapes that the computation takes."""
     if dtype == "fp8":
-        raise UnsupportedError("activations are streamed in 16 or 32 bits")
-    stream = stream_of(op)
-    return Operands(*(tuple(device.normal(shape, dtype) for shape in shapes) for shapes in (stream.hot, stream.cold)))
+        raise UnsupportedError("elementwise kernels run in 16 or 32 bits")
+    computation = computation_of(op)
+    return Operands(
+        *(tuple(device.normal(shape, dtype) for shape in shapes) for shapes in (computation.hot, computation.cold))
+    )
 
 
 def expected(op: Elementwise, given: Operands) -> tuple[Index, Tensor]:
-    """The first rows; of a sum over everything and of a fill, all."""
-    stream = stream_of(op)
+    """The first rows of the answer; of tests of memory, all of it."""
+    computation = computation_of(op)
     if op.name in MEMORY:
-        return (), stream.function(*(each.float() for each in given.cold))
+        return (), computation.function(*(each.float() for each in given.cold))
     rows = [each[:CHECKED_ROWS].float() for each in given.hot]
-    answer = stream.function(*rows, *(each.float() for each in given.cold))
+    answer = computation.function(*rows, *(each.float() for each in given.cold))
     return (slice(CHECKED_ROWS),), answer[0] if isinstance(answer, tuple) else answer
 
 
 def ways(case: KernelCase, device: Device) -> dict[str, Way]:
-    """Triton, torch's compiler, torch's own kernels."""
+    """Triton's kernel where there is one, what torch's compiler makes, and torch's own kernels."""
     op: Any = case.op
-    stream = stream_of(op)
+    computation = computation_of(op)
     found = {}
     if device.graphs and find_spec("triton"):
-        from llmcost.bench.kernels.streams_triton import KERNELS
+        from llmcost.bench.kernels.elementwise_triton import KERNELS
 
-        if stream.name in KERNELS and len(stream.cold) < 2:
-            found["triton"] = Way(_forward(KERNELS[stream.name]))
+        if computation.name in KERNELS and len(computation.cold) < 2:
+            found["triton"] = Way(_forward(KERNELS[computation.name]))
     if op.name == "copy":
         return found | {"clone": Way(_forward(torch.clone)), "copy_": Way(_copy)}
     if op.name in MEMORY:
-        return found | {"torch": Way(_forward(stream.function))}
-    return found | compiled(stream.name, stream.function, device)
+        return found | {"torch": Way(_forward(computation.function))}
+    return found | compiled(computation.name, computation.function, device)
 
 
 def compiled(name: str, function: Callable[..., Any], device: Device) -> dict[str, Way]:
-    """A function as torch's compiler fuses it, and as torch's own kernels."""
+    """A function as torch's compiler fuses it (on a GPU), and as torch's own kernels one after the other."""
     found = {"compiled": Way(_forward(_compiled(name, function)), compiles=True)} if device.graphs else {}
     return found | {"eager": Way(_forward(function))}
 
@@ -165,7 +169,7 @@ def _forward(function: Any) -> Callable[..., Any]:
 
 @lru_cache(maxsize=64)
 def _compiled(_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled once for one token and once for any number of them, for each width."""
+    """A function that is compiled, for each width, once for one token and once for any number of them."""
     import torch._dynamo as dynamo
     import torch._functorch.config
 
@@ -188,7 +192,7 @@ def _copy(_op: Elementwise, x: Tensor) -> Tensor:
 
 
 def lookup_operands(op: Lookup, dtype: str, device: Device) -> Operands:
-    """Random rows, and the table."""
+    """Random numbers of rows (tokens), and the table (rows, width)."""
     if dtype == "fp8":
         raise UnsupportedError("tables are kept in 16 or 32 bits")
     return Operands(
@@ -197,14 +201,14 @@ def lookup_operands(op: Lookup, dtype: str, device: Device) -> Operands:
 
 
 def lookup_ways(_case: KernelCase, _device: Device) -> dict[str, Way]:
-    """The gather under its two names in torch."""
+    """The gather of rows, under both of its names in torch."""
     return {
         "embedding": Way(lambda _op, ids, table: functional.embedding(ids, table)),
         "index_select": Way(lambda _op, ids, table: table[ids]),
     }
 
 
-STREAM = Kind(operands, expected, ways)
+ELEMENTWISE = Kind(operands, expected, ways)
 LOOKUP = Kind(
     lookup_operands,
     lambda _op, given: ((slice(CHECKED_ROWS),), given.cold[0][given.hot[0][:CHECKED_ROWS]].float()),
