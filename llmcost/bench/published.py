@@ -8,7 +8,9 @@ MAMF = "stas00/ml-engineering, compute/accelerator/README.md, maximum achievable
 
 
 class PublishedRate(NamedTuple):
-    """The best credible rate of one kind: FLOP/s of matrix products in a data type, or bytes a second read and written."""
+    """The best credible rate of one kind: FLOP/s of matrix products in a data type, or bytes a second read and
+    written.
+    """
 
     rate: float
     source: str

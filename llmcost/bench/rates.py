@@ -12,7 +12,8 @@ BACKWARD = {"Attention": 2.5}  # FLOPs of the backward pass over those of the fo
 
 
 class RowRates(NamedTuple):
-    """A timed kernel with its work: FLOPs, and bytes moved (of a collective, its bus bytes). Rates are None where it was
+    """A timed kernel with its work: FLOPs, and bytes moved (of a collective, its bus bytes). Rates are None where it
+    was
     not timed, or has no such work.
     """
 
@@ -30,7 +31,9 @@ def rates_of(row: Row) -> RowRates:
 
 
 def row_flops(row: Row) -> float:
-    """FLOPs of a row; a backward pass of attention has five products for the forward pass's two, of a GEMM two for one."""
+    """FLOPs of a row; a backward pass of attention has five products for the forward pass's two, of a GEMM two for
+    one.
+    """
     forward = float(row.op().flops(causal=True))
     return forward * BACKWARD.get(row.operator, 2) if row.backward else forward
 
@@ -41,7 +44,8 @@ def row_bytes(row: Row) -> float:
 
 
 def bus_bytes(row: Row) -> float:
-    """Bytes that a collective sends a GPU, whatever the algorithm: the array times 2(n-1)/n for an all-reduce, (n-1)/n for
+    """Bytes that a collective sends a GPU, whatever the algorithm: the array times 2(n-1)/n for an all-reduce,
+    (n-1)/n for
     the others.
     """
     if row.operator != "Collective":

@@ -1,4 +1,6 @@
-"""What a profile shows: the best rates against peaks and published figures, how whole passes were predicted, a verdict."""
+"""What a profile shows: the best rates against peaks and published figures, how whole passes were predicted, a
+verdict.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ USUAL_GEMM, USUAL_MEMORY = 0.7, 0.85  # shares of the peaks that GPUs without a 
 
 
 class Reached(NamedTuple):
-    """The highest rate of some rows, FLOP/s or bytes/s by `unit`; its share of the peak, and what others have reached."""
+    """The highest rate of some rows, FLOP/s or bytes/s by `unit`; its share of the peak, and what others have
+    reached.
+    """
 
     what: str
     unit: str
@@ -30,7 +34,8 @@ class Reached(NamedTuple):
 
 
 class PassUse(NamedTuple):
-    """A whole pass: how far the sum of its kernels and the fit's prediction are off, and the share of the peak that it uses
+    """A whole pass: how far the sum of its kernels and the fit's prediction are off, and the share of the peak that
+    it uses
     (of the bandwidth for decode, of the FLOP/s else). None where it was not timed.
     """
 
@@ -41,7 +46,9 @@ class PassUse(NamedTuple):
 
 
 class PhaseErrors(NamedTuple):
-    """Of all timed passes of a phase, how far the sum of their kernels is off; and the fit, on models that it never saw."""
+    """Of all timed passes of a phase, how far the sum of their kernels is off; and the fit, on models that it never
+    saw.
+    """
 
     phase: str
     kernels: Error
@@ -64,7 +71,8 @@ class AgainstOthers(NamedTuple):
 class Summary(NamedTuple):
     """Everything that the page of `llmcost bench` tells of a profile.
 
-    `gemm`: the fastest bf16 product. `shares`: what prompts and training in bf16 use of the peak. `verdict`: empty where
+    `gemm`: the fastest bf16 product. `shares`: what prompts and training in bf16 use of the peak. `verdict`: empty
+    where
     no peak is known. `causes`: what is likely to blame where a part of the verdict is slow.
     """
 
@@ -126,7 +134,9 @@ def _is(
 def _best(
     p: Profile, rows: Iterable[RowRates], what: str, published: str = "", against: str = "flops"
 ) -> Reached | None:
-    """The fastest of some rows against a data type's peak (flops), the bandwidth, or a link, whose peak is not known."""
+    """The fastest of some rows against a data type's peak (flops), the bandwidth, or a link, whose peak is not
+    known.
+    """
     figure, unit = ("flops_per_s", "FLOPS") if against == "flops" else ("bytes_per_s", "B/s")
     found = fastest(rows, figure)
     if found is None:

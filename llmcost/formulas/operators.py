@@ -52,7 +52,9 @@ class OperatorRow(NamedTuple):
 
 
 class OperatorTotal(NamedTuple):
-    """All operators of a phase together. Seconds are None where no GPU is asked about or a figure of it is not known."""
+    """All operators of a phase together. Seconds are None where no GPU is asked about or a figure of it is not
+    known.
+    """
 
     flops: int
     params: int
