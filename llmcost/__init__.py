@@ -219,7 +219,8 @@ def fit(
     basis: str = "expected",
     **chosen: Any,
 ) -> Offers:
-    """Which GPUs hold a model: how many, at which precision, with how large a batch and context, how fast, at what price.
+    """Which GPUs hold a model: how many, at which precision, with how large a batch and context, how fast, at what
+    price.
 
     `hw`: GPUs; None: all that are known. `gpus`: numbers of them. `price`: dollars a GPU-hour, of all or by name. Other
     keywords as of `estimate`.
@@ -345,7 +346,8 @@ def plan_serving(
     gpus_per_node: int | None = None,
     **held: int | Sequence[int],
 ) -> ServingPlan:
-    """The layouts, and the requests in flight, that give most tokens a second a GPU within limits on waiting; needs numpy.
+    """The layouts, and the requests in flight, that give most tokens a second a GPU within limits on waiting; needs
+    numpy.
 
     `prompt`, `output`, `chunk` in tokens (1,024 and 256; prompts in one piece). `ttft`, `tpot`: the longest time to the
     first and of each other token, in milliseconds as on the command line. `tp`, `pp`, `dp`, `ep` hold an axis at one

@@ -1,4 +1,6 @@
-"""Everything `llmcost accuracy` tells: predictions against measurements by source, engine and GPU, and what stands out."""
+"""Everything `llmcost accuracy` tells: predictions against measurements by source, engine and GPU, and what stands
+out.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ OPTIMISED = ("optimised", "kernel", "training")  # classes of engines that predi
 
 
 class Scoreboard(NamedTuple):
-    """`by_gpu` and `worst` are of the classes of engines that predictions stand for; `worst`: the furthest off first."""
+    """`by_gpu` and `worst` are of the classes of engines that predictions stand for; `worst`: the furthest off
+    first.
+    """
 
     cases: int
     by_source: list[Group]
@@ -47,7 +51,8 @@ class Scoreboard(NamedTuple):
         """In one line: how many figures, whether fits were called right, what beats the limit."""
         right, called = sum(each.right for each in self.fits), sum(each.cases for each in self.fits)
         fits = f", {right:,} of {called:,} called right whether they fit" if called else ""
-        return f"<Scoreboard of {self.cases:,} cases: {len(self.figures):,} figures{fits}, {len(self.beating)} beat the limit>"
+        beating = f"{len(self.beating)} beat the limit"
+        return f"<Scoreboard of {self.cases:,} cases: {len(self.figures):,} figures{fits}, {beating}>"
 
     def _repr_html_(self) -> str:
         names = ("source", "class", "quantity", "defaults")

@@ -18,7 +18,8 @@ def params_of(model: ModelSpec) -> int:
 
 
 def model_row(m: ModelSpec) -> dict[str, object]:
-    """One model in the slides' table of structures. A size that differs between layers is told as 8/16; None where no block
+    """One model in the slides' table of structures. A size that differs between layers is told as 8/16; None where
+    no block
     has it.
     """
     return {

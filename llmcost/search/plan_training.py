@@ -27,7 +27,9 @@ AT_ONCE = 16_384  # layouts: arrays that stay in a core's cache
 
 
 class TrainingQuestion(NamedTuple):
-    """What is to be planned. `base` has batch, node and structure; `usable`: bytes of a GPU's memory that may be used."""
+    """What is to be planned. `base` has batch, node and structure; `usable`: bytes of a GPU's memory that may be
+    used.
+    """
 
     model: ModelSpec
     hardware: HardwareSpec
@@ -42,7 +44,9 @@ class TrainingQuestion(NamedTuple):
 
 
 class TrainingCandidate(NamedTuple):
-    """One layout, and why it is not the best: what it spends more on. `excess_bytes`: what it needs above what a GPU has."""
+    """One layout, and why it is not the best: what it spends more on. `excess_bytes`: what it needs above what a GPU
+    has.
+    """
 
     layout: Layout
     step_seconds: float
@@ -58,7 +62,9 @@ class TrainingCandidate(NamedTuple):
 
 
 class GridCell(NamedTuple):
-    """The best of all layouts with so many tensor-parallel GPUs and pipeline stages: seconds where one fits, else missing bytes."""
+    """The best of all layouts with so many tensor-parallel GPUs and pipeline stages: seconds where one fits, else
+    missing bytes.
+    """
 
     tp: int
     pp: int
@@ -136,7 +142,9 @@ class TrainingPlan(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """Figures of layouts that share ZeRO's stage and what is recomputed: rows of the space, seconds, bytes; of those that fit, parts."""
+    """Figures of layouts that share ZeRO's stage and what is recomputed: rows of the space, seconds, bytes; of those
+    that fit, parts.
+    """
 
     base: Layout
     rows: NDArray[np.intp]

@@ -43,7 +43,8 @@ def metrics_of(grid: Sweep, asked: Sequence[str] | None) -> list[str]:
 
 
 class SweepRows:
-    """Every combination of a sweep that makes sense, with the figures asked for; computed anew each time it is gone through.
+    """Every combination of a sweep that makes sense, with the figures asked for; computed anew each time it is gone
+    through.
 
     `columns` has the path of the figure under each heading.
     """

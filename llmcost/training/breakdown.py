@@ -1,4 +1,6 @@
-"""Every operator of one micro-batch on one GPU: its time forward and backward, and what it keeps for the backward pass."""
+"""Every operator of one micro-batch on one GPU: its time forward and backward, and what it keeps for the backward
+pass.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from llmcost.training.passes import Setup, forward_pass, kernels
 
 
 class MicroBatchRow(NamedTuple):
-    """One operator of a micro-batch on one GPU, all its executions: seconds forward and backward, bytes kept for backward."""
+    """One operator of a micro-batch on one GPU, all its executions: seconds forward and backward, bytes kept for
+    backward.
+    """
 
     name: str
     where: str

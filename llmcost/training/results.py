@@ -1,4 +1,6 @@
-"""What `llmcost train` answers, in base units. Field names are the keys of `--json`; the plain ones are the expected basis."""
+"""What `llmcost train` answers, in base units. Field names are the keys of `--json`; the plain ones are the expected
+basis.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ class TrainingWorkload(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """A basis: time of a step, tokens a second of all GPUs and of one, and what the whole run takes and costs (None: no price)."""
+    """A basis: time of a step, tokens a second of all GPUs and of one, and what the whole run takes and costs (None:
+    no price).
+    """
 
     step_seconds: Number
     tokens_per_s: Number
@@ -65,7 +69,9 @@ class Rates(NamedTuple):
 
 
 class ExpectedRates(NamedTuple):
-    """The same as it should run; what that rests on, the error this basis has shown, and the days with that error either way."""
+    """The same as it should run; what that rests on, the error this basis has shown, and the days with that error
+    either way.
+    """
 
     step_seconds: Number
     tokens_per_s: Number
