@@ -33,7 +33,7 @@ class Steps(NamedTuple):
         return int((self.last - self.first) // self.step) + 1
 
     def values(self) -> Iterator[Exact]:
-        """The values, smallest first."""
+        """Every value, the smallest first."""
         return (self.first + k * self.step for k in range(self.size()))
 
 
@@ -49,7 +49,7 @@ class Powers(NamedTuple):
         return len(list(self.values()))
 
     def values(self) -> Iterator[Exact]:
-        """The values, smallest first."""
+        """Every value, the smallest first."""
         value = self.first
         while value <= self.last:
             yield value
