@@ -12,12 +12,14 @@ import io
 import os
 import subprocess
 import sys
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from llmcost.cli import main
+from llmcost.serving import repeated
 
 ROOT = Path(__file__).resolve().parent.parent
 SNAPSHOTS = Path(__file__).resolve().parent / "snapshots"
@@ -54,6 +56,14 @@ def run_as_process(*arguments: object, timeout: float = 60, **environment: str) 
         command, capture_output=True, encoding="utf-8", timeout=timeout, check=False, env=os.environ | environment
     )
     return Answer(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def calculated():
+    """Every estimate of a test is calculated, however often it is asked: tests/serving/test_repeated.py compiles them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repeated, "WORTH", inf)
+        yield
 
 
 @pytest.fixture(scope="session")
