@@ -4,7 +4,9 @@ Processes stand beside those that import its dependencies alone; in one process,
 
     python benchmarks/speed.py [--runs 15]
 
-Commands take turns, so that a change of the machine's speed meets all of them; times are medians of wall time.
+Commands take turns, so that a change of the machine's speed meets all of them; times are medians of wall time. An
+estimate that is asked over and over with other sizes is compiled (serving/repeated.py); one that is asked once is
+calculated.
 """
 
 from __future__ import annotations
@@ -15,6 +17,13 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmcost import Options
+    from llmcost.model.spec import ModelSpec
+    from llmcost.specs.hardware import HardwareSpec
 
 BASELINE = "importing its dependencies"
 COMMANDS = {
@@ -66,15 +75,49 @@ def processes(runs: int) -> None:
 
 
 def estimates(at_least: float) -> None:
-    """Print how many scalar estimates a second one process makes."""
+    """Print how many estimates a second one process makes: asked over and over, and calculated each time anew."""
     from llmcost import Options, estimate, load_hardware, load_model
+    from llmcost.serving import repeated
+    from llmcost.serving.estimate import estimate_workload, prompt_is_context, workload_of
 
-    model, chip = load_model("llama3-8b"), load_hardware("rtx4090")
-    done, start = 0, time.perf_counter()
-    while (taken := time.perf_counter() - start) < at_least:
-        estimate(model, chip, Options(batch=1 + done % 64))
-        done += 1
-    print(f"\nin one process: {done / taken:,.0f} estimates/s ({taken / done * 1e6:,.0f} µs each)")
+    mix = {"prompt": 1024, "output": 256, "concurrency": 64}
+    asked = (
+        ("llama3-8b", "rtx4090", {}),
+        ("llama3-8b", "h100", mix),
+        ("deepseek-v3", "h200", mix | {"gpus": 8}),
+        ("deepseek-v3", "h200", mix | {"dp": 8, "ep": 8}),
+    )
+    print(f"\n{'estimates/s in one process':76} {'over and over':>14} {'each anew':>10}")
+    for name, gpu, options in asked:
+        model, chip = load_model(name), load_hardware(gpu)
+
+        def anew(chosen: Options, model: ModelSpec = model, chip: HardwareSpec = chip) -> None:
+            estimate_workload(model, chip, workload_of(model, chip, chosen), prompt_is_context(chosen))
+
+        def again(chosen: Options, model: ModelSpec = model, chip: HardwareSpec = chip) -> None:
+            estimate(model, chip, chosen)
+
+        for batch in range(2, 4 + repeated.WORTH):  # until it is compiled
+            again(Options(batch=batch, **options))
+        rates = [
+            rate(action, [Options(batch=2 + n % 64, **options) for n in range(64)], at_least)
+            for action in (again, anew)
+        ]
+        called = " ".join([name, gpu, *(f"--{option} {value}" for option, value in options.items())])
+        print(f"{called:76} {rates[0]:14,.0f} {rates[1]:10,.0f}")
+
+
+def rate(action: Callable[[Options], None], options: list[Options], at_least: float) -> float:
+    """Calls a second of processor time, the best of four stretches."""
+    best = 0.0
+    for _ in range(4):
+        done, start = 0, time.process_time()
+        while (taken := time.process_time() - start) < at_least / 4:
+            for each in options:
+                action(each)
+            done += len(options)
+        best = max(best, done / taken)
+    return best
 
 
 def main() -> None:

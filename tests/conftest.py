@@ -15,6 +15,7 @@ os.environ["LLMCOST_VERIFY"] = "1"  # before llmcost is imported: every pass is 
 
 import subprocess
 import sys
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ import pytest
 from hypothesis import settings
 
 from llmcost.cli import main
+from llmcost.serving import repeated
 
 # No test fails because a machine is slow: a drawn example may take as long as it takes.
 settings.register_profile("patient", deadline=None)
@@ -62,6 +64,14 @@ def run_as_process(*arguments: object, timeout: float = 60, **environment: str) 
         command, capture_output=True, encoding="utf-8", timeout=timeout, check=False, env=os.environ | environment
     )
     return Answer(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def calculated():
+    """Every estimate of a test is calculated, however often it is asked: tests/serving/test_repeated.py compiles them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repeated, "WORTH", inf)
+        yield
 
 
 @pytest.fixture(scope="session")

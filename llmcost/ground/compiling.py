@@ -1,8 +1,8 @@
 """A recorded program as a Python function of plain numbers: the engine's run without the engine.
 
 The function does to its arguments, one after the other, what the run did to its sizes. Whole numbers stay whole
-numbers, so the answer is that of the run. On a model of 60 layers it is some 30 times as fast; making it takes as
-long as some 20 runs.
+numbers, so the answer is that of the run. It is 10 to 40 times as fast; making it takes as long as some 25 runs
+(benchmarks/speed.py).
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, is_one, maximum, minimum
 from llmcost.ground.errors import InputError, check_count, check_share
-from llmcost.ground.recording import Tape
 from llmcost.machine import textbook
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.efficiency import Efficiency
@@ -95,6 +94,7 @@ def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Op
 def _compiled(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Callable[..., Estimate]:
     """The estimate as a function of its sizes; 1 and None are structure and stay as they are."""
     from llmcost.ground.compiling import compiled  # needed by few: what is asked once is calculated
+    from llmcost.ground.recording import Tape
 
     tape = Tape()
     given = {name: getattr(options, name) for name in SIZES}

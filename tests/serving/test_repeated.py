@@ -82,15 +82,16 @@ def test_an_estimate_that_was_compiled_is_the_estimate(asked):
                     assert (type(answer), answer) == (type(value), value), path
 
 
-def test_a_question_is_compiled_when_that_pays_and_its_function_kept():
+def test_a_question_is_compiled_when_that_pays_and_its_function_kept(monkeypatch):
+    monkeypatch.setattr(repeated, "WORTH", 7)
     found, made = Repeated(), []
 
     def make():
         made.append(1)
         return len
 
-    answers = [found.function((NAMES,), "kind", make) for _ in range(repeated.WORTH + 5)]
-    assert answers == [None] * repeated.WORTH + [len] * 5
+    answers = [found.function((NAMES,), "kind", make) for _ in range(12)]
+    assert answers == [None] * 7 + [len] * 5
     assert made == [1]
 
 
