@@ -1,6 +1,6 @@
 """The forward pass of a micro-batch on one GPU, in the three parts that a pipeline puts on different stages.
 
-A backward pass needs no list of its own: `rates.backward` says how many executions of the forward operator it is.
+A backward pass needs no list of its own: an operator's `backward` says how many executions of itself it is.
 Where it exchanges, it sends as much as the forward pass: an all-gather's gradient is a reduce-scatter, and the other
 way round.
 """
@@ -94,7 +94,7 @@ def forward_pass(at: Setup) -> Pass:
 
 
 def kernels(ops: Sequence[Operator], model: ModelSpec, recipe: Recipe) -> Sequence[Operator]:
-    """The kernels that a recipe runs for these operators: rows sorted by expert before their products, attention, streams."""
+    """The kernels that a recipe runs for these operators: rows sorted by expert before their products, attention, elementwise kernels."""
     ops = [each for op in ops for each in ((sorted_rows(op), op) if _takes_sorted_rows(op) else (op,))]
     if recipe.attention == "unfused":
         ops = [each for op in ops for each in (unfused(op, recipe) if isinstance(op, Attention) else (op,))]
@@ -132,7 +132,7 @@ def unfused(op: Attention, recipe: Recipe) -> tuple[Operator, ...]:
 
 
 def eager(op: Operator, norm: str) -> Operator:
-    """A streaming kernel as plain PyTorch runs it: more passes over memory. How many launches that takes is left out."""
+    """An elementwise kernel as plain PyTorch runs it: more passes over memory. How many launches that takes is left out."""
     if (
         not isinstance(op, Elementwise) or op.facts.computes == "softmax"
     ):  # of which `unfused` and `loss` know themselves

@@ -38,16 +38,16 @@ class Exposed(NamedTuple):
 
 
 class Direction(NamedTuple):
-    """Seconds of one direction of one micro-batch through operators: products (and scans), streams, exchanges."""
+    """Seconds of one direction of one micro-batch through operators: products (and scans), elementwise kernels, exchanges."""
 
     products: Number
-    streams: Number
+    elementwise: Number
     tensor: Number
     expert: Number
 
     def total(self) -> Number:
         """One after the other."""
-        return self.products + self.streams + self.tensor + self.expert
+        return self.products + self.elementwise + self.tensor + self.expert
 
     def times(self, factor: Number) -> Direction:
         """So many of them."""
@@ -71,7 +71,7 @@ class Part(NamedTuple):
 
 
 class StepSeconds(NamedTuple):
-    """A step by cause; they add up to `total`. Matrix products are `compute`, streaming kernels `memory`."""
+    """A step by cause; they add up to `total`. Matrix products are `compute`, elementwise kernels `memory`."""
 
     total: Number
     compute: Number
@@ -161,7 +161,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     exposed = Exposed(
         m * (ahead.tensor + back.tensor), m * share * context, m * (ahead.expert + back.expert), m * pipeline, data
     )
-    compute, memory = m * (ahead.products + back.products), m * (ahead.streams + back.streams + added)
+    compute, memory = m * (ahead.products + back.products), m * (ahead.elementwise + back.elementwise + added)
     parts_of_it = {
         "compute": compute,
         "memory": memory,
@@ -189,7 +189,7 @@ def _recomputed(at: Setup, a_pass: Pass, layers: Direction, stage: Stage) -> Num
         return again * layers.total()
     if at.recipe.attention == "unfused":
         return again * part_of(attentions(a_pass.layers), at).forward.total()
-    return again * (part_of(halved(a_pass.layers), at).forward.products / 2 + layers.streams)
+    return again * (part_of(halved(a_pass.layers), at).forward.products / 2 + layers.elementwise)
 
 
 def _context(at: Setup, a_pass: Pass) -> Number:

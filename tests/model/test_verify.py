@@ -49,7 +49,7 @@ def test_partial_sums_that_nobody_adds_up_are_found():
     share = shard(WHOLE, Plan(tp=2))
     verify.split_pass(WHOLE, share)
     without = [op for op in share if op.name != "o_proj_all_reduce"]
-    with pytest.raises(WrongListError, match="o_proj.*added up"):
+    with pytest.raises(WrongListError, match=r"o_proj.*added up"):
         verify.split_pass(WHOLE, without)
 
 

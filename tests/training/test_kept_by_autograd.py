@@ -306,7 +306,7 @@ def shifted(x, shares):
 
 
 def time_mix(net, x):
-    mixes = fused(lambda x, w: shifted(x, w), net.norm(x), net.weight(3, H))
+    mixes = fused(shifted, net.norm(x), net.weight(3, H))
     return x + net.linear(net.scan(Y, *(net.linear(each, Y) for each in mixes)), H)
 
 
@@ -341,7 +341,7 @@ def adapted(net, n):
 
 
 def channel_mix(net, n):
-    keys, receptance = fused(lambda x, w: shifted(x, w), n, net.weight(2, H))
+    keys, receptance = fused(shifted, n, net.weight(2, H))
     up = fused(lambda x: F.relu(x) ** 2, net.linear(keys, I))
     return fused(lambda r, v: r.sigmoid() * v, net.linear(receptance, H), net.linear(up, H))
 

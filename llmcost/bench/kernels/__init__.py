@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from llmcost.bench.kernels.attention import ATTENTION
 from llmcost.bench.kernels.base import Case, Kind, Operands, Tensor, UnsupportedError, Way
+from llmcost.bench.kernels.elementwise import LOOKUP, STREAM
 from llmcost.bench.kernels.exchange import EXCHANGE
 from llmcost.bench.kernels.gemm import GEMM
 from llmcost.bench.kernels.grouped import GROUPED, PRODUCT
 from llmcost.bench.kernels.state import CONV, SCAN
-from llmcost.bench.kernels.streams import LOOKUP, STREAM
 from llmcost.model.operators import (
     Attention,
     CausalConv,

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from llmcost.bench.device import Device
 from llmcost.bench.kernels.base import Index, Kind, Operands, Tensor, UnsupportedError
-from llmcost.bench.kernels.streams import compiled
+from llmcost.bench.kernels.elementwise import compiled
 from llmcost.model.operators import CausalConv, Scan
 
 DECAY = 0.9

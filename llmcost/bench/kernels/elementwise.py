@@ -1,4 +1,4 @@
-"""Kernels that stream: norms, activations, rotary embedding, softmax, sums, lookups, and copies of memory.
+"""Elementwise kernels: norms, activations, rotary embedding, softmax, sums, lookups, and copies of memory.
 
 An operator says how many elements it reads and writes; its name says what it computes with them. What has no name
 here is run as a sum that reads and writes as many. Each is tried as Triton (where it is installed), compiled by
@@ -25,7 +25,7 @@ HALF_HEAD = 32  # channels turned with as many others
 
 
 class Stream(NamedTuple):
-    """What one streaming kernel computes; `cold` operands come from memory, the others from the kernel before."""
+    """What one elementwise kernel computes; `cold` operands come from memory, the others from the kernel before."""
 
     name: str
     function: Callable[..., Any]
@@ -142,7 +142,7 @@ def ways(case: Case, device: Device) -> dict[str, Way]:
     stream = stream_of(op)
     found = {}
     if device.graphs and find_spec("triton"):
-        from llmcost.bench.kernels.streams_triton import KERNELS
+        from llmcost.bench.kernels.elementwise_triton import KERNELS
 
         if stream.name in KERNELS and len(stream.cold) < 2:
             found["triton"] = Way(_forward(KERNELS[stream.name]))
