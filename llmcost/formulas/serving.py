@@ -17,7 +17,7 @@ from llmcost.machine.chip import Chip, Links, chip_of
 from llmcost.machine.efficiency import Efficiency, Kernel
 from llmcost.machine.reached import efficiency_for
 from llmcost.model.blocks import sizes_of
-from llmcost.model.letters import ALPHABET
+from llmcost.model.letters import letter_of
 from llmcost.model.sizes import ElementBytes, element_bytes
 from llmcost.model.spec import Layer, ModelSpec, Published
 from llmcost.serving.estimate import Options, evaluate, prompt_is_context, workload_of
@@ -46,7 +46,7 @@ class Explanation(NamedTuple):
 
 def symbolic_model(model: ModelSpec) -> ModelSpec:
     """A model with letters for its sizes; where kinds of layers differ in a size, its letter has the kind's number."""
-    sizes = {field: _letter(field, value) for field, value in sizes_of(model).items()}
+    sizes = {field: _letter(model, field, value) for field, value in sizes_of(model).items()}
     same = next(
         (field for field in ("hidden_size", "embedding_size") if getattr(model, field) == model.head_size), None
     )
@@ -54,7 +54,7 @@ def symbolic_model(model: ModelSpec) -> ModelSpec:
         sizes["head_size"] = sizes[same]
     layers = tuple(_symbolic_layer(model, kind, sizes["hidden_size"]) for kind in range(len(model.layers)))
     streams = tuple(
-        each._replace(**{name: _letter(name, value) for name, value in sizes_of(each).items()})
+        each._replace(**{name: _letter(each, name, value) for name, value in sizes_of(each).items()})
         for each in model.streams
     )
     return model._replace(**sizes, layers=layers, streams=streams)
@@ -68,9 +68,13 @@ def _symbolic_layer(model: ModelSpec, kind: int, h: Number) -> Layer:
         if block is None:
             continue
         sizes = sizes_of(block)
-        letters = {field: _letter(field, value, _number(model, kind, place, field)) for field, value in sizes.items()}
+        letters = {
+            field: _letter(block, field, value, _number(model, kind, place, field)) for field, value in sizes.items()
+        }
         blocks[place] = block._replace(**_as_in_the_documents(sizes, letters, model.hidden_size, h))
-    count = _letter("count", layer.count, str(kind + 1) if len({each.count for each in model.layers}) > 1 else "")
+    count = _letter(
+        layer, "count", layer.count, str(kind + 1) if len({each.count for each in model.layers}) > 1 else ""
+    )
     return layer._replace(count=count, **blocks)
 
 
@@ -96,8 +100,9 @@ def _number(model: ModelSpec, kind: int, place: str, field: str) -> str:
     return str(kind + 1) if len(values) > 1 else ""
 
 
-def _letter(field: str, value: int, number: str = "") -> Number:
-    letter, meaning = ALPHABET[field]
+def _letter(owner: Any, field: str, value: int, number: str = "") -> Number:
+    """The symbol of a size of a block, a model or a layer."""
+    letter, meaning = letter_of(owner, field)
     return symbol(letter + number, value, meaning)
 
 

@@ -1,8 +1,11 @@
 """The alphabet: one letter a size, the source documents' letters where they have one, in docs, tests and output.
 
 A spec's fields keep Hugging Face's names; formulas print the letters. Where kinds of layers differ in a size,
-its letter gets the kind's number: L1, L2.
+its letter gets the kind's number: L1, L2. A block may bring letters of its own (`letters`); a size that has none
+prints under its own name.
 """
+
+from typing import Any
 
 ALPHABET: dict[str, tuple[str, str]] = {
     "hidden_size": ("h", "hidden size"),
@@ -75,3 +78,9 @@ ALPHABET: dict[str, tuple[str, str]] = {
 """Field of a spec -> its letter and what it is. Of the workload and the chip: b batch, s new tokens of a sequence, c
 context (keys that the last of them sees), D training tokens; P peak, BW bandwidth, M memory, u share of it in use,
 mfu assumed share of the peak; e_c, e_m shares of P and BW that a kernel reaches, t0 its launch time."""
+
+
+def letter_of(owner: Any, field: str) -> tuple[str, str]:
+    """The letter of a size and what it is, as its block says, or the alphabet, or else its name in words."""
+    own: dict[str, tuple[str, str]] = owner.letters() if hasattr(owner, "letters") else {}
+    return own.get(field) or ALPHABET.get(field) or (field, field.replace("_", " "))

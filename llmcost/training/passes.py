@@ -1,8 +1,8 @@
 """The forward pass of a micro-batch on one GPU, in the three parts that a pipeline puts on different stages.
 
-A backward pass needs no list of its own: `backward` (model/backward.py) says how many executions of the forward
-operator it is. Its collectives send as much as those of the forward pass: an all-gather's gradient is a
-reduce-scatter, and the other way round.
+A backward pass needs no list of its own: an operator's `backward` says how many executions of itself it is. Its
+collectives send as much as those of the forward pass: an all-gather's gradient is a reduce-scatter, and the other way
+round.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def forward_pass(at: Setup) -> Pass:
 
 
 def kernels(ops: Sequence[Operator], model: ModelSpec, recipe: Recipe) -> Sequence[Operator]:
-    """The kernels that a recipe runs for these operators: rows sorted by expert before their products, attention, streams."""
+    """The kernels that a recipe runs for these operators: rows sorted by expert before their products, attention, elementwise kernels."""
     ops = [each for op in ops for each in ((sorted_rows(op), op) if _takes_sorted_rows(op) else (op,))]
     if recipe.attention == "unfused":
         ops = [each for op in ops for each in (unfused(op, recipe) if isinstance(op, Attention) else (op,))]

@@ -1,8 +1,7 @@
 """Blocks: what layers are made of. One module a kind; each says what a spec must give and which kernels run.
 
 A layer has a mixer (attention or what stands in its place) and an MLP; a model may keep more than the residual
-stream. To add a kind: a named tuple of its sizes and flags with `operators`, its sizes in `sizes.ALPHABET`, a
-line in a registry below.
+stream. To add a kind: a named tuple of its sizes and flags with `operators`, and a line in a registry below.
 """
 
 from typing import Any
