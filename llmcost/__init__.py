@@ -6,7 +6,8 @@ answer.decode.expected.tokens_per_s
 """
 
 from llmcost.ground import __version__
-from llmcost.serving.estimate import Options, estimate
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
 from llmcost.specs.catalog import load_hardware, load_model
 
 __all__ = ["Options", "__version__", "estimate", "load_hardware", "load_model"]

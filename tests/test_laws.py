@@ -21,7 +21,8 @@ from llmcost.model.operators import Gemm
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import Layer, ModelSpec
 from llmcost.report.ops import PHASES, operator_rows
-from llmcost.serving.estimate import Options, estimate, evaluate, workload_of
+from llmcost.serving.estimate import estimate, evaluate, workload_of
+from llmcost.serving.options import Options
 from llmcost.serving.results import leaves
 from llmcost.specs.hardware import Figure, HardwareSpec
 

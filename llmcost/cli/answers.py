@@ -44,7 +44,7 @@ def estimate(
     from llmcost.cli.output import show_json, show_tables, write
     from llmcost.report.estimate import estimate_rows, estimate_tables
     from llmcost.report.tables import to_csv
-    from llmcost.serving.estimate import Options
+    from llmcost.serving.options import Options
     from llmcost.serving.estimate import estimate as compute
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware, load_model
@@ -110,7 +110,7 @@ def explain(
     from llmcost.cli.output import show_json, write
     from llmcost.formulas.serving import explain as compute
     from llmcost.report.explain import explanation_document, explanation_text
-    from llmcost.serving.estimate import Options
+    from llmcost.serving.options import Options
     from llmcost.specs.catalog import load_hardware, load_model
 
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
@@ -156,7 +156,7 @@ def ops(
     from llmcost.ground.errors import InputError
     from llmcost.report.ops import PHASES, Row, operator_rows, operator_table
     from llmcost.report.tables import to_csv
-    from llmcost.serving.estimate import Options
+    from llmcost.serving.options import Options
     from llmcost.specs.catalog import load_hardware, load_model
 
     o.one_format(json=json, csv=csv, markdown=markdown)

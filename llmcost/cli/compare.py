@@ -46,7 +46,7 @@ def compare(
     from llmcost.report.compare import FIGURES, NAMES, comparison_panels, comparison_tables, entry_document, figures_of
     from llmcost.report.tables import to_csv
     from llmcost.search.compare import compare as compute
-    from llmcost.serving.estimate import Options
+    from llmcost.serving.options import Options
     from llmcost.specs.catalog import load_model
 
     o.one_format(json=json, csv=csv, markdown=markdown)

@@ -60,7 +60,8 @@ def fit(
     from llmcost.report.tables import to_csv
     from llmcost.search.fit import BASES, GPUS, Offer, Precision, best, ranked, usual_precisions
     from llmcost.search.fit import fit as compute
-    from llmcost.serving.estimate import Options, workload_of
+    from llmcost.serving.estimate import workload_of
+from llmcost.serving.options import Options
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware, load_model, names
 

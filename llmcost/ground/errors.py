@@ -56,3 +56,19 @@ def check_share(option: str, value: float) -> None:
     """Raise InputError for what is no share of 1, or none at all."""
     if not 0 < value <= 1:
         raise InputError(f"{option} {value:g}: a share of 1, above 0")
+
+
+def check_word(option: str, value: str, known: tuple[str, ...], parts: int = 1) -> None:
+    """Raise InputError for what is none of the known words, nor up to so many `parts` of them joined by +."""
+    if not all(part in known for part in str(value).split("+", parts - 1)):
+        raise InputError(f"{option} {value}: one of {_nearest(value, known)}")
+
+
+def _nearest(asked: str, known: tuple[str, ...]) -> str:
+    """The known words; of many, those that are like what was asked for, or the first and where to find the others."""
+    if len(known) <= 10:
+        return ", ".join(known)
+    from difflib import get_close_matches
+
+    near = get_close_matches(asked.lower().replace("-", "_"), known, n=6, cutoff=0.5)
+    return ", ".join(near) if near else f"{', '.join(known[:9])} or another format of docs/conventions.md"

@@ -11,7 +11,8 @@ from llmcost.model.formats import FORMATS
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.report.tables import Table
-from llmcost.serving.results import Estimate, Hardware, Memory, Request, Serving, Workload, leaves
+from llmcost.serving.options import Workload
+from llmcost.serving.results import Estimate, Hardware, Memory, Request, Serving, leaves
 
 UNKNOWN = "not known"
 

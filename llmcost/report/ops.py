@@ -19,7 +19,8 @@ from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
 from llmcost.report.tables import Table
-from llmcost.serving.estimate import Options, plan_of, workload_of
+from llmcost.serving.estimate import plan_of, workload_of
+from llmcost.serving.options import Options
 from llmcost.specs.hardware import HardwareSpec
 
 PHASES = ("prefill", "decode", "train")

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number
 from llmcost.model.spec import ModelSpec
 from llmcost.search.fit import price_per_million_tokens
-from llmcost.serving.estimate import DEFAULT_CONTEXT, Options, estimate
+from llmcost.serving.estimate import DEFAULT_CONTEXT, estimate
+from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
 from llmcost.specs.hardware import HardwareSpec
 

@@ -15,7 +15,8 @@ from llmcost.ground.algebra import Number
 from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout, problems
-from llmcost.serving.estimate import LARGEST, Options, default_dtype, estimate
+from llmcost.serving.estimate import LARGEST, default_dtype, estimate
+from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
 from llmcost.specs.hardware import HardwareSpec
 

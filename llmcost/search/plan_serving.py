@@ -30,7 +30,8 @@ from llmcost.serving.batching import serving
 from llmcost.serving.estimate import plan_of
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.phases import decode_step
-from llmcost.serving.results import KvCache, Workload
+from llmcost.serving.options import Workload
+from llmcost.serving.results import KvCache
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.plan-serving/1"

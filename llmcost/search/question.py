@@ -14,7 +14,8 @@ from llmcost.search.plan_serving import Question as ServingQuestion
 from llmcost.search.plan_serving import links_within
 from llmcost.search.plan_training import Question
 from llmcost.search.space import Choices
-from llmcost.serving.estimate import DEFAULT_CONTEXT, Options, workload_of
+from llmcost.serving.estimate import DEFAULT_CONTEXT, workload_of
+from llmcost.serving.options import Options
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.conventions import HALF_PRECISION
 from llmcost.training.recipe import Recipe, check_recipe

@@ -18,15 +18,16 @@ import numpy as np
 
 from llmcost.ground.algebra import Number, minimum
 from llmcost.ground.errors import InputError, UnknownFigureError
+from llmcost.ground.options import declared
 from llmcost.ground.recording import Array, Recorded, Tape
 from llmcost.model.spec import ModelSpec
-from llmcost.serving.estimate import Options, estimate, estimate_workload, lengths, prompt_is_context, workload_of
-from llmcost.serving.results import Workload, leaves
+from llmcost.serving.estimate import estimate, estimate_workload, lengths, prompt_is_context, workload_of
+from llmcost.serving.options import LAYOUT, Options, Workload
+from llmcost.serving.results import leaves
 from llmcost.specs.hardware import HardwareSpec
 
-DTYPES = ("dtype", "weight_dtype", "kv_dtype")
-DEGREES = ("gpus", "tp", "pp", "dp", "ep", "gpus_per_node")
-SIZES = ("batch", "context", "prompt", "output", "chunk", "concurrency", "mfu", "memory_utilization", "tokens")
+SIZES = tuple(name for name, option in declared(Options).items() if option.letter and name not in LAYOUT)
+SHAPES = tuple(name for name in declared(Options) if name not in SIZES)  # data types, layouts, all else that is no size
 TOGETHER = ("prompt", "output", "concurrency")  # sizes that make sense only beside others
 BLOCK = 16_384  # points at a time: 128 KB an array (benchmarks/sweep.py measures other sizes)
 FITS, LEGAL = "memory.fits", "legal"
@@ -189,13 +190,13 @@ def _cases(
     model: ModelSpec, hardware: Sequence[HardwareSpec], sizes: Options, values: Mapping[str, Sequence[Any]]
 ) -> tuple[list[Case], Counter[str]]:
     """Every GPU with every data type and layout that it and the model can have, and why others cannot be, with how many."""
-    for name in DTYPES:
-        for dtype in values.get(name, ()):
-            workload_of(model, None, Options(**{name: dtype}))
-    shapes = (*DTYPES, *DEGREES)
+    shapes = {name: values.get(name, (option.value,)) for name, option in declared(Options).items() if name in SHAPES}
+    for name in values.keys() & shapes.keys():
+        for value in shapes[name]:
+            declared(Options)[name].check(declared(Options)[name].flag, value)
     cases, refused = [], Counter[str]()
-    for chip, kind in product(hardware, product(*(values.get(name, (None,)) for name in shapes))):
-        case = Case(chip, sizes._replace(**dict(zip(shapes, kind, strict=True))))
+    for chip, kind in product(hardware, product(*shapes.values())):
+        case = Case(chip, sizes._replace(**dict(zip(SHAPES, kind, strict=True))))
         try:
             workload_of(model, *case)
         except InputError as refusal:

@@ -29,7 +29,8 @@ from llmcost.model.operators import Attention, Gemm, Operator
 from llmcost.parallel.pipeline import Server, rank_share, shared_by
 from llmcost.parallel.split import EXPERTS
 from llmcost.serving.phases import Step
-from llmcost.serving.results import KvCache, Memory, Workload
+from llmcost.serving.options import Workload
+from llmcost.serving.results import KvCache, Memory
 
 PAGE = 16  # tokens of a page of the KV cache: vLLM's block_size on CUDA (docs.vllm.ai, CacheConfig; PagedAttention, arXiv 2309.06180)
 # CUDA context with torch's kernels, and what a process holds more once it has exchanged with another over NCCL: 0.55

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from llmcost.ground.errors import InputError, check_share
 from llmcost.machine.chip import chip_of
 from llmcost.model.spec import ModelSpec
-from llmcost.serving.estimate import Options, workload_of
+from llmcost.serving.estimate import workload_of
+from llmcost.serving.options import Options
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.conventions import (
     CONVENTIONS,

@@ -10,7 +10,8 @@ from uniform import is_gated, size
 
 from llmcost.ground.errors import SpecError
 from llmcost.ground.units import amount, parse_count, parse_quantity, scaled, seconds, significant
-from llmcost.serving.estimate import Options, estimate
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
 from llmcost.specs.catalog import load_model, names
 from llmcost.specs.models import model_from
 from llmcost.specs.reader import DEEPEST, parse_yaml

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from llmcost.parallel.layout import Layout, problems
 from llmcost.search.plan_serving import Question, plan_serving, serve, spreads
-from llmcost.serving.estimate import Options, estimate, workload_of
+from llmcost.serving.estimate import estimate, workload_of
+from llmcost.serving.options import Options
 from llmcost.specs.catalog import load_hardware, load_model
 
 LENGTHS = Options(prompt=512, output=64)

@@ -22,7 +22,8 @@ from llmcost.ground.units import parse_count
 from llmcost.report.sweep import rows_of
 from llmcost.search.fit import price_per_million_tokens
 from llmcost.search.sweep import Sweep
-from llmcost.serving.estimate import Options, estimate
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
 from llmcost.serving.results import leaves
 from llmcost.specs.catalog import load_hardware, load_model
 

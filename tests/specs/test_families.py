@@ -18,7 +18,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from llmcost.ground.errors import InputError
-from llmcost.serving.estimate import Options, estimate
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
 from llmcost.specs.importer.families import FAMILIES
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.importer.keys import DEFAULTS
