@@ -20,9 +20,9 @@ from llmcost.model.counting import count_pass
 from llmcost.model.operators import Gemm
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import Layer, ModelSpec
-from llmcost.report.ops import PHASES, operator_rows
+from llmcost.report.ops import operator_rows
 from llmcost.serving.estimate import estimate, evaluate, workload_of
-from llmcost.serving.options import Options
+from llmcost.serving.options import PHASES, Options
 from llmcost.serving.results import leaves
 from llmcost.specs.hardware import Figure, HardwareSpec
 

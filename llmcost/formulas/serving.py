@@ -206,13 +206,13 @@ def _plain(value: Any) -> Any:
 
 def symbolic_workload(w: Workload) -> Workload:
     """The workload in letters. What was not asked for, and a degree of 1, is no size: nothing is divided by it."""
-    letters = symbolic_options(w)
+    letters: Workload = symbolic_options(w)
     return letters._replace(gpus=1 if w.gpus == 1 else letters.tp * letters.pp * letters.dp)
 
 
 def symbolic_options(options: Any) -> Any:
     """Options with the letters that they declare in place of sizes: of degrees above 1, and of other sizes that are given."""
-    sizes = {name: (getattr(options, name), option) for name, option in declared(type(options)).items()}
+    sizes = {name: (getattr(options, name), option) for name, option in declared(options.__class__).items()}
     return options._replace(
         **{
             name: symbol(option.letter, value, option.meaning)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from llmcost.formulas.serving import (
     Explanation,
     explanation_of,
@@ -30,13 +32,12 @@ def symbolic_layout(layout: Layout) -> Layout:
     """The layout in the letters that its options declare; a degree of 1 is structure."""
     options, fields = declared(Options), {"global_batch": "global_batch"} | LAYOUT
     sizes = {field: (getattr(layout, field), options[name]) for name, field in fields.items() if options[name].letter}
-    return layout._replace(
-        **{
-            field: symbol(option.letter, value, option.meaning)
-            for field, (value, option) in sizes.items()
-            if not (value == 1 and field in (*DEGREES, "cp", "vp"))
-        }
-    )
+    letters: dict[str, Any] = {
+        field: symbol(option.letter, value, option.meaning)
+        for field, (value, option) in sizes.items()
+        if not (value == 1 and field in (*DEGREES, "cp", "vp"))
+    }
+    return layout._replace(**letters)
 
 
 def symbolic_train(

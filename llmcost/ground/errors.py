@@ -46,10 +46,10 @@ class UnknownFigureError(InputError):
         super().__init__(f"no figure {name!r}{hint}{more}")
 
 
-def check_count(option: str, value: int, most: int) -> None:
-    """Raise InputError for what is not at least 1 and at most so many."""
-    if not 1 <= value <= most:
-        raise InputError(f"{option} {value}: at least 1 and at most {most:,}")
+def check_count(option: str, value: int, most: int, least: int = 1) -> None:
+    """Raise InputError for what is not at least so many and at most so many."""
+    if not least <= value <= most:
+        raise InputError(f"{option} {value}: at least {least} and at most {most:,}")
 
 
 def check_share(option: str, value: float) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from llmcost.ground.errors import InputError, check_count, check_share, check_word
 from llmcost.ground.units import parse_count, parse_decimal, parse_length
@@ -19,6 +19,7 @@ from llmcost.ground.units import parse_count, parse_decimal, parse_length
 if TYPE_CHECKING:
     from llmcost.ground.ranges import Axis, Names
 
+Word: TypeAlias = Any  # a name, or None where a default stands for it: as Number, of one type to what computes with it
 MOST = 10**9  # of anything that is counted, unless its option says otherwise
 
 
@@ -89,9 +90,9 @@ class Option(NamedTuple):
 
 
 @cache
-def declared(options: type) -> dict[str, Option]:
+def declared(options: Any) -> dict[str, Option]:
     """The options that a named tuple's fields declare, by name, in order."""
-    defaults = options._field_defaults  # type: ignore[attr-defined]
+    defaults = options._field_defaults
     found = {name: getattr(kind, "__metadata__", (None,))[0] for name, kind in options.__annotations__.items()}
     return {
         name: option._replace(name=name, value=defaults.get(name))
@@ -102,15 +103,15 @@ def declared(options: type) -> dict[str, Option]:
 
 def check_options(options: Any) -> None:
     """Raise InputError for a value of a named tuple of options that makes no sense by itself; None is none."""
-    for name, option in declared(type(options)).items():
+    for name, option in declared(options.__class__).items():
         value = getattr(options, name)
         if value is not None:
             option.check(option.flag, value)
 
 
-def count(help: str, metavar: str = "N", most: int = MOST, **more: Any) -> Option:  # noqa: A002 - what it is
+def count(help: str, metavar: str = "N", most: int = MOST, least: int = 1, **more: Any) -> Option:  # noqa: A002
     """An option that counts something: 8192, 8k (8,000), 15T."""
-    return Option(help, parse_count, metavar, partial(check_count, most=most), **more)
+    return Option(help, parse_count, metavar, partial(check_count, most=most, least=least), **more)
 
 
 def length(help: str, **more: Any) -> Option:  # noqa: A002

@@ -267,7 +267,7 @@ def _years(value: float | None) -> str:
 def _weights(w: Workload) -> str:
     rest = activation_dtype(w.dtype)
     if w.weight_dtype == rest:
-        return w.weight_dtype
+        return rest
     matrices = "all matrices" if w.weight_dtype in FORMATS and FORMATS[w.weight_dtype].everywhere else "linear layers"
     linear, _, experts = w.weight_dtype.partition("+")
     return f"{matrices} {linear}, {f'experts {experts}, ' if experts else ''}the rest {rest}"

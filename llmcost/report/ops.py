@@ -23,8 +23,6 @@ from llmcost.serving.estimate import plan_of, workload_of
 from llmcost.serving.options import Options
 from llmcost.specs.hardware import HardwareSpec
 
-PHASES = ("prefill", "decode", "train")
-
 
 class Row(NamedTuple):
     """One operator of a pass; figures are those of all its executions unless the name says otherwise."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.ground.units import scaled, seconds
+from llmcost.ground.units import scaled, seconds, significant
 from llmcost.parallel.training_layout import Layout
 from llmcost.report.tables import Table
 from llmcost.search.causes import CAUSES
-from llmcost.search.plan_training import SCHEMA, Candidate, Cell, Plan, Question, step_of
+from llmcost.search.plan_training import SCHEMA, Candidate, Cell, Plan, Question, price_of, step_of
 
 COLUMNS = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")
 
@@ -33,7 +33,7 @@ def _best(question: Question, found: Plan) -> Table:
             else f"None of the degrees asked for multiply to {question.gpus:,} GPUs."
         )
         return Table(title, (), "", (), (fit if found.timed else none,))
-    first = found.best[0]
+    first, priced = found.best[0], question.price is not None
     rows = []
     for place, each in enumerate(found.best, start=1):
         slower = f"+{each.step_seconds / first.step_seconds - 1:.1%}: {CAUSES[each.cause]}" if each.cause else ""
@@ -42,6 +42,7 @@ def _best(question: Question, found: Plan) -> Table:
             f"{_rate(question, each):,.0f}",
             f"{_mfu(question, each):.1%}",
             scaled(each.memory_bytes, "B"),
+            *((f"${significant(price_of(question, each.step_seconds))}",) if priced else ()),
         )
         rows.append((str(place), *figures, *[str(value) for value in _axes(each.layout)], slower))
     columns = (
@@ -50,10 +51,11 @@ def _best(question: Question, found: Plan) -> Table:
         "tokens/s a GPU",
         "MFU",
         "memory",
+        *(("a million tokens",) if priced else ()),
         *(name.replace("_", " ") for name in COLUMNS),
         "slower by, for",
     )
-    return Table(title, columns, "rrrrr" + "r" * 8 + "ll", rows, (fit,))
+    return Table(title, columns, "r" * (len(columns) - 2) + "ll", rows, (fit,))
 
 
 def _grid(found: Plan) -> Table:
@@ -112,7 +114,9 @@ def _illegal(found: Plan) -> Table:
 
 def plan_rows(question: Question, found: Plan) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """The best layouts as CSV: headings and rows in base units."""
-    headings = ("step_seconds", "tokens_per_s_per_gpu", "mfu", "memory_bytes", *COLUMNS, "cause")
+    priced = question.price is not None
+    price = ("price_per_million_tokens",) if priced else ()
+    headings = ("step_seconds", "tokens_per_s_per_gpu", "mfu", "memory_bytes", *COLUMNS, "cause", *price)
     rows = [
         (
             each.step_seconds,
@@ -121,6 +125,7 @@ def plan_rows(question: Question, found: Plan) -> tuple[tuple[str, ...], list[tu
             each.memory_bytes,
             *_axes(each.layout),
             each.cause,
+            *((price_of(question, each.step_seconds),) if priced else ()),
         )
         for each in found.best
     ]

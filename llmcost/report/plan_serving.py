@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.ground.units import seconds
+from llmcost.ground.units import seconds, significant
 from llmcost.report.tables import Table
-from llmcost.search.plan_serving import SCHEMA, Candidate, Question, ServingPlan
+from llmcost.search.plan_serving import SCHEMA, Candidate, Question, ServingPlan, price_of
 
 UNFIT = {
     "links": "use links between GPUs or nodes that no source gives; a spec of your own may (interconnect, fabric)."
@@ -30,6 +30,7 @@ def serving_tables(question: Question, found: ServingPlan) -> list[Table]:
         for name, each in (("first token", question.ttft), ("each other", question.tpot))
         if each
     ]
+    priced = question.price is not None
     rows = [
         (
             str(place),
@@ -40,6 +41,7 @@ def serving_tables(question: Question, found: ServingPlan) -> list[Table]:
             f"{each.concurrency:,}",
             f"{each.max_concurrency:,}",
             f"{each.replicas:,}",
+            *((f"${significant(price_of(question, each.tokens_per_s_per_gpu))}",) if priced else ()),
             BOUNDS[each.bound],
         )
         for place, each in enumerate(found.best, start=1)
@@ -53,6 +55,7 @@ def serving_tables(question: Question, found: ServingPlan) -> list[Table]:
         "in flight",
         "room for",
         "replicas",
+        *(("a million output tokens",) if priced else ()),
         "what keeps it from more",
     )
     notes = [f"{found.legal:,} legal layouts; {', '.join(limits) or 'no limits on time'}."]
@@ -61,18 +64,20 @@ def serving_tables(question: Question, found: ServingPlan) -> list[Table]:
         for name, count in found.unfit.items()
     ]
     notes += [f"{each.layouts:,} are illegal; the first: {each.rule}." for each in found.illegal]
-    return [Table(title, columns if rows else (), "r" * 11 + "l" if rows else "", rows, tuple(notes))]
+    return [Table(title, columns if rows else (), "r" * (len(columns) - 1) + "l" if rows else "", rows, tuple(notes))]
 
 
-def serving_rows(found: ServingPlan) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """The best layouts as CSV: headings and rows in base units."""
-    figures = Candidate._fields[1:]
-    return (*COLUMNS, *figures), [(*each.layout[:4], *each[1:]) for each in found.best]
+def serving_rows(question: Question, found: ServingPlan) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """The best layouts as CSV: headings and rows in base units, with dollars where there is a price."""
+    figures, priced = Candidate._fields[1:], question.price is not None
+    headings = (*COLUMNS, *figures, *(("price_per_million_tokens",) if priced else ()))
+    prices = [(price_of(question, each.tokens_per_s_per_gpu),) if priced else () for each in found.best]
+    return headings, [(*each.layout[:4], *each[1:], *price) for each, price in zip(found.best, prices, strict=True)]
 
 
 def serving_document(question: Question, found: ServingPlan) -> dict[str, Any]:
     """The JSON document."""
-    headings, rows = serving_rows(found)
+    headings, rows = serving_rows(question, found)
     w = question.workload
     return {
         "schema": SCHEMA,

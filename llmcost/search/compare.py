@@ -46,9 +46,9 @@ def compare(
     """Every model on every GPU. Raises InputError where the options do not suit a model or a GPU.
 
     `prices` are dollars a GPU-hour by name of GPU, "" for all others.
-    Without a context, all are compared at the one that each of them would have by itself: the shortest of those.
+    Without a context, all are compared at prompt and output, or at the one that each would have by itself: the shortest.
     """
-    if options.context is None:
+    if options.context is None and (options.prompt is None or options.output is None):
         options = options._replace(context=min(DEFAULT_CONTEXT, *(model.max_position_embeddings for model in models)))
     entries, known = [], prices or {}
     for model in models:

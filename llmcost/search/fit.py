@@ -3,7 +3,7 @@
 An offer is one kind of GPU, so many of them, one precision. GPUs of a node split the layers between them as far as
 heads divide (tensor parallelism); what is left are pipeline stages, where layers divide; else experts lie on all
 GPUs, each with its own sequences (expert and data parallelism). Output tokens are priced at the largest batch:
-GPU-hours over the tokens of decode, the prompts not counted.
+GPU-hours over the tokens of decode, the prompts not counted; where requests in flight are asked for, by what they give.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.options import MOST
 from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout, problems
-from llmcost.serving.estimate import LARGEST, default_dtype, estimate
+from llmcost.serving.estimate import default_dtype, estimate, workload_of
 from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
 from llmcost.specs.hardware import HardwareSpec
@@ -31,7 +32,6 @@ COMPUTED = {
     "nvfp4": "fp4",
 }  # formats that are computed in as they are, where the GPU can; others are unpacked first
 SECONDS_AN_HOUR = 3600
-BASES = ("textbook", "limit", "expected")
 
 
 class Precision(NamedTuple):
@@ -63,6 +63,7 @@ class Offer(NamedTuple):
     decode_tokens_per_s: Number
     decode_tokens_per_s_per_user: Number
     most_tokens_per_s: Number  # decode at the largest batch
+    served_tokens_per_s: Number  # output of the requests in flight that were asked for (--concurrency), which is priced
     price_per_gpu_hour: Number
     price_per_million_tokens: Number
 
@@ -86,7 +87,7 @@ def fit(
     for chip in hardware:
         price = (prices or {}).get(chip.name, (prices or {}).get(""))
         for number in gpus:
-            layout = layout_for(model, chip, number)
+            layout = layout_for(model, chip, number, options.gpus_per_node)
             if layout is not None:
                 offers += [_offer(model, chip, options, layout, each, price, basis) for each in supported(chip, wanted)]
     return offers
@@ -96,6 +97,20 @@ def usual_precisions(model: ModelSpec) -> list[Precision]:
     """What the model is kept in, and what weights are often made smaller to."""
     own = model.weight_format or WEIGHTS[0]
     return [Precision(None, weights) for weights in (own, *(each for each in WEIGHTS if _bytes(each) < _bytes(own)))]
+
+
+def precisions_of(
+    model: ModelSpec, options: Options, dtypes: Sequence[str] | None = None, weights: Sequence[str] | None = None
+) -> list[Precision]:
+    """Every data type of computing asked for with every format of weights, or the usual ones of what is not asked for.
+
+    Raises InputError where one, or an option, makes no sense on any GPU.
+    """
+    wanted = [each.weight_dtype for each in usual_precisions(model)] if weights is None else weights
+    found = [Precision(dtype, each) for dtype in dtypes or (None,) for each in wanted]
+    for dtype, each in found:
+        workload_of(model, None, options._replace(dtype=dtype, weight_dtype=each, profile=None))
+    return found
 
 
 def _bytes(weights: str) -> Number:
@@ -112,9 +127,9 @@ def supported(chip: HardwareSpec, precisions: Iterable[Precision]) -> Iterator[P
             yield Precision(computed, plain if weights == WEIGHTS[0] else weights)
 
 
-def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int) -> Layout | None:
+def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int, node: int | None = None) -> Layout | None:
     """As much tensor parallelism as a node has and the model allows, the rest stages, or experts over all; None where nothing divides."""
-    node = chip.gpus_in_a_node()
+    node = node or chip.gpus_in_a_node()
     degrees = [tp for tp in range(min(gpus, node), 0, -1) if gpus % tp == 0]
     layouts = [
         *(Layout(tp, gpus // tp, gpus_per_node=node) for tp in degrees),
@@ -136,9 +151,12 @@ def _offer(
     chosen = options._replace(dtype=precision.dtype, weight_dtype=precision.weight_dtype, **degrees)
     e = estimate(model, chip, chosen)
     m, fits = e.memory, e.memory.fits
-    largest = estimate(model, chip, chosen._replace(batch=min(m.max_batch, LARGEST))) if fits else None
+    largest = estimate(model, chip, chosen._replace(batch=min(m.max_batch, MOST))) if fits else None
     most = _decode(largest, basis, "tokens_per_s")
     shown = e if fits else None
+    served = getattr(shown.serving, basis, None) if shown and shown.serving else None
+    served_tokens = None if served is None else served.output_tokens_per_s
+    priced = most if options.concurrency is None else served_tokens
     return Offer(
         hardware=chip.name,
         title=chip.title,
@@ -159,8 +177,9 @@ def _offer(
         decode_tokens_per_s=_decode(shown, basis, "tokens_per_s"),
         decode_tokens_per_s_per_user=_decode(shown, basis, "tokens_per_s_per_user"),
         most_tokens_per_s=most,
+        served_tokens_per_s=served_tokens,
         price_per_gpu_hour=price,
-        price_per_million_tokens=price_per_million_tokens(None if price is None else price * layout.gpus(), most),
+        price_per_million_tokens=price_per_million_tokens(None if price is None else price * layout.gpus(), priced),
     )
 
 

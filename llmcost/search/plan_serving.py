@@ -26,11 +26,12 @@ from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout, problems
 from llmcost.parallel.pipeline import Server
+from llmcost.search.fit import price_per_million_tokens
 from llmcost.serving.batching import serving
 from llmcost.serving.estimate import plan_of
 from llmcost.serving.memory import serving_memory
-from llmcost.serving.phases import decode_step
 from llmcost.serving.options import Workload
+from llmcost.serving.phases import decode_step
 from llmcost.serving.results import KvCache
 from llmcost.specs.hardware import HardwareSpec
 
@@ -50,7 +51,8 @@ class Question(NamedTuple):
     ttft: float | None = None
     tpot: float | None = None
     held: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 - axis -> values that it may take
-    efficiency: Efficiency | None = None  # the defaults of the GPU
+    efficiency: Efficiency | None = None  # by the workload's profile
+    price: float | None = None  # dollars a GPU-hour
 
 
 class Served(NamedTuple):
@@ -181,6 +183,11 @@ def _last_allowed(question: Question, group: list[Layout], share: Column) -> tup
     return last, missed
 
 
+def price_of(question: Question, tokens_per_s_per_gpu: float) -> float:
+    """Dollars for a million output tokens, at a price."""
+    return float(price_per_million_tokens(question.price, tokens_per_s_per_gpu))
+
+
 def linked(question: Question, layout: Layout) -> bool:
     """Whether the links that a layout uses are known."""
     links = links_of(question.hardware)
@@ -205,7 +212,7 @@ def serve(question: Question, group: list[Layout], share: Column) -> Served:
     size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w.dtype, w.kv_dtype)
     chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
     w = w._replace(batch=dp, concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
-    efficiency = question.efficiency or efficiency_for(question.hardware, None, w.dtype, w.weight_dtype)
+    efficiency = question.efficiency or efficiency_for(question.hardware, w.profile, w.dtype, w.weight_dtype)
     server = Server(model, size, chip, efficiency, plan_of(w), pp)
     step = decode_step(server, w, w.context)
     operators = step.share.operators()

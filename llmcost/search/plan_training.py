@@ -12,6 +12,7 @@ from llmcost.machine.efficiency import Efficiency
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.training_layout import Layout, shape_of
 from llmcost.search.causes import CAUSES, Lost, cause_of, lost, spent
+from llmcost.search.fit import price_per_million_tokens
 from llmcost.search.space import Broken, Choices, Column, Space, allowed, space
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.passes import Setup
@@ -35,6 +36,7 @@ class Question(NamedTuple):
     efficiency: Efficiency
     recipe: Recipe = Recipe()
     choices: Choices = Choices()
+    price: float | None = None  # dollars a GPU-hour
 
 
 class Candidate(NamedTuple):
@@ -149,6 +151,13 @@ def _timed(question: Question, ways: Space) -> list[Timed]:
             ]
             found.append(Timed(base, rows, *[np.concatenate(column) for column in zip(*pieces, strict=True)]))
     return found
+
+
+def price_of(question: Question, step_seconds: float) -> float:
+    """Dollars for a million tokens of training, at a price."""
+    assert question.price is not None
+    tokens_per_s = question.base.global_batch * question.seq / step_seconds
+    return float(price_per_million_tokens(question.price * question.gpus, tokens_per_s))
 
 
 def step_of(question: Question, layout: Layout) -> Step:

@@ -28,8 +28,8 @@ from llmcost.model.counting import cache_bytes_per_token, kept_bytes, state_byte
 from llmcost.model.operators import Attention, Gemm, Operator
 from llmcost.parallel.pipeline import Server, rank_share, shared_by
 from llmcost.parallel.split import EXPERTS
-from llmcost.serving.phases import Step
 from llmcost.serving.options import Workload
+from llmcost.serving.phases import Step
 from llmcost.serving.results import KvCache, Memory
 
 PAGE = 16  # tokens of a page of the KV cache: vLLM's block_size on CUDA (docs.vllm.ai, CacheConfig; PagedAttention, arXiv 2309.06180)

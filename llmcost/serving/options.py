@@ -1,10 +1,11 @@
 """What may be chosen of a model that serves. Each option is declared here once, and nowhere else:
-`llmcost.ground.options` says what comes of it."""
+`llmcost.ground.options` says what comes of it.
+"""
 
 from typing import Annotated, NamedTuple, TypeAlias
 
 from llmcost.ground.algebra import Number
-from llmcost.ground.options import Option, count, length, share, word
+from llmcost.ground.options import Option, Word, count, length, share, word
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.formats import FORMATS
 
@@ -47,9 +48,7 @@ class Options(NamedTuple):
     ] = None
     output: Annotated[
         Number,
-        length(
-            "Tokens that a request gives: its whole time, too.", letter="o", meaning="output: tokens of a request"
-        ),
+        length("Tokens that a request gives: its whole time, too.", letter="o", meaning="output: tokens of a request"),
     ] = None
     chunk: Annotated[
         Number,
@@ -70,7 +69,7 @@ class Options(NamedTuple):
         ),
     ] = None
     dtype: Annotated[
-        str | None,
+        Word,
         word(
             "Data type of computing and activations.",
             COMPUTE_DTYPES,
@@ -79,7 +78,7 @@ class Options(NamedTuple):
         ),
     ] = None
     weight_dtype: Annotated[
-        str | None,
+        Word,
         word(
             "Data type of the linear layers' weights.",
             WEIGHT_DTYPES,
@@ -89,13 +88,11 @@ class Options(NamedTuple):
         ),
     ] = None
     kv_dtype: Annotated[
-        str | None, word("Data type of the KV cache.", STORAGE_DTYPES, "TYPE", default="that of computing")
+        Word, word("Data type of the KV cache.", STORAGE_DTYPES, "TYPE", default="that of computing")
     ] = None
     gpus: Annotated[
         Number,
-        count(
-            "GPUs in all. Alone: --tp in a node, --pp across.", most=MOST_GPUS, default="the product of the degrees"
-        ),
+        count("GPUs in all. Alone: --tp in a node, --pp across.", most=MOST_GPUS, default="the product of the degrees"),
     ] = None
     tp: Annotated[
         Number,
@@ -165,7 +162,7 @@ class Options(NamedTuple):
         ),
     ] = 15 * 10**12
     profile: Annotated[
-        str | None,
+        Word,
         Option(
             "A profile measured by llmcost bench.", metavar="FILE", default="the one shipped for the GPU, if there is"
         ),
@@ -176,3 +173,4 @@ Workload: TypeAlias = Options  # with every default filled in
 
 DEGREES = ("tp", "pp", "dp", "ep")  # 1 is structure: nothing is divided by it
 LAYOUT = ("gpus", *DEGREES, "gpus_per_node")
+PHASES = ("prefill", "decode", "train")  # of which operators are listed

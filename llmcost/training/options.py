@@ -1,5 +1,6 @@
 """What may be chosen of a training run. Each option is declared here once, and nowhere else:
-`llmcost.ground.options` says what comes of it."""
+`llmcost.ground.options` says what comes of it.
+"""
 
 from functools import partial
 from typing import Annotated, Any, NamedTuple
@@ -75,9 +76,7 @@ class Options(NamedTuple):
     ] = None
     pp: Annotated[
         Number,
-        count(
-            "Pipeline parallelism: stages, each with its layers.", "DEGREE", letter="pp", meaning="pipeline stages"
-        ),
+        count("Pipeline parallelism: stages, each with its layers.", "DEGREE", letter="pp", meaning="pipeline stages"),
     ] = None
     vp: Annotated[
         Number,
@@ -108,9 +107,9 @@ class Options(NamedTuple):
             meaning="GPUs that experts are spread over",
         ),
     ] = None
-    etp: Annotated[
-        Number, count("GPUs that split an expert.", "DEGREE", default="--tp, or what --ep leaves of it")
-    ] = None
+    etp: Annotated[Number, count("GPUs that split an expert.", "DEGREE", default="--tp, or what --ep leaves of it")] = (
+        None
+    )
     dp: Annotated[
         Number,
         count(
@@ -133,14 +132,14 @@ class Options(NamedTuple):
     reshard: Annotated[
         bool | None, flag("With --zero 3: weights are let go after the forward pass, or kept.", default="let go")
     ] = None
-    shard: Annotated[
-        Number, count("Replicas over which states are divided, the rest being copies.", default="all")
-    ] = None
+    shard: Annotated[Number, count("Replicas over which states are divided, the rest being copies.", default="all")] = (
+        None
+    )
     recompute: Annotated[str | None, word("What the backward pass computes again.", RECOMPUTE)] = None
     recompute_layers: Annotated[Number, count("Of how many layers a stage.", default="all")] = None
-    sequence_parallel: Annotated[
-        bool | None, flag("Split tokens between the split layers of --tp.", default="yes")
-    ] = None
+    sequence_parallel: Annotated[bool | None, flag("Split tokens between the split layers of --tp.", default="yes")] = (
+        None
+    )
     schedule: Annotated[str | None, word("Of the pipeline.", SCHEDULES, default=SCHEDULES[0])] = None
     context_parallel: Annotated[
         str | None, word("How --cp exchanges keys and values.", CONTEXTS, default=CONTEXTS[0])
@@ -151,9 +150,7 @@ class Options(NamedTuple):
         word("Data type of computing and activations.", DTYPES, default="bf16, or fp16 where the GPU lacks it"),
     ] = None
     unfused_attention: Annotated[bool, flag("Scores are written to memory, without FlashAttention.")] = False
-    kernels: Annotated[
-        str, word("PyTorch's compiled, Transformer Engine's, or plain PyTorch's.", KERNELS)
-    ] = KERNELS[0]
+    kernels: Annotated[str, word("PyTorch's compiled, Transformer Engine's, or plain PyTorch's.", KERNELS)] = KERNELS[0]
     overlap: Annotated[
         Overlap | None,
         Option(
@@ -172,9 +169,7 @@ class Options(NamedTuple):
             meaning="GPUs in a node",
         ),
     ] = None
-    price: Annotated[
-        Number, number("Of a GPU-hour.", "DOLLARS", letter="price", meaning="dollars a GPU-hour")
-    ] = None
+    price: Annotated[Number, number("Of a GPU-hour.", "DOLLARS", letter="price", meaning="dollars a GPU-hour")] = None
     profile: Annotated[
         str | None,
         Option(
@@ -195,9 +190,9 @@ class Options(NamedTuple):
     restart_minutes: Annotated[
         Number, number("From a failure to the next step.", "MINUTES", default=f"{RESTART_MINUTES:g}")
     ] = None
-    checkpoint_minutes: Annotated[
-        Number, number("Between checkpoints.", "MINUTES", default="what loses the least")
-    ] = None
+    checkpoint_minutes: Annotated[Number, number("Between checkpoints.", "MINUTES", default="what loses the least")] = (
+        None
+    )
     checkpoint_gb_per_s: Annotated[
         Number,
         number(

@@ -21,8 +21,8 @@ from llmcost.serving.results import Hardware, Model
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic, cheapest_change, enough_gpus
 from llmcost.training.conventions import CONVENTIONS, HALF_PRECISION, Utilization, counts_of, utilization
-from llmcost.training.interruptions import Terms, check_terms, run_of
 from llmcost.training.interruptions import Run as Interrupted
+from llmcost.training.interruptions import Terms, check_terms, run_of
 from llmcost.training.memory import StageMemory, share_recomputed, stage_memory
 from llmcost.training.options import Options, layout_given, recipe_of, reliability_of
 from llmcost.training.passes import Setup, forward_pass
@@ -112,7 +112,7 @@ def _data_parallel(base: Layout, gpus: int, given: dict[str, Any]) -> Layout:
 def _batch(options: Options, base: Layout, gpus: int, seq: int) -> int:
     """The global batch asked for, or sequences of about 4M tokens, a multiple of what runs at a time."""
     if options.global_batch is not None:
-        return options.global_batch
+        return int(options.global_batch)
     at_once = int(base.micro_batch) * gpus // int(base.tp * base.cp * base.pp)
     return max(at_once, BATCH_TOKENS // seq // at_once * at_once)
 
@@ -195,9 +195,7 @@ def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoin
     terms = Terms(options.price, None if hardware.tdp is None else hardware.tdp.value, options.power_share, options.pue)
     if is_plain(step.gpus) and is_plain(checkpoint_bytes):
         check_terms(step.gpus, checkpoint_bytes, reliability, terms)
-    return run_of(
-        options.tokens, step.tokens, step.seconds.total, step.gpus, checkpoint_bytes, reliability, terms
-    )
+    return run_of(options.tokens, step.tokens, step.seconds.total, step.gpus, checkpoint_bytes, reliability, terms)
 
 
 def _rates(seconds: Number, step: Step, steps: Number) -> Rates:
