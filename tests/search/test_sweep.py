@@ -13,12 +13,11 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from llmcost.cli.lists import decimal
 from llmcost.cli.sweep import METRICS
 from llmcost.ground.errors import InputError
 from llmcost.ground.ranges import parse_axis
 from llmcost.ground.recording import Tape
-from llmcost.ground.units import parse_count
+from llmcost.ground.units import parse_count, parse_decimal
 from llmcost.report.sweep import rows_of
 from llmcost.search.fit import price_per_million_tokens
 from llmcost.search.sweep import Sweep
@@ -68,7 +67,7 @@ def test_a_list_means(text, values):
 
 
 def test_steps_of_decimals_are_exact():
-    assert list(parse_axis("--mfu", "0.1..0.5:0.1", decimal).values()) == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert list(parse_axis("--mfu", "0.1..0.5:0.1", parse_decimal).values()) == [0.1, 0.2, 0.3, 0.4, 0.5]
     assert sum([Fraction("0.1")] * 3) != 0.1 + 0.1 + 0.1  # as floats would make them
 
 
