@@ -14,7 +14,7 @@ import time
 from llmcost.search.plan_training import plan
 from llmcost.search.question import ask
 from llmcost.specs.catalog import load_hardware, load_model
-from llmcost.training.recipe import Recipe
+from llmcost.training.options import Options
 
 CASES = (
     ("llama3-70b", 1024, 1024),
@@ -27,7 +27,7 @@ CASES = (
 def main() -> None:
     """Print a line for each case: its question, and how long the answer took."""
     for name, gpus, batch in CASES:
-        asked = ask(load_model(name), load_hardware("h100-sxm"), gpus, batch, 4096, None, 1, Recipe(), {}, None)
+        asked = ask(load_model(name), load_hardware("h100-sxm"), Options(gpus=gpus, global_batch=batch, seq=4096))
         start = time.process_time()
         found = plan(asked, top=10)
         took = time.process_time() - start

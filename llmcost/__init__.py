@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from llmcost.search.plan_serving import ServingPlan
     from llmcost.search.plan_training import TrainingPlan
     from llmcost.search.sweep_rows import SweepRows
-    from llmcost.serving.estimate import Options
+    from llmcost.serving.options import Options
     from llmcost.serving.results import Estimate
     from llmcost.specs.catalog import load_hardware, load_model
     from llmcost.specs.hardware import HardwareSpec
+    from llmcost.training.options import Options as TrainingOptions
     from llmcost.training.results import Train
-    from llmcost.training.train import Options as TrainingOptions
     from llmcost.training.utilization import Utilizations
 
 __all__ = [
@@ -67,7 +67,7 @@ Gpu: TypeAlias = "str | PathLike[str] | HardwareSpec"
 _LAZY = {
     "InputError": "llmcost.ground.errors",
     "SpecError": "llmcost.ground.errors",
-    "Options": "llmcost.serving.estimate",
+    "Options": "llmcost.serving.options",
     "load_hardware": "llmcost.specs.catalog",
     "load_model": "llmcost.specs.catalog",
 }
@@ -160,8 +160,7 @@ def train(model: Model, hw: Gpu, options: TrainingOptions | None = None, **chose
     """
     from llmcost.training.train import train as answer
 
-    chip = _hardware(hw)
-    return answer(_model(model), chip, _training(options, chip, chosen))
+    return answer(_model(model), _hardware(hw), _training(options, chosen))
 
 
 def explain_train(
@@ -180,8 +179,8 @@ def explain_train(
     from llmcost.formulas.explanations import Explanations
     from llmcost.formulas.training import explain_training
 
-    spec, chip = _model(model), _hardware(hw)
-    return Explanations(spec.name, tuple(explain_training(spec, chip, _training(options, chip, chosen), quantity)))
+    spec, asked = _model(model), _training(options, chosen)
+    return Explanations(spec.name, tuple(explain_training(spec, _hardware(hw), asked, quantity)))
 
 
 def mfu(
@@ -232,12 +231,12 @@ def fit(
     from llmcost.parallel.layout import DEGREES
     from llmcost.search.fit import fit as answer
     from llmcost.search.fit import precisions_of
-    from llmcost.serving.estimate import Options
+    from llmcost.serving.options import Options
     from llmcost.specs.catalog import names
 
     _known([name for name in Options._fields if name not in DEGREES], chosen)  # fit chooses degrees
     spec, options = _model(model), Options(**chosen)
-    precisions = precisions_of(spec, options, _several(dtype), _several(weight_dtype))
+    precisions = precisions_of(spec, options, _several(dtype) or None, _several(weight_dtype) or None)
     chips = [_hardware(each) for each in (names("hardware") if hw is None else _each(hw))]
     return answer(spec, chips, options, _several(gpus), precisions, _prices(price), basis)
 
@@ -259,7 +258,7 @@ def sweep(
     """
     from llmcost.search.sweep import Sweep
     from llmcost.search.sweep_rows import SweepRows
-    from llmcost.serving.estimate import Options
+    from llmcost.serving.options import Options
 
     _known(Options._fields, values)
     lists = {name: _several(value) for name, value in values.items() if value is not None}
@@ -293,39 +292,25 @@ def plan(
     gpus: int,
     *,
     top: int = 10,
-    seq: int | None = None,
-    global_batch: int | None = None,
-    gpus_per_node: int | None = None,
     memory_utilization: float | None = None,
-    recompute: str | Sequence[str] | None = None,
-    dtype: str | None = None,
-    optimizer: str = "adam",
-    lora_rank: int | None = None,
-    lora_targets: str | None = None,
-    qlora: bool = False,
-    **held: int | Sequence[int],
+    **chosen: Any,
 ) -> TrainingPlan:
     """The fastest layouts of a training step, of every legal one, and why the others lose; needs numpy.
 
     `tp`, `pp`, `vp`, `cp`, `ep`, `dp`, `zero`, `micro_batch`, `recompute`: hold an axis at one value or some; all that
-    are legal. `seq` in tokens, `global_batch` in sequences. `top`: layouts to list.
+    are legal. Other keywords as of `train`: `seq` in tokens, `global_batch` in sequences. `top`: layouts to list.
 
         plan("llama3-70b", "h100", gpus=1024, global_batch=1024, tp=[4, 8]).best[0].layout
 
     Raises InputError for what has no answer whatever the layout.
     """
-    from llmcost.model.lora import lora_of
     from llmcost.search.plan_training import plan as answer
     from llmcost.search.question import ask
     from llmcost.search.space import Choices
-    from llmcost.training.recipe import Recipe
 
-    spec, chip = _model(model), _hardware(hw)
-    _known(Choices._fields, held)
-    recipe = Recipe(_computing(dtype, chip), optimizer, lora=lora_of(lora_rank, lora_targets, qlora=qlora))
-    axes = {name: _text(held.get(name)) for name in Choices._fields if name != "recompute"}
-    terms = (gpus, global_batch, seq, gpus_per_node, memory_utilization, recipe)
-    return answer(ask(spec, chip, *terms, axes, _text(recompute)), top)
+    held = {name: tuple(_several(chosen.pop(name))) for name in Choices._fields if name in chosen}
+    options = _training(None, chosen | {"gpus": gpus})
+    return answer(ask(_model(model), _hardware(hw), options, held, memory_utilization), top)
 
 
 def plan_serving(
@@ -334,24 +319,16 @@ def plan_serving(
     gpus: int,
     *,
     top: int = 10,
-    prompt: int | None = None,
-    output: int | None = None,
-    chunk: int | None = None,
     ttft: float | None = None,
     tpot: float | None = None,
-    dtype: str | None = None,
-    weight_dtype: str | None = None,
-    kv_dtype: str | None = None,
-    memory_utilization: float | None = None,
-    gpus_per_node: int | None = None,
-    **held: int | Sequence[int],
+    price: float | None = None,
+    **chosen: Any,
 ) -> ServingPlan:
-    """The layouts, and the requests in flight, that give most tokens a second a GPU within limits on waiting; needs
-    numpy.
+    """The layouts, and the requests in flight, that give most tokens a second a GPU within limits on waiting.
 
     `prompt`, `output`, `chunk` in tokens (1,024 and 256; prompts in one piece). `ttft`, `tpot`: the longest time to the
     first and of each other token, in milliseconds as on the command line. `tp`, `pp`, `dp`, `ep` hold an axis at one
-    value or some.
+    value or some. Other keywords as of `estimate`. Needs numpy.
 
         plan_serving("llama3-70b", "h100", gpus=8, ttft=500, tpot=50).best[0].tokens_per_s_per_gpu
 
@@ -361,11 +338,9 @@ def plan_serving(
     from llmcost.search.plan_serving import plan_serving as answer
     from llmcost.search.question import ask_serving
 
-    _known(AXES, held)
-    limits, dtypes = (prompt, output, chunk, ttft, tpot), (dtype, weight_dtype, kv_dtype)
-    axes = {name: _text(held.get(name)) for name in AXES}
-    asked = (_model(model), _hardware(hw), gpus, gpus_per_node, limits, dtypes, memory_utilization, axes)
-    return answer(ask_serving(*asked), top)
+    held = {name: tuple(_several(chosen.pop(name))) for name in AXES if name in chosen}
+    options = _serving(None, chosen)
+    return answer(ask_serving(_model(model), _hardware(hw), gpus, options, held, ttft, tpot, price), top)
 
 
 def scoreboard(
@@ -423,26 +398,17 @@ def _each(given: Any) -> list[Any]:
 
 
 def _serving(options: Options | None, chosen: Mapping[str, Any]) -> Options:
-    from llmcost.serving.estimate import Options as Known
+    from llmcost.serving.options import Options as Known
 
     _known(Known._fields, chosen)
     return (Known() if options is None else options)._replace(**chosen)
 
 
-def _training(options: TrainingOptions | None, chip: HardwareSpec, chosen: Mapping[str, Any]) -> TrainingOptions:
-    from llmcost.training.keywords import KEYWORDS, options_of
+def _training(options: TrainingOptions | None, chosen: Mapping[str, Any]) -> TrainingOptions:
+    from llmcost.training.options import Options as Known
 
-    if options is not None:
-        _known(options._fields, chosen)
-        return options._replace(**chosen)
-    _known(KEYWORDS, chosen)
-    return options_of(_computing(chosen.get("dtype"), chip), chosen)
-
-
-def _computing(dtype: str | None, chip: HardwareSpec) -> str:
-    from llmcost.serving.estimate import default_dtype
-
-    return dtype or default_dtype(chip)
+    _known(Known._fields, chosen)
+    return (Known() if options is None else options)._replace(**chosen)
 
 
 def _known(names: Iterable[str], chosen: Iterable[str]) -> None:
@@ -461,11 +427,6 @@ def _several(value: Any) -> list[Any]:
     if value is None:
         return []
     return [value] if isinstance(value, str) or not isinstance(value, Iterable) else [*value]
-
-
-def _text(value: Any) -> str | None:
-    """The values of an axis as the command line takes them."""
-    return ",".join(map(str, _several(value))) or None
 
 
 def _prices(price: float | Mapping[str, float] | None) -> dict[str, float]:

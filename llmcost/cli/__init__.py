@@ -1,50 +1,42 @@
 """The command line: each command parses, calls one function and renders one result."""
 
-from __future__ import annotations
-
 import os
 import sys
-from collections.abc import Iterable
-from importlib import import_module
+from typing import Annotated
 
 import typer
 
+from llmcost.cli.command import COMMANDS, Program, add, function_of
 from llmcost.ground.errors import InputError
 
-COMMANDS = {  # command -> its module, in the order of the help
-    **dict.fromkeys(("estimate", "explain", "ops"), "answers"),
-    "fit": "fit",
-    "sweep": "sweep",
-    "compare": "compare",
-    "train": "training",
-    "plan": "plan",
-    "mfu": "mfu",
-    "accuracy": "accuracy",
-    "bench": "bench",
-    **dict.fromkeys(("models", "hardware", "import", "check"), "catalog"),
-}
+ABOUT = "What a large language model costs: parameters, FLOPs, memory, speed, training days, exactly counted and honestly predicted."
 
 
-def app_of(commands: Iterable[str]) -> typer.Typer:
-    """The program with these commands: typer takes a few milliseconds for each, so one that was asked for comes alone."""
+def app_of(asked: str) -> typer.Typer:
+    """The program with the command that was asked for; where none was, with a line for each of them."""
     app = typer.Typer(
+        cls=Program,
         name="llmcost",
-        help="What a large language model costs: parameters, FLOPs, memory, speed, training days, exactly counted and honestly predicted.",
+        help=ABOUT,
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,  # plain help: rich's takes 100 ms more to load
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for name in commands:
-        module = import_module(f"llmcost.cli.{COMMANDS[name]}")
-        app.command(name)(getattr(module, "import_" if name == "import" else name))
     app.callback(invoke_without_command=True)(version)
+    if asked in COMMANDS:
+        add(app, asked, function_of(asked))
+    else:
+        for name in COMMANDS:
+            app.command(name, help=function_of(name).__doc__)(lambda: None)
     return app
 
 
-def version(show: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True)) -> None:
-    """What a large language model costs: parameters, FLOPs, memory, speed, training days, exactly counted and honestly predicted."""
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Print the version, if asked to."""
     if show:
         from llmcost.ground import __version__
 
@@ -56,10 +48,10 @@ def main() -> None:
     """Run the command line; bad input is one message on stderr and exit code 2."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without × or µ shows a ? there
-    asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     try:
         try:
-            app_of([asked] if asked in COMMANDS else COMMANDS)(prog_name="llmcost")
+            app_of(asked)(prog_name="llmcost")
         finally:
             sys.stdout.flush()
     except InputError as error:

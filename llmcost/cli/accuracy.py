@@ -1,27 +1,25 @@
 """`llmcost accuracy`: how far predictions are from published measurements."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from llmcost.cli import options as o
-from llmcost.ground.errors import InputError
+from llmcost.cli.command import Takes
+from llmcost.ground.options import Option, count
 
 
 def accuracy(
-    source: Annotated[str | None, typer.Option("--source", help="Measurements of one source alone, e.g. gpt-fast.")] = None,
-    gpu: Annotated[str | None, typer.Option("--gpu", help="Those on one GPU.")] = None,
-    engine: Annotated[str | None, typer.Option("--engine", help="Those of one engine, or of one class of engines.")] = None,
-    profile: Annotated[str | None, typer.Option("--profile", metavar="FILE", help="By this profile, not by the defaults.")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="inference, training or micro; all of them.")] = None,
-    worst: Annotated[int, typer.Option("--worst", metavar="N", help="List the N predictions that are furthest off.")] = 0,
-    json: o.Json = False,
-    csv: o.Csv = False,
-    markdown: o.Markdown = False,
-) -> None:  # fmt: skip
+    *,
+    source: Annotated[str | None, Option("Measurements of one source alone, e.g. gpt-fast.")] = None,
+    gpu: Annotated[str | None, Option("Those on one GPU.")] = None,
+    engine: Annotated[str | None, Option("Those of one engine, or of one class of engines.")] = None,
+    profile: Annotated[str | None, Option("By this profile, not by the defaults.", metavar="FILE")] = None,
+    kind: Annotated[str | None, Option("inference, training or micro.", metavar="KIND", default="all of them")] = None,
+    worst: Annotated[int, count("List the N predictions that are furthest off.", least=0)] = 0,
+    form: Annotated[o.Form, Takes(o.Form)],
+) -> None:
     """How far predictions are from published measurements, by source, engine and GPU. Exit code 1 if one beats our
     limit unexplained.
 
@@ -29,24 +27,18 @@ def accuracy(
     """
     from llmcost.accuracy.score import check, chosen
     from llmcost.accuracy.scoreboard import scoreboard
-    from llmcost.cli.output import show_json, show_tables, write
     from llmcost.report.accuracy import accuracy_tables
-    from llmcost.report.tables import to_csv
     from llmcost.specs.profile import load_profile
 
-    o.one_format(json=json, csv=csv, markdown=markdown)
-    if worst < 0:
-        raise InputError(f"--worst {worst}: at least 0")
     if profile is not None:
         gpu = gpu or load_profile(Path(profile)).hardware
     cases = chosen(source, gpu, engine, kind)
     board = scoreboard(cases, check(cases, profile), worst)
-    if json:
-        show_json(board.to_dict())
-    elif csv:
-        rows = board.rows()
-        write(to_csv(list(rows[0]) if rows else [], [list(row.values()) for row in rows]))
-    else:
-        show_tables(accuracy_tables(board), markdown)
+    rows = board.rows()
+    form.show(
+        board.to_dict,
+        lambda: (list(rows[0]) if rows else [], [list(row.values()) for row in rows]),
+        lambda: accuracy_tables(board),
+    )
     if any(not each.why for each in board.beating):
         raise typer.Exit(1)

@@ -1,108 +1,67 @@
 """`llmcost estimate`, `explain`, `ops`: questions about one model."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
-import typer
-
 from llmcost.cli import options as o
+from llmcost.cli.command import Argument, Takes
+from llmcost.ground.options import flag, word
+from llmcost.serving.options import LAYOUT, PHASES, Options
 
 
 def estimate(
     model: o.ModelName,
+    *,
     hw: o.OptionalHardware = None,
-    batch: o.Batch = 1,
-    context: o.Context = None,
-    prompt: o.Prompt = None,
-    dtype: o.Dtype = None,
-    weight_dtype: o.WeightDtype = None,
-    kv_dtype: o.KvDtype = None,
+    options: Annotated[Options, Takes(Options)],
     kind: o.ReadAs = None,
-    mfu: o.Mfu = 0.5,
-    memory_utilization: o.MemoryUtilization = 0.9,
-    tokens: o.Tokens = 15 * 10**12,
-    output: o.Output = None,
-    chunk: o.Chunk = None,
-    gpus: o.Gpus = None,
-    tp: o.Tp = None,
-    pp: o.Pp = None,
-    dp: o.Dp = None,
-    ep: o.Ep = None,
-    gpus_per_node: o.GpusPerNode = None,
-    concurrency: o.Concurrency = None,
-    profile: o.ProfilePath = None,
-    breakdown: Annotated[bool, typer.Option("--breakdown", help="Also every operator of prefill and decode.")] = False,
-    json: o.Json = False,
-    csv: o.Csv = False,
-    markdown: o.Markdown = False,
+    breakdown: Annotated[bool, flag("Also every operator of prefill and decode.")] = False,
+    form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Parameters, FLOPs, memory, traffic and speed of MODEL on a GPU.
 
     Example: llmcost estimate llama3-8b --hw rtx4090
     """
-    from llmcost.cli.output import show_json, show_tables, write
     from llmcost.report.estimate import estimate_rows, estimate_tables
-    from llmcost.report.tables import to_csv
-    from llmcost.serving.estimate import Options
     from llmcost.serving.estimate import estimate as compute
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware, load_model
 
-    o.one_format(json=json, csv=csv, markdown=markdown)
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
-    sizes = (batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens, output, chunk)
-    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency, profile)
-    result = compute(spec, chip, chosen)
-    if csv and not breakdown:
-        write(to_csv(("quantity", "value", "unit"), estimate_rows(result)))
+    result = compute(spec, chip, options)
+    if not breakdown:
+        form.show(
+            lambda: to_dict(result),
+            lambda: (("quantity", "value", "unit"), estimate_rows(result)),
+            lambda: estimate_tables(spec, result),
+        )
         return
-    phases = {}
-    if breakdown:
-        from llmcost.formulas.operators import OperatorRow, phase_operators
-        from llmcost.report.ops import operator_table
+    from llmcost.formulas.operators import OperatorRow, phase_operators
+    from llmcost.report.ops import operator_table
 
-        phases = {phase: phase_operators(spec, chip, chosen, phase) for phase in ("prefill", "decode")}
-        if csv:
-            rows = [(phase, *row) for phase, each in phases.items() for row in each.operators]
-            write(to_csv(("phase", *OperatorRow._fields), rows))
-            return
-    if json:
-        operators = {phase: [to_dict(row) for row in each.operators] for phase, each in phases.items()}
-        show_json(to_dict(result) | ({"operators": operators} if operators else {}))
-        return
-    tables = estimate_tables(spec, result)
-    tables += [operator_table(f"Operators of {phase}", each) for phase, each in phases.items()]
-    show_tables(tables, markdown)
+    phases = {phase: phase_operators(spec, chip, options, phase) for phase in ("prefill", "decode")}
+    form.show(
+        lambda: to_dict(result) | {"operators": {phase: each.rows() for phase, each in phases.items()}},
+        lambda: (
+            ("phase", *OperatorRow._fields),
+            [(phase, *row) for phase, each in phases.items() for row in each.operators],
+        ),
+        lambda: [
+            *estimate_tables(spec, result),
+            *(operator_table(f"Operators of {phase}", each) for phase, each in phases.items()),
+        ],
+    )
 
 
 def explain(
     model: o.ModelName,
     quantity: Annotated[
-        str | None, typer.Argument(help="A figure by its JSON path, e.g. flops.per_token.linear; all of them.")
+        str | None, Argument("QUANTITY", "A figure by its JSON path, e.g. flops.per_token.linear; all of them.")
     ] = None,
+    *,
     hw: o.OptionalHardware = None,
-    batch: o.Batch = 1,
-    context: o.Context = None,
-    prompt: o.Prompt = None,
-    dtype: o.Dtype = None,
-    weight_dtype: o.WeightDtype = None,
-    kv_dtype: o.KvDtype = None,
+    options: Annotated[Options, Takes(Options)],
     kind: o.ReadAs = None,
-    mfu: o.Mfu = 0.5,
-    memory_utilization: o.MemoryUtilization = 0.9,
-    tokens: o.Tokens = 15 * 10**12,
-    output: o.Output = None,
-    chunk: o.Chunk = None,
-    gpus: o.Gpus = None,
-    tp: o.Tp = None,
-    pp: o.Pp = None,
-    dp: o.Dp = None,
-    ep: o.Ep = None,
-    gpus_per_node: o.GpusPerNode = None,
-    concurrency: o.Concurrency = None,
-    profile: o.ProfilePath = None,
-    json: o.Json = False,
+    form: Annotated[o.Form, Takes(o.Form, only=("json",))],
 ) -> None:
     """How a figure of `estimate` comes about: formula in letters, with sizes, value, source.
 
@@ -112,14 +71,11 @@ def explain(
     from llmcost.formulas.explanations import Explanations
     from llmcost.formulas.serving import explain as compute
     from llmcost.report.explain import explanation_text
-    from llmcost.serving.estimate import Options
     from llmcost.specs.catalog import load_hardware, load_model
 
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
-    sizes = (batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens, output, chunk)
-    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency, profile)
-    found = Explanations(spec.name, tuple(compute(spec, chip, chosen, quantity)))
-    if json:
+    found = Explanations(spec.name, tuple(compute(spec, chip, options, quantity)))
+    if form.json:
         show_json(found.to_dict())
     else:
         write(explanation_text(found) + "\n")
@@ -127,50 +83,28 @@ def explain(
 
 def ops(
     model: o.ModelName,
+    *,
     hw: o.OptionalHardware = None,
-    phase: Annotated[
-        str,
-        typer.Option("--phase", help="prefill, decode or train (logits of every token, time of forward and backward)."),
-    ] = "prefill",
-    batch: o.Batch = 1,
-    context: o.Context = None,
-    prompt: o.Prompt = None,
-    dtype: o.Dtype = None,
-    weight_dtype: o.WeightDtype = None,
-    kv_dtype: o.KvDtype = None,
+    phase: Annotated[str, word("Of train: logits of every token, time of forward and backward.", PHASES)] = PHASES[0],
+    options: Annotated[
+        Options, Takes(Options, without=("output", "chunk", "concurrency", "mfu", "memory_utilization", "tokens"))
+    ],
     kind: o.ReadAs = None,
-    gpus: o.Gpus = None,
-    tp: o.Tp = None,
-    pp: o.Pp = None,
-    dp: o.Dp = None,
-    ep: o.Ep = None,
-    gpus_per_node: o.GpusPerNode = None,
-    profile: o.ProfilePath = None,
-    json: o.Json = False,
-    csv: o.Csv = False,
-    markdown: o.Markdown = False,
+    form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Every operator of MODEL: shapes, FLOPs, parameters, bytes, intensity; with a GPU, time and share.
 
     Example: llmcost ops gpt2 --phase train --batch 12
     """
-    from llmcost.cli.output import show_json, show_tables, write
     from llmcost.formulas.operators import OperatorRow, phase_operators
     from llmcost.report.ops import operator_table
-    from llmcost.report.tables import to_csv
-    from llmcost.serving.estimate import Options
     from llmcost.specs.catalog import load_hardware, load_model
 
-    o.one_format(json=json, csv=csv, markdown=markdown)
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
-    chosen = Options(batch, context, prompt, dtype, weight_dtype, kv_dtype, profile=profile)
-    chosen = chosen._replace(gpus=gpus, tp=tp, pp=pp, dp=dp, ep=ep, gpus_per_node=gpus_per_node)
-    found = phase_operators(spec, chip, chosen, phase)
-    if json:
-        show_json(found.to_dict())
-    elif csv:
-        write(to_csv(OperatorRow._fields, found.operators))
-    else:
-        where = " on one GPU" * any(degree not in (None, 1) for degree in (gpus, tp, pp, dp, ep))
-        title = f"{spec.title}, {phase}{where}: FLOPs of every (query, key) pair; FLOPs, parameters and bytes are of one execution"
-        show_tables([operator_table(title, found)], markdown)
+    found = phase_operators(spec, chip, options, phase)
+    where = " on one GPU" * any(getattr(options, name) not in (None, 1) for name in LAYOUT[:-1])
+    title = (
+        f"{spec.title}, {phase}{where}: FLOPs of every (query, key) pair; "
+        "FLOPs, parameters and bytes are of one execution"
+    )
+    form.show(found.to_dict, lambda: (OperatorRow._fields, found.operators), lambda: [operator_table(title, found)])

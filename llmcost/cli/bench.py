@@ -1,16 +1,18 @@
 """`llmcost bench`: time this machine's kernels, or show, compare and plot what was measured before."""
 
-from __future__ import annotations
-
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmcost.cli import options as o
+from llmcost.cli.command import Argument, Given, Takes
 from llmcost.ground.errors import InputError
+from llmcost.ground.options import Option, flag, word
+from llmcost.serving.options import Options
 
 if TYPE_CHECKING:
     from llmcost.bench.session import Session
@@ -20,34 +22,30 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 SHOWN_ABOVE = 0.1  # changes that are listed where no threshold is asked for
 PHASES = ("decode", "prefill", "train")
-Model = Annotated[
-    str | None,
-    typer.Argument(metavar="[MODEL]", help="Time this model's operators and a whole pass of it instead of suites."),
-]
 
 
 def bench(
-    model: Model = None,
-    suite: Annotated[str | None, typer.Option("--suite", metavar="NAMES", help="gemm, ceiling, prefill, decode, memory, elementwise, grouped, launch, collectives, step; several with commas.")] = None,
-    full: Annotated[bool, typer.Option("--full/--quick", help="Minutes instead of a minute and a half.")] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="What would be measured, with bytes and time; measures nothing.")] = False,
-    phase: Annotated[str, typer.Option("--phase", help="With MODEL: decode, prefill or train.")] = "decode",
-    batch: o.Batch = 1,
-    context: o.PassTokens = None,
-    dtype: Annotated[str | None, typer.Option("--dtype", help="With MODEL: bf16, fp16 or fp32; bf16, on a CPU fp32.")] = None,
-    hw: Annotated[str | None, typer.Option("--hw", metavar="HW", help="The spec to compare with, where the device's name is not known.")] = None,
-    profile: o.ProfilePath = None,
-    device: Annotated[str | None, typer.Option("--device", help="cuda (ROCm too), mps or cpu; the GPU that is there.")] = None,
-    output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write the profile; profile-NAME-TIME.json after suites. With --show: fitted anew.")] = None,
-    resume: Annotated[str | None, typer.Option("--resume", metavar="FILE", help="Go on with an interrupted run: measure only what its file lacks.")] = None,
-    show: Annotated[str | None, typer.Option("--show", metavar="FILE", help="Show a profile measured before; measures nothing.")] = None,
-    compare: Annotated[str | None, typer.Option("--compare", metavar="OLD", help="What became faster or slower than in this profile; with --show, that alone.")] = None,
-    fail_above: Annotated[str | None, typer.Option("--fail-above", metavar="PERCENT", help="With --compare: exit 1 if anything is clearly slower by more, e.g. 5%.")] = None,
-    plot: Annotated[str | None, typer.Option("--plot", metavar="FOLDER", help="Charts as SVG files.")] = None,
-    rows: Annotated[bool, typer.Option("--rows", help="Also every row.")] = False,
-    json: o.Json = False,
-    csv: o.Csv = False,
-    markdown: o.Markdown = False,
+    model: Annotated[
+        str | None, Argument("MODEL", "Time this model's operators and a whole pass of it instead of suites.")
+    ] = None,
+    *,
+    suite: Annotated[str | None, Option("gemm, ceiling, prefill, decode, memory, elementwise, grouped, launch, collectives, step; several with commas.", metavar="NAME,...", default="all of them")] = None,
+    full: Annotated[bool, flag("Minutes instead of a minute and a half.", long="--full/--quick")] = False,
+    plan: Annotated[bool, flag("What would be measured, with bytes and time; measures nothing.")] = False,
+    phase: Annotated[str | None, word("With MODEL: what kind of pass.", PHASES, default=PHASES[0])] = None,
+    sizes: Annotated[Given, Takes(Options, only=("batch", "context"), changed={"batch": {"help": "With MODEL: sequences at a time."}, "context": {"help": "With MODEL: cached tokens of decode, or those of a sequence.", "default": "the model's maximum or 8192, on a CPU 128"}})],
+    dtype: Annotated[str | None, Option("With MODEL: bf16, fp16 or fp32.", metavar="TYPE", default="bf16, on a CPU fp32")] = None,
+    hw: Annotated[str | None, Option("The spec to compare with, where the device's name is not known.", metavar="HW")] = None,
+    profile: Annotated[str | None, Option("With MODEL: predict by this profile.", metavar="FILE", default="the one shipped for the GPU, if there is")] = None,
+    device: Annotated[str | None, word("What to time.", ("cuda", "mps", "cpu"), default="the GPU that is there; cuda is ROCm too")] = None,
+    output: Annotated[str | None, Option("Where to write the profile. With --show: fitted anew.", metavar="FILE", short="-o", default="profile-NAME-TIME.json after suites")] = None,
+    resume: Annotated[str | None, Option("Go on with an interrupted run: measure only what its file lacks.", metavar="FILE")] = None,
+    show: Annotated[str | None, Option("Show a profile measured before; measures nothing.", metavar="FILE")] = None,
+    compare: Annotated[str | None, Option("What became faster or slower than in this profile; with --show, that alone.", metavar="OLD")] = None,
+    fail_above: Annotated[str | None, Option("With --compare: exit 1 if anything is clearly slower by more, e.g. 5%.", metavar="PERCENT")] = None,
+    plot: Annotated[str | None, Option("Charts as SVG files.", metavar="FOLDER")] = None,
+    rows: Annotated[bool, flag("Also every row.")] = False,
+    form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:  # fmt: skip
     """Time real kernels on this machine's GPU: what it reaches, how well that is predicted, and a profile for
     `estimate`.
@@ -56,21 +54,30 @@ def bench(
     """
     from llmcost.specs.profile import load_profile
 
-    o.one_format(json=json, csv=csv, markdown=markdown)
+    of_a_pass = {"phase": phase, "dtype": dtype, "profile": profile} | sizes
+    measuring = {"suite": suite, "plan": plan, "full": full, "hw": hw, "device": device, "resume": resume} | of_a_pass
     threshold = _threshold(compare, fail_above)
     old = None if compare is None else load_profile(Path(compare))  # before anything is measured
     if plot is not None:
         from llmcost.report.bench_plots import check
 
         check(Path(plot))
+
+    def report(profile: "Profile", before: "list[Table] | None" = None) -> None:
+        _report(profile, old, threshold, fail_above, plot, rows, form, before)
+
     if show is not None:
-        _refuse_both(show, model, suite, plan)
-        shown = _shown(Path(show), output)
-        _report(shown, old, threshold, fail_above, plot, rows, json=json, csv=csv, markdown=markdown, alone=True)
+        _refuse(f"--show {show} measures nothing: leave {{}} out", {"MODEL": model} | _named(measuring))
+        report(_shown(Path(show), output))
         return
-    session = _session(model, suite, full, phase, batch, context, dtype, hw, device, output, resume)
+    if model is None:
+        of_suites = "suites have sizes and data types of their own"
+        _refuse(f"{{}} is of a whole pass: give its MODEL too; {of_suites}", _named(of_a_pass))
+    elif suite is not None:
+        raise InputError(f"--suite {suite}: either suites or a model")
+    session = _session(model, suite, full, phase or PHASES[0], sizes, dtype, hw, device, output, resume)
     if plan:
-        _show_plan(session, markdown)
+        _show_plan(session, form.markdown)
         return
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
@@ -81,7 +88,7 @@ def bench(
         return
     tables = _pass_tables(measured, profile) if model else []
     try:
-        _report(measured, old, threshold, fail_above, plot, rows, json=json, csv=csv, markdown=markdown, before=tables)
+        report(measured, tables)
     finally:
         session.write(measured)
     if not measured.complete:
@@ -90,28 +97,22 @@ def bench(
         raise typer.Exit(1)
 
 
+def _named(given: Mapping[str, object]) -> dict[str, object]:
+    return {f"--{name}": value for name, value in given.items()}
+
+
+def _refuse(message: str, given: Mapping[str, object]) -> None:
+    """Raise InputError for the first that is given."""
+    for name, value in given.items():
+        if value not in (None, False):
+            raise InputError(message.format(name))
+
+
 def _session(
-    model: str | None, suite: str | None, full: bool, phase: str, batch: int, context: int | None, dtype: str | None,
+    model: str | None, suite: str | None, full: bool, phase: str, sizes: Given, dtype: str | None,
     hw: str | None, device: str | None, output: str | None, resume: str | None,
-) -> Session:  # fmt: skip
+) -> "Session":  # fmt: skip
     """A run as asked for. Raises InputError, and NoDeviceError without torch or a device."""
-    if model is not None and suite is not None:
-        raise InputError(f"--suite {suite}: either suites or a model")
-    if phase not in PHASES:
-        raise InputError(f"--phase {phase}: one of {', '.join(PHASES)}")
-    of_a_pass = {
-        "--phase": phase != PHASES[0],
-        "--batch": batch != 1,
-        "--context": context is not None,
-        "--dtype": dtype is not None,
-    }
-    for option, given in of_a_pass.items():
-        if given and model is None:
-            raise InputError(
-                f"{option} is of a whole pass: give its MODEL too; suites have sizes and data types of their own"
-            )
-    if device not in (None, "cuda", "mps", "cpu"):
-        raise InputError(f"--device {device}: one of cuda, mps, cpu")
     from llmcost.bench import require_torch
 
     require_torch()
@@ -120,12 +121,13 @@ def _session(
 
     suites = suites_asked(suite)
     found = find_device(device)
+    batch, context = sizes.get("batch", 1), sizes.get("context")
     passes = () if model is None else (pass_asked(model, phase, batch, context, dtype, found),)
     target, earlier = (None if each is None else Path(each) for each in (output, resume))
     return Session(found, BenchRequest(suites, full, hw, target, passes, earlier))
 
 
-def _shown(path: Path, output: str | None) -> Profile:
+def _shown(path: Path, output: str | None) -> "Profile":
     """A profile measured before; fitted where it is that of an unfinished run, and anew where it is to be written."""
     from llmcost.bench.fit_profile import fitted
     from llmcost.ground.files import write_file
@@ -139,12 +141,6 @@ def _shown(path: Path, output: str | None) -> Profile:
         write_file(Path(output), profile_text(profile))
         print(f"llmcost: wrote {output}", file=sys.stderr)
     return profile
-
-
-def _refuse_both(show: str, model: str | None, suite: str | None, plan: bool) -> None:
-    for name, given in (("MODEL", model), ("--suite", suite), ("--plan", plan)):
-        if given:
-            raise InputError(f"--show {show} measures nothing: leave {name} out")
 
 
 def _threshold(compare: str | None, fail_above: str | None) -> float:
@@ -161,7 +157,7 @@ def _threshold(compare: str | None, fail_above: str | None) -> float:
     return share
 
 
-def _show_plan(session: Session, markdown: bool) -> None:
+def _show_plan(session: "Session", markdown: bool) -> None:
     from llmcost.cli.output import show_tables
     from llmcost.ground.units import scaled
     from llmcost.report.tables import Table
@@ -179,7 +175,7 @@ def _show_plan(session: Session, markdown: bool) -> None:
     )
 
 
-def _pass_tables(measured: Profile, profile: str | None) -> list[Table]:
+def _pass_tables(measured: "Profile", profile: str | None) -> "list[Table]":
     """Each pass operator by operator, beside what `estimate` says of it."""
     from llmcost.bench.summary import measured_passes
     from llmcost.report.bench_rows import pass_table
@@ -188,9 +184,10 @@ def _pass_tables(measured: Profile, profile: str | None) -> list[Table]:
 
 
 def _report(
-    measured: Profile, old: Profile | None, threshold: float, fail_above: str | None, plot: str | None, rows: bool,
-    *, json: bool, csv: bool, markdown: bool, before: list[Table] | None = None, alone: bool = False,
+    measured: "Profile", old: "Profile | None", threshold: float, fail_above: str | None, plot: str | None, rows: bool,
+    form: o.Form, before: "list[Table] | None",
 ) -> None:  # fmt: skip
+    """Print a profile, with the tables `before` those of its rows; None: a comparison stands alone."""
     from llmcost.bench.differences import differences, slower
     from llmcost.bench.summary import summary_of
     from llmcost.cli.output import show_tables, write
@@ -202,14 +199,14 @@ def _report(
 
     found = [] if old is None else differences(old, measured)
     summary = summary_of(measured)
-    if json:
+    if form.json:
         write(profile_text(measured))
-    elif csv:
+    elif form.csv:
         write(to_csv(COLUMNS, flat_rows(summary.rows)))
     else:
         changed = [] if old is None else [compare_table(old, measured, found, threshold)]
-        tables = changed if changed and alone else [*(before or []), *bench_tables(summary, rows=rows), *changed]
-        show_tables(tables, markdown)
+        alone = changed and before is None
+        show_tables(changed if alone else [*(before or []), *bench_tables(summary, rows=rows), *changed], form.markdown)
     if plot is not None:
         from llmcost.report.bench_plots import write_plots
 

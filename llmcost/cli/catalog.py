@@ -1,7 +1,5 @@
 """`llmcost models`, `hardware`, `check`: what is known, and whether a spec of the user's own is sound."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from os.path import lexists
 from pathlib import Path
@@ -10,15 +8,16 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from llmcost.cli import options as o
+from llmcost.cli.command import Argument, Takes
+from llmcost.ground.options import Option
 
 Rows: TypeAlias = list[dict[str, object]]
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="One model, in full with its source.")] = None,
-    json: o.Json = False,
-    csv: o.Csv = False,
-    markdown: o.Markdown = False,
+    name: Annotated[str | None, Argument("NAME", "One model, in full with its source.")] = None,
+    *,
+    form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """The models that are known."""
     from llmcost.model.card import model_document, model_row
@@ -29,14 +28,13 @@ def models(
         return model_table(model_document(model))
 
     lists = {"models": (model_row, models_table)}
-    _catalog("models", name, load_model, one_table, model_document, lists, json=json, csv=csv, markdown=markdown)
+    _catalog("models", name, load_model, one_table, model_document, lists, form)
 
 
 def hardware(
-    name: Annotated[str | None, typer.Argument(help="One GPU or system, in full with its sources.")] = None,
-    json: o.Json = False,
-    csv: o.Csv = False,
-    markdown: o.Markdown = False,
+    name: Annotated[str | None, Argument("NAME", "One GPU or system, in full with its sources.")] = None,
+    *,
+    form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """The GPUs that are known, and the systems of them: boxes, clouds, clusters."""
     from llmcost.report.specs import chip_table, hardware_table, systems_table
@@ -45,7 +43,7 @@ def hardware(
     from llmcost.specs.listing import hardware_row, system_row
 
     lists = {"hardware": (hardware_row, hardware_table), "hardware/systems": (system_row, systems_table)}
-    _catalog("hardware", name, load_hardware, chip_table, to_dict, lists, json=json, csv=csv, markdown=markdown)
+    _catalog("hardware", name, load_hardware, chip_table, to_dict, lists, form)
 
 
 def _catalog(
@@ -55,38 +53,37 @@ def _catalog(
     one_table: Callable[[Any], Any],
     one_document: Callable[[Any], dict[str, object]],
     lists: Mapping[str, tuple[Callable[[Any], dict[str, object]], Callable[[Rows], Any]]],
-    *,
-    json: bool,
-    csv: bool,
-    markdown: bool,
+    form: o.Form,
 ) -> None:
     """One spec in full, or a list of each folder: its rows and their table. CSV has the first list, or the row of the one spec."""
-    from llmcost.cli.output import show_json, show_tables, write
-    from llmcost.report.tables import to_csv
     from llmcost.specs.catalog import names
 
-    o.one_format(json=json, csv=csv, markdown=markdown)
-    if name is not None and not csv:
-        spec = load(name)
-        if json:
-            show_json({"schema": f"llmcost.{kind}/1"} | one_document(spec))
-        else:
-            show_tables([one_table(spec)], markdown)
-        return
-    if csv:
+    schema = {"schema": f"llmcost.{kind}/1"}
+
+    def csv() -> tuple[list[str], list[list[object]]]:
         rows = [lists[kind][0](load(each)) for each in ([name] if name else names(kind))]
-        write(to_csv(list(rows[0]), [list(row.values()) for row in rows]))
+        return list(rows[0]), [list(row.values()) for row in rows]
+
+    def found() -> dict[str, Rows]:
+        return {folder: [row_of(load(each)) for each in names(folder)] for folder, (row_of, _) in lists.items()}
+
+    if name is not None:
+        spec = load(name)
+        form.show(lambda: schema | one_document(spec), csv, lambda: [one_table(spec)])
         return
-    found = {folder: [row_of(load(each)) for each in names(folder)] for folder, (row_of, _) in lists.items()}
-    if json:
-        show_json({"schema": f"llmcost.{kind}/1"} | {folder.rpartition("/")[2]: rows for folder, rows in found.items()})
-    else:
-        show_tables([lists[folder][1](rows) for folder, rows in found.items()], markdown)
+    form.show(
+        lambda: schema | {folder.rpartition("/")[2]: rows for folder, rows in found().items()},
+        csv,
+        lambda: [lists[folder][1](rows) for folder, rows in found().items()],
+    )
 
 
 def import_(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A config.json, the folder that holds it, or a hub id.")],
-    output: Annotated[str | None, typer.Option("-o", metavar="FILE", help="Where to write the spec; stdout.")] = None,
+    path: Annotated[str, Argument("PATH", "A config.json, the folder that holds it, or a hub id.")],
+    *,
+    output: Annotated[
+        str | None, Option("Where to write the spec.", metavar="FILE", long="-o", default="stdout")
+    ] = None,
     kind: o.ReadAs = None,
 ) -> None:
     """A Hugging Face config as a YAML spec that gives the same numbers, or a refusal that names what is not understood.
@@ -110,9 +107,10 @@ def import_(
 
 def check(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Model or hardware specs in YAML, or config.json files.")
+        list[str], Argument("PATH...", "Model or hardware specs in YAML, or config.json files.", several=True)
     ],
-    json: o.Json = False,
+    *,
+    form: Annotated[o.Form, Takes(o.Form, only=("json",))],
 ) -> None:
     """Whether specs of your own are sound. Exit code 1 if one is not."""
     from llmcost.cli.output import show_json, write
@@ -142,7 +140,7 @@ def check(
                     "message": str(error),
                 }
             )
-    if json:
+    if form.json:
         show_json({"schema": "llmcost.check/1", "results": results})
     else:
         write(

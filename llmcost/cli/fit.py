@@ -1,51 +1,44 @@
 """`llmcost fit`: which GPUs hold a model."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from llmcost.cli import lists
 from llmcost.cli import options as o
-from llmcost.ground.errors import InputError
+from llmcost.cli.command import Given, Takes, spelled_out
+from llmcost.ground.options import Option, word
+from llmcost.serving.options import Options
 
-MOST_GPUS = 10**4
+LISTS = ("gpus", "dtype", "weight_dtype")
+CHOSEN = ("tp", "pp", "dp", "ep")  # degrees, as the GPUs and the model have it
+BASES = ("textbook", "limit", "expected")
 
 
 def fit(
     model: o.ModelName,
+    *,
     hw: Annotated[
-        list[str] | None, typer.Option("--hw", metavar="LIST", help="GPUs by name, commas between them; all.")
-    ] = None,
-    gpus: Annotated[str, typer.Option("--gpus", metavar="LIST", help="Numbers of GPUs.")] = "1,2,4,8",
-    batch: o.Batch = 1,
-    context: o.Context = None,
-    prompt: o.Prompt = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            "--dtype", metavar="LIST", help="Data types of computing; the weights' where the GPU has it, or bf16."
+        Sequence[str],
+        Option("GPUs: shipped names, aliases, or paths.", metavar="HW,...", default="all", repeated=True),
+    ] = (),
+    given: Annotated[
+        Given,
+        Takes(
+            Options,
+            without=(*CHOSEN, "tokens"),
+            lists=LISTS,
+            changed={
+                "gpus": {"help": "Numbers of GPUs.", "default": "1,2,4,8"},
+                "dtype": {"default": "the weights' where the GPU has it, or bf16"},
+                "weight_dtype": {"default": "the model's own, and fp8 and int4-g128 where smaller"},
+            },
         ),
-    ] = None,
-    weight_dtype: Annotated[
-        str | None,
-        typer.Option(
-            "--weight-dtype",
-            metavar="LIST",
-            help="Formats of weights; the model's own, and fp8 and int4-g128 where smaller.",
-        ),
-    ] = None,
-    kv_dtype: o.KvDtype = None,
+    ],
     kind: o.ReadAs = None,
-    memory_utilization: o.MemoryUtilization = 0.9,
-    price: lists.Price = None,
-    basis: Annotated[
-        str, typer.Option("--basis", help="textbook, limit or expected: whose rates are shown and priced.")
-    ] = "expected",
-    json: o.Json = False,
-    csv: o.Csv = False,
-    markdown: o.Markdown = False,
+    price: o.Prices = (),
+    basis: Annotated[str, word("Whose rates are shown and priced.", BASES)] = "expected",
+    form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Which GPUs hold MODEL: how many, at which precision, with how large a batch and context, how fast and at what
     price.
@@ -55,52 +48,24 @@ def fit(
 
     Example: llmcost fit llama3-70b --hw h100,l40s --price h100=2.5 --price l40s=1
     """
-    from llmcost.cli.output import show_json, show_tables, write
-    from llmcost.report.fit import fit_table
-    from llmcost.report.tables import to_csv
+    from llmcost.report.fit import fit_table, fit_title
     from llmcost.search.fit import GPUS, Offer, best, precisions_of, ranked
     from llmcost.search.fit import fit as compute
-    from llmcost.serving.estimate import Options, workload_of
     from llmcost.specs.catalog import load_hardware, load_model, names
 
-    o.one_format(json=json, csv=csv, markdown=markdown)
     spec = load_model(model, kind)
-    chosen = Options(batch, context, prompt, None, None, kv_dtype, memory_utilization=memory_utilization)
-    counts = [_count(each) for each in gpus.split(",")]
-    weights = _words(weight_dtype)
-    precisions = precisions_of(spec, chosen, _words(dtype), weights)
-    asked = [name for each in hw or () for name in _words(each)]
-    chips = [load_hardware(name) for name in asked or names("hardware")]
-    prices = lists.prices_of(price or (), chips)
-    found = compute(spec, chips, chosen, counts, precisions, prices, basis)
+    lists = spelled_out({name: given.pop(name) for name in LISTS if name in given}, Options)
+    options, counts = Options(**given), lists.get("gpus", GPUS)
+    precisions = precisions_of(spec, options, lists.get("dtype"), lists.get("weight_dtype"))
+    chips = o.load_chips(hw) if hw else [load_hardware(name) for name in names("hardware")]
+    prices = o.prices_of(price, chips)
+    found = compute(spec, chips, options, counts, precisions, prices, basis)
     holding = found.holding()
-    if json:
-        show_json(found.to_dict())
-    elif csv:
-        write(to_csv(Offer._fields, found.offers))
-    else:
-        everything = bool(asked or weights or dtype or counts != list(GPUS))
-        w = workload_of(spec, None, chosen)
-        title = f"{spec.title}: GPUs that hold it at batch {w.batch:,}, context {w.context:,}"
-        show_tables(
-            [
-                fit_table(
-                    title, holding if everything else ranked(best(found.offers)), batch, basis, priced=bool(prices)
-                )
-            ],
-            markdown,
-        )
+    shown = holding if hw or lists.keys() - {"gpus"} or counts != GPUS else ranked(best(found.offers))
+    form.show(
+        found.to_dict,
+        lambda: (Offer._fields, found.offers),
+        lambda: [fit_table(fit_title(spec, options), shown, options.batch, basis, priced=bool(prices))],
+    )
     if not holding:
         raise typer.Exit(1)
-
-
-def _words(text: str | None) -> list[str]:
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
-
-
-def _count(text: str) -> int:
-    if not text.strip().isdecimal() or not 1 <= int(text) <= MOST_GPUS:
-        raise InputError(
-            f"--gpus {text}: whole numbers from 1 to {MOST_GPUS:,} with commas between them, as in 1,2,4,8"
-        )
-    return int(text)

@@ -1,82 +1,57 @@
 """`llmcost plan`: the best layout for a training step or to serve, and why the others lose."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from llmcost.cli import options as o
+from llmcost.cli.command import Given, Takes, spelled_out
 from llmcost.ground.errors import InputError
+from llmcost.ground.options import count, flag, number
+from llmcost.serving.options import Options as ServingOptions
+from llmcost.training.options import Options
 
-if TYPE_CHECKING:
-    from llmcost.model.spec import ModelSpec
-    from llmcost.report.tables import Table
-    from llmcost.specs.hardware import HardwareSpec
-    from llmcost.training.recipe import Recipe
-
-
-def _axis(name: str, what: str) -> typer.models.OptionInfo:
-    """An axis of layouts that may be held at some values."""
-    option: typer.models.OptionInfo = typer.Option(f"--{name}", metavar="N[,N...]", help=f"{what}; all that are legal.")
-    return option
+AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")  # what is searched
+RECIPE = ("optimizer", "unfused_attention", "kernels", "overlap", "lora_rank", "lora_targets", "qlora")
+BOTH = ("tp", "pp", "ep", "dp", "gpus_per_node", "profile", "price")  # options of training that serving has, too
 
 
 def plan(
     model: o.ModelName,
+    *,
     hw: o.Hardware,
-    gpus: Annotated[int, typer.Option("--gpus", metavar="N", help="GPUs of the run.")],
-    seq: o.Seq = None,
-    global_batch: o.GlobalBatch = None,
-    gpus_per_node: o.GpusPerNode = None,
-    tp: Annotated[str | None, _axis("tp", "Tensor-parallel GPUs")] = None,
-    pp: Annotated[str | None, _axis("pp", "Pipeline stages")] = None,
-    vp: Annotated[str | None, _axis("vp", "Chunks a stage, interleaved")] = None,
-    cp: Annotated[str | None, _axis("cp", "GPUs that share a sequence")] = None,
-    ep: Annotated[str | None, _axis("ep", "GPUs that share the experts")] = None,
-    dp: Annotated[str | None, _axis("dp", "Data-parallel ranks")] = None,
-    zero: Annotated[str | None, _axis("zero", "Stages of ZeRO (3 is FSDP)")] = None,
-    micro_batch: Annotated[str | None, _axis("micro-batch", "Sequences of a micro-batch")] = None,
-    recompute: Annotated[
-        str | None, typer.Option("--recompute", metavar="KIND[,KIND...]", help="none, selective, full; all of them.")
-    ] = None,
-    optimizer: o.Optimizer = "adam",
-    lora_rank: o.LoraRank = None,
-    lora_targets: o.LoraTargets = None,
-    qlora: o.Qlora = False,
-    serve: Annotated[bool, typer.Option("--serve", help="Plan to serve requests, not to train.")] = False,
-    prompt: Annotated[
-        int | None,
-        typer.Option("--prompt", parser=o.length, metavar="TOKENS", help="Of a request, with --serve; 1024."),
-    ] = None,
-    output: Annotated[
-        int | None,
-        typer.Option("--output", parser=o.length, metavar="TOKENS", help="That a request gives, with --serve; 256."),
-    ] = None,
-    chunk: o.Chunk = None,
+    gpus: Annotated[int, count("GPUs of the run.")],
+    training: Annotated[
+        Given,
+        Takes(
+            Options,
+            only=("seq", "global_batch", "gpus_per_node", *AXES, *RECIPE, "profile", "price"),
+            lists=AXES,
+            changed={name: {"default": "all that are legal"} for name in AXES},
+        ),
+    ],
+    serve: Annotated[bool, flag("Plan to serve requests, not to train.")] = False,
+    serving: Annotated[
+        Given,
+        Takes(
+            ServingOptions,
+            only=("dtype", "prompt", "output", "chunk", "weight_dtype", "kv_dtype", "memory_utilization"),
+            changed={
+                "prompt": {"help": "With --serve, tokens of a request.", "default": "1024"},
+                "output": {"help": "With --serve, tokens that it gives.", "default": "256"},
+                "memory_utilization": {"default": "1, or 0.9 with --serve"},
+            },
+        ),
+    ],
     ttft: Annotated[
-        float | None,
-        typer.Option("--ttft", metavar="MS", help="With --serve, the longest time to the first token; any."),
+        float | None, number("With --serve, the longest time to the first token.", "MS", default="any")
     ] = None,
     tpot: Annotated[
-        float | None,
-        typer.Option("--tpot", metavar="MS", help="With --serve, the longest time of each other token; any."),
+        float | None, number("With --serve, the longest time of each other token.", "MS", default="any")
     ] = None,
-    dtype: o.Dtype = None,
-    weight_dtype: o.WeightDtype = None,
-    kv_dtype: o.KvDtype = None,
-    memory_utilization: Annotated[
-        float | None,
-        typer.Option(
-            "--memory-utilization", help="Share of the GPU's memory that may be used; 1, or 0.9 with --serve."
-        ),
-    ] = None,
-    top: Annotated[int, typer.Option("--top", metavar="N", help="Layouts to list.")] = 10,
+    top: Annotated[int, count("Layouts to list.")] = 10,
     kind: o.ReadAs = None,
-    json: o.Json = False,
-    csv: o.Csv = False,
-    markdown: o.Markdown = False,
+    form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """The fastest layout of a training step of MODEL on GPUs, of every legal one, and why the others lose.
 
@@ -84,96 +59,39 @@ def plan(
 
     Example: llmcost plan llama3-70b --hw h100 --gpus 1024 --global-batch 1024
     """
-    from llmcost.model.lora import lora_of
-    from llmcost.search.question import refuse_others
+    from llmcost.report.plan import plan_tables
+    from llmcost.report.plan_serving import serving_tables
+    from llmcost.search.plan_serving import ServingPlan, plan_serving
+    from llmcost.search.plan_training import TrainingPlan
+    from llmcost.search.plan_training import plan as plan_training
+    from llmcost.search.question import ask, ask_serving
     from llmcost.specs.catalog import load_hardware, load_model
-    from llmcost.training.recipe import Recipe
 
-    o.one_format(json=json, csv=csv, markdown=markdown)
-    if top < 1:
-        raise InputError(f"--top {top}: at least 1")
-    axes = {"tp": tp, "pp": pp, "vp": vp, "cp": cp, "ep": ep, "dp": dp, "zero": zero, "micro_batch": micro_batch}
-    training = {
-        "seq": seq,
-        "global_batch": global_batch,
-        "recompute": recompute,
-        "lora_rank": lora_rank,
-        **{name: axes[name] for name in ("vp", "cp", "zero", "micro_batch")},
-    }
-    serving = {
-        "prompt": prompt,
-        "output": output,
-        "chunk": chunk,
-        "ttft": ttft,
-        "tpot": tpot,
-        "weight_dtype": weight_dtype,
-        "kv_dtype": kv_dtype,
-    }
-    refuse_others(training if serve else serving, serve=serve)
+    limits = {name: limit for name, limit in (("ttft", ttft), ("tpot", tpot)) if limit is not None}
+    _refuse_others(training, serving | limits, serve=serve)
     spec, chip = load_model(model, kind), load_hardware(hw)
-    shown = (top, json, csv, markdown)
+    held = spelled_out({name: training.pop(name) for name in AXES if name in training}, Options)
     if serve:
-        limits = (prompt, output, chunk, ttft, tpot)
-        found = _serving(
-            spec, chip, gpus, gpus_per_node, limits, (dtype, weight_dtype, kv_dtype), memory_utilization, axes, shown
-        )
+        price = training.pop("price", None)
+        asked = ask_serving(spec, chip, gpus, ServingOptions(**serving, **training), held, ttft, tpot, price)
+        found: ServingPlan | TrainingPlan = plan_serving(asked, top)
     else:
-        recipe = Recipe(
-            o.training_dtype(dtype, chip.peak), optimizer, lora=lora_of(lora_rank, lora_targets, qlora=qlora)
-        )
-        terms = (gpus, global_batch, seq, gpus_per_node, memory_utilization, recipe)
-        found = _training(spec, chip, terms, axes, recompute, shown)
-    if not found:
+        options = Options(gpus=gpus, dtype=serving.get("dtype"), **training)
+        found = plan_training(ask(spec, chip, options, held, serving.get("memory_utilization")), top)
+    form.show(
+        found.to_dict,
+        lambda: (found.columns, [list(row.values()) for row in found.rows()]),
+        lambda: serving_tables(found) if isinstance(found, ServingPlan) else plan_tables(found),
+    )
+    if not found.best:
         raise typer.Exit(1)
 
 
-def _training(
-    spec: ModelSpec,
-    chip: HardwareSpec,
-    terms: tuple[int, int | None, int | None, int | None, float | None, Recipe],
-    axes: dict[str, str | None],
-    recompute: str | None,
-    shown: tuple[int, bool, bool, bool],
-) -> bool:
-    """Search, show, and say whether anything was found."""
-    from llmcost.report.plan import plan_tables
-    from llmcost.search.plan_training import plan as search
-    from llmcost.search.question import ask
-
-    found = search(ask(spec, chip, *terms, axes, recompute), shown[0])
-    _show(found, plan_tables, shown)
-    return bool(found.best)
-
-
-def _serving(
-    spec: ModelSpec,
-    chip: HardwareSpec,
-    gpus: int,
-    node: int | None,
-    limits: tuple[int | None, int | None, int | None, float | None, float | None],
-    dtypes: tuple[str | None, str | None, str | None],
-    memory_utilization: float | None,
-    axes: dict[str, str | None],
-    shown: tuple[int, bool, bool, bool],
-) -> bool:
-    """The same for serving."""
-    from llmcost.report.plan_serving import serving_tables
-    from llmcost.search.plan_serving import plan_serving
-    from llmcost.search.question import ask_serving
-
-    found = plan_serving(ask_serving(spec, chip, gpus, node, limits, dtypes, memory_utilization, axes), shown[0])
-    _show(found, serving_tables, shown)
-    return bool(found.best)
-
-
-def _show(found: Any, tables: Callable[[Any], list[Table]], shown: tuple[int, bool, bool, bool]) -> None:
-    from llmcost.cli.output import show_json, show_tables, write
-    from llmcost.report.tables import to_csv
-
-    _, json, csv, markdown = shown
-    if json:
-        show_json(found.to_dict())
-    elif csv:
-        write(to_csv(found.columns, [list(row.values()) for row in found.rows()]))
-    else:
-        show_tables(tables(found), markdown)
+def _refuse_others(training: Given, serving: Given, *, serve: bool) -> None:
+    """Raise InputError for an option of the other kind of plan."""
+    both = (*BOTH, "dtype", "memory_utilization")
+    for name in training if serve else serving:
+        if name not in both:
+            option = f"--{name.replace('_', '-')}"
+            other = "of training, and --serve plans to serve" if serve else "of serving; give --serve too"
+            raise InputError(f"{option}: {other}")

@@ -1,7 +1,5 @@
 """`llmcost sweep`: every combination of some options, one row each."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import prod
@@ -10,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from llmcost.cli import lists
 from llmcost.cli import options as o
+from llmcost.cli.command import Given, Takes
 from llmcost.ground.errors import InputError
+from llmcost.ground.options import Option, count, flag
+from llmcost.serving.options import Options
 
 if TYPE_CHECKING:
     from llmcost.ground.ranges import Axis, Names
@@ -30,62 +30,36 @@ MOST_REASONS = 4  # why combinations are left out, each a line
 
 def sweep(
     model: o.ModelName,
-    hw: lists.Hardware,
-    batch: lists.Batch = None,
-    context: lists.Context = None,
-    prompt: lists.Prompt = None,
-    dtype: lists.Dtype = None,
-    weight_dtype: lists.WeightDtype = None,
-    kv_dtype: lists.KvDtype = None,
+    *,
+    hw: o.SeveralHardware,
+    given: Annotated[Given, Takes(Options, lists=Options._fields)],
     kind: o.ReadAs = None,
-    mfu: lists.Mfu = None,
-    memory_utilization: lists.MemoryUtilization = None,
-    tokens: lists.Tokens = None,
-    output: lists.Output = None,
-    chunk: lists.Chunk = None,
-    concurrency: lists.Concurrency = None,
-    gpus: lists.Gpus = None,
-    tp: lists.Tp = None,
-    pp: lists.Pp = None,
-    dp: lists.Dp = None,
-    ep: lists.Ep = None,
-    gpus_per_node: lists.GpusPerNode = None,
     metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric",
-            metavar="LIST",
-            help="Figures to show, by JSON path or its end (llmcost explain MODEL lists them).",
+        Sequence[str],
+        Option(
+            "Figures to show, by JSON path or its end (llmcost explain MODEL lists them).",
+            metavar="NAME,...",
+            repeated=True,
         ),
-    ] = None,
+    ] = (),
     sort: Annotated[
         str | None,
-        typer.Option(
-            "--sort", metavar="FIGURE", help="Order rows by a figure, smallest first; FIGURE:desc, largest first."
-        ),
+        Option("Order rows by a figure, smallest first; FIGURE:desc, largest first.", metavar="FIGURE"),
     ] = None,
-    top: Annotated[
-        int | None, typer.Option("--top", metavar="N", min=1, help="Only the first N rows of that order.")
-    ] = None,
-    fits: Annotated[bool, typer.Option("--fits", help="Only rows that fit the memory.")] = False,
+    top: Annotated[int | None, count("Only the first N rows of that order.")] = None,
+    fits: Annotated[bool, flag("Only rows that fit the memory.")] = False,
     file: Annotated[
-        str | None, typer.Option("-o", metavar="FILE", help="Where to write it; .csv, .json or .md also says as what.")
+        str | None, Option("Where to write it; .csv, .json or .md also says as what.", metavar="FILE", long="-o")
     ] = None,
-    parquet: Annotated[
-        str | None, typer.Option("--parquet", metavar="FILE", help="Write a Parquet file (needs pyarrow).")
-    ] = None,
-    plot: Annotated[
-        str | None, typer.Option("--plot", metavar="FILE", help="Draw charts, .png or .svg (needs matplotlib).")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help=f"Go on with more than {MOST:,} combinations.")] = False,
-    json: o.Json = False,
-    csv: o.Csv = False,
-    markdown: o.Markdown = False,
+    parquet: Annotated[str | None, Option("Write a Parquet file (needs pyarrow).", metavar="FILE")] = None,
+    plot: o.Plot = None,
+    yes: Annotated[bool, flag(f"Go on with more than {MOST:,} combinations.")] = False,
+    form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Every combination of the options given, one row each.
 
     \b
-    A LIST is one or more of these, with commas between them:
+    A LIST is one or more of these, with commas between them (so 1,024 is 1 and 024, and refused):
       8k           a value, as other commands take it
       1..64        every whole number from 1 to 64
       1..64:8      in steps of 8: 1, 9, 17, ...
@@ -98,16 +72,7 @@ def sweep(
     from llmcost.search.sweep_rows import axes_of
     from llmcost.specs.catalog import load_model
 
-    o.one_format(json=json, csv=csv, markdown=markdown)
-    given = lists.axes(
-        {
-            "batch": batch, "context": context, "prompt": prompt, "dtype": dtype, "weight_dtype": weight_dtype, "kv_dtype": kv_dtype,
-            "mfu": mfu, "memory_utilization": memory_utilization, "tokens": tokens, "output": output, "chunk": chunk,
-            "concurrency": concurrency,
-            "gpus": gpus, "tp": tp, "pp": pp, "dp": dp, "ep": ep, "gpus_per_node": gpus_per_node,
-        }
-    )  # fmt: skip
-    grid = _grid(load_model(model, kind), lists.load_chips(hw), given, yes)
+    grid = _grid(load_model(model, kind), o.load_chips(hw), given, yes)
     axes = axes_of(given)
     columns = axes | {path: path for path in _metrics(grid, metric)}
     rows, number = _rows(grid, sort, top, fits)
@@ -116,14 +81,14 @@ def sweep(
             write_parquet(draft, columns, rows(columns.values()))
     if plot is not None:
         _draw(Path(plot), grid.model.title, axes, rows, number)
-    forms = {".csv": csv, ".json": json, ".md": markdown}
-    form = next((ending for ending, chosen in forms.items() if chosen), Path(file).suffix if file else None)
-    if file or form or not (parquet or plot):
-        _write(grid, columns, rows, number, form, Path(file) if file else None)
+    forms = {".csv": form.csv, ".json": form.json, ".md": form.markdown}
+    ending = next((each for each, chosen in forms.items() if chosen), Path(file).suffix if file else None)
+    if file or ending or not (parquet or plot):
+        _write(grid, columns, rows, number, ending, Path(file) if file else None)
 
 
 def _write(
-    grid: Sweep, columns: Mapping[str, str], rows: Rows, number: int, form: str | None, file: Path | None
+    grid: "Sweep", columns: Mapping[str, str], rows: Rows, number: int, form: str | None, file: Path | None
 ) -> None:
     """The rows in the form that an ending stands for, by default a table."""
     from llmcost.cli.output import show_tables, write_pieces
@@ -149,7 +114,7 @@ def _write(
             write_file(file, to_markdown(tables) if form == ".md" else to_text(tables))
 
 
-def _grid(model: ModelSpec, chips: list[HardwareSpec], given: Mapping[str, Axis | Names], yes: bool) -> Sweep:
+def _grid(model: "ModelSpec", chips: "list[HardwareSpec]", given: "Mapping[str, Axis | Names]", yes: bool) -> "Sweep":
     """The sweep, refused while it is still only counted if it is too large."""
     from llmcost.search.sweep import Sweep
 
@@ -167,18 +132,17 @@ def _grid(model: ModelSpec, chips: list[HardwareSpec], given: Mapping[str, Axis 
     return grid
 
 
-def _metrics(grid: Sweep, asked: lists.List) -> Sequence[str]:
+def _metrics(grid: "Sweep", asked: Sequence[str]) -> Sequence[str]:
     """The figures to show, by their paths."""
     from llmcost.ground.ranges import distinct, parse_names
     from llmcost.search.sweep_rows import metrics_of
 
-    text = lists.once("--metric", asked)
-    if text is not None:
-        return distinct("--metric", metrics_of(grid, parse_names("--metric", text).names))
+    if asked:
+        return distinct("--metric", metrics_of(grid, parse_names("--metric", ",".join(asked)).names))
     return metrics_of(grid, None)
 
 
-def _rows(grid: Sweep, sort: str | None, top: int | None, fits: bool) -> tuple[Rows, int]:
+def _rows(grid: "Sweep", sort: str | None, top: int | None, fits: bool) -> tuple[Rows, int]:
     """The rows asked for, as a function of the figures wanted, computed anew each time; and how many they are."""
     if top is not None and sort is None:
         raise InputError(f"--top {top}: in which order? add --sort FIGURE or --sort FIGURE:desc")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from llmcost.formulas.serving import symbolic_bytes, symbolic_model, symbolic_workload
 from llmcost.ground.algebra import Number, is_one
-from llmcost.ground.errors import InputError
+from llmcost.ground.errors import check_word
 from llmcost.ground.html import html_table
 from llmcost.ground.symbols import symbol
 from llmcost.ground.units import scaled, seconds
@@ -18,11 +18,11 @@ from llmcost.model.operators import Collective, Operator, Shape
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
-from llmcost.serving.estimate import Options, server_of, workload_of
+from llmcost.serving.estimate import server_of, workload_of
+from llmcost.serving.options import PHASES, Options
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.ops/1"
-PHASES = ("prefill", "decode", "train")
 
 
 class OperatorRow(NamedTuple):
@@ -93,8 +93,7 @@ def phase_operators(model: ModelSpec, hardware: HardwareSpec | None, options: Op
 
     Raises InputError for a phase that does not exist, and as `estimate` does.
     """
-    if phase not in PHASES:
-        raise InputError(f"--phase {phase}: one of {', '.join(PHASES)}")
+    check_word("--phase", phase, PHASES)
     rows = operator_rows(model, hardware, options, phase)
     flops, params, moved = (sum(getattr(row, figure) for row in rows) for figure in ("flops", "params", "bytes"))
     known = [row.seconds for row in rows if row.seconds is not None]

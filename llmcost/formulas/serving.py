@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from llmcost.formulas.quantities import QUANTITIES, Quantity
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError, UnknownFigureError
+from llmcost.ground.options import declared
 from llmcost.ground.symbols import Expression, lift, show, symbol
 from llmcost.ground.symbols import evaluate as value_of
 from llmcost.machine.chip import Chip, Links, chip_of
@@ -20,8 +21,9 @@ from llmcost.model.blocks import sizes_of
 from llmcost.model.letters import letter_of
 from llmcost.model.sizes import ElementBytes, element_bytes
 from llmcost.model.spec import Layer, ModelSpec, Published
-from llmcost.serving.estimate import Options, evaluate, prompt_is_context, workload_of
-from llmcost.serving.results import Estimate, Workload, leaves
+from llmcost.serving.estimate import evaluate, prompt_is_context, workload_of
+from llmcost.serving.options import DEGREES, Options, Workload
+from llmcost.serving.results import Estimate, leaves
 from llmcost.specs.hardware import HardwareSpec
 
 
@@ -125,7 +127,7 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
     w = workload_of(model, hardware, options)
     size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
     chip = symbolic_chip(chip_of(hardware, w.dtype, w.kv_dtype))
-    efficiency = symbolic_efficiency(efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype))
+    efficiency = symbolic_efficiency(efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype))
     return evaluate(
         symbolic_model(model), hardware, size, symbolic_workload(w), chip, efficiency, prompt_is_context(options)
     )
@@ -213,35 +215,21 @@ def _plain(value: Any) -> Any:
 
 
 def symbolic_workload(w: Workload) -> Workload:
-    """A workload in letters. What is not asked for stays as it is, and so does a degree of 1, as nothing is divided."""
-    degrees = {name: symbolic_degree(getattr(w, name), name, meaning) for name, meaning in DEGREES.items()}
-    return w._replace(
-        batch=symbol("b", w.batch, "batch: sequences"),
-        context=symbol("c", w.context, "context: keys that a token sees"),
-        prompt=symbol("s", w.prompt, "tokens of a prompt or training sequence"),
-        output=w.output and symbol("o", w.output, "output: tokens of a request"),
-        chunk=w.chunk and symbol("ch", w.chunk, "tokens of prompts that run at a time, at most"),
-        concurrency=w.concurrency and symbol("N", w.concurrency, "concurrency: requests in flight"),
-        mfu=symbol("mfu", w.mfu, "assumed share of the peak"),
-        memory_utilization=symbol("u", w.memory_utilization, "share of the memory in use"),
-        tokens=symbol("D", w.tokens, "training tokens"),
-        gpus=1 if w.gpus == 1 else degrees["tp"] * degrees["pp"] * degrees["dp"],
-        gpus_per_node=symbol("node", w.gpus_per_node, "GPUs in a node"),
-        **degrees,
+    """A workload in letters. What was not asked for, and a degree of 1, is no size: nothing is divided by it."""
+    letters: Workload = symbolic_options(w)
+    return letters._replace(gpus=1 if w.gpus == 1 else letters.tp * letters.pp * letters.dp)
+
+
+def symbolic_options(options: Any) -> Any:
+    """Options with the letters that they declare in place of sizes: degrees above 1, and other sizes that are given."""
+    sizes = {name: (getattr(options, name), option) for name, option in declared(options.__class__).items()}
+    return options._replace(
+        **{
+            name: symbol(option.letter, value, option.meaning)
+            for name, (value, option) in sizes.items()
+            if option.letter and value and not (value == 1 and name in DEGREES)
+        }
     )
-
-
-DEGREES = {
-    "tp": "GPUs that a layer is split over",
-    "pp": "pipeline stages",
-    "dp": "data-parallel ranks, each with its sequences",
-    "ep": "GPUs that experts are spread over",
-}
-
-
-def symbolic_degree(value: int, letter: str, meaning: str) -> Number:
-    """A degree of parallelism as a letter; 1 stays 1, as nothing is divided."""
-    return 1 if value == 1 else symbol(letter, value, meaning)
 
 
 PEAKS = (

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from llmcost.formulas.serving import (
-    DEGREES,
     Explanation,
     explanation_of,
     matches,
     symbolic_chip,
-    symbolic_degree,
     symbolic_efficiency,
     symbolic_model,
+    symbolic_options,
 )
 from llmcost.formulas.training_quantities import QUANTITIES
 from llmcost.ground.errors import InputError, UnknownFigureError
+from llmcost.ground.options import declared
 from llmcost.ground.symbols import symbol
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.rules import check, shape_of
+from llmcost.serving.options import DEGREES
 from llmcost.serving.results import leaves
 from llmcost.specs.hardware import HardwareSpec
+from llmcost.training.options import LAYOUT, Options
 from llmcost.training.results import Train
-from llmcost.training.train import Options, answer_of, setup_of
-
-MORE_DEGREES = DEGREES | {"cp": "GPUs that a sequence is split over", "vp": "chunks of layers a stage"}
+from llmcost.training.train import answer_of, setup_of
 
 
 def symbolic_layout(layout: Layout) -> Layout:
-    """A layout in letters; a degree of 1 stays 1, as nothing is divided."""
-    degrees = {name: symbolic_degree(getattr(layout, name), name, meaning) for name, meaning in MORE_DEGREES.items()}
-    return layout._replace(
-        micro_batch=symbol("b", layout.micro_batch, "sequences of a micro-batch"),
-        global_batch=symbol("B", layout.global_batch, "sequences of a step"),
-        node=symbol("node", layout.node, "GPUs in a node"),
-        **degrees,
-    )
+    """The layout in the letters that its options declare; a degree of 1 is structure."""
+    options, fields = declared(Options), {"global_batch": "global_batch"} | LAYOUT
+    sizes = {field: (getattr(layout, field), options[name]) for name, field in fields.items() if options[name].letter}
+    letters: dict[str, Any] = {
+        field: symbol(option.letter, value, option.meaning)
+        for field, (value, option) in sizes.items()
+        if not (value == 1 and field in (*DEGREES, "cp", "vp"))
+    }
+    return layout._replace(**letters)
 
 
 def symbolic_train(
@@ -51,12 +54,7 @@ def symbolic_train(
         chip=symbolic_chip(at.chip),
         efficiency=symbolic_efficiency(at.efficiency),
     )
-    asked = options._replace(
-        tokens=symbol("D", options.tokens, "training tokens"),
-        mfu=symbol("mfu", options.mfu, "assumed share of the peak"),
-        price=options.price and symbol("price", options.price, "dollars a GPU-hour"),
-    )
-    return answer_of(letters, hardware, asked, chosen)
+    return answer_of(letters, hardware, symbolic_options(options), chosen)
 
 
 def explain_training(

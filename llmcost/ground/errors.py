@@ -52,13 +52,29 @@ class UnknownFigureError(InputError):
         super().__init__(f"no figure {name!r}{hint}{more}")
 
 
-def check_count(option: str, value: int, most: int) -> None:
-    """Raise InputError for a count below 1 or above `most`."""
-    if not 1 <= value <= most:
-        raise InputError(f"{option} {value}: at least 1 and at most {most:,}")
+def check_count(option: str, value: int, most: int, least: int = 1) -> None:
+    """Raise InputError for a count below `least` or above `most`."""
+    if not least <= value <= most:
+        raise InputError(f"{option} {value}: at least {least} and at most {most:,}")
 
 
 def check_share(option: str, value: float) -> None:
     """Raise InputError for a share that is not above 0 and at most 1."""
     if not 0 < value <= 1:
         raise InputError(f"{option} {value:g}: a share of 1, above 0")
+
+
+def check_word(option: str, value: str, known: tuple[str, ...], parts: int = 1) -> None:
+    """Raise InputError for what is none of the known words, nor up to so many `parts` of them joined by +."""
+    if not all(part in known for part in str(value).split("+", parts - 1)):
+        raise InputError(f"{option} {value}: one of {_nearest(value, known)}")
+
+
+def _nearest(asked: str, known: tuple[str, ...]) -> str:
+    """The known words; of many, those that are like what was asked for, or the first and where to find the others."""
+    if len(known) <= 10:
+        return ", ".join(known)
+    from difflib import get_close_matches
+
+    near = get_close_matches(asked.lower().replace("-", "_"), known, n=6, cutoff=0.5)
+    return ", ".join(near) if near else f"{', '.join(known[:9])} or another format of docs/conventions.md"

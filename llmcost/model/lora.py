@@ -83,14 +83,22 @@ def trainable_params(layers: Sequence[Operator], lora: Lora) -> Number:
     return sum([each.params() for each in adapters(layers, lora)])
 
 
-def lora_of(rank: int | None, targets: str | None, *, qlora: bool) -> Lora | None:
+def parse_targets(text: str) -> tuple[str, ...]:
+    """`q_proj,v_proj` as names. Raises ValueError where one is empty."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise ValueError("an item of the list is empty")
+    return names
+
+
+def lora_of(rank: int | None, targets: tuple[str, ...] | None, *, qlora: bool) -> Lora | None:
     """What a user says of adapters: without a rank all weights are trained. Raises InputError for other options of adapters without it."""
     if rank is None:
         for option, given in (("--qlora", qlora), ("--lora-targets", targets is not None)):
             if given:
                 raise InputError(f"{option}: the rank of the adapters is wanted too (--lora-rank)")
         return None
-    return Lora(rank, ATTENTION_TARGETS if targets is None else tuple(targets.split(",")), NF4_BITS if qlora else None)
+    return Lora(rank, targets or ATTENTION_TARGETS, NF4_BITS if qlora else None)
 
 
 def is_trained(op: Operator, lora: Lora | None) -> bool:

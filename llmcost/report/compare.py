@@ -30,6 +30,11 @@ FIGURES = {
     "derived.decode_share_of_limit": "  of the limit",
     "decode.limited_by": "  limited by",
     "derived.decode_tokens_per_s_per_watt": "  a watt of TDP",
+    "request.expected.latency_seconds": "a request: all of it",  # with --output
+    "request.expected.output_tokens_per_s": "  output tokens/s of the batch",
+    "serving.expected.output_tokens_per_s": "requests in flight: output tokens/s",  # with --concurrency
+    "serving.expected.ttft_seconds": "  first token",
+    "serving.expected.tpot_seconds": "  each other token",
     "derived.price_per_million_prompt_tokens": "$ a million prompt tokens",
     "derived.price_per_million_output_tokens": "$ a million output tokens",
 }
@@ -39,18 +44,26 @@ PRICED = tuple(path for path in FIGURES if path.startswith("derived.price"))
 def figures_of(entry: Entry) -> dict[str, Any]:
     """Names and figures of an entry by path, in the order shown, as in the JSON."""
     known = entry.figures()
-    return {path: known[path] for path in (*NAMES, *FIGURES)}
+    return {path: known[path] for path in (*NAMES, *FIGURES) if path in known}
+
+
+def comparison_rows(entries: Sequence[Entry]) -> tuple[tuple[str, ...], list[list[Any]]]:
+    """A row an entry as CSV: headings, and figures in base units."""
+    known = [figures_of(entry) for entry in entries]
+    headings = tuple(NAMES.get(path, path) for path in known[0])
+    return headings, [list(each.values()) for each in known]
 
 
 def comparison_tables(entries: Sequence[Entry], priced: bool) -> list[Table]:
     """A column an entry, a few side by side."""
     title = f"At {_workload(entries)}; tokens/s of the whole batch"
     shown = {path: label for path, label in FIGURES.items() if priced or path not in PRICED}
+    known = figures_of(entries[0])
     tables = []
     for start in range(0, len(entries), COLUMNS):
         columns = [figures_of(entry) for entry in entries[start : start + COLUMNS]]
         heads = ("", *("\n".join(column[name] for name in NAMES) for column in columns))
-        rows = [(label, *(_cell(path, column) for column in columns)) for path, label in shown.items()]
+        rows = [(label, *(_cell(path, column) for column in columns)) for path, label in shown.items() if path in known]
         tables.append(Table("" if start else title, heads, "l" + "r" * len(columns), rows))
     return tables
 

@@ -11,7 +11,8 @@ from llmcost.model.formats import FORMATS
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.report.tables import Table
-from llmcost.serving.results import Estimate, Hardware, Memory, Request, Serving, Workload, leaves
+from llmcost.serving.options import Workload
+from llmcost.serving.results import Estimate, Hardware, Memory, Request, Serving, leaves
 
 UNKNOWN = "not known"
 
@@ -266,7 +267,7 @@ def _years(value: float | None) -> str:
 def _weights(w: Workload) -> str:
     rest = activation_dtype(w.dtype)
     if w.weight_dtype == rest:
-        return w.weight_dtype
+        return rest
     matrices = "all matrices" if w.weight_dtype in FORMATS and FORMATS[w.weight_dtype].everywhere else "linear layers"
     linear, _, experts = w.weight_dtype.partition("+")
     return f"{matrices} {linear}, {f'experts {experts}, ' if experts else ''}the rest {rest}"

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from llmcost.ground.units import scaled, significant
+from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES
 from llmcost.report.tables import Table
 from llmcost.search.fit import Offer
+from llmcost.serving.estimate import workload_of
+from llmcost.serving.options import Options
+from llmcost.serving.results import to_dict
 
 UNKNOWN = "not known"
 
 
+def fit_document(model: ModelSpec, basis: str, offers: Sequence[Offer]) -> dict[str, Any]:
+    """The JSON document: every offer, whether it holds the model or not."""
+    return {"schema": "llmcost.fit/1", "model": model.name, "basis": basis, "offers": to_dict(offers)}
+
+
+def fit_title(model: ModelSpec, options: Options) -> str:
+    """What was asked for."""
+    w = workload_of(model, None, options._replace(profile=None))
+    return f"{model.title}: GPUs that hold it at batch {w.batch:,}, context {w.context:,}"
+
+
 def fit_table(title: str, offers: Sequence[Offer], batch: int, basis: str, *, priced: bool) -> Table:
     """A row an offer: the GPUs, the precision, how far memory reaches, what it gives."""
+    served = any(offer.served_tokens_per_s is not None for offer in offers)
     columns = [
         "GPUs",
         "",
@@ -39,16 +56,20 @@ def fit_table(title: str, offers: Sequence[Offer], batch: int, basis: str, *, pr
             f"{offer.max_context:,}",
             *(_rate(rate) for rate in (offer.prefill_tokens_per_s, offer.decode_tokens_per_s, offer.most_tokens_per_s)),
         )
+        + ((_rate(offer.served_tokens_per_s),) if served else ())
         + ((_price(offer),) if priced else ())
         for offer in offers
     ]
+    if served:
+        columns.append("requests")
     if priced:
         columns.append("a million output tokens")
     user = "one sequence" if batch == 1 else f"{batch:,} sequences"
     notes = (
         "weights, memory: of one GPU. batch, context: the largest that have room.",
         f"prefill, decode: tokens/s of all GPUs, {basis}, at {user}; decode at most: at the largest batch"
-        + ", which is priced." * priced,
+        + ", which is priced." * (priced and not served)
+        + f"; requests: output of those in flight{', which is priced' * priced}." * served,
     )
     return Table(
         title,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmcost.ground.units import scaled, seconds
+from llmcost.ground.units import scaled, seconds, significant
 from llmcost.report.tables import Table
 from llmcost.search.causes import CAUSES
 from llmcost.search.plan_training import AXES, GridCell, TrainingCandidate, TrainingPlan
@@ -29,7 +29,7 @@ def _best(found: TrainingPlan) -> Table:
             else f"None of the degrees asked for multiply to {question.gpus:,} GPUs."
         )
         return Table(title, (), "", (), (fit if found.timed else none,))
-    first = found.best[0]
+    first, priced = found.best[0], question.price is not None
     rows = []
     for place, each in enumerate(found.best, start=1):
         slower = f"+{each.step_seconds / first.step_seconds - 1:.1%}: {CAUSES[each.cause]}" if each.cause else ""
@@ -38,6 +38,7 @@ def _best(found: TrainingPlan) -> Table:
             f"{each.tokens_per_s_per_gpu:,.0f}",
             f"{each.mfu:.1%}",
             scaled(each.memory_bytes, "B"),
+            *((f"${significant(each.price_per_million_tokens or 0)}",) if priced else ()),
         )
         rows.append((str(place), *figures, *map(str, each.axes().values()), slower))
     columns = (
@@ -46,10 +47,11 @@ def _best(found: TrainingPlan) -> Table:
         "tokens/s a GPU",
         "MFU",
         "memory",
+        *(("a million tokens",) if priced else ()),
         *(name.replace("_", " ") for name in AXES),
         "slower by, for",
     )
-    return Table(title, columns, "rrrrr" + "r" * 8 + "ll", rows, (fit,))
+    return Table(title, columns, "r" * (len(columns) - 2) + "ll", rows, (fit,))
 
 
 def _grid(found: TrainingPlan) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmcost.ground.units import seconds
+from llmcost.ground.units import seconds, significant
 from llmcost.report.tables import Table
 from llmcost.search.plan_serving import AXES, ServingPlan
 
@@ -27,6 +27,7 @@ def serving_tables(found: ServingPlan) -> list[Table]:
         for name, each in (("first token", question.ttft), ("each other", question.tpot))
         if each
     ]
+    priced = question.price is not None
     rows = [
         (
             str(place),
@@ -37,6 +38,7 @@ def serving_tables(found: ServingPlan) -> list[Table]:
             f"{each.concurrency:,}",
             f"{each.max_concurrency:,}",
             f"{each.replicas:,}",
+            *((f"${significant(each.price_per_million_tokens or 0)}",) if priced else ()),
             BOUNDS[each.bound],
         )
         for place, each in enumerate(found.best, start=1)
@@ -50,6 +52,7 @@ def serving_tables(found: ServingPlan) -> list[Table]:
         "in flight",
         "room for",
         "replicas",
+        *(("a million output tokens",) if priced else ()),
         "what keeps it from more",
     )
     notes = [f"{found.legal:,} legal layouts; {', '.join(limits) or 'no limits on time'}."]
@@ -58,4 +61,4 @@ def serving_tables(found: ServingPlan) -> list[Table]:
         for name, count in found.unfit.items()
     ]
     notes += [f"{each.layouts:,} are illegal; the first: {each.rule}." for each in found.illegal]
-    return [Table(title, columns if rows else (), "r" * 11 + "l" if rows else "", rows, tuple(notes))]
+    return [Table(title, columns if rows else (), "r" * (len(columns) - 1) + "l" if rows else "", rows, tuple(notes))]

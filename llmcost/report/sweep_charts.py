@@ -7,7 +7,7 @@ from typing import Any
 
 from llmcost.ground.errors import InputError
 from llmcost.report.charts import MOST, Line, Panel
-from llmcost.serving.estimate import SIZES
+from llmcost.serving.options import SIZES
 
 MOST_POINTS = 10**4
 PEAK, BANDWIDTH, FITS = "hardware.peak_flops_per_s", "hardware.bandwidth_bytes_per_s", "memory.fits"

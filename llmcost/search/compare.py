@@ -9,7 +9,8 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.html import html_table
 from llmcost.model.spec import ModelSpec
 from llmcost.search.fit import price_per_million_tokens
-from llmcost.serving.estimate import DEFAULT_CONTEXT, Options, estimate
+from llmcost.serving.estimate import DEFAULT_CONTEXT, estimate
+from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate, leaves, to_dict
 from llmcost.specs.hardware import HardwareSpec
 
@@ -84,9 +85,9 @@ def compare(
     """Every model on every GPU. Raises InputError where the options do not suit a model or a GPU.
 
     `prices` are dollars a GPU-hour by name of GPU, "" for all others.
-    Without a context, all are compared at the one that each of them would have by itself: the shortest of those.
+    Without a context, all are compared at prompt and output, or at the one that each would have by itself: the shortest.
     """
-    if options.context is None:
+    if options.context is None and (options.prompt is None or options.output is None):
         options = options._replace(context=min(DEFAULT_CONTEXT, *(model.max_position_embeddings for model in models)))
     entries, known = [], prices or {}
     for model in models:

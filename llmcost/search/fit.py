@@ -3,24 +3,25 @@
 An offer is one kind of GPU, so many of them, one precision. GPUs of a node split the layers between them as far as
 heads divide (tensor parallelism); what is left are pipeline stages, where layers divide; else experts lie on all
 GPUs, each with its own sequences (expert and data parallelism). Output tokens are priced at the largest batch:
-GPU-hours over the tokens of decode, the prompts not counted.
+GPU-hours over the tokens of decode, the prompts not counted; where requests in flight are asked for, by what they give.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
-from llmcost.ground.errors import InputError, check_count
+from llmcost.ground.errors import check_count, check_word
 from llmcost.ground.html import html_table
+from llmcost.ground.options import MOST
 from llmcost.ground.units import HOUR
 from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
-from llmcost.serving.estimate import LARGEST, Options, default_dtype, estimate, workload_of
+from llmcost.serving.estimate import default_dtype, estimate, workload_of
+from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate, to_dict
 from llmcost.specs.hardware import HardwareSpec
 
@@ -68,6 +69,7 @@ class Offer(NamedTuple):
     decode_tokens_per_s: Number
     decode_tokens_per_s_per_user: Number
     most_tokens_per_s: Number  # decode at the largest batch
+    served_tokens_per_s: Number  # output of the requests in flight that were asked for (--concurrency), which is priced
     price_per_gpu_hour: Number
     price_per_million_tokens: Number
 
@@ -117,8 +119,7 @@ def fit(
     `prices` are dollars a GPU-hour by name of GPU, "" for all others. Raises InputError where the options make no
     sense.
     """
-    if basis not in BASES:
-        raise InputError(f"--basis {basis}: one of {', '.join(BASES)}")
+    check_word("--basis", basis, BASES)
     for number in gpus:
         check_count("--gpus", number, MOST_GPUS)
     wanted = usual_precisions(model) if precisions is None else precisions
@@ -126,7 +127,7 @@ def fit(
     for chip in hardware:
         price = (prices or {}).get(chip.name, (prices or {}).get(""))
         for number in gpus:
-            layout = layout_for(model, chip, number)
+            layout = layout_for(model, chip, number, options.gpus_per_node)
             if layout is not None:
                 offers += [_offer(model, chip, options, layout, each, price, basis) for each in supported(chip, wanted)]
     return Offers(model.name, basis, tuple(offers))
@@ -139,18 +140,17 @@ def usual_precisions(model: ModelSpec) -> list[Precision]:
 
 
 def precisions_of(
-    model: ModelSpec, options: Options, dtypes: Sequence[str] = (), weights: Sequence[str] = ()
+    model: ModelSpec, options: Options, dtypes: Sequence[str] | None = None, weights: Sequence[str] | None = None
 ) -> list[Precision]:
-    """Every data type asked for with every format of weights; the usual ones where none is asked for.
+    """Every data type of computing asked for with every format of weights, or the usual ones of what is not asked for.
 
-    Raises InputError for what makes no sense on any GPU.
+    Raises InputError where one, or an option, makes no sense on any GPU.
     """
-    asked: list[str | None] = [*dtypes] or [None]
-    formats: list[str | None] = [*weights] or [None]
-    for dtype, kept in product(asked, formats):
-        workload_of(model, None, options._replace(dtype=dtype, weight_dtype=kept))
-    usual = [each.weight_dtype for each in usual_precisions(model)]
-    return [Precision(dtype, kept) for dtype, kept in product(asked, weights or usual)]
+    wanted = [each.weight_dtype for each in usual_precisions(model)] if weights is None else weights
+    found = [Precision(dtype, each) for dtype in dtypes or (None,) for each in wanted]
+    for dtype, each in found:
+        workload_of(model, None, options._replace(dtype=dtype, weight_dtype=each, profile=None))
+    return found
 
 
 def _bytes(weights: str) -> Number:
@@ -167,9 +167,9 @@ def supported(chip: HardwareSpec, precisions: Iterable[Precision]) -> Iterator[P
             yield Precision(computed, plain if weights == WEIGHTS[0] else weights)
 
 
-def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int) -> Layout | None:
+def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int, node: int | None = None) -> Layout | None:
     """As much tensor parallelism as a node has and the model allows, the rest stages, or experts over all; None where nothing divides."""
-    node = chip.gpus_in_a_node()
+    node = node or chip.gpus_in_a_node()
     degrees = [tp for tp in range(min(gpus, node), 0, -1) if gpus % tp == 0]
     layouts = [
         *(Layout(tp, gpus // tp, node=node) for tp in degrees),
@@ -192,9 +192,12 @@ def _offer(
     chosen = options._replace(dtype=precision.dtype, weight_dtype=precision.weight_dtype, **degrees)
     e = estimate(model, chip, chosen)
     m, fits = e.memory, e.memory.fits
-    largest = estimate(model, chip, chosen._replace(batch=min(m.max_batch, LARGEST))) if fits else None
+    largest = estimate(model, chip, chosen._replace(batch=min(m.max_batch, MOST))) if fits else None
     most = _decode(largest, basis, "tokens_per_s")
     shown = e if fits else None
+    served = getattr(shown.serving, basis, None) if shown and shown.serving else None
+    served_tokens = None if served is None else served.output_tokens_per_s
+    priced = most if options.concurrency is None else served_tokens
     return Offer(
         hardware=chip.name,
         title=chip.title,
@@ -215,8 +218,9 @@ def _offer(
         decode_tokens_per_s=_decode(shown, basis, "tokens_per_s"),
         decode_tokens_per_s_per_user=_decode(shown, basis, "tokens_per_s_per_user"),
         most_tokens_per_s=most,
+        served_tokens_per_s=served_tokens,
         price_per_gpu_hour=price,
-        price_per_million_tokens=price_per_million_tokens(None if price is None else price * layout.gpus(), most),
+        price_per_million_tokens=price_per_million_tokens(None if price is None else price * layout.gpus(), priced),
     )
 
 

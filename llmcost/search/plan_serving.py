@@ -27,12 +27,14 @@ from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
+from llmcost.search.fit import price_per_million_tokens
 from llmcost.search.space import Broken, Column
 from llmcost.serving.batching import serving
 from llmcost.serving.estimate import server_of
 from llmcost.serving.memory import serving_memory
+from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
-from llmcost.serving.results import KvCache, Workload
+from llmcost.serving.results import KvCache
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.plan-serving/1"
@@ -51,7 +53,8 @@ class ServingQuestion(NamedTuple):
     ttft: float | None = None
     tpot: float | None = None
     held: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 - axis -> values that it may take
-    efficiency: Efficiency | None = None  # the defaults of the GPU
+    efficiency: Efficiency | None = None  # by the workload's profile
+    price: float | None = None  # dollars a GPU-hour
 
 
 class Served(NamedTuple):
@@ -78,6 +81,7 @@ class ServingCandidate(NamedTuple):
     tpot_seconds: float
     max_concurrency: int
     bound: str
+    price_per_million_tokens: float | None = None  # dollars for output tokens, where there is a price
 
 
 class ServingPlan(NamedTuple):
@@ -92,7 +96,8 @@ class ServingPlan(NamedTuple):
     @property
     def columns(self) -> tuple[str, ...]:
         """Headings of the rows."""
-        return (*AXES, *ServingCandidate._fields[1:])
+        figures = ServingCandidate._fields[1:] if self.question.price is not None else ServingCandidate._fields[1:-1]
+        return (*AXES, *figures)
 
     def rows(self) -> list[dict[str, Any]]:
         """The best layouts, the most tokens a second first, in base units."""
@@ -198,7 +203,15 @@ def _add(question: ServingQuestion, group: list[Layout], found: list[ServingCand
         rate = replicas * tokens / question.gpus
         found.append(
             ServingCandidate(
-                layout, int(most[row]) * layout.dp, replicas, rate, ttft, tpot, int(room), missed[row] or "requests"
+                layout,
+                int(most[row]) * layout.dp,
+                replicas,
+                rate,
+                ttft,
+                tpot,
+                int(room),
+                missed[row] or "requests",
+                price_per_million_tokens(question.price, rate),
             )
         )
 
@@ -246,7 +259,7 @@ def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Serv
     size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w.dtype, w.kv_dtype)
     chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
     w = w._replace(batch=dp, concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
-    efficiency = question.efficiency or efficiency_for(question.hardware, None, w.dtype, w.weight_dtype)
+    efficiency = question.efficiency or efficiency_for(question.hardware, w.profile, w.dtype, w.weight_dtype)
     server = server_of(model, size, chip, efficiency, w)
     step = decode_step(server, w, w.context)
     operators = step.share.operators()

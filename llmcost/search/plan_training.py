@@ -15,6 +15,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.rules import shape_of
 from llmcost.search.causes import CAUSES, Lost, cause_of, lost, spent
+from llmcost.search.fit import price_per_million_tokens
 from llmcost.search.space import DEGREES, Broken, Choices, Column, Space, allowed, space
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.passes import Setup
@@ -41,6 +42,7 @@ class TrainingQuestion(NamedTuple):
     efficiency: Efficiency
     recipe: Recipe = Recipe()
     choices: Choices = Choices()
+    price: float | None = None  # dollars a GPU-hour
 
 
 class TrainingCandidate(NamedTuple):
@@ -55,6 +57,7 @@ class TrainingCandidate(NamedTuple):
     memory_bytes: float
     excess_bytes: float
     cause: str | None
+    price_per_million_tokens: float | None = None  # dollars, where there is a price
 
     def axes(self) -> dict[str, Any]:
         """The layout, axis by axis."""
@@ -92,7 +95,8 @@ class TrainingPlan(NamedTuple):
     @property
     def columns(self) -> tuple[str, ...]:
         """Headings of the rows."""
-        return ("step_seconds", "tokens_per_s_per_gpu", "mfu", "memory_bytes", *AXES, "cause")
+        price = () if self.question.price is None else ("price_per_million_tokens",)
+        return ("step_seconds", "tokens_per_s_per_gpu", "mfu", "memory_bytes", *AXES, "cause", *price)
 
     def rows(self) -> list[dict[str, Any]]:
         """The best layouts, the fastest first, in base units."""
@@ -194,7 +198,8 @@ def _candidate(
 ) -> TrainingCandidate:
     rate = question.base.global_batch * question.seq / seconds / question.gpus
     mfu = step_of(question, layout).mfu()
-    return TrainingCandidate(layout, seconds, float(rate), float(mfu), memory, memory - question.usable, cause)
+    price = price_per_million_tokens(question.price, rate)
+    return TrainingCandidate(layout, seconds, float(rate), float(mfu), memory, memory - question.usable, cause, price)
 
 
 def _too_large(outside: NDArray[np.intp], order: NDArray[np.intp], seconds: Column, memory: Column) -> list[int]:

@@ -19,22 +19,15 @@ import numpy as np
 from llmcost.ground.algebra import Number, minimum
 from llmcost.ground.arrays import Array, play
 from llmcost.ground.errors import InputError, UnknownFigureError
+from llmcost.ground.options import declared
 from llmcost.ground.recording import Recorded, Tape
 from llmcost.model.spec import ModelSpec
-from llmcost.serving.estimate import (
-    SIZES,
-    Options,
-    estimate,
-    estimate_workload,
-    prompt_is_context,
-    with_sizes,
-    workload_of,
-)
-from llmcost.serving.results import Workload, leaves
+from llmcost.serving.estimate import estimate, estimate_workload, prompt_is_context, with_sizes, workload_of
+from llmcost.serving.options import SIZES, Options, Workload
+from llmcost.serving.results import leaves
 from llmcost.specs.hardware import HardwareSpec
 
-DTYPES = ("dtype", "weight_dtype", "kv_dtype")
-DEGREES = ("gpus", "tp", "pp", "dp", "ep", "gpus_per_node")
+SHAPES = tuple(name for name in declared(Options) if name not in SIZES)  # data types, layouts, all else that is no size
 TOGETHER = ("prompt", "output", "concurrency")  # sizes that make sense only beside others
 BLOCK = 16_384  # points at a time: 128 KB an array (benchmarks/sweep.py measures other sizes)
 FITS, LEGAL = "memory.fits", "legal"
@@ -194,13 +187,13 @@ def _cases(
     model: ModelSpec, hardware: Sequence[HardwareSpec], sizes: Options, values: Mapping[str, Sequence[Any]]
 ) -> tuple[list[Case], Counter[str]]:
     """Every GPU with every data type and layout that it and the model can have, and why others cannot be, with how many."""
-    for name in DTYPES:
-        for dtype in values.get(name, ()):
-            workload_of(model, None, Options(**{name: dtype}))
-    shapes = (*DTYPES, *DEGREES)
+    shapes = {name: values.get(name, (option.value,)) for name, option in declared(Options).items() if name in SHAPES}
+    for name in values.keys() & shapes.keys():
+        for value in shapes[name]:
+            declared(Options)[name].check(declared(Options)[name].flag, value)
     cases, refused = [], Counter[str]()
-    for chip, kind in product(hardware, product(*(values.get(name, (None,)) for name in shapes))):
-        case = Case(chip, sizes._replace(**dict(zip(shapes, kind, strict=True))))
+    for chip, kind in product(hardware, product(*shapes.values())):
+        case = Case(chip, sizes._replace(**dict(zip(SHAPES, kind, strict=True))))
         try:
             workload_of(model, *case)
         except InputError as refusal:

@@ -7,8 +7,8 @@ from typing import Any
 
 from llmcost.ground.arrays import Array
 from llmcost.ground.html import html_table
-from llmcost.search.sweep import DEGREES, DTYPES, Sweep
-from llmcost.serving.estimate import SIZES
+from llmcost.search.sweep import SHAPES, Sweep
+from llmcost.serving.options import SIZES
 
 SCHEMA = "llmcost.sweep/1"
 ALWAYS = ("batch", "context")  # options shown whether they are given or not
@@ -30,7 +30,7 @@ OF_A_MIX = (
 
 def axes_of(given: Collection[str]) -> dict[str, str]:
     """The options that rows tell, each with the path of its value: those given, and those always told."""
-    shown = [name for name in (*DTYPES, *DEGREES, *SIZES) if name in given or name in ALWAYS]
+    shown = [name for name in (*SHAPES, *SIZES) if name in given or name in ALWAYS]
     return {"hw": "hardware.name"} | {name: f"workload.{name}" for name in shown}
 
 

@@ -34,7 +34,8 @@ from llmcost.model.operators import Operator, Stored
 from llmcost.model.sizes import Load
 from llmcost.parallel.pipeline import Server, filled, in_flight, rank_share
 from llmcost.serving.memory import PAGE, cache_bounds
-from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes, Workload
+from llmcost.serving.options import Workload
+from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes
 
 WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)")
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmcost.ground.algebra import Number, is_one, maximum, minimum
-from llmcost.ground.errors import InputError, check_count, check_share
-from llmcost.machine import textbook
+from llmcost.ground.errors import InputError
+from llmcost.ground.options import check_options
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import Pass, forward, head, operators
 from llmcost.model.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
-from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Operator
 from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.model.spec import ModelSpec
@@ -28,46 +27,17 @@ from llmcost.parallel.pipeline import Server, Stages, filled, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.memory import serving_memory
+from llmcost.serving.options import DEGREES, LAYOUT, SIZES, Options, Workload
 from llmcost.serving.phases import decode, decode_step, prefill, prefill_seconds, request
 from llmcost.serving.repeated import Repeated
-from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, Model, PassFlops, PhaseTraffic, Workload
+from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, Model, PassFlops, PhaseTraffic
 from llmcost.serving.training_rates import training
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.estimate/1"
 DEFAULT_CONTEXT = 8192
-COMPUTE_DTYPES = ("bf16", "fp16", "fp8", "int8", "fp4", "tf32", "fp32")
-STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32")
-WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
-LARGEST = 10**9  # sequences in a batch
 
 
-class Options(NamedTuple):
-    """What the user may choose; None stands for the default named beside it."""
-
-    batch: int = 1
-    context: int | None = None  # the model's maximum or 8192, whichever is less
-    prompt: int | None = None  # the context
-    dtype: str | None = None  # bf16, or fp16 where the GPU has a peak for that alone
-    weight_dtype: str | None = None  # the format of the model's weights, or dtype
-    kv_dtype: str | None = None  # dtype
-    mfu: float = textbook.END_TO_END_MFU
-    memory_utilization: float = 0.9  # vLLM's default
-    tokens: int = 15 * 10**12  # the slides' training run
-    output: int | None = None  # no request is followed to its end
-    chunk: int | None = None  # prompts in one piece
-    gpus: int | None = None  # the product of the degrees
-    tp: int | None = None
-    pp: int | None = None
-    dp: int | None = None
-    ep: int | None = None
-    gpus_per_node: int | None = None  # what the GPU's spec says, or 8
-    concurrency: int | None = None  # no mix of requests
-    profile: str | None = None  # the one shipped for the GPU, if there is one
-
-
-# The options that are sizes, which formulas take as numbers, arrays or symbols. The others shape the formulas.
-SIZES = ("batch", "context", "prompt", "output", "chunk", "concurrency", "mfu", "memory_utilization", "tokens")
 _sizes: Callable[[Options], tuple[Number, ...]] = attrgetter(*SIZES)
 _others: Callable[[Options], tuple[Any, ...]] = attrgetter(*[each for each in Options._fields if each not in SIZES])
 _repeated = Repeated()
@@ -87,8 +57,7 @@ def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Op
             _check_sizes(model, options)
             answer: Estimate = calculate(*sizes)
             return answer
-    workload = workload_of(model, hardware, options)
-    return estimate_workload(model, hardware, workload, prompt_is_context(options), options.profile)
+    return estimate_workload(model, hardware, workload_of(model, hardware, options), prompt_is_context(options))
 
 
 def _compiled(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Callable[..., Estimate]:
@@ -112,11 +81,11 @@ def with_sizes(
 
 
 def estimate_workload(
-    model: ModelSpec, hardware: HardwareSpec | None, w: Workload, prompt_is_context: bool, profile: str | None = None
+    model: ModelSpec, hardware: HardwareSpec | None, w: Workload, prompt_is_context: bool
 ) -> Estimate:
     """Every figure for a workload, whose sizes may be numbers or arrays."""
     size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
-    efficiency = efficiency_for(hardware, profile, w.dtype, w.weight_dtype)
+    efficiency = efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype)
     return evaluate(model, hardware, size, w, chip_of(hardware, w.dtype, w.kv_dtype), efficiency, prompt_is_context)
 
 
@@ -218,32 +187,23 @@ def both_ways_seconds(server: Server, prompts: Pass, every: list[Operator], kern
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
     """The options with the defaults filled in. Raises InputError where they make no sense."""
     context, prompt = _check_sizes(model, options)
-    degrees = (options.gpus, options.tp, options.pp, options.dp, options.ep, options.gpus_per_node)
-    layout = layout_of(model, hardware, *degrees)
-    dtype = _known(options.dtype, default_dtype(hardware), COMPUTE_DTYPES, "--dtype")
+    if options.profile is not None and hardware is None:
+        raise InputError(f"--profile {options.profile}: it says what a GPU reaches; give the GPU too, with --hw")
+    layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT))
+    dtype = options.dtype or default_dtype(hardware)
     if options.dtype and hardware and hardware.peak and dtype not in hardware.peak:
         raise InputError(
             f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {', '.join(hardware.peak)}"
         )
-    return Workload(
-        batch=options.batch,
+    return options._replace(
         context=context,
         prompt=prompt,
-        output=options.output,
         dtype=dtype,
-        weight_dtype=_known(options.weight_dtype, model.weight_format or dtype, WEIGHT_DTYPES, "--weight-dtype"),
-        kv_dtype=_known(options.kv_dtype, activation_dtype(dtype), STORAGE_DTYPES, "--kv-dtype"),
-        mfu=options.mfu,
-        memory_utilization=options.memory_utilization,
-        tokens=options.tokens,
-        tp=layout.tp,
-        pp=layout.pp,
-        dp=layout.dp,
-        ep=layout.ep,
+        weight_dtype=options.weight_dtype or model.weight_format or dtype,
+        kv_dtype=options.kv_dtype or activation_dtype(dtype),
         gpus=layout.gpus(),
         gpus_per_node=layout.node,
-        chunk=options.chunk,
-        concurrency=options.concurrency,
+        **{name: getattr(layout, name) for name in DEGREES},
     )
 
 
@@ -260,13 +220,7 @@ def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
     if not 1 <= prompt <= context - out:
         room = f"the context of {context:,}" + (f" less the output of {out:,}" if out else "")
         raise InputError(f"--prompt {prompt}: at least 1 and at most {room}")
-    check_count("--batch", options.batch, LARGEST)
-    check_share("--mfu", options.mfu)
-    check_share("--memory-utilization", options.memory_utilization)
-    for name in ("tokens", "chunk", "concurrency"):
-        amount = getattr(options, name)
-        if amount is not None and amount < 1:
-            raise InputError(f"--{name} {amount}: at least 1")
+    check_options(options)
     if options.concurrency and options.output is None:
         raise InputError(
             f"--concurrency {options.concurrency}: a mix of requests needs the tokens that each gives, --output"
@@ -294,21 +248,3 @@ def default_dtype(hardware: HardwareSpec | None) -> str:
     """What engines compute in unless told otherwise: bf16, or fp16 where the GPU has a peak for that alone."""
     only_fp16 = hardware is not None and "fp16" in hardware.peak and "bf16" not in hardware.peak
     return "fp16" if only_fp16 else "bf16"
-
-
-def _known(asked: str | None, default: str, known: tuple[str, ...], option: str) -> str:
-    if asked is None:
-        return default
-    if not all(word in known for word in asked.split("+", 1 if option == "--weight-dtype" else 0)):
-        raise InputError(f"{option} {asked}: one of {_nearest(asked, known)}")
-    return asked
-
-
-def _nearest(asked: str, known: tuple[str, ...]) -> str:
-    """The known words; of many, those that are like what was asked for, or the first and where to find the others."""
-    if len(known) <= 10:
-        return ", ".join(known)
-    from difflib import get_close_matches
-
-    near = get_close_matches(asked.lower().replace("-", "_"), known, n=6, cutoff=0.5)
-    return ", ".join(near) if near else f"{', '.join(known[:9])} or another format of docs/conventions.md"

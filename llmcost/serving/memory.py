@@ -29,8 +29,9 @@ from llmcost.model.architecture import Pass
 from llmcost.model.counting import cache_bytes_per_token, kept_bytes, state_bytes, stored_bytes
 from llmcost.model.operators import Attention, Gemm, Operator
 from llmcost.parallel.pipeline import Server, rank_share, shared_by
+from llmcost.serving.options import Workload
 from llmcost.serving.phases import DecodeStep
-from llmcost.serving.results import KvCache, Memory, Workload
+from llmcost.serving.results import KvCache, Memory
 
 PAGE = Constant(  # of the KV cache
     16, "vLLM's block_size on CUDA (docs.vllm.ai, CacheConfig; PagedAttention, arXiv 2309.06180)", "tokens"

@@ -11,6 +11,7 @@ from llmcost.model.architecture import Pass
 from llmcost.model.counting import PassCost
 from llmcost.model.sizes import Load
 from llmcost.parallel.pipeline import Server, Stages, in_flight, mean, rank_share, schedule, two_of
+from llmcost.serving.options import Workload
 from llmcost.serving.results import (
     Decode,
     ExpectedRate,
@@ -20,7 +21,6 @@ from llmcost.serving.results import (
     Request,
     RequestTimes,
     StepRate,
-    Workload,
 )
 
 

@@ -11,6 +11,7 @@ from llmcost.ground.html import html_table
 from llmcost.ground.units import amount, scaled, significant
 from llmcost.machine.timing import Bound
 from llmcost.model.counting import Params, TokenFlops, Traffic
+from llmcost.serving.options import Workload
 
 
 class Model(NamedTuple):
@@ -29,29 +30,6 @@ class Hardware(NamedTuple):
     peak_flops_per_s: Number
     bandwidth_bytes_per_s: Number
     memory_bytes: Number
-
-
-class Workload(NamedTuple):
-    """What was computed: the options with the defaults filled in."""
-
-    batch: Number
-    context: Number
-    prompt: Number
-    output: Number  # None: no request is followed to its end
-    dtype: str
-    weight_dtype: str
-    kv_dtype: str
-    mfu: Number
-    memory_utilization: Number
-    tokens: Number
-    tp: Number = 1
-    pp: Number = 1
-    dp: Number = 1
-    ep: Number = 1
-    gpus: Number = 1
-    gpus_per_node: Number = 8
-    chunk: Number = None  # None: prompts in one piece
-    concurrency: Number = None  # None: no mix of requests
 
 
 class PassFlops(NamedTuple):

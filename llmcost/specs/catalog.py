@@ -43,6 +43,8 @@ def read_model(path: Path, kind: str | None = None) -> Document:
         )  # every architecture, of which a YAML spec needs none
 
         return read_config(path, kind)
+    if kind is not None:
+        raise InputError(f"--as {kind}: says how to read a config.json, and {path.name} is a spec already")
     return read_yaml(path)
 
 

@@ -130,22 +130,6 @@ def goodput(interval: Number, write: Number, restart: Number, mtbf: Number) -> G
     return Goodput(progress, checkpoints, restarts, 1 - progress - checkpoints - restarts)
 
 
-def reliability_of(
-    mtbf_hours: float | None,
-    restart_minutes: float | None,
-    checkpoint_minutes: float | None,
-    checkpoint_gb_per_s: float | None,
-) -> Reliability:
-    """Failures and checkpoints as a user gives them, in the user's units; None: the published default."""
-    given = {
-        "gpu_mtbf_seconds": mtbf_hours and mtbf_hours * HOUR,
-        "restart_seconds": restart_minutes and restart_minutes * 60,
-        "interval_seconds": checkpoint_minutes and checkpoint_minutes * 60,
-        "checkpoint_bytes_per_s": checkpoint_gb_per_s and checkpoint_gb_per_s * 1e9,
-    }
-    return Reliability()._replace(**{name: value for name, value in given.items() if value is not None})
-
-
 LARGEST = 1e18  # of any term, in seconds or bytes a second
 MOST_DOLLARS, MOST_PUE = 10**6, 100
 HOPELESS = 30  # times the mean between failures: there a segment takes 10¹³ such times

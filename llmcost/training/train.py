@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmcost.ground.algebra import Number, is_plain, maximum, named
-from llmcost.ground.errors import InputError, check_count, check_share
+from llmcost.ground.errors import InputError
+from llmcost.ground.options import check_options
 from llmcost.ground.units import DAY, HOUR
 from llmcost.machine import textbook
 from llmcost.machine.efficiency import Efficiency
@@ -21,10 +22,10 @@ from llmcost.serving.results import Hardware, Model
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic, cheapest_change, enough_gpus
 from llmcost.training.conventions import CONVENTIONS, HALF_PRECISION, Utilization, counts_of, utilization
-from llmcost.training.interruptions import InterruptedRun, Reliability, Terms, check_terms, run_of
+from llmcost.training.interruptions import InterruptedRun, Terms, check_terms, run_of
 from llmcost.training.memory import StageMemory, share_recomputed, stage_memory
+from llmcost.training.options import Options, layout_given, recipe_of, reliability_of
 from llmcost.training.passes import Setup, forward_pass
-from llmcost.training.recipe import Recipe, check_recipe
 from llmcost.training.results import ExpectedRates, Rates, Spread, StageBytes, Train, TrainingWorkload, TrainMemory
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import Step, evaluate, training_chip
@@ -32,23 +33,6 @@ from llmcost.training.step import Step, evaluate, training_chip
 SCHEMA = "llmcost.train/1"
 BATCH_TOKENS = 4 * 2**20  # Llama 3 405B begins with 4M tokens a batch (arXiv 2407.21783, section 3.4.1)
 MOST = 10**9  # of anything a user may count
-
-
-class Options(NamedTuple):
-    """What the user may choose; None stands for the default beside it."""
-
-    gpus: int | None = None  # the product of the degrees
-    tokens: Number = 15 * 10**12
-    seq: int | None = None  # the model's maximum or 8192
-    global_batch: int | None = None  # about 4M tokens
-    layout: dict[str, Any] = {}  # noqa: RUF012 - fields of Layout that are given; the others are chosen
-    recipe: Recipe = Recipe()
-    mfu: Number = textbook.END_TO_END_MFU
-    price: Number | None = None  # dollars a GPU-hour
-    reliability: Reliability = Reliability()
-    power_share: Number = 1  # of the TDP, drawn on average
-    pue: Number = 1  # energy of the data centre over that of the GPUs
-    profile: str | None = None  # on one GPU, the one shipped for it, if there is one
 
 
 def train(
@@ -74,11 +58,10 @@ def setup_of(
     model: ModelSpec, hardware: HardwareSpec, options: Options, efficiency: Efficiency | None
 ) -> tuple[Setup, bool]:
     """The options with the defaults filled in, and whether degrees were chosen. Raises InputError where they make no sense."""
-    check_recipe(options.recipe)
-    if options.recipe.lora is not None:
-        check_lora(forward(model, HALF_PRECISION, Load(1, 1, 1)).layers, options.recipe.lora)
-    given = {name: value for name, value in options.layout.items() if value is not None}
-    _check_counts(options, given)
+    check_options(options)
+    recipe, given = recipe_of(options, hardware), layout_given(options)
+    if recipe.lora is not None:
+        check_lora(forward(model, HALF_PRECISION, Load(1, 1, 1)).layers, recipe.lora)
     seq = min(model.max_position_embeddings, DEFAULT_CONTEXT) if options.seq is None else options.seq
     if not 1 <= seq <= model.max_position_embeddings:
         raise InputError(
@@ -89,25 +72,12 @@ def setup_of(
     base = _data_parallel(base, gpus, given)
     batch = _batch(options, base, gpus, seq)
     base = base._replace(global_batch=batch)
-    reached = efficiency or training_efficiency(hardware, options.profile, options.recipe, gpus)
-    chip = training_chip(hardware, options.recipe, base._replace(dp=gpus, tp=1, cp=1, pp=1))
-    at = Setup(model, base, options.recipe, seq, chip, reached)
+    reached = efficiency or training_efficiency(hardware, options.profile, recipe, gpus)
+    chip = training_chip(hardware, recipe, base._replace(dp=gpus, tp=1, cp=1, pp=1))
+    at = Setup(model, base, recipe, seq, chip, reached)
     if {"tp", "pp", "zero", "recompute"} <= given.keys():
         return at, False
     return at._replace(layout=automatic(at, gpus, given, chip.usable)), True
-
-
-def _check_counts(options: Options, given: dict[str, Any]) -> None:
-    counts = {"gpus": options.gpus, "tokens": options.tokens, "seq": options.seq, "global_batch": options.global_batch}
-    counts |= {
-        name: given.get(name) for name in ("tp", "cp", "pp", "vp", "dp", "ep", "etp", "shard", "micro_batch", "node")
-    }
-    for name, value in counts.items():
-        most = 10**16 if name == "tokens" else MOST
-        if value is not None:
-            option = "gpus-per-node" if name == "node" else name.replace("_", "-")
-            check_count(f"--{option}", value, most)
-    check_share("--mfu", options.mfu)
 
 
 def _data_parallel(base: Layout, gpus: int, given: dict[str, Any]) -> Layout:
@@ -128,7 +98,7 @@ def _data_parallel(base: Layout, gpus: int, given: dict[str, Any]) -> Layout:
 def _batch(options: Options, base: Layout, gpus: int, seq: int) -> int:
     """The global batch asked for, or sequences of about 4M tokens, a multiple of what runs at a time."""
     if options.global_batch is not None:
-        return options.global_batch
+        return int(options.global_batch)
     at_once = int(base.micro_batch) * gpus // int(base.tp * base.cp * base.pp)
     return max(at_once, BATCH_TOKENS // seq // at_once * at_once)
 
@@ -212,12 +182,11 @@ def _conventions(at: Setup, step: Step) -> tuple[Utilization, ...]:
 
 def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoint_bytes: Number) -> InterruptedRun:
     """The run as it goes with failures and checkpoints of what is trained. Raises InputError for terms that make no sense."""
+    reliability = reliability_of(options)
     terms = Terms(options.price, None if hardware.tdp is None else hardware.tdp.value, options.power_share, options.pue)
     if is_plain(step.gpus) and is_plain(checkpoint_bytes):
-        check_terms(step.gpus, checkpoint_bytes, options.reliability, terms)
-    return run_of(
-        options.tokens, step.tokens, step.seconds.total, step.gpus, checkpoint_bytes, options.reliability, terms
-    )
+        check_terms(step.gpus, checkpoint_bytes, reliability, terms)
+    return run_of(options.tokens, step.tokens, step.seconds.total, step.gpus, checkpoint_bytes, reliability, terms)
 
 
 def _rates(seconds: Number, step: Step, steps: Number, price: Number | None) -> Rates:

@@ -8,7 +8,8 @@ from llmcost.ground.html import html_table
 from llmcost.ground.units import significant
 from llmcost.machine.chip import chip_of
 from llmcost.model.spec import ModelSpec
-from llmcost.serving.estimate import Options, workload_of
+from llmcost.serving.estimate import workload_of
+from llmcost.serving.options import Options
 from llmcost.serving.results import to_dict
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.conventions import (

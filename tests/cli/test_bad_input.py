@@ -471,13 +471,21 @@ def test_an_option_that_makes_no_sense_is_refused_by_name(cli, options, words):
         (["--batch", "many"], "many"),
         (["--batch", "9" * 5000], "--batch"),
         (["--mfu", "half"], "half"),
-        (["--nonsense"], "--nonsense"),
-        (["--batch"], "--batch"),
-        (["second"], "second"),
+        (["--batch", "1,2,4"], "--batch 1,2,4: one value here; lists are for llmcost sweep"),
+        (["--batch", "1..4"], "--batch 1..4: one value here; lists are for llmcost sweep"),
+        (["--gpus", "8,16"], "--gpus 8,16: one value here; lists are for llmcost fit and llmcost sweep"),
+        (["--tokens", "1,5T"], "--tokens 1,5T: one value here"),
+        (["--dtype", "bf16,fp8"], "--dtype bf16,fp8: one value here; lists are for llmcost fit and llmcost sweep"),
+        (["--profile", "/nope"], "--profile /nope: it says what a GPU reaches; give the GPU too, with --hw"),
     ],
 )
 def test_an_option_that_cannot_be_read_is_refused_by_name(cli, options, words):
-    refused_usage(cli("estimate", "llama3-8b", *options), words)
+    refused(cli("estimate", "llama3-8b", *options), words)
+
+
+@pytest.mark.parametrize("words", [["--nonsense"], ["--batch"], ["second"]])
+def test_what_is_no_option_or_has_no_value_is_refused_with_the_usage(cli, words):
+    refused_usage(cli("estimate", "llama3-8b", *words), *words)
 
 
 def test_a_missing_model_and_an_unknown_command_are_usage_errors(cli):

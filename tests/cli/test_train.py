@@ -91,16 +91,14 @@ def test_every_figure_has_a_quantity_and_every_quantity_a_figure():
     "model, options",
     [
         ("llama3-8b", Options(gpus=8, price=2)),
-        ("llama3.1-70b", Options(gpus=64, layout={"tp": 4, "pp": 4, "vp": 2, "zero": 1, "recompute": "selective"})),
+        ("llama3.1-70b", Options(gpus=64, tp=4, pp=4, vp=2, zero=1, recompute="selective")),
         (
             "mixtral-8x7b",
-            Options(gpus=16, seq=4096, layout={"tp": 2, "pp": 1, "ep": 8, "zero": 3, "recompute": "full"}),
+            Options(gpus=16, seq=4096, tp=2, pp=1, ep=8, zero=3, recompute="full"),
         ),
         (
             "llama3-8b",
-            Options(
-                gpus=8, seq=8192, global_batch=64, layout={"tp": 1, "cp": 4, "pp": 1, "zero": 1, "recompute": "none"}
-            ),
+            Options(gpus=8, seq=8192, global_batch=64, tp=1, cp=4, pp=1, zero=1, recompute="none"),
         ),
     ],
 )
@@ -145,7 +143,7 @@ def test_an_explanation(cli):
         (("--gpus", "8", "--overlap", "all=1"), "--overlap all: one of tensor, context, expert, pipeline, data"),
         (("--gpus", "8", "--overlap", "data=2"), "--overlap data=2: a share from 0 to 1"),
         (("--gpus", "8", "--mfu", "1.5"), "--mfu 1.5: a share of 1"),
-        (("--gpus", "8", "--price", "-1"), "--price -1: dollars a GPU-hour"),
+        (("--gpus", "8", "--price", "-1"), "--price -1: expected a number"),
         (("--gpus", "8", "--recompute", "some"), "--recompute some: one of none, selective, full"),
         (("--gpus", "8", "--zero", "7"), "--zero 7: one of 0, 1, 2, 3"),
         (("--gpus", "8", "--schedule", "gpipe"), "--schedule gpipe: one of 1f1b, zero-bubble"),
@@ -155,10 +153,12 @@ def test_an_explanation(cli):
         (("--gpus", "8", "--explain", "stepseconds"), "no figure 'stepseconds'; nearest: "),
         (("--gpus", "8", "--explain", "qqq"), "no figure 'qqq'\n"),
         (("--gpus", "8", "--explain", "mfu", "--csv"), "--explain: as text, or with --json"),
-        (("--gpus", "8", "--price", "inf"), "--price inf: dollars a GPU-hour"),
-        (("--gpus", "8", "--mtbf-hours", "inf"), "--mtbf-hours: above 0 and at most 1e+18 s"),
-        (("--gpus", "8", "--checkpoint-gb-per-s", "1e308"), "--checkpoint-gb-per-s: above 0 and at most 1e+18 B/s"),
-        (("--gpus", "8", "--pue", "inf"), "--pue inf: the data centre's energy over its GPUs', from 1 to 100"),
+        (("--gpus", "8", "--price", "inf"), "--price inf: expected a number"),
+        (("--gpus", "8", "--price", "1000000"), "--price 1e+06: dollars a GPU-hour, as in 2.5"),
+        (("--gpus", "8", "--mtbf-hours", "inf"), "--mtbf-hours inf: expected a number"),
+        (("--gpus", "8", "--mtbf-hours", "0"), "--mtbf-hours: above 0 and at most 1e+18 s"),
+        (("--gpus", "8", "--checkpoint-gb-per-s", "9" * 12), "--checkpoint-gb-per-s: above 0 and at most 1e+18 B/s"),
+        (("--gpus", "8", "--pue", "101"), "--pue 101: the data centre's energy over its GPUs', from 1 to 100"),
         (("--gpus", "8", "--shard", "0"), "--shard 0: at least 1"),
         (
             ("--gpus", "8", "--tp", "1", "--pp", "1", "--shard", "5"),

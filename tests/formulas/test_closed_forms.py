@@ -19,7 +19,8 @@ from llmcost.model.architecture import layer_operators, operators
 from llmcost.model.counting import PASSES
 from llmcost.model.operators import Gemm, Lookup
 from llmcost.model.sizes import Load, element_bytes
-from llmcost.serving.estimate import Options, estimate
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
 from llmcost.serving.results import leaves
 from llmcost.specs.catalog import load_hardware, load_model, names
 

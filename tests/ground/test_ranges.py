@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmcost.cli.lists import decimal
 from llmcost.ground.errors import InputError
 from llmcost.ground.ranges import parse_axis
-from llmcost.ground.units import parse_count
+from llmcost.ground.units import parse_count, parse_decimal
 
 
 @pytest.mark.parametrize(
@@ -35,7 +34,7 @@ def test_a_list_means(text, values):
 
 
 def test_steps_of_decimals_are_exact():
-    assert list(parse_axis("--mfu", "0.1..0.5:0.1", decimal).values()) == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert list(parse_axis("--mfu", "0.1..0.5:0.1", parse_decimal).values()) == [0.1, 0.2, 0.3, 0.4, 0.5]
     assert sum([Fraction("0.1")] * 3) != 0.1 + 0.1 + 0.1  # as floats would make them
 
 

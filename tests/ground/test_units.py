@@ -93,6 +93,9 @@ def test_a_figure_of_nothing_is_refused(text):
         ("7m", 7 * 10**6),
         ("0.5k", 500),
         ("1,000,000", 10**6),
+        ("1,024", 1024),
+        ("12,345.5k", 12_345_500),
+        ("100,000", 100_000),
         ("1_000", 1000),
         ("0", 0),
     ],
@@ -108,7 +111,33 @@ def test_a_length_is_read_in_powers_of_1024(text, value):
     assert parse_count(text, 1024) == value
 
 
-@pytest.mark.parametrize("text", ["", "k", "8kk", "8 k", "-8", "+8", "1.5x", "1e3", "0x10", "nan", "٣", "1.", "9" * 31])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "k",
+        "8kk",
+        "8 k",
+        "-8",
+        "+8",
+        "1.5x",
+        "1e3",
+        "0x10",
+        "nan",
+        "٣",
+        "1.",
+        "9" * 31,
+        "1,2,4",
+        "8,16",
+        "1,5T",
+        "1,0000",
+        ",100",
+        "1000,000",
+        "1,024,",
+        "024",
+        "0,123",
+    ],
+)
 def test_a_count_that_is_none_is_refused_with_examples(text):
     with pytest.raises(ValueError, match="expected a number such as 8192, 8k or 15T"):
         parse_count(text)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from llmcost.parallel.training_layout import Layout
 
+from llmcost.formulas.operators import PHASES, operator_rows
 from llmcost.formulas.serving import explain, symbolic_estimate
 from llmcost.ground.algebra import Number
 from llmcost.ground.symbols import evaluate as value_of
@@ -21,14 +21,15 @@ from llmcost.model.lora import ALL_LINEAR, NF4_BITS, Lora, adapters
 from llmcost.model.operators import INPUT, OWN, UNSAID, Collective, Facts, Gemm, Operator
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import Layer, ModelSpec
-from llmcost.parallel.split import Plan, shard
-from llmcost.report.ops import PHASES, operator_rows
-from llmcost.report.train import operator_rows as training_rows
+from llmcost.parallel.layout import Layout
+from llmcost.parallel.split import shard
 from llmcost.search.sweep import Sweep
-from llmcost.serving.estimate import Options, estimate
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
 from llmcost.serving.results import leaves
 from llmcost.specs.catalog import load_hardware
 from llmcost.training.activations import kept
+from llmcost.training.breakdown import micro_batch_rows as training_rows
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import Recipe
 from llmcost.training.shares import shares_for
@@ -171,7 +172,7 @@ def test_it_is_swept_on_arrays_and_timed():
 @pytest.mark.parametrize("sequence_parallel", [False, True])
 def test_it_is_split_over_gpus(sequence_parallel):
     tp, ops = 4, operators(model(), BF16, Load(2, 64, 64))
-    share = shard(ops, Plan(tp=tp, sequence_parallel=sequence_parallel, node=8))
+    share = shard(ops, Layout(tp=tp, sequence_parallel=sequence_parallel, node=8))
     whole, one = count_pass(ops), count_pass(share)
     low = L * 2 * 2 * 64 * H * R  # on every GPU; with sequence parallelism each has its tokens of it
     once = 0 if sequence_parallel else low

@@ -15,7 +15,8 @@ from uniform import CLASSIC, changed, size
 from llmcost.model.architecture import operators
 from llmcost.model.counting import count_params
 from llmcost.model.sizes import Load, element_bytes
-from llmcost.serving.estimate import Options, estimate
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
 from llmcost.specs.catalog import load_model
 
 LAYERS = 2  # of both models where FLOPs are counted: a forward pass of 126 layers takes seconds even without data

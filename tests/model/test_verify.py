@@ -8,7 +8,8 @@ from llmcost.model.architecture import operators
 from llmcost.model.operators import OWN, UNSAID, Collective, Elementwise, Facts, Gemm, Stored
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.verify import WrongListError
-from llmcost.parallel.split import Plan, shard
+from llmcost.parallel.layout import Layout
+from llmcost.parallel.split import shard
 from llmcost.specs.catalog import load_model
 from llmcost.specs.profile import StepRow
 
@@ -46,7 +47,7 @@ def test_a_wrong_operator_is_named_with_the_rule_that_it_breaks(op, claim):
 
 
 def test_partial_sums_that_nobody_adds_up_are_found():
-    share = shard(WHOLE, Plan(tp=2))
+    share = shard(WHOLE, Layout(tp=2, sequence_parallel=False))
     verify.split_pass(WHOLE, share)
     without = [op for op in share if op.name != "o_proj_all_reduce"]
     with pytest.raises(WrongListError, match=r"o_proj.*added up"):
@@ -81,5 +82,5 @@ def test_a_kernel_of_a_recipe_has_facts_too():
 
 def test_the_operators_that_a_split_makes_are_refused_where_nothing_was_said():
     with pytest.raises(ValueError, match="gate: its facts do not say"):
-        shard([Gemm("gate", "mlp", 1, 1, 1, 8, 8, False, False, 2, 2)], Plan(tp=2))
+        shard([Gemm("gate", "mlp", 1, 1, 1, 8, 8, False, False, 2, 2)], Layout(tp=2, sequence_parallel=False))
     verify.recipe_pass([Gemm("gate", "mlp", 1, 1, 1, 8, 8, False, False, 2, 2, Facts("tokens", OWN))])

@@ -141,9 +141,9 @@ def test_the_page(cli, snapshot):
     ("options", "words"),
     [
         (["--hw", "h1000"], "unknown hardware 'h1000'"),
-        (["--gpus", "two"], "--gpus two: whole numbers"),
+        (["--gpus", "two"], "--gpus two: expected a number"),
         (["--gpus", "0"], "--gpus 0"),
-        (["--gpus", "1,,2"], "--gpus : whole numbers"),
+        (["--gpus", "1,,2"], "--gpus 1,,2: an item of the list is empty"),
         (["--price", "cheap"], "--price cheap: dollars a GPU-hour, as in 2.5 or h100=2.5"),
         (["--price", "h100=-1"], "--price h100=-1"),
         (["--price", "nan"], "--price nan"),

@@ -15,6 +15,7 @@ from llmcost.search.plan_training import TrainingQuestion, plan, step_of
 from llmcost.search.question import ask
 from llmcost.search.space import DEGREES, Choices, space
 from llmcost.specs.catalog import load_hardware, load_model
+from llmcost.training.options import Options
 from llmcost.training.recipe import Recipe
 from llmcost.training.shares import shares_for
 from llmcost.training.step import training_chip, training_step
@@ -189,9 +190,9 @@ def test_nothing_that_fits_is_an_answer_and_the_exit_code_1(cli):
 def test_a_gpu_whose_network_is_not_known_is_planned_for_inside_a_node():
     gpu = H100._replace(fabric=None)
     terms = (load_model("llama3-8b"), gpu)
-    assert plan(ask(*terms, 8, 64, None, None, None, Recipe(), {}, None), top=1).best
+    assert plan(ask(*terms, Options(gpus=8, global_batch=64)), top=1).best
     with pytest.raises(InputError, match="no source gives the network between nodes"):
-        ask(*terms, 64, 64, None, None, None, Recipe(), {}, None)
+        ask(*terms, Options(gpus=64, global_batch=64))
 
 
 def test_nothing_legal_is_an_answer_and_the_exit_code_1(cli):
@@ -208,8 +209,8 @@ def test_nothing_legal_is_an_answer_and_the_exit_code_1(cli):
         (["--gpus-per-node", 0], "--gpus-per-node 0: at least 1"),
         (["--seq", 10**7], "--seq 10000000: llama3-8b takes 1 to 8,192 positions"),
         (["--memory-utilization", 0], "--memory-utilization 0: a share of 1"),
-        (["--tp", "1,x"], "--tp 1,x: a whole number, or several as 1,2,4"),
-        (["--micro-batch", ""], "--micro-batch : a whole number"),
+        (["--tp", "1,x"], "--tp 1,x: expected a number such as 8192, 8k or 15T, got 'x'"),
+        (["--micro-batch", ""], "--micro-batch : an item of the list is empty"),
         (["--tp", "0"], "--tp 0: at least 1"),
         (["--zero", "4"], "--zero 4: one of 0, 1, 2, 3"),
         (["--recompute", "some"], "--recompute some: one of none, selective, full"),

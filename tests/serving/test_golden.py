@@ -18,7 +18,8 @@ from llmcost.machine import textbook
 from llmcost.model.architecture import operators
 from llmcost.model.counting import count_pass
 from llmcost.model.sizes import Load, element_bytes
-from llmcost.serving.estimate import Options, estimate
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
 from llmcost.specs.catalog import load_hardware, load_model
 
 GOLDEN = yaml.safe_load((Path(__file__).parents[1] / "golden.yaml").read_text(encoding="utf-8"))

@@ -15,7 +15,8 @@ from llmcost.ground.units import parse_quantity, scaled
 from llmcost.model.architecture import operators
 from llmcost.model.operators import Attention
 from llmcost.model.sizes import Load, element_bytes
-from llmcost.serving.estimate import Options, estimate
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
 from llmcost.specs.catalog import find, load_hardware, load_model, names
 from llmcost.specs.models import model_from
 from llmcost.specs.reader import parse_yaml

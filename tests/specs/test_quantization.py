@@ -9,7 +9,8 @@ import pytest
 
 from llmcost.ground.errors import InputError
 from llmcost.model.formats import FORMATS
-from llmcost.serving.estimate import Options, estimate
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.models import model_from
 

@@ -8,10 +8,10 @@ leaves out of it is named with each case, in elements a token, with the reason.
 """
 
 import pytest
-from llmcost.parallel.training_layout import Layout
 
 from llmcost.model.blocks import MIXERS, MLPS, STREAMS, NoBlock
 from llmcost.model.spec import Layer, ModelSpec
+from llmcost.parallel.layout import Layout
 from llmcost.training.activations import kept
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import Recipe

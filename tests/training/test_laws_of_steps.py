@@ -347,22 +347,22 @@ def test_a_layout_is_chosen_that_fits_and_is_legal():
 
 
 def test_what_is_given_of_a_layout_is_kept():
-    answer = train(LLAMA, H100, Options(gpus=8, layout={"tp": 8, "recompute": "full"}))
+    answer = train(LLAMA, H100, Options(gpus=8, tp=8, recompute="full"))
     assert (answer.layout.tp, answer.layout.recompute) == (8, "full")
 
 
 def test_the_cheapest_change_makes_it_fit():
     asked = {"tp": 1, "pp": 1, "zero": 1, "recompute": "none"}
-    answer = train(LLAMA, H100, Options(gpus=8, layout=asked, global_batch=64))
+    answer = train(LLAMA, H100, Options(gpus=8, global_batch=64, **asked))
     assert not answer.memory.fits
     assert answer.change.startswith("--")
     option, value = answer.change.split()
     name = option.removeprefix("--").replace("-", "_")
     changed = train(
-        LLAMA, H100, Options(gpus=8, layout=asked | {name: int(value) if value.isdigit() else value}, global_batch=64)
+        LLAMA, H100, Options(gpus=8, global_batch=64, **asked | {name: int(value) if value.isdigit() else value})
     )
     assert changed.memory.fits
-    alone = train(LLAMA, H100, Options(gpus=1, layout=asked))
+    alone = train(LLAMA, H100, Options(gpus=1, **asked))
     assert alone.change == "--gpus 2 and the layout left open"
     assert train(LLAMA, H100, Options(gpus=2)).memory.fits
 
@@ -376,9 +376,7 @@ def test_the_error_band_is_that_of_the_basis():
 
 
 def test_stages_of_a_pipeline_are_told_apart():
-    answer = train(
-        load_model("llama3.1-70b"), H100, Options(gpus=64, layout={"tp": 8, "pp": 8, "zero": 1, "recompute": "none"})
-    )
+    answer = train(load_model("llama3.1-70b"), H100, Options(gpus=64, tp=8, pp=8, zero=1, recompute="none"))
     stages = answer.memory.stages
     assert [stage.stage for stage in stages] == [0, 1, 7]
     assert stages[0].activation_bytes > stages[1].activation_bytes > stages[2].activation_bytes

@@ -1,0 +1,140 @@
+"""What an option is: declared once, on the field that holds its value.
+
+    class Options(NamedTuple):
+        batch: Annotated[Number, count("Sequences at a time.", short="-b", letter="b")] = 1
+
+From this come its flag, help and default on the command line, the lists that some commands make of it, the check of
+its value wherever that comes from, and its letter in formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from llmcost.ground.errors import InputError, check_count, check_share, check_word
+from llmcost.ground.units import parse_count, parse_decimal, parse_length
+
+if TYPE_CHECKING:
+    from llmcost.ground.ranges import Axis, Names
+
+Word: TypeAlias = Any  # a name, or None where a default stands for it: as Number, of one type to what computes with it
+MOST = 10**9  # of anything that is counted, unless its option says otherwise
+
+
+def parse_word(text: str) -> str:
+    """A name. Raises ValueError for several."""
+    if "," in text:
+        raise ValueError("one name, without a comma")
+    return text
+
+
+def _anything(option: str, value: Any) -> None:
+    """No check: what uses the value checks it."""
+
+
+class Option(NamedTuple):
+    """What a user may choose.
+
+    `read` makes a value of text and raises ValueError in words; None: a flag, which takes no text. `check` raises
+    InputError for a value that makes no sense whatever the model. `default`: in words, where None stands for what
+    depends on other things. `letter`, `meaning`: in formulas, of a size; what has no letter is structure.
+    `repeated`: may stand several times. `name` and `value` are the field's own name and default (see `declared`).
+    """
+
+    help: str
+    read: Callable[[str], Any] | None = str
+    metavar: str = "NAME"
+    check: Callable[[str, Any], None] = _anything
+    short: str = ""
+    long: str = ""  # --name, unless it is called something else
+    default: str = ""
+    letter: str = ""
+    meaning: str = ""
+    repeated: bool = False
+    name: str = ""
+    value: Any = None
+
+    @property
+    def flag(self) -> str:
+        """The long form on the command line; of a flag that may be denied too, --name/--no-name."""
+        name = self.name.replace("_", "-")
+        deniable = self.read is None and self.value is not False
+        return self.long or (f"--{name}/--no-{name}" if deniable else f"--{name}")
+
+    def one(self, text: str) -> Any:
+        """The value that `text` means, checked; a decimal as a float. Raises InputError."""
+        assert self.read is not None
+        try:
+            value = self.read(text)
+        except ValueError as error:
+            raise InputError(f"{self.flag} {text}: {error}") from None
+        value = float(value) if hasattr(value, "numerator") and not isinstance(value, int) else value
+        self.check(self.flag, value)
+        return value
+
+    def several(self, text: str) -> Axis | Names:
+        """The values that a list means, not spelled out yet. Raises InputError."""
+        from llmcost.ground.ranges import parse_axis, parse_names
+
+        if self.read in (parse_count, parse_length, parse_decimal):
+            return parse_axis(self.flag, text, self.read)
+        return parse_names(self.flag, text)
+
+    def shown_default(self) -> str:
+        """The default as help shows it; "" where there is none to show."""
+        if self.default or self.value is None or self.read is None:
+            return self.default
+        return str(self.value)
+
+
+@cache
+def declared(options: Any) -> dict[str, Option]:
+    """The options that a named tuple's fields declare, by name, in order."""
+    defaults = options._field_defaults
+    found = {name: getattr(kind, "__metadata__", (None,))[0] for name, kind in options.__annotations__.items()}
+    return {
+        name: option._replace(name=name, value=defaults.get(name))
+        for name, option in found.items()
+        if isinstance(option, Option)
+    }
+
+
+def check_options(options: Any) -> None:
+    """Raise InputError for a value of a named tuple of options that makes no sense by itself; None is none."""
+    for name, option in declared(options.__class__).items():
+        value = getattr(options, name)
+        if value is not None:
+            option.check(option.flag, value)
+
+
+def count(help: str, metavar: str = "N", most: int = MOST, least: int = 1, **more: Any) -> Option:  # noqa: A002
+    """An option that counts something: 8192, 8k (8,000), 15T."""
+    return Option(help, parse_count, metavar, partial(check_count, most=most, least=least), **more)
+
+
+def length(help: str, **more: Any) -> Option:  # noqa: A002
+    """An option that counts tokens of a sequence: 8k is 8,192."""
+    return Option(help, parse_length, "TOKENS", partial(check_count, most=MOST), **more)
+
+
+def share(help: str, **more: Any) -> Option:  # noqa: A002
+    """An option that is a share of 1, above 0."""
+    return Option(help, parse_decimal, "SHARE", check_share, **more)
+
+
+def number(help: str, metavar: str, **more: Any) -> Option:  # noqa: A002
+    """An option that is any number from 0 on, a decimal too."""
+    return Option(help, parse_decimal, metavar, **more)
+
+
+def word(help: str, known: tuple[str, ...], metavar: str = "", parts: int = 1, **more: Any) -> Option:  # noqa: A002
+    """An option that is one of some words, or up to so many `parts` of them joined by +."""
+    check = partial(check_word, known=known, parts=parts)
+    return Option(help, parse_word, metavar or "|".join(known), check, **more)
+
+
+def flag(help: str, **more: Any) -> Option:  # noqa: A002
+    """An option that is given or not."""
+    return Option(help, None, "", **more)

@@ -1,0 +1,178 @@
+"""What may be chosen of a model that serves. Each option is declared here once, and nowhere else:
+`llmcost.ground.options` says what comes of it.
+"""
+
+from typing import Annotated, NamedTuple, TypeAlias
+
+from llmcost.ground.algebra import Number
+from llmcost.ground.options import Option, Word, count, declared, length, share, word
+from llmcost.machine.textbook import END_TO_END_MFU
+from llmcost.model.formats import FORMATS
+
+COMPUTE_DTYPES = ("bf16", "fp16", "fp8", "int8", "fp4", "tf32", "fp32")
+STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32")
+WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
+MOST_GPUS = 10**6
+MOST_TOKENS = 10**16
+
+
+class Options(NamedTuple):
+    """What the user may choose, and, with every default filled in, the workload that is computed.
+
+    None stands for the default beside it; in a workload for what was not asked for: `output`, no request is followed to
+    its end; `chunk`, prompts run in one piece; `concurrency`, no mix of requests. Sizes may be numbers, arrays, symbols.
+    """
+
+    batch: Annotated[
+        Number,
+        count("Sequences at a time.", "SEQUENCES", short="-b", letter="b", meaning="batch: sequences"),
+    ] = 1
+    context: Annotated[
+        Number,
+        length(
+            "Cached tokens at which decode is evaluated.",
+            short="-c",
+            default="prompt and output, or the model's maximum or 8192",
+            letter="c",
+            meaning="context: keys that a token sees",
+        ),
+    ] = None
+    prompt: Annotated[
+        Number,
+        length(
+            "Tokens of the prompt.",
+            default="the context less the output",
+            letter="s",
+            meaning="tokens of a prompt or training sequence",
+        ),
+    ] = None
+    output: Annotated[
+        Number,
+        length("Tokens that a request gives: its whole time, too.", letter="o", meaning="output: tokens of a request"),
+    ] = None
+    chunk: Annotated[
+        Number,
+        length(
+            "Tokens of prompts that run at a time, as max-num-batched-tokens.",
+            default="all",
+            letter="ch",
+            meaning="tokens of prompts that run at a time, at most",
+        ),
+    ] = None
+    concurrency: Annotated[
+        Number,
+        count(
+            "In flight at any time: a mix of requests, with --output.",
+            "REQUESTS",
+            letter="N",
+            meaning="concurrency: requests in flight",
+        ),
+    ] = None
+    dtype: Annotated[
+        Word,
+        word(
+            "Data type of computing and activations.",
+            COMPUTE_DTYPES,
+            "TYPE",
+            default="bf16, or fp16 where the GPU lacks it",
+        ),
+    ] = None
+    weight_dtype: Annotated[
+        Word,
+        word(
+            "Data type of the linear layers' weights.",
+            WEIGHT_DTYPES,
+            "TYPE",
+            parts=2,  # of most linear layers and of the experts, as in fp8+mxfp4
+            default="the model's own, or that of computing",
+        ),
+    ] = None
+    kv_dtype: Annotated[
+        Word, word("Data type of the KV cache.", STORAGE_DTYPES, "TYPE", default="that of computing")
+    ] = None
+    gpus: Annotated[
+        Number,
+        count("GPUs in all. Alone: --tp in a node, --pp across.", most=MOST_GPUS, default="the product of the degrees"),
+    ] = None
+    tp: Annotated[
+        Number,
+        count(
+            "Tensor parallelism: GPUs that a layer is split over.",
+            "DEGREE",
+            MOST_GPUS,
+            letter="tp",
+            meaning="GPUs that a layer is split over",
+        ),
+    ] = None
+    pp: Annotated[
+        Number,
+        count(
+            "Pipeline parallelism: stages, each with its layers.",
+            "DEGREE",
+            MOST_GPUS,
+            letter="pp",
+            meaning="pipeline stages",
+        ),
+    ] = None
+    dp: Annotated[
+        Number,
+        count(
+            "Data parallelism: ranks, each with its sequences.",
+            "DEGREE",
+            MOST_GPUS,
+            default="--ep over --tp",
+            letter="dp",
+            meaning="data-parallel ranks, each with its sequences",
+        ),
+    ] = None
+    ep: Annotated[
+        Number,
+        count(
+            "Expert parallelism: those of a stage's tp·dp GPUs that share experts.",
+            "DEGREE",
+            MOST_GPUS,
+            letter="ep",
+            meaning="GPUs that experts are spread over",
+        ),
+    ] = None
+    gpus_per_node: Annotated[
+        Number,
+        count(
+            "GPUs that the fast links join.",
+            most=MOST_GPUS,
+            default="as the GPU's spec says, or 8",
+            letter="node",
+            meaning="GPUs in a node",
+        ),
+    ] = None
+    mfu: Annotated[
+        Number,
+        share("Share of the peak that the textbook basis assumes.", letter="mfu", meaning="assumed share of the peak"),
+    ] = END_TO_END_MFU
+    memory_utilization: Annotated[
+        Number,
+        share(
+            "Share of the GPU's memory that may be used, as vLLM's.", letter="u", meaning="share of the memory in use"
+        ),
+    ] = 0.9
+    tokens: Annotated[
+        Number,
+        count(
+            "Length of the training run.", "TOKENS", MOST_TOKENS, default="15T", letter="D", meaning="training tokens"
+        ),
+    ] = 15 * 10**12
+    profile: Annotated[
+        Word,
+        Option(
+            "A profile measured by llmcost bench.", metavar="FILE", default="the one shipped for the GPU, if there is"
+        ),
+    ] = None
+
+
+Workload: TypeAlias = Options  # with every default filled in
+
+DEGREES = ("tp", "pp", "dp", "ep")  # 1 is structure: nothing is divided by it
+LAYOUT = ("gpus", *DEGREES, "gpus_per_node")
+# Options that are sizes, which formulas take as numbers, arrays or symbols. The others shape the formulas.
+SIZES = tuple(name for name, option in declared(Options).items() if option.letter and name not in LAYOUT)
+PHASES = ("prefill", "decode", "train")  # of which operators are listed

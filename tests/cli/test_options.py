@@ -1,0 +1,220 @@
+"""An option is declared once: on a field of a named tuple, from which all else that has to do with it follows."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from llmcost.cli.command import COMMANDS, Argument, function_of, parameters
+from llmcost.formulas.serving import symbolic_options
+from llmcost.ground.errors import InputError
+from llmcost.ground.options import declared
+from llmcost.ground.symbols import Expression
+from llmcost.serving.estimate import estimate, workload_of
+from llmcost.serving.options import LAYOUT, Options
+from llmcost.specs.catalog import load_hardware, load_model
+from llmcost.training.options import LAYOUT as TRAINING_LAYOUT
+from llmcost.training.options import Options as TrainingOptions
+from llmcost.training.train import train
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "commands.md").read_text("utf-8")
+CONFIG = json.dumps(
+    {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 99}
+)
+LLAMA, H100 = load_model("llama3-8b"), load_hardware("h100")
+# What a command needs before an option of it can be asked about.
+NEEDED = {
+    **{key: ["llama3-8b"] for key in ("estimate", "explain", "ops", "fit")},
+    **{key: ["llama3-8b", "--hw", "h100"] for key in ("sweep", "compare")},
+    **{key: ["llama3-8b", "--hw", "h100", "--gpus", "8"] for key in ("train", "plan")},
+    "mfu": ["llama3-8b", "--hw", "h100", "--tokens-per-s", "9000"],
+    "accuracy": [],
+    "bench": ["--device", "cpu", "--plan"],
+    "import": ["config.json"],
+}
+# Options whose text may be anything: a place to write to.
+WRITTEN = {("import", "output"), ("sweep", "file"), ("sweep", "parquet"), ("bench", "output"), ("bench", "plot")}
+
+
+def section(command):
+    """What docs/commands.md shows of a command's help."""
+    return re.search(rf"<!-- output: llmcost {command} --help -->\n```\n(.*?)```", PAGE, re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("name", list(declared(Options)))
+def test_an_option_of_estimate_is_everywhere_once_it_is_declared(cli, name):
+    option = declared(Options)[name]
+    for command in ("estimate", "explain", "sweep", "compare"):
+        assert option.flag in cli(command, "--help").out
+        assert option.flag in section(command)
+    assert name in json.loads(cli("estimate", "gpt2", "--json").out)["workload"]
+    assert f"workload.{name}" in cli("sweep", "gpt2", "--hw", "h100", "--metric", f"workload.{name}", "--json").out
+
+
+@pytest.mark.parametrize("of", [Options, TrainingOptions])
+def test_every_field_declares_an_option_and_every_size_has_a_letter_and_a_meaning(of):
+    assert tuple(declared(of)) == of._fields
+    letters = [option.letter for option in declared(of).values() if option.letter]
+    assert len(letters) == len(set(letters))
+    assert all(bool(option.letter) == bool(option.meaning) for option in declared(of).values())
+
+
+def test_the_letters_of_a_formula_are_those_that_options_declare():
+    asked = Options(batch=3, prompt=500, output=50, chunk=64, concurrency=9, tp=2, pp=2, dp=2, ep=2)
+    w = symbolic_options(workload_of(load_model("mixtral-8x7b"), H100, asked))
+    for name, option in declared(Options).items():
+        if option.letter:
+            value = getattr(w, name)
+            assert isinstance(value, Expression), name
+            assert (value.atom().letter, value.atom().meaning) == (option.letter, option.meaning)
+
+
+def test_a_workload_is_the_options_with_every_default_filled_in():
+    w = workload_of(LLAMA, H100, Options())
+    assert {name for name in Options._fields if getattr(w, name) is None} == {
+        *("output", "chunk", "concurrency"),  # not asked for
+        "profile",  # the GPU's own
+    }
+    assert workload_of(LLAMA, H100, w) == w
+
+
+def test_options_are_checked_wherever_they_come_from():
+    for options, words in (
+        (Options(batch=0), "--batch 0: at least 1"),
+        (Options(dtype="fp3"), "--dtype fp3: one of"),
+        (Options(memory_utilization=2), "--memory-utilization 2: a share of 1"),
+        (Options(tp=0), "--tp 0: at least 1"),
+    ):
+        with pytest.raises(InputError, match=words):
+            estimate(LLAMA, H100, options)
+    for options, words in (
+        (TrainingOptions(gpus=8, optimizer="lion"), "--optimizer lion: one of adam"),
+        (TrainingOptions(gpus=8, zero=4), "--zero 4: one of 0, 1, 2, 3"),
+        (TrainingOptions(gpus=8, recompute="some"), "--recompute some: one of none"),
+    ):
+        with pytest.raises(InputError, match=words):
+            train(LLAMA, H100, options)
+
+
+def test_options_of_a_training_layout_are_options():
+    assert TRAINING_LAYOUT.keys() <= declared(TrainingOptions).keys()
+    assert set(LAYOUT) <= declared(Options).keys()
+
+
+def takers():
+    """Every command with every option of it that takes a text, and how it is typed."""
+    for command in COMMANDS:
+        for name, each in parameters(function_of(command)).items():
+            takes_text = not isinstance(each.what, Argument) and each.what.read is not None
+            if takes_text and (command, name) not in WRITTEN:
+                yield pytest.param(command, each.what.flag, id=f"{command} {name}")
+
+
+@pytest.mark.parametrize("command, flag", list(takers()))
+def test_nonsense_is_refused_by_every_option_of_every_command(cli, command, flag, tmp_path, monkeypatch):
+    """No option is ignored: what makes no sense is said, with exit code 2 and one line."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.json").write_text(CONFIG, "utf-8")
+    more = {"--fail-above": ["--compare", ROOT / "hardware" / "profiles" / "h200.json"]}.get(flag, [])
+    answer = cli(command, *NEEDED[command], *more, flag, "n/on.sense")
+    assert (answer.code, answer.out) == (2, ""), answer
+    assert "n/on.sense" in answer.err or flag.strip("-") in answer.err
+    assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_every_option_with_its_default(cli, command):
+    shown = "".join(cli(command, "--help").out.split())  # lines break at spaces and hyphens
+    for each in parameters(function_of(command)).values():
+        heading, text = each.help()
+        assert "".join((heading + text).split()) in shown
+
+
+# -- lists ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["1,2,4", "1..4:x2", "1, 2..4:2"])
+def test_a_list_is_written_in_one_way_everywhere(cli, text):
+    swept = json.loads(cli("sweep", "gpt2", "--hw", "h100", "--dp", text, "--json").out)["rows"]
+    assert [row["dp"] for row in swept] == [1, 2, 4]
+    offers = json.loads(cli("fit", "llama3-8b", "--hw", "h100", "--gpus", text, "--json").out)["offers"]
+    assert {offer["gpus"] for offer in offers} == {1, 2, 4}
+    plan = ["plan", "llama3-8b", "--hw", "h100", "--gpus", 8, "--global-batch", 64, "--seq", "1k", "--json"]
+    grid = json.loads(cli(*plan, "--tp", text).out)["grid"]
+    assert {cell["tp"] for cell in grid} == {1, 2, 4}
+    served = json.loads(cli(*plan[:6], "--json", "--serve", "--tp", text, "--top", 99).out)["best"]
+    assert {each["tp"] for each in served} == {1, 2, 4}
+
+
+def test_in_a_list_a_comma_always_separates(cli):
+    """1,024 is a number where one is wanted; in a list its second half begins with 0, which no number does."""
+    assert json.loads(cli("estimate", "gpt2", "-c", "1,024", "--json").out)["workload"]["context"] == 1024
+    answer = cli("sweep", "gpt2", "--hw", "h100", "-c", "1,024")
+    assert (answer.code, answer.out) == (2, "")
+    assert "got '024'" in answer.err
+
+
+def test_a_list_of_too_many_values_is_refused_before_they_are_tried(cli):
+    answer = cli("fit", "llama3-8b", "--gpus", "1..1000000")
+    assert (answer.code, answer.err) == (2, "llmcost: --gpus: 1,000,000 values, above 1,000: choose fewer\n")
+
+
+# -- what fit, compare and plan gained ----------------------------------------------------------------
+
+
+def test_fit_prices_requests_in_flight(cli):
+    asked = ["fit", "llama3-8b", "--hw", "h100", "--gpus", 1, "--dtype", "bf16", "--weight-dtype", "bf16", "--json"]
+    mix = ["--prompt", "1k", "--output", 200, "--concurrency", 16]
+    (offer,) = json.loads(cli(*asked, *mix, "--price", 2).out)["offers"]
+    options = Options(prompt=1024, output=200, concurrency=16, tp=1)
+    rate = estimate(LLAMA, H100, options).serving.expected.output_tokens_per_s
+    assert offer["served_tokens_per_s"] == rate
+    assert offer["price_per_million_tokens"] == pytest.approx(2 / (rate * 3600) * 10**6)
+    (alone,) = json.loads(cli(*asked, "--price", 2).out)["offers"]
+    assert alone["served_tokens_per_s"] is None
+    assert alone["price_per_million_tokens"] == pytest.approx(2 / (alone["most_tokens_per_s"] * 3600) * 10**6)
+
+
+def test_fit_holds_a_larger_batch_where_prompts_run_in_pieces(cli):
+    asked = ["fit", "llama3-8b", "--hw", "h100", "--gpus", 1, "--weight-dtype", "bf16", "--prompt", "8k", "--json"]
+    (whole,), (pieces,) = (json.loads(cli(*asked, *more).out)["offers"] for more in ([], ["--chunk", 512]))
+    assert pieces["max_batch"] > whole["max_batch"]  # activations of 512 tokens, not of all prompts
+
+
+def test_fit_takes_the_share_of_the_peak_that_its_textbook_rates_assume(cli):
+    asked = ["fit", "llama3-8b", "--hw", "h100", "--gpus", 1, "--weight-dtype", "bf16", "--basis", "textbook", "--json"]
+    (half,), (quarter,) = (json.loads(cli(*asked, "--mfu", mfu).out)["offers"] for mfu in (0.5, 0.25))
+    assert half["prefill_tokens_per_s"] == pytest.approx(2 * quarter["prefill_tokens_per_s"])
+
+
+def test_compare_shows_requests_where_they_are_asked_for(cli):
+    asked = ["compare", "llama3-8b", "--hw", "h100", "--prompt", 1000, "--output", 100]
+    assert "a request: all of it" in cli(*asked).out
+    assert "in flight" not in cli(*asked).out
+    (entry,) = json.loads(cli(*asked, "--concurrency", 8, "--json").out)["entries"]
+    ours = estimate(LLAMA, H100, Options(prompt=1000, output=100, concurrency=8)).serving.expected
+    assert entry["workload"]["context"] == 1100  # prompt and output
+    assert entry["serving"]["expected"]["ttft_seconds"] == ours.ttft_seconds
+    assert "in flight: output tokens/s" in cli(*asked, "--concurrency", 8).out
+    assert "serving.expected.ttft_seconds" in cli(*asked, "--concurrency", 8, "--csv").out
+
+
+def test_a_plan_says_what_a_million_tokens_cost(cli):
+    trained = ["plan", "llama3-8b", "--hw", "h100", "--gpus", 8, "--global-batch", 64, "--seq", "1k", "--price", 2]
+    best = json.loads(cli(*trained, "--json").out)["best"][0]
+    assert best["price_per_million_tokens"] == pytest.approx(2 / (best["tokens_per_s_per_gpu"] * 3600) * 10**6)
+    assert "a million tokens" in cli(*trained).out
+    served = ["plan", "llama3-8b", "--hw", "h100", "--gpus", 8, "--serve", "--price", 2]
+    best = json.loads(cli(*served, "--json").out)["best"][0]
+    assert best["price_per_million_tokens"] == pytest.approx(2 / (best["tokens_per_s_per_gpu"] * 3600) * 10**6)
+    assert "a million output tokens" in cli(*served).out
+
+
+def test_a_profile_is_what_a_plan_and_a_comparison_go_by(cli):
+    profile = ["--profile", ROOT / "hardware" / "profiles" / "h200.json"]
+    for command in (["compare", "llama3-8b"], ["plan", "llama3-8b", "--gpus", 1, "--serve"], ["fit", "llama3-8b"]):
+        assert cli(*command, "--hw", "h200", *profile).code == 0
+        wrong = cli(*command, "--hw", "h100", *profile)
+        assert (wrong.code, wrong.out) == (2, "")
