@@ -13,14 +13,13 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError, UnknownFigureError
 from llmcost.ground.symbols import Expression, lift, show, symbol
 from llmcost.ground.symbols import evaluate as value_of
-from llmcost.machine.chip import Chip, Links, chip_of
+from llmcost.machine.chip import Chip, Links
 from llmcost.machine.efficiency import Efficiency, Kernel
-from llmcost.machine.reached import efficiency_for
 from llmcost.model.blocks import sizes_of
 from llmcost.model.letters import ALPHABET
-from llmcost.model.sizes import ElementBytes, element_bytes
+from llmcost.model.sizes import ElementBytes
 from llmcost.model.spec import Layer, ModelSpec, Published
-from llmcost.serving.estimate import Options, evaluate, prompt_is_context, workload_of
+from llmcost.serving.estimate import Options, evaluate, machine_of, prompt_is_context, workload_of
 from llmcost.serving.results import Estimate, Workload, leaves
 from llmcost.specs.hardware import HardwareSpec
 
@@ -106,6 +105,7 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
         "bytes of an output channel's scale",
         "bytes an element of the embedding and the LM head",
         "bytes a weight of a routed expert",
+        "bytes an element of the LM head",
     )
     letters = zip(size._fields, size, meanings, strict=True)
     return ElementBytes(*(value and symbol(letter, value, meaning) for letter, value, meaning in letters))
@@ -114,12 +114,14 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
 def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Estimate:
     """The estimate with a formula in place of every number. Raises InputError as `estimate` does."""
     w = workload_of(model, hardware, options)
-    size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
-    chip = symbolic_chip(chip_of(hardware, w.dtype, w.kv_dtype))
-    efficiency = symbolic_efficiency(efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype))
-    return evaluate(
-        symbolic_model(model), hardware, size, symbolic_workload(w), chip, efficiency, prompt_is_context(options)
-    )
+    if w.rate is not None:
+        raise InputError(
+            f"--rate {w.rate:g}: how many requests are in flight is found step by step, not by a formula; "
+            "explain --concurrency with the number that estimate says run at a time"
+        )
+    size, chip, efficiency = machine_of(hardware, w, options.profile)
+    letters = (symbolic_bytes(size), symbolic_workload(w), symbolic_chip(chip), symbolic_efficiency(efficiency))
+    return evaluate(symbolic_model(model), hardware, *letters, prompt_is_context(options))
 
 
 def explain(
@@ -212,6 +214,9 @@ def symbolic_workload(w: Workload) -> Workload:
         output=w.output and symbol("o", w.output, "output: tokens of a request"),
         chunk=w.chunk and symbol("ch", w.chunk, "tokens of prompts that run at a time, at most"),
         concurrency=w.concurrency and symbol("N", w.concurrency, "concurrency: requests in flight"),
+        requests=w.requests and symbol("R", w.requests, "requests of a batch job"),
+        free_memory_fraction=w.free_memory_fraction
+        and symbol("f", w.free_memory_fraction, "share of the memory that the model leaves for the cache"),
         mfu=symbol("mfu", w.mfu, "assumed share of the peak"),
         memory_utilization=symbol("u", w.memory_utilization, "share of the memory in use"),
         tokens=symbol("D", w.tokens, "training tokens"),

@@ -44,8 +44,7 @@ def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str) -> Chip:
         return Chip(None, None, None, None, None)
     plain = activation_dtype(dtype)
     cached = kv_dtype if kv_dtype in hardware.peak else plain
-    peak, plain_peak, attention_peak = (_value(hardware.peak.get(each)) for each in (dtype, plain, cached))
-    usable = hardware.usable_memory or hardware.memory  # where no driver's figure is known, the vendor's
+    peak, plain_peak, attention_peak = (_value(hardware.peak_of(each)) for each in (dtype, plain, cached))
     return Chip(
         peak,
         plain_peak,
@@ -53,8 +52,13 @@ def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str) -> Chip:
         _value(hardware.bandwidth),
         hardware.memory.value,
         links_of(hardware),
-        usable.value,
+        usable_bytes(hardware),
     )
+
+
+def usable_bytes(hardware: HardwareSpec) -> Number:
+    """The memory that a GPU's driver reports, or, where no source has it, what the vendor calls it."""
+    return (hardware.usable_memory or hardware.memory).value
 
 
 def links_of(hardware: HardwareSpec) -> Links:

@@ -22,7 +22,10 @@ from llmcost.parallel.split import Plan, shard
 
 
 class Server(NamedTuple):
-    """What runs passes: everything that their time depends on but the load. `pp`: pipeline stages."""
+    """What runs passes: everything that their time depends on but the load. `pp`: pipeline stages.
+
+    `every`: prompts have the logits of every position computed, not of their last alone.
+    """
 
     model: ModelSpec
     size: ElementBytes
@@ -30,10 +33,11 @@ class Server(NamedTuple):
     efficiency: Efficiency
     plan: Plan
     pp: Number
+    every: bool = False
 
-    def whole(self, load: Load, positions: Number = 1) -> Pass:
-        """A pass of the whole model, logits at so many positions a sequence."""
-        return forward(self.model, self.size, load, positions)
+    def whole(self, load: Load) -> Pass:
+        """A pass of the whole model."""
+        return forward(self.model, self.size, load, load.s if self.every else 1)
 
     def divided(self, whole: Pass) -> Pass:
         """A pass as one GPU of each stage runs it, one stage after the other."""

@@ -175,6 +175,8 @@ def _serving(w: Workload, s: Serving) -> Table:
         "memory": "the cache of more has no room",
         "chunk": "tokens of more do not fit into a chunk",
         "concurrency": "all of them",
+        "requests": "all of them",
+        "rate": "as many as arrive meanwhile",
     }
     running = f"{s.running:,.0f} run at a time" + (f", {why[s.limited_by]}" if s.limited_by else "")
     room = "" if s.max_concurrency is None else f"; the cache has room for {s.max_concurrency:,}"

@@ -9,17 +9,14 @@ from llmcost.formulas.serving import symbolic_bytes, symbolic_model, symbolic_wo
 from llmcost.ground.algebra import Number, is_one
 from llmcost.ground.symbols import symbol
 from llmcost.ground.units import scaled, seconds
-from llmcost.machine.chip import chip_of
-from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
-from llmcost.model.architecture import forward
 from llmcost.model.backward import backward
 from llmcost.model.operators import Collective, Operator, Shape
-from llmcost.model.sizes import Load, element_bytes
+from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
 from llmcost.report.tables import Table
-from llmcost.serving.estimate import Options, plan_of, workload_of
+from llmcost.serving.estimate import Options, machine_of, plan_of, workload_of
 from llmcost.specs.hardware import HardwareSpec
 
 PHASES = ("prefill", "decode", "train")
@@ -52,7 +49,7 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     `train` counts forward FLOPs and bytes, and times forward and backward.
     """
     w = workload_of(model, hardware, options)
-    size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
+    size, chip, efficiency = machine_of(hardware, w, options.profile)
     sequences = rank_share(w.batch, w.dp)
     if phase == "decode":
         load = Load(rank_share(sequences, in_flight(sequences, w.pp)), 1, w.context, decode=True)
@@ -60,15 +57,13 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     else:
         load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s)
-    everywhere = phase == "train"
-    chip, efficiency = (
-        chip_of(hardware, w.dtype, w.kv_dtype),
-        efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype),
-    )
-    ops = _on_a_gpu(Server(model, size, chip, efficiency, plan_of(w), w.pp), load, load.s if everywhere else 1)
+    everywhere = phase == "train" or w.logits == "all"
+    ops = _on_a_gpu(Server(model, size, chip, efficiency, plan_of(w), w.pp, everywhere), load)
     named = symbolic_workload(w)
-    symbols = Server(symbolic_model(model), symbolic_bytes(size), chip, efficiency, plan_of(named), named.pp)
-    symbolic = _on_a_gpu(symbols, letters, letters.s if everywhere else 1)
+    symbols = Server(
+        symbolic_model(model), symbolic_bytes(size), chip, efficiency, plan_of(named), named.pp, everywhere
+    )
+    symbolic = _on_a_gpu(symbols, letters)
     times = kernel_seconds(ops, chip, efficiency)
     if times is not None and phase == "train":
         times = [time * (1 + backward(op)) for op, time in zip(ops, times, strict=True)]
@@ -78,8 +73,8 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     ]
 
 
-def _on_a_gpu(server: Server, load: Load, logits: Number) -> list[Operator]:
-    share = server.divided(forward(server.model, server.size, load, logits)).operators()
+def _on_a_gpu(server: Server, load: Load) -> list[Operator]:
+    share = server.share(load).operators()
     return share if is_one(server.pp) else [*share, *server.hop(load)]
 
 

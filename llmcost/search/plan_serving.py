@@ -18,16 +18,14 @@ from numpy.typing import NDArray
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
-from llmcost.machine.chip import Links, chip_of, links_of
+from llmcost.machine.chip import Links, links_of
 from llmcost.machine.efficiency import Efficiency
-from llmcost.machine.reached import efficiency_for
 from llmcost.model.counting import cache_bytes_per_token, kept_bytes
-from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout, problems
 from llmcost.parallel.pipeline import Server
 from llmcost.serving.batching import serving
-from llmcost.serving.estimate import plan_of
+from llmcost.serving.estimate import machine_of, plan_of
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import KvCache, Workload
@@ -201,11 +199,10 @@ def serve(question: Question, group: list[Layout], share: Column) -> Served:
     alone = all(layout.gpus() == 1 for layout in group)
     degrees = np.array(group, float)[:, :4, None] * np.ones(share.shape[1])
     tp, pp, dp, ep = (1, 1, 1, 1) if alone else (degrees[:, axis] for axis in range(4))
-    size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w.dtype, w.kv_dtype)
+    size, chip, efficiency = machine_of(question.hardware, w, None)
     chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
     w = w._replace(batch=dp, concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
-    efficiency = question.efficiency or efficiency_for(question.hardware, None, w.dtype, w.weight_dtype)
-    server = Server(model, size, chip, efficiency, plan_of(w), pp)
+    server = Server(model, size, chip, question.efficiency or efficiency, plan_of(w), pp)
     step = decode_step(server, w, w.context)
     operators = step.share.operators()
     kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))

@@ -26,8 +26,11 @@ from llmcost.specs.hardware import HardwareSpec
 
 DTYPES = ("dtype", "weight_dtype", "kv_dtype")
 DEGREES = ("gpus", "tp", "pp", "dp", "ep", "gpus_per_node")
-SIZES = ("batch", "context", "prompt", "output", "chunk", "concurrency", "mfu", "memory_utilization", "tokens")
-TOGETHER = ("prompt", "output", "concurrency")  # sizes that make sense only beside others
+SIZES = (
+    *("batch", "context", "prompt", "output", "chunk", "concurrency", "rate", "requests"),
+    *("mfu", "memory_utilization", "free_memory_fraction", "tokens"),
+)
+TOGETHER = ("prompt", "output", "concurrency", "rate", "requests")  # sizes that make sense only beside others
 BLOCK = 16_384  # points at a time: 128 KB an array (benchmarks/sweep.py measures other sizes)
 FITS, LEGAL = "memory.fits", "legal"
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, is_one, maximum, minimum
+from llmcost.ground.algebra import Number, is_one, least, maximum
 from llmcost.ground.errors import InputError, check_count, check_share
 from llmcost.machine import textbook
 from llmcost.machine.chip import Chip, chip_of
-from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.defaults import Launch
+from llmcost.machine.efficiency import DEFAULT_LAUNCH, Efficiency
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
-from llmcost.model.architecture import Pass, forward, head, operators
+from llmcost.model.architecture import Pass, head, operators
 from llmcost.model.backward import backward
 from llmcost.model.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.model.formats import FORMATS
@@ -30,13 +31,16 @@ from llmcost.serving.memory import serving_memory
 from llmcost.serving.phases import decode, decode_step, prefill, prefill_seconds, request
 from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, Model, PassFlops, PhaseTraffic, Workload
 from llmcost.serving.training_rates import training
-from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.hardware import PCIE, HardwareSpec, joined_by
 
 SCHEMA = "llmcost.estimate/1"
 DEFAULT_CONTEXT = 8192
 COMPUTE_DTYPES = ("bf16", "fp16", "fp8", "int8", "fp4", "tf32", "fp32")
 STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32")
 WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
+LAUNCHES = ("graph", "stream")
+LOGITS = ("last", "all")
+MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
 LARGEST = 10**9  # sequences in a batch
 
 
@@ -62,24 +66,55 @@ class Options(NamedTuple):
     gpus_per_node: int | None = None  # what the GPU's spec says, or 8
     concurrency: int | None = None  # no mix of requests
     profile: str | None = None  # the one shipped for the GPU, if there is one
+    rate: float | None = None  # requests a second that arrive: no open mix of requests
+    requests: int | None = None  # of a batch job, or of a run at a rate: no end
+    launch: Launch = DEFAULT_LAUNCH  # how the engine starts kernels: replayed from CUDA graphs, or one by one
+    link: str | None = None  # between the GPUs of a node: the fastest that the GPU's spec has
+    head_dtype: str | None = None  # the format of the embedding
+    logits: str = "last"  # of a prompt's last token, as engines do; or of all, as a plain forward pass does
+    free_memory_fraction: float | None = None  # memory_utilization says what is set aside
+    reserve_output: bool = False  # requests begin where their mean length has room, not all their output
 
 
-def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Options = Options()) -> Estimate:  # noqa: B008
+def estimate(
+    model: ModelSpec,
+    hardware: HardwareSpec | None = None,
+    options: Options = Options(),  # noqa: B008
+    efficiency: Efficiency | None = None,
+) -> Estimate:
     """Every figure for one model on one GPU; without a GPU, those that need none.
 
-    Raises InputError where the options contradict the model or themselves.
+    `efficiency`: shares and launch costs in place of the profile's or the defaults. Raises InputError where the
+    options contradict the model or themselves.
     """
     workload = workload_of(model, hardware, options)
-    return estimate_workload(model, hardware, workload, prompt_is_context(options), options.profile)
+    return estimate_workload(model, hardware, workload, prompt_is_context(options), options.profile, efficiency)
 
 
 def estimate_workload(
-    model: ModelSpec, hardware: HardwareSpec | None, w: Workload, prompt_is_context: bool, profile: str | None = None
+    model: ModelSpec,
+    hardware: HardwareSpec | None,
+    w: Workload,
+    prompt_is_context: bool,
+    profile: str | None = None,
+    efficiency: Efficiency | None = None,
 ) -> Estimate:
     """Every figure for a workload, whose sizes may be numbers or arrays."""
-    size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
-    efficiency = efficiency_for(hardware, profile, w.dtype, w.weight_dtype)
-    return evaluate(model, hardware, size, w, chip_of(hardware, w.dtype, w.kv_dtype), efficiency, prompt_is_context)
+    size, chip, by_profile = machine_of(hardware, w, profile)
+    return evaluate(model, hardware, size, w, chip, efficiency or by_profile, prompt_is_context)
+
+
+def machine_of(
+    hardware: HardwareSpec | None, w: Workload, profile: str | None
+) -> tuple[ElementBytes, Chip, Efficiency]:
+    """What times rest on besides the model and the sizes: bytes an element, the chip's figures, the shares of them."""
+    if hardware is not None:
+        hardware = joined_by(hardware, w.link)
+    return (
+        element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
+        chip_of(hardware, w.dtype, w.kv_dtype),
+        efficiency_for(hardware, profile, w.dtype, w.weight_dtype, w.launch),
+    )
 
 
 def prompt_is_context(options: Options) -> bool:
@@ -97,11 +132,11 @@ def evaluate(
     prompt_is_context: bool,
 ) -> Estimate:
     """All figures, from sizes that may be numbers, arrays or symbols."""
-    server = Server(model, size, chip, efficiency, plan_of(w), w.pp)
+    server = Server(model, size, chip, efficiency, plan_of(w), w.pp, every=w.logits == "all")
     alone = is_one(w.gpus)
 
     one_prompt = Load(w.batch, w.prompt, w.prompt)
-    prompts, every = forward(model, size, one_prompt), head(model, size, w.batch, w.prompt)
+    prompts, every = server.whole(one_prompt), head(model, size, w.batch, w.prompt)
     layers_cost = count_pass([*prompts.first, *prompts.layers])
     prompt_cost, forward_cost = layers_cost.plus(count_pass(prompts.last)), layers_cost.plus(count_pass(every))
     kernels = server.kernels(prompts)
@@ -137,7 +172,7 @@ def evaluate(
         prefill=prefilled,
         decode=decode(server, w, step, memory.fits),
         request=None if w.output is None else request(server, w, prefilled),
-        serving=None if w.concurrency is None else serving(server, w, _memory_of_a_mix(server, w, cache, memory)),
+        serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
         training=training(
             forward_cost,
             one_prompt,
@@ -162,7 +197,7 @@ def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory
     """Where the experts of a rank see others' tokens: what it holds when each of them runs a prompt, for want of a larger batch."""
     if is_one(w.dp):
         return memory
-    w = w._replace(batch=maximum(w.batch, minimum(w.concurrency, w.dp)))
+    w = w._replace(batch=maximum(w.batch, least([w.dp, *w.at_most()])))
     server = server._replace(plan=plan_of(w))
     return serving_memory(server, w, decode_step(server, w, w.context), cache, prompt_is_context=False)
 
@@ -183,24 +218,29 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     check_count("--batch", options.batch, LARGEST)
     check_share("--mfu", options.mfu)
     check_share("--memory-utilization", options.memory_utilization)
+    if options.free_memory_fraction is not None:
+        check_share("--free-memory-fraction", options.free_memory_fraction)
     for name, amount in (
         ("--tokens", options.tokens),
         ("--chunk", options.chunk),
         ("--concurrency", options.concurrency),
+        ("--requests", options.requests),
     ):
         if amount is not None and amount < 1:
             raise InputError(f"{name} {amount}: at least 1")
-    if options.concurrency and options.output is None:
-        raise InputError(
-            f"--concurrency {options.concurrency}: a mix of requests needs the tokens that each gives, --output"
-        )
+    if options.rate is not None and not 0 < options.rate < float("inf"):
+        raise InputError(f"--rate {options.rate}: more than 0 requests a second")
+    for name in MIXES:
+        if getattr(options, name) is not None and options.output is None:
+            told = f"--{name} {getattr(options, name):g}"
+            raise InputError(f"{told}: a mix of requests needs the tokens that each gives, --output")
+    _known(options.launch, DEFAULT_LAUNCH, LAUNCHES, "--launch")
     degrees = (options.gpus, options.tp, options.pp, options.dp, options.ep, options.gpus_per_node)
     layout = layout_of(model, hardware, *degrees)
     dtype = _known(options.dtype, default_dtype(hardware), COMPUTE_DTYPES, "--dtype")
-    if options.dtype and hardware and hardware.peak and dtype not in hardware.peak:
-        raise InputError(
-            f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {', '.join(hardware.peak)}"
-        )
+    if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
+        known = ", ".join([*hardware.peak, *hardware.vector_peak])
+        raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {known}")
     return Workload(
         batch=options.batch,
         context=context,
@@ -220,6 +260,14 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         gpus_per_node=layout.gpus_per_node,
         chunk=options.chunk,
         concurrency=options.concurrency,
+        rate=options.rate,
+        requests=options.requests,
+        launch=options.launch,
+        link=options.link and _known(options.link, "", tuple(PCIE), "--link"),
+        head_dtype=options.head_dtype and _known(options.head_dtype, "", WEIGHT_DTYPES, "--head-dtype"),
+        logits=_known(options.logits, "last", LOGITS, "--logits"),
+        free_memory_fraction=options.free_memory_fraction,
+        reserve_output=options.reserve_output,
     )
 
 

@@ -5,6 +5,9 @@ what the runtime holds, and what is set aside for fragmentation and all else: 1 
 the `--memory-utilization` of serving engines (0.9 is vLLM's default, docs.vllm.ai, `gpu_memory_utilization`).
 Of several GPUs it is the fullest: the pipeline stage with the embedding or the LM head, whichever is larger, of the
 data-parallel rank with the most sequences.
+
+`--free-memory-fraction` says what is set aside in another way, that of TensorRT-LLM's free_gpu_memory_fraction: all but
+this share of what weights, activations and runtime leave.
 """
 
 from collections.abc import Sequence
@@ -245,7 +248,10 @@ def serving_memory(server: Server, w: Workload, step: Step, kv: KvCache, prompt_
     used = weights + named("memory.kv_cache_bytes", has.cache) + named("memory.activation_bytes", activations)
     if usable is None:
         return Memory(has.weights, has.cache, activations, None, None, used, None, None, None, None, None)
-    runtime, budget = runtime_bytes(w), floor_div(usable * w.memory_utilization, 1)
+    runtime = runtime_bytes(w)
+    budget = floor_div(usable * w.memory_utilization, 1)
+    if w.free_memory_fraction is not None:
+        budget = usable - (1 - w.free_memory_fraction) * maximum(0, usable - runtime - weights - activations)
     overhead = usable - budget + runtime
     total = used + named("memory.overhead_bytes", overhead)
     room = named("room", budget - runtime - weights)

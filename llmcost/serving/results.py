@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.machine.defaults import Launch
 from llmcost.machine.timing import Bound
 from llmcost.model.counting import Params, TokenFlops, Traffic
 
@@ -49,7 +50,23 @@ class Workload(NamedTuple):
     gpus: Number = 1
     gpus_per_node: Number = 8
     chunk: Number = None  # None: prompts in one piece
-    concurrency: Number = None  # None: no mix of requests
+    concurrency: Number = None  # requests in flight; None: as many as there are
+    rate: Number = None  # requests a second that arrive; None: one comes where another ends, or all are there at once
+    requests: Number = None  # of a batch job, or that arrive in all; None: without end
+    launch: Launch = "graph"
+    link: str | None = None
+    head_dtype: str | None = None
+    logits: str = "last"
+    free_memory_fraction: Number = None  # of what the model leaves; None: memory_utilization holds
+    reserve_output: bool = False
+
+    def is_mix(self) -> bool:
+        """Whether there is a mix of requests."""
+        return any(amount is not None for amount in (self.concurrency, self.rate, self.requests))
+
+    def at_most(self) -> list[Number]:
+        """Bounds on the requests that are in flight at a time, as far as they are given."""
+        return [amount for amount in (self.concurrency, self.requests) if amount is not None]
 
 
 class PassFlops(NamedTuple):

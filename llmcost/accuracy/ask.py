@@ -1,0 +1,100 @@
+"""How a case is asked of the product: its model, its GPU, and the options that a user would give.
+
+Nothing is computed here. A case whose degrees or lengths no source tells, or that `estimate` refuses, has no question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from llmcost.accuracy.cases import Case, engine_of, engines
+from llmcost.accuracy.models import spec_of
+from llmcost.ground.errors import InputError
+from llmcost.machine.efficiency import from_figures
+from llmcost.serving.estimate import LARGEST, Options, estimate
+from llmcost.serving.results import Estimate
+from llmcost.specs.catalog import load_hardware
+from llmcost.specs.hardware import HardwareSpec, joined_by
+
+MIXES = ("offline", "online")  # phases of continuous batching
+Figures = Mapping[str, float]  # the defaults, or others in their place
+
+
+@lru_cache(maxsize=128)
+def gpu_of(name: str) -> HardwareSpec:
+    """A GPU's spec, read once."""
+    return load_hardware(name)
+
+
+def options_of(case: Case, profile: str | None = None) -> Options | None:
+    """The options that a case was run with; None where the source does not tell enough.
+
+    Mean lengths are rounded to whole tokens. A run from an empty context begins with one token.
+    """
+    of, engine = case.settings, engines()[engine_of(case)]
+    if of["tp"] is None or of["pp"] is None or of["prompt"] is None:
+        return None
+    prompt, output = max(1, of["prompt"]), of["output"] and round(of["output"])
+    options = _run(case, profile)._replace(
+        prompt=prompt, tp=of["tp"], pp=of["pp"], dp=of["gpus"] // (of["tp"] * of["pp"]), ep=of["ep"]
+    )
+    if of["phase"] == "prefill":
+        return options._replace(batch=of["batch"], context=prompt, logits=engine.get("logits", "last"))
+    if of["phase"] not in MIXES:
+        return options._replace(batch=of["batch"], output=output)
+    rooms = {name: engine[name] for name in ("free_memory_fraction", "reserve_output") if name in engine}
+    return options._replace(output=output, rate=of["rate"], requests=of["requests"] or LARGEST, **rooms)
+
+
+def best_of(case: Case, profile: str | None = None) -> Options:
+    """What no run with this output can exceed, whatever its prompts and its layout: nearly no prompt, weights read for nothing."""
+    of = case.settings
+    return _run(case, profile)._replace(batch=LARGEST, prompt=1, output=round(of["output"]), dp=of["gpus"])
+
+
+def asked(case: Case, options: Options | None, figures: Figures | None = None) -> Estimate | None:
+    """The answer of `estimate`, by a profile or the defaults, or by other `figures` in their place; None where there is none."""
+    if options is None or spec_of(case.settings["model"]) is None:
+        return None
+    name, gpu = case.settings["model"], case.settings["gpu"]
+    return _estimate(name, gpu, options) if figures is None else _by_figures(name, gpu, options, figures)
+
+
+@lru_cache(maxsize=8192)
+def _estimate(name: str, gpu: str, options: Options) -> Estimate | None:
+    return _by_figures(name, gpu, options, None)
+
+
+def _by_figures(name: str, gpu: str, options: Options, figures: Figures | None) -> Estimate | None:
+    model, hardware, efficiency = spec_of(name), gpu_of(gpu), None
+    assert model is not None
+    if figures is not None:
+        joined = joined_by(hardware, options.link)
+        efficiency = from_figures(figures, joined, str(options.dtype), str(options.weight_dtype), options.launch)
+    needed = max(options.context or 0, (options.prompt or 0) + (options.output or 0))
+    longest = max(needed, model.max_position_embeddings + bool(options.output))  # some were run on longer contexts
+    try:
+        return estimate(model._replace(max_position_embeddings=longest), hardware, options, efficiency)
+    except InputError:  # layers that do not divide into as many stages
+        return None
+
+
+def _run(case: Case, profile: str | None) -> Options:
+    """What holds of all questions about a case: data types, the engine, the link."""
+    of, engine = case.settings, engines()[engine_of(case)]
+    return Options(
+        dtype=of["compute"],
+        weight_dtype=of["weights"],
+        kv_dtype=of["kv"],
+        launch=engine["launch"],
+        head_dtype=of["weights"] if engine.get("head") else None,
+        link=of["link"],
+        profile=profile,
+    )
+
+
+def told(options: Options) -> dict[str, Any]:
+    """The options that are not the defaults: those that a command line would name."""
+    return {name: value for name, value in options._asdict().items() if value != Options._field_defaults[name]}
