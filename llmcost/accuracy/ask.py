@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 from llmcost.accuracy.cases import Case, engine_of, engines
 from llmcost.accuracy.models import spec_of
@@ -43,7 +42,8 @@ def options_of(case: Case, profile: str | None = None) -> Options | None:
     if of["phase"] == "prefill":
         return options._replace(batch=of["batch"], context=prompt, logits=engine.get("logits", "last"))
     if of["phase"] not in MIXES:
-        return options._replace(batch=of["batch"], output=output)
+        process = case.source.memory == "process"  # with what it has set up to reach other GPUs, on a single one too
+        return options._replace(batch=of["batch"], output=output, batch_prompts=True, communicator=process)
     rooms = {name: engine[name] for name in ("free_memory_fraction", "reserve_output") if name in engine}
     return options._replace(output=output, rate=of["rate"], requests=of["requests"] or LARGEST, **rooms)
 
@@ -59,11 +59,12 @@ def asked(case: Case, options: Options | None, figures: Figures | None = None) -
     if options is None or spec_of(case.settings["model"]) is None:
         return None
     name, gpu = case.settings["model"], case.settings["gpu"]
-    return _estimate(name, gpu, options) if figures is None else _by_figures(name, gpu, options, figures)
+    return answered(name, gpu, options) if figures is None else _by_figures(name, gpu, options, figures)
 
 
 @lru_cache(maxsize=8192)
-def _estimate(name: str, gpu: str, options: Options) -> Estimate | None:
+def answered(name: str, gpu: str, options: Options) -> Estimate | None:
+    """The answer for a model and a GPU by their names, kept: several figures of several cases are read off one."""
     return _by_figures(name, gpu, options, None)
 
 
@@ -93,8 +94,3 @@ def _run(case: Case, profile: str | None) -> Options:
         link=of["link"],
         profile=profile,
     )
-
-
-def told(options: Options) -> dict[str, Any]:
-    """The options that are not the defaults: those that a command line would name."""
-    return {name: value for name, value in options._asdict().items() if value != Options._field_defaults[name]}

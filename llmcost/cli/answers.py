@@ -32,6 +32,22 @@ def estimate(
     gpus_per_node: o.GpusPerNode = None,
     concurrency: o.Concurrency = None,
     profile: o.ProfilePath = None,
+    rate: Annotated[float | None, typer.Option("--rate", metavar="R", help="Requests a second that arrive.")] = None,
+    requests: Annotated[
+        int | None, typer.Option("--requests", metavar="N", help="A batch job of so many requests.")
+    ] = None,
+    launch: Annotated[str, typer.Option("--launch", help="graph or stream: how the engine starts kernels.")] = "graph",
+    link: Annotated[str | None, typer.Option("--link", help="pcie3, pcie4 or pcie5: what joins a node's GPUs.")] = None,
+    head_dtype: Annotated[str | None, typer.Option("--head-dtype", help="Format of the LM head.")] = None,
+    logits: Annotated[str, typer.Option("--logits", help="last or all: of which tokens of a prompt.")] = "last",
+    free_memory_fraction: Annotated[
+        float | None, typer.Option("--free-memory-fraction", help="Of what the model leaves.")
+    ] = None,
+    batch_prompts: Annotated[bool, typer.Option("--batch-prompts", help="All prompts at once.")] = False,
+    communicator: Annotated[bool, typer.Option("--communicator", help="NCCL on one GPU too.")] = False,
+    reserve_output: Annotated[
+        bool, typer.Option("--reserve-output", help="Room for all of a request's output.")
+    ] = False,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="Also every operator of prefill and decode.")] = False,
     json: o.Json = False,
     csv: o.Csv = False,
@@ -52,7 +68,9 @@ def estimate(
     o.one_format(json=json, csv=csv, markdown=markdown)
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
     sizes = (batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens, output, chunk)
-    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency, profile)
+    engine = (rate, requests, launch, link, head_dtype, logits, free_memory_fraction)  # and how memory is filled
+    engine = (*engine, batch_prompts, communicator, reserve_output)
+    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency, profile, *engine)
     result = compute(spec, chip, chosen)
     if csv and not breakdown:
         write(to_csv(("quantity", "value", "unit"), estimate_rows(result)))

@@ -73,6 +73,8 @@ class Options(NamedTuple):
     head_dtype: str | None = None  # the format of the embedding
     logits: str = "last"  # of a prompt's last token, as engines do; or of all, as a plain forward pass does
     free_memory_fraction: float | None = None  # memory_utilization says what is set aside
+    batch_prompts: bool = False  # memory holds one prompt's activations at a time, not those of the whole batch's
+    communicator: bool = False  # NCCL is set up where there are several GPUs, not on one as well
     reserve_output: bool = False  # requests begin where their mean length has room, not all their output
 
 
@@ -197,7 +199,7 @@ def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory
     """Where the experts of a rank see others' tokens: what it holds when each of them runs a prompt, for want of a larger batch."""
     if is_one(w.dp):
         return memory
-    w = w._replace(batch=maximum(w.batch, least([w.dp, *w.at_most()])))
+    w = w._replace(batch=maximum(w.batch, least([*w.at_most(), w.dp])))
     server = server._replace(plan=plan_of(w))
     return serving_memory(server, w, decode_step(server, w, w.context), cache, prompt_is_context=False)
 
@@ -228,6 +230,8 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     ):
         if amount is not None and amount < 1:
             raise InputError(f"{name} {amount}: at least 1")
+    if options.batch_prompts and options.chunk is not None:
+        raise InputError("--batch-prompts: either all prompts at once, or chunks of them (--chunk)")
     if options.rate is not None and not 0 < options.rate < float("inf"):
         raise InputError(f"--rate {options.rate}: more than 0 requests a second")
     for name in MIXES:
@@ -267,6 +271,8 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         head_dtype=options.head_dtype and _known(options.head_dtype, "", WEIGHT_DTYPES, "--head-dtype"),
         logits=_known(options.logits, "last", LOGITS, "--logits"),
         free_memory_fraction=options.free_memory_fraction,
+        batch_prompts=options.batch_prompts,
+        communicator=options.communicator,
         reserve_output=options.reserve_output,
     )
 

@@ -106,7 +106,11 @@ def spare_positions(context: Number) -> Number:
 
 
 def runtime_bytes(w: Workload) -> Number:
-    """What the process holds beside the model: its context, and buffers to exchange with other GPUs where it has to."""
+    """What the process holds beside the model: its context, and buffers to exchange with other GPUs where it has to,
+    or has set them up all the same (`communicator`).
+    """
+    if w.communicator:
+        return CONTEXT_BYTES + EXCHANGE_BYTES
     if is_one(w.gpus):
         return CONTEXT_BYTES
     return CONTEXT_BYTES + EXCHANGE_BYTES * minimum(1, w.tp * w.pp * w.ep - 1)
@@ -157,10 +161,12 @@ class Held(NamedTuple):
     own_step: Number
     experts: SharedExperts | None
     bounds: list[CacheBound]
+    together: bool = False  # the prompts of all sequences run at a time
 
     def in_prompt(self) -> Number:
-        """Activations for a token of a prompt."""
-        return self.own_prompt if self.experts is None else maximum(self.own_prompt, self.experts.in_prompt())
+        """Activations for a token of a prompt, or of each of those that run together."""
+        own = self.own_prompt if self.experts is None else maximum(self.own_prompt, self.experts.in_prompt())
+        return self.sequences * own if self.together else own
 
     def in_step(self) -> Number:
         """Activations of a decode step."""
@@ -173,6 +179,9 @@ class Held(NamedTuple):
     def largest_batch(self, room: Number, dp: Number) -> Number:
         """Sequences of this context on all ranks that have room beside a prompt, and with what a step of them needs."""
         sequence = named("cache_a_sequence", named("memory.kv_cache_bytes", self.cache) / self.sequences)
+        if self.together:
+            prompt = self.prompt_tokens * self.in_prompt() / self.sequences
+            return floor_div(room, sequence + maximum(prompt, self.in_step() / self.sequences)) * dp
         after_prompt = named("room_beside_a_prompt", room - self.prompt_tokens * self.own_prompt)
         most = minimum(floor_div(after_prompt, sequence), floor_div(room, sequence + self.own_step / self.sequences))
         if self.experts is None:
@@ -234,11 +243,13 @@ def held(server: Server, w: Workload, step: Step, kv: KvCache) -> Held:
         own_step=named("activations_a_step", peak.head if is_one(parts) else peak.head * parts),
         experts=experts,
         bounds=bounds,
+        together=w.batch_prompts,
     )
 
 
 def serving_memory(server: Server, w: Workload, step: Step, kv: KvCache, prompt_is_context: bool) -> Memory:
-    """Memory to decode the batch after prefilling its prompts one sequence at a time, each in one piece or in chunks.
+    """Memory to decode the batch after prefilling its prompts one sequence at a time, each in one piece or in chunks;
+    or all of them at once (`batch_prompts`).
 
     The largest batch keeps the context; the largest context keeps the batch (and takes the prompt along
     where the prompt is the context) and stays within the positions that the model was made for.

@@ -58,6 +58,8 @@ class Workload(NamedTuple):
     head_dtype: str | None = None
     logits: str = "last"
     free_memory_fraction: Number = None  # of what the model leaves; None: memory_utilization holds
+    batch_prompts: bool = False
+    communicator: bool = False
     reserve_output: bool = False
 
     def is_mix(self) -> bool:
