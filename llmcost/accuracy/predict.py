@@ -6,7 +6,7 @@ Which figure of the answer a measurement is, stands in ANSWERS: a new kind of me
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from llmcost.accuracy.ask import Figures, asked, best_of, gpu_of, options_of
 from llmcost.accuracy.cases import Case
@@ -17,7 +17,7 @@ from llmcost.machine.chip import usable_bytes
 from llmcost.machine.timing import rate
 from llmcost.serving.results import Estimate
 
-Pair: TypeAlias = tuple[Number, Number]  # expected, and at best
+Read: TypeAlias = Callable[[Any], tuple[Number, Number]]  # of an Estimate: a figure as expected, and at best
 
 
 class Answer(NamedTuple):
@@ -130,29 +130,30 @@ def _held(answer: Estimate, *, process: bool) -> Number:
     )
 
 
-def _prefill(field: str) -> Callable[[Estimate], Pair]:
+def _prefill(field: str) -> Read:
     return lambda e: (getattr(e.prefill.expected, field), getattr(e.prefill.limit, field))
 
 
-def _request(field: str) -> Callable[[Estimate], Pair]:
+def _request(field: str) -> Read:
     return lambda e: (getattr(e.request.expected, field), getattr(e.request.limit, field))
 
 
-def _mix(field: str) -> Callable[[Estimate], Pair]:
-    return lambda e: (getattr(e.serving.expected, field), getattr(e.serving.limit, field))  # type: ignore[union-attr]
+def _mix(field: str) -> Read:
+    return lambda e: (getattr(e.serving.expected, field), getattr(e.serving.limit, field))
 
 
-def _in_mix(field: str) -> Callable[[Estimate], Pair]:
+def _in_mix(field: str) -> Read:
     """A time of a request among others, which is at best that of a request alone."""
-    return lambda e: (getattr(e.serving.expected, field), getattr(e.request.limit, field))  # type: ignore[union-attr]
+    return lambda e: (getattr(e.serving.expected, field), getattr(e.request.limit, field))
 
 
-def _decoded(e: Estimate) -> Pair:
-    batch = e.workload.batch
-    return tuple(rate(batch, times.tpot_seconds) for times in (e.request.expected, e.request.limit))  # type: ignore[return-value, union-attr]
+def _decoded(e: Any) -> tuple[Number, Number]:
+    """Tokens of the whole batch while each of its sequences gets one."""
+    batch, request = e.workload.batch, e.request
+    return rate(batch, request.expected.tpot_seconds), rate(batch, request.limit.tpot_seconds)
 
 
-ANSWERS: dict[str | None, dict[str, Callable[[Estimate], Pair]]] = {
+ANSWERS: dict[str | None, dict[str, Read]] = {
     "decode": {"decode_tokens_per_s": _decoded},
     "prefill": {
         "first_token_seconds": _prefill("seconds"),

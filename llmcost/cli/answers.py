@@ -68,9 +68,16 @@ def estimate(
     o.one_format(json=json, csv=csv, markdown=markdown)
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
     sizes = (batch, context, prompt, dtype, weight_dtype, kv_dtype, mfu, memory_utilization, tokens, output, chunk)
-    engine = (rate, requests, launch, link, head_dtype, logits, free_memory_fraction)  # and how memory is filled
-    engine = (*engine, batch_prompts, communicator, reserve_output)
-    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency, profile, *engine)
+    chosen = Options(*sizes, gpus, tp, pp, dp, ep, gpus_per_node, concurrency, profile, rate, requests)._replace(
+        launch=launch,  # type: ignore[arg-type]
+        link=link,
+        head_dtype=head_dtype,
+        logits=logits,
+        free_memory_fraction=free_memory_fraction,
+        batch_prompts=batch_prompts,
+        communicator=communicator,
+        reserve_output=reserve_output,
+    )
     result = compute(spec, chip, chosen)
     if csv and not breakdown:
         write(to_csv(("quantity", "value", "unit"), estimate_rows(result)))

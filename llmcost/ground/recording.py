@@ -88,7 +88,7 @@ class Program:
                 self.steps.append((function, operands, place, done))
         self.steps.reverse()
 
-    def play(self, inputs: Mapping[str, Array]) -> list[Array]:
+    def play(self, inputs: Mapping[str, Array | float]) -> list[Array]:
         """The results on these inputs, which broadcast together: what depends on one axis alone is computed on it alone."""
         values: dict[int, Any] = self.constants | {place: inputs[name] for place, name in self.inputs.items()}
         for function, operands, place, done in self.steps:

