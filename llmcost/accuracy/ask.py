@@ -12,7 +12,7 @@ from llmcost.accuracy.cases import Case, engine_of, engines
 from llmcost.accuracy.models import spec_of
 from llmcost.ground.errors import InputError
 from llmcost.machine.efficiency import from_figures
-from llmcost.serving.estimate import LARGEST, Options, estimate
+from llmcost.serving.estimate import LARGEST, Options, estimate, workload_of
 from llmcost.serving.results import Estimate
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import HardwareSpec, joined_by
@@ -74,12 +74,13 @@ def _by_figures(name: str, gpu: str, options: Options, figures: Figures | None) 
     if figures is not None:
         joined = joined_by(hardware, options.link)
         efficiency = from_figures(figures, joined, str(options.dtype), str(options.weight_dtype), options.launch)
-    needed = max(options.context or 0, (options.prompt or 0) + (options.output or 0))
-    longest = max(needed, model.max_position_embeddings + bool(options.output))  # some were run on longer contexts
+    longest = max(model.max_position_embeddings, (options.prompt or 0) + (options.output or 0))
+    model = model._replace(max_position_embeddings=longest)  # some were run on longer contexts
     try:
-        return estimate(model._replace(max_position_embeddings=longest), hardware, options, efficiency)
+        workload_of(model, hardware, options)
     except InputError:  # layers that do not divide into as many stages
         return None
+    return estimate(model, hardware, options, efficiency)
 
 
 def _run(case: Case, profile: str | None) -> Options:
