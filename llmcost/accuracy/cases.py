@@ -102,7 +102,10 @@ ENGINES = record(
     required={
         "classes": mapping(TEXT),
         "engines": mapping(
-            record(required={"class": TEXT, "launch": choice("graph", "stream"), "why": TEXT}, optional={"head": FLAG})
+            record(
+                required={"class": TEXT, "launch": choice("graph", "stream"), "why": TEXT},
+                optional={"head": FLAG, "free_memory_fraction": NUMBER, "reserve_output": FLAG, "logits": TEXT},
+            )
         ),
     },
     optional={},
@@ -179,7 +182,7 @@ def source_cases(path: Path) -> tuple[Case, ...]:
 
 @lru_cache(maxsize=1)
 def engines() -> dict[str, dict[str, Any]]:
-    """Engine -> its class, and whether it quantises the LM head with the other weights (`head`)."""
+    """Engine -> its class, whether it quantises the LM head with the other weights (`head`), and options of `estimate`."""
     table: dict[str, dict[str, Any]] = validate(read_yaml(FOLDER / "engines.yaml"), ENGINES)["engines"]
     return table
 

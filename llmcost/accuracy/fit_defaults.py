@@ -10,15 +10,14 @@ cases of a source and GPU, then over these groups. It starts from round numbers 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from math import log
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llmcost.accuracy.cases import Case, class_of, load_cases
 from llmcost.accuracy.predict import answers
-from llmcost.machine.efficiency import FIGURES, from_figures
+from llmcost.machine.efficiency import FIGURES
 
 STEPS = (1.25, 1.1, 1.04, 1.015)
 FAR = 0.7  # |log| at which a case counts no more: a factor of two
@@ -111,18 +110,35 @@ def fitted() -> dict[str, float]:
     return {name: figures[name] for stage in STAGES for name in stage.figures}
 
 
-def distance(cases: list[Case], figures: Mapping[str, float]) -> float:
-    """How far predictions are from measurements."""
-    groups: dict[tuple[str, str], list[float]] = {}
-    for case in cases:
-        for answer in answers(case, partial(from_figures, figures)):
-            if answer.ratio:
-                groups.setdefault((case.source.name, case.settings["gpu"]), []).append(min(abs(log(answer.ratio)), FAR))
-    return fmean([fmean(group) for group in groups.values()])
+class Distance:
+    """How far predictions of some cases are from measurements, as a function of some figures.
+
+    The product answers once, with a recording in place of each figure; what it does to them is played for each try.
+    """
+
+    def __init__(self, cases: list[Case], figures: Mapping[str, float], names: Iterable[str]) -> None:
+        from llmcost.ground.recording import Tape
+
+        tape = Tape()
+        recorded: dict[str, Any] = {name: tape.input(name) for name in names}
+        found = [(case, each.ratio) for case in cases for each in answers(case, figures={**figures, **recorded})]
+        found = [(case, ratio) for case, ratio in found if ratio is not None]
+        self.groups = [(case.source.name, case.settings["gpu"]) for case, _ in found]
+        self.program = tape.program([tape.entry(float, tape.place(ratio)) for _, ratio in found])
+
+    def at(self, figures: Mapping[str, float]) -> float:
+        """With the figures at these values: the mean over groups of the mean of |log(predicted / measured)|."""
+        from llmcost.ground.arrays import play
+
+        groups: dict[tuple[str, str], list[float]] = {}
+        for group, ratio in zip(self.groups, play(self.program, figures), strict=True):
+            groups.setdefault(group, []).append(min(abs(log(ratio)), FAR))
+        return fmean([fmean(group) for group in groups.values()])
 
 
 def _search(figures: dict[str, float], stage: Stage, cases: list[Case]) -> dict[str, float]:
-    best = distance(cases, figures)
+    distance = Distance(cases, figures, stage.figures)
+    best = distance.at(figures)
     for step in STEPS:
         better = True
         while better:
@@ -132,7 +148,7 @@ def _search(figures: dict[str, float], stage: Stage, cases: list[Case]) -> dict[
                     tried = figures | {name: figures[name] * factor}
                     if name.split("@")[0].endswith(SHARES) and tried[name] > LARGEST_SHARE:
                         continue
-                    far = distance(cases, tried)
+                    far = distance.at(tried)
                     if far < best - 1e-6:
                         best, figures, better = far, tried, True
     return figures

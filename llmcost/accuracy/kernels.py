@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from llmcost.accuracy.ask import Figures, gpu_of
 from llmcost.accuracy.cases import Case
-from llmcost.accuracy.setups import Reach, Seconds, chip_of, gpu_of, launch_of
+from llmcost.ground.algebra import Number
 from llmcost.ground.units import BITS
-from llmcost.machine.timing import bound, kernel_seconds
-from llmcost.model.counting import count_pass
+from llmcost.machine.chip import chip_of
+from llmcost.machine.defaults import Launch
+from llmcost.machine.efficiency import from_figures
+from llmcost.machine.reached import efficiency_for
+from llmcost.machine.timing import kernel_seconds, least_kernel_seconds
 from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, Operator, TokenProduct
 from llmcost.model.sizes import activation_dtype, bytes_of
 
@@ -53,13 +57,14 @@ def operator_of(case: Case) -> Operator:
     return Elementwise(of["op"], "norm", 1, 1, m, reads, n, 0, size)
 
 
-def kernel_time(case: Case, reach: Reach) -> Seconds | None:
+def kernel_time(case: Case, profile: str | None, figures: Figures | None) -> tuple[Number, Number]:
     """Expected and least seconds of one execution, launched on its own; None where the chip's figures are not known."""
     of, hardware, op = case.settings, gpu_of(case.settings["gpu"]), operator_of(case)
-    chip = chip_of(hardware, of["compute"], of["compute"])
-    seconds = kernel_seconds([op], chip, reach(hardware, of["compute"], of["compute"], launch_of(case)))
-    moved = (
-        op.io_bytes() if isinstance(op, (TokenProduct, Elementwise)) else 0
-    )  # of these, operands are all that there is
-    least = bound(count_pass([op])._replace(cache_bytes=op.cache_bytes() + moved), chip, "", "").seconds()
-    return None if seconds is None or least is None else Seconds(seconds[0], least)
+    dtype, chip = of["compute"], chip_of(hardware, of["compute"], of["compute"])
+    launch: Launch = "stream" if of["op"] == "all-reduce" else "alone"  # exchanges were timed as PyTorch starts them
+    if figures is None:
+        efficiency = efficiency_for(hardware, profile, dtype, dtype, launch, engine=False)
+    else:
+        efficiency = from_figures(figures, hardware, dtype, dtype, launch)
+    seconds = kernel_seconds([op], chip, efficiency)
+    return None if seconds is None else seconds[0], least_kernel_seconds(op, chip)

@@ -1,19 +1,23 @@
-"""A case in, predictions out: what the engine expects and its limit, beside each figure that was measured.
+"""A case in, predictions out: what the product answers to its question, beside each figure that was measured.
 
-One small function a phase, in a table: a new kind of measurement is one more entry.
+Which figure of the answer a measurement is, stands in ANSWERS: a new kind of measurement is one more entry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+from llmcost.accuracy.ask import Figures, asked, best_of, gpu_of, options_of
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.kernels import kernel_time, operator_of
 from llmcost.accuracy.runs import step_of
-from llmcost.accuracy.setups import Reach, Seconds, Setup, by_default, gpu_of, setup_of, usable_bytes
+from llmcost.ground.algebra import Number
+from llmcost.machine.chip import usable_bytes
+from llmcost.machine.timing import rate
+from llmcost.serving.results import Estimate
 
-CACHE_SHARE = 0.9  # of the memory that weights leave: TensorRT-LLM's free_gpu_memory_fraction, by default
+Read: TypeAlias = Callable[[Any], tuple[Number, Number]]  # of an Estimate: a figure as expected, and at best
 
 
 class Answer(NamedTuple):
@@ -21,8 +25,8 @@ class Answer(NamedTuple):
 
     quantity: str
     measured: float
-    expected: float | None
-    limit: float | None
+    expected: Number
+    limit: Number
 
     @property
     def is_rate(self) -> bool:
@@ -30,7 +34,7 @@ class Answer(NamedTuple):
         return "per_s" in self.quantity
 
     @property
-    def ratio(self) -> float | None:
+    def ratio(self) -> Number:
         """Predicted over measured."""
         return None if self.expected is None else self.expected / self.measured
 
@@ -39,29 +43,33 @@ class Answer(NamedTuple):
         """Whether what was measured is faster than the limit allows; a part in a million is rounding."""
         if self.limit is None:
             return False
-        return self.measured > self.limit * (1 + 1e-6) if self.is_rate else self.measured < self.limit * (1 - 1e-6)
+        fastest: bool = (
+            self.measured > self.limit * (1 + 1e-6) if self.is_rate else self.measured < self.limit * (1 - 1e-6)
+        )
+        return fastest
 
 
-def answers(case: Case, reach: Reach = by_default) -> list[Answer]:
-    """Every figure of a case that the engine has an answer to; `reach`: the default shares and launch costs, or others in their place."""
+def answers(case: Case, profile: str | None = None, figures: Figures | None = None) -> list[Answer]:
+    """Every figure of a case that the product has an answer to.
+
+    By a profile, by the one that ships for the GPU or by the defaults, as `estimate` does; or by other `figures` in
+    place of the defaults.
+    """
     if case.source.kind == "micro":
-        return list(kernel(case, reach))
+        return list(kernel(case, profile, figures))
     if case.source.kind == "training":
         return list(training(case))
-    predictor = PREDICTORS.get(case.settings["phase"])
-    found = [] if predictor is None or case.settings["oom"] else list(predictor(case, reach))
-    if "memory_bytes" in case.measured:
-        found.append(Answer("memory_bytes", case.measured["memory_bytes"], memory(case), None))
-    return found
+    return list(inference(case, profile, figures))
 
 
-def kernel(case: Case, reach: Reach) -> Iterator[Answer]:
+def kernel(case: Case, profile: str | None, figures: Figures | None) -> Iterator[Answer]:
     """One kernel: its time, or its FLOPs a second."""
-    run = kernel_time(case, reach)
+    expected, least = kernel_time(case, profile, figures)
     if "seconds" in case.measured:
-        yield _time(case, "seconds", run)
+        yield Answer("seconds", case.measured["seconds"], expected, least)
     if "flops_per_s" in case.measured:
-        yield _rate(case, "flops_per_s", operator_of(case).flops(causal=True), run)
+        flops = operator_of(case).flops(causal=True)
+        yield Answer("flops_per_s", case.measured["flops_per_s"], rate(flops, expected), rate(flops, least))
 
 
 def training(case: Case) -> Iterator[Answer]:
@@ -80,180 +88,103 @@ def training(case: Case) -> Iterator[Answer]:
     }
     rates = [name for name in work if name in case.measured]
     if "step_seconds" in case.measured:
-        yield _time(case, "step_seconds", Seconds(seconds, least))
+        yield Answer("step_seconds", case.measured["step_seconds"], seconds, least)
     elif rates:  # the first alone: the others are the same measurement in other units
-        yield _rate(case, rates[0], work[rates[0]], Seconds(seconds, least))
+        amount, measured = work[rates[0]], case.measured[rates[0]]
+        yield Answer(rates[0], measured, rate(amount, seconds), rate(amount, least))
     held = {"tensors": "allocated", "reserved": "reserved", "process": "total"}[case.source.memory]
     for quantity, method in (("memory_bytes", held), ("reserved_bytes", "reserved")):
         if quantity in case.measured:
-            yield Answer(
-                quantity,
-                case.measured[quantity],
-                max(getattr(stage, method)() for stage in (step.first, step.last)),
-                None,
-            )
+            most = max(getattr(stage, method)() for stage in (step.first, step.last))
+            yield Answer(quantity, case.measured[quantity], most, None)
 
 
-def decode(case: Case, reach: Reach) -> Iterator[Answer]:
-    """Tokens a second of a batch that decodes, at the context halfway through."""
-    setup, of = setup_of(case, reach), case.settings
-    step = setup and setup.step(of["batch"], (of["prompt"] or 0) + of["output"] / 2)
-    yield _rate(case, "decode_tokens_per_s", of["batch"], step)
-
-
-def prefill(case: Case, reach: Reach) -> Iterator[Answer]:
-    """A batch's whole prompt; a plain forward pass computes the logits of every position.
-
-    Stages of a pipeline can work on different parts of a prompt at a time, which the limit allows for.
-    """
-    setup, of = setup_of(case, reach), case.settings
-    every = of["prompt"] if case.engine == "transformers-eager" else 1
-    run = setup and setup.prompt(of["batch"], of["prompt"], every)
-    run = run and Seconds(run.expected, run.limit / of["pp"])
-    for quantity in ("first_token_seconds", "latency_seconds"):
-        if quantity in case.measured:
-            yield _time(case, quantity, run)
-    if "prefill_tokens_per_s" in case.measured:
-        yield _rate(case, "prefill_tokens_per_s", of["batch"] * of["prompt"], run)
-
-
-def request(case: Case, reach: Reach) -> Iterator[Answer]:
-    """A batch that starts and ends together: its prompts, which give the first token, then a step for each of the others."""
-    setup, of = setup_of(case, reach), case.settings
-    first = setup and setup.prompt(of["batch"], of["prompt"])
-    step = setup and setup.step(of["batch"], of["prompt"] + of["output"] / 2)
-    whole = first and step and first.plus(step.times(of["output"] - 1))
-    parts = {"latency_seconds": whole, "first_token_seconds": first, "token_seconds": step}
-    for quantity, part in parts.items():
-        if quantity in case.measured:
-            yield _time(case, quantity, part)
-    if "output_tokens_per_s" in case.measured:
-        yield _rate(case, "output_tokens_per_s", of["batch"] * of["output"], whole)
-
-
-def offline(case: Case, reach: Reach) -> Iterator[Answer]:
-    """All requests queued at once: what is computed while a sequence comes in and one goes out, as many at a time as
-    memory holds.
-
-    Where prompts or degrees are not told, the limit alone: tokens of empty prompts on all GPUs, weights read for
-    nothing.
-    """
-    of = case.settings
-    setup = setup_of(case, reach)
-    if setup is None or of["prompt"] is None:
-        best = setup_of(case, reach, tp=1)
-        step = best and best.step(LARGE, of["output"] / 2)
-        limit = step and LARGE * of["gpus"] / step.limit
-        yield Answer("output_tokens_per_s", case.measured["output_tokens_per_s"], None, limit)
-    else:
-        yield _rate(case, "output_tokens_per_s", 1, _served(setup, case))
-
-
-def online(case: Case, reach: Reach) -> Iterator[Answer]:
-    """Requests that come at a rate: as many are under way as come in while one is answered (Little's law), until
-    memory is full.
-
-    A run ends when its last request is answered. The first token waits for the iteration under way, half of it on
-    average.
-    """
-    of = case.settings
-    setup = setup_of(case, reach)
-    token = None if setup is None or of["prompt"] is None else _served(setup, case)
-    if setup is None or token is None:
+def inference(case: Case, profile: str | None, figures: Figures | None) -> Iterator[Answer]:
+    """What `estimate` answers to the case's options; where these are not told, for a queue of requests the limit alone."""
+    of, measured = case.settings, case.measured
+    options = options_of(case, profile)
+    answer = asked(case, options, figures)
+    if options is None and of["phase"] == "offline":
+        best = asked(case, best_of(case, profile))
+        limit = best and best.request and rate(best.workload.batch, best.request.limit.tpot_seconds)
+        yield Answer("output_tokens_per_s", measured["output_tokens_per_s"], None, limit)
         return
-    prompt, output, requests = of["prompt"], of["output"], of["requests"]
-    step = _under_way(setup, of["rate"] or LARGE, case)
-    first = setup.prompt(1, prompt)
-    if step is None or first is None:
-        return
-    answer = first.plus(step.times(output - 1))
-    arriving = requests / of["rate"] if of["rate"] else 0
-    run = Seconds(
-        max(arriving + answer.expected, requests * output * token.expected),
-        max(arriving, requests * output * token.limit),
+    if not of["oom"] and not (options is None and of["phase"] == "online"):
+        for quantity, figure in ANSWERS.get(of["phase"], {}).items():
+            untold = quantity == "first_token_seconds" and of["phase"] == "online" and of["rate"] is None
+            if quantity in measured and not untold:  # the order in which prompts of a batch job are taken
+                yield Answer(quantity, measured[quantity], *((None, None) if answer is None else figure(answer)))
+    if "memory_bytes" in measured:
+        process = case.source.memory == "process"
+        yield Answer("memory_bytes", measured["memory_bytes"], answer and _held(answer, process=process), None)
+
+
+def _held(answer: Estimate, *, process: bool) -> Number:
+    """What GPUs of a pipeline hold together, as much as the fullest of them; with what the process has beside the model."""
+    memory = answer.memory
+    return answer.workload.pp * (
+        memory.weights_bytes
+        + memory.kv_cache_bytes
+        + memory.activation_bytes
+        + (memory.runtime_bytes if process else 0)
     )
-    for quantity, amount in (
-        ("output_tokens_per_s", output),
-        ("total_tokens_per_s", prompt + output),
-        ("requests_per_s", 1),
-    ):
-        if quantity in case.measured:
-            yield _rate(case, quantity, requests * amount, run)
-    if "token_seconds" in case.measured:
-        yield _time(case, "token_seconds", Seconds(step.expected, setup.step(1, prompt).limit))  # type: ignore[union-attr]
-    if "first_token_seconds" in case.measured and of["rate"]:
-        yield _time(case, "first_token_seconds", Seconds(first.expected + step.expected / 2, first.limit))
 
 
-LARGE = 10**9  # sequences among which one reading of the weights vanishes
+def _prefill(field: str) -> Read:
+    return lambda e: (getattr(e.prefill.expected, field), getattr(e.prefill.limit, field))
 
 
-def _under_way(setup: Setup, rate: float, case: Case) -> Seconds | None:
-    """The iteration at which as many sequences are answered as come in, by bisection on how many are under way."""
-    prompt, output = case.settings["prompt"], case.settings["output"]
-    low, high = 1.0, min(setup.concurrency(prompt + output, CACHE_SHARE), float(case.settings["requests"]))
-    for _ in range(40):
-        batch = (low * high) ** 0.5
-        step = setup.mixed(batch, prompt, output)
-        if step is None:
-            return None
-        low, high = (batch, high) if batch < rate * output * step.expected else (low, batch)
-    return setup.mixed(low, prompt, output)
+def _request(field: str) -> Read:
+    return lambda e: (getattr(e.request.expected, field), getattr(e.request.limit, field))
 
 
-def _served(setup: Setup, case: Case) -> Seconds | None:
-    """Seconds that a generated token takes of all GPUs together, at the concurrency that memory allows."""
-    of = case.settings
-    prompt, output, stages = of["prompt"], of["output"], of["pp"]
-    replicas = of["gpus"] / (of["tp"] * stages)  # those that share experts alone count as replicas
-    waiting = (of["requests"] or LARGE) / replicas
-    kept = min(setup.concurrency(prompt + output, CACHE_SHARE), waiting)  # engines keep room for a request's last token
-    most = min(setup.concurrency(prompt + output / 2, 1), waiting)
-    if kept < 1:
-        return None
-    full, best = setup.mixed(kept / stages, prompt, output), setup.mixed(most / stages, prompt, output)
-    left = waiting % kept  # requests that start together end together: a last wave of fewer takes longer than its share
-    rest = setup.mixed(max(left, 1) / stages, prompt, output)
-    if full is None or best is None or rest is None:
-        return None
-    longer = max(0, rest.expected - left / kept * full.expected) / waiting
-    return Seconds((full.expected / kept + longer) / replicas, best.limit / most / replicas)
+def _mix(field: str) -> Read:
+    return lambda e: (getattr(e.serving.expected, field), getattr(e.serving.limit, field))
 
 
-def memory(case: Case) -> float | None:
-    """Bytes on all GPUs at the end of the run, with what the process has beside its tensors where the source counts it."""
-    setup, of = setup_of(case), case.settings
-    if setup is None:
-        return None
-    return setup.memory(of["batch"], of["prompt"], int(of["prompt"] + of["output"]), case.source.memory == "process")
+def _in_mix(field: str) -> Read:
+    """A time of a request among others, which is at best that of a request alone."""
+    return lambda e: (getattr(e.serving.expected, field), getattr(e.request.limit, field))
 
 
-def fits(case: Case) -> bool | None:
-    """Whether a case fits its GPUs, layers spread evenly over the stages."""
-    if case.source.kind == "training":
-        told = (
-            case.settings["recompute"] is not None and case.settings["task"] != "forward-backward"
-        )  # which keeps no optimizer
-        step = step_of(case) if told else None
-        return None if step is None else step.memory_bytes() <= usable_bytes(gpu_of(case.settings["gpu"]))
-    setup, of = setup_of(case), case.settings
-    if setup is None or of["batch"] is None or of["output"] is None:
-        return None
-    return setup.fits(of["batch"], of["prompt"] or 0, int((of["prompt"] or 0) + of["output"]), of["gpus"])
+def _decoded(e: Any) -> tuple[Number, Number]:
+    """Tokens of the whole batch while each of its sequences gets one."""
+    batch, request = e.workload.batch, e.request
+    return rate(batch, request.expected.tpot_seconds), rate(batch, request.limit.tpot_seconds)
 
 
-PREDICTORS: dict[str | None, Callable[[Case, Reach], Iterator[Answer]]] = {
-    "decode": decode,
-    "prefill": prefill,
-    "request": request,
-    "offline": offline,
-    "online": online,
+ANSWERS: dict[str | None, dict[str, Read]] = {
+    "decode": {"decode_tokens_per_s": _decoded},
+    "prefill": {
+        "first_token_seconds": _prefill("seconds"),
+        "latency_seconds": _prefill("seconds"),
+        "prefill_tokens_per_s": _prefill("tokens_per_s"),
+    },
+    "request": {
+        "latency_seconds": _request("latency_seconds"),
+        "first_token_seconds": _request("ttft_seconds"),
+        "token_seconds": _request("tpot_seconds"),
+        "output_tokens_per_s": _request("output_tokens_per_s"),
+    },
+    "offline": {"output_tokens_per_s": _mix("output_tokens_per_s")},
+    "online": {
+        "output_tokens_per_s": _mix("output_tokens_per_s"),
+        "total_tokens_per_s": _mix("total_tokens_per_s"),
+        "requests_per_s": _mix("requests_per_s"),
+        "token_seconds": _in_mix("tpot_seconds"),
+        "first_token_seconds": _in_mix("ttft_seconds"),
+    },
 }
 
 
-def _time(case: Case, quantity: str, run: Seconds | None) -> Answer:
-    return Answer(quantity, case.measured[quantity], run and run.expected, run and run.limit)
-
-
-def _rate(case: Case, quantity: str, amount: float, run: Seconds | None) -> Answer:
-    return Answer(quantity, case.measured[quantity], run and amount / run.expected, run and amount / run.limit)
+def fits(case: Case) -> bool | None:
+    """Whether a case fits its GPUs, all of whose memory may be used."""
+    if case.source.kind == "training":
+        told = case.settings["recompute"] is not None
+        step = step_of(case) if told and case.settings["task"] != "forward-backward" else None  # which has no optimizer
+        return None if step is None else step.memory_bytes() <= usable_bytes(gpu_of(case.settings["gpu"]))
+    options = options_of(case)
+    if options is None or options.output is None:
+        return None
+    answer = asked(case, options._replace(memory_utilization=1))
+    return None if answer is None else answer.memory.fits

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, get_args
 
+from llmcost.accuracy.ask import gpu_of
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.models import spec_of
-from llmcost.accuracy.setups import gpu_of
 from llmcost.ground.errors import InputError
 from llmcost.parallel.layout import Layout, Recompute
 from llmcost.parallel.rules import check, shape_of

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from llmcost.accuracy.cases import FOLDER, KINDS, Case, class_of, load_cases, source_names
 from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.predict import Answer, answers, fits
-from llmcost.accuracy.setups import by_default, by_profile
 from llmcost.ground.errors import InputError, UnknownNameError
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.reader import read_yaml
@@ -73,8 +72,8 @@ def chosen(source: str | None, gpu: str | None, engine: str | None, kind: str | 
 
 def check(cases: Iterable[Case], profile: str | None = None) -> list[Check]:
     """Every figure of these cases that the engine has an answer to, by the defaults or a profile."""
-    reasons, reach = explained(), by_default if profile is None else by_profile(profile)
-    return [Check(case, answer, reasons.get(case.name, "")) for case in cases for answer in answers(case, reach)]
+    reasons = explained()
+    return [Check(case, answer, reasons.get(case.name, "")) for case in cases for answer in answers(case, profile)]
 
 
 def explained() -> dict[str, str]:

@@ -14,14 +14,13 @@ from llmcost.ground.errors import InputError, UnknownFigureError
 from llmcost.ground.options import declared
 from llmcost.ground.symbols import Expression, lift, show, symbol
 from llmcost.ground.symbols import evaluate as value_of
-from llmcost.machine.chip import Chip, Links, chip_of
+from llmcost.machine.chip import Chip, Links
 from llmcost.machine.efficiency import Efficiency, Kernel
-from llmcost.machine.reached import efficiency_for
 from llmcost.model.blocks import sizes_of
 from llmcost.model.letters import letter_of
-from llmcost.model.sizes import ElementBytes, element_bytes
+from llmcost.model.sizes import ElementBytes
 from llmcost.model.spec import Layer, ModelSpec, Published
-from llmcost.serving.estimate import evaluate, prompt_is_context, workload_of
+from llmcost.serving.estimate import evaluate, machine_of, prompt_is_context, workload_of
 from llmcost.serving.options import DEGREES, Options, Workload
 from llmcost.serving.results import Estimate, leaves
 from llmcost.specs.hardware import HardwareSpec
@@ -117,6 +116,7 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
         "bytes of an output channel's scale",
         "bytes an element of the embedding and the LM head",
         "bytes a weight of a routed expert",
+        "bytes an element of the LM head",
     )
     letters = zip(size._fields, size, meanings, strict=True)
     return ElementBytes(*(value and symbol(letter, value, meaning) for letter, value, meaning in letters))
@@ -125,12 +125,14 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
 def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Estimate:
     """An estimate with a formula in place of every number. Raises InputError as `estimate` does."""
     w = workload_of(model, hardware, options)
-    size = symbolic_bytes(element_bytes(w.weight_dtype, w.dtype, w.kv_dtype))
-    chip = symbolic_chip(chip_of(hardware, w.dtype, w.kv_dtype))
-    efficiency = symbolic_efficiency(efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype))
-    return evaluate(
-        symbolic_model(model), hardware, size, symbolic_workload(w), chip, efficiency, prompt_is_context(options)
-    )
+    if w.rate is not None:
+        raise InputError(
+            f"--rate {w.rate:g}: how many requests are in flight is found step by step, not by a formula; "
+            "explain --concurrency with the number that estimate says run at a time"
+        )
+    size, chip, efficiency = machine_of(hardware, w)
+    letters = (symbolic_bytes(size), symbolic_workload(w), symbolic_chip(chip), symbolic_efficiency(efficiency))
+    return evaluate(symbolic_model(model), hardware, *letters, prompt_is_context(options))
 
 
 def explain(

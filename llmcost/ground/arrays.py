@@ -26,7 +26,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def play(program: Program, inputs: Mapping[str, Array]) -> list[Array]:
+def play(program: Program, inputs: Mapping[str, Array] | Mapping[str, float]) -> list[Array]:
     """The results on these inputs, which broadcast together: what depends on one axis alone is computed on it alone."""
     values: dict[int, Any] = {place: _as_float(value) for place, value in program.constants.items()}
     values |= {place: inputs[name] for place, name in program.inputs.items()}

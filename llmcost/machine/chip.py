@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmcost.ground.algebra import Number
@@ -46,26 +45,30 @@ class Chip(NamedTuple):
         return self.peak if isinstance(op, (Gemm, GroupedGemm)) and op.part != "lm_head" else self.plain_peak
 
 
-def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str, vector: Collection[str] = ()) -> Chip:
+def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str) -> Chip:
     """A GPU's figures by its spec, for linear layers in `dtype` and a cache kept in `kv_dtype`; None what is not known.
 
-    Attention computes in the cache's type where the GPU does, else in that of the activations. `vector`: data types
-    that are computed on the vector units where the matrix units lack them.
+    Attention computes in the cache's type where the GPU does, else in that of the activations. What the matrix units
+    have no rate for (fp32) is computed on the vector units.
     """
     if hardware is None:
         return Chip(None, None, None, None, None)
-    peaks = {name: figure for name, figure in hardware.vector_peak.items() if name in vector} | hardware.peak
     plain = activation_dtype(dtype)
-    cached = kv_dtype if kv_dtype in peaks else plain
+    cached = kv_dtype if kv_dtype in hardware.peak else plain
     return Chip(
-        peak=_value(peaks.get(dtype)),
-        plain_peak=_value(peaks.get(plain)),
-        attention_peak=_value(peaks.get(cached)),
+        peak=_value(hardware.peak_of(dtype)),
+        plain_peak=_value(hardware.peak_of(plain)),
+        attention_peak=_value(hardware.peak_of(cached)),
         bandwidth=_value(hardware.bandwidth),
         capacity=hardware.memory.value,
         links=links_of(hardware),
-        usable=(hardware.usable_memory or hardware.memory).value,  # the vendor's figure where the driver's is not known
+        usable=usable_bytes(hardware),
     )
+
+
+def usable_bytes(hardware: HardwareSpec) -> Number:
+    """The memory that a GPU's driver reports, or, where no source has it, what the vendor calls it."""
+    return (hardware.usable_memory or hardware.memory).value
 
 
 def chip_by_profile(profile: Profile, dtype: str) -> Chip:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from llmcost.ground.algebra import Number, Symbolic, either, is_plain, largest, name_of_least, named, present
 from llmcost.machine.chip import Chip, Links
 from llmcost.machine.efficiency import Efficiency, Kernel
-from llmcost.model.counting import PassCost
-from llmcost.model.operators import Attention, Collective, Operator, Stored
+from llmcost.model.counting import PassCost, count_pass
+from llmcost.model.operators import Attention, Collective, Elementwise, Operator, Stored, TokenProduct
 
 LIMITS = ("compute", "memory bandwidth", "network")  # in the order of a Bound
 
@@ -106,6 +106,18 @@ def _kernel_seconds(op: Operator, chip: Chip, kernel: Kernel, *, symbolic: bool)
     compute = flops / (chip.peak_of(op) * share)
     memory = moved / (chip.bandwidth * kernel.memory)
     return kernel.launch_seconds + _overlapped(compute, memory, kernel.overlap)
+
+
+def least_kernel_seconds(op: Operator, chip: Chip) -> Number:
+    """What one execution of a kernel takes at least, alone on its GPU; None where a figure of the chip is not known.
+
+    Inputs and outputs of a product with weights, and of attention, may still be in a cache; of a kernel that has
+    neither weights nor a KV cache they are all that there is to move.
+    """
+    cost = count_pass([op._replace(count=1)])
+    if isinstance(op, (TokenProduct, Elementwise)):
+        cost = cost._replace(cache_bytes=op.io_bytes())
+    return bound(cost, chip, "", "").seconds()
 
 
 def _overlapped(compute: Number, memory: Number, exponent: Number) -> Number:

@@ -132,6 +132,8 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
         found.append(Stored("pooler", "lm_head", 1, h * h + h, size.Bw))
     tied = model.tie_word_embeddings
     Bw = build.weight("lm_head", "lm_head", t, LOGITS) if model.quantized_lm_head else size.table()
+    if present(size.Bh):
+        Bw = size.Bh
     return [*found, Gemm("lm_head", "lm_head", 1, b, positions, t, v, model.lm_head_bias, tied, Bw, size.Bx, LOGITS)]
 
 

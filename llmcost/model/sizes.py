@@ -12,7 +12,8 @@ class ElementBytes(NamedTuple):
 
     Of a weight format, besides: bytes that each output channel of a linear layer has for its scale, and bytes an
     element of the embedding and the LM head where they are in the format too (0: they are kept as activations are);
-    and a weight of routed experts where those have a format of their own (0: they have not).
+    and a weight of routed experts where those have a format of their own (0: they have not); an element of the LM head
+    where it was said (0: as the embedding).
     """
 
     Bw: Number
@@ -21,6 +22,7 @@ class ElementBytes(NamedTuple):
     Bc: Number = 0
     Bt: Number = 0
     Be: Number = 0
+    Bh: Number = 0
 
     def table(self) -> Number:
         """Of the embedding and the LM head."""
@@ -53,10 +55,14 @@ def activation_dtype(dtype: str) -> str:
     return dtype if BITS[dtype] >= 16 else "bf16"
 
 
-def element_bytes(weight: str, compute: str, kv: str) -> ElementBytes:
-    """The element sizes of a workload, from its data types and the format of its weights ("+" and that of routed experts)."""
+def element_bytes(weight: str, compute: str, kv: str, head: str | None = None) -> ElementBytes:
+    """The element sizes of a workload, from its data types and the format of its weights ("+" and that of routed experts).
+
+    `head`: the format of the LM head, where it is not that of the embedding.
+    """
     linear, _, experts = weight.partition("+")
     kept = FORMATS.get(linear) or Format(BITS[linear])
     w, x = bytes_of(kept.bits_a_weight), bytes_of(BITS[activation_dtype(compute)])
     e = bytes_of((FORMATS.get(experts) or Format(BITS[experts])).bits_a_weight) if experts else 0
-    return ElementBytes(w, x, bytes_of(BITS[kv]), bytes_of(kept.channel), w if kept.everywhere else 0, e)
+    h = bytes_of((FORMATS.get(head) or Format(BITS[head])).bits_a_weight) if head else 0
+    return ElementBytes(w, x, bytes_of(BITS[kv]), bytes_of(kept.channel), w if kept.everywhere else 0, e, h)

@@ -25,7 +25,8 @@ from llmcost.parallel.split import shard
 class Server(NamedTuple):
     """What runs passes: everything that their time depends on but the load.
 
-    `filled`: sequences that the ranks which share experts have, on average, over those of the fullest rank.
+    `filled`: sequences that the ranks which share experts have, on average, over those of the fullest rank. `every`:
+    prompts have the logits of every position computed, not of their last alone.
     """
 
     model: ModelSpec
@@ -34,15 +35,16 @@ class Server(NamedTuple):
     efficiency: Efficiency
     layout: Layout
     filled: Number = 1
+    every: bool = False
 
     @property
     def pp(self) -> Number:
         """Pipeline stages."""
         return self.layout.pp
 
-    def whole(self, load: Load, positions: Number = 1) -> Pass:
-        """A pass of the whole model before GPUs divide it, logits at so many positions a sequence."""
-        return forward(self.model, self.size, load, positions)
+    def whole(self, load: Load) -> Pass:
+        """A pass of the whole model before GPUs divide it."""
+        return forward(self.model, self.size, load, load.s if self.every else 1)
 
     def divided(self, whole: Pass) -> Pass:
         """One GPU's share of a whole pass, with the collectives, all stages one after the other."""

@@ -176,10 +176,14 @@ def _serving(w: Workload, s: Serving) -> Table:
         "memory": "the cache of more has no room",
         "chunk": "tokens of more do not fit into a chunk",
         "concurrency": "all of them",
+        "requests": "all of them",
+        "rate": "as many as arrive meanwhile",
     }
-    running = f"{s.running:,.0f} run at a time" + (f", {why[s.limited_by]}" if s.limited_by else "")
+    running = f"{significant(s.running) if s.running < 1 else f'{s.running:,.0f}'} run at a time" + (
+        f", {why[s.limited_by]}" if s.limited_by else ""
+    )
     room = "" if s.max_concurrency is None else f"; the cache has room for {s.max_concurrency:,}"
-    title = f"Continuous batching, {w.concurrency:,} requests in flight, {w.prompt:,} tokens in and {w.output:,} out: {running}{room}."
+    title = f"Continuous batching, {_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out: {running}{room}."
     rows = [
         ("Requests", _per_second(x.requests_per_s, "requests"), _per_second(y.requests_per_s, "requests")),
         ("Output", _rate(x.output_tokens_per_s), _rate(y.output_tokens_per_s)),
@@ -187,13 +191,28 @@ def _serving(w: Workload, s: Serving) -> Table:
     ]
     if w.gpus > 1:
         rows.append(("  a GPU", _rate(x.output_tokens_per_s_per_gpu), _rate(y.output_tokens_per_s_per_gpu)))
+    notes = []
+    if w.rate is not None and s.limited_by not in (None, "rate", "requests"):
+        notes = ["More requests arrive than are answered: the line of those that wait grows as long as they do."]
     times = (
         ("First token", y.ttft_seconds),
         ("  each other token", y.tpot_seconds),
         ("  last token", y.latency_seconds),
     )
     rows += [(name, "", _time(value)) for name, value in times]
-    return Table(title, ("", "limit", "expected"), "lrr", rows)
+    return Table(title, ("", "limit", "expected"), "lrr", rows, tuple(notes))
+
+
+def _arrivals(w: Workload) -> str:
+    """How the requests of a mix come, in words."""
+    parts = []
+    if w.rate is not None:
+        parts.append(f"{w.rate:g} requests a second arrive")
+    if w.requests is not None:
+        parts.append(f"{w.requests:,} in all" if parts else f"{w.requests:,} requests that are all there at once")
+    if w.concurrency is not None:
+        parts.append(f"at most {w.concurrency:,} at a time" if parts else f"{w.concurrency:,} requests in flight")
+    return ", ".join(parts)
 
 
 def _verdict(model: ModelSpec, e: Estimate) -> list[str]:

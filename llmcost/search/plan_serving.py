@@ -19,18 +19,16 @@ from numpy.typing import NDArray
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
-from llmcost.machine.chip import Links, chip_of, links_of
+from llmcost.machine.chip import Links, links_of
 from llmcost.machine.efficiency import Efficiency
-from llmcost.machine.reached import efficiency_for
 from llmcost.model.counting import cache_bytes_per_token, kept_bytes
-from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
 from llmcost.search.fit import price_per_million_tokens
 from llmcost.search.space import Broken, Column
 from llmcost.serving.batching import serving
-from llmcost.serving.estimate import server_of
+from llmcost.serving.estimate import machine_of, server_of
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
@@ -256,11 +254,10 @@ def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Serv
     alone = all(layout.gpus() == 1 for layout in group)
     degrees = np.array([layout[: len(DEGREES)] for layout in group], float)[:, :, None] * np.ones(share.shape[1])
     tp, pp, dp, ep = (1, 1, 1, 1) if alone else (degrees[:, axis] for axis in range(4))
-    size, chip = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype), chip_of(question.hardware, w.dtype, w.kv_dtype)
+    size, chip, efficiency = machine_of(question.hardware, w)
     chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
     w = w._replace(batch=dp, concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
-    efficiency = question.efficiency or efficiency_for(question.hardware, w.profile, w.dtype, w.weight_dtype)
-    server = server_of(model, size, chip, efficiency, w)
+    server = server_of(model, size, chip, question.efficiency or efficiency, w)
     step = decode_step(server, w, w.context)
     operators = step.share.operators()
     kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))

@@ -23,12 +23,12 @@ from llmcost.ground.options import declared
 from llmcost.ground.recording import Recorded, Tape
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.estimate import estimate, estimate_workload, prompt_is_context, with_sizes, workload_of
-from llmcost.serving.options import SIZES, Options, Workload
+from llmcost.serving.options import MIXES, SIZES, Options, Workload
 from llmcost.serving.results import leaves
 from llmcost.specs.hardware import HardwareSpec
 
 SHAPES = tuple(name for name in declared(Options) if name not in SIZES)  # data types, layouts, all else that is no size
-TOGETHER = ("prompt", "output", "concurrency")  # sizes that make sense only beside others
+TOGETHER = ("prompt", "output", *MIXES)  # sizes that make sense only beside others
 BLOCK = 16_384  # points at a time: 128 KB an array (benchmarks/sweep.py measures other sizes)
 FITS, LEGAL = "memory.fits", "legal"
 

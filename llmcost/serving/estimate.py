@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
-from llmcost.ground.algebra import Number, is_one, maximum, minimum
+from llmcost.ground.algebra import Number, is_one, least, maximum
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
-from llmcost.model.architecture import Pass, forward, head, operators
+from llmcost.model.architecture import Pass, head, operators
 from llmcost.model.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.model.operators import Operator
 from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
@@ -27,12 +27,12 @@ from llmcost.parallel.pipeline import Server, Stages, filled, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.memory import serving_memory
-from llmcost.serving.options import DEGREES, LAYOUT, SIZES, Options, Workload
+from llmcost.serving.options import DEGREES, LAYOUT, MIXES, SIZES, Options, Workload
 from llmcost.serving.phases import decode, decode_step, prefill, prefill_seconds, request
 from llmcost.serving.repeated import Repeated
 from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, Model, PassFlops, PhaseTraffic
 from llmcost.serving.training_rates import training
-from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.hardware import HardwareSpec, joined_by
 
 SCHEMA = "llmcost.estimate/1"
 DEFAULT_CONTEXT = 8192
@@ -43,13 +43,18 @@ _others: Callable[[Options], tuple[Any, ...]] = attrgetter(*[each for each in Op
 _repeated = Repeated()
 
 
-def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Options = Options()) -> Estimate:  # noqa: B008
+def estimate(
+    model: ModelSpec,
+    hardware: HardwareSpec | None = None,
+    options: Options = Options(),  # noqa: B008
+    efficiency: Efficiency | None = None,
+) -> Estimate:
     """Every figure for one model on one GPU; without a GPU, those that need none.
 
-    Asked over and over with other sizes it is recorded once, compiled and called. Raises InputError where the options
-    contradict the model or themselves.
+    Asked over and over with other sizes it is recorded once, compiled and called. `efficiency`: shares and launch costs
+    in place of the profile's or the defaults. Raises InputError where the options contradict the model or themselves.
     """
-    if options.profile is None:  # a file of the user's may change
+    if options.profile is None and efficiency is None:  # a file of the user's may change
         sizes = _sizes(options)
         kind = (_others(options), *[(size.__class__, size == 1) for size in sizes])
         calculate = _repeated.function((model, hardware), kind, lambda: _compiled(model, hardware, options))
@@ -57,7 +62,8 @@ def estimate(model: ModelSpec, hardware: HardwareSpec | None = None, options: Op
             _check_sizes(model, options)
             answer: Estimate = calculate(*sizes)
             return answer
-    return estimate_workload(model, hardware, workload_of(model, hardware, options), prompt_is_context(options))
+    workload = workload_of(model, hardware, options)
+    return estimate_workload(model, hardware, workload, prompt_is_context(options), efficiency)
 
 
 def _compiled(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Callable[..., Estimate]:
@@ -81,12 +87,26 @@ def with_sizes(
 
 
 def estimate_workload(
-    model: ModelSpec, hardware: HardwareSpec | None, w: Workload, prompt_is_context: bool
+    model: ModelSpec,
+    hardware: HardwareSpec | None,
+    w: Workload,
+    prompt_is_context: bool,
+    efficiency: Efficiency | None = None,
 ) -> Estimate:
     """Every figure for a workload, whose sizes may be numbers or arrays."""
-    size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
-    efficiency = efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype)
-    return evaluate(model, hardware, size, w, chip_of(hardware, w.dtype, w.kv_dtype), efficiency, prompt_is_context)
+    size, chip, reached = machine_of(hardware, w)
+    return evaluate(model, hardware, size, w, chip, efficiency or reached, prompt_is_context)
+
+
+def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes, Chip, Efficiency]:
+    """What times rest on besides the model and the sizes: bytes an element, the chip's figures, the shares of them."""
+    if hardware is not None:
+        hardware = joined_by(hardware, w.link)
+    return (
+        element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
+        chip_of(hardware, w.dtype, w.kv_dtype),
+        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch),
+    )
 
 
 def prompt_is_context(options: Options) -> bool:
@@ -108,7 +128,7 @@ def evaluate(
     alone = is_one(w.gpus)
 
     one_prompt = Load(w.batch, w.prompt, w.prompt)
-    prompts, every = forward(model, size, one_prompt), head(model, size, w.batch, w.prompt)
+    prompts, every = server.whole(one_prompt), head(model, size, w.batch, w.prompt)
     layers_cost = count_pass([*prompts.first, *prompts.layers])
     prompt_cost, forward_cost = layers_cost.plus(count_pass(prompts.last)), layers_cost.plus(count_pass(every))
     kernels = server.kernels(prompts)
@@ -144,7 +164,7 @@ def evaluate(
         prefill=prefilled,
         decode=decode(server, w, step, memory.fits),
         request=None if w.output is None else request(server, w, prefilled),
-        serving=None if w.concurrency is None else serving(server, w, _memory_of_a_mix(server, w, cache, memory)),
+        serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
         training=training(
             forward_cost,
             one_prompt,
@@ -169,7 +189,7 @@ def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory
     """Where the experts of a rank see others' tokens: what it holds when each of them runs a prompt, for want of a larger batch."""
     if is_one(w.dp):
         return memory
-    w = w._replace(batch=maximum(w.batch, minimum(w.concurrency, w.dp)))
+    w = w._replace(batch=maximum(w.batch, least([*w.at_most(), w.dp])))
     server = server_of(*server[:4], w)
     return serving_memory(server, w, decode_step(server, w, w.context), cache, prompt_is_context=False)
 
@@ -187,14 +207,15 @@ def both_ways_seconds(server: Server, prompts: Pass, every: list[Operator], kern
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
     """The options with the defaults filled in. Raises InputError where they make no sense."""
     context, prompt = _check_sizes(model, options)
+    if options.batch_prompts and options.chunk is not None:
+        raise InputError("--batch-prompts: either all prompts at once, or chunks of them (--chunk)")
     if options.profile is not None and hardware is None:
         raise InputError(f"--profile {options.profile}: it says what a GPU reaches; give the GPU too, with --hw")
     layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT))
     dtype = options.dtype or default_dtype(hardware)
-    if options.dtype and hardware and hardware.peak and dtype not in hardware.peak:
-        raise InputError(
-            f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {', '.join(hardware.peak)}"
-        )
+    if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
+        known = ", ".join([*hardware.peak, *hardware.vector_peak])
+        raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {known}")
     return options._replace(
         context=context,
         prompt=prompt,
@@ -221,10 +242,10 @@ def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
         room = f"the context of {context:,}" + (f" less the output of {out:,}" if out else "")
         raise InputError(f"--prompt {prompt}: at least 1 and at most {room}")
     check_options(options)
-    if options.concurrency and options.output is None:
-        raise InputError(
-            f"--concurrency {options.concurrency}: a mix of requests needs the tokens that each gives, --output"
-        )
+    for name in MIXES:
+        if getattr(options, name) is not None and options.output is None:
+            told = f"--{name} {getattr(options, name):g}"
+            raise InputError(f"{told}: a mix of requests needs the tokens that each gives, --output")
     return context, prompt
 
 
@@ -241,7 +262,8 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
 def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Efficiency, w: Workload) -> Server:
     """What runs the passes of a workload, in its layout, with its batch spread over the data-parallel ranks."""
     layout = Layout(w.tp, w.pp, w.dp, w.ep, node=w.gpus_per_node, sequence_parallel=False)
-    return Server(model, size, chip, efficiency, layout, filled(w.batch, rank_share(w.batch, w.dp), layout))
+    share = filled(w.batch, rank_share(w.batch, w.dp), layout)
+    return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")
 
 
 def default_dtype(hardware: HardwareSpec | None) -> str:

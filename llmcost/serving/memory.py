@@ -5,6 +5,9 @@ what the runtime holds, and what is set aside for fragmentation and all else: 1 
 the `--memory-utilization` of serving engines (0.9 is vLLM's default, docs.vllm.ai, `gpu_memory_utilization`).
 Of several GPUs it is the fullest: the pipeline stage with the embedding or the LM head, whichever is larger, of the
 data-parallel rank with the most sequences.
+
+`--free-memory-fraction` says what is set aside in another way, that of TensorRT-LLM's free_gpu_memory_fraction: all but
+this share of what weights, activations and runtime leave.
 """
 
 from collections.abc import Sequence
@@ -129,8 +132,10 @@ def spare_positions(context: Number) -> Number:
 def runtime_bytes(w: Workload) -> Number:
     """What the process holds beside the model: its context, and communicators where GPUs work together.
 
-    Data-parallel ranks that share no experts do not.
+    Data-parallel ranks that share no experts do not. `communicator`: they are set up on one GPU, too.
     """
+    if w.communicator:
+        return SERVING_CONTEXT.value + SERVING_COMMUNICATORS.value
     if is_one(w.gpus):
         return SERVING_CONTEXT.value
     return SERVING_CONTEXT.value + SERVING_COMMUNICATORS.value * minimum(1, w.tp * w.pp * w.ep - 1)
@@ -191,10 +196,12 @@ class HeldBytes(NamedTuple):
     own_step: Number  # a whole decode step
     experts: SharedExperts | None
     bounds: list[CacheBound]
+    together: bool = False  # the prompts of all sequences run at a time
 
     def in_prompt(self) -> Number:
-        """Bytes of activations for a token of a prompt."""
-        return self.own_prompt if self.experts is None else maximum(self.own_prompt, self.experts.in_prompt())
+        """Bytes of activations for a token of a prompt, or for one of each of the prompts that run together."""
+        own = self.own_prompt if self.experts is None else maximum(self.own_prompt, self.experts.in_prompt())
+        return self.sequences * own if self.together else own
 
     def in_step(self) -> Number:
         """Bytes of activations of a decode step."""
@@ -210,6 +217,9 @@ class HeldBytes(NamedTuple):
         They must fit beside the activations of a prompt, and beside those of a decode step of them all.
         """
         sequence = named("cache_a_sequence", named("memory.kv_cache_bytes", self.cache) / self.sequences)
+        if self.together:
+            prompt = self.prompt_tokens * self.in_prompt() / self.sequences
+            return floor_div(room, sequence + maximum(prompt, self.in_step() / self.sequences)) * dp
         after_prompt = named("room_beside_a_prompt", room - self.prompt_tokens * self.own_prompt)
         beside_a_prompt = floor_div(after_prompt, sequence)
         in_a_step = floor_div(room, sequence + self.own_step / self.sequences)
@@ -293,11 +303,14 @@ def held(server: Server, w: Workload, step: DecodeStep, kv: KvCache) -> HeldByte
         own_step=named("activations_a_step", peak.head if is_one(parts) else peak.head * parts),
         experts=experts,
         bounds=bounds,
+        together=w.batch_prompts,
     )
 
 
 def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, prompt_is_context: bool) -> Memory:
     """Memory to decode the batch after prefilling its prompts one sequence at a time, each in one piece or in chunks.
+
+    With `batch_prompts` they all run at once.
 
     The largest batch keeps the context; the largest context keeps the batch (and takes the prompt along
     where the prompt is the context) and stays within the positions that the model was made for.
@@ -307,7 +320,10 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
     used = weights + named("memory.kv_cache_bytes", has.cache) + named("memory.activation_bytes", activations)
     if usable is None:
         return Memory(has.weights, has.cache, activations, None, None, used, None, None, None, None, None)
-    runtime, budget = runtime_bytes(w), floor_div(usable * w.memory_utilization, 1)
+    runtime = runtime_bytes(w)
+    budget = floor_div(usable * w.memory_utilization, 1)
+    if w.free_memory_fraction is not None:
+        budget = usable - (1 - w.free_memory_fraction) * maximum(0, usable - runtime - weights - activations)
     overhead = usable - budget + runtime
     total = used + named("memory.overhead_bytes", overhead)
     room = named("room", budget - runtime - weights)

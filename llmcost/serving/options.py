@@ -5,15 +5,25 @@
 from typing import Annotated, NamedTuple, TypeAlias
 
 from llmcost.ground.algebra import Number
-from llmcost.ground.options import Option, Word, count, declared, length, share, word
+from llmcost.ground.errors import InputError
+from llmcost.ground.options import Option, Word, count, declared, flag, length, number, share, word
+from llmcost.machine.defaults import Launch
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.formats import FORMATS
+from llmcost.specs.hardware import PCIE
 
 COMPUTE_DTYPES = ("bf16", "fp16", "fp8", "int8", "fp4", "tf32", "fp32")
 STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32")
 WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
+LAUNCHES: tuple[Launch, ...] = ("graph", "stream")
 MOST_GPUS = 10**6
 MOST_TOKENS = 10**16
+MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
+
+
+def _more_than_none(option: str, value: float) -> None:
+    if not 0 < value < MOST_TOKENS:
+        raise InputError(f"{option} {value:g}: more than 0 requests a second")
 
 
 class Options(NamedTuple):
@@ -68,6 +78,24 @@ class Options(NamedTuple):
             meaning="concurrency: requests in flight",
         ),
     ] = None
+    rate: Annotated[
+        Number,
+        number(
+            "Requests a second that arrive; as many run as come meanwhile.",
+            "R",
+            check=_more_than_none,
+            letter="λ",
+            meaning="requests a second that arrive",
+        ),
+    ] = None
+    requests: Annotated[
+        Number,
+        count(
+            "A batch job of so many requests, or so many in all at a --rate.",
+            letter="R",
+            meaning="requests of a batch job",
+        ),
+    ] = None
     dtype: Annotated[
         Word,
         word(
@@ -90,6 +118,13 @@ class Options(NamedTuple):
     kv_dtype: Annotated[
         Word, word("Data type of the KV cache.", STORAGE_DTYPES, "TYPE", default="that of computing")
     ] = None
+    head_dtype: Annotated[
+        Word, word("Format of the LM head.", WEIGHT_DTYPES, "TYPE", default="that of the embedding")
+    ] = None
+    logits: Annotated[str, word("Of which tokens of a prompt.", ("last", "all"))] = "last"
+    launch: Annotated[Launch, word("How the engine starts kernels: from CUDA graphs, or one by one.", LAUNCHES)] = (
+        LAUNCHES[0]
+    )
     gpus: Annotated[
         Number,
         count("GPUs in all. Alone: --tp in a node, --pp across.", most=MOST_GPUS, default="the product of the degrees"),
@@ -145,6 +180,9 @@ class Options(NamedTuple):
             meaning="GPUs in a node",
         ),
     ] = None
+    link: Annotated[
+        Word, word("What joins a node's GPUs.", tuple(PCIE), default="the fastest link that the GPU has")
+    ] = None
     mfu: Annotated[
         Number,
         share("Share of the peak that the textbook basis assumes.", letter="mfu", meaning="assumed share of the peak"),
@@ -155,6 +193,18 @@ class Options(NamedTuple):
             "Share of the GPU's memory that may be used, as vLLM's.", letter="u", meaning="share of the memory in use"
         ),
     ] = 0.9
+    free_memory_fraction: Annotated[
+        Number,
+        share(
+            "Share of what the model leaves, for the cache (TensorRT-LLM).",
+            default="--memory-utilization holds",
+            letter="f",
+            meaning="share of the memory that the model leaves for the cache",
+        ),
+    ] = None
+    batch_prompts: Annotated[bool, flag("Memory for the prompts of the whole batch at once.")] = False
+    communicator: Annotated[bool, flag("NCCL is set up on one GPU, too.")] = False
+    reserve_output: Annotated[bool, flag("Requests begin only where all their output has room.")] = False
     tokens: Annotated[
         Number,
         count(
@@ -167,6 +217,14 @@ class Options(NamedTuple):
             "A profile measured by llmcost bench.", metavar="FILE", default="the one shipped for the GPU, if there is"
         ),
     ] = None
+
+    def is_mix(self) -> bool:
+        """Whether there is a mix of requests."""
+        return any(getattr(self, name) is not None for name in MIXES)
+
+    def at_most(self) -> list[Number]:
+        """Bounds on the requests that are in flight at a time, as far as they are given."""
+        return [amount for amount in (self.concurrency, self.requests) if amount is not None]
 
 
 Workload: TypeAlias = Options  # with every default filled in

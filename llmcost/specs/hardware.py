@@ -66,6 +66,13 @@ SYSTEM = record(
 )
 
 
+PCIE = {  # link -> its name, and bytes a second of 16 lanes, both ways (PCI-SIG's 8, 16, 32 GT/s a lane, rounded up as data sheets do)
+    "pcie3": ("PCIe 3.0 x16", 32 * 10**9),
+    "pcie4": ("PCIe 4.0 x16", 64 * 10**9),
+    "pcie5": ("PCIe 5.0 x16", 128 * 10**9),
+}
+
+
 class Figure(NamedTuple):
     """One number of a data sheet: in base units, as it was written, the name of its source, and a note."""
 
@@ -79,11 +86,11 @@ class HardwareSpec(NamedTuple):
     """One GPU (or one die of it, or one TPU chip). A figure that no source gives is None or absent.
 
     `peak` has the dense rates of the matrix units by data type, in FLOP/s, with fp32 accumulation for fp16 and bf16.
-    `vector_peak` has the rates outside the matrix units; no time of a GEMM comes from them. `memory` is what the vendor
-    calls it, in bytes (24 GB = 24e9), `usable_memory` what its driver reports. `interconnect` is the fastest link to
-    other chips: bytes a second, both directions and all links added up. It joins `node_gpus` of them in the usual box.
-    `fabric` is the usual network between boxes: bytes a second of one GPU in one direction. The share of these figures
-    that a kernel reaches is no property of the chip, and is never kept here.
+    `vector_peak` has the rates outside the matrix units, at which types that these lack are computed. `memory` is what
+    the vendor calls it, in bytes (24 GB = 24e9), `usable_memory` what its driver reports. `interconnect` is the fastest
+    link to other chips: bytes a second, both directions and all links added up. It joins `node_gpus` of them in the
+    usual box. `fabric` is the usual network between boxes: bytes a second of one GPU in one direction. The share of
+    these figures that a kernel reaches is no property of the chip, and is never kept here.
     """
 
     name: str
@@ -109,9 +116,21 @@ class HardwareSpec(NamedTuple):
     usable_memory: Figure | None = None
     gpu: str = ""  # of a system: the GPU that it has
 
+    def peak_of(self, dtype: str) -> Figure | None:
+        """FLOP/s of products in this type: of the matrix units, or, where they lack it (fp32), outside them."""
+        return self.peak.get(dtype) or self.vector_peak.get(dtype)
+
     def gpus_in_a_node(self) -> int:
         """How many GPUs the fast links join: what a source says, or as many as the usual box has."""
         return int(self.node_gpus.value) if self.node_gpus else USUAL_NODE
+
+
+def joined_by(hardware: HardwareSpec, link: str | None) -> HardwareSpec:
+    """The same GPU where the cards of a node reach each other by this link (a key of PCIE); None: by its fastest."""
+    if link is None:
+        return hardware
+    kind, rate = PCIE[link]
+    return hardware._replace(interconnect=Figure(rate, kind, ""), interconnect_kind=kind)
 
 
 def load_hardware_file(path: Path) -> HardwareSpec:

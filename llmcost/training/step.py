@@ -160,7 +160,7 @@ def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chi
     figure that no source gives.
     """
     plain = activation_dtype(recipe.dtype)
-    chip = chip_of(hardware, recipe.dtype, plain, vector=("fp32",))
+    chip = chip_of(hardware, recipe.dtype, plain)
     for dtype, peak in ((recipe.dtype, chip.peak), (plain, chip.plain_peak)):
         if peak is None:
             known = [each for each in DTYPES if each in hardware.peak]

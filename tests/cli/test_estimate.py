@@ -153,8 +153,10 @@ def test_every_option_arrives_in_the_workload(cli):
         **dict.fromkeys(("tp", "pp", "dp", "ep", "gpus"), 1),
         "gpus_per_node": 8,
         "chunk": None,
-        "concurrency": None,
-        "profile": None,
+        **dict.fromkeys(("concurrency", "rate", "requests", "link", "head_dtype", "free_memory_fraction", "profile")),
+        **dict.fromkeys(("batch_prompts", "communicator", "reserve_output"), False),
+        "launch": "graph",
+        "logits": "last",
     }
     arguments = "-c 2k --output 100 --concurrency 1K --chunk 512 --tp 2 --pp 2 --dp 3 --gpus-per-node 4 --gpus 12"
     workload = answer_of(cli, "estimate", "llama3-8b", "--hw", "rtx4090", *arguments.split())["workload"]
@@ -169,6 +171,22 @@ def test_every_option_arrives_in_the_workload(cli):
         "ep": 1,
         "gpus": 12,
         "gpus_per_node": 4,
+    }
+    assert {key: workload[key] for key in expected} == expected
+    arguments = "--output 9 --rate 2.5 --requests 40 --launch stream --link pcie4 --head-dtype int8 --logits all"
+    arguments += " --free-memory-fraction 0.7 --batch-prompts --communicator --reserve-output"
+    workload = answer_of(cli, "estimate", "llama3-8b", "--hw", "rtx4090", *arguments.split())["workload"]
+    expected = {
+        "rate": 2.5,
+        "requests": 40,
+        "launch": "stream",
+        "link": "pcie4",
+        "head_dtype": "int8",
+        "logits": "all",
+        "free_memory_fraction": 0.7,
+        "batch_prompts": True,
+        "communicator": True,
+        "reserve_output": True,
     }
     assert {key: workload[key] for key in expected} == expected
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from llmcost import Options, estimate, load_hardware, load_model
 from llmcost.formulas.serving import symbolic_estimate
+from llmcost.ground.errors import InputError
 from llmcost.ground.symbols import Expression
 from llmcost.ground.symbols import evaluate as value_of
 from llmcost.machine.chip import chip_of
@@ -147,7 +148,141 @@ def test_a_data_parallel_rank_serves_its_share():
     assert two.expected.output_tokens_per_s_per_gpu == pytest.approx(one.expected.output_tokens_per_s)
 
 
+# -- requests at a rate -----------------------------------------------------------------------------
+
+
+def in_flight(rate, **options):
+    """Little's law by bisection on mixes of a given concurrency: as many as arrive while one is answered."""
+    low, high = 1, 2000
+    while high - low > 1:
+        middle = (low + high) // 2
+        answered = mix(concurrency=middle, **options).expected.requests_per_s
+        low, high = (middle, high) if answered < rate else (low, middle)
+    return low, high
+
+
+@pytest.mark.parametrize("options", [{}, {"chunk": 700}, {"tp": 2, "pp": 2}, {"dp": 2}])
+@pytest.mark.parametrize("rate", [3.0, 12.0, 20.0])
+def test_as_many_are_in_flight_as_arrive_while_one_is_answered(rate, options):
+    of = {"prompt": 1000, "output": 200} | options
+    found = mix(rate=rate, **of)
+    low, high = in_flight(rate, **of)
+    ranks = of.get("dp", 1)  # of which bisection fills one more than the other
+    assert low - ranks < found.running < high + ranks
+    assert found.limited_by == "rate"
+    assert found.expected.requests_per_s == pytest.approx(rate, rel=1e-6)
+    assert found.expected.output_tokens_per_s == pytest.approx(200 * rate, rel=1e-6)
+
+
+def test_a_request_that_comes_waits_for_half_a_step():
+    """Beside what one waits for that takes another's place, in a mix of as many."""
+    of = {"prompt": 1000, "output": 200}
+    found = mix(rate=12.0, **of)
+    there = mix(concurrency=round(found.running), **of).expected
+    step = there.latency_seconds / 200  # 200 steps, of which the prompt's is one
+    assert found.expected.ttft_seconds == pytest.approx(there.ttft_seconds + step / 2, rel=0.02)
+    assert found.expected.tpot_seconds == pytest.approx(there.tpot_seconds, rel=0.02)
+
+
+def test_a_rate_below_one_request_at_a_time_is_one_request_alone():
+    of = {"prompt": 1000, "output": 200}
+    alone, found = mix(concurrency=1, **of).expected, mix(rate=0.01, **of)
+    assert found.running == pytest.approx(0.01 * alone.latency_seconds)
+    assert found.expected.requests_per_s == pytest.approx(0.01)
+    assert found.expected.tpot_seconds == pytest.approx(alone.tpot_seconds)
+
+
+def test_more_than_can_be_answered_fills_the_memory_and_leaves_a_line():
+    of = {"prompt": 1000, "output": 200}
+    full = mix(concurrency=mix(concurrency=1, **of).max_concurrency, **of).expected
+    endless, some, more = (mix(rate=1000.0, requests=requests, **of) for requests in (None, 2000, 4000))
+    assert endless.limited_by == "memory"
+    assert endless.expected.requests_per_s == pytest.approx(full.requests_per_s)
+    assert endless.limit.requests_per_s < 1000
+    waits = [each.expected.ttft_seconds - endless.expected.ttft_seconds for each in (some, more)]
+    for each, wait, requests in zip((some, more), waits, (2000, 4000), strict=True):
+        line = requests - each.running  # half of them came before the mean one
+        assert wait == pytest.approx(line / 2 * (1 / full.requests_per_s - 1 / 1000), rel=0.02)
+
+
+def test_a_run_ends_when_its_last_request_is_answered():
+    of = {"prompt": 1000, "output": 200}
+    found = mix(rate=4.0, requests=100, **of).expected
+    once_it_runs = found.latency_seconds - found.tpot_seconds / 2  # without the wait for the step under way
+    assert 100 / found.requests_per_s == pytest.approx(100 / 4 + once_it_runs, rel=1e-3)
+
+
+# -- a batch job ------------------------------------------------------------------------------------
+
+
+def test_a_job_is_its_waves_and_a_last_smaller_one():
+    of = {"prompt": 1000, "output": 200, "memory_utilization": 0.5}
+    most = mix(concurrency=1, **of).max_concurrency
+    seconds = {
+        running: mix(concurrency=running, **of).expected.latency_seconds  # of all of them, when none waits
+        for running in (most, 7)
+    }
+    found = mix(requests=3 * most + 7, **of)
+    assert (found.running, found.limited_by) == (most, "memory")
+    duration = 3 * seconds[most] + seconds[7]
+    assert found.expected.requests_per_s == pytest.approx((3 * most + 7) / duration)
+    assert found.expected.ttft_seconds is found.expected.latency_seconds is None
+    whole = mix(requests=3 * most, **of).expected
+    assert whole.requests_per_s == pytest.approx(most / seconds[most])  # nothing is left over
+    assert whole.requests_per_s > found.expected.requests_per_s  # the seven wait for steps that few share
+
+
+def test_a_job_of_a_client_with_so_many_at_a_time():
+    of = {"prompt": 1000, "output": 200}
+    there, job = mix(concurrency=50, **of), mix(concurrency=50, requests=500, **of)
+    assert job.running == there.running == 50
+    assert job.expected == pytest.approx(there.expected)
+
+
+def test_an_engine_that_keeps_room_for_all_output_runs_fewer():
+    of = {"prompt": 1000, "output": 1000, "requests": 10**5}
+    mean, full = mix(**of), mix(reserve_output=True, **of)
+    assert full.running / mean.running == pytest.approx((1500 + 7.5) / (2000 + 7.5), rel=0.01)
+
+
+def test_a_share_of_what_the_model_leaves_is_set_aside_in_place_of_one_of_all():
+    of = {"prompt": 1000, "output": 200}
+    e = estimate(LLAMA, H100, Options(free_memory_fraction=0.9, **of))
+    m = e.memory
+    left = m.usable_bytes - m.weights_bytes - m.activation_bytes - m.runtime_bytes
+    assert m.overhead_bytes == pytest.approx(m.runtime_bytes + 0.1 * left)
+    assert mix(free_memory_fraction=1, requests=10**5, **of).running > mix(requests=10**5, **of).running
+
+
 # -- one formula for numbers, arrays and symbols ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, values, others",
+    [
+        ("rate", (0.01, 3.0, 20.0, 500.0), {}),
+        ("rate", (3.0, 500.0), {"requests": 300}),
+        ("requests", (1, 300, 5000), {}),
+    ],
+)
+def test_a_sweep_over_what_arrives_equals_the_loop(name, values, others):
+    chosen = Options(prompt=1500, output=200, **others | {name: values[0]})
+    w = workload_of(LLAMA, H100, chosen)._replace(**{name: np.array(values, dtype=np.float64)})
+    sweep = dict(
+        leaves(evaluate(LLAMA, H100, BF16, w, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, prompt_is_context(chosen)))
+    )
+    loop = [dict(leaves(estimate(LLAMA, H100, chosen._replace(**{name: value})))) for value in values]
+    for path in loop[0]:
+        if path.startswith("serving.") and loop[0][path] is not None and path != "serving.limited_by":
+            figures = [each[path] for each in loop]
+            np.testing.assert_allclose(np.broadcast_to(sweep[path], len(values)), figures, rtol=1e-9, err_msg=path)
+    words = np.broadcast_to(sweep["serving.limited_by"], len(values))
+    assert list(words) == [each["serving.limited_by"] for each in loop]
+
+
+def test_a_rate_has_no_formula_and_says_so():
+    with pytest.raises(InputError, match="--rate 3: how many requests are in flight is found step by step"):
+        symbolic_estimate(LLAMA, H100, Options(prompt=800, output=50, rate=3.0))
 
 
 @pytest.mark.parametrize("chunk", [None, 700])
@@ -166,9 +301,18 @@ def test_a_sweep_over_concurrencies_equals_the_loop(chunk):
             )
 
 
-@pytest.mark.parametrize("options", [{}, {"tp": 2, "pp": 2, "dp": 2}, {"chunk": 300}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"concurrency": 40},
+        {"concurrency": 40, "tp": 2, "pp": 2, "dp": 2},
+        {"concurrency": 40, "chunk": 300},
+        {"requests": 5000, "free_memory_fraction": 0.9, "reserve_output": True},
+        {"requests": 100, "concurrency": 40, "head_dtype": "fp8", "logits": "all", "batch_prompts": True, "batch": 2},
+    ],
+)
 def test_the_formula_of_a_mix_evaluates_to_the_figure(options):
-    case = LLAMA, H100, Options(prompt=800, output=50, concurrency=40, **options)
+    case = LLAMA, H100, Options(prompt=800, output=50, **options)
     figures, formulas = dict(leaves(estimate(*case))), dict(leaves(symbolic_estimate(*case)))
     for path, formula in formulas.items():
         if isinstance(formula, Expression) and path.startswith("serving"):

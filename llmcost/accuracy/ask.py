@@ -1,0 +1,99 @@
+"""How a case is asked of the product: its model, its GPU, and the options that a user would give.
+
+Nothing is computed here. A case whose degrees or lengths no source tells, or that `estimate` refuses, has no question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from llmcost.accuracy.cases import Case, engine_of, engines
+from llmcost.accuracy.models import spec_of
+from llmcost.ground.errors import InputError
+from llmcost.ground.options import MOST
+from llmcost.machine.efficiency import from_figures
+from llmcost.serving.estimate import estimate, workload_of
+from llmcost.serving.options import Options
+from llmcost.serving.results import Estimate
+from llmcost.specs.catalog import load_hardware
+from llmcost.specs.hardware import HardwareSpec, joined_by
+
+MIXES = ("offline", "online")  # phases of continuous batching
+Figures = Mapping[str, float]  # the defaults, or others in their place
+
+
+@lru_cache(maxsize=128)
+def gpu_of(name: str) -> HardwareSpec:
+    """A GPU's spec, read once."""
+    return load_hardware(name)
+
+
+def options_of(case: Case, profile: str | None = None) -> Options | None:
+    """The options that a case was run with; None where the source does not tell enough.
+
+    Mean lengths are rounded to whole tokens. A run from an empty context begins with one token.
+    """
+    of, engine = case.settings, engines()[engine_of(case)]
+    if of["tp"] is None or of["pp"] is None or of["prompt"] is None:
+        return None
+    prompt, output = max(1, of["prompt"]), of["output"] and round(of["output"])
+    options = _run(case, profile)._replace(
+        prompt=prompt, tp=of["tp"], pp=of["pp"], dp=of["gpus"] // (of["tp"] * of["pp"]), ep=of["ep"]
+    )
+    if of["phase"] == "prefill":
+        return options._replace(batch=of["batch"], context=prompt, logits=engine.get("logits", "last"))
+    if of["phase"] not in MIXES:
+        process = case.source.memory == "process"  # with what it has set up to reach other GPUs, on a single one too
+        return options._replace(batch=of["batch"], output=output, batch_prompts=True, communicator=process)
+    rooms = {name: engine[name] for name in ("free_memory_fraction", "reserve_output") if name in engine}
+    return options._replace(output=output, rate=of["rate"], requests=of["requests"] or MOST, **rooms)
+
+
+def best_of(case: Case, profile: str | None = None) -> Options:
+    """What no run with this output can exceed, whatever its prompts and its layout: nearly no prompt, weights read for nothing."""
+    of = case.settings
+    return _run(case, profile)._replace(batch=MOST, prompt=1, output=round(of["output"]), dp=of["gpus"])
+
+
+def asked(case: Case, options: Options | None, figures: Figures | None = None) -> Estimate | None:
+    """The answer of `estimate`, by a profile or the defaults, or by other `figures` in their place; None where there is none."""
+    if options is None or spec_of(case.settings["model"]) is None:
+        return None
+    name, gpu = case.settings["model"], case.settings["gpu"]
+    return answered(name, gpu, options) if figures is None else _by_figures(name, gpu, options, figures)
+
+
+@lru_cache(maxsize=8192)
+def answered(name: str, gpu: str, options: Options) -> Estimate | None:
+    """The answer for a model and a GPU by their names, kept: several figures of several cases are read off one."""
+    return _by_figures(name, gpu, options, None)
+
+
+def _by_figures(name: str, gpu: str, options: Options, figures: Figures | None) -> Estimate | None:
+    model, hardware, efficiency = spec_of(name), gpu_of(gpu), None
+    assert model is not None
+    if figures is not None:
+        joined = joined_by(hardware, options.link)
+        efficiency = from_figures(figures, joined, str(options.dtype), str(options.weight_dtype), options.launch)
+    longest = max(model.max_position_embeddings, (options.prompt or 0) + (options.output or 0))
+    model = model._replace(max_position_embeddings=longest)  # some were run on longer contexts
+    try:
+        workload_of(model, hardware, options)
+    except InputError:  # layers that do not divide into as many stages
+        return None
+    return estimate(model, hardware, options, efficiency)
+
+
+def _run(case: Case, profile: str | None) -> Options:
+    """What holds of all questions about a case: data types, the engine, the link."""
+    of, engine = case.settings, engines()[engine_of(case)]
+    return Options(
+        dtype=of["compute"],
+        weight_dtype=of["weights"],
+        kv_dtype=of["kv"],
+        launch=engine["launch"],
+        head_dtype=of["weights"] if engine.get("head") else None,
+        link=of["link"],
+        profile=profile,
+    )

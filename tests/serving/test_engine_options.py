@@ -1,0 +1,112 @@
+"""What an engine does in its own way, as options of an estimate: each changes what it says it does, and nothing else."""
+
+import numpy as np
+import pytest
+
+from llmcost import Options, estimate, load_hardware, load_model
+from llmcost.ground.errors import InputError
+from llmcost.machine.defaults import DEFAULTS
+from llmcost.machine.process import SERVING_COMMUNICATORS, SERVING_CONTEXT
+from llmcost.search.sweep import Sweep
+from llmcost.serving.results import leaves
+
+A100, H100, LLAMA = load_hardware("a100-80gb-sxm"), load_hardware("h100-sxm"), load_model("llama3-8b")
+CASE = Options(batch=4, prompt=500, output=100)
+
+
+def changed(**options):
+    """Figures that an option changes, by path, before and after."""
+    before, after = (dict(leaves(estimate(LLAMA, A100, each))) for each in (CASE, CASE._replace(**options)))
+    return {path: (before[path], after[path]) for path in before if before[path] != after[path]}
+
+
+def test_kernels_launched_one_by_one_cost_their_gaps():
+    """Eight kernels a layer and what stands around them: so many gaps of a stream in place of a graph's."""
+    found = changed(launch="stream")
+    assert all("expected" in path or path == "workload.launch" for path in found)
+    graph, stream = found["decode.expected.seconds_per_step"]
+    gap = DEFAULTS["gap.stream"].value - DEFAULTS["gap.graph"].value
+    assert 8 * 32 < (stream - graph) / gap < 16 * 32
+    assert stream - graph == pytest.approx(round((stream - graph) / gap) * gap)
+
+
+def test_the_lm_head_in_another_format_changes_its_bytes_alone():
+    found = changed(head_dtype="int8")
+    before, after = found["memory.weights_bytes"]
+    assert before - after == 128256 * 4096 * (2 - 1)
+    before, after = found["traffic.decode.weight_bytes"]
+    assert before - after == 128256 * 4096
+    assert not any(path.startswith(("flops", "model", "kv_cache")) for path in found)
+
+
+def test_logits_of_all_tokens_compute_the_head_for_each():
+    found = changed(logits="all")
+    before, after = found["flops.prefill.full"]
+    assert after - before == 2 * 4 * (500 - 1) * 4096 * 128256
+    assert found["flops.prefill.full"][1] == estimate(LLAMA, A100, CASE).flops.forward.full
+    assert not any(path.startswith("decode") for path in found)
+
+
+def test_the_prompts_of_a_batch_at_once_hold_the_activations_of_all():
+    one, all_ = changed(batch_prompts=True)["memory.activation_bytes"]
+    assert all_ == 4 * one
+    m = estimate(LLAMA, A100, CASE._replace(batch_prompts=True)).memory
+    for batch, fits in ((m.max_batch, True), (m.max_batch + 1, False)):
+        assert estimate(LLAMA, A100, CASE._replace(batch_prompts=True, batch=batch)).memory.fits is fits
+
+
+def test_a_communicator_is_set_up_on_one_gpu_where_asked_for():
+    assert changed(communicator=True)["memory.runtime_bytes"] == (
+        SERVING_CONTEXT.value,
+        SERVING_CONTEXT.value + SERVING_COMMUNICATORS.value,
+    )
+    two = [estimate(LLAMA, A100, CASE._replace(tp=2, communicator=each)).memory.runtime_bytes for each in (False, True)]
+    assert two[0] == two[1]
+
+
+def test_cards_joined_by_pcie_exchange_over_it():
+    """64 GB/s both ways, 32 GB/s one way, in place of 300 GB/s: at the limit of prompts, all else being equal."""
+    options = Options(batch=64, prompt=4096, tp=8)
+    fast, slow = (estimate(LLAMA, A100, options._replace(link=link)).prefill.bound for link in (None, "pcie4"))
+    assert slow.network_seconds / fast.network_seconds == pytest.approx(300 / 32)
+    assert slow[:2] == fast[:2]
+    fifth = estimate(LLAMA, A100, options._replace(link="pcie5")).prefill.bound
+    assert fifth.network_seconds == slow.network_seconds / 2
+
+
+def test_products_in_fp32_run_on_the_vector_units_of_gpus_whose_matrix_units_lack_it():
+    found = estimate(LLAMA, H100, Options(dtype="fp32", prompt=4096, context=4096)).prefill
+    flops = estimate(LLAMA, H100, Options(dtype="fp32", prompt=4096, context=4096)).flops.prefill.causal
+    assert found.limit.seconds == pytest.approx(flops / H100.vector_peak["fp32"].value)
+
+
+def test_a_sweep_takes_what_arrives_as_an_axis():
+    options = {"prompt": [1000], "output": [200], "rate": [1.0, 10.0, 25.0, 1000.0]}
+    sweep = Sweep(LLAMA, [H100], options)
+    (_, columns), *_ = sweep.blocks(["serving.running", "serving.expected.ttft_seconds"])
+    for place, rate in enumerate(options["rate"]):
+        alone = estimate(LLAMA, H100, Options(prompt=1000, output=200, rate=rate)).serving
+        np.testing.assert_allclose(columns["serving.running"][place], alone.running, rtol=1e-9)
+        np.testing.assert_allclose(columns["serving.expected.ttft_seconds"][place], alone.expected.ttft_seconds)
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        ({"rate": 0.0, "output": 5}, "--rate 0.0: more than 0 requests a second"),
+        ({"rate": float("nan"), "output": 5}, "--rate nan: more than 0"),
+        ({"rate": 2.0}, "--rate 2: a mix of requests needs the tokens that each gives, --output"),
+        ({"requests": 10}, "--requests 10: a mix of requests needs"),
+        ({"requests": 0, "output": 5}, "--requests 0: at least 1"),
+        ({"free_memory_fraction": 1.5}, "--free-memory-fraction"),
+        ({"launch": "alone"}, "--launch alone: one of graph, stream"),
+        ({"link": "nvlink"}, "--link nvlink: one of pcie3, pcie4, pcie5"),
+        ({"head_dtype": "int5"}, "--head-dtype int5: one of"),
+        ({"logits": "some"}, "--logits some: one of last, all"),
+        ({"batch_prompts": True, "chunk": 512}, "--batch-prompts: either all prompts at once, or chunks"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options, problem):
+    with pytest.raises(InputError) as refusal:
+        estimate(LLAMA, H100, Options(**options))
+    assert problem in str(refusal.value)
