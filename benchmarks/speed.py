@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
     from llmcost.specs.hardware import HardwareSpec
 
+# As users run it: .pyc files are written once and read from then on.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 BASELINE = "importing its dependencies"
 COMMANDS = {
     BASELINE: [sys.executable, "-c", "import typer, pydantic, rich, yaml"],
@@ -45,7 +47,7 @@ def once(command: list[str]) -> tuple[float, float]:
     """Wall seconds and peak resident megabytes of one run."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     start = time.perf_counter()
-    child = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, nowhere, 1)])
+    child = os.posix_spawn(command[0], command, ENVIRONMENT, file_actions=[(os.POSIX_SPAWN_DUP2, nowhere, 1)])
     _, status, usage = os.wait4(child, 0)
     taken = time.perf_counter() - start
     os.close(nowhere)

@@ -239,8 +239,11 @@ def _with_text_as_it_is(params: list[Any]) -> list[Any]:
 
 
 def _process_value(parameter: Any, typers: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
-    as_it_is = isinstance(value, str | list) or (value is None and not parameter.required)
-    return value if as_it_is else typers(context, value)
+    if isinstance(value, str | list):
+        return value
+    if value is None and not parameter.required:
+        return () if getattr(parameter, "multiple", False) else None  # typer below 0.26 counts what is repeated
+    return typers(context, value)
 
 
 def spelled_out(lists: Given, of: type, most: int = MOST_VALUES) -> dict[str, tuple[Any, ...]]:
