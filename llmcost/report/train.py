@@ -60,7 +60,7 @@ def train_rows(answer: Train) -> list[tuple[str, Any]]:
 def operator_rows(at: Setup) -> list[Row]:
     """Every operator of one micro-batch, of all layers."""
     rows = []
-    for where, ops in zip(("layers", "embedding", "head"), forward_pass(at), strict=True):
+    for where, ops in zip(("embedding", "layers", "head"), forward_pass(at), strict=True):
         for op in ops:
             if isinstance(op, Stored):
                 continue
