@@ -29,7 +29,7 @@ class MicroBatchRow(NamedTuple):
 def micro_batch_rows(at: Setup) -> list[MicroBatchRow]:
     """Every operator of one micro-batch, of all layers."""
     rows = []
-    for where, ops in zip(("layers", "embedding", "head"), forward_pass(at), strict=True):
+    for where, ops in zip(("embedding", "layers", "head"), forward_pass(at), strict=True):
         for op, held in zip(ops, kept(ops, at.layout, at.recipe, at.model.norm), strict=True):
             if isinstance(op, Stored):
                 continue

@@ -236,3 +236,15 @@ def test_a_chart_of_an_unknown_kind_is_refused(cli, tmp_path):
     answer = cli("train", "llama3-8b", "--hw", "h100", "--gpus", "8", "--plot", tmp_path / "run.gif")
     assert (answer.code, answer.out) == (2, "")
     assert "the name ends in one of .png, .svg, .pdf" in answer.err
+
+
+def test_a_breakdown_says_where_each_operator_stands(cli):
+    """The pass's three parts: the embedding before the layers, the LM head and the loss after them."""
+    document = json.loads(cli("train", "llama3-8b", "--hw", "h100", "--gpus", "8", "--breakdown", "--json").out)
+    where = {each["name"]: each["where"] for each in document["operators"]}
+    assert (where["token_embedding"], where["qkv_proj"], where["lm_head"], where["loss"]) == (
+        "embedding",
+        "layers",
+        "head",
+        "head",
+    )

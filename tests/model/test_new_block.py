@@ -204,7 +204,7 @@ def test_its_layer_keeps_what_its_kernels_say():
     assert named["fourier_in"] == tokens * H
     assert named["fourier_low"] == 0  # the same input
     assert named["fourier"] == named["fourier_out"] == tokens * C
-    assert [row.name for row in training_rows(at)][:3] == ["attention_norm", "fourier_in", "fourier_low"]
+    assert [row.name for row in training_rows(at)][:3] == ["token_embedding", "attention_norm", "fourier_in"]
 
 
 def test_it_gets_adapters():
