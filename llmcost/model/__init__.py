@@ -1,1 +1,1 @@
-"""What a model is made of: kernels, the blocks that list them, a whole pass, its backward pass, adapters, and sums over the list."""
+"""What a model is made of: kernels and their facts, blocks that list them, a whole pass, adapters, sums, and what must hold."""

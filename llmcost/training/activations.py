@@ -65,7 +65,8 @@ def _of_product(op: Gemm | GroupedGemm, layout: Layout, recipe: Recipe) -> Saved
         return []
     whole, _ = op.saved_bytes()
     # With sequence parallelism a rank keeps its own tokens of an input that all ranks read, and gathers the rest again.
-    if layout.sequence_parallel and op.facts.split == "columns":
+    # Rows of routed experts were copied for the GPUs that hold them.
+    if layout.sequence_parallel and op.facts.split == "columns" and op.facts.expert != "routed":
         whole = divide(whole, layout.tp)
     if op.part == "lm_head" or recipe.input_bytes() >= recipe.param_bytes():
         return [(op.facts.reads, whole)]

@@ -238,3 +238,12 @@ def test_inputs_of_column_split_products_are_kept_once_with_sequence_parallelism
     for op, size in zip(a_pass.layers, kept(a_pass.layers, layout, at.recipe), strict=True):
         if op.facts.split == "columns":
             assert size == 2 * 2048 * 1024 / 8
+
+
+def test_rows_of_experts_are_kept_on_each_gpu_that_computes_them():
+    """A token's copies for its two experts go to the GPUs that hold these, of tp·dp = 8 an eighth each: nobody gathers them again."""
+    layout = Layout(tp=2, dp=4, ep=8, global_batch=4)
+    at, a_pass = passes(load_model("mixtral-8x7b"), layout, Recipe(), 2048)
+    sizes = kept(a_pass.layers, layout, at.recipe)
+    first = [size for op, size in zip(a_pass.layers, sizes, strict=True) if op.name == "experts_gate_up_proj"]
+    assert first == [2 * 2048 * (2 * 4) * 4096 / 8]  # bytes, of four ranks' sequences, two copies a token

@@ -118,7 +118,7 @@ class Lookup(_Lookup, Operator):
         return 0, self.b * self.s * 8
 
     def backward(self, *, frozen: bool = False) -> Number:
-        """Gradients are scattered once."""
+        """Gradients of the rows are scattered once."""
         return 0 if frozen else 1
 
     def rows_divided(self, parts: Number) -> Operator:
@@ -141,7 +141,7 @@ class Stored(_Stored, Operator):
 
     @property
     def facts(self) -> Facts:
-        """Every GPU has them."""
+        """Every GPU has all of them."""
         return EVERYWHERE
 
     @property

@@ -220,7 +220,7 @@ class CausalConv(_CausalConv, Operator):
         return self.channels
 
     def saved_bytes(self) -> tuple[Number, Number]:
-        """Its input."""
+        """Its input is all that its gradients need."""
         return 0, self.b * self.s * self.channels * self.Bx
 
     def heads_divided(self, parts: Number) -> Operator:
@@ -278,7 +278,7 @@ class TokenShift(_TokenShift, Operator):
         return self.mixes * self.channels
 
     def saved_bytes(self) -> tuple[Number, Number]:
-        """Its input."""
+        """Its input is all that its gradients need."""
         return 0, self.b * self.s * self.channels * self.Bx
 
     def heads_divided(self, parts: Number) -> Operator:
