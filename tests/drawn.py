@@ -95,9 +95,10 @@ def spread_cases(draw):
     (layer,) = model.layers
     tp, pp = draw(st.sampled_from([1, layer.mixer.num_key_value_heads])), draw(st.sampled_from([1, layer.count]))
     dp, link = draw(st.integers(1, 9)), Figure(10**11, "drawn", "a test")
-    ep = draw(st.sampled_from([n for n in range(1, tp * dp + 1) if tp * dp % n == 0]))
-    number = ep * draw(st.integers(1, 8))
-    experts = Experts(number, draw(st.integers(1, number)), draw(st.integers(1, 10_000)))
+    stage = tp * dp  # of whose GPUs as many as hold all experts once must divide it
+    ep = draw(st.sampled_from([n for n in range(1, stage + 1) if stage % n == 0 and (n >= dp or dp % n == 0)]))
+    number, width = ep * draw(st.integers(1, 8)), min(tp, stage // ep) * draw(st.integers(1, 1000))
+    experts = Experts(number, draw(st.integers(1, number)), width)
     chosen = chosen._replace(tp=tp, pp=pp, dp=dp, ep=ep, chunk=draw(st.none() | st.integers(1, 10_000)))
     return model._replace(layers=(layer._replace(mlp=experts),)), chip._replace(interconnect=link, fabric=link), chosen
 

@@ -48,7 +48,7 @@ def fit(
 
     Example: llmcost fit llama3-70b --hw h100,l40s --price h100=2.5 --price l40s=1
     """
-    from llmcost.report.fit import fit_table, fit_title
+    from llmcost.report.fit import fit_table
     from llmcost.search.fit import GPUS, Offer, best, precisions_of, ranked
     from llmcost.search.fit import fit as compute
     from llmcost.specs.catalog import load_hardware, load_model, names
@@ -62,10 +62,11 @@ def fit(
     found = compute(spec, chips, options, counts, precisions, prices, basis)
     holding = found.holding()
     shown = holding if hw or lists.keys() - {"gpus"} or counts != GPUS else ranked(best(found.offers))
+    title = f"{spec.title}: GPUs that hold it at batch {found.batch:,}, context {found.context:,}"
     form.show(
         found.to_dict,
         lambda: (Offer._fields, found.offers),
-        lambda: [fit_table(fit_title(spec, options), shown, options.batch, basis, priced=bool(prices))],
+        lambda: [fit_table(title, shown, options.batch, basis, priced=bool(prices))],
     )
     if not holding:
         raise typer.Exit(1)

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from llmcost.ground.units import scaled, significant
-from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES
 from llmcost.report.tables import Table
 from llmcost.search.fit import Offer
-from llmcost.serving.estimate import workload_of
-from llmcost.serving.options import Options
-from llmcost.serving.results import to_dict
 
 UNKNOWN = "not known"
-
-
-def fit_document(model: ModelSpec, basis: str, offers: Sequence[Offer]) -> dict[str, Any]:
-    """The JSON document: every offer, whether it holds the model or not."""
-    return {"schema": "llmcost.fit/1", "model": model.name, "basis": basis, "offers": to_dict(offers)}
-
-
-def fit_title(model: ModelSpec, options: Options) -> str:
-    """What was asked for."""
-    w = workload_of(model, None, options._replace(profile=None))
-    return f"{model.title}: GPUs that hold it at batch {w.batch:,}, context {w.context:,}"
 
 
 def fit_table(title: str, offers: Sequence[Offer], batch: int, basis: str, *, priced: bool) -> Table:

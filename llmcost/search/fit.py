@@ -80,6 +80,8 @@ class Offers(NamedTuple):
     model: str
     basis: str
     offers: tuple[Offer, ...]
+    batch: int  # as asked for
+    context: int
 
     def holding(self) -> list[Offer]:
         """Those that hold the model: the cheapest first where prices are known, else the fewest GPUs, then the fastest."""
@@ -130,7 +132,8 @@ def fit(
             layout = layout_for(model, chip, number, options.gpus_per_node)
             if layout is not None:
                 offers += [_offer(model, chip, options, layout, each, price, basis) for each in supported(chip, wanted)]
-    return Offers(model.name, basis, tuple(offers))
+        w = workload_of(model, None, options._replace(profile=None))
+    return Offers(model.name, basis, tuple(offers), w.batch, w.context)
 
 
 def usual_precisions(model: ModelSpec) -> list[Precision]:

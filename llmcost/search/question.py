@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmcost.ground.errors import InputError, check_count, check_share
-from llmcost.ground.options import check_options
+from llmcost.ground.options import check_options, declared
 from llmcost.model.architecture import forward
 from llmcost.model.lora import check_lora
 from llmcost.model.sizes import Load
@@ -41,6 +41,7 @@ def ask(
     Defaults are filled in. Raises InputError for what has no answer whatever the layout.
     """
     check_options(options)
+    _check_held(held, Options)
     gpus, longest, recipe = options.gpus, model.max_position_embeddings, recipe_of(options, hardware)
     seq = min(longest, DEFAULT_CONTEXT) if options.seq is None else options.seq
     if not 1 <= seq <= longest:
@@ -79,6 +80,7 @@ def ask_serving(
     Raises InputError as `estimate` does.
     """
     check_count("--gpus", gpus, MOST_GPUS)
+    _check_held(held, ServingOptions)
     for option, limit in (("--ttft", ttft_ms), ("--tpot", tpot_ms)):
         if limit is not None and not limit > 0:
             raise InputError(f"{option} {limit:g}: milliseconds above 0")
@@ -88,3 +90,11 @@ def ask_serving(
     return ServingQuestion(
         model, hardware, gpus, workload, ttft_ms and ttft_ms / 1000, tpot_ms and tpot_ms / 1000, degrees, price=price
     )
+
+
+def _check_held(held: Mapping[str, tuple[Any, ...]], options: type) -> None:
+    """Raise InputError for a value of an axis that makes no sense whatever the model."""
+    known = declared(options)
+    for name, values in held.items():
+        for value in values:
+            known[name].check(known[name].flag, value)

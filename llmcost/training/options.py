@@ -233,7 +233,7 @@ def recipe_of(options: Options, hardware: HardwareSpec) -> Recipe:
         attention="unfused" if options.unfused_attention else "fused",
         kernels=options.kernels,
         loss="plain" if options.kernels == "eager" else "in-place",
-        overlap=options.overlap or Overlap(),
+        overlap=overlap_of(options.overlap) if isinstance(options.overlap, str) else options.overlap or Overlap(),
         lora=lora_of(options.lora_rank, options.lora_targets, qlora=options.qlora),
     )
 

@@ -93,7 +93,7 @@ def test_a_sweep_takes_what_arrives_as_an_axis():
 @pytest.mark.parametrize(
     "options, problem",
     [
-        ({"rate": 0.0, "output": 5}, "--rate 0.0: more than 0 requests a second"),
+        ({"rate": 0.0, "output": 5}, "--rate 0: more than 0 requests a second"),
         ({"rate": float("nan"), "output": 5}, "--rate nan: more than 0"),
         ({"rate": 2.0}, "--rate 2: a mix of requests needs the tokens that each gives, --output"),
         ({"requests": 10}, "--requests 10: a mix of requests needs"),
