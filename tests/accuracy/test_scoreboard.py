@@ -358,7 +358,7 @@ def test_rows_for_a_spreadsheet_and_a_table_for_a_page(cli):
         ("--kind learning", "one of inference, training, micro"),
         ("--gpu h1000", "h100"),
         ("--gpu t4 --source gpt-fast", "no published measurement"),
-        ("--worst -1", "at least 0"),
+        ("--worst -1", "expected a number"),
         ("--json --csv", "--json"),
     ],
 )

@@ -1,6 +1,6 @@
 """Run by .ci/run under the lowest and the newest typer: what a user sees is what the tested environment shows.
 
-    python any_typer.py TESTED_PYTHON
+python any_typer.py TESTED_PYTHON
 """
 
 import subprocess

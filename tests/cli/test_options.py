@@ -26,9 +26,9 @@ CONFIG = json.dumps(
 LLAMA, H100 = load_model("llama3-8b"), load_hardware("h100")
 # What a command needs before an option of it can be asked about.
 NEEDED = {
-    **dict.fromkeys(("estimate", "explain", "ops", "fit"), ["llama3-8b"]),
-    **dict.fromkeys(("sweep", "compare"), ["llama3-8b", "--hw", "h100"]),
-    **dict.fromkeys(("train", "plan"), ["llama3-8b", "--hw", "h100", "--gpus", "8"]),
+    **{command: ["llama3-8b"] for command in ("estimate", "explain", "ops", "fit")},
+    **{command: ["llama3-8b", "--hw", "h100"] for command in ("sweep", "compare")},
+    **{command: ["llama3-8b", "--hw", "h100", "--gpus", "8"] for command in ("train", "plan")},
     "mfu": ["llama3-8b", "--hw", "h100", "--tokens-per-s", "9000"],
     "accuracy": [],
     "bench": ["--device", "cpu", "--plan"],
