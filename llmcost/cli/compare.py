@@ -14,7 +14,7 @@ def compare(
     ],
     *,
     hw: o.SeveralHardware,
-    options: Annotated[Options, Takes(Options, without=("tokens",))],
+    options: Annotated[Options, Takes(Options)],
     kind: o.ReadAs = None,
     price: o.Prices = (),
     plot: o.Plot = None,

@@ -84,7 +84,7 @@ class Option(NamedTuple):
 
     def shown_default(self) -> str:
         """The default as help shows it; "" where there is none to show."""
-        if self.default or self.value is None or self.read is None:
+        if self.default or self.value in (None, ()) or self.read is None:
             return self.default
         return str(self.value)
 
