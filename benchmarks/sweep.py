@@ -95,9 +95,7 @@ def main() -> None:
     for form in ("--csv", "--json"):
         wall, processor = command(form)
         print(f"  {form:6} {wall:5.2f} s ({ROWS / wall:,.0f} rows/s), of the processor {processor:5.2f} s")
-    print(
-        f"\nPython {platform.python_version()}, numpy {np.__version__}, {platform.machine()}; points a second on one core"
-    )
+    print(f"\nPython {platform.python_version()}, numpy {np.__version__}, {platform.machine()}; points/s on one core")
     print(f"{'model':16}" + "".join(f"{f'blocks of {size:,}':>19}" for size in BLOCKS) + f"{'as CSV':>12}{'loop':>10}")
     usual = llmcost.search.sweep.BLOCK
     for name in chosen.models:

@@ -5,8 +5,9 @@
 A released config often has only the keys that differ from its type's defaults, and the importer may not import
 transformers to look the others up. The table holds, for each type of specs/architectures, the defaults of transformers'
 config class as it declares them: a key that the class computes from others is null here, and its architecture says
-how it follows. Left out are keys that change no count, lists with an entry a layer (architectures have their rules) and the
-configs of other parts of a multimodal model. `attribute_map` holds the other names that the class takes for its keys.
+how it follows. Left out are keys that change no count, lists with an entry a layer (architectures have their rules)
+and the configs of other parts of a multimodal model. `attribute_map` holds the other names that the class
+takes for its keys.
 """
 
 import dataclasses

@@ -68,7 +68,10 @@ def run_as_process(*arguments: object, timeout: float = 60, **environment: str) 
 
 @pytest.fixture(scope="session", autouse=True)
 def calculated():
-    """Every estimate of a test is calculated, however often it is asked: tests/serving/test_repeated.py compiles them."""
+    """Calculate every estimate of a test, however often it is asked.
+
+    Compiled estimates have their own tests: tests/serving/test_repeated.py.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(repeated, "WORTH", inf)
         yield

@@ -57,9 +57,10 @@ def figures_page():
     lines = [
         "# The figures of the two course documents",
         "",
-        "Each figure that they print, and what it is to the last unit. Where the exact one does not round to the printed one, the last",
-        "column says what happened on the page; `llmcost explain` says so too. Generated from `tests/golden.yaml`, whose every entry",
-        "`tests/serving/test_golden.py` takes out of the engine, exactly and by the document's own convention.",
+        "Each figure that they print, and what it is to the last unit. Where the exact one does not round to the",
+        "printed one, the last column says what happened on the page; `llmcost explain` says so too. Generated from",
+        "`tests/golden.yaml`, whose every entry `tests/serving/test_golden.py` takes out of the engine, exactly and by",
+        "the document's own convention.",
     ]
     for document in GOLDEN.values():
         lines += ["", f"## {document['title']}", "", "| figure | printed | exact | |", "|---|---:|---:|---|"]

@@ -35,7 +35,16 @@ def heavy_modules_of(code):
 
 def running(*arguments):
     """Code that runs the command line and stays."""
-    return f"import sys\nfrom llmcost.cli import main\nsys.argv = ['llmcost', *{arguments!r}]\ntry:\n    main()\nexcept SystemExit:\n    pass"
+    lines = (
+        "import sys",
+        "from llmcost.cli import main",
+        f"sys.argv = ['llmcost', *{arguments!r}]",
+        "try:",
+        "    main()",
+        "except SystemExit:",
+        "    pass",
+    )
+    return "\n".join(lines)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Models whose layers are all of one kind, with grouped attention and a dense MLP: their sizes, read and changed by name."""
+"""Models whose layers are all of one kind, with grouped attention and a dense MLP.
+
+Their sizes, read and changed by name.
+"""
 
 from llmcost.model.spec import Layer
 from llmcost.specs.catalog import names

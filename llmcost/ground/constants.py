@@ -1,5 +1,4 @@
-"""Constants that were measured or that a vendor chose, as records: a value, its unit, how far others lie from it, where
-it stands.
+"""Constants that were measured or that a vendor chose, as records: value, unit, spread, source.
 
 Each is written once, by the code that it belongs to. Constants of definition (an hour has 3,600 seconds) are plain
 numbers.

@@ -51,9 +51,9 @@ def parse_quantity(text: str, unit: str) -> int | float:
 def parse_count(text: str, thousand: int = 1000) -> int:
     """`8192`, `8k`, `15T` or `300B` as an integer.
 
-    k is 1000 for tokens and parameters, 1024 for lengths (`thousand=1024`); m, b (or g) and t are its powers. Commas may
-    stand before every three digits (`1,024`), nowhere else: `8,16` is no number. Nor does one begin with 0: `024` is what
-    a list makes of the second half of `1,024`. Raises ValueError in words.
+    k is 1000 for tokens and parameters, 1024 for lengths (`thousand=1024`); m, b (or g) and t are its powers. Commas
+    may stand before every three digits (`1,024`), nowhere else: `8,16` is no number. Nor does a number begin with 0:
+    `024` is what a list makes of the second half of `1,024`. Raises ValueError in words.
     """
     match = _COUNT.fullmatch(text.replace("_", ""))
     if not match or len(text) > 30:

@@ -72,7 +72,10 @@ def usable_bytes(hardware: HardwareSpec) -> Number:
 
 
 def chip_by_profile(profile: Profile, dtype: str) -> Chip:
-    """The figures that a profile's shares are of: peaks that were looked up when it was measured, no memory, no links."""
+    """The figures that a profile's shares are of.
+
+    Peaks that were looked up when it was measured, no memory, no links.
+    """
     peaks, plain = profile.peaks["flops_per_s"], activation_dtype(dtype)
     return Chip(peaks.get(dtype), peaks.get(plain), peaks.get(plain), profile.peaks["bytes_per_s"], None)
 

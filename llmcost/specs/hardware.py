@@ -66,7 +66,8 @@ SYSTEM = record(
 )
 
 
-PCIE = {  # link -> its name, and bytes a second of 16 lanes, both ways (PCI-SIG's 8, 16, 32 GT/s a lane, rounded up as data sheets do)
+# Link -> its name, and bytes a second of 16 lanes, both ways (PCI-SIG's 8, 16, 32 GT/s a lane, rounded up).
+PCIE = {
     "pcie3": ("PCIe 3.0 x16", 32 * 10**9),
     "pcie4": ("PCIe 4.0 x16", 64 * 10**9),
     "pcie5": ("PCIe 5.0 x16", 128 * 10**9),

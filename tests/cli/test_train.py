@@ -30,9 +30,9 @@ RUN = (
     "none",
 )
 CONTRACT = {
-    "step_seconds": float, "tokens_per_s": float, "tokens_per_s_per_gpu": float, "mfu": float, "hfu": float, "days": float,
-    "gpu_hours": float, "memory.params_bytes": int, "memory.grads_bytes": int, "memory.optimizer_bytes": int,
-    "memory.activation_bytes": int, "memory.total_bytes": float, "memory.fits": bool,
+    "step_seconds": float, "tokens_per_s": float, "tokens_per_s_per_gpu": float, "mfu": float, "hfu": float,
+    "days": float, "gpu_hours": float, "memory.params_bytes": int, "memory.grads_bytes": int,
+    "memory.optimizer_bytes": int, "memory.activation_bytes": int, "memory.total_bytes": float, "memory.fits": bool,
     "textbook.step_seconds": float, "limit.step_seconds": float, "expected.step_seconds": float, "expected.basis": str,
     "expected.error": float,
 }  # fmt: skip
@@ -120,8 +120,8 @@ def test_an_explanation(cli):
     days = cli(*RUN, "--explain", "days").out
     assert "= D·step_seconds / (86,400·B·s)" in days
     assert (
-        "step_seconds = breakdown.compute + breakdown.memory + breakdown.exposed + breakdown.bubble + breakdown.optimizer"
-        in days
+        "step_seconds = breakdown.compute + breakdown.memory + breakdown.exposed + breakdown.bubble "
+        "+ breakdown.optimizer" in days
     )
 
 

@@ -60,7 +60,7 @@ def test_tensor_parallel_shares_sum_to_the_whole(name, tp, batch):
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 4, 8]))
 def test_shares_of_experts_sum_to_the_whole(tp, dp, ep):
-    """However experts lie across tp·dp GPUs, all tokens of all data-parallel ranks are computed once and all copies are equal."""
+    """However experts lie across tp·dp GPUs, every rank's tokens are computed once, and all copies are equal."""
     if (tp * dp) % ep:
         return
     ops = [op for op in operators(load_model("mixtral-8x7b"), BF16, PROMPT) if op.facts.expert == "routed"]
@@ -110,7 +110,10 @@ def test_experts_of_other_ranks_need_tokens_sent_and_those_of_the_same_tensor_pa
 
 
 def test_a_ring_leaves_each_node_once():
-    """16 GPUs in two nodes of 8: eight rings of an eighth of the array, each through 15 links of which one leaves each node."""
+    """16 GPUs in two nodes of 8.
+
+    Eight rings of an eighth of the array, each through 15 links of which one leaves each node.
+    """
     op = Collective("sum", "mlp", 1, "all_reduce", rows=1000, width=8, ranks=16, stride=1, node=8, Bx=2)
     payload = 16_000
     assert op.wire_bytes() == (2 * payload * 15 / 16, 2 * payload * 15 / 16 / 8)

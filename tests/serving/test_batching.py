@@ -92,7 +92,8 @@ def test_long_outputs_are_decode_alone():
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.integers(1, 4000), st.integers(1, 1000), st.integers(1, 3000), st.sampled_from([None, 256, 2048]), st.sampled_from([1, 2]),
+    st.integers(1, 4000), st.integers(1, 1000), st.integers(1, 3000), st.sampled_from([None, 256, 2048]),
+    st.sampled_from([1, 2]),
     st.sampled_from([1, 2]), st.sampled_from([1, 2]),
 )  # fmt: skip
 def test_littles_law_and_the_limit(prompt, output, concurrency, chunk, tp, pp, dp):
@@ -134,7 +135,10 @@ def test_memory_holds_back_what_chunk_and_concurrency_do_not():
 
 
 def test_the_cache_has_room_for_requests_of_mean_length_in_pages():
-    """Weights, activations of a prompt and 16 · 129 · 64 KiB a page … counted by hand: 128 KiB a token, 1,000 + 250 tokens and 7.5 more."""
+    """Weights, activations of a prompt and 16 · 129 · 64 KiB a page … counted by hand.
+
+    128 KiB a token, 1,000 + 250 tokens and 7.5 more.
+    """
     e = estimate(LLAMA, H100, Options(prompt=1000, output=500, concurrency=1))
     m = e.memory
     room = m.usable_bytes - m.overhead_bytes - m.weights_bytes - m.activation_bytes

@@ -258,7 +258,10 @@ def test_gguf_formats_are_as_large_as_llama_cpp_says(name, bits_a_weight):
 
 
 def test_a_gguf_file_of_llama_3_1_8b_is_as_large_as_published():
-    """4.58 GiB in Q4_K_M, 7.95 GiB in Q8_0 (tools/quantize/README.md of llama.cpp); embedding and LM head are in the format too."""
+    """4.58 GiB in Q4_K_M, 7.95 GiB in Q8_0 (tools/quantize/README.md of llama.cpp).
+
+    Embedding and LM head are in the format too.
+    """
     from llmcost.specs.catalog import load_model
 
     spec = load_model("llama3.1-8b")
