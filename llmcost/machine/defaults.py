@@ -25,7 +25,7 @@ FAMILIES = {  # architecture -> family, where GPUs of one architecture are alike
 }
 # Architecture -> the family of its GPUs with HBM, and how their names begin; its others are "<architecture> GDDR".
 DATA_CENTRE = {
-    "Ampere": ("A100", ("a100", "a800")),
+    "Ampere": ("A100", ("a100", "a800", "a30")),
     "Blackwell": ("B200", ("b200", "gb200")),
     "Blackwell Ultra": ("B200", ("b300", "gb300")),
 }
