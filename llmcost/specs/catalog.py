@@ -32,7 +32,16 @@ def load_model(name: str, kind: str | None = None) -> ModelSpec:
     `kind`: the model_type as which a Hugging Face config is read, in place of its own. Raises UnknownNameError for a
     name that is none, SpecError for a file that cannot be used.
     """
-    return model_from(read_model(find("models", name), kind))
+    path = find("models", name)
+    if kind is None and path.parent == shipped("models"):
+        return _shipped_model(path, path.stat().st_mtime_ns)
+    return model_from(read_model(path, kind))
+
+
+@lru_cache(maxsize=256)  # a loop over options names the same model each time
+def _shipped_model(path: Path, changed: int) -> ModelSpec:  # noqa: ARG001 - a key of the cache
+    """The model in a file of ours, read again only when the file has changed (`changed`: its time in nanoseconds)."""
+    return model_from(read_yaml(path))
 
 
 def read_model(path: Path, kind: str | None = None) -> Document:
@@ -50,7 +59,16 @@ def read_model(path: Path, kind: str | None = None) -> Document:
 
 def load_hardware(name: str) -> HardwareSpec:
     """The GPU, or the GPU in the system, of that name, alias or path. Raises UnknownNameError or SpecError."""
-    return hardware_of(read_yaml(find("hardware", name)))
+    path = find("hardware", name)
+    if path.parent == shipped("hardware"):
+        return _shipped_hardware(path, path.stat().st_mtime_ns)
+    return hardware_of(read_yaml(path))
+
+
+@lru_cache(maxsize=256)
+def _shipped_hardware(path: Path, changed: int) -> HardwareSpec:  # noqa: ARG001 - a key of the cache
+    """The GPU in a file of ours, as `_shipped_model`."""
+    return hardware_from(read_yaml(path))
 
 
 def hardware_of(document: Document) -> HardwareSpec:

@@ -1,11 +1,14 @@
 """YAML with its lines: what is read, and what a spec should not hold."""
 
+import os
+
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmcost.ground.errors import SpecError
+from llmcost.specs import catalog
 from llmcost.specs.reader import DEEPEST, parse_yaml
 
 
@@ -101,3 +104,15 @@ NESTED = st.recursive(
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=5), NESTED, min_size=1, max_size=5))
 def test_plain_data_is_read_back_as_it_was_written(data):
     assert parse_yaml(yaml.safe_dump(data, allow_unicode=True), "f").data == data
+
+
+def test_a_shipped_spec_is_read_once_and_again_when_it_has_changed(monkeypatch, tmp_path):
+    """In a loop that names a model each time; a copy of the folder stands for the one that we ship."""
+    text = (catalog.shipped("models") / "gpt2.yaml").read_text()
+    (tmp_path / "gpt2.yaml").write_text(text)
+    monkeypatch.setattr(catalog, "shipped", lambda kind: tmp_path)
+    first = catalog.load_model("gpt2")
+    assert catalog.load_model("gpt2") is first
+    (tmp_path / "gpt2.yaml").write_text(text.replace("vocab_size: 50257", "vocab_size: 50304"))
+    os.utime(tmp_path / "gpt2.yaml", ns=(0, 1))
+    assert catalog.load_model("gpt2").vocab_size == 50304
