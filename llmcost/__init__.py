@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from llmcost.ground import __version__
 
@@ -234,11 +234,13 @@ def fit(
     from llmcost.serving.options import Options
     from llmcost.specs.catalog import names
 
-    _known([name for name in Options._fields if name not in DEGREES], chosen)  # fit chooses degrees
-    spec, options = _model(model), Options(**chosen)
+    if chosen.keys() & set(DEGREES):
+        raise TypeError(f"no option {', '.join(DEGREES)}: fit chooses them")
+    spec, options = _model(model), _serving(None, chosen)
     precisions = precisions_of(spec, options, _several(dtype) or None, _several(weight_dtype) or None)
     chips = [_hardware(each) for each in (names("hardware") if hw is None else _each(hw))]
-    return answer(spec, chips, options, _several(gpus), precisions, _prices(price), basis)
+    numbers = _held(Options, ["gpus"], {"gpus": gpus})["gpus"]
+    return answer(spec, chips, options, numbers, precisions, _prices(price), basis)
 
 
 def sweep(
@@ -256,12 +258,13 @@ def sweep(
 
     Raises InputError where a value makes no sense by itself.
     """
+    from llmcost.ground.options import given
     from llmcost.search.sweep import Sweep
     from llmcost.search.sweep_rows import SweepRows
     from llmcost.serving.options import Options
 
-    _known(Options._fields, values)
-    lists = {name: _several(value) for name, value in values.items() if value is not None}
+    several = {name: _several(value) for name, value in values.items() if value is not None}
+    lists = {name: [given(Options, {name: each})[name] for each in value] for name, value in several.items()}
     return SweepRows(Sweep(_model(model), [_hardware(each) for each in _each(hw)], lists), lists, metrics)
 
 
@@ -307,8 +310,9 @@ def plan(
     from llmcost.search.plan_training import plan as answer
     from llmcost.search.question import ask
     from llmcost.search.space import Choices
+    from llmcost.training.options import Options
 
-    held = {name: tuple(_several(chosen.pop(name))) for name in Choices._fields if name in chosen}
+    held = _held(Options, Choices._fields, chosen)
     options = _training(None, chosen | {"gpus": gpus})
     return answer(ask(_model(model), _hardware(hw), options, held, memory_utilization), top)
 
@@ -337,8 +341,9 @@ def plan_serving(
     from llmcost.search.plan_serving import AXES
     from llmcost.search.plan_serving import plan_serving as answer
     from llmcost.search.question import ask_serving
+    from llmcost.serving.options import Options
 
-    held = {name: tuple(_several(chosen.pop(name))) for name in AXES if name in chosen}
+    held = _held(Options, AXES, chosen)
     options = _serving(None, chosen)
     return answer(ask_serving(_model(model), _hardware(hw), gpus, options, held, ttft, tpot, price), top)
 
@@ -381,15 +386,29 @@ def hardware() -> list[dict[str, object]]:
 
 
 def _model(model: Model) -> ModelSpec:
+    from llmcost.model.spec import ModelSpec
     from llmcost.specs.catalog import load_model
 
-    return load_model(fspath(model)) if isinstance(model, str | PathLike) else model
+    if isinstance(model, str | PathLike):
+        return load_model(fspath(model))
+    return model if isinstance(model, ModelSpec) else _no("model", model)
 
 
 def _hardware(hw: Gpu) -> HardwareSpec:
     from llmcost.specs.catalog import load_hardware
+    from llmcost.specs.hardware import HardwareSpec
 
-    return load_hardware(fspath(hw)) if isinstance(hw, str | PathLike) else hw
+    if isinstance(hw, str | PathLike):
+        return load_hardware(fspath(hw))
+    return hw if isinstance(hw, HardwareSpec) else _no("hw", hw)
+
+
+def _no(argument: str, given: object) -> NoReturn:
+    from reprlib import repr as short
+
+    from llmcost.ground.errors import InputError
+
+    raise InputError(f"{argument}: expected a name, a path or a loaded spec, got {short(given)}")
 
 
 def _each(given: Any) -> list[Any]:
@@ -398,28 +417,25 @@ def _each(given: Any) -> list[Any]:
 
 
 def _serving(options: Options | None, chosen: Mapping[str, Any]) -> Options:
+    from llmcost.ground.options import given
     from llmcost.serving.options import Options as Known
 
-    _known(Known._fields, chosen)
-    return (Known() if options is None else options)._replace(**chosen)
+    return (Known() if options is None else options)._replace(**given(Known, chosen))
 
 
 def _training(options: TrainingOptions | None, chosen: Mapping[str, Any]) -> TrainingOptions:
+    from llmcost.ground.options import given
     from llmcost.training.options import Options as Known
 
-    _known(Known._fields, chosen)
-    return (Known() if options is None else options)._replace(**chosen)
+    return (Known() if options is None else options)._replace(**given(Known, chosen))
 
 
-def _known(names: Iterable[str], chosen: Iterable[str]) -> None:
-    """Raise TypeError for a keyword that is no option, with those that are near."""
-    known = list(names)
-    for name in chosen:
-        if name not in known:
-            from difflib import get_close_matches
+def _held(kind: Any, axes: Iterable[str], chosen: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The axes that a search holds at one value or some, taken out of `chosen`."""
+    from llmcost.ground.options import given
 
-            near = get_close_matches(name, known, n=3, cutoff=0.4) or known
-            raise TypeError(f"no option {name!r}; nearest: {', '.join(near)}")
+    values = {name: _several(chosen.pop(name)) for name in axes if name in chosen}
+    return {name: tuple(given(kind, {name: each})[name] for each in several) for name, several in values.items()}
 
 
 def _several(value: Any) -> list[Any]:

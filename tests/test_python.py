@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -154,3 +155,40 @@ def test_a_long_table_says_how_many_rows_it_leaves_out_and_text_stays_text():
     assert "and 2 more" in table
     assert "<b>" not in table
     assert "Rows of a &amp; b" in table
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": [1, 2]}, "--batch: expected a whole number, got [1, 2]"),
+        ({"batch": 1.5}, "--batch: expected a whole number, got 1.5"),
+        ({"batch": True}, "--batch: expected a whole number, got True"),
+        ({"mfu": (0.4,)}, "--mfu: expected a number, got (0.4,)"),
+        ({"dtype": 8}, "--dtype: expected text, got 8"),
+        ({"reserve_output": 1}, "--reserve-output: expected True or False, got 1"),
+        ({"context": "8kk"}, "--context 8kk: expected a number such as 8192, 8k or 15T, got '8kk'"),
+    ],
+)
+def test_a_value_of_another_type_is_one_message(options, message):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        estimate("gpt2", "h100", **options)
+
+
+@pytest.mark.parametrize(("model", "hw", "what"), [(3, "h100", "model"), ("gpt2", ["h100"], "hw")])
+def test_what_is_neither_a_name_nor_a_spec_is_one_message(model, hw, what):
+    with pytest.raises(InputError, match=f"^{what}: expected a name, a path or a loaded spec, got "):
+        estimate(model, hw)
+
+
+def test_text_means_what_it_means_on_the_command_line():
+    """Lengths in 1,024, counts in 1,000; NumPy's numbers are numbers, a float without a fraction is whole."""
+    typed = estimate("gpt2", "h100", context="1k", tokens="15T", mfu="0.4")
+    assert typed == estimate("gpt2", "h100", context=1024, tokens=15e12, mfu=0.4)
+    assert train("gpt2", "h100", gpus="8", global_batch="1k") == train("gpt2", "h100", gpus=8, global_batch=1000)
+    assert fit("gpt2", "h100", gpus="2") == fit("gpt2", "h100", gpus=2)
+    swept = sweep("gpt2", "h100", batch=["1k", 2], context="1k").rows()
+    assert [row["batch"] for row in swept] == [1000, 2]
+
+
+def test_none_is_the_default():
+    assert estimate("gpt2", "h100", batch=None, context=None) == estimate("gpt2", "h100")

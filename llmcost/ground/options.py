@@ -9,8 +9,11 @@ its value wherever that comes from, and its letter in formulas.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Mapping
 from functools import cache, partial
+from numbers import Real
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from llmcost.ground.errors import InputError, check_count, check_share, check_word
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from llmcost.ground.ranges import Axis, Names
 
 Word: TypeAlias = Any  # a name, or None where a default stands for it: as Number, of one type to what computes with it
+NUMBERS = (parse_count, parse_length, parse_decimal)  # readers that ranges are made with
 MOST = 10**9  # of anything that is counted, unless its option says otherwise
 
 
@@ -74,11 +78,34 @@ class Option(NamedTuple):
         self.check(self.flag, value)
         return value
 
+    def given(self, value: Any) -> Any:
+        """A value from Python: None is the default, and text is read as on the command line ("8k").
+
+        Raises InputError for a type that makes no such value.
+        """
+        if value is None:
+            return self.value
+        if isinstance(value, str | PathLike) and self.read is not None:
+            return self.one(fspath(value))
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if self.read in (parse_count, parse_length):
+            expected = "" if number and value % 1 == 0 else "a whole number"
+            value = value if expected else int(value)
+        elif self.read in NUMBERS:
+            expected = "" if number else "a number"
+        elif self.read is None:
+            expected = "" if isinstance(value, bool) else "True or False"
+        else:
+            expected = "text" if number else ""
+        if expected:
+            raise InputError(f"{self.flag}: expected {expected}, got {reprlib.repr(value)}")
+        return value
+
     def several(self, text: str) -> Axis | Names:
         """The values that a list means, not spelled out yet. Raises InputError."""
         from llmcost.ground.ranges import parse_axis, parse_names
 
-        if self.read in (parse_count, parse_length, parse_decimal):
+        if self.read in NUMBERS:
             return parse_axis(self.flag, text, self.read)
         return parse_names(self.flag, text)
 
@@ -99,6 +126,18 @@ def declared(options: Any) -> dict[str, Option]:
         for name, option in found.items()
         if isinstance(option, Option)
     }
+
+
+def given(kind: Any, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Values from Python for the options that `kind` declares. Raises TypeError for a name that is none of them."""
+    known = declared(kind)
+    for name in chosen:
+        if name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, known, n=3, cutoff=0.4) or known
+            raise TypeError(f"no option {name!r}; nearest: {', '.join(near)}")
+    return {name: known[name].given(value) for name, value in chosen.items()}
 
 
 def check_options(options: Any) -> None:
