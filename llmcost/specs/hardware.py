@@ -155,6 +155,7 @@ def system_from(document: Document, gpu: HardwareSpec) -> HardwareSpec:
     """
     fields = _resolved(document, validate(document, SYSTEM))
     fields["sources"] = gpu.sources | fields["sources"]
+    fields["title"] = f"{gpu.title} in {fields['title']}"  # one of the system's GPUs, not all that it has
     fields |= {"gpu": gpu.name, "notes": (*fields["notes"], *gpu.notes)}
     return gpu._replace(**fields)
 
