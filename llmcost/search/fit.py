@@ -175,8 +175,8 @@ def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int, node: int | None
     node = node or chip.gpus_in_a_node()
     degrees = [tp for tp in range(min(gpus, node), 0, -1) if gpus % tp == 0]
     layouts = [
-        *(Layout(tp, gpus // tp, node=node) for tp in degrees),
-        Layout(dp=gpus, ep=gpus, node=node),
+        *(Layout(tp, gpus // tp, gpus_per_node=node) for tp in degrees),
+        Layout(dp=gpus, ep=gpus, gpus_per_node=node),
     ]
     shape = shape_of(model)
     return next((layout for layout in layouts if broken(layout, shape) is None), None)

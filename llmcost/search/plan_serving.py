@@ -166,7 +166,7 @@ def spreads(question: ServingQuestion) -> tuple[list[Layout], list[Broken]]:
     illegal: dict[str, Broken] = {}
     shape = shape_of(model)
     for tp, pp, ep in product(degrees, degrees, degrees if experts else (1,)):
-        layout = Layout(tp, pp, ep // gcd(ep, tp), ep, node=node)
+        layout = Layout(tp, pp, ep // gcd(ep, tp), ep, gpus_per_node=node)
         if layout.gpus() > gpus or any(getattr(layout, axis) not in values for axis, values in question.held.items()):
             continue
         rule = broken(layout, shape)
@@ -237,7 +237,7 @@ def linked(question: ServingQuestion, layout: Layout) -> bool:
     """Whether the links that a layout uses are known."""
     links = links_of(question.hardware)
     near = layout.gpus() == 1 or links.node_bytes_per_s is not None
-    return near and (layout.gpus() <= layout.node or links.fabric_bytes_per_s is not None)
+    return near and (layout.gpus() <= layout.gpus_per_node or links.fabric_bytes_per_s is not None)
 
 
 def links_within(links: Links | None, gpus: int, node: int) -> Links | None:

@@ -54,9 +54,9 @@ def ask(
     check_share("--memory-utilization", share)
     if recipe.lora is not None:
         check_lora(forward(model, HALF_PRECISION, Load(1, 1, 1)).layers, recipe.lora)
-    chip = training_chip(hardware, recipe, Layout(dp=gpus, node=node))
+    chip = training_chip(hardware, recipe, Layout(dp=gpus, gpus_per_node=node))
     chip = chip._replace(links=links_within(chip.links, gpus, node))
-    base = Layout(global_batch=batch, node=node)
+    base = Layout(global_batch=batch, gpus_per_node=node)
     reached = training_efficiency(hardware, options.profile, recipe, gpus)
     choices = Choices(**held)
     return TrainingQuestion(

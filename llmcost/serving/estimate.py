@@ -223,7 +223,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         weight_dtype=options.weight_dtype or model.weight_format or dtype,
         kv_dtype=options.kv_dtype or activation_dtype(dtype),
         gpus=layout.gpus(),
-        gpus_per_node=layout.node,
+        gpus_per_node=layout.gpus_per_node,
         **{name: getattr(layout, name) for name in DEGREES},
     )
 
@@ -261,7 +261,7 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
 
 def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Efficiency, w: Workload) -> Server:
     """What runs the passes of a workload, in its layout, with its batch spread over the data-parallel ranks."""
-    layout = Layout(w.tp, w.pp, w.dp, w.ep, node=w.gpus_per_node, sequence_parallel=False)
+    layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")
 

@@ -55,14 +55,14 @@ def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> L
 def _spreads(base: Layout, shape: Shape, gpus: int, given: dict[str, Any]) -> Iterator[Layout]:
     """The layouts that are tried, without their recomputation: degrees that multiply to the GPUs, chunks and ZeRO."""
     stages = [p for p in divisors(gpus) if p & (p - 1) == 0 and p <= shape.layers]
-    for tp in [given["tp"]] if "tp" in given else [t for t in TENSOR if t <= base.node]:
+    for tp in [given["tp"]] if "tp" in given else [t for t in TENSOR if t <= base.gpus_per_node]:
         for pp in [given["pp"]] if "pp" in given else stages:
             used = tp * pp * base.cp
             if gpus % used or ("dp" in given and given["dp"] * used != gpus):
                 continue
             spread = base._replace(tp=tp, pp=pp, dp=gpus // used)
             if "ep" not in given and shape.experts:
-                ranks = min(spread.tp * spread.dp * spread.cp, base.node)
+                ranks = min(spread.tp * spread.dp * spread.cp, base.gpus_per_node)
                 spread = spread._replace(ep=max(e for e in divisors(ranks) if shape.experts[0] % e == 0))
             for vp in [given["vp"]] if "vp" in given else _chunks(shape.layers, pp):
                 for zero in [given["zero"]] if "zero" in given else ([1, 3] if pp == 1 else [1]):
@@ -86,7 +86,7 @@ def changes(at: Setup, shape: Shape) -> Iterator[tuple[str, Layout]]:
         yield "--sequence-parallel", here._replace(sequence_parallel=True)
     for smaller in [n for n in divisors(here.micro_batch) if n < here.micro_batch]:
         yield f"--micro-batch {smaller}", here._replace(micro_batch=smaller)
-    most = {"tp": here.node, "pp": shape.layers, "cp": here.dp, "ep": max(shape.experts, default=1)}
+    most = {"tp": here.gpus_per_node, "pp": shape.layers, "cp": here.dp, "ep": max(shape.experts, default=1)}
     for degree, at_most in most.items():
         factor = 2
         while (value := factor * getattr(here, degree)) <= at_most:
@@ -114,7 +114,7 @@ def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
 
     The batch grows to a multiple of the GPUs. There are never more GPUs than the links that are known join.
     """
-    node = at.layout.node
+    node = at.layout.gpus_per_node
     links = at.chip.links or Links(None, None)
     known = inf if links.fabric_bytes_per_s else node if links.node_bytes_per_s else 1
     for factor in (2**n for n in range(1, 11)):
@@ -122,7 +122,7 @@ def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
         if more > known:
             return None
         batch = -(-at.layout.global_batch // more) * more
-        layout = automatic(at._replace(layout=Layout(node=node, global_batch=batch)), more, {}, capacity)
+        layout = automatic(at._replace(layout=Layout(gpus_per_node=node, global_batch=batch)), more, {}, capacity)
         if evaluate(at._replace(layout=layout)).memory_bytes() <= capacity:
             return int(more)
     return None

@@ -61,7 +61,7 @@ def _add(
     """Add those of one kind of parameters, whose replicas are `stride` ranks apart."""
 
     def collective(kind: Exchange, elements: Number, ranks: Number, apart: Number, size: Number) -> Collective:
-        return Collective(f"{name}_{kind}", "mlp", 1, kind, elements, 1, ranks, apart, layout.node, size)
+        return Collective(f"{name}_{kind}", "mlp", 1, kind, elements, 1, ranks, apart, layout.gpus_per_node, size)
 
     if layout.zero == 0:
         found.gradients.append(collective("all_reduce", trained, replicas, stride, recipe.reduce_bytes))
@@ -86,12 +86,12 @@ def context_collective(op: Attention, layout: Layout) -> Collective:
     keys, tokens = maximum(op.streamed, op.cached), op.b * op.c
     kind: Exchange = "all_gather"
     rows, width = tokens, keys
-    if layout.context == "ulysses":
+    if layout.context_parallel == "ulysses":
         kind = "all_to_all"
         whole_heads = op.a * layout.cp
         rows, width = divide(tokens, layout.cp), whole_heads * (op.d + op.dv) + keys
     name = f"context_{kind}"
-    return Collective(name, "attention", op.count, kind, rows, width, layout.cp, layout.tp, layout.node, op.Bx)
+    return Collective(name, "attention", op.count, kind, rows, width, layout.cp, layout.tp, layout.gpus_per_node, op.Bx)
 
 
 def stage_send(hidden: Number, seq: Number, layout: Layout, recipe: Recipe) -> Collective:
@@ -100,7 +100,9 @@ def stage_send(hidden: Number, seq: Number, layout: Layout, recipe: Recipe) -> C
     A tensor-parallel rank sends its part of the tokens (arXiv 2104.04473, section 4.1: scatter-gather).
     """
     rows, size = divide(layout.micro_batch * seq, layout.cp * layout.tp), recipe.param_bytes()
-    return Collective("stage_send", "mlp", 1, "send", rows, hidden, layout.pp, layout.stage_gpus(), layout.node, size)
+    return Collective(
+        "stage_send", "mlp", 1, "send", rows, hidden, layout.pp, layout.stage_gpus(), layout.gpus_per_node, size
+    )
 
 
 def attentions(ops: Sequence[Operator]) -> list[Attention]:

@@ -11,7 +11,7 @@ from llmcost.ground.options import Option, count, flag, length, number, share, w
 from llmcost.ground.units import HOUR, parse_count
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.lora import lora_of, parse_targets
-from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES
+from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES, Layout
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.interruptions import (
     CHECKPOINT_BYTES_PER_S,
@@ -206,19 +206,13 @@ class Options(NamedTuple):
     ] = END_TO_END_MFU
 
 
-# Options that are fields of a layout -> what they are called there.
-LAYOUT = {
-    **{name: name for name in ("tp", "pp", "vp", "cp", "ep", "etp", "dp", "zero", "reshard", "shard", "micro_batch")},
-    **{name: name for name in ("recompute", "recompute_layers", "sequence_parallel", "schedule")},
-    "context_parallel": "context",
-    "gpus_per_node": "node",
-}
+LAYOUT = tuple(name for name in Options._fields if name in Layout._fields)  # options that are fields of a layout
 
 
 def layout_given(options: Options) -> dict[str, Any]:
-    """Fields of the layout that were chosen."""
-    chosen = {field: getattr(options, name) for name, field in LAYOUT.items()}
-    return {field: value for field, value in chosen.items() if value is not None}
+    """The fields of the layout that the user chose, with their values."""
+    chosen = {name: getattr(options, name) for name in LAYOUT}
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
 def recipe_of(options: Options, hardware: HardwareSpec) -> Recipe:

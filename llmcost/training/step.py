@@ -169,11 +169,13 @@ def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chi
     if chip.bandwidth is None:
         raise InputError(f"{hardware.name}: no source gives its memory bandwidth")
     gpus, links = layout.gpus(), links_of(hardware)
-    alone, inside = is_one(gpus), is_plain(gpus) and gpus <= layout.node
+    alone, inside = is_one(gpus), is_plain(gpus) and gpus <= layout.gpus_per_node
     if not alone and links.node_bytes_per_s is None:
         way_out = "a spec of your own may (interconnect)"
         raise InputError(f"{hardware.name}: no source gives the link between GPUs; {way_out}")
     if not inside and links.fabric_bytes_per_s is None:
         way_out = "a system of `llmcost hardware` may"
-        raise InputError(f"{hardware.name}: no source gives the network between nodes of {layout.node}; {way_out}")
+        raise InputError(
+            f"{hardware.name}: no source gives the network between nodes of {layout.gpus_per_node}; {way_out}"
+        )
     return chip

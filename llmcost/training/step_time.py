@@ -222,10 +222,10 @@ def _context(at: Setup, a_pass: Pass) -> Number:
     exposed: Number = 0
     if not present(at.layout.cp - 1):
         return exposed
-    share = at.recipe.overlap.context if at.layout.context == "ring" else 0
+    share = at.recipe.overlap.context if at.layout.context_parallel == "ring" else 0
     for op in attentions(a_pass.layers):
         sent = op.count * exchange_seconds(context_collective(op, at.layout), at.chip.links, at.efficiency)
-        returned = sent if at.layout.context == "ulysses" else 2 * sent
+        returned = sent if at.layout.context_parallel == "ulysses" else 2 * sent
         beside = part_of([op], at)
         exposed = exposed + left_of(sent, beside.forward.total(), share)
         exposed = exposed + left_of(returned, beside.backward.total(), share)

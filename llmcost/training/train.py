@@ -68,7 +68,7 @@ def setup_of(
             f"--seq {seq}: {model.name} takes 1 to {model.max_position_embeddings:,} positions (max_position_embeddings)"
         )
     gpus = options.gpus or given.get("tp", 1) * given.get("cp", 1) * given.get("pp", 1) * given.get("dp", 1)
-    base = Layout(node=hardware.gpus_in_a_node())._replace(**given)
+    base = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**given)
     base = _data_parallel(base, gpus, given)
     batch = _batch(options, base, gpus, seq)
     base = base._replace(global_batch=batch)
@@ -200,7 +200,7 @@ def _spread(layout: Layout, chosen: bool) -> Spread:
     fields = layout._asdict() | {
         "etp": layout.expert_tp(),
         "micro_batches": layout.micro_batches(),
-        "gpus_per_node": layout.node,
+        "gpus_per_node": layout.gpus_per_node,
         "chosen": chosen,
     }
     return Spread(**{name: fields[name] for name in Spread._fields})

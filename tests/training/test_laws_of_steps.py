@@ -148,7 +148,7 @@ def test_context_parallelism_divides_a_sequence():
     assert parts.flops.model == pytest.approx(whole.flops.model)
     assert parts.first.moments[0].activations == pytest.approx(whole.first.moments[0].activations / 4)
     shown = {
-        c: step(Layout(cp=4, global_batch=1, context=c), seq=8192).seconds.exposed.context
+        c: step(Layout(cp=4, global_batch=1, context_parallel=c), seq=8192).seconds.exposed.context
         for c in ("ring", "all-gather", "ulysses")
     }
     assert 0 < shown["ring"] < shown["all-gather"]
