@@ -26,7 +26,8 @@ from llmcost.serving.results import leaves
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.options import LAYOUT, Options
 from llmcost.training.results import Train
-from llmcost.training.train import answer_of, setup_of
+from llmcost.training.setup import setup_of
+from llmcost.training.train import answer_of
 
 
 def symbolic_layout(layout: Layout) -> Layout:

@@ -20,7 +20,7 @@ from llmcost.search.space import DEGREES, Broken, Choices, Column, Space, allowe
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.passes import Setup
 from llmcost.training.recipe import Recipe
-from llmcost.training.step import Step, evaluate
+from llmcost.training.step import Step, evaluate_step
 
 SCHEMA = "llmcost.plan/1"
 AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")
@@ -239,7 +239,9 @@ def _timed(question: TrainingQuestion, ways: Space) -> list[Timed]:
 
 def step_of(question: TrainingQuestion, layout: Layout) -> Step:
     """The training engine's own answer, of one layout or of arrays of them."""
-    return evaluate(Setup(question.model, layout, question.recipe, question.seq, question.chip, question.efficiency))
+    return evaluate_step(
+        Setup(question.model, layout, question.recipe, question.seq, question.chip, question.efficiency)
+    )
 
 
 def _figures(question: TrainingQuestion, layout: Layout) -> tuple[Column, Column, Column]:

@@ -14,7 +14,7 @@ from llmcost.machine.chip import Links
 from llmcost.parallel.layout import RECOMPUTE, Layout
 from llmcost.parallel.rules import Shape, broken, divisors, shape_of
 from llmcost.training.passes import Setup
-from llmcost.training.step import Step, evaluate
+from llmcost.training.step import Step, evaluate_step
 
 TENSOR = (1, 2, 4, 8)
 CHUNKS = 4  # a stage at most
@@ -42,7 +42,7 @@ def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> L
             layout = spread._replace(recompute=recompute)
             if broken(layout, shape, at.seq) is not None:
                 break
-            step = evaluate(at._replace(layout=layout))
+            step = evaluate_step(at._replace(layout=layout))
             fits = step.memory_bytes() <= capacity
             rank = (not fits, step.seconds.total if fits else step.memory_bytes())
             if best is None or rank < best[0]:
@@ -103,7 +103,7 @@ def cheapest_change(at: Setup, capacity: float) -> Change | None:
     found: Change | None = None
     for words, layout in changes(at, shape):
         if broken(layout, shape, at.seq) is None:
-            step = evaluate(at._replace(layout=layout))
+            step = evaluate_step(at._replace(layout=layout))
             if step.memory_bytes() <= capacity and (found is None or step.seconds.total < found.step.seconds.total):
                 found = Change(words, layout, step)
     return found
@@ -123,6 +123,6 @@ def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
             return None
         batch = -(-at.layout.global_batch // more) * more
         layout = automatic(at._replace(layout=Layout(gpus_per_node=node, global_batch=batch)), more, {}, capacity)
-        if evaluate(at._replace(layout=layout)).memory_bytes() <= capacity:
+        if evaluate_step(at._replace(layout=layout)).memory_bytes() <= capacity:
             return int(more)
     return None

@@ -1,27 +1,26 @@
-"""What may be chosen of a training run. Each option is declared here once, and nowhere else:
-`llmcost.ground.options` says what comes of it.
+"""What may be chosen of a training run.
+
+Each option is declared here once, and nowhere else: `llmcost.ground.options` says what comes of it.
 """
 
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import check_word
 from llmcost.ground.options import Option, count, flag, length, number, share, word
-from llmcost.ground.units import HOUR, parse_count
+from llmcost.ground.units import parse_count
 from llmcost.machine.textbook import END_TO_END_MFU
-from llmcost.model.lora import lora_of, parse_targets
+from llmcost.model.lora import parse_targets
 from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES, Layout
-from llmcost.specs.hardware import HardwareSpec
+from llmcost.serving.options import MOST_TOKENS
 from llmcost.training.interruptions import (
     CHECKPOINT_BYTES_PER_S,
     GPU_MTBF_HOURS,
     RESTART_MINUTES,
-    Reliability,
 )
-from llmcost.training.recipe import DTYPES, KERNELS, OPTIMIZERS, Overlap, Recipe, overlap_of
+from llmcost.training.recipe import DTYPES, KERNELS, OPTIMIZERS, Overlap, overlap_of
 
-MOST_TOKENS = 10**16
 STAGES = ("0", "1", "2", "3")
 
 
@@ -184,10 +183,10 @@ class Options(NamedTuple):
     ] = None
     qlora: Annotated[bool, flag("Frozen weights of the layers in 4 bits (NF4).")] = False
     mtbf_hours: Annotated[
-        Number, number("GPU-hours between failures.", "HOURS", default=f"{GPU_MTBF_HOURS:,.0f}, Llama 3's")
+        Number, number("GPU-hours between failures.", "HOURS", default=f"{GPU_MTBF_HOURS.value:,.0f}, Llama 3's")
     ] = None
     restart_minutes: Annotated[
-        Number, number("From a failure to the next step.", "MINUTES", default=f"{RESTART_MINUTES:g}")
+        Number, number("From a failure to the next step.", "MINUTES", default=f"{RESTART_MINUTES.value:g}")
     ] = None
     checkpoint_minutes: Annotated[Number, number("Between checkpoints.", "MINUTES", default="what loses the least")] = (
         None
@@ -195,7 +194,9 @@ class Options(NamedTuple):
     checkpoint_gb_per_s: Annotated[
         Number,
         number(
-            "Of one GPU, writing a checkpoint.", "GB/S", default=f"{CHECKPOINT_BYTES_PER_S / 1e9:.3f}, Megatron-LM's"
+            "Of one GPU, writing a checkpoint.",
+            "GB/S",
+            default=f"{CHECKPOINT_BYTES_PER_S.value / 1e9:.3f}, Megatron-LM's",
         ),
     ] = None
     power_share: Annotated[Number, share("Of its TDP, a GPU's mean draw.")] = 1
@@ -207,37 +208,3 @@ class Options(NamedTuple):
 
 
 LAYOUT = tuple(name for name in Options._fields if name in Layout._fields)  # options that are fields of a layout
-
-
-def layout_given(options: Options) -> dict[str, Any]:
-    """The fields of the layout that the user chose, with their values."""
-    chosen = {name: getattr(options, name) for name in LAYOUT}
-    return {name: value for name, value in chosen.items() if value is not None}
-
-
-def recipe_of(options: Options, hardware: HardwareSpec) -> Recipe:
-    """How the program computes; without a data type in bf16, or fp16 where the GPU has a peak for that alone.
-
-    Raises InputError for options of adapters without their rank.
-    """
-    usual = "fp16" if "fp16" in hardware.peak and "bf16" not in hardware.peak else "bf16"
-    return Recipe(
-        dtype=options.dtype or usual,
-        optimizer=options.optimizer,
-        attention="unfused" if options.unfused_attention else "fused",
-        kernels=options.kernels,
-        loss="plain" if options.kernels == "eager" else "in-place",
-        overlap=overlap_of(options.overlap) if isinstance(options.overlap, str) else options.overlap or Overlap(),
-        lora=lora_of(options.lora_rank, options.lora_targets, qlora=options.qlora),
-    )
-
-
-def reliability_of(options: Options) -> Reliability:
-    """Failures and checkpoints in base units; what is not given as published."""
-    units = {
-        "gpu_mtbf_seconds": (options.mtbf_hours, HOUR),
-        "restart_seconds": (options.restart_minutes, 60),
-        "interval_seconds": (options.checkpoint_minutes, 60),
-        "checkpoint_bytes_per_s": (options.checkpoint_gb_per_s, 1e9),
-    }
-    return Reliability(**{name: value * unit for name, (value, unit) in units.items() if value is not None})

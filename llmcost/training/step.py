@@ -1,6 +1,6 @@
 """One training step of a model in a layout: its time as expected and at least, its FLOPs, its memory.
 
-`training_step` takes a GPU's spec; `evaluate` a setup whose chip is known. step_time.py says how long it takes,
+`training_step` takes a GPU's spec; `evaluate_step` a setup whose chip is known. step_time.py says how long it takes,
 memory.py what it keeps.
 """
 
@@ -87,10 +87,10 @@ def training_step(
     `efficiency`: a profile's, or the defaults of training. Raises InputError where a figure of the GPU is not known.
     """
     reached = shares_for(hardware, recipe) if efficiency is None else efficiency
-    return evaluate(Setup(model, layout, recipe, seq, training_chip(hardware, recipe, layout), reached))
+    return evaluate_step(Setup(model, layout, recipe, seq, training_chip(hardware, recipe, layout), reached))
 
 
-def evaluate(at: Setup) -> Step:
+def evaluate_step(at: Setup) -> Step:
     """A step of a setup, whose chip and efficiency are known. Its sizes may be numbers, arrays or symbols."""
     a_pass, layout = forward_pass(at), at.layout
     seconds = step_seconds(at, a_pass)

@@ -46,7 +46,7 @@ def test_failures_scale_with_gpus(gpus, days_per_failure, hours_per_gpu):
     "params, terabytes, gpus, seconds, rate",
     [
         (176.2e9, 2.3, 384, 40, 57.5e9 / 384),  # BLOOM: stas00/ml-engineering, training/fault-tolerance
-        (1008e9, 13.8, 3072, 50, CHECKPOINT_BYTES_PER_S),  # Megatron-LM: arXiv 2104.04473, section 5.10
+        (1008e9, 13.8, 3072, 50, CHECKPOINT_BYTES_PER_S.value),  # Megatron-LM: arXiv 2104.04473, section 5.10
     ],
 )
 def test_checkpoints_as_published(params, terabytes, gpus, seconds, rate):

@@ -19,7 +19,7 @@ from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.memory import stage_memory
 from llmcost.training.recipe import OPTIMIZERS, Recipe
 from llmcost.training.shares import training_efficiency
-from llmcost.training.step import evaluate, training_step
+from llmcost.training.step import evaluate_step, training_step
 from llmcost.training.train import Options, train
 
 H100, LLAMA, MIXTRAL = load_hardware("h100"), load_model("llama3-8b"), load_model("mixtral-8x7b")
@@ -98,7 +98,7 @@ def test_recomputing_more_keeps_less_and_takes_longer(layout):
     times, activations = [], []
     for recompute in ("none", "selective", "full"):
         at, a_pass = passes(LLAMA, layout._replace(recompute=recompute), Recipe(), 4096, H100)
-        times.append(evaluate(at).seconds.total)
+        times.append(evaluate_step(at).seconds.total)
         activations.append(stage_memory(at, a_pass, 0).moments[0].activations)
     assert times == sorted(times)
     assert activations == sorted(activations, reverse=True)
@@ -198,7 +198,7 @@ def test_the_forms_of_dtypes_and_states_are_whole():
 def test_gpt_3_on_1024_a100s_takes_as_long_as_the_paper_says():
     # arXiv 2104.04473, section 5.1: 140 TFLOP/s a GPU in a layout of 8 by 16 by 8, 31.5 s a step of 1,536 sequences
     layout = Layout(tp=8, pp=16, dp=8, global_batch=1536, zero=0, sequence_parallel=False, recompute="full")
-    found = evaluate(setup(gpt(12288, 96, 96), layout, PAPER._replace(dtype="fp16")))
+    found = evaluate_step(setup(gpt(12288, 96, 96), layout, PAPER._replace(dtype="fp16")))
     assert found.seconds.total == pytest.approx(31.5, rel=0.12)
 
 
@@ -226,7 +226,7 @@ def test_megatrons_table_of_ten_sizes_had_no_part_in_the_shares_and_comes_out():
             sequence_parallel=False,
             recompute="full",
         )  # the table does not say micro-batches and chunks
-        found = evaluate(setup(gpt(h, heads, layers), layout, PAPER._replace(dtype="fp16")))
+        found = evaluate_step(setup(gpt(h, heads, layers), layout, PAPER._replace(dtype="fp16")))
         off.append(found.flops.hardware / (found.seconds.total * gpus * tflops * 1e12) - 1)
     assert max(map(abs, off)) < 0.1
     assert sum(map(abs, off)) / len(off) < 0.06
