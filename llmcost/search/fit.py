@@ -28,15 +28,10 @@ from llmcost.specs.hardware import HardwareSpec
 SCHEMA = "llmcost.fit/1"
 GPUS = (1, 2, 4, 8)
 MOST_GPUS = 10**4
-WEIGHTS = (
-    "bf16",
-    "fp8",
-    "int4-g128",
-)  # what checkpoints are deployed in; of a model kept in a format, that and what is smaller
-COMPUTED = {
-    "fp8": "fp8",
-    "nvfp4": "fp4",
-}  # formats that are computed in as they are, where the GPU can; others are unpacked first
+# What checkpoints are deployed in; of a model that is kept in another format, that one and what is smaller.
+WEIGHTS = ("bf16", "fp8", "int4-g128")
+# Formats of weights that are computed in as they are, where the GPU can; others are unpacked first.
+COMPUTED = {"fp8": "fp8", "nvfp4": "fp4"}
 BASES = ("textbook", "limit", "expected")
 
 
@@ -48,7 +43,10 @@ class Precision(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """GPUs that might hold the model. Rates are None where a peak is not known, or nothing fits; memory is of one GPU."""
+    """GPUs that might hold the model.
+
+    Bytes are of one GPU; tokens a second and dollars of all. Rates are None where a peak is not known, or nothing fits.
+    """
 
     hardware: str
     title: str
@@ -84,7 +82,7 @@ class Offers(NamedTuple):
     context: int
 
     def holding(self) -> list[Offer]:
-        """Those that hold the model: the cheapest first where prices are known, else the fewest GPUs, then the fastest."""
+        """Those that hold the model, in the order of `ranked`."""
         return ranked(offer for offer in self.offers if offer.fits)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -171,7 +169,11 @@ def supported(chip: HardwareSpec, precisions: Iterable[Precision]) -> Iterator[P
 
 
 def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int, node: int | None = None) -> Layout | None:
-    """As much tensor parallelism as a node has and the model allows, the rest stages, or experts over all; None where nothing divides."""
+    """The layout of so many GPUs; None where nothing divides.
+
+    As much tensor parallelism as a node has GPUs for and the model allows, the rest pipeline stages; else experts over
+    all GPUs. `node`: GPUs of a node; None: as the spec says.
+    """
     node = node or chip.gpus_in_a_node()
     degrees = [tp for tp in range(min(gpus, node), 0, -1) if gpus % tp == 0]
     layouts = [
@@ -228,7 +230,10 @@ def _offer(
 
 
 def price_per_million_tokens(price_per_hour: Number, tokens_per_s: Number) -> Number:
-    """Dollars for a million tokens of GPUs that cost so much an hour together and are never idle; None where either is not known."""
+    """Dollars for a million tokens, of GPUs that are never idle; None where price or rate is not known.
+
+    `price_per_hour`: dollars an hour of all GPUs together, which give `tokens_per_s` together.
+    """
     return None if price_per_hour is None or tokens_per_s is None else price_per_hour / (tokens_per_s * HOUR) * 10**6
 
 

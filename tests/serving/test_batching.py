@@ -17,7 +17,7 @@ from llmcost.model.counting import count_params, count_pass
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server
-from llmcost.serving.batching import Mix, joined
+from llmcost.serving.batching import Tokens, joined
 from llmcost.serving.estimate import evaluate, prompt_is_context, workload_of
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves
@@ -42,7 +42,8 @@ def mix(model=LLAMA, **options):
 )
 def test_a_joint_step_computes_what_its_two_parts_do_and_reads_weights_once(name):
     model = load_model(name)
-    pass_, _ = joined(server(model), Mix(decoding=16, context=700, begin=2, prompt=300))
+    tokens = Tokens(decoding=16, context=700, begin=2, prompt=300)
+    pass_, _ = joined(server(model), tokens, server(model).whole(tokens.decode_load()))
     both = count_pass(pass_.operators())
     parts = [count_pass(operators(model, BF16, load)) for load in (Load(16, 1, 700, decode=True), Load(2, 300, 300))]
     together = parts[0].plus(parts[1])
@@ -54,7 +55,8 @@ def test_a_joint_step_computes_what_its_two_parts_do_and_reads_weights_once(name
 
 
 def test_attention_of_decode_and_of_prompts_stay_apart():
-    pass_, load = joined(server(LLAMA), Mix(decoding=16, context=700, begin=2, prompt=300))
+    tokens = Tokens(decoding=16, context=700, begin=2, prompt=300)
+    pass_, load = joined(server(LLAMA), tokens, server(LLAMA).whole(tokens.decode_load()))
     assert [op.name for op in pass_.layers].count("attention") == 2
     assert load.b * load.s == 16 + 2 * 300
     (lm_head,) = [op for op in pass_.last if op.name == "lm_head"]
