@@ -1,5 +1,6 @@
-"""What may be chosen of a model that serves. Each option is declared here once, and nowhere else:
-`llmcost.ground.options` says what comes of it.
+"""What may be chosen of a model that serves.
+
+Each option is declared here once, and nowhere else: `llmcost.ground.options` says what comes of it.
 """
 
 from typing import Annotated, NamedTuple, TypeAlias
@@ -22,6 +23,7 @@ MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of req
 
 
 def _more_than_none(option: str, value: float) -> None:
+    """Raise InputError for a rate of arrival that is not above 0, or has no end."""
     if not 0 < value < MOST_TOKENS:
         raise InputError(f"{option} {value:g}: more than 0 requests a second")
 
@@ -29,8 +31,9 @@ def _more_than_none(option: str, value: float) -> None:
 class Options(NamedTuple):
     """What the user may choose, and, with every default filled in, the workload that is computed.
 
-    None stands for the default beside it; in a workload for what was not asked for: `output`, no request is followed to
-    its end; `chunk`, prompts run in one piece; `concurrency`, no mix of requests. Sizes may be numbers, arrays, symbols.
+    None stands for the default beside it. In a workload it stands for what was not asked for: without `output`, no
+    request is followed to its end; without `chunk`, prompts run in one piece; without `concurrency`, `rate` and
+    `requests`, there is no mix of requests. Sizes may be numbers, arrays or symbols.
     """
 
     batch: Annotated[

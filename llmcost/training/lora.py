@@ -1,5 +1,4 @@
-"""Adapters among the operators of a forward pass: what runs beside each adapted product, and what quantised weights
-cost.
+"""Adapters among the operators of a forward pass: what runs beside an adapted product, and before a quantised one.
 
 Beside a frozen product run A, B and a sum. All adapters of one product share their A's kernel: A of (k, ranks), B of
 (rank, n). Beside a product split by columns B is split by columns, beside one split by rows A is split by rows, as
@@ -48,7 +47,10 @@ def _splits(split: Split) -> tuple[Split, Split, Split]:
 
 
 def with_expansion(layers: list[Operator], lora: Lora) -> list[Operator]:
-    """Before each quantised product a kernel that reads its weight and writes it as it computes, forward and backward anew."""
+    """Layers with a kernel before each quantised product that reads its weight and writes it in the type that computes.
+
+    It runs in the forward pass, and again in the backward pass.
+    """
     if lora.frozen_bits is None:
         return layers
     return [

@@ -106,7 +106,10 @@ def layers_of_a_token(model: ModelSpec) -> list[Operator]:
 
 
 def sequence_of(model: ModelSpec, seq: int | None) -> int:
-    """Tokens of a sequence: as given, or the usual ones. Raises InputError where the model has not so many positions."""
+    """Tokens of a sequence: as given, or DEFAULT_CONTEXT as far as the model has positions.
+
+    Raises InputError for more than it has.
+    """
     longest: int = model.max_position_embeddings
     if seq is None:
         return min(longest, DEFAULT_CONTEXT)

@@ -147,7 +147,10 @@ def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
 
 
 def _bound(at: Setup, a_pass: Pass, flops: StepFlops) -> Bound:
-    """Floors of a step in this layout: causal FLOPs at the peak, and the optimizer's traffic. Communication is left out."""
+    """Floors of a step in this layout: causal FLOPs at the peak, and the optimizer's traffic at the full bandwidth.
+
+    Communication is left out.
+    """
     trained = fullest(trained_part(a_pass, at.recipe), at.layout, at.model.num_hidden_layers)
     compute = flops.causal / (at.layout.gpus() * at.chip.peak)
     return Bound(compute, optimizer_traffic(at, trained) / at.chip.bandwidth)

@@ -1,4 +1,4 @@
-"""Planning to serve: figures are those of `llmcost estimate --concurrency`, for the most requests that keep every limit."""
+"""Planning to serve: figures are those of `llmcost estimate --concurrency`, for the most requests within the limits."""
 
 import json
 

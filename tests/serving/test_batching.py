@@ -136,7 +136,7 @@ def test_memory_holds_back_what_chunk_and_concurrency_do_not():
 
 
 def test_the_cache_has_room_for_requests_of_mean_length_in_pages():
-    """Weights, activations of a prompt and 16 · 129 · 64 KiB a page … counted by hand: 128 KiB a token, 1,000 + 250 tokens and 7.5 more."""
+    """What is left beside weights and a prompt's activations, over 128 KiB a token: 1,000 + 250 tokens and 7.5 more."""
     e = estimate(LLAMA, H100, Options(prompt=1000, output=500, concurrency=1))
     m = e.memory
     room = m.usable_bytes - m.overhead_bytes - m.weights_bytes - m.activation_bytes

@@ -207,7 +207,9 @@ def test_gpt_3_on_1024_a100s_takes_as_long_as_the_paper_says():
 NARAYANAN = [
     (2304, 24, 24, 1, 1, 32, 512, 137), (3072, 30, 32, 2, 1, 64, 512, 138), (4096, 36, 32, 4, 1, 128, 512, 142),
     (6144, 40, 48, 8, 1, 256, 1024, 135), (8192, 48, 64, 8, 2, 512, 1536, 138), (10240, 60, 80, 8, 4, 1024, 1792, 140),
-    (12288, 80, 96, 8, 8, 1536, 2304, 148), (16384, 96, 128, 8, 16, 1920, 2160, 155), (20480, 105, 128, 8, 35, 2520, 2520, 163),
+    (12288, 80, 96, 8, 8, 1536, 2304, 148),
+    (16384, 96, 128, 8, 16, 1920, 2160, 155),
+    (20480, 105, 128, 8, 35, 2520, 2520, 163),
     (25600, 128, 160, 8, 64, 3072, 3072, 163),
 ]  # fmt: skip
 
@@ -233,7 +235,7 @@ def test_megatrons_table_of_ten_sizes_had_no_part_in_the_shares_and_comes_out():
 
 
 # -- measured
-# ------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------
 
 
 def measured_steps():
@@ -274,7 +276,7 @@ def test_steps_take_about_as_long_as_measured():
 
 
 def test_steps_on_one_gpu_take_as_long_as_its_profile_says():
-    """The profile's kernels are the fastest there are: compiled steps come near, PyTorch's own kernels one by one less so."""
+    """The profile's kernels are the fastest there are: compiled steps come near, PyTorch's own kernels less so."""
     script, rows = measured_steps()
     chip = load_hardware("h200")
     reached = training_efficiency(chip, None, Recipe(), gpus=1)
@@ -289,7 +291,7 @@ def test_steps_on_one_gpu_take_as_long_as_its_profile_says():
 
 
 # -- layouts
-# -----------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
