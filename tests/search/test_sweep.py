@@ -290,7 +290,7 @@ def test_where_nothing_fits_the_answer_is_no(cli):
     ids=["sorted", "CSV"],
 )
 def test_many_rows_take_no_memory(options, batches):
-    """Two million points, and 200,000 rows written, need a few blocks more memory than a thousand, and a table of batches."""
+    """Two million points, or 200,000 rows written, need a few blocks and a table of batches more than a thousand."""
     code = (
         "import resource, sys\nfrom llmcost.cli import main\n"
         "sys.argv = ['llmcost', 'sweep', 'gpt2', '--hw', 'h100', '--batch', '1..' + sys.argv[1],"

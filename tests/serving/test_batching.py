@@ -94,9 +94,14 @@ def test_long_outputs_are_decode_alone():
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.integers(1, 4000), st.integers(1, 1000), st.integers(1, 3000), st.sampled_from([None, 256, 2048]), st.sampled_from([1, 2]),
-    st.sampled_from([1, 2]), st.sampled_from([1, 2]),
-)  # fmt: skip
+    st.integers(1, 4000),
+    st.integers(1, 1000),
+    st.integers(1, 3000),
+    st.sampled_from([None, 256, 2048]),
+    st.sampled_from([1, 2]),
+    st.sampled_from([1, 2]),
+    st.sampled_from([1, 2]),
+)
 def test_littles_law_and_the_limit(prompt, output, concurrency, chunk, tp, pp, dp):
     """Requests in flight are those that come a second times how long each stays (up to the fullest rank's share)."""
     s = mix(prompt=prompt, output=output, concurrency=concurrency, chunk=chunk, tp=tp, pp=pp, dp=dp)

@@ -44,7 +44,7 @@ def llama(v, h, i, layers, kv, tied=False):
 
 
 def gpt2(v, positions, h, layers):
-    """Tied embedding, positions, last LayerNorm; a layer: 12·h² weights, 9·h biases (3 + 1 + 4 + 1), two LayerNorms of 2·h."""
+    """Tied embedding, positions, last LayerNorm; a layer: 12·h², 9·h biases (3 + 1 + 4 + 1), two LayerNorms of 2·h."""
     return v * h + positions * h + layers * (12 * h * h + 9 * h + 2 * 2 * h) + 2 * h
 
 

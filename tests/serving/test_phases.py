@@ -215,7 +215,7 @@ def test_experts_of_idle_ranks_have_no_tokens_of_theirs():
 
 @pytest.mark.parametrize(("ep", "sequences"), [(1, 4), (3, 10), (9, 29)])
 def test_experts_see_the_sequences_of_the_ranks_that_share_them(ep, sequences):
-    """29 sequences on 9 ranks, two of 4 and seven of 3: each has all experts; three share them (10, 10, 9); all nine do."""
+    """29 sequences on 9 ranks, two of 4 and seven of 3. Each has all experts, three share them, or all nine do."""
     model = MIXTRAL._replace(
         layers=tuple(layer._replace(mlp=layer.mlp._replace(num_experts=9)) for layer in MIXTRAL.layers)
     )
@@ -225,7 +225,7 @@ def test_experts_see_the_sequences_of_the_ranks_that_share_them(ep, sequences):
 
 
 def test_experts_take_room_for_the_tokens_of_all_ranks_beside_a_full_prompt_of_each():
-    """What one sequence on 8 ranks leaves free, eight do not: a GPU's share of the experts then sees eight prompts at once."""
+    """What one sequence on 8 ranks leaves free, eight do not: a GPU's experts then see eight prompts at once."""
     one, eight = (estimate(MIXTRAL, H100, Options(batch=batch, ep=8)).memory for batch in (1, 8))
     k, h, f, up = 2, 4096, 14_336, 2 * 14_336
     token = (

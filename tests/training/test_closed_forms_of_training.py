@@ -241,7 +241,7 @@ def test_inputs_of_column_split_products_are_kept_once_with_sequence_parallelism
 
 
 def test_rows_of_experts_are_kept_on_each_gpu_that_computes_them():
-    """A token's copies for two experts go to the GPUs that hold these, of tp·dp = 8 an eighth each: none are gathered again."""
+    """A token's copies for two experts go to the GPUs that hold these, an eighth to each of tp·dp = 8."""
     layout = Layout(tp=2, dp=4, ep=8, global_batch=4)
     at, a_pass = passes(load_model("mixtral-8x7b"), layout, Recipe(), 2048)
     sizes = kept(a_pass.layers, layout, at.recipe)
