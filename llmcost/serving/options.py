@@ -28,6 +28,47 @@ def _more_than_none(option: str, value: float) -> None:
         raise InputError(f"{option} {value:g}: more than 0 requests a second")
 
 
+# Options that training has too.
+Tp: TypeAlias = Annotated[
+    Number,
+    count(
+        "Tensor parallelism: GPUs that a layer is split over.",
+        "DEGREE",
+        MOST_GPUS,
+        letter="tp",
+        meaning="GPUs that a layer is split over",
+    ),
+]
+Pp: TypeAlias = Annotated[
+    Number,
+    count(
+        "Pipeline parallelism: stages, each with its layers.",
+        "DEGREE",
+        MOST_GPUS,
+        letter="pp",
+        meaning="pipeline stages",
+    ),
+]
+GpusPerNode: TypeAlias = Annotated[
+    Number,
+    count(
+        "GPUs that the fast links join.",
+        most=MOST_GPUS,
+        default="as the GPU's spec says, or 8",
+        letter="node",
+        meaning="GPUs in a node",
+    ),
+]
+Mfu: TypeAlias = Annotated[
+    Number,
+    share("Share of the peak that the textbook basis assumes.", letter="mfu", meaning="assumed share of the peak"),
+]
+TrainingTokens: TypeAlias = Annotated[
+    Number,
+    count("Length of the training run.", "TOKENS", MOST_TOKENS, default="15T", letter="D", meaning="training tokens"),
+]
+
+
 class Options(NamedTuple):
     """What the user may choose, and, with every default filled in, the workload that is computed.
 
@@ -37,8 +78,7 @@ class Options(NamedTuple):
     """
 
     batch: Annotated[
-        Number,
-        count("Sequences at a time.", "SEQUENCES", short="-b", letter="b", meaning="batch: sequences"),
+        Number, count("Sequences at a time.", "SEQUENCES", short="-b", letter="b", meaning="batch: sequences")
     ] = 1
     context: Annotated[
         Number,
@@ -132,26 +172,8 @@ class Options(NamedTuple):
         Number,
         count("GPUs in all. Alone: --tp in a node, --pp across.", most=MOST_GPUS, default="the product of the degrees"),
     ] = None
-    tp: Annotated[
-        Number,
-        count(
-            "Tensor parallelism: GPUs that a layer is split over.",
-            "DEGREE",
-            MOST_GPUS,
-            letter="tp",
-            meaning="GPUs that a layer is split over",
-        ),
-    ] = None
-    pp: Annotated[
-        Number,
-        count(
-            "Pipeline parallelism: stages, each with its layers.",
-            "DEGREE",
-            MOST_GPUS,
-            letter="pp",
-            meaning="pipeline stages",
-        ),
-    ] = None
+    tp: Tp = None
+    pp: Pp = None
     dp: Annotated[
         Number,
         count(
@@ -173,23 +195,11 @@ class Options(NamedTuple):
             meaning="GPUs that experts are spread over",
         ),
     ] = None
-    gpus_per_node: Annotated[
-        Number,
-        count(
-            "GPUs that the fast links join.",
-            most=MOST_GPUS,
-            default="as the GPU's spec says, or 8",
-            letter="node",
-            meaning="GPUs in a node",
-        ),
-    ] = None
+    gpus_per_node: GpusPerNode = None
     link: Annotated[
         Word, word("What joins a node's GPUs.", tuple(PCIE), default="the fastest link that the GPU has")
     ] = None
-    mfu: Annotated[
-        Number,
-        share("Share of the peak that the textbook basis assumes.", letter="mfu", meaning="assumed share of the peak"),
-    ] = END_TO_END_MFU
+    mfu: Mfu = END_TO_END_MFU
     memory_utilization: Annotated[
         Number,
         share(
@@ -208,12 +218,7 @@ class Options(NamedTuple):
     batch_prompts: Annotated[bool, flag("Memory for the prompts of the whole batch at once.")] = False
     communicator: Annotated[bool, flag("NCCL is set up on one GPU, too.")] = False
     reserve_output: Annotated[bool, flag("Requests begin only where all their output has room.")] = False
-    tokens: Annotated[
-        Number,
-        count(
-            "Length of the training run.", "TOKENS", MOST_TOKENS, default="15T", letter="D", meaning="training tokens"
-        ),
-    ] = 15 * 10**12
+    tokens: TrainingTokens = 15 * 10**12
     profile: Annotated[
         Word,
         Option(

@@ -21,9 +21,7 @@ GPU_MTBF_HOURS = Constant(
     "29,500 and 82,000 on two clusters of A100s (arXiv 2410.21680), 43,000 for BLOOM",
 )
 RESTART_MINUTES = Constant(
-    10,
-    "detection and diagnosis take less on more than 10,000 GPUs (MegaScale, arXiv 2402.15627, section 6)",
-    "minutes",
+    10, "detection and diagnosis take less on more than 10,000 GPUs (MegaScale, arXiv 2402.15627, section 6)", "minutes"
 )
 CHECKPOINT_BYTES_PER_S = Constant(
     273e9 / 3072,

@@ -13,12 +13,8 @@ from llmcost.ground.units import parse_count
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.lora import parse_targets
 from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES, Layout
-from llmcost.serving.options import MOST_TOKENS
-from llmcost.training.interruptions import (
-    CHECKPOINT_BYTES_PER_S,
-    GPU_MTBF_HOURS,
-    RESTART_MINUTES,
-)
+from llmcost.serving.options import GpusPerNode, Mfu, Pp, Tp, TrainingTokens
+from llmcost.training.interruptions import CHECKPOINT_BYTES_PER_S, GPU_MTBF_HOURS, RESTART_MINUTES
 from llmcost.training.recipe import DTYPES, KERNELS, OPTIMIZERS, Overlap, overlap_of
 
 STAGES = ("0", "1", "2", "3")
@@ -28,19 +24,11 @@ class Options(NamedTuple):
     """What the user may choose; None stands for the default beside it."""
 
     gpus: Annotated[Number, count("GPUs in all.", default="the product of the degrees")] = None
-    tokens: Annotated[
-        Number,
-        count(
-            "Length of the training run.", "TOKENS", MOST_TOKENS, default="15T", letter="D", meaning="training tokens"
-        ),
-    ] = 15 * 10**12
+    tokens: TrainingTokens = 15 * 10**12
     seq: Annotated[
         Number,
         length(
-            "Tokens of a sequence.",
-            default="the model's maximum or 8192",
-            letter="s",
-            meaning="tokens of a sequence",
+            "Tokens of a sequence.", default="the model's maximum or 8192", letter="s", meaning="tokens of a sequence"
         ),
     ] = None
     micro_batch: Annotated[
@@ -56,26 +44,11 @@ class Options(NamedTuple):
     global_batch: Annotated[
         Number,
         count(
-            "Sequences of a step.",
-            "SEQUENCES",
-            default="about 4M tokens",
-            letter="B",
-            meaning="sequences of a step",
+            "Sequences of a step.", "SEQUENCES", default="about 4M tokens", letter="B", meaning="sequences of a step"
         ),
     ] = None
-    tp: Annotated[
-        Number,
-        count(
-            "Tensor parallelism: GPUs that a layer is split over.",
-            "DEGREE",
-            letter="tp",
-            meaning="GPUs that a layer is split over",
-        ),
-    ] = None
-    pp: Annotated[
-        Number,
-        count("Pipeline parallelism: stages, each with its layers.", "DEGREE", letter="pp", meaning="pipeline stages"),
-    ] = None
+    tp: Tp = None
+    pp: Pp = None
     vp: Annotated[
         Number,
         count(
@@ -140,7 +113,7 @@ class Options(NamedTuple):
     )
     schedule: Annotated[str | None, word("Of the pipeline.", SCHEDULES, default=SCHEDULES[0])] = None
     context_parallel: Annotated[
-        str | None, word("How --cp exchanges keys and values.", CONTEXTS, default=CONTEXTS[0])
+        str | None, word("Collectives of --cp for keys and values.", CONTEXTS, default=CONTEXTS[0])
     ] = None
     optimizer: Annotated[str, word("What updates the weights.", tuple(OPTIMIZERS), "NAME")] = "adam"
     dtype: Annotated[
@@ -158,22 +131,12 @@ class Options(NamedTuple):
             default=",".join(f"{name}={each}" for name, each in Overlap()._asdict().items() if each),
         ),
     ] = None
-    gpus_per_node: Annotated[
-        Number,
-        count(
-            "GPUs that the fast links join.",
-            default="as the GPU's spec says, or 8",
-            letter="node",
-            meaning="GPUs in a node",
-        ),
-    ] = None
+    gpus_per_node: GpusPerNode = None
     price: Annotated[Number, number("Of a GPU-hour.", "DOLLARS", letter="price", meaning="dollars a GPU-hour")] = None
     profile: Annotated[
         str | None,
         Option(
-            "A profile measured by llmcost bench.",
-            metavar="FILE",
-            default="on one GPU, its shipped one, if there is",
+            "A profile measured by llmcost bench.", metavar="FILE", default="on one GPU, its shipped one, if there is"
         ),
     ] = None
     lora_rank: Annotated[Number, count("Train adapters of this rank; all else is frozen.")] = None
@@ -201,10 +164,7 @@ class Options(NamedTuple):
     ] = None
     power_share: Annotated[Number, share("Of its TDP, a GPU's mean draw.")] = 1
     pue: Annotated[Number, number("Energy of the data centre over that of its GPUs.", "FACTOR")] = 1
-    mfu: Annotated[
-        Number,
-        share("Share of the peak that the textbook basis assumes.", letter="mfu", meaning="assumed share of the peak"),
-    ] = END_TO_END_MFU
+    mfu: Mfu = END_TO_END_MFU
 
 
 LAYOUT = tuple(name for name in Options._fields if name in Layout._fields)  # options that are fields of a layout
