@@ -1,9 +1,9 @@
 """Which GPUs hold a model: kinds of GPUs, numbers of them and precisions, with what they give and cost.
 
-An offer is one kind of GPU, so many of them, one precision. GPUs of a node split the layers between them as far as
-heads divide (tensor parallelism); what is left are pipeline stages, where layers divide; else experts lie on all
-GPUs, each with its own sequences (expert and data parallelism). Output tokens are priced at the largest batch:
-GPU-hours over the tokens of decode, the prompts not counted; where requests in flight are asked for, by what they give.
+An offer is one kind of GPU, so many of them, one precision. GPUs of a node split each layer as far as heads divide
+(tensor parallelism); the rest are pipeline stages, where layers divide; else experts lie on all GPUs, each with its own
+sequences (expert and data parallelism). A million output tokens is priced at the largest batch, as GPU-hours over the
+tokens of decode, prompts not counted; where requests in flight are asked for, as GPU-hours over their output.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
 from llmcost.serving.estimate import default_dtype, estimate, workload_of
 from llmcost.serving.options import Options
-from llmcost.serving.results import Estimate, to_dict
+from llmcost.serving.results import to_dict
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.fit/1"
@@ -193,14 +193,18 @@ def _offer(
     price: float | None,
     basis: str,
 ) -> Offer:
+    """What so many GPUs at this precision give: memory and rates of the batch asked for, and decode at the largest one.
+
+    `price`: dollars a GPU-hour.
+    """
     degrees = {name: getattr(layout, name) for name in DEGREES}
     chosen = options._replace(dtype=precision.dtype, weight_dtype=precision.weight_dtype, **degrees)
     e = estimate(model, chip, chosen)
     m, fits = e.memory, e.memory.fits
     largest = estimate(model, chip, chosen._replace(batch=min(m.max_batch, MOST))) if fits else None
-    most = _decode(largest, basis, "tokens_per_s")
-    shown = e if fits else None
-    served = getattr(shown.serving, basis, None) if shown and shown.serving else None
+    prefill, decode = getattr(e.prefill, basis), getattr(e.decode, basis)
+    most = None if largest is None else getattr(largest.decode, basis).tokens_per_s
+    served = getattr(e.serving, basis, None) if fits else None  # the textbook has no rule for a mix
     served_tokens = None if served is None else served.output_tokens_per_s
     priced = most if options.concurrency is None else served_tokens
     return Offer(
@@ -219,9 +223,9 @@ def _offer(
         usable_bytes=m.usable_bytes,
         max_batch=m.max_batch,
         max_context=m.max_context,
-        prefill_tokens_per_s=None if shown is None else getattr(shown.prefill, basis).tokens_per_s,
-        decode_tokens_per_s=_decode(shown, basis, "tokens_per_s"),
-        decode_tokens_per_s_per_user=_decode(shown, basis, "tokens_per_s_per_user"),
+        prefill_tokens_per_s=prefill.tokens_per_s if fits else None,
+        decode_tokens_per_s=decode.tokens_per_s if fits else None,
+        decode_tokens_per_s_per_user=decode.tokens_per_s_per_user if fits else None,
         most_tokens_per_s=most,
         served_tokens_per_s=served_tokens,
         price_per_gpu_hour=price,
@@ -235,10 +239,6 @@ def price_per_million_tokens(price_per_hour: Number, tokens_per_s: Number) -> Nu
     `price_per_hour`: dollars an hour of all GPUs together, which give `tokens_per_s` together.
     """
     return None if price_per_hour is None or tokens_per_s is None else price_per_hour / (tokens_per_s * HOUR) * 10**6
-
-
-def _decode(e: Estimate | None, basis: str, figure: str) -> Number:
-    return None if e is None else getattr(getattr(e.decode, basis), figure)
 
 
 def best(offers: Iterable[Offer]) -> list[Offer]:

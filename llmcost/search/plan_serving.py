@@ -110,7 +110,7 @@ class ServingPlan(NamedTuple):
         return [{name: figures[name] for name in self.columns} for figures in known]
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document of `llmcost plan --serving --json`."""
+        """The JSON document of `llmcost plan --serve --json`."""
         question, w = self.question, self.question.workload
         return {
             "schema": SCHEMA,

@@ -201,6 +201,7 @@ def plan(question: TrainingQuestion, top: int) -> TrainingPlan:
 def _candidate(
     question: TrainingQuestion, layout: Layout, seconds: float, memory: float, cause: str | None
 ) -> TrainingCandidate:
+    """A layout with its figures; `cause`: why it is not the best. `seconds`: of a step; `memory`: bytes of a GPU."""
     rate = question.base.global_batch * question.seq / seconds / question.gpus
     mfu = step_of(question, layout).mfu()
     price = price_per_million_tokens(question.price, rate)

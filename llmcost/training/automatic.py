@@ -16,12 +16,12 @@ from llmcost.parallel.rules import Shape, broken, divisors, shape_of
 from llmcost.training.passes import Setup
 from llmcost.training.step import Step, evaluate_step
 
-TENSOR = (1, 2, 4, 8)
-CHUNKS = 4  # a stage at most
+TENSOR = (1, 2, 4, 8)  # tensor-parallel GPUs that are tried
+CHUNKS = 4  # of layers that a stage has at most
 
 
 class Change(NamedTuple):
-    """A layout that differs from the asked one in one respect (`words`, as options), with its step."""
+    """A layout that differs from the asked one in one option (`words`, as it is typed), with its step."""
 
     words: str
     layout: Layout
@@ -31,7 +31,7 @@ class Change(NamedTuple):
 def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> Layout:
     """The fastest usual layout that fits; if none does, the one that needs the least memory.
 
-    All keep the fields that are `given`. Tried are 1, 2, 4 and 8 tensor-parallel GPUs of a node; pipelines of 1, 2, 4,
+    All have the fields that are `given`. Tried are 1, 2, 4 and 8 tensor-parallel GPUs of a node; pipelines of 1, 2, 4,
     … stages, interleaved and not; ZeRO-1, and without a pipeline ZeRO-3; and as little recomputation as fits. Experts
     are spread over as many GPUs of a node as divide them. `capacity`: bytes of a GPU.
     """
@@ -54,9 +54,13 @@ def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> L
 
 def _spreads(base: Layout, shape: Shape, gpus: int, given: dict[str, Any]) -> Iterator[Layout]:
     """The layouts that are tried, without their recomputation: degrees that multiply to the GPUs, chunks and ZeRO."""
-    stages = [p for p in divisors(gpus) if p & (p - 1) == 0 and p <= shape.layers]
-    for tp in [given["tp"]] if "tp" in given else [t for t in TENSOR if t <= base.gpus_per_node]:
-        for pp in [given["pp"]] if "pp" in given else stages:
+    powers_of_two = [p for p in divisors(gpus) if p & (p - 1) == 0 and p <= shape.layers]
+
+    def choices(axis: str, usual: list[int]) -> list[int]:
+        return [given[axis]] if axis in given else usual
+
+    for tp in choices("tp", [t for t in TENSOR if t <= base.gpus_per_node]):
+        for pp in choices("pp", powers_of_two):
             used = tp * pp * base.cp
             if gpus % used or ("dp" in given and given["dp"] * used != gpus):
                 continue
@@ -64,8 +68,8 @@ def _spreads(base: Layout, shape: Shape, gpus: int, given: dict[str, Any]) -> It
             if "ep" not in given and shape.experts:
                 ranks = min(spread.tp * spread.dp * spread.cp, base.gpus_per_node)
                 spread = spread._replace(ep=max(e for e in divisors(ranks) if shape.experts[0] % e == 0))
-            for vp in [given["vp"]] if "vp" in given else _chunks(shape.layers, pp):
-                for zero in [given["zero"]] if "zero" in given else ([1, 3] if pp == 1 else [1]):
+            for vp in choices("vp", _chunks(shape.layers, pp)):
+                for zero in choices("zero", [1, 3] if pp == 1 else [1]):
                     yield spread._replace(zero=zero, vp=vp)
 
 
@@ -76,7 +80,7 @@ def _chunks(layers: int, stages: int) -> list[int]:
 
 
 def changes(at: Setup, shape: Shape) -> Iterator[tuple[str, Layout]]:
-    """Layouts that differ in one option and need less memory, each with that option in words."""
+    """Layouts that differ in one option and may need less memory, each with that option as it is typed."""
     here = at.layout
     for recompute in RECOMPUTE[RECOMPUTE.index(here.recompute) + 1 :]:
         yield f"--recompute {recompute}", here._replace(recompute=recompute, recompute_layers=None)

@@ -23,6 +23,7 @@ def with_adapters(layers: list[Operator], lora: Lora) -> list[Operator]:
 
 
 def _beside(op: Any, lora: Lora) -> Iterator[Operator]:
+    """The operators of an operator's adapters; none where it is not adapted."""
     found = beside(op, lora)
     if not found:
         return
@@ -59,6 +60,7 @@ def with_expansion(layers: list[Operator], lora: Lora) -> list[Operator]:
 
 
 def _expansion(op: Any, bits: Number) -> Operator:
+    """The kernel that reads a product's weight in so many bits and writes it in the type that computes."""
     weights = op.k * op.n * (op.groups if isinstance(op, GroupedGemm) else 1)
     expert: Expert = "routed" if op.facts.expert == "routed" else ""
     facts = Facts("heads", saves="nothing", expert=expert, role="expansion")

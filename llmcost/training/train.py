@@ -137,6 +137,7 @@ def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoin
 
 
 def _spread(layout: Layout, chosen: bool) -> Spread:
+    """The layout as results tell it."""
     fields = layout._asdict() | {
         "etp": layout.expert_tp(),
         "micro_batches": layout.micro_batches(),
@@ -170,6 +171,7 @@ def _memory(at: Setup, step: Step) -> TrainMemory:
 
 
 def _stage_bytes(at: Setup, memory: StageMemory, index: Number) -> StageBytes:
+    """Memory of stage `index` at its peak, part by part; overhead is the total less all other parts."""
     peak = memory.peak()
     parts = (memory.params, peak.grads, memory.optimizer, peak.activations, peak.logits, peak.gathered, peak.working)
     total = memory.total()
