@@ -82,7 +82,7 @@ def written(sweep: Sweep) -> None:
 def loop(sweep: Sweep) -> None:
     """The same figures, an estimate a point, for the first thousand points."""
     for batch in range(1, 1001):
-        estimate(sweep.model, sweep.cases[0].hardware, Options(batch=batch))
+        estimate(sweep.model, sweep.structures[0].hardware, Options(batch=batch))
 
 
 def main() -> None:

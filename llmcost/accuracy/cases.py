@@ -73,12 +73,12 @@ MEASURES: dict[str, tuple[str, float]] = {  # column -> quantity in base units, 
 _LONG: Schema = {"type": "str", "strict": True, "min_length": 1}
 _CELL: Schema = {"type": "nullable", "schema": {"type": "union", "choices": [TEXT, {"type": "int", "strict": True}]}}
 NUMBER: Schema = {"type": "union", "choices": [{"type": "int", "strict": True}, {"type": "float", "strict": True}]}
-_PROGRAM = record(  # how a training program runs: fields of training.layout.Layout and training.recipe.Recipe
+_PROGRAM = record(  # how a training program runs: fields of parallel.layout.Layout and training.recipe.Recipe
     required={},
     optional={
-        **dict.fromkeys(("attention", "kernels", "loss", "context", "recompute"), TEXT),
+        **dict.fromkeys(("attention", "kernels", "loss", "context_parallel", "recompute"), TEXT),
         **dict.fromkeys(("dropout", "grad_buffer", "master_weights", "reshard", "sequence_parallel"), FLAG),
-        **dict.fromkeys(("grad_bytes", "reduce_bytes", "node", "fabric_gb_per_s"), NUMBER),
+        **dict.fromkeys(("grad_bytes", "reduce_bytes", "gpus_per_node", "fabric_gb_per_s"), NUMBER),
         "overlap": mapping(NUMBER),
     },
 )

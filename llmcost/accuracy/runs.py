@@ -20,9 +20,9 @@ DTYPES = {"mxfp8": "fp8"}  # fp8 recipes that differ in their scales alone
 PHYSICAL = ("gpus", "seq", "global_batch", "micro_batch", "compute")  # what a prediction needs to be told
 ZERO = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}
 LAYOUT = (
-    "node",
+    "gpus_per_node",
     "reshard",
-    "context",
+    "context_parallel",
     "sequence_parallel",
 )  # of what a source says of its program; all else is the recipe's
 

@@ -34,7 +34,7 @@ def train(
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware, load_model
     from llmcost.training.breakdown import MicroBatchRow, micro_batch_rows
-    from llmcost.training.train import setup_of
+    from llmcost.training.setup import setup_of
     from llmcost.training.train import train as compute
 
     spec, chip = load_model(model, kind), load_hardware(hw)

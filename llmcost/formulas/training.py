@@ -26,17 +26,17 @@ from llmcost.serving.results import leaves
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.options import LAYOUT, Options
 from llmcost.training.results import Train
-from llmcost.training.train import answer_of, setup_of
+from llmcost.training.setup import setup_of
+from llmcost.training.train import answer_of
 
 
 def symbolic_layout(layout: Layout) -> Layout:
     """The layout in the letters that its options declare; a degree of 1 is structure."""
-    options, fields = declared(Options), {"global_batch": "global_batch"} | LAYOUT
-    sizes = {field: (getattr(layout, field), options[name]) for name, field in fields.items() if options[name].letter}
+    sizes = {name: (getattr(layout, name), declared(Options)[name]) for name in LAYOUT}
     letters: dict[str, Any] = {
-        field: symbol(option.letter, value, option.meaning)
-        for field, (value, option) in sizes.items()
-        if not (value == 1 and field in (*DEGREES, "cp", "vp"))
+        name: symbol(option.letter, value, option.meaning)
+        for name, (value, option) in sizes.items()
+        if option.letter and not (value == 1 and name in (*DEGREES, "cp", "vp"))
     }
     return layout._replace(**letters)
 

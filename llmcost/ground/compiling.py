@@ -43,7 +43,7 @@ def compiled(tape: Tape, arguments: Sequence[str], answer: Any) -> Callable[...,
     free: list[str] = []  # variables whose value nothing needs any more
     fresh = (f"v{number}" for number in count())
     variables: dict[int, str] = {}
-    for function, operands, place, done in program.steps:
+    for function, operands, place, done in program.operations:
         code = CODE[function] if isinstance(function, str) else _call(function, len(operands), bound)
         action = code.format(*[names[each] for each in operands])
         free += [variables[each] for each in done if each in variables]

@@ -48,26 +48,26 @@ class Tape:
         return Program(self.entries, [x.place for x in wanted])
 
 
-class Step(NamedTuple):
-    """One step of a program: what is done to the values at some places, and the place of its result."""
+class Operation(NamedTuple):
+    """One operation of a program: what is done to the values at some places, and the place of its result."""
 
     function: Function | str
     operands: tuple[int, ...]
     place: int
-    done: list[int]  # places whose values no later step needs
+    done: list[int]  # places whose values no later operation needs
 
 
 class Program:
     """The part of a tape that some results need, in order.
 
-    Each value is let go after the last step that needs it, so that large arrays do not pile up.
+    Each value is let go after the last operation that needs it, so that large arrays do not pile up.
     """
 
     def __init__(self, entries: Sequence[Entry], results: list[int]) -> None:
         self.results = results
         self.inputs: dict[int, str] = {}
         self.constants: dict[int, Any] = {}
-        self.steps: list[Step] = []
+        self.operations: list[Operation] = []
         last_use = dict.fromkeys(results, len(entries))  # place -> the last operation that needs it; results stay
         for place in reversed(range(len(entries))):  # from the end: the first use that is met is the last
             if place not in last_use:
@@ -79,8 +79,8 @@ class Program:
                 self.constants[place] = operands[0]
             else:
                 done = [each for each in dict.fromkeys(operands) if last_use.setdefault(each, place) == place]
-                self.steps.append(Step(function, operands, place, done))
-        self.steps.reverse()
+                self.operations.append(Operation(function, operands, place, done))
+        self.operations.reverse()
 
 
 class Recorded(Symbolic):

@@ -26,16 +26,17 @@ class Layout(NamedTuple):
     """Degrees of parallelism (numbers, arrays or symbols; 1 where an axis is not used) and choices (one value for all).
 
     tp, pp, dp, ep, cp: GPUs of a tensor-parallel group, pipeline stages, data-parallel ranks, GPUs that share the
-    experts, parts of a sequence. `node`: GPUs that fast links join. `etp`: GPUs that an expert is split over (None:
-    tp, or what ep leaves of it). `sequence_parallel`: between its products, a tensor-parallel group splits the tokens.
+    experts, parts of a sequence. `gpus_per_node`: those that fast links join. `etp`: GPUs that an expert is split over
+    (None: tp, or what ep leaves of it). `sequence_parallel`: between its products, a tensor-parallel group splits the
+    tokens.
 
     To serve, nothing else is needed. To train:
     vp: chunks of layers that a stage holds (interleaved schedule from 2 on). `micro_batch`, `global_batch`: sequences.
     zero: 0 all states on every data-parallel rank; 1 optimizer divided; 2 gradients too; 3 weights too (FSDP).
     `reshard`: with ZeRO-3, weights are let go after the forward pass and gathered again for the backward pass.
     `shard`: over how many data-parallel ranks states are divided (None: all), replicated over the rest (hybrid).
-    `recompute_layers`: layers of a stage that are recomputed (None: all). `context`: how parts of a sequence see each
-    other.
+    `recompute_layers`: layers of a stage that are recomputed (None: all). `context_parallel`: how parts of a sequence
+    see each other.
     """
 
     tp: Number = 1
@@ -43,7 +44,7 @@ class Layout(NamedTuple):
     dp: Number = 1
     ep: Number = 1
     cp: Number = 1
-    node: Number = 8
+    gpus_per_node: Number = 8
     etp: Number | None = None
     sequence_parallel: bool = True
     vp: Number = 1
@@ -55,7 +56,7 @@ class Layout(NamedTuple):
     recompute: Recompute = "none"
     recompute_layers: Number | None = None
     schedule: Schedule = "1f1b"
-    context: Context = "ring"
+    context_parallel: Context = "ring"
 
     def gpus(self) -> Number:
         """GPUs in all."""

@@ -63,8 +63,11 @@ class Server(NamedTuple):
         """
         at, rows, h, Bx = self.layout, load.b * load.s, self.model.hidden_size, self.size.Bx
         times, part = at.pp - 1, divide(rows, at.tp)
-        send = Collective("stage_send", "mlp", times, "send", part, h, at.pp, at.stage_gpus(), at.node, Bx)
-        return [send, Collective("stage_all_gather", "mlp", times, "all_gather", rows, h, at.tp, 1, at.node, Bx)]
+        send = Collective("stage_send", "mlp", times, "send", part, h, at.pp, at.stage_gpus(), at.gpus_per_node, Bx)
+        return [
+            send,
+            Collective("stage_all_gather", "mlp", times, "all_gather", rows, h, at.tp, 1, at.gpus_per_node, Bx),
+        ]
 
     def cost(self, share: Pass, load: Load) -> PassCost:
         """What a pass needs at least, all stages one after the other."""

@@ -22,7 +22,7 @@ from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES, ZERO, Layout
 from llmcost.specs.hardware import USUAL_NODE, HardwareSpec
 
 MOST = 10**6  # GPUs
-AT_LEAST_ONE = ("tp", "cp", "pp", "dp", "ep", "vp", "micro_batch", "global_batch", "node")
+AT_LEAST_ONE = ("tp", "cp", "pp", "dp", "ep", "vp", "micro_batch", "global_batch", "gpus_per_node")
 
 
 class Shape(NamedTuple):
@@ -147,7 +147,7 @@ def _sequence_rules(at: Layout, shape: Shape, seq: Number) -> Iterator[Rule]:
         part = divide(seq, at.cp)
         says = f" does not divide the {_figure(part)} tokens of a sequence's part"
         yield Rule("tp", divides(at.tp, part), says, {*_divisors(part)} & {*tensor_degrees(shape)})
-    if at.context == "ulysses":
+    if at.context_parallel == "ulysses":
         for size in shape.heads:
             says = f" times --tp {_figure(at.tp)} does not divide the {size:,} attention heads of {shape.name}"
             yield Rule("cp", divides(at.tp * at.cp, size), says, _divisors(divide(size, at.tp)))
@@ -234,7 +234,7 @@ def check(layout: Layout, shape: Shape, seq: int | None = None) -> None:
     for option, value, known in (
         ("recompute", layout.recompute, RECOMPUTE),
         ("schedule", layout.schedule, SCHEDULES),
-        ("context-parallel", layout.context, CONTEXTS),
+        ("context-parallel", layout.context_parallel, CONTEXTS),
     ):
         if value not in known:
             raise InputError(f"--{option} {value}: one of {', '.join(known)}")
@@ -260,7 +260,7 @@ def layout_of(
     """
     node = gpus_per_node or (hardware.gpus_in_a_node() if hardware else USUAL_NODE)
     if gpus is tp is pp is dp is ep is gpus_per_node is None:
-        return Layout(node=node, sequence_parallel=False)
+        return Layout(gpus_per_node=node, sequence_parallel=False)
     given = {"--gpus": gpus, "--tp": tp, "--pp": pp, "--dp": dp, "--ep": ep, "--gpus-per-node": gpus_per_node}
     for option, degree in given.items():
         if degree is not None:
@@ -268,7 +268,7 @@ def layout_of(
     dp = dp or max(1, (ep or 1) // (tp or 1))
     if gpus is not None:
         tp, pp = _filled(gpus, tp, pp, dp, node)
-    layout = Layout(tp or 1, pp or 1, dp, ep or 1, node=node, sequence_parallel=False)
+    layout = Layout(tp or 1, pp or 1, dp, ep or 1, gpus_per_node=node, sequence_parallel=False)
     if gpus not in (None, layout.gpus()):
         raise InputError(f"--gpus {gpus}: tp·pp·dp = {layout.tp}·{layout.pp}·{layout.dp} is {layout.gpus():,}")
     rule = broken(layout, shape_of(model))

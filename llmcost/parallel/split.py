@@ -95,7 +95,7 @@ def _exchanges(op: Any, layout: Layout) -> Iterator[Operator]:
             op.k if first else op.n,
             maximum(layout.expert_ranks(), 1),
             layout.tp,
-            layout.node,
+            layout.gpus_per_node,
             op.Bx,
         )
 
@@ -103,4 +103,4 @@ def _exchanges(op: Any, layout: Layout) -> Iterator[Operator]:
 def _exchange(name: str, op: Any, layout: Layout, exchange: Exchange) -> Collective:
     """An exchange of all of an operator's output within a tensor-parallel group."""
     rows, width = op.b * op.s, op.output_width()
-    return Collective(name, op.part, op.count, exchange, rows, width, layout.tp, 1, layout.node, op.Bx)
+    return Collective(name, op.part, op.count, exchange, rows, width, layout.tp, 1, layout.gpus_per_node, op.Bx)

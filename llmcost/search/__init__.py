@@ -1,1 +1,1 @@
-"""Many questions at once: which GPUs hold a model, every combination of options, models side by side, the best layout."""
+"""Many questions at once: which GPUs hold a model, options combined, models side by side, the best layout."""

@@ -19,12 +19,11 @@ SHORT = ("memory.fits", "prefill.expected.tokens_per_s", "decode.expected.tokens
 
 
 class Derived(NamedTuple):
-    """What follows from an estimate's expected rates. None where it is not known, and costs also where the model does
-    not fit.
+    """What follows from an estimate's expected rates; None where it is not known, and prices where it does not fit.
 
     `share_of_limit`: the expected rate over the one that no implementation beats. `per_watt`: of the GPUs' rated
-    power (TDP), not of what they draw. Dollars are those of the GPUs' hours, fully used: a million tokens of prompts,
-    or of output.
+    power (TDP), not of what they draw. `price`: dollars of GPU-hours, fully used, for a million tokens of prompts, or
+    of output.
     """
 
     prefill_share_of_limit: Number
@@ -85,7 +84,8 @@ def compare(
     """Every model on every GPU. Raises InputError where the options do not suit a model or a GPU.
 
     `prices` are dollars a GPU-hour by name of GPU, "" for all others.
-    Without a context, all are compared at prompt and output, or at the one that each would have by itself: the shortest.
+    Without a context, all are compared at prompt and output; without these, at the shortest of the contexts that each
+    model would have by itself.
     """
     if options.context is None and (options.prompt is None or options.output is None):
         options = options._replace(context=min(DEFAULT_CONTEXT, *(model.max_position_embeddings for model in models)))

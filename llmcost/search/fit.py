@@ -1,9 +1,9 @@
 """Which GPUs hold a model: kinds of GPUs, numbers of them and precisions, with what they give and cost.
 
-An offer is one kind of GPU, so many of them, one precision. GPUs of a node split the layers between them as far as
-heads divide (tensor parallelism); what is left are pipeline stages, where layers divide; else experts lie on all
-GPUs, each with its own sequences (expert and data parallelism). Output tokens are priced at the largest batch:
-GPU-hours over the tokens of decode, the prompts not counted; where requests in flight are asked for, by what they give.
+An offer is one kind of GPU, so many of them, one precision. GPUs of a node split each layer as far as heads divide
+(tensor parallelism); the rest are pipeline stages, where layers divide; else experts lie on all GPUs, each with its own
+sequences (expert and data parallelism). A million output tokens is priced at the largest batch, as GPU-hours over the
+tokens of decode, prompts not counted; where requests in flight are asked for, as GPU-hours over their output.
 """
 
 from __future__ import annotations
@@ -22,21 +22,16 @@ from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
 from llmcost.serving.estimate import default_dtype, estimate, workload_of
 from llmcost.serving.options import Options
-from llmcost.serving.results import Estimate, to_dict
+from llmcost.serving.results import to_dict
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.fit/1"
 GPUS = (1, 2, 4, 8)
 MOST_GPUS = 10**4
-WEIGHTS = (
-    "bf16",
-    "fp8",
-    "int4-g128",
-)  # what checkpoints are deployed in; of a model kept in a format, that and what is smaller
-COMPUTED = {
-    "fp8": "fp8",
-    "nvfp4": "fp4",
-}  # formats that are computed in as they are, where the GPU can; others are unpacked first
+# What checkpoints are deployed in; of a model that is kept in another format, that one and what is smaller.
+WEIGHTS = ("bf16", "fp8", "int4-g128")
+# Formats of weights that are computed in as they are, where the GPU can; others are unpacked first.
+COMPUTED = {"fp8": "fp8", "nvfp4": "fp4"}
 BASES = ("textbook", "limit", "expected")
 
 
@@ -48,7 +43,10 @@ class Precision(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """GPUs that might hold the model. Rates are None where a peak is not known, or nothing fits; memory is of one GPU."""
+    """GPUs that might hold the model.
+
+    Bytes are of one GPU; tokens a second and dollars of all. Rates are None where a peak is not known, or nothing fits.
+    """
 
     hardware: str
     title: str
@@ -84,7 +82,7 @@ class Offers(NamedTuple):
     context: int
 
     def holding(self) -> list[Offer]:
-        """Those that hold the model: the cheapest first where prices are known, else the fewest GPUs, then the fastest."""
+        """Those that hold the model, in the order of `ranked`."""
         return ranked(offer for offer in self.offers if offer.fits)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -171,12 +169,16 @@ def supported(chip: HardwareSpec, precisions: Iterable[Precision]) -> Iterator[P
 
 
 def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int, node: int | None = None) -> Layout | None:
-    """As much tensor parallelism as a node has and the model allows, the rest stages, or experts over all; None where nothing divides."""
+    """The layout of so many GPUs; None where nothing divides.
+
+    As much tensor parallelism as a node has GPUs for and the model allows, the rest pipeline stages; else experts over
+    all GPUs. `node`: GPUs of a node; None: as the spec says.
+    """
     node = node or chip.gpus_in_a_node()
     degrees = [tp for tp in range(min(gpus, node), 0, -1) if gpus % tp == 0]
     layouts = [
-        *(Layout(tp, gpus // tp, node=node) for tp in degrees),
-        Layout(dp=gpus, ep=gpus, node=node),
+        *(Layout(tp, gpus // tp, gpus_per_node=node) for tp in degrees),
+        Layout(dp=gpus, ep=gpus, gpus_per_node=node),
     ]
     shape = shape_of(model)
     return next((layout for layout in layouts if broken(layout, shape) is None), None)
@@ -191,14 +193,18 @@ def _offer(
     price: float | None,
     basis: str,
 ) -> Offer:
+    """What so many GPUs at this precision give: memory and rates of the batch asked for, and decode at the largest one.
+
+    `price`: dollars a GPU-hour.
+    """
     degrees = {name: getattr(layout, name) for name in DEGREES}
     chosen = options._replace(dtype=precision.dtype, weight_dtype=precision.weight_dtype, **degrees)
     e = estimate(model, chip, chosen)
     m, fits = e.memory, e.memory.fits
     largest = estimate(model, chip, chosen._replace(batch=min(m.max_batch, MOST))) if fits else None
-    most = _decode(largest, basis, "tokens_per_s")
-    shown = e if fits else None
-    served = getattr(shown.serving, basis, None) if shown and shown.serving else None
+    prefill, decode = getattr(e.prefill, basis), getattr(e.decode, basis)
+    most = None if largest is None else getattr(largest.decode, basis).tokens_per_s
+    served = getattr(e.serving, basis, None) if fits else None  # the textbook has no rule for a mix
     served_tokens = None if served is None else served.output_tokens_per_s
     priced = most if options.concurrency is None else served_tokens
     return Offer(
@@ -217,9 +223,9 @@ def _offer(
         usable_bytes=m.usable_bytes,
         max_batch=m.max_batch,
         max_context=m.max_context,
-        prefill_tokens_per_s=None if shown is None else getattr(shown.prefill, basis).tokens_per_s,
-        decode_tokens_per_s=_decode(shown, basis, "tokens_per_s"),
-        decode_tokens_per_s_per_user=_decode(shown, basis, "tokens_per_s_per_user"),
+        prefill_tokens_per_s=prefill.tokens_per_s if fits else None,
+        decode_tokens_per_s=decode.tokens_per_s if fits else None,
+        decode_tokens_per_s_per_user=decode.tokens_per_s_per_user if fits else None,
         most_tokens_per_s=most,
         served_tokens_per_s=served_tokens,
         price_per_gpu_hour=price,
@@ -228,12 +234,11 @@ def _offer(
 
 
 def price_per_million_tokens(price_per_hour: Number, tokens_per_s: Number) -> Number:
-    """Dollars for a million tokens of GPUs that cost so much an hour together and are never idle; None where either is not known."""
+    """Dollars for a million tokens, of GPUs that are never idle; None where price or rate is not known.
+
+    `price_per_hour`: dollars an hour of all GPUs together, which give `tokens_per_s` together.
+    """
     return None if price_per_hour is None or tokens_per_s is None else price_per_hour / (tokens_per_s * HOUR) * 10**6
-
-
-def _decode(e: Estimate | None, basis: str, figure: str) -> Number:
-    return None if e is None else getattr(getattr(e.decode, basis), figure)
 
 
 def best(offers: Iterable[Offer]) -> list[Offer]:

@@ -1,10 +1,9 @@
-"""Planning to serve: the layout, and the requests in flight, that give most tokens a second a GPU within limits on
-waiting.
+"""Planning to serve: the layout, and the requests in flight, that give most tokens a second a GPU.
 
-Every layout is asked with the steady state of `llmcost estimate --concurrency` (serving.py), on arrays: so many
-requests of one length are in flight at any time. The most that keep every limit are the answer. A replica has
-tp·pp·dp GPUs; data-parallel ranks are counted only as far as experts are spread over them, as others would be
-replicas of their own. GPUs that make no whole replica are idle.
+Every layout is evaluated in the steady state of `llmcost estimate --concurrency` (serving/batching.py), on arrays: so
+many requests of one length are in flight at any time. The answer is the most that keep every limit on TTFT and TPOT. A
+replica has tp·pp·dp GPUs; data-parallel ranks are counted only as far as experts are spread over them, as others would
+be replicas of their own. GPUs that make no whole replica are idle.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
 from llmcost.search.fit import price_per_million_tokens
-from llmcost.search.space import Broken, Column
+from llmcost.search.space import Broken, Column, degrees_in_words
 from llmcost.serving.batching import serving
 from llmcost.serving.estimate import machine_of, server_of
 from llmcost.serving.memory import serving_memory
@@ -36,13 +35,17 @@ from llmcost.serving.results import KvCache
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.plan-serving/1"
-AXES = ("tp", "pp", "dp", "ep")
+AXES = DEGREES
 OCTAVES = 12  # 4,096 requests of a rank at most
 PER_OCTAVE = 8  # numbers tried between one and its double
 
 
 class ServingQuestion(NamedTuple):
-    """What is to be served: `workload` has lengths, data types and node; None: no limit. Seconds."""
+    """What is to be served.
+
+    `workload`: lengths, data types and node. `ttft`, `tpot`: the longest seconds to the first token and of each other
+    one; None: no limit. `held`: axes with the values that they may take.
+    """
 
     model: ModelSpec
     hardware: HardwareSpec
@@ -50,13 +53,16 @@ class ServingQuestion(NamedTuple):
     workload: Workload
     ttft: float | None = None
     tpot: float | None = None
-    held: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 - axis -> values that it may take
+    held: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 - it is only read
     efficiency: Efficiency | None = None  # by the workload's profile
     price: float | None = None  # dollars a GPU-hour
 
 
 class Served(NamedTuple):
-    """Figures of some layouts, each with some requests in flight: seconds, output tokens a second of a replica, requests that have room."""
+    """Figures of some layouts, each with several numbers of requests in flight: arrays of (layouts, numbers).
+
+    `tokens_per_s`: output tokens of a replica. `max_concurrency`: requests that have room in it.
+    """
 
     ttft_seconds: Number
     tpot_seconds: Number
@@ -66,9 +72,10 @@ class Served(NamedTuple):
 
 
 class ServingCandidate(NamedTuple):
-    """A layout with the most requests in flight on a replica; `bound`: what keeps it from more.
+    """A layout with the most requests in flight on a replica.
 
-    Tokens a second are of all GPUs, idle ones included.
+    `tokens_per_s_per_gpu`: output tokens, over all GPUs, idle ones included. `bound`: what keeps it from more requests,
+    one of LIMITS, or "requests" where none does. `price_per_million_tokens`: dollars for output tokens; None: no price.
     """
 
     layout: Layout
@@ -79,7 +86,7 @@ class ServingCandidate(NamedTuple):
     tpot_seconds: float
     max_concurrency: int
     bound: str
-    price_per_million_tokens: float | None = None  # dollars for output tokens, where there is a price
+    price_per_million_tokens: float | None = None
 
 
 class ServingPlan(NamedTuple):
@@ -103,7 +110,7 @@ class ServingPlan(NamedTuple):
         return [{name: figures[name] for name in self.columns} for figures in known]
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document."""
+        """The JSON document of `llmcost plan --serve --json`."""
         question, w = self.question, self.question.workload
         return {
             "schema": SCHEMA,
@@ -125,14 +132,14 @@ class ServingPlan(NamedTuple):
         }
 
     def __repr__(self) -> str:
-        """In one line."""
+        """In one line, with the best layout."""
         asked = self.question
         where = f"{asked.model.name} on {asked.gpus:,} × {asked.hardware.name}"
         if not self.best:
             return f"<Plan for serving {where}: none of {self.legal:,} legal layouts will do>"
         first = self.best[0]
-        degrees = ", ".join(f"{axis} {n}" for axis in AXES if (n := getattr(first.layout, axis)) > 1)
-        best = f"{degrees or 'one GPU'} × {first.replicas:,}, {first.tokens_per_s_per_gpu:,.0f} tokens/s a GPU"
+        speed = f"{first.tokens_per_s_per_gpu:,.0f} tokens/s a GPU"
+        best = f"{degrees_in_words(first.layout)} × {first.replicas:,}, {speed}"
         return f"<Plan for serving {where}: {self.legal:,} legal layouts, best {best}>"
 
     def _repr_html_(self) -> str:
@@ -143,7 +150,10 @@ LIMITS = ("memory", "ttft", "tpot")
 
 
 def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
-    """The `top` best layouts, each with the most requests in flight. Raises InputError where a figure of the GPU is not known."""
+    """The `top` best layouts, each with the most requests in flight.
+
+    Raises InputError where a figure of the GPU is not known.
+    """
     layouts, illegal = spreads(question)
     timed = [layout for layout in layouts if linked(question, layout)]
     found: list[ServingCandidate] = []
@@ -158,7 +168,10 @@ def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
 
 
 def spreads(question: ServingQuestion) -> tuple[list[Layout], list[Broken]]:
-    """Legal layouts of at most so many GPUs, with the data-parallel ranks that experts take; and the rules that others break."""
+    """Legal layouts of at most so many GPUs, and the rules that others break.
+
+    Each has as many data-parallel ranks as its experts are spread over.
+    """
     model, gpus, node = question.model, question.gpus, int(question.workload.gpus_per_node)
     degrees = sorted({n for n in range(1, gpus + 1) if gpus % n == 0} | {2**n for n in range(gpus.bit_length())})
     experts = any(getattr(layer.mlp, "num_experts", 0) for layer in model.layers)
@@ -166,7 +179,7 @@ def spreads(question: ServingQuestion) -> tuple[list[Layout], list[Broken]]:
     illegal: dict[str, Broken] = {}
     shape = shape_of(model)
     for tp, pp, ep in product(degrees, degrees, degrees if experts else (1,)):
-        layout = Layout(tp, pp, ep // gcd(ep, tp), ep, node=node)
+        layout = Layout(tp, pp, ep // gcd(ep, tp), ep, gpus_per_node=node)
         if layout.gpus() > gpus or any(getattr(layout, axis) not in values for axis, values in question.held.items()):
             continue
         rule = broken(layout, shape)
@@ -179,10 +192,12 @@ def spreads(question: ServingQuestion) -> tuple[list[Layout], list[Broken]]:
 
 
 def _add(question: ServingQuestion, group: list[Layout], found: list[ServingCandidate], unfit: dict[str, int]) -> None:
-    """Find the most requests of each layout: first on a coarse scale, then between the last that will do and the first that won't."""
+    """Add each layout to `found`, with the most requests that it keeps every limit with; or count it as `unfit`.
+
+    The most are found on a coarse scale first, then among all numbers between two of its places.
+    """
     coarse = np.unique(np.round(2 ** np.linspace(0, OCTAVES, PER_OCTAVE * OCTAVES + 1)))
-    share = np.tile(coarse, (len(group), 1))
-    last, missed = _last_allowed(question, group, share)
+    last, missed = _last_allowed(question, group, np.tile(coarse, (len(group), 1)))
     for failed in np.flatnonzero(last < 0):
         unfit[missed[failed]] += 1
     rest = np.flatnonzero(last >= 0)
@@ -196,26 +211,30 @@ def _add(question: ServingQuestion, group: list[Layout], found: list[ServingCand
     most = fine[np.arange(len(kept)), place]
     served = serve(question, kept, most[:, None])
     for row, layout in enumerate(kept):
-        replicas = question.gpus // layout.gpus()
         ttft, tpot, tokens, room, _ = (float(figure[row, 0]) for figure in served)
-        rate = replicas * tokens / question.gpus
+        replicas = question.gpus // layout.gpus()
+        a_gpu = replicas * tokens / question.gpus
         found.append(
             ServingCandidate(
                 layout,
-                int(most[row]) * layout.dp,
-                replicas,
-                rate,
-                ttft,
-                tpot,
-                int(room),
-                missed[row] or "requests",
-                price_per_million_tokens(question.price, rate),
+                concurrency=int(most[row]) * layout.dp,
+                replicas=replicas,
+                tokens_per_s_per_gpu=a_gpu,
+                ttft_seconds=ttft,
+                tpot_seconds=tpot,
+                max_concurrency=int(room),
+                bound=missed[row] or "requests",
+                price_per_million_tokens=price_per_million_tokens(question.price, a_gpu),
             )
         )
 
 
 def _last_allowed(question: ServingQuestion, group: list[Layout], share: Column) -> tuple[NDArray[np.intp], list[str]]:
-    """For each layout, the place of the largest allowed number of requests a rank (-1: none), and what the next one misses."""
+    """For each layout, the place of the largest number of requests a rank that keeps every limit, and what ends there.
+
+    share: numbers of requests a rank, ascending, an array of (layouts, numbers). The place is -1 where even the first
+    misses a limit. What ends there is the limit that the next number misses, "" where there is no next one.
+    """
     served = serve(question, group, share)
     within = [served.fits.astype(bool)]
     for limit, figure in ((question.ttft, served.ttft_seconds), (question.tpot, served.tpot_seconds)):
@@ -223,13 +242,9 @@ def _last_allowed(question: ServingQuestion, group: list[Layout], share: Column)
     good = np.all(within, axis=0)
     last = np.where(good.all(axis=1), share.shape[1], np.argmin(good, axis=1)) - 1  # up to the first that is not
     missed = []
-    for row, place in enumerate(last):
-        names = [
-            name
-            for name, each in zip(LIMITS, within, strict=True)
-            if place + 1 < share.shape[1] and not each[row, place + 1]
-        ]
-        missed.append(names[0] if names else "")
+    for row, following in enumerate(last + 1):
+        kept = [following == share.shape[1] or bool(each[row, following]) for each in within]
+        missed.append("" if all(kept) else LIMITS[kept.index(False)])
     return last, missed
 
 
@@ -237,7 +252,7 @@ def linked(question: ServingQuestion, layout: Layout) -> bool:
     """Whether the links that a layout uses are known."""
     links = links_of(question.hardware)
     near = layout.gpus() == 1 or links.node_bytes_per_s is not None
-    return near and (layout.gpus() <= layout.node or links.fabric_bytes_per_s is not None)
+    return near and (layout.gpus() <= layout.gpus_per_node or links.fabric_bytes_per_s is not None)
 
 
 def links_within(links: Links | None, gpus: int, node: int) -> Links | None:
@@ -249,9 +264,12 @@ def links_within(links: Links | None, gpus: int, node: int) -> Links | None:
 
 
 def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Served:
-    """Figures of layouts with so many requests a rank: a row a layout, a column a number. Of one GPU the degrees stay plain."""
+    """Figures of layouts that have all one GPU, or all several. Raises InputError where one of them is not known.
+
+    share: requests a rank, an array of (layouts, numbers).
+    """
     model, w = question.model, question.workload
-    alone = all(layout.gpus() == 1 for layout in group)
+    alone = all(layout.gpus() == 1 for layout in group)  # then degrees are plain: 1 is structure
     degrees = np.array([layout[: len(DEGREES)] for layout in group], float)[:, :, None] * np.ones(share.shape[1])
     tp, pp, dp, ep = (1, 1, 1, 1) if alone else (degrees[:, axis] for axis in range(4))
     size, chip, efficiency = machine_of(question.hardware, w)
@@ -265,12 +283,11 @@ def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Serv
     mix = serving(server, w, memory)
     if mix.expected.output_tokens_per_s is None:
         raise InputError(f"{question.hardware.name}: no source gives its peak in {w.dtype} or its bandwidth")
-    fits = memory.fits & (w.concurrency <= mix.max_concurrency)
-    figures = (
-        mix.expected.ttft_seconds,
-        mix.expected.tpot_seconds,
-        mix.expected.output_tokens_per_s,
-        mix.max_concurrency,
-        fits,
+    found = Served(
+        ttft_seconds=mix.expected.ttft_seconds,
+        tpot_seconds=mix.expected.tpot_seconds,
+        tokens_per_s=mix.expected.output_tokens_per_s,
+        max_concurrency=mix.max_concurrency,
+        fits=memory.fits & (w.concurrency <= mix.max_concurrency),
     )
-    return Served(*[np.broadcast_to(np.asarray(figure), share.shape) for figure in figures])
+    return Served(*[np.broadcast_to(np.asarray(figure), share.shape) for figure in found])

@@ -16,11 +16,11 @@ from llmcost.parallel.layout import Layout
 from llmcost.parallel.rules import shape_of
 from llmcost.search.causes import CAUSES, Lost, cause_of, lost, spent
 from llmcost.search.fit import price_per_million_tokens
-from llmcost.search.space import DEGREES, Broken, Choices, Column, Space, allowed, space
+from llmcost.search.space import Broken, Choices, Column, Space, allowed, degrees_in_words, space
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.passes import Setup
 from llmcost.training.recipe import Recipe
-from llmcost.training.step import Step, evaluate
+from llmcost.training.step import Step, evaluate_step
 
 SCHEMA = "llmcost.plan/1"
 AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")
@@ -28,8 +28,10 @@ AT_ONCE = 16_384  # layouts: arrays that stay in a core's cache
 
 
 class TrainingQuestion(NamedTuple):
-    """What is to be planned. `base` has batch, node and structure; `usable`: bytes of a GPU's memory that may be
-    used.
+    """What is to be planned.
+
+    `seq`: tokens of a sequence. `base`: the layout with all that is no axis: batch, node and structure. `usable`: bytes
+    of a GPU's memory that may be used.
     """
 
     model: ModelSpec
@@ -46,8 +48,9 @@ class TrainingQuestion(NamedTuple):
 
 
 class TrainingCandidate(NamedTuple):
-    """One layout, and why it is not the best: what it spends more on. `excess_bytes`: what it needs above what a GPU
-    has.
+    """One layout, and why it is not the best (`cause`): what it spends more on.
+
+    `memory_bytes`: of the fullest GPU. `excess_bytes`: what it needs above what a GPU has, below 0 where it fits.
     """
 
     layout: Layout
@@ -65,8 +68,9 @@ class TrainingCandidate(NamedTuple):
 
 
 class GridCell(NamedTuple):
-    """The best of all layouts with so many tensor-parallel GPUs and pipeline stages: seconds where one fits, else
-    missing bytes.
+    """The best of all layouts with so many tensor-parallel GPUs and pipeline stages.
+
+    `step_seconds`: of the fastest that fits; None where none does. `missing_bytes`: of the one that needs least.
     """
 
     tp: int
@@ -76,10 +80,11 @@ class GridCell(NamedTuple):
 
 
 class TrainingPlan(NamedTuple):
-    """The best layouts by step time, and what became of all others. `timed`: legal ones; `fit`: those that fit.
+    """The best layouts by step time, and what became of all others.
 
-    `too_large`: of those that do not fit, the fastest if it beats all that do; if none does, the one that needs least
-    too.
+    `spreads`: ways to spread the GPUs that were looked at. `timed`: legal layouts. `fit`: those of them that fit.
+    `too_large`: of those that do not fit, the fastest if it beats all that do; if none does, also the one that needs
+    least.
     """
 
     question: TrainingQuestion
@@ -104,7 +109,7 @@ class TrainingPlan(NamedTuple):
         return [{name: figures[name] for name in self.columns} for figures in known]
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document."""
+        """The JSON document of `llmcost plan --json`."""
         question = self.question
         return {
             "schema": SCHEMA,
@@ -131,14 +136,13 @@ class TrainingPlan(NamedTuple):
         }
 
     def __repr__(self) -> str:
-        """In one line."""
+        """In one line, with the best layout."""
         asked = self.question
         where = f"{asked.model.name} on {asked.gpus:,} × {asked.hardware.name}"
         if not self.best:
             return f"<Plan for training {where}: none of {self.timed:,} legal layouts fits>"
         first = self.best[0]
-        degrees = ", ".join(f"{axis} {value}" for axis, value in first.axes().items() if axis in DEGREES and value > 1)
-        best = f"{degrees or 'one GPU'}, {seconds(first.step_seconds)} a step, MFU {first.mfu:.1%}"
+        best = f"{degrees_in_words(first.layout)}, {seconds(first.step_seconds)} a step, MFU {first.mfu:.1%}"
         return f"<Plan for training {where}: {self.fit:,} of {self.timed:,} legal layouts fit, best {best}>"
 
     def _repr_html_(self) -> str:
@@ -146,8 +150,10 @@ class TrainingPlan(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """Figures of layouts that share ZeRO's stage and what is recomputed: rows of the space, seconds, bytes; of those
-    that fit, parts.
+    """Figures of the layouts that share a stage of ZeRO and what is recomputed (`base`).
+
+    rows: of the space, one a layout. seconds: of a step. memory: bytes of the fullest GPU. parts: of the layouts that
+    fit alone, a row each, seconds of a step in the order of CAUSES.
     """
 
     base: Layout
@@ -158,7 +164,7 @@ class Timed(NamedTuple):
 
 
 def plan(question: TrainingQuestion, top: int) -> TrainingPlan:
-    """The `top` best layouts, ties to the one that needs less memory."""
+    """The `top` best layouts, of equally fast ones first the one that needs less memory; and why the others lose."""
     shape = shape_of(question.model)
     ways = space(question.base, question.gpus, shape, question.seq, question.choices)
     found = _timed(question, ways)
@@ -178,9 +184,8 @@ def plan(question: TrainingQuestion, top: int) -> TrainingPlan:
     sorting = np.lexsort((memory[inside], seconds[inside]))
     order, parts = inside[sorting], parts[sorting]
     too_large = [candidate(place) for place in _too_large(outside, order, seconds, memory)]
-    grid = _grid(
-        ways.columns["tp"][rows], ways.columns["pp"][rows], np.where(fits, seconds, np.inf), memory - question.usable
-    )
+    tp, pp = ways.columns["tp"][rows], ways.columns["pp"][rows]
+    grid = _grid(tp, pp, np.where(fits, seconds, np.inf), memory - question.usable)
     if not len(order):
         return TrainingPlan(question, ways.spreads, ways.illegal, len(rows), 0, [], [], too_large, grid)
     causes = cause_of(parts, parts[0])
@@ -196,6 +201,7 @@ def plan(question: TrainingQuestion, top: int) -> TrainingPlan:
 def _candidate(
     question: TrainingQuestion, layout: Layout, seconds: float, memory: float, cause: str | None
 ) -> TrainingCandidate:
+    """A layout with its figures; `cause`: why it is not the best. `seconds`: of a step; `memory`: bytes of a GPU."""
     rate = question.base.global_batch * question.seq / seconds / question.gpus
     mfu = step_of(question, layout).mfu()
     price = price_per_million_tokens(question.price, rate)
@@ -224,30 +230,31 @@ def _grid(tp: Column, pp: Column, seconds: Column, missing: Column) -> list[Grid
 
 
 def _timed(question: TrainingQuestion, ways: Space) -> list[Timed]:
+    """Figures of every legal layout, with every stage of ZeRO and every recomputation that may be chosen."""
     shape, found = shape_of(question.model), []
     for zero in question.choices.zero:
         divided = question.base._replace(zero=zero)
         rows = np.flatnonzero(allowed(ways.layout(divided, slice(None)), shape, question.seq))
         for recompute in question.choices.recompute if len(rows) else ():
             base = divided._replace(recompute=recompute)
-            pieces = [
-                _figures(question, ways.layout(base, rows[at : at + AT_ONCE])) for at in range(0, len(rows), AT_ONCE)
-            ]
+            blocks = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
+            pieces = [_figures(question, ways.layout(base, block)) for block in blocks]
             found.append(Timed(base, rows, *[np.concatenate(column) for column in zip(*pieces, strict=True)]))
     return found
 
 
 def step_of(question: TrainingQuestion, layout: Layout) -> Step:
     """The training engine's own answer, of one layout or of arrays of them."""
-    return evaluate(Setup(question.model, layout, question.recipe, question.seq, question.chip, question.efficiency))
+    return evaluate_step(
+        Setup(question.model, layout, question.recipe, question.seq, question.chip, question.efficiency)
+    )
 
 
 def _figures(question: TrainingQuestion, layout: Layout) -> tuple[Column, Column, Column]:
-    """Seconds, bytes, and of layouts that fit the parts of the time, as columns."""
+    """Seconds, bytes and parts of the time of a layout whose axes are arrays: the columns of Timed."""
     step = step_of(question, layout)
     seconds = np.asarray(step.seconds.total, float)
     memory = np.broadcast_to(step.memory_bytes(), seconds.shape)
-    parts = np.stack(
-        [np.broadcast_to(part, seconds.shape)[memory <= question.usable] for part in spent(step.seconds)], axis=1
-    )
+    fits = memory <= question.usable
+    parts = np.stack([np.broadcast_to(part, seconds.shape)[fits] for part in spent(step.seconds)], axis=1)
     return seconds, memory, parts.astype(np.float32)

@@ -1,4 +1,4 @@
-"""From what a user says to a question that can be searched."""
+"""From what a user asks of `llmcost plan` to a question that can be searched: checked, with defaults filled in."""
 
 from __future__ import annotations
 
@@ -7,26 +7,21 @@ from typing import Any
 
 from llmcost.ground.errors import InputError, check_count, check_share
 from llmcost.ground.options import check_options, declared
-from llmcost.model.architecture import forward
-from llmcost.model.lora import check_lora
-from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.search.plan_serving import ServingQuestion, links_within
 from llmcost.search.plan_training import TrainingQuestion
 from llmcost.search.space import Choices
-from llmcost.serving.estimate import DEFAULT_CONTEXT, workload_of
-from llmcost.serving.options import DEGREES
+from llmcost.serving.estimate import workload_of
+from llmcost.serving.options import DEGREES, MOST_GPUS
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.training.conventions import HALF_PRECISION
-from llmcost.training.options import Options, recipe_of
+from llmcost.training.options import Options
+from llmcost.training.setup import recipe_of, sequence_of, usual_batch
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import training_chip
-from llmcost.training.train import BATCH_TOKENS, MOST
 
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
-MOST_GPUS = 10**6
 
 
 def ask(
@@ -36,31 +31,33 @@ def ask(
     held: Mapping[str, tuple[Any, ...]] = {},
     memory_utilization: float | None = None,
 ) -> TrainingQuestion:
-    """A training run whose layout is to be found: `held` has axes with the values that they may take.
+    """A training run whose layout is to be found, with the defaults filled in.
 
-    Defaults are filled in. Raises InputError for what has no answer whatever the layout.
+    `held`: axes with the values that they may take. `memory_utilization`: the share of a GPU's memory that may be used;
+    None: all. Raises InputError for what has no answer whatever the layout.
     """
     check_options(options)
     _check_held(held, Options)
-    gpus, longest, recipe = options.gpus, model.max_position_embeddings, recipe_of(options, hardware)
-    seq = min(longest, DEFAULT_CONTEXT) if options.seq is None else options.seq
-    if not 1 <= seq <= longest:
-        raise InputError(f"--seq {seq}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)")
+    recipe, seq, gpus = recipe_of(model, hardware, options), sequence_of(model, options.seq), options.gpus
     check_count("--gpus", gpus, MOST_GPUS)
     node = options.gpus_per_node or hardware.gpus_in_a_node()
-    batch = options.global_batch or max(gpus, BATCH_TOKENS // seq // gpus * gpus)
-    check_count("--global-batch", batch, MOST)
+    batch = options.global_batch or usual_batch(seq, gpus)
     share = 1 if memory_utilization is None else memory_utilization
     check_share("--memory-utilization", share)
-    if recipe.lora is not None:
-        check_lora(forward(model, HALF_PRECISION, Load(1, 1, 1)).layers, recipe.lora)
-    chip = training_chip(hardware, recipe, Layout(dp=gpus, node=node))
+    chip = training_chip(hardware, recipe, Layout(dp=gpus, gpus_per_node=node))
     chip = chip._replace(links=links_within(chip.links, gpus, node))
-    base = Layout(global_batch=batch, node=node)
-    reached = training_efficiency(hardware, options.profile, recipe, gpus)
-    choices = Choices(**held)
     return TrainingQuestion(
-        model, hardware, gpus, seq, base, chip.usable * share, chip, reached, recipe, choices, options.price
+        model,
+        hardware,
+        gpus,
+        seq,
+        base=Layout(global_batch=batch, gpus_per_node=node),
+        usable=chip.usable * share,
+        chip=chip,
+        efficiency=training_efficiency(hardware, options.profile, recipe, gpus),
+        recipe=recipe,
+        choices=Choices(**held),
+        price=options.price,
     )
 
 
@@ -74,10 +71,10 @@ def ask_serving(
     tpot_ms: float | None = None,
     price: float | None = None,
 ) -> ServingQuestion:
-    """Requests that are to be served: `held` has axes with the values that they may take; the longest milliseconds to the
-    first and to each other token.
+    """Requests that are to be served by a layout that is to be found.
 
-    Raises InputError as `estimate` does.
+    `held`: axes with the values that they may take. `ttft_ms`, `tpot_ms`: the longest milliseconds to the first token,
+    and of each other one. `price`: dollars a GPU-hour. Raises InputError as `estimate` does.
     """
     check_count("--gpus", gpus, MOST_GPUS)
     _check_held(held, ServingOptions)

@@ -39,14 +39,17 @@ class Choices(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A rule in the words for one layout that breaks it, and how many layouts break it and none of the rules before."""
+    """A rule in the words for one layout that breaks it, and how many layouts break it and no rule before it."""
 
     rule: str
     layouts: int
 
 
 class Space(NamedTuple):
-    """Legal layouts, a column an axis, and what made the other ways to spread the GPUs illegal."""
+    """Legal layouts, and what made the other ways to spread the GPUs illegal.
+
+    columns: an array for each axis, all of the same length; row i of each is layout i.
+    """
 
     columns: dict[str, Column]
     spreads: int  # ways to spread the GPUs that were looked at, before micro-batches and chunks
@@ -57,23 +60,32 @@ class Space(NamedTuple):
 
     def layout(self, base: Layout, rows: slice | NDArray[np.intp]) -> Layout:
         """Some rows as one layout whose axes are arrays; `base` has what is no axis."""
-        return spread(base, {axis: column[rows] for axis, column in self.columns.items()})
+        return _with(base, {axis: column[rows] for axis, column in self.columns.items()})
 
     def single(self, base: Layout, row: int) -> Layout:
         """One row as a layout of whole numbers."""
-        return spread(base, {axis: int(column[row]) for axis, column in self.columns.items()})
+        return _single(base, self.columns, row)
 
 
-def spread(base: Layout, axes: Mapping[str, Any]) -> Layout:
-    """The layout with other values of some axes."""
+def _with(base: Layout, axes: Mapping[str, Any]) -> Layout:
     return base._replace(**axes)
+
+
+def _single(base: Layout, columns: Mapping[str, Column], row: int) -> Layout:
+    return _with(base, {axis: int(column[row]) for axis, column in columns.items()})
+
+
+def degrees_in_words(layout: Layout) -> str:
+    """The degrees above 1 of one layout, as in "tp 8, pp 4"."""
+    above_one = [f"{axis} {n}" for axis in DEGREES if (n := getattr(layout, axis)) > 1]
+    return ", ".join(above_one) or "one GPU"
 
 
 def space(base: Layout, gpus: int, shape: Shape, seq: int, choices: Choices) -> Space:
     """All legal layouts of `gpus` GPUs; `base` has what is not an axis: batch, node, structure."""
     grid = _degrees(gpus, shape, choices)
-    everyone = base._replace(zero=1)  # what a stage of ZeRO forbids is asked once stages are chosen
-    legal, illegal = _thinned(grid, everyone, shape, seq)
+    any_zero = base._replace(zero=1)  # what a stage of ZeRO forbids is asked once stages are chosen (`allowed`)
+    legal, illegal = _thinned(grid, any_zero, shape, seq)
     spreads = len(grid["tp"])
 
     batches = divisors(int(base.global_batch))
@@ -83,7 +95,7 @@ def space(base: Layout, gpus: int, shape: Shape, seq: int, choices: Choices) -> 
     legal = _kept(legal, chosen & whole)
     chunks = np.arange(1, shape.layers + 1, dtype=float)
     legal = _crossed(legal, "vp", chunks[choices.allows("vp", chunks)])
-    legal, _ = _thinned(legal, everyone, shape, seq)
+    legal, _ = _thinned(legal, any_zero, shape, seq)
     return Space(legal, spreads, illegal)
 
 
@@ -105,21 +117,23 @@ def _thinned(
     columns: dict[str, Column], base: Layout, shape: Shape, seq: int
 ) -> tuple[dict[str, Column], list[Broken]]:
     """The rows that keep every rule, and for each rule how many rows break it before any other."""
-    layout = spread(base, columns)
+    layout = _with(base, columns)
     left = np.ones(len(columns["tp"]), bool)
     broken: list[Broken] = []
     for number, rule in enumerate(rules(layout, shape, seq)):
         fails = left & ~np.broadcast_to(rule.holds, left.shape)
         if fails.any():
-            row = int(np.flatnonzero(fails)[0])
-            example = spread(base, {axis: int(column[row]) for axis, column in columns.items()})
+            example = _single(base, columns, int(np.flatnonzero(fails)[0]))
             broken.append(Broken(list(rules(example, shape, seq))[number].problem(example), int(fails.sum())))
             left &= ~fails
     return _kept(columns, left), broken
 
 
 def allowed(layout: Layout, shape: Shape, seq: int) -> NDArray[np.bool_]:
-    """Which rows of a layout of arrays are legal; a stage of ZeRO that has nothing to divide is no layout of its own."""
+    """A mask of the rows of a layout of arrays that are legal.
+
+    A stage of ZeRO that has nothing to divide is no layout of its own, and left out.
+    """
     left = np.ones(len(layout.tp), bool)
     for rule in rules(layout, shape, seq):
         left &= rule.holds

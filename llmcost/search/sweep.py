@@ -1,8 +1,8 @@
 """Every combination of some options: the engine recorded once for each GPU, data type and layout, played on arrays.
 
-What shapes the formulas (GPU, data types, layout) is a case, and each case is recorded by itself. Sizes (batch,
-context, …) that vary are axes of arrays, played in blocks that stay in a core's cache. Points are numbered in the
-order of nested loops: cases outside, then the axes, the last one innermost.
+What shapes the formulas (GPU, data types, layout) is a structure, and each structure is recorded by itself. Sizes
+(batch, context, …) that vary are axes of arrays, played in blocks that stay in a core's cache. Points are numbered in
+the order of nested loops: structures outside, then the axes, the last one innermost.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ FITS, LEGAL = "memory.fits", "legal"
 Columns = dict[str, Array]  # the path of a figure, as in the JSON of an estimate -> its value at each point
 
 
-class Case(NamedTuple):
-    """A GPU and the options that all points of the case share; sizes that vary hold one value of theirs."""
+class Structure(NamedTuple):
+    """A GPU, and the options that all points on it share; each size that varies holds one of its values."""
 
     hardware: HardwareSpec
     options: Options
 
 
 class Recording:
-    """The figures of a case: those that no axis changes as they are, a program for the others."""
+    """The figures of a structure: those that no axis changes as they are, a program for the others."""
 
-    def __init__(self, model: ModelSpec, case: Case, axes: Iterable[str], paths: Sequence[str]) -> None:
+    def __init__(self, model: ModelSpec, structure: Structure, axes: Iterable[str], paths: Sequence[str]) -> None:
         tape = Tape()
-        w = with_sizes(model, *case, {name: tape.input(name) for name in axes})
-        figures = dict(leaves(estimate_workload(model, case.hardware, w, prompt_is_context(case.options))))
+        hardware, options = structure
+        w = with_sizes(model, hardware, options, {name: tape.input(name) for name in axes})
+        figures = dict(leaves(estimate_workload(model, hardware, w, prompt_is_context(options))))
         figures[LEGAL] = _room(model, w) >= 0
         self.figures = {path: figures[path] for path in paths}
         self.recorded = [path for path in paths if isinstance(figures[path], Recorded)]
@@ -61,18 +62,20 @@ class Recording:
 
 
 def _room(model: ModelSpec, w: Workload) -> Number:
-    """Tokens that are left, below 0 where lengths contradict each other: of the prompt, the context, the model's positions."""
+    """Tokens that are left where least are: of the prompt, of the context, or of the model's positions.
+
+    Below 0 where lengths contradict each other.
+    """
     out = 0 if w.output is None else w.output
     return minimum(w.prompt - 1, minimum(w.context - out - w.prompt, model.max_position_embeddings - w.context))
 
 
 class Sweep:
-    """One model at every combination of GPUs and option values. Raises InputError where a value makes no sense by
-    itself.
+    """One model at every combination of GPUs and option values.
 
     `values` has the options that are chosen, each with at least one value; the others have their defaults.
     Combinations of values that contradict each other are left out: a data type that a GPU lacks, a prompt longer than
-    its context.
+    its context. Raises InputError where a value makes no sense by itself.
     """
 
     def __init__(self, model: ModelSpec, hardware: Sequence[HardwareSpec], values: Mapping[str, Sequence[Any]]) -> None:
@@ -80,18 +83,19 @@ class Sweep:
         sizes = {name: values[name] for name in SIZES if name in values}
         self.axes = {name: np.fromiter(each, np.float64, len(each)) for name, each in sizes.items() if len(each) > 1}
         self.lengths = tuple(len(axis) for axis in self.axes.values())
-        self.inside = prod(self.lengths)  # points of a case
-        self.cases, refused = _cases(model, hardware, _checked(model, sizes), values)
+        self.inside = prod(self.lengths)  # points of a structure
+        self.structures, refused = _structures(model, hardware, _checked(model, sizes), values)
         self.refused = {reason: number * self.inside for reason, number in refused.items()}
-        self.figures = tuple(path for path, _ in leaves(estimate(model, *self.cases[0])))
+        self.figures = tuple(path for path, _ in leaves(estimate(model, *self.structures[0])))
 
     def __len__(self) -> int:
-        return len(self.cases) * self.inside
+        return len(self.structures) * self.inside
 
     def legal(self) -> int:
         """How many points are left in."""
-        first = Recording(self.model, self.cases[0], self.axes, [LEGAL])  # the lengths are the same in all cases
-        return len(self.cases) * sum(int(first.play(inputs, shape)[LEGAL].sum()) for shape, inputs in _spans(self.axes))
+        any_of_them = Recording(self.model, self.structures[0], self.axes, [LEGAL])  # lengths are the same in all
+        of_one = sum(int(any_of_them.play(inputs, shape)[LEGAL].sum()) for shape, inputs in _spans(self.axes))
+        return len(self.structures) * of_one
 
     def left_out(self) -> dict[str, int]:
         """Why combinations are left out, and how many."""
@@ -102,8 +106,8 @@ class Sweep:
         """All points in order, a block at a time: their numbers and the figures at them."""
         masks = (LEGAL, FITS) if only_fitting else (LEGAL,)
         start = 0
-        for case in self.cases:
-            recording = Recording(self.model, case, self.axes, [*paths, *masks])
+        for structure in self.structures:
+            recording = Recording(self.model, structure, self.axes, [*paths, *masks])
             for shape, inputs in _spans(self.axes):
                 columns = recording.play(inputs, shape)
                 keep = np.logical_and.reduce([columns[mask] for mask in masks])
@@ -116,22 +120,25 @@ class Sweep:
 
     def at(self, points: Array, paths: Sequence[str]) -> Iterator[Columns]:
         """Any points in any order, a block at a time."""
-        recording = lru_cache(maxsize=64)(lambda case: Recording(self.model, self.cases[case], self.axes, paths))
+        recording = lru_cache(maxsize=64)(lambda n: Recording(self.model, self.structures[n], self.axes, paths))
         for start in range(0, len(points), BLOCK):
-            cases, inside = np.divmod(points[start : start + BLOCK], self.inside)
+            numbers, inside = np.divmod(points[start : start + BLOCK], self.inside)
             parts, places = [], []
-            for case in np.unique(cases):
-                places.append(np.flatnonzero(cases == case))
+            for number in np.unique(numbers):
+                places.append(np.flatnonzero(numbers == number))
                 index = np.unravel_index(inside[places[-1]], self.lengths) if self.lengths else ()
                 inputs = {name: axis[each] for (name, axis), each in zip(self.axes.items(), index, strict=True)}
-                parts.append(recording(case).play(inputs, (len(places[-1]),)))
+                parts.append(recording(number).play(inputs, (len(places[-1]),)))
             order = np.argsort(np.concatenate(places))
             yield {path: np.concatenate([part[path] for part in parts])[order] for path in paths}
 
     def select(
         self, path: str | None = None, *, descending: bool = False, top: int | None = None, only_fitting: bool = False
     ) -> Array:
-        """The numbers of all points, or of the first `top`, in the order of a figure; those where it is not known, last."""
+        """The numbers of all points, or of the first `top`, in the order of a figure.
+
+        Points where it is not known come last. Raises InputError for a figure that is no number.
+        """
         found: list[tuple[Array, Array]] = []
         for numbers, columns in self.blocks([] if path is None else [path], only_fitting=only_fitting):
             try:
@@ -163,7 +170,10 @@ def _first(found: Sequence[tuple[Array, Array]], top: int | None) -> tuple[Array
 
 
 def _spans(axes: Mapping[str, Array]) -> Iterator[tuple[tuple[int, ...], dict[str, Array]]]:
-    """Blocks of a grid in the order of its points: their shape, and each axis's part as an array along its own dimension."""
+    """Blocks of a grid in the order of its points: the shape of each, and its part of every axis.
+
+    Parts are arrays along dimensions of their own: they broadcast to the shape.
+    """
     lengths = [len(axis) for axis in axes.values()]
     pieces = []
     for place, length in enumerate(lengths):
@@ -175,7 +185,10 @@ def _spans(axes: Mapping[str, Array]) -> Iterator[tuple[tuple[int, ...], dict[st
 
 
 def _checked(model: ModelSpec, sizes: Mapping[str, Sequence[Any]]) -> Options:
-    """The sizes at one point, once both ends of every axis were found to be legal by themselves, and one combination of all."""
+    """The sizes at the point with most room in its context.
+
+    Raises InputError unless that point makes sense, and both ends of every axis by themselves.
+    """
     for end in (min, max):
         workload_of(model, None, Options(**{name: end(each) for name, each in sizes.items() if name not in TOGETHER}))
     roomiest = Options(**{name: max(each) if name == "context" else min(each) for name, each in sizes.items()})
@@ -183,23 +196,26 @@ def _checked(model: ModelSpec, sizes: Mapping[str, Sequence[Any]]) -> Options:
     return roomiest
 
 
-def _cases(
+def _structures(
     model: ModelSpec, hardware: Sequence[HardwareSpec], sizes: Options, values: Mapping[str, Sequence[Any]]
-) -> tuple[list[Case], Counter[str]]:
-    """Every GPU with every data type and layout that it and the model can have, and why others cannot be, with how many."""
+) -> tuple[list[Structure], Counter[str]]:
+    """Every GPU with every data type and layout that it and the model can have; and why others cannot be, counted.
+
+    Raises InputError where none can be.
+    """
     shapes = {name: values.get(name, (option.value,)) for name, option in declared(Options).items() if name in SHAPES}
     for name in values.keys() & shapes.keys():
         for value in shapes[name]:
             declared(Options)[name].check(declared(Options)[name].flag, value)
-    cases, refused = [], Counter[str]()
+    found, refused = [], Counter[str]()
     for chip, kind in product(hardware, product(*shapes.values())):
-        case = Case(chip, sizes._replace(**dict(zip(SHAPES, kind, strict=True))))
+        structure = Structure(chip, sizes._replace(**dict(zip(SHAPES, kind, strict=True))))
         try:
-            workload_of(model, *case)
+            workload_of(model, *structure)
         except InputError as refusal:
             refused[str(refusal)] += 1
         else:
-            cases.append(case)
-    if not cases:
+            found.append(structure)
+    if not found:
         raise InputError(next(iter(refused)))
-    return cases, refused
+    return found, refused

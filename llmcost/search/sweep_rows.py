@@ -21,11 +21,9 @@ METRICS = (
     "decode.limited_by",
 )
 OF_REQUESTS = ("request.expected.latency_seconds", "request.expected.output_tokens_per_s")  # with an output
-OF_A_MIX = (
-    "serving.expected.output_tokens_per_s",
-    "serving.expected.ttft_seconds",
-    "serving.expected.tpot_seconds",
-)  # with a concurrency
+OF_A_MIX = tuple(  # with a concurrency, a rate or requests
+    f"serving.expected.{figure}" for figure in ("output_tokens_per_s", "ttft_seconds", "tpot_seconds")
+)
 
 
 def axes_of(given: Collection[str]) -> dict[str, str]:
@@ -43,10 +41,9 @@ def metrics_of(grid: Sweep, asked: Sequence[str] | None) -> list[str]:
 
 
 class SweepRows:
-    """Every combination of a sweep that makes sense, with the figures asked for; computed anew each time it is gone
-    through.
+    """Every combination of a sweep that makes sense, with the figures asked for.
 
-    `columns` has the path of the figure under each heading.
+    They are computed anew each time one goes through them. `columns`: the path of the figure under each heading.
     """
 
     def __init__(self, grid: Sweep, given: Collection[str], metrics: Sequence[str] | None = None) -> None:
@@ -70,7 +67,7 @@ class SweepRows:
         return head | {"rows": self.rows()}
 
     def __repr__(self) -> str:
-        hardware = dict.fromkeys(case.hardware.name for case in self.grid.cases)
+        hardware = dict.fromkeys(structure.hardware.name for structure in self.grid.structures)
         return f"<Sweep of {self.grid.model.name} on {', '.join(hardware)}: {len(self):,} combinations>"
 
     def _repr_html_(self) -> str:

@@ -1,30 +1,34 @@
 """A mix of requests under continuous batching, in its steady state.
 
-So many requests are in flight at any time. Each brings a prompt of s tokens and takes o. An engine works in steps: every running request gets its next token, and
-prompts of those that begin run beside, in the same kernels (Orca, OSDI 2022; in chunks: Sarathi-Serve, arXiv
-2403.02310).
+So many requests are in flight at any time, each with a prompt of s tokens and an output of o. An engine works in steps:
+every running request gets its next token, and the prompts of requests that begin run beside, in the same kernels (Orca,
+OSDI 2022; in chunks: Sarathi-Serve, arXiv 2403.02310).
 
-What arrives is told in one of three ways. `concurrency`: where a request has its last token, the next one comes in, as
-above. `rate`: requests come at random times; by Little's law (Oper. Res. 9, 1961) as many are in flight as arrive while
-one runs, n = rate·L·step(n). A request that comes waits for half a step. Where more arrive than are answered, n is what
-there is room for and the line grows: of so many `requests` in all, the mean one waits for half of what it has grown to;
-without an end the wait in line is left out. `requests` alone: a batch job, all there at once. Waves of n follow each
-other, the last one smaller and thereby longer than its share; how soon the first tokens come depends on the order in
-which prompts are taken, and is not told. With a rate or in a batch job, `concurrency` is the most that run at a time.
+How requests arrive is told in one of three ways:
+
+concurrency   where a request has its last token, the next one comes in: as many as that are always in flight.
+rate          requests come at random times. By Little's law (Oper. Res. 9, 1961) as many are in flight as arrive while
+              one runs: n = rate·L·step(n). A request that comes waits for half a step. Where more arrive than are
+              answered, n is what there is room for, and the queue grows: of `requests` in all, the mean one waits for
+              half of what it has grown to. Where no end is given, the time in the queue is left out.
+requests      alone: a batch job, all there at once. Waves of n follow each other, the last one smaller and thereby
+              longer than its share. TTFT depends on the order in which prompts are taken, and is not told.
+
+With a rate or in a batch job, `concurrency` is the most that run at a time.
 
 A request runs for L = k + o - 1 steps: k that have a part of its prompt, the last of which gives the first token, and
-one for each other token. So in a mean step n running requests have n·s/L tokens of prompts and n·(o-1)/L of decode,
-the latter at a mean context of s + o/2. Prompts come in pieces of a prompt or of what the chunk has room for: some
-steps have one and take longer, the others decode alone.
+one for each other token. So in a mean step n running requests have n·s/L tokens of prompts and n·(o-1)/L tokens of
+decode, the latter at a mean context of s + o/2. Prompts come in pieces, a whole prompt or what the chunk has room for:
+some steps have one and take longer, the others decode alone.
 
-n is the least of the concurrency, of the requests whose caches have room in pages, a hundredth of them kept free
-(vLLM's watermark), each at its mean length (or at its full one, where the engine keeps room for all of its output); and
-of those whose tokens fill the chunk. Who is not running waits in line.
+n is the least of three numbers: the concurrency; the requests whose caches have room in pages, of which a hundredth is
+kept free (vLLM's watermark), each at its mean length, or at its full one where the engine reserves room for all of the
+output; and the requests whose tokens fill the chunk. All others wait in the queue.
 
-Left out: time on the host between steps, prompts that share a beginning, requests that differ in length, preemption,
-and that a chunk reads the keys of those before it once more. The limit takes all prompts at once (spread over steps
-they would touch more experts), computes and reads evenly, fills the whole memory with weights and cache, and knows no
-chunk.
+Left out: time on the host between steps, prompts that share a prefix, requests that differ in length, preemption, and
+that a chunk reads the keys of the chunks before it again. The limit takes all prompts at once (spread over steps they
+would touch more experts), spreads computing and reading evenly over time, fills the whole memory with weights and
+cache, and knows no chunk.
 """
 
 from __future__ import annotations
@@ -46,201 +50,238 @@ from llmcost.serving.options import Workload
 from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes
 
 NEWTON_STEPS, NEWTON_WIDTH = 6, 1 / 16  # of Little's law; the slope is taken over a sixteenth of the number
-SATURATED = 1e-9  # where requests arrive faster than any number is answered
+SATURATED = 1e-9  # least denominator of a step of Newton's: there requests arrive faster than any number is answered
 WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)")
 
 
-class Mix(NamedTuple):
-    """What a mean step of one pass in flight has: tokens of decode, at their mean context, and prompts that begin."""
+def serving(server: Server, w: Workload, memory: Memory) -> Serving:
+    """Throughput and latency of the mix, expected and at most; `memory`: what the fullest GPU holds of it."""
+    asked = {"concurrency": w.concurrency, "requests": w.requests}
+    bounds = {name: rank_share(amount, w.dp) for name, amount in asked.items() if amount is not None}
+    at_once = [*bounds.values()]  # requests of the fullest rank that the limit lets run together, each of these at most
+    steps = w.output if w.chunk is None else maximum(1, w.prompt / w.chunk) + w.output - 1  # L
+    have_room = None
+    if memory.usable_bytes is not None:
+        room = _room(server, w, memory)
+        have_room = room.beside_activations
+        bounds["memory"] = maximum(1, have_room)
+        at_once.append(room.whole_memory)
+    if w.chunk is not None:
+        bounds["chunk"] = server.pp * w.chunk * steps / (w.prompt + w.output - 1)
+    most = named("running", least(bounds.values())) if bounds else None
+    if w.at_most() and w.rate is None:
+        server = server._replace(filled=minimum(1, filled(least(w.at_most()), most, server.layout)))
+    mix = Mix(server, w, steps)
+    running = most
+    if w.rate is not None and most is not None:
+        arriving = mix.arriving(most)
+        running = None if arriving is None else minimum(arriving, most)
+        bounds |= {} if arriving is None else {"rate": arriving}
+    return Serving(
+        running=None if running is None else mix.of_all_ranks(running),
+        max_concurrency=None if have_room is None else have_room * w.dp,
+        limited_by=name_of_least(bounds) if bounds else None,
+        limit=mix.limit(least(at_once) if at_once else 1),
+        expected=mix.expected(running, most),
+    )
+
+
+class Room(NamedTuple):
+    """Requests of one rank that have room for their caches.
+
+    beside_activations: beside all that an engine holds, in pages. whole_memory: beside the weights alone, at least 1.
+    """
+
+    beside_activations: Number
+    whole_memory: Number
+
+
+def _room(server: Server, w: Workload, memory: Memory) -> Room:
+    """Requests that have room on the fullest rank; the GPU's memory is known."""
+    usable = memory.usable_bytes
+    mean_length = w.prompt + w.output / 2
+    of_mean_length = request_bytes(server, mean_length)
+    kept = request_bytes(server, w.prompt + w.output) if w.reserve_output else of_mean_length
+    caches = usable - memory.overhead_bytes - memory.weights_bytes
+    caches = named("room_for_caches", caches - memory.activation_bytes)
+    requests = floor_div((1 - WATERMARK.value) * caches, named("request_bytes", kept))
+    return Room(maximum(0, requests), maximum(1, (usable - memory.weights_bytes) / of_mean_length))
+
+
+def request_bytes(server: Server, length: Number) -> Number:
+    """Bytes of the cache of one request of this length on a GPU: half of its last page is empty, on average."""
+    layers = server.share(Load(1, 1, length, decode=True)).layers
+    empty = (PAGE.value - 1) / 2 * cache_bounds(layers, 1, 0)[-1].position
+    kept = kept_bytes(layers) + empty
+    return kept if is_one(server.pp) else kept / server.pp
+
+
+class Tokens(NamedTuple):
+    """What a mean step has of one pass in flight: tokens of decode at their mean context, and prompts that begin.
+
+    begin: how many prompts. prompt: tokens of each.
+    """
 
     decoding: Number
     context: Number
     begin: Number
     prompt: Number
 
-
-def serving(server: Server, w: Workload, memory: Memory) -> Serving:
-    """Throughput and latency of the mix, expected and at most."""
-    room = None if memory.usable_bytes is None else memory.usable_bytes - memory.overhead_bytes - memory.weights_bytes
-    beside = None if room is None else named("room_for_caches", room - memory.activation_bytes)
-    most = None
-    if beside is not None:
-        kept = w.prompt + (w.output if w.reserve_output else w.output / 2)
-        request = named("request_bytes", request_bytes(server, kept))
-        most = maximum(0, floor_div((1 - WATERMARK.value) * beside, request))
-    told = {"concurrency": w.concurrency, "requests": w.requests}
-    places = {name: rank_share(amount, w.dp) for name, amount in told.items() if amount is not None}
-    at_once = [*places.values()]
-    steps = w.output if w.chunk is None else maximum(1, w.prompt / w.chunk) + w.output - 1  # L
-    if most is not None:
-        places["memory"] = maximum(1, most)
-    if w.chunk is not None:
-        places["chunk"] = server.pp * w.chunk * steps / (w.prompt + w.output - 1)
-    running = named("running", least(places.values())) if places else None
-    if at_once and w.rate is None:
-        server = server._replace(filled=minimum(1, filled(least(w.at_most()), running, server.layout)))
-    if memory.usable_bytes is not None:
-        at_once.append(_whole_memory(server, w, memory))
-    room_for = running
-    if w.rate is not None and room_for is not None:
-        arriving = _in_flight(server, w, room_for, steps)
-        running = None if arriving is None else minimum(arriving, room_for)
-        places |= {} if arriving is None else {"rate": arriving}
-    return Serving(
-        running=None if running is None else _of_all_ranks(w, running),
-        max_concurrency=None if most is None else most * w.dp,
-        limited_by=name_of_least(places) if places else None,
-        limit=_limit(server, w, least(at_once) if at_once else 1),
-        expected=_expected(server, w, running, room_for, steps),
-    )
-
-
-def _of_all_ranks(w: Workload, running: Number) -> Number:
-    """Requests in flight on all ranks, of which the fullest runs so many."""
-    return running if is_one(w.dp) else least([*w.at_most(), running * w.dp])
+    def decode_load(self) -> Load:
+        """The tokens of decode alone."""
+        return Load(self.decoding, 1, self.context, decode=True)
 
 
 class Pace(NamedTuple):
-    """How requests get on that run together, in seconds: a mean step, a request's prompt, each other token of it."""
+    """How requests that run together get on, in seconds: a mean step, a request's prompt, each other token of it."""
 
     step: Number
     prefill: Number
     each: Number
 
 
-def _pace(server: Server, w: Workload, running: Number, steps: Number, of: str = "") -> Pace | None:
-    """Of so many on the fullest rank; None where a figure of the chip is not known. `of`: which, for formulas."""
-    passes = in_flight(running, server.pp)
-    mix = mean_step(w, running / passes, steps)
-    tokens = mix.begin * w.prompt
-    piece = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk - mix.decoding)
-    piece = named("piece", maximum(tokens, piece))
-    decoding = Load(mix.decoding, 1, mix.context, decode=True)
-    with_prompt = server.times(*joined(server, mix._replace(begin=piece / w.prompt)))
-    without = server.times(server.share(decoding), decoding)
-    if with_prompt is None or without is None:
-        return None
-    longer = named("step_with_prompts", with_prompt.round(passes, "with prompts"), of)
-    shorter = named("step_of_decode", without.round(passes, "decode"), of)
-    share = tokens / piece
-    step = named("mean_step_seconds", share * longer + (1 - share) * shorter, of)
-    prefill = named("prompt_steps_seconds", maximum(1, w.prompt / piece) * longer, of)
-    each = maximum(0, steps * step - prefill) / maximum(1, w.output - 1)  # rounding takes a single token's below 0
-    return Pace(step, prefill, each)
+class Mix(NamedTuple):
+    """A mix of requests on a server; each of them runs for so many `steps`.
 
-
-def _expected(server: Server, w: Workload, running: Number, most: Number, steps: Number) -> ServingTimes:
-    """Throughput and latency of so many requests on the fullest rank, which has room for `most`."""
-    pace = None if running is None else _pace(server, w, running if w.rate is None else maximum(1, running), steps)
-    if pace is None:
-        return ServingTimes(None, None, None, None, None, None, None)
-    residence, decoding = steps * pace.step, (w.output - 1) * pace.each
-    waiting, everyone, seconds = None, _of_all_ranks(w, running), residence
-    if w.rate is not None:
-        waiting = pace.step / 2
-    elif w.concurrency is not None:
-        waiting = (rank_share(w.concurrency, w.dp) - running) / running * residence
-    if w.requests is not None:
-        everyone, seconds = w.requests, _job_seconds(server, w, most, steps)
-        if w.rate is not None:
-            arriving = w.requests / w.rate
-            in_line = 1 - minimum(1, most * w.dp / w.requests)
-            waiting = waiting + in_line * maximum(0, seconds - arriving) / 2
-            seconds = maximum(seconds, arriving + pace.prefill + decoding)
-    first = None if waiting is None else waiting + pace.prefill
-    latency = None if first is None else first + decoding
-    return ServingTimes(*rates(w, everyone, seconds), first, pace.each, latency)
-
-
-def _job_seconds(server: Server, w: Workload, most: Number, steps: Number) -> Number:
-    """Seconds of all requests, so many at a time on the fullest rank: full waves, and what is left over."""
-    requests = rank_share(w.requests, w.dp)
-    waves = named("waves", floor_div(requests, most))
-    rest = named("last_wave", requests - waves * most)
-    full, last = _pace(server, w, most, steps), _pace(server, w, maximum(1, rest), steps, "last wave")
-    if full is None or last is None:
-        return None
-    return waves * steps * full.step + minimum(1, rest) * steps * last.step
-
-
-def _in_flight(server: Server, w: Workload, most: Number, steps: Number) -> Number:
-    """Requests that arrive on a rank while one runs, where as many run, up to `most`: Little's law, solved by Newton's method.
-
-    The time grows with the number ever faster or not at all, so that each step comes closer from below. None where
-    a figure of the chip is not known.
+    Numbers of requests are those of the fullest data-parallel rank, unless they say otherwise.
     """
-    rate, running = divide(w.rate, w.dp), 1.0
-    for _ in range(NEWTON_STEPS):
-        here, beside = (_pace(server, w, each, steps) for each in (running, running * (1 + NEWTON_WIDTH)))
-        if here is None or beside is None:
+
+    server: Server
+    w: Workload
+    steps: Number
+
+    def of_all_ranks(self, running: Number) -> Number:
+        """Requests in flight on all ranks, of which the fullest runs so many."""
+        return running if is_one(self.w.dp) else least([*self.w.at_most(), running * self.w.dp])
+
+    def mean_step(self, running: Number) -> Tokens:
+        """What so many running requests have in a mean step."""
+        w, begin = self.w, named("prompts_a_step", running / self.steps)
+        decoding = named("decode_tokens_a_step", begin * (w.output - 1))
+        return Tokens(decoding, named("mean_context", w.prompt + w.output / 2), begin, w.prompt)
+
+    def pace(self, running: Number, of: str = "") -> Pace | None:
+        """The pace of so many requests; None where a figure of the chip is not known. `of`: which, for formulas."""
+        server, w, steps = self
+        passes = in_flight(running, server.pp)
+        tokens = self.mean_step(running / passes)
+        prompt_tokens = tokens.begin * w.prompt
+        piece = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk - tokens.decoding)
+        piece = named("piece", maximum(prompt_tokens, piece))
+        decoding = tokens.decode_load()
+        decode = server.whole(decoding)
+        with_prompt = server.times(*joined(server, tokens._replace(begin=piece / w.prompt), decode))
+        without = server.times(server.divided(decode), decoding)
+        if with_prompt is None or without is None:
             return None
-        slope = steps * (beside.step - here.step) / (running * NEWTON_WIDTH)
-        left = rate * (steps * here.step - slope * running)
-        running = minimum(most, maximum(1, left / maximum(SATURATED, 1 - rate * slope)))
-    settled = _pace(server, w, running, steps)
-    return None if settled is None else rate * steps * settled.step
+        longer = named("step_with_prompts", with_prompt.round(passes, "with prompts"), of)
+        shorter = named("step_of_decode", without.round(passes, "decode"), of)
+        share = prompt_tokens / piece  # of the steps that have a piece of a prompt
+        step = named("mean_step_seconds", share * longer + (1 - share) * shorter, of)
+        prefill = named("prompt_steps_seconds", maximum(1, w.prompt / piece) * longer, of)
+        each = maximum(0, steps * step - prefill) / maximum(1, w.output - 1)  # rounding takes that of one token below 0
+        return Pace(step, prefill, each)
+
+    def arriving(self, most: Number) -> Number:
+        """Requests that arrive while one runs, where up to `most` run: Little's law, solved by Newton's method.
+
+        The time grows with the number ever faster or not at all, so that each step comes closer from below. None where
+        a figure of the chip is not known.
+        """
+        steps, rate, running = self.steps, divide(self.w.rate, self.w.dp), 1.0
+        for _ in range(NEWTON_STEPS):
+            here, beside = self.pace(running), self.pace(running * (1 + NEWTON_WIDTH))
+            if here is None or beside is None:
+                return None
+            slope = steps * (beside.step - here.step) / (running * NEWTON_WIDTH)
+            left = rate * (steps * here.step - slope * running)
+            running = minimum(most, maximum(1, left / maximum(SATURATED, 1 - rate * slope)))
+        settled = self.pace(running)
+        return None if settled is None else rate * steps * settled.step
+
+    def expected(self, running: Number, most: Number) -> ServingTimes:
+        """Throughput and latency of so many requests, where there is room for `most`."""
+        w = self.w
+        pace = None if running is None else self.pace(running if w.rate is None else maximum(1, running))
+        if pace is None:
+            return ServingTimes(None, None, None, None, None, None, None)
+        residence, decoding = self.steps * pace.step, (w.output - 1) * pace.each
+        waiting, requests, seconds = None, self.of_all_ranks(running), residence
+        if w.rate is not None:
+            waiting = pace.step / 2
+        elif w.concurrency is not None:
+            waiting = (rank_share(w.concurrency, w.dp) - running) / running * residence
+        if w.requests is not None:
+            requests, seconds = w.requests, self.job_seconds(most)
+            if w.rate is not None:
+                arriving = w.requests / w.rate
+                queued = 1 - minimum(1, most * w.dp / w.requests)
+                waiting = waiting + queued * maximum(0, seconds - arriving) / 2
+                seconds = maximum(seconds, arriving + pace.prefill + decoding)
+        ttft = None if waiting is None else waiting + pace.prefill
+        latency = None if ttft is None else ttft + decoding
+        return ServingTimes(*rates(w, requests, seconds), ttft, pace.each, latency)
+
+    def job_seconds(self, most: Number) -> Number:
+        """Seconds of all requests of a batch job, `most` at a time: full waves, and what is left over."""
+        requests = rank_share(self.w.requests, self.w.dp)
+        waves = named("waves", floor_div(requests, most))
+        rest = named("last_wave", requests - waves * most)
+        full, last = self.pace(most), self.pace(maximum(1, rest), "last wave")
+        if full is None or last is None:
+            return None
+        return waves * self.steps * full.step + minimum(1, rest) * self.steps * last.step
+
+    def limit(self, running: Number) -> ServingRates:
+        """The throughput that no engine beats, with so many requests at a time.
+
+        All requests begin together: of all ways to spread their prompts over steps, this touches the fewest experts.
+        """
+        server, w, _ = self
+        passes = in_flight(running, server.pp)
+        begin = Load(running / passes, w.prompt, w.prompt)
+        decoding = Load(running / passes, 1, w.prompt + w.output / 2, decode=True)
+        prompts, step = (server.cost(server.share(load), load) for load in (begin, decoding))
+        cost = prompts.mean_with(step, w.output)
+        on_a_stage = cost if is_one(server.pp) else cost.over(server.pp / passes)
+        least_step = bound(on_a_stage, server.chip, "mean_step_flops", "mean_step_bytes").seconds()
+        if least_step is None:
+            return ServingRates(None, None, None, None)
+        requests, seconds = self.of_all_ranks(running), w.output * named("least_step_seconds", least_step)
+        if w.rate is not None:  # no more are answered than arrive
+            seconds = maximum(seconds, requests / w.rate)
+        return ServingRates(*rates(w, requests, seconds))
 
 
-def _limit(server: Server, w: Workload, running: Number) -> ServingRates:
-    """All requests begin together: of all ways to spread their prompts over steps, this touches the fewest experts."""
-    passes = in_flight(running, server.pp)
-    begin = Load(running / passes, w.prompt, w.prompt)
-    decoding = Load(running / passes, 1, w.prompt + w.output / 2, decode=True)
-    prompts, step = (server.cost(server.share(load), load) for load in (begin, decoding))
-    cost = prompts.mean_with(step, w.output)
-    floor = bound(
-        cost if is_one(server.pp) else cost.over(server.pp / passes), server.chip, "mean_step_flops", "mean_step_bytes"
-    )
-    least_step, everyone = floor.seconds(), _of_all_ranks(w, running)
-    if least_step is None:
-        return ServingRates(None, None, None, None)
-    residence = w.output * named("least_step_seconds", least_step)
-    return ServingRates(*rates(w, everyone, residence if w.rate is None else maximum(residence, everyone / w.rate)))
+def rates(w: Workload, requests: Number, seconds: Number) -> tuple[Number, Number, Number, Number]:
+    """Requests, output tokens, all tokens, and output tokens of one GPU, each a second.
 
-
-def rates(w: Workload, everyone: Number, seconds: Number) -> tuple[Number, Number, Number, Number]:
-    """Requests, output tokens, all tokens a second, and output tokens of one GPU, where so many requests take so long."""
-    requests = rate(everyone, seconds)
-    if requests is None:
+    `seconds`: what so many requests take on all GPUs; None: not known.
+    """
+    requests_per_s = rate(requests, seconds)
+    if requests_per_s is None:
         return None, None, None, None
-    output = requests * w.output
-    return requests, output, requests * (w.prompt + w.output), output if is_one(w.gpus) else output / w.gpus
+    output = requests_per_s * w.output
+    return requests_per_s, output, requests_per_s * (w.prompt + w.output), output if is_one(w.gpus) else output / w.gpus
 
 
-def mean_step(w: Workload, running: Number, steps: Number) -> Mix:
-    """What so many running requests have in a mean step, if each runs for so many steps."""
-    begin = named("prompts_a_step", running / steps)
-    return Mix(
-        named("decode_tokens_a_step", begin * (w.output - 1)),
-        named("mean_context", w.prompt + w.output / 2),
-        begin,
-        w.prompt,
-    )
+def joined(server: Server, tokens: Tokens, decode: Pass) -> tuple[Pass, Load]:
+    """One pass with decode and prompts in it, on one GPU of each stage, and its tokens as a load.
 
-
-def request_bytes(server: Server, length: Number) -> Number:
-    """Cache of one request of this length on a GPU: half of its last page is empty, on average."""
-    layers = server.share(Load(1, 1, length, decode=True)).layers
-    spare = (PAGE.value - 1) / 2 * cache_bounds(layers, 1, 0)[-1].position
-    kept = kept_bytes(layers) + spare
-    return kept if is_one(server.pp) else kept / server.pp
-
-
-def _whole_memory(server: Server, w: Workload, memory: Memory) -> Number:
-    """Requests that the memory holds beside the weights, if nothing else were in it."""
-    return maximum(1, (memory.usable_bytes - memory.weights_bytes) / request_bytes(server, w.prompt + w.output / 2))
-
-
-def joined(server: Server, mix: Mix) -> tuple[Pass, Load]:
-    """One pass with decode and prompts in it, on one GPU of each stage, and its tokens."""
-    step = server.whole(Load(mix.decoding, 1, mix.context, decode=True))
-    prompts = server.whole(Load(mix.begin, mix.prompt, mix.prompt))
-    load = Load(mix.decoding + mix.begin * mix.prompt, 1, mix.context, decode=True)
-    return server.divided(Pass(*[list(join(ours, theirs)) for ours, theirs in zip(step, prompts, strict=True)])), load
+    `decode`: the pass of the whole model with the tokens of decode alone.
+    """
+    prompts = server.whole(Load(tokens.begin, tokens.prompt, tokens.prompt))
+    load = Load(tokens.decoding + tokens.begin * tokens.prompt, 1, tokens.context, decode=True)
+    whole = Pass(*[list(join(ours, theirs)) for ours, theirs in zip(decode, prompts, strict=True)])
+    return server.divided(whole), load
 
 
 def join(decoding: Iterable[Operator], prompts: Iterable[Operator]) -> Iterator[Operator]:
-    """Kernels that treat each token by itself run once on all of them; those that look at others, for each of the two."""
+    """The operators of a pass with decode and prompts.
+
+    Kernels that treat each token by itself run once, on all tokens; those that look at other tokens run for each of the
+    two.
+    """
     theirs = dict(_numbered(prompts))
     for key, op in _numbered(decoding):
         other = theirs.pop(key, None)
@@ -255,7 +296,7 @@ def join(decoding: Iterable[Operator], prompts: Iterable[Operator]) -> Iterator[
 
 
 def _numbered(operators: Iterable[Any]) -> Iterator[tuple[tuple[str, int], Any]]:
-    """Operators by name, numbered where kinds of layers share one."""
+    """Operators by name and number: kinds of layers may share a name."""
     seen: Counter[str] = Counter()
     for op in operators:
         seen[op.name] += 1

@@ -1,7 +1,7 @@
 """The main job: a model, a GPU and a workload in, every figure out.
 
-`evaluate` is the calculation. It never looks at what its sizes are, so it gives numbers, sweeps and
-formulas alike. `estimate` fills in defaults, refuses what contradicts itself and puts numbers in.
+`evaluate` is the calculation. It never looks at what its sizes are, so it gives numbers, arrays and formulas alike.
+`estimate` fills in defaults, refuses what contradicts itself and puts numbers in.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ from llmcost.serving.training_rates import training
 from llmcost.specs.hardware import HardwareSpec, joined_by
 
 SCHEMA = "llmcost.estimate/1"
-DEFAULT_CONTEXT = 8192
-
+DEFAULT_CONTEXT = 8192  # tokens
 
 _sizes: Callable[[Options], tuple[Number, ...]] = attrgetter(*SIZES)
 _others: Callable[[Options], tuple[Any, ...]] = attrgetter(*[each for each in Options._fields if each not in SIZES])
@@ -49,10 +48,11 @@ def estimate(
     options: Options = Options(),  # noqa: B008
     efficiency: Efficiency | None = None,
 ) -> Estimate:
-    """Every figure for one model on one GPU; without a GPU, those that need none.
+    """Every figure for one model on GPUs of one kind; without a GPU, those that need none.
 
-    Asked over and over with other sizes it is recorded once, compiled and called. `efficiency`: shares and launch costs
-    in place of the profile's or the defaults. Raises InputError where the options contradict the model or themselves.
+    What is asked over and over with other sizes is recorded once, compiled and called. `efficiency`: shares and launch
+    costs in place of the profile's or the defaults. Raises InputError where the options contradict the model or
+    themselves.
     """
     if options.profile is None and efficiency is None:  # a file of the user's may change
         sizes = _sizes(options)
@@ -81,7 +81,7 @@ def _compiled(model: ModelSpec, hardware: HardwareSpec | None, options: Options)
 def with_sizes(
     model: ModelSpec, hardware: HardwareSpec | None, options: Options, sizes: Mapping[str, Number]
 ) -> Workload:
-    """The workload with some sizes put in place of those that the options have."""
+    """The workload with some sizes, which may be arrays or symbols, in place of those that the options have."""
     context, prompt = lengths(model, options._replace(**sizes))
     return workload_of(model, hardware, options)._replace(**{**sizes, "context": context, "prompt": prompt})
 
@@ -99,7 +99,10 @@ def estimate_workload(
 
 
 def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes, Chip, Efficiency]:
-    """What times rest on besides the model and the sizes: bytes an element, the chip's figures, the shares of them."""
+    """What times rest on besides the model and the sizes: bytes of elements, the chip's figures, shares reached.
+
+    Raises SpecError or InputError for a profile that cannot be used.
+    """
     if hardware is not None:
         hardware = joined_by(hardware, w.link)
     return (
@@ -123,18 +126,22 @@ def evaluate(
     efficiency: Efficiency,
     prompt_is_context: bool,
 ) -> Estimate:
-    """All figures, from sizes that may be numbers, arrays or symbols."""
+    """All figures, from sizes that may be numbers, arrays or symbols.
+
+    `prompt_is_context`: whether the prompt grows along where the largest context is looked for.
+    """
     server = server_of(model, size, chip, efficiency, w)
     alone = is_one(w.gpus)
 
-    one_prompt = Load(w.batch, w.prompt, w.prompt)
-    prompts, every = server.whole(one_prompt), head(model, size, w.batch, w.prompt)
+    one_pass = Load(w.batch, w.prompt, w.prompt)  # all prompts at once
+    prompts, every = server.whole(one_pass), head(model, size, w.batch, w.prompt)
     layers_cost = count_pass([*prompts.first, *prompts.layers])
     prompt_cost, forward_cost = layers_cost.plus(count_pass(prompts.last)), layers_cost.plus(count_pass(every))
     kernels = server.kernels(prompts)
-    prompt_share, prompt_time = (
-        (prompt_cost, server.stages(prompts, kernels, one_prompt)) if alone else _prompts_on_a_gpu(server, w)
-    )
+    if alone:
+        prompt_share, prompt_time = prompt_cost, server.stages(prompts, kernels, one_pass)
+    else:
+        prompt_share, prompt_time = _prompts_on_a_gpu(server, w)
 
     step = decode_step(server, w, w.context)
     whole_step = step.share.operators() if alone else operators(model, size, Load(w.batch, 1, w.context, decode=True))
@@ -143,15 +150,14 @@ def evaluate(
     params = count_params(whole_step)
     cache = KvCache(kept_bytes(whole_step), cache_bytes_per_token(whole_step))
     memory = serving_memory(server, w, step, cache, prompt_is_context)
-    prefilled = prefill(
-        server, w, prompt_share, forward_cost.flops(causal=False), prefill_seconds(server, w, prompt_time)
-    )
+    prompt_seconds = prefill_seconds(server, w, prompt_time)
+    prefilled = prefill(server, w, prompt_share, forward_cost.flops(causal=False), prompt_seconds)
+    both_ways = both_ways_seconds(server, prompts, every, kernels)
+    card = hardware and Hardware(hardware.name, hardware.title, chip.peak, chip.bandwidth, chip.capacity)
     return Estimate(
         schema=SCHEMA,
         model=Model(model.name, model.title, params),
-        hardware=None
-        if hardware is None
-        else Hardware(hardware.name, hardware.title, chip.peak, chip.bandwidth, chip.capacity),
+        hardware=card,
         workload=w,
         flops=Flops(
             per_token=step_cost.token_flops(w.batch),
@@ -165,28 +171,19 @@ def evaluate(
         decode=decode(server, w, step, memory.fits),
         request=None if w.output is None else request(server, w, prefilled),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
-        training=training(
-            forward_cost,
-            one_prompt,
-            params.total,
-            w.tokens,
-            chip,
-            efficiency,
-            both_ways_seconds(server, prompts, every, kernels),
-            w.mfu,
-        ),
+        training=training(forward_cost, one_pass, params.total, w.tokens, chip, efficiency, both_ways, w.mfu),
     )
 
 
 def _prompts_on_a_gpu(server: Server, w: Workload) -> tuple[PassCost, Stages | None]:
-    """All prompts of a rank in one pass: what each GPU needs at least, and what the pass takes."""
+    """All prompts of a rank in one pass: what each GPU needs at least, and the expected time."""
     load = Load(rank_share(w.batch, w.dp), w.prompt, w.prompt)
     share = server.share(load)
     return server.cost(share, load).over(server.pp), server.times(share, load)
 
 
 def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory) -> Memory:
-    """Where the experts of a rank see others' tokens: what it holds when each of them runs a prompt, for want of a larger batch."""
+    """What the fullest GPU holds of a mix: where a rank's experts see others' tokens, with a prompt on every rank."""
     if is_one(w.dp):
         return memory
     w = w._replace(batch=maximum(w.batch, least([*w.at_most(), w.dp])))
@@ -195,7 +192,11 @@ def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory
 
 
 def both_ways_seconds(server: Server, prompts: Pass, every: list[Operator], kernels: list[Number] | None) -> Number:
-    """Expected seconds of forward and backward kernels on one GPU, one after the other."""
+    """Expected seconds of forward and backward kernels on one GPU, one after the other; None where not known.
+
+    `every`: the LM head's operators at every position, in place of the ones that `prompts` ends with. `kernels`:
+    expected seconds of each operator of `prompts`.
+    """
     at_every = kernel_seconds(every, server.chip, server.efficiency)
     if kernels is None or at_every is None:
         return None
@@ -223,7 +224,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         weight_dtype=options.weight_dtype or model.weight_format or dtype,
         kv_dtype=options.kv_dtype or activation_dtype(dtype),
         gpus=layout.gpus(),
-        gpus_per_node=layout.node,
+        gpus_per_node=layout.gpus_per_node,
         **{name: getattr(layout, name) for name in DEGREES},
     )
 
@@ -250,7 +251,11 @@ def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
 
 
 def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
-    """Context and prompt: without a prompt it is the context less what comes out; without a context both together are."""
+    """Context and prompt in tokens, with their defaults.
+
+    Without a prompt, it is the context less the output. Without a context, it is prompt and output together; where one
+    of these is not given either, DEFAULT_CONTEXT, or all positions of a model that has fewer.
+    """
     context, prompt, out = options.context, options.prompt, options.output
     if context is None:
         context = min(model.max_position_embeddings, DEFAULT_CONTEXT) if prompt is None or out is None else prompt + out
@@ -261,7 +266,7 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
 
 def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Efficiency, w: Workload) -> Server:
     """What runs the passes of a workload, in its layout, with its batch spread over the data-parallel ranks."""
-    layout = Layout(w.tp, w.pp, w.dp, w.ep, node=w.gpus_per_node, sequence_parallel=False)
+    layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")
 

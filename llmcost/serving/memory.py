@@ -49,7 +49,10 @@ class StepPeak(NamedTuple):
 
 
 def step_peak(step: Pass, residual: Number) -> StepPeak:
-    """The peak of a decode step: `residual` bytes of the residual stream plus the largest kernel's inputs and outputs."""
+    """The peak of a decode step: the residual stream and the largest kernel's inputs and outputs.
+
+    residual: bytes of the residual stream.
+    """
     layers = largest([op.io_bytes() for op in [*step.first, *step.layers]])
     head = largest([layers, *[op.io_bytes() for op in step.last]])
     return StepPeak(residual + layers, residual + head)

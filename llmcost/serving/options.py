@@ -1,5 +1,6 @@
-"""What may be chosen of a model that serves. Each option is declared here once, and nowhere else:
-`llmcost.ground.options` says what comes of it.
+"""What may be chosen of a model that serves.
+
+Each option is declared here once, and nowhere else: `llmcost.ground.options` says what comes of it.
 """
 
 from typing import Annotated, NamedTuple, TypeAlias
@@ -22,20 +23,62 @@ MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of req
 
 
 def _more_than_none(option: str, value: float) -> None:
+    """Raise InputError for a rate of arrival that is not above 0, or has no end."""
     if not 0 < value < MOST_TOKENS:
         raise InputError(f"{option} {value:g}: more than 0 requests a second")
+
+
+# Options that training has too.
+Tp: TypeAlias = Annotated[
+    Number,
+    count(
+        "Tensor parallelism: GPUs that a layer is split over.",
+        "DEGREE",
+        MOST_GPUS,
+        letter="tp",
+        meaning="GPUs that a layer is split over",
+    ),
+]
+Pp: TypeAlias = Annotated[
+    Number,
+    count(
+        "Pipeline parallelism: stages, each with its layers.",
+        "DEGREE",
+        MOST_GPUS,
+        letter="pp",
+        meaning="pipeline stages",
+    ),
+]
+GpusPerNode: TypeAlias = Annotated[
+    Number,
+    count(
+        "GPUs that the fast links join.",
+        most=MOST_GPUS,
+        default="as the GPU's spec says, or 8",
+        letter="node",
+        meaning="GPUs in a node",
+    ),
+]
+Mfu: TypeAlias = Annotated[
+    Number,
+    share("Share of the peak that the textbook basis assumes.", letter="mfu", meaning="assumed share of the peak"),
+]
+TrainingTokens: TypeAlias = Annotated[
+    Number,
+    count("Length of the training run.", "TOKENS", MOST_TOKENS, default="15T", letter="D", meaning="training tokens"),
+]
 
 
 class Options(NamedTuple):
     """What the user may choose, and, with every default filled in, the workload that is computed.
 
-    None stands for the default beside it; in a workload for what was not asked for: `output`, no request is followed to
-    its end; `chunk`, prompts run in one piece; `concurrency`, no mix of requests. Sizes may be numbers, arrays, symbols.
+    None stands for the default beside it. In a workload it stands for what was not asked for: without `output`, no
+    request is followed to its end; without `chunk`, prompts run in one piece; without `concurrency`, `rate` and
+    `requests`, there is no mix of requests. Sizes may be numbers, arrays or symbols.
     """
 
     batch: Annotated[
-        Number,
-        count("Sequences at a time.", "SEQUENCES", short="-b", letter="b", meaning="batch: sequences"),
+        Number, count("Sequences at a time.", "SEQUENCES", short="-b", letter="b", meaning="batch: sequences")
     ] = 1
     context: Annotated[
         Number,
@@ -129,26 +172,8 @@ class Options(NamedTuple):
         Number,
         count("GPUs in all. Alone: --tp in a node, --pp across.", most=MOST_GPUS, default="the product of the degrees"),
     ] = None
-    tp: Annotated[
-        Number,
-        count(
-            "Tensor parallelism: GPUs that a layer is split over.",
-            "DEGREE",
-            MOST_GPUS,
-            letter="tp",
-            meaning="GPUs that a layer is split over",
-        ),
-    ] = None
-    pp: Annotated[
-        Number,
-        count(
-            "Pipeline parallelism: stages, each with its layers.",
-            "DEGREE",
-            MOST_GPUS,
-            letter="pp",
-            meaning="pipeline stages",
-        ),
-    ] = None
+    tp: Tp = None
+    pp: Pp = None
     dp: Annotated[
         Number,
         count(
@@ -170,23 +195,11 @@ class Options(NamedTuple):
             meaning="GPUs that experts are spread over",
         ),
     ] = None
-    gpus_per_node: Annotated[
-        Number,
-        count(
-            "GPUs that the fast links join.",
-            most=MOST_GPUS,
-            default="as the GPU's spec says, or 8",
-            letter="node",
-            meaning="GPUs in a node",
-        ),
-    ] = None
+    gpus_per_node: GpusPerNode = None
     link: Annotated[
         Word, word("What joins a node's GPUs.", tuple(PCIE), default="the fastest link that the GPU has")
     ] = None
-    mfu: Annotated[
-        Number,
-        share("Share of the peak that the textbook basis assumes.", letter="mfu", meaning="assumed share of the peak"),
-    ] = END_TO_END_MFU
+    mfu: Mfu = END_TO_END_MFU
     memory_utilization: Annotated[
         Number,
         share(
@@ -205,12 +218,7 @@ class Options(NamedTuple):
     batch_prompts: Annotated[bool, flag("Memory for the prompts of the whole batch at once.")] = False
     communicator: Annotated[bool, flag("NCCL is set up on one GPU, too.")] = False
     reserve_output: Annotated[bool, flag("Requests begin only where all their output has room.")] = False
-    tokens: Annotated[
-        Number,
-        count(
-            "Length of the training run.", "TOKENS", MOST_TOKENS, default="15T", letter="D", meaning="training tokens"
-        ),
-    ] = 15 * 10**12
+    tokens: TrainingTokens = 15 * 10**12
     profile: Annotated[
         Word,
         Option(

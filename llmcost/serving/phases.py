@@ -1,4 +1,4 @@
-"""Prefill, decode and whole requests on the three bases."""
+"""Prefill, decode and whole requests on the three bases (machine/timing.py): textbook, limit, expected."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ def decode_step(server: Server, w: Workload, context: Number) -> DecodeStep:
 def decode(server: Server, w: Workload, step: DecodeStep, fits: Number, at: str = "") -> Decode:
     """One token for each of b sequences, each of which sees its c keys, on the three bases.
 
-    `fits`: whether the memory does. `at`: how formulas call a context other than the workload's. On a chip whose peak is not known the limit is that of the memory alone: still one that nobody beats.
+    `fits`: whether the memory does. `at`: what formulas call a context other than the workload's. On a chip whose peak
+    is not known the limit is that of the memory alone: still one that nobody beats.
     """
     chip, efficiency = server.chip, server.efficiency
     names = (f"step_flops[{at}]", f"step_bytes[{at}]") if at else ("decode_flops", "traffic.decode.total_bytes")
@@ -145,7 +146,7 @@ def request(server: Server, w: Workload, prompts: Prefill) -> Request:
 
 
 def _a_gpu(w: Workload, phase: str, basis: str, tokens_per_s: Number) -> Number:
-    """Tokens a second of one GPU, where all together have so many."""
+    """Tokens a second of one GPU, of those that all have together."""
     if tokens_per_s is None or is_one(w.gpus):
         return tokens_per_s
     return named(f"{phase}.{basis}.tokens_per_s", tokens_per_s) / w.gpus

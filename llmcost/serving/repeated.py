@@ -1,4 +1,4 @@
-"""Questions that are asked over and over with other sizes: a function is made for them once that pays."""
+"""Questions that are asked over and over with other sizes: once it pays, a function is made that answers them."""
 
 from __future__ import annotations
 

@@ -55,10 +55,10 @@ class KvCache(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Bytes on the fullest GPU. Without a GPU, what depends on its memory is None. The largest batch is that of all
-    GPUs.
+    """Bytes on the fullest GPU; what depends on the GPU's memory is None without a GPU.
 
-    `overhead`: what is set aside, and the runtime's own.
+    `overhead`: what is set aside, and what the runtime itself holds. `max_batch`: sequences of all GPUs together that
+    fit with this context. `max_context`: tokens that fit with this batch.
     """
 
     weights_bytes: Number
@@ -89,7 +89,7 @@ class Rate(NamedTuple):
 
 
 class ExpectedRate(NamedTuple):
-    """The same as it should run; what that rests on, and the error this basis has shown."""
+    """The same as expected; what the expectation rests on, and the mean error that this basis has shown."""
 
     seconds: Number
     tokens_per_s: Number
@@ -99,7 +99,7 @@ class ExpectedRate(NamedTuple):
 
 
 class Prefill(NamedTuple):
-    """The whole prompt of the whole batch."""
+    """The prompts of the whole batch on three bases; `bound`: floors of one GPU; `limited_by`: the highest of them."""
 
     textbook: Rate
     limit: Rate
@@ -118,7 +118,7 @@ class StepRate(NamedTuple):
 
 
 class ExpectedStepRate(NamedTuple):
-    """The same as it should run; what that rests on, and the error this basis has shown."""
+    """The same as expected; what the expectation rests on, and the mean error that this basis has shown."""
 
     seconds_per_step: Number
     tokens_per_s: Number
@@ -129,7 +129,7 @@ class ExpectedStepRate(NamedTuple):
 
 
 class Decode(NamedTuple):
-    """One decode step of the batch at the context."""
+    """One decode step of the batch at the context on three bases; `bound` and `limited_by` as of prefill."""
 
     textbook: StepRate
     limit: StepRate
@@ -139,7 +139,10 @@ class Decode(NamedTuple):
 
 
 class RequestTimes(NamedTuple):
-    """Time to the first token, mean time of each other one, to the last one; output tokens a second of the whole batch."""
+    """Seconds to the first token (TTFT), of each other one on average (TPOT), and to the last one (latency).
+
+    `output_tokens_per_s`: of the whole batch.
+    """
 
     ttft_seconds: Number
     tpot_seconds: Number
@@ -156,7 +159,7 @@ class Request(NamedTuple):
 
 
 class ServingRates(NamedTuple):
-    """A second: requests, output tokens, tokens in and out, output tokens of one GPU."""
+    """Requests, output tokens, tokens in and out, and output tokens of one GPU, each a second."""
 
     requests_per_s: Number
     output_tokens_per_s: Number
@@ -165,7 +168,7 @@ class ServingRates(NamedTuple):
 
 
 class ServingTimes(NamedTuple):
-    """The same as it should run; time to the first token, of each other one, to the last one."""
+    """The same as expected; mean seconds to the first token, of each other one, and to the last one."""
 
     requests_per_s: Number
     output_tokens_per_s: Number
@@ -177,11 +180,14 @@ class ServingTimes(NamedTuple):
 
 
 class Serving(NamedTuple):
-    """A mix of requests under continuous batching: how many run at a time, what keeps it at that, how many have room."""
+    """A mix of requests under continuous batching.
+
+    `running`: how many run at a time on all GPUs. `max_concurrency`: how many have room for their caches.
+    """
 
     running: Number
     max_concurrency: Number
-    limited_by: str | None  # concurrency, memory or chunk
+    limited_by: str | None  # what keeps `running` at that: concurrency, requests, memory, chunk or rate
     limit: ServingRates
     expected: ServingTimes
 
@@ -194,7 +200,7 @@ class TrainingRate(NamedTuple):
 
 
 class ExpectedTrainingRate(NamedTuple):
-    """The same as it should run; what that rests on, and the error this basis has shown."""
+    """The same as expected; what the expectation rests on, and the mean error that this basis has shown."""
 
     tokens_per_s: Number
     gpu_years: Number
@@ -241,22 +247,19 @@ class Estimate(NamedTuple):
         return [{"quantity": path, "value": value} for path, value in leaves(self)]
 
     def __repr__(self) -> str:
-        """In one line: what, where, whether it fits, how fast it should run."""
+        """In one line: what, where, whether it fits, how fast it is expected to run."""
         if self.hardware is None:
             params, cache = amount(self.model.params.total), scaled(self.kv_cache.bytes_per_token, "B")
             return f"<Estimate {self.model.name}: {params} parameters, KV cache {cache} a token>"
         gpus = f"{self.workload.gpus:,} × " if self.workload.gpus > 1 else ""
-        speeds = ", ".join(f"{name} {_rate(rates.expected)}" for name, rates in self._phases().items())
+        speeds = f"prefill {_rate(self.prefill.expected)}, decode {_rate(self.decode.expected)}"
         fits = "fits" if self.memory.fits else "does not fit"
         return f"<Estimate {self.model.name} on {gpus}{self.hardware.name}: {fits}, {speeds}>"
-
-    def _phases(self) -> dict[str, Prefill | Decode]:
-        return {"prefill": self.prefill, "decode": self.decode}
 
     def _repr_html_(self) -> str:
         rows = [
             {"": name, **{basis: _rate(getattr(rates, basis)) for basis in ("textbook", "limit", "expected")}}
-            for name, rates in self._phases().items()
+            for name, rates in (("prefill", self.prefill), ("decode", self.decode))
         ]
         return html_table(repr(self), rows if self.hardware else ())
 

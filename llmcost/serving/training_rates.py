@@ -22,22 +22,21 @@ def training(
     kernels: Number,
     mfu: Number,
 ) -> TrainingRates:
-    """Tokens a second of one GPU, activations kept; the optimizer step and communication are left out.
+    """Tokens a second of one GPU, and the GPU-years of a run. Optimizer, communication and recomputation are left out.
 
-    `forward` computes the logits of all positions; `kernels` is the expected time of forward and backward
-    kernels. The limit reads each weight once. `tokens` is the length of the whole run.
+    `forward`: the forward pass of `load`, logits of all positions. `params`: of the whole model. `tokens`: the length
+    of the whole run. `kernels`: expected seconds of all forward and backward kernels. The limit reads each weight once.
     """
-    batch = load.b * load.s
+    in_a_pass = load.b * load.s
     once = bound(forward._replace(cache_bytes=0), chip, "flops.forward.causal", "weights_touched")
     floor = once._replace(compute_seconds=None if once.compute_seconds is None else PASSES * once.compute_seconds)
     by_rule = None
     if chip.peak is not None:
-        prefill_rate = rate(
-            batch, textbook.prefill_seconds(named("flops.forward.full", forward.flops(causal=False)), chip.peak, mfu)
-        )
+        full = named("flops.forward.full", forward.flops(causal=False))
+        prefill_rate = rate(in_a_pass, textbook.prefill_seconds(full, chip.peak, mfu))
         by_rule = textbook.training_tokens_per_s(named("prefill.textbook.tokens_per_s", prefill_rate))
-    best = rate(batch, named("training_limit_seconds", floor.seconds()))
-    expected = rate(batch, named("training_expected_seconds", kernels))
+    best = rate(in_a_pass, named("training_limit_seconds", floor.seconds()))
+    expected = rate(in_a_pass, named("training_expected_seconds", kernels))
     return TrainingRates(
         textbook=TrainingRate(by_rule, _years(tokens, named("training.textbook.tokens_per_s", by_rule))),
         limit=TrainingRate(best, _years(tokens, named("training.limit.tokens_per_s", best))),
@@ -52,4 +51,5 @@ def training(
 
 
 def _years(tokens: Number, tokens_per_s: Number) -> Number:
+    """GPU-years of so many tokens; None where the rate is not known."""
     return None if tokens_per_s is None else textbook.gpu_years(tokens, tokens_per_s)

@@ -1,10 +1,10 @@
 """What operators keep of a micro-batch's forward pass until its backward pass: bytes of one GPU.
 
-A product keeps its input (the gradient of its weight needs it); attention q, k, v, its output and a sum a query; a
-norm the sum that it normalises; a gated activation both its inputs: what `saved_bytes` and the facts of an operator
-say. A tensor that several kernels of a block read, by the name that their facts give it, is counted once, with the
-first that keeps it. With the masks of dropout, scores in memory, as many KV heads as query heads and a plain MLP of
-4h, this is sbh(34 + 5as/h) of arXiv 2205.05198, equation 1, and its table 2 on more GPUs.
+A product keeps its input, which the gradient of its weight needs. Attention keeps q, k, v, its output and a sum for
+each query. A norm keeps the sum that it normalises, a gated activation both its inputs. `saved_bytes` and the facts of
+an operator say so. A tensor that several kernels of a block read, by the name that their facts give it, is counted
+once, with the first that keeps it. With the masks of dropout, scores in memory, as many KV heads as query heads and a
+plain MLP of 4h, this is sbh(34 + 5as/h) of arXiv 2205.05198, equation 1, and its table 2 on more GPUs.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from llmcost.training.recipe import Recipe
 
 STATISTIC = 4  # bytes a query and head: the log of the sum of exponentials (arXiv 2307.08691, section 3.1)
 MASK = 1  # bytes an element of a dropout mask
-# Bytes an element of a norm's input that plain PyTorch keeps of an RMSNorm: its copy in fp32, and the normalised one
-# in bf16.
-EAGER_RMS = 4 + 2
+EAGER_RMS = 4 + 2  # bytes an element of an RMSNorm's input that plain PyTorch keeps: a copy in fp32, the result in bf16
 CAST = " in few bits"  # of a tensor's name: the copy that products in fp8 read
 Saved = list[tuple[str, Number]]
 
 
 def kept(ops: Sequence[Operator], layout: Layout, recipe: Recipe, norm: str = "rms") -> list[Number]:
-    """Of one execution of each; `norm` is the model's kind of norm. The operators are in the order in which they run."""
+    """Bytes that one execution of each operator keeps, in the order of the operators, which is that in which they run.
+
+    `norm`: the model's kind of norm.
+    """
     found: list[Number] = []
     there: set[str] = set()
     for op in ops:
@@ -55,12 +56,13 @@ def saved(op: Operator, layout: Layout, recipe: Recipe, norm: str) -> Saved:
 
 
 def _by_name(op: Operator) -> Saved:
+    """What its facts say."""
     shared, own = op.saved_bytes()
     return [(op.facts.reads, shared), ("", own)]
 
 
 def _of_product(op: Gemm | GroupedGemm, layout: Layout, recipe: Recipe) -> Saved:
-    """Its input, unless its weight is frozen; as a copy in fewer bits where it computes in them."""
+    """A product's input, unless its weight is frozen; as a copy in fewer bits where it computes in fewer."""
     if not is_trained(op, recipe.lora):
         return []
     whole, _ = op.saved_bytes()
@@ -75,7 +77,7 @@ def _of_product(op: Gemm | GroupedGemm, layout: Layout, recipe: Recipe) -> Saved
 
 
 def _of_attention(op: Attention, layout: Layout, recipe: Recipe) -> Saved:
-    """Queries, keys and values of its own part of the sequence; output and statistic, or the scores."""
+    """Queries, keys and values of a rank's own part of the sequence; output and statistic, or the scores."""
     queries, keys = op.saved_bytes()
     inputs = [(op.facts.reads, queries), ("", divide(keys, layout.cp))]
     if recipe.attention == "unfused":
@@ -85,7 +87,10 @@ def _of_attention(op: Attention, layout: Layout, recipe: Recipe) -> Saved:
 
 
 def _of_elementwise(op: Elementwise, recipe: Recipe, norm: str) -> Saved:
-    """With plain PyTorch's copies, and the masks of dropout, which a branch goes through before the norm of a block."""
+    """What an elementwise kernel keeps where plain PyTorch makes copies, or dropout its masks.
+
+    A branch goes through dropout before the norm that opens the next block.
+    """
     tokens, eager, facts = op.b * op.s, recipe.kernels == "eager", op.facts
     if op.part == "norm" and facts.saves == "half":
         each = EAGER_RMS if eager and norm == "rms" else op.Bx
@@ -99,22 +104,21 @@ def _of_elementwise(op: Elementwise, recipe: Recipe, norm: str) -> Saved:
 
 
 def chosen(ops: Sequence[Operator], layout: Layout, recipe: Recipe, norm: str = "rms") -> list[Number]:
-    """Of one execution of each, what selective recomputation keeps beside the layer's input.
+    """Bytes that one execution of each operator keeps with selective recomputation, beside the layer's input.
 
     Of unfused attention the scores are computed again and all else is kept (arXiv 2205.05198, section 5). Fused
-    attention leaves no scores; there, as torchtitan does (distributed/activation_checkpoint.py), every second product
-    is computed again and every elementwise kernel: kept are the outputs of every other product, of a block's last one in
-    any case, and of attention, scans and all else that is neither.
+    attention leaves no scores; there every elementwise kernel is computed again, and every second product, as
+    torchtitan does (distributed/activation_checkpoint.py). Kept are the outputs of every other product, of a block's
+    last one in any case, and of attention, scans and all else that is neither.
     """
     if recipe.attention == "unfused":
-        whole = kept(ops, layout, recipe, norm)
-        return [
-            size - (scores(op, recipe) if isinstance(op, Attention) else 0) for op, size in zip(ops, whole, strict=True)
-        ]
+        again = [scores(op, recipe) if isinstance(op, Attention) else 0 for op in ops]
+        return [size - less for size, less in zip(kept(ops, layout, recipe, norm), again, strict=True)]
     return [_output_kept(op, layout) for op in ops]
 
 
 def _output_kept(op: Operator, layout: Layout) -> Number:
+    """Bytes of an operator's output, as far as it is not computed again."""
     share = {"always": 0, "every second": 0.5, "never": 1}[op.again]
     if not share:
         return 0
@@ -129,16 +133,17 @@ def halved(ops: Sequence[Operator]) -> list[Operator]:
 
 
 def statistic(op: Attention) -> Number:
-    """What fused attention keeps to compute its probabilities again."""
+    """Bytes that fused attention keeps to compute its probabilities again."""
     return op.b * op.s * op.a * STATISTIC
 
 
 def scores(op: Attention, recipe: Recipe) -> Number:
-    """Probabilities, and with dropout its mask and what it leaves: 5as²b bytes; none where they stay on the chip.
+    """Bytes of the probabilities, and with dropout of its mask and what it leaves; 0 where they stay on the chip.
 
-    Plain PyTorch takes the softmax in fp32 and keeps that too.
+    5as²b bytes in all. Plain PyTorch takes the softmax in fp32 and keeps that too.
     """
     if recipe.attention == "fused":
         return 0
-    each = op.Bx + (4 if recipe.kernels == "eager" and op.Bx < 4 else 0) + (MASK + op.Bx if recipe.dropout else 0)
-    return op.b * op.s * op.a * op.c * each
+    in_fp32 = 4 if recipe.kernels == "eager" and op.Bx < 4 else 0
+    dropped = MASK + op.Bx if recipe.dropout else 0
+    return op.b * op.s * op.a * op.c * (op.Bx + in_fp32 + dropped)

@@ -14,14 +14,14 @@ from llmcost.machine.chip import Links
 from llmcost.parallel.layout import RECOMPUTE, Layout
 from llmcost.parallel.rules import Shape, broken, divisors, shape_of
 from llmcost.training.passes import Setup
-from llmcost.training.step import Step, evaluate
+from llmcost.training.step import Step, evaluate_step
 
-TENSOR = (1, 2, 4, 8)
-CHUNKS = 4  # a stage at most
+TENSOR = (1, 2, 4, 8)  # tensor-parallel GPUs that are tried
+CHUNKS = 4  # of layers that a stage has at most
 
 
 class Change(NamedTuple):
-    """A layout that differs from the asked one in one respect (`words`, as options), with its step."""
+    """A layout that differs from the asked one in one option (`words`, as it is typed), with its step."""
 
     words: str
     layout: Layout
@@ -31,7 +31,7 @@ class Change(NamedTuple):
 def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> Layout:
     """The fastest usual layout that fits; if none does, the one that needs the least memory.
 
-    All keep the fields that are `given`. Tried are 1, 2, 4 and 8 tensor-parallel GPUs of a node; pipelines of 1, 2, 4,
+    All have the fields that are `given`. Tried are 1, 2, 4 and 8 tensor-parallel GPUs of a node; pipelines of 1, 2, 4,
     … stages, interleaved and not; ZeRO-1, and without a pipeline ZeRO-3; and as little recomputation as fits. Experts
     are spread over as many GPUs of a node as divide them. `capacity`: bytes of a GPU.
     """
@@ -42,7 +42,7 @@ def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> L
             layout = spread._replace(recompute=recompute)
             if broken(layout, shape, at.seq) is not None:
                 break
-            step = evaluate(at._replace(layout=layout))
+            step = evaluate_step(at._replace(layout=layout))
             fits = step.memory_bytes() <= capacity
             rank = (not fits, step.seconds.total if fits else step.memory_bytes())
             if best is None or rank < best[0]:
@@ -54,18 +54,22 @@ def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> L
 
 def _spreads(base: Layout, shape: Shape, gpus: int, given: dict[str, Any]) -> Iterator[Layout]:
     """The layouts that are tried, without their recomputation: degrees that multiply to the GPUs, chunks and ZeRO."""
-    stages = [p for p in divisors(gpus) if p & (p - 1) == 0 and p <= shape.layers]
-    for tp in [given["tp"]] if "tp" in given else [t for t in TENSOR if t <= base.node]:
-        for pp in [given["pp"]] if "pp" in given else stages:
+    powers_of_two = [p for p in divisors(gpus) if p & (p - 1) == 0 and p <= shape.layers]
+
+    def choices(axis: str, usual: list[int]) -> list[int]:
+        return [given[axis]] if axis in given else usual
+
+    for tp in choices("tp", [t for t in TENSOR if t <= base.gpus_per_node]):
+        for pp in choices("pp", powers_of_two):
             used = tp * pp * base.cp
             if gpus % used or ("dp" in given and given["dp"] * used != gpus):
                 continue
             spread = base._replace(tp=tp, pp=pp, dp=gpus // used)
             if "ep" not in given and shape.experts:
-                ranks = min(spread.tp * spread.dp * spread.cp, base.node)
+                ranks = min(spread.tp * spread.dp * spread.cp, base.gpus_per_node)
                 spread = spread._replace(ep=max(e for e in divisors(ranks) if shape.experts[0] % e == 0))
-            for vp in [given["vp"]] if "vp" in given else _chunks(shape.layers, pp):
-                for zero in [given["zero"]] if "zero" in given else ([1, 3] if pp == 1 else [1]):
+            for vp in choices("vp", _chunks(shape.layers, pp)):
+                for zero in choices("zero", [1, 3] if pp == 1 else [1]):
                     yield spread._replace(zero=zero, vp=vp)
 
 
@@ -76,7 +80,7 @@ def _chunks(layers: int, stages: int) -> list[int]:
 
 
 def changes(at: Setup, shape: Shape) -> Iterator[tuple[str, Layout]]:
-    """Layouts that differ in one option and need less memory, each with that option in words."""
+    """Layouts that differ in one option and may need less memory, each with that option as it is typed."""
     here = at.layout
     for recompute in RECOMPUTE[RECOMPUTE.index(here.recompute) + 1 :]:
         yield f"--recompute {recompute}", here._replace(recompute=recompute, recompute_layers=None)
@@ -86,7 +90,7 @@ def changes(at: Setup, shape: Shape) -> Iterator[tuple[str, Layout]]:
         yield "--sequence-parallel", here._replace(sequence_parallel=True)
     for smaller in [n for n in divisors(here.micro_batch) if n < here.micro_batch]:
         yield f"--micro-batch {smaller}", here._replace(micro_batch=smaller)
-    most = {"tp": here.node, "pp": shape.layers, "cp": here.dp, "ep": max(shape.experts, default=1)}
+    most = {"tp": here.gpus_per_node, "pp": shape.layers, "cp": here.dp, "ep": max(shape.experts, default=1)}
     for degree, at_most in most.items():
         factor = 2
         while (value := factor * getattr(here, degree)) <= at_most:
@@ -103,7 +107,7 @@ def cheapest_change(at: Setup, capacity: float) -> Change | None:
     found: Change | None = None
     for words, layout in changes(at, shape):
         if broken(layout, shape, at.seq) is None:
-            step = evaluate(at._replace(layout=layout))
+            step = evaluate_step(at._replace(layout=layout))
             if step.memory_bytes() <= capacity and (found is None or step.seconds.total < found.step.seconds.total):
                 found = Change(words, layout, step)
     return found
@@ -114,7 +118,7 @@ def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
 
     The batch grows to a multiple of the GPUs. There are never more GPUs than the links that are known join.
     """
-    node = at.layout.node
+    node = at.layout.gpus_per_node
     links = at.chip.links or Links(None, None)
     known = inf if links.fabric_bytes_per_s else node if links.node_bytes_per_s else 1
     for factor in (2**n for n in range(1, 11)):
@@ -122,7 +126,7 @@ def enough_gpus(at: Setup, gpus: int, capacity: float) -> int | None:
         if more > known:
             return None
         batch = -(-at.layout.global_batch // more) * more
-        layout = automatic(at._replace(layout=Layout(node=node, global_batch=batch)), more, {}, capacity)
-        if evaluate(at._replace(layout=layout)).memory_bytes() <= capacity:
+        layout = automatic(at._replace(layout=Layout(gpus_per_node=node, global_batch=batch)), more, {}, capacity)
+        if evaluate_step(at._replace(layout=layout)).memory_bytes() <= capacity:
             return int(more)
     return None

@@ -1,6 +1,4 @@
-"""Every operator of one micro-batch on one GPU: its time forward and backward, and what it keeps for the backward
-pass.
-"""
+"""Every operator of one micro-batch on one GPU: its time in both directions, and what it keeps for backward."""
 
 from __future__ import annotations
 
@@ -14,8 +12,9 @@ from llmcost.training.passes import Setup, forward_pass, kernels
 
 
 class MicroBatchRow(NamedTuple):
-    """One operator of a micro-batch on one GPU, all its executions: seconds forward and backward, bytes kept for
-    backward.
+    """One operator of a micro-batch on one GPU, all its executions together.
+
+    times: how many executions. where: before the layers, in them, or after them. kept_bytes: for the backward pass.
     """
 
     name: str

@@ -24,7 +24,10 @@ class Held(NamedTuple):
 
 
 class DataCollectives(NamedTuple):
-    """What replicas send each other: gradients added up, weights handed round (each a list, dense ones and experts')."""
+    """What replicas send each other: gradients that are added up, and weights that are gathered.
+
+    Each a list: of dense parameters, and of experts', which have other replicas.
+    """
 
     gradients: list[Collective]
     weights: list[Collective]
@@ -35,7 +38,7 @@ def data_collectives(held: Held, layout: Layout, recipe: Recipe, trained: Held |
 
     Ψ parameters cost 2Ψ elements on the wire, as one all-reduce or as reduce-scatter and all-gather (ZeRO, arXiv
     1910.02054, section 7). States divided over fewer ranks than there are replicas (hybrid) add an all-reduce of each
-    rank's part among the groups (arXiv 2304.11277, section 3.2.2). Frozen weights are handed round only where they are
+    rank's part among the groups (arXiv 2304.11277, section 3.2.2). Frozen weights are gathered only where they are
     divided (ZeRO-3). `trained` None: all.
     """
     trained = held if trained is None else trained
@@ -61,22 +64,22 @@ def _add(
     """Add those of one kind of parameters, whose replicas are `stride` ranks apart."""
 
     def collective(kind: Exchange, elements: Number, ranks: Number, apart: Number, size: Number) -> Collective:
-        return Collective(f"{name}_{kind}", "mlp", 1, kind, elements, 1, ranks, apart, layout.node, size)
+        return Collective(f"{name}_{kind}", "mlp", 1, kind, elements, 1, ranks, apart, layout.gpus_per_node, size)
 
     if layout.zero == 0:
         found.gradients.append(collective("all_reduce", trained, replicas, stride, recipe.reduce_bytes))
         return
     group = layout.sharded(replicas)
-    handed = held if layout.zero == 3 else trained
+    gathered = held if layout.zero == 3 else trained
     found.gradients.append(collective("reduce_scatter", trained, group, stride, recipe.reduce_bytes))
-    found.weights.append(collective("all_gather", handed, group, stride, recipe.param_bytes()))
+    found.weights.append(collective("all_gather", gathered, group, stride, recipe.param_bytes()))
     if layout.shard is not None:
         groups, apart = divide(replicas, group), stride * group
         found.gradients.append(collective("all_reduce", trained / group, groups, apart, recipe.reduce_bytes))
 
 
 def context_collective(op: Attention, layout: Layout) -> Collective:
-    """What one attention sends in the forward pass between the parts of a sequence.
+    """The collective of one attention between the parts of a sequence, in the forward pass.
 
     ring (arXiv 2310.01889, section 3) and all-gather (Llama 3, arXiv 2407.21783, section 3.3.2): every part's keys
     and values reach every rank; twice as much comes back as their gradients and they themselves. ulysses (arXiv
@@ -86,12 +89,12 @@ def context_collective(op: Attention, layout: Layout) -> Collective:
     keys, tokens = maximum(op.streamed, op.cached), op.b * op.c
     kind: Exchange = "all_gather"
     rows, width = tokens, keys
-    if layout.context == "ulysses":
+    if layout.context_parallel == "ulysses":
         kind = "all_to_all"
         whole_heads = op.a * layout.cp
         rows, width = divide(tokens, layout.cp), whole_heads * (op.d + op.dv) + keys
     name = f"context_{kind}"
-    return Collective(name, "attention", op.count, kind, rows, width, layout.cp, layout.tp, layout.node, op.Bx)
+    return Collective(name, "attention", op.count, kind, rows, width, layout.cp, layout.tp, layout.gpus_per_node, op.Bx)
 
 
 def stage_send(hidden: Number, seq: Number, layout: Layout, recipe: Recipe) -> Collective:
@@ -100,7 +103,9 @@ def stage_send(hidden: Number, seq: Number, layout: Layout, recipe: Recipe) -> C
     A tensor-parallel rank sends its part of the tokens (arXiv 2104.04473, section 4.1: scatter-gather).
     """
     rows, size = divide(layout.micro_batch * seq, layout.cp * layout.tp), recipe.param_bytes()
-    return Collective("stage_send", "mlp", 1, "send", rows, hidden, layout.pp, layout.stage_gpus(), layout.node, size)
+    return Collective(
+        "stage_send", "mlp", 1, "send", rows, hidden, layout.pp, layout.stage_gpus(), layout.gpus_per_node, size
+    )
 
 
 def attentions(ops: Sequence[Operator]) -> list[Attention]:

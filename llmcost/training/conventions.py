@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, minimum
+from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError
 from llmcost.model.architecture import operators
 from llmcost.model.counting import PASSES, Params, count_params, count_pass
@@ -19,7 +20,7 @@ from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
 
 HALF_PRECISION = ElementBytes(2, 2, 2)  # counts of FLOPs and parameters do not depend on it
-A100_PEAK = 312e12  # FLOP/s in bf16, dense: NVIDIA A100 data sheet
+A100_PEAK = Constant(312e12, "bf16, dense: NVIDIA A100 data sheet", "FLOP/s")
 
 
 class Counts(NamedTuple):
@@ -139,7 +140,7 @@ CONVENTIONS: dict[str, Convention] = {
             "https://github.com/karpathy/nanoGPT, model.py, estimate_mfu",
             "active but positions",
             "all",
-            peak=A100_PEAK,
+            peak=A100_PEAK.value,
         ),
         Convention(
             "nanochat",

@@ -10,17 +10,25 @@ these, τ are progress; their share is the goodput. It is best at about τ = √
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, expm1, named
+from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError, check_share
 from llmcost.ground.units import DAY, HOUR
 
-# One unexpected interruption in 50,700 GPU-hours: 419 in 54 days on 16,384 H100s (Llama 3, arXiv 2407.21783, section
-# 3.3.4). Others: 29,500 and 82,000 on two clusters of A100s (arXiv 2410.21680), 43,000 for BLOOM.
-GPU_MTBF_HOURS = 16_384 * 54 * 24 / 419
-# Detection and diagnosis take less than ten minutes on more than 10,000 GPUs (MegaScale, arXiv 2402.15627, section 6).
-RESTART_MINUTES = 10
-# Bytes a second of one GPU into a shared file system: 273 GB/s of 3,072 GPUs (arXiv 2104.04473, section 5.10). BLOOM
-# wrote at 0.15 GB/s.
-CHECKPOINT_BYTES_PER_S = 273e9 / 3072
+GPU_MTBF_HOURS = Constant(
+    16_384 * 54 * 24 / 419,
+    "419 unexpected interruptions in 54 days on 16,384 H100s (Llama 3, arXiv 2407.21783, section 3.3.4)",
+    "GPU-hours between failures",
+    "29,500 and 82,000 on two clusters of A100s (arXiv 2410.21680), 43,000 for BLOOM",
+)
+RESTART_MINUTES = Constant(
+    10, "detection and diagnosis take less on more than 10,000 GPUs (MegaScale, arXiv 2402.15627, section 6)", "minutes"
+)
+CHECKPOINT_BYTES_PER_S = Constant(
+    273e9 / 3072,
+    "into a shared file system, 273 GB/s of 3,072 GPUs (arXiv 2104.04473, section 5.10)",
+    "bytes/s of one GPU",
+    "0.15 GB/s for BLOOM",
+)
 
 
 class Reliability(NamedTuple):
@@ -29,9 +37,9 @@ class Reliability(NamedTuple):
     `interval_seconds`: progress between checkpoints; None: what loses the least.
     """
 
-    gpu_mtbf_seconds: Number = GPU_MTBF_HOURS * HOUR
-    restart_seconds: Number = RESTART_MINUTES * 60
-    checkpoint_bytes_per_s: Number = CHECKPOINT_BYTES_PER_S
+    gpu_mtbf_seconds: Number = GPU_MTBF_HOURS.value * HOUR
+    restart_seconds: Number = RESTART_MINUTES.value * 60
+    checkpoint_bytes_per_s: Number = CHECKPOINT_BYTES_PER_S.value
     interval_seconds: Number | None = None
 
 

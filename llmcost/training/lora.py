@@ -1,5 +1,4 @@
-"""Adapters among the operators of a forward pass: what runs beside each adapted product, and what quantised weights
-cost.
+"""Adapters among the operators of a forward pass: what runs beside an adapted product, and before a quantised one.
 
 Beside a frozen product run A, B and a sum. All adapters of one product share their A's kernel: A of (k, ranks), B of
 (rank, n). Beside a product split by columns B is split by columns, beside one split by rows A is split by rows, as
@@ -24,6 +23,7 @@ def with_adapters(layers: list[Operator], lora: Lora) -> list[Operator]:
 
 
 def _beside(op: Any, lora: Lora) -> Iterator[Operator]:
+    """The operators of an operator's adapters; none where it is not adapted."""
     found = beside(op, lora)
     if not found:
         return
@@ -48,7 +48,10 @@ def _splits(split: Split) -> tuple[Split, Split, Split]:
 
 
 def with_expansion(layers: list[Operator], lora: Lora) -> list[Operator]:
-    """Before each quantised product a kernel that reads its weight and writes it as it computes, forward and backward anew."""
+    """Layers with a kernel before each quantised product that reads its weight and writes it in the type that computes.
+
+    It runs in the forward pass, and again in the backward pass.
+    """
     if lora.frozen_bits is None:
         return layers
     return [
@@ -57,6 +60,7 @@ def with_expansion(layers: list[Operator], lora: Lora) -> list[Operator]:
 
 
 def _expansion(op: Any, bits: Number) -> Operator:
+    """The kernel that reads a product's weight in so many bits and writes it in the type that computes."""
     weights = op.k * op.n * (op.groups if isinstance(op, GroupedGemm) else 1)
     expert: Expert = "routed" if op.facts.expert == "routed" else ""
     facts = Facts("heads", saves="nothing", expert=expert, role="expansion")

@@ -144,11 +144,12 @@ def _moments(at: Setup, a_pass: Pass, stage: Stage, stored: Number, trained: Hel
     logits = stage.last * _logits(at)
     weights, gradient = _gathered(stored, trained, stage, at)
     working = largest([op.io_bytes() for op in a_pass.layers])
+    copy = _divided(trained, layout, COPY_BYTES, from_zero=1) if recipe.optimizer == "adam-unfused" else 0
     return (
         Moment("loss", before, waiting + each + head, logits, weights, 0),
         Moment("backward", before, waiting + each + restored, 0, weights + gradient, working),
         Moment("end", behind, waiting + (layer + embedding), 0, weights + gradient, working),
-        Moment("update", grads, waiting, 0, gradient, _temporaries(trained, at)),
+        Moment("update", grads, waiting, 0, gradient, copy),
     )
 
 
@@ -202,11 +203,6 @@ def _gathered(stored: Number, trained: Held, stage: Stage, at: Setup) -> tuple[N
     piped = minimum(1, layout.pp - 1)
     weights = stored * (minimum(stage.layers, GATHERED) / stage.layers if layout.reshard else 1)
     return weights, (trained.dense + trained.experts) * (piped + (1 - piped) * one) * recipe.reduce_bytes
-
-
-def _temporaries(trained: Held, at: Setup) -> Number:
-    """Bytes that the update needs beside the states: unfused Adam's copy of a moment."""
-    return _divided(trained, at.layout, COPY_BYTES, from_zero=1) if at.recipe.optimizer == "adam-unfused" else 0
 
 
 def _kept(ops: list[Operator], at: Setup) -> Number:

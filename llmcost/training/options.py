@@ -1,27 +1,22 @@
-"""What may be chosen of a training run. Each option is declared here once, and nowhere else:
-`llmcost.ground.options` says what comes of it.
+"""What may be chosen of a training run.
+
+Each option is declared here once, and nowhere else: `llmcost.ground.options` says what comes of it.
 """
 
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import check_word
 from llmcost.ground.options import Option, count, flag, length, number, share, word
-from llmcost.ground.units import HOUR, parse_count
+from llmcost.ground.units import parse_count
 from llmcost.machine.textbook import END_TO_END_MFU
-from llmcost.model.lora import lora_of, parse_targets
-from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES
-from llmcost.specs.hardware import HardwareSpec
-from llmcost.training.interruptions import (
-    CHECKPOINT_BYTES_PER_S,
-    GPU_MTBF_HOURS,
-    RESTART_MINUTES,
-    Reliability,
-)
-from llmcost.training.recipe import DTYPES, KERNELS, OPTIMIZERS, Overlap, Recipe, overlap_of
+from llmcost.model.lora import parse_targets
+from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES, Layout
+from llmcost.serving.options import GpusPerNode, Mfu, Pp, Tp, TrainingTokens
+from llmcost.training.interruptions import CHECKPOINT_BYTES_PER_S, GPU_MTBF_HOURS, RESTART_MINUTES
+from llmcost.training.recipe import DTYPES, KERNELS, OPTIMIZERS, Overlap, overlap_of
 
-MOST_TOKENS = 10**16
 STAGES = ("0", "1", "2", "3")
 
 
@@ -29,19 +24,11 @@ class Options(NamedTuple):
     """What the user may choose; None stands for the default beside it."""
 
     gpus: Annotated[Number, count("GPUs in all.", default="the product of the degrees")] = None
-    tokens: Annotated[
-        Number,
-        count(
-            "Length of the training run.", "TOKENS", MOST_TOKENS, default="15T", letter="D", meaning="training tokens"
-        ),
-    ] = 15 * 10**12
+    tokens: TrainingTokens = 15 * 10**12
     seq: Annotated[
         Number,
         length(
-            "Tokens of a sequence.",
-            default="the model's maximum or 8192",
-            letter="s",
-            meaning="tokens of a sequence",
+            "Tokens of a sequence.", default="the model's maximum or 8192", letter="s", meaning="tokens of a sequence"
         ),
     ] = None
     micro_batch: Annotated[
@@ -57,26 +44,11 @@ class Options(NamedTuple):
     global_batch: Annotated[
         Number,
         count(
-            "Sequences of a step.",
-            "SEQUENCES",
-            default="about 4M tokens",
-            letter="B",
-            meaning="sequences of a step",
+            "Sequences of a step.", "SEQUENCES", default="about 4M tokens", letter="B", meaning="sequences of a step"
         ),
     ] = None
-    tp: Annotated[
-        Number,
-        count(
-            "Tensor parallelism: GPUs that a layer is split over.",
-            "DEGREE",
-            letter="tp",
-            meaning="GPUs that a layer is split over",
-        ),
-    ] = None
-    pp: Annotated[
-        Number,
-        count("Pipeline parallelism: stages, each with its layers.", "DEGREE", letter="pp", meaning="pipeline stages"),
-    ] = None
+    tp: Tp = None
+    pp: Pp = None
     vp: Annotated[
         Number,
         count(
@@ -141,7 +113,7 @@ class Options(NamedTuple):
     )
     schedule: Annotated[str | None, word("Of the pipeline.", SCHEDULES, default=SCHEDULES[0])] = None
     context_parallel: Annotated[
-        str | None, word("How --cp exchanges keys and values.", CONTEXTS, default=CONTEXTS[0])
+        str | None, word("Collectives of --cp for keys and values.", CONTEXTS, default=CONTEXTS[0])
     ] = None
     optimizer: Annotated[str, word("What updates the weights.", tuple(OPTIMIZERS), "NAME")] = "adam"
     dtype: Annotated[
@@ -159,22 +131,12 @@ class Options(NamedTuple):
             default=",".join(f"{name}={each}" for name, each in Overlap()._asdict().items() if each),
         ),
     ] = None
-    gpus_per_node: Annotated[
-        Number,
-        count(
-            "GPUs that the fast links join.",
-            default="as the GPU's spec says, or 8",
-            letter="node",
-            meaning="GPUs in a node",
-        ),
-    ] = None
+    gpus_per_node: GpusPerNode = None
     price: Annotated[Number, number("Of a GPU-hour.", "DOLLARS", letter="price", meaning="dollars a GPU-hour")] = None
     profile: Annotated[
         str | None,
         Option(
-            "A profile measured by llmcost bench.",
-            metavar="FILE",
-            default="on one GPU, its shipped one, if there is",
+            "A profile measured by llmcost bench.", metavar="FILE", default="on one GPU, its shipped one, if there is"
         ),
     ] = None
     lora_rank: Annotated[Number, count("Train adapters of this rank; all else is frozen.")] = None
@@ -184,10 +146,10 @@ class Options(NamedTuple):
     ] = None
     qlora: Annotated[bool, flag("Frozen weights of the layers in 4 bits (NF4).")] = False
     mtbf_hours: Annotated[
-        Number, number("GPU-hours between failures.", "HOURS", default=f"{GPU_MTBF_HOURS:,.0f}, Llama 3's")
+        Number, number("GPU-hours between failures.", "HOURS", default=f"{GPU_MTBF_HOURS.value:,.0f}, Llama 3's")
     ] = None
     restart_minutes: Annotated[
-        Number, number("From a failure to the next step.", "MINUTES", default=f"{RESTART_MINUTES:g}")
+        Number, number("From a failure to the next step.", "MINUTES", default=f"{RESTART_MINUTES.value:g}")
     ] = None
     checkpoint_minutes: Annotated[Number, number("Between checkpoints.", "MINUTES", default="what loses the least")] = (
         None
@@ -195,55 +157,14 @@ class Options(NamedTuple):
     checkpoint_gb_per_s: Annotated[
         Number,
         number(
-            "Of one GPU, writing a checkpoint.", "GB/S", default=f"{CHECKPOINT_BYTES_PER_S / 1e9:.3f}, Megatron-LM's"
+            "Of one GPU, writing a checkpoint.",
+            "GB/S",
+            default=f"{CHECKPOINT_BYTES_PER_S.value / 1e9:.3f}, Megatron-LM's",
         ),
     ] = None
     power_share: Annotated[Number, share("Of its TDP, a GPU's mean draw.")] = 1
     pue: Annotated[Number, number("Energy of the data centre over that of its GPUs.", "FACTOR")] = 1
-    mfu: Annotated[
-        Number,
-        share("Share of the peak that the textbook basis assumes.", letter="mfu", meaning="assumed share of the peak"),
-    ] = END_TO_END_MFU
+    mfu: Mfu = END_TO_END_MFU
 
 
-# Options that are fields of a layout -> what they are called there.
-LAYOUT = {
-    **{name: name for name in ("tp", "pp", "vp", "cp", "ep", "etp", "dp", "zero", "reshard", "shard", "micro_batch")},
-    **{name: name for name in ("recompute", "recompute_layers", "sequence_parallel", "schedule")},
-    "context_parallel": "context",
-    "gpus_per_node": "node",
-}
-
-
-def layout_given(options: Options) -> dict[str, Any]:
-    """Fields of the layout that were chosen."""
-    chosen = {field: getattr(options, name) for name, field in LAYOUT.items()}
-    return {field: value for field, value in chosen.items() if value is not None}
-
-
-def recipe_of(options: Options, hardware: HardwareSpec) -> Recipe:
-    """How the program computes; without a data type in bf16, or fp16 where the GPU has a peak for that alone.
-
-    Raises InputError for options of adapters without their rank.
-    """
-    usual = "fp16" if "fp16" in hardware.peak and "bf16" not in hardware.peak else "bf16"
-    return Recipe(
-        dtype=options.dtype or usual,
-        optimizer=options.optimizer,
-        attention="unfused" if options.unfused_attention else "fused",
-        kernels=options.kernels,
-        loss="plain" if options.kernels == "eager" else "in-place",
-        overlap=overlap_of(options.overlap) if isinstance(options.overlap, str) else options.overlap or Overlap(),
-        lora=lora_of(options.lora_rank, options.lora_targets, qlora=options.qlora),
-    )
-
-
-def reliability_of(options: Options) -> Reliability:
-    """Failures and checkpoints in base units; what is not given as published."""
-    units = {
-        "gpu_mtbf_seconds": (options.mtbf_hours, HOUR),
-        "restart_seconds": (options.restart_minutes, 60),
-        "interval_seconds": (options.checkpoint_minutes, 60),
-        "checkpoint_bytes_per_s": (options.checkpoint_gb_per_s, 1e9),
-    }
-    return Reliability(**{name: value * unit for name, (value, unit) in units.items() if value is not None})
+LAYOUT = tuple(name for name in Options._fields if name in Layout._fields)  # options that are fields of a layout

@@ -45,7 +45,7 @@ PART = Facts("tokens", OWN)  # of unfused attention, which GPUs have divided alr
 
 
 class Setup(NamedTuple):
-    """What a step is of: a model, how it is spread and run, the tokens of a sequence, the GPU."""
+    """What a step depends on: a model, how it is spread and run, the tokens of a sequence, the GPU, its efficiency."""
 
     model: ModelSpec
     layout: Layout
@@ -56,9 +56,9 @@ class Setup(NamedTuple):
 
 
 def forward_pass(at: Setup) -> Pass:
-    """One micro-batch's forward pass on one GPU with its collectives, the loss in the part after the layers.
+    """One micro-batch's forward pass on one GPU with its collectives; the loss stands behind the LM head.
 
-    Of every sequence each context-parallel rank has its part.
+    Each context-parallel rank has its part of every sequence.
     """
     model, layout, recipe, seq = at[:4]
     Bx = recipe.param_bytes()
@@ -83,19 +83,21 @@ def forward_pass(at: Setup) -> Pass:
 
 
 def kernels(ops: Sequence[Operator], model: ModelSpec, recipe: Recipe) -> Sequence[Operator]:
-    """The kernels that a recipe runs for these operators: rows sorted by expert before their products, attention, elementwise kernels."""
-    ops = [each for op in ops for each in ((sorted_rows(op), op) if _takes_sorted_rows(op) else (op,))]
-    if recipe.attention == "unfused":
-        ops = [each for op in ops for each in (unfused(op, recipe) if isinstance(op, Attention) else (op,))]
-    run = [eager(op, model.norm) for op in ops] if recipe.kernels == "eager" else ops
+    """The kernels that a recipe runs for these operators.
+
+    Tokens are sorted by expert before the first product of routed experts; unfused attention is three kernels; plain
+    PyTorch's elementwise kernels move more.
+    """
+    run: list[Operator] = []
+    for op in ops:
+        if op.facts.expert == "routed" and op.facts.split == "columns":
+            run.append(sorted_rows(op))
+        run += unfused(op, recipe) if recipe.attention == "unfused" and isinstance(op, Attention) else [op]
+    if recipe.kernels == "eager":
+        run = [eager(op, model.norm) for op in run]
     if verify.ON:
         verify.recipe_pass(run)
     return run
-
-
-def _takes_sorted_rows(op: Operator) -> bool:
-    """Whether it is the first product of routed experts."""
-    return op.facts.expert == "routed" and op.facts.split == "columns"
 
 
 def sorted_rows(op: Any) -> Operator:

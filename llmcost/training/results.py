@@ -1,5 +1,6 @@
-"""What `llmcost train` answers, in base units. Field names are the keys of `--json`; the plain ones are the expected
-basis.
+"""The answer of `llmcost train`, in base units. Field names are the keys of `--json`.
+
+Figures of a step or run that name no basis are the expected ones.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from llmcost.training.step_time import StepSeconds
 
 
 class Spread(NamedTuple):
-    """The layout that was computed, as Layout has it, with what follows from it."""
+    """The layout that was computed: fields of Layout, and what follows from them.
+
+    `chosen`: whether some of it was chosen for the user.
+    """
 
     tp: Number
     cp: Number
@@ -41,7 +45,7 @@ class Spread(NamedTuple):
 
 
 class TrainingWorkload(NamedTuple):
-    """What is trained."""
+    """What is trained: the run, its data type and optimizer, and the parameters that are trained."""
 
     gpus: Number
     seq: Number
@@ -56,8 +60,9 @@ class TrainingWorkload(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """A basis: time of a step, tokens a second of all GPUs and of one, and what the whole run takes and costs (None:
-    no price).
+    """A run on one basis: time of a step, tokens a second of all GPUs and of one, what the run takes and costs.
+
+    None: no price was given.
     """
 
     step_seconds: Number
@@ -69,8 +74,9 @@ class Rates(NamedTuple):
 
 
 class ExpectedRates(NamedTuple):
-    """The same as it should run; what that rests on, the error this basis has shown, and the days with that error
-    either way.
+    """The same as expected; what the expectation rests on, the mean error that this basis has shown.
+
+    `days_low`, `days_high`: with that error either way.
     """
 
     step_seconds: Number
@@ -167,7 +173,7 @@ class Train(NamedTuple):
         return [{"quantity": path, "value": value} for path, value in leaves(self) if not isinstance(value, tuple)]
 
     def __repr__(self) -> str:
-        """In one line: what, where, whether it fits, how fast a step and how long the run should be."""
+        """In one line: what, where, whether it fits, the expected time of a step and of the run."""
         fits = "fits" if self.memory.fits else "does not fit"
         speed = f"{seconds(self.step_seconds)} a step, MFU {self.mfu:.1%}, {significant(self.days)} days"
         where = f"{self.model.name} on {self.run.gpus:,} × {self.hardware.name}"

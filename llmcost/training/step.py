@@ -1,6 +1,6 @@
 """One training step of a model in a layout: its time as expected and at least, its FLOPs, its memory.
 
-`training_step` takes a GPU's spec; `evaluate` a setup whose chip is known. step_time.py says how long it takes,
+`training_step` takes a GPU's spec; `evaluate_step` a setup whose chip is known. step_time.py says how long it takes,
 memory.py what it keeps.
 """
 
@@ -87,10 +87,10 @@ def training_step(
     `efficiency`: a profile's, or the defaults of training. Raises InputError where a figure of the GPU is not known.
     """
     reached = shares_for(hardware, recipe) if efficiency is None else efficiency
-    return evaluate(Setup(model, layout, recipe, seq, training_chip(hardware, recipe, layout), reached))
+    return evaluate_step(Setup(model, layout, recipe, seq, training_chip(hardware, recipe, layout), reached))
 
 
-def evaluate(at: Setup) -> Step:
+def evaluate_step(at: Setup) -> Step:
     """A step of a setup, whose chip and efficiency are known. Its sizes may be numbers, arrays or symbols."""
     a_pass, layout = forward_pass(at), at.layout
     seconds = step_seconds(at, a_pass)
@@ -147,7 +147,10 @@ def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
 
 
 def _bound(at: Setup, a_pass: Pass, flops: StepFlops) -> Bound:
-    """Floors of a step in this layout: causal FLOPs at the peak, and the optimizer's traffic. Communication is left out."""
+    """Floors of a step in this layout: causal FLOPs at the peak, and the optimizer's traffic at the full bandwidth.
+
+    Communication is left out.
+    """
     trained = fullest(trained_part(a_pass, at.recipe), at.layout, at.model.num_hidden_layers)
     compute = flops.causal / (at.layout.gpus() * at.chip.peak)
     return Bound(compute, optimizer_traffic(at, trained) / at.chip.bandwidth)
@@ -169,11 +172,13 @@ def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chi
     if chip.bandwidth is None:
         raise InputError(f"{hardware.name}: no source gives its memory bandwidth")
     gpus, links = layout.gpus(), links_of(hardware)
-    alone, inside = is_one(gpus), is_plain(gpus) and gpus <= layout.node
+    alone, inside = is_one(gpus), is_plain(gpus) and gpus <= layout.gpus_per_node
     if not alone and links.node_bytes_per_s is None:
         way_out = "a spec of your own may (interconnect)"
         raise InputError(f"{hardware.name}: no source gives the link between GPUs; {way_out}")
     if not inside and links.fabric_bytes_per_s is None:
         way_out = "a system of `llmcost hardware` may"
-        raise InputError(f"{hardware.name}: no source gives the network between nodes of {layout.node}; {way_out}")
+        raise InputError(
+            f"{hardware.name}: no source gives the network between nodes of {layout.gpus_per_node}; {way_out}"
+        )
     return chip

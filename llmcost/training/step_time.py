@@ -1,8 +1,9 @@
-"""How long a training step takes: micro-batches through a pipeline, communication that nothing hides, the update.
+"""How long a training step takes: micro-batches through a pipeline, exposed communication, the optimizer's update.
 
-    step = m·t + bubble + exposed gradients and weights + optimizer
+    step = m·t + bubble + exposed communication between replicas + optimizer
 
-with t the fullest stage's forward and backward pass (and what is recomputed) of one of m micro-batches.
+m: micro-batches of a step. t: seconds of one of them on the fullest stage, forward and backward, with recomputation and
+the communication inside. Exposed is communication that does not overlap with computation.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ NEWTON_SCHULZ = Constant(
 
 
 class Exposed(NamedTuple):
-    """Seconds of communication that no computation hides, by what communicates."""
+    """Seconds of communication that does not overlap with computation, by kind of parallelism.
+
+    data: gradients and weights between replicas; the other kinds are those of a micro-batch, all together.
+    """
 
     tensor: Number = 0
     context: Number = 0
@@ -42,12 +46,13 @@ class Exposed(NamedTuple):
 
 
 class Direction(NamedTuple):
-    """Seconds of one direction (forward or backward) of one micro-batch through operators, by kind of kernel.
+    """Seconds of some operators in one direction, forward or backward, of one micro-batch, by kind of kernel.
 
-    tensor, expert: exposed communication of tensor parallelism and of experts.
+    products: matrix products, attention and scans. tensor, expert: exposed communication of tensor parallelism and of
+    experts.
     """
 
-    products: Number  # and scans
+    products: Number
     elementwise: Number
     tensor: Number
     expert: Number
@@ -70,9 +75,9 @@ class Direction(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Seconds of some operators, both directions of one micro-batch.
+    """Seconds of some operators in both directions of one micro-batch.
 
-    weight: of the backward pass, gradients of weights. No other kernel waits for them.
+    weight: the part of the backward pass that computes gradients of weights, for which no other kernel waits.
     """
 
     forward: Direction
@@ -81,7 +86,11 @@ class Part(NamedTuple):
 
 
 class StepSeconds(NamedTuple):
-    """A step by cause; the causes add up to `total`. Products are `compute`, elementwise kernels `memory`."""
+    """Seconds of a step by cause; the causes add up to `total`.
+
+    compute: products, attention and scans. memory: elementwise kernels, and gradients that are added up. micro_batch:
+    not a cause, but one micro-batch on the fullest stage, forward and backward.
+    """
 
     total: Number
     compute: Number
@@ -90,15 +99,15 @@ class StepSeconds(NamedTuple):
     exposed: Exposed
     bubble: Number
     optimizer: Number
-    micro_batch: Number  # one micro-batch on the fullest stage, forward and backward
+    micro_batch: Number
 
 
 def part_of(ops: Sequence[Operator], at: Setup) -> Part:
-    """Both directions of some operators on one GPU."""
+    """Both directions of some operators on one GPU, one kernel after the other, all their executions."""
     run = kernels(ops, at.model, at.recipe)
     times = kernel_seconds(run, at.chip, at.efficiency)
     assert times is not None  # what is not known was refused before
-    ahead, back = dict.fromkeys(Direction._fields, 0), dict.fromkeys(Direction._fields, 0)
+    ahead, back = (dict.fromkeys(Direction._fields, 0) for _ in range(2))
     weight: Number = 0
     for op, time in zip(run, times, strict=True):
         if isinstance(op, Collective):
@@ -108,7 +117,8 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
             kind = "elementwise" if op.kind in ("elementwise", "norm") else "products"
             trained = is_trained(op, at.recipe.lora)
             forward, behind = time, op.backward(frozen=not trained) * time
-            weight = weight + time if isinstance(op, (Gemm, GroupedGemm)) and trained else weight
+            if trained and isinstance(op, (Gemm, GroupedGemm)):
+                weight = weight + time
         ahead[kind] = ahead[kind] + forward
         back[kind] = back[kind] + behind
     return Part(Direction(**ahead), Direction(**back), weight)
@@ -117,8 +127,8 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
 def left_of(sent: Number, beside: Number, share: Number) -> Number:
     """Exposed seconds of communication that takes `sent` seconds and runs beside computation of `beside` seconds.
 
-    At most `share` of it is hidden, and no more than there is computation to hide it. The rest is what it slows the
-    computation down by, with which it shares memory and multiprocessors, and what starts too late.
+    At most `share` of it overlaps, and no more than there is computation. The rest is what starts too late, and what it
+    slows the computation down by, with which it shares memory and multiprocessors.
     """
     return sent - minimum(beside, share * sent)
 
@@ -126,7 +136,7 @@ def left_of(sent: Number, beside: Number, share: Number) -> Number:
 def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     """Expected seconds of a whole step by cause, from the forward pass of one micro-batch."""
     layout, layers = at.layout, at.model.num_hidden_layers
-    inside, first, last = (part_of(ops, at) for ops in (a_pass.layers, a_pass.first, a_pass.last))
+    first, inside, last = (part_of(ops, at) for ops in a_pass)
     stage = stage_of(layout, layers, 0)
     share, m = stage.layers / layers, layout.micro_batches()
     ahead = _stage(first.forward, inside.forward, last.forward, share, layout)
@@ -139,47 +149,43 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
 
     all_stages = sum([part.forward.total() + part.backward.total() for part in (inside, first, last)])
     through = all_stages + again + context + layout.pp * pipeline
-    bubble = _bubble(layout, through, one, share * inside.weight)
 
     held, trained = (fullest(each, layout, layers) for each in (a_pass, trained_part(a_pass, at.recipe)))
-    data = _data(at, held, trained, ahead.total(), back.total() + share * again)
     bytes_per_s = at.chip.bandwidth * at.efficiency.kernels["elementwise"].memory
-    added = (trained.dense + trained.experts) * 2 * at.recipe.grad_bytes / bytes_per_s  # gradients, read and written
-    update = optimizer_seconds(at, trained, bytes_per_s)
-
-    compute = m * (ahead.products + back.products)
-    memory = m * (ahead.elementwise + back.elementwise + added)
-    recompute = m * share * again
+    adding_up = (trained.dense + trained.experts) * 2 * at.recipe.grad_bytes / bytes_per_s  # each is read and written
     exposed = Exposed(
         tensor=m * (ahead.tensor + back.tensor),
         context=m * share * context,
         expert=m * (ahead.expert + back.expert),
         pipeline=m * pipeline,
-        data=data,
+        data=_data(at, held, trained, ahead.total(), back.total() + share * again),
     )
     causes = {
-        "compute": compute,
-        "memory": memory,
-        "recompute": recompute,
+        "compute": m * (ahead.products + back.products),
+        "memory": m * (ahead.elementwise + back.elementwise + adding_up),
+        "recompute": m * share * again,
         "exposed": exposed.total(),
-        "bubble": bubble,
-        "optimizer": update,
+        "bubble": _bubble(layout, through, one, share * inside.weight),
+        "optimizer": optimizer_seconds(at, trained, bytes_per_s),
     }
     total = sum([named(f"breakdown.{name}", value) for name, value in causes.items()])
-    return StepSeconds(total, compute, memory, recompute, exposed, bubble, update, one)
+    return StepSeconds(total=total, micro_batch=one, **causes | {"exposed": exposed})
 
 
 def _stage(first: Direction, layers: Direction, last: Direction, share: Number, layout: Layout) -> Direction:
-    """The fullest stage: its `share` of the layers and the larger of embedding and head, or both on a single stage."""
+    """One direction of the fullest stage: its `share` of the layers, and the longer of embedding and LM head.
+
+    A single stage has both.
+    """
     single = maximum(0, 2 - layout.pp)  # 1 without a pipeline, else 0
     ends = first.plus(last.times(single)).largest(last.plus(first.times(single)))
     return layers.times(share).plus(ends)
 
 
 def _sends(at: Setup) -> Number:
-    """Exposed seconds that a micro-batch's activations and their gradients are on the way to and from the next stage.
+    """Exposed seconds of one micro-batch between two stages: activations forward, their gradients backward.
 
-    Each chunk of layers sends once in each direction.
+    Each chunk of layers sends once in each direction. 0 without a pipeline.
     """
     layout = at.layout
     if not present(layout.pp - 1):
@@ -202,7 +208,10 @@ def _bubble(layout: Layout, through: Number, one: Number, weight: Number) -> Num
 
 
 def _recomputed(at: Setup, a_pass: Pass, layers: Direction, stage: Stage) -> Number:
-    """Forward seconds of all layers that the backward pass does again (activations.chosen says what is kept)."""
+    """Forward seconds that the backward pass of one micro-batch spends again, through all layers of the model.
+
+    `layers`: their forward pass. What is kept, and so not computed again, is said in activations.chosen.
+    """
     again = share_recomputed(at.layout, stage)
     if at.layout.recompute == "none":
         return 0
@@ -214,18 +223,18 @@ def _recomputed(at: Setup, a_pass: Pass, layers: Direction, stage: Stage) -> Num
 
 
 def _context(at: Setup, a_pass: Pass) -> Number:
-    """Exposed seconds between parts of a sequence, of all layers: forward, and backward twice as much.
+    """Exposed seconds of context parallelism of one micro-batch, forward and backward, through all layers of the model.
 
-    A ring sends beside the attention of the part that is there already; all-gather and all-to-all stand before and
-    after it.
+    A ring sends beside the attention of the part that has arrived already; an all-gather or all-to-all stands before
+    and after attention. Backward, a ring and an all-gather send twice as much (communication.context_collective).
     """
     exposed: Number = 0
     if not present(at.layout.cp - 1):
         return exposed
-    share = at.recipe.overlap.context if at.layout.context == "ring" else 0
+    share = at.recipe.overlap.context if at.layout.context_parallel == "ring" else 0
     for op in attentions(a_pass.layers):
         sent = op.count * exchange_seconds(context_collective(op, at.layout), at.chip.links, at.efficiency)
-        returned = sent if at.layout.context == "ulysses" else 2 * sent
+        returned = sent if at.layout.context_parallel == "ulysses" else 2 * sent
         beside = part_of([op], at)
         exposed = exposed + left_of(sent, beside.forward.total(), share)
         exposed = exposed + left_of(returned, beside.backward.total(), share)
@@ -235,26 +244,26 @@ def _context(at: Setup, a_pass: Pass) -> Number:
 def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> Number:
     """Exposed seconds of communication between replicas, of a step.
 
-    Gradients go beside the backward pass (`back` seconds): of the last micro-batch, or of each where they are divided
-    (ZeRO-2, ZeRO-3). Weights come beside the forward pass (`ahead` seconds) of the first, or of each with ZeRO-3, and
-    once more for the backward pass if they were let go. In a pipeline, weights stay gathered and gradients whole until
-    the last micro-batch.
+    `held`, `trained`: parameters of the fullest stage. Gradients are sent beside the backward pass (`back` seconds) of
+    the last micro-batch, or of each where they are divided (ZeRO-2, ZeRO-3). Weights are gathered beside the forward
+    pass (`ahead` seconds) of the first, or of each with ZeRO-3, and once more for the backward pass if they were let
+    go. In a pipeline, weights stay gathered and gradients whole until the last micro-batch.
     """
     layout, share = at.layout, at.recipe.overlap.data
     sent = data_collectives(held, layout, at.recipe, trained)
     gradients, weights = (sum([exchange_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in sent)
     weights_again = weights if layout.zero == 3 and layout.reshard else 0
-    adding = left_of(gradients + weights_again, back, share)
-    handing = left_of(weights, ahead, share)
+    behind = left_of(gradients + weights_again, back, share)
+    before = left_of(weights, ahead, share)
     alone = maximum(0, 2 - layout.pp)  # 1 without a pipeline, else 0
     rounds = maximum(1, alone * layout.micro_batches())
-    return (rounds if layout.zero >= 2 else 1) * adding + (rounds if layout.zero == 3 else 1) * handing
+    return (rounds if layout.zero >= 2 else 1) * behind + (rounds if layout.zero == 3 else 1) * before
 
 
 def optimizer_seconds(at: Setup, held: Held, bytes_per_s: Number) -> Number:
-    """Seconds of the update by its traffic, each rank its part where the optimizer is divided.
+    """Seconds of the optimizer's update by its traffic; each rank updates its part where the optimizer is divided.
 
-    Muon's five iterations X ← aX + (bA + cA²)X, A = XXᵀ, are besides at most 6h FLOPs a parameter each.
+    Muon's five iterations X ← aX + (bA + cA²)X, A = XXᵀ, take at most 6h FLOPs a parameter each, and are added.
     """
     seconds = optimizer_traffic(at, held) / bytes_per_s
     if at.recipe.optimizer == "muon":

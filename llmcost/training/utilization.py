@@ -22,6 +22,7 @@ from llmcost.training.conventions import (
     tokens_per_s,
     utilization,
 )
+from llmcost.training.setup import sequence_of
 
 SCHEMA = "llmcost.mfu/1"
 
@@ -73,12 +74,7 @@ def utilizations(
     `convention` under which it was printed. Raises InputError for neither, for both, or for a length, a data type or a
     recomputation that there is not.
     """
-    if seq is not None and not 1 <= seq <= model.max_position_embeddings:
-        raise InputError(
-            f"--seq {seq}: {model.name} takes 1 to {model.max_position_embeddings:,} positions "
-            "(max_position_embeddings)"
-        )
-    w = workload_of(model, hardware, Options(context=seq, dtype=dtype))
+    w = workload_of(model, hardware, Options(context=sequence_of(model, seq), dtype=dtype))
     peak = chip_of(hardware, w.dtype, w.kv_dtype).peak
     if peak is None:
         known = ", ".join(hardware.peak) or "none"

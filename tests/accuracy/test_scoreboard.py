@@ -100,7 +100,7 @@ def test_a_training_run_is_one_step_in_its_layout():
     """BLOOM's 1.3B: eight V100s in nodes of four, attention unfused, each with all states but the optimizer's."""
     case = case_of("bigscience-1.3b", tp=1, pp=1, micro_batch=1, gpu="v100-32gb-sxm")
     gpu = load_hardware("v100-32gb-sxm")._replace(fabric=Figure(125 * 10**8, "", ""))
-    layout = Layout(dp=8, global_batch=512, node=4, sequence_parallel=False, recompute="full")
+    layout = Layout(dp=8, global_batch=512, gpus_per_node=4, sequence_parallel=False, recompute="full")
     recipe = Recipe("fp16", attention="unfused", dropout=True, overlap=Overlap(data=0))
     step = training_step(spec_of("gpt-1.3b-bigscience"), gpu, layout, recipe, 2048)
     seconds, memory = answers(case)

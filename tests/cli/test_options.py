@@ -101,7 +101,7 @@ def test_options_are_checked_wherever_they_come_from():
 
 
 def test_options_of_a_training_layout_are_options():
-    assert TRAINING_LAYOUT.keys() <= declared(TrainingOptions).keys()
+    assert set(TRAINING_LAYOUT) <= declared(TrainingOptions).keys()
     assert set(LAYOUT) <= declared(Options).keys()
 
 

@@ -11,8 +11,8 @@ def test_an_operation_that_many_formulas_need_is_done_once_and_one_that_none_nee
     x, y = tape.input("x"), tape.input("y")
     first, second, unused = (2 * x + 1) * y, (2 * x + 1) / y, (x - y) ** 0.5
     program = tape.program([first, second])
-    assert len(program.steps) == 4  # 2·x, +1, ·y, /y
+    assert len(program.operations) == 4  # 2·x, +1, ·y, /y
     product, quotient = play(program, {"x": np.array([[1.0], [2.0]]), "y": np.array([[3.0, 4.0]])})
     assert product.tolist() == [[9, 12], [15, 20]]
     assert quotient.tolist() == [[1, 0.75], [5 / 3, 1.25]]
-    assert len(tape.program([first, second, unused]).steps) == 6
+    assert len(tape.program([first, second, unused]).operations) == 6

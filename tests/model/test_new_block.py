@@ -172,7 +172,7 @@ def test_it_is_swept_on_arrays_and_timed():
 @pytest.mark.parametrize("sequence_parallel", [False, True])
 def test_it_is_split_over_gpus(sequence_parallel):
     tp, ops = 4, operators(model(), BF16, Load(2, 64, 64))
-    share = shard(ops, Layout(tp=tp, sequence_parallel=sequence_parallel, node=8))
+    share = shard(ops, Layout(tp=tp, sequence_parallel=sequence_parallel, gpus_per_node=8))
     whole, one = count_pass(ops), count_pass(share)
     low = L * 2 * 2 * 64 * H * R  # on every GPU; with sequence parallelism each has its tokens of it
     once = 0 if sequence_parallel else low

@@ -47,7 +47,7 @@ def test_an_operator_without_a_rule_is_an_error():
 def test_tensor_parallel_shares_sum_to_the_whole(name, tp, batch):
     """Every product and every cached byte stands on one GPU alone; only norms stand on all."""
     ops = operators(load_model(name), BF16, Load(batch, 32, 32))
-    whole, one = count_pass(ops), count_pass(shard(ops, Layout(tp=tp, node=8, sequence_parallel=False)))
+    whole, one = count_pass(ops), count_pass(shard(ops, Layout(tp=tp, gpus_per_node=8, sequence_parallel=False)))
     assert one.flops(causal=True) * tp == pytest.approx(whole.flops(causal=True))
     assert one.cache_bytes * tp == pytest.approx(whole.cache_bytes)
     norms = sum(op.count * op.stored_bytes() for op in ops if op.part == "norm" or op.name == "position_embedding")
@@ -76,7 +76,7 @@ def test_shares_of_experts_sum_to_the_whole(tp, dp, ep):
 
 def test_a_layer_needs_two_all_reduces_forward():
     """Megatron-LM, arXiv 1909.08053, section 3: one after attention, one after the MLP, of b·s·h elements each."""
-    found = exchanges("llama3-8b", Layout(tp=8, node=8, sequence_parallel=False))
+    found = exchanges("llama3-8b", Layout(tp=8, gpus_per_node=8, sequence_parallel=False))
     b, s, h, layers = 2, 64, 4096, 32
     sums = [op for op in found.values() if op.exchange == "all_reduce" and op.count == layers]
     assert sorted(op.name for op in sums) == ["down_proj_all_reduce", "o_proj_all_reduce"]
@@ -90,7 +90,7 @@ def test_sequence_parallelism_exchanges_as_much_as_tensor_parallelism():
     plain, parallel = (
         sum(
             op.count * op.wire_bytes()[0]
-            for op in shard(ops, Layout(tp=4, node=8, sequence_parallel=sp))
+            for op in shard(ops, Layout(tp=4, gpus_per_node=8, sequence_parallel=sp))
             if isinstance(op, Collective)
         )
         for sp in (False, True)
@@ -99,10 +99,10 @@ def test_sequence_parallelism_exchanges_as_much_as_tensor_parallelism():
 
 
 def test_experts_of_other_ranks_need_tokens_sent_and_those_of_the_same_tensor_parallel_group_none():
-    assert exchanges("mixtral-8x7b", Layout(tp=8, ep=8, node=8, sequence_parallel=False))[
+    assert exchanges("mixtral-8x7b", Layout(tp=8, ep=8, gpus_per_node=8, sequence_parallel=False))[
         "experts_dispatch"
     ].wire_bytes() == (0, 0)
-    sent = exchanges("mixtral-8x7b", Layout(dp=8, ep=8, node=8, sequence_parallel=False))["experts_dispatch"]
+    sent = exchanges("mixtral-8x7b", Layout(dp=8, ep=8, gpus_per_node=8, sequence_parallel=False))["experts_dispatch"]
     assert sent.wire_bytes() == (
         2 * 64 * 2 * 4096 * 2 * 7 / 8,
         0,
@@ -142,13 +142,15 @@ def test_an_all_to_all_sends_each_byte_once():
 
 def test_exchanged_bytes_bound_a_pass():
     chip = Chip(1e15, 1e15, 1e15, 1e12, 8e10, Links(node_bytes_per_s=1e11, fabric_bytes_per_s=None))
-    ops = shard(operators(load_model("llama3-8b"), BF16, PROMPT), Layout(tp=8, node=8, sequence_parallel=False))
+    ops = shard(
+        operators(load_model("llama3-8b"), BF16, PROMPT), Layout(tp=8, gpus_per_node=8, sequence_parallel=False)
+    )
     cost = count_pass(ops)
     assert bound(cost, chip, "F", "B").network_seconds == cost.node_bytes / 1e11
     assert (
         sum(op.count * op.wire_bytes()[0] for op in ops if isinstance(op, Collective)) > cost.node_bytes
     )  # switches may add up
     across = count_pass(
-        shard(operators(load_model("llama3-8b"), BF16, PROMPT), Layout(tp=16, node=8, sequence_parallel=False))
+        shard(operators(load_model("llama3-8b"), BF16, PROMPT), Layout(tp=16, gpus_per_node=8, sequence_parallel=False))
     )
     assert bound(across, chip, "F", "B").seconds() is None  # the fabric's rate is not known

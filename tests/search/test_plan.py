@@ -24,8 +24,8 @@ H100 = load_hardware("h100-sxm")
 
 
 def question(model, gpus, batch, *, seq=512, usable=1e15, node=8, **choices):
-    chip = training_chip(H100, Recipe(), Layout(dp=gpus, node=node))
-    base = Layout(global_batch=batch, node=node)
+    chip = training_chip(H100, Recipe(), Layout(dp=gpus, gpus_per_node=node))
+    base = Layout(global_batch=batch, gpus_per_node=node)
     return TrainingQuestion(
         load_model(model), H100, gpus, seq, base, usable, chip, shares_for(H100, Recipe()), choices=Choices(**choices)
     )

@@ -1,4 +1,4 @@
-"""Planning to serve: figures of `llmcost estimate --concurrency`, for the most requests that keep every limit."""
+"""Planning to serve: figures are those of `llmcost estimate --concurrency`, for the most requests within the limits."""
 
 import json
 
@@ -24,7 +24,7 @@ def asked(model="llama3-8b", hardware="h100-sxm", gpus=8, ttft=None, tpot=None, 
 def estimated(question, layout, concurrency):
     """The same layout and requests by the main job."""
     w = question.workload
-    degrees = {name: getattr(layout, name) for name in DEGREES} | {"gpus_per_node": layout.node}
+    degrees = {name: getattr(layout, name) for name in DEGREES} | {"gpus_per_node": layout.gpus_per_node}
     options = Options(prompt=w.prompt, output=w.output, chunk=w.chunk, concurrency=concurrency, **degrees)
     return estimate(question.model, question.hardware, options)
 

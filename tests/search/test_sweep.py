@@ -115,7 +115,10 @@ def test_the_rows_stand_in_the_order_of_nested_loops(monkeypatch):
     chips = ("h100-sxm", "rtx4090")
     loops = [
         (chip, dtype, batch, context, mfu)
-        for chip in chips for dtype in given["dtype"] for batch in given["batch"] for context in given["context"]
+        for chip in chips
+        for dtype in given["dtype"]
+        for batch in given["batch"]
+        for context in given["context"]
         for mfu in given["mfu"]
     ]  # fmt: skip
     for block in (1, 3, 7, 16, 1000):
@@ -287,14 +290,11 @@ def test_where_nothing_fits_the_answer_is_no(cli):
     ids=["sorted", "CSV"],
 )
 def test_many_rows_take_no_memory(options, batches):
-    """The peak of two million points, and of 200,000 rows written, beside that of a thousand.
-
-    Some blocks, a table of batches.
-    """
+    """Two million points, or 200,000 rows written, need a few blocks and a table of batches more than a thousand."""
     code = (
         "import resource, sys\nfrom llmcost.cli import main\n"
-        "sys.argv = ['llmcost', 'sweep', 'gpt2', '--hw', 'h100', '--batch', '1..' + sys.argv[1]]\n"
-        f"sys.argv += ['--context', '1..1000', *{options}]\n"
+        "sys.argv = ['llmcost', 'sweep', 'gpt2', '--hw', 'h100', '--batch', '1..' + sys.argv[1],"
+        f" '--context', '1..1000', *{options}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     )

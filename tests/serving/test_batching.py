@@ -17,7 +17,7 @@ from llmcost.model.counting import count_params, count_pass
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server
-from llmcost.serving.batching import Mix, joined
+from llmcost.serving.batching import Tokens, joined
 from llmcost.serving.estimate import evaluate, prompt_is_context, workload_of
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves
@@ -42,7 +42,8 @@ def mix(model=LLAMA, **options):
 )
 def test_a_joint_step_computes_what_its_two_parts_do_and_reads_weights_once(name):
     model = load_model(name)
-    pass_, _ = joined(server(model), Mix(decoding=16, context=700, begin=2, prompt=300))
+    tokens = Tokens(decoding=16, context=700, begin=2, prompt=300)
+    pass_, _ = joined(server(model), tokens, server(model).whole(tokens.decode_load()))
     both = count_pass(pass_.operators())
     parts = [count_pass(operators(model, BF16, load)) for load in (Load(16, 1, 700, decode=True), Load(2, 300, 300))]
     together = parts[0].plus(parts[1])
@@ -54,7 +55,8 @@ def test_a_joint_step_computes_what_its_two_parts_do_and_reads_weights_once(name
 
 
 def test_attention_of_decode_and_of_prompts_stay_apart():
-    pass_, load = joined(server(LLAMA), Mix(decoding=16, context=700, begin=2, prompt=300))
+    tokens = Tokens(decoding=16, context=700, begin=2, prompt=300)
+    pass_, load = joined(server(LLAMA), tokens, server(LLAMA).whole(tokens.decode_load()))
     assert [op.name for op in pass_.layers].count("attention") == 2
     assert load.b * load.s == 16 + 2 * 300
     (lm_head,) = [op for op in pass_.last if op.name == "lm_head"]
@@ -92,10 +94,14 @@ def test_long_outputs_are_decode_alone():
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.integers(1, 4000), st.integers(1, 1000), st.integers(1, 3000), st.sampled_from([None, 256, 2048]),
+    st.integers(1, 4000),
+    st.integers(1, 1000),
+    st.integers(1, 3000),
+    st.sampled_from([None, 256, 2048]),
     st.sampled_from([1, 2]),
-    st.sampled_from([1, 2]), st.sampled_from([1, 2]),
-)  # fmt: skip
+    st.sampled_from([1, 2]),
+    st.sampled_from([1, 2]),
+)
 def test_littles_law_and_the_limit(prompt, output, concurrency, chunk, tp, pp, dp):
     """Requests in flight are those that come a second times how long each stays (up to the fullest rank's share)."""
     s = mix(prompt=prompt, output=output, concurrency=concurrency, chunk=chunk, tp=tp, pp=pp, dp=dp)
@@ -135,10 +141,7 @@ def test_memory_holds_back_what_chunk_and_concurrency_do_not():
 
 
 def test_the_cache_has_room_for_requests_of_mean_length_in_pages():
-    """Weights, activations of a prompt and 16 · 129 · 64 KiB a page … counted by hand.
-
-    128 KiB a token, 1,000 + 250 tokens and 7.5 more.
-    """
+    """What is left beside weights and a prompt's activations, over 128 KiB a token: 1,000 + 250 tokens and 7.5 more."""
     e = estimate(LLAMA, H100, Options(prompt=1000, output=500, concurrency=1))
     m = e.memory
     room = m.usable_bytes - m.overhead_bytes - m.weights_bytes - m.activation_bytes

@@ -1,7 +1,4 @@
-"""What an engine does in its own way, as options of an estimate.
-
-Each changes what it says it does, and nothing else.
-"""
+"""What an engine does in its own way, as options of an estimate: each changes what it says, and nothing else."""
 
 import numpy as np
 import pytest

@@ -150,10 +150,7 @@ def on_page(key):
 
 
 def rounds_to(value, digits, to=None):
-    """Whether the value is `digits` when rounded to its last digit, or to multiples of `to`.
-
-    A millionth of it is float noise.
-    """
+    """Whether the value is `digits` when rounded as they are, or to multiples of `to`; a millionth is float noise."""
     step = Fraction(to) if to else Fraction(1, 10 ** len(digits.partition(".")[2]))
     return abs(Fraction(value) - Fraction(digits)) <= step / 2 + step / 10**6
 

@@ -39,18 +39,12 @@ def attention_of(spec, **load):
 
 
 def llama(v, h, i, layers, kv, tied=False):
-    """Embedding and head, and a layer: q and o (h·h), k and v (h·kv), gate, up and down (h·i), two norms.
-
-    One norm at the end.
-    """
+    """Embedding, head and last norm; a layer: q and o (h·h), k and v (h·kv), gate, up and down (h·i), two norms."""
     return (1 if tied else 2) * v * h + layers * (2 * h * h + 2 * h * kv + 3 * h * i + 2 * h) + h
 
 
 def gpt2(v, positions, h, layers):
-    """Tied embedding, positions, and a layer of 12·h² weights, 9·h biases (3 + 1 + 4 + 1), two LayerNorms of 2·h.
-
-    One at the end.
-    """
+    """Tied embedding, positions, last LayerNorm; a layer: 12·h², 9·h biases (3 + 1 + 4 + 1), two LayerNorms of 2·h."""
     return v * h + positions * h + layers * (12 * h * h + 9 * h + 2 * 2 * h) + 2 * h
 
 
@@ -463,19 +457,13 @@ def test_9_twice_the_sequence_moves_twice_the_bytes_and_computes_four_times_as_m
 
 
 def test_9_activations_of_a_prompt_grow_with_its_length_and_hold_no_scores():
-    """The largest kernel of a layer is act(gate)·up: 2·14336 in and 14336 out, beside a residual stream of 4096.
-
-    2 bytes each.
-    """
+    """The largest kernel is act(gate)·up: 2·14336 in and 14336 out, beside a residual stream of 4096; 2 bytes each."""
     found = estimate(LLAMA, None, Options(context=8192)).memory.activation_bytes
     assert found == 8192 * (4096 + 3 * 14336) * 2
 
 
 def test_9_a_whole_prefill_of_llama3_8b_moves_less_than_its_scores_alone_would():
-    """633 GB is what one calculator finds, with scores written and read in every layer.
-
-    The scores of 32 layers, once, are 137 GB.
-    """
+    """633 GB is one calculator's, with scores written and read in every layer; those of 32 layers, once, are 137 GB."""
     s = 8192
     scores = 32 * 32 * s * s * 2
     attention = attention_of(LLAMA, s=s, c=s)

@@ -64,8 +64,8 @@ def test_degrees_that_are_not_given_follow_from_the_others(asked, layout):
 
 def test_a_node_is_as_large_as_the_gpus_spec_says():
     nothing = dict.fromkeys(("gpus", *DEGREES, "gpus_per_node"))
-    assert layout_of(LLAMA, load_hardware("gb200"), **nothing).node == 72
-    assert layout_of(LLAMA, None, **nothing).node == 8
+    assert layout_of(LLAMA, load_hardware("gb200"), **nothing).gpus_per_node == 72
+    assert layout_of(LLAMA, None, **nothing).gpus_per_node == 8
 
 
 def test_kv_heads_may_be_fewer_than_gpus():
@@ -119,8 +119,12 @@ def test_the_fullest_stage_holds_its_layers_and_the_larger_end():
 @settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from([LLAMA, MIXTRAL, *map(load_model, ("gemma-2-9b", "gpt-oss-20b", "deepseek-v2-lite"))]),
-    st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]), st.sampled_from([1, 2, 3, 8]), st.sampled_from([1, 2, 4, 8]),
-    st.integers(1, 200), st.integers(1, 8000),
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from([1, 2]),
+    st.sampled_from([1, 2, 3, 8]),
+    st.sampled_from([1, 2, 4, 8]),
+    st.integers(1, 200),
+    st.integers(1, 8000),
     st.sampled_from([None, 333]),
 )  # fmt: skip
 def test_it_fits_up_to_the_largest_batch_of_all_gpus(model, tp, pp, dp, ep, batch, context, chunk):
@@ -211,10 +215,7 @@ def test_experts_of_idle_ranks_have_no_tokens_of_theirs():
 
 @pytest.mark.parametrize(("ep", "sequences"), [(1, 4), (3, 10), (9, 29)])
 def test_experts_see_the_sequences_of_the_ranks_that_share_them(ep, sequences):
-    """29 sequences on 9 ranks: two ranks of 4, seven of 3. Each has all experts.
-
-    Or three share them, with 10, 10 and 9; or all nine.
-    """
+    """29 sequences on 9 ranks, two of 4 and seven of 3. Each has all experts, three share them, or all nine do."""
     model = MIXTRAL._replace(
         layers=tuple(layer._replace(mlp=layer.mlp._replace(num_experts=9)) for layer in MIXTRAL.layers)
     )
@@ -224,10 +225,7 @@ def test_experts_see_the_sequences_of_the_ranks_that_share_them(ep, sequences):
 
 
 def test_experts_take_room_for_the_tokens_of_all_ranks_beside_a_full_prompt_of_each():
-    """What one sequence on 8 ranks leaves free, eight do not.
-
-    Each GPU's share of the experts then sees eight prompts at once.
-    """
+    """What one sequence on 8 ranks leaves free, eight do not: a GPU's experts then see eight prompts at once."""
     one, eight = (estimate(MIXTRAL, H100, Options(batch=batch, ep=8)).memory for batch in (1, 8))
     k, h, f, up = 2, 4096, 14_336, 2 * 14_336
     token = (

@@ -13,7 +13,7 @@ from llmcost.training.activations import kept
 from llmcost.training.communication import Held, data_collectives, stage_send
 from llmcost.training.memory import layer_kept, stage_memory, stage_params
 from llmcost.training.recipe import Recipe
-from llmcost.training.step import evaluate, training_step
+from llmcost.training.step import evaluate_step, training_step
 
 SIZES = st.fixed_dictionaries(
     {"b": st.integers(1, 8), "s": st.sampled_from([256, 1024, 4096]), "heads": st.sampled_from([8, 16, 32])}
@@ -144,7 +144,7 @@ def test_flops_of_a_step_are_those_of_the_papers(s, B, heads, L):
     h, V = heads * 64, 51200
     model = gpt(h, heads, L, V, s)
     step = {
-        recompute: evaluate(setup(model, Layout(global_batch=B, recompute=recompute), PAPER, s)).flops
+        recompute: evaluate_step(setup(model, Layout(global_batch=B, recompute=recompute), PAPER, s)).flops
         for recompute in ("none", "selective", "full")
     }
     assert step["none"].model == pytest.approx(72 * B * L * s * h**2 * (1 + s / (6 * h) + V / (12 * h * L)))
@@ -179,14 +179,14 @@ def test_the_bubble_of_equal_stages(p, v, rounds):
         position_embedding="none"
     )  # nothing to speak of at the ends
     overlap = Recipe()._replace(overlap=Recipe().overlap._replace(pipeline=1))
-    seconds = evaluate(setup(model, Layout(pp=p, vp=v, global_batch=m), overlap)).seconds
+    seconds = evaluate_step(setup(model, Layout(pp=p, vp=v, global_batch=m), overlap)).seconds
     assert seconds.bubble == pytest.approx(m * seconds.micro_batch * (p - 1) / (v * m), rel=0.01)
 
 
 def test_zero_bubble_leaves_what_gradients_of_weights_do_not_fill():
     model, layout = gpt(4096, 32, 64, vocab=64), Layout(pp=4, global_batch=8)
-    plain = evaluate(setup(model, layout)).seconds
-    filled = evaluate(setup(model, layout._replace(schedule="zero-bubble"))).seconds
+    plain = evaluate_step(setup(model, layout)).seconds
+    filled = evaluate_step(setup(model, layout._replace(schedule="zero-bubble"))).seconds
     assert 1 / 3 < filled.bubble / plain.bubble < 0.45  # a third of F + B where all is products of weights
 
 
@@ -223,7 +223,7 @@ def test_letting_weights_go_costs_a_third_element():
     for zero, reshard in ((1, True), (3, False), (3, True)):
         recipe = ZERO_PAPER._replace(overlap=ZERO_PAPER.overlap._replace(data=0))
         layout = Layout(dp=8, global_batch=8, zero=zero, reshard=reshard)
-        times.append(evaluate(setup(model, layout, recipe, hardware=fast)).seconds.exposed.data)
+        times.append(evaluate_step(setup(model, layout, recipe, hardware=fast)).seconds.exposed.data)
     assert times[0] == pytest.approx(times[1])
     assert times[2] == pytest.approx(1.5 * times[0], rel=0.01)  # 3Ψ for 2Ψ
 
@@ -241,10 +241,7 @@ def test_inputs_of_column_split_products_are_kept_once_with_sequence_parallelism
 
 
 def test_rows_of_experts_are_kept_on_each_gpu_that_computes_them():
-    """A token's copies for its two experts go to the GPUs that hold these, of tp·dp = 8 an eighth each.
-
-    Nobody gathers them again.
-    """
+    """A token's copies for two experts go to the GPUs that hold these, an eighth to each of tp·dp = 8."""
     layout = Layout(tp=2, dp=4, ep=8, global_batch=4)
     at, a_pass = passes(load_model("mixtral-8x7b"), layout, Recipe(), 2048)
     sizes = kept(a_pass.layers, layout, at.recipe)

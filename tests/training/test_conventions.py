@@ -134,10 +134,7 @@ def test_the_command_answers_as_the_functions_do(cli, snapshot):
 
 
 def test_a_rate_that_no_gpu_reaches_is_doubted(cli):
-    """Causal products are the least that a step computes.
-
-    More of them than the peak is the rate of several GPUs, or an error.
-    """
+    """Causal products are the least that a step computes: more than the peak is several GPUs' rate, or an error."""
     model, chip = load_model("llama3-8b"), load_hardware("h100")
     most = tokens_per_s(1, CONVENTIONS["megatron-bridge"], counts_of(model, 8192), chip.peak["bf16"].value)
     ask = ["mfu", "llama3-8b", "--hw", "h100", "--tokens-per-s"]

@@ -25,7 +25,7 @@ LLAMA3_STATE = 405.853e9 * 14  # bf16 weights, fp32 weights and two moments
 
 
 def test_llama_3_as_published():
-    """16,384 H100s in 54 days had 419 unexpected interruptions, and over 90 % effective time (2407.21783, 3.3.4)."""
+    """16,384 H100s, 54 days: 419 interruptions, over 90 % of the time effective (arXiv 2407.21783, 3.3.4)."""
     run = run_of(54 * DAY, 1, 0.9, 16_384, LLAMA3_STATE)  # so many steps that progress is nine tenths of 54 days
     assert run.interruptions.failures == pytest.approx(419, rel=0.05)
     assert run.interruptions.job_mtbf_seconds == pytest.approx(3.09 * HOUR, rel=0.01)
@@ -46,7 +46,7 @@ def test_failures_scale_with_gpus(gpus, days_per_failure, hours_per_gpu):
     "params, terabytes, gpus, seconds, rate",
     [
         (176.2e9, 2.3, 384, 40, 57.5e9 / 384),  # BLOOM: stas00/ml-engineering, training/fault-tolerance
-        (1008e9, 13.8, 3072, 50, CHECKPOINT_BYTES_PER_S),  # Megatron-LM: arXiv 2104.04473, section 5.10
+        (1008e9, 13.8, 3072, 50, CHECKPOINT_BYTES_PER_S.value),  # Megatron-LM: arXiv 2104.04473, section 5.10
     ],
 )
 def test_checkpoints_as_published(params, terabytes, gpus, seconds, rate):

@@ -19,7 +19,7 @@ from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.memory import stage_memory
 from llmcost.training.recipe import OPTIMIZERS, Recipe
 from llmcost.training.shares import training_efficiency
-from llmcost.training.step import evaluate, training_step
+from llmcost.training.step import evaluate_step, training_step
 from llmcost.training.train import Options, train
 
 H100, LLAMA, MIXTRAL = load_hardware("h100"), load_model("llama3-8b"), load_model("mixtral-8x7b")
@@ -98,7 +98,7 @@ def test_recomputing_more_keeps_less_and_takes_longer(layout):
     times, activations = [], []
     for recompute in ("none", "selective", "full"):
         at, a_pass = passes(LLAMA, layout._replace(recompute=recompute), Recipe(), 4096, H100)
-        times.append(evaluate(at).seconds.total)
+        times.append(evaluate_step(at).seconds.total)
         activations.append(stage_memory(at, a_pass, 0).moments[0].activations)
     assert times == sorted(times)
     assert activations == sorted(activations, reverse=True)
@@ -148,7 +148,7 @@ def test_context_parallelism_divides_a_sequence():
     assert parts.flops.model == pytest.approx(whole.flops.model)
     assert parts.first.moments[0].activations == pytest.approx(whole.first.moments[0].activations / 4)
     shown = {
-        c: step(Layout(cp=4, global_batch=1, context=c), seq=8192).seconds.exposed.context
+        c: step(Layout(cp=4, global_batch=1, context_parallel=c), seq=8192).seconds.exposed.context
         for c in ("ring", "all-gather", "ulysses")
     }
     assert 0 < shown["ring"] < shown["all-gather"]
@@ -198,7 +198,7 @@ def test_the_forms_of_dtypes_and_states_are_whole():
 def test_gpt_3_on_1024_a100s_takes_as_long_as_the_paper_says():
     # arXiv 2104.04473, section 5.1: 140 TFLOP/s a GPU in a layout of 8 by 16 by 8, 31.5 s a step of 1,536 sequences
     layout = Layout(tp=8, pp=16, dp=8, global_batch=1536, zero=0, sequence_parallel=False, recompute="full")
-    found = evaluate(setup(gpt(12288, 96, 96), layout, PAPER._replace(dtype="fp16")))
+    found = evaluate_step(setup(gpt(12288, 96, 96), layout, PAPER._replace(dtype="fp16")))
     assert found.seconds.total == pytest.approx(31.5, rel=0.12)
 
 
@@ -207,7 +207,8 @@ def test_gpt_3_on_1024_a100s_takes_as_long_as_the_paper_says():
 NARAYANAN = [
     (2304, 24, 24, 1, 1, 32, 512, 137), (3072, 30, 32, 2, 1, 64, 512, 138), (4096, 36, 32, 4, 1, 128, 512, 142),
     (6144, 40, 48, 8, 1, 256, 1024, 135), (8192, 48, 64, 8, 2, 512, 1536, 138), (10240, 60, 80, 8, 4, 1024, 1792, 140),
-    (12288, 80, 96, 8, 8, 1536, 2304, 148), (16384, 96, 128, 8, 16, 1920, 2160, 155),
+    (12288, 80, 96, 8, 8, 1536, 2304, 148),
+    (16384, 96, 128, 8, 16, 1920, 2160, 155),
     (20480, 105, 128, 8, 35, 2520, 2520, 163),
     (25600, 128, 160, 8, 64, 3072, 3072, 163),
 ]  # fmt: skip
@@ -227,14 +228,14 @@ def test_megatrons_table_of_ten_sizes_had_no_part_in_the_shares_and_comes_out():
             sequence_parallel=False,
             recompute="full",
         )  # the table does not say micro-batches and chunks
-        found = evaluate(setup(gpt(h, heads, layers), layout, PAPER._replace(dtype="fp16")))
+        found = evaluate_step(setup(gpt(h, heads, layers), layout, PAPER._replace(dtype="fp16")))
         off.append(found.flops.hardware / (found.seconds.total * gpus * tflops * 1e12) - 1)
     assert max(map(abs, off)) < 0.1
     assert sum(map(abs, off)) / len(off) < 0.06
 
 
 # -- measured
-# --------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------
 
 
 def measured_steps():
@@ -275,10 +276,7 @@ def test_steps_take_about_as_long_as_measured():
 
 
 def test_steps_on_one_gpu_take_as_long_as_its_profile_says():
-    """The profile's kernels are the fastest there are.
-
-    Compiled steps come near, PyTorch's own kernels one by one less so.
-    """
+    """The profile's kernels are the fastest there are: compiled steps come near, PyTorch's own kernels less so."""
     script, rows = measured_steps()
     chip = load_hardware("h200")
     reached = training_efficiency(chip, None, Recipe(), gpus=1)
@@ -293,7 +291,7 @@ def test_steps_on_one_gpu_take_as_long_as_its_profile_says():
 
 
 # -- layouts
-# --------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_most_sources_are_met_within_their_rounding():
 
 
 def test_those_that_do_not_follow_are_off_for_the_reason_given():
-    """What was printed is gpt-oss without its gate (a third of the experts' products) and with full windows."""
+    """gpt-oss without its gate (a third of the experts' products) and its windows is what was printed."""
     for share in FOUND:
         if explained(share) == "gate":
             model, seq = spec_of("gpt-oss-120b"), share.case.settings["seq"]

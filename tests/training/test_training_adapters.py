@@ -58,10 +58,7 @@ def test_frozen_weights_are_not_exchanged_unless_they_are_divided():
 
 @pytest.mark.parametrize("model", ["llama3-8b", "mixtral-8x7b", "deepseek-v2-lite"])
 def test_adapters_on_many_gpus_sum_to_all_of_them(model):
-    """A's and B's that are not split are the same on every GPU of a tensor-parallel group.
-
-    Those that are add up to the whole.
-    """
+    """A's and B's that are not split are the same on every GPU of a tensor-parallel group; those that are add up."""
     spec, layout = load_model(model), Layout(tp=2, dp=2, global_batch=4)
     at = Setup(spec, layout, Recipe(lora=EVERY), 512, training_chip(H100, Recipe(), layout), None)
     single = at._replace(layout=Layout(global_batch=4))

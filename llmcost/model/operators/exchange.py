@@ -52,13 +52,13 @@ class Collective(_Collective, Operator):
         """How many of the ranks share a node."""
         return minimum(self.ranks, maximum(1, floor_div(self.node, self.stride)))
 
-    def far(self) -> Number:
-        """Over how many nodes the ranks spread."""
-        return self.ranks / self.near()
-
     def levels(self) -> tuple[Number, Number]:
-        """Whether anything goes to others in the node (1 or 0), and to other nodes. A send has one peer, in another node where any is."""
-        inside, outside = minimum(1, self.near() - 1), minimum(1, self.far() - 1)
+        """Whether anything is sent to others in the node (1 or 0), and whether to other nodes.
+
+        A send has one peer, in another node where any is.
+        """
+        near = self.near()
+        inside, outside = minimum(1, near - 1), minimum(1, self.ranks / near - 1)
         return (inside * (1 - outside), outside) if self.exchange == "send" else (inside, outside)
 
     def wire_bytes(self) -> tuple[Number, Number]:
@@ -66,12 +66,13 @@ class Collective(_Collective, Operator):
 
         A ring runs through every GPU and leaves each node once; as many rings as a node has GPUs share the array.
         """
-        near, far, payload = self.near(), self.far(), self.payload_bytes()
+        near, payload = self.near(), self.payload_bytes()
+        if self.exchange == "all_to_all":
+            far = self.ranks / near
+            return payload * (near - 1) / self.ranks, payload * (far - 1) / far
         inside, outside = self.levels()
         if self.exchange == "send":
             return payload * inside, payload * outside
-        if self.exchange == "all_to_all":
-            return payload * (near - 1) / self.ranks, payload * (far - 1) / far
         rounds = 2 if self.exchange == "all_reduce" else 1
         sent = rounds * payload * (self.ranks - 1) / self.ranks
         return sent * inside, sent * outside / near
@@ -84,7 +85,8 @@ class Collective(_Collective, Operator):
         """
         if self.exchange in ("send", "all_to_all"):
             return self.wire_bytes()
-        near, far, payload = self.near(), self.far(), self.payload_bytes()
+        near, payload = self.near(), self.payload_bytes()
+        far = self.ranks / near
         return payload * (near - 1) / near, payload * (far - 1) / (far * near)
 
     def output_bytes(self) -> Number:

@@ -1,0 +1,134 @@
+"""From what a user asks of a training run to a setup that can be evaluated: checked, with defaults filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmcost.ground.constants import Constant
+from llmcost.ground.errors import InputError
+from llmcost.ground.options import check_options
+from llmcost.ground.units import HOUR
+from llmcost.machine.efficiency import Efficiency
+from llmcost.model.architecture import forward
+from llmcost.model.lora import check_lora, lora_of
+from llmcost.model.operators import Operator
+from llmcost.model.sizes import Load
+from llmcost.model.spec import ModelSpec
+from llmcost.parallel.layout import Layout
+from llmcost.serving.estimate import DEFAULT_CONTEXT, default_dtype
+from llmcost.specs.hardware import HardwareSpec
+from llmcost.training.automatic import automatic
+from llmcost.training.conventions import HALF_PRECISION
+from llmcost.training.interruptions import Reliability
+from llmcost.training.options import LAYOUT, Options
+from llmcost.training.passes import Setup
+from llmcost.training.recipe import Overlap, Recipe, overlap_of
+from llmcost.training.shares import training_efficiency
+from llmcost.training.step import training_chip
+
+BATCH_TOKENS = Constant(
+    4 * 2**20, "Llama 3 405B begins with 4M tokens a batch (arXiv 2407.21783, section 3.4.1)", "tokens of a step"
+)
+
+
+def setup_of(
+    model: ModelSpec, hardware: HardwareSpec, options: Options, efficiency: Efficiency | None
+) -> tuple[Setup, bool]:
+    """The options with the defaults filled in, and whether degrees of the layout were chosen for the user.
+
+    Raises InputError where the options make no sense.
+    """
+    check_options(options)
+    recipe, given = recipe_of(model, hardware, options), layout_given(options)
+    seq = sequence_of(model, options.seq)
+    asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**given)
+    gpus = options.gpus or asked.gpus()
+    base = _data_parallel(asked, gpus, given)
+    if options.global_batch is None:
+        base = base._replace(global_batch=usual_batch(seq, base.micro_batch * base.dp))
+    reached = efficiency or training_efficiency(hardware, options.profile, recipe, gpus)
+    chip = training_chip(hardware, recipe, base._replace(dp=gpus, tp=1, cp=1, pp=1))
+    at = Setup(model, base, recipe, seq, chip, reached)
+    if {"tp", "pp", "zero", "recompute"} <= given.keys():
+        return at, False
+    return at._replace(layout=automatic(at, gpus, given, chip.usable)), True
+
+
+def _data_parallel(asked: Layout, gpus: int, given: dict[str, Any]) -> Layout:
+    """The layout with as many data-parallel ranks as the other degrees leave GPUs for.
+
+    Raises InputError where the degrees that were `given` do not multiply to the GPUs.
+    """
+    replica = asked.tp * asked.cp * asked.pp
+    degrees = " times ".join(f"--{name} {given[name]}" for name in ("tp", "cp", "pp", "dp") if name in given)
+    if gpus % replica:
+        below, above = gpus // replica * replica, -(-gpus // replica) * replica
+        nearest = above if not below or above - gpus < gpus - below else below
+        raise InputError(
+            f"{degrees} is {replica} GPUs a replica, which do not divide --gpus {gpus}; nearest: {nearest}"
+        )
+    ranks = gpus // replica
+    if given.get("dp", ranks) != ranks:
+        raise InputError(
+            f"{degrees} is {asked.gpus()} GPUs, and --gpus is {gpus}; with these the nearest --dp is {ranks}"
+        )
+    return asked._replace(dp=ranks)
+
+
+def layout_given(options: Options) -> dict[str, Any]:
+    """The fields of the layout that the user chose, with their values."""
+    chosen = {name: getattr(options, name) for name in LAYOUT}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options) -> Recipe:
+    """How the program computes; without a data type in bf16, or fp16 where the GPU has a peak for that alone.
+
+    Raises InputError for options of adapters without their rank, and for adapters that the model has no product for.
+    """
+    recipe = Recipe(
+        dtype=options.dtype or default_dtype(hardware),
+        optimizer=options.optimizer,
+        attention="unfused" if options.unfused_attention else "fused",
+        kernels=options.kernels,
+        loss="plain" if options.kernels == "eager" else "in-place",
+        overlap=overlap_of(options.overlap) if isinstance(options.overlap, str) else options.overlap or Overlap(),
+        lora=lora_of(options.lora_rank, options.lora_targets, qlora=options.qlora),
+    )
+    if recipe.lora is not None:
+        check_lora(layers_of_a_token(model), recipe.lora)
+    return recipe
+
+
+def layers_of_a_token(model: ModelSpec) -> list[Operator]:
+    """Operators of a model's layers for one token: enough to count its weights."""
+    return forward(model, HALF_PRECISION, Load(1, 1, 1)).layers
+
+
+def sequence_of(model: ModelSpec, seq: int | None) -> int:
+    """Tokens of a sequence: as given, or DEFAULT_CONTEXT as far as the model has positions.
+
+    Raises InputError for more than it has.
+    """
+    longest: int = model.max_position_embeddings
+    if seq is None:
+        return min(longest, DEFAULT_CONTEXT)
+    if not 1 <= seq <= longest:
+        raise InputError(f"--seq {seq}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)")
+    return seq
+
+
+def usual_batch(seq: int, at_once: int) -> int:
+    """Sequences of a step where none are given: about BATCH_TOKENS, a multiple of those that run `at_once`."""
+    return max(at_once, int(BATCH_TOKENS.value) // seq // at_once * at_once)
+
+
+def reliability_of(options: Options) -> Reliability:
+    """Failures and checkpoints in base units; what is not given as published."""
+    units = {
+        "gpu_mtbf_seconds": (options.mtbf_hours, HOUR),
+        "restart_seconds": (options.restart_minutes, 60),
+        "interval_seconds": (options.checkpoint_minutes, 60),
+        "checkpoint_bytes_per_s": (options.checkpoint_gb_per_s, 1e9),
+    }
+    return Reliability(**{name: value * unit for name, (value, unit) in units.items() if value is not None})
