@@ -119,19 +119,24 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
 
 def stored_bytes(operators: Iterable[Operator]) -> Number:
     """Bytes of all parameters, each in its own data type."""
-    return sum([op.count * op.stored_bytes() for op in operators])
+    return _total((op.count, op.stored_bytes()) for op in operators)
 
 
 def state_bytes(operators: Iterable[Operator]) -> Number:
     """Bytes that are kept of every sequence and do not grow with it: states of scans, last inputs of convolutions."""
-    return sum([op.count * op.state_bytes() for op in operators])
+    return _total((op.count, op.state_bytes()) for op in operators)
 
 
 def kept_bytes(operators: Iterable[Operator]) -> Number:
     """Bytes of KV cache that the sequences occupy; a pass may read less (`cache_bytes`), or another layer's again."""
-    return sum([op.count * op.kept_bytes() for op in operators])
+    return _total((op.count, op.kept_bytes()) for op in operators)
 
 
 def cache_bytes_per_token(operators: Iterable[Operator]) -> Number:
     """Bytes of KV cache that one token of one sequence adds; states do not grow."""
-    return sum([op.count * op.cache_bytes_per_token() for op in operators])
+    return _total((op.count, op.cache_bytes_per_token()) for op in operators)
+
+
+def _total(amounts: Iterable[tuple[Number, Number]]) -> Number:
+    """The sum of amounts, each so many times; a plain 0 where no operator has any."""
+    return sum([count * amount for count, amount in amounts if present(amount)])

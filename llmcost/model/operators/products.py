@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number
+from llmcost.ground.algebra import Number, is_plain
 from llmcost.model.operators.base import Again, Kind, Operator, Part, Shape
 from llmcost.model.operators.facts import UNSAID, Facts
 
@@ -134,6 +134,8 @@ class GroupedGemm(_GroupedGemm, Operator):
 
     def touched(self) -> Number:
         """Groups that the tokens of one pass are expected to use."""
+        if is_plain(self.active) and is_plain(self.groups) and self.active == self.groups:
+            return self.groups  # one a head or a mix: every token takes all of them
         missed = (1 - self.active / self.groups) ** (self.b * self.s)
         return self.groups * (1 - missed)
 
