@@ -4,8 +4,6 @@ Estimates and operators are asked of every type. Training and formulas take a hu
 structure alone: they are asked of one type for each combination of blocks.
 """
 
-import json
-
 import pytest
 
 from llmcost.formulas.operators import phase_operators
