@@ -44,6 +44,10 @@ class Operator:
             """How often one forward pass runs it."""
 
         @property
+        def Bx(self) -> Number:
+            """Bytes an activation, or a weight that no format is for."""
+
+        @property
         def facts(self) -> Facts:
             """What is true of it beside its sizes."""
 
@@ -87,8 +91,8 @@ class Operator:
         return 0
 
     def stored_bytes(self) -> Number:
-        """Bytes of the parameters it stores."""
-        return 0
+        """Bytes of the parameters it stores: as large as activations where its class says nothing else."""
+        return self.params() * self.Bx
 
     def weight_bytes(self) -> Number:
         """Bytes of parameters that one execution reads."""

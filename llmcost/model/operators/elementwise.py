@@ -30,18 +30,10 @@ class Elementwise(_Elementwise, Operator):
         """Norms, which wait for a sum over each row, are a kind of their own."""
         return "norm" if self.part == "norm" else "elementwise"
 
-    @property
-    def again(self) -> Again:
-        return "always"
+    again: Again = "always"
 
     def params(self) -> Number:
         return self.weights
-
-    def stored_bytes(self) -> Number:
-        return self.weights * self.Bx
-
-    def weight_bytes(self) -> Number:
-        return self.weights * self.Bx
 
     def io_bytes(self) -> Number:
         return self.b * self.s * (self.reads + self.writes) * self.Bx
@@ -83,20 +75,11 @@ class Lookup(_Lookup, Operator):
     """Rows of a table: b·s rows of `width` out of `rows`. Only the rows asked for are read."""
 
     __slots__ = ()
-
-    @property
-    def kind(self) -> Kind:
-        return "elementwise"
-
-    @property
-    def again(self) -> Again:
-        return "always"
+    kind: Kind = "elementwise"
+    again: Again = "always"
 
     def params(self) -> Number:
         return self.rows * self.width
-
-    def stored_bytes(self) -> Number:
-        return self.rows * self.width * self.Bx
 
     def weight_bytes(self) -> Number:
         return self.b * self.s * self.width * self.Bx
@@ -138,24 +121,14 @@ class Stored(_Stored, Operator):
     """Parameters that a checkpoint has and a pass of the language model alone does not use: no kernel runs."""
 
     __slots__ = ()
-
-    @property
-    def facts(self) -> Facts:
-        """Every GPU has all of them."""
-        return EVERYWHERE
-
-    @property
-    def kind(self) -> Kind:
-        return "elementwise"
+    facts: Facts = EVERYWHERE
+    kind: Kind = "elementwise"
 
     def params(self) -> Number:
         return self.weights
 
     def active_params(self) -> Number:
         return 0
-
-    def stored_bytes(self) -> Number:
-        return self.weights * self.Bx
 
     def weight_bytes(self) -> Number:
         return 0

@@ -30,19 +30,9 @@ class Collective(_Collective, Operator):
     """
 
     __slots__ = ()
-
-    @property
-    def facts(self) -> Facts:
-        """It is of all GPUs already."""
-        return EVERYWHERE
-
-    @property
-    def kind(self) -> Kind:
-        return "node"
-
-    @property
-    def again(self) -> Again:
-        return "always"
+    facts: Facts = EVERYWHERE
+    kind: Kind = "node"
+    again: Again = "always"
 
     def payload_bytes(self) -> Number:
         """The whole array."""

@@ -51,9 +51,7 @@ class Attention(_Attention, Operator):
     def kind(self) -> Kind:
         return "attention_decode" if self.decode else "attention_prefill"
 
-    @property
-    def scope(self) -> Scope:
-        return "sequence"
+    scope: Scope = "sequence"
 
     def keys(self) -> Number:
         """Keys of a whole sequence."""
@@ -102,9 +100,6 @@ class Attention(_Attention, Operator):
 
     def flops(self, causal: bool) -> Number:
         return 2 * self.b * self.a * (self.d + self.dv) * self.pairs(causal)  # q·kᵀ and p·v
-
-    def stored_bytes(self) -> Number:
-        return self.params() * self.Bx
 
     def cache_bytes_per_token(self) -> Number:
         """Bytes that one token of one sequence leaves in the cache."""
@@ -181,14 +176,8 @@ class CausalConv(_CausalConv, Operator):
     """
 
     __slots__ = ()
-
-    @property
-    def kind(self) -> Kind:
-        return "scan"
-
-    @property
-    def scope(self) -> Scope:
-        return "neighbours"
+    kind: Kind = "scan"
+    scope: Scope = "neighbours"
 
     def params(self) -> Number:
         weights = self.channels * self.kernel
@@ -196,9 +185,6 @@ class CausalConv(_CausalConv, Operator):
 
     def flops(self, causal: bool) -> Number:
         return 2 * self.b * self.s * self.channels * self.kernel
-
-    def stored_bytes(self) -> Number:
-        return self.params() * self.Bx
 
     def cache_bytes(self) -> Number:
         return self.b * self.channels * (self.kernel - 1) * self.Bx
@@ -247,20 +233,11 @@ class TokenShift(_TokenShift, Operator):
     """
 
     __slots__ = ()
-
-    @property
-    def kind(self) -> Kind:
-        return "scan"
-
-    @property
-    def scope(self) -> Scope:
-        return "neighbours"
+    kind: Kind = "scan"
+    scope: Scope = "neighbours"
 
     def params(self) -> Number:
         return self.mixes * self.channels
-
-    def stored_bytes(self) -> Number:
-        return self.params() * self.Bx
 
     def cache_bytes(self) -> Number:
         return self.b * self.channels * self.Bx
@@ -316,14 +293,8 @@ class Scan(_Scan, Operator):
     """
 
     __slots__ = ()
-
-    @property
-    def kind(self) -> Kind:
-        return "scan"
-
-    @property
-    def scope(self) -> Scope:
-        return "sequence"
+    kind: Kind = "scan"
+    scope: Scope = "sequence"
 
     def state(self) -> Number:
         """Elements of one sequence's state."""
@@ -334,9 +305,6 @@ class Scan(_Scan, Operator):
 
     def flops(self, causal: bool) -> Number:
         return (6 if self.delta else 4) * self.b * self.s * self.state()
-
-    def stored_bytes(self) -> Number:
-        return self.weights * self.Bx
 
     def cache_bytes(self) -> Number:
         return self.b * self.state() * self.Bs
