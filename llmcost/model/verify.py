@@ -102,7 +102,7 @@ def training_pass(ops: Sequence[Operator]) -> None:
 
 
 def split_pass(whole: Sequence[Operator], share: Sequence[Operator]) -> None:
-    """Check one GPU's share of a pass: the same kernels in the same order, with a sum behind those with partial sums."""
+    """Check one GPU's share of a pass: the same kernels in the same order, and partial sums are added up."""
     check(share, COMPLETE)
     kernels = [op.name for op in share if not isinstance(op, Collective)]
     if kernels != [op.name for op in whole]:

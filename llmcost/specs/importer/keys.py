@@ -70,7 +70,7 @@ class Keys:
                 raise self.error(key, "must be above 0, got 0")
 
     def error(self, key: str, problem: str) -> SpecError:
-        """A problem with one key."""
+        """The error that names one key, its line and what is wrong with it."""
         return SpecError(self.file, line_of(self.text, (*self.place, *key.split("."))), key, problem)
 
     def origin(self, path: tuple[Key, ...]) -> tuple[str, int]:
