@@ -116,10 +116,8 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s)
     everywhere = phase == "train"
-    chip, efficiency = (
-        chip_of(hardware, w.dtype, w.kv_dtype),
-        efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype),
-    )
+    chip = chip_of(hardware, w.dtype, w.kv_dtype)
+    efficiency = efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)
     ops = _on_a_gpu(server_of(model, size, chip, efficiency, w), load, load.s if everywhere else 1)
     named = symbolic_workload(w)
     symbols = server_of(symbolic_model(model), symbolic_bytes(size), chip, efficiency, named)

@@ -1,7 +1,7 @@
 """Passes through pipeline stages, on the GPUs of one data-parallel rank.
 
-Every stage has the same share of each kind of layer; the embedding is in the first stage, the LM head in the last. As in
-GPipe (arXiv 1811.06965), a batch is cut into parts that go through the stages one behind the other. In decode there are
+Every stage has the same share of each kind of layer; the first has the embedding too, the last the LM head. As in GPipe
+(arXiv 1811.06965), a batch is cut into parts that go through the stages one behind the other. In decode there are
 as many parts as stages; none can begin its next token before its last one has come out.
 """
 

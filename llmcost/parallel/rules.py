@@ -255,7 +255,7 @@ def layout_of(
 ) -> Layout:
     """The serving layout that the options ask for; a degree that is None follows from the others.
 
-    `ep` without `dp` means data-parallel attention, with the experts spread over all ranks. A number of GPUs alone means
+    `ep` without `dp` means data-parallel attention, with the experts spread over all. A number of GPUs alone means
     tensor parallelism inside a node and pipeline stages across nodes. Raises InputError for a layout that is not legal.
     """
     node = gpus_per_node or (hardware.gpus_in_a_node() if hardware else USUAL_NODE)

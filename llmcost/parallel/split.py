@@ -27,7 +27,7 @@ def shard(
     """One GPU's share of a pass over the batch of its data-parallel rank, with the collectives where they stand.
 
     `gather_logits`: whether the logits of all GPUs are gathered; a loss that works on split logits does without.
-    `filled`: sequences of the ranks that share experts, on average, over those of the fullest rank, whose share this is.
+    `filled`: sequences of the ranks that share experts, on average, over those of the fullest, whose share this is.
     Raises ValueError for an operator whose facts do not say how it is split.
     """
     if layout.stage_is_one_gpu():

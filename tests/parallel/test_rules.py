@@ -50,7 +50,8 @@ def test_experts_are_split_over_the_gpus_that_have_one_not_over_the_whole_group(
     assert broken(Layout(tp=8, ep=4), narrow) is None
     layout = Layout(tp=8, ep=2)  # 4 GPUs an expert
     assert broken(layout, narrow).message(layout) == (
-        "--tp 8 with --ep 2 splits experts over 4 GPUs, which do not divide the 10 channels of an expert of mixtral-8x7b"
+        "--tp 8 with --ep 2 splits experts over 4 GPUs, "
+        "which do not divide the 10 channels of an expert of mixtral-8x7b"
     )
 
 
