@@ -99,7 +99,7 @@ class Keys:
     def field(self, name: str) -> Any:
         """A spec's field, under whichever name this config has it.
 
-        Of several names, those count that the type has defaults for: its reference reads no other.
+        Of several names, only those that the type has defaults for are read, as its reference does.
         """
         keys = self.names(name)
         named = [key for key in keys if self.defaults.get(key) is not None]
