@@ -1,4 +1,4 @@
-"""Explanations of one model's figures, as a result."""
+"""The result of `llmcost explain`: explanations of one model's figures."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ LONGEST = 80  # letters of a formula in a line that tells the value too
 
 
 class Explanations(NamedTuple):
-    """Everything `llmcost explain` answers."""
+    """Everything that `llmcost explain` answers: one explanation a figure."""
 
     model: str
     explanations: tuple[Explanation, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document."""
+        """The document that `--json` prints."""
         return {"schema": SCHEMA, "model": self.model, "explanations": [_document(each) for each in self.explanations]}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ class Explanations(NamedTuple):
         return [{name: getattr(each, name) for name in columns} for each in self.explanations]
 
     def __repr__(self) -> str:
-        """In one line."""
+        """The figure, its formula and value in one line; of several figures, how many they are."""
         if len(self.explanations) != 1:
             return f"<{len(self.explanations)} explanations of {self.model}>"
         only = self.explanations[0]

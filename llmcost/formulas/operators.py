@@ -31,7 +31,7 @@ class OperatorRow(NamedTuple):
     operator: str
     part: str
     executions: int
-    shape: str  # matrix products in letters, or what GPUs exchange
+    shape: str  # matrix products in letters, or the array of a collective
     sizes: str  # the same in numbers
     flops_formula: str  # one execution, every pair
     params_formula: str  # one execution
@@ -46,7 +46,7 @@ class OperatorRow(NamedTuple):
 
     @property
     def bytes_each(self) -> float:
-        """Bytes of one execution."""
+        """Bytes that one execution moves."""
         return self.bytes / self.executions
 
 
@@ -61,7 +61,7 @@ class OperatorTotal(NamedTuple):
 
 
 class PhaseOperators(NamedTuple):
-    """Everything `llmcost ops` answers."""
+    """Everything that `llmcost ops` answers: a row an operator, and their totals."""
 
     schema: str
     model: str
@@ -70,7 +70,7 @@ class PhaseOperators(NamedTuple):
     total: OperatorTotal
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document."""
+        """The document that `--json` prints."""
         return self._asdict() | {"operators": self.rows(), "total": self.total._asdict()}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ class PhaseOperators(NamedTuple):
         return [row._asdict() for row in self.operators]
 
     def __repr__(self) -> str:
-        """In one line."""
+        """How many operators a phase has, their FLOPs and their time in one line."""
         total = self.total
         time = "" if total.seconds is None else f", {seconds(total.seconds)}"
         count = f"{len(self.operators)} operators of {self.model}"
@@ -116,10 +116,8 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s)
     everywhere = phase == "train"
-    chip, efficiency = (
-        chip_of(hardware, w.dtype, w.kv_dtype),
-        efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype),
-    )
+    chip = chip_of(hardware, w.dtype, w.kv_dtype)
+    efficiency = efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)
     ops = _on_a_gpu(server_of(model, size, chip, efficiency, w), load, load.s if everywhere else 1)
     named = symbolic_workload(w)
     symbols = server_of(symbolic_model(model), symbolic_bytes(size), chip, efficiency, named)
@@ -161,7 +159,7 @@ def _row(op: Operator, letters: Operator, time: Number, total: Number) -> Operat
 
 
 def _shapes(op: Operator) -> str:
-    """Its matrix products, or what is exchanged."""
+    """The matrix products of an operator, or the array of a collective."""
     if isinstance(op, Collective):
         return f"({op.rows}, {op.width}) among {op.ranks} GPUs"
     return "; ".join(_product(*shapes) for _, *shapes in op.shapes())

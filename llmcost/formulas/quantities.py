@@ -11,6 +11,7 @@ SLIDES = "slides (典型大语言模型架构, Tsinghua)"
 WALK = "nanoGPT walk (LLM 结构:从 nanogpt 源码谈起)"
 FLASH = "FlashAttention, arXiv 2205.14135"
 ROOFLINE = "roofline model, Williams et al., CACM 52(4), 2009"
+DOCS = "docs/conventions.md"
 MIX = "continuous batching: Orca, OSDI 2022; Sarathi-Serve, arXiv 2403.02310; docs/conventions.md"
 
 
@@ -44,7 +45,7 @@ def _pass(path: str, per: str, what: str, rule: str) -> dict[str, Quantity]:
             "s", f"{what}: what the compulsory bytes need at full bandwidth", ROOFLINE
         ),
         f"{path}.bound.network_seconds": Quantity(
-            "s", f"{what}: what the bytes that GPUs must exchange need over their links", ROOFLINE
+            "s", f"{what}: what the communication between GPUs needs over their links", ROOFLINE
         ),
     }
 
@@ -85,41 +86,85 @@ def _serving(basis: str, source: str) -> dict[str, Quantity]:
 
 QUANTITIES: dict[str, Quantity] = {
     "model.params.total": Quantity("parameters", "all parameters, tied ones once", f"{SLIDES}: 参数量; {WALK}: 参数量"),
-    "model.params.active": Quantity("parameters", "parameters that one token's computation can touch", "the total, where every block serves every token"),
+    "model.params.active": Quantity(
+        "parameters",
+        "parameters that one token's computation can touch",
+        "the total, where every block serves every token",
+    ),
     "model.params.embedding": Quantity("parameters", "token embedding and learned positions", f"{SLIDES}: 词嵌入"),
-    "model.params.attention": Quantity("parameters", "q, k, v and output projections", f"{SLIDES}: 注意力模块; {WALK}: rows 1 and 4"),
+    "model.params.attention": Quantity(
+        "parameters", "q, k, v and output projections", f"{SLIDES}: 注意力模块; {WALK}: rows 1 and 4"
+    ),
     "model.params.mlp": Quantity("parameters", "MLP projections", f"{SLIDES}: FFN模块; {WALK}: rows 5 and 6"),
-    "model.params.norm": Quantity("parameters", "norm weights (and LayerNorm's biases)", "RMSNorm, arXiv 1910.07467; LayerNorm, arXiv 1607.06450"),
-    "model.params.lm_head": Quantity("parameters", "output projection, 0 when tied to the embedding", f"{SLIDES}: LM head; {WALK}: row 7"),
+    "model.params.norm": Quantity(
+        "parameters", "norm weights (and LayerNorm's biases)", "RMSNorm, arXiv 1910.07467; LayerNorm, arXiv 1607.06450"
+    ),
+    "model.params.lm_head": Quantity(
+        "parameters", "output projection, 0 when tied to the embedding", f"{SLIDES}: LM head; {WALK}: row 7"
+    ),
     "flops.per_token.linear": Quantity("FLOP", "linear layers without the LM head", f"{SLIDES}: 计算量, 全连接层"),
-    "flops.per_token.attention": Quantity("FLOP", "attention scores and values, all c keys seen", f"{SLIDES}: 计算量 (SDPA)"),
+    "flops.per_token.attention": Quantity(
+        "FLOP", "attention scores and values, all c keys seen", f"{SLIDES}: 计算量 (SDPA)"
+    ),
     "flops.per_token.lm_head": Quantity("FLOP", "LM head", f"{WALK}: row 7, Linear Output"),
     "flops.per_token.total": Quantity("FLOP", "one token, all c keys seen", f"{SLIDES}: 计算量; {WALK}: gpt 计算量"),
-    "flops.prefill.full": Quantity("FLOP", "whole prompt, every (query, key) pair, logits of the last token", f"{WALK}: gpt 计算量"),
-    "flops.prefill.causal": Quantity("FLOP", "whole prompt, the s(s+1)/2 pairs of a causal mask, logits of the last token", f"{FLASH}, section 3"),
+    "flops.prefill.full": Quantity(
+        "FLOP", "whole prompt, every (query, key) pair, logits of the last token", f"{WALK}: gpt 计算量"
+    ),
+    "flops.prefill.causal": Quantity(
+        "FLOP", "whole prompt, the s(s+1)/2 pairs of a causal mask, logits of the last token", f"{FLASH}, section 3"
+    ),
     "flops.forward.full": Quantity("FLOP", "whole sequence, every pair, logits of all tokens", f"{WALK}: gpt 计算量"),
-    "flops.forward.causal": Quantity("FLOP", "whole sequence, the pairs of a causal mask, logits of all tokens", f"{FLASH}, section 3"),
-    "kv_cache.bytes": Quantity("B", "keys, values and states of the whole batch at its context", f"{SLIDES}: KV缓存大小"),
-    "kv_cache.bytes_per_token": Quantity("B", "keys and values of one token: states do not grow", f"{SLIDES}: KV缓存大小"),
+    "flops.forward.causal": Quantity(
+        "FLOP", "whole sequence, the pairs of a causal mask, logits of all tokens", f"{FLASH}, section 3"
+    ),
+    "kv_cache.bytes": Quantity(
+        "B", "keys, values and states of the whole batch at its context", f"{SLIDES}: KV缓存大小"
+    ),
+    "kv_cache.bytes_per_token": Quantity(
+        "B", "keys and values of one token: states do not grow", f"{SLIDES}: KV缓存大小"
+    ),
     "memory.weights_bytes": Quantity("B", "all parameters in their data types", f"{SLIDES}: 显存开销"),
-    "memory.kv_cache_bytes": Quantity("B", "the KV cache, each sequence in whole pages of 16 tokens", f"{SLIDES}: 显存开销; PagedAttention, arXiv 2309.06180"),
-    "memory.activation_bytes": Quantity("B", "residual stream, inputs and outputs of the largest kernel, of one prompt or of a decode step", "docs/conventions.md"),
-    "memory.runtime_bytes": Quantity("B", "CUDA context with torch's kernels, and buffers to exchange with other GPUs", "stas00/ml-engineering, training/performance/README.md: 0.55 and 1.45 GiB on an A100"),
-    "memory.overhead_bytes": Quantity("B", "the runtime's own, and what is set aside for fragmentation and all else", "vLLM, gpu_memory_utilization (0.9 by default)"),
-    "memory.total_bytes": Quantity("B", "all parts together", f"{SLIDES}: 显存开销, with activations and what is set aside"),
-    "memory.capacity_bytes": Quantity("B", "the GPU's memory as its vendor calls it, 1 GB = 10⁹ bytes", "hardware spec"),
-    "memory.usable_bytes": Quantity("B", "the GPU's memory as its driver reports it; as its vendor calls it where no source says", "hardware spec"),
-    "memory.fits": Quantity("", "whether the total fits", "docs/conventions.md"),
-    "memory.max_batch": Quantity("sequences", "largest batch at this context", "docs/conventions.md"),
-    "memory.max_context": Quantity("tokens", "largest context at this batch, at most the model's maximum", "docs/conventions.md"),
-    "traffic.decode.weight_bytes": Quantity("B", "weights read in a decode step, rows of the embedding as looked up", f"{SLIDES}: 访存量"),
+    "memory.kv_cache_bytes": Quantity(
+        "B",
+        "the KV cache, each sequence in whole pages of 16 tokens",
+        f"{SLIDES}: 显存开销; PagedAttention, arXiv 2309.06180",
+    ),
+    "memory.activation_bytes": Quantity(
+        "B", "residual stream, inputs and outputs of the largest kernel, of one prompt or of a decode step", DOCS
+    ),
+    "memory.runtime_bytes": Quantity(
+        "B",
+        "CUDA context with torch's kernels, and buffers of collectives",
+        "stas00/ml-engineering, training/performance/README.md: 0.55 and 1.45 GiB on an A100",
+    ),
+    "memory.overhead_bytes": Quantity(
+        "B",
+        "the runtime's own, and what is set aside for fragmentation and all else",
+        "vLLM, gpu_memory_utilization (0.9 by default)",
+    ),
+    "memory.total_bytes": Quantity(
+        "B", "all parts together", f"{SLIDES}: 显存开销, with activations and what is set aside"
+    ),
+    "memory.capacity_bytes": Quantity(
+        "B", "the GPU's memory as its vendor calls it, 1 GB = 10⁹ bytes", "hardware spec"
+    ),
+    "memory.usable_bytes": Quantity(
+        "B", "the GPU's memory as its driver reports it; as its vendor calls it where no source says", "hardware spec"
+    ),
+    "memory.fits": Quantity("", "whether the total fits", DOCS),
+    "memory.max_batch": Quantity("sequences", "largest batch at this context", DOCS),
+    "memory.max_context": Quantity("tokens", "largest context at this batch, at most the model's maximum", DOCS),
+    "traffic.decode.weight_bytes": Quantity(
+        "B", "weights read in a decode step, rows of the embedding as looked up", f"{SLIDES}: 访存量"
+    ),
     "traffic.decode.kv_cache_bytes": Quantity("B", "KV cache and states read in a decode step", f"{SLIDES}: 访存量"),
     "traffic.decode.total_bytes": Quantity("B", "compulsory bytes of a decode step", f"{SLIDES}: 访存量"),
     **_pass("prefill", "", "whole prompt of the batch", f"{SLIDES}: 预填充吞吐量"),
     **_pass("decode", "_per_step", "one token for every sequence", f"{SLIDES}: 访存量, 解码速度"),
     **_request("textbook", f"{SLIDES}: 解码速度"),
     **_request("limit", ROOFLINE),
-    **_request("expected", "docs/conventions.md"),
+    **_request("expected", DOCS),
     "serving.running": Quantity("requests", "requests of the mix that run at a time", MIX),
     "serving.max_concurrency": Quantity("requests", "requests whose caches have room, each at its mean length", MIX),
     **_serving("limit", ROOFLINE),
@@ -127,12 +172,20 @@ QUANTITIES: dict[str, Quantity] = {
     "serving.expected.ttft_seconds": Quantity("s", "time to the first token in the mix, waiting in line included", MIX),
     "serving.expected.tpot_seconds": Quantity("s", "mean time of each token after the first in the mix", MIX),
     "serving.expected.latency_seconds": Quantity("s", "from a request's coming to its last token in the mix", MIX),
-    "training.textbook.tokens_per_s": Quantity("tokens/s", "training on one GPU, textbook: a third of prefill", f"{SLIDES}: 训练吞吐量"),
+    "training.textbook.tokens_per_s": Quantity(
+        "tokens/s", "training on one GPU, textbook: a third of prefill", f"{SLIDES}: 训练吞吐量"
+    ),
     "training.textbook.gpu_years": Quantity("GPU-years", "of 365 days, for D tokens, textbook", f"{SLIDES}: 卡*年"),
-    "training.limit.tokens_per_s": Quantity("tokens/s", "training on one GPU, limit: three causal forward passes at the peak", ROOFLINE),
+    "training.limit.tokens_per_s": Quantity(
+        "tokens/s", "training on one GPU, limit: three causal forward passes at the peak", ROOFLINE
+    ),
     "training.limit.gpu_years": Quantity("GPU-years", "of 365 days, for D tokens, limit", ROOFLINE),
-    "training.expected.tokens_per_s": Quantity("tokens/s", "forward and backward kernel by kernel; no optimizer step, no communication", "docs/conventions.md"),
+    "training.expected.tokens_per_s": Quantity(
+        "tokens/s", "forward and backward kernel by kernel; no optimizer step, no communication", DOCS
+    ),
     "training.expected.gpu_years": Quantity("GPU-years", "of 365 days, for D tokens, expected", "as its rate"),
-    "training.state_bytes": Quantity("B", "weights, gradients and Adam's state at 16 bytes a parameter", f"{WALK}: 显存占用, 训练"),
-}  # fmt: skip
+    "training.state_bytes": Quantity(
+        "B", "weights, gradients and Adam's state at 16 bytes a parameter", f"{WALK}: 显存占用, 训练"
+    ),
+}
 """Every figure of an estimate by its path, in the order of the JSON."""

@@ -48,11 +48,9 @@ class Explanation(NamedTuple):
 def symbolic_model(model: ModelSpec) -> ModelSpec:
     """A model with letters for its sizes; where kinds of layers differ in a size, its letter has the kind's number."""
     sizes = {field: _letter(model, field, value) for field, value in sizes_of(model).items()}
-    same = next(
-        (field for field in ("hidden_size", "embedding_size") if getattr(model, field) == model.head_size), None
-    )
-    if model.head_size and same:
-        sizes["head_size"] = sizes[same]
+    for field in ("embedding_size", "hidden_size"):
+        if model.head_size and getattr(model, field) == model.head_size:
+            sizes["head_size"] = sizes[field]
     layers = tuple(_symbolic_layer(model, kind, sizes["hidden_size"]) for kind in range(len(model.layers)))
     streams = tuple(
         each._replace(**{name: _letter(each, name, value) for name, value in sizes_of(each).items()})
@@ -69,13 +67,11 @@ def _symbolic_layer(model: ModelSpec, kind: int, h: Number) -> Layer:
         if block is None:
             continue
         sizes = sizes_of(block)
-        letters = {
-            field: _letter(block, field, value, _number(model, kind, place, field)) for field, value in sizes.items()
-        }
+        numbers = {field: _number(model, kind, place, field) for field in sizes}
+        letters = {field: _letter(block, field, value, numbers[field]) for field, value in sizes.items()}
         blocks[place] = block._replace(**_as_in_the_documents(sizes, letters, model.hidden_size, h))
-    count = _letter(
-        layer, "count", layer.count, str(kind + 1) if len({each.count for each in model.layers}) > 1 else ""
-    )
+    counts_differ = len({each.count for each in model.layers}) > 1
+    count = _letter(layer, "count", layer.count, str(kind + 1) if counts_differ else "")
     return layer._replace(count=count, **blocks)
 
 
@@ -150,12 +146,10 @@ def explain(
         raise UnknownFigureError(quantity, QUANTITIES, f" (all of them: llmcost explain {model.name})")
     known = dict(leaves(symbolic_estimate(model, hardware, options)))
     wanted = [path for path in QUANTITIES if quantity is None or matches(quantity, path)]
-    printed = [
-        each for each in model.published if options == Options() and each.hardware in (None, hardware and hardware.name)
-    ]
-    found = [
-        explanation_of(path, known[path], QUANTITIES[path], printed) for path in wanted if known.get(path) is not None
-    ]
+    of_this_gpu = (None, hardware and hardware.name)
+    printed = [each for each in model.published if options == Options() and each.hardware in of_this_gpu]
+    answered = [path for path in wanted if known.get(path) is not None]
+    found = [explanation_of(path, known[path], QUANTITIES[path], printed) for path in answered]
     if not found:
         needs = "its peak or bandwidth is not known" if hardware else "give a GPU with --hw"
         raise InputError(f"{quantity} cannot be had here: {needs}")
@@ -217,7 +211,7 @@ def _plain(value: Any) -> Any:
 
 
 def symbolic_workload(w: Workload) -> Workload:
-    """A workload in letters. What was not asked for, and a degree of 1, is no size: nothing is divided by it."""
+    """A workload in letters. Options that were not given, and degrees of 1, stay as they are."""
     letters: Workload = symbolic_options(w)
     return letters._replace(gpus=1 if w.gpus == 1 else letters.tp * letters.pp * letters.dp)
 
@@ -234,6 +228,7 @@ def symbolic_options(options: Any) -> Any:
     )
 
 
+LINKS = ("node", "fabric")  # kinds of kernels whose letters are always their own
 PEAKS = (
     ("P", "peak FLOP/s of linear layers"),
     ("Px", "peak FLOP/s of the LM head"),
@@ -248,19 +243,15 @@ def symbolic_chip(chip: Chip) -> Chip:
         peaks = [_figure(chip.peak, "P", "peak FLOP/s")] * 3
     else:
         peaks = [_figure(value, *text) for value, text in zip(values, PEAKS, strict=True)]
-    bandwidth, capacity = (
-        _figure(chip.bandwidth, "BW", "memory bandwidth, bytes/s"),
-        _figure(chip.capacity, "M", "bytes of memory"),
-    )
+    bandwidth = _figure(chip.bandwidth, "BW", "memory bandwidth, bytes/s")
+    capacity = _figure(chip.capacity, "M", "bytes of memory")
     links = chip.links and Links(
         _figure(chip.links.node_bytes_per_s, "link", "bytes/s to other GPUs of the node, one direction"),
         _figure(chip.links.fabric_bytes_per_s, "fabric", "bytes/s to other nodes, of one GPU"),
     )
-    usable = (
-        capacity
-        if chip.usable == chip.capacity
-        else _figure(chip.usable, "Mu", "bytes of memory, as the driver reports it")
-    )
+    usable = capacity
+    if chip.usable != chip.capacity:
+        usable = _figure(chip.usable, "Mu", "bytes of memory, as the driver reports it")
     return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable)
 
 
@@ -272,25 +263,22 @@ def symbolic_efficiency(efficiency: Efficiency) -> Efficiency:
     """Shares and launch costs as letters, followed by the kind of kernel where kinds differ."""
     meanings = {
         "compute": ("e_c", "share of the peak that a kernel reaches"),
-        "memory": ("e_m", "share of the bandwidth (or link) that a kernel (or exchange) reaches"),
-        "launch_seconds": ("t0", "seconds to launch a kernel, or of an empty exchange"),
+        "memory": ("e_m", "share of the bandwidth (or link) that a kernel (or collective) reaches"),
+        "launch_seconds": ("t0", "seconds to launch a kernel, or of an empty collective"),
         "half": ("s_half", "tokens at which half of it is reached"),
-        "overlap": ("p", "how far computing and streaming overlap: 1, one after the other"),
+        "overlap": ("p", "how far computing and moving bytes overlap: 1, one after the other"),
     }
-    exchanges = ("node", "fabric")
-    compute = [kernel for kind, kernel in efficiency.kernels.items() if kind not in exchanges]
+    compute = [kernel for kind, kernel in efficiency.kernels.items() if kind not in LINKS]
     alike = {field for field in Kernel._fields if len({getattr(kernel, field) for kernel in compute}) == 1}
 
     def letters(kind: str, kernel: Kernel) -> Kernel:
         found = {}
         for field, (letter, meaning) in meanings.items():
             value = getattr(kernel, field)
-            if value != Kernel._field_defaults.get(
-                field
-            ):  # what a kernel has where nothing is said of it stays a number
-                found[field] = symbol(
-                    letter if field in alike and kind not in exchanges else f"{letter}[{kind}]", value, meaning
-                )
+            if value == Kernel._field_defaults.get(field):
+                continue  # nothing was said of it: it stays a number
+            of_all = field in alike and kind not in LINKS
+            found[field] = symbol(letter if of_all else f"{letter}[{kind}]", value, meaning)
         return kernel._replace(**found)
 
     return efficiency._replace(kernels={kind: letters(kind, kernel) for kind, kernel in efficiency.kernels.items()})

@@ -1,1 +1,1 @@
-"""What a model is made of: kernels and their facts, blocks that list them, a whole pass, adapters, sums, and what must hold."""
+"""What a model is made of: kernels and their facts, blocks that list them, whole passes, adapters, and sums."""

@@ -1,8 +1,8 @@
 """A model and a load in, the list of operators out.
 
-This list is what the whole project is about. It is counted, timed, printed as formulas and run on a
-GPU; nothing else knows what a transformer looks like. It is the list of kernels as a good engine runs
-them: one GEMM for q, k and v, one for gate and up, fused attention, residual addition and norm in one.
+This list is what the whole project is about. It is counted, timed, printed as formulas and run on a GPU; nothing else
+knows what a transformer looks like. It lists the kernels that a good engine runs: one GEMM for q, k and v, one for gate
+and up, fused attention, residual addition and norm in one.
 """
 
 from collections.abc import Iterator
@@ -21,23 +21,23 @@ LOGITS = Facts("columns", OWN)
 
 
 class Pass(NamedTuple):
-    """One forward pass in the order in which it runs: what stands before the layers, the layers, what stands after them."""
+    """One forward pass, in the order in which it runs: kernels before the layers, in the layers, and after them."""
 
     first: list[Operator]
     layers: list[Operator]
     last: list[Operator]
 
     def operators(self) -> list[Operator]:
-        """All of it."""
+        """Every operator of the pass, in order."""
         return [*self.first, *self.layers, *self.last]
 
 
 def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> Pass:
-    """One forward pass, logits at so many positions a sequence.
+    """One forward pass, with the logits of so many positions of each sequence.
 
-    The sizes in `model`, `size` and `load` may be ints, arrays or symbols (formulas.serving.symbolic_model); only its
-    structure is ever asked about: which blocks, biases or none, tied or not. Layers of one kind stand
-    together, wherever in the model they are.
+    The sizes in `model`, `size` and `load` may be ints, arrays or symbols (formulas.serving.symbolic_model). Branches
+    depend on structure alone: which blocks, biases or none, tied or not. Layers of one kind stand together, wherever in
+    the model they are.
     """
     layers: list[Operator] = []
     for layer in model.layers:
@@ -54,12 +54,10 @@ def operators(model: ModelSpec, size: ElementBytes, load: Load, logits: Number =
 
 
 def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Operator]:
-    """Tables of tokens, token types and positions, a norm and a projection where the model has them."""
+    """Tables of tokens, token types and positions, and a norm and a projection where the model has them."""
     width = model.embedding_size if present(model.embedding_size) else model.hidden_size
-    b, s, h = load.b, load.s, model.hidden_size
-    projection = Gemm(
-        "embedding_projection", "embedding", 1, b, s, width, h, False, False, size.Bw, size.Bx, ON_EVERY_GPU
-    )
+    build = _builder(model, 1, size, load)
+    projection = build.gemm("embedding_projection", "embedding", width, model.hidden_size, ON_EVERY_GPU)
     yield _table("token_embedding", model.vocab_size + model.input_only_tokens, width, size, load, VOCABULARY)
     if model.embedding_projection == "tokens":
         yield projection
@@ -77,7 +75,7 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
     if model.embedding_projection == "sum":
         yield projection._replace(bias=True)
     for streams in model.streams:
-        yield from streams.before(_builder(model, 1, size, load), model.num_hidden_layers)
+        yield from streams.before(build, model.num_hidden_layers)
 
 
 def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Load) -> Iterator[Operator]:
@@ -101,7 +99,7 @@ def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Lo
 
 
 def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> list[Operator]:
-    """The final norm, what stands before the LM head, and the LM head, at so many positions of each of b sequences."""
+    """From the final norm to the LM head, at so many positions of each of b sequences."""
     h, v = model.hidden_size, model.vocab_size
     t = model.head_size if present(model.head_size) else h
     build = _builder(model, 1, size, Load(b, positions, positions))
@@ -109,22 +107,7 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
     if model.final_norm:
         found.append(_norm("final_norm", model, h, size, b, positions))
     if present(model.head_size):
-        found.append(
-            Gemm(
-                "head_projection",
-                "lm_head",
-                1,
-                b,
-                positions,
-                h,
-                t,
-                model.head_transform,
-                False,
-                size.Bw,
-                size.Bx,
-                ON_EVERY_GPU,
-            )
-        )
+        found.append(build.gemm("head_projection", "lm_head", h, t, ON_EVERY_GPU, bias=model.head_transform))
     if model.head_transform:  # with the activation
         weights = NORM_WEIGHTS[model.norm] * t
         found.append(Elementwise("head_norm", "norm", 1, b, positions, t, t, weights, size.Bx, TOKENS))
@@ -138,7 +121,7 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
 
 
 def _opened(kernels: Iterator[Operator]) -> Iterator[Operator]:
-    """A block without a norm before it: the tensor that its first kernel reads is a new one."""
+    """The kernels of a block without a norm before it: the first one reads a tensor that is new to the block."""
     for place, op in enumerate(kernels):
         new = place == 0 and "facts" in op._fields
         yield op._replace(facts=op.facts._replace(opens=True)) if new else op

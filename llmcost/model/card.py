@@ -12,15 +12,15 @@ from llmcost.model.spec import Layer, ModelSpec
 
 
 def params_of(model: ModelSpec) -> int:
-    """All parameters of a model."""
+    """The number of parameters that a model stores."""
     total: int = count_params(operators(model, element_bytes("bf16", "bf16", "bf16"), Load(1, 1, 1))).total
     return total
 
 
 def model_row(m: ModelSpec) -> dict[str, object]:
-    """One model in the slides' table of structures. A size that differs between layers is told as 8/16; None where
-    no block
-    has it.
+    """One model as a row of the slides' table of structures.
+
+    A size that differs between layers is told as 8/16, one that no block has as None.
     """
     return {
         "name": m.name,

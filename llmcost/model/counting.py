@@ -1,4 +1,4 @@
-"""Sums over the operator list: the only place where parameters, FLOPs and bytes are added up."""
+"""Sums over lists of operators: parameters, FLOPs and bytes are added up here and nowhere else."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,7 +10,7 @@ PASSES = 3  # FLOPs of forward and backward in forward passes: gradients of inpu
 
 
 class Params(NamedTuple):
-    """Parameters by part, stored once: a tied LM head has none of its own."""
+    """Numbers of parameters by part. A tied LM head has none of its own."""
 
     total: Number
     active: Number
@@ -39,7 +39,7 @@ class Traffic(NamedTuple):
 
 
 class PassCost(NamedTuple):
-    """What a forward pass computes and must move, or a part of one."""
+    """What a forward pass, or a part of one, computes and must move: FLOPs and bytes."""
 
     linear_flops: Number
     attention_flops: Number  # every (query, key) pair
@@ -48,26 +48,26 @@ class PassCost(NamedTuple):
     linear_bytes: Number  # weights of attention, MLP and LM head: what the slides count
     weight_bytes: Number
     cache_bytes: Number
-    node_bytes: Number  # that each GPU sends to others in its node at least
+    node_bytes: Number  # at least so many go from each GPU to others in its node
     fabric_bytes: Number  # and to other nodes
 
     def plus(self, other: "PassCost") -> "PassCost":
-        """Two parts together."""
+        """FLOPs and bytes of two parts together."""
         return PassCost(*[ours + theirs for ours, theirs in zip(self, other, strict=True)])
 
     def over(self, shares: Number) -> "PassCost":
-        """One of so many equal shares."""
+        """FLOPs and bytes of one of so many equal shares."""
         return self if is_one(shares) else PassCost(*[amount / shares for amount in self])
 
     def mean_with(self, other: "PassCost", passes: Number) -> "PassCost":
-        """Of so many passes, one like this, the others like another; what neither has stays absent."""
+        """The mean of so many passes, of which one is this and all others are `other`; what neither has stays 0."""
         pairs = zip(self, other, strict=True)
         return PassCost(
             *[(one + (passes - 1) * each) / passes if present(one) or present(each) else 0 for one, each in pairs]
         )
 
     def flops(self, *, causal: bool) -> Number:
-        """All FLOPs, by either convention."""
+        """All FLOPs: attention's with the pairs that a causal mask leaves, or with every (query, key) pair."""
         return self.linear_flops + (self.causal_flops if causal else self.attention_flops) + self.head_flops
 
     def token_flops(self, batch: Number) -> TokenFlops:
@@ -76,14 +76,14 @@ class PassCost(NamedTuple):
         return TokenFlops(linear, attention, head, linear + attention + head)
 
     def traffic(self) -> Traffic:
-        """Its compulsory bytes; of the embedding, the rows looked up."""
+        """The bytes that it must move; of the embedding, the rows that are looked up."""
         return Traffic(self.weight_bytes, self.cache_bytes, self.weight_bytes + self.cache_bytes)
 
 
 def count_params(operators: Iterable[Operator]) -> Params:
-    """Parameters to the last one: weights, biases, norms, learned positions.
+    """Numbers of parameters by part, none left out: weights, biases, norms, learned positions.
 
-    `active` is what one token's computation can touch: of experts, those it takes; the embedding is counted whole.
+    `active`: those that the computation of one token can touch: of experts, the ones it takes; the whole embedding.
     """
     by_part: dict[str, Number] = {"embedding": 0, "attention": 0, "mlp": 0, "norm": 0, "lm_head": 0}
     active: Number = 0
@@ -94,7 +94,7 @@ def count_params(operators: Iterable[Operator]) -> Params:
 
 
 def count_pass(operators: Iterable[Operator]) -> PassCost:
-    """FLOPs by part and compulsory bytes."""
+    """FLOPs by part, and the bytes that no implementation can avoid."""
     linear = attention = causal = head = linear_bytes = weights = cache = near = far = 0
     for op in operators:
         count, part = op.count, op.part
@@ -119,19 +119,24 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
 
 def stored_bytes(operators: Iterable[Operator]) -> Number:
     """Bytes of all parameters, each in its own data type."""
-    return sum([op.count * op.stored_bytes() for op in operators])
+    return _total((op.count, op.stored_bytes()) for op in operators)
 
 
 def state_bytes(operators: Iterable[Operator]) -> Number:
     """Bytes that are kept of every sequence and do not grow with it: states of scans, last inputs of convolutions."""
-    return sum([op.count * op.state_bytes() for op in operators])
+    return _total((op.count, op.state_bytes()) for op in operators)
 
 
 def kept_bytes(operators: Iterable[Operator]) -> Number:
     """Bytes of KV cache that the sequences occupy; a pass may read less (`cache_bytes`), or another layer's again."""
-    return sum([op.count * op.kept_bytes() for op in operators])
+    return _total((op.count, op.kept_bytes()) for op in operators)
 
 
 def cache_bytes_per_token(operators: Iterable[Operator]) -> Number:
     """Bytes of KV cache that one token of one sequence adds; states do not grow."""
-    return sum([op.count * op.cache_bytes_per_token() for op in operators])
+    return _total((op.count, op.cache_bytes_per_token()) for op in operators)
+
+
+def _total(amounts: Iterable[tuple[Number, Number]]) -> Number:
+    """The sum of amounts, each so many times; a plain 0 where no operator has any."""
+    return sum([count * amount for count, amount in amounts if present(amount)])

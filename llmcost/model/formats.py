@@ -50,7 +50,8 @@ FORMATS: dict[str, Format] = {
     "int8": Format(8),
     "int4": Format(4),
     "fp4": Format(4),
-    "fp8-block128": Format(8, 128 * 128, 32),  # an fp32 scale a block of 128 by 128 (DeepSeek-V3, arXiv 2412.19437, section 3.3.2)
+    # An fp32 scale a block of 128 by 128 (DeepSeek-V3, arXiv 2412.19437, section 3.3.2).
+    "fp8-block128": Format(8, 128 * 128, 32),
     "fp8-channel": Format(8, channel=16),  # compressed-tensors: a scale in the model's 16-bit type
     "fp8-channel-fp32": Format(8, channel=32),  # fbgemm: an fp32 scale
     "mxfp8": Format(8, 32, 8),  # an 8-bit exponent for 32 weights (OCP Microscaling Formats 1.0)
@@ -59,7 +60,8 @@ FORMATS: dict[str, Format] = {
     # bitsandbytes: an fp32 scale for 64 weights; double quantisation keeps it in 8 bits, with one in fp32 for 256 of
     # them (QLoRA, arXiv 2305.14314, section 3); int8 has an fp32 scale an output channel (LLM.int8(), arXiv
     # 2208.07339).
-    **{f"{kind}{suffix}": Format(4, 64, cost) for kind in ("nf4", "bnb-fp4") for suffix, cost in (("", 32), ("-dq", 8 + 32 / 256))},
+    **{kind: Format(4, 64, 32) for kind in ("nf4", "bnb-fp4")},
+    **{f"{kind}-dq": Format(4, 64, 8 + 32 / 256) for kind in ("nf4", "bnb-fp4")},
     "int8-channel-fp32": Format(8, channel=32),
     "int4-g32-bf16-zp": Format(4, 32, 16 + 16),  # torchao's tinygemm: scale and zero point in bf16
     **_INTEGERS,

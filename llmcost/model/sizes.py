@@ -1,4 +1,4 @@
-"""What a pass is of besides the model: bytes an element of each kind of tensor, and the tokens that go through."""
+"""What a pass depends on besides the model: bytes an element of each kind of tensor, and the tokens."""
 
 from typing import NamedTuple
 
@@ -8,12 +8,12 @@ from llmcost.model.formats import FORMATS, Format
 
 
 class ElementBytes(NamedTuple):
-    """Bytes an element: of linear layers' weights, of activations (and every other weight), of the KV cache.
+    """Bytes an element of each kind of tensor.
 
-    Of a weight format, besides: bytes that each output channel of a linear layer has for its scale, and bytes an
-    element of the embedding and the LM head where they are in the format too (0: they are kept as activations are);
-    and a weight of routed experts where those have a format of their own (0: they have not); an element of the LM head
-    where it was said (0: as the embedding).
+    Bw: weights of linear layers. Bx: activations, and all other weights. Bkv: the KV cache. Bc: what each output
+    channel of a linear layer has for its scale. Bt: the embedding and the LM head, where the weights' format holds for
+    them (0: as activations). Be: weights of routed experts, where they have a format of their own (0: as the other
+    weights). Bh: the LM head, where its format was given (0: as the embedding).
     """
 
     Bw: Number
@@ -25,7 +25,7 @@ class ElementBytes(NamedTuple):
     Bh: Number = 0
 
     def table(self) -> Number:
-        """Of the embedding and the LM head."""
+        """Bytes an element of the embedding, and of the LM head where it has no format of its own."""
         return self.Bt if present(self.Bt) else self.Bx
 
 
@@ -56,9 +56,10 @@ def activation_dtype(dtype: str) -> str:
 
 
 def element_bytes(weight: str, compute: str, kv: str, head: str | None = None) -> ElementBytes:
-    """The element sizes of a workload, from its data types and the format of its weights ("+" and that of routed experts).
+    """The element sizes of a workload, from its data types and the format of its weights.
 
-    `head`: the format of the LM head, where it is not that of the embedding.
+    `weight`: the format of linear layers, and after a "+" that of routed experts. `head`: the format of the LM head,
+    where it is not that of the embedding.
     """
     linear, _, experts = weight.partition("+")
     kept = FORMATS.get(linear) or Format(BITS[linear])

@@ -82,7 +82,7 @@ class ModelSpec(NamedTuple):
 
     @property
     def num_hidden_layers(self) -> Number:
-        """Layers of all kinds."""
+        """How many layers there are, of all kinds together."""
         return sum(layer.count for layer in self.layers)
 
     def block_sizes(self, *fields: str) -> tuple[int, ...]:

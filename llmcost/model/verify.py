@@ -1,8 +1,8 @@
 """What must hold of a list of operators after each pass over it: which may stand there, and what their facts must say.
 
-Each stage is a list of rules (as in tinygrad's uop/spec.py). A list that breaks one is a mistake of a block or of a
-pass, never of a user: it is found where it is made, not in a number that is a little off. Off unless the environment
-says LLMCOST_VERIFY=1, as the tests do: a pass then costs nothing but a look at `ON`.
+Each stage is a list of claims (as in tinygrad's uop/spec.py). A list of which one does not hold is a mistake of a block
+or of a pass, never of a user: it is found where it is made, not in a number that is a little off. Nothing is checked
+unless the environment says LLMCOST_VERIFY=1, as the tests do.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class WrongListError(AssertionError):
     """A list of operators that no pass may hand on."""
 
 
-class Rule(NamedTuple):
-    """What must hold of each operator of a stage."""
+class Claim(NamedTuple):
+    """What must hold of each operator in the lists of a stage."""
 
-    claim: str
+    says: str
     holds: Callable[[Any], bool]
 
 
@@ -45,46 +45,49 @@ def _widths_fit(op: Any) -> bool:
 
 
 COMPLETE = (
-    Rule("its facts must say how GPUs divide it", lambda op: op.facts.split != "unsaid"),
-    Rule("its class must know how to be divided as its facts say", _can),
-    Rule(
+    Claim("its facts must say how GPUs divide it", lambda op: op.facts.split != "unsaid"),
+    Claim("its class must know how to be divided as its facts say", _can),
+    Claim(
         "a product must name the tensor that it reads", lambda op: bool(op.facts.reads) or not isinstance(op, PRODUCTS)
     ),
-    Rule(
+    Claim(
         "only products have linear layers packed in them", lambda op: isinstance(op, PRODUCTS) or not op.facts.modules
     ),
-    Rule("a table is looked up", lambda op: op.facts.split != "table" or isinstance(op, Lookup)),
+    Claim("a table is looked up", lambda op: op.facts.split != "table" or isinstance(op, Lookup)),
 )
 ALONE = (
-    Rule("GPUs exchange nothing in a pass that is not split", lambda op: not isinstance(op, Collective)),
-    Rule("widths must be those of the packed layers and add up to the outputs", _widths_fit),
+    Claim("a pass that is not split has no collective", lambda op: not isinstance(op, Collective)),
+    Claim("widths must be those of the packed layers and add up to the outputs", _widths_fit),
 )
-UNTRAINED = (Rule("adapters come with training", lambda op: op.facts.role not in ("adapter", "expansion")),)
+UNTRAINED = (Claim("adapters come with training", lambda op: op.facts.role not in ("adapter", "expansion")),)
 TRAINED = (
-    Rule("what is trained must say what its backward pass needs", lambda op: op.saved_bytes() is not None),
-    Rule("it must say how large its output is", lambda op: op.output_bytes() is not None),
+    Claim("what is trained must say what its backward pass needs", lambda op: op.saved_bytes() is not None),
+    Claim("it must say how large its output is", lambda op: op.output_bytes() is not None),
 )
 RUN = (
-    Rule("what is stored and not run is not measured", lambda op: not isinstance(op, Stored)),
-    Rule("it must be of a kind of kernels", lambda op: op.kind is not None),
+    Claim("what is stored and not run is not measured", lambda op: not isinstance(op, Stored)),
+    Claim("it must be of a kind of kernels", lambda op: op.kind is not None),
 )
 
 
-def check(ops: Iterable[Operator], *stages: Sequence[Rule]) -> None:
-    """Raise WrongListError, naming the first operator that breaks a rule and the rule."""
+def check(ops: Iterable[Operator], *stages: Sequence[Claim]) -> None:
+    """Raise WrongListError, naming the first operator of which a claim does not hold, and the claim."""
     for op in ops:
-        for rule in (rule for stage in stages for rule in stage):
-            if not rule.holds(op):
-                raise WrongListError(f"{op.name} ({type(op).__name__}): {rule.claim}")
+        for claim in (claim for stage in stages for claim in stage):
+            if not claim.holds(op):
+                raise WrongListError(f"{op.name} ({type(op).__name__}): {claim.says}")
 
 
 def forward_pass(ops: Sequence[Operator]) -> None:
-    """A pass on one GPU, as blocks list it."""
+    """Check a pass on one GPU, as blocks list it."""
     check(ops, ALONE, COMPLETE, UNTRAINED)
 
 
 def training_pass(ops: Sequence[Operator]) -> None:
-    """Layers as they are trained, before they are split: besides, kernels that share a kept tensor agree on its size."""
+    """Check layers as they are trained, before GPUs divide them.
+
+    Kernels that keep a tensor of one name between them must agree on its size.
+    """
     check(ops, ALONE, COMPLETE, TRAINED)
     sizes: dict[str, Any] = {}
     for op in ops:
@@ -99,7 +102,7 @@ def training_pass(ops: Sequence[Operator]) -> None:
 
 
 def split_pass(whole: Sequence[Operator], share: Sequence[Operator]) -> None:
-    """One GPU's share of a pass: the same kernels in the same order, with sums behind those that have partial ones."""
+    """Check one GPU's share of a pass: the same kernels in the same order, and partial sums are added up."""
     check(share, COMPLETE)
     kernels = [op.name for op in share if not isinstance(op, Collective)]
     if kernels != [op.name for op in whole]:
@@ -112,10 +115,10 @@ def split_pass(whole: Sequence[Operator], share: Sequence[Operator]) -> None:
 
 
 def measured_pass(ops: Sequence[Operator]) -> None:
-    """Kernels that are timed on a GPU."""
+    """Check kernels that are timed on a GPU."""
     check(ops, ALONE, RUN)
 
 
 def recipe_pass(ops: Sequence[Operator]) -> None:
-    """The kernels that a recipe of training runs for others."""
+    """Check the kernels that a training recipe runs in the place of others."""
     check(ops, COMPLETE, (RUN[1],))

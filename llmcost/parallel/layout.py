@@ -1,7 +1,7 @@
 """How a model, its batch and its states lie across GPUs, to serve and to train alike.
 
-Ranks are numbered as Megatron-LM numbers them: GPUs of a tensor-parallel group are neighbours, then come context-,
-data- (and with them expert-) parallel ranks, then pipeline stages. Which layouts are legal is said in rules.py.
+Ranks are numbered as in Megatron-LM: GPUs of a tensor-parallel group are neighbours, then come context- and
+data-parallel ranks (which expert parallelism uses too), then pipeline stages. rules.py says which layouts are legal.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Layout(NamedTuple):
     (None: tp, or what ep leaves of it). `sequence_parallel`: between its products, a tensor-parallel group splits the
     tokens.
 
-    To serve, nothing else is needed. To train:
+    Serving needs nothing else. Training does:
     vp: chunks of layers that a stage holds (interleaved schedule from 2 on). `micro_batch`, `global_batch`: sequences.
     zero: 0 all states on every data-parallel rank; 1 optimizer divided; 2 gradients too; 3 weights too (FSDP).
-    `reshard`: with ZeRO-3, weights are let go after the forward pass and gathered again for the backward pass.
+    `reshard`: with ZeRO-3, weights are freed after the forward pass and gathered again for the backward pass.
     `shard`: over how many data-parallel ranks states are divided (None: all), replicated over the rest (hybrid).
     `recompute_layers`: layers of a stage that are recomputed (None: all). `context_parallel`: how parts of a sequence
     see each other.
@@ -59,7 +59,7 @@ class Layout(NamedTuple):
     context_parallel: Context = "ring"
 
     def gpus(self) -> Number:
-        """GPUs in all."""
+        """GPUs that run one copy of the program: the product of the degrees."""
         return self.tp * self.cp * self.pp * self.dp
 
     def stage_gpus(self) -> Number:
@@ -98,7 +98,7 @@ class Layout(NamedTuple):
         return named("micro_batches", divide(self.global_batch, self.dp * self.micro_batch))
 
     def sharded(self, replicas: Number) -> Number:
-        """Over how many of its replicas a state of training is divided, where it is divided at all."""
+        """Over how many of its replicas a training state is divided, if ZeRO divides it."""
         return replicas if self.shard is None else minimum(replicas, self.shard)
 
 

@@ -1,8 +1,8 @@
 """Passes through pipeline stages, on the GPUs of one data-parallel rank.
 
-Every stage has the same share of each kind of layer; the embedding stands before the first, the LM head in the last.
-What is in flight follows GPipe (arXiv 1811.06965): a batch is cut into parts that go through the stages one behind the
-other. Of decode as many as there are stages, none of which can begin its next token before it has come out.
+Every stage has the same share of each kind of layer; the first has the embedding too, the last the LM head. As in GPipe
+(arXiv 1811.06965), a batch is cut into parts that go through the stages one behind the other. In decode there are
+as many parts as stages; none can begin its next token before its last one has come out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Server(NamedTuple):
 
     @property
     def pp(self) -> Number:
-        """Pipeline stages."""
+        """How many pipeline stages there are."""
         return self.layout.pp
 
     def whole(self, load: Load) -> Pass:
@@ -57,7 +57,7 @@ class Server(NamedTuple):
         return self.divided(self.whole(load))
 
     def hop(self, load: Load) -> list[Collective]:
-        """What goes from one stage to the next, at every border between stages.
+        """The communication from one stage to the next, at every border between stages.
 
         Each GPU of a stage sends its part of the residual stream; the tensor-parallel group behind gathers the parts.
         """
@@ -70,7 +70,7 @@ class Server(NamedTuple):
         ]
 
     def cost(self, share: Pass, load: Load) -> PassCost:
-        """What a pass needs at least, all stages one after the other."""
+        """FLOPs and bytes that a pass needs at least, all stages one after the other."""
         return count_pass(share.operators() if is_one(self.pp) else [*share.operators(), *self.hop(load)])
 
     def kernels(self, share: Pass) -> list[Number] | None:
@@ -142,22 +142,22 @@ def mean(ones: Stages | None, others: Stages | None) -> Stages | None:
 
 
 def rank_share(amount: Number, ranks: Number) -> Number:
-    """What the fullest of several data-parallel ranks has of an amount that is dealt out among them."""
+    """The part of an amount that the fullest of several data-parallel ranks gets."""
     return amount if is_one(ranks) else ceil_div(amount, ranks)
 
 
 def shared_by(amount: Number, layout: Layout) -> Number:
-    """What the ranks that share experts have together of an amount: the fullest of their groups."""
+    """The part of an amount that the ranks which share experts get together, in the fullest group of them."""
     return rank_share(amount * layout.expert_ranks(), layout.dp)
 
 
 def filled(amount: Number, fullest: Number, layout: Layout) -> Number:
-    """What ranks that share experts have of an amount on average, as a share of what the `fullest` rank has."""
+    """What a rank of those that share experts has on average, over what the `fullest` rank has."""
     return 1 if is_one(layout.dp) else divide(shared_by(amount, layout), fullest * layout.expert_ranks())
 
 
 def in_flight(sequences: Number, pp: Number) -> Number:
-    """Parts that a rank's batch is cut into for decode: one a stage, but none of less than a sequence."""
+    """Parts that a rank's batch is cut into for decode: one a stage, and at least a sequence in each."""
     return 1 if is_one(pp) else minimum(sequences, pp)
 
 

@@ -1,10 +1,10 @@
 """Which layouts are legal: one set of rules for serving, training and the planners.
 
-Every rule works on plain numbers and elementwise on arrays, so that a planner asks it of all layouts at once; the
-message of a broken one, with the nearest legal values, is for plain numbers.
+Every rule works on plain numbers, and elementwise on arrays, so that a planner can check all layouts at once. Only for
+plain numbers does a broken rule have a message, with the nearest legal values.
 
 A tensor-parallel group divides heads and the channels of MLPs (Megatron-LM, arXiv 1909.08053, section 3).
-Vocabularies are padded, and KV heads copied where there are fewer of them than GPUs, as engines do. Serving wants
+As in engines, vocabularies are padded, and KV heads are copied where there are fewer of them than GPUs. Serving needs
 pipeline stages of equally many layers; in training the last may have fewer.
 """
 
@@ -26,7 +26,7 @@ AT_LEAST_ONE = ("tp", "cp", "pp", "dp", "ep", "vp", "micro_batch", "global_batch
 
 
 class Shape(NamedTuple):
-    """The sizes of a model that its layout must divide, each size once, gathered over all kinds of layers."""
+    """The sizes of a model that its layout must divide: those of all kinds of layers, each size once."""
 
     name: str
     layers: int
@@ -39,7 +39,7 @@ class Shape(NamedTuple):
 
 
 def shape_of(model: ModelSpec) -> Shape:
-    """What the layout of a model must divide."""
+    """The sizes of a model that its layout must divide."""
     return Shape(
         model.name,
         model.num_hidden_layers,
@@ -53,10 +53,10 @@ def shape_of(model: ModelSpec) -> Shape:
 
 
 class Rule(NamedTuple):
-    """One rule, as it stands for one layout or for arrays of them.
+    """One rule, checked for one layout or for arrays of layouts.
 
     axis: the field of `Layout` that the message begins with. holds: whether the layout keeps the rule. says: the
-    message after the axis and its value. legal: values of the axis that keep it.
+    rest of the message, after the axis and its value. legal: values of the axis that keep the rule.
     """
 
     axis: str
@@ -97,7 +97,7 @@ def tensor_degrees(shape: Shape) -> tuple[int, ...]:
 
 
 def rules(layout: Layout, shape: Shape, seq: Number | None = None) -> Iterator[Rule]:
-    """Every rule that engines hold a layout to. `seq`: tokens of a training sequence; None: the layout is to serve."""
+    """Every rule that a layout must keep. `seq`: tokens of a training sequence; None: the layout is for serving."""
     yield from _tensor_rules(layout, shape)
     if seq is None:
         says = f" does not divide the {shape.layers:,} layers of {shape.name} into equal stages"
@@ -186,7 +186,7 @@ def _expert_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
 
 
 def _state_rules(at: Layout) -> Iterator[Rule]:
-    """What engines refuse to divide in a pipeline, and what states and recomputed layers can be."""
+    """Which ZeRO stages work in a pipeline, over how many replicas states divide, how many layers can be recomputed."""
     if at.zero == 2:
         says = " adds up gradients after every micro-batch, which no engine does in a pipeline"
         yield Rule("zero", at.pp == 1, says, (1,) if at.reshard else (1, 3))
@@ -203,12 +203,12 @@ def _state_rules(at: Layout) -> Iterator[Rule]:
 
 
 def _figure(x: Number) -> str:
-    """A plain number in a message; of arrays, which no message is for, nothing is printed."""
+    """A plain number in a message; nothing for arrays, which have no message."""
     return str(x) if is_plain(x) else ""
 
 
 def _divisors(whole: Number) -> tuple[int, ...]:
-    """Divisors of a plain whole number; of anything else none are known."""
+    """The divisors of a plain whole number; none for anything else."""
     return divisors(whole) if isinstance(whole, int) else ()
 
 
@@ -253,10 +253,10 @@ def layout_of(
     ep: int | None,
     gpus_per_node: int | None,
 ) -> Layout:
-    """The layout to serve that was asked for; what is None follows from the rest.
+    """The serving layout that the options ask for; a degree that is None follows from the others.
 
-    `ep` without `dp` is data-parallel attention with the experts spread over all; a number of GPUs alone is tensor
-    parallelism inside a node and pipeline stages across nodes. Raises InputError for a layout that is not legal.
+    `ep` without `dp` means data-parallel attention, with the experts spread over all. A number of GPUs alone means
+    tensor parallelism inside a node and pipeline stages across nodes. Raises InputError for a layout that is not legal.
     """
     node = gpus_per_node or (hardware.gpus_in_a_node() if hardware else USUAL_NODE)
     if gpus is tp is pp is dp is ep is gpus_per_node is None:
@@ -280,9 +280,10 @@ def layout_of(
 
 
 def _filled(gpus: int, tp: int | None, pp: int | None, dp: int, node: int) -> tuple[int, int]:
-    """Tensor and pipeline parallelism of so many GPUs: where one is not given, it takes what the others leave.
+    """Degrees of tensor and pipeline parallelism that fill so many GPUs.
 
-    Where neither is given, a node is filled with tensor parallelism, and stages stand on different nodes.
+    A degree that is not given takes what the others leave. Where neither is given, tensor parallelism fills a node, and
+    every stage is on nodes of its own.
     """
     known = (tp or 1) * (pp or 1) * dp
     if gpus % known:

@@ -1,14 +1,14 @@
-"""How GPUs divide a model: one GPU's operators, and the exchanges between them.
+"""How GPUs divide a model: the operators of one GPU, and the collectives between GPUs.
 
 Tensor parallelism (Megatron-LM, arXiv 1909.08053, section 3): a layer's first products are split by columns or heads,
 its last by rows, whose partial sums an all-reduce adds up. With sequence parallelism (arXiv 2205.05198, section
 4.2.2) what lies between is split by tokens, and the all-reduce becomes an all-gather before and a reduce-scatter
-after. Expert parallelism (GShard, arXiv 2006.16668): whole experts to a GPU; tokens of other data-parallel ranks
-travel there and back.
+after. Expert parallelism (GShard, arXiv 2006.16668): each GPU has whole experts, and tokens of other data-parallel
+ranks travel there and back.
 
-An operator's facts say how it is split; one of which nothing was said is an error, so that nothing new is divided by
-guess. A fused projection of queries, keys and values counts as split evenly even where KV heads are
-fewer than GPUs and each keeps a copy of one.
+An operator's facts say how it is split. An operator whose facts do not say it is refused: nothing is divided by guess.
+A fused projection of queries, keys and values counts as split evenly, even where there are fewer KV heads than GPUs
+and each GPU keeps a copy of one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,9 +26,9 @@ def shard(
 ) -> list[Operator]:
     """One GPU's share of a pass over the batch of its data-parallel rank, with the collectives where they stand.
 
-    Of a loss that is computed on split logits, `gather_logits` is left out. `filled`: sequences that the ranks which
-    share experts have, on average, over those of the fullest rank, whose share this is. Raises ValueError for an
-    operator of which nothing was said.
+    `gather_logits`: whether the logits of all GPUs are gathered; a loss that works on split logits does without.
+    `filled`: sequences of the ranks that share experts, on average, over those of the fullest, whose share this is.
+    Raises ValueError for an operator whose facts do not say how it is split.
     """
     if layout.stage_is_one_gpu():
         return list(operators)
@@ -36,16 +36,16 @@ def shard(
     operators = list(operators)
     for op in operators:
         found.append(_expert(op, layout, filled) if op.facts.expert == "routed" else _dense(op, layout))
-        found += _exchanges(op, layout)
+        found += _collectives(op, layout)
         if gather_logits and op.part == "lm_head" and op.facts.split == "columns":
-            found.append(_exchange("logits_all_gather", op, layout, "all_gather"))
+            found.append(_collective("logits_all_gather", op, layout, "all_gather"))
     if verify.ON:
         verify.split_pass(operators, found)
     return found
 
 
 def _dense(op: Operator, layout: Layout) -> Operator:
-    """A dense layer's operator on one GPU of a tensor-parallel group."""
+    """The share that one GPU of a tensor-parallel group has of an operator, routed experts apart."""
     split = op.facts.split
     if split == "tokens":
         return op.tokens_divided(layout.tp) if layout.sequence_parallel else op
@@ -59,9 +59,12 @@ def _dense(op: Operator, layout: Layout) -> Operator:
 
 
 def _expert(op: Any, layout: Layout, filled: Number) -> Operator:
-    """Routed experts on one GPU: its share of the experts, and of each, on the tokens of all data-parallel ranks that share them."""
+    """The share that one GPU has of an operator of routed experts.
+
+    It has some of the experts, or a part of each, and runs the tokens of all data-parallel ranks that share them.
+    """
     facts = op.facts
-    if facts.role == "expansion":  # a weight is of no token
+    if facts.role == "expansion":  # of a weight, whatever the tokens are
         share: Operator = op.heads_divided(layout.expert_group())
         return share
     b = op.b * layout.expert_ranks()
@@ -75,15 +78,15 @@ def _expert(op: Any, layout: Layout, filled: Number) -> Operator:
     return cast("Operator", some.rows_divided(parts) if facts.split == "rows" else some.columns_divided(parts))
 
 
-def _exchanges(op: Any, layout: Layout) -> Iterator[Operator]:
-    """The exchanges that an operator's output needs, or its experts' input."""
+def _collectives(op: Any, layout: Layout) -> Iterator[Operator]:
+    """The collectives after an operator: sums of its output, and tokens sent to experts and back."""
     name, facts = op.name, op.facts
     if facts.summed:
         if layout.sequence_parallel:  # the all-gather stands before the next block, which begins where this one ends
-            yield _exchange(f"{name}_reduce_scatter", op, layout, "reduce_scatter")
-            yield _exchange(f"{name}_all_gather", op, layout, "all_gather")
+            yield _collective(f"{name}_reduce_scatter", op, layout, "reduce_scatter")
+            yield _collective(f"{name}_all_gather", op, layout, "all_gather")
         else:
-            yield _exchange(f"{name}_all_reduce", op, layout, "all_reduce")
+            yield _collective(f"{name}_all_reduce", op, layout, "all_reduce")
     if facts.expert == "routed" and facts.split in ("columns", "rows"):
         first = facts.split == "columns"
         yield Collective(
@@ -100,7 +103,7 @@ def _exchanges(op: Any, layout: Layout) -> Iterator[Operator]:
         )
 
 
-def _exchange(name: str, op: Any, layout: Layout, exchange: Exchange) -> Collective:
-    """An exchange of all of an operator's output within a tensor-parallel group."""
+def _collective(name: str, op: Any, layout: Layout, exchange: Exchange) -> Collective:
+    """A collective on all of an operator's output, in a tensor-parallel group."""
     rows, width = op.b * op.s, op.output_width()
     return Collective(name, op.part, op.count, exchange, rows, width, layout.tp, 1, layout.gpus_per_node, op.Bx)

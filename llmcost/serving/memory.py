@@ -217,9 +217,12 @@ class HeldBytes(NamedTuple):
     def largest_batch(self, room: Number, dp: Number) -> Number:
         """Sequences of this context on all `dp` ranks whose caches fit into `room` bytes a rank.
 
-        They must fit beside the activations of a prompt, and beside those of a decode step of them all.
+        They must fit beside the activations of a prompt, and beside those of a decode step of them all. Where a model
+        keeps no cache of its own, a sequence counts as one byte: its activations alone then limit the batch.
         """
-        sequence = named("cache_a_sequence", named("memory.kv_cache_bytes", self.cache) / self.sequences)
+        sequence: Number = 1
+        if any(map(present, self.bounds[0])):
+            sequence = named("cache_a_sequence", named("memory.kv_cache_bytes", self.cache) / self.sequences)
         if self.together:
             prompt = self.prompt_tokens * self.in_prompt() / self.sequences
             return floor_div(room, sequence + maximum(prompt, self.in_step() / self.sequences)) * dp
@@ -286,6 +289,8 @@ def held(server: Server, w: Workload, step: DecodeStep, kv: KvCache) -> HeldByte
 
     def on_a_stage(of_all_layers: Number) -> Number:
         """Of one part and all layers, what one stage has of all parts."""
+        if not present(of_all_layers):
+            return 0
         stage = of_all_layers if is_one(w.pp) else of_all_layers / w.pp
         return stage if is_one(parts) else stage * parts
 

@@ -16,12 +16,12 @@ from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model import verify
 from llmcost.model.architecture import Pass, embedding, head, layer_operators
+from llmcost.model.lora import with_adapters, with_expansion
 from llmcost.model.operators import OWN, Attention, Elementwise, Facts, Gemm, Operator
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.split import shard
-from llmcost.training.lora import with_adapters, with_expansion
 from llmcost.training.recipe import LOSSES, Recipe
 
 # How many times as much memory plain PyTorch moves as one fused kernel, running a kernel for every operation.

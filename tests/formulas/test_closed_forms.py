@@ -94,10 +94,7 @@ def test_decoder_flops_are_the_closed_form():
 
 
 def test_gpt_params_are_the_closed_form_and_what_it_leaves_out():
-    """The walk counts weight matrices, and the embedding once.
-
-    Biases, norms and the table of positions are left out.
-    """
+    """The walk counts weight matrices, and the embedding once; it leaves out biases, norms and learned positions."""
     _, ops = walk_operators()
     matrices = sum(op.count * op._replace(bias=False).params() for op in ops if isinstance(op, Gemm))
     tokens = sum(op.params() for op in ops if isinstance(op, Lookup) and op.name == "token_embedding")
@@ -125,7 +122,7 @@ def test_the_walks_approximation_drops_what_vanishes_beside_a_large_hidden_size(
 def test_our_flops_a_parameter_and_token_tend_to_two_six_and_eight():
     """Attention, biases, norms and positions vanish beside a large hidden size.
 
-    Backward is two passes, recomputation one more.
+    The backward pass is two forward passes, recomputation one more.
     """
     found = gpt2_estimate()
     flops = to_sympy(found.flops.forward.full).subs(WIDE)
@@ -233,10 +230,7 @@ def test_every_formula_evaluates_to_the_number(name, hardware):
 
 
 def test_whole_numbers_stay_whole_through_the_formulas():
-    """Nothing passes a float on its way.
-
-    A 405B model's prefill of 131072 tokens is past 2⁵³, where floats lose units.
-    """
+    """No number becomes a float: a 405B model's prefill of 131072 tokens is past 2⁵³, where floats lose units."""
     model = load_model("llama3.1-405b")
     options = Options(context=131072)
     number = estimate(model, None, options).flops.forward.full

@@ -53,7 +53,7 @@ class _FourierMix(NamedTuple):
 
 
 class FourierMix(_FourierMix, Operator):
-    """A made-up kernel: each head multiplies windows of 16 tokens with a learned 16×16 matrix, channel by channel."""
+    """A made-up kernel: each head multiplies its window of 16 tokens with a learned matrix of 16 by 16."""
 
     __slots__ = ()
 

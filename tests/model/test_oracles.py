@@ -37,7 +37,7 @@ def llama(spec, layers):
             tie_word_embeddings=spec.tie_word_embeddings,
             attention_bias=size(spec, "attention_bias"),
             mlp_bias=size(spec, "mlp_bias"),
-            attn_implementation="eager",  # two matrix products that the counter sees, not one unknown kernel
+            attn_implementation="eager",  # two matrix products that the counter sees
         )
     )
 

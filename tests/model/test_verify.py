@@ -38,10 +38,10 @@ def test_the_tests_run_verified():
         (facts(split="heads"), "know how to be divided"),
         (facts(split="table"), "a table is looked up"),
         (facts(role="adapter"), "adapters come with training"),
-        (SUM, "exchange nothing"),
+        (SUM, "no collective"),
     ],
 )
-def test_a_wrong_operator_is_named_with_the_rule_that_it_breaks(op, claim):
+def test_a_wrong_operator_is_named_with_the_claim_that_does_not_hold(op, claim):
     with pytest.raises(WrongListError, match=f"{op.name}.*{claim}"):
         verify.forward_pass([*WHOLE, op])
 

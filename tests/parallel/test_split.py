@@ -1,4 +1,4 @@
-"""Sharding: one GPU's operators, and what GPUs exchange."""
+"""Sharding: one GPU's operators, and the collectives between GPUs."""
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +19,7 @@ BF16 = element_bytes("bf16", "bf16", "bf16")
 PROMPT, STEP = Load(2, 64, 64), Load(2, 1, 64, decode=True)
 
 
-def exchanges(model, plan, load=PROMPT):
+def collectives(model, plan, load=PROMPT):
     return {op.name: op for op in shard(operators(load_model(model), BF16, load), plan) if isinstance(op, Collective)}
 
 
@@ -60,7 +60,10 @@ def test_tensor_parallel_shares_sum_to_the_whole(name, tp, batch):
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 4, 8]))
 def test_shares_of_experts_sum_to_the_whole(tp, dp, ep):
-    """However experts lie across tp·dp GPUs, every rank's tokens are computed once, and all copies are equal."""
+    """However experts lie across tp·dp GPUs, all tokens of all data-parallel ranks are computed once.
+
+    All copies of the experts are equal.
+    """
     if (tp * dp) % ep:
         return
     ops = [op for op in operators(load_model("mixtral-8x7b"), BF16, PROMPT) if op.facts.expert == "routed"]
@@ -76,7 +79,7 @@ def test_shares_of_experts_sum_to_the_whole(tp, dp, ep):
 
 def test_a_layer_needs_two_all_reduces_forward():
     """Megatron-LM, arXiv 1909.08053, section 3: one after attention, one after the MLP, of b·s·h elements each."""
-    found = exchanges("llama3-8b", Layout(tp=8, gpus_per_node=8, sequence_parallel=False))
+    found = collectives("llama3-8b", Layout(tp=8, node=8, sequence_parallel=False))
     b, s, h, layers = 2, 64, 4096, 32
     sums = [op for op in found.values() if op.exchange == "all_reduce" and op.count == layers]
     assert sorted(op.name for op in sums) == ["down_proj_all_reduce", "o_proj_all_reduce"]
@@ -99,10 +102,10 @@ def test_sequence_parallelism_exchanges_as_much_as_tensor_parallelism():
 
 
 def test_experts_of_other_ranks_need_tokens_sent_and_those_of_the_same_tensor_parallel_group_none():
-    assert exchanges("mixtral-8x7b", Layout(tp=8, ep=8, gpus_per_node=8, sequence_parallel=False))[
+    assert collectives("mixtral-8x7b", Layout(tp=8, ep=8, node=8, sequence_parallel=False))[
         "experts_dispatch"
     ].wire_bytes() == (0, 0)
-    sent = exchanges("mixtral-8x7b", Layout(dp=8, ep=8, gpus_per_node=8, sequence_parallel=False))["experts_dispatch"]
+    sent = collectives("mixtral-8x7b", Layout(dp=8, ep=8, node=8, sequence_parallel=False))["experts_dispatch"]
     assert sent.wire_bytes() == (
         2 * 64 * 2 * 4096 * 2 * 7 / 8,
         0,
@@ -110,9 +113,9 @@ def test_experts_of_other_ranks_need_tokens_sent_and_those_of_the_same_tensor_pa
 
 
 def test_a_ring_leaves_each_node_once():
-    """16 GPUs in two nodes of 8.
+    """16 GPUs in two nodes of 8 have eight rings, each for an eighth of the array.
 
-    Eight rings of an eighth of the array, each through 15 links of which one leaves each node.
+    A ring has 15 links, of which one leaves each node.
     """
     op = Collective("sum", "mlp", 1, "all_reduce", rows=1000, width=8, ranks=16, stride=1, node=8, Bx=2)
     payload = 16_000
@@ -129,7 +132,7 @@ def test_a_ring_leaves_each_node_once():
     st.sampled_from(["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"]),
     *[st.sampled_from([1, 2, 8, 64])] * 3,
 )
-def test_no_exchange_sends_less_than_the_least(exchange, ranks, stride, node):
+def test_no_collective_sends_less_than_the_least(exchange, ranks, stride, node):
     op = Collective("sum", "mlp", 1, exchange, rows=1000, width=8, ranks=ranks, stride=stride, node=node, Bx=2)
     assert all(sent >= least >= 0 for sent, least in zip(op.wire_bytes(), op.least_bytes(), strict=True))
 

@@ -1,5 +1,6 @@
-"""Quantised checkpoints: the bytes of their weights are those of the tensors that such checkpoints hold, listed here
-one by one.
+"""Quantised checkpoints: the bytes of their weights are those of the tensors in such checkpoints.
+
+The tensors are listed here one by one.
 
 Each lister says, for a linear layer of k inputs and n outputs, which tensors its format stores (shape, bits an
 element), as the format's own library writes them. Norms, the embedding and the LM head stay in 16 bits.
@@ -258,10 +259,7 @@ def test_gguf_formats_are_as_large_as_llama_cpp_says(name, bits_a_weight):
 
 
 def test_a_gguf_file_of_llama_3_1_8b_is_as_large_as_published():
-    """4.58 GiB in Q4_K_M, 7.95 GiB in Q8_0 (tools/quantize/README.md of llama.cpp).
-
-    Embedding and LM head are in the format too.
-    """
+    """4.58 GiB in Q4_K_M, 7.95 GiB in Q8_0 (tools/quantize/README.md of llama.cpp), embedding and LM head included."""
     from llmcost.specs.catalog import load_model
 
     spec = load_model("llama3.1-8b")

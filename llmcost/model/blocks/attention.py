@@ -87,7 +87,7 @@ class GroupedAttention(NamedTuple):
         if present(self.index_topk):
             yield from self.indexer(build)
         yield self.kernel(build)
-        attended = True  # whether what comes is still attention's own output
+        attended = True  # whether the next kernel reads attention's own output
         if self.differential:
             yield build.elementwise("differential_norm", "attention", 2 * out, out, OF_ATTENDED, weights=4 * d)
             attended = False
@@ -103,14 +103,13 @@ class GroupedAttention(NamedTuple):
         yield build.gemm("o_proj", "attention", out, build.hidden, facts, bias=self.attention_output_bias)
 
     def projections(self, build: Builder, q: Number, k: Number, kv: Number, gate: Number) -> Iterator[Operator]:
-        """What comes from the block's input: queries, keys, values and the gate."""
+        """The projections of the block's input to queries, keys, values and gate."""
         h, shared = build.hidden, self.keys_and_values == "shared"
         if self.on_embedding:
             yield build.elementwise("embedding_concat", "norm", 4 * h, 2 * h, CONCATENATED, weights=h)
             h = 2 * h
-        inside = (
-            gate if self.attention_gate == "channel" else 0
-        )  # a gate a head is a projection of its own, without bias
+        # A gate a channel is part of the query projection; a gate a head is a projection of its own, without bias.
+        inside = gate if self.attention_gate == "channel" else 0
         bias, query, value = self.attention_bias, q + inside, kv - k
         if shared:
             yield build.gemm("q_proj", "attention", h, query, QUERY, bias=bias)
@@ -132,7 +131,7 @@ class GroupedAttention(NamedTuple):
             yield build.gemm("attention_gate_proj", "attention", h, gate, COLUMNS_OF_INPUT)
 
     def indexer(self, build: Builder) -> Iterator[Operator]:
-        """Its queries and key with their norms, and the scores: attention's kernel without values."""
+        """The indexer's queries and key with their norms, and its scores: an attention kernel without values."""
         heads, d = self.index_n_heads, self.index_head_dim
         width = (heads + 1) * d
         yield build.gemm("indexer_qk_proj", "attention", build.hidden, width, INPUT_ON_EVERY_GPU)
@@ -141,7 +140,7 @@ class GroupedAttention(NamedTuple):
         yield build.attention("indexer", INDEXER, heads=heads, d=d, dv=0, cached=d)
 
     def kernel(self, build: Builder) -> Attention:
-        """The attention kernel itself."""
+        """The attention kernel over the whole context, a window, a chunk, or the keys that the indexer chose."""
         spans: dict[Span, Number] = {
             "window": self.sliding_window,
             "chunk": self.attention_chunk_size,

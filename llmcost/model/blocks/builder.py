@@ -1,4 +1,4 @@
-"""Builder: makes the kernels of a block, knowing all that is not the block's own. And facts that many kernels share."""
+"""The builder, which makes the kernels of a block for a model and a load; and facts that many kernels share."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
@@ -35,7 +35,7 @@ TOKENS = Facts("tokens")
 GATED_INPUT = Facts("tokens", "ungated input", saves="rest")
 ROTARY = Facts("heads", saves="nothing", computes="rotary")
 CACHE_WRITE = Facts("heads", saves="nothing")
-# Norms with the residual addition before them: before a block, and elsewhere. Of both inputs the sum is kept.
+# Norms with the residual addition before them, at the start of a block and elsewhere: of both inputs the sum is kept.
 NORM_OF_INPUT = Facts("tokens", saves="half", opens=True)
 RESIDUAL_NORM = Facts("tokens", saves="half")
 
@@ -43,10 +43,10 @@ NORM_WEIGHTS = {"rms": 1, "layer": 2, "layer-no-bias": 1, "none": 0}  # a channe
 
 
 class Builder(NamedTuple):
-    """A kind of layer inside a model under a load. Its methods make kernels that run once a layer and pass.
+    """One kind of layer, in a model under a load. Its methods make kernels that run once a layer in a pass.
 
-    `unquantized`: linear layers kept as activations are: parts, "experts", "shared_experts", operators. `reused`: the
-    weights are an earlier layer's: read, but not stored once more.
+    `unquantized`: linear layers whose weights are kept in the activations' type, as `Layer.unquantized` names them.
+    `reused`: the weights are an earlier layer's: read, but not stored once more.
     """
 
     count: Number
@@ -92,7 +92,7 @@ class Builder(NamedTuple):
     def weight(self, name: str, part: Part, k: Number, facts: Facts) -> Number:
         """Bytes a weight of a linear layer of k inputs, with its part of the output channel's scale.
 
-        A router's are kept in the activations' type.
+        Weights of routers are kept in the activations' type.
         """
         size = self.bytes
         if facts.role == "router":
@@ -110,7 +110,7 @@ class Builder(NamedTuple):
     def elementwise(
         self, name: str, part: Part, reads: Number, writes: Number, facts: Facts, *, weights: Number = 0
     ) -> Operator:
-        """A kernel that reads and writes so many elements a token."""
+        """An elementwise kernel or norm, which reads and writes so many elements a token."""
         b, s, weights = self.load.b, self.load.s, 0 if self.reused else weights
         return Elementwise(name, part, self.count, b, s, reads, writes, weights, self.bytes.Bx, facts)
 
@@ -134,7 +134,7 @@ class Builder(NamedTuple):
         delta: bool = False,
         fp32: bool = False,
     ) -> Operator:
-        """A linear recurrence, with a state of dk by dv a head."""
+        """A linear recurrence, with a state of dk by dv elements a head."""
         b, s, Bx = self.load.b, self.load.s, self.bytes.Bx
         Bs = 4 if fp32 else Bx
         return Scan("scan", "attention", self.count, b, s, heads, dk, dv, delta, weights, reads, writes, Bx, Bs, facts)
@@ -193,7 +193,7 @@ class Builder(NamedTuple):
         yield self.elementwise(name, "mlp", 2 * h, h, GATED_INPUT)
 
     def layer_norm(self, name: str, facts: Facts) -> Operator:
-        """The residual addition and the norm after it, one kernel: residual and branch in, both sums out."""
+        """The residual addition and the norm after it in one kernel: residual and branch in, sum and normed sum out."""
         h = self.hidden
         return self.elementwise(name, "norm", 2 * h, 2 * h, facts, weights=NORM_WEIGHTS[self.norm] * h)
 
@@ -210,14 +210,14 @@ class Block(Protocol):
 
 
 class NoBlock(NamedTuple):
-    """Nothing: a layer that is only a mixer, or only an MLP."""
+    """No block: the layer is only a mixer, or only an MLP."""
 
     def operators(self, build: Builder) -> Iterator[Operator]:  # noqa: ARG002 - as every block's
-        """No kernel."""
+        """No kernel: nothing stands in this place of the layer."""
         yield from ()
 
 
 def sizes_of(block: Any) -> dict[str, Any]:
-    """The sizes that a named tuple (a block, a model) has, without its flags and choices and those that are 0."""
+    """The sizes of a block or a model by field, without flags, choices and sizes of 0."""
     kinds = type(block).__annotations__
     return {field: value for field, value in block._asdict().items() if kinds[field] is Number and value}

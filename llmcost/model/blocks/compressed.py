@@ -39,7 +39,7 @@ class CompressedAttention(NamedTuple):
     attention_sinks: bool = False
 
     def operators(self, build: Builder) -> Iterator[Operator]:
-        """Query, key, compressors, indexer, attention to the window and to compressed keys, output in two steps."""
+        """Query, key, compressors, indexer, attention to window and compressed keys, output in two steps."""
         a, d, rq, h = self.num_attention_heads, self.head_dim, self.q_lora_rank, build.hidden
         yield build.gemm("q_a_proj", "attention", h, rq, QUERY_DOWN)
         yield build.elementwise("q_a_norm", "norm", rq, rq, TOKENS, weights=rq)
@@ -81,7 +81,7 @@ class CompressedAttention(NamedTuple):
         yield build.gemm("o_b_proj", "attention", self.o_groups * self.o_lora_rank, h, GROUPS_UP)
 
     def compressor(self, build: Builder, prefix: str, d: Number, *, overlaps: bool) -> Iterator[Operator]:
-        """Candidates and gates of each token, their gated mean over a group, a norm; twice as wide where groups overlap."""
+        """Each token's candidates and gates, their gated mean over a group, a norm; twice as wide if groups overlap."""
         width = 2 * d if overlaps else d
         yield build.gemm(f"{prefix}compressor_proj", "attention", build.hidden, 2 * width, INPUT_ON_EVERY_GPU)
         yield build.elementwise(

@@ -37,11 +37,10 @@ class CrossAttention(NamedTuple):
 
 
 class IdleLayer(NamedTuple):
-    """A layer that looks at an image: cross-attention and a gated MLP with a gate each (Llama 3.2 Vision, arXiv
-    2407.21783, section 7).
+    """A layer that looks at an image: cross-attention and a gated MLP, with a gate each.
 
-    As a language model the decoder has no image to look at and skips the layer: its weights are stored and nothing
-    runs.
+    In Llama 3.2 Vision (arXiv 2407.21783, section 7). As a language model the decoder has no image to look at and skips
+    the layer: its weights are stored and nothing runs.
     """
 
     num_attention_heads: Number

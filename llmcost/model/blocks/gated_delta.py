@@ -1,4 +1,7 @@
-"""Linear attention with the gated delta rule (Gated DeltaNet, arXiv 2412.06464; Kimi Delta Attention, arXiv 2510.26692)."""
+"""Linear attention with the gated delta rule.
+
+Gated DeltaNet (arXiv 2412.06464), Kimi Delta Attention (arXiv 2510.26692).
+"""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple

@@ -60,7 +60,7 @@ class LatentAttention(NamedTuple):
     rotary_key_norm: bool = False
 
     def operators(self, build: Builder) -> Iterator[Operator]:
-        """Query and latent projections with their norms, the indexer, attention expanded or absorbed, output projection."""
+        """Query and latent projections with their norms, indexer, attention expanded or absorbed, output projection."""
         a, rkv, h, bias = self.num_attention_heads, self.kv_lora_rank, build.hidden, self.attention_bias
         rq, dn, dr, dv = self.q_lora_rank, self.qk_nope_head_dim, self.qk_rope_head_dim, self.v_head_dim
         latent, q = rkv + dr, a * (dn + dr)

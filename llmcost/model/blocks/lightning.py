@@ -12,7 +12,10 @@ OUT = ROWS._replace(modules=("out_proj",))
 
 
 class LightningAttention(NamedTuple):
-    """Each head keeps a state of `linear_head_dim` (0: h over the heads) squared; the decays are fixed, so the scan has no weights."""
+    """Each head keeps a state of `linear_head_dim` squared (0: h over the heads).
+
+    The decays are fixed, so the scan has no weights.
+    """
 
     linear_num_heads: Number
     linear_head_dim: Number = 0

@@ -14,11 +14,11 @@ SELECTION, SCAN = Facts("rows", CONVOLVED), Facts("heads", CONVOLVED, saves="res
 
 
 class Mamba(NamedTuple):
-    """Every channel has a state of `mamba_d_state` and a decay a state element; `mamba_expand`·h channels, or as many
-    as are given.
+    """Every channel has a state of `mamba_d_state` elements, with a decay each.
 
-    Steps go through a bottleneck of `mamba_dt_rank` (0: h/16, rounded up). `mamba_norm`: RMSNorm of step, B and C,
-    without weights (Falcon Mamba) or with them (Jamba).
+    There are `mamba_intermediate_size` channels, or `mamba_expand`·h where that is 0. Steps go through a bottleneck of
+    `mamba_dt_rank` (0: h/16, rounded up). `mamba_norm`: RMSNorm of step, B and C, without weights (Falcon Mamba) or
+    with them (Jamba).
     """
 
     mamba_expand: Number

@@ -28,7 +28,7 @@ class Mamba2(NamedTuple):
     state_fp32: bool = False
 
     def operators(self, build: Builder) -> Iterator[Operator]:
-        """Projection to gate, input, B, C and step, convolution of input, B and C, scan, gate and norm, output projection."""
+        """Projection to gate, input, B, C and step, convolution, scan, gate and norm, output projection."""
         heads, n = self.mamba_n_heads, self.mamba_d_state
         channels = heads * self.mamba_d_head
         mixed = channels + 2 * self.mamba_n_groups * n

@@ -58,10 +58,10 @@ class GatedMlp(NamedTuple):
 
 
 class AdaptedMlp(NamedTuple):
-    """The gated MLP of a transformer that several layers share (Zamba2, arXiv 2411.15242), and what each has for
-    itself.
+    """The gated MLP of a transformer block that several layers share (Zamba2, arXiv 2411.15242).
 
-    That is a low-rank addition of `mlp_adapter_rank` to gate and up (0: none), and a projection of the block's output.
+    Each layer has a low-rank addition of its own to gate and up, of `mlp_adapter_rank` (0: none), and a projection of
+    the block's output.
     """
 
     intermediate_size: Number
@@ -94,13 +94,12 @@ class PlainMlp(NamedTuple):
     adapter_size: Number = 0
 
     def operators(self, build: Builder) -> Iterator[Operator]:
-        """Up, activation, down."""
+        """Up, activation and down projection, and the adapter where there is one."""
         yield from plain(build, "", self.intermediate_size, bias=self.mlp_bias, weights=self.activation_weights)
         if present(self.adapter_size):
             h, t = build.hidden, self.adapter_size
-            yield build.elementwise(
-                "adapter_norm", "norm", 2 * h, 2 * h, ADAPTER_NORM
-            )  # the weights of the norm after the MLP again
+            # Its weights are those of the norm after the MLP.
+            yield build.elementwise("adapter_norm", "norm", 2 * h, 2 * h, ADAPTER_NORM)
             yield build.gemm("adapter_up_proj", "mlp", h, t, COLUMNS_OF_INPUT, bias=True)
             yield build.elementwise("adapter_activation", "mlp", t, t, ACTIVATION)
             yield build.gemm("adapter_down_proj", "mlp", t, h, ROWS, bias=True)

@@ -1,4 +1,4 @@
-"""The recurrent block of Griffin and RecurrentGemma (arXiv 2402.19427): a gated linear recurrence on single channels."""
+"""The recurrent block of Griffin and RecurrentGemma (arXiv 2402.19427): a gated linear recurrence a channel."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,7 +13,10 @@ GATES, SCAN = Facts("heads", CONVOLVED), Facts("heads", CONVOLVED, saves="rest")
 
 
 class RgLru(NamedTuple):
-    """`lru_width` channels (0: h) with a state of one number each, kept in 32 bits; each of `lru_blocks` blocks has its own gates."""
+    """`lru_width` channels (0: h), each with a state of one number in 32 bits.
+
+    Each of `lru_blocks` blocks of channels has gates of its own.
+    """
 
     lru_blocks: Number
     conv1d_width: Number

@@ -14,7 +14,10 @@ OUT = ROWS._replace(modules=("output",))
 
 
 class TimeMix(NamedTuple):
-    """`attention_hidden_size` channels (0: h), each with a numerator, a denominator and the largest exponent so far, in 32 bits."""
+    """`attention_hidden_size` channels (0: h), each with a state of three numbers in 32 bits.
+
+    These are a numerator, a denominator and the largest exponent so far.
+    """
 
     attention_hidden_size: Number = 0
 

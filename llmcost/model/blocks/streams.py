@@ -32,7 +32,7 @@ class Streams(Protocol):
         """Kernels between the embedding and the first of `depth` layers."""
 
     def inside(self, build: Builder) -> Iterator[Operator]:
-        """Kernels in every layer."""
+        """Kernels that run in every layer."""
 
     def after(self, build: Builder) -> Iterator[Operator]:
         """Kernels between the last layer and the final norm."""
@@ -66,16 +66,15 @@ class LayerInputs(NamedTuple):
         yield build.elementwise("layer_input_norm", "norm", 2 * build.hidden, build.hidden, HALF, weights=build.hidden)
 
     def after(self, build: Builder) -> Iterator[Operator]:  # noqa: ARG002 - as every one's
-        """No kernel."""
+        """No kernel: the last layer has used its input."""
         yield from ()
 
 
 class AlternatingUpdates(NamedTuple):
-    """AltUp (arXiv 2301.13310) with LAuReL (arXiv 2411.07501), as in Gemma 3n: n streams, of which a layer computes
-    one.
+    """AltUp (arXiv 2301.13310) with LAuReL (arXiv 2411.07501), as in Gemma 3n: several streams.
 
-    Each layer predicts all streams from all, runs on the active one and corrects the others by what came
-    out. A low-rank map of rank `laurel_rank` stands beside the attention.
+    Each layer predicts all `altup_num_inputs` streams from all, runs on one of them, and corrects the others by its
+    output. A low-rank map of rank `laurel_rank` stands beside the attention.
     """
 
     altup_num_inputs: Number
@@ -120,7 +119,7 @@ class HyperConnections(NamedTuple):
     hc_mixing: bool = False
 
     def before(self, build: Builder, depth: Number) -> Iterator[Operator]:  # noqa: ARG002
-        """Copies of the embedding."""
+        """The embedding, copied to every stream."""
         yield build.elementwise("hc_expand", "mlp", build.hidden, self.hc_mult * build.hidden, COPIES)
 
     def inside(self, build: Builder) -> Iterator[Operator]:

@@ -1,11 +1,12 @@
 """Operators: the kernels that a good engine runs, as sizes and nothing else.
 
-Each says what it stores, computes and moves in one execution; `count` says how often a forward pass
-runs it, and `facts` what else is true of it (facts.py). Time, efficiency and printing are functions elsewhere. All sizes may be ints, arrays or symbols.
+Each says what it stores, computes and moves in one execution; `count` says how often a forward pass runs it, and
+`facts` what else is true of it (facts.py). Time, efficiency and printing are functions elsewhere. All sizes may be
+ints, arrays or symbols.
 
-Counted as FLOPs: multiplications and additions of matrix products, 2·m·n·k each, nothing else
-(as both source documents and torch's FLOP counter do). Norms, activations, rotary embeddings, softmax
-and lookups are counted by the bytes they move.
+Counted as FLOPs: multiplications and additions of matrix products, 2·m·n·k each, and nothing else, as both source
+documents and torch's FLOP counter do. Norms, activations, rotary embeddings, softmax and lookups are counted by the
+bytes that they move.
 """
 
 from llmcost.model.operators.base import PARTS, Kind, Operator, Part, Scope, Shape, Span, sizes_of

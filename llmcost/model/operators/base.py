@@ -44,6 +44,10 @@ class Operator:
             """How often one forward pass runs it."""
 
         @property
+        def Bx(self) -> Number:
+            """Bytes an activation, or a weight that no format is for."""
+
+        @property
         def facts(self) -> Facts:
             """What is true of it beside its sizes."""
 
@@ -71,24 +75,24 @@ class Operator:
 
     @property
     def again(self) -> Again:
-        """How often selective recomputation beside fused attention runs it again; what never runs again keeps its output."""
+        """How often selective recomputation beside fused attention runs it again. If never, its output is kept."""
         return "never"
 
     def params(self) -> Number:
-        """Parameters it stores: 0 when it uses another operator's."""
+        """Parameters that it stores: none where it uses another operator's."""
         return 0
 
     def active_params(self) -> Number:
-        """Of those, the ones that one token's computation can touch."""
+        """Those of its parameters that the computation of one token can touch."""
         return self.params()
 
     def flops(self, causal: bool) -> Number:
-        """FLOPs. `causal` counts the (query, key) pairs that a causal mask leaves; else every pair."""
+        """FLOPs, of the (query, key) pairs that a causal mask leaves, or else of every pair."""
         return 0
 
     def stored_bytes(self) -> Number:
-        """Bytes of the parameters it stores."""
-        return 0
+        """Bytes of the parameters it stores: as large as activations where its class says nothing else."""
+        return self.params() * self.Bx
 
     def weight_bytes(self) -> Number:
         """Bytes of parameters that one execution reads."""
@@ -119,7 +123,7 @@ class Operator:
         return self.weight_bytes() + self.cache_bytes() + self.state_bytes() + self.io_bytes()
 
     def output_bytes(self) -> Number:
-        """Of activations that it writes."""
+        """Bytes of activations that it writes."""
         raise NotImplementedError(f"{type(self).__name__} does not say how many bytes it writes")
 
     def output_width(self) -> Number:
@@ -139,24 +143,24 @@ class Operator:
         return []
 
     def tokens_divided(self, parts: Number) -> Operator:
-        """It on one of so many equal shares of the tokens."""
+        """The operator on one of so many equal shares of the tokens."""
         share: Operator = self._replace(s=divide(self.s, parts))  # type: ignore[attr-defined]
         return share
 
     def heads_divided(self, parts: Number) -> Operator:
-        """It with one of so many equal shares of its heads or channels."""
+        """The operator with one of so many equal shares of its heads or channels."""
         raise self._undivided(parts, "heads or channels")
 
     def columns_divided(self, parts: Number) -> Operator:
-        """It with one of so many equal shares of its outputs."""
+        """The operator with one of so many equal shares of its outputs."""
         raise self._undivided(parts, "outputs")
 
     def rows_divided(self, parts: Number) -> Operator:
-        """It on one of so many equal shares of its inputs, or of the rows of its table."""
+        """The operator with one of so many equal shares of its inputs, or of the rows of its table."""
         raise self._undivided(parts, "inputs")
 
     def context_divided(self, parts: Number, tokens: Number) -> Operator:
-        """It on so many tokens, one of equal parts of the sequence."""
+        """The operator on the tokens of one part of a sequence that is cut into equal parts."""
         share: Operator = self._replace(s=tokens) if "s" in self._fields else self
         return share
 
@@ -166,11 +170,11 @@ class Operator:
         )
 
     def _shared(self, parts: Number, *fields: str) -> Operator:
-        """It with some of its sizes divided."""
+        """The operator with some of its sizes divided."""
         share: Operator = self._replace(**{field: divide(getattr(self, field), parts) for field in fields})
         return share
 
 
 def sizes_of(op: Operator) -> dict[str, Any]:
-    """Its sizes by name: all that a measurement of it depends on."""
+    """An operator's fields by name, without its facts: all that a measurement of it depends on."""
     return {name: value for name, value in op._asdict().items() if name not in NOT_SIZES}

@@ -30,18 +30,10 @@ class Elementwise(_Elementwise, Operator):
         """Norms, which wait for a sum over each row, are a kind of their own."""
         return "norm" if self.part == "norm" else "elementwise"
 
-    @property
-    def again(self) -> Again:
-        return "always"
+    again: Again = "always"
 
     def params(self) -> Number:
         return self.weights
-
-    def stored_bytes(self) -> Number:
-        return self.weights * self.Bx
-
-    def weight_bytes(self) -> Number:
-        return self.weights * self.Bx
 
     def io_bytes(self) -> Number:
         return self.b * self.s * (self.reads + self.writes) * self.Bx
@@ -80,23 +72,14 @@ class _Lookup(NamedTuple):
 
 
 class Lookup(_Lookup, Operator):
-    """Rows of a table: b·s rows of `width` out of `rows`. Only the rows asked for are read."""
+    """Rows of a table, looked up: b·s rows of `width` elements, out of `rows`. No other row is read."""
 
     __slots__ = ()
-
-    @property
-    def kind(self) -> Kind:
-        return "elementwise"
-
-    @property
-    def again(self) -> Again:
-        return "always"
+    kind: Kind = "elementwise"
+    again: Again = "always"
 
     def params(self) -> Number:
         return self.rows * self.width
-
-    def stored_bytes(self) -> Number:
-        return self.rows * self.width * self.Bx
 
     def weight_bytes(self) -> Number:
         return self.b * self.s * self.width * self.Bx
@@ -114,7 +97,7 @@ class Lookup(_Lookup, Operator):
         return self.width
 
     def saved_bytes(self) -> tuple[Number, Number]:
-        """The indices, 8 bytes each."""
+        """The indices of the rows, 8 bytes each."""
         return 0, self.b * self.s * 8
 
     def backward(self, *, frozen: bool = False) -> Number:
@@ -135,27 +118,17 @@ class _Stored(NamedTuple):
 
 
 class Stored(_Stored, Operator):
-    """Parameters that a checkpoint has and a pass of the language model alone does not use: no kernel runs."""
+    """Parameters that a checkpoint has and that no kernel of the language model uses. Every GPU has all of them."""
 
     __slots__ = ()
-
-    @property
-    def facts(self) -> Facts:
-        """Every GPU has all of them."""
-        return EVERYWHERE
-
-    @property
-    def kind(self) -> Kind:
-        return "elementwise"
+    facts: Facts = EVERYWHERE
+    kind: Kind = "elementwise"
 
     def params(self) -> Number:
         return self.weights
 
     def active_params(self) -> Number:
         return 0
-
-    def stored_bytes(self) -> Number:
-        return self.weights * self.Bx
 
     def weight_bytes(self) -> Number:
         return 0
@@ -174,7 +147,7 @@ class Stored(_Stored, Operator):
 
 
 def saved_elements(facts: Facts, reads: Number, writes: Number) -> tuple[Number, Number]:
-    """Elements a token that a backward pass needs, by what `facts.saves`: of the tensor that is named, and of others."""
+    """Elements a token that a backward pass needs: of the tensor that `facts.reads` names, and of others."""
     if facts.saves == "nothing":
         return 0, 0
     if facts.saves == "half":

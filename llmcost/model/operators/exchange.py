@@ -1,4 +1,4 @@
-"""Exchanges between GPUs: collectives, and activations sent from one pipeline stage to the next."""
+"""Communication between GPUs: collectives, and activations sent from one pipeline stage to the next."""
 
 from typing import Literal, NamedTuple
 
@@ -23,46 +23,39 @@ class _Collective(NamedTuple):
 
 
 class Collective(_Collective, Operator):
-    """`rows` times `width` elements exchanged among `ranks` GPUs, `stride` apart, of nodes of `node` GPUs each.
+    """A collective, or a send, of `rows` times `width` elements among `ranks` GPUs.
 
-    The payload is the whole array: what each GPU holds before an all-reduce, reduce-scatter or all-to-all and after
-    an all-gather (nccl-tests, doc/PERFORMANCE.md).
+    The GPUs are numbered `stride` apart, and a node has `node` GPUs. The payload is the whole array: what each GPU
+    holds before an all-reduce, reduce-scatter or all-to-all, and after an all-gather (nccl-tests, doc/PERFORMANCE.md).
     """
 
     __slots__ = ()
-
-    @property
-    def facts(self) -> Facts:
-        """It is of all GPUs already."""
-        return EVERYWHERE
-
-    @property
-    def kind(self) -> Kind:
-        return "node"
-
-    @property
-    def again(self) -> Again:
-        return "always"
+    facts: Facts = EVERYWHERE
+    kind: Kind = "node"
+    again: Again = "always"
 
     def payload_bytes(self) -> Number:
-        """The whole array."""
+        """Bytes of the whole array."""
         return self.rows * self.width * self.Bx
 
     def near(self) -> Number:
         """How many of the ranks share a node."""
         return minimum(self.ranks, maximum(1, floor_div(self.node, self.stride)))
 
-    def levels(self) -> tuple[Number, Number]:
-        """Whether anything is sent to others in the node (1 or 0), and whether to other nodes.
+    def far(self) -> Number:
+        """How many nodes the ranks are spread over."""
+        return self.ranks / self.near()
 
-        A send has one peer, in another node where any is.
+    def levels(self) -> tuple[Number, Number]:
+        """Whether anything goes to others in the node (1 or 0), and to other nodes.
+
+        A send has a single peer: in another node, where the ranks are spread over several.
         """
-        near = self.near()
-        inside, outside = minimum(1, near - 1), minimum(1, self.ranks / near - 1)
+        inside, outside = minimum(1, self.near() - 1), minimum(1, self.far() - 1)
         return (inside * (1 - outside), outside) if self.exchange == "send" else (inside, outside)
 
     def wire_bytes(self) -> tuple[Number, Number]:
-        """Bytes that each GPU sends to others in its node, and to other nodes, as NCCL's rings send them.
+        """Bytes that each GPU sends to others in its node, and to other nodes, in NCCL's rings.
 
         A ring runs through every GPU and leaves each node once; as many rings as a node has GPUs share the array.
         """
@@ -78,7 +71,7 @@ class Collective(_Collective, Operator):
         return sent * inside, sent * outside / near
 
     def least_bytes(self) -> tuple[Number, Number]:
-        """The same at least: one node's GPUs send to other nodes what their own cannot give them, and no part twice.
+        """The same, by the best algorithm: nodes send each other only what they lack, and no part of it twice.
 
         An all-reduce sends the array once where switches add it up (NVLink SHARP, stas00/ml-engineering,
         network/README.md).
@@ -96,5 +89,5 @@ class Collective(_Collective, Operator):
         return 0, 0
 
     def backward(self, *, frozen: bool = False) -> Number:
-        """As much again: an all-gather's gradient is a reduce-scatter, and the other way round."""
+        """As much again: the gradient of an all-gather is a reduce-scatter, and the other way round."""
         return 1

@@ -2,9 +2,32 @@
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number
+from llmcost.ground.algebra import Number, is_plain
 from llmcost.model.operators.base import Again, Kind, Operator, Part, Shape
 from llmcost.model.operators.facts import UNSAID, Facts
+
+
+class _Linear(Operator):
+    """What one linear layer and a group of them have in common: k inputs, n outputs, a weight."""
+
+    __slots__ = ()
+
+    @property
+    def again(self) -> Again:
+        return "never" if self.facts.last else "every second"
+
+    def moved_bytes(self) -> Number:
+        return self.weight_bytes() + self.io_bytes()
+
+    def backward(self, *, frozen: bool = False) -> Number:
+        """Gradients of input and weight, a product of its size each; a frozen weight has none."""
+        return 1 if frozen else 2
+
+    def columns_divided(self, parts: Number) -> Operator:
+        return self._shared(parts, "n")
+
+    def rows_divided(self, parts: Number) -> Operator:
+        return self._shared(parts, "k")
 
 
 class _Gemm(NamedTuple):
@@ -22,21 +45,14 @@ class _Gemm(NamedTuple):
     facts: Facts = UNSAID
 
 
-class Gemm(_Gemm, Operator):
+class Gemm(_Gemm, _Linear):
     """A linear layer, y = x·W + bias: x (b, s, k), W (k, n), y (b, s, n).
 
     `tied`: W is another operator's; it costs FLOPs and traffic but is stored once (a bias is its own).
     """
 
     __slots__ = ()
-
-    @property
-    def kind(self) -> Kind:
-        return "gemm"
-
-    @property
-    def again(self) -> Again:
-        return "never" if self.facts.last else "every second"
+    kind: Kind = "gemm"
 
     def params(self) -> Number:
         weight = 0 if self.tied else self.k * self.n
@@ -56,9 +72,6 @@ class Gemm(_Gemm, Operator):
     def io_bytes(self) -> Number:
         return self.b * self.s * (self.k + self.n) * self.Bx
 
-    def moved_bytes(self) -> Number:
-        return self.weight_bytes() + self.io_bytes()
-
     def shapes(self) -> list[tuple[str, Shape, Shape, Shape]]:
         return [(self.name, (self.b, self.s, self.k), (self.k, self.n), (self.b, self.s, self.n))]
 
@@ -71,16 +84,6 @@ class Gemm(_Gemm, Operator):
     def saved_bytes(self) -> tuple[Number, Number]:
         """The gradient of its weight needs its input."""
         return self.b * self.s * self.k * self.Bx, 0
-
-    def backward(self, *, frozen: bool = False) -> Number:
-        """Gradients of input and weight, a product of its size each; a frozen weight has none."""
-        return 1 if frozen else 2
-
-    def columns_divided(self, parts: Number) -> Operator:
-        return self._shared(parts, "n")
-
-    def rows_divided(self, parts: Number) -> Operator:
-        return self._shared(parts, "k")
 
 
 class _GroupedGemm(NamedTuple):
@@ -99,7 +102,7 @@ class _GroupedGemm(NamedTuple):
     facts: Facts = UNSAID
 
 
-class GroupedGemm(_GroupedGemm, Operator):
+class GroupedGemm(_GroupedGemm, _Linear):
     """Linear layers of which each token takes `active` out of `groups`: a mixture's experts, or one a head.
 
     Stored for every group, computed for the active ones, read for those that the b·s tokens touch: with
@@ -107,14 +110,7 @@ class GroupedGemm(_GroupedGemm, Operator):
     """
 
     __slots__ = ()
-
-    @property
-    def kind(self) -> Kind:
-        return "grouped_gemm"
-
-    @property
-    def again(self) -> Again:
-        return "never" if self.facts.last else "every second"
+    kind: Kind = "grouped_gemm"
 
     def _weights(self) -> Number:
         return self.k * self.n + self.n if self.bias else self.k * self.n
@@ -134,6 +130,8 @@ class GroupedGemm(_GroupedGemm, Operator):
 
     def touched(self) -> Number:
         """Groups that the tokens of one pass are expected to use."""
+        if is_plain(self.active) and is_plain(self.groups) and self.active == self.groups:
+            return self.groups  # one a head or a mix: every token takes all of them
         missed = (1 - self.active / self.groups) ** (self.b * self.s)
         return self.groups * (1 - missed)
 
@@ -145,9 +143,6 @@ class GroupedGemm(_GroupedGemm, Operator):
 
     def io_bytes(self) -> Number:
         return self.b * self.s * self.active * (self.k + self.n) * self.Bx
-
-    def moved_bytes(self) -> Number:
-        return self.weight_bytes() + self.io_bytes()
 
     def shapes(self) -> list[tuple[str, Shape, Shape, Shape]]:
         rows = self.b * self.s * self.active
@@ -162,16 +157,6 @@ class GroupedGemm(_GroupedGemm, Operator):
     def saved_bytes(self) -> tuple[Number, Number]:
         """The gradients of its weights need its inputs, one for each group that a token takes."""
         return self.b * self.s * self.active * self.k * self.Bx, 0
-
-    def backward(self, *, frozen: bool = False) -> Number:
-        """Gradients of input and weight, a product of its size each; a frozen weight has none."""
-        return 1 if frozen else 2
-
-    def columns_divided(self, parts: Number) -> Operator:
-        return self._shared(parts, "n")
-
-    def rows_divided(self, parts: Number) -> Operator:
-        return self._shared(parts, "k")
 
     def heads_divided(self, parts: Number) -> Operator:
         """One of so many equal shares of the groups."""
@@ -195,19 +180,13 @@ class TokenProduct(_TokenProduct, Operator):
     """A matrix product of two activations of each token, (m, k) by (k, n): no weights, no cache."""
 
     __slots__ = ()
-
-    @property
-    def kind(self) -> Kind:
-        return "gemm"
+    kind: Kind = "gemm"
 
     def flops(self, causal: bool) -> Number:
         return 2 * self.b * self.s * self.m * self.k * self.n
 
     def io_bytes(self) -> Number:
         return self.b * self.s * (self.m * self.k + self.k * self.n + self.m * self.n) * self.Bx
-
-    def moved_bytes(self) -> Number:
-        return self.io_bytes()
 
     def shapes(self) -> list[tuple[str, Shape, Shape, Shape]]:
         b, s = self.b, self.s

@@ -35,14 +35,15 @@ class _Attention(NamedTuple):
 class Attention(_Attention, Operator):
     """Softmax attention in one kernel: `a` query heads, s queries, keys of size d and values of size dv.
 
-    Scores and probabilities stay on the chip (FlashAttention, arXiv 2205.14135): the traffic is queries
-    in, outputs out, and each key and value once. `cached` elements a token are kept and read (g·(d+dv) for
-    grouped heads, however many queries share them), `streamed` ones a key are read but not kept (keys
-    and values expanded from a latent). A query sees all keys before it, the last w of them, those of
-    its own chunk of w, or the top w that an indexer chose. `sinks`: learned logits, one a head. `shared`: the
-    cache is another layer's, read but not kept once more. `every`: one key for so many tokens (0: one a token).
-    `kv_heads`: heads that the cached elements divide into, of which no GPU can hold less than one. `decode`: a step
-    of one token, for which engines have kernels of their own.
+    Scores and probabilities stay on the chip (FlashAttention, arXiv 2205.14135): queries come in, outputs go out, and
+    each key and value is read once. A query sees all keys before it, the last w of them, those of its own chunk of w,
+    or the top w that an indexer chose (`span`).
+
+    cached: elements a token that are kept and read, g·(d+dv) for grouped heads, however many queries share them.
+    streamed: elements a key that are read but not kept: keys and values expanded from a latent. sinks: learned logits,
+    one a head. shared: the cache is another layer's, read but not kept once more. every: one key for so many tokens
+    (0: one a token). kv_heads: heads that the cached elements divide into; a GPU holds one at least. decode: a step of
+    one token, for which engines have kernels of their own.
     """
 
     __slots__ = ()
@@ -51,12 +52,10 @@ class Attention(_Attention, Operator):
     def kind(self) -> Kind:
         return "attention_decode" if self.decode else "attention_prefill"
 
-    @property
-    def scope(self) -> Scope:
-        return "sequence"
+    scope: Scope = "sequence"
 
     def keys(self) -> Number:
-        """Keys of a whole sequence."""
+        """How many keys a whole sequence has."""
         return floor_div(self.c, self.every) if present(self.every) else self.c
 
     def kept(self) -> Number:
@@ -72,10 +71,10 @@ class Attention(_Attention, Operator):
         return minimum(self.keys(), self.s * self.w) if self.span == "top" else self.kept()
 
     def pairs(self, causal: bool) -> Number:
-        """(query, key) pairs of one sequence and head: as many keys for every query as for the last, or what the mask
-        leaves.
+        """(query, key) pairs of one sequence and head.
 
-        With a causal mask the query at position x sees x keys: (c-s+1) + … + c of them in all.
+        `causal`: those that a causal mask leaves; the query at position x sees x keys, (c-s+1) + … + c in all. Else
+        every query counts with as many keys as the last one sees.
         """
         if not causal:
             return self.s * self.seen()
@@ -102,9 +101,6 @@ class Attention(_Attention, Operator):
 
     def flops(self, causal: bool) -> Number:
         return 2 * self.b * self.a * (self.d + self.dv) * self.pairs(causal)  # q·kᵀ and p·v
-
-    def stored_bytes(self) -> Number:
-        return self.params() * self.Bx
 
     def cache_bytes_per_token(self) -> Number:
         """Bytes that one token of one sequence leaves in the cache."""
@@ -138,7 +134,7 @@ class Attention(_Attention, Operator):
         return self.a * self.dv
 
     def saved_bytes(self) -> tuple[Number, Number]:
-        """Queries, and keys and values: as they are cached or as they are expanded from a latent, or another layer's."""
+        """Queries; and keys and values, cached or expanded from a latent, unless they are another layer's."""
         kept = 0 if self.shared else self.b * self.keys() * maximum(self.streamed, self.cached)
         return self.b * self.s * self.a * self.d * self.Bx, kept * self.Bx
 
@@ -181,14 +177,8 @@ class CausalConv(_CausalConv, Operator):
     """
 
     __slots__ = ()
-
-    @property
-    def kind(self) -> Kind:
-        return "scan"
-
-    @property
-    def scope(self) -> Scope:
-        return "neighbours"
+    kind: Kind = "scan"
+    scope: Scope = "neighbours"
 
     def params(self) -> Number:
         weights = self.channels * self.kernel
@@ -196,9 +186,6 @@ class CausalConv(_CausalConv, Operator):
 
     def flops(self, causal: bool) -> Number:
         return 2 * self.b * self.s * self.channels * self.kernel
-
-    def stored_bytes(self) -> Number:
-        return self.params() * self.Bx
 
     def cache_bytes(self) -> Number:
         return self.b * self.channels * (self.kernel - 1) * self.Bx
@@ -240,27 +227,17 @@ class _TokenShift(NamedTuple):
 
 
 class TokenShift(_TokenShift, Operator):
-    """Each token mixed with the one before it, channel by channel, by learned shares, `mixes` times (RWKV, arXiv
-    2305.13048).
+    """Each token mixed with the one before it, channel by channel, in `mixes` learned ways (RWKV, arXiv 2305.13048).
 
     A sequence keeps its last token's channels, however long it is.
     """
 
     __slots__ = ()
-
-    @property
-    def kind(self) -> Kind:
-        return "scan"
-
-    @property
-    def scope(self) -> Scope:
-        return "neighbours"
+    kind: Kind = "scan"
+    scope: Scope = "neighbours"
 
     def params(self) -> Number:
         return self.mixes * self.channels
-
-    def stored_bytes(self) -> Number:
-        return self.params() * self.Bx
 
     def cache_bytes(self) -> Number:
         return self.b * self.channels * self.Bx
@@ -304,29 +281,22 @@ class _Scan(NamedTuple):
 
 
 class Scan(_Scan, Operator):
-    """A linear recurrence: each head keeps a state of dk by dv, which decays and takes in k·vᵀ a token, and answers
-    qᵀ·S.
+    """A linear recurrence. Each head keeps a state S of dk by dv: a token decays it, adds k·vᵀ to it, and reads qᵀ·S.
 
-    State-space models (dk their state size, dv a head's channels) and linear attention alike. FLOPs are those of
-    the recurrence, in any form that computes it: an update and a readout of 2·dk·dv each a token and head, and
-    with the `delta` rule the readout of what the state holds for k. Decay, gates and the chunked form's products
-    inside a chunk are left out. A sequence keeps one state a head of Bs bytes an element, however
-    long it is; a step reads it and writes it back. `weights` are those of decay and skip; `reads` and `writes`
-    elements a token are activations.
+    State-space models (dk is their state size, dv the channels of a head) and linear attention alike. FLOPs are those
+    of the recurrence, in whatever form it is computed: 2·dk·dv a token and head for the update, as many for the
+    readout, and with the `delta` rule as many for reading what the state holds for k. Left out: decay, gates, and the
+    products inside a chunk of the chunked form. A sequence keeps one state a head, of Bs bytes an element, however long
+    it is; a step reads it and writes it back. `weights`: of decay and skip. `reads`, `writes`: activations, in elements
+    a token.
     """
 
     __slots__ = ()
-
-    @property
-    def kind(self) -> Kind:
-        return "scan"
-
-    @property
-    def scope(self) -> Scope:
-        return "sequence"
+    kind: Kind = "scan"
+    scope: Scope = "sequence"
 
     def state(self) -> Number:
-        """Elements of one sequence's state."""
+        """Elements of the states of one sequence, all heads together."""
         return self.heads * self.dk * self.dv
 
     def params(self) -> Number:
@@ -334,9 +304,6 @@ class Scan(_Scan, Operator):
 
     def flops(self, causal: bool) -> Number:
         return (6 if self.delta else 4) * self.b * self.s * self.state()
-
-    def stored_bytes(self) -> Number:
-        return self.weights * self.Bx
 
     def cache_bytes(self) -> Number:
         return self.b * self.state() * self.Bs

@@ -1,7 +1,7 @@
 """What each `model_type` of a Hugging Face config is made of: the files of specs/architectures, read strictly.
 
-A file holds the types of one family, and no type stands in two files. YAML is slow: of a file, only the type that is
-asked for is parsed, with those that it is like. specs/architectures/README.md describes the language.
+A file holds the types of one family, and no type stands in two files. Parsing YAML is slow: only the type that is asked
+for is parsed, with the types that it is `like`. specs/architectures/README.md describes the language.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ANY: Schema = {"type": "any"}
 LARGEST = 10**9  # of a size
 # Words of layers that are understood without more: attention, over all keys or fewer.
 USUAL_WORDS = ("full_attention", "sliding_attention", "chunked_attention", "indexed_attention")
-# Words that a field may be here and not in a spec: importer/layers.py makes a value of them.
+# Words that a field may have here and not in a spec: importer/layers.py computes a value for them.
 RULES = {
     "attention_output_bias": ("last-layer",),
     "intermediate_size": ("two-thirds",),
@@ -132,7 +132,7 @@ def _types(path: Path) -> dict[str, str]:
 
 
 def _architecture(path: Path, kind: str, types: dict[str, str]) -> Architecture:
-    """What a type is made of, with what it has of another; without nulls, which are the plain case."""
+    """What a type is made of, with what it takes over from another; without nulls, which mean the plain case."""
     document = parse_yaml(types[kind], str(path))
     entry: Architecture = validate(document, FILE)[kind]
     _check(document, kind, entry)
@@ -147,7 +147,7 @@ def _architecture(path: Path, kind: str, types: dict[str, str]) -> Architecture:
 
 
 def _both(base: Architecture, entry: Architecture) -> Architecture:
-    """What a type says, and where it says nothing what another one does."""
+    """What a type's entry says, and what another one says where it says nothing."""
     whole = base | entry
     for section in JOINED:
         if section in base and section in entry:
@@ -158,7 +158,7 @@ def _both(base: Architecture, entry: Architecture) -> Architecture:
 
 
 def _joined(one: Any, other: Any) -> Any:
-    """Mappings and lists of two types together; of anything else the second."""
+    """Two mappings or two lists joined; of anything else, the second."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one | other
     return one + other if isinstance(one, list) and isinstance(other, list) else other
@@ -188,7 +188,7 @@ def _check_fields(document: Document, path: tuple[Key, ...], entry: dict[str, An
 
 
 def _check_value(document: Document, path: tuple[Key, ...], schema: Schema, said: Any) -> None:
-    """Refuse a form that is none, or a plain value that the field cannot have."""
+    """Refuse an unknown form of a value, and a plain value that the field cannot have."""
     try:
         values = list(plain_values(said))
     except ValueError as wrong:

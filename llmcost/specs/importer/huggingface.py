@@ -1,8 +1,8 @@
 """A Hugging Face config.json as a model spec: exact, or refused with the key that is not understood.
 
-No code of the config's is ever run and no library of theirs is needed. A file of specs/architectures says what each
-`model_type` is made of, `keys.py` and `layers.py` read its keys. A key that is neither understood, nor known to change
-no count, nor at the value that its type has by default, is refused: it might change one.
+No code that comes with a config is ever run, and transformers is not needed. A file of specs/architectures says what
+each `model_type` is made of; `keys.py` and `layers.py` read its keys. A key is refused, since it might change a count,
+unless it is understood, known to change no count, or at the value that its type has by default.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
     layers = layers_of(keys, depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     if keys.get("quantization_config"):
-        from llmcost.specs.importer import quantization  # many patterns, which most configs need not
+        from llmcost.specs.importer import quantization  # compiles many patterns, which most configs do without
 
         data |= quantization.quantization(keys, layers)
         notes += quantization.notes_of(keys.get("quantization_config"))
@@ -95,7 +95,7 @@ def dtype_of(keys: Keys) -> str:
 
 
 def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:
-    """The config of the text model alone, the key it stands under, and what to note of that."""
+    """The config of the text model alone, the key that it stands under, and notes for the spec."""
     key = next((key for key in TEXT if isinstance(config.get(key), dict)), "")
     inner = config.get(key) if key else None
     notes = []

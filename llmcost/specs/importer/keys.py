@@ -70,7 +70,7 @@ class Keys:
                 raise self.error(key, "must be above 0, got 0")
 
     def error(self, key: str, problem: str) -> SpecError:
-        """A problem with one key."""
+        """The error that names one key, its line and what is wrong with it."""
         return SpecError(self.file, line_of(self.text, (*self.place, *key.split("."))), key, problem)
 
     def origin(self, path: tuple[Key, ...]) -> tuple[str, int]:
@@ -99,7 +99,7 @@ class Keys:
     def field(self, name: str) -> Any:
         """A spec's field, under whichever name this config has it.
 
-        Of several names, those count that the type has defaults for: its reference reads no other.
+        Of several names, only those that the type has defaults for are read, as its reference does.
         """
         keys = self.names(name)
         named = [key for key in keys if self.defaults.get(key) is not None]

@@ -48,7 +48,7 @@ def own_keys(keys: Keys) -> dict[int, dict[str, Any]]:
 
 
 def look_around(keys: Keys, depth: int) -> None:
-    """Look at the keys of every kind of layer that this type may have: they are known where this model has none."""
+    """Look at the keys of every kind of layer that this type may have, so that they are known even if it has none."""
     plain, other, rule = kinds_of(keys)
     for each in (rule, keys.family.get("experts", "none")):
         keys.asked.update(keys_of(each))
@@ -134,7 +134,7 @@ class LayerReading:
         return values[self.position]
 
     def fields(self) -> dict[str, Any]:
-        """All of its fields, as a spec has them."""
+        """All fields of the layer, as a spec has them."""
         fields = {"norms": self.trait("norms", "pre")} | self.mixer()
         if "reused_after" in self.traits and self.earlier >= self.own_weights():
             fields["reuses_weights"] = True
@@ -146,7 +146,7 @@ class LayerReading:
         return {name: value for name, value in fields.items() if value is not None}
 
     def own_weights(self) -> int:
-        """How many layers of its word have weights of their own."""
+        """How many layers of this layer's word have weights of their own."""
         count = self.trait("reused_after")
         if not isinstance(count, int):
             key, _ = self.keys.origin(("reused_after",))
@@ -154,7 +154,7 @@ class LayerReading:
         return count
 
     def mixer(self) -> dict[str, Any]:
-        """The fields of its mixer: as the architecture says, or as they are plainly read."""
+        """The fields of the layer's mixer: as the architecture says, or else from the usual keys."""
         kind = self.trait("mixer", "attention")
         names = MIXERS[kind]._fields
         latent = "kv_lora_rank" in names
@@ -209,7 +209,7 @@ class LayerReading:
         return {"index_topk": sizes["index_topk"]} if shared else sizes
 
     def shares(self) -> bool:
-        """Whether it uses an earlier layer's keys and values."""
+        """Whether the layer uses an earlier layer's keys and values."""
         rule = self.traits.get("shared_kv")
         return rule is not None and self.position >= self.depth - self.keys.whole(rule["last"])
 
@@ -248,7 +248,7 @@ class LayerReading:
         return int(ceil_div(int(factor * size), multiple) * multiple)
 
     def experts(self) -> dict[str, Any]:
-        """The fields of experts."""
+        """The fields of a mixture of experts, with the experts that every token takes."""
         counts, size = ("num_experts", "num_experts_per_tok"), "moe_intermediate_size"
         shared = "shared_expert_intermediate_size"
         names = [name for name in Experts._fields if name in self.traits and name not in (size, shared)]
@@ -266,7 +266,7 @@ class LayerReading:
         return self.own(name, count) if isinstance(count, list) else count
 
     def is_sparse(self) -> bool:
-        """Whether it has experts."""
+        """Whether the layer has experts in the place of a dense MLP."""
         rule = self.traits.get("experts")
         if rule is None:
             return False

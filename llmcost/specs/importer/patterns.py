@@ -63,7 +63,8 @@ def keys_of(rule: Rule) -> list[str]:
 def picks(rule: Rule, position: int, depth: int, get: Get) -> bool:
     """Whether a rule picks the layer at this position of so many.
 
-    LookupError names the key without which that is open; ValueError says what is wrong with the rule's first key.
+    Raises LookupError with the name of a key that is needed and missing, ValueError with what is wrong with the rule's
+    first key.
     """
     if isinstance(rule, str):
         if rule == "listed":
@@ -76,13 +77,13 @@ def picks(rule: Rule, position: int, depth: int, get: Get) -> bool:
 
 
 def _value(rule: dict[str, Any], name: str, get: Get) -> Any:
-    """The number that a rule names or writes out; None where there is none."""
+    """The number that a rule writes out, or the value of the key that it names; None where there is none."""
     said = rule.get(name)
     return get(said) if isinstance(said, str) else said
 
 
 def _needed(rule: dict[str, Any], name: str, get: Get) -> Any:
-    """The same; LookupError where there is none."""
+    """The same. Raises LookupError where there is none."""
     value = _value(rule, name, get)
     if value is None:
         raise LookupError(rule[name])

@@ -1,8 +1,8 @@
 """The `quantization_config` of a Hugging Face config: the format of the weights, and which layers keep their 16 bits.
 
-A checkpoint names what is left alone (or, rarely, what is not) by module names, wildcards or regular expressions.
-They are matched against the names that modules of transformers have. Where a part of what is one operator here is
-left alone, or a name says nothing to us, the config is refused.
+A checkpoint names the layers that are not quantised (or, rarely, those that are) by module names, wildcards or regular
+expressions. They are matched against the names that modules have in transformers. A config is refused if only a part of
+what is one operator here is quantised, or if it names a module that is not known.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from llmcost.specs.importer.keys import Keys
 # Keys that say nothing of the bytes of weights.
 HARMLESS = frozenset(
     """
-    act_group_aware activation_scheme amp autoround_version backend batch_size bnb_4bit_compute_dtype bnb_4bit_quant_storage
-    block_name_to_quantize cache_block_outputs checkpoint_format damp_auto_increment damp_percent data_type dataset desc_act do_fuse
-    enable_quanted_input exllama_config fmt fuse_max_seq_len global_compression_ratio gradient_accumulate_steps hadamard
-    is_marlin_format iters kv_cache_quant_algo kv_cache_scheme llm_int8_enable_fp32_cpu_offload llm_int8_has_fp16_weight
-    llm_int8_threshold low_gpu_mem_usage lr max_input_length meta minmax_lr model_file_base_name model_name_or_path model_seqlen
-    modules_to_fuse nsamples pack_dtype packing_format pad_token_id producer quant_method quantization_status scale_fmt seqlen
-    static_groups super_bits super_group_size tokenizer transform_config true_sequential use_cuda_fp16 use_exllama version
-    activation_scale_ub train_bs enable_minmax_tuning enable_norm_bias_tuning act_bits act_data_type act_dynamic act_group_size
-    act_sym act_per_tensor weight_per_tensor
+    act_group_aware activation_scheme amp autoround_version backend batch_size bnb_4bit_compute_dtype
+    bnb_4bit_quant_storage block_name_to_quantize cache_block_outputs checkpoint_format damp_auto_increment
+    damp_percent data_type dataset desc_act do_fuse enable_quanted_input exllama_config fmt fuse_max_seq_len
+    global_compression_ratio gradient_accumulate_steps hadamard is_marlin_format iters kv_cache_quant_algo
+    kv_cache_scheme llm_int8_enable_fp32_cpu_offload llm_int8_has_fp16_weight llm_int8_threshold low_gpu_mem_usage
+    lr max_input_length meta minmax_lr model_file_base_name model_name_or_path model_seqlen modules_to_fuse nsamples
+    pack_dtype packing_format pad_token_id producer quant_method quantization_status scale_fmt seqlen static_groups
+    super_bits super_group_size tokenizer transform_config true_sequential use_cuda_fp16 use_exllama version
+    activation_scale_ub train_bs enable_minmax_tuning enable_norm_bias_tuning act_bits act_data_type act_dynamic
+    act_group_size act_sym act_per_tensor weight_per_tensor
     """.split()  # noqa: SIM905
 )
 UNDERSTOOD = frozenset(
     """
-    bits group_size sym zero_point lm_head dynamic format config_groups quant_algo weight_block_size load_in_4bit load_in_8bit
-    _load_in_4bit _load_in_8bit expert_dtype bnb_4bit_quant_type bnb_4bit_use_double_quant sparsity_config
+    bits group_size sym zero_point lm_head dynamic format config_groups quant_algo weight_block_size load_in_4bit
+    load_in_8bit _load_in_4bit _load_in_8bit expert_dtype bnb_4bit_quant_type bnb_4bit_use_double_quant sparsity_config
     modules_to_not_convert ignored_layers ignore exclude_modules has_zero_point pre_quant_scale llm_int8_skip_modules
     """.split()  # noqa: SIM905
 )
@@ -54,22 +55,24 @@ MODELOPT = {
 PARENTS = {
     "attention": "self_attn attention attn linear_attn mixer mamba conv",
     "mlp": "mlp feed_forward ffn mixer",
-    "experts": "mlp.experts.0 block_sparse_moe.experts.0 feed_forward.experts.0 ffn.experts.0 mixer.experts.0 moe.experts.0",
-    "shared_experts": "mlp.shared_expert mlp.shared_experts mlp.shared_mlp feed_forward.shared_expert ffn.shared_experts "
-    "mixer.shared_experts block_sparse_moe.shared_experts shared_mlp share_expert",
+    "experts": "mlp.experts.0 block_sparse_moe.experts.0 feed_forward.experts.0 ffn.experts.0 mixer.experts.0 "
+    "moe.experts.0",
+    "shared_experts": "mlp.shared_expert mlp.shared_experts mlp.shared_mlp feed_forward.shared_expert "
+    "ffn.shared_experts mixer.shared_experts block_sparse_moe.shared_experts shared_mlp share_expert",
 }
 # Norms, routers, embeddings, other models: never in a weight format here. And projections to one number a head, which
 # are a part of a larger one here and are counted with it, though checkpoints may leave them alone.
 NEVER = re.compile(
-    r"lm_head|norm|embed|router|(mlp|moe|mixer|block_sparse_moe)\W+gate\b|^gate$|shared_expert_gate|conv1d|in_proj_(ba|a|b)\b|indexer"
-    r"|vis|audio|multi_modal|merger|modality|mm_proj|mlp1|projector|\bmtp\b|\bnextn\b|e_score_correction|eh_proj|weights_proj"
+    r"lm_head|norm|embed|router|(mlp|moe|mixer|block_sparse_moe)\W+gate\b|^gate$|shared_expert_gate|conv1d"
+    r"|in_proj_(ba|a|b)\b|indexer|vis|audio|multi_modal|merger|modality|mm_proj|mlp1|projector|\bmtp\b|\bnextn\b"
+    r"|e_score_correction|eh_proj|weights_proj"
 )
 OF_LAYER = re.compile(r".*\blayers\.(\d{1,6})(?:\.(.*))?")
 PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbone.", "")
 
 
 def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """The model's fields; each layer gets the names of what is left alone in it."""
+    """The model's fields of its weight format; each layer gets the names of what is not quantised in it."""
     said = keys.get("quantization_config")
     keys.asked.add("expert_dtype")
     if not isinstance(said, dict):
@@ -99,7 +102,7 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def notes_of(said: Any) -> list[str]:
-    """What a reader of the spec should know besides."""
+    """Notes for the spec: what the checkpoint asks for that a weight format does not say."""
     asks = isinstance(said, dict) and bool(said.get("kv_cache_scheme") or said.get("kv_cache_quant_algo"))
     return ["The checkpoint asks for a KV cache of 8 bits: choose it with --kv-dtype fp8."] if asks else []
 
@@ -108,13 +111,11 @@ def _format(said: dict[str, Any]) -> str:
     """The name of the format of the linear layers; of one that is not known, any other text."""
     method = str(said.get("quant_method"))
     if method in ("gptq", "awq", "auto-round", "intel/auto-round"):
-        return _integers(
-            said.get("bits"), said.get("group_size"), zero_point=method != "auto-round" or not said.get("sym")
-        )
+        zero_point = method != "auto-round" or not said.get("sym")
+        return _integers(said.get("bits"), said.get("group_size"), zero_point=zero_point)
     if method == "fp8":
-        return {"None": "fp8", "[128, 128]": "fp8-block128", "[1, 32]": "mxfp8"}.get(
-            str(said.get("weight_block_size")), ""
-        )
+        blocks = {"None": "fp8", "[128, 128]": "fp8-block128", "[1, 32]": "mxfp8"}
+        return blocks.get(str(said.get("weight_block_size")), "")
     if method in ("fbgemm_fp8", "mxfp4", "mxfp8"):
         return "fp8-channel-fp32" if method == "fbgemm_fp8" else method
     if method == "bitsandbytes":
@@ -129,10 +130,7 @@ def _format(said: dict[str, Any]) -> str:
 
 def _scheme(said: dict[str, Any]) -> str:
     """Of the groups of compressed-tensors' schemes: the one that all have."""
-    groups = said.get("config_groups")
-    weights = (
-        [each.get("weights") for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
-    )
+    weights = [each.get("weights") for each in _groups(said)]
     names = {_of_weights(each) if isinstance(each, dict) else "" for each in weights}
     sparse = said.get("sparsity_config")
     if len(names) != 1 or (isinstance(sparse, dict) and sparse.get("format", "dense") != "dense"):
@@ -140,7 +138,14 @@ def _scheme(said: dict[str, Any]) -> str:
     return names.pop()
 
 
+def _groups(said: dict[str, Any]) -> list[dict[str, Any]]:
+    """The groups of layers that compressed-tensors' `config_groups` describes."""
+    groups = said.get("config_groups")
+    return [each for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
+
+
 def _of_weights(weights: dict[str, Any]) -> str:
+    """The format of one group of layers, from what its scheme says of weights."""
     bits, kind, group = weights.get("num_bits"), weights.get("type", "int"), weights.get("group_size")
     strategy = weights.get("strategy") or ("group" if isinstance(group, int) and group > 0 else "tensor")
     if kind == "float" and "group" in strategy:
@@ -153,6 +158,7 @@ def _of_weights(weights: dict[str, Any]) -> str:
 
 
 def _integers(bits: Any, group: Any, *, zero_point: bool) -> str:
+    """The name of a format of integers; a group of -1 is a whole output channel."""
     return f"int{bits}-{'channel' if group == -1 else f'g{group}'}{'-zp' if zero_point else ''}"
 
 
@@ -182,7 +188,7 @@ class ModuleNames:
         return any(pattern.fullmatch(module) for pattern in self.general)
 
     def named(self, module: str, position: int) -> frozenset[str]:
-        """The linear layers inside a layer's attention, MLP or experts that are named, by any of the names they go by."""
+        """The linear layers in a layer's attention, MLP or experts that are named, by any of the names they go by."""
         parents, own = self.parents[module].split(), self.of_layer.get(position, [])
         key = (module, position if self.by_position else -1)
         if key not in self.known:
@@ -220,12 +226,10 @@ def _left_alone(keys: Keys, said: dict[str, Any], depth: int, linear: frozenset[
 
 
 def _only(keys: Keys, said: dict[str, Any], linear: frozenset[str]) -> ModuleNames | None:
-    """Where not all linear layers are quantised, those that are: by their names, or the experts of GPT-OSS."""
+    """The linear layers that are quantised, where not all are: by their names, or the experts of GPT-OSS."""
     if said["quant_method"] == "mxfp4":
         return ModuleNames(keys, [r"re:.*\bexperts\b"], linear)
-    groups = said.get("config_groups")
-    schemes = [each for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
-    targets = [name for each in schemes for name in _list(keys, each, "targets")]
+    targets = [name for each in _groups(said) for name in _list(keys, each, "targets")]
     return None if "Linear" in targets or not targets else ModuleNames(keys, targets, linear)
 
 
@@ -276,7 +280,7 @@ def _in_layer(
 
 
 def packed(layer: dict[str, Any]) -> dict[str, Packed]:
-    """Of each module of a layer its operators with the linear layers that are packed in them, by each naming."""
+    """For each module of a layer, its operators and the linear layers packed in each of them, by each naming."""
     found: dict[str, Packed] = {}
     for kinds, place, usual in ((MIXERS, "mixer", "attention"), (MLPS, "mlp", "gated")):
         for op in _kernels(kinds[layer.get(place, usual)], layer):
@@ -286,7 +290,7 @@ def packed(layer: dict[str, Any]) -> dict[str, Packed]:
 
 
 def _kernels(kind: Any, layer: dict[str, Any]) -> Iterator[Operator]:
-    """The kernels of a block, of a prompt and of a step. Sizes that are there are 1: which kernels run is structure."""
+    """The kernels of a block, in a prompt and in a decode step. All sizes are 1: which kernels run is structure."""
     types, defaults = kind.__annotations__, kind._field_defaults
     given = {field: defaults.get(field, 1) if layer.get(field) is None else layer[field] for field in kind._fields}
     block = kind(**{field: min(1, value) if types[field] is Number else value for field, value in given.items()})

@@ -58,9 +58,9 @@ def keys_of(said: Any) -> list[str]:
 
 
 def plain_values(said: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Every plain value that a field may come to, with its place; those that are looked up are left out.
+    """Every plain value that a field may have, with its place; those that are looked up are left out.
 
-    Raises ValueError with (place, problem) for what is no form of a value.
+    Raises ValueError with (place, problem) for what has none of a value's forms.
     """
     if isinstance(said, str) and said.startswith("="):
         if not all(word.isdecimal() or _is_key(word) for word in _OPERATORS.split(said[1:])):
