@@ -11,7 +11,7 @@ BOUNDS = {"memory": "memory", "ttft": "TTFT", "tpot": "TPOT", "requests": "no mo
 
 
 def serving_tables(found: ServingPlan) -> list[Table]:
-    """The best layouts, each with the requests in flight that it serves within the limits; what became of the others."""
+    """The best layouts, each with the requests in flight that it serves; what became of the others."""
     question, w = found.question, found.question.workload
     place = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}, {w.weight_dtype} weights"
     title = f"{place}: requests of {w.prompt:,} tokens in and {w.output:,} out"
