@@ -35,7 +35,8 @@ def heavy_modules_of(code):
 
 def running(*arguments):
     """Code that runs the command line and stays."""
-    return f"import sys\nfrom llmcost.cli import main\nsys.argv = ['llmcost', *{arguments!r}]\ntry:\n    main()\nexcept SystemExit:\n    pass"
+    start = f"import sys\nfrom llmcost.cli import main\nsys.argv = ['llmcost', *{arguments!r}]\n"
+    return start + "try:\n    main()\nexcept SystemExit:\n    pass"
 
 
 @pytest.mark.parametrize(

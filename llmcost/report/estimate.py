@@ -245,9 +245,9 @@ def _bases(e: Estimate) -> list[str]:
 def _expected(basis: str) -> list[str]:
     """What expected times rest on, and how far they were off: by a profile, or by the defaults."""
     if basis != BASIS:
-        off = f"{ENGINE_ERROR:.0%} off on average, half less than {ENGINE_MEDIAN_ERROR:.0%}"
+        off = f"{ENGINE_ERROR:.0%} off on average, {ENGINE_MEDIAN_ERROR:.0%} in the median"
         return [f"expected  kernel by kernel, {basis};", f"          on engines' published runs on H200s {off}"]
-    off = f"{ERROR:.0%} off on average, half less than {MEDIAN_ERROR:.0%}"
+    off = f"{ERROR:.0%} off on average, {MEDIAN_ERROR:.0%} in the median"
     return [
         "expected  kernel by kernel, at the shares of peak and bandwidth that such kernels have reached where others",
         f"          measured them; on runs that these were not fitted to, {off}",
