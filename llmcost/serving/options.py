@@ -213,7 +213,7 @@ class Options(NamedTuple):
     free_memory_fraction: Annotated[
         Number,
         share(
-            "For the cache, of what the model leaves: for engines that size it so, as TensorRT-LLM.",
+            "The cache's share of what the model leaves, for engines that set that (TensorRT-LLM).",
             default="--memory-utilization holds",
             letter="f",
             meaning="share of the memory that the model leaves for the cache",
