@@ -4,10 +4,10 @@
     llmcost.estimate("llama3-8b", "rtx4090", batch=4)
     # <Estimate llama3-8b on rtx4090: fits, prefill 6,884 tokens/s, decode 161 tokens/s>
 
-Every function takes models and GPUs by name (`llmcost.models()` and `llmcost.hardware()` list them), as a path to a
-spec of your own, or loaded; options are keywords, named as on the command line, in its units: tokens, bytes, seconds.
-A result is a named tuple in base units with `to_dict()` (the document of `--json`) and `rows()` (for pandas). Bad
-input raises `InputError`, an unknown keyword `TypeError`. docs/python.md is the page.
+A model or a GPU is a name (`llmcost.models()` and `llmcost.hardware()` list them), a path to a spec of your own, or a
+loaded spec. Options are keywords, named and in units as on the command line. A result is a named tuple in base units
+(bytes, FLOPs, seconds, dollars) with `to_dict()` (the document of `--json`) and `rows()` (for pandas). Bad input raises
+`InputError`, a keyword that is no option `TypeError`. docs/python.md explains more.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 Model: TypeAlias = "str | PathLike[str] | ModelSpec"  # a name, a path, or loaded
-Gpu: TypeAlias = "str | PathLike[str] | HardwareSpec"
+Gpu: TypeAlias = "str | PathLike[str] | HardwareSpec"  # likewise
 
 # What is imported on first use: `import llmcost` loads nothing, and a command only what it needs.
 _LAZY = {
@@ -87,16 +87,18 @@ def __dir__() -> list[str]:
 
 
 def estimate(model: Model, hw: Gpu | None = None, options: Options | None = None, **chosen: Any) -> Estimate:
-    """Parameters, FLOPs, memory, traffic and speed of a model, on a GPU or without one.
+    """Parameters, FLOPs, memory, traffic and, on a GPU, speed of a model, in bytes, FLOPs, seconds and tokens a second.
 
-    Keywords are the fields of `Options`: `batch` and `concurrency` in sequences, `context`, `prompt`, `output` and
-    `chunk` in tokens, `dtype`, `weight_dtype`, `kv_dtype`, degrees `tp`, `pp`, `dp`, `ep`, and more. They change
-    `options`, if both are given. Speeds stand on three bases: `textbook`, `limit`, `expected`.
+    Keywords are the fields of `Options`: `batch` in sequences; `context`, `prompt`, `output`, `chunk` in tokens;
+    `concurrency`, `requests` in requests, `rate` in requests a second; `dtype`, `weight_dtype`, `kv_dtype`; degrees
+    `tp`, `pp`, `dp`, `ep`; and more. Where `options` are given too, keywords change them. Speeds are given on three
+    bases: `textbook`, `limit`, `expected`.
 
         e = estimate("llama3-8b", "h100", batch=16, context=4096)
         e.memory.fits, e.decode.expected.tokens_per_s
 
-    Raises InputError where options contradict each other or the model, or a name is not known.
+    Raises InputError where options contradict each other or the model, or a name is not known; SpecError, which is an
+    InputError, for a spec that cannot be used; TypeError for a keyword that is no option.
     """
     from llmcost.serving.estimate import estimate as answer
 
@@ -112,11 +114,13 @@ def ops(
 ) -> PhaseOperators:
     """Every operator of a phase as one GPU runs it: shapes, FLOPs, parameters, bytes; with a GPU, seconds and share.
 
-    `phase`: prefill, decode or train. Keywords as of `estimate`.
+    A row is an operator of one layer, or of the whole model, with the number of times that it runs (`executions`).
+    FLOPs and bytes are of all these executions; those that end in `_each` are of one. `phase`: prefill, decode or
+    train (forward and backward, logits of every token). Keywords are those of `estimate`.
 
         pandas.DataFrame(ops("llama3-8b", "h100", "decode", batch=16).rows())
 
-    Raises InputError as `estimate` does, and for another phase.
+    Raises what `estimate` does, and InputError for another phase.
     """
     from llmcost.formulas.operators import phase_operators
 
@@ -132,11 +136,12 @@ def explain(
 ) -> Explanations:
     """How figures of `estimate` come about: formula in letters, the same with sizes, value, unit, source.
 
-    `quantity`: a figure by its path in the JSON, or a group of them; None: all. Keywords as of `estimate`.
+    `quantity`: a figure by its path in the JSON (`kv_cache.bytes`), or a group of them (`kv_cache`); None: all.
+    Keywords are those of `estimate`. Values are in base units.
 
         explain("llama3-8b", "kv_cache.bytes", hw="rtx4090").explanations[0].letters
 
-    Raises InputError as `estimate` does, and for a figure that does not exist.
+    Raises what `estimate` does, and InputError for a figure that does not exist.
     """
     from llmcost.formulas.explanations import Explanations
     from llmcost.formulas.serving import explain as answer
@@ -147,16 +152,17 @@ def explain(
 
 
 def train(model: Model, hw: Gpu, options: TrainingOptions | None = None, **chosen: Any) -> Train:
-    """A training run: step, MFU, memory of a GPU, days, GPU-hours, energy, dollars.
+    """A training run: seconds of a step, MFU, bytes of memory of a GPU, days, GPU-hours, joules, dollars.
 
-    Keywords as the options of `llmcost train`: `gpus`, `tokens` of the run, `seq` tokens of a sequence,
+    Keywords are the options of `llmcost train`: `gpus`, `tokens` of the run, `seq` in tokens, `micro_batch` and
     `global_batch` in sequences, degrees `tp`, `pp`, `cp`, `ep`, `dp`, `zero`, `recompute`, `optimizer`, `price` in
     dollars a GPU-hour, and more. What is not given of the layout is chosen: the fastest usual one that fits.
 
         t = train("llama3-70b", "h100", gpus=64, seq=8192, tp=8)
         t.days, t.mfu, t.memory.total_bytes
 
-    Raises InputError where options contradict each other, the model or the GPU.
+    Raises InputError where options contradict each other, the model or the GPU, or where the GPU's spec lacks a figure
+    that a step needs; TypeError for a keyword that is no option.
     """
     from llmcost.training.train import train as answer
 
@@ -170,11 +176,14 @@ def explain_train(
     options: TrainingOptions | None = None,
     **chosen: Any,
 ) -> Explanations:
-    """How figures of `train` come about. Keywords as of `train`.
+    """How a figure of `train` comes about: formula in letters, the same with sizes, value, unit, source.
+
+    `quantity`: a figure by its path in the JSON, as `mfu`, or a group of them, as `breakdown`. Keywords are those of
+    `train`; what is not given of the layout is chosen as there, and the formula is of that layout.
 
         explain_train("llama3-8b", "breakdown.bubble", hw="h100", gpus=16, pp=4)
 
-    Raises InputError as `train` does, and for a figure that does not exist.
+    Raises what `train` does, and InputError for a figure that does not exist.
     """
     from llmcost.formulas.explanations import Explanations
     from llmcost.formulas.training import explain_training
@@ -194,13 +203,14 @@ def mfu(
     recompute: str = "none",
     dtype: str | None = None,
 ) -> Utilizations:
-    """MFU and HFU of a training throughput under every convention in use.
+    """MFU and HFU, as shares of 1, of a training throughput under every convention in use.
 
-    `tokens_per_s`: of one GPU; or instead a `printed` MFU (a share of 1) and the `convention` behind it.
+    `tokens_per_s`: of one GPU; or instead a `printed` MFU (a share of 1) and the `convention` by which it was counted.
+    `seq`: tokens of a sequence; None: the model's maximum, at most 8,192. `recompute`: none, selective or full.
 
         mfu("llama3-8b", "h100", 9000).conventions
 
-    Raises InputError where the question is not one.
+    Raises InputError for both or neither of the two, for an unknown convention, or where the GPU's peak is not known.
     """
     from llmcost.training.utilization import utilizations
 
@@ -218,15 +228,15 @@ def fit(
     basis: str = "expected",
     **chosen: Any,
 ) -> Offers:
-    """Which GPUs hold a model: how many, at which precision, with how large a batch and context, how fast, at what
-    price.
+    """Which GPUs hold a model: how many, at which precision, how large a batch and context, how fast, at what price.
 
-    `hw`: GPUs; None: all that are known. `gpus`: numbers of them. `price`: dollars a GPU-hour, of all or by name. Other
-    keywords as of `estimate`.
+    `hw`: GPUs; None: all that are known. `gpus`: numbers of them. `dtype`, `weight_dtype`: one or several. `price`:
+    dollars a GPU-hour, of all or by name. `basis`: whose tokens a second are given and priced. Other keywords are those
+    of `estimate` but for the degrees, which are chosen. Prices in the result are dollars a million output tokens.
 
         fit("llama3-70b", ["h100", "l40s"], price={"h100": 2.5, "l40s": 1}).holding()
 
-    Raises InputError as `estimate` does.
+    Raises what `estimate` does, and InputError for another basis.
     """
     from llmcost.parallel.layout import DEGREES
     from llmcost.search.fit import fit as answer
@@ -249,14 +259,15 @@ def sweep(
     metrics: Sequence[str] | None = None,
     **values: Any,
 ) -> SweepRows:
-    """Every combination of options on every GPU, a row each; needs numpy.
+    """Every combination of options on every GPU, a row each, in base units; needs numpy.
 
-    Keywords as of `estimate`, each with one value or a list of them. `metrics`: figures by their path in the JSON, or
+    Keywords are those of `estimate`, each with one value or several. `metrics`: figures by their path in the JSON, or
     its end; None: memory and speeds. Combinations that contradict each other are left out.
 
         pandas.DataFrame(sweep("llama3-8b", ["h100", "a100"], batch=[1, 2, 4], context=range(1024, 8193, 1024)))
 
-    Raises InputError where a value makes no sense by itself.
+    Raises InputError for a value that makes no sense by itself, an unknown figure, or where no combination is left;
+    TypeError for a keyword that is no option.
     """
     from llmcost.ground.options import given
     from llmcost.search.sweep import Sweep
@@ -275,13 +286,14 @@ def compare(
     price: float | Mapping[str, float] | None = None,
     **chosen: Any,
 ) -> Comparison:
-    """Every model on every GPU at the same batch and context.
+    """Every model on every GPU at the same batch and context, with dollars a million tokens and tokens per joule.
 
-    `price`: dollars a GPU-hour, of all or by name of GPU. Keywords as of `estimate`.
+    `price`: dollars a GPU-hour, of all or by name of GPU. Keywords are those of `estimate`. Joules are of a GPU at its
+    TDP: `derived.decode_tokens_per_s_per_watt`.
 
         compare(["llama3-8b", "qwen3-8b"], ["h100", "mi300x"], batch=16).rows()
 
-    Raises InputError where options do not suit a model or a GPU.
+    Raises what `estimate` does, where options do not suit one of the models or GPUs.
     """
     from llmcost.search.compare import compare as answer
 
@@ -298,14 +310,16 @@ def plan(
     memory_utilization: float | None = None,
     **chosen: Any,
 ) -> TrainingPlan:
-    """The fastest layouts of a training step, of every legal one, and why the others lose; needs numpy.
+    """The fastest of every legal layout of a training step, and why the others lose; needs numpy. Times are in seconds.
 
-    `tp`, `pp`, `vp`, `cp`, `ep`, `dp`, `zero`, `micro_batch`, `recompute`: hold an axis at one value or some; all that
-    are legal. Other keywords as of `train`: `seq` in tokens, `global_batch` in sequences. `top`: layouts to list.
+    `tp`, `pp`, `vp`, `cp`, `ep`, `dp`, `zero`, `micro_batch`, `recompute`: one value or several of an axis; without,
+    all that are legal. `top`: layouts to list. `memory_utilization`: share of the memory that may be used; None: all.
+    Other keywords are those of `train`: `seq` in tokens, `global_batch` in sequences.
 
         plan("llama3-70b", "h100", gpus=1024, global_batch=1024, tp=[4, 8]).best[0].layout
 
-    Raises InputError for what has no answer whatever the layout.
+    Raises InputError for what has no answer whatever the layout; TypeError for a keyword that is no option. Where no
+    layout fits, `best` is empty.
     """
     from llmcost.search.plan_training import plan as answer
     from llmcost.search.question import ask
@@ -328,15 +342,16 @@ def plan_serving(
     price: float | None = None,
     **chosen: Any,
 ) -> ServingPlan:
-    """The layouts, and the requests in flight, that give most tokens a second a GPU within limits on waiting.
+    """The layouts, and the requests in flight, that give most tokens a second a GPU within limits on TTFT and TPOT.
 
     `prompt`, `output`, `chunk` in tokens (1,024 and 256; prompts in one piece). `ttft`, `tpot`: the longest time to the
-    first and of each other token, in milliseconds as on the command line. `tp`, `pp`, `dp`, `ep` hold an axis at one
-    value or some. Other keywords as of `estimate`. Needs numpy.
+    first token and of each other token, in milliseconds as on the command line (results are in seconds). `tp`, `pp`,
+    `dp`, `ep`: one value or several. `price`: dollars a GPU-hour. Other keywords are those of `estimate`. Needs numpy.
 
         plan_serving("llama3-70b", "h100", gpus=8, ttft=500, tpot=50).best[0].tokens_per_s_per_gpu
 
-    Raises InputError where limits make no sense, or a figure of the GPU is not known.
+    Raises InputError where limits make no sense, or a figure of the GPU is not known; TypeError for a keyword that is
+    no option. Where no layout keeps within the limits, `best` is empty.
     """
     from llmcost.search.plan_serving import AXES
     from llmcost.search.plan_serving import plan_serving as answer
@@ -358,9 +373,13 @@ def scoreboard(
 ) -> Scoreboard:
     """How far predictions are from published measurements, by source, engine and GPU (`llmcost accuracy`).
 
+    `source`, `gpu`, `engine` (or a class of engines), `kind` (inference, training, micro): measurements of these alone.
+    `profile`: a path to predict by instead of the defaults. `worst`: how many of those furthest off to list. A row is a
+    measured figure beside `expected` and `limit`, all in base units; errors in groups are shares of 1.
+
         pandas.DataFrame(scoreboard(source="gpt-fast").rows())
 
-    Raises InputError where nothing was measured of that kind.
+    Raises InputError for an unknown name, or where nothing was measured of all of that at once.
     """
     from llmcost.accuracy.score import check, chosen
     from llmcost.accuracy.scoreboard import scoreboard as answer
@@ -370,7 +389,10 @@ def scoreboard(
 
 
 def models() -> list[dict[str, object]]:
-    """The models that are known by name, a row each: parameters and sizes."""
+    """The models that are known by name, a row each: numbers of parameters, layers, heads, and tokens of context.
+
+    Raises SpecError only if a shipped spec is broken.
+    """
     from llmcost.model.card import model_row
     from llmcost.specs.catalog import load_model, names
 
@@ -378,7 +400,10 @@ def models() -> list[dict[str, object]]:
 
 
 def hardware() -> list[dict[str, object]]:
-    """The GPUs that are known by name, a row each, in base units; None is not known."""
+    """The GPUs that are known by name, a row each: bytes, bytes a second, FLOPs a second, watts; None is not known.
+
+    Raises SpecError only if a shipped spec is broken.
+    """
     from llmcost.specs.catalog import load_hardware, names
     from llmcost.specs.listing import hardware_row
 
@@ -439,7 +464,7 @@ def _held(kind: Any, axes: Iterable[str], chosen: dict[str, Any]) -> dict[str, t
 
 
 def _several(value: Any) -> list[Any]:
-    """One value or several as a list; None is none."""
+    """One value or several as a list, which is empty for None."""
     if value is None:
         return []
     return [value] if isinstance(value, str) or not isinstance(value, Iterable) else [*value]

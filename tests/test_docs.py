@@ -17,15 +17,12 @@ import yaml
 from test_house import ORDER
 
 import llmcost
+from llmcost.cli.command import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GOLDEN = yaml.safe_load((ROOT / "tests" / "golden.yaml").read_text("utf-8"))
 OUTPUT = re.compile(r"(<!-- output: (.+?) -->\n```\n)(.*?)(```\n)", re.DOTALL)
-COMMANDS = (
-    *("estimate", "explain", "ops", "fit", "sweep", "compare", "train", "plan", "mfu", "accuracy", "bench"),
-    *("models", "hardware", "import", "check"),
-)
 
 
 def run(command: str) -> str:
@@ -154,9 +151,9 @@ def test_every_command_is_on_the_commands_page_and_in_the_readme(command):
     assert f"llmcost {command}" in (ROOT / "README.md").read_text("utf-8")
 
 
-def test_the_list_of_commands_here_is_complete():
+def test_help_lists_every_command():
     listed = re.search(r"Commands:\n(.*)", run("llmcost --help"), re.DOTALL)[1]
-    assert tuple(re.findall(r"^  (\w+)", listed, re.MULTILINE)) == COMMANDS
+    assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == list(COMMANDS)
 
 
 @pytest.mark.parametrize("kind, number", [("model", 0), ("hardware", 1)])

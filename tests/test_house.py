@@ -50,10 +50,7 @@ def floor_of(module):
 
 
 def circles(graph):
-    """Modules that import each other, directly or by way of others.
-
-    What is left when leaves are taken away again and again.
-    """
+    """Modules that import each other, directly or by way of others: what is left when all leaves are taken away."""
     graph = {name: set(used) & graph.keys() - {name} for name, used in graph.items()}
     while leaves := [name for name, used in graph.items() if not used & graph.keys()]:
         for name in leaves:

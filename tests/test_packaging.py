@@ -35,16 +35,8 @@ def heavy_modules_of(code):
 
 def running(*arguments):
     """Code that runs the command line and stays."""
-    lines = (
-        "import sys",
-        "from llmcost.cli import main",
-        f"sys.argv = ['llmcost', *{arguments!r}]",
-        "try:",
-        "    main()",
-        "except SystemExit:",
-        "    pass",
-    )
-    return "\n".join(lines)
+    start = f"import sys\nfrom llmcost.cli import main\nsys.argv = ['llmcost', *{arguments!r}]\n"
+    return start + "try:\n    main()\nexcept SystemExit:\n    pass"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""How a case is asked of the product: its model, its GPU, and the options that a user would give.
+"""How a case is put to `estimate`: its model, its GPU, and the options that a user would give.
 
-Nothing is computed here. A case whose degrees or lengths no source tells, or that `estimate` refuses, has no question.
+Nothing is computed here. A case has no answer where no source tells its degrees or lengths, or where `estimate` refuses
+it.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ def options_of(case: Case, profile: str | None = None) -> Options | None:
 
 
 def best_of(case: Case, profile: str | None = None) -> Options:
-    """What no run with this output can exceed, whatever its prompts and its layout: nearly no prompt, weights read for nothing."""
+    """Options of a bound on any run with this output: a prompt of one token, every GPU a replica, an endless batch."""
     of = case.settings
     return _run(case, profile)._replace(batch=MOST, prompt=1, output=round(of["output"]), dp=of["gpus"])
 
 
 def asked(case: Case, options: Options | None, figures: Figures | None = None) -> Estimate | None:
-    """The answer of `estimate`, by a profile or the defaults, or by other `figures` in their place; None where there is none."""
+    """The answer of `estimate`, by the options' profile or the defaults, or by other `figures`. None: there is none."""
     if options is None or spec_of(case.settings["model"]) is None:
         return None
     name, gpu = case.settings["model"], case.settings["gpu"]
@@ -66,7 +67,7 @@ def asked(case: Case, options: Options | None, figures: Figures | None = None) -
 
 @lru_cache(maxsize=8192)
 def answered(name: str, gpu: str, options: Options) -> Estimate | None:
-    """The answer for a model and a GPU by their names, kept: several figures of several cases are read off one."""
+    """The answer for a model and a GPU by their names. It is kept, as several figures of several cases need it."""
     return _by_figures(name, gpu, options, None)
 
 
@@ -86,7 +87,7 @@ def _by_figures(name: str, gpu: str, options: Options, figures: Figures | None) 
 
 
 def _run(case: Case, profile: str | None) -> Options:
-    """What holds of all questions about a case: data types, the engine, the link."""
+    """The options that all questions about a case have: data types, what the engine does, the link."""
     of, engine = case.settings, engines()[engine_of(case)]
     return Options(
         dtype=of["compute"],

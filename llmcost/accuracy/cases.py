@@ -33,14 +33,7 @@ NUMBERS = ("output", "rate")  # columns of numbers: mean lengths, requests a sec
 FLAGS = ("oom", "sequence_parallel")
 DEFAULTS: dict[str, Any] = {
     "oom": False,
-    "gpus": 1,
-    "tp": 1,
-    "pp": 1,
-    "cp": 1,
-    "ep": 1,
-    "dp": 1,
-    "count": 1,
-    "batch": 1,
+    **dict.fromkeys(("gpus", "tp", "pp", "cp", "ep", "dp", "count", "batch"), 1),
 }
 MEASURES: dict[str, tuple[str, float]] = {  # column -> quantity in base units, and the unit's size
     "latency_ms": ("latency_seconds", 1e-3),
@@ -126,9 +119,7 @@ class Source(NamedTuple):
     measures: str
     file: str = ""
     commit: str = ""
-    memory: str = (
-        "tensors"  # what the allocator gave out; or what it had reserved; or all that the driver says the process has
-    )
+    memory: str = "tensors"  # handed out by the allocator; `reserved` by it; or all that the `process` has
     notes: tuple[str, ...] = ()
     program: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - of all rows, and what a remark or data type changes of it
     remarks: dict[str, str] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
@@ -144,7 +135,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The source and the row, by which a case is spoken of."""
+        """Its source and row, as explained.yaml names it."""
         return f"{self.source.name}/{self.row}"
 
     @property
@@ -182,13 +173,13 @@ def source_cases(path: Path) -> tuple[Case, ...]:
 
 @lru_cache(maxsize=1)
 def engines() -> dict[str, dict[str, Any]]:
-    """Engine -> its class, whether it quantises the LM head with the other weights (`head`), and options of `estimate`."""
+    """Engine -> its class, whether it quantises the LM head too (`head`), and options of `estimate`."""
     table: dict[str, dict[str, Any]] = validate(read_yaml(FOLDER / "engines.yaml"), ENGINES)["engines"]
     return table
 
 
 def class_of(case: Case) -> str:
-    """The class of engine that a case was run on: what its expectation is scored against."""
+    """The class of engine that a case was run on; `training` or `kernel` for what has none."""
     if case.source.kind != "inference":
         return "training" if case.source.kind == "training" else "kernel"
     word: str = engines()[engine_of(case)]["class"]
@@ -201,6 +192,7 @@ def engine_of(case: Case) -> str:
 
 
 def _refuse_columns(document: Document, columns: list[str]) -> None:
+    """Raise SpecError for a column that is not known, or stands twice."""
     known = {*WORDS, *COUNTS, *NUMBERS, *FLAGS, *MEASURES}
     for name in columns:
         if name not in known:
@@ -233,10 +225,13 @@ def _case(
 
 
 def _value(column: str, cell: str) -> Any:
+    """The value of a cell that is not a measurement; None where it is empty. Raises ValueError."""
     if not cell:
         return None
     if column in WORDS:
         return cell
     if column in FLAGS:
-        return {"yes": True, "no": False}[cell] if cell in ("yes", "no") else float("not a flag")
+        if cell not in ("yes", "no"):
+            raise ValueError("neither yes nor no")
+        return cell == "yes"
     return int(cell) if column in COUNTS else float(cell)

@@ -66,7 +66,7 @@ STAGES = (
         {"elementwise.memory": 0.6, "launch_small": 3e-6},
         _kernels("vidur", ("rms-norm", "silu-product"), "a100-80gb-sxm", "h100-sxm", "a40"),
     ),
-    # Exchanges as PyTorch launches them.
+    # Collectives as PyTorch launches them.
     Stage({"link.share@A100": 0.6, "exchange.stream@A100": 5e-5}, _kernels("vidur", ("all-reduce",), "a100-80gb-sxm")),
     Stage({"link.share": 0.8, "exchange.stream": 4e-5}, _kernels("vidur", ("all-reduce",), "h100-sxm")),
     # Attention, where a launch from Python is a small part of the time.

@@ -1,4 +1,4 @@
-"""Single kernels that were measured, as the operators that they are."""
+"""Measured single kernels: each as an operator, and its predicted time."""
 
 from __future__ import annotations
 
@@ -16,41 +16,23 @@ from llmcost.model.sizes import activation_dtype, bytes_of
 
 
 def operator_of(case: Case) -> Operator:
-    """The operator that a case timed: its `count` products in one kernel, inputs and outputs in the type that it computes in."""
+    """The operator that a case timed; of a GEMM, `count` products in one kernel. Inputs are in the computing type."""
     of, size = case.settings, bytes_of(BITS[case.settings["compute"]])
     m, n, k = of["m"], of["n"], of["k"]
     match of["op"]:
         case "gemm" if of["count"] in (None, 1):
-            return Gemm(
-                "gemm", "mlp", 1, 1, m, k, n, False, False, size, bytes_of(BITS[activation_dtype(of["compute"])])
-            )
+            outputs = bytes_of(BITS[activation_dtype(of["compute"])])
+            return Gemm("gemm", "mlp", 1, 1, m, k, n, False, False, size, outputs)
         case "gemm":
             return TokenProduct("gemm", "attention", 1, of["count"], 1, m, k, n, size)
         case "decode-attention" | "prefill-attention":
             heads, kv, d, dv = of["heads"], of["kv_heads"], of["head_dim"], of["v_head_dim"]
             cached = d if kv == 1 and dv < d else kv * (d + dv)  # a latent holds its values inside
             single = of["op"] == "decode-attention"
-            sizes = {
-                "b": of["batch"],
-                "s": 1 if single else of["context"],
-                "c": of["context"],
-                "a": heads,
-                "d": d,
-                "dv": dv,
-                "cached": cached,
-                "streamed": 0,
-                "w": 0,
-            }
-            kind = {
-                "span": "all",
-                "sinks": False,
-                "shared": False,
-                "Bx": size,
-                "Bkv": size,
-                "kv_heads": kv,
-                "decode": single,
-            }
-            return Attention("attention", "attention", 1, **sizes, **kind)
+            tokens = {"b": of["batch"], "s": 1 if single else of["context"], "c": of["context"]}
+            sizes = {"a": heads, "d": d, "dv": dv, "cached": cached, "streamed": 0, "w": 0, "Bx": size, "Bkv": size}
+            kind = {"span": "all", "sinks": False, "shared": False, "kv_heads": kv, "decode": single}
+            return Attention("attention", "attention", 1, **tokens, **sizes, **kind)
         case "all-reduce":
             return Collective("all_reduce", "mlp", 1, "all_reduce", m, n, of["gpus"], 1, of["gpus"], size)
     reads = 2 * n if of["op"] == "silu-product" else n
@@ -58,10 +40,10 @@ def operator_of(case: Case) -> Operator:
 
 
 def kernel_time(case: Case, profile: str | None, figures: Figures | None) -> tuple[Number, Number]:
-    """Expected and least seconds of one execution, launched on its own; None where the chip's figures are not known."""
+    """Expected and least seconds of one execution, launched alone; None where a figure of the GPU is not known."""
     of, hardware, op = case.settings, gpu_of(case.settings["gpu"]), operator_of(case)
     dtype, chip = of["compute"], chip_of(hardware, of["compute"], of["compute"])
-    launch: Launch = "stream" if of["op"] == "all-reduce" else "alone"  # exchanges were timed as PyTorch starts them
+    launch: Launch = "stream" if of["op"] == "all-reduce" else "alone"  # collectives were started by PyTorch
     if figures is None:
         efficiency = efficiency_for(hardware, profile, dtype, dtype, launch, engine=False)
     else:

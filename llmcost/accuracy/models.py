@@ -8,7 +8,7 @@ from typing import Any
 from llmcost.accuracy.cases import FOLDER
 from llmcost.ground.errors import UnknownNameError
 from llmcost.model.spec import ModelSpec
-from llmcost.specs.catalog import find, load_model, names
+from llmcost.specs.catalog import find, load_model
 from llmcost.specs.models import model_from
 from llmcost.specs.reader import Document, read_yaml
 
@@ -22,11 +22,6 @@ def shapes() -> dict[str, dict[str, Any]]:
     return read_yaml(FOLDER / "models.yaml").data
 
 
-def is_known(name: str) -> bool:
-    """Whether a case may name this model."""
-    return name in shapes() or name in names("models")
-
-
 @lru_cache(maxsize=256)
 def spec_of(name: str) -> ModelSpec | None:
     """The model's spec; None where no source gives its shape."""
@@ -34,12 +29,6 @@ def spec_of(name: str) -> ModelSpec | None:
         return load_model(name)
     document = shape_document(name)
     return None if document is None else model_from(document)
-
-
-def parameters_of(name: str) -> int | None:
-    """Parameters as the source prints them, for a model whose shape is not known."""
-    count: int | None = shapes().get(name, {}).get("parameters")
-    return count
 
 
 def shape_document(name: str) -> Document | None:

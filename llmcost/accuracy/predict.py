@@ -1,6 +1,6 @@
-"""A case in, predictions out: what the product answers to its question, beside each figure that was measured.
+"""From a case to predictions: what `estimate`, or a training step, answers beside each figure that was measured.
 
-Which figure of the answer a measurement is, stands in ANSWERS: a new kind of measurement is one more entry.
+ANSWERS says which figure of an estimate a measurement is compared with: a new kind of measurement is one more entry.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from llmcost.serving.results import Estimate
 
 Read: TypeAlias = Callable[[Any], tuple[Number, Number]]  # of an Estimate: a figure as expected, and at best
 
+ROUNDING = 1e-6  # of a measurement
+
 
 class Answer(NamedTuple):
     """One measured figure and what was predicted for it, in the figure's own unit; None where nothing could be."""
@@ -30,30 +32,28 @@ class Answer(NamedTuple):
 
     @property
     def is_rate(self) -> bool:
-        """Whether more is faster."""
+        """Whether the figure is a rate, of which more is faster; otherwise it is a time, or memory."""
         return "per_s" in self.quantity
 
     @property
     def ratio(self) -> Number:
-        """Predicted over measured."""
+        """Predicted over measured; None where nothing was predicted."""
         return None if self.expected is None else self.expected / self.measured
 
     @property
     def beats_limit(self) -> bool:
-        """Whether what was measured is faster than the limit allows; a part in a million is rounding."""
+        """Whether what was measured is faster than the limit allows, by more than rounding."""
         if self.limit is None:
             return False
-        fastest: bool = (
-            self.measured > self.limit * (1 + 1e-6) if self.is_rate else self.measured < self.limit * (1 - 1e-6)
-        )
-        return fastest
+        over: float = self.measured / self.limit if self.is_rate else self.limit / self.measured
+        return over > 1 + ROUNDING
 
 
 def answers(case: Case, profile: str | None = None, figures: Figures | None = None) -> list[Answer]:
-    """Every figure of a case that the product has an answer to.
+    """A prediction for every figure of a case that there is one for.
 
-    By a profile, by the one that ships for the GPU or by the defaults, as `estimate` does; or by other `figures` in
-    place of the defaults.
+    It goes by `profile`, or as `estimate` does by the profile that ships for the GPU, or by the defaults; `figures`
+    stand in place of the defaults.
     """
     if case.source.kind == "micro":
         return list(kernel(case, profile, figures))
@@ -73,12 +73,14 @@ def kernel(case: Case, profile: str | None, figures: Figures | None) -> Iterator
 
 
 def training(case: Case) -> Iterator[Answer]:
-    """A training step's time, as the source has it, and its memory on the fullest GPU. Shares of training are training/shares.py's."""
+    """A training step's time or rate, in the source's unit, and memory of the fullest GPU."""
     step = step_of(case)
     if step is None or case.settings["oom"]:
         return
-    optimizer = step.seconds.optimizer if case.settings["task"] == "forward-backward" else 0
-    seconds, least = step.seconds.total - optimizer, step.bound.compute_seconds if optimizer else step.bound.seconds()
+    if case.settings["task"] == "forward-backward":
+        seconds, least = step.seconds.total - step.seconds.optimizer, step.bound.compute_seconds
+    else:
+        seconds, least = step.seconds.total, step.bound.seconds()
     work = {
         "tokens_per_s": step.tokens,
         "tokens_per_s_per_gpu": step.tokens / step.gpus,
@@ -100,19 +102,20 @@ def training(case: Case) -> Iterator[Answer]:
 
 
 def inference(case: Case, profile: str | None, figures: Figures | None) -> Iterator[Answer]:
-    """What `estimate` answers to the case's options; where these are not told, for a queue of requests the limit alone."""
+    """What `estimate` answers to the case's options. Where no source tells these, a batch job has a limit alone."""
     of, measured = case.settings, case.measured
     options = options_of(case, profile)
-    answer = asked(case, options, figures)
     if options is None and of["phase"] == "offline":
         best = asked(case, best_of(case, profile))
         limit = best and best.request and rate(best.workload.batch, best.request.limit.tpot_seconds)
         yield Answer("output_tokens_per_s", measured["output_tokens_per_s"], None, limit)
         return
+    answer = asked(case, options, figures)
     if not of["oom"] and not (options is None and of["phase"] == "online"):
         for quantity, figure in ANSWERS.get(of["phase"], {}).items():
+            # In which order the prompts of a batch job run, no source tells.
             untold = quantity == "first_token_seconds" and of["phase"] == "online" and of["rate"] is None
-            if quantity in measured and not untold:  # the order in which prompts of a batch job are taken
+            if quantity in measured and not untold:
                 yield Answer(quantity, measured[quantity], *((None, None) if answer is None else figure(answer)))
     if "memory_bytes" in measured:
         process = case.source.memory == "process"
@@ -120,14 +123,10 @@ def inference(case: Case, profile: str | None, figures: Figures | None) -> Itera
 
 
 def _held(answer: Estimate, *, process: bool) -> Number:
-    """What GPUs of a pipeline hold together, as much as the fullest of them; with what the process has beside the model."""
+    """Bytes of all GPUs of a pipeline, each as full as the fullest; `process`: with CUDA context and buffers."""
     memory = answer.memory
-    return answer.workload.pp * (
-        memory.weights_bytes
-        + memory.kv_cache_bytes
-        + memory.activation_bytes
-        + (memory.runtime_bytes if process else 0)
-    )
+    model = memory.weights_bytes + memory.kv_cache_bytes + memory.activation_bytes
+    return answer.workload.pp * (model + (memory.runtime_bytes if process else 0))
 
 
 def _prefill(field: str) -> Read:
@@ -148,7 +147,7 @@ def _in_mix(field: str) -> Read:
 
 
 def _decoded(e: Any) -> tuple[Number, Number]:
-    """Tokens of the whole batch while each of its sequences gets one."""
+    """Tokens a second of the whole batch, from the mean time of a decode step."""
     batch, request = e.workload.batch, e.request
     return rate(batch, request.expected.tpot_seconds), rate(batch, request.limit.tpot_seconds)
 
@@ -178,10 +177,14 @@ ANSWERS: dict[str | None, dict[str, Read]] = {
 
 
 def fits(case: Case) -> bool | None:
-    """Whether a case fits its GPUs, all of whose memory may be used."""
+    """Whether a case should fit its GPUs with all of their memory in use; None where too little of it is known.
+
+    A forward and backward pass alone keeps no optimizer's states, which a step counts: nothing is said of one.
+    """
     if case.source.kind == "training":
-        told = case.settings["recompute"] is not None
-        step = step_of(case) if told and case.settings["task"] != "forward-backward" else None  # which has no optimizer
+        if case.settings["recompute"] is None or case.settings["task"] == "forward-backward":
+            return None
+        step = step_of(case)
         return None if step is None else step.memory_bytes() <= usable_bytes(gpu_of(case.settings["gpu"]))
     options = options_of(case)
     if options is None or options.output is None:

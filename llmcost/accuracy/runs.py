@@ -1,8 +1,9 @@
-"""How a training run went: its layout and recipe from the case and from what its source says of the program; its step."""
+"""A measured training run as a step: its layout and recipe, from the case and from what its source says."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any, get_args
 
 from llmcost.accuracy.ask import gpu_of
@@ -19,12 +20,8 @@ TASKS = ("pretrain", "sft", "forward-backward")  # those of whole models, all of
 DTYPES = {"mxfp8": "fp8"}  # fp8 recipes that differ in their scales alone
 PHYSICAL = ("gpus", "seq", "global_batch", "micro_batch", "compute")  # what a prediction needs to be told
 ZERO = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}
-LAYOUT = (
-    "gpus_per_node",
-    "reshard",
-    "context_parallel",
-    "sequence_parallel",
-)  # of what a source says of its program; all else is the recipe's
+# Fields of a source's `program` that are options of the layout; all others are the recipe's.
+LAYOUT = ("gpus_per_node", "reshard", "context_parallel", "sequence_parallel")
 
 
 @lru_cache(maxsize=2048)
@@ -48,13 +45,14 @@ def step_of(case: Case) -> Step | None:
     recompute, layers = _recomputed(of["recompute"] or program.get("recompute"))
     sharding, _, groups = (of["sharding"] or "none").partition("-groups-")
     known = of["task"] in TASKS and all(of[name] for name in PHYSICAL) and spec_of(of["model"]) is not None
-    if (
-        not known
-        or recompute is None
-        or of["offload"] not in (None, "none")
-        or of["tp"] * of["pp"] * of["cp"] * of["dp"] != of["gpus"]
-    ):
+    if not known or recompute is None or of["offload"] not in (None, "none"):
         return None
+    degrees = [of[name] for name in ("tp", "pp", "cp", "dp")]
+    if None in degrees or prod(degrees) != of["gpus"]:
+        return None
+    said = {name: program[name] for name in LAYOUT if name in program}
+    if of["sequence_parallel"] is not None:
+        said["sequence_parallel"] = of["sequence_parallel"]
     layout = Layout(
         **{name: of[name] for name in ("tp", "cp", "pp", "dp", "ep", "micro_batch", "global_batch")},
         vp=of["vp"] or 1,
@@ -62,21 +60,17 @@ def step_of(case: Case) -> Step | None:
         shard=int(groups) if groups else None,
         recompute=recompute,
         recompute_layers=layers,
-        **{"sequence_parallel": False, **{name: program[name] for name in LAYOUT if name in program}, **_said(case)},
+        **{"sequence_parallel": False, **said},
     )
-    choices = {
-        name: value
-        for name, value in program.items()
-        if name not in (*LAYOUT, "overlap", "recompute", "fabric_gb_per_s")
-    }
-    recipe = Recipe(
-        dtype=DTYPES.get(of["compute"], of["compute"]), overlap=Overlap(**program.get("overlap", {})), **choices
-    )
+    not_of_recipe = (*LAYOUT, "overlap", "recompute", "fabric_gb_per_s")
+    choices = {name: value for name, value in program.items() if name not in not_of_recipe}
+    dtype, overlap = DTYPES.get(of["compute"], of["compute"]), Overlap(**program.get("overlap", {}))
+    recipe = Recipe(dtype=dtype, overlap=overlap, **choices)
     return _step(of["gpu"], program.get("fabric_gb_per_s"), of["model"], layout, recipe, of["seq"])
 
 
 def program_of(case: Case) -> dict[str, Any]:
-    """What the source says of how the program runs, with what a row's remark changes of it."""
+    """What the source says of how the program runs, with what the case's remark and data type change of it."""
     every = case.source.program
     return (
         every.get("all", {})
@@ -85,13 +79,8 @@ def program_of(case: Case) -> dict[str, Any]:
     )
 
 
-def _said(case: Case) -> dict[str, bool]:
-    stated = case.settings["sequence_parallel"]
-    return {} if stated is None else {"sequence_parallel": stated}
-
-
 def _recomputed(word: str | None) -> tuple[Recompute | None, int | None]:
-    """`none`, `selective`, `full` or `5-layers`."""
+    """What `none`, `selective`, `full` or `5-layers` means: the kind, and the layers a stage where not all."""
     if word is not None and word.endswith("-layers"):
         return "full", int(word.removesuffix("-layers"))
     return next(((known, None) for known in get_args(Recompute) if known == word), (None, None))

@@ -71,7 +71,7 @@ def chosen(source: str | None, gpu: str | None, engine: str | None, kind: str | 
 
 
 def check(cases: Iterable[Case], profile: str | None = None) -> list[Check]:
-    """Every figure of these cases that the engine has an answer to, by the defaults or a profile."""
+    """Every figure of these cases that there is a prediction for, by the defaults or a profile."""
     reasons = explained()
     return [Check(case, answer, reasons.get(case.name, "")) for case in cases for answer in answers(case, profile)]
 
@@ -97,43 +97,40 @@ def fit_calls(cases: Iterable[Case], key: Callable[[Case], tuple[str, ...]]) -> 
         called = fits(case) if told else None
         if called is not None:
             found.setdefault(key(case), []).append((called, not case.settings["oom"]))
-    return [
-        Fits(
-            of,
-            len(calls),
-            sum(a == b for a, b in calls),
-            sum(not b for _, b in calls),
-            sum(not a and not b for a, b in calls),
-        )
-        for of, calls in sorted(found.items())
-    ]
+    return [_calls(of, calls) for of, calls in sorted(found.items())]
+
+
+def _calls(of: tuple[str, ...], calls: list[tuple[bool, bool]]) -> Fits:
+    """Pairs of whether a case should fit and whether it did, counted."""
+    too_large = [called for called, fitted in calls if not fitted]
+    right = sum(called == fitted for called, fitted in calls)
+    return Fits(of, len(calls), right, len(too_large), too_large.count(False))
 
 
 def beating(checks: Iterable[Check]) -> list[Check]:
-    """What beats our limit."""
+    """The checks whose measurement is faster than our limit."""
     return [each for each in checks if each.answer.beats_limit]
 
 
 def worst(checks: Iterable[Check], number: int) -> list[Check]:
     """The predictions that are furthest off, times and rates on one scale: the larger of the two over the smaller."""
-    off = [each for each in checks if each.answer.ratio]
-    return sorted(off, key=lambda each: max(each.answer.ratio or 1, 1 / (each.answer.ratio or 1)), reverse=True)[
-        :number
-    ]
+    ratios = [(each.answer.ratio, each) for each in checks if each.answer.ratio]
+    furthest = sorted(ratios, key=lambda pair: max(pair[0], 1 / pair[0]), reverse=True)
+    return [each for _, each in furthest[:number]]
 
 
 def by_source(each: Check) -> tuple[str, ...]:
-    """Source, class of engine, what was measured, and whether defaults were fitted on it."""
+    """The key of a group by source: source, class of engine, what was measured, and role (`role_of`)."""
     return (each.case.source.name, class_of(each.case), each.answer.quantity, role_of(each.case))
 
 
 def by_gpu(each: Check) -> tuple[str, ...]:
-    """The GPU."""
+    """The key of a group by GPU."""
     return (each.case.settings["gpu"],)
 
 
 def by_engine(each: Check) -> tuple[str, ...]:
-    """Class and engine."""
+    """The key of a group by engine: its class, and its name with the version."""
     return (class_of(each.case), each.case.settings["engine"] or "single kernels")
 
 

@@ -1,6 +1,4 @@
-"""Everything `llmcost accuracy` tells: predictions against measurements by source, engine and GPU, and what stands
-out.
-"""
+"""The answer of `llmcost accuracy`: predictions against measurements by source, engine and GPU, and what stands out."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ OPTIMISED = ("optimised", "kernel", "training")  # classes of engines that predi
 
 
 class Scoreboard(NamedTuple):
-    """`by_gpu` and `worst` are of the classes of engines that predictions stand for; `worst`: the furthest off
-    first.
-    """
+    """How far predictions are off. `by_gpu` and `worst` are of OPTIMISED classes alone; `worst`: furthest off first."""
 
     cases: int
     by_source: list[Group]
@@ -35,7 +31,7 @@ class Scoreboard(NamedTuple):
         return self.figures
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document."""
+        """The document of `llmcost accuracy --json`, in base units."""
         return {
             "schema": SCHEMA,
             "cases": self.cases,
@@ -60,7 +56,7 @@ class Scoreboard(NamedTuple):
 
 
 def scoreboard(cases: Sequence[Case], checks: Sequence[Check], number_of_worst: int = 0) -> Scoreboard:
-    """Checks of some cases grouped; memory is compared by source alone."""
+    """Checks of some cases in groups. Memory is in those by source alone."""
     timed = [each for each in checks if each.answer.quantity != "memory_bytes"]
     optimised = [each for each in checks if class_of(each.case) in OPTIMISED]
     return Scoreboard(
@@ -95,7 +91,7 @@ def _figure(each: Check) -> dict[str, Any]:
 
 
 def _documents(groups: Iterable[Group | Fits], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Groups with a key for each part of what they are of."""
+    """Groups as dicts, with the parts of `of` under these names."""
     return [
         dict(zip(names, each.of, strict=True)) | {name: value for name, value in each._asdict().items() if name != "of"}
         for each in groups

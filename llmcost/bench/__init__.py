@@ -13,6 +13,9 @@ from llmcost.ground.errors import InputError
 # Read when torch is imported, whose warnings would break into the lines of progress.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
+SUITES = ("gemm", "ceiling", "prefill", "decode", "memory", "elementwise", "grouped", "launch", "collectives", "step")
+PHASES = ("decode", "prefill", "train")  # of a whole pass of a model
+
 
 class NoDeviceError(InputError):
     """There is no device here to time kernels on, or no torch to time them with. The command line exits with 3."""

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmcost.bench import SUITES
 from llmcost.bench.cases import Bench
 from llmcost.bench.device import HARD, Device, Sensors, environment
 from llmcost.bench.fit_profile import fitted
 from llmcost.bench.kernels.collective import join, rank, ranks, slowest
 from llmcost.bench.runner import Runner, planned, progress
 from llmcost.bench.step import bytes_of
-from llmcost.bench.suites import SUITES, Point, Scope, StepPoint
+from llmcost.bench.suites import Point, Scope, StepPoint
 from llmcost.bench.timers import Clock, quantile, soak
 from llmcost.ground import __version__
 from llmcost.ground.errors import InputError, UnknownNameError
@@ -29,10 +30,7 @@ from llmcost.specs.profile import Profile, Row, StepRow, load_profile, profile_t
 SOAK_SECONDS = {"quick": 3.0, "full": 10.0, "chosen": 3.0}  # of warming up, by scope
 PASS_DTYPES = ("bf16", "fp16", "fp32")  # in which a whole pass can be run
 CPU_CONTEXT = 128  # tokens of a pass on a CPU, where none are asked for
-SECONDS, TRIAL_SECONDS = (
-    0.06,
-    0.01,
-)  # of samples of a case, and of one way to run it; a full run's cases take twice that
+SECONDS, TRIAL_SECONDS = 0.06, 0.01  # sampling a case, and trying one way to run it; in a full run twice that
 CPU_SECONDS, CPU_TRIAL_SECONDS = 0.005, 0.001
 CASE_SECONDS, CPU_CASE_SECONDS, STEP_SECONDS = 0.6, 0.05, 6.0  # that a case or a pass took on an H200, and on a CPU
 

@@ -15,7 +15,6 @@ from llmcost.ground.units import BITS
 from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Part
 from llmcost.model.sizes import bytes_of
 
-SUITES = ("gemm", "ceiling", "prefill", "decode", "memory", "elementwise", "grouped", "launch", "collectives", "step")
 Item = TypeVar("Item")
 
 

@@ -9,11 +9,14 @@ import typer
 from llmcost.cli.command import COMMANDS, Program, add, function_of
 from llmcost.ground.errors import InputError
 
-ABOUT = "What a large language model costs: parameters, FLOPs, memory, speed, training days, exactly counted and honestly predicted."
+ABOUT = (
+    "What a large language model costs: parameters, FLOPs, memory, speed, training days, "
+    "exactly counted and honestly predicted."
+)
 
 
 def app_of(asked: str) -> typer.Typer:
-    """The program with the command that was asked for; where none was, with a line for each of them."""
+    """The program with the command that was asked for; without one, with a line of help for each command."""
     app = typer.Typer(
         cls=Program,
         name="llmcost",

@@ -13,15 +13,16 @@ from llmcost.ground.options import Option, count
 def accuracy(
     *,
     source: Annotated[str | None, Option("Measurements of one source alone, e.g. gpt-fast.")] = None,
-    gpu: Annotated[str | None, Option("Those on one GPU.")] = None,
-    engine: Annotated[str | None, Option("Those of one engine, or of one class of engines.")] = None,
-    profile: Annotated[str | None, Option("By this profile, not by the defaults.", metavar="FILE")] = None,
+    gpu: Annotated[str | None, Option("Measurements on one GPU.")] = None,
+    engine: Annotated[str | None, Option("Measurements of one engine, or of one class of engines.")] = None,
+    profile: Annotated[str | None, Option("Predict by this profile instead of the defaults.", metavar="FILE")] = None,
     kind: Annotated[str | None, Option("inference, training or micro.", metavar="KIND", default="all of them")] = None,
-    worst: Annotated[int, count("List the N predictions that are furthest off.", least=0)] = 0,
+    worst: Annotated[int, count("Also list the N predictions that are furthest off.", least=0)] = 0,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """How far predictions are from published measurements, by source, engine and GPU. Exit code 1 if one beats our
-    limit unexplained.
+    """How far predictions are from published measurements, by source, engine and GPU.
+
+    Exit code 1 if a measurement beats our limit and no reason for it is known.
 
     Example: llmcost accuracy --source gpt-fast --worst 5
     """

@@ -39,15 +39,13 @@ def estimate(
     from llmcost.report.ops import operator_table
 
     phases = {phase: phase_operators(spec, chip, options, phase) for phase in ("prefill", "decode")}
+    rows = [(phase, *row) for phase, each in phases.items() for row in each.operators]
     form.show(
         lambda: to_dict(result) | {"operators": {phase: each.rows() for phase, each in phases.items()}},
-        lambda: (
-            ("phase", *OperatorRow._fields),
-            [(phase, *row) for phase, each in phases.items() for row in each.operators],
-        ),
+        lambda: (("phase", *OperatorRow._fields), rows),
         lambda: [
             *estimate_tables(spec, result),
-            *(operator_table(f"Operators of {phase}", each) for phase, each in phases.items()),
+            *(operator_table(f"Operators of {name}", phases[name]) for name in phases),
         ],
     )
 
@@ -55,7 +53,7 @@ def estimate(
 def explain(
     model: o.ModelName,
     quantity: Annotated[
-        str | None, Argument("QUANTITY", "A figure by its JSON path, e.g. flops.per_token.linear; all of them.")
+        str | None, Argument("QUANTITY", "A figure by its JSON path, e.g. flops.per_token.linear.  [default: all]")
     ] = None,
     *,
     hw: o.OptionalHardware = None,
@@ -67,32 +65,29 @@ def explain(
 
     Example: llmcost explain llama3-8b kv_cache.bytes
     """
-    from llmcost.cli.output import show_json, write
+    from llmcost.cli.output import show_explanations
     from llmcost.formulas.explanations import Explanations
     from llmcost.formulas.serving import explain as compute
-    from llmcost.report.explain import explanation_text
     from llmcost.specs.catalog import load_hardware, load_model
 
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
-    found = Explanations(spec.name, tuple(compute(spec, chip, options, quantity)))
-    if form.json:
-        show_json(found.to_dict())
-    else:
-        write(explanation_text(found) + "\n")
+    show_explanations(Explanations(spec.name, tuple(compute(spec, chip, options, quantity))), as_json=form.json)
 
 
 def ops(
     model: o.ModelName,
     *,
     hw: o.OptionalHardware = None,
-    phase: Annotated[str, word("Of train: logits of every token, time of forward and backward.", PHASES)] = PHASES[0],
+    phase: Annotated[
+        str, word("What runs; train has the backward pass in its times, and all logits.", PHASES)
+    ] = PHASES[0],
     options: Annotated[
         Options, Takes(Options, without=("output", "chunk", "concurrency", "mfu", "memory_utilization", "tokens"))
     ],
     kind: o.ReadAs = None,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """Every operator of MODEL: shapes, FLOPs, parameters, bytes, intensity; with a GPU, time and share.
+    """Every operator of MODEL: shapes, FLOPs, parameters, bytes, arithmetic intensity; with a GPU, time and share.
 
     Example: llmcost ops gpt2 --phase train --batch 12
     """
@@ -103,8 +98,6 @@ def ops(
     spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
     found = phase_operators(spec, chip, options, phase)
     where = " on one GPU" * any(getattr(options, name) not in (None, 1) for name in LAYOUT[:-1])
-    title = (
-        f"{spec.title}, {phase}{where}: FLOPs of every (query, key) pair; "
-        "FLOPs, parameters and bytes are of one execution"
-    )
+    counted = "FLOPs of every (query, key) pair; FLOPs, parameters and bytes are of one execution"
+    title = f"{spec.title}, {phase}{where}: {counted}"
     form.show(found.to_dict, lambda: (OperatorRow._fields, found.operators), lambda: [operator_table(title, found)])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmcost.bench import PHASES, SUITES
 from llmcost.cli import options as o
 from llmcost.cli.command import Argument, Given, Takes
 from llmcost.ground.errors import InputError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 SHOWN_ABOVE = 0.1  # changes that are listed where no threshold is asked for
-PHASES = ("decode", "prefill", "train")
 
 
 def bench(
@@ -29,26 +29,71 @@ def bench(
         str | None, Argument("MODEL", "Time this model's operators and a whole pass of it instead of suites.")
     ] = None,
     *,
-    suite: Annotated[str | None, Option("gemm, ceiling, prefill, decode, memory, elementwise, grouped, launch, collectives, step; several with commas.", metavar="NAME,...", default="all of them")] = None,
-    full: Annotated[bool, flag("Minutes instead of a minute and a half.", long="--full/--quick")] = False,
-    plan: Annotated[bool, flag("What would be measured, with bytes and time; measures nothing.")] = False,
+    suite: Annotated[
+        str | None, Option(f"{', '.join(SUITES)}; several with commas.", metavar="NAME,...", default="all of them")
+    ] = None,
+    full: Annotated[
+        bool, flag("More cases, in 8 minutes; --quick takes one and a half.", long="--full/--quick")
+    ] = False,
+    plan: Annotated[bool, flag("Only say what would be measured, with bytes and time.")] = False,
     phase: Annotated[str | None, word("With MODEL: what kind of pass.", PHASES, default=PHASES[0])] = None,
-    sizes: Annotated[Given, Takes(Options, only=("batch", "context"), changed={"batch": {"help": "With MODEL: sequences at a time."}, "context": {"help": "With MODEL: cached tokens of decode, or those of a sequence.", "default": "the model's maximum or 8192, on a CPU 128"}})],
-    dtype: Annotated[str | None, Option("With MODEL: bf16, fp16 or fp32.", metavar="TYPE", default="bf16, on a CPU fp32")] = None,
-    hw: Annotated[str | None, Option("The spec to compare with, where the device's name is not known.", metavar="HW")] = None,
-    profile: Annotated[str | None, Option("With MODEL: predict by this profile.", metavar="FILE", default="the one shipped for the GPU, if there is")] = None,
-    device: Annotated[str | None, word("What to time.", ("cuda", "mps", "cpu"), default="the GPU that is there; cuda is ROCm too")] = None,
-    output: Annotated[str | None, Option("Where to write the profile. With --show: fitted anew.", metavar="FILE", short="-o", default="profile-NAME-TIME.json after suites")] = None,
-    resume: Annotated[str | None, Option("Go on with an interrupted run: measure only what its file lacks.", metavar="FILE")] = None,
-    show: Annotated[str | None, Option("Show a profile measured before; measures nothing.", metavar="FILE")] = None,
-    compare: Annotated[str | None, Option("What became faster or slower than in this profile; with --show, that alone.", metavar="OLD")] = None,
-    fail_above: Annotated[str | None, Option("With --compare: exit 1 if anything is clearly slower by more, e.g. 5%.", metavar="PERCENT")] = None,
-    plot: Annotated[str | None, Option("Charts as SVG files.", metavar="FOLDER")] = None,
-    rows: Annotated[bool, flag("Also every row.")] = False,
+    sizes: Annotated[
+        Given,
+        Takes(
+            Options,
+            only=("batch", "context"),
+            changed={
+                "batch": {"help": "With MODEL: sequences at a time."},
+                "context": {
+                    "help": "With MODEL: cached tokens of decode, or those of a sequence.",
+                    "default": "the model's maximum or 8192, on a CPU 128",
+                },
+            },
+        ),
+    ],
+    dtype: Annotated[
+        str | None, Option("With MODEL: bf16, fp16 or fp32.", metavar="TYPE", default="bf16, on a CPU fp32")
+    ] = None,
+    hw: Annotated[str | None, Option("The GPU's spec, where the device's name is not known.", metavar="HW")] = None,
+    profile: Annotated[
+        str | None,
+        Option(
+            "With MODEL: predict by this profile.", metavar="FILE", default="the one shipped for the GPU, if there is"
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, word("What to time.", ("cuda", "mps", "cpu"), default="the GPU that is there; cuda is ROCm too")
+    ] = None,
+    output: Annotated[
+        str | None,
+        Option(
+            "Where to write the profile. With --show: write it fitted anew.",
+            metavar="FILE",
+            short="-o",
+            default="profile-NAME-TIME.json after suites",
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None, Option("Go on with an interrupted run: measure only what its file lacks.", metavar="FILE")
+    ] = None,
+    show: Annotated[
+        str | None, Option("Show a profile that was measured before, and measure nothing.", metavar="FILE")
+    ] = None,
+    compare: Annotated[
+        str | None,
+        Option("Also show what is faster or slower than in this profile; with --show, only that.", metavar="OLD"),
+    ] = None,
+    fail_above: Annotated[
+        str | None,
+        Option("With --compare: exit 1 if a kernel is clearly slower by more than, e.g., 5%.", metavar="PERCENT"),
+    ] = None,
+    plot: Annotated[
+        str | None, Option("Draw charts into a folder, as SVG (needs matplotlib).", metavar="FOLDER")
+    ] = None,
+    rows: Annotated[bool, flag("Also list every kernel.")] = False,
     form: Annotated[o.Form, Takes(o.Form)],
-) -> None:  # fmt: skip
-    """Time real kernels on this machine's GPU: what it reaches, how well that is predicted, and a profile for
-    `estimate`.
+) -> None:
+    """Time real kernels on this machine's GPU, show what it reaches, and write a profile for `estimate`.
 
     Examples: llmcost bench; llmcost bench llama3-8b -b 16 -c 8k; llmcost bench --show hardware/profiles/h200.json
     """
@@ -81,7 +126,7 @@ def bench(
         return
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
-    )  # what a scheduler sends at the end of its time, kept like Ctrl-C
+    )  # at a scheduler's time limit, as at Ctrl-C, rows are kept
     measured = session.run()
     session.runner.tell("")
     if session.silent:
@@ -98,20 +143,29 @@ def bench(
 
 
 def _named(given: Mapping[str, object]) -> dict[str, object]:
+    """Options by their names on the command line."""
     return {f"--{name}": value for name, value in given.items()}
 
 
 def _refuse(message: str, given: Mapping[str, object]) -> None:
-    """Raise InputError for the first that is given."""
+    """Raise InputError for the first that is given; `message` has a place for its name."""
     for name, value in given.items():
         if value not in (None, False):
             raise InputError(message.format(name))
 
 
 def _session(
-    model: str | None, suite: str | None, full: bool, phase: str, sizes: Given, dtype: str | None,
-    hw: str | None, device: str | None, output: str | None, resume: str | None,
-) -> "Session":  # fmt: skip
+    model: str | None,
+    suite: str | None,
+    full: bool,
+    phase: str,
+    sizes: Given,
+    dtype: str | None,
+    hw: str | None,
+    device: str | None,
+    output: str | None,
+    resume: str | None,
+) -> "Session":
     """A run as asked for. Raises InputError, and NoDeviceError without torch or a device."""
     from llmcost.bench import require_torch
 
@@ -128,7 +182,7 @@ def _session(
 
 
 def _shown(path: Path, output: str | None) -> "Profile":
-    """A profile measured before; fitted where it is that of an unfinished run, and anew where it is to be written."""
+    """A profile measured before, fitted anew where it is to be written; that of an unfinished run is fitted here."""
     from llmcost.bench.fit_profile import fitted
     from llmcost.ground.files import write_file
     from llmcost.specs.profile import load_profile, profile_text
@@ -144,6 +198,7 @@ def _shown(path: Path, output: str | None) -> "Profile":
 
 
 def _threshold(compare: str | None, fail_above: str | None) -> float:
+    """The share by which a time must change to be listed, or to fail. Raises InputError."""
     if fail_above is None:
         return SHOWN_ABOVE
     if compare is None:
@@ -158,25 +213,21 @@ def _threshold(compare: str | None, fail_above: str | None) -> float:
 
 
 def _show_plan(session: "Session", markdown: bool) -> None:
+    """Print what a run would measure, and about how long it would take."""
     from llmcost.cli.output import show_tables
     from llmcost.ground.units import scaled
     from llmcost.report.tables import Table
 
-    found = [
-        (suite, f"{count:,}", scaled(bytes_, "B"), f"{seconds:.0f} s")
-        for suite, count, bytes_, seconds in session.outline()
-    ]
-    total = f"{sum(seconds for *_, seconds in session.outline()):.0f} s"
+    outline = session.outline()
+    rows = [(suite, f"{count:,}", scaled(bytes_, "B"), f"{seconds:.0f} s") for suite, count, bytes_, seconds in outline]
+    rows.append(("all", "", "", f"{sum(seconds for *_, seconds in outline):.0f} s"))
     title = f"Would be measured on {session.device.name}"
-    notes = ("Times are rough: how long choosing among the ways takes depends on how many are installed.",)
-    show_tables(
-        [Table(title, ("suite", "cases", "largest", "about"), "lrrr", [*found, ("all", "", "", total)], notes)],
-        markdown,
-    )
+    notes = ("Times are rough: the more ways to run a kernel are installed, the longer it takes to choose one.",)
+    show_tables([Table(title, ("suite", "cases", "largest", "about"), "lrrr", rows, notes)], markdown)
 
 
 def _pass_tables(measured: "Profile", profile: str | None) -> "list[Table]":
-    """Each pass operator by operator, beside what `estimate` says of it."""
+    """A table of each measured pass: its operators beside what `estimate` predicts."""
     from llmcost.bench.summary import measured_passes
     from llmcost.report.bench_rows import pass_table
 
@@ -184,10 +235,16 @@ def _pass_tables(measured: "Profile", profile: str | None) -> "list[Table]":
 
 
 def _report(
-    measured: "Profile", old: "Profile | None", threshold: float, fail_above: str | None, plot: str | None, rows: bool,
-    form: o.Form, before: "list[Table] | None",
-) -> None:  # fmt: skip
-    """Print a profile, with the tables `before` those of its rows; None: a comparison stands alone."""
+    measured: "Profile",
+    old: "Profile | None",
+    threshold: float,
+    fail_above: str | None,
+    plot: str | None,
+    rows: bool,
+    form: o.Form,
+    before: "list[Table] | None",
+) -> None:
+    """Print a profile, after the tables `before`; where that is None, a comparison with `old` is shown alone."""
     from llmcost.bench.differences import differences, slower
     from llmcost.bench.summary import summary_of
     from llmcost.cli.output import show_tables, write

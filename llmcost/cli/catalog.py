@@ -13,13 +13,15 @@ from llmcost.ground.options import Option
 
 Rows: TypeAlias = list[dict[str, object]]
 
+OF_HARDWARE = {"memory", "vendor", "bandwidth", "peak", "gpu"}  # fields by which a spec is told to be one of hardware
+
 
 def models(
     name: Annotated[str | None, Argument("NAME", "One model, in full with its source.")] = None,
     *,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """The models that are known."""
+    """The models that are known by name; with a NAME, all fields of one."""
     from llmcost.model.card import model_document, model_row
     from llmcost.report.specs import model_table, models_table
     from llmcost.specs.catalog import load_model
@@ -36,7 +38,7 @@ def hardware(
     *,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """The GPUs that are known, and the systems of them: boxes, clouds, clusters."""
+    """The GPUs and systems of them (boxes, clouds, clusters) that are known by name; with a NAME, all of one."""
     from llmcost.report.specs import chip_table, hardware_table, systems_table
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware
@@ -55,7 +57,10 @@ def _catalog(
     lists: Mapping[str, tuple[Callable[[Any], dict[str, object]], Callable[[Rows], Any]]],
     form: o.Form,
 ) -> None:
-    """One spec in full, or a list of each folder: its rows and their table. CSV has the first list, or the row of the one spec."""
+    """Show one spec in full, or the list of each folder in `lists`, which has how to make a row and a table of rows.
+
+    CSV has the list of the folder `kind`, or the row of the one spec.
+    """
     from llmcost.specs.catalog import names
 
     schema = {"schema": f"llmcost.{kind}/1"}
@@ -112,7 +117,7 @@ def check(
     *,
     form: Annotated[o.Form, Takes(o.Form, only=("json",))],
 ) -> None:
-    """Whether specs of your own are sound. Exit code 1 if one is not."""
+    """Whether specs of your own can be used. Exit code 1 if one cannot."""
     from llmcost.cli.output import show_json, write
     from llmcost.ground.errors import InputError, SpecError
     from llmcost.specs.catalog import hardware_of, read_model
@@ -124,29 +129,18 @@ def check(
             raise InputError(f"{path}: no such file")
         try:
             document = read_model(Path(path))
-            is_hardware = not {"memory", "vendor", "bandwidth", "peak", "gpu"}.isdisjoint(document.data)
+            is_hardware = not OF_HARDWARE.isdisjoint(document.data)
             spec = hardware_of(document) if is_hardware else model_from(document)
-            results.append(
-                {"path": path, "ok": True, "kind": "hardware" if is_hardware else "model", "name": spec.name}
-            )
+            found: dict[str, Any] = {"ok": True, "kind": "hardware" if is_hardware else "model", "name": spec.name}
         except SpecError as error:
-            results.append(
-                {
-                    "path": path,
-                    "ok": False,
-                    "line": error.line,
-                    "field": error.field,
-                    "problem": error.problem,
-                    "message": str(error),
-                }
-            )
+            where = {"line": error.line, "field": error.field, "problem": error.problem}
+            found = {"ok": False, **where, "message": str(error)}
+        results.append({"path": path, **found})
     if form.json:
         show_json({"schema": "llmcost.check/1", "results": results})
     else:
-        write(
-            "".join(
-                f"{r['path']}: {r['kind']} {r['name']}, sound\n" if r["ok"] else f"{r['message']}\n" for r in results
-            )
-        )
-    if not all(r["ok"] for r in results):
+        for each in results:
+            sound = each["ok"]
+            write(f"{each['path']}: {each['kind']} {each['name']}, sound\n" if sound else f"{each['message']}\n")
+    if not all(each["ok"] for each in results):
         raise typer.Exit(1)

@@ -1,9 +1,9 @@
 """From a function with declared parameters to a command of the command line.
 
-A parameter of a command is annotated with what it is: an `Argument`, an `Option` (llmcost/ground/options.py), or `Takes`,
-which stands for many options that a named tuple declares. Typer is told names alone and gives back the text that stands
-behind each: help is written and values are read here, by what was declared. So typer builds no model of a type, which
-takes it 2 ms an option from 0.29 on, and help looks the same under every version of it.
+A parameter of a command is annotated with what it is: an `Argument`, an `Option` (llmcost/ground/options.py), or
+`Takes`, which stands for many options that a named tuple declares. Typer is told only names, and hands over the text
+behind each. Help is written and values are read here, from what was declared. So typer need not work out types, which
+takes it 2 ms an option from 0.29 on, and help looks the same under every version of typer.
 """
 
 import inspect
@@ -38,7 +38,7 @@ Text: TypeAlias = str | list[str] | bool | None  # as typer hands it over
 
 
 class Argument(NamedTuple):
-    """What stands on the command line without a name. `name` and `required` are the parameter's, filled in."""
+    """What is typed without a name. `name` and `required` are filled in from the parameter."""
 
     metavar: str
     help: str
@@ -47,15 +47,15 @@ class Argument(NamedTuple):
     required: bool = True
 
     def usage(self) -> str:
-        """As usage shows it."""
+        """How the line of usage shows it: in brackets where it may be left out."""
         return self.metavar if self.required else f"[{self.metavar}]"
 
 
 class Takes(NamedTuple):
-    """Options of a named tuple that a command takes: all, `only` some, or all but those it is `without`.
+    """Options of a named tuple that a command takes: all, `only` some, or all but some (`without`).
 
-    `lists`: those that take several values here. `changed`: fields of an `Option` that differ here. A parameter that is
-    a `Given` gets the values that stand on the command line, an `Axis` or `Names` for a list; another the named tuple.
+    `lists`: those that take several values here. `changed`: fields of an `Option` that differ here. A parameter of type
+    `Given` gets only the values that were typed, an `Axis` or `Names` for a list; any other gets the named tuple.
     """
 
     of: type
@@ -73,14 +73,14 @@ class Takes(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """One thing that a user may type: what it is, and whether it takes a list."""
+    """One argument or option of a command: its declaration, whether it takes a list here, whether it is required."""
 
     what: Argument | Option
     a_list: bool = False
     required: bool = False
 
     def for_typer(self) -> inspect.Parameter:
-        """As typer knows it: names on the command line, and text."""
+        """Its declaration to typer: its names, and that it is text."""
         what = self.what
         kind: Any
         info: Any
@@ -106,12 +106,12 @@ class Parameter(NamedTuple):
         return f"{names} {metavar}".strip(), what.help + notes
 
     def is_given(self, text: Text) -> bool:
-        """Whether it stands on the command line. Some versions of typer say False for a flag that does not."""
+        """Whether it was typed. Some versions of typer hand over False for a flag that was not."""
         no = isinstance(self.what, Option) and self.what.value is False and text is False
         return not no and text not in (None, [], ())
 
     def value(self, text: Text) -> Any:
-        """What was typed as a value. Raises InputError."""
+        """The value that a text means. Raises InputError where it has none, or several and one is wanted."""
         what = self.what
         if isinstance(what, Argument) or what.read is None:
             return text
@@ -156,7 +156,7 @@ def function_of(command: str) -> Callable[..., None]:
 
 @cache
 def parameters(function: Callable[..., None]) -> dict[str, Parameter]:
-    """Everything that a command takes, by name, in the order of its help."""
+    """Every argument and option of a command, by name, in the order of its help."""
     found = []
     for name, each in inspect.signature(function).parameters.items():
         declaration = each.annotation.__metadata__[0]
@@ -193,7 +193,7 @@ def add(app: typer.Typer, name: str, function: Callable[..., None]) -> None:
     known = parameters(function)
 
     class Command(TyperCommand):
-        """Its usage and help by what was declared."""
+        """A command whose usage and help are written from its declarations."""
 
         def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
             return _with_text_as_it_is(super().get_params(ctx))
@@ -219,19 +219,19 @@ def add(app: typer.Typer, name: str, function: Callable[..., None]) -> None:
 
 
 class Program(TyperGroup):
-    """All commands together."""
+    """The program, whose usage is the same under every version of typer."""
 
     def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
-        """Its own options."""
+        """The options of the program itself: --version and --help."""
         return _with_text_as_it_is(super().get_params(ctx))
 
     def collect_usage_pieces(self, _: typer.Context) -> list[str]:  # type: ignore[override]
-        """Its line of usage."""
+        """What usage shows behind the program's name."""
         return ["[OPTIONS]", "COMMAND", "[ARGS]..."]
 
 
 def _with_text_as_it_is(params: list[Any]) -> list[Any]:
-    """Typer's parameters, spared their way from text to a value where the value is text or is not there."""
+    """Typer's parameters, whose texts are handed over as they are, without typer's conversion."""
     for each in params:
         if "process_value" not in vars(each):
             each.process_value = partial(_process_value, each, each.process_value)
@@ -247,7 +247,7 @@ def _process_value(parameter: Any, typers: Callable[[Any, Any], Any], context: A
 
 
 def spelled_out(lists: Given, of: type, most: int = MOST_VALUES) -> dict[str, tuple[Any, ...]]:
-    """Lists of options of a named tuple as their values, each checked. Raises InputError, also for too many of them."""
+    """Lists of options of a named tuple as their values. Raises InputError for a wrong value, or for too many."""
     found = {}
     for name, each in lists.items():
         option = declared(of)[name]

@@ -37,14 +37,13 @@ def fit(
     ],
     kind: o.ReadAs = None,
     price: o.Prices = (),
-    basis: Annotated[str, word("Whose rates are shown and priced.", BASES)] = "expected",
+    basis: Annotated[str, word("Which rates are shown and priced.", BASES)] = "expected",
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """Which GPUs hold MODEL: how many, at which precision, with how large a batch and context, how fast and at what
-    price.
+    """Which GPUs hold MODEL: how many, at which precision, how large a batch and context, how fast, at what price.
 
-    Without --hw, --gpus or --weight-dtype the table has the fewest of each kind that hold it, at the widest precision
-    that so many hold; JSON and CSV have all. Exit code 1 if none holds it.
+    Without --hw, --gpus or --weight-dtype the table has the fewest GPUs of each kind that hold it, at the widest
+    precision that these hold; JSON and CSV have all. Exit code 1 if none holds it.
 
     Example: llmcost fit llama3-70b --hw h100,l40s --price h100=2.5 --price l40s=1
     """

@@ -17,8 +17,10 @@ def mfu(
     length: Annotated[Given, Takes(Options, only=("seq",))],
     tokens_per_s: Annotated[float | None, number("Tokens a second of one GPU.", "RATE")] = None,
     printed: Annotated[float | None, share("Instead: an MFU as printed, e.g. 0.4125.", long="--mfu")] = None,
-    convention: Annotated[str | None, Option("The convention behind --mfu.")] = None,
-    recompute: Annotated[str, word("Activations computed again; selective: attention.", RECOMPUTE)] = RECOMPUTE[0],
+    convention: Annotated[str | None, Option("The convention by which --mfu was counted.")] = None,
+    recompute: Annotated[str, word("What the backward pass recomputes; selective: attention.", RECOMPUTE)] = RECOMPUTE[
+        0
+    ],
     kind_of_number: Annotated[Given, Takes(ServingOptions, only=("dtype",))],
     kind: o.ReadAs = None,
     form: Annotated[o.Form, Takes(o.Form)],

@@ -1,4 +1,4 @@
-"""The parameters that commands share and no calculation knows: names of models and GPUs, prices, forms of output."""
+"""The parameters that several commands have and no calculation: names of models and GPUs, prices, forms of output."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -18,7 +18,7 @@ ModelName = Annotated[
 ]
 ReadAs = Annotated[
     str | None,
-    Option("Read a config as one of this model_type, e.g. llama; you answer for it.", metavar="TYPE", long="--as"),
+    Option("Read a config.json as this model_type, e.g. llama, whatever it says.", metavar="TYPE", long="--as"),
 ]
 OptionalHardware = Annotated[str | None, Option("A GPU: shipped name, alias, or a path to a YAML spec.", metavar="HW")]
 Hardware = Annotated[
@@ -29,7 +29,7 @@ SeveralHardware = Annotated[
 ]
 Prices = Annotated[
     Sequence[str],
-    Option("A GPU-hour, of all GPUs or of one kind; may be repeated.", metavar="[HW=]DOLLARS", repeated=True),
+    Option("Dollars a GPU-hour, of all GPUs or of one; may be repeated.", metavar="[HW=]DOLLARS", repeated=True),
 ]
 Plot = Annotated[str | None, Option("Draw charts, .png or .svg (needs matplotlib).", metavar="FILE")]
 

@@ -1,38 +1,51 @@
-"""Where answers go: stdout, and nothing else does."""
+"""How answers reach stdout; progress, warnings and errors go to stderr."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.files import draft_of
 from llmcost.report.tables import Table, print_tables, to_markdown
 
+if TYPE_CHECKING:
+    from llmcost.formulas.explanations import Explanations
+
 
 def write(text: str) -> None:
-    """Text to stdout."""
+    """Write a text to stdout as it is."""
     sys.stdout.write(text)
 
 
 def show_json(document: Any) -> None:
-    """One JSON document."""
+    """Print one JSON document, indented, in base units."""
     import json
 
     write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def show_tables(tables: Iterable[Table], markdown: bool) -> None:
-    """Tables as Markdown, or to the terminal."""
+    """Print tables as Markdown, or as they suit the terminal or pipe."""
     if markdown:
         write(to_markdown(tables))
     else:
         print_tables(tables)
 
 
+def show_explanations(found: Explanations, *, as_json: bool) -> None:
+    """Print how figures come about, to be read or as a JSON document."""
+    from llmcost.report.explain import explanation_text
+
+    if as_json:
+        show_json(found.to_dict())
+    else:
+        write(explanation_text(found) + "\n")
+
+
 def write_pieces(pieces: Iterable[str], output: Path | None) -> None:
-    """Text a piece at a time, to stdout or into a file."""
+    """Write text a piece at a time, to stdout or into a file, which appears when it is whole. Raises InputError."""
     if output is None:
         for piece in pieces:
             write(piece)

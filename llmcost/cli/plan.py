@@ -37,25 +37,25 @@ def plan(
             ServingOptions,
             only=("dtype", "prompt", "output", "chunk", "weight_dtype", "kv_dtype", "memory_utilization"),
             changed={
-                "prompt": {"help": "With --serve, tokens of a request.", "default": "1024"},
-                "output": {"help": "With --serve, tokens that it gives.", "default": "256"},
+                "prompt": {"help": "With --serve: tokens of a prompt.", "default": "1024"},
+                "output": {"help": "With --serve: tokens of an answer.", "default": "256"},
                 "memory_utilization": {"default": "1, or 0.9 with --serve"},
             },
         ),
     ],
     ttft: Annotated[
-        float | None, number("With --serve, the longest time to the first token.", "MS", default="any")
+        float | None, number("With --serve: the longest TTFT, time to the first token.", "MS", default="any")
     ] = None,
     tpot: Annotated[
-        float | None, number("With --serve, the longest time of each other token.", "MS", default="any")
+        float | None, number("With --serve: the longest TPOT, time of each other token.", "MS", default="any")
     ] = None,
     top: Annotated[int, count("Layouts to list.")] = 10,
     kind: o.ReadAs = None,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """The fastest layout of a training step of MODEL on GPUs, of every legal one, and why the others lose.
+    """The fastest of every legal layout of a training step of MODEL, and why the others lose.
 
-    With --serve, the layout and the requests in flight that give most tokens a second a GPU within limits on waiting.
+    With --serve: the layout, and the requests in flight, that give most tokens a second a GPU within --ttft and --tpot.
 
     Example: llmcost plan llama3-70b --hw h100 --gpus 1024 --global-batch 1024
     """

@@ -49,7 +49,7 @@ def sweep(
     top: Annotated[int | None, count("Only the first N rows of that order.")] = None,
     fits: Annotated[bool, flag("Only rows that fit the memory.")] = False,
     file: Annotated[
-        str | None, Option("Where to write it; .csv, .json or .md also says as what.", metavar="FILE", long="-o")
+        str | None, Option("Where to write the rows; .csv, .json or .md says in which form.", metavar="FILE", long="-o")
     ] = None,
     parquet: Annotated[str | None, Option("Write a Parquet file (needs pyarrow).", metavar="FILE")] = None,
     plot: o.Plot = None,
@@ -59,7 +59,8 @@ def sweep(
     """Every combination of the options given, one row each.
 
     \b
-    A LIST is one or more of these, with commas between them (so 1,024 is 1 and 024, and refused):
+    A LIST is one or more of these, with commas between them (1,024 would be
+    1 and 024, and is refused: type 1024):
       8k           a value, as other commands take it
       1..64        every whole number from 1 to 64
       1..64:8      in steps of 8: 1, 9, 17, ...
@@ -90,7 +91,7 @@ def sweep(
 def _write(
     grid: "Sweep", columns: Mapping[str, str], rows: Rows, number: int, form: str | None, file: Path | None
 ) -> None:
-    """The rows in the form that an ending stands for, by default a table."""
+    """Write the rows in the form that the ending `form` stands for, by default as a table. Raises InputError."""
     from llmcost.cli.output import show_tables, write_pieces
     from llmcost.ground.files import write_file
     from llmcost.report.sweep import csv_pieces, json_pieces, table_of
@@ -103,9 +104,8 @@ def _write(
         head = {"schema": "llmcost.sweep/1", "model": grid.model.name, "combinations": number}
         write_pieces(json_pieces(head, columns, blocks), file)
     elif number > MOST_ROWS:
-        raise InputError(
-            f"{number:,} rows are too many for a table: --csv, --json, --parquet FILE, or fewer with --sort and --top"
-        )
+        others = "--csv, --json, --parquet FILE, or fewer with --sort and --top"
+        raise InputError(f"{number:,} rows are too many for a table: {others}")
     else:
         tables = [table_of(f"{grid.model.title}: {number:,} combination{'s' * (number != 1)}", columns, blocks)]
         if file is None:
@@ -115,7 +115,7 @@ def _write(
 
 
 def _grid(model: "ModelSpec", chips: "list[HardwareSpec]", given: "Mapping[str, Axis | Names]", yes: bool) -> "Sweep":
-    """The sweep, refused while it is still only counted if it is too large."""
+    """The sweep. Raises InputError where it is too large, before anything of it is computed, unless `yes`."""
     from llmcost.search.sweep import Sweep
 
     combinations = len(chips) * prod(each.size() for each in given.values())
@@ -126,9 +126,8 @@ def _grid(model: "ModelSpec", chips: "list[HardwareSpec]", given: "Mapping[str, 
     for reason, number in left_out[:MOST_REASONS]:
         print(f"llmcost: {number:,} of {combinations:,} combinations left out: {reason}", file=sys.stderr)
     if others := left_out[MOST_REASONS:]:
-        print(
-            f"llmcost: and {sum(number for _, number in others):,} for {len(others):,} other reasons", file=sys.stderr
-        )
+        number = sum(number for _, number in others)
+        print(f"llmcost: and {number:,} for {len(others):,} other reasons", file=sys.stderr)
     return grid
 
 
@@ -143,7 +142,10 @@ def _metrics(grid: "Sweep", asked: Sequence[str]) -> Sequence[str]:
 
 
 def _rows(grid: "Sweep", sort: str | None, top: int | None, fits: bool) -> tuple[Rows, int]:
-    """The rows asked for, as a function of the figures wanted, computed anew each time; and how many they are."""
+    """A function that computes the rows asked for, with the figures it is given the paths of; and how many rows.
+
+    Raises InputError for an order that makes no sense, and exits with 1 where nothing fits.
+    """
     if top is not None and sort is None:
         raise InputError(f"--top {top}: in which order? add --sort FIGURE or --sort FIGURE:desc")
     if sort is None and not fits:
@@ -159,7 +161,7 @@ def _rows(grid: "Sweep", sort: str | None, top: int | None, fits: bool) -> tuple
 
 
 def _draw(path: Path, model: str, axes: Mapping[str, str], rows: Rows, number: int) -> None:
-    """The charts of a sweep."""
+    """Draw the charts of a sweep. Raises InputError for too many points."""
     from llmcost.report import charts
     from llmcost.report.sweep import rows_of
     from llmcost.report.sweep_charts import MOST_POINTS, PATHS, chart_title, sweep_panels

@@ -39,18 +39,14 @@ def train(
 
     spec, chip = load_model(model, kind), load_hardware(hw)
     if explain is not None:
-        from llmcost.cli.output import show_json, write
+        from llmcost.cli.output import show_explanations
         from llmcost.formulas.explanations import Explanations
         from llmcost.formulas.training import explain_training
-        from llmcost.report.explain import explanation_text
 
         if form.csv or form.markdown or breakdown or plot is not None:
             raise InputError("--explain: as text, or with --json")
-        found = Explanations(spec.name, tuple(explain_training(spec, chip, options, explain)))
-        if form.json:
-            show_json(found.to_dict())
-        else:
-            write(explanation_text(found) + "\n")
+        found = explain_training(spec, chip, options, explain)
+        show_explanations(Explanations(spec.name, tuple(found)), as_json=form.json)
         return
     answer = compute(spec, chip, options)
     if plot is not None:
@@ -61,7 +57,9 @@ def train(
         charts.save(Path(plot), title, train_panels(answer))
     if not breakdown:
         form.show(
-            lambda: to_dict(answer), lambda: (("quantity", "value"), train_rows(answer)), lambda: train_tables(answer)
+            lambda: to_dict(answer),
+            lambda: (("quantity", "value"), train_rows(answer)),
+            lambda: train_tables(answer),
         )
         return
     rows = micro_batch_rows(setup_of(spec, chip, options, None)[0])

@@ -13,14 +13,14 @@ UNKNOWN = "–"
 FIGURES = ("figures", "predicted", "ratio", "median error", "90 % within", "beat limit")
 RATIO = "ratio: predicted over measured, median. Errors: |predicted / measured - 1|. 90 % within: of the figures."
 CLASSES = (
-    "Predictions stand for an engine of the class optimised, which launches its kernels as the engine measured does. The other",
-    "classes are shown for how far they are from it: an eager loop in Python, a scheduler between steps, other arithmetic.",
+    "Predictions are for engines of the class optimised, which start kernels as the measured engine does. The other",
+    "classes show how far engines are from that: an eager loop in Python, a scheduler between steps, other arithmetic.",
 )
 ROLES = "fitted: some of the figures had a part in a default. scored: none had."
 
 
 def accuracy_tables(board: Scoreboard) -> list[Table]:
-    """Everything that `llmcost accuracy` prints."""
+    """The tables of `llmcost accuracy`: errors by group, calls whether a model fits, what beats the limit or is off."""
     sources = ("source", "engine class", "measured", "defaults")
     tables = [
         _groups("By source", sources, "llll", board.by_source, (RATIO, ROLES, *CLASSES)),
@@ -37,25 +37,16 @@ def accuracy_tables(board: Scoreboard) -> list[Table]:
 def _groups(
     title: str, columns: tuple[str, ...], align: str, groups: Iterable[Group], notes: tuple[str, ...] = ()
 ) -> Table:
+    """A row for each group, under `columns` for what it is of and FIGURES."""
     rows = [(*(word.replace("_", " ") for word in each.of), *_figures(each)) for each in groups]
     return Table(title, (*columns, *FIGURES), align + "r" * len(FIGURES), rows, notes)
 
 
 def _figures(each: Group) -> tuple[str, ...]:
     ratio = UNKNOWN if each.median_ratio is None else f"{each.median_ratio:.2f}"
-    beat = (
-        f"{each.beat_limit}"
-        if each.beat_limit == 0 or not each.unexplained
-        else f"{each.beat_limit}, {each.unexplained} unexplained"
-    )
-    return (
-        f"{each.figures:,}",
-        f"{each.predicted:,}",
-        ratio,
-        _percent(each.median_error),
-        _percent(each.p90_error),
-        beat,
-    )
+    beat = f"{each.beat_limit}" + (f", {each.unexplained} unexplained" if each.unexplained else "")
+    errors = (_percent(each.median_error), _percent(each.p90_error))
+    return (f"{each.figures:,}", f"{each.predicted:,}", ratio, *errors, beat)
 
 
 def _percent(share: float | None) -> str:
@@ -85,6 +76,7 @@ def _faster(checks: list[Check]) -> Table:
 
 
 def _over(each: Check) -> str:
+    """By how much the measurement is faster than the limit."""
     limit, measured = each.answer.limit or 1, each.answer.measured
     return _percent((measured / limit if each.answer.is_rate else limit / measured) - 1)
 

@@ -29,12 +29,12 @@ FIGURES = {
     "decode.expected.tokens_per_s": "  expected",
     "derived.decode_share_of_limit": "  of the limit",
     "decode.limited_by": "  limited by",
-    "derived.decode_tokens_per_s_per_watt": "  a watt of TDP",
+    "derived.decode_tokens_per_s_per_watt": "  tokens per joule, at TDP",
     "request.expected.latency_seconds": "a request: all of it",  # with --output
     "request.expected.output_tokens_per_s": "  output tokens/s of the batch",
     "serving.expected.output_tokens_per_s": "requests in flight: output tokens/s",  # with --concurrency
-    "serving.expected.ttft_seconds": "  first token",
-    "serving.expected.tpot_seconds": "  each other token",
+    "serving.expected.ttft_seconds": "  TTFT",
+    "serving.expected.tpot_seconds": "  TPOT",
     "derived.price_per_million_prompt_tokens": "$ a million prompt tokens",
     "derived.price_per_million_output_tokens": "$ a million output tokens",
 }
@@ -80,37 +80,24 @@ def _cell(path: str, column: dict[str, Any]) -> str:
 
 
 def comparison_panels(entries: Sequence[Entry], priced: bool) -> list[Panel]:
-    """Bars of prefill, decode, and what a token costs: dollars where there are prices, else watts."""
+    """Bars of prefill, of decode, and of what a token costs: dollars where there are prices, else tokens per joule."""
     known = [figures_of(entry) for entry in entries]
     models, chips = (list(dict.fromkeys(each[name] for each in known)) for name in NAMES)
     at = {(each["model.name"], each["hardware.name"]): each for each in known}
     note = f"expected; {_workload(entries)}; hollow: does not fit"
-    last = (
-        ("derived.price_per_million_output_tokens", "$ a million output tokens")
-        if priced
-        else ("derived.decode_tokens_per_s_per_watt", "decode tokens/s a watt of TDP")
-    )
-    shown = (
-        ("prefill.expected.tokens_per_s", "prefill tokens/s"),
-        ("decode.expected.tokens_per_s", "decode tokens/s"),
-        last,
-    )
-    return [
-        Panel(
-            what[0].upper() + what[1:],
-            "",
-            "",
-            bars=[
-                Bars(
-                    chip,
-                    number,
-                    [at[model, chip][path] for model in models],
-                    [at[model, chip]["memory.fits"] for model in models],
-                )
-                for number, chip in enumerate(chips)
-            ],
-            groups=models,
-            note=note,
-        )
-        for path, what in shown
-    ]
+    shown = {
+        "prefill.expected.tokens_per_s": "Prefill tokens/s",
+        "decode.expected.tokens_per_s": "Decode tokens/s",
+    }
+    if priced:
+        shown["derived.price_per_million_output_tokens"] = "$ a million output tokens"
+    else:
+        shown["derived.decode_tokens_per_s_per_watt"] = "Decode tokens per joule, at TDP"
+    panels = []
+    for path, title in shown.items():
+        bars = []
+        for number, chip in enumerate(chips):
+            columns = [at[model, chip] for model in models]
+            bars.append(Bars(chip, number, [each[path] for each in columns], [each["memory.fits"] for each in columns]))
+        panels.append(Panel(title, "", "", bars=bars, groups=models, note=note))
+    return panels

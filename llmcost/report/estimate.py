@@ -10,39 +10,41 @@ from llmcost.machine.defaults import BASIS, ENGINE_ERROR, ENGINE_MEDIAN_ERROR, E
 from llmcost.model.formats import FORMATS
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
+from llmcost.report.figures import UNKNOWN, degrees_of
 from llmcost.report.tables import Table
-from llmcost.serving.options import Workload
+from llmcost.serving.options import DEGREES, Workload
 from llmcost.serving.results import Estimate, Hardware, Memory, Request, Serving, leaves
 
-UNKNOWN = "not known"
+NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
+BINDS = {  # what keeps the number of running requests where it is
+    "memory": "the cache of more has no room",
+    "chunk": "tokens of more do not fit into a chunk",
+    "concurrency": "all of them",
+    "requests": "all of them",
+    "rate": "as many as arrive meanwhile",
+}
+OVERLOADED = "More requests arrive than are answered: the line of those that wait grows as long as they do."
 
 
 def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
     """Counts, then speeds on three bases, then what they mean in words."""
     w = e.workload
     place = f" on {e.hardware.title}" if e.hardware else ""
-    kinds = (
-        w.dtype
-        if w.dtype == w.weight_dtype == w.kv_dtype
-        else f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
-    )
-    title = f"{model.title}{place}: {kinds}, {_gpus(w)}batch {w.batch:,}, context {w.context:,}"
-    tables = [Table(title, ("", "", ""), "lrl", _counts(e))]
-    if e.hardware:
-        tables.append(_speeds(e))
-        if e.serving:
-            tables.append(_serving(w, e.serving))
-        tables.append(Table("", ("",), "l", (), tuple(_verdict(model, e))))
-    else:
-        tables.append(
-            Table("", ("",), "l", (), ("Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them).",))
-        )
-    return tables
+    dtypes = w.dtype
+    if not w.dtype == w.weight_dtype == w.kv_dtype:
+        dtypes = f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
+    title = f"{model.title}{place}: {dtypes}, {_gpus(w)}batch {w.batch:,}, context {w.context:,}"
+    counts = Table(title, ("", "", ""), "lrl", [*_counts(e), *_memory(e), *_traffic(e)])
+    if e.hardware is None:
+        return [counts, Table("", ("",), "l", (), (NO_GPU,))]
+    mix = [_serving(w, e.serving)] if e.serving else []
+    notes = (_fit(model, e), *_binding(e), *_bases(e))
+    return [counts, _speeds(e), *mix, Table("", ("",), "l", (), notes)]
 
 
 def _gpus(w: Workload) -> str:
-    degrees = [f"{name} {getattr(w, name)}" for name in ("tp", "pp", "dp", "ep") if getattr(w, name) > 1]
-    return f"{w.gpus:,} GPUs ({', '.join(degrees)}), " if degrees else ""
+    degrees = degrees_of(w, DEGREES)
+    return f"{w.gpus:,} GPUs ({degrees}), " if degrees else ""
 
 
 def estimate_rows(e: Estimate) -> list[tuple[str, Any, str]]:
@@ -55,7 +57,8 @@ def estimate_rows(e: Estimate) -> list[tuple[str, Any, str]]:
 
 
 def _counts(e: Estimate) -> list[tuple[str, str, str]]:
-    p, f, w, m, t = e.model.params, e.flops.per_token, e.workload, e.memory, e.traffic.decode
+    """Parameters and FLOPs."""
+    p, f, prefill, w = e.model.params, e.flops.per_token, e.flops.prefill, e.workload
     parts = (
         ("embedding", p.embedding),
         ("attention", p.attention),
@@ -66,53 +69,46 @@ def _counts(e: Estimate) -> list[tuple[str, str, str]]:
     tied = "the embedding's weights" if p.lm_head == 0 else ""
     rows = [("Parameters", amount(p.total), f"{p.total:,}")]
     rows += [(f"  {name}", amount(n), f"{n:,}" if n or not tied else tied) for name, n in parts]
-    rows += [
-        (
-            "FLOPs a token",
-            scaled(f.total, "FLOP"),
-            f"2 a multiply-add of matrix products; every query sees all {w.context:,} keys",
-        ),
+    products = f"2 a multiply-add of matrix products; every query sees all {w.context:,} keys"
+    prompts = f"{w.batch:,} × {w.prompt:,} tokens, causal pairs only; {scaled(prefill.full, 'FLOP')} with all pairs"
+    return [
+        *rows,
+        ("FLOPs a token", scaled(f.total, "FLOP"), products),
         ("  linear layers", scaled(f.linear, "FLOP"), "attention projections and MLP"),
         ("  attention", scaled(f.attention, "FLOP"), "scores and values"),
         ("  LM head", scaled(f.lm_head, "FLOP"), ""),
-        (
-            "FLOPs of prefill",
-            scaled(e.flops.prefill.causal, "FLOP"),
-            f"{w.batch:,} × {w.prompt:,} tokens, causal pairs only; {scaled(e.flops.prefill.full, 'FLOP')} with all pairs",
-        ),
-        ("Memory" + " a GPU" * (w.gpus > 1), scaled(m.total_bytes, "B"), _capacity(m)),
-        (
-            "  weights",
-            scaled(m.weights_bytes, "B"),
-            _weights(w),
-        ),
-        ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
-        ("  activations", scaled(m.activation_bytes, "B"), f"at the worst kernel, prompts {_at_once(w)} at a time"),
+        ("FLOPs of prefill", scaled(prefill.causal, "FLOP"), prompts),
     ]
-    if m.overhead_bytes is not None:
-        aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
-        rows.append(
-            (
-                "  runtime",
-                scaled(m.runtime_bytes, "B"),
-                "CUDA context" + ", buffers of exchanges" * (w.tp * w.pp * w.ep > 1),
-            )
-        )
-        rows.append(("  set aside", scaled(m.overhead_bytes - m.runtime_bytes, "B"), aside))
-    rows += [
-        (
-            "Traffic a decode step" + ", a GPU" * (w.gpus > 1),
-            scaled(t.total_bytes, "B"),
-            "what no implementation can avoid reading",
-        ),
+
+
+def _memory(e: Estimate) -> list[tuple[str, str, str]]:
+    m, w = e.memory, e.workload
+    at_once = "one" if w.chunk is None else f"{w.chunk:,} tokens"
+    rows = [
+        ("Memory" + " a GPU" * (w.gpus > 1), scaled(m.total_bytes, "B"), _capacity(m)),
+        ("  weights", scaled(m.weights_bytes, "B"), _weights(w)),
+        ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
+        ("  activations", scaled(m.activation_bytes, "B"), f"at the worst kernel, prompts {at_once} at a time"),
+    ]
+    if m.overhead_bytes is None:
+        return rows
+    runtime = "CUDA context" + ", communication buffers" * (w.tp * w.pp * w.ep > 1)
+    aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
+    return [
+        *rows,
+        ("  runtime", scaled(m.runtime_bytes, "B"), runtime),
+        ("  set aside", scaled(m.overhead_bytes - m.runtime_bytes, "B"), aside),
+    ]
+
+
+def _traffic(e: Estimate) -> list[tuple[str, str, str]]:
+    t = e.traffic.decode
+    heading = "Traffic a decode step" + ", a GPU" * (e.workload.gpus > 1)
+    return [
+        (heading, scaled(t.total_bytes, "B"), "what no implementation can avoid reading"),
         ("  weights", scaled(t.weight_bytes, "B"), ""),
         ("  KV cache", scaled(t.kv_cache_bytes, "B"), ""),
     ]
-    return rows
-
-
-def _at_once(w: Workload) -> str:
-    return "one" if w.chunk is None else f"{w.chunk:,} tokens"
 
 
 def _cache(e: Estimate) -> str:
@@ -127,35 +123,33 @@ def _cache(e: Estimate) -> str:
 def _capacity(m: Memory) -> str:
     if m.capacity_bytes is None:
         return ""
-    vendors = (
-        "" if m.usable_bytes == m.capacity_bytes else f" that drivers report ({scaled(m.capacity_bytes, 'B')} as sold)"
-    )
-    return f"of {scaled(m.usable_bytes, 'B')}{vendors}: {'fits' if m.fits else 'DOES NOT FIT'}"
+    sold = ""
+    if m.usable_bytes != m.capacity_bytes:
+        sold = f" that drivers report ({scaled(m.capacity_bytes, 'B')} as sold)"
+    return f"of {scaled(m.usable_bytes, 'B')}{sold}: {'fits' if m.fits else 'DOES NOT FIT'}"
 
 
 def _speeds(e: Estimate) -> Table:
-    pre, dec, tra, w = e.prefill, e.decode, e.training, e.workload
+    w = e.workload
+    prefill = (e.prefill.textbook, e.prefill.limit, e.prefill.expected)
+    decode = (e.decode.textbook, e.decode.limit, e.decode.expected)
+    training = (e.training.textbook, e.training.limit, e.training.expected)
     rows = [
-        ("Prefill", *(_rate(r.tokens_per_s) for r in (pre.textbook, pre.limit, pre.expected))),
-        (f"  {w.batch * w.prompt:,} tokens", *(_time(r.seconds) for r in (pre.textbook, pre.limit, pre.expected))),
-        ("Decode", *(_rate(r.tokens_per_s) for r in (dec.textbook, dec.limit, dec.expected))),
-        ("  one step", *(_time(r.seconds_per_step) for r in (dec.textbook, dec.limit, dec.expected))),
+        ("Prefill", *(_rate(basis.tokens_per_s) for basis in prefill)),
+        (f"  {w.batch * w.prompt:,} tokens", *(_time(basis.seconds) for basis in prefill)),
+        ("Decode", *(_rate(basis.tokens_per_s) for basis in decode)),
+        ("  one step", *(_time(basis.seconds_per_step) for basis in decode)),
     ]
     if w.gpus > 1:
-        rows.insert(2, ("  a GPU", *(_rate(r.tokens_per_s_per_gpu) for r in (pre.textbook, pre.limit, pre.expected))))
-        rows.append(("  a GPU", *(_rate(r.tokens_per_s_per_gpu) for r in (dec.textbook, dec.limit, dec.expected))))
+        rows.insert(2, ("  a GPU", *(_rate(basis.tokens_per_s_per_gpu) for basis in prefill)))
+        rows.append(("  a GPU", *(_rate(basis.tokens_per_s_per_gpu) for basis in decode)))
     if w.batch > 1:
-        rows.append(("  a user", *(_rate(r.tokens_per_s_per_user) for r in (dec.textbook, dec.limit, dec.expected))))
+        rows.append(("  a user", *(_rate(basis.tokens_per_s_per_user) for basis in decode)))
     if e.request:
         rows += _request(w, e.request)
-    rows.append(
-        (
-            "Training" + " on one GPU" * (w.gpus > 1),
-            *(_rate(r.tokens_per_s) for r in (tra.textbook, tra.limit, tra.expected)),
-        )
-    )
     length = f"  {amount(w.tokens, 2).replace(' ', '')} tokens"
-    rows.append((length, *(_years(r.gpu_years) for r in (tra.textbook, tra.limit, tra.expected))))
+    rows.append(("Training" + " on one GPU" * (w.gpus > 1), *(_rate(basis.tokens_per_s) for basis in training)))
+    rows.append((length, *(_years(basis.gpu_years) for basis in training)))
     return Table("", ("", "textbook", "limit", "expected"), "lrrr", rows)
 
 
@@ -163,44 +157,34 @@ def _request(w: Workload, r: Request) -> list[tuple[str, ...]]:
     many = f"{w.batch:,} requests at once" if w.batch > 1 else "A request"
     return [
         (f"{many}: {w.prompt:,} tokens in, {w.output:,} out", *(_time(basis.latency_seconds) for basis in r)),
-        ("  first token", *(_time(basis.ttft_seconds) for basis in r)),
-        ("  each other token", *(_time(basis.tpot_seconds) for basis in r)),
+        ("  first token (TTFT)", *(_time(basis.ttft_seconds) for basis in r)),
+        ("  each other token (TPOT)", *(_time(basis.tpot_seconds) for basis in r)),
         ("  output", *(_rate(basis.output_tokens_per_s) for basis in r)),
     ]
 
 
 def _serving(w: Workload, s: Serving) -> Table:
-    """The mix of requests; what keeps the number of running ones where it is."""
-    x, y = s.limit, s.expected
-    why = {
-        "memory": "the cache of more has no room",
-        "chunk": "tokens of more do not fit into a chunk",
-        "concurrency": "all of them",
-        "requests": "all of them",
-        "rate": "as many as arrive meanwhile",
-    }
-    running = f"{significant(s.running) if s.running < 1 else f'{s.running:,.0f}'} run at a time" + (
-        f", {why[s.limited_by]}" if s.limited_by else ""
-    )
+    """A mix of requests: how many run at a time and why no more, rates, and expected times of one among them."""
+    limit, expected = s.limit, s.expected
+    running = f"{significant(s.running) if s.running < 1 else f'{s.running:,.0f}'} run at a time"
+    why = f", {BINDS[s.limited_by]}" if s.limited_by else ""
     room = "" if s.max_concurrency is None else f"; the cache has room for {s.max_concurrency:,}"
-    title = f"Continuous batching, {_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out: {running}{room}."
+    title = f"Continuous batching, {_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out: {running}{why}{room}."
+    bases = (limit, expected)
     rows = [
-        ("Requests", _per_second(x.requests_per_s, "requests"), _per_second(y.requests_per_s, "requests")),
-        ("Output", _rate(x.output_tokens_per_s), _rate(y.output_tokens_per_s)),
-        ("  with prompts", _rate(x.total_tokens_per_s), _rate(y.total_tokens_per_s)),
+        ("Requests", *(_per_second(basis.requests_per_s, "requests") for basis in bases)),
+        ("Output", *(_rate(basis.output_tokens_per_s) for basis in bases)),
+        ("  with prompts", *(_rate(basis.total_tokens_per_s) for basis in bases)),
     ]
     if w.gpus > 1:
-        rows.append(("  a GPU", _rate(x.output_tokens_per_s_per_gpu), _rate(y.output_tokens_per_s_per_gpu)))
-    notes = []
-    if w.rate is not None and s.limited_by not in (None, "rate", "requests"):
-        notes = ["More requests arrive than are answered: the line of those that wait grows as long as they do."]
-    times = (
-        ("First token", y.ttft_seconds),
-        ("  each other token", y.tpot_seconds),
-        ("  last token", y.latency_seconds),
-    )
-    rows += [(name, "", _time(value)) for name, value in times]
-    return Table(title, ("", "limit", "expected"), "lrr", rows, tuple(notes))
+        rows.append(("  a GPU", *(_rate(basis.output_tokens_per_s_per_gpu) for basis in bases)))
+    rows += [
+        ("First token (TTFT)", "", _time(expected.ttft_seconds)),
+        ("  each other token (TPOT)", "", _time(expected.tpot_seconds)),
+        ("  last token", "", _time(expected.latency_seconds)),
+    ]
+    overloaded = w.rate is not None and s.limited_by not in (None, "rate", "requests")
+    return Table(title, ("", "limit", "expected"), "lrr", rows, (OVERLOADED,) if overloaded else ())
 
 
 def _arrivals(w: Workload) -> str:
@@ -215,28 +199,31 @@ def _arrivals(w: Workload) -> str:
     return ", ".join(parts)
 
 
-def _verdict(model: ModelSpec, e: Estimate) -> list[str]:
-    return [_fit(model, e), *_binding(e), *_bases(e)]
-
-
 def _fit(model: ModelSpec, e: Estimate) -> str:
     m = e.memory
     if m.fits:
         at_most = ", the model's maximum" if m.max_context == model.max_position_embeddings else ""
-        return f"Fits: up to batch {m.max_batch:,} at this context; up to {m.max_context:,} tokens of context at this batch{at_most}."
+        context = f"up to {m.max_context:,} tokens of context at this batch{at_most}"
+        return f"Fits: up to batch {m.max_batch:,} at this context; {context}."
     if m.max_context:
         return f"Does not fit: at this batch there is room for {m.max_context:,} tokens of context."
-    usable = scaled(m.usable_bytes - m.overhead_bytes, "B")
-    return f"Does not fit: {scaled(m.weights_bytes, 'B')} of weights, {usable} of usable memory. The speeds are of such a GPU, large enough."
+    sizes = (
+        f"{scaled(m.weights_bytes, 'B')} of weights, {scaled(m.usable_bytes - m.overhead_bytes, 'B')} of usable memory"
+    )
+    return f"Does not fit: {sizes}. The speeds are those of such a GPU with enough memory."
 
 
 def _binding(e: Estimate) -> list[str]:
+    """What limits prefill and decode, and what training would keep; or the figure that no source gives."""
     assert e.hardware is not None
     if e.prefill.limited_by is None:
         return [f"{_missing(e, e.hardware)} is not known from any source: neither is what depends on it."]
-    state = f"Training would keep {scaled(e.training.state_bytes, 'B')} of weights, gradients and Adam's moments (16 bytes a parameter)"
+    state = f"{scaled(e.training.state_bytes, 'B')} of weights, gradients and Adam's moments (16 bytes a parameter)"
     short = "" if e.training.state_bytes <= e.hardware.memory_bytes else ", more than one such GPU has"
-    return [f"What binds: prefill, {e.prefill.limited_by}; decode, {e.decode.limited_by}.", f"{state}{short}."]
+    return [
+        f"What binds: prefill, {e.prefill.limited_by}; decode, {e.decode.limited_by}.",
+        f"Training would keep {state}{short}.",
+    ]
 
 
 def _missing(e: Estimate, chip: Hardware) -> str:
@@ -256,14 +243,14 @@ def _bases(e: Estimate) -> list[str]:
 
 
 def _expected(basis: str) -> list[str]:
+    """What expected times rest on, and how far they were off: by a profile, or by the defaults."""
     if basis != BASIS:
-        return [
-            f"expected  kernel by kernel, {basis};",
-            f"          on engines' published runs on H200s {ENGINE_ERROR:.0%} off on average, half less than {ENGINE_MEDIAN_ERROR:.0%}",
-        ]
+        off = f"{ENGINE_ERROR:.0%} off on average, {ENGINE_MEDIAN_ERROR:.0%} in the median"
+        return [f"expected  kernel by kernel, {basis};", f"          on engines' published runs on H200s {off}"]
+    off = f"{ERROR:.0%} off on average, {MEDIAN_ERROR:.0%} in the median"
     return [
         "expected  kernel by kernel, at the shares of peak and bandwidth that such kernels have reached where others",
-        f"          measured them; on runs that these were not fitted to, {ERROR:.0%} off on average, half less than {MEDIAN_ERROR:.0%}",
+        f"          measured them; on runs that these were not fitted to, {off}",
     ]
 
 
@@ -284,6 +271,7 @@ def _years(value: float | None) -> str:
 
 
 def _weights(w: Workload) -> str:
+    """Data types of the weights: `linear layers fp8, the rest bf16`."""
     rest = activation_dtype(w.dtype)
     if w.weight_dtype == rest:
         return rest

@@ -8,6 +8,8 @@ from llmcost.formulas.explanations import Explanations
 from llmcost.formulas.quantities import QUANTITIES
 from llmcost.ground.units import scaled, seconds, significant
 
+SMALL = 0.01  # below it, digits after the point would be too many
+
 
 def explanation_text(found: Explanations) -> str:
     """Formula, the same with sizes, value, source and errata of each figure; the letters once at the end."""
@@ -41,8 +43,11 @@ def _value(value: Any, unit: str) -> str:
         return f"{value:.6g} s ({seconds(value)})"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    exact = (
-        f"{value:,}" if isinstance(value, int) else f"{significant(value, 6)}" if abs(value) >= 0.01 else f"{value:.6g}"
-    )
     rounded = f" ({scaled(value, unit)})" if unit in ("B", "FLOP") and value >= 1000 else ""
-    return f"{exact} {unit}".rstrip() + rounded
+    return f"{_exact(value)} {unit}".rstrip() + rounded
+
+
+def _exact(value: Any) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return significant(value, 6) if abs(value) >= SMALL else f"{value:.6g}"

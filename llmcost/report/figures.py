@@ -1,7 +1,8 @@
-"""A figure as text in human units, by its path in the JSON."""
+"""Figures as text in human units: one by its path in the JSON, a rate, a price, the degrees of a layout."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from llmcost.formulas.quantities import QUANTITIES
@@ -28,3 +29,8 @@ def cell(path: str, value: Any) -> str:
     if path.endswith("_share_of_limit"):
         return f"{value:.0%}"
     return f"{value:,}" if isinstance(value, int) else significant(value)
+
+
+def degrees_of(layout: Any, names: Iterable[str]) -> str:
+    """Degrees of parallelism above 1, by these names of fields: `tp 8, pp 2`; "" where there is none."""
+    return ", ".join(f"{name} {getattr(layout, name)}" for name in names if getattr(layout, name) > 1)

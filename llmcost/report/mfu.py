@@ -1,5 +1,7 @@
 """MFU and HFU under every convention, as a table."""
 
+from __future__ import annotations
+
 from llmcost.ground.units import scaled
 from llmcost.model.spec import ModelSpec
 from llmcost.report.tables import Table
@@ -7,9 +9,16 @@ from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.conventions import CONVENTIONS, Convention
 from llmcost.training.utilization import Utilizations
 
+PAIRS = {"none": "no attention", "all": "all pairs", "half": "half of the pairs", "causal": "causal pairs"}
+RECOMPUTED = {
+    "none": "HFU: no recomputation",
+    "selective": "HFU: attention is recomputed",
+    "full": "HFU: all layers are recomputed",
+}
+
 
 def utilization_table(model: ModelSpec, hardware: HardwareSpec, answer: Utilizations) -> Table:
-    """One row a convention."""
+    """A row for each convention: its MFU and HFU, the model FLOPs that it counts, what it counts, and who uses it."""
     rows = []
     for each in answer.conventions:
         convention = CONVENTIONS[each.convention]
@@ -23,17 +32,13 @@ def utilization_table(model: ModelSpec, hardware: HardwareSpec, answer: Utilizat
                 convention.used_by,
             )
         )
-    title = f"{model.title} on {hardware.title}: {answer.tokens_per_s_per_gpu:,.0f} tokens/s a GPU, sequences of {answer.seq:,}, {answer.dtype}"
-    again = {
-        "none": "HFU: nothing computed again",
-        "selective": "HFU: attention computed again",
-        "full": "HFU: all layers computed again",
-    }[answer.recompute]
-    notes = [again]
-    if next(each for each in answer.conventions if each.convention == "megatron-bridge").mfu > 1:
-        notes.append(
-            f"More than the peak of {answer.dtype}, even of causal pairs alone: is the rate that of one GPU, in that data type?"
-        )
+    rate = f"{answer.tokens_per_s_per_gpu:,.0f} tokens/s a GPU"
+    title = f"{model.title} on {hardware.title}: {rate}, sequences of {answer.seq:,}, {answer.dtype}"
+    notes = [RECOMPUTED[answer.recompute]]
+    causal = next(each.mfu for each in answer.conventions if each.convention == "megatron-bridge")
+    if causal > 1:
+        too_much = f"More than the peak of {answer.dtype}, even with causal pairs alone"
+        notes.append(f"{too_much}: is the rate that of one GPU, in that data type?")
     columns = ("convention", "MFU", "HFU", "FLOPs a token", "what counts", "used by")
     return Table(title, columns, "lrrrll", rows, tuple(notes))
 
@@ -41,8 +46,5 @@ def utilization_table(model: ModelSpec, hardware: HardwareSpec, answer: Utilizat
 def counted(convention: Convention) -> str:
     """What a convention counts, in a few words."""
     weights = "products" if convention.parameters is None else f"6 a parameter ({convention.parameters})"
-    pairs = {"none": "no attention", "all": "all pairs", "half": "half of the pairs", "causal": "causal pairs"}[
-        convention.pairs
-    ]
     peak = "" if convention.peak is None else f", of {convention.peak / 1e12:g} TFLOPS"
-    return f"{weights}, {pairs}{peak}"
+    return f"{weights}, {PAIRS[convention.pairs]}{peak}"

@@ -1,4 +1,4 @@
-"""The operator table: the nanoGPT walk's GEMM table, for any model, with every operator and a total."""
+"""The operator table: every operator of a phase with its shapes, FLOPs, parameters and bytes, and a total."""
 
 from __future__ import annotations
 
@@ -12,17 +12,9 @@ def operator_table(title: str, found: PhaseOperators) -> Table:
     total = found.total
     timed = total.seconds is not None
     columns = ("operator", "×", "shapes", "FLOPs", "parameters", "bytes", "FLOP/B") + ("time", "share") * timed
-    last = (
-        "total",
-        "",
-        "each × its count",
-        f"{total.flops:,}",
-        f"{total.params:,}",
-        scaled(total.bytes, "B"),
-        f"{total.intensity:,.1f}",
-    )
+    counts = (f"{total.flops:,}", f"{total.params:,}", scaled(total.bytes, "B"), f"{total.intensity:,.1f}")
     times = (seconds(total.seconds or 0.0), "100%") if timed else ()
-    rows = [*(_cells(row, timed) for row in found.operators), last + times]
+    rows = [*(_cells(row, timed) for row in found.operators), ("total", "", "each × its count", *counts, *times)]
     return Table(title, columns, "lrlrrrr" + "rr" * timed, rows)
 
 

@@ -10,28 +10,32 @@ from llmcost.search.plan_training import AXES, GridCell, TrainingCandidate, Trai
 
 def plan_tables(found: TrainingPlan) -> list[Table]:
     """The best, then why the rest lose, then which rules the illegal ones break."""
-    grid = [_grid(found)] if len(found.grid) > 1 else []
-    others = [_others(found)] if found.timed > 1 else []
-    return [_best(found), *grid, *others, *([_illegal(found)] if found.illegal else [])]
+    tables = [_best(found)]
+    if len(found.grid) > 1:
+        tables.append(_grid(found))
+    if found.timed > 1:
+        tables.append(_others(found))
+    if found.illegal:
+        tables.append(_illegal(found))
+    return tables
 
 
 def _best(found: TrainingPlan) -> Table:
+    """The fastest layouts that fit, each with what it spends more on than the first; or why there is none."""
     question = found.question
+    place = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}"
     batch = f"{question.base.global_batch:,} sequences of {question.seq:,} tokens a step"
     lora = question.recipe.lora
     trained = "" if lora is None else f", LoRA of rank {lora.rank}"
-    title = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}: {question.recipe.dtype}{trained}, {batch}"
+    title = f"{place}: {question.recipe.dtype}{trained}, {batch}"
     fit = f"{found.fit:,} of {found.timed:,} legal layouts fit in {scaled(question.usable, 'B')} a GPU."
     if not found.best:
-        none = (
-            "No layout is legal."
-            if found.spreads
-            else f"None of the degrees asked for multiply to {question.gpus:,} GPUs."
-        )
+        spread = f"None of the degrees asked for multiply to {question.gpus:,} GPUs."
+        none = "No layout is legal." if found.spreads else spread
         return Table(title, (), "", (), (fit if found.timed else none,))
     first, priced = found.best[0], question.price is not None
     rows = []
-    for place, each in enumerate(found.best, start=1):
+    for number, each in enumerate(found.best, start=1):
         slower = f"+{each.step_seconds / first.step_seconds - 1:.1%}: {CAUSES[each.cause]}" if each.cause else ""
         figures = (
             seconds(each.step_seconds),
@@ -40,7 +44,7 @@ def _best(found: TrainingPlan) -> Table:
             scaled(each.memory_bytes, "B"),
             *((f"${significant(each.price_per_million_tokens or 0)}",) if priced else ()),
         )
-        rows.append((str(place), *figures, *map(str, each.axes().values()), slower))
+        rows.append((str(number), *figures, *map(str, each.axes().values()), slower))
     columns = (
         "",
         "step",
@@ -90,13 +94,12 @@ def _others(found: TrainingPlan) -> Table:
 
 
 def _too_large(found: TrainingPlan, each: TrainingCandidate) -> str:
+    """A layout that does not fit: one that would be faster than the best, or, where none fits, least or fastest."""
+    least = "Least memory" if each is found.too_large[0] else "Fastest"
+    which = "Faster, if it fitted" if found.best else least
     layout = ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in each.axes().items())
-    least = "" if found.best else "Least memory: " if each is found.too_large[0] else "Fastest: "
-    faster = "Faster, if it fitted: " if found.best else least
-    over = scaled(each.excess_bytes, "B")
-    return (
-        f"{faster}{seconds(each.step_seconds)} with {layout} needs {scaled(each.memory_bytes, 'B')}, {over} too much."
-    )
+    needs, over = scaled(each.memory_bytes, "B"), scaled(each.excess_bytes, "B")
+    return f"{which}: {seconds(each.step_seconds)} with {layout} needs {needs}, {over} too much."
 
 
 def _illegal(found: TrainingPlan) -> Table:

@@ -6,27 +6,15 @@ from llmcost.ground.units import seconds, significant
 from llmcost.report.tables import Table
 from llmcost.search.plan_serving import AXES, ServingPlan
 
-UNFIT = {
-    "links": "use links between GPUs or nodes that no source gives; a spec of your own may (interconnect, fabric)."
-}
-BOUNDS = {
-    "memory": "memory",
-    "ttft": "time to the first token",
-    "tpot": "time a token",
-    "requests": "no more were tried",
-}
+NO_LINK = "use links whose rate no source gives; a spec may (interconnect, fabric)."
+BOUNDS = {"memory": "memory", "ttft": "TTFT", "tpot": "TPOT", "requests": "no more were tried"}
 
 
 def serving_tables(found: ServingPlan) -> list[Table]:
-    """The best, then what became of the others."""
+    """The best layouts, each with the requests in flight that it serves; what became of the others."""
     question, w = found.question, found.question.workload
-    lengths = f"{w.prompt:,} tokens in and {w.output:,} out"
-    title = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}, {w.weight_dtype} weights: requests of {lengths}"
-    limits = [
-        f"{name} at most {seconds(each)}"
-        for name, each in (("first token", question.ttft), ("each other", question.tpot))
-        if each
-    ]
+    place = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}, {w.weight_dtype} weights"
+    title = f"{place}: requests of {w.prompt:,} tokens in and {w.output:,} out"
     priced = question.price is not None
     rows = [
         (
@@ -46,8 +34,8 @@ def serving_tables(found: ServingPlan) -> list[Table]:
     columns = (
         "",
         "tokens/s a GPU",
-        "first token",
-        "each other",
+        "TTFT",
+        "TPOT",
         *AXES,
         "in flight",
         "room for",
@@ -55,10 +43,17 @@ def serving_tables(found: ServingPlan) -> list[Table]:
         *(("a million output tokens",) if priced else ()),
         "what keeps it from more",
     )
-    notes = [f"{found.legal:,} legal layouts; {', '.join(limits) or 'no limits on time'}."]
-    notes += [
-        f"{count:,} {UNFIT.get(name) or f'serve nobody: {BOUNDS[name]} with one request a rank.'}"
-        for name, count in found.unfit.items()
-    ]
-    notes += [f"{each.layouts:,} are illegal; the first: {each.rule}." for each in found.illegal]
-    return [Table(title, columns if rows else (), "r" * (len(columns) - 1) + "l" if rows else "", rows, tuple(notes))]
+    if not rows:
+        return [Table(title, (), "", (), tuple(_notes(found)))]
+    return [Table(title, columns, "r" * (len(columns) - 1) + "l", rows, tuple(_notes(found)))]
+
+
+def _notes(found: ServingPlan) -> list[str]:
+    """How many layouts are legal under which limits, and why some serve nobody or are illegal."""
+    times = (("TTFT", found.question.ttft), ("TPOT", found.question.tpot))
+    limits = ", ".join(f"{name} at most {seconds(each)}" for name, each in times if each)
+    notes = [f"{found.legal:,} legal layouts; {limits or 'no limits on time'}."]
+    for name, count in found.unfit.items():
+        why = NO_LINK if name == "links" else f"serve nobody: {BOUNDS[name]} with one request a rank."
+        notes.append(f"{count:,} {why}")
+    return notes + [f"{each.layouts:,} are illegal; the first: {each.rule}." for each in found.illegal]

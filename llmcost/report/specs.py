@@ -14,50 +14,35 @@ TOLD_APART = ("name", "title", "published", "notes", "aliases", "layers", "param
 
 
 def models_table(rows: list[dict[str, object]]) -> Table:
-    """The list of models."""
+    """The list of models, a row each: parameters and sizes."""
     cells = [tuple(UNKNOWN if value is None else _cell(value) for value in row.values()) for row in rows]
     columns = ("model", "parameters", "layers", "hidden", "heads", "KV heads", "FFN", "max seq", "vocab", "released")
     return Table("", columns, "lrrrrrrrrl", cells)
 
 
 def hardware_table(rows: list[dict[str, object]]) -> Table:
-    """The list of GPUs."""
-    units = ("", "B", "B/s", *["FLOPS"] * 5, "B/s", "", "B", "", "")
-    cells = [
-        tuple(
-            UNKNOWN if value is None else scaled(value, unit) if unit and isinstance(value, int | float) else str(value)
-            for value, unit in zip(row.values(), units, strict=True)
-        )
-        for row in rows
-    ]
-    columns = (
-        "GPU",
-        "memory",
-        "bandwidth",
-        "bf16",
-        "fp16",
-        "fp8",
-        "int8",
-        "fp4",
-        "interconnect",
-        "SMs",
-        "L2",
-        "watts",
-        "year",
-    )
-    note = (
-        "Dense peaks of the matrix units, fp32 accumulation for bf16 and fp16. –: no source found, or the GPU has none."
-    )
-    return Table("", columns, "l" + "r" * 12, cells, (note,))
+    """The list of GPUs, a row each: memory, peaks and links."""
+    units = {
+        "GPU": "",
+        "memory": "B",
+        "bandwidth": "B/s",
+        **dict.fromkeys(("bf16", "fp16", "fp8", "int8", "fp4"), "FLOPS"),
+        "interconnect": "B/s",
+        "SMs": "",
+        "L2": "B",
+        "watts": "",
+        "year": "",
+    }
+    cells = [tuple(map(_scaled, row.values(), units.values())) for row in rows]
+    peaks = "Dense peaks of the matrix units, fp32 accumulation for bf16 and fp16."
+    return Table("", tuple(units), "l" + "r" * 12, cells, (f"{peaks} –: no source found, or the GPU has none.",))
 
 
 def systems_table(rows: list[dict[str, object]]) -> Table:
-    """The list of systems."""
-
-    def shown(name: str, value: Any) -> str:
-        return UNKNOWN if value is None else scaled(value, "B/s") if name.endswith("_per_s") else str(value)
-
-    cells = [tuple(shown(name, value) for name, value in row.items()) for row in rows]
+    """The list of systems, a row each: their GPUs, and the networks in a node and between nodes."""
+    cells = [
+        tuple(_scaled(value, "B/s" if name.endswith("_per_s") else "") for name, value in row.items()) for row in rows
+    ]
     columns = ("system", "", "GPU", "GPUs in a node", "in the node", "between nodes", "")
     return Table("", columns, "lllrrlr", cells, ("Rates are of one GPU, in one direction.",))
 
@@ -114,14 +99,17 @@ def chip_table(h: HardwareSpec) -> Table:
         ("launched", h.launch_year),
     ]
     rows = [(name, "not known", "", "") if f is None else (name, f.written, f.source, f.note) for name, f in figures]
-    notes = [
-        f"[{name}] {source['title']}{' ' + source['url'] if 'url' in source else ''}"
-        for name, source in h.sources.items()
-    ]
-    title = (
-        f"{h.title} ({', '.join((h.name, *h.aliases))}), {h.vendor}{', ' + h.architecture if h.architecture else ''}"
-    )
+    notes = [f"[{name}] {' '.join((each['title'], each.get('url', ''))).strip()}" for name, each in h.sources.items()]
+    architecture = f", {h.architecture}" if h.architecture else ""
+    title = f"{h.title} ({', '.join((h.name, *h.aliases))}), {h.vendor}{architecture}"
     return Table(title, ("", "", "source", "note"), "lrll", rows, (*h.notes, *notes))
+
+
+def _scaled(value: Any, unit: str) -> str:
+    """A figure of a GPU in a unit, or as it is where it has none."""
+    if value is None:
+        return UNKNOWN
+    return scaled(value, unit) if unit else str(value)
 
 
 def _cell(value: object) -> str:

@@ -53,9 +53,8 @@ def sweep_panels(axes: Mapping[str, str], rows: Sequence[Row]) -> list[Panel]:
         label = ", ".join(_label(name, row[path]) for name, path in others.items())
         series.setdefault(label, []).append(row)
     if len(series) > MOST:
-        raise InputError(
-            f"--plot: {len(series):,} lines ({' × '.join(others)}), of which {MOST} can be told apart: choose fewer values"
-        )
+        drawn = f"{len(series):,} lines ({' × '.join(others)})"
+        raise InputError(f"--plot: {drawn}, of which {MOST} can be told apart: choose fewer values")
     panels = [_against_size(series, along, axes[along]), _roofline(series)]
     return [_against_latency(series), *panels] if along == "batch" else panels
 
@@ -92,7 +91,7 @@ def _against_size(series: Mapping[str, list[Row]], along: str, path: str) -> Pan
 
 
 def _roofline(series: Mapping[str, list[Row]]) -> Panel:
-    """FLOPs over compulsory bytes of one GPU, from the floors of each phase, against the FLOPs a second that it should reach."""
+    """Expected FLOPs a second of one GPU against arithmetic intensity: causal FLOPs over compulsory bytes, by phase."""
     lines: list[Line] = []
     roofs: dict[tuple[float, float], tuple[int, list[float]]] = {}
     for number, (label, rows) in enumerate(series.items()):
@@ -108,7 +107,7 @@ def _roofline(series: Mapping[str, list[Row]]) -> Panel:
         lines.append(Line("", number, ends, [min(peak, each * bandwidth) / 1e12 for each in ends], faint=True))
     return Panel(
         "Roofline",
-        "FLOPs a compulsory byte",
+        "arithmetic intensity, FLOPs a compulsory byte",
         "TFLOP/s a GPU",
         lines,
         note="● decode, ▲ prefill; thin: peak and bandwidth",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmcost.ground.units import DAY, HOUR, amount, scaled, seconds, significant
+from llmcost.report.figures import degrees_of
 from llmcost.report.tables import Table
 from llmcost.serving.results import leaves
 from llmcost.training.breakdown import MicroBatchRow
@@ -16,10 +17,19 @@ MOMENTS = {
     "end": "in the backward pass of the lowest layer",
     "update": "at the optimizer's update",
 }
-
-
-LARGE = 1e5  # kWh from which on energy is told in MWh
-SHOWN = ("6n", "palm", "megatron-bridge")  # conventions named beside the MFU
+MEMORY = (  # parts of a GPU's memory: name, field, what it is
+    ("weights", "params_bytes", ""),
+    ("gradients", "grads_bytes", ""),
+    ("optimizer", "optimizer_bytes", "moments and master weights"),
+    ("activations", "activation_bytes", "kept for the backward pass, of all micro-batches in flight"),
+    ("logits and loss", "logits_bytes", ""),
+    ("gathered", "gathered_bytes", "weights and gradients whole for a while"),
+    ("working", "working_bytes", "gradients of activations, the largest kernel"),
+    ("overhead", "overhead_bytes", "CUDA context, communicators, fragmentation"),
+)
+LARGE = 1e5  # kWh from which on energy is shown in MWh
+SHOWN = ("6n", "palm", "megatron-bridge")  # conventions shown beside the MFU
+LEAST_SHOWN = 5e-5  # of the step: a cause that takes less is left out
 
 
 def train_tables(answer: Train) -> list[Table]:
@@ -42,7 +52,7 @@ def train_rows(answer: Train) -> list[tuple[str, Any]]:
 
 
 def operator_table(rows: list[MicroBatchRow]) -> Table:
-    """The same to be read."""
+    """The operators of a micro-batch: forward and backward time of all executions, and bytes kept for backward."""
     total = sum(row.forward_seconds + row.backward_seconds for row in rows)
     cells = [
         (
@@ -54,28 +64,24 @@ def operator_table(rows: list[MicroBatchRow]) -> Table:
         )
         for row in rows
     ]
-    return Table(
-        "One micro-batch on one GPU, all layers", ("operator", "forward", "backward", "share", "kept"), "lrrrr", cells
-    )
+    columns = ("operator", "forward", "backward", "share", "kept")
+    return Table("One micro-batch on one GPU, all layers", columns, "lrrrr", cells)
 
 
 def _layout(answer: Train) -> list[tuple[str, str]]:
     at = answer.layout
-    degrees = [
-        f"{name} {value}"
-        for name, value in at._asdict().items()
-        if name in ("tp", "cp", "pp", "vp", "dp", "ep") and value != 1
-    ]
-    words = [", ".join(degrees) or "one GPU", f"ZeRO-{at.zero}" if at.zero else "states on every GPU"]
+    degrees = degrees_of(at, ("tp", "cp", "pp", "vp", "dp", "ep"))
+    words = [degrees or "one GPU", f"ZeRO-{at.zero}" if at.zero else "states on every GPU"]
     if at.tp != 1 and at.sequence_parallel:
         words.append("sequence parallel")
     batches = f"{at.micro_batches:,} micro-batches of {at.micro_batch:,}"
     layers = "" if at.recompute_layers is None else f" of {at.recompute_layers} layers a stage"
-    again = "nothing computed again" if at.recompute == "none" else f"{at.recompute} recomputation{layers}"
-    return [("Layout", "; ".join([*words, batches, again])), *_adapters(answer)]
+    recomputation = "no recomputation" if at.recompute == "none" else f"{at.recompute} recomputation{layers}"
+    return [("Layout", "; ".join([*words, batches, recomputation])), *_adapters(answer)]
 
 
 def _adapters(answer: Train) -> list[tuple[str, str]]:
+    """The line on LoRA, where there is one."""
     lora, trained = answer.run.lora, answer.run.trained_params
     if lora is None:
         return []
@@ -87,14 +93,12 @@ def _adapters(answer: Train) -> list[tuple[str, str]]:
 def _bases(answer: Train) -> Table:
     bases = (answer.textbook, answer.textbook_recompute, answer.limit, answer.expected)
     columns = ("", "textbook 6ND", "textbook 8ND", "limit", "expected")
+    length = f"{amount(answer.run.tokens, 3).replace(' ', '')} tokens"
     rows = [
         ("Step", *(seconds(basis.step_seconds) for basis in bases)),
         ("Tokens a second", *(f"{basis.tokens_per_s:,.0f}" for basis in bases)),
         ("  a GPU", *(f"{basis.tokens_per_s_per_gpu:,.0f}" for basis in bases)),
-        (
-            f"{amount(answer.run.tokens, 3).replace(' ', '')} tokens",
-            *(f"{significant(basis.days)} days" for basis in bases),
-        ),
+        (length, *(f"{significant(basis.days)} days" for basis in bases)),
         ("  GPU-hours", *(f"{basis.gpu_hours:,.0f}" for basis in bases)),
     ]
     if answer.dollars is not None:
@@ -103,13 +107,17 @@ def _bases(answer: Train) -> Table:
 
 
 def causes(answer: Train) -> list[tuple[str, float]]:
-    """What the expected step goes into, as far as it shows, with its seconds."""
+    """Seconds of the expected step by cause, without causes that round to 0 %; of communication, what nothing hides."""
     b = answer.breakdown
-    exposed = [(f"exchanges, {name}", value) for name, value in b.exposed._asdict().items()]
-    parts = [("matrix products", b.compute), ("streaming kernels", b.memory), ("recomputation", b.recompute), *exposed]
-    return [
-        part for part in (*parts, ("pipeline bubble", b.bubble), ("optimizer", b.optimizer)) if part[1] > b.total * 5e-5
-    ]
+    parts = (
+        ("matrix products", b.compute),
+        ("elementwise kernels", b.memory),
+        ("recomputation", b.recompute),
+        *((f"communication, {name}", value) for name, value in b.exposed._asdict().items()),
+        ("pipeline bubble", b.bubble),
+        ("optimizer", b.optimizer),
+    )
+    return [(name, value) for name, value in parts if value > b.total * LEAST_SHOWN]
 
 
 def _causes(answer: Train) -> Table:
@@ -124,45 +132,26 @@ def _causes(answer: Train) -> Table:
 def _memory(answer: Train) -> Table:
     m = answer.memory
     verdict = "fits" if m.fits else "DOES NOT FIT"
-    rows = [
-        (
-            "Memory of a GPU",
-            scaled(m.total_bytes, "B"),
-            f"of {scaled(m.usable_bytes, 'B')}: {verdict}; peak {MOMENTS[m.peak]}",
-        )
-    ]
-    parts = (
-        ("weights", m.params_bytes, ""),
-        ("gradients", m.grads_bytes, ""),
-        ("optimizer", m.optimizer_bytes, "moments and master weights"),
-        ("activations", m.activation_bytes, "kept for the backward pass, of all micro-batches in flight"),
-        ("logits and loss", m.logits_bytes, ""),
-        ("gathered", m.gathered_bytes, "weights and gradients whole for a while"),
-        ("working", m.working_bytes, "gradients of activations, the largest kernel"),
-        ("beside them", m.overhead_bytes, "CUDA context, communicators, fragments"),
-    )
+    room = f"of {scaled(m.usable_bytes, 'B')}: {verdict}; peak {MOMENTS[m.peak]}"
+    parts = [(name, getattr(m, field), note) for name, field, note in MEMORY]
+    rows = [("Memory of a GPU", scaled(m.total_bytes, "B"), room)]
     rows += [(f"  {name}", scaled(value, "B"), note) for name, value, note in parts if value]
     return Table("", ("", "", ""), "lrl", rows)
 
 
 def stage_name(answer: Train, stage: StageBytes) -> str:
-    """Where in the pipeline it stands: of those between the first and the last, the second keeps most."""
-    last = answer.layout.pp - 1
-    return (
-        "first" if stage.stage == 0 else "last" if stage.stage == last else "second" if last > 1 else str(stage.stage)
-    )
+    """Which stage of the pipeline it is. The second stands for all between first and last, as it keeps most of them."""
+    if stage.stage == 0:
+        return "first"
+    return "last" if stage.stage == answer.layout.pp - 1 else "second"
 
 
 def _stages(answer: Train) -> Table:
-    rows = [
-        (
-            stage_name(answer, s),
-            f"{s.layers:,.0f}",
-            *(scaled(v, "B") for v in (s.params_bytes, s.activation_bytes, s.total_bytes)),
-            MOMENTS[s.peak],
-        )
-        for s in answer.memory.stages
-    ]
+    rows = []
+    for stage in answer.memory.stages:
+        shown = (stage.params_bytes, stage.activation_bytes, stage.total_bytes)
+        sizes = (scaled(value, "B") for value in shown)
+        rows.append((stage_name(answer, stage), f"{stage.layers:,.0f}", *sizes, MOMENTS[stage.peak]))
     return Table("", ("stage", "layers", "weights", "activations", "total", "peak"), "lrrrrl", rows)
 
 
@@ -170,27 +159,25 @@ def _interruptions(answer: Train) -> Table:
     """The run on the calendar: failures, checkpoints, energy, money."""
     run = answer.with_interruptions
     at, good = run.interruptions, run.interruptions.goodput
-    useful = f"{good.progress:.1%} of the time is progress"
-    lost = f"one in {_span(at.job_mtbf_seconds)}; restarts take {good.restarts:.1%} of the time, work done again {good.lost:.1%}"
-    written = (
-        f"every {_span(at.interval_seconds)}, in {_span(at.checkpoint_seconds)}: {good.checkpoints:.1%} of the time"
-    )
+    spent = f"{run.gpu_hours:,.0f} GPU-hours; {good.progress:.1%} of the time is progress"
+    restarts = f"restarts take {good.restarts:.1%} of the time, work done again {good.lost:.1%}"
+    written = f"every {_span(at.interval_seconds)}, in {_span(at.checkpoint_seconds)}"
     rows = [
-        ("With interruptions", f"{significant(run.days)} days", f"{run.gpu_hours:,.0f} GPU-hours; {useful}"),
-        ("  failures", f"{at.failures:,.0f}", lost),
-        ("  checkpoints", scaled(at.checkpoint_bytes, "B"), written),
+        ("With interruptions", f"{significant(run.days)} days", spent),
+        ("  failures", f"{at.failures:,.0f}", f"one in {_span(at.job_mtbf_seconds)}; {restarts}"),
+        ("  checkpoints", scaled(at.checkpoint_bytes, "B"), f"{written}: {good.checkpoints:.1%} of the time"),
     ]
     if run.energy_joules is not None:
         kwh = run.energy_joules / 3.6e6
-        amount_used = f"{significant(kwh)} kWh" if kwh < LARGE else f"{significant(kwh / 1000)} MWh"
-        rows.append(("  energy", amount_used, "TDP times --power-share times --pue"))
+        energy = f"{significant(kwh)} kWh" if kwh < LARGE else f"{significant(kwh / 1000)} MWh"
+        rows.append(("  energy", energy, "TDP times --power-share times --pue"))
     if run.dollars is not None:
         rows.append(("  dollars", f"{run.dollars:,.0f}", ""))
     return Table("", ("", "", ""), "lrl", rows)
 
 
 def _span(value: float) -> str:
-    """Seconds as people say them."""
+    """Seconds in the largest unit of which there are at least two."""
     for unit, size in (("days", DAY), ("hours", HOUR), ("minutes", 60)):
         if value >= 2 * size:
             return f"{significant(value / size)} {unit}"
@@ -198,29 +185,26 @@ def _span(value: float) -> str:
 
 
 def _notes(answer: Train) -> list[str]:
+    """What would make it fit, what was chosen, MFU by convention, and what the bases are."""
     e = answer.expected
     notes = []
     if answer.change is not None:
-        found = (
-            f"The cheapest change that makes it fit: {answer.change}."
-            if answer.change
-            else "No change tried makes it fit."
-        )
-        notes.append(f"{found} Times are of such a GPU, large enough.")
+        change = f"The cheapest change that makes it fit: {answer.change}."
+        found = change if answer.change else "No change tried makes it fit."
+        notes.append(f"{found} The times are those of such a GPU with enough memory.")
     if answer.layout.chosen:
         notes.append("What was not given of the layout was chosen: the fastest usual one that fits.")
-    band = (
-        ""
-        if e.error is None
-        else f"; mean error {e.error:.0%}: {significant(e.days_low)} to {significant(e.days_high)} days"
-    )
-    full = "" if answer.run.lora is None else "; of all parameters trained"
+    band = ""
+    if e.error is not None:
+        band = f"; mean error {e.error:.0%}: {significant(e.days_low)} to {significant(e.days_high)} days"
+    full = "" if answer.run.lora is None else "; as if all parameters were trained"
+    share = f"{answer.run.mfu_assumed:.0%} of peak (--mfu)"
     others = ", ".join(f"{each.mfu:.1%} {each.convention}" for each in answer.conventions if each.convention in SHOWN)
     return [
         *notes,
-        f"MFU {answer.mfu:.1%}, HFU {answer.hfu:.1%}, expected, of every (query, key) pair; HFU counts what is computed again.",
+        f"MFU {answer.mfu:.1%}, HFU {answer.hfu:.1%}, expected, of every (query, key) pair; HFU counts recomputation.",
         f"MFU as others count: {others} (llmcost mfu).",
-        f"textbook  FLOPs a parameter and token over {answer.run.mfu_assumed:.0%} of peak (--mfu): 6, or 8 with recomputation{full}",
-        "limit     causal FLOPs at peak, nothing computed again, all traffic beside it: no implementation is faster",
+        f"textbook  FLOPs a parameter and token over {share}: 6, or 8 with recomputation{full}",
+        "limit     no implementation is faster: causal FLOPs at peak, no recomputation, all traffic at the same time",
         f"expected  {e.basis}{band}",
     ]

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from llmcost.ground.units import scaled, seconds
 from llmcost.report.charts import Bars, Panel
-from llmcost.report.train import causes, stage_name
+from llmcost.report.train import MEMORY, causes, stage_name
 from llmcost.training.results import Train
-
-PARTS = {  # part of a stage's memory -> field
-    "weights": "params_bytes",
-    "gradients": "grads_bytes",
-    "optimizer": "optimizer_bytes",
-    "activations": "activation_bytes",
-    "logits and loss": "logits_bytes",
-    "gathered": "gathered_bytes",
-    "working": "working_bytes",
-    "beside them": "overhead_bytes",
-}
 
 
 def train_panels(answer: Train) -> list[Panel]:
@@ -32,7 +21,7 @@ def train_panels(answer: Train) -> list[Panel]:
         note=f"{seconds(total)} expected; MFU {answer.mfu:.1%}",
     )
     memory, stages = answer.memory, answer.memory.stages
-    parts = {label: [getattr(stage, field) / 1e9 for stage in stages] for label, field in PARTS.items()}
+    parts = {label: [getattr(stage, field) / 1e9 for stage in stages] for label, field, _ in MEMORY}
     kept = {label: heights for label, heights in parts.items() if max(heights)}
     bars = [Bars(label, number, heights, [True] * len(stages)) for number, (label, heights) in enumerate(kept.items())]
     verdict = "fits in" if memory.fits else "does not fit in"

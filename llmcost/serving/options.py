@@ -101,12 +101,12 @@ class Options(NamedTuple):
     ] = None
     output: Annotated[
         Number,
-        length("Tokens that a request gives: its whole time, too.", letter="o", meaning="output: tokens of a request"),
+        length("Tokens of the answer: also times a whole request.", letter="o", meaning="output: tokens of a request"),
     ] = None
     chunk: Annotated[
         Number,
         length(
-            "Tokens of prompts that run at a time, as max-num-batched-tokens.",
+            "Tokens of prompts that run at a time, as vLLM's max-num-batched-tokens.",
             default="all",
             letter="ch",
             meaning="tokens of prompts that run at a time, at most",
@@ -115,7 +115,7 @@ class Options(NamedTuple):
     concurrency: Annotated[
         Number,
         count(
-            "In flight at any time: a mix of requests, with --output.",
+            "Requests in flight under continuous batching; needs --output.",
             "REQUESTS",
             letter="N",
             meaning="concurrency: requests in flight",
@@ -124,7 +124,7 @@ class Options(NamedTuple):
     rate: Annotated[
         Number,
         number(
-            "Requests a second that arrive; as many run as come meanwhile.",
+            "Requests a second that arrive at random times; needs --output.",
             "R",
             check=_more_than_none,
             letter="λ",
@@ -134,7 +134,7 @@ class Options(NamedTuple):
     requests: Annotated[
         Number,
         count(
-            "A batch job of so many requests, or so many in all at a --rate.",
+            "Requests of a batch job, or with --rate in all; needs --output.",
             letter="R",
             meaning="requests of a batch job",
         ),
@@ -162,15 +162,27 @@ class Options(NamedTuple):
         Word, word("Data type of the KV cache.", STORAGE_DTYPES, "TYPE", default="that of computing")
     ] = None
     head_dtype: Annotated[
-        Word, word("Format of the LM head.", WEIGHT_DTYPES, "TYPE", default="that of the embedding")
+        Word,
+        word(
+            "Data type of the LM head, for engines that quantise it too.",
+            WEIGHT_DTYPES,
+            "TYPE",
+            default="that of the embedding",
+        ),
     ] = None
-    logits: Annotated[str, word("Of which tokens of a prompt.", ("last", "all"))] = "last"
-    launch: Annotated[Launch, word("How the engine starts kernels: from CUDA graphs, or one by one.", LAUNCHES)] = (
+    logits: Annotated[
+        str, word("Logits of a prompt's last token; all: where every token is scored.", ("last", "all"))
+    ] = "last"
+    launch: Annotated[Launch, word("How the engine starts kernels: by CUDA graphs, or one by one.", LAUNCHES)] = (
         LAUNCHES[0]
     )
     gpus: Annotated[
         Number,
-        count("GPUs in all. Alone: --tp in a node, --pp across.", most=MOST_GPUS, default="the product of the degrees"),
+        count(
+            "GPUs in all; without degrees, --tp in a node and --pp across nodes.",
+            most=MOST_GPUS,
+            default="the product of the degrees",
+        ),
     ] = None
     tp: Tp = None
     pp: Pp = None
@@ -188,7 +200,7 @@ class Options(NamedTuple):
     ep: Annotated[
         Number,
         count(
-            "Expert parallelism: those of a stage's tp·dp GPUs that share experts.",
+            "Expert parallelism: GPUs, of a stage's tp·dp, that share experts.",
             "DEGREE",
             MOST_GPUS,
             letter="ep",
@@ -197,7 +209,12 @@ class Options(NamedTuple):
     ] = None
     gpus_per_node: GpusPerNode = None
     link: Annotated[
-        Word, word("What joins a node's GPUs.", tuple(PCIE), default="the fastest link that the GPU has")
+        Word,
+        word(
+            "What joins a node's GPUs, for servers without the GPU's own link.",
+            tuple(PCIE),
+            default="the fastest link that the GPU has",
+        ),
     ] = None
     mfu: Mfu = END_TO_END_MFU
     memory_utilization: Annotated[
@@ -209,15 +226,21 @@ class Options(NamedTuple):
     free_memory_fraction: Annotated[
         Number,
         share(
-            "Share of what the model leaves, for the cache (TensorRT-LLM).",
+            "The cache's share of what the model leaves, for engines that set that (TensorRT-LLM).",
             default="--memory-utilization holds",
             letter="f",
             meaning="share of the memory that the model leaves for the cache",
         ),
     ] = None
-    batch_prompts: Annotated[bool, flag("Memory for the prompts of the whole batch at once.")] = False
-    communicator: Annotated[bool, flag("NCCL is set up on one GPU, too.")] = False
-    reserve_output: Annotated[bool, flag("Requests begin only where all their output has room.")] = False
+    batch_prompts: Annotated[
+        bool, flag("Hold activations of all prompts at once, for engines that run them together.")
+    ] = False
+    communicator: Annotated[bool, flag("Count NCCL's buffers on one GPU too, for engines that always set it up.")] = (
+        False
+    )
+    reserve_output: Annotated[
+        bool, flag("Start a request only if all its output has room, for engines that never evict.")
+    ] = False
     tokens: TrainingTokens = 15 * 10**12
     profile: Annotated[
         Word,

@@ -101,27 +101,27 @@ class Options(NamedTuple):
         ),
     ] = None
     reshard: Annotated[
-        bool | None, flag("With --zero 3: weights are let go after the forward pass, or kept.", default="let go")
+        bool | None, flag("With --zero 3: free the weights after the forward pass, or keep them.", default="free")
     ] = None
-    shard: Annotated[Number, count("Replicas over which states are divided, the rest being copies.", default="all")] = (
-        None
-    )
-    recompute: Annotated[str | None, word("What the backward pass computes again.", RECOMPUTE)] = None
-    recompute_layers: Annotated[Number, count("Of how many layers a stage.", default="all")] = None
+    shard: Annotated[Number, count("Replicas that states are divided over (hybrid sharding).", default="all")] = None
+    recompute: Annotated[str | None, word("What the backward pass recomputes.", RECOMPUTE)] = None
+    recompute_layers: Annotated[Number, count("Layers a stage that are recomputed.", default="all")] = None
     sequence_parallel: Annotated[bool | None, flag("Split tokens between the split layers of --tp.", default="yes")] = (
         None
     )
-    schedule: Annotated[str | None, word("Of the pipeline.", SCHEDULES, default=SCHEDULES[0])] = None
+    schedule: Annotated[str | None, word("Schedule of the pipeline.", SCHEDULES, default=SCHEDULES[0])] = None
     context_parallel: Annotated[
-        str | None, word("Collectives of --cp for keys and values.", CONTEXTS, default=CONTEXTS[0])
+        str | None, word("How --cp communicates keys and values.", CONTEXTS, default=CONTEXTS[0])
     ] = None
     optimizer: Annotated[str, word("What updates the weights.", tuple(OPTIMIZERS), "NAME")] = "adam"
     dtype: Annotated[
         str | None,
         word("Data type of computing and activations.", DTYPES, default="bf16, or fp16 where the GPU lacks it"),
     ] = None
-    unfused_attention: Annotated[bool, flag("Scores are written to memory, without FlashAttention.")] = False
-    kernels: Annotated[str, word("PyTorch's compiled, Transformer Engine's, or plain PyTorch's.", KERNELS)] = KERNELS[0]
+    unfused_attention: Annotated[bool, flag("Write scores to memory, as without FlashAttention.")] = False
+    kernels: Annotated[str, word("Compiled by PyTorch, Transformer Engine's, or plain PyTorch's.", KERNELS)] = KERNELS[
+        0
+    ]
     overlap: Annotated[
         Overlap | None,
         Option(
@@ -132,7 +132,9 @@ class Options(NamedTuple):
         ),
     ] = None
     gpus_per_node: GpusPerNode = None
-    price: Annotated[Number, number("Of a GPU-hour.", "DOLLARS", letter="price", meaning="dollars a GPU-hour")] = None
+    price: Annotated[Number, number("Dollars a GPU-hour.", "DOLLARS", letter="price", meaning="dollars a GPU-hour")] = (
+        None
+    )
     profile: Annotated[
         str | None,
         Option(
@@ -142,27 +144,27 @@ class Options(NamedTuple):
     lora_rank: Annotated[Number, count("Train adapters of this rank; all else is frozen.")] = None
     lora_targets: Annotated[
         tuple[str, ...] | None,
-        Option("Products that have one, or all-linear.", parse_targets, "NAME,…", default="q_proj,v_proj"),
+        Option("Linear layers with an adapter, or all-linear.", parse_targets, "NAME,…", default="q_proj,v_proj"),
     ] = None
     qlora: Annotated[bool, flag("Frozen weights of the layers in 4 bits (NF4).")] = False
     mtbf_hours: Annotated[
         Number, number("GPU-hours between failures.", "HOURS", default=f"{GPU_MTBF_HOURS.value:,.0f}, Llama 3's")
     ] = None
     restart_minutes: Annotated[
-        Number, number("From a failure to the next step.", "MINUTES", default=f"{RESTART_MINUTES.value:g}")
+        Number, number("Minutes from a failure to the next step.", "MINUTES", default=f"{RESTART_MINUTES.value:g}")
     ] = None
-    checkpoint_minutes: Annotated[Number, number("Between checkpoints.", "MINUTES", default="what loses the least")] = (
-        None
-    )
+    checkpoint_minutes: Annotated[
+        Number, number("Minutes between checkpoints.", "MINUTES", default="what loses the least")
+    ] = None
     checkpoint_gb_per_s: Annotated[
         Number,
         number(
-            "Of one GPU, writing a checkpoint.",
+            "Rate at which one GPU writes a checkpoint.",
             "GB/S",
             default=f"{CHECKPOINT_BYTES_PER_S.value / 1e9:.3f}, Megatron-LM's",
         ),
     ] = None
-    power_share: Annotated[Number, share("Of its TDP, a GPU's mean draw.")] = 1
+    power_share: Annotated[Number, share("A GPU's mean draw, of its TDP.")] = 1
     pue: Annotated[Number, number("Energy of the data centre over that of its GPUs.", "FACTOR")] = 1
     mfu: Mfu = END_TO_END_MFU
 

@@ -50,10 +50,7 @@ def at(document, path):
 
 
 def figure(case: Case, quantity: str, answer):
-    """A case's figure in an answer, by its place in the JSON.
-
-    While decoding, the batch's tokens over a token's time.
-    """
+    """A case's figure in an answer, by its JSON path; while decoding, the batch's tokens over a token's time."""
     if case.settings["phase"] == "decode":
         return case.settings["batch"] / at(answer, "request.expected.tpot_seconds")
     return at(answer, JSON[case.settings["phase"]][quantity])
@@ -116,7 +113,7 @@ def test_the_command_line_answers_the_same(cli, phase):
 
 
 def test_an_engine_brings_the_options_that_are_facts_of_it():
-    """TensorRT-LLM starts kernels one by one, fills nine tenths of what is free, keeps room for all output."""
+    """engines.yaml: TensorRT-LLM starts kernels one by one, fills 9/10 of what is free, keeps room for all output."""
     (case, *_) = [case for case in CASES if case.source.name == "trtllm-0.17"]
     options = options_of(case)
     assert (options.launch, options.free_memory_fraction, options.reserve_output) == ("stream", 0.9, True)

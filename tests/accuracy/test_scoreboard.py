@@ -182,10 +182,7 @@ def mlperf(**settings):
 
 
 def test_mlperfs_llama_comes_within_a_fifth_and_its_mixtral_within_a_half():
-    """Means of the lengths stand for all of them.
-
-    Experts' grouped products have the share of plain ones, as none was measured.
-    """
+    """Means of the lengths stand for all of them; experts' grouped products, never measured, have plain ones' share."""
     assert (
         median(each.error for each in mlperf(model="llama2-70b", engine="tensorrt-llm") if each.error is not None)
         <= 0.2
@@ -282,7 +279,7 @@ def test_the_committed_defaults_are_what_the_fit_finds():
 
 
 def test_the_distance_is_the_mean_over_groups_of_the_mean_over_cases(monkeypatch):
-    """Two cases of one source and GPU are off by e^0.2 and e^0.4, one of another by e^0.1; one far off counts 0.7."""
+    """Two cases of one source and GPU, off by e^0.2 and e^0.4, one of another by e^0.1, one far off that counts 0.7."""
     ratios = {0: 0.2, 1: -0.4, 2: 0.1, 3: 5}
     gpus = {0: "a40", 1: "a40", 2: "t4", 3: "l4"}
     cases = [FIRST._replace(row=row, settings=FIRST.settings | {"gpu": gpu}) for row, gpu in gpus.items()]

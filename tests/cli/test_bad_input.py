@@ -571,8 +571,8 @@ def test_a_data_type_that_the_gpu_lacks_is_refused_with_those_that_it_has(cli):
             "llama3-8b",
             ["--gpus", 48],
             (
-                "--gpus 48 is --tp 8 --pp 6; --pp 6 does not divide the 32 layers of llama3-8b into equal stages; "
-                "nearest: 4 or 8"
+                "--gpus 48 is --tp 8 --pp 6; "
+                "--pp 6 does not divide the 32 layers of llama3-8b into equal stages; nearest: 4 or 8"
             ),
         ),
         (

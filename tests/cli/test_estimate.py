@@ -1,4 +1,4 @@
-"""The command line: JSON that scripts rely on (its keys are a contract), other formats, exit codes, the page."""
+"""The command line: the JSON that scripts rely on, by its keys, the other formats, exit codes, the page."""
 
 import csv
 import fcntl
@@ -137,10 +137,8 @@ def test_a_model_that_is_too_large_is_answered_with_fits_false_and_exit_code_0(c
 
 
 def test_every_option_arrives_in_the_workload(cli):
-    arguments = (
-        "-b 3 -c 2k --prompt 1k --dtype fp16 --weight-dtype int8 --kv-dtype fp8 --mfu 0.4 --memory-utilization 0.8 "
-        "--tokens 1.5T"
-    )
+    arguments = "-b 3 -c 2k --prompt 1k --dtype fp16 --weight-dtype int8 --kv-dtype fp8 --mfu 0.4 --tokens 1.5T"
+    arguments += " --memory-utilization 0.8"
     workload = answer_of(cli, "estimate", "llama3-8b", "--hw", "rtx4090", *arguments.split())["workload"]
     assert workload == {
         "batch": 3,

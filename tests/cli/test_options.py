@@ -24,18 +24,23 @@ CONFIG = json.dumps(
     {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 99}
 )
 LLAMA, H100 = load_model("llama3-8b"), load_hardware("h100")
-# What a command needs before an option of it can be asked about.
-NEEDED = {
-    **{command: ["llama3-8b"] for command in ("estimate", "explain", "ops", "fit")},
-    **{command: ["llama3-8b", "--hw", "h100"] for command in ("sweep", "compare")},
-    **{command: ["llama3-8b", "--hw", "h100", "--gpus", "8"] for command in ("train", "plan")},
-    "mfu": ["llama3-8b", "--hw", "h100", "--tokens-per-s", "9000"],
-    "accuracy": [],
-    "bench": ["--device", "cpu", "--plan"],
-    "import": ["config.json"],
-}
+# What is typed where a command requires it: by what help calls an argument, by the flag of an option.
+REQUIRED = {"MODEL": "llama3-8b", "MODEL...": "llama3-8b", "PATH": "config.json", "--hw": "h100", "--gpus": "8"}
+# What a command needs besides before an option of it can be asked about.
+BESIDES = {"train": ["--gpus", "8"], "mfu": ["--tokens-per-s", "9000"], "bench": ["--device", "cpu", "--plan"]}
 # Options whose text may be anything: a place to write to.
 WRITTEN = {("import", "output"), ("sweep", "file"), ("sweep", "parquet"), ("bench", "output"), ("bench", "plot")}
+
+
+def needed(command):
+    """Words behind a command that make it answer."""
+    words = []
+    for each in parameters(function_of(command)).values():
+        if each.required and isinstance(each.what, Argument):
+            words.append(REQUIRED[each.what.metavar])
+        elif each.required:
+            words += [each.what.flag, REQUIRED[each.what.flag]]
+    return words + BESIDES.get(command, [])
 
 
 def section(command):
@@ -120,7 +125,7 @@ def test_nonsense_is_refused_by_every_option_of_every_command(cli, command, flag
     monkeypatch.chdir(tmp_path)
     Path("config.json").write_text(CONFIG, "utf-8")
     more = {"--fail-above": ["--compare", ROOT / "hardware" / "profiles" / "h200.json"]}.get(flag, [])
-    answer = cli(command, *NEEDED[command], *more, flag, "n/on.sense")
+    answer = cli(command, *needed(command), *more, flag, "n/on.sense")
     assert (answer.code, answer.out) == (2, ""), answer
     assert "n/on.sense" in answer.err or flag.strip("-") in answer.err
     assert answer.err.count("\n") == 1

@@ -1,7 +1,4 @@
-"""Results are data, reports lay them out.
-
-What report/ takes from other floors are results and words, never a calculation.
-"""
+"""Results are data, reports lay them out: report/ takes results and words from other floors, never a calculation."""
 
 import ast
 from importlib import import_module

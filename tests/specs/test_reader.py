@@ -110,7 +110,7 @@ def test_a_shipped_spec_is_read_once_and_again_when_it_has_changed(monkeypatch, 
     """In a loop that names a model each time; a copy of the folder stands for the one that we ship."""
     text = (catalog.shipped("models") / "gpt2.yaml").read_text()
     (tmp_path / "gpt2.yaml").write_text(text)
-    monkeypatch.setattr(catalog, "shipped", lambda kind: tmp_path)
+    monkeypatch.setattr(catalog, "shipped", lambda _: tmp_path)
     first = catalog.load_model("gpt2")
     assert catalog.load_model("gpt2") is first
     (tmp_path / "gpt2.yaml").write_text(text.replace("vocab_size: 50257", "vocab_size: 50304"))

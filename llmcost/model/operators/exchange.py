@@ -61,7 +61,7 @@ class Collective(_Collective, Operator):
         """
         near, payload = self.near(), self.payload_bytes()
         if self.exchange == "all_to_all":
-            far = self.ranks / near
+            far = self.far()
             return payload * (near - 1) / self.ranks, payload * (far - 1) / far
         inside, outside = self.levels()
         if self.exchange == "send":
