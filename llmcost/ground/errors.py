@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+# What does not show but steers a terminal: control characters, separators of lines, marks that turn the direction of
+# writing; and halves of characters, which cannot be written. A line's end is none.
+UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+LONGEST_SHOWN = 80  # characters of a key or a name in a message
 
 
 class InputError(Exception):
-    """Bad input or usage. The command line prints its message in one line, without a traceback, and exits with 2."""
+    """Bad input or usage. The command line prints its message in one line, without a traceback, and exits with 2.
+
+    What is not printable in it is shown as Python would write it.
+    """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        if message.isprintable():
+            return message
+        return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], message).replace("\n", "\\n")
 
 
 class SpecError(InputError):
@@ -21,6 +36,7 @@ class SpecError(InputError):
     def __init__(self, file: str, line: int, field: str, problem: str) -> None:
         self.file, self.line, self.field, self.problem = file, line, field, problem
         place = f"{file}:{line}" if line else file
+        field = shortened(field)
         super().__init__(f"{place}: {field}: {problem}" if field else f"{place}: {problem}")
 
 
@@ -34,7 +50,7 @@ class UnknownNameError(InputError):
         self.nearest = nearest
         hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
         command = {"model": "models", "hardware": "hardware", "source": "accuracy"}[kind]
-        super().__init__(f"unknown {kind} {name!r}{hint} (all of them: llmcost {command})")
+        super().__init__(f"unknown {kind} {shortened(name)!r}{hint} (all of them: llmcost {command})")
 
 
 class UnknownFigureError(InputError):
@@ -50,6 +66,11 @@ class UnknownFigureError(InputError):
         near = get_close_matches(name, [*paths, *{path.rpartition(".")[2] for path in paths}], n=4, cutoff=0.4)
         hint = f"; nearest: {', '.join(near)}" if near else ""
         super().__init__(f"no figure {name!r}{hint}{more}")
+
+
+def shortened(text: str) -> str:
+    """A key or a name as a message shows it: at most 80 characters of it."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
 
 def check_count(option: str, value: int, most: int, least: int = 1) -> None:
