@@ -17,7 +17,20 @@ from llmcost.model.operators.base import NOT_SIZES
 from llmcost.specs.json_text import document_of
 from llmcost.specs.reader import Document, read_text
 from llmcost.specs.schema import (
-    FLAG, SIZE, TEXT, WORDS, Schema, choice, maybe, mapping, number, record, several, shown, validate, whole,
+    FLAG,
+    SIZE,
+    TEXT,
+    WORDS,
+    Schema,
+    choice,
+    mapping,
+    maybe,
+    number,
+    record,
+    several,
+    shown,
+    validate,
+    whole,
 )  # fmt: skip
 
 FORMAT = "llmcost.profile/1"

@@ -28,7 +28,9 @@ def paths_in(data, path=()):
 
 def _said_before(path):
     """Whether a path is of a column of a table's rows after the first; their sizes are of other operators."""
-    return path[0] in ("rows", "steps") and len(path) > 2 and path[1] > 0 and path[2] != "sizes"
+    return (
+        path[0] in ("rows", "steps") and len(path) > 2 and path[1] not in (0, "columns", "first") and path[2] != "sizes"
+    )
 
 
 def written_wrongly(data):
@@ -83,3 +85,37 @@ def test_a_profile_that_is_written_wrongly_is_refused_or_answered(cli, tmp_path)
             assert error.field, claim
             continue
         answered(cli, claim, *next(commands))
+
+
+def as_text(data):
+    """A source as its file: columns and cells joined again, each as CSV would have it."""
+    rows = data.get("rows")
+    if isinstance(rows, dict) and all(isinstance(row, list) for row in rows.values()):
+        data = data | {
+            "rows": "\n".join(",".join("" if cell is None else str(cell) for cell in row) for row in rows.values())
+        }
+    return yaml.safe_dump(data)
+
+
+@pytest.mark.parametrize("name", ["gpt-fast", "torchtitan-llama-3.1", "infersim-attention"])
+def test_measurements_that_are_written_wrongly_are_refused_or_answered(cli, tmp_path, monkeypatch, name):
+    for beside in cases.BESIDE:
+        shutil.copy(cases.FOLDER / f"{beside}.yaml", tmp_path)
+    data = yaml.safe_load((cases.FOLDER / f"{name}.yaml").read_text("utf-8"))
+    columns, first, *_ = (line.split(",") for line in data["rows"].splitlines())
+    data["rows"] = {"columns": columns, "first": first}
+    for module in (cases, models, score):
+        monkeypatch.setattr(module, "FOLDER", tmp_path)
+    path = tmp_path / f"{name}.yaml"
+    refused = 0
+    for claim, changed in written_wrongly(data):
+        path.write_text(as_text(changed), "utf-8")
+        cases.source_cases.cache_clear()
+        try:
+            cases.source_cases(path)
+        except SpecError as error:
+            refused += 1
+            assert error.line, claim
+            continue
+        answered(cli, claim, "accuracy", "--source", name, "--json")
+    assert refused > 50
