@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -267,19 +267,7 @@ def _case(
     def wrong(problem: str) -> SpecError:
         return document.error(("rows",), f"row {number}: {problem}")
 
-    text = common | dict(zip(columns, cells, strict=True))
-    settings: dict[str, Any] = {name: DEFAULTS.get(name) for name in (*WORDS, *COUNTS, *NUMBERS, *FLAGS)}
-    measured = {}
-    for name, cell in text.items():
-        try:
-            if name in MEASURES:
-                if cell:
-                    quantity, unit = MEASURES[name]
-                    measured[quantity] = _between(float(cell), 1e-12, 1e18) * unit
-            else:
-                settings[name] = _value(source.kind, name, cell)
-        except (ValueError, KeyError):
-            raise wrong(f"{name} cannot be {shortened(cell)!r}") from None
+    settings, measured = _read(source.kind, common | dict(zip(columns, cells, strict=True)), wrong)
     if settings["remark"] not in (None, *source.remarks):
         raise wrong(f"{shortened(settings['remark'])!r} is not one of this file's remarks")
     for name in _needed(source.kind, settings):
@@ -291,6 +279,24 @@ def _case(
     if source.kind == "inference" and engine_of(case) not in engines():
         raise wrong(f"engine cannot be {shortened(settings['engine'])!r}: it is not in engines.yaml")
     return case
+
+
+def _read(
+    kind: str, text: dict[str, str], wrong: Callable[[str], SpecError]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The settings and the measured quantities of a row, by the texts of its columns."""
+    settings: dict[str, Any] = {name: DEFAULTS.get(name) for name in (*WORDS, *COUNTS, *NUMBERS, *FLAGS)}
+    measured = {}
+    for name, cell in text.items():
+        try:
+            if name not in MEASURES:
+                settings[name] = _value(kind, name, cell)
+            elif cell:
+                quantity, unit = MEASURES[name]
+                measured[quantity] = _between(float(cell), 1e-12, 1e18) * unit
+        except (ValueError, KeyError):
+            raise wrong(f"{name} cannot be {shortened(cell)!r}") from None
+    return settings, measured
 
 
 def _needed(kind: str, settings: dict[str, Any]) -> tuple[str, ...]:

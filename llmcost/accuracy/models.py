@@ -11,10 +11,10 @@ from llmcost.model.spec import ModelSpec
 from llmcost.specs.catalog import find, load_model, names
 from llmcost.specs.models import model_from
 from llmcost.specs.reader import Document, read_yaml
-from llmcost.specs.schema import TEXT, Schema, mapping, validate
+from llmcost.specs.schema import TEXT, mapping, record, validate, whole
 
 OWN = ("name", "title", "aliases", "released", "source", "published", "notes")  # a model's own, never taken over
-SHAPE: Schema = {"type": "dict", "keys_schema": TEXT, "values_schema": {"type": "any"}, "strict": True}
+SHAPE = record({}, {"like": TEXT, "parameters": whole(1, 10**15)}) | {"extra_behavior": "allow"}
 HEADS = ("num_key_value_heads", "head_dim", "v_head_dim")  # follow from the number of heads where that is given anew
 
 
@@ -23,7 +23,7 @@ def shapes() -> dict[str, dict[str, Any]]:
     """The shapes that are no shipped specs, each as its file tells it."""
     document = read_yaml(FOLDER / "models.yaml")
     found = validate(document, mapping(SHAPE, most=1000))
-    for name, shape in found.items():
+    for name in found:
         chain = [name]  # of shapes, each like the next
         while (base := found[chain[-1]].get("like")) in found:
             if base in chain:

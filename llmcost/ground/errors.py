@@ -8,6 +8,7 @@ from collections.abc import Iterable
 # What does not show but steers a terminal: control characters, separators of lines, marks that turn the direction of
 # writing; and halves of characters, which cannot be written. A line's end is none.
 UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+LARGEST_NUMBER = 1e15  # of a rate, a price or a time that is given
 LONGEST_SHOWN = 80  # characters of a key or a name in a message
 
 
@@ -71,6 +72,17 @@ class UnknownFigureError(InputError):
 def shortened(text: str) -> str:
     """A key or a name as a message shows it: at most 80 characters of it."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+
+
+def not_finite() -> InputError:
+    """The error about a figure that is too large to be a number; what is printed is never NaN or infinite."""
+    return InputError("a figure is too large to be printed: a size, a rate or a price that was given is out of reach")
+
+
+def check_number(option: str, value: float) -> None:
+    """Raise InputError for a number that is not from 0 to 10^15: also for NaN."""
+    if not 0 <= value <= LARGEST_NUMBER:
+        raise InputError(f"{option} {value:g}: a number from 0 to {LARGEST_NUMBER:g}")
 
 
 def check_count(option: str, value: int, most: int, least: int = 1) -> None:

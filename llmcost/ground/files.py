@@ -51,7 +51,7 @@ def refuse_input(path: Path, *inputs: str | Path | None) -> None:
     """Raise InputError where writing to `path` would replace one of the files that a command reads."""
     for each in inputs:
         with suppress(OSError, ValueError):  # one of them is no file
-            if each is not None and os.path.samefile(path, each):
+            if each is not None and path.samefile(each):
                 raise InputError(f"{path}: is what is read here; choose another file to write to")
 
 

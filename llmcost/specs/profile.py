@@ -300,7 +300,7 @@ def _refuse_sizes(document: Document, rows: list[dict[str, Any]]) -> None:
         validate(document, of_each, given, lambda path: ("rows", path[0], "sizes", *path[1:]))
 
 
-def _sizes_of(kind: type[Operator]) -> Schema:
+def _sizes_of(kind: Any) -> Schema:
     """The schema of an operator's sizes, by the types of its fields."""
     annotated = kind.__mro__[1].__annotations__  # those of the named tuple that it derives from
     fields = {name: _size(name, of) for name, of in annotated.items() if name not in NOT_SIZES}
