@@ -94,8 +94,8 @@ DEVICE = record(
     optional={
         **dict.fromkeys(("kind", "backend", "driver"), WORDS),
         **dict.fromkeys(("power_limit_w", "default_power_limit_w"), AMOUNT),
-        **dict.fromkeys(("units", "max_sm_mhz", "max_mem_mhz"), COUNT),
-        **dict.fromkeys(("l2_bytes", "memory_bytes"), whole(0, 10**15)),
+        **dict.fromkeys(("max_sm_mhz", "max_mem_mhz"), COUNT),
+        **dict.fromkeys(("units", "l2_bytes", "memory_bytes"), maybe(whole(0, 10**15))),
         **dict.fromkeys(("ecc", "mig"), maybe(FLAG)),
     },
 )
