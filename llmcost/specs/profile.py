@@ -90,12 +90,12 @@ FIT = record(
     optional={"overlap": number(1, 100)},
 )
 DEVICE = record(
-    required={"name": TEXT, "arch": WORDS},
+    required={"kind": WORDS, "name": TEXT, "backend": WORDS, "arch": WORDS},
     optional={
-        **dict.fromkeys(("kind", "backend", "driver"), WORDS),
+        **dict.fromkeys(("units", "l2_bytes", "memory_bytes"), maybe(whole(0, 10**15))),
+        "driver": WORDS,
         **dict.fromkeys(("power_limit_w", "default_power_limit_w"), AMOUNT),
         **dict.fromkeys(("max_sm_mhz", "max_mem_mhz"), COUNT),
-        **dict.fromkeys(("units", "l2_bytes", "memory_bytes"), maybe(whole(0, 10**15))),
         **dict.fromkeys(("ecc", "mig"), maybe(FLAG)),
     },
 )
