@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmcost.specs.catalog import PACKAGE
+from llmcost.ground.errors import SpecError, shortened
+from llmcost.ground.units import BITS
+from llmcost.model.formats import FORMATS
+from llmcost.parallel.layout import CONTEXTS, RECOMPUTE
+from llmcost.specs.catalog import PACKAGE, names
+from llmcost.specs.hardware import PCIE
 from llmcost.specs.reader import Document, read_yaml
-from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, record, several, validate
+from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, maybe, number, record, several, validate
+from llmcost.training.recipe import KERNELS, LOSSES, Overlap
 
 FOLDER = PACKAGE / "accuracy" / "published"
 BESIDE = ("engines", "explained", "models")  # files of the folder that are no sources
 KINDS = ("inference", "training", "micro")
 PHASES = ("decode", "prefill", "request", "offline", "online", "fit")
+CLASSES = ("optimised", "serving", "llama.cpp", "eager", "training")  # of engines
+LARGEST = 10**9  # of anything that is counted
 
 WORDS = (  # columns of text
     *("phase", "task", "op", "model", "gpu", "engine", "weights", "compute", "kv", "sharding", "recompute", "offload"),
@@ -34,6 +44,36 @@ FLAGS = ("oom", "sequence_parallel")
 DEFAULTS: dict[str, Any] = {
     "oom": False,
     **dict.fromkeys(("gpus", "tp", "pp", "cp", "ep", "dp", "count", "batch"), 1),
+}
+RUN = (
+    "gpu",
+    "gpus",
+    "model",
+    "engine",
+    "phase",
+    "weights",
+    "compute",
+    "kv",
+    "batch",
+    "ep",
+)  # what every measurement of inference says
+_ATTENTION = ("batch", "context", "heads", "kv_heads", "head_dim", "v_head_dim")
+SIZES_OF = {  # kernel -> the columns of its sizes
+    "gemm": ("m", "n", "k"),
+    "prefill-attention": _ATTENTION,
+    "decode-attention": _ATTENTION,
+    **dict.fromkeys(("all-reduce", "silu-product", "gelu", "layer-norm", "softmax", "rms-norm"), ("m", "n")),
+}
+KNOWN = {  # column -> its words
+    "phase": PHASES,
+    "op": tuple(SIZES_OF),
+    "link": tuple(PCIE),
+    "sharding": ("none", "zero1", "zero2", "zero3"),
+    "recompute": RECOMPUTE,
+}
+VARIED = {  # column -> words of it that hold a number
+    "sharding": re.compile(r"zero1-groups-[1-9]\d{0,5}"),
+    "recompute": re.compile(r"[1-9]\d{0,5}-layers"),
 }
 MEASURES: dict[str, tuple[str, float]] = {  # column -> quantity in base units, and the unit's size
     "latency_ms": ("latency_seconds", 1e-3),
@@ -64,15 +104,20 @@ MEASURES: dict[str, tuple[str, float]] = {  # column -> quantity in base units, 
 }
 
 _LONG: Schema = {"type": "str", "strict": True, "min_length": 1}
-_CELL: Schema = {"type": "nullable", "schema": {"type": "union", "choices": [TEXT, {"type": "int", "strict": True}]}}
-NUMBER: Schema = {"type": "union", "choices": [{"type": "int", "strict": True}, {"type": "float", "strict": True}]}
+_CELL = maybe({"type": "union", "choices": [TEXT, {"type": "int", "strict": True}]})
 _PROGRAM = record(  # how a training program runs: fields of parallel.layout.Layout and training.recipe.Recipe
     required={},
     optional={
-        **dict.fromkeys(("attention", "kernels", "loss", "context_parallel", "recompute"), TEXT),
+        "attention": choice("fused", "unfused"),
+        "kernels": choice(*KERNELS),
+        "loss": choice(*LOSSES),
+        "recompute": choice(*RECOMPUTE),
+        "context_parallel": choice(*CONTEXTS),
         **dict.fromkeys(("dropout", "grad_buffer", "master_weights", "reshard", "sequence_parallel"), FLAG),
-        **dict.fromkeys(("grad_bytes", "reduce_bytes", "gpus_per_node", "fabric_gb_per_s"), NUMBER),
-        "overlap": mapping(NUMBER),
+        **dict.fromkeys(("grad_bytes", "reduce_bytes"), number(0, 64)),
+        "gpus_per_node": SIZE,
+        "fabric_gb_per_s": number(1e-6, 1e9),
+        "overlap": mapping(number(0, 1), choice(*Overlap._fields)),
     },
 )
 SCHEMA = record(
@@ -93,11 +138,15 @@ SCHEMA = record(
 )
 ENGINES = record(
     required={
-        "classes": mapping(TEXT),
+        "classes": mapping(TEXT, choice(*CLASSES)),
         "engines": mapping(
             record(
-                required={"class": TEXT, "launch": choice("graph", "stream"), "why": TEXT},
-                optional={"head": FLAG, "free_memory_fraction": NUMBER, "reserve_output": FLAG, "logits": TEXT},
+                required={"class": choice(*CLASSES), "launch": choice("graph", "stream"), "why": TEXT},
+                optional={
+                    **dict.fromkeys(("head", "reserve_output"), FLAG),
+                    "free_memory_fraction": number(0, 1, above=True),
+                    "logits": choice("last", "all"),
+                },
             )
         ),
     },
@@ -163,7 +212,7 @@ def source_cases(path: Path) -> tuple[Case, ...]:
     rows, shared = fields.pop("rows"), fields.pop("shared", {})
     source = Source(name=path.stem, **fields | {"notes": tuple(fields.get("notes", ()))})
     reader = csv.reader(io.StringIO(rows))
-    columns = next(reader)
+    columns = next(reader, [])
     _refuse_columns(document, [*columns, *shared])
     common = {name: "" if value is None else str(value) for name, value in shared.items()}
     return tuple(
@@ -196,7 +245,7 @@ def _refuse_columns(document: Document, columns: list[str]) -> None:
     known = {*WORDS, *COUNTS, *NUMBERS, *FLAGS, *MEASURES}
     for name in columns:
         if name not in known:
-            raise document.error(("rows",), f"{name!r} is not a column that is understood")
+            raise document.error(("rows",), f"{shortened(name)!r} is not a column that is understood")
         if columns.count(name) > 1:
             raise document.error(("rows",), f"the column {name!r} stands twice")
 
@@ -206,32 +255,89 @@ def _case(
 ) -> Case:
     if len(cells) != len(columns):
         raise document.error(("rows",), f"row {number} has {len(cells)} cells for {len(columns)} columns")
-    text = common | dict(zip(columns, cells, strict=True))
+
+    def wrong(problem: str) -> SpecError:
+        return document.error(("rows",), f"row {number}: {problem}")
+
+    settings, measured = _read(source.kind, common | dict(zip(columns, cells, strict=True)), wrong)
+    if settings["remark"] not in (None, *source.remarks):
+        raise wrong(f"{shortened(settings['remark'])!r} is not one of this file's remarks")
+    for name in _needed(source.kind, settings):
+        if settings[name] is None:
+            raise wrong(f"{name} is missing")
+    if settings["phase"] == "offline" and not settings["oom"] and "output_tokens_per_s" not in measured:
+        raise wrong("output_tokens_per_s is missing")
+    case = Case(source, number, settings, measured)
+    if source.kind == "inference" and engine_of(case) not in engines():
+        raise wrong(f"engine cannot be {shortened(settings['engine'])!r}: it is not in engines.yaml")
+    return case
+
+
+def _read(
+    kind: str, text: dict[str, str], wrong: Callable[[str], SpecError]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The settings and the measured quantities of a row, by the texts of its columns."""
     settings: dict[str, Any] = {name: DEFAULTS.get(name) for name in (*WORDS, *COUNTS, *NUMBERS, *FLAGS)}
     measured = {}
     for name, cell in text.items():
         try:
-            if name in MEASURES:
-                if cell:
-                    quantity, unit = MEASURES[name]
-                    measured[quantity] = float(cell) * unit
-            else:
-                settings[name] = _value(name, cell)
-        except ValueError:
-            raise document.error(("rows",), f"row {number}: {name} cannot be {cell!r}") from None
-    if settings["remark"] not in (None, *source.remarks):
-        raise document.error(("rows",), f"row {number}: {settings['remark']!r} is not one of this file's remarks")
-    return Case(source, number, settings, measured)
+            if name not in MEASURES:
+                settings[name] = _value(kind, name, cell)
+            elif cell:
+                quantity, unit = MEASURES[name]
+                measured[quantity] = _between(float(cell), 1e-12, 1e18) * unit
+        except (ValueError, KeyError):
+            raise wrong(f"{name} cannot be {shortened(cell)!r}") from None
+    return settings, measured
 
 
-def _value(column: str, cell: str) -> Any:
-    """The value of a cell that is not a measurement; None where it is empty. Raises ValueError."""
+def _needed(kind: str, settings: dict[str, Any]) -> tuple[str, ...]:
+    """The columns that say what was run, which no row of this kind may leave open."""
+    if kind == "micro":
+        return ("gpu", "gpus", "compute", "op", *SIZES_OF.get(settings["op"], ()))
+    if kind == "training":
+        return ("gpu", "model", "task")
+    if settings["phase"] in ("offline", "online", "request"):
+        return (*RUN, "output")
+    return RUN
+
+
+def _value(kind: str, column: str, cell: str) -> Any:
+    """What a cell of a column says; None where it is empty. Raises ValueError for what cannot be."""
     if not cell:
         return None
     if column in WORDS:
+        known = _known(kind, column)
+        if known is not None and cell not in known and not (column in VARIED and VARIED[column].fullmatch(cell)):
+            raise ValueError
         return cell
     if column in FLAGS:
-        if cell not in ("yes", "no"):
-            raise ValueError("neither yes nor no")
-        return cell == "yes"
-    return int(cell) if column in COUNTS else float(cell)
+        return {"yes": True, "no": False}[cell]
+    if column in COUNTS:
+        return _between(int(cell), 0 if column == "prompt" else 1)
+    return _between(float(cell), 1e-9)
+
+
+def _between(value: Any, least: float, most: float = LARGEST) -> Any:
+    if not least <= value <= most:
+        raise ValueError
+    return value
+
+
+def _known(kind: str, column: str) -> Collection[str] | None:
+    """What a column of words may say in measurements of a kind; None: anything."""
+    if column == "gpu" or (column == "model" and kind != "micro"):
+        return _names(column)
+    if column in ("weights", "kv", "compute") and kind != "training":
+        return BITS if kind == "micro" else BITS.keys() | FORMATS.keys()
+    return KNOWN.get(column)
+
+
+@lru_cache(maxsize=2)
+def _names(column: str) -> frozenset[str]:
+    """The GPUs that have a spec, or the models that have one or a shape."""
+    if column == "gpu":
+        return frozenset(names("hardware") + names("hardware/systems"))
+    from llmcost.accuracy.models import shapes
+
+    return frozenset(names("models")) | shapes().keys()

@@ -18,7 +18,18 @@ from llmcost.training.step import Step, training_step
 
 TASKS = ("pretrain", "sft", "forward-backward")  # those of whole models, all of whose weights are trained
 DTYPES = {"mxfp8": "fp8"}  # fp8 recipes that differ in their scales alone
-PHYSICAL = ("gpus", "seq", "global_batch", "micro_batch", "compute")  # what a prediction needs to be told
+PHYSICAL = (
+    "gpus",
+    "tp",
+    "cp",
+    "pp",
+    "dp",
+    "ep",
+    "seq",
+    "global_batch",
+    "micro_batch",
+    "compute",
+)  # what a prediction needs to be told
 ZERO = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}
 # Fields of a source's `program` that are options of the layout; all others are the recipe's.
 LAYOUT = ("gpus_per_node", "reshard", "context_parallel", "sequence_parallel")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import warnings
@@ -21,7 +22,7 @@ from llmcost.bench.suites import Point, Scope, StepPoint
 from llmcost.bench.timers import Clock, quantile, soak
 from llmcost.ground import __version__
 from llmcost.ground.errors import InputError, UnknownNameError
-from llmcost.ground.files import write_file
+from llmcost.ground.files import check_place, write_file
 from llmcost.serving.estimate import DEFAULT_CONTEXT
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.specs.hardware import HardwareSpec
@@ -90,15 +91,14 @@ class Session:
 
     def __init__(self, device: Device, request: BenchRequest, tell: Callable[[str], None] | None = None) -> None:
         self.device, self.request = device, request
-        if request.output is not None and not request.output.absolute().parent.is_dir():
-            raise InputError(f"{request.output}: no such folder")
+        self.hardware = spec_of(device, request.hardware)
+        self.target = self._target()
         several = ranks() > 1
         self.sensors = Sensors(device)
         if several:
             join(device)
         self.silent = several and rank() > 0  # one process reports for all
         self.contended = self.sensors.contention()
-        self.hardware = spec_of(device, request.hardware)
         self.limits = self.sensors.limits()
         seconds, trial = SECONDS * (2 if request.full else 1), TRIAL_SECONDS
         if device.kind == "cpu":
@@ -108,6 +108,22 @@ class Session:
         self.runner = Runner(Bench(self.device, clock, request.scope == "quick"), tell or progress(), earlier)
         self.complete = self._unwritable = False
         self.began = time.monotonic() - (earlier.state.get("seconds", 0.0) if earlier else 0.0)
+
+    def _target(self) -> Path | None:
+        """Where the profile will stand, and beside it, while it is unfinished, its part. Raises InputError if it cannot.
+
+        Where no place was asked for, whole runs are written into the working folder, chosen ones nowhere.
+        """
+        target = self.request.output
+        if target is None and self.request.scope != "chosen":
+            name = self.hardware.name if self.hardware else self.device.name
+            time_of_day = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+            target = Path(f"profile-{_file_name(name)}-{time_of_day}.json")
+        if target is not None:
+            check_place(target)
+            if not target.exists() or target.is_file():  # what is no file, as /dev/null, has no part either
+                check_place(part_of(target))
+        return target
 
     def _earlier(self) -> Profile | None:
         """The run to go on with. Raises InputError if it was on another GPU or with another torch."""
@@ -163,27 +179,27 @@ class Session:
         return found
 
     def write(self, profile: Profile) -> None:
-        """Write the profile where it was asked to be, and take away the unfinished one.
+        """Write a complete profile to its place, and take its part away; of an interrupted run write the part.
 
-        Where no place was asked for, whole runs are written into the working folder, chosen ones nowhere.
+        So what an earlier run has left in that place is only replaced by a whole run.
         """
-        target = self.request.output
-        if target is None and self.request.scope != "chosen":
-            created = profile.created.replace("-", "").replace(":", "")
-            target = Path(f"profile-{profile.name.replace(' ', '-')}-{created}.json")
-        if target is not None:
-            write_file(target, profile_text(profile))
-            part_of(target).unlink(missing_ok=True)
-            print(f"llmcost: wrote {target}", file=sys.stderr)
+        if self.target is None:
+            return
+        part = part_of(self.target)
+        place = self.target if profile.complete else part
+        write_file(place, profile_text(profile))
+        if profile.complete:
+            part.unlink(missing_ok=True)
+        print(f"llmcost: wrote {place}", file=sys.stderr)
 
     def keep(self) -> None:
         """Write what there is so far beside the final place, so that a crash loses nothing.
 
         Where that fails, as on a full disk, it is said once, and measuring goes on.
         """
-        if self.request.output is not None and ranks() == 1 and not self._unwritable:
+        if self.target is not None and ranks() == 1 and not self._unwritable:
             try:
-                write_file(part_of(self.request.output), profile_text(self.profile()))
+                write_file(part_of(self.target), profile_text(self.profile()))
             except InputError as error:
                 self._unwritable = True
                 print(f"llmcost: {error}", file=sys.stderr)
@@ -224,6 +240,11 @@ class Session:
 def part_of(output: Path) -> Path:
     """The file in which an unfinished run is kept, beside that of the finished one."""
     return output.with_name(f"{output.name}.part")
+
+
+def _file_name(name: str) -> str:
+    """A device's name as a part of a file's name: letters, digits and . _ - of it, at most 100."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]
 
 
 def spec_of(device: Device, named: str | None) -> HardwareSpec | None:

@@ -182,7 +182,7 @@ def _causes(p: Profile) -> list[str]:
     device, state = p.device, p.state
     found = [state["contended"]] if state["contended"] else []
     found += state["slowdown"]
-    if device.get("power_limit_w", 0) < device.get("default_power_limit_w", 0):
+    if 0 < device.get("power_limit_w", 0) < device.get("default_power_limit_w", 0):
         found.append(
             f"a power limit of {device['power_limit_w']:.0f} W instead of {device['default_power_limit_w']:.0f} W"
         )

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,9 @@ def version(
 
 def main() -> None:
     """Run the command line; bad input is one message on stderr and exit code 2."""
+    nowhere = Path(os.devnull)
+    sys.stdout = sys.stdout or nowhere.open(encoding="utf-8")  # where it is closed, writing to it will say so
+    sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without × or µ shows a ? there
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")

@@ -103,10 +103,7 @@ def bench(
     measuring = {"suite": suite, "plan": plan, "full": full, "hw": hw, "device": device, "resume": resume} | of_a_pass
     threshold = _threshold(compare, fail_above)
     old = None if compare is None else load_profile(Path(compare))  # before anything is measured
-    if plot is not None:
-        from llmcost.report.bench_plots import check
-
-        check(Path(plot))
+    _check_places(output, plot, (compare, profile, model))
 
     def report(profile: "Profile", before: "list[Table] | None" = None) -> None:
         _report(profile, old, threshold, fail_above, plot, rows, form, before)
@@ -124,9 +121,7 @@ def bench(
     if plan:
         _show_plan(session, form.markdown)
         return
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # at a scheduler's time limit, as at Ctrl-C, rows are kept
+    _end_as_by_ctrl_c()
     measured = session.run()
     session.runner.tell("")
     if session.silent:
@@ -140,6 +135,26 @@ def bench(
         raise typer.Exit(INTERRUPTED)
     if any(row.status in ("wrong", "failed") for row in measured.measured()):
         raise typer.Exit(1)
+
+
+def _check_places(output: str | None, plot: str | None, inputs: tuple[str | None, ...]) -> None:
+    """Refuse, before anything is measured, what cannot be written. What is shown may be fitted anew in its place."""
+    if output is not None:
+        from llmcost.ground.files import refuse_input
+
+        refuse_input(Path(output), *inputs)
+    if plot is not None:
+        from llmcost.report.bench_plots import check
+
+        check(Path(plot))
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Let the end of a scheduler's time, or of a terminal, stop a run as Ctrl-C does: what was measured is kept."""
+    for ending in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, ending, signal.SIGTERM)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _named(given: Mapping[str, object]) -> dict[str, object]:

@@ -96,12 +96,14 @@ def import_(
     Example: llmcost import ./Qwen3-8B/config.json -o qwen3-8b.yaml
     """
     from llmcost.cli.output import write
-    from llmcost.ground.files import write_file
+    from llmcost.ground.files import refuse_input, write_file
     from llmcost.specs.catalog import find, read_model
     from llmcost.specs.models import model_from
     from llmcost.specs.writer import spec_text
 
     document = read_model(find("models", path), kind)
+    if output is not None:
+        refuse_input(Path(output), document.file)
     model_from(document)  # refuses what contradicts itself before anything is written
     text = spec_text(document)
     if output is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmcost.ground.errors import not_finite
 from llmcost.ground.files import draft_of
 from llmcost.report.tables import Table, print_tables, to_markdown
 
@@ -23,7 +24,11 @@ def show_json(document: Any) -> None:
     """Print one JSON document, indented, in base units."""
     import json
 
-    write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    try:
+        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise not_finite() from None
+    write(text + "\n")
 
 
 def show_tables(tables: Iterable[Table], markdown: bool) -> None:

@@ -68,11 +68,19 @@ def sweep(
 
     Example: llmcost sweep llama3-8b --hw h100,a100 --batch 1..256:x4 --dtype bf16,fp8
     """  # noqa: D301 - \b keeps the lines of a paragraph as they are
-    from llmcost.ground.files import draft_of
+    from llmcost.ground.files import draft_of, refuse_input
     from llmcost.report.sweep import write_parquet
     from llmcost.search.sweep_rows import axes_of
     from llmcost.specs.catalog import load_model
 
+    named = form.csv or form.json or form.markdown
+    if file is not None and Path(file).suffix == ".parquet" and not named:
+        if parquet is not None:
+            raise InputError(f"-o {file} and --parquet {parquet}: one Parquet file is written")
+        file, parquet = None, file
+    for path in (file, parquet, plot):
+        if path is not None:
+            refuse_input(Path(path), model, *hw)
     grid = _grid(load_model(model, kind), o.load_chips(hw), given, yes)
     axes = axes_of(given)
     columns = axes | {path: path for path in _metrics(grid, metric)}

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+# What does not show but steers a terminal: control characters, separators of lines, marks that turn the direction of
+# writing; and halves of characters, which cannot be written. A line's end is none.
+UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+LARGEST_NUMBER = 1e15  # of a rate, a price or a time that is given
+LONGEST_SHOWN = 80  # characters of a key or a name in a message
 
 
 class InputError(Exception):
-    """Bad input or usage. The command line prints its message in one line, without a traceback, and exits with 2."""
+    """Bad input or usage. The command line prints its message in one line, without a traceback, and exits with 2.
+
+    What is not printable in it is shown as Python would write it.
+    """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        if message.isprintable():
+            return message
+        return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], message).replace("\n", "\\n")
 
 
 class SpecError(InputError):
@@ -21,6 +37,7 @@ class SpecError(InputError):
     def __init__(self, file: str, line: int, field: str, problem: str) -> None:
         self.file, self.line, self.field, self.problem = file, line, field, problem
         place = f"{file}:{line}" if line else file
+        field = shortened(field)
         super().__init__(f"{place}: {field}: {problem}" if field else f"{place}: {problem}")
 
 
@@ -34,7 +51,7 @@ class UnknownNameError(InputError):
         self.nearest = nearest
         hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
         command = {"model": "models", "hardware": "hardware", "source": "accuracy"}[kind]
-        super().__init__(f"unknown {kind} {name!r}{hint} (all of them: llmcost {command})")
+        super().__init__(f"unknown {kind} {shortened(name)!r}{hint} (all of them: llmcost {command})")
 
 
 class UnknownFigureError(InputError):
@@ -50,6 +67,22 @@ class UnknownFigureError(InputError):
         near = get_close_matches(name, [*paths, *{path.rpartition(".")[2] for path in paths}], n=4, cutoff=0.4)
         hint = f"; nearest: {', '.join(near)}" if near else ""
         super().__init__(f"no figure {name!r}{hint}{more}")
+
+
+def shortened(text: str) -> str:
+    """A key or a name as a message shows it: at most 80 characters of it."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+
+
+def not_finite() -> InputError:
+    """The error about a figure that is too large to be a number; what is printed is never NaN or infinite."""
+    return InputError("a figure is too large to be printed: a size, a rate or a price that was given is out of reach")
+
+
+def check_number(option: str, value: float) -> None:
+    """Raise InputError for a number that is not from 0 to 10^15: also for NaN."""
+    if not 0 <= value <= LARGEST_NUMBER:
+        raise InputError(f"{option} {value:g}: a number from 0 to {LARGEST_NUMBER:g}")
 
 
 def check_count(option: str, value: int, most: int, least: int = 1) -> None:

@@ -16,7 +16,7 @@ from numbers import Real
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from llmcost.ground.errors import InputError, check_count, check_share, check_word
+from llmcost.ground.errors import InputError, check_count, check_number, check_share, check_word
 from llmcost.ground.units import parse_count, parse_decimal, parse_length
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def share(help: str, **more: Any) -> Option:  # noqa: A002
 
 def number(help: str, metavar: str, **more: Any) -> Option:  # noqa: A002
     """An option that is any number from 0 on, a decimal too."""
-    return Option(help, parse_decimal, metavar, **more)
+    return Option(help, parse_decimal, metavar, **{"check": check_number} | more)
 
 
 def word(help: str, known: tuple[str, ...], metavar: str = "", parts: int = 1, **more: Any) -> Option:  # noqa: A002

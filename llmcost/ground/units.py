@@ -6,7 +6,10 @@ Inside the program everything is in bytes, FLOPs, seconds and watts. A GB is alw
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import TYPE_CHECKING
+
+from llmcost.ground.errors import not_finite
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -107,6 +110,8 @@ def significant(value: float, digits: int = 3) -> str:
     """A value to so many significant figures, without an exponent; a larger one is printed whole, as 4,274."""
     if value == 0:
         return "0"
+    if not isfinite(value):
+        raise not_finite()
     if abs(value) < 10**digits:
         value = _rounded(value, digits)
     whole_figures = len(str(int(abs(value))))

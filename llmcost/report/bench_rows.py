@@ -18,7 +18,8 @@ COLUMNS = (
 
 def shape(each: RowRates) -> str:
     """The sizes of a row, in the words of its kind of operator."""
-    row, z = each.row, each.row.sizes
+    row = each.row
+    z = row.op()._asdict() if row.operator else {}
     if row.operator == "Gemm":
         return f"{z['b'] * z['s']}×{z['n']}×{z['k']}"
     if row.operator == "GroupedGemm":

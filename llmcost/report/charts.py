@@ -94,6 +94,7 @@ def draw(path: Path, kind: str, title: str, panels: Sequence[Panel]) -> None:
         "axes.titleweight": "bold",
         "svg.hashsalt": "llmcost",
         "svg.fonttype": "none",
+        "text.parse_math": False,  # a $ in a title is a dollar
     }
     with rc_context(settings):
         figure = Figure(figsize=(5.2 * len(panels), 4.6), layout="constrained")

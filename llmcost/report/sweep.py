@@ -15,7 +15,7 @@ import numpy as np
 from llmcost.ground.arrays import Array
 from llmcost.ground.errors import InputError
 from llmcost.report.figures import cell
-from llmcost.report.tables import Table
+from llmcost.report.tables import Table, csv_cell
 
 Blocks = Iterable[Mapping[str, Array]]
 FLOATS = ("mfu", "memory_utilization", "tokens")  # of the workload; tokens may be more than 64 bits hold
@@ -76,7 +76,7 @@ def csv_pieces(columns: Mapping[str, str], blocks: Blocks) -> Iterator[str]:
     """Comma-separated values; `columns` has the path of the figure under each heading. Not known is an empty field."""
     yield csv_line(columns)
     for block in blocks:
-        rows = texts(columns.values(), block, lambda value: csv_line([value, None]).removesuffix(",\n"))
+        rows = texts(columns.values(), block, lambda value: csv_line([csv_cell(value), None]).removesuffix(",\n"))
         yield "".join([f"{line}\n" for line in map(",".join, rows)])
 
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
+from math import isfinite
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from llmcost.ground.errors import not_finite
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 GAP = 3  # spaces between columns
+_FORMULA = re.compile(r"[=+\-@\t\r](?!\d+(\.\d+)?( ?%)?$)")  # how text begins that is one; a number is none
+_HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")  # what begins a tag or an entity
 
 
 class Table(NamedTuple):
@@ -68,6 +74,10 @@ def _print_rich(tables: Iterable[Table]) -> None:
     # With NO_COLOR alone, rich would keep bold and dim.
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
     console = Console(color_system=colours, highlight=False, markup=False, emoji=False)
+    if console.width < 1:  # COLUMNS=0
+        from shutil import get_terminal_size
+
+        console.width = get_terminal_size().columns
     for number, table in enumerate(tables):
         if number:
             console.print()
@@ -130,13 +140,13 @@ def to_markdown(tables: Iterable[Table]) -> str:
     lines: list[str] = []
     for table in tables:
         if table.title:
-            lines += [f"**{table.title}**", ""]
+            lines += [f"**{_without_html(table.title)}**", ""]
         if table.rows:
             lines.append(_markdown_row(table.columns))
             lines.append("|" + "|".join("---:" if side == "r" else "---" for side in table.align) + "|")
             lines += [_markdown_row(row) for row in table.rows]
             lines.append("")
-        for number, note in enumerate(table.notes):
+        for number, note in enumerate(map(_without_html, table.notes)):
             if number and note.startswith(" "):  # it goes on with the note before; after a blank line it would be code
                 lines[-1] = note.strip()
             else:
@@ -146,12 +156,25 @@ def to_markdown(tables: Iterable[Table]) -> str:
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Comma-separated values under a line of headings; what is not known is an empty field."""
+    """Comma-separated values under a line of headings; what is not known is an empty field.
+
+    Text that a spreadsheet would take for a formula has an apostrophe before it. Raises InputError for what is no
+    finite number.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(["" if value is None else value for value in row] for row in rows)
+    writer.writerows(map(csv_cell, row) for row in rows)
     return text.getvalue()
+
+
+def csv_cell(value: object) -> object:
+    """A value as a field of CSV: see `to_csv`."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and not isfinite(value):
+        raise not_finite()
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
@@ -162,4 +185,9 @@ def _markdown_row(cells: Sequence[str]) -> str:
 def _markdown_cell(cell: str) -> str:
     text = cell.lstrip()
     indent = "&nbsp;&nbsp;" * ((len(cell) - len(text)) // 2)
-    return indent + text.replace("|", "\\|").replace("\n", "<br>")
+    return indent + _without_html(text).replace("|", "\\|").replace("\n", "<br>")
+
+
+def _without_html(text: str) -> str:
+    """Text that Markdown shows as it is, where it would make a tag or a character of it."""
+    return _HTML.sub(lambda found: "&lt;" if found[0] == "<" else "&amp;", text)

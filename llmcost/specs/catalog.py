@@ -12,6 +12,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.specs.hardware import HardwareSpec, hardware_from, system_from
 from llmcost.specs.models import model_from
 from llmcost.specs.reader import Document, read_yaml
+from llmcost.specs.schema import shown
 
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDERS = {"models": ("models",), "hardware": ("hardware", "hardware/systems")}
@@ -76,7 +77,10 @@ def hardware_of(document: Document) -> HardwareSpec:
     if "gpu" not in document.data:
         return hardware_from(document)
     try:
-        return system_from(document, load_hardware(str(document.data["gpu"])))
+        gpu = read_yaml(find("hardware", str(document.data["gpu"])))
+        if "gpu" in gpu.data:
+            raise document.error(("gpu",), f"{shown(document.data['gpu'])} is a system too; name the GPU in it")
+        return system_from(document, hardware_from(gpu))
     except UnknownNameError as error:
         raise document.error(("gpu",), str(error)) from None
 

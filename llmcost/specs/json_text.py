@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmcost.ground.errors import SpecError
-from llmcost.specs.reader import Key
+from llmcost.specs.reader import Document, Key
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:\n]')
 
@@ -28,8 +28,11 @@ def parse_json(text: str, file: str) -> dict[str, Any]:
             raise _twice(text, file)
         return found
 
+    def no_number(word: str) -> None:
+        raise ValueError(f"{word} is no number of JSON's")
+
     try:
-        config = json.loads(text, object_pairs_hook=unique)
+        config = json.loads(text, object_pairs_hook=unique, parse_constant=no_number)
     except json.JSONDecodeError as error:
         raise SpecError(file, error.lineno, "", f"not valid JSON: {error.msg}") from None
     except (RecursionError, ValueError) as error:
@@ -58,6 +61,18 @@ def places(text: str) -> Iterator[tuple[tuple[Key, ...], int]]:
             yield tuple(path), line
         elif mark != ",":
             word = json.loads(mark)
+
+
+def document_of(text: str, file: str) -> Document:
+    """The document of a JSON text that holds one object; lines are looked for when a message needs one. Raises SpecError."""
+
+    def origin(path: tuple[Key, ...]) -> tuple[str, int]:
+        found = list(places(text))
+        ends = (len(path) - cut for cut in range(len(path)))
+        lines = (line for end in ends for place, line in found if place[:end] == path[:end])
+        return ".".join(map(str, path)), next(lines, 1)
+
+    return Document(file, parse_json(text, file), {}, origin)
 
 
 def line_of(text: str, path: tuple[Key, ...]) -> int:

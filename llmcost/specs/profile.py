@@ -8,13 +8,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from llmcost.ground.errors import SpecError
+from llmcost.ground.units import BITS
 from llmcost.model import operators
 from llmcost.model.operators import Operator
+from llmcost.model.operators.base import NOT_SIZES
+from llmcost.specs.json_text import document_of
 from llmcost.specs.reader import Document, read_text
-from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, record, validate
+from llmcost.specs.schema import (
+    FLAG,
+    SIZE,
+    TEXT,
+    WORDS,
+    Schema,
+    choice,
+    mapping,
+    maybe,
+    number,
+    record,
+    several,
+    shown,
+    validate,
+    whole,
+)  # fmt: skip
 
 FORMAT = "llmcost.profile/1"
 # The classes of operators that bench times: rows name them.
@@ -31,70 +48,76 @@ MEASURED = (
 )
 STATUSES = ("ok", "oom", "skipped", "wrong", "failed", "throttled")
 MOST_ROWS = 5000
-AMOUNT: Schema = {"type": "float", "ge": 0, "allow_inf_nan": False}
-COUNT: Schema = {"type": "int", "strict": True, "ge": 0}
-WORDS: Schema = {"type": "str", "strict": True, "max_length": 500}
-ANY: Schema = {"type": "any"}
+FITTED = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "elementwise", "norm")  # kinds of kernels
+COUNT = whole(0, 10**9)
+MAY_BE_0 = ("reads", "writes", "weights", "streamed", "w", "every")  # of the sizes of operators
+AMOUNT = number(0, 1e9)
+RATE = number(1, 1e20)  # FLOP/s or bytes/s
+TIME = number(1e-6, 1e12)  # µs
+DTYPE = choice(*BITS)
+FACT = maybe({"type": "union", "choices": [WORDS, FLAG, whole(0, 10**15), number(0, 1e15)], "mode": "left_to_right"})
 
-
-def _maybe(schema: Schema) -> Schema:
-    return {"type": "nullable", "schema": schema}
-
-
-def _many(item: Schema) -> Schema:
-    return {"type": "list", "items_schema": item, "strict": True, "max_length": MOST_ROWS}
-
-
-TIMED = {"median_us": AMOUNT, "p05_us": AMOUNT, "p95_us": AMOUNT, "samples": COUNT, "timer": WORDS}
-STATE = {"sm_mhz": COUNT, "mem_mhz": COUNT, "watts": AMOUNT, "temp_c": COUNT, "slowdown": _many(WORDS)}
+TIMED = {"median_us": TIME, "p05_us": TIME, "p95_us": TIME, "samples": COUNT, "timer": WORDS}
+STATE = {"sm_mhz": COUNT, "mem_mhz": COUNT, "watts": AMOUNT, "temp_c": COUNT, "slowdown": several(WORDS)}
 ROW = record(
-    required={"suite": TEXT, "name": TEXT, "dtype": TEXT, "status": choice(*STATUSES)},
+    required={"suite": TEXT, "name": TEXT, "dtype": DTYPE, "status": choice(*STATUSES)},
     optional={
-        "operator": choice(*MEASURED), "sizes": mapping(ANY), "backward": FLAG, "heldout": FLAG, "reason": WORDS,
-        "way": WORDS, "others": mapping(ANY), "cache": WORDS, **TIMED, **STATE,
+        "operator": choice(*MEASURED), "sizes": mapping({"type": "any"}), "backward": FLAG, "heldout": FLAG,
+        "reason": WORDS, "way": WORDS, "others": mapping(FACT), "cache": WORDS, **TIMED, **STATE,
     },
 )  # fmt: skip
 STEP = record(
     required={
-        "model": TEXT, "phase": choice("decode", "prefill", "train"), "batch": COUNT, "tokens": COUNT, "dtype": TEXT,
-        "status": choice(*STATUSES),
+        "model": TEXT, "phase": choice("decode", "prefill", "train"), "batch": SIZE, "tokens": SIZE,
+        "dtype": DTYPE, "status": choice(*STATUSES),
     },
     optional={
-        "layers": COUNT, "of_layers": COUNT, "operators_us": AMOUNT, "predicted_us": _maybe(AMOUNT), "heldout": FLAG,
+        "layers": SIZE, "of_layers": SIZE, "operators_us": AMOUNT, "predicted_us": maybe(AMOUNT), "heldout": FLAG,
         "reason": WORDS, **TIMED, **STATE,
     },
 )  # fmt: skip
 ERROR = record(required={"points": COUNT, "mean": AMOUNT, "worst": AMOUNT}, optional={})
+SHARE = number(1e-6, 10)  # of a peak; of one that is but the best measured it may be above 1
 FIT = record(
     required={
-        "compute": AMOUNT,
-        "memory": AMOUNT,
-        "launch_us": AMOUNT,
+        "compute": SHARE,
+        "memory": SHARE,
+        "launch_us": number(0, 1e6),
         "half": AMOUNT,
         "fitted": ERROR,
-        "heldout": _maybe(ERROR),
+        "heldout": maybe(ERROR),
     },
-    optional={"overlap": AMOUNT | {"ge": 1}},
+    optional={"overlap": number(1, 100)},
+)
+DEVICE = record(
+    required={"kind": WORDS, "name": TEXT, "backend": WORDS, "arch": WORDS},
+    optional={
+        **dict.fromkeys(("units", "l2_bytes", "memory_bytes"), maybe(whole(0, 10**15))),
+        "driver": WORDS,
+        **dict.fromkeys(("power_limit_w", "default_power_limit_w"), AMOUNT),
+        **dict.fromkeys(("max_sm_mhz", "max_mem_mhz"), COUNT),
+        **dict.fromkeys(("ecc", "mig"), maybe(FLAG)),
+    },
 )
 SCHEMA = record(
     required={
         "schema": choice(FORMAT),
         "name": TEXT,
-        "hardware": _maybe(TEXT),
+        "hardware": maybe(TEXT),
         "created": TEXT,
         "scope": choice("quick", "full", "chosen"),
         "complete": FLAG,
-        "device": mapping(ANY),
-        "environment": mapping(ANY),
+        "device": DEVICE,
+        "environment": mapping(FACT),
         "state": record(
-            required={"contended": _maybe(WORDS), "slowdown": _many(WORDS)}, optional={**STATE, "seconds": AMOUNT}
+            required={"contended": maybe(WORDS), "slowdown": several(WORDS)}, optional={**STATE, "seconds": AMOUNT}
         ),
         "peaks": record(
-            required={"flops_per_s": mapping(AMOUNT), "bytes_per_s": _maybe(AMOUNT), "source": WORDS}, optional={}
+            required={"flops_per_s": mapping(RATE, DTYPE), "bytes_per_s": maybe(RATE), "source": WORDS}, optional={}
         ),
-        "fit": mapping(mapping(FIT)),
-        "steps": _many(STEP),
-        "rows": _many(ROW),
+        "fit": mapping(mapping(FIT, DTYPE), choice(*FITTED)),
+        "steps": several(STEP, MOST_ROWS),
+        "rows": several(ROW, MOST_ROWS),
     },
     optional={},
 )
@@ -240,15 +263,7 @@ class Profile(NamedTuple):
 
 def load_profile(path: Path) -> Profile:
     """Read and check the profile in a file. Raises SpecError with file and field."""
-    try:
-        data = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise SpecError(str(path), error.lineno, "", f"not valid JSON: {error.msg}") from None
-    except (RecursionError, ValueError) as error:
-        raise SpecError(str(path), 0, "", f"not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise SpecError(str(path), 1, "", "expected an object: a profile as llmcost bench writes it")
-    return profile_from(Document(str(path), data, {}))
+    return profile_from(document_of(read_text(path), str(path)))
 
 
 def profile_from(document: Document) -> Profile:
@@ -257,12 +272,15 @@ def profile_from(document: Document) -> Profile:
     if version != FORMAT:
         raise document.error(
             ("schema",),
-            f"a profile of this version says {FORMAT!r}, this file says {version!r}: measure again (llmcost bench)",
+            f"a profile of this version says {FORMAT!r}, this file says {shown(version)}: measure again (llmcost bench)",
         )
     data = validate(document, SCHEMA)
     fits = {kind: {dtype: _fit(entry) for dtype, entry in by_type.items()} for kind, by_type in data["fit"].items()}
-    for number, row in enumerate(data["rows"]):
-        _refuse_sizes(document, number, row)
+    _refuse_sizes(document, data["rows"])
+    for table in ("rows", "steps"):
+        for position, row in enumerate(data[table]):
+            if row["status"] in ("ok", "throttled") and not {"median_us", "p05_us", "p95_us"} <= row.keys():
+                raise document.error((table, position), f"a row that is {row['status']} has its three times")
     steps = tuple(StepRow(**each | {"slowdown": tuple(each.get("slowdown", ()))}) for each in data["steps"])
     rows = tuple(Row(**each | {"slowdown": tuple(each.get("slowdown", ()))}) for each in data["rows"])
     del data["schema"]
@@ -274,17 +292,30 @@ def _fit(entry: dict[str, Any]) -> Fit:
     return Fit(**entry | {"fitted": Error(**entry["fitted"]), "heldout": Error(**heldout) if heldout else None})
 
 
-def _refuse_sizes(document: Document, number: int, row: dict[str, Any]) -> None:
-    """Refuse a row whose sizes are not those of its operator: one is unknown, or one that it needs is missing."""
-    if "operator" not in row:
-        return
-    kind, given = getattr(operators, row["operator"]), set(row["sizes"])
-    sizes = set(kind._fields) - {"facts"}
-    wrong = given - sizes or sizes - given - set(kind._field_defaults)
-    if wrong:
-        raise document.error(
-            ("rows", number, "sizes"), f"not the sizes of {row['operator']}: {', '.join(sorted(wrong))}"
-        )
+def _refuse_sizes(document: Document, rows: list[dict[str, Any]]) -> None:
+    """Refuse rows whose sizes are not those of their operators: unknown, missing, or not of their type."""
+    for operator in {row["operator"] for row in rows if "operator" in row}:
+        given = {number: row.get("sizes", {}) for number, row in enumerate(rows) if row.get("operator") == operator}
+        of_each = mapping(_sizes_of(getattr(operators, operator)), whole(0, MOST_ROWS), MOST_ROWS)
+        validate(document, of_each, given, lambda path: ("rows", path[0], "sizes", *path[1:]))
+
+
+def _sizes_of(kind: Any) -> Schema:
+    """The schema of an operator's sizes, by the types of its fields."""
+    annotated = kind.__mro__[1].__annotations__  # those of the named tuple that it derives from
+    fields = {name: _size(name, of) for name, of in annotated.items() if name not in NOT_SIZES}
+    optional = {name: fields[name] for name in kind._field_defaults if name in fields}
+    return record({name: fields[name] for name in fields.keys() - optional.keys()}, optional)
+
+
+def _size(name: str, of: Any) -> Schema:
+    if of in (bool, str):
+        return FLAG if of is bool else WORDS
+    if words := get_args(of):
+        return choice(*words)
+    if name.startswith("B"):  # bytes of an element
+        return number(0, 16, above=True)
+    return whole(0, 10**12) if name in MAY_BE_0 else whole(1, 10**12)
 
 
 def profile_text(profile: Profile) -> str:

@@ -95,7 +95,7 @@ def _composed(text: str, file: str) -> Any:
         return yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        problem = f"not valid YAML: {error.problem or error.context}"
+        problem = f"not valid YAML: {str(error.problem or error.context)[:120]}"
         if "nesting depth" in str(error.problem):  # the parser's own limit, which newer versions have
             problem = f"nested more than {DEEPEST} deep"
         raise SpecError(file, line, "", problem) from None
@@ -127,7 +127,7 @@ def _construct(document: Document, node: Any, path: tuple[Key, ...], seen: set[i
     if isinstance(node, yaml.ScalarNode):
         return _scalar(document, node, path)
     if node.tag not in (f"{TAGS}seq", f"{TAGS}map"):
-        raise document.error(path, f"the tag {node.tag!r} is not used in specs")
+        raise document.error(path, f"the tag {node.tag[:80]!r} is not used in specs")
     if isinstance(node, yaml.SequenceNode):
         return [_construct(document, item, (*path, position), seen) for position, item in enumerate(node.value)]
     mapping: dict[str, Any] = {}
@@ -167,4 +167,4 @@ def _scalar(document: Document, node: Any, path: tuple[Key, ...]) -> Any:
         return int(node.value) if kind == "int" else float(node.value)
     if kind in ("bool", "int", "float", "timestamp", "merge", "value"):
         return node.value  # `yes`, `12:30`, `0x10`, `2024-04-18`
-    raise document.error(path, f"the tag {node.tag!r} is not used in specs")
+    raise document.error(path, f"the tag {node.tag[:80]!r} is not used in specs")

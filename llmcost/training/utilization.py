@@ -1,9 +1,8 @@
 """The question of `llmcost mfu`: the MFU that everyone would print for a throughput, or for another's MFU."""
 
-from math import inf
 from typing import Any, NamedTuple
 
-from llmcost.ground.errors import InputError, check_share
+from llmcost.ground.errors import InputError, check_number, check_share
 from llmcost.ground.html import html_table
 from llmcost.ground.units import significant
 from llmcost.machine.chip import chip_of
@@ -92,8 +91,9 @@ def _throughput(
 ) -> float:
     """Tokens a second of a GPU: the given ones, or those behind a printed MFU. Raises InputError."""
     if throughput is not None and printed is None and convention is None:
-        if not 0 < throughput < inf:
-            raise InputError(f"--tokens-per-s {throughput:g}: above 0")
+        check_number("--tokens-per-s", throughput)
+        if throughput == 0:
+            raise InputError("--tokens-per-s 0: above 0")
         return throughput
     if throughput is not None or printed is None or convention is None:
         raise InputError("either --tokens-per-s, or --mfu and its --convention")

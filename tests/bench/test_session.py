@@ -102,7 +102,8 @@ def test_an_interrupted_run_keeps_its_rows_and_can_be_gone_on_with(cli, monkeypa
         patch.setattr(Runner, "run_launches", lambda _self: (_ for _ in ()).throw(KeyboardInterrupt))
         answer = cli("bench", "--device", "cpu", "--suite", "gemm,launch,memory", "-o", tmp_path / "half.json")
     assert answer.code == 130
-    half = load_profile(tmp_path / "half.json")
+    assert not (tmp_path / "half.json").exists()
+    half = load_profile(tmp_path / "half.json.part")
     assert not half.complete
     assert half.cautions() == ["interrupted"]
     assert {row.suite for row in half.rows} == {"gemm"}
@@ -113,7 +114,7 @@ def test_an_interrupted_run_keeps_its_rows_and_can_be_gone_on_with(cli, monkeypa
         "--suite",
         "gemm,launch,memory",
         "--resume",
-        tmp_path / "half.json",
+        tmp_path / "half.json.part",
         "-o",
         tmp_path / "all.json",
     )
@@ -131,8 +132,26 @@ def test_a_run_that_is_told_to_stop_keeps_what_it_has(tmp_path):
             time.sleep(0.02)
         run.send_signal(signal.SIGTERM)  # the other way is Ctrl-C
     assert run.returncode == 130
-    assert load_profile(tmp_path / "run.json").cautions() == ["interrupted"]
-    assert not (tmp_path / "run.json.part").exists()
+    assert load_profile(tmp_path / "run.json.part").cautions() == ["interrupted"]
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_an_interrupted_run_leaves_the_profile_of_an_earlier_one(cli, monkeypatch, tmp_path):
+    keep = tmp_path / "keep.json"
+    keep.write_bytes(SHIPPED[0].read_bytes())
+    monkeypatch.setattr(Runner, "run_cases", lambda _self, _points: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert cli("bench", "--device", "cpu", "--suite", "gemm", "-o", keep).code == 130
+    assert keep.read_bytes() == SHIPPED[0].read_bytes()
+
+
+def test_a_gpu_may_have_any_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    device = find_device("cpu")._replace(name="GeForce / GTX\n" + "x" * 300)
+    run = session.Session(device, session.BenchRequest())
+    run.complete = True
+    run.write(run.profile())
+    (written,) = tmp_path.iterdir()
+    assert written.name.startswith("profile-GeForce-GTX-xxx")
 
 
 def test_what_a_killed_run_leaves_is_fitted_where_it_is_shown(cli, tmp_path):
@@ -174,10 +193,12 @@ def test_a_disk_that_fills_up_loses_no_answer(cli, monkeypatch, tmp_path):
         (["--fail-above", "5%"], "needs --compare"),
         (["--show", "no.json"], "no.json: no such file"),
         (["--show", "no.json", "--plan"], "leave --plan out"),
-        (["--device", "cpu", "-o", "no/where.json"], "no such folder"),
+        (["--device", "cpu", "-o", "no/where.json"], "cannot be written: No such file"),
+        (["--device", "cpu", "-o", "x" * 252], "cannot be written: File name too long"),  # with .part
+        (["--compare", SHIPPED[0], "-o", SHIPPED[0]], "is what is read here"),
         (["--device", "cpu", "--plot", __file__], "no folder"),  # said before anything is measured
     ],
-    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
+    ids=lambda value: " ".join(map(str, value[:3]))[:40] if isinstance(value, list) else "",
 )
 def test_bad_usage_is_one_message(arguments, says, cli):
     answer = cli("bench", *arguments)
