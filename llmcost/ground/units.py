@@ -22,7 +22,7 @@ BITS: dict[str, float] = {
 
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([A-Za-z/]+)", re.ASCII)
 _COUNT = re.compile(
-    r"((?:0|[1-9]\d*|[1-9]\d{0,2}(?:[,_]\d{3})+)(?:\.\d+)?)(?:e\+?(\d{1,2})|([kmbgt]?))", re.ASCII | re.I
+    r"((?:0|[1-9]\d*|[1-9]\d{0,2}(?:[,_]\d{3})+)(?:\.\d+)?)(?:e\+?(\d{1,2})|([kmbgt]?))", re.ASCII | re.IGNORECASE
 )
 
 

@@ -89,9 +89,12 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
 
 
 def dtype_of(keys: Keys) -> str:
-    """The number format of the weights; bf16 where it is not said, or is another than a spec may have."""
-    said = keys.get("dtype") or keys.get("torch_dtype") or "bfloat16"
-    return DTYPE.get(str(said).removeprefix("torch."), "bf16")
+    """The number format of the weights; bf16 where it is not said. One that a spec cannot have is refused."""
+    key = "dtype" if keys.get("dtype") else "torch_dtype"
+    said = str(keys.get(key) or "bfloat16").removeprefix("torch.")
+    if said not in DTYPE:
+        raise keys.error(key, f"{said[:40]!r} is not understood: {', '.join(DTYPE)}")
+    return DTYPE[said]
 
 
 def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:

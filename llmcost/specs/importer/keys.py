@@ -21,6 +21,7 @@ from llmcost.specs.reader import Key, read_yaml
 from llmcost.specs.schema import mapping, validate
 
 LARGEST = 10**9
+FLAGS = ("tie_word_embeddings", "attention_bias", "mlp_bias")  # true or false in every type
 DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type -> its config's defaults, for keys left out
 
 
@@ -65,9 +66,17 @@ class Keys:
         self.given = self._flat(config)
         self.own: dict[str, Any] = {}  # what the config says of the layer that is being read alone
         self.asked: set[str] = {*LAYER_LISTS, "mlp_layer_types", *self.rules.get("unused", ())}
+        for key, value in self.given.items():
+            if self._is_flag(key) and value not in (True, False, None):
+                raise self.error(key, f"expected true or false, got {json.dumps(value)[:40]}")
         for key in self.rules.get("never_zero", ()):
             if self.given.get(key) == 0:
                 raise self.error(key, "must be above 0, got 0")
+
+    def _is_flag(self, key: str) -> bool:
+        """Whether a key that may change a count is true or false: of the text "false", neither would be right."""
+        usual = key in FLAGS or isinstance(self.defaults.get(key), bool)
+        return usual and key not in harmless_keys()
 
     def error(self, key: str, problem: str) -> SpecError:
         """A problem with one key."""

@@ -40,6 +40,7 @@ UNDERSTOOD = frozenset(
     modules_to_not_convert ignored_layers ignore exclude_modules has_zero_point pre_quant_scale llm_int8_skip_modules
     """.split()  # noqa: SIM905
 )
+FLAGS = ("sym", "zero_point", "lm_head", "load_in_4bit", "load_in_8bit", "bnb_4bit_use_double_quant")
 LEFT_ALONE = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "llm_int8_skip_modules")
 MODELOPT = {
     "FP8": "fp8",
@@ -79,6 +80,9 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     unknown = next((key for key in said if key not in HARMLESS and key not in UNDERSTOOD), None)
     if unknown:
         raise keys.error(f"quantization_config.{unknown}", "not understood: it might change the bytes of weights")
+    for key in FLAGS:
+        if said.get(key) not in (True, False, None):
+            raise keys.error(f"quantization_config.{key}", "expected true or false")
     name = _format(said)
     if name not in FORMATS:
         raise keys.error("quantization_config", f"this kind of quantisation ({_shown(said)}) is not understood")
