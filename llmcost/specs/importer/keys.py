@@ -64,6 +64,7 @@ class Keys:
         self.rules: dict[str, Any] = family.get("keys", {})  # how this type's keys are read
         self.defaults: dict[str, Any] = _class_defaults(str(self.type)) | self.rules.get("defaults", {})
         self.given = self._flat(config)
+        self.matching = 0  # steps that matching module names has taken (importer/quantization.py)
         self.own: dict[str, Any] = {}  # what the config says of the layer that is being read alone
         self.asked: set[str] = {*LAYER_LISTS, "mlp_layer_types", *self.rules.get("unused", ())}
         for key, value in self.given.items():
