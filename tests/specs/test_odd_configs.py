@@ -38,7 +38,7 @@ def quantized(ignore, layers=2):
         (LLAMA | {"attention_bias": []}, "attention_bias: expected true or false"),
         (LLAMA | {"torch_dtype": "float12"}, "torch_dtype: 'float12' is not understood: float32, bfloat16, float16"),
         (LLAMA | {"dtype": 16}, "dtype: '16' is not understood"),
-        (MOE | {"layer_types": ["full_attention", {"a": 1}]}, "layer_types: \"{'a': 1}\" is not understood"),
+        (MOE | {"layer_types": ["full_attention", {"a": 1}]}, 'layer_types: expected words or numbers, got {"a": 1}'),
         (LLAMA | {"per_layer_config": {"١": {}}}, "per_layer_config: expected the numbers of layers as keys"),
         (GPT_NEO | {"attention_types": [["global", 24]]}, "attention_types: expected a list of [kinds, times]"),
         (

@@ -172,7 +172,10 @@ class Keys:
             kinds = kinds[:depth]  # the layers of multi-token prediction come last
         if not isinstance(kinds, list | str) or (depth is not None and len(kinds) != depth):
             raise self.error(key, f"expected a list of {depth} entries, one a layer" if depth else "expected a list")
-        return [words.get(each, each) if isinstance(each, str | int) else each for each in kinds]
+        strange = next((each for each in kinds if not isinstance(each, str | int)), None)
+        if strange is not None:
+            raise self.error(key, f"expected words or numbers, got {json.dumps(strange)[:40]}")
+        return [words.get(each, each) for each in kinds]
 
     def refuse_what_is_left(self, given: dict[str, Any]) -> None:
         """Refuse the first key that might change a count and that nothing here looked at."""

@@ -85,7 +85,7 @@ def words_of(keys: Keys, depth: int) -> list[str]:
     if keys.family.get("last_full"):
         listed[-1] = plain
     known = {plain, other, "sliding_attention", "chunked_attention", *keys.family.get("layers", {})}
-    strange = next((word for word in listed if not isinstance(word, str) or word not in known), None)
+    strange = next((word for word in listed if word not in known), None)
     if strange is not None:
         raise keys.error(LAYER_LISTS[0], f"{str(strange)[:40]!r} is not understood for {keys.type}")
     return listed
