@@ -111,3 +111,17 @@ def test_what_would_take_for_ever_is_refused_within_bounds(name):
 def test_the_usual_ways_to_leave_all_attention_as_it_is_are_read(ignore):
     (layer,) = read(quantized(ignore, 60)).layers
     assert layer.unquantized == ("attention",)
+
+
+@pytest.mark.parametrize(
+    ("config", "positions"),
+    [
+        (LLAMA | {"max_position_embeddings": 4096, "rope_scaling": {"type": "linear", "factor": 8.0}}, 32_768),
+        (LLAMA | {"max_position_embeddings": 2048, "rope_parameters": {"rope_type": "linear", "factor": 2.5}}, 5120),
+        (LLAMA | {"max_position_embeddings": 4096, "rope_scaling": {"type": "linear"}}, 4096),
+        (LLAMA | {"max_position_embeddings": 4096, "rope_scaling": None}, 4096),
+    ],
+)
+def test_linear_interpolation_multiplies_positions(config, positions):
+    """As in longchat and vicuna-16k: the config has the positions before interpolation."""
+    assert read(config).max_position_embeddings == positions
