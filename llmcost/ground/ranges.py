@@ -76,7 +76,9 @@ class Axis(NamedTuple):
         if not others and isinstance(first, Steps) and isinstance(first.first, int) and isinstance(first.step, int):
             return range(first.first, int(first.last) + 1, first.step)  # ten million take no memory
         if self.size() > MOST_LISTED:
-            raise InputError(f"{self.option}: {self.size():,} values; above {MOST_LISTED:,} they are one range of whole numbers")
+            raise InputError(
+                f"{self.option}: {self.size():,} values; above {MOST_LISTED:,} they are one range of whole numbers"
+            )
         exact = (value for item in self.items for value in item.values())
         return distinct(self.option, [value if isinstance(value, int) else float(value) for value in exact])
 

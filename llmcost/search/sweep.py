@@ -195,7 +195,9 @@ def _spans(axes: Mapping[str, Axis]) -> Iterator[tuple[tuple[int, ...], dict[str
 
 def _checked(model: ModelSpec, sizes: Mapping[str, Sequence[Any]]) -> Options:
     """The sizes at one point, once both ends of every axis were found to be legal by themselves, and one combination of all."""
-    ends = {name: (each[0], each[-1]) if isinstance(each, range) else each for name, each in sizes.items()}
+    ends: dict[str, Any] = {
+        name: (each[0], each[-1]) if isinstance(each, range) else each for name, each in sizes.items()
+    }
     for end in (min, max):
         workload_of(model, None, Options(**{name: end(each) for name, each in ends.items() if name not in TOGETHER}))
     roomiest = Options(**{name: max(each) if name == "context" else min(each) for name, each in ends.items()})

@@ -123,17 +123,15 @@ def _cycle(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
 
 
 def _runs(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
-    runs = _needed(rule, "runs", get)
     described = 0
-    try:
-        for cycle, times in _short(runs):
-            if not isinstance(cycle, list):
-                raise TypeError
-            if position < described + len(cycle) * times:
-                return cycle[(position - described) % len(cycle)] == rule["word"]
-            described += len(cycle) * max(times, 0)
-    except TypeError:
-        raise ValueError("expected a list of [kinds, times]") from None
+    for run in _short(_needed(rule, "runs", get)):
+        match run:
+            case [[*cycle], int(times)] if times >= 0:
+                if position < described + len(cycle) * times:
+                    return cycle[(position - described) % len(cycle)] == rule["word"]
+                described += len(cycle) * times
+            case _:
+                raise ValueError("expected a list of [kinds, times]")
     raise ValueError(f"describes {described} layers, there are more")
 
 

@@ -80,12 +80,7 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
         raise keys.error("quantization_config", "expected an object")
     if "quant_method" not in said and ("quant_algo" in said or "producer" in said):
         said = {"quant_method": "modelopt", **said}
-    unknown = next((key for key in said if key not in HARMLESS and key not in UNDERSTOOD), None)
-    if unknown:
-        raise keys.error(f"quantization_config.{unknown}", "not understood: it might change the bytes of weights")
-    for key in FLAGS:
-        if said.get(key) not in (True, False, None):
-            raise keys.error(f"quantization_config.{key}", "expected true or false")
+    _check(keys, said)
     name = _format(said)
     if name not in FORMATS:
         raise keys.error("quantization_config", f"this kind of quantisation ({_shown(said)}) is not understood")
@@ -103,6 +98,16 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     whole = said["quant_method"] in ("compressed-tensors", "modelopt") and only is None and not alone.names("lm_head")
     head = bool(said.get("lm_head", whole)) and not keys.get("tie_word_embeddings")
     return {"weight_format": name, "quantized_lm_head": head or None}
+
+
+def _check(keys: Keys, said: dict[str, Any]) -> None:
+    """Refuse a key that is not understood, and a flag that is neither true nor false."""
+    unknown = next((key for key in said if key not in HARMLESS and key not in UNDERSTOOD), None)
+    if unknown:
+        raise keys.error(f"quantization_config.{unknown}", "not understood: it might change the bytes of weights")
+    for key in FLAGS:
+        if said.get(key) not in (True, False, None):
+            raise keys.error(f"quantization_config.{key}", "expected true or false")
 
 
 def notes_of(said: Any) -> list[str]:
