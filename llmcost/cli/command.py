@@ -89,7 +89,8 @@ class Parameter(NamedTuple):
         else:
             kind = bool if what.read is None else list[str] if self.a_list or what.repeated else str
             info = typer.Option(*[name for name in (what.short, what.flag) if name])
-        default, text = (inspect.Parameter.empty, kind) if self.required else (None, kind | None)
+        required = self.required and what.name != "gpus"  # which may stand in --hw
+        default, text = (inspect.Parameter.empty, kind) if required else (None, kind | None)
         return inspect.Parameter(
             what.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[text, info]
         )
@@ -174,7 +175,11 @@ def parameters(function: Callable[..., None]) -> dict[str, Parameter]:
 def call(function: Callable[..., None], texts: Mapping[str, Text]) -> None:
     """Call a command with what was typed. Raises InputError."""
     known = parameters(function)
-    values = {name: known[name].value(text) for name, text in texts.items() if known[name].is_given(text)}
+    texts = {name: text for name, text in texts.items() if known[name].is_given(text)}
+    texts = _with_counted_gpus(texts, known) if "hw" in texts else texts
+    values = {name: known[name].value(text) for name, text in texts.items()}
+    if "gpus" in known and known["gpus"].required and "gpus" not in values:
+        raise InputError("--gpus: how many? this option is required")
     arguments: dict[str, Any] = {}
     for name, each in inspect.signature(function).parameters.items():
         declaration = each.annotation.__metadata__[0]
@@ -186,6 +191,27 @@ def call(function: Callable[..., None], texts: Mapping[str, Text]) -> None:
         elif name in values:
             arguments[name] = values[name]
     function(**arguments)
+
+
+def _with_counted_gpus(texts: Mapping[str, Text], known: Mapping[str, Parameter]) -> Mapping[str, Text]:
+    """`--hw 8xh100` as `--hw h100 --gpus 8`. Raises InputError where --gpus says something else, or is not taken."""
+    from llmcost.specs.catalog import split_gpus
+
+    hw = texts["hw"]
+    assert isinstance(hw, str | list)
+    written = [hw] if isinstance(hw, str) else [name.strip() for text in hw for name in text.split(",")]
+    names, counts = zip(*map(split_gpus, written), strict=True)
+    counted = next((count for count in counts if count is not None), None)
+    if counted is None:
+        return texts
+    if "gpus" not in known:
+        raise InputError(
+            f"--hw {','.join(written)}: the name of a GPU alone; how many there are makes no difference here"
+        )
+    if {*counts} != {counted} or texts.get("gpus", counted) not in (counted, [counted]):
+        raise InputError(f"--hw {','.join(written)}: one number of GPUs for all; say it with --gpus")
+    gpus = [counted] if known["gpus"].a_list else counted
+    return {**texts, "hw": names[0] if isinstance(hw, str) else list(names), "gpus": gpus}
 
 
 def add(app: typer.Typer, name: str, function: Callable[..., None]) -> None:

@@ -8,6 +8,7 @@ from llmcost.cli import options as o
 from llmcost.cli.command import Given, Takes, spelled_out
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import count, flag, number
+from llmcost.ground.units import parse_milliseconds
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.training.options import Options
 
@@ -44,10 +45,12 @@ def plan(
         ),
     ],
     ttft: Annotated[
-        float | None, number("With --serve: the longest TTFT, time to the first token.", "MS", default="any")
+        float | None,
+        number("With --serve: the longest TTFT, time to the first token.", "MS", parse_milliseconds, default="any"),
     ] = None,
     tpot: Annotated[
-        float | None, number("With --serve: the longest TPOT, time of each other token.", "MS", default="any")
+        float | None,
+        number("With --serve: the longest TPOT, time of each other token.", "MS", parse_milliseconds, default="any"),
     ] = None,
     top: Annotated[int, count("Layouts to list.")] = 10,
     kind: o.ReadAs = None,

@@ -17,21 +17,38 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from llmcost.ground.errors import InputError, check_count, check_number, check_share, check_word
-from llmcost.ground.units import parse_count, parse_decimal, parse_length
+from llmcost.ground.units import parse_count, parse_decimal, parse_length, parse_milliseconds, parse_share
 
 if TYPE_CHECKING:
     from llmcost.ground.ranges import Axis, Names
 
 Word: TypeAlias = Any  # a name, or None where a default stands for it: as Number, of one type to what computes with it
-NUMBERS = (parse_count, parse_length, parse_decimal)  # readers that ranges are made with
 MOST = 10**9  # of anything that is counted, unless its option says otherwise
+# Readers that ranges are made with.
+NUMBERS = (parse_count, parse_length, parse_decimal, parse_share, parse_milliseconds)
+# What engines and checkpoints call a word of an option. AWQ and GPTQ: the usual 4 bits with groups of 128, zero points
+# kept (as AutoAWQ and AutoGPTQ write them).
+SYNONYMS = {
+    "float32": "fp32", "f32": "fp32", "float16": "fp16", "half": "fp16", "f16": "fp16", "bfloat16": "bf16",
+    "float8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "float8_e4m3fn": "fp8",
+    "awq": "int4-g128-zp", "gptq": "int4-g128-zp",
+    "adamw": "adam", "adamw-8bit": "adam-8bit",
+}  # fmt: skip
 
 
-def parse_word(text: str) -> str:
-    """A name. Raises ValueError for several."""
+def parse_word(text: str, known: tuple[str, ...] = ()) -> str:
+    """A name, in small letters where so it is one of the known words, and by its usual name where it has several.
+
+    Parts joined by + are read each. Raises ValueError for a list.
+    """
     if "," in text:
         raise ValueError("one name, without a comma")
-    return text
+    return "+".join(_as_known(part, known) for part in text.split("+"))
+
+
+def _as_known(name: str, known: tuple[str, ...]) -> str:
+    written = name.lower()
+    return next((word for word in (written, SYNONYMS.get(written)) if word in known), name)
 
 
 def _anything(option: str, value: Any) -> None:
@@ -107,7 +124,8 @@ class Option(NamedTuple):
 
         if self.read in NUMBERS:
             return parse_axis(self.flag, text, self.read)
-        return parse_names(self.flag, text)
+        names = parse_names(self.flag, text)
+        return names if self.read is None else names._replace(names=tuple(map(self.read, names.names)))
 
     def shown_default(self) -> str:
         """The default as help shows it; "" where there is none to show."""
@@ -160,18 +178,18 @@ def length(help: str, **more: Any) -> Option:  # noqa: A002
 
 def share(help: str, **more: Any) -> Option:  # noqa: A002
     """An option that is a share of 1, above 0."""
-    return Option(help, parse_decimal, "SHARE", check_share, **more)
+    return Option(help, parse_share, "SHARE", check_share, **more)
 
 
-def number(help: str, metavar: str, **more: Any) -> Option:  # noqa: A002
+def number(help: str, metavar: str, read: Callable[[str], Any] = parse_decimal, **more: Any) -> Option:  # noqa: A002
     """An option that is any number from 0 on, a decimal too."""
-    return Option(help, parse_decimal, metavar, **{"check": check_number} | more)
+    return Option(help, read, metavar, **{"check": check_number} | more)
 
 
 def word(help: str, known: tuple[str, ...], metavar: str = "", parts: int = 1, **more: Any) -> Option:  # noqa: A002
     """An option that is one of some words, or up to so many `parts` of them joined by +."""
     check = partial(check_word, known=known, parts=parts)
-    return Option(help, parse_word, metavar or "|".join(known), check, **more)
+    return Option(help, partial(parse_word, known=known), metavar or "|".join(known), check, **more)
 
 
 def flag(help: str, **more: Any) -> Option:  # noqa: A002

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from llmcost.ground.errors import InputError
 
+MOST_LISTED = 10**6  # values that are spelled out
 Exact: TypeAlias = int | Fraction  # a decimal is a fraction, so that ten steps of 0.1 make 1
 Read: TypeAlias = Callable[[str], Exact]
 Value = TypeVar("Value", int, float, str)
@@ -74,6 +75,10 @@ class Axis(NamedTuple):
         first, *others = self.items
         if not others and isinstance(first, Steps) and isinstance(first.first, int) and isinstance(first.step, int):
             return range(first.first, int(first.last) + 1, first.step)  # ten million take no memory
+        if self.size() > MOST_LISTED:
+            raise InputError(
+                f"{self.option}: {self.size():,} values; above {MOST_LISTED:,} they are one range of whole numbers"
+            )
         exact = (value for item in self.items for value in item.values())
         return distinct(self.option, [value if isinstance(value, int) else float(value) for value in exact])
 

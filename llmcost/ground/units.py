@@ -24,7 +24,9 @@ BITS: dict[str, float] = {
 }  # fmt: skip
 
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([A-Za-z/]+)", re.ASCII)
-_COUNT = re.compile(r"((?:0|[1-9]\d*|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?)([kKmMbBgGtT]?)", re.ASCII)
+_COUNT = re.compile(
+    r"((?:0|[1-9]\d*|[1-9]\d{0,2}(?:[,_]\d{3})+)(?:\.\d+)?)(?:e\+?(\d{1,2})|([kmbgt]?))", re.ASCII | re.IGNORECASE
+)
 
 
 def parse_quantity(text: str, unit: str) -> int | float:
@@ -52,18 +54,18 @@ def parse_quantity(text: str, unit: str) -> int | float:
 
 
 def parse_count(text: str, thousand: int = 1000) -> int:
-    """`8192`, `8k`, `15T` or `300B` as an integer.
+    """`8192`, `8k`, `15T`, `300B` or `1e4` as an integer.
 
     k is 1000 for tokens and parameters, 1024 for lengths (`thousand=1024`); m, b (or g) and t are its powers. Commas
-    may stand before every three digits (`1,024`), nowhere else: `8,16` is no number. Nor does a number begin with 0:
-    `024` is what a list makes of the second half of `1,024`. Raises ValueError in words.
+    or _ may stand before every three digits (`1,024`), nowhere else: `8,16` is no number. Nor does a number begin with
+    0: `024` is what a list makes of the second half of `1,024`. Raises ValueError in words.
     """
-    match = _COUNT.fullmatch(text.replace("_", ""))
+    match = _COUNT.fullmatch(text)
     if not match or len(text) > 30:
         raise ValueError(f"expected a number such as 8192, 8k or 15T, got {text[:30]!r}")
-    figure, suffix = match[1].replace(",", ""), match[2]
+    figure, exponent, suffix = re.sub("[,_]", "", match[1]), match[2], match[3] or ""
     power = {"": 0, "k": 1, "m": 2, "b": 3, "g": 3, "t": 4}[suffix.lower()]
-    value, remainder, _ = _times(figure, int(thousand**power))
+    value, remainder, _ = _times(figure, 10 ** int(exponent) if exponent else int(thousand**power))
     if remainder:
         raise ValueError(f"expected a whole number, got {text!r}")
     return value
@@ -91,6 +93,18 @@ def parse_decimal(text: str) -> Fraction:
     if not re.fullmatch(r"\d{0,15}\.?\d{1,18}", text, re.ASCII):
         raise ValueError(f"expected a number such as 0.9, got {text[:30]!r}")
     return Fraction(text)
+
+
+def parse_share(text: str) -> Fraction:
+    """`0.5` or `50%`, exactly. Raises ValueError in words."""
+    return parse_decimal(text[:-1]) / 100 if text.endswith("%") else parse_decimal(text)
+
+
+def parse_milliseconds(text: str) -> Fraction:
+    """`300`, `300ms` or `0.3s` as milliseconds, exactly. Raises ValueError in words."""
+    if text.endswith("s") and not text.endswith("ms"):
+        return 1000 * parse_decimal(text[:-1].rstrip())
+    return parse_decimal(text.removesuffix("ms").rstrip())
 
 
 def scaled(value: float, unit: str, digits: int = 3) -> str:

@@ -32,7 +32,7 @@ class Chip(NamedTuple):
     bandwidth: Number  # bytes/s
     capacity: Number  # bytes, as the vendor calls it
     links: Links | None = None
-    usable: Number = None  # bytes, as the driver reports it
+    usable: Number = None  # bytes, as the driver reports it to a process
 
     def peak_of(self, op: Operator) -> Number:
         """The peak of the data type that an operator computes in.
@@ -67,8 +67,8 @@ def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str) -> Chip:
 
 
 def usable_bytes(hardware: HardwareSpec) -> Number:
-    """The memory that a GPU's driver reports, or, where no source has it, what the vendor calls it."""
-    return (hardware.usable_memory or hardware.memory).value
+    """The memory that a GPU's driver reports to a process, or, where no source has it, what the vendor calls it."""
+    return int((hardware.usable_memory or hardware.memory).value)
 
 
 def chip_by_profile(profile: Profile, dtype: str) -> Chip:

@@ -66,4 +66,5 @@ def element_bytes(weight: str, compute: str, kv: str, head: str | None = None) -
     w, x = bytes_of(kept.bits_a_weight), bytes_of(BITS[activation_dtype(compute)])
     e = bytes_of((FORMATS.get(experts) or Format(BITS[experts])).bits_a_weight) if experts else 0
     h = bytes_of((FORMATS.get(head) or Format(BITS[head])).bits_a_weight) if head else 0
-    return ElementBytes(w, x, bytes_of(BITS[kv]), bytes_of(kept.channel), w if kept.everywhere else 0, e, h)
+    cached = bytes_of((FORMATS.get(kv) or Format(BITS[kv])).bits_a_weight)
+    return ElementBytes(w, x, cached, bytes_of(kept.channel), w if kept.everywhere else 0, e, h)

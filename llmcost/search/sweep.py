@@ -28,10 +28,13 @@ from llmcost.serving.results import leaves
 from llmcost.specs.hardware import HardwareSpec
 
 SHAPES = tuple(name for name in declared(Options) if name not in SIZES)  # data types, layouts, all else that is no size
+LENGTHS = ("prompt", "context", "output")
+MOST_STRUCTURES = 20_000  # tried in about a second where none is legal
 TOGETHER = ("prompt", "output", *MIXES)  # sizes that make sense only beside others
 BLOCK = 16_384  # points at a time: 128 KB an array (benchmarks/sweep.py measures other sizes)
 FITS, LEGAL = "memory.fits", "legal"
 
+Axis = Array | range
 Columns = dict[str, Array]  # the path of a figure, as in the JSON of an estimate -> its value at each point
 
 
@@ -81,7 +84,11 @@ class Sweep:
     def __init__(self, model: ModelSpec, hardware: Sequence[HardwareSpec], values: Mapping[str, Sequence[Any]]) -> None:
         self.model = model
         sizes = {name: values[name] for name in SIZES if name in values}
-        self.axes = {name: np.fromiter(each, np.float64, len(each)) for name, each in sizes.items() if len(each) > 1}
+        self.axes = {
+            name: each if isinstance(each, range) else np.array(each, np.float64)
+            for name, each in sizes.items()
+            if len(each) > 1
+        }
         self.lengths = tuple(len(axis) for axis in self.axes.values())
         self.inside = prod(self.lengths)  # points of a structure
         self.structures, refused = _structures(model, hardware, _checked(model, sizes), values)
@@ -93,9 +100,11 @@ class Sweep:
 
     def legal(self) -> int:
         """How many points are left in."""
-        any_of_them = Recording(self.model, self.structures[0], self.axes, [LEGAL])  # lengths are the same in all
-        of_one = sum(int(any_of_them.play(inputs, shape)[LEGAL].sum()) for shape, inputs in _spans(self.axes))
-        return len(self.structures) * of_one
+        lengths = {name: axis for name, axis in self.axes.items() if name in LENGTHS}  # all that this depends on
+        first = Recording(self.model, self.structures[0], lengths, [LEGAL])  # the lengths are the same in all
+        legal = sum(int(first.play(inputs, shape)[LEGAL].sum()) for shape, inputs in _spans(lengths))
+        others = prod(len(axis) for name, axis in self.axes.items() if name not in LENGTHS)
+        return len(self.structures) * legal * others
 
     def left_out(self) -> dict[str, int]:
         """Why combinations are left out, and how many."""
@@ -127,7 +136,7 @@ class Sweep:
             for number in np.unique(numbers):
                 places.append(np.flatnonzero(numbers == number))
                 index = np.unravel_index(inside[places[-1]], self.lengths) if self.lengths else ()
-                inputs = {name: axis[each] for (name, axis), each in zip(self.axes.items(), index, strict=True)}
+                inputs = {name: _taken(axis, each) for (name, axis), each in zip(self.axes.items(), index, strict=True)}
                 parts.append(recording(number).play(inputs, (len(places[-1]),)))
             order = np.argsort(np.concatenate(places))
             yield {path: np.concatenate([part[path] for part in parts])[order] for path in paths}
@@ -169,7 +178,17 @@ def _first(found: Sequence[tuple[Array, Array]], top: int | None) -> tuple[Array
     return keys[order], points[order]
 
 
-def _spans(axes: Mapping[str, Array]) -> Iterator[tuple[tuple[int, ...], dict[str, Array]]]:
+def _taken(axis: Axis, places: Array | slice) -> Array:
+    """Some values of an axis. A range is not spelled out as a whole: of a billion values, a block is."""
+    if isinstance(axis, range):
+        if isinstance(places, slice):
+            part = axis[places]
+            return np.arange(part.start, part.stop, part.step, dtype=np.float64)
+        return axis.start + axis.step * places.astype(np.float64)
+    return axis[places]
+
+
+def _spans(axes: Mapping[str, Axis]) -> Iterator[tuple[tuple[int, ...], dict[str, Array]]]:
     """Blocks of a grid in the order of its points: the shape of each, and its part of every axis.
 
     Parts are arrays along dimensions of their own: they broadcast to the shape.
@@ -180,7 +199,7 @@ def _spans(axes: Mapping[str, Array]) -> Iterator[tuple[tuple[int, ...], dict[st
         width = min(max(BLOCK // prod(lengths[place + 1 :]), 1), length)
         pieces.append([slice(start, min(start + width, length)) for start in range(0, length, width)])
     for block in product(*pieces):
-        parts = [axis[piece] for axis, piece in zip(axes.values(), block, strict=True)]
+        parts = [_taken(axis, piece) for axis, piece in zip(axes.values(), block, strict=True)]
         yield tuple(len(part) for part in parts), dict(zip(axes, np.ix_(*parts), strict=True))
 
 
@@ -189,9 +208,12 @@ def _checked(model: ModelSpec, sizes: Mapping[str, Sequence[Any]]) -> Options:
 
     Raises InputError unless that point makes sense, and both ends of every axis by themselves.
     """
+    ends: dict[str, Any] = {
+        name: (each[0], each[-1]) if isinstance(each, range) else each for name, each in sizes.items()
+    }
     for end in (min, max):
-        workload_of(model, None, Options(**{name: end(each) for name, each in sizes.items() if name not in TOGETHER}))
-    roomiest = Options(**{name: max(each) if name == "context" else min(each) for name, each in sizes.items()})
+        workload_of(model, None, Options(**{name: end(each) for name, each in ends.items() if name not in TOGETHER}))
+    roomiest = Options(**{name: max(each) if name == "context" else min(each) for name, each in ends.items()})
     workload_of(model, None, roomiest)
     return roomiest
 
@@ -207,6 +229,12 @@ def _structures(
     for name in values.keys() & shapes.keys():
         for value in shapes[name]:
             declared(Options)[name].check(declared(Options)[name].flag, value)
+    kinds = len(hardware) * prod(len(each) for each in shapes.values())
+    if kinds > MOST_STRUCTURES:
+        raise InputError(
+            f"{kinds:,} combinations of GPUs, data types and layouts, above {MOST_STRUCTURES:,}, which are tried one by "
+            "one: choose fewer values (a factor helps, as in --tp 1..64:x2)"
+        )
     found, refused = [], Counter[str]()
     for chip, kind in product(hardware, product(*shapes.values())):
         structure = Structure(chip, sizes._replace(**dict(zip(SHAPES, kind, strict=True))))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from os import listdir
 from os.path import isdir, lexists
 from pathlib import Path
+from typing import Any
 
 from llmcost.ground.errors import InputError, UnknownNameError
 from llmcost.model.spec import ModelSpec
@@ -107,6 +109,8 @@ def find(kind: str, name: str) -> Path:
         return known[plain(name)]
     if kind == "models" and lexists(f"{name}/config.json"):
         return Path(name)
+    if plain(name) in (derived := _derived(kind)):
+        return derived[plain(name)]
     if name.startswith(("/", "./", "../", "~")):
         raise InputError(f"{name}: no such file or folder")
     if kind == "models" and "/" in name:
@@ -114,16 +118,33 @@ def find(kind: str, name: str) -> Path:
 
         if config := find_config(name):
             return config
+    raise UnknownNameError("model" if kind == "models" else "hardware", name, _nearest(name, known))
+
+
+def split_gpus(name: str) -> tuple[str, str | None]:
+    """`8xh100` and `h100:8` as the GPU's name and how many there are; any other name (7900xtx), as it is, and None."""
+    match = re.fullmatch(r"(?P<first>\d{1,7}) ?[x×] ?(?P<a>\D.*)|(?P<b>.+):(?P<last>\d{1,7})", name, re.ASCII)
+    if match is None or plain(name) in _aliases("hardware"):
+        return name, None
+    return match["a"] or match["b"], match["first"] or match["last"]
+
+
+def _nearest(name: str, known: dict[str, Path]) -> list[str]:
+    """The names of at most four specs that are like one that is unknown: those that begin with it come first.
+
+    Of these, those in which a size follows: of llama3, llama3-8b before llama3.1-8b.
+    """
     from difflib import get_close_matches
 
+    stems = [path.stem for path in dict.fromkeys(known.values())]
+    begin = [stem for stem in stems if plain(name) and plain(stem).startswith(plain(name))]
+    begin.sort(key=lambda stem: not stem.startswith(f"{name.lower()}-"))
     close = get_close_matches(plain(name), known, n=8, cutoff=0.5)
-    nearest = list(dict.fromkeys(known[alias].stem for alias in close))[:4]
-    raise UnknownNameError("model" if kind == "models" else "hardware", name, nearest)
+    return list(dict.fromkeys([*begin, *(known[alias].stem for alias in close)]))[:4]
 
 
 def names(kind: str) -> list[str]:
     """The names of every shipped spec of a folder, sorted as a person would (7b before 13b)."""
-    import re
 
     def natural(stem: str) -> list[tuple[int, str]]:
         return [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", stem)]
@@ -132,16 +153,34 @@ def names(kind: str) -> list[str]:
 
 
 def plain(name: str) -> str:
-    """A name as names are compared: `Llama-3.1-8B`, `llama3.1-8b` and `llama_31_8B` are one."""
-    return "".join(name.lower().translate({ord(c): None for c in "-_. "}))
+    """A name as names are compared: `Llama-3.1-8B`, `llama3.1:8b` and `llama_31_8B` are one."""
+    return "".join(name.lower().translate({ord(c): None for c in "-_.: "}))
+
+
+@lru_cache(maxsize=2)
+def _documents(kind: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Every shipped spec's file and data."""
+    paths = [shipped(folder) / f"{name}.yaml" for folder in FOLDERS[kind] for name in names(folder)]
+    return [(path, read_yaml(path).data) for path in paths]
 
 
 @lru_cache(maxsize=2)
 def _aliases(kind: str) -> dict[str, Path]:
     """The spec file of every name and alias, as names are compared; the first file of an alias has it."""
     table: dict[str, Path] = {}
-    for path in [shipped(folder) / f"{name}.yaml" for folder in FOLDERS[kind] for name in names(folder)]:
-        aliases = read_yaml(path).data.get("aliases", [])
-        for alias in (path.stem, *(str(each) for each in aliases or ())):
+    for path, data in _documents(kind):
+        for alias in (path.stem, *data.get("aliases", ())):
             table.setdefault(plain(alias), path)
+    return table
+
+
+@lru_cache(maxsize=2)
+def _derived(kind: str) -> dict[str, Path]:
+    """The spec file of what else names it: its title, the repository it was read from, a hub id without its owner."""
+    table: dict[str, Path] = {}
+    for path, data in _documents(kind):
+        source = re.match(r"https://huggingface\.co/([^/]+/[^/]+)", str(data.get("source", "")))
+        ids = [*data.get("aliases", ()), *([source[1]] if source else [])]
+        for name in (data["title"], *ids, *(each.rpartition("/")[2] for each in ids)):
+            table.setdefault(plain(name), path)
     return table

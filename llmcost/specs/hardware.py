@@ -24,6 +24,7 @@ MEASURES = {  # figures that are written with a unit, and the base unit that the
 }
 LINKS = ("interconnect", "fabric")
 USUAL_NODE = 8  # GPUs in a box, where no source says
+OWN = "own"  # the source of a figure that stands without one
 COUNTS = ("launch_year", "sm_count", "node_gpus")
 LINK = record(required={"kind": TEXT, "value": TEXT, "source": TEXT}, optional={"note": TEXT})
 SOURCES = mapping(record(required={"title": TEXT}, optional={"url": TEXT}))
@@ -88,7 +89,7 @@ class HardwareSpec(NamedTuple):
 
     `peak` has the dense rates of the matrix units by data type, in FLOP/s, with fp32 accumulation for fp16 and bf16.
     `vector_peak` has the rates outside the matrix units, at which types that these lack are computed. `memory` is what
-    the vendor calls it, in bytes (24 GB = 24e9), `usable_memory` what its driver reports. `interconnect` is the fastest
+    the vendor calls it, in bytes (24 GB = 24e9), `usable_memory` what its driver reports to a process. `interconnect` is the fastest
     link to other chips: bytes a second, both directions and all links added up. It joins `node_gpus` of them in the
     usual box. `fabric` is the usual network between boxes: bytes a second of one GPU in one direction. The share of
     these figures that a kernel reaches is no property of the chip, and is never kept here.
@@ -141,11 +142,31 @@ def load_hardware_file(path: Path) -> HardwareSpec:
 
 def hardware_from(document: Document) -> HardwareSpec:
     """The GPU that a document describes, its figures in base units. Raises SpecError, also for an unknown source."""
+    document = document._replace(data=_with_own_figures(document.data))
     fields = _resolved(document, validate(document, SCHEMA))
     for table in ("peak", "vector_peak"):
         rates = fields.get(table, {})
         fields[table] = {dtype: _figure(document, (table, dtype), rate, "FLOPS") for dtype, rate in rates.items()}
     return HardwareSpec(**fields)
+
+
+def _with_own_figures(data: dict[str, Any]) -> dict[str, Any]:
+    """The data with figures that stand without a source (`memory: 64 GB`, in a user's file) as figures of the user's."""
+
+    def own(value: Any) -> Any:
+        return {"value": value, "source": OWN} if isinstance(value, str | int) else value
+
+    found = {name: own(value) if name in {*MEASURES, *COUNTS} else value for name, value in data.items()}
+    for table in ("peak", "vector_peak"):
+        if isinstance(data.get(table), dict):
+            found[table] = {dtype: own(rate) for dtype, rate in data[table].items()}
+    for link in LINKS:
+        if link in data and not isinstance(data[link], dict):
+            found[link] = {"kind": link, **found[link]}
+    sources = data.get("sources", {})
+    return found | {
+        "sources": {OWN: {"title": "as written, without a source"}, **sources} if found != data else sources
+    }
 
 
 def system_from(document: Document, gpu: HardwareSpec) -> HardwareSpec:

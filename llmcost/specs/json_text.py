@@ -13,6 +13,7 @@ from typing import Any
 from llmcost.ground.errors import SpecError
 from llmcost.specs.reader import Document, Key
 
+LONGEST_NUMBER = 40  # digits of a whole number, as in YAML
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:\n]')
 
 
@@ -32,14 +33,21 @@ def parse_json(text: str, file: str) -> dict[str, Any]:
         raise ValueError(f"{word} is no number of JSON's")
 
     try:
-        config = json.loads(text, object_pairs_hook=unique, parse_constant=no_number)
+        config = json.loads(text, object_pairs_hook=unique, parse_int=_whole, parse_constant=no_number)
     except json.JSONDecodeError as error:
         raise SpecError(file, error.lineno, "", f"not valid JSON: {error.msg}") from None
     except (RecursionError, ValueError) as error:
-        raise SpecError(file, 0, "", f"not valid JSON: {error}") from None
+        raise SpecError(file, 0, "", f"not usable: {error}") from None
     if not isinstance(config, dict):
         raise SpecError(file, 1, "", "expected an object of keys and values")
     return config
+
+
+def _whole(digits: str) -> int:
+    """A whole number. Raises ValueError for one so long that it is none of a model's, and that Python may not print."""
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
 
 
 def places(text: str) -> Iterator[tuple[tuple[Key, ...], int]]:

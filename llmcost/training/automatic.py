@@ -34,8 +34,14 @@ def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> L
     All have the fields that are `given`. Tried are 1, 2, 4 and 8 tensor-parallel GPUs of a node; pipelines of 1, 2, 4,
     … stages, interleaved and not; ZeRO-1, and without a pipeline ZeRO-3; and as little recomputation as fits. Experts
     are spread over as many GPUs of a node as divide them. `capacity`: bytes of a GPU.
+
+    Who asks for ZeRO-3 and no other degree means data parallelism alone (FSDP): if that is legal, nothing else is tried.
     """
     shape = shape_of(at.model)
+    if given.get("zero") == 3 and not {"tp", "pp", "dp", "ep"} & given.keys():
+        replicas = at.layout._replace(tp=1, pp=1, dp=gpus // at.layout.cp, vp=1, zero=3)
+        if gpus % at.layout.cp == 0 and broken(replicas, shape, at.seq) is None:
+            given = given | {"tp": 1, "pp": 1}
     best: tuple[tuple[bool, float], Layout] | None = None
     for spread in _spreads(at.layout, shape, gpus, given):
         for recompute in [given["recompute"]] if "recompute" in given else RECOMPUTE:

@@ -246,3 +246,13 @@ def test_a_breakdown_says_where_each_operator_stands(cli):
         "head",
         "head",
     )
+
+
+def test_zero_3_alone_is_data_parallelism(cli):
+    """What DeepSpeed does with --zero 3 on 4 GPUs: weights are divided over 4 replicas. With tp 4 there is only one."""
+    command = ("train", "llama2-7b", "--hw", "a100-80gb-sxm", "--gpus", 4, "--seq", 2048, "--global-batch", 4)
+    answer = json.loads(cli(*command, "--zero", 3, "--json").out)
+    parts = {name: answer["layout"][name] for name in ("tp", "pp", "dp", "zero")}
+    assert parts == {"tp": 1, "pp": 1, "dp": 4, "zero": 3}
+    asked = json.loads(cli(*command, "--zero", 3, "--tp", 2, "--json").out)
+    assert (asked["layout"]["tp"], asked["layout"]["dp"]) == (2, 2)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from llmcost.ground.errors import InputError
+from llmcost.ground.ranges import parse_axis
+from llmcost.ground.units import parse_decimal
 from llmcost.report.sweep import csv_pieces, json_pieces, rows_of
 from llmcost.search.sweep import Sweep
 from llmcost.search.sweep_rows import METRICS
@@ -20,6 +23,7 @@ from llmcost.serving.estimate import Options, estimate
 from llmcost.serving.results import leaves
 from llmcost.specs.catalog import load_hardware, load_model
 
+LLAMA, H100 = load_model("llama3-8b"), load_hardware("h100")
 EXACT = 2**53  # the integers that a float64 holds
 # Dense, experts, windows with sinks, latent attention, windows with shared sizes, linear attention with experts,
 # state space.
@@ -421,3 +425,30 @@ def test_a_package_that_is_missing_is_named(cli, package, option, monkeypatch, t
     answer = cli(*BASE, option)
     assert (answer.code, answer.err) == (2, f"llmcost: {option.split('=')[0]} needs {package}: pip install {package}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_layouts_are_refused_by_the_million_before_one_is_tried(cli):
+    answer = cli("sweep", "llama3-8b", "--hw", "h100", "--tp", "1..3000", "--pp", "1..3000", "--csv")
+    assert answer.code == 2
+    assert answer.err.startswith("llmcost: 9,000,000 combinations of GPUs, data types and layouts, above 20,000")
+
+
+def test_a_billion_points_begin_to_come_at_once_and_take_no_memory():
+    """As floats they would take 8 GB. Any of them can be asked for, and is what it is in a small sweep."""
+    most = 10**9
+    grid = Sweep(LLAMA, [H100], {"batch": range(1, most + 1)})
+    assert len(grid) == grid.legal() == most
+    tracemalloc.start()
+    _, columns = next(grid.blocks(["workload.batch", "memory.total_bytes"]))
+    assert tracemalloc.get_traced_memory()[1] < 10**8
+    tracemalloc.stop()
+    assert columns["workload.batch"][:3].tolist() == [1, 2, 3]
+    (last,) = grid.at(np.array([most - 1]), ["workload.batch", "memory.total_bytes"])
+    (alone,) = Sweep(LLAMA, [H100], {"batch": [most]}).at(np.array([0]), ["memory.total_bytes"])
+    assert last["workload.batch"].tolist() == [most]
+    assert last["memory.total_bytes"] == alone["memory.total_bytes"]
+
+
+def test_what_has_to_be_spelled_out_has_a_bound():
+    with pytest.raises(InputError, match="--mfu: 80,000,001 values; above 1,000,000"):
+        parse_axis("--mfu", "0.1..0.9:0.00000001", parse_decimal).values()

@@ -69,7 +69,7 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
         "hidden_size": keys.field("hidden_size"),
         "num_hidden_layers": depth,
         "vocab_size": keys.trait("vocab_size") or keys.field("vocab_size"),
-        "max_position_embeddings": keys.field("max_position_embeddings") or keys.trait("max_position_embeddings"),
+        "max_position_embeddings": positions_of(keys),
         "tie_word_embeddings": bool(keys.trait("tie_word_embeddings", "=tie_word_embeddings")),
         **{field: keys.trait(field, plain) for field, plain in PLAIN.items()},
     }
@@ -88,10 +88,27 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
 
 
+def positions_of(keys: Keys) -> Any:
+    """The longest context: with linearly interpolated rotary angles, so many times the positions of the first training.
+
+    As vLLM's `max_model_len` has it. Gemma 3's configs say the longer one already.
+    """
+    positions = keys.field("max_position_embeddings") or keys.trait("max_position_embeddings")
+    scaling = next((said for key in ("rope_scaling", "rope_parameters") if isinstance(said := keys.get(key), dict)), {})
+    factor = scaling.get("factor")
+    linear = "linear" in (scaling.get("type"), scaling.get("rope_type")) and not str(keys.type).startswith("gemma3")
+    if not linear or not isinstance(positions, int) or not isinstance(factor, int | float) or not 1 < factor < 1000:
+        return positions
+    return int(positions * factor)
+
+
 def dtype_of(keys: Keys) -> str:
-    """The number format of the weights; bf16 where it is not said, or is another than a spec may have."""
-    said = keys.get("dtype") or keys.get("torch_dtype") or "bfloat16"
-    return DTYPE.get(str(said).removeprefix("torch."), "bf16")
+    """The number format of the weights; bf16 where it is not said. One that a spec cannot have is refused."""
+    key = "dtype" if keys.get("dtype") else "torch_dtype"
+    said = str(keys.get(key) or "bfloat16").removeprefix("torch.")
+    if said not in DTYPE:
+        raise keys.error(key, f"{said[:40]!r} is not understood: {', '.join(DTYPE)}")
+    return DTYPE[said]
 
 
 def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:

@@ -21,6 +21,7 @@ from llmcost.specs.reader import Key, read_yaml
 from llmcost.specs.schema import mapping, validate
 
 LARGEST = 10**9
+FLAGS = ("tie_word_embeddings", "attention_bias", "mlp_bias")  # true or false in every type
 DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type -> its config's defaults, for keys left out
 
 
@@ -63,11 +64,20 @@ class Keys:
         self.rules: dict[str, Any] = family.get("keys", {})  # how this type's keys are read
         self.defaults: dict[str, Any] = _class_defaults(str(self.type)) | self.rules.get("defaults", {})
         self.given = self._flat(config)
+        self.matching = 0  # steps that matching module names has taken (importer/quantization.py)
         self.own: dict[str, Any] = {}  # what the config says of the layer that is being read alone
         self.asked: set[str] = {*LAYER_LISTS, "mlp_layer_types", *self.rules.get("unused", ())}
+        for key, value in self.given.items():
+            if self._is_flag(key) and value not in (True, False, None):
+                raise self.error(key, f"expected true or false, got {json.dumps(value)[:40]}")
         for key in self.rules.get("never_zero", ()):
             if self.given.get(key) == 0:
                 raise self.error(key, "must be above 0, got 0")
+
+    def _is_flag(self, key: str) -> bool:
+        """Whether a key that may change a count is true or false: of the text "false", neither would be right."""
+        usual = key in FLAGS or isinstance(self.defaults.get(key), bool)
+        return usual and key not in harmless_keys()
 
     def error(self, key: str, problem: str) -> SpecError:
         """The error that names one key, its line and what is wrong with it."""
@@ -162,7 +172,10 @@ class Keys:
             kinds = kinds[:depth]  # the layers of multi-token prediction come last
         if not isinstance(kinds, list | str) or (depth is not None and len(kinds) != depth):
             raise self.error(key, f"expected a list of {depth} entries, one a layer" if depth else "expected a list")
-        return [words.get(each, each) if isinstance(each, str | int) else each for each in kinds]
+        strange = next((each for each in kinds if not isinstance(each, str | int)), None)
+        if strange is not None:
+            raise self.error(key, f"expected words or numbers, got {json.dumps(strange)[:40]}")
+        return [words.get(each, each) for each in kinds]
 
     def refuse_what_is_left(self, given: dict[str, Any]) -> None:
         """Refuse the first key that might change a count and that nothing here looked at."""

@@ -41,7 +41,7 @@ def own_keys(keys: Keys) -> dict[int, dict[str, Any]]:
     found = keys.get("per_layer_config") or {}
     if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
         raise keys.error("per_layer_config", "expected an object of objects, one a layer")
-    numbered = {int(key): each for key, each in found.items() if str(key).isdecimal()}
+    numbered = {int(key): each for key, each in found.items() if key.isascii() and key.isdecimal()}
     if len(numbered) < len(found):
         raise keys.error("per_layer_config", "expected the numbers of layers as keys")
     return numbered

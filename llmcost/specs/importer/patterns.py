@@ -13,6 +13,7 @@ from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, record, several
 Rule = str | dict[str, Any]
 Get = Callable[[str], Any]
 
+MOST_ENTRIES = 10_000  # of a list that says which layers are meant
 WORDS = ("all", "none", "listed")
 
 
@@ -91,7 +92,7 @@ def _needed(rule: dict[str, Any], name: str, get: Get) -> Any:
 
 
 def _every(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
-    step, excepted = _value(rule, "every", get), _value(rule, "except", get) or []
+    step, excepted = _value(rule, "every", get), _short(_value(rule, "except", get)) or []
     return position not in excepted and (step is None or step < 1 or (position + 1) % step == 0)
 
 
@@ -113,7 +114,7 @@ def _after(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
 
 
 def _at(rule: dict[str, Any], position: int, depth: int, get: Get) -> Any:
-    places = get(rule["at"])
+    places = _short(get(rule["at"]))
     return picks(rule.get("without", "none"), position, depth, get) if places is None else position in places
 
 
@@ -123,14 +124,23 @@ def _cycle(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
 
 
 def _runs(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
-    runs = _needed(rule, "runs", get)
-    try:
-        words = [word for cycle, times in runs for word in cycle * times]
-    except (TypeError, ValueError):
-        raise ValueError("expected a list of [kinds, times]") from None
-    if position >= len(words):
-        raise ValueError(f"describes {len(words)} layers, there are more")
-    return words[position] == rule["word"]
+    described = 0
+    for run in _short(_needed(rule, "runs", get)):
+        match run:
+            case [[*cycle], int(times)] if times >= 0:
+                if position < described + len(cycle) * times:
+                    return cycle[(position - described) % len(cycle)] == rule["word"]
+                described += len(cycle) * times
+            case _:
+                raise ValueError("expected a list of [kinds, times]")
+    raise ValueError(f"describes {described} layers, there are more")
+
+
+def _short(entries: Any) -> Any:
+    """A list, refused where it is longer than any model is deep: each layer looks through it."""
+    if isinstance(entries, list) and len(entries) > MOST_ENTRIES:
+        raise ValueError(f"a list of {len(entries):,} entries: at most {MOST_ENTRIES:,} are read")
+    return entries
 
 
 _PICKS: dict[str, Callable[[dict[str, Any], int, int, Get], Any]] = {
@@ -140,7 +150,7 @@ _PICKS: dict[str, Callable[[dict[str, Any], int, int, Get], Any]] = {
     "after": _after,
     "before": lambda rule, position, _, get: position < (_value(rule, "before", get) or 0),
     "at": _at,
-    "numbers": lambda rule, position, _, get: position + 1 in _needed(rule, "numbers", get),
+    "numbers": lambda rule, position, _, get: position + 1 in _short(_needed(rule, "numbers", get)),
     "cycle": _cycle,
     "runs": _runs,
     "if": lambda *_: True,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fnmatch import translate
-from typing import Any
+from math import comb
+from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
 from llmcost.model.blocks import MIXERS, MLPS, Builder
@@ -41,6 +42,7 @@ UNDERSTOOD = frozenset(
     modules_to_not_convert ignored_layers ignore exclude_modules has_zero_point pre_quant_scale llm_int8_skip_modules
     """.split()  # noqa: SIM905
 )
+FLAGS = ("sym", "zero_point", "lm_head", "load_in_4bit", "load_in_8bit", "bnb_4bit_use_double_quant")
 LEFT_ALONE = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "llm_int8_skip_modules")
 MODELOPT = {
     "FP8": "fp8",
@@ -68,6 +70,8 @@ NEVER = re.compile(
     r"|e_score_correction|eh_proj|weights_proj"
 )
 OF_LAYER = re.compile(r".*\blayers\.(\d{1,6})(?:\.(.*))?")
+# Matching names has bounds, in steps of some 10 ns: of a config 2 seconds, of a pattern a thousandth of that.
+MOST_STEPS, A_PATTERN, A_MATCH, LONGEST_NAME = 2 * 10**8, 10_000, 40, 80
 PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbone.", "")
 
 
@@ -79,9 +83,7 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
         raise keys.error("quantization_config", "expected an object")
     if "quant_method" not in said and ("quant_algo" in said or "producer" in said):
         said = {"quant_method": "modelopt", **said}
-    unknown = next((key for key in said if key not in HARMLESS and key not in UNDERSTOOD), None)
-    if unknown:
-        raise keys.error(f"quantization_config.{unknown}", "not understood: it might change the bytes of weights")
+    _check(keys, said)
     name = _format(said)
     if name not in FORMATS:
         raise keys.error("quantization_config", f"this kind of quantisation ({_shown(said)}) is not understood")
@@ -99,6 +101,16 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     whole = said["quant_method"] in ("compressed-tensors", "modelopt") and only is None and not alone.names("lm_head")
     head = bool(said.get("lm_head", whole)) and not keys.get("tie_word_embeddings")
     return {"weight_format": name, "quantized_lm_head": head or None}
+
+
+def _check(keys: Keys, said: dict[str, Any]) -> None:
+    """Refuse a key that is not understood, and a flag that is neither true nor false."""
+    unknown = next((key for key in said if key not in HARMLESS and key not in UNDERSTOOD), None)
+    if unknown:
+        raise keys.error(f"quantization_config.{unknown}", "not understood: it might change the bytes of weights")
+    for key in FLAGS:
+        if said.get(key) not in (True, False, None):
+            raise keys.error(f"quantization_config.{key}", "expected true or false")
 
 
 def notes_of(said: Any) -> list[str]:
@@ -165,13 +177,21 @@ def _integers(bits: Any, group: Any, *, zero_point: bool) -> str:
 Packed = dict[str, tuple[str, ...]]  # operators of a module -> the linear layers packed in each, by each naming
 
 
+class Pattern(NamedTuple):
+    """What names modules, and at most how many steps of some 10 ns it takes to see whether it names one."""
+
+    names: re.Pattern[str]
+    steps: int
+
+
 class ModuleNames:
     """Module names, wildcards (*) and regular expressions (re:), and what they name."""
 
     def __init__(self, keys: Keys, names: list[str], linear: frozenset[str]) -> None:
+        self.keys = keys
         self.parents = PARENTS | keys.family.get("modules", {})
-        self.general: list[re.Pattern[str]] = []
-        self.of_layer: dict[int, list[re.Pattern[str]]] = {}  # of names inside the layer
+        self.general: list[Pattern] = []
+        self.of_layer: dict[int, list[Pattern]] = {}  # of names inside the layer
         self.linear = linear  # names of all linear layers that the model has
         self.known: dict[tuple[str, int], frozenset[str]] = {}  # what the general ones name
         self.by_position = False
@@ -185,7 +205,7 @@ class ModuleNames:
 
     def names(self, module: str) -> bool:
         """Whether one of them is this module or around it."""
-        return any(pattern.fullmatch(module) for pattern in self.general)
+        return any(pattern.names.fullmatch(module) for pattern in self.general)
 
     def named(self, module: str, position: int) -> frozenset[str]:
         """The linear layers in a layer's attention, MLP or experts that are named, by any of the names they go by."""
@@ -196,13 +216,14 @@ class ModuleNames:
             self.known[key] = self._within(layers, self.general)
         return self.known[key] | self._within(parents, own)
 
-    def _within(self, parents: list[str], patterns: list[re.Pattern[str]]) -> frozenset[str]:
+    def _within(self, parents: list[str], patterns: list[Pattern]) -> frozenset[str]:
         if not patterns:
             return frozenset()
+        _spend(self.keys, sum(pattern.steps for pattern in patterns) * len(parents) * len(self.linear))
         return frozenset(
             name
             for name in self.linear
-            if any(pattern.fullmatch(f"{parent}.{name}") for pattern in patterns for parent in parents)
+            if any(pattern.names.fullmatch(f"{parent}.{name}") for pattern in patterns for parent in parents)
         )
 
 
@@ -244,19 +265,50 @@ def _is_plain(name: str) -> bool:
     return not name.startswith("re:") and "*" not in name
 
 
-def _pattern(keys: Keys, name: str) -> re.Pattern[str]:
+def _pattern(keys: Keys, name: str) -> Pattern:
     """One name as a pattern of whole module names, which takes in all that is inside the module.
 
     A pattern that could take for ever is refused: with a repeated group, or many repetitions.
     """
-    if not _is_plain(name) and (re.search(r"\)\s*[*+{]", name) or len(re.findall(r"[*+{]", name)) > 5):
+    expression = name.startswith("re:")
+    steps = _steps(name[3:]) if expression else A_MATCH + LONGEST_NAME * name.count("*")
+    if steps > MOST_STEPS // 1000 or (expression and re.search(r"\)\s*[*+{]", name)):
         raise keys.error("quantization_config", f"the pattern {name[:60]!r} is too complicated")
+    _spend(keys, A_PATTERN)
     try:
-        if name.startswith("re:"):
-            return re.compile(f"(?:{name[3:]}).*")
-        return re.compile(rf"(?:.*\.)?{re.escape(name)}(?:\..*)?" if _is_plain(name) else translate(name))
+        if expression:
+            return Pattern(re.compile(f"(?:{name[3:]}).*"), steps)
+        text = rf"(?:.*\.)?{re.escape(name)}(?:\..*)?" if _is_plain(name) else translate(name)
+        return Pattern(re.compile(text), steps)
     except re.error:
         raise keys.error("quantization_config", f"{name[:60]!r} is not a pattern") from None
+
+
+def _steps(expression: str) -> int:
+    """At most about how many steps a regular expression takes on a module's name.
+
+    Each thing that is repeated may end anywhere in the name, or, where two letters follow it, wherever these stand: a
+    few times. Digits are few. What may be there or not, and groups of which one has alternatives, try two ways each.
+    """
+    inside = re.sub(r"\.\*\$?$", "", expression)  # at the end it takes all that is left, in one step
+    places, anywhere = 1, 0
+    for what, how, after in re.findall(r"(\\.|\[[^\]]*\]|[^(])([*+?]|\{[^}]*\})(?=(\??\w\w)?)", inside):
+        if how == "?":
+            places *= 2
+        elif after or what in (r"\d", "[0-9]"):
+            places *= 6
+        else:
+            anywhere += 1
+    if "|" in inside:
+        places *= (1 + inside.count("|")) * 2 ** inside.count("(")
+    return A_MATCH + places * comb(LONGEST_NAME + anywhere, anywhere)
+
+
+def _spend(keys: Keys, steps: int) -> None:
+    """Refuse a config whose names take too many steps in all: thousands of patterns for thousands of layers."""
+    keys.matching += steps
+    if keys.matching > MOST_STEPS:
+        raise keys.error("quantization_config", "names modules by too many patterns for so many layers")
 
 
 def _in_layer(

@@ -1,0 +1,127 @@
+"""Configs that are wrong, or made to take for ever: one message, soon, or the right answer."""
+
+import json
+import resource
+import time
+
+import pytest
+
+from llmcost.ground.errors import SpecError
+from llmcost.specs.importer.huggingface import document_of, read_config
+from llmcost.specs.models import model_from
+
+LLAMA = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 99}
+GPT_NEO = {"model_type": "gpt_neo", "hidden_size": 64, "num_heads": 4, "num_layers": 24, "vocab_size": 99}
+GPT_NEO |= {"max_position_embeddings": 64, "intermediate_size": None}
+MOE = LLAMA | {"model_type": "qwen3_moe", "num_key_value_heads": 4, "head_dim": 16, "intermediate_size": 64}
+MOE |= {"moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2, "decoder_sparse_step": 1}
+
+
+def read(config):
+    """The model that a config describes."""
+    return model_from(document_of(config, "config.json", "model", None, json.dumps(config, indent=1)))
+
+
+def quantized(ignore, layers=2):
+    """A Llama of 8-bit weights but for what is ignored."""
+    weights = {"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": True}
+    scheme = {"quant_method": "compressed-tensors", "ignore": ignore}
+    groups = {"config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}}}
+    return LLAMA | {"num_hidden_layers": layers, "quantization_config": scheme | groups}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (LLAMA | {"tie_word_embeddings": "false"}, 'tie_word_embeddings: expected true or false, got "false"'),
+        (LLAMA | {"tie_word_embeddings": "no"}, "tie_word_embeddings: expected true or false"),
+        (LLAMA | {"attention_bias": []}, "attention_bias: expected true or false"),
+        (LLAMA | {"torch_dtype": "float12"}, "torch_dtype: 'float12' is not understood: float32, bfloat16, float16"),
+        (LLAMA | {"dtype": 16}, "dtype: '16' is not understood"),
+        (MOE | {"layer_types": ["full_attention", {"a": 1}]}, 'layer_types: expected words or numbers, got {"a": 1}'),
+        (LLAMA | {"per_layer_config": {"١": {}}}, "per_layer_config: expected the numbers of layers as keys"),
+        (GPT_NEO | {"attention_types": [["global", 24]]}, "attention_types: expected a list of [kinds, times]"),
+        (
+            quantized([]) | {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": "false"}},
+            "quantization_config.load_in_8bit: expected true or false",
+        ),
+    ],
+)
+def test_what_is_of_a_wrong_type_is_refused_by_its_key(config, words):
+    with pytest.raises(SpecError) as refused:
+        read(config)
+    assert words in str(refused.value)
+
+
+def test_a_flag_may_be_true_false_or_left_open():
+    assert [read(LLAMA | {"tie_word_embeddings": said}).tie_word_embeddings for said in (True, False, None)] == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("digits", [41, 5000])
+def test_a_number_without_end_is_one_message(tmp_path, digits):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(LLAMA).replace("64", "9" * digits) if digits < 4300 else '{"a": ' + "9" * digits + "}")
+    with pytest.raises(SpecError, match=rf"a number of {digits:,} digits$"):
+        read_config(file)
+
+
+def test_a_pattern_of_layers_is_not_spelled_out():
+    """24 layers of a pattern that describes 200 million."""
+    usual = read(GPT_NEO | {"attention_types": [[["global", "local"], 12]]})
+    assert read(GPT_NEO | {"attention_types": [[["global", "local"], 10**8]]}) == usual
+    with pytest.raises(SpecError, match="describes 22 layers, there are more"):
+        read(GPT_NEO | {"attention_types": [[["global", "local"], 11], [["local"], 0]]})
+
+
+LONG = {
+    "optional again and again": quantized(["re:" + "[a-z._0-9]?" * 60 + "!"]),
+    "anything again and again": quantized(["re:" + ".*" * 5 + "!"]),
+    "a group of repetitions": quantized(["re:(a*)*b"]),
+    "two ways again and again": quantized(["re:" + "(a|a)" * 40]),
+    "5,000 wildcards for 1,000 layers": quantized([f"*a{number}*" for number in range(5000)], 1000),
+    "300 slow wildcards": quantized([f"*a*{number}*x*y*z*" for number in range(300)], 1000),
+    "a million layers that have no experts": MOE | {"num_hidden_layers": 1000, "mlp_only_layers": [*range(10**6)]},
+    "100,000 names": quantized([f"model.layers.0.self_attn.q_proj{number}" for number in range(100_000)]),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_what_would_take_for_ever_is_refused_within_bounds(name):
+    """The bounds are counted, not measured: seconds of this process's own work are far below those asked for."""
+    before, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SpecError):
+        read(LONG[name])
+    assert time.process_time() - before < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 500_000  # kB
+
+
+@pytest.mark.parametrize(
+    "ignore",
+    [
+        [rf"re:.*layers\.{position}\.self_attn\..*" for position in range(60)],
+        [f"model.layers.{position}.self_attn.{name}_proj" for position in range(60) for name in "qkvo"],
+        [r"re:.*layers.*self_attn.*(q_proj|k_proj|v_proj|o_proj)$"],
+        ["*.self_attn.*"],
+    ],
+)
+def test_the_usual_ways_to_leave_all_attention_as_it_is_are_read(ignore):
+    (layer,) = read(quantized(ignore, 60)).layers
+    assert layer.unquantized == ("attention",)
+
+
+@pytest.mark.parametrize(
+    ("config", "positions"),
+    [
+        (LLAMA | {"max_position_embeddings": 4096, "rope_scaling": {"type": "linear", "factor": 8.0}}, 32_768),
+        (LLAMA | {"max_position_embeddings": 2048, "rope_parameters": {"rope_type": "linear", "factor": 2.5}}, 5120),
+        (LLAMA | {"max_position_embeddings": 4096, "rope_scaling": {"type": "linear"}}, 4096),
+        (LLAMA | {"max_position_embeddings": 4096, "rope_scaling": None}, 4096),
+    ],
+)
+def test_linear_interpolation_multiplies_positions(config, positions):
+    """As in longchat and vicuna-16k: the config has the positions before interpolation."""
+    assert read(config).max_position_embeddings == positions
