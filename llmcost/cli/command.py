@@ -101,7 +101,7 @@ class Parameter(NamedTuple):
         if isinstance(what, Argument):
             return what.metavar, what.help
         names = ", ".join(name for name in (what.short, what.flag) if name).replace("/", " / ")
-        metavar = "LIST" if self.a_list else what.metavar
+        metavar = "LIST" if self.a_list and what.read is not None else what.metavar
         default = "required" if self.required else f"default: {what.shown_default()}"
         notes = f"  [{default}]" if self.required or what.shown_default() else ""
         return f"{names} {metavar}".strip(), what.help + notes
@@ -114,8 +114,12 @@ class Parameter(NamedTuple):
     def value(self, text: Text) -> Any:
         """The value that a text means. Raises InputError where it has none, or several and one is wanted."""
         what = self.what
-        if isinstance(what, Argument) or what.read is None:
+        if isinstance(what, Argument):
             return text
+        if what.read is None:  # a flag, which a list of options has as its only value
+            from llmcost.ground.ranges import Names
+
+            return Names(what.flag, (text,)) if self.a_list else text
         if self.a_list:
             assert isinstance(text, list)
             if len(text) > 1:

@@ -62,6 +62,18 @@ def is_one(amount: Number) -> bool:
     return amount.__class__ is int and bool(amount == 1)
 
 
+def sum_of(amounts: Iterable[Number]) -> Number:
+    """The sum of some numbers, from the first on.
+
+    Python's own sum() rounds floats in another way from 3.12 on: an estimate would depend on the version of Python,
+    and a recorded one would differ from the first in its last digits.
+    """
+    added: Number = 0
+    for amount in amounts:
+        added = added + amount
+    return added
+
+
 def maximum(x: Number, y: Number) -> Number:
     """The larger of two numbers; of arrays, element by element."""
     if isinstance(x, PLAIN) and isinstance(y, PLAIN):

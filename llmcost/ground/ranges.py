@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from llmcost.ground.errors import InputError
 
@@ -84,16 +84,16 @@ class Axis(NamedTuple):
 
 
 class Names(NamedTuple):
-    """The names that one option lists: GPUs, data types."""
+    """What one option lists that is no number: GPUs, data types; True or False of a flag."""
 
     option: str
-    names: tuple[str, ...]
+    names: tuple[Any, ...]
 
     def size(self) -> int:
         """How many names there are."""
         return len(self.names)
 
-    def values(self) -> list[str]:
+    def values(self) -> list[Any]:
         """Every name in the order written. Raises InputError where one comes twice."""
         return distinct(self.option, self.names)
 

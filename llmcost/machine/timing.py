@@ -14,7 +14,7 @@ The limit of a pass is its `bound`; its expected time is the sum of its `kernel_
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, Symbolic, either, is_plain, largest, name_of_least, named, present
+from llmcost.ground.algebra import Number, Symbolic, either, is_plain, largest, name_of_least, named, present, sum_of
 from llmcost.machine.chip import Chip, Links
 from llmcost.machine.efficiency import Efficiency, Kernel
 from llmcost.model.counting import PassCost, count_pass
@@ -68,7 +68,7 @@ def _least_compute(cost: PassCost, chip: Chip, name: str) -> Number:
         (cost.head_flops, chip.plain_peak),
     )
     times = [_over(flops, peak) for flops, peak in parts]
-    return None if _unknown(times) else sum(times)
+    return None if _unknown(times) else sum_of(times)
 
 
 def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Efficiency) -> list[Number] | None:

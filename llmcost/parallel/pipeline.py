@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named
+from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named, sum_of
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.timing import exchange_seconds, kernel_seconds
@@ -83,14 +83,14 @@ class Server(NamedTuple):
         if kernels is None or hop is None:
             return None
         before, after = len(share.first), len(share.first) + len(share.layers)
-        return Stages(sum(kernels[:before]), sum(kernels[before:after]), sum(kernels[after:]), hop, self.pp)
+        return Stages(sum_of(kernels[:before]), sum_of(kernels[before:after]), sum_of(kernels[after:]), hop, self.pp)
 
     def hop_seconds(self, load: Load) -> Number:
         """Expected seconds from one stage to the next; None where a link is not known."""
         if is_one(self.pp):
             return 0
         seconds = [exchange_seconds(op, self.chip.links, self.efficiency) for op in self.hop(load)]
-        return None if any(each is None for each in seconds) else sum(seconds)
+        return None if any(each is None for each in seconds) else sum_of(seconds)
 
     def times(self, share: Pass, load: Load) -> Stages | None:
         """Expected seconds of a pass from one GPU's share of it; None where a figure is not known."""

@@ -223,10 +223,10 @@ class Mix(NamedTuple):
         return ServingTimes(*rates(w, requests, seconds), ttft, pace.each, latency)
 
     def job_seconds(self, most: Number) -> Number:
-        """Seconds of all requests of a batch job, `most` at a time: full waves, and what is left over."""
-        requests = rank_share(self.w.requests, self.w.dp)
-        waves = named("waves", floor_div(requests, most))
-        rest = named("last_wave", requests - waves * most)
+        """Seconds of all requests of a batch job, `most` at a time on a rank: full waves, and what is left over."""
+        at_a_time = self.of_all_ranks(most)
+        waves = named("waves", floor_div(self.w.requests, at_a_time))
+        rest = named("last_wave", rank_share(self.w.requests - waves * at_a_time, self.w.dp))
         full, last = self.pace(most), self.pace(maximum(1, rest), "last wave")
         if full is None or last is None:
             return None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
-from llmcost.ground.algebra import Number, is_one, least, maximum
+from llmcost.ground.algebra import Number, is_one, least, maximum, sum_of
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options
 from llmcost.machine.chip import Chip, chip_of
@@ -202,7 +202,7 @@ def both_ways_seconds(server: Server, prompts: Pass, every: list[Operator], kern
         return None
     below = [*prompts.first, *prompts.layers]
     timed = zip([*below, *every], [*kernels[: len(below)], *at_every], strict=True)
-    return sum([(1 + op.backward()) * time for op, time in timed])
+    return sum_of([(1 + op.backward()) * time for op, time in timed])
 
 
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:

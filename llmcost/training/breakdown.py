@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from llmcost.ground.algebra import sum_of
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.lora import is_trained
 from llmcost.model.operators import Stored
@@ -33,7 +34,7 @@ def micro_batch_rows(at: Setup) -> list[MicroBatchRow]:
             if isinstance(op, Stored):
                 continue
             run = kernels([op], at.model, at.recipe)
-            ahead = sum(kernel_seconds(run, at.chip, at.efficiency) or ())
+            ahead = sum_of(kernel_seconds(run, at.chip, at.efficiency) or ())
             behind = ahead * op.backward(frozen=not is_trained(op, at.recipe.lora))
             rows.append(MicroBatchRow(op.name, where, op.count, ahead, behind, float(op.count * held)))
     return rows

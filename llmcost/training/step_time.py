@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, divide, maximum, minimum, named, present
+from llmcost.ground.algebra import Number, divide, maximum, minimum, named, present, sum_of
 from llmcost.ground.constants import Constant
 from llmcost.machine.timing import exchange_seconds, kernel_seconds
 from llmcost.model.architecture import Pass
@@ -147,7 +147,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     pipeline = _sends(at)
     one = named("breakdown.micro_batch", ahead.total() + back.total() + share * (again + context) + pipeline)
 
-    all_stages = sum([part.forward.total() + part.backward.total() for part in (inside, first, last)])
+    all_stages = sum_of([part.forward.total() + part.backward.total() for part in (inside, first, last)])
     through = all_stages + again + context + layout.pp * pipeline
 
     held, trained = (fullest(each, layout, layers) for each in (a_pass, trained_part(a_pass, at.recipe)))
@@ -168,7 +168,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
         "bubble": _bubble(layout, through, one, share * inside.weight),
         "optimizer": optimizer_seconds(at, trained, bytes_per_s),
     }
-    total = sum([named(f"breakdown.{name}", value) for name, value in causes.items()])
+    total = sum_of([named(f"breakdown.{name}", value) for name, value in causes.items()])
     return StepSeconds(total=total, micro_batch=one, **causes | {"exposed": exposed})
 
 
@@ -251,7 +251,7 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     """
     layout, share = at.layout, at.recipe.overlap.data
     sent = data_collectives(held, layout, at.recipe, trained)
-    gradients, weights = (sum([exchange_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in sent)
+    gradients, weights = (sum_of([exchange_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in sent)
     weights_again = weights if layout.zero == 3 and layout.reshard else 0
     behind = left_of(gradients + weights_again, back, share)
     before = left_of(weights, ahead, share)

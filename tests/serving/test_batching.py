@@ -331,3 +331,11 @@ def test_without_a_gpu_or_without_its_peak_the_times_are_not_known():
         found = estimate(LLAMA, hardware, Options(prompt=100, output=100, concurrency=4)).serving
         assert found.expected == (None,) * 7
         assert found.running == 4
+
+
+def test_a_job_on_more_ranks_than_it_may_have_in_flight_runs_no_faster_than_a_stream():
+    """Of 4 ranks 2 have a request each, whatever waits: 500 waves of two requests."""
+    asked = {"prompt": 1000, "output": 256, "dp": 4, "concurrency": 2}
+    stream, job = (estimate(LLAMA, H100, Options(**asked, **more)).serving for more in ({}, {"requests": 1000}))
+    assert job.expected.requests_per_s == pytest.approx(stream.expected.requests_per_s)
+    assert job.expected.requests_per_s <= job.limit.requests_per_s
