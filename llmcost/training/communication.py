@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, divide, maximum, minimum, present
 from llmcost.model.operators import Attention, Collective, Operator
-from llmcost.model.operators.exchange import Exchange
+from llmcost.model.operators.collective import CollectiveKind
 from llmcost.parallel.layout import Layout
 from llmcost.training.recipe import Recipe
 
@@ -60,7 +60,7 @@ def _add(
 ) -> None:
     """Add those of one kind of parameters, whose replicas are `stride` ranks apart."""
 
-    def collective(kind: Exchange, elements: Number, ranks: Number, apart: Number, size: Number) -> Collective:
+    def collective(kind: CollectiveKind, elements: Number, ranks: Number, apart: Number, size: Number) -> Collective:
         return Collective(f"{name}_{kind}", "mlp", 1, kind, elements, 1, ranks, apart, layout.node, size)
 
     if layout.zero == 0:
@@ -84,7 +84,7 @@ def context_collective(op: Attention, layout: Layout) -> Collective:
     heads, and back.
     """
     keys, tokens = maximum(op.streamed, op.cached), op.b * op.c
-    kind: Exchange = "all_gather"
+    kind: CollectiveKind = "all_gather"
     rows, width = tokens, keys
     if layout.context == "ulysses":
         kind = "all_to_all"
