@@ -85,7 +85,7 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
             seconds.append(0)
             continue
         if isinstance(op, Collective):
-            once = exchange_seconds(op, chip.links, efficiency)
+            once = collective_seconds(op, chip.links, efficiency)
             if once is None:
                 return None
             once = named("exchange", once, of=op.name)
@@ -127,7 +127,7 @@ def _overlapped(compute: Number, memory: Number, exponent: Number) -> Number:
     return (compute**exponent + memory**exponent) ** (1 / exponent)
 
 
-def exchange_seconds(op: Collective, links: Links | None, efficiency: Efficiency) -> Number:
+def collective_seconds(op: Collective, links: Links | None, efficiency: Efficiency) -> Number:
     """Expected seconds of one execution of a collective.
 
     Its latencies add up; bytes inside a node and bytes between nodes are sent at the same time. None where a link that

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named, sum_of
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
-from llmcost.machine.timing import exchange_seconds, kernel_seconds
+from llmcost.machine.timing import collective_seconds, kernel_seconds
 from llmcost.model.architecture import Pass, forward
 from llmcost.model.counting import PassCost, count_pass
 from llmcost.model.operators import Collective
@@ -89,7 +89,7 @@ class Server(NamedTuple):
         """Expected seconds from one stage to the next; None where a link is not known."""
         if is_one(self.pp):
             return 0
-        seconds = [exchange_seconds(op, self.chip.links, self.efficiency) for op in self.hop(load)]
+        seconds = [collective_seconds(op, self.chip.links, self.efficiency) for op in self.hop(load)]
         return None if any(each is None for each in seconds) else sum_of(seconds)
 
     def times(self, share: Pass, load: Load) -> Stages | None:

@@ -17,7 +17,7 @@ from typing import Any, cast
 from llmcost.ground.algebra import Number, divide, is_one, maximum
 from llmcost.model import verify
 from llmcost.model.operators import Collective, Operator
-from llmcost.model.operators.exchange import Exchange
+from llmcost.model.operators.collective import CollectiveKind
 from llmcost.parallel.layout import Layout
 
 
@@ -103,7 +103,7 @@ def _collectives(op: Any, layout: Layout) -> Iterator[Operator]:
         )
 
 
-def _collective(name: str, op: Any, layout: Layout, exchange: Exchange) -> Collective:
+def _collective(name: str, op: Any, layout: Layout, exchange: CollectiveKind) -> Collective:
     """A collective on all of an operator's output, in a tensor-parallel group."""
     rows, width = op.b * op.s, op.output_width()
     return Collective(name, op.part, op.count, exchange, rows, width, layout.tp, 1, layout.gpus_per_node, op.Bx)

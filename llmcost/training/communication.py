@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, divide, maximum, minimum, present
 from llmcost.model.operators import Attention, Collective, Operator
-from llmcost.model.operators.exchange import Exchange
+from llmcost.model.operators.collective import CollectiveKind
 from llmcost.parallel.layout import Layout
 from llmcost.training.recipe import Recipe
 
@@ -63,16 +63,19 @@ def _add(
 ) -> None:
     """Add those of one kind of parameters, whose replicas are `stride` ranks apart."""
 
-    def collective(kind: Exchange, elements: Number, ranks: Number, apart: Number, size: Number) -> Collective:
+    def collective(kind: CollectiveKind, elements: Number, ranks: Number, apart: Number, size: Number) -> Collective:
         return Collective(f"{name}_{kind}", "mlp", 1, kind, elements, 1, ranks, apart, layout.gpus_per_node, size)
 
+    group = layout.sharded(replicas)
+    gathered = {0: 0, 3: held}.get(layout.zero, trained)
+    if present(gathered):
+        found.weights.append(collective("all_gather", gathered, group, stride, recipe.param_bytes()))
+    if not present(trained):
+        return
     if layout.zero == 0:
         found.gradients.append(collective("all_reduce", trained, replicas, stride, recipe.reduce_bytes))
         return
-    group = layout.sharded(replicas)
-    gathered = held if layout.zero == 3 else trained
     found.gradients.append(collective("reduce_scatter", trained, group, stride, recipe.reduce_bytes))
-    found.weights.append(collective("all_gather", gathered, group, stride, recipe.param_bytes()))
     if layout.shard is not None:
         groups, apart = divide(replicas, group), stride * group
         found.gradients.append(collective("all_reduce", trained / group, groups, apart, recipe.reduce_bytes))
@@ -87,7 +90,7 @@ def context_collective(op: Attention, layout: Layout) -> Collective:
     heads, and back.
     """
     keys, tokens = maximum(op.streamed, op.cached), op.b * op.c
-    kind: Exchange = "all_gather"
+    kind: CollectiveKind = "all_gather"
     rows, width = tokens, keys
     if layout.context_parallel == "ulysses":
         kind = "all_to_all"

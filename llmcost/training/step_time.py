@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, divide, maximum, minimum, named, present, sum_of
 from llmcost.ground.constants import Constant
-from llmcost.machine.timing import exchange_seconds, kernel_seconds
+from llmcost.machine.timing import collective_seconds, kernel_seconds
 from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_trained
 from llmcost.model.operators import Collective, Gemm, GroupedGemm, Operator
@@ -191,7 +191,7 @@ def _sends(at: Setup) -> Number:
     if not present(layout.pp - 1):
         return 0
     send = stage_send(at.model.hidden_size, at.seq, layout, at.recipe)
-    seconds = exchange_seconds(send, at.chip.links, at.efficiency)
+    seconds = collective_seconds(send, at.chip.links, at.efficiency)
     several = minimum(1, layout.pp - 1)
     return 2 * layout.vp * several * seconds * (1 - at.recipe.overlap.pipeline)
 
@@ -233,7 +233,7 @@ def _context(at: Setup, a_pass: Pass) -> Number:
         return exposed
     share = at.recipe.overlap.context if at.layout.context_parallel == "ring" else 0
     for op in attentions(a_pass.layers):
-        sent = op.count * exchange_seconds(context_collective(op, at.layout), at.chip.links, at.efficiency)
+        sent = op.count * collective_seconds(context_collective(op, at.layout), at.chip.links, at.efficiency)
         returned = sent if at.layout.context_parallel == "ulysses" else 2 * sent
         beside = part_of([op], at)
         exposed = exposed + left_of(sent, beside.forward.total(), share)
@@ -251,7 +251,7 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     """
     layout, share = at.layout, at.recipe.overlap.data
     sent = data_collectives(held, layout, at.recipe, trained)
-    gradients, weights = (sum_of([exchange_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in sent)
+    gradients, weights = (sum_of([collective_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in sent)
     weights_again = weights if layout.zero == 3 and layout.reshard else 0
     behind = left_of(gradients + weights_again, back, share)
     before = left_of(weights, ahead, share)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from llmcost.machine.chip import Chip, Links
 from llmcost.machine.efficiency import Efficiency, Kernel
-from llmcost.machine.timing import Bound, binding, exchange_seconds, kernel_seconds
+from llmcost.machine.timing import Bound, binding, collective_seconds, kernel_seconds
 from llmcost.model.operators import Collective, Gemm
 
 
@@ -29,11 +29,11 @@ def test_a_collective_over_nodes_waits_for_the_slower_of_its_links_and_for_both_
     op = Collective("reduce", "mlp", 1, "all_reduce", 1, 1024, 8, 1, 4, 2)  # 2,048 bytes, two nodes of four GPUs
     sent = 2 * 2048 * 7 / 8  # by each GPU along the ring, and a quarter of it between nodes
     links = Links(1e9, 1e8)
-    took = exchange_seconds(op, links, Efficiency(kernels, "", None))
+    took = collective_seconds(op, links, Efficiency(kernels, "", None))
     assert took == 7e-6 + max(sent / 0.5e9, sent / 4 / 0.5e8)
-    assert exchange_seconds(op, Links(1e9, None), Efficiency(kernels, "", None)) is None
+    assert collective_seconds(op, Links(1e9, None), Efficiency(kernels, "", None)) is None
     alone = op._replace(ranks=1)
-    assert exchange_seconds(alone, None, Efficiency(kernels, "", None)) == 0
+    assert collective_seconds(alone, None, Efficiency(kernels, "", None)) == 0
 
 
 def test_what_binds_is_the_longest_time_or_memory_that_is_not_there():

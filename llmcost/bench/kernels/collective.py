@@ -13,7 +13,7 @@ import torch.distributed as dist
 from llmcost.bench.device import Device
 from llmcost.bench.kernels.base import Index, KernelCase, Kind, Operands, Tensor, UnsupportedError, Way
 from llmcost.model.operators import Collective
-from llmcost.model.operators.exchange import Exchange
+from llmcost.model.operators.collective import CollectiveKind
 
 
 def ranks() -> int:
@@ -79,7 +79,7 @@ def all_to_all(_op: Collective, x: Tensor) -> Tensor:
     return out
 
 
-COLLECTIVES: dict[Exchange, Callable[[Collective, Tensor], Tensor]] = {
+COLLECTIVES: dict[CollectiveKind, Callable[[Collective, Tensor], Tensor]] = {
     "all_reduce": all_reduce, "all_gather": all_gather, "reduce_scatter": reduce_scatter, "all_to_all": all_to_all,
 }  # fmt: skip
 

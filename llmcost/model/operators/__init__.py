@@ -10,8 +10,8 @@ bytes that they move.
 """
 
 from llmcost.model.operators.base import PARTS, Kind, Operator, Part, Scope, Shape, Span, sizes_of
+from llmcost.model.operators.collective import Collective
 from llmcost.model.operators.elementwise import Elementwise, Lookup, Stored
-from llmcost.model.operators.exchange import Collective
 from llmcost.model.operators.facts import EVERYWHERE, INPUT, OWN, UNSAID, Facts
 from llmcost.model.operators.products import Gemm, GroupedGemm, TokenProduct
 from llmcost.model.operators.sequence import Attention, CausalConv, Scan, TokenShift

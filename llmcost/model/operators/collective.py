@@ -6,14 +6,14 @@ from llmcost.ground.algebra import Number, floor_div, maximum, minimum
 from llmcost.model.operators.base import Again, Kind, Operator, Part
 from llmcost.model.operators.facts import EVERYWHERE, Facts
 
-Exchange = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"]
+CollectiveKind = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"]
 
 
 class _Collective(NamedTuple):
     name: str
     part: Part
     count: Number
-    exchange: Exchange
+    exchange: CollectiveKind
     rows: Number
     width: Number
     ranks: Number
