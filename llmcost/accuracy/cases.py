@@ -338,6 +338,4 @@ def _names(column: str) -> frozenset[str]:
     """The GPUs that have a spec, or the models that have one or a shape."""
     if column == "gpu":
         return frozenset(names("hardware") + names("hardware/systems"))
-    from llmcost.accuracy.models import shapes
-
-    return frozenset(names("models")) | shapes().keys()
+    return frozenset(names("models")) | read_yaml(FOLDER / "models.yaml").data.keys()

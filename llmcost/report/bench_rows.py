@@ -18,14 +18,15 @@ COLUMNS = (
 
 def shape(each: RowRates) -> str:
     """The sizes of a row, in the words of its kind of operator."""
-    row = each.row
-    z = row.op()._asdict() if row.operator else {}
+    row, z = each.row, each.row.sizes
     if row.operator == "Gemm":
         return f"{z['b'] * z['s']}×{z['n']}×{z['k']}"
     if row.operator == "GroupedGemm":
         return f"{z['b'] * z['s']} tokens, {z['active']} of {z['groups']}, {z['n']}×{z['k']}"
     if row.operator == "Attention":
-        return f"b {z['b']}, {'c' if z['decode'] else 's'} {z['c']}, {z['a']}/{z['kv_heads']} heads of {z['d']}"
+        return (
+            f"b {z['b']}, {'c' if z.get('decode') else 's'} {z['c']}, {z['a']}/{z.get('kv_heads', 1)} heads of {z['d']}"
+        )
     if row.operator == "Elementwise":
         return scaled(each.bytes, "B") if row.suite == "memory" else f"{z['b'] * z['s']}×{z['reads']}→{z['writes']}"
     if row.operator == "Lookup":

@@ -31,7 +31,8 @@ RUN = (
 )
 CONTRACT = {
     "step_seconds": float, "tokens_per_s": float, "tokens_per_s_per_gpu": float, "mfu": float, "hfu": float,
-    "days": float, "gpu_hours": float, "memory.params_bytes": int, "memory.grads_bytes": int, "memory.optimizer_bytes": int,
+    "days": float, "gpu_hours": float,
+    "memory.params_bytes": int, "memory.grads_bytes": int, "memory.optimizer_bytes": int,
     "memory.activation_bytes": int, "memory.total_bytes": float, "memory.fits": bool,
     "textbook.step_seconds": float, "limit.step_seconds": float, "expected.step_seconds": float, "expected.basis": str,
     "expected.error": float,
