@@ -291,14 +291,14 @@ def _weights(scheme):
 
 def test_auto_round_sets_bits_by_names():
     """Attention in 8 bits, routers in 16, the rest in 4; an fp16 scale for 128 weights."""
-    own = dict.fromkeys(QWEN_PROJECTIONS, {"bits": 8}) | dict.fromkeys(QWEN_GATES, {"bits": 16})
+    own = {key: {"bits": 8} for key in QWEN_PROJECTIONS} | {key: {"bits": 16} for key in QWEN_GATES}
     layer = QWEN_ATTENTION * (8 + 16 / 128) / 8 + QWEN_ROUTED * (4 + 16 / 128) / 8 + 2 * QWEN_ROUTER
     assert _weights(QWEN_AUTO_ROUND | {"extra_config": own}) == 48 * layer + QWEN_BESIDE
 
 
 def test_modelopt_sets_formats_by_names():
-    """Attention in FP8; experts in QWEN_NVFP4, 4 bits and an fp8 scale for 16 weights; routers as they are."""
-    own = dict.fromkeys(QWEN_PROJECTIONS, {"quant_algo": "FP8"}) | dict.fromkeys(QWEN_EXPERTS, QWEN_NVFP4)
+    """Attention in FP8; experts in NVFP4, 4 bits and an fp8 scale for 16 weights; routers as they are."""
+    own = {key: {"quant_algo": "FP8"} for key in QWEN_PROJECTIONS} | dict.fromkeys(QWEN_EXPERTS, QWEN_NVFP4)
     layer = QWEN_ATTENTION + QWEN_ROUTED * 4.5 / 8 + 2 * QWEN_ROUTER
     assert _weights(QWEN_MIXED | {"quantized_layers": own}) == 48 * layer + QWEN_BESIDE
 
@@ -306,10 +306,10 @@ def test_modelopt_sets_formats_by_names():
 @pytest.mark.parametrize(
     "scheme",
     [
-        QWEN_AUTO_ROUND | {"extra_config": dict.fromkeys(QWEN_PROJECTIONS[:4], {"bits": 8})},  # of one layer
-        QWEN_AUTO_ROUND | {"extra_config": dict.fromkeys(QWEN_PROJECTIONS[::4], {"bits": 8})},  # of q_proj alone
+        QWEN_AUTO_ROUND | {"extra_config": {key: {"bits": 8} for key in QWEN_PROJECTIONS[:4]}},  # of one layer
+        QWEN_AUTO_ROUND | {"extra_config": {key: {"bits": 8} for key in QWEN_PROJECTIONS[::4]}},  # of q_proj alone
         QWEN_AUTO_ROUND | {"extra_config": [*QWEN_PROJECTIONS]},
-        QWEN_MIXED | {"quantized_layers": dict.fromkeys(QWEN_PROJECTIONS, {"quant_algo": "FP3"})},
+        QWEN_MIXED | {"quantized_layers": {key: {"quant_algo": "FP3"} for key in QWEN_PROJECTIONS}},
     ],
 )
 def test_formats_by_names_that_a_spec_cannot_say_are_refused(scheme):
