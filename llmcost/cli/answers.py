@@ -5,7 +5,13 @@ from typing import Annotated
 from llmcost.cli import options as o
 from llmcost.cli.command import Argument, Takes
 from llmcost.ground.options import flag, word
-from llmcost.serving.options import LAYOUT, PHASES, Options
+from llmcost.serving.options import LAYOUT, MIXES, PHASES, Options
+
+# What no operator of one pass depends on: requests, and what memory is left for.
+BEYOND_A_PASS = (
+    *MIXES, "output", "chunk", "mfu", "tokens", "memory_utilization", "free_memory_fraction",
+    "batch_prompts", "communicator", "reserve_output",
+)  # fmt: skip
 
 
 def estimate(
@@ -81,9 +87,7 @@ def ops(
     phase: Annotated[
         str, word("What runs; train has the backward pass in its times, and all logits.", PHASES)
     ] = PHASES[0],
-    options: Annotated[
-        Options, Takes(Options, without=("output", "chunk", "concurrency", "mfu", "memory_utilization", "tokens"))
-    ],
+    options: Annotated[Options, Takes(Options, without=BEYOND_A_PASS)],
     kind: o.ReadAs = None,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:

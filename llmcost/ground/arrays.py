@@ -30,11 +30,12 @@ def play(program: Program, inputs: Mapping[str, Array] | Mapping[str, float]) ->
     """The results on these inputs, which broadcast together: what depends on one axis alone is computed on it alone."""
     values: dict[int, Any] = {place: _as_float(value) for place, value in program.constants.items()}
     values |= {place: inputs[name] for place, name in program.inputs.items()}
-    for function, operands, place, done in program.operations:
-        action = FUNCTIONS[function] if isinstance(function, str) else function
-        values[place] = action(*[values[each] for each in operands])
-        for each in done:
-            del values[each]
+    with np.errstate(all="ignore"):  # points that contradict each other are computed too, and left out later
+        for function, operands, place, done in program.operations:
+            action = FUNCTIONS[function] if isinstance(function, str) else function
+            values[place] = action(*[values[each] for each in operands])
+            for each in done:
+                del values[each]
     return [values[place] for place in program.results]
 
 

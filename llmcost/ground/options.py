@@ -10,7 +10,7 @@ its value wherever that comes from, and its letter in formulas.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cache, partial
 from numbers import Real
 from os import PathLike, fspath
@@ -110,10 +110,11 @@ class Option(NamedTuple):
             value = value if expected else int(value)
         elif self.read in NUMBERS:
             expected = "" if number else "a number"
+            value = value if expected or isinstance(value, int) else float(value)
         elif self.read is None:
             expected = "" if isinstance(value, bool) else "True or False"
         else:
-            expected = "text" if number else ""
+            expected = "" if isinstance(value, Hashable) and not number else "text"
         if expected:
             raise InputError(f"{self.flag}: expected {expected}, got {reprlib.repr(value)}")
         return value

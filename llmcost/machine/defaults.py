@@ -39,9 +39,9 @@ DEFAULTS: dict[str, Constant] = {
         0.51, "mamf: best shapes of three GPUs reach 0.51, 0.60 and 0.68; elsewhere typical ones reach 0.85 of that"
     ),
     # Linear layers that compute in 8 or 4 bits; and those whose weights have fewer bits than they are multiplied in.
-    "narrow.compute": Constant(0.709, "as on Hopper; nothing was fitted for other families"),
-    "narrow.compute@Hopper": Constant(0.709, "trtllm-0.17: one H100"),
-    "narrow.compute@Ada": Constant(0.625, "trtllm-0.17: one L40S"),
+    "narrow.compute": Constant(0.721, "as on Hopper; nothing was fitted for other families"),
+    "narrow.compute@Hopper": Constant(0.721, "trtllm-0.17: one H100"),
+    "narrow.compute@Ada": Constant(0.616, "trtllm-0.17: one L40S"),
     "narrow.compute@B200": Constant(0.384, "trtllm-1.0-dense: one B200, fp4"),
     "narrow.compute@Blackwell GDDR": Constant(0.635, "trtllm-1.0-dense: RTX PRO 6000, fp4"),
     "weight_only.memory": Constant(0.943, "mlc-perf-bench: one RTX 4090, RTX 3090 Ti, and A10Gs one after the other"),

@@ -79,7 +79,7 @@ def test_shares_of_experts_sum_to_the_whole(tp, dp, ep):
 
 def test_a_layer_needs_two_all_reduces_forward():
     """Megatron-LM, arXiv 1909.08053, section 3: one after attention, one after the MLP, of b·s·h elements each."""
-    found = collectives("llama3-8b", Layout(tp=8, node=8, sequence_parallel=False))
+    found = collectives("llama3-8b", Layout(tp=8, gpus_per_node=8, sequence_parallel=False))
     b, s, h, layers = 2, 64, 4096, 32
     sums = [op for op in found.values() if op.exchange == "all_reduce" and op.count == layers]
     assert sorted(op.name for op in sums) == ["down_proj_all_reduce", "o_proj_all_reduce"]
@@ -102,10 +102,10 @@ def test_sequence_parallelism_exchanges_as_much_as_tensor_parallelism():
 
 
 def test_experts_of_other_ranks_need_tokens_sent_and_those_of_the_same_tensor_parallel_group_none():
-    assert collectives("mixtral-8x7b", Layout(tp=8, ep=8, node=8, sequence_parallel=False))[
+    assert collectives("mixtral-8x7b", Layout(tp=8, ep=8, gpus_per_node=8, sequence_parallel=False))[
         "experts_dispatch"
     ].wire_bytes() == (0, 0)
-    sent = collectives("mixtral-8x7b", Layout(dp=8, ep=8, node=8, sequence_parallel=False))["experts_dispatch"]
+    sent = collectives("mixtral-8x7b", Layout(dp=8, ep=8, gpus_per_node=8, sequence_parallel=False))["experts_dispatch"]
     assert sent.wire_bytes() == (
         2 * 64 * 2 * 4096 * 2 * 7 / 8,
         0,
@@ -117,7 +117,7 @@ def test_a_ring_leaves_each_node_once():
 
     A ring has 15 links, of which one leaves each node.
     """
-    op = Collective("sum", "mlp", 1, "all_reduce", rows=1000, width=8, ranks=16, stride=1, node=8, Bx=2)
+    op = Collective("sum", "mlp", 1, "all_reduce", rows=1000, width=8, ranks=16, stride=1, gpus_per_node=8, Bx=2)
     payload = 16_000
     assert op.wire_bytes() == (2 * payload * 15 / 16, 2 * payload * 15 / 16 / 8)
     assert op.least_bytes() == (
@@ -138,7 +138,7 @@ def test_no_collective_sends_less_than_the_least(exchange, ranks, stride, node):
 
 
 def test_an_all_to_all_sends_each_byte_once():
-    op = Collective("swap", "mlp", 1, "all_to_all", rows=1000, width=8, ranks=16, stride=1, node=8, Bx=2)
+    op = Collective("swap", "mlp", 1, "all_to_all", rows=1000, width=8, ranks=16, stride=1, gpus_per_node=8, Bx=2)
     inside, outside = op.wire_bytes()
     assert inside + outside == pytest.approx(16_000 * 15 / 16)
 

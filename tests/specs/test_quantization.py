@@ -8,7 +8,7 @@ element), as the format's own library writes them. Norms, the embedding and the 
 
 import pytest
 
-from llmcost.ground.errors import InputError
+from llmcost.ground.errors import InputError, SpecError
 from llmcost.model.formats import FORMATS
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
@@ -267,3 +267,52 @@ def test_a_gguf_file_of_llama_3_1_8b_is_as_large_as_published():
         assert estimate(spec, None, Options(weight_dtype=name)).memory.weights_bytes / 2**30 == pytest.approx(
             gib, rel=2e-3
         )
+
+
+QWEN3_30B = {
+    "model_type": "qwen3_moe", "hidden_size": 2048, "num_hidden_layers": 48, "num_attention_heads": 32, "vocab_size": 151_936,
+    "num_key_value_heads": 4, "head_dim": 128, "intermediate_size": 6144, "moe_intermediate_size": 768, "num_experts": 128,
+    "num_experts_per_tok": 8, "decoder_sparse_step": 1, "max_position_embeddings": 4096, "tie_word_embeddings": False,
+}  # fmt: skip
+QWEN_ATTENTION = 2048 * (4096 + 512 + 512) + 4096 * 2048
+QWEN_ROUTED, QWEN_ROUTER = 128 * 3 * 768 * 2048, 128 * 2048
+QWEN_BESIDE = 2 * 2 * 151_936 * 2048 + 2 * (48 * (2 * 2048 + 2 * 128) + 2048)  # tables and norms in bf16
+QWEN_PROJECTIONS = [f"model.layers.{layer}.self_attn.{name}_proj" for layer in range(48) for name in "qkvo"]
+QWEN_GATES, QWEN_EXPERTS = ([f"model.layers.{layer}.mlp.{name}" for layer in range(48)] for name in ("gate", "experts"))
+QWEN_AUTO_ROUND = {"quant_method": "auto-round", "bits": 4, "group_size": 128, "sym": True}
+QWEN_MIXED = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}
+QWEN_NVFP4 = {"quant_algo": "NVFP4", "group_size": 16}
+
+
+def _weights(scheme):
+    config = QWEN3_30B | {"quantization_config": scheme}
+    model = model_from(document_of(config, "config.json", "model"))
+    return estimate(model, None, Options(context=1024)).memory.weights_bytes
+
+
+def test_auto_round_sets_bits_by_names():
+    """Attention in 8 bits, routers in 16, the rest in 4; an fp16 scale for 128 weights."""
+    own = {key: {"bits": 8} for key in QWEN_PROJECTIONS} | {key: {"bits": 16} for key in QWEN_GATES}
+    layer = QWEN_ATTENTION * (8 + 16 / 128) / 8 + QWEN_ROUTED * (4 + 16 / 128) / 8 + 2 * QWEN_ROUTER
+    assert _weights(QWEN_AUTO_ROUND | {"extra_config": own}) == 48 * layer + QWEN_BESIDE
+
+
+def test_modelopt_sets_formats_by_names():
+    """Attention in FP8; experts in NVFP4, 4 bits and an fp8 scale for 16 weights; routers as they are."""
+    own = {key: {"quant_algo": "FP8"} for key in QWEN_PROJECTIONS} | dict.fromkeys(QWEN_EXPERTS, QWEN_NVFP4)
+    layer = QWEN_ATTENTION + QWEN_ROUTED * 4.5 / 8 + 2 * QWEN_ROUTER
+    assert _weights(QWEN_MIXED | {"quantized_layers": own}) == 48 * layer + QWEN_BESIDE
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        QWEN_AUTO_ROUND | {"extra_config": {key: {"bits": 8} for key in QWEN_PROJECTIONS[:4]}},  # of one layer
+        QWEN_AUTO_ROUND | {"extra_config": {key: {"bits": 8} for key in QWEN_PROJECTIONS[::4]}},  # of q_proj alone
+        QWEN_AUTO_ROUND | {"extra_config": [*QWEN_PROJECTIONS]},
+        QWEN_MIXED | {"quantized_layers": {key: {"quant_algo": "FP3"} for key in QWEN_PROJECTIONS}},
+    ],
+)
+def test_formats_by_names_that_a_spec_cannot_say_are_refused(scheme):
+    with pytest.raises(SpecError, match="quantization_config"):
+        _weights(scheme)

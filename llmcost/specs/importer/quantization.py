@@ -39,7 +39,8 @@ UNDERSTOOD = frozenset(
     """
     bits group_size sym zero_point lm_head dynamic format config_groups quant_algo weight_block_size load_in_4bit
     load_in_8bit _load_in_4bit _load_in_8bit expert_dtype bnb_4bit_quant_type bnb_4bit_use_double_quant sparsity_config
-    modules_to_not_convert ignored_layers ignore exclude_modules has_zero_point pre_quant_scale llm_int8_skip_modules
+    quantized_layers extra_config modules_to_not_convert ignored_layers ignore exclude_modules has_zero_point
+    pre_quant_scale llm_int8_skip_modules
     """.split()  # noqa: SIM905
 )
 FLAGS = ("sym", "zero_point", "lm_head", "load_in_4bit", "load_in_8bit", "bnb_4bit_use_double_quant")
@@ -52,6 +53,7 @@ MODELOPT = {
     "W4A16_NVFP4": "nvfp4",
     "NVFP4_AWQ": "nvfp4",
 }
+NAMED = ("quantized_layers", "extra_config")  # where ModelOpt's mixed precision, and AutoRound, set formats by names
 
 # Modules of a layer that a format holds for, and the names that they go by.
 PARENTS = {
@@ -84,16 +86,16 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     if "quant_method" not in said and ("quant_algo" in said or "producer" in said):
         said = {"quant_method": "modelopt", **said}
     _check(keys, said)
-    name = _format(said)
-    if name not in FORMATS:
+    parts = [packed(layer) for layer in layers]
+    linear = frozenset(name for each in parts for operators in each.values() for name in _linear(operators))
+    name, said = _by_names(keys, said, parts, linear)
+    if not {*name.split("+", 1)} <= FORMATS.keys():
         raise keys.error("quantization_config", f"this kind of quantisation ({_shown(said)}) is not understood")
     expert_dtype = said.get("expert_dtype") or keys.get("expert_dtype")
     if expert_dtype not in (None, "fp4", "fp8"):
         raise keys.error("expert_dtype", f"{str(expert_dtype)[:40]!r} is not understood")
     if expert_dtype == "fp4":  # of DeepSeek-V4: routed experts in MXFP4, whatever the others are in
         name = f"{name}+mxfp4"
-    parts = [packed(layer) for layer in layers]
-    linear = frozenset(name for each in parts for operators in each.values() for name in _linear(operators))
     alone, only = _left_alone(keys, said, len(layers), linear), _only(keys, said, linear)
     for position, layer in enumerate(layers):
         if found := _in_layer(keys, position, parts[position], alone, only):
@@ -111,6 +113,41 @@ def _check(keys: Keys, said: dict[str, Any]) -> None:
     for key in FLAGS:
         if said.get(key) not in (True, False, None):
             raise keys.error(f"quantization_config.{key}", "expected true or false")
+
+
+def _by_names(
+    keys: Keys, said: dict[str, Any], parts: list[dict[str, Packed]], linear: frozenset[str]
+) -> tuple[str, dict[str, Any]]:
+    """The format of the weights where it may be set by names, and the config with what these leave alone.
+
+    A model has one format of routed experts and one of all other linear layers: more are refused.
+    """
+    key = next((key for key in NAMED if said.get(key)), None)
+    if key is None:
+        return _format(said), said
+    if not isinstance(said[key], dict) or not all(isinstance(each, dict) for each in said[key].values()):
+        raise keys.error(f"quantization_config.{key}", "expected an object of objects, one a module")
+    named: dict[str, list[str]] = {}
+    for name, own in said[key].items():
+        bits = own.get("bits")
+        named.setdefault("" if isinstance(bits, int) and bits >= 16 else _format({**said, **own}), []).append(name)
+    usual = "" if key == "quantized_layers" else _format(said)  # of what is not named; "": 16 bits
+    patterns = {form: ModuleNames(keys, names, linear) for form, names in named.items()}
+    found: dict[bool, set[str]] = {True: set(), False: set()}  # of routed experts, and of all else
+    for position, modules in enumerate(parts):
+        for module, operators in modules.items():
+            forms = {form: _whole(keys, operators, names.named(module, position)) for form, names in patterns.items()}
+            for operator in operators:
+                own = {form for form, whole in forms.items() if operator in whole}
+                found[module == "experts"] |= own or {usual}
+    experts, others = found[True] - {""}, found[False] - {""}
+    if len(experts) > 1 or len(others) != 1:
+        raise keys.error(
+            f"quantization_config.{key}", "more than two formats, or others than of experts: not understood"
+        )
+    quantized = [name for form, names in named.items() if form for name in names]
+    groups = {"config_groups": {key: {"targets": quantized}}} if key == "quantized_layers" else {}
+    return "+".join([*others, *(experts - others)]), said | groups | {"ignored_layers": named.get("", [])}
 
 
 def notes_of(said: Any) -> list[str]:
@@ -319,7 +356,8 @@ def _in_layer(
     for module, operators in parts.items():
         named = alone.named(module, position)
         if only is not None:
-            named |= _linear(operators) - only.named(module, position)
+            whole = _whole(keys, operators, only.named(module, position))
+            named |= _linear({name: lines for name, lines in operators.items() if name not in whole})
         plain = {name for name, lines in operators.items() if any(set(line.split()) <= named for line in lines)}
         torn = [name for name, lines in operators.items() if name not in plain and named & set(" ".join(lines).split())]
         if torn:
@@ -329,6 +367,17 @@ def _in_layer(
             )
         found += [module] if plain == set(operators) else sorted(plain)
     return found
+
+
+def _whole(keys: Keys, operators: Packed, named: frozenset[str]) -> set[str]:
+    """The operators of which all linear layers are named, by any of their namings; one named in part is refused."""
+    whole = {name for name, lines in operators.items() if any(set(line.split()) <= named for line in lines)}
+    torn = next(
+        (name for name, lines in operators.items() if name not in whole and named & _linear({name: lines})), None
+    )
+    if torn:
+        raise keys.error("quantization_config", f"names a part of {torn} alone, which is not understood")
+    return whole
 
 
 def packed(layer: dict[str, Any]) -> dict[str, Packed]:
