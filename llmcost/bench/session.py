@@ -110,7 +110,7 @@ class Session:
         self.began = time.monotonic() - (earlier.state.get("seconds", 0.0) if earlier else 0.0)
 
     def _target(self) -> Path | None:
-        """Where the profile will stand, and beside it, while it is unfinished, its part. Raises InputError if it cannot.
+        """Where the profile will stand, and while it is unfinished its part. Raises InputError if it cannot.
 
         Where no place was asked for, whole runs are written into the working folder, chosen ones nowhere.
         """

@@ -232,8 +232,8 @@ def _structures(
     kinds = len(hardware) * prod(len(each) for each in shapes.values())
     if kinds > MOST_STRUCTURES:
         raise InputError(
-            f"{kinds:,} combinations of GPUs, data types and layouts, above {MOST_STRUCTURES:,}, which are tried one by "
-            "one: choose fewer values (a factor helps, as in --tp 1..64:x2)"
+            f"{kinds:,} combinations of GPUs, data types and layouts, above {MOST_STRUCTURES:,}, which are tried one "
+            "by one: choose fewer values (a factor helps, as in --tp 1..64:x2)"
         )
     found, refused = [], Counter[str]()
     for chip, kind in product(hardware, product(*shapes.values())):

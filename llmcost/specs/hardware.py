@@ -89,8 +89,8 @@ class HardwareSpec(NamedTuple):
 
     `peak` has the dense rates of the matrix units by data type, in FLOP/s, with fp32 accumulation for fp16 and bf16.
     `vector_peak` has the rates outside the matrix units, at which types that these lack are computed. `memory` is what
-    the vendor calls it, in bytes (24 GB = 24e9), `usable_memory` what its driver reports to a process. `interconnect` is the fastest
-    link to other chips: bytes a second, both directions and all links added up. It joins `node_gpus` of them in the
+    the vendor calls it, in bytes (24 GB = 24e9), `usable_memory` what its driver reports to a process. `interconnect`
+    is the fastest link to other chips: bytes a second, both directions and all links added up. It joins `node_gpus` of them in the
     usual box. `fabric` is the usual network between boxes: bytes a second of one GPU in one direction. The share of
     these figures that a kernel reaches is no property of the chip, and is never kept here.
     """
@@ -151,7 +151,7 @@ def hardware_from(document: Document) -> HardwareSpec:
 
 
 def _with_own_figures(data: dict[str, Any]) -> dict[str, Any]:
-    """The data with figures that stand without a source (`memory: 64 GB`, in a user's file) as figures of the user's."""
+    """The data, with figures that stand without a source (`memory: 64 GB`) as the user's own."""
 
     def own(value: Any) -> Any:
         return {"value": value, "source": OWN} if isinstance(value, str | int) else value

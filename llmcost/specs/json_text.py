@@ -72,7 +72,10 @@ def places(text: str) -> Iterator[tuple[tuple[Key, ...], int]]:
 
 
 def document_of(text: str, file: str) -> Document:
-    """The document of a JSON text that holds one object; lines are looked for when a message needs one. Raises SpecError."""
+    """The document of a JSON text that holds one object. Raises SpecError.
+
+    Lines are looked for when a message needs one.
+    """
 
     def origin(path: tuple[Key, ...]) -> tuple[str, int]:
         found = list(places(text))

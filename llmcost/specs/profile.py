@@ -272,7 +272,7 @@ def profile_from(document: Document) -> Profile:
     if version != FORMAT:
         raise document.error(
             ("schema",),
-            f"a profile of this version says {FORMAT!r}, this file says {shown(version)}: measure again (llmcost bench)",
+            f"a profile of this version says {FORMAT!r}, this one {shown(version)}: measure again (llmcost bench)",
         )
     data = validate(document, SCHEMA)
     fits = {kind: {dtype: _fit(entry) for dtype, entry in by_type.items()} for kind, by_type in data["fit"].items()}

@@ -35,7 +35,7 @@ def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> L
     … stages, interleaved and not; ZeRO-1, and without a pipeline ZeRO-3; and as little recomputation as fits. Experts
     are spread over as many GPUs of a node as divide them. `capacity`: bytes of a GPU.
 
-    Who asks for ZeRO-3 and no other degree means data parallelism alone (FSDP): if that is legal, nothing else is tried.
+    Who asks for ZeRO-3 and no other degree means data parallelism alone (FSDP): where legal, nothing else is tried.
     """
     shape = shape_of(at.model)
     if given.get("zero") == 3 and not {"tp", "pp", "dp", "ep"} & given.keys():

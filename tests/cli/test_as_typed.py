@@ -185,6 +185,6 @@ def test_every_shipped_figure_has_a_source():
 
 @pytest.mark.parametrize(("cache", "bits"), [("q8_0", 8.5), ("q4_0", 4.5), ("Q4_1", 5), ("q5_0", 5.5), ("iq4_nl", 4.5)])
 def test_a_cache_of_llama_cpp_has_the_bits_of_its_blocks(cli, cache, bits):
-    """32 values in a block: 4 or 8 bits each, and an fp16 scale: 4.5 and 8.5. Llama 3.1 8B: 2 × 32 × 8 × 128 a token."""
+    """32 values in a block, 4 or 8 bits each, and an fp16 scale: 4.5, 8.5. Llama 3.1 8B: 2 × 32 × 8 × 128 a token."""
     answer = cli("estimate", "llama3.1-8b", "-c", 32768, "--kv-dtype", cache, "--json")
     assert json.loads(answer.out)["kv_cache"]["bytes"] == 32768 * 65_536 * bits / 8

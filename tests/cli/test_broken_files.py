@@ -1,4 +1,4 @@
-"""Every field of a profile and of published measurements, written wrongly: a message or an answer, never a traceback."""
+"""Every field of a profile and of published measurements, written wrongly: a message, never a traceback."""
 
 import copy
 import itertools

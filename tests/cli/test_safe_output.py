@@ -1,4 +1,4 @@
-"""What is printed steers no terminal, spreadsheet or browser, and the process ends quietly however its ends are tied."""
+"""What is printed steers no terminal, spreadsheet or browser; the process ends quietly in every case."""
 
 import csv
 import io
