@@ -90,9 +90,9 @@ class HardwareSpec(NamedTuple):
     `peak` has the dense rates of the matrix units by data type, in FLOP/s, with fp32 accumulation for fp16 and bf16.
     `vector_peak` has the rates outside the matrix units, at which types that these lack are computed. `memory` is what
     the vendor calls it, in bytes (24 GB = 24e9), `usable_memory` what its driver reports to a process. `interconnect`
-    is the fastest link to other chips: bytes a second, both directions and all links added up. It joins `node_gpus` of them in the
-    usual box. `fabric` is the usual network between boxes: bytes a second of one GPU in one direction. The share of
-    these figures that a kernel reaches is no property of the chip, and is never kept here.
+    is the fastest link to other chips: bytes a second, both directions and all links added up. It joins `node_gpus`
+    of them in the usual box. `fabric` is the usual network between boxes: bytes a second of one GPU in one direction.
+    The share of these figures that a kernel reaches is no property of the chip, and is never kept here.
     """
 
     name: str

@@ -271,8 +271,9 @@ def test_a_gguf_file_of_llama_3_1_8b_is_as_large_as_published():
 
 QWEN3_30B = {
     "model_type": "qwen3_moe", "hidden_size": 2048, "num_hidden_layers": 48, "num_attention_heads": 32,
-    "vocab_size": 151_936, "num_key_value_heads": 4, "head_dim": 128, "intermediate_size": 6144, "moe_intermediate_size": 768,
-    "num_experts": 128, "num_experts_per_tok": 8, "decoder_sparse_step": 1, "max_position_embeddings": 4096, "tie_word_embeddings": False,
+    "vocab_size": 151_936, "num_key_value_heads": 4, "head_dim": 128, "intermediate_size": 6144,
+    "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8, "decoder_sparse_step": 1,
+    "max_position_embeddings": 4096, "tie_word_embeddings": False,
 }  # fmt: skip
 QWEN_ATTENTION = 2048 * (4096 + 512 + 512) + 4096 * 2048
 QWEN_ROUTED, QWEN_ROUTER = 128 * 3 * 768 * 2048, 128 * 2048
