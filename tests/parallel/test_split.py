@@ -117,7 +117,7 @@ def test_a_ring_leaves_each_node_once():
 
     A ring has 15 links, of which one leaves each node.
     """
-    op = Collective("sum", "mlp", 1, "all_reduce", rows=1000, width=8, ranks=16, stride=1, gpus_per_node=8, Bx=2)
+    op = Collective("sum", "mlp", 1, "all_reduce", rows=1000, width=8, ranks=16, stride=1, node=8, Bx=2)
     payload = 16_000
     assert op.wire_bytes() == (2 * payload * 15 / 16, 2 * payload * 15 / 16 / 8)
     assert op.least_bytes() == (
@@ -138,7 +138,7 @@ def test_no_collective_sends_less_than_the_least(exchange, ranks, stride, node):
 
 
 def test_an_all_to_all_sends_each_byte_once():
-    op = Collective("swap", "mlp", 1, "all_to_all", rows=1000, width=8, ranks=16, stride=1, gpus_per_node=8, Bx=2)
+    op = Collective("swap", "mlp", 1, "all_to_all", rows=1000, width=8, ranks=16, stride=1, node=8, Bx=2)
     inside, outside = op.wire_bytes()
     assert inside + outside == pytest.approx(16_000 * 15 / 16)
 

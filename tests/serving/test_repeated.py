@@ -132,13 +132,8 @@ def test_a_compiled_function_computes_with_whole_numbers_as_they_are():
     x, y = tape.input("x"), tape.input("y")
     answer = (
         (x + 1, divide(3 * x, 3), divide(x, 3), ceil_div(x, 7), x / 2 - y),
-        (
-            maximum(x, y),
-            minimum(3, y),
-            (x * x + 1) ** 0.5,
-            either(x <= y, "under", "over"),
-            name_of_least({"x": x, "y": y}),
-        ),
+        (maximum(x, y), minimum(3, y), (x * x + 1) ** 0.5),
+        (either(x <= y, "under", "over"), name_of_least({"x": x, "y": y})),
         ("as it was", None),
     )  # fmt: skip
     function = compiled(tape, ("x", "unused", "y"), answer)
