@@ -161,12 +161,12 @@ def _with_own_figures(data: dict[str, Any]) -> dict[str, Any]:
         if isinstance(data.get(table), dict):
             found[table] = {dtype: own(rate) for dtype, rate in data[table].items()}
     for link in LINKS:
-        if link in data and not isinstance(data[link], dict):
+        if isinstance(data.get(link), str | int):
             found[link] = {"kind": link, **found[link]}
     sources = data.get("sources", {})
-    return found | {
-        "sources": {OWN: {"title": "as written, without a source"}, **sources} if found != data else sources
-    }
+    if found != data and isinstance(sources, dict):
+        sources = {OWN: {"title": "as written, without a source"}, **sources}
+    return found | {"sources": sources}
 
 
 def system_from(document: Document, gpu: HardwareSpec) -> HardwareSpec:
