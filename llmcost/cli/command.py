@@ -271,6 +271,8 @@ def _with_text_as_it_is(params: list[Any]) -> list[Any]:
 def _process_value(parameter: Any, typers: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
     if isinstance(value, str | list):
         return value
+    if isinstance(value, tuple) and value:  # of an argument that takes several, from typer 0.29 on
+        return [*value]
     if value is None and not parameter.required:
         return () if getattr(parameter, "multiple", False) else None  # typer below 0.26 counts what is repeated
     return typers(context, value)
