@@ -25,7 +25,7 @@ LARGEST_SHARE = 0.95
 SHARES = ("compute", "memory", "share")  # figures that stay below LARGEST_SHARE
 
 
-class Stage(NamedTuple):
+class FitStage(NamedTuple):
     """Figures that are fitted together, from where they start, and the cases that they are fitted on."""
 
     figures: dict[str, float]
@@ -57,32 +57,34 @@ def _runs(
 
 STAGES = (
     # Single kernels, timed without the launch.
-    Stage(
+    FitStage(
         {"gemm.compute": 0.7, "gemm.memory": 0.8, "launch": 5e-6},
         _kernels("vidur", ("gemm",), "a100-80gb-sxm", "h100-sxm", "a40"),
     ),
-    Stage({"gemm.compute@CDNA 2": 0.7}, _kernels("llmcompass", ("gemm",), "mi210", least_us=500)),
-    Stage(
+    FitStage({"gemm.compute@CDNA 2": 0.7}, _kernels("llmcompass", ("gemm",), "mi210", least_us=500)),
+    FitStage(
         {"elementwise.memory": 0.6, "launch_small": 3e-6},
         _kernels("vidur", ("rms-norm", "silu-product"), "a100-80gb-sxm", "h100-sxm", "a40"),
     ),
     # Collectives as PyTorch launches them.
-    Stage({"link.share@A100": 0.6, "exchange.stream@A100": 5e-5}, _kernels("vidur", ("all-reduce",), "a100-80gb-sxm")),
-    Stage({"link.share": 0.8, "exchange.stream": 4e-5}, _kernels("vidur", ("all-reduce",), "h100-sxm")),
+    FitStage(
+        {"link.share@A100": 0.6, "exchange.stream@A100": 5e-5}, _kernels("vidur", ("all-reduce",), "a100-80gb-sxm")
+    ),
+    FitStage({"link.share": 0.8, "exchange.stream": 4e-5}, _kernels("vidur", ("all-reduce",), "h100-sxm")),
     # Attention, where a launch from Python is a small part of the time.
-    Stage({"attention.memory": 0.9}, _kernels("infersim-kernels", ("decode-attention",), "h800-sxm", least_us=200)),
-    Stage({"attention.compute": 0.7}, _kernels("infersim-kernels", ("prefill-attention",), "h800-sxm")),
+    FitStage({"attention.memory": 0.9}, _kernels("infersim-kernels", ("decode-attention",), "h800-sxm", least_us=200)),
+    FitStage({"attention.compute": 0.7}, _kernels("infersim-kernels", ("prefill-attention",), "h800-sxm")),
     # Kernels launched one by one: static batches of one C++ engine.
-    Stage({"gap.stream": 3e-6}, _runs("trtllm-0.6.1", "a100-80gb-sxm", tp=(1,))),
+    FitStage({"gap.stream": 3e-6}, _runs("trtllm-0.6.1", "a100-80gb-sxm", tp=(1,))),
     # Types narrower than 16 bits, at full load.
-    Stage({"narrow.compute@Hopper": 0.6}, _runs("trtllm-0.17", "h100-sxm", tp=(1,))),
-    Stage({"narrow.compute@Ada": 0.7}, _runs("trtllm-0.17", "l40s", tp=(1,))),
-    Stage({"link.share@PCIe": 0.6}, _runs("trtllm-0.17", "l40s", tp=(2, 4, 8))),
-    Stage({"narrow.compute@B200": 0.5}, _runs("trtllm-1.0-dense", "b200", tp=(1,))),
-    Stage({"narrow.compute@Blackwell GDDR": 0.6}, _runs("trtllm-1.0-dense", "rtx-pro-6000")),
+    FitStage({"narrow.compute@Hopper": 0.6}, _runs("trtllm-0.17", "h100-sxm", tp=(1,))),
+    FitStage({"narrow.compute@Ada": 0.7}, _runs("trtllm-0.17", "l40s", tp=(1,))),
+    FitStage({"link.share@PCIe": 0.6}, _runs("trtllm-0.17", "l40s", tp=(2, 4, 8))),
+    FitStage({"narrow.compute@B200": 0.5}, _runs("trtllm-1.0-dense", "b200", tp=(1,))),
+    FitStage({"narrow.compute@Blackwell GDDR": 0.6}, _runs("trtllm-1.0-dense", "rtx-pro-6000")),
     # Weights narrower than the type that they are multiplied in.
-    Stage({"weight_only.memory@A100": 0.6}, _runs("mlc-perf-bench", "a100-80gb-pcie", tp=(1,), pp=(1, 2, 4, 8))),
-    Stage({"weight_only.memory": 0.8}, _runs("mlc-perf-bench", "rtx4090", "rtx3090-ti", "a10g", tp=(1,))),
+    FitStage({"weight_only.memory@A100": 0.6}, _runs("mlc-perf-bench", "a100-80gb-pcie", tp=(1,), pp=(1, 2, 4, 8))),
+    FitStage({"weight_only.memory": 0.8}, _runs("mlc-perf-bench", "rtx4090", "rtx3090-ti", "a10g", tp=(1,))),
 )
 TRAINING = {  # what training/shares.py was chosen on: source, and GPUs where only some of its
     **dict.fromkeys(("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07"), ()),
@@ -136,7 +138,7 @@ class Distance:
         return fmean([fmean(group) for group in groups.values()])
 
 
-def _search(figures: dict[str, float], stage: Stage, cases: list[Case]) -> dict[str, float]:
+def _search(figures: dict[str, float], stage: FitStage, cases: list[Case]) -> dict[str, float]:
     distance = Distance(cases, figures, stage.figures)
     best = distance.at(figures)
     for step in STEPS:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmcost.cli.command import COMMANDS, Program, add, function_of
+from llmcost.cli.command import COMMANDS, Commands, add, function_of
 from llmcost.ground.errors import InputError
 
 ABOUT = (
@@ -19,7 +19,7 @@ ABOUT = (
 def app_of(asked: str) -> typer.Typer:
     """The program with the command that was asked for; without one, with a line of help for each command."""
     app = typer.Typer(
-        cls=Program,
+        cls=Commands,
         name="llmcost",
         help=ABOUT,
         no_args_is_help=True,

@@ -248,7 +248,7 @@ def add(app: typer.Typer, name: str, function: Callable[..., None]) -> None:
     app.command(name, cls=Command)(run)
 
 
-class Program(TyperGroup):
+class Commands(TyperGroup):
     """The program, whose usage is the same under every version of typer."""
 
     def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]

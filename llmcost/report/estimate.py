@@ -57,7 +57,7 @@ def estimate_rows(e: Estimate) -> list[tuple[str, Any, str]]:
 
 
 def _counts(e: Estimate) -> list[tuple[str, str, str]]:
-    """Parameters and FLOPs."""
+    """Rows of parameters and FLOPs: what it is, rounded with its unit, and the exact count or a remark."""
     p, f, prefill, w = e.model.params, e.flops.per_token, e.flops.prefill, e.workload
     parts = (
         ("embedding", p.embedding),

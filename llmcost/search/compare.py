@@ -50,7 +50,7 @@ class Entry(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Everything `llmcost compare` answers."""
+    """Every model on every GPU, GPU by GPU for each model, at the same options."""
 
     entries: tuple[Entry, ...]
 

@@ -100,7 +100,7 @@ class ServingPlan(NamedTuple):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Headings of the rows."""
+        """The names of what a row of `rows` has, in order."""
         figures = ServingCandidate._fields[1:] if self.question.price is not None else ServingCandidate._fields[1:-1]
         return (*AXES, *figures)
 

@@ -99,7 +99,7 @@ class TrainingPlan(NamedTuple):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Headings of the rows."""
+        """The names of what a row of `rows` has, in order."""
         price = () if self.question.price is None else ("price_per_million_tokens",)
         return ("step_seconds", "tokens_per_s_per_gpu", "mfu", "memory_bytes", *AXES, "cause", *price)
 

@@ -80,5 +80,5 @@ def _rows(columns: Mapping[str, str], block: Mapping[str, Array]) -> Iterable[di
 
 
 def _plain(value: Any) -> Any:
-    """Whole numbers as ints."""
+    """A float without a fraction as an int, anything else as it is."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

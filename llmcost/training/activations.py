@@ -56,7 +56,7 @@ def saved(op: Operator, layout: Layout, recipe: Recipe, norm: str) -> Saved:
 
 
 def _by_name(op: Operator) -> Saved:
-    """What its facts say."""
+    """The tensor that the facts of an operator name as kept for its backward pass."""
     shared, own = op.saved_bytes()
     return [(op.facts.reads, shared), ("", own)]
 

@@ -44,7 +44,7 @@ class Utilizations(NamedTuple):
         return document
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a convention."""
+        """A row for each convention: MFU and HFU as shares of 1."""
         return [each._asdict() for each in self.conventions]
 
     def __repr__(self) -> str:
