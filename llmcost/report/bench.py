@@ -124,7 +124,8 @@ def _passes(summary: Summary) -> Table:
 def _errors_of(each: PhaseErrors) -> str:
     kernels, fit = each.kernels, each.predicted
     ours = f"; the fit, which never saw these models, {fit.mean:.1%} (worst {fit.worst:.1%})" if fit else ""
-    off = f"off by {kernels.mean:.1%} (worst {kernels.worst:.1%}) over {kernels.points} passes"
+    many = "1 pass" if kernels.points == 1 else f"{kernels.points} passes"
+    off = f"off by {kernels.mean:.1%} (worst {kernels.worst:.1%}) over {many}"
     return f"{each.phase}: the sum of its kernels is {off}{ours}"
 
 

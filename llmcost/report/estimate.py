@@ -23,7 +23,10 @@ BINDS = {  # what keeps the number of running requests where it is
     "requests": "all of them",
     "rate": "as many as arrive meanwhile",
 }
-OVERLOADED = "More requests arrive than are answered: the line of those that wait grows as long as they do."
+OVERLOADED = (
+    "More requests arrive than are answered: the line of those that wait grows as long as they do. "
+    "That wait is not in the times above."
+)
 
 
 def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
