@@ -269,13 +269,11 @@ def sweep(
     Raises InputError for a value that makes no sense by itself, an unknown figure, or where no combination is left;
     TypeError for a keyword that is no option.
     """
-    from llmcost.ground.options import given
     from llmcost.search.sweep import Sweep
     from llmcost.search.sweep_rows import SweepRows
     from llmcost.serving.options import Options
 
-    several = {name: _several(value) for name, value in values.items() if value is not None}
-    lists = {name: [given(Options, {name: each})[name] for each in value] for name, value in several.items()}
+    lists = _lists(Options, {name: value for name, value in values.items() if value is not None})
     return SweepRows(Sweep(_model(model), [_hardware(each) for each in _each(hw)], lists), lists, metrics)
 
 
@@ -457,10 +455,15 @@ def _training(options: TrainingOptions | None, chosen: Mapping[str, Any]) -> Tra
 
 def _held(kind: Any, axes: Iterable[str], chosen: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     """The axes that a search holds at one value or some, taken out of `chosen`."""
+    lists = _lists(kind, {name: chosen.pop(name) for name in axes if name in chosen})
+    return {name: tuple(values) for name, values in lists.items()}
+
+
+def _lists(kind: Any, values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """One value or several of each option, as lists of values that make sense for it."""
     from llmcost.ground.options import given
 
-    values = {name: _several(chosen.pop(name)) for name in axes if name in chosen}
-    return {name: tuple(given(kind, {name: each})[name] for each in several) for name, several in values.items()}
+    return {name: [given(kind, {name: each})[name] for each in _several(value)] for name, value in values.items()}
 
 
 def _several(value: Any) -> list[Any]:

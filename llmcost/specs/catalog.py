@@ -50,9 +50,8 @@ def _shipped_model(path: Path, changed: int) -> ModelSpec:  # noqa: ARG001 - a k
 def read_model(path: Path, kind: str | None = None) -> Document:
     """The document of a model: of a YAML file, a config.json, or the folder that holds one. Raises SpecError."""
     if isdir(path) or path.suffix == ".json":
-        from llmcost.specs.importer.huggingface import (
-            read_config,
-        )  # every architecture, of which a YAML spec needs none
+        # Every architecture, of which a YAML spec needs none.
+        from llmcost.specs.importer.huggingface import read_config
 
         return read_config(path, kind)
     if kind is not None:

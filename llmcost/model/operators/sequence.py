@@ -1,6 +1,6 @@
 """Operators that look at other tokens: attention, convolutions along the sequence, linear recurrences."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, divide, floor_div, maximum, minimum, present
 from llmcost.model.operators.base import Kind, Operator, Part, Scope, Shape, Span
@@ -156,6 +156,24 @@ class Attention(_Attention, Operator):
         return share
 
 
+class _Neighbours(Operator):
+    """What convolutions and shifts have in common: each channel by itself sees a token and those just before it."""
+
+    __slots__ = ()
+    kind: Kind = "scan"
+    scope: Scope = "neighbours"
+
+    def state_bytes(self) -> Number:
+        return self.cache_bytes()
+
+    def saved_bytes(self: Any) -> tuple[Number, Number]:
+        """Its input is all that its gradients need."""
+        return 0, self.b * self.s * self.channels * self.Bx
+
+    def heads_divided(self, parts: Number) -> Operator:
+        return self._shared(parts, "channels")
+
+
 class _CausalConv(NamedTuple):
     name: str
     part: Part
@@ -169,7 +187,7 @@ class _CausalConv(NamedTuple):
     facts: Facts = UNSAID
 
 
-class CausalConv(_CausalConv, Operator):
+class CausalConv(_CausalConv, _Neighbours):
     """A causal convolution along the tokens, each of so many channels by itself: y[t] = Σ w[j]·x[t-j], j < kernel.
 
     Counted as the product of each channel's windows with its weights: 2·channels·kernel FLOPs a token. A
@@ -177,8 +195,6 @@ class CausalConv(_CausalConv, Operator):
     """
 
     __slots__ = ()
-    kind: Kind = "scan"
-    scope: Scope = "neighbours"
 
     def params(self) -> Number:
         weights = self.channels * self.kernel
@@ -197,21 +213,11 @@ class CausalConv(_CausalConv, Operator):
         b, s, c = self.b, self.s, self.channels
         return [(self.name, (b, c, s, self.kernel), (c, self.kernel, 1), (b, c, s, 1))]
 
-    def state_bytes(self) -> Number:
-        return self.cache_bytes()
-
     def output_bytes(self) -> Number:
         return self.b * self.s * self.channels * self.Bx
 
     def output_width(self) -> Number:
         return self.channels
-
-    def saved_bytes(self) -> tuple[Number, Number]:
-        """Its input is all that its gradients need."""
-        return 0, self.b * self.s * self.channels * self.Bx
-
-    def heads_divided(self, parts: Number) -> Operator:
-        return self._shared(parts, "channels")
 
 
 class _TokenShift(NamedTuple):
@@ -226,15 +232,13 @@ class _TokenShift(NamedTuple):
     facts: Facts = UNSAID
 
 
-class TokenShift(_TokenShift, Operator):
+class TokenShift(_TokenShift, _Neighbours):
     """Each token mixed with the one before it, channel by channel, in `mixes` learned ways (RWKV, arXiv 2305.13048).
 
     A sequence keeps its last token's channels, however long it is.
     """
 
     __slots__ = ()
-    kind: Kind = "scan"
-    scope: Scope = "neighbours"
 
     def params(self) -> Number:
         return self.mixes * self.channels
@@ -245,21 +249,11 @@ class TokenShift(_TokenShift, Operator):
     def io_bytes(self) -> Number:
         return self.b * self.s * (1 + self.mixes) * self.channels * self.Bx
 
-    def state_bytes(self) -> Number:
-        return self.cache_bytes()
-
     def output_bytes(self) -> Number:
         return self.b * self.s * self.mixes * self.channels * self.Bx
 
     def output_width(self) -> Number:
         return self.mixes * self.channels
-
-    def saved_bytes(self) -> tuple[Number, Number]:
-        """Its input is all that its gradients need."""
-        return 0, self.b * self.s * self.channels * self.Bx
-
-    def heads_divided(self, parts: Number) -> Operator:
-        return self._shared(parts, "channels")
 
 
 class _Scan(NamedTuple):
