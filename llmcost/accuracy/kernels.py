@@ -45,7 +45,7 @@ def kernel_time(case: Case, profile: str | None, figures: Figures | None) -> tup
     dtype, chip = of["compute"], chip_of(hardware, of["compute"], of["compute"])
     launch: Launch = "stream" if of["op"] == "all-reduce" else "alone"  # collectives were started by PyTorch
     if figures is None:
-        efficiency = efficiency_for(hardware, profile, dtype, dtype, launch, engine=False)
+        efficiency = efficiency_for(hardware, profile, dtype, dtype, launch, alone=True)
     else:
         efficiency = from_figures(figures, hardware, dtype, dtype, launch)
     seconds = kernel_seconds([op], chip, efficiency)

@@ -219,7 +219,7 @@ def measured_passes(p: Profile, profile: str | None) -> list[MeasuredPass]:
     for step in p.steps:
         if step.median_us is None:
             continue
-        efficiency = efficiency_for(hardware, profile, step.dtype, step.dtype, engine=False)
+        efficiency = efficiency_for(hardware, profile, step.dtype, step.dtype, alone=True)
         guesses = None if hardware is None else pass_seconds(step, chip_by_profile(p, step.dtype), efficiency)
         total, basis = (sum(guesses), efficiency.basis) if guesses else (None, None)
         found.append(MeasuredPass(step, tuple(_operators(p, step, guesses)), total, basis))

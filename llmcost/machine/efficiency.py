@@ -35,12 +35,25 @@ class Kernel(NamedTuple):
     overlap: Number = 2  # p, the exponent of the smooth maximum
 
 
+class Host(NamedTuple):
+    """Seconds on an engine's host that its GPUs wait for."""
+
+    step: Number = 0  # of each step: choosing what runs, preparing it, taking what comes out
+    sequence: Number = 0  # of each sequence in a step
+    layer: Number = 0  # in which a layer's kernels are started one by one: the layer takes at least as long
+    request: Number = 0  # of each request before its first step: receiving it, its tokens
+
+
 class Efficiency(NamedTuple):
-    """What every kind of kernel reaches, what these figures rest on, and the error that this basis has shown."""
+    """What every kind of kernel reaches, what these figures rest on, and the error that this basis has shown.
+
+    `host`: what an engine takes between the kernels; None where none is asked about.
+    """
 
     kernels: Mapping[str, Kernel]
     basis: str
     error: float | None  # mean of |predicted / measured - 1| on measurements that had no part in the figures
+    host: Host | None = None
 
 
 DEFAULT_LAUNCH: Launch = "graph"

@@ -7,11 +7,23 @@ its own.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmcost.machine.defaults import Launch
-from llmcost.machine.efficiency import DEFAULT_LAUNCH, Efficiency, default_for, in_an_engine
+from llmcost.machine.efficiency import (
+    DEFAULT_LAUNCH,
+    FIGURES,
+    Efficiency,
+    Host,
+    default_for,
+    from_figures,
+    in_an_engine,
+)
 from llmcost.specs.catalog import find_profile
 from llmcost.specs.hardware import HardwareSpec
+
+if TYPE_CHECKING:
+    from llmcost.specs.engine import EngineSpec  # most answers ask for no engine
 
 
 def efficiency_for(
@@ -20,19 +32,31 @@ def efficiency_for(
     compute: str,
     weights: str,
     launch: Launch = DEFAULT_LAUNCH,
+    engine: EngineSpec | None = None,
     *,
-    engine: bool = True,
+    alone: bool = False,
 ) -> Efficiency:
     """What kernels reach on a GPU, for layers that compute in one type on weights kept in another.
 
-    They are taken from the profile asked for (a path), from the one that ships for the GPU, or from the defaults.
-    `launch`: how kernels are started, which matters to the defaults. `engine`: whether a profile's kernels run inside
-    an engine, which takes time of its own, or one directly after the other. Raises SpecError for a profile that cannot
-    be read, InputError for another GPU's.
+    They are taken from the profile asked for (a path), from the engine, from the profile that ships for the GPU, or
+    from the defaults. `launch`: how kernels are started, which matters to the defaults. `alone`: a profile's kernels
+    run one directly after the other, not inside an engine, which takes time of its own. Raises SpecError for a profile
+    that cannot be read, InputError for another GPU's.
     """
+    if engine is not None:
+        default = under_engine(engine, hardware, compute, weights, launch)
+        return default if hardware is None or profile is None else by_profile(hardware, profile, compute, default)
     default = default_for(hardware, compute, weights, launch)
     found = default if hardware is None else by_profile(hardware, profile, compute, default)
-    return in_an_engine(found, default) if engine and found is not default else found
+    return found if alone or found is default else in_an_engine(found, default)
+
+
+def under_engine(
+    engine: EngineSpec, hardware: HardwareSpec | None, compute: str, weights: str, launch: Launch
+) -> Efficiency:
+    """What kernels reach under an engine: the defaults, but for figures that the engine has of its own."""
+    found = from_figures({**FIGURES, **engine.figures}, hardware, compute, weights, launch)
+    return found._replace(basis=f"{engine.title} {engine.version}", error=engine.error, host=Host(**engine.host))
 
 
 def by_profile(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named, sum_of
+from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named, present, sum_of
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.timing import collective_seconds, kernel_seconds
@@ -83,7 +83,17 @@ class Server(NamedTuple):
         if kernels is None or hop is None:
             return None
         before, after = len(share.first), len(share.first) + len(share.layers)
-        return Stages(sum_of(kernels[:before]), sum_of(kernels[before:after]), sum_of(kernels[after:]), hop, self.pp)
+        layers, host = sum_of(kernels[before:after]), self.efficiency.host
+        if host is not None and present(host.layer):
+            layers = maximum(layers, host.layer * sum_of([each.count for each in self.model.layers]))
+        return Stages(sum_of(kernels[:before]), layers, sum_of(kernels[after:]), hop, self.pp)
+
+    def host_seconds(self, sequences: Number) -> Number:
+        """Seconds that a step with so many sequences waits for the engine's host; 0 where no engine is asked about."""
+        host = self.efficiency.host
+        if host is None:
+            return 0
+        return named("host_seconds", host.step + host.sequence * sequences)
 
     def hop_seconds(self, load: Load) -> Number:
         """Expected seconds from one stage to the next; None where a link is not known."""

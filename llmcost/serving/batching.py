@@ -68,6 +68,8 @@ def serving(server: Server, w: Workload, memory: Memory) -> Serving:
         at_once.append(room.whole_memory)
     if w.chunk is not None:
         bounds["chunk"] = server.pp * w.chunk * steps / (w.prompt + w.output - 1)
+    if w.max_num_seqs is not None:
+        bounds["max_num_seqs"] = w.max_num_seqs
     most = named("running", least(bounds.values())) if bounds else None
     if w.at_most() and w.rate is None:
         server = server._replace(filled=minimum(1, filled(least(w.at_most()), most, server.layout)))
@@ -174,8 +176,9 @@ class Mix(NamedTuple):
         without = server.times(server.divided(decode), decoding)
         if with_prompt is None or without is None:
             return None
-        longer = named("step_with_prompts", with_prompt.round(passes, "with prompts"), of)
-        shorter = named("step_of_decode", without.round(passes, "decode"), of)
+        host = server.host_seconds(tokens.decoding)
+        longer = named("step_with_prompts", with_prompt.round(passes, "with prompts") + host, of)
+        shorter = named("step_of_decode", without.round(passes, "decode") + host, of)
         share = prompt_tokens / piece  # of the steps that have a piece of a prompt
         step = named("mean_step_seconds", share * longer + (1 - share) * shorter, of)
         prefill = named("prompt_steps_seconds", maximum(1, w.prompt / piece) * longer, of)

@@ -27,11 +27,12 @@ from llmcost.parallel.pipeline import Server, Stages, filled, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.memory import serving_memory
-from llmcost.serving.options import DEGREES, LAYOUT, MIXES, SIZES, Options, Workload
+from llmcost.serving.options import DEGREES, LAUNCHES, LAYOUT, MIXES, SIZES, Options, Workload
 from llmcost.serving.phases import decode, decode_step, prefill, prefill_seconds, request
 from llmcost.serving.repeated import Repeated
 from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, Model, PassFlops, PhaseTraffic
 from llmcost.serving.training_rates import training
+from llmcost.specs.catalog import load_engine
 from llmcost.specs.hardware import HardwareSpec, joined_by
 
 SCHEMA = "llmcost.estimate/1"
@@ -103,12 +104,13 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
 
     Raises SpecError or InputError for a profile that cannot be used.
     """
+    engine = None if w.engine is None else load_engine(w.engine)
     if hardware is not None:
         hardware = joined_by(hardware, w.link)
     return (
         element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
         chip_of(hardware, w.dtype, w.kv_dtype),
-        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch),
+        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch, engine),
     )
 
 
@@ -217,15 +219,36 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
         known = ", ".join([*hardware.peak, *hardware.vector_peak])
         raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {known}")
+    if options.engine is not None:
+        options = under_engine(options, hardware)
     return options._replace(
         context=context,
         prompt=prompt,
+        launch=options.launch or LAUNCHES[0],
         dtype=dtype,
         weight_dtype=options.weight_dtype or model.weight_format or dtype,
         kv_dtype=options.kv_dtype or activation_dtype(dtype),
         gpus=layout.gpus(),
         gpus_per_node=layout.gpus_per_node,
         **{name: getattr(layout, name) for name in DEGREES},
+    )
+
+
+def under_engine(options: Options, hardware: HardwareSpec | None) -> Options:
+    """The options with an engine's own defaults filled in. Raises InputError where it does not run on the GPU."""
+    engine = load_engine(options.engine)
+    if hardware is not None and not engine.runs_on(hardware):
+        known = ", ".join(engine.vendors)
+        raise InputError(f"--engine {engine.name}: {engine.title} runs on GPUs of {known}, not on {hardware.title}")
+    chunk = None if options.batch_prompts else engine.default("chunk", hardware)
+    fraction = options.free_memory_fraction
+    return options._replace(
+        chunk=options.chunk or chunk,
+        max_num_seqs=options.max_num_seqs or engine.default("max_num_seqs", hardware),
+        launch=options.launch or engine.launch,
+        free_memory_fraction=engine.free_memory_fraction if fraction is None else fraction,
+        reserve_output=options.reserve_output or engine.reserve_output,
+        head_dtype=options.head_dtype or (options.weight_dtype if engine.quantised_head else None),
     )
 
 

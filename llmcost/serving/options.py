@@ -17,7 +17,7 @@ COMPUTE_DTYPES = ("bf16", "fp16", "fp8", "int8", "fp4", "tf32", "fp32")
 GGUF_CACHES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")  # llama.cpp's --cache-type-k: blocks with their scales
 STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32", *GGUF_CACHES)
 WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
-LAUNCHES: tuple[Launch, ...] = ("graph", "stream")
+LAUNCHES: tuple[Launch, ...] = ("graph", "stream")  # the first where nothing else is said
 MOST_GPUS = 10**6
 MOST_TOKENS = 10**16
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
@@ -122,6 +122,16 @@ class Options(NamedTuple):
             meaning="concurrency: requests in flight",
         ),
     ] = None
+    max_num_seqs: Annotated[
+        Number,
+        count(
+            "Requests that a data-parallel rank runs at a time, at most.",
+            "REQUESTS",
+            default="the engine's, or no bound",
+            letter="n_max",
+            meaning="requests that a rank runs at a time, at most",
+        ),
+    ] = None
     rate: Annotated[
         Number,
         number(
@@ -174,9 +184,17 @@ class Options(NamedTuple):
     logits: Annotated[
         str, word("Logits of a prompt's last token; all: where every token is scored.", ("last", "all"))
     ] = "last"
-    launch: Annotated[Launch, word("How the engine starts kernels: by CUDA graphs, or one by one.", LAUNCHES)] = (
-        LAUNCHES[0]
-    )
+    engine: Annotated[
+        Word,
+        Option(
+            "The engine that serves: a shipped name (llmcost engines) or a YAML spec.",
+            default="none in particular: a well-optimised one",
+        ),
+    ] = None
+    launch: Annotated[
+        Word,
+        word("How the engine starts kernels: by CUDA graphs, or one by one.", LAUNCHES, default="the engine's, or graph"),
+    ] = None
     gpus: Annotated[
         Number,
         count(

@@ -63,7 +63,7 @@ def prefill_seconds(server: Server, w: Workload, whole: Stages | None) -> Number
     sequences = rank_share(w.batch, w.dp)
     groups, chunks = schedule(sequences, w.prompt, w.chunk, server.pp)
     if is_one(groups) and is_one(chunks):
-        return None if whole is None else whole.through()
+        return None if whole is None else whole.through() + server.host_seconds(sequences)
     b, s = divide(sequences, groups), divide(w.prompt, chunks)
     loads = [Load(b, s, w.prompt)] if is_one(chunks) else [Load(b, s, s * place) for place in two_of(chunks)]
     times = [server.times(server.share(load), load) for load in loads]
@@ -71,7 +71,8 @@ def prefill_seconds(server: Server, w: Workload, whole: Stages | None) -> Number
     if stages is None:
         return None
     logits_once = stages._replace(last=stages.last / chunks)  # the last chunk of a prompt alone has logits
-    return logits_once.one_behind_the_other(groups * chunks)
+    steps = groups * chunks
+    return logits_once.one_behind_the_other(steps) + steps * server.host_seconds(b)
 
 
 class DecodeStep(NamedTuple):
@@ -90,7 +91,8 @@ def decode_step(server: Server, w: Workload, context: Number) -> DecodeStep:
     load = Load(named("sequences_a_pass", rank_share(sequences, parts)), 1, context, decode=True)
     share = server.share(load)
     stages = server.times(share, load)
-    return DecodeStep(load, share, server.cost(share, load), None if stages is None else stages.round(parts))
+    seconds = None if stages is None else stages.round(parts) + server.host_seconds(sequences)
+    return DecodeStep(load, share, server.cost(share, load), seconds)
 
 
 def decode(server: Server, w: Workload, step: DecodeStep, fits: Number, at: str = "") -> Decode:

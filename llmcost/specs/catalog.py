@@ -7,7 +7,7 @@ from functools import lru_cache
 from os import listdir
 from os.path import isdir, lexists
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.errors import InputError, UnknownNameError
 from llmcost.model.spec import ModelSpec
@@ -16,8 +16,11 @@ from llmcost.specs.models import model_from
 from llmcost.specs.reader import Document, read_yaml
 from llmcost.specs.schema import shown
 
+if TYPE_CHECKING:
+    from llmcost.specs.engine import EngineSpec
+
 PACKAGE = Path(__file__).resolve().parent.parent
-FOLDERS = {"models": ("models",), "hardware": ("hardware", "hardware/systems")}
+FOLDERS = {"models": ("models",), "hardware": ("hardware", "hardware/systems"), "engines": ("hardware/engines",)}
 
 
 def shipped(kind: str) -> Path:
@@ -86,6 +89,20 @@ def hardware_of(document: Document) -> HardwareSpec:
         raise document.error(("gpu",), str(error)) from None
 
 
+def load_engine(name: str) -> EngineSpec:
+    """The engine of that name, alias or path. Raises UnknownNameError or SpecError."""
+    path = find("engines", name)
+    return _engine(path, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache(maxsize=64)
+def _engine(path: Path, changed: int) -> EngineSpec:  # noqa: ARG001 - a key of the cache
+    """The engine in a file, as `_shipped_model`."""
+    from llmcost.specs.engine import engine_from  # an answer without an engine needs no schema of one
+
+    return engine_from(read_yaml(path))
+
+
 @lru_cache(maxsize=64)  # an estimate in a loop asks each time
 def find_profile(hardware: str) -> Path | None:
     """The profile that ships for a GPU, by the name of its spec; None where none was measured."""
@@ -117,7 +134,7 @@ def find(kind: str, name: str) -> Path:
 
         if config := find_config(name):
             return config
-    raise UnknownNameError("model" if kind == "models" else "hardware", name, _nearest(name, known))
+    raise UnknownNameError(kind.removesuffix("s"), name, _nearest(name, known))
 
 
 def split_gpus(name: str) -> tuple[str, str | None]:
@@ -163,7 +180,7 @@ def _documents(kind: str) -> list[tuple[Path, dict[str, Any]]]:
     return [(path, read_yaml(path).data) for path in paths]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def _aliases(kind: str) -> dict[str, Path]:
     """The spec file of every name and alias, as names are compared; the first file of an alias has it."""
     table: dict[str, Path] = {}
@@ -173,7 +190,7 @@ def _aliases(kind: str) -> dict[str, Path]:
     return table
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def _derived(kind: str) -> dict[str, Path]:
     """The spec file of what else names it: its title, the repository it was read from, a hub id without its owner."""
     table: dict[str, Path] = {}

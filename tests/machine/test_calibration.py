@@ -27,7 +27,7 @@ def test_estimate_uses_the_profile_of_its_gpu(cli):
     assert expected["basis"] == f"profile h200 ({profile.date}), in an engine"
     assert expected["error"] == ENGINE_ERROR
     h200 = load_hardware("h200")
-    alone, engine = (efficiency_for(h200, None, "bf16", "bf16", engine=engine) for engine in (False, True))
+    alone, engine = (efficiency_for(h200, None, "bf16", "bf16", alone=alone) for alone in (True, False))
     assert (
         alone.kernels == efficiency_of(profile, "bf16", default_for(h200)).kernels
     )  # what `bench` compares its own passes with

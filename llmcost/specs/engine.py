@@ -1,0 +1,135 @@
+"""What a serving engine is: where it runs, how it starts kernels, what its host costs, and its defaults.
+
+Every figure stands beside its source, as in the specs of GPUs. What its kernels reach is told as figures of
+machine/defaults.py that are others under this engine.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from llmcost.ground.units import parse_quantity
+from llmcost.specs.hardware import SOURCES, HardwareSpec
+from llmcost.specs.reader import Document
+from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, number, record, several, validate
+
+HOST = ("step", "sequence", "layer", "request")  # what host time is told for, in the order of efficiency.Host
+LARGEST_HOST_US = 10**7  # of anything on the host
+
+
+def _sourced(value: Schema, **more: Schema) -> Schema:
+    return record(required={"value": value, "source": TEXT}, optional={"note": TEXT, **more})
+
+
+_LIMIT = several(_sourced(SIZE, memory_below=TEXT, architecture=TEXT))  # the first that is said of the GPU holds
+_SHARE = number(0, 1, above=True)
+SCHEMA = record(
+    required={
+        **dict.fromkeys(("name", "title", "version", "url"), TEXT),
+        "vendors": several(TEXT),
+        "launch": _sourced(choice("graph", "stream")),
+        "sources": SOURCES,
+    },
+    optional={
+        "aliases": several(TEXT),
+        "host_us": record(required={}, optional={name: _sourced(number(0, LARGEST_HOST_US)) for name in HOST}),
+        "kernels": TEXT,
+        "figures": mapping(_sourced(number(0, 1e6))),
+        "error": _sourced(number(0, 100)),
+        **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
+        "free_memory_fraction": _sourced(_SHARE),
+        "reserve_output": _sourced(FLAG),
+        "quantised_head": _sourced(FLAG),
+        "notes": several(TEXT),
+    },
+)
+
+
+class Limit(NamedTuple):
+    """A default that holds on GPUs of less than so many bytes of memory (None: any), of an architecture ("": any)."""
+
+    value: int
+    memory_below: float | None
+    architecture: str
+
+    def holds(self, hardware: HardwareSpec | None) -> bool:
+        """Whether it is said of this GPU; None: of a GPU that nothing is known of."""
+        if hardware is None:
+            return self.memory_below is None and not self.architecture
+        small = self.memory_below is None or hardware.memory.value < self.memory_below
+        return small and self.architecture in ("", hardware.architecture)
+
+
+class EngineSpec(NamedTuple):
+    """One engine at one version.
+
+    `host`: seconds by HOST's names. `figures`: defaults of machine/defaults.py that are others under it, by name.
+    `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `error`: mean of
+    |predicted / measured - 1| on runs that had no part in the figures; None where it was not scored.
+    """
+
+    name: str
+    title: str
+    version: str
+    url: str
+    vendors: tuple[str, ...]
+    launch: str
+    sources: dict[str, dict[str, str]]
+    aliases: tuple[str, ...] = ()
+    host: dict[str, float] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
+    kernels: str = ""
+    figures: dict[str, float] = {}  # noqa: RUF012
+    error: float | None = None
+    chunk: tuple[Limit, ...] = ()
+    max_num_seqs: tuple[Limit, ...] = ()
+    free_memory_fraction: float | None = None
+    reserve_output: bool = False
+    quantised_head: bool = False
+    notes: tuple[str, ...] = ()
+
+    def runs_on(self, hardware: HardwareSpec) -> bool:
+        """Whether it runs on GPUs of this vendor."""
+        return hardware.vendor in self.vendors
+
+    def default(self, name: str, hardware: HardwareSpec | None) -> int | None:
+        """Its `chunk` or `max_num_seqs` on a GPU; None where it has no such bound."""
+        return next((limit.value for limit in getattr(self, name) if limit.holds(hardware)), None)
+
+
+def engine_from(document: Document) -> EngineSpec:
+    """The engine that a document describes. Raises SpecError, also for a source that the file does not list."""
+    fields = validate(document, SCHEMA)
+    sources = fields["sources"]
+
+    def taken(path: tuple[Any, ...], entry: dict[str, Any]) -> Any:
+        if entry["source"] not in sources:
+            raise document.error((*path, "source"), f"{entry['source']!r} is not one of this file's sources")
+        return entry["value"]
+
+    for name in SCHEMA["fields"]:
+        entry = fields.get(name)
+        if isinstance(entry, dict) and "value" in entry:
+            fields[name] = taken((name,), entry)
+    for name in ("chunk", "max_num_seqs"):
+        if name in fields:
+            fields[name] = tuple(
+                Limit(taken((name, at), each), _below(document, name, at, each), each.get("architecture", ""))
+                for at, each in enumerate(fields[name])
+            )
+    host = fields.pop("host_us", {})
+    fields["host"] = {name: taken(("host_us", name), entry) / 1e6 for name, entry in host.items()}
+    if "figures" in fields:
+        fields["figures"] = {name: taken(("figures", name), entry) for name, entry in fields["figures"].items()}
+    for name in ("vendors", "aliases", "notes"):
+        fields[name] = tuple(fields.get(name, ()))
+    return EngineSpec(**fields)
+
+
+def _below(document: Document, name: str, at: int, limit: dict[str, Any]) -> float | None:
+    """Bytes of memory below which a default holds. Raises SpecError for another unit."""
+    if "memory_below" not in limit:
+        return None
+    try:
+        return float(parse_quantity(limit["memory_below"], "B"))
+    except ValueError as error:
+        raise document.error((name, at, "memory_below"), str(error)) from None
