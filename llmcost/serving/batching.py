@@ -8,7 +8,7 @@ How requests arrive is told in one of three ways:
 
 concurrency   where a request has its last token, the next one comes in: as many as that are always in flight.
 rate          requests come at random times. By Little's law (Oper. Res. 9, 1961) as many are in flight as arrive while
-              one runs: n = rate·L·step(n). A request that comes waits for half a step. Where more arrive than are
+              one is answered: n = rate·R(n), of the time R that it stays. Where more arrive than are
               answered, n is what there is room for, and the queue grows: of `requests` in all, the mean one waits for
               half of what it has grown to. Where no end is given, the time in the queue is left out.
 requests      alone: a batch job, all there at once. Waves of n follow each other, the last one smaller and thereby
@@ -51,6 +51,9 @@ from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes
 
 NEWTON_STEPS, NEWTON_WIDTH = 6, 1 / 16  # of Little's law; the slope is taken over a sixteenth of the number
 SATURATED = 1e-9  # least denominator of a step of Newton's: there requests arrive faster than any number is answered
+REQUESTS_A_SLOT = Constant(
+    10, "InferenceMAX's benchmarks ask for ten times as many requests as are in flight (--num-prompts)", "requests"
+)
 WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)")
 
 
@@ -135,11 +138,17 @@ class Tokens(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How requests that run together get on, in seconds: a mean step, a request's prompt, each other token of it."""
+    """How requests that run together get on, in seconds.
+
+    step: a mean one. turn: of a request, until its prompt's turn comes. prefill: its prompt. each: each other token of
+    it. residence: how long it has a place among the running; where requests come at a rate, from its turn on.
+    """
 
     step: Number
+    turn: Number
     prefill: Number
     each: Number
+    residence: Number
 
 
 class Mix(NamedTuple):
@@ -183,7 +192,25 @@ class Mix(NamedTuple):
         step = named("mean_step_seconds", share * longer + (1 - share) * shorter, of)
         prefill = named("prompt_steps_seconds", maximum(1, w.prompt / piece) * longer, of)
         each = maximum(0, steps * step - prefill) / maximum(1, w.output - 1)  # rounding takes that of one token below 0
-        return Pace(step, prefill, each)
+        turn = named("turn", self.turn(running, step, share * longer / step, w.prompt / piece * longer), of)
+        return Pace(step, turn, prefill, each, steps * step if w.rate is not None else turn + steps * step)
+
+    def turn(self, running: Number, step: Number, busy: Number, each: Number) -> Number:
+        """Mean seconds until a prompt's turn comes.
+
+        A prompt finds a step running, unless it is alone, half of which is left. `busy`: the share of the time
+        that steps with a piece of a prompt take; `each`: seconds that a prompt adds to them. Where requests come at random times, it
+        finds others waiting: a queue with one server and equal services (M/D/1), in which half of all others are at
+        most. In a closed loop and in a job the first ones come all at once, and wait for half of the others' prompts.
+        """
+        w, others = self.w, maximum(0, running - 1)
+        step_under_way = minimum(1, others) * step / 2
+        if w.rate is not None:
+            return step_under_way + minimum(others / 2, busy / (2 * maximum(SATURATED, 1 - busy))) * each
+        first = 1 / REQUESTS_A_SLOT.value
+        if w.requests is not None:
+            first = minimum(1, running * w.dp / w.requests)
+        return step_under_way + first * maximum(0, others / 2 * each - step_under_way)
 
     def arriving(self, most: Number) -> Number:
         """Requests that arrive while one runs, where up to `most` run: Little's law, solved by Newton's method.
@@ -191,16 +218,16 @@ class Mix(NamedTuple):
         The time grows with the number ever faster or not at all, so that each step comes closer from below. None where
         a figure of the chip is not known.
         """
-        steps, rate, running = self.steps, divide(self.w.rate, self.w.dp), 1.0
+        rate, running = divide(self.w.rate, self.w.dp), 1.0
         for _ in range(NEWTON_STEPS):
             here, beside = self.pace(running), self.pace(running * (1 + NEWTON_WIDTH))
             if here is None or beside is None:
                 return None
-            slope = steps * (beside.step - here.step) / (running * NEWTON_WIDTH)
-            left = rate * (steps * here.step - slope * running)
+            slope = (beside.residence - here.residence) / (running * NEWTON_WIDTH)
+            left = rate * (here.residence - slope * running)
             running = minimum(most, maximum(1, left / maximum(SATURATED, 1 - rate * slope)))
         settled = self.pace(running)
-        return None if settled is None else rate * steps * settled.step
+        return None if settled is None else rate * settled.residence
 
     def expected(self, running: Number, most: Number) -> ServingTimes:
         """Throughput and latency of so many requests, where there is room for `most`."""
@@ -208,21 +235,19 @@ class Mix(NamedTuple):
         pace = None if running is None else self.pace(running if w.rate is None else maximum(1, running))
         if pace is None:
             return ServingTimes(None, None, None, None, None, None, None)
-        residence, decoding = self.steps * pace.step, (w.output - 1) * pace.each
-        waiting, requests, seconds = None, self.of_all_ranks(running), residence
+        latency, requests, seconds = None, self.of_all_ranks(running), pace.residence
         if w.rate is not None:
-            waiting = pace.step / 2
+            latency = pace.turn + pace.residence
         elif w.concurrency is not None:
-            waiting = (rank_share(w.concurrency, w.dp) - running) / running * residence
+            latency = rank_share(w.concurrency, w.dp) / running * pace.residence
         if w.requests is not None:
             requests, seconds = w.requests, self.job_seconds(most)
             if w.rate is not None:
                 arriving = w.requests / w.rate
                 queued = 1 - minimum(1, most * w.dp / w.requests)
-                waiting = waiting + queued * maximum(0, seconds - arriving) / 2
-                seconds = maximum(seconds, arriving + pace.prefill + decoding)
-        ttft = None if waiting is None else waiting + pace.prefill
-        latency = None if ttft is None else ttft + decoding
+                latency = latency + queued * maximum(0, seconds - arriving) / 2
+                seconds = maximum(seconds, arriving + pace.residence)
+        ttft = None if latency is None else latency - (w.output - 1) * pace.each
         return ServingTimes(*rates(w, requests, seconds), ttft, pace.each, latency)
 
     def job_seconds(self, most: Number) -> Number:
@@ -233,7 +258,7 @@ class Mix(NamedTuple):
         full, last = self.pace(most), self.pace(maximum(1, rest), "last wave")
         if full is None or last is None:
             return None
-        return waves * self.steps * full.step + minimum(1, rest) * self.steps * last.step
+        return waves * full.residence + minimum(1, rest) * last.residence
 
     def limit(self, running: Number) -> ServingRates:
         """The throughput that no engine beats, with so many requests at a time.
