@@ -286,8 +286,8 @@ def compare(
 ) -> Comparison:
     """Every model on every GPU at the same batch and context, with dollars a million tokens and tokens per joule.
 
-    `price`: dollars a GPU-hour, of all or by name of GPU. Keywords are those of `estimate`. Joules are of a GPU at its
-    TDP: `derived.decode_tokens_per_s_per_watt`.
+    `price`: dollars a GPU-hour, of all or by name of GPU. Keywords are those of `estimate`; `engine` may be several.
+    Joules are of a GPU at its TDP: `derived.decode_tokens_per_s_per_watt`.
 
         compare(["llama3-8b", "qwen3-8b"], ["h100", "mi300x"], batch=16).rows()
 
@@ -296,7 +296,8 @@ def compare(
     from llmcost.search.compare import compare as answer
 
     specs, chips = [_model(each) for each in _each(models)], [_hardware(each) for each in _each(hw)]
-    return answer(specs, chips, _serving(None, chosen), _prices(price))
+    engines = tuple(_each(chosen.pop("engine", ())))
+    return answer(specs, chips, _serving(None, chosen), _prices(price), engines)
 
 
 def plan(

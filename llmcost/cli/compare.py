@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from llmcost.cli import options as o
-from llmcost.cli.command import Argument, Takes
+from llmcost.cli.command import Argument, Given, Takes, spelled_out
 from llmcost.serving.options import Options
 
 
@@ -14,13 +14,13 @@ def compare(
     ],
     *,
     hw: o.SeveralHardware,
-    options: Annotated[Options, Takes(Options)],
+    given: Annotated[Given, Takes(Options, lists=("engine",), changed={"engine": {"help": "Engines that serve."}})],
     kind: o.ReadAs = None,
     price: o.Prices = (),
     plot: o.Plot = None,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """Every MODEL on every GPU, side by side at the same batch and context.
+    """Every MODEL on every GPU, and under every engine, side by side at the same batch and context.
 
     Example: llmcost compare llama3-8b qwen3-8b --hw h100,mi300x --batch 16 --price h100=2.5 --price mi300x=2
     """
@@ -31,7 +31,8 @@ def compare(
 
     specs, chips = [load_model(name, kind) for name in models], o.load_chips(hw)
     distinct("MODEL", [spec.name for spec in specs])
-    found = compute(specs, chips, options, o.prices_of(price, chips))
+    engines = spelled_out({"engine": given.pop("engine")}, Options)["engine"] if "engine" in given else ()
+    found = compute(specs, chips, Options(**given), o.prices_of(price, chips), engines)
     if plot is not None:
         from llmcost.report import charts
 

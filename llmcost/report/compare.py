@@ -11,7 +11,7 @@ from llmcost.report.tables import Table
 from llmcost.search.compare import Entry
 
 COLUMNS = 4  # entries side by side; more stand below
-NAMES = {"model.name": "model", "hardware.name": "hw"}
+NAMES = {"model.name": "model", "hardware.name": "hw", "workload.engine": "engine"}
 FIGURES = {
     "model.params.total": "parameters",
     "model.params.active": "  active",
@@ -38,13 +38,14 @@ FIGURES = {
     "derived.price_per_million_prompt_tokens": "$ a million prompt tokens",
     "derived.price_per_million_output_tokens": "$ a million output tokens",
 }
+ENGINE = "workload.engine"  # named where one is asked about
 PRICED = tuple(path for path in FIGURES if path.startswith("derived.price"))
 
 
 def figures_of(entry: Entry) -> dict[str, Any]:
     """Names and figures of an entry by path, in the order shown, as in the JSON."""
     known = entry.figures()
-    return {path: known[path] for path in (*NAMES, *FIGURES) if path in known}
+    return {path: known[path] for path in (*NAMES, *FIGURES) if path in known and (path != ENGINE or known[path])}
 
 
 def comparison_rows(entries: Sequence[Entry]) -> tuple[tuple[str, ...], list[list[Any]]]:
@@ -62,7 +63,7 @@ def comparison_tables(entries: Sequence[Entry], priced: bool) -> list[Table]:
     tables = []
     for start in range(0, len(entries), COLUMNS):
         columns = [figures_of(entry) for entry in entries[start : start + COLUMNS]]
-        heads = ("", *("\n".join(column[name] for name in NAMES) for column in columns))
+        heads = ("", *("\n".join(column[name] for name in NAMES if name in column) for column in columns))
         rows = [(label, *(_cell(path, column) for column in columns)) for path, label in shown.items() if path in known]
         tables.append(Table("" if start else title, heads, "l" + "r" * len(columns), rows))
     return tables

@@ -34,7 +34,7 @@ class Derived(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One model on one GPU."""
+    """One model on one GPU, under an engine if one is asked about."""
 
     estimate: Estimate
     derived: Derived
@@ -50,7 +50,7 @@ class Entry(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Every model on every GPU, GPU by GPU for each model, at the same options."""
+    """Every model on every GPU, GPU by GPU for each model and engine by engine for each GPU, at the same options."""
 
     entries: tuple[Entry, ...]
 
@@ -80,10 +80,12 @@ def compare(
     hardware: Sequence[HardwareSpec],
     options: Options,
     prices: Mapping[str, float] | None = None,
+    engines: Sequence[str] = (),
 ) -> Comparison:
     """Every model on every GPU. Raises InputError where the options do not suit a model or a GPU.
 
-    `prices` are dollars a GPU-hour by name of GPU, "" for all others.
+    `prices` are dollars a GPU-hour by name of GPU, "" for all others. `engines`: those that serve, in place of that of
+    the options.
     Without a context, all are compared at prompt and output; without these, at the shortest of the contexts that each
     model would have by itself.
     """
@@ -92,8 +94,9 @@ def compare(
     entries, known = [], prices or {}
     for model in models:
         for chip in hardware:
-            found = estimate(model, chip, options)
-            entries.append(Entry(found, derived(found, chip, known.get(chip.name, known.get("")))))
+            for engine in engines or (options.engine,):
+                found = estimate(model, chip, options._replace(engine=engine))
+                entries.append(Entry(found, derived(found, chip, known.get(chip.name, known.get("")))))
     return Comparison(tuple(entries))
 
 

@@ -23,6 +23,7 @@ from llmcost.parallel.rules import broken, shape_of
 from llmcost.serving.estimate import default_dtype, estimate, workload_of
 from llmcost.serving.options import Options
 from llmcost.serving.results import to_dict
+from llmcost.specs.catalog import load_engine
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.fit/1"
@@ -124,7 +125,10 @@ def fit(
         check_count("--gpus", number, MOST_GPUS)
     wanted = usual_precisions(model) if precisions is None else precisions
     offers = []
+    engine = None if options.engine is None else load_engine(options.engine)
     for chip in hardware:
+        if engine is not None and not engine.runs_on(chip):
+            continue
         price = (prices or {}).get(chip.name, (prices or {}).get(""))
         for number in gpus:
             layout = layout_for(model, chip, number, options.gpus_per_node)

@@ -193,7 +193,7 @@ def test_a_request_that_comes_waits_for_half_a_step_and_behind_other_prompts():
     prompt = there.latency_seconds - 199 * found.tpot_seconds - step / 2
     busy = 12 * prompt
     waits = step / 2 + busy / (2 * (1 - busy)) * prompt
-    assert found.ttft_seconds == pytest.approx(waits + prompt, rel=0.05)
+    assert found.ttft_seconds == pytest.approx(waits + prompt, rel=0.1)
     assert found.tpot_seconds == pytest.approx(there.tpot_seconds, rel=0.02)
 
 
