@@ -48,6 +48,21 @@ def hardware(
     _catalog("hardware", name, load_hardware, chip_table, to_dict, lists, form)
 
 
+def engines(
+    name: Annotated[str | None, Argument("NAME", "One engine, in full with its sources.")] = None,
+    *,
+    form: Annotated[o.Form, Takes(o.Form)],
+) -> None:
+    """The serving engines that are known by name; with a NAME, all of one."""
+    from llmcost.report.specs import engine_table, engines_table
+    from llmcost.serving.results import to_dict
+    from llmcost.specs.catalog import load_engine
+    from llmcost.specs.listing import engine_row
+
+    lists = {"hardware/engines": (engine_row, engines_table)}
+    _catalog("hardware/engines", name, load_engine, engine_table, to_dict, lists, form)
+
+
 def _catalog(
     kind: str,
     name: str | None,
@@ -63,7 +78,7 @@ def _catalog(
     """
     from llmcost.specs.catalog import names
 
-    schema = {"schema": f"llmcost.{kind}/1"}
+    schema = {"schema": f"llmcost.{kind.rpartition('/')[2]}/1"}
 
     def csv() -> tuple[list[str], list[list[object]]]:
         rows = [lists[kind][0](load(each)) for each in ([name] if name else names(kind))]

@@ -28,7 +28,7 @@ COMMANDS = {  # command -> its module, in the order of the help
     "mfu": "mfu",
     "accuracy": "accuracy",
     "bench": "bench",
-    **dict.fromkeys(("models", "hardware", "import", "check"), "catalog"),
+    **dict.fromkeys(("models", "hardware", "engines", "import", "check"), "catalog"),
 }
 
 MOST_VALUES = 1000  # that an option lists, where all of them are tried

@@ -1,4 +1,4 @@
-"""What is known: lists of models and GPUs, and one of them in full with its sources."""
+"""What is known: lists of models, GPUs and engines, and one of them in full with its sources."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from llmcost.ground.units import scaled
 from llmcost.report.tables import Table
+from llmcost.specs.engine import EngineSpec
 from llmcost.specs.hardware import Figure, HardwareSpec
 
 UNKNOWN = "–"
@@ -45,6 +46,26 @@ def systems_table(rows: list[dict[str, object]]) -> Table:
     ]
     columns = ("system", "", "GPU", "GPUs in a node", "in the node", "between nodes", "")
     return Table("", columns, "lllrrlr", cells, ("Rates are of one GPU, in one direction.",))
+
+
+def engines_table(rows: list[dict[str, object]]) -> Table:
+    """The list of engines, a row each: where they run, their defaults, what they were scored at."""
+    shown = ("name", "title", "version", "vendors", "chunk", "max_num_seqs", "error")
+    cells = []
+    for row in rows:
+        error = "not scored" if row["error"] is None else f"{row['error']:.0%}"
+        cells.append((*(UNKNOWN if row[name] is None else _cell(row[name]) for name in shown[:-1]), error))
+    columns = ("engine", "", "version", "runs on", "chunk", "requests", "error")
+    note = "chunk: tokens of prompts a step; requests: at a time, at most; both on the largest GPUs."
+    return Table("", columns, "llllrrr", cells, (note, "error: mean, on published runs that had no part in a fit."))
+
+
+def engine_table(e: EngineSpec) -> Table:
+    """One engine, each figure with its source and note."""
+    rows = [(name, f.written, f.source, f.note) for name, f in e.stated.items()]
+    notes = [f"[{name}] {' '.join((each['title'], each.get('url', ''))).strip()}" for name, each in e.sources.items()]
+    title = f"{e.title} {e.version} ({', '.join((e.name, *e.aliases))}), on GPUs of {', '.join(e.vendors)}: {e.url}"
+    return Table(title, ("", "", "source", "note"), "lrll", rows, (*e.notes, *notes))
 
 
 def model_table(document: Mapping[str, Any]) -> Table:

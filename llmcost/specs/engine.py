@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from llmcost.ground.units import parse_quantity
-from llmcost.specs.hardware import SOURCES, HardwareSpec
+from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
 from llmcost.specs.reader import Document
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, number, record, several, validate
 
@@ -65,7 +65,8 @@ class EngineSpec(NamedTuple):
 
     `host`: seconds by HOST's names. `figures`: defaults of machine/defaults.py that are others under it, by name.
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `error`: mean of
-    |predicted / measured - 1| on runs that had no part in the figures; None where it was not scored.
+    |predicted / measured - 1| on runs that had no part in the figures; None where it was not scored. `stated`: every
+    figure with its source, by the name of its field.
     """
 
     name: str
@@ -86,6 +87,7 @@ class EngineSpec(NamedTuple):
     reserve_output: bool = False
     quantised_head: bool = False
     notes: tuple[str, ...] = ()
+    stated: dict[str, Figure] = {}  # noqa: RUF012
 
     def runs_on(self, hardware: HardwareSpec) -> bool:
         """Whether it runs on GPUs of this vendor."""
@@ -99,30 +101,38 @@ class EngineSpec(NamedTuple):
 def engine_from(document: Document) -> EngineSpec:
     """The engine that a document describes. Raises SpecError, also for a source that the file does not list."""
     fields = validate(document, SCHEMA)
-    sources = fields["sources"]
+    stated: dict[str, Figure] = {}
 
     def taken(path: tuple[Any, ...], entry: dict[str, Any]) -> Any:
-        if entry["source"] not in sources:
+        if entry["source"] not in fields["sources"]:
             raise document.error((*path, "source"), f"{entry['source']!r} is not one of this file's sources")
-        return entry["value"]
+        value, unit = entry["value"], " µs" if path[0] == "host_us" else ""
+        where = "".join(f", {word}" for word in _where(entry))
+        name = ".".join(str(key) for key in path if not isinstance(key, int))
+        stated[f"{name}{where}"] = Figure(value, f"{value}{unit}", entry["source"], entry.get("note", ""))
+        return value
 
-    for name in SCHEMA["fields"]:
-        entry = fields.get(name)
+    for name, entry in list(fields.items()):
         if isinstance(entry, dict) and "value" in entry:
             fields[name] = taken((name,), entry)
     for name in ("chunk", "max_num_seqs"):
-        if name in fields:
-            fields[name] = tuple(
-                Limit(taken((name, at), each), _below(document, name, at, each), each.get("architecture", ""))
-                for at, each in enumerate(fields[name])
-            )
+        fields[name] = tuple(
+            Limit(taken((name, at), each), _below(document, name, at, each), each.get("architecture", ""))
+            for at, each in enumerate(fields.get(name, ()))
+        )
     host = fields.pop("host_us", {})
     fields["host"] = {name: taken(("host_us", name), entry) / 1e6 for name, entry in host.items()}
-    if "figures" in fields:
-        fields["figures"] = {name: taken(("figures", name), entry) for name, entry in fields["figures"].items()}
+    figures = fields.get("figures", {})
+    fields["figures"] = {name: taken(("figures", name), entry) for name, entry in figures.items()}
     for name in ("vendors", "aliases", "notes"):
         fields[name] = tuple(fields.get(name, ()))
-    return EngineSpec(**fields)
+    return EngineSpec(**fields, stated=stated)
+
+
+def _where(limit: dict[str, Any]) -> list[str]:
+    """On which GPUs a default holds, in words."""
+    small = [f"below {limit['memory_below']}"] if "memory_below" in limit else []
+    return small + ([limit["architecture"]] if "architecture" in limit else [])
 
 
 def _below(document: Document, name: str, at: int, limit: dict[str, Any]) -> float | None:

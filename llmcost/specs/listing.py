@@ -1,7 +1,8 @@
-"""GPUs and systems as the rows of their lists, in base units; None is what no source gives."""
+"""GPUs, systems and engines as the rows of their lists, in base units; None is what no source gives."""
 
 from __future__ import annotations
 
+from llmcost.specs.engine import EngineSpec
 from llmcost.specs.hardware import Figure, HardwareSpec
 
 LISTED_PEAKS = ("bf16", "fp16", "fp8", "int8", "fp4")
@@ -32,6 +33,21 @@ def system_row(h: HardwareSpec) -> dict[str, object]:
         "node_bytes_per_s": h.interconnect.value / 2 if h.interconnect else None,
         "fabric": h.fabric_kind,
         "fabric_bytes_per_s": _value(h.fabric),
+    }
+
+
+def engine_row(e: EngineSpec) -> dict[str, object]:
+    """One engine; its defaults are those on the largest GPUs."""
+    return {
+        "name": e.name,
+        "title": e.title,
+        "version": e.version,
+        "vendors": ", ".join(e.vendors),
+        "launch": e.launch,
+        "chunk": e.chunk[-1].value if e.chunk else None,
+        "max_num_seqs": e.max_num_seqs[-1].value if e.max_num_seqs else None,
+        "host_seconds_a_step": e.host.get("step"),
+        "error": e.error,
     }
 
 
