@@ -15,6 +15,7 @@ ORDER = (
     "machine",
     "parallel",
     "serving",
+    "simulate",
     "training",
     "formulas",
     "search",

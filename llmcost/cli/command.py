@@ -23,6 +23,7 @@ COMMANDS = {  # command -> its module, in the order of the help
     "fit": "fit",
     "sweep": "sweep",
     "compare": "compare",
+    "simulate": "simulate",
     "train": "training",
     "plan": "plan",
     "mfu": "mfu",

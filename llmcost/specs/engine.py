@@ -40,6 +40,7 @@ SCHEMA = record(
         "free_memory_fraction": _sourced(_SHARE),
         "reserve_output": _sourced(FLAG),
         "quantised_head": _sourced(FLAG),
+        "mixed": _sourced(FLAG),
         "notes": several(TEXT),
     },
 )
@@ -66,7 +67,7 @@ class EngineSpec(NamedTuple):
     `host`: seconds by HOST's names. `figures`: defaults of machine/defaults.py that are others under it, by name.
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `error`: mean of
     |predicted / measured - 1| on runs that had no part in the figures; None where it was not scored. `stated`: every
-    figure with its source, by the name of its field.
+    figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode.
     """
 
     name: str
@@ -86,6 +87,7 @@ class EngineSpec(NamedTuple):
     free_memory_fraction: float | None = None
     reserve_output: bool = False
     quantised_head: bool = False
+    mixed: bool = True
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 

@@ -1,0 +1,52 @@
+"""What `llmcost simulate` prints: a table of percentiles, and a row a request as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llmcost.ground.units import seconds as in_words
+from llmcost.ground.units import significant
+from llmcost.report.tables import Table
+from llmcost.simulate.run import Simulation
+from llmcost.simulate.scheduler import Served
+
+REQUEST_COLUMNS = (
+    *("input_tokens", "output_tokens", "arrival_s", "scheduled_s", "first_token_s", "last_token_s"),
+    *("ttft_seconds", "tpot_seconds", "latency_seconds"),
+)
+NAMES = {
+    "ttft": "first token (TTFT)",
+    "tpot": "each other token (TPOT)",
+    "latency": "last token",
+    "queue": "of which in the queue",
+}
+
+
+def request_row(done: Served) -> tuple[float, ...]:
+    """One request as a row of CSV, in seconds."""
+    times = (done.arrival, done.scheduled, done.first, done.last, done.ttft, done.tpot, done.latency)
+    return (done.request.prompt, done.request.output, *times)
+
+
+def simulation_tables(model: str, hardware: str, s: Simulation, limits: Mapping[str, float]) -> list[Table]:
+    """Percentiles of each time, and what the run was."""
+    engine = f" under {s.engine}" if s.engine else ""
+    heads = ("", "mean", "p50", "p90", "p95", "p99")
+    rows = []
+    for each in s.rows():
+        times = [each[name] for name in ("mean", "p50", "p90", "p95", "p99")]
+        rows.append((NAMES[each["time"]], *("–" if time is None else in_words(time) for time in times)))
+    notes = [
+        f"{s.requests:,} requests, {s.input_tokens:,} tokens in and {s.output_tokens:,} out, in "
+        f"{in_words(s.duration_seconds)}: {significant(s.requests_per_s)} requests/s, "
+        f"{significant(s.output_tokens_per_s)} output tokens/s; {s.steps:,} steps, busy {s.busy_share:.0%} of the time.",
+    ]
+    if s.kv_tokens is not None:
+        notes.append(
+            f"KV cache: room for {s.kv_tokens:,} tokens, {s.most_kv_tokens:,} in use at most; "
+            f"{s.preemptions:,} preemptions."
+        )
+    if s.goodput is not None:
+        told = ", ".join(f"{name.upper() if name != 'latency' else name} {in_words(x)}" for name, x in limits.items())
+        notes.append(f"Goodput: {s.goodput:.1%} of the requests are within {told}.")
+    return [Table(f"{model} on {hardware}{engine}: what requests see", heads, "lrrrrr", rows, tuple(notes))]

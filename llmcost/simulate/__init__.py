@@ -1,0 +1,1 @@
+"""What single requests see: an engine's scheduler, step by step, on real or drawn traffic."""

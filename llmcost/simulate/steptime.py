@@ -1,0 +1,83 @@
+"""Seconds of one step of an engine, by what is in it: the operators of `llmcost estimate`, compiled.
+
+Another simulator can call this in place of its own predictor:
+
+    step = StepTime(load_model("llama3.1-8b"), load_hardware("h100"), Options(engine="vllm", tp=2))
+    step(decoding=64, context=1500)                     # 64 sequences decode, 1,500 cached tokens each on average
+    step(decoding=64, context=1500, prompts=1, tokens=512, keys=512)    # and a prompt's first 512 tokens run beside
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llmcost.ground.algebra import Number
+from llmcost.ground.compiling import compiled
+from llmcost.ground.errors import InputError
+from llmcost.ground.recording import Tape
+from llmcost.model.architecture import Pass
+from llmcost.model.sizes import Load
+from llmcost.model.spec import ModelSpec
+from llmcost.parallel.pipeline import Server, in_flight
+from llmcost.serving.batching import join
+from llmcost.serving.estimate import machine_of, server_of, workload_of
+from llmcost.serving.options import Options, Workload
+from llmcost.specs.hardware import HardwareSpec
+
+DECODE, PROMPTS = ("decoding", "context"), ("prompts", "tokens", "keys")
+
+
+class StepTime:
+    """Seconds of a step of one replica, on all of its GPUs, under the engine and in the layout of some options.
+
+    Raises InputError where the options contradict the model, or a figure of the GPU is not known.
+    """
+
+    def __init__(self, model: ModelSpec, hardware: HardwareSpec, options: Options) -> None:
+        self.workload: Workload = workload_of(model, hardware, options)
+        self.server: Server = server_of(model, *machine_of(hardware, self.workload), self.workload)
+        self._functions: dict[tuple[str, ...], Callable[..., float]] = {}
+        if self._seconds({"decoding": 1, "context": 1}) is None:
+            raise InputError(f"{hardware.title}: no source gives all figures that a step's time takes")
+
+    def __call__(
+        self, decoding: float = 0, context: float = 0, prompts: float = 0, tokens: float = 0, keys: float = 0
+    ) -> float:
+        """Seconds of a step in which `decoding` sequences get a token, each with `context` cached tokens on average.
+
+        Beside them `prompts` pieces of prompts run, of `tokens` tokens each, whose last token sees `keys` keys, itself
+        included. `keys` of several pieces is the number that gives all of them together as many (query, key) pairs.
+        """
+        if prompts:
+            if decoding:
+                return self._function((*DECODE, *PROMPTS))(decoding, context, prompts, tokens, keys)
+            return self._function(PROMPTS)(prompts, tokens, keys)
+        return self._function(DECODE)(decoding, context) if decoding else 0.0
+
+    def _function(self, sizes: tuple[str, ...]) -> Callable[..., float]:
+        """The function of these sizes, made when it is first needed."""
+        if sizes not in self._functions:
+            tape = Tape()
+            self._functions[sizes] = compiled(tape, sizes, self._seconds({name: tape.input(name) for name in sizes}))
+        return self._functions[sizes]
+
+    def _seconds(self, sizes: dict[str, Any]) -> Number:
+        """Seconds of a step, of sizes that may be numbers or recorded; None where a figure is not known."""
+        server, decoding = self.server, sizes.get("decoding", 0)
+        passes = 1 if "decoding" not in sizes else in_flight(decoding, server.pp)
+        parts: list[tuple[Pass, Load]] = []
+        if "decoding" in sizes:
+            load = Load(decoding / passes, 1, sizes["context"] + 1, decode=True)
+            parts.append((server.whole(load), load))
+        if "prompts" in sizes:
+            load = Load(sizes["prompts"] / passes, sizes["tokens"], sizes["keys"])
+            parts.append((server.whole(load), load))
+        (whole, load), *others = parts
+        for other, beside in others:
+            whole = Pass(*[list(join(ours, theirs)) for ours, theirs in zip(whole, other, strict=True)])
+            load = Load(load.b + beside.b * beside.s, 1, load.c, decode=True)
+        stages = server.times(server.divided(whole), load)
+        if stages is None:
+            return None
+        return stages.round(passes) + server.host_seconds(decoding + sizes.get("prompts", 0))
