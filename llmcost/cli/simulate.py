@@ -50,4 +50,8 @@ def simulate(
     for done in answered:
         times.add(done)
     found = result(spec, chip, options, times, scheduler)
-    form.show(found.to_dict, lambda: (REQUEST_COLUMNS, ()), lambda: simulation_tables(spec.title, chip.title, found, times.limits))
+    form.show(
+        found.to_dict,
+        lambda: (REQUEST_COLUMNS, ()),
+        lambda: simulation_tables(spec.title, chip.title, found, times.limits),
+    )

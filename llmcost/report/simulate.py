@@ -36,10 +36,11 @@ def simulation_tables(model: str, hardware: str, s: Simulation, limits: Mapping[
     for each in s.rows():
         times = [each[name] for name in ("mean", "p50", "p90", "p95", "p99")]
         rows.append((NAMES[each["time"]], *("–" if time is None else in_words(time) for time in times)))
+    tokens = f"{s.input_tokens:,} tokens in and {s.output_tokens:,} out"
+    rates = f"{significant(s.requests_per_s)} requests/s, {significant(s.output_tokens_per_s)} output tokens/s"
     notes = [
-        f"{s.requests:,} requests, {s.input_tokens:,} tokens in and {s.output_tokens:,} out, in "
-        f"{in_words(s.duration_seconds)}: {significant(s.requests_per_s)} requests/s, "
-        f"{significant(s.output_tokens_per_s)} output tokens/s; {s.steps:,} steps, busy {s.busy_share:.0%} of the time.",
+        f"{s.requests:,} requests, {tokens}, in {in_words(s.duration_seconds)}: {rates}.",
+        f"{s.steps:,} steps, busy {s.busy_share:.0%} of the time.",
     ]
     if s.kv_tokens is not None:
         notes.append(

@@ -192,8 +192,10 @@ class Mix(NamedTuple):
         step = named("mean_step_seconds", share * longer + (1 - share) * shorter, of)
         prefill = named("prompt_steps_seconds", maximum(1, w.prompt / piece) * longer, of)
         each = maximum(0, steps * step - prefill) / maximum(1, w.output - 1)  # rounding takes that of one token below 0
-        turn = named("turn", self.turn(running, step, share * longer / step, w.prompt / piece * longer), of)
-        return Pace(step, turn, prefill, each, steps * step if w.rate is not None else turn + steps * step)
+        a_prompt = w.prompt / piece * longer
+        turn = named("turn", self.turn(running, step, share * longer / step, a_prompt), of)
+        running_for = steps * step
+        return Pace(step, turn, prefill, each, running_for if w.rate is not None else turn + running_for)
 
     def turn(self, running: Number, step: Number, busy: Number, each: Number) -> Number:
         """Mean seconds until a prompt's turn comes.

@@ -193,7 +193,9 @@ class Options(NamedTuple):
     ] = None
     launch: Annotated[
         Word,
-        word("How the engine starts kernels: by CUDA graphs, or one by one.", LAUNCHES, default="the engine's, or graph"),
+        word(
+            "How the engine starts kernels: by CUDA graphs, or one by one.", LAUNCHES, default="the engine's, or graph"
+        ),
     ] = None
     gpus: Annotated[
         Number,

@@ -26,9 +26,9 @@ class SimulationOptions(NamedTuple):
         float,
         number("Shape of the gaps at a --rate: 1 Poisson, less in bursts, more evenly.", "K", check=_above_zero),
     ] = 1.0
-    range_ratio: Annotated[
-        float, share("Lengths are drawn from this share of --prompt and --output to all of it.")
-    ] = 1.0
+    range_ratio: Annotated[float, share("Lengths are drawn from this share of --prompt and --output to all of it.")] = (
+        1.0
+    )
     kv_tokens: Annotated[
         int | None, count("Tokens that the KV cache has room for.", "TOKENS", default="what the memory leaves")
     ] = None

@@ -146,8 +146,7 @@ def served(
 ) -> tuple[Iterator[Served], Scheduler]:
     """Every request in the order in which they are answered, and the scheduler that answers them."""
     lengths = (options.prompt or PROMPT, options.output or OUTPUT)
-    mixes = {"concurrency": None, "rate": None, "requests": None}
-    one = options._replace(prompt=lengths[0], output=lengths[1], batch=1, context=None, **mixes)
+    one = options._replace(prompt=lengths[0], output=lengths[1], concurrency=None, rate=None, requests=None)
     step = StepTime(model, hardware, one)
     traffic = traffic_of(options, chosen, Lengths(*lengths, chosen.range_ratio))
     longest = model.max_position_embeddings

@@ -25,8 +25,8 @@ from llmcost.simulate.traffic import Request
 class Policy(NamedTuple):
     """What an engine's scheduler keeps to.
 
-    budget: tokens of a step, of prompts and decode together (None: no bound). most: requests that run at a time. blocks:
-    of the cache, None: without end; block: tokens of one; state_blocks: what a request takes besides, whatever its
+    budget: tokens of a step, of prompts and decode together (None: no bound). most: requests that run at a time.
+    blocks: of the cache, None: without end; block: tokens of one; state_blocks: what a request takes besides, whatever its
     length. mixed: prompts run in the same step as decode. reserve: a request starts only if all its output has room.
     request_seconds: on the host before a request can start.
     """
@@ -78,7 +78,18 @@ class Counters(NamedTuple):
 class _Running:
     """A request that has a place: what of its prompt is computed, and the blocks that it holds."""
 
-    __slots__ = ("arrival", "blocks", "computed", "done_at", "first", "joined", "order", "request", "scheduled", "target")
+    __slots__ = (
+        "arrival",
+        "blocks",
+        "computed",
+        "done_at",
+        "first",
+        "joined",
+        "order",
+        "request",
+        "scheduled",
+        "target",
+    )
 
     def __init__(self, request: Request, arrival: float, order: int) -> None:
         self.request, self.arrival, self.order = request, arrival, order
@@ -100,7 +111,9 @@ class Scheduler:
         self.prefilling: list[_Running] = []  # in the order in which they came
         self.decoding: dict[int, _Running] = {}  # by order
         self.tokens = 0  # cached, of all that decode
-        self.filling = [0] * policy.block  # decoding requests by the step, modulo the block, in which they need one more
+        self.filling = [
+            0
+        ] * policy.block  # decoding requests by the step, modulo the block, in which they need one more
         self.finishing: list[tuple[int, int]] = []  # (step, order)
 
     def counters(self) -> Counters:

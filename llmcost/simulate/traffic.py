@@ -55,7 +55,7 @@ def at_a_rate(rate: float, burstiness: float, lengths: Lengths, requests: int, s
 
     burstiness: its shape, as in vLLM's benchmark; 1: a Poisson process; smaller: in bursts; larger: evenly.
     """
-    drawn, at = random.Random(seed), 0.0
+    drawn, at = random.Random(seed), 0.0  # noqa: S311 - lengths and gaps, no secrets
     for _ in range(requests):
         yield Request(at, *lengths.draw(drawn))
         at += drawn.gammavariate(burstiness, 1 / (rate * burstiness))
@@ -63,7 +63,7 @@ def at_a_rate(rate: float, burstiness: float, lengths: Lengths, requests: int, s
 
 def closed_loop(concurrency: int, lengths: Lengths, requests: int, seed: int) -> Iterator[Request]:
     """So many at a time: the first ones all at once, each other one when one is answered."""
-    drawn = random.Random(seed)
+    drawn = random.Random(seed)  # noqa: S311 - as above
     for number in range(requests):
         yield Request(0.0 if number < concurrency else None, *lengths.draw(drawn))
 
@@ -118,10 +118,8 @@ def _request(file: str, line: int, row: dict[str, Any]) -> Request:
     def number(name: str, read: Callable[[Any], Any], least: float) -> Any:
         text = row[name]
         try:
-            if isinstance(text, bool) or text is None:
-                raise ValueError
-            value = read(text)
-        except (ValueError, OverflowError):
+            value = math.nan if isinstance(text, bool) else read(text)
+        except (TypeError, ValueError, OverflowError):
             value = math.nan
         if not least <= value < MOST_TOKENS:
             raise SpecError(file, line, name, f"cannot be {shortened(str(text))!r}: a number of {least:g} or more")
