@@ -83,7 +83,7 @@ def _cell(path: str, column: dict[str, Any]) -> str:
 def comparison_panels(entries: Sequence[Entry], priced: bool) -> list[Panel]:
     """Bars of prefill, of decode, and of what a token costs: dollars where there are prices, else tokens per joule."""
     known = [figures_of(entry) for entry in entries]
-    models, chips = (list(dict.fromkeys(each[name] for each in known)) for name in NAMES)
+    models, chips = (list(dict.fromkeys(each[name] for each in known)) for name in ("model.name", "hardware.name"))
     at = {(each["model.name"], each["hardware.name"]): each for each in known}
     note = f"expected; {_workload(entries)}; hollow: does not fit"
     shown = {

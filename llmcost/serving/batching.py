@@ -8,7 +8,7 @@ How requests arrive is told in one of three ways:
 
 concurrency   where a request has its last token, the next one comes in: as many as that are always in flight.
 rate          requests come at random times. By Little's law (Oper. Res. 9, 1961) as many are in flight as arrive while
-              one is answered: n = rate·R(n), of the time R that it stays. Where more arrive than are
+              one runs: n = rate·L·step(n). A request that comes waits for half a step. Where more arrive than are
               answered, n is what there is room for, and the queue grows: of `requests` in all, the mean one waits for
               half of what it has grown to. Where no end is given, the time in the queue is left out.
 requests      alone: a batch job, all there at once. Waves of n follow each other, the last one smaller and thereby
@@ -19,7 +19,8 @@ With a rate or in a batch job, `concurrency` is the most that run at a time.
 A request runs for L = k + o - 1 steps: k that have a part of its prompt, the last of which gives the first token, and
 one for each other token. So in a mean step n running requests have n·s/L tokens of prompts and n·(o-1)/L tokens of
 decode, the latter at a mean context of s + o/2. Prompts come in pieces, a whole prompt or what the chunk has room for:
-some steps have one and take longer, the others decode alone.
+some steps have one and take longer, the others decode alone. In some of its steps a request waits for the prompts of
+others; that belongs to its TTFT.
 
 n is the least of three numbers: the concurrency; the requests whose caches have room in pages, of which a hundredth is
 kept free (vLLM's watermark), each at its mean length, or at its full one where the engine reserves room for all of the
@@ -138,17 +139,14 @@ class Tokens(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How requests that run together get on, in seconds.
+    """How requests that run together get on, in seconds: a mean step, a request's prompt, each other token of it.
 
-    step: a mean one. turn: of a request, until its prompt's turn comes. prefill: its prompt. each: each other token of
-    it. residence: how long it has a place among the running; where requests come at a rate, from its turn on.
+    What a request's steps take besides, it waits for the prompts of others.
     """
 
     step: Number
-    turn: Number
     prefill: Number
     each: Number
-    residence: Number
 
 
 class Mix(NamedTuple):
@@ -191,28 +189,25 @@ class Mix(NamedTuple):
         share = prompt_tokens / piece  # of the steps that have a piece of a prompt
         step = named("mean_step_seconds", share * longer + (1 - share) * shorter, of)
         prefill = named("prompt_steps_seconds", maximum(1, w.prompt / piece) * longer, of)
-        each = maximum(0, steps * step - prefill) / maximum(1, w.output - 1)  # rounding takes that of one token below 0
-        a_prompt = w.prompt / piece * longer
-        turn = named("turn", self.turn(running, step, share * longer / step, a_prompt), of)
-        running_for = steps * step
-        return Pace(step, turn, prefill, each, running_for if w.rate is not None else turn + running_for)
+        turn = named("turn", self.turn(running, step, share * longer / step, w.prompt / piece * longer), of)
+        decoding = maximum(0, steps * step - turn - prefill)  # rounding takes that of one token below 0
+        return Pace(step, prefill, decoding / maximum(1, w.output - 1))
 
     def turn(self, running: Number, step: Number, busy: Number, each: Number) -> Number:
-        """Mean seconds until a prompt's turn comes.
+        """Mean seconds of its steps in which a request waits until its prompt's turn comes.
 
-        A prompt finds a step running, unless it is alone, half of which is left. `busy`: the share of the time
-        that steps with a piece of a prompt take; `each`: seconds that a prompt adds to them. Where requests come at random times, it
-        finds others waiting: a queue with one server and equal services (M/D/1), in which half of all others are at
-        most. In a closed loop and in a job the first ones come all at once, and wait for half of the others' prompts.
+        `busy`: the share of the time that steps with a piece of a prompt take; `each`: seconds that a prompt adds to
+        them. Where requests come at random times, a prompt finds others waiting: a queue with one server and equal
+        services (M/D/1), in which half of all others are at most. In a closed loop and in a job a prompt finds half of
+        a step to wait for, unless it is alone; the first ones come all at once, and wait for half of the others'.
         """
         w, others = self.w, maximum(0, running - 1)
-        step_under_way = minimum(1, others) * step / 2
         if w.rate is not None:
-            return step_under_way + minimum(others / 2, busy / (2 * maximum(SATURATED, 1 - busy))) * each
+            return minimum(others / 2, busy / (2 * maximum(SATURATED, 1 - busy))) * each
         first = 1 / REQUESTS_A_SLOT.value
         if w.requests is not None:
             first = minimum(1, running * w.dp / w.requests)
-        return step_under_way + first * maximum(0, others / 2 * each - step_under_way)
+        return (1 - first) * minimum(1, others) * step / 2 + first * others / 2 * each
 
     def arriving(self, most: Number) -> Number:
         """Requests that arrive while one runs, where up to `most` run: Little's law, solved by Newton's method.
@@ -220,16 +215,16 @@ class Mix(NamedTuple):
         The time grows with the number ever faster or not at all, so that each step comes closer from below. None where
         a figure of the chip is not known.
         """
-        rate, running = divide(self.w.rate, self.w.dp), 1.0
+        steps, rate, running = self.steps, divide(self.w.rate, self.w.dp), 1.0
         for _ in range(NEWTON_STEPS):
             here, beside = self.pace(running), self.pace(running * (1 + NEWTON_WIDTH))
             if here is None or beside is None:
                 return None
-            slope = (beside.residence - here.residence) / (running * NEWTON_WIDTH)
-            left = rate * (here.residence - slope * running)
+            slope = steps * (beside.step - here.step) / (running * NEWTON_WIDTH)
+            left = rate * (steps * here.step - slope * running)
             running = minimum(most, maximum(1, left / maximum(SATURATED, 1 - rate * slope)))
         settled = self.pace(running)
-        return None if settled is None else rate * settled.residence
+        return None if settled is None else rate * steps * settled.step
 
     def expected(self, running: Number, most: Number) -> ServingTimes:
         """Throughput and latency of so many requests, where there is room for `most`."""
@@ -237,18 +232,19 @@ class Mix(NamedTuple):
         pace = None if running is None else self.pace(running if w.rate is None else maximum(1, running))
         if pace is None:
             return ServingTimes(None, None, None, None, None, None, None)
-        latency, requests, seconds = None, self.of_all_ranks(running), pace.residence
+        residence = self.steps * pace.step
+        latency, requests, seconds = None, self.of_all_ranks(running), residence
         if w.rate is not None:
-            latency = pace.turn + pace.residence
+            latency = pace.step / 2 + residence
         elif w.concurrency is not None:
-            latency = rank_share(w.concurrency, w.dp) / running * pace.residence
+            latency = rank_share(w.concurrency, w.dp) / running * residence
         if w.requests is not None:
             requests, seconds = w.requests, self.job_seconds(most)
             if w.rate is not None:
                 arriving = w.requests / w.rate
                 queued = 1 - minimum(1, most * w.dp / w.requests)
                 latency = latency + queued * maximum(0, seconds - arriving) / 2
-                seconds = maximum(seconds, arriving + pace.residence)
+                seconds = maximum(seconds, arriving + residence)
         ttft = None if latency is None else latency - (w.output - 1) * pace.each
         return ServingTimes(*rates(w, requests, seconds), ttft, pace.each, latency)
 
@@ -260,7 +256,7 @@ class Mix(NamedTuple):
         full, last = self.pace(most), self.pace(maximum(1, rest), "last wave")
         if full is None or last is None:
             return None
-        return waves * full.residence + minimum(1, rest) * last.residence
+        return waves * self.steps * full.step + minimum(1, rest) * self.steps * last.step
 
     def limit(self, running: Number) -> ServingRates:
         """The throughput that no engine beats, with so many requests at a time.
