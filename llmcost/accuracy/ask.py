@@ -94,6 +94,7 @@ def _run(case: Case, profile: str | None) -> Options:
         weight_dtype=of["weights"],
         kv_dtype=of["kv"],
         launch=engine["launch"],
+        engine=engine.get("spec"),
         head_dtype=of["weights"] if engine.get("head") else None,
         link=of["link"],
         profile=profile,

@@ -2,7 +2,7 @@
 
     python -m llmcost.accuracy.fit_defaults
 
-prints each fitted figure beside the committed one. Stages run in order, each on cases of its own, the figures of
+prints each fitted figure, of the defaults and of engines, beside the committed one. Stages run in order, each on cases of its own, the figures of
 the stages before it held fixed. A stage moves its figures one at a time, by ever smaller steps, as long as the mean
 distance of prediction and measurement shrinks: |log(predicted / measured)|, which outliers move little, first over the
 cases of a source and GPU, then over these groups. It starts from round numbers and has no randomness in it.
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from llmcost.accuracy.cases import Case, class_of, load_cases
 from llmcost.accuracy.predict import answers
 from llmcost.machine.efficiency import FIGURES
+from llmcost.specs.catalog import load_engine
 
 STEPS = (1.25, 1.1, 1.04, 1.015)
 FAR = 0.7  # |log| at which a case counts no more: a factor of two
@@ -30,6 +31,7 @@ class FitStage(NamedTuple):
 
     figures: dict[str, float]
     cases: Callable[[Case], bool]
+    engine: str = ""  # whose figures they are; "": defaults
 
 
 def _kernels(source: str, ops: tuple[str, ...], *gpus: str, least_us: float = 0) -> Callable[[Case], bool]:
@@ -51,6 +53,25 @@ def _runs(
     def chosen(case: Case) -> bool:
         of = case.settings
         return case.source.name == source and of["gpu"] in gpus and of["tp"] in tp and of["pp"] in pp and not of["oom"]
+
+    return chosen
+
+
+def _half(source: str, engine: str, phase: str, *, quantised: bool | None = None) -> Callable[[Case], bool]:
+    """Every other row of an engine's, which leaves the rows between to score it."""
+
+    def chosen(case: Case) -> bool:
+        of = case.settings
+        narrow = of["weights"] not in ("fp16", "bf16", "fp32")
+        return (
+            case.source.name.startswith(source)
+            and case.engine == engine
+            and of["phase"] == phase
+            and case.row % 2 == 1
+            and not of["oom"]
+            and of["remark"] is None
+            and quantised in (None, narrow)
+        )
 
     return chosen
 
@@ -86,6 +107,24 @@ STAGES = (
     FitStage({"weight_only.memory@A100": 0.6}, _runs("mlc-perf-bench", "a100-80gb-pcie", tp=(1,), pp=(1, 2, 4, 8))),
     FitStage({"weight_only.memory": 0.8}, _runs("mlc-perf-bench", "rtx4090", "rtx3090-ti", "a10g", tp=(1,))),
 )
+ENGINE_STAGES = (
+    FitStage(
+        {"host.layer": 8e-4, "attention.memory": 0.06}, _half("qwen2.5", "transformers", "decode"), "transformers"
+    ),
+    FitStage({"host.step": 2e-3, "attention.memory": 0.3}, _half("qwen2.5", "vllm", "decode"), "vllm-0.6"),
+    FitStage(
+        {"gemm.memory": 0.8, "sm_bandwidth": 8e9},
+        _half("llama.cpp", "llama.cpp", "decode", quantised=False),
+        "llama.cpp",
+    ),
+    FitStage(
+        {"weight_only.memory": 0.7, "gap.stream": 2e-6},
+        _half("llama.cpp", "llama.cpp", "decode", quantised=True),
+        "llama.cpp",
+    ),
+    FitStage({"gemm.of_int8": 0.22}, _half("llama.cpp", "llama.cpp", "prefill", quantised=False), "llama.cpp"),
+    FitStage({"weight_only.of_int8": 0.14}, _half("llama.cpp", "llama.cpp", "prefill", quantised=True), "llama.cpp"),
+)
 TRAINING = {  # what training/shares.py was chosen on: source, and GPUs where only some of its
     **dict.fromkeys(("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07"), ()),
     "megatron-bridge": ("h100-sxm", "b200"),
@@ -98,11 +137,23 @@ def role_of(case: Case) -> str:
     if case.source.kind == "training":
         gpus = TRAINING.get(case.source.name)
         return "scored" if gpus is None or (gpus and case.settings["gpu"] not in gpus) else "fitted"
-    return "fitted" if class_of(case) in TRUSTED and any(stage.cases(case) for stage in STAGES) else "scored"
+    stages = STAGES if class_of(case) in TRUSTED else ENGINE_STAGES
+    return "fitted" if any(stage.cases(case) for stage in stages) else "scored"
+
+
+def fitted_engines() -> dict[str, dict[str, float]]:
+    """Every fitted figure of every engine, from the cases alone."""
+    found: dict[str, dict[str, float]] = {}
+    for stage in ENGINE_STAGES:
+        of_engine = found.setdefault(stage.engine, {})
+        start = {**FIGURES, **load_engine(stage.engine).figures, **of_engine, **stage.figures}
+        moved = _search(start, stage, [case for case in load_cases("inference") if stage.cases(case)])
+        of_engine |= {name: moved[name] for name in stage.figures}
+    return found
 
 
 def fitted() -> dict[str, float]:
-    """Every fitted figure, from the cases alone."""
+    """Every fitted default, from the cases alone."""
     cases = [case for case in load_cases() if case.source.kind != "training" and role_of(case) == "fitted"]
     figures = dict(FIGURES)
     for stage in STAGES:
@@ -158,8 +209,10 @@ def _search(figures: dict[str, float], stage: FitStage, cases: list[Case]) -> di
 
 def main() -> None:
     """Print the fitted figures beside the committed ones."""
-    for name, value in fitted().items():
-        print(f"{name:32} {value:10.3g}   committed {FIGURES.get(name, 0):10.3g}")
+    for engine, figures in {"": fitted(), **fitted_engines()}.items():
+        committed = load_engine(engine).figures if engine else FIGURES
+        for name, value in figures.items():
+            print(f"{engine:14} {name:32} {value:10.3g}   committed {committed.get(name, 0):10.3g}")
 
 
 if __name__ == "__main__":

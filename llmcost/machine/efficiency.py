@@ -15,7 +15,7 @@ chooses between profile and defaults.
 from collections.abc import Mapping
 from typing import NamedTuple, get_args
 
-from llmcost.ground.algebra import Number
+from llmcost.ground.algebra import Number, minimum
 from llmcost.ground.units import BITS
 from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, ENGINE_ERROR, ERROR, FAMILIES, Launch
 from llmcost.model.formats import FORMATS
@@ -91,7 +91,13 @@ def default_for(
 def from_figures(
     figures: Mapping[str, float], hardware: HardwareSpec | None, compute: str, weights: str, launch: Launch
 ) -> Efficiency:
-    """The defaults of `default_for`, from a table of figures that are named as those of defaults.py are."""
+    """The defaults of `default_for`, from a table of figures that are named as those of defaults.py are.
+
+    Those of an engine may have more: `weight_only.compute`, the share of the peak on weights that are unpacked first;
+    `weight_only.of_int8` and `gemm.of_int8`, shares of the int8 peak where products are computed in 8 bits, or added up
+    in 16, whose rates go with that peak; `sm_bandwidth`, the bytes a second that one SM draws at most; `host.step` and
+    the like, the seconds of a `Host`.
+    """
     family = family_of(hardware)
     over_pcie = hardware is not None and hardware.interconnect_kind.startswith("PCIe")
     link = "PCIe" if over_pcie else family
@@ -102,11 +108,21 @@ def from_figures(
     narrow = BITS[compute] < 16
     weight_only = not narrow and _bits(weights) < BITS[compute]
     weights_share = of("weight_only.memory" if weight_only else "gemm.memory")
+    if "sm_bandwidth" in figures and hardware is not None and hardware.sm_count and hardware.bandwidth:
+        reached = figures["sm_bandwidth"] * hardware.sm_count.value / hardware.bandwidth.value
+        weights_share = minimum(weights_share, reached)
+    compute_share = of("narrow.compute" if narrow else "gemm.compute")
+    if weight_only and "weight_only.compute" in figures:
+        compute_share = of("weight_only.compute")
+    of_int8 = "weight_only.of_int8" if weight_only else "gemm.of_int8"
+    if not narrow and of_int8 in figures and hardware is not None and "int8" in hardware.peak:
+        own = hardware.peak_of(compute)
+        compute_share = of(of_int8) * hardware.peak["int8"].value / own.value if own else compute_share
     gap = 0 if launch == "alone" else of(f"gap.{launch}")
     start, start_small = of("launch") + gap, of("launch_small") + gap
     empty = "exchange.stream" if over_pcie or launch == "stream" else "exchange.graph"
 
-    product = Kernel(of("narrow.compute" if narrow else "gemm.compute"), weights_share, start)
+    product = Kernel(compute_share, weights_share, start)
     elementwise = Kernel(1, of("elementwise.memory"), start_small)
     kernels = {
         "gemm": product,
@@ -119,7 +135,8 @@ def from_figures(
         "node": Kernel(1, of("link.share", link), of(empty, link)),
         "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
     }
-    return Efficiency(kernels, BASIS, ERROR)
+    host = {name: figures[f"host.{name}"] for name in Host._fields if f"host.{name}" in figures}
+    return Efficiency(kernels, BASIS, ERROR, Host(**host) if host else None)
 
 
 def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.value) -> Efficiency:

@@ -14,7 +14,6 @@ from llmcost.machine.efficiency import (
     DEFAULT_LAUNCH,
     FIGURES,
     Efficiency,
-    Host,
     default_for,
     from_figures,
     in_an_engine,
@@ -56,7 +55,7 @@ def under_engine(
 ) -> Efficiency:
     """What kernels reach under an engine: the defaults, but for figures that the engine has of its own."""
     found = from_figures({**FIGURES, **engine.figures}, hardware, compute, weights, launch)
-    return found._replace(basis=f"{engine.title} {engine.version}", error=engine.error, host=Host(**engine.host))
+    return found._replace(basis=f"{engine.title} {engine.version}", error=engine.error)
 
 
 def by_profile(

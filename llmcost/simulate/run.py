@@ -214,7 +214,7 @@ def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, kv_token
         state_blocks=fixed,
         mixed=engine is None or engine.mixed,
         reserve=w.reserve_output,
-        request_seconds=0.0 if engine is None else engine.host.get("request", 0.0),
+        request_seconds=0.0 if engine is None else engine.figures.get("host.request", 0.0),
     )
 
 

@@ -13,9 +13,6 @@ from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
 from llmcost.specs.reader import Document
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, number, record, several, validate
 
-HOST = ("step", "sequence", "layer", "request")  # what host time is told for, in the order of efficiency.Host
-LARGEST_HOST_US = 10**7  # of anything on the host
-
 
 def _sourced(value: Schema, **more: Schema) -> Schema:
     return record(required={"value": value, "source": TEXT}, optional={"note": TEXT, **more})
@@ -32,9 +29,8 @@ SCHEMA = record(
     },
     optional={
         "aliases": several(TEXT),
-        "host_us": record(required={}, optional={name: _sourced(number(0, LARGEST_HOST_US)) for name in HOST}),
         "kernels": TEXT,
-        "figures": mapping(_sourced(number(0, 1e6))),
+        "figures": mapping(_sourced(number(0, 1e12))),
         "error": _sourced(number(0, 100)),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
@@ -64,7 +60,7 @@ class Limit(NamedTuple):
 class EngineSpec(NamedTuple):
     """One engine at one version.
 
-    `host`: seconds by HOST's names. `figures`: defaults of machine/defaults.py that are others under it, by name.
+    `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `error`: mean of
     |predicted / measured - 1| on runs that had no part in the figures; None where it was not scored. `stated`: every
     figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode.
@@ -78,9 +74,8 @@ class EngineSpec(NamedTuple):
     launch: str
     sources: dict[str, dict[str, str]]
     aliases: tuple[str, ...] = ()
-    host: dict[str, float] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
     kernels: str = ""
-    figures: dict[str, float] = {}  # noqa: RUF012
+    figures: dict[str, float] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
     error: float | None = None
     chunk: tuple[Limit, ...] = ()
     max_num_seqs: tuple[Limit, ...] = ()
@@ -108,10 +103,10 @@ def engine_from(document: Document) -> EngineSpec:
     def taken(path: tuple[Any, ...], entry: dict[str, Any]) -> Any:
         if entry["source"] not in fields["sources"]:
             raise document.error((*path, "source"), f"{entry['source']!r} is not one of this file's sources")
-        value, unit = entry["value"], " µs" if path[0] == "host_us" else ""
+        value = entry["value"]
         where = "".join(f", {word}" for word in _where(entry))
         name = ".".join(str(key) for key in path if not isinstance(key, int))
-        stated[f"{name}{where}"] = Figure(value, f"{value}{unit}", entry["source"], entry.get("note", ""))
+        stated[f"{name}{where}"] = Figure(value, str(value), entry["source"], entry.get("note", ""))
         return value
 
     for name, entry in list(fields.items()):
@@ -122,8 +117,6 @@ def engine_from(document: Document) -> EngineSpec:
             Limit(taken((name, at), each), _below(document, name, at, each), each.get("architecture", ""))
             for at, each in enumerate(fields.get(name, ()))
         )
-    host = fields.pop("host_us", {})
-    fields["host"] = {name: taken(("host_us", name), entry) / 1e6 for name, entry in host.items()}
     figures = fields.get("figures", {})
     fields["figures"] = {name: taken(("figures", name), entry) for name, entry in figures.items()}
     for name in ("vendors", "aliases", "notes"):
