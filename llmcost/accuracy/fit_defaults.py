@@ -2,7 +2,8 @@
 
     python -m llmcost.accuracy.fit_defaults
 
-prints each fitted figure, of the defaults and of engines, beside the committed one. Stages run in order, each on cases of its own, the figures of
+prints each fitted figure, of the defaults and of engines, beside the committed one. Stages run in order, each on cases
+of its own, the figures of
 the stages before it held fixed. A stage moves its figures one at a time, by ever smaller steps, as long as the mean
 distance of prediction and measurement shrinks: |log(predicted / measured)|, which outliers move little, first over the
 cases of a source and GPU, then over these groups. It starts from round numbers and has no randomness in it.

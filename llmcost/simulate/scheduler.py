@@ -26,7 +26,7 @@ class Policy(NamedTuple):
     """What an engine's scheduler keeps to.
 
     budget: tokens of a step, of prompts and decode (None: no bound). most: requests that run at a time.
-    blocks: of the cache, None: without end; block: tokens of one; state_blocks: what a request takes besides, whatever its
+    blocks: of the cache, None: without end; block: tokens of one; state_blocks: what a request takes besides, at any
     length. mixed: prompts run in the same step as decode. reserve: a request starts only if all its output has room.
     request_seconds: on the host before a request can start.
     """
