@@ -160,6 +160,8 @@ def overlap_of(text: str) -> Overlap:
     shares: dict[str, float] = {}
     for each in text.split(","):
         name, _, share = each.strip().partition("=")
+        if name in shares:
+            raise InputError(f"--overlap {text}: {name} comes twice")
         try:
             shares[name] = float(share)
         except ValueError:

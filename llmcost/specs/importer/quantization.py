@@ -394,10 +394,15 @@ def _kernels(kind: Any, layer: dict[str, Any]) -> Iterator[Operator]:
     """The kernels of a block, in a prompt and in a decode step. All sizes are 1: which kernels run is structure."""
     types, defaults = kind.__annotations__, kind._field_defaults
     given = {field: defaults.get(field, 1) if layer.get(field) is None else layer[field] for field in kind._fields}
-    block = kind(**{field: min(1, value) if types[field] is Number else value for field, value in given.items()})
+    block = kind(**{field: _one_of(value) if types[field] is Number else value for field, value in given.items()})
     for decode in (False, True):
         load = Load(1, 1, 1, decode)
         yield from block.operators(Builder(1, 1, rotary=True, norm="rms", load=load, bytes=ElementBytes(1, 1, 1)))
+
+
+def _one_of(size: Any) -> Any:
+    """1 for a size, or what there is none of; also for what is no size, which is refused where the spec is read."""
+    return min(1, size) if isinstance(size, int | float) else 1
 
 
 def _linear(operators: Packed) -> frozenset[str]:
