@@ -74,8 +74,39 @@ SCALED = [
 ]
 WORDS = (
     *("0", "1", "2", "3", "8", "64", "8k", "15T", "1e4", "0.5", "-1", "1,2,4", "1..64", "1..64:x2", "1..1e9", "1,024"),
-    *("50%", "2s", "300ms", "64 GB", "nan", "inf", "1e308", "9" * 40, "١٢٣", "1_0", "", " ", "x", "a=b", "=1", "-", "--"),
-    *("bf16", "fp8", "int4-g128", "mxfp4", "fp8+mxfp4", "q4_k_m", "awq", "h100", "8xh100", "h100:8", "a100", "m2-ultra"),
+    *(
+        "50%",
+        "2s",
+        "300ms",
+        "64 GB",
+        "nan",
+        "inf",
+        "1e308",
+        "9" * 40,
+        "١٢٣",
+        "1_0",
+        "",
+        " ",
+        "x",
+        "a=b",
+        "=1",
+        "-",
+        "--",
+    ),
+    *(
+        "bf16",
+        "fp8",
+        "int4-g128",
+        "mxfp4",
+        "fp8+mxfp4",
+        "q4_k_m",
+        "awq",
+        "h100",
+        "8xh100",
+        "h100:8",
+        "a100",
+        "m2-ultra",
+    ),
     *("dgx-h100", "gpt2", "llama3-8b", "mixtral-8x7b", "llama3", "vllm", "selective", "full", "adam", "tensor=0.5"),
     *("decode.expected.tokens_per_s", "kv_cache.bytes", "\x1b[2J", "\udcff", "a" * 300, "no/such", "1..3", "h100=2.5"),
 )
@@ -161,7 +192,7 @@ def garbled(draw: random.Random, text: str) -> str:
     for _ in range(draw.randint(1, 3)):
         at = draw.randrange(len(text) + 1)
         end = min(at + draw.choice([1, 1, 5, 80]), len(text))
-        text = text[:at] + draw.choice(["", text[at:end] * 2, draw.choice("{}[]\",:\n\0\t&*!é9-")]) + text[end:]
+        text = text[:at] + draw.choice(["", text[at:end] * 2, draw.choice('{}[]",:\n\0\t&*!é9-')]) + text[end:]
     return text
 
 
@@ -193,7 +224,9 @@ def of_configs(draw: random.Random) -> Input:
         data["quantization_config"] = draw.choice(QUANTIZED)
     if not draw.randrange(4):
         data["rope_scaling"] = draw.choice(SCALED)
-    return Input("config.json", garbled(draw, json.dumps(changed(draw, data, others))), about_model(draw, "config.json"))
+    return Input(
+        "config.json", garbled(draw, json.dumps(changed(draw, data, others))), about_model(draw, "config.json")
+    )
 
 
 def about_model(draw: random.Random, file: str) -> list[str]:
@@ -306,7 +339,11 @@ def of_published(draw: random.Random) -> Input:
     data = changed(draw, draw.choice(sources()), entries(draw, sources()))
     if isinstance(rows := data.get("rows"), list) and all(isinstance(row, list) for row in rows):
         data["rows"] = "\n".join(",".join("" if cell is None else str(cell) for cell in row) for row in rows)
-    return Input("published/s.yaml", garbled(draw, yaml.safe_dump(data, sort_keys=False)), ["accuracy", "--source", "s", "--json"])
+    return Input(
+        "published/s.yaml",
+        garbled(draw, yaml.safe_dump(data, sort_keys=False)),
+        ["accuracy", "--source", "s", "--json"],
+    )
 
 
 def of_lines(draw: random.Random) -> Input:
@@ -447,7 +484,7 @@ def faults(seed: int, inputs: int, kind: str | None = None, first: int = 0) -> I
     while number < end:
         span = f"{number}:{min(number + EACH, end)}"
         command = [sys.executable, __file__, "--seed", str(seed), "--child", span, *(["--kind", kind] if kind else [])]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:  # noqa: S603 - this file
             assert child.stdout is not None
             began, waiting = number, True
             while waiting:
@@ -504,12 +541,14 @@ def main() -> int:
     for each in faults(asked.seed, asked.inputs, asked.kind, asked.first):
         last = each["fault"].rstrip().splitlines()
         where = [line.strip() for line in last if line.startswith("  File") and "llmcost" in line][-1:]
-        cause = " ".join([*(where if where else last[:1]), last[-1]])[:300]
+        cause = " ".join([*(where or last[:1]), last[-1]])[:300]
         seen[cause] += 1
         if seen[cause] <= 3:
             words = " ".join(each.get("words", []))[:200]
             print(f"{each['number']} {each.get('kind')}: llmcost {words}\n    {cause}", flush=True)
-    print(f"{asked.inputs:,} inputs, {sum(seen.values())} faults of {len(seen)} kinds, {time.monotonic() - began:.0f} s")
+    print(
+        f"{asked.inputs:,} inputs, {sum(seen.values())} faults of {len(seen)} kinds, {time.monotonic() - began:.0f} s"
+    )
     for cause, times in seen.most_common():
         print(f"{times:6} {cause}")
     return int(bool(seen))

@@ -37,7 +37,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, divide, floor_div, is_one, least, maximum, minimum, name_of_least, named, present
+from llmcost.ground.algebra import (
+    Number,
+    divide,
+    floor_div,
+    is_one,
+    least,
+    maximum,
+    minimum,
+    name_of_least,
+    named,
+    present,
+)
 from llmcost.ground.constants import Constant
 from llmcost.machine.timing import bound, rate
 from llmcost.model.architecture import Pass

@@ -14,6 +14,7 @@ from math import comb
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.errors import shortened
 from llmcost.model.blocks import MIXERS, MLPS, Builder
 from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Operator
@@ -411,4 +412,7 @@ def _linear(operators: Packed) -> frozenset[str]:
 
 def _shown(said: dict[str, Any]) -> str:
     kinds = ("quant_method", "quant_algo", "format", "bits", "group_size", "weight_block_size", "bnb_4bit_quant_type")
-    return ", ".join(f"{key} {said[key]}" for key in kinds if said.get(key) is not None) or "no quant_method"
+    return (
+        ", ".join(f"{key} {shortened(str(said[key]))}" for key in kinds if said.get(key) is not None)
+        or "no quant_method"
+    )
