@@ -100,7 +100,7 @@ def check_share(option: str, value: float) -> None:
 def check_word(option: str, value: str, known: tuple[str, ...], parts: int = 1) -> None:
     """Raise InputError for what is none of the known words, nor up to so many `parts` of them joined by +."""
     if not all(part in known for part in str(value).split("+", parts - 1)):
-        raise InputError(f"{option} {shortened(value)}: one of {_nearest(value, known)}")
+        raise InputError(f"{option} {shortened(str(value))}: one of {_nearest(value, known)}")
 
 
 def _nearest(asked: str, known: tuple[str, ...]) -> str:
