@@ -197,7 +197,7 @@ def _groups(said: dict[str, Any]) -> list[dict[str, Any]]:
 def _of_weights(weights: dict[str, Any]) -> str:
     """The format of one group of layers, from what its scheme says of weights."""
     bits, kind, group = weights.get("num_bits"), weights.get("type", "int"), weights.get("group_size")
-    strategy = weights.get("strategy") or ("group" if isinstance(group, int) and group > 0 else "tensor")
+    strategy = str(weights.get("strategy") or ("group" if isinstance(group, int) and group > 0 else "tensor"))
     if kind == "float" and "group" in strategy:
         return {"4, 16": "nvfp4", "4, 32": "mxfp4", "8, 32": "mxfp8"}.get(f"{bits}, {group}", "")
     if kind == "float" or strategy == "tensor":
