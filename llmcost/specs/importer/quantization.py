@@ -204,6 +204,8 @@ def _of_weights(weights: dict[str, Any]) -> str:
         squares = strategy == "block" and weights.get("block_structure") == [128, 128]
         name = f"{'fp' if kind == 'float' else 'int'}{bits}"
         return name + {"tensor": "", "channel": "-channel", "block": "-block128" if squares else "?"}.get(strategy, "?")
+    if kind != "int" or strategy not in ("group", "channel"):
+        return ""
     return _integers(bits, group if strategy == "group" else -1, zero_point=weights.get("symmetric") is False)
 
 
