@@ -143,6 +143,8 @@ class Parameter(NamedTuple):
 
 
 def _is_list(option: Option, text: str) -> bool:
+    if "=" in text:  # a value that has commas of its own, as tensor=0.5,expert=1
+        return False
     try:
         return option.several(text).size() > 1
     except InputError:
@@ -260,10 +262,11 @@ def _refuse_twice(given: Iterable[Parameter]) -> None:
     seen: set[str] = set()
     for each in given:
         what = each.what
-        if isinstance(what, Option) and not (each.a_list or what.repeated):
-            if what.name in seen:
-                raise InputError(f"{what.flag} is given twice: give it once")
-            seen.add(what.name)
+        if isinstance(what, Argument) or what.repeated or (each.a_list and what.read is not None):
+            continue
+        if what.name in seen:
+            raise InputError(f"{what.flag} is given twice: give it once")
+        seen.add(what.name)
 
 
 class Commands(TyperGroup):

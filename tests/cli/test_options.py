@@ -25,7 +25,14 @@ CONFIG = json.dumps(
 )
 LLAMA, H100 = load_model("llama3-8b"), load_hardware("h100")
 # What is typed where a command requires it: by what help calls an argument, by the flag of an option.
-REQUIRED = {"MODEL": "llama3-8b", "MODEL...": "llama3-8b", "PATH": "config.json", "--hw": "h100", "--gpus": "8"}
+REQUIRED = {
+    "MODEL": "llama3-8b",
+    "MODEL...": "llama3-8b",
+    "PATH": "config.json",
+    "PATH...": "config.json",
+    "--hw": "h100",
+    "--gpus": "8",
+}
 # What a command needs besides before an option of it can be asked about.
 BESIDES = {"train": ["--gpus", "8"], "mfu": ["--tokens-per-s", "9000"], "bench": ["--device", "cpu", "--plan"]}
 # Options whose text may be anything: a place to write to.
@@ -233,12 +240,18 @@ H200 = ROOT / "hardware" / "profiles" / "h200.json"
 ONE = [pytest.param(*each.values, id=each.id) for each in takers()]
 
 
+def without(flag, words):
+    """Words without an option and its value."""
+    at = words.index(flag) if flag in words else len(words)
+    return words[:at] + words[at + 2 :]
+
+
 @pytest.mark.parametrize("command, flag", ONE)
 def test_an_option_without_a_value_is_refused(cli, command, flag):
     """As `-o "$FILE"` gives it where FILE is not set: it is not taken as if the option were not there."""
-    answer = cli(command, *[word for word in needed(command) if word != flag], flag, "")
+    answer = cli(command, *without(flag, needed(command)), flag, "")
     assert (answer.code, answer.out) == (2, "")
-    assert "a value is missing" in answer.err or "twice" in answer.err
+    assert "a value is missing" in answer.err
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -248,14 +261,14 @@ def test_an_option_that_takes_one_value_is_given_once(cli, command):
         if isinstance(what, Argument) or what.repeated:
             continue
         twice = [what.flag.split("/")[0], *(["1"] if what.read else [])] * 2
-        answer = cli(command, *[word for word in needed(command) if word not in twice], *twice)
+        answer = cli(command, *without(twice[0], needed(command)), *twice)
         assert (answer.code, answer.out) == (2, ""), what.flag
         assert f"{what.flag} is given" in answer.err or each.a_list
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("mfu", 0.3), ("tokens", "1T"), ("memory-utilization", 0.5), ("launch", "stream"), ("link", "pcie4x16")],
+    [("mfu", 0.3), ("tokens", "1T"), ("memory-utilization", 0.5), ("launch", "stream"), ("link", "pcie4")],
 )
 def test_what_a_gpu_does_is_not_asked_without_one(cli, option, value):
     for command in ("estimate", "explain"):
