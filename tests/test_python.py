@@ -192,3 +192,22 @@ def test_text_means_what_it_means_on_the_command_line():
 
 def test_none_is_the_default():
     assert estimate("gpt2", "h100", batch=None, context=None) == estimate("gpt2", "h100")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: llmcost.estimate("gpt2", "h100"),
+        lambda: llmcost.train("gpt2", "h100", gpus=8),
+        lambda: llmcost.fit("gpt2", ["h100"]),
+        lambda: llmcost.compare(["gpt2"], ["h100"]),
+        lambda: llmcost.mfu("gpt2", "h100", tokens_per_s=100),
+        lambda: llmcost.ops("gpt2"),
+        lambda: llmcost.plan("gpt2", "h100", 2, global_batch=8),
+        lambda: llmcost.plan_serving("gpt2", "h100", 2, prompt=64, output=64),
+    ],
+)
+def test_equal_answers_have_equal_hashes(ask):
+    one, other = ask(), ask()
+    assert one == other
+    assert hash(one) == hash(other)

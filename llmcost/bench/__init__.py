@@ -26,6 +26,4 @@ class NoDeviceError(InputError):
 def require_torch() -> None:
     """Raise NoDeviceError, which says how to install it, where torch is missing."""
     if find_spec("torch") is None:
-        raise NoDeviceError(
-            "timing kernels needs torch: pip install 'llmcost-calculator[bench]' (--show FILE prints a profile without)"
-        )
+        raise NoDeviceError("timing kernels needs torch: pip install torch (--show FILE prints a profile without)")

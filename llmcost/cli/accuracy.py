@@ -28,13 +28,15 @@ def accuracy(
     """
     from llmcost.accuracy.score import check, chosen
     from llmcost.accuracy.scoreboard import scoreboard
+    from llmcost.cli.output import waiting
     from llmcost.report.accuracy import accuracy_tables
     from llmcost.specs.profile import load_profile
 
     if profile is not None:
         gpu = gpu or load_profile(Path(profile)).hardware
     cases = chosen(source, gpu, engine, kind)
-    board = scoreboard(cases, check(cases, profile), worst)
+    with waiting("predicting what was measured"):
+        board = scoreboard(cases, check(cases, profile), worst)
     rows = board.rows()
     form.show(
         board.to_dict,

@@ -33,8 +33,8 @@ def bench(
         str | None, Option(f"{', '.join(SUITES)}; several with commas.", metavar="NAME,...", default="all of them")
     ] = None,
     full: Annotated[
-        bool, flag("More cases, in 8 minutes; --quick takes one and a half.", long="--full/--quick")
-    ] = False,
+        bool | None, flag("More cases, in 8 minutes; --quick takes one and a half.", long="--full/--quick")
+    ] = None,
     plan: Annotated[bool, flag("Only say what would be measured, with bytes and time.")] = False,
     phase: Annotated[str | None, word("With MODEL: what kind of pass.", PHASES, default=PHASES[0])] = None,
     sizes: Annotated[
@@ -101,6 +101,14 @@ def bench(
 
     of_a_pass = {"phase": phase, "dtype": dtype, "profile": profile} | sizes
     measuring = {"suite": suite, "plan": plan, "full": full, "hw": hw, "device": device, "resume": resume} | of_a_pass
+    unmeasured = {
+        "profile": profile,
+        "resume": resume,
+        "output": output,
+        "compare": compare,
+        "plot": plot,
+        "rows": rows,
+    }
     threshold = _threshold(compare, fail_above)
     old = None if compare is None else load_profile(Path(compare))  # before anything is measured
     _check_places(output, plot, (compare, profile, model))
@@ -110,16 +118,18 @@ def bench(
 
     if show is not None:
         _refuse(f"--show {show} measures nothing: leave {{}} out", {"MODEL": model} | _named(measuring))
+        _refuse("--compare with --show lists changes alone: leave {} out", {"--rows": rows and compare is not None})
         report(_shown(Path(show), output))
         return
+    _refuse("--plan only says what would be measured: leave {} out", _named(unmeasured) if plan else {})
     if model is None:
         of_suites = "suites have sizes and data types of their own"
         _refuse(f"{{}} is of a whole pass: give its MODEL too; {of_suites}", _named(of_a_pass))
     elif suite is not None:
         raise InputError(f"--suite {suite}: either suites or a model")
-    session = _session(model, suite, full, phase or PHASES[0], sizes, dtype, hw, device, output, resume)
+    session = _session(model, suite, bool(full), phase or PHASES[0], sizes, dtype, hw, device, output, resume)
     if plan:
-        _show_plan(session, form.markdown)
+        _show_plan(session, form)
         return
     _end_as_by_ctrl_c()
     measured = session.run()
@@ -165,7 +175,7 @@ def _named(given: Mapping[str, object]) -> dict[str, object]:
 def _refuse(message: str, given: Mapping[str, object]) -> None:
     """Raise InputError for the first that is given; `message` has a place for its name."""
     for name, value in given.items():
-        if value not in (None, False):
+        if value is not None and (value is not False or name == "--full"):
             raise InputError(message.format(name))
 
 
@@ -227,18 +237,20 @@ def _threshold(compare: str | None, fail_above: str | None) -> float:
     return share
 
 
-def _show_plan(session: "Session", markdown: bool) -> None:
+def _show_plan(session: "Session", form: o.Form) -> None:
     """Print what a run would measure, and about how long it would take."""
-    from llmcost.cli.output import show_tables
     from llmcost.ground.units import scaled
     from llmcost.report.tables import Table
 
-    outline = session.outline()
+    outline, columns = session.outline(), ("suite", "cases", "largest_bytes", "seconds")
+    suites = [dict(zip(columns, each, strict=True)) for each in outline]
     rows = [(suite, f"{count:,}", scaled(bytes_, "B"), f"{seconds:.0f} s") for suite, count, bytes_, seconds in outline]
     rows.append(("all", "", "", f"{sum(seconds for *_, seconds in outline):.0f} s"))
     title = f"Would be measured on {session.device.name}"
     notes = ("Times are rough: the more ways to run a kernel are installed, the longer it takes to choose one.",)
-    show_tables([Table(title, ("suite", "cases", "largest", "about"), "lrrr", rows, notes)], markdown)
+    table = Table(title, ("suite", "cases", "largest", "about"), "lrrr", rows, notes)
+    document = {"schema": "llmcost.bench_plan/1", "device": session.device.name, "suites": suites}
+    form.show(lambda: document, lambda: (columns, outline), lambda: [table])
 
 
 def _pass_tables(measured: "Profile", profile: str | None) -> "list[Table]":
@@ -262,22 +274,27 @@ def _report(
     """Print a profile, after the tables `before`; where that is None, a comparison with `old` is shown alone."""
     from llmcost.bench.differences import differences, slower
     from llmcost.bench.summary import summary_of
-    from llmcost.cli.output import show_tables, write
+    from llmcost.cli.output import show_json, show_tables, write
+    from llmcost.report import bench_compare
     from llmcost.report.bench import bench_tables
-    from llmcost.report.bench_compare import compare_table
     from llmcost.report.bench_rows import COLUMNS, flat_rows
-    from llmcost.report.tables import to_csv
+    from llmcost.report.tables import to_csv, to_text
     from llmcost.specs.profile import profile_text
 
     found = [] if old is None else differences(old, measured)
     summary = summary_of(measured)
-    if form.json:
-        write(profile_text(measured))
-    elif form.csv:
-        write(to_csv(COLUMNS, flat_rows(summary.rows)))
+    changed = [] if old is None else [bench_compare.compare_table(old, measured, found, threshold)]
+    alone = bool(changed) and before is None
+    columns, differing = bench_compare.COLUMNS, bench_compare.flat_differences(found)
+    if alone and form.json:
+        measurements = [dict(zip(columns, each, strict=True)) for each in differing]
+        show_json({"schema": "llmcost.bench_compare/1", "name": measured.name, "measurements": measurements})
+    elif alone and form.csv:
+        write(to_csv(columns, differing))
+    elif form.json or form.csv:
+        write(profile_text(measured) if form.json else to_csv(COLUMNS, flat_rows(summary.rows)))
+        print(to_text(changed), end="", file=sys.stderr)
     else:
-        changed = [] if old is None else [compare_table(old, measured, found, threshold)]
-        alone = changed and before is None
         show_tables(changed if alone else [*(before or []), *bench_tables(summary, rows=rows), *changed], form.markdown)
     if plot is not None:
         from llmcost.report.bench_plots import write_plots

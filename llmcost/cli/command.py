@@ -7,7 +7,7 @@ takes it 2 ms an option from 0.29 on, and help looks the same under every versio
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from importlib import import_module
 from typing import Annotated, Any, NamedTuple, TypeAlias, get_origin
@@ -117,6 +117,8 @@ class Parameter(NamedTuple):
         what = self.what
         if isinstance(what, Argument):
             return text
+        if "" in (text, *(text if isinstance(text, list) else ())):
+            raise InputError(f"{what.flag} '': a value is missing")
         if what.read is None:  # a flag, which a list of options has as its only value
             from llmcost.ground.ranges import Names
 
@@ -142,6 +144,8 @@ class Parameter(NamedTuple):
 
 
 def _is_list(option: Option, text: str) -> bool:
+    if "=" in text:  # a value that has commas of its own, as tensor=0.5,expert=1
+        return False
     try:
         return option.several(text).size() > 1
     except InputError:
@@ -229,6 +233,11 @@ def add(app: typer.Typer, name: str, function: Callable[..., None]) -> None:
         def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
             return _with_text_as_it_is(super().get_params(ctx))
 
+        def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+            _, _, given = self.make_parser(ctx).parse_args(args=[*args])
+            _refuse_twice([known[each.name] for each in given if each.name in known])
+            return super().parse_args(ctx, args)
+
         def collect_usage_pieces(self, _: typer.Context) -> list[str]:  # type: ignore[override]
             return ["[OPTIONS]", *(each.what.usage() for each in known.values() if isinstance(each.what, Argument))]
 
@@ -247,6 +256,18 @@ def add(app: typer.Typer, name: str, function: Callable[..., None]) -> None:
     run.__signature__ = inspect.Signature([each.for_typer() for each in known.values()])  # type: ignore[attr-defined]
     run.__doc__ = function.__doc__
     app.command(name, cls=Command)(run)
+
+
+def _refuse_twice(given: Iterable[Parameter]) -> None:
+    """Raise InputError for an option of one value that is given again: which of them is meant, nobody can tell."""
+    seen: set[str] = set()
+    for each in given:
+        what = each.what
+        if isinstance(what, Argument) or what.repeated or (each.a_list and what.read is not None):
+            continue
+        if what.name in seen:
+            raise InputError(f"{what.flag} is given twice: give it once")
+        seen.add(what.name)
 
 
 class Commands(TyperGroup):

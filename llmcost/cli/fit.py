@@ -7,6 +7,7 @@ import typer
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Given, Takes, spelled_out
+from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, word
 from llmcost.serving.options import Options
 
@@ -47,6 +48,7 @@ def fit(
 
     Example: llmcost fit llama3-70b --hw h100,l40s --price h100=2.5 --price l40s=1
     """
+    from llmcost.cli.output import waiting
     from llmcost.report.fit import fit_table
     from llmcost.search.fit import GPUS, Offer, best, precisions_of, ranked
     from llmcost.search.fit import fit as compute
@@ -58,7 +60,10 @@ def fit(
     precisions = precisions_of(spec, options, lists.get("dtype"), lists.get("weight_dtype"))
     chips = o.load_chips(hw) if hw else [load_hardware(name) for name in names("hardware")]
     prices = o.prices_of(price, chips)
-    found = compute(spec, chips, options, counts, precisions, prices, basis)
+    if basis != "textbook" and options.mfu != Options().mfu:
+        raise InputError(f"--mfu {options.mfu:g}: of the textbook's rates; give --basis textbook too")
+    with waiting("trying GPUs"):
+        found = compute(spec, chips, options, counts, precisions, prices, basis)
     holding = found.holding()
     shown = holding if hw or lists.keys() - {"gpus"} or counts != GPUS else ranked(best(found.offers))
     title = f"{spec.title}: GPUs that hold it at batch {found.batch:,}, context {found.context:,}"

@@ -91,6 +91,8 @@ def prices_of(texts: Sequence[str], chips: "Iterable[HardwareSpec]") -> dict[str
         if not 0 <= value < MOST_DOLLARS:
             raise InputError(f"--price {text}: dollars a GPU-hour, as in 2.5 or h100=2.5")
         priced = load_hardware(name).name if name else ""
+        if priced in prices:
+            raise InputError(f"--price {text}: a second price of {priced or 'all GPUs'}")
         if priced not in known:
             raise InputError(f"--price {text}: {priced} is not among the GPUs asked about (--hw)")
         prices[priced] = value

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.errors import not_finite
@@ -13,6 +15,35 @@ from llmcost.report.tables import Table, print_tables, to_markdown
 
 if TYPE_CHECKING:
     from llmcost.formulas.explanations import Explanations
+
+SILENT = 2.0  # seconds that a command computes before it says so
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """While a block takes longer than two seconds, say on a terminal's stderr that it goes on, and since when."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from threading import Event, Thread
+
+    done, began = Event(), monotonic()
+
+    def tell() -> None:
+        pause = SILENT
+        while not done.wait(pause):
+            print(f"\r\x1b[Kllmcost: {what}, {monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
+            pause = 1.0
+
+    teller = Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+        if monotonic() - began >= SILENT:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def write(text: str) -> None:

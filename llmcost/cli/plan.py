@@ -62,6 +62,7 @@ def plan(
 
     Example: llmcost plan llama3-70b --hw h100 --gpus 1024 --global-batch 1024
     """
+    from llmcost.cli.output import waiting
     from llmcost.report.plan import plan_tables
     from llmcost.report.plan_serving import serving_tables
     from llmcost.search.plan_serving import ServingPlan, plan_serving
@@ -77,10 +78,12 @@ def plan(
     if serve:
         price = training.pop("price", None)
         asked = ask_serving(spec, chip, gpus, ServingOptions(**serving, **training), held, ttft, tpot, price)
-        found: ServingPlan | TrainingPlan = plan_serving(asked, top)
+        with waiting("trying layouts"):
+            found: ServingPlan | TrainingPlan = plan_serving(asked, top)
     else:
         options = Options(gpus=gpus, dtype=serving.get("dtype"), **training)
-        found = plan_training(ask(spec, chip, options, held, serving.get("memory_utilization")), top)
+        with waiting("trying layouts"):
+            found = plan_training(ask(spec, chip, options, held, serving.get("memory_utilization")), top)
     form.show(
         found.to_dict,
         lambda: (found.columns, [list(row.values()) for row in found.rows()]),

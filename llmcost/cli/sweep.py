@@ -69,6 +69,7 @@ def sweep(
     Example: llmcost sweep llama3-8b --hw h100,a100 --batch 1..256:x4 --dtype bf16,fp8
     """  # noqa: D301 - \b keeps the lines of a paragraph as they are
     from llmcost.ground.files import draft_of, refuse_input
+    from llmcost.report import charts
     from llmcost.report.sweep import write_parquet
     from llmcost.search.sweep_rows import axes_of
     from llmcost.specs.catalog import load_model
@@ -78,9 +79,13 @@ def sweep(
         if parquet is not None:
             raise InputError(f"-o {file} and --parquet {parquet}: one Parquet file is written")
         file, parquet = None, file
-    for path in (file, parquet, plot):
-        if path is not None:
-            refuse_input(Path(path), model, *hw)
+    places = [path for path in (file, parquet, plot) if path is not None]
+    for number, path in enumerate(places):
+        refuse_input(Path(path), model, *hw)
+        if Path(path) in map(Path, places[:number]):
+            raise InputError(f"{path}: is written to twice; choose another file for one of them")
+    if file is not None and not named and Path(file).suffix in charts.FORMATS:
+        raise InputError(f"-o {file}: rows are written in text; for a chart give --plot {file}")
     grid = _grid(load_model(model, kind), o.load_chips(hw), given, yes)
     axes = axes_of(given)
     columns = axes | {path: path for path in _metrics(grid, metric)}
@@ -124,13 +129,15 @@ def _write(
 
 def _grid(model: "ModelSpec", chips: "list[HardwareSpec]", given: "Mapping[str, Axis | Names]", yes: bool) -> "Sweep":
     """The sweep. Raises InputError where it is too large, before anything of it is computed, unless `yes`."""
+    from llmcost.cli.output import waiting
     from llmcost.search.sweep import Sweep
 
     combinations = len(chips) * prod(each.size() for each in given.values())
     if combinations > MOST and not yes:
         raise InputError(f"{combinations:,} combinations, above {MOST:,}: choose fewer values, or go on with --yes")
-    grid = Sweep(model, chips, {name: each.values() for name, each in given.items()})
-    left_out = list(grid.left_out().items())
+    with waiting("trying layouts"):
+        grid = Sweep(model, chips, {name: each.values() for name, each in given.items()})
+        left_out = list(grid.left_out().items())
     for reason, number in left_out[:MOST_REASONS]:
         print(f"llmcost: {number:,} of {combinations:,} combinations left out: {reason}", file=sys.stderr)
     if others := left_out[MOST_REASONS:]:
@@ -154,6 +161,8 @@ def _rows(grid: "Sweep", sort: str | None, top: int | None, fits: bool) -> tuple
 
     Raises InputError for an order that makes no sense, and exits with 1 where nothing fits.
     """
+    from llmcost.cli.output import waiting
+
     if top is not None and sort is None:
         raise InputError(f"--top {top}: in which order? add --sort FIGURE or --sort FIGURE:desc")
     if sort is None and not fits:
@@ -161,7 +170,8 @@ def _rows(grid: "Sweep", sort: str | None, top: int | None, fits: bool) -> tuple
     name, _, order = (sort or "").partition(":")
     if order not in ("", "asc", "desc"):
         raise InputError(f"--sort {sort}: FIGURE, FIGURE:asc or FIGURE:desc")
-    points = grid.select(grid.find(name) if name else None, descending=order == "desc", top=top, only_fitting=fits)
+    with waiting("ordering rows" if name else "finding what fits"):
+        points = grid.select(grid.find(name) if name else None, descending=order == "desc", top=top, only_fitting=fits)
     if not len(points):
         print(f"llmcost: none of {len(grid):,} combinations fits", file=sys.stderr)
         raise typer.Exit(1)

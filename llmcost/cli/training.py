@@ -30,6 +30,7 @@ def train(
 
     Example: llmcost train llama3-8b --hw h100 --gpus 8 --tokens 15T
     """
+    from llmcost.cli.output import waiting
     from llmcost.report.train import operator_table, train_rows, train_tables
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware, load_model
@@ -48,7 +49,8 @@ def train(
         found = explain_training(spec, chip, options, explain)
         show_explanations(Explanations(spec.name, tuple(found)), as_json=form.json)
         return
-    answer = compute(spec, chip, options)
+    with waiting("choosing the layout"):
+        answer = compute(spec, chip, options)
     if plot is not None:
         from llmcost.report import charts
         from llmcost.report.train_charts import train_panels

@@ -18,7 +18,7 @@ from llmcost.model.operators import Collective, Operator, Shape
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
-from llmcost.serving.estimate import server_of, workload_of
+from llmcost.serving.estimate import refuse_of_a_gpu, server_of, workload_of
 from llmcost.serving.options import PHASES, Options
 from llmcost.specs.hardware import HardwareSpec
 
@@ -106,8 +106,9 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
 
     `train` counts forward FLOPs and bytes, and times forward and backward.
     """
+    refuse_of_a_gpu(options, hardware)
     w = workload_of(model, hardware, options)
-    size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
+    size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype)
     sequences = rank_share(w.batch, w.dp)
     if phase == "decode":
         load = Load(rank_share(sequences, in_flight(sequences, w.pp)), 1, w.context, decode=True)
@@ -115,7 +116,7 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     else:
         load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s)
-    everywhere = phase == "train"
+    everywhere = phase == "train" or w.logits == "all"
     chip = chip_of(hardware, w.dtype, w.kv_dtype)
     efficiency = efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)
     ops = _on_a_gpu(server_of(model, size, chip, efficiency, w), load, load.s if everywhere else 1)

@@ -66,11 +66,11 @@ class UnknownFigureError(InputError):
         paths = list(known)
         near = get_close_matches(name, [*paths, *{path.rpartition(".")[2] for path in paths}], n=4, cutoff=0.4)
         hint = f"; nearest: {', '.join(near)}" if near else ""
-        super().__init__(f"no figure {name!r}{hint}{more}")
+        super().__init__(f"no figure {shortened(name)!r}{hint}{more}")
 
 
 def shortened(text: str) -> str:
-    """A key or a name as a message shows it: at most 80 characters of it."""
+    """A key, a name or a value as a message shows it: at most 80 characters of it."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
 
@@ -100,7 +100,7 @@ def check_share(option: str, value: float) -> None:
 def check_word(option: str, value: str, known: tuple[str, ...], parts: int = 1) -> None:
     """Raise InputError for what is none of the known words, nor up to so many `parts` of them joined by +."""
     if not all(part in known for part in str(value).split("+", parts - 1)):
-        raise InputError(f"{option} {value}: one of {_nearest(value, known)}")
+        raise InputError(f"{option} {shortened(str(value))}: one of {_nearest(value, known)}")
 
 
 def _nearest(asked: str, known: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from numbers import Real
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from llmcost.ground.errors import InputError, check_count, check_number, check_share, check_word
+from llmcost.ground.errors import InputError, check_count, check_number, check_share, check_word, shortened
 from llmcost.ground.units import parse_count, parse_decimal, parse_length, parse_milliseconds, parse_share
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Option(NamedTuple):
         try:
             value = self.read(text)
         except ValueError as error:
-            raise InputError(f"{self.flag} {text}: {error}") from None
+            raise InputError(f"{self.flag} {shortened(text)}: {error}") from None
         value = float(value) if hasattr(value, "numerator") and not isinstance(value, int) else value
         self.check(self.flag, value)
         return value

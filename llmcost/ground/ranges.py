@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from llmcost.ground.errors import InputError
+from llmcost.ground.errors import InputError, shortened
 
 MOST_LISTED = 10**6  # values that are spelled out
 Exact: TypeAlias = int | Fraction  # a decimal is a fraction, so that ten steps of 0.1 make 1
@@ -106,14 +106,14 @@ def parse_axis(option: str, text: str, read: Read) -> Axis:
     try:
         return Axis(option, tuple(_item(item.strip(), read) for item in text.split(",")))
     except ValueError as error:
-        raise InputError(f"{option} {text}: {error}") from None
+        raise InputError(f"{option} {shortened(text)}: {error}") from None
 
 
 def parse_names(option: str, text: str) -> Names:
     """The names that `text` lists, between commas. Raises InputError where one is empty."""
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
-        raise InputError(f"{option} {text!r}: an item of the list is empty")
+        raise InputError(f"{option} {shortened(text)!r}: an item of the list is empty")
     return Names(option, names)
 
 
@@ -135,19 +135,20 @@ def _item(text: str, read: Read) -> Steps | Powers:
     first, dots, last = bounds.partition("..")
     if not dots:
         if colon:
-            raise ValueError(f"{text!r}: a step needs a range, as in 1..64:8")
+            raise ValueError(f"{shortened(text)!r}: a step needs a range, as in 1..64:8")
         return Steps(read(first), read(first), 1)
     start, end = read(first), read(last)
     if start > end:
-        raise ValueError(f"{text!r} is empty: it starts above its end")
+        raise ValueError(f"{shortened(text)!r} is empty: it starts above its end")
     if step.startswith("x"):
         factor = read(step[1:])
         if not isinstance(factor, int) or factor < 2 or start == 0:
             raise ValueError(
-                f"{text!r}: a factor is a whole number from 2 on, as in 1..256:x2, and what it multiplies is not 0"
+                f"{shortened(text)!r}: a factor is a whole number from 2 on, as in 1..256:x2, "
+                "and what it multiplies is not 0"
             )
         return Powers(start, end, factor)
     by = read(step) if colon else 1
     if by == 0:
-        raise ValueError(f"{text!r}: a step is above 0")
+        raise ValueError(f"{shortened(text)!r}: a step is above 0")
     return Steps(start, end, by)

@@ -67,7 +67,7 @@ def parse_count(text: str, thousand: int = 1000) -> int:
     power = {"": 0, "k": 1, "m": 2, "b": 3, "g": 3, "t": 4}[suffix.lower()]
     value, remainder, _ = _times(figure, 10 ** int(exponent) if exponent else int(thousand**power))
     if remainder:
-        raise ValueError(f"expected a whole number, got {text!r}")
+        raise ValueError(f"expected a whole number, got {text[:30]!r}")
     return value
 
 

@@ -9,6 +9,7 @@ from llmcost.report.bench_rows import shape
 from llmcost.report.tables import Table
 from llmcost.specs.profile import Profile, StepRow
 
+COLUMNS = ("measurement", "old_us", "new_us", "ratio", "clear")
 CONTEXT = ("torch", "cuda", "cudnn", "triton")
 
 
@@ -18,6 +19,11 @@ def _what(new: RowRates | StepRow) -> str:
         return f"{new.model} {new.phase}, batch {new.batch:,}, {new.tokens:,} tokens"
     row = new.row
     return f"{row.suite}: {row.name} {shape(new)} {row.dtype}{', backward' if row.backward else ''}"
+
+
+def flat_differences(found: list[Difference]) -> list[tuple[object, ...]]:
+    """Every measurement that two profiles have for CSV and JSON, with the figures of COLUMNS in their order."""
+    return [(_what(each.new), each.old_us, each.new_us, each.ratio, each.clear) for each in found]
 
 
 def compare_table(old: Profile, new: Profile, found: list[Difference], threshold: float) -> Table:

@@ -135,6 +135,9 @@ class TrainingPlan(NamedTuple):
             "illegal": [each._asdict() for each in self.illegal],
         }
 
+    def __hash__(self) -> int:  # a list or a dictionary in it has none
+        return hash(repr(self))
+
     def __repr__(self) -> str:
         """In one line, with the best layout."""
         asked = self.question

@@ -38,7 +38,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, divide, floor_div, is_one, least, maximum, minimum, name_of_least, named
+from llmcost.ground.algebra import (
+    Number,
+    divide,
+    floor_div,
+    is_one,
+    least,
+    maximum,
+    minimum,
+    name_of_least,
+    named,
+    present,
+)
 from llmcost.ground.constants import Constant
 from llmcost.machine.timing import bound, rate
 from llmcost.model.architecture import Pass
@@ -110,6 +121,9 @@ def _room(server: Server, w: Workload, memory: Memory) -> Room:
     kept = request_bytes(server, w.prompt + w.output) if w.reserve_output else of_mean_length
     caches = usable - memory.overhead_bytes - memory.weights_bytes
     caches = named("room_for_caches", caches - memory.activation_bytes)
+    if not present(kept):  # a model without a cache of its own: as many as run at a time
+        of_a_rank = divide(memory.max_batch, w.dp)
+        return Room(of_a_rank, of_a_rank)
     requests = floor_div((1 - WATERMARK.value) * caches, named("request_bytes", kept))
     return Room(maximum(0, requests), maximum(1, (usable - memory.weights_bytes) / of_mean_length))
 
@@ -119,7 +133,7 @@ def request_bytes(server: Server, length: Number) -> Number:
     layers = server.share(Load(1, 1, length, decode=True)).layers
     empty = (PAGE.value - 1) / 2 * cache_bounds(layers, 1, 0)[-1].position
     kept = kept_bytes(layers) + empty
-    return kept if is_one(server.pp) else kept / server.pp
+    return kept if is_one(server.pp) or not present(kept) else kept / server.pp
 
 
 class Tokens(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 
 from llmcost.ground.algebra import Number, is_one, least, maximum, sum_of
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import check_options
+from llmcost.ground.options import check_options, declared
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.reached import efficiency_for
@@ -27,7 +27,7 @@ from llmcost.parallel.pipeline import Server, Stages, filled, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.memory import serving_memory
-from llmcost.serving.options import DEGREES, LAUNCHES, LAYOUT, MIXES, SIZES, Options, Workload
+from llmcost.serving.options import DEGREES, LAUNCHES, LAYOUT, MIXES, OF_A_GPU, SIZES, Options, Workload
 from llmcost.serving.phases import decode, decode_step, prefill, prefill_seconds, request
 from llmcost.serving.repeated import Repeated
 from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, Model, PassFlops, PhaseTraffic
@@ -55,6 +55,7 @@ def estimate(
     costs in place of the profile's or the defaults. Raises InputError where the options contradict the model or
     themselves.
     """
+    refuse_of_a_gpu(options, hardware)
     if options.profile is None and efficiency is None:  # a file of the user's may change
         sizes = _sizes(options)
         kind = (_others(options), *[(size.__class__, size == 1) for size in sizes])
@@ -212,8 +213,6 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     context, prompt = _check_sizes(model, options)
     if options.batch_prompts and options.chunk is not None:
         raise InputError("--batch-prompts: either all prompts at once, or chunks of them (--chunk)")
-    if options.profile is not None and hardware is None:
-        raise InputError(f"--profile {options.profile}: it says what a GPU reaches; give the GPU too, with --hw")
     layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT))
     dtype = options.dtype or default_dtype(hardware)
     if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
@@ -250,6 +249,15 @@ def under_engine(options: Options, hardware: HardwareSpec | None) -> Options:
         reserve_output=options.reserve_output or engine.reserve_output,
         head_dtype=options.head_dtype or (options.weight_dtype if engine.quantised_head else None),
     )
+
+
+def refuse_of_a_gpu(options: Options, hardware: HardwareSpec | None) -> None:
+    """Raise InputError for an option that changes no figure without a GPU, where there is none."""
+    for name in OF_A_GPU if hardware is None else ():
+        value, option = getattr(options, name), declared(Options)[name]
+        if value != option.value:
+            told = option.flag if value is True else f"{option.flag} {value}"
+            raise InputError(f"{told}: it says what a GPU does; give the GPU too, with --hw")
 
 
 def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:

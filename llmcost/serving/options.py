@@ -285,4 +285,9 @@ DEGREES = ("tp", "pp", "dp", "ep")  # 1 is structure: nothing is divided by it
 LAYOUT = ("gpus", *DEGREES, "gpus_per_node")
 # Options that are sizes, which formulas take as numbers, arrays or symbols. The others shape the formulas.
 SIZES = tuple(name for name, option in declared(Options).items() if option.letter and name not in LAYOUT)
+# Options that say what a GPU does, or how much of one is used: without a GPU they change no figure.
+OF_A_GPU = (
+    "profile", "launch", "link", "mfu", "memory_utilization", "free_memory_fraction", "batch_prompts", "communicator",
+    "reserve_output", "tokens",
+)  # fmt: skip
 PHASES = ("prefill", "decode", "train")  # of which operators are listed

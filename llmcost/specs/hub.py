@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llmcost.ground.errors import InputError
 
-SECONDS = 2.3  # to wait for the hub's answer; with the start of the program 3
+SECONDS = 2.0  # to wait for the hub's answer; with the start of the program 3
 OFFLINE = ("LocalEntryNotFoundError", "OfflineModeIsEnabled")  # what its client raises without a network
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 

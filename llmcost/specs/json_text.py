@@ -29,11 +29,20 @@ def parse_json(text: str, file: str) -> dict[str, Any]:
             raise _twice(text, file)
         return found
 
+    def wrong(word: str, problem: str) -> SpecError:
+        found = re.search(rf"(?<![\w\"]){re.escape(word)}", text)
+        return SpecError(file, text.count("\n", 0, found.start()) + 1 if found else 0, "", f"not usable: {problem}")
+
+    def whole(digits: str) -> int:
+        if len(digits) > LONGEST_NUMBER:  # none of a model's, and Python may refuse to print it
+            raise wrong(digits, f"a number of {len(digits):,} digits")
+        return int(digits)
+
     def no_number(word: str) -> None:
-        raise ValueError(f"{word} is no number of JSON's")
+        raise wrong(word, f"{word} is no number of JSON's")
 
     try:
-        config = json.loads(text, object_pairs_hook=unique, parse_int=_whole, parse_constant=no_number)
+        config = json.loads(text, object_pairs_hook=unique, parse_int=whole, parse_constant=no_number)
     except json.JSONDecodeError as error:
         raise SpecError(file, error.lineno, "", f"not valid JSON: {error.msg}") from None
     except (RecursionError, ValueError) as error:
@@ -41,13 +50,6 @@ def parse_json(text: str, file: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise SpecError(file, 1, "", "expected an object of keys and values")
     return config
-
-
-def _whole(digits: str) -> int:
-    """A whole number. Raises ValueError for one so long that it is none of a model's, and that Python may not print."""
-    if len(digits) > LONGEST_NUMBER:
-        raise ValueError(f"a number of {len(digits):,} digits")
-    return int(digits)
 
 
 def places(text: str) -> Iterator[tuple[tuple[Key, ...], int]]:

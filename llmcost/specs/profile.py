@@ -298,6 +298,10 @@ def _refuse_sizes(document: Document, rows: list[dict[str, Any]]) -> None:
         given = {number: row.get("sizes", {}) for number, row in enumerate(rows) if row.get("operator") == operator}
         of_each = mapping(_sizes_of(getattr(operators, operator)), whole(0, MOST_ROWS), MOST_ROWS)
         validate(document, of_each, given, lambda path: ("rows", path[0], "sizes", *path[1:]))
+        for position, sizes in given.items():
+            if sizes.get("active", 0) > sizes.get("groups", sizes.get("active", 0)):
+                place = ("rows", position, "sizes", "active")
+                raise document.error(place, f"{sizes['active']:,} of {sizes['groups']:,} groups cannot be active")
 
 
 def _sizes_of(kind: Any) -> Schema:

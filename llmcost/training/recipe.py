@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from llmcost.ground.algebra import Number
-from llmcost.ground.errors import InputError
+from llmcost.ground.errors import InputError, shortened
 from llmcost.ground.units import BITS
 from llmcost.model.lora import Lora
 from llmcost.model.sizes import activation_dtype, bytes_of
@@ -160,12 +160,14 @@ def overlap_of(text: str) -> Overlap:
     shares: dict[str, float] = {}
     for each in text.split(","):
         name, _, share = each.strip().partition("=")
+        if name in shares:
+            raise InputError(f"--overlap {shortened(text)}: {name} comes twice")
         try:
             shares[name] = float(share)
         except ValueError:
-            raise InputError(f"--overlap {text}: expected shares such as tensor=0.8,expert=1") from None
+            raise InputError(f"--overlap {shortened(text)}: expected shares such as tensor=0.8,expert=1") from None
         if name not in Overlap._fields:
-            raise InputError(f"--overlap {name}: one of {', '.join(Overlap._fields)}")
+            raise InputError(f"--overlap {shortened(name)}: one of {', '.join(Overlap._fields)}")
         if not 0 <= shares[name] <= 1:
             raise InputError(f"--overlap {name}={share}: a share from 0 to 1")
     return Overlap()._replace(**shares)

@@ -25,7 +25,14 @@ CONFIG = json.dumps(
 )
 LLAMA, H100 = load_model("llama3-8b"), load_hardware("h100")
 # What is typed where a command requires it: by what help calls an argument, by the flag of an option.
-REQUIRED = {"MODEL": "llama3-8b", "MODEL...": "llama3-8b", "PATH": "config.json", "--hw": "h100", "--gpus": "8"}
+REQUIRED = {
+    "MODEL": "llama3-8b",
+    "MODEL...": "llama3-8b",
+    "PATH": "config.json",
+    "PATH...": "config.json",
+    "--hw": "h100",
+    "--gpus": "8",
+}
 # What a command needs besides before an option of it can be asked about.
 BESIDES = {"train": ["--gpus", "8"], "mfu": ["--tokens-per-s", "9000"], "bench": ["--device", "cpu", "--plan"]}
 # Options whose text may be anything: a place to write to.
@@ -225,3 +232,109 @@ def test_a_profile_is_what_a_plan_and_a_comparison_go_by(cli):
         assert cli(*command, "--hw", "h200", *profile).code == 0
         wrong = cli(*command, "--hw", "h100", *profile)
         assert (wrong.code, wrong.out) == (2, "")
+
+
+# -- no option is ignored in silence ------------------------------------------------------------------
+
+H200 = ROOT / "hardware" / "profiles" / "h200.json"
+ONE = [pytest.param(*each.values, id=each.id) for each in takers()]
+
+
+def without(flag, words):
+    """Words without an option and its value."""
+    at = words.index(flag) if flag in words else len(words)
+    return words[:at] + words[at + 2 :]
+
+
+@pytest.mark.parametrize("command, flag", ONE)
+def test_an_option_without_a_value_is_refused(cli, command, flag):
+    """As `-o "$FILE"` gives it where FILE is not set: it is not taken as if the option were not there."""
+    answer = cli(command, *without(flag, needed(command)), flag, "")
+    assert (answer.code, answer.out) == (2, "")
+    assert "a value is missing" in answer.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_option_that_takes_one_value_is_given_once(cli, command):
+    for each in parameters(function_of(command)).values():
+        what = each.what
+        if isinstance(what, Argument) or what.repeated:
+            continue
+        twice = [what.flag.split("/")[0], *(["1"] if what.read else [])] * 2
+        answer = cli(command, *without(twice[0], needed(command)), *twice)
+        assert (answer.code, answer.out) == (2, ""), what.flag
+        assert f"{what.flag} is given" in answer.err or each.a_list
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("mfu", 0.3), ("tokens", "1T"), ("memory-utilization", 0.5), ("launch", "stream"), ("link", "pcie4")],
+)
+def test_what_a_gpu_does_is_not_asked_without_one(cli, option, value):
+    for command in ("estimate", "explain"):
+        answer = cli(command, "gpt2", f"--{option}", value)
+        assert (answer.code, answer.out) == (2, "")
+        assert f"--{option}" in answer.err
+        assert "give the GPU too, with --hw" in answer.err
+    assert cli("estimate", "gpt2", "--hw", "h100", f"--{option}", value).code == 0
+
+
+@pytest.mark.parametrize(
+    "plan", [["--output", "x"], ["--rows"], ["--compare", H200], ["--plot", "x"], ["--resume", "x"]]
+)
+def test_a_plan_of_measurements_refuses_what_is_of_measuring(cli, plan):
+    answer = cli("bench", "--device", "cpu", "--plan", *plan)
+    assert (answer.code, answer.out) == (2, "")
+    assert f"--plan only says what would be measured: leave {plan[0]} out" in answer.err
+
+
+@pytest.mark.parametrize(
+    "measuring",
+    ["--suite=gemm", "--full", "--quick", "--plan", "--phase=decode", "--batch=1", "--context=8", "--dtype=bf16",
+     "--hw=h200", f"--profile={H200}", "--device=cpu", f"--resume={H200}"],
+)  # fmt: skip
+def test_a_profile_that_is_shown_refuses_what_is_of_measuring(cli, measuring):
+    answer = cli("bench", "--show", H200, measuring)
+    assert (answer.code, answer.out) == (2, "")
+    assert "measures nothing" in answer.err
+
+
+def test_a_plan_and_a_comparison_of_bench_come_in_every_form(cli):
+    plan = json.loads(cli("bench", "--device", "cpu", "--suite", "gemm", "--plan", "--json").out)
+    assert [each["suite"] for each in plan["suites"]] == ["gemm"]
+    assert cli("bench", "--device", "cpu", "--suite", "gemm", "--plan", "--csv").out.startswith("suite,cases,")
+    found = json.loads(cli("bench", "--show", H200, "--compare", H200, "--json").out)["measurements"]
+    assert {each["ratio"] for each in found} == {1.0}
+    assert cli("bench", "--show", H200, "--compare", H200, "--csv").out.count("\n") == len(found) + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "gpt2", "--hw", "h100", "--gpus", 8, "--overlap", "tensor=0.5,tensor=0.7"], "tensor comes twice"),
+        (["compare", "gpt2", "--hw", "h100", "--price", "h100=2", "--price", "h100=3"], "a second price of h100-sxm"),
+        (["compare", "gpt2", "--hw", "h100", "--price", "2", "--price", "3"], "a second price of all GPUs"),
+        (["fit", "gpt2", "--hw", "h100", "--mfu", "0.3"], "give --basis textbook too"),
+        (["plan", "gpt2", "--hw", "h100", "--gpus", 8, "--serve", "--qlora"], "--qlora: of training"),
+        (["plan", "gpt2", "--hw", "h100", "--gpus", 8, "--serve", "--optimizer", "sgd"], "--optimizer: of training"),
+        (["estimate", "llama3-8b", "--as", "zzz"], "--as zzz: says how to read a config.json"),
+        (["sweep", "gpt2", "--hw", "h100", "-o", "x.svg"], "for a chart give --plot x.svg"),
+        (["sweep", "gpt2", "--hw", "h100", "-o", "x.svg", "--plot", "x.svg"], "x.svg: is written to twice"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(cli, arguments, words):
+    answer = cli(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert words in answer.err
+
+
+def test_operators_have_the_logits_and_the_type_of_the_head_that_are_asked_for(cli):
+    """The head at 8 tokens: logits of the last alone or of all; an int8 head has half the bytes of weights."""
+
+    def head(*options):
+        document = json.loads(cli("ops", "llama3-8b", "-c", 8, *options, "--json").out)
+        return next(each for each in document["operators"] if each["operator"] == "lm_head")
+
+    assert head("--logits", "all")["flops"] == 8 * head()["flops"]
+    weights = 4096 * 128_256
+    assert head()["bytes"] - head("--head-dtype", "int8")["bytes"] == pytest.approx(weights, rel=1e-3)

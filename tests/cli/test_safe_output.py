@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import llmcost
+from llmcost.cli import output
 from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
 from llmcost.ground.units import scaled, seconds, significant
@@ -212,3 +213,74 @@ def test_a_system_whose_gpu_is_a_system_is_one_message(cli, tmp_path):
         assert answer.code == 2
         assert "is a system too" in answer.err
         assert answer.err.count("\n") == 1
+
+
+# -- a sign of life ---------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_what_takes_long_says_so_on_a_terminal_and_leaves_no_trace(monkeypatch):
+    monkeypatch.setattr(output, "SILENT", 0.05)
+    for stream, told in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with output.waiting("trying layouts"):
+            time.sleep(0.3)
+        assert ("llmcost: trying layouts, " in stream.getvalue()) is told
+        assert stream.getvalue().endswith("\r\x1b[K") is told
+
+
+def test_what_is_quick_says_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with output.waiting("trying layouts"):
+        pass
+    assert sys.stderr.getvalue() == ""
+
+
+# -- messages ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["estimate", "gpt2", "--batch", "9" * 500],
+        ["estimate", "gpt2", "--dtype", "a" * 500],
+        ["sweep", "gpt2", "--hw", "h100", "--batch", "9" * 500],
+        ["sweep", "gpt2", "--hw", "h100", "--sort", "a" * 500],
+        ["explain", "gpt2", "a" * 500],
+        ["train", "gpt2", "--hw", "h100", "--gpus", "8", "--overlap", "a" * 500],
+    ],
+)
+def test_a_value_is_cut_at_80_characters(cli, arguments):
+    answer = cli(*arguments)
+    assert answer.code == 2
+    assert "a" * 80 not in answer.err
+    assert "9" * 80 not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"quantization": {\n"quant_algo": "W9A9"}}', ":1: quantization: this kind of quantisation"),
+        (
+            '{"quantization": {"quant_algo": "FP8",\n"exclude_modules": 1}}',
+            ":2: quantization.exclude_modules: expected",
+        ),
+        ('{\n"quantization": [1]}', ":2: quantization: expected an object"),
+        ('{"quantization": {\n\n"group_size": NaN}}', ":3: not usable: NaN is no number"),
+        ('{"quantization": ', ":1: not valid JSON"),
+    ],
+)
+def test_an_error_of_a_file_beside_the_config_names_that_file_and_line(cli, tmp_path, text, said):
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4}', "utf-8"
+    )
+    (tmp_path / "hf_quant_config.json").write_text(text, "utf-8")
+    answer = cli("estimate", tmp_path)
+    assert (answer.code, answer.out) == (2, "")
+    assert f"{tmp_path}/hf_quant_config.json{said}" in answer.err

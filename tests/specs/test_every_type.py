@@ -4,8 +4,11 @@ Estimates and operators are asked of every type. Training and formulas take a hu
 structure alone: they are asked of one type for each combination of blocks.
 """
 
+import json
+
 import pytest
 
+import llmcost
 from llmcost.formulas.operators import phase_operators
 from llmcost.formulas.serving import explain
 from llmcost.formulas.training import explain_training
@@ -71,6 +74,37 @@ def test_every_structure_is_trained_and_explained_with_the_values_that_are_compu
     assert 0 < trained.mfu < 1
 
 
+H100 = ("--hw", "h100")
+COMMANDS = {  # every command that reads a config, as few GPUs and tokens as it takes
+    "estimate": (*H100, "-c", "128", "--json"),
+    "estimate ": ("-c", "128", "--prompt", "100", "--output", "20", "--concurrency", "8", *H100),
+    "explain": ("-c", "128"),
+    "ops": ("--phase", "train", "-c", "128"),
+    "import": (),
+    "check": (),
+    "models": ("--json",),
+    "compare": ("gpt2-xl", *H100, "-c", "128"),
+    "sweep": (*H100, "-b", "1,2", "-c", "128", "--csv"),
+    "mfu": (*H100, "--tokens-per-s", "100", "--seq", "128"),
+    "fit": (*H100, "--gpus", "1,8", "-c", "128"),
+    "train": (*H100, "--gpus", "1", "--seq", "128", "--recompute", "full", "--zero", "0", "--tp", "1", "--pp", "1"),
+    "plan": (*H100, "--gpus", "1", "--seq", "128", "--global-batch", "2", "--recompute", "none"),
+    "plan ": (*H100, "--gpus", "1", "--serve", "--prompt", "64", "--output", "32"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_answers_every_default_config_or_says_why_not(cli, command, tmp_path):
+    """Exit code 0, or 1 where the model fits no GPU, or 2 with the key that a default config lacks."""
+    for kind in all_types():
+        path = tmp_path / f"{kind}.json"
+        path.write_text(json.dumps({"model_type": kind}), "utf-8")
+        answer = cli(command.strip(), path, *COMMANDS[command])
+        expected = (0, 1) if kind in MODELS else (1,) if command == "check" else (2,)
+        assert answer.code in expected, (kind, answer.err)
+        assert kind in MODELS or (answer.out + answer.err).rstrip().endswith("is missing")
+
+
 # Gemma 4's assistant: all of its layers read the cache of the model that it drafts for.
 WITHOUT_A_CACHE = {
     "num_hidden_layers": 4,
@@ -98,3 +132,12 @@ def test_a_model_that_keeps_no_cache_of_its_own_is_limited_by_its_activations(op
     fullest = estimate(model, GPU, options._replace(batch=memory.max_batch)).memory
     assert fullest.fits
     assert fullest.total_bytes > 0.99 * fullest.usable_bytes
+
+
+def test_a_model_that_keeps_no_cache_of_its_own_is_planned_to_serve_as_many_as_run_at_a_time():
+    model = imported("gemma4_text", **WITHOUT_A_CACHE)
+    for gpus in (1, 2):  # one GPU alone has degrees that are plain numbers, several have arrays
+        found = llmcost.plan_serving(model, GPU, gpus, prompt=256, output=256)
+        assert all(0 < each.max_concurrency < 10**9 for each in found.best)
+    mix = Options(prompt=256, output=256, concurrency=8)
+    assert estimate(model, GPU, mix).serving.running == 8

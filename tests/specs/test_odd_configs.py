@@ -99,6 +99,22 @@ def test_what_would_take_for_ever_is_refused_within_bounds(name):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 500_000  # kB
 
 
+@pytest.mark.parametrize("wrong", [10**30, [1], {"a": 1}, "x"])
+@pytest.mark.parametrize("key", ["strategy", "num_bits", "type", "group_size"])
+def test_a_scheme_that_is_written_wrongly_is_not_understood(key, wrong):
+    config = quantized([])
+    config["quantization_config"]["config_groups"]["group_0"]["weights"][key] = wrong
+    if key != "group_size":  # which a scheme of channels does not look at
+        with pytest.raises(SpecError, match="this kind of quantisation"):
+            read(config)
+
+
+@pytest.mark.parametrize("size", ["x", {"a": 1}, [1]])
+def test_a_size_that_is_none_is_refused_before_kernels_are_named(size):
+    with pytest.raises(SpecError, match="intermediate_size"):
+        read(quantized([]) | {"intermediate_size": size})
+
+
 @pytest.mark.parametrize(
     "ignore",
     [

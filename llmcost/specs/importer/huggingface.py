@@ -11,11 +11,12 @@ from os.path import isdir
 from pathlib import Path
 from typing import Any
 
+from llmcost.ground.errors import SpecError
 from llmcost.model.blocks import STREAMS
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
 from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS, OTHER_PARTS
-from llmcost.specs.json_text import parse_json
+from llmcost.specs.json_text import line_of, parse_json
 from llmcost.specs.reader import Document, read_text
 
 TEXT = ("text_config", "llm_config", "language_config")  # where a multimodal config has its text model
@@ -44,10 +45,19 @@ def read_config(path: Path, kind: str | None = None) -> Document:
     config = parse_json(text, str(file))
     name = (file.parent.name if file.name == "config.json" else file.stem) or "model"
     beside = file.with_name("hf_quant_config.json")  # where older versions of NVIDIA's ModelOpt put it
-    if beside.is_file() and "quantization_config" not in config:
-        found = parse_json(read_text(beside, LARGEST_CONFIG), str(beside)).get("quantization")
-        config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
-    return document_of(config, str(file), name, kind, text)
+    if "quantization_config" in config or not beside.is_file():
+        return document_of(config, str(file), name, kind, text)
+    told = read_text(beside, LARGEST_CONFIG)
+    found = parse_json(told, str(beside)).get("quantization")
+    config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
+    try:
+        return document_of(config, str(file), name, kind, text)
+    except SpecError as error:
+        first, *rest = error.field.split(".")
+        if first != "quantization_config":
+            raise
+        field = ("quantization", *rest)
+        raise SpecError(str(beside), line_of(told, field), ".".join(field), error.problem) from None
 
 
 def document_of(config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "") -> Document:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from llmcost.ground.errors import SpecError
+from llmcost.ground.errors import SpecError, shortened
 from llmcost.specs.importer.architectures import FOLDER, HARMLESS_KEYS, Architecture, architecture
 from llmcost.specs.importer.names import DRAFTS, FORMER_WORDS, LAYER_LISTS, NEUTRAL, OTHER_PARTS, SYNONYMS
 from llmcost.specs.importer.values import NotWholeError, evaluate, keys_of
@@ -58,7 +58,11 @@ class Keys:
         self.type = kind or config.get("model_type")
         family = architecture(self.type) if isinstance(self.type, str) else None
         if family is None:
-            problem = f"the architecture {self.type!r} is not understood" if self.type else "this key is missing"
+            problem = (
+                f"the architecture {shortened(str(self.type))!r} is not understood"
+                if self.type
+                else "this key is missing"
+            )
             raise self.error("model_type", problem)
         self.family: Architecture = family
         self.rules: dict[str, Any] = family.get("keys", {})  # how this type's keys are read

@@ -14,6 +14,7 @@ from math import comb
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.errors import shortened
 from llmcost.model.blocks import MIXERS, MLPS, Builder
 from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Operator
@@ -196,13 +197,15 @@ def _groups(said: dict[str, Any]) -> list[dict[str, Any]]:
 def _of_weights(weights: dict[str, Any]) -> str:
     """The format of one group of layers, from what its scheme says of weights."""
     bits, kind, group = weights.get("num_bits"), weights.get("type", "int"), weights.get("group_size")
-    strategy = weights.get("strategy") or ("group" if isinstance(group, int) and group > 0 else "tensor")
+    strategy = str(weights.get("strategy") or ("group" if isinstance(group, int) and group > 0 else "tensor"))
     if kind == "float" and "group" in strategy:
         return {"4, 16": "nvfp4", "4, 32": "mxfp4", "8, 32": "mxfp8"}.get(f"{bits}, {group}", "")
     if kind == "float" or strategy == "tensor":
         squares = strategy == "block" and weights.get("block_structure") == [128, 128]
         name = f"{'fp' if kind == 'float' else 'int'}{bits}"
         return name + {"tensor": "", "channel": "-channel", "block": "-block128" if squares else "?"}.get(strategy, "?")
+    if kind != "int" or strategy not in ("group", "channel"):
+        return ""
     return _integers(bits, group if strategy == "group" else -1, zero_point=weights.get("symmetric") is False)
 
 
@@ -394,10 +397,15 @@ def _kernels(kind: Any, layer: dict[str, Any]) -> Iterator[Operator]:
     """The kernels of a block, in a prompt and in a decode step. All sizes are 1: which kernels run is structure."""
     types, defaults = kind.__annotations__, kind._field_defaults
     given = {field: defaults.get(field, 1) if layer.get(field) is None else layer[field] for field in kind._fields}
-    block = kind(**{field: min(1, value) if types[field] is Number else value for field, value in given.items()})
+    block = kind(**{field: _one_of(value) if types[field] is Number else value for field, value in given.items()})
     for decode in (False, True):
         load = Load(1, 1, 1, decode)
         yield from block.operators(Builder(1, 1, rotary=True, norm="rms", load=load, bytes=ElementBytes(1, 1, 1)))
+
+
+def _one_of(size: Any) -> Any:
+    """1 for a size, or what there is none of; also for what is no size, which is refused where the spec is read."""
+    return min(1, size) if isinstance(size, int | float) else 1
 
 
 def _linear(operators: Packed) -> frozenset[str]:
@@ -406,4 +414,7 @@ def _linear(operators: Packed) -> frozenset[str]:
 
 def _shown(said: dict[str, Any]) -> str:
     kinds = ("quant_method", "quant_algo", "format", "bits", "group_size", "weight_block_size", "bnb_4bit_quant_type")
-    return ", ".join(f"{key} {said[key]}" for key in kinds if said.get(key) is not None) or "no quant_method"
+    return (
+        ", ".join(f"{key} {shortened(str(said[key]))}" for key in kinds if said.get(key) is not None)
+        or "no quant_method"
+    )
