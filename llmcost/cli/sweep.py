@@ -71,7 +71,6 @@ def sweep(
     from llmcost.ground.files import draft_of, refuse_input
     from llmcost.report.sweep import write_parquet
     from llmcost.search.sweep_rows import axes_of
-    from llmcost.specs.catalog import load_model
 
     named = form.csv or form.json or form.markdown
     if file is not None and Path(file).suffix == ".parquet" and not named:
@@ -81,7 +80,7 @@ def sweep(
     for path in (file, parquet, plot):
         if path is not None:
             refuse_input(Path(path), model, *hw)
-    grid = _grid(load_model(model, kind), o.load_chips(hw), given, yes)
+    grid = _grid(o.load_model(model, kind, given), o.load_chips(hw), given, yes)
     axes = axes_of(given)
     columns = axes | {path: path for path in _metrics(grid, metric)}
     rows, number = _rows(grid, sort, top, fits)

@@ -32,12 +32,12 @@ def train(
     """
     from llmcost.report.train import operator_table, train_rows, train_tables
     from llmcost.serving.results import to_dict
-    from llmcost.specs.catalog import load_hardware, load_model
+    from llmcost.specs.catalog import load_hardware
     from llmcost.training.breakdown import MicroBatchRow, micro_batch_rows
     from llmcost.training.setup import setup_of
     from llmcost.training.train import train as compute
 
-    spec, chip = load_model(model, kind), load_hardware(hw)
+    spec, chip = o.load_model(model, kind, options), load_hardware(hw)
     if explain is not None:
         from llmcost.cli.output import show_explanations
         from llmcost.formulas.explanations import Explanations

@@ -102,6 +102,9 @@ QUANTITIES: dict[str, Quantity] = {
     "model.params.lm_head": Quantity(
         "parameters", "output projection, 0 when tied to the embedding", f"{SLIDES}: LM head; {WALK}: row 7"
     ),
+    "model.max_position_embeddings": Quantity(
+        "tokens", "positions that the model was made for; a longer context costs what it costs", "config.json"
+    ),
     "flops.per_token.linear": Quantity("FLOP", "linear layers without the LM head", f"{SLIDES}: 计算量, 全连接层"),
     "flops.per_token.attention": Quantity(
         "FLOP", "attention scores and values, all c keys seen", f"{SLIDES}: 计算量 (SDPA)"
@@ -154,7 +157,9 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "memory.fits": Quantity("", "whether the total fits", DOCS),
     "memory.max_batch": Quantity("sequences", "largest batch at this context", DOCS),
-    "memory.max_context": Quantity("tokens", "largest context at this batch, at most the model's maximum", DOCS),
+    "memory.max_context": Quantity(
+        "tokens", "largest context at this batch, at most the model's maximum or what is asked", DOCS
+    ),
     "traffic.decode.weight_bytes": Quantity(
         "B", "weights read in a decode step, rows of the embedding as looked up", f"{SLIDES}: 访存量"
     ),

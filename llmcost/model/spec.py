@@ -46,6 +46,7 @@ class ModelSpec(NamedTuple):
     of the embedding that the LM head has no output for. `position_offset`: rows of the position table before the
     first position. `rotary_table`: the angles are stored. `head_size`: a linear layer of so many outputs stands
     before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: one is stored, not run.
+    `counted`: what of the model the spec holds, in words, where that is not all of it.
     Where a field may be left out of a spec, the default is the Llama family's.
     """
 
@@ -78,7 +79,13 @@ class ModelSpec(NamedTuple):
     weight_format: str = ""
     quantized_lm_head: bool = False
     notes: tuple[str, ...] = ()
+    counted: str = ""
     published: tuple[Published, ...] = ()
+
+    @property
+    def has_position_table(self) -> bool:
+        """Whether a row is stored for every position: beyond the last one the model cannot run at all."""
+        return self.position_embedding == "learned" or self.rotary_table
 
     @property
     def num_hidden_layers(self) -> Number:

@@ -71,6 +71,8 @@ def _counts(e: Estimate) -> list[tuple[str, str, str]]:
     )
     tied = "the embedding's weights" if p.lm_head == 0 else ""
     rows = [("Parameters", amount(p.total), f"{p.total:,}")]
+    if e.model.counted != "all":
+        rows.append(("  counted", "", e.model.counted))
     rows += [(f"  {name}", amount(n), f"{n:,}" if n or not tied else tied) for name, n in parts]
     products = f"2 a multiply-add of matrix products; every query sees all {w.context:,} keys"
     prompts = f"{w.batch:,} × {w.prompt:,} tokens, causal pairs only; {scaled(prefill.full, 'FLOP')} with all pairs"

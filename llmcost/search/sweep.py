@@ -65,12 +65,13 @@ class Recording:
 
 
 def _room(model: ModelSpec, w: Workload) -> Number:
-    """Tokens that are left where least are: of the prompt, of the context, or of the model's positions.
+    """Tokens that are left where least are: of the prompt, of the context, or of the rows of a table of positions.
 
     Below 0 where lengths contradict each other.
     """
     out = 0 if w.output is None else w.output
-    return minimum(w.prompt - 1, minimum(w.context - out - w.prompt, model.max_position_embeddings - w.context))
+    inside = minimum(w.prompt - 1, w.context - out - w.prompt)
+    return minimum(inside, model.max_position_embeddings - w.context) if model.has_position_table else inside
 
 
 class Sweep:

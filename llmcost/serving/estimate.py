@@ -30,7 +30,7 @@ from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import DEGREES, LAYOUT, MIXES, SIZES, Options, Workload
 from llmcost.serving.phases import decode, decode_step, prefill, prefill_seconds, request
 from llmcost.serving.repeated import Repeated
-from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, Model, PassFlops, PhaseTraffic
+from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, PassFlops, PhaseTraffic, model_of
 from llmcost.serving.training_rates import training
 from llmcost.specs.hardware import HardwareSpec, joined_by
 
@@ -156,7 +156,7 @@ def evaluate(
     card = hardware and Hardware(hardware.name, hardware.title, chip.peak, chip.bandwidth, chip.capacity)
     return Estimate(
         schema=SCHEMA,
-        model=Model(model.name, model.title, params),
+        model=model_of(model, params),
         hardware=card,
         workload=w,
         flops=Flops(
@@ -231,14 +231,11 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
 
 def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
     """Context and prompt. Raises InputError where a size makes no sense, or the model or context is too short."""
-    longest, out = model.max_position_embeddings, options.output or 0
-    if options.output is not None and not 1 <= out < longest:
-        raise InputError(f"--output {out}: at least 1, and less than the {longest:,} positions that {model.name} takes")
+    out = options.output or 0
+    if options.output is not None and out < 1:
+        raise InputError(f"--output {out}: at least 1")
     context, prompt = lengths(model, options)
-    if not 1 <= context <= longest:
-        raise InputError(
-            f"--context {context}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)"
-        )
+    check_positions("--context", model, context)
     if not 1 <= prompt <= context - out:
         room = f"the context of {context:,}" + (f" less the output of {out:,}" if out else "")
         raise InputError(f"--prompt {prompt}: at least 1 and at most {room}")
@@ -248,6 +245,20 @@ def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
             told = f"--{name} {getattr(options, name):g}"
             raise InputError(f"{told}: a mix of requests needs the tokens that each gives, --output")
     return context, prompt
+
+
+def check_positions(option: str, model: ModelSpec, tokens: int) -> None:
+    """Raise InputError for no tokens, or for more than a model with a table of positions has rows for.
+
+    Rotary angles, ALiBi's slopes and recurrences can be computed for any position: beyond `max_position_embeddings`
+    the cost is right, whatever the answers are worth.
+    """
+    longest = model.max_position_embeddings
+    if tokens < 1 or (model.has_position_table and tokens > longest):
+        rows = ", the rows of its table" if model.has_position_table else ""
+        raise InputError(
+            f"{option} {tokens}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings{rows})"
+        )
 
 
 def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:

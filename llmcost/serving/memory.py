@@ -321,7 +321,8 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
     With `batch_prompts` they all run at once.
 
     The largest batch keeps the context; the largest context keeps the batch (and takes the prompt along
-    where the prompt is the context) and stays within the positions that the model was made for.
+    where the prompt is the context) and stays within the positions that the model was made for, or the context
+    that is asked about.
     """
     has, usable = held(server, w, step, kv), server.chip.usable
     weights, activations = named("memory.weights_bytes", has.weights), has.activations()
@@ -335,7 +336,8 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
     overhead = usable - budget + runtime
     total = used + named("memory.overhead_bytes", overhead)
     room = named("room", budget - runtime - weights)
-    longest = has.largest_context(room, server.model.max_position_embeddings, grows=prompt_is_context, chunk=w.chunk)
+    positions = maximum(server.model.max_position_embeddings, w.context)
+    longest = has.largest_context(room, positions, grows=prompt_is_context, chunk=w.chunk)
     return Memory(
         weights_bytes=has.weights,
         kv_cache_bytes=has.cache,

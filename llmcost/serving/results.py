@@ -11,15 +11,23 @@ from llmcost.ground.html import html_table
 from llmcost.ground.units import amount, scaled, significant
 from llmcost.machine.timing import Bound
 from llmcost.model.counting import Params, TokenFlops, Traffic
+from llmcost.model.spec import ModelSpec
 from llmcost.serving.options import Workload
 
 
 class Model(NamedTuple):
-    """The model's name and its parameters."""
+    """The model's name, its parameters, what of it these are, in words, and the positions that it was made for."""
 
     name: str
     title: str
     params: Params
+    counted: str
+    max_position_embeddings: Number
+
+
+def model_of(model: ModelSpec, params: Params) -> Model:
+    """What an answer says of its model."""
+    return Model(model.name, model.title, params, model.counted or "all", model.max_position_embeddings)
 
 
 class Hardware(NamedTuple):

@@ -120,6 +120,17 @@ def find(kind: str, name: str) -> Path:
     raise UnknownNameError("model" if kind == "models" else "hardware", name, _nearest(name, known))
 
 
+def of_the_same_sizes(model: ModelSpec, positions: int) -> list[str]:
+    """Shipped models that have the sizes of this one and were made for so many positions: its longer versions."""
+    mine = (model.hidden_size, model.num_hidden_layers, model.vocab_size)
+    alike = [
+        data
+        for _, data in _documents("models")
+        if tuple(data.get(size) for size in ("hidden_size", "num_hidden_layers", "vocab_size")) == mine
+    ]
+    return [data["name"] for data in alike if data["max_position_embeddings"] >= positions]
+
+
 def split_gpus(name: str) -> tuple[str, str | None]:
     """`8xh100` and `h100:8` as the GPU's name and how many there are; any other name (7900xtx), as it is, and None."""
     match = re.fullmatch(r"(?P<first>\d{1,7}) ?[x×] ?(?P<a>\D.*)|(?P<b>.+):(?P<last>\d{1,7})", name, re.ASCII)

@@ -85,6 +85,7 @@ SCHEMA = record(
         "weight_format": TEXT,
         "quantized_lm_head": FLAG,
         "notes": several(TEXT),
+        "counted": TEXT,
         "published": several(PUBLISHED),
     },
 )

@@ -15,7 +15,7 @@ from llmcost.model.operators import Operator
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
-from llmcost.serving.estimate import DEFAULT_CONTEXT, default_dtype
+from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_dtype
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic
 from llmcost.training.conventions import HALF_PRECISION
@@ -108,13 +108,11 @@ def layers_of_a_token(model: ModelSpec) -> list[Operator]:
 def sequence_of(model: ModelSpec, seq: int | None) -> int:
     """Tokens of a sequence: as given, or DEFAULT_CONTEXT as far as the model has positions.
 
-    Raises InputError for more than it has.
+    Raises InputError for more than a table of positions has rows for.
     """
-    longest: int = model.max_position_embeddings
     if seq is None:
-        return min(longest, DEFAULT_CONTEXT)
-    if not 1 <= seq <= longest:
-        raise InputError(f"--seq {seq}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)")
+        return min(int(model.max_position_embeddings), DEFAULT_CONTEXT)
+    check_positions("--seq", model, seq)
     return seq
 
 

@@ -17,7 +17,7 @@ from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout, stage_of
 from llmcost.parallel.rules import check, shape_of
-from llmcost.serving.results import Hardware, Model
+from llmcost.serving.results import Hardware, model_of
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import cheapest_change, enough_gpus
 from llmcost.training.conventions import CONVENTIONS, Utilization, counts_of, utilization
@@ -80,7 +80,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
     low, high = (expected.days * (1 + sign * (error or 0)) for sign in (-1, 1))
     return Train(
         schema=SCHEMA,
-        model=Model(at.model.name, at.model.title, params),
+        model=model_of(at.model, params),
         hardware=Hardware(hardware.name, hardware.title, at.chip.peak, at.chip.bandwidth, at.chip.capacity),
         run=TrainingWorkload(
             gpus=step.gpus,

@@ -53,8 +53,8 @@ def read_config(path: Path, kind: str | None = None) -> Document:
 def document_of(config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "") -> Document:
     """The config's data in the form of a spec; `text` is the file's, for the lines in messages."""
     whole = config
-    config, place, notes = text_model(whole)
-    notes += [
+    config, place, counted = text_model(whole)
+    notes = [
         f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
     ]
     keys = Keys(config, file, kind, text, place)
@@ -82,24 +82,27 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
         data |= quantization.quantization(keys, layers)
         notes += quantization.notes_of(keys.get("quantization_config"))
     data |= grouped(layers) | streams(keys)
-    if notes:
-        data["notes"] = notes
+    data |= {"notes": notes or None, "counted": counted or None}
     keys.refuse_what_is_left(keys.given)
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
 
 
 def positions_of(keys: Keys) -> Any:
-    """The longest context: with linearly interpolated rotary angles, so many times the positions of the first training.
+    """The longest context: of a config that scales its rotary angles, so many times the positions before that.
 
-    As vLLM's `max_model_len` has it. Gemma 3's configs say the longer one already.
+    As vLLM's `_get_and_verify_max_len` has it (github.com/vllm-project/vllm, vllm/config/model.py): linear, dynamic and
+    YaRN multiply, longrope and Llama 3 do not, and Gemma 3's configs say the longer one already. What was before is
+    `original_max_position_embeddings` where that stands; never less than the config's own maximum.
     """
     positions = keys.field("max_position_embeddings") or keys.trait("max_position_embeddings")
     scaling = next((said for key in ("rope_scaling", "rope_parameters") if isinstance(said := keys.get(key), dict)), {})
-    factor = scaling.get("factor")
-    linear = "linear" in (scaling.get("type"), scaling.get("rope_type")) and not str(keys.type).startswith("gemma3")
-    if not linear or not isinstance(positions, int) or not isinstance(factor, int | float) or not 1 < factor < 1000:
+    scales = {"linear", "dynamic", "yarn"} & {str(scaling.get("type")), str(scaling.get("rope_type"))}
+    factor, before = scaling.get("factor"), scaling.get("original_max_position_embeddings", positions)
+    if not scales or str(keys.type).startswith("gemma3") or not isinstance(factor, int | float):
         return positions
-    return int(positions * factor)
+    if not isinstance(positions, int) or not isinstance(before, int) or not 1 < factor < 1000:
+        return positions
+    return max(positions, int(before * factor))
 
 
 def dtype_of(keys: Keys) -> str:
@@ -111,16 +114,17 @@ def dtype_of(keys: Keys) -> str:
     return DTYPE[said]
 
 
-def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:
-    """The config of the text model alone, the key that it stands under, and notes for the spec."""
+def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], str]:
+    """The config of the text model alone, the key that it stands under, and what is counted where that is not all."""
     key = next((key for key in TEXT if isinstance(config.get(key), dict)), "")
     inner = config.get(key) if key else None
-    notes = []
-    if inner is not None or any(config.get(key) for key in OTHER_PARTS):
-        notes.append("The text model of a multimodal config; its other parts are left out.")
+    others = [words for part, words in OTHER_PARTS.items() if config.get(part)]
+    counted = ""
+    if others or inner is not None:
+        counted = f"the text model alone, without {' and '.join(others) or 'the other parts of its config'}"
     if inner is not None:
         config = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config} | inner
-    return config, (key,) if key else (), notes
+    return config, (key,) if key else (), counted
 
 
 def depth_of(keys: Keys) -> int:
