@@ -118,8 +118,8 @@ class Stage(NamedTuple):
 def stage_of(layout: Layout, layers: Number, index: Number) -> Stage:
     """Stage `index` of the pipeline, counted from 0, as full as the fullest one.
 
-    Where chunks do not divide the layers, those left over are dealt out one a chunk, in turn to every stage: the fullest
-    stage has one more of them than another, and all count as that one.
+    Where chunks do not divide the layers, those left over are dealt out one a chunk, in turn to every stage: some
+    stages have one more of them than others, and all count as these.
     In 1F1B stage i of p holds p - i micro-batches (arXiv 2104.04473, section 2.2.1), or all m where that is fewer.
     Interleaved, rank i runs 2(p - i - 1) + (v - 1)p + 1 chunks of 1/v stage before its first backward chunk
     (Megatron-LM, core/pipeline_parallel/schedules.py): p(1 + (p-1)/(pv)) stages on the first one (arXiv 2205.05198,

@@ -10,7 +10,7 @@ from llmcost.machine.defaults import BASIS, ENGINE_ERROR, ENGINE_MEDIAN_ERROR, E
 from llmcost.model.formats import FORMATS
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
-from llmcost.report.figures import UNKNOWN, degrees_of
+from llmcost.report.figures import UNKNOWN, context_of, degrees_of
 from llmcost.report.tables import Table
 from llmcost.serving.options import DEGREES, Workload
 from llmcost.serving.results import Estimate, Hardware, Memory, Request, Serving, leaves
@@ -97,7 +97,7 @@ def _memory(e: Estimate) -> list[tuple[str, str, str]]:
     ]
     if m.overhead_bytes is None:
         return rows
-    runtime = "CUDA context" + ", communication buffers" * (w.tp * w.pp * w.ep > 1)
+    runtime = context_of(e.hardware) + ", communication buffers" * (w.tp * w.pp * w.ep > 1)
     aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
     return [
         *rows,

@@ -153,7 +153,9 @@ def evaluate(
     prompt_seconds = prefill_seconds(server, w, prompt_time)
     prefilled = prefill(server, w, prompt_share, forward_cost.flops(causal=False), prompt_seconds)
     both_ways = both_ways_seconds(server, prompts, every, kernels)
-    card = hardware and Hardware(hardware.name, hardware.title, chip.peak, chip.bandwidth, chip.capacity)
+    card = hardware and Hardware(
+        hardware.name, hardware.title, hardware.vendor, chip.peak, chip.bandwidth, chip.capacity
+    )
     return Estimate(
         schema=SCHEMA,
         model=model_of(model, params),
@@ -215,7 +217,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT))
     dtype = options.dtype or default_dtype(hardware)
     if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
-        known = ", ".join([*hardware.peak, *hardware.vector_peak])
+        known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
         raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {known}")
     return options._replace(
         context=context,

@@ -31,10 +31,11 @@ def model_of(model: ModelSpec, params: Params) -> Model:
 
 
 class Hardware(NamedTuple):
-    """The GPU's name and the three figures that times and fit rest on."""
+    """The GPU's name and maker, and the three figures that times and fit rest on."""
 
     name: str
     title: str
+    vendor: str
     peak_flops_per_s: Number
     bandwidth_bytes_per_s: Number
     memory_bytes: Number

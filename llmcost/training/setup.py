@@ -31,6 +31,20 @@ BATCH_TOKENS = Constant(
 )
 
 
+RUN_TOKENS = Constant(15 * 10**12, "Llama 3, over 15T tokens (arXiv 2407.21783, section 1)", "tokens of a run")
+ADAPTER_TOKENS = Constant(
+    1875 * 16 * 512,
+    "QLoRA's Guanaco 65B: 1,875 steps of 16 sequences of 512 tokens (arXiv 2305.14314, table 9)",
+    "tokens of a run",
+)
+
+
+def with_tokens(options: Options) -> Options:
+    """The options with the length of the run: as given, or that of a known one, of adapters a fine-tune's."""
+    usual = RUN_TOKENS if options.lora_rank is None else ADAPTER_TOKENS
+    return options if options.tokens is not None else options._replace(tokens=int(usual.value))
+
+
 def setup_of(
     model: ModelSpec, hardware: HardwareSpec, options: Options, efficiency: Efficiency | None
 ) -> tuple[Setup, bool]:
@@ -39,6 +53,9 @@ def setup_of(
     Raises InputError where the options make no sense.
     """
     check_options(options)
+    if options.reshard is not None and options.zero != 3:
+        said = "reshard" if options.reshard else "no-reshard"
+        raise InputError(f"--{said}: whether weights that --zero 3 gathers are let go; give --zero 3 too")
     recipe, given = recipe_of(model, hardware, options), layout_given(options)
     seq = sequence_of(model, options.seq)
     asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**given)

@@ -59,6 +59,10 @@ class LatentAttention(NamedTuple):
     attention_gate: Literal["none", "head", "channel", "latent"] = "none"
     rotary_key_norm: bool = False
 
+    def source(self) -> str:
+        """Where what it keeps of a token is described."""
+        return "MLA: DeepSeek-V2, arXiv 2405.04434, section 2.1"
+
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Query and latent projections with their norms, indexer, attention expanded or absorbed, output projection."""
         a, rkv, h, bias = self.num_attention_heads, self.kv_lora_rank, build.hidden, self.attention_bias
