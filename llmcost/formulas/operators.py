@@ -113,8 +113,8 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         load = Load(rank_share(sequences, in_flight(sequences, w.pp)), 1, w.context, decode=True)
         letters = Load(symbol("b", load.b, "batch"), 1, symbol("c", w.context, "context"), decode=True)
     else:
-        load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
-        letters = Load(symbol("b", load.b, "batch"), s, s)
+        load, s = Load(sequences, w.prompt, w.prompt, cached=phase != "train"), symbol("s", w.prompt, "tokens")
+        letters = Load(symbol("b", load.b, "batch"), s, s, cached=load.cached)
     everywhere = phase == "train"
     chip = chip_of(hardware, w.dtype, w.kv_dtype)
     efficiency = efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)

@@ -57,7 +57,9 @@ def _rates(path: str, basis: str, what: str, source: str, per: str) -> dict[str,
         f"{path}.{basis}.tokens_per_s_per_gpu": Quantity("tokens/s", f"{what}, {basis}, a GPU", source),
     }
     user = Quantity("tokens/s", f"{what}, {basis}, one sequence", source)
-    return rates | ({f"{path}.{basis}.tokens_per_s_per_user": user} if per else {})
+    sequences = Quantity("sequences/s", f"{what}, {basis}: prompts, or sequences of an encoder", source)
+    last = {f"{path}.{basis}.tokens_per_s_per_user": user} if per else {f"{path}.{basis}.sequences_per_s": sequences}
+    return rates | last
 
 
 def _request(basis: str, source: str) -> dict[str, Quantity]:

@@ -35,7 +35,7 @@ class Layer(NamedTuple):
 
 
 class ModelSpec(NamedTuple):
-    """A decoder-only model: embedding, layers (kinds of them, each with its count), final norm, LM head.
+    """A decoder-only or encoder-only model: embedding, layers (kinds of them, each with its count), final norm, head.
 
     `norm`: rms has a weight a channel, layer a weight and a bias. `weight_format`: what the weights of linear layers
     are kept in, where that is not `dtype` (and, after a "+", those of routed experts); with `quantized_lm_head` the
@@ -45,7 +45,10 @@ class ModelSpec(NamedTuple):
     (no bias), or of the sum with positions and token types (with a bias), makes up for it. `input_only_tokens`: rows
     of the embedding that the LM head has no output for. `position_offset`: rows of the position table before the
     first position. `rotary_table`: the angles are stored. `head_size`: a linear layer of so many outputs stands
-    before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: one is stored, not run.
+    before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: a linear layer as wide as
+    the hidden size, which runs on the first token; behind an LM head it is stored, not run.
+    `bidirectional`: every token sees all others. `head`: logits of the vocabulary (lm), of `num_labels` for each
+    sequence or each token, with a bias where `label_bias`, or none.
     `counted`: what of the model the spec holds, in words, where that is not all of it.
     Where a field may be left out of a spec, the default is the Llama family's.
     """
@@ -75,12 +78,21 @@ class ModelSpec(NamedTuple):
     head_size: Number = 0
     head_transform: bool = False
     pooler: bool = False
+    bidirectional: bool = False
+    head: str = "lm"
+    num_labels: Number = 0
+    label_bias: bool = True
     lm_head_bias: bool = False
     weight_format: str = ""
     quantized_lm_head: bool = False
     notes: tuple[str, ...] = ()
     counted: str = ""
     published: tuple[Published, ...] = ()
+
+    @property
+    def generates(self) -> bool:
+        """Whether it gives tokens one by one, from a cache of those before; if not, it runs whole sequences once."""
+        return self.head == "lm" and not self.bidirectional
 
     @property
     def has_position_table(self) -> bool:

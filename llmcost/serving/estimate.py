@@ -18,7 +18,7 @@ from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import Pass, head, operators
-from llmcost.model.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
+from llmcost.model.counting import PassCost, Traffic, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.model.operators import Operator
 from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.model.spec import ModelSpec
@@ -28,7 +28,7 @@ from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import DEGREES, LAYOUT, MIXES, SIZES, Options, Workload
-from llmcost.serving.phases import decode, decode_step, prefill, prefill_seconds, request
+from llmcost.serving.phases import decode, decode_step, no_decode, prefill, prefill_seconds, request
 from llmcost.serving.repeated import Repeated
 from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, PassFlops, PhaseTraffic, model_of
 from llmcost.serving.training_rates import training
@@ -149,7 +149,9 @@ def evaluate(
 
     params = count_params(whole_step)
     cache = KvCache(kept_bytes(whole_step), cache_bytes_per_token(whole_step))
-    memory = serving_memory(server, w, step, cache, prompt_is_context)
+    # Where no keys are kept, a token's activations hold its own key alone, not all that it sees.
+    alive = step if model.generates else decode_step(server, w, 1)
+    memory = serving_memory(server, w, alive, cache, prompt_is_context)
     prompt_seconds = prefill_seconds(server, w, prompt_time)
     prefilled = prefill(server, w, prompt_share, forward_cost.flops(causal=False), prompt_seconds)
     both_ways = both_ways_seconds(server, prompts, every, kernels)
@@ -168,9 +170,9 @@ def evaluate(
         ),
         kv_cache=cache,
         memory=memory,
-        traffic=PhaseTraffic(step.cost.traffic()),
+        traffic=PhaseTraffic(step.cost.traffic() if model.generates else Traffic(None, None, None)),
         prefill=prefilled,
-        decode=decode(server, w, step, memory.fits),
+        decode=decode(server, w, step, memory.fits) if model.generates else no_decode(efficiency),
         request=None if w.output is None else request(server, w, prefilled),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
         training=training(forward_cost, one_pass, params.total, w.tokens, chip, efficiency, both_ways, w.mfu),
@@ -234,6 +236,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
 def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
     """Context and prompt. Raises InputError where a size makes no sense, or the model or context is too short."""
     out = options.output or 0
+    _refuse_generation(model, options)
     if options.output is not None and out < 1:
         raise InputError(f"--output {out}: at least 1")
     context, prompt = lengths(model, options)
@@ -247,6 +250,16 @@ def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
             told = f"--{name} {getattr(options, name):g}"
             raise InputError(f"{told}: a mix of requests needs the tokens that each gives, --output")
     return context, prompt
+
+
+def _refuse_generation(model: ModelSpec, options: Options) -> None:
+    """Raise InputError for options of what a model that gives no tokens does not do."""
+    for name in ("output", *MIXES, "chunk") if not model.generates else ():
+        if getattr(options, name) is not None:
+            raise InputError(
+                f"--{name} {getattr(options, name):g}: {model.name} gives no tokens: it runs whole sequences at once "
+                "(--batch, --context)"
+            )
 
 
 def check_positions(option: str, model: ModelSpec, tokens: int) -> None:

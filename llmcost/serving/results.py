@@ -90,11 +90,12 @@ class PhaseTraffic(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """Time of a pass, and tokens a second of all GPUs and of one."""
+    """Time of a pass, tokens a second of all GPUs and of one, and sequences a second of all."""
 
     seconds: Number
     tokens_per_s: Number
     tokens_per_s_per_gpu: Number
+    sequences_per_s: Number
 
 
 class ExpectedRate(NamedTuple):
@@ -103,6 +104,7 @@ class ExpectedRate(NamedTuple):
     seconds: Number
     tokens_per_s: Number
     tokens_per_s_per_gpu: Number
+    sequences_per_s: Number
     basis: str
     error: float | None
 
@@ -261,7 +263,9 @@ class Estimate(NamedTuple):
             params, cache = amount(self.model.params.total), scaled(self.kv_cache.bytes_per_token, "B")
             return f"<Estimate {self.model.name}: {params} parameters, KV cache {cache} a token>"
         gpus = f"{self.workload.gpus:,} × " if self.workload.gpus > 1 else ""
-        speeds = f"prefill {_rate(self.prefill.expected)}, decode {_rate(self.decode.expected)}"
+        speeds = f"prefill {_rate(self.prefill.expected)}"
+        if self.traffic.decode.total_bytes is not None:
+            speeds += f", decode {_rate(self.decode.expected)}"
         fits = "fits" if self.memory.fits else "does not fit"
         return f"<Estimate {self.model.name} on {gpus}{self.hardware.name}: {fits}, {speeds}>"
 

@@ -66,7 +66,7 @@ def forward_pass(at: Setup) -> Pass:
     part, b = divide(seq, layout.cp), layout.micro_batch
     layers: list[Operator] = []
     for layer in model.layers:
-        layers += layer_operators(model, layer, size, Load(b, seq, seq))
+        layers += layer_operators(model, layer, size, Load(b, seq, seq, cached=False))
     if recipe.lora is not None:
         layers = with_adapters(layers, recipe.lora)
     if verify.ON:

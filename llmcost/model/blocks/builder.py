@@ -46,7 +46,7 @@ class Builder(NamedTuple):
     """One kind of layer, in a model under a load. Its methods make kernels that run once a layer in a pass.
 
     `unquantized`: linear layers whose weights are kept in the activations' type, as `Layer.unquantized` names them.
-    `reused`: the weights are an earlier layer's: read, but not stored once more.
+    `reused`: the weights are an earlier layer's: read, but not stored once more. `both_ways`: a token sees all others.
     """
 
     count: Number
@@ -57,6 +57,7 @@ class Builder(NamedTuple):
     bytes: ElementBytes
     unquantized: tuple[str, ...] = ()
     reused: bool = False
+    both_ways: bool = False
 
     def gemm(
         self,
@@ -182,8 +183,18 @@ class Builder(NamedTuple):
             every=every,
             kv_heads=kv_heads,
             decode=self.load.decode,
+            caches=self.load.cached,
+            both_ways=self.both_ways,
             facts=facts,
         )
+
+    def rotary_embedding(self, turned: Number, cached: Number, facts: Facts, prefix: str = "") -> Operator:
+        """Turns `turned` elements a token and puts what is `cached`, of these and others, where the cache wants it.
+
+        Without a cache the others are left where they are. Both are elements that the kernel reads and writes.
+        """
+        name, width = ("rotary_cache_write", cached) if self.load.cached else ("rotary", turned)
+        return self.elementwise(f"{prefix}{name}", "attention", width, width, facts)
 
     def input_gate(self, name: str, rank: Number) -> Iterator[Operator]:
         """A block's input scaled channel by channel by a low-rank map of itself."""

@@ -83,7 +83,7 @@ class LatentAttention(NamedTuple):
         yield build.elementwise("kv_a_norm", "norm", rkv, rkv, TOKENS, weights=rkv)
         if self.rotary_key_norm:
             yield build.elementwise("rotary_key_norm", "norm", dr, dr, TOKENS, weights=dr)
-        yield build.elementwise("rotary_cache_write", "attention", a * dr + latent, a * dr + latent, ROTARY)
+        yield build.rotary_embedding(a * dr + dr, a * dr + latent, ROTARY)
         if present(self.index_n_heads):
             yield from self.indexer(build)
         if build.load.decode:
@@ -111,9 +111,7 @@ class LatentAttention(NamedTuple):
         yield build.gemm("indexer_q_proj", "attention", self.q_lora_rank, heads * d, INDEXER_QUERY)
         yield build.gemm("indexer_k_weights_proj", "attention", build.hidden, d + heads, INPUT_ON_EVERY_GPU)
         yield build.elementwise("indexer_k_norm", "norm", d, d, TOKENS, weights=2 * d)
-        yield build.elementwise(
-            "indexer_rotary_cache_write", "attention", (heads + 1) * d, (heads + 1) * d, INDEXER_WRITE
-        )
+        yield build.rotary_embedding((heads + 1) * d, (heads + 1) * d, INDEXER_WRITE, "indexer_")
         yield build.attention("indexer", INDEXER, heads=heads, d=d, dv=1, cached=d)
 
     def kernel(self, build: Builder, d: Number, dv: Number, streamed: Number) -> Attention:

@@ -7,6 +7,7 @@ unless it is understood, known to change no count, or at the value that its type
 
 from __future__ import annotations
 
+import re
 from os.path import isdir
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from llmcost.specs.json_text import parse_json
 from llmcost.specs.reader import Document, read_text
 
 TEXT = ("text_config", "llm_config", "language_config")  # where a multimodal config has its text model
+# What the name of a class says of what stands behind the layers: logits of the vocabulary, or one of the other heads.
+GENERATES = ("CausalLM", "LMHead", "ConditionalGeneration")
+HEADS = {"ForSequenceClassification": "sequence", "ForTokenClassification": "token", "Model": "none"}
 LARGEST_CONFIG = 10_000_000  # bytes: lists of quantised layers can be long
 DTYPE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 # Fields of the model, and what they are where an architecture says nothing of them.
@@ -74,6 +78,7 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
         **{field: keys.trait(field, plain) for field, plain in PLAIN.items()},
     }
     data |= tables(keys, data)
+    data |= head_of(keys, whole.get("architectures"))
     layers = layers_of(keys, depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     if keys.get("quantization_config"):
@@ -125,6 +130,42 @@ def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...],
     if inner is not None:
         config = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config} | inner
     return config, (key,) if key else (), counted
+
+
+def head_of(keys: Keys, named: Any) -> dict[str, Any]:
+    """What stands behind the layers, and whether tokens see those after them, by the class that `architectures` names.
+
+    Without one, an encoder has the head that its training fills masked words with, and all else an LM head. Raises
+    SpecError for an encoder-decoder, whose encoder is not counted, and for a class whose head is not known.
+    """
+    said = (named[0] if isinstance(named, list) and named else None) or ""
+    encoder, is_decoder = bool(keys.family.get("encoder")), bool(keys.given.get("is_decoder"))
+    if not isinstance(said, str):
+        raise keys.error("architectures", "expected a list of names")
+    # ChatGLM's bare model has the LM head.
+    generates = said.startswith("ChatGLM") or any(word in said for word in GENERATES)
+    if keys.family.get("encoder_decoder") and "CausalLM" not in said:
+        whole = "an encoder and a decoder, and encoders beside a decoder are not counted yet"
+        alone = keys.family["reference"]
+        raise keys.error("architectures", f'{keys.type} is {whole}; ["{alone}"] here has the decoder counted alone')
+    if generates or not said or (encoder and said.endswith("ForMaskedLM")):
+        return {"bidirectional": (encoder and not is_decoder and not generates) or None}
+    bare = not re.search("For[A-Z]", said)  # *ForRewardModel has a head
+    ending = next((each for each in HEADS if said.endswith(each) and (bare or each != "Model")), None)
+    if ending is None or (encoder and is_decoder):
+        classes = f"*ForCausalLM, {'*ForMaskedLM, ' * encoder}{', '.join(f'*{each}' for each in HEADS)}"
+        raise keys.error("architectures", f"what {said[:60]} has behind its layers is not understood, unlike {classes}")
+    kind, labels = HEADS[ending], keys.given.get("id2label")
+    if kind != "none" and encoder and keys.trait("pooler"):
+        raise keys.error("architectures", f"{said[:60]} stores a pooler beside its labels, which is not counted")
+    found = {"bidirectional": encoder or None, "head": kind, "pooler": None, "tie_word_embeddings": False}
+    found |= {"head_size": None, "head_transform": None, "lm_head_bias": None}
+    if encoder:  # a dense layer on the first token, before labels of sequences as in the bare model
+        found["pooler"] = kind == "sequence" or (kind == "none" and bool(keys.family.get("pools"))) or None
+    if kind == "none":
+        return found
+    number = len(labels) if isinstance(labels, dict) else 2
+    return found | {"num_labels": keys.given.get("num_labels", number), "label_bias": encoder or kind == "token"}
 
 
 def depth_of(keys: Keys) -> int:
