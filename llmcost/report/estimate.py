@@ -264,10 +264,10 @@ def _missing(e: Estimate, chip: Hardware) -> str:
 def _bases(e: Estimate) -> list[str]:
     decode = "; decode at full bandwidth" * _generates(e)
     both_ways = e.flops.prefill.causal == e.flops.prefill.full
+    pairs = "all" if both_ways else "causal"
     return [
         f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair{decode}",
-        f"limit     no implementation is faster: {'all' if both_ways else 'causal'} pairs at peak, "
-        "compulsory bytes at full bandwidth",
+        f"limit     no implementation is faster: {pairs} pairs at peak, compulsory bytes at full bandwidth",
         *_expected(e.decode.expected.basis),
     ]
 

@@ -53,6 +53,8 @@ def every_legal_layout(asked):
                 check(layout, shape, asked.seq)
             except InputError:
                 continue
+            if asked.choices.vp is None and -(-shape.layers // (pp * vp)) * vp != -(-shape.layers // pp):
+                continue  # chunks of unequal layers are planned only where they are asked for
             if not zero or layout.replicas() > 1 or layout.expert_replicas() > 1:  # else ZeRO has nothing to divide
                 yield layout
 
