@@ -76,8 +76,11 @@ def load_model(name: str, kind: str | None, options: Any = None) -> "ModelSpec":
     from llmcost.specs import catalog
 
     spec = catalog.load_model(name, kind)
-    tokens = _longest(options._asdict() if hasattr(options, "_asdict") else options or {})
+    given = options._asdict() if hasattr(options, "_asdict") else options or {}
+    tokens = _longest(given)
     notes = [f"counted is {spec.counted}"] if spec.counted else []
+    if spec.unread and given.get("weight_dtype"):
+        notes.append(f"weights are in --weight-dtype, as its quantisation is not understood: {spec.unread}")
     if tokens > spec.max_position_embeddings and not spec.has_position_table:
         longer = catalog.of_the_same_sizes(spec, tokens)
         others = f"; {' and '.join(longer)}, of the same sizes, was" if longer else ""

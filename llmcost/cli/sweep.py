@@ -108,7 +108,12 @@ def _write(
     if form == ".csv":
         write_pieces(csv_pieces(columns, blocks), file)
     elif form == ".json":
-        head = {"schema": "llmcost.sweep/1", "model": grid.model.name, "combinations": number}
+        head = {
+            "schema": "llmcost.sweep/1",
+            "model": grid.model.name,
+            "counted": grid.model.counted or "all",
+            "combinations": number,
+        }
         write_pieces(json_pieces(head, columns, blocks), file)
     elif number > MOST_ROWS:
         others = "--csv, --json, --parquet FILE, or fewer with --sort and --top"

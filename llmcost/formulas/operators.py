@@ -65,6 +65,7 @@ class PhaseOperators(NamedTuple):
 
     schema: str
     model: str
+    counted: str  # what of the model
     phase: str
     operators: tuple[OperatorRow, ...]
     total: OperatorTotal
@@ -98,7 +99,7 @@ def phase_operators(model: ModelSpec, hardware: HardwareSpec | None, options: Op
     flops, params, moved = (sum(getattr(row, figure) for row in rows) for figure in ("flops", "params", "bytes"))
     known = [row.seconds for row in rows if row.seconds is not None]
     total = OperatorTotal(flops, params, moved, flops / moved, sum(known) if known else None)
-    return PhaseOperators(SCHEMA, model.name, phase, tuple(rows), total)
+    return PhaseOperators(SCHEMA, model.name, model.counted or "all", phase, tuple(rows), total)
 
 
 def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Options, phase: str) -> list[OperatorRow]:

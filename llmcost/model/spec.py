@@ -50,6 +50,7 @@ class ModelSpec(NamedTuple):
     `bidirectional`: every token sees all others. `head`: logits of the vocabulary (lm), of `num_labels` for each
     sequence or each token, with a bias where `label_bias`, or none.
     `counted`: what of the model the spec holds, in words, where that is not all of it.
+    `unread`: why the format of the weights is not known, of a checkpoint whose quantisation is not understood.
     Where a field may be left out of a spec, the default is the Llama family's.
     """
 
@@ -87,6 +88,7 @@ class ModelSpec(NamedTuple):
     quantized_lm_head: bool = False
     notes: tuple[str, ...] = ()
     counted: str = ""
+    unread: str = ""
     published: tuple[Published, ...] = ()
 
     @property

@@ -216,6 +216,8 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         raise InputError("--batch-prompts: either all prompts at once, or chunks of them (--chunk)")
     if options.profile is not None and hardware is None:
         raise InputError(f"--profile {options.profile}: it says what a GPU reaches; give the GPU too, with --hw")
+    if model.unread and options.weight_dtype is None:
+        raise InputError(f"{model.unread}; --weight-dtype says what linear layers are kept in, whatever it is")
     layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT))
     dtype = options.dtype or default_dtype(hardware)
     if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:

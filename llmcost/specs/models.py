@@ -90,6 +90,7 @@ SCHEMA = record(
         "quantized_lm_head": FLAG,
         "notes": several(TEXT),
         "counted": TEXT,
+        "unread": TEXT,
         "published": several(PUBLISHED),
     },
 )

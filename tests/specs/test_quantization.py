@@ -6,6 +6,8 @@ Each lister says, for a linear layer of k inputs and n outputs, which tensors it
 element), as the format's own library writes them. Norms, the embedding and the LM head stay in 16 bits.
 """
 
+import json
+
 import pytest
 
 from llmcost.ground.errors import InputError, SpecError
@@ -281,6 +283,27 @@ QWEN_BESIDE = 2 * 2 * 151_936 * 2048 + 2 * (48 * (2 * 2048 + 2 * 128) + 2048)  #
 QWEN_PROJECTIONS = [f"model.layers.{layer}.self_attn.{name}_proj" for layer in range(48) for name in "qkvo"]
 QWEN_GATES, QWEN_EXPERTS = ([f"model.layers.{layer}.mlp.{name}" for layer in range(48)] for name in ("gate", "experts"))
 QWEN_AUTO_ROUND = {"quant_method": "auto-round", "bits": 4, "group_size": 128, "sym": True}
+
+
+def test_a_given_format_stands_for_a_quantisation_that_is_not_understood(cli, tmp_path):
+    """With a note; without one, or where a spec is made of it, it is refused. Training knows its own formats."""
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(LLAMA | {"quantization_config": {"quant_method": "exl3", "bits": 3.5}}), "utf-8")
+    problem = "this kind of quantisation (quant_method exl3, bits 3.5) is not understood"
+    plain = cli("estimate", file, "--json")
+    assert plain.code == 2
+    assert problem in plain.err
+    assert "--weight-dtype says what linear layers are kept in" in plain.err
+    for command in (("estimate",), ("ops",), ("fit", "--hw", "h100"), ("sweep", "--hw", "h100"), ("explain",)):
+        answer = cli(command[0], file, *command[1:], "--weight-dtype", "int4-g64")
+        assert answer.code == 0, answer.err
+        assert problem in answer.err
+    assert cli("train", file, "--hw", "h100", "--gpus", 1, "--global-batch", 8).code == 0
+    assert cli("mfu", file, "--hw", "h100", "--tokens-per-s", 1).code == 0
+    for command in ("import", "check"):
+        assert cli(command, file).code in (1, 2)
+
+
 QWEN_MIXED = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}
 QWEN_NVFP4 = {"quant_algo": "NVFP4", "group_size": 16}
 

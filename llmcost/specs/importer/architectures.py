@@ -39,6 +39,7 @@ RULES = {
 NOT_SAID = {"name", "title", "source", "aliases", "released", "notes", "published", "dtype", "layers", "hidden_size"}
 NOT_SAID |= {
     "counted",
+    "unread",
     "bidirectional",
     "head",
     "num_labels",

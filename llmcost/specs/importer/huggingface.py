@@ -12,6 +12,7 @@ from os.path import isdir
 from pathlib import Path
 from typing import Any
 
+from llmcost.ground.errors import SpecError
 from llmcost.model.blocks import STREAMS
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
@@ -41,8 +42,11 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def read_config(path: Path, kind: str | None = None) -> Document:
-    """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key."""
+def read_config(path: Path, kind: str | None = None, *, strict: bool = True) -> Document:
+    """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key.
+
+    `strict`: also for a quantisation that is not understood, which the spec otherwise says is unread.
+    """
     file = path / "config.json" if isdir(path) else path
     text = read_text(file, LARGEST_CONFIG)
     config = parse_json(text, str(file))
@@ -51,10 +55,12 @@ def read_config(path: Path, kind: str | None = None) -> Document:
     if beside.is_file() and "quantization_config" not in config:
         found = parse_json(read_text(beside, LARGEST_CONFIG), str(beside)).get("quantization")
         config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
-    return document_of(config, str(file), name, kind, text)
+    return document_of(config, str(file), name, kind, text, strict=strict)
 
 
-def document_of(config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "") -> Document:
+def document_of(
+    config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "", *, strict: bool = True
+) -> Document:
     """The config's data in the form of a spec; `text` is the file's, for the lines in messages."""
     whole = config
     config, place, counted = text_model(whole)
@@ -84,7 +90,14 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
     if keys.get("quantization_config"):
         from llmcost.specs.importer import quantization  # compiles many patterns, which most configs do without
 
-        data |= quantization.quantization(keys, layers)
+        try:
+            data |= quantization.quantization(keys, layers)
+        except SpecError as error:
+            if strict:
+                raise
+            data["unread"] = str(error)
+            for layer in layers:
+                layer.pop("unquantized", None)
         notes += quantization.notes_of(keys.get("quantization_config"))
     data |= grouped(layers) | streams(keys)
     data |= {"notes": notes or None, "counted": counted or None}
