@@ -83,7 +83,7 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
 def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Load) -> Iterator[Operator]:
     """Mixer and MLP of one kind of layer, with the norms around them."""
     build = _builder(model, layer.count, size, load)._replace(
-        unquantized=layer.unquantized, reused=layer.reuses_weights
+        unquantized=layer.unquantized, formats=layer.formats, reused=layer.reuses_weights
     )
     for name, block in (("attention", layer.mixer), ("mlp", layer.mlp)):
         if isinstance(block, NoBlock):

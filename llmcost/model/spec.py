@@ -21,8 +21,9 @@ class Layer(NamedTuple):
 
     `norms`: before mixer and MLP (pre), after them (post), both (sandwich), one for the two (parallel), or none.
     `unquantized`: linear layers that are not in the model's `weight_format`: attention, mlp, experts, shared_experts,
-    or single operators as `llmcost ops` names them. `reuses_weights`: those of an earlier layer of the kind, but for
-    adapters.
+    or single operators as `llmcost ops` names them. `formats`: those that have a format of their own, such as
+    o_proj=int8-channel, where weights are kept in the model's own format. `reuses_weights`: those of an earlier layer
+    of the kind, but for adapters.
     """
 
     count: Number
@@ -31,6 +32,7 @@ class Layer(NamedTuple):
     norms: str = "pre"
     cross_attention: Block | None = None
     unquantized: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
     reuses_weights: bool = False
 
 
@@ -90,6 +92,12 @@ class ModelSpec(NamedTuple):
     counted: str = ""
     unread: str = ""
     published: tuple[Published, ...] = ()
+
+    def without_formats(self) -> "ModelSpec":
+        """The same, all linear layers in one format: what is chosen for them in place of the model's own."""
+        if not any(layer.formats for layer in self.layers):
+            return self
+        return self._replace(layers=tuple(layer._replace(formats=()) for layer in self.layers))
 
     @property
     def generates(self) -> bool:

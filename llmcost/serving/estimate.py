@@ -130,6 +130,8 @@ def evaluate(
 
     `prompt_is_context`: whether the prompt grows along where the largest context is looked for.
     """
+    if w.weight_dtype != model.weight_format:
+        model = model.without_formats()
     server = server_of(model, size, chip, efficiency, w)
     alone = is_one(w.gpus)
 
@@ -294,6 +296,8 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
 
 def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Efficiency, w: Workload) -> Server:
     """What runs the passes of a workload, in its layout, with its batch spread over the data-parallel ranks."""
+    if w.weight_dtype != model.weight_format:
+        model = model.without_formats()
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")

@@ -48,6 +48,7 @@ NOT_SAID |= {
     "weight_format",
     "quantized_lm_head",
     "unquantized",
+    "formats",
     "reuses_weights",
 }
 

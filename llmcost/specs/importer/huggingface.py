@@ -62,6 +62,9 @@ def document_of(
     config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "", *, strict: bool = True
 ) -> Document:
     """The config's data in the form of a spec; `text` is the file's, for the lines in messages."""
+    if isinstance(config.get("quantization"), dict):  # as MLX names it; it writes the same under the usual key too
+        others = {key: value for key, value in config.items() if key != "quantization"}
+        config = others | {"quantization_config": config["quantization"]}
     whole = config
     config, place, counted = text_model(whole)
     notes = [
