@@ -77,8 +77,6 @@ def _by_figures(name: str, gpu: str, options: Options, figures: Figures | None) 
     if figures is not None:
         joined = joined_by(hardware, options.link)
         efficiency = from_figures(figures, joined, str(options.dtype), str(options.weight_dtype), options.launch)
-    longest = max(model.max_position_embeddings, (options.prompt or 0) + (options.output or 0))
-    model = model._replace(max_position_embeddings=longest)  # some were run on longer contexts
     try:
         workload_of(model, hardware, options)
     except InputError:  # layers that do not divide into as many stages

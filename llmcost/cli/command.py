@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from importlib import import_module
+from os.path import lexists
 from typing import Annotated, Any, NamedTuple, TypeAlias, get_origin
 
 import typer
@@ -157,6 +158,11 @@ def takers_of_lists(name: str) -> list[str]:
     return [command for command in COMMANDS if (found := parameters(function_of(command)).get(name)) and found.a_list]
 
 
+def _takes_several_gpus(command: str) -> bool:
+    hw = parameters(function_of(command)).get("hw")
+    return hw is not None and isinstance(hw.what, Option) and hw.what.repeated
+
+
 def function_of(command: str) -> Callable[..., None]:
     """The function behind a command."""
     module = import_module(f"llmcost.cli.{COMMANDS[command]}")
@@ -185,6 +191,9 @@ def call(function: Callable[..., None], texts: Mapping[str, Text]) -> None:
     """Call a command with what was typed. Raises InputError."""
     known = parameters(function)
     texts = {name: text for name, text in texts.items() if known[name].is_given(text)}
+    if isinstance(texts.get("hw"), str) and "," in str(texts["hw"]) and not lexists(str(texts["hw"])):
+        several = [command for command in COMMANDS if _takes_several_gpus(command)]
+        raise InputError(f"--hw {texts['hw']}: one GPU here; several are for llmcost {', '.join(several)}")
     texts = _with_counted_gpus(texts, known) if "hw" in texts else texts
     values = {name: known[name].value(text) for name, text in texts.items()}
     if "gpus" in known and known["gpus"].required and "gpus" not in values:

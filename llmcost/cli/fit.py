@@ -52,9 +52,9 @@ def fit(
     from llmcost.report.fit import fit_table
     from llmcost.search.fit import GPUS, Offer, best, precisions_of, ranked
     from llmcost.search.fit import fit as compute
-    from llmcost.specs.catalog import load_hardware, load_model, names
+    from llmcost.specs.catalog import load_hardware, names
 
-    spec = load_model(model, kind)
+    spec = o.load_model(model, kind, given)
     lists = spelled_out({name: given.pop(name) for name in LISTS if name in given}, Options)
     options, counts = Options(**given), lists.get("gpus", GPUS)
     precisions = precisions_of(spec, options, lists.get("dtype"), lists.get("weight_dtype"))

@@ -31,11 +31,11 @@ def mfu(
     """
     from llmcost.report.mfu import utilization_table
     from llmcost.serving.results import to_dict
-    from llmcost.specs.catalog import load_hardware, load_model
+    from llmcost.specs.catalog import load_hardware
     from llmcost.training.conventions import Utilization
     from llmcost.training.utilization import utilizations
 
-    spec, chip = load_model(model, kind), load_hardware(hw)
+    spec, chip = o.load_model(model, kind, length), load_hardware(hw)
     seq, dtype = length.get("seq"), kind_of_number.get("dtype")
     answer = utilizations(spec, chip, seq, tokens_per_s, printed, convention, recompute, dtype)
     form.show(

@@ -1,6 +1,7 @@
 """The parameters that several commands have and no calculation: names of models and GPUs, prices, forms of output."""
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from llmcost.cli.command import Argument
@@ -8,6 +9,7 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, flag
 
 if TYPE_CHECKING:
+    from llmcost.model.spec import ModelSpec
     from llmcost.report.tables import Table
     from llmcost.specs.hardware import HardwareSpec
 
@@ -64,6 +66,41 @@ class Form(NamedTuple):
             write(to_csv(*rows()))
         else:
             show_tables(tables(), self.markdown)
+
+
+def load_model(name: str, kind: str | None, options: Any = None) -> "ModelSpec":
+    """The model of a command; what its figures leave out, or go beyond, is said on stderr.
+
+    `options`: those of the command that has lengths, or the values given on its command line.
+    """
+    from llmcost.specs import catalog
+
+    spec = catalog.load_model(name, kind)
+    given = options._asdict() if hasattr(options, "_asdict") else options or {}
+    tokens = _longest(given)
+    notes = [f"counted is {spec.counted}"] if spec.counted else []
+    if spec.unread and given.get("weight_dtype"):
+        notes.append(f"weights are in --weight-dtype, as its quantisation is not understood: {spec.unread}")
+    if tokens > spec.max_position_embeddings and not spec.has_position_table:
+        longer = catalog.of_the_same_sizes(spec, tokens)
+        others = f"; {' and '.join(longer)}, of the same sizes, was" if longer else ""
+        notes.append(
+            f"{tokens:,} tokens are beyond the {spec.max_position_embeddings:,} positions that it was made for "
+            f"(max_position_embeddings){others}"
+        )
+    for note in notes:
+        print(f"llmcost: note: {spec.name}: {note}", file=sys.stderr)
+    return spec
+
+
+def _longest(given: Mapping[str, Any]) -> int:
+    """The most tokens of a sequence that are asked about; 0 where no length is given."""
+
+    def most(name: str) -> int:
+        value = given.get(name) or 0
+        return int(max(item.last for item in value.items)) if hasattr(value, "items") else value
+
+    return max(most("context"), most("seq"), most("prompt") + most("output"))
 
 
 def load_chips(given: Sequence[str]) -> "list[HardwareSpec]":

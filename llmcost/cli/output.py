@@ -55,8 +55,10 @@ def show_json(document: Any) -> None:
     """Print one JSON document, indented, in base units."""
     import json
 
+    from llmcost.serving.results import to_dict  # whole numbers of bytes and counts without a point
+
     try:
-        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(to_dict(document), indent=2, ensure_ascii=False, allow_nan=False)
     except ValueError:
         raise not_finite() from None
     write(text + "\n")

@@ -69,11 +69,11 @@ def plan(
     from llmcost.search.plan_training import TrainingPlan
     from llmcost.search.plan_training import plan as plan_training
     from llmcost.search.question import ask, ask_serving
-    from llmcost.specs.catalog import load_hardware, load_model
+    from llmcost.specs.catalog import load_hardware
 
     limits = {name: limit for name, limit in (("ttft", ttft), ("tpot", tpot)) if limit is not None}
     _refuse_others(training, serving | limits, serve=serve)
-    spec, chip = load_model(model, kind), load_hardware(hw)
+    spec, chip = o.load_model(model, kind, training | serving), load_hardware(hw)
     held = spelled_out({name: training.pop(name) for name in AXES if name in training}, Options)
     if serve:
         price = training.pop("price", None)

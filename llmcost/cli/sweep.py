@@ -72,7 +72,6 @@ def sweep(
     from llmcost.report import charts
     from llmcost.report.sweep import write_parquet
     from llmcost.search.sweep_rows import axes_of
-    from llmcost.specs.catalog import load_model
 
     named = form.csv or form.json or form.markdown
     if file is not None and Path(file).suffix == ".parquet" and not named:
@@ -86,7 +85,7 @@ def sweep(
             raise InputError(f"{path}: is written to twice; choose another file for one of them")
     if file is not None and not named and Path(file).suffix in charts.FORMATS:
         raise InputError(f"-o {file}: rows are written in text; for a chart give --plot {file}")
-    grid = _grid(load_model(model, kind), o.load_chips(hw), given, yes)
+    grid = _grid(o.load_model(model, kind, given), o.load_chips(hw), given, yes)
     axes = axes_of(given)
     columns = axes | {path: path for path in _metrics(grid, metric)}
     rows, number = _rows(grid, sort, top, fits)
@@ -114,7 +113,12 @@ def _write(
     if form == ".csv":
         write_pieces(csv_pieces(columns, blocks), file)
     elif form == ".json":
-        head = {"schema": "llmcost.sweep/1", "model": grid.model.name, "combinations": number}
+        head = {
+            "schema": "llmcost.sweep/1",
+            "model": grid.model.name,
+            "counted": grid.model.counted or "all",
+            "combinations": number,
+        }
         write_pieces(json_pieces(head, columns, blocks), file)
     elif number > MOST_ROWS:
         others = "--csv, --json, --parquet FILE, or fewer with --sort and --top"

@@ -1,5 +1,6 @@
 """`llmcost train`: a training run."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,10 @@ from llmcost.cli import options as o
 from llmcost.cli.command import Takes
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, flag
+from llmcost.ground.units import amount
 from llmcost.training.options import Options
+
+MOST_OF_A_STEP = 128 * 2**20  # tokens; published runs have at most half of it (DeepSeek-V3: 63M, arXiv 2412.19437)
 
 
 def train(
@@ -33,12 +37,12 @@ def train(
     from llmcost.cli.output import waiting
     from llmcost.report.train import operator_table, train_rows, train_tables
     from llmcost.serving.results import to_dict
-    from llmcost.specs.catalog import load_hardware, load_model
+    from llmcost.specs.catalog import load_hardware
     from llmcost.training.breakdown import MicroBatchRow, micro_batch_rows
     from llmcost.training.setup import setup_of
     from llmcost.training.train import train as compute
 
-    spec, chip = load_model(model, kind), load_hardware(hw)
+    spec, chip = o.load_model(model, kind, options), load_hardware(hw)
     if explain is not None:
         from llmcost.cli.output import show_explanations
         from llmcost.formulas.explanations import Explanations
@@ -51,6 +55,10 @@ def train(
         return
     with waiting("choosing the layout"):
         answer = compute(spec, chip, options)
+    if options.global_batch is not None and answer.run.tokens_per_step > MOST_OF_A_STEP:
+        asked = f"--global-batch {options.global_batch:,} counts sequences"
+        step = f"{amount(answer.run.tokens_per_step)} tokens a step"
+        print(f"llmcost: note: {asked}: of {answer.run.seq:,} tokens each, {step}", file=sys.stderr)
     if plot is not None:
         from llmcost.report import charts
         from llmcost.report.train_charts import train_panels

@@ -65,6 +65,7 @@ class PhaseOperators(NamedTuple):
 
     schema: str
     model: str
+    counted: str  # what of the model
     phase: str
     operators: tuple[OperatorRow, ...]
     total: OperatorTotal
@@ -98,7 +99,7 @@ def phase_operators(model: ModelSpec, hardware: HardwareSpec | None, options: Op
     flops, params, moved = (sum(getattr(row, figure) for row in rows) for figure in ("flops", "params", "bytes"))
     known = [row.seconds for row in rows if row.seconds is not None]
     total = OperatorTotal(flops, params, moved, flops / moved, sum(known) if known else None)
-    return PhaseOperators(SCHEMA, model.name, phase, tuple(rows), total)
+    return PhaseOperators(SCHEMA, model.name, model.counted or "all", phase, tuple(rows), total)
 
 
 def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Options, phase: str) -> list[OperatorRow]:
@@ -114,8 +115,8 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         load = Load(rank_share(sequences, in_flight(sequences, w.pp)), 1, w.context, decode=True)
         letters = Load(symbol("b", load.b, "batch"), 1, symbol("c", w.context, "context"), decode=True)
     else:
-        load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
-        letters = Load(symbol("b", load.b, "batch"), s, s)
+        load, s = Load(sequences, w.prompt, w.prompt, cached=phase != "train"), symbol("s", w.prompt, "tokens")
+        letters = Load(symbol("b", load.b, "batch"), s, s, cached=load.cached)
     everywhere = phase == "train" or w.logits == "all"
     chip = chip_of(hardware, w.dtype, w.kv_dtype)
     efficiency = efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)

@@ -57,7 +57,9 @@ def _rates(path: str, basis: str, what: str, source: str, per: str) -> dict[str,
         f"{path}.{basis}.tokens_per_s_per_gpu": Quantity("tokens/s", f"{what}, {basis}, a GPU", source),
     }
     user = Quantity("tokens/s", f"{what}, {basis}, one sequence", source)
-    return rates | ({f"{path}.{basis}.tokens_per_s_per_user": user} if per else {})
+    sequences = Quantity("sequences/s", f"{what}, {basis}: prompts, or sequences of an encoder", source)
+    last = {f"{path}.{basis}.tokens_per_s_per_user": user} if per else {f"{path}.{basis}.sequences_per_s": sequences}
+    return rates | last
 
 
 def _request(basis: str, source: str) -> dict[str, Quantity]:
@@ -101,6 +103,9 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "model.params.lm_head": Quantity(
         "parameters", "output projection, 0 when tied to the embedding", f"{SLIDES}: LM head; {WALK}: row 7"
+    ),
+    "model.max_position_embeddings": Quantity(
+        "tokens", "positions that the model was made for; a longer context costs what it costs", "config.json"
     ),
     "flops.per_token.linear": Quantity("FLOP", "linear layers without the LM head", f"{SLIDES}: 计算量, 全连接层"),
     "flops.per_token.attention": Quantity(
@@ -154,7 +159,9 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "memory.fits": Quantity("", "whether the total fits", DOCS),
     "memory.max_batch": Quantity("sequences", "largest batch at this context", DOCS),
-    "memory.max_context": Quantity("tokens", "largest context at this batch, at most the model's maximum", DOCS),
+    "memory.max_context": Quantity(
+        "tokens", "largest context at this batch, at most the model's maximum or what is asked", DOCS
+    ),
     "traffic.decode.weight_bytes": Quantity(
         "B", "weights read in a decode step, rows of the embedding as looked up", f"{SLIDES}: 访存量"
     ),

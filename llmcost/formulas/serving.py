@@ -150,11 +150,23 @@ def explain(
     of_this_gpu = (None, hardware and hardware.name)
     printed = [each for each in model.published if options == Options() and each.hardware in of_this_gpu]
     answered = [path for path in wanted if known.get(path) is not None]
-    found = [explanation_of(path, known[path], QUANTITIES[path], printed) for path in answered]
+    found = [explanation_of(path, known[path], _quantity(model, path), printed) for path in answered]
     if not found:
         needs = "its peak or bandwidth is not known" if hardware else "give a GPU with --hw"
         raise InputError(f"{quantity} cannot be had here: {needs}")
     return found
+
+
+OF_MIXERS = ("kv_cache.", "flops.per_token.attention", "memory.kv_cache_bytes", "traffic.decode.kv_cache_bytes")
+
+
+def _quantity(model: ModelSpec, path: str) -> Quantity:
+    """What a figure is; of caches, states and attention with the sources of the mixers that the model has."""
+    quantity = QUANTITIES[path]
+    if not path.startswith(OF_MIXERS):
+        return quantity
+    sources = [layer.mixer.source() if hasattr(layer.mixer, "source") else quantity.source for layer in model.layers]
+    return quantity._replace(source="; ".join(dict.fromkeys(sources)))
 
 
 def matches(quantity: str, path: str) -> bool:

@@ -26,7 +26,7 @@ from llmcost.serving.results import leaves
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.options import LAYOUT, Options
 from llmcost.training.results import Train
-from llmcost.training.setup import setup_of
+from llmcost.training.setup import setup_of, with_tokens
 from llmcost.training.train import answer_of
 
 
@@ -45,6 +45,7 @@ def symbolic_train(
     model: ModelSpec, hardware: HardwareSpec, options: Options, efficiency: Efficiency | None = None
 ) -> Train:
     """The answer of `train` with a formula in place of every number. Raises InputError as `train` does."""
+    options = with_tokens(options)
     at, chosen = setup_of(model, hardware, options, efficiency)
     check(at.layout, shape_of(model), at.seq)
     letters = at._replace(

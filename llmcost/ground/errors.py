@@ -100,14 +100,20 @@ def check_share(option: str, value: float) -> None:
 def check_word(option: str, value: str, known: tuple[str, ...], parts: int = 1) -> None:
     """Raise InputError for what is none of the known words, nor up to so many `parts` of them joined by +."""
     if not all(part in known for part in str(value).split("+", parts - 1)):
-        raise InputError(f"{option} {shortened(str(value))}: one of {_nearest(value, known)}")
+        raise InputError(f"{option} {shortened(str(value))}: one of {_nearest(str(value), known)}")
 
 
 def _nearest(asked: str, known: tuple[str, ...]) -> str:
-    """The known words; of many, those that are like what was asked for, or the first and where to find the others."""
+    """The known words; of many, those that are like what was asked for, or the first; and where to find the others.
+
+    Words that begin with what was asked for come first: of int3, int3-g64 and not int8.
+    """
     if len(known) <= 10:
         return ", ".join(known)
     from difflib import get_close_matches
 
-    near = get_close_matches(asked.lower().replace("-", "_"), known, n=6, cutoff=0.5)
-    return ", ".join(near) if near else f"{', '.join(known[:9])} or another format of docs/conventions.md"
+    word = asked.lower().replace("_", "-")
+    begin = [each for each in known if word and each.replace("_", "-").startswith(word)]
+    near = [] if begin else get_close_matches(word.replace("-", "_"), known, n=6, cutoff=0.5)
+    found = begin[:9] or near or known[:9]
+    return f"{', '.join(found)} or another format of docs/conventions.md"

@@ -10,6 +10,7 @@ from llmcost.ground.units import YEAR
 
 FORWARD_FLOPS_PER_PARAM = 2  # walk: (24bsh²L + 2bshv) / ((12h²L + hv)·bs) ≈ 2; slides: 简易算法
 TRAINING_FLOPS_PER_PARAM = 6  # walk: the backward pass is twice the forward one
+GRADIENT_FLOPS_PER_PARAM = 2  # of these, the gradient of the weight itself, which a frozen one does without
 RECOMPUTE_FLOPS_PER_PARAM = 8  # walk: one more forward pass when activations are recomputed
 TRAINING_BYTES_PER_PARAM = 2 + 2 + 12  # walk: fp16 weights and gradients, fp32 weights and Adam's two moments
 INFERENCE_OVERHEAD = 1.2  # walk: other memory is about 20 % of the weights

@@ -40,6 +40,8 @@ def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1
     the model they are.
     """
     layers: list[Operator] = []
+    if not model.generates:  # every position is computed to the end, and none is kept
+        load, logits = load._replace(cached=False), load.s
     for layer in model.layers:
         layers += layer_operators(model, layer, size, load)
     found = Pass(list(embedding(model, size, load)), layers, head(model, size, load.b, logits))
@@ -81,7 +83,7 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
 def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Load) -> Iterator[Operator]:
     """Mixer and MLP of one kind of layer, with the norms around them."""
     build = _builder(model, layer.count, size, load)._replace(
-        unquantized=layer.unquantized, reused=layer.reuses_weights
+        unquantized=layer.unquantized, formats=layer.formats, reused=layer.reuses_weights
     )
     for name, block in (("attention", layer.mixer), ("mlp", layer.mlp)):
         if isinstance(block, NoBlock):
@@ -99,13 +101,18 @@ def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Lo
 
 
 def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> list[Operator]:
-    """From the final norm to the LM head, at so many positions of each of b sequences."""
+    """From the final norm to the LM head, at so many positions of each of b sequences.
+
+    Of a model that sorts whole sequences, pooler and labels run on one position of each.
+    """
     h, v = model.hidden_size, model.vocab_size
     t = model.head_size if present(model.head_size) else h
     build = _builder(model, 1, size, Load(b, positions, positions))
     found: list[Operator] = [op for streams in model.streams for op in streams.after(build)]
     if model.final_norm:
         found.append(_norm("final_norm", model, h, size, b, positions))
+    if model.head != "lm":
+        return [*found, *_labels(model, build)]
     if present(model.head_size):
         found.append(build.gemm("head_projection", "lm_head", h, t, ON_EVERY_GPU, bias=model.head_transform))
     if model.head_transform:  # with the activation
@@ -120,6 +127,16 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
     return [*found, Gemm("lm_head", "lm_head", 1, b, positions, t, v, model.lm_head_bias, tied, Bw, size.Bx, LOGITS)]
 
 
+def _labels(model: ModelSpec, build: Builder) -> Iterator[Operator]:
+    """The pooler and the projection to labels, where a model has them."""
+    h, first = model.hidden_size, build._replace(load=build.load._replace(s=1))
+    if model.pooler:
+        yield first.gemm("pooler", "lm_head", h, h, ON_EVERY_GPU, bias=True)
+    if model.head != "none":
+        where = first if model.head == "sequence" else build
+        yield where.gemm("label_head", "lm_head", h, model.num_labels, ON_EVERY_GPU, bias=model.label_bias)
+
+
 def _opened(kernels: Iterator[Operator]) -> Iterator[Operator]:
     """The kernels of a block without a norm before it: the first one reads a tensor that is new to the block."""
     for place, op in enumerate(kernels):
@@ -128,7 +145,8 @@ def _opened(kernels: Iterator[Operator]) -> Iterator[Operator]:
 
 
 def _builder(model: ModelSpec, count: Number, size: ElementBytes, load: Load) -> Builder:
-    return Builder(count, model.hidden_size, model.position_embedding == "rotary", model.norm, load, size)
+    turned = model.position_embedding == "rotary"
+    return Builder(count, model.hidden_size, turned, model.norm, load, size, both_ways=model.bidirectional)
 
 
 def _table(name: str, rows: Number, width: Number, size: ElementBytes, load: Load, facts: Facts) -> Operator:

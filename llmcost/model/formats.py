@@ -63,7 +63,19 @@ FORMATS: dict[str, Format] = {
     **{kind: Format(4, 64, 32) for kind in ("nf4", "bnb-fp4")},
     **{f"{kind}-dq": Format(4, 64, 8 + 32 / 256) for kind in ("nf4", "bnb-fp4")},
     "int8-channel-fp32": Format(8, channel=32),
-    "int4-g32-bf16-zp": Format(4, 32, 16 + 16),  # torchao's tinygemm: scale and zero point in bf16
+    # Scale and zero point (or bias) in 16 bits each: torchao's tinygemm, HQQ, and MLX, whose files have the embedding
+    # and the LM head in them too (ml-explore.github.io/mlx, mlx.core.quantize: 4.5 bits a weight for groups of 64).
+    **{
+        f"int{bits}-g{group}-bf16-zp": Format(bits, group, 16 + 16)
+        for bits in (2, 3, 4, 8)
+        for group in (32, 64, 128, 256)
+    },
+    **{
+        f"mlx-{bits}bit-g{group}": Format(bits, group, 16 + 16, everywhere=True)
+        for bits in (2, 3, 4, 5, 6, 8)
+        for group in (32, 64, 128)
+    },
+    "mlx-mxfp4": Format(4, 32, 8, everywhere=True),
     **_INTEGERS,
     # GGUF, blocks of one type: ggml/src/ggml-common.h of llama.cpp.
     **{f"q{bits}_{k}": _gguf(bits * 4 + 2 + 2 * k, 32) for bits in (4, 5) for k in (0, 1)},

@@ -21,8 +21,9 @@ class Layer(NamedTuple):
 
     `norms`: before mixer and MLP (pre), after them (post), both (sandwich), one for the two (parallel), or none.
     `unquantized`: linear layers that are not in the model's `weight_format`: attention, mlp, experts, shared_experts,
-    or single operators as `llmcost ops` names them. `reuses_weights`: those of an earlier layer of the kind, but for
-    adapters.
+    or single operators as `llmcost ops` names them. `formats`: those that have a format of their own, such as
+    o_proj=int8-channel, where weights are kept in the model's own format. `reuses_weights`: those of an earlier layer
+    of the kind, but for adapters.
     """
 
     count: Number
@@ -31,11 +32,12 @@ class Layer(NamedTuple):
     norms: str = "pre"
     cross_attention: Block | None = None
     unquantized: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
     reuses_weights: bool = False
 
 
 class ModelSpec(NamedTuple):
-    """A decoder-only model: embedding, layers (kinds of them, each with its count), final norm, LM head.
+    """A decoder-only or encoder-only model: embedding, layers (kinds of them, each with its count), final norm, head.
 
     `norm`: rms has a weight a channel, layer a weight and a bias. `weight_format`: what the weights of linear layers
     are kept in, where that is not `dtype` (and, after a "+", those of routed experts); with `quantized_lm_head` the
@@ -45,7 +47,12 @@ class ModelSpec(NamedTuple):
     (no bias), or of the sum with positions and token types (with a bias), makes up for it. `input_only_tokens`: rows
     of the embedding that the LM head has no output for. `position_offset`: rows of the position table before the
     first position. `rotary_table`: the angles are stored. `head_size`: a linear layer of so many outputs stands
-    before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: one is stored, not run.
+    before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: a linear layer as wide as
+    the hidden size, which runs on the first token; behind an LM head it is stored, not run.
+    `bidirectional`: every token sees all others. `head`: logits of the vocabulary (lm), of `num_labels` for each
+    sequence or each token, with a bias where `label_bias`, or none.
+    `counted`: what of the model the spec holds, in words, where that is not all of it.
+    `unread`: why the format of the weights is not known, of a checkpoint whose quantisation is not understood.
     Where a field may be left out of a spec, the default is the Llama family's.
     """
 
@@ -74,11 +81,33 @@ class ModelSpec(NamedTuple):
     head_size: Number = 0
     head_transform: bool = False
     pooler: bool = False
+    bidirectional: bool = False
+    head: str = "lm"
+    num_labels: Number = 0
+    label_bias: bool = True
     lm_head_bias: bool = False
     weight_format: str = ""
     quantized_lm_head: bool = False
     notes: tuple[str, ...] = ()
+    counted: str = ""
+    unread: str = ""
     published: tuple[Published, ...] = ()
+
+    def without_formats(self) -> "ModelSpec":
+        """The same, all linear layers in one format: what is chosen for them in place of the model's own."""
+        if not any(layer.formats for layer in self.layers):
+            return self
+        return self._replace(layers=tuple(layer._replace(formats=()) for layer in self.layers))
+
+    @property
+    def generates(self) -> bool:
+        """Whether it gives tokens one by one, from a cache of those before; if not, it runs whole sequences once."""
+        return self.head == "lm" and not self.bidirectional
+
+    @property
+    def has_position_table(self) -> bool:
+        """Whether a row is stored for every position: beyond the last one the model cannot run at all."""
+        return self.position_embedding == "learned" or self.rotary_table
 
     @property
     def num_hidden_layers(self) -> Number:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from llmcost.ground.algebra import Number, ceil_div, divide, is_one, maximum, minimum, named
+from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named
 
 DEGREES = ("tp", "pp", "dp", "ep")
 """The degrees that serving has, in the order of `Layout`'s fields."""
@@ -118,19 +118,21 @@ class Stage(NamedTuple):
 def stage_of(layout: Layout, layers: Number, index: Number) -> Stage:
     """Stage `index` of the pipeline, counted from 0, as full as the fullest one.
 
-    Where chunks do not divide the layers, some stages have a chunk with fewer of them; that is left out.
+    Where chunks do not divide the layers, those left over are dealt out one a chunk, in turn to every stage: some
+    stages have one more of them than others, and all count as these.
     In 1F1B stage i of p holds p - i micro-batches (arXiv 2104.04473, section 2.2.1), or all m where that is fewer.
     Interleaved, rank i runs 2(p - i - 1) + (v - 1)p + 1 chunks of 1/v stage before its first backward chunk
     (Megatron-LM, core/pipeline_parallel/schedules.py): p(1 + (p-1)/(pv)) stages on the first one (arXiv 2205.05198,
     section 4.2.3).
     """
     p, v = layout.pp, layout.vp
-    chunk = ceil_div(layers, p * v)
+    in_every_chunk = floor_div(layers, p * v)
+    left_over = ceil_div(layers - p * v * in_every_chunk, p)
     stages_behind = p - index - 1
     interleaved = minimum(1, v - 1)  # 1 from two chunks on, else 0
     chunks_in_flight = (1 + interleaved) * stages_behind + (v - 1) * p + 1
     return Stage(
-        layers=named("layers_a_stage", chunk * v),
+        layers=named("layers_a_stage", v * in_every_chunk + left_over),
         first=maximum(0, 1 - index),
         last=maximum(0, index - p + 2),
         in_flight=named("in_flight", minimum(chunks_in_flight / v, layout.micro_batches())),

@@ -10,7 +10,7 @@ from llmcost.machine.defaults import BASIS, ENGINE_ERROR, ENGINE_MEDIAN_ERROR, E
 from llmcost.model.formats import FORMATS
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
-from llmcost.report.figures import UNKNOWN, degrees_of
+from llmcost.report.figures import UNKNOWN, context_of, degrees_of
 from llmcost.report.tables import Table
 from llmcost.serving.options import DEGREES, Workload
 from llmcost.serving.results import Estimate, Hardware, Memory, Request, Serving, leaves
@@ -34,10 +34,12 @@ def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
     w = e.workload
     place = f" on {e.hardware.title}" if e.hardware else ""
     dtypes = w.dtype
-    if not w.dtype == w.weight_dtype == w.kv_dtype:
+    if not model.generates and w.dtype != w.weight_dtype:
+        dtypes = f"{w.dtype}, weights {w.weight_dtype}"
+    elif model.generates and not w.dtype == w.weight_dtype == w.kv_dtype:
         dtypes = f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
     title = f"{model.title}{place}: {dtypes}, {_gpus(w)}batch {w.batch:,}, context {w.context:,}"
-    counts = Table(title, ("", "", ""), "lrl", [*_counts(e), *_memory(e), *_traffic(e)])
+    counts = Table(title, ("", "", ""), "lrl", [*_counts(model, e), *_memory(e), *_traffic(e)])
     if e.hardware is None:
         return [counts, Table("", ("",), "l", (), (NO_GPU,))]
     mix = [_serving(w, e.serving)] if e.serving else []
@@ -59,7 +61,7 @@ def estimate_rows(e: Estimate) -> list[tuple[str, Any, str]]:
     return rows
 
 
-def _counts(e: Estimate) -> list[tuple[str, str, str]]:
+def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
     """Rows of parameters and FLOPs: what it is, rounded with its unit, and the exact count or a remark."""
     p, f, prefill, w = e.model.params, e.flops.per_token, e.flops.prefill, e.workload
     parts = (
@@ -67,35 +69,43 @@ def _counts(e: Estimate) -> list[tuple[str, str, str]]:
         ("attention", p.attention),
         ("MLP", p.mlp),
         ("norms", p.norm),
-        ("LM head", p.lm_head),
+        ("LM head" if model.head == "lm" else "head", p.lm_head),
     )
-    tied = "the embedding's weights" if p.lm_head == 0 else ""
+    tied = "the embedding's weights" if p.lm_head == 0 and model.head == "lm" else ""
     rows = [("Parameters", amount(p.total), f"{p.total:,}")]
+    if e.model.counted != "all":
+        rows.append(("  counted", "", e.model.counted))
     rows += [(f"  {name}", amount(n), f"{n:,}" if n or not tied else tied) for name, n in parts]
     products = f"2 a multiply-add of matrix products; every query sees all {w.context:,} keys"
     prompts = f"{w.batch:,} × {w.prompt:,} tokens, causal pairs only; {scaled(prefill.full, 'FLOP')} with all pairs"
+    if model.bidirectional:
+        prompts = f"{w.batch:,} × {w.prompt:,} tokens, each of which sees all of its sequence"
     return [
         *rows,
         ("FLOPs a token", scaled(f.total, "FLOP"), products),
         ("  linear layers", scaled(f.linear, "FLOP"), "attention projections and MLP"),
         ("  attention", scaled(f.attention, "FLOP"), "scores and values"),
-        ("  LM head", scaled(f.lm_head, "FLOP"), ""),
-        ("FLOPs of prefill", scaled(prefill.causal, "FLOP"), prompts),
+        ("  LM head" if model.head == "lm" else "  head", scaled(f.lm_head, "FLOP"), ""),
+        ("FLOPs of prefill" if model.generates else "FLOPs of the batch", scaled(prefill.causal, "FLOP"), prompts),
     ]
 
 
 def _memory(e: Estimate) -> list[tuple[str, str, str]]:
     m, w = e.memory, e.workload
-    at_once = "one" if w.chunk is None else f"{w.chunk:,} tokens"
+    at_once = "prompts " + ("one" if w.chunk is None else f"{w.chunk:,} tokens") + " at a time"
+    if not _generates(e):
+        at_once = "all sequences at once"
     rows = [
         ("Memory" + " a GPU" * (w.gpus > 1), scaled(m.total_bytes, "B"), _capacity(m)),
         ("  weights", scaled(m.weights_bytes, "B"), _weights(w)),
         ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
-        ("  activations", scaled(m.activation_bytes, "B"), f"at the worst kernel, prompts {at_once} at a time"),
+        ("  activations", scaled(m.activation_bytes, "B"), f"at the worst kernel, {at_once}"),
     ]
+    if not _generates(e):
+        del rows[2]
     if m.overhead_bytes is None:
         return rows
-    runtime = "CUDA context" + ", communication buffers" * (w.tp * w.pp * w.ep > 1)
+    runtime = context_of(e.hardware) + ", communication buffers" * (w.tp * w.pp * w.ep > 1)
     aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
     return [
         *rows,
@@ -104,8 +114,15 @@ def _memory(e: Estimate) -> list[tuple[str, str, str]]:
     ]
 
 
+def _generates(e: Estimate) -> bool:
+    """Whether the model gives tokens one by one: if not, it has neither a cache nor decode."""
+    return e.traffic.decode.total_bytes is not None
+
+
 def _traffic(e: Estimate) -> list[tuple[str, str, str]]:
     t = e.traffic.decode
+    if not _generates(e):
+        return []
     heading = "Traffic a decode step" + ", a GPU" * (e.workload.gpus > 1)
     return [
         (heading, scaled(t.total_bytes, "B"), "what no implementation can avoid reading"),
@@ -140,13 +157,18 @@ def _speeds(e: Estimate) -> Table:
     rows = [
         ("Prefill", *(_rate(basis.tokens_per_s) for basis in prefill)),
         (f"  {w.batch * w.prompt:,} tokens", *(_time(basis.seconds) for basis in prefill)),
-        ("Decode", *(_rate(basis.tokens_per_s) for basis in decode)),
-        ("  one step", *(_time(basis.seconds_per_step) for basis in decode)),
     ]
     if w.gpus > 1:
-        rows.insert(2, ("  a GPU", *(_rate(basis.tokens_per_s_per_gpu) for basis in prefill)))
+        rows.append(("  a GPU", *(_rate(basis.tokens_per_s_per_gpu) for basis in prefill)))
+    if not _generates(e):
+        rows.insert(0, ("Whole batch", *(_per_second(basis.sequences_per_s, "sequences") for basis in prefill)))
+        rows[1] = ("  tokens", *rows[1][1:])
+    else:
+        rows.append(("Decode", *(_rate(basis.tokens_per_s) for basis in decode)))
+        rows.append(("  one step", *(_time(basis.seconds_per_step) for basis in decode)))
+    if w.gpus > 1 and _generates(e):
         rows.append(("  a GPU", *(_rate(basis.tokens_per_s_per_gpu) for basis in decode)))
-    if w.batch > 1:
+    if w.batch > 1 and _generates(e):
         rows.append(("  a user", *(_rate(basis.tokens_per_s_per_user) for basis in decode)))
     if e.request:
         rows += _request(w, e.request)
@@ -224,7 +246,9 @@ def _binding(e: Estimate) -> list[str]:
     state = f"{scaled(e.training.state_bytes, 'B')} of weights, gradients and Adam's moments (16 bytes a parameter)"
     short = "" if e.training.state_bytes <= e.hardware.memory_bytes else ", more than one such GPU has"
     return [
-        f"What binds: prefill, {e.prefill.limited_by}; decode, {e.decode.limited_by}.",
+        f"What binds: prefill, {e.prefill.limited_by}; decode, {e.decode.limited_by}."
+        if _generates(e)
+        else f"What binds: {e.prefill.limited_by}.",
         f"Training would keep {state}{short}.",
     ]
 
@@ -238,9 +262,12 @@ def _missing(e: Estimate, chip: Hardware) -> str:
 
 
 def _bases(e: Estimate) -> list[str]:
+    decode = "; decode at full bandwidth" * _generates(e)
+    both_ways = e.flops.prefill.causal == e.flops.prefill.full
+    pairs = "all" if both_ways else "causal"
     return [
-        f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair; decode at full bandwidth",
-        "limit     no implementation is faster: causal pairs at peak, compulsory bytes at full bandwidth",
+        f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair{decode}",
+        f"limit     no implementation is faster: {pairs} pairs at peak, compulsory bytes at full bandwidth",
         *_expected(e.decode.expected.basis),
     ]
 

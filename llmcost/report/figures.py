@@ -7,6 +7,7 @@ from typing import Any
 
 from llmcost.formulas.quantities import QUANTITIES
 from llmcost.ground.units import amount, scaled, seconds, significant
+from llmcost.serving.results import Hardware
 
 UNKNOWN = "not known"
 
@@ -34,3 +35,8 @@ def cell(path: str, value: Any) -> str:
 def degrees_of(layout: Any, names: Iterable[str]) -> str:
     """Degrees of parallelism above 1, by these names of fields: `tp 8, pp 2`; "" where there is none."""
     return ", ".join(f"{name} {getattr(layout, name)}" for name in names if getattr(layout, name) > 1)
+
+
+def context_of(hardware: Hardware | None) -> str:
+    """What the program's own memory on a GPU is called: CUDA is NVIDIA's."""
+    return "CUDA context" if hardware is not None and hardware.vendor == "NVIDIA" else "the runtime's context"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmcost.ground.units import DAY, HOUR, amount, scaled, seconds, significant
-from llmcost.report.figures import degrees_of
+from llmcost.report.figures import context_of, degrees_of
 from llmcost.report.tables import Table
 from llmcost.serving.results import leaves
 from llmcost.training.breakdown import MicroBatchRow
@@ -25,7 +25,7 @@ MEMORY = (  # parts of a GPU's memory: name, field, what it is
     ("logits and loss", "logits_bytes", ""),
     ("gathered", "gathered_bytes", "weights and gradients whole for a while"),
     ("working", "working_bytes", "gradients of activations, the largest kernel"),
-    ("overhead", "overhead_bytes", "CUDA context, communicators, fragmentation"),
+    ("overhead", "overhead_bytes", "{context}, communicators, fragmentation"),
 )
 LARGE = 1e5  # kWh from which on energy is shown in MWh
 SHOWN = ("6n", "palm", "megatron-bridge")  # conventions shown beside the MFU
@@ -92,18 +92,24 @@ def _adapters(answer: Train) -> list[tuple[str, str]]:
 
 def _bases(answer: Train) -> Table:
     bases = (answer.textbook, answer.textbook_recompute, answer.limit, answer.expected)
-    columns = ("", "textbook 6ND", "textbook 8ND", "limit", "expected")
+    rules = ("textbook 6ND", "textbook 8ND") if answer.run.lora is None else ("textbook 4ND", "textbook 6ND")
+    columns = ("", *rules, "limit", "expected")
     length = f"{amount(answer.run.tokens, 3).replace(' ', '')} tokens"
     rows = [
         ("Step", *(seconds(basis.step_seconds) for basis in bases)),
         ("Tokens a second", *(f"{basis.tokens_per_s:,.0f}" for basis in bases)),
         ("  a GPU", *(f"{basis.tokens_per_s_per_gpu:,.0f}" for basis in bases)),
-        (length, *(f"{significant(basis.days)} days" for basis in bases)),
-        ("  GPU-hours", *(f"{basis.gpu_hours:,.0f}" for basis in bases)),
+        (length, *(f"{significant(b.days)} days" if b.days >= 1 else seconds(b.days * DAY) for b in bases)),
+        ("  GPU-hours", *(_whole(basis.gpu_hours) for basis in bases)),
     ]
     if answer.dollars is not None:
-        rows.append(("  dollars", *(f"{basis.dollars:,.0f}" for basis in bases)))
+        rows.append(("  dollars", *(_whole(basis.dollars or 0) for basis in bases)))
     return Table("", columns, "lrrrr", rows)
+
+
+def _whole(value: float) -> str:
+    """An amount without decimals, or where it is small to three figures."""
+    return f"{value:,.0f}" if value >= 100 or value == 0 else significant(value)
 
 
 def causes(answer: Train) -> list[tuple[str, float]]:
@@ -133,7 +139,8 @@ def _memory(answer: Train) -> Table:
     m = answer.memory
     verdict = "fits" if m.fits else "DOES NOT FIT"
     room = f"of {scaled(m.usable_bytes, 'B')}: {verdict}; peak {MOMENTS[m.peak]}"
-    parts = [(name, getattr(m, field), note) for name, field, note in MEMORY]
+    context = context_of(answer.hardware)
+    parts = [(name, getattr(m, field), note.format(context=context)) for name, field, note in MEMORY]
     rows = [("Memory of a GPU", scaled(m.total_bytes, "B"), room)]
     rows += [(f"  {name}", scaled(value, "B"), note) for name, value, note in parts if value]
     return Table("", ("", "", ""), "lrl", rows)
@@ -197,14 +204,16 @@ def _notes(answer: Train) -> list[str]:
     band = ""
     if e.error is not None:
         band = f"; mean error {e.error:.0%}: {significant(e.days_low)} to {significant(e.days_high)} days"
-    full = "" if answer.run.lora is None else "; as if all parameters were trained"
+    rule = "6, or 8 with recomputation"
+    if answer.run.lora is not None:
+        rule = "4 of frozen and 6 of trained ones, or 6 and 8 with recomputation"
     share = f"{answer.run.mfu_assumed:.0%} of peak (--mfu)"
     others = ", ".join(f"{each.mfu:.1%} {each.convention}" for each in answer.conventions if each.convention in SHOWN)
     return [
         *notes,
         f"MFU {answer.mfu:.1%}, HFU {answer.hfu:.1%}, expected, of every (query, key) pair; HFU counts recomputation.",
         f"MFU as others count: {others} (llmcost mfu).",
-        f"textbook  FLOPs a parameter and token over {share}: 6, or 8 with recomputation{full}",
+        f"textbook  FLOPs a parameter and token over {share}: {rule}",
         "limit     no implementation is faster: causal FLOPs at peak, no recomputation, all traffic at the same time",
         f"expected  {e.basis}{band}",
     ]

@@ -81,6 +81,7 @@ class Offers(NamedTuple):
     offers: tuple[Offer, ...]
     batch: int  # as asked for
     context: int
+    counted: str  # what of the model
 
     def holding(self) -> list[Offer]:
         """Those that hold the model, in the order of `ranked`."""
@@ -92,7 +93,13 @@ class Offers(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `llmcost fit --json`."""
-        return {"schema": SCHEMA, "model": self.model, "basis": self.basis, "offers": self.rows()}
+        return {
+            "schema": SCHEMA,
+            "model": self.model,
+            "counted": self.counted,
+            "basis": self.basis,
+            "offers": self.rows(),
+        }
 
     def __repr__(self) -> str:
         """In one line, with the best that holds the model."""
@@ -134,8 +141,8 @@ def fit(
             layout = layout_for(model, chip, number, options.gpus_per_node)
             if layout is not None:
                 offers += [_offer(model, chip, options, layout, each, price, basis) for each in supported(chip, wanted)]
-        w = workload_of(model, None, options._replace(profile=None))
-    return Offers(model.name, basis, tuple(offers), w.batch, w.context)
+        w = workload_of(model, None, options._replace(profile=None, weight_dtype=wanted[0].weight_dtype))
+    return Offers(model.name, basis, tuple(offers), w.batch, w.context, model.counted or "all")
 
 
 def usual_precisions(model: ModelSpec) -> list[Precision]:
@@ -151,6 +158,8 @@ def precisions_of(
 
     Raises InputError where one, or an option, makes no sense on any GPU.
     """
+    if model.unread and weights is None:
+        workload_of(model, None, options)  # which refuses it
     wanted = [each.weight_dtype for each in usual_precisions(model)] if weights is None else weights
     found = [Precision(dtype, each) for dtype in dtypes or (None,) for each in wanted]
     for dtype, each in found:

@@ -76,6 +76,8 @@ def ask_serving(
     `held`: axes with the values that they may take. `ttft_ms`, `tpot_ms`: the longest milliseconds to the first token,
     and of each other one. `price`: dollars a GPU-hour. Raises InputError as `estimate` does.
     """
+    if not model.generates:
+        raise InputError(f"--serve: {model.name} gives no tokens; estimate has the sequences a second of a batch")
     check_count("--gpus", gpus, MOST_GPUS)
     _check_held(held, ServingOptions)
     for option, limit in (("--ttft", ttft_ms), ("--tpot", tpot_ms)):

@@ -95,6 +95,9 @@ def space(base: Layout, gpus: int, shape: Shape, seq: int, choices: Choices) -> 
     legal = _kept(legal, chosen & whole)
     chunks = np.arange(1, shape.layers + 1, dtype=float)
     legal = _crossed(legal, "vp", chunks[choices.allows("vp", chunks)])
+    if choices.vp is None:  # chunks of equal layers, as programs want them, where none was asked for
+        a_stage, a_chunk = np.ceil(shape.layers / legal["pp"]), np.ceil(shape.layers / (legal["pp"] * legal["vp"]))
+        legal = _kept(legal, a_chunk * legal["vp"] == a_stage)
     legal, _ = _thinned(legal, any_zero, shape, seq)
     return Space(legal, spreads, illegal)
 

@@ -28,6 +28,7 @@ from llmcost.serving.results import leaves
 from llmcost.specs.hardware import HardwareSpec
 
 SHAPES = tuple(name for name in declared(Options) if name not in SIZES)  # data types, layouts, all else that is no size
+ANY_FORMAT = "bf16"  # of weights, where lengths alone are looked at
 LENGTHS = ("prompt", "context", "output")
 MOST_STRUCTURES = 20_000  # tried in about a second where none is legal
 TOGETHER = ("prompt", "output", *MIXES)  # sizes that make sense only beside others
@@ -65,12 +66,13 @@ class Recording:
 
 
 def _room(model: ModelSpec, w: Workload) -> Number:
-    """Tokens that are left where least are: of the prompt, of the context, or of the model's positions.
+    """Tokens that are left where least are: of the prompt, of the context, or of the rows of a table of positions.
 
     Below 0 where lengths contradict each other.
     """
     out = 0 if w.output is None else w.output
-    return minimum(w.prompt - 1, minimum(w.context - out - w.prompt, model.max_position_embeddings - w.context))
+    inside = minimum(w.prompt - 1, w.context - out - w.prompt)
+    return minimum(inside, model.max_position_embeddings - w.context) if model.has_position_table else inside
 
 
 class Sweep:
@@ -212,9 +214,10 @@ def _checked(model: ModelSpec, sizes: Mapping[str, Sequence[Any]]) -> Options:
         name: (each[0], each[-1]) if isinstance(each, range) else each for name, each in sizes.items()
     }
     for end in (min, max):
-        workload_of(model, None, Options(**{name: end(each) for name, each in ends.items() if name not in TOGETHER}))
+        alone = {name: end(each) for name, each in ends.items() if name not in TOGETHER}
+        workload_of(model, None, Options(**alone, weight_dtype=ANY_FORMAT))
     roomiest = Options(**{name: max(each) if name == "context" else min(each) for name, each in ends.items()})
-    workload_of(model, None, roomiest)
+    workload_of(model, None, roomiest._replace(weight_dtype=ANY_FORMAT))
     return roomiest
 
 

@@ -18,7 +18,7 @@ from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import Pass, head, operators
-from llmcost.model.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
+from llmcost.model.counting import PassCost, Traffic, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.model.operators import Operator
 from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.model.spec import ModelSpec
@@ -28,9 +28,9 @@ from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import DEGREES, LAUNCHES, LAYOUT, MIXES, OF_A_GPU, SIZES, Options, Workload
-from llmcost.serving.phases import decode, decode_step, prefill, prefill_seconds, request
+from llmcost.serving.phases import decode, decode_step, no_decode, prefill, prefill_seconds, request
 from llmcost.serving.repeated import Repeated
-from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, Model, PassFlops, PhaseTraffic
+from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, PassFlops, PhaseTraffic, model_of
 from llmcost.serving.training_rates import training
 from llmcost.specs.catalog import load_engine
 from llmcost.specs.hardware import HardwareSpec, joined_by
@@ -133,6 +133,8 @@ def evaluate(
 
     `prompt_is_context`: whether the prompt grows along where the largest context is looked for.
     """
+    if w.weight_dtype != model.weight_format:
+        model = model.without_formats()
     server = server_of(model, size, chip, efficiency, w)
     alone = is_one(w.gpus)
 
@@ -152,14 +154,18 @@ def evaluate(
 
     params = count_params(whole_step)
     cache = KvCache(kept_bytes(whole_step), cache_bytes_per_token(whole_step))
-    memory = serving_memory(server, w, step, cache, prompt_is_context)
+    # Where no keys are kept, a token's activations hold its own key alone, not all that it sees.
+    alive = step if model.generates else decode_step(server, w, 1)
+    memory = serving_memory(server, w, alive, cache, prompt_is_context)
     prompt_seconds = prefill_seconds(server, w, prompt_time)
     prefilled = prefill(server, w, prompt_share, forward_cost.flops(causal=False), prompt_seconds)
     both_ways = both_ways_seconds(server, prompts, every, kernels)
-    card = hardware and Hardware(hardware.name, hardware.title, chip.peak, chip.bandwidth, chip.capacity)
+    card = hardware and Hardware(
+        hardware.name, hardware.title, hardware.vendor, chip.peak, chip.bandwidth, chip.capacity
+    )
     return Estimate(
         schema=SCHEMA,
-        model=Model(model.name, model.title, params),
+        model=model_of(model, params),
         hardware=card,
         workload=w,
         flops=Flops(
@@ -169,9 +175,9 @@ def evaluate(
         ),
         kv_cache=cache,
         memory=memory,
-        traffic=PhaseTraffic(step.cost.traffic()),
+        traffic=PhaseTraffic(step.cost.traffic() if model.generates else Traffic(None, None, None)),
         prefill=prefilled,
-        decode=decode(server, w, step, memory.fits),
+        decode=decode(server, w, step, memory.fits) if model.generates else no_decode(efficiency),
         request=None if w.output is None else request(server, w, prefilled),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
         training=training(forward_cost, one_pass, params.total, w.tokens, chip, efficiency, both_ways, w.mfu),
@@ -213,10 +219,12 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     context, prompt = _check_sizes(model, options)
     if options.batch_prompts and options.chunk is not None:
         raise InputError("--batch-prompts: either all prompts at once, or chunks of them (--chunk)")
+    if model.unread and options.weight_dtype is None:
+        raise InputError(f"{model.unread}; --weight-dtype says what linear layers are kept in, whatever it is")
     layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT))
     dtype = options.dtype or default_dtype(hardware)
     if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
-        known = ", ".join([*hardware.peak, *hardware.vector_peak])
+        known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
         raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {known}")
     if options.engine is not None:
         options = under_engine(options, hardware)
@@ -262,14 +270,12 @@ def refuse_of_a_gpu(options: Options, hardware: HardwareSpec | None) -> None:
 
 def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
     """Context and prompt. Raises InputError where a size makes no sense, or the model or context is too short."""
-    longest, out = model.max_position_embeddings, options.output or 0
-    if options.output is not None and not 1 <= out < longest:
-        raise InputError(f"--output {out}: at least 1, and less than the {longest:,} positions that {model.name} takes")
+    out = options.output or 0
+    _refuse_generation(model, options)
+    if options.output is not None and out < 1:
+        raise InputError(f"--output {out}: at least 1")
     context, prompt = lengths(model, options)
-    if not 1 <= context <= longest:
-        raise InputError(
-            f"--context {context}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)"
-        )
+    check_positions("--context", model, context)
     if not 1 <= prompt <= context - out:
         room = f"the context of {context:,}" + (f" less the output of {out:,}" if out else "")
         raise InputError(f"--prompt {prompt}: at least 1 and at most {room}")
@@ -279,6 +285,30 @@ def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
             told = f"--{name} {getattr(options, name):g}"
             raise InputError(f"{told}: a mix of requests needs the tokens that each gives, --output")
     return context, prompt
+
+
+def _refuse_generation(model: ModelSpec, options: Options) -> None:
+    """Raise InputError for options of what a model that gives no tokens does not do."""
+    for name in ("output", *MIXES, "chunk") if not model.generates else ():
+        if getattr(options, name) is not None:
+            raise InputError(
+                f"--{name} {getattr(options, name):g}: {model.name} gives no tokens: it runs whole sequences at once "
+                "(--batch, --context)"
+            )
+
+
+def check_positions(option: str, model: ModelSpec, tokens: int) -> None:
+    """Raise InputError for no tokens, or for more than a model with a table of positions has rows for.
+
+    Rotary angles, ALiBi's slopes and recurrences can be computed for any position: beyond `max_position_embeddings`
+    the cost is right, whatever the answers are worth.
+    """
+    longest = model.max_position_embeddings
+    if tokens < 1 or (model.has_position_table and tokens > longest):
+        rows = ", the rows of its table" if model.has_position_table else ""
+        raise InputError(
+            f"{option} {tokens}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings{rows})"
+        )
 
 
 def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
@@ -297,6 +327,8 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
 
 def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Efficiency, w: Workload) -> Server:
     """What runs the passes of a workload, in its layout, with its batch spread over the data-parallel ranks."""
+    if w.weight_dtype != model.weight_format:
+        model = model.without_formats()
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")

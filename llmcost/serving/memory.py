@@ -114,7 +114,7 @@ def cache_bounds(step: Sequence[Operator], sequences: Number, states: Number) ->
     The first takes every attention layer as growing with the context, the second those with a window as having it
     full. `states`: bytes of recurrent states, the same for any context. Layers that share another's cache add nothing.
     """
-    own = [op for op in step if isinstance(op, Attention) and not op.shared]
+    own = [op for op in step if isinstance(op, Attention) and op.caches and not op.shared]
     windowed = [op for op in own if op.span in ("window", "chunk")]
     growing = [op for op in own if op.span not in ("window", "chunk")]
     every = sequences * cache_bytes_per_token(own) if own else 0
@@ -294,7 +294,7 @@ def held(server: Server, w: Workload, step: DecodeStep, kv: KvCache) -> HeldByte
         stage = of_all_layers if is_one(w.pp) else of_all_layers / w.pp
         return stage if is_one(parts) else stage * parts
 
-    experts = shared_experts(server, w, share)
+    experts, generates = shared_experts(server, w, share), server.model.generates
     dense = [op for op in share.layers if op.facts.expert != "routed"]
     own = share if experts is None else share._replace(layers=dense)
     peak = step_peak(own, step.load.b * server.model.hidden_size * server.size.Bx)
@@ -307,11 +307,11 @@ def held(server: Server, w: Workload, step: DecodeStep, kv: KvCache) -> HeldByte
         weights=stage_bytes(share, w.pp),
         cache=filled + spare,
         prompt_tokens=w.prompt if w.chunk is None else minimum(w.prompt, w.chunk),
-        own_prompt=named("activations_a_prompt_token", peak.layers / step.load.b),
+        own_prompt=named("activations_a_prompt_token", (peak.layers if generates else peak.head) / step.load.b),
         own_step=named("activations_a_step", peak.head if is_one(parts) else peak.head * parts),
         experts=experts,
         bounds=bounds,
-        together=w.batch_prompts,
+        together=w.batch_prompts or not generates,
     )
 
 
@@ -321,7 +321,8 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
     With `batch_prompts` they all run at once.
 
     The largest batch keeps the context; the largest context keeps the batch (and takes the prompt along
-    where the prompt is the context) and stays within the positions that the model was made for.
+    where the prompt is the context) and stays within the positions that the model was made for, or the context
+    that is asked about.
     """
     has, usable = held(server, w, step, kv), server.chip.usable
     weights, activations = named("memory.weights_bytes", has.weights), has.activations()
@@ -335,7 +336,8 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
     overhead = usable - budget + runtime
     total = used + named("memory.overhead_bytes", overhead)
     room = named("room", budget - runtime - weights)
-    longest = has.largest_context(room, server.model.max_position_embeddings, grows=prompt_is_context, chunk=w.chunk)
+    positions = maximum(server.model.max_position_embeddings, w.context)
+    longest = has.largest_context(room, positions, grows=prompt_is_context, chunk=w.chunk)
     return Memory(
         weights_bytes=has.weights,
         kv_cache_bytes=has.cache,

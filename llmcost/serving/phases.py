@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, divide, is_one, named
 from llmcost.machine import textbook
-from llmcost.machine.timing import binding, bound, rate
+from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.timing import Bound, binding, bound, rate
 from llmcost.model.architecture import Pass
 from llmcost.model.counting import PassCost
 from llmcost.model.sizes import Load
@@ -43,7 +44,8 @@ def prefill(server: Server, w: Workload, cost: PassCost, full: Number, expected:
 
     def rates(basis: str, seconds: Number) -> Rate:
         all_gpus = rate(tokens, named(f"prefill.{basis}.seconds", seconds))
-        return Rate(seconds, all_gpus, _a_gpu(w, "prefill", basis, all_gpus))
+        sequences = rate(w.batch, named(f"prefill.{basis}.seconds", seconds))
+        return Rate(seconds, all_gpus, _a_gpu(w, "prefill", basis, all_gpus), sequences)
 
     return Prefill(
         textbook=rates("textbook", by_rule),
@@ -122,6 +124,13 @@ def decode(server: Server, w: Workload, step: DecodeStep, fits: Number, at: str 
         bound=floor,
         limited_by=binding(floor, fits),
     )
+
+
+def no_decode(efficiency: Efficiency) -> Decode:
+    """Of a model that gives no tokens: no figure is known."""
+    none = StepRate(None, None, None, None)
+    expected = ExpectedStepRate(*none, efficiency.basis, efficiency.error)
+    return Decode(none, none, expected, Bound(None, None, None), None)
 
 
 def request(server: Server, w: Workload, prompts: Prefill) -> Request:

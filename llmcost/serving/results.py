@@ -11,22 +11,31 @@ from llmcost.ground.html import html_table
 from llmcost.ground.units import amount, scaled, significant
 from llmcost.machine.timing import Bound
 from llmcost.model.counting import Params, TokenFlops, Traffic
+from llmcost.model.spec import ModelSpec
 from llmcost.serving.options import Workload
 
 
 class Model(NamedTuple):
-    """The model's name and its parameters."""
+    """The model's name, its parameters, what of it these are, in words, and the positions that it was made for."""
 
     name: str
     title: str
     params: Params
+    counted: str
+    max_position_embeddings: Number
+
+
+def model_of(model: ModelSpec, params: Params) -> Model:
+    """What an answer says of its model."""
+    return Model(model.name, model.title, params, model.counted or "all", model.max_position_embeddings)
 
 
 class Hardware(NamedTuple):
-    """The GPU's name and the three figures that times and fit rest on."""
+    """The GPU's name and maker, and the three figures that times and fit rest on."""
 
     name: str
     title: str
+    vendor: str
     peak_flops_per_s: Number
     bandwidth_bytes_per_s: Number
     memory_bytes: Number
@@ -81,11 +90,12 @@ class PhaseTraffic(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """Time of a pass, and tokens a second of all GPUs and of one."""
+    """Time of a pass, tokens a second of all GPUs and of one, and sequences a second of all."""
 
     seconds: Number
     tokens_per_s: Number
     tokens_per_s_per_gpu: Number
+    sequences_per_s: Number
 
 
 class ExpectedRate(NamedTuple):
@@ -94,6 +104,7 @@ class ExpectedRate(NamedTuple):
     seconds: Number
     tokens_per_s: Number
     tokens_per_s_per_gpu: Number
+    sequences_per_s: Number
     basis: str
     error: float | None
 
@@ -252,7 +263,9 @@ class Estimate(NamedTuple):
             params, cache = amount(self.model.params.total), scaled(self.kv_cache.bytes_per_token, "B")
             return f"<Estimate {self.model.name}: {params} parameters, KV cache {cache} a token>"
         gpus = f"{self.workload.gpus:,} × " if self.workload.gpus > 1 else ""
-        speeds = f"prefill {_rate(self.prefill.expected)}, decode {_rate(self.decode.expected)}"
+        speeds = f"prefill {_rate(self.prefill.expected)}"
+        if self.traffic.decode.total_bytes is not None:
+            speeds += f", decode {_rate(self.decode.expected)}"
         fits = "fits" if self.memory.fits else "does not fit"
         return f"<Estimate {self.model.name} on {gpus}{self.hardware.name}: {fits}, {speeds}>"
 

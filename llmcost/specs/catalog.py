@@ -41,7 +41,7 @@ def load_model(name: str, kind: str | None = None) -> ModelSpec:
     path = find("models", name)
     if kind is None and path.parent == shipped("models"):
         return _shipped_model(path, path.stat().st_mtime_ns)
-    return model_from(read_model(path, kind))
+    return model_from(read_model(path, kind, strict=False))
 
 
 @lru_cache(maxsize=256)  # a loop over options names the same model each time
@@ -50,13 +50,16 @@ def _shipped_model(path: Path, changed: int) -> ModelSpec:  # noqa: ARG001 - a k
     return model_from(read_yaml(path))
 
 
-def read_model(path: Path, kind: str | None = None) -> Document:
-    """The document of a model: of a YAML file, a config.json, or the folder that holds one. Raises SpecError."""
+def read_model(path: Path, kind: str | None = None, *, strict: bool = True) -> Document:
+    """The document of a model: of a YAML file, a config.json, or the folder that holds one. Raises SpecError.
+
+    `strict`: also for a quantisation that is not understood, which the spec otherwise says is unread.
+    """
     if isdir(path) or path.suffix == ".json":
         # Every architecture, of which a YAML spec needs none.
         from llmcost.specs.importer.huggingface import read_config
 
-        return read_config(path, kind)
+        return read_config(path, kind, strict=strict)
     if kind is not None:
         raise InputError(f"--as {kind}: says how to read a config.json, and {path.name} is a spec already")
     return read_yaml(path)
@@ -135,6 +138,17 @@ def find(kind: str, name: str) -> Path:
         if config := find_config(name):
             return config
     raise UnknownNameError(kind.removesuffix("s"), name, _nearest(name, known))
+
+
+def of_the_same_sizes(model: ModelSpec, positions: int) -> list[str]:
+    """Shipped models that have the sizes of this one and were made for so many positions: its longer versions."""
+    mine = (model.hidden_size, model.num_hidden_layers, model.vocab_size)
+    alike = [
+        data
+        for _, data in _documents("models")
+        if tuple(data.get(size) for size in ("hidden_size", "num_hidden_layers", "vocab_size")) == mine
+    ]
+    return [data["name"] for data in alike if data["max_position_embeddings"] >= positions]
 
 
 def split_gpus(name: str) -> tuple[str, str | None]:

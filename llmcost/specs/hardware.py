@@ -7,6 +7,13 @@ from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.reader import Document, Key, read_yaml
 from llmcost.specs.schema import SIZE, TEXT, Schema, mapping, record, several, validate
 
+FIGURE: Schema = {  # whose text `parse_quantity` reads
+    "type": "custom-error",
+    "schema": TEXT,
+    "custom_error_type": "figure",
+    "custom_error_message": "expected a figure with its unit, as in 24 GB, 1008 GB/s, 165 TFLOPS or 450 W",
+}
+
 
 def _sourced(value: Schema) -> Schema:
     """A value that must name its source, and may have a note."""
@@ -26,27 +33,27 @@ LINKS = ("interconnect", "fabric")
 USUAL_NODE = 8  # GPUs in a box, where no source says
 OWN = "own"  # the source of a figure that stands without one
 COUNTS = ("launch_year", "sm_count", "node_gpus")
-LINK = record(required={"kind": TEXT, "value": TEXT, "source": TEXT}, optional={"note": TEXT})
+LINK = record(required={"kind": TEXT, "value": FIGURE, "source": TEXT}, optional={"note": TEXT})
 SOURCES = mapping(record(required={"title": TEXT}, optional={"url": TEXT}))
-PEAKS = record(required={}, optional={dtype: _sourced(TEXT) for dtype in BITS})
+PEAKS = record(required={}, optional={dtype: _sourced(FIGURE) for dtype in BITS})
 SCHEMA = record(
     required={
         "name": TEXT,
         "title": TEXT,
         "vendor": TEXT,
-        "memory": _sourced(TEXT),
+        "memory": _sourced(FIGURE),
         "sources": SOURCES,
     },
     optional={
         "architecture": TEXT,
         "aliases": several(TEXT),
-        "usable_memory": _sourced(TEXT),
-        "bandwidth": _sourced(TEXT),
+        "usable_memory": _sourced(FIGURE),
+        "bandwidth": _sourced(FIGURE),
         "peak": PEAKS,
         "vector_peak": PEAKS,
         **dict.fromkeys(LINKS, LINK),
-        "l2": _sourced(TEXT),
-        "tdp": _sourced(TEXT),
+        "l2": _sourced(FIGURE),
+        "tdp": _sourced(FIGURE),
         **{count: _sourced(SIZE) for count in COUNTS},
         "notes": several(TEXT),
     },

@@ -37,6 +37,7 @@ PLAIN = {
     "norms": choice("pre", "post", "sandwich", "parallel", "none"),
     "reuses_weights": FLAG,
     "unquantized": several(TEXT),
+    "formats": several(TEXT),
 }
 # The fields of a layer. At the top of a spec they hold for every layer; an entry of `layers` overrides them.
 LAYER: dict[str, Schema] = {
@@ -81,10 +82,16 @@ SCHEMA = record(
         "head_size": SIZE,
         "head_transform": FLAG,
         "pooler": FLAG,
+        "bidirectional": FLAG,
+        "head": choice("lm", "sequence", "token", "none"),
+        "num_labels": SIZE,
+        "label_bias": FLAG,
         "lm_head_bias": FLAG,
         "weight_format": TEXT,
         "quantized_lm_head": FLAG,
         "notes": several(TEXT),
+        "counted": TEXT,
+        "unread": TEXT,
         "published": several(PUBLISHED),
     },
 )
@@ -149,7 +156,11 @@ def _layer(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hi
     blocks = {place: _block(document, path, kind, fields) for place, kind in kinds.items()}
     _refuse_contradictions(document, path, fields)
     others = {name: fields[name] for name in ("norms", "reuses_weights") if name in fields}
-    return Layer(fields["count"], **blocks, **others, unquantized=tuple(fields.get("unquantized", ())))
+    unquantized, formats = (tuple(fields.get(name, ())) for name in ("unquantized", "formats"))
+    for each in formats:
+        if each.partition("=")[2] not in FORMATS:
+            raise document.error((*path, "formats"), f"{each[:60]!r}: expected a linear layer and its format, a=int8")
+    return Layer(fields["count"], **blocks, **others, unquantized=unquantized, formats=formats)
 
 
 def _block(document: Document, path: tuple[Key, ...], kind: Any, fields: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from llmcost.ground.units import parse_count
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.lora import parse_targets
 from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES, Layout
-from llmcost.serving.options import GpusPerNode, Mfu, Pp, Tp, TrainingTokens
+from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Mfu, Pp, Tp
 from llmcost.training.interruptions import CHECKPOINT_BYTES_PER_S, GPU_MTBF_HOURS, RESTART_MINUTES
 from llmcost.training.recipe import DTYPES, KERNELS, OPTIMIZERS, Overlap, overlap_of
 
@@ -24,7 +24,17 @@ class Options(NamedTuple):
     """What the user may choose; None stands for the default beside it."""
 
     gpus: Annotated[Number, count("GPUs in all.", default="the product of the degrees")] = None
-    tokens: TrainingTokens = 15 * 10**12
+    tokens: Annotated[
+        Number,
+        count(
+            "Length of the training run.",
+            "TOKENS",
+            MOST_TOKENS,
+            default="15T, or 15.36M of adapters",
+            letter="D",
+            meaning="training tokens",
+        ),
+    ] = None
     seq: Annotated[
         Number,
         length(

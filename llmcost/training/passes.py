@@ -65,8 +65,8 @@ def forward_pass(at: Setup) -> Pass:
     size = ElementBytes(Bx, Bx, Bx)
     part, b = divide(seq, layout.cp), layout.micro_batch
     layers: list[Operator] = []
-    for layer in model.layers:
-        layers += layer_operators(model, layer, size, Load(b, seq, seq))
+    for layer in model.without_formats().layers:
+        layers += layer_operators(model, layer, size, Load(b, seq, seq, cached=False))
     if recipe.lora is not None:
         layers = with_adapters(layers, recipe.lora)
     if verify.ON:

@@ -15,7 +15,7 @@ from llmcost.model.operators import Operator
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
-from llmcost.serving.estimate import DEFAULT_CONTEXT, default_dtype
+from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_dtype
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic
 from llmcost.training.conventions import HALF_PRECISION
@@ -31,6 +31,20 @@ BATCH_TOKENS = Constant(
 )
 
 
+RUN_TOKENS = Constant(15 * 10**12, "Llama 3, over 15T tokens (arXiv 2407.21783, section 1)", "tokens of a run")
+ADAPTER_TOKENS = Constant(
+    1875 * 16 * 512,
+    "QLoRA's Guanaco 65B: 1,875 steps of 16 sequences of 512 tokens (arXiv 2305.14314, table 9)",
+    "tokens of a run",
+)
+
+
+def with_tokens(options: Options) -> Options:
+    """The options with the length of the run: as given, or that of a known one, of adapters a fine-tune's."""
+    usual = RUN_TOKENS if options.lora_rank is None else ADAPTER_TOKENS
+    return options if options.tokens is not None else options._replace(tokens=int(usual.value))
+
+
 def setup_of(
     model: ModelSpec, hardware: HardwareSpec, options: Options, efficiency: Efficiency | None
 ) -> tuple[Setup, bool]:
@@ -39,6 +53,9 @@ def setup_of(
     Raises InputError where the options make no sense.
     """
     check_options(options)
+    if options.reshard is not None and options.zero != 3:
+        said = "reshard" if options.reshard else "no-reshard"
+        raise InputError(f"--{said}: whether weights that --zero 3 gathers are let go; give --zero 3 too")
     recipe, given = recipe_of(model, hardware, options), layout_given(options)
     seq = sequence_of(model, options.seq)
     asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**given)
@@ -108,13 +125,11 @@ def layers_of_a_token(model: ModelSpec) -> list[Operator]:
 def sequence_of(model: ModelSpec, seq: int | None) -> int:
     """Tokens of a sequence: as given, or DEFAULT_CONTEXT as far as the model has positions.
 
-    Raises InputError for more than it has.
+    Raises InputError for more than a table of positions has rows for.
     """
-    longest: int = model.max_position_embeddings
     if seq is None:
-        return min(longest, DEFAULT_CONTEXT)
-    if not 1 <= seq <= longest:
-        raise InputError(f"--seq {seq}: {model.name} takes 1 to {longest:,} positions (max_position_embeddings)")
+        return min(int(model.max_position_embeddings), DEFAULT_CONTEXT)
+    check_positions("--seq", model, seq)
     return seq
 
 

@@ -17,7 +17,7 @@ from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout, stage_of
 from llmcost.parallel.rules import check, shape_of
-from llmcost.serving.results import Hardware, Model
+from llmcost.serving.results import Hardware, model_of
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import cheapest_change, enough_gpus
 from llmcost.training.conventions import CONVENTIONS, Utilization, counts_of, utilization
@@ -26,7 +26,7 @@ from llmcost.training.memory import StageMemory, share_recomputed, stage_memory
 from llmcost.training.options import Options
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.results import ExpectedRates, Rates, Spread, StageBytes, Train, TrainingWorkload, TrainMemory
-from llmcost.training.setup import layers_of_a_token, reliability_of, setup_of
+from llmcost.training.setup import layers_of_a_token, reliability_of, setup_of, with_tokens
 from llmcost.training.step import Step, evaluate_step
 
 SCHEMA = "llmcost.train/1"
@@ -43,6 +43,7 @@ def train(
     `efficiency`: shares and launch costs in place of the profile's or the defaults. Raises InputError where options
     contradict each other, the model or the GPU.
     """
+    options = with_tokens(options)
     at, chosen = setup_of(model, hardware, options, efficiency)
     check(at.layout, shape_of(model), at.seq)
     answer = answer_of(at, hardware, options, chosen)
@@ -71,17 +72,20 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
         return Rates(seconds, tokens_per_s, tokens_per_s / step.gpus, days, gpu_hours, dollars)
 
     def by_rule(flops_per_param: Number) -> Rates:
-        active = named("model.params.active", params.active)
-        return rates(
-            textbook.training_seconds(active, step.tokens, step.gpus, at.chip.peak, options.mfu, flops_per_param)
-        )
+        active, terms = named("model.params.active", params.active), (step.tokens, step.gpus, at.chip.peak, options.mfu)
+        if recipe.lora is None:
+            return rates(textbook.training_seconds(active, *terms, flops_per_param))
+        frozen = textbook.training_seconds(active, *terms, flops_per_param - textbook.GRADIENT_FLOPS_PER_PARAM)
+        return rates(frozen + textbook.training_seconds(trained, *terms, flops_per_param))
 
     expected, error = rates(named("step_seconds", step.seconds.total)), at.efficiency.error
     low, high = (expected.days * (1 + sign * (error or 0)) for sign in (-1, 1))
     return Train(
         schema=SCHEMA,
-        model=Model(at.model.name, at.model.title, params),
-        hardware=Hardware(hardware.name, hardware.title, at.chip.peak, at.chip.bandwidth, at.chip.capacity),
+        model=model_of(at.model, params),
+        hardware=Hardware(
+            hardware.name, hardware.title, hardware.vendor, at.chip.peak, at.chip.bandwidth, at.chip.capacity
+        ),
         run=TrainingWorkload(
             gpus=step.gpus,
             seq=at.seq,

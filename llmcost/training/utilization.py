@@ -73,7 +73,7 @@ def utilizations(
     `convention` under which it was printed. Raises InputError for neither, for both, or for a length, a data type or a
     recomputation that there is not.
     """
-    w = workload_of(model, hardware, Options(context=sequence_of(model, seq), dtype=dtype))
+    w = workload_of(model, hardware, Options(context=sequence_of(model, seq), dtype=dtype, weight_dtype="bf16"))
     peak = chip_of(hardware, w.dtype, w.kv_dtype).peak
     if peak is None:
         known = ", ".join(hardware.peak) or "none"

@@ -434,8 +434,6 @@ def test_check_reports_every_file_and_fails_if_one_is_bad(cli, tmp_path):
         (["--batch", "0"], "--batch 0: at least 1"),
         (["--batch", 10**12], "at most 1,000,000,000"),
         (["--context", "0"], "--context 0"),
-        (["--context", "8193"], "llama3-8b takes 1 to 8,192 positions"),  # max_position_embeddings is 8192
-        (["--context", "9k"], "--context 9216"),  # 9·1024
         (["--context", "100", "--prompt", "101"], "--prompt 101: at least 1 and at most the context of 100"),
         (["--prompt", "0"], "--prompt 0"),
         (["--mfu", "0"], "--mfu 0: a share of 1, above 0"),
@@ -594,9 +592,10 @@ def test_a_data_type_that_the_gpu_lacks_is_refused_with_those_that_it_has(cli):
         (
             "llama3-8b",
             ["--output", "8k"],
-            "--output 8192: at least 1, and less than the 8,192 positions that llama3-8b takes",
+            "--prompt 0: at least 1 and at most the context of 8,192 less the output of 8,192",
         ),
-        ("llama3-8b", ["--prompt", "8k", "--output", 1], "--context 8193: llama3-8b takes 1 to 8,192 positions"),
+        ("gpt2", ["--context", "1025"], "--context 1025: gpt2 takes 1 to 1,024 positions"),  # a table of 1,024 rows
+        ("gpt2", ["--prompt", "1k", "--output", 1], "--context 1025: gpt2 takes 1 to 1,024 positions"),
         (
             "llama3-8b",
             ["--prompt", 100, "-c", 150, "--output", 51],

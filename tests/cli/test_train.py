@@ -134,7 +134,7 @@ def test_an_explanation(cli):
         ),
         (("--gpus", "8", "--tokens", "0"), "--tokens 0: at least 1"),
         (("--gpus", "0"), "--gpus 0: at least 1"),
-        (("--gpus", "8", "--seq", "1M"), "takes 1 to 8,192 positions"),
+        (("--gpus", "8", "--seq", "0"), "--seq 0: at least 1"),
         (("--gpus", "8", "--dtype", "fp4"), "--dtype fp4: one of bf16, fp16, fp8, fp32"),
         (("--gpus", "8", "--optimizer", "lion"), "--optimizer lion: one of adam"),
         (("--gpus", "8", "--kernels", "own"), "--kernels own: one of fused, vendor, eager"),

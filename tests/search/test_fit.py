@@ -151,7 +151,7 @@ def test_the_page(cli, snapshot):
         (["--basis", "hope"], "--basis hope: one of textbook, limit, expected"),
         (["--dtype", "bf16,fp7"], "--dtype fp7: one of"),
         (["--weight-dtype", "int5"], "--weight-dtype int5: one of"),
-        (["--context", "9k"], "--context 9216: llama3-70b takes 1 to 8,192 positions"),
+        (["--context", "0"], "--context 0: at least 1"),
         (["--json", "--csv"], "choose one"),
     ],
 )

@@ -185,7 +185,6 @@ def test_nobody_served_is_an_answer_and_the_exit_code_1(cli):
         (["--serve", "--chunk", 0], "--chunk 0: at least 1"),
         (["--serve", "--tpot", 0], "--tpot 0: milliseconds above 0"),
         (["--serve", "--ttft", "nan"], "--ttft nan: expected a number"),
-        (["--serve", "--prompt", "8k", "--output", "1k"], "llama3-8b takes 1 to 8,192 positions"),
         (["--serve", "--tp", "2;4"], "--tp 2;4: expected a number"),
         (["--serve", "--dtype", "fp3"], "--dtype fp3: one of"),
     ],

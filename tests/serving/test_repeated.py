@@ -113,7 +113,7 @@ def test_a_model_that_was_changed_is_another(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch": 0}, {"context": 10**9}, {"prompt": 9000}, {"output": 10**9}, {"mfu": 1.5}, {"tokens": 0}]
+    "wrong", [{"batch": 0}, {"context": 10**10}, {"prompt": 9000}, {"output": 10**9}, {"mfu": 1.5}, {"tokens": 0}]
 )
 def test_what_makes_no_sense_is_refused_as_before(monkeypatch, wrong):
     monkeypatch.setattr(repeated, "WORTH", 0)

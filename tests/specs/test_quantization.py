@@ -6,6 +6,8 @@ Each lister says, for a linear layer of k inputs and n outputs, which tensors it
 element), as the format's own library writes them. Norms, the embedding and the LM head stay in 16 bits.
 """
 
+import json
+
 import pytest
 
 from llmcost.ground.errors import InputError, SpecError
@@ -96,6 +98,30 @@ CASES = {
         {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]},
         lambda k, n: [(k * n, 8)],
     ),
+    "hqq": (
+        {"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 4, "group_size": 64}}},
+        lambda k, n: [(k * n, 4), (k * n // 64, 16), (k * n // 64, 16)],
+    ),
+    "torchao": (
+        {"quant_method": "torchao", "quant_type": {"default": {"_type": "Int4WeightOnlyConfig", "_data": {}}}},
+        lambda k, n: [(k * n, 4), (k * n // 128, 16), (k * n // 128, 16)],
+    ),
+    "torchao-by-name": (
+        {"quant_method": "torchao", "quant_type": "int8_weight_only"},
+        lambda k, n: channel(k, n, 8, 16),
+    ),
+    "quark-fp8": (
+        {"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor"}}},
+        lambda k, n: [(k * n, 8)],
+    ),
+    "quark-mxfp4": (
+        {
+            "quant_method": "quark",
+            "global_quant_config": {"weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32}},
+            "exclude": ["lm_head"],
+        },
+        lambda k, n: [(k * n, 4), (k * n // 32, 8)],
+    ),
     "nf4": (BNB, lambda k, n: nf4(k, n, double=False)),
     "nf4-double": (BNB | {"bnb_4bit_use_double_quant": True}, lambda k, n: nf4(k, n, double=True)),
     "int8": ({"quant_method": "bitsandbytes", "load_in_8bit": True}, lambda k, n: channel(k, n, 8, 32)),
@@ -162,6 +188,103 @@ def test_single_linear_layers_may_be_left_alone():
     assert weights(spec) == pytest.approx(PLAIN + quantised + more, rel=1e-12)
 
 
+def gptq4(k, n):
+    return awq_or_gptq(k, n, 4, 128)
+
+
+def gptq8(k, n):
+    return awq_or_gptq(k, n, 8, 128)
+
+
+def fp8(k, n):
+    return channel(k, n, 8, 16)
+
+
+def w4a16(k, n):
+    return compressed(k, n, 4, 128)
+
+
+def group(names, *weights):
+    (found,) = scheme(*weights)["config_groups"].values()
+    return found | {"targets": names}
+
+
+ROUNDED = {"quant_method": "auto-round", "bits": 4, "group_size": 128, "sym": False}
+PROJECTIONS = [f"model.layers.1.self_attn.{x}_proj" for x in "qkvo"]
+
+
+@pytest.mark.parametrize(
+    ("quantization", "expected"),
+    [
+        (
+            GPTQ | {"dynamic": {r"+:.*\.mlp": {"bits": 8}, r"-:.*layers\.0\.self_attn": {}}},
+            L * bits(MLP, gptq8) + (L - 1) * bits(ATTENTION, gptq4) + 16 * sum(k * n for k, n in ATTENTION),
+        ),
+        (
+            ROUNDED | {"extra_config": {name: {"bits": 8} for name in PROJECTIONS}},  # of one layer of four
+            L * bits(MLP, gptq4) + (L - 1) * bits(ATTENTION, gptq4) + bits(ATTENTION, gptq8),
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "ignore": ["lm_head"],
+                "config_groups": {
+                    "group_0": group(["re:.*self_attn.*"], 8, "float", "channel"),
+                    "group_1": group(["re:.*mlp.*"], 4, "int", "group", 128),
+                },
+            },
+            L * (bits(ATTENTION, fp8) + bits(MLP, w4a16)),
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "ignore": ["lm_head"],
+                "config_groups": {
+                    "group_0": group(["re:.*down_proj"], 8, "float", "channel"),
+                    "group_1": group(["Linear"], 4, "int", "group", 128),
+                },
+            },
+            L * (bits(ATTENTION + MLP[:2], w4a16) + bits(MLP[2:], fp8)),
+        ),
+    ],
+)
+def test_mixed_precision_is_read_layer_by_layer(quantization, expected):
+    spec = read(LLAMA, quantization)
+    assert weights(spec) == pytest.approx(PLAIN + expected / 8, rel=1e-12)
+    given = estimate(spec, None, Options(context=1, weight_dtype="int8")).memory.weights_bytes
+    left = sum(
+        each.count * 2 * sum(k * n for k, n in ATTENTION) for each in spec.layers if "attention" in each.unquantized
+    )
+    count = L - sum(each.count for each in spec.layers if "attention" in each.unquantized)
+    plain = L * sum(k * n for k, n in MLP) + count * sum(k * n for k, n in ATTENTION)
+    assert given == PLAIN + left + plain  # a given format is that of all that is quantised
+
+
+def mlx(k, n, size=4):
+    return [(k * n, size), (k * n // 64, 16), (k * n // 64, 16)]
+
+
+def test_mlx_quantises_tables_too_and_sets_bits_by_names(cli, tmp_path):
+    """4 bits with a scale and a bias of 16 for 64 weights; down_proj of one layer in 6."""
+    own = {"model.layers.2.mlp.down_proj": {"bits": 6, "group_size": 64}}
+    said = {"group_size": 64, "bits": 4, **own}
+    config = LLAMA | {"quantization": said, "quantization_config": said}
+    spec = model_from(document_of(config, "config.json", "tested"))
+    tables = 2 * bits([(V * H, 1)], mlx)
+    layers = L * bits(ATTENTION + MLP, mlx) + 2 * I * H  # two bits more of one down_proj
+    norms = 2 * (2 * L + 1) * H
+    assert weights(spec) == pytest.approx((tables + layers) / 8 + norms, rel=1e-12)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config), "utf-8")
+    text = cli("import", file).out
+    (tmp_path / "spec.yaml").write_text(text, "utf-8")
+    assert "formats: [down_proj=mlx-6bit-g64]" in text or "- down_proj=mlx-6bit-g64" in text
+    assert cli("estimate", tmp_path / "spec.yaml").code == 0
+    other = cli("check", tmp_path / "spec.yaml").code
+    (tmp_path / "spec.yaml").write_text(text.replace("=mlx-6bit-g64", "=int5"), "utf-8")
+    assert (other, cli("check", tmp_path / "spec.yaml").code) == (0, 1)
+
+
 def test_experts_may_have_a_format_of_their_own():
     """DeepSeek-V4: linear layers in FP8, routed experts in MXFP4."""
     fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
@@ -225,10 +348,6 @@ def test_a_quantised_lm_head_is_counted_as_such():
             },
             "leaves a part of gate_up_proj of layer 2 as it is",
         ),
-        (
-            {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {r"+:.*\.mlp": {"bits": 8}}},
-            "other bits for some layers",
-        ),
         (scheme(4, "int", "group", 128) | {"ignore": ["re:(a+)+$"]}, "too complicated"),
         (scheme(4, "int", "group", 128) | {"sparsity_config": {"format": "sparse-24-bitmask"}}, "not understood"),
     ],
@@ -281,6 +400,27 @@ QWEN_BESIDE = 2 * 2 * 151_936 * 2048 + 2 * (48 * (2 * 2048 + 2 * 128) + 2048)  #
 QWEN_PROJECTIONS = [f"model.layers.{layer}.self_attn.{name}_proj" for layer in range(48) for name in "qkvo"]
 QWEN_GATES, QWEN_EXPERTS = ([f"model.layers.{layer}.mlp.{name}" for layer in range(48)] for name in ("gate", "experts"))
 QWEN_AUTO_ROUND = {"quant_method": "auto-round", "bits": 4, "group_size": 128, "sym": True}
+
+
+def test_a_given_format_stands_for_a_quantisation_that_is_not_understood(cli, tmp_path):
+    """With a note; without one, or where a spec is made of it, it is refused. Training knows its own formats."""
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(LLAMA | {"quantization_config": {"quant_method": "exl3", "bits": 3.5}}), "utf-8")
+    problem = "this kind of quantisation (quant_method exl3, bits 3.5) is not understood"
+    plain = cli("estimate", file, "--json")
+    assert plain.code == 2
+    assert problem in plain.err
+    assert "--weight-dtype says what linear layers are kept in" in plain.err
+    for command in (("estimate",), ("ops",), ("fit", "--hw", "h100"), ("sweep", "--hw", "h100"), ("explain",)):
+        answer = cli(command[0], file, *command[1:], "--weight-dtype", "int4-g64")
+        assert answer.code == 0, answer.err
+        assert problem in answer.err
+    assert cli("train", file, "--hw", "h100", "--gpus", 1, "--global-batch", 8).code == 0
+    assert cli("mfu", file, "--hw", "h100", "--tokens-per-s", 1).code == 0
+    for command in ("import", "check"):
+        assert cli(command, file).code in (1, 2)
+
+
 QWEN_MIXED = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}
 QWEN_NVFP4 = {"quant_algo": "NVFP4", "group_size": 16}
 
@@ -308,7 +448,6 @@ def test_modelopt_sets_formats_by_names():
 @pytest.mark.parametrize(
     "scheme",
     [
-        QWEN_AUTO_ROUND | {"extra_config": {key: {"bits": 8} for key in QWEN_PROJECTIONS[:4]}},  # of one layer
         QWEN_AUTO_ROUND | {"extra_config": {key: {"bits": 8} for key in QWEN_PROJECTIONS[::4]}},  # of q_proj alone
         QWEN_AUTO_ROUND | {"extra_config": [*QWEN_PROJECTIONS]},
         QWEN_MIXED | {"quantized_layers": {key: {"quant_algo": "FP3"} for key in QWEN_PROJECTIONS}},

@@ -80,6 +80,10 @@ def test_the_first_stage_holds_every_layers_worth_and_interleaving_a_little_more
 
 def test_layers_that_do_not_divide_leave_the_fullest_stage():
     assert stage_of(Layout(pp=16, vp=8, global_batch=128), 126, 0).layers == 8  # Llama 3 405B
+    # 112 chunks of one layer, and 14 layers more for 16 stages: one has 7 or 8, not 7 chunks of 2.
+    assert stage_of(Layout(pp=16, vp=7, global_batch=128), 126, 0).layers == 7 + 1
+    assert stage_of(Layout(pp=4, vp=3, global_batch=128), 31, 0).layers == 3 * 2 + 2  # 24 in chunks of 2, 7 over
+    assert stage_of(Layout(pp=16, global_batch=128), 126, 0).layers == 8  # 112 and 14 over
 
 
 def test_korthikantis_first_stage_of_the_175b():

@@ -81,8 +81,8 @@ class GroupedAttention(NamedTuple):
             weights = {"head": 2 * d if own else d, "head-bias": 4 * d if own else 2 * d, "full": q + k}[self.qk_norm]
             yield build.elementwise("qk_norm", "norm", q + k, q + k, CHANNELS, weights=weights)
         if build.rotary:  # turns q and k, and puts k and v where the cache wants them
-            yield build.elementwise("rotary_cache_write", "attention", q + kv, q + kv, ROTARY)
-        elif own:
+            yield build.rotary_embedding(q + k, q + kv, ROTARY)
+        elif own and build.load.cached:
             yield build.elementwise("cache_write", "attention", kv, kv, CACHE_WRITE)
         if present(self.index_topk):
             yield from self.indexer(build)
@@ -136,7 +136,7 @@ class GroupedAttention(NamedTuple):
         width = (heads + 1) * d
         yield build.gemm("indexer_qk_proj", "attention", build.hidden, width, INPUT_ON_EVERY_GPU)
         yield build.elementwise("indexer_qk_norm", "norm", width, width, INDEXER, weights=2 * d)
-        yield build.elementwise("indexer_rotary_cache_write", "attention", width, width, INDEXER_WRITE)
+        yield build.rotary_embedding(width, width, INDEXER_WRITE, "indexer_")
         yield build.attention("indexer", INDEXER, heads=heads, d=d, dv=0, cached=d)
 
     def kernel(self, build: Builder) -> Attention:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from llmcost.ground.algebra import Number, present
+from llmcost.model.formats import FORMATS
 from llmcost.model.operators import (
     INPUT,
     OWN,
@@ -20,7 +21,7 @@ from llmcost.model.operators import (
     TokenProduct,
     TokenShift,
 )
-from llmcost.model.sizes import ElementBytes, Load
+from llmcost.model.sizes import ElementBytes, Load, bytes_of
 
 # Linear layers by how GPUs divide them: on the block's input, on what the kernel before wrote.
 COLUMNS_OF_INPUT = Facts("columns", INPUT)
@@ -45,8 +46,9 @@ NORM_WEIGHTS = {"rms": 1, "layer": 2, "layer-no-bias": 1, "none": 0}  # a channe
 class Builder(NamedTuple):
     """One kind of layer, in a model under a load. Its methods make kernels that run once a layer in a pass.
 
-    `unquantized`: linear layers whose weights are kept in the activations' type, as `Layer.unquantized` names them.
-    `reused`: the weights are an earlier layer's: read, but not stored once more.
+    `unquantized`: linear layers whose weights are kept in the activations' type, as `Layer.unquantized` names them;
+    `formats`: those that have a format of their own, as `Layer.formats` does.
+    `reused`: the weights are an earlier layer's: read, but not stored once more. `both_ways`: a token sees all others.
     """
 
     count: Number
@@ -56,7 +58,9 @@ class Builder(NamedTuple):
     load: Load
     bytes: ElementBytes
     unquantized: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
     reused: bool = False
+    both_ways: bool = False
 
     def gemm(
         self,
@@ -99,6 +103,11 @@ class Builder(NamedTuple):
             return size.Bx
         if self.unquantized and (facts.module(part) in self.unquantized or name in self.unquantized):
             return size.Bx
+        for each in self.formats:
+            named, _, form = each.partition("=")
+            if named in (name, facts.module(part)):
+                kept = FORMATS[form]
+                return bytes_of(kept.bits_a_weight) + (bytes_of(kept.channel) / k if kept.channel else 0)
         if facts.expert == "routed" and present(size.Be):
             return size.Be
         return size.Bw + size.Bc / k if present(size.Bc) else size.Bw
@@ -182,8 +191,18 @@ class Builder(NamedTuple):
             every=every,
             kv_heads=kv_heads,
             decode=self.load.decode,
+            caches=self.load.cached,
+            both_ways=self.both_ways,
             facts=facts,
         )
+
+    def rotary_embedding(self, turned: Number, cached: Number, facts: Facts, prefix: str = "") -> Operator:
+        """Turns `turned` elements a token and puts what is `cached`, of these and others, where the cache wants it.
+
+        Without a cache the others are left where they are. Both are elements that the kernel reads and writes.
+        """
+        name, width = ("rotary_cache_write", cached) if self.load.cached else ("rotary", turned)
+        return self.elementwise(f"{prefix}{name}", "attention", width, width, facts)
 
     def input_gate(self, name: str, rank: Number) -> Iterator[Operator]:
         """A block's input scaled channel by channel by a low-rank map of itself."""

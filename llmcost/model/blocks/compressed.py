@@ -46,7 +46,7 @@ class CompressedAttention(NamedTuple):
         yield build.gemm("q_b_proj", "attention", rq, a * d, QUERY_UP)
         yield build.gemm("kv_proj", "attention", h, d, KEY)
         yield build.elementwise("kv_norm", "norm", d, d, TOKENS, weights=d)
-        yield build.elementwise("rotary_cache_write", "attention", (a + 1) * d, (a + 1) * d, ROTARY)
+        yield build.rotary_embedding((a + 1) * d, (a + 1) * d, ROTARY)
         yield build.attention(
             "window_attention",
             ATTENTION,

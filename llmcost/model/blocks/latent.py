@@ -59,6 +59,10 @@ class LatentAttention(NamedTuple):
     attention_gate: Literal["none", "head", "channel", "latent"] = "none"
     rotary_key_norm: bool = False
 
+    def source(self) -> str:
+        """Where what it keeps of a token is described."""
+        return "MLA: DeepSeek-V2, arXiv 2405.04434, section 2.1"
+
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Query and latent projections with their norms, indexer, attention expanded or absorbed, output projection."""
         a, rkv, h, bias = self.num_attention_heads, self.kv_lora_rank, build.hidden, self.attention_bias
@@ -79,7 +83,7 @@ class LatentAttention(NamedTuple):
         yield build.elementwise("kv_a_norm", "norm", rkv, rkv, TOKENS, weights=rkv)
         if self.rotary_key_norm:
             yield build.elementwise("rotary_key_norm", "norm", dr, dr, TOKENS, weights=dr)
-        yield build.elementwise("rotary_cache_write", "attention", a * dr + latent, a * dr + latent, ROTARY)
+        yield build.rotary_embedding(a * dr + dr, a * dr + latent, ROTARY)
         if present(self.index_n_heads):
             yield from self.indexer(build)
         if build.load.decode:
@@ -107,9 +111,7 @@ class LatentAttention(NamedTuple):
         yield build.gemm("indexer_q_proj", "attention", self.q_lora_rank, heads * d, INDEXER_QUERY)
         yield build.gemm("indexer_k_weights_proj", "attention", build.hidden, d + heads, INPUT_ON_EVERY_GPU)
         yield build.elementwise("indexer_k_norm", "norm", d, d, TOKENS, weights=2 * d)
-        yield build.elementwise(
-            "indexer_rotary_cache_write", "attention", (heads + 1) * d, (heads + 1) * d, INDEXER_WRITE
-        )
+        yield build.rotary_embedding((heads + 1) * d, (heads + 1) * d, INDEXER_WRITE, "indexer_")
         yield build.attention("indexer", INDEXER, heads=heads, d=d, dv=1, cached=d)
 
     def kernel(self, build: Builder, d: Number, dv: Number, streamed: Number) -> Attention:

@@ -20,6 +20,10 @@ class LightningAttention(NamedTuple):
     linear_num_heads: Number
     linear_head_dim: Number = 0
 
+    def source(self) -> str:
+        """Where what it keeps of a token is described."""
+        return "lightning attention: MiniMax-01, arXiv 2501.08313"
+
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Projection to q, k, v and output gate, scan, norm and gate, output projection."""
         heads = self.linear_num_heads

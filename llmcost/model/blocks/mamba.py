@@ -30,6 +30,10 @@ class Mamba(NamedTuple):
     mamba_proj_bias: bool = False
     mamba_norm: Literal["none", "plain", "weighted"] = "none"
 
+    def source(self) -> str:
+        """Where what it keeps of a token is described."""
+        return "Mamba, arXiv 2312.00752"
+
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Projection to input and gate, convolution, projection to step, B and C, scan and gate, output projection."""
         given, n = self.mamba_intermediate_size, self.mamba_d_state

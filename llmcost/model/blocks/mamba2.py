@@ -27,6 +27,10 @@ class Mamba2(NamedTuple):
     mamba_gate_norm: bool = True
     state_fp32: bool = False
 
+    def source(self) -> str:
+        """Where what it keeps of a token is described."""
+        return "Mamba 2, arXiv 2405.21060"
+
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Projection to gate, input, B, C and step, convolution, scan, gate and norm, output projection."""
         heads, n = self.mamba_n_heads, self.mamba_d_state

@@ -22,6 +22,10 @@ class RgLru(NamedTuple):
     conv1d_width: Number
     lru_width: Number = 0
 
+    def source(self) -> str:
+        """Where what it keeps of a token is described."""
+        return "Griffin, arXiv 2402.19427"
+
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Projection to input and gate, convolution, both gates of the recurrence, scan and gate, output projection."""
         width, blocks = self.lru_width if present(self.lru_width) else build.hidden, self.lru_blocks

@@ -21,6 +21,10 @@ class TimeMix(NamedTuple):
 
     attention_hidden_size: Number = 0
 
+    def source(self) -> str:
+        """Where what it keeps of a token is described."""
+        return "RWKV-4, arXiv 2305.13048"
+
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Mixing with the token before, projection to key, value and receptance, scan, output projection."""
         h, u = build.hidden, self.attention_hidden_size if present(self.attention_hidden_size) else build.hidden

@@ -17,6 +17,10 @@ class ShortConv(NamedTuple):
     conv_L_cache: Number
     conv_bias: bool = False
 
+    def source(self) -> str:
+        """Where what it keeps of a token is described."""
+        return "LFM2, arXiv 2511.23404"
+
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Projection to B, C and x, gate, convolution, gate, output projection."""
         h = build.hidden

@@ -29,6 +29,8 @@ class _Attention(NamedTuple):
     every: Number = 0
     kv_heads: Number = 1
     decode: bool = False
+    caches: bool = True
+    both_ways: bool = False
     facts: Facts = UNSAID
 
 
@@ -43,7 +45,8 @@ class Attention(_Attention, Operator):
     streamed: elements a key that are read but not kept: keys and values expanded from a latent. sinks: learned logits,
     one a head. shared: the cache is another layer's, read but not kept once more. every: one key for so many tokens
     (0: one a token). kv_heads: heads that the cached elements divide into; a GPU holds one at least. decode: a step of
-    one token, for which engines have kernels of their own.
+    one token, for which engines have kernels of their own. caches: whether keys are kept; if not, `cached` elements
+    a key are activations like all others. both_ways: a query sees the keys after it too, as in an encoder.
     """
 
     __slots__ = ()
@@ -76,7 +79,7 @@ class Attention(_Attention, Operator):
         `causal`: those that a causal mask leaves; the query at position x sees x keys, (c-s+1) + … + c in all. Else
         every query counts with as many keys as the last one sees.
         """
-        if not causal:
+        if not causal or self.both_ways:
             return self.s * self.seen()
         if self.span == "all" and not present(self.every):
             return _half(self.s * (2 * self.c - self.s + 1))
@@ -104,18 +107,19 @@ class Attention(_Attention, Operator):
 
     def cache_bytes_per_token(self) -> Number:
         """Bytes that one token of one sequence leaves in the cache."""
-        each = 0 if self.shared else self.cached * self.Bkv
+        each = 0 if self.shared or not self.caches else self.cached * self.Bkv
         return each / self.every if present(self.every) else each
 
     def kept_bytes(self) -> Number:
         """Bytes of the cache of all sequences."""
-        return 0 if self.shared else self.b * self.kept() * self.cached * self.Bkv
+        return 0 if self.shared or not self.caches else self.b * self.kept() * self.cached * self.Bkv
 
     def cache_bytes(self) -> Number:
-        return self.b * self.read() * self.cached * self.Bkv
+        return self.b * self.read() * self.cached * self.Bkv if self.caches else 0
 
     def io_bytes(self) -> Number:
-        return self.b * (self.s * self.a * (self.d + self.dv) + self.read() * self.streamed) * self.Bx
+        keys = self.streamed if self.caches else self.streamed + self.cached
+        return self.b * (self.s * self.a * (self.d + self.dv) + self.read() * keys) * self.Bx
 
     def moved_bytes(self) -> Number:
         return self.cache_bytes() + self.io_bytes()

@@ -37,7 +37,20 @@ RULES = {
 }
 # The fields of a spec that an architecture does not say: they come from the config, or are made here.
 NOT_SAID = {"name", "title", "source", "aliases", "released", "notes", "published", "dtype", "layers", "hidden_size"}
-NOT_SAID |= {"num_hidden_layers", "weight_format", "quantized_lm_head", "unquantized", "reuses_weights"}
+NOT_SAID |= {
+    "counted",
+    "unread",
+    "bidirectional",
+    "head",
+    "num_labels",
+    "label_bias",
+    "num_hidden_layers",
+    "weight_format",
+    "quantized_lm_head",
+    "unquantized",
+    "formats",
+    "reuses_weights",
+}
 
 
 def _fields_of(schema: Schema) -> dict[str, Schema]:
@@ -78,6 +91,9 @@ ARCHITECTURE = record(
         "one_expert_is_dense": FLAG,
         "shared_kv": record({"last": TEXT}, {"double_mlp_if": TEXT}),
         "whole_heads": FLAG,
+        "encoder": FLAG,
+        "pools": FLAG,
+        "encoder_decoder": FLAG,
         "position_padding": ANY,
         "embedding_projection_always": FLAG,
         "modules": mapping(TEXT),

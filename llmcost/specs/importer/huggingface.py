@@ -7,6 +7,7 @@ unless it is understood, known to change no count, or at the value that its type
 
 from __future__ import annotations
 
+import re
 from os.path import isdir
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from llmcost.specs.json_text import line_of, parse_json
 from llmcost.specs.reader import Document, read_text
 
 TEXT = ("text_config", "llm_config", "language_config")  # where a multimodal config has its text model
+# What the name of a class says of what stands behind the layers: logits of the vocabulary, or one of the other heads.
+GENERATES = ("CausalLM", "LMHead", "ConditionalGeneration")
+HEADS = {"ForSequenceClassification": "sequence", "ForTokenClassification": "token", "Model": "none"}
 LARGEST_CONFIG = 10_000_000  # bytes: lists of quantised layers can be long
 DTYPE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 # Fields of the model, and what they are where an architecture says nothing of them.
@@ -38,20 +42,23 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def read_config(path: Path, kind: str | None = None) -> Document:
-    """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key."""
+def read_config(path: Path, kind: str | None = None, *, strict: bool = True) -> Document:
+    """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key.
+
+    `strict`: also for a quantisation that is not understood, which the spec otherwise says is unread.
+    """
     file = path / "config.json" if isdir(path) else path
     text = read_text(file, LARGEST_CONFIG)
     config = parse_json(text, str(file))
     name = (file.parent.name if file.name == "config.json" else file.stem) or "model"
     beside = file.with_name("hf_quant_config.json")  # where older versions of NVIDIA's ModelOpt put it
     if "quantization_config" in config or not beside.is_file():
-        return document_of(config, str(file), name, kind, text)
+        return document_of(config, str(file), name, kind, text, strict=strict)
     told = read_text(beside, LARGEST_CONFIG)
     found = parse_json(told, str(beside)).get("quantization")
     config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
     try:
-        return document_of(config, str(file), name, kind, text)
+        return document_of(config, str(file), name, kind, text, strict=strict)
     except SpecError as error:
         first, *rest = error.field.split(".")
         if first != "quantization_config":
@@ -60,11 +67,16 @@ def read_config(path: Path, kind: str | None = None) -> Document:
         raise SpecError(str(beside), line_of(told, field), ".".join(field), error.problem) from None
 
 
-def document_of(config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "") -> Document:
+def document_of(
+    config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "", *, strict: bool = True
+) -> Document:
     """The config's data in the form of a spec; `text` is the file's, for the lines in messages."""
+    if isinstance(config.get("quantization"), dict):  # as MLX names it; it writes the same under the usual key too
+        others = {key: value for key, value in config.items() if key != "quantization"}
+        config = others | {"quantization_config": config["quantization"]}
     whole = config
-    config, place, notes = text_model(whole)
-    notes += [
+    config, place, counted = text_model(whole)
+    notes = [
         f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
     ]
     keys = Keys(config, file, kind, text, place)
@@ -84,32 +96,43 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
         **{field: keys.trait(field, plain) for field, plain in PLAIN.items()},
     }
     data |= tables(keys, data)
+    data |= head_of(keys, whole.get("architectures"))
     layers = layers_of(keys, depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     if keys.get("quantization_config"):
         from llmcost.specs.importer import quantization  # compiles many patterns, which most configs do without
 
-        data |= quantization.quantization(keys, layers)
+        try:
+            data |= quantization.quantization(keys, layers)
+        except SpecError as error:
+            if strict:
+                raise
+            data["unread"] = str(error)
+            for layer in layers:
+                layer.pop("unquantized", None)
         notes += quantization.notes_of(keys.get("quantization_config"))
     data |= grouped(layers) | streams(keys)
-    if notes:
-        data["notes"] = notes
+    data |= {"notes": notes or None, "counted": counted or None}
     keys.refuse_what_is_left(keys.given)
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
 
 
 def positions_of(keys: Keys) -> Any:
-    """The longest context: with linearly interpolated rotary angles, so many times the positions of the first training.
+    """The longest context: of a config that scales its rotary angles, so many times the positions before that.
 
-    As vLLM's `max_model_len` has it. Gemma 3's configs say the longer one already.
+    As vLLM's `_get_and_verify_max_len` has it (github.com/vllm-project/vllm, vllm/config/model.py): linear, dynamic and
+    YaRN multiply, longrope and Llama 3 do not, and Gemma 3's configs say the longer one already. What was before is
+    `original_max_position_embeddings` where that stands; never less than the config's own maximum.
     """
     positions = keys.field("max_position_embeddings") or keys.trait("max_position_embeddings")
     scaling = next((said for key in ("rope_scaling", "rope_parameters") if isinstance(said := keys.get(key), dict)), {})
-    factor = scaling.get("factor")
-    linear = "linear" in (scaling.get("type"), scaling.get("rope_type")) and not str(keys.type).startswith("gemma3")
-    if not linear or not isinstance(positions, int) or not isinstance(factor, int | float) or not 1 < factor < 1000:
+    scales = {"linear", "dynamic", "yarn"} & {str(scaling.get("type")), str(scaling.get("rope_type"))}
+    factor, before = scaling.get("factor"), scaling.get("original_max_position_embeddings", positions)
+    if not scales or str(keys.type).startswith("gemma3") or not isinstance(factor, int | float):
         return positions
-    return int(positions * factor)
+    if not isinstance(positions, int) or not isinstance(before, int) or not 1 < factor < 1000:
+        return positions
+    return max(positions, int(before * factor))
 
 
 def dtype_of(keys: Keys) -> str:
@@ -121,16 +144,53 @@ def dtype_of(keys: Keys) -> str:
     return DTYPE[said]
 
 
-def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:
-    """The config of the text model alone, the key that it stands under, and notes for the spec."""
+def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], str]:
+    """The config of the text model alone, the key that it stands under, and what is counted where that is not all."""
     key = next((key for key in TEXT if isinstance(config.get(key), dict)), "")
     inner = config.get(key) if key else None
-    notes = []
-    if inner is not None or any(config.get(key) for key in OTHER_PARTS):
-        notes.append("The text model of a multimodal config; its other parts are left out.")
+    others = [words for part, words in OTHER_PARTS.items() if config.get(part)]
+    counted = ""
+    if others or inner is not None:
+        counted = f"the text model alone, without {' and '.join(others) or 'the other parts of its config'}"
     if inner is not None:
         config = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config} | inner
-    return config, (key,) if key else (), notes
+    return config, (key,) if key else (), counted
+
+
+def head_of(keys: Keys, named: Any) -> dict[str, Any]:
+    """What stands behind the layers, and whether tokens see those after them, by the class that `architectures` names.
+
+    Without one, an encoder has the head that its training fills masked words with, and all else an LM head. Raises
+    SpecError for an encoder-decoder, whose encoder is not counted, and for a class whose head is not known.
+    """
+    said = (named[0] if isinstance(named, list) and named else None) or ""
+    encoder, is_decoder = bool(keys.family.get("encoder")), bool(keys.given.get("is_decoder"))
+    if not isinstance(said, str):
+        raise keys.error("architectures", "expected a list of names")
+    # ChatGLM's bare model has the LM head.
+    generates = said.startswith("ChatGLM") or any(word in said for word in GENERATES)
+    if keys.family.get("encoder_decoder") and "CausalLM" not in said:
+        whole = "an encoder and a decoder, and encoders beside a decoder are not counted yet"
+        alone = keys.family["reference"]
+        raise keys.error("architectures", f'{keys.type} is {whole}; ["{alone}"] here has the decoder counted alone')
+    if generates or not said or (encoder and said.endswith("ForMaskedLM")):
+        return {"bidirectional": (encoder and not is_decoder and not generates) or None}
+    bare = not re.search("For[A-Z]", said)  # *ForRewardModel has a head
+    ending = next((each for each in HEADS if said.endswith(each) and (bare or each != "Model")), None)
+    if ending is None or (encoder and is_decoder):
+        classes = f"*ForCausalLM, {'*ForMaskedLM, ' * encoder}{', '.join(f'*{each}' for each in HEADS)}"
+        raise keys.error("architectures", f"what {said[:60]} has behind its layers is not understood, unlike {classes}")
+    kind, labels = HEADS[ending], keys.given.get("id2label")
+    if kind != "none" and encoder and keys.trait("pooler"):
+        raise keys.error("architectures", f"{said[:60]} stores a pooler beside its labels, which is not counted")
+    found = {"bidirectional": encoder or None, "head": kind, "pooler": None, "tie_word_embeddings": False}
+    found |= {"head_size": None, "head_transform": None, "lm_head_bias": None}
+    if encoder:  # a dense layer on the first token, before labels of sequences as in the bare model
+        found["pooler"] = kind == "sequence" or (kind == "none" and bool(keys.family.get("pools"))) or None
+    if kind == "none":
+        return found
+    number = len(labels) if isinstance(labels, dict) else 2
+    return found | {"num_labels": keys.given.get("num_labels", number), "label_bias": encoder or kind == "token"}
 
 
 def depth_of(keys: Keys) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -133,13 +134,13 @@ class Keys:
         key = next((key for key in names if key in self.given), names[0])
         if value is None:
             raise self.error(key, "this key is missing")
-        raise self.error(key, f"expected a whole number above 0, got {str(value)[:40]}")
+        raise self.error(key, f"expected a whole number above 0, got {json.dumps(value)[:40]}")
 
     def whole(self, key: str, default: int = 0) -> int:
         """A whole number, or the default where the key is not there."""
         value = self.get(key)
         if value is not None and (not isinstance(value, int) or not 0 <= value < LARGEST):
-            raise self.error(key, f"expected a whole number, got {str(value)[:40]}")
+            raise self.error(key, f"expected a whole number, got {json.dumps(value)[:40]}")
         return default if value is None else value
 
     def trait(self, name: str, plain: Any = None) -> Any:
@@ -186,7 +187,10 @@ class Keys:
         for key, value in given.items():
             if value is not None and not self._is_looked_at(key) and not self._is_neutral(key, value):
                 shown = json.dumps(value)[:60]
-                raise self.error(key, f"not understood for {self.type}: it might change a count (the value is {shown})")
+                known = {*self.defaults, *(name for field in SYNONYMS for name in self.names(field))} - {*given}
+                near = get_close_matches(key, sorted(known), n=1, cutoff=0.8)
+                problem = f"not understood for {self.type}: it might change a count (the value is {shown})"
+                raise self.error(key, problem + "".join(f"; did you mean {each}?" for each in near))
 
     def _is_looked_at(self, key: str) -> bool:
         """Whether a key was read, or need not be read."""

@@ -55,7 +55,12 @@ NEUTRAL: dict[str, Any] = {
     "moe_layer_freq": 1,
     "zero_expert_type": "identity",
 }
-OTHER_PARTS = ("vision_config", "audio_config", "speech_config")
+# Keys of a multimodal config's other models, and what these are called.
+OTHER_PARTS = {
+    "vision_config": "the vision encoder",
+    "audio_config": "the audio encoder",
+    "speech_config": "the speech encoder",
+}
 # Layers of multi-token prediction, by any name.
 DRAFTS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 # The keys that may list every layer's type, and words that they were written in before.

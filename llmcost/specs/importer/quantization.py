@@ -8,6 +8,7 @@ what is one operator here is quantised, or if it names a module that is not know
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from fnmatch import translate
 from math import comb
@@ -44,8 +45,25 @@ UNDERSTOOD = frozenset(
     pre_quant_scale llm_int8_skip_modules
     """.split()  # noqa: SIM905
 )
+OF_METHOD = {  # keys that mean this in one method alone
+    "mlx": frozenset({"mode"}),
+    "hqq": frozenset({"quant_config", "skip_modules"}),
+    "torchao": frozenset({"quant_type", "quant_type_kwargs", "include_input_output_embeddings"}),
+    "quark": frozenset(
+        """global_quant_config layer_quant_config layer_type_quant_config kv_cache_quant_config kv_cache_group exclude
+        algo_config export quant_mode softmax_quant_spec kv_cache_post_rope min_kv_scale""".split()  # noqa: SIM905
+    ),
+}
 FLAGS = ("sym", "zero_point", "lm_head", "load_in_4bit", "load_in_8bit", "bnb_4bit_use_double_quant")
-LEFT_ALONE = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "llm_int8_skip_modules")
+LEFT_ALONE = (
+    "exclude",
+    "skip_modules",
+    "modules_to_not_convert",
+    "ignored_layers",
+    "ignore",
+    "exclude_modules",
+    "llm_int8_skip_modules",
+)
 MODELOPT = {
     "FP8": "fp8",
     "FP8_PB_WO": "fp8-block128",
@@ -54,7 +72,8 @@ MODELOPT = {
     "W4A16_NVFP4": "nvfp4",
     "NVFP4_AWQ": "nvfp4",
 }
-NAMED = ("quantized_layers", "extra_config")  # where ModelOpt's mixed precision, and AutoRound, set formats by names
+# Where ModelOpt's mixed precision, AutoRound, GPTQ and Quark set formats by names.
+NAMED = ("quantized_layers", "extra_config", "dynamic", "layer_quant_config")
 
 # Modules of a layer that a format holds for, and the names that they go by.
 PARENTS = {
@@ -84,12 +103,11 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     keys.asked.add("expert_dtype")
     if not isinstance(said, dict):
         raise keys.error("quantization_config", "expected an object")
-    if "quant_method" not in said and ("quant_algo" in said or "producer" in said):
-        said = {"quant_method": "modelopt", **said}
+    said = _with_method(said)
     _check(keys, said)
     parts = [packed(layer) for layer in layers]
     linear = frozenset(name for each in parts for operators in each.values() for name in _linear(operators))
-    name, said = _by_names(keys, said, parts, linear)
+    name, said, formats = _by_names(keys, said, parts, linear)
     if not {*name.split("+", 1)} <= FORMATS.keys():
         raise keys.error("quantization_config", f"this kind of quantisation ({_shown(said)}) is not understood")
     expert_dtype = said.get("expert_dtype") or keys.get("expert_dtype")
@@ -101,14 +119,31 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     for position, layer in enumerate(layers):
         if found := _in_layer(keys, position, parts[position], alone, only):
             layer["unquantized"] = found
+    for layer, own in zip(layers, formats, strict=False):
+        if own:
+            layer["formats"] = own
     whole = said["quant_method"] in ("compressed-tensors", "modelopt") and only is None and not alone.names("lm_head")
     head = bool(said.get("lm_head", whole)) and not keys.get("tie_word_embeddings")
     return {"weight_format": name, "quantized_lm_head": head or None}
 
 
+def _with_method(said: dict[str, Any]) -> dict[str, Any]:
+    """With the method that wrote it, which ModelOpt and MLX leave out."""
+    if "quant_method" not in said and ("quant_algo" in said or "producer" in said):
+        return {"quant_method": "modelopt", **said}
+    if "quant_method" not in said and {"bits", "group_size"} <= said.keys():
+        return {"quant_method": "mlx", **said}
+    return said
+
+
 def _check(keys: Keys, said: dict[str, Any]) -> None:
     """Refuse a key that is not understood, and a flag that is neither true nor false."""
-    unknown = next((key for key in said if key not in HARMLESS and key not in UNDERSTOOD), None)
+    known = HARMLESS | UNDERSTOOD | OF_METHOD.get(str(said.get("quant_method")), frozenset())
+    by_module = said.get("quant_method") == "mlx"  # whose other keys are modules
+    unknown = next(
+        (key for key, own in said.items() if key not in known and not (by_module and isinstance(own, dict | bool))),
+        None,
+    )
     if unknown:
         raise keys.error(f"quantization_config.{unknown}", "not understood: it might change the bytes of weights")
     for key in FLAGS:
@@ -116,39 +151,99 @@ def _check(keys: Keys, said: dict[str, Any]) -> None:
             raise keys.error(f"quantization_config.{key}", "expected true or false")
 
 
-def _by_names(
-    keys: Keys, said: dict[str, Any], parts: list[dict[str, Packed]], linear: frozenset[str]
-) -> tuple[str, dict[str, Any]]:
-    """The format of the weights where it may be set by names, and the config with what these leave alone.
+def _named(keys: Keys, said: dict[str, Any]) -> tuple[str, dict[str, list[str]]] | None:
+    """The format of what is not named, and the names that each other format is set for; "" is 16 bits.
 
-    A model has one format of routed experts and one of all other linear layers: more are refused.
+    None where formats are not set by names.
     """
-    key = next((key for key in NAMED if said.get(key)), None)
-    if key is None:
-        return _format(said), said
-    if not isinstance(said[key], dict) or not all(isinstance(each, dict) for each in said[key].values()):
-        raise keys.error(f"quantization_config.{key}", "expected an object of objects, one a module")
     named: dict[str, list[str]] = {}
-    for name, own in said[key].items():
+    groups = [each for each in _groups(said) if isinstance(each.get("weights"), dict)]
+    forms = [_of_weights(each["weights"]) for each in groups]
+    if len(set(forms)) > 1:
+        usual = ""
+        for form, group in zip(forms, groups, strict=True):
+            targets = _list(keys, group, "targets")
+            usual = form if "Linear" in targets else usual
+            named.setdefault(form, []).extend(each for each in targets if each != "Linear")
+        return usual, named
+    key = next((key for key in NAMED if said.get(key)), None)
+    rules = said[key] if key else {}
+    if not isinstance(rules, dict):
+        raise keys.error(f"quantization_config.{key}", "expected an object of objects, one a module")
+    if (
+        key == "dynamic"
+    ):  # GPTQ's rules are regular expressions; those that begin with -: leave as it is (`_left_alone`)
+        rules = {f"re:{rule.removeprefix('+:')}": own for rule, own in rules.items() if not rule.startswith("-:")}
+    if said["quant_method"] == "mlx":
+        rules = {name: own for name, own in said.items() if isinstance(own, dict) or own is False}
+        rules = {name: own or {"bits": 16} for name, own in rules.items()}
+    if not rules:
+        return None
+    if not all(isinstance(each, dict) for each in rules.values()):
+        raise keys.error(f"quantization_config.{key}", "expected an object of objects, one a module")
+    for name, own in rules.items():
         bits = own.get("bits")
         named.setdefault("" if isinstance(bits, int) and bits >= 16 else _format({**said, **own}), []).append(name)
-    usual = "" if key == "quantized_layers" else _format(said)  # of what is not named; "": 16 bits
+    return "" if key == "quantized_layers" else _format(said), named
+
+
+def _by_names(
+    keys: Keys, said: dict[str, Any], parts: list[dict[str, Packed]], linear: frozenset[str]
+) -> tuple[str, dict[str, Any], list[list[str]]]:
+    """The format of the weights, the config with what names leave alone, and what has a format of its own, by layer.
+
+    Where routed experts have one format and all else another, the two are the model's; of more, the most frequent is.
+    """
+    found = _named(keys, said)
+    if found is None:
+        return _format(said), said, []
+    usual, named = found
+    if any(NEVER.search(name) for form, names in named.items() if form != usual for name in names if _is_plain(name)):
+        strange = next(name for names in named.values() for name in names if _is_plain(name) and NEVER.search(name))
+        if _is_table(strange) and said["quant_method"] == "mlx":
+            raise keys.error("quantization_config", f"a format of its own for {strange[:60]!r} is not understood")
     patterns = {form: ModuleNames(keys, names, linear) for form, names in named.items()}
-    found: dict[bool, set[str]] = {True: set(), False: set()}  # of routed experts, and of all else
-    for position, modules in enumerate(parts):
-        for module, operators in modules.items():
-            forms = {form: _whole(keys, operators, names.named(module, position)) for form, names in patterns.items()}
-            for operator in operators:
-                own = {form for form, whole in forms.items() if operator in whole}
-                found[module == "experts"] |= own or {usual}
-    experts, others = found[True] - {""}, found[False] - {""}
-    if len(experts) > 1 or len(others) != 1:
-        raise keys.error(
-            f"quantization_config.{key}", "more than two formats, or others than of experts: not understood"
-        )
+    forms = [_forms(keys, position, modules, patterns, usual) for position, modules in enumerate(parts)]
+    used: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}  # of routed experts, and of all else
+    for layer in forms:
+        for (module, _), form in layer.items():
+            used[module == "experts"][form] += bool(form)
+    experts, others = +used[True], +used[False]
     quantized = [name for form, names in named.items() if form for name in names]
-    groups = {"config_groups": {key: {"targets": quantized}}} if key == "quantized_layers" else {}
-    return "+".join([*others, *(experts - others)]), said | groups | {"ignored_layers": named.get("", [])}
+    groups = {"config_groups": {"named": {"targets": quantized}}} if not usual and not _groups(said) else {}
+    said = said | groups | {"ignored_layers": [*_list(keys, said, "ignored_layers"), *named.get("", [])]}
+    if len(experts) <= 1 and len(others) == 1:
+        (other,) = others
+        return "+".join([other, *(form for form in experts if form != other)]), said, []
+    base = max((experts + others).items(), key=lambda each: each[::-1], default=("", 0))[0]
+    unknown = next((form for form in experts + others if form not in FORMATS), None)
+    if unknown is not None:
+        return unknown, said, []
+    own = [
+        sorted(f"{operator}={form}" for (_, operator), form in layer.items() if form not in ("", base))
+        for layer in forms
+    ]
+    return base, said, own
+
+
+def _is_table(name: str) -> bool:
+    """Whether a module is the embedding or the LM head."""
+    return "embed" in name or "lm_head" in name
+
+
+def _forms(
+    keys: Keys, position: int, modules: dict[str, Packed], patterns: dict[str, ModuleNames], usual: str
+) -> dict[tuple[str, str], str]:
+    """The format of every operator of a layer, by its module and name. Raises SpecError for one that has two."""
+    found = {}
+    for module, operators in modules.items():
+        wholes = {form: _whole(keys, operators, names.named(module, position)) for form, names in patterns.items()}
+        for operator in operators:
+            own = [form for form, whole in wholes.items() if operator in whole]
+            if len(own) > 1:
+                raise keys.error("quantization_config", f"gives {operator} of layer {position} more than one format")
+            found[module, operator] = own[0] if own else usual
+    return found
 
 
 def notes_of(said: Any) -> list[str]:
@@ -175,7 +270,55 @@ def _format(said: dict[str, Any]) -> str:
         return kind + ("-dq" if said.get("bnb_4bit_use_double_quant") else "")
     if method == "modelopt" and said.get("quant_algo") is not None:
         return MODELOPT.get(str(said["quant_algo"]), "")
+    others = {"mlx": _mlx, "hqq": _hqq, "torchao": _torchao, "quark": _quark}
+    if method in others:
+        return others[method](said)
     return _scheme(said) if method in ("compressed-tensors", "modelopt") else ""
+
+
+def _mlx(said: dict[str, Any]) -> str:
+    mode = said.get("mode", "affine")
+    return f"mlx-{said.get('bits')}bit-g{said.get('group_size')}" if mode == "affine" else f"mlx-{mode}"
+
+
+def _hqq(said: dict[str, Any]) -> str:
+    """HQQ's scale and zero point in 16 bits each; quantised ones are not known here."""
+    config = said.get("quant_config")
+    weights = config.get("weight_quant_params") if isinstance(config, dict) else None
+    if not isinstance(config, dict) or not isinstance(weights, dict):
+        return ""
+    plain = not config.get("scale_quant_params") and not config.get("zero_quant_params")
+    return f"int{weights.get('nbits')}-g{weights.get('group_size')}-bf16-zp" if plain else ""
+
+
+def _torchao(said: dict[str, Any]) -> str:
+    """The format of torchao: by a name, or by the class of a config with its fields."""
+    kind, more = said.get("quant_type"), said.get("quant_type_kwargs") or {}
+    if isinstance(kind, dict):
+        whole = kind.get("default") if kind.keys() == {"default"} else None
+        kind, more = (whole.get("_type"), whole.get("_data") or {}) if isinstance(whole, dict) else (None, {})
+    if not isinstance(more, dict) or said.get("include_input_output_embeddings"):
+        return ""
+    name = str(kind).removesuffix("Config").replace("_", "").lower()
+    if name == "int4weightonly":
+        return f"int4-g{more.get('group_size', 128)}-bf16-zp"
+    return {"int8weightonly": "int8-channel", "int8dynamicactivationint8weight": "int8-channel"}.get(name, "")
+
+
+def _quark(said: dict[str, Any]) -> str:
+    """Quark's weights: of all layers, or those that an entry of `layer_quant_config` sets."""
+    config = said if isinstance(said.get("weight"), dict) else said.get("global_quant_config")
+    weights = config.get("weight") if isinstance(config, dict) else None
+    if not isinstance(weights, dict) or said.get("layer_type_quant_config"):
+        return ""
+    kind, scheme, group = (str(weights.get(key)) for key in ("dtype", "qscheme", "group_size"))
+    if kind == "fp4" and (scheme, group) == ("per_group", "32"):
+        return "mxfp4"
+    if kind == "fp8_e4m3":
+        return {"per_tensor": "fp8", "per_channel": "fp8-channel-fp32"}.get(scheme, "")
+    if not kind.startswith("int"):
+        return ""
+    return _integers(kind[3:], group if scheme == "per_group" else -1, zero_point=weights.get("symmetric") is False)
 
 
 def _scheme(said: dict[str, Any]) -> str:
@@ -270,9 +413,8 @@ class ModuleNames:
 def _left_alone(keys: Keys, said: dict[str, Any], depth: int, linear: frozenset[str]) -> ModuleNames:
     """What is named as not quantised, without what never is; GPTQ may say it by `dynamic` rules that begin with -:."""
     rules = said.get("dynamic") or {}
-    if not isinstance(rules, dict) or not all(str(rule).startswith("-:") for rule in rules):
-        raise keys.error("quantization_config.dynamic", "rules that set other bits for some layers are not understood")
-    named = [name for key in LEFT_ALONE for name in _list(keys, said, key)] + [f"re:{rule[2:]}" for rule in rules]
+    left = [f"re:{rule[2:]}" for rule in rules if str(rule).startswith("-:")]
+    named = [name for key in LEFT_ALONE for name in _list(keys, said, key)] + left
     kept = [name for name in dict.fromkeys(named) if name == "lm_head" or not (_is_plain(name) and NEVER.search(name))]
     found = ModuleNames(keys, kept, linear)
     for name in kept:

@@ -5,6 +5,7 @@ specs/architectures/README.md describes the forms that a value has.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +21,7 @@ class NotWholeError(Exception):
 
     def __init__(self, key: str, value: Any, least: str = "") -> None:
         self.key = key
-        wrong = f"expected a whole number{least}, got {str(value)[:40]}"
+        wrong = f"expected a whole number{least}, got {json.dumps(value)[:40]}"
         self.problem = "this key is missing" if value is None else wrong
         super().__init__(f"{key}: {self.problem}")
 

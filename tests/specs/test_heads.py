@@ -1,0 +1,143 @@
+"""What stands behind the layers, by the class that `architectures` names; and models that give no tokens.
+
+Parameters are those of the reference classes of transformers, built on torch's meta device.
+"""
+
+import json
+
+import pytest
+import torch
+import transformers
+from transformers import AutoConfig
+from transformers.models.auto import modeling_auto
+
+from llmcost.ground.errors import InputError
+from llmcost.serving.estimate import Options, estimate
+from llmcost.specs.catalog import load_hardware
+from llmcost.specs.importer.architectures import all_types, architecture
+from llmcost.specs.importer.huggingface import document_of
+from llmcost.specs.models import model_from
+
+H100 = load_hardware("h100-sxm")
+ENCODERS = [kind for kind in all_types() if architecture(kind).get("encoder")]
+DECODERS = ["llama", "qwen3", "gpt2", "gemma2", "falcon", "bloom", "opt", "mixtral"]
+CLASSES = (
+    modeling_auto.MODEL_MAPPING_NAMES,
+    modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+)
+NAMED = [(kind, each[kind]) for kind in [*ENCODERS, *DECODERS] for each in CLASSES if kind in each]
+
+
+def read(kind, name=None, **keys):
+    config = {"model_type": kind} | keys | ({"architectures": [name]} if name else {})
+    return model_from(document_of(config, "config.json", kind, None, json.dumps(config)))
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMED)
+def test_a_named_class_counts_as_the_reference_or_is_refused(kind, name):
+    config = AutoConfig.for_model(kind, num_labels=3)
+    with torch.device("meta"):
+        reference = getattr(transformers, name)(config)
+    theirs = sum(each.numel() for each in {id(each): each for each in reference.parameters()}.values())
+    try:
+        spec = model_from(document_of(config.to_dict() | {"architectures": [name]}, "config.json", kind))
+    except InputError as error:
+        assert kind == "big_bird"
+        assert "stores a pooler beside its labels" in str(error)
+        return
+    assert estimate(spec, None, Options(context=8)).model.params.total == theirs
+    assert not spec.generates
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra"])
+def test_an_encoder_has_no_cache_and_no_decode(kind):
+    """BERT's 604 MB of cache at a batch of 32 were none of it: 0 bytes, and no rate of decode."""
+    answer = estimate(read(kind), H100, Options(batch=32))
+    assert (answer.kv_cache.bytes, answer.kv_cache.bytes_per_token, answer.memory.kv_cache_bytes) == (0, 0, 0)
+    assert answer.decode.limit.tokens_per_s is answer.decode.expected.tokens_per_s is None
+    assert answer.traffic.decode.total_bytes is None
+    assert answer.flops.prefill.causal == answer.flops.prefill.full  # a token sees those after it too
+    expected = answer.prefill.expected
+    assert expected.sequences_per_s == pytest.approx(32 / expected.seconds)
+    assert answer.prefill.limit.sequences_per_s >= expected.sequences_per_s > 0
+    assert answer.memory.fits
+
+
+def test_the_flops_of_an_encoder_are_those_of_its_products():
+    """BERT base, 512 tokens: 12 layers of 2·(4h² + 2·4h²) a token, 4·s²·h of attention, a pooler of 2h² a sequence."""
+    h, s, b = 768, 512, 4
+    answer = estimate(read("bert", "BertModel"), None, Options(batch=b))
+    assert answer.flops.forward.full == b * (12 * (2 * s * 12 * h * h + 4 * s * s * h) + 2 * h * h)
+
+
+def test_a_batch_of_an_encoder_runs_at_once_and_is_limited_by_its_activations():
+    """A token's worst kernel is the activation: 4h in and out of bf16, beside the residual stream."""
+    one, many = (estimate(read("bert"), H100, Options(batch=b)).memory for b in (1, 64))
+    assert many.activation_bytes == 64 * one.activation_bytes
+    full = estimate(read("bert"), H100, Options(batch=many.max_batch)).memory
+    assert full.fits
+    assert full.total_bytes > 0.99 * full.usable_bytes
+
+
+def test_a_bare_decoder_embeds_without_a_head_and_sees_what_came_before():
+    bare, whole = (estimate(read("qwen3", name), H100, Options()) for name in ("Qwen3Model", "Qwen3ForCausalLM"))
+    assert bare.model.params.lm_head == 0
+    assert bare.model.params.total == whole.model.params.total - whole.model.params.lm_head
+    assert bare.flops.prefill.causal < bare.flops.prefill.full
+    assert bare.kv_cache.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "words"),
+    [
+        ("bart", None, "an encoder and a decoder"),
+        ("bart", "BartForConditionalGeneration", '["BartForCausalLM"] here has the decoder counted alone'),
+        ("whisper", "WhisperForConditionalGeneration", "whisper is an encoder and a decoder"),
+        ("marian", "MarianMTModel", "marian is an encoder and a decoder"),
+        ("bert", "BertForNextSentencePrediction", "behind its layers is not understood"),
+        ("llama", "LlamaForRewardModel", "what LlamaForRewardModel has behind its layers is not understood"),
+        ("llama", 7, "architectures: expected a list of names"),
+    ],
+)
+def test_what_cannot_be_counted_exactly_is_refused(kind, name, words):
+    with pytest.raises(InputError) as refused:
+        read(kind, name)
+    assert words in str(refused.value)
+
+
+def test_the_decoder_of_an_encoder_decoder_is_counted_by_its_own_class():
+    assert read("bart", "BartForCausalLM").generates
+    assert read("bert", "BertLMHeadModel", is_decoder=True).generates
+    assert read("chatglm", "ChatGLMModel", **CHATGLM).generates  # whose bare model has the LM head
+
+
+CHATGLM = {
+    "hidden_size": 64, "num_layers": 2, "num_attention_heads": 4, "padded_vocab_size": 99, "ffn_hidden_size": 64,
+    "multi_query_attention": True, "multi_query_group_num": 2, "kv_channels": 16, "seq_length": 64,
+    "add_bias_linear": False, "add_qkv_bias": True, "rmsnorm": True, "post_layer_norm": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", [("--output", 5), ("--concurrency", 2), ("--chunk", 64)])
+def test_options_of_generation_are_refused(cli, tmp_path, option):
+    file = tmp_path / "config.json"
+    file.write_text('{"model_type": "bert"}', "utf-8")
+    answer = cli("estimate", file, "--hw", "h100", *option)
+    assert (answer.code, answer.out) == (2, "")
+    assert "gives no tokens" in answer.err
+    planned = cli("plan", file, "--hw", "h100", "--gpus", 1, "--serve")
+    assert planned.code == 2
+    assert "gives no tokens" in planned.err
+
+
+def test_the_page_of_an_encoder_has_sequences_and_neither_cache_nor_decode(cli, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text('{"model_type": "bert", "architectures": ["BertModel"]}', "utf-8")
+    page = cli("estimate", file, "--hw", "h100", "-b", 32)
+    assert page.code == 0
+    assert "sequences/s" in page.out
+    assert not any(word in page.out.lower() for word in ("decode", "kv cache", "prefill"))
+    for command in (("fit",), ("compare",), ("sweep",), ("ops",), ("train", "--gpus", 8), ("explain",)):
+        assert cli(command[0], file, "--hw", "h100", *command[1:]).code == 0
