@@ -113,6 +113,8 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
         "bytes an element of the embedding and the LM head",
         "bytes a weight of a routed expert",
         "bytes an element of the LM head",
+        "bytes an element of a token on its way to experts",
+        "bytes an element of the type that linear layers compute in",
     )
     letters = zip(size._fields, size, meanings, strict=True)
     return ElementBytes(*(value and symbol(letter, value, meaning) for letter, value, meaning in letters))

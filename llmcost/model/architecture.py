@@ -128,7 +128,8 @@ def _opened(kernels: Iterator[Operator]) -> Iterator[Operator]:
 
 
 def _builder(model: ModelSpec, count: Number, size: ElementBytes, load: Load) -> Builder:
-    return Builder(count, model.hidden_size, model.position_embedding == "rotary", model.norm, load, size)
+    rotary = model.position_embedding == "rotary"
+    return Builder(count, model.hidden_size, rotary, model.norm, load, size, routing=model.routing)
 
 
 def _table(name: str, rows: Number, width: Number, size: ElementBytes, load: Load, facts: Facts) -> Operator:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, is_one, present
-from llmcost.model.operators import Collective, Operator
+from llmcost.model.operators import Communication, Operator
 
 PASSES = 3  # FLOPs of forward and backward in forward passes: gradients of inputs and weights cost one each
 
@@ -31,7 +31,7 @@ class TokenFlops(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """Bytes that no implementation can avoid: every touched weight once, every cached key and value once."""
+    """Bytes that a pass must move: every weight once that tokens are expected to touch, every cached key and value."""
 
     weight_bytes: Number
     kv_cache_bytes: Number
@@ -46,10 +46,11 @@ class PassCost(NamedTuple):
     causal_flops: Number  # of attention: the pairs that a causal mask leaves
     head_flops: Number
     linear_bytes: Number  # weights of attention, MLP and LM head: what the slides count
-    weight_bytes: Number
+    weight_bytes: Number  # of experts, those that the tokens are expected to touch
     cache_bytes: Number
     node_bytes: Number  # at least so many go from each GPU to others in its node
     fabric_bytes: Number  # and to other nodes
+    least_weight_bytes: Number = 0  # weights that no routing of tokens to experts avoids
 
     def plus(self, other: "PassCost") -> "PassCost":
         """FLOPs and bytes of two parts together."""
@@ -94,16 +95,16 @@ def count_params(operators: Iterable[Operator]) -> Params:
 
 
 def count_pass(operators: Iterable[Operator]) -> PassCost:
-    """FLOPs by part, and the bytes that no implementation can avoid."""
-    linear = attention = causal = head = linear_bytes = weights = cache = near = far = 0
+    """FLOPs by part, and the bytes that a pass must move."""
+    linear = attention = causal = head = linear_bytes = weights = cache = near = far = least = 0
     for op in operators:
         count, part = op.count, op.part
-        if isinstance(op, Collective):
+        if isinstance(op, Communication):
             inside, outside = op.least_bytes()
             near, far = near + count * inside, far + count * outside
             continue
         weight = count * op.weight_bytes()
-        weights = weights + weight
+        weights, least = weights + weight, least + count * op.least_weight_bytes()
         cache = cache + count * op.cache_bytes()
         if op.scope == "sequence":
             attention = attention + count * op.flops(causal=False)
@@ -114,7 +115,7 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
         else:
             linear = linear + count * op.flops(causal=False)
             linear_bytes = linear_bytes + weight if part in ("attention", "mlp") else linear_bytes
-    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far)
+    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far, least)
 
 
 def stored_bytes(operators: Iterable[Operator]) -> Number:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from llmcost.ground.algebra import Number
 from llmcost.model.blocks import Block, Streams
+from llmcost.model.operators import UNIFORM, Routing
 
 
 class Published(NamedTuple):
@@ -46,6 +47,7 @@ class ModelSpec(NamedTuple):
     of the embedding that the LM head has no output for. `position_offset`: rows of the position table before the
     first position. `rotary_table`: the angles are stored. `head_size`: a linear layer of so many outputs stands
     before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: one is stored, not run.
+    `routing`: the law by which its routers send tokens to experts, which a workload chooses and no spec has.
     Where a field may be left out of a spec, the default is the Llama family's.
     """
 
@@ -77,6 +79,7 @@ class ModelSpec(NamedTuple):
     lm_head_bias: bool = False
     weight_format: str = ""
     quantized_lm_head: bool = False
+    routing: Routing = UNIFORM
     notes: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
 

@@ -20,6 +20,7 @@ from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import Pass, head, operators
 from llmcost.model.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.model.operators import Operator
+from llmcost.model.operators.routing import routing_of
 from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
@@ -131,6 +132,7 @@ def evaluate(
     `prompt_is_context`: whether the prompt grows along where the largest context is looked for.
     """
     server = server_of(model, size, chip, efficiency, w)
+    model = server.model
     alone = is_one(w.gpus)
 
     one_pass = Load(w.batch, w.prompt, w.prompt)  # all prompts at once
@@ -268,6 +270,7 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
     """What runs the passes of a workload, in its layout, with its batch spread over the data-parallel ranks."""
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
+    model = model._replace(routing=routing_of(w.routing))
     return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")
 
 

@@ -18,7 +18,7 @@ from llmcost.model import verify
 from llmcost.model.architecture import Pass, embedding, head, layer_operators
 from llmcost.model.lora import with_adapters, with_expansion
 from llmcost.model.operators import OWN, Attention, Elementwise, Facts, Gemm, Operator
-from llmcost.model.sizes import ElementBytes, Load
+from llmcost.model.sizes import ElementBytes, Load, dispatched_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.split import shard
@@ -62,7 +62,8 @@ def forward_pass(at: Setup) -> Pass:
     """
     model, layout, recipe, seq = at[:4]
     Bx = recipe.param_bytes()
-    size = ElementBytes(Bx, Bx, Bx)
+    dispatched, least = dispatched_bytes(recipe.dtype)
+    size = ElementBytes(Bx, Bx, Bx, Bd=dispatched, Bm=least)
     part, b = divide(seq, layout.cp), layout.micro_batch
     layers: list[Operator] = []
     for layer in model.layers:
@@ -75,10 +76,11 @@ def forward_pass(at: Setup) -> Pass:
         layers = [op.context_divided(layout.cp, part) for op in layers]
     if recipe.lora is not None:
         layers = with_expansion(layers, recipe.lora)
+    last = shard(head(model, size, b, part), layout, size, gather_logits=False)
     return Pass(
-        first=shard(embedding(model, size, Load(b, part, part)), layout),
-        layers=shard(layers, layout),
-        last=[*shard(head(model, size, b, part), layout, gather_logits=False), loss(model, layout, recipe, b, part)],
+        first=shard(embedding(model, size, Load(b, part, part)), layout, size),
+        layers=shard(layers, layout, size),
+        last=[*last, loss(model, layout, recipe, b, part)],
     )
 
 

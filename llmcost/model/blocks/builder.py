@@ -7,6 +7,7 @@ from llmcost.ground.algebra import Number, present
 from llmcost.model.operators import (
     INPUT,
     OWN,
+    UNIFORM,
     Attention,
     CausalConv,
     Elementwise,
@@ -15,6 +16,7 @@ from llmcost.model.operators import (
     GroupedGemm,
     Operator,
     Part,
+    Routing,
     Scan,
     Span,
     TokenProduct,
@@ -46,7 +48,8 @@ class Builder(NamedTuple):
     """One kind of layer, in a model under a load. Its methods make kernels that run once a layer in a pass.
 
     `unquantized`: linear layers whose weights are kept in the activations' type, as `Layer.unquantized` names them.
-    `reused`: the weights are an earlier layer's: read, but not stored once more.
+    `reused`: the weights are an earlier layer's: read, but not stored once more. `routing`: by which law routers send
+    tokens to experts.
     """
 
     count: Number
@@ -57,6 +60,7 @@ class Builder(NamedTuple):
     bytes: ElementBytes
     unquantized: tuple[str, ...] = ()
     reused: bool = False
+    routing: Routing = UNIFORM
 
     def gemm(
         self,

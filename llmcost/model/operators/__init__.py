@@ -10,10 +10,11 @@ bytes that they move.
 """
 
 from llmcost.model.operators.base import PARTS, Kind, Operator, Part, Scope, Shape, Span, sizes_of
-from llmcost.model.operators.collective import Collective
+from llmcost.model.operators.collective import AvoidableCollective, Collective, Communication, ExpertTraffic
 from llmcost.model.operators.elementwise import Elementwise, Lookup, Stored
 from llmcost.model.operators.facts import EVERYWHERE, INPUT, OWN, UNSAID, Facts
 from llmcost.model.operators.products import Gemm, GroupedGemm, TokenProduct
+from llmcost.model.operators.routing import LAWS, UNIFORM, Routing
 from llmcost.model.operators.sequence import Attention, CausalConv, Scan, TokenShift
 
 __all__ = [
@@ -21,18 +22,24 @@ __all__ = [
     "INPUT",
     "OWN",
     "PARTS",
+    "UNIFORM",
     "UNSAID",
     "Attention",
+    "AvoidableCollective",
     "CausalConv",
     "Collective",
+    "Communication",
     "Elementwise",
+    "ExpertTraffic",
     "Facts",
     "Gemm",
     "GroupedGemm",
+    "LAWS",
     "Kind",
     "Lookup",
     "Operator",
     "Part",
+    "Routing",
     "Scan",
     "Scope",
     "Shape",

@@ -98,6 +98,10 @@ class Operator:
         """Bytes of parameters that one execution reads."""
         return self.stored_bytes()
 
+    def least_weight_bytes(self) -> Number:
+        """Those that no choice of experts avoids."""
+        return self.weight_bytes()
+
     def cache_bytes(self) -> Number:
         """Bytes of KV cache or state that one execution reads, every key and value once."""
         return 0

@@ -105,8 +105,9 @@ class _GroupedGemm(NamedTuple):
 class GroupedGemm(_GroupedGemm, _Linear):
     """Linear layers of which each token takes `active` out of `groups`: a mixture's experts, or one a head.
 
-    Stored for every group, computed for the active ones, read for those that the b·s tokens touch: with
-    uniform routing groups·(1 - (1 - active/groups)^tokens) of them are expected to be hit.
+    Stored for every group, computed for the active ones, read for those that the b·s tokens touch: with uniform
+    routing groups·(1 - (1 - active/groups)^tokens) of them are expected to be hit (routing.py). The fewest are the
+    active ones, where all tokens take the same.
     """
 
     __slots__ = ()
@@ -129,17 +130,19 @@ class GroupedGemm(_GroupedGemm, _Linear):
         return weight + self.n * self.Bx if self.bias else weight
 
     def touched(self) -> Number:
-        """Groups that the tokens of one pass are expected to use."""
+        """Groups that the tokens of one pass are expected to use, by the law of routing."""
         if is_plain(self.active) and is_plain(self.groups) and self.active == self.groups:
             return self.groups  # one a head or a mix: every token takes all of them
-        missed = (1 - self.active / self.groups) ** (self.b * self.s)
-        return self.groups * (1 - missed)
+        return self.facts.routing.touched(self.groups, self.active, self.b * self.s)
 
     def stored_bytes(self) -> Number:
         return self.groups * self._group_bytes()
 
     def weight_bytes(self) -> Number:
         return self.touched() * self._group_bytes()
+
+    def least_weight_bytes(self) -> Number:
+        return self.active * self._group_bytes()
 
     def io_bytes(self) -> Number:
         return self.b * self.s * self.active * (self.k + self.n) * self.Bx
