@@ -53,7 +53,7 @@ def bound(cost: PassCost, chip: Chip, flops: str, moved: str) -> Bound:
     network = [_over(named("exchanged", sent, of=where), rate) for where, sent, rate in communication if present(sent)]
     return Bound(
         _least_compute(cost, chip, flops),
-        _over(named(moved, cost.least_weight_bytes + cost.cache_bytes), chip.bandwidth),
+        _over(named(moved, cost.least_bytes()), chip.bandwidth),
         None if _unknown(network) else largest([0, *network]),
     )
 

@@ -50,7 +50,7 @@ class PassCost(NamedTuple):
     cache_bytes: Number
     node_bytes: Number  # at least so many go from each GPU to others in its node
     fabric_bytes: Number  # and to other nodes
-    least_weight_bytes: Number = 0  # weights that no routing of tokens to experts avoids
+    spared_bytes: Number = 0  # of the weights, what is not read where all tokens choose the same experts
 
     def plus(self, other: "PassCost") -> "PassCost":
         """FLOPs and bytes of two parts together."""
@@ -76,6 +76,11 @@ class PassCost(NamedTuple):
         linear, attention, head = self.linear_flops / batch, self.attention_flops / batch, self.head_flops / batch
         return TokenFlops(linear, attention, head, linear + attention + head)
 
+    def least_bytes(self) -> Number:
+        """The bytes of memory that it moves at least, whatever experts tokens choose."""
+        moved = self.weight_bytes + self.cache_bytes
+        return moved - self.spared_bytes if present(self.spared_bytes) else moved
+
     def traffic(self) -> Traffic:
         """The bytes that it must move; of the embedding, the rows that are looked up."""
         return Traffic(self.weight_bytes, self.cache_bytes, self.weight_bytes + self.cache_bytes)
@@ -96,7 +101,7 @@ def count_params(operators: Iterable[Operator]) -> Params:
 
 def count_pass(operators: Iterable[Operator]) -> PassCost:
     """FLOPs by part, and the bytes that a pass must move."""
-    linear = attention = causal = head = linear_bytes = weights = cache = near = far = least = 0
+    linear = attention = causal = head = linear_bytes = weights = cache = near = far = spared = 0
     for op in operators:
         count, part = op.count, op.part
         if isinstance(op, Communication):
@@ -104,7 +109,7 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
             near, far = near + count * inside, far + count * outside
             continue
         weight = count * op.weight_bytes()
-        weights, least = weights + weight, least + count * op.least_weight_bytes()
+        weights, spared = weights + weight, spared + count * op.spared_bytes()
         cache = cache + count * op.cache_bytes()
         if op.scope == "sequence":
             attention = attention + count * op.flops(causal=False)
@@ -115,7 +120,7 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
         else:
             linear = linear + count * op.flops(causal=False)
             linear_bytes = linear_bytes + weight if part in ("attention", "mlp") else linear_bytes
-    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far, least)
+    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far, spared)
 
 
 def stored_bytes(operators: Iterable[Operator]) -> Number:

@@ -52,6 +52,10 @@ class Server(NamedTuple):
             return whole
         return Pass(*[shard(operators, self.layout, self.size, filled=self.filled) for operators in whole])
 
+    def on_average(self, sequences: Number, mean: Number) -> Server:
+        """The server of a rank that has the `mean` of so many sequences."""
+        return self if is_one(self.layout.dp) else self._replace(filled=minimum(1, filled(sequences, mean, self.layout)))
+
     def share(self, load: Load) -> Pass:
         """One GPU's share of a pass with this load, all stages one after the other."""
         return self.divided(self.whole(load))
@@ -148,6 +152,11 @@ def mean(ones: Stages | None, others: Stages | None) -> Stages | None:
 def rank_share(amount: Number, ranks: Number) -> Number:
     """The part of an amount that the fullest of several data-parallel ranks gets."""
     return amount if is_one(ranks) else ceil_div(amount, ranks)
+
+
+def mean_share(amount: Number, ranks: Number) -> Number:
+    """The part of an amount that a data-parallel rank gets on average, of those that get any: at least 1."""
+    return amount if is_one(ranks) else maximum(1, divide(amount, ranks))
 
 
 def shared_by(amount: Number, layout: Layout) -> Number:

@@ -24,7 +24,7 @@ from llmcost.model.operators.routing import routing_of
 from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
-from llmcost.parallel.pipeline import Server, Stages, filled, rank_share
+from llmcost.parallel.pipeline import Server, Stages, filled, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.memory import serving_memory
@@ -171,17 +171,19 @@ def evaluate(
         traffic=PhaseTraffic(step.cost.traffic()),
         prefill=prefilled,
         decode=decode(server, w, step, memory.fits),
-        request=None if w.output is None else request(server, w, prefilled),
+        request=None if w.output is None else request(server, w, prefilled, prompt_seconds.others),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
         training=training(forward_cost, one_pass, params.total, w.tokens, chip, efficiency, both_ways, w.mfu),
     )
 
 
 def _prompts_on_a_gpu(server: Server, w: Workload) -> tuple[PassCost, Stages | None]:
-    """All prompts of a rank in one pass: what each GPU needs at least, and the expected time."""
+    """All prompts of a rank in one pass: what each GPU needs at least, and the expected time on the fullest rank."""
     load = Load(rank_share(w.batch, w.dp), w.prompt, w.prompt)
-    share = server.share(load)
-    return server.cost(share, load).over(server.pp), server.times(share, load)
+    share, mean = server.share(load), mean_share(w.batch, w.dp)
+    evenly, even_load = server.on_average(w.batch, mean), load._replace(b=mean)
+    even_share = share if is_one(w.dp) else evenly.share(even_load)
+    return evenly.cost(even_share, even_load).over(server.pp), server.times(share, load)
 
 
 def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory) -> Memory:

@@ -98,9 +98,9 @@ class Operator:
         """Bytes of parameters that one execution reads."""
         return self.stored_bytes()
 
-    def least_weight_bytes(self) -> Number:
-        """Those that no choice of experts avoids."""
-        return self.weight_bytes()
+    def spared_bytes(self) -> Number:
+        """Of these, what is not read where all tokens choose the same experts."""
+        return 0
 
     def cache_bytes(self) -> Number:
         """Bytes of KV cache or state that one execution reads, every key and value once."""

@@ -129,10 +129,14 @@ class GroupedGemm(_GroupedGemm, _Linear):
         weight = self.k * self.n * self.Bw
         return weight + self.n * self.Bx if self.bias else weight
 
+    def _takes_all(self) -> bool:
+        """Whether every token takes all groups: one a head, or a mix."""
+        return is_plain(self.active) and is_plain(self.groups) and bool(self.active == self.groups)
+
     def touched(self) -> Number:
         """Groups that the tokens of one pass are expected to use, by the law of routing."""
-        if is_plain(self.active) and is_plain(self.groups) and self.active == self.groups:
-            return self.groups  # one a head or a mix: every token takes all of them
+        if self._takes_all():
+            return self.groups
         return self.facts.routing.touched(self.groups, self.active, self.b * self.s)
 
     def stored_bytes(self) -> Number:
@@ -141,8 +145,8 @@ class GroupedGemm(_GroupedGemm, _Linear):
     def weight_bytes(self) -> Number:
         return self.touched() * self._group_bytes()
 
-    def least_weight_bytes(self) -> Number:
-        return self.active * self._group_bytes()
+    def spared_bytes(self) -> Number:
+        return 0 if self._takes_all() else (self.touched() - self.active) * self._group_bytes()
 
     def io_bytes(self) -> Number:
         return self.b * self.s * self.active * (self.k + self.n) * self.Bx
