@@ -250,6 +250,7 @@ def symbolic_chip(chip: Chip) -> Chip:
     links = chip.links and Links(
         _figure(chip.links.node_bytes_per_s, "link", "bytes/s to other GPUs of the node, one direction"),
         _figure(chip.links.fabric_bytes_per_s, "fabric", "bytes/s to other nodes, of one GPU"),
+        chip.links.over_pcie,
     )
     usable = capacity
     if chip.usable != chip.capacity:

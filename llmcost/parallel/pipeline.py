@@ -50,7 +50,13 @@ class Server(NamedTuple):
         """One GPU's share of a whole pass, with the collectives, all stages one after the other."""
         if self.layout.stage_is_one_gpu():
             return whole
-        return Pass(*[shard(operators, self.layout, self.size, filled=self.filled) for operators in whole])
+        everywhere = self.chip.links is not None and self.chip.links.over_pcie
+        return Pass(
+            *[
+                shard(operators, self.layout, self.size, filled=self.filled, everywhere=everywhere)
+                for operators in whole
+            ]
+        )
 
     def on_average(self, sequences: Number, mean: Number) -> Server:
         """The server of a rank that has the `mean` of so many sequences."""

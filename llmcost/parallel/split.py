@@ -31,12 +31,13 @@ def shard(
     *,
     gather_logits: bool = True,
     filled: Number = 1,
+    everywhere: bool = False,
 ) -> list[Operator]:
     """One GPU's share of a pass over the batch of its data-parallel rank, with the collectives where they stand.
 
     `gather_logits`: whether the logits of all GPUs are gathered; a loss that works on split logits does without.
     `filled`: sequences of the ranks that share experts, on average, over those of the fullest, whose share this is.
-    `size`: bytes of what is sent to experts. Raises ValueError for an operator whose facts do not say how it is split.
+    `size`: bytes of what is sent to experts. `everywhere`: engines send each token to all GPUs that share experts. Raises ValueError for an operator whose facts do not say how it is split.
     """
     if layout.stage_is_one_gpu():
         return list(operators)
@@ -44,7 +45,7 @@ def shard(
     operators = list(operators)
     for op in operators:
         found.append(_expert(op, layout, filled) if op.facts.expert == "routed" else _dense(op, layout))
-        found += _collectives(op, layout, size)
+        found += _collectives(op, layout, size, everywhere=everywhere)
         if gather_logits and op.part == "lm_head" and op.facts.split == "columns":
             found.append(AvoidableCollective(*_collective("logits_all_gather", op, layout, "all_gather")))
     if verify.ON:
@@ -90,7 +91,7 @@ def _expert(op: Any, layout: Layout, filled: Number) -> Operator:
     return cast("Operator", some.rows_divided(parts) if facts.split == "rows" else some.columns_divided(parts))
 
 
-def _collectives(op: Any, layout: Layout, size: ElementBytes) -> Iterator[Operator]:
+def _collectives(op: Any, layout: Layout, size: ElementBytes, *, everywhere: bool) -> Iterator[Operator]:
     """The collectives after an operator: sums of its output, and tokens sent to experts and back."""
     name, facts = op.name, op.facts
     if facts.summed:
@@ -102,10 +103,10 @@ def _collectives(op: Any, layout: Layout, size: ElementBytes) -> Iterator[Operat
             yield AvoidableCollective(*summed) if facts.split == "table" else summed
     apart = not is_one(layout.ep) or layout.etp is not None  # else a tensor-parallel group has all experts
     if apart and facts.expert == "routed" and facts.split in ("columns", "rows"):
-        yield _to_or_from_experts(op, layout, size)
+        yield _to_or_from_experts(op, layout, size, everywhere=everywhere)
 
 
-def _to_or_from_experts(op: Any, layout: Layout, size: ElementBytes) -> ExpertTraffic:
+def _to_or_from_experts(op: Any, layout: Layout, size: ElementBytes, *, everywhere: bool) -> ExpertTraffic:
     """Tokens on their way to the first product of their experts, or what its last one makes of them on its way back.
 
     They are sent as they are computed with, and come back as activations.
@@ -125,6 +126,7 @@ def _to_or_from_experts(op: Any, layout: Layout, size: ElementBytes) -> ExpertTr
         node=layout.gpus_per_node,
         Bx=size.Bd if first and present(size.Bd) else op.Bx,
         Bl=size.Bm if present(size.Bm) else op.Bx,
+        everywhere=everywhere,
         routing=op.facts.routing,
     )
 

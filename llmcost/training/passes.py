@@ -18,7 +18,7 @@ from llmcost.model import verify
 from llmcost.model.architecture import Pass, embedding, head, layer_operators
 from llmcost.model.lora import with_adapters, with_expansion
 from llmcost.model.operators import OWN, Attention, Elementwise, Facts, Gemm, Operator
-from llmcost.model.sizes import ElementBytes, Load, dispatched_bytes
+from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.split import shard
@@ -58,12 +58,12 @@ class Setup(NamedTuple):
 def forward_pass(at: Setup) -> Pass:
     """One micro-batch's forward pass on one GPU with its collectives; the loss stands behind the LM head.
 
-    Each context-parallel rank has its part of every sequence.
+    Each context-parallel rank has its part of every sequence. Tokens are sent to experts in 16 bits, as Megatron-Core
+    sends them (megatron/core/transformer/moe/fused_a2a.py); DeepSeek sends them in fp8 (arXiv 2412.19437, section 3.3.3).
     """
     model, layout, recipe, seq = at[:4]
     Bx = recipe.param_bytes()
-    dispatched, least = dispatched_bytes(recipe.dtype)
-    size = ElementBytes(Bx, Bx, Bx, Bd=dispatched, Bm=least)
+    size = ElementBytes(Bx, Bx, Bx)
     part, b = divide(seq, layout.cp), layout.micro_batch
     layers: list[Operator] = []
     for layer in model.layers:

@@ -150,6 +150,7 @@ class _ExpertTraffic(NamedTuple):
     node: Number
     Bx: Number
     Bl: Number
+    everywhere: bool
     routing: Routing
 
 
@@ -162,7 +163,9 @@ class ExpertTraffic(_ExpertTraffic, Communication):
 
     A token goes once to each other node that has one of its experts, to the GPU there that has the sender's number, and
     from there over the node's links once to each GPU that has one. Sums come back the same way (DeepEP,
-    github.com/deepseek-ai/DeepEP, tests/legacy/test_internode.py).
+    github.com/deepseek-ai/DeepEP, tests/test_internode.py). That takes GPUs that reach each other's memory. Over PCIe
+    engines gather all tokens `everywhere` and add up all sums (TensorRT-LLM, SGLang; vLLM, all2all_backend
+    allgather_reducescatter).
     """
 
     __slots__ = ()
@@ -199,6 +202,10 @@ class ExpertTraffic(_ExpertTraffic, Communication):
         return minimum(self.ep, divide(self.among(), self.near()))
 
     def wire_bytes(self) -> tuple[Number, Number]:
+        if self.everywhere:
+            sent = self.rows * self.width * self.Bx * divide(self.among() - self.tp, self.tp)
+            inside, outside = self.levels()
+            return sent * inside, sent * outside / self.near()
         nodes, gpus = (self.routing.places(sets, self.experts, self.active) for sets in (self._nodes(), self.ep))
         sent = self.rows * self.width * self.Bx
         return sent * gpus * self.etp * self.forwarded(), sent * nodes * divide(self.beyond(), self.among())
