@@ -203,7 +203,7 @@ class ExpertTraffic(_ExpertTraffic, Communication):
 
     def wire_bytes(self) -> tuple[Number, Number]:
         if self.everywhere:
-            sent = self.rows * self.width * self.Bx * divide(self.among() - self.tp, self.tp)
+            sent = self.rows * self.width * self.Bx * (self.among() - self.tp)
             inside, outside = self.levels()
             return sent * inside, sent * outside / self.near()
         nodes, gpus = (self.routing.places(sets, self.experts, self.active) for sets in (self._nodes(), self.ep))
@@ -215,7 +215,8 @@ class ExpertTraffic(_ExpertTraffic, Communication):
         sets, nodes = (ceil_div(self.active * places, self.experts) for places in (self.ep, self._nodes()))
         sent, (inside, outside) = self.rows * self.width * self.Bl, self.levels()
         forwarded = maximum(0, sets - maximum(nodes, divide(self.tp, self.etp)))
-        return sent * forwarded * inside, sent * maximum(0, nodes - 1) * outside
+        at_home = maximum(1, divide(self.tp, self.near()))  # nodes that have the tokens before
+        return sent * forwarded * inside, sent * maximum(0, nodes - at_home) * outside
 
     def output_bytes(self) -> Number:
         return self.rows * self.width * self.Bx

@@ -128,7 +128,10 @@ def _missed_groups(groups: int, group: float, chosen: float, n_group: float, top
 
 @lru_cache(maxsize=256)
 def power_law(experts: float, chosen: float, tokens: float, exponent: float) -> tuple[float, ...]:
-    """The share of the tokens that each expert gets, the least wanted first; together `chosen`, of none more than 1."""
+    """The share of the tokens that each expert gets, the least wanted first; together `chosen`, of none more than 1.
+
+    What an expert would get beyond all tokens goes to the others.
+    """
     least, most = (1.0, 0.8 * tokens) if tokens * chosen > experts else (0.01, 2.0)
     count, bend = int(experts), 1 - exponent
     steps = [(place + 0.5) / count for place in range(count)]
@@ -136,8 +139,11 @@ def power_law(experts: float, chosen: float, tokens: float, exponent: float) -> 
         loads = [least * (most / least) ** u for u in steps]
     else:
         loads = [((most**bend - least**bend) * u + least**bend) ** (1 / bend) for u in steps]
-    total = sum(loads)
-    return tuple(min(1.0, chosen * load / total) for load in loads)
+    full = 0
+    while full < chosen and loads[count - full - 1] * (chosen - full) > sum(loads[: count - full]):
+        full += 1
+    rest = loads[: count - full]
+    return (*[(chosen - full) * load / sum(rest) for load in rest], *[1.0] * full)
 
 
 def touched_by_power_law(experts: float, chosen: float, tokens: float, exponent: float) -> float:
