@@ -60,7 +60,9 @@ class Server(NamedTuple):
 
     def on_average(self, sequences: Number, mean: Number) -> Server:
         """The server of a rank that has the `mean` of so many sequences."""
-        return self if is_one(self.layout.dp) else self._replace(filled=minimum(1, filled(sequences, mean, self.layout)))
+        return (
+            self if is_one(self.layout.dp) else self._replace(filled=minimum(1, filled(sequences, mean, self.layout)))
+        )
 
     def share(self, load: Load) -> Pass:
         """One GPU's share of a pass with this load, all stages one after the other."""

@@ -35,9 +35,10 @@ def shard(
 ) -> list[Operator]:
     """One GPU's share of a pass over the batch of its data-parallel rank, with the collectives where they stand.
 
-    `gather_logits`: whether the logits of all GPUs are gathered; a loss that works on split logits does without.
-    `filled`: sequences of the ranks that share experts, on average, over those of the fullest, whose share this is.
-    `size`: bytes of what is sent to experts. `everywhere`: engines send each token to all GPUs that share experts. Raises ValueError for an operator whose facts do not say how it is split.
+    `size`: bytes of what is sent to experts. `gather_logits`: whether the logits of all GPUs are gathered; a loss that
+    works on split logits does without. `filled`: sequences of the ranks that share experts, on average, over those of
+    the fullest, whose share this is. `everywhere`: engines send each token to all GPUs that share experts. Raises
+    ValueError for an operator whose facts do not say how it is split.
     """
     if layout.stage_is_one_gpu():
         return list(operators)

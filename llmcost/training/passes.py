@@ -59,7 +59,7 @@ def forward_pass(at: Setup) -> Pass:
     """One micro-batch's forward pass on one GPU with its collectives; the loss stands behind the LM head.
 
     Each context-parallel rank has its part of every sequence. Tokens are sent to experts in 16 bits, as Megatron-Core
-    sends them (megatron/core/transformer/moe/fused_a2a.py); DeepSeek sends them in fp8 (arXiv 2412.19437, section 3.3.3).
+    sends them (megatron/core/transformer/moe/fused_a2a.py); DeepSeek sends fp8 (arXiv 2412.19437, section 3.3.3).
     """
     model, layout, recipe, seq = at[:4]
     Bx = recipe.param_bytes()

@@ -25,7 +25,9 @@ def test_places_of_a_token_are_the_mean_over_all_its_choices(places, chosen):
     assert UNIFORM.places(places, 8, chosen) == pytest.approx(counted)
 
 
-@pytest.mark.parametrize(("places", "groups", "left"), [(2, 4, 2), (4, 4, 1), (4, 4, 3), (12, 4, 2), (1, 6, 5), (3, 6, 2)])
+@pytest.mark.parametrize(
+    ("places", "groups", "left"), [(2, 4, 2), (4, 4, 1), (4, 4, 3), (12, 4, 2), (1, 6, 5), (3, 6, 2)]
+)
 def test_groups_bound_the_places_of_a_token(places, groups, left):
     """12 experts in groups, 2 chosen out of those groups that are left: every choice of groups, of experts in them."""
     size = 12 // groups
@@ -75,7 +77,9 @@ def test_a_power_law_has_the_loads_of_the_public_kernel_tables(tokens, exponent)
     assert shares[128] * tokens == pytest.approx(mean(each[128] for each in samples), rel=0.1)
     assert shares[-1] * tokens == pytest.approx(mean(each[-1] for each in samples), rel=0.1)
     touched = Routing("power-law", exponent).touched(256, 8, tokens)
-    assert touched == pytest.approx(mean(sum(1 - (1 - x / tokens) ** tokens for x in each) for each in samples), rel=0.03)
+    assert touched == pytest.approx(
+        mean(sum(1 - (1 - x / tokens) ** tokens for x in each) for each in samples), rel=0.03
+    )
 
 
 @settings(deadline=None, max_examples=60)

@@ -20,7 +20,9 @@ PROMPT, STEP = Load(2, 64, 64), Load(2, 1, 64, decode=True)
 
 
 def collectives(model, plan, load=PROMPT):
-    return {op.name: op for op in shard(operators(load_model(model), BF16, load), plan) if isinstance(op, Communication)}
+    return {
+        op.name: op for op in shard(operators(load_model(model), BF16, load), plan) if isinstance(op, Communication)
+    }
 
 
 @pytest.mark.parametrize("name", names("models"))

@@ -1,6 +1,7 @@
 """Experts spread over GPUs and nodes, routing that may be chosen, batches that ranks do not divide evenly."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -55,8 +56,8 @@ def test_the_least_that_a_step_reads_of_experts_is_those_of_one_token():
 
 def test_a_steeper_law_touches_fewer_experts_and_fills_the_busiest_gpu_more():
     """Decode reads fewer weights, prompts wait for the GPU that most tokens go to."""
-    found = {law: estimate(DEEPSEEK, H100, Options(batch=512, prompt=1024, context=1024, ep=32, dtype="fp8", routing=law))
-             for law in LAWS}  # fmt: skip
+    asked = Options(batch=512, prompt=1024, context=1024, ep=32, dtype="fp8")
+    found = {law: estimate(DEEPSEEK, H100, asked._replace(routing=law)) for law in LAWS}
     read = {law: each.traffic.decode.weight_bytes for law, each in found.items()}
     assert read["power-law:1.01"] < read["uniform"] < read["balanced"]
     speed = {law: each.prefill.expected.tokens_per_s for law, each in found.items()}
@@ -93,7 +94,7 @@ def test_one_sequence_more_than_ranks_slows_no_limit_down(ep):
     found = [estimate(model, H100, Options(dp=8, ep=ep, batch=b, prompt=1024, output=64)) for b in range(7, 18)]
     for phase in ("prefill", "decode", "request"):
         rates = [getattr(each, phase).limit[-1 if phase == "request" else 1] for each in found]
-        assert all(less <= more * (1 + 1e-9) for less, more in zip(rates, rates[1:], strict=False))
+        assert all(less <= more * (1 + 1e-9) for less, more in pairwise(rates))
 
 
 def test_replicas_that_share_no_experts_go_on_alone():
@@ -107,15 +108,19 @@ def test_replicas_that_share_no_experts_go_on_alone():
         assert getattr(nine, phase).expected.tokens_per_s == pytest.approx(of_two + 7 * of_one)
         assert getattr(eight, phase).expected.tokens_per_s == pytest.approx(8 * of_one)
     whole = nine.request.expected.output_tokens_per_s
-    assert whole == pytest.approx(two.request.expected.output_tokens_per_s + 7 * one.request.expected.output_tokens_per_s)
+    assert whole == pytest.approx(
+        two.request.expected.output_tokens_per_s + 7 * one.request.expected.output_tokens_per_s
+    )
 
 
 def test_requests_that_ranks_do_not_divide_run_no_slower_than_fewer():
     for model, ep in ((LLAMA, 1), (MIXTRAL, 8)):
-        mixes = [estimate(model, H100, Options(dp=8, ep=ep, prompt=1024, output=64, concurrency=n)) for n in range(7, 18)]
+        mixes = [
+            estimate(model, H100, Options(dp=8, ep=ep, prompt=1024, output=64, concurrency=n)) for n in range(7, 18)
+        ]
         for basis in ("limit", "expected"):
             rates = [getattr(each.serving, basis).output_tokens_per_s for each in mixes]
-            assert all(less <= more * (1 + 1e-9) for less, more in zip(rates, rates[1:], strict=False))
+            assert all(less <= more * (1 + 1e-9) for less, more in pairwise(rates))
 
 
 @pytest.mark.parametrize(

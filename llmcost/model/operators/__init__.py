@@ -20,6 +20,7 @@ from llmcost.model.operators.sequence import Attention, CausalConv, Scan, TokenS
 __all__ = [
     "EVERYWHERE",
     "INPUT",
+    "LAWS",
     "OWN",
     "PARTS",
     "UNIFORM",
@@ -34,7 +35,6 @@ __all__ = [
     "Facts",
     "Gemm",
     "GroupedGemm",
-    "LAWS",
     "Kind",
     "Lookup",
     "Operator",

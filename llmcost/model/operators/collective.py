@@ -1,6 +1,6 @@
 """Communication between GPUs: collectives, tokens on their way to experts, activations sent to a pipeline stage."""
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, maximum, minimum
 from llmcost.model.operators.base import Again, Kind, Operator, Part
@@ -17,6 +17,12 @@ class Communication(Operator):
     facts: Facts = EVERYWHERE
     kind: Kind = "node"
     again: Again = "always"
+
+    if TYPE_CHECKING:
+
+        @property
+        def exchange(self) -> CollectiveKind:
+            """Which kind of collective it is."""
 
     def levels(self) -> tuple[Number, Number]:
         """Whether anything goes to others in the node (1 or 0), and to other nodes."""

@@ -17,7 +17,7 @@ tokens are all alike, and their experts are where the tokens are.
 from __future__ import annotations
 
 from functools import lru_cache
-from math import exp, expm1, floor, lgamma, log1p
+from math import exp, expm1, floor, lgamma, log1p, sqrt
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, minimum, of_numbers
@@ -84,9 +84,9 @@ def routing_of(text: str) -> Routing:
 
 
 def missed(experts: float, part: float, chosen: float) -> float:
-    """The chance that none of the `chosen` experts is in a part of them: C(experts - part, chosen) / C(experts, chosen).
+    """The chance that none of the `chosen` experts is in a part of all.
 
-    Sizes that are no whole numbers lie between those that are.
+    C(experts - part, chosen) / C(experts, chosen). Sizes that are no whole numbers lie between those that are.
     """
     if chosen <= 0 or part <= 0:
         return 1.0
@@ -157,7 +157,7 @@ def busiest_by_power_law(experts: float, chosen: float, tokens: float, sets: flo
     shares, each = list(power_law(experts, chosen, tokens, exponent)), max(1, round(experts / sets))
     from random import Random  # needed by few
 
-    draw, fullest = Random(0), 0.0
+    draw, fullest = Random(0), 0.0  # noqa: S311 - no secret
     for _ in range(SHUFFLES):
         draw.shuffle(shares)
         fullest += max(sum(shares[start : start + each]) for start in range(0, len(shares), each))
@@ -167,7 +167,8 @@ def busiest_by_power_law(experts: float, chosen: float, tokens: float, sets: flo
 def busiest_by_chance(experts: float, chosen: float, tokens: float, sets: float) -> float:
     """The load of the fullest of equal sets of experts over the mean one, where each token draws its experts at random.
 
-    A set's load is about normal; of n such loads, the largest is expected where a share (n - 3/8) / (n + 1/4) lies below.
+    A set's load is about normal; of n such loads, the largest is expected where a share (n - 3/8) / (n + 1/4) lies
+    below.
     """
     if sets <= 1 or experts <= 1 or tokens <= 0:
         return 1.0
@@ -176,5 +177,4 @@ def busiest_by_chance(experts: float, chosen: float, tokens: float, sets: float)
     mean = tokens * chosen / sets
     variance = mean * (1 - 1 / sets) * (experts - chosen) / (experts - 1)
     above = NormalDist().inv_cdf((sets - BLOM) / (sets - 2 * BLOM + 1))
-    return 1 + above * max(0.0, variance) ** 0.5 / mean
-
+    return 1 + above * sqrt(max(0.0, variance)) / mean
