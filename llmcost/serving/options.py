@@ -193,9 +193,9 @@ class Options(NamedTuple):
     routing: Annotated[
         str,
         Option(
-            "Where routers send tokens: to experts drawn at random, to all equally, or most to few.",
+            "How experts share the tokens: uniform (drawn at random), balanced, power-law:A.",
             _read_routing,
-            "uniform|balanced|power-law:A",
+            "LAW",
             _check_routing,
         ),
     ] = LAWS[0]
