@@ -28,7 +28,7 @@ def compare(
     from llmcost.report.compare import comparison_panels, comparison_rows, comparison_tables
     from llmcost.search.compare import compare as compute
 
-    specs, chips = [o.load_model(name, kind, options) for name in models], o.load_chips(hw)
+    specs, chips = [o.load_model(name, kind, given) for name in models], o.load_chips(hw)
     distinct("MODEL", [spec.name for spec in specs])
     engines = spelled_out({"engine": given.pop("engine")}, Options)["engine"] if "engine" in given else ()
     found = compute(specs, chips, Options(**given), o.prices_of(price, chips), engines)

@@ -36,7 +36,10 @@ def plan(
         Given,
         Takes(
             ServingOptions,
-            only=("dtype", "prompt", "output", "chunk", "engine", "weight_dtype", "kv_dtype", "memory_utilization"),
+            only=(
+                *("dtype", "prompt", "output", "chunk", "engine", "weight_dtype", "kv_dtype", "routing"),
+                "memory_utilization",
+            ),
             changed={
                 "prompt": {"help": "With --serve: tokens of a prompt.", "default": "1024"},
                 "output": {"help": "With --serve: tokens of an answer.", "default": "256"},

@@ -12,9 +12,8 @@ from llmcost.ground.symbols import symbol
 from llmcost.ground.units import scaled, seconds
 from llmcost.machine.chip import chip_of
 from llmcost.machine.reached import efficiency_for
-from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import forward
-from llmcost.model.operators import Collective, Operator, Shape
+from llmcost.model.operators import Communication, Operator, Shape
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
@@ -120,11 +119,12 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     everywhere = phase == "train" or w.logits == "all"
     chip = chip_of(hardware, w.dtype, w.kv_dtype)
     efficiency = efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)
-    ops = _on_a_gpu(server_of(model, size, chip, efficiency, w), load, load.s if everywhere else 1)
+    server = server_of(model, size, chip, efficiency, w)
+    ops = _on_a_gpu(server, load, load.s if everywhere else 1)
     named = symbolic_workload(w)
     symbols = server_of(symbolic_model(model), symbolic_bytes(size), chip, efficiency, named)
     symbolic = _on_a_gpu(symbols, letters, letters.s if everywhere else 1)
-    times = kernel_seconds(ops, chip, efficiency)
+    times = server.seconds_of(ops)
     if times is not None and phase == "train":
         times = [time * (1 + op.backward()) for op, time in zip(ops, times, strict=True)]
     return [
@@ -162,8 +162,9 @@ def _row(op: Operator, letters: Operator, time: Number, total: Number) -> Operat
 
 def _shapes(op: Operator) -> str:
     """The matrix products of an operator, or the array of a collective."""
-    if isinstance(op, Collective):
-        return f"({op.rows}, {op.width}) among {op.ranks} GPUs"
+    if isinstance(op, Communication):
+        rows, width = op.array()
+        return f"({rows}, {width}) among {op.among()} GPUs"
     return "; ".join(_product(*shapes) for _, *shapes in op.shapes())
 
 

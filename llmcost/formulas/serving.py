@@ -113,6 +113,8 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
         "bytes an element of the embedding and the LM head",
         "bytes a weight of a routed expert",
         "bytes an element of the LM head",
+        "bytes an element of a token on its way to experts",
+        "bytes an element of the type that linear layers compute in",
     )
     letters = zip(size._fields, size, meanings, strict=True)
     return ElementBytes(*(value and symbol(letter, value, meaning) for letter, value, meaning in letters))
@@ -261,6 +263,7 @@ def symbolic_chip(chip: Chip) -> Chip:
     links = chip.links and Links(
         _figure(chip.links.node_bytes_per_s, "link", "bytes/s to other GPUs of the node, one direction"),
         _figure(chip.links.fabric_bytes_per_s, "fabric", "bytes/s to other nodes, of one GPU"),
+        chip.links.over_pcie,
     )
     usable = capacity
     if chip.usable != chip.capacity:

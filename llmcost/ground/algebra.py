@@ -36,6 +36,10 @@ class Symbolic:
         """The quotient, of which this value is a part. A recording keeps it whole where whole numbers divide."""
         return x / y
 
+    def of_numbers(self, function: Callable[..., float], *arguments: Number) -> Number:
+        """Record a `function` of plain numbers, one of whose arguments is this value."""
+        raise NotImplementedError
+
     def word(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ARG002 - a formula has no words in it
         """Record a `function` that gives words, such as the name of a limit; None for what records numbers alone."""
         return None
@@ -106,6 +110,18 @@ def expm1(x: Number) -> Number:
     import numpy as np  # only reached when the caller passed an array
 
     return np.expm1(x)
+
+
+def of_numbers(function: Callable[..., float], *arguments: Number) -> Number:
+    """A function that can only be had of plain numbers: of arrays element by element, of symbols by its name."""
+    if all(map(is_plain, arguments)):
+        return function(*arguments)
+    for argument in arguments:
+        if isinstance(argument, Symbolic):
+            return argument.of_numbers(function, *arguments)
+    import numpy as np  # only reached when the caller passed an array
+
+    return np.frompyfunc(function, len(arguments), 1)(*arguments).astype(float)
 
 
 def largest(values: Sequence[Number]) -> Number:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from llmcost.ground.algebra import Number, Symbolic, present
+from llmcost.ground.algebra import Number, Symbolic, of_numbers, present
 
 Function: TypeAlias = Callable[..., Any]
 # What is done, by name (the keys of arrays.FUNCTIONS) or a function of words, and the places of what it is done to;
@@ -94,6 +94,10 @@ class Recorded(Symbolic):
     def apply(self, function: Function | str, *arguments: Any) -> Recorded:
         """The value that stands for a function, applied to these arguments."""
         return self.tape.entry(function, *map(self.tape.place, arguments))
+
+    def of_numbers(self, function: Function, *arguments: Any) -> Recorded:
+        """The same, of a function that can only be had of plain numbers."""
+        return self.apply(of_numbers, function, *arguments)
 
     def word(self, function: Function, *arguments: Any) -> Recorded:
         """The same, of a function that answers in words."""

@@ -153,6 +153,12 @@ class Expression(Symbolic):
             return _extreme(function, lifted)
         return symbol_of(Atom(function, arguments=lifted))
 
+    def of_numbers(self, function: Callable[..., float], *arguments: Number) -> Expression:
+        """A function of plain numbers as an expression that prints its name."""
+        name = function.__name__
+        FUNCTIONS.setdefault(name, (lambda *a: function(*map(float, a)), lambda *a: f"{name}({', '.join(a)})"))
+        return self.apply(name, *arguments)
+
     def named(self, name: str) -> Expression:
         """The same value, which prints as `name` from here on; a lone number or letter stays as it is."""
         alone = self.atom()

@@ -18,6 +18,7 @@ class Links(NamedTuple):
 
     node_bytes_per_s: Number  # to others in its node
     fabric_bytes_per_s: Number  # to other nodes
+    over_pcie: bool = False  # whether those in its node are reached over PCIe alone
 
 
 class Chip(NamedTuple):
@@ -83,7 +84,8 @@ def chip_by_profile(profile: Profile, dtype: str) -> Chip:
 def links_of(hardware: HardwareSpec) -> Links:
     """How fast GPUs of this kind send to each other; the spec has the sum of both directions inside a node."""
     both_ways = _value(hardware.interconnect)
-    return Links(both_ways and both_ways / 2, _value(hardware.fabric))
+    over_pcie = hardware.interconnect_kind.startswith("PCIe")
+    return Links(both_ways and both_ways / 2, _value(hardware.fabric), over_pcie)
 
 
 def _value(figure: Figure | None) -> Number:

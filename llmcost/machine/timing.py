@@ -18,7 +18,7 @@ from llmcost.ground.algebra import Number, Symbolic, either, is_plain, largest, 
 from llmcost.machine.chip import Chip, Links
 from llmcost.machine.efficiency import Efficiency, Kernel
 from llmcost.model.counting import PassCost, count_pass
-from llmcost.model.operators import Attention, Collective, Elementwise, Operator, Stored, TokenProduct
+from llmcost.model.operators import Attention, Communication, Elementwise, Operator, Stored, TokenProduct
 
 LIMITS = ("compute", "memory bandwidth", "network")  # in the order of a Bound
 
@@ -53,7 +53,7 @@ def bound(cost: PassCost, chip: Chip, flops: str, moved: str) -> Bound:
     network = [_over(named("exchanged", sent, of=where), rate) for where, sent, rate in communication if present(sent)]
     return Bound(
         _least_compute(cost, chip, flops),
-        _over(named(moved, cost.weight_bytes + cost.cache_bytes), chip.bandwidth),
+        _over(named(moved, cost.least_bytes()), chip.bandwidth),
         None if _unknown(network) else largest([0, *network]),
     )
 
@@ -84,7 +84,7 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
         if isinstance(op, Stored):
             seconds.append(0)
             continue
-        if isinstance(op, Collective):
+        if isinstance(op, Communication):
             once = collective_seconds(op, chip.links, efficiency)
             if once is None:
                 return None
@@ -127,7 +127,7 @@ def _overlapped(compute: Number, memory: Number, exponent: Number) -> Number:
     return (compute**exponent + memory**exponent) ** (1 / exponent)
 
 
-def collective_seconds(op: Collective, links: Links | None, efficiency: Efficiency) -> Number:
+def collective_seconds(op: Communication, links: Links | None, efficiency: Efficiency) -> Number:
     """Expected seconds of one execution of a collective.
 
     Its latencies add up; bytes inside a node and bytes between nodes are sent at the same time. None where a link that

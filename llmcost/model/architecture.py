@@ -145,8 +145,10 @@ def _opened(kernels: Iterator[Operator]) -> Iterator[Operator]:
 
 
 def _builder(model: ModelSpec, count: Number, size: ElementBytes, load: Load) -> Builder:
-    turned = model.position_embedding == "rotary"
-    return Builder(count, model.hidden_size, turned, model.norm, load, size, both_ways=model.bidirectional)
+    rotary, both_ways = model.position_embedding == "rotary", model.bidirectional
+    return Builder(
+        count, model.hidden_size, rotary, model.norm, load, size, both_ways=both_ways, routing=model.routing
+    )
 
 
 def _table(name: str, rows: Number, width: Number, size: ElementBytes, load: Load, facts: Facts) -> Operator:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, is_one, present
-from llmcost.model.operators import Collective, Operator
+from llmcost.model.operators import Communication, Operator
 
 PASSES = 3  # FLOPs of forward and backward in forward passes: gradients of inputs and weights cost one each
 
@@ -31,7 +31,7 @@ class TokenFlops(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """Bytes that no implementation can avoid: every touched weight once, every cached key and value once."""
+    """Bytes that a pass must move: every weight once that tokens are expected to touch, every cached key and value."""
 
     weight_bytes: Number
     kv_cache_bytes: Number
@@ -46,10 +46,11 @@ class PassCost(NamedTuple):
     causal_flops: Number  # of attention: the pairs that a causal mask leaves
     head_flops: Number
     linear_bytes: Number  # weights of attention, MLP and LM head: what the slides count
-    weight_bytes: Number
+    weight_bytes: Number  # of experts, those that the tokens are expected to touch
     cache_bytes: Number
     node_bytes: Number  # at least so many go from each GPU to others in its node
     fabric_bytes: Number  # and to other nodes
+    spared_bytes: Number = 0  # of the weights, what is not read where all tokens choose the same experts
 
     def plus(self, other: "PassCost") -> "PassCost":
         """FLOPs and bytes of two parts together."""
@@ -75,6 +76,11 @@ class PassCost(NamedTuple):
         linear, attention, head = self.linear_flops / batch, self.attention_flops / batch, self.head_flops / batch
         return TokenFlops(linear, attention, head, linear + attention + head)
 
+    def least_bytes(self) -> Number:
+        """The bytes of memory that it moves at least, whatever experts tokens choose."""
+        moved = self.weight_bytes + self.cache_bytes
+        return moved - self.spared_bytes if present(self.spared_bytes) else moved
+
     def traffic(self) -> Traffic:
         """The bytes that it must move; of the embedding, the rows that are looked up."""
         return Traffic(self.weight_bytes, self.cache_bytes, self.weight_bytes + self.cache_bytes)
@@ -94,16 +100,16 @@ def count_params(operators: Iterable[Operator]) -> Params:
 
 
 def count_pass(operators: Iterable[Operator]) -> PassCost:
-    """FLOPs by part, and the bytes that no implementation can avoid."""
-    linear = attention = causal = head = linear_bytes = weights = cache = near = far = 0
+    """FLOPs by part, and the bytes that a pass must move."""
+    linear = attention = causal = head = linear_bytes = weights = cache = near = far = spared = 0
     for op in operators:
         count, part = op.count, op.part
-        if isinstance(op, Collective):
+        if isinstance(op, Communication):
             inside, outside = op.least_bytes()
             near, far = near + count * inside, far + count * outside
             continue
         weight = count * op.weight_bytes()
-        weights = weights + weight
+        weights, spared = weights + weight, spared + count * op.spared_bytes()
         cache = cache + count * op.cache_bytes()
         if op.scope == "sequence":
             attention = attention + count * op.flops(causal=False)
@@ -114,7 +120,7 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
         else:
             linear = linear + count * op.flops(causal=False)
             linear_bytes = linear_bytes + weight if part in ("attention", "mlp") else linear_bytes
-    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far)
+    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far, spared)
 
 
 def stored_bytes(operators: Iterable[Operator]) -> Number:

@@ -32,6 +32,8 @@ ALPHABET: dict[str, tuple[str, str]] = {
     "num_experts_per_tok": ("k", "experts a token takes"),
     "moe_intermediate_size": ("f", "MLP size of an expert"),
     "shared_expert_intermediate_size": ("fs", "MLP size of the shared experts"),
+    "n_group": ("Eg", "groups of experts"),
+    "topk_group": ("kg", "groups that a token's experts come from"),
     "zero_expert_num": ("Ez", "experts that compute nothing"),
     "q_lora_rank": ("rq", "rank of queries"),
     "kv_lora_rank": ("rkv", "rank of the cached latent"),

@@ -13,7 +13,9 @@ class ElementBytes(NamedTuple):
     Bw: weights of linear layers. Bx: activations, and all other weights. Bkv: the KV cache. Bc: what each output
     channel of a linear layer has for its scale. Bt: the embedding and the LM head, where the weights' format holds for
     them (0: as activations). Be: weights of routed experts, where they have a format of their own (0: as the other
-    weights). Bh: the LM head, where its format was given (0: as the embedding).
+    weights). Bh: the LM head, where its format was given (0: as the embedding). Bd: activations on their way to
+    experts, in the type that linear layers compute in, with scales. Bm: elements of that type alone (both 0: as
+    activations).
     """
 
     Bw: Number
@@ -23,10 +25,17 @@ class ElementBytes(NamedTuple):
     Bt: Number = 0
     Be: Number = 0
     Bh: Number = 0
+    Bd: Number = 0
+    Bm: Number = 0
 
     def table(self) -> Number:
         """Bytes an element of the embedding, and of the LM head where it has no format of its own."""
         return self.Bt if present(self.Bt) else self.Bx
+
+
+# Engines that compute in 8 or 4 bits quantise tokens before they are sent to experts: fp8 with an fp32 scale for 128
+# (DeepEP, tests/test_internode.py), int8 with one a token, fp4 as nvfp4 (TensorRT-LLM).
+DISPATCHED = {"fp8": Format(8, 128, 32), "int8": Format(8), "fp4": FORMATS["nvfp4"]}
 
 
 class Load(NamedTuple):
@@ -57,6 +66,12 @@ def activation_dtype(dtype: str) -> str:
     return dtype if BITS[dtype] >= 16 else "bf16"
 
 
+def dispatched_bytes(compute: str) -> tuple[Number, Number]:
+    """Bd and Bm of `ElementBytes` where linear layers compute in `compute`."""
+    sent = DISPATCHED.get(compute)
+    return (bytes_of(sent.bits_a_weight), bytes_of(sent.bits)) if sent else (0, 0)
+
+
 def element_bytes(weight: str, compute: str, kv: str, head: str | None = None) -> ElementBytes:
     """The element sizes of a workload, from its data types and the format of its weights.
 
@@ -69,4 +84,5 @@ def element_bytes(weight: str, compute: str, kv: str, head: str | None = None) -
     e = bytes_of((FORMATS.get(experts) or Format(BITS[experts])).bits_a_weight) if experts else 0
     h = bytes_of((FORMATS.get(head) or Format(BITS[head])).bits_a_weight) if head else 0
     cached = bytes_of((FORMATS.get(kv) or Format(BITS[kv])).bits_a_weight)
-    return ElementBytes(w, x, cached, bytes_of(kept.channel), w if kept.everywhere else 0, e, h)
+    table = w if kept.everywhere else 0
+    return ElementBytes(w, x, cached, bytes_of(kept.channel), table, e, h, *dispatched_bytes(compute))

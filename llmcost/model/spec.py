@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from llmcost.ground.algebra import Number
 from llmcost.model.blocks import Block, Streams
+from llmcost.model.operators import UNIFORM, Routing
 
 
 class Published(NamedTuple):
@@ -53,6 +54,8 @@ class ModelSpec(NamedTuple):
     sequence or each token, with a bias where `label_bias`, or none.
     `counted`: what of the model the spec holds, in words, where that is not all of it.
     `unread`: why the format of the weights is not known, of a checkpoint whose quantisation is not understood.
+    before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: one is stored, not run.
+    `routing`: the law by which its routers send tokens to experts, which a workload chooses and no spec has.
     Where a field may be left out of a spec, the default is the Llama family's.
     """
 
@@ -88,6 +91,7 @@ class ModelSpec(NamedTuple):
     lm_head_bias: bool = False
     weight_format: str = ""
     quantized_lm_head: bool = False
+    routing: Routing = UNIFORM
     notes: tuple[str, ...] = ()
     counted: str = ""
     unread: str = ""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import is_plain
-from llmcost.model.operators import Collective, Elementwise, Gemm, GroupedGemm, Lookup, Operator, Scan, Stored
+from llmcost.model.operators import Communication, Elementwise, Gemm, GroupedGemm, Lookup, Operator, Scan, Stored
 
 ON = os.environ.get("LLMCOST_VERIFY") == "1"
 PRODUCTS = (Gemm, GroupedGemm)
@@ -56,7 +56,7 @@ COMPLETE = (
     Claim("a table is looked up", lambda op: op.facts.split != "table" or isinstance(op, Lookup)),
 )
 ALONE = (
-    Claim("a pass that is not split has no collective", lambda op: not isinstance(op, Collective)),
+    Claim("a pass that is not split has no collective", lambda op: not isinstance(op, Communication)),
     Claim("widths must be those of the packed layers and add up to the outputs", _widths_fit),
 )
 UNTRAINED = (Claim("adapters come with training", lambda op: op.facts.role not in ("adapter", "expansion")),)
@@ -104,11 +104,11 @@ def training_pass(ops: Sequence[Operator]) -> None:
 def split_pass(whole: Sequence[Operator], share: Sequence[Operator]) -> None:
     """Check one GPU's share of a pass: the same kernels in the same order, and partial sums are added up."""
     check(share, COMPLETE)
-    kernels = [op.name for op in share if not isinstance(op, Collective)]
+    kernels = [op.name for op in share if not isinstance(op, Communication)]
     if kernels != [op.name for op in whole]:
         raise WrongListError("a split pass must have the kernels of the whole one, in its order")
     for place, op in enumerate(share):
-        behind = [each.exchange for each in share[place + 1 : place + 3] if isinstance(each, Collective)]
+        behind = [each.exchange for each in share[place + 1 : place + 3] if isinstance(each, Communication)]
         summed = behind[:1] == ["all_reduce"] or behind == ["reduce_scatter", "all_gather"]
         if op.facts.summed and not summed:
             raise WrongListError(f"{op.name} ({type(op).__name__}): its partial sums must be added up behind it")

@@ -15,11 +15,11 @@ from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.timing import collective_seconds, kernel_seconds
 from llmcost.model.architecture import Pass, forward
 from llmcost.model.counting import PassCost, count_pass
-from llmcost.model.operators import Collective
+from llmcost.model.operators import Collective, Operator
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
-from llmcost.parallel.split import shard
+from llmcost.parallel.split import on_the_busiest, shard
 
 
 class Server(NamedTuple):
@@ -50,7 +50,19 @@ class Server(NamedTuple):
         """One GPU's share of a whole pass, with the collectives, all stages one after the other."""
         if self.layout.stage_is_one_gpu():
             return whole
-        return Pass(*[shard(operators, self.layout, filled=self.filled) for operators in whole])
+        everywhere = self.chip.links is not None and self.chip.links.over_pcie
+        return Pass(
+            *[
+                shard(operators, self.layout, self.size, filled=self.filled, everywhere=everywhere)
+                for operators in whole
+            ]
+        )
+
+    def on_average(self, sequences: Number, mean: Number) -> Server:
+        """The server of a rank that has the `mean` of so many sequences."""
+        return (
+            self if is_one(self.layout.dp) else self._replace(filled=minimum(1, filled(sequences, mean, self.layout)))
+        )
 
     def share(self, load: Load) -> Pass:
         """One GPU's share of a pass with this load, all stages one after the other."""
@@ -75,7 +87,11 @@ class Server(NamedTuple):
 
     def kernels(self, share: Pass) -> list[Number] | None:
         """Expected seconds of every operator; None where a figure of the chip or its links is not known."""
-        return kernel_seconds(share.operators(), self.chip, self.efficiency)
+        return self.seconds_of(share.operators())
+
+    def seconds_of(self, operators: list[Operator]) -> list[Number] | None:
+        """Expected seconds of each of some operators of one GPU, where experts are on the busiest one."""
+        return kernel_seconds(on_the_busiest(operators, self.layout), self.chip, self.efficiency)
 
     def stages(self, share: Pass, kernels: list[Number] | None, load: Load) -> Stages | None:
         """Expected seconds of a pass from those of its operators."""
@@ -154,6 +170,11 @@ def mean(ones: Stages | None, others: Stages | None) -> Stages | None:
 def rank_share(amount: Number, ranks: Number) -> Number:
     """The part of an amount that the fullest of several data-parallel ranks gets."""
     return amount if is_one(ranks) else ceil_div(amount, ranks)
+
+
+def mean_share(amount: Number, ranks: Number) -> Number:
+    """The part of an amount that a data-parallel rank gets on average, of those that get any: at least 1."""
+    return amount if is_one(ranks) else maximum(1, divide(amount, ranks))
 
 
 def shared_by(amount: Number, layout: Layout) -> Number:

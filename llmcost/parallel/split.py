@@ -14,21 +14,31 @@ and each GPU keeps a copy of one.
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-from llmcost.ground.algebra import Number, divide, is_one, maximum
+from llmcost.ground.algebra import Number, divide, is_one, present
 from llmcost.model import verify
-from llmcost.model.operators import Collective, Operator
+from llmcost.model.operators import AvoidableCollective, Collective, ExpertTraffic, GroupedGemm, Operator
 from llmcost.model.operators.collective import CollectiveKind
+from llmcost.model.sizes import ElementBytes
 from llmcost.parallel.layout import Layout
+
+SENT_AS_KEPT = ElementBytes(2, 2, 2)  # tokens go to experts in the type that activations have
 
 
 def shard(
-    operators: Iterable[Any], layout: Layout, *, gather_logits: bool = True, filled: Number = 1
+    operators: Iterable[Any],
+    layout: Layout,
+    size: ElementBytes = SENT_AS_KEPT,
+    *,
+    gather_logits: bool = True,
+    filled: Number = 1,
+    everywhere: bool = False,
 ) -> list[Operator]:
     """One GPU's share of a pass over the batch of its data-parallel rank, with the collectives where they stand.
 
-    `gather_logits`: whether the logits of all GPUs are gathered; a loss that works on split logits does without.
-    `filled`: sequences of the ranks that share experts, on average, over those of the fullest, whose share this is.
-    Raises ValueError for an operator whose facts do not say how it is split.
+    `size`: bytes of what is sent to experts. `gather_logits`: whether the logits of all GPUs are gathered; a loss that
+    works on split logits does without. `filled`: sequences of the ranks that share experts, on average, over those of
+    the fullest, whose share this is. `everywhere`: engines send each token to all GPUs that share experts. Raises
+    ValueError for an operator whose facts do not say how it is split.
     """
     if layout.stage_is_one_gpu():
         return list(operators)
@@ -36,9 +46,9 @@ def shard(
     operators = list(operators)
     for op in operators:
         found.append(_expert(op, layout, filled) if op.facts.expert == "routed" else _dense(op, layout))
-        found += _collectives(op, layout)
+        found += _collectives(op, layout, size, everywhere=everywhere)
         if gather_logits and op.part == "lm_head" and op.facts.split == "columns":
-            found.append(_collective("logits_all_gather", op, layout, "all_gather"))
+            found.append(AvoidableCollective(*_collective("logits_all_gather", op, layout, "all_gather")))
     if verify.ON:
         verify.split_pass(operators, found)
     return found
@@ -71,14 +81,18 @@ def _expert(op: Any, layout: Layout, filled: Number) -> Operator:
     op = op._replace(b=b if is_one(filled) else b * filled)
     if facts.split == "heads":
         return cast("Operator", op.heads_divided(layout.expert_group()))
-    some = op._replace(groups=divide(op.groups, layout.ep), active=divide(op.active, layout.ep))
+    some = op._replace(
+        groups=divide(op.groups, layout.ep),
+        active=divide(op.active, layout.ep),
+        facts=facts._replace(routing=facts.routing._replace(spread=layout.ep)),
+    )
     if facts.split == "tokens":  # an adapter: whole for each expert
         return cast("Operator", some)
     parts = layout.expert_tp()
     return cast("Operator", some.rows_divided(parts) if facts.split == "rows" else some.columns_divided(parts))
 
 
-def _collectives(op: Any, layout: Layout) -> Iterator[Operator]:
+def _collectives(op: Any, layout: Layout, size: ElementBytes, *, everywhere: bool) -> Iterator[Operator]:
     """The collectives after an operator: sums of its output, and tokens sent to experts and back."""
     name, facts = op.name, op.facts
     if facts.summed:
@@ -86,24 +100,58 @@ def _collectives(op: Any, layout: Layout) -> Iterator[Operator]:
             yield _collective(f"{name}_reduce_scatter", op, layout, "reduce_scatter")
             yield _collective(f"{name}_all_gather", op, layout, "all_gather")
         else:
-            yield _collective(f"{name}_all_reduce", op, layout, "all_reduce")
-    if facts.expert == "routed" and facts.split in ("columns", "rows"):
-        first = facts.split == "columns"
-        yield Collective(
-            "experts_dispatch" if first else "experts_combine",
-            op.part,
-            op.count,
-            "all_to_all",
-            divide(op.b * op.s, layout.tp) * op.active,
-            op.k if first else op.n,
-            maximum(layout.expert_ranks(), 1),
-            layout.tp,
-            layout.gpus_per_node,
-            op.Bx,
-        )
+            summed = _collective(f"{name}_all_reduce", op, layout, "all_reduce")
+            yield AvoidableCollective(*summed) if facts.split == "table" else summed
+    apart = not is_one(layout.ep) or layout.etp is not None  # else a tensor-parallel group has all experts
+    if apart and facts.expert == "routed" and facts.split in ("columns", "rows"):
+        yield _to_or_from_experts(op, layout, size, everywhere=everywhere)
+
+
+def _to_or_from_experts(op: Any, layout: Layout, size: ElementBytes, *, everywhere: bool) -> ExpertTraffic:
+    """Tokens on their way to the first product of their experts, or what its last one makes of them on its way back.
+
+    They are sent as they are computed with, and come back as activations.
+    """
+    first = op.facts.split == "columns"
+    return ExpertTraffic(
+        name="experts_dispatch" if first else "experts_combine",
+        part=op.part,
+        count=op.count,
+        rows=divide(op.b * op.s, layout.tp),
+        width=op.k if first else op.n,
+        experts=op.groups,
+        active=op.active,
+        ep=layout.ep,
+        etp=layout.expert_tp(),
+        tp=layout.tp,
+        node=layout.gpus_per_node,
+        Bx=size.Bd if first and present(size.Bd) else op.Bx,
+        Bl=size.Bm if present(size.Bm) else op.Bx,
+        everywhere=everywhere,
+        routing=op.facts.routing,
+    )
 
 
 def _collective(name: str, op: Any, layout: Layout, exchange: CollectiveKind) -> Collective:
     """A collective on all of an operator's output, in a tensor-parallel group."""
     rows, width = op.b * op.s, op.output_width()
     return Collective(name, op.part, op.count, exchange, rows, width, layout.tp, 1, layout.gpus_per_node, op.Bx)
+
+
+def on_the_busiest(operators: Iterable[Any], layout: Layout) -> list[Any]:
+    """One GPU's share of a pass where the GPU is the one whose experts get the most tokens: others wait for it.
+
+    That follows from the law of routing. Communication is left as it is.
+    """
+    if is_one(layout.ep):
+        return list(operators)
+    found: list[Any] = []
+    load: Number = 1
+    for op in operators:
+        if op.facts.expert != "routed":
+            found.append(op)
+            continue
+        if isinstance(op, GroupedGemm):
+            load = op.facts.routing.busiest(op.groups, op.active, op.b * op.s)
+        found.append(op._replace(b=op.b * load))
+    return found

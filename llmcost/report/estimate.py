@@ -124,9 +124,11 @@ def _traffic(e: Estimate) -> list[tuple[str, str, str]]:
     if not _generates(e):
         return []
     heading = "Traffic a decode step" + ", a GPU" * (e.workload.gpus > 1)
+    routed = e.model.params.active < e.model.params.total
+    of_experts = f"those that {e.workload.routing} routing touches; the limit reads those of one token" * routed
     return [
-        (heading, scaled(t.total_bytes, "B"), "what no implementation can avoid reading"),
-        ("  weights", scaled(t.weight_bytes, "B"), ""),
+        (heading, scaled(t.total_bytes, "B"), "" if routed else "what no implementation can avoid reading"),
+        ("  weights", scaled(t.weight_bytes, "B"), of_experts),
         ("  KV cache", scaled(t.kv_cache_bytes, "B"), ""),
     ]
 

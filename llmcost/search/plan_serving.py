@@ -263,7 +263,8 @@ def links_within(links: Links | None, gpus: int, node: int) -> Links | None:
     if links is None:
         return None
     near = inf if gpus == 1 and links.node_bytes_per_s is None else links.node_bytes_per_s
-    return Links(near, inf if gpus <= node and links.fabric_bytes_per_s is None else links.fabric_bytes_per_s)
+    far = inf if gpus <= node and links.fabric_bytes_per_s is None else links.fabric_bytes_per_s
+    return links._replace(node_bytes_per_s=near, fabric_bytes_per_s=far)
 
 
 def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Served:

@@ -27,9 +27,8 @@ kept free (vLLM's watermark), each at its mean length, or at its full one where 
 output; and the requests whose tokens fill the chunk. All others wait in the queue.
 
 Left out: time on the host between steps, prompts that share a prefix, requests that differ in length, preemption, and
-that a chunk reads the keys of the chunks before it again. The limit takes all prompts at once (spread over steps they
-would touch more experts), spreads computing and reading evenly over time, fills the whole memory with weights and
-cache, and knows no chunk.
+that a chunk reads the keys of the chunks before it again. The limit takes all prompts at once, spreads computing and
+reading evenly over ranks and time, fills the whole memory with weights and cache, and knows no chunk.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ from llmcost.model.architecture import Pass
 from llmcost.model.counting import kept_bytes
 from llmcost.model.operators import Operator, Stored
 from llmcost.model.sizes import Load
-from llmcost.parallel.pipeline import Server, filled, in_flight, rank_share
+from llmcost.parallel.pipeline import Server, filled, in_flight, mean_share, rank_share
 from llmcost.serving.memory import PAGE, cache_bounds
 from llmcost.serving.options import Workload
 from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes
@@ -72,8 +71,8 @@ WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/b
 def serving(server: Server, w: Workload, memory: Memory) -> Serving:
     """Throughput and latency of the mix, expected and at most; `memory`: what the fullest GPU holds of it."""
     asked = {"concurrency": w.concurrency, "requests": w.requests}
-    bounds = {name: rank_share(amount, w.dp) for name, amount in asked.items() if amount is not None}
-    at_once = [*bounds.values()]  # requests of the fullest rank that the limit lets run together, each of these at most
+    bounds = {name: mean_share(amount, w.dp) for name, amount in asked.items() if amount is not None}
+    at_once = [*bounds.values()]  # requests of a rank that the limit lets run together, each of these at most
     steps = w.output if w.chunk is None else maximum(1, w.prompt / w.chunk) + w.output - 1  # L
     have_room = None
     if memory.usable_bytes is not None:
@@ -166,7 +165,7 @@ class Pace(NamedTuple):
 class Mix(NamedTuple):
     """A mix of requests on a server; each of them runs for so many `steps`.
 
-    Numbers of requests are those of the fullest data-parallel rank, unless they say otherwise.
+    Numbers of requests are those of a data-parallel rank on average, unless they say otherwise.
     """
 
     server: Server
@@ -174,7 +173,7 @@ class Mix(NamedTuple):
     steps: Number
 
     def of_all_ranks(self, running: Number) -> Number:
-        """Requests in flight on all ranks, of which the fullest runs so many."""
+        """Requests in flight on all ranks, each of which runs so many."""
         return running if is_one(self.w.dp) else least([*self.w.at_most(), running * self.w.dp])
 
     def mean_step(self, running: Number) -> Tokens:
@@ -251,7 +250,7 @@ class Mix(NamedTuple):
         if w.rate is not None:
             latency = pace.step / 2 + residence
         elif w.concurrency is not None:
-            latency = rank_share(w.concurrency, w.dp) / running * residence
+            latency = mean_share(w.concurrency, w.dp) / running * residence
         if w.requests is not None:
             requests, seconds = w.requests, self.job_seconds(most)
             if w.rate is not None:

@@ -20,10 +20,11 @@ from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import Pass, head, operators
 from llmcost.model.counting import PassCost, Traffic, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.model.operators import Operator
+from llmcost.model.operators.routing import routing_of
 from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
-from llmcost.parallel.pipeline import Server, Stages, filled, rank_share
+from llmcost.parallel.pipeline import Server, Stages, filled, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.memory import serving_memory
@@ -136,6 +137,7 @@ def evaluate(
     if w.weight_dtype != model.weight_format:
         model = model.without_formats()
     server = server_of(model, size, chip, efficiency, w)
+    model = server.model
     alone = is_one(w.gpus)
 
     one_pass = Load(w.batch, w.prompt, w.prompt)  # all prompts at once
@@ -178,17 +180,19 @@ def evaluate(
         traffic=PhaseTraffic(step.cost.traffic() if model.generates else Traffic(None, None, None)),
         prefill=prefilled,
         decode=decode(server, w, step, memory.fits) if model.generates else no_decode(efficiency),
-        request=None if w.output is None else request(server, w, prefilled),
+        request=None if w.output is None else request(server, w, prefilled, prompt_seconds.others),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
         training=training(forward_cost, one_pass, params.total, w.tokens, chip, efficiency, both_ways, w.mfu),
     )
 
 
 def _prompts_on_a_gpu(server: Server, w: Workload) -> tuple[PassCost, Stages | None]:
-    """All prompts of a rank in one pass: what each GPU needs at least, and the expected time."""
+    """All prompts of a rank in one pass: what each GPU needs at least, and the expected time on the fullest rank."""
     load = Load(rank_share(w.batch, w.dp), w.prompt, w.prompt)
-    share = server.share(load)
-    return server.cost(share, load).over(server.pp), server.times(share, load)
+    share, mean = server.share(load), mean_share(w.batch, w.dp)
+    evenly, even_load = server.on_average(w.batch, mean), load._replace(b=mean)
+    even_share = share if is_one(w.dp) else evenly.share(even_load)
+    return evenly.cost(even_share, even_load).over(server.pp), server.times(share, load)
 
 
 def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory) -> Memory:
@@ -331,6 +335,7 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
         model = model.without_formats()
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
+    model = model._replace(routing=routing_of(w.routing))
     return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")
 
 

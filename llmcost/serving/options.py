@@ -11,6 +11,7 @@ from llmcost.ground.options import Option, Word, count, declared, flag, length, 
 from llmcost.machine.defaults import Launch
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.formats import FORMATS
+from llmcost.model.operators.routing import LAWS, routing_of
 from llmcost.specs.hardware import PCIE
 
 COMPUTE_DTYPES = ("bf16", "fp16", "fp8", "int8", "fp4", "tf32", "fp32")
@@ -68,6 +69,21 @@ TrainingTokens: TypeAlias = Annotated[
     Number,
     count("Length of the training run.", "TOKENS", MOST_TOKENS, default="15T", letter="D", meaning="training tokens"),
 ]
+
+
+def _read_routing(text: str) -> str:
+    """The name of a law of routing, also as tables of kernel times write it: power_law_1.01."""
+    name = text.lower().replace("_", "-")
+    law, exponent = name[:9], name[10:]
+    return f"{law}:{exponent}" if law == "power-law" and exponent else name
+
+
+def _check_routing(option: str, value: str) -> None:
+    """Raise InputError for a text that names no law of routing."""
+    try:
+        routing_of(value)
+    except ValueError as error:
+        raise InputError(f"{option} {value}: {error}") from None
 
 
 class Options(NamedTuple):
@@ -184,6 +200,15 @@ class Options(NamedTuple):
     logits: Annotated[
         str, word("Logits of a prompt's last token; all: where every token is scored.", ("last", "all"))
     ] = "last"
+    routing: Annotated[
+        str,
+        Option(
+            "How experts share the tokens: uniform (drawn at random), balanced, power-law:A.",
+            _read_routing,
+            "LAW",
+            _check_routing,
+        ),
+    ] = LAWS[0]
     engine: Annotated[
         Word,
         Option(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, divide, is_one, named
+from llmcost.ground.algebra import Number, divide, floor_div, is_one, maximum, named, present, sum_of
 from llmcost.machine import textbook
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.timing import Bound, binding, bound, rate
 from llmcost.model.architecture import Pass
 from llmcost.model.counting import PassCost
 from llmcost.model.sizes import Load
-from llmcost.parallel.pipeline import Server, Stages, in_flight, mean, rank_share, schedule, two_of
+from llmcost.parallel.pipeline import Server, Stages, in_flight, mean, mean_share, rank_share, schedule, two_of
 from llmcost.serving.options import Workload
 from llmcost.serving.results import (
     Decode,
@@ -25,13 +25,41 @@ from llmcost.serving.results import (
 )
 
 
-def prefill(server: Server, w: Workload, cost: PassCost, full: Number, expected: Number) -> Prefill:
+class RankSeconds(NamedTuple):
+    """Seconds of a pass on the fullest data-parallel ranks, and on the others, which have a sequence less.
+
+    `others` is None where all ranks wait for the fullest: where they share experts, or there is only one.
+    """
+
+    fullest: Number
+    others: Number = None
+
+    def rate(self, w: Workload, each: Number) -> Number:
+        """Tokens a second of all ranks together, `each` of every sequence; None where the time is not known."""
+        if self.others is None:
+            return rate(w.batch if is_one(each) else w.batch * each, self.fullest)
+        ranks = w.batch - w.dp * floor_div(w.batch, w.dp)  # those that have one sequence more than the others
+        on_fullest = named("sequences_on_fullest", rank_share(w.batch, w.dp) * ranks)
+        return each * (on_fullest / self.fullest + (w.batch - on_fullest) / self.others)
+
+
+def alone(w: Workload) -> bool:
+    """Whether data-parallel ranks wait for nobody: structure, as no rank shares experts."""
+    return not is_one(w.dp) and is_one(w.ep)
+
+
+def share_of_others(w: Workload) -> Number:
+    """The sequences of a rank that has not the most of them."""
+    return maximum(1, floor_div(w.batch, w.dp))
+
+
+def prefill(server: Server, w: Workload, cost: PassCost, full: Number, expected: RankSeconds) -> Prefill:
     """The prompts of all sequences on the three bases, logits of the last position of each only.
 
-    `cost`: what one GPU computes and must move. `full`: the textbook's FLOPs, of every (query, key) pair of the whole
-    batch with the logits of all positions; the textbook takes GPUs to divide them evenly. `expected`: seconds.
+    `cost`: what one GPU computes and must move on average. `full`: the textbook's FLOPs, of every (query, key) pair of
+    the whole batch with the logits of all positions; the textbook takes GPUs to divide them evenly.
     """
-    chip, efficiency, tokens = server.chip, server.efficiency, w.batch * w.prompt
+    chip, efficiency = server.chip, server.efficiency
     names = ("flops.prefill.causal", "prefill_bytes")
     if not is_one(w.gpus):
         names = ("prefill_flops_a_gpu", "prefill_bytes_a_gpu")
@@ -42,27 +70,40 @@ def prefill(server: Server, w: Workload, cost: PassCost, full: Number, expected:
         peak = chip.peak if is_one(w.gpus) else chip.peak * w.gpus
         by_rule = textbook.prefill_seconds(named("flops.forward.full", full), peak, w.mfu)
 
-    def rates(basis: str, seconds: Number) -> Rate:
-        all_gpus = rate(tokens, named(f"prefill.{basis}.seconds", seconds))
-        sequences = rate(w.batch, named(f"prefill.{basis}.seconds", seconds))
-        return Rate(seconds, all_gpus, _a_gpu(w, "prefill", basis, all_gpus), sequences)
+    def rates(basis: str, of_ranks: RankSeconds) -> Rate:
+        named_ranks = of_ranks._replace(fullest=named(f"prefill.{basis}.seconds", of_ranks.fullest))
+        all_gpus = named_ranks.rate(w, w.prompt)
+        sequences = named_ranks.rate(w, 1)
+        return Rate(of_ranks.fullest, all_gpus, _a_gpu(w, "prefill", basis, all_gpus), sequences)
 
     return Prefill(
-        textbook=rates("textbook", by_rule),
-        limit=rates("limit", limit),
+        textbook=rates("textbook", RankSeconds(by_rule)),
+        limit=rates("limit", RankSeconds(limit)),
         expected=ExpectedRate(*rates("expected", expected), efficiency.basis, efficiency.error),
         bound=floor,
         limited_by=binding(floor, fits=True),
     )
 
 
-def prefill_seconds(server: Server, w: Workload, whole: Stages | None) -> Number:
-    """Expected seconds of all prompts of the fullest rank; None where a figure of the GPU is not known.
+def prefill_seconds(server: Server, w: Workload, whole: Stages | None) -> RankSeconds:
+    """Expected seconds of all prompts of a rank; None where a figure of the GPU is not known.
 
-    `whole`: those of one pass with all of them, where they are run at once. Chunks see more and more of the prompt
-    before them: two of them stand for the mean.
+    `whole`: those of one pass with all prompts of the fullest rank, where they are run at once.
     """
-    sequences = rank_share(w.batch, w.dp)
+    fullest = _prompts_seconds(server, w, rank_share(w.batch, w.dp), whole)
+    if fullest is None or not alone(w):
+        return RankSeconds(fullest)
+    sequences = share_of_others(w)
+    load = Load(sequences, w.prompt, w.prompt)
+    at_once = server.times(server.share(load), load)
+    return RankSeconds(fullest, named("prefill_seconds_of_others", _prompts_seconds(server, w, sequences, at_once)))
+
+
+def _prompts_seconds(server: Server, w: Workload, sequences: Number, whole: Stages | None) -> Number:
+    """Expected seconds of the prompts of so many sequences on a rank; `whole`: of one pass with all of them.
+
+    Chunks see more and more of the prompt before them: two of them stand for the mean.
+    """
     groups, chunks = schedule(sequences, w.prompt, w.chunk, server.pp)
     if is_one(groups) and is_one(chunks):
         return None if whole is None else whole.through() + server.host_seconds(sequences)
@@ -82,19 +123,45 @@ class DecodeStep(NamedTuple):
 
     load: Load  # of one of the parts of the batch that are in flight
     share: Pass  # one GPU's operators of each stage
-    cost: PassCost  # what they need at least
-    seconds: Number  # expected, until every sequence has its token
+    cost: PassCost  # what they compute and move
+    least: PassCost  # the same where sequences are spread evenly over ranks and parts
+    seconds: RankSeconds  # expected, until every sequence has its token
 
 
 def decode_step(server: Server, w: Workload, context: Number) -> DecodeStep:
     """One token for each sequence at this context, as many parts of the batch in flight as there are stages."""
     sequences = rank_share(w.batch, w.dp)
-    parts = in_flight(sequences, server.pp)
-    load = Load(named("sequences_a_pass", rank_share(sequences, parts)), 1, context, decode=True)
+    parts, load = _pass_of(server, sequences, context)
     share = server.share(load)
-    stages = server.times(share, load)
-    seconds = None if stages is None else stages.round(parts) + server.host_seconds(sequences)
-    return DecodeStep(load, share, server.cost(share, load), seconds)
+    stages, cost = server.times(share, load), server.cost(share, load)
+    seconds = RankSeconds(None if stages is None else stages.round(parts) + server.host_seconds(sequences))
+    if stages is not None and alone(w):
+        seconds = seconds._replace(others=_step_of_others(server, w, context))
+    return DecodeStep(load, share, cost, _least(server, w, context, cost), seconds)
+
+
+def _pass_of(server: Server, sequences: Number, context: Number) -> tuple[Number, Load]:
+    """Into how many parts so many sequences are cut, and the largest of them as a load."""
+    parts = in_flight(sequences, server.pp)
+    return parts, Load(named("sequences_a_pass", rank_share(sequences, parts)), 1, context, decode=True)
+
+
+def _step_of_others(server: Server, w: Workload, context: Number) -> Number:
+    """Expected seconds of a decode step of a rank that has not the most sequences; what it needs is known."""
+    parts, load = _pass_of(server, share_of_others(w), context)
+    stages = server.times(server.share(load), load)
+    assert stages is not None
+    return stages.round(parts) + server.host_seconds(load.b)
+
+
+def _least(server: Server, w: Workload, context: Number, cost: PassCost) -> PassCost:
+    """What a decode step needs at least where every rank and part of it has the same share, of `cost` if only one."""
+    if is_one(w.dp) and is_one(server.pp):
+        return cost
+    mean = mean_share(w.batch, w.dp)
+    load = Load(named("mean_of_a_pass", divide(mean, in_flight(mean, server.pp))), 1, context, decode=True)
+    evenly = server.on_average(w.batch, mean)
+    return evenly.cost(evenly.share(load), load)
 
 
 def decode(server: Server, w: Workload, step: DecodeStep, fits: Number, at: str = "") -> Decode:
@@ -104,22 +171,24 @@ def decode(server: Server, w: Workload, step: DecodeStep, fits: Number, at: str 
     is not known the limit is that of the memory alone: still one that nobody beats.
     """
     chip, efficiency = server.chip, server.efficiency
-    names = (f"step_flops[{at}]", f"step_bytes[{at}]") if at else ("decode_flops", "traffic.decode.total_bytes")
-    floor = bound(step.cost, chip, *names)
+    names = (f"step_flops[{at}]", f"step_bytes[{at}]") if at else ("decode_flops", _least_bytes_name(step))
+    floor = bound(step.least, chip, *names)
     limit = floor.memory_seconds if chip.peak is None else floor.seconds()
     by_rule = None
     if chip.bandwidth is not None:
         cache = named("cache_bytes" if at else "traffic.decode.kv_cache_bytes", step.cost.cache_bytes, at)
         by_rule = textbook.decode_seconds(named("linear_and_head_bytes", step.cost.linear_bytes), cache, chip.bandwidth)
 
-    def rates(basis: str, seconds: Number) -> StepRate:
+    def rates(basis: str, of_ranks: RankSeconds) -> StepRate:
+        seconds = of_ranks.fullest
         each = seconds if at else named(f"decode.{basis}.seconds_per_step", seconds)
-        everyone = rate(w.batch, each)
+        others = named("step_seconds_of_others", of_ranks.others, at)
+        everyone = RankSeconds(each, others).rate(w, 1)
         return StepRate(seconds, everyone, _a_gpu(w, "decode", basis, everyone), rate(1, each))
 
     return Decode(
-        textbook=rates("textbook", by_rule),
-        limit=rates("limit", limit),
+        textbook=rates("textbook", RankSeconds(by_rule)),
+        limit=rates("limit", RankSeconds(limit)),
         expected=ExpectedStepRate(*rates("expected", step.seconds), efficiency.basis, efficiency.error),
         bound=floor,
         limited_by=binding(floor, fits),
@@ -133,15 +202,25 @@ def no_decode(efficiency: Efficiency) -> Decode:
     return Decode(none, none, expected, Bound(None, None, None), None)
 
 
-def request(server: Server, w: Workload, prompts: Prefill) -> Request:
+def _least_bytes_name(step: DecodeStep) -> str:
+    """What formulas call the bytes of the limit: those of the step itself, unless fewer would do."""
+    alike = step.least is step.cost and not present(step.cost.spared_bytes)
+    return "traffic.decode.total_bytes" if alike else "least_step_bytes"
+
+
+def request(server: Server, w: Workload, prompts: Prefill, prompts_of_others: Number) -> Request:
     """The whole batch at once: its prompts, then a token at a time, each step a token longer than the one before.
 
     Prefill gives the first token; of the others' steps, the mean is taken at two contexts (pipeline.two_of).
+    `prompts_of_others`: expected seconds of the prompts of ranks that have not the most sequences (`RankSeconds`).
     """
     assert w.output is not None
     steps = w.output - 1
-    places = zip(("early", "late"), two_of(steps), strict=True)
-    ends = [decode(server, w, decode_step(server, w, w.prompt + place), fits=True, at=at) for at, place in places]
+    contexts = [w.prompt + place for place in two_of(steps)]
+    taken = [decode_step(server, w, context) for context in contexts]
+    places = zip(("early", "late"), taken, strict=True)
+    ends = [decode(server, w, step, fits=True, at=at) for at, step in places]
+    of_others = [step.seconds.others for step in taken]
 
     def times(basis: str) -> RequestTimes:
         first = named(f"prefill.{basis}.seconds", getattr(prompts, basis).seconds)
@@ -150,8 +229,10 @@ def request(server: Server, w: Workload, prompts: Prefill) -> Request:
             return RequestTimes(None, None, None, None)
         each = (near + far) / 2
         latency = first + steps * named(f"request.{basis}.tpot_seconds", each)
-        tokens_per_s = rate(w.batch * w.output, named(f"request.{basis}.latency_seconds", latency))
-        return RequestTimes(first, each, latency, tokens_per_s)
+        whole = RankSeconds(named(f"request.{basis}.latency_seconds", latency))
+        if basis == "expected" and prompts_of_others is not None:
+            whole = whole._replace(others=prompts_of_others + steps * sum_of(of_others) / len(of_others))
+        return RequestTimes(first, each, latency, whole.rate(w, w.output))
 
     return Request(*[times(basis) for basis in Request._fields])
 

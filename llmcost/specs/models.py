@@ -183,6 +183,10 @@ def _refuse_contradictions(document: Document, path: tuple[Key, ...], fields: di
     if active > fields.get("num_experts", active):
         problem = f"a token cannot take {active} of {fields['num_experts']} experts"
         raise document.error((*path, "num_experts_per_tok"), problem)
+    groups, left = fields.get("n_group", 0), fields.get("topk_group", 0)
+    if left > groups or groups > fields.get("num_experts", groups):
+        problem = f"a token's experts cannot come from {left} of {groups} groups of {fields.get('num_experts')} experts"
+        raise document.error((*path, "n_group"), problem)
     if fields.get("sliding_window") and fields.get("attention_chunk_size"):
         raise document.error((*path, "attention_chunk_size"), "a layer has a sliding window or chunks, not both")
 

@@ -58,7 +58,8 @@ class Setup(NamedTuple):
 def forward_pass(at: Setup) -> Pass:
     """One micro-batch's forward pass on one GPU with its collectives; the loss stands behind the LM head.
 
-    Each context-parallel rank has its part of every sequence.
+    Each context-parallel rank has its part of every sequence. Tokens are sent to experts in 16 bits, as Megatron-Core
+    sends them (megatron/core/transformer/moe/fused_a2a.py); DeepSeek sends fp8 (arXiv 2412.19437, section 3.3.3).
     """
     model, layout, recipe, seq = at[:4]
     Bx = recipe.param_bytes()
@@ -75,10 +76,11 @@ def forward_pass(at: Setup) -> Pass:
         layers = [op.context_divided(layout.cp, part) for op in layers]
     if recipe.lora is not None:
         layers = with_expansion(layers, recipe.lora)
+    last = shard(head(model, size, b, part), layout, size, gather_logits=False)
     return Pass(
-        first=shard(embedding(model, size, Load(b, part, part)), layout),
-        layers=shard(layers, layout),
-        last=[*shard(head(model, size, b, part), layout, gather_logits=False), loss(model, layout, recipe, b, part)],
+        first=shard(embedding(model, size, Load(b, part, part)), layout, size),
+        layers=shard(layers, layout, size),
+        last=[*last, loss(model, layout, recipe, b, part)],
     )
 
 

@@ -16,7 +16,7 @@ from llmcost.ground.constants import Constant
 from llmcost.machine.timing import collective_seconds, kernel_seconds
 from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_trained
-from llmcost.model.operators import Collective, Gemm, GroupedGemm, Operator
+from llmcost.model.operators import Communication, Gemm, GroupedGemm, Operator
 from llmcost.parallel.layout import Layout, Stage, stage_of
 from llmcost.training.activations import halved
 from llmcost.training.communication import Held, attentions, context_collective, data_collectives, stage_send
@@ -110,7 +110,7 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
     ahead, back = (dict.fromkeys(Direction._fields, 0) for _ in range(2))
     weight: Number = 0
     for op, time in zip(run, times, strict=True):
-        if isinstance(op, Collective):
+        if isinstance(op, Communication):
             kind = "expert" if op.exchange == "all_to_all" else "tensor"
             forward = behind = time * (1 - getattr(at.recipe.overlap, kind))
         else:

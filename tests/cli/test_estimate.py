@@ -158,6 +158,7 @@ def test_every_option_arrives_in_the_workload(cli):
         **dict.fromkeys(("batch_prompts", "communicator", "reserve_output"), False),
         "launch": "graph",
         "logits": "last",
+        "routing": "uniform",
     }
     arguments = "-c 2k --output 100 --concurrency 1K --chunk 512 --tp 2 --pp 2 --dp 3 --gpus-per-node 4 --gpus 12"
     workload = answer_of(cli, "estimate", "llama3-8b", "--hw", "rtx4090", *arguments.split())["workload"]

@@ -97,9 +97,10 @@ def test_expected_is_never_faster_than_the_limit_on_several_gpus(model, tp, pp, 
     assert e.prefill.expected.seconds > e.prefill.limit.seconds
     assert e.decode.expected.seconds_per_step > e.decode.limit.seconds_per_step
     assert e.request.expected.latency_seconds > e.request.limit.latency_seconds
-    assert e.decode.expected.tokens_per_s_per_gpu == pytest.approx(
-        batch / e.decode.expected.seconds_per_step / (tp * pp * dp)
-    )
+    together = batch / e.decode.expected.seconds_per_step / (tp * pp * dp)
+    assert e.decode.expected.tokens_per_s_per_gpu >= together * (1 - 1e-9)
+    if batch % dp == 0:  # else ranks that have a sequence less wait for nobody
+        assert e.decode.expected.tokens_per_s_per_gpu == pytest.approx(together)
 
 
 @pytest.mark.parametrize("degree", ["tp", "pp", "dp"])
@@ -198,10 +199,11 @@ def test_stages_divide_a_prefill_evenly_at_best():
 
 
 def test_data_parallel_ranks_take_the_time_of_the_fullest():
-    """10 sequences on 4 ranks: 3, 3, 2, 2."""
-    fullest, split = estimate(LLAMA, H100, Options(batch=3)), estimate(LLAMA, H100, Options(batch=10, dp=4))
+    """10 sequences on 4 ranks: 3, 3, 2, 2. Those of 2 are done earlier and go on."""
+    fullest, others, split = (estimate(LLAMA, H100, Options(batch=b, dp=dp)) for b, dp in ((3, 1), (2, 1), (10, 4)))
     assert split.decode.expected.seconds_per_step == fullest.decode.expected.seconds_per_step
-    assert split.decode.expected.tokens_per_s == pytest.approx(10 / fullest.decode.expected.seconds_per_step)
+    rates = [each.decode.expected.tokens_per_s for each in (fullest, others)]
+    assert split.decode.expected.tokens_per_s == pytest.approx(2 * sum(rates))
 
 
 def test_experts_of_idle_ranks_have_no_tokens_of_theirs():
@@ -280,7 +282,7 @@ def test_a_chunked_prefill_takes_the_sum_of_its_chunks():
 def test_a_request_takes_its_prefill_and_every_step(output):
     e = estimate(LLAMA, H100, Options(batch=4, prompt=1000, output=output, context=2000))
     w, s = workload_of(LLAMA, H100, Options(batch=4, prompt=1000, context=2000)), server()
-    steps = sum(decode_step(s, w, 1000 + k).seconds for k in range(1, output))
+    steps = sum(decode_step(s, w, 1000 + k).seconds.fullest for k in range(1, output))
     assert e.request.expected.latency_seconds == pytest.approx(e.prefill.expected.seconds + steps, rel=1e-5)
     assert isinstance(e.request.expected.tpot_seconds, float)
     assert e.request.expected.ttft_seconds == e.prefill.expected.seconds

@@ -8,6 +8,7 @@ from llmcost.model.formats import FORMATS
 from llmcost.model.operators import (
     INPUT,
     OWN,
+    UNIFORM,
     Attention,
     CausalConv,
     Elementwise,
@@ -16,6 +17,7 @@ from llmcost.model.operators import (
     GroupedGemm,
     Operator,
     Part,
+    Routing,
     Scan,
     Span,
     TokenProduct,
@@ -49,6 +51,7 @@ class Builder(NamedTuple):
     `unquantized`: linear layers whose weights are kept in the activations' type, as `Layer.unquantized` names them;
     `formats`: those that have a format of their own, as `Layer.formats` does.
     `reused`: the weights are an earlier layer's: read, but not stored once more. `both_ways`: a token sees all others.
+    `routing`: by which law routers send tokens to experts.
     """
 
     count: Number
@@ -61,6 +64,7 @@ class Builder(NamedTuple):
     formats: tuple[str, ...] = ()
     reused: bool = False
     both_ways: bool = False
+    routing: Routing = UNIFORM
 
     def gemm(
         self,

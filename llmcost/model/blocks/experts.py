@@ -6,7 +6,7 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number, present
 from llmcost.model.blocks.builder import INPUT_ON_EVERY_GPU, ON_EVERY_GPU, TOKENS, Builder
 from llmcost.model.blocks.mlp import GATED, PLAIN, gated, plain
-from llmcost.model.operators import INPUT, OWN, Facts, Operator
+from llmcost.model.operators import INPUT, OWN, UNIFORM, Facts, Operator
 
 ROUTER = Facts("tokens", INPUT, role="router")
 ROUTER_OF_SCALED = Facts("tokens", OWN, role="router")
@@ -24,6 +24,9 @@ class Experts(NamedTuple):
     also choose among `zero_expert_num` experts that return their input (LongCat-Flash, arXiv 2509.01322): they store
     and compute nothing, and with uniform routing take their share of a token's choices. With a
     `moe_latent_size` the experts work in that size, with projections into it and out of it (LatentMoE, Nemotron 3).
+
+    With `n_group`, a token's experts come from the best `topk_group` of so many groups of them (DeepSeek-V3, arXiv
+    2412.19437, section 2.1.2): that bounds the nodes that it is sent to.
 
     `router_scales`: a weight a channel of the router's input and one an expert. `branch_norms`: a norm
     on the experts' input and one on each branch's output. `output_norm`: one on their sum.
@@ -45,6 +48,8 @@ class Experts(NamedTuple):
     moe_latent_size: Number = 0
     branch_norms: bool = False
     output_norm: bool = False
+    n_group: Number = 0
+    topk_group: Number = 0
 
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Router, the experts that each token takes, their weighted sum, the shared experts."""
@@ -85,6 +90,11 @@ class Experts(NamedTuple):
             k = k * E / (E + self.zero_expert_num)
         up, name = (2 * f, "experts_gate_up_proj") if self.expert_gated else (f, "experts_up_proj")
         facts = ROUTED if self.expert_gated else ROUTED_PLAIN
+        routing = build.routing
+        if present(self.n_group):
+            routing = routing._replace(n_group=self.n_group, topk_group=self.topk_group)
+        if routing is not UNIFORM:
+            facts = facts.routed_by(routing)
         yield build.grouped(name, "mlp", h, up, E, k, facts.up, bias=self.expert_bias)
         yield build.elementwise("experts_activation", "mlp", k * up, k * f, facts.activation)
         yield build.grouped("experts_down_proj", "mlp", f, h, E, k, facts.down, bias=self.expert_bias)

@@ -13,7 +13,7 @@ from llmcost.model.blocks.builder import (
     ROWS,
     Builder,
 )
-from llmcost.model.operators import OWN, Facts, Operator, Stored
+from llmcost.model.operators import OWN, Facts, Operator, Routing, Stored
 
 ACTIVATION = Facts("heads", computes="activation")
 GATE_UP = COLUMNS_OF_INPUT._replace(modules=("gate_proj up_proj", "gate_up_proj", "w1 w3"))
@@ -37,6 +37,10 @@ class MlpFacts(NamedTuple):
             self.activation._replace(expert=expert),
             self.down._replace(expert=expert),
         )
+
+    def routed_by(self, routing: Routing) -> "MlpFacts":
+        """The same of experts to which tokens are sent so."""
+        return MlpFacts(*[facts._replace(routing=routing) for facts in self])
 
 
 GATED = MlpFacts(GATE_UP, ACTIVATION, GATED_DOWN)

@@ -10,22 +10,28 @@ bytes that they move.
 """
 
 from llmcost.model.operators.base import PARTS, Kind, Operator, Part, Scope, Shape, Span, sizes_of
-from llmcost.model.operators.collective import Collective
+from llmcost.model.operators.collective import AvoidableCollective, Collective, Communication, ExpertTraffic
 from llmcost.model.operators.elementwise import Elementwise, Lookup, Stored
 from llmcost.model.operators.facts import EVERYWHERE, INPUT, OWN, UNSAID, Facts
 from llmcost.model.operators.products import Gemm, GroupedGemm, TokenProduct
+from llmcost.model.operators.routing import LAWS, UNIFORM, Routing
 from llmcost.model.operators.sequence import Attention, CausalConv, Scan, TokenShift
 
 __all__ = [
     "EVERYWHERE",
     "INPUT",
+    "LAWS",
     "OWN",
     "PARTS",
+    "UNIFORM",
     "UNSAID",
     "Attention",
+    "AvoidableCollective",
     "CausalConv",
     "Collective",
+    "Communication",
     "Elementwise",
+    "ExpertTraffic",
     "Facts",
     "Gemm",
     "GroupedGemm",
@@ -33,6 +39,7 @@ __all__ = [
     "Lookup",
     "Operator",
     "Part",
+    "Routing",
     "Scan",
     "Scope",
     "Shape",

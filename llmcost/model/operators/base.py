@@ -98,6 +98,10 @@ class Operator:
         """Bytes of parameters that one execution reads."""
         return self.stored_bytes()
 
+    def spared_bytes(self) -> Number:
+        """Of these, what is not read where all tokens choose the same experts."""
+        return 0
+
     def cache_bytes(self) -> Number:
         """Bytes of KV cache or state that one execution reads, every key and value once."""
         return 0

@@ -8,6 +8,7 @@ uses them: operators are made millions of times in a sweep.
 from typing import Literal, NamedTuple, TypeAlias
 
 from llmcost.ground.algebra import Number
+from llmcost.model.operators.routing import UNIFORM, Routing
 
 Split: TypeAlias = Literal["columns", "rows", "heads", "tokens", "table", "unsaid"]
 Saves: TypeAlias = Literal["reads", "half", "rest", "nothing"]
@@ -42,6 +43,7 @@ class Facts(NamedTuple):
     `widths`: outputs of each module of the first naming, all GPUs together; empty: equal ones.
     `last`: the product whose output no gradient needs, the last of an MLP.
     `opens`: a new tensor enters the block here: what was kept before under the same names is another's.
+    `routing`: of routed experts, where their tokens go.
     """
 
     split: Split
@@ -55,6 +57,7 @@ class Facts(NamedTuple):
     widths: tuple[Number, ...] = ()
     last: bool = False
     opens: bool = False
+    routing: Routing = UNIFORM
 
     @property
     def summed(self) -> bool:

@@ -105,8 +105,9 @@ class _GroupedGemm(NamedTuple):
 class GroupedGemm(_GroupedGemm, _Linear):
     """Linear layers of which each token takes `active` out of `groups`: a mixture's experts, or one a head.
 
-    Stored for every group, computed for the active ones, read for those that the b·s tokens touch: with
-    uniform routing groups·(1 - (1 - active/groups)^tokens) of them are expected to be hit.
+    Stored for every group, computed for the active ones, read for those that the b·s tokens touch: with uniform
+    routing groups·(1 - (1 - active/groups)^tokens) of them are expected to be hit (routing.py). The fewest are the
+    active ones, where all tokens take the same.
     """
 
     __slots__ = ()
@@ -128,18 +129,24 @@ class GroupedGemm(_GroupedGemm, _Linear):
         weight = self.k * self.n * self.Bw
         return weight + self.n * self.Bx if self.bias else weight
 
+    def _takes_all(self) -> bool:
+        """Whether every token takes all groups: one a head, or a mix."""
+        return is_plain(self.active) and is_plain(self.groups) and bool(self.active == self.groups)
+
     def touched(self) -> Number:
-        """Groups that the tokens of one pass are expected to use."""
-        if is_plain(self.active) and is_plain(self.groups) and self.active == self.groups:
-            return self.groups  # one a head or a mix: every token takes all of them
-        missed = (1 - self.active / self.groups) ** (self.b * self.s)
-        return self.groups * (1 - missed)
+        """Groups that the tokens of one pass are expected to use, by the law of routing."""
+        if self._takes_all():
+            return self.groups
+        return self.facts.routing.touched(self.groups, self.active, self.b * self.s)
 
     def stored_bytes(self) -> Number:
         return self.groups * self._group_bytes()
 
     def weight_bytes(self) -> Number:
         return self.touched() * self._group_bytes()
+
+    def spared_bytes(self) -> Number:
+        return 0 if self._takes_all() else (self.touched() - self.active) * self._group_bytes()
 
     def io_bytes(self) -> Number:
         return self.b * self.s * self.active * (self.k + self.n) * self.Bx

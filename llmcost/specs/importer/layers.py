@@ -258,7 +258,15 @@ class LayerReading:
             **{name: self.expert_count(name) for name in counts},
             size: self.trait(size, f"={size}"),
             shared: (self.dense_size() if self.traits.get(shared) == "dense" else self.trait(shared)) or None,
+            **self.expert_groups(),
         }
+
+    def expert_groups(self) -> dict[str, int]:
+        """The groups of experts that a token's are limited to, as DeepSeek-V3's are; nothing where they are not."""
+        get = self.keys.get
+        groups, left = get("n_group") or get("num_expert_group"), get("topk_group")
+        limited = type(groups) is type(left) is int and 0 < left < groups and get("topk_method") != "greedy"
+        return {"n_group": groups, "topk_group": left} if limited else {}
 
     def expert_count(self, name: str) -> Any:
         """How many experts there are, or a token takes."""
