@@ -1,6 +1,6 @@
 """Passes through pipeline stages, on the GPUs of one data-parallel rank.
 
-Every stage has the same share of each kind of layer; the first has the embedding too, the last the LM head. As in GPipe
+Every stage has the same share of each kind of layer, or some have a layer more; the first has the embedding too, the last the LM head. As in GPipe
 (arXiv 1811.06965), a batch is cut into parts that go through the stages one behind the other. In decode there are
 as many parts as stages; none can begin its next token before its last one has come out.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named, sum_of
+from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named, present, sum_of
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.timing import collective_seconds, kernel_seconds
@@ -41,6 +41,19 @@ class Server(NamedTuple):
     def pp(self) -> Number:
         """How many pipeline stages there are."""
         return self.layout.pp
+
+    @property
+    def fullest(self) -> Number:
+        """Layers of the stages that have most, where stages cannot all have as many."""
+        return ceil_div(self.model.num_hidden_layers, self.pp)
+
+    def stage_share(self) -> Number:
+        """The share of the layers that is on a stage with the most of them. Kinds of layers count as spread evenly."""
+        return 1 if is_one(self.pp) else self.fullest / self.model.num_hidden_layers
+
+    def on_a_stage(self, of_all_layers: Number) -> Number:
+        """Of an amount of all layers, what one of the fullest stages has."""
+        return of_all_layers if is_one(self.pp) or not present(of_all_layers) else of_all_layers * self.stage_share()
 
     def whole(self, load: Load) -> Pass:
         """A pass of the whole model before GPUs divide it."""
@@ -83,7 +96,8 @@ class Server(NamedTuple):
         if kernels is None or hop is None:
             return None
         before, after = len(share.first), len(share.first) + len(share.layers)
-        return Stages(sum_of(kernels[:before]), sum_of(kernels[before:after]), sum_of(kernels[after:]), hop, self.pp)
+        places = (kernels[:before], kernels[before:after], kernels[after:])
+        return Stages(*map(sum_of, places), hop, self.pp, self.stage_share())
 
     def hop_seconds(self, load: Load) -> Number:
         """Expected seconds from one stage to the next; None where a link is not known."""
@@ -105,6 +119,7 @@ class Stages(NamedTuple):
     last: Number  # after the layers
     hop: Number  # from one stage to the next
     pp: Number
+    share: Number  # of the layers, on the stage that has most of them
 
     def through(self) -> Number:
         """Seconds from the beginning of the first stage to the end of the last."""
@@ -112,12 +127,12 @@ class Stages(NamedTuple):
         return inside if is_one(self.pp) else inside + (self.pp - 1) * self.hop
 
     def slowest(self) -> Number:
-        """Seconds of a pass in the stage that the others wait for: that with the longer of the two ends."""
+        """Seconds of a pass in the stage that the others wait for: with most layers and the longer of the two ends."""
         if is_one(self.pp):
             return self.through()
         several = minimum(1, self.pp - 1)  # 1 from two stages on; a single one has both ends
         ends = maximum(self.first, self.last) + (1 - several) * minimum(self.first, self.last)
-        return self.layers / self.pp + ends + several * self.hop
+        return self.layers * self.share + ends + several * self.hop
 
     def one_behind_the_other(self, passes: Number) -> Number:
         """Seconds of several passes one behind the other, until the last has come out."""
@@ -138,7 +153,7 @@ def mean(ones: Stages | None, others: Stages | None) -> Stages | None:
     if ones is None or others is None:
         return None
     first, layers, last, hop = ((one + other) / 2 for one, other in zip(ones[:4], others[:4], strict=True))
-    return Stages(first, layers, last, hop, ones.pp)
+    return Stages(first, layers, last, hop, ones.pp, ones.share)
 
 
 def rank_share(amount: Number, ranks: Number) -> Number:

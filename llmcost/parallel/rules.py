@@ -4,8 +4,8 @@ Every rule works on plain numbers, and elementwise on arrays, so that a planner 
 plain numbers does a broken rule have a message, with the nearest legal values.
 
 A tensor-parallel group divides heads and the channels of MLPs (Megatron-LM, arXiv 1909.08053, section 3).
-As in engines, vocabularies are padded, and KV heads are copied where there are fewer of them than GPUs. Serving needs
-pipeline stages of equally many layers; in training the last may have fewer.
+As in engines, vocabularies are padded, KV heads are copied where there are fewer of them than GPUs, and some pipeline
+stages may have a layer more than others.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def rules(layout: Layout, shape: Shape, seq: Number | None = None) -> Iterator[R
     """Every rule that a layout must keep. `seq`: tokens of a training sequence; None: the layout is for serving."""
     yield from _tensor_rules(layout, shape)
     if seq is None:
-        says = f" does not divide the {shape.layers:,} layers of {shape.name} into equal stages"
-        yield Rule("pp", divides(layout.pp, shape.layers), says, divisors(shape.layers))
+        says = f" is more than the {shape.layers:,} layers of {shape.name}"
+        yield Rule("pp", layout.pp <= shape.layers, says, range(1, shape.layers + 1))
     else:
         yield from _pipeline_rules(layout, shape)
         yield from _sequence_rules(layout, shape, seq)

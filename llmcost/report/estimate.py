@@ -23,6 +23,7 @@ BINDS = {  # what keeps the number of running requests where it is
     "requests": "all of them",
     "rate": "as many as arrive meanwhile",
 }
+SHOWN = 0.005  # share of the cache that is pages not full and padding, from which it is said
 OVERLOADED = (
     "More requests arrive than are answered: the line of those that wait grows as long as they do. "
     "That wait is not in the times above."
@@ -86,21 +87,21 @@ def _counts(e: Estimate) -> list[tuple[str, str, str]]:
 
 def _memory(e: Estimate) -> list[tuple[str, str, str]]:
     m, w = e.memory, e.workload
-    at_once = "one" if w.chunk is None else f"{w.chunk:,} tokens"
+    at_once = "all" if w.chunk is None else f"{w.chunk:,} tokens"
     rows = [
-        ("Memory" + " a GPU" * (w.gpus > 1), scaled(m.total_bytes, "B"), _capacity(m)),
+        ("Memory used" + " a GPU" * (w.gpus > 1), scaled(m.used_bytes, "B"), _capacity(m)),
         ("  weights", scaled(m.weights_bytes, "B"), _weights(w)),
         ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
-        ("  activations", scaled(m.activation_bytes, "B"), f"at the worst kernel, prompts {at_once} at a time"),
+        ("  activations", scaled(m.activation_bytes, "B"), f"at the worst kernel, prompts {at_once} at a time (--chunk)"),
     ]
-    if m.overhead_bytes is None:
+    if m.set_aside_bytes is None:
         return rows
     runtime = "CUDA context" + ", communication buffers" * (w.tp * w.pp * w.ep > 1)
     aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
     return [
         *rows,
         ("  runtime", scaled(m.runtime_bytes, "B"), runtime),
-        ("  set aside", scaled(m.overhead_bytes - m.runtime_bytes, "B"), aside),
+        ("Memory set aside", scaled(m.set_aside_bytes, "B"), aside),
     ]
 
 
@@ -118,6 +119,9 @@ def _cache(e: Estimate) -> str:
     tokens, kv = f"{e.workload.batch:,} × {e.workload.context:,} tokens", e.kv_cache
     if e.workload.gpus > 1:
         return f"of {scaled(kv.bytes, 'B')}, {tokens}, on all GPUs"
+    beside = 1 - e.memory.kv_cache_least_bytes / e.memory.kv_cache_bytes if e.memory.kv_cache_bytes else 0
+    if beside > SHOWN:
+        return f"as allocated; {tokens} need {scaled(kv.bytes, 'B')}"
     if kv.bytes == e.workload.batch * e.workload.context * kv.bytes_per_token:
         return f"{tokens} of {kv.bytes_per_token:,} B"
     return f"{tokens}; one adds {kv.bytes_per_token:,.0f} B until windows are full, states do not grow"

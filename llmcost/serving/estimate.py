@@ -13,7 +13,7 @@ from typing import Any
 from llmcost.ground.algebra import Number, is_one, least, maximum, sum_of
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options
-from llmcost.machine.chip import Chip, chip_of
+from llmcost.machine.chip import Chip, chip_of, usable_bytes
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
@@ -27,7 +27,17 @@ from llmcost.parallel.pipeline import Server, Stages, filled, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.memory import serving_memory
-from llmcost.serving.options import DEGREES, LAYOUT, MIXES, SIZES, Options, Workload
+from llmcost.serving.options import (
+    CHUNK,
+    DEGREES,
+    LARGE_MEMORY,
+    LAYOUT,
+    MIXES,
+    SIZES,
+    SMALL_CHUNK,
+    Options,
+    Workload,
+)
 from llmcost.serving.phases import decode, decode_step, prefill, prefill_seconds, request
 from llmcost.serving.repeated import Repeated
 from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, Model, PassFlops, PhaseTraffic
@@ -220,6 +230,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     return options._replace(
         context=context,
         prompt=prompt,
+        chunk=options.chunk or (None if options.batch_prompts else usual_chunk(hardware)),
         dtype=dtype,
         weight_dtype=options.weight_dtype or model.weight_format or dtype,
         kv_dtype=options.kv_dtype or activation_dtype(dtype),
@@ -269,6 +280,18 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")
+
+
+def usual_chunk(hardware: HardwareSpec | None) -> int:
+    """Tokens of prompts that engines run at a time unless told otherwise.
+
+    As vLLM's server has it (vllm/engine/arg_utils.py, get_batch_defaults): so many on GPUs with the memory of an H100,
+    fewer on others and on A100s. Without a GPU, as on an H100.
+    """
+    if hardware is None:
+        return CHUNK
+    large = usable_bytes(hardware) >= LARGE_MEMORY and not hardware.name.startswith("a100")
+    return CHUNK if large else SMALL_CHUNK
 
 
 def default_dtype(hardware: HardwareSpec | None) -> str:

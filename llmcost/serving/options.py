@@ -20,6 +20,7 @@ WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
 LAUNCHES: tuple[Launch, ...] = ("graph", "stream")
 MOST_GPUS = 10**6
 MOST_TOKENS = 10**16
+CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
 
 
@@ -74,8 +75,8 @@ class Options(NamedTuple):
     """What the user may choose, and, with every default filled in, the workload that is computed.
 
     None stands for the default beside it. In a workload it stands for what was not asked for: without `output`, no
-    request is followed to its end; without `chunk`, prompts run in one piece; without `concurrency`, `rate` and
-    `requests`, there is no mix of requests. Sizes may be numbers, arrays or symbols.
+    request is followed to its end; without `chunk` (under `batch_prompts`), prompts run in one piece; without
+    `concurrency`, `rate` and `requests`, there is no mix of requests. Sizes may be numbers, arrays or symbols.
     """
 
     batch: Annotated[
@@ -108,7 +109,7 @@ class Options(NamedTuple):
         Number,
         length(
             "Tokens of prompts that run at a time, as vLLM's max-num-batched-tokens.",
-            default="all",
+            default="8192, or 2048 on a GPU of less than 70 GiB",
             letter="ch",
             meaning="tokens of prompts that run at a time, at most",
         ),
