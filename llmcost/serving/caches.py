@@ -113,7 +113,8 @@ class Allocation(NamedTuple):
         Windows are taken as growing with the context, then as full, the one beside a prompt last. (Where windows differ
         in width, contexts between them have no exact bound.)
         """
-        states, growing = sequences * self.states, sequences * self.growing
+        states = sequences * self.states if present(self.states) else 0
+        growing = sequences * self.growing if present(self.growing) else 0
         windows = sum([each.position for each in self.windows])
         every = named("cache_a_position", growing + sequences * windows)
         found = [CacheBound(states, every, self.page)]
