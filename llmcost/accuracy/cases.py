@@ -146,6 +146,7 @@ ENGINES = record(
                     **dict.fromkeys(("head", "reserve_output"), FLAG),
                     "free_memory_fraction": number(0, 1, above=True),
                     "logits": choice("last", "all"),
+                    "chunk": SIZE,
                 },
             )
         ),

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, present
 from llmcost.ground.units import BITS
-from llmcost.model.formats import FORMATS, Format
+from llmcost.model.formats import CACHE_SCALE, CACHES, FORMATS, ROTARY_PART, Format
 
 
 class ElementBytes(NamedTuple):
@@ -13,7 +13,8 @@ class ElementBytes(NamedTuple):
     Bw: weights of linear layers. Bx: activations, and all other weights. Bkv: the KV cache. Bc: what each output
     channel of a linear layer has for its scale. Bt: the embedding and the LM head, where the weights' format holds for
     them (0: as activations). Be: weights of routed experts, where they have a format of their own (0: as the other
-    weights). Bh: the LM head, where its format was given (0: as the embedding).
+    weights). Bh: the LM head, where its format was given (0: as the embedding). Br: the rotary part of a latent in the
+    cache (0: as the cache). Bs: what each head's key or value of a token has for its scale.
     """
 
     Bw: Number
@@ -23,6 +24,8 @@ class ElementBytes(NamedTuple):
     Bt: Number = 0
     Be: Number = 0
     Bh: Number = 0
+    Br: Number = 0
+    Bs: Number = 0
 
     def table(self) -> Number:
         """Bytes an element of the embedding, and of the LM head where it has no format of its own."""
@@ -66,5 +69,6 @@ def element_bytes(weight: str, compute: str, kv: str, head: str | None = None) -
     w, x = bytes_of(kept.bits_a_weight), bytes_of(BITS[activation_dtype(compute)])
     e = bytes_of((FORMATS.get(experts) or Format(BITS[experts])).bits_a_weight) if experts else 0
     h = bytes_of((FORMATS.get(head) or Format(BITS[head])).bits_a_weight) if head else 0
-    cached = bytes_of((FORMATS.get(kv) or Format(BITS[kv])).bits_a_weight)
-    return ElementBytes(w, x, cached, bytes_of(kept.channel), w if kept.everywhere else 0, e, h)
+    cached = bytes_of((FORMATS.get(kv) or CACHES.get(kv) or Format(BITS[kv])).bits_a_weight)
+    rotary, scale = ROTARY_PART.get(kv, 0), CACHE_SCALE.get(kv, 0)
+    return ElementBytes(w, x, cached, bytes_of(kept.channel), w if kept.everywhere else 0, e, h, rotary, scale)

@@ -19,6 +19,7 @@ from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import Pass, head, operators
 from llmcost.model.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
+from llmcost.model.formats import ROTARY_PART
 from llmcost.model.operators import Operator
 from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.model.spec import ModelSpec
@@ -222,8 +223,11 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         raise InputError("--batch-prompts: either all prompts at once, or chunks of them (--chunk)")
     if options.profile is not None and hardware is None:
         raise InputError(f"--profile {options.profile}: it says what a GPU reaches; give the GPU too, with --hw")
-    layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT))
     dtype = options.dtype or default_dtype(hardware)
+    weights = options.weight_dtype or model.weight_format or dtype
+    if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):
+        raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
+    layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT), weights)
     if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
         known = ", ".join([*hardware.peak, *hardware.vector_peak])
         raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {known}")
@@ -232,7 +236,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         prompt=prompt,
         chunk=options.chunk or (None if options.batch_prompts else usual_chunk(hardware)),
         dtype=dtype,
-        weight_dtype=options.weight_dtype or model.weight_format or dtype,
+        weight_dtype=weights,
         kv_dtype=options.kv_dtype or activation_dtype(dtype),
         gpus=layout.gpus(),
         gpus_per_node=layout.gpus_per_node,

@@ -10,12 +10,12 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, Word, count, declared, flag, length, number, share, word
 from llmcost.machine.defaults import Launch
 from llmcost.machine.textbook import END_TO_END_MFU
-from llmcost.model.formats import FORMATS
+from llmcost.model.formats import CACHES, FORMATS
 from llmcost.specs.hardware import PCIE
 
 COMPUTE_DTYPES = ("bf16", "fp16", "fp8", "int8", "fp4", "tf32", "fp32")
 GGUF_CACHES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")  # llama.cpp's --cache-type-k: blocks with their scales
-STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32", *GGUF_CACHES)
+STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32", "nvfp4", *CACHES, *GGUF_CACHES)
 WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
 LAUNCHES: tuple[Launch, ...] = ("graph", "stream")
 MOST_GPUS = 10**6
