@@ -125,11 +125,13 @@ QUANTITIES: dict[str, Quantity] = {
         "B", "keys and values of one token: states do not grow", f"{SLIDES}: KV缓存大小"
     ),
     "memory.weights_bytes": Quantity(
-        "B", "all parameters in their data types, as engines load them (copied KV heads, padded tiles)", f"{SLIDES}: 显存开销"
+        "B",
+        "all parameters in their data types, as engines load them (copies, padding)",
+        f"{SLIDES}: 显存开销",
     ),
     "memory.kv_cache_bytes": Quantity(
         "B",
-        "the KV cache as engines allocate it: whole pages, windows with a piece of a prompt, groups of equally many layers",
+        "the KV cache as allocated: whole pages, windows with a piece of a prompt, groups of equally many layers",
         f"{SLIDES}: 显存开销; PagedAttention, arXiv 2309.06180; vLLM, vllm/v1/core/kv_cache_utils.py",
     ),
     "memory.kv_cache_least_bytes": Quantity(

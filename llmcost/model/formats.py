@@ -12,7 +12,7 @@ from typing import NamedTuple
 class Format(NamedTuple):
     """Bits of a weight; bits that `group` weights share (scale, zero point); bits that an output channel shares.
 
-    `everywhere`: the embedding and the LM head are kept in it too, as in GGUF files. `square`: a group is a square block.
+    `everywhere`: the embedding and the LM head are kept in it too, as in GGUF files. `square`: a group is a square.
     """
 
     bits: float
@@ -23,9 +23,9 @@ class Format(NamedTuple):
     square: bool = False
 
     @property
-    def side(self) -> int:
-        """Weights along the input that share a scale; where the group is `square`, along the output too."""
-        return math.isqrt(self.group) if self.square else self.group
+    def block(self) -> int:
+        """Weights along the input, and along the output, that share a scale; 1 where groups are no square blocks."""
+        return math.isqrt(self.group) if self.square else 1
 
     @property
     def bits_a_weight(self) -> float:
@@ -87,12 +87,9 @@ FORMATS: dict[str, Format] = {
         }.items()
     },
 }  # fmt: skip
-# Formats whose weights engines pad to whole blocks where they cut them: experts in MXFP4 (serving/loading.py), and what
-# quantises a tensor after it was cut, or anywhere in it (bitsandbytes, GGUF).
-PADDED = {"mxfp4", "mxfp8", *(kind for kind in FORMATS if kind.startswith(("nf4", "bnb")) or FORMATS[kind].everywhere)}
-# Formats of KV caches beside these. fp8_ds_mla: an fp32 scale for 128 elements of a latent, its rotary part in bf16, 656
-# bytes a token of 512 + 64 (FlashMLA's README, "FP8 KV cache format"; vLLM, v1/attention/backends/mla/flashmla_sparse.py).
-# Per token and head: an fp32 scale for each head's key, and for its value, of a token (vLLM, v1/kv_cache_interface.py).
+# Formats of KV caches beside these. fp8_ds_mla: an fp32 scale for 128 elements of a latent, its rotary part in bf16;
+# 656 bytes a token of 512 + 64 (FlashMLA's README; vLLM, v1/attention/backends/mla/flashmla_sparse.py). Per token and head:
+# an fp32 scale for each head's key, and for its value, of a token (vLLM, v1/kv_cache_interface.py).
 _PER_HEAD = {f"{kind}_per_token_head": Format(bits) for kind, bits in (("fp8", 8), ("int8", 8), ("int4", 4))}
 CACHES = {"fp8_ds_mla": Format(8, 128, 32), **_PER_HEAD}
 CACHE_SCALE = dict.fromkeys(_PER_HEAD, 4)  # bytes of a token's scale for one head

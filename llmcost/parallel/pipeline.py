@@ -1,8 +1,8 @@
 """Passes through pipeline stages, on the GPUs of one data-parallel rank.
 
-Every stage has the same share of each kind of layer, or some have a layer more; the first has the embedding too, the last the LM head. As in GPipe
-(arXiv 1811.06965), a batch is cut into parts that go through the stages one behind the other. In decode there are
-as many parts as stages; none can begin its next token before its last one has come out.
+Every stage has the same share of each kind of layer, or some have a layer more; the first has the embedding too, the
+last the LM head. As in GPipe (arXiv 1811.06965), a batch is cut into parts that go through the stages one behind the
+other. In decode there are as many parts as stages; none can begin its next token before its last one has come out.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class Server(NamedTuple):
         if kernels is None or hop is None:
             return None
         before, after = len(share.first), len(share.first) + len(share.layers)
-        places = (kernels[:before], kernels[before:after], kernels[after:])
-        return Stages(*map(sum_of, places), hop, self.pp, self.stage_share())
+        first, layers, last = kernels[:before], kernels[before:after], kernels[after:]
+        return Stages(sum_of(first), sum_of(layers), sum_of(last), hop, self.pp, self.stage_share())
 
     def hop_seconds(self, load: Load) -> Number:
         """Expected seconds from one stage to the next; None where a link is not known."""

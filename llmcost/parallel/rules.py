@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, divide, floor_div, is_plain
 from llmcost.ground.errors import InputError, check_count
-from llmcost.model.formats import FORMATS, PADDED
+from llmcost.model.formats import FORMATS
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES, ZERO, Layout
 from llmcost.specs.hardware import USUAL_NODE, HardwareSpec
@@ -59,8 +59,8 @@ def shape_of(model: ModelSpec, weights: str | None = None) -> Shape:
 
 
 def _block(weights: str) -> int:
-    """Weights in a row that share a scale, where engines refuse to cut them (PADDED formats are padded instead)."""
-    return FORMATS[weights].side if weights in FORMATS and weights not in PADDED else 1
+    """The side of the square blocks of weights that share a scale; 1 where there are none."""
+    return FORMATS[weights].block if weights in FORMATS else 1
 
 
 class Rule(NamedTuple):
@@ -126,8 +126,8 @@ def _block_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
     """Channels that a GPU has of an MLP or an expert are whole blocks of quantised weights.
 
     vLLM refuses others: "the output_size of gate's and up's weight is not divisible by weight quantization block_n"
-    (vllm/model_executor/layers/quantization/fp8.py), "the input size is not aligned with the quantized weight shape"
-    (gptq.py, awq.py). A layer that is no multiple of blocks as a whole is padded where it ends.
+    (vllm/model_executor/layers/quantization/fp8.py). What is no multiple of blocks as a whole ends in a smaller one.
+    Groups along the input alone (GPTQ, AWQ) are left out: checkpoints whose groups would be cut are padded when made.
     """
     for sizes, block, parts in (
         (shape.widths, shape.block, at.tp),
@@ -278,13 +278,13 @@ def check(layout: Layout, shape: Shape, seq: int | None = None) -> None:
 def layout_of(
     model: ModelSpec,
     hardware: HardwareSpec | None,
+    weights: str | None,
     gpus: int | None,
     tp: int | None,
     pp: int | None,
     dp: int | None,
     ep: int | None,
     gpus_per_node: int | None,
-    weights: str | None = None,
 ) -> Layout:
     """The serving layout that the options ask for; a degree that is None follows from the others.
 

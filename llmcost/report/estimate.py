@@ -92,7 +92,11 @@ def _memory(e: Estimate) -> list[tuple[str, str, str]]:
         ("Memory used" + " a GPU" * (w.gpus > 1), scaled(m.used_bytes, "B"), _capacity(m)),
         ("  weights", scaled(m.weights_bytes, "B"), _weights(w)),
         ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
-        ("  activations", scaled(m.activation_bytes, "B"), f"at the worst kernel, prompts {at_once} at a time (--chunk)"),
+        (
+            "  activations",
+            scaled(m.activation_bytes, "B"),
+            f"worst kernel, prompts {at_once} at a time (--chunk)",
+        ),
     ]
     if m.set_aside_bytes is None:
         return rows

@@ -1,10 +1,10 @@
 """The caches of the sequences on one GPU as engines allocate them, which is more than keys and values need.
 
-The way of vLLM's hybrid cache manager (vllm/v1/core/kv_cache_utils.py, vllm/v1/kv_cache_interface.py): memory is cut into
-pages of one size, and every page serves one group of layers.
+The way of vLLM's hybrid cache manager (vllm/v1/core/kv_cache_utils.py, vllm/v1/kv_cache_interface.py): memory is cut
+into pages of one size, and every page serves one group of layers.
 
-pages     A sequence takes whole pages, of 16 tokens. Beside attention, a layer with a state takes one page for it; a page
-          then has as many tokens as a state has room in.
+pages     A sequence takes whole pages, of 16 tokens. Beside attention, a layer with a state takes one page for it; a
+          page then has as many tokens as a state has room in.
 windows   A layer with a window keeps what the next token sees. It may begin anywhere in a page, so that it touches one
           page more. While a piece of a prompt runs, its tokens stand beside the w - 1 before them.
 groups    Layers of one kind, so many as the kind with the fewest layers has (or as the largest kind, where that is less
@@ -29,7 +29,7 @@ PAGE = Constant(  # of the KV cache
 class CacheBound(NamedTuple):
     """An upper bound of the bytes of all sequences' caches on a GPU, linear in the context.
 
-    fixed: bytes for any context. position: bytes that each position adds, which is kept in whole pages of `page` tokens.
+    fixed: bytes for any context. position: bytes that each position adds, in whole pages of so many tokens (`page`).
     """
 
     fixed: Number
@@ -101,7 +101,7 @@ class Allocation(NamedTuple):
         return found
 
     def prompt(self, context: Number) -> Number:
-        """Bytes that the sequence whose prompt runs has beside that: of the piece of it that layers with windows keep."""
+        """Bytes that the sequence whose prompt runs has beside that: the piece of it, in layers with windows."""
         length, found = self.page * ceil_div(context, self.page), 0
         for each in self.windows:
             found = found + each.position * (minimum(length, each.prompting) - minimum(length, each.decoding))
@@ -129,7 +129,7 @@ class Allocation(NamedTuple):
 
 
 def allocation(layers: Sequence[Operator], piece: Number) -> Allocation:
-    """The caches of some layers on one GPU. `piece`: tokens of a prompt that run at a time; 0: a cache outside of pages.
+    """The caches of some layers on one GPU. `piece`: tokens of a prompt that run at a time, and are kept meanwhile.
 
     Layers that share another's cache add nothing.
     """

@@ -227,7 +227,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     weights = options.weight_dtype or model.weight_format or dtype
     if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):
         raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
-    layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT), weights)
+    layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
     if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
         known = ", ".join([*hardware.peak, *hardware.vector_peak])
         raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {known}")

@@ -1,4 +1,4 @@
-"""The weights on the fullest GPU as engines load them, which is more than the parameters where shards are no whole tiles.
+"""The weights on the fullest GPU as engines load them: the parameters, copies of some, and padding.
 
 Copies: where a tensor-parallel group has more GPUs than the model has KV heads, each keeps one whole head. Padding: the
 kernels for experts in MXFP4 want whole tiles, and their weights are padded to these when they are loaded.
@@ -56,7 +56,7 @@ def _padded(op: GroupedGemm) -> Operator:
     return op._replace(k=_up_to(op.k, hidden), n=_up_to(op.n, 2 * width))
 
 
-def _up_to(size: Number, tile: int) -> Number:
+def _up_to(size: Number, tile: Number) -> Number:
     return tile * ceil_div(size, tile)
 
 

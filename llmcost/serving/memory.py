@@ -34,6 +34,7 @@ from llmcost.serving.options import Workload
 from llmcost.serving.phases import DecodeStep
 from llmcost.serving.results import KvCache, Memory
 
+
 class StepPeak(NamedTuple):
     """Bytes of activations alive at the worst kernel of a decode step: inside the layers, and with the LM head."""
 

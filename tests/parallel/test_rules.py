@@ -68,7 +68,7 @@ def test_a_number_of_gpus_is_told_as_the_degrees_that_it_became():
     ):
         model = load_model("deepseek-v3")
         few = model._replace(name="two-layers", layers=tuple(each._replace(count=1) for each in model.layers))
-        layout_of(few, load_hardware("h200"), 24, **nothing)
+        layout_of(few, load_hardware("h200"), None, 24, **nothing)
 
 
 @settings(deadline=None)

@@ -57,15 +57,15 @@ def server():
 )
 def test_degrees_that_are_not_given_follow_from_the_others(asked, layout):
     options = dict.fromkeys(("gpus", *DEGREES, "gpus_per_node")) | asked
-    found = layout_of(MIXTRAL, H100, **options)
+    found = layout_of(MIXTRAL, H100, None, **options)
     assert found[:4] == layout
     assert found.gpus() == layout[0] * layout[1] * layout[2]
 
 
 def test_a_node_is_as_large_as_the_gpus_spec_says():
     nothing = dict.fromkeys(("gpus", *DEGREES, "gpus_per_node"))
-    assert layout_of(LLAMA, load_hardware("gb200"), **nothing).gpus_per_node == 72
-    assert layout_of(LLAMA, None, **nothing).gpus_per_node == 8
+    assert layout_of(LLAMA, load_hardware("gb200"), None, **nothing).gpus_per_node == 72
+    assert layout_of(LLAMA, None, None, **nothing).gpus_per_node == 8
 
 
 def test_kv_heads_may_be_fewer_than_gpus():
