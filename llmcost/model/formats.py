@@ -88,8 +88,8 @@ FORMATS: dict[str, Format] = {
     },
 }  # fmt: skip
 # Formats of KV caches beside these. fp8_ds_mla: an fp32 scale for 128 elements of a latent, its rotary part in bf16;
-# 656 bytes a token of 512 + 64 (FlashMLA's README; vLLM, v1/attention/backends/mla/flashmla_sparse.py). Per token and head:
-# an fp32 scale for each head's key, and for its value, of a token (vLLM, v1/kv_cache_interface.py).
+# 656 bytes a token of 512 + 64 (FlashMLA's README; vLLM, v1/attention/backends/mla/flashmla_sparse.py).
+# Per token and head: an fp32 scale for each head's key, and for its value, of a token (vLLM, v1/kv_cache_interface.py).
 _PER_HEAD = {f"{kind}_per_token_head": Format(bits) for kind, bits in (("fp8", 8), ("int8", 8), ("int4", 4))}
 CACHES = {"fp8_ds_mla": Format(8, 128, 32), **_PER_HEAD}
 CACHE_SCALE = dict.fromkeys(_PER_HEAD, 4)  # bytes of a token's scale for one head

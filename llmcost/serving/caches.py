@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, ceil_div, floor_div, largest, least, maximum, minimum, named, present
+from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, largest, least, maximum, minimum, named, present
 from llmcost.ground.constants import Constant
 from llmcost.model.counting import cache_bytes_per_token, state_bytes
 from llmcost.model.operators import Attention, Operator, Scan
@@ -134,35 +134,36 @@ def allocation(layers: Sequence[Operator], piece: Number) -> Allocation:
     Layers that share another's cache add nothing.
     """
     own = [op for op in layers if isinstance(op, Attention) and not op.shared]
-    windowed = [op for op in own if op.span in ("window", "chunk")]
     growing = [op for op in own if op.span not in ("window", "chunk")]
-    states = state_bytes([op._replace(b=1) for op in layers if op.scope != "token" and not isinstance(op, Attention)])
-    page: Number = PAGE.value
+    windowed = [op for op in own if op.span in ("window", "chunk")]
     kinds = {str(op.w): [each for each in windowed if str(each.w) == str(op.w)] for op in windowed}
-    counts = [_layers(ops) for ops in kinds.values()] + [_layers(growing)] * bool(growing)
+    states = state_bytes([op._replace(b=1) for op in layers if op.scope != "token" and not isinstance(op, Attention)])
     of_states = sum([op.count for op in layers if isinstance(op, Scan)])
-    paged = present(states) and present(of_states) and bool(growing)
+    counts = [_layers(ops) for ops in (*kinds.values(), growing) if ops]
+    page: Number = PAGE.value
     if any(present(op.every) for op in own):
         counts = []  # compressed caches have groups of their own making
-    elif paged:
+    elif growing and present(of_states):
         counts.append(of_states)
         main = [op for op in growing if op.name == "attention"]
-        a_token = cache_bytes_per_token(main) / _layers(main)
-        page = page * ceil_div(states / of_states, page * a_token)
+        a_token = divide(cache_bytes_per_token(main), _layers(main))
+        page = page * ceil_div(divide(states, of_states), page * a_token)
         states = _filled_up(of_states, counts) * page * a_token
-    per_token = cache_bytes_per_token(growing) if growing else 0
     windows = []
     for ops in kinds.values():
-        position, w = cache_bytes_per_token(ops), ops[0].w
-        anywhere = page if ops[0].span == "window" else 0
-        windows.append(
-            Windowed(
-                position * _filling(_layers(ops), counts),
-                named("window_tokens", page * ceil_div(w, page) + anywhere),
-                named("window_and_piece_tokens", page * ceil_div(w - 1 + maximum(1, piece), page) + anywhere),
-            )
-        )
-    return Allocation(page, states, per_token * _filling(_layers(growing), counts) if growing else 0, tuple(windows))
+        w, anywhere = ops[0].w, page if ops[0].span == "window" else 0
+        decoding = named("window_tokens", page * ceil_div(w, page) + anywhere)
+        prompting = named("window_and_piece_tokens", page * ceil_div(w - 1 + maximum(1, piece), page) + anywhere)
+        windows.append(Windowed(_position(ops, counts), decoding, prompting))
+    return Allocation(page, states, _position(growing, counts) if growing else 0, tuple(windows))
+
+
+def _position(ops: Sequence[Attention], counts: Sequence[Number]) -> Number:
+    """Bytes that a position of one sequence takes in the layers of a kind, filled up to whole groups."""
+    bytes_a_position, layers = cache_bytes_per_token(ops), _layers(ops)
+    if len(counts) < 2:
+        return bytes_a_position
+    return divide(bytes_a_position * _filled_up(layers, counts), layers)
 
 
 def _layers(ops: Sequence[Attention]) -> Number:
@@ -172,14 +173,7 @@ def _layers(ops: Sequence[Attention]) -> Number:
 
 def _filled_up(layers: Number, counts: Sequence[Number]) -> Number:
     """Layers of a kind, filled up to whole groups; `counts`: of all kinds."""
-    if len(counts) < 2:
-        return layers
     fewest, most = least(counts), largest(counts)
     near = minimum(1, floor_div(5 * fewest - 1, 4 * most))  # 1 where the largest kind is less than a quarter larger
     group = near * most + (1 - near) * fewest
     return group * ceil_div(layers, group)
-
-
-def _filling(layers: Number, counts: Sequence[Number]) -> Number:
-    """The layers of a kind that are allocated, over those that there are."""
-    return 1 if len(counts) < 2 else _filled_up(layers, counts) / layers
