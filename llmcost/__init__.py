@@ -343,7 +343,7 @@ def plan_serving(
 ) -> ServingPlan:
     """The layouts, and the requests in flight, that give most tokens a second a GPU within limits on TTFT and TPOT.
 
-    `prompt`, `output`, `chunk` in tokens (1,024 and 256; prompts in one piece). `ttft`, `tpot`: the longest time to the
+    `prompt`, `output`, `chunk` in tokens (1,024 and 256; as `estimate` has it). `ttft`, `tpot`: the longest time to the
     first token and of each other token, in milliseconds as on the command line (results are in seconds). `tp`, `pp`,
     `dp`, `ep`: one value or several. `price`: dollars a GPU-hour. Other keywords are those of `estimate`. Needs numpy.
 

@@ -43,11 +43,12 @@ def options_of(case: Case, profile: str | None = None) -> Options | None:
         prompt=prompt, tp=of["tp"], pp=of["pp"], dp=of["gpus"] // (of["tp"] * of["pp"]), ep=of["ep"]
     )
     if of["phase"] == "prefill":
-        return options._replace(batch=of["batch"], context=prompt, logits=engine.get("logits", "last"))
+        whole, logits = engine["class"] == "eager", engine.get("logits", "last")  # eager code runs all prompts at once
+        return options._replace(batch=of["batch"], context=prompt, logits=logits, batch_prompts=whole)
     if of["phase"] not in MIXES:
         process = case.source.memory == "process"  # with what it has set up to reach other GPUs, on a single one too
         return options._replace(batch=of["batch"], output=output, batch_prompts=True, communicator=process)
-    rooms = {name: engine[name] for name in ("free_memory_fraction", "reserve_output") if name in engine}
+    rooms = {name: engine[name] for name in ("free_memory_fraction", "reserve_output", "chunk") if name in engine}
     return options._replace(output=output, rate=of["rate"], requests=of["requests"] or MOST, **rooms)
 
 

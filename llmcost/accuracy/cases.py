@@ -147,6 +147,7 @@ ENGINES = record(
                     "free_memory_fraction": number(0, 1, above=True),
                     "logits": choice("last", "all"),
                     "spec": TEXT,
+                    "chunk": SIZE,
                 },
             )
         ),

@@ -85,7 +85,7 @@ def ops(
     *,
     hw: o.OptionalHardware = None,
     phase: Annotated[
-        str, word("What runs; train has the backward pass in its times, and all logits.", PHASES)
+        str, word("What runs, prompts whole; train has the backward pass in its times, and all logits.", PHASES)
     ] = PHASES[0],
     options: Annotated[Options, Takes(Options, without=BEYOND_A_PASS)],
     kind: o.ReadAs = None,

@@ -129,11 +129,18 @@ QUANTITIES: dict[str, Quantity] = {
     "kv_cache.bytes_per_token": Quantity(
         "B", "keys and values of one token: states do not grow", f"{SLIDES}: KV缓存大小"
     ),
-    "memory.weights_bytes": Quantity("B", "all parameters in their data types", f"{SLIDES}: 显存开销"),
+    "memory.weights_bytes": Quantity(
+        "B",
+        "all parameters in their data types, as engines load them (copies, padding)",
+        f"{SLIDES}: 显存开销",
+    ),
     "memory.kv_cache_bytes": Quantity(
         "B",
-        "the KV cache, each sequence in whole pages of 16 tokens",
-        f"{SLIDES}: 显存开销; PagedAttention, arXiv 2309.06180",
+        "the KV cache as allocated: whole pages, windows with a piece of a prompt, groups of equally many layers",
+        f"{SLIDES}: 显存开销; PagedAttention, arXiv 2309.06180; vLLM, vllm/v1/core/kv_cache_utils.py",
+    ),
+    "memory.kv_cache_least_bytes": Quantity(
+        "B", "the keys, values and states that a GPU needs, without pages and padding", f"{SLIDES}: KV缓存大小"
     ),
     "memory.activation_bytes": Quantity(
         "B", "residual stream, inputs and outputs of the largest kernel, of one prompt or of a decode step", DOCS
@@ -143,13 +150,17 @@ QUANTITIES: dict[str, Quantity] = {
         "CUDA context with torch's kernels, and buffers of collectives",
         "stas00/ml-engineering, training/performance/README.md: 0.55 and 1.45 GiB on an A100",
     ),
+    "memory.used_bytes": Quantity("B", "weights, cache, activations and runtime: what the process holds", DOCS),
+    "memory.set_aside_bytes": Quantity(
+        "B", "left free for fragmentation and all else", "vLLM, gpu_memory_utilization (0.9 by default)"
+    ),
     "memory.overhead_bytes": Quantity(
         "B",
         "the runtime's own, and what is set aside for fragmentation and all else",
         "vLLM, gpu_memory_utilization (0.9 by default)",
     ),
     "memory.total_bytes": Quantity(
-        "B", "all parts together", f"{SLIDES}: 显存开销, with activations and what is set aside"
+        "B", "what is used and what is set aside", f"{SLIDES}: 显存开销, with activations and what is set aside"
     ),
     "memory.capacity_bytes": Quantity(
         "B", "the GPU's memory as its vendor calls it, 1 GB = 10⁹ bytes", "hardware spec"

@@ -65,9 +65,9 @@ QUANTITIES: dict[str, Quantity] = {
     "flops.model": Quantity("FLOP", "a step of the whole batch, every (query, key) pair, nothing computed again", DOCS),
     "flops.causal": Quantity("FLOP", "the same with the pairs that a causal mask leaves", DOCS),
     "flops.hardware": Quantity("FLOP", "the same as `model` with what is computed again", DOCS),
-    "memory.params_bytes": Quantity("B", "weights of the fullest GPU", ZERO),
+    "memory.params_bytes": Quantity("B", "weights of the fullest GPU; with ZeRO-3 those in fp32", ZERO),
     "memory.grads_bytes": Quantity("B", "gradients at its peak", ZERO),
-    "memory.optimizer_bytes": Quantity("B", "moments and master weights", ZERO),
+    "memory.optimizer_bytes": Quantity("B", "moments, and without ZeRO-3 master weights", ZERO),
     "memory.activation_bytes": Quantity(
         "B", "kept for the backward pass at the peak, of all micro-batches in flight", KORTHIKANTI
     ),

@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.constants import Constant
 from llmcost.model.operators import Attention, Gemm, GroupedGemm, Operator
 from llmcost.model.sizes import activation_dtype
-from llmcost.specs.hardware import Figure, HardwareSpec
+from llmcost.specs.hardware import OWN, Figure, HardwareSpec
 
 if TYPE_CHECKING:
     from llmcost.specs.profile import Profile  # most answers read none
+
+
+UNIFIED = "unified memory"  # how the note on memory begins that is shared with the CPU
+GIB_SHARE = {  # of the vendor's GB, read as GiB: what a process sees
+    "NVIDIA": Constant(0.98, "median of the cards in hardware/ whose CUDA memory a source has: 0.92 to 0.99"),
+    "AMD": Constant(1.0, "rocminfo of an MI300X: 196592 MiB of 192 GB (hardware/mi300x.yaml)"),
+}
 
 
 class Links(NamedTuple):
@@ -68,8 +76,17 @@ def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str) -> Chip:
 
 
 def usable_bytes(hardware: HardwareSpec) -> Number:
-    """The memory that a GPU's driver reports to a process, or, where no source has it, what the vendor calls it."""
-    return int((hardware.usable_memory or hardware.memory).value)
+    """The memory that a GPU's driver reports to a process.
+
+    Where no source has it, as the vendor's other cards have it whose vendor means GiB by GB; else what is said.
+    """
+    if hardware.usable_memory is not None:
+        return int(hardware.usable_memory.value)
+    memory = hardware.memory
+    share = GIB_SHARE.get(hardware.vendor)
+    if share is None or memory.source == OWN or memory.note.startswith(UNIFIED):
+        return int(memory.value)
+    return int(memory.value / 10**9 * 2**30 * share.value)
 
 
 def chip_by_profile(profile: Profile, dtype: str) -> Chip:

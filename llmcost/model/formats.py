@@ -5,13 +5,14 @@ scale for a whole matrix is not counted (a few bytes), nor are GPTQ's order of c
 padding.
 """
 
+import math
 from typing import NamedTuple
 
 
 class Format(NamedTuple):
     """Bits of a weight; bits that `group` weights share (scale, zero point); bits that an output channel shares.
 
-    `everywhere`: the embedding and the LM head are kept in it too, as in GGUF files.
+    `everywhere`: the embedding and the LM head are kept in it too, as in GGUF files. `square`: a group is a square.
     """
 
     bits: float
@@ -19,6 +20,12 @@ class Format(NamedTuple):
     shared: float = 0
     channel: int = 0
     everywhere: bool = False
+    square: bool = False
+
+    @property
+    def block(self) -> int:
+        """Weights along the input, and along the output, that share a scale; 1 where groups are no square blocks."""
+        return math.isqrt(self.group) if self.square else 1
 
     @property
     def bits_a_weight(self) -> float:
@@ -51,7 +58,7 @@ FORMATS: dict[str, Format] = {
     "int4": Format(4),
     "fp4": Format(4),
     # An fp32 scale a block of 128 by 128 (DeepSeek-V3, arXiv 2412.19437, section 3.3.2).
-    "fp8-block128": Format(8, 128 * 128, 32),
+    "fp8-block128": Format(8, 128 * 128, 32, square=True),
     "fp8-channel": Format(8, channel=16),  # compressed-tensors: a scale in the model's 16-bit type
     "fp8-channel-fp32": Format(8, channel=32),  # fbgemm: an fp32 scale
     "mxfp8": Format(8, 32, 8),  # an 8-bit exponent for 32 weights (OCP Microscaling Formats 1.0)
@@ -92,3 +99,10 @@ FORMATS: dict[str, Format] = {
         }.items()
     },
 }  # fmt: skip
+# Formats of KV caches beside these. fp8_ds_mla: an fp32 scale for 128 elements of a latent, its rotary part in bf16;
+# 656 bytes a token of 512 + 64 (FlashMLA's README; vLLM, v1/attention/backends/mla/flashmla_sparse.py).
+# Per token and head: an fp32 scale for each head's key, and for its value, of a token (vLLM, v1/kv_cache_interface.py).
+_PER_HEAD = {f"{kind}_per_token_head": Format(bits) for kind, bits in (("fp8", 8), ("int8", 8), ("int4", 4))}
+CACHES = {"fp8_ds_mla": Format(8, 128, 32), **_PER_HEAD}
+CACHE_SCALE = dict.fromkeys(_PER_HEAD, 4)  # bytes of a token's scale for one head
+ROTARY_PART = {"fp8_ds_mla": 2}  # bytes an element of the rotary part, where it is kept by itself

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, present
 from llmcost.ground.units import BITS
-from llmcost.model.formats import FORMATS, Format
+from llmcost.model.formats import CACHE_SCALE, CACHES, FORMATS, ROTARY_PART, Format
 
 
 class ElementBytes(NamedTuple):
@@ -15,7 +15,8 @@ class ElementBytes(NamedTuple):
     them (0: as activations). Be: weights of routed experts, where they have a format of their own (0: as the other
     weights). Bh: the LM head, where its format was given (0: as the embedding). Bd: activations on their way to
     experts, in the type that linear layers compute in, with scales. Bm: elements of that type alone (both 0: as
-    activations).
+    activations). Br: the rotary part of a latent in the cache (0: as the cache). Bs: what each head's key or value of a
+    token has for its scale.
     """
 
     Bw: Number
@@ -27,6 +28,8 @@ class ElementBytes(NamedTuple):
     Bh: Number = 0
     Bd: Number = 0
     Bm: Number = 0
+    Br: Number = 0
+    Bs: Number = 0
 
     def table(self) -> Number:
         """Bytes an element of the embedding, and of the LM head where it has no format of its own."""
@@ -83,6 +86,8 @@ def element_bytes(weight: str, compute: str, kv: str, head: str | None = None) -
     w, x = bytes_of(kept.bits_a_weight), bytes_of(BITS[activation_dtype(compute)])
     e = bytes_of((FORMATS.get(experts) or Format(BITS[experts])).bits_a_weight) if experts else 0
     h = bytes_of((FORMATS.get(head) or Format(BITS[head])).bits_a_weight) if head else 0
-    cached = bytes_of((FORMATS.get(kv) or Format(BITS[kv])).bits_a_weight)
-    table = w if kept.everywhere else 0
-    return ElementBytes(w, x, cached, bytes_of(kept.channel), table, e, h, *dispatched_bytes(compute))
+    cached = bytes_of((FORMATS.get(kv) or CACHES.get(kv) or Format(BITS[kv])).bits_a_weight)
+    table, rotary, scale = w if kept.everywhere else 0, ROTARY_PART.get(kv, 0), CACHE_SCALE.get(kv, 0)
+    return ElementBytes(
+        w, x, cached, bytes_of(kept.channel), table, e, h, *dispatched_bytes(compute), Br=rotary, Bs=scale
+    )

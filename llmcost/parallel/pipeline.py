@@ -1,8 +1,8 @@
 """Passes through pipeline stages, on the GPUs of one data-parallel rank.
 
-Every stage has the same share of each kind of layer; the first has the embedding too, the last the LM head. As in GPipe
-(arXiv 1811.06965), a batch is cut into parts that go through the stages one behind the other. In decode there are
-as many parts as stages; none can begin its next token before its last one has come out.
+Every stage has the same share of each kind of layer, or some have a layer more; the first has the embedding too, the
+last the LM head. As in GPipe (arXiv 1811.06965), a batch is cut into parts that go through the stages one behind the
+other. In decode there are as many parts as stages; none can begin its next token before its last one has come out.
 """
 
 from __future__ import annotations
@@ -41,6 +41,19 @@ class Server(NamedTuple):
     def pp(self) -> Number:
         """How many pipeline stages there are."""
         return self.layout.pp
+
+    @property
+    def fullest(self) -> Number:
+        """Layers of the stages that have most, where stages cannot all have as many."""
+        return ceil_div(self.model.num_hidden_layers, self.pp)
+
+    def stage_share(self) -> Number:
+        """The share of the layers that is on a stage with the most of them. Kinds of layers count as spread evenly."""
+        return 1 if is_one(self.pp) else self.fullest / self.model.num_hidden_layers
+
+    def on_a_stage(self, of_all_layers: Number) -> Number:
+        """Of an amount of all layers, what one of the fullest stages has."""
+        return of_all_layers if is_one(self.pp) or not present(of_all_layers) else of_all_layers * self.stage_share()
 
     def whole(self, load: Load) -> Pass:
         """A pass of the whole model before GPUs divide it."""
@@ -99,10 +112,11 @@ class Server(NamedTuple):
         if kernels is None or hop is None:
             return None
         before, after = len(share.first), len(share.first) + len(share.layers)
-        layers, host = sum_of(kernels[before:after]), self.efficiency.host
+        first, layers, last = (sum_of(part) for part in (kernels[:before], kernels[before:after], kernels[after:]))
+        host = self.efficiency.host
         if host is not None and present(host.layer):
-            layers = maximum(layers, host.layer * sum_of([each.count for each in self.model.layers]))
-        return Stages(sum_of(kernels[:before]), layers, sum_of(kernels[after:]), hop, self.pp)
+            layers = maximum(layers, host.layer * self.model.num_hidden_layers)
+        return Stages(first, layers, last, hop, self.pp, self.stage_share())
 
     def host_seconds(self, sequences: Number) -> Number:
         """Seconds that a step with so many sequences waits for the engine's host; 0 where no engine is asked about."""
@@ -131,6 +145,7 @@ class Stages(NamedTuple):
     last: Number  # after the layers
     hop: Number  # from one stage to the next
     pp: Number
+    share: Number  # of the layers, on the stage that has most of them
 
     def through(self) -> Number:
         """Seconds from the beginning of the first stage to the end of the last."""
@@ -138,12 +153,12 @@ class Stages(NamedTuple):
         return inside if is_one(self.pp) else inside + (self.pp - 1) * self.hop
 
     def slowest(self) -> Number:
-        """Seconds of a pass in the stage that the others wait for: that with the longer of the two ends."""
+        """Seconds of a pass in the stage that the others wait for: with most layers and the longer of the two ends."""
         if is_one(self.pp):
             return self.through()
         several = minimum(1, self.pp - 1)  # 1 from two stages on; a single one has both ends
         ends = maximum(self.first, self.last) + (1 - several) * minimum(self.first, self.last)
-        return self.layers / self.pp + ends + several * self.hop
+        return self.layers * self.share + ends + several * self.hop
 
     def one_behind_the_other(self, passes: Number) -> Number:
         """Seconds of several passes one behind the other, until the last has come out."""
@@ -164,7 +179,7 @@ def mean(ones: Stages | None, others: Stages | None) -> Stages | None:
     if ones is None or others is None:
         return None
     first, layers, last, hop = ((one + other) / 2 for one, other in zip(ones[:4], others[:4], strict=True))
-    return Stages(first, layers, last, hop, ones.pp)
+    return Stages(first, layers, last, hop, ones.pp, ones.share)
 
 
 def rank_share(amount: Number, ranks: Number) -> Number:

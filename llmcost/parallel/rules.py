@@ -4,8 +4,8 @@ Every rule works on plain numbers, and elementwise on arrays, so that a planner 
 plain numbers does a broken rule have a message, with the nearest legal values.
 
 A tensor-parallel group divides heads and the channels of MLPs (Megatron-LM, arXiv 1909.08053, section 3).
-As in engines, vocabularies are padded, and KV heads are copied where there are fewer of them than GPUs. Serving needs
-pipeline stages of equally many layers; in training the last may have fewer.
+As in engines, vocabularies are padded, KV heads are copied where there are fewer of them than GPUs, and some pipeline
+stages may have a layer more than others.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, divide, floor_div, is_plain
 from llmcost.ground.errors import InputError, check_count
+from llmcost.model.formats import FORMATS
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES, ZERO, Layout
 from llmcost.specs.hardware import USUAL_NODE, HardwareSpec
@@ -36,10 +37,13 @@ class Shape(NamedTuple):
     widths: tuple[int, ...]  # channels of MLPs and shared experts
     expert_widths: tuple[int, ...]  # channels of a routed expert
     experts: tuple[int, ...]
+    block: int = 1  # weights of linear layers that share a scale: what a GPU has of each must be whole blocks
+    expert_block: int = 1  # the same of routed experts
 
 
-def shape_of(model: ModelSpec) -> Shape:
-    """The sizes of a model that its layout must divide."""
+def shape_of(model: ModelSpec, weights: str | None = None) -> Shape:
+    """The sizes of a model that its layout must divide, with weights in a format (None: in none with blocks)."""
+    linear, _, experts = (weights or "").partition("+")
     return Shape(
         model.name,
         model.num_hidden_layers,
@@ -49,7 +53,14 @@ def shape_of(model: ModelSpec) -> Shape:
         model.block_sizes("intermediate_size", "shared_expert_intermediate_size"),
         model.block_sizes("moe_intermediate_size"),
         model.block_sizes("num_experts"),
+        _block(linear),
+        _block(experts or linear),
     )
+
+
+def _block(weights: str) -> int:
+    """The side of the square blocks of weights that share a scale; 1 where there are none."""
+    return FORMATS[weights].block if weights in FORMATS else 1
 
 
 class Rule(NamedTuple):
@@ -100,14 +111,35 @@ def rules(layout: Layout, shape: Shape, seq: Number | None = None) -> Iterator[R
     """Every rule that a layout must keep. `seq`: tokens of a training sequence; None: the layout is for serving."""
     yield from _tensor_rules(layout, shape)
     if seq is None:
-        says = f" does not divide the {shape.layers:,} layers of {shape.name} into equal stages"
-        yield Rule("pp", divides(layout.pp, shape.layers), says, divisors(shape.layers))
+        says = f" is more than the {shape.layers:,} layers of {shape.name}"
+        yield Rule("pp", layout.pp <= shape.layers, says, range(1, shape.layers + 1))
     else:
         yield from _pipeline_rules(layout, shape)
         yield from _sequence_rules(layout, shape, seq)
     yield from _expert_rules(layout, shape)
+    yield from _block_rules(layout, shape)
     if seq is not None:
         yield from _state_rules(layout)
+
+
+def _block_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
+    """Channels that a GPU has of an MLP or an expert are whole blocks of quantised weights.
+
+    vLLM refuses others: "the output_size of gate's and up's weight is not divisible by weight quantization block_n"
+    (vllm/model_executor/layers/quantization/fp8.py). What is no multiple of blocks as a whole ends in a smaller one.
+    Groups along the input alone (GPTQ, AWQ) are left out: checkpoints whose groups would be cut are padded when made.
+    """
+    for sizes, block, parts in (
+        (shape.widths, shape.block, at.tp),
+        (shape.expert_widths, shape.expert_block, at.expert_tp()),
+    ):
+        for size in sizes:
+            if block == 1 or size % block:
+                continue
+            says = f" leaves a GPU parts of the {size:,} channels of {shape.name} that are no multiple of "
+            says += f"the {block} that share a scale"
+            legal = {*divisors(size // block)} & {*tensor_degrees(shape)}
+            yield Rule("tp", divides(parts * block, size), says, legal)
 
 
 def _tensor_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
@@ -246,6 +278,7 @@ def check(layout: Layout, shape: Shape, seq: int | None = None) -> None:
 def layout_of(
     model: ModelSpec,
     hardware: HardwareSpec | None,
+    weights: str | None,
     gpus: int | None,
     tp: int | None,
     pp: int | None,
@@ -256,7 +289,8 @@ def layout_of(
     """The serving layout that the options ask for; a degree that is None follows from the others.
 
     `ep` without `dp` means data-parallel attention, with the experts spread over all. A number of GPUs alone means
-    tensor parallelism inside a node and pipeline stages across nodes. Raises InputError for a layout that is not legal.
+    tensor parallelism inside a node and pipeline stages across nodes. `weights`: their format. Raises InputError for a
+    layout that is not legal.
     """
     node = gpus_per_node or (hardware.gpus_in_a_node() if hardware else USUAL_NODE)
     if gpus is tp is pp is dp is ep is gpus_per_node is None:
@@ -271,7 +305,7 @@ def layout_of(
     layout = Layout(tp or 1, pp or 1, dp, ep or 1, gpus_per_node=node, sequence_parallel=False)
     if gpus not in (None, layout.gpus()):
         raise InputError(f"--gpus {gpus}: tp·pp·dp = {layout.tp}·{layout.pp}·{layout.dp} is {layout.gpus():,}")
-    rule = broken(layout, shape_of(model))
+    rule = broken(layout, shape_of(model, weights))
     if rule is None:
         return layout
     derived = given["--tp"] is None and gpus is not None

@@ -23,6 +23,7 @@ BINDS = {  # what keeps the number of running requests where it is
     "requests": "all of them",
     "rate": "as many as arrive meanwhile",
 }
+SHOWN = 0.005  # share of the cache that is pages not full and padding, from which it is said
 OVERLOADED = (
     "More requests arrive than are answered: the line of those that wait grows as long as they do. "
     "That wait is not in the times above."
@@ -92,25 +93,25 @@ def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
 
 def _memory(e: Estimate) -> list[tuple[str, str, str]]:
     m, w = e.memory, e.workload
-    at_once = "prompts " + ("one" if w.chunk is None else f"{w.chunk:,} tokens") + " at a time"
+    at_once = "prompts " + ("all" if w.chunk is None else f"{w.chunk:,} tokens") + " at a time (--chunk)"
     if not _generates(e):
         at_once = "all sequences at once"
     rows = [
-        ("Memory" + " a GPU" * (w.gpus > 1), scaled(m.total_bytes, "B"), _capacity(m)),
+        ("Memory used" + " a GPU" * (w.gpus > 1), scaled(m.used_bytes, "B"), _capacity(m)),
         ("  weights", scaled(m.weights_bytes, "B"), _weights(w)),
         ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
-        ("  activations", scaled(m.activation_bytes, "B"), f"at the worst kernel, {at_once}"),
+        ("  activations", scaled(m.activation_bytes, "B"), f"worst kernel, {at_once}"),
     ]
     if not _generates(e):
         del rows[2]
-    if m.overhead_bytes is None:
+    if m.set_aside_bytes is None:
         return rows
     runtime = context_of(e.hardware) + ", communication buffers" * (w.tp * w.pp * w.ep > 1)
     aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
     return [
         *rows,
         ("  runtime", scaled(m.runtime_bytes, "B"), runtime),
-        ("  set aside", scaled(m.overhead_bytes - m.runtime_bytes, "B"), aside),
+        ("Memory set aside", scaled(m.set_aside_bytes, "B"), aside),
     ]
 
 
@@ -137,6 +138,9 @@ def _cache(e: Estimate) -> str:
     tokens, kv = f"{e.workload.batch:,} × {e.workload.context:,} tokens", e.kv_cache
     if e.workload.gpus > 1:
         return f"of {scaled(kv.bytes, 'B')}, {tokens}, on all GPUs"
+    beside = 1 - e.memory.kv_cache_least_bytes / e.memory.kv_cache_bytes if e.memory.kv_cache_bytes else 0
+    if beside > SHOWN:
+        return f"as allocated; {tokens} need {scaled(kv.bytes, 'B')}"
     if kv.bytes == e.workload.batch * e.workload.context * kv.bytes_per_token:
         return f"{tokens} of {kv.bytes_per_token:,} B"
     return f"{tokens}; one adds {kv.bytes_per_token:,.0f} B until windows are full, states do not grow"

@@ -20,7 +20,7 @@ MOMENTS = {
 MEMORY = (  # parts of a GPU's memory: name, field, what it is
     ("weights", "params_bytes", ""),
     ("gradients", "grads_bytes", ""),
-    ("optimizer", "optimizer_bytes", "moments and master weights"),
+    ("optimizer", "optimizer_bytes", "moments, and master weights that are not the weights themselves"),
     ("activations", "activation_bytes", "kept for the backward pass, of all micro-batches in flight"),
     ("logits and loss", "logits_bytes", ""),
     ("gathered", "gathered_bytes", "weights and gradients whole for a while"),

@@ -138,9 +138,10 @@ def fit(
             continue
         price = (prices or {}).get(chip.name, (prices or {}).get(""))
         for number in gpus:
-            layout = layout_for(model, chip, number, options.gpus_per_node)
-            if layout is not None:
-                offers += [_offer(model, chip, options, layout, each, price, basis) for each in supported(chip, wanted)]
+            for each in supported(chip, wanted):
+                layout = layout_for(model, chip, number, options.gpus_per_node, each.weight_dtype)
+                if layout is not None:
+                    offers.append(_offer(model, chip, options, layout, each, price, basis))
         w = workload_of(model, None, options._replace(profile=None, weight_dtype=wanted[0].weight_dtype))
     return Offers(model.name, basis, tuple(offers), w.batch, w.context, model.counted or "all")
 
@@ -181,11 +182,13 @@ def supported(chip: HardwareSpec, precisions: Iterable[Precision]) -> Iterator[P
             yield Precision(computed, plain if weights == WEIGHTS[0] else weights)
 
 
-def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int, node: int | None = None) -> Layout | None:
+def layout_for(
+    model: ModelSpec, chip: HardwareSpec, gpus: int, node: int | None = None, weights: str | None = None
+) -> Layout | None:
     """The layout of so many GPUs; None where nothing divides.
 
     As much tensor parallelism as a node has GPUs for and the model allows, the rest pipeline stages; else experts over
-    all GPUs. `node`: GPUs of a node; None: as the spec says.
+    all GPUs. `node`: GPUs of a node; None: as the spec says. `weights`: their format.
     """
     node = node or chip.gpus_in_a_node()
     degrees = [tp for tp in range(min(gpus, node), 0, -1) if gpus % tp == 0]
@@ -193,7 +196,7 @@ def layout_for(model: ModelSpec, chip: HardwareSpec, gpus: int, node: int | None
         *(Layout(tp, gpus // tp, gpus_per_node=node) for tp in degrees),
         Layout(dp=gpus, ep=gpus, gpus_per_node=node),
     ]
-    shape = shape_of(model)
+    shape = shape_of(model, weights)
     return next((layout for layout in layouts if broken(layout, shape) is None), None)
 
 

@@ -180,7 +180,7 @@ def spreads(question: ServingQuestion) -> tuple[list[Layout], list[Broken]]:
     experts = any(getattr(layer.mlp, "num_experts", 0) for layer in model.layers)
     legal: list[Layout] = []
     illegal: dict[str, Broken] = {}
-    shape = shape_of(model)
+    shape = shape_of(model, question.workload.weight_dtype)
     for tp, pp, ep in product(degrees, degrees, degrees if experts else (1,)):
         layout = Layout(tp, pp, ep // gcd(ep, tp), ep, gpus_per_node=node)
         if layout.gpus() > gpus or any(getattr(layout, axis) not in values for axis, values in question.held.items()):

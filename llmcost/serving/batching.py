@@ -56,7 +56,7 @@ from llmcost.model.counting import kept_bytes
 from llmcost.model.operators import Operator, Stored
 from llmcost.model.sizes import Load
 from llmcost.parallel.pipeline import Server, filled, in_flight, mean_share, rank_share
-from llmcost.serving.memory import PAGE, cache_bounds
+from llmcost.serving.caches import allocation
 from llmcost.serving.options import Workload
 from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes
 
@@ -124,15 +124,19 @@ def _room(server: Server, w: Workload, memory: Memory) -> Room:
         of_a_rank = divide(memory.max_batch, w.dp)
         return Room(of_a_rank, of_a_rank)
     requests = floor_div((1 - WATERMARK.value) * caches, named("request_bytes", kept))
-    return Room(maximum(0, requests), maximum(1, (usable - memory.weights_bytes) / of_mean_length))
+    needed = kept_bytes(server.share(Load(1, 1, mean_length, decode=True)).layers)
+    needed = needed if is_one(server.pp) else server.on_a_stage(needed)
+    return Room(maximum(0, requests), maximum(1, (usable - memory.weights_bytes) / needed))
 
 
 def request_bytes(server: Server, length: Number) -> Number:
-    """Bytes of the cache of one request of this length on a GPU: half of its last page is empty, on average."""
-    layers = server.share(Load(1, 1, length, decode=True)).layers
-    empty = (PAGE.value - 1) / 2 * cache_bounds(layers, 1, 0)[-1].position
-    kept = kept_bytes(layers) + empty
-    return kept if is_one(server.pp) or not present(kept) else kept / server.pp
+    """Bytes that engines allocate for the cache of one request of this length on a GPU; half of its last page is empty.
+
+    That is the mean over requests of many lengths.
+    """
+    caches = allocation(server.share(Load(1, 1, length, decode=True)).layers, 0)
+    found = caches.of_mean_length(length)
+    return found if is_one(server.pp) else server.on_a_stage(found)
 
 
 class Tokens(NamedTuple):

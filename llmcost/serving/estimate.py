@@ -13,12 +13,13 @@ from typing import Any
 from llmcost.ground.algebra import Number, is_one, least, maximum, sum_of
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
-from llmcost.machine.chip import Chip, chip_of
+from llmcost.machine.chip import Chip, chip_of, usable_bytes
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import Pass, head, operators
 from llmcost.model.counting import PassCost, Traffic, cache_bytes_per_token, count_params, count_pass, kept_bytes
+from llmcost.model.formats import ROTARY_PART
 from llmcost.model.operators import Operator
 from llmcost.model.operators.routing import routing_of
 from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
@@ -28,7 +29,19 @@ from llmcost.parallel.pipeline import Server, Stages, filled, mean_share, rank_s
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.memory import serving_memory
-from llmcost.serving.options import DEGREES, LAUNCHES, LAYOUT, MIXES, OF_A_GPU, SIZES, Options, Workload
+from llmcost.serving.options import (
+    CHUNK,
+    DEGREES,
+    LARGE_MEMORY,
+    LAUNCHES,
+    LAYOUT,
+    MIXES,
+    OF_A_GPU,
+    SIZES,
+    SMALL_CHUNK,
+    Options,
+    Workload,
+)
 from llmcost.serving.phases import decode, decode_step, no_decode, prefill, prefill_seconds, request
 from llmcost.serving.repeated import Repeated
 from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, PassFlops, PhaseTraffic, model_of
@@ -225,8 +238,11 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         raise InputError("--batch-prompts: either all prompts at once, or chunks of them (--chunk)")
     if model.unread and options.weight_dtype is None:
         raise InputError(f"{model.unread}; --weight-dtype says what linear layers are kept in, whatever it is")
-    layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT))
     dtype = options.dtype or default_dtype(hardware)
+    weights = options.weight_dtype or model.weight_format or dtype
+    if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):
+        raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
+    layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
     if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
         known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
         raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {known}")
@@ -236,8 +252,9 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         context=context,
         prompt=prompt,
         launch=options.launch or LAUNCHES[0],
+        chunk=options.chunk or (None if options.batch_prompts or options.engine else usual_chunk(hardware)),
         dtype=dtype,
-        weight_dtype=options.weight_dtype or model.weight_format or dtype,
+        weight_dtype=weights,
         kv_dtype=options.kv_dtype or activation_dtype(dtype),
         gpus=layout.gpus(),
         gpus_per_node=layout.gpus_per_node,
@@ -337,6 +354,18 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     model = model._replace(routing=routing_of(w.routing))
     return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")
+
+
+def usual_chunk(hardware: HardwareSpec | None) -> int:
+    """Tokens of prompts that engines run at a time unless told otherwise.
+
+    As vLLM's server has it (vllm/engine/arg_utils.py, get_batch_defaults): so many on GPUs with the memory of an H100,
+    fewer on others and on A100s. Without a GPU, as on an H100.
+    """
+    if hardware is None:
+        return CHUNK
+    large = usable_bytes(hardware) >= LARGE_MEMORY and not hardware.name.startswith("a100")
+    return CHUNK if large else SMALL_CHUNK
 
 
 def default_dtype(hardware: HardwareSpec | None) -> str:

@@ -10,13 +10,11 @@ data-parallel rank with the most sequences.
 this share of what weights, activations and runtime leave.
 """
 
-from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import (
     Number,
-    ceil_div,
     divide,
     floor_div,
     is_one,
@@ -26,19 +24,15 @@ from llmcost.ground.algebra import (
     named,
     present,
 )
-from llmcost.ground.constants import Constant
 from llmcost.machine.process import SERVING_COMMUNICATORS, SERVING_CONTEXT
 from llmcost.model.architecture import Pass
-from llmcost.model.counting import cache_bytes_per_token, kept_bytes, state_bytes, stored_bytes
-from llmcost.model.operators import Attention, Gemm, Operator
+from llmcost.model.counting import kept_bytes
 from llmcost.parallel.pipeline import Server, rank_share, shared_by
+from llmcost.serving.caches import CacheBound, allocation
+from llmcost.serving.loading import loaded_bytes
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import DecodeStep
 from llmcost.serving.results import KvCache, Memory
-
-PAGE = Constant(  # of the KV cache
-    16, "vLLM's block_size on CUDA (docs.vllm.ai, CacheConfig; PagedAttention, arXiv 2309.06180)", "tokens"
-)
 
 
 class StepPeak(NamedTuple):
@@ -56,80 +50,6 @@ def step_peak(step: Pass, residual: Number) -> StepPeak:
     layers = largest([op.io_bytes() for op in [*step.first, *step.layers]])
     head = largest([layers, *[op.io_bytes() for op in step.last]])
     return StepPeak(residual + layers, residual + head)
-
-
-def stage_bytes(share: Pass, pp: Number) -> Number:
-    """Bytes of weights on a GPU of the fullest of `pp` stages: its layers and the larger of embedding and LM head.
-
-    Where the LM head stands apart from the embedding whose weights it uses, it keeps a copy of them.
-    """
-    if is_one(pp):
-        return stored_bytes(share.operators())
-    first, layers, last = (stored_bytes(operators) for operators in share)
-    copied = sum([op.k * op.n * op.Bw for op in share.last if isinstance(op, Gemm) and op.tied])
-    apart = minimum(1, pp - 1)  # 1 from two stages on, else 0
-    return layers / pp + apart * maximum(first, last + copied) + (1 - apart) * (first + last)
-
-
-class CacheBound(NamedTuple):
-    """An upper bound of the bytes of all sequences' caches on a GPU, linear in the context.
-
-    fixed: bytes for any context. position: bytes that each position adds, which is kept in whole pages.
-    """
-
-    fixed: Number
-    position: Number
-
-    def positions(self, room: Number, longest: Number) -> Number:
-        """Positions that surely fit into `room` bytes, at most `longest` where positions cost nothing.
-
-        Then all of them fit or none does.
-        """
-        if present(self.position):
-            page = PAGE.value * self.position
-            return PAGE.value * floor_div(room - self.fixed, page)
-        if not present(self.fixed):
-            return longest
-        fits = minimum(1, floor_div(room, self.fixed))
-        return longest * fits
-
-    def beside_a_prompt(self, room: Number, in_prompt: Number) -> Number:
-        """Positions that surely fit where each is a token of the prompt too, which takes `in_prompt` bytes.
-
-        First as many full pages as fit, then as much of the next page as its prompt's activations leave room for: the
-        page itself is taken whole.
-        """
-        without_pages = floor_div(room - self.fixed, self.position + in_prompt)
-        if not present(self.position):
-            return without_pages
-        full = PAGE.value * floor_div(without_pages, PAGE.value)
-        next_page = full + PAGE.value
-        in_next_page = floor_div(room - self.fixed - next_page * self.position, in_prompt)
-        return maximum(full, minimum(next_page, in_next_page))
-
-
-def cache_bounds(step: Sequence[Operator], sequences: Number, states: Number) -> list[CacheBound]:
-    """Two upper bounds of the cache of some sequences, the second only where layers have a window.
-
-    The first takes every attention layer as growing with the context, the second those with a window as having it
-    full. `states`: bytes of recurrent states, the same for any context. Layers that share another's cache add nothing.
-    """
-    own = [op for op in step if isinstance(op, Attention) and op.caches and not op.shared]
-    windowed = [op for op in own if op.span in ("window", "chunk")]
-    growing = [op for op in own if op.span not in ("window", "chunk")]
-    every = sequences * cache_bytes_per_token(own) if own else 0
-    all_grow = CacheBound(states, named("cache_a_position", every))
-    if not windowed:
-        return [all_grow]
-    full = states + sum([op.count * sequences * op.w * op.cache_bytes_per_token() for op in windowed])
-    position = sequences * cache_bytes_per_token(growing) if growing else 0
-    windows_full = CacheBound(named("full_windows", full), named("cache_a_position", position, "growing layers"))
-    return [all_grow, windows_full]
-
-
-def spare_positions(context: Number) -> Number:
-    """Positions of a sequence's last page that it does not fill."""
-    return PAGE.value * ceil_div(context, PAGE.value) - context
 
 
 def runtime_bytes(w: Workload) -> Number:
@@ -193,7 +113,9 @@ class HeldBytes(NamedTuple):
 
     sequences: Number  # of the fullest rank
     weights: Number
-    cache: Number  # of all its sequences, in whole pages
+    cache: Number  # of all its sequences, as allocated
+    in_flight: Number  # of `cache`, what the sequence has beside its own share whose prompt runs
+    least_cache: Number  # the keys, values and states themselves
     prompt_tokens: Number  # that run at a time
     own_prompt: Number  # a token of a prompt
     own_step: Number  # a whole decode step
@@ -222,7 +144,10 @@ class HeldBytes(NamedTuple):
         """
         sequence: Number = 1
         if any(map(present, self.bounds[0])):
-            sequence = named("cache_a_sequence", named("memory.kv_cache_bytes", self.cache) / self.sequences)
+            cache = named("memory.kv_cache_bytes", self.cache)
+            if present(self.in_flight):
+                cache, room = cache - self.in_flight, room - self.in_flight
+            sequence = named("cache_a_sequence", cache / self.sequences)
         if self.together:
             prompt = self.prompt_tokens * self.in_prompt() / self.sequences
             return floor_div(room, sequence + maximum(prompt, self.in_step() / self.sequences)) * dp
@@ -286,31 +211,29 @@ def held(server: Server, w: Workload, step: DecodeStep, kv: KvCache) -> HeldByte
     """
     sequences, share = rank_share(w.batch, w.dp), step.share
     parts = divide(sequences, step.load.b)
-
-    def on_a_stage(of_all_layers: Number) -> Number:
-        """Of one part and all layers, what one stage has of all parts."""
-        if not present(of_all_layers):
-            return 0
-        stage = of_all_layers if is_one(w.pp) else of_all_layers / w.pp
-        return stage if is_one(parts) else stage * parts
-
     experts, generates = shared_experts(server, w, share), server.model.generates
     dense = [op for op in share.layers if op.facts.expert != "routed"]
     own = share if experts is None else share._replace(layers=dense)
     peak = step_peak(own, step.load.b * server.model.hidden_size * server.size.Bx)
-    states = named("states", on_a_stage(state_bytes(share.layers)))
-    bounds = cache_bounds(share.layers, sequences if is_one(w.pp) else sequences / w.pp, states)
-    filled = named("kv_cache.bytes", kv.bytes) if is_one(w.gpus) else on_a_stage(kept_bytes(share.layers))
-    spare = named("spare_positions", spare_positions(w.context)) * bounds[-1].position
+    prompt_tokens = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk)
+    caches = allocation(share.layers, 0 if w.batch_prompts else prompt_tokens)
+    if not is_one(w.pp):
+        caches = caches.scaled(server.stage_share())
+    least = named("kv_cache.bytes", kv.bytes)
+    if not is_one(w.gpus):
+        least = server.on_a_stage(kept_bytes(share.layers) if is_one(parts) else kept_bytes(share.layers) * parts)
+    in_flight = caches.prompt(w.context)
     return HeldBytes(
         sequences=sequences,
-        weights=stage_bytes(share, w.pp),
-        cache=filled + spare,
-        prompt_tokens=w.prompt if w.chunk is None else minimum(w.prompt, w.chunk),
+        weights=loaded_bytes(server, share, w.weight_dtype),
+        cache=sequences * caches.sequence(w.context) + in_flight,
+        in_flight=in_flight,
+        least_cache=least,
+        prompt_tokens=prompt_tokens,
         own_prompt=named("activations_a_prompt_token", (peak.layers if generates else peak.head) / step.load.b),
         own_step=named("activations_a_step", peak.head if is_one(parts) else peak.head * parts),
         experts=experts,
-        bounds=bounds,
+        bounds=caches.bounds(sequences),
         together=w.batch_prompts or not generates,
     )
 
@@ -327,23 +250,24 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
     has, usable = held(server, w, step, kv), server.chip.usable
     weights, activations = named("memory.weights_bytes", has.weights), has.activations()
     used = weights + named("memory.kv_cache_bytes", has.cache) + named("memory.activation_bytes", activations)
+    found = Memory(has.weights, has.cache, has.least_cache, activations, used_bytes=used, total_bytes=used)
     if usable is None:
-        return Memory(has.weights, has.cache, activations, None, None, used, None, None, None, None, None)
+        return found
     runtime = runtime_bytes(w)
+    used = used + named("memory.runtime_bytes", runtime)
     budget = floor_div(usable * w.memory_utilization, 1)
     if w.free_memory_fraction is not None:
         budget = usable - (1 - w.free_memory_fraction) * maximum(0, usable - runtime - weights - activations)
-    overhead = usable - budget + runtime
-    total = used + named("memory.overhead_bytes", overhead)
+    set_aside = usable - budget
+    total = named("memory.used_bytes", used) + named("memory.set_aside_bytes", set_aside)
     room = named("room", budget - runtime - weights)
     positions = maximum(server.model.max_position_embeddings, w.context)
     longest = has.largest_context(room, positions, grows=prompt_is_context, chunk=w.chunk)
-    return Memory(
-        weights_bytes=has.weights,
-        kv_cache_bytes=has.cache,
-        activation_bytes=activations,
+    return found._replace(
         runtime_bytes=runtime,
-        overhead_bytes=overhead,
+        used_bytes=used,
+        set_aside_bytes=set_aside,
+        overhead_bytes=set_aside + runtime,
         total_bytes=total,
         capacity_bytes=server.chip.capacity,
         usable_bytes=usable,

@@ -10,17 +10,18 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, Word, count, declared, flag, length, number, share, word
 from llmcost.machine.defaults import Launch
 from llmcost.machine.textbook import END_TO_END_MFU
-from llmcost.model.formats import FORMATS
+from llmcost.model.formats import CACHES, FORMATS
 from llmcost.model.operators.routing import LAWS, routing_of
 from llmcost.specs.hardware import PCIE
 
 COMPUTE_DTYPES = ("bf16", "fp16", "fp8", "int8", "fp4", "tf32", "fp32")
 GGUF_CACHES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")  # llama.cpp's --cache-type-k: blocks with their scales
-STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32", *GGUF_CACHES)
+STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32", "nvfp4", *CACHES, *GGUF_CACHES)
 WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
 LAUNCHES: tuple[Launch, ...] = ("graph", "stream")  # the first where nothing else is said
 MOST_GPUS = 10**6
 MOST_TOKENS = 10**16
+CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
 
 
@@ -90,8 +91,8 @@ class Options(NamedTuple):
     """What the user may choose, and, with every default filled in, the workload that is computed.
 
     None stands for the default beside it. In a workload it stands for what was not asked for: without `output`, no
-    request is followed to its end; without `chunk`, prompts run in one piece; without `concurrency`, `rate` and
-    `requests`, there is no mix of requests. Sizes may be numbers, arrays or symbols.
+    request is followed to its end; without `chunk` (under `batch_prompts`), prompts run in one piece; without
+    `concurrency`, `rate` and `requests`, there is no mix of requests. Sizes may be numbers, arrays or symbols.
     """
 
     batch: Annotated[
@@ -124,7 +125,7 @@ class Options(NamedTuple):
         Number,
         length(
             "Tokens of prompts that run at a time, as vLLM's max-num-batched-tokens.",
-            default="all",
+            default="8192, or 2048 on a GPU of less than 70 GiB",
             letter="ch",
             meaning="tokens of prompts that run at a time, at most",
         ),

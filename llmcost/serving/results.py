@@ -66,21 +66,27 @@ class KvCache(NamedTuple):
 class Memory(NamedTuple):
     """Bytes on the fullest GPU; what depends on the GPU's memory is None without a GPU.
 
-    `overhead`: what is set aside, and what the runtime itself holds. `max_batch`: sequences of all GPUs together that
-    fit with this context. `max_context`: tokens that fit with this batch.
+    `weights_bytes`, `kv_cache_bytes`: as engines load and allocate them; `kv_cache_least_bytes`: the keys and values
+    that are needed, without pages and padding. `used_bytes`: all that the process holds; `set_aside_bytes`: what it
+    leaves free; `total_bytes`: both, which must fit. `overhead_bytes`: what is set aside and what the runtime holds.
+    `max_batch`: sequences of all GPUs together that fit with this context. `max_context`: tokens that fit with this
+    batch.
     """
 
     weights_bytes: Number
     kv_cache_bytes: Number
+    kv_cache_least_bytes: Number
     activation_bytes: Number
-    runtime_bytes: Number
-    overhead_bytes: Number
-    total_bytes: Number
-    capacity_bytes: Number
-    usable_bytes: Number
-    fits: Number
-    max_batch: Number
-    max_context: Number
+    runtime_bytes: Number = None
+    used_bytes: Number = None
+    set_aside_bytes: Number = None
+    overhead_bytes: Number = None
+    total_bytes: Number = None
+    capacity_bytes: Number = None
+    usable_bytes: Number = None
+    fits: Number = None
+    max_batch: Number = None
+    max_context: Number = None
 
 
 class PhaseTraffic(NamedTuple):

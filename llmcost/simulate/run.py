@@ -11,8 +11,8 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.batching import request_bytes
+from llmcost.serving.caches import PAGE
 from llmcost.serving.estimate import estimate
-from llmcost.serving.memory import PAGE
 from llmcost.serving.options import Options, Workload
 from llmcost.simulate.options import SimulationOptions
 from llmcost.simulate.scheduler import Counters, Policy, Scheduler, Served

@@ -115,12 +115,25 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     few, saved = quantised(at, a_pass, stage)
     params = _divided(held, layout, recipe.param_bytes(), from_zero=3) - _divided(few, layout, saved, from_zero=3)
     stored = (held.dense + held.experts) * recipe.param_bytes() - (few.dense + few.experts) * saved
+    optimizer_bytes = recipe.optimizer_bytes()
+    if masters_alone(layout, recipe):
+        params = params + _divided(trained, layout, recipe.master_bytes() - recipe.param_bytes(), from_zero=3)
+        optimizer_bytes = recipe.moment_bytes()
     return StageMemory(
         params=params,
-        optimizer=_divided(trained, layout, recipe.optimizer_bytes(), from_zero=1),
+        optimizer=_divided(trained, layout, optimizer_bytes, from_zero=1),
         moments=_moments(at, a_pass, stage, stored, trained),
         beside=TRAINING_CONTEXT.value + TRAINING_COMMUNICATORS.value * minimum(1, layout.gpus() - 1),
     )
+
+
+def masters_alone(layout: Layout, recipe: Recipe) -> bool:
+    """Whether trained weights at rest are the fp32 masters, 16 bytes a parameter in all, and 16-bit ones are gathered.
+
+    So it is with FSDP, which keeps weights and gradients alike (torch.distributed.fsdp, MixedPrecisionPolicy), but not
+    with ZeRO-3 of 16-bit gradients (arXiv 1910.02054), which keeps weights of 16 bits beside the masters.
+    """
+    return layout.zero == 3 and recipe.master_bytes() > 0 and recipe.grad_bytes == recipe.master_bytes()
 
 
 def _moments(at: Setup, a_pass: Pass, stage: Stage, stored: Number, trained: Held) -> tuple[Moment, ...]:

@@ -1,7 +1,8 @@
 """How a training program computes and what it keeps: data types, optimizer, kernels, and what overlaps.
 
 Published bytes of a parameter: ZeRO counts 2 of weights, 2 of gradients and 12 of the optimizer (arXiv 1910.02054,
-section 3.1). Megatron-LM keeps gradients in fp32, 18 bytes in all, or 6 + 12/n with its distributed optimizer
+section 3.1). FSDP keeps fp32 weights, gradients and moments, 16 too, and casts the weights as it gathers them.
+Megatron-LM keeps fp32 gradients beside weights of 16 bits, 18 bytes in all, or 6 + 12/n with its distributed optimizer
 (theoretical_memory_usage.py).
 """
 

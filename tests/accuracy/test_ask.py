@@ -123,13 +123,12 @@ def test_an_engine_brings_the_options_that_are_facts_of_it():
     assert options_of(case).link == "pcie4"
 
 
-def test_what_the_product_refuses_has_no_prediction_and_is_layers_that_do_not_divide_into_stages():
+def test_layouts_that_engines_ran_are_not_refused():
+    """Stages of uneven length among them: 126 layers on eight GPUs, 80 on six, 80 on three, 32 on six."""
     asks = [(case, options_of(case)) for case in CASES]
-    refused = [(case, options) for case, options in asks if options is not None and asked(case, options) is None]
-    assert {(case.settings["model"], options.pp) for case, options in refused} == {
-        ("llama3.1-405b", 8), ("qwen2.5-72b", 3), ("llama3-8b", 6), ("llama3-70b", 6),
-    }  # fmt: skip
-    assert {each.expected for case, _ in refused for each in answers(case)} == {None}
+    uneven = [(case, options) for case, options in asks if options is not None and options.pp in (3, 6)]
+    assert {(case.settings["model"], options.pp) for case, options in uneven} >= {("qwen2.5-72b", 3), ("llama3-70b", 6)}
+    assert all(asked(case, options) is not None for case, options in asks if options is not None)
 
 
 def test_a_kernels_prediction_is_the_kernel_timers():

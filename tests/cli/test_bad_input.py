@@ -553,8 +553,8 @@ def test_a_data_type_that_the_gpu_lacks_is_refused_with_those_that_it_has(cli):
         ),
         (
             "llama3-8b",
-            ["--pp", 5],
-            "--pp 5 does not divide the 32 layers of llama3-8b into equal stages; nearest: 4 or 8",
+            ["--pp", 33],
+            "--pp 33 is more than the 32 layers of llama3-8b; nearest: 32",
         ),
         ("llama3-8b", ["--ep", 2], "--ep 2: llama3-8b has no experts"),
         (
@@ -567,11 +567,8 @@ def test_a_data_type_that_the_gpu_lacks_is_refused_with_those_that_it_has(cli):
         ("llama3-8b", ["--gpus", 8, "--tp", 2, "--pp", 2], "--gpus 8: tp·pp·dp = 2·2·1 is 4"),
         (
             "llama3-8b",
-            ["--gpus", 48],
-            (
-                "--gpus 48 is --tp 8 --pp 6; "
-                "--pp 6 does not divide the 32 layers of llama3-8b into equal stages; nearest: 4 or 8"
-            ),
+            ["--gpus", 320],
+            "--gpus 320 is --tp 8 --pp 40; --pp 40 is more than the 32 layers of llama3-8b; nearest: 32",
         ),
         (
             "qwen2.5-7b",

@@ -36,12 +36,16 @@ COUNTS = {
     "flops.prefill.causal": WHOLE,
     "kv_cache.bytes": WHOLE,
     "kv_cache.bytes_per_token": WHOLE,
-    **{f"memory.{part}_bytes": WHOLE for part in ("weights", "kv_cache", "activation", "total")},
+    **{
+        f"memory.{part}_bytes": WHOLE
+        for part in ("weights", "kv_cache", "kv_cache_least", "activation", "used", "total")
+    },
     **{f"traffic.decode.{part}_bytes": WHOLE for part in ("weight", "kv_cache", "total")},
 }
 FIT = {
     "hardware.name": TEXT,
     "memory.overhead_bytes": WHOLE,
+    "memory.set_aside_bytes": WHOLE,
     "memory.capacity_bytes": WHOLE,
     "memory.fits": FLAG,
     "memory.max_batch": WHOLE,
@@ -153,7 +157,7 @@ def test_every_option_arrives_in_the_workload(cli):
         "tokens": 1_500_000_000_000,
         **dict.fromkeys(("tp", "pp", "dp", "ep", "gpus"), 1),
         "gpus_per_node": 8,
-        "chunk": None,
+        "chunk": 2048,
         **dict.fromkeys(("concurrency", "rate", "requests", "link", "head_dtype", "free_memory_fraction", "profile")),
         **dict.fromkeys(("batch_prompts", "communicator", "reserve_output"), False),
         "launch": "graph",
@@ -309,7 +313,7 @@ def test_operators_sum_to_the_total_and_the_total_is_that_of_the_estimate(cli, m
     options = [model, "--hw", "rtx4090", "--batch", 3, "--context", 700]
     result = answer_of(cli, "ops", *options, "--phase", phase)
     assert (result["schema"], result["model"], result["phase"]) == ("llmcost.ops/1", model, phase)
-    rows, estimate = result["operators"], answer_of(cli, "estimate", *options)
+    rows, estimate = result["operators"], answer_of(cli, "estimate", *options, "--chunk", 10**6)  # prompts in one piece
 
     for figure in ("flops", "params", "bytes"):
         assert sum(row[figure] for row in rows) == result["total"][figure]

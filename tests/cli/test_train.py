@@ -116,7 +116,9 @@ def test_formulas_give_the_figures(model, options):
 
 def test_an_explanation(cli):
     told = cli(*RUN, "--explain", "memory.optimizer_bytes").out
-    assert told.startswith("memory.optimizer_bytes: moments and master weights\n  = 24·layers_a_stage·h / dp + ")
+    assert told.startswith(
+        "memory.optimizer_bytes: moments, and without ZeRO-3 master weights\n  = 24·layers_a_stage·h / dp + "
+    )
     assert "with layers_a_stage = −⌊−L / pp⌋ = 20" in told
     days = cli(*RUN, "--explain", "days").out
     assert "= D·step_seconds / (86,400·B·s)" in days

@@ -85,8 +85,9 @@ def test_gpus_split_layers_as_far_as_heads_divide_and_stages_take_the_rest():
     assert layout_for(LLAMA, H100, 16)[:2] == (8, 2)
     assert layout_for(load_model("gpt2-xl"), H100, 4)[:2] == (1, 4)  # 25 heads, 48 layers
     assert layout_for(load_model("gpt2-xl"), H100, 5)[:2] == (5, 1)
-    assert layout_for(load_model("gpt2"), H100, 7) is None
-    assert layout_for(load_model("deepseek-v3"), H100, 16)[:4] == (1, 1, 16, 16)  # 61 layers make no two stages
+    assert layout_for(load_model("gpt2"), H100, 7)[:2] == (1, 7)  # 12 layers: five stages have two of them
+    assert layout_for(load_model("gpt2"), H100, 13) is None
+    assert layout_for(load_model("deepseek-v3"), H100, 16)[:2] == (8, 2)  # 31 and 30 layers
 
 
 def test_the_table_has_the_fewest_gpus_of_a_kind_at_the_widest_precision():

@@ -97,7 +97,10 @@ def test_every_spread_is_legal_and_no_larger_than_the_gpus():
     legal, illegal = spreads(question)
     assert all(layout.gpus() <= 64 and broken(layout, shape_of(question.model)) is None for layout in legal)
     assert all((layout.tp * layout.dp) % layout.ep == 0 for layout in legal)
-    assert [each.rule.split(" does")[0] for each in illegal] == ["--pp 2"]  # 61 layers
+    more_than_layers, cut_blocks = illegal  # 61 layers; 18,432 channels in blocks of 128
+    assert more_than_layers.rule.startswith("--pp 64 is more")
+    assert cut_blocks.rule.startswith("--tp 32 leaves a GPU parts of the 18,432 channels")
+    assert broken(Layout(tp=32, dp=2, ep=64), shape_of(question.model, question.workload.weight_dtype)) is not None
 
 
 @settings(max_examples=15, deadline=None)

@@ -57,15 +57,15 @@ def server():
 )
 def test_degrees_that_are_not_given_follow_from_the_others(asked, layout):
     options = dict.fromkeys(("gpus", *DEGREES, "gpus_per_node")) | asked
-    found = layout_of(MIXTRAL, H100, **options)
+    found = layout_of(MIXTRAL, H100, None, **options)
     assert found[:4] == layout
     assert found.gpus() == layout[0] * layout[1] * layout[2]
 
 
 def test_a_node_is_as_large_as_the_gpus_spec_says():
     nothing = dict.fromkeys(("gpus", *DEGREES, "gpus_per_node"))
-    assert layout_of(LLAMA, load_hardware("gb200"), **nothing).gpus_per_node == 72
-    assert layout_of(LLAMA, None, **nothing).gpus_per_node == 8
+    assert layout_of(LLAMA, load_hardware("gb200"), None, **nothing).gpus_per_node == 72
+    assert layout_of(LLAMA, None, None, **nothing).gpus_per_node == 8
 
 
 def test_kv_heads_may_be_fewer_than_gpus():
@@ -158,23 +158,24 @@ def test_a_tied_lm_head_that_is_not_with_the_embedding_keeps_a_copy():
 
 
 def test_a_pipeline_of_one_is_no_pipeline():
-    stages = Stages(1.0, 8.0, 2.0, 0.5, 1)
+    stages = Stages(1.0, 8.0, 2.0, 0.5, 1, 1)
     assert (stages.through(), stages.slowest(), stages.round(1), stages.one_behind_the_other(3)) == (11, 11, 11, 33)
 
 
 def test_passes_go_through_stages_one_behind_the_other():
     """Four stages of 2 s in the layers; the last one has 2 s of LM head and 0.5 s of receiving, so 4.5 s."""
-    stages = Stages(1.0, 8.0, 2.0, 0.5, 4)
+    stages = Stages(1.0, 8.0, 2.0, 0.5, 4, 1 / 4)
     assert stages.through() == 1 + 8 + 2 + 3 * 0.5
     assert stages.slowest() == 2 + 2 + 0.5
     assert stages.one_behind_the_other(10) == 12.5 + 9 * 4.5
     assert stages.round(1) == 12.5  # alone in the pipeline
     assert stages.round(4) == 4 * 4.5  # the last stage is never idle
+    assert stages._replace(share=3 / 8).slowest() == 3 + 2 + 0.5  # where one has three of eight layers
 
 
 def test_an_array_of_stages_agrees_with_each_of_them():
-    array = Stages(1.0, 8.0, 2.0, 0.5, np.array([1.0, 2.0, 4.0]))
-    each = [Stages(1.0, 8.0, 2.0, 0.5, pp) for pp in (1, 2, 4)]
+    array = Stages(1.0, 8.0, 2.0, 0.5, np.array([1.0, 2.0, 4.0]), np.array([1.0, 1 / 2, 1 / 4]))
+    each = [Stages(1.0, 8.0, 2.0, 0.5, pp, 1 / pp) for pp in (1, 2, 4)]
     for figure in (
         Stages.through,
         Stages.slowest,

@@ -159,4 +159,5 @@ class GroupedAttention(NamedTuple):
             sinks=self.attention_sinks,
             shared=self.keys_and_values == "shared",
             kv_heads=self.num_key_value_heads,
+            scales=2 * self.num_key_value_heads,
         )

@@ -172,8 +172,19 @@ class Builder(NamedTuple):
         shared: bool = False,
         every: Number = 0,
         kv_heads: Number = 1,
+        rotary: Number = 0,
+        scales: Number = 1,
     ) -> Attention:
-        """An attention kernel over the cache."""
+        """An attention kernel over the cache.
+
+        `rotary`: how many of the `cached` elements are the rotary part of a latent; `scales`: how many a token has.
+        """
+        size = self.bytes
+        each = size.Bkv
+        if present(size.Br) and present(rotary):
+            cached, each = (cached - rotary) * size.Bkv + rotary * size.Br, 1
+        if present(size.Bs):
+            cached, each = cached * each + scales * size.Bs, 1
         return Attention(
             name=name,
             part="attention",
@@ -190,8 +201,8 @@ class Builder(NamedTuple):
             w=w,
             sinks=sinks,
             shared=shared,
-            Bx=self.bytes.Bx,
-            Bkv=self.bytes.Bkv,
+            Bx=size.Bx,
+            Bkv=each,
             every=every,
             kv_heads=kv_heads,
             decode=self.load.decode,

@@ -123,6 +123,7 @@ class LatentAttention(NamedTuple):
             d=d,
             dv=dv,
             cached=self.kv_lora_rank + self.qk_rope_head_dim,
+            rotary=self.qk_rope_head_dim,
             streamed=streamed,
             span="window" if present(self.sliding_window) else "top" if present(self.index_topk) else "all",
             w=self.sliding_window if present(self.sliding_window) else self.index_topk,
