@@ -30,6 +30,10 @@ DATA_CENTRE = {
     "Blackwell Ultra": ("B200", ("b300", "gb300")),
 }
 
+# Family -> the GPU whose shipped profile all of its GPUs take: one die, and what is left of it on each card. Their
+# kernels reach the same shares, so that GPUs of a family are told apart by their peaks, bandwidths and links alone.
+MEASURED = {"Hopper": "h200"}
+
 DEFAULTS: dict[str, Constant] = {
     # Linear layers in 16 bits: shares of the peak and of the bandwidth.
     "gemm.compute": Constant(0.74, "vidur: linear layers of two Llama 2 models, fp16, on A100, H100 and A40"),

@@ -99,7 +99,9 @@ def from_figures(
         "gemm": product,
         "grouped_gemm": product,
         "attention_prefill": Kernel(of("attention.compute"), of("gemm.memory"), start, of("attention.half")),
-        "attention_decode": Kernel(of("gemm.compute"), of("attention.memory"), start),
+        **dict.fromkeys(
+            ("attention_decode", "attention_latent"), Kernel(of("gemm.compute"), of("attention.memory"), start)
+        ),
         "scan": Kernel(of("gemm.compute"), of("elementwise.memory"), start),
         "elementwise": elementwise,
         "norm": elementwise,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llmcost.machine.defaults import Launch
-from llmcost.machine.efficiency import DEFAULT_LAUNCH, Efficiency, default_for, in_an_engine
+from llmcost.machine.defaults import MEASURED, Launch
+from llmcost.machine.efficiency import DEFAULT_LAUNCH, Efficiency, default_for, family_of, in_an_engine
 from llmcost.specs.catalog import find_profile
 from llmcost.specs.hardware import HardwareSpec
 
@@ -25,7 +25,8 @@ def efficiency_for(
 ) -> Efficiency:
     """What kernels reach on a GPU, for layers that compute in one type on weights kept in another.
 
-    They are taken from the profile asked for (a path), from the one that ships for the GPU, or from the defaults.
+    They are taken from the profile asked for (a path), from the one that ships for the GPU or its family, or from the
+    defaults.
     `launch`: how kernels are started, which matters to the defaults. `engine`: whether a profile's kernels run inside
     an engine, which takes time of its own, or one directly after the other. Raises SpecError for a profile that cannot
     be read, InputError for another GPU's.
@@ -38,13 +39,19 @@ def efficiency_for(
 def by_profile(
     hardware: HardwareSpec, profile: str | None, dtype: str, default: Efficiency, phase: str | None = None
 ) -> Efficiency:
-    """What kernels reach by a profile, None being the one that ships for the GPU; `default` where there is none.
+    """What kernels reach by a profile, None being the one that ships; `default` where there is none.
 
-    `phase`: the kind of passes whose error is stated; None: all. Raises as `efficiency_for` does.
+    Shipped are profiles of some GPUs; those of their families take them too. `phase`: the kind of passes whose error a
+    profile that was asked for states; None: all. Raises as `efficiency_for` does.
     """
-    path = find_profile(hardware.gpu or hardware.name) if profile is None else Path(profile)
+    if profile is None:
+        measured = MEASURED.get(family_of(hardware), hardware.gpu or hardware.name)
+        path = find_profile(measured)
+    else:
+        measured, path = hardware.gpu or hardware.name, Path(profile)
     if path is None:
         return default
     from llmcost.machine.calibration import measured_efficiency  # most GPUs have no profile, and need none of this
 
-    return measured_efficiency(path, hardware, dtype, default, phase)
+    found = measured_efficiency(path, {measured, hardware.name}, dtype, default, phase)
+    return found._replace(error=None) if profile is None and found is not default else found

@@ -48,7 +48,9 @@ MEASURED = (
 )
 STATUSES = ("ok", "oom", "skipped", "wrong", "failed", "throttled")
 MOST_ROWS = 5000
-FITTED = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "elementwise", "norm")  # kinds of kernels
+FITTED = (  # kinds of kernels
+    "gemm", "grouped_gemm", "attention_prefill", "attention_decode", "attention_latent", "elementwise", "norm",
+)  # fmt: skip
 COUNT = whole(0, 10**9)
 MAY_BE_0 = ("reads", "writes", "weights", "streamed", "w", "every")  # of the sizes of operators
 AMOUNT = number(0, 1e9)

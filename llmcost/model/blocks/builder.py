@@ -159,6 +159,7 @@ class Builder(NamedTuple):
         shared: bool = False,
         every: Number = 0,
         kv_heads: Number = 1,
+        latent: bool = False,
     ) -> Attention:
         """An attention kernel over the cache."""
         return Attention(
@@ -182,6 +183,7 @@ class Builder(NamedTuple):
             every=every,
             kv_heads=kv_heads,
             decode=self.load.decode,
+            latent=latent,
             facts=facts,
         )
 

@@ -110,7 +110,7 @@ class LatentAttention(NamedTuple):
         yield build.elementwise(
             "indexer_rotary_cache_write", "attention", (heads + 1) * d, (heads + 1) * d, INDEXER_WRITE
         )
-        yield build.attention("indexer", INDEXER, heads=heads, d=d, dv=1, cached=d)
+        yield build.attention("indexer", INDEXER, heads=heads, d=d, dv=1, cached=d, latent=True)
 
     def kernel(self, build: Builder, d: Number, dv: Number, streamed: Number) -> Attention:
         """The attention kernel, on latents or on expanded keys and values."""
@@ -125,4 +125,5 @@ class LatentAttention(NamedTuple):
             span="window" if present(self.sliding_window) else "top" if present(self.index_topk) else "all",
             w=self.sliding_window if present(self.sliding_window) else self.index_topk,
             sinks=self.attention_sinks,
+            latent=True,
         )
