@@ -86,6 +86,7 @@ STAGES = (
     FitStage({"weight_only.memory@A100": 0.6}, _runs("mlc-perf-bench", "a100-80gb-pcie", tp=(1,), pp=(1, 2, 4, 8))),
     FitStage({"weight_only.memory": 0.8}, _runs("mlc-perf-bench", "rtx4090", "rtx3090-ti", "a10g", tp=(1,))),
 )
+ENGINE = _runs("trtllm-0.17", "h100-sxm", pp=(1, 2, 4, 8))  # what the share of kernels in an engine was chosen on
 TRAINING = {  # what training/shares.py was chosen on: source, and GPUs where only some of its
     **dict.fromkeys(("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07"), ()),
     "megatron-bridge": ("h100-sxm", "b200"),
@@ -98,7 +99,8 @@ def role_of(case: Case) -> str:
     if case.source.kind == "training":
         gpus = TRAINING.get(case.source.name)
         return "scored" if gpus is None or (gpus and case.settings["gpu"] not in gpus) else "fitted"
-    return "fitted" if class_of(case) in TRUSTED and any(stage.cases(case) for stage in STAGES) else "scored"
+    chosen_on = (ENGINE, *(stage.cases for stage in STAGES))
+    return "fitted" if class_of(case) in TRUSTED and any(cases(case) for cases in chosen_on) else "scored"
 
 
 def fitted() -> dict[str, float]:

@@ -92,11 +92,3 @@ DEFAULTS: dict[str, Constant] = {
 ENGINE = Constant(0.87, "trtllm-0.17: 43 runs on H100, by docs/profiles/h100-sxm.json")
 
 BASIS = "defaults"  # what a prediction with these figures says that it rests on
-# Mean and median of |predicted / measured - 1|, over the decode, prefill and whole-request figures of optimised engines
-# that no default was fitted to (docs/accuracy.md; tests/accuracy/test_scoreboard.py computes them anew).
-ERROR = 0.12
-MEDIAN_ERROR = 0.06
-# The same of a profile's kernels in an engine, over offline throughputs of optimised engines on H200s; none of them had
-# a part in ENGINE.
-ENGINE_ERROR = 0.05
-ENGINE_MEDIAN_ERROR = 0.03

@@ -17,7 +17,7 @@ from typing import NamedTuple, get_args
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.units import BITS
-from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, ENGINE_ERROR, ERROR, FAMILIES, Launch
+from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, FAMILIES, Launch
 from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Kind
 from llmcost.specs.hardware import HardwareSpec
@@ -35,12 +35,37 @@ class Kernel(NamedTuple):
     overlap: Number = 2  # p, the exponent of the smooth maximum
 
 
+OWN_PASSES = "whole passes that the profile's fit never saw"  # what an error is of that a profile states
+
+
+class Band(NamedTuple):
+    """How far off figures like one that is asked about were, on runs that had no part in the prediction.
+
+    Mean and median of |predicted / published - 1|, None where too few were published (or none: `figures` 0); `of`: the
+    kind of figures in words.
+    """
+
+    mean_error: float | None = None
+    median_error: float | None = None
+    figures: int = 0
+    of: str = ""
+
+
 class Efficiency(NamedTuple):
-    """What every kind of kernel reaches, what these figures rest on, and the error that this basis has shown."""
+    """What every kind of kernel reaches, what these figures rest on, and the errors that this basis has shown.
+
+    `error`: the mean that the basis itself states, as a user's own profile does. `bands`: of each kind of figure
+    (bands.py), where published runs say more.
+    """
 
     kernels: Mapping[str, Kernel]
     basis: str
-    error: float | None  # mean of |predicted / measured - 1| on measurements that had no part in the figures
+    error: float | None = None
+    bands: Mapping[str, Band] = {}
+
+    def band(self, phase: str) -> Band:
+        """How far off figures of a phase were: by published runs, else as the basis itself states it."""
+        return self.bands.get(phase) or (Band() if self.error is None else Band(self.error, of=OWN_PASSES))
 
 
 DEFAULT_LAUNCH: Launch = "graph"
@@ -108,7 +133,7 @@ def from_figures(
         "node": Kernel(1, of("link.share", link), of(empty, link)),
         "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
     }
-    return Efficiency(kernels, BASIS, ERROR)
+    return Efficiency(kernels, BASIS)
 
 
 def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.value) -> Efficiency:
@@ -126,7 +151,7 @@ def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.v
     kernels = {
         kind: kernel if kernel is default.kernels[kind] else slower(kernel) for kind, kernel in alone.kernels.items()
     }
-    return Efficiency(kernels, f"{alone.basis}, in an engine", ENGINE_ERROR)
+    return Efficiency(kernels, f"{alone.basis}, in an engine")
 
 
 DEFAULT = default_for(None)

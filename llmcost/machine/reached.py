@@ -41,8 +41,8 @@ def by_profile(
 ) -> Efficiency:
     """What kernels reach by a profile, None being the one that ships; `default` where there is none.
 
-    Shipped are profiles of some GPUs; those of their families take them too. `phase`: the kind of passes whose error a
-    profile that was asked for states; None: all. Raises as `efficiency_for` does.
+    Shipped are profiles of some GPUs; those of their families take them too. `phase`: the kind of passes whose error
+    the profile states; None: all. Raises as `efficiency_for` does.
     """
     if profile is None:
         measured = MEASURED.get(family_of(hardware), hardware.gpu or hardware.name)
@@ -53,5 +53,4 @@ def by_profile(
         return default
     from llmcost.machine.calibration import measured_efficiency  # most GPUs have no profile, and need none of this
 
-    found = measured_efficiency(path, {measured, hardware.name}, dtype, default, phase)
-    return found._replace(error=None) if profile is None and found is not default else found
+    return measured_efficiency(path, {measured, hardware.name}, dtype, default, phase)

@@ -201,10 +201,11 @@ class Mix(NamedTuple):
 
     def expected(self, running: Number, most: Number) -> ServingTimes:
         """Throughput and latency of so many requests, where there is room for `most`."""
-        w = self.w
+        w, reached = self.w, self.server.efficiency
+        shown = (reached.basis, reached.band("throughput").mean_error)
         pace = None if running is None else self.pace(running if w.rate is None else maximum(1, running))
         if pace is None:
-            return ServingTimes(None, None, None, None, None, None, None)
+            return ServingTimes(None, None, None, None, None, None, None, *shown)
         residence, decoding = self.steps * pace.step, (w.output - 1) * pace.each
         waiting, requests, seconds = None, self.of_all_ranks(running), residence
         if w.rate is not None:
@@ -220,7 +221,7 @@ class Mix(NamedTuple):
                 seconds = maximum(seconds, arriving + pace.prefill + decoding)
         ttft = None if waiting is None else waiting + pace.prefill
         latency = None if ttft is None else ttft + decoding
-        return ServingTimes(*rates(w, requests, seconds), ttft, pace.each, latency)
+        return ServingTimes(*rates(w, requests, seconds), ttft, pace.each, latency, *shown)
 
     def job_seconds(self, most: Number) -> Number:
         """Seconds of all requests of a batch job, `most` at a time on a rank: full waves, and what is left over."""

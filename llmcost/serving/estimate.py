@@ -13,8 +13,9 @@ from typing import Any
 from llmcost.ground.algebra import Number, is_one, least, maximum, sum_of
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options
+from llmcost.machine.bands import SERVING, bands_for
 from llmcost.machine.chip import Chip, chip_of
-from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.efficiency import Band, Efficiency
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import Pass, head, operators
@@ -30,7 +31,17 @@ from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import DEGREES, LAYOUT, MIXES, SIZES, Options, Workload
 from llmcost.serving.phases import decode, decode_step, prefill, prefill_seconds, request
 from llmcost.serving.repeated import Repeated
-from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, Model, PassFlops, PhaseTraffic
+from llmcost.serving.results import (
+    Accuracy,
+    Estimate,
+    Flops,
+    Hardware,
+    KvCache,
+    Memory,
+    Model,
+    PassFlops,
+    PhaseTraffic,
+)
 from llmcost.serving.training_rates import training
 from llmcost.specs.hardware import HardwareSpec, joined_by
 
@@ -130,6 +141,7 @@ def evaluate(
 
     `prompt_is_context`: whether the prompt grows along where the largest context is looked for.
     """
+    efficiency = with_bands(efficiency, model, hardware, w)
     server = server_of(model, size, chip, efficiency, w)
     alone = is_one(w.gpus)
 
@@ -172,7 +184,16 @@ def evaluate(
         request=None if w.output is None else request(server, w, prefilled),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
         training=training(forward_cost, one_pass, params.total, w.tokens, chip, efficiency, both_ways, w.mfu),
+        accuracy=Accuracy(*[efficiency.band(phase) for phase in SERVING], Band()),
     )
+
+
+def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec | None, w: Workload) -> Efficiency:
+    """The same with the errors that it has shown on published runs; by a profile of the user's own there are none."""
+    if hardware is None or w.profile is not None:
+        return efficiency
+    experts = bool(model.block_sizes("num_experts"))
+    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=experts, phases=SERVING))
 
 
 def _prompts_on_a_gpu(server: Server, w: Workload) -> tuple[PassCost, Stages | None]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from llmcost.ground.algebra import Number, is_plain, maximum, named
 from llmcost.ground.units import DAY, HOUR
 from llmcost.machine import textbook
-from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.bands import TRAINING, bands_for, trained_on
+from llmcost.machine.efficiency import Band, Efficiency
 from llmcost.model.architecture import operators
 from llmcost.model.counting import count_params
 from llmcost.model.lora import trainable_params
@@ -76,8 +77,9 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
             textbook.training_seconds(active, step.tokens, step.gpus, at.chip.peak, options.mfu, flops_per_param)
         )
 
-    expected, error = rates(named("step_seconds", step.seconds.total)), at.efficiency.error
-    low, high = (expected.days * (1 + sign * (error or 0)) for sign in (-1, 1))
+    expected, band = rates(named("step_seconds", step.seconds.total)), band_of_run(at, hardware, options)
+    error = band.mean_error
+    low, high = (None if error is None else expected.days * (1 + sign * error) for sign in (-1, 1))
     return Train(
         schema=SCHEMA,
         model=Model(at.model.name, at.model.title, params),
@@ -110,7 +112,24 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
         with_interruptions=_interrupted(
             step, hardware, options, trained * (recipe.param_bytes() + recipe.optimizer_bytes())
         ),
+        accuracy=band,
     )
+
+
+def band_of_run(at: Setup, hardware: HardwareSpec, options: Options) -> Band:
+    """How far off published runs like this one were: on as many GPUs, of this family, dense or with experts.
+
+    Where too few are known, and by a profile of the user's own, it is what a profile has measured itself, if there is
+    one. Of adapters none was predicted, and formulas name no number of GPUs: these have no band.
+    """
+    gpus, reached = at.layout.gpus(), at.efficiency
+    if at.recipe.lora is not None or not is_plain(gpus):
+        return Band()
+    if options.profile is not None:
+        return reached.band("")
+    phase, experts = trained_on(gpus, hardware.gpus_in_a_node()), bool(at.model.block_sizes("num_experts"))
+    found = bands_for(reached, hardware, experts=experts, phases=(phase,), engine=TRAINING)[phase]
+    return found if found.mean_error is not None or reached.error is None else reached.band("")
 
 
 def _conventions(at: Setup, step: Step) -> tuple[Utilization, ...]:
