@@ -10,15 +10,13 @@ from llmcost.ground.errors import check_word
 from llmcost.ground.html import html_table
 from llmcost.ground.symbols import symbol
 from llmcost.ground.units import scaled, seconds
-from llmcost.machine.chip import chip_of
-from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import forward
 from llmcost.model.operators import Collective, Operator, Shape
-from llmcost.model.sizes import Load, element_bytes
+from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
-from llmcost.serving.estimate import server_of, workload_of
+from llmcost.serving.estimate import machine_of, server_of, workload_of
 from llmcost.serving.options import PHASES, Options
 from llmcost.specs.hardware import HardwareSpec
 
@@ -107,7 +105,7 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     `train` counts forward FLOPs and bytes, and times forward and backward.
     """
     w = workload_of(model, hardware, options)
-    size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype)
+    size, chip, efficiency = machine_of(hardware, w)
     sequences = rank_share(w.batch, w.dp)
     if phase == "decode":
         load = Load(rank_share(sequences, in_flight(sequences, w.pp)), 1, w.context, decode=True)
@@ -116,8 +114,6 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s)
     everywhere = phase == "train"
-    chip = chip_of(hardware, w.dtype, w.kv_dtype)
-    efficiency = efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)
     ops = _on_a_gpu(server_of(model, size, chip, efficiency, w), load, load.s if everywhere else 1)
     named = symbolic_workload(w)
     symbols = server_of(symbolic_model(model), symbolic_bytes(size), chip, efficiency, named)

@@ -44,13 +44,12 @@ def by_profile(
     Shipped are profiles of some GPUs; those of their families take them too. `phase`: the kind of passes whose error
     the profile states; None: all. Raises as `efficiency_for` does.
     """
-    if profile is None:
-        measured = MEASURED.get(family_of(hardware), hardware.gpu or hardware.name)
-        path = find_profile(measured)
-    else:
-        measured, path = hardware.gpu or hardware.name, Path(profile)
+    own = hardware.gpu or hardware.name
+    measured = MEASURED.get(family_of(hardware), own)
+    path = find_profile(measured) if profile is None else Path(profile)
     if path is None:
         return default
     from llmcost.machine.calibration import measured_efficiency  # most GPUs have no profile, and need none of this
 
-    return measured_efficiency(path, {measured, hardware.name}, dtype, default, phase)
+    gpus, whole = dict.fromkeys((hardware.name, own, measured)), profile is not None or phase is not None
+    return measured_efficiency(path, gpus, dtype, default, phase, whole=whole)

@@ -27,7 +27,7 @@ def cell(path: str, value: Any) -> str:
         return scaled(value, unit)
     if unit == "parameters":
         return amount(value)
-    if path.endswith("_share_of_limit"):
+    if path.endswith(("_share_of_limit", ".error")):
         return f"{value:.0%}"
     return f"{value:,}" if isinstance(value, int) else significant(value)
 

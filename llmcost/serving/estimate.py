@@ -47,6 +47,7 @@ from llmcost.specs.hardware import HardwareSpec, joined_by
 
 SCHEMA = "llmcost.estimate/1"
 DEFAULT_CONTEXT = 8192  # tokens
+COMPUTED = {"fp8": "fp8", "nvfp4": "fp4"}  # formats of weights that linear layers compute in as they are -> that type
 
 _sizes: Callable[[Options], tuple[Number, ...]] = attrgetter(*SIZES)
 _others: Callable[[Options], tuple[Any, ...]] = attrgetter(*[each for each in Options._fields if each not in SIZES])
@@ -184,7 +185,7 @@ def evaluate(
         request=None if w.output is None else request(server, w, prefilled),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
         training=training(forward_cost, one_pass, params.total, w.tokens, chip, efficiency, both_ways, w.mfu),
-        accuracy=Accuracy(*[efficiency.band(phase) for phase in SERVING], Band()),
+        accuracy=Accuracy._make([*[efficiency.band(phase) for phase in SERVING], Band()]),
     )
 
 
@@ -234,7 +235,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     if options.profile is not None and hardware is None:
         raise InputError(f"--profile {options.profile}: it says what a GPU reaches; give the GPU too, with --hw")
     layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT))
-    dtype = options.dtype or default_dtype(hardware)
+    dtype = options.dtype or computed_in(options.weight_dtype or model.weight_format, hardware)
     if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
         known = ", ".join([*hardware.peak, *hardware.vector_peak])
         raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {known}")
@@ -292,7 +293,17 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
     return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")
 
 
+def computed_in(weights: str | None, hardware: HardwareSpec | None) -> str:
+    """What engines compute linear layers in, by the format of their weights, unless told otherwise.
+
+    That is the weights' own type where it is one of COMPUTED and the GPU has a peak for it; other weights are unpacked
+    to the type of the activations first.
+    """
+    own = next((dtype for kind, dtype in COMPUTED.items() if weights and weights.startswith(kind)), None)
+    return own if own is not None and hardware is not None and own in hardware.peak else default_dtype(hardware)
+
+
 def default_dtype(hardware: HardwareSpec | None) -> str:
-    """What engines compute in unless told otherwise: bf16, or fp16 where the GPU has a peak for that alone."""
+    """What engines keep activations in unless told otherwise: bf16, or fp16 where the GPU has a peak for that alone."""
     only_fp16 = hardware is not None and "fp16" in hardware.peak and "bf16" not in hardware.peak
     return "fp16" if only_fp16 else "bf16"
