@@ -67,8 +67,7 @@ def kind_of_check(each: Check) -> Kind | None:
     model = spec_of(case.settings["model"])
     if not phase or model is None:
         return None
-    experts = bool(model.block_sizes("num_experts"))
-    return kind_of(basis, engine, gpu_of(case.settings["gpu"]), experts=experts, phase=phase)
+    return kind_of(basis, engine, gpu_of(case.settings["gpu"]), experts=model.has_experts(), phase=phase)
 
 
 def _phase(case: Case, quantity: str) -> str:

@@ -193,8 +193,7 @@ def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec 
     """The same with the errors that it has shown on published runs; by a profile of the user's own there are none."""
     if hardware is None or w.profile is not None:
         return efficiency
-    experts = bool(model.block_sizes("num_experts"))
-    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=experts, phases=SERVING))
+    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=model.has_experts(), phases=SERVING))
 
 
 def _prompts_on_a_gpu(server: Server, w: Workload) -> tuple[PassCost, Stages | None]:

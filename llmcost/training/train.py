@@ -127,8 +127,8 @@ def band_of_run(at: Setup, hardware: HardwareSpec, options: Options) -> Band:
         return Band()
     if options.profile is not None:
         return reached.band("")
-    phase, experts = trained_on(gpus, hardware.gpus_in_a_node()), bool(at.model.block_sizes("num_experts"))
-    found = bands_for(reached, hardware, experts=experts, phases=(phase,), engine=TRAINING)[phase]
+    phase = trained_on(gpus, hardware.gpus_in_a_node())
+    found = bands_for(reached, hardware, experts=at.model.has_experts(), phases=(phase,), engine=TRAINING)[phase]
     return found if found.mean_error is not None or reached.error is None else reached.band("")
 
 
