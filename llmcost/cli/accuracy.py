@@ -34,7 +34,7 @@ def accuracy(
     if profile is not None:
         gpu = gpu or load_profile(Path(profile)).hardware
     cases = chosen(source, gpu, engine, kind)
-    board = scoreboard(cases, check(cases, profile), worst)
+    board = scoreboard(cases, check(cases, profile), worst, profile=profile)
     rows = board.rows()
     form.show(
         board.to_dict,
