@@ -278,9 +278,9 @@ def _errors(e: Estimate) -> list[str]:
     said = [f"{NAMES.get(phase, phase):12}{band_in_words(getattr(e.accuracy, phase))}" for phase in phases]
     kind = e.accuracy.prefill.of
     if not kind:
-        return [f"{OFF}    {UNKNOWN}: no published run was predicted by a profile of your own"]
+        return [f"error     {UNKNOWN}: no published run was predicted by a profile of your own"]
     return [
-        f"{OFF}    optimised engines' published runs of {kind} that no share was fitted to:",
+        f"error     optimised engines' published runs of {kind} that no share was fitted to:",
         *(f"          {each}" for each in said),
     ]
 

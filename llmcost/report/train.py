@@ -206,5 +206,5 @@ def _notes(answer: Train) -> list[str]:
         f"textbook  FLOPs a parameter and token over {share}: 6, or 8 with recomputation{full}",
         "limit     no implementation is faster: causal FLOPs at peak, no recomputation, all traffic at the same time",
         f"expected  {e.basis}",
-        f"off by    {band_in_words(answer.accuracy)}{kind}{days}",
+        f"error     {band_in_words(answer.accuracy)}{kind}{days}",
     ]

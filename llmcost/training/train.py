@@ -46,7 +46,7 @@ def train(
     """
     at, chosen = setup_of(model, hardware, options, efficiency)
     check(at.layout, shape_of(model), at.seq)
-    answer = answer_of(at, hardware, options, chosen)
+    answer = answer_of(at, hardware, options, chosen, band_of_run(at, hardware, options))
     if answer.memory.fits:
         return answer
     change = cheapest_change(at, at.chip.usable)
@@ -56,8 +56,11 @@ def train(
     return answer._replace(change="" if gpus is None else f"--gpus {gpus} and the layout left open")
 
 
-def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool) -> Train:
-    """All figures, from sizes that may be numbers or symbols. `chosen`: whether the layout was chosen for the user."""
+def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool, band: Band) -> Train:
+    """All figures, from sizes that may be numbers or symbols.
+
+    `chosen`: whether the layout was chosen for the user. `band`: how far off such runs were.
+    """
     recipe, step = at.recipe, evaluate_step(at)
     size = ElementBytes(recipe.param_bytes(), recipe.param_bytes(), recipe.param_bytes())
     params = count_params(operators(at.model, size, Load(1, 1, 1)))
@@ -77,8 +80,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
             textbook.training_seconds(active, step.tokens, step.gpus, at.chip.peak, options.mfu, flops_per_param)
         )
 
-    expected, band = rates(named("step_seconds", step.seconds.total)), band_of_run(at, hardware, options)
-    error = band.mean_error
+    expected, error = rates(named("step_seconds", step.seconds.total)), band.mean_error
     low, high = (None if error is None else expected.days * (1 + sign * error) for sign in (-1, 1))
     return Train(
         schema=SCHEMA,
@@ -120,10 +122,10 @@ def band_of_run(at: Setup, hardware: HardwareSpec, options: Options) -> Band:
     """How far off published runs like this one were: on as many GPUs, of this family, dense or with experts.
 
     Where too few are known, and by a profile of the user's own, it is what a profile has measured itself, if there is
-    one. Of adapters none was predicted, and formulas name no number of GPUs: these have no band.
+    one. Of adapters none was predicted: they have no band.
     """
     gpus, reached = at.layout.gpus(), at.efficiency
-    if at.recipe.lora is not None or not is_plain(gpus):
+    if at.recipe.lora is not None:
         return Band()
     if options.profile is not None:
         return reached.band("")

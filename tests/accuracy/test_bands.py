@@ -118,7 +118,7 @@ def test_the_screen_has_the_error_beside_the_figure_and_says_of_what_it_is(cli):
     assert rows["Prefill"].endswith(f"{band.prefill.mean_error:.0%}")
     assert rows["Output"].endswith(f"{band.throughput.mean_error:.0%}")
     assert rows["First token (TTFT)"].endswith(f"{band.ttft.mean_error:.0%}")
-    assert "off by    optimised engines' published runs of dense models on Hopper that no share was fitted to:" in shown
+    assert "error     optimised engines' published runs of dense models on Hopper that no share was fitted to:" in shown
     assert (
         f"TTFT        {band.ttft.mean_error:.0%} on average, {band.ttft.median_error:.0%} in the median, of 30 figures"
         in shown

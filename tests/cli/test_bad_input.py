@@ -572,13 +572,13 @@ def test_a_data_type_that_the_gpu_lacks_is_refused_with_those_that_it_has(cli):
             ["--gpus", 48],
             (
                 "--gpus 48 is --tp 8 --pp 6; "
-                "--pp 6 does not divide the 32 layers of llama3-8b into equal stages; nearest: 4 or 8"
+                "--pp 6 does not divide the 32 layers of llama3-8b into equal stages; legal on as many GPUs: --dp 48"
             ),
         ),
         (
             "qwen2.5-7b",
-            ["--gpus", 8],
-            "--gpus 8 is --tp 8 --pp 1; --tp 8 does not divide the 28 attention heads of qwen2.5-7b",
+            ["--gpus", 40],
+            "--gpus 40 is --tp 8 --pp 5; --tp 8 does not divide the 28 attention heads of qwen2.5-7b",
         ),
         ("llama3-8b", ["--tp", 0], "--tp 0: at least 1"),
         ("llama3-8b", ["--gpus", 10**9], "--gpus 1000000000: at least 1 and at most 1,000,000"),
