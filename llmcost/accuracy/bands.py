@@ -27,25 +27,28 @@ RATES = ("output_tokens_per_s", "latency_seconds", "requests_per_s", "total_toke
 
 
 class KindErrors(NamedTuple):
-    """The figures of one kind of case: how many, and the mean and the median of |predicted / published - 1|."""
+    """The figures of one kind of case: how many, mean and median of |predicted / published - 1|, how many sources."""
 
     of: Kind
     figures: int
     mean_error: float
     median_error: float
+    sources: int
 
 
 def by_kind(checks: Iterable[Check]) -> list[KindErrors]:
     """The errors of all scored figures by the kind of their case, in the order of the kinds."""
-    found: dict[Kind, list[float]] = {}
+    found: dict[Kind, list[tuple[float, str]]] = {}
     for each in checks:
         kind = None if each.error is None or role_of(each.case) != "scored" else kind_of_check(each)
         if kind is not None and each.error is not None:
-            found.setdefault(kind, []).append(each.error)
-    return [
-        KindErrors(kind, len(off), round(fmean(off), DIGITS), round(median(off), DIGITS))
-        for kind, off in sorted(found.items())
-    ]
+            found.setdefault(kind, []).append((each.error, each.case.source.name))
+    summed = []
+    for kind, pairs in sorted(found.items()):
+        off, sources = zip(*pairs, strict=True)
+        mean, middle = round(fmean(off), DIGITS), round(median(off), DIGITS)
+        summed.append(KindErrors(kind, len(off), mean, middle, len({*sources})))
+    return summed
 
 
 def kind_of_check(each: Check) -> Kind | None:
@@ -98,7 +101,8 @@ def text() -> str:
 
 
 def main() -> None:
-    """Write the file."""
+    """Write the file; an empty one first, as answers read it, and a broken one would stand in the way."""
+    FILE.write_text('{"bands": []}', encoding="utf-8")
     FILE.write_text(text(), encoding="utf-8")
 
 

@@ -2,8 +2,8 @@
 
 bands.json is made by `python -m llmcost.accuracy.bands` from the scoreboard's runs, of those alone that no share was
 fitted to. A row is one kind of case: what the prediction rests on, the engine (or class of engines), the family of
-GPUs, dense or experts, and the phase that was measured; then how many figures there are, and the mean and the median
-of |predicted / published - 1|. It is read when an answer on a GPU first needs it.
+GPUs, dense or experts, and the phase that was measured; then how many figures there are, the mean and the median of
+|predicted / published - 1|, and how many sources published them. It is read when an answer on a GPU first needs it.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ def bands_for(
 ) -> dict[str, Band]:
     """The band of each phase for predictions that rest on `efficiency`; without an error where there are too few."""
     kinds = {phase: kind_of(efficiency.basis, engine, hardware, experts=experts, phase=phase) for phase in phases}
-    return {phase: band_of(kind, *_known().get(kind, (0, None, None))) for phase, kind in kinds.items()}
+    return {phase: band_of(kind, *_known().get(kind, (0, None, None, 0))) for phase, kind in kinds.items()}
 
 
-def band_of(kind: Kind, figures: int, mean: float | None, median: float | None) -> Band:
+def band_of(kind: Kind, figures: int, mean: float | None, median: float | None, sources: int) -> Band:
     """A band with its kind in words; with fewer figures than FEWEST their errors are left out."""
     *_, family, body, phase = kind
     models = "dense models" if body == "dense" else "models with experts"
     of = f"{models} {phase}, {family}" if phase in TRAINED_ON else f"{models} on {family}"
-    return Band(mean, median, figures, of) if figures >= FEWEST else Band(None, None, figures, of)
+    return Band(mean, median, figures, sources, of) if figures >= FEWEST else Band(None, None, figures, sources, of)
 
 
 @lru_cache(maxsize=1)
-def _known() -> Mapping[Kind, tuple[int, float, float]]:
-    """Every kind that has figures: how many, and their mean and median error."""
+def _known() -> Mapping[Kind, tuple[int, float, float, int]]:
+    """Every kind that has figures: how many, their mean and median error, and how many sources they have."""
     rows = json.loads(FILE.read_text(encoding="utf-8"))["bands"]
     return {(basis, engine, family, body, phase): (*rest,) for basis, engine, family, body, phase, *rest in rows}

@@ -41,13 +41,14 @@ OWN_PASSES = "whole passes that the profile's fit never saw"  # what an error is
 class Band(NamedTuple):
     """How far off figures like one that is asked about were, on runs that had no part in the prediction.
 
-    Mean and median of |predicted / published - 1|, None where too few were published (or none: `figures` 0); `of`: the
-    kind of figures in words.
+    Mean and median of |predicted / published - 1|, None where too few were published (or none: `figures` 0); `sources`:
+    that published them; `of`: the kind of figures in words.
     """
 
     mean_error: float | None = None
     median_error: float | None = None
     figures: int = 0
+    sources: int = 0
     of: str = ""
 
 

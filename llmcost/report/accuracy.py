@@ -62,15 +62,16 @@ def _kinds(kinds: Iterable[KindErrors]) -> Table:
             engine,
             basis,
             f"{each.figures:,}",
+            f"{each.sources:,}",
             f"{each.mean_error:.0%}",
             f"{each.median_error:.0%}",
         )
         for each in kinds
         for basis, engine, family, models, phase in [each.of]
     ]
-    columns = ("phase", "models", "GPUs", "engine", "rests on", "figures", "mean error", "median error")
+    columns = ("phase", "models", "GPUs", "engine", "rests on", "figures", "sources", "mean error", "median error")
     title = f"By kind of case, as answers state it from {FEWEST} figures on: scored ones, each measurement once"
-    return Table(title, columns, "lllllrrr", sorted(rows))
+    return Table(title, columns, "lllllrrrr", sorted(rows))
 
 
 def _percent(share: float | None) -> str:

@@ -41,7 +41,10 @@ def band_in_words(band: Band) -> str:
     """How far off figures of this kind were, and how many there are; or that there are too few."""
     if band.mean_error is not None:
         median = "" if band.median_error is None else f", {band.median_error:.0%} in the median"
-        return f"{band.mean_error:.0%} on average{median}" + f", of {band.figures:,} figures" * bool(band.figures)
+        sources = "one source" if band.sources == 1 else f"{band.sources:,} sources"
+        return f"{band.mean_error:.0%} on average{median}" + f", {band.figures:,} figures of {sources}" * bool(
+            band.figures
+        )
     if band.figures:
         return f"{UNKNOWN}: {_counted(band.figures)} too few to say"
     return f"{UNKNOWN}: no such figure was published"
