@@ -384,7 +384,7 @@ def scoreboard(
     from llmcost.accuracy.scoreboard import scoreboard as answer
 
     cases = chosen(source, gpu, engine, kind)
-    return answer(cases, check(cases, profile), worst)
+    return answer(cases, check(cases, profile), worst, profile=profile)
 
 
 def models() -> list[dict[str, object]]:

@@ -126,6 +126,7 @@ ENGINE_STAGES = (
     FitStage({"gemm.of_int8": 0.22}, _half("llama.cpp", "llama.cpp", "prefill", quantised=False), "llama.cpp"),
     FitStage({"weight_only.of_int8": 0.14}, _half("llama.cpp", "llama.cpp", "prefill", quantised=True), "llama.cpp"),
 )
+ENGINE = _runs("trtllm-0.17", "h100-sxm", pp=(1, 2, 4, 8))  # what the share of kernels in an engine was chosen on
 TRAINING = {  # what training/shares.py was chosen on: source, and GPUs where only some of its
     **dict.fromkeys(("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07"), ()),
     "megatron-bridge": ("h100-sxm", "b200"),
@@ -139,7 +140,8 @@ def role_of(case: Case) -> str:
         gpus = TRAINING.get(case.source.name)
         return "scored" if gpus is None or (gpus and case.settings["gpu"] not in gpus) else "fitted"
     stages = STAGES if class_of(case) in TRUSTED else ENGINE_STAGES
-    return "fitted" if any(stage.cases(case) for stage in stages) else "scored"
+    chosen_on = (*([ENGINE] if stages is STAGES else []), *(stage.cases for stage in stages))
+    return "fitted" if any(cases(case) for cases in chosen_on) else "scored"
 
 
 def fitted_engines() -> dict[str, dict[str, float]]:

@@ -27,11 +27,12 @@ def operator_of(case: Case) -> Operator:
             return TokenProduct("gemm", "attention", 1, of["count"], 1, m, k, n, size)
         case "decode-attention" | "prefill-attention":
             heads, kv, d, dv = of["heads"], of["kv_heads"], of["head_dim"], of["v_head_dim"]
-            cached = d if kv == 1 and dv < d else kv * (d + dv)  # a latent holds its values inside
+            latent = kv == 1 and dv < d  # it holds its values inside
+            cached = d if latent else kv * (d + dv)
             single = of["op"] == "decode-attention"
             tokens = {"b": of["batch"], "s": 1 if single else of["context"], "c": of["context"]}
             sizes = {"a": heads, "d": d, "dv": dv, "cached": cached, "streamed": 0, "w": 0, "Bx": size, "Bkv": size}
-            kind = {"span": "all", "sinks": False, "shared": False, "kv_heads": kv, "decode": single}
+            kind = {"span": "all", "sinks": False, "shared": False, "kv_heads": kv, "decode": single, "latent": latent}
             return Attention("attention", "attention", 1, **tokens, **sizes, **kind)
         case "all-reduce":
             return Collective("all_reduce", "mlp", 1, "all_reduce", m, n, of["gpus"], 1, of["gpus"], size)

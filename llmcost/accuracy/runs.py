@@ -14,6 +14,7 @@ from llmcost.parallel.layout import Layout, Recompute
 from llmcost.parallel.rules import check, shape_of
 from llmcost.specs.hardware import Figure
 from llmcost.training.recipe import Overlap, Recipe, check_recipe
+from llmcost.training.shares import training_efficiency
 from llmcost.training.step import Step, training_step
 
 TASKS = ("pretrain", "sft", "forward-backward")  # those of whole models, all of whose weights are trained
@@ -45,7 +46,8 @@ def _step(gpu: str, fabric: float | None, name: str, layout: Layout, recipe: Rec
     try:
         check(layout, shape_of(model), seq)
         check_recipe(recipe)
-        return training_step(model, hardware, layout, recipe, seq)
+        reached = training_efficiency(hardware, None, recipe, layout.gpus())  # as `llmcost train` chooses it
+        return training_step(model, hardware, layout, recipe, seq, reached)
     except InputError:  # a layout that the engine does not know, a data type or a link that the GPU's spec lacks
         return None
 

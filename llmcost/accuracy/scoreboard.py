@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from llmcost.accuracy.bands import KindErrors, by_kind
 from llmcost.accuracy.cases import Case, class_of
 from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.score import Check, Fits, Group, beating, by_engine, by_gpu, by_source, fit_calls, group, worst
@@ -15,12 +16,16 @@ OPTIMISED = ("optimised", "kernel", "training")  # classes of engines that predi
 
 
 class Scoreboard(NamedTuple):
-    """How far predictions are off. `by_gpu` and `worst` are of OPTIMISED classes alone; `worst`: furthest off first."""
+    """How far predictions are off. `by_gpu` and `worst` are of OPTIMISED classes alone; `worst`: furthest off first.
+
+    `by_kind`: what answers state beside their figures; nothing where a profile was asked for.
+    """
 
     cases: int
     by_source: list[Group]
     by_engine: list[Group]
     by_gpu: list[Group]
+    by_kind: list[KindErrors]
     fits: list[Fits]
     beating: list[Check]
     worst: list[Check]
@@ -38,6 +43,7 @@ class Scoreboard(NamedTuple):
             "by_source": _documents(self.by_source, ("source", "class", "quantity", "defaults")),
             "by_engine": _documents(self.by_engine, ("class", "engine")),
             "by_gpu": _documents(self.by_gpu, ("gpu",)),
+            "by_kind": _documents(self.by_kind, ("basis", "engine", "family", "models", "phase")),
             "fits": _documents(self.fits, ("source",)),
             "beating_limit": [{"case": each.case.name, "why": each.why} for each in self.beating],
             "figures": self.figures,
@@ -55,8 +61,10 @@ class Scoreboard(NamedTuple):
         return html_table(repr(self), _documents(self.by_source, names))
 
 
-def scoreboard(cases: Sequence[Case], checks: Sequence[Check], number_of_worst: int = 0) -> Scoreboard:
-    """Checks of some cases in groups. Memory is in those by source alone."""
+def scoreboard(
+    cases: Sequence[Case], checks: Sequence[Check], number_of_worst: int = 0, *, profile: str | None = None
+) -> Scoreboard:
+    """Checks of some cases in groups. Memory is in those by source alone. `profile`: what they were predicted by."""
     timed = [each for each in checks if each.answer.quantity != "memory_bytes"]
     optimised = [each for each in checks if class_of(each.case) in OPTIMISED]
     return Scoreboard(
@@ -64,6 +72,7 @@ def scoreboard(cases: Sequence[Case], checks: Sequence[Check], number_of_worst: 
         by_source=group(checks, by_source),
         by_engine=group(timed, by_engine),
         by_gpu=group([each for each in timed if class_of(each.case) in OPTIMISED], by_gpu),
+        by_kind=by_kind(checks) if profile is None else [],
         fits=fit_calls(cases, lambda case: (case.source.name,)),
         beating=beating(checks),
         worst=worst(optimised, number_of_worst) if number_of_worst else [],
@@ -90,7 +99,7 @@ def _figure(each: Check) -> dict[str, Any]:
     }
 
 
-def _documents(groups: Iterable[Group | Fits], names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _documents(groups: Iterable[Group | Fits | KindErrors], names: tuple[str, ...]) -> list[dict[str, Any]]:
     """Groups as dicts, with the parts of `of` under these names."""
     return [
         dict(zip(names, each.of, strict=True)) | {name: value for name, value in each._asdict().items() if name != "of"}

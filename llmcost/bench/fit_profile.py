@@ -18,7 +18,7 @@ from llmcost.machine.chip import Chip, chip_by_profile
 from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Elementwise, Operator
-from llmcost.specs.profile import Error, Fit, Profile, Row
+from llmcost.specs.profile import FITTED, Error, Fit, Profile, Row
 
 FEWEST = 6  # rows of a kind and data type: one more than there are numbers
 STARTS = [  # e_c, e_m, t0, s_half, p
@@ -29,7 +29,6 @@ STARTS = [  # e_c, e_m, t0, s_half, p
 MOST_OVERLAP = 6.0  # from there on the smooth maximum is hardly more than the larger of the two
 ROUNDS = 400  # of the search, at most
 NOT_FITTED = ("memory", "ceiling", "collectives")  # suites of no kernels of a model, or not timed as in a model
-ON_THE_GPU = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "elementwise", "norm")
 
 
 class Sample(NamedTuple):
@@ -68,7 +67,7 @@ def fits(rows: Iterable[Row], chip_for: Callable[[str], Chip]) -> dict[str, dict
     found: dict[str, dict[str, Fit]] = {}
     for (kind, dtype), samples in used.items():
         chip = chip_for(dtype)
-        if kind in ON_THE_GPU and len(samples) >= FEWEST and chip.peak and chip.bandwidth:
+        if kind in FITTED and len(samples) >= FEWEST and chip.peak and chip.bandwidth:
             found.setdefault(kind, {})[dtype] = _fit(kind, samples, kept.get((kind, dtype), []), chip)
     return found
 

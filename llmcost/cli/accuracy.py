@@ -36,7 +36,7 @@ def accuracy(
         gpu = gpu or load_profile(Path(profile)).hardware
     cases = chosen(source, gpu, engine, kind)
     with waiting("predicting what was measured"):
-        board = scoreboard(cases, check(cases, profile), worst)
+        board = scoreboard(cases, check(cases, profile), worst, profile=profile)
     rows = board.rows()
     form.show(
         board.to_dict,

@@ -70,7 +70,7 @@ def fit(
     form.show(
         found.to_dict,
         lambda: (Offer._fields, found.offers),
-        lambda: [fit_table(title, shown, options.batch, basis, priced=bool(prices))],
+        lambda: [fit_table(title, found, shown, priced=bool(prices))],
     )
     if not holding:
         raise typer.Exit(1)

@@ -10,14 +10,12 @@ from llmcost.ground.errors import check_word
 from llmcost.ground.html import html_table
 from llmcost.ground.symbols import symbol
 from llmcost.ground.units import scaled, seconds
-from llmcost.machine.chip import chip_of
-from llmcost.machine.reached import efficiency_for
 from llmcost.model.architecture import forward
 from llmcost.model.operators import Communication, Operator, Shape
-from llmcost.model.sizes import Load, element_bytes
+from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
-from llmcost.serving.estimate import refuse_of_a_gpu, server_of, workload_of
+from llmcost.serving.estimate import machine_of, refuse_of_a_gpu, server_of, workload_of
 from llmcost.serving.options import PHASES, Options
 from llmcost.specs.hardware import HardwareSpec
 
@@ -108,7 +106,7 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     """
     refuse_of_a_gpu(options, hardware)
     w = workload_of(model, hardware, options)
-    size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype)
+    size, chip, efficiency = machine_of(hardware, w)
     sequences = rank_share(w.batch, w.dp)
     if phase == "decode":
         load = Load(rank_share(sequences, in_flight(sequences, w.pp)), 1, w.context, decode=True)
@@ -117,8 +115,6 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         load, s = Load(sequences, w.prompt, w.prompt, cached=phase != "train"), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s, cached=load.cached)
     everywhere = phase == "train" or w.logits == "all"
-    chip = chip_of(hardware, w.dtype, w.kv_dtype)
-    efficiency = efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)
     server = server_of(model, size, chip, efficiency, w)
     ops = _on_a_gpu(server, load, load.s if everywhere else 1)
     named = symbolic_workload(w)

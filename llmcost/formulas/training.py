@@ -27,7 +27,7 @@ from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.options import LAYOUT, Options
 from llmcost.training.results import Train
 from llmcost.training.setup import setup_of, with_tokens
-from llmcost.training.train import answer_of
+from llmcost.training.train import answer_of, band_of_run
 
 
 def symbolic_layout(layout: Layout) -> Layout:
@@ -55,7 +55,7 @@ def symbolic_train(
         chip=symbolic_chip(at.chip),
         efficiency=symbolic_efficiency(at.efficiency),
     )
-    return answer_of(letters, hardware, symbolic_options(options), chosen)
+    return answer_of(letters, hardware, symbolic_options(options), chosen, band_of_run(at, hardware, options))
 
 
 def explain_training(
@@ -71,5 +71,6 @@ def explain_training(
     known = dict(leaves(symbolic_train(model, hardware, options, efficiency)))
     found = [explanation_of(path, known[path], QUANTITIES[path], []) for path in wanted if known.get(path) is not None]
     if not found:
-        raise InputError(f"{quantity} cannot be had here: give --price")
+        why = "too few runs of this kind were published" if quantity.startswith("expected.days") else "give --price"
+        raise InputError(f"{quantity} cannot be had here: {why}")
     return found

@@ -7,6 +7,7 @@ predictions are made here of the whole passes that a profile holds, so that the 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,31 +21,31 @@ from llmcost.model.architecture import operators
 from llmcost.model.operators import UNSAID, Elementwise, Operator, Stored
 from llmcost.model.sizes import Load, activation_dtype, element_bytes
 from llmcost.specs.catalog import load_model
-from llmcost.specs.hardware import HardwareSpec
-from llmcost.specs.profile import Error, Profile, StepRow, load_profile
+from llmcost.specs.profile import Error, Profile, StepRow, load_fits, load_profile
 
 LINEAR = ("gemm", "grouped_gemm")  # kernels that compute in the weights' type; all others do in the activations'
 
 
 def measured_efficiency(
-    path: Path, hardware: HardwareSpec, dtype: str, default: Efficiency, phase: str | None = None
+    path: Path, gpus: Collection[str], dtype: str, default: Efficiency, phase: str | None, *, whole: bool
 ) -> Efficiency:
-    """What kernels reach on a GPU by the profile at `path`; kinds that it has no fit for keep the default's figures.
+    """What kernels reach by the profile at `path`; kinds that it has no fit for keep the default's figures.
 
-    The error stated is the one on whole passes of a `phase` (decode, prefill, train), or of all. Raises SpecError for a
-    profile that cannot be read, InputError for another GPU's.
+    `gpus`: names of the GPUs that it may have been measured on. The error stated is the one on whole passes of a
+    `phase` (decode, prefill, train), or of all. `whole`: whether its rows are read too, which takes longer; without
+    them it is the one on single products. Raises SpecError for a profile that cannot be read, InputError for another
+    GPU's.
     """
-    profile = _read(path, path.stat().st_mtime_ns if path.is_file() else 0)
-    if profile.hardware not in (hardware.name, hardware.gpu):
-        raise InputError(
-            f"{path}: measured on {profile.hardware or profile.device.get('name')}, not on {hardware.name}"
-        )
+    profile = _read(path, path.stat().st_mtime_ns if path.is_file() else 0, whole)
+    if profile.hardware not in gpus:
+        measured = profile.hardware or profile.device.get("name")
+        raise InputError(f"{path}: measured on {measured}, not on {' or '.join(gpus)}")
     return efficiency_of(profile, dtype, default, phase)
 
 
 @lru_cache(maxsize=8)  # a sweep asks again and again
-def _read(path: Path, _changed: int) -> Profile:
-    return load_profile(path)
+def _read(path: Path, _changed: int, whole: bool) -> Profile:
+    return load_profile(path) if whole else load_fits(path)
 
 
 def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT, phase: str | None = None) -> Efficiency:

@@ -30,6 +30,10 @@ DATA_CENTRE = {
     "Blackwell Ultra": ("B200", ("b300", "gb300")),
 }
 
+# Family -> the GPU whose shipped profile all of its GPUs take: one die, and what is left of it on each card. Their
+# kernels reach the same shares, so that GPUs of a family are told apart by their peaks, bandwidths and links alone.
+MEASURED = {"Hopper": "h200"}
+
 DEFAULTS: dict[str, Constant] = {
     # Linear layers in 16 bits: shares of the peak and of the bandwidth.
     "gemm.compute": Constant(0.74, "vidur: linear layers of two Llama 2 models, fp16, on A100, H100 and A40"),
@@ -88,11 +92,3 @@ DEFAULTS: dict[str, Constant] = {
 ENGINE = Constant(0.87, "trtllm-0.17: 43 runs on H100, by docs/profiles/h100-sxm.json")
 
 BASIS = "defaults"  # what a prediction with these figures says that it rests on
-# Mean and median of |predicted / measured - 1|, over the decode, prefill and whole-request figures of optimised engines
-# that no default was fitted to (docs/accuracy.md; tests/accuracy/test_scoreboard.py computes them anew).
-ERROR = 0.12
-MEDIAN_ERROR = 0.06
-# The same of a profile's kernels in an engine, over offline throughputs of optimised engines on H200s; none of them had
-# a part in ENGINE.
-ENGINE_ERROR = 0.05
-ENGINE_MEDIAN_ERROR = 0.04

@@ -17,7 +17,7 @@ from typing import NamedTuple, get_args
 
 from llmcost.ground.algebra import Number, minimum
 from llmcost.ground.units import BITS
-from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, ENGINE_ERROR, ERROR, FAMILIES, Launch
+from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, FAMILIES, Launch
 from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Kind
 from llmcost.specs.hardware import HardwareSpec
@@ -44,16 +44,40 @@ class Host(NamedTuple):
     request: Number = 0  # of each request before its first step: receiving it, its tokens
 
 
-class Efficiency(NamedTuple):
-    """What every kind of kernel reaches, what these figures rest on, and the error that this basis has shown.
+OWN_PASSES = "whole passes that the profile's fit never saw"  # what an error is of that a profile states
 
-    `host`: what an engine takes between the kernels; None where none is asked about.
+
+class Band(NamedTuple):
+    """How far off figures like one that is asked about were, on runs that had no part in the prediction.
+
+    Mean and median of |predicted / published - 1|, None where too few were published (or none: `figures` 0); `sources`:
+    that published them; `of`: the kind of figures in words.
+    """
+
+    mean_error: float | None = None
+    median_error: float | None = None
+    figures: int = 0
+    sources: int = 0
+    of: str = ""
+
+
+class Efficiency(NamedTuple):
+    """What every kind of kernel reaches, what these figures rest on, and the errors that this basis has shown.
+
+    `error`: the mean that the basis itself states, as a user's own profile does. `bands`: of each kind of figure
+    (bands.py), where published runs say more. `host`: what an engine takes
+    between the kernels; None where none is asked about.
     """
 
     kernels: Mapping[str, Kernel]
     basis: str
-    error: float | None  # mean of |predicted / measured - 1| on measurements that had no part in the figures
+    error: float | None = None
+    bands: Mapping[str, Band] = {}
     host: Host | None = None
+
+    def band(self, phase: str) -> Band:
+        """How far off figures of a phase were: by published runs, else as the basis itself states it."""
+        return self.bands.get(phase) or (Band() if self.error is None else Band(self.error, of=OWN_PASSES))
 
 
 DEFAULT_LAUNCH: Launch = "graph"
@@ -128,7 +152,9 @@ def from_figures(
         "gemm": product,
         "grouped_gemm": product,
         "attention_prefill": Kernel(of("attention.compute"), of("gemm.memory"), start, of("attention.half")),
-        "attention_decode": Kernel(of("gemm.compute"), of("attention.memory"), start),
+        **dict.fromkeys(
+            ("attention_decode", "attention_latent"), Kernel(of("gemm.compute"), of("attention.memory"), start)
+        ),
         "scan": Kernel(of("gemm.compute"), of("elementwise.memory"), start),
         "elementwise": elementwise,
         "norm": elementwise,
@@ -136,7 +162,7 @@ def from_figures(
         "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
     }
     host = {name: figures[f"host.{name}"] for name in Host._fields if f"host.{name}" in figures}
-    return Efficiency(kernels, BASIS, ERROR, Host(**host) if host else None)
+    return Efficiency(kernels, BASIS, host=Host(**host) if host else None)
 
 
 def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.value) -> Efficiency:
@@ -154,7 +180,7 @@ def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.v
     kernels = {
         kind: kernel if kernel is default.kernels[kind] else slower(kernel) for kind, kernel in alone.kernels.items()
     }
-    return Efficiency(kernels, f"{alone.basis}, in an engine", ENGINE_ERROR)
+    return Efficiency(kernels, f"{alone.basis}, in an engine")
 
 
 DEFAULT = default_for(None)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmcost.machine.defaults import Launch
+from llmcost.machine.defaults import MEASURED, Launch
 from llmcost.machine.efficiency import (
     DEFAULT_LAUNCH,
     FIGURES,
     Efficiency,
     default_for,
+    family_of,
     from_figures,
     in_an_engine,
 )
@@ -37,10 +38,10 @@ def efficiency_for(
 ) -> Efficiency:
     """What kernels reach on a GPU, for layers that compute in one type on weights kept in another.
 
-    They are taken from the profile asked for (a path), from the engine, from the profile that ships for the GPU, or
-    from the defaults. `launch`: how kernels are started, which matters to the defaults. `alone`: a profile's kernels
-    run one directly after the other, not inside an engine, which takes time of its own. Raises SpecError for a profile
-    that cannot be read, InputError for another GPU's.
+    They are taken from the profile asked for (a path), from the engine, from the profile that ships for the GPU or its
+    family, or from the defaults. `launch`: how kernels are started, which matters to the defaults. `alone`: a profile's
+    kernels run one directly after the other, not inside an engine, which takes time of its own. Raises SpecError for a
+    profile that cannot be read, InputError for another GPU's.
     """
     if engine is not None:
         default = under_engine(engine, hardware, compute, weights, launch)
@@ -61,13 +62,17 @@ def under_engine(
 def by_profile(
     hardware: HardwareSpec, profile: str | None, dtype: str, default: Efficiency, phase: str | None = None
 ) -> Efficiency:
-    """What kernels reach by a profile, None being the one that ships for the GPU; `default` where there is none.
+    """What kernels reach by a profile, None being the one that ships; `default` where there is none.
 
-    `phase`: the kind of passes whose error is stated; None: all. Raises as `efficiency_for` does.
+    Shipped are profiles of some GPUs; those of their families take them too. `phase`: the kind of passes whose error
+    the profile states; None: all. Raises as `efficiency_for` does.
     """
-    path = find_profile(hardware.gpu or hardware.name) if profile is None else Path(profile)
+    own = hardware.gpu or hardware.name
+    measured = MEASURED.get(family_of(hardware), own)
+    path = find_profile(measured) if profile is None else Path(profile)
     if path is None:
         return default
     from llmcost.machine.calibration import measured_efficiency  # most GPUs have no profile, and need none of this
 
-    return measured_efficiency(path, hardware, dtype, default, phase)
+    gpus, whole = dict.fromkeys((hardware.name, own, measured)), profile is not None or phase is not None
+    return measured_efficiency(path, gpus, dtype, default, phase, whole=whole)

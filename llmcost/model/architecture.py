@@ -146,9 +146,7 @@ def _opened(kernels: Iterator[Operator]) -> Iterator[Operator]:
 
 def _builder(model: ModelSpec, count: Number, size: ElementBytes, load: Load) -> Builder:
     rotary, both_ways = model.position_embedding == "rotary", model.bidirectional
-    return Builder(
-        count, model.hidden_size, rotary, model.norm, load, size, both_ways=both_ways, routing=model.routing
-    )
+    return Builder(count, model.hidden_size, rotary, model.norm, load, size, both_ways=both_ways, routing=model.routing)
 
 
 def _table(name: str, rows: Number, width: Number, size: ElementBytes, load: Load, facts: Facts) -> Operator:

@@ -118,6 +118,10 @@ class ModelSpec(NamedTuple):
         """How many layers there are, of all kinds together."""
         return sum(layer.count for layer in self.layers)
 
+    def has_experts(self) -> bool:
+        """Whether some of its MLPs are routed experts: structure, whatever the sizes are."""
+        return any(hasattr(layer.mlp, "num_experts") for layer in self.layers)
+
     def block_sizes(self, *fields: str) -> tuple[int, ...]:
         """The values that these fields have in the blocks of all kinds of layers, each once; 0 is none."""
         blocks = (block for layer in self.layers for block in (layer.mixer, layer.mlp))

@@ -288,44 +288,63 @@ def layout_of(
 ) -> Layout:
     """The serving layout that the options ask for; a degree that is None follows from the others.
 
-    `ep` without `dp` means data-parallel attention, with the experts spread over all. A number of GPUs alone means
-    tensor parallelism inside a node and pipeline stages across nodes. `weights`: their format. Raises InputError for a
-    layout that is not legal.
+    `ep` without `dp` means data-parallel attention, with the experts spread over all. Of a number of GPUs alone, the
+    first legal of `_filling` is taken. `weights`: their format. Raises InputError where none is legal.
     """
     node = gpus_per_node or (hardware.gpus_in_a_node() if hardware else USUAL_NODE)
+    plain = Layout(gpus_per_node=node, sequence_parallel=False)
     if gpus is tp is pp is dp is ep is gpus_per_node is None:
-        return Layout(gpus_per_node=node, sequence_parallel=False)
+        return plain
     given = {"--gpus": gpus, "--tp": tp, "--pp": pp, "--dp": dp, "--ep": ep, "--gpus-per-node": gpus_per_node}
     for option, degree in given.items():
         if degree is not None:
             check_count(option, degree, MOST)
-    dp = dp or max(1, (ep or 1) // (tp or 1))
+    ranks = dp or max(1, (ep or 1) // (tp or 1))
+    ways = [(tp or 1, pp or 1, ranks, ep or 1)]
     if gpus is not None:
-        tp, pp = _filled(gpus, tp, pp, dp, node)
-    layout = Layout(tp or 1, pp or 1, dp, ep or 1, gpus_per_node=node, sequence_parallel=False)
+        ways = list(_filling(gpus, tp, pp, ranks, ep, node, experts_anywhere=pp is dp is ep is None))
+    shape = shape_of(model, weights)
+    layouts = [Layout(*way, gpus_per_node=node, sequence_parallel=False) for way in ways]
+    layout = layouts[0]
     if gpus not in (None, layout.gpus()):
         raise InputError(f"--gpus {gpus}: tp·pp·dp = {layout.tp}·{layout.pp}·{layout.dp} is {layout.gpus():,}")
-    rule = broken(layout, shape_of(model, weights))
-    if rule is None:
-        return layout
-    derived = given["--tp"] is None and gpus is not None
-    origin = f"--gpus {gpus} is --tp {layout.tp} --pp {layout.pp}; " if derived else ""
-    raise InputError(origin + rule.message(layout))
+    legal = next((each for each in layouts if broken(each, shape) is None), None)
+    if legal is not None:
+        return legal
+    rule = broken(layout, shape)
+    assert rule is not None
+    if tp is not None or gpus is None:
+        raise InputError(rule.message(layout))
+    origin = f"--gpus {gpus} is --tp {layout.tp} --pp {layout.pp}"
+    others = {
+        f"--tp {gpus}": plain._replace(tp=gpus),
+        f"--ep {gpus}": plain._replace(dp=gpus, ep=gpus),
+        f"--dp {gpus}": plain._replace(dp=gpus),
+    }
+    legal_ones = [option for option, each in others.items() if broken(each, shape) is None]
+    instead = f"; legal on as many GPUs: {' or '.join(legal_ones)}" if legal_ones else ""
+    raise InputError(f"{origin}; {rule.problem(layout)}{instead}")
 
 
-def _filled(gpus: int, tp: int | None, pp: int | None, dp: int, node: int) -> tuple[int, int]:
-    """Degrees of tensor and pipeline parallelism that fill so many GPUs.
+def _filling(
+    gpus: int, tp: int | None, pp: int | None, dp: int, ep: int | None, node: int, *, experts_anywhere: bool
+) -> Iterator[tuple[int, int, int, int]]:
+    """Degrees tp, pp, dp, ep that fill so many GPUs, the best first.
 
-    A degree that is not given takes what the others leave. Where neither is given, tensor parallelism fills a node, and
-    every stage is on nodes of its own.
+    A degree that is not given takes what the others leave. Where neither tp nor pp is given, tensor parallelism fills
+    a node as far as it can, and every stage is on nodes of its own. Last, where nothing speaks against it
+    (`experts_anywhere`), experts lie on all GPUs, each group of tp with its own sequences.
     """
     known = (tp or 1) * (pp or 1) * dp
     if gpus % known:
         raise InputError(f"--gpus {gpus}: not a multiple of {known:,}, the product of the other degrees")
     rest = gpus // known
     if tp is None and pp is None:
-        inside = max(n for n in range(1, min(rest, node) + 1) if rest % n == 0)
-        return inside, rest // inside
-    if tp is None:
-        return rest, pp or 1
-    return tp, pp or rest
+        inside = [n for n in range(min(rest, node), 0, -1) if rest % n == 0]
+        yield from ((n, rest // n, dp, ep or 1) for n in inside)
+    elif tp is None:
+        yield rest, pp or 1, dp, ep or 1
+    else:
+        yield tp, pp or rest, dp, ep or 1
+    if experts_anywhere:
+        yield tp or 1, 1, gpus // (tp or 1), gpus

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from llmcost.accuracy.bands import KindErrors
 from llmcost.accuracy.score import Check, Fits, Group
 from llmcost.accuracy.scoreboard import Scoreboard
 from llmcost.ground.units import significant
+from llmcost.machine.bands import FEWEST
 from llmcost.report.tables import Table
 
 UNKNOWN = "–"
@@ -26,6 +28,7 @@ def accuracy_tables(board: Scoreboard) -> list[Table]:
         _groups("By source", sources, "llll", board.by_source, (RATIO, ROLES, *CLASSES)),
         _groups("By engine", ("class", "engine"), "ll", board.by_engine),
         _groups("By GPU, optimised engines, single kernels and training", ("GPU",), "l", board.by_gpu),
+        _kinds(board.by_kind),
         _fits(board.fits),
         _faster(board.beating),
     ]
@@ -47,6 +50,28 @@ def _figures(each: Group) -> tuple[str, ...]:
     beat = f"{each.beat_limit}" + (f", {each.unexplained} unexplained" if each.unexplained else "")
     errors = (_percent(each.median_error), _percent(each.p90_error))
     return (f"{each.figures:,}", f"{each.predicted:,}", ratio, *errors, beat)
+
+
+def _kinds(kinds: Iterable[KindErrors]) -> Table:
+    """The errors that answers state."""
+    rows = [
+        (
+            phase,
+            models,
+            family,
+            engine,
+            basis,
+            f"{each.figures:,}",
+            f"{each.sources:,}",
+            f"{each.mean_error:.0%}",
+            f"{each.median_error:.0%}",
+        )
+        for each in kinds
+        for basis, engine, family, models, phase in [each.of]
+    ]
+    columns = ("phase", "models", "GPUs", "engine", "rests on", "figures", "sources", "mean error", "median error")
+    title = f"By kind of case, as answers state it from {FEWEST} figures on: scored ones, each measurement once"
+    return Table(title, columns, "lllllrrrr", sorted(rows))
 
 
 def _percent(share: float | None) -> str:

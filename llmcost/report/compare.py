@@ -25,20 +25,23 @@ FIGURES = {
     "prefill.textbook.tokens_per_s": "prefill tokens/s, textbook",
     "prefill.limit.tokens_per_s": "  limit",
     "prefill.expected.tokens_per_s": "  expected",
+    "prefill.expected.error": "  off by, on average",
     "derived.prefill_share_of_limit": "  of the limit",
     "decode.textbook.tokens_per_s": "decode tokens/s, textbook",
     "decode.limit.tokens_per_s": "  limit",
     "decode.expected.tokens_per_s": "  expected",
+    "decode.expected.error": "  off by, on average",
     "derived.decode_share_of_limit": "  of the limit",
     "decode.limited_by": "  limited by",
     "derived.decode_tokens_per_s_per_watt": "  tokens per joule, at TDP",
+    "derived.most_tokens_per_s": "  at most, at the largest batch",
     "request.expected.latency_seconds": "a request: all of it",  # with --output
     "request.expected.output_tokens_per_s": "  output tokens/s of the batch",
     "serving.expected.output_tokens_per_s": "requests in flight: output tokens/s",  # with --concurrency
     "serving.expected.ttft_seconds": "  TTFT",
     "serving.expected.tpot_seconds": "  TPOT",
     "derived.price_per_million_prompt_tokens": "$ a million prompt tokens",
-    "derived.price_per_million_output_tokens": "$ a million output tokens",
+    "derived.price_per_million_output_tokens": "$ a million output tokens, GPUs in full use",
 }
 ENGINE = "workload.engine"  # named where one is asked about
 PRICED = tuple(path for path in FIGURES if path.startswith("derived.price"))
@@ -68,7 +71,16 @@ def comparison_tables(entries: Sequence[Entry], priced: bool) -> list[Table]:
         heads = ("", *("\n".join(column[name] for name in NAMES if name in column) for column in columns))
         rows = [(label, *(_cell(path, column) for column in columns)) for path, label in shown.items() if path in known]
         tables.append(Table("" if start else title, heads, "l" + "r" * len(columns), rows))
-    return tables
+    return [*tables, Table("", ("",), "l", (), tuple(_bases(entries)))]
+
+
+def _bases(entries: Sequence[Entry]) -> list[str]:
+    """What the expected figures of each GPU rest on."""
+    kinds: dict[str, dict[str, None]] = {}
+    for e in (entry.estimate for entry in entries):
+        if e.hardware is not None:
+            kinds.setdefault(e.decode.expected.basis, {})[e.hardware.name] = None
+    return [f"Expected by {kind}: {', '.join(names)}." for kind, names in kinds.items()]
 
 
 def _workload(entries: Sequence[Entry]) -> str:

@@ -6,14 +6,14 @@ from typing import Any
 
 from llmcost.formulas.quantities import QUANTITIES
 from llmcost.ground.units import amount, scaled, seconds, significant
-from llmcost.machine.defaults import BASIS, ENGINE_ERROR, ENGINE_MEDIAN_ERROR, ERROR, MEDIAN_ERROR
+from llmcost.machine.defaults import BASIS
 from llmcost.model.formats import FORMATS
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
-from llmcost.report.figures import UNKNOWN, context_of, degrees_of
+from llmcost.report.figures import UNKNOWN, band_in_words, context_of, degrees_of, off_by
 from llmcost.report.tables import Table
 from llmcost.serving.options import DEGREES, Workload
-from llmcost.serving.results import Estimate, Hardware, Memory, Request, Serving, leaves
+from llmcost.serving.results import Accuracy, Estimate, Hardware, Memory, Request, Serving, leaves
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
@@ -24,6 +24,8 @@ BINDS = {  # what keeps the number of running requests where it is
     "rate": "as many as arrive meanwhile",
 }
 SHOWN = 0.005  # share of the cache that is pages not full and padding, from which it is said
+OFF = "off by"  # heading of the mean errors of expected figures
+NAMES = {"ttft": "TTFT", "tpot": "TPOT"}
 OVERLOADED = (
     "More requests arrive than are answered: the line of those that wait grows as long as they do. "
     "That wait is not in the times above."
@@ -43,7 +45,7 @@ def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
     counts = Table(title, ("", "", ""), "lrl", [*_counts(model, e), *_memory(e), *_traffic(e)])
     if e.hardware is None:
         return [counts, Table("", ("",), "l", (), (NO_GPU,))]
-    mix = [_serving(w, e.serving)] if e.serving else []
+    mix = [_serving(w, e.serving, e.accuracy)] if e.serving else []
     notes = (_fit(model, e), *_binding(e), *_bases(e))
     return [counts, _speeds(e), *mix, Table("", ("",), "l", (), notes)]
 
@@ -160,8 +162,8 @@ def _speeds(e: Estimate) -> Table:
     prefill = (e.prefill.textbook, e.prefill.limit, e.prefill.expected)
     decode = (e.decode.textbook, e.decode.limit, e.decode.expected)
     training = (e.training.textbook, e.training.limit, e.training.expected)
-    rows = [
-        ("Prefill", *(_rate(basis.tokens_per_s) for basis in prefill)),
+    rows: list[tuple[str, ...]] = [
+        ("Prefill", *(_rate(basis.tokens_per_s) for basis in prefill), off_by(e.accuracy.prefill)),
         (f"  {w.batch * w.prompt:,} tokens", *(_time(basis.seconds) for basis in prefill)),
     ]
     if w.gpus > 1:
@@ -170,7 +172,7 @@ def _speeds(e: Estimate) -> Table:
         rows.insert(0, ("Whole batch", *(_per_second(basis.sequences_per_s, "sequences") for basis in prefill)))
         rows[1] = ("  tokens", *rows[1][1:])
     else:
-        rows.append(("Decode", *(_rate(basis.tokens_per_s) for basis in decode)))
+        rows.append(("Decode", *(_rate(basis.tokens_per_s) for basis in decode), off_by(e.accuracy.decode)))
         rows.append(("  one step", *(_time(basis.seconds_per_step) for basis in decode)))
     if w.gpus > 1 and _generates(e):
         rows.append(("  a GPU", *(_rate(basis.tokens_per_s_per_gpu) for basis in decode)))
@@ -179,9 +181,21 @@ def _speeds(e: Estimate) -> Table:
     if e.request:
         rows += _request(w, e.request)
     length = f"  {amount(w.tokens, 2).replace(' ', '')} tokens"
-    rows.append(("Training" + " on one GPU" * (w.gpus > 1), *(_rate(basis.tokens_per_s) for basis in training)))
+    one_gpu = "Training" + " on one GPU" * (w.gpus > 1)
+    rows.append((one_gpu, *(_rate(basis.tokens_per_s) for basis in training), off_by(e.accuracy.training)))
     rows.append((length, *(_years(basis.gpu_years) for basis in training)))
-    return Table("", ("", "textbook", "limit", "expected"), "lrrr", rows)
+    columns = ("", "textbook", "limit", "expected", OFF)
+    apart = f"{_batch(w)}, whatever the load (which stands below):" if e.serving else ""
+    return Table(apart, columns, "lrrrr", [_filled(row, len(columns)) for row in rows])
+
+
+def _batch(w: Workload) -> str:
+    """The batch that passes are of, apart from any mix of requests."""
+    return f"One prompt pass and one decode step at batch {w.batch:,}"
+
+
+def _filled(row: tuple[str, ...], columns: int) -> tuple[str, ...]:
+    return row + ("",) * (columns - len(row))
 
 
 def _request(w: Workload, r: Request) -> list[tuple[str, ...]]:
@@ -194,7 +208,7 @@ def _request(w: Workload, r: Request) -> list[tuple[str, ...]]:
     ]
 
 
-def _serving(w: Workload, s: Serving) -> Table:
+def _serving(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
     """A mix of requests: how many run at a time and why no more, rates, and expected times of one among them."""
     limit, expected = s.limit, s.expected
     running = f"{significant(s.running) if s.running < 1 else f'{s.running:,.0f}'} run at a time"
@@ -202,20 +216,22 @@ def _serving(w: Workload, s: Serving) -> Table:
     room = "" if s.max_concurrency is None else f"; the cache has room for {s.max_concurrency:,}"
     title = f"Continuous batching, {_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out: {running}{why}{room}."
     bases = (limit, expected)
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("Requests", *(_per_second(basis.requests_per_s, "requests") for basis in bases)),
-        ("Output", *(_rate(basis.output_tokens_per_s) for basis in bases)),
+        ("Output", *(_rate(basis.output_tokens_per_s) for basis in bases), off_by(accuracy.throughput)),
         ("  with prompts", *(_rate(basis.total_tokens_per_s) for basis in bases)),
     ]
     if w.gpus > 1:
         rows.append(("  a GPU", *(_rate(basis.output_tokens_per_s_per_gpu) for basis in bases)))
     rows += [
-        ("First token (TTFT)", "", _time(expected.ttft_seconds)),
-        ("  each other token (TPOT)", "", _time(expected.tpot_seconds)),
+        ("First token (TTFT)", "", _time(expected.ttft_seconds), off_by(accuracy.ttft)),
+        ("  each other token (TPOT)", "", _time(expected.tpot_seconds), off_by(accuracy.tpot)),
         ("  last token", "", _time(expected.latency_seconds)),
     ]
     overloaded = w.rate is not None and s.limited_by not in (None, "rate", "requests")
-    return Table(title, ("", "limit", "expected"), "lrr", rows, (OVERLOADED,) if overloaded else ())
+    columns = ("", "limit", "expected", OFF)
+    table = [_filled(row, len(columns)) for row in rows]
+    return Table(title, columns, "lrrr", table, (OVERLOADED,) if overloaded else ())
 
 
 def _arrivals(w: Workload) -> str:
@@ -275,18 +291,30 @@ def _bases(e: Estimate) -> list[str]:
         f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair{decode}",
         f"limit     no implementation is faster: {pairs} pairs at peak, compulsory bytes at full bandwidth",
         *_expected(e.decode.expected.basis),
+        *_errors(e),
     ]
 
 
 def _expected(basis: str) -> list[str]:
-    """What expected times rest on, and how far they were off: by a profile, or by the defaults."""
+    """What expected times rest on: a profile, or the defaults."""
     if basis != BASIS:
-        off = f"{ENGINE_ERROR:.0%} off on average, {ENGINE_MEDIAN_ERROR:.0%} in the median"
-        return [f"expected  kernel by kernel, {basis};", f"          on engines' published runs on H200s {off}"]
-    off = f"{ERROR:.0%} off on average, {MEDIAN_ERROR:.0%} in the median"
+        return [f"expected  kernel by kernel, {basis}"]
     return [
         "expected  kernel by kernel, at the shares of peak and bandwidth that such kernels have reached where others",
-        f"          measured them; on runs that these were not fitted to, {off}",
+        "          measured them",
+    ]
+
+
+def _errors(e: Estimate) -> list[str]:
+    """How far off each kind of expected figure was on published runs, or that too few are known."""
+    phases = ["prefill", "decode"] + ["throughput", "ttft", "tpot"] * (e.serving is not None)
+    said = [f"{NAMES.get(phase, phase):12}{band_in_words(getattr(e.accuracy, phase))}" for phase in phases]
+    kind = e.accuracy.prefill.of
+    if not kind:
+        return [f"error     {UNKNOWN}: no published run was predicted by a profile of your own"]
+    return [
+        f"error     optimised engines' published runs of {kind} that no share was fitted to:",
+        *(f"          {each}" for each in said),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from llmcost.formulas.quantities import QUANTITIES
 from llmcost.ground.units import amount, scaled, seconds, significant
+from llmcost.machine.efficiency import Band
 from llmcost.serving.results import Hardware
 
 UNKNOWN = "not known"
@@ -27,9 +28,31 @@ def cell(path: str, value: Any) -> str:
         return scaled(value, unit)
     if unit == "parameters":
         return amount(value)
-    if path.endswith("_share_of_limit"):
+    if path.endswith(("_share_of_limit", ".error")):
         return f"{value:.0%}"
     return f"{value:,}" if isinstance(value, int) else significant(value)
+
+
+def off_by(band: Band) -> str:
+    """The mean error of a kind of figures, where enough were published."""
+    return UNKNOWN if band.mean_error is None else f"{band.mean_error:.0%}"
+
+
+def band_in_words(band: Band) -> str:
+    """How far off figures of this kind were, and how many there are; or that there are too few."""
+    if band.mean_error is not None:
+        median = "" if band.median_error is None else f", {band.median_error:.0%} in the median"
+        sources = "one source" if band.sources == 1 else f"{band.sources:,} sources"
+        return f"{band.mean_error:.0%} on average{median}" + f", {band.figures:,} figures of {sources}" * bool(
+            band.figures
+        )
+    if band.figures:
+        return f"{UNKNOWN}: {_counted(band.figures)} too few to say"
+    return f"{UNKNOWN}: no such figure was published"
+
+
+def _counted(figures: int) -> str:
+    return "one figure is" if figures == 1 else f"{figures:,} figures are"
 
 
 def degrees_of(layout: Any, names: Iterable[str]) -> str:

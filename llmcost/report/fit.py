@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from llmcost.ground.units import scaled, significant
 from llmcost.parallel.layout import DEGREES
 from llmcost.report.figures import UNKNOWN, degrees_of
 from llmcost.report.tables import Table
-from llmcost.search.fit import Offer
+from llmcost.search.fit import Offer, Offers
 
+MOST_REASONS = 4  # that are shown for what is left out
 WORDS = ("GPUs", "", "computes in", "weights in")
 FIGURES = ("weights", "memory", "batch", "context", "prefill", "decode", "decode at most")
 
 
-def fit_table(title: str, offers: Sequence[Offer], batch: int, basis: str, *, priced: bool) -> Table:
-    """A row for each offer: the GPUs, the precision, how far memory reaches, what it gives.
+def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: bool) -> Table:
+    """A row for some of the offers: the GPUs, the precision, how far memory reaches, what it gives.
 
     A column of requests in flight where they were asked for, a column of prices where there are prices.
     """
+    batch, basis = found.batch, found.basis
     served = any(offer.served_tokens_per_s is not None for offer in offers)
     last = ("requests",) * served + ("a million output tokens",) * priced
     rows = [_cells(offer, served=served, priced=priced) for offer in offers]
     user = "one sequence" if batch == 1 else f"{batch:,} sequences"
     is_priced = ", which is priced" * priced
     most = f"; requests: output of those in flight{is_priced}" if served else is_priced
-    notes = (
+    notes = [
         "weights, memory: of one GPU. batch, context: the largest that have room.",
         f"prefill, decode: tokens/s of all GPUs, {basis}, at {user}; decode at most: at the largest batch{most}.",
-    )
+        f"In order: {found.order}.",
+        *_bases(offers, basis),
+        *_left_out(found),
+    ]
     align = "l" * len(WORDS) + "r" * (len(FIGURES) + len(last))
-    return Table(title, (*WORDS, *FIGURES, *last), align, rows, notes if rows else ("No GPU asked about holds it.",))
+    return Table(
+        title,
+        (*WORDS, *FIGURES, *last),
+        align,
+        rows,
+        tuple(notes) if rows else ("No GPU asked about holds it.", *_left_out(found)),
+    )
+
+
+def _bases(offers: Sequence[Offer], basis: str) -> list[str]:
+    """What the expected rates of each kind of GPU rest on, and how far such decode rates were off."""
+    kinds: dict[str, dict[str, None]] = {}
+    for offer in offers:
+        off = "errors not known" if offer.error is None else f"decode {offer.error:.0%} off on average"
+        kinds.setdefault(f"{offer.expected_basis}, {off}", {})[offer.hardware] = None
+    return [f"Expected by {kind}: {', '.join(names)}." for kind, names in kinds.items()] if basis == "expected" else []
+
+
+def _left_out(found: Offers) -> list[str]:
+    """What makes no offer, by the reason that `estimate` would give, the most frequent first."""
+    if not found.left_out:
+        return []
+    first = Counter(each.why for each in found.left_out).most_common(MOST_REASONS)
+    others = len(found.left_out) - sum(number for _, number in first)
+    more = [f"  {others:,}: other reasons (--json has all)"] if others else []
+    asked = f"{len(found.left_out):,} of {len(found.left_out) + len(found.offers):,} combinations"
+    return [f"Left out, {asked}:", *(f"  {number:,}: {why}" for why, number in first), *more]
 
 
 def _cells(offer: Offer, *, served: bool, priced: bool) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def kind_of(path: str) -> str:
     """What a column holds: text, flag, size (whole, of the workload) or figure."""
     if path == "memory.fits":
         return "flag"
-    if path == "schema" or path.endswith((".name", ".title", "dtype", ".limited_by", ".basis")):
+    if path == "schema" or path.endswith((".name", ".title", "dtype", ".limited_by", ".basis", ".of")):
         return "text"
     return "size" if path.startswith("workload.") and path.rpartition(".")[2] not in FLOATS else "figure"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmcost.ground.units import DAY, HOUR, amount, scaled, seconds, significant
-from llmcost.report.figures import context_of, degrees_of
+from llmcost.report.figures import band_in_words, context_of, degrees_of
 from llmcost.report.tables import Table
 from llmcost.serving.results import leaves
 from llmcost.training.breakdown import MicroBatchRow
@@ -201,9 +201,8 @@ def _notes(answer: Train) -> list[str]:
         notes.append(f"{found} The times are those of such a GPU with enough memory.")
     if answer.layout.chosen:
         notes.append("What was not given of the layout was chosen: the fastest usual one that fits.")
-    band = ""
-    if e.error is not None:
-        band = f"; mean error {e.error:.0%}: {significant(e.days_low)} to {significant(e.days_high)} days"
+    kind = f" ({answer.accuracy.of})" if answer.accuracy.of else ""
+    days = "" if e.error is None else f"; {significant(e.days_low)} to {significant(e.days_high)} days"
     rule = "6, or 8 with recomputation"
     if answer.run.lora is not None:
         rule = "4 of frozen and 6 of trained ones, or 6 and 8 with recomputation"
@@ -215,5 +214,6 @@ def _notes(answer: Train) -> list[str]:
         f"MFU as others count: {others} (llmcost mfu).",
         f"textbook  FLOPs a parameter and token over {share}: {rule}",
         "limit     no implementation is faster: causal FLOPs at peak, no recomputation, all traffic at the same time",
-        f"expected  {e.basis}{band}",
+        f"expected  {e.basis}",
+        f"error     {band_in_words(answer.accuracy)}{kind}{days}",
     ]

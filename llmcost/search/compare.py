@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from llmcost.ground.algebra import Number
 from llmcost.ground.html import html_table
 from llmcost.model.spec import ModelSpec
-from llmcost.search.fit import price_per_million_tokens
+from llmcost.search.prices import Sold, price_per_million_tokens, sold
 from llmcost.serving.estimate import DEFAULT_CONTEXT, estimate
 from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate, leaves, to_dict
@@ -22,13 +22,14 @@ class Derived(NamedTuple):
     """What follows from an estimate's expected rates; None where it is not known, and prices where it does not fit.
 
     `share_of_limit`: the expected rate over the one that no implementation beats. `per_watt`: of the GPUs' rated
-    power (TDP), not of what they draw. `price`: dollars of GPU-hours, fully used, for a million tokens of prompts, or
-    of output.
+    power (TDP), not of what they draw. `most`: of decode at the largest batch. `price`: dollars of GPU-hours, fully
+    used, for a million tokens of prompts, or of output as prices.py says.
     """
 
     prefill_share_of_limit: Number
     decode_share_of_limit: Number
     decode_tokens_per_s_per_watt: Number
+    most_tokens_per_s: Number
     price_per_million_prompt_tokens: Number
     price_per_million_output_tokens: Number
 
@@ -94,14 +95,16 @@ def compare(
     entries, known = [], prices or {}
     for model in models:
         for chip in hardware:
+            price = known.get(chip.name, known.get(""))
             for engine in engines or (options.engine,):
-                found = estimate(model, chip, options._replace(engine=engine))
-                entries.append(Entry(found, derived(found, chip, known.get(chip.name, known.get("")))))
+                asked = options._replace(engine=engine)
+                found = estimate(model, chip, asked)
+                entries.append(Entry(found, derived(found, chip, price, sold(model, chip, asked, found, price))))
     return Comparison(tuple(entries))
 
 
-def derived(e: Estimate, chip: HardwareSpec, price: float | None) -> Derived:
-    """Shares, rates a watt and costs of one estimate."""
+def derived(e: Estimate, chip: HardwareSpec, price: float | None, at_most: Sold) -> Derived:
+    """Shares, rates a watt and costs of one estimate. `price`: dollars a GPU-hour."""
     prefill, decode = e.prefill.expected.tokens_per_s, e.decode.expected.tokens_per_s
     gpus = e.workload.gpus
     paid = price * gpus if price is not None and e.memory.fits else None
@@ -111,7 +114,8 @@ def derived(e: Estimate, chip: HardwareSpec, price: float | None) -> Derived:
         decode_share_of_limit=_ratio(decode, e.decode.limit.tokens_per_s),
         decode_tokens_per_s_per_watt=_ratio(decode, watts),
         price_per_million_prompt_tokens=price_per_million_tokens(paid, prefill),
-        price_per_million_output_tokens=price_per_million_tokens(paid, decode),
+        most_tokens_per_s=at_most.most_tokens_per_s,
+        price_per_million_output_tokens=at_most.price_per_million_tokens,
     )
 
 

@@ -1,29 +1,25 @@
 """Which GPUs hold a model: kinds of GPUs, numbers of them and precisions, with what they give and cost.
 
-An offer is one kind of GPU, so many of them, one precision. GPUs of a node split each layer as far as heads divide
-(tensor parallelism); the rest are pipeline stages, where layers divide; else experts lie on all GPUs, each with its own
-sequences (expert and data parallelism). A million output tokens is priced at the largest batch, as GPU-hours over the
-tokens of decode, prompts not counted; where requests in flight are asked for, as GPU-hours over their output.
+An offer is one kind of GPU, so many of them, one precision: an estimate, with the layout and the data types that
+`estimate` takes for so many GPUs and such weights. What `estimate` refuses is left out, and said. Tokens are priced as
+prices.py says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
-from llmcost.ground.errors import check_count, check_word
+from llmcost.ground.errors import InputError, check_count, check_word
 from llmcost.ground.html import html_table
-from llmcost.ground.options import MOST
-from llmcost.ground.units import HOUR
 from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import DEGREES, Layout
-from llmcost.parallel.rules import broken, shape_of
-from llmcost.serving.estimate import default_dtype, estimate, workload_of
+from llmcost.search.prices import sold
+from llmcost.serving.estimate import estimate, workload_of
 from llmcost.serving.options import Options
 from llmcost.serving.results import to_dict
-from llmcost.specs.catalog import load_engine
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.fit/1"
@@ -31,16 +27,27 @@ GPUS = (1, 2, 4, 8)
 MOST_GPUS = 10**4
 # What checkpoints are deployed in; of a model that is kept in another format, that one and what is smaller.
 WEIGHTS = ("bf16", "fp8", "int4-g128")
-# Formats of weights that are computed in as they are, where the GPU can; others are unpacked first.
-COMPUTED = {"fp8": "fp8", "nvfp4": "fp4"}
 BASES = ("textbook", "limit", "expected")
 
 
+ORDERS = {True: "the cheapest million output tokens first", False: "the fewest GPUs first, of as many the fastest"}
+
+
 class Precision(NamedTuple):
-    """Data types of computing (None: the weights' own where the GPU has it, else the GPU's default) and of weights."""
+    """Data types of computing and of weights; None: as `estimate` chooses them for the model and the GPU."""
 
     dtype: str | None
-    weight_dtype: str
+    weight_dtype: str | None
+
+
+class LeftOut(NamedTuple):
+    """So many GPUs of a kind that make no offer in some data types, and why."""
+
+    hardware: str
+    gpus: int
+    dtype: str | None
+    weight_dtype: str | None
+    why: str
 
 
 class Offer(NamedTuple):
@@ -68,13 +75,15 @@ class Offer(NamedTuple):
     decode_tokens_per_s: Number
     decode_tokens_per_s_per_user: Number
     most_tokens_per_s: Number  # decode at the largest batch
-    served_tokens_per_s: Number  # output of the requests in flight that were asked for (--concurrency), which is priced
+    served_tokens_per_s: Number  # output of the requests that were asked for (--concurrency), which is priced
     price_per_gpu_hour: Number
     price_per_million_tokens: Number
+    expected_basis: str  # what the expected rates rest on
+    error: float | None  # mean error that expected decode of this kind has shown
 
 
 class Offers(NamedTuple):
-    """Everything `llmcost fit` answers: every offer, whether it holds the model or not."""
+    """Everything `llmcost fit` answers: every offer, whether it holds the model or not, and what makes no offer."""
 
     model: str
     basis: str
@@ -82,6 +91,8 @@ class Offers(NamedTuple):
     batch: int  # as asked for
     context: int
     counted: str  # what of the model
+    left_out: tuple[LeftOut, ...]
+    order: str  # of `holding`, in words
 
     def holding(self) -> list[Offer]:
         """Those that hold the model, in the order of `ranked`."""
@@ -98,7 +109,9 @@ class Offers(NamedTuple):
             "model": self.model,
             "counted": self.counted,
             "basis": self.basis,
+            "order": self.order,
             "offers": self.rows(),
+            "left_out": [to_dict(each) for each in self.left_out],
         }
 
     def __repr__(self) -> str:
@@ -122,7 +135,7 @@ def fit(
     prices: dict[str, float] | None = None,
     basis: str = "expected",
 ) -> Offers:
-    """Every offer, whether it holds the model or not; where no number of GPUs divides the model, there is none.
+    """Every offer, whether it holds the model or not, and what `estimate` refuses.
 
     `prices` are dollars a GPU-hour by name of GPU, "" for all others. Raises InputError where the options make no
     sense.
@@ -131,25 +144,31 @@ def fit(
     for number in gpus:
         check_count("--gpus", number, MOST_GPUS)
     wanted = usual_precisions(model) if precisions is None else precisions
-    offers = []
-    engine = None if options.engine is None else load_engine(options.engine)
-    for chip in hardware:
-        if engine is not None and not engine.runs_on(chip):
+    first = wanted[0].weight_dtype
+    plain = workload_of(model, None, options._replace(profile=None, weight_dtype=first))
+    offers: dict[tuple[Any, ...], Offer] = {}
+    left_out = []
+    for chip, number, precision in product(hardware, gpus, wanted):
+        chosen = options._replace(gpus=number, **precision._asdict())
+        try:
+            w = workload_of(model, chip, chosen)
+        except InputError as refusal:
+            left_out.append(LeftOut(chip.name, number, *precision, str(refusal)))
             continue
         price = (prices or {}).get(chip.name, (prices or {}).get(""))
-        for number in gpus:
-            for each in supported(chip, wanted):
-                layout = layout_for(model, chip, number, options.gpus_per_node, each.weight_dtype)
-                if layout is not None:
-                    offers.append(_offer(model, chip, options, layout, each, price, basis))
-        w = workload_of(model, None, options._replace(profile=None, weight_dtype=wanted[0].weight_dtype))
-    return Offers(model.name, basis, tuple(offers), w.batch, w.context, model.counted or "all")
+        same = (chip.name, number, w.dtype, w.weight_dtype)  # the model's own type may be one of the usual ones
+        if same not in offers:
+            offers[same] = _offer(model, chip, chosen, price, basis)
+    counted = model.counted or "all"
+    order = ORDERS[any(offer.price_per_million_tokens is not None for offer in offers.values())]
+    found = tuple(offers.values())
+    return Offers(model.name, basis, found, plain.batch, plain.context, counted, tuple(left_out), order)
 
 
 def usual_precisions(model: ModelSpec) -> list[Precision]:
     """What the model is kept in, and what weights are often made smaller to."""
-    own = model.weight_format or WEIGHTS[0]
-    return [Precision(None, weights) for weights in (own, *(each for each in WEIGHTS if _bytes(each) < _bytes(own)))]
+    own = _bytes(model.weight_format or WEIGHTS[0])
+    return [Precision(None, weights) for weights in (None, *(each for each in WEIGHTS if _bytes(each) < own))]
 
 
 def precisions_of(
@@ -172,68 +191,26 @@ def _bytes(weights: str) -> Number:
     return element_bytes(weights, "bf16", "bf16").Bw
 
 
-def supported(chip: HardwareSpec, precisions: Iterable[Precision]) -> Iterator[Precision]:
-    """Those that the GPU can compute in, their data type filled in."""
-    plain = default_dtype(chip)
-    for dtype, weights in precisions:
-        own = next((each for kind, each in COMPUTED.items() if weights.startswith(kind)), plain)
-        computed = dtype or (own if own in chip.peak else plain)
-        if computed in chip.peak or not chip.peak:
-            yield Precision(computed, plain if weights == WEIGHTS[0] else weights)
-
-
-def layout_for(
-    model: ModelSpec, chip: HardwareSpec, gpus: int, node: int | None = None, weights: str | None = None
-) -> Layout | None:
-    """The layout of so many GPUs; None where nothing divides.
-
-    As much tensor parallelism as a node has GPUs for and the model allows, the rest pipeline stages; else experts over
-    all GPUs. `node`: GPUs of a node; None: as the spec says. `weights`: their format.
-    """
-    node = node or chip.gpus_in_a_node()
-    degrees = [tp for tp in range(min(gpus, node), 0, -1) if gpus % tp == 0]
-    layouts = [
-        *(Layout(tp, gpus // tp, gpus_per_node=node) for tp in degrees),
-        Layout(dp=gpus, ep=gpus, gpus_per_node=node),
-    ]
-    shape = shape_of(model, weights)
-    return next((layout for layout in layouts if broken(layout, shape) is None), None)
-
-
-def _offer(
-    model: ModelSpec,
-    chip: HardwareSpec,
-    options: Options,
-    layout: Layout,
-    precision: Precision,
-    price: float | None,
-    basis: str,
-) -> Offer:
+def _offer(model: ModelSpec, chip: HardwareSpec, options: Options, price: float | None, basis: str) -> Offer:
     """What so many GPUs at this precision give: memory and rates of the batch asked for, and decode at the largest one.
 
     `price`: dollars a GPU-hour.
     """
-    degrees = {name: getattr(layout, name) for name in DEGREES}
-    chosen = options._replace(dtype=precision.dtype, weight_dtype=precision.weight_dtype, **degrees)
-    e = estimate(model, chip, chosen)
-    m, fits = e.memory, e.memory.fits
-    largest = estimate(model, chip, chosen._replace(batch=min(m.max_batch, MOST))) if fits else None
+    e = estimate(model, chip, options)
+    w, m, fits = e.workload, e.memory, e.memory.fits
     prefill, decode = getattr(e.prefill, basis), getattr(e.decode, basis)
-    most = None if largest is None else getattr(largest.decode, basis).tokens_per_s
-    served = getattr(e.serving, basis, None) if fits else None  # the textbook has no rule for a mix
-    served_tokens = None if served is None else served.output_tokens_per_s
-    priced = most if options.concurrency is None else served_tokens
+    at_most = sold(model, chip, options, e, price, basis)
     return Offer(
         hardware=chip.name,
         title=chip.title,
-        gpus=layout.gpus(),
-        tp=layout.tp,
-        pp=layout.pp,
-        dp=layout.dp,
-        ep=layout.ep,
-        dtype=e.workload.dtype,
-        weight_dtype=e.workload.weight_dtype,
-        kv_dtype=e.workload.kv_dtype,
+        gpus=w.gpus,
+        tp=w.tp,
+        pp=w.pp,
+        dp=w.dp,
+        ep=w.ep,
+        dtype=w.dtype,
+        weight_dtype=w.weight_dtype,
+        kv_dtype=w.kv_dtype,
         fits=fits,
         weights_bytes=m.weights_bytes,
         usable_bytes=m.usable_bytes,
@@ -242,19 +219,13 @@ def _offer(
         prefill_tokens_per_s=prefill.tokens_per_s if fits else None,
         decode_tokens_per_s=decode.tokens_per_s if fits else None,
         decode_tokens_per_s_per_user=decode.tokens_per_s_per_user if fits else None,
-        most_tokens_per_s=most,
-        served_tokens_per_s=served_tokens,
+        most_tokens_per_s=at_most.most_tokens_per_s,
+        served_tokens_per_s=at_most.served_tokens_per_s,
         price_per_gpu_hour=price,
-        price_per_million_tokens=price_per_million_tokens(None if price is None else price * layout.gpus(), priced),
+        price_per_million_tokens=at_most.price_per_million_tokens,
+        expected_basis=e.decode.expected.basis,
+        error=e.decode.expected.error,
     )
-
-
-def price_per_million_tokens(price_per_hour: Number, tokens_per_s: Number) -> Number:
-    """Dollars for a million tokens, of GPUs that are never idle; None where price or rate is not known.
-
-    `price_per_hour`: dollars an hour of all GPUs together, which give `tokens_per_s` together.
-    """
-    return None if price_per_hour is None or tokens_per_s is None else price_per_hour / (tokens_per_s * HOUR) * 10**6
 
 
 def best(offers: Iterable[Offer]) -> list[Offer]:

@@ -24,7 +24,7 @@ from llmcost.model.counting import cache_bytes_per_token, kept_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
-from llmcost.search.fit import price_per_million_tokens
+from llmcost.search.prices import price_per_million_tokens
 from llmcost.search.space import Broken, Column, degrees_in_words
 from llmcost.serving.batching import serving
 from llmcost.serving.estimate import machine_of, server_of

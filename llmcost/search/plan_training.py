@@ -15,7 +15,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.rules import shape_of
 from llmcost.search.causes import CAUSES, Lost, cause_of, lost, spent
-from llmcost.search.fit import price_per_million_tokens
+from llmcost.search.prices import price_per_million_tokens
 from llmcost.search.space import Broken, Choices, Column, Space, allowed, degrees_in_words, space
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.passes import Setup

@@ -245,10 +245,11 @@ class Mix(NamedTuple):
 
     def expected(self, running: Number, most: Number) -> ServingTimes:
         """Throughput and latency of so many requests, where there is room for `most`."""
-        w = self.w
+        w, reached = self.w, self.server.efficiency
+        shown = (reached.basis, reached.band("throughput").mean_error)
         pace = None if running is None else self.pace(running if w.rate is None else maximum(1, running))
         if pace is None:
-            return ServingTimes(None, None, None, None, None, None, None)
+            return ServingTimes(None, None, None, None, None, None, None, *shown)
         residence = self.steps * pace.step
         latency, requests, seconds = None, self.of_all_ranks(running), residence
         if w.rate is not None:
@@ -263,7 +264,7 @@ class Mix(NamedTuple):
                 latency = latency + queued * maximum(0, seconds - arriving) / 2
                 seconds = maximum(seconds, arriving + residence)
         ttft = None if latency is None else latency - (w.output - 1) * pace.each
-        return ServingTimes(*rates(w, requests, seconds), ttft, pace.each, latency)
+        return ServingTimes(*rates(w, requests, seconds), ttft, pace.each, latency, *shown)
 
     def job_seconds(self, most: Number) -> Number:
         """Seconds of all requests of a batch job, `most` at a time on a rank: full waves, and what is left over."""

@@ -13,8 +13,9 @@ from typing import Any
 from llmcost.ground.algebra import Number, is_one, least, maximum, sum_of
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
+from llmcost.machine.bands import SERVING, bands_for
 from llmcost.machine.chip import Chip, chip_of, usable_bytes
-from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.efficiency import Band, Efficiency
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.architecture import Pass, head, operators
@@ -44,13 +45,24 @@ from llmcost.serving.options import (
 )
 from llmcost.serving.phases import decode, decode_step, no_decode, prefill, prefill_seconds, request
 from llmcost.serving.repeated import Repeated
-from llmcost.serving.results import Estimate, Flops, Hardware, KvCache, Memory, PassFlops, PhaseTraffic, model_of
+from llmcost.serving.results import (
+    Accuracy,
+    Estimate,
+    Flops,
+    Hardware,
+    KvCache,
+    Memory,
+    PassFlops,
+    PhaseTraffic,
+    model_of,
+)
 from llmcost.serving.training_rates import training
 from llmcost.specs.catalog import load_engine
 from llmcost.specs.hardware import HardwareSpec, joined_by
 
 SCHEMA = "llmcost.estimate/1"
 DEFAULT_CONTEXT = 8192  # tokens
+COMPUTED = {"fp8": "fp8", "nvfp4": "fp4"}  # formats of weights that linear layers compute in as they are -> that type
 
 _sizes: Callable[[Options], tuple[Number, ...]] = attrgetter(*SIZES)
 _others: Callable[[Options], tuple[Any, ...]] = attrgetter(*[each for each in Options._fields if each not in SIZES])
@@ -149,6 +161,7 @@ def evaluate(
     """
     if w.weight_dtype != model.weight_format:
         model = model.without_formats()
+    efficiency = with_bands(efficiency, model, hardware, w)
     server = server_of(model, size, chip, efficiency, w)
     model = server.model
     alone = is_one(w.gpus)
@@ -196,7 +209,15 @@ def evaluate(
         request=None if w.output is None else request(server, w, prefilled, prompt_seconds.others),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
         training=training(forward_cost, one_pass, params.total, w.tokens, chip, efficiency, both_ways, w.mfu),
+        accuracy=Accuracy._make([*[efficiency.band(phase) for phase in SERVING], Band()]),
     )
+
+
+def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec | None, w: Workload) -> Efficiency:
+    """The same with the errors that it has shown on published runs; by a profile of the user's own there are none."""
+    if hardware is None or w.profile is not None:
+        return efficiency
+    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=model.has_experts(), phases=SERVING))
 
 
 def _prompts_on_a_gpu(server: Server, w: Workload) -> tuple[PassCost, Stages | None]:
@@ -238,7 +259,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         raise InputError("--batch-prompts: either all prompts at once, or chunks of them (--chunk)")
     if model.unread and options.weight_dtype is None:
         raise InputError(f"{model.unread}; --weight-dtype says what linear layers are kept in, whatever it is")
-    dtype = options.dtype or default_dtype(hardware)
+    dtype = options.dtype or computed_in(options.weight_dtype or model.weight_format, hardware)
     weights = options.weight_dtype or model.weight_format or dtype
     if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):
         raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
@@ -368,7 +389,17 @@ def usual_chunk(hardware: HardwareSpec | None) -> int:
     return CHUNK if large else SMALL_CHUNK
 
 
+def computed_in(weights: str | None, hardware: HardwareSpec | None) -> str:
+    """What engines compute linear layers in, by the format of their weights, unless told otherwise.
+
+    That is the weights' own type where it is one of COMPUTED and the GPU has a peak for it; other weights are unpacked
+    to the type of the activations first.
+    """
+    own = next((dtype for kind, dtype in COMPUTED.items() if weights and weights.startswith(kind)), None)
+    return own if own is not None and hardware is not None and own in hardware.peak else default_dtype(hardware)
+
+
 def default_dtype(hardware: HardwareSpec | None) -> str:
-    """What engines compute in unless told otherwise: bf16, or fp16 where the GPU has a peak for that alone."""
+    """What engines keep activations in unless told otherwise: bf16, or fp16 where the GPU has a peak for that alone."""
     only_fp16 = hardware is not None and "fp16" in hardware.peak and "bf16" not in hardware.peak
     return "fp16" if only_fp16 else "bf16"

@@ -173,7 +173,7 @@ class Options(NamedTuple):
             "Data type of computing and activations.",
             COMPUTE_DTYPES,
             "TYPE",
-            default="bf16, or fp16 where the GPU lacks it",
+            default="the weights' where the GPU computes in it, or bf16, or fp16 where it lacks that",
         ),
     ] = None
     weight_dtype: Annotated[

@@ -79,7 +79,7 @@ def prefill(server: Server, w: Workload, cost: PassCost, full: Number, expected:
     return Prefill(
         textbook=rates("textbook", RankSeconds(by_rule)),
         limit=rates("limit", RankSeconds(limit)),
-        expected=ExpectedRate(*rates("expected", expected), efficiency.basis, efficiency.error),
+        expected=ExpectedRate(*rates("expected", expected), efficiency.basis, efficiency.band("prefill").mean_error),
         bound=floor,
         limited_by=binding(floor, fits=True),
     )
@@ -189,7 +189,9 @@ def decode(server: Server, w: Workload, step: DecodeStep, fits: Number, at: str 
     return Decode(
         textbook=rates("textbook", RankSeconds(by_rule)),
         limit=rates("limit", RankSeconds(limit)),
-        expected=ExpectedStepRate(*rates("expected", step.seconds), efficiency.basis, efficiency.error),
+        expected=ExpectedStepRate(
+            *rates("expected", step.seconds), efficiency.basis, efficiency.band("decode").mean_error
+        ),
         bound=floor,
         limited_by=binding(floor, fits),
     )

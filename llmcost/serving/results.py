@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from llmcost.ground.algebra import Number
 from llmcost.ground.html import html_table
 from llmcost.ground.units import amount, scaled, significant
+from llmcost.machine.efficiency import Band
 from llmcost.machine.timing import Bound
 from llmcost.model.counting import Params, TokenFlops, Traffic
 from llmcost.model.spec import ModelSpec
@@ -185,7 +186,10 @@ class ServingRates(NamedTuple):
 
 
 class ServingTimes(NamedTuple):
-    """The same as expected; mean seconds to the first token, of each other one, and to the last one."""
+    """The same as expected; mean seconds to the first token, of each other one, and to the last one.
+
+    `basis`, `error`: what the expectation rests on, and the mean error that such throughputs have shown.
+    """
 
     requests_per_s: Number
     output_tokens_per_s: Number
@@ -194,6 +198,8 @@ class ServingTimes(NamedTuple):
     ttft_seconds: Number
     tpot_seconds: Number
     latency_seconds: Number
+    basis: str
+    error: float | None
 
 
 class Serving(NamedTuple):
@@ -237,6 +243,20 @@ class TrainingRates(NamedTuple):
     state_bytes: Number
 
 
+class Accuracy(NamedTuple):
+    """How far off expected figures of this kind were on published runs: of prompts, decode, and requests under load.
+
+    `training`: none, as no published run was predicted by it; `llmcost train` predicts whole steps.
+    """
+
+    prefill: Band
+    decode: Band
+    throughput: Band
+    ttft: Band
+    tpot: Band
+    training: Band
+
+
 class Estimate(NamedTuple):
     """Everything `llmcost estimate` answers."""
 
@@ -253,6 +273,7 @@ class Estimate(NamedTuple):
     request: Request | None
     serving: Serving | None
     training: TrainingRates
+    accuracy: Accuracy
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `llmcost estimate --json`."""

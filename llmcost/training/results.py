@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from llmcost.ground.algebra import Number
 from llmcost.ground.html import html_table
 from llmcost.ground.units import seconds, significant
+from llmcost.machine.efficiency import Band
 from llmcost.model.lora import Lora
 from llmcost.serving.results import Hardware, Model, leaves, to_dict
 from llmcost.training.conventions import Utilization
@@ -74,9 +75,9 @@ class Rates(NamedTuple):
 
 
 class ExpectedRates(NamedTuple):
-    """The same as expected; what the expectation rests on, the mean error that this basis has shown.
+    """The same as expected; what the expectation rests on, the mean error that runs of this kind have shown.
 
-    `days_low`, `days_high`: with that error either way.
+    `days_low`, `days_high`: with that error either way; None where too few were published.
     """
 
     step_seconds: Number
@@ -136,7 +137,8 @@ class Train(NamedTuple):
 
     MFU and HFU count every (query, key) pair, as the convention "llmcost" does; `conventions` has them as others
     count. `with_interruptions`: the run with failures and checkpoints, energy and money; all else is without.
-    `change`: the cheapest single one that makes it fit; "" if none does.
+    `change`: the cheapest single one that makes it fit; "" if none does. `accuracy`: how far off published runs of this
+    kind were.
     """
 
     schema: str
@@ -162,6 +164,7 @@ class Train(NamedTuple):
     change: str | None
     conventions: tuple[Utilization, ...]
     with_interruptions: InterruptedRun
+    accuracy: Band
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `llmcost train --json`."""

@@ -57,15 +57,7 @@ NODE_LINKS = Constant(
     "network/README.md)",
     spread="70 to 82 % (the same page)",
 )
-GROUPED = Constant(
-    0.6, "of a product's share, that of experts' products: SimuMax's 6 measurements of DeepSeek-V2, 10 % off"
-)
-ERROR = Constant(
-    0.17,
-    "mean of |predicted / measured - 1| over 216 published figures of sources that had no part in the choice of the "
-    "shares (`llmcost accuracy --kind training`)",
-    spread="median 0.13",
-)
+GROUPED = Constant(0.8, "of a product's share, that of experts' products: SimuMax's 6 measurements of DeepSeek-V2")
 
 PRODUCT = Kernel(DEFAULTS["gemm.compute"].value, MEMORY.value, LAUNCH.value)
 COLLECTIVES = {
@@ -100,4 +92,4 @@ def shares_for(hardware: HardwareSpec, recipe: Recipe) -> Efficiency:
         kernels["gemm"] = product
         kernels["grouped_gemm"] = product._replace(compute=GROUPED.value * product.compute)
         kernels["attention_prefill"] = product._replace(compute=known.attention)
-    return Efficiency(kernels, "training defaults", ERROR.value)
+    return Efficiency(kernels, "training defaults")

@@ -56,6 +56,7 @@ class Step(NamedTuple):
     peak: Number
     first: StageMemory
     last: StageMemory
+    basis: str  # what the expected seconds rest on
 
     def mfu(self) -> Number:
         """Share of the peak that the model's FLOPs are."""
@@ -105,6 +106,7 @@ def evaluate_step(at: Setup) -> Step:
         peak=at.chip.peak,
         first=first,
         last=last,
+        basis=at.efficiency.basis,
     )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from llmcost.ground.algebra import Number, is_plain, maximum, named
 from llmcost.ground.units import DAY, HOUR
 from llmcost.machine import textbook
-from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.bands import TRAINING, bands_for, trained_on
+from llmcost.machine.efficiency import Band, Efficiency
 from llmcost.model.architecture import operators
 from llmcost.model.counting import count_params
 from llmcost.model.lora import trainable_params
@@ -46,7 +47,7 @@ def train(
     options = with_tokens(options)
     at, chosen = setup_of(model, hardware, options, efficiency)
     check(at.layout, shape_of(model), at.seq)
-    answer = answer_of(at, hardware, options, chosen)
+    answer = answer_of(at, hardware, options, chosen, band_of_run(at, hardware, options))
     if answer.memory.fits:
         return answer
     change = cheapest_change(at, at.chip.usable)
@@ -56,8 +57,11 @@ def train(
     return answer._replace(change="" if gpus is None else f"--gpus {gpus} and the layout left open")
 
 
-def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool) -> Train:
-    """All figures, from sizes that may be numbers or symbols. `chosen`: whether the layout was chosen for the user."""
+def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool, band: Band) -> Train:
+    """All figures, from sizes that may be numbers or symbols.
+
+    `chosen`: whether the layout was chosen for the user. `band`: how far off such runs were.
+    """
     recipe, step = at.recipe, evaluate_step(at)
     size = ElementBytes(recipe.param_bytes(), recipe.param_bytes(), recipe.param_bytes())
     params = count_params(operators(at.model, size, Load(1, 1, 1)))
@@ -78,8 +82,8 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
         frozen = textbook.training_seconds(active, *terms, flops_per_param - textbook.GRADIENT_FLOPS_PER_PARAM)
         return rates(frozen + textbook.training_seconds(trained, *terms, flops_per_param))
 
-    expected, error = rates(named("step_seconds", step.seconds.total)), at.efficiency.error
-    low, high = (expected.days * (1 + sign * (error or 0)) for sign in (-1, 1))
+    expected, error = rates(named("step_seconds", step.seconds.total)), band.mean_error
+    low, high = (None if error is None else expected.days * (1 + sign * error) for sign in (-1, 1))
     return Train(
         schema=SCHEMA,
         model=model_of(at.model, params),
@@ -114,7 +118,24 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
         with_interruptions=_interrupted(
             step, hardware, options, trained * (recipe.param_bytes() + recipe.optimizer_bytes())
         ),
+        accuracy=band,
     )
+
+
+def band_of_run(at: Setup, hardware: HardwareSpec, options: Options) -> Band:
+    """How far off published runs like this one were: on as many GPUs, of this family, dense or with experts.
+
+    Where too few are known, and by a profile of the user's own, it is what a profile has measured itself, if there is
+    one. Of adapters none was predicted: they have no band.
+    """
+    gpus, reached = at.layout.gpus(), at.efficiency
+    if at.recipe.lora is not None:
+        return Band()
+    if options.profile is not None:
+        return reached.band("")
+    phase = trained_on(gpus, hardware.gpus_in_a_node())
+    found = bands_for(reached, hardware, experts=at.model.has_experts(), phases=(phase,), engine=TRAINING)[phase]
+    return found if found.mean_error is not None or reached.error is None else reached.band("")
 
 
 def _conventions(at: Setup, step: Step) -> tuple[Utilization, ...]:

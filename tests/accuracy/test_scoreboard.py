@@ -13,16 +13,7 @@ from llmcost.accuracy.fit_defaults import Distance, fitted, role_of
 from llmcost.accuracy.models import spec_of
 from llmcost.accuracy.predict import ANSWERS, Answer, answers, fits
 from llmcost.accuracy.score import Check, beating, check, explained, fit_calls, group, percentile, worst
-from llmcost.machine.defaults import (
-    DATA_CENTRE,
-    DEFAULTS,
-    ENGINE,
-    ENGINE_ERROR,
-    ENGINE_MEDIAN_ERROR,
-    ERROR,
-    FAMILIES,
-    MEDIAN_ERROR,
-)
+from llmcost.machine.defaults import DATA_CENTRE, DEFAULTS, ENGINE, FAMILIES
 from llmcost.machine.efficiency import FIGURES, default_for, in_an_engine
 from llmcost.parallel.layout import Layout
 from llmcost.specs.catalog import load_hardware, names, shipped
@@ -215,14 +206,6 @@ def test_whether_a_case_fits_is_called_right():
 # -- defaults ---------------------------------------------------------------------------------------
 
 
-def test_the_stated_error_of_the_defaults_is_that_of_the_cases_that_score_them():
-    scored = [each for each in INFERENCE if class_of(each.case) == "optimised" and role_of(each.case) == "scored"]
-    scored = [each for each in scored if each.case.settings["phase"] in ("decode", "prefill", "request")]
-    found = [each.error for each in scored if each.error is not None and each.answer.quantity != "memory_bytes"]
-    assert round(fmean(found), 2) == ERROR
-    assert round(median(found), 2) == MEDIAN_ERROR
-
-
 def offline_by_profile(path, **of):
     """Throughput of optimised engines that queue all requests at once, by a profile of their GPU."""
     found = check([case for case in load_cases("inference") if case.settings["gpu"] == path.stem], str(path))
@@ -244,15 +227,34 @@ def test_engines_take_longer_than_their_kernels_by_what_their_runs_on_h100s_say(
     ask.answered.cache_clear()  # those by another share
 
 
-def test_the_stated_error_of_kernels_in_an_engine_is_that_of_runs_on_h200s():
+def test_what_was_measured_on_a_gpu_says_more_of_it_than_the_defaults_do():
+    """79 throughputs of optimised engines on H200s: 5 % off on average by its profile."""
     found = offline_by_profile(H200)
     assert len(found) == 79
-    assert round(fmean(each.error for each in found), 2) == ENGINE_ERROR
-    assert round(median(each.error for each in found), 2) == ENGINE_MEDIAN_ERROR
+    by_profile = fmean(each.error for each in found)
+    assert by_profile < 0.06
     same = {each.case.name: each.case for each in found}
     ratios = [each.ratio for case in same.values() for each in answers(case, figures=FIGURES) if each.ratio]
-    defaults = fmean(abs(ratio - 1) for ratio in ratios)
-    assert defaults > 1.3 * ENGINE_ERROR  # what was measured on the GPU says more of it than what holds for its family
+    assert fmean(abs(ratio - 1) for ratio in ratios) > 1.3 * by_profile
+
+
+def test_the_profile_of_a_sibling_predicts_as_well_as_the_defaults_do():
+    """Throughputs on H100s and GH200s, which take the H200's shares: within a point of the defaults' error."""
+    cases = [
+        case
+        for case in load_cases("inference")
+        if case.settings["gpu"] in ("h100-sxm", "gh200", "gh200-144gb") and class_of(case) == "optimised"
+    ]
+    cases = [case for case in cases if case.settings["phase"] in ("offline", "online")]
+    pairs = [
+        (by_sibling.ratio, by_default.ratio)
+        for case in cases
+        for by_sibling, by_default in zip(answers(case), answers(case, figures=FIGURES), strict=True)
+        if by_default.ratio is not None and by_default.quantity == "output_tokens_per_s"
+    ]
+    assert len(pairs) > 100
+    sibling, default = (fmean(abs(ratio - 1) for ratio in each) for each in zip(*pairs, strict=True))
+    assert sibling < default + 0.01
 
 
 def test_a_profile_of_another_gpu_predicts_nothing(cli):

@@ -568,12 +568,15 @@ def test_a_data_type_that_the_gpu_lacks_is_refused_with_those_that_it_has(cli):
         (
             "llama3-8b",
             ["--gpus", 320],
-            "--gpus 320 is --tp 8 --pp 40; --pp 40 is more than the 32 layers of llama3-8b; nearest: 32",
+            (
+                "--gpus 320 is --tp 8 --pp 40; --pp 40 is more than the 32 layers of llama3-8b; "
+                "legal on as many GPUs: --dp 320"
+            ),
         ),
         (
             "qwen2.5-7b",
-            ["--gpus", 8],
-            "--gpus 8 is --tp 8 --pp 1; --tp 8 does not divide the 28 attention heads of qwen2.5-7b",
+            ["--gpus", 40],
+            "--gpus 40 is --tp 8 --pp 5; --tp 8 does not divide the 28 attention heads of qwen2.5-7b",
         ),
         ("llama3-8b", ["--tp", 0], "--tp 0: at least 1"),
         ("llama3-8b", ["--gpus", 10**9], "--gpus 1000000000: at least 1 and at most 1,000,000"),

@@ -230,7 +230,7 @@ def test_a_profile_is_what_a_plan_and_a_comparison_go_by(cli):
     profile = ["--profile", ROOT / "hardware" / "profiles" / "h200.json"]
     for command in (["compare", "llama3-8b"], ["plan", "llama3-8b", "--gpus", 1, "--serve"], ["fit", "llama3-8b"]):
         assert cli(*command, "--hw", "h200", *profile).code == 0
-        wrong = cli(*command, "--hw", "h100", *profile)
+        wrong = cli(*command, "--hw", "a100", *profile)
         assert (wrong.code, wrong.out) == (2, "")
 
 

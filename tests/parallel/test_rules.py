@@ -64,11 +64,36 @@ def test_sets_of_experts_fill_a_stage():
 def test_a_number_of_gpus_is_told_as_the_degrees_that_it_became():
     nothing = dict.fromkeys(("tp", "pp", "dp", "ep", "gpus_per_node"))
     with pytest.raises(
-        InputError, match=r"^--gpus 24 is --tp 8 --pp 3; --pp 3 is more than the 2 layers of two-layers; nearest: 2"
+        InputError,
+        match=r"^--gpus 24 is --tp 8 --pp 3; --pp 3 is more than the 2 layers of two-layers; "
+        r"legal on as many GPUs: --dp 24$",  # 24 divides neither its 128 heads nor its 256 experts
     ):
         model = load_model("deepseek-v3")
         few = model._replace(name="two-layers", layers=tuple(each._replace(count=1) for each in model.layers))
         layout_of(few, load_hardware("h200"), None, 24, **nothing)
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus", "given", "degrees"),
+    [
+        ("llama3-70b", 8, {}, (8, 1, 1, 1)),
+        ("llama3-70b", 16, {}, (8, 2, 1, 1)),  # 80 layers make two stages, each in a node of its own
+        ("gpt2-xl", 4, {}, (1, 4, 1, 1)),  # 25 heads, 48 layers
+        ("gpt2-xl", 5, {}, (5, 1, 1, 1)),
+        ("deepseek-v3", 16, {}, (8, 2, 1, 1)),  # 31 and 30 layers
+        ("deepseek-v3", 16, {"tp": 8}, (8, 2, 1, 1)),
+        ("mixtral-8x7b", 16, {"ep": 8}, (2, 1, 8, 8)),  # a rank of attention for each of the 8 that share experts
+    ],
+)
+def test_a_number_of_gpus_is_the_first_legal_layout_that_fills_them(model, gpus, given, degrees):
+    nothing = dict.fromkeys(("tp", "pp", "dp", "ep", "gpus_per_node"))
+    assert layout_of(load_model(model), load_hardware("h200"), None, gpus, **nothing | given)[:4] == degrees
+
+
+def test_where_nothing_fills_them_what_is_legal_on_as_many_is_named():
+    """--pp 62 is held, and there are 61 layers; 128 heads and 256 experts divide by 16."""
+    with pytest.raises(InputError, match=r"legal on as many GPUs: --tp 16 or --ep 16 or --dp 16$"):
+        layout_of(load_model("deepseek-v3"), load_hardware("h200"), None, 16, None, 62, None, None, None)
 
 
 @settings(deadline=None)

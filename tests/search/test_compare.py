@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from llmcost.search.fit import price_per_million_tokens
+from llmcost.search.prices import price_per_million_tokens
 
 PNG, SVG = b"\x89PNG\r\n", b"<?xml"
 
@@ -45,7 +45,12 @@ def test_a_comparison_holds_whole_estimates(cli):
     rate = alone["decode"]["expected"]["tokens_per_s"]
     assert derived["decode_share_of_limit"] == rate / alone["decode"]["limit"]["tokens_per_s"]
     assert derived["decode_tokens_per_s_per_watt"] == rate / 750  # the MI300X's TDP
-    assert derived["price_per_million_output_tokens"] == pytest.approx(2 / 3600 * 1e6 / rate, rel=1e-15)
+    full = json.loads(
+        cli("estimate", "llama3-8b", "--hw", "mi300x", "--batch", alone["memory"]["max_batch"], "--json").out
+    )
+    most = full["decode"]["expected"]["tokens_per_s"]
+    assert derived["most_tokens_per_s"] == most
+    assert derived["price_per_million_output_tokens"] == pytest.approx(2 / 3600 * 1e6 / most, rel=1e-15)
 
 
 def test_what_does_not_fit_has_no_cost(cli):
@@ -68,7 +73,11 @@ def test_four_gpus_cost_four_times_as_much_an_hour(cli):
         "entries"
     ]
     rate, derived = entry["decode"]["expected"]["tokens_per_s"], entry["derived"]
-    assert derived["price_per_million_output_tokens"] == pytest.approx(4 * 2.5 / 3600 * 1e6 / rate, rel=1e-15)
+    most = derived["most_tokens_per_s"]
+    assert derived["price_per_million_output_tokens"] == pytest.approx(4 * 2.5 / 3600 * 1e6 / most, rel=1e-15)
+    assert derived["price_per_million_prompt_tokens"] == pytest.approx(
+        4 * 2.5 / 3600 * 1e6 / entry["prefill"]["expected"]["tokens_per_s"], rel=1e-15
+    )
     assert derived["decode_tokens_per_s_per_watt"] == pytest.approx(rate / (4 * 700), rel=1e-15)
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from llmcost import Options, estimate, load_hardware, load_model
-from llmcost.search.fit import Precision, best, fit, layout_for, ranked, supported, usual_precisions
+from llmcost.search.fit import Precision, best, fit, ranked, usual_precisions
 
 H100, L4, LLAMA = load_hardware("h100-sxm"), load_hardware("l4"), load_model("llama3-70b")
 
@@ -57,37 +57,33 @@ def test_what_does_not_fit_has_no_rates():
 
 
 def test_precisions_are_the_models_own_and_smaller_ones():
-    assert [each.weight_dtype for each in usual_precisions(LLAMA)] == ["bf16", "fp8", "int4-g128"]
-    assert [each.weight_dtype for each in usual_precisions(load_model("deepseek-v3"))] == [
-        "fp8-block128",
-        "fp8",
-        "int4-g128",
-    ]
-    assert [each.weight_dtype for each in usual_precisions(load_model("gpt-oss-20b"))] == ["mxfp4", "int4-g128"]
+    assert [each.weight_dtype for each in usual_precisions(LLAMA)] == [None, "fp8", "int4-g128"]
+    assert [each.weight_dtype for each in usual_precisions(load_model("deepseek-v3"))] == [None, "fp8", "int4-g128"]
+    assert [each.weight_dtype for each in usual_precisions(load_model("gpt-oss-20b"))] == [None, "int4-g128"]
 
 
-def test_a_gpu_computes_in_the_weights_type_where_it_can():
-    def computed(name, *precisions):
-        return [tuple(each) for each in supported(load_hardware(name), precisions)]
-
-    assert computed("h100-sxm", Precision(None, "fp8"), Precision(None, "int4-g128")) == [
-        ("fp8", "fp8"),
-        ("bf16", "int4-g128"),
-    ]
-    assert computed("a100-80gb-sxm", Precision(None, "fp8")) == [("bf16", "fp8")]
-    assert computed("v100-32gb-sxm", Precision(None, "bf16")) == [("fp16", "fp16")]
-    assert computed("a100-80gb-sxm", Precision("fp8", "fp8")) == []
-    assert computed("b200", Precision(None, "nvfp4")) == [("fp4", "nvfp4")]
+def test_what_estimate_refuses_is_left_out_with_its_reason():
+    """12 heads and 12 layers on 7 GPUs; an A100 has no matrix units for fp8."""
+    found = fit(load_model("gpt2"), [H100], gpus=[7])
+    assert (found.offers, len(found.left_out)) == ((), 3)
+    assert found.left_out[0].why.startswith("--gpus 7 is --tp 7 --pp 1; --tp 7 does not divide the 12 attention heads")
+    found = fit(LLAMA, [H100, load_hardware("a100-80gb-sxm")], gpus=[8], precisions=[Precision("fp8", "fp8")])
+    assert [offer.hardware for offer in found.offers] == ["h100-sxm"]
+    (left_out,) = found.left_out
+    assert left_out[:4] == ("a100-80gb-sxm", 8, "fp8", "fp8")
+    assert left_out.why.startswith("--dtype fp8: no source gives NVIDIA A100 80GB SXM4 a peak for it")
 
 
-def test_gpus_split_layers_as_far_as_heads_divide_and_stages_take_the_rest():
-    assert layout_for(LLAMA, H100, 8)[:2] == (8, 1)
-    assert layout_for(LLAMA, H100, 16)[:2] == (8, 2)
-    assert layout_for(load_model("gpt2-xl"), H100, 4)[:2] == (1, 4)  # 25 heads, 48 layers
-    assert layout_for(load_model("gpt2-xl"), H100, 5)[:2] == (5, 1)
-    assert layout_for(load_model("gpt2"), H100, 7)[:2] == (1, 7)  # 12 layers: five stages have two of them
-    assert layout_for(load_model("gpt2"), H100, 13) is None
-    assert layout_for(load_model("deepseek-v3"), H100, 16)[:2] == (8, 2)  # 31 and 30 layers
+def test_what_computes_outside_the_matrix_units_is_an_offer_too():
+    """fp32 on an RTX 4090 has a rate, of its vector units."""
+    chip = load_hardware("rtx4090")
+    (offer,) = fit(load_model("gpt2"), [chip], gpus=[1], precisions=[Precision("fp32", None)]).offers
+    assert offer.decode_tokens_per_s == estimate(load_model("gpt2"), chip, Options(dtype="fp32")).decode.expected[1]
+
+
+def test_the_same_types_under_two_names_are_one_offer():
+    precisions = [Precision("fp8", None), Precision("fp8", "fp8")]  # weights have the type of computing
+    assert len(fit(LLAMA, [H100], gpus=[8], precisions=precisions).offers) == 1
 
 
 def test_the_table_has_the_fewest_gpus_of_a_kind_at_the_widest_precision():
@@ -115,6 +111,13 @@ def test_the_answer_is_a_table_and_exit_code_0_or_1(cli):
     none = cli("fit", "llama3.1-405b", "--hw", "rtx4090")
     assert (none.code, none.err) == (1, "")
     assert "No GPU asked about holds it." in none.out
+
+
+def test_the_table_says_its_order_and_what_is_left_out(cli):
+    plain = cli("fit", "gpt2", "--hw", "h100,a100", "--gpus", "1,7", "--dtype", "fp8,bf16").out
+    assert "In order: the fewest GPUs first, of as many the fastest." in plain
+    assert "Left out, 15 of " in plain  # on 7 GPUs all 12: 12 heads; on one A100 the 3 formats in fp8
+    assert "In order: the cheapest million output tokens first." in cli("fit", "gpt2", "--hw", "h100", "--price", 2).out
 
 
 def test_json_and_csv_have_every_offer_whether_it_fits_or_not(cli):

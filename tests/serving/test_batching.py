@@ -11,7 +11,7 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.symbols import Expression
 from llmcost.ground.symbols import evaluate as value_of
 from llmcost.machine.chip import chip_of
-from llmcost.machine.efficiency import DEFAULT
+from llmcost.machine.reached import efficiency_for
 from llmcost.model.architecture import operators
 from llmcost.model.counting import count_params, count_pass
 from llmcost.model.sizes import Load, element_bytes
@@ -23,11 +23,12 @@ from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves
 
 H100, LLAMA = load_hardware("h100-sxm"), load_model("llama3.1-8b")
+REACHED = efficiency_for(H100, None, "bf16", "bf16")
 BF16 = element_bytes("bf16", "bf16", "bf16")
 
 
 def server(model):
-    return Server(model, BF16, chip_of(H100, "bf16", "bf16"), DEFAULT, Layout())
+    return Server(model, BF16, chip_of(H100, "bf16", "bf16"), REACHED, Layout())
 
 
 def mix(model=LLAMA, **options):
@@ -292,11 +293,11 @@ def test_a_sweep_over_what_arrives_equals_the_loop(name, values, others):
     chosen = Options(prompt=1500, output=200, **others | {name: values[0]})
     w = workload_of(LLAMA, H100, chosen)._replace(**{name: np.array(values, dtype=np.float64)})
     sweep = dict(
-        leaves(evaluate(LLAMA, H100, BF16, w, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, prompt_is_context(chosen)))
+        leaves(evaluate(LLAMA, H100, BF16, w, chip_of(H100, w.dtype, w.kv_dtype), REACHED, prompt_is_context(chosen)))
     )
     loop = [dict(leaves(estimate(LLAMA, H100, chosen._replace(**{name: value})))) for value in values]
     for path in loop[0]:
-        if path.startswith("serving.") and loop[0][path] is not None and path != "serving.limited_by":
+        if path.startswith("serving.") and loop[0][path] is not None and not isinstance(loop[0][path], str):
             figures = [each[path] for each in loop]
             np.testing.assert_allclose(np.broadcast_to(sweep[path], len(values)), figures, rtol=1e-9, err_msg=path)
     words = np.broadcast_to(sweep["serving.limited_by"], len(values))
@@ -314,11 +315,11 @@ def test_a_sweep_over_concurrencies_equals_the_loop(chunk):
     values = (1, 10, 100, 1000)
     w = workload_of(LLAMA, H100, chosen)._replace(concurrency=np.array(values, dtype=np.float64))
     sweep = dict(
-        leaves(evaluate(LLAMA, H100, BF16, w, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, prompt_is_context(chosen)))
+        leaves(evaluate(LLAMA, H100, BF16, w, chip_of(H100, w.dtype, w.kv_dtype), REACHED, prompt_is_context(chosen)))
     )
     loop = [dict(leaves(estimate(LLAMA, H100, chosen._replace(concurrency=value)))) for value in values]
     for path in loop[0]:
-        if path.startswith("serving.") and path != "serving.limited_by":
+        if path.startswith("serving.") and loop[0][path] is not None and not isinstance(loop[0][path], str):
             np.testing.assert_allclose(
                 np.broadcast_to(sweep[path], 4), [each[path] for each in loop], rtol=1e-12, err_msg=path
             )
@@ -345,7 +346,7 @@ def test_the_formula_of_a_mix_evaluates_to_the_figure(options):
 def test_without_a_gpu_or_without_its_peak_the_times_are_not_known():
     for hardware in (None, load_hardware("m2-ultra")):
         found = estimate(LLAMA, hardware, Options(prompt=100, output=100, concurrency=4)).serving
-        assert found.expected == (None,) * 7
+        assert found.expected[:7] == (None,) * 7
         assert found.running == 4
 
 

@@ -299,7 +299,7 @@ def test_fusing_projections_and_attention_leaves_parameters_and_flops_of_the_sep
 @given(models(), chips())
 def test_the_weights_data_type_changes_the_weights_and_what_follows_from_them_alone(model, chip):
     def figures(weight_dtype):
-        return dict(leaves(estimate(model, chip, Options(batch=3, weight_dtype=weight_dtype))))
+        return dict(leaves(estimate(model, chip, Options(batch=3, dtype="bf16", weight_dtype=weight_dtype))))
 
     bf16, fp8 = figures("bf16"), figures("fp8")
     follows = {"workload.weight_dtype", "traffic.decode.weight_bytes", "traffic.decode.total_bytes"}

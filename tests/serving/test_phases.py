@@ -11,7 +11,7 @@ from llmcost.formulas.serving import symbolic_estimate
 from llmcost.ground.symbols import Expression
 from llmcost.ground.symbols import evaluate as value_of
 from llmcost.machine.chip import chip_of
-from llmcost.machine.efficiency import DEFAULT
+from llmcost.machine.reached import efficiency_for
 from llmcost.model.architecture import operators
 from llmcost.model.counting import stored_bytes
 from llmcost.model.sizes import Load, element_bytes
@@ -23,13 +23,14 @@ from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves
 
 H100, LLAMA, MIXTRAL = load_hardware("h100-sxm"), load_model("llama3.1-8b"), load_model("mixtral-8x7b")
+REACHED = efficiency_for(H100, None, "bf16", "bf16")
 BF16 = element_bytes("bf16", "bf16", "bf16")
 DEGREES = ("tp", "pp", "dp", "ep")
 
 
 def server():
     """Llama on one GPU."""
-    return Server(LLAMA, BF16, chip_of(H100, "bf16", "bf16"), DEFAULT, Layout())
+    return Server(LLAMA, BF16, chip_of(H100, "bf16", "bf16"), REACHED, Layout())
 
 
 # -- layouts ----------------------------------------------------------------------------------------
@@ -210,7 +211,7 @@ def test_data_parallel_ranks_take_the_time_of_the_fullest():
 def test_experts_of_idle_ranks_have_no_tokens_of_theirs():
     """A sequence on one of 8 ranks: two experts of each layer are touched, a quarter of one on each of 8 GPUs."""
     w = workload_of(MIXTRAL, H100, Options(ep=8))
-    ops = decode_step(server_of(MIXTRAL, BF16, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, w), w, 100).share.layers
+    ops = decode_step(server_of(MIXTRAL, BF16, chip_of(H100, w.dtype, w.kv_dtype), REACHED, w), w, 100).share.layers
     (experts,) = [op for op in ops if op.name == "experts_gate_up_proj"]
     assert experts.b == 1
     assert experts.touched() == pytest.approx(2 / 8)
@@ -223,7 +224,7 @@ def test_experts_see_the_sequences_of_the_ranks_that_share_them(ep, sequences):
         layers=tuple(layer._replace(mlp=layer.mlp._replace(num_experts=9)) for layer in MIXTRAL.layers)
     )
     w = workload_of(model, H100, Options(batch=29, dp=9, ep=ep))
-    ops = decode_step(server_of(model, BF16, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, w), w, 100).share.layers
+    ops = decode_step(server_of(model, BF16, chip_of(H100, w.dtype, w.kv_dtype), REACHED, w), w, 100).share.layers
     assert [op.b for op in ops if op.name == "experts_down_proj"] == [pytest.approx(sequences)]
 
 
@@ -318,7 +319,7 @@ def test_a_sweep_over_degrees_equals_the_loop(model, degree, values):
     swept = w._replace(**{degree: array}, gpus=degrees["tp"] * degrees["pp"] * degrees["dp"])
     sweep = dict(
         leaves(
-            evaluate(model, H100, BF16, swept, chip_of(H100, w.dtype, w.kv_dtype), DEFAULT, prompt_is_context(chosen))
+            evaluate(model, H100, BF16, swept, chip_of(H100, w.dtype, w.kv_dtype), REACHED, prompt_is_context(chosen))
         )
     )
     compare(

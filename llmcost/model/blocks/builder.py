@@ -174,6 +174,7 @@ class Builder(NamedTuple):
         kv_heads: Number = 1,
         rotary: Number = 0,
         scales: Number = 1,
+        latent: bool = False,
     ) -> Attention:
         """An attention kernel over the cache.
 
@@ -208,6 +209,7 @@ class Builder(NamedTuple):
             decode=self.load.decode,
             caches=self.load.cached,
             both_ways=self.both_ways,
+            latent=latent,
             facts=facts,
         )
 

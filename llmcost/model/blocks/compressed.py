@@ -57,6 +57,7 @@ class CompressedAttention(NamedTuple):
             span="window",
             w=self.sliding_window,
             sinks=self.attention_sinks,
+            latent=True,
         )
         if present(self.compress_rate):
             m, top, overlaps = self.compress_rate, self.index_topk, present(self.index_topk)
@@ -66,9 +67,10 @@ class CompressedAttention(NamedTuple):
                 yield from self.compressor(build, "indexer_", di, overlaps=True)
                 yield build.gemm("indexer_q_proj", "attention", rq, heads * di, INDEXER_QUERY)
                 yield build.gemm("indexer_weights_proj", "attention", h, heads, INPUT_ON_EVERY_GPU)
-                yield build.attention("indexer", INDEXER, heads=heads, d=di, dv=0, cached=di, every=m)
+                yield build.attention("indexer", INDEXER, heads=heads, d=di, dv=0, cached=di, every=m, latent=True)
             span = {"span": "top", "w": top} if overlaps else {}
-            yield build.attention("compressed_attention", ATTENTION, heads=a, d=d, dv=d, cached=d, every=m, **span)
+            shapes = {"heads": a, "d": d, "dv": d, "cached": d, "every": m, "latent": True}
+            yield build.attention("compressed_attention", ATTENTION, **shapes, **span)
         yield build.grouped(
             "o_a_proj",
             "attention",

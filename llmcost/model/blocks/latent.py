@@ -112,7 +112,7 @@ class LatentAttention(NamedTuple):
         yield build.gemm("indexer_k_weights_proj", "attention", build.hidden, d + heads, INPUT_ON_EVERY_GPU)
         yield build.elementwise("indexer_k_norm", "norm", d, d, TOKENS, weights=2 * d)
         yield build.rotary_embedding((heads + 1) * d, (heads + 1) * d, INDEXER_WRITE, "indexer_")
-        yield build.attention("indexer", INDEXER, heads=heads, d=d, dv=1, cached=d)
+        yield build.attention("indexer", INDEXER, heads=heads, d=d, dv=1, cached=d, latent=True)
 
     def kernel(self, build: Builder, d: Number, dv: Number, streamed: Number) -> Attention:
         """The attention kernel, on latents or on expanded keys and values."""
@@ -128,4 +128,5 @@ class LatentAttention(NamedTuple):
             span="window" if present(self.sliding_window) else "top" if present(self.index_topk) else "all",
             w=self.sliding_window if present(self.sliding_window) else self.index_topk,
             sinks=self.attention_sinks,
+            latent=True,
         )

@@ -12,8 +12,9 @@ PARTS: tuple[Part, ...] = ("embedding", "attention", "mlp", "norm", "lm_head")
 Shape: TypeAlias = tuple[Number, ...]
 Span: TypeAlias = Literal["all", "window", "chunk", "top"]
 Kind: TypeAlias = Literal[
-    "gemm", "grouped_gemm", "attention_prefill", "scan", "elementwise", "node", "attention_decode", "norm", "fabric"
-]
+    "gemm", "grouped_gemm", "attention_prefill", "attention_decode", "attention_latent", "scan", "elementwise", "norm",
+    "node", "fabric",
+]  # fmt: skip
 Scope: TypeAlias = Literal["token", "neighbours", "sequence"]
 Again: TypeAlias = Literal["always", "every second", "never"]
 NOT_SIZES = ("facts",)  # fields of an operator that measurements of it do not depend on

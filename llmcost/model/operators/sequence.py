@@ -31,6 +31,7 @@ class _Attention(NamedTuple):
     decode: bool = False
     caches: bool = True
     both_ways: bool = False
+    latent: bool = False
     facts: Facts = UNSAID
 
 
@@ -46,14 +47,18 @@ class Attention(_Attention, Operator):
     one a head. shared: the cache is another layer's, read but not kept once more. every: one key for so many tokens
     (0: one a token). kv_heads: heads that the cached elements divide into; a GPU holds one at least. decode: a step of
     one token, for which engines have kernels of their own. caches: whether keys are kept; if not, `cached` elements
-    a key are activations like all others. both_ways: a query sees the keys after it too, as in an encoder.
+    a key are activations like all others. both_ways: a query sees the keys after it too, as in an encoder. latent: all
+    heads share one key a token, which holds the value (latent attention): in a decode step a tile of the matrix units
+    is full of heads, where grouped heads leave most of it empty, so that such kernels reach other shares of the peak.
     """
 
     __slots__ = ()
 
     @property
     def kind(self) -> Kind:
-        return "attention_decode" if self.decode else "attention_prefill"
+        if not self.decode:
+            return "attention_prefill"
+        return "attention_latent" if self.latent else "attention_decode"
 
     scope: Scope = "sequence"
 
