@@ -47,7 +47,9 @@ def _each(model: ModelSpec, *fields: str) -> int | str | None:
 
 def model_document(m: ModelSpec) -> dict[str, Any]:
     """One model spec as plain data: its own fields, and each kind of layer with those of its blocks."""
-    return m._asdict() | {
+    own = m._asdict()
+    del own["routing"]  # which a workload chooses
+    return own | {
         "params": params_of(m),
         "num_hidden_layers": m.num_hidden_layers,
         "layers": [_layer_document(layer) for layer in m.layers],

@@ -109,7 +109,8 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
             near, far = near + count * inside, far + count * outside
             continue
         weight = count * op.weight_bytes()
-        weights, spared = weights + weight, spared + count * op.spared_bytes()
+        weights, unread = weights + weight, op.spared_bytes()
+        spared = spared + count * unread if present(unread) else spared
         cache = cache + count * op.cache_bytes()
         if op.scope == "sequence":
             attention = attention + count * op.flops(causal=False)

@@ -57,7 +57,11 @@ NODE_LINKS = Constant(
     "network/README.md)",
     spread="70 to 82 % (the same page)",
 )
-GROUPED = Constant(0.8, "of a product's share, that of experts' products: SimuMax's 6 measurements of DeepSeek-V2")
+GROUPED = Constant(
+    0.7,
+    "of a product's share, that of experts' products: SimuMax's 6 runs of DeepSeek-V2 on B200 come out 13 % too fast, "
+    "two steps with small experts on an H200 27 % too slow (benchmarks/training_steps_h200.json)",
+)
 
 PRODUCT = Kernel(DEFAULTS["gemm.compute"].value, MEMORY.value, LAUNCH.value)
 COLLECTIVES = {
