@@ -159,7 +159,8 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
     if not isinstance(said, str):
         raise keys.error("architectures", "expected a list of names")
     # ChatGLM's bare model has the LM head.
-    generates = said.startswith("ChatGLM") or any(word in said for word in GENERATES)
+    named_so = said.startswith("ChatGLM") or any(word in said for word in GENERATES)
+    generates = named_so or said == keys.family.get("reference")
     if keys.family.get("encoder_decoder") and "CausalLM" not in said:
         whole = "an encoder and a decoder, and encoders beside a decoder are not counted yet"
         alone = keys.family["reference"]
