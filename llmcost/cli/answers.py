@@ -102,6 +102,9 @@ def ops(
     spec, chip = o.load_model(model, kind, options), None if hw is None else load_hardware(hw)
     found = phase_operators(spec, chip, options, phase)
     where = " on one GPU" * any(getattr(options, name) not in (None, 1) for name in LAYOUT[:-1])
-    counted = "FLOPs of every (query, key) pair; FLOPs, parameters and bytes are of one execution"
+    counted = (
+        "FLOPs of every (query, key) pair, rates of those that a causal mask leaves; "
+        "FLOPs, parameters and bytes are of one execution"
+    )
     title = f"{spec.title}, {phase}{where}: {counted}"
     form.show(found.to_dict, lambda: (OperatorRow._fields, found.operators), lambda: [operator_table(title, found)])

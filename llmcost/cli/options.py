@@ -79,6 +79,8 @@ def load_model(name: str, kind: str | None, options: Any = None) -> "ModelSpec":
     given = options._asdict() if hasattr(options, "_asdict") else options or {}
     tokens = _longest(given)
     notes = [f"counted is {spec.counted}"] if spec.counted else []
+    if spec.source.endswith(".json") and not spec.source.startswith("http"):  # of a config of the user's own
+        notes += spec.notes
     if spec.unread and given.get("weight_dtype"):
         notes.append(f"weights are in --weight-dtype, as its quantisation is not understood: {spec.unread}")
     if tokens > spec.max_position_embeddings and not spec.has_position_table:

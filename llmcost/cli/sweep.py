@@ -108,17 +108,13 @@ def _write(
     from llmcost.ground.files import write_file
     from llmcost.report.sweep import csv_pieces, json_pieces, table_of
     from llmcost.report.tables import to_markdown, to_text
+    from llmcost.search.sweep_rows import head_of
 
     blocks = rows(columns.values())
     if form == ".csv":
         write_pieces(csv_pieces(columns, blocks), file)
     elif form == ".json":
-        head = {
-            "schema": "llmcost.sweep/1",
-            "model": grid.model.name,
-            "counted": grid.model.counted or "all",
-            "combinations": number,
-        }
+        head = head_of(grid, number)
         write_pieces(json_pieces(head, columns, blocks), file)
     elif number > MOST_ROWS:
         others = "--csv, --json, --parquet FILE, or fewer with --sort and --top"

@@ -35,11 +35,13 @@ class OperatorRow(NamedTuple):
     flops_each: int  # one execution, every pair
     params_each: int
     flops: int
+    causal_flops: int  # of the pairs that a causal mask leaves: what is computed in `seconds`
     params: int
     bytes: int
-    intensity: float
+    intensity: float  # causal FLOPs a byte
     seconds: float | None
     share: float | None
+    flops_per_s: float | None  # of what is computed, in training with the backward pass
 
     @property
     def bytes_each(self) -> float:
@@ -51,6 +53,7 @@ class OperatorTotal(NamedTuple):
     """All operators of a phase together. Seconds are None without a GPU, or where a figure of it is not known."""
 
     flops: int
+    causal_flops: int
     params: int
     bytes: int
     intensity: float
@@ -93,9 +96,10 @@ def phase_operators(model: ModelSpec, hardware: HardwareSpec | None, options: Op
     """
     check_word("--phase", phase, PHASES)
     rows = operator_rows(model, hardware, options, phase)
-    flops, params, moved = (sum(getattr(row, figure) for row in rows) for figure in ("flops", "params", "bytes"))
+    figures = ("flops", "causal_flops", "params", "bytes")
+    flops, causal, params, moved = (sum(getattr(row, figure) for row in rows) for figure in figures)
     known = [row.seconds for row in rows if row.seconds is not None]
-    total = OperatorTotal(flops, params, moved, flops / moved, sum(known) if known else None)
+    total = OperatorTotal(flops, causal, params, moved, causal / moved, sum(known) if known else None)
     return PhaseOperators(SCHEMA, model.name, model.counted or "all", phase, tuple(rows), total)
 
 
@@ -124,7 +128,7 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     if times is not None and phase == "train":
         times = [time * (1 + op.backward()) for op, time in zip(ops, times, strict=True)]
     return [
-        _row(op, letter, time, sum(times) if times else None)
+        _row(op, letter, time, sum(times) if times else None, back=everywhere)
         for op, letter, time in zip(ops, symbolic, times or [None] * len(ops), strict=True)
     ]
 
@@ -134,8 +138,10 @@ def _on_a_gpu(server: Server, load: Load, logits: Number) -> list[Operator]:
     return share if is_one(server.pp) else [*share, *server.hop(load)]
 
 
-def _row(op: Operator, letters: Operator, time: Number, total: Number) -> OperatorRow:
-    flops = op.count * op.flops(causal=False)
+def _row(op: Operator, letters: Operator, time: Number, total: Number, *, back: bool) -> OperatorRow:
+    """The row of an operator that takes `time` of `total` seconds; `back`: with its backward pass."""
+    flops, causal = op.count * op.flops(causal=False), op.count * op.flops(causal=True)
+    computed = causal * (1 + op.backward()) if back else causal
     moved = op.count * op.moved_bytes()
     return OperatorRow(
         operator=op.name,
@@ -148,11 +154,13 @@ def _row(op: Operator, letters: Operator, time: Number, total: Number) -> Operat
         flops_each=op.flops(causal=False),
         params_each=op.params(),
         flops=flops,
+        causal_flops=causal,
         params=op.count * op.params(),
         bytes=moved,
-        intensity=flops / moved if moved else 0.0,
+        intensity=causal / moved if moved else 0.0,
         seconds=time,
         share=None if time is None else time / total,
+        flops_per_s=computed / time if time and computed else None,
     )
 
 

@@ -87,7 +87,7 @@ class ModelSpec(NamedTuple):
     bidirectional: bool = False
     head: str = "lm"
     num_labels: Number = 0
-    label_bias: bool = True
+    label_bias: bool = False
     lm_head_bias: bool = False
     weight_format: str = ""
     quantized_lm_head: bool = False

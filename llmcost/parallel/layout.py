@@ -126,13 +126,16 @@ def stage_of(layout: Layout, layers: Number, index: Number) -> Stage:
     section 4.2.3).
     """
     p, v = layout.pp, layout.vp
-    in_every_chunk = floor_div(layers, p * v)
-    left_over = ceil_div(layers - p * v * in_every_chunk, p)
+    if is_one(v):
+        of_a_stage = ceil_div(layers, p)
+    else:
+        in_every_chunk = floor_div(layers, p * v)
+        of_a_stage = v * in_every_chunk + ceil_div(layers - p * v * in_every_chunk, p)
     stages_behind = p - index - 1
     interleaved = minimum(1, v - 1)  # 1 from two chunks on, else 0
     chunks_in_flight = (1 + interleaved) * stages_behind + (v - 1) * p + 1
     return Stage(
-        layers=named("layers_a_stage", v * in_every_chunk + left_over),
+        layers=named("layers_a_stage", of_a_stage),
         first=maximum(0, 1 - index),
         last=maximum(0, index - p + 2),
         in_flight=named("in_flight", minimum(chunks_in_flight / v, layout.micro_batches())),

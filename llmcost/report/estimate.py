@@ -327,11 +327,11 @@ def _per_second(value: float | None, what: str) -> str:
 
 
 def _time(value: float | None) -> str:
-    return "" if value is None else seconds(value)
+    return UNKNOWN if value is None else seconds(value)
 
 
 def _years(value: float | None) -> str:
-    return "" if value is None else f"{significant(value)} GPU-years"
+    return UNKNOWN if value is None else f"{significant(value)} GPU-years"
 
 
 def _weights(w: Workload) -> str:

@@ -69,6 +69,9 @@ def _cells(offer: Offer, *, served: bool, priced: bool) -> tuple[str, ...]:
     rates = [offer.prefill_tokens_per_s, offer.decode_tokens_per_s, offer.most_tokens_per_s]
     if served:
         rates.append(offer.served_tokens_per_s)
+    shown = [_rate(rate) for rate in rates]
+    if offer.prefill_tokens_per_s is not None and offer.decode_tokens_per_s is None:  # it gives no tokens
+        shown[1:] = ["none"] * len(shown[1:])
     return (
         f"{offer.gpus} × {offer.hardware}",
         degrees_of(offer, DEGREES),
@@ -78,7 +81,7 @@ def _cells(offer: Offer, *, served: bool, priced: bool) -> tuple[str, ...]:
         scaled(offer.usable_bytes, "B"),
         f"{offer.max_batch:,}",
         f"{offer.max_context:,}",
-        *map(_rate, rates),
+        *shown,
         *[_price(offer)] * priced,
     )
 

@@ -73,7 +73,7 @@ def model_table(document: Mapping[str, Any]) -> Table:
     rows = [
         (field, _cell(value))
         for field, value in document.items()
-        if field not in TOLD_APART and value not in ("", 0, "none", ())
+        if field not in TOLD_APART and value not in ("", 0, "none", "lm", ())
     ]
     rows.insert(1, ("parameters", f"{document['params']:,}"))
     layers = document["layers"]

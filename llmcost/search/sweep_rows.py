@@ -40,6 +40,12 @@ def metrics_of(grid: Sweep, asked: Sequence[str] | None) -> list[str]:
     return [*METRICS, *more]
 
 
+def head_of(grid: Sweep, combinations: int) -> dict[str, Any]:
+    """What the JSON document of a sweep begins with, before its rows."""
+    model = grid.model
+    return {"schema": SCHEMA, "model": model.name, "counted": model.counted or "all", "combinations": combinations}
+
+
 class SweepRows:
     """Every combination of a sweep that makes sense, with the figures asked for.
 
@@ -63,8 +69,7 @@ class SweepRows:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `llmcost sweep --json`."""
-        head = {"schema": SCHEMA, "model": self.grid.model.name, "combinations": len(self)}
-        return head | {"rows": self.rows()}
+        return head_of(self.grid, len(self)) | {"rows": self.rows()}
 
     def __repr__(self) -> str:
         hardware = dict.fromkeys(structure.hardware.name for structure in self.grid.structures)

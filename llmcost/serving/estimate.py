@@ -18,7 +18,7 @@ from llmcost.machine.chip import Chip, chip_of, usable_bytes
 from llmcost.machine.efficiency import Band, Efficiency
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
-from llmcost.model.architecture import Pass, head, operators
+from llmcost.model.architecture import head, operators
 from llmcost.model.counting import PassCost, Traffic, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.model.formats import ROTARY_PART
 from llmcost.model.operators import Operator
@@ -187,7 +187,7 @@ def evaluate(
     memory = serving_memory(server, w, alive, cache, prompt_is_context)
     prompt_seconds = prefill_seconds(server, w, prompt_time)
     prefilled = prefill(server, w, prompt_share, forward_cost.flops(causal=False), prompt_seconds)
-    both_ways = both_ways_seconds(server, prompts, every, kernels)
+    both_ways = both_ways_seconds(server, one_pass, every)
     card = hardware and Hardware(
         hardware.name, hardware.title, hardware.vendor, chip.peak, chip.bandwidth, chip.capacity
     )
@@ -238,18 +238,15 @@ def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory
     return serving_memory(server, w, decode_step(server, w, w.context), cache, prompt_is_context=False)
 
 
-def both_ways_seconds(server: Server, prompts: Pass, every: list[Operator], kernels: list[Number] | None) -> Number:
+def both_ways_seconds(server: Server, load: Load, every: list[Operator]) -> Number:
     """Expected seconds of forward and backward kernels on one GPU, one after the other; None where not known.
 
-    `every`: the LM head's operators at every position, in place of the ones that `prompts` ends with. `kernels`:
-    expected seconds of each operator of `prompts`.
+    Of a pass that keeps no keys for later tokens. `every`: the LM head's operators at every position.
     """
-    at_every = kernel_seconds(every, server.chip, server.efficiency)
-    if kernels is None or at_every is None:
-        return None
-    below = [*prompts.first, *prompts.layers]
-    timed = zip([*below, *every], [*kernels[: len(below)], *at_every], strict=True)
-    return sum_of([(1 + op.backward()) * time for op, time in timed])
+    whole = server.whole(load._replace(cached=False))
+    run = [*whole.first, *whole.layers, *every]
+    times = kernel_seconds(run, server.chip, server.efficiency)
+    return None if times is None else sum_of([(1 + op.backward()) * time for op, time in zip(run, times, strict=True)])
 
 
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:

@@ -311,7 +311,7 @@ CHIPS = {
         chip_with("int8: {value: 660.6 TOPS, source: ada}", "int8: 660"),
         line_of(CHIP, "int8"),
         "peak.int8.value",
-        "expected text, got 660",
+        "expected a figure with its unit, as in 24 GB, 1008 GB/s, 165 TFLOPS or 450 W, got 660",
     ),
     "year as text": (
         chip_with("{value: 2022,", "{value: '2022',"),

@@ -71,6 +71,9 @@ def test_operators_sum_to_the_estimate(case, phase):
     assert sum(row.flops for row in rows) == flops[phase]
     assert sum(row.seconds for row in rows) == pytest.approx(times[phase], rel=1e-12)
     assert sum(row.share for row in rows) == pytest.approx(1, rel=1e-12)
+    peak = max(each.value for each in chip.peak.values())
+    assert all((row.flops_per_s or 0) <= peak * (1 + 1e-12) for row in rows)  # of the pairs that it computes
+    assert all(row.causal_flops <= row.flops for row in rows)
 
 
 @laws

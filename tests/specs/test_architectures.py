@@ -315,7 +315,7 @@ def test_a_value_comes_to(said, value):
     [
         ("=2*none", "none: this key is missing"),
         ("=a/zero", "zero: expected a whole number above 0, got 0"),
-        ("=a+word", "word: expected a whole number, got full"),
+        ("=a+word", 'word: expected a whole number, got "full"'),
     ],
 )
 def test_arithmetic_names_the_key_that_is_no_whole_number(said, message):

@@ -140,4 +140,6 @@ def test_the_page_of_an_encoder_has_sequences_and_neither_cache_nor_decode(cli, 
     assert "sequences/s" in page.out
     assert not any(word in page.out.lower() for word in ("decode", "kv cache", "prefill"))
     for command in (("fit",), ("compare",), ("sweep",), ("ops",), ("train", "--gpus", 8), ("explain",)):
-        assert cli(command[0], file, "--hw", "h100", *command[1:]).code == 0
+        answer = cli(command[0], file, "--hw", "h100", *command[1:])
+        assert answer.code == 0
+        assert ("none" in answer.out) >= (command[0] in ("fit", "compare"))  # of decode

@@ -21,6 +21,8 @@ from llmcost.specs.json_text import line_of, parse_json
 from llmcost.specs.reader import Document, read_text
 
 TEXT = ("text_config", "llm_config", "language_config")  # where a multimodal config has its text model
+# Sizes that a released config has, under one name or another.
+MAIN_SIZES = ("hidden_size", "num_hidden_layers", "vocab_size")
 # What the name of a class says of what stands behind the layers: logits of the vocabulary, or one of the other heads.
 GENERATES = ("CausalLM", "LMHead", "ConditionalGeneration")
 HEADS = {"ForSequenceClassification": "sequence", "ForTokenClassification": "token", "Model": "none"}
@@ -80,6 +82,9 @@ def document_of(
         f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
     ]
     keys = Keys(config, file, kind, text, place)
+    filled = [name for name in MAIN_SIZES if not keys.is_given(name)]
+    if filled:
+        notes.append(f"Not in the config, so as {keys.type} has it by default: {', '.join(filled)}.")
     if whole.get("tie_word_embeddings") not in (None, config.get("tie_word_embeddings")):
         raise keys.error("tie_word_embeddings", "the text model says something else than the whole")
     depth = depth_of(keys)
@@ -168,7 +173,8 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
     if not isinstance(said, str):
         raise keys.error("architectures", "expected a list of names")
     # ChatGLM's bare model has the LM head.
-    generates = said.startswith("ChatGLM") or any(word in said for word in GENERATES)
+    named_so = said.startswith("ChatGLM") or any(word in said for word in GENERATES)
+    generates = named_so or said == keys.family.get("reference")
     if keys.family.get("encoder_decoder") and "CausalLM" not in said:
         whole = "an encoder and a decoder, and encoders beside a decoder are not counted yet"
         alone = keys.family["reference"]

@@ -125,6 +125,10 @@ class Keys:
                     return place[key]
         return self.get(named[0]) if named else None
 
+    def is_given(self, name: str) -> bool:
+        """Whether the config itself has a spec's field, under any of its names."""
+        return any(key in self.given for key in self.names(name))
+
     def number(self, name: str) -> int:
         """A spec's field that must be there, a whole number above 0."""
         value = self.field(name)
