@@ -82,7 +82,8 @@ class Allocation(NamedTuple):
     def scaled(self, share: Number) -> Allocation:
         """The caches of a share of the layers."""
         windows = tuple(each._replace(position=each.position * share) for each in self.windows)
-        return Allocation(self.page, self.states * share, self.growing * share, windows)
+        states, growing = (each * share if present(each) else 0 for each in (self.states, self.growing))
+        return Allocation(self.page, states, growing, windows)
 
     def sequence(self, context: Number) -> Number:
         """Bytes of one sequence with this context, between its steps of decode."""
@@ -121,7 +122,7 @@ class Allocation(NamedTuple):
         states = sequences * self.states if present(self.states) else 0
         growing = sequences * self.growing if present(self.growing) else 0
         windows = sum([each.position for each in self.windows])
-        every = named("cache_a_position", growing + sequences * windows)
+        every = named("cache_a_position", growing + sequences * windows if self.windows else growing)
         found = [CacheBound(states, every, self.page)]
         if self.windows:
             decoding = sum([each.position * each.decoding for each in self.windows])
