@@ -82,15 +82,21 @@ class Allocation(NamedTuple):
     def scaled(self, share: Number) -> Allocation:
         """The caches of a share of the layers."""
         windows = tuple(each._replace(position=each.position * share) for each in self.windows)
-        return Allocation(self.page, self.states * share, self.growing * share, windows)
+        states, growing = (each * share if present(each) else 0 for each in (self.states, self.growing))
+        return Allocation(self.page, states, growing, windows)
 
     def sequence(self, context: Number) -> Number:
         """Bytes of one sequence with this context, between its steps of decode."""
-        length = self.page * ceil_div(context, self.page)
+        length = self._in_pages(context)
         found = self.states + self.growing * length if present(self.growing) else self.states
         for each in self.windows:
             found = found + each.position * minimum(length, each.decoding)
         return found
+
+    def _in_pages(self, context: Number) -> Number:
+        """Tokens that whole pages with this context have room for; its own name in formulas where it is said often."""
+        length = self.page * ceil_div(context, self.page)
+        return named("context_in_pages", length) if self.windows else length
 
     def of_mean_length(self, context: Number) -> Number:
         """Bytes of a sequence whose last page is half empty, as it is on average."""
@@ -102,7 +108,7 @@ class Allocation(NamedTuple):
 
     def prompt(self, context: Number) -> Number:
         """Bytes that the sequence whose prompt runs has beside that: the piece of it, in layers with windows."""
-        length, found = self.page * ceil_div(context, self.page), 0
+        length, found = self._in_pages(context), 0
         for each in self.windows:
             found = found + each.position * (minimum(length, each.prompting) - minimum(length, each.decoding))
         return found
@@ -116,7 +122,7 @@ class Allocation(NamedTuple):
         states = sequences * self.states if present(self.states) else 0
         growing = sequences * self.growing if present(self.growing) else 0
         windows = sum([each.position for each in self.windows])
-        every = named("cache_a_position", growing + sequences * windows)
+        every = named("cache_a_position", growing + sequences * windows if self.windows else growing)
         found = [CacheBound(states, every, self.page)]
         if self.windows:
             decoding = sum([each.position * each.decoding for each in self.windows])
@@ -148,22 +154,23 @@ def allocation(layers: Sequence[Operator], piece: Number) -> Allocation:
         main = [op for op in growing if op.name == "attention"]
         a_token = divide(cache_bytes_per_token(main), _layers(main))
         page = page * ceil_div(divide(states, of_states), page * a_token)
-        states = _filled_up(of_states, counts) * page * a_token
+        states = _filled_up(of_states, counts, "states") * page * a_token
     windows = []
     for ops in kinds.values():
         w, anywhere = ops[0].w, page if ops[0].span == "window" else 0
-        decoding = named("window_tokens", page * ceil_div(w, page) + anywhere)
-        prompting = named("window_and_piece_tokens", page * ceil_div(w - 1 + maximum(1, piece), page) + anywhere)
-        windows.append(Windowed(_position(ops, counts), decoding, prompting))
-    return Allocation(page, states, _position(growing, counts) if growing else 0, tuple(windows))
+        of = f"window of {w}"
+        decoding = named("kept_tokens", page * ceil_div(w, page) + anywhere, of)
+        prompting = named("kept_beside_a_prompt", page * ceil_div(w - 1 + maximum(1, piece), page) + anywhere, of)
+        windows.append(Windowed(_position(ops, counts, of), decoding, prompting))
+    return Allocation(page, states, _position(growing, counts, "growing") if growing else 0, tuple(windows))
 
 
-def _position(ops: Sequence[Attention], counts: Sequence[Number]) -> Number:
+def _position(ops: Sequence[Attention], counts: Sequence[Number], of: str) -> Number:
     """Bytes that a position of one sequence takes in the layers of a kind, filled up to whole groups."""
     bytes_a_position, layers = cache_bytes_per_token(ops), _layers(ops)
     if len(counts) < 2:
         return bytes_a_position
-    return divide(bytes_a_position * _filled_up(layers, counts), layers)
+    return named("bytes_a_position", divide(bytes_a_position * _filled_up(layers, counts, of), layers), of)
 
 
 def _layers(ops: Sequence[Attention]) -> Number:
@@ -171,9 +178,9 @@ def _layers(ops: Sequence[Attention]) -> Number:
     return sum([op.count for op in ops if op.name != "indexer"])
 
 
-def _filled_up(layers: Number, counts: Sequence[Number]) -> Number:
-    """Layers of a kind, filled up to whole groups; `counts`: of all kinds."""
+def _filled_up(layers: Number, counts: Sequence[Number], of: str) -> Number:
+    """Layers of a kind, filled up to whole groups; `counts`: of all kinds. `of`: the kind, in formulas."""
     fewest, most = least(counts), largest(counts)
     near = minimum(1, floor_div(5 * fewest - 1, 4 * most))  # 1 where the largest kind is less than a quarter larger
-    group = near * most + (1 - near) * fewest
-    return group * ceil_div(layers, group)
+    group = named("layers_a_group", near * most + (1 - near) * fewest)
+    return named("allocated_layers", group * ceil_div(layers, group), of)

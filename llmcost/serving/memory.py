@@ -143,7 +143,7 @@ class HeldBytes(NamedTuple):
         keeps no cache of its own, a sequence counts as one byte: its activations alone then limit the batch.
         """
         sequence: Number = 1
-        if any(map(present, self.bounds[0])):
+        if any(map(present, self.bounds[0][:2])):
             cache = named("memory.kv_cache_bytes", self.cache)
             if present(self.in_flight):
                 cache, room = cache - self.in_flight, room - self.in_flight

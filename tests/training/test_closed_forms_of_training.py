@@ -112,6 +112,18 @@ def test_states_are_those_of_zero(zero, a_param):
         assert memory.params + memory.optimizer + memory.moments[0].grads == pytest.approx(psi * a_param(n))
 
 
+def test_states_of_fsdp_are_16_bytes_a_parameter():
+    """fp32 weights, gradients and two moments, and no 16-bit weights at rest: 29 GB reserved of Llama 2 7B on 4 GPUs.
+
+    meta-llama/llama-cookbook#100; Megatron-LM's 18 bytes would be 30.3 GB of states alone.
+    """
+    at, a_pass = passes(gpt(), Layout(dp=4, global_batch=4, zero=3))
+    memory = stage_memory(at, a_pass, 0)
+    psi = stage_params(a_pass, stage_of(at.layout, 8, 0), 8).dense
+    parts = (memory.params, memory.optimizer, memory.moments[0].grads)
+    assert parts == pytest.approx((4 * psi / 4, 8 * psi / 4, 4 * psi / 4))
+
+
 @pytest.mark.parametrize("zero, a_param", [(0, lambda _: 18), (1, lambda n: 6 + 12 / n)])
 def test_states_are_those_of_megatron(zero, a_param):
     at, a_pass = passes(gpt(), Layout(dp=4, global_batch=4, zero=zero))
