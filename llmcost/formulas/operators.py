@@ -18,7 +18,7 @@ from llmcost.model.operators import Collective, Operator, Shape
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
-from llmcost.serving.estimate import refuse_of_a_gpu, server_of, workload_of
+from llmcost.serving.estimate import server_of, workload_of
 from llmcost.serving.options import PHASES, Options
 from llmcost.specs.hardware import HardwareSpec
 
@@ -106,7 +106,6 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
 
     `train` counts forward FLOPs and bytes, and times forward and backward.
     """
-    refuse_of_a_gpu(options, hardware)
     w = workload_of(model, hardware, options)
     size = element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype)
     sequences = rank_share(w.batch, w.dp)

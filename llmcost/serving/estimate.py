@@ -54,7 +54,6 @@ def estimate(
     costs in place of the profile's or the defaults. Raises InputError where the options contradict the model or
     themselves.
     """
-    refuse_of_a_gpu(options, hardware)
     if options.profile is None and efficiency is None:  # a file of the user's may change
         sizes = _sizes(options)
         kind = (_others(options), *[(size.__class__, size == 1) for size in sizes])
@@ -211,6 +210,8 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     context, prompt = _check_sizes(model, options)
     if options.batch_prompts and options.chunk is not None:
         raise InputError("--batch-prompts: either all prompts at once, or chunks of them (--chunk)")
+    if options.profile is not None:
+        refuse_of_a_gpu(options, hardware)
     layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT))
     dtype = options.dtype or default_dtype(hardware)
     if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
