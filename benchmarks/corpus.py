@@ -76,8 +76,9 @@ def questions(configs: Path) -> Iterator[str]:
             f"ops {model} --phase {phase} --hw a100-80gb-sxm --tp 2 -c 2048 --json" for phase in ("prefill", "decode")
         )
         for run in RUNS:
-            yield f"train {model} --hw h100-sxm --seq 2048 {run} --json"
-            yield f"train {model} --hw a100-80gb-sxm --seq 2048 {run} --breakdown --json"
+            layout = run if "--seq" in run else f"--seq 2048 {run}"
+            yield f"train {model} --hw h100-sxm {layout} --json"
+            yield f"train {model} --hw a100-80gb-sxm {layout} --breakdown --json"
         yield f"train {model} --hw h100-sxm --seq 2048 --gpus 8 --explain breakdown --json"
         yield f"train {model} --hw h100-sxm --seq 2048 --gpus 8 --explain memory --json"
         yield f"mfu {model} --hw h100-sxm --tokens-per-s 5000 --json"

@@ -29,10 +29,12 @@ def estimate(
     """
     from llmcost.report.estimate import estimate_rows, estimate_tables
     from llmcost.serving.estimate import estimate as compute
+    from llmcost.serving.estimate import refuse_of_a_gpu
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options), None if hw is None else load_hardware(hw)
+    refuse_of_a_gpu(options, chip)
     result = compute(spec, chip, options)
     if not breakdown:
         form.show(
@@ -74,9 +76,11 @@ def explain(
     from llmcost.cli.output import show_explanations
     from llmcost.formulas.explanations import Explanations
     from llmcost.formulas.serving import explain as compute
+    from llmcost.serving.estimate import refuse_of_a_gpu
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options), None if hw is None else load_hardware(hw)
+    refuse_of_a_gpu(options, chip)
     show_explanations(Explanations(spec.name, tuple(compute(spec, chip, options, quantity))), as_json=form.json)
 
 
@@ -97,9 +101,11 @@ def ops(
     """
     from llmcost.formulas.operators import OperatorRow, phase_operators
     from llmcost.report.ops import operator_table
+    from llmcost.serving.estimate import refuse_of_a_gpu
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options), None if hw is None else load_hardware(hw)
+    refuse_of_a_gpu(options, chip)
     found = phase_operators(spec, chip, options, phase)
     where = " on one GPU" * any(getattr(options, name) not in (None, 1) for name in LAYOUT[:-1])
     counted = (

@@ -15,7 +15,7 @@ from llmcost.model.operators import Communication, Operator, Shape
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
-from llmcost.serving.estimate import machine_of, refuse_of_a_gpu, server_of, workload_of
+from llmcost.serving.estimate import machine_of, server_of, workload_of
 from llmcost.serving.options import PHASES, Options
 from llmcost.specs.hardware import HardwareSpec
 
@@ -108,7 +108,6 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
 
     `train` counts forward FLOPs and bytes, and times forward and backward.
     """
-    refuse_of_a_gpu(options, hardware)
     w = workload_of(model, hardware, options)
     size, chip, efficiency = machine_of(hardware, w)
     sequences = rank_share(w.batch, w.dp)

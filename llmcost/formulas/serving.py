@@ -20,7 +20,7 @@ from llmcost.model.blocks import sizes_of
 from llmcost.model.letters import letter_of
 from llmcost.model.sizes import ElementBytes
 from llmcost.model.spec import Layer, ModelSpec, Published
-from llmcost.serving.estimate import evaluate, machine_of, prompt_is_context, refuse_of_a_gpu, workload_of
+from llmcost.serving.estimate import evaluate, machine_of, prompt_is_context, workload_of
 from llmcost.serving.options import DEGREES, Options, Workload
 from llmcost.serving.results import Estimate, leaves
 from llmcost.specs.hardware import HardwareSpec
@@ -124,7 +124,6 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
 
 def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Estimate:
     """An estimate with a formula in place of every number. Raises InputError as `estimate` does."""
-    refuse_of_a_gpu(options, hardware)
     w = workload_of(model, hardware, options)
     if w.rate is not None:
         raise InputError(

@@ -81,7 +81,6 @@ def estimate(
     costs in place of the profile's or the defaults. Raises InputError where the options contradict the model or
     themselves.
     """
-    refuse_of_a_gpu(options, hardware)
     if options.profile is None and efficiency is None:  # a file of the user's may change
         sizes = _sizes(options)
         kind = (_others(options), *[(size.__class__, size == 1) for size in sizes])
@@ -256,6 +255,8 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         raise InputError("--batch-prompts: either all prompts at once, or chunks of them (--chunk)")
     if model.unread and options.weight_dtype is None:
         raise InputError(f"{model.unread}; --weight-dtype says what linear layers are kept in, whatever it is")
+    if options.profile is not None:
+        refuse_of_a_gpu(options, hardware)
     dtype = options.dtype or computed_in(options.weight_dtype or model.weight_format, hardware)
     weights = options.weight_dtype or model.weight_format or dtype
     if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):

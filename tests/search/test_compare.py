@@ -103,7 +103,7 @@ def test_a_comparison_is_drawn(cli, tmp_path):
         (("llama3-8b", "--hw", "a100", "--dtype", "fp8"), "--dtype fp8: no source gives NVIDIA A100"),
         (("gpt2", "llama3-8b", "--hw", "h100", "--context", "8k"), "--context 8192: gpt2 takes 1 to 1,024 positions"),
         (("llama3-8b",), "Missing option '--hw'"),
-        (("llama3-8b", "--hw", ""), "an item of the list is empty"),
+        (("llama3-8b", "--hw", "h100,"), "an item of the list is empty"),
         (("no-such-model", "--hw", "h100"), "unknown model 'no-such-model'"),
     ],
 )
