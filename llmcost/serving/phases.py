@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, divide, is_one, named
+from llmcost.ground.algebra import Number, divide, is_one, maximum, named
 from llmcost.machine import textbook
 from llmcost.machine.timing import binding, bound, rate
 from llmcost.model.architecture import Pass
@@ -83,11 +83,16 @@ class DecodeStep(NamedTuple):
     seconds: Number  # expected, until every sequence has its token
 
 
-def decode_step(server: Server, w: Workload, context: Number) -> DecodeStep:
-    """One token for each sequence at this context, as many parts of the batch in flight as there are stages."""
+def decode_step(
+    server: Server, w: Workload, context: Number, over: tuple[Number, Number] | None = None
+) -> DecodeStep:
+    """One token for each sequence at this context, as many parts of the batch in flight as there are stages.
+
+    `over`: the steps that it is the mean of, as of a Load.
+    """
     sequences = rank_share(w.batch, w.dp)
     parts = in_flight(sequences, server.pp)
-    load = Load(named("sequences_a_pass", rank_share(sequences, parts)), 1, context, decode=True)
+    load = Load(named("sequences_a_pass", rank_share(sequences, parts)), 1, context, decode=True, over=over)
     share = server.share(load)
     stages = server.times(share, load)
     return DecodeStep(load, share, server.cost(share, load), None if stages is None else stages.round(parts))
@@ -125,19 +130,22 @@ def decode(server: Server, w: Workload, step: DecodeStep, fits: Number, at: str 
 def request(server: Server, w: Workload, prompts: Prefill) -> Request:
     """The whole batch at once: its prompts, then a token at a time, each step a token longer than the one before.
 
-    Prefill gives the first token; of the others' steps, the mean is taken at two contexts (pipeline.two_of).
+    Prefill gives the first token. Of the others' steps the mean is taken at two contexts (pipeline.two_of): of expected
+    times, and, for the limit, of FLOPs and bytes.
     """
     assert w.output is not None
     steps = w.output - 1
-    places = zip(("early", "late"), two_of(steps), strict=True)
-    ends = [decode(server, w, decode_step(server, w, w.prompt + place), fits=True, at=at) for at, place in places]
+    over = (w.prompt, maximum(1, steps))
+    early, late = (decode_step(server, w, w.prompt + place, over) for place in two_of(steps))
+    seconds = None if early.seconds is None or late.seconds is None else (early.seconds + late.seconds) / 2
+    mean_step = early._replace(cost=early.cost.mean_with(late.cost, 2), seconds=seconds)
+    answers = decode(server, w, mean_step, fits=True, at="mean")
 
     def times(basis: str) -> RequestTimes:
         first = named(f"prefill.{basis}.seconds", getattr(prompts, basis).seconds)
-        near, far = (getattr(end, basis).seconds_per_step for end in ends)
-        if first is None or near is None:
+        each = getattr(answers, basis).seconds_per_step
+        if first is None or each is None:
             return RequestTimes(None, None, None, None)
-        each = (near + far) / 2
         latency = first + steps * named(f"request.{basis}.tpot_seconds", each)
         tokens_per_s = rate(w.batch * w.output, named(f"request.{basis}.latency_seconds", latency))
         return RequestTimes(first, each, latency, tokens_per_s)

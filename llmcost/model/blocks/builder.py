@@ -161,7 +161,7 @@ class Builder(NamedTuple):
         kv_heads: Number = 1,
     ) -> Attention:
         """An attention kernel over the cache."""
-        return Attention(
+        op = Attention(
             name=name,
             part="attention",
             count=self.count,
@@ -184,6 +184,7 @@ class Builder(NamedTuple):
             decode=self.load.decode,
             facts=facts,
         )
+        return op if self.load.over is None else op.over(*self.load.over)
 
     def input_gate(self, name: str, rank: Number) -> Iterator[Operator]:
         """A block's input scaled channel by channel by a low-rank map of itself."""

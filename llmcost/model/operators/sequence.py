@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, divide, floor_div, maximum, minimum, present
+from llmcost.ground.algebra import Number, divide, floor_div, maximum, minimum, named, present
 from llmcost.model.operators.base import Kind, Operator, Part, Scope, Shape, Span
 from llmcost.model.operators.elementwise import saved_elements
 from llmcost.model.operators.facts import UNSAID, Facts
@@ -63,18 +63,35 @@ class Attention(_Attention, Operator):
         return self.keys() if self.span in ("all", "top") else minimum(self.c, self.w)
 
     def seen(self) -> Number:
-        """Keys that the last query sees."""
+        """Keys that the query with the most of them sees: the last one, but where a new chunk begins before it."""
+        if self.span == "chunk":
+            before = self.c - self.s
+            so_far = before - floor_div(before, self.w) * self.w  # keys of the first query's chunk before it
+            return minimum(so_far + self.s, self.w)
         return self.keys() if self.span == "all" else minimum(self.keys(), self.w)
 
     def read(self) -> Number:
         """Keys of one sequence that are read: of the chosen ones, at most w a query."""
-        return minimum(self.keys(), self.s * self.w) if self.span == "top" else self.kept()
+        return minimum(self.keys(), self.s * self.w) if self.span == "top" else self.seen()
+
+    def over(self, first: Number, steps: Number) -> "Attention":
+        """One decode step that reads as many keys as `steps` of them do on average; `first`: keys before the first.
+
+        Of a window, a chunk or the top keys that is not what a step in the middle reads: full windows grow no more,
+        chunks begin anew. What sees all keys stays as it is, at the context that it was given.
+        """
+        if self.span == "all":
+            return self
+        all_steps: Attention = self._replace(s=steps, c=first + steps)
+        keys = named("mean_keys", all_steps.pairs(causal=True) / steps, self.span)
+        mean_step: Attention = self._replace(c=keys, w=keys, every=0)
+        return mean_step
 
     def pairs(self, causal: bool) -> Number:
         """(query, key) pairs of one sequence and head.
 
         `causal`: those that a causal mask leaves; the query at position x sees x keys, (c-s+1) + … + c in all. Else
-        every query counts with as many keys as the last one sees.
+        every query counts with as many keys as the one that sees most.
         """
         if not causal:
             return self.s * self.seen()
