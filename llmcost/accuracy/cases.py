@@ -143,7 +143,7 @@ ENGINES = record(
             record(
                 required={"class": choice(*CLASSES), "launch": choice("graph", "stream"), "why": TEXT},
                 optional={
-                    **dict.fromkeys(("head", "reserve_output"), FLAG),
+                    **dict.fromkeys(("head", "reserve_output", "narrow_attention"), FLAG),
                     "free_memory_fraction": number(0, 1, above=True),
                     "logits": choice("last", "all"),
                 },
@@ -222,7 +222,10 @@ def source_cases(path: Path) -> tuple[Case, ...]:
 
 @lru_cache(maxsize=1)
 def engines() -> dict[str, dict[str, Any]]:
-    """Engine -> its class, whether it quantises the LM head too (`head`), and options of `estimate`."""
+    """Engine -> its class, and options of `estimate`.
+
+    `head`: it quantises the LM head too. `narrow_attention`: it computes attention in the cache's type.
+    """
     table: dict[str, dict[str, Any]] = validate(read_yaml(FOLDER / "engines.yaml"), ENGINES)["engines"]
     return table
 

@@ -83,8 +83,9 @@ STAGES = (
     FitStage({"narrow.compute@B200": 0.5}, _runs("trtllm-1.0-dense", "b200", tp=(1,))),
     FitStage({"narrow.compute@Blackwell GDDR": 0.6}, _runs("trtllm-1.0-dense", "rtx-pro-6000")),
     # Weights narrower than the type that they are multiplied in.
-    FitStage({"weight_only.memory@A100": 0.6}, _runs("mlc-perf-bench", "a100-80gb-pcie", tp=(1,), pp=(1, 2, 4, 8))),
-    FitStage({"weight_only.memory": 0.8}, _runs("mlc-perf-bench", "rtx4090", "rtx3090-ti", "a10g", tp=(1,))),
+    FitStage({"narrow.memory@A100": 0.6}, _runs("mlc-perf-bench", "a100-80gb-pcie", tp=(1,), pp=(1, 2, 4, 8))),
+    FitStage({"narrow.memory@Ada Lovelace GDDR": 0.8}, _runs("mlc-perf-bench", "rtx4090", tp=(1,))),
+    FitStage({"narrow.memory@Ampere GDDR": 0.8}, _runs("mlc-perf-bench", "rtx3090-ti", "a10g", tp=(1,))),
 )
 TRAINING = {  # what training/shares.py was chosen on: source, and GPUs where only some of its
     **dict.fromkeys(("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07"), ()),

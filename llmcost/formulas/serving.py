@@ -232,7 +232,7 @@ LINKS = ("node", "fabric")  # kinds of kernels whose letters are always their ow
 PEAKS = (
     ("P", "peak FLOP/s of linear layers"),
     ("Px", "peak FLOP/s of the LM head"),
-    ("Pkv", "peak FLOP/s of attention"),
+    ("Pa", "peak FLOP/s of attention"),
 )
 
 
@@ -252,7 +252,8 @@ def symbolic_chip(chip: Chip) -> Chip:
     usable = capacity
     if chip.usable != chip.capacity:
         usable = _figure(chip.usable, "Mu", "bytes of memory, as the driver reports it")
-    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable)
+    cached = _figure(chip.cached_peak, "Pkv", "peak FLOP/s of the cache's data type")
+    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached)
 
 
 def _figure(value: Number, letter: str, meaning: str) -> Number:

@@ -13,7 +13,7 @@ from typing import Any
 
 from llmcost.ground.errors import InputError
 from llmcost.machine.chip import Chip, chip_by_profile
-from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel
+from llmcost.machine.efficiency import DEFAULT, UNQUANTISED, Efficiency, Kernel
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model import verify
 from llmcost.model.architecture import operators
@@ -57,8 +57,11 @@ def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT, p
     if products is None:
         return default
     kernels = dict(default.kernels)
-    for kind, by_type in profile.fit.items():
-        fit = by_type.get(dtype if kind in LINEAR else activation_dtype(dtype))
+    plain = activation_dtype(dtype)
+    fits = {kind: by_type.get(dtype if kind in LINEAR else plain) for kind, by_type in profile.fit.items()}
+    if UNQUANTISED in kernels:
+        fits[UNQUANTISED] = profile.fit["gemm"].get(plain)
+    for kind, fit in fits.items():
         if fit is not None:
             kernels[kind] = Kernel(fit.compute, fit.memory, fit.launch_us / 1e6, fit.half, fit.overlap)
     if "norm" not in profile.fit:

@@ -19,7 +19,8 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.units import BITS
 from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, ENGINE_ERROR, ERROR, FAMILIES, Launch
 from llmcost.model.formats import FORMATS
-from llmcost.model.operators import Kind
+from llmcost.model.operators import Gemm, GroupedGemm, Kind, Operator
+from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
 
 KERNELS: tuple[str, ...] = get_args(Kind)  # kinds that an Efficiency has figures for
@@ -35,12 +36,26 @@ class Kernel(NamedTuple):
     overlap: Number = 2  # p, the exponent of the smooth maximum
 
 
+UNQUANTISED = "unquantised"  # linear layers that keep the activations' type where others are quantised: the LM head
+
+
 class Efficiency(NamedTuple):
-    """What every kind of kernel reaches, what these figures rest on, and the error that this basis has shown."""
+    """What every kind of kernel reaches, what these figures rest on, and the error that this basis has shown.
+
+    `kernels` may tell linear layers that are not quantised (UNQUANTISED) from the others.
+    """
 
     kernels: Mapping[str, Kernel]
     basis: str
     error: float | None  # mean of |predicted / measured - 1| on measurements that had no part in the figures
+
+    def apart(self, op: Operator) -> bool:
+        """Whether an operator is a linear layer that is not quantised, of which other figures hold."""
+        return UNQUANTISED in self.kernels and isinstance(op, (Gemm, GroupedGemm)) and op.Bw is op.Bx
+
+    def of(self, op: Operator) -> Kernel:
+        """What the kernel of an operator reaches."""
+        return self.kernels[UNQUANTISED if self.apart(op) else op.kind]
 
 
 DEFAULT_LAUNCH: Launch = "graph"
@@ -59,9 +74,8 @@ def family_of(hardware: HardwareSpec | None) -> str:
 
 
 def _bits(weights: str) -> float:
-    """Bits of a linear layer's weight in this format; routed experts may have another, written after a `+`."""
-    linear = weights.partition("+")[0]
-    return FORMATS[linear].bits if linear in FORMATS else BITS[linear]
+    """Bits of a linear layer's weight in this format, or of the narrower of two: routed experts' stands after a `+`."""
+    return min(FORMATS[each].bits if each in FORMATS else BITS[each] for each in weights.split("+"))
 
 
 def default_for(
@@ -87,17 +101,22 @@ def from_figures(
         return figures.get(f"{name}@{where}", figures[name])
 
     narrow = BITS[compute] < 16
-    weight_only = not narrow and _bits(weights) < BITS[compute]
-    weights_share = of("weight_only.memory" if weight_only else "gemm.memory")
+    narrow_weights = _bits(weights) < BITS[activation_dtype(compute)]
     gap = 0 if launch == "alone" else of(f"gap.{launch}")
     start, start_small = of("launch") + gap, of("launch_small") + gap
     empty = "exchange.stream" if over_pcie or launch == "stream" else "exchange.graph"
 
-    product = Kernel(of("narrow.compute" if narrow else "gemm.compute"), weights_share, start)
+    product = Kernel(of("gemm.compute"), of("gemm.memory"), start)
+    quantised = Kernel(
+        of("narrow.compute" if narrow else "gemm.compute"),
+        of("narrow.memory" if narrow_weights else "gemm.memory"),
+        start,
+    )
     elementwise = Kernel(1, of("elementwise.memory"), start_small)
     kernels = {
-        "gemm": product,
-        "grouped_gemm": product,
+        "gemm": quantised,
+        "grouped_gemm": quantised,
+        UNQUANTISED: product,
         "attention_prefill": Kernel(of("attention.compute"), of("gemm.memory"), start, of("attention.half")),
         "attention_decode": Kernel(of("gemm.compute"), of("attention.memory"), start),
         "scan": Kernel(of("gemm.compute"), of("elementwise.memory"), start),

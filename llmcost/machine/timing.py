@@ -14,7 +14,7 @@ The limit of a pass is its `bound`; its expected time is the sum of its `kernel_
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, Symbolic, either, is_plain, largest, name_of_least, named, present, sum_of
+from llmcost.ground.algebra import Number, Symbolic, either, is_plain, largest, maximum, name_of_least, named, present, sum_of
 from llmcost.machine.chip import Chip, Links
 from llmcost.machine.efficiency import Efficiency, Kernel
 from llmcost.model.counting import PassCost, count_pass
@@ -59,12 +59,18 @@ def bound(cost: PassCost, chip: Chip, flops: str, moved: str) -> Bound:
 
 
 def _least_compute(cost: PassCost, chip: Chip, name: str) -> Number:
-    """Seconds of all FLOPs (causal), each at the peak of its data type; None where one is not known."""
-    if chip.peak is chip.plain_peak is chip.attention_peak:
+    """Seconds of all FLOPs (causal), each at the peak of its data type; None where one is not known.
+
+    Attention's is the cache's type, or its own where that is faster.
+    """
+    if chip.peak is chip.plain_peak is chip.attention_peak and chip.cached_peak is None:
         return _over(named(name, cost.flops(causal=True)), chip.peak)
+    attention = chip.attention_peak
+    if attention is not None and chip.cached_peak is not None:
+        attention = maximum(attention, chip.cached_peak)
     parts = (
         (cost.linear_flops, chip.peak),
-        (cost.causal_flops, chip.attention_peak),
+        (cost.causal_flops, attention),
         (cost.head_flops, chip.plain_peak),
     )
     times = [_over(flops, peak) for flops, peak in parts]
@@ -90,12 +96,13 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
                 return None
             once = named("exchange", once, of=op.name)
         else:
-            once = _kernel_seconds(op, chip, efficiency.kernels[op.kind], symbolic=symbolic)
+            peak = chip.plain_peak if efficiency.apart(op) else chip.peak_of(op)
+            once = _kernel_seconds(op, peak, chip.bandwidth, efficiency.of(op), symbolic=symbolic)
         seconds.append(op.count * once)
     return seconds
 
 
-def _kernel_seconds(op: Operator, chip: Chip, kernel: Kernel, *, symbolic: bool) -> Number:
+def _kernel_seconds(op: Operator, peak: Number, bandwidth: Number, kernel: Kernel, *, symbolic: bool) -> Number:
     """Expected seconds of one execution of a kernel: the formula of efficiency.py."""
     flops, moved = op.flops(causal=True), op.moved_bytes()
     if symbolic:
@@ -103,8 +110,8 @@ def _kernel_seconds(op: Operator, chip: Chip, kernel: Kernel, *, symbolic: bool)
     share = kernel.compute
     if isinstance(op, Attention) and present(kernel.half):
         share = share * op.s / (op.s + kernel.half)
-    compute = flops / (chip.peak_of(op) * share)
-    memory = moved / (chip.bandwidth * kernel.memory)
+    compute = flops / (peak * share)
+    memory = moved / (bandwidth * kernel.memory)
     return kernel.launch_seconds + _overlapped(compute, memory, kernel.overlap)
 
 

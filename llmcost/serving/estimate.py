@@ -107,7 +107,7 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
         hardware = joined_by(hardware, w.link)
     return (
         element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
-        chip_of(hardware, w.dtype, w.kv_dtype),
+        chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype),
         efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch),
     )
 
