@@ -87,7 +87,7 @@ STAGES = (
     FitStage({"narrow.memory@Ada Lovelace GDDR": 0.8}, _runs("mlc-perf-bench", "rtx4090", tp=(1,))),
     FitStage({"narrow.memory@Ampere GDDR": 0.8}, _runs("mlc-perf-bench", "rtx3090-ti", "a10g", tp=(1,))),
 )
-TRAINING = {  # what training/shares.py was chosen on: source, and GPUs where only some of its
+TRAINING = {  # what machine/training_shares.py was chosen on: source, and GPUs where only some of its
     **dict.fromkeys(("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07"), ()),
     "megatron-bridge": ("h100-sxm", "b200"),
 }

@@ -13,13 +13,13 @@ from llmcost.ground.units import scaled, seconds
 from llmcost.machine.chip import chip_of
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.timing import kernel_seconds
-from llmcost.model.architecture import forward
 from llmcost.model.operators import Collective, Operator, Shape
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
-from llmcost.serving.estimate import server_of, workload_of
+from llmcost.serving.estimate import server_of, training_reached, workload_of
 from llmcost.serving.options import PHASES, Options
+from llmcost.serving.training_rates import both_ways, forward_kernels
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.ops/1"
@@ -115,24 +115,24 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     else:
         load, s = Load(sequences, w.prompt, w.prompt), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s)
-    everywhere = phase == "train"
-    chip = chip_of(hardware, w.dtype, w.kv_dtype)
+    chip = chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype)
     efficiency = efficiency_for(hardware, options.profile, w.dtype, w.weight_dtype)
-    ops = _on_a_gpu(server_of(model, size, chip, efficiency, w), load, load.s if everywhere else 1)
-    named = symbolic_workload(w)
-    symbols = server_of(symbolic_model(model), symbolic_bytes(size), chip, efficiency, named)
-    symbolic = _on_a_gpu(symbols, letters, letters.s if everywhere else 1)
-    times = kernel_seconds(ops, chip, efficiency)
-    if times is not None and phase == "train":
-        times = [time * (1 + op.backward()) for op, time in zip(ops, times, strict=True)]
+    server = server_of(model, size, chip, efficiency, w)
+    symbols = server_of(symbolic_model(model), symbolic_bytes(size), chip, efficiency, symbolic_workload(w))
+    if phase == "train":
+        ops, symbolic = forward_kernels(server, load), forward_kernels(symbols, letters)
+        times = both_ways(server, ops, training_reached(hardware, w))
+    else:
+        ops, symbolic = _on_a_gpu(server, load), _on_a_gpu(symbols, letters)
+        times = kernel_seconds(ops, chip, efficiency)
     return [
         _row(op, letter, time, sum(times) if times else None)
         for op, letter, time in zip(ops, symbolic, times or [None] * len(ops), strict=True)
     ]
 
 
-def _on_a_gpu(server: Server, load: Load, logits: Number) -> list[Operator]:
-    share = server.divided(forward(server.model, server.size, load, logits)).operators()
+def _on_a_gpu(server: Server, load: Load) -> list[Operator]:
+    share = server.share(load).operators()
     return share if is_one(server.pp) else [*share, *server.hop(load)]
 
 

@@ -34,6 +34,7 @@ class Chip(NamedTuple):
     links: Links | None = None
     usable: Number = None  # bytes, as the driver reports it to a process
     cached_peak: Number = None  # FLOP/s of the cache's data type, where the best kernels compute attention in that
+    on_chip: Number = 0  # bytes that caches on the chip hold; 0 where no source says
 
     def peak_of(self, op: Operator) -> Number:
         """The peak of the data type that an operator computes in, as engines run it.
@@ -66,6 +67,7 @@ def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str, attention:
         links=links_of(hardware),
         usable=usable_bytes(hardware),
         cached_peak=_value(hardware.peak_of(cached)) if cached else None,
+        on_chip=hardware.on_chip_bytes(),
     )
 
 

@@ -2,7 +2,7 @@
 
 Where that is the name of a source under accuracy/published/, `python -m llmcost.accuracy.fit_defaults` makes the figure
 from that source. efficiency.py makes these figures into shares for each kind of kernel. Training has shares of its own:
-training/shares.py. A name that ends in a family of GPUs or a link (`narrow.compute@Hopper`) holds there alone; the same
+training_shares.py. A name that ends in a family of GPUs or a link (`narrow.compute@Hopper`) holds there alone; the same
 name without an end holds everywhere else.
 """
 

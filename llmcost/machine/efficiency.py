@@ -7,7 +7,7 @@ them alone. It is 2 where no profile says otherwise. Attention of a prompt reach
 tokens it reaches e_c·s / (s + s_half).
 
 An `Efficiency` has these figures for every kind of kernel, and timing.py asks it. There are three sources of one:
-`default_for`, from the figures of defaults.py, for serving and for single kernels; training/shares.py, for training;
+`default_for`, from the figures of defaults.py, for serving and for single kernels; training_shares.py, for training;
 and calibration.py, from a measured profile, in place of either (in serving by way of `in_an_engine`). reached.py
 chooses between profile and defaults.
 """

@@ -1,6 +1,6 @@
 """What kernels reach on a GPU: by a profile that was measured on it, or by default. `by_profile` decides between them.
 
-`efficiency_for` asks it for serving, `training_efficiency` (training/shares.py) for training, each with defaults of
+`efficiency_for` asks it for serving, `trained_by` (training_shares.py) for training, each with defaults of
 its own.
 """
 

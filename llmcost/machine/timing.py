@@ -14,7 +14,20 @@ The limit of a pass is its `bound`; its expected time is the sum of its `kernel_
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, Symbolic, either, is_plain, largest, maximum, name_of_least, named, present, sum_of
+from llmcost.ground.algebra import (
+    Number,
+    Symbolic,
+    ceil_div,
+    either,
+    is_plain,
+    largest,
+    maximum,
+    minimum,
+    name_of_least,
+    named,
+    present,
+    sum_of,
+)
 from llmcost.machine.chip import Chip, Links
 from llmcost.machine.efficiency import Efficiency, Kernel
 from llmcost.model.counting import PassCost, count_pass
@@ -43,8 +56,11 @@ class Bound(NamedTuple):
         return largest(times)
 
 
-def bound(cost: PassCost, chip: Chip, flops: str, moved: str) -> Bound:
-    """What a pass needs at least; `flops` and `moved` are the names under which formulas print its FLOPs and bytes."""
+def bound(cost: PassCost, chip: Chip, flops: str, moved: str, passes: Number = 1) -> Bound:
+    """What a pass needs at least; `flops` and `moved` are the names under which formulas print its FLOPs and bytes.
+
+    `passes`: of how many passes through one GPU each it is the sum, through the stages of a pipeline or on one of them.
+    """
     links = chip.links or Links(None, None)
     communication = (
         ("node", cost.node_bytes, links.node_bytes_per_s),
@@ -53,9 +69,29 @@ def bound(cost: PassCost, chip: Chip, flops: str, moved: str) -> Bound:
     network = [_over(named("exchanged", sent, of=where), rate) for where, sent, rate in communication if present(sent)]
     return Bound(
         _least_compute(cost, chip, flops),
-        _over(named(moved, cost.weight_bytes + cost.cache_bytes), chip.bandwidth),
+        _over(_from_memory(cost, chip, moved, passes), chip.bandwidth),
         None if _unknown(network) else largest([0, *network]),
     )
+
+
+def _from_memory(cost: PassCost, chip: Chip, name: str, passes: Number) -> Number:
+    """Bytes of weights and KV cache that a pass must read from memory.
+
+    Weights that fit into the caches on the chip stay there from one pass to the next, and so does a KV cache that fits
+    beside them. What does not fit is read in whole: it runs through the caches in order, and pushes itself out before
+    it is needed again.
+    """
+    moved = named(name, cost.weight_bytes + cost.cache_bytes)
+    if not present(chip.on_chip):
+        return moved
+    held, weights = passes * chip.on_chip, named("weight_bytes", cost.weight_bytes, name)
+    weights_stay = named("weights_stay", 1 - more_than(weights, held), name)
+    return named("from_memory", more_than(moved, held) * (moved - weights_stay * weights), name)
+
+
+def more_than(amount: Number, room: Number) -> Number:
+    """1 where an amount is more than there is room for, else 0."""
+    return minimum(1, ceil_div(maximum(0, amount - room), room))
 
 
 def _least_compute(cost: PassCost, chip: Chip, name: str) -> Number:

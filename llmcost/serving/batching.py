@@ -18,8 +18,8 @@ With a rate or in a batch job, `concurrency` is the most that run at a time.
 
 A request runs for L = k + o - 1 steps: k that have a part of its prompt, the last of which gives the first token, and
 one for each other token. So in a mean step n running requests have n·s/L tokens of prompts and n·(o-1)/L tokens of
-decode, the latter at a mean context of s + o/2; windows and chunks read what they read on average. Prompts come in pieces, a whole prompt or what the chunk has room for:
-some steps have one and take longer, the others decode alone.
+decode, the latter at a mean context of s + o/2, where windows and chunks read what they do on average. Prompts come in
+pieces, a whole prompt or what the chunk has room for: some steps have one and take longer, the others decode alone.
 
 n is the least of three numbers: the concurrency; the requests whose caches have room in pages, of which a hundredth is
 kept free (vLLM's watermark), each at its mean length, or at its full one where the engine reserves room for all of the
@@ -252,7 +252,7 @@ class Mix(NamedTuple):
         prompts, step = (server.cost(server.share(load), load) for load in (begin, decoding))
         cost = prompts.mean_with(step, w.output)
         on_a_stage = cost if is_one(server.pp) else cost.over(server.pp / passes)
-        least_step = bound(on_a_stage, server.chip, "mean_step_flops", "mean_step_bytes").seconds()
+        least_step = bound(on_a_stage, server.chip, "mean_step_flops", "mean_step_bytes", passes).seconds()
         if least_step is None:
             return ServingRates(None, None, None, None)
         requests, seconds = self.of_all_ranks(running), w.output * named("least_step_seconds", least_step)

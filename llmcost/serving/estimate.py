@@ -10,16 +10,15 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
-from llmcost.ground.algebra import Number, is_one, least, maximum, sum_of
+from llmcost.ground.algebra import Number, is_one, least, maximum
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.reached import efficiency_for
-from llmcost.machine.timing import kernel_seconds
-from llmcost.model.architecture import Pass, head, operators
+from llmcost.machine.training_shares import trained_by
+from llmcost.model.architecture import head, operators
 from llmcost.model.counting import PassCost, cache_bytes_per_token, count_params, count_pass, kept_bytes
-from llmcost.model.operators import Operator
 from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
@@ -125,21 +124,23 @@ def evaluate(
     chip: Chip,
     efficiency: Efficiency,
     prompt_is_context: bool,
+    trained: Efficiency | None = None,
 ) -> Estimate:
     """All figures, from sizes that may be numbers, arrays or symbols.
 
-    `prompt_is_context`: whether the prompt grows along where the largest context is looked for.
+    `prompt_is_context`: whether the prompt grows along where the largest context is looked for. `trained`: what kernels
+    reach in training; None: by the GPU's profile or the defaults.
     """
     server = server_of(model, size, chip, efficiency, w)
     alone = is_one(w.gpus)
 
     one_pass = Load(w.batch, w.prompt, w.prompt)  # all prompts at once
-    prompts, every = server.whole(one_pass), head(model, size, w.batch, w.prompt)
+    prompts = server.whole(one_pass)
     layers_cost = count_pass([*prompts.first, *prompts.layers])
-    prompt_cost, forward_cost = layers_cost.plus(count_pass(prompts.last)), layers_cost.plus(count_pass(every))
-    kernels = server.kernels(prompts)
+    prompt_cost = layers_cost.plus(count_pass(prompts.last))
+    forward_cost = layers_cost.plus(count_pass(head(model, size, w.batch, w.prompt)))
     if alone:
-        prompt_share, prompt_time = prompt_cost, server.stages(prompts, kernels, one_pass)
+        prompt_share, prompt_time = prompt_cost, server.times(prompts, one_pass)
     else:
         prompt_share, prompt_time = _prompts_on_a_gpu(server, w)
 
@@ -152,7 +153,7 @@ def evaluate(
     memory = serving_memory(server, w, step, cache, prompt_is_context)
     prompt_seconds = prefill_seconds(server, w, prompt_time)
     prefilled = prefill(server, w, prompt_share, forward_cost.flops(causal=False), prompt_seconds)
-    both_ways = both_ways_seconds(server, prompts, every, kernels)
+    trained = training_reached(hardware, w) if trained is None else trained
     card = hardware and Hardware(hardware.name, hardware.title, chip.peak, chip.bandwidth, chip.capacity)
     return Estimate(
         schema=SCHEMA,
@@ -171,7 +172,7 @@ def evaluate(
         decode=decode(server, w, step, memory.fits),
         request=None if w.output is None else request(server, w, prefilled),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
-        training=training(forward_cost, one_pass, params.total, w.tokens, chip, efficiency, both_ways, w.mfu),
+        training=training(server, one_pass, forward_cost, params.total, w.tokens, trained, w.mfu),
     )
 
 
@@ -191,18 +192,9 @@ def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory
     return serving_memory(server, w, decode_step(server, w, w.context), cache, prompt_is_context=False)
 
 
-def both_ways_seconds(server: Server, prompts: Pass, every: list[Operator], kernels: list[Number] | None) -> Number:
-    """Expected seconds of forward and backward kernels on one GPU, one after the other; None where not known.
-
-    `every`: the LM head's operators at every position, in place of the ones that `prompts` ends with. `kernels`:
-    expected seconds of each operator of `prompts`.
-    """
-    at_every = kernel_seconds(every, server.chip, server.efficiency)
-    if kernels is None or at_every is None:
-        return None
-    below = [*prompts.first, *prompts.layers]
-    timed = zip([*below, *every], [*kernels[: len(below)], *at_every], strict=True)
-    return sum_of([(1 + op.backward()) * time for op, time in timed])
+def training_reached(hardware: HardwareSpec | None, w: Workload) -> Efficiency:
+    """What kernels reach where the model is trained on one GPU, as `llmcost train` takes it."""
+    return trained_by(hardware, w.profile, w.dtype, 1)
 
 
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:

@@ -83,9 +83,7 @@ class DecodeStep(NamedTuple):
     seconds: Number  # expected, until every sequence has its token
 
 
-def decode_step(
-    server: Server, w: Workload, context: Number, over: tuple[Number, Number] | None = None
-) -> DecodeStep:
+def decode_step(server: Server, w: Workload, context: Number, over: tuple[Number, Number] | None = None) -> DecodeStep:
     """One token for each sequence at this context, as many parts of the batch in flight as there are stages.
 
     `over`: the steps that it is the mean of, as of a Load.
@@ -106,7 +104,7 @@ def decode(server: Server, w: Workload, step: DecodeStep, fits: Number, at: str 
     """
     chip, efficiency = server.chip, server.efficiency
     names = (f"step_flops[{at}]", f"step_bytes[{at}]") if at else ("decode_flops", "traffic.decode.total_bytes")
-    floor = bound(step.cost, chip, *names)
+    floor = bound(step.cost, chip, *names, passes=server.pp)
     limit = floor.memory_seconds if chip.peak is None else floor.seconds()
     by_rule = None
     if chip.bandwidth is not None:
