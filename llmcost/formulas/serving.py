@@ -15,7 +15,7 @@ from llmcost.ground.options import declared
 from llmcost.ground.symbols import Expression, lift, show, symbol
 from llmcost.ground.symbols import evaluate as value_of
 from llmcost.machine.chip import Chip, Links
-from llmcost.machine.efficiency import Efficiency, Kernel
+from llmcost.machine.efficiency import UNQUANTISED, Efficiency, Kernel
 from llmcost.model.blocks import sizes_of
 from llmcost.model.letters import letter_of
 from llmcost.model.sizes import ElementBytes
@@ -129,7 +129,10 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
     size, chip, efficiency = machine_of(hardware, w)
     if not _weights_stay(evaluate(model, hardware, size, w, chip, efficiency, prompt_is_context(options)), chip):
         chip = chip._replace(on_chip=0)  # which formulas then need not tell
-    letters = (symbolic_bytes(size), symbolic_workload(w), symbolic_chip(chip), symbolic_efficiency(efficiency))
+    sizes = symbolic_bytes(size)
+    if size.Bw == size.Bx and efficiency.kernels["gemm"] != efficiency.kernels[UNQUANTISED]:
+        sizes = sizes._replace(Bw=sizes.Bx)  # nothing is quantised, though the linear layers might be
+    letters = (sizes, symbolic_workload(w), symbolic_chip(chip), symbolic_efficiency(efficiency))
     trained = symbolic_efficiency(training_reached(hardware, w), "training")
     return evaluate(symbolic_model(model), hardware, *letters, prompt_is_context(options), trained)
 

@@ -21,7 +21,7 @@ from llmcost.model.operators import UNSAID, Elementwise, Operator, Stored
 from llmcost.model.sizes import Load, activation_dtype, element_bytes
 from llmcost.specs.catalog import load_model
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.specs.profile import Error, Profile, StepRow, load_profile
+from llmcost.specs.profile import Error, Fit, Profile, StepRow, load_profile
 
 LINEAR = ("gemm", "grouped_gemm")  # kernels that compute in the weights' type; all others do in the activations'
 
@@ -61,6 +61,8 @@ def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT, p
     fits = {kind: by_type.get(dtype if kind in LINEAR else plain) for kind, by_type in profile.fit.items()}
     if UNQUANTISED in kernels:
         fits[UNQUANTISED] = profile.fit["gemm"].get(plain)
+        if dtype == plain and kernels["gemm"] is not kernels[UNQUANTISED]:  # weights alone are narrow
+            fits |= {kind: _weights_alone(profile, kind, fits[kind]) for kind in LINEAR}
     for kind, fit in fits.items():
         if fit is not None:
             kernels[kind] = Kernel(fit.compute, fit.memory, fit.launch_us / 1e6, fit.half, fit.overlap)
@@ -69,6 +71,15 @@ def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT, p
     shown = step_error(profile.steps, phase) or products.heldout
     basis = f"profile {profile.name} ({', '.join([profile.date, *profile.cautions()])})"
     return Efficiency(kernels, basis, shown.mean if shown else None)
+
+
+def _weights_alone(profile: Profile, kind: str, fit: Fit | None) -> Fit | None:
+    """A fit for narrow weights under 16-bit products: its share of the peak, the rest as of products in fp8.
+
+    Those were measured with as many bytes of weights; the others were not. The fit itself where there are none.
+    """
+    narrow = profile.fit.get(kind, {}).get("fp8")
+    return fit if fit is None or narrow is None else narrow._replace(compute=fit.compute)
 
 
 def step_error(steps: tuple[StepRow, ...], phase: str | None = None) -> Error | None:

@@ -15,7 +15,7 @@ chooses between profile and defaults.
 from collections.abc import Mapping
 from typing import NamedTuple, get_args
 
-from llmcost.ground.algebra import Number
+from llmcost.ground.algebra import Number, maximum
 from llmcost.ground.units import BITS
 from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, ENGINE_ERROR, ERROR, FAMILIES, Launch
 from llmcost.model.formats import FORMATS
@@ -78,6 +78,12 @@ def _bits(weights: str) -> float:
     return min(FORMATS[each].bits if each in FORMATS else BITS[each] for each in weights.split("+"))
 
 
+def _wider(hardware: HardwareSpec | None, compute: str) -> float:
+    """The peak of the activations' type over that of the type that is computed in; 0 where one is not known."""
+    peaks = [hardware and hardware.peak.get(dtype) for dtype in (activation_dtype(compute), compute)]
+    return peaks[0].value / peaks[1].value if peaks[0] and peaks[1] else 0
+
+
 def default_for(
     hardware: HardwareSpec | None, compute: str = "bf16", weights: str = "bf16", launch: Launch = DEFAULT_LAUNCH
 ) -> Efficiency:
@@ -107,11 +113,10 @@ def from_figures(
     empty = "exchange.stream" if over_pcie or launch == "stream" else "exchange.graph"
 
     product = Kernel(of("gemm.compute"), of("gemm.memory"), start)
-    quantised = Kernel(
-        of("narrow.compute" if narrow else "gemm.compute"),
-        of("narrow.memory" if narrow_weights else "gemm.memory"),
-        start,
-    )
+    quantised = product._replace(memory=of("narrow.memory")) if narrow_weights else product
+    if narrow:
+        widened = of("gemm.compute") * _wider(hardware, compute)  # no slower than at the activations' peak
+        quantised = quantised._replace(compute=maximum(of("narrow.compute"), widened))
     elementwise = Kernel(1, of("elementwise.memory"), start_small)
     kernels = {
         "gemm": quantised,

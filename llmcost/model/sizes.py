@@ -33,8 +33,8 @@ class Load(NamedTuple):
     """One forward pass: b sequences of s new tokens, the last of which sees c keys.
 
     Decode is s = 1; a whole prompt is s = c; a chunk of one lies between. `decode` says that a kernel made
-    for a single new token may be used, where there is one (latent attention). `over`: the decode steps that this one
-    is the mean of, as the context before the first and how many; None: of none but itself.
+    for a single new token may be used, where there is one (latent attention). `over`: the passes of s tokens each that
+    this one is the mean of, as the keys before the first of them and how many they are; None: of none but itself.
     """
 
     b: Number

@@ -13,7 +13,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.report.figures import UNKNOWN, degrees_of
 from llmcost.report.tables import Table
 from llmcost.serving.options import DEGREES, Workload
-from llmcost.serving.results import Estimate, Hardware, Memory, Request, Serving, leaves
+from llmcost.serving.results import NOTICED, Estimate, Hardware, Memory, Request, Serving, leaves
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
@@ -226,6 +226,7 @@ def _binding(e: Estimate) -> list[str]:
     return [
         f"What binds: prefill, {e.prefill.limited_by}; decode, {e.decode.limited_by}.",
         f"Training would keep {state}{short}.",
+        "Its speed is that of a micro-batch forward and backward on one GPU; llmcost train times whole steps.",
     ]
 
 
@@ -241,8 +242,27 @@ def _bases(e: Estimate) -> list[str]:
     return [
         f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair; decode at full bandwidth",
         "limit     no implementation is faster: causal pairs at peak, compulsory bytes at full bandwidth",
+        *_held_on_chip(e),
+        *_beyond_limit(e),
         *_expected(e.decode.expected.basis),
     ]
+
+
+def _held_on_chip(e: Estimate) -> list[str]:
+    """What the limit leaves in the chip's caches, where that is all weights or more."""
+    assert e.hardware is not None
+    chip, floor = e.hardware, e.decode.bound.memory_seconds
+    if floor is None or floor >= e.traffic.decode.total_bytes / chip.bandwidth_bytes_per_s * (1 - NOTICED):
+        return []
+    return [f"          what fits the chip's caches ({scaled(chip.cache_bytes, 'B')}) is not read from memory again"]
+
+
+def _beyond_limit(e: Estimate) -> list[str]:
+    """Where the textbook is faster than the limit, which it may be by its definition."""
+    phases = e.beyond_limit()
+    if not phases:
+        return []
+    return [f"          textbook is faster in {' and '.join(phases)}: its rule counts FLOPs or bytes alone"]
 
 
 def _expected(basis: str) -> list[str]:

@@ -154,7 +154,7 @@ def evaluate(
     prompt_seconds = prefill_seconds(server, w, prompt_time)
     prefilled = prefill(server, w, prompt_share, forward_cost.flops(causal=False), prompt_seconds)
     trained = training_reached(hardware, w) if trained is None else trained
-    card = hardware and Hardware(hardware.name, hardware.title, chip.peak, chip.bandwidth, chip.capacity)
+    card = hardware and Hardware(hardware.name, hardware.title, chip.peak, chip.bandwidth, chip.capacity, chip.on_chip)
     return Estimate(
         schema=SCHEMA,
         model=Model(model.name, model.title, params),

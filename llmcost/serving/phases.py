@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, divide, is_one, maximum, named
+from llmcost.ground.algebra import Number, divide, floor_div, is_one, maximum, minimum, named, present
 from llmcost.machine import textbook
 from llmcost.machine.timing import binding, bound, rate
 from llmcost.model.architecture import Pass
@@ -61,17 +61,25 @@ def prefill_seconds(server: Server, w: Workload, whole: Stages | None) -> Number
     before them: two of them stand for the mean.
     """
     sequences = rank_share(w.batch, w.dp)
-    groups, chunks = schedule(sequences, w.prompt, w.chunk, server.pp)
+    groups, chunks, at_once = schedule(sequences, w.prompt, w.chunk, server.pp)
     if is_one(groups) and is_one(chunks):
         return None if whole is None else whole.through()
-    b, s = divide(sequences, groups), divide(w.prompt, chunks)
-    loads = [Load(b, s, w.prompt)] if is_one(chunks) else [Load(b, s, s * place) for place in two_of(chunks)]
+    full = floor_div(sequences, at_once)  # groups that have as many sequences as run at once
+    rest, s = sequences - full * at_once, divide(w.prompt, chunks)
+    loads = [Load(at_once, s, w.prompt)]
+    if not is_one(chunks):
+        loads = [Load(at_once, s, s * place, over=(0, chunks)) for place in two_of(chunks)]
     times = [server.times(server.share(load), load) for load in loads]
     stages = mean(times[0], times[-1])
     if stages is None:
         return None
     logits_once = stages._replace(last=stages.last / chunks)  # the last chunk of a prompt alone has logits
-    return logits_once.one_behind_the_other(groups * chunks)
+    seconds = logits_once.one_behind_the_other(full * chunks)
+    if not present(rest):
+        return seconds
+    load = Load(rest, w.prompt, w.prompt)  # of prompts that are not cut: a piece of one is a group by itself
+    last = server.times(server.share(load), load)
+    return None if last is None else seconds + minimum(1, rest) * last.slowest()
 
 
 class DecodeStep(NamedTuple):

@@ -13,6 +13,8 @@ from llmcost.machine.timing import Bound
 from llmcost.model.counting import Params, TokenFlops, Traffic
 from llmcost.serving.options import Workload
 
+NOTICED = 0.01  # share by which the textbook is faster than the limit before that is said
+
 
 class Model(NamedTuple):
     """The model's name and its parameters."""
@@ -23,13 +25,14 @@ class Model(NamedTuple):
 
 
 class Hardware(NamedTuple):
-    """The GPU's name and the three figures that times and fit rest on."""
+    """The GPU's name and the figures that times and fit rest on; `cache_bytes`: of the caches that all of it shares."""
 
     name: str
     title: str
     peak_flops_per_s: Number
     bandwidth_bytes_per_s: Number
     memory_bytes: Number
+    cache_bytes: Number = 0
 
 
 class PassFlops(NamedTuple):
@@ -237,10 +240,23 @@ class Estimate(NamedTuple):
     serving: Serving | None
     training: TrainingRates
 
+    def beyond_limit(self) -> list[str]:
+        """The phases in which the textbook is faster than the limit by a hundredth or more.
+
+        Its rules count one resource alone, FLOPs or bytes, and not all of that.
+        """
+        times = {
+            "prefill": (self.prefill.textbook.seconds, self.prefill.limit.seconds),
+            "decode": (self.decode.textbook.seconds_per_step, self.decode.limit.seconds_per_step),
+            "training": (self.training.limit.tokens_per_s, self.training.textbook.tokens_per_s),  # faster: the larger
+        }
+        known = {phase: pair for phase, pair in times.items() if None not in pair}
+        return [phase for phase, (less, more) in known.items() if less < (1 - NOTICED) * more]
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `llmcost estimate --json`."""
         document: dict[str, Any] = to_dict(self)
-        return document
+        return document | {"textbook_beyond_limit": self.beyond_limit()}
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a figure: its path in the JSON and its value, in base units."""

@@ -75,17 +75,18 @@ class Attention(_Attention, Operator):
         return minimum(self.keys(), self.s * self.w) if self.span == "top" else self.seen()
 
     def over(self, first: Number, steps: Number) -> "Attention":
-        """One decode step that reads as many keys as `steps` of them do on average; `first`: keys before the first.
+        """One pass that computes and reads what `steps` of them do on average; `first`: keys before the first of them.
 
-        Of a window, a chunk or the top keys that is not what a step in the middle reads: full windows grow no more,
+        Of a window, a chunk or the top keys that is not what a pass in the middle does: full windows grow no more,
         chunks begin anew. What sees all keys stays as it is, at the context that it was given.
         """
         if self.span == "all":
             return self
-        all_steps: Attention = self._replace(s=steps, c=first + steps)
-        keys = named("mean_keys", all_steps.pairs(causal=True) / steps, self.span)
-        mean_step: Attention = self._replace(c=keys, w=keys, every=0)
-        return mean_step
+        queries = steps * self.s
+        together: Attention = self._replace(s=queries, c=first + queries)
+        keys = named("mean_keys", together.pairs(causal=True) / queries, self.span)
+        mean: Attention = self._replace(span="window", w=keys, c=keys + self.s, every=0)  # each query sees so many
+        return mean
 
     def pairs(self, causal: bool) -> Number:
         """(query, key) pairs of one sequence and head.
