@@ -15,7 +15,7 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import MOST
 from llmcost.machine.efficiency import from_figures
 from llmcost.serving.estimate import estimate, workload_of
-from llmcost.serving.options import COMPUTE_DTYPES, Options
+from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import HardwareSpec, joined_by
@@ -93,7 +93,7 @@ def _run(case: Case, profile: str | None) -> Options:
         dtype=of["compute"],
         weight_dtype=of["weights"],
         kv_dtype=of["kv"],
-        attention_dtype=of["kv"] if engine.get("narrow_attention") and of["kv"] in COMPUTE_DTYPES else None,
+        attention_dtype=of["kv"] if engine.get("narrow_attention") and of["kv"] in gpu_of(of["gpu"]).peak else None,
         launch=engine["launch"],
         head_dtype=of["weights"] if engine.get("head") else None,
         link=of["link"],

@@ -56,7 +56,7 @@ def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str, attention:
     if hardware is None:
         return Chip(None, None, None, None, None)
     plain = activation_dtype(dtype)
-    attended = attention if attention in hardware.peak else plain
+    attended = attention or plain
     cached = kv_dtype if kv_dtype in hardware.peak and kv_dtype != attended else None
     return Chip(
         peak=_value(hardware.peak_of(dtype)),

@@ -56,7 +56,7 @@ def estimate_rows(e: Estimate) -> list[tuple[str, Any, str]]:
     for path, value in leaves(e):
         unit = QUANTITIES[path].unit if path in QUANTITIES else ""
         rows.append((path, int(value) if isinstance(value, float) and value.is_integer() else value, unit))
-    return rows
+    return [*rows, ("textbook_beyond_limit", e.beyond_limit(), "")]
 
 
 def _counts(e: Estimate) -> list[tuple[str, str, str]]:

@@ -206,15 +206,17 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         raise InputError(f"--profile {options.profile}: it says what a GPU reaches; give the GPU too, with --hw")
     layout = layout_of(model, hardware, *(getattr(options, name) for name in LAYOUT))
     dtype = options.dtype or default_dtype(hardware)
-    if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
-        known = ", ".join([*hardware.peak, *hardware.vector_peak])
-        raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {known}")
+    for flag, asked in (("--dtype", options.dtype), ("--attention-dtype", options.attention_dtype)):
+        if asked and hardware and hardware.peak and hardware.peak_of(asked) is None:
+            known = ", ".join([*hardware.peak, *hardware.vector_peak])
+            raise InputError(f"{flag} {asked}: no source gives {hardware.title} a peak for it; it has {known}")
     return options._replace(
         context=context,
         prompt=prompt,
         dtype=dtype,
         weight_dtype=options.weight_dtype or model.weight_format or dtype,
         kv_dtype=options.kv_dtype or activation_dtype(dtype),
+        attention_dtype=options.attention_dtype or activation_dtype(dtype),
         gpus=layout.gpus(),
         gpus_per_node=layout.gpus_per_node,
         **{name: getattr(layout, name) for name in DEGREES},

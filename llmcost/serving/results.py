@@ -260,7 +260,8 @@ class Estimate(NamedTuple):
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a figure: its path in the JSON and its value, in base units."""
-        return [{"quantity": path, "value": value} for path, value in leaves(self)]
+        figures = [*leaves(self), ("textbook_beyond_limit", self.beyond_limit())]
+        return [{"quantity": path, "value": value} for path, value in figures]
 
     def __repr__(self) -> str:
         """In one line: what, where, whether it fits, how fast it is expected to run."""
