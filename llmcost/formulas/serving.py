@@ -295,4 +295,7 @@ def symbolic_efficiency(efficiency: Efficiency, of: str = "") -> Efficiency:
             found[field] = symbol(f"{letter}[{words}]" if words else letter, value, meaning)
         return kernel._replace(**found)
 
-    return efficiency._replace(kernels={kind: letters(kind, kernel) for kind, kernel in efficiency.kernels.items()})
+    told = dict(efficiency.kernels)
+    if told.get(UNQUANTISED) == told["gemm"]:
+        del told[UNQUANTISED]  # nothing to tell apart
+    return efficiency._replace(kernels={kind: letters(kind, kernel) for kind, kernel in told.items()})

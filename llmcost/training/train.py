@@ -81,7 +81,9 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool)
     return Train(
         schema=SCHEMA,
         model=Model(at.model.name, at.model.title, params),
-        hardware=Hardware(hardware.name, hardware.title, at.chip.peak, at.chip.bandwidth, at.chip.capacity),
+        hardware=Hardware(
+            hardware.name, hardware.title, at.chip.peak, at.chip.bandwidth, at.chip.capacity, at.chip.on_chip
+        ),
         run=TrainingWorkload(
             gpus=step.gpus,
             seq=at.seq,
