@@ -49,11 +49,12 @@ def models(draw):
 
 @st.composite
 def chips(draw):
-    """Any GPU with known peaks: 1 GB to 10 TB, 1 GB/s to 20 TB/s, 100 GFLOPS to 10 PFLOPS."""
+    """Any GPU with known peaks, no lower in narrower types: to 10 TB, 20 TB/s and 10 PFLOPS."""
 
     def figure(low, high):
         return Figure(draw(st.integers(low, high)), "drawn", "a test")
 
+    peaks = sorted((figure(10**11, 10**16) for _ in range(3)), key=lambda peak: peak.value)
     return HardwareSpec(
         name="drawn",
         title="Drawn",
@@ -61,7 +62,7 @@ def chips(draw):
         memory=figure(10**9, 10**13),
         sources={"a test": {"title": "a test"}},
         bandwidth=figure(10**9, 2 * 10**13),
-        peak={dtype: figure(10**11, 10**16) for dtype in ("bf16", "fp8", "fp32")},
+        peak=dict(zip(("fp32", "bf16", "fp8"), peaks, strict=True)),
     )
 
 

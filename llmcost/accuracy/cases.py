@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 from llmcost.ground.errors import SpecError, shortened
 from llmcost.ground.units import BITS
 from llmcost.model.formats import FORMATS
+from llmcost.model.training_kernels import LOSSES
 from llmcost.parallel.layout import CONTEXTS, RECOMPUTE
 from llmcost.specs.catalog import PACKAGE, names
 from llmcost.specs.hardware import PCIE
 from llmcost.specs.reader import Document, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, maybe, number, record, several, validate
-from llmcost.training.recipe import KERNELS, LOSSES, Overlap
+from llmcost.training.recipe import KERNELS, Overlap
 
 FOLDER = PACKAGE / "accuracy" / "published"
 BESIDE = ("engines", "explained", "models")  # files of the folder that are no sources
@@ -143,7 +144,7 @@ ENGINES = record(
             record(
                 required={"class": choice(*CLASSES), "launch": choice("graph", "stream"), "why": TEXT},
                 optional={
-                    **dict.fromkeys(("head", "reserve_output"), FLAG),
+                    **dict.fromkeys(("head", "reserve_output", "narrow_attention"), FLAG),
                     "free_memory_fraction": number(0, 1, above=True),
                     "logits": choice("last", "all"),
                     "spec": TEXT,
@@ -224,7 +225,10 @@ def source_cases(path: Path) -> tuple[Case, ...]:
 
 @lru_cache(maxsize=1)
 def engines() -> dict[str, dict[str, Any]]:
-    """Engine -> its class, whether it quantises the LM head too (`head`), and options of `estimate`."""
+    """Engine -> its class, and options of `estimate`.
+
+    `head`: it quantises the LM head too. `narrow_attention`: it computes attention in the cache's type.
+    """
     table: dict[str, dict[str, Any]] = validate(read_yaml(FOLDER / "engines.yaml"), ENGINES)["engines"]
     return table
 

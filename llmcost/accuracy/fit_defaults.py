@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from llmcost.accuracy.cases import Case, class_of, load_cases
 from llmcost.accuracy.predict import answers
 from llmcost.machine.efficiency import FIGURES
+from llmcost.machine.reached import figures_of
 from llmcost.specs.catalog import load_engine
 
 STEPS = (1.25, 1.1, 1.04, 1.015)
@@ -105,8 +106,9 @@ STAGES = (
     FitStage({"narrow.compute@B200": 0.5}, _runs("trtllm-1.0-dense", "b200", tp=(1,))),
     FitStage({"narrow.compute@Blackwell GDDR": 0.6}, _runs("trtllm-1.0-dense", "rtx-pro-6000")),
     # Weights narrower than the type that they are multiplied in.
-    FitStage({"weight_only.memory@A100": 0.6}, _runs("mlc-perf-bench", "a100-80gb-pcie", tp=(1,), pp=(1, 2, 4, 8))),
-    FitStage({"weight_only.memory": 0.8}, _runs("mlc-perf-bench", "rtx4090", "rtx3090-ti", "a10g", tp=(1,))),
+    FitStage({"narrow.memory@A100": 0.6}, _runs("mlc-perf-bench", "a100-80gb-pcie", tp=(1,), pp=(1, 2, 4, 8))),
+    FitStage({"narrow.memory@Ada Lovelace GDDR": 0.8}, _runs("mlc-perf-bench", "rtx4090", tp=(1,))),
+    FitStage({"narrow.memory@Ampere GDDR": 0.8}, _runs("mlc-perf-bench", "rtx3090-ti", "a10g", tp=(1,))),
 )
 ENGINE_STAGES = (
     FitStage(
@@ -119,15 +121,15 @@ ENGINE_STAGES = (
         "llama.cpp",
     ),
     FitStage(
-        {"weight_only.memory": 0.7, "gap.stream": 2e-6},
+        {"narrow.memory": 0.7, "gap.stream": 2e-6},
         _half("llama.cpp", "llama.cpp", "decode", quantised=True),
         "llama.cpp",
     ),
     FitStage({"gemm.of_int8": 0.22}, _half("llama.cpp", "llama.cpp", "prefill", quantised=False), "llama.cpp"),
-    FitStage({"weight_only.of_int8": 0.14}, _half("llama.cpp", "llama.cpp", "prefill", quantised=True), "llama.cpp"),
+    FitStage({"narrow.of_int8": 0.14}, _half("llama.cpp", "llama.cpp", "prefill", quantised=True), "llama.cpp"),
 )
 ENGINE = _runs("trtllm-0.17", "h100-sxm", pp=(1, 2, 4, 8))  # what the share of kernels in an engine was chosen on
-TRAINING = {  # what training/shares.py was chosen on: source, and GPUs where only some of its
+TRAINING = {  # what machine/training_shares.py was chosen on: source, and GPUs where only some of its
     **dict.fromkeys(("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07"), ()),
     "megatron-bridge": ("h100-sxm", "b200"),
 }
@@ -149,7 +151,7 @@ def fitted_engines() -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for stage in ENGINE_STAGES:
         of_engine = found.setdefault(stage.engine, {})
-        start = {**FIGURES, **load_engine(stage.engine).figures, **of_engine, **stage.figures}
+        start = {**figures_of(load_engine(stage.engine)), **of_engine, **stage.figures}
         moved = _search(start, stage, [case for case in load_cases("inference") if stage.cases(case)])
         of_engine |= {name: moved[name] for name in stage.figures}
     return found

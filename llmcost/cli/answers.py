@@ -30,7 +30,6 @@ def estimate(
     from llmcost.report.estimate import estimate_rows, estimate_tables
     from llmcost.serving.estimate import estimate as compute
     from llmcost.serving.estimate import refuse_of_a_gpu
-    from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options), None if hw is None else load_hardware(hw)
@@ -38,7 +37,7 @@ def estimate(
     result = compute(spec, chip, options)
     if not breakdown:
         form.show(
-            lambda: to_dict(result),
+            result.to_dict,
             lambda: (("quantity", "value", "unit"), estimate_rows(result)),
             lambda: estimate_tables(spec, result),
         )
@@ -49,7 +48,7 @@ def estimate(
     phases = {phase: phase_operators(spec, chip, options, phase) for phase in ("prefill", "decode")}
     rows = [(phase, *row) for phase, each in phases.items() for row in each.operators]
     form.show(
-        lambda: to_dict(result) | {"operators": {phase: each.rows() for phase, each in phases.items()}},
+        lambda: result.to_dict() | {"operators": {phase: each.rows() for phase, each in phases.items()}},
         lambda: (("phase", *OperatorRow._fields), rows),
         lambda: [
             *estimate_tables(spec, result),

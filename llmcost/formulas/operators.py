@@ -10,13 +10,13 @@ from llmcost.ground.errors import check_word
 from llmcost.ground.html import html_table
 from llmcost.ground.symbols import symbol
 from llmcost.ground.units import scaled, seconds
-from llmcost.model.architecture import forward
 from llmcost.model.operators import Communication, Operator, Shape
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
-from llmcost.serving.estimate import machine_of, server_of, workload_of
+from llmcost.serving.estimate import machine_of, server_of, training_reached, workload_of
 from llmcost.serving.options import PHASES, Options
+from llmcost.serving.training_rates import both_ways, forward_kernels
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.ops/1"
@@ -117,23 +117,22 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     else:
         load, s = Load(sequences, w.prompt, w.prompt, cached=phase != "train"), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s, cached=load.cached)
-    everywhere = phase == "train" or w.logits == "all"
     server = server_of(model, size, chip, efficiency, w)
-    ops = _on_a_gpu(server, load, load.s if everywhere else 1)
-    named = symbolic_workload(w)
-    symbols = server_of(symbolic_model(model), symbolic_bytes(size), chip, efficiency, named)
-    symbolic = _on_a_gpu(symbols, letters, letters.s if everywhere else 1)
-    times = server.seconds_of(ops)
-    if times is not None and phase == "train":
-        times = [time * (1 + op.backward()) for op, time in zip(ops, times, strict=True)]
+    symbols = server_of(symbolic_model(model), symbolic_bytes(size), chip, efficiency, symbolic_workload(w))
+    if phase == "train":
+        ops, symbolic = forward_kernels(server, load), forward_kernels(symbols, letters)
+        times = both_ways(server, ops, training_reached(hardware, w))
+    else:
+        ops, symbolic = _on_a_gpu(server, load), _on_a_gpu(symbols, letters)
+        times = server.seconds_of(ops)
     return [
-        _row(op, letter, time, sum(times) if times else None, back=everywhere)
+        _row(op, letter, time, sum(times) if times else None, back=phase == "train")
         for op, letter, time in zip(ops, symbolic, times or [None] * len(ops), strict=True)
     ]
 
 
-def _on_a_gpu(server: Server, load: Load, logits: Number) -> list[Operator]:
-    share = server.divided(forward(server.model, server.size, load, logits)).operators()
+def _on_a_gpu(server: Server, load: Load) -> list[Operator]:
+    share = server.share(load).operators()
     return share if is_one(server.pp) else [*share, *server.hop(load)]
 
 

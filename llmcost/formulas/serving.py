@@ -15,12 +15,12 @@ from llmcost.ground.options import declared
 from llmcost.ground.symbols import Expression, lift, show, symbol
 from llmcost.ground.symbols import evaluate as value_of
 from llmcost.machine.chip import Chip, Links
-from llmcost.machine.efficiency import Efficiency, Kernel
+from llmcost.machine.efficiency import UNQUANTISED, Efficiency, Kernel
 from llmcost.model.blocks import sizes_of
 from llmcost.model.letters import letter_of
 from llmcost.model.sizes import ElementBytes
 from llmcost.model.spec import Layer, ModelSpec, Published
-from llmcost.serving.estimate import evaluate, machine_of, prompt_is_context, workload_of
+from llmcost.serving.estimate import evaluate, machine_of, prompt_is_context, training_reached, workload_of
 from llmcost.serving.options import DEGREES, Options, Workload
 from llmcost.serving.results import Estimate, leaves
 from llmcost.specs.hardware import HardwareSpec
@@ -131,8 +131,19 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
             "explain --concurrency with the number that estimate says run at a time"
         )
     size, chip, efficiency = machine_of(hardware, w)
-    letters = (symbolic_bytes(size), symbolic_workload(w), symbolic_chip(chip), symbolic_efficiency(efficiency))
-    return evaluate(symbolic_model(model), hardware, *letters, prompt_is_context(options))
+    if not _weights_stay(evaluate(model, hardware, size, w, chip, efficiency, prompt_is_context(options)), chip):
+        chip = chip._replace(on_chip=0)  # which formulas then need not tell
+    sizes = symbolic_bytes(size)
+    if size.Bw == size.Bx and efficiency.kernels["gemm"] != efficiency.kernels[UNQUANTISED]:
+        sizes = sizes._replace(Bw=sizes.Bx)  # nothing is quantised, though the linear layers might be
+    letters = (sizes, symbolic_workload(w), symbolic_chip(chip), symbolic_efficiency(efficiency))
+    trained = symbolic_efficiency(training_reached(hardware, w), "training")
+    return evaluate(symbolic_model(model), hardware, *letters, prompt_is_context(options), trained)
+
+
+def _weights_stay(answer: Estimate, chip: Chip) -> bool:
+    """Whether caches on the chip hold all weights that a decode step touches; a prompt touches as many or more."""
+    return bool(answer.traffic.decode.weight_bytes <= answer.workload.pp * chip.on_chip)
 
 
 def explain(
@@ -248,7 +259,7 @@ LINKS = ("node", "fabric")  # kinds of kernels whose letters are always their ow
 PEAKS = (
     ("P", "peak FLOP/s of linear layers"),
     ("Px", "peak FLOP/s of the LM head"),
-    ("Pkv", "peak FLOP/s of attention"),
+    ("Pa", "peak FLOP/s of attention"),
 )
 
 
@@ -269,15 +280,17 @@ def symbolic_chip(chip: Chip) -> Chip:
     usable = capacity
     if chip.usable != chip.capacity:
         usable = _figure(chip.usable, "Mu", "bytes of memory, as the driver reports it")
-    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable)
+    cached = _figure(chip.cached_peak, "Pkv", "peak FLOP/s of the cache's data type")
+    on_chip = _figure(chip.on_chip, "L2", "bytes that the chip's caches hold")
+    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip)
 
 
 def _figure(value: Number, letter: str, meaning: str) -> Number:
     return value and symbol(letter, value, meaning)
 
 
-def symbolic_efficiency(efficiency: Efficiency) -> Efficiency:
-    """Shares and launch costs as letters, followed by the kind of kernel where kinds differ."""
+def symbolic_efficiency(efficiency: Efficiency, of: str = "") -> Efficiency:
+    """Shares and launch costs as letters, followed by the kind of kernel where kinds differ; `of`: by another word."""
     meanings = {
         "compute": ("e_c", "share of the peak that a kernel reaches"),
         "memory": ("e_m", "share of the bandwidth (or link) that a kernel (or collective) reaches"),
@@ -294,8 +307,12 @@ def symbolic_efficiency(efficiency: Efficiency) -> Efficiency:
             value = getattr(kernel, field)
             if value == Kernel._field_defaults.get(field):
                 continue  # nothing was said of it: it stays a number
-            of_all = field in alike and kind not in LINKS
-            found[field] = symbol(letter if of_all else f"{letter}[{kind}]", value, meaning)
+            kinds = [] if field in alike and kind not in LINKS else [kind]
+            words = ", ".join([*kinds, *([of] if of else [])])
+            found[field] = symbol(f"{letter}[{words}]" if words else letter, value, meaning)
         return kernel._replace(**found)
 
-    return efficiency._replace(kernels={kind: letters(kind, kernel) for kind, kernel in efficiency.kernels.items()})
+    told = dict(efficiency.kernels)
+    if told.get(UNQUANTISED) == told["gemm"]:
+        del told[UNQUANTISED]  # nothing to tell apart
+    return efficiency._replace(kernels={kind: letters(kind, kernel) for kind, kernel in told.items()})

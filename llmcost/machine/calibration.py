@@ -14,14 +14,14 @@ from typing import Any
 
 from llmcost.ground.errors import InputError
 from llmcost.machine.chip import Chip, chip_by_profile
-from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel
+from llmcost.machine.efficiency import DEFAULT, UNQUANTISED, Efficiency, Kernel
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model import verify
 from llmcost.model.architecture import operators
 from llmcost.model.operators import UNSAID, Elementwise, Operator, Stored
 from llmcost.model.sizes import Load, activation_dtype, element_bytes
 from llmcost.specs.catalog import load_model
-from llmcost.specs.profile import Error, Profile, StepRow, load_fits, load_profile
+from llmcost.specs.profile import Error, Fit, Profile, StepRow, load_fits, load_profile
 
 LINEAR = ("gemm", "grouped_gemm")  # kernels that compute in the weights' type; all others do in the activations'
 
@@ -58,8 +58,13 @@ def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT, p
     if products is None:
         return default
     kernels = dict(default.kernels)
-    for kind, by_type in profile.fit.items():
-        fit = by_type.get(dtype if kind in LINEAR else activation_dtype(dtype))
+    plain = activation_dtype(dtype)
+    fits = {kind: by_type.get(dtype if kind in LINEAR else plain) for kind, by_type in profile.fit.items()}
+    if UNQUANTISED in kernels:
+        fits[UNQUANTISED] = profile.fit["gemm"].get(plain)
+        if dtype == plain and kernels["gemm"] is not kernels[UNQUANTISED]:  # weights alone are narrow
+            fits |= {kind: _weights_alone(profile, kind, fits[kind]) for kind in LINEAR}
+    for kind, fit in fits.items():
         if fit is not None:
             kernels[kind] = Kernel(fit.compute, fit.memory, fit.launch_us / 1e6, fit.half, fit.overlap)
     if "norm" not in profile.fit:
@@ -67,6 +72,15 @@ def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT, p
     shown = step_error(profile.steps, phase) or products.heldout
     basis = f"profile {profile.name} ({', '.join([profile.date, *profile.cautions()])})"
     return Efficiency(kernels, basis, shown.mean if shown else None)
+
+
+def _weights_alone(profile: Profile, kind: str, fit: Fit | None) -> Fit | None:
+    """A fit for narrow weights under 16-bit products: its share of the peak, the rest as of products in fp8.
+
+    Those were measured with as many bytes of weights; the others were not. The fit itself where there are none.
+    """
+    narrow = profile.fit.get(kind, {}).get("fp8")
+    return fit if fit is None or narrow is None else narrow._replace(compute=fit.compute)
 
 
 def step_error(steps: tuple[StepRow, ...], phase: str | None = None) -> Error | None:

@@ -37,16 +37,18 @@ class Chip(NamedTuple):
 
     peak: Number  # FLOP/s of the linear layers' data type
     plain_peak: Number  # FLOP/s of the activations' data type: LM head, scans
-    attention_peak: Number  # FLOP/s of the cache's data type, in which scores are computed
+    attention_peak: Number  # FLOP/s of the data type that attention is computed in
     bandwidth: Number  # bytes/s
     capacity: Number  # bytes, as the vendor calls it
     links: Links | None = None
     usable: Number = None  # bytes, as the driver reports it to a process
+    cached_peak: Number = None  # FLOP/s of the cache's data type, where the best kernels compute attention in that
+    on_chip: Number = 0  # bytes that caches on the chip hold; 0 where no source says
 
     def peak_of(self, op: Operator) -> Number:
-        """The peak of the data type that an operator computes in.
+        """The peak of the data type that an operator computes in, as engines run it.
 
-        Linear layers compute in the type that weights are quantised for, attention in the cache's, the LM head and
+        Linear layers compute in the type that weights are quantised for, attention in its own, the LM head and
         everything else in that of the activations.
         """
         if isinstance(op, Attention):
@@ -54,24 +56,27 @@ class Chip(NamedTuple):
         return self.peak if isinstance(op, (Gemm, GroupedGemm)) and op.part != "lm_head" else self.plain_peak
 
 
-def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str) -> Chip:
+def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str, attention: str | None = None) -> Chip:
     """A GPU's figures by its spec, for linear layers in `dtype` and a cache kept in `kv_dtype`; None what is not known.
 
-    Attention computes in the cache's type where the GPU does, else in that of the activations. What the matrix units
-    have no rate for (fp32) is computed on the vector units.
+    `attention`: the type that attention is computed in; None: that of activations, as most kernels widen what they read
+    from a narrow cache. What the matrix units have no rate for (fp32) is computed on the vector units.
     """
     if hardware is None:
         return Chip(None, None, None, None, None)
     plain = activation_dtype(dtype)
-    cached = kv_dtype if kv_dtype in hardware.peak else plain
+    attended = attention or plain
+    cached = kv_dtype if kv_dtype in hardware.peak and kv_dtype != attended else None
     return Chip(
         peak=_value(hardware.peak_of(dtype)),
         plain_peak=_value(hardware.peak_of(plain)),
-        attention_peak=_value(hardware.peak_of(cached)),
+        attention_peak=_value(hardware.peak_of(attended)),
         bandwidth=_value(hardware.bandwidth),
         capacity=hardware.memory.value,
         links=links_of(hardware),
         usable=usable_bytes(hardware),
+        cached_peak=_value(hardware.peak_of(cached)) if cached else None,
+        on_chip=hardware.on_chip_bytes(),
     )
 
 

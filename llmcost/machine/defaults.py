@@ -2,7 +2,7 @@
 
 Where that is the name of a source under accuracy/published/, `python -m llmcost.accuracy.fit_defaults` makes the figure
 from that source. efficiency.py makes these figures into shares for each kind of kernel. Training has shares of its own:
-training/shares.py. A name that ends in a family of GPUs or a link (`narrow.compute@Hopper`) holds there alone; the same
+training_shares.py. A name that ends in a family of GPUs or a link (`narrow.compute@Hopper`) holds there alone; the same
 name without an end holds everywhere else.
 """
 
@@ -17,14 +17,15 @@ Launch = Literal["graph", "stream", "alone"]
 
 
 FAMILIES = {  # architecture -> family, where GPUs of one architecture are alike
-    "Ada Lovelace": "Ada",
     "Hopper": "Hopper",
     "CDNA 2": "CDNA 2",
     "CDNA 3": "CDNA 3",
     "CDNA 4": "CDNA 3",
 }
-# Architecture -> the family of its GPUs with HBM, and how their names begin; its others are "<architecture> GDDR".
+# Architecture -> the family of its GPUs with HBM, or with ECC in their GDDR, and how their names begin; its others are
+# "<architecture> GDDR".
 DATA_CENTRE = {
+    "Ada Lovelace": ("Ada", ("l4", "l20", "l40", "rtx4000-ada", "rtx5000-ada", "rtx6000-ada")),
     "Ampere": ("A100", ("a100", "a800", "a30")),
     "Blackwell": ("B200", ("b200", "gb200")),
     "Blackwell Ultra": ("B200", ("b300", "gb300")),
@@ -46,10 +47,14 @@ DEFAULTS: dict[str, Constant] = {
     "narrow.compute": Constant(0.721, "as on Hopper; nothing was fitted for other families"),
     "narrow.compute@Hopper": Constant(0.721, "trtllm-0.17: one H100"),
     "narrow.compute@Ada": Constant(0.616, "trtllm-0.17: one L40S"),
-    "narrow.compute@B200": Constant(0.384, "trtllm-1.0-dense: one B200, fp4"),
+    "narrow.compute@Ada Lovelace GDDR": Constant(0.616, "as narrow.compute@Ada"),
+    "narrow.compute@B200": Constant(0.378, "trtllm-1.0-dense: one B200, fp4"),
     "narrow.compute@Blackwell GDDR": Constant(0.635, "trtllm-1.0-dense: RTX PRO 6000, fp4"),
-    "weight_only.memory": Constant(0.943, "mlc-perf-bench: one RTX 4090, RTX 3090 Ti, and A10Gs one after the other"),
-    "weight_only.memory@A100": Constant(0.72, "mlc-perf-bench: ExLlamaV2 on A100s, one after the other"),
+    # Weights narrower than activations, whatever they are multiplied in.
+    "narrow.memory": Constant(0.8, "as gemm.memory, with which TensorRT-LLM's fp8 runs on H100 and H200 agree"),
+    "narrow.memory@A100": Constant(0.72, "mlc-perf-bench: ExLlamaV2 on A100s, one after the other"),
+    "narrow.memory@Ada Lovelace GDDR": Constant(0.943, "mlc-perf-bench: one RTX 4090"),
+    "narrow.memory@Ampere GDDR": Constant(0.943, "mlc-perf-bench: one RTX 3090 Ti, and A10Gs one after the other"),
     # Attention of prompts (with the tokens at which it reaches half) and over a cache; elementwise kernels.
     "attention.compute": Constant(
         0.662,

@@ -7,7 +7,7 @@ them alone. It is 2 where no profile says otherwise. Attention of a prompt reach
 tokens it reaches e_c·s / (s + s_half).
 
 An `Efficiency` has these figures for every kind of kernel, and timing.py asks it. There are three sources of one:
-`default_for`, from the figures of defaults.py, for serving and for single kernels; training/shares.py, for training;
+`default_for`, from the figures of defaults.py, for serving and for single kernels; training_shares.py, for training;
 and calibration.py, from a measured profile, in place of either (in serving by way of `in_an_engine`). reached.py
 chooses between profile and defaults.
 """
@@ -15,11 +15,12 @@ chooses between profile and defaults.
 from collections.abc import Mapping
 from typing import NamedTuple, get_args
 
-from llmcost.ground.algebra import Number, minimum
+from llmcost.ground.algebra import Number, maximum, minimum
 from llmcost.ground.units import BITS
 from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, FAMILIES, Launch
 from llmcost.model.formats import FORMATS
-from llmcost.model.operators import Kind
+from llmcost.model.operators import Gemm, GroupedGemm, Kind, Operator
+from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
 
 KERNELS: tuple[str, ...] = get_args(Kind)  # kinds that an Efficiency has figures for
@@ -44,6 +45,7 @@ class Host(NamedTuple):
     request: Number = 0  # of each request before its first step: receiving it, its tokens
 
 
+UNQUANTISED = "unquantised"  # linear layers that keep the activations' type where others are quantised: the LM head
 OWN_PASSES = "whole passes that the profile's fit never saw"  # what an error is of that a profile states
 
 
@@ -65,8 +67,8 @@ class Efficiency(NamedTuple):
     """What every kind of kernel reaches, what these figures rest on, and the errors that this basis has shown.
 
     `error`: the mean that the basis itself states, as a user's own profile does. `bands`: of each kind of figure
-    (bands.py), where published runs say more. `host`: what an engine takes
-    between the kernels; None where none is asked about.
+    (bands.py), where published runs say more. `host`: what an engine takes between the kernels; None where none is
+    asked about. `kernels` may tell linear layers that are not quantised (UNQUANTISED) from the others.
     """
 
     kernels: Mapping[str, Kernel]
@@ -78,6 +80,14 @@ class Efficiency(NamedTuple):
     def band(self, phase: str) -> Band:
         """How far off figures of a phase were: by published runs, else as the basis itself states it."""
         return self.bands.get(phase) or (Band() if self.error is None else Band(self.error, of=OWN_PASSES))
+
+    def apart(self, op: Operator) -> bool:
+        """Whether an operator is a linear layer that is not quantised, of which other figures hold."""
+        return UNQUANTISED in self.kernels and isinstance(op, (Gemm, GroupedGemm)) and op.Bw is op.Bx
+
+    def of(self, op: Operator) -> Kernel:
+        """What the kernel of an operator reaches."""
+        return self.kernels[UNQUANTISED if self.apart(op) else op.kind]
 
 
 DEFAULT_LAUNCH: Launch = "graph"
@@ -96,9 +106,14 @@ def family_of(hardware: HardwareSpec | None) -> str:
 
 
 def _bits(weights: str) -> float:
-    """Bits of a linear layer's weight in this format; routed experts may have another, written after a `+`."""
-    linear = weights.partition("+")[0]
-    return FORMATS[linear].bits if linear in FORMATS else BITS[linear]
+    """Bits of a linear layer's weight in this format, or of the narrower of two: routed experts' stands after a `+`."""
+    return min(FORMATS[each].bits if each in FORMATS else BITS[each] for each in weights.split("+"))
+
+
+def _wider(hardware: HardwareSpec | None, compute: str) -> float:
+    """The peak of the activations' type over that of the type that is computed in; 0 where one is not known."""
+    peaks = [hardware and hardware.peak.get(dtype) for dtype in (activation_dtype(compute), compute)]
+    return peaks[0].value / peaks[1].value if peaks[0] and peaks[1] else 0
 
 
 def default_for(
@@ -118,7 +133,7 @@ def from_figures(
     """The defaults of `default_for`, from a table of figures that are named as those of defaults.py are.
 
     Those of an engine may have more: `weight_only.compute`, the share of the peak on weights that are unpacked first;
-    `weight_only.of_int8` and `gemm.of_int8`, shares of the int8 peak where products are computed in 8 bits, or added up
+    `narrow.of_int8` and `gemm.of_int8`, shares of the int8 peak where products are computed in 8 bits, or added up
     in 16, whose rates go with that peak; `sm_bandwidth`, the bytes a second that one SM draws at most; `host.step` and
     the like, the seconds of a `Host`.
     """
@@ -130,27 +145,26 @@ def from_figures(
         return figures.get(f"{name}@{where}", figures[name])
 
     narrow = BITS[compute] < 16
-    weight_only = not narrow and _bits(weights) < BITS[compute]
-    weights_share = of("weight_only.memory" if weight_only else "gemm.memory")
-    if "sm_bandwidth" in figures and hardware is not None and hardware.sm_count and hardware.bandwidth:
-        reached = figures["sm_bandwidth"] * hardware.sm_count.value / hardware.bandwidth.value
-        weights_share = minimum(weights_share, reached)
-    compute_share = of("narrow.compute" if narrow else "gemm.compute")
-    if weight_only and "weight_only.compute" in figures:
-        compute_share = of("weight_only.compute")
-    of_int8 = "weight_only.of_int8" if weight_only else "gemm.of_int8"
-    if not narrow and of_int8 in figures and hardware is not None and "int8" in hardware.peak:
-        own = hardware.peak_of(compute)
-        compute_share = of(of_int8) * hardware.peak["int8"].value / own.value if own else compute_share
+    narrow_weights = _bits(weights) < BITS[activation_dtype(compute)]
     gap = 0 if launch == "alone" else of(f"gap.{launch}")
     start, start_small = of("launch") + gap, of("launch_small") + gap
     empty = "exchange.stream" if over_pcie or launch == "stream" else "exchange.graph"
 
-    product = Kernel(compute_share, weights_share, start)
+    product = Kernel(of("gemm.compute"), of("gemm.memory"), start)
+    quantised = product._replace(memory=of("narrow.memory")) if narrow_weights else product
+    if narrow:
+        widened = of("gemm.compute") * _wider(hardware, compute)  # no slower than at the activations' peak
+        quantised = quantised._replace(compute=maximum(of("narrow.compute"), widened))
+    elif hardware is not None:
+        product, quantised = (
+            _under_an_engine(kernel, figures, hardware, compute, weights=name)
+            for kernel, name in ((product, "gemm"), (quantised, "narrow" if narrow_weights else "gemm"))
+        )
     elementwise = Kernel(1, of("elementwise.memory"), start_small)
     kernels = {
-        "gemm": product,
-        "grouped_gemm": product,
+        "gemm": quantised,
+        "grouped_gemm": quantised,
+        UNQUANTISED: product,
         "attention_prefill": Kernel(of("attention.compute"), of("gemm.memory"), start, of("attention.half")),
         **dict.fromkeys(
             ("attention_decode", "attention_latent"), Kernel(of("gemm.compute"), of("attention.memory"), start)
@@ -163,6 +177,20 @@ def from_figures(
     }
     host = {name: figures[f"host.{name}"] for name in Host._fields if f"host.{name}" in figures}
     return Efficiency(kernels, BASIS, host=Host(**host) if host else None)
+
+
+def _under_an_engine(
+    kernel: Kernel, figures: Mapping[str, float], hardware: HardwareSpec, compute: str, *, weights: str
+) -> Kernel:
+    """A product with the figures of an engine's own, of `from_figures`; `weights`: gemm, or narrow for fewer bits."""
+    if "sm_bandwidth" in figures and hardware.sm_count and hardware.bandwidth:
+        reached = figures["sm_bandwidth"] * hardware.sm_count.value / hardware.bandwidth.value
+        kernel = kernel._replace(memory=minimum(kernel.memory, reached))
+    own, int8 = hardware.peak_of(compute), hardware.peak.get("int8")
+    if own and int8 and f"{weights}.of_int8" in figures:
+        return kernel._replace(compute=figures[f"{weights}.of_int8"] * int8.value / own.value)
+    share = figures.get("weight_only.compute") if weights == "narrow" else None
+    return kernel if share is None else kernel._replace(compute=share)
 
 
 def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.value) -> Efficiency:

@@ -1,6 +1,6 @@
 """What kernels reach on a GPU: by a profile that was measured on it, or by default. `by_profile` decides between them.
 
-`efficiency_for` asks it for serving, `training_efficiency` (training/shares.py) for training, each with defaults of
+`efficiency_for` asks it for serving, `trained_by` (training_shares.py) for training, each with defaults of
 its own.
 """
 
@@ -55,8 +55,14 @@ def under_engine(
     engine: EngineSpec, hardware: HardwareSpec | None, compute: str, weights: str, launch: Launch
 ) -> Efficiency:
     """What kernels reach under an engine: the defaults, but for figures that the engine has of its own."""
-    found = from_figures({**FIGURES, **engine.figures}, hardware, compute, weights, launch)
+    found = from_figures(figures_of(engine), hardware, compute, weights, launch)
     return found._replace(basis=f"{engine.title} {engine.version}", error=engine.error)
+
+
+def figures_of(engine: EngineSpec) -> dict[str, float]:
+    """The defaults with an engine's figures in place of those of the same name, whatever family they are of."""
+    others = {name: value for name, value in FIGURES.items() if name.partition("@")[0] not in engine.figures}
+    return others | engine.figures
 
 
 def by_profile(

@@ -14,7 +14,20 @@ The limit of a pass is its `bound`; its expected time is the sum of its `kernel_
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, Symbolic, either, is_plain, largest, name_of_least, named, present, sum_of
+from llmcost.ground.algebra import (
+    Number,
+    Symbolic,
+    ceil_div,
+    either,
+    is_plain,
+    largest,
+    maximum,
+    minimum,
+    name_of_least,
+    named,
+    present,
+    sum_of,
+)
 from llmcost.machine.chip import Chip, Links
 from llmcost.machine.efficiency import Efficiency, Kernel
 from llmcost.model.counting import PassCost, count_pass
@@ -43,8 +56,11 @@ class Bound(NamedTuple):
         return largest(times)
 
 
-def bound(cost: PassCost, chip: Chip, flops: str, moved: str) -> Bound:
-    """What a pass needs at least; `flops` and `moved` are the names under which formulas print its FLOPs and bytes."""
+def bound(cost: PassCost, chip: Chip, flops: str, moved: str, passes: Number = 1) -> Bound:
+    """What a pass needs at least; `flops` and `moved` are the names under which formulas print its FLOPs and bytes.
+
+    `passes`: of how many passes through one GPU each it is the sum, through the stages of a pipeline or on one of them.
+    """
     links = chip.links or Links(None, None)
     communication = (
         ("node", cost.node_bytes, links.node_bytes_per_s),
@@ -53,18 +69,44 @@ def bound(cost: PassCost, chip: Chip, flops: str, moved: str) -> Bound:
     network = [_over(named("exchanged", sent, of=where), rate) for where, sent, rate in communication if present(sent)]
     return Bound(
         _least_compute(cost, chip, flops),
-        _over(named(moved, cost.least_bytes()), chip.bandwidth),
+        _over(_from_memory(cost, chip, moved, passes), chip.bandwidth),
         None if _unknown(network) else largest([0, *network]),
     )
 
 
+def _from_memory(cost: PassCost, chip: Chip, name: str, passes: Number) -> Number:
+    """Bytes of weights and KV cache that a pass must read from memory.
+
+    Weights that fit into the caches on the chip stay there from one pass to the next, and so does a KV cache that fits
+    beside them. What does not fit is read in whole: it runs through the caches in order, and pushes itself out before
+    it is needed again.
+    """
+    moved = named(name, cost.least_bytes())
+    if not present(chip.on_chip):
+        return moved
+    held, weights = passes * chip.on_chip, named("weight_bytes", moved - cost.cache_bytes, name)
+    weights_stay = named("weights_stay", 1 - more_than(weights, held), name)
+    return named("from_memory", more_than(moved, held) * (moved - weights_stay * weights), name)
+
+
+def more_than(amount: Number, room: Number) -> Number:
+    """1 where an amount is more than there is room for, else 0."""
+    return minimum(1, ceil_div(maximum(0, amount - room), room))
+
+
 def _least_compute(cost: PassCost, chip: Chip, name: str) -> Number:
-    """Seconds of all FLOPs (causal), each at the peak of its data type; None where one is not known."""
-    if chip.peak is chip.plain_peak is chip.attention_peak:
+    """Seconds of all FLOPs (causal), each at the peak of its data type; None where one is not known.
+
+    Attention's is the cache's type, or its own where that is faster.
+    """
+    if chip.peak is chip.plain_peak is chip.attention_peak and chip.cached_peak is None:
         return _over(named(name, cost.flops(causal=True)), chip.peak)
+    attention = chip.attention_peak
+    if attention is not None and chip.cached_peak is not None:
+        attention = maximum(attention, chip.cached_peak)
     parts = (
         (cost.linear_flops, chip.peak),
-        (cost.causal_flops, chip.attention_peak),
+        (cost.causal_flops, attention),
         (cost.head_flops, chip.plain_peak),
     )
     times = [_over(flops, peak) for flops, peak in parts]
@@ -90,12 +132,13 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
                 return None
             once = named("exchange", once, of=op.name)
         else:
-            once = _kernel_seconds(op, chip, efficiency.kernels[op.kind], symbolic=symbolic)
+            peak = chip.plain_peak if efficiency.apart(op) else chip.peak_of(op)
+            once = _kernel_seconds(op, peak, chip.bandwidth, efficiency.of(op), symbolic=symbolic)
         seconds.append(op.count * once)
     return seconds
 
 
-def _kernel_seconds(op: Operator, chip: Chip, kernel: Kernel, *, symbolic: bool) -> Number:
+def _kernel_seconds(op: Operator, peak: Number, bandwidth: Number, kernel: Kernel, *, symbolic: bool) -> Number:
     """Expected seconds of one execution of a kernel: the formula of efficiency.py."""
     flops, moved = op.flops(causal=True), op.moved_bytes()
     if symbolic:
@@ -103,8 +146,8 @@ def _kernel_seconds(op: Operator, chip: Chip, kernel: Kernel, *, symbolic: bool)
     share = kernel.compute
     if isinstance(op, Attention) and present(kernel.half):
         share = share * op.s / (op.s + kernel.half)
-    compute = flops / (chip.peak_of(op) * share)
-    memory = moved / (chip.bandwidth * kernel.memory)
+    compute = flops / (peak * share)
+    memory = moved / (bandwidth * kernel.memory)
     return kernel.launch_seconds + _overlapped(compute, memory, kernel.overlap)
 
 

@@ -46,7 +46,9 @@ class Load(NamedTuple):
 
     Decode is s = 1; a whole prompt is s = c; a chunk of one lies between. `decode` says that a kernel made
     for a single new token may be used, where there is one (latent attention). `cached`: keys and values are kept for
-    tokens that come later; in training, and where a model gives no tokens, none come.
+    tokens that come later; in training, and where a model gives no tokens, none come. `over`: the passes of s tokens
+    each that this one is the mean of, as the keys before the first of them and how many they are; None: of none but
+    itself.
     """
 
     b: Number
@@ -54,6 +56,7 @@ class Load(NamedTuple):
     c: Number
     decode: bool = False
     cached: bool = True
+    over: tuple[Number, Number] | None = None
 
 
 def bytes_of(bits: float) -> int | float:

@@ -208,10 +208,14 @@ def in_flight(sequences: Number, pp: Number) -> Number:
 
 
 class Schedule(NamedTuple):
-    """How prompts are run: in `groups` of sequences one behind the other, the prompts of each in `chunks` pieces."""
+    """How prompts are run: in `groups` one behind the other, the prompts of each in `chunks` pieces.
+
+    at_once: sequences of each group, of which the last may have fewer.
+    """
 
     groups: Number
     chunks: Number
+    at_once: Number
 
 
 def schedule(sequences: Number, prompt: Number, chunk: Number, pp: Number) -> Schedule:
@@ -222,11 +226,11 @@ def schedule(sequences: Number, prompt: Number, chunk: Number, pp: Number) -> Sc
     """
     if chunk is None:
         if is_one(pp):
-            return Schedule(1, 1)
+            return Schedule(1, 1, sequences)
         several = minimum(1, pp - 1)  # 1 from two stages on, else 0
-        return Schedule(1 + several * (sequences - 1), 1)
+        return Schedule(1 + several * (sequences - 1), 1, sequences - several * (sequences - 1))
     at_once = minimum(sequences, maximum(1, floor_div(chunk, prompt)))
-    return Schedule(ceil_div(sequences, at_once), ceil_div(prompt, chunk))
+    return Schedule(ceil_div(sequences, at_once), ceil_div(prompt, chunk), at_once)
 
 
 def two_of(count: Number) -> tuple[Number, Number]:

@@ -13,7 +13,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.report.figures import UNKNOWN, band_in_words, context_of, degrees_of, off_by
 from llmcost.report.tables import Table
 from llmcost.serving.options import DEGREES, Workload
-from llmcost.serving.results import Accuracy, Estimate, Hardware, Memory, Request, Serving, leaves
+from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Request, Serving, leaves
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
@@ -61,7 +61,7 @@ def estimate_rows(e: Estimate) -> list[tuple[str, Any, str]]:
     for path, value in leaves(e):
         unit = QUANTITIES[path].unit if path in QUANTITIES else ""
         rows.append((path, int(value) if isinstance(value, float) and value.is_integer() else value, unit))
-    return rows
+    return [*rows, ("textbook_beyond_limit", e.beyond_limit(), "")]
 
 
 def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
@@ -272,6 +272,7 @@ def _binding(e: Estimate) -> list[str]:
         if _generates(e)
         else f"What binds: {e.prefill.limited_by}.",
         f"Training would keep {state}{short}.",
+        "Its speed is that of a micro-batch forward and backward on one GPU; llmcost train times whole steps.",
     ]
 
 
@@ -290,9 +291,28 @@ def _bases(e: Estimate) -> list[str]:
     return [
         f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair{decode}",
         f"limit     no implementation is faster: {pairs} pairs at peak, compulsory bytes at full bandwidth",
+        *_held_on_chip(e),
+        *_beyond_limit(e),
         *_expected(e.decode.expected.basis),
         *_errors(e),
     ]
+
+
+def _held_on_chip(e: Estimate) -> list[str]:
+    """What the limit leaves in the chip's caches, where that is all weights or more."""
+    assert e.hardware is not None
+    chip, floor = e.hardware, e.decode.bound.memory_seconds
+    if floor is None or floor >= e.traffic.decode.total_bytes / chip.bandwidth_bytes_per_s * (1 - NOTICED):
+        return []
+    return [f"          what fits the chip's caches ({scaled(chip.cache_bytes, 'B')}) is not read from memory again"]
+
+
+def _beyond_limit(e: Estimate) -> list[str]:
+    """Where the textbook is faster than the limit, which it may be by its definition."""
+    phases = e.beyond_limit()
+    if not phases:
+        return []
+    return [f"          textbook is faster in {' and '.join(phases)}: its rule counts FLOPs or bytes alone"]
 
 
 def _expected(basis: str) -> list[str]:

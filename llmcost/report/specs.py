@@ -116,6 +116,7 @@ def chip_table(h: HardwareSpec) -> Table:
         (f"fabric{fabric}", h.fabric),
         ("SMs", h.sm_count),
         ("L2", h.l2),
+        *([("L3", h.l3)] if h.l3 else []),
         ("TDP", h.tdp),
         ("launched", h.launch_year),
     ]

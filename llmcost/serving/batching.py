@@ -18,9 +18,9 @@ With a rate or in a batch job, `concurrency` is the most that run at a time.
 
 A request runs for L = k + o - 1 steps: k that have a part of its prompt, the last of which gives the first token, and
 one for each other token. So in a mean step n running requests have n·s/L tokens of prompts and n·(o-1)/L tokens of
-decode, the latter at a mean context of s + o/2. Prompts come in pieces, a whole prompt or what the chunk has room for:
-some steps have one and take longer, the others decode alone. In some of its steps a request waits for the prompts of
-others; that belongs to its TTFT.
+decode, the latter at a mean context of s + o/2, where windows and chunks read what they do on average. Prompts come in
+pieces, a whole prompt or what the chunk has room for: some steps have one and take longer, the others decode alone. In
+some of its steps a request waits for the prompts of others; that belongs to its TTFT.
 
 n is the least of three numbers: the concurrency; the requests whose caches have room in pages, of which a hundredth is
 kept free (vLLM's watermark), each at its mean length, or at its full one where the engine reserves room for all of the
@@ -142,17 +142,23 @@ def request_bytes(server: Server, length: Number) -> Number:
 class Tokens(NamedTuple):
     """What a mean step has of one pass in flight: tokens of decode at their mean context, and prompts that begin.
 
-    begin: how many prompts. prompt: tokens of each.
+    begin: how many prompts. prompt: tokens of each. output: tokens that each request gives.
     """
 
     decoding: Number
     context: Number
     begin: Number
     prompt: Number
+    output: Number
 
     def decode_load(self) -> Load:
         """The tokens of decode alone."""
-        return Load(self.decoding, 1, self.context, decode=True)
+        return Load(self.decoding, 1, self.context, decode=True, over=steps_behind(self.prompt, self.output))
+
+
+def steps_behind(prompt: Number, output: Number) -> tuple[Number, Number]:
+    """The decode steps of a request: the context before the first of them, and how many; at least one."""
+    return prompt, maximum(1, output - 1)
 
 
 class Pace(NamedTuple):
@@ -184,7 +190,7 @@ class Mix(NamedTuple):
         """What so many running requests have in a mean step."""
         w, begin = self.w, named("prompts_a_step", running / self.steps)
         decoding = named("decode_tokens_a_step", begin * (w.output - 1))
-        return Tokens(decoding, named("mean_context", w.prompt + w.output / 2), begin, w.prompt)
+        return Tokens(decoding, named("mean_context", w.prompt + w.output / 2), begin, w.prompt, w.output)
 
     def pace(self, running: Number, of: str = "") -> Pace | None:
         """The pace of so many requests; None where a figure of the chip is not known. `of`: which, for formulas."""
@@ -255,7 +261,7 @@ class Mix(NamedTuple):
         if w.rate is not None:
             latency = pace.step / 2 + residence
         elif w.concurrency is not None:
-            latency = mean_share(w.concurrency, w.dp) / running * residence
+            latency = w.concurrency / self.of_all_ranks(running) * residence  # Little's law, of all ranks
         if w.requests is not None:
             requests, seconds = w.requests, self.job_seconds(most)
             if w.rate is not None:
@@ -284,11 +290,12 @@ class Mix(NamedTuple):
         server, w, _ = self
         passes = in_flight(running, server.pp)
         begin = Load(running / passes, w.prompt, w.prompt)
-        decoding = Load(running / passes, 1, w.prompt + w.output / 2, decode=True)
+        over = steps_behind(w.prompt, w.output)
+        decoding = Load(running / passes, 1, w.prompt + w.output / 2, decode=True, over=over)
         prompts, step = (server.cost(server.share(load), load) for load in (begin, decoding))
         cost = prompts.mean_with(step, w.output)
         on_a_stage = cost if is_one(server.pp) else cost.over(server.pp / passes)
-        least_step = bound(on_a_stage, server.chip, "mean_step_flops", "mean_step_bytes").seconds()
+        least_step = bound(on_a_stage, server.chip, "mean_step_flops", "mean_step_bytes", passes).seconds()
         if least_step is None:
             return ServingRates(None, None, None, None)
         requests, seconds = self.of_all_ranks(running), w.output * named("least_step_seconds", least_step)

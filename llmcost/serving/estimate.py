@@ -10,18 +10,17 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
-from llmcost.ground.algebra import Number, is_one, least, maximum, sum_of
+from llmcost.ground.algebra import Number, is_one, least, maximum
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.machine.bands import SERVING, bands_for
 from llmcost.machine.chip import Chip, chip_of, usable_bytes
 from llmcost.machine.efficiency import Band, Efficiency
 from llmcost.machine.reached import efficiency_for
-from llmcost.machine.timing import kernel_seconds
+from llmcost.machine.training_shares import trained_by
 from llmcost.model.architecture import head, operators
 from llmcost.model.counting import PassCost, Traffic, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.model.formats import ROTARY_PART
-from llmcost.model.operators import Operator
 from llmcost.model.operators.routing import routing_of
 from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
 from llmcost.model.spec import ModelSpec
@@ -135,7 +134,7 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
         hardware = joined_by(hardware, w.link)
     return (
         element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
-        chip_of(hardware, w.dtype, w.kv_dtype),
+        chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype),
         efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch, engine),
     )
 
@@ -153,10 +152,12 @@ def evaluate(
     chip: Chip,
     efficiency: Efficiency,
     prompt_is_context: bool,
+    trained: Efficiency | None = None,
 ) -> Estimate:
     """All figures, from sizes that may be numbers, arrays or symbols.
 
-    `prompt_is_context`: whether the prompt grows along where the largest context is looked for.
+    `prompt_is_context`: whether the prompt grows along where the largest context is looked for. `trained`: what kernels
+    reach in training; None: by the GPU's profile or the defaults.
     """
     if w.weight_dtype != model.weight_format:
         model = model.without_formats()
@@ -166,12 +167,12 @@ def evaluate(
     alone = is_one(w.gpus)
 
     one_pass = Load(w.batch, w.prompt, w.prompt)  # all prompts at once
-    prompts, every = server.whole(one_pass), head(model, size, w.batch, w.prompt)
+    prompts = server.whole(one_pass)
     layers_cost = count_pass([*prompts.first, *prompts.layers])
-    prompt_cost, forward_cost = layers_cost.plus(count_pass(prompts.last)), layers_cost.plus(count_pass(every))
-    kernels = server.kernels(prompts)
+    prompt_cost = layers_cost.plus(count_pass(prompts.last))
+    forward_cost = layers_cost.plus(count_pass(head(model, size, w.batch, w.prompt)))
     if alone:
-        prompt_share, prompt_time = prompt_cost, server.stages(prompts, kernels, one_pass)
+        prompt_share, prompt_time = prompt_cost, server.times(prompts, one_pass)
     else:
         prompt_share, prompt_time = _prompts_on_a_gpu(server, w)
 
@@ -186,9 +187,10 @@ def evaluate(
     memory = serving_memory(server, w, alive, cache, prompt_is_context)
     prompt_seconds = prefill_seconds(server, w, prompt_time)
     prefilled = prefill(server, w, prompt_share, forward_cost.flops(causal=False), prompt_seconds)
-    both_ways = both_ways_seconds(server, one_pass, every)
+    trained = training_reached(hardware, w) if trained is None else trained
     card = hardware and Hardware(
-        hardware.name, hardware.title, hardware.vendor, chip.peak, chip.bandwidth, chip.capacity
+        *(hardware.name, hardware.title, hardware.vendor),
+        *(chip.peak, chip.bandwidth, chip.capacity, chip.on_chip),
     )
     return Estimate(
         schema=SCHEMA,
@@ -207,7 +209,7 @@ def evaluate(
         decode=decode(server, w, step, memory.fits) if model.generates else no_decode(efficiency),
         request=None if w.output is None else request(server, w, prefilled, prompt_seconds.others),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
-        training=training(forward_cost, one_pass, params.total, w.tokens, chip, efficiency, both_ways, w.mfu),
+        training=training(server, one_pass, forward_cost, params.total, w.tokens, trained, w.mfu),
         accuracy=Accuracy._make([*[efficiency.band(phase) for phase in SERVING], Band()]),
     )
 
@@ -237,15 +239,9 @@ def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory
     return serving_memory(server, w, decode_step(server, w, w.context), cache, prompt_is_context=False)
 
 
-def both_ways_seconds(server: Server, load: Load, every: list[Operator]) -> Number:
-    """Expected seconds of forward and backward kernels on one GPU, one after the other; None where not known.
-
-    Of a pass that keeps no keys for later tokens. `every`: the LM head's operators at every position.
-    """
-    whole = server.whole(load._replace(cached=False))
-    run = [*whole.first, *whole.layers, *every]
-    times = kernel_seconds(run, server.chip, server.efficiency)
-    return None if times is None else sum_of([(1 + op.backward()) * time for op, time in zip(run, times, strict=True)])
+def training_reached(hardware: HardwareSpec | None, w: Workload) -> Efficiency:
+    """What kernels reach where the model is trained on one GPU, as `llmcost train` takes it."""
+    return trained_by(hardware, w.profile, w.dtype, 1)
 
 
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
@@ -262,9 +258,10 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):
         raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
     layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
-    if options.dtype and hardware and hardware.peak and hardware.peak_of(dtype) is None:
-        known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
-        raise InputError(f"--dtype {dtype}: no source gives {hardware.title} a peak for it; it has {known}")
+    for flag, asked in (("--dtype", options.dtype), ("--attention-dtype", options.attention_dtype)):
+        if asked and hardware and hardware.peak and hardware.peak_of(asked) is None:
+            known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
+            raise InputError(f"{flag} {asked}: no source gives {hardware.title} a peak for it; it has {known}")
     if options.engine is not None:
         options = under_engine(options, hardware)
     return options._replace(
@@ -275,6 +272,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         dtype=dtype,
         weight_dtype=weights,
         kv_dtype=options.kv_dtype or activation_dtype(dtype),
+        attention_dtype=options.attention_dtype or activation_dtype(dtype),
         gpus=layout.gpus(),
         gpus_per_node=layout.gpus_per_node,
         **{name: getattr(layout, name) for name in DEGREES},

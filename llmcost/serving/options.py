@@ -189,6 +189,15 @@ class Options(NamedTuple):
     kv_dtype: Annotated[
         Word, word("Data type of the KV cache.", STORAGE_DTYPES, "TYPE", default="that of computing")
     ] = None
+    attention_dtype: Annotated[
+        Word,
+        word(
+            "Data type that attention computes in, for engines that do so in fp8 where the cache is fp8.",
+            COMPUTE_DTYPES,
+            "TYPE",
+            default="that of activations, whatever the cache is kept in",
+        ),
+    ] = None
     head_dtype: Annotated[
         Word,
         word(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, divide, floor_div, is_one, maximum, named, present, sum_of
+from llmcost.ground.algebra import Number, divide, floor_div, is_one, maximum, minimum, named, present
 from llmcost.machine import textbook
 from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.timing import Bound, binding, bound, rate
@@ -104,18 +104,25 @@ def _prompts_seconds(server: Server, w: Workload, sequences: Number, whole: Stag
 
     Chunks see more and more of the prompt before them: two of them stand for the mean.
     """
-    groups, chunks = schedule(sequences, w.prompt, w.chunk, server.pp)
+    groups, chunks, at_once = schedule(sequences, w.prompt, w.chunk, server.pp)
     if is_one(groups) and is_one(chunks):
         return None if whole is None else whole.through() + server.host_seconds(sequences)
-    b, s = divide(sequences, groups), divide(w.prompt, chunks)
-    loads = [Load(b, s, w.prompt)] if is_one(chunks) else [Load(b, s, s * place) for place in two_of(chunks)]
+    full = floor_div(sequences, at_once)  # groups that have as many sequences as run at once
+    rest, s = sequences - full * at_once, divide(w.prompt, chunks)
+    loads = [Load(at_once, s, w.prompt)]
+    if not is_one(chunks):
+        loads = [Load(at_once, s, s * place, over=(0, chunks)) for place in two_of(chunks)]
     times = [server.times(server.share(load), load) for load in loads]
     stages = mean(times[0], times[-1])
     if stages is None:
         return None
     logits_once = stages._replace(last=stages.last / chunks)  # the last chunk of a prompt alone has logits
-    steps = groups * chunks
-    return logits_once.one_behind_the_other(steps) + steps * server.host_seconds(b)
+    seconds = logits_once.one_behind_the_other(full * chunks) + full * chunks * server.host_seconds(at_once)
+    if not present(rest):
+        return seconds
+    load = Load(rest, w.prompt, w.prompt)  # of prompts that are not cut: a piece of one is a group by itself
+    last = server.times(server.share(load), load)
+    return None if last is None else seconds + minimum(1, rest) * (last.slowest() + server.host_seconds(rest))
 
 
 class DecodeStep(NamedTuple):
@@ -128,38 +135,45 @@ class DecodeStep(NamedTuple):
     seconds: RankSeconds  # expected, until every sequence has its token
 
 
-def decode_step(server: Server, w: Workload, context: Number) -> DecodeStep:
-    """One token for each sequence at this context, as many parts of the batch in flight as there are stages."""
+def decode_step(server: Server, w: Workload, context: Number, over: tuple[Number, Number] | None = None) -> DecodeStep:
+    """One token for each sequence at this context, as many parts of the batch in flight as there are stages.
+
+    `over`: the steps that it is the mean of, as of a Load.
+    """
     sequences = rank_share(w.batch, w.dp)
-    parts, load = _pass_of(server, sequences, context)
+    parts, load = _pass_of(server, sequences, context, over)
     share = server.share(load)
     stages, cost = server.times(share, load), server.cost(share, load)
     seconds = RankSeconds(None if stages is None else stages.round(parts) + server.host_seconds(sequences))
     if stages is not None and alone(w):
-        seconds = seconds._replace(others=_step_of_others(server, w, context))
-    return DecodeStep(load, share, cost, _least(server, w, context, cost), seconds)
+        seconds = seconds._replace(others=_step_of_others(server, w, context, over))
+    return DecodeStep(load, share, cost, _least(server, w, context, over, cost), seconds)
 
 
-def _pass_of(server: Server, sequences: Number, context: Number) -> tuple[Number, Load]:
+def _pass_of(
+    server: Server, sequences: Number, context: Number, over: tuple[Number, Number] | None
+) -> tuple[Number, Load]:
     """Into how many parts so many sequences are cut, and the largest of them as a load."""
     parts = in_flight(sequences, server.pp)
-    return parts, Load(named("sequences_a_pass", rank_share(sequences, parts)), 1, context, decode=True)
+    return parts, Load(named("sequences_a_pass", rank_share(sequences, parts)), 1, context, decode=True, over=over)
 
 
-def _step_of_others(server: Server, w: Workload, context: Number) -> Number:
+def _step_of_others(server: Server, w: Workload, context: Number, over: tuple[Number, Number] | None) -> Number:
     """Expected seconds of a decode step of a rank that has not the most sequences; what it needs is known."""
-    parts, load = _pass_of(server, share_of_others(w), context)
+    parts, load = _pass_of(server, share_of_others(w), context, over)
     stages = server.times(server.share(load), load)
     assert stages is not None
     return stages.round(parts) + server.host_seconds(load.b)
 
 
-def _least(server: Server, w: Workload, context: Number, cost: PassCost) -> PassCost:
+def _least(
+    server: Server, w: Workload, context: Number, over: tuple[Number, Number] | None, cost: PassCost
+) -> PassCost:
     """What a decode step needs at least where every rank and part of it has the same share, of `cost` if only one."""
     if is_one(w.dp) and is_one(server.pp):
         return cost
     mean = mean_share(w.batch, w.dp)
-    load = Load(named("mean_of_a_pass", divide(mean, in_flight(mean, server.pp))), 1, context, decode=True)
+    load = Load(named("mean_of_a_pass", divide(mean, in_flight(mean, server.pp))), 1, context, decode=True, over=over)
     evenly = server.on_average(w.batch, mean)
     return evenly.cost(evenly.share(load), load)
 
@@ -172,7 +186,7 @@ def decode(server: Server, w: Workload, step: DecodeStep, fits: Number, at: str 
     """
     chip, efficiency = server.chip, server.efficiency
     names = (f"step_flops[{at}]", f"step_bytes[{at}]") if at else ("decode_flops", _least_bytes_name(step))
-    floor = bound(step.least, chip, *names)
+    floor = bound(step.least, chip, *names, passes=server.pp)
     limit = floor.memory_seconds if chip.peak is None else floor.seconds()
     by_rule = None
     if chip.bandwidth is not None:
@@ -210,30 +224,37 @@ def _least_bytes_name(step: DecodeStep) -> str:
     return "traffic.decode.total_bytes" if alike else "least_step_bytes"
 
 
+def _mean_of(one: Number, other: Number) -> Number:
+    """The mean of two times; None where one is not known."""
+    return None if one is None or other is None else (one + other) / 2
+
+
 def request(server: Server, w: Workload, prompts: Prefill, prompts_of_others: Number) -> Request:
     """The whole batch at once: its prompts, then a token at a time, each step a token longer than the one before.
 
-    Prefill gives the first token; of the others' steps, the mean is taken at two contexts (pipeline.two_of).
-    `prompts_of_others`: expected seconds of the prompts of ranks that have not the most sequences (`RankSeconds`).
+    Prefill gives the first token. Of the others' steps the mean is taken at two contexts (pipeline.two_of): of expected
+    times, and, for the limit, of FLOPs and bytes. `prompts_of_others`: expected seconds of the prompts of ranks that
+    have not the most sequences (`RankSeconds`).
     """
     assert w.output is not None
     steps = w.output - 1
-    contexts = [w.prompt + place for place in two_of(steps)]
-    taken = [decode_step(server, w, context) for context in contexts]
-    places = zip(("early", "late"), taken, strict=True)
-    ends = [decode(server, w, step, fits=True, at=at) for at, step in places]
-    of_others = [step.seconds.others for step in taken]
+    over = (w.prompt, maximum(1, steps))
+    early, late = (decode_step(server, w, w.prompt + place, over) for place in two_of(steps))
+    seconds = RankSeconds(*map(_mean_of, early.seconds, late.seconds))
+    mean_step = early._replace(
+        cost=early.cost.mean_with(late.cost, 2), least=early.least.mean_with(late.least, 2), seconds=seconds
+    )
+    answers = decode(server, w, mean_step, fits=True, at="mean")
 
     def times(basis: str) -> RequestTimes:
         first = named(f"prefill.{basis}.seconds", getattr(prompts, basis).seconds)
-        near, far = (getattr(end, basis).seconds_per_step for end in ends)
-        if first is None or near is None:
+        each = getattr(answers, basis).seconds_per_step
+        if first is None or each is None:
             return RequestTimes(None, None, None, None)
-        each = (near + far) / 2
         latency = first + steps * named(f"request.{basis}.tpot_seconds", each)
         whole = RankSeconds(named(f"request.{basis}.latency_seconds", latency))
         if basis == "expected" and prompts_of_others is not None:
-            whole = whole._replace(others=prompts_of_others + steps * sum_of(of_others) / len(of_others))
+            whole = whole._replace(others=prompts_of_others + steps * seconds.others)
         return RequestTimes(first, each, latency, whole.rate(w, w.output))
 
     return Request(*[times(basis) for basis in Request._fields])

@@ -15,6 +15,8 @@ from llmcost.model.counting import Params, TokenFlops, Traffic
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.options import Workload
 
+NOTICED = 0.01  # share by which the textbook is faster than the limit before that is said
+
 
 class Model(NamedTuple):
     """The model's name, its parameters, what of it these are, in words, and the positions that it was made for."""
@@ -32,7 +34,7 @@ def model_of(model: ModelSpec, params: Params) -> Model:
 
 
 class Hardware(NamedTuple):
-    """The GPU's name and maker, and the three figures that times and fit rest on."""
+    """The GPU's name and maker, and the figures that times and fit rest on; `cache_bytes`: of its shared caches."""
 
     name: str
     title: str
@@ -40,6 +42,7 @@ class Hardware(NamedTuple):
     peak_flops_per_s: Number
     bandwidth_bytes_per_s: Number
     memory_bytes: Number
+    cache_bytes: Number = 0
 
 
 class PassFlops(NamedTuple):
@@ -275,14 +278,28 @@ class Estimate(NamedTuple):
     training: TrainingRates
     accuracy: Accuracy
 
+    def beyond_limit(self) -> list[str]:
+        """The phases in which the textbook is faster than the limit by a hundredth or more.
+
+        Its rules count one resource alone, FLOPs or bytes, and not all of that.
+        """
+        times = {
+            "prefill": (self.prefill.textbook.seconds, self.prefill.limit.seconds),
+            "decode": (self.decode.textbook.seconds_per_step, self.decode.limit.seconds_per_step),
+            "training": (self.training.limit.tokens_per_s, self.training.textbook.tokens_per_s),  # faster: the larger
+        }
+        known = {phase: pair for phase, pair in times.items() if None not in pair}
+        return [phase for phase, (less, more) in known.items() if less < (1 - NOTICED) * more]
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `llmcost estimate --json`."""
         document: dict[str, Any] = to_dict(self)
-        return document
+        return document | {"textbook_beyond_limit": self.beyond_limit()}
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a figure: its path in the JSON and its value, in base units."""
-        return [{"quantity": path, "value": value} for path, value in leaves(self)]
+        figures = [*leaves(self), ("textbook_beyond_limit", self.beyond_limit())]
+        return [{"quantity": path, "value": value} for path, value in figures]
 
     def __repr__(self) -> str:
         """In one line: what, where, whether it fits, how fast it is expected to run."""

@@ -27,6 +27,7 @@ MEASURES = {  # figures that are written with a unit, and the base unit that the
     "interconnect": "B/s",
     "fabric": "B/s",
     "l2": "B",
+    "l3": "B",
     "tdp": "W",
 }
 LINKS = ("interconnect", "fabric")
@@ -52,7 +53,7 @@ SCHEMA = record(
         "peak": PEAKS,
         "vector_peak": PEAKS,
         **dict.fromkeys(LINKS, LINK),
-        "l2": _sourced(FIGURE),
+        **dict.fromkeys(("l2", "l3"), _sourced(FIGURE)),
         "tdp": _sourced(FIGURE),
         **{count: _sourced(SIZE) for count in COUNTS},
         "notes": several(TEXT),
@@ -99,6 +100,7 @@ class HardwareSpec(NamedTuple):
     the vendor calls it, in bytes (24 GB = 24e9), `usable_memory` what its driver reports to a process. `interconnect`
     is the fastest link to other chips: bytes a second, both directions and all links added up. It joins `node_gpus`
     of them in the usual box. `fabric` is the usual network between boxes: bytes a second of one GPU in one direction.
+    `l2` and `l3` (AMD's Infinity Cache) are the caches that all of the chip shares, in bytes.
     The share of these figures that a kernel reaches is no property of the chip, and is never kept here.
     """
 
@@ -124,10 +126,15 @@ class HardwareSpec(NamedTuple):
     notes: tuple[str, ...] = ()
     usable_memory: Figure | None = None
     gpu: str = ""  # of a system: the GPU that it has
+    l3: Figure | None = None
 
     def peak_of(self, dtype: str) -> Figure | None:
         """FLOP/s of products in this type: of the matrix units, or, where they lack it (fp32), outside them."""
         return self.peak.get(dtype) or self.vector_peak.get(dtype)
+
+    def on_chip_bytes(self) -> int | float:
+        """Bytes that the chip's shared caches hold; 0 where no source says."""
+        return sum(cache.value for cache in (self.l2, self.l3) if cache is not None)
 
     def gpus_in_a_node(self) -> int:
         """How many GPUs the fast links join: what a source says, or as many as the usual box has."""

@@ -18,6 +18,7 @@ def hardware_row(h: HardwareSpec) -> dict[str, object]:
         "interconnect_bytes_per_s": _value(h.interconnect),
         "sm_count": _value(h.sm_count),
         "l2_bytes": _value(h.l2),
+        "l3_bytes": _value(h.l3),
         "tdp_watts": _value(h.tdp),
         "launch_year": _value(h.launch_year),
     }

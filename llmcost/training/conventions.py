@@ -72,6 +72,7 @@ PAIRS: dict[str, Callable[[Counts], Number]] = {
 """Which (query, key) pairs of attention count."""
 
 RECOMPUTE = ("none", "selective", "full")
+OWN = "llmcost"  # the convention of this program
 
 
 class Convention(NamedTuple):
@@ -118,7 +119,7 @@ class Convention(NamedTuple):
 CONVENTIONS: dict[str, Convention] = {
     each.name: each
     for each in (
-        Convention("llmcost", "llmcost train", "docs/mfu.md", None, "all", kernel=0.5),
+        Convention(OWN, "llmcost train", "docs/mfu.md", None, "all", kernel=0.5),
         Convention(
             "6n",
             "nanoGPT walk, BigScience's rule",

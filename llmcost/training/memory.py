@@ -16,11 +16,12 @@ from llmcost.machine.process import TRAINING_COMMUNICATORS, TRAINING_CONTEXT
 from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_quantised, is_trained
 from llmcost.model.operators import Operator
+from llmcost.model.training_kernels import LOSSES
 from llmcost.parallel.layout import Layout, Stage, stage_of
 from llmcost.training.activations import chosen, kept
 from llmcost.training.communication import Held
 from llmcost.training.passes import Setup
-from llmcost.training.recipe import LOSSES, Recipe
+from llmcost.training.recipe import Recipe
 
 GATHERED = 2  # layers whose weights ZeRO-3 has gathered at once: the one that computes and the next
 FRAGMENTS = Constant(

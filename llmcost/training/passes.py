@@ -8,7 +8,7 @@ round.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, divide, present
 from llmcost.ground.constants import Constant
@@ -20,9 +20,10 @@ from llmcost.model.lora import with_adapters, with_expansion
 from llmcost.model.operators import OWN, Attention, Elementwise, Facts, Gemm, Operator
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
+from llmcost.model.training_kernels import SOFTMAX, loss_operator, with_sorts
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.split import shard
-from llmcost.training.recipe import LOSSES, Recipe
+from llmcost.training.recipe import Recipe
 
 # How many times as much memory plain PyTorch moves as one fused kernel, running a kernel for every operation.
 EAGER = {
@@ -39,8 +40,6 @@ EAGER = {
     "softmax": Constant(20 / 4, "scaling, mask, copy to fp32, softmax, copy back: 20 bytes an element for 4"),
 }
 
-SOFTMAX = Facts("heads", saves="nothing", computes="softmax")
-SORTED = Facts("heads", expert="routed")
 PART = Facts("tokens", OWN)  # of unfused attention, which GPUs have divided already
 
 
@@ -76,11 +75,11 @@ def forward_pass(at: Setup) -> Pass:
         layers = [op.context_divided(layout.cp, part) for op in layers]
     if recipe.lora is not None:
         layers = with_expansion(layers, recipe.lora)
-    last = shard(head(model, size, b, part), layout, size, gather_logits=False)
+    cross_entropy = loss_operator(recipe.loss, model.vocab_size, layout.tp, b, part)
     return Pass(
         first=shard(embedding(model, size, Load(b, part, part)), layout, size),
         layers=shard(layers, layout, size),
-        last=[*last, loss(model, layout, recipe, b, part)],
+        last=[*shard(head(model, size, b, part), layout, size, gather_logits=False), cross_entropy],
     )
 
 
@@ -90,22 +89,14 @@ def kernels(ops: Sequence[Operator], model: ModelSpec, recipe: Recipe) -> Sequen
     Tokens are sorted by expert before the first product of routed experts; unfused attention is three kernels; plain
     PyTorch's elementwise kernels move more.
     """
-    run: list[Operator] = []
-    for op in ops:
-        if op.facts.expert == "routed" and op.facts.split == "columns":
-            run.append(sorted_rows(op))
-        run += unfused(op, recipe) if recipe.attention == "unfused" and isinstance(op, Attention) else [op]
+    run = with_sorts(ops)
+    if recipe.attention == "unfused":
+        run = [kernel for op in run for kernel in (unfused(op, recipe) if isinstance(op, Attention) else [op])]
     if recipe.kernels == "eager":
         run = [eager(op, model.norm) for op in run]
     if verify.ON:
         verify.recipe_pass(run)
     return run
-
-
-def sorted_rows(op: Any) -> Operator:
-    """A copy of each token's row for each expert that it takes, in the order of experts."""
-    width = op.active * op.k
-    return Elementwise("experts_sort", "mlp", op.count, op.b, op.s, width, width, 0, op.Bx, SORTED)
 
 
 def unfused(op: Attention, recipe: Recipe) -> tuple[Operator, ...]:
@@ -133,9 +124,3 @@ def eager(op: Operator, norm: str) -> Operator:
         return op
     passes = EAGER[norm if op.part == "norm" else op.facts.computes].value
     return op._replace(reads=op.reads * passes, writes=op.writes * passes)
-
-
-def loss(model: ModelSpec, layout: Layout, recipe: Recipe, b: Number, s: Number) -> Operator:
-    """Cross-entropy on one GPU's part of the vocabulary; half of what it moves counts as read, half as written."""
-    moved = LOSSES[recipe.loss].moved_bytes * divide(model.vocab_size, layout.tp) / 2
-    return Elementwise("loss", "lm_head", 1, b, s, moved, moved, 0, 1, SOFTMAX)

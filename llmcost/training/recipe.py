@@ -15,6 +15,7 @@ from llmcost.ground.errors import InputError, shortened
 from llmcost.ground.units import BITS
 from llmcost.model.lora import Lora
 from llmcost.model.sizes import activation_dtype, bytes_of
+from llmcost.model.training_kernels import USUAL_LOSS
 
 DTYPES = ("bf16", "fp16", "fp8", "fp32")
 KERNELS = ("fused", "vendor", "eager")
@@ -41,36 +42,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "adam-8bit": Optimizer(2, moment_bytes=1 + 4 / 256),
     "muon": Optimizer(1),
     "sgd": Optimizer(1),
-}
-
-
-class Loss(NamedTuple):
-    """How cross-entropy runs: bytes a logit that it moves forward, and that are alive beside the logits themselves.
-
-    Its backward pass counts as twice the traffic, like every elementwise kernel's. `source`: what the bytes are of.
-    """
-
-    moved_bytes: Number
-    alive_bytes: Number
-    source: str
-
-
-LOSSES = {
-    "plain": Loss(
-        12,
-        4 + 4 + 4 - 2,
-        "torch's cross_entropy of bf16 logits: a copy in fp32 (2 read, 4 written), log-softmax (4 and 4), backward a "
-        "gradient of zeros (4), log-softmax's (8 and 4), a copy in bf16 (4 and 2), 36 in all; alive are log-softmax of "
-        "the copy and two gradients in fp32, the logits themselves let go",
-    ),
-    "in-place": Loss(
-        12,
-        4,
-        "moves as plain; the fp32 copy, over which all else is written (Megatron-LM, "
-        "core/tensor_parallel/cross_entropy.py)",
-    ),
-    "compiled": Loss(2, 2, "logits read twice, gradients written once, in the logits' type"),
-    "fused": Loss(2, 0, "as compiled, gradients written over the logits"),
 }
 
 
@@ -111,7 +82,7 @@ class Recipe(NamedTuple):
     reduce_bytes: Number = 4
     attention: Literal["fused", "unfused"] = "fused"
     kernels: str = "fused"
-    loss: Literal["plain", "in-place", "compiled", "fused"] = "in-place"
+    loss: Literal["plain", "in-place", "compiled", "fused"] = USUAL_LOSS
     dropout: bool = False
     grad_buffer: bool = True
     clip: bool = True
@@ -147,10 +118,18 @@ class Recipe(NamedTuple):
         The gradient is read, moments and master copy are read and written, the weight is written. Without a master copy
         the weight is read as well. To clip, the gradient is read once more.
         """
-        master = 2 * self.master_bytes() if self.master_bytes() else self.param_bytes()
-        state = self.grad_bytes + 2 * self.moment_bytes() + master
         clipping = self.grad_bytes if self.clip else 0
-        return OPTIMIZERS[self.optimizer].passes * state + self.param_bytes() + clipping
+        passes = OPTIMIZERS[self.optimizer].passes
+        return passes * (self.grad_bytes + self._state_moved()) + self.param_bytes() + clipping
+
+    def least_update_bytes(self) -> Number:
+        """Bytes that no implementation can avoid: one pass over the state, gradients used on the chip as they come."""
+        return self._state_moved() + self.param_bytes()
+
+    def _state_moved(self) -> Number:
+        """Bytes of moments and master copy, or weight, of a parameter, read and written once; a weight is read."""
+        master = 2 * self.master_bytes() if self.master_bytes() else self.param_bytes()
+        return 2 * self.moment_bytes() + master
 
 
 def overlap_of(text: str) -> Overlap:

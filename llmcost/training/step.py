@@ -26,7 +26,7 @@ from llmcost.training.memory import StageMemory, fullest, share_recomputed, stag
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import DTYPES, Recipe
 from llmcost.training.shares import shares_for
-from llmcost.training.step_time import StepSeconds, optimizer_traffic, step_seconds
+from llmcost.training.step_time import StepSeconds, step_seconds, updated
 
 
 class StepFlops(NamedTuple):
@@ -149,13 +149,14 @@ def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
 
 
 def _bound(at: Setup, a_pass: Pass, flops: StepFlops) -> Bound:
-    """Floors of a step in this layout: causal FLOPs at the peak, and the optimizer's traffic at the full bandwidth.
+    """Floors of a step in this layout: causal FLOPs at the peak, and the least traffic of an update at full bandwidth.
 
     Communication is left out.
     """
     trained = fullest(trained_part(a_pass, at.recipe), at.layout, at.model.num_hidden_layers)
     compute = flops.causal / (at.layout.gpus() * at.chip.peak)
-    return Bound(compute, optimizer_traffic(at, trained) / at.chip.bandwidth)
+    update = updated(at.layout, trained) * at.recipe.least_update_bytes()
+    return Bound(compute, update / at.chip.bandwidth)
 
 
 def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chip:

@@ -265,7 +265,7 @@ def optimizer_seconds(at: Setup, held: Held, bytes_per_s: Number) -> Number:
 
     Muon's five iterations X ← aX + (bA + cA²)X, A = XXᵀ, take at most 6h FLOPs a parameter each, and are added.
     """
-    seconds = optimizer_traffic(at, held) / bytes_per_s
+    seconds = updated(at.layout, held) * at.recipe.update_bytes() / bytes_per_s
     if at.recipe.optimizer == "muon":
         flops = NEWTON_SCHULZ.value * 6 * at.model.hidden_size * updated(at.layout, held)
         seconds = seconds + flops / (at.chip.plain_peak * at.efficiency.kernels["gemm"].compute)
@@ -278,8 +278,3 @@ def updated(layout: Layout, held: Held) -> Number:
         return held.dense + held.experts
     dense = divide(held.dense, layout.sharded(layout.replicas()))
     return dense + divide(held.experts, layout.sharded(layout.expert_replicas()))
-
-
-def optimizer_traffic(at: Setup, held: Held) -> Number:
-    """Bytes that one GPU moves to update its parameters."""
-    return updated(at.layout, held) * at.recipe.update_bytes()

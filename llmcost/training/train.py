@@ -21,7 +21,7 @@ from llmcost.parallel.rules import check, shape_of
 from llmcost.serving.results import Hardware, model_of
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import cheapest_change, enough_gpus
-from llmcost.training.conventions import CONVENTIONS, Utilization, counts_of, utilization
+from llmcost.training.conventions import CONVENTIONS, OWN, Utilization, counts_of, utilization
 from llmcost.training.interruptions import InterruptedRun, Terms, check_terms, run_of
 from llmcost.training.memory import StageMemory, share_recomputed, stage_memory
 from llmcost.training.options import Options
@@ -88,7 +88,8 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool,
         schema=SCHEMA,
         model=model_of(at.model, params),
         hardware=Hardware(
-            hardware.name, hardware.title, hardware.vendor, at.chip.peak, at.chip.bandwidth, at.chip.capacity
+            *(hardware.name, hardware.title, hardware.vendor),
+            *(at.chip.peak, at.chip.bandwidth, at.chip.capacity, at.chip.on_chip),
         ),
         run=TrainingWorkload(
             gpus=step.gpus,
@@ -139,13 +140,14 @@ def band_of_run(at: Setup, hardware: HardwareSpec, options: Options) -> Band:
 
 
 def _conventions(at: Setup, step: Step) -> tuple[Utilization, ...]:
-    """MFU and HFU of the step under every convention in use."""
+    """MFU and HFU of the step under every convention in use; under our own they are those of the step itself."""
     layout, each = at.layout, step.tokens_per_s() / step.gpus
     share = share_recomputed(layout, stage_of(layout, at.model.num_hidden_layers, 0))
     frozen, k = at.recipe.lora is not None, counts_of(at.model, at.seq)
-    return tuple(
-        utilization(one, k, each, at.chip.peak, layout.recompute, share, frozen=frozen) for one in CONVENTIONS.values()
-    )
+    flops = (step.flops.model / step.tokens, step.flops.hardware / step.tokens)
+    own = Utilization(OWN, *flops, at.chip.peak, step.mfu(), step.hfu())
+    others = (one for one in CONVENTIONS.values() if one.name != OWN)
+    return own, *(utilization(one, k, each, at.chip.peak, layout.recompute, share, frozen=frozen) for one in others)
 
 
 def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoint_bytes: Number) -> InterruptedRun:

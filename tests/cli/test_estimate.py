@@ -152,6 +152,7 @@ def test_every_option_arrives_in_the_workload(cli):
         "dtype": "fp16",
         "weight_dtype": "int8",
         "kv_dtype": "fp8",
+        "attention_dtype": "fp16",
         "mfu": 0.4,
         "memory_utilization": 0.8,
         "tokens": 1_500_000_000_000,

@@ -43,7 +43,7 @@ def mix(model=LLAMA, **options):
 )
 def test_a_joint_step_computes_what_its_two_parts_do_and_reads_weights_once(name):
     model = load_model(name)
-    tokens = Tokens(decoding=16, context=700, begin=2, prompt=300)
+    tokens = Tokens(decoding=16, context=700, begin=2, prompt=300, output=800)
     pass_, _ = joined(server(model), tokens, server(model).whole(tokens.decode_load()))
     both = count_pass(pass_.operators())
     parts = [count_pass(operators(model, BF16, load)) for load in (Load(16, 1, 700, decode=True), Load(2, 300, 300))]
@@ -56,7 +56,7 @@ def test_a_joint_step_computes_what_its_two_parts_do_and_reads_weights_once(name
 
 
 def test_attention_of_decode_and_of_prompts_stay_apart():
-    tokens = Tokens(decoding=16, context=700, begin=2, prompt=300)
+    tokens = Tokens(decoding=16, context=700, begin=2, prompt=300, output=800)
     pass_, load = joined(server(LLAMA), tokens, server(LLAMA).whole(tokens.decode_load()))
     assert [op.name for op in pass_.layers].count("attention") == 2
     assert load.b * load.s == 16 + 2 * 300

@@ -261,10 +261,10 @@ def test_two_places_stand_for_all_of_a_cubic(count, coefficients):
 
 
 def test_prompts_are_cut_into_chunks_and_joined_up_to_one():
-    assert schedule(sequences=10, prompt=1000, chunk=None, pp=1) == (1, 1)  # all at once
-    assert schedule(sequences=10, prompt=1000, chunk=None, pp=4) == (10, 1)  # one behind the other
-    assert schedule(sequences=10, prompt=1000, chunk=512, pp=1) == (10, 2)
-    assert schedule(sequences=10, prompt=1000, chunk=4096, pp=1) == (3, 1)  # four at a time
+    assert schedule(sequences=10, prompt=1000, chunk=None, pp=1) == (1, 1, 10)  # all at once
+    assert schedule(sequences=10, prompt=1000, chunk=None, pp=4) == (10, 1, 1)  # one behind the other
+    assert schedule(sequences=10, prompt=1000, chunk=512, pp=1) == (10, 2, 1)
+    assert schedule(sequences=10, prompt=1000, chunk=4096, pp=1) == (3, 1, 4)  # four at a time
 
 
 def test_a_chunked_prefill_takes_the_sum_of_its_chunks():

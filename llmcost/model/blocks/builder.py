@@ -186,7 +186,7 @@ class Builder(NamedTuple):
             cached, each = (cached - rotary) * size.Bkv + rotary * size.Br, 1
         if present(size.Bs):
             cached, each = cached * each + scales * size.Bs, 1
-        return Attention(
+        op = Attention(
             name=name,
             part="attention",
             count=self.count,
@@ -212,6 +212,7 @@ class Builder(NamedTuple):
             latent=latent,
             facts=facts,
         )
+        return op if self.load.over is None else op.over(*self.load.over)
 
     def rotary_embedding(self, turned: Number, cached: Number, facts: Facts, prefix: str = "") -> Operator:
         """Turns `turned` elements a token and puts what is `cached`, of these and others, where the cache wants it.

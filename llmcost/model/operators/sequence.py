@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, divide, floor_div, maximum, minimum, present
+from llmcost.ground.algebra import Number, divide, floor_div, maximum, minimum, named, present
 from llmcost.model.operators.base import Kind, Operator, Part, Scope, Shape, Span
 from llmcost.model.operators.elementwise import saved_elements
 from llmcost.model.operators.facts import UNSAID, Facts
@@ -71,18 +71,36 @@ class Attention(_Attention, Operator):
         return self.keys() if self.span in ("all", "top") else minimum(self.c, self.w)
 
     def seen(self) -> Number:
-        """Keys that the last query sees."""
+        """Keys that the query with the most of them sees: the last one, but where a new chunk begins before it."""
+        if self.span == "chunk":
+            before = self.c - self.s
+            so_far = before - floor_div(before, self.w) * self.w  # keys of the first query's chunk before it
+            return minimum(so_far + self.s, self.w)
         return self.keys() if self.span == "all" else minimum(self.keys(), self.w)
 
     def read(self) -> Number:
         """Keys of one sequence that are read: of the chosen ones, at most w a query."""
-        return minimum(self.keys(), self.s * self.w) if self.span == "top" else self.kept()
+        return minimum(self.keys(), self.s * self.w) if self.span == "top" else self.seen()
+
+    def over(self, first: Number, steps: Number) -> "Attention":
+        """One pass that computes and reads what `steps` of them do on average; `first`: keys before the first of them.
+
+        Of a window, a chunk or the top keys that is not what a pass in the middle does: full windows grow no more,
+        chunks begin anew. What sees all keys stays as it is, at the context that it was given.
+        """
+        if self.span == "all":
+            return self
+        queries = steps * self.s
+        together: Attention = self._replace(s=queries, c=first + queries)
+        keys = named("mean_keys", together.pairs(causal=True) / queries, self.span)
+        mean: Attention = self._replace(span="window", w=keys, c=keys + self.s, every=0)  # each query sees so many
+        return mean
 
     def pairs(self, causal: bool) -> Number:
         """(query, key) pairs of one sequence and head.
 
         `causal`: those that a causal mask leaves; the query at position x sees x keys, (c-s+1) + … + c in all. Else
-        every query counts with as many keys as the last one sees.
+        every query counts with as many keys as the one that sees most.
         """
         if not causal or self.both_ways:
             return self.s * self.seen()

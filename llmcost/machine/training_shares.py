@@ -1,0 +1,104 @@
+"""What kernels reach in whole training runs, by generation of GPU, where no profile was measured.
+
+That is less than a kernel reaches alone (machine/defaults.py): a GPU that trains for hours runs at its power limit.
+The shares were chosen so that predicted step times come nearest to published ones; each says to which, and with which
+mean absolute error. On sources that had no part in the choice the errors are, on A100: Narayanan 2021 5 %, Korthikanti
+2022 3 %, YaFSDP 16 %, BLOOM 16 %, InternEvo 17 %; on H100: torchtitan 6 % in bf16 and 15 % in fp8, MLPerf GPT-3 8 %;
+on GB200: Megatron-Bridge 6 %.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llmcost.ground.algebra import Number, is_one
+from llmcost.ground.constants import Constant
+from llmcost.ground.units import BITS
+from llmcost.machine.defaults import DEFAULTS
+from llmcost.machine.efficiency import KERNELS, Efficiency, Kernel
+from llmcost.machine.reached import by_profile
+from llmcost.specs.hardware import HardwareSpec
+
+
+class Shares(NamedTuple):
+    """Shares of the peak that kernels reach, and the published step times on which they were chosen.
+
+    products: matrix products in 16 bits. fp8: those in fp8. attention: of the FLOPs of causal pairs, both passes.
+    """
+
+    products: float
+    fp8: float
+    attention: float
+    source: str
+
+
+# PyTorch's kernels: FlashAttention-2; casts to fp8 are kernels of their own.
+TORCH = {
+    "Volta": Shares(0.68, 0.68, 0.30, "23 runs of BigScience's 1.3B on V100, 8 % off"),
+    "Ampere": Shares(0.76, 0.76, 0.30, "61 runs of MosaicML's llm-foundry on A100, 6 % off"),
+    "Hopper": Shares(0.60, 0.47, 0.18, "77 runs of MosaicML's llm-foundry on H100, 5 % off"),
+    "Blackwell": Shares(0.42, 0.42, 0.40, "22 runs of SimuMax's on B200, 9 % off"),
+}
+# The vendor's kernels: cuDNN's attention, Transformer Engine.
+VENDOR = TORCH | {
+    "Hopper": Shares(0.60, 0.64, 0.35, "8 runs of NeMo 24.07's on H100, 6 % off; 5 of Megatron-Bridge's, 7 % off"),
+    "Blackwell": Shares(0.42, 0.66, 0.25, "8 runs of Megatron-Bridge's on B200, 6 % off"),
+}
+OTHERS = Shares(0.60, 0.47, 0.25, "other generations: between those above, nothing was measured")
+
+MEMORY = Constant(
+    0.85,
+    "share of the bandwidth, chosen with LAUNCH: with both, and the default share of a product, single fp16 GEMMs on "
+    "A100, H100 and A40 are 7.3, 9.5 and 7.9 % off (microsoft/vidur, data/profiling/compute)",
+)
+LAUNCH = Constant(5e-6, "as MEMORY; taken for collectives inside a node too", "seconds")
+NODE_LINKS = Constant(
+    0.77,
+    "share of a node's links that NCCL's ring all-reduce reaches at large sizes (stas00/ml-engineering, "
+    "network/README.md)",
+    spread="70 to 82 % (the same page)",
+)
+GROUPED = Constant(
+    0.7,
+    "of a product's share, that of experts' products: SimuMax's 6 runs of DeepSeek-V2 on B200 come out 13 % too fast, "
+    "two steps with small experts on an H200 27 % too slow (benchmarks/training_steps_h200.json)",
+)
+
+PRODUCT = Kernel(DEFAULTS["gemm.compute"].value, MEMORY.value, LAUNCH.value)
+COLLECTIVES = {
+    "node": Kernel(1, NODE_LINKS.value, LAUNCH.value),
+    "fabric": Kernel(1, DEFAULTS["fabric.share"].value, DEFAULTS["fabric.launch"].value),
+}
+
+
+def trained_by(
+    hardware: HardwareSpec | None, profile: str | None, dtype: str, gpus: Number, *, vendor: bool = False
+) -> Efficiency:
+    """What training reaches on GPUs, as `efficiency_for` (reached.py) says it of serving.
+
+    By the profile asked for; on one GPU alone by the one that ships for it; else what published runs have reached.
+    `dtype`: of matrix products. `vendor`: with the vendor's kernels. Raises SpecError, or InputError for another GPU's
+    profile.
+    """
+    default = trained_at(hardware, dtype, vendor=vendor)
+    if hardware is None or (profile is None and not is_one(gpus)):
+        return default
+    return by_profile(hardware, profile, dtype, default, "train")
+
+
+def trained_at(hardware: HardwareSpec | None, dtype: str, *, vendor: bool = False) -> Efficiency:
+    """What published training runs have reached on GPUs of this generation, in a data type, with the vendor's kernels.
+
+    In fp32 products run on the vector units, which draw less power: there a single kernel's share holds (25 of
+    NeuSight's measurements, 11 % off).
+    """
+    kernels = dict.fromkeys(KERNELS, PRODUCT) | COLLECTIVES
+    if dtype != "fp32":
+        by_generation = VENDOR if vendor else TORCH
+        generation = "" if hardware is None else hardware.architecture.split(" ")[0]
+        known = by_generation.get(generation, OTHERS)
+        product = PRODUCT._replace(compute=known.fp8 if BITS[dtype] < 16 else known.products)
+        kernels["gemm"] = product
+        kernels["grouped_gemm"] = product._replace(compute=GROUPED.value * product.compute)
+        kernels["attention_prefill"] = product._replace(compute=known.attention)
+    return Efficiency(kernels, "training defaults")

@@ -1,0 +1,63 @@
+"""Kernels that training runs beside those of a forward pass: rows sorted by expert, and the loss."""
+
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+from llmcost.ground.algebra import Number, divide
+from llmcost.model.operators import Elementwise, Facts, Operator
+
+SOFTMAX = Facts("heads", saves="nothing", computes="softmax")
+SORTED = Facts("heads", expert="routed")
+
+
+class Loss(NamedTuple):
+    """How cross-entropy runs: bytes a logit that it moves forward, and that are alive beside the logits themselves.
+
+    Its backward pass counts as twice the traffic, like every elementwise kernel's. `source`: what the bytes are of.
+    """
+
+    moved_bytes: Number
+    alive_bytes: Number
+    source: str
+
+
+LOSSES = {
+    "plain": Loss(
+        12,
+        4 + 4 + 4 - 2,
+        "torch's cross_entropy of bf16 logits: a copy in fp32 (2 read, 4 written), log-softmax (4 and 4), backward a "
+        "gradient of zeros (4), log-softmax's (8 and 4), a copy in bf16 (4 and 2), 36 in all; alive are log-softmax of "
+        "the copy and two gradients in fp32, the logits themselves let go",
+    ),
+    "in-place": Loss(
+        12,
+        4,
+        "moves as plain; the fp32 copy, over which all else is written (Megatron-LM, "
+        "core/tensor_parallel/cross_entropy.py)",
+    ),
+    "compiled": Loss(2, 2, "logits read twice, gradients written once, in the logits' type"),
+    "fused": Loss(2, 0, "as compiled, gradients written over the logits"),
+}
+USUAL_LOSS: Literal["in-place"] = "in-place"  # unless a recipe says otherwise
+
+
+def loss_operator(kind: str, vocab_size: Number, tp: Number, b: Number, s: Number) -> Operator:
+    """Cross-entropy on one GPU's part of the vocabulary; half of what it moves counts as read, half as written."""
+    moved = LOSSES[kind].moved_bytes * divide(vocab_size, tp) / 2
+    return Elementwise("loss", "lm_head", 1, b, s, moved, moved, 0, 1, SOFTMAX)
+
+
+def with_sorts(ops: Iterable[Operator]) -> list[Operator]:
+    """The operators, with tokens sorted by expert before the first product of routed experts."""
+    run: list[Operator] = []
+    for op in ops:
+        if op.facts.expert == "routed" and op.facts.split == "columns":
+            run.append(sorted_rows(op))
+        run.append(op)
+    return run
+
+
+def sorted_rows(op: Any) -> Operator:
+    """A copy of each token's row for each expert that it takes, in the order of experts."""
+    width = op.active * op.k
+    return Elementwise("experts_sort", "mlp", op.count, op.b, op.s, width, width, 0, op.Bx, SORTED)
