@@ -13,13 +13,13 @@ chooses between profile and defaults.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, get_args
+from typing import NamedTuple, Protocol, get_args
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.units import BITS
 from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, ENGINE_ERROR, ERROR, FAMILIES, Launch
 from llmcost.model.formats import FORMATS
-from llmcost.model.operators import Kind
+from llmcost.model.operators import Kind, Operator
 from llmcost.specs.hardware import HardwareSpec
 
 KERNELS: tuple[str, ...] = get_args(Kind)  # kinds that an Efficiency has figures for
@@ -35,12 +35,23 @@ class Kernel(NamedTuple):
     overlap: Number = 2  # p, the exponent of the smooth maximum
 
 
+class OwnKernels(Protocol):
+    """Kernels with forms of time of their own, such as an engine's (kernel_times.py)."""
+
+    def seconds(self, op: Operator) -> Number | None:
+        """Seconds of one execution of an operator; None where it has no kernel for it."""
+
+
 class Efficiency(NamedTuple):
-    """What every kind of kernel reaches, what these figures rest on, and the error that this basis has shown."""
+    """What every kind of kernel reaches, what these figures rest on, and the error that this basis has shown.
+
+    `own` kernels come before the figures of their kind, for the operators that they know.
+    """
 
     kernels: Mapping[str, Kernel]
     basis: str
     error: float | None  # mean of |predicted / measured - 1| on measurements that had no part in the figures
+    own: OwnKernels | None = None
 
 
 DEFAULT_LAUNCH: Launch = "graph"
