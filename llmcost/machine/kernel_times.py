@@ -59,7 +59,7 @@ class EngineKernels(NamedTuple):
 
     def _product(self, op: Gemm) -> Number | None:
         plain = op.part == "lm_head" or op.facts.role == "router"
-        for name in ("bf16",) if plain else product_formats(self.compute, self.weights):
+        for name in ("bf16",) if plain else product_formats(self.compute, self.weights.partition("+")[0]):
             fit, f = self.own.find("product", name), self._figures(WIDTHS[name].compute)
             if fit is not None and f is not None and not fit.by_host():
                 return product_seconds(fit.numbers, f, op.b * op.s, op.n, op.k, WIDTHS[name])

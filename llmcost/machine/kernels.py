@@ -140,7 +140,7 @@ class Exchange(NamedTuple):
     launch: float  # seconds of an empty one between two GPUs
     peer: float  # seconds more for each further GPU
     link: float  # share of the link's bandwidth, between many GPUs
-    pair: float  # how many GPUs less than that share are reached by: 0 where two are as fast
+    pair: float  # 0 where two GPUs reach that share too, 1 where they reach half of it
     overlap: float
 
 
@@ -343,10 +343,13 @@ def decode_seconds(
 
 
 def collective_seconds(x: Exchange, link: Number, payload: Number, gpus: Number) -> Number:
-    """Seconds of a collective of `payload` bytes, the whole array, among GPUs that each send `link` bytes/s."""
-    sent = payload * (gpus - 1) / gpus
-    reached = x.link * (gpus - 1) / (gpus - 1 + x.pair)
-    return _overlapped((x.launch + x.peer * (gpus - 2), sent / (link * reached)), x.overlap)
+    """Seconds of a collective of `payload` bytes, the whole array, among GPUs that each send `link` bytes/s.
+
+    Each sends (gpus - 1) / gpus of the array, and reaches a share of the link that grows with them. A single GPU: 0.
+    """
+    sending = payload * (gpus - 1 + x.pair) / (gpus * link * x.link)
+    start = x.launch + x.peer * maximum(0, gpus - 2)
+    return minimum(1, gpus - 1) * _overlapped((start, sending), x.overlap)
 
 
 class Fitted(NamedTuple):

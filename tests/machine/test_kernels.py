@@ -1,7 +1,9 @@
 """The forms of kernel times, and the numbers that ship for them."""
 
+import importlib.util
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +222,16 @@ def test_every_shipped_fit_states_its_rows_and_its_errors_on_unseen_ones():
 
 def test_all_numbers_together_stay_below_400_kb():
     assert sum(path.stat().st_size for path in FILES) < 400_000
+
+
+def test_the_page_of_kernels_shows_the_errors_that_the_files_state():
+    place = Path(__file__).parents[2] / "benchmarks" / "kernel_fits.py"
+    spec = importlib.util.spec_from_file_location("kernel_fits", place)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    page = (Path(__file__).parents[2] / "docs" / "kernels.md").read_text("utf-8")
+    assert page.endswith(module.errors())
 
 
 ASKED = {"product": (0.08, 0.13), "decode": (0.10, 0.15), "prefill": (0.10, 0.15), "experts": (0.12, math.inf)}
