@@ -401,6 +401,8 @@ FREE: dict[str, dict[str, Free]] = {
         "link": Free(0.6, 0.005, 0.9995),
         "pair": Free(0.2, 1e-4, 1),
         "overlap": Free(1.5, 1.0, 8.0),
+        "change": Free(1e-5, 1e-7, 1e-3),
+        "small": Free(0.2, 0.002, 0.9995),
     },
 }
 FOUR = ((64, 64), (64, 128), (128, 128), (128, 256))

@@ -9,7 +9,8 @@ product     tiles of the output over the SMs, in whole waves; each tile draws it
 experts     two such products over the experts that tokens touch, padded to tiles; rows that are moved around them
 prefill     tiles of queries over the SMs, (query, key) pairs at a share of the peak and at the rate of exponentials
 decode      one block of threads a sequence and KV head, split along the keys until the SMs are busy; padded keys
-collective  an empty one, more for each further GPU, and bytes over the link
+collective  an empty one, more for each further GPU, and bytes over the link: the faster of a way for small arrays and
+            one for large ones, which starts later and reaches more of the link
 
 `load_kernels` reads the numbers of an engine on a GPU from hardware/kernels, which benchmarks/kernel_fits.py writes
 from public tables of measured kernels. A GPU without tables takes its family's numbers: shares of its own figures.
@@ -142,6 +143,8 @@ class Exchange(NamedTuple):
     link: float  # share of the link's bandwidth, between many GPUs
     pair: float  # 0 where two GPUs reach that share too, 1 where they reach half of it
     overlap: float
+    change: float  # seconds more that an empty one takes in the way that reaches that share
+    small: float  # share of the link's bandwidth in the way that small arrays are sent
 
 
 FORMS: dict[str, type[Any]] = {
@@ -347,9 +350,11 @@ def collective_seconds(x: Exchange, link: Number, payload: Number, gpus: Number)
 
     Each sends (gpus - 1) / gpus of the array, and reaches a share of the link that grows with them. A single GPU: 0.
     """
-    sending = payload * (gpus - 1 + x.pair) / (gpus * link * x.link)
+    sent = payload * (gpus - 1 + x.pair) / (gpus * link)
     start = x.launch + x.peer * maximum(0, gpus - 2)
-    return minimum(1, gpus - 1) * _overlapped((start, sending), x.overlap)
+    small = _overlapped((start, sent / x.small), x.overlap)
+    large = _overlapped((start + x.change, sent / x.link), x.overlap)
+    return minimum(1, gpus - 1) * minimum(small, large)
 
 
 class Fitted(NamedTuple):
@@ -401,7 +406,7 @@ FAMILY_FILES = {  # family of efficiency.py -> file of its GPUs' common numbers,
     "Ada": "rtx-pro-6000",
     "Ampere GDDR": "rtx-pro-6000",
 }
-_SHARES = ("compute", "memory", "quantise_memory", "link", "outside")
+_SHARES = ("compute", "memory", "quantise_memory", "link", "small", "outside")
 _AMOUNT = number(0, 1e15)
 _TILES = {
     "type": "list",

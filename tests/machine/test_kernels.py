@@ -31,7 +31,7 @@ DECODE = Decode(
     launch=5e-6, memory=0.8, overlap=1, start=1e-6, draw=1e10, key=0, head=1e-8, split=2e-6, heads=64, keys=64, parts=8
 )
 PREFILL = Prefill(launch=5e-6, compute=0.5, pair=0, memory=0.8, overlap=1, tile=0, store=0, token=0, queries=64)
-EXCHANGE = Exchange(launch=5e-6, peer=1e-6, link=0.5, pair=0, overlap=1)
+EXCHANGE = Exchange(launch=5e-6, peer=1e-6, link=0.5, pair=0, overlap=1, change=10e-6, small=0.1)
 BF16 = WIDTHS["bf16"]
 
 
@@ -111,8 +111,13 @@ def test_attention_of_prompts_computes_whole_tiles_of_queries():
 
 
 def test_a_collective_is_an_empty_one_and_its_bytes():
-    # 3/4 of 1 MB at half of 1e11 bytes/s
-    assert kernels.collective_seconds(EXCHANGE, 1e11, 1e6, 4) == pytest.approx(5e-6 + 2e-6 + 15e-6)
+    # 3/4 of 1 MB: at half of 1e11 bytes/s after 10 µs more, or of 10 kB at a tenth of it at once
+    assert kernels.collective_seconds(EXCHANGE, 1e11, 1e6, 4) == pytest.approx(5e-6 + 2e-6 + 10e-6 + 15e-6)
+    assert kernels.collective_seconds(EXCHANGE, 1e11, 1e4, 4) == pytest.approx(5e-6 + 2e-6 + 0.75e-6)
+
+
+def test_a_gpu_alone_exchanges_nothing():
+    assert kernels.collective_seconds(EXCHANGE, 1e11, 1e6, 1) == 0
 
 
 def test_forms_take_arrays_and_symbols_as_they_take_numbers():
