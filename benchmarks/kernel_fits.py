@@ -210,11 +210,11 @@ def attention_sizes(table: Arrays, latent: bool) -> Arrays:
 
 
 def attention_labels(table: Arrays, window: Any, d: Any, latent: bool) -> list[str]:
-    """`queries/cache`, with `/window`, `/latent` or the size of wide heads, for which engines have other kernels."""
+    """`queries/cache`, with `/window`, `/latent` or the size of heads that is not 128, for which engines have other kernels."""
     types = [FORMATS[name] for name in table.get("attn_dtype", table.get("mla_dtype"))]
     caches = [FORMATS[name] for name in table["kv_cache_dtype"]]
     ends = [
-        "/latent" if latent else f"{'/window' if w else ''}{f'/{int(x)}' if x > 128 else ''}"
+        "/latent" if latent else f"{'/window' if w else ''}{f'/{int(x)}' if x != 128 else ''}"
         for w, x in zip(window, d, strict=True)
     ]
     return [f"{a}/{b}{end}" for a, b, end in zip(types, caches, ends, strict=True)]
