@@ -210,7 +210,7 @@ def attention_sizes(table: Arrays, latent: bool) -> Arrays:
 
 
 def attention_labels(table: Arrays, window: Any, d: Any, latent: bool) -> list[str]:
-    """`queries/cache`, with `/window`, `/latent` or the size of heads that is not 128, for which engines have other kernels."""
+    """`queries/cache`, with `/window`, `/latent` or the size of heads that is not 128: engines have other kernels."""
     types = [FORMATS[name] for name in table.get("attn_dtype", table.get("mla_dtype"))]
     caches = [FORMATS[name] for name in table["kv_cache_dtype"]]
     ends = [

@@ -29,6 +29,7 @@ from llmcost.model.operators import Attention, Collective, Gemm, GroupedGemm, Op
 from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
 
+USUAL_HEAD = 128  # size of heads that names of variants do not say
 WIDEST = 32  # query heads of a KV head that most kernels take together at most
 NCCL = "nccl"  # the folder of collectives that engines share
 LARGEST_OWN = 8 << 20  # bytes that engines' own all-reduce takes at most; NCCL takes more
@@ -157,7 +158,7 @@ def _ends(op: Attention) -> tuple[str, ...]:
     """The ends of a variant's name for an attention, the nearest first."""
     if _is_latent(op):
         return ("/latent",)
-    size = f"/{op.d}" if isinstance(op.d, int) and op.d > 128 else ""
+    size = f"/{op.d}" if isinstance(op.d, int) and op.d != USUAL_HEAD else ""
     if op.span == "window":
         return tuple(dict.fromkeys((f"/window{size}", "/window", size, "")))
     return (size, "") if size else ("",)

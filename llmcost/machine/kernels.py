@@ -382,8 +382,9 @@ class Kernels(NamedTuple):
 
     A product's variant is its format (`fp8-block128/unaligned`: sizes that are no multiples of a block). Attention's is
     `<queries>/<cache>`, then `/latent`, or `/wide` over a cache of which more than 32 query heads share a key, or
-    `/window`, or the size of heads above 128, or these two. Experts' is the format, `/ungated` without a gate, or
-    `/<kernel>` of those kernels that an engine takes less often. A collective's is its kind.
+    `/window`, or the size of heads that is not 128, or these two; `/one` are prompts of one token. Experts' is the
+    format, `/ungated` without a gate, or `/<kernel>` of those kernels that an engine takes less often. A collective's
+    is its kind.
     """
 
     engine: str
