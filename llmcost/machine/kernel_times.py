@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, present
+from llmcost.ground.algebra import Number, least, present
 from llmcost.ground.units import BITS
 from llmcost.machine.chip import links_of
 from llmcost.machine.kernels import (
@@ -67,15 +67,18 @@ class EngineKernels(NamedTuple):
         return None
 
     def _expert_product(self, op: GroupedGemm) -> Number | None:
-        """Routed experts alone: groups that every token takes are other kernels."""
+        """Routed experts alone, by the fastest of the engine's kernels for their format, which it picks by trial.
+
+        Groups that every token takes are other kernels.
+        """
         if op.facts.expert != "routed":
             return None
+        rows, hidden = op.b * op.s * op.active, op.n if op.facts.last else op.k
+        sizes = (op.b * op.s, rows, op.groups, op.n, op.k, hidden)
         for name in product_formats(self.compute, self.weights.rpartition("+")[2]):
-            fit, f = self.own.find("experts", name), self._figures(WIDTHS[name].compute)
-            if fit is not None and f is not None:
-                rows, hidden = op.b * op.s * op.active, op.n if op.facts.last else op.k
-                sizes = (op.b * op.s, rows, op.groups, op.n, op.k, hidden)
-                return expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name])
+            fits, f = self.own.kernels_of("experts", name), self._figures(WIDTHS[name].compute)
+            if fits and f is not None:
+                return least(expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name]) for fit in fits)
         return None
 
     def _attention(self, form: str, op: Attention, ends: tuple[str, ...]) -> tuple[Fitted, Figures] | None:

@@ -398,6 +398,11 @@ class Kernels(NamedTuple):
         known = self.fits.get(form, {})
         return next((known[variant] for variant in variants if variant in known), None)
 
+    def kernels_of(self, form: str, variant: str) -> list[Fitted]:
+        """All kernels that the engine has for a variant: of experts, those of a format that are gated."""
+        known = self.fits.get(form, {}).items()
+        return [fit for name, fit in known if name.partition("/")[0] == variant and not name.endswith("/ungated")]
+
 
 FAMILY_FILES = {  # family of efficiency.py -> file of its GPUs' common numbers, or of the one GPU with tables
     "A100": "a100-80gb-sxm",

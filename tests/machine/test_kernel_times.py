@@ -58,6 +58,21 @@ def test_the_two_products_of_experts_add_up_to_the_experts_of_a_layer():
     assert known.seconds(up) + known.seconds(down) == pytest.approx(whole, rel=1e-9)
 
 
+def test_of_several_kernels_for_experts_the_fastest_is_taken():
+    b200 = load_hardware("b200")
+    known = engine_kernels("trtllm", b200, "fp4", "nvfp4", "bf16")
+    down = next(
+        op
+        for op in ops_of("deepseek-r1", 16, 1000, decode=True)
+        if isinstance(op, GroupedGemm) and op.facts.expert == "routed" and op.facts.last
+    )
+    fits = known.own.kernels_of("experts", "nvfp4")
+    assert len(fits) == 2  # CUTLASS and that of low latency, and not the one without gates
+    f, width = figures_of(b200, "fp4"), WIDTHS["nvfp4"]
+    sizes = (16, 16 * 8, 256, 7168, 2048, 7168)
+    assert known.seconds(down) == min(kernels.expert_product_seconds(fit.numbers, f, *sizes, width) for fit in fits)
+
+
 def test_latent_attention_has_kernels_of_its_own():
     known = engine_kernels("sglang", H100, "bf16", "bf16", "bf16")
     for decode, form in ((True, "decode"), (False, "prefill")):
