@@ -25,7 +25,7 @@ from llmcost.machine.kernels import (
     product_seconds,
 )
 from llmcost.model.formats import FORMATS
-from llmcost.model.operators import Attention, Collective, Gemm, GroupedGemm, Operator
+from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Operator
 from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
 
@@ -53,6 +53,8 @@ class EngineKernels(NamedTuple):
             return self._expert_product(op)
         if isinstance(op, Attention):
             return self._decode(op) if op.decode else self._prefill(op)
+        if isinstance(op, Elementwise) and (op.facts.expert == "routed" or op.facts.computes == "weighted sum"):
+            return 0 if self.own.fits.get("experts") else None  # the experts' numbers hold what is done around them
         return self._collective(op) if isinstance(op, Collective) else None
 
     def _figures(self, width: str) -> Figures | None:

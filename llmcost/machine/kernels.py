@@ -34,6 +34,7 @@ FORMAT = "llmcost.kernels/1"
 MOST_PARTS = 16  # into how many parts a product is split along k
 LATER = 32  # rows from which on engines take another kernel for products in fp8 with scales of blocks
 LEAST_STEPS = 2  # steps along the keys that are not divided any further
+LEAST_TOUCHED = 1e-9  # experts: of no tokens none are touched, and nothing is divided by them
 HOST = 40e-6  # seconds of an empty product or attention that only the launching host can be the reason of
 
 
@@ -178,7 +179,7 @@ def _tiled(x: Product, f: Figures, m: Number, n: Number, k: Number, width: Width
     for tile in x.tiles:
         many = ceil_div(m, tile[0]) * ceil_div(n, tile[1])
         whole_k, once = _waves(x, f, many, tile, k, width)
-        parts = minimum(MOST_PARTS, maximum(1, floor_div(f.sms, many)))
+        parts = minimum(MOST_PARTS, maximum(1, floor_div(f.sms, maximum(1, many))))
         ways += [whole_k, ceil_div(many * parts, f.sms) * (once / parts + x.tile) + x.split]
     return least(ways)
 
@@ -257,7 +258,7 @@ def _expert_product(
     """Seconds of a product of each touched expert: its rows padded to tiles, moved in and out, its weight read once."""
     ways: list[Number] = []
     for tile in x.tiles:
-        high = touched * ceil_div(rows, touched * tile[0])
+        high = touched * ceil_div(rows, maximum(LEAST_TOUCHED, touched) * tile[0])
         ways.append(_waves(x, f, high * ceil_div(n, tile[1]), tile, k, width)[0])
     moved = touched * k * n * width.weight + rows * (k * width.activation + 2 * n)
     around = rows * (k + n) * 2 * x.moved / f.bandwidth
@@ -338,7 +339,7 @@ def decode_seconds(
     steps = ceil_div(read, x.keys)
     step = x.keys * (key_bytes / x.draw + x.key)
     waves = ceil_div(blocks, f.sms)
-    parts = minimum(x.parts, maximum(1, floor_div(f.sms, blocks)))
+    parts = minimum(x.parts, maximum(1, floor_div(f.sms, maximum(1, blocks))))
     in_parts = maximum(steps / parts, minimum(steps, LEAST_STEPS))
     computed = least((waves * (x.start + steps * step), waves * (x.start + in_parts * step) + x.split))
     moved = batch * kv_heads * inside * key_bytes / (f.bandwidth * x.memory)

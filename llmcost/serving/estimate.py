@@ -135,7 +135,7 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
     return (
         element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
         chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype),
-        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch, engine),
+        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch, engine, w.kv_dtype),
     )
 
 
