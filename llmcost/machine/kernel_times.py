@@ -31,6 +31,7 @@ from llmcost.specs.hardware import HardwareSpec
 
 USUAL_HEAD = 128  # size of heads that names of variants do not say
 WIDEST = 32  # query heads of a KV head that most kernels take together at most
+EIGHT_BITS = ("fp8", "fp8-block128")  # checkpoints call both fp8, and engines take the kernel that is faster
 NCCL = "nccl"  # the folder of collectives that engines share
 LARGEST_OWN = 8 << 20  # bytes that engines' own all-reduce takes at most; NCCL takes more
 
@@ -77,11 +78,16 @@ class EngineKernels(NamedTuple):
             return None
         rows, hidden = op.b * op.s * op.active, op.n if op.facts.last else op.k
         sizes = (op.b * op.s, rows, op.groups, op.n, op.k, hidden)
-        for name in product_formats(self.compute, self.weights.rpartition("+")[2]):
-            fits, f = self.own.kernels_of("experts", name), self._figures(WIDTHS[name].compute)
-            if fits and f is not None:
-                return least(expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name]) for fit in fits)
-        return None
+        names = product_formats(self.compute, self.weights.rpartition("+")[2])
+        if names[0] in EIGHT_BITS:
+            names = EIGHT_BITS
+        times = [
+            expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name])
+            for name in names
+            if (f := self._figures(WIDTHS[name].compute)) is not None
+            for fit in self.own.kernels_of("experts", name)
+        ]
+        return least(times) if times else None
 
     def _attention(self, form: str, op: Attention, ends: tuple[str, ...]) -> tuple[Fitted, Figures] | None:
         """The numbers of attention and the figures of the type that its queries are in."""
