@@ -92,7 +92,10 @@ class Efficiency(NamedTuple):
 
     def apart(self, op: Operator) -> bool:
         """Whether an operator is a linear layer that is not quantised, of which other figures hold."""
-        return UNQUANTISED in self.kernels and isinstance(op, (Gemm, GroupedGemm)) and op.Bw is op.Bx
+        plain = self.kernels.get(UNQUANTISED)
+        if plain is None or plain == self.kernels["gemm"]:
+            return False
+        return isinstance(op, (Gemm, GroupedGemm)) and op.Bw is op.Bx
 
     def of(self, op: Operator) -> Kernel:
         """What the kernel of an operator reaches."""

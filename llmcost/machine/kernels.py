@@ -410,7 +410,7 @@ FAMILY_FILES = {  # family of efficiency.py -> file of its GPUs' common numbers,
     "Hopper": "hopper",
     "B200": "blackwell",
     "Blackwell GDDR": "rtx-pro-6000",
-    "Ada": "rtx-pro-6000",
+    **dict.fromkeys(("Ada", "Ada Lovelace GDDR"), "rtx-pro-6000"),
     "Ampere GDDR": "rtx-pro-6000",
 }
 _SHARES = ("compute", "memory", "quantise_memory", "link", "small", "outside")
