@@ -77,10 +77,7 @@ def test_an_estimate_that_was_compiled_is_the_estimate(asked):
                 leaves(expected), leaves(estimate(model, chip, options)), strict=True
             ):
                 if isinstance(value, float):
-                    # A prompt in one piece reads just the keys of its windows; a function of its length takes the
-                    # mean over as many pieces as there are, which for one piece is up to 1e-4 more.
-                    windowed = path.startswith(("prefill.", "request.", "serving."))
-                    assert answer == pytest.approx(value, rel=1e-4 if windowed else 1e-12, abs=0), path
+                    assert answer == pytest.approx(value, rel=1e-11, abs=0), path
                 else:
                     assert (type(answer), answer) == (type(value), value), path
 
