@@ -20,6 +20,7 @@ def estimate(
     hw: o.OptionalHardware = None,
     options: Annotated[Options, Takes(Options)],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     breakdown: Annotated[bool, flag("Also every operator of prefill and decode.")] = False,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -32,13 +33,14 @@ def estimate(
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware, load_model
 
-    spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
+    spec, chip = load_model(model, kind, allow_unknown), None if hw is None else load_hardware(hw)
     result = compute(spec, chip, options)
     if not breakdown:
         form.show(
             lambda: to_dict(result),
             lambda: (("quantity", "value", "unit"), estimate_rows(result)),
             lambda: estimate_tables(spec, result),
+            spec.unknown_keys,
         )
         return
     from llmcost.formulas.operators import OperatorRow, phase_operators
@@ -53,6 +55,7 @@ def estimate(
             *estimate_tables(spec, result),
             *(operator_table(f"Operators of {name}", phases[name]) for name in phases),
         ],
+        spec.unknown_keys,
     )
 
 
@@ -65,6 +68,7 @@ def explain(
     hw: o.OptionalHardware = None,
     options: Annotated[Options, Takes(Options)],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form, only=("json",))],
 ) -> None:
     """How a figure of `estimate` comes about: formula in letters, with sizes, value, source.
@@ -76,8 +80,9 @@ def explain(
     from llmcost.formulas.serving import explain as compute
     from llmcost.specs.catalog import load_hardware, load_model
 
-    spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
-    show_explanations(Explanations(spec.name, tuple(compute(spec, chip, options, quantity))), as_json=form.json)
+    spec, chip = load_model(model, kind, allow_unknown), None if hw is None else load_hardware(hw)
+    found = Explanations(spec.name, tuple(compute(spec, chip, options, quantity)))
+    show_explanations(found, as_json=form.json, unknown=spec.unknown_keys)
 
 
 def ops(
@@ -89,6 +94,7 @@ def ops(
     ] = PHASES[0],
     options: Annotated[Options, Takes(Options, without=BEYOND_A_PASS)],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Every operator of MODEL: shapes, FLOPs, parameters, bytes, arithmetic intensity; with a GPU, time and share.
@@ -99,9 +105,14 @@ def ops(
     from llmcost.report.ops import operator_table
     from llmcost.specs.catalog import load_hardware, load_model
 
-    spec, chip = load_model(model, kind), None if hw is None else load_hardware(hw)
+    spec, chip = load_model(model, kind, allow_unknown), None if hw is None else load_hardware(hw)
     found = phase_operators(spec, chip, options, phase)
     where = " on one GPU" * any(getattr(options, name) not in (None, 1) for name in LAYOUT[:-1])
     counted = "FLOPs of every (query, key) pair; FLOPs, parameters and bytes are of one execution"
     title = f"{spec.title}, {phase}{where}: {counted}"
-    form.show(found.to_dict, lambda: (OperatorRow._fields, found.operators), lambda: [operator_table(title, found)])
+    form.show(
+        found.to_dict,
+        lambda: (OperatorRow._fields, found.operators),
+        lambda: [operator_table(title, found)],
+        spec.unknown_keys,
+    )

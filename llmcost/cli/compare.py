@@ -16,6 +16,7 @@ def compare(
     hw: o.SeveralHardware,
     options: Annotated[Options, Takes(Options)],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     price: o.Prices = (),
     plot: o.Plot = None,
     form: Annotated[o.Form, Takes(o.Form)],
@@ -29,7 +30,7 @@ def compare(
     from llmcost.search.compare import compare as compute
     from llmcost.specs.catalog import load_model
 
-    specs, chips = [load_model(name, kind) for name in models], o.load_chips(hw)
+    specs, chips = [load_model(name, kind, allow_unknown) for name in models], o.load_chips(hw)
     distinct("MODEL", [spec.name for spec in specs])
     found = compute(specs, chips, options, o.prices_of(price, chips))
     if plot is not None:
@@ -42,4 +43,5 @@ def compare(
         found.to_dict,
         lambda: comparison_rows(found.entries),
         lambda: comparison_tables(found.entries, bool(price)),
+        [f"{spec.name}: {key}" for spec in specs for key in spec.unknown_keys],
     )

@@ -20,6 +20,14 @@ ReadAs = Annotated[
     str | None,
     Option("Read a config.json as this model_type, e.g. llama, whatever it says.", metavar="TYPE", long="--as"),
 ]
+AllowUnknown = Annotated[
+    Sequence[str],
+    Option(
+        "A key of a config.json that may be left out where it is not understood; may be repeated.",
+        metavar="KEY",
+        repeated=True,
+    ),
+]
 OptionalHardware = Annotated[str | None, Option("A GPU: shipped name, alias, or a path to a YAML spec.", metavar="HW")]
 Hardware = Annotated[
     str, Option("A GPU or a system of them: shipped name, alias, or a path to a YAML spec.", metavar="HW")
@@ -52,18 +60,22 @@ class Form(NamedTuple):
         document: Callable[[], Any],
         rows: Callable[[], tuple[Sequence[str], Iterable[Sequence[Any]]]],
         tables: Callable[[], Iterable["Table"]],
+        unknown: Sequence[str] = (),
     ) -> None:
-        """Print the answer: its JSON document, its CSV as headings and rows, or its tables, whichever is asked for."""
+        """Print the answer: its JSON document, its CSV as headings and rows, or its tables, whichever is asked for.
+
+        `unknown`: keys of the model's config that were left out, which every form warns of.
+        """
         from llmcost.cli.output import show_json, show_tables, write
 
         if self.json:
-            show_json(document())
+            show_json(document(), unknown)
         elif self.csv:
             from llmcost.report.tables import to_csv
 
-            write(to_csv(*rows()))
+            write(to_csv(*rows()), unknown)
         else:
-            show_tables(tables(), self.markdown)
+            show_tables(tables(), self.markdown, unknown)
 
 
 def load_chips(given: Sequence[str]) -> "list[HardwareSpec]":

@@ -34,6 +34,7 @@ def sweep(
     hw: o.SeveralHardware,
     given: Annotated[Given, Takes(Options, lists=Options._fields)],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     metric: Annotated[
         Sequence[str],
         Option(
@@ -81,7 +82,7 @@ def sweep(
     for path in (file, parquet, plot):
         if path is not None:
             refuse_input(Path(path), model, *hw)
-    grid = _grid(load_model(model, kind), o.load_chips(hw), given, yes)
+    grid = _grid(load_model(model, kind, allow_unknown), o.load_chips(hw), given, yes)
     axes = axes_of(given)
     columns = axes | {path: path for path in _metrics(grid, metric)}
     rows, number = _rows(grid, sort, top, fits)
@@ -100,16 +101,20 @@ def _write(
     grid: "Sweep", columns: Mapping[str, str], rows: Rows, number: int, form: str | None, file: Path | None
 ) -> None:
     """Write the rows in the form that the ending `form` stands for, by default as a table. Raises InputError."""
-    from llmcost.cli.output import show_tables, write_pieces
+    from llmcost.cli.output import show_tables, warnings_of, write, write_pieces
     from llmcost.ground.files import write_file
     from llmcost.report.sweep import csv_pieces, json_pieces, table_of
     from llmcost.report.tables import to_markdown, to_text
 
-    blocks = rows(columns.values())
+    blocks, unknown = rows(columns.values()), grid.model.unknown_keys
+    if form in (".csv", ".json") or file is not None:
+        write("", unknown)
     if form == ".csv":
         write_pieces(csv_pieces(columns, blocks), file)
     elif form == ".json":
         head = {"schema": "llmcost.sweep/1", "model": grid.model.name, "combinations": number}
+        if unknown:
+            head |= {"unknown_keys": [*unknown], "warnings": warnings_of(unknown)}
         write_pieces(json_pieces(head, columns, blocks), file)
     elif number > MOST_ROWS:
         others = "--csv, --json, --parquet FILE, or fewer with --sort and --top"
@@ -117,7 +122,7 @@ def _write(
     else:
         tables = [table_of(f"{grid.model.title}: {number:,} combination{'s' * (number != 1)}", columns, blocks)]
         if file is None:
-            show_tables(tables, markdown=form == ".md")
+            show_tables(tables, markdown=form == ".md", unknown=unknown)
         else:
             write_file(file, to_markdown(tables) if form == ".md" else to_text(tables))
 

@@ -46,6 +46,7 @@ class ModelSpec(NamedTuple):
     of the embedding that the LM head has no output for. `position_offset`: rows of the position table before the
     first position. `rotary_table`: the angles are stored. `head_size`: a linear layer of so many outputs stands
     before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: one is stored, not run.
+    `unknown_keys`: those of the config that are not understood and were left out all the same: counts may be wrong.
     Where a field may be left out of a spec, the default is the Llama family's.
     """
 
@@ -78,6 +79,7 @@ class ModelSpec(NamedTuple):
     weight_format: str = ""
     quantized_lm_head: bool = False
     notes: tuple[str, ...] = ()
+    unknown_keys: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
 
     @property

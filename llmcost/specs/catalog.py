@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from os import listdir
 from os.path import isdir, lexists
@@ -29,16 +30,17 @@ def shipped(kind: str) -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / kind
 
 
-def load_model(name: str, kind: str | None = None) -> ModelSpec:
+def load_model(name: str, kind: str | None = None, allow_unknown: Sequence[str] = ()) -> ModelSpec:
     """The model of that name, alias, path or hub id.
 
-    `kind`: the model_type as which a Hugging Face config is read, in place of its own. Raises UnknownNameError for a
-    name that is none, SpecError for a file that cannot be used.
+    `kind`: the model_type as which a Hugging Face config is read, in place of its own. `allow_unknown`: keys of the
+    config that are left out where they are not understood. Raises UnknownNameError for a name that is none, SpecError
+    for a file that cannot be used.
     """
     path = find("models", name)
     if kind is None and path.parent == shipped("models"):
         return _shipped_model(path, path.stat().st_mtime_ns)
-    return model_from(read_model(path, kind))
+    return model_from(read_model(path, kind, allow_unknown))
 
 
 @lru_cache(maxsize=256)  # a loop over options names the same model each time
@@ -47,13 +49,13 @@ def _shipped_model(path: Path, changed: int) -> ModelSpec:  # noqa: ARG001 - a k
     return model_from(read_yaml(path))
 
 
-def read_model(path: Path, kind: str | None = None) -> Document:
+def read_model(path: Path, kind: str | None = None, allow_unknown: Sequence[str] = ()) -> Document:
     """The document of a model: of a YAML file, a config.json, or the folder that holds one. Raises SpecError."""
     if isdir(path) or path.suffix == ".json":
         # Every architecture, of which a YAML spec needs none.
         from llmcost.specs.importer.huggingface import read_config
 
-        return read_config(path, kind)
+        return read_config(path, kind, allow_unknown)
     if kind is not None:
         raise InputError(f"--as {kind}: says how to read a config.json, and {path.name} is a spec already")
     return read_yaml(path)

@@ -37,7 +37,7 @@ RULES = {
 }
 # The fields of a spec that an architecture does not say: they come from the config, or are made here.
 NOT_SAID = {"name", "title", "source", "aliases", "released", "notes", "published", "dtype", "layers", "hidden_size"}
-NOT_SAID |= {"num_hidden_layers", "weight_format", "quantized_lm_head", "unquantized", "reuses_weights"}
+NOT_SAID |= {"unknown_keys", "num_hidden_layers", "weight_format", "quantized_lm_head", "unquantized", "reuses_weights"}
 
 
 def _fields_of(schema: Schema) -> dict[str, Schema]:

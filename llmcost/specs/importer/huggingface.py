@@ -7,6 +7,7 @@ unless it is understood, known to change no count, or at the value that its type
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os.path import isdir
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,11 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def read_config(path: Path, kind: str | None = None) -> Document:
-    """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key."""
+def read_config(path: Path, kind: str | None = None, allow_unknown: Sequence[str] = ()) -> Document:
+    """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key.
+
+    `kind`: the model_type as which it is read. `allow_unknown`: keys that are left out where they are not understood.
+    """
     file = path / "config.json" if isdir(path) else path
     text = read_text(file, LARGEST_CONFIG)
     config = parse_json(text, str(file))
@@ -47,17 +51,24 @@ def read_config(path: Path, kind: str | None = None) -> Document:
     if beside.is_file() and "quantization_config" not in config:
         found = parse_json(read_text(beside, LARGEST_CONFIG), str(beside)).get("quantization")
         config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
-    return document_of(config, str(file), name, kind, text)
+    return document_of(config, str(file), name, kind, text, allow_unknown)
 
 
-def document_of(config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "") -> Document:
+def document_of(
+    config: dict[str, Any],
+    file: str,
+    name: str,
+    kind: str | None = None,
+    text: str = "",
+    allow_unknown: Sequence[str] = (),
+) -> Document:
     """The config's data in the form of a spec; `text` is the file's, for the lines in messages."""
     whole = config
     config, place, notes = text_model(whole)
     notes += [
         f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
     ]
-    keys = Keys(config, file, kind, text, place)
+    keys = Keys(config, file, kind, text, place, allow_unknown)
     if whole.get("tie_word_embeddings") not in (None, config.get("tie_word_embeddings")):
         raise keys.error("tie_word_embeddings", "the text model says something else than the whole")
     depth = depth_of(keys)
@@ -85,6 +96,7 @@ def document_of(config: dict[str, Any], file: str, name: str, kind: str | None =
     if notes:
         data["notes"] = notes
     keys.refuse_what_is_left(keys.given)
+    data["unknown_keys"] = keys.left_out or None
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
 
 

@@ -7,7 +7,7 @@ A key is left over if no value or rule of the type's architecture looked at it, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,22 @@ def _class_defaults(kind: str) -> dict[str, Any]:
 class Keys:
     """One config while it is read: which keys were asked for, which are left over.
 
-    `place` is where these keys stand in the text: ("text_config",), or () for the top.
+    `place` is where these keys stand in the text: ("text_config",), or () for the top. `allow_unknown`: keys that are
+    left out where they are not understood, but for those that are sizes of blocks in other types.
     """
 
     def __init__(
-        self, config: dict[str, Any], file: str, kind: str | None = None, text: str = "", place: tuple[str, ...] = ()
+        self,
+        config: dict[str, Any],
+        file: str,
+        kind: str | None = None,
+        text: str = "",
+        place: tuple[str, ...] = (),
+        allow_unknown: Sequence[str] = (),
     ) -> None:
         self.file, self.text, self.place = file, text, place
+        self.allowed = frozenset(allow_unknown)
+        self.left_out: list[str] = []  # keys that are not understood, and allowed
         self.type = kind or config.get("model_type")
         family = architecture(self.type) if isinstance(self.type, str) else None
         if family is None:
@@ -182,7 +191,17 @@ class Keys:
         for key, value in given.items():
             if value is not None and not self._is_looked_at(key) and not self._is_neutral(key, value):
                 shown = json.dumps(value)[:60]
-                raise self.error(key, f"not understood for {self.type}: it might change a count (the value is {shown})")
+                problem = f"not understood for {self.type}: it might change a count (the value is {shown})"
+                self.leave_out(key, problem)
+
+    def leave_out(self, key: str, problem: str) -> None:
+        """Leave out a key that is not understood, if that is allowed; a size that the type has no use for never is."""
+        if any(key in names for names in SYNONYMS.values()):
+            raise self.error(key, problem)
+        if key not in self.allowed:
+            raise self.error(key, f"{problem}; --allow-unknown {key} leaves it out")
+        if key not in self.left_out:
+            self.left_out.append(key)
 
     def _is_looked_at(self, key: str) -> bool:
         """Whether a key was read, or need not be read."""

@@ -107,9 +107,9 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _check(keys: Keys, said: dict[str, Any]) -> None:
     """Refuse a key that is not understood, and a flag that is neither true nor false."""
-    unknown = next((key for key in said if key not in HARMLESS and key not in UNDERSTOOD), None)
-    if unknown:
-        raise keys.error(f"quantization_config.{unknown}", "not understood: it might change the bytes of weights")
+    for key in said:
+        if key not in HARMLESS and key not in UNDERSTOOD:
+            keys.leave_out(f"quantization_config.{key}", "not understood: it might change the bytes of weights")
     for key in FLAGS:
         if said.get(key) not in (True, False, None):
             raise keys.error(f"quantization_config.{key}", "expected true or false")
