@@ -17,8 +17,10 @@ LONGEST_NUMBER = 40  # digits of a whole number, as in YAML
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:\n]')
 
 
-def parse_json(text: str, file: str) -> dict[str, Any]:
+def parse_json(text: str, file: str, *, from_python: bool = False) -> dict[str, Any]:
     """The one JSON object that a text holds; `file` is what messages call it.
+
+    `from_python`: Infinity and NaN, which Python writes and JSON has not, are read as these words instead of refused.
 
     Raises SpecError, with the line, for anything else and for a key that stands twice in an object.
     """
@@ -29,7 +31,9 @@ def parse_json(text: str, file: str) -> dict[str, Any]:
             raise _twice(text, file)
         return found
 
-    def no_number(word: str) -> None:
+    def no_number(word: str) -> str:
+        if from_python:
+            return word
         raise ValueError(f"{word} is no number of JSON's")
 
     try:

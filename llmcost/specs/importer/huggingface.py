@@ -15,11 +15,11 @@ from typing import Any
 from llmcost.model.blocks import STREAMS
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
-from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS, OTHER_PARTS
+from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS
+from llmcost.specs.importer.wrappers import text_model
 from llmcost.specs.json_text import parse_json
 from llmcost.specs.reader import Document, read_text
 
-TEXT = ("text_config", "llm_config", "language_config")  # where a multimodal config has its text model
 LARGEST_CONFIG = 10_000_000  # bytes: lists of quantised layers can be long
 DTYPE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 # Fields of the model, and what they are where an architecture says nothing of them.
@@ -45,7 +45,7 @@ def read_config(path: Path, kind: str | None = None, allow_unknown: Sequence[str
     """
     file = path / "config.json" if isdir(path) else path
     text = read_text(file, LARGEST_CONFIG)
-    config = parse_json(text, str(file))
+    config = parse_json(text, str(file), from_python=True)
     name = (file.parent.name if file.name == "config.json" else file.stem) or "model"
     beside = file.with_name("hf_quant_config.json")  # where older versions of NVIDIA's ModelOpt put it
     if beside.is_file() and "quantization_config" not in config:
@@ -63,14 +63,11 @@ def document_of(
     allow_unknown: Sequence[str] = (),
 ) -> Document:
     """The config's data in the form of a spec; `text` is the file's, for the lines in messages."""
-    whole = config
-    config, place, notes = text_model(whole)
+    config, place, notes = text_model(config)
     notes += [
         f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
     ]
     keys = Keys(config, file, kind, text, place, allow_unknown)
-    if whole.get("tie_word_embeddings") not in (None, config.get("tie_word_embeddings")):
-        raise keys.error("tie_word_embeddings", "the text model says something else than the whole")
     depth = depth_of(keys)
     data: dict[str, Any] = {
         "name": name,
@@ -123,16 +120,6 @@ def dtype_of(keys: Keys) -> str:
     return DTYPE[said]
 
 
-def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:
-    """The config of the text model alone, the key that it stands under, and notes for the spec."""
-    key = next((key for key in TEXT if isinstance(config.get(key), dict)), "")
-    inner = config.get(key) if key else None
-    notes = []
-    if inner is not None or any(config.get(key) for key in OTHER_PARTS):
-        notes.append("The text model of a multimodal config; its other parts are left out.")
-    if inner is not None:
-        config = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config} | inner
-    return config, (key,) if key else (), notes
 
 
 def depth_of(keys: Keys) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmcost.ground.errors import SpecError
-from llmcost.specs.importer.architectures import FOLDER, HARMLESS_KEYS, Architecture, architecture
+from llmcost.specs.importer.architectures import FOLDER, HARMLESS_KEYS, Architecture, architecture, type_of_class
 from llmcost.specs.importer.names import DRAFTS, FORMER_WORDS, LAYER_LISTS, NEUTRAL, OTHER_PARTS, SYNONYMS
 from llmcost.specs.importer.values import NotWholeError, evaluate, keys_of
 from llmcost.specs.json_text import line_of
@@ -66,6 +66,8 @@ class Keys:
         self.left_out: list[str] = []  # keys that are not understood, and allowed
         self.type = kind or config.get("model_type")
         family = architecture(self.type) if isinstance(self.type, str) else None
+        if family is None and kind is None and (named := type_of_class(config.get("architectures"))):
+            self.type, family = named, architecture(named)
         if family is None:
             problem = f"the architecture {self.type!r} is not understood" if self.type else "this key is missing"
             raise self.error("model_type", problem)

@@ -1,0 +1,75 @@
+"""The text model inside a config that wraps it: of a multimodal model, or of a part of one.
+
+`wrappers.json` has what transformers' config classes of such types do (written by tests/config_defaults.py): the type
+of a text model that names none, and which `tie_word_embeddings` holds where the wrapper and the text model may both
+say one. Code that comes with a config is not in it: there the text model decides.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from llmcost.specs.importer.names import OTHER_PARTS, SYNONYMS
+
+WRAPPERS = Path(__file__).with_name("wrappers.json")  # model_type -> [type of its text model, how embeddings are tied]
+TEXT = ("text_config", "llm_config", "language_config", "thinker_config")  # where a text model usually is
+TIED = "tie_word_embeddings"
+DEEPEST = 3  # wrappers one in another
+NOTE = "The text model of a multimodal config; its other parts are left out."
+
+
+def text_model(config: dict[str, Any], depth: int = 0) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:
+    """The config of the text model alone, the keys that it stands under from outside in, and notes for the spec."""
+    key = None if depth == DEEPEST else _place(config)
+    if key is None:
+        return config, (), [NOTE] if any(config.get(key) for key in OTHER_PARTS) else []
+    kind, tied = _rule(config.get("model_type"))
+    inner, place, _ = text_model(config[key], depth + 1)
+    outer = {name: config[name] for name in ("quantization_config", "architectures") if name in config}
+    if "model_type" not in inner and kind:
+        outer["model_type"] = kind
+    embeddings = {TIED: said} if (said := _tied(tied, config.get(TIED), inner.get(TIED))) is not None else {}
+    return outer | inner | embeddings, (key, *place), [NOTE]
+
+
+def _place(config: dict[str, Any]) -> str | None:
+    """The key of the text model inside a config; None if the config is that of a text model itself."""
+    named = next((key for key in TEXT if isinstance(config.get(key), dict)), None)
+    if named or any(key in config for key in SYNONYMS["hidden_size"]):
+        return named
+    inside = (key for key, value in config.items() if isinstance(value, dict) and key not in OTHER_PARTS)
+    return next((key for key in inside if _is_text(config[key])), None)
+
+
+def _is_text(part: dict[str, Any]) -> bool:
+    """Whether a part of a config is a text model: one that has a vocabulary and a hidden size."""
+    return "vocab_size" in part and any(key in part for key in SYNONYMS["hidden_size"])
+
+
+def _rule(kind: Any) -> tuple[str | None, str]:
+    """Of a wrapper: the type of its text model, and how embeddings are tied."""
+    _, found, rest = WRAPPERS.read_text("utf-8").partition(f"\n {json.dumps(kind)}: ")
+    if not found:
+        return None, "inside"
+    inner, tied = json.JSONDecoder().raw_decode(rest)[0]
+    return inner, tied
+
+
+def _tied(rule: str, outside: Any, inside: Any) -> Any:
+    """Whether embeddings are tied, of what the wrapper and the text model say; None where it is the text's default.
+
+    What is neither true nor false is handed on, to be refused.
+    """
+    said = [each for each in (outside, inside) if each is not None]
+    strange = next((each for each in said if not isinstance(each, bool)), None)
+    if strange is not None:
+        return strange
+    if rule == "either":
+        return any(said)
+    if rule == "inside":
+        return said[-1] if said else None
+    if outside is None:
+        return inside if rule == "outside" else rule == "tied"
+    return outside
