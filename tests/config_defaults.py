@@ -35,11 +35,13 @@ SAME_CLASS = {
     "kimi_k2": "deepseek_v3",
     "minicpm": "llama",
     "mimo": "qwen2",
+    "mimo_v2": "mimo_v2_flash",
     "minimax_m3": "minimax_m3_vl_text",
     "qwen2_vl": "qwen2_vl_text",
     "qwen2_5_vl": "qwen2_5_vl_text",
 }
-WITHOUT_CLASS = {"chatglm", "qwen"}  # of no class's keys: all have to be there
+# Of no class's keys: all have to be there.
+WITHOUT_CLASS = {"bailing_moe", "bailing_moe_v2", "chatglm", "hunyuan", "internlm", "qwen"}
 BY_LAYER = {*LAYER_LISTS, "mlp_layer_types", "moe_layers", "no_rope_layers", "per_layer_config"}
 
 

@@ -63,6 +63,10 @@ FORMATS: dict[str, Format] = {
     **{kind: Format(4, 64, 32) for kind in ("nf4", "bnb-fp4")},
     **{f"{kind}-dq": Format(4, 64, 8 + 32 / 256) for kind in ("nf4", "bnb-fp4")},
     "int8-channel-fp32": Format(8, channel=32),
+    # MLX: a scale and a bias of 16 bits a group, the embedding too (mlx.core.quantize); MLC's q4f16: a scale alone
+    # (llm.mlc.ai/docs/compilation/configure_quantization.html).
+    **{f"mlx-q{bits}-g{g}": Format(bits, g, 32, everywhere=True) for bits in (2, 3, 4, 5, 6, 8) for g in (32, 64, 128)},
+    "mlc-q4": Format(4, 32, 16, everywhere=True),
     "int4-g32-bf16-zp": Format(4, 32, 16 + 16),  # torchao's tinygemm: scale and zero point in bf16
     **_INTEGERS,
     # GGUF, blocks of one type: ggml/src/ggml-common.h of llama.cpp.

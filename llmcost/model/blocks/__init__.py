@@ -21,7 +21,7 @@ from llmcost.model.blocks.parallel_mixers import beside
 from llmcost.model.blocks.rg_lru import RgLru
 from llmcost.model.blocks.rwkv import ChannelMix, TimeMix
 from llmcost.model.blocks.short_conv import ShortConv
-from llmcost.model.blocks.streams import AlternatingUpdates, HyperConnections, LayerInputs, Streams
+from llmcost.model.blocks.streams import AlternatingUpdates, AttentionResiduals, HyperConnections, LayerInputs, Streams
 
 MIXERS: dict[str, Any] = {
     "attention": GroupedAttention,
@@ -46,7 +46,7 @@ MLPS: dict[str, Any] = {
     "experts": Experts,
     "none": NoBlock,
 }
-STREAMS: tuple[Any, ...] = (LayerInputs, AlternatingUpdates, HyperConnections)
+STREAMS: tuple[Any, ...] = (LayerInputs, AlternatingUpdates, HyperConnections, AttentionResiduals)
 
 __all__ = [
     "MIXERS",

@@ -64,6 +64,7 @@ def document_of(
 ) -> Document:
     """The config's data in the form of a spec; `text` is the file's, for the lines in messages."""
     config, place, notes = text_model(config)
+    config = as_hugging_face_has_it(config)
     notes += [
         f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
     ]
@@ -97,6 +98,24 @@ def document_of(
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
 
 
+def as_hugging_face_has_it(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with what MLX and MLC call otherwise under the usual names: quantisation, and the longest context.
+
+    MLX writes the same under `quantization` and `quantization_config`. MLC's q0 formats quantise nothing.
+    """
+    if "context_window_size" in config and "max_position_embeddings" not in config:
+        config = config | {"max_position_embeddings": config["context_window_size"]}
+    config = {key: value for key, value in config.items() if key != "context_window_size"}
+    said, others = config.get("quantization"), config.get("quantization_config")
+    if isinstance(said, dict) and others in (None, said):
+        found: dict[str, Any] | None = {"quant_method": "mlx", **said}
+    elif isinstance(said, str) and others is None:
+        found = None if said.startswith("q0") else {"quant_method": "mlc", "format": said}
+    else:
+        return config
+    return {key: value for key, value in config.items() if key != "quantization"} | {"quantization_config": found}
+
+
 def positions_of(keys: Keys) -> Any:
     """The longest context: with linearly interpolated rotary angles, so many times the positions of the first training.
 
@@ -118,8 +137,6 @@ def dtype_of(keys: Keys) -> str:
     if said not in DTYPE:
         raise keys.error(key, f"{said[:40]!r} is not understood: {', '.join(DTYPE)}")
     return DTYPE[said]
-
-
 
 
 def depth_of(keys: Keys) -> int:

@@ -21,6 +21,7 @@ from llmcost.specs.reader import Key, read_yaml
 from llmcost.specs.schema import mapping, validate
 
 LARGEST = 10**9
+MOST_LISTED = 10_000  # entries of a list that only the code that comes with a config reads, layer by layer
 FLAGS = ("tie_word_embeddings", "attention_bias", "mlp_bias")  # true or false in every type
 DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type -> its config's defaults, for keys left out
 
@@ -179,7 +180,8 @@ class Keys:
         if kinds is None:
             return None
         drafts = next((self.given[key] for key in DRAFTS if isinstance(self.given.get(key), int)), 0)
-        if depth and isinstance(kinds, list) and len(kinds) == depth + drafts:
+        most = MOST_LISTED if kinds is self.given.get(other) and other != key else (depth or 0) + drafts
+        if depth and isinstance(kinds, list) and depth < len(kinds) <= most:
             kinds = kinds[:depth]  # the layers of multi-token prediction come last
         if not isinstance(kinds, list | str) or (depth is not None and len(kinds) != depth):
             raise self.error(key, f"expected a list of {depth} entries, one a layer" if depth else "expected a list")
@@ -232,7 +234,7 @@ class Keys:
     def _repeated_by(self, key: str) -> Iterator[str]:
         """The fields that a key may hold and that were read under another name."""
         for field, names in SYNONYMS.items():
-            if key in names and key != self.names(field)[0] and self.asked & set(names) - {key}:
+            if key in names and self.asked & set(names) - {key}:
                 yield field
 
     def _flat(self, config: dict[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,7 @@ NEUTRAL: dict[str, Any] = {
     "use_bidirectional_attention": "vision",
     "moe_layer_freq": 1,
     "zero_expert_type": "identity",
+    "sliding_window_size": -1,  # of MLC: none
 }
 OTHER_PARTS = ("vision_config", "audio_config", "speech_config")
 # Layers of multi-token prediction, by any name.

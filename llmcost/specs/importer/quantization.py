@@ -37,7 +37,7 @@ HARMLESS = frozenset(
 )
 UNDERSTOOD = frozenset(
     """
-    bits group_size sym zero_point lm_head dynamic format config_groups quant_algo weight_block_size load_in_4bit
+    bits group_size mode sym zero_point lm_head dynamic format config_groups quant_algo weight_block_size load_in_4bit
     load_in_8bit _load_in_4bit _load_in_8bit expert_dtype bnb_4bit_quant_type bnb_4bit_use_double_quant sparsity_config
     quantized_layers extra_config modules_to_not_convert ignored_layers ignore exclude_modules has_zero_point
     pre_quant_scale llm_int8_skip_modules
@@ -174,6 +174,10 @@ def _format(said: dict[str, Any]) -> str:
         return kind + ("-dq" if said.get("bnb_4bit_use_double_quant") else "")
     if method == "modelopt" and said.get("quant_algo") is not None:
         return MODELOPT.get(str(said["quant_algo"]), "")
+    if method == "mlx":
+        return f"mlx-q{said.get('bits')}-g{said.get('group_size')}" if said.get("mode", "affine") == "affine" else ""
+    if method == "mlc":
+        return "mlc-q4" if said["format"] in ("q4f16_0", "q4f16_1", "q4bf16_0", "q4bf16_1") else ""
     return _scheme(said) if method in ("compressed-tensors", "modelopt") else ""
 
 

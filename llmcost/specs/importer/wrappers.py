@@ -27,9 +27,8 @@ def text_model(config: dict[str, Any], depth: int = 0) -> tuple[dict[str, Any], 
         return config, (), [NOTE] if any(config.get(key) for key in OTHER_PARTS) else []
     kind, tied = _rule(config.get("model_type"))
     inner, place, _ = text_model(config[key], depth + 1)
-    outer = {name: config[name] for name in ("quantization_config", "architectures") if name in config}
-    if "model_type" not in inner and kind:
-        outer["model_type"] = kind
+    outer: dict[str, Any] = {name: config[name] for name in ("quantization_config", "quantization") if name in config}
+    outer |= {"model_type": kind or config.get("model_type"), "architectures": config.get("architectures")}
     embeddings = {TIED: said} if (said := _tied(tied, config.get(TIED), inner.get(TIED))) is not None else {}
     return outer | inner | embeddings, (key, *place), [NOTE]
 
