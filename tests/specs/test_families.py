@@ -21,7 +21,7 @@ from llmcost.ground.errors import InputError
 from llmcost.serving.estimate import Options, estimate
 from llmcost.specs.importer.architectures import all_types, architecture
 from llmcost.specs.importer.huggingface import document_of
-from llmcost.specs.importer.keys import DEFAULTS
+from llmcost.specs.importer.keys import DEFAULTS, harmless_keys
 from llmcost.specs.models import model_from
 
 FAMILIES = all_types()
@@ -214,6 +214,34 @@ def test_every_flag_turned_over_counts_as_the_reference_or_is_refused(kind):
             assert flag in str(error)
             continue
         assert total(spec) == parameters(model), flag
+
+
+# Keys that are harmless but in types whose blocks read them: xielu has weights, an electra has token types, and so on.
+READ_BY_SOME = {"hidden_act", "type_vocab_size", "cross_attention_hidden_size"}
+
+
+@pytest.mark.parametrize("kind", SMALL_ENOUGH)
+def test_harmless_keys_change_no_name_and_no_shape_of_the_references_parameters(kind):
+    """All of them at once; what the reference cannot be built with is left as it is."""
+
+    def shapes(changes):
+        return {name: each.shape for name, each in reference(small_config(kind, **changes)).named_parameters()}
+
+    small, changes = small_config(kind).to_dict(), {}
+    for key in harmless_keys() & small.keys() - READ_BY_SOME:
+        value = small[key]
+        if type(value) not in (bool, int, float):
+            continue
+        changes[key] = not value if isinstance(value, bool) else value + 1
+        try:
+            small_config(kind, **changes)
+        except (ValueError, TypeError, StrictDataclassError):
+            del changes[key]
+    try:
+        changed = shapes(changes)
+    except (ValueError, TypeError, RuntimeError, AssertionError):
+        pytest.skip("the reference cannot be built with all of them at once")
+    assert changed == shapes({}), changes
 
 
 OTHER_SIZES = {64: (48, 96, 128), 4: (1, 2, 3, 5, 6, 8), 2: (1, 4), 24: (8, 16, 40), 160: (100, 177)}

@@ -14,7 +14,7 @@ from typing import Any
 
 from llmcost.ground.errors import SpecError
 from llmcost.specs.importer.architectures import FOLDER, HARMLESS_KEYS, Architecture, architecture, type_of_class
-from llmcost.specs.importer.names import DRAFTS, FORMER_WORDS, LAYER_LISTS, NEUTRAL, OTHER_PARTS, SYNONYMS
+from llmcost.specs.importer.names import DRAFTS, FORMER_WORDS, LAYER_LISTS, NEUTRAL, OTHER_PARTS, SYNONYMS, WITH_WEIGHTS
 from llmcost.specs.importer.values import NotWholeError, evaluate, keys_of
 from llmcost.specs.json_text import line_of
 from llmcost.specs.reader import Key, read_yaml
@@ -193,7 +193,9 @@ class Keys:
     def refuse_what_is_left(self, given: dict[str, Any]) -> None:
         """Refuse the first key that might change a count and that nothing here looked at."""
         for key, value in given.items():
-            if value is not None and not self._is_looked_at(key) and not self._is_neutral(key, value):
+            if value is None or (self._is_looked_at(key) and (value not in WITH_WEIGHTS or key in self.asked)):
+                continue
+            if not self._is_neutral(key, value):
                 shown = json.dumps(value)[:60]
                 problem = f"not understood for {self.type}: it might change a count (the value is {shown})"
                 self.leave_out(key, problem)

@@ -56,6 +56,8 @@ NEUTRAL: dict[str, Any] = {
     "zero_expert_type": "identity",
     "sliding_window_size": -1,  # of MLC: none
 }
+# Activations that have weights: they are no harmless value of a key that says which function is computed.
+WITH_WEIGHTS = ("xielu",)
 OTHER_PARTS = ("vision_config", "audio_config", "speech_config")
 # Layers of multi-token prediction, by any name.
 DRAFTS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_layers", "mtp_num_hidden_layers", "num_mtp_modules")
