@@ -4,9 +4,9 @@
 
 Every key of every causal type's config class is varied, one at a time, and the reference is built on torch's meta
 device at small sizes: a key is harmless if its parameters keep their names and shapes, in every type that has the key,
-and with each flag of the type turned over as well. What parameters do not show is FLOPs and caches. So keys are left out
-that an architecture reads in any type, and keys whose names say a size or a structure (SIZES_BY_NAME): those stand in
-the file by hand, with a reason, or are not understood. It takes a quarter of an hour.
+and with each flag of the type turned over as well. What parameters do not show is FLOPs and caches. So keys are left
+out that an architecture reads in any type, and keys whose names say a size or a structure (SIZES_BY_NAME): those stand
+in the file by hand, with a reason, or are not understood. It takes a quarter of an hour.
 """
 
 import re

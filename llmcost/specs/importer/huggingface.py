@@ -12,12 +12,13 @@ from os.path import isdir
 from pathlib import Path
 from typing import Any
 
+from llmcost.ground.errors import SpecError
 from llmcost.model.blocks import STREAMS
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
 from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS
 from llmcost.specs.importer.wrappers import text_model
-from llmcost.specs.json_text import parse_json
+from llmcost.specs.json_text import line_of, parse_json
 from llmcost.specs.reader import Document, read_text
 
 LARGEST_CONFIG = 10_000_000  # bytes: lists of quantised layers can be long
@@ -68,6 +69,8 @@ def document_of(
     notes += [
         f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
     ]
+    if "block_configs" in config:
+        config = of_searched_layers(config, file, text)
     keys = Keys(config, file, kind, text, place, allow_unknown)
     depth = depth_of(keys)
     data: dict[str, Any] = {
@@ -114,6 +117,16 @@ def as_hugging_face_has_it(config: dict[str, Any]) -> dict[str, Any]:
     else:
         return config
     return {key: value for key, value in config.items() if key != "quantization"} | {"quantization_config": found}
+
+
+def of_searched_layers(config: dict[str, Any], file: str, text: str) -> dict[str, Any]:
+    """The config with lists of layers in the place of `block_configs`. Raises SpecError."""
+    from llmcost.specs.importer.searched import as_lists
+
+    try:
+        return as_lists(config)
+    except ValueError as wrong:
+        raise SpecError(file, line_of(text, ("block_configs",)), "block_configs", str(wrong)) from None
 
 
 def positions_of(keys: Keys) -> Any:
