@@ -25,7 +25,7 @@ def as_lists(config: dict[str, Any]) -> dict[str, Any]:
     """The config without `block_configs`. Raises ValueError, in words, for blocks that are not understood."""
     blocks, heads, hidden = config["block_configs"], config.get("num_attention_heads"), config.get("hidden_size")
     if not isinstance(blocks, list) or not isinstance(heads, int) or not isinstance(hidden, int):
-        raise ValueError("expected a list, and whole numbers of heads and hidden size beside it")
+        raise ValueError("expected a list, and whole numbers of heads and hidden size beside it")  # noqa: TRY004
     layers = [_layer(position, block, heads, hidden) for position, block in enumerate(blocks)]
     rest = {key: value for key, value in config.items() if key != "block_configs"}
     own = {str(position): keys for position, (_, keys) in enumerate(layers)}

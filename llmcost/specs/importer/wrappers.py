@@ -16,6 +16,8 @@ from llmcost.specs.importer.names import OTHER_PARTS, SYNONYMS
 WRAPPERS = Path(__file__).with_name("wrappers.json")  # model_type -> [type of its text model, how embeddings are tied]
 TEXT = ("text_config", "llm_config", "language_config", "thinker_config")  # where a text model usually is
 TIED = "tie_word_embeddings"
+# Drafts of another model, with projections from its hidden size and into it.
+NOT_ALONE = ("gemma4_assistant", "gemma4_unified_assistant", "muse_glimmer_assistant")
 DEEPEST = 3  # wrappers one in another
 NOTE = "The text model of a multimodal config; its other parts are left out."
 
@@ -25,6 +27,8 @@ def text_model(config: dict[str, Any], depth: int = 0) -> tuple[dict[str, Any], 
     key = None if depth == DEEPEST else _place(config)
     if key is None:
         return config, (), [NOTE] if any(config.get(key) for key in OTHER_PARTS) else []
+    if config.get("model_type") in NOT_ALONE:  # the type is refused by its name
+        return config, (), []
     kind, tied = _rule(config.get("model_type"))
     inner, place, _ = text_model(config[key], depth + 1)
     outer: dict[str, Any] = {name: config[name] for name in ("quantization_config", "quantization") if name in config}
