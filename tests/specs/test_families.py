@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from config_defaults import defaults_of
+from config_defaults import defaults_of, wrappers
 from huggingface_hub.errors import StrictDataclassError
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from llmcost.ground.errors import InputError
@@ -22,6 +22,7 @@ from llmcost.serving.estimate import Options, estimate
 from llmcost.specs.importer.architectures import all_types, architecture
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.importer.keys import DEFAULTS, harmless_keys
+from llmcost.specs.importer.wrappers import WRAPPERS
 from llmcost.specs.models import model_from
 
 FAMILIES = all_types()
@@ -181,6 +182,51 @@ def test_the_text_model_of_a_multimodal_type_counts_as_the_reference(kind):
         id(each): each
         for name, each in reference(config).named_parameters()
         if not OTHER_MODULES & set(name.split("."))
+    }
+    assert total(imported(config)) == sum(each.numel() for each in theirs.values())
+
+
+# Text models of types that are no causal type by themselves: the wrapper, and sizes at which it can be built.
+SMALL_LAYERS = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "vocab_size": 160, "head_dim": 16}
+SMALL_LATENT = {"kv_lora_rank": 28, "q_lora_rank": 20, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 20}
+INSIDE = {
+    "step3p7": SMALL_LAYERS
+    | {
+        "model_type": "step3p5",
+        "layer_types": ["full_attention", "sliding_attention"] * 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_sliding_attention_heads": 6,
+        "n_routed_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24,
+        "share_expert_dim": 48,
+        "sliding_window": 8,
+    },
+    "mistral3": SMALL_LAYERS
+    | SMALL_LATENT
+    | {
+        "model_type": "mistral4",
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "n_routed_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24,
+        "first_k_dense_replace": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("wrapper", INSIDE)
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_text_model_that_has_no_class_of_its_own_counts_as_inside_its_wrapper(wrapper, tied):
+    config = AutoConfig.for_model(wrapper, text_config=INSIDE[wrapper], tie_word_embeddings=tied)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    theirs = {
+        id(each): each
+        for name, each in model.named_parameters()
+        if not OTHER_MODULES & set(name.split(".")) and "vision" not in name
     }
     assert total(imported(config)) == sum(each.numel() for each in theirs.values())
 
@@ -434,6 +480,11 @@ def test_types_with_code_of_their_own_are_what_they_are_in_other_keys(kind):
 def test_what_a_type_does_not_know_is_refused_and_never_silently_dense(more):
     with pytest.raises(InputError, match=next(iter(more))):
         document_of({"model_type": "llama", **LLAMA, **more}, "config.json", "x")
+
+
+def test_wrappers_have_the_text_models_and_tie_embeddings_as_transformers_has_it():
+    """The table is written by `python tests/config_defaults.py`."""
+    assert json.loads(WRAPPERS.read_text("utf-8")) == wrappers()
 
 
 def architectures_page():
