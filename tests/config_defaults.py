@@ -41,7 +41,7 @@ SAME_CLASS = {
     "qwen2_5_vl": "qwen2_5_vl_text",
 }
 # Of no class's keys: all have to be there.
-WITHOUT_CLASS = {"bailing_moe", "bailing_moe_v2", "chatglm", "hunyuan", "internlm", "nemotron-nas", "qwen"}
+WITHOUT_CLASS = {"bailing_moe", "bailing_moe_v2", "chatglm", "hunyuan", "internlm", "nemotron-nas", "qwen", "rwkv7"}
 BY_LAYER = {*LAYER_LISTS, "mlp_layer_types", "moe_layers", "no_rope_layers", "per_layer_config"}
 
 

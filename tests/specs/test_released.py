@@ -142,6 +142,34 @@ def test_a_released_config_has_the_parameters_of_its_checkpoint(name):
     assert total(USUAL | config) == parameters
 
 
+# Of RWKV-7 World (arXiv 2503.14456, table of sizes): layers, hidden size, ranks of decay, rate, value and gate.
+RWKV = {
+    191_034_624: (12, 768, 64, 64, 32, 128),
+    450_767_872: (24, 1024, 64, 64, 32, 128),
+    1_527_404_544: (24, 2048, 96, 96, 64, 256),
+    2_947_735_040: (32, 2560, 96, 96, 64, 320),
+}
+
+
+@pytest.mark.parametrize("parameters", RWKV)
+def test_rwkv_7_has_the_parameters_of_its_papers_table(parameters):
+    depth, hidden, *ranks = RWKV[parameters]
+    names = ("decay_low_rank_dim", "a_low_rank_dim", "v_low_rank_dim", "gate_low_rank_dim")
+    config = {"model_type": "rwkv7", "hidden_size": hidden, "intermediate_size": 4 * hidden, "vocab_size": 65536}
+    config |= {"num_hidden_layers": depth, "head_dim": 64, "attn": None, "norm_first": True, "norm_bias": True}
+    assert total(config | dict(zip(names, ranks, strict=True))) == parameters
+
+
+def test_a_state_of_rwkv_7_is_a_matrix_a_head():
+    """768 / 64 heads with 64 · 64 numbers of four bytes, in each of 12 layers."""
+    config = {"model_type": "rwkv7", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
+    config |= {"head_dim": 64, "decay_low_rank_dim": 64, "a_low_rank_dim": 64, "v_low_rank_dim": 32, "vocab_size": 99}
+    model = read(config | {"gate_low_rank_dim": 128})
+    states = 12 * 12 * 64 * 64 * 4
+    shifted = 12 * 2 * 768 * 2  # the token before, of both mixes
+    assert estimate(model, None, Options(context=1000)).kv_cache.bytes == states + shifted
+
+
 def test_minicpm_moe_has_eight_mlps_and_a_router_in_the_place_of_each():
     """Of 40 layers: seven more MLPs of 3·2304·5760, a router of 2304·8."""
     dense, _ = RELEASED["openbmb/MiniCPM-2B-sft-bf16"]

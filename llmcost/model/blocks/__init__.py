@@ -19,7 +19,7 @@ from llmcost.model.blocks.mamba2 import Mamba2
 from llmcost.model.blocks.mlp import AdaptedMlp, GatedMlp, PlainMlp
 from llmcost.model.blocks.parallel_mixers import beside
 from llmcost.model.blocks.rg_lru import RgLru
-from llmcost.model.blocks.rwkv import ChannelMix, TimeMix
+from llmcost.model.blocks.rwkv import ChannelMix, TimeMix, TimeMix7
 from llmcost.model.blocks.short_conv import ShortConv
 from llmcost.model.blocks.streams import AlternatingUpdates, AttentionResiduals, HyperConnections, LayerInputs, Streams
 
@@ -35,6 +35,7 @@ MIXERS: dict[str, Any] = {
     "short-conv": ShortConv,
     "rg-lru": RgLru,
     "time-mix": TimeMix,
+    "time-mix-7": TimeMix7,
     "idle": IdleLayer,
     "none": NoBlock,
 }
