@@ -130,7 +130,37 @@ GIVEN = {
 }
 # Multimodal types: their text model is compared, of which it is said that it is all that is counted.
 TEXT_MODELS = ["dots3_note", "emu3", "fuyu", "gemma3", "gemma4", "gemma4_unified", "got_ocr2", "llama4", "mllama"]
-OTHER_MODULES = {"multi_modal_projector", "vision_embed_tokens", "vision_tower"}
+TEXT_MODELS += ["moss_transcribe_diarize"]
+OTHER_MODULES = {"multi_modal_projector", "vision_embed_tokens", "vision_tower", "audio_tower"}
+NOT_BUILT = {"gemma3n": "gemma3n_text"}  # wrappers that need more than torch to be built, and their text models
+# Types that are refused, and what they have that no block here has.
+WHY = {
+    "beam": "a bias a head in attention's gate",
+    "blt": "patches of bytes, between an encoder and a decoder of their own",
+    "cohere_compass_text": "its default configuration cannot be built, to be compared",
+    "cpmant": "position biases by segments, learned prompts",
+    "doge": "a dynamic mask of attention, experts found by product keys",
+    "dory": "norms without weights and scales in their place, layers that run several times",
+    "gemma4_assistant": "a draft model, with projections from its target's hidden size",
+    "gemma4_unified_assistant": "a draft model, with projections from its target's hidden size",
+    "git": "an image encoder whose output stands before the text",
+    "hrm_text": "two stacks that run several times each",
+    "inkling_text": "short convolutions and relative logits in attention",
+    "inkling2_text": "short convolutions, relative position biases, residuals between blocks",
+    "inkling2_loop_text": "layers that run several times, with messages between them",
+    "jetmoe": "experts in the place of attention's projections",
+    "modernbert-decoder": "no norm before the first layer's attention, a head with a transform of its own",
+    "musicgen": "several codebooks at once, embedded and predicted side by side",
+    "musicgen_melody": "several codebooks at once, embedded and predicted side by side",
+    "prophetnet": "several streams that predict further tokens",
+    "qwen4_exp": "embeddings of n-grams, gated residuals",
+    "qwen4_exp_text": "embeddings of n-grams, gated residuals",
+    "reformer": "attention by hashing, reversible layers",
+    "roc_bert": "embeddings of shapes and pronunciations",
+    "xlnet": "two streams of attention, relative positions",
+    "xlstm": "a matrix memory with exponential gates",
+    "zaya": "attention in a compressed space with convolutions, routers of several layers",
+}
 
 
 def default_config(kind):
@@ -411,6 +441,10 @@ def test_the_cache_is_as_large_as_the_references(kind):
     assert estimate(imported(config), None, Options(batch=b, context=c, dtype="fp32")).kv_cache.bytes == kept
 
 
+def test_every_type_that_is_refused_has_a_reason():
+    assert {kind for kind in TYPES if kind not in FAMILIES} - {*TEXT_MODELS, *NOT_BUILT} == WHY.keys()
+
+
 @pytest.mark.parametrize("kind", [kind for kind in TYPES if kind not in FAMILIES])
 def test_a_type_that_is_not_understood_is_refused_by_name(kind):
     with pytest.raises(InputError, match=f"model_type: the architecture '{kind}' is not understood"):
@@ -495,13 +529,18 @@ def architectures_page():
             status = "exact, the text model inside it"
         elif kind in OTHER_PARAMETERS:
             status = f"counted otherwise: {OTHER_PARAMETERS[kind]}"
+        elif kind in NOT_BUILT:
+            status = (
+                f"the text model inside it, as {NOT_BUILT[kind]}; not compared, the reference needs more than torch"
+            )
         elif kind in FAMILIES:
             differs = next((what for what, kinds in OTHER_FLOPS.items() if kind in kinds.split()), None)
             status = "exact" + (f"; FLOPs not compared, the reference computes {differs}" if differs else "")
         else:
-            status = "refused"
+            status = f"refused: {WHY[kind]}"
         rows.append(f"| {kind} | {status} |")
     others = sorted(set(FAMILIES) - set(TYPES))
+    inside = {kind: text for kind, (text, _) in json.loads(WRAPPERS.read_text("utf-8")).items() if kind not in TYPES}
     return "\n".join(
         [
             "# Architectures",
@@ -515,9 +554,16 @@ def architectures_page():
             "Read besides, as text models inside multimodal configs, under other names, or released with code of their",
             f"own: {', '.join(others)}.",
             "",
-            "| model_type | |",
+            "| causal model_type | |",
             "|---|---|",
             *rows,
+            "",
+            "Of these multimodal types the text model inside is read, and counted as that type is. Their encoders and",
+            "projectors are left out, which every answer says.",
+            "",
+            "| multimodal model_type | its text model |",
+            "|---|---|",
+            *(f"| {kind} | {text} |" for kind, text in inside.items() if text in FAMILIES),
             "",
         ]
     )
