@@ -25,7 +25,7 @@ HARMLESS = frozenset(
     """
     act_group_aware activation_scheme amp autoround_version backend batch_size bnb_4bit_compute_dtype
     bnb_4bit_quant_storage block_name_to_quantize cache_block_outputs checkpoint_format damp_auto_increment
-    damp_percent data_type dataset desc_act do_fuse enable_quanted_input exllama_config fmt fuse_max_seq_len
+    damp_percent data_type dataset dequantize desc_act do_fuse enable_quanted_input exllama_config fmt fuse_max_seq_len
     global_compression_ratio gradient_accumulate_steps hadamard is_marlin_format iters kv_cache_quant_algo
     kv_cache_scheme llm_int8_enable_fp32_cpu_offload llm_int8_has_fp16_weight llm_int8_threshold low_gpu_mem_usage
     lr max_input_length meta minmax_lr model_file_base_name model_name_or_path model_seqlen modules_to_fuse nsamples
