@@ -83,6 +83,16 @@ RELEASED = {
         "swa_head_dim": 192, "swa_num_attention_heads": 64, "swa_num_key_value_heads": 8, "swa_v_head_dim": 128,
         "tie_word_embeddings": False, "vocab_size": 152576, "vision_config": {"hidden_size": 1280},
     }),
+    # Of its 70 layers 10 see all keys.
+    "XiaomiMiMo/MiMo-V2.5-Pro": (1_021_248_099_840, {
+        "model_type": "mimo_v2", "add_full_attention_sink_bias": False, "add_swa_attention_sink_bias": True,
+        "attention_bias": False, "attention_projection_layout": "fused_qkv", "hidden_size": 6144, "head_dim": 192,
+        "v_head_dim": 128, "hybrid_layer_pattern": [int(at % 7 > 0) for at in range(70)], "intermediate_size": 16384,
+        "max_position_embeddings": 1048576, "moe_intermediate_size": 2048, "moe_layer_freq": [0] + [1] * 69,
+        "n_routed_experts": 384, "num_attention_heads": 128, "num_experts_per_tok": 8, "num_hidden_layers": 70,
+        "num_key_value_heads": 8, "sliding_window_size": 128, "swa_num_key_value_heads": 8, "vocab_size": 152576,
+        "tie_word_embeddings": False,
+    }),
     "THUDM/chatglm2-6b": (6_243_584_000, GLM | {"num_layers": 28, "padded_vocab_size": 65024, "seq_length": 32768}),
     "THUDM/glm-4-9b-chat": (9_399_951_360, GLM | {
         "num_layers": 40, "num_hidden_layers": 40, "padded_vocab_size": 151552, "seq_length": 131072, "rope_ratio": 500,
@@ -193,6 +203,7 @@ LLAMA |= {"vocab_size": 160, "max_position_embeddings": 64, "num_key_value_heads
         ("Step3p5ForCausalLM", "step3p5"),
         ("GPT2LMHeadModel", "gpt2"),
         ("NemotronForCausalLM", "nemotron"),
+        ("HunYuanForCausalLM", "hunyuan"),
     ],
 )
 @pytest.mark.parametrize("said", [{}, {"model_type": "of_my_own"}])
@@ -205,7 +216,9 @@ def test_a_type_that_is_understood_is_not_overruled_by_a_class():
     assert read(config) == read(LLAMA | {"model_type": "llama"})
 
 
-@pytest.mark.parametrize("named", [None, [], [3], "LlamaForCausalLM", ["NoSuchForCausalLM"]])
+@pytest.mark.parametrize(
+    "named", [None, [], [3], "LlamaForCausalLM", ["NoSuchForCausalLM"], ["LlamaForCausalLMEagle3"]]
+)
 def test_a_class_that_says_nothing_leaves_the_type_missing(named):
     with pytest.raises(SpecError, match="model_type: this key is missing"):
         read(LLAMA | {"architectures": named})
@@ -221,6 +234,7 @@ def test_a_class_that_says_nothing_leaves_the_type_missing(named):
         lambda inner: {"model_type": "internvl_chat", "llm_config": inner},
         lambda inner: {"model_type": "deepseek_vl_v2", "language_config": inner},
         lambda inner: {"model_type": "of_my_own", "my_decoder": inner, "vision_config": {"hidden_size": 8}},
+        lambda inner: {"model_type": "b", "text_encoder": LLAMA | {"model_type": "t5"}, "decoder": inner},
         lambda inner: {"model_type": "a", "thinker_config": {"model_type": "b", "text_config": inner}},
     ],
 )

@@ -24,7 +24,7 @@ Architecture = dict[str, Any]
 
 FOLDER = Path(__file__).resolve().parent.parent / "architectures"
 HARMLESS_KEYS = "harmless_keys.yaml"  # of all types: read by keys.py
-_CLASS_ENDING = re.compile(r"(For[A-Z]\w*|LMHeadModel|Model)$")
+_CLASS_ENDING = re.compile(r"(ForCausalLM|ForConditionalGeneration|LMHeadModel|Model)$")
 _TYPE = re.compile(r"^([^\s#:]+):", re.MULTILINE)
 ANY: Schema = {"type": "any"}
 LARGEST = 10**9  # of a size

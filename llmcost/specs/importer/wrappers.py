@@ -8,6 +8,7 @@ say one. Code that comes with a config is not in it: there the text model decide
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ TEXT = ("text_config", "llm_config", "language_config", "thinker_config")  # whe
 TIED = "tie_word_embeddings"
 # Drafts of another model, with projections from its hidden size and into it.
 NOT_ALONE = ("gemma4_assistant", "gemma4_unified_assistant", "muse_glimmer_assistant")
+OTHERS = re.compile(
+    "encoder|vision|image|audio|speech|talker|token2|code2|draft|quantization"
+)  # parts that are no text
 DEEPEST = 3  # wrappers one in another
 NOTE = "The text model of a multimodal config; its other parts are left out."
 
@@ -42,7 +46,7 @@ def _place(config: dict[str, Any]) -> str | None:
     named = next((key for key in TEXT if isinstance(config.get(key), dict)), None)
     if named or any(key in config for key in SYNONYMS["hidden_size"]):
         return named
-    inside = (key for key, value in config.items() if isinstance(value, dict) and key not in OTHER_PARTS)
+    inside = (key for key, value in config.items() if isinstance(value, dict) and not OTHERS.search(key))
     return next((key for key in inside if _is_text(config[key])), None)
 
 
