@@ -119,6 +119,7 @@ def imported(config):
 
 # What the reference needs and its default configuration leaves open.
 GIVEN = {
+    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
     "dbrx": {"attn_config": {"kv_n_heads": 4, "rope_theta": 1e4, "clip_qkv": 8}},
     "deepseek_v2": {"num_experts_per_tok": 6},
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1},
@@ -135,9 +136,7 @@ OTHER_MODULES = {"multi_modal_projector", "vision_embed_tokens", "vision_tower",
 NOT_BUILT = {"gemma3n": "gemma3n_text"}  # wrappers that need more than torch to be built, and their text models
 # Types that are refused, and what they have that no block here has.
 WHY = {
-    "beam": "a bias a head in attention's gate",
     "blt": "patches of bytes, between an encoder and a decoder of their own",
-    "cohere_compass_text": "its default configuration cannot be built, to be compared",
     "cpmant": "position biases by segments, learned prompts",
     "doge": "a dynamic mask of attention, experts found by product keys",
     "dory": "norms without weights and scales in their place, layers that run several times",
