@@ -35,12 +35,13 @@ class TimeMix(NamedTuple):
 
 
 class TimeMix7(NamedTuple):
-    """Heads of `head_dim` channels of key and of value, each with a state of one by the other in 32 bits.
+    """`num_attention_heads` of `head_dim` channels of key and value, each with a state of one by the other in 32 bits.
 
     Decay, learning rate, gate and, but in the first layer (0), the share of the first layer's values come from the
     input through bottlenecks of these ranks.
     """
 
+    num_attention_heads: Number
     head_dim: Number
     decay_low_rank_dim: Number
     a_low_rank_dim: Number
@@ -49,7 +50,7 @@ class TimeMix7(NamedTuple):
 
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Mixing with the token before, projections, scan, norm of each head, gate, output projection."""
-        h, d = build.hidden, self.head_dim
+        h, heads, d = build.hidden, self.num_attention_heads, self.head_dim
         ranks = {"decay": self.decay_low_rank_dim, "rate": self.a_low_rank_dim, "gate": self.gate_low_rank_dim}
         ranks |= {"value": self.v_low_rank_dim} if present(self.v_low_rank_dim) else {}
         yield build.shift("time_shift", "attention", h, 6, TOKENS)
@@ -58,7 +59,7 @@ class TimeMix7(NamedTuple):
             yield build.gemm(f"{name}_down_proj", "attention", h, rank, ON_EVERY_GPU)
             yield build.gemm(f"{name}_up_proj", "attention", rank, h, COLUMNS, bias=name != "gate")
         # Weights a channel: of the removal key, of the learning rate's part in it, of the current token's bonus.
-        yield build.scan(h / d, d, d, CHANNELS, reads=6 * h, writes=h, weights=3 * h, delta=True, fp32=True)
+        yield build.scan(heads, d, d, CHANNELS, reads=6 * h, writes=h, weights=3 * h, delta=True, fp32=True)
         yield build.elementwise("time_mix_gate", "norm", 2 * h, h, CHANNELS, weights=2 * h)
         yield build.gemm("time_mix_out_proj", "attention", h, h, OUT)
 
