@@ -23,6 +23,7 @@ def models(
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """The models that are known by name; with a NAME, all fields of one."""
+    from llmcost.ground.errors import InputError
     from llmcost.model.card import model_document, model_row
     from llmcost.report.specs import model_table, models_table
     from llmcost.specs.catalog import load_model
@@ -30,6 +31,8 @@ def models(
     def one_table(model: Any) -> Any:
         return model_table(model_document(model))
 
+    if name is None and allow_unknown:
+        raise InputError(f"--allow-unknown {', '.join(allow_unknown)}: of which model? name one")
     lists = {"models": (model_row, models_table)}
     _catalog("models", name, lambda each: load_model(each, None, allow_unknown), one_table, model_document, lists, form)
 

@@ -38,7 +38,7 @@ def load_model(name: str, kind: str | None = None, allow_unknown: Sequence[str] 
     for a file that cannot be used.
     """
     path = find("models", name)
-    if kind is None and path.parent == shipped("models"):
+    if kind is None and not allow_unknown and path.parent == shipped("models"):
         return _shipped_model(path, path.stat().st_mtime_ns)
     return model_from(read_model(path, kind, allow_unknown))
 
@@ -58,6 +58,9 @@ def read_model(path: Path, kind: str | None = None, allow_unknown: Sequence[str]
         return read_config(path, kind, allow_unknown)
     if kind is not None:
         raise InputError(f"--as {kind}: says how to read a config.json, and {path.name} is a spec already")
+    if allow_unknown:
+        said = ", ".join(allow_unknown)
+        raise InputError(f"--allow-unknown {said}: says how to read a config.json, and {path.name} is a spec already")
     return read_yaml(path)
 
 

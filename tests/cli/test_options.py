@@ -25,7 +25,14 @@ CONFIG = json.dumps(
 )
 LLAMA, H100 = load_model("llama3-8b"), load_hardware("h100")
 # What is typed where a command requires it: by what help calls an argument, by the flag of an option.
-REQUIRED = {"MODEL": "llama3-8b", "MODEL...": "llama3-8b", "PATH": "config.json", "--hw": "h100", "--gpus": "8"}
+REQUIRED = {
+    "MODEL": "llama3-8b",
+    "MODEL...": "llama3-8b",
+    "PATH": "config.json",
+    "PATH...": "config.json",
+    "--hw": "h100",
+    "--gpus": "8",
+}
 # What a command needs besides before an option of it can be asked about.
 BESIDES = {"train": ["--gpus", "8"], "mfu": ["--tokens-per-s", "9000"], "bench": ["--device", "cpu", "--plan"]}
 # Options whose text may be anything: a place to write to.

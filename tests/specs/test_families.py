@@ -310,11 +310,11 @@ def test_harmless_keys_change_no_name_and_no_shape_of_the_references_parameters(
         changes[key] = not value if isinstance(value, bool) else value + 1
         try:
             small_config(kind, **changes)
-        except (ValueError, TypeError, StrictDataclassError):
+        except (ValueError, TypeError, NotImplementedError, StrictDataclassError):
             del changes[key]
     try:
         changed = shapes(changes)
-    except (ValueError, TypeError, RuntimeError, AssertionError):
+    except (ValueError, TypeError, RuntimeError, AssertionError):  # one that is not implemented, too
         pytest.skip("the reference cannot be built with all of them at once")
     assert changed == shapes({}), changes
 

@@ -262,6 +262,15 @@ def test_embeddings_are_tied_as_the_reference_ties_them(kind, outside, inside, t
     assert read({"model_type": kind, "text_config": inner, "tie_word_embeddings": outside}).tie_word_embeddings is tied
 
 
+@pytest.mark.parametrize(
+    ("named", "tied"), [("Qwen3_5ForCausalLM", False), ("Qwen3_5ForConditionalGeneration", True), (None, False)]
+)
+def test_where_the_class_of_the_text_model_alone_is_built_the_text_model_decides(named, tied):
+    inner = {"model_type": "qwen3_5_text", "num_hidden_layers": 4, "tie_word_embeddings": False}
+    config = {"model_type": "qwen3_5", "tie_word_embeddings": True, "text_config": inner}
+    assert read(config | {"architectures": named and [named]}).tie_word_embeddings is tied
+
+
 def test_a_text_model_without_a_type_has_the_one_of_its_wrapper():
     assert read({"model_type": "llava", "text_config": LLAMA}) == read(
         {"model_type": "llava", "text_config": LLAMA | {"model_type": "llama"}}

@@ -97,6 +97,7 @@ def document_of(
     if notes:
         data["notes"] = notes
     keys.refuse_what_is_left(keys.given)
+    keys.refuse_what_is_not_there()
     data["unknown_keys"] = keys.left_out or None
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from llmcost.ground.errors import SpecError
+from llmcost.ground.errors import InputError, SpecError
 from llmcost.specs.importer.architectures import FOLDER, HARMLESS_KEYS, Architecture, architecture, type_of_class
 from llmcost.specs.importer.names import DRAFTS, FORMER_WORDS, LAYER_LISTS, NEUTRAL, OTHER_PARTS, SYNONYMS, WITH_WEIGHTS
 from llmcost.specs.importer.values import NotWholeError, evaluate, keys_of
@@ -208,6 +208,15 @@ class Keys:
             raise self.error(key, f"{problem}; --allow-unknown {key} leaves it out")
         if key not in self.left_out:
             self.left_out.append(key)
+
+    def refuse_what_is_not_there(self) -> None:
+        """Refuse a key to leave out that the config has not. Raises InputError."""
+        quantized = self.given.get("quantization_config")
+        inner = {f"quantization_config.{key}" for key in quantized} if isinstance(quantized, dict) else set()
+        own = {key for each in (self.given.get("per_layer_config") or {}).values() for key in each}
+        absent = next(iter(sorted(self.allowed - self.given.keys() - inner - own)), None)
+        if absent is not None:
+            raise InputError(f"--allow-unknown {absent[:60]}: {self.file} has no such key")
 
     def _is_looked_at(self, key: str) -> bool:
         """Whether a key was read, or need not be read."""

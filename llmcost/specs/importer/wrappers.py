@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from llmcost.specs.importer.architectures import architecture
 from llmcost.specs.importer.names import OTHER_PARTS, SYNONYMS
 
 WRAPPERS = Path(__file__).with_name("wrappers.json")  # model_type -> [type of its text model, how embeddings are tied]
@@ -33,7 +34,7 @@ def text_model(config: dict[str, Any], depth: int = 0) -> tuple[dict[str, Any], 
         return config, (), [NOTE] if any(config.get(key) for key in OTHER_PARTS) else []
     if config.get("model_type") in NOT_ALONE:  # the type is refused by its name
         return config, (), []
-    kind, tied = _rule(config.get("model_type"))
+    kind, tied = _rule(config)
     inner, place, _ = text_model(config[key], depth + 1)
     outer: dict[str, Any] = {name: config[name] for name in ("quantization_config", "quantization") if name in config}
     outer |= {"model_type": kind or config.get("model_type"), "architectures": config.get("architectures")}
@@ -55,13 +56,18 @@ def _is_text(part: dict[str, Any]) -> bool:
     return "vocab_size" in part and any(key in part for key in SYNONYMS["hidden_size"])
 
 
-def _rule(kind: Any) -> tuple[str | None, str]:
-    """Of a wrapper: the type of its text model, and how embeddings are tied."""
+def _rule(config: dict[str, Any]) -> tuple[str | None, str]:
+    """Of a wrapper: the type of its text model, and how embeddings are tied.
+
+    The text model decides where its own class is named, or where the wrapper's type is one of text models too.
+    """
+    kind, named = config.get("model_type"), config.get("architectures")
     _, found, rest = WRAPPERS.read_text("utf-8").partition(f"\n {json.dumps(kind)}: ")
     if not found:
         return None, "inside"
     inner, tied = json.JSONDecoder().raw_decode(rest)[0]
-    return inner, tied
+    alone = "ForCausalLM" in str(named) if named else architecture(str(kind)) is not None
+    return inner, "inside" if alone else tied
 
 
 def _tied(rule: str, outside: Any, inside: Any) -> Any:
