@@ -10,7 +10,7 @@ import pytest
 
 from llmcost.ground.errors import SpecError
 from llmcost.serving.estimate import Options, estimate
-from llmcost.specs.importer.huggingface import document_of
+from llmcost.specs.importer.huggingface import document_of, read_config
 from llmcost.specs.models import model_from
 
 USUAL = {
@@ -271,6 +271,16 @@ def test_where_the_class_of_the_text_model_alone_is_built_the_text_model_decides
     assert read(config | {"architectures": named and [named]}).tie_word_embeddings is tied
 
 
+@pytest.mark.parametrize(("tensors", "tied"), [(["lm_head.weight"], False), (["embed_tokens.weight"], True)])
+def test_a_head_in_the_checkpoints_list_is_not_the_embedding(tmp_path, tensors, tied):
+    """Mistral 3's config class ties where nothing is said, and its checkpoints have a head."""
+    config = {"model_type": "mistral3", "text_config": LLAMA | {"model_type": "mistral"}}
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    listed = {"weight_map": {f"language_model.{name}": "model.safetensors" for name in tensors}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(listed), "utf-8")
+    assert model_from(read_config(tmp_path)).tie_word_embeddings is tied
+
+
 def test_a_text_model_without_a_type_has_the_one_of_its_wrapper():
     assert read({"model_type": "llava", "text_config": LLAMA}) == read(
         {"model_type": "llava", "text_config": LLAMA | {"model_type": "llama"}}
@@ -367,8 +377,6 @@ def test_mlc_wraps_the_config_and_calls_the_context_otherwise():
 
 
 def test_infinity_as_python_writes_it_is_no_number_of_anything(tmp_path):
-    from llmcost.specs.importer.huggingface import read_config
-
     file = tmp_path / "config.json"
     mamba = json.dumps(RELEASED["mistralai/Mamba-Codestral-7B-v0.1"][1])
     file.write_text(mamba.replace('"Infinity"', "Infinity"), "utf-8")

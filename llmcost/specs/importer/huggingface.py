@@ -17,7 +17,7 @@ from llmcost.model.blocks import STREAMS
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
 from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS
-from llmcost.specs.importer.wrappers import text_model
+from llmcost.specs.importer.wrappers import TIED, text_model
 from llmcost.specs.json_text import line_of, parse_json
 from llmcost.specs.reader import Document, read_text
 
@@ -52,7 +52,18 @@ def read_config(path: Path, kind: str | None = None, allow_unknown: Sequence[str
     if beside.is_file() and "quantization_config" not in config:
         found = parse_json(read_text(beside, LARGEST_CONFIG), str(beside)).get("quantization")
         config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
+    if TIED not in config and has_a_head(file.with_name("model.safetensors.index.json")):
+        config[TIED] = False
     return document_of(config, str(file), name, kind, text, allow_unknown)
+
+
+def has_a_head(index: Path) -> bool:
+    """Whether the list of a checkpoint's tensors beside the config has an LM head, which then is not the embedding.
+
+    transformers does not tie two weights that are both there, whatever a config class has by default.
+    """
+    small = index.is_file() and index.stat().st_size <= LARGEST_CONFIG
+    return small and 'lm_head.weight"' in read_text(index, LARGEST_CONFIG)
 
 
 def document_of(

@@ -20,9 +20,8 @@ TEXT = ("text_config", "llm_config", "language_config", "thinker_config")  # whe
 TIED = "tie_word_embeddings"
 # Drafts of another model, with projections from its hidden size and into it.
 NOT_ALONE = ("gemma4_assistant", "gemma4_unified_assistant", "muse_glimmer_assistant")
-OTHERS = re.compile(
-    "encoder|vision|image|audio|speech|talker|token2|code2|draft|quantization"
-)  # parts that are no text
+# Parts that are no text model, by their keys.
+OTHERS = re.compile("encoder|vision|image|audio|speech|talker|token2|code2|draft|quantization")
 DEEPEST = 3  # wrappers one in another
 NOTE = "The text model of a multimodal config; its other parts are left out."
 
