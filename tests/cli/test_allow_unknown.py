@@ -17,7 +17,7 @@ ASKED = {
     "compare": "--hw h100",
     "train": "--hw h100 --gpus 1",
     "plan": "--hw h100 --gpus 1",
-    "simulate": "--hw h100 --requests 4 --concurrency 2",
+    "simulate": "--hw h100 --requests 4 --concurrency 2 --prompt 16 --output 8",
     "mfu": "--hw h100 --tokens-per-s 9000",
     "models": "",
     "import": "",

@@ -60,19 +60,12 @@ def read_config(
     beside = file.with_name("hf_quant_config.json")  # where older versions of NVIDIA's ModelOpt put it
     if TIED not in config and has_a_head(file.with_name("model.safetensors.index.json")):
         config[TIED] = False
-    if "quantization_config" in config or not beside.is_file():
-        return document_of(config, str(file), name, kind, text, allow_unknown, strict=strict)
-    told = read_text(beside, LARGEST_CONFIG)
-    found = parse_json(told, str(beside)).get("quantization")
-    config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
-    try:
-        return document_of(config, str(file), name, kind, text, allow_unknown, strict=strict)
-    except SpecError as error:
-        first, *rest = error.field.split(".")
-        if first != "quantization_config":
-            raise
-        field = ("quantization", *rest)
-        raise SpecError(str(beside), line_of(told, field), ".".join(field), error.problem) from None
+    told = None
+    if beside.is_file() and "quantization_config" not in config:
+        told = (str(beside), read_text(beside, LARGEST_CONFIG))
+        found = parse_json(told[1], told[0]).get("quantization")
+        config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
+    return document_of(config, str(file), name, kind, text, allow_unknown, beside=told, strict=strict)
 
 
 def has_a_head(index: Path) -> bool:
@@ -92,9 +85,13 @@ def document_of(
     text: str = "",
     allow_unknown: Sequence[str] = (),
     *,
+    beside: tuple[str, str] | None = None,
     strict: bool = True,
 ) -> Document:
-    """The config's data in the form of a spec; `text` is the file's, for the lines in messages."""
+    """The config's data in the form of a spec; `text` is the file's, for the lines in messages.
+
+    `beside`: name and text of the file that the quantisation comes from, if that is another.
+    """
     whole = config
     config, place, counted = text_model(whole)
     config = as_hugging_face_has_it(config)
@@ -103,7 +100,7 @@ def document_of(
     ]
     if "block_configs" in config:
         config = of_searched_layers(config, file, text)
-    keys = Keys(config, file, kind, text, place, allow_unknown)
+    keys = Keys(config, file, kind, text, place, allow_unknown, beside)
     filled = [name for name in MAIN_SIZES if not keys.is_given(name)]
     if filled:
         notes.append(f"Not in the config, so as {keys.type} has it by default: {', '.join(filled)}.")

@@ -51,7 +51,8 @@ class Keys:
     """One config while it is read: which keys were asked for, which are left over.
 
     `place` is where these keys stand in the text: ("text_config",), or () for the top. `allow_unknown`: keys that are
-    left out where they are not understood, but for those that are sizes of blocks in other types.
+    left out where they are not understood, but for those that are sizes of blocks in other types. `beside`: name and
+    text of the file that has the quantisation, if that is another.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class Keys:
         text: str = "",
         place: tuple[str, ...] = (),
         allow_unknown: Sequence[str] = (),
+        beside: tuple[str, str] | None = None,
     ) -> None:
-        self.file, self.text, self.place = file, text, place
+        self.file, self.text, self.place, self.beside = file, text, place, beside
         self.allowed = frozenset(allow_unknown)
         self.left_out: list[str] = []  # keys that are not understood, and allowed
         self.type = kind or config.get("model_type")
@@ -98,7 +100,12 @@ class Keys:
 
     def error(self, key: str, problem: str) -> SpecError:
         """The error that names one key, its line and what is wrong with it."""
-        return SpecError(self.file, line_of(self.text, (*self.place, *key.split("."))), key, problem)
+        first, *rest = key.split(".")
+        if first == "quantization_config" and self.beside is not None:
+            file, text = self.beside
+            field = ("quantization", *rest)
+            return SpecError(file, line_of(text, field), ".".join(field), problem)
+        return SpecError(self.file, line_of(self.text, (*self.place, first, *rest)), key, problem)
 
     def origin(self, path: tuple[Key, ...]) -> tuple[str, int]:
         """The key that a spec's field was read from, and its line."""
