@@ -41,7 +41,7 @@ SECONDS = 10  # of computing that one input may take
 BYTES = 10**9  # of memory that a process of inputs may take
 WAIT = 200  # seconds without a sign of life after which a process is ended
 EACH = 1000  # inputs of one process
-QUOTED = re.compile(r'"[^"\n]*"')
+QUOTED = re.compile(r"""(["'])[^"'\n]*\1""")
 NO_NUMBER = re.compile(r"(?<![\w.-])(nan|NaN|-?inf|-?Infinity(?! [A-Z]))(?![\w-])")  # AMD has an Infinity Cache
 STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 

@@ -394,6 +394,10 @@ class Kernels(NamedTuple):
     source: str
     fits: dict[str, dict[str, Fitted]]
 
+    def beside(self, family: Kernels) -> Kernels:
+        """The same, with the family's numbers for forms that this GPU has none of."""
+        return self._replace(fits=family.fits | self.fits)
+
     def find(self, form: str, *variants: str) -> Fitted | None:
         """The first of these variants of a form that there are numbers of; None where there are none."""
         known = self.fits.get(form, {})
@@ -453,16 +457,18 @@ def _schema() -> Schema:
 
 
 def load_kernels(engine: str, gpu: str) -> Kernels | None:
-    """The kernels of an engine on a GPU, or else on its family; None where neither was fitted.
+    """The kernels of an engine on a GPU, with its family's where it has none of a form; None where neither was fitted.
 
     Raises UnknownNameError for a GPU that is none, SpecError for a file that cannot be used.
     """
     hardware = load_hardware(gpu)
+    found: Kernels | None = None
     for name in (hardware.gpu or hardware.name, FAMILY_FILES.get(family_of(hardware), "")):
         path = shipped("hardware") / "kernels" / engine / f"{name}.json"
         if name and path.is_file():
-            return _shipped_kernels(path, path.stat().st_mtime_ns)
-    return None
+            known = _shipped_kernels(path, path.stat().st_mtime_ns)
+            found = known if found is None or found is known else found.beside(known)
+    return found
 
 
 @lru_cache(maxsize=64)

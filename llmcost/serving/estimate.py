@@ -13,7 +13,7 @@ from typing import Any
 from llmcost.ground.algebra import Number, is_one, least, maximum
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
-from llmcost.machine.bands import SERVING, bands_for
+from llmcost.machine.bands import OPTIMISED, SERVING, bands_for
 from llmcost.machine.chip import Chip, chip_of, usable_bytes
 from llmcost.machine.efficiency import Band, Efficiency, family_of
 from llmcost.machine.reached import efficiency_for
@@ -218,7 +218,8 @@ def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec 
     """The same with the errors that it has shown on published runs; by a profile of the user's own there are none."""
     if hardware is None or w.profile is not None:
         return efficiency
-    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=model.has_experts(), phases=SERVING))
+    experts, engine = model.has_experts(), OPTIMISED if w.engine is None else load_engine(w.engine).name
+    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=experts, phases=SERVING, engine=engine))
 
 
 def _prompts_on_a_gpu(server: Server, w: Workload) -> tuple[PassCost, Stages | None]:

@@ -257,7 +257,7 @@ def test_a_gpu_without_tables_takes_its_familys_numbers():
     assert kernels.load_kernels("vllm", "h100-sxm").of == "h100-sxm"
     assert kernels.load_kernels("vllm", "h20").of == "hopper"
     assert kernels.load_kernels("vllm", "gb300").of == "blackwell"
-    assert kernels.load_kernels("vllm", "rtx4090").of == "rtx-pro-6000"
+    assert kernels.load_kernels("vllm", "rtx3090").of == "rtx-pro-6000"
     assert kernels.load_kernels("vllm", "a100-40gb-pcie").of == "a100-80gb-sxm"
     assert kernels.load_kernels("vllm", "mi300x") is None
     assert kernels.load_kernels("no-such-engine", "h100-sxm") is None
