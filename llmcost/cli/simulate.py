@@ -1,14 +1,25 @@
 """`llmcost simulate`: what single requests see, by an engine's scheduler on real or drawn traffic."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Takes
+from llmcost.ground.options import Option
 from llmcost.serving.options import Options
 from llmcost.simulate.options import SimulationOptions
 
+if TYPE_CHECKING:
+    from llmcost.simulate.run import Run
+    from llmcost.simulate.scheduler import Served
+
 # What does not depend on traffic, or depends on it here.
 WITHOUT = ("batch", "context", "mfu", "tokens", "logits", "batch_prompts")
+INTERRUPTED = 130  # exit code
 
 
 def simulate(
@@ -23,35 +34,98 @@ def simulate(
             changed={
                 "prompt": {"help": "Tokens of a prompt, where they are drawn.", "default": "1024"},
                 "output": {"help": "Tokens of an answer, where they are drawn.", "default": "256"},
-                "requests": {"help": "How many requests.", "default": "10 times --concurrency, or 1000"},
+                "requests": {
+                    "help": "How many requests.",
+                    "default": "10 times --concurrency, or 1000, or all of --trace",
+                },
                 "concurrency": {"help": "A closed loop with so many requests in flight."},
                 "rate": {"help": "Requests a second that arrive at random times."},
+                "dp": {"help": "Data parallelism: replicas behind a router, or ranks that share experts."},
             },
         ),
     ],
     simulation: Annotated[SimulationOptions, Takes(SimulationOptions)],
     kind: o.ReadAs = None,
+    trace_out: Annotated[str | None, Option("Write every step as a trace for Perfetto.", metavar="FILE")] = None,
+    plot: o.Plot = None,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """TTFT, TPOT and latency of every request, with percentiles: traffic through an engine's scheduler, step by step.
 
+    Ctrl-C ends a run early, with what is done so far.
+
     Example: llmcost simulate llama3.1-8b --hw h100 --engine vllm --rate 12 --prompt 1k --output 256 --ttft 500
     """
+    from llmcost.cli.output import waiting
+    from llmcost.report import charts
     from llmcost.report.simulate import REQUEST_COLUMNS, request_row, simulation_tables
-    from llmcost.simulate.run import Times, limits_of, result, served
-    from llmcost.specs.catalog import load_hardware, load_model
+    from llmcost.report.simulate_charts import simulation_panels
+    from llmcost.simulate.run import Run
+    from llmcost.specs.catalog import load_hardware
 
-    spec, chip = load_model(model, kind), load_hardware(hw)
-    answered, scheduler = served(spec, chip, options, simulation)
-    if form.csv:
-        form.show(dict, lambda: (REQUEST_COLUMNS, map(request_row, answered)), list)
-        return
-    times = Times(limits_of(simulation))
-    for done in answered:
-        times.add(done)
-    found = result(spec, chip, options, times, scheduler)
-    form.show(
-        found.to_dict,
-        lambda: (REQUEST_COLUMNS, ()),
-        lambda: simulation_tables(spec.title, chip.title, found, times.limits),
-    )
+    spec, chip = o.load_model(model, kind, options), load_hardware(hw)
+    if plot is not None:
+        charts.check(Path(plot))
+    run = Run(spec, chip, options, simulation)
+    with waiting("simulating", lambda: f": {run.times.requests:,} requests answered"), _traced(run, trace_out):
+        interrupted = _Interrupted()
+        rows = interrupted.until(run.served())
+        if form.csv:
+            form.show(dict, lambda: (REQUEST_COLUMNS, map(request_row, rows)), list)
+        else:
+            for _ in rows:
+                pass
+    found = run.result(interrupted.yes)
+    if plot is not None:
+        charts.save(Path(plot), f"{spec.title} on {chip.title}: what requests see", simulation_panels(found, run.times))
+    if not form.csv:
+        found = found if simulation.timeline else found._replace(timeline=())
+        tables = simulation_tables(spec.title, chip.title, found, run.times.limits)
+        form.show(found.to_dict, lambda: (REQUEST_COLUMNS, ()), lambda: tables)
+    if interrupted.yes:
+        raise typer.Exit(INTERRUPTED)
+
+
+class _Interrupted:
+    """Whether Ctrl-C ended a run."""
+
+    yes = False
+
+    def until(self, served: "Iterator[Served]") -> "Iterator[Served]":
+        """The same until somebody interrupts."""
+        try:
+            yield from served
+        except KeyboardInterrupt:
+            self.yes = True
+
+
+class _Traced:
+    """Writes a run to a file for Perfetto, which appears when it is whole."""
+
+    def __init__(self, run: "Run", path: Path) -> None:
+        from llmcost.ground.files import draft_of
+
+        self.run, self.draft = run, draft_of(path)
+
+    def __enter__(self) -> None:
+        from llmcost.report.chrome_trace import ChromeTrace
+
+        self.file = self.draft.__enter__().open("w", encoding="utf-8")
+        self.trace = ChromeTrace(self.file, self.run.cluster.units)
+        served = self.run.served
+
+        def written() -> "Iterator[Served]":
+            for done in served():
+                self.trace.request(done)
+                yield done
+
+        self.run.served = written  # type: ignore[method-assign]
+
+    def __exit__(self, *error: object) -> None:
+        self.trace.close()
+        self.file.close()
+        self.draft.__exit__(*error)
+
+
+def _traced(run: "Run", path: str | None) -> Any:
+    return nullcontext() if path is None else _Traced(run, Path(path))

@@ -48,7 +48,10 @@ class Bars(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One pair of axes with lines or bars; with lines both are logarithmic. `note` stands below the title."""
+    """One pair of axes with lines or bars. `log`: which axes of lines are logarithmic, x and y.
+
+    `note` stands below the title.
+    """
 
     title: str
     x: str
@@ -57,6 +60,7 @@ class Panel(NamedTuple):
     bars: Sequence[Bars] = ()
     groups: Sequence[str] = ()
     note: str = ""
+    log: tuple[bool, bool] = (True, True)
 
 
 def check(path: Path) -> str:
@@ -144,17 +148,19 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     for line in panel.lines:
         _draw_line(axes, line)
     if panel.lines:
-        _make_logarithmic(axes)
+        _make_logarithmic(axes, panel.log)
     if panel.bars:
         _draw_bars(axes, panel)
 
 
-def _make_logarithmic(axes: Axes) -> None:
-    """Make both axes logarithmic, with ticks at 1, 2 and 5 of each decade where there is room."""
+def _make_logarithmic(axes: Axes, which: tuple[bool, bool]) -> None:
+    """Make x, y or both logarithmic, with ticks at 1, 2 and 5 of each decade where there is room."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.set(xscale="log", yscale="log")
-    for axis in (axes.xaxis, axes.yaxis):
+    for axis, name, wanted in ((axes.xaxis, "xscale", which[0]), (axes.yaxis, "yscale", which[1])):
+        if not wanted:
+            continue
+        axes.set(**{name: "log"})
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 2000 * low else (1,), numticks=12))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:.0e}"))

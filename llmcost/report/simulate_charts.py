@@ -1,0 +1,34 @@
+"""What `llmcost simulate --plot` draws: requests and cache over time, and how the times of requests are distributed."""
+
+from __future__ import annotations
+
+from llmcost.ground.units import significant
+from llmcost.report.charts import Line, Panel
+from llmcost.simulate.results import Simulation, Times
+
+SHARES = [place / 100 for place in range(1, 100)]
+
+
+def simulation_panels(s: Simulation, times: Times) -> list[Panel]:
+    """Charts of one run."""
+    seconds = [moment.seconds for moment in s.timeline]
+    requests = [
+        Line(name, number, seconds, [getattr(moment, name) for moment in s.timeline], marker="")
+        for number, name in enumerate(("waiting", "running"))
+    ]
+    panels = [
+        Panel("Requests over time", "seconds", "requests", requests, log=(False, False), note="of all replicas"),
+    ]
+    if s.kv_tokens is not None:
+        used = [100 * (moment.kv_used or 0) for moment in s.timeline]
+        line = Line("KV cache in use", 2, seconds, used, marker="")
+        note = f"{s.preemptions:,} preemptions, {s.cache_hit_rate:.0%} of prompt tokens hit"
+        panels.append(Panel("KV cache over time", "seconds", "% of its blocks", [line], log=(False, False), note=note))
+    names = {"TTFT": "ttft", "TPOT": "tpot", "last token": "latency"}
+    spread = [
+        Line(label, 3 + number, [times.at(name, share) for share in SHARES], [100 * x for x in SHARES], marker="")
+        for number, (label, name) in enumerate(names.items())
+        if times.seen[name] and times.at(name, SHARES[0]) > 0
+    ]
+    note = f"{significant(s.requests_per_s)} requests/s, {significant(s.output_tokens_per_s)} output tokens/s"
+    return [*panels, Panel("How long requests take", "seconds", "% of requests", spread, log=(True, False), note=note)]
