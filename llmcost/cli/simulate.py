@@ -1,9 +1,9 @@
 """`llmcost simulate`: what single requests see, by an engine's scheduler on real or drawn traffic."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -99,33 +99,17 @@ class _Interrupted:
             self.yes = True
 
 
-class _Traced:
-    """Writes a run to a file for Perfetto, which appears when it is whole."""
+@contextmanager
+def _traced(run: "Run", path: str | None) -> "Iterator[None]":
+    """Write a run to a file for Perfetto, which appears when it is whole."""
+    if path is None:
+        yield
+        return
+    from llmcost.ground.files import draft_of
+    from llmcost.report.chrome_trace import ChromeTrace
 
-    def __init__(self, run: "Run", path: Path) -> None:
-        from llmcost.ground.files import draft_of
-
-        self.run, self.draft = run, draft_of(path)
-
-    def __enter__(self) -> None:
-        from llmcost.report.chrome_trace import ChromeTrace
-
-        self.file = self.draft.__enter__().open("w", encoding="utf-8")
-        self.trace = ChromeTrace(self.file, self.run.cluster.units)
-        served = self.run.served
-
-        def written() -> "Iterator[Served]":
-            for done in served():
-                self.trace.request(done)
-                yield done
-
-        self.run.served = written  # type: ignore[method-assign]
-
-    def __exit__(self, *error: object) -> None:
-        self.trace.close()
-        self.file.close()
-        self.draft.__exit__(*error)
-
-
-def _traced(run: "Run", path: str | None) -> Any:
-    return nullcontext() if path is None else _Traced(run, Path(path))
+    with draft_of(Path(path)) as draft, draft.open("w", encoding="utf-8") as file:
+        trace = ChromeTrace(file, run.cluster.units)
+        run.told = trace.request
+        yield
+        trace.close()

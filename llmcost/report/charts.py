@@ -26,7 +26,10 @@ MOST_WIDE = 5  # groups of bars whose names have room in full size
 
 
 class Line(NamedTuple):
-    """Points that a line joins. `number` chooses its colour and dashes; marks are hollow where `solid` is False."""
+    """Points that a line joins. `number` chooses its colour and dashes; marks are hollow where `solid` is False.
+
+    `marker`: "" for none.
+    """
 
     label: str
     number: int
@@ -192,6 +195,8 @@ def _draw_line(axes: Axes, line: Line) -> None:
         axes.plot(line.x, line.y, dashes, color=colour, linewidth=0.9, alpha=0.5)
         return
     axes.plot(line.x, line.y, dashes, color=colour, linewidth=1.4)
+    if not line.marker:
+        return
     solid = line.solid or [True] * len(line.x)
     for inside, face in ((True, colour), (False, "white")):
         chosen = [place for place, each in enumerate(solid) if each is inside]

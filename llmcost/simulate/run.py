@@ -34,21 +34,35 @@ MILLION = 10**6
 
 
 class Run:
-    """One run: `served` gives the requests one by one, `result` the answer from those so far."""
+    """One run: `served` gives the requests one by one, `result` the answer from those so far.
 
-    def __init__(self, model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions) -> None:
+    `serves`: GPUs and replicas that were made before; None: by the options. Raises InputError where options contradict
+    each other or the model.
+    """
+
+    def __init__(
+        self,
+        model: ModelSpec,
+        hardware: HardwareSpec,
+        options: Options,
+        chosen: SimulationOptions,
+        serves: tuple[int, Cluster] | None = None,
+    ) -> None:
         self.model, self.hardware, self.options, self.chosen = model, hardware, options, chosen
         traffic = traffic_of(model, options, chosen)
         self.requests = _within(traffic, model.max_position_embeddings, chosen.trace)
-        self.gpus, self.cluster, self.replicas_of_prompts = cluster_of(model, hardware, options, chosen)
+        self.gpus, self.cluster = serves or cluster_of(model, hardware, options, chosen)
         self.times = Times(limits_of(chosen))
         self.timeline = Timeline(self.cluster.replicas(), self.times)
         self.cluster.watch = self.timeline.watch
+        self.told: Callable[[Served], None] | None = None  # called with every request that is answered
 
     def served(self) -> Iterator[Served]:
         """Every request, in the order in which they are answered."""
         for done in self.cluster.served(self.requests):
             self.times.add(done)
+            if self.told is not None:
+                self.told(done)
             yield done
 
     def result(self, interrupted: bool = False) -> Simulation:
@@ -174,9 +188,9 @@ class Kind(NamedTuple):
     step: StepTime
     policy: Policy
 
-    def pool(self, numbers: Iterator[int], router: str) -> Pool:
-        """All data-parallel replicas of the layout; those that share experts step together."""
-        ranks = [Scheduler(self.policy, next(numbers)) for _ in range(self.step.workload.dp)]
+    def pool(self, numbers: Iterator[int], router: str, replicas: int | None = None) -> Pool:
+        """All data-parallel replicas of the layout, or so many; those that share experts step together."""
+        ranks = [Scheduler(self.policy, next(numbers)) for _ in range(replicas or self.step.workload.dp)]
         together = self.step.ranks
         units = [Unit(ranks[at : at + together], self.step) for at in range(0, len(ranks), together)]
         return Pool(units, Router(ranks, router))
@@ -184,8 +198,8 @@ class Kind(NamedTuple):
 
 def cluster_of(
     model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions
-) -> tuple[int, Cluster, int]:
-    """How many GPUs serve, what serves, and how many replicas run prompts. Raises InputError."""
+) -> tuple[int, Cluster]:
+    """How many GPUs serve, and what serves. Raises InputError where options contradict each other."""
     prompt, output = lengths_of(model, options)
     one = options._replace(prompt=prompt, output=output, concurrency=None, rate=None, requests=None)
     apart = (chosen.prefill_gpus, chosen.decode_gpus)
@@ -193,15 +207,15 @@ def cluster_of(
     if apart == (None, None):
         if chosen.layerwise:
             raise InputError("--layerwise: keys and values are sent where prompts run apart; give --prefill-gpus too")
-        kind = _kind(model, hardware, one, chosen, chosen.speculate)
+        kind = kind_of(model, hardware, one, chosen, chosen.speculate)
         pool = kind.pool(numbers, chosen.router)
-        return kind.step.workload.gpus, Cluster(pool), len(pool.router.replicas)
+        return kind.step.workload.gpus, Cluster(pool)
     if None in apart:
         raise InputError("--prefill-gpus and --decode-gpus: where prompts run apart, both are needed")
     if options.gpus is not None or options.dp is not None:
         raise InputError("--prefill-gpus and --decode-gpus say how many GPUs there are: leave --gpus and --dp away")
     kinds = [
-        _kind(model, hardware, _on(one, flag, gpus), chosen, speculated)
+        kind_of(model, hardware, _on(one, flag, gpus), chosen, speculated)
         for flag, gpus, speculated in (
             ("--prefill-gpus", apart[0], 0),
             ("--decode-gpus", apart[1], chosen.speculate),
@@ -209,7 +223,7 @@ def cluster_of(
     ]
     prompts, decode = (kind.pool(numbers, chosen.router) for kind in kinds)
     transfer = _transfer(kinds[0].step, kinds[1].step, chosen.layerwise)
-    return sum(apart), Cluster(prompts, decode, transfer), len(prompts.router.replicas)  # type: ignore[arg-type]
+    return sum(apart), Cluster(prompts, decode, transfer)  # type: ignore[arg-type]
 
 
 def _on(options: Options, flag: str, gpus: int | None) -> Options:
@@ -223,9 +237,10 @@ def _on(options: Options, flag: str, gpus: int | None) -> Options:
     return options._replace(gpus=None, dp=gpus // of_one)
 
 
-def _kind(
+def kind_of(
     model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions, speculated: int
 ) -> Kind:
+    """The replicas of some options, with prompt and output. Raises InputError where the model does not fit."""
     draft: str | StepTime = chosen.draft
     drafted = None
     if speculated and chosen.draft not in ("mtp", "ngram"):

@@ -226,10 +226,10 @@ def _results(path: Path, line: int, result: Mapping[str, Any], timed: bool) -> I
         _need_times(path, timed)
     prompts: Any = result.get("input_lens")
     outputs: Any = result.get("output_lens")
-    for name, values in (("input_lens", prompts), ("output_lens", outputs), ("start_times", times)):
+    for name, values in {"input_lens": prompts, "output_lens": outputs, "start_times": times}.items():
         if not isinstance(values, list):
             raise SpecError(str(path), line, name, "this list is missing: save the run with all its requests")
-    if len(prompts) != len(outputs) or (times and len(prompts) != len(times)):
+    if len({len(each) for each in (prompts, outputs, times or prompts)}) > 1:
         raise SpecError(str(path), line, "output_lens", "input_lens, output_lens and start_times differ in length")
     found = []
     for place, (prompt, output) in enumerate(zip(prompts, outputs, strict=True)):
