@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from llmcost.search.sweep_rows import SweepRows
     from llmcost.serving.options import Options
     from llmcost.serving.results import Estimate
-    from llmcost.simulate.results import Simulation
-    from llmcost.simulate.steptime import StepTime as Steps
+    from llmcost.simulation.results import Simulation
+    from llmcost.simulation.steptime import StepTime as Steps
     from llmcost.specs.catalog import load_hardware, load_model
     from llmcost.specs.hardware import HardwareSpec
     from llmcost.training.options import Options as TrainingOptions
@@ -318,8 +318,8 @@ def simulate(model: Model, hw: Gpu, options: Options | None = None, **chosen: An
     TypeError for a keyword that is no option.
     """
     from llmcost.ground.options import declared, given
-    from llmcost.simulate.options import SimulationOptions
-    from llmcost.simulate.run import simulate as answer
+    from llmcost.simulation.options import SimulationOptions
+    from llmcost.simulation.run import simulate as answer
 
     own = {name: chosen.pop(name) for name in declared(SimulationOptions) if name in chosen}
     asked = SimulationOptions(**given(SimulationOptions, own))
@@ -338,7 +338,7 @@ def StepTime(model: Model, hw: Gpu, options: Options | None = None, *, speculate
 
     Raises what `estimate` does, and InputError where a figure of the GPU is not known.
     """
-    from llmcost.simulate.steptime import StepTime as Answer
+    from llmcost.simulation.steptime import StepTime as Answer
 
     return Answer(_model(model), _hardware(hw), _serving(options, chosen), speculated)
 

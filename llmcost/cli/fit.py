@@ -11,7 +11,7 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, number, word
 from llmcost.ground.units import parse_milliseconds
 from llmcost.serving.options import Options
-from llmcost.simulate.results import Spread
+from llmcost.simulation.results import Spread
 
 if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
@@ -110,7 +110,7 @@ def _fit_rate(
     from llmcost.cli.output import waiting
     from llmcost.report.fit_rate import fit_rate_table
     from llmcost.search.fit_rate import RateOffer, fit_rate
-    from llmcost.simulate.options import SimulationOptions
+    from llmcost.simulation.options import SimulationOptions
 
     ttft, tpot, at = limits
     with waiting("simulating GPUs"):

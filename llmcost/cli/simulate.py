@@ -11,11 +11,11 @@ from llmcost.cli import options as o
 from llmcost.cli.command import Takes
 from llmcost.ground.options import Option
 from llmcost.serving.options import Options
-from llmcost.simulate.options import SimulationOptions
+from llmcost.simulation.options import SimulationOptions
 
 if TYPE_CHECKING:
-    from llmcost.simulate.run import Run
-    from llmcost.simulate.scheduler import Served
+    from llmcost.simulation.run import Run
+    from llmcost.simulation.scheduler import Served
 
 # What does not depend on traffic, or depends on it here.
 WITHOUT = ("batch", "context", "mfu", "tokens", "logits", "batch_prompts")
@@ -60,7 +60,7 @@ def simulate(
     from llmcost.report import charts
     from llmcost.report.simulate import REQUEST_COLUMNS, request_row, simulation_tables
     from llmcost.report.simulate_charts import simulation_panels
-    from llmcost.simulate.run import Run
+    from llmcost.simulation.run import Run
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options), load_hardware(hw)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any, TextIO
 
-from llmcost.simulate.cluster import Unit
-from llmcost.simulate.scheduler import Mix, Scheduler, Served
+from llmcost.simulation.cluster import Unit
+from llmcost.simulation.scheduler import Mix, Scheduler, Served
 
 MICROSECONDS = 10**6
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from llmcost.ground.units import seconds as in_words
 from llmcost.ground.units import significant
 from llmcost.report.tables import Table
-from llmcost.simulate.results import Simulation
-from llmcost.simulate.scheduler import Served
+from llmcost.simulation.results import Simulation
+from llmcost.simulation.scheduler import Served
 
 REQUEST_COLUMNS = (
     *("input_tokens", "output_tokens", "arrival_s", "scheduled_s", "first_token_s", "last_token_s"),

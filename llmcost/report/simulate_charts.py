@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmcost.ground.units import significant
 from llmcost.report.charts import Line, Panel
-from llmcost.simulate.results import Simulation, Times
+from llmcost.simulation.results import Simulation, Times
 
 SHARES = [place / 100 for place in range(1, 100)]
 

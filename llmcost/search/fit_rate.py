@@ -20,10 +20,10 @@ from llmcost.search.prices import price_per_million_tokens
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
 from llmcost.serving.results import to_dict
-from llmcost.simulate.cluster import Cluster
-from llmcost.simulate.options import SimulationOptions
-from llmcost.simulate.results import Spread
-from llmcost.simulate.run import Kind, Run, kind_of, lengths_of
+from llmcost.simulation.cluster import Cluster
+from llmcost.simulation.options import SimulationOptions
+from llmcost.simulation.results import Spread
+from llmcost.simulation.run import Kind, Run, kind_of, lengths_of
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.fit_rate/1"

@@ -15,8 +15,8 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import NamedTuple
 
-from llmcost.simulate.scheduler import Mix, Scheduler, Served
-from llmcost.simulate.traffic import Request
+from llmcost.simulation.scheduler import Mix, Scheduler, Served
+from llmcost.simulation.traffic import Request
 
 ROUTERS = ("round-robin", "least-loaded", "prefix-aware")
 # SGLang's router: by prefix where so much of the prompt is cached, unless loads differ by more than that many requests

@@ -20,8 +20,8 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from llmcost.ground.errors import InputError
-from llmcost.simulate.pool import Pool, Segment
-from llmcost.simulate.traffic import Request
+from llmcost.simulation.pool import Pool, Segment
+from llmcost.simulation.traffic import Request
 
 
 class Policy(NamedTuple):

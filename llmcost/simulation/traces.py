@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from llmcost.ground.errors import InputError, SpecError, shortened
-from llmcost.simulate.traffic import Request
+from llmcost.simulation.traffic import Request
 
 LONGEST_LINE = 10**7  # characters of a line of a trace that are read
 MOST_TOKENS = 10**9  # of a request
@@ -247,11 +247,12 @@ def _conversations(path: Path, document: Any) -> Iterator[Request]:
         turns = each.get("conversations", each.get("conversation")) if isinstance(each, dict) else None
         if not isinstance(turns, list):
             raise SpecError(str(path), 0, f"[{number - 1}].conversations", "a list of turns is missing")
-        texts = [turn.get("value", turn.get("content")) if isinstance(turn, dict) else None for turn in turns[:2]]
-        if len(texts) < 2:
+        if len(turns) < 2:
             continue
-        if not all(isinstance(text, str) for text in texts):
+        texts = [turn.get("value", turn.get("content")) for turn in turns[:2] if isinstance(turn, dict)]
+        tokens = [round(len(text) / CHARACTERS) for text in texts if isinstance(text, str)]
+        if len(tokens) < 2:
             raise SpecError(str(path), 0, f"[{number - 1}].conversations", "a turn without text (value)")
-        prompt, output = (round(len(text) / CHARACTERS) for text in texts)
+        prompt, output = tokens
         if min(prompt, output) >= SHORTEST and prompt <= LONGEST_PROMPT and prompt + output <= LONGEST:
             yield Request(0.0, prompt, output, 0)

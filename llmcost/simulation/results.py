@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.html import html_table
 from llmcost.serving.options import Workload
-from llmcost.simulate.scheduler import Scheduler, Served
+from llmcost.simulation.scheduler import Scheduler, Served
 
 SCHEMA = "llmcost.simulate/1"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}

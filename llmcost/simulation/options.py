@@ -5,8 +5,8 @@ from typing import Annotated, NamedTuple
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, Word, count, flag, number, share, word
 from llmcost.ground.units import parse_decimal, parse_milliseconds
-from llmcost.simulate.cluster import ROUTERS
-from llmcost.simulate.histograms import HISTOGRAMS
+from llmcost.simulation.cluster import ROUTERS
+from llmcost.simulation.histograms import HISTOGRAMS
 
 MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
 

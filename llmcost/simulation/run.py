@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmcost.ground.errors import InputError
+from llmcost.ground.options import check_options
 from llmcost.ground.units import HOUR
 from llmcost.machine.timing import collective_seconds
 from llmcost.model.operators import Collective
@@ -16,14 +17,14 @@ from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import PAGE
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
-from llmcost.simulate.cluster import Cluster, Pool, Router, Unit
-from llmcost.simulate.histograms import HISTOGRAMS
-from llmcost.simulate.options import SimulationOptions
-from llmcost.simulate.results import SCHEMA, Simulation, Timeline, Times
-from llmcost.simulate.scheduler import Policy, Scheduler, Served
-from llmcost.simulate.steptime import StepTime
-from llmcost.simulate.traces import read_trace
-from llmcost.simulate.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
+from llmcost.simulation.cluster import Cluster, Pool, Router, Unit
+from llmcost.simulation.histograms import HISTOGRAMS
+from llmcost.simulation.options import SimulationOptions
+from llmcost.simulation.results import SCHEMA, Simulation, Timeline, Times
+from llmcost.simulation.scheduler import Policy, Scheduler, Served
+from llmcost.simulation.steptime import StepTime
+from llmcost.simulation.traces import read_trace
+from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
 from llmcost.specs.catalog import load_engine, load_model
 from llmcost.specs.hardware import HardwareSpec
 
@@ -48,6 +49,7 @@ class Run:
         chosen: SimulationOptions,
         serves: tuple[int, Cluster] | None = None,
     ) -> None:
+        check_options(chosen)
         self.model, self.hardware, self.options, self.chosen = model, hardware, options, chosen
         traffic = traffic_of(model, options, chosen)
         self.requests = _within(traffic, model.max_position_embeddings, chosen.trace)

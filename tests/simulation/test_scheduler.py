@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmcost.ground.errors import InputError
-from llmcost.simulate.cluster import Cluster, Pool, Router, Unit
-from llmcost.simulate.scheduler import Policy, Scheduler
-from llmcost.simulate.traffic import Request
+from llmcost.simulation.cluster import Cluster, Pool, Router, Unit
+from llmcost.simulation.scheduler import Policy, Scheduler
+from llmcost.simulation.traffic import Request
 
 
 def step_seconds(decoding, context, prompts, tokens, keys):
