@@ -15,7 +15,6 @@ from llmcost.simulation.options import SimulationOptions
 
 if TYPE_CHECKING:
     from llmcost.simulation.run import Run
-    from llmcost.simulation.scheduler import Served
 
 # What does not depend on traffic, or depends on it here.
 WITHOUT = ("batch", "context", "mfu", "tokens", "logits", "batch_prompts")
@@ -67,36 +66,24 @@ def simulate(
     if plot is not None:
         charts.check(Path(plot))
     run = Run(spec, chip, options, simulation)
+    rows: list[tuple[float, ...]] = []
+    interrupted = False
     with waiting("simulating", lambda: f": {run.times.requests:,} requests answered"), _traced(run, trace_out):
-        interrupted = _Interrupted()
-        rows = interrupted.until(run.served())
-        if form.csv:
-            form.show(dict, lambda: (REQUEST_COLUMNS, map(request_row, rows)), list)
-        else:
-            for _ in rows:
-                pass
-    found = run.result(interrupted.yes)
+        try:
+            rows.extend(request_row(done) for done in run.served() if form.csv)
+        except KeyboardInterrupt:
+            interrupted = True
+    found = run.result(interrupted)
     if plot is not None:
         charts.save(Path(plot), f"{spec.title} on {chip.title}: what requests see", simulation_panels(found, run.times))
-    if not form.csv:
-        found = found if simulation.timeline else found._replace(timeline=())
-        tables = simulation_tables(spec.title, chip.title, found, run.times.limits)
-        form.show(found.to_dict, lambda: (REQUEST_COLUMNS, ()), lambda: tables)
-    if interrupted.yes:
+    found = found if simulation.timeline else found._replace(timeline=())
+    form.show(
+        found.to_dict,
+        lambda: (REQUEST_COLUMNS, rows),
+        lambda: simulation_tables(spec.title, chip.title, found, run.times.limits),
+    )
+    if interrupted:
         raise typer.Exit(INTERRUPTED)
-
-
-class _Interrupted:
-    """Whether Ctrl-C ended a run."""
-
-    yes = False
-
-    def until(self, served: "Iterator[Served]") -> "Iterator[Served]":
-        """The same until somebody interrupts."""
-        try:
-            yield from served
-        except KeyboardInterrupt:
-            self.yes = True
 
 
 @contextmanager
