@@ -56,15 +56,18 @@ def simulate(
     Example: llmcost simulate llama3.1-8b --hw h100 --engine vllm --rate 12 --prompt 1k --output 256 --ttft 500
     """
     from llmcost.cli.output import waiting
+    from llmcost.ground.files import check_place
     from llmcost.report import charts
     from llmcost.report.simulate import REQUEST_COLUMNS, request_row, simulation_tables
-    from llmcost.report.simulate_charts import simulation_panels
+    from llmcost.report.simulate_charts import NAMES, SHARES, simulation_panels
     from llmcost.simulation.run import Run
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options), load_hardware(hw)
     if plot is not None:
         charts.check(Path(plot))
+    if trace_out is not None:
+        check_place(Path(trace_out))
     run = Run(spec, chip, options, simulation)
     rows: list[tuple[float, ...]] = []
     interrupted = False
@@ -75,7 +78,8 @@ def simulate(
             interrupted = True
     found = run.result(interrupted)
     if plot is not None:
-        charts.save(Path(plot), f"{spec.title} on {chip.title}: what requests see", simulation_panels(found, run.times))
+        spread = {name: run.times.below(name, SHARES) for name in NAMES}
+        charts.save(Path(plot), f"{spec.title} on {chip.title}: what requests see", simulation_panels(found, spread))
     found = found if simulation.timeline else found._replace(timeline=())
     form.show(
         found.to_dict,
@@ -93,7 +97,7 @@ def _traced(run: "Run", path: str | None) -> "Iterator[None]":
         yield
         return
     from llmcost.ground.files import draft_of
-    from llmcost.report.chrome_trace import ChromeTrace
+    from llmcost.simulation.chrome_trace import ChromeTrace
 
     with draft_of(Path(path)) as draft, draft.open("w", encoding="utf-8") as file:
         trace = ChromeTrace(file, run.cluster.units)

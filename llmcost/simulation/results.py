@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
+from math import fsum
 from typing import Any, NamedTuple
 
 from llmcost.ground.html import html_table
@@ -137,18 +139,22 @@ class Times:
 
     def spread(self, name: str) -> Spread:
         """Mean and percentiles of one time."""
-        import numpy as np
-
-        seen = np.frombuffer(self.seen[name]) if self.seen[name] else None
-        if seen is None:
+        seen = self.seen[name]
+        if not seen:
             return Spread(None, None, None, None, None)
-        return Spread(float(seen.mean()), *map(float, np.quantile(seen, [*QUANTILES.values()])))
+        return Spread(fsum(seen) / len(seen), *self.below(name, [*QUANTILES.values()]))
 
-    def at(self, name: str, share: float) -> float:
-        """The value of one time below which this share of the requests is; 0 where no request has it."""
-        import numpy as np
+    def below(self, name: str, shares: Sequence[float]) -> list[float]:
+        """The values of one time below which these shares of the requests are; none where no request has it.
 
-        return float(np.quantile(np.frombuffer(self.seen[name]), share)) if self.seen[name] else 0.0
+        Between two requests' values as far as the share is between theirs (numpy's default).
+        """
+        seen = sorted(self.seen[name])
+        if not seen:
+            return []
+        places = [(len(seen) - 1) * share for share in shares]
+        pairs = [(seen[int(place)], seen[min(int(place) + 1, len(seen) - 1)], place % 1) for place in places]
+        return [low + (high - low) * inside for low, high, inside in pairs]
 
 
 class Timeline:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import check_options
+from llmcost.ground.options import check_options, declared
 from llmcost.ground.units import HOUR
 from llmcost.machine.timing import collective_seconds
 from llmcost.model.operators import Collective
@@ -32,6 +32,7 @@ USUAL_REQUESTS = 1000  # at a rate
 TIMES_CONCURRENCY = 10  # requests of a closed loop, over those in flight
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
 MILLION = 10**6
+WITH = {"accept": "speculate", "draft": "speculate", "prefixes": "prefix_hit", "layerwise": "prefill_gpus"}
 
 
 class Run:
@@ -50,10 +51,11 @@ class Run:
         serves: tuple[int, Cluster] | None = None,
     ) -> None:
         check_options(chosen)
+        _refuse_alone(chosen)
         self.model, self.hardware, self.options, self.chosen = model, hardware, options, chosen
+        self.gpus, self.cluster = serves or cluster_of(model, hardware, options, chosen)
         traffic = traffic_of(model, options, chosen)
         self.requests = _within(traffic, model.max_position_embeddings, chosen.trace)
-        self.gpus, self.cluster = serves or cluster_of(model, hardware, options, chosen)
         self.times = Times(limits_of(chosen))
         self.timeline = Timeline(self.cluster.replicas(), self.times)
         self.cluster.watch = self.timeline.watch
@@ -124,6 +126,14 @@ def simulate(
     for _ in run.served():
         pass
     return run.result()
+
+
+def _refuse_alone(chosen: SimulationOptions) -> None:
+    """Raise InputError for an option that changes nothing without another one, where that is not given."""
+    for name, other in WITH.items():
+        option, needed = declared(SimulationOptions)[name], declared(SimulationOptions)[other]
+        if getattr(chosen, name) != option.value and getattr(chosen, other) == needed.value:
+            raise InputError(f"{option.flag}: it changes nothing alone; give {needed.flag} too")
 
 
 def limits_of(chosen: SimulationOptions) -> dict[str, float]:
@@ -207,8 +217,6 @@ def cluster_of(
     apart = (chosen.prefill_gpus, chosen.decode_gpus)
     numbers = count()
     if apart == (None, None):
-        if chosen.layerwise:
-            raise InputError("--layerwise: keys and values are sent where prompts run apart; give --prefill-gpus too")
         kind = kind_of(model, hardware, one, chosen, chosen.speculate)
         pool = kind.pool(numbers, chosen.router)
         return kind.step.workload.gpus, Cluster(pool)

@@ -8,9 +8,9 @@ import pytest
 
 from llmcost import StepTime, simulate
 from llmcost.ground.errors import InputError
-from llmcost.report.chrome_trace import ChromeTrace
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
+from llmcost.simulation.chrome_trace import ChromeTrace
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.run import Run
 from llmcost.specs.catalog import load_hardware, load_model
@@ -67,6 +67,15 @@ def test_the_document_has_every_figure_that_scripts_rely_on():
     assert found.dollars_per_million_output_tokens == pytest.approx(2 * hours / (50 * 256 / 1e6))
     assert found.joules_per_million_output_tokens == pytest.approx(700 * found.duration_seconds / (50 * 256 / 1e6))
     assert document["timeline"][-1]["answered"] <= 50
+
+
+def test_percentiles_are_those_of_numpy():
+    import numpy as np
+
+    run = Run(load_model("llama3.1-8b"), load_hardware("h100"), Options(rate=20, requests=57), SimulationOptions())
+    seen = [done.ttft for done in run.served()]
+    expected = [np.mean(seen), *np.quantile(seen, [0.5, 0.9, 0.95, 0.99])]
+    assert list(run.result().ttft_seconds) == pytest.approx(expected)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_one_not():
