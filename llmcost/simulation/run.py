@@ -22,7 +22,7 @@ from llmcost.simulation.histograms import HISTOGRAMS
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import SCHEMA, Simulation, Timeline, Times
 from llmcost.simulation.scheduler import Policy, Scheduler, Served
-from llmcost.simulation.steptime import StepTime
+from llmcost.simulation.steptime import DRAFTS, StepTime
 from llmcost.simulation.traces import read_trace
 from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
 from llmcost.specs.catalog import load_engine, load_model
@@ -253,7 +253,7 @@ def kind_of(
     """The replicas of some options, with prompt and output. Raises InputError where the model does not fit."""
     draft: str | StepTime = chosen.draft
     drafted = None
-    if speculated and chosen.draft not in ("mtp", "ngram"):
+    if speculated and chosen.draft not in DRAFTS:
         drafted = load_model(chosen.draft)
         draft = StepTime(drafted, hardware, options._replace(ep=None, dp=None, gpus=None))
     step = StepTime(model, hardware, options, speculated, draft)

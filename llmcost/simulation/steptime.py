@@ -14,7 +14,7 @@ from typing import Any
 
 from llmcost.ground.algebra import Number, present
 from llmcost.ground.compiling import compiled
-from llmcost.ground.errors import InputError
+from llmcost.ground.errors import InputError, check_word
 from llmcost.ground.recording import Tape
 from llmcost.model.architecture import Pass, forward
 from llmcost.model.sizes import Load
@@ -25,6 +25,7 @@ from llmcost.serving.estimate import machine_of, server_of, workload_of
 from llmcost.serving.options import Options, Workload
 from llmcost.specs.hardware import HardwareSpec
 
+DRAFTS = ("mtp", "ngram")
 DECODE, PROMPTS = ("decoding", "context"), ("prompts", "tokens", "keys")
 
 
@@ -46,6 +47,8 @@ class StepTime:
         speculated: int = 0,
         draft: str | StepTime = "mtp",
     ) -> None:
+        if isinstance(draft, str):
+            check_word("--draft", draft, DRAFTS)
         self.workload: Workload = workload_of(model, hardware, options)
         server = server_of(model, *machine_of(hardware, self.workload), self.workload)
         self.server: Server = server._replace(filled=1)

@@ -101,9 +101,14 @@ def test_more_replicas_answer_more_and_a_draft_model_answers_sooner():
 
 
 def test_verified_tokens_cost_more_than_a_step_and_less_than_as_many_steps():
-    plain, verified = StepTime("llama3.1-8b", "h100"), StepTime("llama3.1-8b", "h100", speculated=3)
-    verified.draft = "ngram"
-    assert plain(64, 1000) < verified(64, 1000) < 4 * plain(64, 1000)
+    plain = StepTime("llama3.1-8b", "h100")
+    verified = StepTime("llama3.1-8b", "h100", speculated=3, draft="ngram")
+    guessed = StepTime("llama3.1-8b", "h100", speculated=3)  # by a layer of its own, three times
+    drafted = StepTime("llama3.1-8b", "h100", speculated=3, draft=plain)
+    assert plain(64, 1000) < verified(64, 1000) < guessed(64, 1000) < 4 * plain(64, 1000)
+    assert drafted(64, 1000) == pytest.approx(verified(64, 1000) + 3 * plain(64, 1000))
+    with pytest.raises(InputError, match="--draft eagle"):
+        StepTime("llama3.1-8b", "h100", speculated=3, draft="eagle")
 
 
 def test_keys_and_values_are_sent_over_the_links_of_the_spec():
