@@ -44,6 +44,7 @@ def fit(
         ),
     ],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     price: o.Prices = (),
     basis: Annotated[str, word("Which rates are shown and priced.", BASES)] = "expected",
     ttft: Annotated[
@@ -69,7 +70,7 @@ def fit(
     from llmcost.search.fit import fit as compute
     from llmcost.specs.catalog import load_hardware, names
 
-    spec = o.load_model(model, kind, given)
+    spec = o.load_model(model, kind, given, allow_unknown)
     lists = spelled_out({name: given.pop(name) for name in LISTS if name in given}, Options)
     options, counts = Options(**given), lists.get("gpus", GPUS)
     precisions = precisions_of(spec, options, lists.get("dtype"), lists.get("weight_dtype"))
@@ -91,6 +92,7 @@ def fit(
         found.to_dict,
         lambda: (Offer._fields, found.offers),
         lambda: [fit_table(title, found, shown, priced=bool(prices))],
+        spec.unknown_keys,
     )
     if not holding:
         raise typer.Exit(1)
@@ -116,6 +118,11 @@ def _fit_rate(
     with waiting("simulating GPUs"):
         found = fit_rate(spec, chips, options, SimulationOptions(ttft=ttft, tpot=tpot), at, counts, precisions, prices)
     title = f"{spec.title}: GPUs for {found.rate:g} requests/s of {found.prompt:,} tokens in, {found.output:,} out"
-    form.show(found.to_dict, lambda: (RateOffer._fields, found.offers), lambda: [fit_rate_table(title, found)])
+    form.show(
+        found.to_dict,
+        lambda: (RateOffer._fields, found.offers),
+        lambda: [fit_rate_table(title, found)],
+        spec.unknown_keys,
+    )
     if not found.offers:
         raise typer.Exit(1)

@@ -47,6 +47,7 @@ def simulate(
     kind: o.ReadAs = None,
     trace_out: Annotated[str | None, Option("Write every step as a trace for Perfetto.", metavar="FILE")] = None,
     plot: o.Plot = None,
+    allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """TTFT, TPOT and latency of every request, with percentiles: traffic through an engine's scheduler, step by step.
@@ -63,7 +64,7 @@ def simulate(
     from llmcost.simulation.run import Run
     from llmcost.specs.catalog import load_hardware
 
-    spec, chip = o.load_model(model, kind, options), load_hardware(hw)
+    spec, chip = o.load_model(model, kind, options, allow_unknown), load_hardware(hw)
     if plot is not None:
         charts.check(Path(plot))
     if trace_out is not None:
@@ -85,6 +86,7 @@ def simulate(
         found.to_dict,
         lambda: (REQUEST_COLUMNS, rows),
         lambda: simulation_tables(spec.title, chip.title, found, run.times.limits),
+        spec.unknown_keys,
     )
     if interrupted:
         raise typer.Exit(INTERRUPTED)

@@ -15,7 +15,7 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.machine.bands import SERVING, bands_for
 from llmcost.machine.chip import Chip, chip_of, usable_bytes
-from llmcost.machine.efficiency import Band, Efficiency
+from llmcost.machine.efficiency import Band, Efficiency, family_of
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.training_shares import trained_by
 from llmcost.model.architecture import head, operators
@@ -135,7 +135,7 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
     return (
         element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
         chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype),
-        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch, engine),
+        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch, engine, w.kv_dtype),
     )
 
 
@@ -377,11 +377,11 @@ def usual_chunk(hardware: HardwareSpec | None) -> int:
     """Tokens of prompts that engines run at a time unless told otherwise.
 
     As vLLM's server has it (vllm/engine/arg_utils.py, get_batch_defaults): so many on GPUs with the memory of an H100,
-    fewer on others and on A100s. Without a GPU, as on an H100.
+    fewer on others, on A100s and on what is made of them. Without a GPU, as on an H100.
     """
     if hardware is None:
         return CHUNK
-    large = usable_bytes(hardware) >= LARGE_MEMORY and not hardware.name.startswith("a100")
+    large = usable_bytes(hardware) >= LARGE_MEMORY and family_of(hardware) != "A100"
     return CHUNK if large else SMALL_CHUNK
 
 
