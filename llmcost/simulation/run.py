@@ -251,9 +251,9 @@ def kind_of(
     model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions, speculated: int
 ) -> Kind:
     """The replicas of some options, with prompt and output. Raises InputError where the model does not fit."""
-    draft: str | StepTime = chosen.draft
+    draft: str | StepTime = chosen.draft if speculated else DRAFTS[0]
     drafted = None
-    if speculated and chosen.draft not in DRAFTS:
+    if draft not in DRAFTS:
         drafted = load_model(chosen.draft)
         draft = StepTime(drafted, hardware, options._replace(ep=None, dp=None, gpus=None))
     step = StepTime(model, hardware, options, speculated, draft)

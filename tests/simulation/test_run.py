@@ -129,6 +129,10 @@ def test_keys_and_values_are_sent_over_the_links_of_the_spec():
         layerwise=True,
     )
     assert layers.ttft_seconds.p50 < apart.ttft_seconds.p50
+    guessed = simulate(
+        *("llama3.1-8b", "h100"), rate=1, requests=20, prefill_gpus=1, decode_gpus=1, speculate=2, draft="llama3.2-1b"
+    )
+    assert guessed.requests == 20
 
 
 def test_a_trace_for_perfetto_holds_every_step_and_every_request(tmp_path):
