@@ -117,7 +117,10 @@ def document_of(
                 layer.pop("unquantized", None)
         notes += quantization.notes_of(keys.get("quantization_config"))
     data |= grouped(layers) | streams(keys)
-    data |= {"notes": notes or None, "counted": counted or None}
+    data |= {"counted": counted or None}
+    if counted:
+        data |= with_towers(whole, data)
+    data["notes"] = notes or None
     keys.refuse_what_is_left(keys.given)
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
 
@@ -160,6 +163,18 @@ def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...],
     if inner is not None:
         config = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config} | inner
     return config, (key,) if key else (), counted
+
+
+def with_towers(whole: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """The towers beside a text model, and what is counted then; what is not understood stays left out, and is said."""
+    from llmcost.specs.importer import towers  # few configs have any
+
+    try:
+        found = towers.towers_of(whole, data["hidden_size"])
+    except towers.LeftOutError as why:
+        return {"counted": f"{data['counted']} ({why})"}
+    names = " and ".join(f"the {each['name'].replace('_', ' ')}" for each in found)
+    return {"towers": found, "counted": f"the text model and {names} with its projector, kept in the activations' type"}
 
 
 def head_of(keys: Keys, named: Any) -> dict[str, Any]:
