@@ -1,5 +1,7 @@
 """Writes llmcost/specs/importer/defaults.json: what keys that a config.json leaves out stand for, by model type.
 
+And wrappers.json beside it: what config classes do that have a text model inside.
+
     python tests/config_defaults.py
 
 A released config often has only the keys that differ from its type's defaults, and the importer may not import
@@ -12,13 +14,18 @@ takes for its keys.
 
 import dataclasses
 import json
+from contextlib import suppress
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from llmcost.specs.importer.architectures import all_types, architecture
 from llmcost.specs.importer.keys import DEFAULTS, harmless_keys
 from llmcost.specs.importer.names import LAYER_LISTS, OTHER_PARTS
+from llmcost.specs.importer.wrappers import TEXT, WRAPPERS
+from llmcost.specs.importer.wrappers import TIED as TIE
 
 # Released under a name that transformers has not, or whose class has them inside `text_config` today.
 SAME_CLASS = {
@@ -28,11 +35,13 @@ SAME_CLASS = {
     "kimi_k2": "deepseek_v3",
     "minicpm": "llama",
     "mimo": "qwen2",
+    "mimo_v2": "mimo_v2_flash",
     "minimax_m3": "minimax_m3_vl_text",
     "qwen2_vl": "qwen2_vl_text",
     "qwen2_5_vl": "qwen2_5_vl_text",
 }
-WITHOUT_CLASS = {"chatglm", "qwen"}  # of no class's keys: all have to be there
+# Of no class's keys: all have to be there.
+WITHOUT_CLASS = {"bailing_moe", "bailing_moe_v2", "chatglm", "hunyuan", "internlm", "nemotron-nas", "qwen", "rwkv7"}
 BY_LAYER = {*LAYER_LISTS, "mlp_layer_types", "moe_layers", "no_rope_layers", "per_layer_config"}
 
 
@@ -74,6 +83,39 @@ def _plain(value: Any) -> Any:
     return value
 
 
+# What `tie_word_embeddings` comes to for (wrapper, text model) of nothing, true and false each.
+TIED = {
+    "FFFTTTFFF": "untied",
+    "TTTTTTFFF": "tied",
+    "FTFTTTFTF": "either",
+    "NNNTTTFFF": "outside",  # else as its text model
+}
+
+
+def wrappers() -> dict[str, list[str]]:
+    """Types with a text model inside: that model's type, and how embeddings are tied."""
+    found = {}
+    for kind in sorted(CONFIG_MAPPING_NAMES):
+        with suppress(ValueError, TypeError, AttributeError, StrictDataclassError):  # one that needs arguments
+            sample = AutoConfig.for_model(kind)
+            key = next(key for key in (*TEXT, "") if not key or key in type(sample).sub_configs)
+            if key:
+                inner, said = getattr(sample, key).model_type, ({}, {TIE: True}, {TIE: False})
+                results = "".join(_tied(kind, key, inner, outer, text) for outer in said for text in said)
+                found |= {kind: [inner, TIED[results]]} if results in TIED else {}
+    return found
+
+
+def _tied(kind: str, key: str, inner: str, outer: dict[str, bool], text: dict[str, bool]) -> str:
+    config = AutoConfig.for_model(kind, **outer, **{key: {"model_type": inner, **text}})
+    return {True: "T", False: "F"}.get(getattr(config, TIE, None), "N")
+
+
+def lines(table: dict[str, Any]) -> str:
+    """A table as JSON, an entry a line."""
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in table.items()) + "\n}\n"
+
+
 def text() -> str:
     """The whole table, a key a line so that a change shows."""
     return json.dumps({kind: defaults_of(kind) for kind in sorted(all_types())}, indent=1) + "\n"
@@ -81,3 +123,4 @@ def text() -> str:
 
 if __name__ == "__main__":
     DEFAULTS.write_text(text(), "utf-8")
+    WRAPPERS.write_text(lines(wrappers()), "utf-8")

@@ -20,6 +20,7 @@ def estimate(
     hw: o.OptionalHardware = None,
     options: Annotated[Options, Takes(Options)],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     breakdown: Annotated[bool, flag("Also every operator of prefill and decode.")] = False,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -32,7 +33,7 @@ def estimate(
     from llmcost.serving.estimate import refuse_of_a_gpu
     from llmcost.specs.catalog import load_hardware
 
-    spec, chip = o.load_model(model, kind, options), None if hw is None else load_hardware(hw)
+    spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
     result = compute(spec, chip, options)
     if not breakdown:
@@ -40,6 +41,7 @@ def estimate(
             result.to_dict,
             lambda: (("quantity", "value", "unit"), estimate_rows(result)),
             lambda: estimate_tables(spec, result),
+            spec.unknown_keys,
         )
         return
     from llmcost.formulas.operators import OperatorRow, phase_operators
@@ -54,6 +56,7 @@ def estimate(
             *estimate_tables(spec, result),
             *(operator_table(f"Operators of {name}", phases[name]) for name in phases),
         ],
+        spec.unknown_keys,
     )
 
 
@@ -66,6 +69,7 @@ def explain(
     hw: o.OptionalHardware = None,
     options: Annotated[Options, Takes(Options)],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form, only=("json",))],
 ) -> None:
     """How a figure of `estimate` comes about: formula in letters, with sizes, value, source.
@@ -78,9 +82,10 @@ def explain(
     from llmcost.serving.estimate import refuse_of_a_gpu
     from llmcost.specs.catalog import load_hardware
 
-    spec, chip = o.load_model(model, kind, options), None if hw is None else load_hardware(hw)
+    spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
-    show_explanations(Explanations(spec.name, tuple(compute(spec, chip, options, quantity))), as_json=form.json)
+    found = Explanations(spec.name, tuple(compute(spec, chip, options, quantity)))
+    show_explanations(found, as_json=form.json, unknown=spec.unknown_keys)
 
 
 def ops(
@@ -92,6 +97,7 @@ def ops(
     ] = PHASES[0],
     options: Annotated[Options, Takes(Options, without=BEYOND_A_PASS)],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Every operator of MODEL: shapes, FLOPs, parameters, bytes, arithmetic intensity; with a GPU, time and share.
@@ -103,7 +109,7 @@ def ops(
     from llmcost.serving.estimate import refuse_of_a_gpu
     from llmcost.specs.catalog import load_hardware
 
-    spec, chip = o.load_model(model, kind, options), None if hw is None else load_hardware(hw)
+    spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
     found = phase_operators(spec, chip, options, phase)
     where = " on one GPU" * any(getattr(options, name) not in (None, 1) for name in LAYOUT[:-1])
@@ -112,4 +118,9 @@ def ops(
         "FLOPs, parameters and bytes are of one execution"
     )
     title = f"{spec.title}, {phase}{where}: {counted}"
-    form.show(found.to_dict, lambda: (OperatorRow._fields, found.operators), lambda: [operator_table(title, found)])
+    form.show(
+        found.to_dict,
+        lambda: (OperatorRow._fields, found.operators),
+        lambda: [operator_table(title, found)],
+        spec.unknown_keys,
+    )

@@ -19,9 +19,11 @@ OF_HARDWARE = {"memory", "vendor", "bandwidth", "peak", "gpu"}  # fields by whic
 def models(
     name: Annotated[str | None, Argument("NAME", "One model, in full with its source.")] = None,
     *,
+    allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """The models that are known by name; with a NAME, all fields of one."""
+    from llmcost.ground.errors import InputError
     from llmcost.model.card import model_document, model_row
     from llmcost.report.specs import model_table, models_table
     from llmcost.specs.catalog import load_model
@@ -29,8 +31,10 @@ def models(
     def one_table(model: Any) -> Any:
         return model_table(model_document(model))
 
+    if name is None and allow_unknown:
+        raise InputError(f"--allow-unknown {', '.join(allow_unknown)}: of which model? name one")
     lists = {"models": (model_row, models_table)}
-    _catalog("models", name, load_model, one_table, model_document, lists, form)
+    _catalog("models", name, lambda each: load_model(each, None, allow_unknown), one_table, model_document, lists, form)
 
 
 def hardware(
@@ -89,7 +93,8 @@ def _catalog(
 
     if name is not None:
         spec = load(name)
-        form.show(lambda: schema | one_document(spec), csv, lambda: [one_table(spec)])
+        unknown = getattr(spec, "unknown_keys", ())
+        form.show(lambda: schema | one_document(spec), csv, lambda: [one_table(spec)], unknown)
         return
     form.show(
         lambda: schema | {folder.rpartition("/")[2]: rows for folder, rows in found().items()},
@@ -105,6 +110,7 @@ def import_(
         str | None, Option("Where to write the spec.", metavar="FILE", long="-o", default="stdout")
     ] = None,
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
 ) -> None:
     """A Hugging Face config as a YAML spec that gives the same numbers, or a refusal that names what is not understood.
 
@@ -116,14 +122,15 @@ def import_(
     from llmcost.specs.models import model_from
     from llmcost.specs.writer import spec_text
 
-    document = read_model(find("models", path), kind)
+    document = read_model(find("models", path), kind, allow_unknown)
     if output is not None:
         refuse_input(Path(output), document.file)
-    model_from(document)  # refuses what contradicts itself before anything is written
+    spec = model_from(document)  # refuses what contradicts itself before anything is written
     text = spec_text(document)
     if output is None:
-        write(text)
+        write(text, spec.unknown_keys)
     else:
+        write("", spec.unknown_keys)
         write_file(Path(output), text)
 
 
@@ -132,6 +139,7 @@ def check(
         list[str], Argument("PATH...", "Model or hardware specs in YAML, or config.json files.", several=True)
     ],
     *,
+    allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form, only=("json",))],
 ) -> None:
     """Whether specs of your own can be used. Exit code 1 if one cannot."""
@@ -141,21 +149,24 @@ def check(
     from llmcost.specs.models import model_from
 
     results: list[dict[str, Any]] = []
+    unknown: list[str] = []
     for path in paths:
         if not lexists(path):
             raise InputError(f"{path}: no such file")
         try:
-            document = read_model(Path(path))
+            document = read_model(Path(path), None, allow_unknown)
             is_hardware = not OF_HARDWARE.isdisjoint(document.data)
             spec = hardware_of(document) if is_hardware else model_from(document)
+            unknown += [f"{path}: {key}" for key in getattr(spec, "unknown_keys", ())]
             found: dict[str, Any] = {"ok": True, "kind": "hardware" if is_hardware else "model", "name": spec.name}
         except SpecError as error:
             where = {"line": error.line, "field": error.field, "problem": error.problem}
             found = {"ok": False, **where, "message": str(error)}
         results.append({"path": path, **found})
     if form.json:
-        show_json({"schema": "llmcost.check/1", "results": results})
+        show_json({"schema": "llmcost.check/1", "results": results}, unknown)
     else:
+        write("", unknown)
         for each in results:
             sound = each["ok"]
             write(f"{each['path']}: {each['kind']} {each['name']}, sound\n" if sound else f"{each['message']}\n")

@@ -16,6 +16,7 @@ def compare(
     hw: o.SeveralHardware,
     given: Annotated[Given, Takes(Options, lists=("engine",), changed={"engine": {"help": "Engines that serve."}})],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     price: o.Prices = (),
     plot: o.Plot = None,
     form: Annotated[o.Form, Takes(o.Form)],
@@ -28,7 +29,7 @@ def compare(
     from llmcost.report.compare import comparison_panels, comparison_rows, comparison_tables
     from llmcost.search.compare import compare as compute
 
-    specs, chips = [o.load_model(name, kind, given) for name in models], o.load_chips(hw)
+    specs, chips = [o.load_model(name, kind, given, allow_unknown) for name in models], o.load_chips(hw)
     distinct("MODEL", [spec.name for spec in specs])
     engines = spelled_out({"engine": given.pop("engine")}, Options)["engine"] if "engine" in given else ()
     found = compute(specs, chips, Options(**given), o.prices_of(price, chips), engines)
@@ -42,4 +43,5 @@ def compare(
         found.to_dict,
         lambda: comparison_rows(found.entries),
         lambda: comparison_tables(found.entries, bool(price)),
+        [f"{spec.name}: {key}" for spec in specs for key in spec.unknown_keys],
     )

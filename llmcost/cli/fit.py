@@ -37,6 +37,7 @@ def fit(
         ),
     ],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     price: o.Prices = (),
     basis: Annotated[str, word("Which rates are shown and priced.", BASES)] = "expected",
     form: Annotated[o.Form, Takes(o.Form)],
@@ -54,7 +55,7 @@ def fit(
     from llmcost.search.fit import fit as compute
     from llmcost.specs.catalog import load_hardware, names
 
-    spec = o.load_model(model, kind, given)
+    spec = o.load_model(model, kind, given, allow_unknown)
     lists = spelled_out({name: given.pop(name) for name in LISTS if name in given}, Options)
     options, counts = Options(**given), lists.get("gpus", GPUS)
     precisions = precisions_of(spec, options, lists.get("dtype"), lists.get("weight_dtype"))
@@ -71,6 +72,7 @@ def fit(
         found.to_dict,
         lambda: (Offer._fields, found.offers),
         lambda: [fit_table(title, found, shown, priced=bool(prices))],
+        spec.unknown_keys,
     )
     if not holding:
         raise typer.Exit(1)

@@ -23,6 +23,7 @@ def mfu(
     ],
     kind_of_number: Annotated[Given, Takes(ServingOptions, only=("dtype",))],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """MFU and HFU of a training throughput under every convention in use.
@@ -35,11 +36,12 @@ def mfu(
     from llmcost.training.conventions import Utilization
     from llmcost.training.utilization import utilizations
 
-    spec, chip = o.load_model(model, kind, length), load_hardware(hw)
+    spec, chip = o.load_model(model, kind, length, allow_unknown), load_hardware(hw)
     seq, dtype = length.get("seq"), kind_of_number.get("dtype")
     answer = utilizations(spec, chip, seq, tokens_per_s, printed, convention, recompute, dtype)
     form.show(
         lambda: to_dict(answer),
         lambda: (Utilization._fields, answer.conventions),
         lambda: [utilization_table(spec, chip, answer)],
+        spec.unknown_keys,
     )

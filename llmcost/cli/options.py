@@ -22,6 +22,14 @@ ReadAs = Annotated[
     str | None,
     Option("Read a config.json as this model_type, e.g. llama, whatever it says.", metavar="TYPE", long="--as"),
 ]
+AllowUnknown = Annotated[
+    Sequence[str],
+    Option(
+        "A key of a config.json that may be left out where it is not understood; may be repeated.",
+        metavar="KEY",
+        repeated=True,
+    ),
+]
 OptionalHardware = Annotated[str | None, Option("A GPU: shipped name, alias, or a path to a YAML spec.", metavar="HW")]
 Hardware = Annotated[
     str, Option("A GPU or a system of them: shipped name, alias, or a path to a YAML spec.", metavar="HW")
@@ -54,28 +62,35 @@ class Form(NamedTuple):
         document: Callable[[], Any],
         rows: Callable[[], tuple[Sequence[str], Iterable[Sequence[Any]]]],
         tables: Callable[[], Iterable["Table"]],
+        unknown: Sequence[str] = (),
     ) -> None:
-        """Print the answer: its JSON document, its CSV as headings and rows, or its tables, whichever is asked for."""
+        """Print the answer: its JSON document, its CSV as headings and rows, or its tables, whichever is asked for.
+
+        `unknown`: keys of the model's config that were left out, which every form warns of.
+        """
         from llmcost.cli.output import show_json, show_tables, write
 
         if self.json:
-            show_json(document())
+            show_json(document(), unknown)
         elif self.csv:
             from llmcost.report.tables import to_csv
 
-            write(to_csv(*rows()))
+            write(to_csv(*rows()), unknown)
         else:
-            show_tables(tables(), self.markdown)
+            show_tables(tables(), self.markdown, unknown)
 
 
-def load_model(name: str, kind: str | None, options: Any = None) -> "ModelSpec":
+def load_model(
+    name: str, kind: str | None = None, options: Any = None, allow_unknown: Sequence[str] = ()
+) -> "ModelSpec":
     """The model of a command; what its figures leave out, or go beyond, is said on stderr.
 
-    `options`: those of the command that has lengths, or the values given on its command line.
+    `options`: those of the command that has lengths, or the values given on its command line. `allow_unknown`: keys of
+    a config that are left out where they are not understood, which the answer warns of (Form.show).
     """
     from llmcost.specs import catalog
 
-    spec = catalog.load_model(name, kind)
+    spec = catalog.load_model(name, kind, allow_unknown)
     given = options._asdict() if hasattr(options, "_asdict") else options or {}
     tokens = _longest(given)
     notes = [f"counted is {spec.counted}"] if spec.counted else []

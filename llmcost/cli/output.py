@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -46,40 +46,53 @@ def waiting(what: str) -> Iterator[None]:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def write(text: str) -> None:
-    """Write a text to stdout as it is."""
+def write(text: str, unknown: Sequence[str] = ()) -> None:
+    """Write a text to stdout as it is, and to stderr what was left out of the model's config."""
+    for warning in warnings_of(unknown):
+        print(f"llmcost: warning: {warning}", file=sys.stderr)
     sys.stdout.write(text)
 
 
-def show_json(document: Any) -> None:
+def warnings_of(unknown: Sequence[str]) -> list[str]:
+    """What an answer says of keys of a config that were not understood and left out (--allow-unknown)."""
+    if not unknown:
+        return []
+    return [f"--allow-unknown: {', '.join(unknown)}: not understood and left out, so that any figure may be wrong"]
+
+
+def show_json(document: dict[str, Any], unknown: Sequence[str] = ()) -> None:
     """Print one JSON document, indented, in base units."""
     import json
 
     from llmcost.serving.results import to_dict  # whole numbers of bytes and counts without a point
 
+    if unknown:
+        document = document | {"unknown_keys": [*unknown], "warnings": warnings_of(unknown)}
     try:
         text = json.dumps(to_dict(document), indent=2, ensure_ascii=False, allow_nan=False)
     except ValueError:
         raise not_finite() from None
-    write(text + "\n")
+    write(text + "\n", unknown)
 
 
-def show_tables(tables: Iterable[Table], markdown: bool) -> None:
-    """Print tables as Markdown, or as they suit the terminal or pipe."""
+def show_tables(tables: Iterable[Table], markdown: bool, unknown: Sequence[str] = ()) -> None:
+    """Print tables as Markdown, or as they suit the terminal or pipe; a warning of what was left out stands below."""
+    if unknown:
+        tables = [*tables, Table("", ("",), "l", (), tuple(f"Warning: {each}" for each in warnings_of(unknown)))]
     if markdown:
         write(to_markdown(tables))
     else:
         print_tables(tables)
 
 
-def show_explanations(found: Explanations, *, as_json: bool) -> None:
+def show_explanations(found: Explanations, *, as_json: bool, unknown: Sequence[str] = ()) -> None:
     """Print how figures come about, to be read or as a JSON document."""
     from llmcost.report.explain import explanation_text
 
     if as_json:
-        show_json(found.to_dict())
+        show_json(found.to_dict(), unknown)
     else:
-        write(explanation_text(found) + "\n")
+        write(explanation_text(found) + "\n", unknown)
 
 
 def write_pieces(pieces: Iterable[str], output: Path | None) -> None:

@@ -57,6 +57,7 @@ def plan(
     ] = None,
     top: Annotated[int, count("Layouts to list.")] = 10,
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """The fastest of every legal layout of a training step of MODEL, and why the others lose.
@@ -76,7 +77,7 @@ def plan(
 
     limits = {name: limit for name, limit in (("ttft", ttft), ("tpot", tpot)) if limit is not None}
     _refuse_others(training, serving | limits, serve=serve)
-    spec, chip = o.load_model(model, kind, training | serving), load_hardware(hw)
+    spec, chip = o.load_model(model, kind, training | serving, allow_unknown), load_hardware(hw)
     held = spelled_out({name: training.pop(name) for name in AXES if name in training}, Options)
     if serve:
         price = training.pop("price", None)
@@ -91,6 +92,7 @@ def plan(
         found.to_dict,
         lambda: (found.columns, [list(row.values()) for row in found.rows()]),
         lambda: serving_tables(found) if isinstance(found, ServingPlan) else plan_tables(found),
+        spec.unknown_keys,
     )
     if not found.best:
         raise typer.Exit(1)

@@ -31,6 +31,7 @@ def simulate(
     ],
     simulation: Annotated[SimulationOptions, Takes(SimulationOptions)],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """TTFT, TPOT and latency of every request, with percentiles: traffic through an engine's scheduler, step by step.
@@ -39,12 +40,12 @@ def simulate(
     """
     from llmcost.report.simulate import REQUEST_COLUMNS, request_row, simulation_tables
     from llmcost.simulate.run import Times, limits_of, result, served
-    from llmcost.specs.catalog import load_hardware, load_model
+    from llmcost.specs.catalog import load_hardware
 
-    spec, chip = load_model(model, kind), load_hardware(hw)
+    spec, chip = o.load_model(model, kind, options, allow_unknown), load_hardware(hw)
     answered, scheduler = served(spec, chip, options, simulation)
     if form.csv:
-        form.show(dict, lambda: (REQUEST_COLUMNS, map(request_row, answered)), list)
+        form.show(dict, lambda: (REQUEST_COLUMNS, map(request_row, answered)), list, spec.unknown_keys)
         return
     times = Times(limits_of(simulation))
     for done in answered:
@@ -54,4 +55,5 @@ def simulate(
         found.to_dict,
         lambda: (REQUEST_COLUMNS, ()),
         lambda: simulation_tables(spec.title, chip.title, found, times.limits),
+        spec.unknown_keys,
     )

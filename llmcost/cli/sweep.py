@@ -34,6 +34,7 @@ def sweep(
     hw: o.SeveralHardware,
     given: Annotated[Given, Takes(Options, lists=Options._fields)],
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     metric: Annotated[
         Sequence[str],
         Option(
@@ -85,7 +86,7 @@ def sweep(
             raise InputError(f"{path}: is written to twice; choose another file for one of them")
     if file is not None and not named and Path(file).suffix in charts.FORMATS:
         raise InputError(f"-o {file}: rows are written in text; for a chart give --plot {file}")
-    grid = _grid(o.load_model(model, kind, given), o.load_chips(hw), given, yes)
+    grid = _grid(o.load_model(model, kind, given, allow_unknown), o.load_chips(hw), given, yes)
     axes = axes_of(given)
     columns = axes | {path: path for path in _metrics(grid, metric)}
     rows, number = _rows(grid, sort, top, fits)
@@ -104,17 +105,21 @@ def _write(
     grid: "Sweep", columns: Mapping[str, str], rows: Rows, number: int, form: str | None, file: Path | None
 ) -> None:
     """Write the rows in the form that the ending `form` stands for, by default as a table. Raises InputError."""
-    from llmcost.cli.output import show_tables, write_pieces
+    from llmcost.cli.output import show_tables, warnings_of, write, write_pieces
     from llmcost.ground.files import write_file
     from llmcost.report.sweep import csv_pieces, json_pieces, table_of
     from llmcost.report.tables import to_markdown, to_text
     from llmcost.search.sweep_rows import head_of
 
-    blocks = rows(columns.values())
+    blocks, unknown = rows(columns.values()), grid.model.unknown_keys
+    if form in (".csv", ".json") or file is not None:
+        write("", unknown)
     if form == ".csv":
         write_pieces(csv_pieces(columns, blocks), file)
     elif form == ".json":
         head = head_of(grid, number)
+        if unknown:
+            head |= {"unknown_keys": [*unknown], "warnings": warnings_of(unknown)}
         write_pieces(json_pieces(head, columns, blocks), file)
     elif number > MOST_ROWS:
         others = "--csv, --json, --parquet FILE, or fewer with --sort and --top"
@@ -122,7 +127,7 @@ def _write(
     else:
         tables = [table_of(f"{grid.model.title}: {number:,} combination{'s' * (number != 1)}", columns, blocks)]
         if file is None:
-            show_tables(tables, markdown=form == ".md")
+            show_tables(tables, markdown=form == ".md", unknown=unknown)
         else:
             write_file(file, to_markdown(tables) if form == ".md" else to_text(tables))
 

@@ -21,6 +21,7 @@ def train(
     options: Annotated[Options, Takes(Options)],
     plot: o.Plot = None,
     kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
     explain: Annotated[
         str | None,
         Option("How a figure comes about, by its JSON path, e.g. breakdown.bubble.", metavar="FIGURE"),
@@ -42,7 +43,7 @@ def train(
     from llmcost.training.setup import setup_of
     from llmcost.training.train import train as compute
 
-    spec, chip = o.load_model(model, kind, options), load_hardware(hw)
+    spec, chip = o.load_model(model, kind, options, allow_unknown), load_hardware(hw)
     if explain is not None:
         from llmcost.cli.output import show_explanations
         from llmcost.formulas.explanations import Explanations
@@ -51,7 +52,7 @@ def train(
         if form.csv or form.markdown or breakdown or plot is not None:
             raise InputError("--explain: as text, or with --json")
         found = explain_training(spec, chip, options, explain)
-        show_explanations(Explanations(spec.name, tuple(found)), as_json=form.json)
+        show_explanations(Explanations(spec.name, tuple(found)), as_json=form.json, unknown=spec.unknown_keys)
         return
     with waiting("choosing the layout"):
         answer = compute(spec, chip, options)
@@ -70,6 +71,7 @@ def train(
             lambda: to_dict(answer),
             lambda: (("quantity", "value"), train_rows(answer)),
             lambda: train_tables(answer),
+            spec.unknown_keys,
         )
         return
     rows = micro_batch_rows(setup_of(spec, chip, options, None)[0])
@@ -77,4 +79,5 @@ def train(
         lambda: to_dict(answer) | {"operators": to_dict(rows)},
         lambda: (MicroBatchRow._fields, rows),
         lambda: [*train_tables(answer), operator_table(rows)],
+        spec.unknown_keys,
     )

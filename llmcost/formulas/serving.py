@@ -142,8 +142,9 @@ def symbolic_estimate(model: ModelSpec, hardware: HardwareSpec | None, options: 
 
 
 def _weights_stay(answer: Estimate, chip: Chip) -> bool:
-    """Whether caches on the chip hold all weights that a decode step touches; a prompt touches as many or more."""
-    return bool(answer.traffic.decode.weight_bytes <= answer.workload.pp * chip.on_chip)
+    """Whether caches on the chip may hold all weights that a pass touches: a decode step, which touches the fewest."""
+    touched = answer.traffic.decode.weight_bytes
+    return touched is None or bool(touched <= answer.workload.pp * chip.on_chip)  # None: there is no decode
 
 
 def explain(

@@ -83,6 +83,8 @@ FORMATS: dict[str, Format] = {
         for group in (32, 64, 128)
     },
     "mlx-mxfp4": Format(4, 32, 8, everywhere=True),
+    # MLC's q4f16: a scale alone (llm.mlc.ai/docs/compilation/configure_quantization.html).
+    "mlc-q4": Format(4, 32, 16, everywhere=True),
     **_INTEGERS,
     # GGUF, blocks of one type: ggml/src/ggml-common.h of llama.cpp.
     **{f"q{bits}_{k}": _gguf(bits * 4 + 2 + 2 * k, 32) for bits in (4, 5) for k in (0, 1)},

@@ -56,8 +56,8 @@ class ModelSpec(NamedTuple):
     `counted`: what of the model the spec holds, in words, where that is not all of it.
     `towers`: encoders of images and sound beside it, which run in prefill where there are any.
     `unread`: why the format of the weights is not known, of a checkpoint whose quantisation is not understood.
-    before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: one is stored, not run.
     `routing`: the law by which its routers send tokens to experts, which a workload chooses and no spec has.
+    `unknown_keys`: those of the config that are not understood and were left out all the same: counts may be wrong.
     Where a field may be left out of a spec, the default is the Llama family's.
     """
 
@@ -98,6 +98,7 @@ class ModelSpec(NamedTuple):
     notes: tuple[str, ...] = ()
     counted: str = ""
     unread: str = ""
+    unknown_keys: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
 
     def without_formats(self) -> "ModelSpec":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from os import listdir
 from os.path import isdir, lexists
@@ -32,16 +33,17 @@ def shipped(kind: str) -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / kind
 
 
-def load_model(name: str, kind: str | None = None) -> ModelSpec:
+def load_model(name: str, kind: str | None = None, allow_unknown: Sequence[str] = ()) -> ModelSpec:
     """The model of that name, alias, path or hub id.
 
-    `kind`: the model_type as which a Hugging Face config is read, in place of its own. Raises UnknownNameError for a
-    name that is none, SpecError for a file that cannot be used.
+    `kind`: the model_type as which a Hugging Face config is read, in place of its own. `allow_unknown`: keys of the
+    config that are left out where they are not understood. Raises UnknownNameError for a name that is none, SpecError
+    for a file that cannot be used.
     """
     path = find("models", name)
-    if kind is None and path.parent == shipped("models"):
+    if kind is None and not allow_unknown and path.parent == shipped("models"):
         return _shipped_model(path, path.stat().st_mtime_ns)
-    return model_from(read_model(path, kind, strict=False))
+    return model_from(read_model(path, kind, allow_unknown, strict=False))
 
 
 @lru_cache(maxsize=256)  # a loop over options names the same model each time
@@ -50,7 +52,9 @@ def _shipped_model(path: Path, changed: int) -> ModelSpec:  # noqa: ARG001 - a k
     return model_from(read_yaml(path))
 
 
-def read_model(path: Path, kind: str | None = None, *, strict: bool = True) -> Document:
+def read_model(
+    path: Path, kind: str | None = None, allow_unknown: Sequence[str] = (), *, strict: bool = True
+) -> Document:
     """The document of a model: of a YAML file, a config.json, or the folder that holds one. Raises SpecError.
 
     `strict`: also for a quantisation that is not understood, which the spec otherwise says is unread.
@@ -59,9 +63,12 @@ def read_model(path: Path, kind: str | None = None, *, strict: bool = True) -> D
         # Every architecture, of which a YAML spec needs none.
         from llmcost.specs.importer.huggingface import read_config
 
-        return read_config(path, kind, strict=strict)
+        return read_config(path, kind, allow_unknown, strict=strict)
     if kind is not None:
         raise InputError(f"--as {kind}: says how to read a config.json, and {path.name} is a spec already")
+    if allow_unknown:
+        said = ", ".join(allow_unknown)
+        raise InputError(f"--allow-unknown {said}: says how to read a config.json, and {path.name} is a spec already")
     return read_yaml(path)
 
 

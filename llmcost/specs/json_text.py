@@ -17,8 +17,10 @@ LONGEST_NUMBER = 40  # digits of a whole number, as in YAML
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:\n]')
 
 
-def parse_json(text: str, file: str) -> dict[str, Any]:
+def parse_json(text: str, file: str, *, from_python: bool = False) -> dict[str, Any]:
     """The one JSON object that a text holds; `file` is what messages call it.
+
+    `from_python`: Infinity and NaN, which Python writes and JSON has not, are read as these words instead of refused.
 
     Raises SpecError, with the line, for anything else and for a key that stands twice in an object.
     """
@@ -29,17 +31,15 @@ def parse_json(text: str, file: str) -> dict[str, Any]:
             raise _twice(text, file)
         return found
 
-    def wrong(word: str, problem: str) -> SpecError:
-        found = re.search(rf"(?<![\w\"]){re.escape(word)}", text)
-        return SpecError(file, text.count("\n", 0, found.start()) + 1 if found else 0, "", f"not usable: {problem}")
-
     def whole(digits: str) -> int:
         if len(digits) > LONGEST_NUMBER:  # none of a model's, and Python may refuse to print it
-            raise wrong(digits, f"a number of {len(digits):,} digits")
+            raise _unusable(text, file, digits, f"a number of {len(digits):,} digits")
         return int(digits)
 
-    def no_number(word: str) -> None:
-        raise wrong(word, f"{word} is no number of JSON's")
+    def no_number(word: str) -> str:
+        if from_python:
+            return word
+        raise _unusable(text, file, word, f"{word} is no number of JSON's")
 
     try:
         config = json.loads(text, object_pairs_hook=unique, parse_int=whole, parse_constant=no_number)
@@ -50,6 +50,12 @@ def parse_json(text: str, file: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise SpecError(file, 1, "", "expected an object of keys and values")
     return config
+
+
+def _unusable(text: str, file: str, word: str, problem: str) -> SpecError:
+    """The error that names the line of a number that cannot be read."""
+    found = re.search(rf"(?<![\w\"]){re.escape(word)}", text)
+    return SpecError(file, text.count("\n", 0, found.start()) + 1 if found else 0, "", f"not usable: {problem}")
 
 
 def places(text: str) -> Iterator[tuple[tuple[Key, ...], int]]:

@@ -99,6 +99,7 @@ SCHEMA = record(
         "counted": TEXT,
         "unread": TEXT,
         "towers": several(TOWERS),
+        "unknown_keys": several(TEXT),
         "published": several(PUBLISHED),
     },
 )
@@ -118,7 +119,7 @@ def model_from(document: Document) -> ModelSpec:
         raise document.error(
             ("embedding_projection",), "an embedding of another size than the hidden size, and only that, needs one"
         )
-    lists = {name: tuple(fields.get(name, ())) for name in ("aliases", "notes")}
+    lists = {name: tuple(fields.get(name, ())) for name in ("aliases", "notes", "unknown_keys")}
     given = {name: fields.pop(name) for name in MODEL if name in fields}
     streams = tuple(kind(**sizes) for kind in STREAMS if (sizes := _streams(document, kind, given)))
     towers = tuple(_tower(document, *entry) for entry in enumerate(fields.pop("towers", ())))

@@ -11,17 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from config_defaults import defaults_of
+from config_defaults import defaults_of, wrappers
 from huggingface_hub.errors import StrictDataclassError
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from llmcost.ground.errors import InputError
 from llmcost.serving.estimate import Options, estimate
 from llmcost.specs.importer.architectures import all_types, architecture
 from llmcost.specs.importer.huggingface import document_of
-from llmcost.specs.importer.keys import DEFAULTS
+from llmcost.specs.importer.keys import DEFAULTS, harmless_keys
+from llmcost.specs.importer.wrappers import WRAPPERS
 from llmcost.specs.models import model_from
 
 FAMILIES = all_types()
@@ -123,6 +124,7 @@ def imported(config):
 
 # What the reference needs and its default configuration leaves open.
 GIVEN = {
+    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
     "dbrx": {"attn_config": {"kv_n_heads": 4, "rope_theta": 1e4, "clip_qkv": 8}},
     "deepseek_v2": {"num_experts_per_tok": 6},
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1},
@@ -134,7 +136,35 @@ GIVEN = {
 }
 # Multimodal types: their text model is compared, of which it is said that it is all that is counted.
 TEXT_MODELS = ["dots3_note", "emu3", "fuyu", "gemma3", "gemma4", "gemma4_unified", "got_ocr2", "llama4", "mllama"]
-OTHER_MODULES = {"multi_modal_projector", "vision_embed_tokens", "vision_tower"}
+TEXT_MODELS += ["moss_transcribe_diarize"]
+OTHER_MODULES = {"multi_modal_projector", "vision_embed_tokens", "vision_tower", "audio_tower"}
+NOT_BUILT = {"gemma3n": "gemma3n_text"}  # wrappers that need more than torch to be built, and their text models
+# Types that are refused, and what they have that no block here has.
+WHY = {
+    "blt": "patches of bytes, between an encoder and a decoder of their own",
+    "cpmant": "position biases by segments, learned prompts",
+    "doge": "a dynamic mask of attention, experts found by product keys",
+    "dory": "norms without weights and scales in their place, layers that run several times",
+    "gemma4_assistant": "a draft model, with projections from its target's hidden size",
+    "gemma4_unified_assistant": "a draft model, with projections from its target's hidden size",
+    "git": "an image encoder whose output stands before the text",
+    "hrm_text": "two stacks that run several times each",
+    "inkling_text": "short convolutions and relative logits in attention",
+    "inkling2_text": "short convolutions, relative position biases, residuals between blocks",
+    "inkling2_loop_text": "layers that run several times, with messages between them",
+    "jetmoe": "experts in the place of attention's projections",
+    "modernbert-decoder": "no norm before the first layer's attention, a head with a transform of its own",
+    "musicgen": "several codebooks at once, embedded and predicted side by side",
+    "musicgen_melody": "several codebooks at once, embedded and predicted side by side",
+    "prophetnet": "several streams that predict further tokens",
+    "qwen4_exp": "embeddings of n-grams, gated residuals",
+    "qwen4_exp_text": "embeddings of n-grams, gated residuals",
+    "reformer": "attention by hashing, reversible layers",
+    "roc_bert": "embeddings of shapes and pronunciations",
+    "xlnet": "two streams of attention, relative positions",
+    "xlstm": "a matrix memory with exponential gates",
+    "zaya": "attention in a compressed space with convolutions, routers of several layers",
+}
 
 
 def default_config(kind):
@@ -190,6 +220,52 @@ def test_the_text_model_of_a_multimodal_type_counts_as_the_reference(kind):
     assert total(imported(config)) == sum(each.numel() for each in theirs.values())
 
 
+# Text models of types that are no causal type by themselves: the wrapper, and sizes at which it can be built.
+SMALL_LAYERS = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "vocab_size": 160, "head_dim": 16}
+SMALL_LATENT = {"kv_lora_rank": 28, "q_lora_rank": 20, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 20}
+INSIDE = {
+    "step3p7": SMALL_LAYERS
+    | {
+        "model_type": "step3p5",
+        "layer_types": ["full_attention", "sliding_attention"] * 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_sliding_attention_heads": 6,
+        "n_routed_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24,
+        "share_expert_dim": 48,
+        "sliding_window": 8,
+    },
+    "mistral3": SMALL_LAYERS
+    | SMALL_LATENT
+    | {
+        "model_type": "mistral4",
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "n_routed_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24,
+        "first_k_dense_replace": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("wrapper", INSIDE)
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_text_model_that_has_no_class_of_its_own_counts_as_inside_its_wrapper(wrapper, tied):
+    config = AutoConfig.for_model(wrapper, text_config=INSIDE[wrapper], tie_word_embeddings=tied)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    theirs = {
+        id(each): each
+        for name, each in model.named_parameters()
+        if not OTHER_MODULES & set(name.split(".")) and "vision" not in name
+    }
+    spec = model_from(document_of(config.to_dict(), "config.json", "tested"))
+    assert total(spec) == sum(each.numel() for each in theirs.values())
+
+
 @pytest.mark.parametrize("kind", SMALL_ENOUGH)
 def test_a_small_configuration_counts_as_the_reference(kind):
     config = small_config(kind)
@@ -219,6 +295,34 @@ def test_every_flag_turned_over_counts_as_the_reference_or_is_refused(kind):
             assert flag in str(error)
             continue
         assert total(spec) == parameters(model), flag
+
+
+# Keys that are harmless but in types whose blocks read them: xielu has weights, an electra has token types, and so on.
+READ_BY_SOME = {"hidden_act", "type_vocab_size", "cross_attention_hidden_size"}
+
+
+@pytest.mark.parametrize("kind", SMALL_ENOUGH)
+def test_harmless_keys_change_no_name_and_no_shape_of_the_references_parameters(kind):
+    """All of them at once; what the reference cannot be built with is left as it is."""
+
+    def shapes(changes):
+        return {name: each.shape for name, each in reference(small_config(kind, **changes)).named_parameters()}
+
+    small, changes = small_config(kind).to_dict(), {}
+    for key in harmless_keys() & small.keys() - READ_BY_SOME:
+        value = small[key]
+        if type(value) not in (bool, int, float):
+            continue
+        changes[key] = not value if isinstance(value, bool) else value + 1
+        try:
+            small_config(kind, **changes)
+        except (ValueError, TypeError, NotImplementedError, StrictDataclassError):
+            del changes[key]
+    try:
+        changed = shapes(changes)
+    except (ValueError, TypeError, RuntimeError, AssertionError):  # one that is not implemented, too
+        pytest.skip("the reference cannot be built with all of them at once")
+    assert changed == shapes({}), changes
 
 
 OTHER_SIZES = {64: (48, 96, 128), 4: (1, 2, 3, 5, 6, 8), 2: (1, 4), 24: (8, 16, 40), 160: (100, 177)}
@@ -342,6 +446,10 @@ def test_the_cache_is_as_large_as_the_references(kind):
     assert estimate(imported(config), None, Options(batch=b, context=c, dtype="fp32")).kv_cache.bytes == kept
 
 
+def test_every_type_that_is_refused_has_a_reason():
+    assert {kind for kind in TYPES if kind not in FAMILIES} - {*TEXT_MODELS, *NOT_BUILT} == WHY.keys()
+
+
 @pytest.mark.parametrize("kind", [kind for kind in TYPES if kind not in FAMILIES])
 def test_a_type_that_is_not_understood_is_refused_by_name(kind):
     with pytest.raises(InputError, match=f"model_type: the architecture '{kind}' is not understood"):
@@ -413,6 +521,11 @@ def test_what_a_type_does_not_know_is_refused_and_never_silently_dense(more):
         document_of({"model_type": "llama", **LLAMA, **more}, "config.json", "x")
 
 
+def test_wrappers_have_the_text_models_and_tie_embeddings_as_transformers_has_it():
+    """The table is written by `python tests/config_defaults.py`."""
+    assert json.loads(WRAPPERS.read_text("utf-8")) == wrappers()
+
+
 def architectures_page():
     """docs/architectures.md: every type with what is known of it."""
     rows = []
@@ -421,13 +534,18 @@ def architectures_page():
             status = "exact, the text model inside it"
         elif kind in OTHER_PARAMETERS:
             status = f"counted otherwise: {OTHER_PARAMETERS[kind]}"
+        elif kind in NOT_BUILT:
+            status = (
+                f"the text model inside it, as {NOT_BUILT[kind]}; not compared, the reference needs more than torch"
+            )
         elif kind in FAMILIES:
             differs = next((what for what, kinds in OTHER_FLOPS.items() if kind in kinds.split()), None)
             status = "exact" + (f"; FLOPs not compared, the reference computes {differs}" if differs else "")
         else:
-            status = "refused"
+            status = f"refused: {WHY[kind]}"
         rows.append(f"| {kind} | {status} |")
     others = sorted(set(FAMILIES) - set(TYPES))
+    inside = {kind: text for kind, (text, _) in json.loads(WRAPPERS.read_text("utf-8")).items() if kind not in TYPES}
     return "\n".join(
         [
             "# Architectures",
@@ -441,9 +559,16 @@ def architectures_page():
             "Read besides, as text models inside multimodal configs, under other names, or released with code of their",
             f"own: {', '.join(others)}.",
             "",
-            "| model_type | |",
+            "| causal model_type | |",
             "|---|---|",
             *rows,
+            "",
+            "Of these multimodal types the text model inside is read, and counted as that type is. Their encoders and",
+            "projectors are left out, which every answer says.",
+            "",
+            "| multimodal model_type | its text model |",
+            "|---|---|",
+            *(f"| {kind} | {text} |" for kind, text in inside.items() if text in FAMILIES),
             "",
         ]
     )

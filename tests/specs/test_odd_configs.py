@@ -141,3 +141,42 @@ def test_the_usual_ways_to_leave_all_attention_as_it_is_are_read(ignore):
 def test_linear_interpolation_multiplies_positions(config, positions):
     """As in longchat and vicuna-16k: the config has the positions before interpolation."""
     assert read(config).max_position_embeddings == positions
+
+
+# -- keys that are not understood ----------------------------------------------------------------------
+
+
+def left_out(config, *keys):
+    """The model that a config describes, these of its keys left out where they are not understood."""
+    return model_from(document_of(config, "config.json", "model", None, json.dumps(config, indent=1), keys))
+
+
+def test_a_key_that_is_not_understood_is_refused_by_name_with_the_option_that_leaves_it_out():
+    with pytest.raises(SpecError, match=r"config.json:7: strange: not understood for llama.*--allow-unknown strange"):
+        read(LLAMA | {"strange": 3})
+    assert left_out(LLAMA | {"strange": 3}, "strange") == read(LLAMA)._replace(unknown_keys=("strange",))
+
+
+def test_a_key_of_a_quantisation_may_be_left_out_too():
+    config = quantized([])
+    config["quantization_config"]["strange"] = 1
+    assert left_out(config, "quantization_config.strange").unknown_keys == ("quantization_config.strange",)
+
+
+@pytest.mark.parametrize(
+    ("contradiction", "key"),
+    [
+        ({"num_local_experts": 8}, "num_local_experts"),
+        ({"kv_lora_rank": 16}, "kv_lora_rank"),
+        ({"tie_word_embeddings": "no"}, "tie_word_embeddings"),
+        ({"layer_types": ["full_attention"]}, "layer_types"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers"),
+    ],
+)
+def test_leaving_out_what_is_not_understood_silences_no_contradiction(contradiction, key):
+    with pytest.raises(SpecError, match=key):
+        left_out(LLAMA | contradiction, key)
+
+
+def test_a_key_that_is_understood_is_read_all_the_same():
+    assert left_out(LLAMA | {"attention_bias": True}, "attention_bias") == read(LLAMA | {"attention_bias": True})

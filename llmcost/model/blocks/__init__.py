@@ -19,9 +19,9 @@ from llmcost.model.blocks.mamba2 import Mamba2
 from llmcost.model.blocks.mlp import AdaptedMlp, GatedMlp, PlainMlp
 from llmcost.model.blocks.parallel_mixers import beside
 from llmcost.model.blocks.rg_lru import RgLru
-from llmcost.model.blocks.rwkv import ChannelMix, TimeMix
+from llmcost.model.blocks.rwkv import ChannelMix, TimeMix, TimeMix7
 from llmcost.model.blocks.short_conv import ShortConv
-from llmcost.model.blocks.streams import AlternatingUpdates, HyperConnections, LayerInputs, Streams
+from llmcost.model.blocks.streams import AlternatingUpdates, AttentionResiduals, HyperConnections, LayerInputs, Streams
 
 MIXERS: dict[str, Any] = {
     "attention": GroupedAttention,
@@ -35,6 +35,7 @@ MIXERS: dict[str, Any] = {
     "short-conv": ShortConv,
     "rg-lru": RgLru,
     "time-mix": TimeMix,
+    "time-mix-7": TimeMix7,
     "idle": IdleLayer,
     "none": NoBlock,
 }
@@ -46,7 +47,7 @@ MLPS: dict[str, Any] = {
     "experts": Experts,
     "none": NoBlock,
 }
-STREAMS: tuple[Any, ...] = (LayerInputs, AlternatingUpdates, HyperConnections)
+STREAMS: tuple[Any, ...] = (LayerInputs, AlternatingUpdates, HyperConnections, AttentionResiduals)
 
 __all__ = [
     "MIXERS",

@@ -35,9 +35,9 @@ class GroupedAttention(NamedTuple):
     A query sees the last `sliding_window` keys, those of its own `attention_chunk_size`, the best `index_topk` by an
     indexer (which scores every key with `index_n_heads` heads and one cached key a token), or all (0).
     `attention_bias` is that of q, k and v, but not of k with `no_key_bias`. `attention_sinks`: a learned logit a
-    head. `attention_gate` scales each head's or channel's output by a projection of the input. `qk_norm` is over
-    each head (one weight a channel, or weight and bias) or has a weight for every channel of all heads;
-    `sub_norm` stands before the output projection.
+    head. `attention_gate` scales each head's or channel's output by a projection of the input, to which
+    `attention_gate_bias` adds a weight a head. `qk_norm` is over each head (one weight a channel, or weight and bias)
+    or has a weight for every channel of all heads; `sub_norm` stands before the output projection.
 
     `keys_and_values`: "own"; "tied", one projection for both (the cache still holds both, only keys are turned); or
     "shared", an earlier layer's, whose cache this layer reads. `differential`: pairs of heads are subtracted
@@ -61,6 +61,7 @@ class GroupedAttention(NamedTuple):
     attention_output_bias: bool = False
     attention_sinks: bool = False
     attention_gate: Literal["none", "head", "channel"] = "none"
+    attention_gate_bias: bool = False
     qk_norm: Literal["none", "head", "head-bias", "full"] = "none"
     sub_norm: bool = False
     keys_and_values: Literal["own", "tied", "shared"] = "own"
@@ -93,7 +94,8 @@ class GroupedAttention(NamedTuple):
             attended = False
         if self.attention_gate != "none":
             facts = GATE_OF_ATTENDED if attended else CHANNELS
-            yield build.elementwise("attention_gate", "attention", out + gate, out, facts)
+            bias = a if self.attention_gate_bias else 0
+            yield build.elementwise("attention_gate", "attention", out + gate, out, facts, weights=bias)
             attended = False
         if self.sub_norm:
             facts = OF_ATTENDED if attended else CHANNELS

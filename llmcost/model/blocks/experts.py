@@ -23,7 +23,8 @@ class Experts(NamedTuple):
     Stored are all, computed those that tokens take, read those that the tokens of a pass touch. The router may
     also choose among `zero_expert_num` experts that return their input (LongCat-Flash, arXiv 2509.01322): they store
     and compute nothing, and with uniform routing take their share of a token's choices. With a
-    `moe_latent_size` the experts work in that size, with projections into it and out of it (LatentMoE, Nemotron 3).
+    `moe_latent_size` the experts work in that size, with projections into it and out of it (LatentMoE, Nemotron 3), and
+    with `moe_latent_norm` a norm of their sum (Kimi K3).
 
     With `n_group`, a token's experts come from the best `topk_group` of so many groups of them (DeepSeek-V3, arXiv
     2412.19437, section 2.1.2): that bounds the nodes that it is sent to.
@@ -46,6 +47,7 @@ class Experts(NamedTuple):
     shared_bias: bool = False
     expert_gated: bool = True
     moe_latent_size: Number = 0
+    moe_latent_norm: bool = False
     branch_norms: bool = False
     output_norm: bool = False
     n_group: Number = 0
@@ -63,11 +65,7 @@ class Experts(NamedTuple):
         if self.branch_norms:
             yield build.elementwise("experts_norm", "norm", h, h, OF_INPUT, weights=h)
         if present(self.moe_latent_size):
-            yield build.gemm(
-                "latent_in_proj", "mlp", h, self.moe_latent_size, INPUT_ON_EVERY_GPU, bias=self.shared_bias
-            )
-            yield from self.routed(build, self.moe_latent_size)
-            yield build.gemm("latent_out_proj", "mlp", self.moe_latent_size, h, ON_EVERY_GPU, bias=self.shared_bias)
+            yield from self.in_latent_size(build, self.moe_latent_size)
         else:
             yield from self.routed(build, h)
         if present(self.shared_expert_intermediate_size):
@@ -82,6 +80,15 @@ class Experts(NamedTuple):
             yield build.elementwise("branch_norms", "norm", 2 * h, h, TOKENS, weights=2 * h)
         if self.output_norm:
             yield build.elementwise("experts_output_norm", "norm", h, h, TOKENS, weights=h)
+
+    def in_latent_size(self, build: Builder, size: Number) -> Iterator[Operator]:
+        """Projection into the experts' size, the experts, the norm of their sum, projection out of it."""
+        h, bias = build.hidden, self.shared_bias
+        yield build.gemm("latent_in_proj", "mlp", h, size, INPUT_ON_EVERY_GPU, bias=bias)
+        yield from self.routed(build, size)
+        if self.moe_latent_norm:
+            yield build.elementwise("latent_norm", "norm", size, size, TOKENS, weights=size)
+        yield build.gemm("latent_out_proj", "mlp", size, h, ON_EVERY_GPU, bias=bias)
 
     def routed(self, build: Builder, h: Number) -> Iterator[Operator]:
         """The experts that each token takes, from h to h, and their weighted sum."""

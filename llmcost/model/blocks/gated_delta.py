@@ -18,7 +18,9 @@ class GatedDelta(NamedTuple):
     """Each value head keeps a state of key size by value size; what it held for a key is replaced, not added to.
 
     The state decays by one factor a head, or one a key channel (`linear_decay`). Output gate, and decay a
-    channel, come from the input by a full matrix or through a bottleneck of `linear_gate_rank`.
+    channel, come from the input by a full matrix or through a bottleneck of `linear_gate_rank`; with
+    `linear_full_gate` the output gate alone by a full matrix. `linear_decay_scales`: how many weights scale the decay,
+    if not one a head (Kimi K3: one a channel of a head).
     `state_fp32`: the states are kept in 32 bits whatever the activations are.
     """
 
@@ -29,6 +31,8 @@ class GatedDelta(NamedTuple):
     linear_conv_kernel_dim: Number
     linear_decay: Literal["head", "channel"] = "head"
     linear_gate_rank: Number = 0
+    linear_full_gate: bool = False
+    linear_decay_scales: Number = 0
     state_fp32: bool = False
 
     def operators(self, build: Builder) -> Iterator[Operator]:
@@ -37,12 +41,14 @@ class GatedDelta(NamedTuple):
         keys = self.linear_num_key_heads * self.linear_key_head_dim
         values = heads * self.linear_value_head_dim
         decays = heads if self.linear_decay == "head" else keys
-        gates = 2 * rank if present(rank) else values + decays
+        gates = (values if self.linear_full_gate else rank) + rank if present(rank) else values + decays
         mixed = 2 * keys + values
+        scales = self.linear_decay_scales if present(self.linear_decay_scales) else heads
         yield build.gemm("delta_in_proj", "attention", build.hidden, mixed + heads + gates, IN)
         if present(rank):
             yield build.gemm("decay_proj", "attention", rank, decays, COLUMNS)
-            yield build.gemm("gate_proj", "attention", rank, values, COLUMNS)
+            if not self.linear_full_gate:
+                yield build.gemm("gate_proj", "attention", rank, values, COLUMNS)
         yield build.conv("delta_conv", "attention", mixed, self.linear_conv_kernel_dim, CHANNELS)
         yield build.scan(
             heads,
@@ -51,7 +57,7 @@ class GatedDelta(NamedTuple):
             CHANNELS,
             reads=mixed + heads + decays,
             writes=values,
-            weights=heads + decays,  # the decay's scale a head and its bias
+            weights=scales + decays,  # the decay's scales and its bias
             delta=True,
             fp32=self.state_fp32,
         )

@@ -107,6 +107,34 @@ class AlternatingUpdates(NamedTuple):
         yield build.elementwise("altup_mean", "mlp", n * h, h, COPIES)
 
 
+class AttentionResiduals(NamedTuple):
+    """Attention residuals (Kimi K3, arXiv 2607.24653, section 2.2): earlier sums of layers, attended to by each block.
+
+    Every block of layers leaves the sum of its outputs; there are `attn_res_blocks` of them in the end. Mixer and MLP
+    each read a weighted sum of those that are there, on average half, and of the running one: a score is the product
+    of the normed sum and a learned query.
+    """
+
+    attn_res_blocks: Number
+
+    def before(self, build: Builder, depth: Number) -> Iterator[Operator]:  # noqa: ARG002
+        """No kernel: the embedding is the first sum."""
+        yield from ()
+
+    def inside(self, build: Builder) -> Iterator[Operator]:
+        """For mixer and MLP: scores, their softmax and the weighted sum."""
+        for block in ("attention", "mlp"):
+            yield self.mix(build, f"{block}_residual", self.attn_res_blocks / 2 + 1)
+
+    def after(self, build: Builder) -> Iterator[Operator]:
+        """The weighted sum of all."""
+        yield self.mix(build, "output_residual", self.attn_res_blocks + 1)
+
+    def mix(self, build: Builder, name: str, sums: Number) -> Operator:
+        """One weighted sum of so many, with the weights of a norm and a query."""
+        return build.elementwise(name, "mlp", sums * build.hidden, build.hidden, COPIES, weights=2 * build.hidden)
+
+
 class HyperConnections(NamedTuple):
     """Hyper-connections (arXiv 2409.19606; mHC, arXiv 2512.24880): `hc_mult` residual streams.
 

@@ -24,6 +24,7 @@ Architecture = dict[str, Any]
 
 FOLDER = Path(__file__).resolve().parent.parent / "architectures"
 HARMLESS_KEYS = "harmless_keys.yaml"  # of all types: read by keys.py
+_CLASS_ENDING = re.compile(r"(ForCausalLM|ForConditionalGeneration|LMHeadModel|Model)$")
 _TYPE = re.compile(r"^([^\s#:]+):", re.MULTILINE)
 ANY: Schema = {"type": "any"}
 LARGEST = 10**9  # of a size
@@ -40,6 +41,7 @@ NOT_SAID = {"name", "title", "source", "aliases", "released", "notes", "publishe
 NOT_SAID |= {
     "counted",
     "unread",
+    "unknown_keys",
     "bidirectional",
     "head",
     "num_labels",
@@ -81,6 +83,7 @@ ARCHITECTURE = record(
     | {
         "like": TEXT,
         "reference": TEXT,
+        "classes": several(TEXT),
         "layer_types": ANY,
         "order": record({"cycle": several(TEXT)}, {"begin": several(TEXT)}),
         "layers": mapping(record({}, dict.fromkeys(LAYER_FIELDS, ANY) | OF_A_LAYER)),
@@ -110,6 +113,21 @@ def architecture(kind: str) -> Architecture | None:
         if kind in (types := _types(path)):
             return _architecture(path, kind, types)
     return None
+
+
+def type_of_class(named: Any) -> str | None:
+    """The type whose class a config's `architectures` names first, where no `model_type` says it; None if none is.
+
+    A class is known by the `reference` or the `classes` of a type, or by a type's name: QWenLMHeadModel is qwen's.
+    """
+    name = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else None
+    if name is None:
+        return None
+    types = {kind: text for path in _files() for kind, text in _types(path).items()}
+    plain = _CLASS_ENDING.sub("", name).lower()
+    same = [kind for kind in types if kind.replace("_", "").replace("-", "") == plain]
+    says = re.compile(rf"^  (reference: {re.escape(name)}$|classes: .*\b{re.escape(name)}\b)", re.MULTILINE)
+    return next((kind for kind in (*same, *(kind for kind in types if says.search(types[kind])))), None)
 
 
 def all_types() -> dict[str, Path]:

@@ -8,6 +8,7 @@ unless it is understood, known to change no count, or at the value that its type
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from os.path import isdir
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from llmcost.ground.errors import SpecError
 from llmcost.model.blocks import STREAMS
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
-from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS, OTHER_PARTS
+from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS
+from llmcost.specs.importer.wrappers import TIED, classes_named, text_model
 from llmcost.specs.json_text import line_of, parse_json
 from llmcost.specs.reader import Document, read_text
 
-TEXT = ("text_config", "llm_config", "language_config")  # where a multimodal config has its text model
 # Sizes that a released config has, under one name or another.
 MAIN_SIZES = ("hidden_size", "num_hidden_layers", "vocab_size")
 # What the name of a class says of what stands behind the layers: logits of the vocabulary, or one of the other heads.
@@ -44,49 +45,65 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def read_config(path: Path, kind: str | None = None, *, strict: bool = True) -> Document:
+def read_config(
+    path: Path, kind: str | None = None, allow_unknown: Sequence[str] = (), *, strict: bool = True
+) -> Document:
     """The spec that a config.json (or the folder that holds one) describes. Raises SpecError naming the key.
 
+    `kind`: the model_type as which it is read. `allow_unknown`: keys that are left out where they are not understood.
     `strict`: also for a quantisation that is not understood, which the spec otherwise says is unread.
     """
     file = path / "config.json" if isdir(path) else path
     text = read_text(file, LARGEST_CONFIG)
-    config = parse_json(text, str(file))
+    config = parse_json(text, str(file), from_python=True)
     name = (file.parent.name if file.name == "config.json" else file.stem) or "model"
     beside = file.with_name("hf_quant_config.json")  # where older versions of NVIDIA's ModelOpt put it
-    if "quantization_config" in config or not beside.is_file():
-        return document_of(config, str(file), name, kind, text, strict=strict)
-    told = read_text(beside, LARGEST_CONFIG)
-    found = parse_json(told, str(beside)).get("quantization")
-    config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
-    try:
-        return document_of(config, str(file), name, kind, text, strict=strict)
-    except SpecError as error:
-        first, *rest = error.field.split(".")
-        if first != "quantization_config":
-            raise
-        field = ("quantization", *rest)
-        raise SpecError(str(beside), line_of(told, field), ".".join(field), error.problem) from None
+    if TIED not in config and has_a_head(file.with_name("model.safetensors.index.json")):
+        config[TIED] = False
+    told = None
+    if beside.is_file() and "quantization_config" not in config:
+        told = (str(beside), read_text(beside, LARGEST_CONFIG))
+        found = parse_json(told[1], told[0]).get("quantization")
+        config["quantization_config"] = {"quant_method": "modelopt", **found} if isinstance(found, dict) else found
+    return document_of(config, str(file), name, kind, text, allow_unknown, beside=told, strict=strict)
+
+
+def has_a_head(index: Path) -> bool:
+    """Whether the list of a checkpoint's tensors beside the config has an LM head, which then is not the embedding.
+
+    transformers does not tie two weights that are both there, whatever a config class has by default.
+    """
+    small = index.is_file() and index.stat().st_size <= LARGEST_CONFIG
+    return small and 'lm_head.weight"' in read_text(index, LARGEST_CONFIG)
 
 
 def document_of(
-    config: dict[str, Any], file: str, name: str, kind: str | None = None, text: str = "", *, strict: bool = True
+    config: dict[str, Any],
+    file: str,
+    name: str,
+    kind: str | None = None,
+    text: str = "",
+    allow_unknown: Sequence[str] = (),
+    *,
+    beside: tuple[str, str] | None = None,
+    strict: bool = True,
 ) -> Document:
-    """The config's data in the form of a spec; `text` is the file's, for the lines in messages."""
-    if isinstance(config.get("quantization"), dict):  # as MLX names it; it writes the same under the usual key too
-        others = {key: value for key, value in config.items() if key != "quantization"}
-        config = others | {"quantization_config": config["quantization"]}
+    """The config's data in the form of a spec; `text` is the file's, for the lines in messages.
+
+    `beside`: name and text of the file that the quantisation comes from, if that is another.
+    """
     whole = config
     config, place, counted = text_model(whole)
+    config = as_hugging_face_has_it(config)
     notes = [
         f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
     ]
-    keys = Keys(config, file, kind, text, place)
+    if "block_configs" in config:
+        config = of_searched_layers(config, file, text)
+    keys = Keys(config, file, kind, text, place, allow_unknown, beside)
     filled = [name for name in MAIN_SIZES if not keys.is_given(name)]
     if filled:
         notes.append(f"Not in the config, so as {keys.type} has it by default: {', '.join(filled)}.")
-    if whole.get("tie_word_embeddings") not in (None, config.get("tie_word_embeddings")):
-        raise keys.error("tie_word_embeddings", "the text model says something else than the whole")
     depth = depth_of(keys)
     data: dict[str, Any] = {
         "name": name,
@@ -101,7 +118,7 @@ def document_of(
         **{field: keys.trait(field, plain) for field, plain in PLAIN.items()},
     }
     data |= tables(keys, data)
-    data |= head_of(keys, whole.get("architectures"))
+    data |= head_of(keys, classes_named(whole, place))
     layers = layers_of(keys, depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     if keys.get("quantization_config"):
@@ -122,7 +139,37 @@ def document_of(
         data |= with_towers(whole, data)
     data["notes"] = notes or None
     keys.refuse_what_is_left(keys.given)
+    keys.refuse_what_is_not_there()
+    data["unknown_keys"] = keys.left_out or None
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
+
+
+def as_hugging_face_has_it(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with what MLX and MLC call otherwise under the usual names: quantisation, and the longest context.
+
+    MLX writes the same under `quantization` and `quantization_config`. MLC's q0 formats quantise nothing.
+    """
+    if "context_window_size" in config and "max_position_embeddings" not in config:
+        config = config | {"max_position_embeddings": config["context_window_size"]}
+    config = {key: value for key, value in config.items() if key != "context_window_size"}
+    said, others = config.get("quantization"), config.get("quantization_config")
+    if isinstance(said, dict) and others in (None, said):
+        found: dict[str, Any] | None = said
+    elif isinstance(said, str) and others is None:
+        found = None if said.startswith("q0") else {"quant_method": "mlc", "format": said}
+    else:
+        return config
+    return {key: value for key, value in config.items() if key != "quantization"} | {"quantization_config": found}
+
+
+def of_searched_layers(config: dict[str, Any], file: str, text: str) -> dict[str, Any]:
+    """The config with lists of layers in the place of `block_configs`. Raises SpecError."""
+    from llmcost.specs.importer.searched import as_lists
+
+    try:
+        return as_lists(config)
+    except ValueError as wrong:
+        raise SpecError(file, line_of(text, ("block_configs",)), "block_configs", str(wrong)) from None
 
 
 def positions_of(keys: Keys) -> Any:
@@ -152,23 +199,12 @@ def dtype_of(keys: Keys) -> str:
     return DTYPE[said]
 
 
-def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], str]:
-    """The config of the text model alone, the key that it stands under, and what is counted where that is not all."""
-    key = next((key for key in TEXT if isinstance(config.get(key), dict)), "")
-    inner = config.get(key) if key else None
-    others = [words for part, words in OTHER_PARTS.items() if config.get(part)]
-    counted = ""
-    if others or inner is not None:
-        counted = f"the text model alone, without {' and '.join(others) or 'the other parts of its config'}"
-    if inner is not None:
-        config = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config} | inner
-    return config, (key,) if key else (), counted
-
-
 def with_towers(whole: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     """The towers beside a text model, and what is counted then; what is not understood stays left out, and is said."""
     from llmcost.specs.importer import towers  # few configs have any
 
+    if any("ForCausalLM" in str(each) for each in whole.get("architectures") or ()):
+        return {}  # the class of the text model alone
     try:
         found = towers.towers_of(whole, data["hidden_size"])
     except towers.LeftOutError as why:

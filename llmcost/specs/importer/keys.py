@@ -7,21 +7,22 @@ A key is left over if no value or rule of the type's architecture looked at it, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from llmcost.ground.errors import SpecError, shortened
-from llmcost.specs.importer.architectures import FOLDER, HARMLESS_KEYS, Architecture, architecture
-from llmcost.specs.importer.names import DRAFTS, FORMER_WORDS, LAYER_LISTS, NEUTRAL, OTHER_PARTS, SYNONYMS
+from llmcost.ground.errors import InputError, SpecError, shortened
+from llmcost.specs.importer.architectures import FOLDER, HARMLESS_KEYS, Architecture, architecture, type_of_class
+from llmcost.specs.importer.names import DRAFTS, FORMER_WORDS, LAYER_LISTS, NEUTRAL, OTHER_PARTS, SYNONYMS, WITH_WEIGHTS
 from llmcost.specs.importer.values import NotWholeError, evaluate, keys_of
 from llmcost.specs.json_text import line_of
 from llmcost.specs.reader import Key, read_yaml
 from llmcost.specs.schema import mapping, validate
 
 LARGEST = 10**9
+MOST_LISTED = 10_000  # entries of a list that only the code that comes with a config reads, layer by layer
 FLAGS = ("tie_word_embeddings", "attention_bias", "mlp_bias")  # true or false in every type
 DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type -> its config's defaults, for keys left out
 
@@ -49,15 +50,28 @@ def _class_defaults(kind: str) -> dict[str, Any]:
 class Keys:
     """One config while it is read: which keys were asked for, which are left over.
 
-    `place` is where these keys stand in the text: ("text_config",), or () for the top.
+    `place` is where these keys stand in the text: ("text_config",), or () for the top. `allow_unknown`: keys that are
+    left out where they are not understood, but for those that are sizes of blocks in other types. `beside`: name and
+    text of the file that has the quantisation, if that is another.
     """
 
     def __init__(
-        self, config: dict[str, Any], file: str, kind: str | None = None, text: str = "", place: tuple[str, ...] = ()
+        self,
+        config: dict[str, Any],
+        file: str,
+        kind: str | None = None,
+        text: str = "",
+        place: tuple[str, ...] = (),
+        allow_unknown: Sequence[str] = (),
+        beside: tuple[str, str] | None = None,
     ) -> None:
-        self.file, self.text, self.place = file, text, place
+        self.file, self.text, self.place, self.beside = file, text, place, beside
+        self.allowed = frozenset(allow_unknown)
+        self.left_out: list[str] = []  # keys that are not understood, and allowed
         self.type = kind or config.get("model_type")
         family = architecture(self.type) if isinstance(self.type, str) else None
+        if family is None and kind is None and (named := type_of_class(config.get("architectures"))):
+            self.type, family = named, architecture(named)
         if family is None:
             problem = (
                 f"the architecture {shortened(str(self.type))!r} is not understood"
@@ -86,7 +100,12 @@ class Keys:
 
     def error(self, key: str, problem: str) -> SpecError:
         """The error that names one key, its line and what is wrong with it."""
-        return SpecError(self.file, line_of(self.text, (*self.place, *key.split("."))), key, problem)
+        first, *rest = key.split(".")
+        if first == "quantization_config" and self.beside is not None:
+            file, text = self.beside
+            field = ("quantization", *rest)
+            return SpecError(file, line_of(text, field), ".".join(field), problem)
+        return SpecError(self.file, line_of(self.text, (*self.place, first, *rest)), key, problem)
 
     def origin(self, path: tuple[Key, ...]) -> tuple[str, int]:
         """The key that a spec's field was read from, and its line."""
@@ -177,7 +196,8 @@ class Keys:
         if kinds is None:
             return None
         drafts = next((self.given[key] for key in DRAFTS if isinstance(self.given.get(key), int)), 0)
-        if depth and isinstance(kinds, list) and len(kinds) == depth + drafts:
+        most = MOST_LISTED if kinds is self.given.get(other) and other != key else (depth or 0) + drafts
+        if depth and isinstance(kinds, list) and depth < len(kinds) <= most:
             kinds = kinds[:depth]  # the layers of multi-token prediction come last
         if not isinstance(kinds, list | str) or (depth is not None and len(kinds) != depth):
             raise self.error(key, f"expected a list of {depth} entries, one a layer" if depth else "expected a list")
@@ -189,12 +209,34 @@ class Keys:
     def refuse_what_is_left(self, given: dict[str, Any]) -> None:
         """Refuse the first key that might change a count and that nothing here looked at."""
         for key, value in given.items():
-            if value is not None and not self._is_looked_at(key) and not self._is_neutral(key, value):
+            if value is None or (self._is_looked_at(key) and (value not in WITH_WEIGHTS or key in self.asked)):
+                continue
+            if not self._is_neutral(key, value):
                 shown = json.dumps(value)[:60]
                 known = {*self.defaults, *(name for field in SYNONYMS for name in self.names(field))} - {*given}
                 near = get_close_matches(key, sorted(known), n=1, cutoff=0.8)
                 problem = f"not understood for {self.type}: it might change a count (the value is {shown})"
-                raise self.error(key, problem + "".join(f"; did you mean {each}?" for each in near))
+                self.leave_out(key, problem + "".join(f"; did you mean {each}?" for each in near))
+
+    def leave_out(self, key: str, problem: str) -> None:
+        """Leave out a key that is not understood, if that is allowed; a size that the type has no use for never is."""
+        if any(key in names for names in SYNONYMS.values()):
+            raise self.error(key, problem)
+        if key not in self.allowed:
+            raise self.error(
+                key, f"{problem}{'' if problem.endswith('?') else ';'} --allow-unknown {key} leaves it out"
+            )
+        if key not in self.left_out:
+            self.left_out.append(key)
+
+    def refuse_what_is_not_there(self) -> None:
+        """Refuse a key to leave out that the config has not. Raises InputError."""
+        quantized = self.given.get("quantization_config")
+        inner = {f"quantization_config.{key}" for key in quantized} if isinstance(quantized, dict) else set()
+        own = {key for each in (self.given.get("per_layer_config") or {}).values() for key in each}
+        absent = next(iter(sorted(self.allowed - self.given.keys() - inner - own)), None)
+        if absent is not None:
+            raise InputError(f"--allow-unknown {absent[:60]}: {self.file} has no such key")
 
     def _is_looked_at(self, key: str) -> bool:
         """Whether a key was read, or need not be read."""
@@ -223,7 +265,7 @@ class Keys:
     def _repeated_by(self, key: str) -> Iterator[str]:
         """The fields that a key may hold and that were read under another name."""
         for field, names in SYNONYMS.items():
-            if key in names and key != self.names(field)[0] and self.asked & set(names) - {key}:
+            if key in names and self.asked & set(names) - {key}:
                 yield field
 
     def _flat(self, config: dict[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,7 @@ NEUTRAL: dict[str, Any] = {
     "use_bidirectional_attention": "vision",
     "moe_layer_freq": 1,
     "zero_expert_type": "identity",
+    "sliding_window_size": -1,  # of MLC: none
 }
 # Keys of a multimodal config's other models, and what these are called.
 OTHER_PARTS = {
@@ -61,6 +62,8 @@ OTHER_PARTS = {
     "audio_config": "the audio encoder",
     "speech_config": "the speech encoder",
 }
+# Activations that have weights: they are no harmless value of a key that says which function is computed.
+WITH_WEIGHTS = ("xielu",)
 # Layers of multi-token prediction, by any name.
 DRAFTS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 # The keys that may list every layer's type, and words that they were written in before.

@@ -114,7 +114,10 @@ def _after(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
 
 
 def _at(rule: dict[str, Any], position: int, depth: int, get: Get) -> Any:
-    places = _short(get(rule["at"]))
+    places = get(rule["at"])
+    if isinstance(places, str):  # Step-3.5 writes "3,4,5"
+        places = [int(place) for place in places.split(",") if place.strip()]
+    places = _short(places)
     return picks(rule.get("without", "none"), position, depth, get) if places is None else position in places
 
 

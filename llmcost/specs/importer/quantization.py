@@ -27,7 +27,7 @@ HARMLESS = frozenset(
     """
     act_group_aware activation_scheme amp autoround_version backend batch_size bnb_4bit_compute_dtype
     bnb_4bit_quant_storage block_name_to_quantize cache_block_outputs checkpoint_format damp_auto_increment
-    damp_percent data_type dataset desc_act do_fuse enable_quanted_input exllama_config fmt fuse_max_seq_len
+    damp_percent data_type dataset dequantize desc_act do_fuse enable_quanted_input exllama_config fmt fuse_max_seq_len
     global_compression_ratio gradient_accumulate_steps hadamard is_marlin_format iters kv_cache_quant_algo
     kv_cache_scheme llm_int8_enable_fp32_cpu_offload llm_int8_has_fp16_weight llm_int8_threshold low_gpu_mem_usage
     lr max_input_length meta minmax_lr model_file_base_name model_name_or_path model_seqlen modules_to_fuse nsamples
@@ -140,12 +140,9 @@ def _check(keys: Keys, said: dict[str, Any]) -> None:
     """Refuse a key that is not understood, and a flag that is neither true nor false."""
     known = HARMLESS | UNDERSTOOD | OF_METHOD.get(str(said.get("quant_method")), frozenset())
     by_module = said.get("quant_method") == "mlx"  # whose other keys are modules
-    unknown = next(
-        (key for key, own in said.items() if key not in known and not (by_module and isinstance(own, dict | bool))),
-        None,
-    )
-    if unknown:
-        raise keys.error(f"quantization_config.{unknown}", "not understood: it might change the bytes of weights")
+    for key, own in said.items():
+        if key not in known and not (by_module and isinstance(own, dict | bool)):
+            keys.leave_out(f"quantization_config.{key}", "not understood: it might change the bytes of weights")
     for key in FLAGS:
         if said.get(key) not in (True, False, None):
             raise keys.error(f"quantization_config.{key}", "expected true or false")
@@ -270,6 +267,8 @@ def _format(said: dict[str, Any]) -> str:
         return kind + ("-dq" if said.get("bnb_4bit_use_double_quant") else "")
     if method == "modelopt" and said.get("quant_algo") is not None:
         return MODELOPT.get(str(said["quant_algo"]), "")
+    if method == "mlc":
+        return "mlc-q4" if said["format"] in ("q4f16_0", "q4f16_1", "q4bf16_0", "q4bf16_1") else ""
     others = {"mlx": _mlx, "hqq": _hqq, "torchao": _torchao, "quark": _quark}
     if method in others:
         return others[method](said)

@@ -1,0 +1,113 @@
+"""The text model inside a config that wraps it: of a multimodal model, or of a part of one.
+
+`wrappers.json` has what transformers' config classes of such types do (written by tests/config_defaults.py): the type
+of a text model that names none, and which `tie_word_embeddings` holds where the wrapper and the text model may both
+say one. Code that comes with a config is not in it: there the text model decides.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from llmcost.specs.importer.architectures import architecture
+from llmcost.specs.importer.names import OTHER_PARTS, SYNONYMS
+
+WRAPPERS = Path(__file__).with_name("wrappers.json")  # model_type -> [type of its text model, how embeddings are tied]
+TEXT = ("text_config", "llm_config", "language_config", "thinker_config")  # where a text model usually is
+TIED = "tie_word_embeddings"
+# Drafts of another model, with projections from its hidden size and into it.
+NOT_ALONE = ("gemma4_assistant", "gemma4_unified_assistant", "muse_glimmer_assistant")
+# Parts that are no text model, by their keys.
+OTHERS = re.compile("encoder|vision|image|audio|speech|talker|token2|code2|draft|quantization")
+DEEPEST = 3  # wrappers one in another
+
+
+def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], str]:
+    """The config of the text model alone, the keys that it stands under from outside in, and what is counted.
+
+    The last is empty where the text model is all that the config describes.
+    """
+    inner, place = _inside(config, 0)
+    levels = _levels(config, place)
+    others = [words for part, words in OTHER_PARTS.items() if any(level.get(part) for level in levels)]
+    alone = f"the text model alone, without {' and '.join(others) or 'the other parts of its config'}"
+    return inner, place, alone if others or place else ""
+
+
+def classes_named(config: dict[str, Any], place: tuple[str, ...]) -> Any:
+    """The `architectures` that says what stands behind the layers of the text model that is at a place of a config.
+
+    It is the wrapper's, unless that is a name such as InternVLChatModel, which may have a head, and a part says more.
+    """
+    named = [said for level in _levels(config, place) if (said := level.get("architectures"))]
+    return next((said for said in named if not str(said).endswith("Model']")), named[0] if named else None)
+
+
+def _levels(config: dict[str, Any], place: tuple[str, ...]) -> list[dict[str, Any]]:
+    """A config and the parts at each key of a place, from outside in."""
+    levels = [config]
+    for key in place:
+        levels.append(levels[-1][key])
+    return levels
+
+
+def _inside(config: dict[str, Any], depth: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The config of the text model, with what its wrappers say of it, and the keys that it stands under."""
+    key = None if depth == DEEPEST else _place(config)
+    if key is None or config.get("model_type") in NOT_ALONE:  # such a type is refused by its name
+        return config, ()
+    kind, tied = _rule(config)
+    inner, place = _inside(config[key], depth + 1)
+    outer: dict[str, Any] = {name: config[name] for name in ("quantization_config", "quantization") if name in config}
+    outer |= {"model_type": kind or config.get("model_type"), "architectures": config.get("architectures")}
+    embeddings = {TIED: said} if (said := _tied(tied, config.get(TIED), inner.get(TIED))) is not None else {}
+    return outer | inner | embeddings, (key, *place)
+
+
+def _place(config: dict[str, Any]) -> str | None:
+    """The key of the text model inside a config; None if the config is that of a text model itself."""
+    named = next((key for key in TEXT if isinstance(config.get(key), dict)), None)
+    if named or any(key in config for key in SYNONYMS["hidden_size"]):
+        return named
+    inside = (key for key, value in config.items() if isinstance(value, dict) and not OTHERS.search(key))
+    return next((key for key in inside if _is_text(config[key])), None)
+
+
+def _is_text(part: dict[str, Any]) -> bool:
+    """Whether a part of a config is a text model: one that has a vocabulary and a hidden size."""
+    return "vocab_size" in part and any(key in part for key in SYNONYMS["hidden_size"])
+
+
+def _rule(config: dict[str, Any]) -> tuple[str | None, str]:
+    """Of a wrapper: the type of its text model, and how embeddings are tied.
+
+    The text model decides where its own class is named, or where the wrapper's type is one of text models too.
+    """
+    kind, named = config.get("model_type"), config.get("architectures")
+    _, found, rest = WRAPPERS.read_text("utf-8").partition(f"\n {json.dumps(kind)}: ")
+    if not found:
+        return None, "inside"
+    inner, tied = json.JSONDecoder().raw_decode(rest)[0]
+    alone = "ForCausalLM" in str(named) if named else architecture(str(kind)) is not None
+    return inner, "inside" if alone else tied
+
+
+def _tied(rule: str, outside: Any, inside: Any) -> Any:
+    """Whether embeddings are tied, of what the wrapper and the text model say; None where it is the text's default.
+
+    What is neither true nor false is handed on, to be refused.
+    """
+    said = [each for each in (outside, inside) if each is not None]
+    strange = next((each for each in said if not isinstance(each, bool)), None)
+    if strange is not None:
+        return strange
+    if rule == "either":
+        return any(said)
+    if rule == "inside":
+        return said[-1] if said else None
+    if outside is None:
+        return inside if rule == "outside" else rule == "tied"
+    return outside
