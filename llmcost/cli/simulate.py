@@ -8,7 +8,7 @@ from llmcost.serving.options import Options
 from llmcost.simulate.options import SimulationOptions
 
 # What does not depend on traffic, or depends on it here.
-WITHOUT = ("batch", "context", "mfu", "tokens", "logits", "batch_prompts")
+WITHOUT = ("batch", "context", "images", "image_size", "audio", "mfu", "tokens", "logits", "batch_prompts")
 
 
 def simulate(

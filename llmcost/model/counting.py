@@ -12,8 +12,8 @@ PASSES = 3  # FLOPs of forward and backward in forward passes: gradients of inpu
 class Params(NamedTuple):
     """Numbers of parameters by part. A tied LM head has none of its own.
 
-    `text`, `towers`: those of the text model and of the towers beside it; None where the model has none. `active` is the
-    text model's.
+    `text`, `towers`: those of the text model and of the towers beside it; None where the model has none. `active` is
+    the text model's.
     """
 
     total: Number

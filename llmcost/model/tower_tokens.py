@@ -25,8 +25,8 @@ LARGEST_RATIO = 200  # of the longer side to the shorter, beyond which Qwen's pr
 class Tokens(NamedTuple):
     """Of one image or sound: sequences and tokens of each, where patches or frames come in, in layers, and behind them.
 
-    `windows`: where layers see windows alone; windows that are cut off at the border count with their own pairs, so that
-    both figures are means. `prompt`: tokens that stand for it in the prompt.
+    `windows`: where layers see windows alone; windows that are cut off at the border count with their own pairs, so
+    that both figures are means. `prompt`: tokens that stand for it in the prompt.
     """
 
     patches: Place
@@ -93,7 +93,7 @@ def _resized_frames(tower: Any, wide: float, high: float) -> Tokens:
     return _of_a_grid(tower, h // tower.patch_size, w // tower.patch_size)
 
 
-def _square(tower: Any, wide: float, high: float) -> Tokens:
+def _square(tower: Any, *_: float) -> Tokens:
     """Every image is scaled to one size (SigLIP, CLIP): Gemma 3, LLaVA 1.5."""
     side = tower.image_size // tower.patch_size
     found = _of_a_grid(tower, side, side, tower.out or None)

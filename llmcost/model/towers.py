@@ -1,8 +1,8 @@
 """Towers: the encoders of images and sound beside a text model, with what projects their outputs, as operators.
 
-A tower is a list of kernels, each with its sizes, how often it runs and which of the tower's tokens it runs on. How many
-tokens an image or a sound has at each of these places is a rule of its family (`model.tower_tokens`). Nothing of it runs
-where no image or sound is asked about: its weights are stored all the same.
+A tower is a list of kernels, each with its sizes, how often it runs and which of the tower's tokens it runs on. How
+many tokens an image or a sound has at each of these places is a rule of its family (`model.tower_tokens`). Nothing of it
+runs where no image or sound is asked about: its weights are stored all the same.
 """
 
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ READS = {"columns": Facts("columns", OWN), "rows": Facts("rows", OWN), "tokens":
 class TowerOperator(NamedTuple):
     """Kernels of one kind, `count` of them, on the tokens at one place of the tower.
 
-    A linear layer has k inputs and n outputs, and a bias or none; attention has `heads` of `head_dim` elements each, all
-    of whose queries see all keys of their sequence; what has neither is elementwise and reads and writes `width` elements
-    a token. `weights`: parameters beside those of a linear layer: a norm's, a table's. `split`: how tensor parallelism
+    A linear layer has k inputs and n outputs, and a bias or none; attention has `heads` of `head_dim` elements each,
+    all of whose queries see all keys of their sequence; what has neither is elementwise and reads and writes `width`
+    elements a token. `weights`: parameters beside those of a linear layer: a norm's, a table's. `split`: how tensor parallelism
     divides a linear layer. `at`: where in the tower; none: it is stored and never runs.
     """
 
@@ -69,8 +69,8 @@ class Tower(NamedTuple):
 
     `patch_size`, `image_size`: pixels. `merge`: patches a side that become one token. `least`, `most`: pixels, tiles or
     patches between which the rule keeps an image. `window`: patches a side that see each other in layers at windows.
-    `extra`: tokens that layers have beside the patches. `out`: tokens that a whole image or sound has in the prompt, for
-    rules where that is fixed. `seconds`: of one piece of sound.
+    `extra`: tokens that layers have beside the patches. `out`: tokens that an image has in the prompt, where its rule
+    says a fixed number. Of the rule whisper, `image_size` is the positions of a piece of 30 seconds.
     """
 
     name: str
@@ -108,6 +108,12 @@ class Tower(NamedTuple):
         divided = sum(op.count * op.k * op.n for op in self.operators if op.split != "tokens")
         yield Stored(f"{self.name}_layers", "tower", 1, divided, Bx, HEADS)
         yield Stored(f"{self.name}_others", "tower", 1, self.params() - divided, Bx)
+
+    def idle(self, Bx: Number) -> Iterator[Operator]:
+        """What is stored and does not run where the tower does: tables, and heads that no language model uses."""
+        yield Stored(
+            f"{self.name}_tables", "tower", 1, sum(op.params() for op in self.operators if op.at == "none"), Bx
+        )
 
     def tokens(self, size: tuple[float, ...]) -> Tokens:
         """Tokens at each place, of an image of so many pixels (width, height) or a sound of so many seconds."""

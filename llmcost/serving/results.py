@@ -67,6 +67,16 @@ class KvCache(NamedTuple):
     bytes_per_token: Number
 
 
+class Encoding(NamedTuple):
+    """What towers do for the prompts of a whole batch.
+
+    `prompt_tokens`: of a sequence's prompt, those that stand for images and sound. `flops`: of all sequences.
+    """
+
+    prompt_tokens: int
+    flops: Number
+
+
 class Memory(NamedTuple):
     """Bytes on the fullest GPU; what depends on the GPU's memory is None without a GPU.
 
@@ -277,6 +287,7 @@ class Estimate(NamedTuple):
     serving: Serving | None
     training: TrainingRates
     accuracy: Accuracy
+    encoding: Encoding | None = None
 
     def beyond_limit(self) -> list[str]:
         """The phases in which the textbook is faster than the limit by a hundredth or more.

@@ -51,7 +51,10 @@ LAYER: dict[str, Schema] = {
 MODEL = _fields(STREAMS)  # the fields of a model's streams
 
 TOWER_OPERATOR = _fields([TowerOperator]) | {"name": TEXT}
-TOWER = _fields([Tower]) | {"name": TEXT, "operators": several(record({"name": TOWER_OPERATOR.pop("name")}, TOWER_OPERATOR))}
+TOWER = _fields([Tower]) | {
+    "name": TEXT,
+    "operators": several(record({"name": TOWER_OPERATOR.pop("name")}, TOWER_OPERATOR)),
+}
 TOWERS = record({name: TOWER.pop(name) for name in ("name", "rule", "operators")}, TOWER)
 PUBLISHED = record(
     required={"quantity": TEXT, "printed": TEXT, "document": TEXT, "why": TEXT},

@@ -17,14 +17,18 @@ DEFAULTS = Path(__file__).with_name("tower_defaults.json")  # model_type of a to
 LARGEST = 10**9
 # Keys of towers that change no parameter and no product.
 HARMLESS = frozenset(
-    """architectures attention_dropout attention_probs_dropout_prob attn_implementation _attn_implementation
-    _attn_implementation_autoset _name_or_path auto_map chunk_size_feed_forward drop_path_rate dropout dtype dropout_p
-    activation_dropout activation_function encoder_layerdrop layerdrop eps hidden_act hidden_dropout_prob
-    initializer_factor initializer_range is_encoder_decoder layer_norm_eps model_type norm_eps output_attentions
-    output_hidden_states problem_type projection_dropout projector_dropout return_dict rms_norm_eps rope_parameters
-    rope_scaling rope_theta tokens_per_second torch_dtype transformers_version use_cache use_flash_attn
-    use_bfloat16 id2label label2id scale_embedding qkv_bias_dropout""".split()
-)
+    {
+        "architectures", "attention_dropout", "attention_probs_dropout_prob", "attn_implementation",
+        "_attn_implementation", "_attn_implementation_autoset", "_name_or_path", "auto_map",
+        "chunk_size_feed_forward", "drop_path_rate", "dropout", "dtype", "activation_dropout",
+        "activation_function", "encoder_layerdrop", "layerdrop", "hidden_act", "hidden_dropout_prob",
+        "initializer_factor", "initializer_range", "is_encoder_decoder", "layer_norm_eps", "model_type",
+        "norm_eps", "output_attentions", "output_hidden_states", "problem_type", "projection_dropout",
+        "projector_dropout", "return_dict", "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta",
+        "tokens_per_second", "torch_dtype", "transformers_version", "use_cache", "use_flash_attn",
+        "use_bfloat16", "id2label", "label2id", "scale_embedding",
+    }
+)  # fmt: skip
 Operators = list[dict[str, Any]]
 Towers = list[dict[str, Any]]
 
@@ -70,6 +74,12 @@ class Part:
         value = self.get(key)
         if value != expected:
             raise LeftOutError(f"its {key} is {json.dumps(value)[:40]}, and only {json.dumps(expected)} is understood")
+
+    def out(self, key: str, hidden: int) -> int:
+        """The width of what it hands on, which must be that of the text model."""
+        if self.size(key) != hidden:
+            raise LeftOutError(f"its {key} of {self.size(key)} is not the text model's hidden size, {hidden}")
+        return hidden
 
     def refuse_what_is_left(self) -> None:
         """Raise LeftOutError for a key that might change a count and that nothing looked at."""
@@ -133,13 +143,14 @@ def encoder(
 ) -> Operators:
     """`count` layers of attention and an MLP, of which `windows` see windows alone.
 
-    `biases`: which linear layers have one; qv: queries and values alone, as in Whisper. `affine`: parameters a channel of
-    each of the two norms. `scales`: weights a layer beside those, as scales of residual branches.
+    `biases`: which linear layers have one; qv: queries and values alone, as in Whisper. `affine`: parameters a channel
+    of each of the two norms. `scales`: weights a layer beside those, as scales of residual branches.
     """
     if hidden % heads and not head_dim:
         raise LeftOutError(f"{hidden} channels do not divide into {heads} heads")
     d, have = head_dim or hidden // heads, biases.split()
-    inner, each = heads * d, {"at": at, "count": count}
+    inner = heads * d
+    each: dict[str, Any] = {"at": at, "count": count}
     if "qv" in have:
         qkv = [
             linear(f"{prefix}qv_proj", hidden, 2 * inner, bias=True, split="columns", **each),
@@ -160,14 +171,23 @@ def encoder(
         *attention,
         linear(f"{prefix}o_proj", inner, hidden, bias="out" in have, split="rows", **each),
         norm(f"{prefix}mlp_norm", hidden, affine=affine, **each),
-        linear(f"{prefix}gate_up_proj" if gated else f"{prefix}up_proj", hidden, up, bias="up" in have, split="columns", **each),
+        linear(
+            f"{prefix}gate_up_proj" if gated else f"{prefix}up_proj",
+            hidden,
+            up,
+            bias="up" in have,
+            split="columns",
+            **each,
+        ),
         {"name": f"{prefix}activation", **each, "width": intermediate, "weights": 0},
         linear(f"{prefix}down_proj", intermediate, hidden, bias="down" in have, split="rows", **each),
         *([{"name": f"{prefix}scales", **each, "width": hidden, "weights": scales}] if scales else []),
     ]
 
 
-def projector(name: str, k: int, middle: int, out: int, *, bias: bool = True, at: str = "merged", **more: Any) -> Operators:
+def projector(
+    name: str, k: int, middle: int, out: int, *, bias: bool = True, at: str = "merged", **more: Any
+) -> Operators:
     """Two linear layers with an activation between them."""
     return [
         linear(f"{name}_up", k, middle, at, bias=bias, split="columns", **more),
@@ -185,9 +205,9 @@ def tower(name: str, rule: str, operators: Iterable[dict[str, Any]], **sizes: in
 # -- families -------------------------------------------------------------------------------------------
 
 VISION = "vision_tower"
-# The pixels between which images are kept, by the preprocessor_config.json of released models: Qwen/Qwen2-VL-7B-Instruct
-# and Qwen/Qwen2.5-VL-7B-Instruct (min_pixels, max_pixels), Qwen/Qwen3-VL-8B-Instruct (shortest_edge, longest_edge),
-# zai-org/GLM-4.1V-9B-Thinking.
+# The pixels between which images are kept, by the preprocessor_config.json of released models:
+# Qwen/Qwen2-VL-7B-Instruct and Qwen/Qwen2.5-VL-7B-Instruct (min_pixels, max_pixels), Qwen/Qwen3-VL-8B-Instruct
+# (shortest_edge, longest_edge), zai-org/GLM-4.1V-9B-Thinking.
 QWEN_PIXELS = {"least": 3136, "most": 12_845_056}
 QWEN3_PIXELS = {"least": 65_536, "most": 16_777_216}
 GLM_PIXELS = {"least": 12_544, "most": 9_633_792}
@@ -204,10 +224,12 @@ def _qwen2(config: dict[str, Any], hidden: int) -> Towers:
         v.read.add(name)
     wide = h * merge * merge
     found = [
-        linear("patch_embedding", channels * v.size("temporal_patch_size") * patch * patch, h, "patches", split="columns"),
+        linear(
+            "patch_embedding", channels * v.size("temporal_patch_size") * patch * patch, h, "patches", split="columns"
+        ),
         *encoder(h, v.size("num_heads"), int(h * ratio), v.size("depth")),
         norm("merger_norm", h),
-        *projector("merger", wide, wide, v.size("hidden_size")),
+        *projector("merger", wide, wide, v.out("hidden_size", hidden)),
     ]
     v.refuse_what_is_left()
     return [tower(VISION, "resized", found, patch_size=patch, merge=merge, **QWEN_PIXELS)]
@@ -225,10 +247,14 @@ def _qwen2_5(config: dict[str, Any], hidden: int) -> Towers:
         v.read.add(name)
     wide, seen = h * merge * merge, len({each for each in full if isinstance(each, int) and 0 <= each < depth})
     found = [
-        linear("patch_embedding", channels * v.size("temporal_patch_size") * patch * patch, h, "patches", split="columns"),
-        *encoder(h, v.size("num_heads"), v.size("intermediate_size"), depth, affine=1, gated=True, windows=depth - seen),
+        linear(
+            "patch_embedding", channels * v.size("temporal_patch_size") * patch * patch, h, "patches", split="columns"
+        ),
+        *encoder(
+            h, v.size("num_heads"), v.size("intermediate_size"), depth, affine=1, gated=True, windows=depth - seen
+        ),
         norm("merger_norm", h, affine=1),
-        *projector("merger", wide, wide, v.size("out_hidden_size")),
+        *projector("merger", wide, wide, v.out("out_hidden_size", hidden)),
     ]
     v.refuse_what_is_left()
     across = window // merge // patch * merge
@@ -238,7 +264,7 @@ def _qwen2_5(config: dict[str, Any], hidden: int) -> Towers:
 def _qwen3(config: dict[str, Any], hidden: int, kind: str = "qwen3_vl_vision") -> Towers:
     v = Part(config.get("vision_config"), kind)
     h, merge, patch = v.size("hidden_size"), v.size("spatial_merge_size"), v.size("patch_size")
-    wide, out = h * merge * merge, v.size("out_hidden_size")
+    wide, out = h * merge * merge, v.out("out_hidden_size", hidden)
     deep = v.get("deepstack_visual_indexes") or []
     if not isinstance(deep, list):
         raise LeftOutError("its deepstack_visual_indexes are no list")
@@ -452,7 +478,10 @@ def _internvl(config: dict[str, Any], hidden: int) -> Towers:
 
 def _glm4v(config: dict[str, Any], hidden: int, kind: str = "glm4v_vision") -> Towers:
     v = Part(config.get("vision_config"), kind)
-    h, merge, patch, out = (v.size(key) for key in ("hidden_size", "spatial_merge_size", "patch_size", "out_hidden_size"))
+    h, merge, patch, out = (
+        v.size(key) for key in ("hidden_size", "spatial_merge_size", "patch_size", "out_hidden_size")
+    )
+    v.out("out_hidden_size", hidden)
     wide, side = v.size("intermediate_size"), v.size("image_size") // v.size("patch_size")
     biases = "qkv" if v.flag("attention_bias") else ""
     found = [
@@ -501,7 +530,11 @@ def _lfm2(config: dict[str, Any], hidden: int) -> Towers:
     v, whole = Part(config.get("vision_config"), "siglip2_vision_model"), Part(config, "lfm2_vl")
     v.must_be("model_type", "siglip2_vision_model")
     h, patch, heads = v.size("hidden_size"), v.size("patch_size"), v.size("num_attention_heads")
-    middle, inner, factor = v.size("intermediate_size"), whole.size("projector_hidden_size"), whole.size("downsample_factor")
+    middle, inner, factor = (
+        v.size("intermediate_size"),
+        whole.size("projector_hidden_size"),
+        whole.size("downsample_factor"),
+    )
     wide, bias = h * factor * factor, whole.flag("projector_bias")
     head = h + 4 * h * h + 4 * h + 2 * h + 2 * h * middle + middle + h
     found = [
