@@ -386,7 +386,7 @@ def _llama4(config: dict[str, Any], hidden: int) -> Towers:
         linear("adapter_down", inner, v.size("projector_output_dim"), "merged", split="rows"),
         linear("projector", v.size("vision_output_dim"), hidden, "merged"),
     ]
-    if middle != h * merge * merge or v.size("projector_output_dim") != v.size("vision_output_dim"):
+    if middle != h * merge * merge or not inner == v.size("projector_output_dim") == v.size("vision_output_dim"):
         raise LeftOutError("the sizes of its adapter contradict each other")
     v.refuse_what_is_left()
     return [tower(VISION, "canvas", found, patch_size=patch, image_size=side, merge=merge, most=16, extra=1)]

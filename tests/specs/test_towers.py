@@ -1,0 +1,371 @@
+"""Towers beside text models: parameters, FLOPs and tokens are those of the reference, or they are left out, and said.
+
+The reference implementation is built on torch's meta device: released configurations, and small ones with one key changed
+at a time. Small ones run on the CPU for FLOPs; its image processors say how many tokens an image has.
+"""
+
+import ast
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoModelForMultimodalLM
+
+from llmcost.model.counting import count_pass
+from llmcost.model.towers import Tower, TowerOperator
+from llmcost.serving.estimate import Options, estimate
+from llmcost.specs.importer.huggingface import document_of
+from llmcost.specs.importer.towers import DEFAULTS, FAMILIES, LeftOutError, towers_of
+from llmcost.specs.models import model_from
+
+TEXT = {
+    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 320, "max_position_embeddings": 512, "pad_token_id": 0,
+    "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+OWN_TEXT = {
+    "mllama": {"cross_attention_layers": [1]},
+    "kimi_k25": {"num_key_value_heads": 4, "head_dim": 8, "q_lora_rank": 20, "kv_lora_rank": 28, "n_routed_experts": 8},
+    "lfm2_vl": {"layer_types": ["conv", "full_attention"]},
+}
+# A small tower of each family, which runs in milliseconds.
+QWEN = {"depth": 3, "num_heads": 4, "patch_size": 4, "in_channels": 3, "temporal_patch_size": 2, "spatial_merge_size": 2}
+SIGLIP = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_channels": 3,
+}  # fmt: skip
+GLM = {**QWEN, "hidden_size": 32, "intermediate_size": 40, "out_hidden_size": 64, "image_size": 32}
+QWEN3 = {
+    **QWEN, "hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "num_position_embeddings": 16,
+}  # fmt: skip
+SMALL = {
+    "qwen2_vl": {**QWEN, "embed_dim": 32, "mlp_ratio": 2, "hidden_size": 64},
+    "qwen2_5_vl": {
+        **QWEN, "hidden_size": 32, "intermediate_size": 48, "window_size": 16, "out_hidden_size": 64,
+        "fullatt_block_indexes": [1],
+    },
+    "qwen3_vl": {**QWEN3, "deepstack_visual_indexes": [0, 1]},
+    "qwen3_vl_moe": {**QWEN3, "deepstack_visual_indexes": [0, 1]},
+    "qwen3_5": QWEN3,
+    "qwen3_5_moe": QWEN3,
+    "gemma3": {
+        **SIGLIP, "model_type": "siglip_vision_model", "image_size": 64, "patch_size": 4, "vision_use_head": False,
+    },
+    "llava": {**SIGLIP, "model_type": "clip_vision_model", "image_size": 32, "patch_size": 4},
+    "mllama": {
+        "hidden_size": 32, "attention_heads": 4, "intermediate_size": 48, "num_hidden_layers": 3, "num_global_layers": 2,
+        "image_size": 32, "patch_size": 4, "intermediate_layers_indices": [0, 1], "vision_output_dim": 96,
+        "max_num_tiles": 4, "num_channels": 3,
+    },
+    "llama4": {
+        **SIGLIP, "intermediate_size": 128, "image_size": 32, "patch_size": 4, "projector_input_dim": 56,
+        "projector_output_dim": 56, "vision_output_dim": 56,
+    },
+    "mistral3": {**SIGLIP, "model_type": "pixtral", "head_dim": 8, "image_size": 32, "patch_size": 4},
+    "internvl": {**SIGLIP, "image_size": [32, 32], "patch_size": [4, 4]},
+    "glm4v": GLM,
+    "glm4v_moe": GLM,
+    "kimi_k25": {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 4,
+        "pos_emb_height": 8, "pos_emb_width": 8, "merge_kernel_size": [2, 2],
+    },
+    "lfm2_vl": {**SIGLIP, "model_type": "siglip2_vision_model", "patch_size": 4, "num_patches": 64, "vision_use_head": False},
+    "voxtral": {
+        "hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_mel_bins": 16,
+    },
+    "qwen2_audio": {
+        "d_model": 32, "encoder_ffn_dim": 48, "encoder_layers": 2, "encoder_attention_heads": 4, "num_mel_bins": 16,
+    },
+}  # fmt: skip
+WHOLE = {"kimi_k25": {"projection_hidden_size": 32}, "gemma3": {"mm_tokens_per_image": 16}}
+HEARS = ("voxtral", "qwen2_audio")
+
+
+def config_of(kind, tower=(), whole=()):
+    """The configuration of a small model of a type, with other keys of its tower or of the whole."""
+    part = "audio_config" if kind in HEARS else "vision_config"
+    text = AutoConfig.for_model(kind).get_text_config().to_dict()
+    given = {key: size for key, size in TEXT.items() if text.get(key) is not None}
+    given |= {"model_type": text["model_type"]} | ({"layer_types": None} if text.get("layer_types") else {})
+    given |= OWN_TEXT.get(kind, {})
+    keys = {"text_config": given, part: SMALL[kind] | dict(tower)} | WHOLE.get(kind, {}) | dict(whole)
+    return AutoConfig.for_model(kind, **keys)
+
+
+def reference(config, device="meta"):
+    kinds = (AutoModelForImageTextToText, AutoModelForMultimodalLM)
+    with torch.device(device):
+        found = next(each for each in kinds if type(config) in each._model_mapping)
+        return found.from_config(config, attn_implementation="eager").eval()
+
+
+def parameters(model, *, towers=False):
+    """Those of a model, each once; of `towers`, all but the text model's."""
+    named = [(name, each) for name, each in model.named_parameters() if not (towers and is_text(name))]
+    return sum(each.numel() for each in {id(each): each for _, each in named}.values())
+
+
+def is_text(name):
+    return "language_model" in name or "lm_head" in name
+
+
+def towers(config):
+    found = towers_of(config.to_dict(), config.get_text_config().hidden_size)
+    return [Tower(**each | {"operators": tuple(TowerOperator(**op) for op in each["operators"])}) for each in found]
+
+
+def ours(config):
+    return sum(tower.params() for tower in towers(config))
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_small_tower_has_the_parameters_of_the_reference(kind):
+    config = config_of(kind)
+    assert ours(config) == parameters(reference(config), towers=True)
+
+
+def table_of(part):
+    """Where the keys of a tower's type stand: Qwen's mixtures have the towers of the dense models."""
+    return part.replace("_moe", "") if part.startswith("qwen") else part
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_keys_that_a_config_leaves_out_are_those_of_the_references_class(kind):
+    table = json.loads(DEFAULTS.read_text("utf-8"))
+    config = config_of(kind)
+    part = config.audio_config if kind in HEARS else config.vision_config
+    default = type(part)().to_dict()
+    known = table[table_of(part.model_type)]
+    assert {key: default[key] for key in known if key != "model_type"} == {
+        key: value for key, value in known.items() if key != "model_type"
+    }
+    whole = AutoConfig.for_model(kind).to_dict()
+    assert {key: whole[key] for key in table.get(kind, {})} == table.get(kind, {})
+
+
+def changes(kind):
+    """Each key of a family's tower, and those of the whole that its projector depends on, with another value."""
+    table, config = json.loads(DEFAULTS.read_text("utf-8")), config_of(kind)
+    part = config.to_dict()["audio_config" if kind in HEARS else "vision_config"]
+    for place, keys in (("tower", table[table_of(part["model_type"])]), ("whole", table.get(kind, {}))):
+        for key, default in keys.items():
+            value = (part if place == "tower" else config.to_dict()).get(key, default)
+            if isinstance(value, bool):
+                yield place, key, not value
+            elif isinstance(value, int | float) and value > 0:
+                yield place, key, value * 2
+            elif isinstance(value, list):
+                yield place, key, [2 * each for each in value] if all(isinstance(v, int) for v in value) else value[:-1]
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_tower_with_any_key_changed_counts_as_the_reference_or_is_left_out(kind):
+    counted = 0
+    for place, key, value in changes(kind):
+        try:
+            config = config_of(kind, **{place: {key: value}})
+            expected = parameters(reference(config), towers=True)
+        except (ValueError, RuntimeError, TypeError, AttributeError, ZeroDivisionError):
+            continue  # the reference refuses it too
+        except Exception as error:
+            if "Validation" in type(error).__name__ or "Strict" in type(error).__name__:
+                continue
+            raise
+        try:
+            assert ours(config) == expected, (key, value)
+            counted += 1
+        except LeftOutError:
+            pass
+    assert counted >= 4
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_key_that_is_not_known_leaves_the_towers_out_and_is_named(kind):
+    whole = config_of(kind).to_dict()
+    part = whole["audio_config" if kind in HEARS else "vision_config"]
+    part["extra_layers"] = 3
+    with pytest.raises(LeftOutError, match="extra_layers"):
+        towers_of(whole, 64)
+
+
+# -- tokens ---------------------------------------------------------------------------------------------
+
+
+def functions_of(family, *names):
+    """Functions of the reference's image processor, taken from its source: importing it needs torchvision."""
+    folder = Path(transformers.__file__).parent / "models" / family
+    tree = ast.parse((folder / f"image_processing_{family}.py").read_text("utf-8"))
+    found = {"math": math, "torch": torch, "defaultdict": defaultdict}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name in names:
+            node.decorator_list, node.returns = [], None
+            for each in node.args.args:
+                each.annotation = None
+            exec(compile(ast.Module([node], []), family, "exec"), found)
+    return [found[name] for name in names]
+
+
+SIDES = st.integers(20, 5000)
+
+
+def tower_of(kind, tower=(), whole=()):
+    (found,) = towers(config_of(kind, tower, whole))
+    return found
+
+
+@given(SIDES, SIDES)
+@settings(deadline=None, max_examples=150)
+def test_qwen_resizes_images_as_its_processor_does(width, height):
+    (resize,) = functions_of("qwen2_vl", "smart_resize")
+    tower = tower_of("qwen2_5_vl", {"patch_size": 14})
+    if max(width, height) > 200 * min(width, height):
+        return
+    h, w = resize(height, width, 28, 3136, 12_845_056)
+    found = tower.tokens((width, height))
+    assert found.layers == (1, h * w // 14**2)
+    assert found.prompt == h * w // 28**2
+
+
+@given(SIDES, SIDES)
+@settings(deadline=None, max_examples=150)
+def test_glm_resizes_images_as_its_processor_does(width, height):
+    (resize,) = functions_of("glm4v", "smart_resize")
+    if max(width, height) > 200 * min(width, height):
+        return
+    h, w = resize(2, height, width, 2, 28, 12_544, 9_633_792)
+    assert tower_of("glm4v", {"patch_size": 14}).tokens((width, height)).prompt == h * w // 28**2
+
+
+@given(SIDES, SIDES)
+@settings(deadline=None, max_examples=150)
+def test_kimi_resizes_and_pads_images_as_its_processor_does(width, height):
+    (resize,) = functions_of("kimi_k25", "navit_resize")
+    given_ = dict(patch_size=14, merge_kernel_size=2, max_patches=16_384, max_size_per_side=512)
+    _, (h, w) = resize(height=height, width=width, **given_)
+    assert tower_of("kimi_k25", {"patch_size": 14}).tokens((width, height)).prompt == h * w // 28**2
+
+
+@given(SIDES, SIDES)
+@settings(deadline=None, max_examples=150)
+def test_internvl_cuts_images_into_the_tiles_that_its_processor_does(width, height):
+    ratios, canvas = functions_of("got_ocr2", "get_all_supported_aspect_ratios", "get_optimal_tiled_canvas")
+    canvas.__globals__["get_all_supported_aspect_ratios"] = ratios
+    across, down = canvas((height, width), (448, 448), 1, 12)
+    tiles = across * down + (across * down > 1)
+    found = tower_of("internvl", {"image_size": [448, 448], "patch_size": [14, 14]}).tokens((width, height))
+    assert found.layers == (tiles, 32 * 32 + 1)
+    assert found.prompt == tiles * 256
+
+
+@given(SIDES, SIDES)
+@settings(deadline=None, max_examples=100)
+def test_llama4_puts_images_on_the_canvas_that_its_processor_does(width, height):
+    names = ("get_factors", "find_supported_resolutions", "get_best_fit")
+    factors, resolutions, fit = functions_of("llama4", *names)
+    resolutions.__globals__["get_factors"] = factors
+    known = torch.tensor(resolutions(16, SimpleNamespace(height=336, width=336)), dtype=torch.int64)
+    h, w = (int(side) // 336 for side in fit((height, width), known))
+    tiles = h * w + 1 if h * w > 1 else 1
+    separators = h * w if h * w > 1 else 0  # one behind each tile: between columns, or at the end of a row
+    found = tower_of("llama4", {"image_size": 336, "patch_size": 14}).tokens((width, height))
+    assert found.layers == (tiles, 24 * 24 + 1)
+    assert found.prompt == tiles * 144 + separators
+
+
+@given(SIDES, SIDES)
+@settings(deadline=None, max_examples=150)
+def test_pixtral_ends_every_row_of_tokens_with_a_break(width, height):
+    scale = max(1.0, width / 1540, height / 1540)
+    w, h = (-(-math.floor(side / scale) // 28) for side in (width, height))
+    tower = tower_of("mistral3", {"patch_size": 14, "image_size": 1540})
+    assert tower.tokens((width, height)).prompt == (max(w, 1) + 1) * max(h, 1)
+
+
+def test_gemma_has_as_many_tokens_for_any_image():
+    tower = tower_of("gemma3", {"image_size": 896, "patch_size": 14}, {"mm_tokens_per_image": 256})
+    for size in ((10, 10), (3000, 200)):
+        assert tower.tokens(size).layers == (1, 64 * 64)
+        assert tower.tokens(size).prompt == 256
+
+
+def test_voxtral_hears_pieces_of_thirty_seconds_each_of_375_tokens():
+    tower = tower_of("voxtral")
+    assert tower.tokens((30.0,)).prompt == 375  # 1,500 positions, four of which become one token
+    assert tower.tokens((31.0,)).prompt == 750
+
+
+# -- FLOPs ----------------------------------------------------------------------------------------------
+
+MERGED_PATCHES = 3 * 2 * 4 * 4  # elements of a patch: channels, frames, pixels
+
+
+def grid_inputs(height, width):
+    patches = (height // 4) * (width // 4)
+    grid = torch.tensor([[1, height // 4, width // 4]])
+    return {"pixel_values": torch.zeros(patches, MERGED_PATCHES), "image_grid_thw": grid}
+
+
+def square_inputs(height, width):
+    return {"pixel_values": torch.zeros(1, 3, height, width)}
+
+
+RUN = {
+    "qwen2_vl": (grid_inputs, (40, 24)),
+    "qwen2_5_vl": (grid_inputs, (40, 24)),
+    "qwen3_vl": (grid_inputs, (40, 24)),
+    "qwen3_vl_moe": (grid_inputs, (40, 24)),
+    "qwen3_5": (grid_inputs, (40, 24)),
+    "qwen3_5_moe": (grid_inputs, (40, 24)),
+    "glm4v": (grid_inputs, (40, 24)),
+    "glm4v_moe": (grid_inputs, (40, 24)),
+    "gemma3": (square_inputs, (64, 64)),
+    "llava": (square_inputs, (32, 32)),
+    "llama4": (square_inputs, (32, 32)),
+    "internvl": (square_inputs, (32, 32)),
+    "mistral3": (lambda h, w: {**square_inputs(h, w), "image_sizes": torch.tensor([[h, w]])}, (32, 24)),
+    "kimi_k25": (
+        lambda h, w: {
+            "pixel_values": torch.zeros((h // 4) * (w // 4), 3, 4, 4),
+            "image_grid_thw": torch.tensor([[1, h // 4, w // 4]]),
+        },
+        (40, 24),
+    ),
+}
+
+
+def of_the_reference(config, inputs):
+    model = reference(config, "cpu")
+    inner = model if hasattr(model, "get_image_features") else model.model
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        found = inner.get_image_features(**inputs)
+        projector = getattr(model, "multi_modal_projector", None)
+        if config.model_type == "llama4":  # which projects outside
+            projector(found.last_hidden_state)
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("kind", RUN)
+def test_a_tower_has_the_flops_of_the_reference(kind):
+    inputs, (height, width) = RUN[kind]
+    config = config_of(kind)
+    (tower,) = towers(config)
+    free = tower._replace(least=1) if tower.least > 100 else tower  # so that the small image keeps its size
+    ours = count_pass(free.running(1, free.tokens((width, height)), 2)).flops(causal=False)
+    assert ours == pytest.approx(of_the_reference(config, inputs(height, width)), rel=1e-9)
+
+
+def test_voxtrals_tower_has_the_flops_of_the_reference():
+    config = config_of("voxtral")
+    (tower,) = towers(config)
+    model = reference(config, "cpu")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.get_audio_features(torch.zeros(1, 16, 3000))
+    ours = count_pass(tower.running(1, tower.tokens((12.0,)), 2)).flops(causal=False)
+    assert ours == counter.get_total_flops()
