@@ -342,6 +342,8 @@ def _errors(e: Estimate) -> list[str]:
     """How far off each kind of expected figure was on published runs, or that too few are known."""
     phases = ["prefill", "decode"] + ["throughput", "ttft", "tpot"] * (e.serving is not None)
     said = [f"{NAMES.get(phase, phase):12}{band_in_words(getattr(e.accuracy, phase))}" for phase in phases]
+    if not _generates(e):
+        said = [f"{'whole batch':12}{band_in_words(e.accuracy.prefill)}"]
     kind = e.accuracy.prefill.of
     if not kind:
         return [f"error     {UNKNOWN}: no published run was predicted by a profile of your own"]

@@ -575,8 +575,8 @@ def test_a_data_type_that_the_gpu_lacks_is_refused_with_those_that_it_has(cli):
         ),
         (
             "qwen2.5-7b",
-            ["--gpus", 40],
-            "--gpus 40 is --tp 8 --pp 5; --tp 8 does not divide the 28 attention heads of qwen2.5-7b",
+            ["--gpus", 120],
+            "--gpus 120 is --tp 8 --pp 15; --tp 8 does not divide the 28 attention heads of qwen2.5-7b",
         ),
         ("llama3-8b", ["--tp", 0], "--tp 0: at least 1"),
         ("llama3-8b", ["--gpus", 10**9], "--gpus 1000000000: at least 1 and at most 1,000,000"),

@@ -143,3 +143,25 @@ def test_the_page_of_an_encoder_has_sequences_and_neither_cache_nor_decode(cli, 
         answer = cli(command[0], file, "--hw", "h100", *command[1:])
         assert answer.code == 0
         assert ("none" in answer.out) >= (command[0] in ("fit", "compare"))  # of decode
+
+
+@pytest.mark.parametrize(
+    ("outside", "inside", "head"),
+    [
+        ("LlavaForConditionalGeneration", "LlamaForCausalLM", "lm"),
+        ("LlavaForSequenceClassification", "LlamaForCausalLM", "sequence"),
+        ("LlavaModel", None, "none"),
+        ("LlavaModel", "LlamaForCausalLM", "lm"),
+        ("InternVLChatModel", None, "lm"),
+    ],
+)
+def test_the_head_of_a_text_model_is_the_wrappers_unless_a_part_alone_names_one(outside, inside, head):
+    text = {"model_type": "llama", "architectures": inside and [inside]}
+    config = {"model_type": "of_no_library", "architectures": [outside], "text_config": text}
+    assert model_from(document_of(config, "config.json", "model")).head == head
+
+
+def test_what_is_counted_names_the_other_parts_of_every_wrapper():
+    inside = {"audio_config": {"layers": 1}, "text_config": {"model_type": "llama"}}
+    spec = model_from(document_of({"vision_config": {"layers": 1}, "thinker_config": inside}, "config.json", "model"))
+    assert spec.counted == "the text model alone, without the vision encoder and the audio encoder"

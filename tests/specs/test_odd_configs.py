@@ -180,3 +180,9 @@ def test_leaving_out_what_is_not_understood_silences_no_contradiction(contradict
 
 def test_a_key_that_is_understood_is_read_all_the_same():
     assert left_out(LLAMA | {"attention_bias": True}, "attention_bias") == read(LLAMA | {"attention_bias": True})
+
+
+def test_a_key_that_is_like_another_is_said_to_be_before_the_option_that_leaves_it_out():
+    config = {key: value for key, value in LLAMA.items() if key != "num_hidden_layers"} | {"num_hiden_layers": 3}
+    with pytest.raises(SpecError, match=r"did you mean num_hidden_layers\? --allow-unknown num_hiden_layers leaves it"):
+        read(config)

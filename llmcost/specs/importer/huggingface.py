@@ -25,7 +25,7 @@ from llmcost.specs.reader import Document, read_text
 # Sizes that a released config has, under one name or another.
 MAIN_SIZES = ("hidden_size", "num_hidden_layers", "vocab_size")
 # What the name of a class says of what stands behind the layers: logits of the vocabulary, or one of the other heads.
-GENERATES = ("CausalLM", "LMHead", "ConditionalGeneration")
+GENERATES = ("CausalLM", "LMHead", "ConditionalGeneration", "ChatModel")  # InternVLChatModel
 HEADS = {"ForSequenceClassification": "sequence", "ForTokenClassification": "token", "Model": "none"}
 LARGEST_CONFIG = 10_000_000  # bytes: lists of quantised layers can be long
 DTYPE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}

@@ -40,7 +40,7 @@ def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...],
 def classes_named(config: dict[str, Any], place: tuple[str, ...]) -> Any:
     """The `architectures` that says what stands behind the layers of the text model that is at a place of a config.
 
-    It is the wrapper's, unless that is a name such as InternVLChatModel, which may have a head, and a part says more.
+    It is the wrapper's, unless that is a bare model, such as Qwen2_5OmniModel, and a part of it names a head.
     """
     named = [said for level in _levels(config, place) if (said := level.get("architectures"))]
     return next((said for said in named if not str(said).endswith("Model']")), named[0] if named else None)
