@@ -72,6 +72,7 @@ SMALL = {
     "internvl": {**SIGLIP, "image_size": [32, 32], "patch_size": [4, 4]},
     "glm4v": GLM,
     "glm4v_moe": GLM,
+    "glm46v": GLM,
     "kimi_k25": {
         "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 4,
         "pos_emb_height": 8, "pos_emb_width": 8, "merge_kernel_size": [2, 2],
@@ -369,3 +370,105 @@ def test_voxtrals_tower_has_the_flops_of_the_reference():
         model.get_audio_features(torch.zeros(1, 16, 3000))
     ours = count_pass(tower.running(1, tower.tokens((12.0,)), 2)).flops(causal=False)
     assert ours == counter.get_total_flops()
+
+
+# -- released models ------------------------------------------------------------------------------------
+
+GEMMA_TOWER = {
+    "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27,
+    "num_attention_heads": 16, "image_size": 896, "patch_size": 14, "vision_use_head": False,
+}  # fmt: skip
+QWEN2_5_TOWER = {
+    "depth": 32, "hidden_act": "silu", "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "in_chans": 3,
+    "out_hidden_size": 3584, "patch_size": 14, "spatial_merge_size": 2, "spatial_patch_size": 14, "window_size": 112,
+    "fullatt_block_indexes": [7, 15, 23, 31], "tokens_per_second": 2, "temporal_patch_size": 2,
+}  # fmt: skip
+QWEN3_TOWER = {
+    "depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16, "in_channels": 3, "patch_size": 16,
+    "out_hidden_size": 4096, "spatial_merge_size": 2, "temporal_patch_size": 2, "num_position_embeddings": 2304,
+    "deepstack_visual_indexes": [8, 16, 24], "model_type": "qwen3_vl",
+}  # fmt: skip
+# Config as released -> parameters as the listing of its checkpoint on the hub has them.
+RELEASED = {
+    "Qwen2.5-VL-7B-Instruct": (
+        {
+            "model_type": "qwen2_5_vl", "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+            "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
+            "max_position_embeddings": 128000, "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+            "vision_config": QWEN2_5_TOWER,
+        },
+        8_292_166_656,
+    ),
+    "Qwen3-VL-8B-Instruct": (
+        {
+            "model_type": "qwen3_vl", "tie_word_embeddings": False, "architectures": ["Qwen3VLForConditionalGeneration"],
+            "text_config": {
+                "model_type": "qwen3_vl_text", "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36,
+                "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936,
+                "max_position_embeddings": 262144,
+            },
+            "vision_config": QWEN3_TOWER,
+        },
+        8_767_123_696,
+    ),
+    "gemma-3-4b-it": (
+        {
+            "model_type": "gemma3", "mm_tokens_per_image": 256, "architectures": ["Gemma3ForConditionalGeneration"],
+            "text_config": {
+                "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34,
+                "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 262208,
+                "max_position_embeddings": 131072, "sliding_window": 1024,
+            },
+            "vision_config": GEMMA_TOWER,
+        },
+        4_300_079_472,
+    ),
+    "Llama-3.2-11B-Vision-Instruct": (
+        {
+            "model_type": "mllama", "architectures": ["MllamaForConditionalGeneration"],
+            "text_config": {
+                "model_type": "mllama_text_model", "hidden_size": 4096, "intermediate_size": 14336,
+                "num_hidden_layers": 40, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
+                "cross_attention_layers": [3, 8, 13, 18, 23, 28, 33, 38], "max_position_embeddings": 131072,
+                "tie_word_embeddings": False,
+            },
+            "vision_config": {"model_type": "mllama_vision_model", "image_size": 560, "hidden_size": 1280},
+        },
+        10_670_220_835,
+    ),
+    "Mistral-Small-3.1-24B-Instruct-2503": (
+        {
+            "model_type": "mistral3", "architectures": ["Mistral3ForConditionalGeneration"], "spatial_merge_size": 2,
+            "multimodal_projector_bias": False, "vision_feature_layer": -1, "tie_word_embeddings": False,
+            "text_config": {
+                "model_type": "mistral", "hidden_size": 5120, "intermediate_size": 32768, "num_hidden_layers": 40,
+                "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 131072,
+                "max_position_embeddings": 131072, "sliding_window": None,
+            },
+            "vision_config": {
+                "model_type": "pixtral", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+                "num_attention_heads": 16, "image_size": 1540, "patch_size": 14, "head_dim": 64,
+            },
+        },
+        24_011_361_280,
+    ),
+    "Llama-4-Scout-17B-16E-Instruct": (
+        {
+            "model_type": "llama4", "architectures": ["Llama4ForConditionalGeneration"],
+            "text_config": {"model_type": "llama4_text", "num_hidden_layers": 48, "num_local_experts": 16},
+            "vision_config": {
+                "model_type": "llama4_vision_model", "hidden_size": 1408, "image_size": 336, "intermediate_size": 5632,
+                "num_attention_heads": 16, "num_hidden_layers": 34, "patch_size": 14, "projector_input_dim": 4096,
+                "projector_output_dim": 4096, "vision_output_dim": 4096, "pixel_shuffle_ratio": 0.5,
+            },
+        },
+        108_641_793_536,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_released_model_has_the_parameters_of_its_checkpoint(name):
+    config, listed = RELEASED[name]
+    params = estimate(model_from(document_of(config, "config.json", name)), None, Options(context=1)).model.params
+    assert params.text + params.towers == params.total == listed

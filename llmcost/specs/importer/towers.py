@@ -507,8 +507,24 @@ def _glm4v_moe(config: dict[str, Any], hidden: int) -> Towers:
     return _glm4v(config, hidden, "glm4v_moe_vision")
 
 
+KIMI_CODE = {"merge_type": "sd2_tpool", "mm_projector_type": "patchmerger", "pos_emb_type": "divided_fixed"}
+
+
+def _by_usual_names(part: Any) -> Any:
+    """A tower's config with the names of the code that comes with Kimi K2.5, vt_ and init_, as transformers has them."""
+    if not isinstance(part, dict):
+        return part
+    return {key.removeprefix("vt_").removeprefix("init_"): value for key, value in part.items()}
+
+
 def _kimi(config: dict[str, Any], hidden: int) -> Towers:
-    v, whole = Part(config.get("vision_config"), "kimi_k25_vision"), Part(config, "kimi_k25")
+    v, whole = Part(_by_usual_names(config.get("vision_config")), "kimi_k25_vision"), Part(config, "kimi_k25")
+    for key, expected in KIMI_CODE.items():  # keys of the code that comes with the model
+        if key in v.given:
+            v.must_be(key, expected)
+    for key, expected in (("mm_hidden_size", v.size("hidden_size")), ("text_hidden_size", hidden)):
+        if key in v.given:
+            v.must_be(key, expected)
     h, patch, merge = v.size("hidden_size"), v.size("patch_size"), v.size("merge_kernel_size")
     wide = h * merge * merge
     if whole.size("projection_hidden_size") != h:
@@ -521,7 +537,7 @@ def _kimi(config: dict[str, Any], hidden: int) -> Towers:
         norm("projector_norm", h),
         *projector("projector", wide, wide, hidden),
     ]
-    v.read.update(("pos_emb_time", "video_attn_type", "pos_emb_type"))
+    v.read.update(("pos_emb_time", "video_attn_type", "projector_hidden_act", "projector_ln_eps"))
     v.refuse_what_is_left()
     return [tower(VISION, "navit", found, patch_size=patch, image_size=512, merge=merge, most=16_384)]
 
@@ -606,6 +622,7 @@ FAMILIES: dict[str, Callable[[dict[str, Any], int], Towers]] = {
     "internvl": _internvl,
     "glm4v": _glm4v,
     "glm4v_moe": _glm4v_moe,
+    "glm46v": _glm4v,
     "kimi_k25": _kimi,
     "lfm2_vl": _lfm2,
     "voxtral": _voxtral,
