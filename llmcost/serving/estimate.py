@@ -191,10 +191,10 @@ def evaluate(
     alive = step if model.generates else decode_step(server, w, 1)
     memory = serving_memory(server, w, alive, cache, prompt_is_context)
     prompt_seconds = prefill_seconds(server, w, prompt_time)
-    all_flops = forward_cost.flops(causal=False)
     if encoded is not None:
-        prompt_seconds, all_flops = encoded.after(prompt_seconds), all_flops + encoded.answer.flops
-    prefilled = prefill(server, w, prompt_share, all_flops, prompt_seconds)
+        prompt_seconds = encoded.after(prompt_seconds)
+    seen = 0 if encoded is None else encoded.answer.flops
+    prefilled = prefill(server, w, prompt_share, forward_cost.flops(causal=False), prompt_seconds, seen)
     trained = training_reached(hardware, w) if trained is None else trained
     card = hardware and Hardware(
         *(hardware.name, hardware.title, hardware.vendor),

@@ -53,7 +53,10 @@ class PassFlops(NamedTuple):
 
 
 class Flops(NamedTuple):
-    """`per_token`: at context c, all keys seen. `prefill`: logits of the last token. `forward`: logits of all."""
+    """`per_token`: at context c, all keys seen. `prefill`: logits of the last token, with images and sound.
+
+    `forward`: of text, logits of all tokens.
+    """
 
     per_token: TokenFlops
     prefill: PassFlops
