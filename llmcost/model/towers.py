@@ -1,8 +1,8 @@
 """Towers: the encoders of images and sound beside a text model, with what projects their outputs, as operators.
 
 A tower is a list of kernels, each with its sizes, how often it runs and which of the tower's tokens it runs on. How
-many tokens an image or a sound has at each of these places is a rule of its family (`model.tower_tokens`). Nothing of it
-runs where no image or sound is asked about: its weights are stored all the same.
+many tokens an image or a sound has at each of these places is a rule of its family (`model.tower_tokens`). Nothing of
+it runs where no image or sound is asked about: its weights are stored all the same.
 """
 
 from collections.abc import Iterator
@@ -25,8 +25,8 @@ class TowerOperator(NamedTuple):
 
     A linear layer has k inputs and n outputs, and a bias or none; attention has `heads` of `head_dim` elements each,
     all of whose queries see all keys of their sequence; what has neither is elementwise and reads and writes `width`
-    elements a token. `weights`: parameters beside those of a linear layer: a norm's, a table's. `split`: how tensor parallelism
-    divides a linear layer. `at`: where in the tower; none: it is stored and never runs.
+    elements a token. `weights`: parameters beside those of a linear layer: a norm's, a table's. `split`: how tensor
+    parallelism divides a linear layer. `at`: where in the tower; none: it is stored and never runs.
     """
 
     name: str

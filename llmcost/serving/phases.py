@@ -59,7 +59,8 @@ def prefill(
     """The prompts of all sequences on the three bases, logits of the last position of each only.
 
     `cost`: what one GPU computes and must move on average. `full`: the textbook's FLOPs, of every (query, key) pair of
-    the whole batch with the logits of all positions; the textbook takes GPUs to divide them evenly. `seen`: FLOPs of towers on images and sound, which `cost` and `expected` have too.
+    the whole batch with the logits of all positions; the textbook takes GPUs to divide them evenly. `seen`:
+    FLOPs of towers on images and sound, which `cost` and `expected` have too.
     """
     chip, efficiency = server.chip, server.efficiency
     names = ("flops.prefill.causal", "prefill_bytes")

@@ -30,7 +30,7 @@ SEEN = TEXT._replace(images=2, image_size="1120x840")
 LAYERS, PATCHES = 32, 80 * 60  # of an image of 1120 x 840 pixels in patches of 14
 
 
-def tower_flops(patches, windows=64):
+def tower_flops(patches):
     """FLOPs of one image by hand; its sides divide into windows of 8 patches but for half a window below."""
     h, i, merged = 1280, 3420, patches // 4
     linear = 2 * patches * (1176 * h + LAYERS * (4 * h * h + 3 * h * i)) + 2 * merged * (5120 * 5120 + 5120 * 3584)

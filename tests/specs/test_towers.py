@@ -1,7 +1,7 @@
 """Towers beside text models: parameters, FLOPs and tokens are those of the reference, or they are left out, and said.
 
-The reference implementation is built on torch's meta device: released configurations, and small ones with one key changed
-at a time. Small ones run on the CPU for FLOPs; its image processors say how many tokens an image has.
+The reference implementation is built on torch's meta device: released configurations, and small ones with one key
+changed at a time. Small ones run on the CPU for FLOPs; its image processors say how many tokens an image has.
 """
 
 import ast
@@ -37,7 +37,14 @@ OWN_TEXT = {
     "lfm2_vl": {"layer_types": ["conv", "full_attention"]},
 }
 # A small tower of each family, which runs in milliseconds.
-QWEN = {"depth": 3, "num_heads": 4, "patch_size": 4, "in_channels": 3, "temporal_patch_size": 2, "spatial_merge_size": 2}
+QWEN = {
+    "depth": 3,
+    "num_heads": 4,
+    "patch_size": 4,
+    "in_channels": 3,
+    "temporal_patch_size": 2,
+    "spatial_merge_size": 2,
+}
 SIGLIP = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_channels": 3,
 }  # fmt: skip
@@ -60,7 +67,8 @@ SMALL = {
     },
     "llava": {**SIGLIP, "model_type": "clip_vision_model", "image_size": 32, "patch_size": 4},
     "mllama": {
-        "hidden_size": 32, "attention_heads": 4, "intermediate_size": 48, "num_hidden_layers": 3, "num_global_layers": 2,
+        "hidden_size": 32, "attention_heads": 4, "intermediate_size": 48, "num_hidden_layers": 3,
+        "num_global_layers": 2,
         "image_size": 32, "patch_size": 4, "intermediate_layers_indices": [0, 1], "vision_output_dim": 96,
         "max_num_tiles": 4, "num_channels": 3,
     },
@@ -77,9 +85,12 @@ SMALL = {
         "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 4,
         "pos_emb_height": 8, "pos_emb_width": 8, "merge_kernel_size": [2, 2],
     },
-    "lfm2_vl": {**SIGLIP, "model_type": "siglip2_vision_model", "patch_size": 4, "num_patches": 64, "vision_use_head": False},
+    "lfm2_vl": {
+        **SIGLIP, "model_type": "siglip2_vision_model", "patch_size": 4, "num_patches": 64, "vision_use_head": False,
+    },
     "voxtral": {
-        "hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_mel_bins": 16,
+        "hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_mel_bins": 16,
     },
     "qwen2_audio": {
         "d_model": 32, "encoder_ffn_dim": 48, "encoder_layers": 2, "encoder_attention_heads": 4, "num_mel_bins": 16,
@@ -248,8 +259,7 @@ def test_glm_resizes_images_as_its_processor_does(width, height):
 @settings(deadline=None, max_examples=150)
 def test_kimi_resizes_and_pads_images_as_its_processor_does(width, height):
     (resize,) = functions_of("kimi_k25", "navit_resize")
-    given_ = dict(patch_size=14, merge_kernel_size=2, max_patches=16_384, max_size_per_side=512)
-    _, (h, w) = resize(height=height, width=width, **given_)
+    _, (h, w) = resize(height, width, patch_size=14, merge_kernel_size=2, max_patches=16_384, max_size_per_side=512)
     assert tower_of("kimi_k25", {"patch_size": 14}).tokens((width, height)).prompt == h * w // 28**2
 
 
@@ -401,7 +411,8 @@ RELEASED = {
     ),
     "Qwen3-VL-8B-Instruct": (
         {
-            "model_type": "qwen3_vl", "tie_word_embeddings": False, "architectures": ["Qwen3VLForConditionalGeneration"],
+            "model_type": "qwen3_vl", "tie_word_embeddings": False,
+            "architectures": ["Qwen3VLForConditionalGeneration"],
             "text_config": {
                 "model_type": "qwen3_vl_text", "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36,
                 "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936,
@@ -472,3 +483,9 @@ def test_a_released_model_has_the_parameters_of_its_checkpoint(name):
     config, listed = RELEASED[name]
     params = estimate(model_from(document_of(config, "config.json", name)), None, Options(context=1)).model.params
     assert params.text + params.towers == params.total == listed
+
+
+def test_the_page_names_every_type_whose_towers_are_counted():
+    page = (Path(__file__).parents[2] / "docs" / "conventions.md").read_text("utf-8")
+    section = page.partition("## Images and sound")[2].partition("\n## ")[0]
+    assert [kind for kind in FAMILIES if f"`{kind}`" not in section] == []

@@ -511,7 +511,7 @@ KIMI_CODE = {"merge_type": "sd2_tpool", "mm_projector_type": "patchmerger", "pos
 
 
 def _by_usual_names(part: Any) -> Any:
-    """A tower's config with the names of the code that comes with Kimi K2.5, vt_ and init_, as transformers has them."""
+    """A tower's config with names of the code that comes with Kimi K2.5, vt_… and init_…, as transformers has them."""
     if not isinstance(part, dict):
         return part
     return {key.removeprefix("vt_").removeprefix("init_"): value for key, value in part.items()}
@@ -522,9 +522,9 @@ def _kimi(config: dict[str, Any], hidden: int) -> Towers:
     for key, expected in KIMI_CODE.items():  # keys of the code that comes with the model
         if key in v.given:
             v.must_be(key, expected)
-    for key, expected in (("mm_hidden_size", v.size("hidden_size")), ("text_hidden_size", hidden)):
+    for key, size in (("mm_hidden_size", v.size("hidden_size")), ("text_hidden_size", hidden)):
         if key in v.given:
-            v.must_be(key, expected)
+            v.must_be(key, size)
     h, patch, merge = v.size("hidden_size"), v.size("patch_size"), v.size("merge_kernel_size")
     wide = h * merge * merge
     if whole.size("projection_hidden_size") != h:
