@@ -13,9 +13,19 @@ from itertools import product
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 Rule: TypeAlias = Literal[
-    "resized", "resized-frames", "square", "longest-edge", "tiles", "canvas", "navit", "whisper", "unknown"
+    "resized",
+    "resized-frames",
+    "square",
+    "longest-edge",
+    "tiles",
+    "tiles-or-resized",
+    "canvas",
+    "navit",
+    "whisper",
+    "audio-chunks",
+    "unknown",
 ]
-AUDIO = ("whisper",)
+AUDIO = ("whisper", "audio-chunks")
 Place: TypeAlias = tuple[float, float]  # sequences, and tokens of each
 NOTHING: Place = (0, 0)
 SECOND = 100  # mel frames a second: hops of 160 samples at 16 kHz (WhisperFeatureExtractor)
@@ -63,11 +73,13 @@ def _squares(side: int, window: int) -> int:
     return whole * window * window + rest * rest
 
 
-def _between(high: float, wide: float, factor: int, least: float, most: float) -> tuple[int, int]:
-    """Both sides as multiples of a factor, the area within bounds: `smart_resize` of qwen2_vl."""
-    if max(high, wide) > LARGEST_RATIO * min(high, wide):
+def _between(
+    high: float, wide: float, factor: int, least: float, most: float, *, smallest: int = 0, any_ratio: bool = False
+) -> tuple[int, int]:
+    """Both sides as multiples of a factor, `smallest` at least, the area within bounds: `smart_resize` of qwen2_vl."""
+    if not any_ratio and max(high, wide) > LARGEST_RATIO * min(high, wide):
         raise TooNarrowError(f"one side is more than {LARGEST_RATIO} times the other, which the processor refuses")
-    h, w = round(high / factor) * factor, round(wide / factor) * factor
+    h, w = (max(smallest, round(side / factor) * factor) for side in (high, wide))
     if h * w > most:
         beta = math.sqrt(high * wide / most)
         h, w = (max(factor, math.floor(side / beta / factor) * factor) for side in (high, wide))
@@ -112,22 +124,43 @@ def _longest_edge(tower: Any, wide: float, high: float) -> Tokens:
 
 def _tiles(tower: Any, wide: float, high: float) -> Tokens:
     """InternVL: image_processing_got_ocr2.py, get_optimal_tiled_canvas; of several tiles a thumbnail comes along."""
-    grids = sorted(
-        (
-            grid
-            for grid in product(range(1, tower.most + 1), repeat=2)
-            if tower.least <= grid[0] * grid[1] <= tower.most
-        ),
-        key=lambda grid: grid[0] * grid[1],
-    )
+    tiles = math.prod(_grid(tower.image_size, wide, high, range(tower.least, tower.most + 1)))
+    return _of_tiles(tower, tiles + 1 if tiles > 1 else 1)
+
+
+def _grid(side: int, wide: float, high: float, tiles: range) -> tuple[int, int]:
+    """How many tiles across and down, of so many in all, come closest to the shape of an image.
+
+    Of equal ones the later one counts, with more tiles, if the image has more than half of their pixels.
+    """
+    grids = [grid for grid in product(range(1, tiles[-1] + 1), repeat=2) if grid[0] * grid[1] in tiles]
     best, nearest = (1, 1), math.inf
-    for across, down in grids:
+    for across, down in sorted(grids, key=math.prod):
         away = abs(wide / high - across / down)
-        larger = wide * high > 0.5 * tower.image_size**2 * across * down
+        larger = wide * high > 0.5 * side**2 * across * down
         if away < nearest or (away == nearest and larger):
             best, nearest = (across, down), away
-    tiles = best[0] * best[1]
-    return _of_tiles(tower, tiles + 1 if tiles > 1 else 1)
+    return best
+
+
+def _tiles_or_resized(tower: Any, wide: float, high: float) -> Tokens:
+    """LFM2-VL: image_processing_lfm2_vl.py. Up to `most` tokens an image is resized; larger ones become 2 to 10 tiles.
+
+    Tiles of `image_size` pixels come with the resized image as a thumbnail, and each of them with a mark before it.
+    Padding to the largest number of patches is not counted.
+    """
+    factor = tower.patch_size * tower.merge
+    least, most = tower.least * factor**2, tower.most * factor**2
+    h, w = _between(high, wide, factor, least, most, smallest=factor, any_ratio=True)
+    small = (h // tower.patch_size) * (w // tower.patch_size)
+    across, down = (max(tower.patch_size, round(side / factor) * factor) for side in (wide, high))
+    tiles = 0
+    if across * down > 2 * most:
+        tiles = math.prod(_grid(tower.image_size, wide, high, range(2, 11)))
+    side = tower.image_size // tower.patch_size
+    patches, pairs = tiles * side**2 + small, tiles * side**4 + small**2
+    layers, merged = (patches * patches / pairs, pairs / patches), patches // tower.merge**2
+    return Tokens((1, patches), layers, layers, (1, merged), NOTHING, merged + (tiles + 1 if tiles else 0))
 
 
 def _of_tiles(tower: Any, tiles: int, separators: int = 0) -> Tokens:
@@ -171,6 +204,17 @@ def _whisper(tower: Any, seconds: float) -> Tokens:
     return Tokens(layers, layers, layers, (pieces, merged), (pieces, 2 * positions), pieces * merged)
 
 
+def _audio_chunks(tower: Any, seconds: float) -> Tokens:
+    """Qwen2.5-Omni: chunks of 2 seconds, whose positions see each other alone; two of them become one token."""
+    frames = max(1, int(seconds * SECOND))
+    whole, rest = divmod(frames, tower.image_size)
+    each, last = (tower.image_size - 1) // 2 + 1, (rest - 1) // 2 + 1 if rest else 0
+    positions, pairs = whole * each + last, whole * each**2 + last**2
+    layers = (positions * positions / pairs, pairs / positions)
+    merged = max(1, positions // tower.merge)
+    return Tokens(layers, layers, layers, (1, merged), (1, frames), merged)
+
+
 def _unknown(tower: Any, *size: float) -> Tokens:
     raise NotImplementedError(tower.name)
 
@@ -181,9 +225,11 @@ RULES: dict[str, Callable[..., Tokens]] = {
     "square": _square,
     "longest-edge": _longest_edge,
     "tiles": _tiles,
+    "tiles-or-resized": _tiles_or_resized,
     "canvas": _canvas,
     "navit": _navit,
     "whisper": _whisper,
+    "audio-chunks": _audio_chunks,
     "unknown": _unknown,
 }
 # Sizes of a tower without which a rule makes no sense.
@@ -197,5 +243,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "canvas": ("patch_size", "image_size", "most"),
     "navit": ("patch_size", "image_size", "most"),
     "whisper": ("image_size",),
+    "audio-chunks": ("image_size",),
+    "tiles-or-resized": ("patch_size", "image_size", "least", "most"),
     "unknown": (),
 }

@@ -23,7 +23,8 @@ from llmcost.model.counting import count_pass
 from llmcost.model.towers import Tower, TowerOperator
 from llmcost.serving.estimate import Options, estimate
 from llmcost.specs.importer.huggingface import document_of
-from llmcost.specs.importer.towers import DEFAULTS, FAMILIES, LeftOutError, towers_of
+from llmcost.specs.importer.towers import DEFAULTS, LeftOutError, towers_of
+from llmcost.specs.importer.towers import FAMILIES as EVERY_FAMILY
 from llmcost.specs.models import model_from
 
 TEXT = {
@@ -98,6 +99,9 @@ SMALL = {
 }  # fmt: skip
 WHOLE = {"kimi_k25": {"projection_hidden_size": 32}, "gemma3": {"mm_tokens_per_image": 16}}
 HEARS = ("voxtral", "qwen2_audio")
+OF_TWO = ("qwen2_5_omni", "qwen2_5_omni_thinker", "qwen3_omni_moe", "qwen3_omni_moe_thinker")
+OF_OWN_CODE = ("internvl_chat", "kimi_vl")  # which the reference does not have
+FAMILIES = [kind for kind in EVERY_FAMILY if kind not in (*OF_TWO, *OF_OWN_CODE)]
 
 
 def config_of(kind, tower=(), whole=()):
@@ -207,6 +211,88 @@ def test_a_key_that_is_not_known_leaves_the_towers_out_and_is_named(kind):
         towers_of(whole, 64)
 
 
+# -- two towers, and code that comes with the model ----------------------------------------------------
+
+AUDIO = {
+    "d_model": 32, "encoder_ffn_dim": 48, "encoder_layers": 2, "encoder_attention_heads": 4, "num_mel_bins": 16,
+    "output_dim": 64,
+}  # fmt: skip
+OMNI = {
+    "qwen2_5_omni_thinker": {"vision_config": SMALL["qwen2_5_vl"], "audio_config": AUDIO},
+    "qwen3_omni_moe_thinker": {
+        "vision_config": SMALL["qwen3_vl"], "audio_config": {**AUDIO, "downsample_hidden_size": 24},
+    },
+}  # fmt: skip
+
+
+def omni(kind, **changed):
+    text = AutoConfig.for_model(kind).get_text_config().to_dict()
+    given = {key: size for key, size in TEXT.items() if text.get(key) is not None}
+    parts = {part: keys | changed.get(part, {}) for part, keys in OMNI[kind].items()}
+    given |= {"layer_types": None} if text.get("layer_types") else {}
+    return AutoConfig.for_model(kind, text_config=given, **parts)
+
+
+@pytest.mark.parametrize("kind", OMNI)
+@pytest.mark.parametrize(
+    "changed", [{}, *({key: 2 * size} for key, size in AUDIO.items() if key != "output_dim")], ids=str
+)
+def test_an_omni_model_has_the_towers_of_the_reference_and_a_part_that_speaks_changes_none(kind, changed):
+    config = omni(kind, audio_config=changed)
+    assert ours(config) == parameters(reference(config), towers=True)
+    speaks = {
+        "model_type": kind.removesuffix("_thinker"),
+        "thinker_config": config.to_dict(),
+        "talker_config": {"a": 1},
+    }
+    assert towers_of(speaks, 64) == towers_of(config.to_dict(), 64)
+
+
+@pytest.mark.parametrize("seconds", [2, 5, 6])
+def test_qwen_omni_hears_chunks_of_two_seconds_with_the_flops_of_the_reference(seconds):
+    config = omni("qwen2_5_omni_thinker")
+    tower = next(each for each in towers(config) if each.hears)
+    frames = 100 * seconds
+    model = reference(config, "cpu")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        found = model.get_audio_features(
+            torch.zeros(1, 16, frames), feature_attention_mask=torch.ones(1, frames, dtype=torch.long)
+        )
+    tokens = tower.tokens((float(seconds),))
+    assert tokens.prompt == 25 * seconds == len(getattr(found, "last_hidden_state", found))
+    if seconds % 2 == 0:  # the reference pads the last chunk before its convolutions
+        assert count_pass(tower.running(1, tokens, 2)).flops(causal=False) == pytest.approx(counter.get_total_flops())
+
+
+INTERN_VIT = {
+    "model_type": "intern_vit_6b", "hidden_size": 32, "image_size": 32, "intermediate_size": 48,
+    "norm_type": "layer_norm", "num_attention_heads": 4, "num_hidden_layers": 2, "patch_size": 4, "qkv_bias": True, "qk_normalization": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changed", [{}, {"qkv_bias": False}, {"qk_normalization": True}, {"norm_type": "rms_norm"}])
+def test_internvls_own_code_has_the_tower_that_transformers_has_under_other_names(changed):
+    part = INTERN_VIT | changed
+    whole = {"model_type": "internvl_chat", "downsample_ratio": 0.5, "vision_config": part}
+    renamed = {
+        "attention_bias": part["qkv_bias"],
+        "use_qk_norm": part["qk_normalization"],
+        "norm_type": part["norm_type"],
+    }
+    (found,) = towers_of(whole, 64)
+    theirs = parameters(reference(config_of("internvl", renamed)), towers=True)
+    assert sum(TowerOperator(**op).params() for op in found["operators"]) == theirs
+
+
+def test_kimis_own_code_has_the_tower_that_transformers_has_under_other_names():
+    part = {"vt_hidden_size": 32, "vt_intermediate_size": 48, "vt_num_attention_heads": 4, "vt_num_hidden_layers": 2}
+    part |= {"init_pos_emb_height": 8, "init_pos_emb_width": 8, "patch_size": 4, "merge_kernel_size": [2, 2]}
+    usual = config_of("kimi_k25")
+    for kind, whole in (("kimi_k25", {"projection_hidden_size": 32}), ("kimi_vl", {})):
+        (found,) = towers_of({"model_type": kind, "vision_config": part} | whole, 64)
+        assert sum(TowerOperator(**op).params() for op in found["operators"]) == ours(usual)
+
+
 # -- tokens ---------------------------------------------------------------------------------------------
 
 
@@ -297,6 +383,42 @@ def test_pixtral_ends_every_row_of_tokens_with_a_break(width, height):
     w, h = (-(-math.floor(side / scale) // 28) for side in (width, height))
     tower = tower_of("mistral3", {"patch_size": 14, "image_size": 1540})
     assert tower.tokens((width, height)).prompt == (max(w, 1) + 1) * max(h, 1)
+
+
+class LfmProcessor:
+    """The methods of LFM2-VL's image processor that say how an image is cut, taken from its source."""
+
+    def __init__(self):
+        names = ("find_closest_aspect_ratio", "round_by_factor")
+        self.closest, rounded = functions_of("lfm2_vl", *names)
+        folder = Path(transformers.__file__).parent / "models" / "lfm2_vl"
+        tree = ast.parse((folder / "image_processing_lfm2_vl.py").read_text("utf-8"))
+        (kind,) = [each for each in tree.body if isinstance(each, ast.ClassDef) and each.name == "Lfm2VlImageProcessor"]
+        scope = {"math": math, "round_by_factor": rounded}
+        for node in kind.body:
+            if isinstance(node, ast.FunctionDef) and node.name in ("smart_resize", "_is_image_too_large"):
+                node.returns = None
+                exec(compile(ast.Module([node], []), "lfm2_vl", "exec"), scope)
+        self.resize, self.large = scope["smart_resize"], scope["_is_image_too_large"]
+
+    def tokens(self, width, height):
+        w, h = self.resize(self, height, width, 2, 64, 256, 16)
+        thumbnail = (h // 32) * (w // 32)
+        if not self.large(self, height, width, 256, 16, 2, 2.0):
+            return thumbnail
+        ratios = [(w, h) for w in range(1, 11) for h in range(1, 11) if 2 <= w * h <= 10]
+        across, down = self.closest(width / height, sorted(ratios, key=math.prod), width, height, 512)
+        return across * down * 256 + thumbnail + across * down + 1  # with a mark before each tile and the thumbnail
+
+
+LFM = LfmProcessor()
+
+
+@given(SIDES, SIDES)
+@settings(deadline=None, max_examples=150)
+def test_lfm_cuts_images_as_its_processor_does(width, height):
+    tower = tower_of("lfm2_vl", {"patch_size": 16})
+    assert tower.tokens((width, height)).prompt == LFM.tokens(width, height)
 
 
 def test_gemma_has_as_many_tokens_for_any_image():
@@ -398,6 +520,11 @@ QWEN3_TOWER = {
     "out_hidden_size": 4096, "spatial_merge_size": 2, "temporal_patch_size": 2, "num_position_embeddings": 2304,
     "deepstack_visual_indexes": [8, 16, 24], "model_type": "qwen3_vl",
 }  # fmt: skip
+INTERN = {
+    "model_type": "intern_vit_6b", "hidden_size": 1024, "image_size": 448, "intermediate_size": 4096,
+    "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14, "qkv_bias": True, "qk_normalization": False,
+    "norm_type": "layer_norm", "use_flash_attn": True, "initializer_factor": 1.0,
+}  # fmt: skip
 # Config as released -> parameters as the listing of its checkpoint on the hub has them.
 RELEASED = {
     "Qwen2.5-VL-7B-Instruct": (
@@ -421,6 +548,19 @@ RELEASED = {
             "vision_config": QWEN3_TOWER,
         },
         8_767_123_696,
+    ),
+    "InternVL3-8B": (
+        {
+            "model_type": "internvl_chat", "architectures": ["InternVLChatModel"], "downsample_ratio": 0.5,
+            "force_image_size": 448, "dynamic_image_size": True, "use_thumbnail": True, "min_dynamic_patch": 1,
+            "max_dynamic_patch": 12, "select_layer": -1, "vision_config": INTERN,
+            "llm_config": {
+                "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "hidden_size": 3584,
+                "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+                "num_key_value_heads": 4, "vocab_size": 151674, "tie_word_embeddings": False, "max_position_embeddings": 32768,
+            },
+        },
+        7_944_373_760,
     ),
     "gemma-3-4b-it": (
         {
@@ -488,4 +628,4 @@ def test_a_released_model_has_the_parameters_of_its_checkpoint(name):
 def test_the_page_names_every_type_whose_towers_are_counted():
     page = (Path(__file__).parents[2] / "docs" / "conventions.md").read_text("utf-8")
     section = page.partition("## Images and sound")[2].partition("\n## ")[0]
-    assert [kind for kind in FAMILIES if f"`{kind}`" not in section] == []
+    assert [kind for kind in EVERY_FAMILY if f"`{kind}`" not in section] == []

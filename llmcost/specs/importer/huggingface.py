@@ -210,7 +210,10 @@ def with_towers(whole: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     except towers.LeftOutError as why:
         return {"counted": f"{data['counted']} ({why})"}
     names = " and ".join(f"the {each['name'].replace('_', ' ')}" for each in found)
-    return {"towers": found, "counted": f"the text model and {names} with its projector, kept in the activations' type"}
+    projectors = "its projector" if len(found) == 1 else "their projectors"
+    counted = f"the text model and {names} with {projectors}, kept in the activations' type"
+    speaks = any("talker" in key for key in whole)
+    return {"towers": found, "counted": counted + ", without the part that speaks" * speaks}
 
 
 def head_of(keys: Keys, named: Any) -> dict[str, Any]:

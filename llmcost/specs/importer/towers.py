@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from llmcost.specs.importer.keys import harmless_keys
+
 DEFAULTS = Path(__file__).with_name("tower_defaults.json")  # model_type of a tower's config -> the keys it has
 LARGEST = 10**9
 # Keys of towers that change no parameter and no product.
@@ -84,7 +86,8 @@ class Part:
     def refuse_what_is_left(self) -> None:
         """Raise LeftOutError for a key that might change a count and that nothing looked at."""
         for key, value in self.given.items():
-            known = key in self.read or key in HARMLESS or value is None or value == self.defaults.get(key)
+            known = key in self.read or key in HARMLESS or key in harmless_keys()
+            known = known or value is None or value == self.defaults.get(key)
             if not known:
                 raise LeftOutError(f"its key {key[:60]} is not understood")
 
@@ -235,8 +238,8 @@ def _qwen2(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "resized", found, patch_size=patch, merge=merge, **QWEN_PIXELS)]
 
 
-def _qwen2_5(config: dict[str, Any], hidden: int) -> Towers:
-    v = Part(config.get("vision_config"), "qwen2_5_vl_vision")
+def _qwen2_5(config: dict[str, Any], hidden: int, kind: str = "qwen2_5_vl_vision") -> Towers:
+    v = Part(config.get("vision_config"), kind)
     h, merge, patch = v.size("hidden_size"), v.size("spatial_merge_size"), v.size("patch_size")
     depth, window = v.size("depth"), v.size("window_size")
     full = v.get("fullatt_block_indexes")
@@ -476,6 +479,36 @@ def _internvl(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "tiles", found, patch_size=patch, image_size=side, merge=merge, least=1, most=12, extra=1)]
 
 
+def _internvl_chat(config: dict[str, Any], hidden: int) -> Towers:
+    """InternVL in the code that comes with it: InternViT's keys have names of their own, and none is left out."""
+    v = Part(config.get("vision_config"), "intern_vit_6b")
+    v.must_be("model_type", "intern_vit_6b")
+    ratio, kind, select = config.get("downsample_ratio"), v.get("norm_type"), config.get("select_layer", -1)
+    if ratio != 0.5 or kind not in ("layer_norm", "rms_norm") or select != -1:
+        raise LeftOutError("its downsample_ratio, norm_type or select_layer is not understood")
+    h, patch, side, depth = (v.size(key) for key in ("hidden_size", "patch_size", "image_size", "num_hidden_layers"))
+    heads, middle = v.size("num_attention_heads"), v.size("intermediate_size")
+    if config.get("force_image_size", side) != side:
+        raise LeftOutError("its force_image_size is not that of its tower")
+    biases = "out up down" + " qkv" * v.flag("qkv_bias")
+    scales = 2 * h + 2 * h * v.flag("qk_normalization")
+    channels = v.size("num_channels") if "num_channels" in v.given else 3
+    tiles = {"least": config.get("min_dynamic_patch"), "most": config.get("max_dynamic_patch")}
+    tiled = config.get("dynamic_image_size") is True and config.get("use_thumbnail") is True
+    known = tiled and all(isinstance(size, int) and 1 <= size <= 100 for size in tiles.values())
+    found = [
+        linear("patch_embedding", channels * patch * patch, h, "patches", bias=True, split="columns"),
+        table("class_and_positions", ((side // patch) ** 2 + 2) * h),
+        *encoder(h, heads, middle, depth, affine=2 if kind == "layer_norm" else 1, biases=biases, scales=scales),
+        norm("projector_norm", 4 * h, "merged"),
+        *projector("projector", 4 * h, hidden, hidden),
+    ]
+    v.read.update(("use_mean_pooling", "num_channels"))
+    v.refuse_what_is_left()
+    sizes = {"patch_size": patch, "image_size": side, "merge": 2, "extra": 1} | tiles
+    return [tower(VISION, "tiles", found, **sizes) if known else tower(VISION, "unknown", found)]
+
+
 def _glm4v(config: dict[str, Any], hidden: int, kind: str = "glm4v_vision") -> Towers:
     v = Part(config.get("vision_config"), kind)
     h, merge, patch, out = (
@@ -507,19 +540,19 @@ def _glm4v_moe(config: dict[str, Any], hidden: int) -> Towers:
     return _glm4v(config, hidden, "glm4v_moe_vision")
 
 
+# Keys of the code that comes with Kimi's models, at the values that are understood.
 KIMI_CODE = {"merge_type": "sd2_tpool", "mm_projector_type": "patchmerger", "pos_emb_type": "divided_fixed"}
 
 
-def _by_usual_names(part: Any) -> Any:
-    """A tower's config with names of the code that comes with Kimi K2.5, vt_… and init_…, as transformers has them."""
-    if not isinstance(part, dict):
-        return part
-    return {key.removeprefix("vt_").removeprefix("init_"): value for key, value in part.items()}
+def _moonvit(config: dict[str, Any], hidden: int) -> tuple[Part, Operators, int, int]:
+    """Kimi's encoder and projector, with its patches' size and how many a side become one token.
 
-
-def _kimi(config: dict[str, Any], hidden: int) -> Towers:
-    v, whole = Part(_by_usual_names(config.get("vision_config")), "kimi_k25_vision"), Part(config, "kimi_k25")
-    for key, expected in KIMI_CODE.items():  # keys of the code that comes with the model
+    The code that comes with the models names some keys vt_… and init_….
+    """
+    part = config.get("vision_config")
+    named = part if isinstance(part, dict) else {}
+    v = Part({key.removeprefix("vt_").removeprefix("init_"): value for key, value in named.items()}, "kimi_k25_vision")
+    for key, expected in KIMI_CODE.items():
         if key in v.given:
             v.must_be(key, expected)
     for key, size in (("mm_hidden_size", v.size("hidden_size")), ("text_hidden_size", hidden)):
@@ -527,8 +560,6 @@ def _kimi(config: dict[str, Any], hidden: int) -> Towers:
             v.must_be(key, size)
     h, patch, merge = v.size("hidden_size"), v.size("patch_size"), v.size("merge_kernel_size")
     wide = h * merge * merge
-    if whole.size("projection_hidden_size") != h:
-        raise LeftOutError("its projection_hidden_size is not that of its tower")
     found = [
         linear("patch_embedding", 3 * patch * patch, h, "patches", bias=True, split="columns"),
         table("position_embedding", v.size("pos_emb_height") * v.size("pos_emb_width") * h),
@@ -539,7 +570,19 @@ def _kimi(config: dict[str, Any], hidden: int) -> Towers:
     ]
     v.read.update(("pos_emb_time", "video_attn_type", "projector_hidden_act", "projector_ln_eps"))
     v.refuse_what_is_left()
+    return v, found, patch, merge
+
+
+def _kimi_k25(config: dict[str, Any], hidden: int) -> Towers:
+    v, found, patch, merge = _moonvit(config, hidden)
+    if Part(config, "kimi_k25").size("projection_hidden_size") != v.size("hidden_size"):
+        raise LeftOutError("its projection_hidden_size is not that of its tower")
     return [tower(VISION, "navit", found, patch_size=patch, image_size=512, merge=merge, most=16_384)]
+
+
+def _kimi_vl(config: dict[str, Any], hidden: int) -> Towers:
+    _, found, _, _ = _moonvit(config, hidden)
+    return [tower(VISION, "unknown", found)]
 
 
 def _lfm2(config: dict[str, Any], hidden: int) -> Towers:
@@ -563,7 +606,8 @@ def _lfm2(config: dict[str, Any], hidden: int) -> Towers:
         *projector("projector", wide, inner, hidden, bias=bias),
     ]
     v.refuse_what_is_left()
-    return [tower(VISION, "unknown", found)]
+    sizes = {"patch_size": patch, "merge": factor, "image_size": 512, "least": 64, "most": 256}
+    return [tower(VISION, "tiles-or-resized", found, **sizes)]
 
 
 def _whisper(v: Part, h: int, heads: int, middle: int, depth: int) -> Operators:
@@ -607,6 +651,60 @@ def _qwen2_audio(config: dict[str, Any], hidden: int) -> Towers:
     return [tower("audio_tower", "unknown", found)]
 
 
+def _inside(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of Qwen's omni models that reads, of a config that has a part that speaks too."""
+    inner = config.get("thinker_config")
+    return inner if isinstance(inner, dict) else config
+
+
+def _omni_audio(config: dict[str, Any], kind: str) -> tuple[Part, Operators, int]:
+    """The layers of an omni model's audio tower, which are Whisper's but for positions that are not stored."""
+    v = Part(_inside(config).get("audio_config"), kind)
+    h, heads, depth = v.size("d_model"), v.size("encoder_attention_heads"), v.size("encoder_layers")
+    v.read.update(("max_source_positions", "n_window", "n_window_infer", "conv_chunksize"))
+    return v, encoder(h, heads, v.size("encoder_ffn_dim"), depth, biases=OMNI_BIASES[kind]), h
+
+
+OMNI_BIASES = {"qwen2_5_omni_audio_encoder": "qv out up down", "qwen3_omni_moe_audio_encoder": "qkv out up down"}
+
+
+def _qwen2_5_omni(config: dict[str, Any], hidden: int) -> Towers:
+    kind = "qwen2_5_omni_audio_encoder"
+    v, layers, h = _omni_audio(config, kind)
+    out = v.out("output_dim", hidden)
+    found = [
+        linear("first_convolution", 3 * v.size("num_mel_bins"), h, "frames", bias=True, split="columns"),
+        linear("second_convolution", 3 * h, h, bias=True),
+        *layers,
+        norm("final_norm", h, "merged"),
+        linear("projector", h, out, "merged", bias=True),
+        table("begin_and_end", 2 * out),
+    ]
+    frames = 2 * v.size("n_window")
+    v.refuse_what_is_left()
+    audio = tower("audio_tower", "audio-chunks", found, image_size=frames, merge=2)
+    return [*_qwen2_5(_inside(config), hidden, "qwen2_5_omni_vision_encoder"), audio]
+
+
+def _qwen3_omni(config: dict[str, Any], hidden: int) -> Towers:
+    kind = "qwen3_omni_moe_audio_encoder"
+    v, layers, h = _omni_audio(config, kind)
+    channels, bins = v.size("downsample_hidden_size"), v.size("num_mel_bins")
+    for _ in range(3):  # three convolutions, each of stride 2
+        bins = (bins + 1) // 2
+    convolutions = 9 * channels + channels + 2 * (9 * channels * channels + channels)
+    found = [
+        table("convolutions", convolutions),
+        linear("convolved", channels * bins, h),
+        *layers,
+        norm("final_norm", h),
+        *projector("projector", h, h, v.out("output_dim", hidden)),
+    ]
+    v.refuse_what_is_left()
+    vision = _qwen3(_inside(config), hidden, "qwen3_omni_moe_vision_encoder")
+    return [*vision, tower("audio_tower", "unknown", found)]
+
+
 FAMILIES: dict[str, Callable[[dict[str, Any], int], Towers]] = {
     "qwen2_vl": _qwen2,
     "qwen2_5_vl": _qwen2_5,
@@ -620,11 +718,17 @@ FAMILIES: dict[str, Callable[[dict[str, Any], int], Towers]] = {
     "llama4": _llama4,
     "mistral3": _mistral3,
     "internvl": _internvl,
+    "internvl_chat": _internvl_chat,
     "glm4v": _glm4v,
     "glm4v_moe": _glm4v_moe,
     "glm46v": _glm4v,
-    "kimi_k25": _kimi,
+    "kimi_k25": _kimi_k25,
+    "kimi_vl": _kimi_vl,
     "lfm2_vl": _lfm2,
+    "qwen2_5_omni": _qwen2_5_omni,
+    "qwen2_5_omni_thinker": _qwen2_5_omni,
+    "qwen3_omni_moe": _qwen3_omni,
+    "qwen3_omni_moe_thinker": _qwen3_omni,
     "voxtral": _voxtral,
     "qwen2_audio": _qwen2_audio,
 }
