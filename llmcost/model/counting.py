@@ -12,8 +12,7 @@ PASSES = 3  # FLOPs of forward and backward in forward passes: gradients of inpu
 class Params(NamedTuple):
     """Numbers of parameters by part. A tied LM head has none of its own.
 
-    `text`, `towers`: those of the text model and of the towers beside it; None where the model has none. `active` is
-    the text model's.
+    `text`, `towers`: those of the text model and of the towers beside it. `active` is the text model's.
     """
 
     total: Number
@@ -23,12 +22,8 @@ class Params(NamedTuple):
     mlp: Number
     norm: Number
     lm_head: Number
-    text: Number = None
-    towers: Number = None
-
-    def of_text(self) -> Number:
-        """The parameters of the text model alone."""
-        return self.total if self.text is None else self.text
+    text: Number
+    towers: Number
 
 
 class TokenFlops(NamedTuple):
@@ -108,9 +103,8 @@ def count_params(operators: Iterable[Operator]) -> Params:
         active = active + op.count * op.active_params()
     towers = by_part.pop("tower")
     text = sum(by_part.values())
-    if not present(towers):
-        return Params(text, active, **by_part)
-    return Params(text + towers, active, **by_part, text=text, towers=towers)
+    total = text + towers if present(towers) else text
+    return Params(total, active, **by_part, text=text, towers=towers)
 
 
 def count_pass(operators: Iterable[Operator]) -> PassCost:

@@ -73,7 +73,7 @@ def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
         ("MLP", p.mlp),
         ("norms", p.norm),
         ("LM head" if model.head == "lm" else "head", p.lm_head),
-        *([] if p.towers is None else [("towers", p.towers)]),
+        *([("towers", p.towers)] if p.towers else []),
     )
     tied = "the embedding's weights" if p.lm_head == 0 and model.head == "lm" else ""
     rows = [("Parameters", amount(p.total), f"{p.total:,}")]

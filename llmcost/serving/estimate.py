@@ -217,7 +217,7 @@ def evaluate(
         decode=decode(server, w, step, memory.fits) if model.generates else no_decode(efficiency),
         request=None if w.output is None else request(server, w, prefilled, prompt_seconds.others),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
-        training=training(server, one_pass, forward_cost, params.of_text(), w.tokens, trained, w.mfu),
+        training=training(server, one_pass, forward_cost, params.text, w.tokens, trained, w.mfu),
         accuracy=Accuracy._make([*[efficiency.band(phase) for phase in SERVING], Band()]),
         encoding=None if encoded is None else encoded.answer,
     )

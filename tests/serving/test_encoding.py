@@ -65,7 +65,7 @@ def test_weights_in_memory_include_towers_and_a_decode_step_does_not_read_them()
     assert whole.memory.weights_bytes - text.memory.weights_bytes == 2 * towers
     assert whole.traffic == text.traffic
     assert whole.model.params.active == text.model.params.active
-    assert (text.model.params.text, text.model.params.towers) == (None, None)
+    assert (text.model.params.text, text.model.params.towers) == (text.model.params.total, 0)
 
 
 def test_towers_stay_in_the_activations_type_where_weights_are_quantised():

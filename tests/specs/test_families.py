@@ -195,7 +195,7 @@ SMALL_ENOUGH = [kind for kind in COMPARED if kind not in NOT_SMALL]
 
 
 def text_of(spec):
-    return estimate(spec, None, Options(context=1)).model.params.of_text()
+    return estimate(spec, None, Options(context=1)).model.params.text
 
 
 def total(spec):

@@ -266,7 +266,8 @@ def test_qwen_omni_hears_chunks_of_two_seconds_with_the_flops_of_the_reference(s
 
 INTERN_VIT = {
     "model_type": "intern_vit_6b", "hidden_size": 32, "image_size": 32, "intermediate_size": 48,
-    "norm_type": "layer_norm", "num_attention_heads": 4, "num_hidden_layers": 2, "patch_size": 4, "qkv_bias": True, "qk_normalization": False,
+    "norm_type": "layer_norm", "num_attention_heads": 4, "num_hidden_layers": 2, "patch_size": 4,
+    "qkv_bias": True, "qk_normalization": False,
 }  # fmt: skip
 
 
@@ -557,7 +558,8 @@ RELEASED = {
             "llm_config": {
                 "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "hidden_size": 3584,
                 "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
-                "num_key_value_heads": 4, "vocab_size": 151674, "tie_word_embeddings": False, "max_position_embeddings": 32768,
+                "num_key_value_heads": 4, "vocab_size": 151674, "tie_word_embeddings": False,
+                "max_position_embeddings": 32768,
             },
         },
         7_944_373_760,

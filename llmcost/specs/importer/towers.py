@@ -505,7 +505,7 @@ def _internvl_chat(config: dict[str, Any], hidden: int) -> Towers:
     ]
     v.read.update(("use_mean_pooling", "num_channels"))
     v.refuse_what_is_left()
-    sizes = {"patch_size": patch, "image_size": side, "merge": 2, "extra": 1} | tiles
+    sizes: dict[str, Any] = {"patch_size": patch, "image_size": side, "merge": 2, "extra": 1} | tiles
     return [tower(VISION, "tiles", found, **sizes) if known else tower(VISION, "unknown", found)]
 
 
