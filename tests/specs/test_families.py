@@ -22,6 +22,7 @@ from llmcost.serving.estimate import Options, estimate
 from llmcost.specs.importer.architectures import all_types, architecture
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.importer.keys import DEFAULTS, harmless_keys
+from llmcost.specs.importer.towers import FAMILIES as TOWERS
 from llmcost.specs.importer.wrappers import WRAPPERS
 from llmcost.specs.models import model_from
 
@@ -535,7 +536,7 @@ def architectures_page():
     rows = []
     for kind in TYPES:
         if kind in TEXT_MODELS:
-            status = "exact, the text model inside it"
+            status = "exact, the text model inside it" + ", and its towers" * (kind in TOWERS)
         elif kind in OTHER_PARAMETERS:
             status = f"counted otherwise: {OTHER_PARAMETERS[kind]}"
         elif kind in NOT_BUILT:
@@ -567,12 +568,16 @@ def architectures_page():
             "|---|---|",
             *rows,
             "",
-            "Of these multimodal types the text model inside is read, and counted as that type is. Their encoders and",
-            "projectors are left out, which every answer says.",
+            "Of these multimodal types the text model inside is read, and counted as that type is. Their towers, which",
+            "are encoders with projectors, are counted too ([conventions.md](conventions.md#images-and-sound)), or left",
+            "out, which every answer says.",
             "",
-            "| multimodal model_type | its text model |",
-            "|---|---|",
-            *(f"| {kind} | {text} |" for kind, text in inside.items() if text in FAMILIES),
+            "| multimodal model_type | its text model | towers |",
+            "|---|---|---|",
+            *(
+                f"| {kind} | {inside.get(kind, 'its own')} | {'counted' if kind in TOWERS else 'left out'} |"
+                for kind in sorted({*(kind for kind, text in inside.items() if text in FAMILIES), *TOWERS})
+            ),
             "",
         ]
     )
