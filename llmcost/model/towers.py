@@ -121,4 +121,5 @@ class Tower(NamedTuple):
 
     def running(self, images: Number, tokens: Tokens, Bx: Number) -> list[Operator]:
         """The kernels that run on so many images or sounds alike."""
-        return [op.running(images, tokens, Bx) for op in self.operators if op.at != "none"]
+        kernels = [op.running(images, tokens, Bx) for op in self.operators if op.at != "none"]
+        return [op._replace(name=f"{self.name}.{op.name}") for op in kernels]

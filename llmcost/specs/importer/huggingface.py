@@ -203,7 +203,7 @@ def with_towers(whole: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     """The towers beside a text model, and what is counted then; what is not understood stays left out, and is said."""
     from llmcost.specs.importer import towers  # few configs have any
 
-    if any("ForCausalLM" in str(each) for each in whole.get("architectures") or ()):
+    if "ForCausalLM" in str(whole.get("architectures")):
         return {}  # the class of the text model alone
     try:
         found = towers.towers_of(whole, data["hidden_size"])

@@ -201,6 +201,8 @@ def projector(
 def tower(name: str, rule: str, operators: Iterable[dict[str, Any]], **sizes: int) -> dict[str, Any]:
     """A tower in the form of a spec; sizes of 0 and operators that do not exist are left out."""
     some = [op for op in operators if op.get("count", 1)]
+    if any(isinstance(value, int) and value > LARGEST for op in some for value in op.values()):
+        raise LeftOutError("its sizes are beyond what is read")
     kept = [{key: value for key, value in op.items() if value not in (0, False)} for op in some]
     return {"name": name, "rule": rule, **{key: size for key, size in sizes.items() if size}, "operators": kept}
 
