@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoModelForMultimodalLM
 
+from llmcost.ground.errors import InputError
 from llmcost.model.counting import count_pass
 from llmcost.model.towers import Tower, TowerOperator
 from llmcost.serving.estimate import Options, estimate
@@ -292,6 +293,33 @@ def test_kimis_own_code_has_the_tower_that_transformers_has_under_other_names():
     for kind, whole in (("kimi_k25", {"projection_hidden_size": 32}), ("kimi_vl", {})):
         (found,) = towers_of({"model_type": kind, "vision_config": part} | whole, 64)
         assert sum(TowerOperator(**op).params() for op in found["operators"]) == ours(usual)
+
+
+# -- bad input ------------------------------------------------------------------------------------------
+
+STRANGE = (
+    0, -1, 7, 10**9, 10**30, 0.5, float("nan"), float("inf"), True, False, "x", "", [], [1], [2, 2], [[1]], {},
+    {"a": 1},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+@given(st.data())
+@settings(deadline=None, max_examples=40)
+def test_strange_values_in_a_towers_config_are_refused_or_leave_it_out(kind, data):
+    config = config_of(kind).to_dict()
+    part = config["audio_config" if kind in HEARS else "vision_config"]
+    for key in data.draw(st.lists(st.sampled_from(sorted(part)), min_size=1, max_size=2, unique=True)):
+        part[key] = data.draw(st.sampled_from(STRANGE))
+    try:
+        model = model_from(document_of(config, "config.json", kind))
+        seen = {"audio": 5} if kind in HEARS else {"images": 1, "image_size": "300x200"}
+        found = estimate(model, None, Options(context=512, prompt=512, **seen))
+    except InputError as refused:
+        assert "\n" not in str(refused)
+        return
+    assert found.encoding.flops > 0
+    assert found.model.params.towers > 0
 
 
 # -- tokens ---------------------------------------------------------------------------------------------

@@ -263,6 +263,8 @@ def _qwen2_5(config: dict[str, Any], hidden: int, kind: str = "qwen2_5_vl_vision
     ]
     v.refuse_what_is_left()
     across = window // merge // patch * merge
+    if not across:
+        raise LeftOutError("its window_size is less than one token")
     return [tower(VISION, "resized", found, patch_size=patch, merge=merge, window=across, **QWEN_PIXELS)]
 
 
