@@ -78,6 +78,8 @@ SMALL = {
         **SIGLIP, "intermediate_size": 128, "image_size": 32, "patch_size": 4, "projector_input_dim": 56,
         "projector_output_dim": 56, "vision_output_dim": 56,
     },
+    "idefics3": {**SIGLIP, "image_size": 32, "patch_size": 4},
+    "smolvlm": {**SIGLIP, "image_size": 32, "patch_size": 4},
     "mistral3": {**SIGLIP, "model_type": "pixtral", "head_dim": 8, "image_size": 32, "patch_size": 4},
     "internvl": {**SIGLIP, "image_size": [32, 32], "patch_size": [4, 4]},
     "glm4v": GLM,
@@ -130,7 +132,7 @@ def parameters(model, *, towers=False):
 
 
 def is_text(name):
-    return "language_model" in name or "lm_head" in name
+    return any(part in name for part in ("language_model", "text_model", "lm_head"))
 
 
 def towers(config):

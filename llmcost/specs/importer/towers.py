@@ -325,6 +325,25 @@ def _gemma3(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "square", found, patch_size=patch, image_size=v.size("image_size"), out=out)]
 
 
+def _idefics3(config: dict[str, Any], hidden: int) -> Towers:
+    kind = "smolvlm_vision" if config.get("model_type") == "smolvlm" else "idefics3_vision"
+    v, whole = Part(config.get("vision_config"), kind), Part(config, "idefics3")
+    v.read.update(
+        ("size", "max_image_size", "use_base_siglip", "tie_word_embeddings")
+    )  # which the reference does not use
+    h, patch, scale = v.size("hidden_size"), v.size("patch_size"), whole.size("scale_factor")
+    heads, middle = v.size("num_attention_heads"), v.size("intermediate_size")
+    found = [
+        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
+        table("position_embedding", (v.size("image_size") // patch) ** 2 * h),
+        *encoder(h, heads, middle, v.size("num_hidden_layers")),
+        norm("final_norm", h),
+        linear("projector", h * scale * scale, hidden, "merged"),
+    ]
+    v.refuse_what_is_left()
+    return [tower(VISION, "unknown", found)]
+
+
 def _llava(config: dict[str, Any], hidden: int) -> Towers:
     v, whole = Part(config.get("vision_config"), "clip_vision_model"), Part(config, "llava")
     v.must_be("model_type", "clip_vision_model")
@@ -717,6 +736,8 @@ FAMILIES: dict[str, Callable[[dict[str, Any], int], Towers]] = {
     "qwen3_5": _qwen3_5,
     "qwen3_5_moe": _qwen3_5,
     "gemma3": _gemma3,
+    "idefics3": _idefics3,
+    "smolvlm": _idefics3,
     "llava": _llava_of_any_tower,
     "mllama": _mllama,
     "llama4": _llama4,
