@@ -41,6 +41,7 @@ SECONDS = 10  # of computing that one input may take
 BYTES = 10**9  # of memory that a process of inputs may take
 WAIT = 200  # seconds without a sign of life after which a process is ended
 EACH = 1000  # inputs of one process
+QUOTED = re.compile(r"""(["'])[^"'\n]*\1""")
 NO_NUMBER = re.compile(r"(?<![\w.-])(nan|NaN|-?inf|-?Infinity(?! [A-Z]))(?![\w-])")  # AMD has an Infinity Cache
 STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -428,7 +429,8 @@ def fault_in(code: int, out: str, err: str) -> str:
     lines = err.rstrip("\n").split("\n")
     if code not in (0, 1, 2, 3):
         return f"exit code {code}"
-    if (found := NO_NUMBER.search(out)) and "no number" not in out:  # as `check` says of a file
+    out = QUOTED.sub("", out)  # what `check` repeats of a file
+    if (found := NO_NUMBER.search(out)) and "no number" not in out:
         return f"not a number: {out[max(found.start() - 80, 0) : found.end() + 20]!r}"
     if found := STEERS.search(out + err):
         return f"steers a terminal: {(out + err)[max(found.start() - 80, 0) : found.end() + 20]!r}"

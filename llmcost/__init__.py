@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from llmcost.search.sweep_rows import SweepRows
     from llmcost.serving.options import Options
     from llmcost.serving.results import Estimate
+    from llmcost.simulation.results import Simulation
+    from llmcost.simulation.steptime import StepTime as Steps
     from llmcost.specs.catalog import load_hardware, load_model
     from llmcost.specs.hardware import HardwareSpec
     from llmcost.training.options import Options as TrainingOptions
@@ -41,6 +43,7 @@ __all__ = [
     "InputError",
     "Options",
     "SpecError",
+    "StepTime",
     "__version__",
     "compare",
     "estimate",
@@ -56,6 +59,7 @@ __all__ = [
     "plan",
     "plan_serving",
     "scoreboard",
+    "simulate",
     "sweep",
     "train",
 ]
@@ -298,6 +302,54 @@ def compare(
     specs, chips = [_model(each) for each in _each(models)], [_hardware(each) for each in _each(hw)]
     engines = tuple(_each(chosen.pop("engine", ())))
     return answer(specs, chips, _serving(None, chosen), _prices(price), engines)
+
+
+def simulate(model: Model, hw: Gpu, options: Options | None = None, **chosen: Any) -> Simulation:
+    """TTFT, TPOT and latency of every request, by an engine's scheduler, step by step; percentiles in seconds.
+
+    Keywords are the options of `llmcost simulate`: `trace` (a file), or `rate` in requests a second, or `concurrency`;
+    `requests`, `prompt`, `output`, `lengths`, `engine`, `dp` and `router`, `prefix_hit`, `speculate`, `prefill_gpus`
+    and `decode_gpus`, `seed`; limits `ttft`, `tpot`, `latency` in milliseconds; `price` in dollars a GPU-hour; and
+    those of `estimate`.
+
+        simulate("llama3.1-8b", "h100", engine="vllm", rate=12, prompt=1024, output=256).ttft_seconds.p99
+
+    Raises InputError where options contradict each other or the model, SpecError for a trace that cannot be read;
+    TypeError for a keyword that is no option.
+    """
+    from llmcost.ground.options import declared, given
+    from llmcost.simulation.options import SimulationOptions
+    from llmcost.simulation.run import simulate as answer
+
+    own = {name: chosen.pop(name) for name in declared(SimulationOptions) if name in chosen}
+    asked = SimulationOptions(**given(SimulationOptions, own))
+    return answer(_model(model), _hardware(hw), _serving(options, chosen), asked)
+
+
+def StepTime(
+    model: Model,
+    hw: Gpu,
+    options: Options | None = None,
+    *,
+    speculated: int = 0,
+    draft: str | Steps = "mtp",
+    **chosen: Any,
+) -> Steps:
+    """Seconds of one step of an engine, as a function of what is in it: for other simulators and schedulers.
+
+    Keywords are those of `estimate`. What comes back is called with numbers: `decoding` sequences, each with `context`
+    cached tokens on average, and `prompts` pieces of `tokens` tokens each, whose last sees `keys` keys. A call takes
+    some microseconds. `speculated`: tokens that are verified in a step beside the next one, guessed by `draft`: "mtp"
+    (a layer of the model's own), "ngram" (in no time), or the StepTime of another model.
+
+        seconds = StepTime("llama3.1-8b", "h100", engine="vllm")
+        seconds(decoding=64, context=1500), seconds(decoding=64, context=1500, prompts=1, tokens=512, keys=512)
+
+    Raises what `estimate` does, and InputError where a figure of the GPU is not known.
+    """
+    from llmcost.simulation.steptime import StepTime as Answer
+
+    return Answer(_model(model), _hardware(hw), _serving(options, chosen), speculated, draft)
 
 
 def plan(

@@ -15,7 +15,7 @@ ORDER = (
     "machine",
     "parallel",
     "serving",
-    "simulate",
+    "simulation",
     "training",
     "formulas",
     "search",

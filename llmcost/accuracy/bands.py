@@ -15,7 +15,7 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from llmcost.accuracy.ask import asked, gpu_of, options_of
-from llmcost.accuracy.cases import Case, class_of, load_cases
+from llmcost.accuracy.cases import Case, class_of, engine_of, engines, load_cases
 from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.models import spec_of
 from llmcost.accuracy.runs import step_of
@@ -64,7 +64,7 @@ def kind_of_check(each: Check) -> Kind | None:
         answer = asked(case, options_of(case))
         assert answer is not None
         phase, basis = _phase(case, each.answer.quantity), answer.decode.expected.basis
-        engine = engine if engine == OPTIMISED else case.engine
+        engine = engine if engine == OPTIMISED else engines()[engine_of(case)].get("spec", case.engine)
         if phase == "throughput" and answer.serving is not None and answer.serving.limited_by == "rate":
             return None
     model = spec_of(case.settings["model"])

@@ -128,6 +128,7 @@ ENGINE_STAGES = (
     FitStage({"gemm.of_int8": 0.22}, _half("llama.cpp", "llama.cpp", "prefill", quantised=False), "llama.cpp"),
     FitStage({"narrow.of_int8": 0.14}, _half("llama.cpp", "llama.cpp", "prefill", quantised=True), "llama.cpp"),
 )
+CLOSED_LOOPS = "silicon-2026"  # every other run of which `host.request` and `host.sequence` of engines were chosen on
 ENGINE = _runs("trtllm-0.17", "h100-sxm", pp=(1, 2, 4, 8))  # what the share of kernels in an engine was chosen on
 TRAINING = {  # what machine/training_shares.py was chosen on: source, and GPUs where only some of its
     **dict.fromkeys(("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07"), ()),
@@ -141,6 +142,8 @@ def role_of(case: Case) -> str:
     if case.source.kind == "training":
         gpus = TRAINING.get(case.source.name)
         return "scored" if gpus is None or (gpus and case.settings["gpu"] not in gpus) else "fitted"
+    if case.source.name == CLOSED_LOOPS:
+        return "fitted" if case.row % 2 else "scored"
     stages = STAGES if class_of(case) in TRUSTED else ENGINE_STAGES
     chosen_on = (*([ENGINE] if stages is STAGES else []), *(stage.cases for stage in stages))
     return "fitted" if any(cases(case) for cases in chosen_on) else "scored"

@@ -114,7 +114,8 @@ def inference(case: Case, profile: str | None, figures: Figures | None) -> Itera
     if not of["oom"] and not (options is None and of["phase"] == "online"):
         for quantity, figure in ANSWERS.get(of["phase"], {}).items():
             # In which order the prompts of a batch job run, no source tells.
-            untold = quantity == "first_token_seconds" and of["phase"] == "online" and of["rate"] is None
+            no_order = of["phase"] == "online" and of["rate"] is None and of["concurrency"] is None
+            untold = quantity == "first_token_seconds" and no_order
             if quantity in measured and not untold:
                 yield Answer(quantity, measured[quantity], *((None, None) if answer is None else figure(answer)))
     if "memory_bytes" in measured:

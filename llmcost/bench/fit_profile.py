@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from llmcost.machine.calibration import LINEAR, predicted_us
 from llmcost.machine.chip import Chip, chip_by_profile
-from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel
+from llmcost.machine.efficiency import DEFAULT, UNQUANTISED, Efficiency, Kernel
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Elementwise, Operator
 from llmcost.specs.profile import FITTED, Error, Fit, Profile, Row
@@ -114,7 +114,8 @@ def _kernel(kind: str, x: Sequence[float]) -> Kernel:
 
 def errors(kind: str, kernel: Kernel, samples: Sequence[Sample], chip: Chip) -> list[float]:
     """The logarithm of predicted over measured, for each sample: close to a relative error, and alike both ways."""
-    efficiency = Efficiency({**DEFAULT.kernels, kind: kernel}, "", None)
+    others = {name: known for name, known in DEFAULT.kernels.items() if name != UNQUANTISED}
+    efficiency = Efficiency({**others, kind: kernel}, "")
     predicted = kernel_seconds([sample.op for sample in samples], chip, efficiency)
     assert predicted is not None
     return [math.log(guess / sample.seconds) for guess, sample in zip(predicted, samples, strict=True)]

@@ -1,15 +1,22 @@
 """`llmcost fit`: which GPUs hold a model."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Given, Takes, spelled_out
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import Option, word
+from llmcost.ground.options import Option, number, word
+from llmcost.ground.units import parse_milliseconds
 from llmcost.serving.options import Options
+from llmcost.simulation.results import Spread
+
+if TYPE_CHECKING:
+    from llmcost.model.spec import ModelSpec
+    from llmcost.search.fit import Precision
+    from llmcost.specs.hardware import HardwareSpec
 
 LISTS = ("gpus", "dtype", "weight_dtype")
 CHOSEN = ("tp", "pp", "dp", "ep")  # degrees, as the GPUs and the model have it
@@ -40,9 +47,17 @@ def fit(
     allow_unknown: o.AllowUnknown = (),
     price: o.Prices = (),
     basis: Annotated[str, word("Which rates are shown and priced.", BASES)] = "expected",
+    ttft: Annotated[
+        float | None, number("With --rate: the longest TTFT; GPUs that keep it are found.", "MS", parse_milliseconds)
+    ] = None,
+    tpot: Annotated[float | None, number("With --rate: the longest TPOT, likewise.", "MS", parse_milliseconds)] = None,
+    at: Annotated[str, word("Of how many of the requests that is.", Spread._fields)] = "p99",
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Which GPUs hold MODEL: how many, at which precision, how large a batch and context, how fast, at what price.
+
+    With --rate and --ttft or --tpot: the cheapest set-ups whose slowest requests keep these limits, by simulation; then
+    --gpus are those of a replica.
 
     Without --hw, --gpus or --weight-dtype the table has the fewest GPUs of each kind that hold it, at the widest
     precision that these hold; JSON and CSV have all. Exit code 1 if none holds it.
@@ -63,6 +78,11 @@ def fit(
     prices = o.prices_of(price, chips)
     if basis != "textbook" and options.mfu != Options().mfu:
         raise InputError(f"--mfu {options.mfu:g}: of the textbook's rates; give --basis textbook too")
+    if ttft is not None or tpot is not None:
+        if not hw:
+            raise InputError("--ttft and --tpot: every GPU would be simulated; name some with --hw")
+        _fit_rate(spec, chips, options, (ttft, tpot, at), counts, precisions, prices, form)
+        return
     with waiting("trying GPUs"):
         found = compute(spec, chips, options, counts, precisions, prices, basis)
     holding = found.holding()
@@ -75,4 +95,34 @@ def fit(
         spec.unknown_keys,
     )
     if not holding:
+        raise typer.Exit(1)
+
+
+def _fit_rate(
+    spec: "ModelSpec",
+    chips: "list[HardwareSpec]",
+    options: Options,
+    limits: tuple[float | None, float | None, str],
+    counts: Sequence[int],
+    precisions: "Sequence[Precision]",
+    prices: dict[str, float],
+    form: o.Form,
+) -> None:
+    """Print the cheapest set-ups that keep limits (milliseconds, and of how many requests) at a rate."""
+    from llmcost.cli.output import waiting
+    from llmcost.report.fit_rate import fit_rate_table
+    from llmcost.search.fit_rate import RateOffer, fit_rate
+    from llmcost.simulation.options import SimulationOptions
+
+    ttft, tpot, at = limits
+    with waiting("simulating GPUs"):
+        found = fit_rate(spec, chips, options, SimulationOptions(ttft=ttft, tpot=tpot), at, counts, precisions, prices)
+    title = f"{spec.title}: GPUs for {found.rate:g} requests/s of {found.prompt:,} tokens in, {found.output:,} out"
+    form.show(
+        found.to_dict,
+        lambda: (RateOffer._fields, found.offers),
+        lambda: [fit_rate_table(title, found)],
+        spec.unknown_keys,
+    )
+    if not found.offers:
         raise typer.Exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -20,8 +20,11 @@ SILENT = 2.0  # seconds that a command computes before it says so
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """While a block takes longer than two seconds, say on a terminal's stderr that it goes on, and since when."""
+def waiting(what: str, progress: Callable[[], str] = str) -> Iterator[None]:
+    """While a block takes longer than two seconds, say on a terminal's stderr that it goes on, and since when.
+
+    `progress`: how far it is, in words.
+    """
     if not sys.stderr.isatty():
         yield
         return
@@ -32,7 +35,8 @@ def waiting(what: str) -> Iterator[None]:
     def tell() -> None:
         pause = SILENT
         while not done.wait(pause):
-            print(f"\r\x1b[Kllmcost: {what}, {monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
+            line = f"llmcost: {what}{progress()}, {monotonic() - began:.0f} s"
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
             pause = 1.0
 
     teller = Thread(target=tell, daemon=True)

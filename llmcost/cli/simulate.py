@@ -1,14 +1,24 @@
 """`llmcost simulate`: what single requests see, by an engine's scheduler on real or drawn traffic."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Takes
+from llmcost.ground.options import Option
 from llmcost.serving.options import Options
-from llmcost.simulate.options import SimulationOptions
+from llmcost.simulation.options import SimulationOptions
+
+if TYPE_CHECKING:
+    from llmcost.simulation.run import Run
 
 # What does not depend on traffic, or depends on it here.
 WITHOUT = ("batch", "context", "images", "image_size", "audio", "mfu", "tokens", "logits", "batch_prompts")
+INTERRUPTED = 130  # exit code
 
 
 def simulate(
@@ -23,37 +33,76 @@ def simulate(
             changed={
                 "prompt": {"help": "Tokens of a prompt, where they are drawn.", "default": "1024"},
                 "output": {"help": "Tokens of an answer, where they are drawn.", "default": "256"},
-                "requests": {"help": "How many requests.", "default": "10 times --concurrency, or 1000"},
+                "requests": {
+                    "help": "How many requests.",
+                    "default": "10 times --concurrency, or 1000, or all of --trace",
+                },
                 "concurrency": {"help": "A closed loop with so many requests in flight."},
                 "rate": {"help": "Requests a second that arrive at random times."},
+                "dp": {"help": "Data parallelism: replicas behind a router, or ranks that share experts."},
             },
         ),
     ],
     simulation: Annotated[SimulationOptions, Takes(SimulationOptions)],
     kind: o.ReadAs = None,
+    trace_out: Annotated[str | None, Option("Write every step as a trace for Perfetto.", metavar="FILE")] = None,
+    plot: o.Plot = None,
     allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """TTFT, TPOT and latency of every request, with percentiles: traffic through an engine's scheduler, step by step.
 
+    Ctrl-C ends a run early, with what is done so far.
+
     Example: llmcost simulate llama3.1-8b --hw h100 --engine vllm --rate 12 --prompt 1k --output 256 --ttft 500
     """
+    from llmcost.cli.output import waiting
+    from llmcost.ground.files import check_place
+    from llmcost.report import charts
     from llmcost.report.simulate import REQUEST_COLUMNS, request_row, simulation_tables
-    from llmcost.simulate.run import Times, limits_of, result, served
+    from llmcost.report.simulate_charts import NAMES, SHARES, simulation_panels
+    from llmcost.simulation.run import Run
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), load_hardware(hw)
-    answered, scheduler = served(spec, chip, options, simulation)
-    if form.csv:
-        form.show(dict, lambda: (REQUEST_COLUMNS, map(request_row, answered)), list, spec.unknown_keys)
-        return
-    times = Times(limits_of(simulation))
-    for done in answered:
-        times.add(done)
-    found = result(spec, chip, options, times, scheduler)
+    if plot is not None:
+        charts.check(Path(plot))
+    if trace_out is not None:
+        check_place(Path(trace_out))
+    run = Run(spec, chip, options, simulation)
+    rows: list[tuple[float, ...]] = []
+    interrupted = False
+    with waiting("simulating", lambda: f": {run.times.requests:,} requests answered"), _traced(run, trace_out):
+        try:
+            rows.extend(request_row(done) for done in run.served() if form.csv)
+        except KeyboardInterrupt:
+            interrupted = True
+    found = run.result(interrupted)
+    if plot is not None:
+        spread = {name: run.times.below(name, SHARES) for name in NAMES}
+        charts.save(Path(plot), f"{spec.title} on {chip.title}: what requests see", simulation_panels(found, spread))
+    found = found if simulation.timeline else found._replace(timeline=())
     form.show(
         found.to_dict,
-        lambda: (REQUEST_COLUMNS, ()),
-        lambda: simulation_tables(spec.title, chip.title, found, times.limits),
+        lambda: (REQUEST_COLUMNS, rows),
+        lambda: simulation_tables(spec.title, chip.title, found, run.times.limits),
         spec.unknown_keys,
     )
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+@contextmanager
+def _traced(run: "Run", path: str | None) -> "Iterator[None]":
+    """Write a run to a file for Perfetto, which appears when it is whole."""
+    if path is None:
+        yield
+        return
+    from llmcost.ground.files import draft_of
+    from llmcost.simulation.chrome_trace import ChromeTrace
+
+    with draft_of(Path(path)) as draft, draft.open("w", encoding="utf-8") as file:
+        trace = ChromeTrace(file, run.cluster.units)
+        run.told = trace.request
+        yield
+        trace.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from math import isfinite
+from math import expm1, isfinite
 from typing import Any
 
 from llmcost.ground.algebra import divide
@@ -24,6 +24,7 @@ CODE = {
     "divide": "divide({0}, {1})",
     "floor_div": "int({0} // {1})",  # a count
     "**": "{0} ** {1}",
+    "expm1": "expm1({0})",
     "max": "{1} if {1} > {0} else {0}",
     "min": "{1} if {1} < {0} else {0}",
     "<=": "{0} <= {1}",
@@ -36,7 +37,7 @@ def compiled(tape: Tape, arguments: Sequence[str], answer: Any) -> Callable[...,
     `arguments`: the tape's inputs by name, in the order in which the function takes them; it may have more.
     """
     program = tape.program(list(_recorded(answer)))
-    bound: dict[str, Any] = {"divide": divide, "new": tuple.__new__}
+    bound: dict[str, Any] = {"divide": divide, "expm1": expm1, "new": tuple.__new__}
     names = dict(program.inputs)
     names |= {place: _constant(value, bound) for place, value in program.constants.items()}
     lines: list[str] = []

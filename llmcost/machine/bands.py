@@ -27,7 +27,7 @@ Kind = tuple[str, str, str, str, str]  # basis, engine, family, dense or experts
 
 def kind_of(basis: str, engine: str, hardware: HardwareSpec, *, experts: bool, phase: str) -> Kind:
     """The kind of a case. `basis`: in the words of an `Efficiency`, the first of which tells bases apart."""
-    family = family_of(hardware) or hardware.architecture
+    family = family_of(hardware).replace("Ada Lovelace GDDR", "Ada") or hardware.architecture  # too few of each
     return basis.partition(" ")[0], engine, family, "experts" if experts else "dense", phase
 
 

@@ -13,7 +13,7 @@ chooses between profile and defaults.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, get_args
+from typing import NamedTuple, Protocol, get_args
 
 from llmcost.ground.algebra import Number, maximum, minimum
 from llmcost.ground.units import BITS
@@ -63,12 +63,20 @@ class Band(NamedTuple):
     of: str = ""
 
 
+class OwnKernels(Protocol):
+    """Kernels with forms of time of their own, such as an engine's (kernel_times.py)."""
+
+    def seconds(self, op: Operator) -> Number | None:
+        """Seconds of one execution of an operator; None where it has no kernel for it."""
+
+
 class Efficiency(NamedTuple):
     """What every kind of kernel reaches, what these figures rest on, and the errors that this basis has shown.
 
     `error`: the mean that the basis itself states, as a user's own profile does. `bands`: of each kind of figure
     (bands.py), where published runs say more. `host`: what an engine takes between the kernels; None where none is
     asked about. `kernels` may tell linear layers that are not quantised (UNQUANTISED) from the others.
+    `own` kernels come before the figures of their kind, for the operators that they know.
     """
 
     kernels: Mapping[str, Kernel]
@@ -76,6 +84,7 @@ class Efficiency(NamedTuple):
     error: float | None = None
     bands: Mapping[str, Band] = {}
     host: Host | None = None
+    own: OwnKernels | None = None
 
     def band(self, phase: str) -> Band:
         """How far off figures of a phase were: by published runs, else as the basis itself states it."""
@@ -83,7 +92,10 @@ class Efficiency(NamedTuple):
 
     def apart(self, op: Operator) -> bool:
         """Whether an operator is a linear layer that is not quantised, of which other figures hold."""
-        return UNQUANTISED in self.kernels and isinstance(op, (Gemm, GroupedGemm)) and op.Bw is op.Bx
+        plain = self.kernels.get(UNQUANTISED)
+        if plain is None or plain == self.kernels["gemm"]:
+            return False
+        return isinstance(op, (Gemm, GroupedGemm)) and op.Bw is op.Bx
 
     def of(self, op: Operator) -> Kernel:
         """What the kernel of an operator reaches."""

@@ -33,6 +33,7 @@ def efficiency_for(
     weights: str,
     launch: Launch = DEFAULT_LAUNCH,
     engine: EngineSpec | None = None,
+    cache: str = "bf16",
     *,
     alone: bool = False,
 ) -> Efficiency:
@@ -44,7 +45,7 @@ def efficiency_for(
     profile that cannot be read, InputError for another GPU's.
     """
     if engine is not None:
-        default = under_engine(engine, hardware, compute, weights, launch)
+        default = under_engine(engine, hardware, compute, weights, launch, cache)
         return default if hardware is None or profile is None else by_profile(hardware, profile, compute, default)
     default = default_for(hardware, compute, weights, launch)
     found = default if hardware is None else by_profile(hardware, profile, compute, default)
@@ -52,11 +53,19 @@ def efficiency_for(
 
 
 def under_engine(
-    engine: EngineSpec, hardware: HardwareSpec | None, compute: str, weights: str, launch: Launch
+    engine: EngineSpec, hardware: HardwareSpec | None, compute: str, weights: str, launch: Launch, cache: str
 ) -> Efficiency:
-    """What kernels reach under an engine: the defaults, but for figures that the engine has of its own."""
+    """What kernels reach under an engine: by its measured kernels, else by figures of its own, else by the defaults.
+
+    `cache`: the data type of the KV cache.
+    """
     found = from_figures(figures_of(engine), hardware, compute, weights, launch)
-    return found._replace(basis=f"{engine.title} {engine.version}", error=engine.error)
+    own = None
+    if engine.kernels and hardware is not None:
+        from llmcost.machine.kernel_times import engine_kernels  # an answer without an engine reads none
+
+        own = engine_kernels(engine.kernels, hardware, compute, weights, cache)
+    return found._replace(basis=f"{engine.title} {engine.version}", error=engine.error, own=own)
 
 
 def figures_of(engine: EngineSpec) -> dict[str, float]:

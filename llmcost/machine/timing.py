@@ -126,7 +126,10 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
         if isinstance(op, Stored):
             seconds.append(0)
             continue
-        if isinstance(op, Communication):
+        known = None if efficiency.own is None else efficiency.own.seconds(op)
+        if known is not None:
+            once = named("kernel", known, of=op.name)
+        elif isinstance(op, Communication):
             once = collective_seconds(op, chip.links, efficiency)
             if once is None:
                 return None

@@ -125,6 +125,10 @@ class Server(NamedTuple):
             return 0
         return named("host_seconds", host.step + host.sequence * sequences)
 
+    def request_seconds(self) -> Number:
+        """Seconds on the engine's host before a request can start; 0 where no engine is asked about."""
+        return 0 if self.efficiency.host is None else self.efficiency.host.request
+
     def hop_seconds(self, load: Load) -> Number:
         """Expected seconds from one stage to the next; None where a link is not known."""
         if is_one(self.pp):

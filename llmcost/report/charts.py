@@ -26,7 +26,10 @@ MOST_WIDE = 5  # groups of bars whose names have room in full size
 
 
 class Line(NamedTuple):
-    """Points that a line joins. `number` chooses its colour and dashes; marks are hollow where `solid` is False."""
+    """Points that a line joins. `number` chooses its colour and dashes; marks are hollow where `solid` is False.
+
+    `marker`: "" for none.
+    """
 
     label: str
     number: int
@@ -48,7 +51,10 @@ class Bars(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One pair of axes with lines or bars; with lines both are logarithmic. `note` stands below the title."""
+    """One pair of axes with lines or bars. `log`: which axes of lines are logarithmic, x and y.
+
+    `note` stands below the title.
+    """
 
     title: str
     x: str
@@ -57,6 +63,7 @@ class Panel(NamedTuple):
     bars: Sequence[Bars] = ()
     groups: Sequence[str] = ()
     note: str = ""
+    log: tuple[bool, bool] = (True, True)
 
 
 def check(path: Path) -> str:
@@ -144,17 +151,19 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     for line in panel.lines:
         _draw_line(axes, line)
     if panel.lines:
-        _make_logarithmic(axes)
+        _make_logarithmic(axes, panel.log)
     if panel.bars:
         _draw_bars(axes, panel)
 
 
-def _make_logarithmic(axes: Axes) -> None:
-    """Make both axes logarithmic, with ticks at 1, 2 and 5 of each decade where there is room."""
+def _make_logarithmic(axes: Axes, which: tuple[bool, bool]) -> None:
+    """Make x, y or both logarithmic, with ticks at 1, 2 and 5 of each decade where there is room."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.set(xscale="log", yscale="log")
-    for axis in (axes.xaxis, axes.yaxis):
+    for axis, name, wanted in ((axes.xaxis, "xscale", which[0]), (axes.yaxis, "yscale", which[1])):
+        if not wanted:
+            continue
+        axes.set(**{name: "log"})
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 2000 * low else (1,), numticks=12))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:.0e}"))
@@ -186,6 +195,8 @@ def _draw_line(axes: Axes, line: Line) -> None:
         axes.plot(line.x, line.y, dashes, color=colour, linewidth=0.9, alpha=0.5)
         return
     axes.plot(line.x, line.y, dashes, color=colour, linewidth=1.4)
+    if not line.marker:
+        return
     solid = line.solid or [True] * len(line.x)
     for inside, face in ((True, colour), (False, "white")):
         chosen = [place for place, each in enumerate(solid) if each is inside]

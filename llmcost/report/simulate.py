@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from llmcost.ground.units import seconds as in_words
 from llmcost.ground.units import significant
 from llmcost.report.tables import Table
-from llmcost.simulate.run import Simulation
-from llmcost.simulate.scheduler import Served
+from llmcost.simulation.results import Simulation
+from llmcost.simulation.scheduler import Served
 
 REQUEST_COLUMNS = (
     *("input_tokens", "output_tokens", "arrival_s", "scheduled_s", "first_token_s", "last_token_s"),
-    *("ttft_seconds", "tpot_seconds", "latency_seconds"),
+    *("ttft_seconds", "tpot_seconds", "latency_seconds", "cached_tokens", "replica"),
 )
 NAMES = {
     "ttft": "first token (TTFT)",
@@ -25,7 +25,7 @@ NAMES = {
 def request_row(done: Served) -> tuple[float, ...]:
     """One request as a row of CSV, in seconds."""
     times = (done.arrival, done.scheduled, done.first, done.last, done.ttft, done.tpot, done.latency)
-    return (done.request.prompt, done.request.output, *times)
+    return (done.request.prompt, done.request.output, *times, done.cached, done.replica)
 
 
 def simulation_tables(model: str, hardware: str, s: Simulation, limits: Mapping[str, float]) -> list[Table]:
@@ -36,18 +36,40 @@ def simulation_tables(model: str, hardware: str, s: Simulation, limits: Mapping[
     for each in s.rows():
         times = [each[name] for name in ("mean", "p50", "p90", "p95", "p99")]
         rows.append((NAMES[each["time"]], *("–" if time is None else in_words(time) for time in times)))
+    on = f"{s.gpus} × {hardware}" if s.gpus > 1 else hardware
+    title = f"{model} on {on}{engine}: what requests see"
+    return [Table(title, heads, "lrrrrr", rows, tuple(_notes(s, limits)))]
+
+
+def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:
     tokens = f"{s.input_tokens:,} tokens in and {s.output_tokens:,} out"
     rates = f"{significant(s.requests_per_s)} requests/s, {significant(s.output_tokens_per_s)} output tokens/s"
+    on = f" on {s.replicas} replicas" if s.replicas > 1 else ""
     notes = [
         f"{s.requests:,} requests, {tokens}, in {in_words(s.duration_seconds)}: {rates}.",
-        f"{s.steps:,} steps, busy {s.busy_share:.0%} of the time.",
+        f"{s.steps:,} steps{on}, busy {s.busy_share:.0%} of the time.",
     ]
+    if s.overloaded:
+        notes.append("Overloaded: more requests arrive than are answered, and the queue grows until they end.")
+    if s.interrupted:
+        notes.append("Interrupted: of the requests that were answered until then.")
     if s.kv_tokens is not None:
+        each = " of a replica" if s.replicas > 1 else ""
         notes.append(
-            f"KV cache: room for {s.kv_tokens:,} tokens, {s.most_kv_tokens:,} in use at most; "
+            f"KV cache{each}: room for {s.kv_tokens:,} tokens, {s.most_kv_tokens:,} in use at most; "
             f"{s.preemptions:,} preemptions."
         )
+    if s.cache_hit_rate:
+        notes.append(f"Prefix cache: {s.cache_hit_rate:.1%} of the prompts' tokens were found in it.")
     if s.goodput is not None:
         told = ", ".join(f"{name.upper() if name != 'latency' else name} {in_words(x)}" for name, x in limits.items())
-        notes.append(f"Goodput: {s.goodput:.1%} of the requests are within {told}.")
-    return [Table(f"{model} on {hardware}{engine}: what requests see", heads, "lrrrrr", rows, tuple(notes))]
+        rate = significant(s.goodput_requests_per_s or 0)
+        notes.append(f"Goodput: {s.goodput:.1%} of the requests are within {told}; {rate} requests/s.")
+    costs = []
+    if s.dollars_per_million_output_tokens is not None:
+        costs.append(f"${significant(s.dollars_per_million_output_tokens)}")
+    if s.joules_per_million_output_tokens is not None:
+        costs.append(f"{significant(s.joules_per_million_output_tokens / 1e6)} MJ at the GPUs' TDP")
+    if costs:
+        notes.append(f"A million output tokens: {', '.join(costs)}.")
+    return notes

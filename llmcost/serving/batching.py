@@ -256,7 +256,7 @@ class Mix(NamedTuple):
         pace = None if running is None else self.pace(running if w.rate is None else maximum(1, running))
         if pace is None:
             return ServingTimes(None, None, None, None, None, None, None, *shown)
-        residence = self.steps * pace.step
+        residence = self.steps * pace.step + self.server.request_seconds()
         latency, requests, seconds = None, self.of_all_ranks(running), residence
         if w.rate is not None:
             latency = pace.step / 2 + residence

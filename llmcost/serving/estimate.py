@@ -13,9 +13,9 @@ from typing import Any
 from llmcost.ground.algebra import Number, is_one, least, maximum
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
-from llmcost.machine.bands import SERVING, bands_for
+from llmcost.machine.bands import OPTIMISED, SERVING, bands_for
 from llmcost.machine.chip import Chip, chip_of, usable_bytes
-from llmcost.machine.efficiency import Band, Efficiency
+from llmcost.machine.efficiency import Band, Efficiency, family_of
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.training_shares import trained_by
 from llmcost.model.architecture import head, operators
@@ -136,7 +136,7 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
     return (
         element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
         chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype),
-        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch, engine),
+        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch, engine, w.kv_dtype),
     )
 
 
@@ -227,7 +227,8 @@ def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec 
     """The same with the errors that it has shown on published runs; by a profile of the user's own there are none."""
     if hardware is None or w.profile is not None:
         return efficiency
-    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=model.has_experts(), phases=SERVING))
+    experts, engine = model.has_experts(), OPTIMISED if w.engine is None else load_engine(w.engine).name
+    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=experts, phases=SERVING, engine=engine))
 
 
 def _prompts_on_a_gpu(server: Server, w: Workload) -> tuple[PassCost, Stages | None]:
@@ -387,11 +388,11 @@ def usual_chunk(hardware: HardwareSpec | None) -> int:
     """Tokens of prompts that engines run at a time unless told otherwise.
 
     As vLLM's server has it (vllm/engine/arg_utils.py, get_batch_defaults): so many on GPUs with the memory of an H100,
-    fewer on others and on A100s. Without a GPU, as on an H100.
+    fewer on others, on A100s and on what is made of them. Without a GPU, as on an H100.
     """
     if hardware is None:
         return CHUNK
-    large = usable_bytes(hardware) >= LARGE_MEMORY and not hardware.name.startswith("a100")
+    large = usable_bytes(hardware) >= LARGE_MEMORY and family_of(hardware) != "A100"
     return CHUNK if large else SMALL_CHUNK
 
 

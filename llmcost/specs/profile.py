@@ -52,7 +52,7 @@ FITTED = (  # kinds of kernels
     "gemm", "grouped_gemm", "attention_prefill", "attention_decode", "attention_latent", "elementwise", "norm",
 )  # fmt: skip
 COUNT = whole(0, 10**9)
-MAY_BE_0 = ("reads", "writes", "weights", "streamed", "w", "every")  # of the sizes of operators
+MAY_BE_0 = ("reads", "writes", "weights", "streamed", "w", "every", "mean_read")  # of the sizes of operators
 AMOUNT = number(0, 1e9)
 RATE = number(1, 1e20)  # FLOP/s or bytes/s
 TIME = number(1e-6, 1e12)  # µs

@@ -9,7 +9,7 @@ from llmcost.bench.step import pass_of
 from llmcost.bench.suites import CASES, Scope, StepPoint
 from llmcost.machine.calibration import distinct, step_error
 from llmcost.machine.chip import Chip
-from llmcost.machine.efficiency import DEFAULT, Efficiency, Kernel
+from llmcost.machine.efficiency import DEFAULT, UNQUANTISED, Efficiency, Kernel
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Gemm
 from llmcost.specs.catalog import load_model, shipped
@@ -26,7 +26,7 @@ def test_the_fit_finds_the_numbers_that_times_were_made_with(kind):
         for point in CASES[suite](Scope(GPU, full=True))
         if point.case.dtype == "bf16" and not point.case.backward
     ]
-    times = kernel_seconds(ops, chip, Efficiency({**DEFAULT.kernels, kind: kernel}, "", None))
+    times = kernel_seconds(ops, chip, Efficiency({**DEFAULT.kernels, UNQUANTISED: kernel, kind: kernel}, ""))
     found = fit_profile.best(kind, [fit_profile.Sample(op, time) for op, time in zip(ops, times, strict=True)], chip)
     assert found.compute == pytest.approx(kernel.compute, rel=0.01)
     assert found.launch_seconds == pytest.approx(kernel.launch_seconds, rel=0.05)

@@ -93,7 +93,7 @@ def test_the_least_is_nothing_where_all_experts_of_a_token_have_room_beside_it()
 
 def test_what_has_no_room_beside_a_token_must_be_sent_whatever_the_luck():
     """256 GPUs with one expert each: 8 GPUs need the token, one has it, and all 8 are in one node."""
-    assert traffic(256, 8, rows=10, width=3, experts=256, active=8, Bl=2).least_bytes() == (10 * 3 * 2 * 7, 0)
+    assert traffic(256, 8, rows=10, width=3, experts=256, active=8, Bx=2, Bl=2).least_bytes() == (10 * 3 * 2 * 7, 0)
     # Four to a node: one other node, whose first GPU needs no link of a node.
     assert traffic(256, 4, experts=256, active=8).least_bytes() == (6, 1)
 

@@ -91,9 +91,9 @@ def test_a_number_of_gpus_is_the_first_legal_layout_that_fills_them(model, gpus,
 
 
 def test_where_nothing_fills_them_what_is_legal_on_as_many_is_named():
-    """--pp 62 is held, and there are 61 layers; 128 heads and 256 experts divide by 16."""
-    with pytest.raises(InputError, match=r"legal on as many GPUs: --tp 16 or --ep 16 or --dp 16$"):
-        layout_of(load_model("deepseek-v3"), load_hardware("h200"), None, 16, None, 62, None, None, None)
+    """--pp 64 is held, and there are 61 layers; 128 heads and 256 experts divide by 64."""
+    with pytest.raises(InputError, match=r"legal on as many GPUs: --tp 64 or --ep 64 or --dp 64$"):
+        layout_of(load_model("deepseek-v3"), load_hardware("h200"), None, 64, None, 64, None, None, None)
 
 
 @settings(deadline=None)

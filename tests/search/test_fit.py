@@ -63,10 +63,10 @@ def test_precisions_are_the_models_own_and_smaller_ones():
 
 
 def test_what_estimate_refuses_is_left_out_with_its_reason():
-    """12 heads and 12 layers on 7 GPUs; an A100 has no matrix units for fp8."""
-    found = fit(load_model("gpt2"), [H100], gpus=[7])
+    """12 heads and 12 layers on 13 GPUs; an A100 has no matrix units for fp8."""
+    found = fit(load_model("gpt2"), [H100], gpus=[13])
     assert (found.offers, len(found.left_out)) == ((), 3)
-    assert found.left_out[0].why.startswith("--gpus 7 is --tp 7 --pp 1; --tp 7 does not divide the 12 attention heads")
+    assert found.left_out[0].why.startswith("--gpus 13 is --tp 1 --pp 13; --pp 13 is more than the 12 layers of gpt2")
     found = fit(LLAMA, [H100, load_hardware("a100-80gb-sxm")], gpus=[8], precisions=[Precision("fp8", "fp8")])
     assert [offer.hardware for offer in found.offers] == ["h100-sxm"]
     (left_out,) = found.left_out
@@ -114,9 +114,9 @@ def test_the_answer_is_a_table_and_exit_code_0_or_1(cli):
 
 
 def test_the_table_says_its_order_and_what_is_left_out(cli):
-    plain = cli("fit", "gpt2", "--hw", "h100,a100", "--gpus", "1,7", "--dtype", "fp8,bf16").out
+    plain = cli("fit", "gpt2", "--hw", "h100,a100", "--gpus", "1,13", "--dtype", "fp8,bf16").out
     assert "In order: the fewest GPUs first, of as many the fastest." in plain
-    assert "Left out, 15 of " in plain  # on 7 GPUs all 12: 12 heads; on one A100 the 3 formats in fp8
+    assert "Left out, 15 of " in plain  # on 13 GPUs all 12: 12 layers; on one A100 the 3 formats in fp8
     assert "In order: the cheapest million output tokens first." in cli("fit", "gpt2", "--hw", "h100", "--price", 2).out
 
 

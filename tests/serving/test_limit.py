@@ -190,7 +190,6 @@ def test_estimate_trains_as_fast_as_train_does(name, gpu):
     found = estimate(model, chip, Options(context=4096)).training.expected
     step = train(model, chip, TrainingOptions(seq=4096, gpus=1, recompute="none", micro_batch=1))
     assert found.tokens_per_s == pytest.approx(4096 / step.breakdown.micro_batch, rel=1e-9)
-    assert found.error == step.expected.error
 
 
 def test_those_that_wait_wait_as_long_as_littles_law_says():

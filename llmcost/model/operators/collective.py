@@ -222,7 +222,9 @@ class ExpertTraffic(_ExpertTraffic, Communication):
         sent, (inside, outside) = self.rows * self.width * self.Bl, self.levels()
         forwarded = maximum(0, sets - maximum(nodes, divide(self.tp, self.etp)))
         at_home = maximum(1, divide(self.tp, self.near()))  # nodes that have the tokens before
-        return sent * forwarded * inside, sent * maximum(0, nodes - at_home) * outside
+        least = sent * forwarded * inside, sent * maximum(0, nodes - at_home) * outside
+        near, far = (minimum(fewest, sends) for fewest, sends in zip(least, self.wire_bytes(), strict=True))
+        return near, far
 
     def output_bytes(self) -> Number:
         return self.rows * self.width * self.Bx

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, divide, floor_div, maximum, minimum, named, present
+from llmcost.ground.algebra import Number, divide, floor_div, is_one, maximum, minimum, named, present
 from llmcost.model.operators.base import Kind, Operator, Part, Scope, Shape, Span
 from llmcost.model.operators.elementwise import saved_elements
 from llmcost.model.operators.facts import UNSAID, Facts
@@ -32,6 +32,7 @@ class _Attention(NamedTuple):
     caches: bool = True
     both_ways: bool = False
     latent: bool = False
+    mean_read: Number = 0
     facts: Facts = UNSAID
 
 
@@ -50,6 +51,7 @@ class Attention(_Attention, Operator):
     a key are activations like all others. both_ways: a query sees the keys after it too, as in an encoder. latent: all
     heads share one key a token, which holds the value (latent attention): in a decode step a tile of the matrix units
     is full of heads, where grouped heads leave most of it empty, so that such kernels reach other shares of the peak.
+    mean_read: keys that are read, where it stands for several passes (`over`; 0: for itself).
     """
 
     __slots__ = ()
@@ -80,6 +82,8 @@ class Attention(_Attention, Operator):
 
     def read(self) -> Number:
         """Keys of one sequence that are read: of the chosen ones, at most w a query."""
+        if present(self.mean_read):
+            return self.mean_read
         return minimum(self.keys(), self.s * self.w) if self.span == "top" else self.seen()
 
     def over(self, first: Number, steps: Number) -> "Attention":
@@ -94,7 +98,12 @@ class Attention(_Attention, Operator):
         together: Attention = self._replace(s=queries, c=first + queries)
         keys = named("mean_keys", together.pairs(causal=True) / queries, self.span)
         mean: Attention = self._replace(span="window", w=keys, c=keys + self.s, every=0)  # each query sees so many
-        return mean
+        if is_one(self.s):
+            return mean
+        begin: Attention = self._replace(c=first + self.s)  # whose last query sees more than its mean one
+        more = begin.read() - begin.pairs(causal=True) / self.s
+        read: Attention = mean._replace(mean_read=named("mean_read", keys + more / steps, self.span))
+        return read
 
     def pairs(self, causal: bool) -> Number:
         """(query, key) pairs of one sequence and head.

@@ -171,7 +171,7 @@ def _named(keys: Keys, said: dict[str, Any]) -> tuple[str, dict[str, list[str]]]
         key == "dynamic"
     ):  # GPTQ's rules are regular expressions; those that begin with -: leave as it is (`_left_alone`)
         rules = {f"re:{rule.removeprefix('+:')}": own for rule, own in rules.items() if not rule.startswith("-:")}
-    if said["quant_method"] == "mlx":
+    if said.get("quant_method") == "mlx":
         rules = {name: own for name, own in said.items() if isinstance(own, dict) or own is False}
         rules = {name: own or {"bits": 16} for name, own in rules.items()}
     if not rules:

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmcost.ground.errors import InputError
-from llmcost.simulate.scheduler import Policy, Scheduler
-from llmcost.simulate.traffic import Request
+from llmcost.simulation.cluster import Cluster, Pool, Router, Unit
+from llmcost.simulation.scheduler import Policy, Scheduler
+from llmcost.simulation.traffic import Request
 
 
 def step_seconds(decoding, context, prompts, tokens, keys):
@@ -17,28 +18,79 @@ def step_seconds(decoding, context, prompts, tokens, keys):
 
 
 def run(requests, policy):
-    scheduler = Scheduler(step_seconds, policy)
-    return list(scheduler.served(iter(requests))), scheduler
+    rank = Scheduler(policy)
+    unit = Unit([rank], step_seconds)
+    return list(Cluster(Pool([unit], Router([rank]))).served(iter(requests))), rank
 
 
 class PlainReplica:
-    """The same rules on lists, one request and one token at a time: what the scheduler is checked against."""
+    """The same rules on lists, one request, one token and one block at a time, after vLLM's source.
+
+    A block has a number and, when it is full, the tokens from the start of its sequence up to its end. Free blocks are
+    taken from the front of a list and given back to its end.
+    """
 
     def __init__(self, policy):
-        self.policy, self.now, self.done = policy, 0.0, {}
+        self.policy, self.now, self.done, self.preemptions, self.hits = policy, 0.0, {}, 0, 0
+        self.free = list(range(policy.blocks or 0))
+        self.content, self.users = {}, dict.fromkeys(self.free, 0)
 
-    def held(self):
-        return sum(each["blocks"] for each in self.running)
+    def tokens(self, each):
+        """What stands at each place of a request's sequence; prompts with a prefix in common begin alike."""
+        request, found = each["r"], []
+        for name, tokens in request.prefix:
+            found += [(name, place) for place in range(tokens)]
+        return found + [(each["n"], place) for place in range(len(found), request.prompt + request.output)]
 
-    def room(self, each, tokens):
+    def block_of(self, each, place):
+        return tuple(self.tokens(each)[: (place + 1) * self.policy.block])
+
+    def cached(self, each):
+        """Blocks that hold the beginning of a request, of which the last token is always computed."""
+        found = []
+        for place in range((each["target"] - 1) // self.policy.block if self.policy.caching else 0):
+            block = next((b for b, what in self.content.items() if what == self.block_of(each, place)), None)
+            if block is None:
+                break
+            found.append(block)
+        return found
+
+    def room(self, each, tokens, hits=(), whole=0):
         policy = self.policy
         if policy.blocks is None:
             return True
-        needed = -(-tokens // policy.block) + policy.state_blocks
-        if self.held() - each["blocks"] + needed > policy.blocks:
+        needed = -(-tokens // policy.block) + policy.state_blocks - len(each["blocks"]) - len(hits)
+        enough = -(-max(tokens, whole) // policy.block) + policy.state_blocks - len(each["blocks"]) - len(hits)
+        if enough > len(self.free) - sum(block in self.free for block in hits):
             return False
-        each["blocks"] = max(each["blocks"], needed)
+        for block in hits:
+            if block in self.free:
+                self.free.remove(block)
+            self.users[block] += 1
+            each["blocks"].append(block)
+        for _ in range(needed):
+            block = self.free.pop(0)
+            self.content.pop(block, None)
+            self.users[block] = 1
+            each["blocks"].append(block)
+        if policy.caching:
+            for place in range(tokens // policy.block):
+                self.content.setdefault(each["blocks"][place], self.block_of(each, place))
         return True
+
+    def release(self, each):
+        for block in reversed(each["blocks"]):
+            self.users[block] -= 1
+            if not self.users[block]:
+                self.free.append(block)
+        each["blocks"] = []
+
+    def preempt(self, waiting):
+        last = self.running.pop()
+        self.release(last)
+        last.update(target=last["r"].prompt + last["out"], computed=0)
+        waiting.insert(0, last)
+        self.preemptions += 1
 
     def serve(self, requests):
         policy, coming = self.policy, list(enumerate(requests))
@@ -49,29 +101,35 @@ class PlainReplica:
             while coming and coming[0][1].arrival <= self.now:
                 number, request = coming.pop(0)
                 waiting.append(
-                    {"n": number, "r": request, "computed": 0, "target": request.prompt, "out": 0, "blocks": 0}
+                    {"n": number, "r": request, "computed": 0, "target": request.prompt, "out": 0, "blocks": []}
                 )
             decoding = [each for each in self.running if each["computed"] >= each["target"]]
+            before = self.preemptions
             for each in decoding:
                 while each in self.running and not self.room(each, each["computed"] + 1):
-                    last = max(self.running, key=lambda one: one["n"])
-                    self.running.remove(last)
-                    last.update(target=last["r"].prompt + last["out"], computed=0, blocks=0)
-                    waiting.insert(0, last)
+                    self.preempt(waiting)
             decoding = [each for each in decoding if each in self.running]
             left = math.inf if policy.budget is None else policy.budget - len(decoding)
             pieces = []
             for each in [one for one in self.running if one["computed"] < one["target"]]:
                 piece = min(left, each["target"] - each["computed"])
-                if piece <= 0 or not self.room(each, each["computed"] + piece):
+                while piece > 0 and each in self.running and not self.room(each, each["computed"] + piece):
+                    self.preempt(waiting)
+                if piece <= 0 or each not in self.running:
                     break
                 pieces.append((each, piece))
                 left -= piece
-            while waiting and left > 0 and (policy.most is None or len(self.running) < policy.most):
+            start = self.preemptions == before
+            while start and waiting and left > 0 and (policy.most is None or len(self.running) < policy.most):
                 each = waiting[0]
-                piece = min(left, each["target"])
-                if not self.room(each, piece):
+                hits = self.cached(each)
+                computed = len(hits) * policy.block
+                piece = min(left, each["target"] - computed)
+                if not self.room(each, computed + piece, hits, each["target"] * policy.whole_prompts):
                     break
+                self.hits += 0 if "begun" in each else computed
+                each["begun"] = True
+                each["computed"] = computed
                 self.running.append(waiting.pop(0))
                 pieces.append((each, piece))
                 left -= piece
@@ -92,6 +150,7 @@ class PlainReplica:
                     each.setdefault("first", self.now)
             for each in [one for one in self.running if one["out"] == one["r"].output]:
                 self.running.remove(each)
+                self.release(each)
                 self.done[each["n"]] = (each["first"], self.now)
         return self.done
 
@@ -101,20 +160,58 @@ requests_ = st.lists(st.tuples(st.floats(0, 2), st.integers(1, 90), st.integers(
 )
 
 
-@settings(deadline=None, max_examples=150)
-@given(requests_, st.sampled_from([None, 20, 64]), st.sampled_from([None, 3]), st.sampled_from([None, 12, 40]))
-def test_the_counting_scheduler_does_what_a_plain_loop_over_lists_does(requests, budget, most, blocks):
-    policy = Policy(budget, most, blocks, block=16)
+@settings(deadline=None, max_examples=60)
+@given(
+    requests_,
+    st.sampled_from([None, 20, 64]),
+    st.sampled_from([None, 3]),
+    st.sampled_from([None, 12, 40]),
+    st.booleans(),
+)
+def test_the_counting_scheduler_does_what_a_plain_loop_over_lists_does(requests, budget, most, blocks, whole):
+    policy = Policy(budget, most, blocks, block=16, whole_prompts=whole)
     if most is None and budget is not None:
         policy = policy._replace(most=budget)  # every request that decodes has its token in the budget
     done, scheduler = run(requests, policy)
-    plain = PlainReplica(policy).serve(requests)
-    assert len(done) == len(requests) == len(plain)
-    if scheduler.preemptions == 0:
-        for each in done:
-            assert (each.first, each.last) == pytest.approx(plain[each.request.line], abs=1e-9)
-    else:  # who is preempted may differ where several need a block in one step; what is done must not
-        assert scheduler.now == pytest.approx(max(last for _, last in plain.values()), rel=0.5)
+    plain = PlainReplica(policy)
+    plain.serve(requests)
+    for each in done:
+        assert (each.first, each.last) == pytest.approx(plain.done[each.request.line], abs=1e-9)
+    assert len(done) == len(requests)
+    assert scheduler.preemptions == plain.preemptions
+
+
+def with_prefix(rows):
+    return [
+        Request(at, prompt, output, number, ((name, shared),) if 0 < shared <= prompt else ())
+        for number, (at, prompt, output, name, shared) in enumerate(sorted(rows))
+    ]
+
+
+prefixed = st.lists(
+    st.tuples(
+        st.floats(0, 2),
+        st.integers(1, 90),
+        st.integers(1, 60),
+        st.sampled_from("ab"),
+        st.sampled_from([0, 40]),
+    ),
+    min_size=1,
+    max_size=20,
+).map(with_prefix)
+
+
+@settings(deadline=None, max_examples=60)
+@given(prefixed, st.sampled_from([20, 64]), st.sampled_from([12, 40]))
+def test_the_prefix_cache_holds_what_single_blocks_with_their_tokens_hold(requests, budget, blocks):
+    policy = Policy(budget, 16, blocks, caching=True, whole_prompts=True)
+    done, scheduler = run(requests, policy)
+    plain = PlainReplica(policy)
+    plain.serve(requests)
+    assert (scheduler.hits, scheduler.preemptions) == (plain.hits, plain.preemptions)
+    assert [each.last for each in sorted(done, key=lambda each: each.order)] == pytest.approx(
+        [plain.done[number][1] for number in sorted(plain.done)]
+    )
 
 
 @settings(deadline=None, max_examples=150)
@@ -123,10 +220,10 @@ def test_no_request_is_lost_or_served_twice_and_the_pool_is_whole_again(requests
     policy = Policy(budget, 16, blocks, mixed=mixed, reserve=reserve)
     done, scheduler = run(requests, policy)
     assert sorted(each.request.line for each in done) == list(range(len(requests)))
-    assert scheduler.free == blocks
+    assert scheduler.pool.free == blocks
     assert not scheduler.filling or set(scheduler.filling) == {0}
     assert scheduler.tokens == 0
-    assert blocks is None or scheduler.most_blocks <= blocks
+    assert blocks is None or scheduler.pool.most_used <= blocks
     assert all(each.arrival <= each.scheduled <= each.first <= each.last for each in done)
     assert not reserve or scheduler.preemptions == 0
 
@@ -157,14 +254,14 @@ def test_one_request_takes_its_prompts_steps_and_a_step_a_token():
     prompt = step_seconds(0, 0, 1, 64, 64) + step_seconds(0, 0, 1, 36, 100)
     assert done.ttft == pytest.approx(prompt)
     assert done.latency == pytest.approx(prompt + step_seconds(1, 100, 0, 0, 0) + step_seconds(1, 101, 0, 0, 0))
-    assert scheduler.step == 4
+    assert scheduler.steps == 4
 
 
 def test_engines_that_do_not_mix_let_decode_wait_for_prompts():
     first, second = Request(0.0, 10, 50), Request(0.1, 400, 2)
     (one, *_), apart = run([first, second], Policy(100, None, None, mixed=False))
     assert one.request == second
-    assert apart.step == 1 + 4 + 49  # a prompt; four pieces of the other, alone; decode, of both together at first
+    assert apart.steps == 1 + 4 + 49  # a prompt; four pieces of the other, alone; decode, of both together at first
 
 
 def test_a_request_that_never_has_room_is_refused_with_its_line():

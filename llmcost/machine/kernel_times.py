@@ -1,0 +1,191 @@
+"""Operators priced by an engine's own kernels, where there are numbers of them (kernels.py).
+
+An `EngineKernels` stands for one engine on one GPU, with layers that compute in some type on weights kept in a format.
+What it has no numbers for it leaves to the caller: elementwise kernels, scans, sparse attention, other nodes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llmcost.ground.algebra import Number, least, maximum, minimum, present
+from llmcost.ground.constants import Constant
+from llmcost.ground.units import BITS
+from llmcost.machine.chip import links_of
+from llmcost.machine.efficiency import family_of
+from llmcost.machine.kernels import (
+    WIDTHS,
+    Figures,
+    Fitted,
+    Kernels,
+    collective_seconds,
+    decode_seconds,
+    expert_product_seconds,
+    figures_of,
+    load_kernels,
+    prefill_seconds,
+    product_seconds,
+)
+from llmcost.model.formats import FORMATS
+from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Operator
+from llmcost.model.sizes import activation_dtype
+from llmcost.specs.hardware import HardwareSpec
+
+USUAL_HEAD = 128  # size of heads that names of variants do not say
+WIDEST = 32  # query heads of a KV head that most kernels take together at most
+EIGHT_BITS = ("fp8", "fp8-block128")  # checkpoints call both fp8, and engines take the kernel that is faster
+_LAYERS = "LLMServingSim, profiler/perf: layers of Llama-3.1-8B in vLLM 0.19 on RTX PRO 6000 and RTX 4090"
+START = Constant(2.2e-6, f"norms and rotary embeddings of few tokens take 1.9 to 2.8 µs: {_LAYERS}", "seconds")
+IN_L2 = Constant(2.4, f"times the bandwidth: norms of 2,048 tokens move 69 MB in 16 and 28 µs: {_LAYERS}")
+FROM_MEMORY = Constant(0.9, f"of the bandwidth: activations of 2,048 tokens move 176 MB in 94 and 169 µs: {_LAYERS}")
+NCCL = "nccl"  # the folder of collectives that engines share
+LARGEST_OWN = 8 << 20  # bytes that engines' own all-reduce takes at most; NCCL takes more
+
+
+class EngineKernels(NamedTuple):
+    """The kernels of an engine on a GPU, and what its layers compute in, keep weights in and cache."""
+
+    own: Kernels
+    shared: Kernels | None  # NCCL's
+    hardware: HardwareSpec
+    compute: str
+    weights: str
+    cache: str
+
+    def seconds(self, op: Operator) -> Number | None:
+        """Seconds of one execution of an operator; None where the engine's kernel for it was not fitted."""
+        if isinstance(op, Gemm):
+            return self._product(op)
+        if isinstance(op, GroupedGemm):
+            return self._expert_product(op)
+        if isinstance(op, Attention):
+            return self._decode(op) if op.decode else self._prefill(op)
+        if isinstance(op, Elementwise):
+            around = op.facts.expert == "routed" or op.facts.computes == "weighted sum"
+            # The experts' numbers hold what is done around them.
+            return 0 if around and self.own.fits.get("experts") else self._elementwise(op)
+        return self._collective(op) if isinstance(op, Collective) else None
+
+    def _elementwise(self, op: Elementwise) -> Number | None:
+        """A kernel that moves bytes alone: as far as they have room there, to and from the L2 cache."""
+        if self.hardware.bandwidth is None or self.hardware.l2 is None or not family_of(self.hardware).endswith("GDDR"):
+            return None  # measured on cards whose memory is far slower than their L2 cache
+        moved, bandwidth, room = op.moved_bytes(), self.hardware.bandwidth.value, self.hardware.l2.value
+        near = minimum(moved, room) / (bandwidth * IN_L2.value)
+        return START.value + near + maximum(0, moved - room) / (bandwidth * FROM_MEMORY.value)
+
+    def _figures(self, width: str) -> Figures | None:
+        return figures_of(self.hardware, width)
+
+    def _product(self, op: Gemm) -> Number | None:
+        plain = op.part == "lm_head" or op.facts.role == "router"
+        for name in ("bf16",) if plain else product_formats(self.compute, self.weights.partition("+")[0]):
+            fit, f = self.own.find("product", name), self._figures(WIDTHS[name].compute)
+            if fit is not None and f is not None and not fit.by_host():
+                return product_seconds(fit.numbers, f, op.b * op.s, op.n, op.k, WIDTHS[name])
+        return None
+
+    def _expert_product(self, op: GroupedGemm) -> Number | None:
+        """Routed experts alone, by the fastest of the engine's kernels for their format, which it picks by trial.
+
+        Groups that every token takes are other kernels.
+        """
+        if op.facts.expert != "routed":
+            return None
+        rows, hidden = op.b * op.s * op.active, op.n if op.facts.last else op.k
+        sizes = (op.b * op.s, rows, op.groups, op.n, op.k, hidden)
+        names = product_formats(self.compute, self.weights.rpartition("+")[2])
+        if names[0] in EIGHT_BITS:
+            names = EIGHT_BITS
+        times = [
+            expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name])
+            for name in names
+            if (f := self._figures(WIDTHS[name].compute)) is not None
+            for fit in self.own.kernels_of("experts", name)
+        ]
+        return least(times) if times else None
+
+    def _attention(self, form: str, op: Attention, ends: tuple[str, ...]) -> tuple[Fitted, Figures] | None:
+        """The numbers of attention and the figures of the type that its queries are in."""
+        if op.span in ("chunk", "top") or present(op.every):
+            return None
+        cache = "fp8" if BITS.get(self.cache, 16) == 8 else "bf16"
+        narrow = ("fp8", "bf16") if BITS[self.compute] < 16 else ("bf16", "fp8")
+        for end in ends:
+            for queries in narrow if cache == "fp8" else ("bf16",):
+                fit, f = self.own.find(form, f"{queries}/{cache}{end}"), self._figures(queries)
+                if fit is not None and f is not None and not fit.by_host():
+                    return fit, f
+        return None
+
+    def _prefill(self, op: Attention) -> Number | None:
+        found = self._attention("prefill", op, _ends(op))
+        if found is None:
+            return None
+        kv_heads = op.a if _is_latent(op) else op.kv_heads
+        window = op.w if op.span == "window" else 0
+        fit, f = found
+        return prefill_seconds(
+            fit.numbers, f, op.b, op.s, op.c, op.a, kv_heads, op.d, op.dv, window, cache_bytes=op.Bkv
+        )
+
+    def _decode(self, op: Attention) -> Number | None:
+        wide = isinstance(op.a, int) and isinstance(op.kv_heads, int) and op.a > WIDEST * op.kv_heads
+        found = self._attention("decode", op, ("/wide", *_ends(op)) if wide and not _is_latent(op) else _ends(op))
+        if found is None:
+            return None
+        window = op.w if op.span == "window" else 0
+        fit, f = found
+        cached = op.cached / op.kv_heads
+        return decode_seconds(fit.numbers, f, op.b, op.c, op.a, op.kv_heads, cached, window, cache_bytes=op.Bkv)
+
+    def _collective(self, op: Collective) -> Number | None:
+        """A collective inside a node: an engine's own all-reduce where it has one, else NCCL's."""
+        link = links_of(self.hardware).node_bytes_per_s
+        if link is None or op.stride * op.ranks > op.node:
+            return None
+        payload = op.payload_bytes()
+        fit = None
+        if op.exchange == "all_reduce" and not (isinstance(payload, int | float) and payload > LARGEST_OWN):
+            fit = self.own.find("collective", "custom_all_reduce")
+        if fit is None and self.shared is not None:
+            fit = self.shared.find("collective", op.exchange)
+        return None if fit is None else collective_seconds(fit.numbers, link, payload, op.ranks)
+
+
+def engine_kernels(engine: str, hardware: HardwareSpec, compute: str, weights: str, cache: str) -> EngineKernels | None:
+    """The kernels of an engine on a GPU, by its own tables or its family's; None where there are none."""
+    name = hardware.gpu or hardware.name
+    own = load_kernels(engine, name)
+    return None if own is None else EngineKernels(own, load_kernels(NCCL, name), hardware, compute, weights, cache)
+
+
+def product_formats(compute: str, weights: str) -> tuple[str, ...]:
+    """The formats of kernels.py for products that compute in a type on weights of a format: the nearest first."""
+    if weights in WIDTHS:
+        return (weights,)
+    bits = FORMATS[weights].bits if weights in FORMATS else BITS[weights]
+    if BITS[compute] == 4:
+        return ("nvfp4",)
+    if BITS[compute] == 8:
+        return ("mxfp4-fp8",) if bits < 8 else ("int8",) if compute == "int8" else ("fp8",)
+    if bits >= 16 and activation_dtype(compute) == compute:
+        return ("bf16",)
+    return (
+        ("int8-weights",) if bits >= 8 else ("mxfp4-weights", "int4-weights") if "mx" in weights else ("int4-weights",)
+    )
+
+
+def _is_latent(op: Attention) -> bool:
+    """Whether keys and values are of two sizes, as where both come from a latent."""
+    return op.d is not op.dv and bool(op.d != op.dv)
+
+
+def _ends(op: Attention) -> tuple[str, ...]:
+    """The ends of a variant's name for an attention, the nearest first."""
+    if _is_latent(op):
+        return ("/latent",)
+    size = f"/{op.d}" if isinstance(op.d, int) and op.d != USUAL_HEAD else ""
+    if op.span == "window":
+        return tuple(dict.fromkeys((f"/window{size}", "/window", size, "")))
+    return (size, "") if size else ("",)

@@ -1,0 +1,37 @@
+"""What `llmcost fit --rate --ttft --tpot` prints."""
+
+from __future__ import annotations
+
+from llmcost.ground.units import seconds, significant
+from llmcost.report.tables import Table
+from llmcost.search.fit_rate import RateOffers
+
+
+def fit_rate_table(title: str, found: RateOffers) -> Table:
+    """The set-ups that keep the limits, the cheapest first; without prices those with the fewest GPUs."""
+    priced = any(offer.price_per_hour is not None for offer in found.offers)
+    heads = ["GPUs", "", "weights", "replicas", f"TTFT {found.at}", f"TPOT {found.at}", "tokens/s", "busy"]
+    heads += ["$/hour", "$/M tokens"] * priced
+    rows = [
+        (
+            str(offer.gpus),
+            offer.title,
+            offer.weight_dtype,
+            f"{offer.replicas} × tp {offer.tp}" + (f", pp {offer.pp}" if offer.pp > 1 else ""),
+            *("–" if time is None else seconds(time) for time in (offer.ttft_seconds, offer.tpot_seconds)),
+            significant(offer.output_tokens_per_s),
+            f"{offer.busy_share:.0%}",
+            *((_dollars(offer.price_per_hour), _dollars(offer.price_per_million_tokens)) if priced else ()),
+        )
+        for offer in found.offers
+    ]
+    limits = {"TTFT": found.ttft_seconds, "TPOT": found.tpot_seconds}
+    told = ", ".join(f"{name} {seconds(limit)}" for name, limit in limits.items() if limit is not None)
+    notes = [f"{found.at} of {found.rate:g} requests a second keep {told}; simulated request by request."]
+    if found.left_out:
+        notes.append(f"{len(found.left_out)} set-ups break a limit or do not hold the model (--json says why).")
+    return Table(title, tuple(heads), "rllr" + "r" * (len(heads) - 4), rows, tuple(notes))
+
+
+def _dollars(amount: float | None) -> str:
+    return "–" if amount is None else f"{amount:,.2f}"

@@ -1,0 +1,36 @@
+"""What `llmcost simulate --plot` draws: requests and cache over time, and how the times of requests are distributed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from llmcost.ground.units import significant
+from llmcost.report.charts import Line, Panel
+from llmcost.simulation.results import Simulation
+
+SHARES = tuple(place / 100 for place in range(1, 100))
+NAMES = {"ttft": "TTFT", "tpot": "TPOT", "latency": "last token"}
+
+
+def simulation_panels(s: Simulation, spread: Mapping[str, Sequence[float]]) -> list[Panel]:
+    """Charts of one run. `spread`: seconds below which each of SHARES of the requests are, by the name of the time."""
+    seconds = [moment.seconds for moment in s.timeline]
+    requests = [
+        Line(name, number, seconds, [getattr(moment, name) for moment in s.timeline], marker="")
+        for number, name in enumerate(("waiting", "running"))
+    ]
+    panels = [
+        Panel("Requests over time", "seconds", "requests", requests, log=(False, False), note="of all replicas"),
+    ]
+    if s.kv_tokens is not None:
+        used = [100 * (moment.kv_used or 0) for moment in s.timeline]
+        line = Line("KV cache in use", 2, seconds, used, marker="")
+        note = f"{s.preemptions:,} preemptions, {s.cache_hit_rate:.0%} of prompt tokens hit"
+        panels.append(Panel("KV cache over time", "seconds", "% of its blocks", [line], log=(False, False), note=note))
+    lines = [
+        Line(NAMES[name], 3 + number, seconds_below, [100 * share for share in SHARES], marker="")
+        for number, (name, seconds_below) in enumerate(spread.items())
+        if seconds_below and seconds_below[0] > 0
+    ]
+    note = f"{significant(s.requests_per_s)} requests/s, {significant(s.output_tokens_per_s)} output tokens/s"
+    return [*panels, Panel("How long requests take", "seconds", "% of requests", lines, log=(True, False), note=note)]

@@ -1,0 +1,188 @@
+"""The cheapest set-ups that serve requests at a rate within limits on TTFT and TPOT, found by simulation.
+
+A set-up is a kind of GPU, a precision, so many GPUs of a replica, and the fewest replicas of it whose slowest requests
+keep the limits. How many that may be is guessed from the steady state of `estimate`: the rate over what one replica
+answers when it is full. From there on replicas are added or taken away, and each number is simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import count, product
+from math import ceil
+from typing import Any, NamedTuple
+
+from llmcost.ground.errors import InputError, check_word
+from llmcost.ground.html import html_table
+from llmcost.model.spec import ModelSpec
+from llmcost.search.fit import GPUS, LeftOut, Precision, usual_precisions
+from llmcost.search.prices import price_per_million_tokens
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
+from llmcost.serving.results import to_dict
+from llmcost.simulation.cluster import Cluster
+from llmcost.simulation.options import SimulationOptions
+from llmcost.simulation.results import Spread
+from llmcost.simulation.run import Kind, Run, kind_of, lengths_of
+from llmcost.specs.hardware import HardwareSpec
+
+SCHEMA = "llmcost.fit_rate/1"
+SECONDS, LEAST, MOST = 60, 1000, 10000  # requests that are simulated: those of a minute, at least and at most so many
+TIMES_GUESSED, MOST_REPLICAS = 4, 4096  # replicas that are tried, over those of the steady state; at most
+
+
+class RateOffer(NamedTuple):
+    """A set-up that holds the limits. Times are seconds, of the share of requests asked for (`at`)."""
+
+    hardware: str
+    title: str
+    gpus: int
+    replicas: int
+    tp: int
+    pp: int
+    dtype: str
+    weight_dtype: str
+    ttft_seconds: float | None
+    tpot_seconds: float | None
+    requests_per_s: float
+    output_tokens_per_s: float
+    busy_share: float
+    price_per_hour: float | None
+    price_per_million_tokens: float | None
+
+
+class RateOffers(NamedTuple):
+    """Everything `llmcost fit --rate --ttft --tpot` answers: the cheapest first, or those with the fewest GPUs."""
+
+    model: str
+    rate: float
+    prompt: int
+    output: int
+    at: str
+    ttft_seconds: float | None
+    tpot_seconds: float | None
+    offers: tuple[RateOffer, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row an offer, in base units."""
+        return [to_dict(offer) for offer in self.offers]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document."""
+        lists = {"offers": self.rows(), "left_out": [to_dict(each) for each in self.left_out]}
+        return {"schema": SCHEMA} | self._asdict() | lists
+
+    def __repr__(self) -> str:
+        """In one line, with the first."""
+        if not self.offers:
+            return f"<Offers for {self.model} at {self.rate:g} requests/s: none keeps the limits>"
+        first = self.offers[0]
+        return f"<Offers for {self.model} at {self.rate:g} requests/s: first {first.gpus} × {first.hardware}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.rows())
+
+
+def fit_rate(
+    model: ModelSpec,
+    hardware: Iterable[HardwareSpec],
+    options: Options,
+    chosen: SimulationOptions,
+    at: str = "p99",
+    gpus: Sequence[int] = GPUS,
+    precisions: Sequence[Precision] | None = None,
+    prices: dict[str, float] | None = None,
+) -> RateOffers:
+    """The set-ups that hold `--rate` within the limits of `chosen` (milliseconds), of each precision and replica.
+
+    `gpus`: of a replica. `prices`: dollars a GPU-hour by name, "" for all others. Raises InputError where no rate or no
+    limit is given.
+    """
+    if options.rate is None:
+        raise InputError("--ttft and --tpot are limits of requests that arrive at a rate; give --rate too")
+    check_word("--at", at, Spread._fields)
+    prompt, output = lengths_of(model, options)
+    options = options._replace(prompt=prompt, output=output)
+    offers, left_out = [], []
+    for chip, number, precision in product(hardware, gpus, precisions or usual_precisions(model)):
+        price = (prices or {}).get(chip.name, (prices or {}).get(""))
+        here = options._replace(gpus=number, **precision._asdict())
+        try:
+            offers.append(_fewest(model, chip, here, chosen, at, price))
+        except InputError as refusal:
+            left_out.append(LeftOut(chip.name, number, *precision, str(refusal)))
+    found = {(each.hardware, each.tp, each.pp, each.dtype, each.weight_dtype): each for each in offers}
+    ranked = sorted(found.values(), key=lambda each: (each.price_per_hour or 0, each.gpus))
+    ttft, tpot = [None if limit is None else limit / 1000 for limit in (chosen.ttft, chosen.tpot)]
+    return RateOffers(model.name, options.rate, prompt, output, at, ttft, tpot, tuple(ranked), tuple(left_out))
+
+
+def _fewest(
+    model: ModelSpec, chip: HardwareSpec, options: Options, chosen: SimulationOptions, at: str, price: float | None
+) -> RateOffer:
+    """The fewest replicas that keep the limits. Raises InputError where none do."""
+    kind = kind_of(model, chip, options._replace(rate=None, requests=None), chosen, chosen.speculate)
+    steady = estimate(model, chip, options._replace(rate=None, concurrency=None, requests=LEAST)).serving
+    answered = None if steady is None else steady.expected.requests_per_s
+    if not answered:
+        raise InputError(f"{chip.title}: no source gives all figures that a step's time takes")
+    guess = max(1, min(MOST_REPLICAS, ceil(options.rate / answered)))
+    tried: dict[int, Run] = {}
+
+    def holds(replicas: int) -> bool:
+        if replicas not in tried:
+            tried[replicas] = _simulated(model, chip, options, chosen, kind, replicas)
+        return _within(tried[replicas], chosen, at)
+
+    low, high = 0, guess
+    while not holds(high):
+        low, high = high, high + max(1, high // 2)
+        if high > TIMES_GUESSED * guess:
+            worst = _told(tried[low], at)
+            raise InputError(f"{low} replicas of {options.gpus} GPUs do not keep the limits: {worst}")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return _offer(chip, kind, tried[high], high, at, price)
+
+
+def _simulated(
+    model: ModelSpec, chip: HardwareSpec, options: Options, chosen: SimulationOptions, kind: Kind, replicas: int
+) -> Run:
+    """A run of the traffic on so many replicas."""
+    requests = options.requests or max(LEAST, min(MOST, round(SECONDS * options.rate)))
+    serves = (replicas * kind.step.workload.gpus, Cluster(kind.pool(count(), chosen.router, replicas)))
+    run = Run(model, chip, options._replace(requests=requests), chosen, serves)
+    for _ in run.served():
+        pass
+    return run
+
+
+def _time(run: Run, name: str, at: str) -> float | None:
+    return getattr(run.times.spread(name), at)  # type: ignore[no-any-return]
+
+
+def _within(run: Run, chosen: SimulationOptions, at: str) -> bool:
+    limits = {"ttft": chosen.ttft, "tpot": chosen.tpot, "latency": chosen.latency}
+    times = {name: _time(run, name, at) for name, limit in limits.items() if limit is not None}
+    return not run.timeline.overloaded() and all(
+        time is None or time <= limits[name] / 1000  # type: ignore[operator]
+        for name, time in times.items()
+    )
+
+
+def _told(run: Run, at: str) -> str:
+    times = {name: _time(run, name, at) for name in ("ttft", "tpot")}
+    return ", ".join(f"{at} {name.upper()} {1000 * (time or 0):,.0f} ms" for name, time in times.items())
+
+
+def _offer(chip: HardwareSpec, kind: Kind, run: Run, replicas: int, at: str, price: float | None) -> RateOffer:
+    w, found = kind.step.workload, run.result()
+    an_hour = None if price is None else price * found.gpus
+    return RateOffer(
+        *(chip.name, chip.title, found.gpus, replicas, w.tp, w.pp, w.dtype, w.weight_dtype),
+        *(_time(run, "ttft", at), _time(run, "tpot", at)),
+        *(found.requests_per_s, found.output_tokens_per_s, found.busy_share),
+        *(an_hour, price_per_million_tokens(an_hour, found.output_tokens_per_s)),
+    )

@@ -1,0 +1,84 @@
+"""What may be chosen of a simulation, beside what `estimate` takes."""
+
+from typing import Annotated, NamedTuple
+
+from llmcost.ground.errors import InputError
+from llmcost.ground.options import Option, Word, count, flag, number, share, word
+from llmcost.ground.units import parse_decimal, parse_milliseconds
+from llmcost.simulation.cluster import ROUTERS
+from llmcost.simulation.histograms import HISTOGRAMS
+
+MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
+
+
+def _above_zero(option: str, value: float) -> None:
+    if not 0 < value < float("inf"):
+        raise InputError(f"{option} {value:g}: a number above 0")
+
+
+def _a_share(option: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise InputError(f"{option} {value:g}: a share from 0 to 1")
+
+
+def _limit(what: str) -> Option:
+    return number(f"The longest {what} that counts as served in time.", "MS", parse_milliseconds, default="any")
+
+
+class SimulationOptions(NamedTuple):
+    """Traffic, replicas, and what counts as served in time. `ttft`, `tpot`, `latency`: milliseconds."""
+
+    trace: Annotated[
+        Word,
+        Option(
+            "Requests of a file: CSV or JSON lines of input_tokens, output_tokens, arrival_s; Mooncake's, Azure's, "
+            "ShareGPT's, or results of vLLM's and SGLang's benchmarks.",
+            metavar="FILE",
+        ),
+    ] = None
+    lengths: Annotated[
+        Word,
+        word(
+            "Draw lengths from a published histogram.",
+            tuple(HISTOGRAMS),
+            default="--prompt and --output",
+        ),
+    ] = None
+    burstiness: Annotated[
+        float,
+        number("Shape of the gaps at a --rate: 1 Poisson, less in bursts, more evenly.", "K", check=_above_zero),
+    ] = 1.0
+    range_ratio: Annotated[float, share("Lengths are drawn from this share of --prompt and --output to all of it.")] = (
+        1.0
+    )
+    prefix_hit: Annotated[
+        float, number("Share of each drawn prompt that it begins with and others share.", "SHARE", check=_a_share)
+    ] = 0.0
+    prefixes: Annotated[int, count("How many different beginnings the drawn prompts share.")] = 1
+    prefix_caching: Annotated[bool, flag("Find beginnings of prompts in the KV cache.")] = True
+    kv_tokens: Annotated[
+        int | None, count("Tokens that the KV cache of a replica has room for.", "TOKENS", default="what memory leaves")
+    ] = None
+    router: Annotated[str, word("Which of the data-parallel replicas serves a request.", ROUTERS)] = ROUTERS[1]
+    prefill_gpus: Annotated[
+        int | None, count("GPUs that run prompts apart from decode; in replicas of --tp times --pp.")
+    ] = None
+    decode_gpus: Annotated[int | None, count("GPUs that decode, where prompts run apart; likewise.")] = None
+    layerwise: Annotated[
+        bool, flag("Send keys and values of each layer while the next one runs, where prompts run apart.")
+    ] = False
+    speculate: Annotated[
+        int, count("Tokens that are guessed and verified in a step (MTP, draft model).", "K", MOST_SPECULATED, 0)
+    ] = 0
+    accept: Annotated[
+        float, number("Share of the guesses that are right, where those before are.", "A", check=_a_share)
+    ] = 0.8
+    draft: Annotated[
+        str, Option("What guesses: mtp (a layer of the model's own), ngram (free), or another model.", metavar="WHAT")
+    ] = "mtp"
+    seed: Annotated[int, count("Seed of what is drawn.", least=0)] = 0
+    ttft: Annotated[float | None, _limit("TTFT")] = None
+    tpot: Annotated[float | None, _limit("TPOT")] = None
+    latency: Annotated[float | None, _limit("time to the last token")] = None
+    price: Annotated[float | None, number("Dollars a GPU-hour.", "DOLLARS", parse_decimal)] = None
+    timeline: Annotated[bool, flag("JSON: also queue, running requests and cache over time.")] = False

@@ -1,0 +1,334 @@
+"""A simulation: traffic, replicas and an engine in, what requests see out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from llmcost.ground.errors import InputError
+from llmcost.ground.options import check_options, declared
+from llmcost.ground.units import HOUR
+from llmcost.machine.timing import collective_seconds
+from llmcost.model.operators import Collective
+from llmcost.model.spec import ModelSpec
+from llmcost.serving.batching import request_bytes
+from llmcost.serving.caches import PAGE
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
+from llmcost.simulation.cluster import Cluster, Pool, Router, Unit
+from llmcost.simulation.histograms import HISTOGRAMS
+from llmcost.simulation.options import SimulationOptions
+from llmcost.simulation.results import SCHEMA, Simulation, Timeline, Times
+from llmcost.simulation.scheduler import Policy, Scheduler, Served
+from llmcost.simulation.steptime import DRAFTS, StepTime
+from llmcost.simulation.traces import read_trace
+from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
+from llmcost.specs.catalog import load_engine, load_model
+from llmcost.specs.hardware import HardwareSpec
+
+USUAL_REQUESTS = 1000  # at a rate
+TIMES_CONCURRENCY = 10  # requests of a closed loop, over those in flight
+PROMPT, OUTPUT = 1024, 256  # tokens of a request
+MILLION = 10**6
+WITH = {"accept": "speculate", "draft": "speculate", "prefixes": "prefix_hit", "layerwise": "prefill_gpus"}
+
+
+class Run:
+    """One run: `served` gives the requests one by one, `result` the answer from those so far.
+
+    `serves`: GPUs and replicas that were made before; None: by the options. Raises InputError where options contradict
+    each other or the model.
+    """
+
+    def __init__(
+        self,
+        model: ModelSpec,
+        hardware: HardwareSpec,
+        options: Options,
+        chosen: SimulationOptions,
+        serves: tuple[int, Cluster] | None = None,
+    ) -> None:
+        check_options(chosen)
+        _refuse_alone(chosen)
+        self.model, self.hardware, self.options, self.chosen = model, hardware, options, chosen
+        self.gpus, self.cluster = serves or cluster_of(model, hardware, options, chosen)
+        traffic = traffic_of(model, options, chosen)
+        self.requests = _within(traffic, model.max_position_embeddings, chosen.trace)
+        self.times = Times(limits_of(chosen))
+        self.timeline = Timeline(self.cluster.replicas(), self.times)
+        self.cluster.watch = self.timeline.watch
+        self.told: Callable[[Served], None] | None = None  # called with every request that is answered
+
+    def served(self) -> Iterator[Served]:
+        """Every request, in the order in which they are answered."""
+        for done in self.cluster.served(self.requests):
+            self.times.add(done)
+            if self.told is not None:
+                self.told(done)
+            yield done
+
+    def result(self, interrupted: bool = False) -> Simulation:
+        """The answer, from the requests that were answered. Raises InputError where there are none."""
+        times, replicas = self.times, self.cluster.replicas()
+        if not times.requests:
+            raise InputError("no request was answered: " + ("interrupted" if interrupted else "the trace has none"))
+        duration = times.last - times.first
+        policies = {each.policy.blocks for each in replicas}
+        largest = replicas[-1].policy  # of a replica that decodes
+        asked = sum(each.asked for each in replicas)
+        watts = None if self.hardware.tdp is None else self.hardware.tdp.value
+        price, made = self.chosen.price, times.output / MILLION
+        return Simulation(
+            schema=SCHEMA,
+            model=self.model.name,
+            hardware=self.hardware.name,
+            engine=self.options.engine,
+            workload=self.options,
+            gpus=self.gpus,
+            replicas=len(replicas),
+            requests=times.requests,
+            input_tokens=times.input,
+            output_tokens=times.output,
+            duration_seconds=duration,
+            requests_per_s=times.requests / duration,
+            output_tokens_per_s=times.output / duration,
+            **{f"{name}_seconds": times.spread(name) for name in ("ttft", "tpot", "latency", "queue")},
+            goodput=times.within / times.requests if times.limits else None,
+            goodput_requests_per_s=times.within / duration if times.limits else None,
+            kv_tokens=None if None in policies else largest.blocks * largest.block,  # type: ignore[operator]
+            most_kv_tokens=None if None in policies else max(each.pool.most_used for each in replicas) * largest.block,
+            cache_hit_rate=sum(each.hits for each in replicas) / asked if asked else 0.0,
+            preemptions=sum(each.preemptions for each in replicas),
+            recomputed_tokens=sum(each.recomputed for each in replicas),
+            steps=sum(each.steps for each in replicas),
+            busy_share=sum(each.busy for each in replicas) / (duration * len(replicas)),
+            overloaded=self.timeline.overloaded(),
+            interrupted=interrupted,
+            dollars_per_million_output_tokens=None if price is None else price * self.gpus * duration / HOUR / made,
+            joules_per_million_output_tokens=None if watts is None else watts * self.gpus * duration / made,
+            timeline=tuple(self.timeline.moments),
+        )
+
+
+def simulate(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    options: Options = Options(),  # noqa: B008
+    chosen: SimulationOptions = SimulationOptions(),  # noqa: B008
+) -> Simulation:
+    """What every request sees, of a trace or of drawn traffic.
+
+    Raises InputError where options contradict each other or the model, SpecError for a trace that cannot be read.
+    """
+    run = Run(model, hardware, options, chosen)
+    for _ in run.served():
+        pass
+    return run.result()
+
+
+def _refuse_alone(chosen: SimulationOptions) -> None:
+    """Raise InputError for an option that changes nothing without another one, where that is not given."""
+    for name, other in WITH.items():
+        option, needed = declared(SimulationOptions)[name], declared(SimulationOptions)[other]
+        if getattr(chosen, name) != option.value and getattr(chosen, other) == needed.value:
+            raise InputError(f"{option.flag}: it changes nothing alone; give {needed.flag} too")
+
+
+def limits_of(chosen: SimulationOptions) -> dict[str, float]:
+    """The limits asked for, in seconds."""
+    asked = {"ttft": chosen.ttft, "tpot": chosen.tpot, "latency": chosen.latency}
+    return {name: limit / 1000 for name, limit in asked.items() if limit is not None}
+
+
+def lengths_of(model: ModelSpec, options: Options) -> tuple[int, int]:
+    """Tokens in and out of a drawn request."""
+    longest = model.max_position_embeddings
+    output = options.output or min(OUTPUT, longest // 4)
+    return options.prompt or min(PROMPT, longest - output), output
+
+
+def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) -> Iterator[Request]:
+    """The requests that are asked for: of a trace, at a rate, or so many at a time. Raises InputError for neither."""
+    rate, concurrency = options.rate, options.concurrency
+    if rate is not None and concurrency is not None:
+        raise InputError("--rate and --concurrency: traffic comes by one of them")
+    if chosen.trace is not None:
+        drawn = {"--lengths": chosen.lengths, "--prefix-hit": chosen.prefix_hit or None}
+        if given := [name for name, value in drawn.items() if value is not None]:
+            raise InputError(f"--trace and {given[0]}: the trace says what requests have")
+        timed = rate is None and concurrency is None
+        requests = first(read_trace(Path(chosen.trace), timed), options.requests)
+        return requests if timed else retimed(requests, rate, chosen.burstiness, concurrency, chosen.seed)
+    histogram = None
+    if chosen.lengths is not None:
+        if options.prompt is not None or options.output is not None:
+            raise InputError(f"--lengths {chosen.lengths}: it draws the lengths, --prompt and --output too")
+        longest = model.max_position_embeddings
+        draw = HISTOGRAMS[chosen.lengths].draw
+
+        def histogram(drawn: object) -> tuple[int, int]:
+            prompt, output = draw(drawn)  # type: ignore[arg-type]
+            output = min(output, longest - 1)
+            return min(prompt, longest - output), output
+
+    lengths = Lengths(*(*lengths_of(model, options), chosen.range_ratio, chosen.prefix_hit, chosen.prefixes, histogram))
+    if rate is not None:
+        requests_in_all = options.requests or USUAL_REQUESTS
+        return at_a_rate(rate, chosen.burstiness, lengths, requests_in_all, chosen.seed)
+    if concurrency is not None:
+        return closed_loop(concurrency, lengths, options.requests or TIMES_CONCURRENCY * concurrency, chosen.seed)
+    raise InputError("traffic comes by one of --trace, --rate and --concurrency: none of them is given")
+
+
+def _within(requests: Iterator[Request], longest: int, trace: str | None) -> Iterator[Request]:
+    """The requests as they are. Raises InputError for one that has more tokens than the model takes."""
+    for request in requests:
+        if request.prompt + request.output > longest:
+            where = f"{trace}:{request.line}: " if request.line else ""
+            raise InputError(
+                f"{where}a request of {request.prompt:,} tokens in and {request.output:,} out: the model takes "
+                f"{longest:,} (max_position_embeddings)"
+            )
+        yield request
+
+
+class Kind(NamedTuple):
+    """Replicas that are alike: seconds of their steps, and how they schedule."""
+
+    step: StepTime
+    policy: Policy
+
+    def pool(self, numbers: Iterator[int], router: str, replicas: int | None = None) -> Pool:
+        """All data-parallel replicas of the layout, or so many; those that share experts step together."""
+        ranks = [Scheduler(self.policy, next(numbers)) for _ in range(replicas or self.step.workload.dp)]
+        together = self.step.ranks
+        units = [Unit(ranks[at : at + together], self.step) for at in range(0, len(ranks), together)]
+        return Pool(units, Router(ranks, router))
+
+
+def cluster_of(
+    model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions
+) -> tuple[int, Cluster]:
+    """How many GPUs serve, and what serves. Raises InputError where options contradict each other."""
+    prompt, output = lengths_of(model, options)
+    one = options._replace(prompt=prompt, output=output, concurrency=None, rate=None, requests=None)
+    apart = (chosen.prefill_gpus, chosen.decode_gpus)
+    numbers = count()
+    if apart == (None, None):
+        kind = kind_of(model, hardware, one, chosen, chosen.speculate)
+        pool = kind.pool(numbers, chosen.router)
+        return kind.step.workload.gpus, Cluster(pool)
+    if None in apart:
+        raise InputError("--prefill-gpus and --decode-gpus: where prompts run apart, both are needed")
+    if options.gpus is not None or options.dp is not None:
+        raise InputError("--prefill-gpus and --decode-gpus say how many GPUs there are: leave --gpus and --dp away")
+    kinds = [
+        kind_of(model, hardware, _on(one, flag, gpus), chosen, speculated)
+        for flag, gpus, speculated in (
+            ("--prefill-gpus", apart[0], 0),
+            ("--decode-gpus", apart[1], chosen.speculate),
+        )
+    ]
+    prompts, decode = (kind.pool(numbers, chosen.router) for kind in kinds)
+    transfer = _transfer(kinds[0].step, kinds[1].step, chosen.layerwise)
+    return sum(apart), Cluster(prompts, decode, transfer)  # type: ignore[arg-type]
+
+
+def _on(options: Options, flag: str, gpus: int | None) -> Options:
+    """The options on so many GPUs, in replicas of --tp times --pp. Raises InputError where they do not fill them."""
+    assert gpus is not None
+    of_one = (options.tp or 1) * (options.pp or 1)
+    if options.tp is None and options.pp is None:
+        return options._replace(gpus=gpus)
+    if gpus % of_one:
+        raise InputError(f"{flag} {gpus}: no multiple of the {of_one} GPUs of a replica (--tp times --pp)")
+    return options._replace(gpus=None, dp=gpus // of_one)
+
+
+def kind_of(
+    model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions, speculated: int
+) -> Kind:
+    """The replicas of some options, with prompt and output. Raises InputError where the model does not fit."""
+    draft: str | StepTime = chosen.draft if speculated else DRAFTS[0]
+    drafted = None
+    if draft not in DRAFTS:
+        drafted = load_model(chosen.draft)
+        draft = StepTime(drafted, hardware, options._replace(ep=None, dp=None, gpus=None))
+    step = StepTime(model, hardware, options, speculated, draft)
+    policy = policy_of(model, hardware, step, chosen.kv_tokens, drafted)
+    accept = chosen.accept
+    accepted = 1.0 + sum(accept ** (1 + place) for place in range(speculated))
+    return Kind(
+        step,
+        policy._replace(
+            caching=chosen.prefix_caching and not policy.state_blocks, speculated=speculated, accepted=accepted
+        ),
+    )
+
+
+def policy_of(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    step: StepTime,
+    kv_tokens: int | None = None,
+    draft: ModelSpec | None = None,
+) -> Policy:
+    """How the engine schedules, with the cache that the memory leaves or `kv_tokens`. Raises InputError for none."""
+    w = step.workload
+    engine = None if w.engine is None else load_engine(w.engine)
+    block = int(PAGE.value)
+    blocks, fixed = None, 0
+    if kv_tokens is not None:
+        blocks = kv_tokens // block
+    else:
+        memory = estimate(model, hardware, w).memory
+        if memory.usable_bytes is not None:
+            room = memory.usable_bytes - memory.overhead_bytes - memory.weights_bytes - memory.activation_bytes
+            short, long = request_bytes(step.server, w.context), request_bytes(step.server, 2 * w.context)
+            position = (long - short) / w.context
+            if step.speculated and step.draft == "mtp":
+                room -= memory.weights_bytes / model.num_hidden_layers
+                position *= 1 + 1 / model.num_hidden_layers
+            elif draft is not None and isinstance(step.draft, StepTime):
+                room -= estimate(draft, hardware, step.draft.workload).memory.weights_bytes
+                server = step.draft.server
+                position += (request_bytes(server, 2 * w.context) - request_bytes(server, w.context)) / w.context
+            if room <= 0:
+                raise InputError(f"{model.name} does not fit on {hardware.title}: no memory is left for its cache")
+            if position > 0:
+                fixed = max(0, round((short - position * (w.context + (block - 1) / 2)) / (position * block)))
+                blocks = max(0, int(room // (position * block)))
+    return Policy(
+        budget=w.chunk,
+        most=w.max_num_seqs,
+        blocks=blocks,
+        block=block,
+        state_blocks=fixed,
+        mixed=engine is None or engine.mixed,
+        reserve=w.reserve_output,
+        whole_prompts=True,
+        request_seconds=0.0 if engine is None else engine.figures.get("host.request", 0.0),
+    )
+
+
+def _transfer(prompts: StepTime, decode: StepTime, layerwise: bool) -> Callable[[int], float]:
+    """Seconds in which the keys and values of a prompt reach the other pool: each GPU of a replica sends its part.
+
+    `layerwise`: all but those of the last layer are sent while the prompt runs. Raises InputError for an unknown link.
+    """
+    server, w = prompts.server, prompts.workload
+    apart = 1 if w.gpus + decode.workload.gpus <= w.gpus_per_node else w.gpus_per_node
+    at_once = min(w.tp * w.pp, decode.workload.tp * decode.workload.pp)
+    share = (w.tp * w.pp) / at_once / (server.model.num_hidden_layers if layerwise else 1)
+
+    def seconds(tokens: float) -> float | None:
+        each = request_bytes(server, tokens) * share
+        send = Collective("kv_send", "attention", 1, "send", each, 1, 2, apart, w.gpus_per_node, 1)
+        found: float | None = collective_seconds(send, server.chip.links, server.efficiency)
+        return found
+
+    if seconds(1.0) is None:
+        raise InputError("no source gives the speed of the links that keys and values are sent over")
+    return seconds  # type: ignore[return-value]

@@ -1,0 +1,135 @@
+"""`llmcost simulate`, and `llmcost fit` at a rate: what comes out, in every form, and what is refused."""
+
+import csv
+import io
+import json
+
+import pytest
+
+QUICK = ("simulate", "llama3.1-8b", "--hw", "h100", "--rate", "20", "--requests", "40", "--output", "32")
+
+
+def test_json_table_and_csv_tell_of_the_same_run(cli):
+    document = json.loads(cli(*QUICK, "--json", "--ttft", "500").out)
+    assert (document["schema"], document["requests"], document["goodput"]) == ("llmcost.simulate/1", 40, 1)
+    assert "timeline" not in document
+    rows = list(csv.DictReader(io.StringIO(cli(*QUICK, "--csv").out)))
+    assert len(rows) == 40
+    mean = sum(float(row["ttft_seconds"]) for row in rows) / 40
+    assert mean == pytest.approx(document["ttft_seconds"]["mean"])
+    table = cli(*QUICK, "--ttft", "500", "--price", "2").out
+    for said in ("first token (TTFT)", "Goodput: 100.0%", "A million output tokens: $"):
+        assert said in table
+
+
+def test_the_timeline_comes_where_it_is_asked_for(cli):
+    moments = json.loads(cli(*QUICK, "--json", "--timeline").out)["timeline"]
+    assert [moment["seconds"] for moment in moments] == sorted(moment["seconds"] for moment in moments)
+    assert {"waiting", "running", "kv_used", "hit_tokens", "preemptions", "answered"} < set(moments[0])
+
+
+def test_a_trace_and_charts_are_written(cli, tmp_path):
+    trace, plot = tmp_path / "trace.json", tmp_path / "plot.svg"
+    assert cli(*QUICK, "--trace-out", trace, "--plot", plot).code == 0
+    assert {event["ph"] for event in json.loads(trace.read_text("utf-8"))} == {"M", "X", "C", "b", "e"}
+    drawn = plot.read_text("utf-8")
+    for said in ("Requests over time", "KV cache over time", "How long requests take"):
+        assert said in drawn
+
+
+def test_ctrl_c_gives_what_is_done_so_far(cli, monkeypatch):
+    from llmcost.simulation.cluster import Unit
+
+    step, steps = Unit.step, iter(range(60))
+
+    def interrupted(unit):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return step(unit)
+
+    monkeypatch.setattr(Unit, "step", interrupted)
+    answer = cli(*QUICK, "--json")
+    document = json.loads(answer.out)
+    assert (answer.code, document["interrupted"]) == (130, True)
+    assert 0 < document["requests"] < 40
+
+
+def test_overload_is_said(cli):
+    out = cli("simulate", "llama3.1-8b", "--hw", "h100", "--rate", "300", "--requests", "1500").out
+    assert "Overloaded: more requests arrive than are answered" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("input_tokens,output_tokens,arrival_s\n1,2,-1\n", ":2: arrival_s: cannot be '-1'"),
+        ("input_tokens,output_tokens\n1,2\n", ":2: arrival_s: this field is missing"),
+        ("input_tokens,output_tokens,arrival_s\n1,200000,0\n", ":2: a request of 1 tokens in and 200,000 out"),
+    ],
+)
+def test_a_trace_that_cannot_be_used_is_refused_with_its_line(cli, tmp_path, text, place):
+    path = tmp_path / "trace.csv"
+    path.write_text(text, encoding="utf-8")
+    answer = cli("simulate", "llama3.1-8b", "--hw", "h100", "--trace", path)
+    assert (answer.code, answer.out) == (2, "")
+    assert f"{path}{place}" in answer.err
+
+
+def test_a_trace_without_requests_is_refused(cli, tmp_path):
+    path = tmp_path / "trace.csv"
+    path.write_text("input_tokens,output_tokens,arrival_s\n", encoding="utf-8")
+    answer = cli("simulate", "llama3.1-8b", "--hw", "h100", "--trace", path)
+    assert (answer.code, answer.out) == (2, "")
+    assert "the trace has none" in answer.err
+
+
+FIT = ("fit", "llama3.1-8b", "--hw", "h100,l40s", "--weight-dtype", "fp8", "--gpus", "1", "--rate", "30")
+LENGTHS = ("--prompt", "1k", "--output", "128", "--requests", "500", "--tpot", "40")
+
+
+def test_fit_at_a_rate_takes_the_fewest_replicas_that_keep_the_limits(cli):
+    found = json.loads(cli(*FIT, *LENGTHS, "--price", "h100=2", "--price", "l40s=1", "--json").out)
+    assert found["schema"] == "llmcost.fit_rate/1"
+    prices = [offer["price_per_hour"] for offer in found["offers"]]
+    assert len(prices) == 2
+    assert prices == sorted(prices)
+    for offer in found["offers"]:
+        price = 2 if offer["hardware"] == "h100-sxm" else 1
+        assert offer["gpus"] == offer["replicas"]
+        assert offer["price_per_hour"] == price * offer["gpus"]
+        assert offer["tpot_seconds"] <= 0.04
+        if offer["replicas"] > 1:
+            fewer = json.loads(
+                cli(
+                    *("simulate", "llama3.1-8b", "--hw", offer["hardware"], "--weight-dtype", "fp8", "--rate", "30"),
+                    *LENGTHS[:6],
+                    *("--dp", offer["replicas"] - 1, "--json"),
+                ).out
+            )
+            assert fewer["overloaded"] or fewer["tpot_seconds"]["p99"] > 0.04
+
+
+def test_fit_at_a_rate_says_why_where_nothing_keeps_the_limits(cli):
+    answer = cli(*FIT, *LENGTHS[:-1], "1", "--json")
+    found = json.loads(answer.out)
+    assert (answer.code, found["offers"]) == (1, [])
+    assert all("do not keep the limits: p99 TTFT" in each["why"] for each in found["left_out"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--ttft", "500"), "give --rate too"),
+        (("--rate", "3", "--output", "5", "--tpot", "9", "--at", "p98"), "--at p98"),
+    ],
+)
+def test_fit_at_a_rate_refuses_what_makes_no_sense(cli, options, said):
+    answer = cli("fit", "llama3.1-8b", "--hw", "h100", *options)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+
+
+def test_fit_at_a_rate_wants_gpus_named(cli):
+    answer = cli("fit", "llama3.1-8b", "--rate", "3", "--output", "5", "--tpot", "9")
+    assert (answer.code, answer.out) == (2, "")
+    assert "name some with --hw" in answer.err

@@ -1,0 +1,108 @@
+"""Operators priced by an engine's own kernels."""
+
+import pytest
+
+from llmcost.machine import kernels
+from llmcost.machine.kernel_times import engine_kernels, product_formats
+from llmcost.machine.kernels import WIDTHS, figures_of
+from llmcost.model.architecture import operators
+from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm
+from llmcost.model.sizes import Load, element_bytes
+from llmcost.specs.catalog import load_hardware, load_model
+
+H100 = load_hardware("h100-sxm")
+
+
+def ops_of(model, batch, tokens, *, decode, dtype="bf16"):
+    load = Load(batch, 1, tokens, decode=True) if decode else Load(batch, tokens, tokens)
+    return operators(load_model(model), element_bytes(dtype, "bf16", dtype), load, 1)
+
+
+def test_a_decoding_dense_model_is_priced_by_products_and_attention_of_its_sizes():
+    known = engine_kernels("vllm", H100, "bf16", "bf16", "bf16")
+    f = figures_of(H100, "bf16")
+    for op in ops_of("llama3.1-8b", 16, 1000, decode=True):
+        if isinstance(op, Gemm):
+            fit = known.own.find("product", "bf16")
+            assert known.seconds(op) == kernels.product_seconds(fit.numbers, f, 16, op.n, op.k, WIDTHS["bf16"])
+        elif isinstance(op, Attention):
+            fit = known.own.find("decode", "bf16/bf16")
+            assert known.seconds(op) == kernels.decode_seconds(fit.numbers, f, 16, op.c, 32, 8, 256)
+
+
+def test_a_prompt_takes_the_numbers_of_prompts():
+    known = engine_kernels("vllm", H100, "bf16", "bf16", "bf16")
+    (attention,) = [op for op in ops_of("llama3.1-8b", 1, 4096, decode=False) if isinstance(op, Attention)]
+    fit = known.own.find("prefill", "bf16/bf16")
+    expected = kernels.prefill_seconds(fit.numbers, figures_of(H100, "bf16"), 1, 4096, 4096, 32, 8, 128, 128)
+    assert known.seconds(attention) == expected
+
+
+def test_elementwise_kernels_are_left_to_the_caller():
+    known = engine_kernels("vllm", H100, "bf16", "bf16", "bf16")
+    norm = next(op for op in ops_of("llama3.1-8b", 1, 16, decode=False) if isinstance(op, Elementwise))
+    assert known.seconds(norm) is None
+
+
+def test_the_two_products_of_experts_add_up_to_the_experts_of_a_layer():
+    known = engine_kernels("vllm", H100, "bf16", "bf16", "bf16")
+    up, down = [
+        op
+        for op in ops_of("qwen3-30b-a3b", 64, 1000, decode=True)
+        if isinstance(op, GroupedGemm) and op.facts.expert == "routed"
+    ]
+    fit = known.own.find("experts", "bf16")
+    whole = kernels.experts_seconds(
+        fit.numbers, figures_of(H100, "bf16"), 64, 128, 8, 2048, 768, WIDTHS["bf16"], skew=1
+    )  # on one GPU a skew moves no tokens to another, but leaves experts untouched
+    assert known.seconds(up) + known.seconds(down) == pytest.approx(whole, rel=1e-9)
+
+
+def test_of_several_kernels_for_experts_the_fastest_is_taken():
+    b200 = load_hardware("b200")
+    known = engine_kernels("trtllm", b200, "fp4", "nvfp4", "bf16")
+    down = next(
+        op
+        for op in ops_of("deepseek-r1", 16, 1000, decode=True)
+        if isinstance(op, GroupedGemm) and op.facts.expert == "routed" and op.facts.last
+    )
+    fits = known.own.kernels_of("experts", "nvfp4")
+    assert len(fits) == 2  # CUTLASS and that of low latency, and not the one without gates
+    f, width = figures_of(b200, "fp4"), WIDTHS["nvfp4"]
+    sizes = (16, 16 * 8, 256, 7168, 2048, 7168)
+    assert known.seconds(down) == min(kernels.expert_product_seconds(fit.numbers, f, *sizes, width) for fit in fits)
+
+
+def test_latent_attention_has_kernels_of_its_own():
+    known = engine_kernels("sglang", H100, "bf16", "bf16", "bf16")
+    for decode, form in ((True, "decode"), (False, "prefill")):
+        attention = next(op for op in ops_of("deepseek-v3", 8, 2000, decode=decode) if isinstance(op, Attention))
+        fit, _ = known._attention(form, attention, ("/latent",))
+        assert fit is known.own.find(form, "bf16/bf16/latent")
+        assert known.seconds(attention) > fit.numbers.launch
+
+
+def test_an_all_reduce_is_the_engines_own_while_it_is_small():
+    known = engine_kernels("vllm", H100, "bf16", "bf16", "bf16")
+    small = Collective("sum", "mlp", 1, "all_reduce", 16, 4096, 8, 1, 8, 2)
+    own = known.own.find("collective", "custom_all_reduce")
+    link = 450e9
+    assert known.seconds(small) == kernels.collective_seconds(own.numbers, link, 16 * 4096 * 2, 8)
+    large = small._replace(rows=100_000)
+    shared = known.shared.find("collective", "all_reduce")
+    assert known.seconds(large) == kernels.collective_seconds(shared.numbers, link, 100_000 * 4096 * 2, 8)
+    assert known.seconds(small._replace(ranks=16)) is None  # over two nodes
+
+
+def test_formats_take_the_kernels_that_read_them():
+    assert product_formats("bf16", "bf16") == ("bf16",)
+    assert product_formats("fp8", "fp8") == ("fp8",)
+    assert product_formats("fp8", "fp8-channel") == ("fp8",)
+    assert product_formats("fp8", "fp8-block128") == ("fp8-block128",)
+    assert product_formats("fp4", "nvfp4") == ("nvfp4",)
+    assert product_formats("bf16", "int4-g128") == ("int4-weights",)
+    assert product_formats("bf16", "int8-channel") == ("int8-weights",)
+
+
+def test_an_engine_without_numbers_for_a_gpu_has_no_kernels():
+    assert engine_kernels("vllm", load_hardware("mi300x"), "bf16", "bf16", "bf16") is None

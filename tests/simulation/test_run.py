@@ -1,0 +1,198 @@
+"""Whole runs: beside the steady state of `estimate`, as documents, as traces, in little memory."""
+
+import itertools
+import json
+import tracemalloc
+
+import pytest
+
+from llmcost import StepTime, simulate
+from llmcost.ground.errors import InputError
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
+from llmcost.simulation.chrome_trace import ChromeTrace
+from llmcost.simulation.options import SimulationOptions
+from llmcost.simulation.run import Run
+from llmcost.specs.catalog import load_hardware, load_model
+
+
+def middle_rate(run, output):
+    """Output tokens a second between the first and the last quarter of the answers."""
+    last = sorted(done.last for done in run.served())
+    low, high = len(last) // 4, 3 * len(last) // 4
+    return (high - low) * output / (last[high] - last[low])
+
+
+@pytest.mark.parametrize(
+    ("model", "hardware", "options"),
+    [
+        ("llama3.1-8b", "h100", Options(concurrency=128, prompt=1024, output=1024, engine="vllm")),
+        ("llama3.1-8b", "h100", Options(concurrency=4, prompt=8192, output=128, engine="vllm")),
+        ("llama3.1-8b", "h100", Options(concurrency=256, prompt=128, output=512)),
+        ("llama3.1-8b", "h100", Options(concurrency=1, prompt=1024, output=256, engine="trtllm")),
+        ("gpt-oss-120b", "h100", Options(concurrency=64, prompt=1024, output=512)),
+        ("gemma-2-9b", "h100", Options(concurrency=16, prompt=4096, output=512)),
+        ("qwen3-30b-a3b", "h100", Options(concurrency=64, prompt=1024, output=512, tp=2)),
+        ("llama3.3-70b", "h100", Options(concurrency=64, prompt=1024, output=512, tp=4)),
+        ("llama3.3-70b", "h100", Options(concurrency=64, prompt=1024, output=512, pp=4)),
+    ],
+)
+def test_throughput_at_fixed_lengths_is_that_of_the_steady_state(model, hardware, options):
+    """Within 3 %: the formula spreads prompts over steps, a run has those together that began together."""
+    spec, chip = load_model(model), load_hardware(hardware)
+    steady = estimate(spec, chip, options).serving.expected.output_tokens_per_s
+    run = Run(spec, chip, options._replace(requests=max(30, 10 * options.concurrency)), SimulationOptions())
+    assert middle_rate(run, options.output) == pytest.approx(steady, rel=0.03)
+
+
+def test_a_pool_that_is_too_small_costs_what_is_computed_again():
+    """The formula leaves preemption out; what is computed again stays a small share of the run."""
+    spec, chip = load_model("llama3.1-8b"), load_hardware("rtx4090")
+    options = Options(concurrency=64, prompt=1024, output=256, engine="vllm", requests=640)
+    run = Run(spec, chip, options, SimulationOptions())
+    steady = estimate(spec, chip, options._replace(requests=None)).serving.expected.output_tokens_per_s
+    assert 0.9 * steady < middle_rate(run, 256) < steady
+    assert 0 < run.result().recomputed_tokens < 0.2 * run.result().input_tokens
+
+
+def test_the_document_has_every_figure_that_scripts_rely_on():
+    found = simulate("llama3.1-8b", "h100", rate=20, requests=50, ttft=1000, price=2.0, timeline=True)
+    document = json.loads(json.dumps(found.to_dict(), default=str))
+    assert document["schema"] == "llmcost.simulate/1"
+    assert (document["requests"], document["output_tokens"]) == (50, 50 * 256)
+    for name in ("ttft_seconds", "tpot_seconds", "latency_seconds"):
+        assert set(document[name]) == {"mean", "p50", "p90", "p95", "p99"}
+    assert document["goodput"] == 1
+    hours = found.duration_seconds / 3600
+    assert found.dollars_per_million_output_tokens == pytest.approx(2 * hours / (50 * 256 / 1e6))
+    assert found.joules_per_million_output_tokens == pytest.approx(700 * found.duration_seconds / (50 * 256 / 1e6))
+    assert document["timeline"][-1]["answered"] <= 50
+
+
+def test_percentiles_are_those_of_numpy():
+    import numpy as np
+
+    run = Run(load_model("llama3.1-8b"), load_hardware("h100"), Options(rate=20, requests=57), SimulationOptions())
+    seen = [done.ttft for done in run.served()]
+    expected = [np.mean(seen), *np.quantile(seen, [0.5, 0.9, 0.95, 0.99])]
+    assert list(run.result().ttft_seconds) == pytest.approx(expected)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_one_not():
+    runs = [simulate("llama3.1-8b", "h100", rate=20, requests=50, seed=seed) for seed in (1, 1, 2)]
+    assert runs[0] == runs[1]
+    assert runs[0].ttft_seconds != runs[2].ttft_seconds
+
+
+def test_overload_that_cannot_drain_is_recognised_and_what_can_be_answered_is_not_called_so():
+    assert simulate("llama3.1-8b", "h100", rate=200, requests=2000).overloaded
+    assert not simulate("llama3.1-8b", "h100", rate=10, requests=1000).overloaded
+
+
+def test_more_replicas_answer_more_and_a_draft_model_answers_sooner():
+    one = simulate("llama3.1-8b", "h100", concurrency=128, requests=512)
+    two = simulate("llama3.1-8b", "h100", concurrency=128, requests=512, dp=2)
+    guessed = simulate("llama3.1-8b", "h100", concurrency=8, requests=64, speculate=3, accept=0.7, draft="llama3.2-1b")
+    plain = simulate("llama3.1-8b", "h100", concurrency=8, requests=64)
+    assert two.output_tokens_per_s > 1.3 * one.output_tokens_per_s
+    assert (two.replicas, two.gpus) == (2, 2)
+    assert guessed.tpot_seconds.mean < plain.tpot_seconds.mean
+    assert guessed.kv_tokens < plain.kv_tokens  # the draft's weights and cache take memory
+
+
+def test_verified_tokens_cost_more_than_a_step_and_less_than_as_many_steps():
+    plain = StepTime("llama3.1-8b", "h100")
+    verified = StepTime("llama3.1-8b", "h100", speculated=3, draft="ngram")
+    guessed = StepTime("llama3.1-8b", "h100", speculated=3)  # by a layer of its own, three times
+    drafted = StepTime("llama3.1-8b", "h100", speculated=3, draft=plain)
+    assert plain(64, 1000) < verified(64, 1000) < guessed(64, 1000) < 4 * plain(64, 1000)
+    assert drafted(64, 1000) == pytest.approx(verified(64, 1000) + 3 * plain(64, 1000))
+    with pytest.raises(InputError, match="--draft eagle"):
+        StepTime("llama3.1-8b", "h100", speculated=3, draft="eagle")
+
+
+def test_keys_and_values_are_sent_over_the_links_of_the_spec():
+    """8 KV heads of 128, keys and values, 32 layers, bf16: 131,072 bytes a token, over 900 GB/s at most."""
+    apart = simulate("llama3.1-8b", "h100", rate=1, requests=20, prefill_gpus=1, decode_gpus=1, prompt=8192, output=64)
+    whole = simulate("llama3.1-8b", "h100", rate=1, requests=20, prompt=8192, output=64)
+    waits = apart.ttft_seconds.p50 - whole.ttft_seconds.p50
+    assert 8192 * 131072 / 900e9 < waits < 0.05
+    layers = simulate(
+        "llama3.1-8b",
+        "h100",
+        rate=1,
+        requests=20,
+        prefill_gpus=1,
+        decode_gpus=1,
+        prompt=8192,
+        output=64,
+        layerwise=True,
+    )
+    assert layers.ttft_seconds.p50 < apart.ttft_seconds.p50
+    guessed = simulate(
+        *("llama3.1-8b", "h100"), rate=1, requests=20, prefill_gpus=1, decode_gpus=1, speculate=2, draft="llama3.2-1b"
+    )
+    assert guessed.requests == 20
+
+
+def test_a_trace_for_perfetto_holds_every_step_and_every_request(tmp_path):
+    run = Run(
+        load_model("llama3.1-8b"), load_hardware("h100"), Options(rate=20, requests=10, dp=2), SimulationOptions()
+    )
+    path = tmp_path / "trace.json"
+    with path.open("w", encoding="utf-8") as file:
+        trace = ChromeTrace(file, run.cluster.units)
+        run.told = trace.request
+        for _ in run.served():
+            pass
+        trace.close()
+    events = json.loads(path.read_text("utf-8"))
+    kinds = [event["ph"] for event in events]
+    assert kinds.count("X") == run.result().steps
+    assert kinds.count("b") == kinds.count("e") == 3 * 10
+    steps = sorted((event["pid"], event["ts"], event["ts"] + event["dur"]) for event in events if event["ph"] == "X")
+    for (one, _, end), (other, start, _) in itertools.pairwise(steps):
+        assert one != other or start >= end - 1e-3  # a replica runs one step at a time
+
+
+def test_a_long_run_takes_memory_for_its_times_alone():
+    """Four times of eight bytes a request, and what is in flight: a million requests take some 50 MB."""
+    options = Options(rate=40, requests=5_000, prompt=64, output=16)
+    run = Run(load_model("llama3.1-8b"), load_hardware("h100"), options, SimulationOptions())
+    served = run.served()
+    for _ in range(2_000):
+        next(served)
+    tracemalloc.start()
+    for _ in served:
+        pass
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 3_000 * 100
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({}, "none of them is given"),
+        ({"rate": 1, "concurrency": 1}, "--rate and --concurrency"),
+        ({"rate": 1, "lengths": "azure-conv", "prompt": 5}, "it draws the lengths"),
+        ({"rate": 1, "prefill_gpus": 1}, "both are needed"),
+        ({"rate": 1, "layerwise": True}, "give --prefill-gpus too"),
+        ({"rate": 1, "prefill_gpus": 3, "decode_gpus": 2, "tp": 2}, "no multiple of the 2 GPUs"),
+        ({"rate": 1, "prefill_gpus": 1, "decode_gpus": 1, "dp": 2}, "leave --gpus and --dp away"),
+        ({"rate": 1, "prompt": 200_000, "output": 1}, "the model takes 131,072"),
+        ({"rate": 1, "kv_tokens": 160}, "takes 80 blocks of the cache, which has 10"),
+        ({"rate": 1, "accept": 2.0}, "a share from 0 to 1"),
+        ({"rate": 1, "speculate": 16}, "at most 15"),
+        ({"rate": 1, "router": "random"}, "--router random"),
+        ({"rate": 1, "lengths": "mine"}, "--lengths mine"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words(chosen, said):
+    with pytest.raises(InputError, match=said):
+        simulate("llama3.1-8b", "h100", **chosen)
+
+
+def test_a_model_that_does_not_fit_is_refused():
+    with pytest.raises(InputError, match="does not fit on"):
+        simulate("llama3.3-70b", "h100", rate=1)
