@@ -36,7 +36,8 @@ def mfu(
     from llmcost.training.conventions import Utilization
     from llmcost.training.utilization import utilizations
 
-    spec, chip = o.load_model(model, kind, length, allow_unknown), load_hardware(hw)
+    spec = o.load_model(model, kind, length, allow_unknown, text_alone=True)
+    chip = load_hardware(hw)
     seq, dtype = length.get("seq"), kind_of_number.get("dtype")
     answer = utilizations(spec, chip, seq, tokens_per_s, printed, convention, recompute, dtype)
     form.show(

@@ -81,16 +81,23 @@ class Form(NamedTuple):
 
 
 def load_model(
-    name: str, kind: str | None = None, options: Any = None, allow_unknown: Sequence[str] = ()
+    name: str,
+    kind: str | None = None,
+    options: Any = None,
+    allow_unknown: Sequence[str] = (),
+    *,
+    text_alone: bool = False,
 ) -> "ModelSpec":
     """The model of a command; what its figures leave out, or go beyond, is said on stderr.
 
     `options`: those of the command that has lengths, or the values given on its command line. `allow_unknown`: keys of
-    a config that are left out where they are not understood, which the answer warns of (Form.show).
+    a config that are left out where they are not understood, which the answer warns of (Form.show). `text_alone`:
+    without towers, for commands that train.
     """
     from llmcost.specs import catalog
 
     spec = catalog.load_model(name, kind, allow_unknown)
+    spec = spec.text_alone() if text_alone else spec
     given = options._asdict() if hasattr(options, "_asdict") else options or {}
     tokens = _longest(given)
     notes = [f"counted is {spec.counted}"] if spec.counted else []

@@ -77,7 +77,8 @@ def plan(
 
     limits = {name: limit for name, limit in (("ttft", ttft), ("tpot", tpot)) if limit is not None}
     _refuse_others(training, serving | limits, serve=serve)
-    spec, chip = o.load_model(model, kind, training | serving, allow_unknown), load_hardware(hw)
+    spec = o.load_model(model, kind, training | serving, allow_unknown, text_alone=not serve)
+    chip = load_hardware(hw)
     held = spelled_out({name: training.pop(name) for name in AXES if name in training}, Options)
     if serve:
         price = training.pop("price", None)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmcost.simulation.run import Run
 
 # What does not depend on traffic, or depends on it here.
-WITHOUT = ("batch", "context", "mfu", "tokens", "logits", "batch_prompts")
+WITHOUT = ("batch", "context", "images", "image_size", "audio", "mfu", "tokens", "logits", "batch_prompts")
 INTERRUPTED = 130  # exit code
 
 

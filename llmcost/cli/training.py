@@ -43,7 +43,7 @@ def train(
     from llmcost.training.setup import setup_of
     from llmcost.training.train import train as compute
 
-    spec, chip = o.load_model(model, kind, options, allow_unknown), load_hardware(hw)
+    spec, chip = o.load_model(model, kind, options, allow_unknown, text_alone=True), load_hardware(hw)
     if explain is not None:
         from llmcost.cli.output import show_explanations
         from llmcost.formulas.explanations import Explanations

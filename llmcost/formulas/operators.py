@@ -14,6 +14,7 @@ from llmcost.model.operators import Communication, Operator, Shape
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
+from llmcost.serving.encoding import inputs, with_towers
 from llmcost.serving.estimate import machine_of, server_of, training_reached, workload_of
 from llmcost.serving.options import PHASES, Options
 from llmcost.serving.training_rates import both_ways, forward_kernels
@@ -124,6 +125,9 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         times = both_ways(server, ops, training_reached(hardware, w))
     else:
         ops, symbolic = _on_a_gpu(server, load), _on_a_gpu(symbols, letters)
+        given = inputs(server.model, w) if phase == "prefill" else []
+        if given:
+            ops, symbolic = with_towers(ops, server, given, load.b), with_towers(symbolic, symbols, given, letters.b)
         times = server.seconds_of(ops)
     return [
         _row(op, letter, time, sum(times) if times else None, back=phase == "train")

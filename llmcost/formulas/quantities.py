@@ -104,6 +104,16 @@ QUANTITIES: dict[str, Quantity] = {
     "model.params.lm_head": Quantity(
         "parameters", "output projection, 0 when tied to the embedding", f"{SLIDES}: LM head; {WALK}: row 7"
     ),
+    "model.params.text": Quantity(
+        "parameters", "the text model alone, of a model that has towers beside it", "the total without the towers"
+    ),
+    "model.params.towers": Quantity(
+        "parameters", "encoders of images and sound, with their projectors", "config.json; transformers' modeling code"
+    ),
+    "encoding.prompt_tokens": Quantity(
+        "tokens", "of a prompt, those that stand for images and sound", "transformers' image processor of the family"
+    ),
+    "encoding.flops": Quantity("FLOP", "the towers on images and sound of all prompts", "2 a multiply-add"),
     "model.max_position_embeddings": Quantity(
         "tokens", "positions that the model was made for; a longer context costs what it costs", "config.json"
     ),

@@ -44,7 +44,8 @@ def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1
         load, logits = load._replace(cached=False), load.s
     for layer in model.layers:
         layers += layer_operators(model, layer, size, load)
-    found = Pass(list(embedding(model, size, load)), layers, head(model, size, load.b, logits))
+    first = [*embedding(model, size, load), *(op for tower in model.towers for op in tower.stored(size.Bx))]
+    found = Pass(first, layers, head(model, size, load.b, logits))
     if verify.ON:
         verify.forward_pass(found.operators())
     return found

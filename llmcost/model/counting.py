@@ -4,13 +4,16 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, is_one, present
-from llmcost.model.operators import Communication, Operator
+from llmcost.model.operators import PARTS, Communication, Operator
 
 PASSES = 3  # FLOPs of forward and backward in forward passes: gradients of inputs and weights cost one each
 
 
 class Params(NamedTuple):
-    """Numbers of parameters by part. A tied LM head has none of its own."""
+    """Numbers of parameters by part. A tied LM head has none of its own.
+
+    `text`, `towers`: those of the text model and of the towers beside it. `active` is the text model's.
+    """
 
     total: Number
     active: Number
@@ -19,6 +22,8 @@ class Params(NamedTuple):
     mlp: Number
     norm: Number
     lm_head: Number
+    text: Number
+    towers: Number
 
 
 class TokenFlops(NamedTuple):
@@ -91,12 +96,15 @@ def count_params(operators: Iterable[Operator]) -> Params:
 
     `active`: those that the computation of one token can touch: of experts, the ones it takes; the whole embedding.
     """
-    by_part: dict[str, Number] = {"embedding": 0, "attention": 0, "mlp": 0, "norm": 0, "lm_head": 0}
+    by_part: dict[str, Number] = dict.fromkeys(PARTS, 0)
     active: Number = 0
     for op in operators:
         by_part[op.part] = by_part[op.part] + op.count * op.params()
         active = active + op.count * op.active_params()
-    return Params(sum(by_part.values()), active, **by_part)
+    towers = by_part.pop("tower")
+    text = sum(by_part.values())
+    total = text + towers if present(towers) else text
+    return Params(total, active, **by_part, text=text, towers=towers)
 
 
 def count_pass(operators: Iterable[Operator]) -> PassCost:

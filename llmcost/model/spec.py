@@ -5,6 +5,7 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number
 from llmcost.model.blocks import Block, Streams
 from llmcost.model.operators import UNIFORM, Routing
+from llmcost.model.towers import Tower
 
 
 class Published(NamedTuple):
@@ -53,6 +54,7 @@ class ModelSpec(NamedTuple):
     `bidirectional`: every token sees all others. `head`: logits of the vocabulary (lm), of `num_labels` for each
     sequence or each token, with a bias where `label_bias`, or none.
     `counted`: what of the model the spec holds, in words, where that is not all of it.
+    `towers`: encoders of images and sound beside it, which run in prefill where there are any.
     `unread`: why the format of the weights is not known, of a checkpoint whose quantisation is not understood.
     `routing`: the law by which its routers send tokens to experts, which a workload chooses and no spec has.
     `unknown_keys`: those of the config that are not understood and were left out all the same: counts may be wrong.
@@ -68,6 +70,7 @@ class ModelSpec(NamedTuple):
     tie_word_embeddings: bool
     layers: tuple[Layer, ...]
     streams: tuple[Streams, ...] = ()
+    towers: tuple[Tower, ...] = ()
     aliases: tuple[str, ...] = ()
     released: str = ""
     dtype: str = "bf16"
@@ -103,6 +106,13 @@ class ModelSpec(NamedTuple):
         if not any(layer.formats for layer in self.layers):
             return self
         return self._replace(layers=tuple(layer._replace(formats=()) for layer in self.layers))
+
+    def text_alone(self) -> "ModelSpec":
+        """The text model without towers: what training counts, where these are mostly frozen."""
+        if not self.towers:
+            return self
+        names = " and ".join(tower.title for tower in self.towers)
+        return self._replace(towers=(), counted=f"the text model alone, without the {names}")
 
     @property
     def generates(self) -> bool:

@@ -12,7 +12,7 @@ from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.report.figures import UNKNOWN, band_in_words, context_of, degrees_of, off_by
 from llmcost.report.tables import Table
-from llmcost.serving.options import DEGREES, Workload
+from llmcost.serving.options import DEGREES, IMAGE_SIZE, Workload
 from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Request, Serving, leaves
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
@@ -73,6 +73,7 @@ def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
         ("MLP", p.mlp),
         ("norms", p.norm),
         ("LM head" if model.head == "lm" else "head", p.lm_head),
+        *([("towers", p.towers)] if p.towers else []),
     )
     tied = "the embedding's weights" if p.lm_head == 0 and model.head == "lm" else ""
     rows = [("Parameters", amount(p.total), f"{p.total:,}")]
@@ -83,6 +84,10 @@ def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
     prompts = f"{w.batch:,} × {w.prompt:,} tokens, causal pairs only; {scaled(prefill.full, 'FLOP')} with all pairs"
     if model.bidirectional:
         prompts = f"{w.batch:,} × {w.prompt:,} tokens, each of which sees all of its sequence"
+    seen = []
+    if e.encoding is not None:
+        of = f"{_inputs(w)} a prompt, {e.encoding.prompt_tokens:,} of its tokens"
+        seen = [("  of which towers", scaled(e.encoding.flops, "FLOP"), of)]
     return [
         *rows,
         ("FLOPs a token", scaled(f.total, "FLOP"), products),
@@ -90,7 +95,15 @@ def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
         ("  attention", scaled(f.attention, "FLOP"), "scores and values"),
         ("  LM head" if model.head == "lm" else "  head", scaled(f.lm_head, "FLOP"), ""),
         ("FLOPs of prefill" if model.generates else "FLOPs of the batch", scaled(prefill.causal, "FLOP"), prompts),
+        *seen,
     ]
+
+
+def _inputs(w: Workload) -> str:
+    """What a prompt has beside text, in words."""
+    images = f"{w.images:,} image{'s' * (w.images > 1)} of {w.image_size or IMAGE_SIZE} pixels" if w.images else ""
+    sound = f"{w.audio:g} s of sound" if w.audio else ""
+    return " and ".join(filter(None, (images, sound)))
 
 
 def _memory(e: Estimate) -> list[tuple[str, str, str]]:

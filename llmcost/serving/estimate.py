@@ -28,6 +28,7 @@ from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server, Stages, filled, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
+from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import (
     CHUNK,
@@ -176,6 +177,10 @@ def evaluate(
     else:
         prompt_share, prompt_time = _prompts_on_a_gpu(server, w)
 
+    encoded = encode(server, w)
+    if encoded is not None:
+        prompt_cost, prompt_share = prompt_cost.plus(encoded.whole), prompt_share.plus(encoded.share)
+
     step = decode_step(server, w, w.context)
     whole_step = step.share.operators() if alone else operators(model, size, Load(w.batch, 1, w.context, decode=True))
     step_cost = step.cost if alone else count_pass(whole_step)
@@ -186,7 +191,10 @@ def evaluate(
     alive = step if model.generates else decode_step(server, w, 1)
     memory = serving_memory(server, w, alive, cache, prompt_is_context)
     prompt_seconds = prefill_seconds(server, w, prompt_time)
-    prefilled = prefill(server, w, prompt_share, forward_cost.flops(causal=False), prompt_seconds)
+    if encoded is not None:
+        prompt_seconds = encoded.after(prompt_seconds)
+    seen = 0 if encoded is None else encoded.answer.flops
+    prefilled = prefill(server, w, prompt_share, forward_cost.flops(causal=False), prompt_seconds, seen)
     trained = training_reached(hardware, w) if trained is None else trained
     card = hardware and Hardware(
         *(hardware.name, hardware.title, hardware.vendor),
@@ -209,8 +217,9 @@ def evaluate(
         decode=decode(server, w, step, memory.fits) if model.generates else no_decode(efficiency),
         request=None if w.output is None else request(server, w, prefilled, prompt_seconds.others),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
-        training=training(server, one_pass, forward_cost, params.total, w.tokens, trained, w.mfu),
+        training=training(server, one_pass, forward_cost, params.text, w.tokens, trained, w.mfu),
         accuracy=Accuracy._make([*[efficiency.band(phase) for phase in SERVING], Band()]),
+        encoding=None if encoded is None else encoded.answer,
     )
 
 
@@ -319,6 +328,7 @@ def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
         room = f"the context of {context:,}" + (f" less the output of {out:,}" if out else "")
         raise InputError(f"--prompt {prompt}: at least 1 and at most {room}")
     check_options(options)
+    check_inputs(model, options, prompt)
     for name in MIXES:
         if getattr(options, name) is not None and options.output is None:
             told = f"--{name} {getattr(options, name):g}"

@@ -87,11 +87,36 @@ def _check_routing(option: str, value: str) -> None:
         raise InputError(f"{option} {value}: {error}") from None
 
 
+IMAGE_SIZE = "1024x1024"  # of images, unless another is asked for
+LARGEST_SIDE = 100_000  # pixels
+
+
+def _read_size(text: str) -> str:
+    """Width and height of an image, such as 1024x768, written with an x."""
+    return text.lower().replace("×", "x").replace(" ", "")
+
+
+def _check_size(option: str, value: str) -> None:
+    """Raise InputError for a text that is no width and height."""
+    sides = value.split("x")
+    if len(sides) != 2 or not all(
+        side.isascii() and side.isdigit() and 0 < int(side) <= LARGEST_SIDE for side in sides
+    ):
+        raise InputError(f"{option} {value[:40]}: width and height in pixels, such as 1024x768")
+
+
+def _check_seconds(option: str, value: float) -> None:
+    """Raise InputError for a length of sound that is not above 0, or longer than a day."""
+    if not 0 < value <= 86_400:
+        raise InputError(f"{option} {value:g}: seconds, more than 0 and at most a day")
+
+
 class Options(NamedTuple):
     """What the user may choose, and, with every default filled in, the workload that is computed.
 
     None stands for the default beside it. In a workload it stands for what was not asked for: without `output`, no
-    request is followed to its end; without `chunk` (under `batch_prompts`), prompts run in one piece; without
+    request is followed to its end; without `images` and `audio`, prompts are text; without `chunk` (under
+    `batch_prompts`), prompts run in one piece; without
     `concurrency`, `rate` and `requests`, there is no mix of requests. Sizes may be numbers, arrays or symbols.
     """
 
@@ -120,6 +145,25 @@ class Options(NamedTuple):
     output: Annotated[
         Number,
         length("Tokens of the answer: also times a whole request.", letter="o", meaning="output: tokens of a request"),
+    ] = None
+    images: Annotated[
+        Number, count("Images in each prompt, whose tokens are among the prompt's.", "IMAGES", most=10_000)
+    ] = None
+    image_size: Annotated[
+        Word,
+        Option(
+            "Width and height of the images in pixels.",
+            _read_size,
+            "WxH",
+            _check_size,
+            default="1024x1024 where there are any",
+        ),
+    ] = None
+    audio: Annotated[
+        Number,
+        number(
+            "Seconds of sound in each prompt, whose tokens are among the prompt's.", "SECONDS", check=_check_seconds
+        ),
     ] = None
     chunk: Annotated[
         Number,

@@ -53,11 +53,14 @@ def share_of_others(w: Workload) -> Number:
     return maximum(1, floor_div(w.batch, w.dp))
 
 
-def prefill(server: Server, w: Workload, cost: PassCost, full: Number, expected: RankSeconds) -> Prefill:
+def prefill(
+    server: Server, w: Workload, cost: PassCost, full: Number, expected: RankSeconds, seen: Number = 0
+) -> Prefill:
     """The prompts of all sequences on the three bases, logits of the last position of each only.
 
     `cost`: what one GPU computes and must move on average. `full`: the textbook's FLOPs, of every (query, key) pair of
-    the whole batch with the logits of all positions; the textbook takes GPUs to divide them evenly.
+    the whole batch with the logits of all positions; the textbook takes GPUs to divide them evenly. `seen`:
+    FLOPs of towers on images and sound, which `cost` and `expected` have too.
     """
     chip, efficiency = server.chip, server.efficiency
     names = ("flops.prefill.causal", "prefill_bytes")
@@ -68,7 +71,9 @@ def prefill(server: Server, w: Workload, cost: PassCost, full: Number, expected:
     by_rule = None
     if chip.peak is not None:
         peak = chip.peak if is_one(w.gpus) else chip.peak * w.gpus
-        by_rule = textbook.prefill_seconds(named("flops.forward.full", full), peak, w.mfu)
+        computed = named("flops.forward.full", full)
+        computed = computed + named("encoding.flops", seen) if present(seen) else computed
+        by_rule = textbook.prefill_seconds(computed, peak, w.mfu)
 
     def rates(basis: str, of_ranks: RankSeconds) -> Rate:
         named_ranks = of_ranks._replace(fullest=named(f"prefill.{basis}.seconds", of_ranks.fullest))

@@ -53,7 +53,10 @@ class PassFlops(NamedTuple):
 
 
 class Flops(NamedTuple):
-    """`per_token`: at context c, all keys seen. `prefill`: logits of the last token. `forward`: logits of all."""
+    """`per_token`: at context c, all keys seen. `prefill`: logits of the last token, with images and sound.
+
+    `forward`: of text, logits of all tokens.
+    """
 
     per_token: TokenFlops
     prefill: PassFlops
@@ -65,6 +68,16 @@ class KvCache(NamedTuple):
 
     bytes: Number
     bytes_per_token: Number
+
+
+class Encoding(NamedTuple):
+    """What towers do for the prompts of a whole batch.
+
+    `prompt_tokens`: of a sequence's prompt, those that stand for images and sound. `flops`: of all sequences.
+    """
+
+    prompt_tokens: int
+    flops: Number
 
 
 class Memory(NamedTuple):
@@ -277,6 +290,7 @@ class Estimate(NamedTuple):
     serving: Serving | None
     training: TrainingRates
     accuracy: Accuracy
+    encoding: Encoding | None = None
 
     def beyond_limit(self) -> list[str]:
         """The phases in which the textbook is faster than the limit by a hundredth or more.

@@ -20,7 +20,7 @@ ALONE = Layout()  # a single GPU
 def forward_kernels(server: Server, load: Load) -> list[Operator]:
     """A micro-batch's forward pass with its loss, as GPUs divide it; weights are kept in the activations' type."""
     model, Bx = server.model, server.size.Bx
-    in_one_type = server._replace(size=ElementBytes(Bx, Bx, Bx), every=True)
+    in_one_type = server._replace(model=model.text_alone(), size=ElementBytes(Bx, Bx, Bx), every=True)
     every = with_sorts(in_one_type.share(load._replace(cached=False)).operators())
     sends = [] if is_one(server.pp) else server.hop(load)
     return [*every, loss_operator(USUAL_LOSS, model.vocab_size, server.layout.tp, load.b, load.s), *sends]

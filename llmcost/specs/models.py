@@ -11,6 +11,8 @@ from llmcost.ground.algebra import Number
 from llmcost.model.blocks import MIXERS, MLPS, STREAMS, CrossAttention
 from llmcost.model.formats import FORMATS
 from llmcost.model.spec import Layer, ModelSpec, Published
+from llmcost.model.tower_tokens import NEEDED
+from llmcost.model.towers import Tower, TowerOperator
 from llmcost.specs.reader import Document, Key, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, record, several, validate
 
@@ -47,6 +49,13 @@ LAYER: dict[str, Schema] = {
     **_fields((*MIXERS.values(), *MLPS.values(), CrossAttention)),
 }
 MODEL = _fields(STREAMS)  # the fields of a model's streams
+
+TOWER_OPERATOR = _fields([TowerOperator]) | {"name": TEXT}
+TOWER = _fields([Tower]) | {
+    "name": TEXT,
+    "operators": several(record({"name": TOWER_OPERATOR.pop("name")}, TOWER_OPERATOR)),
+}
+TOWERS = record({name: TOWER.pop(name) for name in ("name", "rule", "operators")}, TOWER)
 PUBLISHED = record(
     required={"quantity": TEXT, "printed": TEXT, "document": TEXT, "why": TEXT},
     optional={"hardware": TEXT},
@@ -92,6 +101,7 @@ SCHEMA = record(
         "notes": several(TEXT),
         "counted": TEXT,
         "unread": TEXT,
+        "towers": several(TOWERS),
         "unknown_keys": several(TEXT),
         "published": several(PUBLISHED),
     },
@@ -115,8 +125,23 @@ def model_from(document: Document) -> ModelSpec:
     lists = {name: tuple(fields.get(name, ())) for name in ("aliases", "notes", "unknown_keys")}
     given = {name: fields.pop(name) for name in MODEL if name in fields}
     streams = tuple(kind(**sizes) for kind in STREAMS if (sizes := _streams(document, kind, given)))
+    towers = tuple(_tower(document, *entry) for entry in enumerate(fields.pop("towers", ())))
     published = tuple(Published(**entry) for entry in fields.pop("published", ()))
-    return ModelSpec(**fields | lists, layers=layers, streams=streams, published=published)
+    return ModelSpec(**fields | lists, layers=layers, streams=streams, towers=towers, published=published)
+
+
+def _tower(document: Document, place: int, fields: dict[str, Any]) -> Tower:
+    """A tower, with its operators. Raises SpecError where sizes that belong together are not all there."""
+    operators = tuple(TowerOperator(**op) for op in fields["operators"])
+    for index, op in enumerate(operators):
+        if bool(op.k) != bool(op.n) or bool(op.heads) != bool(op.head_dim):
+            problem = "a linear layer has k and n, attention has heads and head_dim"
+            raise document.error(("towers", place, "operators", index), problem)
+    tower = Tower(**fields | {"operators": operators})
+    missing = next((name for name in NEEDED[tower.rule] if not getattr(tower, name)), None)
+    if missing:
+        raise document.error(("towers", place, missing), f"this field is missing: the rule {tower.rule} needs it")
+    return tower
 
 
 def _refuse_format(document: Document, weight_format: str) -> None:

@@ -38,7 +38,7 @@ class Counts(NamedTuple):
 
 def counts_of(model: ModelSpec, seq: Number) -> Counts:
     """What conventions are made of, for a model and sequences of `seq` tokens, with logits at every token."""
-    found = operators(model, HALF_PRECISION, Load(1, seq, seq), seq)
+    found = operators(model.text_alone(), HALF_PRECISION, Load(1, seq, seq), seq)
     cost = count_pass(found)
     table = sum([op.params() for op in found if op.facts.role == "positions"])
     return Counts(

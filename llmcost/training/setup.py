@@ -53,6 +53,7 @@ def setup_of(
     Raises InputError where the options make no sense.
     """
     check_options(options)
+    model = model.text_alone()
     if options.reshard is not None and options.zero != 3:
         said = "reshard" if options.reshard else "no-reshard"
         raise InputError(f"--{said}: whether weights that --zero 3 gathers are let go; give --zero 3 too")

@@ -53,7 +53,7 @@ def test_palm_540b_as_printed():
     """PaLM, section 4.1: 238.3K tokens/s on 6,144 TPU v4 of 275 TFLOPS are 46.2 % with attention, 45.7 % without."""
     layers, heads, size, seq, params = 118, 48, 256, 2048, 540.35e9
     pairs = 4 * layers * heads * size * seq  # forward: two products of 2·H·Q FLOPs a pair
-    k = Counts(0, pairs, pairs / 2, 0, Params(params, params, 0, 0, 0, 0, 0), True, 0, 0)
+    k = Counts(0, pairs, pairs / 2, 0, Params(params, params, 0, 0, 0, 0, 0, params, 0), True, 0, 0)
     each = 238_300 / 6144
     assert utilization(CONVENTIONS["palm"], k, each, 275e12).mfu == pytest.approx(0.462, abs=5e-4)
     assert utilization(CONVENTIONS["6n"], k, each, 275e12).mfu == pytest.approx(0.457, abs=5e-4)

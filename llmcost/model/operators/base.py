@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from llmcost.ground.algebra import Number, divide
 from llmcost.model.operators.facts import Facts
 
-Part: TypeAlias = Literal["embedding", "attention", "mlp", "norm", "lm_head"]
-PARTS: tuple[Part, ...] = ("embedding", "attention", "mlp", "norm", "lm_head")
+Part: TypeAlias = Literal["embedding", "attention", "mlp", "norm", "lm_head", "tower"]
+PARTS: tuple[Part, ...] = ("embedding", "attention", "mlp", "norm", "lm_head", "tower")
 Shape: TypeAlias = tuple[Number, ...]
 Span: TypeAlias = Literal["all", "window", "chunk", "top"]
 Kind: TypeAlias = Literal[

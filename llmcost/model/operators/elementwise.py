@@ -115,13 +115,13 @@ class _Stored(NamedTuple):
     count: Number
     weights: Number
     Bx: Number
+    facts: Facts = EVERYWHERE
 
 
 class Stored(_Stored, Operator):
-    """Parameters that a checkpoint has and that no kernel of the language model uses. Every GPU has all of them."""
+    """Parameters that a checkpoint has and that no kernel of a pass uses. Every GPU has all of them, or a share."""
 
     __slots__ = ()
-    facts: Facts = EVERYWHERE
     kind: Kind = "elementwise"
 
     def params(self) -> Number:
@@ -144,6 +144,9 @@ class Stored(_Stored, Operator):
 
     def tokens_divided(self, parts: Number) -> Operator:
         return self
+
+    def heads_divided(self, parts: Number) -> Operator:
+        return self._shared(parts, "weights")
 
 
 def saved_elements(facts: Facts, reads: Number, writes: Number) -> tuple[Number, Number]:

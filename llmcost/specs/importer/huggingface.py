@@ -134,7 +134,10 @@ def document_of(
                 layer.pop("unquantized", None)
         notes += quantization.notes_of(keys.get("quantization_config"))
     data |= grouped(layers) | streams(keys)
-    data |= {"notes": notes or None, "counted": counted or None}
+    data |= {"counted": counted or None}
+    if counted:
+        data |= with_towers(whole, data)
+    data["notes"] = notes or None
     keys.refuse_what_is_left(keys.given)
     keys.refuse_what_is_not_there()
     data["unknown_keys"] = keys.left_out or None
@@ -194,6 +197,23 @@ def dtype_of(keys: Keys) -> str:
     if said not in DTYPE:
         raise keys.error(key, f"{said[:40]!r} is not understood: {', '.join(DTYPE)}")
     return DTYPE[said]
+
+
+def with_towers(whole: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """The towers beside a text model, and what is counted then; what is not understood stays left out, and is said."""
+    from llmcost.specs.importer import towers  # few configs have any
+
+    if "ForCausalLM" in str(whole.get("architectures")):
+        return {}  # the class of the text model alone
+    try:
+        found = towers.towers_of(whole, data["hidden_size"])
+    except towers.LeftOutError as why:
+        return {"counted": f"{data['counted']} ({why})"}
+    names = " and ".join(f"the {each['name'].replace('_', ' ')}" for each in found)
+    projectors = "its projector" if len(found) == 1 else "their projectors"
+    counted = f"the text model and {names} with {projectors}, kept in the activations' type"
+    speaks = any("talker" in key for key in whole)
+    return {"towers": found, "counted": counted + ", without the part that speaks" * speaks}
 
 
 def head_of(keys: Keys, named: Any) -> dict[str, Any]:

@@ -1,0 +1,249 @@
+"""How many tokens an image or a sound has, in the layers of a tower and in the prompt, by the rule of its family.
+
+Each rule is that of the reference's image or audio processor (github.com/huggingface/transformers, src/transformers/
+models/…, v5): how it resizes or cuts an image, and how many tokens stand for it. Line breaks and separators between
+tiles count where the processor puts them; marks before and after an image do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import product
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+Rule: TypeAlias = Literal[
+    "resized",
+    "resized-frames",
+    "square",
+    "longest-edge",
+    "tiles",
+    "tiles-or-resized",
+    "canvas",
+    "navit",
+    "whisper",
+    "audio-chunks",
+    "unknown",
+]
+AUDIO = ("whisper", "audio-chunks")
+Place: TypeAlias = tuple[float, float]  # sequences, and tokens of each
+NOTHING: Place = (0, 0)
+SECOND = 100  # mel frames a second: hops of 160 samples at 16 kHz (WhisperFeatureExtractor)
+LARGEST_RATIO = 200  # of the longer side to the shorter, beyond which Qwen's processors refuse an image
+
+
+class Tokens(NamedTuple):
+    """Of one image or sound: sequences and tokens of each, where patches or frames come in, in layers, and behind them.
+
+    `windows`: where layers see windows alone; windows that are cut off at the border count with their own pairs, so
+    that both figures are means. `prompt`: tokens that stand for it in the prompt.
+    """
+
+    patches: Place
+    layers: Place
+    windows: Place
+    merged: Place
+    frames: Place
+    prompt: int
+
+
+class TooNarrowError(ValueError):
+    """An image that the processor refuses."""
+
+
+def tokens_of(tower: Any, size: tuple[float, ...]) -> Tokens:
+    """The tokens of an image (width and height in pixels) or a sound (seconds). Raises TooNarrowError."""
+    return RULES[tower.rule](tower, *size)
+
+
+def _of_a_grid(tower: Any, high: int, wide: int, prompt: int | None = None) -> Tokens:
+    """An image of high × wide patches, all of which see each other."""
+    patches, merged = high * wide, (high // tower.merge) * (wide // tower.merge)
+    windows: Place = (1, patches)
+    if tower.window:
+        pairs = _squares(high, tower.window) * _squares(wide, tower.window)
+        windows = (patches * patches / pairs, pairs / patches)
+    layers = (1, patches + tower.extra)
+    return Tokens((1, patches), layers, windows, (1, merged), NOTHING, merged if prompt is None else prompt)
+
+
+def _squares(side: int, window: int) -> int:
+    """The sum of squares of the parts that windows cut a side into."""
+    whole, rest = divmod(side, window)
+    return whole * window * window + rest * rest
+
+
+def _between(
+    high: float, wide: float, factor: int, least: float, most: float, *, smallest: int = 0, any_ratio: bool = False
+) -> tuple[int, int]:
+    """Both sides as multiples of a factor, `smallest` at least, the area within bounds: `smart_resize` of qwen2_vl."""
+    if not any_ratio and max(high, wide) > LARGEST_RATIO * min(high, wide):
+        raise TooNarrowError(f"one side is more than {LARGEST_RATIO} times the other, which the processor refuses")
+    h, w = (max(smallest, round(side / factor) * factor) for side in (high, wide))
+    if h * w > most:
+        beta = math.sqrt(high * wide / most)
+        h, w = (max(factor, math.floor(side / beta / factor) * factor) for side in (high, wide))
+    elif h * w < least:
+        beta = math.sqrt(least / (high * wide))
+        h, w = (math.ceil(side * beta / factor) * factor for side in (high, wide))
+    return h, w
+
+
+def _resized(tower: Any, wide: float, high: float) -> Tokens:
+    """Qwen2-VL, 2.5-VL, 3-VL, 3.5: image_processing_qwen2_vl.py."""
+    h, w = _between(high, wide, tower.patch_size * tower.merge, tower.least, tower.most)
+    return _of_a_grid(tower, h // tower.patch_size, w // tower.patch_size)
+
+
+def _resized_frames(tower: Any, wide: float, high: float) -> Tokens:
+    """GLM-4V: image_processing_glm4v.py, which counts an image as two frames, and enlarges what is below a patch."""
+    factor = tower.patch_size * tower.merge
+    if high < factor or wide < factor:
+        scale = max(factor / high, factor / wide)
+        high, wide = int(high * scale), int(wide * scale)
+    h, w = _between(high, wide, factor, tower.least / 2, tower.most / 2)
+    return _of_a_grid(tower, h // tower.patch_size, w // tower.patch_size)
+
+
+def _square(tower: Any, *_: float) -> Tokens:
+    """Every image is scaled to one size (SigLIP, CLIP): Gemma 3, LLaVA 1.5."""
+    side = tower.image_size // tower.patch_size
+    found = _of_a_grid(tower, side, side, tower.out or None)
+    return found._replace(merged=(1, found.prompt))
+
+
+def _longest_edge(tower: Any, wide: float, high: float) -> Tokens:
+    """Pixtral, Mistral 3: image_processing_pixtral.py; each row of tokens ends with one for the line break."""
+    ratio = max(high / tower.image_size, wide / tower.image_size)
+    if ratio > 1:
+        high, wide = max(1, math.floor(high / ratio)), max(1, math.floor(wide / ratio))
+    factor = tower.patch_size * tower.merge
+    rows, columns = (int((side - 1) // factor) + 1 for side in (high, wide))
+    return _of_a_grid(tower, rows * tower.merge, columns * tower.merge, rows * (columns + 1))
+
+
+def _tiles(tower: Any, wide: float, high: float) -> Tokens:
+    """InternVL: image_processing_got_ocr2.py, get_optimal_tiled_canvas; of several tiles a thumbnail comes along."""
+    tiles = math.prod(_grid(tower.image_size, wide, high, range(tower.least, tower.most + 1)))
+    return _of_tiles(tower, tiles + 1 if tiles > 1 else 1)
+
+
+def _grid(side: int, wide: float, high: float, tiles: range) -> tuple[int, int]:
+    """How many tiles across and down, of so many in all, come closest to the shape of an image.
+
+    Of equal ones the later one counts, with more tiles, if the image has more than half of their pixels.
+    """
+    grids = [grid for grid in product(range(1, tiles[-1] + 1), repeat=2) if grid[0] * grid[1] in tiles]
+    best, nearest = (1, 1), math.inf
+    for across, down in sorted(grids, key=math.prod):
+        away = abs(wide / high - across / down)
+        larger = wide * high > 0.5 * side**2 * across * down
+        if away < nearest or (away == nearest and larger):
+            best, nearest = (across, down), away
+    return best
+
+
+def _tiles_or_resized(tower: Any, wide: float, high: float) -> Tokens:
+    """LFM2-VL: image_processing_lfm2_vl.py. Up to `most` tokens an image is resized; larger ones become 2 to 10 tiles.
+
+    Tiles of `image_size` pixels come with the resized image as a thumbnail, and each of them with a mark before it.
+    Padding to the largest number of patches is not counted.
+    """
+    factor = tower.patch_size * tower.merge
+    least, most = tower.least * factor**2, tower.most * factor**2
+    h, w = _between(high, wide, factor, least, most, smallest=factor, any_ratio=True)
+    small = (h // tower.patch_size) * (w // tower.patch_size)
+    across, down = (max(tower.patch_size, round(side / factor) * factor) for side in (wide, high))
+    tiles = 0
+    if across * down > 2 * most:
+        tiles = math.prod(_grid(tower.image_size, wide, high, range(2, 11)))
+    side = tower.image_size // tower.patch_size
+    patches, pairs = tiles * side**2 + small, tiles * side**4 + small**2
+    layers, merged = (patches * patches / pairs, pairs / patches), patches // tower.merge**2
+    return Tokens((1, patches), layers, layers, (1, merged), NOTHING, merged + (tiles + 1 if tiles else 0))
+
+
+def _of_tiles(tower: Any, tiles: int, separators: int = 0) -> Tokens:
+    """So many tiles of one size, each a sequence of its own."""
+    side = tower.image_size // tower.patch_size
+    patches, merged = side * side, (side // tower.merge) ** 2
+    layers = (tiles, patches + tower.extra)
+    return Tokens((tiles, patches), layers, layers, (tiles, merged), NOTHING, tiles * merged + separators)
+
+
+def _canvas(tower: Any, wide: float, high: float) -> Tokens:
+    """Llama 4: image_processing_llama4.py, get_best_fit, and processing_llama4.py for the separators."""
+    grids = [grid for grid in product(range(1, tower.most + 1), repeat=2) if grid[0] * grid[1] <= tower.most]
+    side = tower.image_size
+    scales = {grid: min(grid[0] * side / high, grid[1] * side / wide) for grid in grids}
+    enlarging = [scale for scale in scales.values() if scale >= 1]
+    chosen = min(enlarging) if enlarging else max(scales.values())
+    down, across = min((grid for grid in grids if scales[grid] == chosen), key=lambda grid: grid[0] * grid[1])
+    tiles = down * across
+    if tiles == 1:
+        return _of_tiles(tower, 1)
+    return _of_tiles(tower, tiles + 1, separators=down * (across - 1) + down)
+
+
+def _navit(tower: Any, wide: float, high: float) -> Tokens:
+    """Kimi K2.5: image_processing_kimi_k25.py, navit_resize; the sides are padded to whole tokens."""
+    patch, largest = tower.patch_size, tower.image_size
+    patches = max(1, high // patch) * max(1, wide // patch)
+    scale = min(1, math.sqrt(tower.most / patches), largest * patch / high, largest * patch / wide)
+    factor = patch * tower.merge
+    h, w = (min(max(1, int(side * scale)), largest * patch) for side in (high, wide))
+    return _of_a_grid(tower, -(-h // factor) * tower.merge, -(-w // factor) * tower.merge)
+
+
+def _whisper(tower: Any, seconds: float) -> Tokens:
+    """Voxtral: pieces of 30 seconds, the last one padded; each becomes the same number of tokens."""
+    pieces = math.ceil(seconds / 30)
+    positions = tower.image_size  # of a piece, behind a convolution of stride 2
+    merged = positions // tower.merge
+    layers = (pieces, positions)
+    return Tokens(layers, layers, layers, (pieces, merged), (pieces, 2 * positions), pieces * merged)
+
+
+def _audio_chunks(tower: Any, seconds: float) -> Tokens:
+    """Qwen2.5-Omni: chunks of 2 seconds, whose positions see each other alone; two of them become one token."""
+    frames = max(1, int(seconds * SECOND))
+    whole, rest = divmod(frames, tower.image_size)
+    each, last = (tower.image_size - 1) // 2 + 1, (rest - 1) // 2 + 1 if rest else 0
+    positions, pairs = whole * each + last, whole * each**2 + last**2
+    layers = (positions * positions / pairs, pairs / positions)
+    merged = max(1, positions // tower.merge)
+    return Tokens(layers, layers, layers, (1, merged), (1, frames), merged)
+
+
+def _unknown(tower: Any, *size: float) -> Tokens:
+    raise NotImplementedError(tower.name)
+
+
+RULES: dict[str, Callable[..., Tokens]] = {
+    "resized": _resized,
+    "resized-frames": _resized_frames,
+    "square": _square,
+    "longest-edge": _longest_edge,
+    "tiles": _tiles,
+    "tiles-or-resized": _tiles_or_resized,
+    "canvas": _canvas,
+    "navit": _navit,
+    "whisper": _whisper,
+    "audio-chunks": _audio_chunks,
+    "unknown": _unknown,
+}
+# Sizes of a tower without which a rule makes no sense.
+PIXELS = ("patch_size", "least", "most")
+NEEDED: dict[str, tuple[str, ...]] = {
+    "resized": PIXELS,
+    "resized-frames": PIXELS,
+    "square": ("patch_size", "image_size"),
+    "longest-edge": ("patch_size", "image_size"),
+    "tiles": ("patch_size", "image_size", "least", "most"),
+    "canvas": ("patch_size", "image_size", "most"),
+    "navit": ("patch_size", "image_size", "most"),
+    "whisper": ("image_size",),
+    "audio-chunks": ("image_size",),
+    "tiles-or-resized": ("patch_size", "image_size", "least", "most"),
+    "unknown": (),
+}
