@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 from llmcost.ground.errors import SpecError, shortened
 from llmcost.ground.units import BITS
 from llmcost.model.formats import FORMATS
-from llmcost.model.training_kernels import LOSSES
-from llmcost.parallel.layout import CONTEXTS, RECOMPUTE
+from llmcost.model.training_kernels import CONTEXTS, KERNELS, LOSSES
+from llmcost.parallel.layout import RECOMPUTE
 from llmcost.specs.catalog import PACKAGE, names
 from llmcost.specs.hardware import PCIE
 from llmcost.specs.reader import Document, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, maybe, number, record, several, validate
-from llmcost.training.recipe import KERNELS, Overlap
+from llmcost.training.recipe import Overlap
 
 FOLDER = PACKAGE / "accuracy" / "published"
 BESIDE = ("engines", "explained", "models")  # files of the folder that are no sources

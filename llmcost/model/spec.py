@@ -17,6 +17,14 @@ class Published(NamedTuple):
     hardware: str | None = None
 
 
+class Trained(NamedTuple):
+    """How a model was trained by those who made it: tokens of a sequence and of a step for most of the run."""
+
+    seq: int
+    batch_tokens: int
+    source: str
+
+
 class Layer(NamedTuple):
     """One kind of layer, and how many of it.
 
@@ -56,6 +64,7 @@ class ModelSpec(NamedTuple):
     `unread`: why the format of the weights is not known, of a checkpoint whose quantisation is not understood.
     before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: one is stored, not run.
     `routing`: the law by which its routers send tokens to experts, which a workload chooses and no spec has.
+    `trained`: how its makers trained it, where they published that.
     Where a field may be left out of a spec, the default is the Llama family's.
     """
 
@@ -96,6 +105,7 @@ class ModelSpec(NamedTuple):
     counted: str = ""
     unread: str = ""
     published: tuple[Published, ...] = ()
+    trained: Trained | None = None
 
     def without_formats(self) -> "ModelSpec":
         """The same, all linear layers in one format: what is chosen for them in place of the model's own."""

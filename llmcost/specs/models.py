@@ -10,7 +10,7 @@ from typing import Any, get_args
 from llmcost.ground.algebra import Number
 from llmcost.model.blocks import MIXERS, MLPS, STREAMS, CrossAttention
 from llmcost.model.formats import FORMATS
-from llmcost.model.spec import Layer, ModelSpec, Published
+from llmcost.model.spec import Layer, ModelSpec, Published, Trained
 from llmcost.specs.reader import Document, Key, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, record, several, validate
 
@@ -51,6 +51,7 @@ PUBLISHED = record(
     required={"quantity": TEXT, "printed": TEXT, "document": TEXT, "why": TEXT},
     optional={"hardware": TEXT},
 )
+TRAINED = record(required={"seq": SIZE, "batch_tokens": SIZE, "source": TEXT}, optional={})
 SCHEMA = record(
     required={
         "name": TEXT,
@@ -93,6 +94,7 @@ SCHEMA = record(
         "counted": TEXT,
         "unread": TEXT,
         "published": several(PUBLISHED),
+        "trained": TRAINED,
     },
 )
 
@@ -115,7 +117,8 @@ def model_from(document: Document) -> ModelSpec:
     given = {name: fields.pop(name) for name in MODEL if name in fields}
     streams = tuple(kind(**sizes) for kind in STREAMS if (sizes := _streams(document, kind, given)))
     published = tuple(Published(**entry) for entry in fields.pop("published", ()))
-    return ModelSpec(**fields | lists, layers=layers, streams=streams, published=published)
+    trained = Trained(**fields.pop("trained")) if "trained" in fields else None
+    return ModelSpec(**fields | lists, layers=layers, streams=streams, published=published, trained=trained)
 
 
 def _refuse_format(document: Document, weight_format: str) -> None:

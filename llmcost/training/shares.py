@@ -1,18 +1,58 @@
-"""What kernels reach under a recipe: of machine/training_shares.py, what its data type and its kernels ask for."""
+"""What kernels reach under a recipe and an engine: of machine/training_shares.py, but for what the engine knows."""
 
 from __future__ import annotations
 
-from llmcost.machine.efficiency import Efficiency
-from llmcost.machine.training_shares import trained_at, trained_by
+from typing import TYPE_CHECKING
+
+from llmcost.ground.units import BITS
+from llmcost.machine.efficiency import Efficiency, Host
+from llmcost.machine.training_shares import GROUPED, trained_at, trained_by
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.recipe import Recipe
 
+if TYPE_CHECKING:
+    from llmcost.specs.training_engine import TrainingEngine
 
-def training_efficiency(hardware: HardwareSpec, profile: str | None, recipe: Recipe, gpus: int) -> Efficiency:
-    """What training reaches on so many GPUs with a recipe. Raises as `trained_by` does."""
-    return trained_by(hardware, profile, recipe.dtype, gpus, vendor=recipe.kernels == "vendor")
+
+def training_efficiency(
+    hardware: HardwareSpec,
+    profile: str | None,
+    recipe: Recipe,
+    gpus: int,
+    engine: TrainingEngine | None = None,
+    *,
+    asked: bool = False,
+) -> Efficiency:
+    """What training reaches on so many GPUs with a recipe under an engine. Raises as `trained_by` does.
+
+    `asked`: the engine was named: then the profile that ships for a GPU says nothing of it.
+    """
+    if asked and profile is None:
+        return under_engine(shares_for(hardware, recipe), hardware, recipe, engine)
+    found = trained_by(hardware, profile, recipe.dtype, gpus, vendor=recipe.kernels == "vendor")
+    return found if found.error is not None else under_engine(found, hardware, recipe, engine)
 
 
 def shares_for(hardware: HardwareSpec, recipe: Recipe) -> Efficiency:
     """What published training runs have reached on GPUs of this generation with a recipe."""
     return trained_at(hardware, recipe.dtype, vendor=recipe.kernels == "vendor")
+
+
+def under_engine(
+    found: Efficiency, hardware: HardwareSpec, recipe: Recipe, engine: TrainingEngine | None
+) -> Efficiency:
+    """The shares of an engine in place of those that hold for all, and the seconds of its host."""
+    if engine is None:
+        return found
+    own = engine.shares.get(hardware.architecture.split(" ")[0], {}) if recipe.dtype != "fp32" else {}
+    products = own.get("fp8" if BITS[recipe.dtype] < 16 else "products")
+    kernels = dict(found.kernels)
+    if products is not None:
+        kernels["gemm"] = kernels["gemm"]._replace(compute=products)
+    if products is not None or "grouped" in own:
+        share = own.get("grouped", GROUPED.value) * kernels["gemm"].compute
+        kernels["grouped_gemm"] = kernels["grouped_gemm"]._replace(compute=share)
+    if "attention" in own:
+        kernels["attention_prefill"] = kernels["attention_prefill"]._replace(compute=own["attention"])
+    host = engine.choices.get("host_layer_seconds")
+    return found._replace(kernels=kernels, host=Host(layer=host) if host else found.host)
