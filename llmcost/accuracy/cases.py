@@ -117,6 +117,7 @@ _PROGRAM = record(  # how a training program runs: fields of parallel.layout.Lay
         **dict.fromkeys(("dropout", "grad_buffer", "master_weights", "reshard", "sequence_parallel"), FLAG),
         **dict.fromkeys(("grad_bytes", "reduce_bytes"), number(0, 64)),
         "gpus_per_node": SIZE,
+        "engine": TEXT,
         "fabric_gb_per_s": number(1e-6, 1e9),
         "overlap": mapping(number(0, 1), choice(*Overlap._fields)),
     },
