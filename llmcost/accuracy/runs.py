@@ -14,8 +14,8 @@ from llmcost.parallel.layout import Layout, Recompute
 from llmcost.parallel.rules import check, shape_of
 from llmcost.specs.catalog import load_training_engine
 from llmcost.specs.hardware import Figure
-from llmcost.training.recipe import Recipe, check_recipe
 from llmcost.training.engine import recipe_under
+from llmcost.training.recipe import Recipe, check_recipe
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import Step, training_step
 

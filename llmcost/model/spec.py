@@ -132,6 +132,10 @@ class ModelSpec(NamedTuple):
         """Whether some of its MLPs are routed experts: structure, whatever the sizes are."""
         return any(hasattr(layer.mlp, "num_experts") for layer in self.layers)
 
+    def expert_layers(self) -> Number:
+        """How many of its layers have routed experts."""
+        return sum([layer.count for layer in self.layers if hasattr(layer.mlp, "num_experts")])
+
     def block_sizes(self, *fields: str) -> tuple[int, ...]:
         """The values that these fields have in the blocks of all kinds of layers, each once; 0 is none."""
         blocks = (block for layer in self.layers for block in (layer.mixer, layer.mlp))

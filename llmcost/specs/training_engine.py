@@ -14,6 +14,7 @@ from llmcost.specs.reader import Document
 from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, number, record, several, validate
 
 OVERLAPS = ("tensor", "context", "expert", "pipeline", "data")
+HOST = ("host_layer_seconds", "host_expert_layer_seconds", "collective_seconds")  # what its host costs
 SHARES = ("products", "fp8", "attention", "grouped")
 
 
@@ -31,7 +32,7 @@ CHOICES: dict[str, Schema] = {  # fields that stand for one choice of a recipe o
     **dict.fromkeys(("dropout", "grad_buffer", "master_weights", "narrow_activations"), FLAG),
     **dict.fromkeys(("grad_bytes", "reduce_bytes", "moment_bytes", "dispatch_bytes"), _BYTES),
     "recomputed": several(choice(*RECOMPUTED)),
-    "host_layer_seconds": number(0, 1),
+    **dict.fromkeys(HOST, number(0, 1)),
     "error": number(0, 100),
 }
 SCHEMA = record(
@@ -50,7 +51,9 @@ class TrainingEngine(NamedTuple):
     """One training engine at one version.
 
     `choices`: those of CHOICES that it makes, by name. `overlap`: the share of each kind of communication that costs no
-    time. `shares`: by the first word of a GPU's architecture, what its kernels reach in place of training_shares.py.
+    time. `shares`: by GPU, or the first word of its architecture, what kernels reach in place of training_shares.py.
+    Seconds of its host: in which it starts the kernels of a layer's forward pass, as many again for the backward one,
+    and what every collective inside a node waits for it.
     `stated`: every figure with its source, by the name of its field.
     """
 
@@ -73,7 +76,7 @@ class TrainingEngine(NamedTuple):
 
     def recipe(self) -> dict[str, Any]:
         """What it says of a recipe, by the names of its fields."""
-        beside = ("schedule", "context_parallel", "host_layer_seconds", "error")
+        beside = ("schedule", "context_parallel", *HOST, "error")
         return {name: value for name, value in self.choices.items() if name not in beside}
 
     def layout(self) -> dict[str, Any]:

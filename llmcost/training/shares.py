@@ -44,7 +44,8 @@ def under_engine(
     """The shares of an engine in place of those that hold for all, and the seconds of its host."""
     if engine is None:
         return found
-    own = engine.shares.get(hardware.architecture.split(" ")[0], {}) if recipe.dtype != "fp32" else {}
+    family = engine.shares.get(hardware.architecture.split(" ")[0], {})
+    own = {} if recipe.dtype == "fp32" else engine.shares.get(hardware.gpu or hardware.name, family)
     products = own.get("fp8" if BITS[recipe.dtype] < 16 else "products")
     kernels = dict(found.kernels)
     if products is not None:
@@ -54,5 +55,9 @@ def under_engine(
         kernels["grouped_gemm"] = kernels["grouped_gemm"]._replace(compute=share)
     if "attention" in own:
         kernels["attention_prefill"] = kernels["attention_prefill"]._replace(compute=own["attention"])
-    host = engine.choices.get("host_layer_seconds")
-    return found._replace(kernels=kernels, host=Host(layer=host) if host else found.host)
+    wait = engine.choices.get("collective_seconds")
+    if wait is not None:
+        kernels["node"] = kernels["node"]._replace(launch_seconds=wait)
+    layer = engine.choices.get("host_layer_seconds", 0)
+    host = Host(layer=layer, expert_layer=engine.choices.get("host_expert_layer_seconds", layer))
+    return found._replace(kernels=kernels, host=host if host.layer or host.expert_layer else found.host)

@@ -139,9 +139,10 @@ def _exposed(sent: Direction, recipe: Recipe) -> Direction:
 def _with_host(inside: Part, at: Setup) -> Part:
     """The layers, each of whose passes takes at least as long as the host takes to start its kernels."""
     host = at.efficiency.host
-    if host is None or not present(host.layer):
+    if host is None:
         return inside
-    least = host.layer * at.model.num_hidden_layers
+    experts = at.model.expert_layers()
+    least = host.layer * (at.model.num_hidden_layers - experts) + host.expert_layer * experts
 
     def waits(one: Direction) -> Direction:
         return one._replace(host=maximum(0, least - one.total()))
