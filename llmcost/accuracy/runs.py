@@ -9,16 +9,21 @@ from typing import Any, get_args
 from llmcost.accuracy.ask import gpu_of
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.models import spec_of
+from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
+from llmcost.ground.units import HOUR
 from llmcost.parallel.layout import Layout, Recompute
 from llmcost.parallel.rules import check, shape_of
 from llmcost.specs.catalog import load_training_engine
 from llmcost.specs.hardware import Figure
 from llmcost.training.engine import recipe_under
+from llmcost.training.options import Options
 from llmcost.training.recipe import Recipe, check_recipe
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import Step, training_step
+from llmcost.training.train import train
 
+RUN_GPUS = 2048  # of a run: LLaMA's (arXiv 2302.13971, section 2.4)
 TASKS = ("pretrain", "sft", "forward-backward")  # those of whole models, all of whose weights are trained
 DTYPES = {"mxfp8": "fp8"}  # fp8 recipes that differ in their scales alone
 PHYSICAL = (
@@ -90,6 +95,23 @@ def step_of(case: Case) -> Step | None:
     recipe = recipe._replace(dtype=DTYPES.get(of["compute"], of["compute"]), overlap=overlap, **choices)
     fabric = program.get("fabric_gb_per_s")
     return _step(of["gpu"], fabric, of["model"], layout, recipe, of["seq"], program.get("engine"))
+
+
+def hours_of(case: Case) -> tuple[Number, Number] | None:
+    """GPU-seconds of a whole run as `llmcost train` answers by default, with failures, and at least.
+
+    None where the model's shape is not known. What no source tells of the GPUs is taken as RUN_GPUS.
+    """
+    of, model = case.settings, spec_of(case.settings["model"])
+    if model is None or "trained_tokens" not in case.measured:
+        return None
+    tokens = round(case.measured["trained_tokens"])
+    options = Options(gpus=of["gpus"] or RUN_GPUS, tokens=tokens, seq=of["seq"], dtype=of["compute"])
+    try:
+        answer = train(model, gpu_of(of["gpu"]), options)
+    except InputError:
+        return None
+    return answer.with_interruptions.gpu_hours * HOUR, answer.limit.gpu_hours * HOUR
 
 
 def program_of(case: Case) -> dict[str, Any]:

@@ -15,9 +15,7 @@ def budget(
     flops: Annotated[str | None, Argument("FLOPS", "Training FLOPs, e.g. 1e24.")] = None,
     *,
     gpu_hours: Annotated[float | None, number("Instead: GPU-hours, of --hw.", "HOURS", parse_count)] = None,
-    dollars: Annotated[
-        float | None, number("Instead: dollars, at --price a GPU-hour of --hw.", "DOLLARS", parse_count)
-    ] = None,
+    dollars: Annotated[float | None, number("Instead: dollars, at --price an hour.", "DOLLARS", parse_count)] = None,
     hw: o.OptionalHardware = None,
     price: Annotated[float | None, number("Dollars a GPU-hour.", "DOLLARS")] = None,
     mfu: Annotated[float, share("The share of the peak that hours are worth.")] = END_TO_END_MFU,
