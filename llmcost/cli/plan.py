@@ -26,7 +26,17 @@ def plan(
         Given,
         Takes(
             Options,
-            only=("seq", "global_batch", "gpus_per_node", *AXES, *RECIPE, "profile", "price"),
+            only=(
+                "seq",
+                "global_batch",
+                "gpus_per_node",
+                "schedule",
+                "context_parallel",
+                *AXES,
+                *RECIPE,
+                "profile",
+                "price",
+            ),
             lists=AXES,
             changed={name: {"default": "all that are legal"} for name in AXES},
         ),
@@ -44,6 +54,10 @@ def plan(
                 "prompt": {"help": "With --serve: tokens of a prompt.", "default": "1024"},
                 "output": {"help": "With --serve: tokens of an answer.", "default": "256"},
                 "memory_utilization": {"default": "1, or 0.9 with --serve"},
+                "engine": {
+                    "help": "The engine that trains or, with --serve, serves: a shipped name or a YAML spec.",
+                    "default": "the usual one",
+                },
             },
         ),
     ],
@@ -84,7 +98,7 @@ def plan(
         with waiting("trying layouts"):
             found: ServingPlan | TrainingPlan = plan_serving(asked, top)
     else:
-        options = Options(gpus=gpus, dtype=serving.get("dtype"), **training)
+        options = Options(gpus=gpus, dtype=serving.get("dtype"), engine=serving.get("engine"), **training)
         with waiting("trying layouts"):
             found = plan_training(ask(spec, chip, options, held, serving.get("memory_utilization")), top)
     form.show(
@@ -98,7 +112,7 @@ def plan(
 
 def _refuse_others(training: Given, serving: Given, *, serve: bool) -> None:
     """Raise InputError for an option of the other kind of plan."""
-    both = (*BOTH, "dtype", "memory_utilization")
+    both = (*BOTH, "dtype", "engine", "memory_utilization")
     for name in training if serve else serving:
         if name not in both:
             option = f"--{name.replace('_', '-')}"

@@ -42,6 +42,7 @@ def ask(
     recipe, seq, gpus = recipe_of(model, hardware, options), sequence_of(model, options.seq), options.gpus
     check_count("--gpus", gpus, MOST_GPUS)
     engine = engine_of(hardware, options)
+    chosen = {name: getattr(options, name) for name in ("schedule", "context_parallel") if getattr(options, name)}
     node = options.gpus_per_node or hardware.gpus_in_a_node()
     batch = options.global_batch or usual_batch(model, seq, gpus)
     share = 1 if memory_utilization is None else memory_utilization
@@ -53,7 +54,7 @@ def ask(
         hardware,
         gpus,
         seq,
-        base=Layout(**engine.layout(), global_batch=batch, gpus_per_node=node),
+        base=Layout(**engine.layout() | chosen, global_batch=batch, gpus_per_node=node),
         usable=chip.usable * share,
         chip=chip,
         efficiency=training_efficiency(

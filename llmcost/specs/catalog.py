@@ -112,6 +112,15 @@ def _engine(path: Path, changed: int) -> EngineSpec:  # noqa: ARG001 - a key of 
     return engine_from(read_yaml(path))
 
 
+def trains(name: str) -> bool:
+    """Whether an engine of that name or alias trains and none of that name serves; a path is asked for its figures."""
+    if name.endswith((".yaml", ".yml")):
+        return "launch" not in read_yaml(Path(name)).data
+    if plain(name) in _aliases("engines"):
+        return False
+    return plain(name) in _aliases("training engines")
+
+
 def load_training_engine(name: str) -> TrainingEngine:
     """The training engine of that name, alias or path. Raises UnknownNameError or SpecError."""
     path = find("training engines", name)

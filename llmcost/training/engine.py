@@ -12,18 +12,26 @@ from llmcost.training.recipe import Overlap, Recipe
 if TYPE_CHECKING:
     from llmcost.specs.training_engine import TrainingEngine
 
-USUAL = {"Google": "maxtext"}  # vendor -> engine; megatron-core on all other GPUs
+USUAL = {"NVIDIA": "megatron-core", "AMD": "megatron-core", "Google": "maxtext"}  # vendor -> engine
 DIVIDED = "torchtitan"  # what trains with all states divided (FSDP)
-ADAPTERS = "hf-trainer"  # what trains adapters, on any of them
+OTHERWISE = "hf-trainer"  # of other vendors, of GPUs that only PCIe joins, and of adapters
+
+
+def usual_engine(hardware: HardwareSpec, options: Any) -> str:
+    """What is run on such a GPU today where nobody says otherwise."""
+    usual = USUAL.get(hardware.vendor, OTHERWISE)
+    if usual != USUAL["NVIDIA"]:
+        return usual
+    if options.zero == 3:
+        return DIVIDED
+    small = hardware.interconnect_kind.startswith("PCIe") or options.lora_rank is not None
+    return OTHERWISE if small else usual
 
 
 def engine_of(hardware: HardwareSpec, options: Any) -> TrainingEngine:
     """The engine that the options name, or the usual one. Raises InputError where it does not run on the GPU."""
-    if options.engine is None and options.zero == 3 and hardware.vendor not in USUAL:
-        return load_training_engine(DIVIDED)
     if options.engine is None:
-        usual = USUAL.get(hardware.vendor, "megatron-core")
-        return load_training_engine(usual if options.lora_rank is None or hardware.vendor in USUAL else ADAPTERS)
+        return load_training_engine(usual_engine(hardware, options))
     engine = load_training_engine(options.engine)
     if not engine.runs_on(hardware):
         known = ", ".join(engine.vendors)
