@@ -13,6 +13,7 @@ from llmcost.serving.options import Options as ServingOptions
 from llmcost.training.options import Options
 
 AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")  # what is searched
+HELD = ("schedule", "context_parallel")  # one for all layouts
 RECIPE = ("optimizer", "unfused_attention", "kernels", "overlap", "lora_rank", "lora_targets", "qlora")
 BOTH = ("tp", "pp", "ep", "dp", "gpus_per_node", "profile", "price")  # options of training that serving has, too
 
@@ -26,17 +27,7 @@ def plan(
         Given,
         Takes(
             Options,
-            only=(
-                "seq",
-                "global_batch",
-                "gpus_per_node",
-                "schedule",
-                "context_parallel",
-                *AXES,
-                *RECIPE,
-                "profile",
-                "price",
-            ),
+            only=("seq", "global_batch", "gpus_per_node", *HELD, *AXES, *RECIPE, "profile", "price"),
             lists=AXES,
             changed={name: {"default": "all that are legal"} for name in AXES},
         ),
