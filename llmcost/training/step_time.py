@@ -194,7 +194,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
         "memory": m * (ahead.elementwise + back.elementwise + adding_up),
         "recompute": m * share * again,
         "exposed": exposed.total(),
-        "bubble": _bubble(layout, through, one, back.total() + share * again, share * inside.weight),
+        "bubble": bubble_seconds(layout, through, one, back.total() + share * again, share * inside.weight),
         "optimizer": optimizer_seconds(at, trained, bytes_per_s),
     }
     if at.efficiency.host is not None:
@@ -227,7 +227,7 @@ def _sends(at: Setup) -> Number:
     return 2 * layout.vp * several * seconds * (1 - at.recipe.overlap.pipeline)
 
 
-def _bubble(layout: Layout, through: Number, one: Number, back: Number, weight: Number) -> Number:
+def bubble_seconds(layout: Layout, through: Number, one: Number, back: Number, weight: Number) -> Number:
     """Seconds that the fullest stage waits for others, where a micro-batch takes `through` seconds through all stages.
 
     `one`: seconds of the micro-batch on that stage, of which `weight` are gradients of weights. An interleaved
