@@ -18,8 +18,7 @@ from llmcost.serving.options import Options as ServingOptions
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.engine import engine_of
 from llmcost.training.options import Options
-from llmcost.training.setup import recipe_of, sequence_of, usual_batch
-from llmcost.training.shares import training_efficiency
+from llmcost.training.setup import divided_of, efficiency_of, recipe_of, sequence_of, usual_batch
 from llmcost.training.step import training_chip
 
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
@@ -44,7 +43,7 @@ def ask(
     engine = engine_of(hardware, options)
     chosen = {name: getattr(options, name) for name in ("schedule", "context_parallel") if getattr(options, name)}
     node = options.gpus_per_node or hardware.gpus_in_a_node()
-    batch = options.global_batch or usual_batch(model, seq, gpus)
+    batch = options.global_batch or usual_batch(model, seq, min(gpus, usual_batch(model, seq, 1)))
     share = 1 if memory_utilization is None else memory_utilization
     check_share("--memory-utilization", share)
     chip = training_chip(hardware, recipe, Layout(dp=gpus, gpus_per_node=node))
@@ -57,9 +56,8 @@ def ask(
         base=Layout(**engine.layout() | chosen, global_batch=batch, gpus_per_node=node),
         usable=chip.usable * share,
         chip=chip,
-        efficiency=training_efficiency(
-            hardware, options.profile, recipe, gpus, engine, asked=options.engine is not None
-        ),
+        efficiency=efficiency_of(hardware, options, recipe, gpus, engine),
+        divided=divided_of(model, hardware, options, gpus),
         recipe=recipe,
         choices=Choices(**held),
         price=options.price,

@@ -17,21 +17,24 @@ DIVIDED = "torchtitan"  # what trains with all states divided (FSDP)
 OTHERWISE = "hf-trainer"  # of other vendors, of GPUs that only PCIe joins, and of adapters
 
 
-def usual_engine(hardware: HardwareSpec, options: Any) -> str:
+def usual_engine(hardware: HardwareSpec, options: Any, zero: int | None) -> str:
     """What is run on such a GPU today where nobody says otherwise."""
     usual = USUAL.get(hardware.vendor, OTHERWISE)
     if usual != USUAL["NVIDIA"]:
         return usual
-    if options.zero == 3:
+    if zero == 3 and options.lora_rank is None:
         return DIVIDED
     small = hardware.interconnect_kind.startswith("PCIe") or options.lora_rank is not None
     return OTHERWISE if small else usual
 
 
-def engine_of(hardware: HardwareSpec, options: Any) -> TrainingEngine:
-    """The engine that the options name, or the usual one. Raises InputError where it does not run on the GPU."""
+def engine_of(hardware: HardwareSpec, options: Any, zero: int | None = None) -> TrainingEngine:
+    """The engine that the options name, or the usual one at a stage of ZeRO (None: theirs).
+
+    Raises InputError where it does not run on the GPU.
+    """
     if options.engine is None:
-        return load_training_engine(usual_engine(hardware, options))
+        return load_training_engine(usual_engine(hardware, options, options.zero if zero is None else zero))
     engine = load_training_engine(options.engine)
     if not engine.runs_on(hardware):
         known = ", ".join(engine.vendors)

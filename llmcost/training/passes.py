@@ -40,11 +40,16 @@ EAGER = {
     "softmax": Constant(20 / 4, "scaling, mask, copy to fp32, softmax, copy back: 20 bytes an element for 4"),
 }
 
+ALL_DIVIDED = 3  # the stage of ZeRO that divides weights too
+
 PART = Facts("tokens", OWN)  # of unfused attention, which GPUs have divided already
 
 
 class Setup(NamedTuple):
-    """What a step depends on: a model, how it is spread and run, the tokens of a sequence, the GPU, its efficiency."""
+    """What a step depends on: a model, how it is spread and run, the tokens of a sequence, the GPU, its efficiency.
+
+    `divided`: recipe and efficiency of the engine that is usual where all states are divided (ZeRO-3), if another one.
+    """
 
     model: ModelSpec
     layout: Layout
@@ -52,6 +57,14 @@ class Setup(NamedTuple):
     seq: Number
     chip: Chip
     efficiency: Efficiency
+    divided: tuple[Recipe, Efficiency] | None = None
+
+    def resolved(self) -> Setup:
+        """The setup with the recipe and efficiency that hold for its layout."""
+        if self.divided is None or self.layout.zero < ALL_DIVIDED:
+            return self._replace(divided=None)
+        recipe, efficiency = self.divided
+        return self._replace(recipe=recipe, efficiency=efficiency, divided=None)
 
 
 def forward_pass(at: Setup) -> Pass:

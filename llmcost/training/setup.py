@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError
@@ -23,10 +23,13 @@ from llmcost.training.conventions import HALF_PRECISION
 from llmcost.training.engine import engine_of, recipe_under
 from llmcost.training.interruptions import Reliability
 from llmcost.training.options import LAYOUT, Options
-from llmcost.training.passes import Setup
+from llmcost.training.passes import ALL_DIVIDED, Setup
 from llmcost.training.recipe import Recipe, overlap_of
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import training_chip
+
+if TYPE_CHECKING:
+    from llmcost.specs.training_engine import TrainingEngine
 
 BATCH_TOKENS = Constant(
     4 * 2**20, "Llama 3 405B begins with 4M tokens a batch (arXiv 2407.21783, section 3.4.1)", "tokens of a step"
@@ -66,15 +69,33 @@ def setup_of(
     base = _data_parallel(asked, gpus, given)
     if options.global_batch is None:
         base = base._replace(global_batch=usual_batch(model, seq, base.micro_batch * base.dp))
-    reached = efficiency or training_efficiency(
-        hardware, options.profile, recipe, gpus, engine, asked=options.engine is not None
-    )
+    reached = efficiency or efficiency_of(hardware, options, recipe, gpus, engine)
+    divided = None if efficiency is not None else divided_of(model, hardware, options, gpus)
     chip = training_chip(hardware, recipe, base._replace(dp=gpus, tp=1, cp=1, pp=1))
-    at = Setup(model, base, recipe, seq, chip, reached)
+    at = Setup(model, base, recipe, seq, chip, reached, divided)
     if {"tp", "pp", "zero", "recompute"} <= given.keys():
-        return at, False
+        return at.resolved(), False
     batch_of = None if options.global_batch is not None else partial(usual_batch, model, seq)
-    return at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of)), True
+    return at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of)).resolved(), True
+
+
+def efficiency_of(
+    hardware: HardwareSpec, options: Options, recipe: Recipe, gpus: int, engine: TrainingEngine
+) -> Efficiency:
+    """What kernels reach in a run under an engine, whether it was named or is the usual one."""
+    named = options.engine is not None
+    return training_efficiency(hardware, options.profile, recipe, gpus, engine, asked=named)
+
+
+def divided_of(
+    model: ModelSpec, hardware: HardwareSpec, options: Options, gpus: int
+) -> tuple[Recipe, Efficiency] | None:
+    """Recipe and efficiency of the engine that is usual with ZeRO-3; None where it is that of all other layouts."""
+    engine = engine_of(hardware, options, ALL_DIVIDED)
+    if engine.name == engine_of(hardware, options).name:
+        return None
+    recipe = recipe_of(model, hardware, options, ALL_DIVIDED)
+    return recipe, efficiency_of(hardware, options, recipe, gpus, engine)
 
 
 def _data_parallel(asked: Layout, gpus: int, given: dict[str, Any]) -> Layout:
@@ -104,12 +125,12 @@ def layout_given(options: Options) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options) -> Recipe:
+def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: int | None = None) -> Recipe:
     """How the program computes; without a data type in bf16, or fp16 where the GPU has a peak for that alone.
 
     Raises InputError for options of adapters without their rank, and for adapters that the model has no product for.
     """
-    recipe = recipe_under(engine_of(hardware, options))
+    recipe = recipe_under(engine_of(hardware, options, zero))
     if options.kernels is not None:
         recipe = recipe._replace(kernels=options.kernels)
         recipe = recipe._replace(loss="plain" if options.kernels == "eager" else recipe.loss)

@@ -93,6 +93,7 @@ def training_step(
 
 def evaluate_step(at: Setup) -> Step:
     """A step of a setup, whose chip and efficiency are known. Its sizes may be numbers, arrays or symbols."""
+    at = at.resolved()
     a_pass, layout = forward_pass(at), at.layout
     seconds = step_seconds(at, a_pass)
     other = minimum(1, layout.pp - 1) if layout.schedule == "dualpipe" else layout.pp - 1

@@ -98,7 +98,7 @@ def test_the_usual_engine_follows_from_the_gpu_and_the_recipe():
     def usual(hardware, **options):
         return answer("qwen3-0.6b", load_hardware(hardware), gpus=1, tokens=10**9, **options).run.engine
 
-    assert usual("h100") == usual("mi300x") == "megatron-core"
+    assert usual("h100", zero=1) == usual("mi300x", zero=1) == "megatron-core"
     assert usual("h100", zero=3) == "torchtitan"
     assert usual("tpu-v5e") == "maxtext"
     assert usual("rtx4090") == usual("h100", lora_rank=16) == "hf-trainer"
@@ -110,7 +110,7 @@ def test_an_engine_that_does_not_run_there_is_refused_with_the_vendors():
 
 
 def test_what_the_user_says_of_kernels_and_overlap_stands_above_the_engine():
-    at, _ = setup_of(load_model("llama3-8b"), H100, Options(gpus=8, kernels="eager", overlap="data=0.1"), None)
+    at, _ = setup_of(load_model("llama3-8b"), H100, Options(gpus=8, zero=1, kernels="eager", overlap="data=0.1"), None)
     engine = load_training_engine("megatron-core")
     assert (at.recipe.kernels, at.recipe.loss, at.recipe.overlap.data) == ("eager", "plain", 0.1)
     assert at.recipe.overlap.pipeline == engine.overlap["pipeline"]
