@@ -75,7 +75,8 @@ def step_of(case: Case) -> Step | None:
     if None in degrees or prod(degrees) != of["gpus"]:
         return None
     engine = load_training_engine(program["engine"]) if "engine" in program else None
-    said = {} if engine is None else engine.layout()
+    said: dict[str, Any] = {"gpus_per_node": gpu_of(of["gpu"]).gpus_in_a_node()}
+    said |= {} if engine is None else engine.layout()
     said |= {name: program[name] for name in LAYOUT if name in program}
     if of["sequence_parallel"] is not None:
         said["sequence_parallel"] = of["sequence_parallel"]

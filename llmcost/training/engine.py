@@ -22,10 +22,9 @@ def usual_engine(hardware: HardwareSpec, options: Any, zero: int | None) -> str:
     usual = USUAL.get(hardware.vendor, OTHERWISE)
     if usual != USUAL["NVIDIA"]:
         return usual
-    if zero == 3 and options.lora_rank is None:
-        return DIVIDED
-    small = hardware.interconnect_kind.startswith("PCIe") or options.lora_rank is not None
-    return OTHERWISE if small else usual
+    if hardware.interconnect_kind.startswith("PCIe") or options.lora_rank is not None:
+        return OTHERWISE
+    return DIVIDED if zero == 3 else usual
 
 
 def engine_of(hardware: HardwareSpec, options: Any, zero: int | None = None) -> TrainingEngine:

@@ -28,7 +28,7 @@ class Options(NamedTuple):
         str | None,
         Option(
             "The program that trains: a shipped name (llmcost engines) or a YAML spec.",
-            default="the usual one: megatron-core, torchtitan with --zero 3, maxtext on TPUs, else hf-trainer",
+            default="the usual one: megatron-core, torchtitan with --zero 3, hf-trainer for adapters or PCIe, maxtext",
         ),
     ] = None
     gpus: Annotated[Number, count("GPUs in all.", default="the product of the degrees")] = None
