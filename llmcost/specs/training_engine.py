@@ -15,7 +15,7 @@ from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, number, re
 
 OVERLAPS = ("tensor", "context", "expert", "pipeline", "data")
 HOST = ("host_layer_seconds", "host_expert_layer_seconds", "collective_seconds")  # what its host costs
-SHARES = ("products", "fp8", "attention", "grouped")
+SHARES = ("products", "fp8", "attention", "grouped", "links")
 
 
 def _sourced(value: Schema) -> Schema:

@@ -55,6 +55,8 @@ def under_engine(
         kernels["grouped_gemm"] = kernels["grouped_gemm"]._replace(compute=share)
     if "attention" in own:
         kernels["attention_prefill"] = kernels["attention_prefill"]._replace(compute=own["attention"])
+    if "links" in own:
+        kernels["node"] = kernels["node"]._replace(memory=own["links"])
     wait = engine.choices.get("collective_seconds")
     if wait is not None:
         kernels["node"] = kernels["node"]._replace(launch_seconds=wait)
