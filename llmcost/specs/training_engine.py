@@ -14,7 +14,7 @@ from llmcost.specs.reader import Document
 from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, number, record, several, validate
 
 OVERLAPS = ("tensor", "context", "expert", "pipeline", "data")
-HOST = ("host_layer_seconds", "host_expert_layer_seconds", "collective_seconds")  # what its host costs
+HOST = ("host_step_seconds", "host_layer_seconds", "host_expert_layer_seconds", "collective_seconds")
 SHARES = ("products", "fp8", "attention", "grouped", "links")
 
 
@@ -52,8 +52,8 @@ class TrainingEngine(NamedTuple):
 
     `choices`: those of CHOICES that it makes, by name. `overlap`: the share of each kind of communication that costs no
     time. `shares`: by GPU, or the first word of its architecture, what kernels reach in place of training_shares.py.
-    Seconds of its host: in which it starts the kernels of a layer's forward pass, as many again for the backward one,
-    and what every collective inside a node waits for it.
+    Seconds of its host (HOST): in which it starts the kernels of a layer's forward pass, as many again for the backward
+    one; beside all layers in a step; and what every collective inside a node waits for it.
     `stated`: every figure with its source, by the name of its field.
     """
 

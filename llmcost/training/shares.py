@@ -61,5 +61,9 @@ def under_engine(
     if wait is not None:
         kernels["node"] = kernels["node"]._replace(launch_seconds=wait)
     layer = engine.choices.get("host_layer_seconds", 0)
-    host = Host(layer=layer, expert_layer=engine.choices.get("host_expert_layer_seconds", layer))
-    return found._replace(kernels=kernels, host=host if host.layer or host.expert_layer else found.host)
+    of_experts, step = (
+        engine.choices.get("host_expert_layer_seconds", layer),
+        engine.choices.get("host_step_seconds", 0),
+    )
+    host = Host(step=step, layer=layer, expert_layer=of_experts)
+    return found._replace(kernels=kernels, host=host if any(host) else found.host)

@@ -136,13 +136,17 @@ def _exposed(sent: Direction, recipe: Recipe) -> Direction:
     return sent._replace(tensor=tensor, expert=expert)
 
 
+def _started(at: Setup) -> Number:
+    """Seconds in which the host starts the kernels of all layers, in one direction; 0 where no engine is known."""
+    host, experts = at.efficiency.host, at.model.expert_layers()
+    return 0 if host is None else host.layer * (at.model.num_hidden_layers - experts) + host.expert_layer * experts
+
+
 def _with_host(inside: Part, at: Setup) -> Part:
     """The layers, each of whose passes takes at least as long as the host takes to start its kernels."""
-    host = at.efficiency.host
-    if host is None:
+    if at.efficiency.host is None:
         return inside
-    experts = at.model.expert_layers()
-    least = host.layer * (at.model.num_hidden_layers - experts) + host.expert_layer * experts
+    least = _started(at)
 
     def waits(one: Direction) -> Direction:
         return one._replace(host=maximum(0, least - one.total()))
@@ -198,7 +202,9 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
         "optimizer": optimizer_seconds(at, trained, bytes_per_s),
     }
     if at.efficiency.host is not None:
-        causes["host"] = m * (ahead.host + back.host)
+        waits = m * (ahead.host + back.host)
+        least = at.efficiency.host.step + 2 * m * share * _started(at)
+        causes["host"] = maximum(waits, least - sum_of([*causes.values()]))
     total = sum_of([named(f"breakdown.{name}", value) for name, value in causes.items()])
     return StepSeconds(total=total, micro_batch=one, **causes | {"exposed": exposed})
 
