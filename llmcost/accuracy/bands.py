@@ -22,6 +22,7 @@ from llmcost.accuracy.runs import step_of
 from llmcost.accuracy.score import Check, check
 from llmcost.machine.bands import FILE, OPTIMISED, TRAINING, Kind, kind_of, trained_on
 
+NO_TIMES = ("memory_bytes", "reserved_bytes", "gpu_seconds")  # memory, and totals of runs of unknown layout
 DIGITS = 2  # of the errors
 RATES = ("output_tokens_per_s", "latency_seconds", "requests_per_s", "total_tokens_per_s")  # one measurement each
 
@@ -54,7 +55,7 @@ def by_kind(checks: Iterable[Check]) -> list[KindErrors]:
 def kind_of_check(each: Check) -> Kind | None:
     """The kind of a figure's case; None where no answer of the program states an error for it."""
     case, engine = each.case, class_of(each.case)
-    if case.source.kind == "micro" or each.answer.quantity in ("memory_bytes", "reserved_bytes"):
+    if case.source.kind == "micro" or each.answer.quantity in NO_TIMES:
         return None
     if engine == TRAINING:
         step = step_of(case)

@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 from llmcost.ground.errors import SpecError, shortened
 from llmcost.ground.units import BITS
 from llmcost.model.formats import FORMATS
-from llmcost.model.training_kernels import LOSSES
-from llmcost.parallel.layout import CONTEXTS, RECOMPUTE
+from llmcost.model.training_kernels import CONTEXTS, KERNELS, LOSSES
+from llmcost.parallel.layout import RECOMPUTE
 from llmcost.specs.catalog import PACKAGE, names
 from llmcost.specs.hardware import PCIE
 from llmcost.specs.reader import Document, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, maybe, number, record, several, validate
-from llmcost.training.recipe import KERNELS, Overlap
+from llmcost.training.recipe import Overlap
 
 FOLDER = PACKAGE / "accuracy" / "published"
 BESIDE = ("engines", "explained", "models")  # files of the folder that are no sources
@@ -118,6 +118,7 @@ _PROGRAM = record(  # how a training program runs: fields of parallel.layout.Lay
         **dict.fromkeys(("dropout", "grad_buffer", "master_weights", "reshard", "sequence_parallel"), FLAG),
         **dict.fromkeys(("grad_bytes", "reduce_bytes"), number(0, 64)),
         "gpus_per_node": SIZE,
+        "engine": TEXT,
         "fabric_gb_per_s": number(1e-6, 1e9),
         "overlap": mapping(number(0, 1), choice(*Overlap._fields)),
     },

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from llmcost.accuracy.ask import Figures, asked, best_of, gpu_of, options_of
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.kernels import kernel_time, operator_of
-from llmcost.accuracy.runs import step_of
+from llmcost.accuracy.runs import hours_of, step_of
 from llmcost.ground.algebra import Number
 from llmcost.machine.chip import usable_bytes
 from llmcost.machine.timing import rate
@@ -73,7 +73,12 @@ def kernel(case: Case, profile: str | None, figures: Figures | None) -> Iterator
 
 
 def training(case: Case) -> Iterator[Answer]:
-    """A training step's time or rate, in the source's unit, and memory of the fullest GPU."""
+    """A training step's time or rate, in the source's unit, and memory of the fullest GPU; of a whole run its hours."""
+    if "gpu_seconds" in case.measured:
+        hours = hours_of(case)
+        if hours is not None:
+            yield Answer("gpu_seconds", case.measured["gpu_seconds"], *hours)
+        return
     step = step_of(case)
     if step is None or case.settings["oom"]:
         return

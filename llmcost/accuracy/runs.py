@@ -9,14 +9,21 @@ from typing import Any, get_args
 from llmcost.accuracy.ask import gpu_of
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.models import spec_of
+from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
+from llmcost.ground.units import HOUR
 from llmcost.parallel.layout import Layout, Recompute
 from llmcost.parallel.rules import check, shape_of
+from llmcost.specs.catalog import load_training_engine
 from llmcost.specs.hardware import Figure
-from llmcost.training.recipe import Overlap, Recipe, check_recipe
+from llmcost.training.engine import recipe_under
+from llmcost.training.options import Options
+from llmcost.training.recipe import Recipe, check_recipe
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import Step, training_step
+from llmcost.training.train import train
 
+RUN_GPUS = 2048  # of a run: LLaMA's (arXiv 2302.13971, section 2.4)
 TASKS = ("pretrain", "sft", "forward-backward")  # those of whole models, all of whose weights are trained
 DTYPES = {"mxfp8": "fp8"}  # fp8 recipes that differ in their scales alone
 PHYSICAL = (
@@ -37,7 +44,9 @@ LAYOUT = ("gpus_per_node", "reshard", "context_parallel", "sequence_parallel")
 
 
 @lru_cache(maxsize=2048)
-def _step(gpu: str, fabric: float | None, name: str, layout: Layout, recipe: Recipe, seq: int) -> Step | None:
+def _step(
+    gpu: str, fabric: float | None, name: str, layout: Layout, recipe: Recipe, seq: int, engine: str | None
+) -> Step | None:
     model, hardware = spec_of(name), gpu_of(gpu)
     if model is None:
         return None
@@ -46,7 +55,9 @@ def _step(gpu: str, fabric: float | None, name: str, layout: Layout, recipe: Rec
     try:
         check(layout, shape_of(model), seq)
         check_recipe(recipe)
-        reached = training_efficiency(hardware, None, recipe, layout.gpus())  # as `llmcost train` chooses it
+        known = None if engine is None else load_training_engine(engine)
+        asked = known is not None
+        reached = training_efficiency(hardware, None, recipe, layout.gpus(), known, asked=asked)  # as `llmcost train`
         return training_step(model, hardware, layout, recipe, seq, reached)
     except InputError:  # a layout that the engine does not know, a data type or a link that the GPU's spec lacks
         return None
@@ -63,7 +74,10 @@ def step_of(case: Case) -> Step | None:
     degrees = [of[name] for name in ("tp", "pp", "cp", "dp")]
     if None in degrees or prod(degrees) != of["gpus"]:
         return None
-    said = {name: program[name] for name in LAYOUT if name in program}
+    engine = load_training_engine(program["engine"]) if "engine" in program else None
+    said: dict[str, Any] = {"gpus_per_node": gpu_of(of["gpu"]).gpus_in_a_node()}
+    said |= {} if engine is None else engine.layout()
+    said |= {name: program[name] for name in LAYOUT if name in program}
     if of["sequence_parallel"] is not None:
         said["sequence_parallel"] = of["sequence_parallel"]
     layout = Layout(
@@ -75,11 +89,30 @@ def step_of(case: Case) -> Step | None:
         recompute_layers=layers,
         **{"sequence_parallel": False, **said},
     )
-    not_of_recipe = (*LAYOUT, "overlap", "recompute", "fabric_gb_per_s")
+    not_of_recipe = (*LAYOUT, "overlap", "recompute", "fabric_gb_per_s", "engine")
     choices = {name: value for name, value in program.items() if name not in not_of_recipe}
-    dtype, overlap = DTYPES.get(of["compute"], of["compute"]), Overlap(**program.get("overlap", {}))
-    recipe = Recipe(dtype=dtype, overlap=overlap, **choices)
-    return _step(of["gpu"], program.get("fabric_gb_per_s"), of["model"], layout, recipe, of["seq"])
+    recipe = Recipe() if engine is None else recipe_under(engine)
+    overlap = recipe.overlap._replace(**program.get("overlap", {}))
+    recipe = recipe._replace(dtype=DTYPES.get(of["compute"], of["compute"]), overlap=overlap, **choices)
+    fabric = program.get("fabric_gb_per_s")
+    return _step(of["gpu"], fabric, of["model"], layout, recipe, of["seq"], program.get("engine"))
+
+
+def hours_of(case: Case) -> tuple[Number, Number] | None:
+    """GPU-seconds of a whole run as `llmcost train` answers by default, with failures, and at least.
+
+    None where the model's shape is not known. What no source tells of the GPUs is taken as RUN_GPUS.
+    """
+    of, model = case.settings, spec_of(case.settings["model"])
+    if model is None or "trained_tokens" not in case.measured:
+        return None
+    tokens = round(case.measured["trained_tokens"])
+    options = Options(gpus=of["gpus"] or RUN_GPUS, tokens=tokens, seq=of["seq"], dtype=of["compute"])
+    try:
+        answer = train(model, gpu_of(of["gpu"]), options)
+    except InputError:
+        return None
+    return answer.with_interruptions.gpu_hours * HOUR, answer.limit.gpu_hours * HOUR
 
 
 def program_of(case: Case) -> dict[str, Any]:

@@ -57,14 +57,23 @@ def engines(
     *,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """The serving engines that are known by name; with a NAME, all of one."""
-    from llmcost.report.specs import engine_table, engines_table
+    """The engines that are known by name, of serving and of training; with a NAME, all of one."""
+    from llmcost.report.specs import engine_table, engines_table, training_engines_table
     from llmcost.serving.results import to_dict
-    from llmcost.specs.catalog import load_engine
-    from llmcost.specs.listing import engine_row
+    from llmcost.specs.catalog import load_engine, load_training_engine, trains
+    from llmcost.specs.listing import engine_row, training_engine_row
 
-    lists = {"hardware/engines": (engine_row, engines_table)}
-    _catalog("hardware/engines", name, load_engine, engine_table, to_dict, lists, form)
+    lists: Any = {
+        "hardware/engines": (engine_row, engines_table),
+        "hardware/engines/training": (training_engine_row, training_engines_table),
+    }
+    training = name is not None and trains(name)
+    kind = "hardware/engines/training" if training else "hardware/engines"
+
+    def load(each: str) -> Any:
+        return load_training_engine(each) if trains(each) else load_engine(each)
+
+    _catalog(kind, name, load, engine_table, to_dict, lists, form)
 
 
 def _catalog(

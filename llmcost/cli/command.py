@@ -27,6 +27,7 @@ COMMANDS = {  # command -> its module, in the order of the help
     "simulate": "simulate",
     "train": "training",
     "plan": "plan",
+    "budget": "budget",
     "mfu": "mfu",
     "accuracy": "accuracy",
     "bench": "bench",

@@ -13,6 +13,7 @@ from llmcost.serving.options import Options as ServingOptions
 from llmcost.training.options import Options
 
 AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")  # what is searched
+HELD = ("schedule", "context_parallel")  # one for all layouts
 RECIPE = ("optimizer", "unfused_attention", "kernels", "overlap", "lora_rank", "lora_targets", "qlora")
 BOTH = ("tp", "pp", "ep", "dp", "gpus_per_node", "profile", "price")  # options of training that serving has, too
 
@@ -26,7 +27,7 @@ def plan(
         Given,
         Takes(
             Options,
-            only=("seq", "global_batch", "gpus_per_node", *AXES, *RECIPE, "profile", "price"),
+            only=("seq", "global_batch", "gpus_per_node", *HELD, *AXES, *RECIPE, "profile", "price"),
             lists=AXES,
             changed={name: {"default": "all that are legal"} for name in AXES},
         ),
@@ -44,6 +45,10 @@ def plan(
                 "prompt": {"help": "With --serve: tokens of a prompt.", "default": "1024"},
                 "output": {"help": "With --serve: tokens of an answer.", "default": "256"},
                 "memory_utilization": {"default": "1, or 0.9 with --serve"},
+                "engine": {
+                    "help": "The engine that trains or, with --serve, serves: a shipped name or a YAML spec.",
+                    "default": "the usual one",
+                },
             },
         ),
     ],
@@ -86,7 +91,7 @@ def plan(
         with waiting("trying layouts"):
             found: ServingPlan | TrainingPlan = plan_serving(asked, top)
     else:
-        options = Options(gpus=gpus, dtype=serving.get("dtype"), **training)
+        options = Options(gpus=gpus, dtype=serving.get("dtype"), engine=serving.get("engine"), **training)
         with waiting("trying layouts"):
             found = plan_training(ask(spec, chip, options, held, serving.get("memory_utilization")), top)
     form.show(
@@ -101,7 +106,7 @@ def plan(
 
 def _refuse_others(training: Given, serving: Given, *, serve: bool) -> None:
     """Raise InputError for an option of the other kind of plan."""
-    both = (*BOTH, "dtype", "memory_utilization")
+    both = (*BOTH, "dtype", "engine", "memory_utilization")
     for name in training if serve else serving:
         if name not in both:
             option = f"--{name.replace('_', '-')}"

@@ -61,6 +61,7 @@ QUANTITIES: dict[str, Quantity] = {
         "s", "stages that wait: (p-1)/(vm) of the micro-batches' time where stages are equal", NARAYANAN
     ),
     "breakdown.optimizer": Quantity("s", "the update, by what it moves", DOCS),
+    "breakdown.host": Quantity("s", "kernels that wait for the program that starts them", DOCS),
     "breakdown.micro_batch": Quantity("s", "one micro-batch on the fullest stage, forward and backward", DOCS),
     "flops.model": Quantity("FLOP", "a step of the whole batch, every (query, key) pair, nothing computed again", DOCS),
     "flops.causal": Quantity("FLOP", "the same with the pairs that a causal mask leaves", DOCS),

@@ -50,7 +50,13 @@ class UnknownNameError(InputError):
     def __init__(self, kind: str, name: str, nearest: list[str]) -> None:
         self.nearest = nearest
         hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
-        command = {"model": "models", "hardware": "hardware", "engine": "engines", "source": "accuracy"}[kind]
+        command = {
+            "model": "models",
+            "hardware": "hardware",
+            "engine": "engines",
+            "training engine": "engines",
+            "source": "accuracy",
+        }[kind]
         super().__init__(f"unknown {kind} {shortened(name)!r}{hint} (all of them: llmcost {command})")
 
 

@@ -42,6 +42,7 @@ class Host(NamedTuple):
     step: Number = 0  # of each step: choosing what runs, preparing it, taking what comes out
     sequence: Number = 0  # of each sequence in a step
     layer: Number = 0  # in which a layer's kernels are started one by one: the layer takes at least as long
+    expert_layer: Number = 0  # as `layer`, of one with experts, whose tokens the host counts before it goes on
     request: Number = 0  # of each request before its first step: receiving it, its tokens
 
 

@@ -3,7 +3,7 @@
 That is less than a kernel reaches alone (machine/defaults.py): a GPU that trains for hours runs at its power limit.
 The shares were chosen so that predicted step times come nearest to published ones; each says to which, and with which
 mean absolute error. On sources that had no part in the choice the errors are, on A100: Narayanan 2021 5 %, Korthikanti
-2022 3 %, YaFSDP 16 %, BLOOM 16 %, InternEvo 17 %; on H100: torchtitan 6 % in bf16 and 15 % in fp8, MLPerf GPT-3 8 %;
+2022 5 %, YaFSDP 15 %, BLOOM 10 %, InternEvo 16 %; on H100: torchtitan 6 % in bf16 and 15 % in fp8, MLPerf GPT-3 8 %;
 on GB200: Megatron-Bridge 6 %.
 """
 
@@ -35,7 +35,7 @@ class Shares(NamedTuple):
 # PyTorch's kernels: FlashAttention-2; casts to fp8 are kernels of their own.
 TORCH = {
     "Volta": Shares(0.68, 0.68, 0.30, "23 runs of BigScience's 1.3B on V100, 8 % off"),
-    "Ampere": Shares(0.76, 0.76, 0.30, "61 runs of MosaicML's llm-foundry on A100, 6 % off"),
+    "Ampere": Shares(0.72, 0.72, 0.30, "61 runs of MosaicML's llm-foundry on A100, 8 % off"),
     "Hopper": Shares(0.60, 0.47, 0.18, "77 runs of MosaicML's llm-foundry on H100, 5 % off"),
     "Blackwell": Shares(0.42, 0.42, 0.40, "22 runs of SimuMax's on B200, 9 % off"),
 }

@@ -18,6 +18,14 @@ class Published(NamedTuple):
     hardware: str | None = None
 
 
+class Trained(NamedTuple):
+    """How a model was trained by those who made it: tokens of a sequence and of a step for most of the run."""
+
+    seq: int
+    batch_tokens: int
+    source: str
+
+
 class Layer(NamedTuple):
     """One kind of layer, and how many of it.
 
@@ -58,6 +66,7 @@ class ModelSpec(NamedTuple):
     `unread`: why the format of the weights is not known, of a checkpoint whose quantisation is not understood.
     `routing`: the law by which its routers send tokens to experts, which a workload chooses and no spec has.
     `unknown_keys`: those of the config that are not understood and were left out all the same: counts may be wrong.
+    `trained`: how its makers trained it, where they published that.
     Where a field may be left out of a spec, the default is the Llama family's.
     """
 
@@ -100,6 +109,7 @@ class ModelSpec(NamedTuple):
     unread: str = ""
     unknown_keys: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
+    trained: Trained | None = None
 
     def without_formats(self) -> "ModelSpec":
         """The same, all linear layers in one format: what is chosen for them in place of the model's own."""
@@ -132,6 +142,10 @@ class ModelSpec(NamedTuple):
     def has_experts(self) -> bool:
         """Whether some of its MLPs are routed experts: structure, whatever the sizes are."""
         return any(hasattr(layer.mlp, "num_experts") for layer in self.layers)
+
+    def expert_layers(self) -> Number:
+        """How many of its layers have routed experts."""
+        return sum([layer.count for layer in self.layers if hasattr(layer.mlp, "num_experts")])
 
     def block_sizes(self, *fields: str) -> tuple[int, ...]:
         """The values that these fields have in the blocks of all kinds of layers, each once; 0 is none."""

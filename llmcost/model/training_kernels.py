@@ -1,10 +1,17 @@
-"""Kernels that training runs beside those of a forward pass: rows sorted by expert, and the loss."""
+"""Kernels that training runs beside those of a forward pass, rows sorted by expert and the loss, and its words."""
 
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 from llmcost.ground.algebra import Number, divide
 from llmcost.model.operators import Elementwise, Facts, Operator
+
+KERNELS = ("fused", "vendor", "eager")
+Schedule = Literal["1f1b", "zero-bubble", "dualpipe"]
+SCHEDULES: tuple[Schedule, ...] = ("1f1b", "zero-bubble", "dualpipe")
+Context = Literal["ring", "all-gather", "ulysses"]
+CONTEXTS: tuple[Context, ...] = ("ring", "all-gather", "ulysses")
+RECOMPUTED = ("norm", "mla_up_proj", "activation", "expert_sum")  # kinds of operators that may be computed again
 
 SOFTMAX = Facts("heads", saves="nothing", computes="softmax")
 SORTED = Facts("heads", expert="routed")

@@ -9,16 +9,13 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named
+from llmcost.model.training_kernels import Context, Schedule
 
 DEGREES = ("tp", "pp", "dp", "ep")
 """The degrees that serving has, in the order of `Layout`'s fields."""
 
 Recompute = Literal["none", "selective", "full"]
 RECOMPUTE: tuple[Recompute, ...] = ("none", "selective", "full")
-Schedule = Literal["1f1b", "zero-bubble"]
-SCHEDULES: tuple[Schedule, ...] = ("1f1b", "zero-bubble")
-Context = Literal["ring", "all-gather", "ulysses"]
-CONTEXTS: tuple[Context, ...] = ("ring", "all-gather", "ulysses")
 ZERO = (0, 1, 2, 3)
 
 
@@ -140,3 +137,19 @@ def stage_of(layout: Layout, layers: Number, index: Number) -> Stage:
         last=maximum(0, index - p + 2),
         in_flight=named("in_flight", minimum(chunks_in_flight / v, layout.micro_batches())),
     )
+
+
+def held_by_gpu(layout: Layout, layers: Number, index: Number) -> Stage:
+    """What the GPUs at place `index` of a pipeline hold: stage `index`, or two stages with DualPipe.
+
+    There a GPU has a stage from either end, the outermost the embedding and the head, and p + 1 micro-batches of a
+    stage in flight, half as many of both (arXiv 2412.19437, table 2). What the stages could hold more than the model
+    has is spared on the outermost GPU.
+    """
+    stage = stage_of(layout, layers, index)
+    if layout.schedule != "dualpipe" or is_one(layout.pp):
+        return stage
+    outermost = maximum(stage.first, stage.last)
+    spared = minimum(2 * stage.layers - 1, layout.pp * stage.layers - layers)
+    in_flight = minimum((layout.pp + 1) / 2, layout.micro_batches())
+    return Stage(2 * stage.layers - outermost * spared, outermost, outermost, in_flight)

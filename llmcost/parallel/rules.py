@@ -19,7 +19,8 @@ from llmcost.ground.algebra import Number, divide, floor_div, is_plain
 from llmcost.ground.errors import InputError, check_count
 from llmcost.model.formats import FORMATS
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES, ZERO, Layout
+from llmcost.model.training_kernels import CONTEXTS, SCHEDULES
+from llmcost.parallel.layout import RECOMPUTE, ZERO, Layout
 from llmcost.specs.hardware import USUAL_NODE, HardwareSpec
 
 MOST = 10**6  # GPUs

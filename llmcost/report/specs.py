@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmcost.ground.units import scaled
+from llmcost.ground.units import scaled, seconds
 from llmcost.report.tables import Table
 from llmcost.specs.engine import EngineSpec
 from llmcost.specs.hardware import Figure, HardwareSpec
+from llmcost.specs.training_engine import TrainingEngine
 
 UNKNOWN = "–"
 TOLD_APART = ("name", "title", "published", "notes", "aliases", "layers", "params", "num_hidden_layers")  # of a model
@@ -60,7 +61,19 @@ def engines_table(rows: list[dict[str, object]]) -> Table:
     return Table("", columns, "llllrrr", cells, (note, "error: mean, on published runs that had no part in a fit."))
 
 
-def engine_table(e: EngineSpec) -> Table:
+def training_engines_table(rows: list[dict[str, object]]) -> Table:
+    """The list of training engines, a row each."""
+    cells = []
+    for row in rows:
+        host = row["host_seconds_a_layer"]
+        started = UNKNOWN if not isinstance(host, float) else seconds(host)
+        cells.append((*(str(row[name]) for name in ("name", "title", "version", "vendors", "kernels")), started))
+    columns = ("training engine", "", "version", "runs on", "kernels", "host a layer")
+    note = "host a layer: in which the host starts the kernels of one layer's forward pass."
+    return Table("", columns, "lllllr", cells, (note,))
+
+
+def engine_table(e: EngineSpec | TrainingEngine) -> Table:
     """One engine, each figure with its source and note."""
     rows = [(name, f.written, f.source, f.note) for name, f in e.stated.items()]
     notes = [f"[{name}] {' '.join((each['title'], each.get('url', ''))).strip()}" for name, each in e.sources.items()]

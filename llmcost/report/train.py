@@ -36,7 +36,7 @@ def train_tables(answer: Train) -> list[Table]:
     """The layout, the three bases, the step by cause, the memory by part and stage, and what they mean in words."""
     run, layout = answer.run, answer.layout
     title = (
-        f"{answer.model.title} on {run.gpus:,} × {answer.hardware.title}: {run.dtype}, {run.optimizer}, "
+        f"{answer.model.title} on {run.gpus:,} × {answer.hardware.title}: {run.engine}, {run.dtype}, {run.optimizer}, "
         f"{layout.global_batch:,} × {run.seq:,} tokens a step"
     )
     tables = [Table(title, ("", ""), "ll", _layout(answer)), _bases(answer), _causes(answer), _memory(answer)]
@@ -118,6 +118,7 @@ def causes(answer: Train) -> list[tuple[str, float]]:
     parts = (
         ("matrix products", b.compute),
         ("elementwise kernels", b.memory),
+        ("waiting for the host", b.host),
         ("recomputation", b.recompute),
         *((f"communication, {name}", value) for name, value in b.exposed._asdict().items()),
         ("pipeline bubble", b.bubble),

@@ -38,7 +38,13 @@ def spent(seconds: StepSeconds) -> list[Number]:
     """A step's time in the order of CAUSES; the parts add up to it."""
     exposed = seconds.exposed
     shown = (exposed.tensor, exposed.context, exposed.expert, exposed.pipeline, exposed.data)
-    return [seconds.compute + seconds.memory, seconds.recompute, seconds.bubble, *shown, seconds.optimizer]
+    return [
+        seconds.compute + seconds.memory + seconds.host,
+        seconds.recompute,
+        seconds.bubble,
+        *shown,
+        seconds.optimizer,
+    ]
 
 
 def cause_of(parts: Column, best: Column) -> NDArray[np.intp]:

@@ -45,6 +45,7 @@ class TrainingQuestion(NamedTuple):
     recipe: Recipe = Recipe()
     choices: Choices = Choices()
     price: float | None = None  # dollars a GPU-hour
+    divided: tuple[Recipe, Efficiency] | None = None  # of layouts with ZeRO-3, if they have others
 
 
 class TrainingCandidate(NamedTuple):
@@ -249,7 +250,10 @@ def _timed(question: TrainingQuestion, ways: Space) -> list[Timed]:
 def step_of(question: TrainingQuestion, layout: Layout) -> Step:
     """The training engine's own answer, of one layout or of arrays of them."""
     return evaluate_step(
-        Setup(question.model, layout, question.recipe, question.seq, question.chip, question.efficiency)
+        Setup(
+            *(question.model, layout, question.recipe, question.seq, question.chip, question.efficiency),
+            question.divided,
+        )
     )
 
 

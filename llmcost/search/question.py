@@ -16,9 +16,9 @@ from llmcost.serving.estimate import workload_of
 from llmcost.serving.options import DEGREES, MOST_GPUS
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.specs.hardware import HardwareSpec
+from llmcost.training.engine import engine_of
 from llmcost.training.options import Options
-from llmcost.training.setup import recipe_of, sequence_of, usual_batch
-from llmcost.training.shares import training_efficiency
+from llmcost.training.setup import divided_of, efficiency_of, recipe_of, sequence_of, usual_batch
 from llmcost.training.step import training_chip
 
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
@@ -40,8 +40,10 @@ def ask(
     _check_held(held, Options)
     recipe, seq, gpus = recipe_of(model, hardware, options), sequence_of(model, options.seq), options.gpus
     check_count("--gpus", gpus, MOST_GPUS)
+    engine = engine_of(hardware, options)
+    chosen = {name: getattr(options, name) for name in ("schedule", "context_parallel") if getattr(options, name)}
     node = options.gpus_per_node or hardware.gpus_in_a_node()
-    batch = options.global_batch or usual_batch(seq, gpus)
+    batch = options.global_batch or usual_batch(model, seq, min(gpus, usual_batch(model, seq, 1)))
     share = 1 if memory_utilization is None else memory_utilization
     check_share("--memory-utilization", share)
     chip = training_chip(hardware, recipe, Layout(dp=gpus, gpus_per_node=node))
@@ -51,10 +53,11 @@ def ask(
         hardware,
         gpus,
         seq,
-        base=Layout(global_batch=batch, gpus_per_node=node),
+        base=Layout(**engine.layout() | chosen, global_batch=batch, gpus_per_node=node),
         usable=chip.usable * share,
         chip=chip,
-        efficiency=training_efficiency(hardware, options.profile, recipe, gpus),
+        efficiency=efficiency_of(hardware, options, recipe, gpus, engine),
+        divided=divided_of(model, hardware, options, gpus),
         recipe=recipe,
         choices=Choices(**held),
         price=options.price,

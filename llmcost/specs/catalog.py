@@ -19,9 +19,15 @@ from llmcost.specs.schema import shown
 
 if TYPE_CHECKING:
     from llmcost.specs.engine import EngineSpec
+    from llmcost.specs.training_engine import TrainingEngine
 
 PACKAGE = Path(__file__).resolve().parent.parent
-FOLDERS = {"models": ("models",), "hardware": ("hardware", "hardware/systems"), "engines": ("hardware/engines",)}
+FOLDERS = {
+    "models": ("models",),
+    "hardware": ("hardware", "hardware/systems"),
+    "engines": ("hardware/engines",),
+    "training engines": ("hardware/engines/training",),
+}
 
 
 def shipped(kind: str) -> Path:
@@ -111,6 +117,29 @@ def _engine(path: Path, changed: int) -> EngineSpec:  # noqa: ARG001 - a key of 
     from llmcost.specs.engine import engine_from  # an answer without an engine needs no schema of one
 
     return engine_from(read_yaml(path))
+
+
+def trains(name: str) -> bool:
+    """Whether an engine of that name or alias trains and none of that name serves; a path is asked for its figures."""
+    if name.endswith((".yaml", ".yml")):
+        return "launch" not in read_yaml(Path(name)).data
+    if plain(name) in _aliases("engines"):
+        return False
+    return plain(name) in _aliases("training engines")
+
+
+def load_training_engine(name: str) -> TrainingEngine:
+    """The training engine of that name, alias or path. Raises UnknownNameError or SpecError."""
+    path = find("training engines", name)
+    return _training_engine(path, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache(maxsize=64)
+def _training_engine(path: Path, changed: int) -> TrainingEngine:  # noqa: ARG001 - a key of the cache
+    """The training engine in a file, as `_shipped_model`."""
+    from llmcost.specs.training_engine import training_engine_from
+
+    return training_engine_from(read_yaml(path))
 
 
 @lru_cache(maxsize=64)  # an estimate in a loop asks each time

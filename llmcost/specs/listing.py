@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmcost.specs.engine import EngineSpec
 from llmcost.specs.hardware import Figure, HardwareSpec
+from llmcost.specs.training_engine import TrainingEngine
 
 LISTED_PEAKS = ("bf16", "fp16", "fp8", "int8", "fp4")
 
@@ -49,6 +50,19 @@ def engine_row(e: EngineSpec) -> dict[str, object]:
         "max_num_seqs": e.max_num_seqs[-1].value if e.max_num_seqs else None,
         "host_seconds_a_step": e.figures.get("host.step"),
         "error": e.error,
+    }
+
+
+def training_engine_row(e: TrainingEngine) -> dict[str, object]:
+    """One training engine; what it says nothing of is None."""
+    return {
+        "name": e.name,
+        "title": e.title,
+        "version": e.version,
+        "vendors": ", ".join(e.vendors),
+        "kernels": e.choices.get("kernels"),
+        "host_seconds_a_layer": e.choices.get("host_layer_seconds"),
+        "aliases": ", ".join(e.aliases),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from llmcost.ground.algebra import Number
 from llmcost.model.blocks import MIXERS, MLPS, STREAMS, CrossAttention
 from llmcost.model.formats import FORMATS
-from llmcost.model.spec import Layer, ModelSpec, Published
+from llmcost.model.spec import Layer, ModelSpec, Published, Trained
 from llmcost.model.tower_tokens import NEEDED
 from llmcost.model.towers import Tower, TowerOperator
 from llmcost.specs.reader import Document, Key, read_yaml
@@ -60,6 +60,7 @@ PUBLISHED = record(
     required={"quantity": TEXT, "printed": TEXT, "document": TEXT, "why": TEXT},
     optional={"hardware": TEXT},
 )
+TRAINED = record(required={"seq": SIZE, "batch_tokens": SIZE, "source": TEXT}, optional={})
 SCHEMA = record(
     required={
         "name": TEXT,
@@ -104,6 +105,7 @@ SCHEMA = record(
         "towers": several(TOWERS),
         "unknown_keys": several(TEXT),
         "published": several(PUBLISHED),
+        "trained": TRAINED,
     },
 )
 
@@ -127,7 +129,10 @@ def model_from(document: Document) -> ModelSpec:
     streams = tuple(kind(**sizes) for kind in STREAMS if (sizes := _streams(document, kind, given)))
     towers = tuple(_tower(document, *entry) for entry in enumerate(fields.pop("towers", ())))
     published = tuple(Published(**entry) for entry in fields.pop("published", ()))
-    return ModelSpec(**fields | lists, layers=layers, streams=streams, towers=towers, published=published)
+    trained = Trained(**fields.pop("trained")) if "trained" in fields else None
+    return ModelSpec(
+        **fields | lists, layers=layers, streams=streams, towers=towers, published=published, trained=trained
+    )
 
 
 def _tower(document: Document, place: int, fields: dict[str, Any]) -> Tower:

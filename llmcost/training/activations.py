@@ -18,8 +18,10 @@ from llmcost.parallel.layout import Layout
 from llmcost.training.recipe import Recipe
 
 STATISTIC = 4  # bytes a query and head: the log of the sum of exponentials (arXiv 2307.08691, section 3.1)
+STATISTICS = "statistics"  # as the name of a tensor
 MASK = 1  # bytes an element of a dropout mask
 EAGER_RMS = 4 + 2  # bytes an element of an RMSNorm's input that plain PyTorch keeps: a copy in fp32, the result in bf16
+WEIGHTED = "weighted sum"
 CAST = " in few bits"  # of a tensor's name: the copy that products in fp8 read
 Saved = list[tuple[str, Number]]
 
@@ -38,7 +40,7 @@ def kept(ops: Sequence[Operator], layout: Layout, recipe: Recipe, norm: str = "r
         for tensor, size in saved(op, layout, recipe, norm):
             if tensor not in there:
                 mine = mine + size
-            if tensor not in ("", OWN):
+            if tensor not in ("", OWN, STATISTICS):
                 there.add(tensor)
         found.append(mine)
     return found
@@ -52,6 +54,8 @@ def saved(op: Operator, layout: Layout, recipe: Recipe, norm: str) -> Saved:
         return _of_attention(op, layout, recipe)
     if isinstance(op, Elementwise) and (recipe.kernels == "eager" or recipe.dropout):
         return _of_elementwise(op, recipe, norm)
+    if op.facts.computes == "activation" and recipe.narrow_activations and recipe.input_bytes() < recipe.param_bytes():
+        return [(tensor, divide(size, op.Bx) * recipe.input_bytes()) for tensor, size in _by_name(op)]
     return _by_name(op)
 
 
@@ -83,7 +87,7 @@ def _of_attention(op: Attention, layout: Layout, recipe: Recipe) -> Saved:
     if recipe.attention == "unfused":
         return [*inputs, ("", scores(op, recipe))]
     output = [(op.facts.writes, op.output_bytes())] if op.facts.writes else []
-    return [*inputs, *output, ("", statistic(op))]
+    return [*inputs, *output, (STATISTICS, statistic(op))]
 
 
 def _of_elementwise(op: Elementwise, recipe: Recipe, norm: str) -> Saved:
@@ -103,14 +107,74 @@ def _of_elementwise(op: Elementwise, recipe: Recipe, norm: str) -> Saved:
     return [*_by_name(op), ("", tokens * more * op.Bx)]
 
 
+def computed_again(op: Operator, recipe: Recipe) -> bool:
+    """Whether selective recomputation computes an operator again, of the kinds in `recipe.recomputed`.
+
+    norm: all norms. mla_up_proj: what makes queries, keys and values of a latent. activation: of MLPs and experts.
+    expert_sum: the weighted sum of what experts give, which is spared where the weight goes into the activation.
+    These are Megatron-Core's --recompute-modules layernorm, mla_up_proj and moe_act, and DeepSeek-V3's (arXiv
+    2412.19437, section 3.2.3).
+    """
+    kinds = recipe.recomputed
+    if op.kind == "norm":
+        return "norm" in kinds
+    if isinstance(op, Gemm):
+        latent = op.part == "attention" and op.facts.split == "columns" and op.facts.reads != "input"
+        return latent and "mla_up_proj" in kinds
+    computes = op.facts.computes if isinstance(op, Elementwise) else ""
+    return (computes == "activation" and "activation" in kinds) or (computes == WEIGHTED and "expert_sum" in kinds)
+
+
+def _without_computed_again(ops: Sequence[Operator], layout: Layout, recipe: Recipe, norm: str) -> list[Number]:
+    """Bytes that one execution of each operator keeps, without the outputs of what is computed again.
+
+    Attention's output, which it needs itself, is cast again for the product that reads it.
+    """
+    found: list[Number] = []
+    before: list[Operator] = []
+    there: set[str] = set()
+    for op in ops:
+        if op.facts.opens:
+            there, before = set(), []
+        mine: Number = 0
+        for tensor, size in saved(op, layout, recipe, norm):
+            if tensor not in there and not _made_again(op, tensor, before, recipe):
+                mine = mine + size
+            if tensor not in ("", OWN, STATISTICS):
+                there |= {tensor, tensor + CAST}
+        found.append(mine)
+        before.append(op)
+    return found
+
+
+def _made_again(op: Operator, tensor: str, before: Sequence[Operator], recipe: Recipe) -> bool:
+    """Whether a tensor that an operator would keep is made again by one of those `before` it in its block.
+
+    The products behind a norm or an activation read what that gives, attention what the products of latents give. Rows
+    of tokens that came from other GPUs are kept.
+    """
+    if isinstance(op, Elementwise):
+        return op.facts.computes == WEIGHTED and computed_again(op, recipe)
+    if isinstance(op, Attention):
+        products = any(computed_again(each, recipe) for each in before if isinstance(each, Gemm))
+        return products and tensor not in (op.facts.writes, STATISTICS)
+    makers = [each for each in before if isinstance(each, Elementwise) and each.facts.computes != "rotary"]
+    arrived = op.facts.expert == "routed" and op.facts.split == "columns"
+    attended = isinstance(before[-1], Attention) if before else False
+    return bool(makers) and not arrived and not attended and computed_again(makers[-1], recipe)
+
+
 def chosen(ops: Sequence[Operator], layout: Layout, recipe: Recipe, norm: str = "rms") -> list[Number]:
     """Bytes that one execution of each operator keeps with selective recomputation, beside the layer's input.
 
     Of unfused attention the scores are computed again and all else is kept (arXiv 2205.05198, section 5). Fused
     attention leaves no scores; there every elementwise kernel is computed again, and every second product, as
     torchtitan does (distributed/activation_checkpoint.py). Kept are the outputs of every other product, of a block's
-    last one in any case, and of attention, scans and all else that is neither.
+    last one in any case, and of attention, scans and all else that is neither. With `recipe.recomputed` it is what
+    `computed_again` says.
     """
+    if recipe.recomputed:
+        return _without_computed_again(ops, layout, recipe, norm)
     if recipe.attention == "unfused":
         again = [scores(op, recipe) if isinstance(op, Attention) else 0 for op in ops]
         return [size - less for size, less in zip(kept(ops, layout, recipe, norm), again, strict=True)]

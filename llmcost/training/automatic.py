@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import product
 from math import inf
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from llmcost.training.passes import Setup
 from llmcost.training.step import Step, evaluate_step
 
 TENSOR = (1, 2, 4, 8)  # tensor-parallel GPUs that are tried
+PART_TOKENS = 8192  # of a sequence that is cut at least: Llama 3's at 131,072 (arXiv 2407.21783, table 4)
 CHUNKS = 4  # of layers that a stage has at most
 
 
@@ -28,12 +30,16 @@ class Change(NamedTuple):
     step: Step
 
 
-def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> Layout:
+def automatic(
+    at: Setup, gpus: int, given: dict[str, Any], capacity: float, batch_of: Callable[[int], int] | None = None
+) -> Layout:
     """The fastest usual layout that fits; if none does, the one that needs the least memory.
 
     All have the fields that are `given`. Tried are 1, 2, 4 and 8 tensor-parallel GPUs of a node; pipelines of 1, 2, 4,
-    … stages, interleaved and not; ZeRO-1, and without a pipeline ZeRO-3; and as little recomputation as fits. Experts
-    are spread over as many GPUs of a node as divide them. `capacity`: bytes of a GPU.
+    … stages, interleaved and not; long sequences cut into parts (context parallelism); ZeRO-1, and without a pipeline
+    ZeRO-3; and as little recomputation as fits. Experts are spread over as many GPUs of a node as divide them.
+    `capacity`: bytes of a GPU. `batch_of`: the default batch of so many sequences at once, None where it is given: it
+    grows only where no layout fits with the smallest.
 
     Who asks for ZeRO-3 and no other degree means data parallelism alone (FSDP): where legal, nothing else is tried.
     """
@@ -42,15 +48,19 @@ def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> L
         replicas = at.layout._replace(tp=1, pp=1, dp=gpus // at.layout.cp, vp=1, zero=3)
         if gpus % at.layout.cp == 0 and broken(replicas, shape, at.seq) is None:
             given = given | {"tp": 1, "pp": 1}
-    best: tuple[tuple[bool, float], Layout] | None = None
-    for spread in _spreads(at.layout, shape, gpus, given):
+    fewest = at.layout.global_batch if batch_of is None else batch_of(1)
+    best: tuple[tuple[bool, bool, float], Layout] | None = None
+    for spread in _spreads(at.layout, shape, gpus, given, at.seq):
         for recompute in [given["recompute"]] if "recompute" in given else RECOMPUTE:
             layout = spread._replace(recompute=recompute)
+            if batch_of is not None:
+                layout = layout._replace(global_batch=batch_of(layout.micro_batch * layout.dp))
             if broken(layout, shape, at.seq) is not None:
                 break
             step = evaluate_step(at._replace(layout=layout))
             fits = step.memory_bytes() <= capacity
-            rank = (not fits, step.seconds.total if fits else step.memory_bytes())
+            costs = step.seconds.total / layout.global_batch if fits else step.memory_bytes()
+            rank = (not fits, layout.global_batch > fewest, costs)
             if best is None or rank < best[0]:
                 best = rank, layout
             if fits:
@@ -58,25 +68,34 @@ def automatic(at: Setup, gpus: int, given: dict[str, Any], capacity: float) -> L
     return at.layout if best is None else best[1]
 
 
-def _spreads(base: Layout, shape: Shape, gpus: int, given: dict[str, Any]) -> Iterator[Layout]:
+def _spreads(base: Layout, shape: Shape, gpus: int, given: dict[str, Any], seq: int) -> Iterator[Layout]:
     """The layouts that are tried, without their recomputation: degrees that multiply to the GPUs, chunks and ZeRO."""
     powers_of_two = [p for p in divisors(gpus) if p & (p - 1) == 0 and p <= shape.layers]
 
     def choices(axis: str, usual: list[int]) -> list[int]:
         return [given[axis]] if axis in given else usual
 
-    for tp in choices("tp", [t for t in TENSOR if t <= base.gpus_per_node]):
-        for pp in choices("pp", powers_of_two):
-            used = tp * pp * base.cp
-            if gpus % used or ("dp" in given and given["dp"] * used != gpus):
-                continue
-            spread = base._replace(tp=tp, pp=pp, dp=gpus // used)
-            if "ep" not in given and shape.experts:
-                ranks = min(spread.tp * spread.dp * spread.cp, base.gpus_per_node)
-                spread = spread._replace(ep=max(e for e in divisors(ranks) if shape.experts[0] % e == 0))
-            for vp in choices("vp", _chunks(shape.layers, pp)):
-                for zero in choices("zero", [1, 3] if pp == 1 else [1]):
-                    yield spread._replace(zero=zero, vp=vp)
+    degrees = product(
+        choices("tp", [t for t in TENSOR if t <= base.gpus_per_node]),
+        choices("pp", powers_of_two),
+        choices("cp", [1] if "dp" in given else _parts(seq)),
+    )
+    for tp, pp, cp in degrees:
+        used = tp * pp * cp
+        if gpus % used or ("dp" in given and given["dp"] * used != gpus):
+            continue
+        spread = base._replace(tp=tp, pp=pp, cp=cp, dp=gpus // used)
+        if "ep" not in given and shape.experts:
+            ranks = min(spread.tp * spread.dp * spread.cp, base.gpus_per_node)
+            spread = spread._replace(ep=max(e for e in divisors(ranks) if shape.experts[0] % e == 0))
+        for vp in choices("vp", _chunks(shape.layers, pp)):
+            for zero in choices("zero", [1, 3] if pp == 1 else [1]):
+                yield spread._replace(zero=zero, vp=vp)
+
+
+def _parts(seq: int) -> list[int]:
+    """Into how many parts a sequence may be cut: of at least PART_TOKENS, which short ones have whole."""
+    return [n for n in (1, 2, 4, 8, 16, 32, 64) if n == 1 or seq // n >= PART_TOKENS]
 
 
 def _chunks(layers: int, stages: int) -> list[int]:

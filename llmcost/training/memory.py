@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, divide, is_plain, largest, maximum, minimum, named, present
+from llmcost.ground.algebra import Number, divide, is_one, is_plain, largest, maximum, minimum, named, present
 from llmcost.ground.constants import Constant
 from llmcost.machine.process import TRAINING_COMMUNICATORS, TRAINING_CONTEXT
 from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_quantised, is_trained
 from llmcost.model.operators import Operator
 from llmcost.model.training_kernels import LOSSES
-from llmcost.parallel.layout import Layout, Stage, stage_of
+from llmcost.parallel.layout import Layout, Stage, held_by_gpu, stage_of
 from llmcost.training.activations import chosen, kept
 from llmcost.training.communication import Held
 from llmcost.training.passes import Setup
@@ -108,9 +108,13 @@ def fullest(a_pass: Pass, layout: Layout, layers: Number) -> Held:
 
 
 def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
-    """Memory of one GPU of stage `index`, first 0, last p - 1."""
+    """Memory of one GPU of stage `index`, first 0, last p - 1.
+
+    With DualPipe every stage is on two GPUs, which divide its optimizer between them.
+    """
     layout, recipe, layers = at.layout, at.recipe, at.model.num_hidden_layers
-    stage = stage_of(layout, layers, index)
+    stage = held_by_gpu(layout, layers, index)
+    copies = 2 if layout.schedule == "dualpipe" and layout.zero and not is_one(layout.pp) else 1
     held = stage_params(a_pass, stage, layers)
     trained = stage_params(trained_part(a_pass, recipe), stage, layers)
     few, saved = quantised(at, a_pass, stage)
@@ -119,10 +123,10 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     optimizer_bytes = recipe.optimizer_bytes()
     if masters_alone(layout, recipe):
         params = params + _divided(trained, layout, recipe.master_bytes() - recipe.param_bytes(), from_zero=3)
-        optimizer_bytes = recipe.moment_bytes()
+        optimizer_bytes = recipe.moments_bytes()
     return StageMemory(
         params=params,
-        optimizer=_divided(trained, layout, optimizer_bytes, from_zero=1),
+        optimizer=_divided(trained, layout, optimizer_bytes / copies, from_zero=1),
         moments=_moments(at, a_pass, stage, stored, trained),
         beside=TRAINING_CONTEXT.value + TRAINING_COMMUNICATORS.value * minimum(1, layout.gpus() - 1),
     )
@@ -183,7 +187,8 @@ def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
         return every, inputs, inputs
     outputs = chosen(a_pass.layers, layout, at.recipe, at.model.norm)
     some = sum([op.count * each for op, each in zip(a_pass.layers, outputs, strict=True)]) / layers
-    return every, some + (inputs if at.recipe.attention == "fused" else 0), inputs
+    has_input = at.recipe.attention == "unfused" or bool(at.recipe.recomputed)  # among what the operators keep
+    return every, some + (0 if has_input else inputs), inputs
 
 
 def _divided(held: Held, layout: Layout, size: Number, *, from_zero: int) -> Number:

@@ -12,10 +12,11 @@ from llmcost.ground.options import Option, count, flag, length, number, share, w
 from llmcost.ground.units import parse_count
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.lora import parse_targets
-from llmcost.parallel.layout import CONTEXTS, RECOMPUTE, SCHEDULES, Layout
+from llmcost.model.training_kernels import CONTEXTS, KERNELS, SCHEDULES
+from llmcost.parallel.layout import RECOMPUTE, Layout
 from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Mfu, Pp, Tp
 from llmcost.training.interruptions import CHECKPOINT_BYTES_PER_S, GPU_MTBF_HOURS, RESTART_MINUTES
-from llmcost.training.recipe import DTYPES, KERNELS, OPTIMIZERS, Overlap, overlap_of
+from llmcost.training.recipe import DTYPES, OPTIMIZERS, Overlap, overlap_of
 
 STAGES = ("0", "1", "2", "3")
 
@@ -23,6 +24,13 @@ STAGES = ("0", "1", "2", "3")
 class Options(NamedTuple):
     """What the user may choose; None stands for the default beside it."""
 
+    engine: Annotated[
+        str | None,
+        Option(
+            "The program that trains: a shipped name (llmcost engines) or a YAML spec.",
+            default="the usual one: megatron-core, torchtitan with --zero 3, hf-trainer for adapters or PCIe, maxtext",
+        ),
+    ] = None
     gpus: Annotated[Number, count("GPUs in all.", default="the product of the degrees")] = None
     tokens: Annotated[
         Number,
@@ -38,7 +46,10 @@ class Options(NamedTuple):
     seq: Annotated[
         Number,
         length(
-            "Tokens of a sequence.", default="the model's maximum or 8192", letter="s", meaning="tokens of a sequence"
+            "Tokens of a sequence.",
+            default="as the model was trained, or its maximum or 8192",
+            letter="s",
+            meaning="tokens of a sequence",
         ),
     ] = None
     micro_batch: Annotated[
@@ -54,7 +65,11 @@ class Options(NamedTuple):
     global_batch: Annotated[
         Number,
         count(
-            "Sequences of a step.", "SEQUENCES", default="about 4M tokens", letter="B", meaning="sequences of a step"
+            "Sequences of a step.",
+            "SEQUENCES",
+            default="as many tokens as the model was trained with, where that is known, or about 4M",
+            letter="B",
+            meaning="sequences of a step",
         ),
     ] = None
     tp: Tp = None
@@ -73,7 +88,7 @@ class Options(NamedTuple):
         count(
             "Context parallelism: GPUs that split every sequence.",
             "DEGREE",
-            default="1",
+            default="1, or what makes a long sequence fit",
             letter="cp",
             meaning="GPUs that a sequence is split over",
         ),
@@ -119,9 +134,9 @@ class Options(NamedTuple):
     sequence_parallel: Annotated[bool | None, flag("Split tokens between the split layers of --tp.", default="yes")] = (
         None
     )
-    schedule: Annotated[str | None, word("Schedule of the pipeline.", SCHEDULES, default=SCHEDULES[0])] = None
+    schedule: Annotated[str | None, word("Schedule of the pipeline.", SCHEDULES, default="the engine's")] = None
     context_parallel: Annotated[
-        str | None, word("How --cp communicates keys and values.", CONTEXTS, default=CONTEXTS[0])
+        str | None, word("How --cp communicates keys and values.", CONTEXTS, default="the engine's")
     ] = None
     optimizer: Annotated[str, word("What updates the weights.", tuple(OPTIMIZERS), "NAME")] = "adam"
     dtype: Annotated[
@@ -129,16 +144,17 @@ class Options(NamedTuple):
         word("Data type of computing and activations.", DTYPES, default="bf16, or fp16 where the GPU lacks it"),
     ] = None
     unfused_attention: Annotated[bool, flag("Write scores to memory, as without FlashAttention.")] = False
-    kernels: Annotated[str, word("Compiled by PyTorch, Transformer Engine's, or plain PyTorch's.", KERNELS)] = KERNELS[
-        0
-    ]
+    kernels: Annotated[
+        str | None,
+        word("Compiled by PyTorch, Transformer Engine's, or plain PyTorch's.", KERNELS, default="the engine's"),
+    ] = None
     overlap: Annotated[
         Overlap | None,
         Option(
             f"Shares of communication that cost no time: {', '.join(Overlap._fields)}.",
             overlap_of,
             "NAME=SHARE,…",
-            default=",".join(f"{name}={each}" for name, each in Overlap()._asdict().items() if each),
+            default="the engine's",
         ),
     ] = None
     gpus_per_node: GpusPerNode = None

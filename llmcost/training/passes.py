@@ -40,11 +40,16 @@ EAGER = {
     "softmax": Constant(20 / 4, "scaling, mask, copy to fp32, softmax, copy back: 20 bytes an element for 4"),
 }
 
+ALL_DIVIDED = 3  # the stage of ZeRO that divides weights too
+
 PART = Facts("tokens", OWN)  # of unfused attention, which GPUs have divided already
 
 
 class Setup(NamedTuple):
-    """What a step depends on: a model, how it is spread and run, the tokens of a sequence, the GPU, its efficiency."""
+    """What a step depends on: a model, how it is spread and run, the tokens of a sequence, the GPU, its efficiency.
+
+    `divided`: recipe and efficiency of the engine that is usual where all states are divided (ZeRO-3), if another one.
+    """
 
     model: ModelSpec
     layout: Layout
@@ -52,17 +57,28 @@ class Setup(NamedTuple):
     seq: Number
     chip: Chip
     efficiency: Efficiency
+    divided: tuple[Recipe, Efficiency] | None = None
+
+    def resolved(self) -> Setup:
+        """The setup with the recipe and efficiency that hold for its layout."""
+        if self.divided is None or self.layout.zero < ALL_DIVIDED:
+            return self._replace(divided=None)
+        recipe, efficiency = self.divided
+        return self._replace(recipe=recipe, efficiency=efficiency, divided=None)
 
 
 def forward_pass(at: Setup) -> Pass:
     """One micro-batch's forward pass on one GPU with its collectives; the loss stands behind the LM head.
 
     Each context-parallel rank has its part of every sequence. Tokens are sent to experts in 16 bits, as Megatron-Core
-    sends them (megatron/core/transformer/moe/fused_a2a.py); DeepSeek sends fp8 (arXiv 2412.19437, section 3.3.3).
+    sends them (megatron/core/transformer/moe/fused_a2a.py), or as the recipe says: DeepSeek sends fp8 (arXiv
+    2412.19437, section 3.3.3).
     """
     model, layout, recipe, seq = at[:4]
     Bx = recipe.param_bytes()
     size = ElementBytes(Bx, Bx, Bx)
+    narrow = recipe.dispatch_bytes if recipe.input_bytes() < Bx else None
+    sent = size if narrow is None else size._replace(Bd=narrow)
     part, b = divide(seq, layout.cp), layout.micro_batch
     layers: list[Operator] = []
     for layer in model.without_formats().layers:
@@ -78,7 +94,7 @@ def forward_pass(at: Setup) -> Pass:
     cross_entropy = loss_operator(recipe.loss, model.vocab_size, layout.tp, b, part)
     return Pass(
         first=shard(embedding(model, size, Load(b, part, part)), layout, size),
-        layers=shard(layers, layout, size),
+        layers=shard(layers, layout, sent),
         last=[*shard(head(model, size, b, part), layout, size, gather_logits=False), cross_entropy],
     )
 

@@ -15,10 +15,9 @@ from llmcost.ground.errors import InputError, shortened
 from llmcost.ground.units import BITS
 from llmcost.model.lora import Lora
 from llmcost.model.sizes import activation_dtype, bytes_of
-from llmcost.model.training_kernels import USUAL_LOSS
+from llmcost.model.training_kernels import KERNELS, USUAL_LOSS
 
 DTYPES = ("bf16", "fp16", "fp8", "fp32")
-KERNELS = ("fused", "vendor", "eager")
 
 
 class Optimizer(NamedTuple):
@@ -71,6 +70,10 @@ class Recipe(NamedTuple):
     `clip`: whether gradients are read once more for their norm.
     `overlap`: the communication that costs no time.
     `lora`: the adapters that are trained beside frozen weights; None: all weights are trained.
+    `recomputed`: what selective recomputation computes again, by kind of operator; (): as torchtitan does.
+    `moment_bytes`: of each of the optimizer's moments; None: as OPTIMIZERS says. `dispatch_bytes`: of an activation on
+    its way to experts where products compute in fp8; None: as activations have. `narrow_activations`: where products
+    compute in fp8, inputs of gated activations are kept in 8 bits too.
 
     Formulas branch on all of these but the byte counts and the shares of `overlap`.
     """
@@ -88,6 +91,10 @@ class Recipe(NamedTuple):
     clip: bool = True
     overlap: Overlap = Overlap()
     lora: Lora | None = None
+    recomputed: tuple[str, ...] = ()
+    moment_bytes: Number | None = None
+    dispatch_bytes: Number | None = None
+    narrow_activations: bool = False
 
     def param_bytes(self) -> Number:
         """Bytes of a weight that computes; fp8 recipes keep it in bf16 and cast it each time (Transformer Engine)."""
@@ -97,16 +104,17 @@ class Recipe(NamedTuple):
         """Bytes of the fp32 copy of a weight; 0 where there is none."""
         return 4 if self.master_weights and self.param_bytes() < 4 else 0
 
-    def moment_bytes(self) -> Number:
+    def moments_bytes(self) -> Number:
         """Bytes of all moments of a parameter, in the type of the weight that is updated, as torch keeps them."""
         optimizer = OPTIMIZERS[self.optimizer]
-        if optimizer.moment_bytes is not None:
-            return optimizer.moments * optimizer.moment_bytes
+        each = optimizer.moment_bytes if optimizer.moment_bytes is not None else self.moment_bytes
+        if each is not None:
+            return optimizer.moments * each
         return optimizer.moments * max(self.master_bytes(), self.param_bytes())
 
     def optimizer_bytes(self) -> Number:
         """Bytes of the moments and the master copy of a parameter."""
-        return self.moment_bytes() + self.master_bytes()
+        return self.moments_bytes() + self.master_bytes()
 
     def input_bytes(self) -> Number:
         """Bytes of an element of a product's input that is kept for the gradient of its weight."""
@@ -129,10 +137,10 @@ class Recipe(NamedTuple):
     def _state_moved(self) -> Number:
         """Bytes of moments and master copy, or weight, of a parameter, read and written once; a weight is read."""
         master = 2 * self.master_bytes() if self.master_bytes() else self.param_bytes()
-        return 2 * self.moment_bytes() + master
+        return 2 * self.moments_bytes() + master
 
 
-def overlap_of(text: str) -> Overlap:
+def overlap_of(text: str, default: Overlap = Overlap()) -> Overlap:  # noqa: B008
     """`tensor=0.8,expert=1` as shares of communication; kinds that are not named keep their default.
 
     Raises InputError for a kind that there is not, or a share that is none.
@@ -150,7 +158,7 @@ def overlap_of(text: str) -> Overlap:
             raise InputError(f"--overlap {shortened(name)}: one of {', '.join(Overlap._fields)}")
         if not 0 <= shares[name] <= 1:
             raise InputError(f"--overlap {name}={share}: a share from 0 to 1")
-    return Overlap()._replace(**shares)
+    return default._replace(**shares)
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -46,7 +46,7 @@ class Spread(NamedTuple):
 
 
 class TrainingWorkload(NamedTuple):
-    """What is trained: the run, its data type and optimizer, and the parameters that are trained."""
+    """What is trained: the run, its engine, data type and optimizer, and the parameters that are trained."""
 
     gpus: Number
     seq: Number
@@ -57,6 +57,7 @@ class TrainingWorkload(NamedTuple):
     optimizer: str
     trained_params: Number
     lora: Lora | None
+    engine: str
     mfu_assumed: Number  # share of the peak that the textbook bases assume
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError
@@ -19,12 +20,16 @@ from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_d
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic
 from llmcost.training.conventions import HALF_PRECISION
+from llmcost.training.engine import engine_of, recipe_under
 from llmcost.training.interruptions import Reliability
 from llmcost.training.options import LAYOUT, Options
-from llmcost.training.passes import Setup
-from llmcost.training.recipe import Overlap, Recipe, overlap_of
+from llmcost.training.passes import ALL_DIVIDED, Setup
+from llmcost.training.recipe import Recipe, overlap_of
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import training_chip
+
+if TYPE_CHECKING:
+    from llmcost.specs.training_engine import TrainingEngine
 
 BATCH_TOKENS = Constant(
     4 * 2**20, "Llama 3 405B begins with 4M tokens a batch (arXiv 2407.21783, section 3.4.1)", "tokens of a step"
@@ -57,19 +62,41 @@ def setup_of(
     if options.reshard is not None and options.zero != 3:
         said = "reshard" if options.reshard else "no-reshard"
         raise InputError(f"--{said}: whether weights that --zero 3 gathers are let go; give --zero 3 too")
+    engine = engine_of(hardware, options)
     recipe, given = recipe_of(model, hardware, options), layout_given(options)
     seq = sequence_of(model, options.seq)
-    asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**given)
+    asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**engine.layout() | given)
     gpus = options.gpus or asked.gpus()
     base = _data_parallel(asked, gpus, given)
     if options.global_batch is None:
-        base = base._replace(global_batch=usual_batch(seq, base.micro_batch * base.dp))
-    reached = efficiency or training_efficiency(hardware, options.profile, recipe, gpus)
+        base = base._replace(global_batch=usual_batch(model, seq, base.micro_batch * base.dp))
+    reached = efficiency or efficiency_of(hardware, options, recipe, gpus, engine)
+    divided = None if efficiency is not None else divided_of(model, hardware, options, gpus)
     chip = training_chip(hardware, recipe, base._replace(dp=gpus, tp=1, cp=1, pp=1))
-    at = Setup(model, base, recipe, seq, chip, reached)
+    at = Setup(model, base, recipe, seq, chip, reached, divided)
     if {"tp", "pp", "zero", "recompute"} <= given.keys():
-        return at, False
-    return at._replace(layout=automatic(at, gpus, given, chip.usable)), True
+        return at.resolved(), False
+    batch_of = None if options.global_batch is not None else partial(usual_batch, model, seq)
+    return at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of)).resolved(), True
+
+
+def efficiency_of(
+    hardware: HardwareSpec, options: Options, recipe: Recipe, gpus: int, engine: TrainingEngine
+) -> Efficiency:
+    """What kernels reach in a run under an engine, whether it was named or is the usual one."""
+    named = options.engine is not None
+    return training_efficiency(hardware, options.profile, recipe, gpus, engine, asked=named)
+
+
+def divided_of(
+    model: ModelSpec, hardware: HardwareSpec, options: Options, gpus: int
+) -> tuple[Recipe, Efficiency] | None:
+    """Recipe and efficiency of the engine that is usual with ZeRO-3; None where it is that of all other layouts."""
+    engine = engine_of(hardware, options, ALL_DIVIDED)
+    if engine.name == engine_of(hardware, options).name:
+        return None
+    recipe = recipe_of(model, hardware, options, ALL_DIVIDED)
+    return recipe, efficiency_of(hardware, options, recipe, gpus, engine)
 
 
 def _data_parallel(asked: Layout, gpus: int, given: dict[str, Any]) -> Layout:
@@ -99,18 +126,23 @@ def layout_given(options: Options) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options) -> Recipe:
+def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: int | None = None) -> Recipe:
     """How the program computes; without a data type in bf16, or fp16 where the GPU has a peak for that alone.
 
     Raises InputError for options of adapters without their rank, and for adapters that the model has no product for.
     """
-    recipe = Recipe(
+    recipe = recipe_under(engine_of(hardware, options, zero))
+    if options.kernels is not None:
+        recipe = recipe._replace(kernels=options.kernels)
+        recipe = recipe._replace(loss="plain" if options.kernels == "eager" else recipe.loss)
+    if options.unfused_attention:
+        recipe = recipe._replace(attention="unfused")
+    if options.overlap is not None:
+        asked = options.overlap
+        recipe = recipe._replace(overlap=overlap_of(asked, recipe.overlap) if isinstance(asked, str) else asked)
+    recipe = recipe._replace(
         dtype=options.dtype or default_dtype(hardware),
         optimizer=options.optimizer,
-        attention="unfused" if options.unfused_attention else "fused",
-        kernels=options.kernels,
-        loss="plain" if options.kernels == "eager" else "in-place",
-        overlap=overlap_of(options.overlap) if isinstance(options.overlap, str) else options.overlap or Overlap(),
         lora=lora_of(options.lora_rank, options.lora_targets, qlora=options.qlora),
     )
     if recipe.lora is not None:
@@ -124,19 +156,23 @@ def layers_of_a_token(model: ModelSpec) -> list[Operator]:
 
 
 def sequence_of(model: ModelSpec, seq: int | None) -> int:
-    """Tokens of a sequence: as given, or DEFAULT_CONTEXT as far as the model has positions.
+    """Tokens of a sequence: as given, as the model was trained, or DEFAULT_CONTEXT as far as it has positions.
 
     Raises InputError for more than a table of positions has rows for.
     """
     if seq is None:
-        return min(int(model.max_position_embeddings), DEFAULT_CONTEXT)
+        return min(int(model.max_position_embeddings), DEFAULT_CONTEXT) if model.trained is None else model.trained.seq
     check_positions("--seq", model, seq)
     return seq
 
 
-def usual_batch(seq: int, at_once: int) -> int:
-    """Sequences of a step where none are given: about BATCH_TOKENS, a multiple of those that run `at_once`."""
-    return max(at_once, int(BATCH_TOKENS.value) // seq // at_once * at_once)
+def usual_batch(model: ModelSpec, seq: int, at_once: int) -> int:
+    """Sequences of a step where none are given: as the model was trained, or about BATCH_TOKENS, in whole tokens.
+
+    They are a multiple of those that run `at_once`, the nearest one below, and at least these.
+    """
+    tokens = int(BATCH_TOKENS.value) if model.trained is None else model.trained.batch_tokens
+    return max(at_once, tokens // seq // at_once * at_once)
 
 
 def reliability_of(options: Options) -> Reliability:

@@ -1,18 +1,69 @@
-"""What kernels reach under a recipe: of machine/training_shares.py, what its data type and its kernels ask for."""
+"""What kernels reach under a recipe and an engine: of machine/training_shares.py, but for what the engine knows."""
 
 from __future__ import annotations
 
-from llmcost.machine.efficiency import Efficiency
-from llmcost.machine.training_shares import trained_at, trained_by
+from typing import TYPE_CHECKING
+
+from llmcost.ground.units import BITS
+from llmcost.machine.efficiency import Efficiency, Host
+from llmcost.machine.training_shares import GROUPED, trained_at, trained_by
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.recipe import Recipe
 
+if TYPE_CHECKING:
+    from llmcost.specs.training_engine import TrainingEngine
 
-def training_efficiency(hardware: HardwareSpec, profile: str | None, recipe: Recipe, gpus: int) -> Efficiency:
-    """What training reaches on so many GPUs with a recipe. Raises as `trained_by` does."""
-    return trained_by(hardware, profile, recipe.dtype, gpus, vendor=recipe.kernels == "vendor")
+
+def training_efficiency(
+    hardware: HardwareSpec,
+    profile: str | None,
+    recipe: Recipe,
+    gpus: int,
+    engine: TrainingEngine | None = None,
+    *,
+    asked: bool = False,
+) -> Efficiency:
+    """What training reaches on so many GPUs with a recipe under an engine. Raises as `trained_by` does.
+
+    `asked`: the engine was named: then the profile that ships for a GPU says nothing of it.
+    """
+    if asked and profile is None:
+        return under_engine(shares_for(hardware, recipe), hardware, recipe, engine)
+    found = trained_by(hardware, profile, recipe.dtype, gpus, vendor=recipe.kernels == "vendor")
+    return found if found.error is not None else under_engine(found, hardware, recipe, engine)
 
 
 def shares_for(hardware: HardwareSpec, recipe: Recipe) -> Efficiency:
     """What published training runs have reached on GPUs of this generation with a recipe."""
     return trained_at(hardware, recipe.dtype, vendor=recipe.kernels == "vendor")
+
+
+def under_engine(
+    found: Efficiency, hardware: HardwareSpec, recipe: Recipe, engine: TrainingEngine | None
+) -> Efficiency:
+    """The shares of an engine in place of those that hold for all, and the seconds of its host."""
+    if engine is None:
+        return found
+    family = engine.shares.get(hardware.architecture.split(" ")[0], {})
+    own = {} if recipe.dtype == "fp32" else engine.shares.get(hardware.gpu or hardware.name, family)
+    products = own.get("fp8" if BITS[recipe.dtype] < 16 else "products")
+    kernels = dict(found.kernels)
+    if products is not None:
+        kernels["gemm"] = kernels["gemm"]._replace(compute=products)
+    if products is not None or "grouped" in own:
+        share = own.get("grouped", GROUPED.value) * kernels["gemm"].compute
+        kernels["grouped_gemm"] = kernels["grouped_gemm"]._replace(compute=share)
+    if "attention" in own:
+        kernels["attention_prefill"] = kernels["attention_prefill"]._replace(compute=own["attention"])
+    if "links" in own:
+        kernels["node"] = kernels["node"]._replace(memory=own["links"])
+    wait = engine.choices.get("collective_seconds")
+    if wait is not None:
+        kernels["node"] = kernels["node"]._replace(launch_seconds=wait)
+    layer = engine.choices.get("host_layer_seconds", 0)
+    of_experts, step = (
+        engine.choices.get("host_expert_layer_seconds", layer),
+        engine.choices.get("host_step_seconds", 0),
+    )
+    host = Host(step=step, layer=layer, expert_layer=of_experts)
+    return found._replace(kernels=kernels, host=host if any(host) else found.host)

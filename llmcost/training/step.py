@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, is_one, is_plain, maximum
+from llmcost.ground.algebra import Number, is_one, is_plain, maximum, minimum
 from llmcost.ground.errors import InputError
 from llmcost.machine.chip import Chip, chip_of, links_of
 from llmcost.machine.efficiency import Efficiency
@@ -21,7 +21,7 @@ from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout, stage_of
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.training.activations import halved
+from llmcost.training.activations import computed_again, halved
 from llmcost.training.memory import StageMemory, fullest, share_recomputed, stage_memory, trained_part
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import DTYPES, Recipe
@@ -93,9 +93,11 @@ def training_step(
 
 def evaluate_step(at: Setup) -> Step:
     """A step of a setup, whose chip and efficiency are known. Its sizes may be numbers, arrays or symbols."""
+    at = at.resolved()
     a_pass, layout = forward_pass(at), at.layout
     seconds = step_seconds(at, a_pass)
-    first, last = stage_memory(at, a_pass, 0), stage_memory(at, a_pass, layout.pp - 1)
+    other = minimum(1, layout.pp - 1) if layout.schedule == "dualpipe" else layout.pp - 1
+    first, last = stage_memory(at, a_pass, 0), stage_memory(at, a_pass, other)
     flops = step_flops(at, a_pass)
     return Step(
         seconds=seconds,
@@ -143,6 +145,9 @@ def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
     share = share_recomputed(layout, stage_of(layout, at.model.num_hidden_layers, 0))
     if layout.recompute == "full":
         return share * layers.flops(causal=False)
+    if at.recipe.recomputed:
+        again = [op for op in a_pass.layers if computed_again(op, at.recipe)]
+        return share * sum([op.count * op.flops(causal=False) for op in again])
     if at.recipe.attention == "unfused":
         return share * layers.attention_flops
     return share * sum([op.count * op.flops(causal=False) for op in halved(a_pass.layers)]) / 2

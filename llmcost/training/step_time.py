@@ -18,10 +18,11 @@ from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_trained
 from llmcost.model.operators import Communication, Gemm, GroupedGemm, Operator
 from llmcost.parallel.layout import Layout, Stage, stage_of
-from llmcost.training.activations import halved
+from llmcost.training.activations import computed_again, halved
 from llmcost.training.communication import Held, attentions, context_collective, data_collectives, stage_send
 from llmcost.training.memory import fullest, share_recomputed, trained_part
 from llmcost.training.passes import Setup, kernels
+from llmcost.training.recipe import Recipe
 
 NEWTON_SCHULZ = Constant(
     5, "Muon, three products each of a matrix's shape: kellerjordan.github.io/posts/muon", "iterations"
@@ -49,17 +50,18 @@ class Direction(NamedTuple):
     """Seconds of some operators in one direction, forward or backward, of one micro-batch, by kind of kernel.
 
     products: matrix products, attention and scans. tensor, expert: exposed communication of tensor parallelism and of
-    experts.
+    experts. host: in which kernels wait for the program that starts them.
     """
 
     products: Number
     elementwise: Number
     tensor: Number
     expert: Number
+    host: Number = 0
 
     def total(self) -> Number:
         """All kernels one after the other."""
-        return self.products + self.elementwise + self.tensor + self.expert
+        return self.products + self.elementwise + self.tensor + self.expert + self.host
 
     def times(self, factor: Number) -> Direction:
         """The same repeated, `factor` times."""
@@ -88,8 +90,9 @@ class Part(NamedTuple):
 class StepSeconds(NamedTuple):
     """Seconds of a step by cause; the causes add up to `total`.
 
-    compute: products, attention and scans. memory: elementwise kernels, and gradients that are added up. micro_batch:
-    not a cause, but one micro-batch on the fullest stage, forward and backward.
+    compute: products, attention and scans. memory: elementwise kernels, and gradients that are added up. host: in which
+    kernels wait for the program that starts them. micro_batch: not a cause, but one micro-batch on the fullest stage,
+    forward and backward.
     """
 
     total: Number
@@ -100,6 +103,7 @@ class StepSeconds(NamedTuple):
     bubble: Number
     optimizer: Number
     micro_batch: Number
+    host: Number = 0
 
 
 def part_of(ops: Sequence[Operator], at: Setup) -> Part:
@@ -112,7 +116,7 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
     for op, time in zip(run, times, strict=True):
         if isinstance(op, Communication):
             kind = "expert" if op.exchange == "all_to_all" else "tensor"
-            forward = behind = time * (1 - getattr(at.recipe.overlap, kind))
+            forward = behind = time
         else:
             kind = "elementwise" if op.kind in ("elementwise", "norm") else "products"
             trained = is_trained(op, at.recipe.lora)
@@ -121,7 +125,33 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
                 weight = weight + time
         ahead[kind] = ahead[kind] + forward
         back[kind] = back[kind] + behind
-    return Part(Direction(**ahead), Direction(**back), weight)
+    return Part(_exposed(Direction(**ahead), at.recipe), _exposed(Direction(**back), at.recipe), weight)
+
+
+def _exposed(sent: Direction, recipe: Recipe) -> Direction:
+    """One direction with what is exposed of its communication, that of experts beside what tensor parallelism left."""
+    beside = sent.products + sent.elementwise
+    tensor = left_of(sent.tensor, beside, recipe.overlap.tensor)
+    expert = left_of(sent.expert, beside - (sent.tensor - tensor), recipe.overlap.expert)
+    return sent._replace(tensor=tensor, expert=expert)
+
+
+def _started(at: Setup) -> Number:
+    """Seconds in which the host starts the kernels of all layers, in one direction; 0 where no engine is known."""
+    host, experts = at.efficiency.host, at.model.expert_layers()
+    return 0 if host is None else host.layer * (at.model.num_hidden_layers - experts) + host.expert_layer * experts
+
+
+def _with_host(inside: Part, at: Setup) -> Part:
+    """The layers, each of whose passes takes at least as long as the host takes to start its kernels."""
+    if at.efficiency.host is None:
+        return inside
+    least = _started(at)
+
+    def waits(one: Direction) -> Direction:
+        return one._replace(host=maximum(0, least - one.total()))
+
+    return inside._replace(forward=waits(inside.forward), backward=waits(inside.backward))
 
 
 def left_of(sent: Number, beside: Number, share: Number) -> Number:
@@ -130,6 +160,8 @@ def left_of(sent: Number, beside: Number, share: Number) -> Number:
     At most `share` of it overlaps, and no more than there is computation. The rest is what starts too late, and what it
     slows the computation down by, with which it shares memory and multiprocessors.
     """
+    if not (present(sent) and present(share)):
+        return sent
     return sent - minimum(beside, share * sent)
 
 
@@ -137,6 +169,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     """Expected seconds of a whole step by cause, from the forward pass of one micro-batch."""
     layout, layers = at.layout, at.model.num_hidden_layers
     first, inside, last = (part_of(ops, at) for ops in a_pass)
+    inside = _with_host(inside, at)
     stage = stage_of(layout, layers, 0)
     share, m = stage.layers / layers, layout.micro_batches()
     ahead = _stage(first.forward, inside.forward, last.forward, share, layout)
@@ -165,9 +198,13 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
         "memory": m * (ahead.elementwise + back.elementwise + adding_up),
         "recompute": m * share * again,
         "exposed": exposed.total(),
-        "bubble": _bubble(layout, through, one, share * inside.weight),
+        "bubble": bubble_seconds(layout, through, one, back.total() + share * again, share * inside.weight),
         "optimizer": optimizer_seconds(at, trained, bytes_per_s),
     }
+    if at.efficiency.host is not None:
+        waits = m * (ahead.host + back.host)
+        least = at.efficiency.host.step + 2 * m * share * _started(at)
+        causes["host"] = maximum(waits, least - sum_of([*causes.values()]))
     total = sum_of([named(f"breakdown.{name}", value) for name, value in causes.items()])
     return StepSeconds(total=total, micro_batch=one, **causes | {"exposed": exposed})
 
@@ -196,13 +233,16 @@ def _sends(at: Setup) -> Number:
     return 2 * layout.vp * several * seconds * (1 - at.recipe.overlap.pipeline)
 
 
-def _bubble(layout: Layout, through: Number, one: Number, weight: Number) -> Number:
+def bubble_seconds(layout: Layout, through: Number, one: Number, back: Number, weight: Number) -> Number:
     """Seconds that the fullest stage waits for others, where a micro-batch takes `through` seconds through all stages.
 
     `one`: seconds of the micro-batch on that stage, of which `weight` are gradients of weights. An interleaved
     schedule waits for a chunk instead of a stage. Gradients of weights can fill the bubble (zero bubble): of it
-    (p-1)(F + B - 2W) is left (arXiv 2401.10241, table 2).
+    (p-1)(F + B - 2W) is left (arXiv 2401.10241, table 2); with DualPipe, whose two stages a GPU run beside each other,
+    (p/2-1)(F&B + B - 3W), B being `back` (arXiv 2412.19437, table 2).
     """
+    if layout.schedule == "dualpipe" and present(layout.pp - 1):
+        return maximum(0, layout.pp / 2 - 1) * maximum(0, one + back - 3 * weight)
     bubble = maximum(0, through - one) / layout.vp if present(layout.pp - 1) else 0
     return bubble * (1 - 2 * weight / one) if layout.schedule == "zero-bubble" else bubble
 
@@ -217,6 +257,8 @@ def _recomputed(at: Setup, a_pass: Pass, layers: Direction, stage: Stage) -> Num
         return 0
     if at.layout.recompute == "full":
         return again * layers.total()
+    if at.recipe.recomputed:
+        return again * part_of([op for op in a_pass.layers if computed_again(op, at.recipe)], at).forward.total()
     if at.recipe.attention == "unfused":
         return again * part_of(attentions(a_pass.layers), at).forward.total()
     return again * (part_of(halved(a_pass.layers), at).forward.products / 2 + layers.elementwise)

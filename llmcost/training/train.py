@@ -16,12 +16,13 @@ from llmcost.model.counting import count_params
 from llmcost.model.lora import trainable_params
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import Layout, stage_of
+from llmcost.parallel.layout import Layout, held_by_gpu, stage_of
 from llmcost.parallel.rules import check, shape_of
 from llmcost.serving.results import Hardware, model_of
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import cheapest_change, enough_gpus
 from llmcost.training.conventions import CONVENTIONS, OWN, Utilization, counts_of, utilization
+from llmcost.training.engine import engine_of
 from llmcost.training.interruptions import InterruptedRun, Terms, check_terms, run_of
 from llmcost.training.memory import StageMemory, share_recomputed, stage_memory
 from llmcost.training.options import Options
@@ -101,6 +102,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool,
             optimizer=recipe.optimizer,
             trained_params=trained,
             lora=recipe.lora,
+            engine=engine_of(hardware, options, at.layout.zero).name,
             mfu_assumed=options.mfu,
         ),
         layout=_spread(at.layout, chosen),
@@ -202,5 +204,5 @@ def _stage_bytes(at: Setup, memory: StageMemory, index: Number) -> StageBytes:
     peak = memory.peak()
     parts = (memory.params, peak.grads, memory.optimizer, peak.activations, peak.logits, peak.gathered, peak.working)
     total = memory.total()
-    layers = stage_of(at.layout, at.model.num_hidden_layers, index).layers
+    layers = held_by_gpu(at.layout, at.model.num_hidden_layers, index).layers
     return StageBytes(index, layers, *parts, total - sum(parts), total, peak.name)

@@ -6,7 +6,7 @@ from statistics import fmean, median
 import pytest
 
 from llmcost import estimate, train
-from llmcost.accuracy.bands import by_kind, kind_of_check, text
+from llmcost.accuracy.bands import NO_TIMES, by_kind, kind_of_check, text
 from llmcost.accuracy.cases import class_of, load_cases
 from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.score import check
@@ -160,7 +160,7 @@ def test_training_states_the_error_of_such_runs_and_the_days_that_follow():
     found = errors(
         lambda each: (
             each.case.source.kind == "training"
-            and "bytes" not in each.answer.quantity
+            and each.answer.quantity not in NO_TIMES
             and each.case.settings["gpu"] in ("a100-80gb-sxm", "a100-40gb-sxm", "a100-80gb-pcie", "a800-80gb-sxm")
             and each.case.settings["gpus"] > 8
         )

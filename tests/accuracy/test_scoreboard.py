@@ -16,9 +16,10 @@ from llmcost.accuracy.score import Check, beating, check, explained, fit_calls, 
 from llmcost.machine.defaults import DATA_CENTRE, DEFAULTS, ENGINE, FAMILIES
 from llmcost.machine.efficiency import FIGURES, default_for, in_an_engine
 from llmcost.parallel.layout import Layout
-from llmcost.specs.catalog import load_hardware, names, shipped
+from llmcost.specs.catalog import load_hardware, load_training_engine, names, shipped
 from llmcost.specs.hardware import Figure
 from llmcost.training.recipe import Overlap, Recipe
+from llmcost.training.shares import training_efficiency
 from llmcost.training.step import training_step
 
 CASES = load_cases()
@@ -92,8 +93,9 @@ def test_a_training_run_is_one_step_in_its_layout():
     case = case_of("bigscience-1.3b", tp=1, pp=1, micro_batch=1, gpu="v100-32gb-sxm")
     gpu = load_hardware("v100-32gb-sxm")._replace(fabric=Figure(125 * 10**8, "", ""))
     layout = Layout(dp=8, global_batch=512, gpus_per_node=4, sequence_parallel=False, recompute="full")
-    recipe = Recipe("fp16", attention="unfused", dropout=True, overlap=Overlap(data=0))
-    step = training_step(spec_of("gpt-1.3b-bigscience"), gpu, layout, recipe, 2048)
+    recipe = Recipe("fp16", attention="unfused", dropout=True, overlap=Overlap(context=0, data=0))
+    reached = training_efficiency(gpu, None, recipe, 8, load_training_engine("bigscience"), asked=True)
+    step = training_step(spec_of("gpt-1.3b-bigscience"), gpu, layout, recipe, 2048, reached)
     seconds, memory = answers(case)
     assert (seconds.quantity, seconds.measured, seconds.expected, seconds.limit) == (
         "step_seconds",
@@ -108,8 +110,7 @@ def test_a_training_run_of_which_too_little_is_known_has_no_prediction():
     sources = {case.source.name for case in CASES if case.source.kind == "training"}
     predicted = {each.case.source.name for each in TRAINING}
     assert sources - predicted == {
-        "gpu-hours",  # totals of whole runs
-        "llama3-paper", "maxtext-v5e", "megatron-sc21",  # no micro-batch
+        "maxtext-v5e", "megatron-sc21",  # no micro-batch
         "mlperf-training-lora", "qwen-finetune",  # adapters
     }  # fmt: skip
 

@@ -66,8 +66,10 @@ def test_the_page(cli, snapshot):
 def test_what_is_hidden_is_taken_from_the_step(cli):
     hidden = document(cli, *RUN, "--overlap", "tensor=1,pipeline=1")["breakdown"]
     shown = document(cli, *RUN)["breakdown"]
-    assert hidden["exposed"]["tensor"] == hidden["exposed"]["pipeline"] == 0
-    assert hidden["total"] < shown["total"] - 0.99 * shown["exposed"]["tensor"]
+    layers = shown["exposed"]["tensor"] - hidden["exposed"]["tensor"]  # the embedding has nothing to hide behind
+    assert hidden["exposed"]["tensor"] < 0.05 * shown["exposed"]["tensor"]
+    assert hidden["exposed"]["pipeline"] == 0
+    assert hidden["total"] < shown["total"] - 0.99 * layers
 
 
 def test_other_formats(cli):

@@ -13,7 +13,8 @@ from llmcost.training.options import Options
 def seconds(case, held):
     """The best step of a case's run, its published degrees held or not."""
     of = case.settings
-    options = Options(gpus=of["gpus"], global_batch=of["global_batch"], seq=of["seq"], dtype=of["compute"])
+    asked = {"gpus": of["gpus"], "global_batch": of["global_batch"], "seq": of["seq"], "dtype": of["compute"]}
+    options = Options(**asked, engine="nemo")
     return plan(ask(spec_of(of["model"]), load_hardware(of["gpu"]), options, held), top=1).best[0].step_seconds
 
 
