@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, least, maximum, minimum, present
+from llmcost.ground.algebra import Number, floor_div, least, maximum, minimum, present
 from llmcost.ground.constants import Constant
 from llmcost.ground.units import BITS
 from llmcost.machine.chip import links_of
@@ -107,7 +107,7 @@ class EngineKernels(NamedTuple):
 
     def _attention(self, form: str, op: Attention, ends: tuple[str, ...]) -> tuple[Fitted, Figures] | None:
         """The numbers of attention and the figures of the type that its queries are in."""
-        if op.span in ("chunk", "top") or present(op.every):
+        if (op.mean_of or op.span) in ("chunk", "top") or present(op.every):
             return None
         cache = "fp8" if BITS.get(self.cache, 16) == 8 else "bf16"
         narrow = ("fp8", "bf16") if BITS[self.compute] < 16 else ("bf16", "fp8")
@@ -145,12 +145,13 @@ class EngineKernels(NamedTuple):
         if link is None or op.stride * op.ranks > op.node:
             return None
         payload = op.payload_bytes()
-        fit = None
-        if op.exchange == "all_reduce" and not (isinstance(payload, int | float) and payload > LARGEST_OWN):
-            fit = self.own.find("collective", "custom_all_reduce")
-        if fit is None and self.shared is not None:
-            fit = self.shared.find("collective", op.exchange)
-        return None if fit is None else collective_seconds(fit.numbers, link, payload, op.ranks)
+        shared = self.shared.find("collective", op.exchange) if self.shared is not None else None
+        own = self.own.find("collective", "custom_all_reduce") if op.exchange == "all_reduce" else None
+        times = [collective_seconds(fit.numbers, link, payload, op.ranks) for fit in (own, shared) if fit is not None]
+        if len(times) < 2:
+            return times[0] if times else None
+        too_large = minimum(1, floor_div(payload, LARGEST_OWN + 1))  # 0 or 1, of symbols and arrays too
+        return times[0] * (1 - too_large) + times[1] * too_large
 
 
 def engine_kernels(engine: str, hardware: HardwareSpec, compute: str, weights: str, cache: str) -> EngineKernels | None:

@@ -57,6 +57,7 @@ def questions(draw):
     given = draw(st.sets(st.sampled_from(sorted(sizes))))
     given |= {"output"} if "concurrency" in given else set()
     fixed = draw(st.sampled_from(LAYOUTS)) | {"kv_dtype": draw(st.sampled_from([None, "fp8"]))}
+    fixed |= {"engine": draw(st.sampled_from([None, "vllm", "trtllm"]))}
     drawn = draw(st.lists(st.fixed_dictionaries({name: sizes[name] for name in given}), min_size=2, max_size=5))
     return model, chip, [Options(**fixed, **each) for each in drawn]
 

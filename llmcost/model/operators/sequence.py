@@ -33,6 +33,7 @@ class _Attention(NamedTuple):
     both_ways: bool = False
     latent: bool = False
     mean_read: Number = 0
+    mean_of: Span | None = None
     facts: Facts = UNSAID
 
 
@@ -51,7 +52,8 @@ class Attention(_Attention, Operator):
     a key are activations like all others. both_ways: a query sees the keys after it too, as in an encoder. latent: all
     heads share one key a token, which holds the value (latent attention): in a decode step a tile of the matrix units
     is full of heads, where grouped heads leave most of it empty, so that such kernels reach other shares of the peak.
-    mean_read: keys that are read, where it stands for several passes (`over`; 0: for itself).
+    mean_read: keys that are read, where it stands for several passes (`over`; 0: for itself). mean_of: the span of
+    those passes.
     """
 
     __slots__ = ()
@@ -97,7 +99,14 @@ class Attention(_Attention, Operator):
         queries = steps * self.s
         together: Attention = self._replace(s=queries, c=first + queries)
         keys = named("mean_keys", together.pairs(causal=True) / queries, self.span)
-        mean: Attention = self._replace(span="window", w=keys, c=keys + self.s, every=0)  # each query sees so many
+        several = minimum(1, steps - 1) if self.span == "window" else 1
+        mean: Attention = self._replace(
+            span="window",
+            w=self.w + several * (keys - self.w),  # each query sees so many; one pass alone is what it is
+            c=first + self.s + several * (keys - first),
+            every=0,
+            mean_of=self.span,
+        )
         if is_one(self.s):
             return mean
         begin: Attention = self._replace(c=first + self.s)  # whose last query sees more than its mean one
