@@ -69,7 +69,7 @@ LAWS = (
         CORRECTED.alpha / (CORRECTED.alpha + CORRECTED.beta),
         *CHINCHILLA,
         "Besiroglu et al., arXiv 2404.10102, section 3",
-        "parametric loss, fitted again; the paper's own fit asks for 4.1T tokens where the other two ask for 1.7T",
+        "parametric loss, fitted again; for 67B the paper's own fit asks for 4.1T tokens, the others for 1.5T and 1.7T",
     ),
     Law(
         "llama-3",
