@@ -556,7 +556,9 @@ INTERN = {
     "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14, "qkv_bias": True, "qk_normalization": False,
     "norm_type": "layer_norm", "use_flash_attn": True, "initializer_factor": 1.0,
 }  # fmt: skip
-# Config as released -> parameters as the listing of its checkpoint on the hub has them.
+# Config as released -> parameters as the listing of its checkpoint on the hub has them. Six of these figures stand in
+# public repositories that quote such listings or count a loaded model; InternVL3-8B's stands there for fine-tuned
+# checkpoints of its shapes alone, and its own page says 15.9 GB of 16 bits (internvl.readthedocs.io, InternVL 3.0).
 RELEASED = {
     "Qwen2.5-VL-7B-Instruct": (
         {

@@ -30,13 +30,15 @@ def test_the_corrected_fit_asks_for_about_twenty_tokens_a_parameter():
 
 
 def test_laws_say_what_their_authors_print():
-    # Hoffmann et al., tables 3 and A3; Llama 3, section 3.2.1; DeepSeek LLM, equation 4
+    # Hoffmann et al., tables 3 and A3; Llama 3, section 3.2.1 and figure 3; DeepSeek LLM, equation 4
     assert law("chinchilla-1", 5.76e23).tokens == pytest.approx(1.5e12)
     assert law("chinchilla-1", 1.21e20).tokens == pytest.approx(20.2e9, rel=0.1)
     assert law("chinchilla-2", 1.20e20).tokens == pytest.approx(20.0e9, rel=0.1)
     llama = law("llama-3", 3.8e25)
     assert llama.tokens == pytest.approx(16.55e12)
     assert llama.params == pytest.approx(402e9, rel=0.06)
+    for flops in (1e20, 1e22, 3.8e25):
+        assert law("llama-3", flops).tokens == pytest.approx(0.299 * flops**0.537, rel=0.02)  # figure 3
     assert law("deepseek", 1e22).tokens == pytest.approx(5.8316 * 1e22**0.4757)
 
 
