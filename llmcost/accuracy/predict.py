@@ -155,6 +155,8 @@ def _in_mix(field: str) -> Read:
 def _decoded(e: Any) -> tuple[Number, Number]:
     """Tokens a second of the whole batch, from the mean time of a decode step."""
     batch, request = e.workload.batch, e.request
+    if request is None:  # no output was told
+        return None, None
     return rate(batch, request.expected.tpot_seconds), rate(batch, request.limit.tpot_seconds)
 
 

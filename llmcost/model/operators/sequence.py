@@ -1,6 +1,6 @@
 """Operators that look at other tokens: attention, convolutions along the sequence, linear recurrences."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from llmcost.ground.algebra import Number, divide, floor_div, is_one, maximum, minimum, named, present
 from llmcost.model.operators.base import Kind, Operator, Part, Scope, Shape, Span
@@ -33,7 +33,7 @@ class _Attention(NamedTuple):
     both_ways: bool = False
     latent: bool = False
     mean_read: Number = 0
-    mean_of: Span | None = None
+    mean_of: Literal["", "all", "window", "chunk", "top"] = ""
     facts: Facts = UNSAID
 
 
