@@ -58,13 +58,17 @@ def engines(
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """The engines that are known by name, of serving and of training; with a NAME, all of one."""
+    from llmcost.machine.bands import error_of_engine
     from llmcost.report.specs import engine_table, engines_table, training_engines_table
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_engine, load_training_engine, trains
     from llmcost.specs.listing import engine_row, training_engine_row
 
+    def scored(each: Any) -> dict[str, object]:
+        return engine_row(each) | {"error": error_of_engine(each.name)}
+
     lists: Any = {
-        "hardware/engines": (engine_row, engines_table),
+        "hardware/engines": (scored, engines_table),
         "hardware/engines/training": (training_engine_row, training_engines_table),
     }
     training = name is not None and trains(name)

@@ -52,6 +52,17 @@ def band_of(kind: Kind, figures: int, mean: float | None, median: float | None, 
     return Band(mean, median, figures, sources, of) if figures >= FEWEST else Band(None, None, figures, sources, of)
 
 
+def error_of_engine(engine: str) -> float | None:
+    """Mean error of a token's time under an engine, over all its scored runs; None where there are too few."""
+    found = [
+        (figures, mean)
+        for (_, name, _, _, phase), (figures, mean, *_) in _known().items()
+        if name == engine and phase in ("tpot", "decode")
+    ]
+    total = sum(figures for figures, _ in found)
+    return None if total < FEWEST else sum(figures * mean for figures, mean in found) / total
+
+
 @lru_cache(maxsize=1)
 def _known() -> Mapping[Kind, tuple[int, float, float, int]]:
     """Every kind that has figures: how many, their mean and median error, and how many sources they have."""

@@ -91,7 +91,8 @@ def _workload(entries: Sequence[Entry]) -> str:
 
 
 def _cell(path: str, column: dict[str, Any]) -> str:
-    if column[path] is None and "decode" in path and column["prefill.expected.tokens_per_s"] is not None:
+    gives_none = column["decode.expected.tokens_per_s"] is None and column["prefill.expected.tokens_per_s"] is not None
+    if column[path] is None and "decode" in path and gives_none:
         return "none"  # it gives no tokens
     return "does not fit" if path in PRICED and column["memory.fits"] is False else cell(path, column[path])
 

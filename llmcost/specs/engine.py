@@ -31,7 +31,6 @@ SCHEMA = record(
         "aliases": several(TEXT),
         "kernels": TEXT,
         "figures": mapping(_sourced(number(0, 1e12))),
-        "error": _sourced(number(0, 100)),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
         "reserve_output": _sourced(FLAG),
@@ -61,9 +60,8 @@ class EngineSpec(NamedTuple):
     """One engine at one version.
 
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
-    `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `error`: mean of
-    |predicted / measured - 1| on runs that had no part in the figures; None where it was not scored. `stated`: every
-    figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode.
+    `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `stated`:
+    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode.
     """
 
     name: str
@@ -76,7 +74,6 @@ class EngineSpec(NamedTuple):
     aliases: tuple[str, ...] = ()
     kernels: str = ""
     figures: dict[str, float] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
-    error: float | None = None
     chunk: tuple[Limit, ...] = ()
     max_num_seqs: tuple[Limit, ...] = ()
     free_memory_fraction: float | None = None

@@ -49,7 +49,6 @@ def engine_row(e: EngineSpec) -> dict[str, object]:
         "chunk": e.chunk[-1].value if e.chunk else None,
         "max_num_seqs": e.max_num_seqs[-1].value if e.max_num_seqs else None,
         "host_seconds_a_step": e.figures.get("host.step"),
-        "error": e.error,
     }
 
 
