@@ -194,7 +194,7 @@ def fits(case: Case) -> bool | None:
             return None
         step = step_of(case)
         return None if step is None else step.memory_bytes() <= usable_bytes(gpu_of(case.settings["gpu"]))
-    options = options_of(case)
+    options = options_of(case) if case.source.kind == "inference" else None  # of a kernel nothing is said
     if options is None or options.output is None:
         return None
     answer = asked(case, options._replace(memory_utilization=1))

@@ -19,7 +19,7 @@ from llmcost.ground.algebra import Number, maximum, minimum
 from llmcost.ground.units import BITS
 from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, FAMILIES, Launch
 from llmcost.model.formats import FORMATS
-from llmcost.model.operators import Gemm, GroupedGemm, Kind, Operator
+from llmcost.model.operators import Collective, Gemm, GroupedGemm, Kind, Operator
 from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
 
@@ -69,6 +69,9 @@ class OwnKernels(Protocol):
 
     def seconds(self, op: Operator) -> Number | None:
         """Seconds of one execution of an operator; None where it has no kernel for it."""
+
+    def within(self, op: Collective) -> Number:
+        """1 where the time of a collective holds, inside a node, else 0; of layouts side by side an array."""
 
 
 class Efficiency(NamedTuple):

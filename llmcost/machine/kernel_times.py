@@ -66,6 +66,10 @@ class EngineKernels(NamedTuple):
             return 0 if around and self.own.fits.get("experts") else self._elementwise(op)
         return self._collective(op) if isinstance(op, Collective) else None
 
+    def within(self, op: Collective) -> Number:
+        """1 where a collective stays inside a node, else 0: of layouts side by side an array."""
+        return minimum(1, floor_div(op.node, op.stride * op.ranks))
+
     def _elementwise(self, op: Elementwise) -> Number | None:
         """A kernel that moves bytes alone: as far as they have room there, to and from the L2 cache."""
         if self.hardware.bandwidth is None or self.hardware.l2 is None or not family_of(self.hardware).endswith("GDDR"):
@@ -142,7 +146,7 @@ class EngineKernels(NamedTuple):
     def _collective(self, op: Collective) -> Number | None:
         """A collective inside a node: an engine's own all-reduce where it has one, else NCCL's."""
         link = links_of(self.hardware).node_bytes_per_s
-        if link is None or op.stride * op.ranks > op.node:
+        if link is None or not present(self.within(op)):
             return None
         payload = op.payload_bytes()
         shared = self.shared.find("collective", op.exchange) if self.shared is not None else None

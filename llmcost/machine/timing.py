@@ -19,6 +19,7 @@ from llmcost.ground.algebra import (
     Symbolic,
     ceil_div,
     either,
+    is_one,
     is_plain,
     largest,
     maximum,
@@ -31,7 +32,7 @@ from llmcost.ground.algebra import (
 from llmcost.machine.chip import Chip, Links
 from llmcost.machine.efficiency import Efficiency, Kernel
 from llmcost.model.counting import PassCost, count_pass
-from llmcost.model.operators import Attention, Communication, Elementwise, Operator, Stored, TokenProduct
+from llmcost.model.operators import Attention, Collective, Communication, Elementwise, Operator, Stored, TokenProduct
 
 LIMITS = ("compute", "memory bandwidth", "network")  # in the order of a Bound
 
@@ -128,6 +129,11 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
             continue
         known = None if efficiency.own is None else efficiency.own.seconds(op)
         if known is not None:
+            if efficiency.own is not None and isinstance(op, Collective) and not is_one(efficiency.own.within(op)):
+                across = collective_seconds(op, chip.links, efficiency)
+                if across is None:
+                    return None
+                known = across + efficiency.own.within(op) * (known - across)
             once = named("kernel", known, of=op.name)
         elif isinstance(op, Communication):
             once = collective_seconds(op, chip.links, efficiency)

@@ -19,6 +19,7 @@ NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
     "memory": "the cache of more has no room",
     "chunk": "tokens of more do not fit into a chunk",
+    "max_num_seqs": "the most that run at a time (--max-num-seqs)",
     "concurrency": "all of them",
     "requests": "all of them",
     "rate": "as many as arrive meanwhile",
@@ -140,7 +141,7 @@ def _traffic(e: Estimate) -> list[tuple[str, str, str]]:
     if not _generates(e):
         return []
     heading = "Traffic a decode step" + ", a GPU" * (e.workload.gpus > 1)
-    routed = e.model.params.active < e.model.params.total
+    routed = e.model.params.active < e.model.params.text
     of_experts = f"those that {e.workload.routing} routing touches; the limit reads those of one token" * routed
     return [
         (heading, scaled(t.total_bytes, "B"), "" if routed else "what no implementation can avoid reading"),
@@ -347,8 +348,9 @@ def _errors(e: Estimate) -> list[str]:
     kind = e.accuracy.prefill.of
     if not kind:
         return [f"error     {UNKNOWN}: no published run was predicted by a profile of your own"]
+    whose = "optimised engines'" if e.workload.engine is None else f"{e.workload.engine}'s"
     return [
-        f"error     optimised engines' published runs of {kind} that no share was fitted to:",
+        f"error     {whose} published runs of {kind} that no share was fitted to:",
         *(f"          {each}" for each in said),
     ]
 

@@ -215,6 +215,6 @@ def _notes(answer: Train) -> list[str]:
         f"MFU as others count: {others} (llmcost mfu).",
         f"textbook  FLOPs a parameter and token over {share}: {rule}",
         "limit     no implementation is faster: causal FLOPs at peak, no recomputation, all traffic at the same time",
-        f"expected  {e.basis}",
+        f"expected  {e.basis}, and what {answer.run.engine} does in its own way",
         f"error     {band_in_words(answer.accuracy)}{kind}{days}",
     ]

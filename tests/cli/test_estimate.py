@@ -666,3 +666,26 @@ def test_what_is_not_known_of_a_model_is_null(cli):
 
 def test_what_8_bit_layers_leave_in_16_bits_is_said(cli):
     assert "linear layers fp8, the rest bf16" in cli("estimate", "llama3-8b", "--hw", "h100", "--dtype", "fp8").out
+
+
+@pytest.mark.parametrize(("own", "others"), [("--max-num-seqs", []), ("", ["--engine", "vllm-0.6"])])
+def test_what_keeps_running_requests_at_an_engines_most_is_said(cli, own, others):
+    asked = [own, 256] if own else others
+    shown = cli(
+        "estimate", "llama3.1-8b", "--hw", "h100", *asked, "--concurrency", 300, "--prompt", "1k", "--output", 256
+    )
+    assert shown.code == 0
+    assert "256 run at a time, the most that run at a time (--max-num-seqs)" in " ".join(shown.out.split())
+
+
+def test_layouts_side_by_side_have_an_engines_own_collectives(cli):
+    """One of them crosses nodes, another does not: each has the time that it has when asked alone."""
+    shown = cli("plan", "llama3.1-8b", "--hw", "h100", "--gpus", 16, "--serve", "--engine", "vllm", "--json")
+    assert shown.code == 0, shown.err
+    best = json.loads(shown.out)["best"]
+    assert len({each["tp"] * each["pp"] for each in best}) > 3
+    for each in best:
+        layout = ["--tp", each["tp"], "--pp", each["pp"], "--dp", each["dp"], "--concurrency", each["concurrency"]]
+        asked = ["--prompt", 1024, "--output", 256, "--engine", "vllm", *layout, "--json"]
+        alone = json.loads(cli("estimate", "llama3.1-8b", "--hw", "h100", *asked).out)["serving"]["expected"]
+        assert each["tokens_per_s_per_gpu"] == pytest.approx(alone["output_tokens_per_s_per_gpu"], rel=1e-9), layout
