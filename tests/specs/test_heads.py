@@ -164,4 +164,5 @@ def test_the_head_of_a_text_model_is_the_wrappers_unless_a_part_alone_names_one(
 def test_what_is_counted_names_the_other_parts_of_every_wrapper():
     inside = {"audio_config": {"layers": 1}, "text_config": {"model_type": "llama"}}
     spec = model_from(document_of({"vision_config": {"layers": 1}, "thinker_config": inside}, "config.json", "model"))
-    assert spec.counted == "the text model alone, without the vision encoder and the audio encoder"
+    without = "the text model alone, without the vision encoder and the audio encoder"
+    assert spec.counted == f"{without} (of which type is not told)"

@@ -104,7 +104,7 @@ def towers_of(config: dict[str, Any], hidden: int) -> Towers:
     kind = config.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
-        raise LeftOutError(f"towers of {str(kind)[:40]} are not known")
+        raise LeftOutError(f"towers of {str(kind)[:40]} are not known" if kind else "of which type is not told")
     try:
         return family(config, hidden)
     except (ZeroDivisionError, OverflowError) as error:
