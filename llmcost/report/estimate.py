@@ -42,7 +42,8 @@ def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
         dtypes = f"{w.dtype}, weights {w.weight_dtype}"
     elif model.generates and not w.dtype == w.weight_dtype == w.kv_dtype:
         dtypes = f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
-    title = f"{model.title}{place}: {dtypes}, {_gpus(w)}batch {w.batch:,}, context {w.context:,}"
+    under = "" if w.engine is None else f" under {w.engine}"
+    title = f"{model.title}{place}{under}: {dtypes}, {_gpus(w)}batch {w.batch:,}, context {w.context:,}"
     counts = Table(title, ("", "", ""), "lrl", [*_counts(model, e), *_memory(e), *_traffic(e)])
     if e.hardware is None:
         return [counts, Table("", ("",), "l", (), (NO_GPU,))]

@@ -675,6 +675,7 @@ def test_what_keeps_running_requests_at_an_engines_most_is_said(cli, own, others
         "estimate", "llama3.1-8b", "--hw", "h100", *asked, "--concurrency", 300, "--prompt", "1k", "--output", 256
     )
     assert shown.code == 0
+    assert not others or shown.out.startswith("Llama 3.1 8B on NVIDIA H100 SXM5 80GB under vllm-0.6: ")
     assert "256 run at a time, the most that run at a time (--max-num-seqs)" in " ".join(shown.out.split())
 
 
