@@ -36,6 +36,7 @@ import numpy as np
 from llmcost.machine import kernels
 from llmcost.machine.efficiency import family_of
 from llmcost.machine.kernels import FAMILY_FILES, FORMAT, FORMS, WIDTHS, Figures, figures_of
+from llmcost.model.operators.sequence import causal_pairs
 from llmcost.specs.catalog import load_hardware, shipped
 
 SOURCE = "ai-dynamo/aiconfigurator, kernel tables of commit 095f58a5 (2026-08, Apache-2.0), https://github.com/ai-dynamo/aiconfigurator"
@@ -235,7 +236,7 @@ def prefill_groups(gpu: str, table: Arrays, latent: bool = False) -> Iterator[Gr
         if "window" not in label:
             sizes["window"] = 0
         q, keys, window = sizes["queries"], sizes["keys"], sizes["window"]
-        pairs = kernels.causal_pairs(q, keys, window)
+        pairs = causal_pairs(q, keys, window)
         least = sizes["batch"] * sizes["heads"] * pairs * 2 * (sizes["d"] + sizes["dv"]) / f.peak
         return Group("prefill", label, sizes, seconds[rows], least, gpu)
 

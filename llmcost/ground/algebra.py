@@ -194,6 +194,11 @@ def floor_div(x: Number, y: Number) -> Number:
     return int(x // y) if is_plain(x) and is_plain(y) else x // y
 
 
+def more_than(amount: Number, room: Number) -> Number:
+    """1 where an amount is more than there is room for, else 0."""
+    return minimum(1, ceil_div(maximum(0, amount - room), room))
+
+
 def named(name: str, x: Number, of: str = "") -> Number:
     """Give an intermediate result a name, by which later formulas print it; numbers and arrays pass through.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, floor_div, least, maximum, minimum, present
+from llmcost.ground.algebra import Number, least, maximum, minimum, more_than, present
 from llmcost.ground.constants import Constant
 from llmcost.ground.units import BITS
 from llmcost.machine.chip import links_of
@@ -68,7 +68,7 @@ class EngineKernels(NamedTuple):
 
     def within(self, op: Collective) -> Number:
         """1 where a collective stays inside a node, else 0: of layouts side by side an array."""
-        return minimum(1, floor_div(op.node, op.stride * op.ranks))
+        return 1 - more_than(op.stride * op.ranks, op.node)
 
     def _elementwise(self, op: Elementwise) -> Number | None:
         """A kernel that moves bytes alone: as far as they have room there, to and from the L2 cache."""
@@ -154,7 +154,7 @@ class EngineKernels(NamedTuple):
         times = [collective_seconds(fit.numbers, link, payload, op.ranks) for fit in (own, shared) if fit is not None]
         if len(times) < 2:
             return times[0] if times else None
-        too_large = minimum(1, floor_div(payload, LARGEST_OWN + 1))  # 0 or 1, of symbols and arrays too
+        too_large = more_than(payload, LARGEST_OWN)
         return times[0] * (1 - too_large) + times[1] * too_large
 
 

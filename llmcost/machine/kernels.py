@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, expm1, floor_div, least, maximum, minimum, present, sum_of
 from llmcost.machine.efficiency import family_of
+from llmcost.model.operators.sequence import causal_pairs
 from llmcost.specs.catalog import load_hardware, shipped
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.json_text import document_of
@@ -301,18 +302,6 @@ def prefill_seconds(
     rate = f.bandwidth * x.memory
     stored = batch * fresh * (2 + cache_bytes) * x.store / rate + batch * queries * x.token / f.sms
     return x.launch + _overlapped((computed, longest, moved / rate), x.overlap) + stored
-
-
-def causal_pairs(queries: Number, keys: Number, window: Number = 0) -> Number:
-    """Causal (query, key) pairs of the last so many queries over so many keys, or over the last `window` of them."""
-    if not present(window):
-        return queries * (2 * keys - queries + 1) / 2
-
-    def up_to(x: Number) -> Number:
-        near = minimum(x, window)
-        return near * (near + 1) / 2 + (x - near) * window
-
-    return up_to(keys) - up_to(keys - queries)
 
 
 def decode_seconds(

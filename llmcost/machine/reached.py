@@ -65,7 +65,7 @@ def under_engine(
         from llmcost.machine.kernel_times import engine_kernels  # an answer without an engine reads none
 
         own = engine_kernels(engine.kernels, hardware, compute, weights, cache)
-    return found._replace(basis=f"{engine.title} {engine.version}", error=None, own=own)
+    return found._replace(basis=f"{engine.title} {engine.version}", own=own)
 
 
 def figures_of(engine: EngineSpec) -> dict[str, float]:

@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 from llmcost.ground.algebra import (
     Number,
     Symbolic,
-    ceil_div,
     either,
     is_one,
     is_plain,
     largest,
     maximum,
-    minimum,
+    more_than,
     name_of_least,
     named,
     present,
@@ -90,11 +89,6 @@ def _from_memory(cost: PassCost, chip: Chip, name: str, passes: Number) -> Numbe
     return named("from_memory", more_than(moved, held) * (moved - weights_stay * weights), name)
 
 
-def more_than(amount: Number, room: Number) -> Number:
-    """1 where an amount is more than there is room for, else 0."""
-    return minimum(1, ceil_div(maximum(0, amount - room), room))
-
-
 def _least_compute(cost: PassCost, chip: Chip, name: str) -> Number:
     """Seconds of all FLOPs (causal), each at the peak of its data type; None where one is not known.
 
@@ -127,24 +121,31 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
         if isinstance(op, Stored):
             seconds.append(0)
             continue
-        known = None if efficiency.own is None else efficiency.own.seconds(op)
-        if known is not None:
-            if efficiency.own is not None and isinstance(op, Collective) and not is_one(efficiency.own.within(op)):
-                across = collective_seconds(op, chip.links, efficiency)
-                if across is None:
-                    return None
-                known = across + efficiency.own.within(op) * (known - across)
-            once = named("kernel", known, of=op.name)
-        elif isinstance(op, Communication):
-            once = collective_seconds(op, chip.links, efficiency)
+        own = None if efficiency.own is None else efficiency.own.seconds(op)
+        if isinstance(op, Communication):
+            once = _exchange_seconds(op, own, chip.links, efficiency)
             if once is None:
                 return None
-            once = named("exchange", once, of=op.name)
+        elif own is not None:
+            once = named("kernel", own, of=op.name)
         else:
             peak = chip.plain_peak if efficiency.apart(op) else chip.peak_of(op)
             once = _kernel_seconds(op, peak, chip.bandwidth, efficiency.of(op), symbolic=symbolic)
         seconds.append(op.count * once)
     return seconds
+
+
+def _exchange_seconds(op: Communication, own: Number, links: Links | None, efficiency: Efficiency) -> Number:
+    """Expected seconds of an exchange: by the engine's `own` kernel as far as it holds, else over the links."""
+    within: Number = 0
+    if own is not None:
+        within = efficiency.own.within(op) if efficiency.own is not None and isinstance(op, Collective) else 1
+    if is_one(within):
+        return named("kernel", own, of=op.name)
+    across = collective_seconds(op, links, efficiency)
+    if across is None or own is None:
+        return None if across is None else named("exchange", across, of=op.name)
+    return named("kernel", across + within * (own - across), of=op.name)
 
 
 def _kernel_seconds(op: Operator, peak: Number, bandwidth: Number, kernel: Kernel, *, symbolic: bool) -> Number:

@@ -26,9 +26,10 @@ n is the least of three numbers: the concurrency; the requests whose caches have
 kept free (vLLM's watermark), each at its mean length, or at its full one where the engine reserves room for all of the
 output; and the requests whose tokens fill the chunk. All others wait in the queue.
 
-Left out: time on the host between steps, prompts that share a prefix, requests that differ in length, preemption, and
-that a chunk reads the keys of the chunks before it again. The limit takes all prompts at once, spreads computing and
-reading evenly over ranks and time, fills the whole memory with weights and cache, and knows no chunk.
+Left out: time on the host between steps where no engine is named, prompts that share a prefix, requests that differ in
+length, preemption, and that a chunk reads the keys of the chunks before it again. The limit takes all prompts at once,
+spreads computing and reading evenly over ranks and time, fills the whole memory with weights and cache, and knows no
+chunk.
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from os import listdir
 from os.path import isdir, lexists
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmcost.ground.errors import InputError, UnknownNameError
 from llmcost.model.spec import ModelSpec
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmcost.specs.engine import EngineSpec
     from llmcost.specs.training_engine import TrainingEngine
 
+Made = TypeVar("Made")
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDERS = {
     "models": ("models",),
@@ -39,6 +40,17 @@ def shipped(kind: str) -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / kind
 
 
+def _kept(path: Path, made_by: Callable[[Document], Made]) -> Made:
+    """What a reader makes of a file, read again only when the file has changed: a loop names the same one each time."""
+    made: Made = _made(path, path.stat().st_mtime_ns if path.is_file() else 0, made_by)
+    return made
+
+
+@lru_cache(maxsize=512)
+def _made(path: Path, changed: int, made_by: Callable[[Document], Any]) -> Any:  # noqa: ARG001 - a key of the cache
+    return made_by(read_yaml(path))
+
+
 def load_model(name: str, kind: str | None = None, allow_unknown: Sequence[str] = ()) -> ModelSpec:
     """The model of that name, alias, path or hub id.
 
@@ -48,14 +60,8 @@ def load_model(name: str, kind: str | None = None, allow_unknown: Sequence[str] 
     """
     path = find("models", name)
     if kind is None and not allow_unknown and path.parent == shipped("models"):
-        return _shipped_model(path, path.stat().st_mtime_ns)
+        return _kept(path, model_from)
     return model_from(read_model(path, kind, allow_unknown, strict=False))
-
-
-@lru_cache(maxsize=256)  # a loop over options names the same model each time
-def _shipped_model(path: Path, changed: int) -> ModelSpec:  # noqa: ARG001 - a key of the cache
-    """The model in a file of ours, read again only when the file has changed (`changed`: its time in nanoseconds)."""
-    return model_from(read_yaml(path))
 
 
 def read_model(
@@ -82,14 +88,8 @@ def load_hardware(name: str) -> HardwareSpec:
     """The GPU, or the GPU in the system, of that name, alias or path. Raises UnknownNameError or SpecError."""
     path = find("hardware", name)
     if path.parent == shipped("hardware"):
-        return _shipped_hardware(path, path.stat().st_mtime_ns)
+        return _kept(path, hardware_from)
     return hardware_of(read_yaml(path))
-
-
-@lru_cache(maxsize=256)
-def _shipped_hardware(path: Path, changed: int) -> HardwareSpec:  # noqa: ARG001 - a key of the cache
-    """The GPU in a file of ours, as `_shipped_model`."""
-    return hardware_from(read_yaml(path))
 
 
 def hardware_of(document: Document) -> HardwareSpec:
@@ -107,16 +107,9 @@ def hardware_of(document: Document) -> HardwareSpec:
 
 def load_engine(name: str) -> EngineSpec:
     """The engine of that name, alias or path. Raises UnknownNameError or SpecError."""
-    path = find("engines", name)
-    return _engine(path, path.stat().st_mtime_ns if path.is_file() else 0)
-
-
-@lru_cache(maxsize=64)
-def _engine(path: Path, changed: int) -> EngineSpec:  # noqa: ARG001 - a key of the cache
-    """The engine in a file, as `_shipped_model`."""
     from llmcost.specs.engine import engine_from  # an answer without an engine needs no schema of one
 
-    return engine_from(read_yaml(path))
+    return _kept(find("engines", name), engine_from)
 
 
 def trains(name: str) -> bool:
@@ -130,16 +123,9 @@ def trains(name: str) -> bool:
 
 def load_training_engine(name: str) -> TrainingEngine:
     """The training engine of that name, alias or path. Raises UnknownNameError or SpecError."""
-    path = find("training engines", name)
-    return _training_engine(path, path.stat().st_mtime_ns if path.is_file() else 0)
-
-
-@lru_cache(maxsize=64)
-def _training_engine(path: Path, changed: int) -> TrainingEngine:  # noqa: ARG001 - a key of the cache
-    """The training engine in a file, as `_shipped_model`."""
     from llmcost.specs.training_engine import training_engine_from
 
-    return training_engine_from(read_yaml(path))
+    return _kept(find("training engines", name), training_engine_from)
 
 
 @lru_cache(maxsize=64)  # an estimate in a loop asks each time

@@ -123,7 +123,7 @@ class Attention(_Attention, Operator):
         if not causal or self.both_ways:
             return self.s * self.seen()
         if self.span == "all" and not present(self.every):
-            return _half(self.s * (2 * self.c - self.s + 1))
+            return causal_pairs(self.s, self.c)
         return self._pairs_up_to(self.c) - self._pairs_up_to(self.c - self.s)
 
     def _pairs_up_to(self, x: Number) -> Number:
@@ -134,8 +134,7 @@ class Attention(_Attention, Operator):
             seen = self.every * _half(groups * (groups - 1)) + groups * (near - groups * self.every + 1)
             return seen + (x - near) * self.w
         if self.span != "chunk":
-            near = minimum(x, self.w)
-            return _half(near * (near + 1)) + (x - near) * self.w
+            return _in_window(x, self.w)
         whole = floor_div(x, self.w)
         rest = x - whole * self.w
         return whole * _half(self.w * (self.w + 1)) + _half(rest * (rest + 1))
@@ -373,6 +372,19 @@ class Scan(_Scan, Operator):
 
     def heads_divided(self, parts: Number) -> Operator:
         return self._shared(parts, "heads", "reads", "writes", "weights")
+
+
+def causal_pairs(queries: Number, keys: Number, window: Number = 0) -> Number:
+    """Causal (query, key) pairs of the last so many queries over so many keys, or over the last `window` of them."""
+    if not present(window):
+        return _half(queries * (2 * keys - queries + 1))
+    return _in_window(keys, window) - _in_window(keys - queries, window)
+
+
+def _in_window(queries: Number, window: Number) -> Number:
+    """Pairs of the first so many queries: min(1, window) + … + min(queries, window)."""
+    near = minimum(queries, window)
+    return _half(near * (near + 1)) + (queries - near) * window
 
 
 def _half(even: Number) -> Number:
