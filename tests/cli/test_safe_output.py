@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from heeded import HEEDED
 
 import llmcost
 from llmcost.cli import output
@@ -154,7 +155,7 @@ def test_a_closed_stderr_changes_nothing():
 
 @pytest.mark.parametrize("while_loading", ["typer", "yaml", "pydantic_core", "llmcost.cli.answers"])
 def test_ctrl_c_while_modules_are_loaded_is_quiet(while_loading):
-    code = (
+    code = HEEDED + (
         "import os, signal, sys\nclass Stop:\n    def find_spec(self, name, *_):\n"
         f"        if name == {while_loading!r}:\n            os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Stop())\nsys.argv = ['llmcost', 'estimate', 'llama3-8b']\n"

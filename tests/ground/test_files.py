@@ -8,6 +8,7 @@ import sys
 import threading
 
 import pytest
+from heeded import HEEDED
 
 from llmcost.ground.errors import InputError
 from llmcost.ground.files import check_place, draft_of, refuse_input, write_file
@@ -110,12 +111,9 @@ def test_what_is_read_is_not_written_over_by_any_of_its_names(tmp_path):
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_program_that_is_ended_leaves_no_draft(tmp_path, ending):
-    """Also where the tests run under nohup or in the background, which have signals ignored."""
-    heeded = "signal.default_int_handler" if ending == signal.SIGINT else "signal.SIG_DFL"
-    code = (
+    code = HEEDED + (
         "import os, signal, sys\nfrom pathlib import Path\nfrom llmcost import __main__, cli\n"
         "from llmcost.ground.files import draft_of\n"
-        f"signal.signal({int(ending)}, {heeded})\n"
         "def run():\n    with draft_of(Path('x')):\n        assert len(os.listdir()) == 1\n"
         f"        os.kill(os.getpid(), {int(ending)})\n        signal.pause()\n"
         "cli.main = run\n__main__.main()"
