@@ -14,7 +14,7 @@ from llmcost.accuracy.models import spec_of
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import MOST
 from llmcost.machine.efficiency import from_figures
-from llmcost.serving.estimate import estimate, workload_of
+from llmcost.serving.estimate import estimate, started, workload_of
 from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
 from llmcost.specs.catalog import load_hardware
@@ -79,7 +79,7 @@ def _by_figures(name: str, gpu: str, options: Options, figures: Figures | None) 
     assert model is not None
     if figures is not None:
         joined = joined_by(hardware, options.link)
-        efficiency = from_figures(figures, joined, str(options.dtype), str(options.weight_dtype), options.launch)
+        efficiency = from_figures(figures, joined, str(options.dtype), str(options.weight_dtype), started(options))
     try:
         workload_of(model, hardware, options)
     except InputError:  # layers that do not divide into as many stages
@@ -95,7 +95,7 @@ def _run(case: Case, profile: str | None) -> Options:
         weight_dtype=of["weights"],
         kv_dtype=of["kv"],
         attention_dtype=of["kv"] if engine.get("narrow_attention") and of["kv"] in gpu_of(of["gpu"]).peak else None,
-        launch=engine["launch"],
+        cuda_graphs=engine["launch"] == "graph",
         engine=engine.get("spec"),
         head_dtype=of["weights"] if engine.get("head") else None,
         link=of["link"],

@@ -1,9 +1,14 @@
 """`llmcost estimate`, `explain`, `ops`: questions about one model."""
 
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
 
+from llmcost.cli import launching
 from llmcost.cli import options as o
 from llmcost.cli.command import Argument, Takes
+from llmcost.cli.launching import LaunchAlone, LogAlone
+from llmcost.ground.errors import InputError
 from llmcost.ground.options import flag, word
 from llmcost.serving.options import LAYOUT, MIXES, PHASES, Options
 
@@ -22,6 +27,8 @@ def estimate(
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
     breakdown: Annotated[bool, flag("Also every operator of prefill and decode.")] = False,
+    launch: LaunchAlone = False,
+    log: LogAlone = False,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Parameters, FLOPs, memory, traffic and speed of MODEL on a GPU.
@@ -35,10 +42,23 @@ def estimate(
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
+    wanted = ["--launch"] * launch + ["--log"] * log
+    launching.check(wanted=wanted, engine=options.engine, others=["--breakdown"] * breakdown)
+    if wanted and chip is None:
+        raise InputError(f"{wanted[0]}: on which GPU? name one with --hw")
     result = compute(spec, chip, options)
+    more: Callable[[], dict[str, Any]] = dict
+    if chip is not None and options.engine is not None:
+        from llmcost.serving.launch import Asked
+
+        asked = Asked(spec, chip, result.workload, result.memory, model)
+        if wanted:
+            launching.show(form, asked, wanted)
+            return
+        more = partial(launching.launch_document, asked)
     if not breakdown:
         form.show(
-            result.to_dict,
+            lambda: result.to_dict() | more(),
             lambda: (("quantity", "value", "unit"), estimate_rows(result)),
             lambda: estimate_tables(spec, result),
             spec.unknown_keys,
@@ -50,7 +70,7 @@ def estimate(
     phases = {phase: phase_operators(spec, chip, options, phase) for phase in ("prefill", "decode")}
     rows = [(phase, *row) for phase, each in phases.items() for row in each.operators]
     form.show(
-        lambda: result.to_dict() | {"operators": {phase: each.rows() for phase, each in phases.items()}},
+        lambda: result.to_dict() | more() | {"operators": {phase: each.rows() for phase, each in phases.items()}},
         lambda: (("phase", *OperatorRow._fields), rows),
         lambda: [
             *estimate_tables(spec, result),

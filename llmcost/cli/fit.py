@@ -1,12 +1,14 @@
 """`llmcost fit`: which GPUs hold a model."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmcost.cli import launching
 from llmcost.cli import options as o
 from llmcost.cli.command import Given, Takes, spelled_out
+from llmcost.cli.launching import LaunchAlone
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, number, word
 from llmcost.ground.units import parse_milliseconds
@@ -15,11 +17,13 @@ from llmcost.simulation.results import Spread
 
 if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
-    from llmcost.search.fit import Precision
+    from llmcost.search.fit import Offer, Precision
+    from llmcost.serving.launch import Asked
     from llmcost.specs.hardware import HardwareSpec
 
 LISTS = ("gpus", "dtype", "weight_dtype")
 CHOSEN = ("tp", "pp", "dp", "ep")  # degrees, as the GPUs and the model have it
+TAKEN = ("gpus", *CHOSEN, "dtype", "weight_dtype", "kv_dtype")  # what an offer says of its options
 BASES = ("textbook", "limit", "expected")
 
 
@@ -52,6 +56,7 @@ def fit(
     ] = None,
     tpot: Annotated[float | None, number("With --rate: the longest TPOT, likewise.", "MS", parse_milliseconds)] = None,
     at: Annotated[str, word("Of how many of the requests that is.", Spread._fields)] = "p99",
+    launch: LaunchAlone = False,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Which GPUs hold MODEL: how many, at which precision, how large a batch and context, how fast, at what price.
@@ -78,7 +83,9 @@ def fit(
     prices = o.prices_of(price, chips)
     if basis != "textbook" and options.mfu != Options().mfu:
         raise InputError(f"--mfu {options.mfu:g}: of the textbook's rates; give --basis textbook too")
-    if ttft is not None or tpot is not None:
+    limits = ["--ttft"] * (ttft is not None) + ["--tpot"] * (tpot is not None)
+    launching.check(wanted=["--launch"] * launch, engine=options.engine, others=limits)
+    if limits:
         if not hw:
             raise InputError("--ttft and --tpot: every GPU would be simulated; name some with --hw")
         _fit_rate(spec, chips, options, (ttft, tpot, at), counts, precisions, prices, form)
@@ -86,16 +93,35 @@ def fit(
     with waiting("trying GPUs"):
         found = compute(spec, chips, options, counts, precisions, prices, basis)
     holding = found.holding()
+    more: dict[str, Any] = {}
+    if options.engine is not None and holding:
+        first = _asked(spec, chips, options, holding[0], model)
+        if launch:
+            launching.show(form, first, ["--launch"], f"{holding[0].gpus} × {holding[0].title}")
+            return
+        more = launching.launch_document(first) if form.json else {}
     shown = holding if hw or lists.keys() - {"gpus"} or counts != GPUS else ranked(best(found.offers))
     title = f"{spec.title}: GPUs that hold it at batch {found.batch:,}, context {found.context:,}"
     form.show(
-        found.to_dict,
+        lambda: found.to_dict() | more,
         lambda: (Offer._fields, found.offers),
         lambda: [fit_table(title, found, shown, priced=bool(prices))],
         spec.unknown_keys,
     )
     if not holding:
         raise typer.Exit(1)
+
+
+def _asked(
+    spec: "ModelSpec", chips: "list[HardwareSpec]", options: Options, offer: "Offer", name: str
+) -> "Asked":
+    """What is launched where an offer is taken."""
+    from llmcost.serving.estimate import estimate
+    from llmcost.serving.launch import Asked
+
+    chip = next(each for each in chips if each.name == offer.hardware)
+    found = estimate(spec, chip, options._replace(**{each: getattr(offer, each) for each in TAKEN}))
+    return Asked(spec, chip, found.workload, found.memory, name)
 
 
 def _fit_rate(

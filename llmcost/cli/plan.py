@@ -1,16 +1,23 @@
 """`llmcost plan`: the best layout for a training step or to serve, and why the others lose."""
 
-from typing import Annotated
+from math import ceil
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmcost.cli import launching
 from llmcost.cli import options as o
 from llmcost.cli.command import Given, Takes, spelled_out
+from llmcost.cli.launching import LaunchAlone
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import count, flag, number
 from llmcost.ground.units import parse_milliseconds
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.training.options import Options
+
+if TYPE_CHECKING:
+    from llmcost.search.plan_serving import ServingCandidate, ServingQuestion
+    from llmcost.serving.launch import Asked
 
 AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")  # what is searched
 HELD = ("schedule", "context_parallel")  # one for all layouts
@@ -61,6 +68,7 @@ def plan(
         number("With --serve: the longest TPOT, time of each other token.", "MS", parse_milliseconds, default="any"),
     ] = None,
     top: Annotated[int, count("Layouts to list.")] = 10,
+    launch: LaunchAlone = False,
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
@@ -84,6 +92,9 @@ def plan(
     _refuse_others(training, serving | limits, serve=serve)
     spec = o.load_model(model, kind, training | serving, allow_unknown, text_alone=not serve)
     chip = load_hardware(hw)
+    if launch and not serve:
+        raise InputError("--launch: of serving; give --serve too")
+    launching.check(wanted=["--launch"] * launch, engine=serving.get("engine"))
     held = spelled_out({name: training.pop(name) for name in AXES if name in training}, Options)
     if serve:
         price = training.pop("price", None)
@@ -94,14 +105,34 @@ def plan(
         options = Options(gpus=gpus, dtype=serving.get("dtype"), engine=serving.get("engine"), **training)
         with waiting("trying layouts"):
             found = plan_training(ask(spec, chip, options, held, serving.get("memory_utilization")), top)
+    more: dict[str, Any] = {}
+    if isinstance(found, ServingPlan) and found.best and serving.get("engine") is not None:
+        best = _asked(asked, found.best[0], model)
+        if launch:
+            launching.show(form, best, ["--launch"])
+            return
+        more = launching.launch_document(best) if form.json else {}
     form.show(
-        found.to_dict,
+        lambda: found.to_dict() | more,
         lambda: (found.columns, [list(row.values()) for row in found.rows()]),
         lambda: serving_tables(found) if isinstance(found, ServingPlan) else plan_tables(found),
         spec.unknown_keys,
     )
     if not found.best:
         raise typer.Exit(1)
+
+
+def _asked(question: "ServingQuestion", best: "ServingCandidate", name: str) -> "Asked":
+    """What is launched where a layout is taken, with the requests in flight that keep the limits."""
+    from llmcost.serving.estimate import estimate
+    from llmcost.serving.launch import Asked
+    from llmcost.serving.options import DEGREES
+
+    degrees = {each: getattr(best.layout, each) for each in DEGREES}
+    a_rank = ceil(best.concurrency / best.layout.dp)
+    w = question.workload._replace(**degrees, gpus=best.layout.gpus(), concurrency=best.concurrency, max_num_seqs=a_rank)
+    found = estimate(question.model, question.hardware, w)
+    return Asked(question.model, question.hardware, found.workload, found.memory, name, servers=best.replicas)
 
 
 def _refuse_others(training: Given, serving: Given, *, serve: bool) -> None:

@@ -3,18 +3,24 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmcost.cli import launching
 from llmcost.cli import options as o
 from llmcost.cli.command import Takes
+from llmcost.cli.launching import LaunchAlone
+from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option
 from llmcost.serving.options import Options
 from llmcost.simulation.options import SimulationOptions
 
 if TYPE_CHECKING:
+    from llmcost.model.spec import ModelSpec
+    from llmcost.serving.launch import Asked
     from llmcost.simulation.run import Run
+    from llmcost.specs.hardware import HardwareSpec
 
 # What does not depend on traffic, or depends on it here.
 WITHOUT = ("batch", "context", "images", "image_size", "audio", "mfu", "tokens", "logits", "batch_prompts")
@@ -47,6 +53,7 @@ def simulate(
     kind: o.ReadAs = None,
     trace_out: Annotated[str | None, Option("Write every step as a trace for Perfetto.", metavar="FILE")] = None,
     plot: o.Plot = None,
+    launch: LaunchAlone = False,
     allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -69,7 +76,17 @@ def simulate(
         charts.check(Path(plot))
     if trace_out is not None:
         check_place(Path(trace_out))
+    launching.check(wanted=["--launch"] * launch, engine=options.engine)
+    more: dict[str, Any] = {}
     run = Run(spec, chip, options, simulation)
+    if options.engine is not None and simulation.prefill_gpus is None and (launch or form.json):
+        asked = _asked(spec, chip, options, simulation, model)
+        if launch:
+            launching.show(form, asked, ["--launch"])
+            return
+        more = launching.launch_document(asked)
+    if launch:
+        raise InputError("--launch: lines for prompts that run apart from decode (--prefill-gpus) are left out")
     rows: list[tuple[float, ...]] = []
     interrupted = False
     with waiting("simulating", lambda: f": {run.times.requests:,} requests answered"), _traced(run, trace_out):
@@ -83,13 +100,36 @@ def simulate(
         charts.save(Path(plot), f"{spec.title} on {chip.title}: what requests see", simulation_panels(found, spread))
     found = found if simulation.timeline else found._replace(timeline=())
     form.show(
-        found.to_dict,
+        lambda: found.to_dict() | more,
         lambda: (REQUEST_COLUMNS, rows),
         lambda: simulation_tables(spec.title, chip.title, found, run.times.limits),
         spec.unknown_keys,
     )
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _asked(
+    spec: "ModelSpec", chip: "HardwareSpec", options: Options, simulation: SimulationOptions, name: str
+) -> "Asked":
+    """What is launched so that it serves as simulated."""
+    from llmcost.serving.estimate import estimate
+    from llmcost.serving.launch import Asked, Speculation, name_on_a_hub
+    from llmcost.simulation.run import lengths_of
+    from llmcost.simulation.steptime import DRAFTS
+    from llmcost.specs.catalog import load_model
+
+    prompt, output = lengths_of(spec, options)
+    found = estimate(spec, chip, options._replace(prompt=prompt, output=output, rate=None, requests=None))
+    w, drawn = found.workload, simulation.trace is None and simulation.lengths is None
+    if not drawn:  # requests may be as long as the model takes
+        w = w._replace(context=spec.max_position_embeddings)
+    guess, way = None, simulation.draft in DRAFTS
+    if simulation.speculate:
+        draft = simulation.draft if way else name_on_a_hub(load_model(simulation.draft)) or simulation.draft
+        guess = Speculation(simulation.speculate, draft, way)
+    more = {"kv_tokens": simulation.kv_tokens, "prefix_caching": simulation.prefix_caching}
+    return Asked(spec, chip, w, found.memory, name, guess, **more)
 
 
 @contextmanager

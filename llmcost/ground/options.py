@@ -84,6 +84,12 @@ class Option(NamedTuple):
         deniable = self.read is None and self.value is not False
         return self.long or (f"--{name}/--no-{name}" if deniable else f"--{name}")
 
+    def typed(self, value: Any) -> str:
+        """How a value is typed on the command line, flag and all."""
+        if self.read is None:
+            return self.flag.split("/")[not value]
+        return f"{self.flag} {value}"
+
     def one(self, text: str) -> Any:
         """The value that `text` means, checked; a decimal as a float. Raises InputError."""
         assert self.read is not None

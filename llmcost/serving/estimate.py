@@ -15,6 +15,7 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.machine.bands import OPTIMISED, SERVING, bands_for
 from llmcost.machine.chip import Chip, chip_of, usable_bytes
+from llmcost.machine.defaults import Launch
 from llmcost.machine.efficiency import Band, Efficiency, family_of
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.training_shares import trained_by
@@ -34,7 +35,6 @@ from llmcost.serving.options import (
     CHUNK,
     DEGREES,
     LARGE_MEMORY,
-    LAUNCHES,
     LAYOUT,
     MIXES,
     OF_A_GPU,
@@ -136,8 +136,13 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
     return (
         element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
         chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype),
-        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch, engine, w.kv_dtype),
+        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, started(w), engine, w.kv_dtype),
     )
+
+
+def started(w: Workload) -> Launch:
+    """How the engine starts kernels, in the word of their shares and gaps."""
+    return "graph" if w.cuda_graphs else "stream"
 
 
 def prompt_is_context(options: Options) -> bool:
@@ -277,7 +282,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     return options._replace(
         context=context,
         prompt=prompt,
-        launch=options.launch or LAUNCHES[0],
+        cuda_graphs=options.cuda_graphs is not False,
         chunk=options.chunk or (None if options.batch_prompts or options.engine else usual_chunk(hardware)),
         dtype=dtype,
         weight_dtype=weights,
@@ -300,7 +305,7 @@ def under_engine(options: Options, hardware: HardwareSpec | None) -> Options:
     return options._replace(
         chunk=options.chunk or chunk,
         max_num_seqs=options.max_num_seqs or engine.default("max_num_seqs", hardware),
-        launch=options.launch or engine.launch,
+        cuda_graphs=engine.launch == "graph" if options.cuda_graphs is None else options.cuda_graphs,
         free_memory_fraction=engine.free_memory_fraction if fraction is None else fraction,
         reserve_output=options.reserve_output or engine.reserve_output,
         head_dtype=options.head_dtype or (options.weight_dtype if engine.quantised_head else None),
@@ -312,8 +317,7 @@ def refuse_of_a_gpu(options: Options, hardware: HardwareSpec | None) -> None:
     for name in OF_A_GPU if hardware is None else ():
         value, option = getattr(options, name), declared(Options)[name]
         if value != option.value:
-            told = option.flag if value is True else f"{option.flag} {value}"
-            raise InputError(f"{told}: it says what a GPU does; give the GPU too, with --hw")
+            raise InputError(f"{option.typed(value)}: it says what a GPU does; give the GPU too, with --hw")
 
 
 def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:

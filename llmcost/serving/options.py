@@ -8,7 +8,6 @@ from typing import Annotated, NamedTuple, TypeAlias
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, Word, count, declared, flag, length, number, share, word
-from llmcost.machine.defaults import Launch
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.formats import CACHES, FORMATS
 from llmcost.model.operators.routing import LAWS, routing_of
@@ -18,7 +17,6 @@ COMPUTE_DTYPES = ("bf16", "fp16", "fp8", "int8", "fp4", "tf32", "fp32")
 GGUF_CACHES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")  # llama.cpp's --cache-type-k: blocks with their scales
 STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32", "nvfp4", *CACHES, *GGUF_CACHES)
 WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
-LAUNCHES: tuple[Launch, ...] = ("graph", "stream")  # the first where nothing else is said
 MOST_GPUS = 10**6
 MOST_TOKENS = 10**16
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
@@ -270,10 +268,11 @@ class Options(NamedTuple):
             default="none in particular: a well-optimised one",
         ),
     ] = None
-    launch: Annotated[
-        Word,
-        word(
-            "How the engine starts kernels: by CUDA graphs, or one by one.", LAUNCHES, default="the engine's, or graph"
+    cuda_graphs: Annotated[
+        bool | None,
+        flag(
+            "Start kernels by CUDA graphs, or one by one, as with vLLM's --enforce-eager.",
+            default="as the engine does, or by graphs",
         ),
     ] = None
     gpus: Annotated[
@@ -366,7 +365,7 @@ LAYOUT = ("gpus", *DEGREES, "gpus_per_node")
 SIZES = tuple(name for name, option in declared(Options).items() if option.letter and name not in LAYOUT)
 # Options that say what a GPU does, or how much of one is used: without a GPU they change no figure.
 OF_A_GPU = (
-    "profile", "launch", "link", "mfu", "memory_utilization", "free_memory_fraction", "batch_prompts", "communicator",
+    "profile", "cuda_graphs", "link", "mfu", "memory_utilization", "free_memory_fraction", "batch_prompts", "communicator",
     "reserve_output", "tokens",
 )  # fmt: skip
 PHASES = ("prefill", "decode", "train")  # of which operators are listed

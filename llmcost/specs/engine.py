@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from llmcost.ground.units import parse_quantity
+from llmcost.specs.engine_command import COMMAND, LOG, Command, LogLine, command_from, log_from
 from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
 from llmcost.specs.reader import Document
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, number, record, several, validate
@@ -36,6 +37,8 @@ SCHEMA = record(
         "reserve_output": _sourced(FLAG),
         "quantised_head": _sourced(FLAG),
         "mixed": _sourced(FLAG),
+        "command": COMMAND,
+        "log": LOG,
         "notes": several(TEXT),
     },
 )
@@ -61,7 +64,8 @@ class EngineSpec(NamedTuple):
 
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `stated`:
-    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode.
+    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `command`:
+    what starts it; `log`: what it prints then.
     """
 
     name: str
@@ -80,6 +84,8 @@ class EngineSpec(NamedTuple):
     reserve_output: bool = False
     quantised_head: bool = False
     mixed: bool = True
+    command: Command | None = None
+    log: tuple[LogLine, ...] = ()
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
@@ -116,6 +122,8 @@ def engine_from(document: Document) -> EngineSpec:
         )
     figures = fields.get("figures", {})
     fields["figures"] = {name: taken(("figures", name), entry) for name, entry in figures.items()}
+    fields["command"] = command_from(document, fields.get("command"))
+    fields["log"] = log_from(document, fields.get("log", []))
     for name in ("vendors", "aliases", "notes"):
         fields[name] = tuple(fields.get(name, ()))
     return EngineSpec(**fields, stated=stated)

@@ -101,7 +101,7 @@ def test_the_command_line_answers_the_same(cli, phase):
     for case in cases:
         flags = []
         for name, value in told(options_of(case)).items():
-            flags += [f"--{name.replace('_', '-')}"] + ([] if value is True else [f"{value}"])
+            flags += declared(Options)[name].typed(value).split()
         shown = cli("estimate", case.settings["model"], "--hw", case.settings["gpu"], *flags, "--json")
         assert shown.code == 0, shown.err
         document = json.loads(shown.out)
@@ -116,9 +116,9 @@ def test_an_engine_brings_the_options_that_are_facts_of_it():
     """engines.yaml: TensorRT-LLM starts kernels one by one, fills 9/10 of what is free, keeps room for all output."""
     (case, *_) = [case for case in CASES if case.source.name == "trtllm-0.17"]
     options = options_of(case)
-    assert (options.launch, options.free_memory_fraction, options.reserve_output) == ("stream", 0.9, True)
+    assert (options.cuda_graphs, options.free_memory_fraction, options.reserve_output) == (False, 0.9, True)
     (case, *_) = [case for case in CASES if case.source.name == "gpt-fast" and case.settings["weights"] == "int8"]
-    assert (options_of(case).launch, options_of(case).head_dtype) == ("graph", "int8")
+    assert (options_of(case).cuda_graphs, options_of(case).head_dtype) == (True, "int8")
     (case, *_) = [case for case in CASES if case.source.name == "mlc-perf-bench" and case.settings["tp"] == 2]
     assert options_of(case).link == "pcie4"
 

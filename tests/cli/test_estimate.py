@@ -162,7 +162,7 @@ def test_every_option_arrives_in_the_workload(cli):
         **dict.fromkeys(("concurrency", "rate", "requests", "link", "head_dtype", "free_memory_fraction", "profile")),
         **dict.fromkeys(("engine", "max_num_seqs", "images", "image_size", "audio")),
         **dict.fromkeys(("batch_prompts", "communicator", "reserve_output"), False),
-        "launch": "graph",
+        "cuda_graphs": True,
         "logits": "last",
         "routing": "uniform",
     }
@@ -181,13 +181,13 @@ def test_every_option_arrives_in_the_workload(cli):
         "gpus_per_node": 4,
     }
     assert {key: workload[key] for key in expected} == expected
-    arguments = "--output 9 --rate 2.5 --requests 40 --launch stream --link pcie4 --head-dtype int8 --logits all"
+    arguments = "--output 9 --rate 2.5 --requests 40 --no-cuda-graphs --link pcie4 --head-dtype int8 --logits all"
     arguments += " --free-memory-fraction 0.7 --batch-prompts --communicator --reserve-output"
     workload = answer_of(cli, "estimate", "llama3-8b", "--hw", "rtx4090", *arguments.split())["workload"]
     expected = {
         "rate": 2.5,
         "requests": 40,
-        "launch": "stream",
+        "cuda_graphs": False,
         "link": "pcie4",
         "head_dtype": "int8",
         "logits": "all",

@@ -46,7 +46,7 @@ questions = st.fixed_dictionaries(
         "weight_dtype": st.sampled_from(["bf16", "fp8", "fp8-block128", "nvfp4", "int4-g128"]),
         "kv_dtype": st.sampled_from(["fp8", "bf16"]),
         "chunk": st.sampled_from([8, 200]),
-        "launch": st.just("stream"),
+        "cuda_graphs": st.just(False),
         "memory_utilization": st.sampled_from([0.5, 1]),
     },
 )

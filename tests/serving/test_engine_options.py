@@ -22,8 +22,8 @@ def changed(**options):
 
 def test_kernels_launched_one_by_one_cost_their_gaps():
     """Eight kernels a layer and what stands around them: so many gaps of a stream in place of a graph's."""
-    found = changed(launch="stream")
-    assert all("expected" in path or path == "workload.launch" for path in found)
+    found = changed(cuda_graphs=False)
+    assert all("expected" in path or path == "workload.cuda_graphs" for path in found)
     graph, stream = found["decode.expected.seconds_per_step"]
     gap = DEFAULTS["gap.stream"].value - DEFAULTS["gap.graph"].value
     assert 8 * 32 < (stream - graph) / gap < 16 * 32
@@ -99,7 +99,6 @@ def test_a_sweep_takes_what_arrives_as_an_axis():
         ({"requests": 10}, "--requests 10: a mix of requests needs"),
         ({"requests": 0, "output": 5}, "--requests 0: at least 1"),
         ({"free_memory_fraction": 1.5}, "--free-memory-fraction"),
-        ({"launch": "alone"}, "--launch alone: one of graph, stream"),
         ({"link": "nvlink"}, "--link nvlink: one of pcie3, pcie4, pcie5"),
         ({"head_dtype": "int5"}, "--head-dtype int5: one of"),
         ({"logits": "some"}, "--logits some: one of last, all"),

@@ -1,0 +1,362 @@
+"""The command that starts an engine so that it serves what was estimated, and the lines that its log has then.
+
+Both are data of the engine's file (specs/engine_command.py). Here are the figures that they are made of.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from math import ceil, floor
+from os.path import isdir
+from typing import Any, NamedTuple
+
+from llmcost.ground.errors import InputError
+from llmcost.model.architecture import operators
+from llmcost.model.counting import count_params
+from llmcost.model.sizes import Load, activation_dtype
+from llmcost.model.spec import ModelSpec
+from llmcost.serving.caches import PAGE, allocation
+from llmcost.serving.estimate import machine_of, server_of
+from llmcost.serving.options import Workload
+from llmcost.serving.phases import decode_step
+from llmcost.serving.results import Memory
+from llmcost.specs.engine import EngineSpec
+from llmcost.specs.engine_command import BRACKETS, FIGURES, Argument, Command, as_word
+from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.hub import HUB_ID
+
+GIB, MIB, BITS = 2**30, 2**20, 8
+ON_A_HUB = re.compile(r"https://huggingface\.co/([\w.-]+/[\w.-]+)")
+PLAIN = ("bf16", "fp16", "fp32")
+FILL_IN = "/path/to/"  # begins a place that only the user knows
+RANK, ADDRESS = "$NODE_RANK", "$HEAD_ADDRESS"  # variables of the shell that the user sets on each node
+# Figures that must reach the engine where they are not these values, by any of the figures named.
+REACHED_BY: dict[str, tuple[str, ...]] = {
+    "tp": ("tp", "stage_gpus", "split"),
+    "pp": ("pp", "split"),
+    "sharing_ranks": ("dp", "stage_gpus"),
+    "experts": ("experts", "ep"),
+    "kv_dtype": ("kv_dtype",),
+    "draft": ("draft",),
+    "kv_tokens": ("kv_tokens", "kv_blocks"),
+    "prefix_caching": ("prefix_caching",),
+    "free_memory_fraction": ("free_memory_fraction",),
+    "cuda_graphs": ("cuda_graphs",),
+    "nodes": ("nodes",),
+}
+
+
+class Speculation(NamedTuple):
+    """Tokens that are guessed in a step, and what guesses them: a `way` (mtp, ngram), or the place of a model."""
+
+    tokens: int
+    draft: str
+    way: bool = True
+
+
+class Typed(NamedTuple):
+    """One argument as it is typed: `flag` is "" where there is none, `value` "" where the flag alone is typed.
+
+    Of a setting, which stands in a file, `flag` is the name of the file.
+    """
+
+    flag: str
+    value: str
+    why: str
+    source: str
+
+
+class Launch(NamedTuple):
+    """What starts an engine.
+
+    `command`: in one line, on the first node; `lines`: all that is typed, with remarks behind #. `missing`: why there
+    is no command; None where there is one.
+    """
+
+    engine: str
+    version: str
+    command: str | None
+    arguments: tuple[Typed, ...] = ()
+    lines: tuple[str, ...] = ()
+    missing: str | None = None
+
+
+class Logged(NamedTuple):
+    """A line of the log as predicted, without its time and place, and where its wording is from."""
+
+    line: str
+    source: str
+
+
+class Asked(NamedTuple):
+    """What is launched: a workload and its memory, what the user calls the model, how many such servers there are.
+
+    `kv_tokens`: that the cache of a rank is held to; None: what the memory leaves.
+    """
+
+    model: ModelSpec
+    hardware: HardwareSpec
+    workload: Workload
+    memory: Memory
+    name: str
+    speculation: Speculation | None = None
+    servers: int = 1
+    kv_tokens: int | None = None
+    prefix_caching: bool = True
+
+
+def launch_of(engine: EngineSpec, asked: Asked) -> Launch:
+    """The command that starts the engine; where there is none, why."""
+    version = engine.version if engine.command is None else engine.command.version
+    try:
+        return _launch(engine, asked)
+    except InputError as error:
+        return Launch(engine.name, version, None, missing=str(error))
+
+
+def _launch(engine: EngineSpec, asked: Asked) -> Launch:
+    """The same. Raises InputError where the engine has no command, or cannot be told what was asked."""
+    command = engine.command
+    if command is None:
+        raise InputError(f"{engine.title} has no command that starts a server")
+    if asked.memory.fits is not True:
+        raise InputError(f"{asked.model.name} does not fit on {asked.hardware.title} in this layout")
+    figures = figures_of(engine, command, asked)
+    _refuse_unreached(engine, command, figures)
+    texts = [(each, text) for each in command.arguments if (text := _text(engine, each, figures)) is not None]
+    flags = [(each, text) for each, text in texts if not each.setting]
+    settings = [f"{each.setting}: {text}" for each, text in texts if each.setting]
+    lines = _remarks(engine, asked, figures)
+    if settings:
+        file = shlex.quote(command.file)
+        lines.append(f"printf '%s\\n' {' '.join(map(shlex.quote, settings))} > {file}")
+        flags.append((Argument("model", command.source, flag=command.file_flag), command.file))
+    several = figures["nodes"] > 1
+    start = f"{_filled(command.across_nodes, figures)} {command.start}".strip() if several else command.start
+    first = [
+        (each, "0" if each.figure == "node_rank" else text) for each, text in flags if each.figure != "other_node"
+    ]
+    others = several and not command.across_nodes
+    lines += ["# On node 0:"] * others + _wrapped(start, first)
+    if others:
+        lines += [f"# On every other node, NODE_RANK being 1 to {figures['nodes'] - 1}:", *_wrapped(start, flags)]
+    typed = [
+        Typed(command.file, f"{each.setting}: {text}", FIGURES[each.figure], _url(engine, each.source))
+        if each.setting
+        else Typed(each.flag, text, FIGURES[each.figure], _url(engine, each.source))
+        for each, text in texts
+    ]
+    one_line = " ".join([start, *(_words(each, text) for each, text in first)])
+    return Launch(engine.name, command.version, one_line, tuple(typed), tuple(lines))
+
+
+def _url(engine: EngineSpec, source: str) -> str:
+    return engine.sources[source].get("url", engine.sources[source]["title"])
+
+
+def _wrapped(start: str, arguments: list[tuple[Argument, str]]) -> list[str]:
+    """A command on several lines: what has no flag stands on the first, every flag on one of its own."""
+    bare = [_words(each, text) for each, text in arguments if not each.flag]
+    flags = [_words(each, text) for each, text in arguments if each.flag]
+    lines = [" ".join([start, *bare]), *(f"  {words}" for words in flags)]
+    return [*(f"{line} \\" for line in lines[:-1]), lines[-1]]
+
+
+def _words(argument: Argument, text: str) -> str:
+    """An argument for a shell. Variables that the user sets stay variables."""
+    if argument.figure in ("node_rank", "head_address") and text.startswith("$"):
+        return f'{argument.flag} "{text}"'
+    return " ".join(filter(None, (argument.flag, shlex.quote(text) if text else "")))
+
+
+def _remarks(engine: EngineSpec, asked: Asked, figures: dict[str, Any]) -> list[str]:
+    """What has to be said before the command."""
+    assert engine.command is not None
+    lines = []
+    if figures["nodes"] > 1 and not engine.command.across_nodes:
+        lines.append("# HEAD_ADDRESS: the address of node 0.")
+    servers = asked.servers
+    if figures["dp"] > 1 and not engine.command.uses() & {"dp", "stage_gpus"}:
+        servers *= figures["dp"]
+    if servers > 1:
+        lines.append(f"# {servers:,} such servers, each on {figures['gpus']:,} GPUs of its own.")
+    if figures["model"].startswith(FILL_IN):
+        lines.append(f"# {figures['model']}: where the weights of {asked.model.title} in {asked.workload.weight_dtype} are.")
+    return lines
+
+
+def _refuse_unreached(engine: EngineSpec, command: Command, figures: dict[str, Any]) -> None:
+    """Raise InputError for what was asked for and no argument of the command can tell the engine."""
+    plain = {"prefix_caching": True, "tp": 1, "pp": 1, "sharing_ranks": 1, "experts": "whole", "nodes": 1, "cuda_graphs": engine.launch == "graph"}
+    used = command.uses()
+    for name, ways in REACHED_BY.items():
+        if figures[name] in (None, plain.get(name)) or used & set(ways) or (name == "nodes" and command.across_nodes):
+            continue
+        raise InputError(f"{engine.title} {command.version} is not told by its command: {FIGURES[name]}, {figures[name]}")
+
+
+def _text(engine: EngineSpec, argument: Argument, figures: dict[str, Any]) -> str | None:
+    """What is typed for an argument behind its flag, "" for nothing; None where it is left away.
+
+    Raises InputError for a figure that the engine has no word for.
+    """
+    assert engine.command is not None
+    value = figures[argument.figure]
+    if value is None or as_word(value) == argument.unless:
+        return None
+    if argument.words:
+        word = argument.words.get(as_word(value))
+        if word is None:
+            flag, known = argument.flag or argument.setting, ", ".join(argument.words)
+            what = FIGURES[argument.figure].partition(":")[0]
+            raise InputError(f"{engine.title} {engine.command.version} has no {flag} for {what} {value}: there is {known}")
+        if isinstance(word, bool):
+            return "" if word else None
+        return _filled(word, figures)
+    if argument.bare:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else _filled(argument.value or f"<{argument.figure}>", figures)
+
+
+def _filled(text: str, figures: dict[str, Any]) -> str:
+    """A text with figures in place of their names in angle brackets."""
+    return BRACKETS.sub(lambda match: format(figures[match[1]], match[2] or ""), text)
+
+
+def figures_of(engine: EngineSpec, command: Command, asked: Asked) -> dict[str, Any]:
+    """The figures that arguments are made of; None for what is not there, or is as the engine has it anyway."""
+    model, w, m = asked.model, asked.workload, asked.memory
+    spread = min(w.ep, w.tp * w.dp)
+    has_experts = model.has_experts()
+    sharing = w.dp if has_experts and spread > 1 else 1
+    experts = "whole" if not has_experts or w.tp * w.dp == 1 or (spread == 1 and w.dp == 1) else "copied"
+    if has_experts and spread > 1:
+        experts = "spread" if spread == w.tp * w.dp else "partly"
+    of_servers = w.dp if "dp" in command.uses() or sharing > 1 else 1
+    gpus = w.tp * w.pp * of_servers
+    nodes = ceil(gpus / w.gpus_per_node)
+    slots = slots_of(w)
+    own, guess = activation_dtype(w.dtype), asked.speculation
+    shared_fraction = (m.usable_bytes - m.set_aside_bytes - m.runtime_bytes - m.activation_bytes) / (
+        m.usable_bytes - m.runtime_bytes
+    )
+    return {
+        "model": place_of(engine, command, asked),
+        "tp": w.tp,
+        "pp": w.pp,
+        "dp": w.dp,
+        "ep": spread,
+        "experts": experts,
+        "sharing_ranks": sharing,
+        "stage_gpus": w.tp * sharing,
+        "layers": model.num_hidden_layers,
+        "split": "layers" if w.pp > 1 and w.tp == 1 else "both" if w.pp > 1 else "tensors" if w.tp > 1 else None,
+        "context": w.context,
+        "all_context": w.context * slots,
+        "max_num_seqs": w.max_num_seqs,
+        "all_sequences": None if w.max_num_seqs is None else w.max_num_seqs * sharing,
+        "slots": slots,
+        "chunk": w.chunk,
+        "all_chunk": None if w.chunk is None else w.chunk * sharing,
+        "chunked": True if w.chunk is not None and w.prompt > w.chunk else None,
+        "memory_utilization": w.memory_utilization,
+        "free_memory_fraction": w.free_memory_fraction,
+        "static_fraction": floor(shared_fraction * 1000) / 1000,
+        "activations": None if own == model.dtype else own,
+        "kv_dtype": None if w.kv_dtype == own else w.kv_dtype,
+        "quantised": w.weight_dtype if _is_quantised_by(command, w) and not _are_stored(model, w) else None,
+        "cuda_graphs": w.cuda_graphs,
+        "draft": None if guess is None else guess.draft if guess.way else "model",
+        "draft_model": None if guess is None or guess.way else guess.draft,
+        "speculate": None if guess is None else guess.tokens,
+        "verified": None if guess is None else guess.tokens + 1,
+        "kv_tokens": asked.kv_tokens,
+        "kv_blocks": None if asked.kv_tokens is None else asked.kv_tokens // int(PAGE.value),
+        "prefix_caching": asked.prefix_caching,
+        "gpus": gpus,
+        "nodes": nodes,
+        "gpus_per_node": w.gpus_per_node if nodes > 1 else None,
+        "node_rank": RANK if nodes > 1 else None,
+        "head_address": ADDRESS if nodes > 1 else None,
+        "other_node": True if nodes > 1 else None,
+    }
+
+
+def _are_stored(model: ModelSpec, w: Workload) -> bool:
+    """Whether the checkpoint has its weights in this format; plain types are cast while they are loaded."""
+    own = model.weight_format or model.dtype
+    return w.weight_dtype == own or (own in PLAIN and w.weight_dtype in PLAIN)
+
+
+def _is_quantised_by(command: Command, w: Workload) -> bool:
+    """Whether the engine brings a checkpoint's weights to this format itself."""
+    return any(w.weight_dtype in each.words for each in command.arguments if each.figure == "quantised")
+
+
+def place_of(engine: EngineSpec, command: Command, asked: Asked) -> str:
+    """What is typed for the model: a hub id, a folder of the user's, or a place that the user has to fill in."""
+    model, w, name = asked.model, asked.workload, asked.name
+    as_stored = _are_stored(model, w) or _is_quantised_by(command, w)
+    if command.weights_file:
+        return f"{FILL_IN}{model.name}-{w.weight_dtype}{command.weights_file}"
+    if not as_stored:
+        return f"{FILL_IN}{model.name}-{w.weight_dtype}"
+    if isdir(name):
+        return name
+    if name.endswith("config.json"):
+        return name.removesuffix("config.json").rstrip("/") or "."
+    if found := name_on_a_hub(model):
+        return found
+    return name if HUB_ID.fullmatch(name) else f"{FILL_IN}{model.name}"
+
+
+def name_on_a_hub(model: ModelSpec) -> str | None:
+    """The hub id of the repository that the model was read from."""
+    found = ON_A_HUB.match(model.source)
+    return found and found[1]
+
+
+def log_of(engine: EngineSpec, asked: Asked) -> list[Logged]:
+    """The lines of the log with our figures in them; none where the model does not fit, or the engine's file has none."""
+    if asked.memory.fits is not True or not engine.log:
+        return []
+    figures, latents = logged(asked), bool(asked.model.block_sizes("kv_lora_rank"))
+    return [Logged(_filled(each.line, figures), _url(engine, each.source)) for each in engine.log if each.latents in (None, latents)]
+
+
+def logged(asked: Asked) -> dict[str, Any]:
+    """The figures that lines of the log are made of: those of a GPU on the fullest pipeline stage."""
+    model, m, w = asked.model, asked.memory, asked.workload
+    server = server_of(model, *machine_of(asked.hardware, w), w)
+    step = decode_step(server, w, w.context)
+    caches = allocation(step.share.layers, w.prompt if w.chunk is None else min(w.prompt, w.chunk))
+    caches = caches.scaled(server.stage_share())
+    room = m.usable_bytes - m.overhead_bytes - m.weights_bytes - m.activation_bytes
+    position = caches.growing + sum(each.position for each in caches.windows)
+    block = caches.page * position + caches.states
+    tokens = int(room // block * caches.page) if block else 0
+    longest = caches.sequence(w.context) + caches.prompt(w.context)
+    slots = slots_of(w)
+    weights = m.weights_bytes * w.tp * w.pp
+    params = count_params(operators(model, server.size, Load(1, 1, 1))).total
+    return {
+        "weights_gib": m.weights_bytes / GIB,
+        "model_gib": weights / GIB,
+        "bits_a_weight": weights * BITS / params,
+        "room_gib": room / GIB,
+        "kv_tokens": tokens,
+        "kv_gib": tokens * position / GIB,
+        "half_gib": tokens * position / 2 / GIB,
+        "fitting": room / longest if longest else 0,
+        "all_context_mib": w.context * slots * position * w.tp * w.pp / MIB,
+        "context": w.context,
+        "all_context": w.context * slots,
+        "chunk": w.chunk or w.prompt,
+        "slots": slots,
+    }
+
+
+def slots_of(w: Workload) -> int:
+    """Requests that a rank runs at a time: as many as it may, or as are asked about."""
+    return w.max_num_seqs or ceil((w.concurrency or w.batch) / w.dp)
