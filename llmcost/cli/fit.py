@@ -112,9 +112,7 @@ def fit(
         raise typer.Exit(1)
 
 
-def _asked(
-    spec: "ModelSpec", chips: "list[HardwareSpec]", options: Options, offer: "Offer", name: str
-) -> "Asked":
+def _asked(spec: "ModelSpec", chips: "list[HardwareSpec]", options: Options, offer: "Offer", name: str) -> "Asked":
     """What is launched where an offer is taken."""
     from llmcost.serving.estimate import estimate
     from llmcost.serving.launch import Asked

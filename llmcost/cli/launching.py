@@ -24,7 +24,7 @@ def launch_document(asked: "Asked") -> dict[str, Any]:
 
 
 def check(*, wanted: Sequence[str], engine: str | None, others: Sequence[str] = ()) -> None:
-    """Raise InputError where lines are `wanted` by a flag and no engine is named, or `others` are flags that they lack."""
+    """Raise InputError where lines are `wanted` by flags, and no engine is named, or `others` are given too."""
     if not wanted:
         return
     if engine is None:
@@ -58,7 +58,12 @@ def show(form: "Form", asked: "Asked", wanted: Sequence[str], before: str = "") 
         write(f"```\n{text}```\n" if form.markdown else text, asked.model.unknown_keys)
         return
     form.show(
-        lambda: {"schema": SCHEMA, "model": asked.model.name, "hardware": asked.hardware.name, **launch_document(asked)},
+        lambda: {
+            "schema": SCHEMA,
+            "model": asked.model.name,
+            "hardware": asked.hardware.name,
+            **launch_document(asked),
+        },
         lambda: (("flag", "value", "why", "source"), launch.arguments),
         lambda: [Table("", ("",), "l", ())],
         asked.model.unknown_keys,

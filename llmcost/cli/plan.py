@@ -130,7 +130,9 @@ def _asked(question: "ServingQuestion", best: "ServingCandidate", name: str) -> 
 
     degrees = {each: getattr(best.layout, each) for each in DEGREES}
     a_rank = ceil(best.concurrency / best.layout.dp)
-    w = question.workload._replace(**degrees, gpus=best.layout.gpus(), concurrency=best.concurrency, max_num_seqs=a_rank)
+    w = question.workload._replace(
+        **degrees, gpus=best.layout.gpus(), concurrency=best.concurrency, max_num_seqs=a_rank
+    )
     found = estimate(question.model, question.hardware, w)
     return Asked(question.model, question.hardware, found.workload, found.memory, name, servers=best.replicas)
 

@@ -128,8 +128,11 @@ def _asked(
     if simulation.speculate:
         draft = simulation.draft if way else name_on_a_hub(load_model(simulation.draft)) or simulation.draft
         guess = Speculation(simulation.speculate, draft, way)
-    more = {"kv_tokens": simulation.kv_tokens, "prefix_caching": simulation.prefix_caching}
-    return Asked(spec, chip, w, found.memory, name, guess, **more)
+    return Asked(
+        *(spec, chip, w, found.memory, name, guess),
+        kv_tokens=simulation.kv_tokens,
+        prefix_caching=simulation.prefix_caching,
+    )
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Both are data of the engine's file (specs/engine_command.py). Here are the figur
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from math import ceil, floor
@@ -16,6 +17,7 @@ from llmcost.model.architecture import operators
 from llmcost.model.counting import count_params
 from llmcost.model.sizes import Load, activation_dtype
 from llmcost.model.spec import ModelSpec
+from llmcost.parallel.layout import Layout
 from llmcost.serving.caches import PAGE, allocation
 from llmcost.serving.estimate import machine_of, server_of
 from llmcost.serving.options import Workload
@@ -36,7 +38,7 @@ REACHED_BY: dict[str, tuple[str, ...]] = {
     "tp": ("tp", "stage_gpus", "split"),
     "pp": ("pp", "split"),
     "sharing_ranks": ("dp", "stage_gpus"),
-    "experts": ("experts", "ep"),
+    "ep": ("experts", "ep"),
     "kv_dtype": ("kv_dtype",),
     "draft": ("draft",),
     "kv_tokens": ("kv_tokens", "kv_blocks"),
@@ -122,33 +124,35 @@ def _launch(engine: EngineSpec, asked: Asked) -> Launch:
         raise InputError(f"{engine.title} has no command that starts a server")
     if asked.memory.fits is not True:
         raise InputError(f"{asked.model.name} does not fit on {asked.hardware.title} in this layout")
-    figures = figures_of(engine, command, asked)
+    figures = figures_of(command, asked)
     _refuse_unreached(engine, command, figures)
     texts = [(each, text) for each in command.arguments if (text := _text(engine, each, figures)) is not None]
     flags = [(each, text) for each, text in texts if not each.setting]
     settings = [f"{each.setting}: {text}" for each, text in texts if each.setting]
-    lines = _remarks(engine, asked, figures)
+    lines = _remarks(command, asked, figures)
     if settings:
-        file = shlex.quote(command.file)
-        lines.append(f"printf '%s\\n' {' '.join(map(shlex.quote, settings))} > {file}")
+        lines.append(f"printf '%s\\n' {shlex.join(settings)} > {shlex.quote(command.file)}")
         flags.append((Argument("model", command.source, flag=command.file_flag), command.file))
-    several = figures["nodes"] > 1
-    start = f"{_filled(command.across_nodes, figures)} {command.start}".strip() if several else command.start
-    first = [
-        (each, "0" if each.figure == "node_rank" else text) for each, text in flags if each.figure != "other_node"
-    ]
-    others = several and not command.across_nodes
-    lines += ["# On node 0:"] * others + _wrapped(start, first)
-    if others:
+    start = command.start
+    if figures["nodes"] > 1:
+        start = f"{_filled(command.across_nodes, figures)} {command.start}".strip()
+    first = [(each, "0" if each.figure == "node_rank" else text) for each, text in flags if each.figure != "other_node"]
+    if figures["nodes"] > 1 and not command.across_nodes:
+        lines += ["# On node 0:", *_wrapped(start, first)]
         lines += [f"# On every other node, NODE_RANK being 1 to {figures['nodes'] - 1}:", *_wrapped(start, flags)]
-    typed = [
-        Typed(command.file, f"{each.setting}: {text}", FIGURES[each.figure], _url(engine, each.source))
-        if each.setting
-        else Typed(each.flag, text, FIGURES[each.figure], _url(engine, each.source))
-        for each, text in texts
-    ]
+    else:
+        lines += _wrapped(start, first)
     one_line = " ".join([start, *(_words(each, text) for each, text in first)])
-    return Launch(engine.name, command.version, one_line, tuple(typed), tuple(lines))
+    typed = tuple(_typed(engine, command, each, text) for each, text in texts)
+    return Launch(engine.name, command.version, one_line, typed, tuple(lines))
+
+
+def _typed(engine: EngineSpec, command: Command, argument: Argument, text: str) -> Typed:
+    """What is said of an argument beside the lines."""
+    why, source = FIGURES[argument.figure], _url(engine, argument.source)
+    if argument.setting:
+        return Typed(command.file, f"{argument.setting}: {text}", why, source)
+    return Typed(argument.flag, text, why, source)
 
 
 def _url(engine: EngineSpec, source: str) -> str:
@@ -170,30 +174,37 @@ def _words(argument: Argument, text: str) -> str:
     return " ".join(filter(None, (argument.flag, shlex.quote(text) if text else "")))
 
 
-def _remarks(engine: EngineSpec, asked: Asked, figures: dict[str, Any]) -> list[str]:
-    """What has to be said before the command."""
-    assert engine.command is not None
-    lines = []
-    if figures["nodes"] > 1 and not engine.command.across_nodes:
-        lines.append("# HEAD_ADDRESS: the address of node 0.")
-    servers = asked.servers
-    if figures["dp"] > 1 and not engine.command.uses() & {"dp", "stage_gpus"}:
-        servers *= figures["dp"]
+def _remarks(command: Command, asked: Asked, figures: dict[str, Any]) -> list[str]:
+    """What has to be said before the command, in lines that a shell skips."""
+    place, w, remarks = figures["model"], asked.workload, []
+    if figures["nodes"] > 1 and not command.across_nodes:
+        remarks.append("HEAD_ADDRESS: the address of node 0.")
+    servers = asked.servers * w.dp // figures["dp"]
     if servers > 1:
-        lines.append(f"# {servers:,} such servers, each on {figures['gpus']:,} GPUs of its own.")
-    if figures["model"].startswith(FILL_IN):
-        lines.append(f"# {figures['model']}: where the weights of {asked.model.title} in {asked.workload.weight_dtype} are.")
-    return lines
+        remarks.append(f"{servers:,} such servers, each on {figures['gpus']:,} GPUs of its own.")
+    if place.startswith(FILL_IN):
+        remarks.append(f"{place}: where the weights of {asked.model.title} in {w.weight_dtype} are.")
+    return [f"# {' '.join(each.split())}" for each in remarks]
 
 
 def _refuse_unreached(engine: EngineSpec, command: Command, figures: dict[str, Any]) -> None:
     """Raise InputError for what was asked for and no argument of the command can tell the engine."""
-    plain = {"prefix_caching": True, "tp": 1, "pp": 1, "sharing_ranks": 1, "experts": "whole", "nodes": 1, "cuda_graphs": engine.launch == "graph"}
+    plain = {
+        "prefix_caching": True,
+        "tp": 1,
+        "pp": 1,
+        "sharing_ranks": 1,
+        "ep": 1,
+        "nodes": 1,
+        "cuda_graphs": engine.launch == "graph",
+    }
     used = command.uses()
     for name, ways in REACHED_BY.items():
         if figures[name] in (None, plain.get(name)) or used & set(ways) or (name == "nodes" and command.across_nodes):
             continue
-        raise InputError(f"{engine.title} {command.version} is not told by its command: {FIGURES[name]}, {figures[name]}")
+        raise InputError(
+            f"{engine.title} {command.version} is not told by its command: {FIGURES[name]}, {figures[name]}"
+        )
 
 
 def _text(engine: EngineSpec, argument: Argument, figures: dict[str, Any]) -> str | None:
@@ -210,7 +221,9 @@ def _text(engine: EngineSpec, argument: Argument, figures: dict[str, Any]) -> st
         if word is None:
             flag, known = argument.flag or argument.setting, ", ".join(argument.words)
             what = FIGURES[argument.figure].partition(":")[0]
-            raise InputError(f"{engine.title} {engine.command.version} has no {flag} for {what} {value}: there is {known}")
+            raise InputError(
+                f"{engine.title} {engine.command.version} has no {flag} for {what} {value}: there is {known}"
+            )
         if isinstance(word, bool):
             return "" if word else None
         return _filled(word, figures)
@@ -220,21 +233,21 @@ def _text(engine: EngineSpec, argument: Argument, figures: dict[str, Any]) -> st
 
 
 def _filled(text: str, figures: dict[str, Any]) -> str:
-    """A text with figures in place of their names in angle brackets."""
-    return BRACKETS.sub(lambda match: format(figures[match[1]], match[2] or ""), text)
+    """A text with figures in place of their names in angle brackets; inside quotes, as JSON and YAML write a text."""
+
+    def figure(match: re.Match[str]) -> str:
+        value = figures[match[1]]
+        quoted = isinstance(value, str) and f'"{match[0]}"' in text
+        return json.dumps(value, ensure_ascii=False)[1:-1] if quoted else format(value, match[2] or "")
+
+    return BRACKETS.sub(figure, text)
 
 
-def figures_of(engine: EngineSpec, command: Command, asked: Asked) -> dict[str, Any]:
+def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
     """The figures that arguments are made of; None for what is not there, or is as the engine has it anyway."""
     model, w, m = asked.model, asked.workload, asked.memory
-    spread = min(w.ep, w.tp * w.dp)
-    has_experts = model.has_experts()
-    sharing = w.dp if has_experts and spread > 1 else 1
-    experts = "whole" if not has_experts or w.tp * w.dp == 1 or (spread == 1 and w.dp == 1) else "copied"
-    if has_experts and spread > 1:
-        experts = "spread" if spread == w.tp * w.dp else "partly"
-    of_servers = w.dp if "dp" in command.uses() or sharing > 1 else 1
-    gpus = w.tp * w.pp * of_servers
+    experts, sharing, ranks = spread_of(command, model, w)
+    gpus = w.tp * w.pp * ranks
     nodes = ceil(gpus / w.gpus_per_node)
     slots = slots_of(w)
     own, guess = activation_dtype(w.dtype), asked.speculation
@@ -242,11 +255,11 @@ def figures_of(engine: EngineSpec, command: Command, asked: Asked) -> dict[str, 
         m.usable_bytes - m.runtime_bytes
     )
     return {
-        "model": place_of(engine, command, asked),
+        "model": place_of(command, asked),
         "tp": w.tp,
         "pp": w.pp,
-        "dp": w.dp,
-        "ep": spread,
+        "dp": ranks,
+        "ep": w.ep,
         "experts": experts,
         "sharing_ranks": sharing,
         "stage_gpus": w.tp * sharing,
@@ -283,6 +296,22 @@ def figures_of(engine: EngineSpec, command: Command, asked: Asked) -> dict[str, 
     }
 
 
+def spread_of(command: Command, model: ModelSpec, w: Workload) -> tuple[str, int, int]:
+    """Where experts are (FIGURES), data-parallel ranks that share them, and ranks that one server has.
+
+    Ranks that share no experts need not be one server: where an engine cannot hold them, each is a server of its own.
+    """
+    layout = Layout(w.tp, w.pp, w.dp, w.ep)
+    sharing = int(layout.expert_ranks())
+    if model.has_experts() and w.ep > 1:
+        return "partly" if layout.expert_tp() > 1 else "spread", sharing, sharing
+    experts = "copied" if model.has_experts() and w.dp > 1 else "whole"
+    told = [each for each in command.arguments if each.figure == "experts"]
+    if "dp" not in command.uses() or any(experts not in each.words for each in told):
+        return "whole", 1, 1
+    return experts, 1, w.dp
+
+
 def _are_stored(model: ModelSpec, w: Workload) -> bool:
     """Whether the checkpoint has its weights in this format; plain types are cast while they are loaded."""
     own = model.weight_format or model.dtype
@@ -294,7 +323,7 @@ def _is_quantised_by(command: Command, w: Workload) -> bool:
     return any(w.weight_dtype in each.words for each in command.arguments if each.figure == "quantised")
 
 
-def place_of(engine: EngineSpec, command: Command, asked: Asked) -> str:
+def place_of(command: Command, asked: Asked) -> str:
     """What is typed for the model: a hub id, a folder of the user's, or a place that the user has to fill in."""
     model, w, name = asked.model, asked.workload, asked.name
     as_stored = _are_stored(model, w) or _is_quantised_by(command, w)
@@ -318,11 +347,15 @@ def name_on_a_hub(model: ModelSpec) -> str | None:
 
 
 def log_of(engine: EngineSpec, asked: Asked) -> list[Logged]:
-    """The lines of the log with our figures in them; none where the model does not fit, or the engine's file has none."""
+    """The lines of the log with our figures in them; none where the model does not fit, or none are known."""
     if asked.memory.fits is not True or not engine.log:
         return []
     figures, latents = logged(asked), bool(asked.model.block_sizes("kv_lora_rank"))
-    return [Logged(_filled(each.line, figures), _url(engine, each.source)) for each in engine.log if each.latents in (None, latents)]
+    return [
+        Logged(_filled(each.line, figures), _url(engine, each.source))
+        for each in engine.log
+        if each.latents in (None, latents)
+    ]
 
 
 def logged(asked: Asked) -> dict[str, Any]:
@@ -359,4 +392,4 @@ def logged(asked: Asked) -> dict[str, Any]:
 
 def slots_of(w: Workload) -> int:
     """Requests that a rank runs at a time: as many as it may, or as are asked about."""
-    return w.max_num_seqs or ceil((w.concurrency or w.batch) / w.dp)
+    return int(w.max_num_seqs or ceil((w.concurrency or w.batch) / w.dp))

@@ -365,7 +365,7 @@ LAYOUT = ("gpus", *DEGREES, "gpus_per_node")
 SIZES = tuple(name for name, option in declared(Options).items() if option.letter and name not in LAYOUT)
 # Options that say what a GPU does, or how much of one is used: without a GPU they change no figure.
 OF_A_GPU = (
-    "profile", "cuda_graphs", "link", "mfu", "memory_utilization", "free_memory_fraction", "batch_prompts", "communicator",
-    "reserve_output", "tokens",
+    "profile", "cuda_graphs", "link", "mfu", "memory_utilization", "free_memory_fraction", "batch_prompts",
+    "communicator", "reserve_output", "tokens",
 )  # fmt: skip
 PHASES = ("prefill", "decode", "train")  # of which operators are listed

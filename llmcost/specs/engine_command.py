@@ -18,7 +18,7 @@ FIGURES = {
     "pp": "pipeline stages",
     "dp": "data-parallel ranks",
     "ep": "GPUs that experts are spread over",
-    "experts": "experts: whole in a tensor-parallel group, spread over all GPUs (--ep is --tp times --dp), partly, or copied",
+    "experts": "experts: whole in a tensor-parallel group, spread (--ep is --tp times --dp), partly, or copied",
     "sharing_ranks": "data-parallel ranks that share experts",
     "stage_gpus": "GPUs of a stage: of a layer's, of all ranks that share experts",
     "split": "what GPUs divide: layers, the tensors in them, or both",
@@ -93,10 +93,10 @@ LOG: Schema = several(record(required={"line": TEXT, "source": TEXT}, optional={
 class Argument(NamedTuple):
     """One argument of a command line.
 
-    `flag`: "" for what is typed without a name. `setting`: in place of a flag, a line of the file that the engine reads.
-    `unless`: the value at which it is left away. `words`: what the engine calls each value of the figure; True: the flag
-    alone says it, False: it is left away; a value that is missing cannot be had. `value`: what is typed, with figures in
-    angle brackets (None: the figure itself). `bare`: the flag alone.
+    `flag`: "" for what is typed without a name. `setting`: in place of a flag, a key of the file that the engine reads.
+    `unless`: the value at which it is left away. `words`: what the engine calls each value of the figure; True: the
+    flag alone says it, False: it is left away; a value that is missing cannot be had. `value`: what is typed, with
+    figures in angle brackets (None: the figure itself). `bare`: the flag alone.
     """
 
     figure: str
@@ -153,25 +153,14 @@ def command_from(document: Document, fields: dict[str, Any] | None) -> Command |
     """The command that validated fields describe. Raises SpecError for a source or figure that is none."""
     if fields is None:
         return None
-    sources = document.data["sources"]
     across, file = fields.get("across_nodes", {}), fields.get("file", {})
-    for path, of in ((("command",), fields), (("command", "across_nodes"), across), (("command", "file"), file)):
-        _check_source(document, path, of.get("source"), sources)
+    _check_source(document, ("command",), fields)
+    for name, of in (("across_nodes", across), ("file", file)):
+        _check_source(document, ("command", name), of)
     _check_brackets(document, ("command", "across_nodes", "start"), across.get("start", ""), FIGURES)
-    arguments = []
-    for at, each in enumerate(fields["arguments"]):
-        path = ("command", "arguments", at)
-        _check_source(document, path, each["source"], sources)
-        for name in ("value", "setting"):
-            _check_brackets(document, (*path, name), each.get(name, ""), FIGURES)
-        for word, text in each.get("words", {}).items():
-            _check_brackets(document, (*path, "words", word), text, FIGURES)
-        if "setting" in each and not file:
-            raise document.error((*path, "setting"), "no file is named that it would be written to (command.file)")
-        known = {name: value for name, value in each.items() if name != "note"}
-        arguments.append(Argument(**known | {"unless": as_word(each["unless"]) if "unless" in each else ""}))
     return Command(
-        *(fields["version"], fields["start"], fields["source"], tuple(arguments)),
+        *(fields["version"], fields["start"], fields["source"]),
+        tuple(_argument(document, at, each, in_file=bool(file)) for at, each in enumerate(fields["arguments"])),
         across_nodes=across.get("start", ""),
         file=file.get("name", ""),
         file_flag=file.get("flag", ""),
@@ -179,10 +168,25 @@ def command_from(document: Document, fields: dict[str, Any] | None) -> Command |
     )
 
 
+def _argument(document: Document, at: int, fields: dict[str, Any], *, in_file: bool) -> Argument:
+    """One argument; `in_file`: whether there is a file for settings."""
+    path = ("command", "arguments", at)
+    _check_source(document, path, fields)
+    for name in ("value", "setting"):
+        _check_brackets(document, (*path, name), fields.get(name, ""), FIGURES)
+    for word, text in fields.get("words", {}).items():
+        _check_brackets(document, (*path, "words", word), text, FIGURES)
+    if "setting" in fields and not in_file:
+        raise document.error((*path, "setting"), "no file is named that it would be written to (command.file)")
+    unless = as_word(fields["unless"]) if "unless" in fields else ""
+    known = {name: value for name, value in fields.items() if name != "note"}
+    return Argument(**known | {"unless": unless})
+
+
 def log_from(document: Document, lines: list[dict[str, Any]]) -> tuple[LogLine, ...]:
     """The lines of the log that validated fields describe. Raises SpecError for a source or figure that is none."""
     for at, each in enumerate(lines):
-        _check_source(document, ("log", at), each["source"], document.data["sources"])
+        _check_source(document, ("log", at), each)
         _check_brackets(document, ("log", at, "line"), each["line"], LOGGED)
     return tuple(LogLine(each["line"], each["source"], each.get("latents")) for each in lines)
 
@@ -192,8 +196,10 @@ def as_word(value: Any) -> str:
     return str(value).lower()
 
 
-def _check_source(document: Document, path: tuple[Any, ...], source: str | None, known: dict[str, Any]) -> None:
-    if source is not None and source not in known:
+def _check_source(document: Document, path: tuple[Any, ...], fields: dict[str, Any]) -> None:
+    """Raise SpecError where the source of some fields is not among the file's."""
+    source = fields.get("source")
+    if source is not None and source not in document.data["sources"]:
         raise document.error((*path, "source"), f"{source!r} is not one of this file's sources")
 
 

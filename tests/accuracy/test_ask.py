@@ -9,6 +9,7 @@ from llmcost.accuracy.ask import asked, options_of
 from llmcost.accuracy.cases import Case, load_cases
 from llmcost.accuracy.models import shapes, spec_of
 from llmcost.accuracy.predict import ANSWERS, answers
+from llmcost.ground.options import declared
 from llmcost.machine.chip import chip_of
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Gemm
