@@ -181,10 +181,11 @@ def _remarks(command: Command, asked: Asked, figures: dict[str, Any]) -> list[st
         remarks.append("HEAD_ADDRESS: the address of node 0.")
     servers = asked.servers * w.dp // figures["dp"]
     if servers > 1:
-        remarks.append(f"{servers:,} such servers, each on {figures['gpus']:,} GPUs of its own.")
+        each = "a GPU" if figures["gpus"] == 1 else f"{figures['gpus']:,} GPUs"
+        remarks.append(f"{servers:,} such servers, each on {each} of its own.")
     if place.startswith(FILL_IN):
         remarks.append(f"{place}: where the weights of {asked.model.title} in {w.weight_dtype} are.")
-    return [f"# {' '.join(each.split())}" for each in remarks]
+    return [f"# {' '.join(remark.split())}" for remark in remarks]
 
 
 def _refuse_unreached(engine: EngineSpec, command: Command, figures: dict[str, Any]) -> None:
@@ -203,7 +204,7 @@ def _refuse_unreached(engine: EngineSpec, command: Command, figures: dict[str, A
         if figures[name] in (None, plain.get(name)) or used & set(ways) or (name == "nodes" and command.across_nodes):
             continue
         raise InputError(
-            f"{engine.title} {command.version} is not told by its command: {FIGURES[name]}, {figures[name]}"
+            f"the command of {engine.title} {command.version} cannot say: {FIGURES[name]} ({figures[name]})"
         )
 
 

@@ -1,0 +1,338 @@
+"""The lines that start an engine: against the engines' own parsers, and as a shell reads them."""
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from llmcost import estimate, load_hardware, load_model
+from llmcost.ground.errors import SpecError
+from llmcost.serving.launch import Asked, Speculation, figures_of, launch_of, log_of, logged
+from llmcost.specs.catalog import load_engine, names, shipped
+from llmcost.specs.engine import engine_from
+from llmcost.specs.engine_command import FIGURES, LOGGED
+from llmcost.specs.reader import parse_yaml
+
+HERE = Path(__file__).resolve().parent
+PARSERS = json.loads((HERE / "engine_flags.json").read_text("utf-8"))  # flags that each engine's parser knows
+ENGINES = [name for name in names("hardware/engines") if load_engine(name).command is not None]
+GPU = "h200"
+
+
+def asked(model, engine, hw=GPU, speculation=None, **options):
+    """A workload under an engine, ready to be launched."""
+    e = estimate(model, hw, engine=engine, **options)
+    return Asked(load_model(model), load_hardware(hw), e.workload, e.memory, model, speculation)
+
+
+def launched(*given, **options):
+    of = asked(*given, **options)
+    return launch_of(load_engine(of.workload.engine), of)
+
+
+def words(line):
+    """A command as a shell splits it: flags with their values, and what has no flag under ""."""
+    found, flag = {"": []}, ""
+    for word in shlex.split(line):
+        if word.startswith("--"):
+            flag, found[word] = word, ""
+        elif flag:
+            found[flag], flag = word, ""
+        else:
+            found[""].append(word)
+    return found
+
+
+LAYOUTS = [
+    ("llama3.1-8b", {"tp": 1}),
+    ("llama3.1-70b", {"tp": 4}),
+    ("llama3.1-70b", {"tp": 2, "pp": 2}),
+    ("llama3.1-8b", {"dp": 3}),
+    ("deepseek-v3", {"tp": 8, "ep": 8}),
+    ("deepseek-v3", {"dp": 16, "ep": 16}),
+    ("deepseek-v3", {"tp": 8, "dp": 2, "ep": 16}),
+    ("llama3.1-405b", {"tp": 8, "pp": 2}),
+]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_flag_is_one_of_the_engines_own_parser_at_the_version_that_is_named(engine):
+    command, parser = load_engine(engine).command, PARSERS[engine]
+    flags = {each.flag for each in command.arguments} | {command.file_flag}
+    assert flags - {""} <= set(parser["flags"].split())
+    assert command.version == parser["version"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("model", "layout"), LAYOUTS)
+def test_the_gpus_of_a_command_are_those_of_the_layout(engine, model, layout):
+    """However an engine divides them: what its flags multiply to, times the servers, is the layout's product."""
+    of = asked(model, engine, batch=64, context=2048, **layout)
+    found = launch_of(load_engine(engine), of)
+    if found.command is None:
+        assert engine == "llama.cpp"  # it has no experts on GPUs of their own, no nodes, no tensors beside layers
+        return
+    typed = words(found.command)
+    degrees = {
+        "vllm": ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size"),
+        "sglang": ("--tp-size", "--pp-size", *(["--dp-size"] if "--enable-dp-attention" not in typed else [])),
+        "trtllm": ("--tp_size", "--pp_size"),
+        "llama.cpp": (),
+    }[engine]
+    gpus = of.workload.tp * of.workload.pp if engine == "llama.cpp" else 1
+    for flag in degrees:
+        gpus *= int(typed.get(flag, 1))
+    servers = [int(line.split()[1]) for line in found.lines if "such servers" in line] or [1]
+    assert gpus * servers[0] == of.workload.gpus
+
+
+def test_a_command_has_the_figures_of_the_answer():
+    of = asked(
+        "llama3.1-70b", "vllm", tp=4, prompt=2000, output=500, concurrency=64, kv_dtype="fp8", weight_dtype="fp8"
+    )
+    assert words(launch_of(load_engine("vllm"), of).command) == {
+        "": ["vllm", "serve", "meta-llama/Llama-3.1-70B"],
+        "--tensor-parallel-size": "4",
+        "--max-model-len": "2500",  # prompt and output
+        "--max-num-seqs": "1024",  # as vLLM has it on such a GPU
+        "--max-num-batched-tokens": "8192",
+        "--gpu-memory-utilization": "0.9",
+        "--kv-cache-dtype": "fp8",
+        "--quantization": "fp8",  # the checkpoint is bf16
+    }
+    # What is as the engine has it anyway is left away; what was asked for is there.
+    eager = words(launched("llama3.1-8b", "vllm", cuda_graphs=False, memory_utilization=0.8, dtype="fp16").command)
+    assert (eager["--enforce-eager"], eager["--gpu-memory-utilization"], eager["--dtype"]) == ("", "0.8", "float16")
+    assert "--tensor-parallel-size" not in eager
+
+
+def test_every_argument_says_why_and_where_from():
+    for engine in ENGINES:
+        found = launched("llama3.1-8b", engine)
+        assert all(each.why and each.source.startswith("https://") for each in found.arguments), engine
+        assert {each.flag for each in found.arguments} - {""} == {*words(found.command)} - {""}, engine
+
+
+def test_sglangs_static_fraction_is_weights_and_cache_over_what_the_context_leaves():
+    of = asked("llama3.1-8b", "sglang")
+    m = of.memory
+    free = m.usable_bytes - m.runtime_bytes
+    cache = m.usable_bytes - m.set_aside_bytes - m.runtime_bytes - m.weights_bytes - m.activation_bytes
+    typed = float(words(launch_of(load_engine("sglang"), of).command)["--mem-fraction-static"])
+    assert typed == pytest.approx((m.weights_bytes + cache) / free, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("engine", "draft", "flags"),
+    [
+        ("vllm", "mtp", {"--speculative-config": {"method": "mtp", "num_speculative_tokens": 3}}),
+        ("vllm", 'a "b"', {"--speculative-config": {"model": 'a "b"', "num_speculative_tokens": 3}}),
+        ("sglang", "mtp", {"--speculative-algorithm": "NEXTN", "--speculative-num-draft-tokens": "4"}),
+        ("sglang", "x", {"--speculative-algorithm": "STANDALONE", "--speculative-draft-model-path": "x"}),
+        ("llama.cpp", "ngram", {"--spec-type": "ngram-simple", "--spec-ngram-simple-size-m": "3"}),
+    ],
+)
+def test_speculation_is_told_in_the_engines_words(engine, draft, flags):
+    guess = Speculation(3, draft, draft in ("mtp", "ngram"))
+    typed = words(launched("qwen3-8b", engine, speculation=guess).command)
+    told = {flag: json.loads(typed[flag]) if isinstance(value, dict) else typed[flag] for flag, value in flags.items()}
+    assert told == flags
+
+
+def test_settings_without_a_flag_go_into_a_file_that_the_command_names(tmp_path):
+    """TensorRT-LLM: the line that writes the file is run by a shell, and what it wrote is YAML."""
+    guess = Speculation(2, "mtp")
+    found = launched("deepseek-v3", "trtllm", tp=8, dp=2, ep=16, kv_dtype="fp8", cuda_graphs=False, speculation=guess)
+    subprocess.run(["/bin/sh", "-c", found.lines[0]], cwd=tmp_path, check=True)
+    written = yaml.safe_load((tmp_path / words(found.command)["--config"]).read_text("utf-8"))
+    assert written == {
+        "enable_attention_dp": True,
+        "kv_cache_config": {"dtype": "fp8", "free_gpu_memory_fraction": 0.9},
+        "cuda_graph_config": None,
+        "speculative_config": {"decoding_type": "MTP", "num_nextn_predict_layers": 2},
+    }
+
+
+def test_nodes_have_a_line_each_or_one_that_starts_them_all():
+    vllm = launched("deepseek-v3", "vllm", dp=16, ep=16)
+    first, other = [
+        text.replace("\\\n", "") for text in "\n".join(vllm.lines).split("# On ")[1:] if not text.startswith("HEAD")
+    ]
+    assert "--node-rank 0" in first
+    assert "--headless" not in first
+    assert '--node-rank "$NODE_RANK" ' in other
+    assert other.rstrip().endswith("--headless")
+    trtllm = launched("deepseek-v3", "trtllm", tp=8, dp=2, ep=16)
+    assert trtllm.command.startswith("srun --nodes 2 --ntasks 16 --mpi=pmix trtllm-llmapi-launch trtllm-serve ")
+
+
+@pytest.mark.parametrize("folder", ["my model", "it's", "$(touch x)", "a;b", "--flag", "né", 'q"q', "`id`", "a\nb"])
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_a_shell_reads_a_folder_as_one_word_whatever_its_name(engine, folder, tmp_path):
+    place = tmp_path / folder
+    place.mkdir()
+    of = asked("llama3.1-8b", engine)._replace(name=str(place))
+    of = of._replace(model=of.model._replace(source=str(place / "config.json")))
+    lines = "\n".join(launch_of(load_engine(engine), of).lines)
+    start = load_engine(engine).command.start
+    shell = lines.replace(start, "printf '%s\\0'", 1)
+    printed = subprocess.run(["/bin/sh", "-c", shell], cwd=tmp_path, capture_output=True, check=True).stdout
+    assert str(place) in printed.decode("utf-8").split("\0")
+    assert not (tmp_path / "x").exists()
+
+
+def test_remarks_stay_in_their_line_whatever_the_model_is_called():
+    of = asked("llama3.1-8b", "vllm", weight_dtype="int4-g128")
+    of = of._replace(model=of.model._replace(title="a\ntouch x", name="b\ntouch y"))
+    lines = launch_of(load_engine("vllm"), of).lines
+    assert [line for line in lines if line.startswith("touch")] == []
+    assert lines[0].startswith("# /path/to/b touch y-int4-g128: where the weights of a touch x")
+
+
+def test_weights_are_named_where_they_can_be_had():
+    def place(model, engine, **options):
+        return launched(model, engine, **options).arguments[0].value
+
+    assert place("llama3.1-8b", "vllm") == "meta-llama/Llama-3.1-8B"
+    assert place("llama3.1-8b", "vllm", weight_dtype="fp8") == "meta-llama/Llama-3.1-8B"  # vLLM makes fp8 of bf16
+    assert place("llama3.1-8b", "vllm", weight_dtype="int4-g128") == "/path/to/llama3.1-8b-int4-g128"
+    assert place("llama3.1-8b", "vllm", dtype="fp16") == "meta-llama/Llama-3.1-8B"  # cast while it is loaded
+    assert place("deepseek-v3", "vllm", tp=8) == "deepseek-ai/DeepSeek-V3"  # fp8 in blocks, as published
+    assert place("llama3.1-8b", "llama.cpp", weight_dtype="q4_k_m") == "/path/to/llama3.1-8b-q4_k_m.gguf"
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "why"),
+    [
+        ("transformers", {}, "Hugging Face transformers has no command that starts a server"),
+        ("vllm", {"model": "llama3.1-405b"}, "llama3.1-405b does not fit on NVIDIA H200"),
+        ("vllm", {"kv_dtype": "int4"}, "vLLM 0.19.1 has no --kv-cache-dtype for data type of the KV cache"),
+        (
+            "vllm",
+            {"model": "mixtral-8x7b", "tp": 4, "ep": 2},
+            "has no --enable-expert-parallel for experts partly: there",
+        ),
+        (
+            "vllm",
+            {"free_memory_fraction": 0.8},
+            "the command of vLLM 0.19.1 cannot say: the cache's share of what the model leaves (0.8)",
+        ),
+        (
+            "llama.cpp",
+            {"gpus": 16, "model": "llama3.1-405b"},
+            "the command of llama.cpp of September 2026 (00dc8057) cannot say: nodes of one server (2)",
+        ),
+    ],
+)
+def test_what_an_engine_cannot_be_told_has_no_command_and_says_why(engine, options, why):
+    found = launched(options.pop("model", "llama3.1-8b"), engine, **options)
+    assert (found.command, found.lines, found.arguments) == (None, (), ())
+    assert why in found.missing
+
+
+def test_every_figure_has_a_value_and_a_meaning():
+    of = asked("llama3.1-8b", "vllm")
+    assert figures_of(load_engine("vllm").command, of).keys() == FIGURES.keys()
+    assert logged(of).keys() == LOGGED.keys()
+
+
+BROKEN = {
+    "an unknown source": (
+        "source: cli}\n",
+        "source: nobody}\n",
+        "arguments.0.source: 'nobody' is not one of this file's",
+    ),
+    "an unsourced argument": (", source: cli}\n", "}\n", "arguments.0.source: this field is missing"),
+    "an unknown figure": ("figure: tp,", "figure: degree,", "command.arguments.1.figure: must be 'model', 'tp'"),
+    "an unknown field": (
+        "unless: 1,",
+        "unlike: 1,",
+        "command.arguments.1.unlike: not a field that is understood; did you",
+    ),
+    "a figure in brackets": (
+        "<speculate>}'\n",
+        "<guesses>}'\n",
+        "words.mtp: <guesses> is no figure; there are model, tp",
+    ),
+    "a format": ("<kv_tokens:,>", "<kv_tokens:x>", "log.2.line: the format 'x' is none of '', ','"),
+    "a setting without a file": (
+        "flag: --max-num-seqs",
+        "setting: seqs",
+        "no file is named that it would be written to",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", BROKEN)
+def test_an_engine_file_with_a_wrong_command_is_refused_with_its_line(change):
+    text = (shipped("hardware/engines") / "vllm.yaml").read_text("utf-8")
+    old, new, problem = BROKEN[change]
+    with pytest.raises(SpecError) as refusal:
+        engine_from(parse_yaml(text.replace(old, new, 1), "mine.yaml"))
+    assert problem in str(refusal.value)
+    assert str(refusal.value).startswith(f"mine.yaml:{refusal.value.line}: ")
+    assert refusal.value.line > text[: text.index("command:")].count("\n")
+
+
+REPORTED = yaml.safe_load((HERE / "engine_logs.yaml").read_text("utf-8"))
+PAGE = HERE.parent.parent / "docs" / "engines.md"
+
+
+def predicted(row):
+    """Our figures for what an engine printed.
+
+    SGLang was told the share of memory for weights and cache: the utilisation that this is. Where tokens are given,
+    the bytes of so many.
+    """
+    of = asked(row["model"], row["engine"], row["hw"], **row["options"])
+    if "static_fraction" in row:
+        m = of.memory
+        used = row["static_fraction"] * (m.usable_bytes - m.runtime_bytes) + m.runtime_bytes + m.activation_bytes
+        share = used / m.usable_bytes
+        of = asked(row["model"], row["engine"], row["hw"], memory_utilization=share, **row["options"])
+    figures = logged(of)
+    if "tokens" in row:
+        figures["kv_gib"] *= row["tokens"] / figures["kv_tokens"]
+    return {name: figures[name] for name in row["prints"]}
+
+
+@pytest.mark.parametrize("row", REPORTED, ids=lambda row: f"{row['engine']}-{row['model']}-{row['hw']}")
+def test_what_the_log_says_is_what_engines_were_reported_to_print(row):
+    off = {name: value / row["prints"][name] - 1 for name, value in predicted(row).items()}
+    assert max(map(abs, off.values())) <= row["within"] + 1e-9, off
+
+
+def test_the_page_shows_how_far_off_each_figure_is(request):
+    head = "| engine | model | GPU | figure | printed | ours | off by |\n|---|---|---|---|---:|---:|---:|\n"
+    table = head + "".join(
+        f"| {row['engine'].partition('-')[0]} {row['version']} | {row['model']} | {row['hw']} | "
+        f"{LOGGED[name]} | [{printed:,}]({row['url']}) | {ours:,.{0 if isinstance(printed, int) else 2}f} | "
+        f"{ours / printed - 1:+.1%} |\n"
+        for row in REPORTED
+        for (name, printed), ours in zip(row["prints"].items(), predicted(row).values(), strict=True)
+    )
+    text = PAGE.read_text("utf-8")
+    before, rest = text.split("<!-- logs -->\n")
+    _, after = rest.split("<!-- end of logs -->\n")
+    shown = f"{before}<!-- logs -->\n{table}<!-- end of logs -->\n{after}"
+    if request.config.getoption("--update-snapshots"):
+        PAGE.write_text(shown, "utf-8")
+    assert text == shown or request.config.getoption("--update-snapshots")
+
+
+def test_the_lines_of_a_log_are_the_engines_with_our_figures_in_them():
+    of = asked("llama3.1-8b", "vllm", "rtx4090", context=32768)
+    figures = logged(of)
+    assert [each.line for each in log_of(load_engine("vllm"), of)] == [
+        "Model loading took 14.96 GiB memory and … seconds",  # 8,030,261,248 parameters in 2 bytes
+        f"Available KV cache memory: {figures['room_gib']:.2f} GiB",
+        f"GPU KV cache size: {figures['kv_tokens']:,} tokens",
+        f"Maximum concurrency for 32,768 tokens per request: {figures['room_gib'] * 2**30 / (32768 * 131072):.2f}x",
+    ]
+    assert figures["kv_tokens"] == figures["room_gib"] * 2**30 // (16 * 131072) * 16  # blocks of 16 tokens of 128 KiB
+    latents = [each.line for each in log_of(load_engine("sglang"), asked("deepseek-v3", "sglang", tp=8))]
+    assert any("#tokens" in line and "KV size" in line for line in latents)
+    assert not any("K size" in line for line in latents)  # latents are neither keys nor values
