@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llmcost.search.plan_serving import ServingPlan
     from llmcost.search.plan_training import TrainingPlan
     from llmcost.search.sweep_rows import SweepRows
+    from llmcost.serving.launch import Launch
     from llmcost.serving.options import Options
     from llmcost.serving.results import Estimate
     from llmcost.simulation.results import Simulation
@@ -51,6 +52,7 @@ __all__ = [
     "explain_train",
     "fit",
     "hardware",
+    "launch",
     "load_hardware",
     "load_model",
     "mfu",
@@ -107,6 +109,25 @@ def estimate(model: Model, hw: Gpu | None = None, options: Options | None = None
     from llmcost.serving.estimate import estimate as answer
 
     return answer(_model(model), None if hw is None else _hardware(hw), _serving(options, chosen))
+
+
+def launch(model: Model, hw: Gpu, engine: str, options: Options | None = None, **chosen: Any) -> Launch:
+    """The command that starts an engine so that it serves what `estimate` answers, and what its log says then.
+
+    `engine`: a shipped name or a YAML spec. Keywords are those of `estimate`. Where there is no command, `missing` says
+    why.
+
+        launch("llama3.1-8b", "h100", "vllm", prompt=2000, output=500).command
+
+    Raises what `estimate` does.
+    """
+    from llmcost.serving.launch import Asked, launch_of
+    from llmcost.specs.catalog import load_engine
+
+    e = estimate(model, hw, options, **chosen, engine=engine)
+    spec = _model(model)
+    place = fspath(model) if isinstance(model, str | PathLike) else spec.name
+    return launch_of(load_engine(engine), Asked(spec, _hardware(hw), e.workload, e.memory, place))
 
 
 def ops(

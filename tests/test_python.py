@@ -20,6 +20,9 @@ ANSWERS = {  # a command line -> the same from Python
         "llama3-8b", "rtx4090", batch=4, output=64
     ),
     "estimate llama3-70b": lambda: estimate("llama3-70b"),
+    "estimate llama3-8b --hw h100 --engine vllm --batch 4 --launch": lambda: llmcost.launch(
+        "llama3-8b", "h100", "vllm", batch=4
+    ),
     "ops llama3-8b --hw h100 --phase decode": lambda: ops("llama3-8b", "h100", "decode"),
     "explain llama3-8b kv_cache --hw rtx4090": lambda: llmcost.explain("llama3-8b", "kv_cache", hw="rtx4090"),
     "fit llama3-70b --hw h100,l40s --gpus 2,4 --price h100=2.5": lambda: fit(

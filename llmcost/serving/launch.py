@@ -13,6 +13,7 @@ from os.path import isdir
 from typing import Any, NamedTuple
 
 from llmcost.ground.errors import InputError
+from llmcost.ground.html import html_table
 from llmcost.model.architecture import operators
 from llmcost.model.counting import count_params
 from llmcost.model.sizes import Load, activation_dtype
@@ -28,6 +29,7 @@ from llmcost.specs.engine_command import BRACKETS, FIGURES, Argument, Command, a
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.hub import HUB_ID
 
+SCHEMA = "llmcost.launch/1"
 GIB, MIB, BITS = 2**30, 2**20, 8
 ON_A_HUB = re.compile(r"https://huggingface\.co/([\w.-]+/[\w.-]+)")
 PLAIN = ("bf16", "fp16", "fp32")
@@ -69,26 +71,51 @@ class Typed(NamedTuple):
     source: str
 
 
-class Launch(NamedTuple):
-    """What starts an engine.
-
-    `command`: in one line, on the first node; `lines`: all that is typed, with remarks behind #. `missing`: why there
-    is no command; None where there is one.
-    """
-
-    engine: str
-    version: str
-    command: str | None
-    arguments: tuple[Typed, ...] = ()
-    lines: tuple[str, ...] = ()
-    missing: str | None = None
-
-
 class Logged(NamedTuple):
     """A line of the log as predicted, without its time and place, and where its wording is from."""
 
     line: str
     source: str
+
+
+class Launch(NamedTuple):
+    """What starts an engine, and what it prints then.
+
+    `command`: in one line, on the first node; `lines`: all that is typed, with remarks behind #. `missing`: why there
+    is no command; None where there is one. `log`: lines that tell of memory.
+    """
+
+    model: str
+    hardware: str
+    engine: str
+    version: str
+    command: str | None = None
+    arguments: tuple[Typed, ...] = ()
+    lines: tuple[str, ...] = ()
+    missing: str | None = None
+    log: tuple[Logged, ...] = ()
+
+    def part(self) -> dict[str, Any]:
+        """What the document of another answer has of it: `launch` and `log`."""
+        named = {name: getattr(self, name) for name in ("engine", "version", "command", "lines", "missing")}
+        launch = named | {"arguments": self.rows()}
+        return {"launch": launch, "log": [each._asdict() for each in self.log]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `llmcost estimate --launch --json`."""
+        return {"schema": SCHEMA, "model": self.model, "hardware": self.hardware} | self.part()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row an argument."""
+        return [each._asdict() for each in self.arguments]
+
+    def __repr__(self) -> str:
+        """In one line."""
+        what = f"{self.model} on {self.hardware} by {self.engine} {self.version}"
+        return f"<Launch of {what}: {self.missing or self.command}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.rows())
 
 
 class Asked(NamedTuple):
@@ -111,14 +138,15 @@ class Asked(NamedTuple):
 def launch_of(engine: EngineSpec, asked: Asked) -> Launch:
     """The command that starts the engine; where there is none, why."""
     version = engine.version if engine.command is None else engine.command.version
+    found = Launch(asked.model.name, asked.hardware.name, engine.name, version, log=log_of(engine, asked))
     try:
-        return _launch(engine, asked)
+        return _with_command(found, engine, asked)
     except InputError as error:
-        return Launch(engine.name, version, None, missing=str(error))
+        return found._replace(missing=str(error))
 
 
-def _launch(engine: EngineSpec, asked: Asked) -> Launch:
-    """The same. Raises InputError where the engine has no command, or cannot be told what was asked."""
+def _with_command(found: Launch, engine: EngineSpec, asked: Asked) -> Launch:
+    """The same with the command. Raises InputError where there is none, or it cannot say what was asked."""
     command = engine.command
     if command is None:
         raise InputError(f"{engine.title} has no command that starts a server")
@@ -144,7 +172,7 @@ def _launch(engine: EngineSpec, asked: Asked) -> Launch:
         lines += _wrapped(start, first)
     one_line = " ".join([start, *(_words(each, text) for each, text in first)])
     typed = tuple(_typed(engine, command, each, text) for each, text in texts)
-    return Launch(engine.name, command.version, one_line, typed, tuple(lines))
+    return found._replace(command=one_line, arguments=typed, lines=tuple(lines))
 
 
 def _typed(engine: EngineSpec, command: Command, argument: Argument, text: str) -> Typed:
@@ -347,16 +375,13 @@ def name_on_a_hub(model: ModelSpec) -> str | None:
     return found and found[1]
 
 
-def log_of(engine: EngineSpec, asked: Asked) -> list[Logged]:
+def log_of(engine: EngineSpec, asked: Asked) -> tuple[Logged, ...]:
     """The lines of the log with our figures in them; none where the model does not fit, or none are known."""
     if asked.memory.fits is not True or not engine.log:
-        return []
+        return ()
     figures, latents = logged(asked), bool(asked.model.block_sizes("kv_lora_rank"))
-    return [
-        Logged(_filled(each.line, figures), _url(engine, each.source))
-        for each in engine.log
-        if each.latents in (None, latents)
-    ]
+    lines = [each for each in engine.log if each.latents in (None, latents)]
+    return tuple(Logged(_filled(each.line, figures), _url(engine, each.source)) for each in lines)
 
 
 def logged(asked: Asked) -> dict[str, Any]:

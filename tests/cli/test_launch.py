@@ -43,7 +43,10 @@ def test_lines_and_log_together_are_one_script(cli):
     ("arguments", "first"),
     [
         ("fit llama3.1-70b --hw h100,h200 --engine vllm", "# 1 × NVIDIA H200 SXM 141GB"),
-        ("plan llama3.1-8b --hw h100 --gpus 8 --tp 1 --pp 1 --serve --engine sglang", "# 8 such servers, each on a GPU of its own."),
+        (
+            "plan llama3.1-8b --hw h100 --gpus 8 --tp 1 --pp 1 --serve --engine sglang",
+            "# 8 such servers, each on a GPU of its own.",
+        ),
         ("simulate llama3.1-8b --hw h100 --rate 5 --engine trtllm", "trtllm-serve meta-llama/Llama-3.1-8B \\"),
     ],
 )
