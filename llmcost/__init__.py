@@ -445,9 +445,10 @@ def scoreboard(
 ) -> Scoreboard:
     """How far predictions are from published measurements, by source, engine and GPU (`llmcost accuracy`).
 
-    `source`, `gpu`, `engine` (or a class of engines), `kind` (inference, training, micro): measurements of these alone.
-    `profile`: a path to predict by instead of the defaults. `worst`: how many of those furthest off to list. A row is a
-    measured figure beside `expected` and `limit`, all in base units; errors in groups are shares of 1.
+    `source`, `gpu`, `engine`, `kind` (inference, training, micro): measurements of these alone. An engine is a shipped
+    one, a file of one, which predicts in its place, or a class of engines. `profile`: a path to predict by instead of
+    the defaults. `worst`: how many of those furthest off to list. A row is a measured figure beside `expected` and
+    `limit`, all in base units; errors in groups are shares of 1.
 
         pandas.DataFrame(scoreboard(source="gpt-fast").rows())
 

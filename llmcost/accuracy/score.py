@@ -7,11 +7,12 @@ from difflib import get_close_matches
 from statistics import median
 from typing import NamedTuple
 
-from llmcost.accuracy.cases import FOLDER, KINDS, Case, class_of, load_cases, source_names
+from llmcost.accuracy.cases import FOLDER, KINDS, Case, class_of, engine_of, engines, load_cases, source_names
 from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.predict import Answer, answers, fits
+from llmcost.accuracy.runs import program_of
 from llmcost.ground.errors import InputError, UnknownNameError
-from llmcost.specs.catalog import load_hardware
+from llmcost.specs.catalog import load_engine, load_hardware, load_training_engine, names, trains
 from llmcost.specs.reader import read_yaml
 from llmcost.specs.schema import TEXT, mapping, validate
 
@@ -53,7 +54,11 @@ class Fits(NamedTuple):
 
 
 def chosen(source: str | None, gpu: str | None, engine: str | None, kind: str | None) -> list[Case]:
-    """The cases of one source, GPU, engine or class, and kind, or of all. Raises UnknownNameError or InputError."""
+    """The cases of one source, GPU, engine or class, and kind, or of all. Raises UnknownNameError or InputError.
+
+    `engine`: a shipped engine, whose runs are those that it predicts; an engine or a class as published runs call it;
+    or a file, which predicts the runs of the shipped engine of its name.
+    """
     if kind not in (None, *KINDS):
         raise InputError(f"--kind {kind}: one of {', '.join(KINDS)}")
     if source not in (None, *source_names()):
@@ -64,10 +69,26 @@ def chosen(source: str | None, gpu: str | None, engine: str | None, kind: str | 
         for case in load_cases(kind)
         if source in (None, case.source.name) and place in (None, case.settings["gpu"])
     ]
-    cases = [case for case in cases if engine in (None, case.engine, case.settings["engine"], class_of(case))]
+    cases = cases if engine is None else of_engine(cases, engine)
     if not cases:
         raise InputError("no published measurement is of that source, GPU, engine and kind at once")
     return cases
+
+
+def of_engine(cases: Iterable[Case], engine: str) -> list[Case]:
+    """Those of an engine or class. Raises UnknownNameError for none, SpecError for a file that cannot be used."""
+    if engine not in names("hardware/engines"):  # a shipped engine's own name comes before what runs call theirs
+        called = [case for case in cases if engine in (case.engine, case.settings["engine"], class_of(case))]
+        if called:
+            return called
+    if trains(engine):
+        name = load_training_engine(engine).name
+        return [case for case in cases if case.source.kind == "training" and program_of(case).get("engine") == name]
+    name, inference = load_engine(engine).name, [case for case in cases if case.source.kind == "inference"]
+    found = [case for case in inference if engines()[engine_of(case)].get("spec") == name]
+    if engine.endswith((".yaml", ".yml")):
+        return [case._replace(settings=case.settings | {"spec": engine}) for case in found]
+    return found
 
 
 def check(cases: Iterable[Case], profile: str | None = None) -> list[Check]:

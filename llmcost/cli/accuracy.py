@@ -14,7 +14,12 @@ def accuracy(
     *,
     source: Annotated[str | None, Option("Measurements of one source alone, e.g. gpt-fast.")] = None,
     gpu: Annotated[str | None, Option("Measurements on one GPU.")] = None,
-    engine: Annotated[str | None, Option("Measurements of one engine, or of one class of engines.")] = None,
+    engine: Annotated[
+        str | None,
+        Option(
+            "Runs of one engine (llmcost engines), predicted by its file if one is named; or of a class of engines."
+        ),
+    ] = None,
     profile: Annotated[str | None, Option("Predict by this profile instead of the defaults.", metavar="FILE")] = None,
     kind: Annotated[str | None, Option("inference, training or micro.", metavar="KIND", default="all of them")] = None,
     worst: Annotated[int, count("Also list the N predictions that are furthest off.", least=0)] = 0,
