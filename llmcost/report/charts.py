@@ -22,6 +22,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7
 DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 MOST = len(COLOURS) * len(DASHES)  # lines that can be told apart
 MOST_LABELLED = 15  # bars of a panel that have labels
+ROW = 0.17  # inches of a span
 MOST_WIDE = 5  # groups of bars whose names have room in full size
 
 
@@ -50,10 +51,20 @@ class Bars(NamedTuple):
     solid: Sequence[bool]
 
 
-class Panel(NamedTuple):
-    """One pair of axes with lines or bars. `log`: which axes of lines are logarithmic, x and y.
+class Span(NamedTuple):
+    """A horizontal line of one of a panel's `groups` from `low` to `high`, with a mark at `middle`."""
 
-    `note` stands below the title.
+    label: str
+    number: int
+    low: float
+    middle: float
+    high: float
+
+
+class Panel(NamedTuple):
+    """One pair of axes with lines, bars, or spans below each other. `log`: which axes are logarithmic, x and y.
+
+    `note` stands below the title. `within`: the ends of the x axis of spans, which reach no further.
     """
 
     title: str
@@ -64,6 +75,8 @@ class Panel(NamedTuple):
     groups: Sequence[str] = ()
     note: str = ""
     log: tuple[bool, bool] = (True, True)
+    spans: Sequence[Span] = ()
+    within: tuple[float, float] = (0.2, 5)
 
 
 def check(path: Path) -> str:
@@ -104,11 +117,13 @@ def draw(path: Path, kind: str, title: str, panels: Sequence[Panel]) -> None:
         "text.parse_math": False,  # a $ in a title is a dollar
     }
     with rc_context(settings):
-        figure = Figure(figsize=(5.2 * len(panels), 4.6), layout="constrained")
+        rows = max(len(panel.spans) for panel in panels)
+        figure = Figure(figsize=(5.2 * len(panels), max(4.6, 1.2 + ROW * rows)), layout="constrained")
         figure.suptitle(title, fontsize=12, x=0.01, ha="left")
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             _draw_panel(axes, panel)
-        drawn = [(each.label, each.number) for panel in panels for kind in (panel.lines, panel.bars) for each in kind]
+        kinds = [kind for panel in panels for kind in (panel.lines, panel.bars, panel.spans)]
+        drawn = [(each.label, each.number) for kind in kinds for each in kind]
         _draw_legend(figure, {label: number for label, number in drawn if label})
         metadata = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None
         figure.savefig(path, format=kind, dpi=160, metadata=metadata)
@@ -154,6 +169,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         _make_logarithmic(axes, panel.log)
     if panel.bars:
         _draw_bars(axes, panel)
+    if panel.spans:
+        _draw_spans(axes, panel)
 
 
 def _make_logarithmic(axes: Axes, which: tuple[bool, bool]) -> None:
@@ -187,6 +204,21 @@ def _draw_bars(axes: Axes, panel: Panel) -> None:
     axes.set_xticks(range(groups), panel.groups, fontsize=9 if groups <= MOST_WIDE else 7)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.grid(visible=False, axis="x")
+
+
+def _draw_spans(axes: Axes, panel: Panel) -> None:
+    """Draw a panel's spans below each other, each with its name, around a line at 1."""
+    low, high = panel.within
+    for place, span in enumerate(panel.spans):
+        left, middle, right = (min(max(each, low), high) for each in (span.low, span.middle, span.high))
+        axes.plot((left, right), (place, place), color=_colour(span.number), linewidth=2.5, solid_capstyle="round")
+        axes.plot((middle,), (place,), "o", markersize=5, color="white", markeredgecolor=_colour(span.number), zorder=3)
+    axes.axvline(1, color="#000000", linewidth=0.8, zorder=1)
+    axes.set_yticks(range(len(panel.groups)), panel.groups, fontsize=7)
+    axes.set_xlim(low, high)
+    axes.set_ylim(len(panel.groups) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    _make_logarithmic(axes, panel.log)
 
 
 def _draw_line(axes: Axes, line: Line) -> None:
