@@ -121,7 +121,7 @@ class Launch(NamedTuple):
 class Asked(NamedTuple):
     """What is launched: a workload and its memory, what the user calls the model, how many such servers there are.
 
-    `kv_tokens`: that the cache of a rank is held to; None: what the memory leaves.
+    `kv_tokens`: that the cache of a rank is held to; None: what the memory leaves. `prefix_caching`: None: as it is.
     """
 
     model: ModelSpec
@@ -132,7 +132,7 @@ class Asked(NamedTuple):
     speculation: Speculation | None = None
     servers: int = 1
     kv_tokens: int | None = None
-    prefix_caching: bool = True
+    prefix_caching: bool | None = None
 
 
 def launch_of(engine: EngineSpec, asked: Asked) -> Launch:
@@ -405,6 +405,7 @@ def logged(asked: Asked) -> dict[str, Any]:
         "bits_a_weight": weights * BITS / params,
         "room_gib": room / GIB,
         "kv_tokens": tokens,
+        "kv_blocks": tokens // int(PAGE.value),
         "kv_gib": tokens * position / GIB,
         "half_gib": tokens * position / 2 / GIB,
         "fitting": room / longest if longest else 0,

@@ -58,6 +58,7 @@ LOGGED = {
     "bits_a_weight": "bits that a parameter takes on average",
     "room_gib": "what is left for the KV cache of one GPU, GiB",
     "kv_tokens": "tokens that the KV cache has room for",
+    "kv_blocks": "blocks of 16 tokens that the KV cache has",
     "kv_gib": "the KV cache of one GPU, in whole blocks, GiB",
     "half_gib": "its keys alone, or its values alone, GiB",
     "fitting": "requests of the longest length that the KV cache has room for",
@@ -65,7 +66,7 @@ LOGGED = {
     **{name: FIGURES[name] for name in ("context", "all_context", "chunk", "slots")},
 }
 BRACKETS = re.compile(r"<([a-z_]+)(?::([^<>]*))?>")
-FORMATS = ("", ",", "d", ".1f", ".2f")
+FORMATS = ("", ",", ".2f", ".4f")
 
 _ARGUMENT = record(
     required={"figure": choice(*FIGURES), "source": TEXT},
