@@ -278,7 +278,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
     experts, sharing, ranks = spread_of(command, model, w)
     gpus = w.tp * w.pp * ranks
     nodes = ceil(gpus / w.gpus_per_node)
-    slots = slots_of(w)
+    slots, most = slots_of(w), None if w.max_num_seqs is None else slots_of(w)
     own, guess = activation_dtype(w.dtype), asked.speculation
     shared_fraction = (m.usable_bytes - m.set_aside_bytes - m.runtime_bytes - m.activation_bytes) / (
         m.usable_bytes - m.runtime_bytes
@@ -296,8 +296,8 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "split": "layers" if w.pp > 1 and w.tp == 1 else "both" if w.pp > 1 else "tensors" if w.tp > 1 else None,
         "context": w.context,
         "all_context": w.context * slots,
-        "max_num_seqs": w.max_num_seqs,
-        "all_sequences": None if w.max_num_seqs is None else w.max_num_seqs * sharing,
+        "max_num_seqs": most,
+        "all_sequences": most and most * sharing,
         "slots": slots,
         "chunk": w.chunk,
         "all_chunk": None if w.chunk is None else w.chunk * sharing,
@@ -361,7 +361,7 @@ def place_of(command: Command, asked: Asked) -> str:
     if not as_stored:
         return f"{FILL_IN}{model.name}-{w.weight_dtype}"
     if isdir(name):
-        return name
+        return f"./{name}" if name.startswith("-") else name
     if name.endswith("config.json"):
         return name.removesuffix("config.json").rstrip("/") or "."
     if found := name_on_a_hub(model):
@@ -418,5 +418,8 @@ def logged(asked: Asked) -> dict[str, Any]:
 
 
 def slots_of(w: Workload) -> int:
-    """Requests that a rank runs at a time: as many as it may, or as are asked about."""
-    return int(w.max_num_seqs or ceil((w.concurrency or w.batch) / w.dp))
+    """Requests that a rank runs at a time: as many as it may, or as are asked about; a batch alone has to find room."""
+    asked = ceil((w.concurrency or w.batch) / w.dp)
+    if w.max_num_seqs is None or (asked > w.max_num_seqs and not w.is_mix()):
+        return asked
+    return int(w.max_num_seqs)
