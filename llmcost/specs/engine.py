@@ -29,6 +29,8 @@ SCHEMA = record(
         "sources": SOURCES,
     },
     optional={
+        "command": COMMAND,
+        "log": LOG,
         "aliases": several(TEXT),
         "kernels": TEXT,
         "figures": mapping(_sourced(number(0, 1e12))),
@@ -37,8 +39,6 @@ SCHEMA = record(
         "reserve_output": _sourced(FLAG),
         "quantised_head": _sourced(FLAG),
         "mixed": _sourced(FLAG),
-        "command": COMMAND,
-        "log": LOG,
         "notes": several(TEXT),
     },
 )
@@ -60,12 +60,11 @@ class Limit(NamedTuple):
 
 
 class EngineSpec(NamedTuple):
-    """One engine at one version.
+    """One engine at one version: `command` starts it, `log` are lines that it prints then.
 
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `stated`:
-    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `command`:
-    what starts it; `log`: what it prints then.
+    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode.
     """
 
     name: str
@@ -75,6 +74,8 @@ class EngineSpec(NamedTuple):
     vendors: tuple[str, ...]
     launch: str
     sources: dict[str, dict[str, str]]
+    command: Command | None = None
+    log: tuple[LogLine, ...] = ()
     aliases: tuple[str, ...] = ()
     kernels: str = ""
     figures: dict[str, float] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
@@ -84,8 +85,6 @@ class EngineSpec(NamedTuple):
     reserve_output: bool = False
     quantised_head: bool = False
     mixed: bool = True
-    command: Command | None = None
-    log: tuple[LogLine, ...] = ()
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
