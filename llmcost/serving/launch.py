@@ -419,7 +419,7 @@ def logged(asked: Asked) -> dict[str, Any]:
 
 def slots_of(w: Workload) -> int:
     """Requests that a rank runs at a time: as many as it may, or as are asked about; a batch alone has to find room."""
-    asked = ceil((w.concurrency or w.batch) / w.dp)
+    asked = int(ceil((w.concurrency or w.batch) / w.dp))
     if w.max_num_seqs is None or (asked > w.max_num_seqs and not w.is_mix()):
         return asked
     return int(w.max_num_seqs)
