@@ -121,7 +121,8 @@ def launch(model: Model, hw: Gpu, engine: str, options: Options | None = None, *
 
     Raises what `estimate` does.
     """
-    from llmcost.serving.launch import Asked, launch_of
+    from llmcost.serving.launch import launch_of
+    from llmcost.serving.launch_figures import Asked
     from llmcost.specs.catalog import load_engine
 
     e = estimate(model, hw, options, **chosen, engine=engine)

@@ -49,7 +49,7 @@ def estimate(
     result = compute(spec, chip, options)
     more: Callable[[], dict[str, Any]] = dict
     if chip is not None and options.engine is not None:
-        from llmcost.serving.launch import Asked
+        from llmcost.serving.launch_figures import Asked
 
         asked = Asked(spec, chip, result.workload, result.memory, model)
         if wanted:

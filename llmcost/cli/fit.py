@@ -18,7 +18,7 @@ from llmcost.simulation.results import Spread
 if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
     from llmcost.search.fit import Offer, Precision
-    from llmcost.serving.launch import Asked
+    from llmcost.serving.launch_figures import Asked
     from llmcost.specs.hardware import HardwareSpec
 
 LISTS = ("gpus", "dtype", "weight_dtype")
@@ -115,7 +115,7 @@ def fit(
 def _asked(spec: "ModelSpec", chips: "list[HardwareSpec]", options: Options, offer: "Offer", name: str) -> "Asked":
     """What is launched where an offer is taken."""
     from llmcost.serving.estimate import estimate
-    from llmcost.serving.launch import Asked
+    from llmcost.serving.launch_figures import Asked
 
     chip = next(each for each in chips if each.name == offer.hardware)
     found = estimate(spec, chip, options._replace(**{each: getattr(offer, each) for each in TAKEN}))

@@ -10,7 +10,8 @@ from llmcost.ground.options import flag
 
 if TYPE_CHECKING:
     from llmcost.cli.options import Form
-    from llmcost.serving.launch import Asked, Launch
+    from llmcost.serving.launch import Launch
+    from llmcost.serving.launch_figures import Asked
 
 LaunchAlone = Annotated[bool, flag("Print the lines that start the engine so, and nothing else (--engine).")]
 LogAlone = Annotated[bool, flag("Print what the engine's log will say when it starts, and nothing else (--engine).")]

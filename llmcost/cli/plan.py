@@ -17,7 +17,7 @@ from llmcost.training.options import Options
 
 if TYPE_CHECKING:
     from llmcost.search.plan_serving import ServingCandidate, ServingQuestion
-    from llmcost.serving.launch import Asked
+    from llmcost.serving.launch_figures import Asked
 
 AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")  # what is searched
 HELD = ("schedule", "context_parallel")  # one for all layouts
@@ -125,7 +125,7 @@ def plan(
 def _asked(question: "ServingQuestion", best: "ServingCandidate", name: str) -> "Asked":
     """What is launched where a layout is taken, with the requests in flight that keep the limits."""
     from llmcost.serving.estimate import estimate
-    from llmcost.serving.launch import Asked
+    from llmcost.serving.launch_figures import Asked
     from llmcost.serving.options import DEGREES
 
     degrees = {each: getattr(best.layout, each) for each in DEGREES}

@@ -18,7 +18,7 @@ from llmcost.simulation.options import SimulationOptions
 
 if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
-    from llmcost.serving.launch import Asked
+    from llmcost.serving.launch_figures import Asked
     from llmcost.simulation.run import Run
     from llmcost.specs.hardware import HardwareSpec
 
@@ -114,7 +114,7 @@ def _asked(
 ) -> "Asked":
     """What is launched so that it serves as simulated."""
     from llmcost.serving.estimate import estimate
-    from llmcost.serving.launch import Asked, Speculation, name_on_a_hub
+    from llmcost.serving.launch_figures import Asked, Speculation, name_on_a_hub
     from llmcost.simulation.run import lengths_of
     from llmcost.simulation.steptime import DRAFTS
     from llmcost.specs.catalog import load_model

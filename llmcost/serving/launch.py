@@ -1,6 +1,6 @@
 """The command that starts an engine so that it serves what was estimated, and the lines that its log has then.
 
-Both are data of the engine's file (specs/engine_command.py). Here are the figures that they are made of.
+Both are data of the engine's file (specs/engine_command.py), made of figures of the answer (launch_figures.py).
 """
 
 from __future__ import annotations
@@ -8,33 +8,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from math import ceil, floor
-from os.path import isdir
 from typing import Any, NamedTuple
 
 from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
-from llmcost.model.architecture import operators
-from llmcost.model.counting import count_params
-from llmcost.model.sizes import Load, activation_dtype
-from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import Layout
-from llmcost.serving.caches import PAGE, allocation
-from llmcost.serving.estimate import machine_of, server_of
-from llmcost.serving.options import Workload
-from llmcost.serving.phases import decode_step
-from llmcost.serving.results import Memory
+from llmcost.serving.launch_figures import FILL_IN, Asked, figures_of, logged
 from llmcost.specs.engine import EngineSpec
 from llmcost.specs.engine_command import BRACKETS, FIGURES, Argument, Command, as_word
-from llmcost.specs.hardware import HardwareSpec
-from llmcost.specs.hub import HUB_ID
 
 SCHEMA = "llmcost.launch/1"
-GIB, MIB, BITS = 2**30, 2**20, 8
-ON_A_HUB = re.compile(r"https://huggingface\.co/([\w.-]+/[\w.-]+)")
-PLAIN = ("bf16", "fp16", "fp32")
-FILL_IN = "/path/to/"  # begins a place that only the user knows
-RANK, ADDRESS = "$NODE_RANK", "$HEAD_ADDRESS"  # variables of the shell that the user sets on each node
 # Figures that must reach the engine where they are not these values, by any of the figures named.
 REACHED_BY: dict[str, tuple[str, ...]] = {
     "tp": ("tp", "stage_gpus", "split"),
@@ -49,14 +31,6 @@ REACHED_BY: dict[str, tuple[str, ...]] = {
     "cuda_graphs": ("cuda_graphs",),
     "nodes": ("nodes",),
 }
-
-
-class Speculation(NamedTuple):
-    """Tokens that are guessed in a step, and what guesses them: a `way` (mtp, ngram), or the place of a model."""
-
-    tokens: int
-    draft: str
-    way: bool = True
 
 
 class Typed(NamedTuple):
@@ -116,23 +90,6 @@ class Launch(NamedTuple):
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), self.rows())
-
-
-class Asked(NamedTuple):
-    """What is launched: a workload and its memory, what the user calls the model, how many such servers there are.
-
-    `kv_tokens`: that the cache of a rank is held to; None: what the memory leaves. `prefix_caching`: None: as it is.
-    """
-
-    model: ModelSpec
-    hardware: HardwareSpec
-    workload: Workload
-    memory: Memory
-    name: str
-    speculation: Speculation | None = None
-    servers: int = 1
-    kv_tokens: int | None = None
-    prefix_caching: bool | None = None
 
 
 def launch_of(engine: EngineSpec, asked: Asked) -> Launch:
@@ -272,109 +229,6 @@ def _filled(text: str, figures: dict[str, Any]) -> str:
     return BRACKETS.sub(figure, text)
 
 
-def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
-    """The figures that arguments are made of; None for what is not there, or is as the engine has it anyway."""
-    model, w, m = asked.model, asked.workload, asked.memory
-    experts, sharing, ranks = spread_of(command, model, w)
-    gpus = w.tp * w.pp * ranks
-    nodes = ceil(gpus / w.gpus_per_node)
-    slots, most = slots_of(w), None if w.max_num_seqs is None else slots_of(w)
-    own, guess = activation_dtype(w.dtype), asked.speculation
-    shared_fraction = (m.usable_bytes - m.set_aside_bytes - m.runtime_bytes - m.activation_bytes) / (
-        m.usable_bytes - m.runtime_bytes
-    )
-    return {
-        "model": place_of(command, asked),
-        "tp": w.tp,
-        "pp": w.pp,
-        "dp": ranks,
-        "ep": w.ep,
-        "experts": experts,
-        "sharing_ranks": sharing,
-        "stage_gpus": w.tp * sharing,
-        "layers": model.num_hidden_layers,
-        "split": "layers" if w.pp > 1 and w.tp == 1 else "both" if w.pp > 1 else "tensors" if w.tp > 1 else None,
-        "context": w.context,
-        "all_context": w.context * slots,
-        "max_num_seqs": most,
-        "all_sequences": most and most * sharing,
-        "slots": slots,
-        "chunk": w.chunk,
-        "all_chunk": None if w.chunk is None else w.chunk * sharing,
-        "chunked": True if w.chunk is not None and w.prompt > w.chunk else None,
-        "memory_utilization": w.memory_utilization,
-        "free_memory_fraction": w.free_memory_fraction,
-        "static_fraction": floor(shared_fraction * 1000) / 1000,
-        "activations": None if own == model.dtype else own,
-        "kv_dtype": None if w.kv_dtype == own else w.kv_dtype,
-        "quantised": w.weight_dtype if _is_quantised_by(command, w) and not _are_stored(model, w) else None,
-        "cuda_graphs": w.cuda_graphs,
-        "draft": None if guess is None else guess.draft if guess.way else "model",
-        "draft_model": None if guess is None or guess.way else guess.draft,
-        "speculate": None if guess is None else guess.tokens,
-        "verified": None if guess is None else guess.tokens + 1,
-        "kv_tokens": asked.kv_tokens,
-        "kv_blocks": None if asked.kv_tokens is None else asked.kv_tokens // int(PAGE.value),
-        "prefix_caching": asked.prefix_caching,
-        "gpus": gpus,
-        "nodes": nodes,
-        "gpus_per_node": w.gpus_per_node if nodes > 1 else None,
-        "node_rank": RANK if nodes > 1 else None,
-        "head_address": ADDRESS if nodes > 1 else None,
-        "other_node": True if nodes > 1 else None,
-    }
-
-
-def spread_of(command: Command, model: ModelSpec, w: Workload) -> tuple[str, int, int]:
-    """Where experts are (FIGURES), data-parallel ranks that share them, and ranks that one server has.
-
-    Ranks that share no experts need not be one server: where an engine cannot hold them, each is a server of its own.
-    """
-    layout = Layout(w.tp, w.pp, w.dp, w.ep)
-    sharing = int(layout.expert_ranks())
-    if model.has_experts() and w.ep > 1:
-        return "partly" if layout.expert_tp() > 1 else "spread", sharing, sharing
-    experts = "copied" if model.has_experts() and w.dp > 1 else "whole"
-    told = [each for each in command.arguments if each.figure == "experts"]
-    if "dp" not in command.uses() or any(experts not in each.words for each in told):
-        return "whole", 1, 1
-    return experts, 1, w.dp
-
-
-def _are_stored(model: ModelSpec, w: Workload) -> bool:
-    """Whether the checkpoint has its weights in this format; plain types are cast while they are loaded."""
-    own = model.weight_format or model.dtype
-    return w.weight_dtype == own or (own in PLAIN and w.weight_dtype in PLAIN)
-
-
-def _is_quantised_by(command: Command, w: Workload) -> bool:
-    """Whether the engine brings a checkpoint's weights to this format itself."""
-    return any(w.weight_dtype in each.words for each in command.arguments if each.figure == "quantised")
-
-
-def place_of(command: Command, asked: Asked) -> str:
-    """What is typed for the model: a hub id, a folder of the user's, or a place that the user has to fill in."""
-    model, w, name = asked.model, asked.workload, asked.name
-    as_stored = _are_stored(model, w) or _is_quantised_by(command, w)
-    if command.weights_file:
-        return f"{FILL_IN}{model.name}-{w.weight_dtype}{command.weights_file}"
-    if not as_stored:
-        return f"{FILL_IN}{model.name}-{w.weight_dtype}"
-    if isdir(name):
-        return f"./{name}" if name.startswith("-") else name
-    if name.endswith("config.json"):
-        return name.removesuffix("config.json").rstrip("/") or "."
-    if found := name_on_a_hub(model):
-        return found
-    return name if HUB_ID.fullmatch(name) else f"{FILL_IN}{model.name}"
-
-
-def name_on_a_hub(model: ModelSpec) -> str | None:
-    """The hub id of the repository that the model was read from."""
-    found = ON_A_HUB.match(model.source)
-    return found and found[1]
-
-
 def log_of(engine: EngineSpec, asked: Asked) -> tuple[Logged, ...]:
     """The lines of the log with our figures in them; none where the model does not fit, or none are known."""
     if asked.memory.fits is not True or not engine.log:
@@ -382,44 +236,3 @@ def log_of(engine: EngineSpec, asked: Asked) -> tuple[Logged, ...]:
     figures, latents = logged(asked), bool(asked.model.block_sizes("kv_lora_rank"))
     lines = [each for each in engine.log if each.latents in (None, latents)]
     return tuple(Logged(_filled(each.line, figures), _url(engine, each.source)) for each in lines)
-
-
-def logged(asked: Asked) -> dict[str, Any]:
-    """The figures that lines of the log are made of: those of a GPU on the fullest pipeline stage."""
-    model, m, w = asked.model, asked.memory, asked.workload
-    server = server_of(model, *machine_of(asked.hardware, w), w)
-    step = decode_step(server, w, w.context)
-    caches = allocation(step.share.layers, w.prompt if w.chunk is None else min(w.prompt, w.chunk))
-    caches = caches.scaled(server.stage_share())
-    room = m.usable_bytes - m.overhead_bytes - m.weights_bytes - m.activation_bytes
-    position = caches.growing + sum(each.position for each in caches.windows)
-    block = caches.page * position + caches.states
-    tokens = int(room // block * caches.page) if block else 0
-    longest = caches.sequence(w.context) + caches.prompt(w.context)
-    slots = slots_of(w)
-    weights = m.weights_bytes * w.tp * w.pp
-    params = count_params(operators(model, server.size, Load(1, 1, 1))).total
-    return {
-        "weights_gib": m.weights_bytes / GIB,
-        "model_gib": weights / GIB,
-        "bits_a_weight": weights * BITS / params,
-        "room_gib": room / GIB,
-        "kv_tokens": tokens,
-        "kv_blocks": tokens // int(PAGE.value),
-        "kv_gib": tokens * position / GIB,
-        "half_gib": tokens * position / 2 / GIB,
-        "fitting": room / longest if longest else 0,
-        "all_context_mib": w.context * slots * position * w.tp * w.pp / MIB,
-        "context": w.context,
-        "all_context": w.context * slots,
-        "chunk": w.chunk or w.prompt,
-        "slots": slots,
-    }
-
-
-def slots_of(w: Workload) -> int:
-    """Requests that a rank runs at a time: as many as it may, or as are asked about; a batch alone has to find room."""
-    asked = int(ceil((w.concurrency or w.batch) / w.dp))
-    if w.max_num_seqs is None or (asked > w.max_num_seqs and not w.is_mix()):
-        return asked
-    return int(w.max_num_seqs)

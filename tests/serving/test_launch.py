@@ -10,7 +10,8 @@ import yaml
 
 from llmcost import estimate, load_hardware, load_model
 from llmcost.ground.errors import SpecError
-from llmcost.serving.launch import Asked, Speculation, figures_of, launch_of, log_of, logged
+from llmcost.serving.launch import launch_of, log_of
+from llmcost.serving.launch_figures import Asked, Speculation, figures_of, logged
 from llmcost.specs.catalog import load_engine, names, shipped
 from llmcost.specs.engine import engine_from
 from llmcost.specs.engine_command import FIGURES, LOGGED
