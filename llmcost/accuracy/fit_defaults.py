@@ -16,9 +16,10 @@ from math import log
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from llmcost.accuracy.ask import gpu_of
 from llmcost.accuracy.cases import Case, class_of, load_cases
 from llmcost.accuracy.predict import answers
-from llmcost.machine.efficiency import FIGURES
+from llmcost.machine.efficiency import FIGURES, family_of
 from llmcost.machine.reached import figures_of
 from llmcost.specs.catalog import load_engine
 
@@ -59,23 +60,42 @@ def _runs(
     return chosen
 
 
-def _half(source: str, engine: str, phase: str, *, quantised: bool | None = None) -> Callable[[Case], bool]:
-    """Every other row of an engine's, which leaves the rows between to score it."""
+def _half(
+    source: str,
+    engine: str,
+    phase: str,
+    *,
+    quantised: bool | None = None,
+    families: tuple[str, ...] = (),
+    apart: tuple[str, ...] = (),
+    block: int = 1,
+) -> Callable[[Case], bool]:
+    """Every other block of an engine's rows, which leaves those between to score it.
+
+    `families`: of GPUs, none meaning all but those that are `apart`. `block`: rows of one configuration.
+    """
 
     def chosen(case: Case) -> bool:
         of = case.settings
-        narrow = of["weights"] not in ("fp16", "bf16", "fp32")
+        narrow, family = of["weights"] not in ("fp16", "bf16", "fp32"), family_of(gpu_of(of["gpu"]))
         return (
             case.source.name.startswith(source)
             and case.engine == engine
             and of["phase"] == phase
-            and case.row % 2 == 1
+            and (case.row - 1) // block % 2 == 0
             and not of["oom"]
             and of["remark"] is None
             and quantised in (None, narrow)
+            and (family in families if families else family not in apart)
         )
 
     return chosen
+
+
+def _llama_cpp(phase: str, *families: str, quantised: bool | None = None) -> Callable[[Case], bool]:
+    """Every other configuration that llama.cpp was run in, each of four rows."""
+    every = {"quantised": quantised, "families": families, "apart": ("Apple",), "block": 4}
+    return _half("llama.cpp", "llama.cpp", phase, **every)  # type: ignore[arg-type]
 
 
 STAGES = (
@@ -115,18 +135,32 @@ ENGINE_STAGES = (
         {"host.layer": 8e-4, "attention.memory": 0.06}, _half("qwen2.5", "transformers", "decode"), "transformers"
     ),
     FitStage({"host.step": 2e-3, "attention.memory": 0.3}, _half("qwen2.5", "vllm", "decode"), "vllm-0.6"),
+    FitStage({"gemm.memory": 0.8, "sm_bandwidth": 8e9}, _llama_cpp("decode", quantised=False), "llama.cpp"),
     FitStage(
-        {"gemm.memory": 0.8, "sm_bandwidth": 8e9},
-        _half("llama.cpp", "llama.cpp", "decode", quantised=False),
+        {"narrow.memory": 0.7, "gap.stream": 2e-6, "attention.memory": 0.5},
+        _llama_cpp("decode", quantised=True),
         "llama.cpp",
     ),
     FitStage(
-        {"narrow.memory": 0.7, "gap.stream": 2e-6},
-        _half("llama.cpp", "llama.cpp", "decode", quantised=True),
+        {
+            "gemm.of_int8": 0.4,
+            "gemm.of_int8@A100": 0.2,
+            "gemm.of_int8@Hopper": 0.14,
+            "flop.joules@Ampere GDDR": 4e-12,
+            "flop.joules@Ada": 2e-12,
+            "flop.joules@Ada Lovelace GDDR": 2e-12,
+            "elementwise.memory": 0.3,
+            "attention.pair_bytes": 24,
+        },
+        _llama_cpp("prefill"),
         "llama.cpp",
     ),
-    FitStage({"gemm.of_int8": 0.22}, _half("llama.cpp", "llama.cpp", "prefill", quantised=False), "llama.cpp"),
-    FitStage({"narrow.of_int8": 0.14}, _half("llama.cpp", "llama.cpp", "prefill", quantised=True), "llama.cpp"),
+    FitStage(
+        {"sm_bandwidth@Apple": 8e9, "gap.stream@Apple": 4e-6, "attention.memory@Apple": 0.3},
+        _llama_cpp("decode", "Apple"),
+        "llama.cpp",
+    ),
+    FitStage({"gemm.compute": 0.7, "weight_only.compute": 0.6}, _llama_cpp("prefill", "Apple"), "llama.cpp"),
 )
 CLOSED_LOOPS = "silicon-2026"  # every other run of which `host.request` and `host.sequence` of engines were chosen on
 ENGINE = _runs("trtllm-0.17", "h100-sxm", pp=(1, 2, 4, 8))  # what the share of kernels in an engine was chosen on

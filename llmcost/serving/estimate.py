@@ -408,5 +408,5 @@ def computed_in(weights: str | None, hardware: HardwareSpec | None) -> str:
 
 def default_dtype(hardware: HardwareSpec | None) -> str:
     """What engines keep activations in unless told otherwise: bf16, or fp16 where the GPU has a peak for that alone."""
-    only_fp16 = hardware is not None and "fp16" in hardware.peak and "bf16" not in hardware.peak
+    only_fp16 = hardware is not None and hardware.peak_of("fp16") is not None and hardware.peak_of("bf16") is None
     return "fp16" if only_fp16 else "bf16"
