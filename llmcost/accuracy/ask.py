@@ -96,7 +96,7 @@ def _run(case: Case, profile: str | None) -> Options:
         kv_dtype=of["kv"],
         attention_dtype=of["kv"] if engine.get("narrow_attention") and of["kv"] in gpu_of(of["gpu"]).peak else None,
         launch=engine["launch"],
-        engine=engine.get("spec"),
+        engine=None if case.nameless else engine.get("spec"),
         head_dtype=of["weights"] if engine.get("head") else None,
         link=of["link"],
         profile=profile,

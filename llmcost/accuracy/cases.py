@@ -180,12 +180,16 @@ class Source(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One measurement: how it was run (None: not known) and what was measured, in base units."""
+    """One measurement: how it was run (None: not known) and what was measured, in base units.
+
+    `nameless`: it is asked about without an engine's name, of whichever engine it is.
+    """
 
     source: Source
     row: int
     settings: dict[str, Any]
     measured: dict[str, float]
+    nameless: bool = False
 
     @property
     def name(self) -> str:

@@ -69,10 +69,12 @@ def _half(
     families: tuple[str, ...] = (),
     apart: tuple[str, ...] = (),
     block: int = 1,
+    single: bool = False,
 ) -> Callable[[Case], bool]:
     """Every other block of an engine's rows, which leaves those between to score it.
 
-    `families`: of GPUs, none meaning all but those that are `apart`. `block`: rows of one configuration.
+    `families`: of GPUs, none meaning all but those that are `apart`. `block`: rows of one configuration. `single`: on
+    one GPU.
     """
 
     def chosen(case: Case) -> bool:
@@ -86,16 +88,36 @@ def _half(
             and not of["oom"]
             and of["remark"] is None
             and quantised in (None, narrow)
+            and not (single and of["gpus"] > 1)
             and (family in families if families else family not in apart)
         )
 
     return chosen
 
 
+def _mlc(engine: str, *families: str) -> Callable[[Case], bool]:
+    """Every other block of four rows of MLC's benchmark, in which engines take turns."""
+
+    def chosen(case: Case) -> bool:
+        of = case.settings
+        ours = case.source.name == "mlc-perf-bench" and of["engine"] == engine and case.row // 4 % 2 == 0
+        return ours and (not families or family_of(gpu_of(of["gpu"])) in families)
+
+    return chosen
+
+
 def _llama_cpp(phase: str, *families: str, quantised: bool | None = None) -> Callable[[Case], bool]:
     """Every other configuration that llama.cpp was run in, each of four rows."""
-    every = {"quantised": quantised, "families": families, "apart": ("Apple",), "block": 4}
-    return _half("llama.cpp", "llama.cpp", phase, **every)  # type: ignore[arg-type]
+    return _half(
+        "llama.cpp",
+        "llama.cpp",
+        phase,
+        quantised=quantised,
+        families=families,
+        apart=("Apple", "RDNA"),
+        block=4,
+        single=phase == "prefill",  # several pass a prompt on in pieces, and wait after each batch of them
+    )
 
 
 STAGES = (
@@ -143,13 +165,11 @@ ENGINE_STAGES = (
     ),
     FitStage(
         {
-            "gemm.of_int8": 0.4,
-            "gemm.of_int8@A100": 0.2,
-            "gemm.of_int8@Hopper": 0.14,
-            "flop.joules@Ampere GDDR": 4e-12,
-            "flop.joules@Ada": 2e-12,
-            "flop.joules@Ada Lovelace GDDR": 2e-12,
-            "elementwise.memory": 0.3,
+            "half_sums.compute": 0.9,
+            "half_sums.compute@A100": 0.6,
+            "half_sums.compute@Hopper": 0.4,
+            "flop.joules": 1.9e-12,
+            "flop.joules@Ampere GDDR": 3.9e-12,
             "attention.pair_bytes": 24,
         },
         _llama_cpp("prefill"),
@@ -161,6 +181,30 @@ ENGINE_STAGES = (
         "llama.cpp",
     ),
     FitStage({"gemm.compute": 0.7, "weight_only.compute": 0.6}, _llama_cpp("prefill", "Apple"), "llama.cpp"),
+    FitStage({"weight_only.compute@RDNA": 0.4}, _llama_cpp("prefill", "RDNA"), "llama.cpp"),
+    FitStage(
+        {"narrow.memory": 0.8, "attention.memory": 0.5}, _half("mlx-m3-max", "mlx", "decode", block=4), "mlx"
+    ),
+    FitStage(
+        {"weight_only.compute": 0.8, "attention.compute": 0.4}, _half("mlx-m3-max", "mlx", "prefill", block=4), "mlx"
+    ),
+    FitStage({"exchange.stream": 2e-4, "host.layer": 5e-4}, _mlc("vllm 0.2"), "vllm-0.2"),
+    FitStage({"gemm.memory": 0.8, "narrow.memory": 0.8}, _mlc("mlc"), "mlc-llm"),
+    FitStage({"narrow.memory@A100": 0.7}, _mlc("exllamav2", "A100"), "exllamav2"),
+    FitStage(
+        {"narrow.memory": 0.8}, _mlc("exllamav2", "Ampere GDDR", "Ada Lovelace GDDR"), "exllamav2"
+    ),
+    FitStage({"gemm.memory": 0.8, "narrow.memory": 0.8}, _half("gpt-fast", "gpt-fast", "decode"), "gpt-fast"),
+    FitStage(
+        {"gemm.memory": 0.8, "attention.memory": 0.8},
+        _half("lmdeploy", "turbomind", "request"),
+        "lmdeploy",
+    ),
+    FitStage(
+        {"gemm.compute": 0.8, "attention.pair_bytes": 24},
+        _half("neusight-forward", "transformers-eager", "prefill", block=2),
+        "transformers-eager",
+    ),
 )
 CLOSED_LOOPS = "silicon-2026"  # every other run of which `host.request` and `host.sequence` of engines were chosen on
 ENGINE = _runs("trtllm-0.17", "h100-sxm", pp=(1, 2, 4, 8))  # what the share of kernels in an engine was chosen on
@@ -169,6 +213,7 @@ TRAINING = {  # what machine/training_shares.py was chosen on: source, and GPUs 
     "megatron-bridge": ("h100-sxm", "b200"),
 }
 TRUSTED = ("optimised", "kernel")  # classes of engines that defaults are fitted on
+CHOSEN_ON = (ENGINE, *(stage.cases for stage in STAGES))
 
 
 def role_of(case: Case) -> str:
@@ -178,9 +223,9 @@ def role_of(case: Case) -> str:
         return "scored" if gpus is None or (gpus and case.settings["gpu"] not in gpus) else "fitted"
     if case.source.name == CLOSED_LOOPS:
         return "fitted" if case.row % 2 else "scored"
-    stages = STAGES if class_of(case) in TRUSTED else ENGINE_STAGES
-    chosen_on = (*([ENGINE] if stages is STAGES else []), *(stage.cases for stage in stages))
-    return "fitted" if any(cases(case) for cases in chosen_on) else "scored"
+    of_defaults = class_of(case) in TRUSTED and any(cases(case) for cases in CHOSEN_ON)
+    of_engine = not case.nameless and any(stage.cases(case) for stage in ENGINE_STAGES)
+    return "fitted" if of_defaults or of_engine else "scored"
 
 
 def fitted_engines() -> dict[str, dict[str, float]]:

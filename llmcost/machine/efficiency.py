@@ -40,13 +40,14 @@ class Kernel(NamedTuple):
 
 
 class Host(NamedTuple):
-    """Seconds on an engine's host that its GPUs wait for."""
+    """Seconds on an engine's host that its GPUs wait for, and what it puts into their queues at a time."""
 
     step: Number = 0  # of each step: choosing what runs, preparing it, taking what comes out
     sequence: Number = 0  # of each sequence in a step
     layer: Number = 0  # in which a layer's kernels are started one by one: the layer takes at least as long
     expert_layer: Number = 0  # as `layer`, of one with experts, whose tokens the host counts before it goes on
     request: Number = 0  # of each request before its first step: receiving it, its tokens
+    in_flight: Number = None  # pieces of a prompt that follow each other through stages before it waits; None: all
 
 
 UNQUANTISED = "unquantised"  # linear layers that keep the activations' type where others are quantised: the LM head
@@ -152,7 +153,7 @@ def from_figures(
     """The defaults of `default_for`, from a table of figures that are named as those of defaults.py are.
 
     Those of an engine may have more: `weight_only.compute`, the share of the peak on weights that a product unpacks;
-    `gemm.of_int8`, the share of the int8 peak where products are added up in 16 bits, whose rate goes with that peak;
+    `half_sums.compute`, the share of the rate of products that are added up in 16 bits, on NVIDIA's GPUs half of int8's;
     `unpacked_above` and `attention.pair_bytes`, as a `Kernel` has them; `flop.joules`, the energy of a product's FLOP,
     of which a card's power pays for so many a second; `sm_bandwidth`, the bytes a second that one SM draws at most;
     `host.step` and the like, the seconds of a `Host`.
@@ -208,13 +209,13 @@ def _under_an_engine(
     kernel: Kernel, own: Callable[[str], Number], hardware: HardwareSpec, compute: str, *, narrow: bool
 ) -> Kernel:
     """A product with the figures of an engine's `own`, of `from_figures`. `narrow`: its weights have fewer bits."""
-    drawn, of_int8, joules = (own(name) for name in ("sm_bandwidth", "gemm.of_int8", "flop.joules"))
-    peak, int8 = hardware.peak_of(compute), hardware.peak.get("int8")
+    drawn, half_sums, joules = (own(name) for name in ("sm_bandwidth", "half_sums.compute", "flop.joules"))
+    peak, int8 = hardware.peak_of(compute), hardware.peak.get("int8") if hardware.vendor == "NVIDIA" else None
     if drawn is not None and hardware.sm_count and hardware.bandwidth:
         reached = drawn * hardware.sm_count.value / hardware.bandwidth.value
         kernel = kernel._replace(memory=minimum(kernel.memory, reached))
-    if peak and int8 and of_int8 is not None:
-        kernel = kernel._replace(compute=of_int8 * int8.value / peak.value)
+    if peak and int8 and half_sums is not None:
+        kernel = kernel._replace(compute=half_sums * int8.value / 2 / peak.value)
         kernel = kernel._replace(unpacked_above=own("unpacked_above")) if narrow else kernel
     elif narrow and (share := own("weight_only.compute")) is not None:
         kernel = kernel._replace(compute=share)

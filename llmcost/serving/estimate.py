@@ -57,7 +57,7 @@ from llmcost.serving.results import (
     model_of,
 )
 from llmcost.serving.training_rates import training
-from llmcost.specs.catalog import load_engine
+from llmcost.specs.catalog import engines_for, load_engine
 from llmcost.specs.hardware import HardwareSpec, joined_by
 
 SCHEMA = "llmcost.estimate/1"
@@ -273,7 +273,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
             known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
             raise InputError(f"{flag} {asked}: no source gives {hardware.title} a peak for it; it has {known}")
     if options.engine is not None:
-        options = under_engine(options, hardware)
+        options = under_engine(options, hardware, weights)
     return options._replace(
         context=context,
         prompt=prompt,
@@ -289,12 +289,20 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     )
 
 
-def under_engine(options: Options, hardware: HardwareSpec | None) -> Options:
-    """The options with an engine's own defaults filled in. Raises InputError where it does not run on the GPU."""
+def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) -> Options:
+    """The options with an engine's own defaults filled in.
+
+    Raises InputError where it does not run on the GPU, or has no kernels for weights in this format.
+    """
     engine = load_engine(options.engine)
     if hardware is not None and not engine.runs_on(hardware):
-        known = ", ".join(engine.vendors)
-        raise InputError(f"--engine {engine.name}: {engine.title} runs on GPUs of {known}, not on {hardware.title}")
+        known, others = ", ".join(engine.vendors), ", ".join(engines_for(hardware))
+        raise InputError(
+            f"--engine {engine.name}: {engine.title} runs on GPUs of {known}, not on {hardware.title}, which has {others}"
+        )
+    if not engine.takes(weights):
+        known = ", ".join(engine.formats)
+        raise InputError(f"--engine {engine.name}: {engine.title} has no kernels for {weights} weights; it has {known}")
     chunk = None if options.batch_prompts else engine.default("chunk", hardware)
     fraction = options.free_memory_fraction
     return options._replace(

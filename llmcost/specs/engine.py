@@ -6,6 +6,7 @@ machine/defaults.py that are others under this engine.
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from llmcost.ground.units import parse_quantity
@@ -30,6 +31,7 @@ SCHEMA = record(
     optional={
         "aliases": several(TEXT),
         "kernels": TEXT,
+        "formats": several(TEXT),
         "figures": mapping(_sourced(number(0, 1e12))),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
@@ -61,7 +63,8 @@ class EngineSpec(NamedTuple):
 
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `stated`:
-    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode.
+    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `formats`:
+    of weights that it has kernels for, as patterns of their names; none: nothing is said of them.
     """
 
     name: str
@@ -80,12 +83,19 @@ class EngineSpec(NamedTuple):
     reserve_output: bool = False
     quantised_head: bool = False
     mixed: bool = True
+    formats: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
     def runs_on(self, hardware: HardwareSpec) -> bool:
         """Whether it runs on GPUs of this vendor."""
         return hardware.vendor in self.vendors
+
+    def takes(self, weights: str) -> bool:
+        """Whether it has kernels for weights in this format, or in those of both kinds of layers, joined by a `+`."""
+        return not self.formats or all(
+            any(fnmatchcase(each, known) for known in self.formats) for each in weights.split("+")
+        )
 
     def default(self, name: str, hardware: HardwareSpec | None) -> int | None:
         """Its `chunk` or `max_num_seqs` on a GPU; None where it has no such bound."""
@@ -116,7 +126,7 @@ def engine_from(document: Document) -> EngineSpec:
         )
     figures = fields.get("figures", {})
     fields["figures"] = {name: taken(("figures", name), entry) for name, entry in figures.items()}
-    for name in ("vendors", "aliases", "notes"):
+    for name in ("vendors", "aliases", "formats", "notes"):
         fields[name] = tuple(fields.get(name, ()))
     return EngineSpec(**fields, stated=stated)
 
