@@ -111,6 +111,10 @@ class Efficiency(NamedTuple):
 
 
 DEFAULT_LAUNCH: Launch = "graph"
+OF_ENGINES = (  # figures that engines may have besides those that the defaults have too
+    *("weight_only.compute", "half_sums.compute", "unpacked_above", "attention.pair_bytes"),
+    *("flop.joules", "sm_bandwidth", *(f"host.{name}" for name in Host._fields)),
+)
 FIGURES = {name: default.value for name, default in DEFAULTS.items()}
 
 
@@ -153,7 +157,7 @@ def from_figures(
     """The defaults of `default_for`, from a table of figures that are named as those of defaults.py are.
 
     Those of an engine may have more: `weight_only.compute`, the share of the peak on weights that a product unpacks;
-    `half_sums.compute`, the share of the rate of products that are added up in 16 bits, on NVIDIA's GPUs half of int8's;
+    `half_sums.compute`, the share of the rate of fp16 products added up in fp16, on NVIDIA's GPUs half of int8's;
     `unpacked_above` and `attention.pair_bytes`, as a `Kernel` has them; `flop.joules`, the energy of a product's FLOP,
     of which a card's power pays for so many a second; `sm_bandwidth`, the bytes a second that one SM draws at most;
     `host.step` and the like, the seconds of a `Host`.
@@ -210,7 +214,8 @@ def _under_an_engine(
 ) -> Kernel:
     """A product with the figures of an engine's `own`, of `from_figures`. `narrow`: its weights have fewer bits."""
     drawn, half_sums, joules = (own(name) for name in ("sm_bandwidth", "half_sums.compute", "flop.joules"))
-    peak, int8 = hardware.peak_of(compute), hardware.peak.get("int8") if hardware.vendor == "NVIDIA" else None
+    peak, added_up = hardware.peak_of(compute), compute == "fp16" and hardware.vendor == "NVIDIA"
+    int8 = hardware.peak.get("int8") if added_up else None
     if drawn is not None and hardware.sm_count and hardware.bandwidth:
         reached = drawn * hardware.sm_count.value / hardware.bandwidth.value
         kernel = kernel._replace(memory=minimum(kernel.memory, reached))

@@ -102,8 +102,11 @@ def _from_memory(cost: PassCost, chip: Chip, name: str, passes: Number) -> Numbe
 def _least_compute(cost: PassCost, chip: Chip, name: str) -> Number:
     """Seconds of all FLOPs (causal), each at the peak of its data type; None where one is not known.
 
-    Attention's is the cache's type, or its own where that is faster.
+    Attention's is the cache's type, or its own where that is faster; fp16 is added up in fp16 where that is.
     """
+    if chip.half_sums is not None:
+        own = chip.half_sums if chip.attention_peak is chip.plain_peak else chip.attention_peak
+        chip = chip._replace(peak=chip.half_sums, plain_peak=chip.half_sums, attention_peak=own)
     if chip.peak is chip.plain_peak is chip.attention_peak and chip.cached_peak is None:
         return _over(named(name, cost.flops(causal=True)), chip.peak)
     attention = chip.attention_peak

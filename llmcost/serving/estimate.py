@@ -263,7 +263,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         raise InputError(f"{model.unread}; --weight-dtype says what linear layers are kept in, whatever it is")
     if options.profile is not None:
         refuse_of_a_gpu(options, hardware)
-    dtype = options.dtype or computed_in(options.weight_dtype or model.weight_format, hardware)
+    dtype = options.dtype or computed_in(options.weight_dtype or model.weight_format, hardware, options.engine)
     weights = options.weight_dtype or model.weight_format or dtype
     if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):
         raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
@@ -404,14 +404,17 @@ def usual_chunk(hardware: HardwareSpec | None) -> int:
     return CHUNK if large else SMALL_CHUNK
 
 
-def computed_in(weights: str | None, hardware: HardwareSpec | None) -> str:
+def computed_in(weights: str | None, hardware: HardwareSpec | None, engine: str | None = None) -> str:
     """What engines compute linear layers in, by the format of their weights, unless told otherwise.
 
     That is the weights' own type where it is one of COMPUTED and the GPU has a peak for it; other weights are unpacked
-    to the type of the activations first.
+    to the type of the activations first: an engine's own, where it has one.
     """
     own = next((dtype for kind, dtype in COMPUTED.items() if weights and weights.startswith(kind)), None)
-    return own if own is not None and hardware is not None and own in hardware.peak else default_dtype(hardware)
+    if own is not None and hardware is not None and own in hardware.peak:
+        return own
+    of_engine = load_engine(engine).activations if engine and weights not in ("bf16", "fp32") else None
+    return of_engine or default_dtype(hardware)
 
 
 def default_dtype(hardware: HardwareSpec | None) -> str:

@@ -114,7 +114,7 @@ def load_engine(name: str) -> EngineSpec:
 
 def engines_for(hardware: HardwareSpec) -> list[str]:
     """The names of the shipped engines that run on GPUs of this vendor."""
-    return [name for name in names("engines") if load_engine(name).runs_on(hardware)]
+    return [name for name in names("hardware/engines") if load_engine(name).runs_on(hardware)]
 
 
 def trains(name: str) -> bool:

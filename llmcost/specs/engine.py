@@ -35,6 +35,7 @@ SCHEMA = record(
         "figures": mapping(_sourced(number(0, 1e12))),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
+        "activations": _sourced(choice("bf16", "fp16")),
         "reserve_output": _sourced(FLAG),
         "quantised_head": _sourced(FLAG),
         "mixed": _sourced(FLAG),
@@ -64,7 +65,8 @@ class EngineSpec(NamedTuple):
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `stated`:
     every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `formats`:
-    of weights that it has kernels for, as patterns of their names; none: nothing is said of them.
+    of weights that it has kernels for, as patterns of their names; none: nothing is said of them. `activations`: the
+    type that it computes in unless told otherwise; None: what the model and the GPU have.
     """
 
     name: str
@@ -84,6 +86,7 @@ class EngineSpec(NamedTuple):
     quantised_head: bool = False
     mixed: bool = True
     formats: tuple[str, ...] = ()
+    activations: str | None = None
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
