@@ -15,7 +15,7 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from llmcost.accuracy.ask import asked, gpu_of, options_of
-from llmcost.accuracy.cases import Case, class_of, engine_of, engines, load_cases
+from llmcost.accuracy.cases import Case, class_of, file_of, load_cases
 from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.models import spec_of
 from llmcost.accuracy.runs import step_of
@@ -76,20 +76,14 @@ def kind_of_check(each: Check) -> Kind | None:
 
 def _asked_about(case: Case) -> str:
     """The engine that an answer names which such a case scores; for the class that no name stands for, its own."""
-    engine, described = class_of(case), engines()[engine_of(case)]
-    unnamed = engine == OPTIMISED and (case.nameless or "spec" not in described)
-    return OPTIMISED if unnamed else described.get("spec", case.engine)
+    return file_of(case) or (OPTIMISED if class_of(case) == OPTIMISED else case.engine)
 
 
 def with_nameless(checks: Iterable[Check]) -> list[Check]:
     """Checks, and those of the same runs of optimised engines with no engine named: such answers speak for them too."""
     found = list(checks)
-    asked_by_name = {each.case.name: each.case for each in found if _has_two_answers(each.case)}
-    return found + check(case._replace(nameless=True) for case in asked_by_name.values())
-
-
-def _has_two_answers(case: Case) -> bool:
-    return class_of(case) == OPTIMISED and "spec" in engines()[engine_of(case)]
+    named = {each.case.name: each.case for each in found if file_of(each.case) and class_of(each.case) == OPTIMISED}
+    return found + check(case._replace(nameless=True) for case in named.values())
 
 
 def _phase(case: Case, quantity: str) -> str:

@@ -252,6 +252,12 @@ def engine_of(case: Case) -> str:
     return case.settings["engine"] if case.settings["engine"] in engines() else case.engine
 
 
+def file_of(case: Case) -> str:
+    """The engine's file that a case is asked with; "" where it has none, or is asked about without a name."""
+    name: str = engines()[engine_of(case)].get("spec", "") if case.source.kind == "inference" else ""
+    return "" if case.nameless else name
+
+
 def _refuse_columns(document: Document, columns: list[str]) -> None:
     """Raise SpecError for a column that is not known, or stands twice."""
     known = {*WORDS, *COUNTS, *NUMBERS, *FLAGS, *MEASURES}

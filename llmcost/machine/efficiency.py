@@ -194,7 +194,11 @@ def from_figures(
         "grouped_gemm": quantised,
         UNQUANTISED: product,
         "attention_prefill": Kernel(
-            of("attention.compute"), of("gemm.memory"), start, of("attention.half"), pair_bytes=own("attention.pair_bytes")
+            of("attention.compute"),
+            of("gemm.memory"),
+            start,
+            of("attention.half"),
+            pair_bytes=own("attention.pair_bytes"),
         ),
         **dict.fromkeys(
             ("attention_decode", "attention_latent"), Kernel(of("gemm.compute"), of("attention.memory"), start)

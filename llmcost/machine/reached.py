@@ -80,7 +80,9 @@ def figures_of(engine: EngineSpec) -> dict[str, float]:
     for name in engine.figures:
         if name.partition("@")[0] not in known:
             nearest = ", ".join(get_close_matches(name, sorted(known), n=3, cutoff=0.0))
-            raise InputError(f"--engine {engine.name}: figures.{name} is not one that predictions take; nearest: {nearest}")
+            raise InputError(
+                f"--engine {engine.name}: figures.{name} is not one that predictions take; nearest: {nearest}"
+            )
     others = {name: value for name, value in FIGURES.items() if name.partition("@")[0] not in engine.figures}
     return others | engine.figures
 

@@ -296,10 +296,9 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
     """
     engine = load_engine(options.engine)
     if hardware is not None and not engine.runs_on(hardware):
-        known, others = ", ".join(engine.vendors), ", ".join(engines_for(hardware))
-        raise InputError(
-            f"--engine {engine.name}: {engine.title} runs on GPUs of {known}, not on {hardware.title}, which has {others}"
-        )
+        known, there = ", ".join(engine.vendors), ", ".join(engines_for(hardware))
+        problem = f"{engine.title} runs on GPUs of {known}, not on {hardware.title}"
+        raise InputError(f"--engine {engine.name}: {problem}, for which there are {there}")
     if not engine.takes(weights):
         known = ", ".join(engine.formats)
         raise InputError(f"--engine {engine.name}: {engine.title} has no kernels for {weights} weights; it has {known}")
