@@ -3,8 +3,9 @@
     python -m llmcost.accuracy.bands
 
 writes llmcost/machine/bands.json. Only figures count that had no part in a share (`scored`), and each measurement
-once: of a throughput in several units the first is taken. Not counted are memory, single kernels, and throughput at a
-rate of arrival that the GPUs keep up with, which is that rate whatever they reach.
+once: of a throughput in several units the first is taken. Not counted are memory, single kernels, throughput at a rate
+of arrival that the GPUs keep up with, which is that rate whatever they reach, and rows remarked as outliers of their
+source.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from llmcost.machine.bands import FILE, OPTIMISED, TRAINING, Kind, kind_of, trai
 
 NO_TIMES = ("memory_bytes", "reserved_bytes", "gpu_seconds")  # memory, and totals of runs of unknown layout
 DIGITS = 2  # of the errors
+OUTLIER = "outlier"  # the remark on a row that its source's other rows contradict
 RATES = ("output_tokens_per_s", "latency_seconds", "requests_per_s", "total_tokens_per_s")  # one measurement each
 
 
@@ -55,7 +57,7 @@ def by_kind(checks: Iterable[Check]) -> list[KindErrors]:
 def kind_of_check(each: Check) -> Kind | None:
     """The kind of a figure's case; None where no answer of the program states an error for it."""
     case, engine = each.case, class_of(each.case)
-    if case.source.kind == "micro" or each.answer.quantity in NO_TIMES:
+    if case.source.kind == "micro" or each.answer.quantity in NO_TIMES or case.settings["remark"] == OUTLIER:
         return None
     if engine == TRAINING:
         step = step_of(case)
