@@ -17,6 +17,7 @@ from llmcost.machine.reached import figures_of
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Attention, Gemm
 from llmcost.parallel.pipeline import Stages
+from llmcost.search.fit import fit
 from llmcost.specs.catalog import load_engine, names
 
 CHIP = Chip(1e12, 1e12, 1e12, 1e9, 1e9)
@@ -139,3 +140,17 @@ def test_runs_of_optimised_engines_score_their_own_name_and_no_name():
     assert {file_of(case._replace(nameless=True)) for case in cases} == {""}
     scored = by_kind(with_nameless(check(cases)))
     assert {each.of[1] for each in scored} == {"gpt-fast", OPTIMISED}
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpu", "formats"),
+    [
+        ("mlx", "m2-ultra", ["fp16", "mlx-8bit-g64", "mlx-4bit-g64"]),
+        ("llama.cpp", "rtx4090", ["fp16", "q8_0", "q4_k_m"]),
+    ],
+)
+def test_fit_tries_what_the_engine_has_kernels_for(engine, gpu, formats):
+    """8.03 billion parameters at two bytes are 16.1 GB: a single one of these GPUs holds them in any format."""
+    offers = fit(LLAMA, [load_hardware(gpu)], Options(engine=engine), gpus=[1]).offers
+    assert [offer.weight_dtype for offer in offers] == formats
+    assert all(offer.fits for offer in offers)
