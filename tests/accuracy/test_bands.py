@@ -15,13 +15,13 @@ from llmcost.machine.bands import FEWEST, FILE, band_of, trained_on
 from llmcost.specs.catalog import shipped
 
 CHECKS = check(load_cases())
-NAMELESS = check(case._replace(nameless=True) for case in load_cases("inference") if class_of(case) == "optimised")
+UNNAMED = check(case._replace(nameless=class_of(case) == "optimised") for case in load_cases())
 LOAD = {"prompt": 512, "output": 128, "concurrency": 16}
 
 
 def errors(where):
     """Those of the scored figures that a rule picks, of optimised engines asked about without a name."""
-    found = [each for each in NAMELESS if each.error is not None and role_of(each.case) == "scored" and where(each)]
+    found = [each for each in UNNAMED if each.error is not None and role_of(each.case) == "scored" and where(each)]
     return [each.error for each in found]
 
 
