@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from llmcost.accuracy.cases import Case, engine_of, engines
+from llmcost.accuracy.cases import Case, engine_of, engines, file_of
 from llmcost.accuracy.models import spec_of
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import MOST
@@ -96,7 +96,7 @@ def _run(case: Case, profile: str | None) -> Options:
         kv_dtype=of["kv"],
         attention_dtype=of["kv"] if engine.get("narrow_attention") and of["kv"] in gpu_of(of["gpu"]).peak else None,
         cuda_graphs=engine["launch"] == "graph",
-        engine=of.get("spec", engine.get("spec")),
+        engine=file_of(case) or None,
         head_dtype=of["weights"] if engine.get("head") else None,
         link=of["link"],
         profile=profile,

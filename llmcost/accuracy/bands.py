@@ -3,8 +3,9 @@
     python -m llmcost.accuracy.bands
 
 writes llmcost/machine/bands.json. Only figures count that had no part in a share (`scored`), and each measurement
-once: of a throughput in several units the first is taken. Not counted are memory, single kernels, and throughput at a
-rate of arrival that the GPUs keep up with, which is that rate whatever they reach.
+once: of a throughput in several units the first is taken. Not counted are memory, single kernels, throughput at a rate
+of arrival that the GPUs keep up with, which is that rate whatever they reach, and rows remarked as outliers of their
+source.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from llmcost.accuracy.ask import asked, gpu_of, options_of
-from llmcost.accuracy.cases import Case, class_of, engine_of, engines, load_cases
+from llmcost.accuracy.cases import Case, class_of, file_of, load_cases
 from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.models import spec_of
 from llmcost.accuracy.runs import step_of
@@ -24,6 +25,7 @@ from llmcost.machine.bands import FILE, OPTIMISED, TRAINING, Kind, kind_of, trai
 
 NO_TIMES = ("memory_bytes", "reserved_bytes", "gpu_seconds")  # memory, and totals of runs of unknown layout
 DIGITS = 2  # of the errors
+OUTLIER = "outlier"  # the remark on a row that its source's other rows contradict
 RATES = ("output_tokens_per_s", "latency_seconds", "requests_per_s", "total_tokens_per_s")  # one measurement each
 
 
@@ -55,7 +57,7 @@ def by_kind(checks: Iterable[Check]) -> list[KindErrors]:
 def kind_of_check(each: Check) -> Kind | None:
     """The kind of a figure's case; None where no answer of the program states an error for it."""
     case, engine = each.case, class_of(each.case)
-    if case.source.kind == "micro" or each.answer.quantity in NO_TIMES:
+    if case.source.kind == "micro" or each.answer.quantity in NO_TIMES or case.settings["remark"] == OUTLIER:
         return None
     if engine == TRAINING:
         step = step_of(case)
@@ -65,13 +67,25 @@ def kind_of_check(each: Check) -> Kind | None:
         answer = asked(case, options_of(case))
         assert answer is not None
         phase, basis = _phase(case, each.answer.quantity), answer.decode.expected.basis
-        engine = engine if engine == OPTIMISED else engines()[engine_of(case)].get("spec", case.engine)
+        engine = _asked_about(case)
         if phase == "throughput" and answer.serving is not None and answer.serving.limited_by == "rate":
             return None
     model = spec_of(case.settings["model"])
     if not phase or model is None:
         return None
     return kind_of(basis, engine, gpu_of(case.settings["gpu"]), experts=model.has_experts(), phase=phase)
+
+
+def _asked_about(case: Case) -> str:
+    """The engine that an answer names which such a case scores; for the class that no name stands for, its own."""
+    return file_of(case) or (OPTIMISED if class_of(case) == OPTIMISED else case.engine)
+
+
+def with_nameless(checks: Iterable[Check]) -> list[Check]:
+    """Checks, and those of the same runs of optimised engines with no engine named: such answers speak for them too."""
+    found = list(checks)
+    named = {each.case.name: each.case for each in found if file_of(each.case) and class_of(each.case) == OPTIMISED}
+    return found + check(case._replace(nameless=True) for case in named.values())
 
 
 def _phase(case: Case, quantity: str) -> str:
@@ -96,7 +110,7 @@ def _phase(case: Case, quantity: str) -> str:
 
 def text() -> str:
     """The file bands.json, a row a line."""
-    kinds = by_kind(check(load_cases()))
+    kinds = by_kind(with_nameless(check(load_cases())))
     rows = ",\n".join(json.dumps([*each.of, *each[1:]]) for each in kinds)
     return f'{{"made by": "python -m llmcost.accuracy.bands",\n"bands": [\n{rows}\n]}}\n'
 

@@ -180,12 +180,16 @@ class Source(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One measurement: how it was run (None: not known) and what was measured, in base units."""
+    """One measurement: how it was run (None: not known) and what was measured, in base units.
+
+    `nameless`: it is asked about without an engine's name, of whichever engine it is.
+    """
 
     source: Source
     row: int
     settings: dict[str, Any]
     measured: dict[str, float]
+    nameless: bool = False
 
     @property
     def name(self) -> str:
@@ -246,6 +250,13 @@ def class_of(case: Case) -> str:
 def engine_of(case: Case) -> str:
     """The entry of engines.yaml that a case belongs to: its engine of just that version, or of any."""
     return case.settings["engine"] if case.settings["engine"] in engines() else case.engine
+
+
+def file_of(case: Case) -> str:
+    """The engine's file that a case is asked with; "" where it has none, or is asked about without a name."""
+    shipped = engines()[engine_of(case)].get("spec", "") if case.source.kind == "inference" else ""
+    name: str = case.settings.get("spec", shipped)  # a file of one's own, of score.of_engine
+    return "" if case.nameless else name
 
 
 def _refuse_columns(document: Document, columns: list[str]) -> None:

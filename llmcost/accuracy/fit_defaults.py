@@ -1,8 +1,9 @@
 """Fits the default shares and launch costs on some of the published measurements; the others score them.
 
-    python -m llmcost.accuracy.fit_defaults
+    python -m llmcost.accuracy.fit_defaults [ENGINE]
 
-prints each fitted figure, of the defaults and of engines, beside the committed one. Stages run in order, each on cases
+prints each fitted figure, of the defaults and of engines, beside the committed one; of an engine how far off it is on
+each GPU that its fit did not see. Stages run in order, each on cases
 of its own, the figures of
 the stages before it held fixed. A stage moves its figures one at a time, by ever smaller steps, as long as the mean
 distance of prediction and measurement shrinks: |log(predicted / measured)|, which outliers move little, first over the
@@ -11,14 +12,16 @@ cases of a source and GPU, then over these groups. It starts from round numbers 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from math import log
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
-from llmcost.accuracy.cases import Case, class_of, load_cases
+from llmcost.accuracy.ask import gpu_of
+from llmcost.accuracy.cases import Case, class_of, file_of, load_cases
 from llmcost.accuracy.predict import answers
-from llmcost.machine.efficiency import FIGURES
+from llmcost.machine.efficiency import FIGURES, family_of
 from llmcost.machine.reached import figures_of
 from llmcost.specs.catalog import load_engine
 
@@ -59,23 +62,64 @@ def _runs(
     return chosen
 
 
-def _half(source: str, engine: str, phase: str, *, quantised: bool | None = None) -> Callable[[Case], bool]:
-    """Every other row of an engine's, which leaves the rows between to score it."""
+def _half(
+    source: str,
+    engine: str,
+    phase: str,
+    *,
+    quantised: bool | None = None,
+    families: tuple[str, ...] = (),
+    apart: tuple[str, ...] = (),
+    block: int = 1,
+    single: bool = False,
+) -> Callable[[Case], bool]:
+    """Every other block of an engine's rows, which leaves those between to score it.
+
+    `families`: of GPUs, none meaning all but those that are `apart`. `block`: rows of one configuration. `single`: on
+    one GPU.
+    """
 
     def chosen(case: Case) -> bool:
         of = case.settings
-        narrow = of["weights"] not in ("fp16", "bf16", "fp32")
+        narrow, family = of["weights"] not in ("fp16", "bf16", "fp32"), family_of(gpu_of(of["gpu"]))
         return (
             case.source.name.startswith(source)
             and case.engine == engine
             and of["phase"] == phase
-            and case.row % 2 == 1
+            and (case.row - 1) // block % 2 == 0
             and not of["oom"]
             and of["remark"] is None
             and quantised in (None, narrow)
+            and not (single and of["gpus"] > 1)
+            and (family in families if families else family not in apart)
         )
 
     return chosen
+
+
+def _mlc(engine: str, *families: str) -> Callable[[Case], bool]:
+    """Every other block of four rows of MLC's benchmark, in which engines take turns."""
+
+    def chosen(case: Case) -> bool:
+        of = case.settings
+        ours = case.source.name == "mlc-perf-bench" and of["engine"] == engine and case.row // 4 % 2 == 0
+        return ours and (not families or family_of(gpu_of(of["gpu"])) in families)
+
+    return chosen
+
+
+def _llama_cpp(phase: str, *families: str, quantised: bool | None = None) -> Callable[[Case], bool]:
+    """Every other configuration that llama.cpp was run in, each of four rows."""
+    return _half(
+        "llama.cpp",
+        "llama.cpp",
+        phase,
+        quantised=quantised,
+        families=families,
+        apart=("Apple", "RDNA"),
+        block=4,
+        single=phase == "prefill",  # several pass a prompt on in pieces, and wait after each batch of them
+    )
 
 
 STAGES = (
@@ -115,18 +159,50 @@ ENGINE_STAGES = (
         {"host.layer": 8e-4, "attention.memory": 0.06}, _half("qwen2.5", "transformers", "decode"), "transformers"
     ),
     FitStage({"host.step": 2e-3, "attention.memory": 0.3}, _half("qwen2.5", "vllm", "decode"), "vllm-0.6"),
+    FitStage({"gemm.memory": 0.8, "sm_bandwidth": 8e9}, _llama_cpp("decode", quantised=False), "llama.cpp"),
     FitStage(
-        {"gemm.memory": 0.8, "sm_bandwidth": 8e9},
-        _half("llama.cpp", "llama.cpp", "decode", quantised=False),
+        {"narrow.memory": 0.7, "gap.stream": 2e-6, "attention.memory": 0.5},
+        _llama_cpp("decode", quantised=True),
         "llama.cpp",
     ),
     FitStage(
-        {"narrow.memory": 0.7, "gap.stream": 2e-6},
-        _half("llama.cpp", "llama.cpp", "decode", quantised=True),
+        {
+            "half_sums.compute": 0.9,
+            "half_sums.compute@A100": 0.6,
+            "half_sums.compute@Hopper": 0.4,
+            "flop.joules": 1.9e-12,
+            "flop.joules@Ampere GDDR": 3.9e-12,
+            "attention.pair_bytes": 24,
+        },
+        _llama_cpp("prefill"),
         "llama.cpp",
     ),
-    FitStage({"gemm.of_int8": 0.22}, _half("llama.cpp", "llama.cpp", "prefill", quantised=False), "llama.cpp"),
-    FitStage({"narrow.of_int8": 0.14}, _half("llama.cpp", "llama.cpp", "prefill", quantised=True), "llama.cpp"),
+    FitStage(
+        {"sm_bandwidth@Apple": 8e9, "gap.stream@Apple": 4e-6, "attention.memory@Apple": 0.3},
+        _llama_cpp("decode", "Apple"),
+        "llama.cpp",
+    ),
+    FitStage({"gemm.compute": 0.7, "weight_only.compute": 0.6}, _llama_cpp("prefill", "Apple"), "llama.cpp"),
+    FitStage({"weight_only.compute@RDNA": 0.4}, _llama_cpp("prefill", "RDNA"), "llama.cpp"),
+    FitStage({"narrow.memory": 0.8, "attention.memory": 0.5}, _half("mlx-m3-max", "mlx", "decode", block=4), "mlx"),
+    FitStage(
+        {"weight_only.compute": 0.8, "attention.compute": 0.4}, _half("mlx-m3-max", "mlx", "prefill", block=4), "mlx"
+    ),
+    FitStage({"exchange.stream": 2e-4, "host.layer": 5e-4}, _mlc("vllm 0.2"), "vllm-0.2"),
+    FitStage({"gemm.memory": 0.8, "narrow.memory": 0.8}, _mlc("mlc"), "mlc-llm"),
+    FitStage({"narrow.memory@A100": 0.7}, _mlc("exllamav2", "A100"), "exllamav2"),
+    FitStage({"narrow.memory": 0.8}, _mlc("exllamav2", "Ampere GDDR", "Ada Lovelace GDDR"), "exllamav2"),
+    FitStage({"exchange.graph": 1e-5, "narrow.memory": 0.7}, _half("gpt-fast", "gpt-fast", "decode"), "gpt-fast"),
+    FitStage(
+        {"gemm.memory": 0.8, "attention.memory": 0.8},
+        _half("lmdeploy", "turbomind", "request"),
+        "lmdeploy",
+    ),
+    FitStage(
+        {"gemm.compute": 0.8, "attention.pair_bytes": 24},
+        _half("neusight-forward", "transformers-eager", "prefill", block=2),
+        "transformers-eager",
+    ),
 )
 CLOSED_LOOPS = "silicon-2026"  # every other run of which `host.request` and `host.sequence` of engines were chosen on
 ENGINE = _runs("trtllm-0.17", "h100-sxm", pp=(1, 2, 4, 8))  # what the share of kernels in an engine was chosen on
@@ -135,6 +211,7 @@ TRAINING = {  # what machine/training_shares.py was chosen on: source, and GPUs 
     "megatron-bridge": ("h100-sxm", "b200"),
 }
 TRUSTED = ("optimised", "kernel")  # classes of engines that defaults are fitted on
+CHOSEN_ON = (ENGINE, *(stage.cases for stage in STAGES))
 
 
 def role_of(case: Case) -> str:
@@ -144,9 +221,9 @@ def role_of(case: Case) -> str:
         return "scored" if gpus is None or (gpus and case.settings["gpu"] not in gpus) else "fitted"
     if case.source.name == CLOSED_LOOPS:
         return "fitted" if case.row % 2 else "scored"
-    stages = STAGES if class_of(case) in TRUSTED else ENGINE_STAGES
-    chosen_on = (*([ENGINE] if stages is STAGES else []), *(stage.cases for stage in stages))
-    return "fitted" if any(cases(case) for cases in chosen_on) else "scored"
+    of_defaults = class_of(case) in TRUSTED and any(cases(case) for cases in CHOSEN_ON)
+    of_engine = not case.nameless and any(stage.cases(case) for stage in ENGINE_STAGES)
+    return "fitted" if of_defaults or of_engine else "scored"
 
 
 def fitted_engines() -> dict[str, dict[str, float]]:
@@ -154,15 +231,51 @@ def fitted_engines() -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for stage in ENGINE_STAGES:
         of_engine = found.setdefault(stage.engine, {})
-        start = {**figures_of(load_engine(stage.engine)), **of_engine, **stage.figures}
-        moved = _search(start, stage, [case for case in load_cases("inference") if stage.cases(case)])
-        of_engine |= {name: moved[name] for name in stage.figures}
+        of_engine |= _fitted_stage(stage, of_engine, load_cases("inference"))
     return found
+
+
+def _fitted_stage(stage: FitStage, before: Mapping[str, float], cases: Iterable[Case]) -> dict[str, float]:
+    """The figures of an engine's stage, with those of the stages before it held fixed."""
+    start = {**figures_of(load_engine(stage.engine)), **before, **stage.figures}
+    moved = _search(start, stage, [case for case in cases if stage.cases(case)])
+    return {name: moved[name] for name in stage.figures}
+
+
+def left_out(engine: str) -> dict[tuple[str, str], list[float]]:
+    """Phase and GPU -> predicted over measured of an engine's cases, where its figures were fitted without that GPU.
+
+    A figure of a family that no other GPU is of is left out with it.
+    """
+    stages = [stage for stage in ENGINE_STAGES if stage.engine == engine]
+    cases = [case for case in load_cases("inference") if file_of(case) == engine and not case.settings["remark"]]
+    families = {gpu: family_of(gpu_of(gpu)) for gpu in sorted({case.settings["gpu"] for case in cases})}
+    found: dict[tuple[str, str], list[float]] = {}
+    for gpu in families:
+        of = {families[other] for other in families if other != gpu}
+        own = {name: value for name, value in figures_of(load_engine(engine)).items() if _holds(name, of)}
+        for stage in stages:
+            seen = [case for case in cases if stage.cases(case) and case.settings["gpu"] != gpu]
+            figures = {name: value for name, value in stage.figures.items() if _holds(name, of)}
+            if seen and figures:
+                moved = _search({**own, **figures}, stage._replace(figures=figures), seen)
+                own |= {name: moved[name] for name in figures}
+        for case in cases:
+            if case.settings["gpu"] == gpu:
+                ratios = [each.ratio for each in answers(case, figures=own) if each.ratio is not None]
+                found.setdefault((case.settings["phase"], gpu), []).extend(ratios)
+    return {key: ratios for key, ratios in sorted(found.items()) if ratios}
+
+
+def _holds(name: str, families: set[str]) -> bool:
+    """Whether a figure is of all GPUs, or of a family among these."""
+    return name.partition("@")[2] in {"", *families}
 
 
 def fitted() -> dict[str, float]:
     """Every fitted default, from the cases alone."""
-    cases = [case for case in load_cases() if case.source.kind != "training" and role_of(case) == "fitted"]
+    trusted = [case._replace(nameless=True) for case in load_cases() if case.source.kind != "training"]
+    cases = [case for case in trusted if role_of(case) == "fitted"]
     figures = dict(FIGURES)
     for stage in STAGES:
         figures |= stage.figures
@@ -215,13 +328,21 @@ def _search(figures: dict[str, float], stage: FitStage, cases: list[Case]) -> di
     return figures
 
 
-def main() -> None:
-    """Print the fitted figures beside the committed ones."""
-    for engine, figures in {"": fitted(), **fitted_engines()}.items():
-        committed = load_engine(engine).figures if engine else FIGURES
+def main(engine: str | None = None) -> None:
+    """Print fitted figures beside the committed ones, or of an engine the errors on GPUs that its fit did not see."""
+    if engine is not None:
+        ratios = left_out(engine)
+        for (phase, gpu), each in ratios.items():
+            print(f"{phase:8} {gpu:16} {' '.join(f'{ratio:.2f}' for ratio in each)}")
+        for phase in sorted({phase for phase, _ in ratios}):
+            errors = [abs(ratio - 1) for (of, _), each in ratios.items() if of == phase for ratio in each]
+            print(f"{phase:8} off by {median(errors):.1%} in the median, {fmean(errors):.1%} on average, {len(errors)}")
+        return
+    for name_of, figures in {"": fitted(), **fitted_engines()}.items():
+        committed = load_engine(name_of).figures if name_of else FIGURES
         for name, value in figures.items():
-            print(f"{engine:14} {name:32} {value:10.3g}   committed {committed.get(name, 0):10.3g}")
+            print(f"{name_of:18} {name:32} {value:10.3g}   committed {committed.get(name, 0):10.3g}")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

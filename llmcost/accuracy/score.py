@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from statistics import median
 from typing import NamedTuple
 
-from llmcost.accuracy.cases import FOLDER, KINDS, Case, class_of, engine_of, engines, load_cases, source_names
+from llmcost.accuracy.cases import FOLDER, KINDS, Case, class_of, file_of, load_cases, source_names
 from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.predict import Answer, answers, fits
 from llmcost.accuracy.runs import program_of
@@ -84,8 +84,8 @@ def of_engine(cases: Iterable[Case], engine: str) -> list[Case]:
     if trains(engine):
         name = load_training_engine(engine).name
         return [case for case in cases if case.source.kind == "training" and program_of(case).get("engine") == name]
-    name, inference = load_engine(engine).name, [case for case in cases if case.source.kind == "inference"]
-    found = [case for case in inference if engines()[engine_of(case)].get("spec") == name]
+    name = load_engine(engine).name
+    found = [case for case in cases if file_of(case) == name]
     if engine.endswith((".yaml", ".yml")):
         return [case._replace(settings=case.settings | {"spec": engine}) for case in found]
     return found

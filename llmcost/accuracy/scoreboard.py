@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from llmcost.accuracy.bands import KindErrors, by_kind
+from llmcost.accuracy.bands import KindErrors, by_kind, with_nameless
 from llmcost.accuracy.cases import Case, class_of
 from llmcost.accuracy.fit_defaults import role_of
 from llmcost.accuracy.score import Check, Fits, Group, beating, by_engine, by_gpu, by_source, fit_calls, group, worst
@@ -72,7 +72,7 @@ def scoreboard(
         by_source=group(checks, by_source),
         by_engine=group(timed, by_engine),
         by_gpu=group([each for each in timed if class_of(each.case) in OPTIMISED], by_gpu),
-        by_kind=by_kind(checks) if profile is None else [],
+        by_kind=by_kind(with_nameless(checks)) if profile is None else [],
         fits=fit_calls(cases, lambda case: (case.source.name,)),
         beating=beating(checks),
         worst=worst(optimised, number_of_worst) if number_of_worst else [],

@@ -283,7 +283,8 @@ def symbolic_chip(chip: Chip) -> Chip:
         usable = _figure(chip.usable, "Mu", "bytes of memory, as the driver reports it")
     cached = _figure(chip.cached_peak, "Pkv", "peak FLOP/s of the cache's data type")
     on_chip = _figure(chip.on_chip, "L2", "bytes that the chip's caches hold")
-    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip)
+    half_sums = _figure(chip.half_sums, "Ph", "peak FLOP/s of fp16 products that are added up in fp16")
+    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip, half_sums)
 
 
 def _figure(value: Number, letter: str, meaning: str) -> Number:

@@ -44,6 +44,7 @@ class Chip(NamedTuple):
     usable: Number = None  # bytes, as the driver reports it to a process
     cached_peak: Number = None  # FLOP/s of the cache's data type, where the best kernels compute attention in that
     on_chip: Number = 0  # bytes that caches on the chip hold; 0 where no source says
+    half_sums: Number = None  # FLOP/s of fp16 products that are added up in fp16, where that is faster
 
     def peak_of(self, op: Operator) -> Number:
         """The peak of the data type that an operator computes in, as engines run it.
@@ -77,7 +78,19 @@ def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str, attention:
         usable=usable_bytes(hardware),
         cached_peak=_value(hardware.peak_of(cached)) if cached else None,
         on_chip=hardware.on_chip_bytes(),
+        half_sums=_half_sums(hardware) if plain == "fp16" else None,
     )
+
+
+def _half_sums(hardware: HardwareSpec) -> Number:
+    """FLOP/s of fp16 products that are added up in fp16, where that is faster than in fp32: on GeForce cards.
+
+    They have four int8 operations for one of fp16 with sums in fp32, other NVIDIA cards two; sums in fp16 cost two
+    (NVIDIA's GA102 and Ada whitepapers, appendix A).
+    """
+    own, int8 = hardware.peak.get("fp16"), hardware.peak.get("int8")
+    geforce = own is not None and int8 is not None and int8.value > 3 * own.value
+    return int8.value / 2 if geforce and int8 is not None else None
 
 
 def usable_bytes(hardware: HardwareSpec) -> Number:

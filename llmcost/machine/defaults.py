@@ -21,6 +21,8 @@ FAMILIES = {  # architecture -> family, where GPUs of one architecture are alike
     "CDNA 2": "CDNA 2",
     "CDNA 3": "CDNA 3",
     "CDNA 4": "CDNA 3",
+    **dict.fromkeys(("RDNA 3", "RDNA 3.5", "RDNA 4"), "RDNA"),
+    **dict.fromkeys(("M1", "M2", "M3", "M4", "M5"), "Apple"),
 }
 # Architecture -> the family of its GPUs with HBM, or with ECC in their GDDR, and how their names begin; its others are
 # "<architecture> GDDR".

@@ -12,7 +12,7 @@ and calibration.py, from a measured profile, in place of either (in serving by w
 chooses between profile and defaults.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, get_args
 
 from llmcost.ground.algebra import Number, maximum, minimum
@@ -34,16 +34,20 @@ class Kernel(NamedTuple):
     launch_seconds: Number  # t0
     half: Number = 0  # s_half, tokens at which half of e_c is reached
     overlap: Number = 2  # p, the exponent of the smooth maximum
+    # Where other kernels run around this one, and move bytes of their own:
+    unpacked_above: Number = None  # rows above which weights are unpacked to the activations' type first; None: never
+    pair_bytes: Number = None  # of scores, a (query, key) pair and head, where attention is not fused; None: it is
 
 
 class Host(NamedTuple):
-    """Seconds on an engine's host that its GPUs wait for."""
+    """Seconds on an engine's host that its GPUs wait for, and what it puts into their queues at a time."""
 
     step: Number = 0  # of each step: choosing what runs, preparing it, taking what comes out
     sequence: Number = 0  # of each sequence in a step
     layer: Number = 0  # in which a layer's kernels are started one by one: the layer takes at least as long
     expert_layer: Number = 0  # as `layer`, of one with experts, whose tokens the host counts before it goes on
     request: Number = 0  # of each request before its first step: receiving it, its tokens
+    in_flight: Number = None  # pieces of a prompt that follow each other through stages before it waits; None: all
 
 
 UNQUANTISED = "unquantised"  # linear layers that keep the activations' type where others are quantised: the LM head
@@ -107,6 +111,10 @@ class Efficiency(NamedTuple):
 
 
 DEFAULT_LAUNCH: Launch = "graph"
+OF_ENGINES = (  # figures that engines may have besides those that the defaults have too
+    *("weight_only.compute", "half_sums.compute", "unpacked_above", "attention.pair_bytes"),
+    *("flop.joules", "sm_bandwidth", *(f"host.{name}" for name in Host._fields)),
+)
 FIGURES = {name: default.value for name, default in DEFAULTS.items()}
 
 
@@ -148,10 +156,11 @@ def from_figures(
 ) -> Efficiency:
     """The defaults of `default_for`, from a table of figures that are named as those of defaults.py are.
 
-    Those of an engine may have more: `weight_only.compute`, the share of the peak on weights that are unpacked first;
-    `narrow.of_int8` and `gemm.of_int8`, shares of the int8 peak where products are computed in 8 bits, or added up
-    in 16, whose rates go with that peak; `sm_bandwidth`, the bytes a second that one SM draws at most; `host.step` and
-    the like, the seconds of a `Host`.
+    Those of an engine may have more: `weight_only.compute`, the share of the peak on weights that a product unpacks;
+    `half_sums.compute`, the share of the rate of fp16 products added up in fp16, on NVIDIA's GPUs half of int8's;
+    `unpacked_above` and `attention.pair_bytes`, as a `Kernel` has them; `flop.joules`, the energy of a product's FLOP,
+    of which a card's power pays for so many a second; `sm_bandwidth`, the bytes a second that one SM draws at most;
+    `host.step` and the like, the seconds of a `Host`.
     """
     family = family_of(hardware)
     over_pcie = hardware is not None and hardware.interconnect_kind.startswith("PCIe")
@@ -159,6 +168,9 @@ def from_figures(
 
     def of(name: str, where: str = family) -> float:
         return figures.get(f"{name}@{where}", figures[name])
+
+    def own(name: str) -> Number:
+        return figures.get(f"{name}@{family}", figures.get(name))
 
     narrow = BITS[compute] < 16
     narrow_weights = _bits(weights) < BITS[activation_dtype(compute)]
@@ -173,15 +185,21 @@ def from_figures(
         quantised = quantised._replace(compute=maximum(of("narrow.compute"), widened))
     elif hardware is not None:
         product, quantised = (
-            _under_an_engine(kernel, figures, hardware, compute, weights=name)
-            for kernel, name in ((product, "gemm"), (quantised, "narrow" if narrow_weights else "gemm"))
+            _under_an_engine(kernel, own, hardware, compute, narrow=fewer)
+            for kernel, fewer in ((product, False), (quantised, narrow_weights))
         )
     elementwise = Kernel(1, of("elementwise.memory"), start_small)
     kernels = {
         "gemm": quantised,
         "grouped_gemm": quantised,
         UNQUANTISED: product,
-        "attention_prefill": Kernel(of("attention.compute"), of("gemm.memory"), start, of("attention.half")),
+        "attention_prefill": Kernel(
+            of("attention.compute"),
+            of("gemm.memory"),
+            start,
+            of("attention.half"),
+            pair_bytes=own("attention.pair_bytes"),
+        ),
         **dict.fromkeys(
             ("attention_decode", "attention_latent"), Kernel(of("gemm.compute"), of("attention.memory"), start)
         ),
@@ -196,17 +214,23 @@ def from_figures(
 
 
 def _under_an_engine(
-    kernel: Kernel, figures: Mapping[str, float], hardware: HardwareSpec, compute: str, *, weights: str
+    kernel: Kernel, own: Callable[[str], Number], hardware: HardwareSpec, compute: str, *, narrow: bool
 ) -> Kernel:
-    """A product with the figures of an engine's own, of `from_figures`; `weights`: gemm, or narrow for fewer bits."""
-    if "sm_bandwidth" in figures and hardware.sm_count and hardware.bandwidth:
-        reached = figures["sm_bandwidth"] * hardware.sm_count.value / hardware.bandwidth.value
+    """A product with the figures of an engine's `own`, of `from_figures`. `narrow`: its weights have fewer bits."""
+    drawn, half_sums, joules = (own(name) for name in ("sm_bandwidth", "half_sums.compute", "flop.joules"))
+    peak, added_up = hardware.peak_of(compute), compute == "fp16" and hardware.vendor == "NVIDIA"
+    int8 = hardware.peak.get("int8") if added_up else None
+    if drawn is not None and hardware.sm_count and hardware.bandwidth:
+        reached = drawn * hardware.sm_count.value / hardware.bandwidth.value
         kernel = kernel._replace(memory=minimum(kernel.memory, reached))
-    own, int8 = hardware.peak_of(compute), hardware.peak.get("int8")
-    if own and int8 and f"{weights}.of_int8" in figures:
-        return kernel._replace(compute=figures[f"{weights}.of_int8"] * int8.value / own.value)
-    share = figures.get("weight_only.compute") if weights == "narrow" else None
-    return kernel if share is None else kernel._replace(compute=share)
+    if peak and int8 and half_sums is not None:
+        kernel = kernel._replace(compute=half_sums * int8.value / 2 / peak.value)
+        kernel = kernel._replace(unpacked_above=own("unpacked_above")) if narrow else kernel
+    elif narrow and (share := own("weight_only.compute")) is not None:
+        kernel = kernel._replace(compute=share)
+    if peak and hardware.tdp and joules is not None:
+        kernel = kernel._replace(compute=minimum(kernel.compute, hardware.tdp.value / (joules * peak.value)))
+    return kernel
 
 
 def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.value) -> Efficiency:

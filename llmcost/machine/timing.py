@@ -31,7 +31,17 @@ from llmcost.ground.algebra import (
 from llmcost.machine.chip import Chip, Links
 from llmcost.machine.efficiency import Efficiency, Kernel
 from llmcost.model.counting import PassCost, count_pass
-from llmcost.model.operators import Attention, Collective, Communication, Elementwise, Operator, Stored, TokenProduct
+from llmcost.model.operators import (
+    Attention,
+    Collective,
+    Communication,
+    Elementwise,
+    Gemm,
+    GroupedGemm,
+    Operator,
+    Stored,
+    TokenProduct,
+)
 
 LIMITS = ("compute", "memory bandwidth", "network")  # in the order of a Bound
 
@@ -92,8 +102,11 @@ def _from_memory(cost: PassCost, chip: Chip, name: str, passes: Number) -> Numbe
 def _least_compute(cost: PassCost, chip: Chip, name: str) -> Number:
     """Seconds of all FLOPs (causal), each at the peak of its data type; None where one is not known.
 
-    Attention's is the cache's type, or its own where that is faster.
+    Attention's is the cache's type, or its own where that is faster; fp16 is added up in fp16 where that is.
     """
+    if chip.half_sums is not None:
+        own = chip.half_sums if chip.attention_peak is chip.plain_peak else chip.attention_peak
+        chip = chip._replace(peak=chip.half_sums, plain_peak=chip.half_sums, attention_peak=own)
     if chip.peak is chip.plain_peak is chip.attention_peak and chip.cached_peak is None:
         return _over(named(name, cost.flops(causal=True)), chip.peak)
     attention = chip.attention_peak
@@ -150,7 +163,8 @@ def _exchange_seconds(op: Communication, own: Number, links: Links | None, effic
 
 def _kernel_seconds(op: Operator, peak: Number, bandwidth: Number, kernel: Kernel, *, symbolic: bool) -> Number:
     """Expected seconds of one execution of a kernel: the formula of efficiency.py."""
-    flops, moved = op.flops(causal=True), op.moved_bytes()
+    flops = op.flops(causal=kernel.pair_bytes is None)  # attention that is not fused computes every pair
+    moved = op.moved_bytes()
     if symbolic:
         flops, moved = named("F", flops, of=op.name), named("B", moved, of=op.name)
     share = kernel.compute
@@ -158,7 +172,19 @@ def _kernel_seconds(op: Operator, peak: Number, bandwidth: Number, kernel: Kerne
         share = share * op.s / (op.s + kernel.half)
     compute = flops / (peak * share)
     memory = moved / (bandwidth * kernel.memory)
-    return kernel.launch_seconds + _overlapped(compute, memory, kernel.overlap)
+    seconds = kernel.launch_seconds + _overlapped(compute, memory, kernel.overlap)
+    beside = _moved_beside(op, kernel)
+    return seconds + beside / (bandwidth * kernel.memory) if present(beside) else seconds
+
+
+def _moved_beside(op: Operator, kernel: Kernel) -> Number:
+    """Bytes that kernels of their own move around this one: of weights that are unpacked first, of unfused scores."""
+    if isinstance(op, (Gemm, GroupedGemm)) and kernel.unpacked_above is not None:
+        weights = op.k * op.n if isinstance(op, Gemm) else op.touched() * op.k * op.n
+        return more_than(op.b * op.s, kernel.unpacked_above) * 2 * weights * op.Bx  # written, and read again
+    if isinstance(op, Attention) and kernel.pair_bytes is not None:
+        return op.b * op.a * op.pairs(causal=False) * kernel.pair_bytes
+    return 0
 
 
 def least_kernel_seconds(op: Operator, chip: Chip) -> Number:

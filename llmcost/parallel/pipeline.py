@@ -129,6 +129,10 @@ class Server(NamedTuple):
         """Seconds on the engine's host before a request can start; 0 where no engine is asked about."""
         return 0 if self.efficiency.host is None else self.efficiency.host.request
 
+    def in_flight(self) -> Number:
+        """Pieces of a prompt that follow each other through the stages before the host waits; None: all of them."""
+        return None if self.efficiency.host is None else self.efficiency.host.in_flight
+
     def hop_seconds(self, load: Load) -> Number:
         """Expected seconds from one stage to the next; None where a link is not known."""
         if is_one(self.pp):
@@ -164,9 +168,15 @@ class Stages(NamedTuple):
         ends = maximum(self.first, self.last) + (1 - several) * minimum(self.first, self.last)
         return self.layers * self.share + ends + several * self.hop
 
-    def one_behind_the_other(self, passes: Number) -> Number:
-        """Seconds of several passes one behind the other, until the last has come out."""
-        return self.through() if is_one(passes) else self.through() + (passes - 1) * self.slowest()
+    def one_behind_the_other(self, passes: Number, at_a_time: Number = None) -> Number:
+        """Seconds of several passes one behind the other, until the last has come out.
+
+        `at_a_time`: passes after which the stages have to be empty before the next ones begin; None: all of them.
+        """
+        if is_one(passes):
+            return self.through()
+        begun = 1 if at_a_time is None else ceil_div(passes, at_a_time)
+        return begun * self.through() + (passes - begun) * self.slowest()
 
     def round(self, passes: Number, of: str = "") -> Number:
         """Seconds in which each of several passes in flight comes out once.

@@ -20,13 +20,23 @@ from llmcost.search.prices import sold
 from llmcost.serving.estimate import estimate, workload_of
 from llmcost.serving.options import Options
 from llmcost.serving.results import to_dict
+from llmcost.specs.catalog import load_engine
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.fit/1"
 GPUS = (1, 2, 4, 8)
 MOST_GPUS = 10**4
 # What checkpoints are deployed in; of a model that is kept in another format, that one and what is smaller.
-WEIGHTS = ("bf16", "fp8", "int4-g128")
+WEIGHTS: tuple[str, ...] = ("bf16", "fp8", "int4-g128")
+OWN_WEIGHTS = (
+    "q8_0",
+    "q4_k_m",
+    "mlx-8bit-g64",
+    "mlx-4bit-g64",
+    "mlc-q4",
+    "int8",
+    "int4-g32-bf16-zp",
+)  # of some engines
 BASES = ("textbook", "limit", "expected")
 
 
@@ -143,7 +153,7 @@ def fit(
     check_word("--basis", basis, BASES)
     for number in gpus:
         check_count("--gpus", number, MOST_GPUS)
-    wanted = usual_precisions(model) if precisions is None else precisions
+    wanted = usual_precisions(model, options.engine) if precisions is None else precisions
     first = wanted[0].weight_dtype
     plain = workload_of(model, None, options._replace(profile=None, weight_dtype=first))
     offers: dict[tuple[Any, ...], Offer] = {}
@@ -165,10 +175,12 @@ def fit(
     return Offers(model.name, basis, found, plain.batch, plain.context, counted, tuple(left_out), order)
 
 
-def usual_precisions(model: ModelSpec) -> list[Precision]:
-    """What the model is kept in, and what weights are often made smaller to."""
-    own = _bytes(model.weight_format or WEIGHTS[0])
-    return [Precision(None, weights) for weights in (None, *(each for each in WEIGHTS if _bytes(each) < own))]
+def usual_precisions(model: ModelSpec, engine: str | None = None) -> list[Precision]:
+    """What the model is kept in, and what weights are often made smaller to; of an engine, what it has kernels for."""
+    own, known = _bytes(model.weight_format or WEIGHTS[0]), WEIGHTS
+    if engine is not None and (spec := load_engine(engine)).formats:
+        known = tuple(each for each in (*WEIGHTS, *OWN_WEIGHTS) if spec.takes(each))
+    return [Precision(None, weights) for weights in (None, *(each for each in known if _bytes(each) < own))]
 
 
 def precisions_of(
@@ -180,7 +192,8 @@ def precisions_of(
     """
     if model.unread and weights is None:
         workload_of(model, None, options)  # which refuses it
-    wanted = [each.weight_dtype for each in usual_precisions(model)] if weights is None else weights
+    usual = [each.weight_dtype for each in usual_precisions(model, options.engine)]
+    wanted = usual if weights is None else weights
     found = [Precision(dtype, each) for dtype in dtypes or (None,) for each in wanted]
     for dtype, each in found:
         workload_of(model, None, options._replace(dtype=dtype, weight_dtype=each, profile=None))

@@ -105,7 +105,7 @@ def fit_rate(
     prompt, output = lengths_of(model, options)
     options = options._replace(prompt=prompt, output=output)
     offers, left_out = [], []
-    for chip, number, precision in product(hardware, gpus, precisions or usual_precisions(model)):
+    for chip, number, precision in product(hardware, gpus, precisions or usual_precisions(model, options.engine)):
         price = (prices or {}).get(chip.name, (prices or {}).get(""))
         here = options._replace(gpus=number, **precision._asdict())
         try:

@@ -57,7 +57,7 @@ from llmcost.serving.results import (
     model_of,
 )
 from llmcost.serving.training_rates import training
-from llmcost.specs.catalog import load_engine
+from llmcost.specs.catalog import engines_for, load_engine
 from llmcost.specs.hardware import HardwareSpec, joined_by
 
 SCHEMA = "llmcost.estimate/1"
@@ -268,7 +268,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         raise InputError(f"{model.unread}; --weight-dtype says what linear layers are kept in, whatever it is")
     if options.profile is not None:
         refuse_of_a_gpu(options, hardware)
-    dtype = options.dtype or computed_in(options.weight_dtype or model.weight_format, hardware)
+    dtype = options.dtype or computed_in(options.weight_dtype or model.weight_format, hardware, options.engine)
     weights = options.weight_dtype or model.weight_format or dtype
     if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):
         raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
@@ -278,7 +278,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
             known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
             raise InputError(f"{flag} {asked}: no source gives {hardware.title} a peak for it; it has {known}")
     if options.engine is not None:
-        options = under_engine(options, hardware)
+        options = under_engine(options, hardware, weights)
     return options._replace(
         context=context,
         prompt=prompt,
@@ -294,12 +294,19 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     )
 
 
-def under_engine(options: Options, hardware: HardwareSpec | None) -> Options:
-    """The options with an engine's own defaults filled in. Raises InputError where it does not run on the GPU."""
+def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) -> Options:
+    """The options with an engine's own defaults filled in.
+
+    Raises InputError where it does not run on the GPU, or has no kernels for weights in this format.
+    """
     engine = load_engine(options.engine)
     if hardware is not None and not engine.runs_on(hardware):
-        known = ", ".join(engine.vendors)
-        raise InputError(f"--engine {engine.name}: {engine.title} runs on GPUs of {known}, not on {hardware.title}")
+        known, there = ", ".join(engine.vendors), ", ".join(engines_for(hardware))
+        problem = f"{engine.title} runs on GPUs of {known}, not on {hardware.title}"
+        raise InputError(f"--engine {engine.name}: {problem}, for which there are {there}")
+    if not engine.takes(weights):
+        known = ", ".join(engine.formats)
+        raise InputError(f"--engine {engine.name}: {engine.title} has no kernels for {weights} weights; it has {known}")
     chunk = None if options.batch_prompts else engine.default("chunk", hardware)
     fraction = options.free_memory_fraction
     return options._replace(
@@ -400,17 +407,20 @@ def usual_chunk(hardware: HardwareSpec | None) -> int:
     return CHUNK if large else SMALL_CHUNK
 
 
-def computed_in(weights: str | None, hardware: HardwareSpec | None) -> str:
+def computed_in(weights: str | None, hardware: HardwareSpec | None, engine: str | None = None) -> str:
     """What engines compute linear layers in, by the format of their weights, unless told otherwise.
 
     That is the weights' own type where it is one of COMPUTED and the GPU has a peak for it; other weights are unpacked
-    to the type of the activations first.
+    to the type of the activations first: an engine's own, where it has one.
     """
     own = next((dtype for kind, dtype in COMPUTED.items() if weights and weights.startswith(kind)), None)
-    return own if own is not None and hardware is not None and own in hardware.peak else default_dtype(hardware)
+    if own is not None and hardware is not None and own in hardware.peak:
+        return own
+    of_engine = load_engine(engine).activations if engine and weights not in ("bf16", "fp32") else None
+    return of_engine or default_dtype(hardware)
 
 
 def default_dtype(hardware: HardwareSpec | None) -> str:
     """What engines keep activations in unless told otherwise: bf16, or fp16 where the GPU has a peak for that alone."""
-    only_fp16 = hardware is not None and "fp16" in hardware.peak and "bf16" not in hardware.peak
+    only_fp16 = hardware is not None and hardware.peak_of("fp16") is not None and hardware.peak_of("bf16") is None
     return "fp16" if only_fp16 else "bf16"

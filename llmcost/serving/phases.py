@@ -122,7 +122,8 @@ def _prompts_seconds(server: Server, w: Workload, sequences: Number, whole: Stag
     if stages is None:
         return None
     logits_once = stages._replace(last=stages.last / chunks)  # the last chunk of a prompt alone has logits
-    seconds = logits_once.one_behind_the_other(full * chunks) + full * chunks * server.host_seconds(at_once)
+    seconds = logits_once.one_behind_the_other(full * chunks, server.in_flight())
+    seconds = seconds + full * chunks * server.host_seconds(at_once)
     if not present(rest):
         return seconds
     load = Load(rest, w.prompt, w.prompt)  # of prompts that are not cut: a piece of one is a group by itself

@@ -112,6 +112,11 @@ def load_engine(name: str) -> EngineSpec:
     return _kept(find("engines", name), engine_from)
 
 
+def engines_for(hardware: HardwareSpec) -> list[str]:
+    """The names of the shipped engines that run on GPUs of this vendor."""
+    return [name for name in names("hardware/engines") if load_engine(name).runs_on(hardware)]
+
+
 def trains(name: str) -> bool:
     """Whether an engine of that name or alias trains and none of that name serves; a path is asked for its figures."""
     if name.endswith((".yaml", ".yml")):

@@ -6,6 +6,7 @@ machine/defaults.py that are others under this engine.
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from llmcost.ground.units import parse_quantity
@@ -33,9 +34,11 @@ SCHEMA = record(
         "log": LOG,
         "aliases": several(TEXT),
         "kernels": TEXT,
+        "formats": several(TEXT),
         "figures": mapping(_sourced(number(0, 1e12))),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
+        "activations": _sourced(choice("bf16", "fp16")),
         "reserve_output": _sourced(FLAG),
         "quantised_head": _sourced(FLAG),
         "mixed": _sourced(FLAG),
@@ -64,7 +67,9 @@ class EngineSpec(NamedTuple):
 
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `stated`:
-    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode.
+    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `formats`:
+    of weights that it has kernels for, as patterns of their names; none: nothing is said of them. `activations`: the
+    type that it computes in unless told otherwise; None: what the model and the GPU have.
     """
 
     name: str
@@ -85,12 +90,20 @@ class EngineSpec(NamedTuple):
     reserve_output: bool = False
     quantised_head: bool = False
     mixed: bool = True
+    formats: tuple[str, ...] = ()
+    activations: str | None = None
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
     def runs_on(self, hardware: HardwareSpec) -> bool:
         """Whether it runs on GPUs of this vendor."""
         return hardware.vendor in self.vendors
+
+    def takes(self, weights: str) -> bool:
+        """Whether it has kernels for weights in this format, or in those of both kinds of layers, joined by a `+`."""
+        return not self.formats or all(
+            any(fnmatchcase(each, known) for known in self.formats) for each in weights.split("+")
+        )
 
     def default(self, name: str, hardware: HardwareSpec | None) -> int | None:
         """Its `chunk` or `max_num_seqs` on a GPU; None where it has no such bound."""
@@ -123,7 +136,7 @@ def engine_from(document: Document) -> EngineSpec:
     fields["figures"] = {name: taken(("figures", name), entry) for name, entry in figures.items()}
     fields["command"] = command_from(document, fields.get("command"))
     fields["log"] = log_from(document, fields.get("log", []))
-    for name in ("vendors", "aliases", "notes"):
+    for name in ("vendors", "aliases", "formats", "notes"):
         fields[name] = tuple(fields.get(name, ()))
     return EngineSpec(**fields, stated=stated)
 

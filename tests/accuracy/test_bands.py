@@ -15,12 +15,13 @@ from llmcost.machine.bands import FEWEST, FILE, band_of, trained_on
 from llmcost.specs.catalog import shipped
 
 CHECKS = check(load_cases())
+UNNAMED = check(case._replace(nameless=class_of(case) == "optimised") for case in load_cases())
 LOAD = {"prompt": 512, "output": 128, "concurrency": 16}
 
 
 def errors(where):
-    """Those of the scored figures that a rule picks, from the scoreboard itself."""
-    found = [each for each in CHECKS if each.error is not None and role_of(each.case) == "scored" and where(each)]
+    """Those of the scored figures that a rule picks, of optimised engines asked about without a name."""
+    found = [each for each in UNNAMED if each.error is not None and role_of(each.case) == "scored" and where(each)]
     return [each.error for each in found]
 
 

@@ -128,7 +128,7 @@ def test_without_a_gpu_the_counts_are_there_and_what_needs_one_is_null(cli, mode
 
 
 def test_without_a_known_peak_what_needs_it_is_null_and_the_rest_is_there(cli):
-    result = answer_of(cli, "estimate", "llama3-8b", "--hw", "m2-ultra")  # Apple publishes no matrix rate
+    result = answer_of(cli, "estimate", "llama3-8b", "--hw", "m5")  # no source has its matrix rate
     assert holds(result, COUNTS | FIT | FROM_BANDWIDTH | TRUST) == {}
     assert {path: at(result, path) for path in FROM_PEAK} == dict.fromkeys(FROM_PEAK)
 
@@ -224,7 +224,7 @@ def leaves_of(document, prefix=""):
             yield f"{prefix}{key}", value
 
 
-@pytest.mark.parametrize("hw", [["--hw", "rtx4090"], ["--hw", "m2-ultra"], []])
+@pytest.mark.parametrize("hw", [["--hw", "rtx4090"], ["--hw", "m5"], []])
 def test_csv_carries_every_figure_of_the_json(cli, hw):
     answer = cli("estimate", "gpt2", *hw, "--csv")
     assert (answer.code, answer.err) == (0, "")
@@ -481,10 +481,10 @@ def test_the_peaks_of_a_gpu_keep_their_keys_in_its_json(cli):
 
 
 def test_what_is_not_known_of_a_gpu_is_said_in_every_format(cli):
-    (row,) = [row for row in answer_of(cli, "hardware")["hardware"] if row["name"] == "m2-ultra"]
+    (row,) = [row for row in answer_of(cli, "hardware")["hardware"] if row["name"] == "m5"]
     assert row["bf16_flops_per_s"] is None
-    assert "–" in next(line for line in cli("hardware").out.splitlines() if line.startswith("m2-ultra"))
-    assert "not known" in cli("hardware", "m2-ultra").out
+    assert "–" in next(line for line in cli("hardware").out.splitlines() if line.startswith("m5"))
+    assert "not known" in cli("hardware", "m5").out
 
 
 def test_check_says_what_a_sound_file_describes(cli):

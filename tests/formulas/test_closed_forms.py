@@ -215,7 +215,7 @@ def test_a_causal_mask_leaves_half_the_pairs_and_half_the_diagonal():
 # -- our own algebra ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hardware", [None, "rtx4090", "m2-ultra", "v100-32gb-sxm"])  # all figures; no peak; no bf16
+@pytest.mark.parametrize("hardware", [None, "rtx4090", "m5", "v100-32gb-sxm"])  # all figures; no peak; no bf16
 @pytest.mark.parametrize("name", names("models"))
 def test_every_formula_evaluates_to_the_number(name, hardware):
     model, gpu = load_model(name), hardware and load_hardware(hardware)

@@ -1,0 +1,156 @@
+"""What engines do in a way of their own: unpacked weights, unfused scores, pieces of a prompt, and what they lack."""
+
+from itertools import product
+
+import pytest
+
+from llmcost import Options, estimate, load_hardware, load_model
+from llmcost.accuracy import fit_defaults
+from llmcost.accuracy.bands import by_kind, with_nameless
+from llmcost.accuracy.cases import file_of, load_cases
+from llmcost.accuracy.score import check
+from llmcost.ground.errors import InputError
+from llmcost.machine.bands import OPTIMISED
+from llmcost.machine.chip import Chip, chip_of
+from llmcost.machine.efficiency import Efficiency, Kernel, from_figures
+from llmcost.machine.reached import figures_of
+from llmcost.machine.timing import kernel_seconds
+from llmcost.model.operators import Attention, Gemm
+from llmcost.parallel.pipeline import Stages
+from llmcost.search.fit import fit
+from llmcost.specs.catalog import load_engine, names
+
+CHIP = Chip(1e12, 1e12, 1e12, 1e9, 1e9)
+LLAMA = load_model("llama3-8b")
+VENDORS = {"NVIDIA": "rtx4080", "AMD": "mi300x", "Apple": "m3-max", "Intel": "gaudi3"}
+FORMATS = ("fp16", "q4_k_m", "int4-g128-zp", "int8", "mlx-4bit-g64", "mlc-q4", "int4-g32-bf16-zp")
+
+
+def seconds(op, kernel):
+    return kernel_seconds([op], CHIP, Efficiency({op.kind: kernel}, ""))[0]
+
+
+@pytest.mark.parametrize(("rows", "unpacked"), [(32, False), (33, True)])
+def test_weights_that_are_unpacked_first_are_written_and_read_in_16_bits(rows, unpacked):
+    op = Gemm("up", "mlp", 1, rows, 1, 4096, 1024, False, False, 0.5, 2)
+    plain = Kernel(0.5, 0.5, 0)
+    extra = 2 * 2 * 4096 * 1024 / (1e9 * 0.5)  # two bytes a weight, twice, at half of the bandwidth
+    assert seconds(op, plain._replace(unpacked_above=32)) == pytest.approx(seconds(op, plain) + unpacked * extra)
+
+
+def test_attention_that_is_not_fused_computes_every_pair_and_moves_its_scores():
+    """Four heads of 64 over 100 tokens: 100 · 100 pairs each, 4 · 64 FLOPs and 16 bytes a pair."""
+    sizes = {"b": 1, "s": 100, "c": 100, "a": 4, "d": 64, "dv": 64, "cached": 0, "streamed": 0, "w": 0}
+    kind = {"span": "all", "sinks": False, "shared": False, "kv_heads": 4, "decode": False, "latent": False}
+    op = Attention("attention", "attention", 1, **sizes, Bx=0, Bkv=0, **kind)
+    pairs = 4 * 100 * 100
+    assert seconds(op, Kernel(0.5, 0.8, 0, pair_bytes=16)) == pytest.approx(
+        pairs * 4 * 64 / (1e12 * 0.5) + pairs * 16 / (1e9 * 0.8)
+    )
+
+
+def test_a_card_computes_no_more_than_its_power_pays_for():
+    """An RTX 4080 has 320 W; at 4 pJ a FLOP that is 80 TFLOPS, less than nine tenths of its 97.5."""
+    card = load_hardware("rtx4080")
+    figures = {**fit_defaults.FIGURES, "gemm.compute": 0.9, "flop.joules": 4e-12}
+    reached = from_figures(figures, card, "bf16", "bf16", "graph").kernels["gemm"].compute
+    assert reached * card.peak["bf16"].value == pytest.approx(320 / 4e-12)
+    idle = from_figures({**figures, "flop.joules": 1e-12}, card, "bf16", "bf16", "graph").kernels["gemm"].compute
+    assert idle == 0.9
+
+
+def test_stages_are_empty_before_the_next_batch_of_pieces_begins():
+    """Two stages of a second each: eight pieces take 9 s one behind the other, 10 s in two batches of four."""
+    stages = Stages(0, 2, 0, 0, 2, 0.5)
+    assert stages.one_behind_the_other(8) == 2 + 7
+    assert stages.one_behind_the_other(8, 4) == 2 * (2 + 3)
+    assert stages.one_behind_the_other(8, 8) == stages.one_behind_the_other(8)
+
+
+def test_fp16_is_added_up_in_fp16_at_best_where_that_is_faster():
+    """Of the RTX 4090 twice as fast as in fp32 (330.3 TFLOPS), of an L40S as fast."""
+    flops = estimate(LLAMA, load_hardware("rtx4090"), Options(dtype="fp16", prompt=4096)).flops.prefill.causal
+    best = {}
+    for gpu, dtype in product(("rtx4090", "l40s"), ("fp16", "bf16")):
+        prompt = estimate(LLAMA, load_hardware(gpu), Options(dtype=dtype, prompt=4096)).prefill
+        best[gpu, dtype] = flops / prompt.limit.seconds
+    assert best["rtx4090", "fp16"] == pytest.approx(660.6e12 / 2)
+    assert best["rtx4090", "bf16"] == pytest.approx(165e12)
+    assert best["l40s", "fp16"] == best["l40s", "bf16"]
+
+
+@pytest.mark.parametrize("engine", names("hardware/engines"))
+def test_no_engine_is_expected_to_be_faster_than_the_limit(engine):
+    spec = load_engine(engine)
+    asked = 0
+    for gpu in (load_hardware(gpu) for vendor, gpu in VENDORS.items() if vendor in spec.vendors):
+        for weights in filter(spec.takes, FORMATS):
+            e = estimate(LLAMA, gpu, Options(engine=engine, weight_dtype=weights, prompt=1000, output=100, batch=4))
+            for part in (e.prefill, e.decode):
+                assert part.expected[0] >= part.limit[0], (engine, gpu.name, weights)
+            asked += 1
+    assert asked
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpu", "weights", "said"),
+    [
+        ("mlx", "rtx4090", "fp16", ["runs on GPUs of Apple", "RTX 4090", "llama.cpp", "exllamav2"]),
+        ("vllm", "m2-ultra", "fp16", ["not on Apple M2 Ultra", "llama.cpp", "mlx"]),
+        ("llama.cpp", "rtx4090", "int4-g128-zp", ["no kernels for int4-g128-zp", "q*"]),
+        ("mlx", "m2-ultra", "q4_k_m", ["no kernels for q4_k_m", "mlx-*"]),
+    ],
+)
+def test_an_engine_that_lacks_a_chip_or_a_format_names_what_would_do(engine, gpu, weights, said):
+    with pytest.raises(InputError) as refused:
+        estimate(LLAMA, load_hardware(gpu), Options(engine=engine, weight_dtype=weights))
+    assert all(word in str(refused.value) for word in said)
+
+
+def test_a_figure_that_no_prediction_takes_is_refused_by_its_name():
+    engine = load_engine("mlx")
+    with pytest.raises(InputError, match=r"figures.gap.streem .* nearest: gap.stream"):
+        figures_of(engine._replace(figures={"gap.streem": 1e-6}))
+
+
+def test_llama_cpp_computes_in_fp16_unless_told_otherwise():
+    card = load_hardware("rtx4090")
+    asked = [Options(engine="llama.cpp", weight_dtype="q4_k_m", dtype=dtype) for dtype in (None, "bf16")]
+    assert [estimate(LLAMA, card, each).workload.dtype for each in asked] == ["fp16", "bf16"]
+    assert estimate(LLAMA, card, Options(weight_dtype="q4_k_m")).workload.dtype == "bf16"
+
+
+def test_macs_have_a_prediction_at_the_rate_of_their_vector_units():
+    e = estimate(LLAMA, load_hardware("m2-ultra"), Options(engine="llama.cpp", weight_dtype="q4_k_m", prompt=512))
+    assert chip_of(load_hardware("m2-ultra"), "fp16", "fp16").peak == 27.2e12
+    assert e.prefill.expected.tokens_per_s == pytest.approx(994, rel=0.3)  # measured in May 2024: 994 tokens a second
+
+
+def test_the_committed_figures_of_engines_are_what_the_fit_finds():
+    for engine, figures in fit_defaults.fitted_engines().items():
+        committed = load_engine(engine).figures
+        assert {name: committed[name] for name in figures} == {
+            name: pytest.approx(value, rel=0.01) for name, value in figures.items()
+        }, engine
+
+
+def test_runs_of_optimised_engines_score_their_own_name_and_no_name():
+    cases = [case for case in load_cases("inference") if case.source.name == "gpt-fast"]
+    assert {file_of(case) for case in cases} == {"gpt-fast"}
+    assert {file_of(case._replace(nameless=True)) for case in cases} == {""}
+    scored = by_kind(with_nameless(check(cases)))
+    assert {each.of[1] for each in scored} == {"gpt-fast", OPTIMISED}
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpu", "formats"),
+    [
+        ("mlx", "m2-ultra", ["fp16", "mlx-8bit-g64", "mlx-4bit-g64"]),
+        ("llama.cpp", "rtx4090", ["fp16", "q8_0", "q4_k_m"]),
+    ],
+)
+def test_fit_tries_what_the_engine_has_kernels_for(engine, gpu, formats):
+    """8.03 billion parameters at two bytes are 16.1 GB: a single one of these GPUs holds them in any format."""
+    offers = fit(LLAMA, [load_hardware(gpu)], Options(engine=engine), gpus=[1]).offers
+    assert [offer.weight_dtype for offer in offers] == formats
+    assert all(offer.fits for offer in offers)
