@@ -73,7 +73,11 @@ def test_a_plan_is_launched_with_the_requests_that_keep_its_limits(cli):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ("estimate gpt2 --hw h100 --launch", 2, "--launch: of which engine? name one with --engine: llama.cpp, sglang"),
+        (
+            "estimate gpt2 --hw h100 --launch",
+            2,
+            "--launch: of which engine? name one with --engine: llama.cpp, lmdeploy",
+        ),
         ("estimate gpt2 --engine vllm --launch", 2, "--launch: on which GPU? name one with --hw"),
         ("estimate gpt2 --hw h100 --engine ideal --log", 2, "--log: no line of ideal's log is known"),
         (
