@@ -3,11 +3,10 @@
     python -m llmcost.accuracy.fit_defaults [ENGINE]
 
 prints each fitted figure, of the defaults and of engines, beside the committed one; of an engine how far off it is on
-each GPU that its fit did not see. Stages run in order, each on cases
-of its own, the figures of
-the stages before it held fixed. A stage moves its figures one at a time, by ever smaller steps, as long as the mean
-distance of prediction and measurement shrinks: |log(predicted / measured)|, which outliers move little, first over the
-cases of a source and GPU, then over these groups. It starts from round numbers and has no randomness in it.
+each GPU that its fit did not see. Stages run in order, each on cases of its own, the figures of the stages before it
+held fixed. A stage moves its figures one at a time, by ever smaller steps, as long as the mean distance of prediction
+and measurement shrinks: |log(predicted / measured)|, which outliers move little, first over the cases of a source and
+GPU, then over these groups. It starts from round numbers and has no randomness in it.
 """
 
 from __future__ import annotations
@@ -182,24 +181,22 @@ ENGINE_STAGES = (
         _llama_cpp("decode", "Apple"),
         "llama.cpp",
     ),
-    FitStage({"gemm.compute": 0.7, "weight_only.compute": 0.6}, _llama_cpp("prefill", "Apple"), "llama.cpp"),
+    FitStage({"vector.compute": 0.7, "weight_only.compute": 0.6}, _llama_cpp("prefill", "Apple"), "llama.cpp"),
     FitStage({"weight_only.compute@RDNA": 0.4}, _llama_cpp("prefill", "RDNA"), "llama.cpp"),
-    FitStage({"narrow.memory": 0.8, "attention.memory": 0.5}, _half("mlx-m3-max", "mlx", "decode", block=4), "mlx"),
     FitStage(
-        {"weight_only.compute": 0.8, "attention.compute": 0.4}, _half("mlx-m3-max", "mlx", "prefill", block=4), "mlx"
+        {"gemm.memory": 0.8, "narrow.memory": 0.8, "attention.memory": 0.8, "gap.stream": 4e-6},
+        _half("mlx", "mlx", "decode", block=4),
+        "mlx",
     ),
+    FitStage({"weight_only.compute": 0.8, "attention.compute": 0.7}, _half("mlx", "mlx", "prefill", block=4), "mlx"),
     FitStage({"exchange.stream": 2e-4, "host.layer": 5e-4}, _mlc("vllm 0.2"), "vllm-0.2"),
     FitStage({"gemm.memory": 0.8, "narrow.memory": 0.8}, _mlc("mlc"), "mlc-llm"),
     FitStage({"narrow.memory@A100": 0.7}, _mlc("exllamav2", "A100"), "exllamav2"),
     FitStage({"narrow.memory": 0.8}, _mlc("exllamav2", "Ampere GDDR", "Ada Lovelace GDDR"), "exllamav2"),
     FitStage({"exchange.graph": 1e-5, "narrow.memory": 0.7}, _half("gpt-fast", "gpt-fast", "decode"), "gpt-fast"),
+    FitStage({"gemm.memory": 0.8, "attention.memory": 0.8}, _half("lmdeploy", "turbomind", "request"), "lmdeploy"),
     FitStage(
-        {"gemm.memory": 0.8, "attention.memory": 0.8},
-        _half("lmdeploy", "turbomind", "request"),
-        "lmdeploy",
-    ),
-    FitStage(
-        {"gemm.compute": 0.8, "attention.pair_bytes": 24},
+        {"vector.compute": 0.8, "attention.pair_bytes": 24},
         _half("neusight-forward", "transformers-eager", "prefill", block=2),
         "transformers-eager",
     ),

@@ -112,7 +112,7 @@ class Efficiency(NamedTuple):
 
 DEFAULT_LAUNCH: Launch = "graph"
 OF_ENGINES = (  # figures that engines may have besides those that the defaults have too
-    *("weight_only.compute", "half_sums.compute", "unpacked_above", "attention.pair_bytes"),
+    *("weight_only.compute", "vector.compute", "half_sums.compute", "unpacked_above", "attention.pair_bytes"),
     *("flop.joules", "sm_bandwidth", *(f"host.{name}" for name in Host._fields)),
 )
 FIGURES = {name: default.value for name, default in DEFAULTS.items()}
@@ -157,6 +157,7 @@ def from_figures(
     """The defaults of `default_for`, from a table of figures that are named as those of defaults.py are.
 
     Those of an engine may have more: `weight_only.compute`, the share of the peak on weights that a product unpacks;
+    `vector.compute`, the share of the vector units' peak, where the matrix units lack the type;
     `half_sums.compute`, the share of the rate of fp16 products added up in fp16, on NVIDIA's GPUs half of int8's;
     `unpacked_above` and `attention.pair_bytes`, as a `Kernel` has them; `flop.joules`, the energy of a product's FLOP,
     of which a card's power pays for so many a second; `sm_bandwidth`, the bytes a second that one SM draws at most;
@@ -220,6 +221,8 @@ def _under_an_engine(
     drawn, half_sums, joules = (own(name) for name in ("sm_bandwidth", "half_sums.compute", "flop.joules"))
     peak, added_up = hardware.peak_of(compute), compute == "fp16" and hardware.vendor == "NVIDIA"
     int8 = hardware.peak.get("int8") if added_up else None
+    if compute not in hardware.peak and (share := own("vector.compute")) is not None:
+        kernel = kernel._replace(compute=share)
     if drawn is not None and hardware.sm_count and hardware.bandwidth:
         reached = drawn * hardware.sm_count.value / hardware.bandwidth.value
         kernel = kernel._replace(memory=minimum(kernel.memory, reached))

@@ -6,7 +6,6 @@ its own.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +78,8 @@ def figures_of(engine: EngineSpec) -> dict[str, float]:
     known = {*OF_ENGINES, *(name.partition("@")[0] for name in FIGURES)}
     for name in engine.figures:
         if name.partition("@")[0] not in known:
+            from difflib import get_close_matches  # a sound engine needs none
+
             nearest = ", ".join(get_close_matches(name, sorted(known), n=3, cutoff=0.0))
             raise InputError(
                 f"--engine {engine.name}: figures.{name} is not one that predictions take; nearest: {nearest}"

@@ -28,15 +28,11 @@ GPUS = (1, 2, 4, 8)
 MOST_GPUS = 10**4
 # What checkpoints are deployed in; of a model that is kept in another format, that one and what is smaller.
 WEIGHTS: tuple[str, ...] = ("bf16", "fp8", "int4-g128")
-OWN_WEIGHTS = (
-    "q8_0",
-    "q4_k_m",
-    "mlx-8bit-g64",
-    "mlx-4bit-g64",
-    "mlc-q4",
-    "int8",
-    "int4-g32-bf16-zp",
-)  # of some engines
+OWN_WEIGHTS = (  # of engines that have formats of their own
+    *("q8_0", "q4_k_m"),
+    *("mlx-8bit-g64", "mlx-4bit-g64"),
+    *("mlc-q4", "int8", "int4-g32-bf16-zp"),
+)
 BASES = ("textbook", "limit", "expected")
 
 
