@@ -106,7 +106,7 @@ def _with_command(found: Launch, engine: EngineSpec, asked: Asked) -> Launch:
     """The same with the command. Raises InputError where there is none, or it cannot say what was asked."""
     command = engine.command
     if command is None:
-        raise InputError(f"{engine.title} has no command that starts a server")
+        raise InputError(f"of {engine.name} no command is known that starts a server")
     if asked.memory.fits is not True:
         raise InputError(f"{asked.model.name} does not fit on {asked.hardware.title} in this layout")
     figures = figures_of(command, asked)

@@ -83,7 +83,7 @@ def test_a_plan_is_launched_with_the_requests_that_keep_its_limits(cli):
         (
             "estimate gpt2 --hw h100 --engine transformers --launch",
             2,
-            "transformers has no command that starts a server",
+            "--launch: of transformers no command is known that starts a server",
         ),
         (
             "estimate gpt2 --hw h100 --engine vllm --launch --breakdown",
