@@ -111,6 +111,32 @@ def test_a_shard_is_whole_blocks_of_quantised_weights():
     assert {each.weight_dtype for each in offers} >= {"bf16", "fp8"}
 
 
+@pytest.mark.parametrize(
+    "name, tp, weights, words",
+    [  # vllm-project/vllm#21695, #28829 and intel/auto-round#643 ran these
+        ("qwen2.5-72b", 2, "awq", r"the 29,568 MLP channels .* 128 that share a scale; nearest: 1$"),  # 231 groups
+        ("qwen3-30b-a3b", 4, "gptq", r"the 768 channels of an expert .* 128 .*; nearest: 2$"),  # 6 groups
+        ("qwen2.5-0.5b", 2, "gptq", r"the 896 channels of all attention heads .* 128 .*; nearest: 1$"),  # 7 groups
+    ],
+)
+def test_a_shard_is_whole_groups_of_quantised_weights(cli, name, tp, weights, words):
+    """Groups lie along the input: a GPU's part of it must hold whole ones, or an engine does not load the weights."""
+    refused = cli("estimate", name, "--hw", "h100", "--tp", tp, "--weight-dtype", weights)
+    assert refused.code == 2
+    assert re.search(words, refused.err)
+    assert cli("estimate", name, "--hw", "h100", "--gpus", tp, "--weight-dtype", weights).code == 0  # another layout
+    assert broken(Layout(tp=tp), shape_of(load_model(name), "int4-channel")) is None
+
+
+def test_what_is_padded_when_it_is_loaded_or_not_quantised_is_no_bound():
+    """gpt-oss: 2,880/8 = 360 channels an expert, 11.25 groups of 32, which are padded; its attention is in bf16."""
+    model = load_model("gpt-oss-120b")
+    assert broken(Layout(tp=8), shape_of(model, "mxfp4")) is None
+    assert broken(Layout(tp=8), shape_of(model, "int4-g32")).axis == "tp"
+    kimi = shape_of(load_model("kimi-k2.5"), "int4-g32")
+    assert {each.channels for each in kimi.scaled} == {"channels of an expert"}
+
+
 # -- what a process sees ----------------------------------------------------------------------------
 
 
