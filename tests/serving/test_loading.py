@@ -95,6 +95,22 @@ def test_a_context_that_vllm_runs_in_chunks_is_found(cli):
     assert any(each["fits"] for each in found["offers"])
 
 
+def test_what_corrects_the_choice_of_experts_is_loaded_and_no_parameter():
+    """DeepSeek-V3: 58 layers with a number in fp32 for each of 256 experts, on every GPU."""
+    model = load_model("deepseek-v3")
+    without = model._replace(layers=tuple(_uncorrected(layer) for layer in model.layers))
+    for tp in (1, 8):
+        found, other = (estimate(each, None, Options(tp=tp)) for each in (model, without))
+        assert found.memory.weights_bytes - other.memory.weights_bytes == 58 * 256 * 4
+        assert found.model.params == other.model.params
+    assert found.model.params.total == 671_026_404_352  # as the reference counts it
+
+
+def _uncorrected(layer):
+    has = hasattr(layer.mlp, "correction_bias")
+    return layer._replace(mlp=layer.mlp._replace(correction_bias=False)) if has else layer
+
+
 # -- layouts that an engine cannot load -------------------------------------------------------------
 
 
