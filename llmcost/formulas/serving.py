@@ -283,7 +283,8 @@ def symbolic_chip(chip: Chip) -> Chip:
         usable = _figure(chip.usable, "Mu", "bytes of memory, as the driver reports it")
     cached = _figure(chip.cached_peak, "Pkv", "peak FLOP/s of the cache's data type")
     on_chip = _figure(chip.on_chip, "L2", "bytes that the chip's caches hold")
-    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip)
+    least = _figure(chip.least_peak, "P4", "peak FLOP/s of the fastest data type that holds weights of fp4")
+    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip, least)
 
 
 def _figure(value: Number, letter: str, meaning: str) -> Number:
