@@ -155,6 +155,9 @@ QUANTITIES: dict[str, Quantity] = {
     "memory.activation_bytes": Quantity(
         "B", "residual stream, inputs and outputs of the largest kernel, of one prompt or of a decode step", DOCS
     ),
+    "memory.sampler_bytes": Quantity(
+        "B", "what the engine's sampler takes for as many sequences as may ever run", "the engine's file: sampler"
+    ),
     "memory.runtime_bytes": Quantity(
         "B",
         "CUDA context with torch's kernels, and buffers of collectives",

@@ -119,6 +119,9 @@ def _memory(e: Estimate) -> list[tuple[str, str, str]]:
         ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
         ("  activations", scaled(m.activation_bytes, "B"), f"worst kernel, {at_once}"),
     ]
+    if m.sampler_bytes is not None and m.sampler_bytes >= m.activation_bytes:
+        sampled = f"the sampler, {w.max_num_seqs:,} sequences at once (--max-num-seqs)"
+        rows[-1] = ("  activations", scaled(m.activation_bytes, "B"), sampled)
     if not _generates(e):
         del rows[2]
     if m.set_aside_bytes is None:

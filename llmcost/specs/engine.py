@@ -36,6 +36,7 @@ SCHEMA = record(
         "reserve_output": _sourced(FLAG),
         "quantised_head": _sourced(FLAG),
         "mixed": _sourced(FLAG),
+        "sampler": _sourced(number(0, 1000)),
         "notes": several(TEXT),
     },
 )
@@ -62,6 +63,7 @@ class EngineSpec(NamedTuple):
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `stated`:
     every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode.
+    `sampler`: bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before it sizes its cache.
     """
 
     name: str
@@ -80,6 +82,7 @@ class EngineSpec(NamedTuple):
     reserve_output: bool = False
     quantised_head: bool = False
     mixed: bool = True
+    sampler: float = 0
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
