@@ -155,9 +155,6 @@ QUANTITIES: dict[str, Quantity] = {
     "memory.activation_bytes": Quantity(
         "B", "residual stream, inputs and outputs of the largest kernel, of one prompt or of a decode step", DOCS
     ),
-    "memory.sampler_bytes": Quantity(
-        "B", "what the engine's sampler takes for as many sequences as may ever run", "the engine's file: sampler"
-    ),
     "memory.runtime_bytes": Quantity(
         "B",
         "CUDA context with torch's kernels, and buffers of collectives",
@@ -185,6 +182,9 @@ QUANTITIES: dict[str, Quantity] = {
     "memory.max_batch": Quantity("sequences", "largest batch at this context", DOCS),
     "memory.max_context": Quantity(
         "tokens", "largest context at this batch, at most the model's maximum or what is asked", DOCS
+    ),
+    "memory.sampler_bytes": Quantity(
+        "B", "what the engine's sampler takes for as many sequences as may ever run", "the engine's file: sampler"
     ),
     "traffic.decode.weight_bytes": Quantity(
         "B", "weights read in a decode step, rows of the embedding as looked up", f"{SLIDES}: 访存量"

@@ -62,6 +62,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., str]]] = {
     "expm1": (expm1, lambda a: f"(e^({a}) - 1)"),
     "power": (lambda a, b: a**b, lambda a, b: f"({a})^({b})"),
     "group": (lambda a: a, lambda a: f"({a})"),
+    "root of": (lambda a: max(a, 0), lambda a: f"({a})"),  # 0 may come out below it where terms were multiplied out
     "fits": (lambda a, b: a <= b, lambda a, b: f"{a} ≤ {b}"),
 }
 
@@ -128,7 +129,7 @@ class Expression(Symbolic):
                 return _product(1, raised)
             if power == -1:
                 return _product(Fraction(1) / coefficient, raised)
-        return _product(1, ((Atom("group", arguments=(self,)), power),))
+        return _product(1, ((Atom("group" if isinstance(power, int) else "root of", arguments=(self,)), power),))
 
     def __le__(self, other: Number) -> Expression:
         return self.apply("fits", self, other)
