@@ -62,7 +62,6 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., str]]] = {
     "expm1": (expm1, lambda a: f"(e^({a}) - 1)"),
     "power": (lambda a, b: a**b, lambda a, b: f"({a})^({b})"),
     "group": (lambda a: a, lambda a: f"({a})"),
-    "root of": (lambda a: max(a, 0), lambda a: f"({a})"),  # 0 may come out below it where terms were multiplied out
     "fits": (lambda a, b: a <= b, lambda a, b: f"{a} ≤ {b}"),
 }
 
@@ -129,7 +128,7 @@ class Expression(Symbolic):
                 return _product(1, raised)
             if power == -1:
                 return _product(Fraction(1) / coefficient, raised)
-        return _product(1, ((Atom("group" if isinstance(power, int) else "root of", arguments=(self,)), power),))
+        return _product(1, ((Atom("group", arguments=(self,)), power),))
 
     def __le__(self, other: Number) -> Expression:
         return self.apply("fits", self, other)
@@ -241,10 +240,15 @@ def evaluate(x: Number) -> Any:
 
 
 def _raised(base: Any, power: float) -> Any:
-    """A power, which is a fraction where an int is raised to a negative int."""
+    """A power, which is a fraction where an int is raised to a negative int.
+
+    A sum of terms multiplied out may come out a little below 0 where it is 0: a root of it is 0, not complex.
+    """
     if power == 1:
         return base
-    return Fraction(base) ** power if isinstance(base, int) and isinstance(power, int) else base**power
+    if not isinstance(power, int):
+        return max(base, 0) ** power
+    return Fraction(base) ** power if isinstance(base, int) else base**power
 
 
 def show(x: Number, sizes: bool) -> str:
