@@ -164,9 +164,13 @@ class Stages(NamedTuple):
         ends = maximum(self.first, self.last) + (1 - several) * minimum(self.first, self.last)
         return self.layers * self.share + ends + several * self.hop
 
-    def one_behind_the_other(self, passes: Number) -> Number:
-        """Seconds of several passes one behind the other, until the last has come out."""
-        return self.through() if is_one(passes) else self.through() + (passes - 1) * self.slowest()
+    def one_behind_the_other(self, passes: Number, largest: Number = 1) -> Number:
+        """Seconds of several passes one behind the other, until the last has come out.
+
+        largest: the tokens of the largest of them, which fills and empties the stages, over those of the mean one.
+        """
+        seconds = self.through() if is_one(passes) else self.through() + (passes - 1) * self.slowest()
+        return seconds if is_one(largest) else seconds + (largest - 1) * (self.through() - self.slowest())
 
     def round(self, passes: Number, of: str = "") -> Number:
         """Seconds in which each of several passes in flight comes out once.
