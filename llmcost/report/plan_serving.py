@@ -7,7 +7,13 @@ from llmcost.report.tables import Table
 from llmcost.search.plan_serving import AXES, ServingPlan
 
 NO_LINK = "use links whose rate no source gives; a spec may (interconnect, fabric)."
-BOUNDS = {"memory": "memory", "ttft": "TTFT", "tpot": "TPOT", "requests": "no more were tried"}
+BOUNDS = {
+    "memory": "memory",
+    "max_num_seqs": "requests that the engine runs at a time",
+    "ttft": "TTFT",
+    "tpot": "TPOT",
+    "requests": "no more were tried",
+}
 
 
 def serving_tables(found: ServingPlan) -> list[Table]:

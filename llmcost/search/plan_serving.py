@@ -149,7 +149,7 @@ class ServingPlan(NamedTuple):
         return html_table(repr(self), self.rows())
 
 
-LIMITS = ("memory", "ttft", "tpot")
+LIMITS = ("memory", "max_num_seqs", "ttft", "tpot")
 
 
 def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
@@ -239,7 +239,8 @@ def _last_allowed(question: ServingQuestion, group: list[Layout], share: Column)
     misses a limit. What ends there is the limit that the next number misses, "" where there is no next one.
     """
     served = serve(question, group, share)
-    within = [served.fits.astype(bool)]
+    most_at_a_time = question.workload.max_num_seqs  # more would wait; a fuller queue serves nobody faster
+    within = [served.fits.astype(bool), share <= (inf if most_at_a_time is None else most_at_a_time)]
     for limit, figure in ((question.ttft, served.ttft_seconds), (question.tpot, served.tpot_seconds)):
         within.append(np.ones_like(within[0]) if limit is None else figure <= limit)
     good = np.all(within, axis=0)
