@@ -150,7 +150,7 @@ def prices_of(texts: Sequence[str], chips: "Iterable[HardwareSpec]") -> dict[str
         except ValueError:
             value = -1
         if not 0 <= value < MOST_DOLLARS:
-            raise InputError(f"--price {text}: dollars a GPU-hour, as in 2.5 or h100=2.5")
+            raise InputError(f"--price {text}: dollars a GPU-hour, from 0 on, as in 2.5 or h100=2.5")
         priced = load_hardware(name).name if name else ""
         if priced in prices:
             raise InputError(f"--price {text}: a second price of {priced or 'all GPUs'}")

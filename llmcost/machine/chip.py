@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from llmcost.specs.profile import Profile  # most answers read none
 
 
-# Formats whose weights are numbers of fp4, which wider floats hold exactly, and the types that tensor cores multiply them
-# in, with activations quantised to fp4 or fp8 (TensorRT-LLM, examples/models/core/gpt_oss/README.md: mxfp8 activations;
-# vllm-project/vllm#37800: fp4 ones; on Hopper fp8 ones, sgl-project/sglang#34967).
+# Formats whose weights are numbers of fp4, which wider floats hold exactly, and the types that tensor cores multiply
+# them in, with activations quantised to fp4 or fp8 (TensorRT-LLM, examples/models/core/gpt_oss/README.md: mxfp8;
+# vllm-project/vllm#37800: fp4; on Hopper fp8, sgl-project/sglang#34967).
 IN_FP4 = ("fp4", "mxfp4", "nvfp4", "mlx-mxfp4")
 HOLD_FP4 = ("fp4", "fp6", "fp8")
 UNIFIED = "unified memory"  # how the note on memory begins that is shared with the CPU

@@ -63,7 +63,9 @@ from llmcost.specs.hardware import HardwareSpec, joined_by
 SCHEMA = "llmcost.estimate/1"
 DEFAULT_CONTEXT = 8192  # tokens
 COMPUTED = {"fp8": "fp8", "nvfp4": "fp4"}  # formats of weights that linear layers compute in as they are -> that type
-SCALES_NVFP4 = ("NVIDIA",)  # vendors whose units for fp4 take nvfp4's scales; others' unpack it (vllm-project/vllm#35733)
+SCALES_NVFP4 = (
+    "NVIDIA",
+)  # vendors whose units for fp4 take nvfp4's scales; others' unpack it (vllm-project/vllm#35733)
 
 _sizes: Callable[[Options], tuple[Number, ...]] = attrgetter(*SIZES)
 _others: Callable[[Options], tuple[Any, ...]] = attrgetter(*[each for each in Options._fields if each not in SIZES])

@@ -188,8 +188,8 @@ class HeldBytes(NamedTuple):
     def largest_context(self, room: Number, longest: Number, *, grows: bool, chunk: Number) -> Number:
         """The most positions, `longest` at most, that every sequence of the batch can have in `room` bytes.
 
-        They must fit beside a decode step, the sampler and a prompt. The prompt `grows` with them, as far as a `chunk` (None:
-        without end), or stays as it is. Each bound of the cache is on the safe side: the roomiest one counts.
+        They must fit beside a decode step, the sampler and a prompt. The prompt `grows` with them, as far as a `chunk`
+        (None: without end), or stays as it is. Each bound of the cache is on the safe side: the roomiest one counts.
         """
         in_step = maximum(self.in_step(), self.sampler) if present(self.sampler) else self.in_step()
         after_step = named("room_beside_a_step", room - in_step)

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import Option, Word, count, declared, flag, length, number, share, word
+from llmcost.ground.options import Option, Word, count, declared, flag, length, number, parse_name, share, word
 from llmcost.machine.defaults import Launch
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.formats import CACHES, FORMATS
@@ -267,6 +267,7 @@ class Options(NamedTuple):
         Word,
         Option(
             "The engine that serves: a shipped name (llmcost engines) or a YAML spec.",
+            parse_name,
             default="none in particular: a well-optimised one",
         ),
     ] = None

@@ -107,8 +107,8 @@ def prefill_seconds(server: Server, w: Workload, whole: Stages | None) -> RankSe
 def _prompts_seconds(server: Server, w: Workload, sequences: Number, whole: Stages | None) -> Number:
     """Expected seconds of the prompts of so many sequences on a rank; `whole`: of one pass with all of them.
 
-    Chunks see more and more of the prompt before them: two of them stand for the mean. The stages of a pipeline fill and
-    empty with whole chunks, however few tokens the last one has.
+    Chunks see more and more of the prompt before them: two of them stand for the mean. The stages of a pipeline fill
+    and empty with whole chunks, however few tokens the last one has.
     """
     groups, chunks, at_once = schedule(sequences, w.prompt, w.chunk, server.pp)
     if is_one(groups) and is_one(chunks):

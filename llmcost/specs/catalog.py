@@ -109,7 +109,17 @@ def load_engine(name: str) -> EngineSpec:
     """The engine of that name, alias or path. Raises UnknownNameError or SpecError."""
     from llmcost.specs.engine import engine_from  # an answer without an engine needs no schema of one
 
-    return _kept(find("engines", name), engine_from)
+    return _kept(_engine(name, "engines", "training engines", "trains: it is for llmcost train and plan"), engine_from)
+
+
+def _engine(name: str, kind: str, others: str, what: str) -> Path:
+    """The file of an engine. Raises UnknownNameError, or for an engine of the other kind InputError: `what` it does."""
+    try:
+        return find(kind, name)
+    except UnknownNameError:
+        if plain(name) not in _aliases(others):
+            raise
+        raise InputError(f"--engine {name}: this engine {what} (all of them: llmcost engines)") from None
 
 
 def trains(name: str) -> bool:
@@ -125,7 +135,8 @@ def load_training_engine(name: str) -> TrainingEngine:
     """The training engine of that name, alias or path. Raises UnknownNameError or SpecError."""
     from llmcost.specs.training_engine import training_engine_from
 
-    return _kept(find("training engines", name), training_engine_from)
+    what = "serves: it is for llmcost estimate, fit, compare, sweep, simulate and plan --serve"
+    return _kept(_engine(name, "training engines", "engines", what), training_engine_from)
 
 
 @lru_cache(maxsize=64)  # an estimate in a loop asks each time

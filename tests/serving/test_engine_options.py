@@ -160,7 +160,9 @@ def test_the_largest_batch_and_context_leave_the_samplers_room(options):
     chosen = Options(engine="vllm-0.10", context=4096, **options)
     found = estimate(LLAMA, H100, chosen).memory
     assert estimate(LLAMA, H100, chosen._replace(batch=found.max_batch)).memory.fits
-    assert not estimate(LLAMA, H100, chosen._replace(batch=found.max_batch + chosen.dp if chosen.dp else found.max_batch + 1)).memory.fits
+    assert not estimate(
+        LLAMA, H100, chosen._replace(batch=found.max_batch + chosen.dp if chosen.dp else found.max_batch + 1)
+    ).memory.fits
     longest = Options(engine="vllm-0.10", batch=64, **options)
     most = estimate(LLAMA, H100, longest).memory.max_context
     assert estimate(LLAMA, H100, longest._replace(context=min(most, 8192))).memory.fits

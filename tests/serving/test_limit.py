@@ -232,7 +232,7 @@ def test_prompts_of_more_sequences_never_take_less_time(batch, prompt, pp):
     ],
 )
 def test_the_limit_computes_on_weights_of_fp4_at_the_fastest_type_that_holds_them(model, weights, name, fastest):
-    """Whatever the engine computes in: the time is that of the linear layers' FLOPs at this type's peak, and others'."""
+    """Whatever the engine computes in: the time is that of linear layers at this type's peak, and of the rest."""
     chip = load_hardware(name)
     for dtype in (None, "bf16"):
         found = estimate(load_model(model), chip, Options(weight_dtype=weights, dtype=dtype))

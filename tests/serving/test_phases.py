@@ -367,7 +367,9 @@ def test_a_token_more_than_a_chunk_makes_no_prompt_faster(pp):
     """An engine cuts 8,193 tokens into 8,192 and 1: the stages wait for the first of these as for all of 8,192."""
     model, gpu = load_model("llama3.1-70b"), load_hardware("h100")
     tokens = (8191, 8192, 8193, 8200, 16384, 16385)
-    found = [estimate(model, gpu, Options(pp=pp, prompt=n, context=n, chunk=8192)).prefill.expected.seconds for n in tokens]
+    found = [
+        estimate(model, gpu, Options(pp=pp, prompt=n, context=n, chunk=8192)).prefill.expected.seconds for n in tokens
+    ]
     assert found == sorted(found)
     assert found[2] == pytest.approx(found[1], rel=0.01)
     assert found[5] == pytest.approx(found[4], rel=0.01)
