@@ -36,6 +36,7 @@ def estimate(
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
     result = compute(spec, chip, options)
+    o.note_torn(spec, result.workload)
     if not breakdown:
         form.show(
             result.to_dict,

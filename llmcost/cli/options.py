@@ -11,6 +11,7 @@ from llmcost.ground.options import Option, flag
 if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
     from llmcost.report.tables import Table
+    from llmcost.serving.options import Workload
     from llmcost.specs.hardware import HardwareSpec
 
 MOST_DOLLARS = 10**6  # a GPU-hour
@@ -115,6 +116,17 @@ def load_model(
     for note in notes:
         print(f"llmcost: note: {spec.name}: {note}", file=sys.stderr)
     return spec
+
+
+def note_torn(spec: "ModelSpec", w: "Workload") -> None:
+    """Say on stderr what a layout tears apart of quantised weights that the model was not released in."""
+    from llmcost.parallel.layout import Layout
+    from llmcost.parallel.rules import torn
+
+    if w.weight_dtype != spec.weight_format and w.tp > 1:
+        layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
+        if note := torn(spec, w.weight_dtype, layout):
+            print(f"llmcost: note: {note}", file=sys.stderr)
 
 
 def _longest(given: Mapping[str, Any]) -> int:

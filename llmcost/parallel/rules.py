@@ -61,18 +61,31 @@ def shape_of(model: ModelSpec, weights: str | None = None) -> Shape:
         model.block_sizes("intermediate_size", "shared_expert_intermediate_size"),
         model.block_sizes("moe_intermediate_size"),
         model.block_sizes("num_experts"),
-        tuple(dict.fromkeys(_scaled(model, weights or ""))),
+        tuple(dict.fromkeys(_scaled(model, weights or "", as_released=weights == model.weight_format))),
     )
 
 
-def _scaled(model: ModelSpec, weights: str) -> Iterator[Scaled]:
+def torn(model: ModelSpec, weights: str, layout: Layout) -> str | None:
+    """What a layout tears apart of a checkpoint that is only asked about, in words; None where all groups stay whole.
+
+    Who makes such a checkpoint pads its channels, as Qwen2.5-72B's in 4 bits has 29,696 of them for 29,568.
+    """
+    scaled = tuple(dict.fromkeys(_scaled(model, weights, as_released=True)))
+    rules = _block_rules(layout, shape_of(model)._replace(scaled=scaled))
+    problem = next((rule.problem(layout) for rule in rules if not rule.holds), None)
+    return problem and f"{problem}: engines load such weights only if they were padded when they were made"
+
+
+def _scaled(model: ModelSpec, weights: str, *, as_released: bool) -> Iterator[Scaled]:
     """The channels that a tensor-parallel group divides and whose weights share scales in blocks, in this format.
 
     Inputs of an attention's output projection, outputs and inputs of an MLP and of a routed expert. What is no multiple
-    of blocks as a whole ends in a smaller one, and is left out.
+    of blocks as a whole ends in a smaller one, and is left out. So are groups along the input, but of a checkpoint that
+    was released in this format: others can be padded.
     """
     linear, _, experts = weights.partition("+")
-    block, of_experts = (FORMATS[each].block if each in FORMATS else 1 for each in (linear, experts or linear))
+    kinds = [FORMATS.get(each) for each in (linear, experts or linear)]
+    block, of_experts = (kind.block if kind and (as_released or kind.square) else 1 for kind in kinds)
     for layer in model.layers:
         mixer, mlp = layer.mixer, layer.mlp
         heads, width = getattr(mixer, "num_attention_heads", 0), getattr(mixer, "v_head_dim", 0)
@@ -152,7 +165,7 @@ def _block_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
     vLLM refuses others: "the output_size of gate's and up's weight is not divisible by weight quantization block_n"
     (vllm/model_executor/layers/quantization/fp8.py), and of AWQ and GPTQ, whose groups lie along the input, "the input
     size is not aligned with the quantized weight shape" (vllm-project/vllm#21695: 29,568 channels of an MLP on 2 GPUs;
-    #28829: 768 of an expert on 4). Checkpoints that are to be split further are padded when they are made.
+    #28829: 768 of an expert on 4).
     """
     for each in shape.scaled:
         says = f" leaves a GPU parts of the {each.size:,} {each.channels} of {shape.name} that are no multiple of "

@@ -51,7 +51,8 @@ class Simulation(NamedTuple):
     `cache_hit_rate`: tokens of prompts that the prefix cache held, over all of them. `recomputed_tokens`: computed once
     more after a preemption. `overloaded`: more requests arrived than were answered, so that the queue grew to the end.
     `queue_seconds`: until the first step with a piece of its prompt, without `host_seconds`, what the engine's host
-    takes before a request can start. `interrupted`: not all requests were answered when the run was broken off. Joules are of GPUs at their TDP.
+    takes before a request can start. `interrupted`: not all requests were answered when the run was broken off. Joules
+    are of GPUs at their TDP.
     """
 
     schema: str

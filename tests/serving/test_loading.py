@@ -6,12 +6,13 @@ import re
 import pytest
 
 from llmcost.ground.errors import InputError
+from llmcost.ground.options import SYNONYMS
 from llmcost.machine.chip import usable_bytes
 from llmcost.model.architecture import forward
 from llmcost.model.counting import stored_bytes
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.parallel.layout import Layout
-from llmcost.parallel.rules import broken, shape_of
+from llmcost.parallel.rules import broken, shape_of, torn
 from llmcost.search.fit import fit
 from llmcost.serving.estimate import estimate, usual_chunk
 from llmcost.serving.options import Options
@@ -136,19 +137,27 @@ def test_a_shard_is_whole_blocks_of_quantised_weights():
     ],
 )
 def test_a_shard_is_whole_groups_of_quantised_weights(cli, name, tp, weights, words):
-    """Groups lie along the input: a GPU's part of it must hold whole ones, or an engine does not load the weights."""
-    refused = cli("estimate", name, "--hw", "h100", "--tp", tp, "--weight-dtype", weights)
-    assert refused.code == 2
-    assert re.search(words, refused.err)
-    assert cli("estimate", name, "--hw", "h100", "--gpus", tp, "--weight-dtype", weights).code == 0  # another layout
-    assert broken(Layout(tp=tp), shape_of(load_model(name), "int4-channel")) is None
+    """Groups lie along the input: a GPU's part of it must hold whole ones, or an engine does not load the weights.
+
+    A checkpoint that is only asked about can be padded when it is made, and that is said.
+    """
+    model = load_model(name)
+    released = model._replace(weight_format=SYNONYMS[weights])
+    with pytest.raises(InputError, match=words):
+        estimate(released, H100, Options(tp=tp))
+    assert estimate(released, H100, Options(gpus=tp)).workload.tp < tp  # another layout is found
+    said = cli("estimate", name, "--hw", "h100", "--tp", tp, "--weight-dtype", weights)
+    assert said.code == 0
+    assert re.search(f"note: --tp {tp} leaves a GPU parts of {words.partition(';')[0]}: .* padded when", said.err)
+    assert "note" not in cli("estimate", name, "--hw", "h100", "--tp", tp, "--weight-dtype", "int4-channel").err
 
 
 def test_what_is_padded_when_it_is_loaded_or_not_quantised_is_no_bound():
     """gpt-oss: 2,880/8 = 360 channels an expert, 11.25 groups of 32, which are padded; its attention is in bf16."""
     model = load_model("gpt-oss-120b")
     assert broken(Layout(tp=8), shape_of(model, "mxfp4")) is None
-    assert broken(Layout(tp=8), shape_of(model, "int4-g32")).axis == "tp"
+    assert torn(model, "mxfp4", Layout(tp=8)) is None
+    assert "2,880 channels of an expert" in torn(model, "int4-g32", Layout(tp=8))
     kimi = shape_of(load_model("kimi-k2.5"), "int4-g32")
     assert {each.channels for each in kimi.scaled} == {"channels of an expert"}
 
