@@ -70,7 +70,7 @@ class Served(NamedTuple):
     @property
     def queue(self) -> float:
         """Seconds that it could have started and did not; what rounding leaves below 0 is none."""
-        return max(0.0, self.scheduled - self.arrival - self.host)
+        return max(0.0, self.scheduled - (self.arrival + self.host))
 
     @property
     def ttft(self) -> float:
