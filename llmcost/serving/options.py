@@ -21,14 +21,15 @@ WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
 LAUNCHES: tuple[Launch, ...] = ("graph", "stream")  # the first where nothing else is said
 MOST_GPUS = 10**6
 MOST_TOKENS = 10**16
+LEAST_RATE = 1e-6  # requests a second
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
 
 
 def _more_than_none(option: str, value: float) -> None:
-    """Raise InputError for a rate of arrival that is not above 0, or has no end."""
-    if not 0 < value < MOST_TOKENS:
-        raise InputError(f"{option} {value:g}: more than 0 requests a second")
+    """Raise InputError for a rate of arrival that is not above 0, below one request in 12 days, or without end."""
+    if not LEAST_RATE <= value < MOST_TOKENS:
+        raise InputError(f"{option} {value:g}: more than 0 requests a second, at least {LEAST_RATE:g}")
 
 
 # Options that training has too.

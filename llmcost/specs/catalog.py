@@ -177,11 +177,19 @@ def of_the_same_sizes(model: ModelSpec, positions: int) -> list[str]:
     """Shipped models that have the sizes of this one and were made for so many positions: its longer versions."""
     mine = (model.hidden_size, model.num_hidden_layers, model.vocab_size)
     alike = [
-        data
-        for _, data in _documents("models")
+        path
+        for path, data in _documents("models")
         if tuple(data.get(size) for size in ("hidden_size", "num_hidden_layers", "vocab_size")) == mine
+        and data["max_position_embeddings"] >= positions
     ]
-    return [data["name"] for data in alike if data["max_position_embeddings"] >= positions]
+    found = [_kept(path, model_from) for path in alike]
+    return [each.name for each in found if _block_sizes(each) == _block_sizes(model)]
+
+
+def _block_sizes(model: ModelSpec) -> tuple[tuple[int, ...], ...]:
+    """Sizes by which models of one width, depth and vocabulary may still differ: heads, MLPs, experts."""
+    fields = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size")
+    return tuple(model.block_sizes(field) for field in fields)
 
 
 def split_gpus(name: str) -> tuple[str, str | None]:
