@@ -23,7 +23,9 @@ class NoDeviceError(InputError):
     exit_code = 3
 
 
-def require_torch() -> None:
-    """Raise NoDeviceError, which says how to install it, where torch is missing."""
+def require_torch(*, plan: bool = False) -> None:
+    """Raise NoDeviceError, which says how to install it, where torch is missing; `plan`: also what a plan asks it."""
     if find_spec("torch") is None:
-        raise NoDeviceError("timing kernels needs torch: pip install torch (--show FILE prints a profile without)")
+        asked = "--plan asks torch which GPU is here, what of its memory is free and which data types it computes in"
+        needs = asked if plan else "timing kernels needs torch"
+        raise NoDeviceError(f"{needs}: pip install torch (--show FILE prints a profile without)")

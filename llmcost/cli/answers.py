@@ -47,6 +47,7 @@ def estimate(
     if wanted and chip is None:
         raise InputError(f"{wanted[0]}: on which GPU? name one with --hw")
     result = compute(spec, chip, options)
+    o.note_torn(spec, result.workload)
     more: Callable[[], dict[str, Any]] = dict
     if chip is not None and options.engine is not None:
         from llmcost.serving.launch_figures import Asked

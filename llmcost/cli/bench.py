@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmcost.bench import PHASES, SUITES
+from llmcost.bench import PHASES, SUITES, require_torch
 from llmcost.cli import options as o
 from llmcost.cli.command import Argument, Given, Takes
 from llmcost.ground.errors import InputError
@@ -127,6 +127,7 @@ def bench(
         _refuse(f"{{}} is of a whole pass: give its MODEL too; {of_suites}", _named(of_a_pass))
     elif suite is not None:
         raise InputError(f"--suite {suite}: either suites or a model")
+    require_torch(plan=plan)
     session = _session(model, suite, bool(full), phase or PHASES[0], sizes, dtype, hw, device, output, resume)
     if plan:
         _show_plan(session, form)
@@ -191,10 +192,7 @@ def _session(
     output: str | None,
     resume: str | None,
 ) -> "Session":
-    """A run as asked for. Raises InputError, and NoDeviceError without torch or a device."""
-    from llmcost.bench import require_torch
-
-    require_torch()
+    """A run as asked for; there is torch. Raises InputError, and NoDeviceError without a device."""
     from llmcost.bench.device import find_device
     from llmcost.bench.session import BenchRequest, Session, pass_asked, suites_asked
 

@@ -55,7 +55,9 @@ def fit(
         float | None, number("With --rate: the longest TTFT; GPUs that keep it are found.", "MS", parse_milliseconds)
     ] = None,
     tpot: Annotated[float | None, number("With --rate: the longest TPOT, likewise.", "MS", parse_milliseconds)] = None,
-    at: Annotated[str, word("Of how many of the requests that is.", Spread._fields)] = "p99",
+    at: Annotated[
+        str | None, word("With --ttft or --tpot: of how many of the requests that is.", Spread._fields, default="p99")
+    ] = None,
     launch: LaunchAlone = False,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -85,10 +87,12 @@ def fit(
         raise InputError(f"--mfu {options.mfu:g}: of the textbook's rates; give --basis textbook too")
     limits = ["--ttft"] * (ttft is not None) + ["--tpot"] * (tpot is not None)
     launching.check(wanted=["--launch"] * launch, engine=options.engine, others=limits)
+    if at is not None and not limits:
+        raise InputError(f"--at {at}: of how many requests keep a limit; give --ttft or --tpot too")
     if limits:
         if not hw:
             raise InputError("--ttft and --tpot: every GPU would be simulated; name some with --hw")
-        _fit_rate(spec, chips, options, (ttft, tpot, at), counts, precisions, prices, form)
+        _fit_rate(spec, chips, options, (ttft, tpot, at or "p99"), counts, precisions, prices, form)
         return
     with waiting("trying GPUs"):
         found = compute(spec, chips, options, counts, precisions, prices, basis)
@@ -139,8 +143,10 @@ def _fit_rate(
     from llmcost.simulation.options import SimulationOptions
 
     ttft, tpot, at = limits
-    with waiting("simulating GPUs"):
-        found = fit_rate(spec, chips, options, SimulationOptions(ttft=ttft, tpot=tpot), at, counts, precisions, prices)
+    tried = [""]
+    with waiting("simulating", lambda: f" {tried[-1]}"):
+        limited = SimulationOptions(ttft=ttft, tpot=tpot)
+        found = fit_rate(spec, chips, options, limited, at, counts, precisions, prices, tried.append)
     title = f"{spec.title}: GPUs for {found.rate:g} requests/s of {found.prompt:,} tokens in, {found.output:,} out"
     form.show(
         found.to_dict,

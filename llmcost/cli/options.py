@@ -11,6 +11,7 @@ from llmcost.ground.options import Option, flag
 if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
     from llmcost.report.tables import Table
+    from llmcost.serving.options import Workload
     from llmcost.specs.hardware import HardwareSpec
 
 MOST_DOLLARS = 10**6  # a GPU-hour
@@ -107,7 +108,8 @@ def load_model(
         notes.append(f"weights are in --weight-dtype, as its quantisation is not understood: {spec.unread}")
     if tokens > spec.max_position_embeddings and not spec.has_position_table:
         longer = catalog.of_the_same_sizes(spec, tokens)
-        others = f"; {' and '.join(longer)}, of the same sizes, was" if longer else ""
+        were = "were" if len(longer) > 1 else "was"
+        others = f"; {' and '.join(longer)}, of the same sizes, {were}" if longer else ""
         notes.append(
             f"{tokens:,} tokens are beyond the {spec.max_position_embeddings:,} positions that it was made for "
             f"(max_position_embeddings){others}"
@@ -115,6 +117,17 @@ def load_model(
     for note in notes:
         print(f"llmcost: note: {spec.name}: {note}", file=sys.stderr)
     return spec
+
+
+def note_torn(spec: "ModelSpec", w: "Workload") -> None:
+    """Say on stderr what a layout tears apart of quantised weights that the model was not released in."""
+    from llmcost.parallel.layout import Layout
+    from llmcost.parallel.rules import torn
+
+    if w.weight_dtype != spec.weight_format and w.tp > 1:
+        layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
+        if note := torn(spec, w.weight_dtype, layout):
+            print(f"llmcost: note: {note}", file=sys.stderr)
 
 
 def _longest(given: Mapping[str, Any]) -> int:
@@ -150,7 +163,7 @@ def prices_of(texts: Sequence[str], chips: "Iterable[HardwareSpec]") -> dict[str
         except ValueError:
             value = -1
         if not 0 <= value < MOST_DOLLARS:
-            raise InputError(f"--price {text}: dollars a GPU-hour, as in 2.5 or h100=2.5")
+            raise InputError(f"--price {text}: dollars a GPU-hour, from 0 on, as in 2.5 or h100=2.5")
         priced = load_hardware(name).name if name else ""
         if priced in prices:
             raise InputError(f"--price {text}: a second price of {priced or 'all GPUs'}")

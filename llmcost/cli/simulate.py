@@ -71,6 +71,8 @@ def simulate(
     from llmcost.simulation.run import Run
     from llmcost.specs.catalog import load_hardware
 
+    if simulation.timeline and not form.json:
+        raise InputError("--timeline: it is part of the JSON document; give --json too")
     spec, chip = o.load_model(model, kind, options, allow_unknown), load_hardware(hw)
     if plot is not None:
         charts.check(Path(plot))

@@ -183,6 +183,9 @@ QUANTITIES: dict[str, Quantity] = {
     "memory.max_context": Quantity(
         "tokens", "largest context at this batch, at most the model's maximum or what is asked", DOCS
     ),
+    "memory.sampler_bytes": Quantity(
+        "B", "what the engine's sampler takes for as many sequences as may ever run", "the engine's file: sampler"
+    ),
     "traffic.decode.weight_bytes": Quantity(
         "B", "weights read in a decode step, rows of the embedding as looked up", f"{SLIDES}: 访存量"
     ),

@@ -284,7 +284,8 @@ def symbolic_chip(chip: Chip) -> Chip:
     cached = _figure(chip.cached_peak, "Pkv", "peak FLOP/s of the cache's data type")
     on_chip = _figure(chip.on_chip, "L2", "bytes that the chip's caches hold")
     half_sums = _figure(chip.half_sums, "Ph", "peak FLOP/s of fp16 products that are added up in fp16")
-    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip, half_sums)
+    least = _figure(chip.least_peak, "P4", "peak FLOP/s of the fastest data type that holds weights of fp4")
+    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip, half_sums, least)
 
 
 def _figure(value: Number, letter: str, meaning: str) -> Number:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import cache, partial
 from numbers import Real
 from os import PathLike, fspath
+from os.path import lexists
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from llmcost.ground.errors import InputError, check_count, check_number, check_share, check_word, shortened
@@ -44,6 +45,13 @@ def parse_word(text: str, known: tuple[str, ...] = ()) -> str:
     if "," in text:
         raise ValueError("one name, without a comma")
     return "+".join(_as_known(part, known) for part in text.split("+"))
+
+
+def parse_name(text: str) -> str:
+    """A name of a spec, or a path to one. Raises ValueError for a list, which is none."""
+    if "," in text and not lexists(text):
+        raise ValueError("one name, without a comma")
+    return text
 
 
 def _as_known(name: str, known: tuple[str, ...]) -> str:

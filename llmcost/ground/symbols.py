@@ -240,10 +240,15 @@ def evaluate(x: Number) -> Any:
 
 
 def _raised(base: Any, power: float) -> Any:
-    """A power, which is a fraction where an int is raised to a negative int."""
+    """A power, which is a fraction where an int is raised to a negative int.
+
+    A sum of terms multiplied out may come out a little below 0 where it is 0: a root of it is 0, not complex.
+    """
     if power == 1:
         return base
-    return Fraction(base) ** power if isinstance(base, int) and isinstance(power, int) else base**power
+    if not isinstance(power, int):
+        return max(base, 0) ** power
+    return Fraction(base) ** power if isinstance(base, int) else base**power
 
 
 def show(x: Number, sizes: bool) -> str:

@@ -24,6 +24,7 @@ BITS: dict[str, float] = {
 }  # fmt: skip
 
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([A-Za-z/]+)", re.ASCII)
+_DECIMAL = re.compile(r"\d{0,15}\.?\d{1,18}(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 _COUNT = re.compile(
     r"((?:0|[1-9]\d*|[1-9]\d{0,2}(?:[,_]\d{3})+)(?:\.\d+)?)(?:e\+?(\d{1,2})|([kmbgt]?))", re.ASCII | re.IGNORECASE
 )
@@ -87,11 +88,13 @@ def parse_length(text: str) -> int:
 
 
 def parse_decimal(text: str) -> Fraction:
-    """`0.9` or `2.5`, exactly. Raises ValueError in words."""
+    """`0.9`, `2.5` or `1e4`, exactly. Raises ValueError in words."""
     from fractions import Fraction  # 3 ms that most answers do not need
 
-    if not re.fullmatch(r"\d{0,15}\.?\d{1,18}", text, re.ASCII):
+    if not _DECIMAL.fullmatch(text.removeprefix("-")):
         raise ValueError(f"expected a number such as 0.9, got {text[:30]!r}")
+    if text.startswith("-"):
+        raise ValueError(f"expected a number from 0 on, got {text[:30]!r}")
     return Fraction(text)
 
 
@@ -133,8 +136,15 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:,.{max(decimals, 0)}f}"
 
 
+def counted(number: int, thing: str, several: str = "") -> str:
+    """`1 request`, `1,000 requests`; `several`: of more than one, where that is not the word with an s."""
+    return f"{number:,} {thing if number == 1 else several or thing + 's'}"
+
+
 def seconds(value: float) -> str:
     """A duration to three figures, in the unit that a person would use: s, ms, µs or ns."""
+    if value == 0:
+        return "0 s"
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if _rounded(value, 3) >= size:
             return f"{significant(value / size)} {unit}"

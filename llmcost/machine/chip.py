@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from llmcost.specs.profile import Profile  # most answers read none
 
 
+# Formats whose weights are numbers of fp4, which wider floats hold exactly, and the types that tensor cores multiply
+# them in, with activations quantised to fp4 or fp8 (TensorRT-LLM, examples/models/core/gpt_oss/README.md: mxfp8;
+# vllm-project/vllm#37800: fp4; on Hopper fp8, sgl-project/sglang#34967).
+IN_FP4 = ("fp4", "mxfp4", "nvfp4", "mlx-mxfp4")
+HOLD_FP4 = ("fp4", "fp6", "fp8")
 UNIFIED = "unified memory"  # how the note on memory begins that is shared with the CPU
 GIB_SHARE = {  # of the vendor's GB, read as GiB: what a process sees
     "NVIDIA": Constant(0.98, "median of the cards in hardware/ whose CUDA memory a source has: 0.92 to 0.99"),
@@ -45,6 +50,7 @@ class Chip(NamedTuple):
     cached_peak: Number = None  # FLOP/s of the cache's data type, where the best kernels compute attention in that
     on_chip: Number = 0  # bytes that caches on the chip hold; 0 where no source says
     half_sums: Number = None  # FLOP/s of fp16 products that are added up in fp16, where that is faster
+    least_peak: Number = None  # FLOP/s of the fastest type that holds the weights of linear layers, if not theirs
 
     def peak_of(self, op: Operator) -> Number:
         """The peak of the data type that an operator computes in, as engines run it.
@@ -57,8 +63,12 @@ class Chip(NamedTuple):
         return self.peak if isinstance(op, (Gemm, GroupedGemm)) and op.part != "lm_head" else self.plain_peak
 
 
-def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str, attention: str | None = None) -> Chip:
+def chip_of(
+    hardware: HardwareSpec | None, dtype: str, kv_dtype: str, attention: str | None = None, weights: str = ""
+) -> Chip:
     """A GPU's figures by its spec, for linear layers in `dtype` and a cache kept in `kv_dtype`; None what is not known.
+
+    `weights`: the format of the weights, which a faster implementation may compute in.
 
     `attention`: the type that attention is computed in; None: that of activations, as most kernels widen what they read
     from a narrow cache. What the matrix units have no rate for (fp32) is computed on the vector units.
@@ -79,6 +89,7 @@ def chip_of(hardware: HardwareSpec | None, dtype: str, kv_dtype: str, attention:
         cached_peak=_value(hardware.peak_of(cached)) if cached else None,
         on_chip=hardware.on_chip_bytes(),
         half_sums=_half_sums(hardware) if plain == "fp16" else None,
+        least_peak=_least_peak(hardware, dtype, weights),
     )
 
 
@@ -91,6 +102,15 @@ def _half_sums(hardware: HardwareSpec) -> Number:
     own, int8 = hardware.peak.get("fp16"), hardware.peak.get("int8")
     geforce = own is not None and int8 is not None and int8.value > 3 * own.value
     return int8.value / 2 if geforce and int8 is not None else None
+
+
+def _least_peak(hardware: HardwareSpec, dtype: str, weights: str) -> Number:
+    """The highest peak of the types that hold weights of fp4; None where `dtype` is as fast or there are no such."""
+    if not {*weights.split("+")} & {*IN_FP4}:
+        return None
+    known = [hardware.peak[each].value for each in HOLD_FP4 if each in hardware.peak]
+    own = hardware.peak_of(dtype)
+    return max(known) if known and own is not None and max(known) > own.value else None
 
 
 def usable_bytes(hardware: HardwareSpec) -> Number:

@@ -102,18 +102,20 @@ def _from_memory(cost: PassCost, chip: Chip, name: str, passes: Number) -> Numbe
 def _least_compute(cost: PassCost, chip: Chip, name: str) -> Number:
     """Seconds of all FLOPs (causal), each at the peak of its data type; None where one is not known.
 
-    Attention's is the cache's type, or its own where that is faster; fp16 is added up in fp16 where that is.
+    Attention's is the cache's type, or its own where that is faster; fp16 is added up in fp16 where that is; of linear
+    layers on weights of fp4 it is the fastest type that holds these.
     """
     if chip.half_sums is not None:
         own = chip.half_sums if chip.attention_peak is chip.plain_peak else chip.attention_peak
         chip = chip._replace(peak=chip.half_sums, plain_peak=chip.half_sums, attention_peak=own)
-    if chip.peak is chip.plain_peak is chip.attention_peak and chip.cached_peak is None:
+    linear = chip.peak if chip.least_peak is None else chip.least_peak
+    if linear is chip.plain_peak is chip.attention_peak and chip.cached_peak is None:
         return _over(named(name, cost.flops(causal=True)), chip.peak)
     attention = chip.attention_peak
     if attention is not None and chip.cached_peak is not None:
         attention = maximum(attention, chip.cached_peak)
     parts = (
-        (cost.linear_flops, chip.peak),
+        (cost.linear_flops, linear),
         (cost.causal_flops, attention),
         (cost.head_flops, chip.plain_peak),
     )

@@ -13,6 +13,7 @@ class Format(NamedTuple):
     """Bits of a weight; bits that `group` weights share (scale, zero point); bits that an output channel shares.
 
     `everywhere`: the embedding and the LM head are kept in it too, as in GGUF files. `square`: a group is a square.
+    `padded`: engines pad what they load to whole groups, or groups run on from one row to the next.
     """
 
     bits: float
@@ -21,11 +22,12 @@ class Format(NamedTuple):
     channel: int = 0
     everywhere: bool = False
     square: bool = False
+    padded: bool = False
 
     @property
     def block(self) -> int:
-        """Weights along the input, and along the output, that share a scale; 1 where groups are no square blocks."""
-        return math.isqrt(self.group) if self.square else 1
+        """Weights along the input (of a square along the output too) that share a scale and must not be torn apart."""
+        return 1 if self.padded else math.isqrt(self.group) if self.square else self.group
 
     @property
     def bits_a_weight(self) -> float:
@@ -62,13 +64,13 @@ FORMATS: dict[str, Format] = {
     "fp8-channel": Format(8, channel=16),  # compressed-tensors: a scale in the model's 16-bit type
     "fp8-channel-fp32": Format(8, channel=32),  # fbgemm: an fp32 scale
     "mxfp8": Format(8, 32, 8),  # an 8-bit exponent for 32 weights (OCP Microscaling Formats 1.0)
-    "mxfp4": Format(4, 32, 8),
+    "mxfp4": Format(4, 32, 8, padded=True),
     "nvfp4": Format(4, 16, 8),  # an fp8 scale for 16 weights (NVIDIA Blackwell architecture brief)
     # bitsandbytes: an fp32 scale for 64 weights; double quantisation keeps it in 8 bits, with one in fp32 for 256 of
     # them (QLoRA, arXiv 2305.14314, section 3); int8 has an fp32 scale an output channel (LLM.int8(), arXiv
     # 2208.07339).
-    **{kind: Format(4, 64, 32) for kind in ("nf4", "bnb-fp4")},
-    **{f"{kind}-dq": Format(4, 64, 8 + 32 / 256) for kind in ("nf4", "bnb-fp4")},
+    **{kind: Format(4, 64, 32, padded=True) for kind in ("nf4", "bnb-fp4")},
+    **{f"{kind}-dq": Format(4, 64, 8 + 32 / 256, padded=True) for kind in ("nf4", "bnb-fp4")},
     "int8-channel-fp32": Format(8, channel=32),
     # Scale and zero point (or bias) in 16 bits each: torchao's tinygemm, HQQ, and MLX, whose files have the embedding
     # and the LM head in them too (ml-explore.github.io/mlx, mlx.core.quantize: 4.5 bits a weight for groups of 64).

@@ -168,15 +168,15 @@ class Stages(NamedTuple):
         ends = maximum(self.first, self.last) + (1 - several) * minimum(self.first, self.last)
         return self.layers * self.share + ends + several * self.hop
 
-    def one_behind_the_other(self, passes: Number, at_a_time: Number = None) -> Number:
+    def one_behind_the_other(self, passes: Number, at_a_time: Number = None, largest: Number = 1) -> Number:
         """Seconds of several passes one behind the other, until the last has come out.
 
         `at_a_time`: passes after which the stages have to be empty before the next ones begin; None: all of them.
+        `largest`: the tokens of the largest of them, which fills and empties the stages, over those of the mean one.
         """
-        if is_one(passes):
-            return self.through()
-        begun = 1 if at_a_time is None else ceil_div(passes, at_a_time)
-        return begun * self.through() + (passes - begun) * self.slowest()
+        begun = 1 if at_a_time is None or is_one(passes) else ceil_div(passes, at_a_time)
+        seconds = self.through() if is_one(passes) else begun * self.through() + (passes - begun) * self.slowest()
+        return seconds if is_one(largest) else seconds + begun * (largest - 1) * (self.through() - self.slowest())
 
     def round(self, passes: Number, of: str = "") -> Number:
         """Seconds in which each of several passes in flight comes out once.

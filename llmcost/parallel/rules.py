@@ -27,6 +27,15 @@ MOST = 10**6  # GPUs
 AT_LEAST_ONE = ("tp", "cp", "pp", "dp", "ep", "vp", "micro_batch", "global_batch", "gpus_per_node")
 
 
+class Scaled(NamedTuple):
+    """So many channels, whose weights share a scale by the `block`: what a GPU has of them must be whole blocks."""
+
+    channels: str  # what they are
+    size: int
+    block: int
+    of_experts: bool = False
+
+
 class Shape(NamedTuple):
     """The sizes of a model that its layout must divide: those of all kinds of layers, each size once."""
 
@@ -38,13 +47,11 @@ class Shape(NamedTuple):
     widths: tuple[int, ...]  # channels of MLPs and shared experts
     expert_widths: tuple[int, ...]  # channels of a routed expert
     experts: tuple[int, ...]
-    block: int = 1  # weights of linear layers that share a scale: what a GPU has of each must be whole blocks
-    expert_block: int = 1  # the same of routed experts
+    scaled: tuple[Scaled, ...] = ()  # channels whose weights share scales
 
 
 def shape_of(model: ModelSpec, weights: str | None = None) -> Shape:
     """The sizes of a model that its layout must divide, with weights in a format (None: in none with blocks)."""
-    linear, _, experts = (weights or "").partition("+")
     return Shape(
         model.name,
         model.num_hidden_layers,
@@ -54,14 +61,43 @@ def shape_of(model: ModelSpec, weights: str | None = None) -> Shape:
         model.block_sizes("intermediate_size", "shared_expert_intermediate_size"),
         model.block_sizes("moe_intermediate_size"),
         model.block_sizes("num_experts"),
-        _block(linear),
-        _block(experts or linear),
+        tuple(dict.fromkeys(_scaled(model, weights or "", as_released=weights == model.weight_format))),
     )
 
 
-def _block(weights: str) -> int:
-    """The side of the square blocks of weights that share a scale; 1 where there are none."""
-    return FORMATS[weights].block if weights in FORMATS else 1
+def torn(model: ModelSpec, weights: str, layout: Layout) -> str | None:
+    """What a layout tears apart of a checkpoint that is only asked about, in words; None where all groups stay whole.
+
+    Who makes such a checkpoint pads its channels, as Qwen2.5-72B's in 4 bits has 29,696 of them for 29,568.
+    """
+    scaled = tuple(dict.fromkeys(_scaled(model, weights, as_released=True)))
+    rules = _block_rules(layout, shape_of(model)._replace(scaled=scaled))
+    problem = next((rule.problem(layout) for rule in rules if not rule.holds), None)
+    return problem and f"{problem}: engines load such weights only if they were padded when they were made"
+
+
+def _scaled(model: ModelSpec, weights: str, *, as_released: bool) -> Iterator[Scaled]:
+    """The channels that a tensor-parallel group divides and whose weights share scales in blocks, in this format.
+
+    Inputs of an attention's output projection, outputs and inputs of an MLP and of a routed expert. What is no multiple
+    of blocks as a whole ends in a smaller one, and is left out. So are groups along the input, but of a checkpoint that
+    was released in this format: others can be padded.
+    """
+    linear, _, experts = weights.partition("+")
+    kinds = [FORMATS.get(each) for each in (linear, experts or linear)]
+    block, of_experts = (kind.block if kind and (as_released or kind.square) else 1 for kind in kinds)
+    for layer in model.layers:
+        mixer, mlp = layer.mixer, layer.mlp
+        heads, width = getattr(mixer, "num_attention_heads", 0), getattr(mixer, "v_head_dim", 0)
+        found = (
+            ("attention", Scaled("channels of all attention heads", heads * width, block)),
+            ("mlp", Scaled("MLP channels", getattr(mlp, "intermediate_size", 0), block)),
+            ("shared_experts", Scaled("MLP channels", getattr(mlp, "shared_expert_intermediate_size", 0), block)),
+            ("experts", Scaled("channels of an expert", getattr(mlp, "moe_intermediate_size", 0), of_experts, True)),
+        )
+        for part, each in found:
+            if each.size and each.block > 1 and each.size % each.block == 0 and part not in layer.unquantized:
+                yield each
 
 
 class Rule(NamedTuple):
@@ -124,23 +160,19 @@ def rules(layout: Layout, shape: Shape, seq: Number | None = None) -> Iterator[R
 
 
 def _block_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
-    """Channels that a GPU has of an MLP or an expert are whole blocks of quantised weights.
+    """Channels that a GPU has are whole blocks, or groups, of quantised weights.
 
     vLLM refuses others: "the output_size of gate's and up's weight is not divisible by weight quantization block_n"
-    (vllm/model_executor/layers/quantization/fp8.py). What is no multiple of blocks as a whole ends in a smaller one.
-    Groups along the input alone (GPTQ, AWQ) are left out: checkpoints whose groups would be cut are padded when made.
+    (vllm/model_executor/layers/quantization/fp8.py), and of AWQ and GPTQ, whose groups lie along the input, "the input
+    size is not aligned with the quantized weight shape" (vllm-project/vllm#21695: 29,568 channels of an MLP on 2 GPUs;
+    #28829: 768 of an expert on 4).
     """
-    for sizes, block, parts in (
-        (shape.widths, shape.block, at.tp),
-        (shape.expert_widths, shape.expert_block, at.expert_tp()),
-    ):
-        for size in sizes:
-            if block == 1 or size % block:
-                continue
-            says = f" leaves a GPU parts of the {size:,} channels of {shape.name} that are no multiple of "
-            says += f"the {block} that share a scale"
-            legal = {*divisors(size // block)} & {*tensor_degrees(shape)}
-            yield Rule("tp", divides(parts * block, size), says, legal)
+    for each in shape.scaled:
+        says = f" leaves a GPU parts of the {each.size:,} {each.channels} of {shape.name} that are no multiple of "
+        says += f"the {each.block} that share a scale"
+        legal = {*divisors(each.size // each.block)} & {*tensor_degrees(shape)}
+        parts = at.expert_tp() if each.of_experts else at.tp
+        yield Rule("tp", divides(parts * each.block, each.size), says, legal)
 
 
 def _tensor_rules(at: Layout, shape: Shape) -> Iterator[Rule]:

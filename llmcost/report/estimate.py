@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmcost.formulas.quantities import QUANTITIES
-from llmcost.ground.units import amount, scaled, seconds, significant
+from llmcost.ground.units import amount, counted, scaled, seconds, significant
 from llmcost.machine.defaults import BASIS
 from llmcost.model.formats import FORMATS
 from llmcost.model.sizes import activation_dtype
@@ -119,6 +119,9 @@ def _memory(e: Estimate) -> list[tuple[str, str, str]]:
         ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
         ("  activations", scaled(m.activation_bytes, "B"), f"worst kernel, {at_once}"),
     ]
+    if m.sampler_bytes is not None and m.sampler_bytes >= m.activation_bytes:
+        sampled = f"the sampler, {counted(w.max_num_seqs, 'sequence')} at once (--max-num-seqs)"
+        rows[-1] = ("  activations", scaled(m.activation_bytes, "B"), sampled)
     if not _generates(e):
         del rows[2]
     if m.set_aside_bytes is None:
@@ -255,9 +258,11 @@ def _arrivals(w: Workload) -> str:
     if w.rate is not None:
         parts.append(f"{w.rate:g} requests a second arrive")
     if w.requests is not None:
-        parts.append(f"{w.requests:,} in all" if parts else f"{w.requests:,} requests that are all there at once")
+        parts.append(f"{w.requests:,} in all" if parts else f"{counted(w.requests, 'request')}, all there at once")
     if w.concurrency is not None:
-        parts.append(f"at most {w.concurrency:,} at a time" if parts else f"{w.concurrency:,} requests in flight")
+        parts.append(
+            f"at most {w.concurrency:,} at a time" if parts else f"{counted(w.concurrency, 'request')} in flight"
+        )
     return ", ".join(parts)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from llmcost.formulas.quantities import QUANTITIES
-from llmcost.ground.units import amount, scaled, seconds, significant
+from llmcost.ground.units import amount, counted, scaled, seconds, significant
 from llmcost.machine.efficiency import Band
 from llmcost.serving.results import Hardware
 
@@ -43,7 +43,7 @@ def band_in_words(band: Band) -> str:
     if band.mean_error is not None:
         median = "" if band.median_error is None else f", {band.median_error:.0%} in the median"
         sources = "one source" if band.sources == 1 else f"{band.sources:,} sources"
-        return f"{band.mean_error:.0%} on average{median}" + f", {band.figures:,} figures of {sources}" * bool(
+        return f"{band.mean_error:.0%} on average{median}" + f", {counted(band.figures, 'figure')} of {sources}" * bool(
             band.figures
         )
     if band.figures:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from llmcost.ground.units import scaled, significant
+from llmcost.ground.units import counted, scaled, significant
 from llmcost.parallel.layout import DEGREES
 from llmcost.report.figures import UNKNOWN, degrees_of
 from llmcost.report.tables import Table
-from llmcost.search.fit import Offer, Offers
+from llmcost.search.fit import LeftOut, Offer, Offers
 
 MOST_REASONS = 4  # that are shown for what is left out
 WORDS = ("GPUs", "", "computes in", "weights in")
@@ -33,7 +33,7 @@ def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: boo
         f"prefill, decode: tokens/s of all GPUs, {basis}, at {user}; decode at most: at the largest batch{most}.",
         f"In order: {found.order}.",
         *_bases(offers, basis),
-        *_left_out(found),
+        *reasons(found.left_out, len(found.left_out) + len(found.offers)),
     ]
     align = "l" * len(WORDS) + "r" * (len(FIGURES) + len(last))
     return Table(
@@ -41,7 +41,9 @@ def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: boo
         (*WORDS, *FIGURES, *last),
         align,
         rows,
-        tuple(notes) if rows else ("No GPU asked about holds it.", *_left_out(found)),
+        tuple(notes)
+        if rows
+        else ("No GPU asked about holds it.", *reasons(found.left_out, len(found.left_out) + len(found.offers))),
     )
 
 
@@ -54,14 +56,14 @@ def _bases(offers: Sequence[Offer], basis: str) -> list[str]:
     return [f"Expected by {kind}: {', '.join(names)}." for kind, names in kinds.items()] if basis == "expected" else []
 
 
-def _left_out(found: Offers) -> list[str]:
-    """What makes no offer, by the reason that `estimate` would give, the most frequent first."""
-    if not found.left_out:
+def reasons(left_out: Sequence[LeftOut], tried: int) -> list[str]:
+    """What makes no offer, of so many that were tried, by the reason that is given, the most frequent first."""
+    if not left_out:
         return []
-    first = Counter(each.why for each in found.left_out).most_common(MOST_REASONS)
-    others = len(found.left_out) - sum(number for _, number in first)
+    first = Counter(each.why for each in left_out).most_common(MOST_REASONS)
+    others = len(left_out) - sum(number for _, number in first)
     more = [f"  {others:,}: other reasons (--json has all)"] if others else []
-    asked = f"{len(found.left_out):,} of {len(found.left_out) + len(found.offers):,} combinations"
+    asked = f"{len(left_out):,} of {counted(tried, 'combination')}"
     return [f"Left out, {asked}:", *(f"  {number:,}: {why}" for why, number in first), *more]
 
 

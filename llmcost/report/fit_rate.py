@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmcost.ground.units import seconds, significant
+from llmcost.report.fit import reasons
 from llmcost.report.tables import Table
 from llmcost.search.fit_rate import RateOffers
 
@@ -27,10 +28,12 @@ def fit_rate_table(title: str, found: RateOffers) -> Table:
     ]
     limits = {"TTFT": found.ttft_seconds, "TPOT": found.tpot_seconds}
     told = ", ".join(f"{name} {seconds(limit)}" for name, limit in limits.items() if limit is not None)
-    notes = [f"{found.at} of {found.rate:g} requests a second keep {told}; simulated request by request."]
-    if found.left_out:
-        notes.append(f"{len(found.left_out)} set-ups break a limit or do not hold the model (--json says why).")
-    return Table(title, tuple(heads), "rllr" + "r" * (len(heads) - 4), rows, tuple(notes))
+    share = f"{found.at} of {found.rate:g} requests a second"
+    left_out = reasons(found.left_out, len(found.left_out) + len(found.offers))
+    if not rows:
+        return Table(title, ("",), "l", (), (f"No set-up keeps {told} for {share}.", *left_out))
+    notes = (f"{share} keep {told}; simulated request by request.", *left_out)
+    return Table(title, tuple(heads), "rllr" + "r" * (len(heads) - 4), rows, notes)
 
 
 def _dollars(amount: float | None) -> str:

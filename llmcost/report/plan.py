@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmcost.ground.units import scaled, seconds, significant
+from llmcost.ground.units import counted, scaled, seconds, significant
 from llmcost.report.tables import Table
 from llmcost.search.causes import CAUSES
 from llmcost.search.plan_training import AXES, GridCell, TrainingCandidate, TrainingPlan
@@ -24,13 +24,13 @@ def _best(found: TrainingPlan) -> Table:
     """The fastest layouts that fit, each with what it spends more on than the first; or why there is none."""
     question = found.question
     place = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}"
-    batch = f"{question.base.global_batch:,} sequences of {question.seq:,} tokens a step"
+    batch = f"{counted(question.base.global_batch, 'sequence')} of {question.seq:,} tokens a step"
     lora = question.recipe.lora
     trained = "" if lora is None else f", LoRA of rank {lora.rank}"
     title = f"{place}: {question.recipe.dtype}{trained}, {batch}"
-    fit = f"{found.fit:,} of {found.timed:,} legal layouts fit in {scaled(question.usable, 'B')} a GPU."
+    fit = f"{found.fit:,} of {counted(found.timed, 'legal layout')} fit in {scaled(question.usable, 'B')} a GPU."
     if not found.best:
-        spread = f"None of the degrees asked for multiply to {question.gpus:,} GPUs."
+        spread = f"None of the degrees asked for multiply to {counted(question.gpus, 'GPU')}."
         none = "No layout is legal." if found.spreads else spread
         return Table(title, (), "", (), (fit if found.timed else none,))
     first, priced = found.best[0], question.price is not None

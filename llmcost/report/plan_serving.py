@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from llmcost.ground.units import seconds, significant
+from llmcost.ground.units import counted, seconds, significant
 from llmcost.report.tables import Table
 from llmcost.search.plan_serving import AXES, ServingPlan
 
 NO_LINK = "use links whose rate no source gives; a spec may (interconnect, fabric)."
-BOUNDS = {"memory": "memory", "ttft": "TTFT", "tpot": "TPOT", "requests": "no more were tried"}
+BOUNDS = {
+    "memory": "memory",
+    "max_num_seqs": "requests that the engine runs at a time",
+    "ttft": "TTFT",
+    "tpot": "TPOT",
+    "requests": "no more were tried",
+}
 
 
 def serving_tables(found: ServingPlan) -> list[Table]:
@@ -52,8 +58,8 @@ def _notes(found: ServingPlan) -> list[str]:
     """How many layouts are legal under which limits, and why some serve nobody or are illegal."""
     times = (("TTFT", found.question.ttft), ("TPOT", found.question.tpot))
     limits = ", ".join(f"{name} at most {seconds(each)}" for name, each in times if each)
-    notes = [f"{found.legal:,} legal layouts; {limits or 'no limits on time'}."]
+    notes = [f"{counted(found.legal, 'legal layout')}; {limits or 'no limits on time'}."]
     for name, count in found.unfit.items():
         why = NO_LINK if name == "links" else f"serve nobody: {BOUNDS[name]} with one request a rank."
         notes.append(f"{count:,} {why}")
-    return notes + [f"{each.layouts:,} are illegal; the first: {each.rule}." for each in found.illegal]
+    return notes + [f"{counted(each.layouts, 'is', 'are')} illegal; the first: {each.rule}." for each in found.illegal]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from llmcost.ground.units import counted, significant
 from llmcost.ground.units import seconds as in_words
-from llmcost.ground.units import significant
 from llmcost.report.tables import Table
 from llmcost.simulation.results import Simulation
 from llmcost.simulation.scheduler import Served
@@ -46,9 +46,13 @@ def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:
     rates = f"{significant(s.requests_per_s)} requests/s, {significant(s.output_tokens_per_s)} output tokens/s"
     on = f" on {s.replicas} replicas" if s.replicas > 1 else ""
     notes = [
-        f"{s.requests:,} requests, {tokens}, in {in_words(s.duration_seconds)}: {rates}.",
-        f"{s.steps:,} steps{on}, busy {s.busy_share:.0%} of the time.",
+        f"{counted(s.requests, 'request')}, {tokens}, in {in_words(s.duration_seconds)}: {rates}.",
+        f"{counted(s.steps, 'step')}{on}, busy {s.busy_share:.0%} of the time.",
     ]
+    if s.host_seconds:
+        notes.insert(
+            0, f"First token and latency include {in_words(s.host_seconds)} on the engine's host, the queue not."
+        )
     if s.overloaded:
         notes.append("Overloaded: more requests arrive than are answered, and the queue grows until they end.")
     if s.interrupted:
@@ -57,7 +61,7 @@ def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:
         each = " of a replica" if s.replicas > 1 else ""
         notes.append(
             f"KV cache{each}: room for {s.kv_tokens:,} tokens, {s.most_kv_tokens:,} in use at most; "
-            f"{s.preemptions:,} preemptions."
+            f"{counted(s.preemptions, 'preemption')}."
         )
     if s.cache_hit_rate:
         notes.append(f"Prefix cache: {s.cache_hit_rate:.1%} of the prompts' tokens were found in it.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llmcost.ground.units import significant
+from llmcost.ground.units import counted, significant
 from llmcost.report.charts import Line, Panel
 from llmcost.simulation.results import Simulation
 
@@ -25,7 +25,7 @@ def simulation_panels(s: Simulation, spread: Mapping[str, Sequence[float]]) -> l
     if s.kv_tokens is not None:
         used = [100 * (moment.kv_used or 0) for moment in s.timeline]
         line = Line("KV cache in use", 2, seconds, used, marker="")
-        note = f"{s.preemptions:,} preemptions, {s.cache_hit_rate:.0%} of prompt tokens hit"
+        note = f"{counted(s.preemptions, 'preemption')}, {s.cache_hit_rate:.0%} of prompt tokens hit"
         panels.append(Panel("KV cache over time", "seconds", "% of its blocks", [line], log=(False, False), note=note))
     lines = [
         Line(NAMES[name], 3 + number, seconds_below, [100 * share for share in SHARES], marker="")

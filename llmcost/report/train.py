@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.ground.units import DAY, HOUR, amount, scaled, seconds, significant
+from llmcost.ground.units import DAY, HOUR, amount, counted, scaled, seconds, significant
 from llmcost.report.figures import band_in_words, context_of, degrees_of
 from llmcost.report.tables import Table
 from llmcost.serving.results import leaves
@@ -74,7 +74,7 @@ def _layout(answer: Train) -> list[tuple[str, str]]:
     words = [degrees or "one GPU", f"ZeRO-{at.zero}" if at.zero else "states on every GPU"]
     if at.tp != 1 and at.sequence_parallel:
         words.append("sequence parallel")
-    batches = f"{at.micro_batches:,} micro-batches of {at.micro_batch:,}"
+    batches = f"{counted(at.micro_batches, 'micro-batch', 'micro-batches')} of {at.micro_batch:,}"
     layers = "" if at.recompute_layers is None else f" of {at.recompute_layers} layers a stage"
     recomputation = "no recomputation" if at.recompute == "none" else f"{at.recompute} recomputation{layers}"
     return [("Layout", "; ".join([*words, batches, recomputation])), *_adapters(answer)]

@@ -7,20 +7,21 @@ answers when it is full. From there on replicas are added or taken away, and eac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count, product
 from math import ceil
 from typing import Any, NamedTuple
 
 from llmcost.ground.errors import InputError, check_word
 from llmcost.ground.html import html_table
+from llmcost.ground.units import counted
 from llmcost.model.spec import ModelSpec
 from llmcost.search.fit import GPUS, LeftOut, Precision, usual_precisions
 from llmcost.search.prices import price_per_million_tokens
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
 from llmcost.serving.results import to_dict
-from llmcost.simulation.cluster import Cluster
+from llmcost.simulation.cluster import MOST_REPLICAS, Cluster
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import Spread
 from llmcost.simulation.run import Kind, Run, kind_of, lengths_of
@@ -28,7 +29,7 @@ from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.fit_rate/1"
 SECONDS, LEAST, MOST = 60, 1000, 10000  # requests that are simulated: those of a minute, at least and at most so many
-TIMES_GUESSED, MOST_REPLICAS = 4, 4096  # replicas that are tried, over those of the steady state; at most
+TIMES_GUESSED = 4  # replicas that are tried, over those of the steady state
 
 
 class RateOffer(NamedTuple):
@@ -93,11 +94,12 @@ def fit_rate(
     gpus: Sequence[int] = GPUS,
     precisions: Sequence[Precision] | None = None,
     prices: dict[str, float] | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> RateOffers:
     """The set-ups that hold `--rate` within the limits of `chosen` (milliseconds), of each precision and replica.
 
-    `gpus`: of a replica. `prices`: dollars a GPU-hour by name, "" for all others. Raises InputError where no rate or no
-    limit is given.
+    `gpus`: of a replica. `prices`: dollars a GPU-hour by name, "" for all others. `told`: is called with each set-up
+    that is tried. Raises InputError where no rate or no limit is given.
     """
     if options.rate is None:
         raise InputError("--ttft and --tpot are limits of requests that arrive at a rate; give --rate too")
@@ -106,6 +108,8 @@ def fit_rate(
     options = options._replace(prompt=prompt, output=output)
     offers, left_out = [], []
     for chip, number, precision in product(hardware, gpus, precisions or usual_precisions(model, options.engine)):
+        if told is not None:
+            told(f"{number} × {chip.name}, weights {precision.weight_dtype}")
         price = (prices or {}).get(chip.name, (prices or {}).get(""))
         here = options._replace(gpus=number, **precision._asdict())
         try:
@@ -127,7 +131,10 @@ def _fewest(
     answered = None if steady is None else steady.expected.requests_per_s
     if not answered:
         raise InputError(f"{chip.title}: no source gives all figures that a step's time takes")
-    guess = max(1, min(MOST_REPLICAS, ceil(options.rate / answered)))
+    guess = max(1, ceil(options.rate / answered))
+    if TIMES_GUESSED * guess > MOST_REPLICAS:
+        most = f"more than the {MOST_REPLICAS // TIMES_GUESSED:,} replicas that are simulated"
+        raise InputError(f"{most} would be needed for {options.rate:g} requests a second; ask for a part of the rate")
     tried: dict[int, Run] = {}
 
     def holds(replicas: int) -> bool:
@@ -139,8 +146,10 @@ def _fewest(
     while not holds(high):
         low, high = high, high + max(1, high // 2)
         if high > TIMES_GUESSED * guess:
-            worst = _told(tried[low], at)
-            raise InputError(f"{low} replicas of {options.gpus} GPUs do not keep the limits: {worst}")
+            worst, on = _told(tried[low], at), counted(options.gpus, "GPU")
+            raise InputError(
+                f"{counted(low, 'replica')} of {on} {'does' if low == 1 else 'do'} not keep the limits: {worst}"
+            )
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)

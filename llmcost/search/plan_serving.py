@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
+from llmcost.ground.units import counted
 from llmcost.machine.chip import Links, links_of
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model.counting import cache_bytes_per_token, kept_bytes
@@ -139,17 +140,17 @@ class ServingPlan(NamedTuple):
         asked = self.question
         where = f"{asked.model.name} on {asked.gpus:,} × {asked.hardware.name}"
         if not self.best:
-            return f"<Plan for serving {where}: none of {self.legal:,} legal layouts will do>"
+            return f"<Plan for serving {where}: none of {counted(self.legal, 'legal layout')} will do>"
         first = self.best[0]
         speed = f"{first.tokens_per_s_per_gpu:,.0f} tokens/s a GPU"
         best = f"{degrees_in_words(first.layout)} × {first.replicas:,}, {speed}"
-        return f"<Plan for serving {where}: {self.legal:,} legal layouts, best {best}>"
+        return f"<Plan for serving {where}: {counted(self.legal, 'legal layout')}, best {best}>"
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), self.rows())
 
 
-LIMITS = ("memory", "ttft", "tpot")
+LIMITS = ("memory", "max_num_seqs", "ttft", "tpot")
 
 
 def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
@@ -239,7 +240,8 @@ def _last_allowed(question: ServingQuestion, group: list[Layout], share: Column)
     misses a limit. What ends there is the limit that the next number misses, "" where there is no next one.
     """
     served = serve(question, group, share)
-    within = [served.fits.astype(bool)]
+    most_at_a_time = question.workload.max_num_seqs  # more would wait; a fuller queue serves nobody faster
+    within = [served.fits.astype(bool), share <= (inf if most_at_a_time is None else most_at_a_time)]
     for limit, figure in ((question.ttft, served.ttft_seconds), (question.tpot, served.tpot_seconds)):
         within.append(np.ones_like(within[0]) if limit is None else figure <= limit)
     good = np.all(within, axis=0)

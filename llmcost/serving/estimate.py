@@ -63,6 +63,9 @@ from llmcost.specs.hardware import HardwareSpec, joined_by
 SCHEMA = "llmcost.estimate/1"
 DEFAULT_CONTEXT = 8192  # tokens
 COMPUTED = {"fp8": "fp8", "nvfp4": "fp4"}  # formats of weights that linear layers compute in as they are -> that type
+SCALES_NVFP4 = (
+    "NVIDIA",
+)  # vendors whose units for fp4 take nvfp4's scales; others' unpack it (vllm-project/vllm#35733)
 
 _sizes: Callable[[Options], tuple[Number, ...]] = attrgetter(*SIZES)
 _others: Callable[[Options], tuple[Any, ...]] = attrgetter(*[each for each in Options._fields if each not in SIZES])
@@ -135,7 +138,7 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
         hardware = joined_by(hardware, w.link)
     return (
         element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
-        chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype),
+        chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype, w.weight_dtype),
         efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, started(w), engine, w.kv_dtype),
     )
 
@@ -414,10 +417,10 @@ def computed_in(weights: str | None, hardware: HardwareSpec | None, engine: str 
     to the type of the activations first: an engine's own, where it has one.
     """
     own = next((dtype for kind, dtype in COMPUTED.items() if weights and weights.startswith(kind)), None)
-    if own is not None and hardware is not None and own in hardware.peak:
-        return own
     of_engine = load_engine(engine).activations if engine and weights not in ("bf16", "fp32") else None
-    return of_engine or default_dtype(hardware)
+    if own is None or hardware is None or own not in hardware.peak:
+        return of_engine or default_dtype(hardware)
+    return default_dtype(hardware) if own == "fp4" and hardware.vendor not in SCALES_NVFP4 else own
 
 
 def default_dtype(hardware: HardwareSpec | None) -> str:

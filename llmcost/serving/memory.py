@@ -6,6 +6,9 @@ the `--memory-utilization` of serving engines (0.9 is vLLM's default, docs.vllm.
 Of several GPUs it is the fullest: the pipeline stage with the embedding or the LM head, whichever is larger, of the
 data-parallel rank with the most sequences.
 
+An engine that measures its activations before it sizes the cache does so with as many sequences as it may ever run, and
+samples a token of each: the sampler's tensors (logits in fp32, probabilities, random numbers) can be the most of them.
+
 `--free-memory-fraction` says what is set aside in another way, that of TensorRT-LLM's free_gpu_memory_fraction: all but
 this share of what weights, activations and runtime leave.
 """
@@ -33,6 +36,7 @@ from llmcost.serving.loading import loaded_bytes
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import DecodeStep
 from llmcost.serving.results import KvCache, Memory
+from llmcost.specs.catalog import load_engine
 
 
 class StepPeak(NamedTuple):
@@ -62,6 +66,18 @@ def runtime_bytes(w: Workload) -> Number:
     if is_one(w.gpus):
         return SERVING_CONTEXT.value
     return SERVING_CONTEXT.value + SERVING_COMMUNICATORS.value * minimum(1, w.tp * w.pp * w.ep - 1)
+
+
+def sampler_bytes(server: Server, w: Workload) -> Number:
+    """What the engine's sampler takes when it samples all `max_num_seqs` at once; 0 where no engine is said to do so.
+
+    No more sequences than tokens of a step can have a token each. Every GPU of a tensor-parallel group has all logits.
+    """
+    engine = None if w.engine is None else load_engine(w.engine)
+    if engine is None or not engine.sampler or w.max_num_seqs is None or not server.model.generates:
+        return 0
+    sequences = w.max_num_seqs if w.chunk is None else minimum(w.max_num_seqs, w.chunk)
+    return named("memory.sampler_bytes", engine.sampler * sequences * server.model.vocab_size)
 
 
 class SharedExperts(NamedTuple):
@@ -122,6 +138,7 @@ class HeldBytes(NamedTuple):
     experts: SharedExperts | None
     bounds: list[CacheBound]
     together: bool = False  # the prompts of all sequences run at a time
+    sampler: Number = 0
 
     def in_prompt(self) -> Number:
         """Bytes of activations for a token of a prompt, or for one of each of the prompts that run together."""
@@ -133,14 +150,16 @@ class HeldBytes(NamedTuple):
         return self.own_step if self.experts is None else maximum(self.own_step, self.experts.in_step(self.sequences))
 
     def activations(self) -> Number:
-        """Bytes of activations at the worst moment: while a prompt runs, or a decode step."""
-        return maximum(self.prompt_tokens * self.in_prompt(), self.in_step())
+        """Bytes of activations at the worst moment: while a prompt runs, a decode step, or the sampler."""
+        alive = maximum(self.prompt_tokens * self.in_prompt(), self.in_step())
+        return maximum(alive, self.sampler) if present(self.sampler) else alive
 
     def largest_batch(self, room: Number, dp: Number) -> Number:
         """Sequences of this context on all `dp` ranks whose caches fit into `room` bytes a rank.
 
-        They must fit beside the activations of a prompt, and beside those of a decode step of them all. Where a model
-        keeps no cache of its own, a sequence counts as one byte: its activations alone then limit the batch.
+        They must fit beside the activations of a prompt, beside those of a decode step of them all, and beside the
+        sampler's. Where a model keeps no cache of its own, a sequence counts as one byte: its activations alone then
+        limit the batch.
         """
         sequence: Number = 1
         if any(map(present, self.bounds[0][:2])):
@@ -148,6 +167,11 @@ class HeldBytes(NamedTuple):
             if present(self.in_flight):
                 cache, room = cache - self.in_flight, room - self.in_flight
             sequence = named("cache_a_sequence", cache / self.sequences)
+        found = self._beside_activations(room, sequence, dp)
+        return minimum(found, floor_div(room - self.sampler, sequence) * dp) if present(self.sampler) else found
+
+    def _beside_activations(self, room: Number, sequence: Number, dp: Number) -> Number:
+        """The same beside prompts and decode steps; `sequence`: bytes of the cache of one."""
         if self.together:
             prompt = self.prompt_tokens * self.in_prompt() / self.sequences
             return floor_div(room, sequence + maximum(prompt, self.in_step() / self.sequences)) * dp
@@ -164,10 +188,11 @@ class HeldBytes(NamedTuple):
     def largest_context(self, room: Number, longest: Number, *, grows: bool, chunk: Number) -> Number:
         """The most positions, `longest` at most, that every sequence of the batch can have in `room` bytes.
 
-        They must fit beside a decode step and beside a prompt. The prompt `grows` with them, as far as a `chunk` (None:
-        without end), or stays as it is. Each bound of the cache is on the safe side: the roomiest one counts.
+        They must fit beside a decode step, the sampler and a prompt. The prompt `grows` with them, as far as a `chunk`
+        (None: without end), or stays as it is. Each bound of the cache is on the safe side: the roomiest one counts.
         """
-        after_step = named("room_beside_a_step", room - self.in_step())
+        in_step = maximum(self.in_step(), self.sampler) if present(self.sampler) else self.in_step()
+        after_step = named("room_beside_a_step", room - in_step)
         beside_a_prompt = self._beside_a_prompt(room, longest, grows=grows, chunk=chunk)
         found = [
             minimum(beside, bound.positions(after_step, longest))
@@ -235,6 +260,7 @@ def held(server: Server, w: Workload, step: DecodeStep, kv: KvCache) -> HeldByte
         experts=experts,
         bounds=caches.bounds(sequences),
         together=w.batch_prompts or not generates,
+        sampler=sampler_bytes(server, w),
     )
 
 
@@ -251,6 +277,8 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
     weights, activations = named("memory.weights_bytes", has.weights), has.activations()
     used = weights + named("memory.kv_cache_bytes", has.cache) + named("memory.activation_bytes", activations)
     found = Memory(has.weights, has.cache, has.least_cache, activations, used_bytes=used, total_bytes=used)
+    if present(has.sampler):
+        found = found._replace(sampler_bytes=has.sampler)
     if usable is None:
         return found
     runtime = runtime_bytes(w)

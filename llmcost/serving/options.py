@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import Option, Word, count, declared, flag, length, number, share, word
+from llmcost.ground.options import Option, Word, count, declared, flag, length, number, parse_name, share, word
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.formats import CACHES, FORMATS
 from llmcost.model.operators.routing import LAWS, routing_of
@@ -19,14 +19,15 @@ STORAGE_DTYPES = ("bf16", "fp16", "fp8", "int8", "int4", "fp4", "fp32", "nvfp4",
 WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
 MOST_GPUS = 10**6
 MOST_TOKENS = 10**16
+LEAST_RATE = 1e-6  # requests a second
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
 
 
 def _more_than_none(option: str, value: float) -> None:
-    """Raise InputError for a rate of arrival that is not above 0, or has no end."""
-    if not 0 < value < MOST_TOKENS:
-        raise InputError(f"{option} {value:g}: more than 0 requests a second")
+    """Raise InputError for a rate of arrival that is not above 0, below one request in 12 days, or without end."""
+    if not LEAST_RATE <= value < MOST_TOKENS:
+        raise InputError(f"{option} {value:g}: more than 0 requests a second, at least {LEAST_RATE:g}")
 
 
 # Options that training has too.
@@ -265,6 +266,7 @@ class Options(NamedTuple):
         Word,
         Option(
             "The engine that serves: a shipped name (llmcost engines) or a YAML spec.",
+            parse_name,
             default="none in particular: a well-optimised one",
         ),
     ] = None

@@ -107,7 +107,8 @@ def prefill_seconds(server: Server, w: Workload, whole: Stages | None) -> RankSe
 def _prompts_seconds(server: Server, w: Workload, sequences: Number, whole: Stages | None) -> Number:
     """Expected seconds of the prompts of so many sequences on a rank; `whole`: of one pass with all of them.
 
-    Chunks see more and more of the prompt before them: two of them stand for the mean.
+    Chunks see more and more of the prompt before them: two of them stand for the mean. The stages of a pipeline fill
+    and empty with whole chunks, however few tokens the last one has.
     """
     groups, chunks, at_once = schedule(sequences, w.prompt, w.chunk, server.pp)
     if is_one(groups) and is_one(chunks):
@@ -122,7 +123,8 @@ def _prompts_seconds(server: Server, w: Workload, sequences: Number, whole: Stag
     if stages is None:
         return None
     logits_once = stages._replace(last=stages.last / chunks)  # the last chunk of a prompt alone has logits
-    seconds = logits_once.one_behind_the_other(full * chunks, server.in_flight())
+    largest = 1 if is_one(server.pp) or w.chunk is None else maximum(1, divide(minimum(w.prompt, w.chunk), s))
+    seconds = logits_once.one_behind_the_other(full * chunks, server.in_flight(), largest)
     seconds = seconds + full * chunks * server.host_seconds(at_once)
     if not present(rest):
         return seconds

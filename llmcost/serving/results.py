@@ -86,6 +86,7 @@ class Memory(NamedTuple):
     `weights_bytes`, `kv_cache_bytes`: as engines load and allocate them; `kv_cache_least_bytes`: the keys and values
     that are needed, without pages and padding. `used_bytes`: all that the process holds; `set_aside_bytes`: what it
     leaves free; `total_bytes`: both, which must fit. `overhead_bytes`: what is set aside and what the runtime holds.
+    `sampler_bytes`: what an engine's sampler takes, one of the moments of which `activation_bytes` is the worst.
     `max_batch`: sequences of all GPUs together that fit with this context. `max_context`: tokens that fit with this
     batch.
     """
@@ -104,6 +105,7 @@ class Memory(NamedTuple):
     fits: Number = None
     max_batch: Number = None
     max_context: Number = None
+    sampler_bytes: Number = None
 
 
 class PhaseTraffic(NamedTuple):

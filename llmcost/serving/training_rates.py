@@ -31,7 +31,7 @@ def both_ways(server: Server, kernels: list[Operator], reached: Efficiency) -> l
 
     Attention computes in the activations' type: there is no cache.
     """
-    chip = server.chip._replace(attention_peak=server.chip.plain_peak, cached_peak=None)
+    chip = server.chip._replace(attention_peak=server.chip.plain_peak, cached_peak=None, least_peak=None)
     times = kernel_seconds(kernels, chip, reached)
     return None if times is None else [(1 + op.backward()) * time for op, time in zip(kernels, times, strict=True)]
 
@@ -44,7 +44,7 @@ def training(
     `forward`: the forward pass of `load`, logits of all positions. `params`: of the whole model. `tokens`: the length
     of the whole run. `reached`: what kernels reach in training. The limit reads each weight once.
     """
-    in_a_pass, chip = load.b * load.s, server.chip._replace(cached_peak=None)
+    in_a_pass, chip = load.b * load.s, server.chip._replace(cached_peak=None, least_peak=None)
     kernels = forward_kernels(server._replace(layout=ALONE, filled=1), load)
     times = both_ways(server, kernels, reached)
     once = bound(count_pass(kernels)._replace(cache_bytes=0), chip, "flops.forward.causal", "weights_touched")

@@ -45,8 +45,10 @@ class ChromeTrace:
 
     def request(self, done: Served) -> None:
         """The phases of a request that is answered."""
-        phases = {
-            "queue": (done.arrival, done.scheduled),
+        ready = done.arrival + done.host
+        on_the_host = {"host": (done.arrival, ready)} if done.host else {}
+        phases = on_the_host | {
+            "queue": (ready, done.scheduled),
             "prompt": (done.scheduled, done.first),
             "decode": (done.first, done.last),
         }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
-from itertools import count
+from itertools import chain, count
 from typing import NamedTuple
 
 from llmcost.simulation.scheduler import Mix, Scheduler, Served
@@ -22,6 +22,7 @@ ROUTERS = ("round-robin", "least-loaded", "prefix-aware")
 # SGLang's router: by prefix where so much of the prompt is cached, unless loads differ by more than that many requests
 # and that factor (cache_threshold, balance_abs_threshold, balance_rel_threshold; docs/router/router.md).
 LEAST_FOUND, MOST_APART, MOST_TIMES = 0.5, 32, 1.1
+MOST_REPLICAS = 4096  # that are simulated one by one
 INFINITY = float("inf")
 
 
@@ -82,14 +83,26 @@ class Router:
         turn = next(self._turn) % len(replicas)
         if self.kind == "round-robin":
             return replicas[turn]
-        in_turn = [*replicas[turn:], *replicas[:turn]]
         if self.kind == "prefix-aware" and request.prefix:
+            in_turn = [*replicas[turn:], *replicas[:turn]]
             waiting = [len(each.waiting) + each.running for each in replicas]
             if max(waiting) <= MOST_APART + min(waiting) or max(waiting) <= MOST_TIMES * min(waiting):
                 found, best = max([(each.found(request), -place) for place, each in enumerate(in_turn)])
                 if found > LEAST_FOUND * request.prompt:
                     return in_turn[-best]
-        return min(in_turn, key=Scheduler.load)
+        return self._least_loaded(turn)
+
+    def _least_loaded(self, turn: int) -> Scheduler:
+        """The replica with the least load, of equal ones the first from `turn` on; one that is idle ends the search."""
+        found = self.replicas[turn]
+        least = found.load()
+        for place in chain(range(turn + 1, len(self.replicas)), range(turn)):
+            if not least:
+                break
+            load = self.replicas[place].load()
+            if load < least:
+                found, least = self.replicas[place], load
+        return found
 
 
 class Pool(NamedTuple):
@@ -109,7 +122,8 @@ class Cluster:
         self.pool, self.decode, self.transfer = pool, decode, transfer
         self.units = [*pool.units, *(decode.units if decode else ())]
         self.watch: Callable[[float], None] | None = None
-        self._unit_of = {rank.number: unit for unit in self.units for rank in unit.ranks}
+        self._place_of = {rank.number: place for place, unit in enumerate(self.units) for rank in unit.ranks}
+        self._busy: list[tuple[float, int]] = []  # units with something to do: the time of the next step, and its place
         self._whole: dict[int, Request] = {}  # requests whose prompts run in the first pool
 
     def replicas(self) -> list[Scheduler]:
@@ -121,9 +135,7 @@ class Cluster:
         ahead, orders = next(requests, None), count()
         coming: list[tuple[float, int, Request, Served | None]] = []  # requests of a closed loop, and prompts sent
         while True:
-            busy = [unit for unit in self.units if unit.works]
-            unit = min(busy, key=_now, default=None)
-            now = INFINITY if unit is None else unit.now
+            now = self._busy[0][0] if self._busy else INFINITY
             at = INFINITY if ahead is None or ahead.arrival is None else ahead.arrival
             if coming and coming[0][0] <= min(now, at):
                 when, order, request, sent = heappop(coming)
@@ -131,12 +143,12 @@ class Cluster:
             elif ahead is not None and at < INFINITY and at <= now:
                 self._submit(ahead, at, next(orders), None)
                 ahead = next(requests, None)
-            elif unit is None:
+            elif not self._busy:
                 return
             else:
                 if self.watch is not None:
                     self.watch(now)
-                for done in unit.step():
+                for done in self._step():
                     if done.order in self._whole and self.transfer is not None:
                         whole = self._whole.pop(done.order)
                         if whole.output > 1:
@@ -148,6 +160,15 @@ class Cluster:
                         ahead = next(requests, None)
                     yield done
 
+    def _step(self) -> list[Served]:
+        """The next step of the unit whose turn it is: who has the last token."""
+        _, place = heappop(self._busy)
+        unit = self.units[place]
+        done = unit.step()
+        if unit.works:
+            heappush(self._busy, (unit.now, place))
+        return done
+
     def _submit(self, request: Request, at: float, order: int, sent: Served | None) -> None:
         """Hand a request to a replica. `sent`: its prompt was computed there."""
         if sent is not None and self.decode is not None:
@@ -158,11 +179,9 @@ class Cluster:
                 self.decode.router.replicas[0].check(request)
                 self._whole[order] = request
                 request = request._replace(output=1)
-        unit = self._unit_of[replica.number]
-        if not unit.works:
-            unit.now = max(unit.now, at)
+        place = self._place_of[replica.number]
+        unit, idle = self.units[place], not self.units[place].works
         replica.submit(request, at, order, sent)
-
-
-def _now(unit: Unit) -> float:
-    return unit.now
+        if idle:
+            unit.now = max(unit.now, at)
+            heappush(self._busy, (unit.now, place))

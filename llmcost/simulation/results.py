@@ -8,6 +8,7 @@ from math import fsum
 from typing import Any, NamedTuple
 
 from llmcost.ground.html import html_table
+from llmcost.ground.units import counted
 from llmcost.serving.options import Workload
 from llmcost.simulation.scheduler import Scheduler, Served
 
@@ -49,7 +50,9 @@ class Simulation(NamedTuple):
     a replica; None: no bound is known. `busy_share`: of the duration in which replicas ran steps, on average.
     `cache_hit_rate`: tokens of prompts that the prefix cache held, over all of them. `recomputed_tokens`: computed once
     more after a preemption. `overloaded`: more requests arrived than were answered, so that the queue grew to the end.
-    `interrupted`: not all requests were answered when the run was broken off. Joules are of GPUs at their TDP.
+    `queue_seconds`: until the first step with a piece of its prompt, without `host_seconds`, what the engine's host
+    takes before a request can start. `interrupted`: not all requests were answered when the run was broken off. Joules
+    are of GPUs at their TDP.
     """
 
     schema: str
@@ -69,6 +72,7 @@ class Simulation(NamedTuple):
     tpot_seconds: Spread
     latency_seconds: Spread
     queue_seconds: Spread
+    host_seconds: float
     goodput: float | None
     goodput_requests_per_s: float | None
     kv_tokens: int | None
@@ -103,7 +107,7 @@ class Simulation(NamedTuple):
         """In one line: how many requests, how fast, what the slowest hundredth saw."""
         slowest = self.ttft_seconds.p99
         seen = "" if slowest is None else f", p99 TTFT {slowest:.3g} s"
-        return f"<Simulation of {self.requests:,} requests: {self.output_tokens_per_s:,.0f} tokens/s{seen}>"
+        return f"<Simulation of {counted(self.requests, 'request')}: {self.output_tokens_per_s:,.0f} tokens/s{seen}>"
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), self.rows())
@@ -123,7 +127,7 @@ class Times:
         ttft, latency = done.ttft, done.latency
         self.seen["ttft"].append(ttft)
         self.seen["latency"].append(latency)
-        self.seen["queue"].append(done.scheduled - done.arrival)
+        self.seen["queue"].append(done.queue)
         tpot = 0.0
         if done.request.output > 1:
             tpot = done.tpot

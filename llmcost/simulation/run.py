@@ -17,7 +17,7 @@ from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import PAGE
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
-from llmcost.simulation.cluster import Cluster, Pool, Router, Unit
+from llmcost.simulation.cluster import MOST_REPLICAS, Cluster, Pool, Router, Unit
 from llmcost.simulation.histograms import HISTOGRAMS
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import SCHEMA, Simulation, Timeline, Times
@@ -51,9 +51,10 @@ class Run:
         serves: tuple[int, Cluster] | None = None,
     ) -> None:
         check_options(chosen)
-        _refuse_alone(chosen)
+        _refuse_alone(options, chosen)
         self.model, self.hardware, self.options, self.chosen = model, hardware, options, chosen
         self.gpus, self.cluster = serves or cluster_of(model, hardware, options, chosen)
+        _refuse_router(chosen, self.cluster)
         traffic = traffic_of(model, options, chosen)
         self.requests = _within(traffic, model.max_position_embeddings, chosen.trace)
         self.times = Times(limits_of(chosen))
@@ -95,6 +96,7 @@ class Run:
             requests_per_s=times.requests / duration,
             output_tokens_per_s=times.output / duration,
             **{f"{name}_seconds": times.spread(name) for name in ("ttft", "tpot", "latency", "queue")},
+            host_seconds=largest.request_seconds,
             goodput=times.within / times.requests if times.limits else None,
             goodput_requests_per_s=times.within / duration if times.limits else None,
             kv_tokens=None if None in policies else largest.blocks * largest.block,  # type: ignore[operator]
@@ -128,8 +130,18 @@ def simulate(
     return run.result()
 
 
-def _refuse_alone(chosen: SimulationOptions) -> None:
+def _refuse_router(chosen: SimulationOptions, cluster: Cluster) -> None:
+    """Raise InputError for a router that has nothing to choose among."""
+    option, pools = declared(SimulationOptions)["router"], (cluster.pool, cluster.decode)
+    if chosen.router != option.value and all(pool is None or len(pool.router.replicas) == 1 for pool in pools):
+        raise InputError(f"{option.flag} {chosen.router}: it chooses among replicas, and there is one; give --dp too")
+
+
+def _refuse_alone(options: Options, chosen: SimulationOptions) -> None:
     """Raise InputError for an option that changes nothing without another one, where that is not given."""
+    gaps = declared(SimulationOptions)["burstiness"]
+    if chosen.burstiness != gaps.value and options.rate is None:
+        raise InputError(f"{gaps.flag} {chosen.burstiness:g}: the shape of the gaps at a rate; give --rate too")
     for name, other in WITH.items():
         option, needed = declared(SimulationOptions)[name], declared(SimulationOptions)[other]
         if getattr(chosen, name) != option.value and getattr(chosen, other) == needed.value:
@@ -155,7 +167,13 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
     if rate is not None and concurrency is not None:
         raise InputError("--rate and --concurrency: traffic comes by one of them")
     if chosen.trace is not None:
-        drawn = {"--lengths": chosen.lengths, "--prefix-hit": chosen.prefix_hit or None}
+        drawn = {
+            "--lengths": chosen.lengths,
+            "--prefix-hit": chosen.prefix_hit or None,
+            "--range-ratio": None if chosen.range_ratio == 1 else chosen.range_ratio,
+            "--prompt": options.prompt,
+            "--output": options.output,
+        }
         if given := [name for name, value in drawn.items() if value is not None]:
             raise InputError(f"--trace and {given[0]}: the trace says what requests have")
         timed = rate is None and concurrency is None
@@ -165,6 +183,8 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
     if chosen.lengths is not None:
         if options.prompt is not None or options.output is not None:
             raise InputError(f"--lengths {chosen.lengths}: it draws the lengths, --prompt and --output too")
+        if chosen.range_ratio != 1:
+            raise InputError(f"--range-ratio {chosen.range_ratio:g}: of --prompt and --output; leave --lengths out")
         longest = model.max_position_embeddings
         draw = HISTOGRAMS[chosen.lengths].draw
 
@@ -202,7 +222,12 @@ class Kind(NamedTuple):
 
     def pool(self, numbers: Iterator[int], router: str, replicas: int | None = None) -> Pool:
         """All data-parallel replicas of the layout, or so many; those that share experts step together."""
-        ranks = [Scheduler(self.policy, next(numbers)) for _ in range(replicas or self.step.workload.dp)]
+        number = replicas or self.step.workload.dp
+        if number > MOST_REPLICAS:
+            raise InputError(
+                f"{number:,} replicas: at most {MOST_REPLICAS:,} are simulated; less traffic on fewer does"
+            )
+        ranks = [Scheduler(self.policy, next(numbers)) for _ in range(number)]
         together = self.step.ranks
         units = [Unit(ranks[at : at + together], self.step) for at in range(0, len(ranks), together)]
         return Pool(units, Router(ranks, router))

@@ -53,6 +53,7 @@ class Policy(NamedTuple):
 class Served(NamedTuple):
     """When one request arrived, was first scheduled, had its first and its last token; seconds.
 
+    `host`: what the engine's host took before it could start.
     `cached`: tokens of its prompt that were in the prefix cache. `replica`: which one decoded it.
     """
 
@@ -64,6 +65,12 @@ class Served(NamedTuple):
     cached: int = 0
     replica: int = 0
     order: int = 0  # of arrival
+    host: float = 0.0
+
+    @property
+    def queue(self) -> float:
+        """Seconds that it could have started and did not; what rounding leaves below 0 is none."""
+        return max(0.0, self.scheduled - (self.arrival + self.host))
 
     @property
     def ttft(self) -> float:
@@ -471,7 +478,7 @@ class Scheduler:
     def _answered(self, running: Running) -> Served:
         return Served(
             *(running.request, running.arrival, running.scheduled, running.first, self.now),
-            *(running.cached, self.number, running.order),
+            *(running.cached, self.number, running.order, self.policy.request_seconds),
         )
 
 

@@ -28,6 +28,7 @@ from llmcost.simulation.traffic import Request
 
 LONGEST_LINE = 10**7  # characters of a line of a trace that are read
 MOST_TOKENS = 10**9  # of a request
+LATEST = 1e10  # seconds of an arrival: of a date three centuries on; floats keep microseconds that far
 HASHED = 512  # tokens of a hash
 CHARACTERS = 4  # of a token of English text (https://help.openai.com/en/articles/4936856)
 SHORTEST, LONGEST_PROMPT, LONGEST = 4, 1024, 2048  # tokens of conversations that benchmarks take
@@ -79,8 +80,11 @@ def _requests(path: Path, file: TextIO, timed: bool) -> Iterator[Request]:
         start = file.read(1)
     file.seek(0)
     if start == "[":
+        document = _document(path, file.read())
+        if not document:
+            raise InputError(f"{path}: an empty list: it has no requests")
         _need_times(path, timed)
-        yield from _conversations(path, _document(path, file.read()))
+        yield from _conversations(path, document)
         return
     if start == "{":
         line = file.readline(LONGEST_LINE)
@@ -182,12 +186,13 @@ def _request(file: str, line: int, row: Mapping[str, Any], form: Format, timed: 
         value = _number(row[name], read)
         if not least <= value < most:
             told = shortened(str(row[name]))
-            raise SpecError(file, line, name, f"cannot be {told!r}: a number of {least:g} or more")
+            below = f" and below {most:g}" if value >= most else ""
+            raise SpecError(file, line, name, f"cannot be {told!r}: a number of {least:g} or more{below}")
         return value
 
     arrival = None
     if timed or row.get(form.arrival) is not None:
-        arrival = number(form.arrival, form.times, 0, math.inf)
+        arrival = number(form.arrival, form.times, 0, LATEST)
     prompt, output = number(form.prompt, _whole, 1), number(form.output, _whole, 1)
     prefix: tuple[tuple[Any, int], ...] = ()
     hashes = row.get("hash_ids")
@@ -222,9 +227,9 @@ def _whole(text: Any) -> int:
 def _results(path: Path, line: int, result: Mapping[str, Any], timed: bool) -> Iterator[Request]:
     """Requests of one run of an engine's own benchmark. Those that failed gave no tokens, and are left out."""
     times: Any = result.get("start_times") or []
-    if not times:
-        _need_times(path, timed)
     prompts: Any = result.get("input_lens")
+    if not times and prompts:
+        _need_times(path, timed)
     outputs: Any = result.get("output_lens")
     for name, values in {"input_lens": prompts, "output_lens": outputs, "start_times": times}.items():
         if not isinstance(values, list):

@@ -109,7 +109,17 @@ def load_engine(name: str) -> EngineSpec:
     """The engine of that name, alias or path. Raises UnknownNameError or SpecError."""
     from llmcost.specs.engine import engine_from  # an answer without an engine needs no schema of one
 
-    return _kept(find("engines", name), engine_from)
+    return _kept(_engine(name, "engines", "training engines", "trains: it is for llmcost train and plan"), engine_from)
+
+
+def _engine(name: str, kind: str, others: str, what: str) -> Path:
+    """The file of an engine. Raises UnknownNameError, or for an engine of the other kind InputError: `what` it does."""
+    try:
+        return find(kind, name)
+    except UnknownNameError:
+        if plain(name) not in _aliases(others):
+            raise
+        raise InputError(f"--engine {name}: this engine {what} (all of them: llmcost engines)") from None
 
 
 def engines_for(hardware: HardwareSpec) -> list[str]:
@@ -130,7 +140,8 @@ def load_training_engine(name: str) -> TrainingEngine:
     """The training engine of that name, alias or path. Raises UnknownNameError or SpecError."""
     from llmcost.specs.training_engine import training_engine_from
 
-    return _kept(find("training engines", name), training_engine_from)
+    what = "serves: it is for llmcost estimate, fit, compare, sweep, simulate and plan --serve"
+    return _kept(_engine(name, "training engines", "engines", what), training_engine_from)
 
 
 @lru_cache(maxsize=64)  # an estimate in a loop asks each time
@@ -171,11 +182,19 @@ def of_the_same_sizes(model: ModelSpec, positions: int) -> list[str]:
     """Shipped models that have the sizes of this one and were made for so many positions: its longer versions."""
     mine = (model.hidden_size, model.num_hidden_layers, model.vocab_size)
     alike = [
-        data
-        for _, data in _documents("models")
+        path
+        for path, data in _documents("models")
         if tuple(data.get(size) for size in ("hidden_size", "num_hidden_layers", "vocab_size")) == mine
+        and data["max_position_embeddings"] >= positions
     ]
-    return [data["name"] for data in alike if data["max_position_embeddings"] >= positions]
+    found = [_kept(path, model_from) for path in alike]
+    return [each.name for each in found if _block_sizes(each) == _block_sizes(model)]
+
+
+def _block_sizes(model: ModelSpec) -> tuple[tuple[int, ...], ...]:
+    """Sizes by which models of one width, depth and vocabulary may still differ: heads, MLPs, experts."""
+    fields = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size")
+    return tuple(model.block_sizes(field) for field in fields)
 
 
 def split_gpus(name: str) -> tuple[str, str | None]:

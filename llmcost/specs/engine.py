@@ -42,6 +42,7 @@ SCHEMA = record(
         "reserve_output": _sourced(FLAG),
         "quantised_head": _sourced(FLAG),
         "mixed": _sourced(FLAG),
+        "sampler": _sourced(number(0, 1000)),
         "notes": several(TEXT),
     },
 )
@@ -70,6 +71,7 @@ class EngineSpec(NamedTuple):
     every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `formats`:
     of weights that it has kernels for, as patterns of their names; none: nothing is said of them. `activations`: the
     type that it computes in unless told otherwise; None: what the model and the GPU have.
+    `sampler`: bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before it sizes its cache.
     """
 
     name: str
@@ -92,6 +94,7 @@ class EngineSpec(NamedTuple):
     mixed: bool = True
     formats: tuple[str, ...] = ()
     activations: str | None = None
+    sampler: float = 0
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 

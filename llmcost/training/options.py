@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import check_word
-from llmcost.ground.options import Option, count, flag, length, number, share, word
+from llmcost.ground.options import Option, count, flag, length, number, parse_name, share, word
 from llmcost.ground.units import parse_count
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.lora import parse_targets
@@ -28,6 +28,7 @@ class Options(NamedTuple):
         str | None,
         Option(
             "The program that trains: a shipped name (llmcost engines) or a YAML spec.",
+            parse_name,
             default="the usual one: megatron-core, torchtitan with --zero 3, hf-trainer for adapters or PCIe, maxtext",
         ),
     ] = None

@@ -94,6 +94,9 @@ def test_without_torch_one_line_says_so(cli, monkeypatch):
     assert answer.code == 3
     assert "pip install" in answer.err
     assert answer.err.count("\n") == 1
+    planned = cli("bench", "--plan")  # what is measured depends on what torch finds
+    assert planned.code == 3
+    assert planned.err.startswith("llmcost: --plan asks torch which GPU is here")
 
 
 def test_an_interrupted_run_keeps_its_rows_and_can_be_gone_on_with(cli, monkeypatch, tmp_path):

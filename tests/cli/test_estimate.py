@@ -370,13 +370,24 @@ def test_explaining_everything_gives_every_figure_with_the_value_of_the_estimate
     assert [each["quantity"] for each in result["explanations"]] == [
         path
         for path in QUANTITIES
-        if not path.startswith("encoding.")  # of images and sound
+        if not path.startswith("encoding.") and path != "memory.sampler_bytes"  # of images and sound; of an engine
     ]
     estimate = answer_of(cli, "estimate", *arguments)
     for each in result["explanations"]:
         assert each["value"] == pytest.approx(at(estimate, each["quantity"])), each["quantity"]
         assert all(each[key] for key in ("what", "letters", "sizes", "source")), each["quantity"]
         assert each["unit"] == QUANTITIES[each["quantity"]].unit
+
+
+@pytest.mark.parametrize("engine", ["vllm", "trtllm", "llama.cpp"])
+def test_explaining_everything_under_an_engine_gives_its_figures(cli, engine):
+    """Its kernels have forms of time of their own, and vLLM a sampler."""
+    arguments = ["llama3.1-8b", "--hw", "h100", "--engine", engine]
+    estimate = answer_of(cli, "estimate", *arguments)
+    explained = {each["quantity"]: each["value"] for each in answer_of(cli, "explain", *arguments)["explanations"]}
+    assert explained == {path: pytest.approx(at(estimate, path)) for path in explained}
+    assert explained.keys() >= {"prefill.expected.seconds", "decode.expected.seconds_per_step"}
+    assert ("memory.sampler_bytes" in explained) is (engine == "vllm")
 
 
 def test_explaining_without_a_gpu_gives_the_figures_that_need_none(cli):

@@ -63,6 +63,8 @@ def test_overload_is_said(cli):
     ("text", "place"),
     [
         ("input_tokens,output_tokens,arrival_s\n1,2,-1\n", ":2: arrival_s: cannot be '-1'"),
+        ("input_tokens,output_tokens,arrival_s\n1,2,0\n1,2,1e300\n", ":3: arrival_s: cannot be '1e300': a number"),
+        ("[]\n", ": an empty list: it has no requests"),
         ("input_tokens,output_tokens\n1,2\n", ":2: arrival_s: this field is missing"),
         ("input_tokens,output_tokens,arrival_s\n1,200000,0\n", ":2: a request of 1 tokens in and 200,000 out"),
     ],
@@ -113,7 +115,79 @@ def test_fit_at_a_rate_says_why_where_nothing_keeps_the_limits(cli):
     answer = cli(*FIT, *LENGTHS[:-1], "1", "--json")
     found = json.loads(answer.out)
     assert (answer.code, found["offers"]) == (1, [])
-    assert all("do not keep the limits: p99 TTFT" in each["why"] for each in found["left_out"])
+    assert all("not keep the limits: p99 TTFT" in each["why"] for each in found["left_out"])
+    assert found["left_out"][0]["why"] in cli(*FIT, *LENGTHS[:-1], "1").out  # on the screen too
+
+
+def test_fit_at_a_rate_says_on_the_screen_that_an_engine_does_not_run_there(cli):
+    asked = (
+        "fit",
+        "llama3.1-8b",
+        "--hw",
+        "mi300x",
+        "--engine",
+        "trtllm",
+        "--rate",
+        "5",
+        "--output",
+        "9",
+        "--ttft",
+        "500",
+    )
+    answer = cli(*asked)
+    assert answer.code == 1
+    assert "No set-up keeps TTFT 500 ms for p99 of 5 requests a second." in answer.out
+    assert "12: --engine trtllm: TensorRT-LLM runs on GPUs of NVIDIA, not on AMD Instinct MI300X" in answer.out
+
+
+def test_more_replicas_than_can_be_simulated_are_refused_at_once(cli):
+    asked = ("llama3.1-8b", "--hw", "h100", "--output", "9", "--rate")
+    found = cli("fit", *asked, "1e6", "--ttft", "500")
+    assert found.code == 1
+    assert "more than the 1,024 replicas that are simulated would be needed for 1e+06 requests a second" in found.out
+    many = cli("simulate", *asked, "5", "--dp", 1_000_000)
+    assert (many.code, many.out) == (2, "")
+    assert "1,000,000 replicas: at most 4,096 are simulated" in many.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--rate", "5", "--router", "round-robin"),
+            "--router round-robin: it chooses among replicas, and there is one",
+        ),
+        (
+            ("--concurrency", "5", "--burstiness", "2"),
+            "--burstiness 2: the shape of the gaps at a rate; give --rate too",
+        ),
+        (("--concurrency", "5", "--timeline"), "--timeline: it is part of the JSON document; give --json too"),
+        (("--rate", "5", "--accept", "0.5"), "--accept: it changes nothing alone; give --speculate too"),
+        (("--rate", "5", "--lengths", "azure-conv", "--range-ratio", "0.5"), "--range-ratio 0.5: of --prompt and"),
+        (("--trace", "nowhere.csv", "--output", "5"), "--trace and --output: the trace says what requests have"),
+        (("--rate", "5", "--price", "-1"), "--price -1: expected a number from 0 on"),
+        (("--rate", "5", "--engine", "vllm,sglang"), "one value here; lists are for llmcost sweep and llmcost compare"),
+        (("--rate", "5", "--engine", "torchtitan"), "--engine torchtitan: this engine trains: it is for llmcost train"),
+    ],
+)
+def test_an_option_that_would_change_nothing_says_what_it_needs(cli, options, said):
+    answer = cli("simulate", "llama3.1-8b", "--hw", "h100", *options)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_time_on_the_engines_host_is_not_time_in_the_queue(cli):
+    """vLLM's host takes 30 ms before a request can start; a lone one then waits for nobody."""
+    alone = (*QUICK[:4], "--engine", "vllm", "--rate", "1", "--requests", "1", "--output", "9")
+    found = json.loads(cli(*alone, "--json").out)
+    assert found["host_seconds"] == 0.03
+    assert found["queue_seconds"]["mean"] == 0
+    assert found["ttft_seconds"]["mean"] > 0.03
+    shown = cli(*alone).out
+    assert "of which in the queue         0 s " in shown
+    assert "First token and latency include 30.0 ms on the engine's host, the queue not." in shown
+    assert "\n1 request, 1,024 tokens in and 9 out, in " in shown
 
 
 @pytest.mark.parametrize(
@@ -121,6 +195,8 @@ def test_fit_at_a_rate_says_why_where_nothing_keeps_the_limits(cli):
     [
         (("--ttft", "500"), "give --rate too"),
         (("--rate", "3", "--output", "5", "--tpot", "9", "--at", "p98"), "--at p98"),
+        (("--rate", "3", "--output", "5", "--at", "p50"), "--at p50: of how many requests keep a limit"),
+        (("--at", "p50"), "--at p50: of how many requests keep a limit; give --ttft or --tpot too"),
     ],
 )
 def test_fit_at_a_rate_refuses_what_makes_no_sense(cli, options, said):

@@ -45,3 +45,13 @@ def test_a_power_of_a_size_to_itself_keeps_both():
     b = symbol("b", 3, "batch")
     assert show(b**b, sizes=False) == "(b)^(b)"
     assert evaluate(b**b) == 27
+
+
+def test_a_root_of_a_sum_that_cancels_is_0_and_not_complex():
+    """0.1·3 + 0.2·3 - 0.9 in floats is 1e-16 below 0 or above, by the order of its terms."""
+    x, y = symbol("x", 3, "a size"), symbol("y", 9, "three of it")
+    for left in (0.1 * x + 0.2 * x - 0.1 * y, 0.1 * y - 0.1 * x - 0.2 * x):
+        assert evaluate(left**1.45) == pytest.approx(0, abs=1e-20)
+        assert isinstance(evaluate(left**1.45), float | int)
+    assert str((x + y) ** 0.5) == "√(x + y)"
+    assert evaluate((x + y) ** 0.5) == 12**0.5

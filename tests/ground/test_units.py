@@ -1,10 +1,21 @@
 """Reading figures with units and counts, and printing them for people."""
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmcost.ground.units import amount, parse_count, parse_quantity, scaled, seconds, significant
+from llmcost.ground.units import (
+    amount,
+    counted,
+    parse_count,
+    parse_decimal,
+    parse_quantity,
+    scaled,
+    seconds,
+    significant,
+)
 
 # -- figures with units -----------------------------------------------------------------------------
 
@@ -211,7 +222,7 @@ def test_a_number_is_printed_to_three_figures_and_whole_above_that(value, text):
         (3.2e-9, "3.20 ns"),
         (7200, "7,200 s"),
         (0.99996, "1.00 s"),
-        (0, "0 ns"),
+        (0, "0 s"),
     ],
 )
 def test_a_duration_is_printed_in_the_unit_a_person_would_say(value, text):
@@ -234,3 +245,21 @@ def test_a_figure_is_read_exactly_as_it_is_written(figure, decimals, prefix):
     text = f"{figure // 10**decimals}.{figure % 10**decimals:0{decimals}d}" if decimals else str(figure)
     power = {"K": 3, "M": 6, "G": 9, "T": 12}[prefix] - decimals
     assert parse_quantity(f"{text} {prefix}B", "B") == figure * 10**power
+
+
+def test_one_of_a_thing_has_no_s():
+    assert [counted(n, "request") for n in (0, 1, 2000)] == ["0 requests", "1 request", "2,000 requests"]
+    assert counted(2, "is", "are") == "2 are"
+
+
+@pytest.mark.parametrize("text", ["1e9", "1E9", "1000000000"])
+def test_a_decimal_may_have_an_exponent(text):
+    assert parse_decimal(text) == 10**9
+    assert parse_decimal("2.5e-3") == Fraction(1, 400)
+
+
+def test_a_number_below_0_is_told_from_none():
+    with pytest.raises(ValueError, match=r"expected a number from 0 on, got '-1'"):
+        parse_decimal("-1")
+    with pytest.raises(ValueError, match=r"expected a number such as 0\.9, got '--1'"):
+        parse_decimal("--1")

@@ -99,7 +99,10 @@ def test_a_comparison_is_drawn(cli, tmp_path):
     "arguments, message",
     [
         (("llama3-8b", "llama3-8b", "--hw", "h100"), "MODEL: llama3-8b comes twice"),
-        (("llama3-8b", "--hw", "h100", "--price", "cheap"), "--price cheap: dollars a GPU-hour, as in 2.5 or h100=2.5"),
+        (
+            ("llama3-8b", "--hw", "h100", "--price", "cheap"),
+            "--price cheap: dollars a GPU-hour, from 0 on, as in 2.5 or h100=2.5",
+        ),
         (("llama3-8b", "--hw", "a100", "--dtype", "fp8"), "--dtype fp8: no source gives NVIDIA A100"),
         (("gpt2", "llama3-8b", "--hw", "h100", "--context", "8k"), "--context 8192: gpt2 takes 1 to 1,024 positions"),
         (("llama3-8b",), "Missing option '--hw'"),

@@ -148,7 +148,7 @@ def test_the_page(cli, snapshot):
         (["--gpus", "two"], "--gpus two: expected a number"),
         (["--gpus", "0"], "--gpus 0"),
         (["--gpus", "1,,2"], "--gpus 1,,2: an item of the list is empty"),
-        (["--price", "cheap"], "--price cheap: dollars a GPU-hour, as in 2.5 or h100=2.5"),
+        (["--price", "cheap"], "--price cheap: dollars a GPU-hour, from 0 on, as in 2.5 or h100=2.5"),
         (["--price", "h100=-1"], "--price h100=-1"),
         (["--price", "nan"], "--price nan"),
         (["--price", "h1000=1"], "unknown hardware 'h1000'"),

@@ -99,7 +99,7 @@ def test_every_spread_is_legal_and_no_larger_than_the_gpus():
     assert all((layout.tp * layout.dp) % layout.ep == 0 for layout in legal)
     more_than_layers, cut_blocks = illegal  # 61 layers; 18,432 channels in blocks of 128
     assert more_than_layers.rule.startswith("--pp 64 is more")
-    assert cut_blocks.rule.startswith("--tp 32 leaves a GPU parts of the 18,432 channels")
+    assert cut_blocks.rule.startswith("--tp 32 leaves a GPU parts of the 18,432 MLP channels")
     assert broken(Layout(tp=32, dp=2, ep=64), shape_of(question.model, question.workload.weight_dtype)) is not None
 
 
@@ -197,3 +197,13 @@ def test_a_question_that_is_none_is_refused(cli, arguments, message):
     assert answer.code == 2
     assert message in answer.err
     assert answer.out == ""
+
+
+def test_no_layout_has_more_requests_in_flight_than_its_engine_runs_at_a_time():
+    """vLLM 0.6 runs 256: one H100 has room for more of these, eight of them for many more."""
+    options = LENGTHS._replace(engine="vllm-0.6")
+    best = plan_serving(asked("llama3-8b", gpus=8, options=options), top=5).best
+    assert {(each.concurrency, each.bound) for each in best} == {(256, "max_num_seqs")}
+    assert all(each.max_concurrency > 256 for each in best)
+    fewer = plan_serving(asked("llama3-8b", gpus=8, options=options._replace(max_num_seqs=4)), top=5).best
+    assert {each.concurrency for each in fewer} == {4}

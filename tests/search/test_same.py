@@ -157,6 +157,10 @@ def test_a_checkpoint_is_computed_in_its_own_type_where_the_gpu_can(cli):
     assert (
         estimate(load_model("llama3-8b"), load_hardware("b200"), Options(weight_dtype="nvfp4")).workload.dtype == "fp4"
     )
+    assert (  # an AMD GPU computes in fp4 with the scales of mxfp4, not with those of nvfp4
+        estimate(load_model("llama3-8b"), load_hardware("mi355x"), Options(weight_dtype="nvfp4")).workload.dtype
+        == "bf16"
+    )
     assert (
         estimate(load_model("llama3-8b"), None, Options(weight_dtype="fp8")).workload.dtype == "bf16"
     )  # no GPU is known

@@ -109,3 +109,59 @@ def test_options_that_mean_nothing_are_refused(options, problem):
     with pytest.raises(InputError) as refusal:
         estimate(LLAMA, H100, Options(**options))
     assert problem in str(refusal.value)
+
+
+# -- the sampler --------------------------------------------------------------------------------------
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    "name, gpu, gib",
+    [  # what vLLM 0.10 measured before it sized its cache: the links are in its engine's file
+        ("gpt-oss-120b", "h100-sxm", 0.9 * 79.19 - 65.97 + 2.14),  # "Available KV cache memory: -2.14 GiB"
+        ("gemma-3-4b", "b200", 9.96),  # "9.96 GiB for peak activation"
+    ],
+)
+def test_an_engine_that_samples_all_its_requests_at_once_takes_what_its_log_says(name, gpu, gib):
+    memory = estimate(load_model(name), load_hardware(gpu), Options(engine="vllm-0.10")).memory
+    assert memory.activation_bytes == memory.sampler_bytes
+    assert memory.sampler_bytes == pytest.approx(gib * GIB, rel=0.04)
+
+
+def test_gpt_oss_does_not_start_on_one_h100_where_vllm_said_so(cli):
+    """vllm-project/vllm#23278: at 0.9 no room is left; #27508: at 0.95 there is some, 1.71 GiB of it."""
+    model, short, enough = load_model("gpt-oss-120b"), 0.9, 0.95
+    runs = [estimate(model, H100, Options(engine="vllm-0.10", memory_utilization=u)).memory for u in (short, enough)]
+    assert [each.fits for each in runs] == [False, True]
+    held = runs[1].weights_bytes + runs[1].activation_bytes + runs[1].runtime_bytes
+    assert 0.95 * runs[1].usable_bytes - held == pytest.approx(1.71 * GIB, abs=0.6 * GIB)
+    assert estimate(model, H100, Options()).memory.fits  # of an engine that does not sample so many
+    shown = cli("estimate", "gpt-oss-120b", "--hw", "h100", "--engine", "vllm-0.10").out
+    assert "activations              7.95 GB   the sampler, 1,024 sequences at once (--max-num-seqs)" in shown
+
+
+def test_the_sampler_counts_the_requests_that_may_run_and_no_more_than_tokens_of_a_step():
+    """vLLM 0.19: logits in 16 and in 32 bits, probabilities and random numbers, 14 bytes for each of 128,256 tokens."""
+
+    def memory(**options):
+        return estimate(LLAMA, H100, Options(engine="vllm", **options)).memory
+
+    assert memory().sampler_bytes == 14 * 1024 * 128_256
+    assert memory(max_num_seqs=64).sampler_bytes == 14 * 64 * 128_256
+    assert memory(chunk=16).sampler_bytes == 14 * 16 * 128_256
+    assert estimate(LLAMA, H100, Options()).memory.sampler_bytes is None
+    assert memory(max_num_seqs=1).activation_bytes == estimate(LLAMA, H100, Options(chunk=8192)).memory.activation_bytes
+
+
+@pytest.mark.parametrize("options", [{"tp": 1}, {"tp": 2, "dp": 2}, {"batch_prompts": True}])
+def test_the_largest_batch_and_context_leave_the_samplers_room(options):
+    chosen = Options(engine="vllm-0.10", context=4096, **options)
+    found = estimate(LLAMA, H100, chosen).memory
+    assert estimate(LLAMA, H100, chosen._replace(batch=found.max_batch)).memory.fits
+    assert not estimate(
+        LLAMA, H100, chosen._replace(batch=found.max_batch + chosen.dp if chosen.dp else found.max_batch + 1)
+    ).memory.fits
+    longest = Options(engine="vllm-0.10", batch=64, **options)
+    most = estimate(LLAMA, H100, longest).memory.max_context
+    assert estimate(LLAMA, H100, longest._replace(context=min(most, 8192))).memory.fits

@@ -217,3 +217,29 @@ def test_prompts_of_more_sequences_never_take_less_time(batch, prompt, pp):
     model, chip, chosen = load_model("llama3-8b"), load_hardware("h100"), Options(prompt=prompt, chunk=2048, pp=pp)
     times = [estimate(model, chip, chosen._replace(batch=each)).prefill.expected.seconds for each in (batch, batch + 1)]
     assert times[0] <= times[1] * CLOSE
+
+
+@pytest.mark.parametrize(
+    "model, weights, name, fastest",
+    [
+        ("gpt-oss-120b", None, "b200", "fp4"),  # mxfp4 as released
+        ("gpt-oss-120b", None, "mi355x", "fp4"),
+        ("gpt-oss-120b", None, "h100-sxm", "fp8"),
+        ("gpt-oss-120b", None, "a100-80gb-sxm", "bf16"),  # with neither
+        ("llama3-8b", "nvfp4", "h100-sxm", "fp8"),
+        ("deepseek-v3", "fp8-block128+mxfp4", "mi350x", "fp4"),
+        ("llama3-8b", "int4-g128", "b200", "bf16"),
+    ],
+)
+def test_the_limit_computes_on_weights_of_fp4_at_the_fastest_type_that_holds_them(model, weights, name, fastest):
+    """Whatever the engine computes in: the time is that of linear layers at this type's peak, and of the rest."""
+    chip = load_hardware(name)
+    for dtype in (None, "bf16"):
+        found = estimate(load_model(model), chip, Options(weight_dtype=weights, dtype=dtype))
+        w = found.workload
+        ops = operators(load_model(model), bytes_of(w), Load(1, w.prompt, w.prompt))
+        linear = sum(op.count * op.flops(causal=True) for op in ops if op.scope != "sequence" and op.part != "lm_head")
+        others = sum(op.count * op.flops(causal=True) for op in ops if op.scope == "sequence" or op.part == "lm_head")
+        least = linear / chip.peak[fastest].value + others / chip.peak["bf16"].value
+        assert found.prefill.bound.compute_seconds == pytest.approx(least, rel=1e-12)
+        assert found.prefill.expected.seconds > found.prefill.limit.seconds

@@ -6,12 +6,13 @@ import re
 import pytest
 
 from llmcost.ground.errors import InputError
+from llmcost.ground.options import SYNONYMS
 from llmcost.machine.chip import usable_bytes
 from llmcost.model.architecture import forward
 from llmcost.model.counting import stored_bytes
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.parallel.layout import Layout
-from llmcost.parallel.rules import broken, shape_of
+from llmcost.parallel.rules import broken, shape_of, torn
 from llmcost.search.fit import fit
 from llmcost.serving.estimate import estimate, usual_chunk
 from llmcost.serving.options import Options
@@ -95,6 +96,22 @@ def test_a_context_that_vllm_runs_in_chunks_is_found(cli):
     assert any(each["fits"] for each in found["offers"])
 
 
+def test_what_corrects_the_choice_of_experts_is_loaded_and_no_parameter():
+    """DeepSeek-V3: 58 layers with a number in fp32 for each of 256 experts, on every GPU."""
+    model = load_model("deepseek-v3")
+    without = model._replace(layers=tuple(_uncorrected(layer) for layer in model.layers))
+    for tp in (1, 8):
+        found, other = (estimate(each, None, Options(tp=tp)) for each in (model, without))
+        assert found.memory.weights_bytes - other.memory.weights_bytes == 58 * 256 * 4
+        assert found.model.params == other.model.params
+    assert found.model.params.total == 671_026_404_352  # as the reference counts it
+
+
+def _uncorrected(layer):
+    has = hasattr(layer.mlp, "correction_bias")
+    return layer._replace(mlp=layer.mlp._replace(correction_bias=False)) if has else layer
+
+
 # -- layouts that an engine cannot load -------------------------------------------------------------
 
 
@@ -109,6 +126,40 @@ def test_a_shard_is_whole_blocks_of_quantised_weights():
     assert broken(Layout(tp=8), shape_of(model, "fp8")) is None
     offers = fit(model, [H100], Options(), gpus=[8]).offers
     assert {each.weight_dtype for each in offers} >= {"bf16", "fp8"}
+
+
+@pytest.mark.parametrize(
+    "name, tp, weights, words",
+    [  # vllm-project/vllm#21695, #28829 and intel/auto-round#643 ran these
+        ("qwen2.5-72b", 2, "awq", r"the 29,568 MLP channels .* 128 that share a scale; nearest: 1$"),  # 231 groups
+        ("qwen3-30b-a3b", 4, "gptq", r"the 768 channels of an expert .* 128 .*; nearest: 2$"),  # 6 groups
+        ("qwen2.5-0.5b", 2, "gptq", r"the 896 channels of all attention heads .* 128 .*; nearest: 1$"),  # 7 groups
+    ],
+)
+def test_a_shard_is_whole_groups_of_quantised_weights(cli, name, tp, weights, words):
+    """Groups lie along the input: a GPU's part of it must hold whole ones, or an engine does not load the weights.
+
+    A checkpoint that is only asked about can be padded when it is made, and that is said.
+    """
+    model = load_model(name)
+    released = model._replace(weight_format=SYNONYMS[weights])
+    with pytest.raises(InputError, match=words):
+        estimate(released, H100, Options(tp=tp))
+    assert estimate(released, H100, Options(gpus=tp)).workload.tp < tp  # another layout is found
+    said = cli("estimate", name, "--hw", "h100", "--tp", tp, "--weight-dtype", weights)
+    assert said.code == 0
+    assert re.search(f"note: --tp {tp} leaves a GPU parts of {words.partition(';')[0]}: .* padded when", said.err)
+    assert "note" not in cli("estimate", name, "--hw", "h100", "--tp", tp, "--weight-dtype", "int4-channel").err
+
+
+def test_what_is_padded_when_it_is_loaded_or_not_quantised_is_no_bound():
+    """gpt-oss: 2,880/8 = 360 channels an expert, 11.25 groups of 32, which are padded; its attention is in bf16."""
+    model = load_model("gpt-oss-120b")
+    assert broken(Layout(tp=8), shape_of(model, "mxfp4")) is None
+    assert torn(model, "mxfp4", Layout(tp=8)) is None
+    assert "2,880 channels of an expert" in torn(model, "int4-g32", Layout(tp=8))
+    kimi = shape_of(load_model("kimi-k2.5"), "int4-g32")
+    assert {each.channels for each in kimi.scaled} == {"channels of an expert"}
 
 
 # -- what a process sees ----------------------------------------------------------------------------

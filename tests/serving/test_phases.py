@@ -169,6 +169,7 @@ def test_passes_go_through_stages_one_behind_the_other():
     assert stages.through() == 1 + 8 + 2 + 3 * 0.5
     assert stages.slowest() == 2 + 2 + 0.5
     assert stages.one_behind_the_other(10) == 12.5 + 9 * 4.5
+    assert stages.one_behind_the_other(10, largest=2) == 12.5 + 9 * 4.5 + (12.5 - 4.5)  # filled by twice as many tokens
     assert stages.round(1) == 12.5  # alone in the pipeline
     assert stages.round(4) == 4 * 4.5  # the last stage is never idle
     assert stages._replace(share=3 / 8).slowest() == 3 + 2 + 0.5  # where one has three of eight layers
@@ -359,3 +360,16 @@ def test_operators_of_one_gpu_sum_to_the_estimate(degrees):
 )
 def test_what_is_missing_is_named(cli, hw, missing):
     assert f"{missing}" in cli("estimate", "llama3-8b", "--hw", hw, "--tp", 4).out
+
+
+@pytest.mark.parametrize("pp", [2, 4])
+def test_a_token_more_than_a_chunk_makes_no_prompt_faster(pp):
+    """An engine cuts 8,193 tokens into 8,192 and 1: the stages wait for the first of these as for all of 8,192."""
+    model, gpu = load_model("llama3.1-70b"), load_hardware("h100")
+    tokens = (8191, 8192, 8193, 8200, 16384, 16385)
+    found = [
+        estimate(model, gpu, Options(pp=pp, prompt=n, context=n, chunk=8192)).prefill.expected.seconds for n in tokens
+    ]
+    assert found == sorted(found)
+    assert found[2] == pytest.approx(found[1], rel=0.01)
+    assert found[5] == pytest.approx(found[4], rel=0.01)

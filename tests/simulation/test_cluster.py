@@ -144,3 +144,26 @@ def test_what_was_least_recently_used_is_lost_first():
     policy = Policy(None, None, 8, caching=True)  # room for two beginnings
     done = serve(Cluster(pool(1, policy)), [asked(n, name) for n, name in enumerate("abacab")])
     assert [each.cached for each in done] == [0, 0, 48, 0, 48, 0]  # the last block's last token is computed again
+
+
+def test_the_next_step_is_that_of_the_unit_that_is_least_far_of_equal_ones_the_first():
+    """Steps of 1 and 3 seconds: at 3 both begin one, and the first unit comes first."""
+    order = []
+    units = [Unit([Scheduler(Policy(None, None, None), number)], lambda *_, t=t: t) for number, t in enumerate((1, 3))]
+    for unit in units:
+        unit.record = lambda rank, _mix, _seconds: order.append((rank.number, rank.now))
+    cluster = Cluster(Pool(units, Router([unit.ranks[0] for unit in units])))
+    assert len(list(cluster.served(iter([Request(0.0, 8, 4), Request(0.0, 8, 2)])))) == 2
+    assert order == [(0, 0.0), (1, 0.0), (0, 1.0), (0, 2.0), (0, 3.0), (1, 3.0)]
+
+
+def test_a_router_takes_the_idle_one_that_follows_and_else_the_least_loaded():
+    ranks = [Scheduler(Policy(None, None, None), number) for number in range(3)]
+    router = Router(ranks, "least-loaded")
+    chosen = []
+    for order in range(4):
+        rank = router.choose(Request(0.0, 8, 4))
+        rank.submit(Request(0.0, 8, 4), 0.0, order)
+        chosen.append(rank.number)
+    assert chosen == [0, 1, 2, 0]  # all idle in turn, then equally loaded: the turn decides
+    assert min([*ranks[1:], *ranks[:1]], key=Scheduler.load) is router.choose(Request(0.0, 8, 4))

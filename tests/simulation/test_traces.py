@@ -72,6 +72,7 @@ def test_sharegpts_conversations_are_those_that_benchmarks_take(tmp_path):
         ("input_tokens,output_tokens,arrival_s\n1,2,0\n1,2,-1\n", 3, "arrival_s"),
         ("input_tokens,output_tokens,arrival_s\n1,2,nan\n", 2, "arrival_s"),
         ("input_tokens,output_tokens,arrival_s\n1,2,inf\n", 2, "arrival_s"),
+        ("input_tokens,output_tokens,arrival_s\n1,2,0\n1,2,1e300\n", 3, "arrival_s"),
         ("input_tokens,output_tokens,arrival_s\n1,2,2\n1,2,1\n", 3, "arrival_s"),
         ("input_tokens,output_tokens,arrival_s\n0,2,0\n", 2, "input_tokens"),
         ("input_tokens,output_tokens,arrival_s\n1.5,2,0\n", 2, "input_tokens"),

@@ -277,6 +277,24 @@ def test_a_small_configuration_counts_as_the_reference(kind):
     assert total(imported(config)) == parameters(reference(config))
 
 
+# DeepSeek-V4's layers that choose experts by a hash of the token have a table of them in its place.
+CORRECTED = [kind for kind in SMALL_ENOUGH if kind != "deepseek_v4"]
+
+
+@pytest.mark.parametrize("kind", CORRECTED)
+def test_numbers_that_correct_the_choice_of_experts_are_loaded_as_the_reference_has_them(kind):
+    """Buffers of fp32, an expert and layer each, that are no parameters: with them weights are as large as its own."""
+    config = small_config(kind)
+    theirs = [
+        each.numel() * each.element_size()
+        for name, each in reference(config).named_buffers()
+        if name.endswith(("e_score_correction_bias", "expert_bias"))
+    ]
+    layers = imported(config).layers
+    experts = [(each.count, each.mlp) for each in layers if getattr(each.mlp, "correction_bias", False)]
+    assert sum(4 * count * (mlp.num_experts + mlp.zero_expert_num) for count, mlp in experts) == sum(theirs)
+
+
 FLAGS = (
     "tie_word_embeddings attention_bias mlp_bias use_bias bias use_qkv_bias qkv_bias use_qk_norm qk_layernorm "
     "use_parallel_residual parallel_attn multi_query alibi attention_out_bias lm_head_bias use_sliding_window gating"

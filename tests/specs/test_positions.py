@@ -74,7 +74,9 @@ def test_every_command_notes_it_and_names_the_model_that_was_made_for_it(cli, ar
     answer = cli(*arguments, *["--json"] * (arguments[0] != "sweep"))
     assert answer.code == 0
     assert "llama3-70b: 32,768 tokens are beyond the 8,192 positions" in answer.err
-    assert "llama3.1-70b, of the same sizes, was" in answer.err or "llama3.1-70b and" in answer.err
+    assert "llama3.1-70b and llama3.3-70b, of the same sizes, were" in answer.err
+    other = cli("estimate", "llama2-7b", "-c", 9000)  # Mistral 7B is as wide and deep, and no longer version of it
+    assert "mistral" not in other.err
     assert cli("estimate", "llama3-70b", "-c", "8k").err == ""
 
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number, present
 from llmcost.model.blocks.builder import INPUT_ON_EVERY_GPU, ON_EVERY_GPU, TOKENS, Builder
 from llmcost.model.blocks.mlp import GATED, PLAIN, gated, plain
-from llmcost.model.operators import INPUT, OWN, UNIFORM, Facts, Operator
+from llmcost.model.operators import INPUT, OWN, UNIFORM, Buffer, Facts, Operator
 
+CORRECTION_BYTES = 4  # of fp32, whatever the weights are in
 ROUTER = Facts("tokens", INPUT, role="router")
 ROUTER_OF_SCALED = Facts("tokens", OWN, role="router")
 OF_INPUT = Facts("tokens", INPUT)
@@ -29,8 +30,10 @@ class Experts(NamedTuple):
     With `n_group`, a token's experts come from the best `topk_group` of so many groups of them (DeepSeek-V3, arXiv
     2412.19437, section 2.1.2): that bounds the nodes that it is sent to.
 
-    `router_scales`: a weight a channel of the router's input and one an expert. `branch_norms`: a norm
-    on the experts' input and one on each branch's output. `output_norm`: one on their sum.
+    `correction_bias`: a number an expert, in fp32, is added to its score where experts are chosen (DeepSeek-V3, section
+    2.1.2); the reference keeps it as a buffer, not as a parameter. `router_scales`: a weight a channel of the router's
+    input and one an expert. `branch_norms`: a norm on the experts' input and one on each branch's output.
+    `output_norm`: one on their sum.
     `input_gate_rank`: the block's input is scaled by a low-rank map of itself.
     """
 
@@ -43,6 +46,7 @@ class Experts(NamedTuple):
     expert_bias: bool = False
     router_bias: bool = False
     router_scales: bool = False
+    correction_bias: bool = False
     shared_expert_gate: bool = False
     shared_bias: bool = False
     expert_gated: bool = True
@@ -58,10 +62,7 @@ class Experts(NamedTuple):
         h = build.hidden
         if present(self.input_gate_rank):
             yield from build.input_gate("experts_input_gate", self.input_gate_rank)
-        if self.router_scales:
-            yield build.elementwise("router_scales", "mlp", h, h, OF_INPUT, weights=h + self.num_experts)
-        router = ROUTER_OF_SCALED if self.router_scales else ROUTER
-        yield build.gemm("router", "mlp", h, self.num_experts + self.zero_expert_num, router, bias=self.router_bias)
+        yield from self.router(build)
         if self.branch_norms:
             yield build.elementwise("experts_norm", "norm", h, h, OF_INPUT, weights=h)
         if present(self.moe_latent_size):
@@ -80,6 +81,18 @@ class Experts(NamedTuple):
             yield build.elementwise("branch_norms", "norm", 2 * h, h, TOKENS, weights=2 * h)
         if self.output_norm:
             yield build.elementwise("experts_output_norm", "norm", h, h, TOKENS, weights=h)
+
+    def router(self, build: Builder) -> Iterator[Operator]:
+        """Scores of the experts, and what corrects them where they are chosen."""
+        h = build.hidden
+        if self.router_scales:
+            yield build.elementwise("router_scales", "mlp", h, h, OF_INPUT, weights=h + self.num_experts)
+        router = ROUTER_OF_SCALED if self.router_scales else ROUTER
+        yield build.gemm("router", "mlp", h, self.num_experts + self.zero_expert_num, router, bias=self.router_bias)
+        if self.correction_bias:
+            yield Buffer(
+                "correction_bias", "mlp", build.count, self.num_experts + self.zero_expert_num, CORRECTION_BYTES
+            )
 
     def in_latent_size(self, build: Builder, size: Number) -> Iterator[Operator]:
         """Projection into the experts' size, the experts, the norm of their sum, projection out of it."""

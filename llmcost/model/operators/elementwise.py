@@ -149,6 +149,21 @@ class Stored(_Stored, Operator):
         return self._shared(parts, "weights")
 
 
+class Buffer(Stored):
+    """Numbers that are loaded with the weights and that the reference counts as no parameters.
+
+    The few bytes that a pass reads of them are left out.
+    """
+
+    __slots__ = ()
+
+    def params(self) -> Number:
+        return 0
+
+    def stored_bytes(self) -> Number:
+        return self.weights * self.Bx
+
+
 def saved_elements(facts: Facts, reads: Number, writes: Number) -> tuple[Number, Number]:
     """Elements a token that a backward pass needs: of the tensor that `facts.reads` names, and of others."""
     if facts.saves == "nothing":
