@@ -177,7 +177,7 @@ ENGINE_STAGES = (
         "llama.cpp",
     ),
     FitStage(
-        {"sm_bandwidth@Apple": 8e9, "gap.stream@Apple": 4e-6, "attention.memory@Apple": 0.3},
+        {"narrow.sm_bandwidth@Apple": 7e9, "gap.stream@Apple": 4e-6, "attention.memory@Apple": 0.3},
         _llama_cpp("decode", "Apple"),
         "llama.cpp",
     ),

@@ -113,7 +113,7 @@ class Efficiency(NamedTuple):
 DEFAULT_LAUNCH: Launch = "graph"
 OF_ENGINES = (  # figures that engines may have besides those that the defaults have too
     *("weight_only.compute", "vector.compute", "half_sums.compute", "unpacked_above", "attention.pair_bytes"),
-    *("flop.joules", "sm_bandwidth", *(f"host.{name}" for name in Host._fields)),
+    *("flop.joules", "sm_bandwidth", "narrow.sm_bandwidth", *(f"host.{name}" for name in Host._fields)),
 )
 FIGURES = {name: default.value for name, default in DEFAULTS.items()}
 
@@ -160,8 +160,8 @@ def from_figures(
     `vector.compute`, the share of the vector units' peak, where the matrix units lack the type;
     `half_sums.compute`, the share of the rate of fp16 products added up in fp16, on NVIDIA's GPUs half of int8's;
     `unpacked_above` and `attention.pair_bytes`, as a `Kernel` has them; `flop.joules`, the energy of a product's FLOP,
-    of which a card's power pays for so many a second; `sm_bandwidth`, the bytes a second that one SM draws at most;
-    `host.step` and the like, the seconds of a `Host`.
+    of which a card's power pays for so many a second; `sm_bandwidth`, the bytes a second that one SM draws at most, and
+    `narrow.sm_bandwidth` of weights that it unpacks; `host.step` and the like, the seconds of a `Host`.
     """
     family = family_of(hardware)
     over_pcie = hardware is not None and hardware.interconnect_kind.startswith("PCIe")
@@ -219,6 +219,8 @@ def _under_an_engine(
 ) -> Kernel:
     """A product with the figures of an engine's `own`, of `from_figures`. `narrow`: its weights have fewer bits."""
     drawn, half_sums, joules = (own(name) for name in ("sm_bandwidth", "half_sums.compute", "flop.joules"))
+    unpacking = own("narrow.sm_bandwidth") if narrow else None
+    drawn = drawn if unpacking is None else unpacking
     peak, added_up = hardware.peak_of(compute), compute == "fp16" and hardware.vendor == "NVIDIA"
     int8 = hardware.peak.get("int8") if added_up else None
     if compute not in hardware.peak and (share := own("vector.compute")) is not None:
