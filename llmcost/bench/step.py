@@ -116,7 +116,10 @@ class Chain:
             first, *others = hot
             if first.is_floating_point():
                 first = newest.get(first.numel(), first).reshape(first.shape)
-            others = [residual.get(each.numel(), each).reshape(each.shape) for each in others]
+            others = [
+                residual.get(each.numel(), each).reshape(each.shape) if each.is_floating_point() else each
+                for each in others
+            ]
             answer = way.run(case.op, first, *others, *cold)
             if isinstance(answer, tuple):  # a norm and the sum that it is of
                 answer, kept = answer

@@ -236,7 +236,9 @@ CASES: dict[str, Callable[[Scope], Iterator[Point]]] = {
 
 # Models none of whose matrices is in the suites above, so that what the fit says of their passes is a prediction.
 STEP_MODELS = ["llama3.2-3b", "qwen3-4b", "qwen2.5-7b", "mistral-nemo-12b"]
-STEP_LOADS = [(1, 512), (1, 32768), (8, 2048), (16, 8192), (64, 1024), (64, 4096), (256, 1024)]
+STEP_LOADS = [(1, 512), (1, 32768), (8, 2048), (16, 8192), (64, 4096), (256, 1024)]
+EXPERTS_MODELS = ["qwen3-30b-a3b", "deepseek-v2-lite"]  # in full runs
+EXPERTS_LOADS = [(1, 8192), (16, 2048), (64, 4096), (256, 1024)]
 
 
 def steps(scope: Scope) -> Iterator[StepPoint]:
@@ -250,3 +252,6 @@ def steps(scope: Scope) -> Iterator[StepPoint]:
         for model in scope.pick(STEP_MODELS[:1], [] if phase == "train" else STEP_MODELS[1:], ["nanogpt-124m"]):
             for b, c in each:
                 yield StepPoint(model, phase, b, c, scope.dtype)
+    for model in scope.pick([], EXPERTS_MODELS, []):
+        for b, c in EXPERTS_LOADS:
+            yield StepPoint(model, "decode", b, c, scope.dtype)

@@ -143,8 +143,9 @@ def bench(
         session.write(measured)
     if not measured.complete:
         raise typer.Exit(INTERRUPTED)
-    if any(row.status in ("wrong", "failed") for row in measured.measured()):
-        raise typer.Exit(1)
+    timed = [row for row in measured.measured() if row.median_us]
+    if not timed or any(row.status in ("wrong", "failed") for row in measured.measured()):
+        raise typer.Exit(1)  # something went wrong, or nothing could be timed at all
 
 
 def _check_places(output: str | None, plot: str | None, inputs: tuple[str | None, ...]) -> None:
