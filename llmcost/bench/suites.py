@@ -204,8 +204,8 @@ Experts = tuple[int, int, int, int]  # experts, those a token takes, k, n
 
 
 def grouped(scope: Scope) -> Iterator[Point]:
-    """Products of experts: of Mixtral 8x7B and Qwen3 30B-A3B; held out, of DeepSeek-V2-Lite."""
-    more: list[Experts] = [(8, 2, 14336, 4096), (128, 8, 2048, 1536), (128, 8, 768, 2048)]
+    """Products of experts: of Mixtral 8x7B and GLM-4.5-Air; held out, of DeepSeek-V2-Lite."""
+    more: list[Experts] = [(8, 2, 14336, 4096), (128, 8, 4096, 2816), (128, 8, 1408, 4096)]
     for experts in scope.pick([(8, 2, 4096, 28672)], more, [(4, 2, 32, 64)]):
         for t in scope.pick([1, 64, 2048], [16, 256, 8192], [1, 16]):
             yield _grouped(scope, t, experts)
