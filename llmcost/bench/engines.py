@@ -94,10 +94,12 @@ def _transformers(folder: Path, engine: EngineSpec, batch: int, prompt: int, dty
     """`generate` of transformers, greedy; compiled over a static cache where the engine replays graphs."""
     import transformers
 
-    transformers.logging.set_verbosity_error()
-    config = transformers.AutoConfig.from_pretrained(folder)
+    quiet: Any = transformers.logging
+    quiet.set_verbosity_error()
+    config: Any = transformers.AutoConfig.from_pretrained(folder)
+    make: Any = transformers.AutoModelForCausalLM
     with torch.device(device.kind):
-        model = transformers.AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype]).eval()
+        model = make.from_config(config, dtype=DTYPES[dtype]).eval()
     given = torch.randint(config.vocab_size, (batch, prompt), device=device.kind)
     more = {"cache_implementation": "static"} if engine.launch == "graph" else {}
 

@@ -152,6 +152,27 @@ def decode(scope: Scope) -> Iterator[Point]:
                     yield _attention(scope, "decode", b, c, heads)
     for b, c in scope.pick([(1, 2048), (32, 6144)], [(1, 24576), (8, 3072), (96, 1536)], [(2, 48)]):
         yield _attention(scope, "decode", b, c, (6, 2, 16) if scope.small else HELD_OUT_HEADS, heldout=True)
+    yield from _latent_decode(scope)
+
+
+def _latent_decode(scope: Scope) -> Iterator[Point]:
+    for a in scope.pick([128], [32], [4]):  # DeepSeek-V3's heads over its latents, all of them and a quarter
+        for b in scope.pick([1, 64], [16, 128], [2]):
+            for c in scope.pick([4096], [1024, 16384], [32]):
+                if b * c <= 2**20:
+                    yield _latents(scope, b, c, a)
+    for b, c in scope.pick([(16, 2048)], [(1, 8192), (64, 4096)], []):
+        yield _latents(scope, b, c, 64, heldout=True)
+
+
+def _latents(scope: Scope, b: int, c: int, a: int, *, heldout: bool = False) -> Point:
+    """A decode step over a latent cache of 512 + 64 elements a token (of a CPU's runs: 16 + 8), in absorbed form."""
+    (dv, d), size = (16, 24) if scope.small else (512, 576), scope.bytes
+    op = Attention(
+        "attention", "attention", 1, b, 1, c, a, d, dv, cached=d, streamed=0, span="all", w=0,
+        sinks=False, shared=False, Bx=size, Bkv=size, kv_heads=1, decode=True, latent=True,
+    )  # fmt: skip
+    return Point("decode", KernelCase(op, scope.dtype), heldout)
 
 
 def _attention(

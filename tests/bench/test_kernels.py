@@ -32,6 +32,15 @@ scores = (q.view(2, 2, 4, 64) * 64**-0.5 @ k.transpose(2, 3)).view(2, 8, 300)
 share = torch.cat([scores, sinks[None, :, None].expand(2, 8, 1)], -1).softmax(-1)[..., :-1]
 right = (share.view(2, 2, 4, 300) @ v).view(2, 8, 1, 64)
 assert (decode(q, k, v, sinks) - right).norm() / right.norm() < 2e-3
+from llmcost.bench.kernels.latent_triton import decode
+for a, d, dv in ((16, 72, 64), (5, 64, 64), (40, 48, 32)):
+    q, latents, sinks = torch.randn(2, a, 1, d), torch.randn(2, 1, 300, d), torch.randn(a)
+    scores = (q[:, :, 0] * d**-0.5 @ latents[:, 0].transpose(1, 2))
+    right = (scores.softmax(-1) @ latents[:, 0, :, :dv])[:, :, None]
+    assert (decode(q, latents, dv) - right).norm() / right.norm() < 2e-3
+    share = torch.cat([scores, sinks[None, :, None].expand(2, a, 1)], -1).softmax(-1)[..., :-1]
+    right = (share @ latents[:, 0, :, :dv])[:, :, None]
+    assert (decode(q, latents, dv, sinks) - right).norm() / right.norm() < 2e-3
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -177,3 +186,31 @@ def test_a_prompts_recurrence_in_chunks_is_that_of_its_tokens(bench):
         kind_of(op).ways(KernelCase(op._replace(delta=True), "fp32"), bench.device)
     with pytest.raises(UnsupportedError, match="decays by itself"):
         kind_of(op).operands(op._replace(dv=1), "fp32", bench.device)
+
+
+def test_prompts_lack_kernels_for_the_models_that_the_page_names():
+    device = find_device("cpu")._replace(kind="meta")
+    size, found = element_bytes("bf16", "bf16", "bf16"), {}
+    for name in sorted(path.stem for path in (ROOT / "models").glob("*.yaml")):
+        for op in operators(load_model(name), size, Load(1, 4096, 4096)):
+            if isinstance(op, Stored):
+                continue
+            try:
+                kind_of(op).operands(op, "bf16", device)
+            except UnsupportedError as refusal:
+                found[name] = str(refusal)
+            if isinstance(op, Scan) and op.delta:
+                found.setdefault(name, "delta rule")
+    page = (ROOT / "docs" / "bench.md").read_text("utf-8")
+    missing = [name for name, why in found.items() if why != "delta rule"]
+    choosing = ["deepseek-v3.2", "glm-5", "glm-5.1", "glm-5.2"]
+    assert sorted(missing) == sorted(
+        [*choosing, "deepseek-v4-flash", "deepseek-v4-pro", "jamba-1.5-mini", "minimax-m3"]
+    )
+    assert all(title in page for title in ("DeepSeek V4 Flash", "DeepSeek V4 Pro", "Jamba 1.5 Mini", "MiniMax-M3"))
+    delta = {
+        name.rsplit("-", 2)[0] if "next" in name else name.split("-")[0]
+        for name, why in found.items()
+        if name not in missing
+    }
+    assert delta == {"qwen3-next", "qwen3.5", "qwen3.6"}

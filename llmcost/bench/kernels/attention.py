@@ -225,6 +225,8 @@ def _decode_ways(op: Attention, dtype: str, device: Device) -> dict[str, Way]:
         from llmcost.bench.kernels.split_kv_triton import decode
 
         found["split-kv (triton)"] = Way(lambda op, packed, *others: token_major(decode(*views(op, packed, *others))))
+    if device.graphs and find_spec("triton") and _latent(op):
+        found["latents (triton)"] = Way(_by_latents)
     if op.sinks or chooses(op) or _latent(op) or not device.graphs:
         return found
     if find_spec("flash_attn"):
@@ -232,6 +234,13 @@ def _decode_ways(op: Attention, dtype: str, device: Device) -> dict[str, Way]:
     if find_spec("flashinfer"):
         found["flashinfer"] = _flashinfer(op, dtype)
     return found
+
+
+def _by_latents(op: Attention, packed: Tensor, *others: Tensor) -> Tensor:
+    from llmcost.bench.kernels.latent_triton import decode
+
+    q, k, _, sinks = views(op, packed, *others)
+    return token_major(decode(q, k, op.dv, sinks))
 
 
 def _backends(device: Device) -> list[tuple[str, SDPBackend]]:

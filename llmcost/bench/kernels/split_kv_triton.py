@@ -39,17 +39,15 @@ def decode(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sinks: torch.Tenso
         num_warps=4, num_stages=3,
     )  # fmt: skip
     if splits > 1:
-        _combine[(b * a,)](
-            part,
-            weight,
-            out,
-            b * a,
-            splits,
-            DV=dv,
-            DVP=triton.next_power_of_2(dv),
-            SPLITS=triton.next_power_of_2(splits),
-        )
+        combine(part, weight, out)
     return out
+
+
+def combine(part: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> None:
+    """Weigh the answers of stretches, (splits, b, a, dv), by their sums' binary logarithms (splits, b, a), into out."""
+    splits, b, a, dv = part.shape
+    padded = {"DVP": triton.next_power_of_2(dv), "SPLITS": triton.next_power_of_2(splits)}
+    _combine[(b * a,)](part, weight, out, b * a, splits, DV=dv, **padded)
 
 
 @triton.jit
