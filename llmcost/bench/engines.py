@@ -20,7 +20,12 @@ import torch
 
 from llmcost.bench import NoDeviceError
 from llmcost.bench.device import DTYPES, Device
+from llmcost.bench.session import spec_of
+from llmcost.bench.suites import StepPoint
 from llmcost.ground.errors import InputError
+from llmcost.serving.estimate import estimate
+from llmcost.serving.options import Options
+from llmcost.specs.catalog import load_model
 from llmcost.specs.engine import EngineSpec
 from llmcost.specs.importer.inverse import config_of
 
@@ -37,6 +42,33 @@ class EngineRun(NamedTuple):
     step_seconds: float
 
 
+class Compared(NamedTuple):
+    """What an engine took beside what is predicted of it; predictions are None for a device without a spec."""
+
+    engine: str
+    device: str
+    asked: StepPoint
+    run: EngineRun
+    predicted_prefill_seconds: float | None
+    predicted_step_seconds: float | None
+    basis: str | None
+
+
+def compared(engine: EngineSpec, name: str, asked: StepPoint, hardware: str | None, device: Device) -> Compared:
+    """Time an engine on prompts of as many tokens as are asked for, and predict the same by its spec."""
+    run = time_engine(engine, asked.model, asked.b, asked.c, asked.dtype, device)
+    gpu = spec_of(device, hardware)
+    if gpu is None:
+        return Compared(engine.name, device.name, asked, run, None, None, None)
+    options = Options(batch=asked.b, prompt=asked.c, output=1 + STEPS, dtype=asked.dtype, engine=name)
+    guess = estimate(load_model(asked.model), gpu, options)
+    times = guess.request.expected if guess.request else None
+    return Compared(
+        engine.name, device.name, asked, run, times and times.ttft_seconds, times and times.tpot_seconds,
+        guess.prefill.expected.basis,
+    )  # fmt: skip
+
+
 def time_engine(engine: EngineSpec, model: str, batch: int, prompt: int, dtype: str, device: Device) -> EngineRun:
     """Time a batch of prompts and the decode steps after them, on an engine that is installed here.
 
@@ -44,7 +76,7 @@ def time_engine(engine: EngineSpec, model: str, batch: int, prompt: int, dtype: 
     """
     library = next((name for name in STARTERS if engine.name.startswith(name)), None)
     if library is None:
-        raise InputError(f"--engine {engine.name}: {', '.join(STARTERS)} can be timed here; without a MODEL's --engine")
+        raise InputError(f"--engine {engine.name}: of the engines, {', '.join(STARTERS)} can be timed here")
     if find_spec(library) is None:
         raise NoDeviceError(f"--engine {engine.name}: {library} is not installed here")
     with TemporaryDirectory() as folder:

@@ -104,3 +104,37 @@ def test_an_engine_that_is_not_here_is_said(tmp_path):
     if find_spec("vllm") is None:
         with pytest.raises(NoDeviceError, match="vllm is not installed"):
             time_engine(load_engine("vllm"), str(tmp_path), 1, 8, "bf16", find_device("cpu"))
+
+
+def test_the_command_shows_measured_beside_predicted_and_refuses_what_it_would_not_use(cli, tmp_path):
+    pytest.importorskip("transformers")
+    (tmp_path / "config.json").write_text(json.dumps(TINY))
+    asked = (
+        "bench",
+        str(tmp_path),
+        "--engine",
+        "transformers",
+        "-b",
+        "2",
+        "-c",
+        "16",
+        "--device",
+        "cpu",
+        "--hw",
+        "h200",
+    )
+    found = json.loads(cli(*asked, "--json").out)
+    assert found["schema"] == "llmcost.bench_engine/1"
+    assert found["workload"] == {"batch": 2, "prompt": 16, "dtype": "fp32", "decode_steps": STEPS}
+    for what in ("prompts", "decode_step"):
+        times = found[what]
+        assert times["off"] == pytest.approx(times["predicted_seconds"] / times["measured_seconds"] - 1)
+    for words, why in (
+        (("bench", "--engine", "vllm"), "give the MODEL"),
+        ((*asked, "--phase", "decode"), "leave --phase out"),
+        ((*asked, "--rows"), "leave --rows out"),
+        (("bench", "--show", "hardware/profiles/h200.json", "--engine", "vllm"), "leave --engine out"),
+    ):
+        refused = cli(*words)
+        assert refused.code == 2
+        assert why in refused.err
