@@ -43,4 +43,4 @@ def gap(
     found = compare(read_trace(Path(trace)), spec, chip, options, phase)
     form.show(lambda: document(found), lambda: (COLUMNS, flat(found)), lambda: gap_tables(found), spec.unknown_keys)
     if plot is not None:
-        charts.save(Path(plot), f"{spec.title} on {chip.title}: measured and predicted", gap_panels(found))
+        charts.save(Path(plot), f"{spec.title} on {chip.title}", gap_panels(found))
