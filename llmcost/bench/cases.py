@@ -15,8 +15,9 @@ TOLERANCE = {"fp32": 2e-3, "fp16": 4e-3, "bf16": 2e-2, "fp8": 4e-2}  # relative 
 ROTATION = 5  # times the L2 cache: the least size of all cold operands of one round of calls together
 MOST_SETS = 256  # of cold operands
 HOPELESS = 2.5  # times the fastest so far: a way whose single call takes longer is timed no further,
-ROUGH_SECONDS = 2e-4  # unless the call takes so little that most of it may be the launch
+ROUGH_SECONDS = 5e-4  # unless the call takes so little that most of it may be the launch
 HEAVY = 64  # FLOPs a byte from which on a kernel may draw more power than the chip is allowed
+REASON = 160  # letters of why a way did not run
 HEAVY_SOAK = 0.15  # seconds of such work before a heavy kernel is timed, so that clocks settle
 Cold = tuple[Tensor, ...]
 
@@ -92,8 +93,8 @@ class Bench(NamedTuple):
                 others[name] = str(refusal)
             except torch.OutOfMemoryError:
                 others[name] = "out of memory"
-            except (RuntimeError, TypeError, ValueError, NotImplementedError, AssertionError):  # it takes no such shape
-                others[name] = "unsupported"
+            except (RuntimeError, TypeError, ValueError, NotImplementedError, AssertionError) as refusal:
+                others[name] = _in_short(refusal)  # a shape that it does not take, most often
         return trials, others
 
     def _refuse_size(self, case: KernelCase) -> None:
@@ -158,6 +159,12 @@ def _refuse_wrong(case: KernelCase, given: Operands, way: Way) -> None:
     error = float((got - right).norm() / right.norm())
     if not error <= TOLERANCE[case.dtype]:  # not a number is wrong too
         raise WrongAnswerError(f"wrong: relative error {error:.1e}")
+
+
+def _in_short(refusal: Exception) -> str:
+    """What a library said of a way that it did not run, in its own words: the first line, cut."""
+    lines = str(refusal).strip().splitlines()
+    return f"{type(refusal).__name__}: {lines[0]}"[:REASON] if lines else type(refusal).__name__
 
 
 def _verdict(others: dict[str, float | str]) -> Exception:

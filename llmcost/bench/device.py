@@ -85,7 +85,8 @@ def find_device(asked: str | None) -> Device:
         raise NoDeviceError(f"{looked} (--device cpu times the CPU; --show FILE prints a profile measured elsewhere)")
     torch.manual_seed(0)
     if kind == "cuda":
-        p = torch.cuda.get_device_properties(0)
+        torch.cuda.set_device(_own_gpu())
+        p = torch.cuda.get_device_properties(torch.cuda.current_device())
         rocm = torch.version.hip is not None
         arch = getattr(p, "gcnArchName", "") if rocm else f"sm_{p.major}{p.minor}"
         return Device(
@@ -101,6 +102,20 @@ def find_device(asked: str | None) -> Device:
     if kind == "mps":
         return Device(kind, f"Apple {platform.machine()}", "mps", platform.machine(), None, 0, None, "")
     return Device(kind, platform.processor() or platform.machine(), "cpu", _isa(), torch.get_num_threads(), 0, None, "")
+
+
+def _own_gpu() -> int:
+    """Which of the visible GPUs this process takes: the first, and under torchrun each process one of its own.
+
+    Raises NoDeviceError where torchrun started more processes than there are GPUs.
+    """
+    rank, processes = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    visible = torch.cuda.device_count()
+    if processes > visible > 1:
+        raise NoDeviceError(f"torchrun --nproc-per-node {processes}: this machine has {visible} GPUs")
+    if processes > visible:
+        raise NoDeviceError(f"torchrun --nproc-per-node {processes}: this machine has 1 GPU, and no process shares it")
+    return rank
 
 
 def _isa() -> str:

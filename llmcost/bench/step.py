@@ -9,8 +9,7 @@ it has no loss and no optimizer.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +18,7 @@ from llmcost.bench.cases import Bench, TooLargeError
 from llmcost.bench.kernels import KernelCase, Tensor, Way, kind_of
 from llmcost.bench.suites import StepPoint
 from llmcost.bench.timers import Timing
-from llmcost.machine.calibration import distinct
+from llmcost.machine.calibration import distinct, executions
 from llmcost.model.architecture import operators
 from llmcost.model.operators import Operator, Stored
 from llmcost.model.sizes import Load, element_bytes
@@ -116,7 +115,10 @@ class Chain:
             first, *others = hot
             if first.is_floating_point():
                 first = newest.get(first.numel(), first).reshape(first.shape)
-            others = [residual.get(each.numel(), each).reshape(each.shape) for each in others]
+            others = [
+                residual.get(each.numel(), each).reshape(each.shape) if each.is_floating_point() else each
+                for each in others
+            ]
             answer = way.run(case.op, first, *others, *cold)
             if isinstance(answer, tuple):  # a norm and the sum that it is of
                 answer, kept = answer
@@ -127,17 +129,6 @@ class Chain:
         if self._slope is None:
             self._slope = torch.randn_like(answer)
         return torch.autograd.grad(answer, self._weights, self._slope, allow_unused=True)
-
-
-def executions(ops: Sequence[Operator]) -> Iterator[Operator]:
-    """Operators in the order in which they run, each as often as it runs.
-
-    Neighbours in the list that run equally often are a layer, and take turns.
-    """
-    for count, layer in groupby(ops, key=lambda op: int(op.count)):
-        each = list(layer)
-        for _ in range(count):
-            yield from each
 
 
 def time_pass(run: TimedPass, dtype: str, bench: Bench, way_of: Callable[[KernelCase], str]) -> Timing:

@@ -152,6 +152,27 @@ def decode(scope: Scope) -> Iterator[Point]:
                     yield _attention(scope, "decode", b, c, heads)
     for b, c in scope.pick([(1, 2048), (32, 6144)], [(1, 24576), (8, 3072), (96, 1536)], [(2, 48)]):
         yield _attention(scope, "decode", b, c, (6, 2, 16) if scope.small else HELD_OUT_HEADS, heldout=True)
+    yield from _latent_decode(scope)
+
+
+def _latent_decode(scope: Scope) -> Iterator[Point]:
+    for a in scope.pick([128], [32], [4]):  # DeepSeek-V3's heads over its latents, all of them and a quarter
+        for b in scope.pick([1, 64], [16, 128], [2]):
+            for c in scope.pick([4096], [1024, 16384], [32]):
+                if b * c <= 2**20:
+                    yield _latents(scope, b, c, a)
+    for b, c in scope.pick([(16, 2048)], [(1, 8192), (64, 4096)], []):
+        yield _latents(scope, b, c, 64, heldout=True)
+
+
+def _latents(scope: Scope, b: int, c: int, a: int, *, heldout: bool = False) -> Point:
+    """A decode step over a latent cache of 512 + 64 elements a token (of a CPU's runs: 16 + 8), in absorbed form."""
+    (dv, d), size = (16, 24) if scope.small else (512, 576), scope.bytes
+    op = Attention(
+        "attention", "attention", 1, b, 1, c, a, d, dv, cached=d, streamed=0, span="all", w=0,
+        sinks=False, shared=False, Bx=size, Bkv=size, kv_heads=1, decode=True, latent=True,
+    )  # fmt: skip
+    return Point("decode", KernelCase(op, scope.dtype), heldout)
 
 
 def _attention(
@@ -204,8 +225,8 @@ Experts = tuple[int, int, int, int]  # experts, those a token takes, k, n
 
 
 def grouped(scope: Scope) -> Iterator[Point]:
-    """Products of experts: of Mixtral 8x7B and Qwen3 30B-A3B; held out, of DeepSeek-V2-Lite."""
-    more: list[Experts] = [(8, 2, 14336, 4096), (128, 8, 2048, 1536), (128, 8, 768, 2048)]
+    """Products of experts: of Mixtral 8x7B and GLM-4.5-Air; held out, of DeepSeek-V2-Lite."""
+    more: list[Experts] = [(8, 2, 14336, 4096), (128, 8, 4096, 2816), (128, 8, 1408, 4096)]
     for experts in scope.pick([(8, 2, 4096, 28672)], more, [(4, 2, 32, 64)]):
         for t in scope.pick([1, 64, 2048], [16, 256, 8192], [1, 16]):
             yield _grouped(scope, t, experts)
@@ -236,7 +257,9 @@ CASES: dict[str, Callable[[Scope], Iterator[Point]]] = {
 
 # Models none of whose matrices is in the suites above, so that what the fit says of their passes is a prediction.
 STEP_MODELS = ["llama3.2-3b", "qwen3-4b", "qwen2.5-7b", "mistral-nemo-12b"]
-STEP_LOADS = [(1, 512), (1, 32768), (8, 2048), (16, 8192), (64, 1024), (64, 4096), (256, 1024)]
+STEP_LOADS = [(1, 512), (1, 32768), (8, 2048), (16, 8192), (64, 4096), (256, 1024)]
+EXPERTS_MODELS = ["qwen3-30b-a3b", "deepseek-v2-lite"]  # in full runs
+EXPERTS_LOADS = [(1, 8192), (16, 2048), (64, 4096), (256, 1024)]
 
 
 def steps(scope: Scope) -> Iterator[StepPoint]:
@@ -250,3 +273,6 @@ def steps(scope: Scope) -> Iterator[StepPoint]:
         for model in scope.pick(STEP_MODELS[:1], [] if phase == "train" else STEP_MODELS[1:], ["nanogpt-124m"]):
             for b, c in each:
                 yield StepPoint(model, phase, b, c, scope.dtype)
+    for model in scope.pick([], EXPERTS_MODELS, []):
+        for b, c in EXPERTS_LOADS:
+            yield StepPoint(model, "decode", b, c, scope.dtype)

@@ -101,7 +101,7 @@ class Clock(NamedTuple):
 
     def _graph(self, calls: Sequence[Call], seconds: float, settle: bool) -> Timing:
         """Time replays of a graph of the calls, repeated until it is long enough."""
-        if 3 * torch.cuda.memory_reserved() > torch.cuda.get_device_properties(0).total_memory:
+        if 3 * torch.cuda.memory_reserved() > torch.cuda.mem_get_info()[1]:
             torch.cuda.empty_cache()  # a graph has memory of its own
         graph, size = capture(calls), len(calls)
         once = self.agree(self._replays(graph, 3)[-1])
@@ -171,10 +171,11 @@ def _event() -> Any:
 def capture(calls: Sequence[Call]) -> torch.cuda.CUDAGraph:
     """The calls as one graph, in which a call may use memory that the one before freed, as in a real step.
 
-    It cannot be captured on the default stream.
+    It cannot be captured on the default stream. Other threads, such as NCCL's own that looks after its collectives, go
+    on meanwhile.
     """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
         for call in calls:
             call()
     return graph

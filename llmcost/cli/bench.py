@@ -54,6 +54,13 @@ def bench(
     dtype: Annotated[
         str | None, Option("With MODEL: bf16, fp16 or fp32.", metavar="TYPE", default="bf16, on a CPU fp32")
     ] = None,
+    engine: Annotated[
+        str | None,
+        Option(
+            "With MODEL: time this engine itself, with random weights (transformers, vllm, sglang).",
+            metavar="NAME|FILE",
+        ),
+    ] = None,
     hw: Annotated[str | None, Option("The GPU's spec, where the device's name is not known.", metavar="HW")] = None,
     profile: Annotated[
         str | None,
@@ -95,12 +102,20 @@ def bench(
 ) -> None:
     """Time real kernels on this machine's GPU, show what it reaches, and write a profile for `estimate`.
 
-    Examples: llmcost bench; llmcost bench llama3-8b -b 16 -c 8k; llmcost bench --show hardware/profiles/h200.json
+    Examples: llmcost bench; llmcost bench llama3-8b -b 16 -c 8k; llmcost bench llama3-8b --engine transformers
     """
     from llmcost.specs.profile import load_profile
 
     of_a_pass = {"phase": phase, "dtype": dtype, "profile": profile} | sizes
-    measuring = {"suite": suite, "plan": plan, "full": full, "hw": hw, "device": device, "resume": resume} | of_a_pass
+    measuring = {
+        "suite": suite,
+        "plan": plan,
+        "full": full,
+        "hw": hw,
+        "device": device,
+        "resume": resume,
+        "engine": engine,
+    } | of_a_pass
     unmeasured = {
         "profile": profile,
         "resume": resume,
@@ -127,6 +142,11 @@ def bench(
         _refuse(f"{{}} is of a whole pass: give its MODEL too; {of_suites}", _named(of_a_pass))
     elif suite is not None:
         raise InputError(f"--suite {suite}: either suites or a model")
+    if engine is not None:
+        kept = unmeasured | {"suite": suite, "plan": plan, "full": full, "phase": phase, "fail-above": fail_above}
+        _refuse(f"--engine {engine} times prompts and decode steps of one engine: leave {{}} out", _named(kept))
+        _time_engine(engine, model, sizes, dtype, hw, device, form)
+        return
     require_torch(plan=plan)
     session = _session(model, suite, bool(full), phase or PHASES[0], sizes, dtype, hw, device, output, resume)
     if plan:
@@ -144,8 +164,31 @@ def bench(
         session.write(measured)
     if not measured.complete:
         raise typer.Exit(INTERRUPTED)
-    if any(row.status in ("wrong", "failed") for row in measured.measured()):
-        raise typer.Exit(1)
+    timed = [row for row in measured.measured() if row.median_us]
+    if not timed or any(row.status in ("wrong", "failed") for row in measured.measured()):
+        raise typer.Exit(1)  # something went wrong, or nothing could be timed at all
+
+
+def _time_engine(
+    name: str, model: str | None, sizes: Given, dtype: str | None, hw: str | None, device: str | None, form: o.Form
+) -> None:
+    """Time an engine with a model of random weights, and show it beside the engine's prediction."""
+    from llmcost.bench import require_torch
+
+    if model is None:
+        raise InputError(f"--engine {name}: give the MODEL that it is to run")
+
+    require_torch()
+    from llmcost.bench.device import find_device
+    from llmcost.bench.engines import compared
+    from llmcost.bench.session import pass_asked
+    from llmcost.report.bench_engine import COLUMNS, document, engine_table, flat
+    from llmcost.specs.catalog import load_engine
+
+    found = find_device(device)
+    asked = pass_asked(model, PHASES[0], sizes.get("batch", 1), sizes.get("context"), dtype, found)
+    run = compared(load_engine(name), name, asked, hw, found)
+    form.show(lambda: document(run), lambda: (COLUMNS, flat(run)), lambda: [engine_table(run)])
 
 
 def _check_places(output: str | None, plot: str | None, inputs: tuple[str | None, ...]) -> None:

@@ -31,6 +31,7 @@ COMMANDS = {  # command -> its module, in the order of the help
     "mfu": "mfu",
     "accuracy": "accuracy",
     "bench": "bench",
+    "gap": "gap",
     **dict.fromkeys(("models", "hardware", "engines", "import", "check"), "catalog"),
 }
 

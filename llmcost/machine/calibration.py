@@ -7,8 +7,9 @@ predictions are made here of the whole passes that a profile holds, so that the 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,17 @@ def distinct(op: Operator) -> Operator:
         same |= {"name": type(op).__name__.lower(), "part": "mlp"}
     alike: Operator = op._replace(**same)
     return alike
+
+
+def executions(ops: Sequence[Operator]) -> Iterator[Operator]:
+    """Operators in the order in which they run, each as often as it runs.
+
+    Neighbours in the list that run equally often are a layer, and take turns.
+    """
+    for count, layer in groupby(ops, key=lambda op: int(op.count)):
+        each = list(layer)
+        for _ in range(count):
+            yield from each
 
 
 def step_operators(step: StepRow) -> list[Operator]:

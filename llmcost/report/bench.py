@@ -12,7 +12,7 @@ from llmcost.specs.profile import Error, Profile
 
 KINDS = {
     "gemm": "matrix product", "grouped_gemm": "experts", "attention_prefill": "attention, prompt",
-    "attention_decode": "attention, decode", "attention_latent": "latents, decode",
+    "attention_decode": "attention, decode",
     "elementwise": "elementwise", "norm": "norms",
 }  # fmt: skip
 

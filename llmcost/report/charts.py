@@ -23,6 +23,7 @@ DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 MOST = len(COLOURS) * len(DASHES)  # lines that can be told apart
 MOST_LABELLED = 15  # bars of a panel that have labels
 ROW = 0.17  # inches of a span
+MOST_LETTERS = 130  # of names of groups side by side, the longest taken for all; more stand aslant
 MOST_WIDE = 5  # groups of bars whose names have room in full size
 
 
@@ -202,6 +203,10 @@ def _draw_bars(axes: Axes, panel: Panel) -> None:
             labels = ["" if height is None else significant(height) for height in bars.heights]
             axes.bar_label(drawn, labels, fontsize=7, padding=2)
     axes.set_xticks(range(groups), panel.groups, fontsize=9 if groups <= MOST_WIDE else 7)
+    if groups * max(len(line) for name in panel.groups for line in name.splitlines() or [""]) > MOST_LETTERS:
+        axes.tick_params("x", rotation=60)
+        for label in axes.get_xticklabels():
+            label.set(horizontalalignment="right", rotation_mode="anchor")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.grid(visible=False, axis="x")
 

@@ -48,9 +48,9 @@ MEASURED = (
 )
 STATUSES = ("ok", "oom", "skipped", "wrong", "failed", "throttled")
 MOST_ROWS = 5000
-FITTED = (  # kinds of kernels
-    "gemm", "grouped_gemm", "attention_prefill", "attention_decode", "attention_latent", "elementwise", "norm",
-)  # fmt: skip
+# Kinds of kernels. Attention over latents is timed and not fitted: engines run FlashMLA, more than twice as fast as
+# what is timed here.
+FITTED = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "elementwise", "norm")
 COUNT = whole(0, 10**9)
 MAY_BE_0 = ("reads", "writes", "weights", "streamed", "w", "every", "mean_read")  # of the sizes of operators
 AMOUNT = number(0, 1e9)

@@ -10,6 +10,8 @@ from llmcost.bench.runner import Runner
 from llmcost.bench.suites import Point
 from llmcost.model.operators import Gemm
 
+REFUSED = "RuntimeError: no such shape"
+
 
 def test_a_wrong_kernel_is_not_timed_and_a_row_says_so(bench, monkeypatch):
     case = KernelCase(Gemm("gemm", "mlp", 1, 4, 1, 32, 16, False, False, 4, 4), "fp32")
@@ -39,12 +41,10 @@ def test_a_quick_run_waits_for_a_compiler_only_where_nothing_else_works(bench, m
         monkeypatch.setattr("llmcost.bench.cases.kind_of", lambda _op, ways=ways: kind._replace(ways=lambda *_: ways))
         measured = bench._replace(quick=True).measure(case)
         assert {measured.way} == tried
-        assert measured.others == (
-            {"fused": "not tried in a quick run"} if first is ready else {"ready": "unsupported"}
-        )
+        assert measured.others == ({"fused": "not tried in a quick run"} if first is ready else {"ready": REFUSED})
         full = bench.measure(case)
         assert {full.way, *full.others} == set(ways)
-        assert ("unsupported" in full.others.values()) == (first is refused)  # what works is timed
+        assert (REFUSED in full.others.values()) == (first is refused)  # what works is timed
 
 
 def test_cold_operands_are_elsewhere_in_memory_each_time(bench):
@@ -54,3 +54,20 @@ def test_cold_operands_are_elsewhere_in_memory_each_time(bench):
     assert len({cold[0].data_ptr() for cold in colds}) == 3
     assert len(calls(case, Way(lambda _op, x, weight: x @ weight.t()), given.hot, colds)) == 3
     assert Bench(GPU, bench.clock)._sets(given) == 256  # a set takes 256 bytes: as many as are allowed
+
+
+def test_a_way_that_fails_says_why_in_the_librarys_words(bench, monkeypatch):
+    def fails(*_given):
+        raise RuntimeError("Duplicate GPU detected : rank 0 and rank 1\n  a long trace")
+
+    case = KernelCase(Gemm("gemm", "mlp", 1, 4, 1, 32, 16, False, False, 4, 4), "fp32")
+    kind = kind_of(case.op)
+    ways = {"library": Way(fails)}
+    monkeypatch.setitem(
+        sys.modules["llmcost.bench.kernels"].KINDS, Gemm, kind._replace(ways=lambda _case, _device: ways)
+    )
+    runner = Runner(bench, lambda _line: None)
+    runner.run_cases([Point("gemm", case)])
+    row = runner.rows[0]
+    assert row.status == "skipped"
+    assert row.reason == "library: RuntimeError: Duplicate GPU detected : rank 0 and rank 1"

@@ -79,10 +79,13 @@ def test_the_h200_is_predicted_as_well_as_the_documents_say():
         off = [abs(step.operators_us / step.median_us - 1) for step in profile.steps if step.phase == phase]
         assert sum(off) / len(off) <= mean
         assert max(off) <= worst
-    assert sum(step.phase == "decode" for step in profile.steps) == 32
-    assert step_error(profile.steps).mean <= 0.045
+    decode = [step for step in profile.steps if step.phase == "decode"]
+    experts = [step for step in decode if load_model(step.model).has_experts()]
+    assert (len(decode), len(experts)) == (36, 8)
+    assert step_error(tuple(step for step in decode if step not in experts)).mean <= 0.042
+    assert step_error(tuple(experts)).mean <= 0.04
     for kind in ("gemm", "attention_decode"):
-        assert profile.fit[kind]["bf16"].heldout.mean <= 0.08
+        assert profile.fit[kind]["bf16"].heldout.mean <= 0.09
         assert profile.fit[kind]["bf16"].heldout.points >= 20
     gemms = [row for row in profile.rows if row.operator == "Gemm"]
     assert all(row_flops(row) / row.median_us * 1e6 <= profile.peaks["flops_per_s"][row.dtype] for row in gemms)

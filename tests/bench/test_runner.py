@@ -64,21 +64,19 @@ def test_what_is_held_back_by_a_fault_is_tried_again_and_marked(bench, monkeypat
 
 
 def test_what_no_kernel_here_can_run_is_skipped_with_the_reason(bench):
-    sinks = Attention(
-        "attention", "attention", 1, 1, 1, 8, 4, 16, 16, 64, 0, "all", 0, True, False, 4, 4, kv_heads=2, decode=True
-    )
+    chunk = Attention("attention", "attention", 1, 1, 2, 8, 4, 16, 16, 64, 0, "all", 0, False, False, 4, 4, kv_heads=2)
     huge = Gemm("gemm", "mlp", 1, 1, 1, 10**6, 10**6, False, False, 4, 4)
     half = Gemm("gemm", "mlp", 1, 16, 1, 32, 32, False, False, 1, 1)
     runner = Runner(bench, lambda _line: None)
     runner.run_cases(
         [
-            Point("decode", KernelCase(sinks, "fp32")),
+            Point("decode", KernelCase(chunk, "fp32")),
             Point("gemm", KernelCase(huge, "fp32")),
             Point("gemm", KernelCase(half, "fp8")),
         ]
     )
     assert [row.status for row in runner.rows] == ["skipped"] * 3
-    assert "sinks" in runner.rows[0].reason
+    assert "chunk of a prompt" in runner.rows[0].reason
     assert "GB free" in runner.rows[1].reason
     assert "8-bit" in runner.rows[2].reason
 

@@ -29,51 +29,93 @@ def routing(tokens: int, groups: int, active: int) -> tuple[int, ...]:
 
 
 def operands(op: GroupedGemm, dtype: str, device: Device) -> Operands:
-    """Rows in the order of their groups, (rows, k), and the groups' weights, (groups, k, n)."""
-    if dtype == "fp8" or op.bias or int(op.active) != op.active:
-        raise UnsupportedError("no grouped kernel here for fp8, for biases, or for a share of a choice")
+    """Rows in the order of their groups, (rows, k); the groups' weights, (groups, k, n), and biases, (groups, n).
+
+    Biases of products in fp8 are 16 bits wide.
+    """
+    if int(op.active) != op.active:
+        raise UnsupportedError("no grouped kernel here for a share of a choice")
     x = device.normal((int(op.b * op.s * op.active), op.k), dtype)
-    return Operands((x,), (device.normal((op.groups, op.k, op.n), dtype, op.k**-0.5),))
+    weight = device.normal((op.groups, op.k, op.n), dtype, op.k**-0.5)
+    bias = (device.normal((op.groups, op.n), "bf16" if dtype == "fp8" else dtype),) if op.bias else ()
+    return Operands((x,), (weight, *bias))
 
 
 def expected(op: GroupedGemm, given: Operands) -> tuple[Index, Tensor]:
     """The answer for the rows of the first group that has any."""
     counts = routing(op.b * op.s, op.groups, op.active)
     group = next(number for number, count in enumerate(counts) if count)
-    return (slice(counts[group]),), given.hot[0][: counts[group]].float() @ given.cold[0][group].float()
+    weight, *bias = (each[group].float() for each in given.cold)
+    return (slice(counts[group]),), given.hot[0][: counts[group]].float() @ weight + sum(bias)
 
 
 def ways(case: KernelCase, device: Device) -> dict[str, Way]:
     """A loop over the groups that have rows; the grouped kernel with weights in either layout; one batched product.
 
-    The last needs groups that all have as many rows.
+    The last needs groups that all have as many rows. In fp8 there is the grouped kernel alone.
     """
     op: Any = case.op
     counts = routing(op.b * op.s, op.groups, op.active)
+    ends = torch.tensor(list(accumulate(counts)), device=device.kind, dtype=torch.int32)
+    plus = _bias_of_rows(counts, device)
+    if case.dtype == "fp8":
+        return {"scaled_grouped_mm": Way(_scaled(op, ends, plus, device), _columns_first)}
     found = {"loop of linear": Way(_loop(counts))}
     if device.backend == "cuda" and hasattr(torch, "_grouped_mm") and case.dtype == "bf16":
-        ends = torch.tensor(list(accumulate(counts)), device=device.kind, dtype=torch.int32)
-        found["grouped_mm k,n"] = Way(lambda _op, x, weight: torch._grouped_mm(x, weight, offs=ends))  # noqa: SLF001
+        found["grouped_mm k,n"] = Way(lambda _op, x, w, *bias: plus(torch._grouped_mm(x, w, offs=ends), *bias))  # noqa: SLF001
         found["grouped_mm n,k"] = Way(
-            lambda _op, x, weight: torch._grouped_mm(x, weight.transpose(1, 2), offs=ends),  # noqa: SLF001
-            lambda weight: (weight.transpose(1, 2).contiguous(),),
+            lambda _op, x, w, *bias: plus(torch._grouped_mm(x, w.transpose(1, 2), offs=ends), *bias),  # noqa: SLF001
+            _columns_first,
         )
     if len(set(counts)) == 1:
-        found["bmm"] = Way(lambda op, x, weight: torch.bmm(x.view(op.groups, -1, op.k), weight).view(-1, op.n))
+        found["bmm"] = Way(
+            lambda op, x, w, *bias: plus(torch.bmm(x.view(op.groups, -1, op.k), w).view(-1, op.n), *bias)
+        )
     return found
+
+
+def _columns_first(weight: Tensor, *bias: Tensor) -> tuple[Tensor, ...]:
+    """The weights stored as (groups, n, k)."""
+    return (weight.transpose(1, 2).contiguous(), *bias)
+
+
+def _bias_of_rows(counts: tuple[int, ...], device: Device) -> Callable[..., Tensor]:
+    """A function that adds to each row the bias of its group, where there are biases."""
+    groups = torch.arange(len(counts), device=device.kind)
+    group_of = groups.repeat_interleave(torch.tensor(counts, device=device.kind))
+    return lambda product, *bias: product + bias[0].index_select(0, group_of) if bias else product
+
+
+def _scaled(op: GroupedGemm, ends: Tensor, plus: Callable[..., Tensor], device: Device) -> Callable[..., Tensor]:
+    """The grouped kernel of products in fp8: a scale for each row and for each column of a group's weights, here 1."""
+    if device.backend != "cuda" or op.k % 16 or op.n % 16 or not hasattr(torch, "_scaled_grouped_mm"):
+        raise UnsupportedError("grouped products in fp8 run on CUDA alone, with k and n in sixteens")
+    rows = torch.ones(int(op.b * op.s * op.active), device=device.kind)
+    columns = torch.ones((op.groups, op.n), device=device.kind)
+
+    def run(_op: GroupedGemm, x: Tensor, weight: Tensor, *bias: Tensor) -> Tensor:
+        product = torch._scaled_grouped_mm(  # noqa: SLF001
+            x, weight.transpose(1, 2), rows, columns, offs=ends, out_dtype=torch.bfloat16, use_fast_accum=True
+        )
+        return plus(product, *bias)
+
+    return run
 
 
 def _loop(counts: tuple[int, ...]) -> Callable[..., Tensor]:
     """A function that computes one product after the other, for each group that has rows."""
     starts = [0, *accumulate(counts)]
 
-    def run(op: GroupedGemm, x: Tensor, weight: Tensor) -> Tensor:
+    def run(op: GroupedGemm, x: Tensor, weight: Tensor, *bias: Tensor) -> Tensor:
         rows = {group: slice(starts[group], starts[group + 1]) for group, count in enumerate(counts) if count}
         if x.requires_grad or weight.requires_grad:  # gradients need outputs of their own
-            return torch.cat([x[part] @ weight[group] for group, part in rows.items()])
+            return torch.cat([x[part] @ weight[g] + (bias[0][g] if bias else 0) for g, part in rows.items()])
         out = torch.empty((x.shape[0], op.n), device=x.device, dtype=x.dtype)
         for group, part in rows.items():
-            torch.mm(x[part], weight[group], out=out[part])
+            if bias:
+                torch.addmm(bias[0][group], x[part], weight[group], out=out[part])
+            else:
+                torch.mm(x[part], weight[group], out=out[part])
         return out
 
     return run

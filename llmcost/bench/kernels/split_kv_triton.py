@@ -16,8 +16,11 @@ ROWS = 16  # the fewest that tl.dot takes
 WAVES = 4  # programs a multiprocessor
 
 
-def decode(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """The answer (b, a, 1, dv) to queries (b, a, 1, d) over contiguous keys (b, g, c, d) and values (b, g, c, dv)."""
+def decode(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sinks: torch.Tensor | None = None) -> torch.Tensor:
+    """The answer (b, a, 1, dv) to queries (b, a, 1, d) over contiguous keys (b, g, c, d) and values (b, g, c, dv).
+
+    sinks: a score of each head, (a,), that takes part in the softmax without a value.
+    """
     b, a, _, d = q.shape
     g, keys, dv = k.shape[1], k.shape[2], v.shape[3]
     share = a // g
@@ -30,27 +33,26 @@ def decode(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     part = out if splits == 1 else q.new_empty((splits, b, a, dv), dtype=torch.float32)
     weight = q.new_empty((splits, b, a), dtype=torch.float32)
     _stretch[(b * g, splits)](
-        q, k, v, part, weight, b * a, g, keys, stretch, q.stride(0), q.stride(1), d**-0.5 * LOG2_E,
-        SHARE=share, D=d, DV=dv, DP=triton.next_power_of_2(d), DVP=triton.next_power_of_2(dv),
-        M=max(ROWS, triton.next_power_of_2(share)), BLOCK=block, num_warps=4, num_stages=3,
+        q, k, v, q if sinks is None else sinks, part, weight, b * a, g, keys, stretch, q.stride(0), q.stride(1),
+        d**-0.5 * LOG2_E, LOG2_E, SINKS=sinks is not None, SHARE=share, D=d, DV=dv, DP=triton.next_power_of_2(d),
+        DVP=triton.next_power_of_2(dv), M=max(ROWS, triton.next_power_of_2(share)), BLOCK=block,
+        num_warps=4, num_stages=3,
     )  # fmt: skip
     if splits > 1:
-        _combine[(b * a,)](
-            part,
-            weight,
-            out,
-            b * a,
-            splits,
-            DV=dv,
-            DVP=triton.next_power_of_2(dv),
-            SPLITS=triton.next_power_of_2(splits),
-        )
+        combine(part, weight, out)
     return out
+
+
+def combine(part: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> None:
+    """Weigh the answers of stretches, (splits, b, a, dv), by their sums' binary logarithms (splits, b, a), into out."""
+    splits, b, a, dv = part.shape
+    padded = {"DVP": triton.next_power_of_2(dv), "SPLITS": triton.next_power_of_2(splits)}
+    _combine[(b * a,)](part, weight, out, b * a, splits, DV=dv, **padded)
 
 
 @triton.jit
 def _stretch(
-    q, k, v, part, weight, heads, g, keys, stretch, q_sequence, q_head, scale,
+    q, k, v, sinks, part, weight, heads, g, keys, stretch, q_sequence, q_head, scale, log2_e, SINKS: tl.constexpr,
     SHARE: tl.constexpr, D: tl.constexpr, DV: tl.constexpr, DP: tl.constexpr, DVP: tl.constexpr, M: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -64,6 +66,10 @@ def _stretch(
     )
     top = tl.full((M,), float("-inf"), tl.float32)
     total = tl.zeros((M,), tl.float32)
+    if SINKS:  # noqa: SIM102 - known when it is compiled, the next is not
+        if split == 0:  # the first stretch begins with the sink, as a key before all others whose value is 0
+            top = tl.load(sinks + head, mask=mine, other=0.0).to(tl.float32) * log2_e
+            total = tl.full((M,), 1.0, tl.float32)
     answer = tl.zeros((M, DVP), tl.float32)
     begin = split * stretch
     end = tl.minimum(begin + stretch, keys)

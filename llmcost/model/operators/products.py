@@ -111,7 +111,11 @@ class GroupedGemm(_GroupedGemm, _Linear):
     """
 
     __slots__ = ()
-    kind: Kind = "grouped_gemm"
+
+    @property
+    def kind(self) -> Kind:
+        """Groups that all tokens take are one batched product: it finds its weights as a plain one does."""
+        return "gemm" if self._takes_all() else "grouped_gemm"
 
     def _weights(self) -> Number:
         return self.k * self.n + self.n if self.bias else self.k * self.n

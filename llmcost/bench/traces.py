@@ -1,0 +1,121 @@
+"""Kernels that ran on a GPU, read from a profiler's trace: torch's Chrome trace, or what Nsight Systems exports.
+
+Chrome traces are those of `torch.profiler` (`export_chrome_trace`), also gzipped. Of Nsight Systems, the SQLite file of
+`nsys export` and the CSV of `nsys stats --report cuda_gpu_trace` are read. Sizes of operands are known where torch
+recorded shapes (`record_shapes=True`) and the kernel was started by an operator, not replayed from a graph.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmcost.ground.errors import SpecError
+from llmcost.specs.json_text import parse_json
+from llmcost.specs.reader import read_text
+
+LARGEST_TRACE = 2**29  # bytes of a trace's text
+ON_GPU = ("kernel", "gpu_memcpy", "gpu_memset")
+CSV_COLUMNS = ("Start (ns)", "Duration (ns)", "Name")
+QUERY = (
+    "SELECT k.start, k.end - k.start, n.value FROM CUPTI_ACTIVITY_KIND_KERNEL k "
+    "JOIN StringIds n ON n.id = k.demangledName ORDER BY k.start"
+)
+
+
+class GpuKernel(NamedTuple):
+    """One kernel: its name, when it began and how long it ran (seconds), and the shapes of its operator's operands."""
+
+    name: str
+    start: float
+    seconds: float
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def end(self) -> float:
+        """When it ended."""
+        return self.start + self.seconds
+
+
+def read_trace(path: Path) -> list[GpuKernel]:
+    """The kernels of one GPU in a trace, in the order of their start. Raises SpecError for a file without any."""
+    read = {".sqlite": _of_sqlite, ".csv": _of_csv}.get(path.suffix, _of_chrome)
+    found: Iterable[GpuKernel] = read(path)
+    kernels = sorted((each for each in found if each.seconds > 0), key=lambda each: each.start)
+    if not kernels:
+        raise SpecError(str(path), 0, "", "no kernel of a GPU is in this trace")
+    return kernels
+
+
+def _of_chrome(path: Path) -> Iterable[GpuKernel]:
+    text = _unpacked(path) if path.suffix == ".gz" else read_text(path, LARGEST_TRACE)
+    events = parse_json(text, str(path), from_python=True).get("traceEvents")
+    if not isinstance(events, list):
+        raise SpecError(str(path), 0, "traceEvents", "a Chrome trace has a list of events there")
+    events = [event for event in events if isinstance(event, dict) and isinstance(event.get("args", {}), dict)]
+    shapes = {
+        event["args"]["External id"]: _shapes(event["args"].get("Input Dims"))
+        for event in events
+        if event.get("cat") == "cpu_op" and "External id" in event.get("args", {})
+    }
+    for number, event in enumerate(events):
+        if event.get("cat") in ON_GPU:
+            try:
+                start, took = float(event["ts"]) / 1e6, float(event["dur"]) / 1e6
+            except (KeyError, TypeError, ValueError):
+                raise SpecError(str(path), 0, f"traceEvents.{number}", "a kernel without ts and dur") from None
+            of_operator = shapes.get(event.get("args", {}).get("External id"), ())
+            yield GpuKernel(str(event.get("name", "")), start, took, of_operator)
+
+
+def _unpacked(path: Path) -> str:
+    """The text of a gzipped file. Raises SpecError for another file, and for one that would be too large."""
+    try:
+        with gzip.open(path) as file:
+            data = file.read(LARGEST_TRACE + 1)
+    except (OSError, EOFError) as error:
+        raise SpecError(str(path), 0, "", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > LARGEST_TRACE:
+        raise SpecError(str(path), 0, "", f"a trace of more than {LARGEST_TRACE:,} bytes")
+    return data.decode("utf-8", "replace")
+
+
+def _shapes(dims: Any) -> tuple[tuple[int, ...], ...]:
+    """Shapes of an operator's operands; lists of tensors and what is no tensor are left out."""
+    if not isinstance(dims, list):
+        return ()
+    whole = [each for each in dims if isinstance(each, list) and each and all(isinstance(size, int) for size in each)]
+    return tuple(map(tuple, whole))
+
+
+def _of_sqlite(path: Path) -> Iterable[GpuKernel]:
+    if not path.is_file():
+        raise SpecError(str(path), 0, "", "no such file")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
+            return [GpuKernel(str(name), start / 1e9, took / 1e9) for start, took, name in base.execute(QUERY)]
+    except (sqlite3.Error, TypeError) as error:
+        raise SpecError(str(path), 0, "CUPTI_ACTIVITY_KIND_KERNEL", f"no export of Nsight Systems: {error}") from None
+
+
+def _of_csv(path: Path) -> Iterable[GpuKernel]:
+    lines = read_text(path, LARGEST_TRACE).splitlines()
+    header = next((number for number, line in enumerate(lines) if all(each in line for each in CSV_COLUMNS)), None)
+    if header is None:
+        wanted = ", ".join(CSV_COLUMNS)
+        raise SpecError(str(path), 1, "", f"no line with the columns {wanted} (nsys stats --report cuda_gpu_trace)")
+    return _rows(path, header, csv.DictReader(lines[header:]))
+
+
+def _rows(path: Path, header: int, rows: Iterable[dict[str, Any]]) -> Iterator[GpuKernel]:
+    start, took, name = CSV_COLUMNS
+    for number, row in enumerate(rows, header + 2):
+        try:
+            yield GpuKernel(row[name] or "", float(row[start]) / 1e9, float(row[took]) / 1e9)
+        except (TypeError, ValueError):
+            raise SpecError(str(path), number, start, "no number of nanoseconds") from None
