@@ -77,6 +77,9 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
         yield _norm("embedding_norm", model, width, size, load.b, load.s)
     if model.embedding_projection == "sum":
         yield projection._replace(bias=True)
+    if present(model.embedding_scales):
+        h = model.hidden_size
+        yield build.elementwise("embedding_scales", "norm", h, h, TOKENS, weights=model.embedding_scales * h)
     for streams in model.streams:
         yield from streams.before(build, model.num_hidden_layers)
 
@@ -89,9 +92,11 @@ def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Lo
     for name, block in (("attention", layer.mixer), ("mlp", layer.mlp)):
         if isinstance(block, NoBlock):
             continue
-        normed = layer.norms != "none"
-        if normed and not (name == "mlp" and layer.norms == "parallel"):  # parallel blocks share the first norm
-            yield build.layer_norm(f"{name}_norm", NORM_OF_INPUT)
+        # Parallel blocks share the first norm.
+        has_norm = name not in {"parallel": ("mlp",), "mlp": ("attention",), "none": (name,)}.get(layer.norms, ())
+        normed = has_norm or layer.norms == "parallel"
+        if has_norm:
+            yield build.layer_norm(f"{name}_norm", NORM_OF_INPUT, scales=layer.residual_scales)
         yield from block.operators(build) if normed else _opened(block.operators(build))
         if layer.norms == "sandwich":
             yield build.layer_norm(f"post_{name}_norm", RESIDUAL_NORM)
@@ -115,7 +120,8 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
     if model.head != "lm":
         return [*found, *_labels(model, build)]
     if present(model.head_size):
-        found.append(build.gemm("head_projection", "lm_head", h, t, ON_EVERY_GPU, bias=model.head_transform))
+        bias = model.head_transform and model.head_bias
+        found.append(build.gemm("head_projection", "lm_head", h, t, ON_EVERY_GPU, bias=bias))
     if model.head_transform:  # with the activation
         weights = NORM_WEIGHTS[model.norm] * t
         found.append(Elementwise("head_norm", "norm", 1, b, positions, t, t, weights, size.Bx, TOKENS))

@@ -29,7 +29,8 @@ class Trained(NamedTuple):
 class Layer(NamedTuple):
     """One kind of layer, and how many of it.
 
-    `norms`: before mixer and MLP (pre), after them (post), both (sandwich), one for the two (parallel), or none.
+    `norms`: before mixer and MLP (pre), the MLP alone (mlp), after both (post), before and after (sandwich), one for the
+    two (parallel), or none. `residual_scales`: learned vectors as wide as the hidden size at each residual addition.
     `unquantized`: linear layers that are not in the model's `weight_format`: attention, mlp, experts, shared_experts,
     or single operators as `llmcost ops` names them. `formats`: those that have a format of their own, such as
     o_proj=int8-channel, where weights are kept in the model's own format. `reuses_weights`: those of an earlier layer
@@ -40,6 +41,7 @@ class Layer(NamedTuple):
     mixer: Block
     mlp: Block
     norms: str = "pre"
+    residual_scales: Number = 0
     cross_attention: Block | None = None
     unquantized: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
@@ -56,8 +58,9 @@ class ModelSpec(NamedTuple):
     `embedding_size`: the width of the embedding, if another than the hidden size; a projection of the tokens alone
     (no bias), or of the sum with positions and token types (with a bias), makes up for it. `input_only_tokens`: rows
     of the embedding that the LM head has no output for. `position_offset`: rows of the position table before the
-    first position. `rotary_table`: the angles are stored. `head_size`: a linear layer of so many outputs stands
-    before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: a linear layer as wide as
+    first position. `rotary_table`: the angles are stored. `embedding_scales`: vectors as wide as the hidden size by
+    which what enters the layers is scaled and shifted, or that begin a state beside it. `head_size`: a linear layer of so many outputs stands
+    before the LM head, with an activation, a norm and (`head_bias`) a bias if `head_transform`. `pooler`: a linear layer as wide as
     the hidden size, which runs on the first token; behind an LM head it is stored, not run.
     `bidirectional`: every token sees all others. `head`: logits of the vocabulary (lm), of `num_labels` for each
     sequence or each token, with a bias where `label_bias`, or none.
@@ -92,9 +95,11 @@ class ModelSpec(NamedTuple):
     type_vocab_size: Number = 0
     position_offset: Number = 0
     rotary_table: bool = False
+    embedding_scales: Number = 0
     final_norm: bool = True
     head_size: Number = 0
     head_transform: bool = False
+    head_bias: bool = True
     pooler: bool = False
     bidirectional: bool = False
     head: str = "lm"

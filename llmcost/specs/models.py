@@ -36,7 +36,8 @@ def _fields(kinds: Iterable[Any]) -> dict[str, Schema]:
 
 # The fields of a layer that are no block's own.
 PLAIN = {
-    "norms": choice("pre", "post", "sandwich", "parallel", "none"),
+    "norms": choice("pre", "mlp", "post", "sandwich", "parallel", "none"),
+    "residual_scales": SIZE,
     "reuses_weights": FLAG,
     "unquantized": several(TEXT),
     "formats": several(TEXT),
@@ -88,9 +89,11 @@ SCHEMA = record(
         "type_vocab_size": SIZE,
         "position_offset": SIZE,
         "rotary_table": FLAG,
+        "embedding_scales": SIZE,
         "final_norm": FLAG,
         "head_size": SIZE,
         "head_transform": FLAG,
+        "head_bias": FLAG,
         "pooler": FLAG,
         "bidirectional": FLAG,
         "head": choice("lm", "sequence", "token", "none"),
@@ -186,7 +189,7 @@ def _layer(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hi
             raise document.error((*path, name), f"no use for it in a layer of {' and '.join(_names(kinds))}")
     blocks = {place: _block(document, path, kind, fields) for place, kind in kinds.items()}
     _refuse_contradictions(document, path, fields)
-    others = {name: fields[name] for name in ("norms", "reuses_weights") if name in fields}
+    others = {name: fields[name] for name in ("norms", "residual_scales", "reuses_weights") if name in fields}
     unquantized, formats = (tuple(fields.get(name, ())) for name in ("unquantized", "formats"))
     for each in formats:
         if each.partition("=")[2] not in FORMATS:

@@ -31,7 +31,9 @@ class Experts(NamedTuple):
 
     `router_scales`: a weight a channel of the router's input and one an expert. `branch_norms`: a norm
     on the experts' input and one on each branch's output. `output_norm`: one on their sum.
-    `input_gate_rank`: the block's input is scaled by a low-rank map of itself.
+    `input_gate_rank`: the block's input is scaled by a low-rank map of itself. `output_bias`: one is added to their sum.
+    `router_hidden_size`: the router is an MLP of three layers in that size, behind a projection and a norm; with a
+    `router_state` it adds what the layer before had there, scaled (ZAYA1, arXiv 2511.17127).
     """
 
     num_experts: Number
@@ -52,6 +54,9 @@ class Experts(NamedTuple):
     output_norm: bool = False
     n_group: Number = 0
     topk_group: Number = 0
+    output_bias: bool = False
+    router_hidden_size: Number = 0
+    router_state: bool = False
 
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Router, the experts that each token takes, their weighted sum, the shared experts."""
@@ -60,8 +65,11 @@ class Experts(NamedTuple):
             yield from build.input_gate("experts_input_gate", self.input_gate_rank)
         if self.router_scales:
             yield build.elementwise("router_scales", "mlp", h, h, OF_INPUT, weights=h + self.num_experts)
-        router = ROUTER_OF_SCALED if self.router_scales else ROUTER
-        yield build.gemm("router", "mlp", h, self.num_experts + self.zero_expert_num, router, bias=self.router_bias)
+        router, width = ROUTER_OF_SCALED if self.router_scales else ROUTER, h
+        if present(self.router_hidden_size):
+            yield from self.router_mlp(build, self.router_hidden_size)
+            router, width = ROUTER_OF_SCALED, self.router_hidden_size
+        yield build.gemm("router", "mlp", width, self.num_experts + self.zero_expert_num, router, bias=self.router_bias)
         if self.branch_norms:
             yield build.elementwise("experts_norm", "norm", h, h, OF_INPUT, weights=h)
         if present(self.moe_latent_size):
@@ -80,6 +88,15 @@ class Experts(NamedTuple):
             yield build.elementwise("branch_norms", "norm", 2 * h, h, TOKENS, weights=2 * h)
         if self.output_norm:
             yield build.elementwise("experts_output_norm", "norm", h, h, TOKENS, weights=h)
+
+    def router_mlp(self, build: Builder, size: Number) -> Iterator[Operator]:
+        """What stands before the router's last layer: projection, state of the layer before and norm, two layers."""
+        yield build.gemm("router_down", "mlp", build.hidden, size, ROUTER, bias=True)
+        weights = 2 * size if self.router_state else size
+        yield build.elementwise("router_norm", "norm", 2 * size, size, TOKENS, weights=weights)
+        for name in ("router_fc1", "router_fc2"):
+            yield build.gemm(name, "mlp", size, size, ROUTER_OF_SCALED, bias=True)
+            yield build.elementwise(f"{name}_activation", "mlp", size, size, TOKENS)
 
     def in_latent_size(self, build: Builder, size: Number) -> Iterator[Operator]:
         """Projection into the experts' size, the experts, the norm of their sum, projection out of it."""
@@ -105,4 +122,5 @@ class Experts(NamedTuple):
         yield build.grouped(name, "mlp", h, up, E, k, facts.up, bias=self.expert_bias)
         yield build.elementwise("experts_activation", "mlp", k * up, k * f, facts.activation)
         yield build.grouped("experts_down_proj", "mlp", f, h, E, k, facts.down, bias=self.expert_bias)
-        yield build.elementwise("experts_sum", "mlp", k * h, h, SUM)
+        weights = h if self.output_bias else 0
+        yield build.elementwise("experts_sum", "mlp", k * h, h, SUM, weights=weights)

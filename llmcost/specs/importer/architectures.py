@@ -86,6 +86,7 @@ ARCHITECTURE = record(
         "classes": several(TEXT),
         "layer_types": ANY,
         "order": record({"cycle": several(TEXT)}, {"begin": several(TEXT)}),
+        "first_layer": record({}, dict.fromkeys(LAYER_FIELDS, ANY)),
         "layers": mapping(record({}, dict.fromkeys(LAYER_FIELDS, ANY) | OF_A_LAYER)),
         "window_if": TEXT,
         "last_full": FLAG,
@@ -93,6 +94,7 @@ ARCHITECTURE = record(
         "experts": ANY,
         "one_expert_is_dense": FLAG,
         "shared_kv": record({"last": TEXT}, {"double_mlp_if": TEXT}),
+        "repeated": record({"from": TEXT, "layers": TEXT, "times": TEXT}, {}),
         "whole_heads": FLAG,
         "encoder": FLAG,
         "pools": FLAG,
@@ -203,6 +205,7 @@ def _check(document: Document, kind: str, entry: Architecture) -> None:
     _check_fields(document, (kind,), entry)
     for word, layer in entry.get("layers", {}).items():
         _check_fields(document, (kind, "layers", word), layer)
+    _check_fields(document, (kind, "first_layer"), entry.get("first_layer", {}))
     types = entry.get("layer_types", "listed")
     if types == "listed":
         return
@@ -296,4 +299,4 @@ def _used(layer: dict[str, Any]) -> set[str]:
     blocks = [MIXERS[layer["mixer"]], MLPS[layer["mlp"]]]
     blocks += [MLPS["experts"]] if "experts" in layer else []
     blocks += [CrossAttention] if "cross_attention_size" in layer else []
-    return {"mixer", "mlp", "norms", *(field for block in blocks for field in block._fields)}
+    return {"mixer", "mlp", "norms", "residual_scales", *(field for block in blocks for field in block._fields)}

@@ -37,9 +37,11 @@ PLAIN: dict[str, Any] = {
     "input_only_tokens": None,
     "type_vocab_size": None,
     "rotary_table": None,
+    "embedding_scales": None,
     "final_norm": True,
     "head_size": None,
     "head_transform": False,
+    "head_bias": True,
     "pooler": False,
     "lm_head_bias": False,
 }

@@ -13,7 +13,8 @@ from typing import Any
 Get = Callable[[str], Any]
 
 _OPERATORS = re.compile("[-+*/]")
-_CONDITION, _EITHER, _DISTINCT = {"if", "is", "then", "else"}, {"either"}, {"distinct"}
+_CONDITION, _EITHER, _DISTINCT, _SHARE = {"if", "is", "then", "else"}, {"either"}, {"distinct"}, {"share", "of"}
+MOST = 10**9  # of a share of a size
 
 
 class NotWholeError(Exception):
@@ -39,6 +40,8 @@ def evaluate(said: Any, get: Get) -> Any:
             if found:
                 break
         return found
+    if "share" in said:
+        return _share(said, get)
     if "distinct" in said:
         entries = get(said["distinct"])
         return len({str(each) for each in entries}) if isinstance(entries, list) else None
@@ -53,6 +56,8 @@ def keys_of(said: Any) -> list[str]:
         return [word for word in _OPERATORS.split(said[1:]) if not word.isdecimal()]
     if not isinstance(said, dict):
         return []
+    if "share" in said:
+        return [said[name] for name in ("share", "of", "multiple") if name in said]
     if "distinct" in said:
         return [said["distinct"]]
     return [key for each in (*said.get("either", ()), said.get("then"), said.get("else")) for key in keys_of(each)]
@@ -73,16 +78,33 @@ def plain_values(said: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[
             yield from plain_values(each, (*path, "either", position))
     elif said.keys() == _DISTINCT and _is_key(said["distinct"]):
         return
+    elif said.keys() - {"multiple"} == _SHARE and all(map(_is_key, said.values())):
+        return
     elif said.keys() <= _CONDITION and _is_key(said.get("if")) and ("then" in said or "else" in said):
         for side in ("then", "else"):
             yield from plain_values(said.get(side), (*path, side))
     else:
-        problem = "expected a value, {if: key, then: …, else: …}, {either: [value, value]} or {distinct: key}"
+        problem = (
+            "expected a value, {if: key, then: …, else: …}, {either: [value, value]}, {distinct: key} or "
+            "{share: key, of: key, multiple: key}"
+        )
         raise ValueError(path, problem)
 
 
 def _is_key(word: Any) -> bool:
     return isinstance(word, str) and all(part.isidentifier() for part in word.split("."))
+
+
+def _share(said: dict[str, str], get: Get) -> int:
+    """A size times a factor, rounded down, or up to a multiple. Raises NotWholeError."""
+    size, factor = get(said["of"]), get(said["share"])
+    multiple = get(said["multiple"]) if "multiple" in said else None
+    for name, value, kinds in (("of", size, int), ("share", factor, int | float), ("multiple", multiple, int | None)):
+        if not isinstance(value, kinds) or (value is not None and not 0 < value < MOST):
+            raise NotWholeError(said[name], value, " above 0")
+    if multiple is None:
+        return int(size * factor)
+    return int((size * factor + multiple - 1) // multiple * multiple)
 
 
 def _sum(text: str, get: Get) -> int:
