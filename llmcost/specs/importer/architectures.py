@@ -99,6 +99,7 @@ ARCHITECTURE = record(
         "encoder": FLAG,
         "pools": FLAG,
         "encoder_decoder": FLAG,
+        "has_towers": FLAG,
         "position_padding": ANY,
         "embedding_projection_always": FLAG,
         "modules": mapping(TEXT),

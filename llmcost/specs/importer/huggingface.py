@@ -136,9 +136,11 @@ def document_of(
                 layer.pop("unquantized", None)
         notes += quantization.notes_of(keys.get("quantization_config"))
     data |= grouped(layers) | streams(keys)
+    if keys.family.get("has_towers"):
+        counted = counted or "the text model alone"
     data |= {"counted": counted or None}
     if counted:
-        data |= with_towers(whole, data)
+        data |= with_towers(whole, data, everywhere=bool(keys.family.get("has_towers")))
     data["notes"] = notes or None
     keys.refuse_what_is_left(keys.given)
     keys.refuse_what_is_not_there()
@@ -201,14 +203,19 @@ def dtype_of(keys: Keys) -> str:
     return DTYPE[said]
 
 
-def with_towers(whole: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """The towers beside a text model, and what is counted then; what is not understood stays left out, and is said."""
+def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool = False) -> dict[str, Any]:
+    """The towers beside a text model, and what is counted then; what is not understood stays left out, and is said.
+
+    `everywhere`: also where the class is that of a causal language model.
+    """
     from llmcost.specs.importer import towers  # few configs have any
 
-    if "ForCausalLM" in str(whole.get("architectures")):
+    if "ForCausalLM" in str(whole.get("architectures")) and not everywhere:
         return {}  # the class of the text model alone
     try:
         found = towers.towers_of(whole, data["hidden_size"])
+        if not found:
+            return {}
     except towers.LeftOutError as why:
         return {"counted": f"{data['counted']} ({why})"}
     names = " and ".join(f"the {each['name'].replace('_', ' ')}" for each in found)
