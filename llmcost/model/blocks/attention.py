@@ -96,7 +96,7 @@ class GroupedAttention(NamedTuple):
         if present(self.index_topk):
             yield from self.indexer(build)
         if self.dynamic_mask:
-            yield build.gemm("mask_proj", "attention", g * dv, g, MASK)
+            yield build.gemm("mask_proj", "attention", g * dv, g, MASK, bias=self.attention_bias)
             yield build.elementwise("mask", "attention", g, g, CHANNELS, weights=g)
         if present(self.position_buckets):
             yield Stored("position_biases", "attention", build.count, a * self.position_buckets, build.bytes.Bx, HEADS)

@@ -79,6 +79,7 @@ class Builder(NamedTuple):
     ) -> Operator:
         """A linear layer on every token, k in, n out."""
         b, s, Bw = self.load.b, self.load.s, self.weight(name, part, k, facts)
+        bias = bias and not self.reused
         return Gemm(name, part, self.count, b, s, k, n, bias, tied or self.reused, Bw, self.bytes.Bx, facts)
 
     def grouped(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, divide
+from llmcost.ground.algebra import Number, divide, floor_div
 from llmcost.model.blocks.builder import CHANNELS, COLUMNS_OF_INPUT, ROWS, Builder
 from llmcost.model.operators import Operator
 
@@ -16,14 +16,13 @@ class MatrixLstm(NamedTuple):
     """Each of `mlstm_heads` heads keeps a matrix of its keys' by its values' size, with an input and a forget gate.
 
     `mlstm_keys`, `mlstm_values`: sizes of all heads together. A normaliser, which sums the keys, is one more column of
-    the matrix; the running maximum of the gates' exponents, a number a head, is left out. `mlstm_bias`: of the
-    projections and the norm behind the memory; the gates always have one.
+    the matrix; the running maximum of the gates' exponents, a number a head, is left out. `state_fp32`: the
+    matrices are kept in 32 bits whatever the activations are.
     """
 
     mlstm_heads: Number
     mlstm_keys: Number
     mlstm_values: Number
-    mlstm_bias: bool = False
     state_fp32: bool = False
 
     def source(self) -> str:
@@ -32,8 +31,8 @@ class MatrixLstm(NamedTuple):
 
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Projection to q, k, v and output gate, gates, scan, norm and gate, output projection."""
-        heads, keys, values, bias = self.mlstm_heads, self.mlstm_keys, self.mlstm_values, self.mlstm_bias
-        yield build.gemm("mlstm_in_proj", "attention", build.hidden, 2 * (keys + values), IN, bias=bias)
+        heads, keys, values = self.mlstm_heads, self.mlstm_keys, self.mlstm_values
+        yield build.gemm("mlstm_in_proj", "attention", build.hidden, 2 * (keys + values), IN)
         yield build.gemm("mlstm_gates_proj", "attention", build.hidden, 2 * heads, GATES, bias=True)
         yield build.scan(
             heads,
@@ -44,6 +43,6 @@ class MatrixLstm(NamedTuple):
             writes=values,
             fp32=self.state_fp32,
         )
-        weights = 2 * values if bias else values
+        weights = heads * floor_div(values, heads)
         yield build.elementwise("mlstm_gate", "norm", 2 * values, values, CHANNELS, weights=weights)
-        yield build.gemm("mlstm_out_proj", "attention", values, build.hidden, OUT, bias=bias)
+        yield build.gemm("mlstm_out_proj", "attention", values, build.hidden, OUT)
