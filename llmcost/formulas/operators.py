@@ -114,7 +114,9 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     sequences = rank_share(w.batch, w.dp)
     if phase == "decode":
         load = Load(rank_share(sequences, in_flight(sequences, w.pp)), 1, w.context, decode=True)
+        load = load._replace(memory=w.prompt)
         letters = Load(symbol("b", load.b, "batch"), 1, symbol("c", w.context, "context"), decode=True)
+        letters = letters._replace(memory=symbol("s", w.prompt, "tokens of the prompt"))
     else:
         load, s = Load(sequences, w.prompt, w.prompt, cached=phase != "train"), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s, cached=load.cached)

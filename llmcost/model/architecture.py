@@ -8,7 +8,7 @@ and up, fused attention, residual addition and norm in one.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, present
+from llmcost.ground.algebra import Number, divide, present
 from llmcost.model import verify
 from llmcost.model.blocks import Builder, NoBlock
 from llmcost.model.blocks.builder import NORM_OF_INPUT, NORM_WEIGHTS, ON_EVERY_GPU, RESIDUAL_NORM, TOKENS
@@ -16,6 +16,7 @@ from llmcost.model.operators import EVERYWHERE, OWN, Elementwise, Facts, Gemm, L
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import Layer, ModelSpec
 
+HEADS = Facts("heads")
 VOCABULARY, POSITIONS = Facts("table"), Facts("tokens", role="positions")
 LOGITS = Facts("columns", OWN)
 
@@ -39,6 +40,8 @@ def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1
     depend on structure alone: which blocks, biases or none, tied or not. Layers of one kind stand together, wherever in
     the model they are.
     """
+    if model.encoder is not None:
+        return _with_encoder(model, model.encoder, size, load)
     layers: list[Operator] = []
     if not model.generates:  # every position is computed to the end, and none is kept
         load, logits = load._replace(cached=False), load.s
@@ -51,6 +54,36 @@ def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1
     return found
 
 
+def _with_encoder(model: ModelSpec, encoder: ModelSpec, size: ElementBytes, load: Load) -> Pass:
+    """A pass of an encoder and a decoder.
+
+    A prompt is the encoder's: it runs once, and the decoder on the token that begins its answer. A decode step is the
+    decoder's alone, after the tokens of the prompt, `load.memory`; of its context those are the encoder's, and it sees
+    its own first token beside the others.
+    """
+    if load.decode:
+        memory, own = load.memory, load._replace(c=load.c - load.memory + 1)
+    else:
+        memory, own = load.s, load._replace(s=1, c=1)
+    read = [
+        op._replace(rows=0) if op.name == "token_embedding" else op  # the decoder's table
+        for op in forward(encoder, size, load._replace(s=memory, c=memory, decode=False, over=None)).operators()
+    ]
+    read = [op._replace(name=f"encoder.{op.name}") for op in read]
+    if load.decode:
+        read = [_idle(op) for op in read]
+    found = forward(model._replace(encoder=None), size, own._replace(memory=memory), own.s)
+    return found._replace(first=[*read, *found.first])
+
+
+def _idle(op: Operator) -> Operator:
+    """The weights of a kernel that a pass does not run."""
+    params = op.params()
+    each = divide(op.stored_bytes(), params) if present(params) else op.Bx
+    facts = EVERYWHERE if op.facts.split in ("tokens", "table") else HEADS
+    return Stored(op.name, op.part, op.count, params, each, facts)
+
+
 def operators(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> list[Operator]:
     """Every operator of one forward pass."""
     return forward(model, size, load, logits).operators()
@@ -60,6 +93,9 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
     """Tables of tokens, token types and positions, and a norm and a projection where the model has them."""
     width = model.embedding_size if present(model.embedding_size) else model.hidden_size
     build = _builder(model, 1, size, load)
+    if present(model.mel_bins):
+        yield from _of_sound(model, build)
+        return
     projection = build.gemm("embedding_projection", "embedding", width, model.hidden_size, ON_EVERY_GPU)
     yield _table("token_embedding", model.vocab_size + model.input_only_tokens, width, size, load, VOCABULARY)
     if model.embedding_projection == "tokens":
@@ -82,6 +118,17 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
         yield build.elementwise("embedding_scales", "norm", h, h, TOKENS, weights=model.embedding_scales * h)
     for streams in model.streams:
         yield from streams.before(build, model.num_hidden_layers)
+
+
+def _of_sound(model: ModelSpec, build: Builder) -> Iterator[Operator]:
+    """Two convolutions of three frames each over mel bins, the second of stride 2, and positions (Whisper)."""
+    h, load = model.hidden_size, build.load
+    frames = build._replace(load=load._replace(s=2 * load.s))
+    yield frames.gemm("first_convolution", "embedding", 3 * model.mel_bins, h, ON_EVERY_GPU, bias=True)
+    yield frames.elementwise("first_activation", "embedding", h, h, TOKENS)
+    yield build.gemm("second_convolution", "embedding", 3 * h, h, ON_EVERY_GPU, bias=True)
+    yield build.elementwise("second_activation", "embedding", h, h, TOKENS)
+    yield _table("position_embedding", model.max_position_embeddings, h, build.bytes, load, POSITIONS)
 
 
 def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Load) -> Iterator[Operator]:

@@ -66,6 +66,9 @@ class ModelSpec(NamedTuple):
     sequence or each token, with a bias where `label_bias`, or none.
     `counted`: what of the model the spec holds, in words, where that is not all of it.
     `towers`: encoders of images and sound beside it, which run in prefill where there are any.
+    `encoder`: what reads the prompt, whose states the layers look at by cross-attention; the model itself then begins
+    with one token, and its cache with what it generates. An encoder has no head, and its tokens' embedding is the
+    model's own; with `mel_bins` it reads frames of sound instead, two for a position, by two convolutions.
     `unread`: why the format of the weights is not known, of a checkpoint whose quantisation is not understood.
     `routing`: the law by which its routers send tokens to experts, which a workload chooses and no spec has.
     `unknown_keys`: those of the config that are not understood and were left out all the same: counts may be wrong.
@@ -83,6 +86,8 @@ class ModelSpec(NamedTuple):
     layers: tuple[Layer, ...]
     streams: tuple[Streams, ...] = ()
     towers: tuple[Tower, ...] = ()
+    encoder: "ModelSpec | None" = None
+    mel_bins: Number = 0
     aliases: tuple[str, ...] = ()
     released: str = ""
     dtype: str = "bf16"
@@ -138,6 +143,11 @@ class ModelSpec(NamedTuple):
     def has_position_table(self) -> bool:
         """Whether a row is stored for every position: beyond the last one the model cannot run at all."""
         return self.position_embedding == "learned" or self.rotary_table
+
+    @property
+    def longest(self) -> Number:
+        """The most positions of a request: with an encoder, those of both."""
+        return self.max_position_embeddings + (0 if self.encoder is None else self.encoder.max_position_embeddings)
 
     @property
     def num_hidden_layers(self) -> Number:

@@ -137,9 +137,11 @@ class Allocation(NamedTuple):
 def allocation(layers: Sequence[Operator], piece: Number) -> Allocation:
     """The caches of some layers on one GPU. `piece`: tokens of a prompt that run at a time, and are kept meanwhile.
 
-    Layers that share another's cache add nothing.
+    Layers that share another's cache add nothing. Where a decoder looks at an encoder's states, a position is either
+    a token of the prompt, in the cache of cross-attention, or one that was generated, in that of self-attention; each
+    takes as many bytes, and is counted once.
     """
-    own = [op for op in layers if isinstance(op, Attention) and op.caches and not op.shared]
+    own = [op for op in layers if isinstance(op, Attention) and op.caches and not op.shared and not op.crosses]
     growing = [op for op in own if op.span not in ("window", "chunk")]
     windowed = [op for op in own if op.span in ("window", "chunk")]
     kinds = {str(op.w): [each for each in windowed if str(each.w) == str(op.w)] for op in windowed}

@@ -36,10 +36,10 @@ from llmcost.model.blocks.streams import (
 
 MIXERS: dict[str, Any] = {
     "attention": GroupedAttention,
-    "routed": RoutedAttention,
-    "convolved": ConvolvedAttention,
     "latent": LatentAttention,
     "compressed": CompressedAttention,
+    "routed": RoutedAttention,
+    "convolved": ConvolvedAttention,
     "mamba": Mamba,
     "mamba2": Mamba2,
     "attention-mamba2": beside(GroupedAttention, Mamba2),

@@ -3,16 +3,24 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number
-from llmcost.model.blocks.builder import NORM_WEIGHTS, Builder
-from llmcost.model.operators import Operator, Stored
+from llmcost.ground.algebra import Number, present
+from llmcost.model.blocks.attention import ATTENTION, OUTPUT
+from llmcost.model.blocks.builder import CACHE_WRITE, COLUMNS, COLUMNS_OF_INPUT, NORM_OF_INPUT, NORM_WEIGHTS, Builder
+from llmcost.model.operators import Facts, Operator, Stored
+
+QUERIES = COLUMNS_OF_INPUT._replace(modules=("q_proj",))
+KEYS = COLUMNS._replace(modules=("k_proj",))
+VALUES = COLUMNS._replace(modules=("v_proj",))
+KEYS_AND_VALUES = COLUMNS._replace(modules=("k_proj v_proj",))
+HEADS = Facts("heads")
 
 
 class CrossAttention(NamedTuple):
     """Queries of the decoder on keys and values of an encoder's states, which are `cross_attention_size` wide.
 
-    As a language model the decoder has no encoder to look at: its weights, and those of the norm that
-    belongs to it, are stored and nothing of it runs. Heads and biases are those of the layer's attention.
+    Keys and values are computed once, with the prompt that the encoder read, and cached. A decoder without an encoder
+    has nothing to look at: its weights, and those of the norm that belongs to it, are stored and nothing of it runs.
+    Heads and biases are those of the layer's attention.
     """
 
     num_attention_heads: Number
@@ -23,6 +31,39 @@ class CrossAttention(NamedTuple):
     no_key_bias: bool = False
 
     def operators(self, build: Builder) -> Iterator[Operator]:
+        """The norm, queries, keys and values where they are new, attention, output projection; or all of it stored."""
+        if not present(build.load.memory):
+            yield from self.stored(build)
+            return
+        a, d = self.num_attention_heads, self.head_dim
+        inner, h = a * d, build.hidden
+        yield build.layer_norm("cross_attention_norm", NORM_OF_INPUT)
+        yield build.gemm("cross_q_proj", "attention", h, inner, QUERIES, bias=self.attention_bias)
+        yield from self.keys_and_values(build, inner)
+        seen = build._replace(load=build.load._replace(c=build.load.memory, over=None), both_ways=True)
+        attention = seen.attention(
+            "cross_attention", ATTENTION, heads=a, d=d, dv=d, cached=2 * inner, kv_heads=a, scales=2 * a
+        )
+        yield attention._replace(crosses=True)
+        yield build.gemm("cross_o_proj", "attention", inner, h, OUTPUT, bias=self.attention_output_bias)
+
+    def keys_and_values(self, build: Builder, inner: Number) -> Iterator[Operator]:
+        """Keys and values of the encoder's states and their way into the cache; in decode, their weights alone."""
+        load, size, bias = build.load, self.cross_attention_size, self.attention_bias
+        states = build._replace(load=load._replace(s=load.memory))
+        parts = [("cross_kv_proj", 2 * inner, KEYS_AND_VALUES, bias)]
+        if bias and self.no_key_bias:
+            parts = [("cross_k_proj", inner, KEYS, False), ("cross_v_proj", inner, VALUES, True)]
+        for name, width, facts, biased in parts:
+            if load.decode:
+                weights = size * width + width if biased else size * width
+                yield Stored(name, "attention", build.count, weights, build.weight(name, "attention", size, facts), HEADS)
+            else:
+                yield states.gemm(name, "attention", size, width, facts, bias=biased)
+        if not load.decode:
+            yield states.elementwise("cross_cache_write", "attention", 2 * inner, 2 * inner, CACHE_WRITE)
+
+    def stored(self, build: Builder) -> Iterator[Operator]:
         """The four projections and the norm, stored."""
         inner = self.num_attention_heads * self.head_dim
         weights = 2 * inner * (build.hidden + self.cross_attention_size)

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from llmcost.ground.algebra import Number
 from llmcost.model.blocks.attention import ATTENTION, OUTPUT_BEHIND
-from llmcost.model.blocks.builder import COLUMNS_OF_INPUT, ROTARY, TOKENS, Builder
+from llmcost.model.blocks.builder import COLUMNS, COLUMNS_OF_INPUT, ROTARY, TOKENS, Builder
 from llmcost.model.blocks.experts import ROUTER
 from llmcost.model.operators import Operator
 
 KEYS_AND_VALUES = COLUMNS_OF_INPUT._replace(modules=("kv_proj",))
-QUERIES = COLUMNS_OF_INPUT._replace(modules=("input_linear",))
+QUERIES = COLUMNS._replace(modules=("input_linear",))  # of rows that were copied for them
 OUTPUTS = OUTPUT_BEHIND._replace(modules=("output_linear",))
 
 

@@ -46,6 +46,8 @@ PLAIN: dict[str, Any] = {
     "lm_head_bias": False,
 }
 
+OF_AN_ENCODER = ("position_embedding", "norm", "embedding_norm", "final_norm")
+
 
 def read_config(
     path: Path, kind: str | None = None, allow_unknown: Sequence[str] = (), *, strict: bool = True
@@ -136,6 +138,8 @@ def document_of(
                 layer.pop("unquantized", None)
         notes += quantization.notes_of(keys.get("quantization_config"))
     data |= grouped(layers) | streams(keys)
+    if has_encoder(keys, classes_named(whole, place)):
+        data["encoder"] = encoder_of(keys)
     if keys.family.get("has_towers"):
         counted = counted or "the text model alone"
     data |= {"counted": counted or None}
@@ -239,9 +243,7 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
     named_so = said.startswith("ChatGLM") or any(word in said for word in GENERATES)
     generates = named_so or said == keys.family.get("reference")
     if keys.family.get("encoder_decoder") and "CausalLM" not in said:
-        whole = "an encoder and a decoder, and encoders beside a decoder are not counted yet"
-        alone = keys.family["reference"]
-        raise keys.error("architectures", f'{keys.type} is {whole}; ["{alone}"] here has the decoder counted alone')
+        return of_both(keys, said)
     if generates or not said or (encoder and said.endswith("ForMaskedLM")):
         return {"bidirectional": (encoder and not is_decoder and not generates) or None}
     bare = not re.search("For[A-Z]", said)  # *ForRewardModel has a head
@@ -260,6 +262,41 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
         return found
     number = len(labels) if isinstance(labels, dict) else 2
     return found | {"num_labels": keys.given.get("num_labels", number), "label_bias": encoder or kind == "token"}
+
+
+def of_both(keys: Keys, said: str) -> dict[str, Any]:
+    """What stands behind the layers of an encoder-decoder: an LM head.
+
+    Raises SpecError for a class with another head, and for a type whose encoder is not counted.
+    """
+    if "encoder_stack" not in keys.family:
+        whole = "an encoder and a decoder, and its encoder is not counted"
+        alone = keys.family["reference"]
+        raise keys.error("architectures", f'{keys.type} is {whole}; ["{alone}"] here has the decoder counted alone')
+    if said and not any(word in said for word in ("ConditionalGeneration", "MTModel")):  # MarianMTModel
+        known = "*ForConditionalGeneration and *ForCausalLM"
+        raise keys.error("architectures", f"what {said[:60]} has behind its layers is not understood, unlike {known}")
+    return {}
+
+
+def has_encoder(keys: Keys, named: Any) -> bool:
+    """Whether the encoder of a type that has one is there too: unless `architectures` names its decoder alone."""
+    return "encoder_stack" in keys.family and "CausalLM" not in str(named)
+
+
+def encoder_of(keys: Keys) -> dict[str, Any]:
+    """The encoder in the form of a spec."""
+    own = keys.of_encoder()
+    fields: dict[str, Any] = {
+        "hidden_size": own.field("hidden_size"),
+        "num_hidden_layers": depth_of(own),
+        "max_position_embeddings": positions_of(own),
+        "mel_bins": own.trait("mel_bins"),
+        **{name: own.trait(name, PLAIN[name]) for name in OF_AN_ENCODER},
+    }
+    fields |= {"position_offset": own.trait("position_offset") or None}
+    fields |= grouped(layers_of(own, fields["num_hidden_layers"]))
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def depth_of(keys: Keys) -> int:

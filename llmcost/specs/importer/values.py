@@ -13,7 +13,8 @@ from typing import Any
 Get = Callable[[str], Any]
 
 _OPERATORS = re.compile("[-+*/]")
-_CONDITION, _EITHER, _DISTINCT, _SHARE = {"if", "is", "then", "else"}, {"either"}, {"distinct"}, {"share", "of"}
+_CONDITION = {"if", "is", "begins", "then", "else"}
+_EITHER, _DISTINCT, _SHARE = {"either"}, {"distinct"}, {"share", "of"}
 MOST = 10**9  # of a share of a size
 
 
@@ -47,6 +48,8 @@ def evaluate(said: Any, get: Get) -> Any:
         return len({str(each) for each in entries}) if isinstance(entries, list) else None
     key = get(said["if"])
     holds = str(key) == str(said["is"]) if "is" in said else key
+    if "begins" in said:
+        holds = str(key).startswith(said["begins"])
     return evaluate(said.get("then" if holds else "else"), get)
 
 
