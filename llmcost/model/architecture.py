@@ -78,8 +78,9 @@ def _with_encoder(model: ModelSpec, encoder: ModelSpec, size: ElementBytes, load
 
 def _idle(op: Operator) -> Operator:
     """The weights of a kernel that a pass does not run."""
-    params = op.params()
-    each = divide(op.stored_bytes(), params) if present(params) else op.Bx
+    params, each = op.params(), getattr(op, "Bw", op.Bx)
+    if getattr(op, "bias", False):  # which is in the activations' type
+        each = divide(op.stored_bytes(), params)
     facts = EVERYWHERE if op.facts.split in ("tokens", "table") else HEADS
     return Stored(op.name, op.part, op.count, params, each, facts)
 

@@ -29,8 +29,8 @@ class Trained(NamedTuple):
 class Layer(NamedTuple):
     """One kind of layer, and how many of it.
 
-    `norms`: before mixer and MLP (pre), the MLP alone (mlp), after both (post), before and after (sandwich), one for the
-    two (parallel), or none. `residual_scales`: learned vectors as wide as the hidden size at each residual addition.
+    `norms`: before mixer and MLP (pre), the MLP alone (mlp), after both (post), before and after (sandwich), one for
+    the two (parallel), or none. `residual_scales`: learned vectors as wide as the hidden size at each residual addition.
     `unquantized`: linear layers that are not in the model's `weight_format`: attention, mlp, experts, shared_experts,
     or single operators as `llmcost ops` names them. `formats`: those that have a format of their own, such as
     o_proj=int8-channel, where weights are kept in the model's own format. `reuses_weights`: those of an earlier layer
@@ -59,9 +59,10 @@ class ModelSpec(NamedTuple):
     (no bias), or of the sum with positions and token types (with a bias), makes up for it. `input_only_tokens`: rows
     of the embedding that the LM head has no output for. `position_offset`: rows of the position table before the
     first position. `rotary_table`: the angles are stored. `embedding_scales`: vectors as wide as the hidden size by
-    which what enters the layers is scaled and shifted, or that begin a state beside it. `head_size`: a linear layer of so many outputs stands
-    before the LM head, with an activation, a norm and (`head_bias`) a bias if `head_transform`. `pooler`: a linear layer as wide as
-    the hidden size, which runs on the first token; behind an LM head it is stored, not run.
+    which what enters the layers is scaled and shifted, or that begin a state beside it. `head_size`: a linear layer of
+    so many outputs stands before the LM head, with an activation, a norm and (`head_bias`) a bias if `head_transform`.
+    `pooler`: a linear layer as wide as the hidden size, which runs on the first token; behind an LM head it is stored,
+    not run.
     `bidirectional`: every token sees all others. `head`: logits of the vocabulary (lm), of `num_labels` for each
     sequence or each token, with a bias where `label_bias`, or none.
     `counted`: what of the model the spec holds, in words, where that is not all of it.

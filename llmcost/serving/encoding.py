@@ -64,6 +64,12 @@ def inputs(model: ModelSpec, w: Workload) -> list[Input]:
         asked.append(("--audio", f"{w.audio:g}", True, 1, (float(w.audio),)))
     if w.images is None and w.image_size is not None:
         raise InputError(f"--image-size {w.image_size}: of how many images? say it with --images")
+    if w.audio is not None and model.encoder is not None and model.encoder.mel_bins:
+        positions = model.encoder.max_position_embeddings
+        why = (
+            f"{model.name} hears pieces of 30 seconds, each a sequence (--batch) of {positions:,} positions (--prompt)"
+        )
+        raise InputError(f"--audio {w.audio:g}: {why}")
     found = []
     for flag, told, hears, each, size in asked:
         tower = next((tower for tower in model.towers if tower.hears == hears), None)

@@ -183,7 +183,8 @@ def evaluate(
         prompt_cost, prompt_share = prompt_cost.plus(encoded.whole), prompt_share.plus(encoded.share)
 
     step = decode_step(server, w, w.context)
-    whole_step = step.share.operators() if alone else _whole_step(model, size, w)
+    everyone = Load(w.batch, 1, w.context, decode=True, memory=w.prompt)
+    whole_step = step.share.operators() if alone else operators(model, size, everyone)
     step_cost = step.cost if alone else count_pass(whole_step)
 
     params = count_params(whole_step)
@@ -224,11 +225,6 @@ def evaluate(
         accuracy=Accuracy._make([*[efficiency.band(phase) for phase in SERVING], Band()]),
         encoding=None if encoded is None else encoded.answer,
     )
-
-
-def _whole_step(model: ModelSpec, size: ElementBytes, w: Workload) -> list[Operator]:
-    """The operators of a decode step of the whole batch before GPUs divide them."""
-    return operators(model, size, Load(w.batch, 1, w.context, decode=True, memory=w.prompt))
 
 
 def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec | None, w: Workload) -> Efficiency:

@@ -17,8 +17,8 @@ from llmcost.model.blocks.latent import LatentAttention
 from llmcost.model.blocks.lightning import LightningAttention
 from llmcost.model.blocks.mamba import Mamba
 from llmcost.model.blocks.mamba2 import Mamba2
-from llmcost.model.blocks.mlstm import MatrixLstm
 from llmcost.model.blocks.mlp import AdaptedMlp, GatedMlp, PlainMlp
+from llmcost.model.blocks.mlstm import MatrixLstm
 from llmcost.model.blocks.parallel_mixers import beside
 from llmcost.model.blocks.rg_lru import RgLru
 from llmcost.model.blocks.routed_attention import RoutedAttention

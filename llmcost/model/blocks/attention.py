@@ -37,9 +37,9 @@ class GroupedAttention(NamedTuple):
     A query sees the last `sliding_window` keys, those of its own `attention_chunk_size`, the best `index_topk` by an
     indexer (which scores every key with `index_n_heads` heads and one cached key a token), or all (0).
     `attention_bias` is that of q, k and v, but not of k with `no_key_bias`. `attention_sinks`: a learned logit a
-    head. `attention_gate` scales each head's or channel's output by a projection of the input;
-    there are `attention_gate_weights` that scale or shift it. `qk_norm` is over each head (one weight a channel, or weight and bias)
-    or has a weight for every channel of all heads, or for those of the queries; `sub_norm` stands before the output projection.
+    head. `attention_gate` scales each head's or channel's output by a projection of the input, which
+    `attention_gate_weights` scale or shift. `qk_norm` is over each head (one weight a channel, or weight and bias) or
+    has a weight for every channel of all heads, or of the queries; `sub_norm` stands before the output projection.
 
     `keys_and_values`: "own"; "tied", one projection for both (the cache still holds both, only keys are turned); or
     "shared", an earlier layer's, whose cache this layer reads. `differential`: pairs of heads are subtracted

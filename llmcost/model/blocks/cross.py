@@ -57,7 +57,9 @@ class CrossAttention(NamedTuple):
         for name, width, facts, biased in parts:
             if load.decode:
                 weights = size * width + width if biased else size * width
-                yield Stored(name, "attention", build.count, weights, build.weight(name, "attention", size, facts), HEADS)
+                yield Stored(
+                    name, "attention", build.count, weights, build.weight(name, "attention", size, facts), HEADS
+                )
             else:
                 yield states.gemm(name, "attention", size, width, facts, bias=biased)
         if not load.decode:

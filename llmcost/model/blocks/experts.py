@@ -31,9 +31,9 @@ class Experts(NamedTuple):
 
     `router_scales`: a weight a channel of the router's input and one an expert. `branch_norms`: a norm
     on the experts' input and one on each branch's output. `output_norm`: one on their sum.
-    `input_gate_rank`: the block's input is scaled by a low-rank map of itself. `output_bias`: one is added to their sum.
+    `output_bias`: one is added to it. `input_gate_rank`: the block's input is scaled by a low-rank map of itself.
     `router_hidden_size`: the router is an MLP of three layers in that size, behind a projection and a norm; with a
-    `router_state` it adds what the layer before had there, scaled (ZAYA1, arXiv 2511.17127).
+    `router_state` it adds what the layer before had there, scaled (ZAYA1).
     """
 
     num_experts: Number
@@ -63,13 +63,7 @@ class Experts(NamedTuple):
         h = build.hidden
         if present(self.input_gate_rank):
             yield from build.input_gate("experts_input_gate", self.input_gate_rank)
-        if self.router_scales:
-            yield build.elementwise("router_scales", "mlp", h, h, OF_INPUT, weights=h + self.num_experts)
-        router, width = ROUTER_OF_SCALED if self.router_scales else ROUTER, h
-        if present(self.router_hidden_size):
-            yield from self.router_mlp(build, self.router_hidden_size)
-            router, width = ROUTER_OF_SCALED, self.router_hidden_size
-        yield build.gemm("router", "mlp", width, self.num_experts + self.zero_expert_num, router, bias=self.router_bias)
+        yield from self.router(build)
         if self.branch_norms:
             yield build.elementwise("experts_norm", "norm", h, h, OF_INPUT, weights=h)
         if present(self.moe_latent_size):
@@ -88,6 +82,17 @@ class Experts(NamedTuple):
             yield build.elementwise("branch_norms", "norm", 2 * h, h, TOKENS, weights=2 * h)
         if self.output_norm:
             yield build.elementwise("experts_output_norm", "norm", h, h, TOKENS, weights=h)
+
+    def router(self, build: Builder) -> Iterator[Operator]:
+        """The router, with what stands before it."""
+        facts, width = ROUTER, build.hidden
+        if self.router_scales:
+            yield build.elementwise("router_scales", "mlp", width, width, OF_INPUT, weights=width + self.num_experts)
+            facts = ROUTER_OF_SCALED
+        if present(self.router_hidden_size):
+            yield from self.router_mlp(build, self.router_hidden_size)
+            facts, width = ROUTER_OF_SCALED, self.router_hidden_size
+        yield build.gemm("router", "mlp", width, self.num_experts + self.zero_expert_num, facts, bias=self.router_bias)
 
     def router_mlp(self, build: Builder, size: Number) -> Iterator[Operator]:
         """What stands before the router's last layer: projection, state of the layer before and norm, two layers."""

@@ -1,4 +1,4 @@
-"""Attention whose queries and outputs are experts' (mixture of attention heads, arXiv 2210.05144; JetMoE, 2404.07413)."""
+"""Attention whose queries and outputs are experts': a mixture of attention heads (arXiv 2210.05144), as in JetMoE."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -16,7 +16,7 @@ from llmcost.model.blocks import MIXERS, MLPS, STREAMS, CrossAttention
 from llmcost.specs.importer import patterns
 from llmcost.specs.importer.names import SYNONYMS
 from llmcost.specs.importer.values import plain_values
-from llmcost.specs.models import KINDS, LAYER, MODEL, SCHEMA
+from llmcost.specs.models import LAYER, MODEL, SCHEMA
 from llmcost.specs.reader import Document, Key, parse_yaml, read_text, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, record, several, shown, validate
 

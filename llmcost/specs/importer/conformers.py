@@ -79,7 +79,7 @@ def _phi4_audio(config: dict[str, Any], hidden: int) -> dict[str, Any]:
 
 def _phi4_layers(v: Part, h: int) -> Operators:
     """Its conformer layers, all of whose linear layers have biases."""
-    each = {"count": v.size("num_blocks")}
+    each: dict[str, Any] = {"count": v.size("num_blocks")}
     middle, inner = v.size("intermediate_size"), v.size("ext_pw_out_channel")
     if not h == inner == v.size("depthwise_separable_out_channel"):
         raise LeftOutError("the channels of its convolutions are not those of its layers")
@@ -227,7 +227,8 @@ MOBILE_NET = {"mobilenetv5_300m_enc": (294_126_912, 2048)}
 
 def gemma3n(config: dict[str, Any], hidden: int) -> Towers:
     """Gemma 3n's MobileNet and its conformer, with the embedding of marks that each has."""
-    v, a = Part(config.get("vision_config") or {}, "gemma3n_vision"), Part(config.get("audio_config") or {}, "gemma3n_audio")
+    v = Part(config.get("vision_config") or {}, "gemma3n_vision")
+    a = Part(config.get("audio_config") or {}, "gemma3n_audio")
     name = v.get("architecture")
     if not isinstance(name, str) or name not in MOBILE_NET:
         raise LeftOutError(f"its architecture {str(name)[:40]} is not understood")
@@ -243,7 +244,9 @@ def gemma3n(config: dict[str, Any], hidden: int) -> Towers:
     seen = [table("mobile_net", weights), *_marks(v, channels, hidden)]
     heard = [
         *_subsampled(a.get("sscp_conv_channel_size"), bins, h),
-        *_conformer(h, a.size("conf_num_attention_heads"), a.size("conf_conv_kernel_size"), a.size("conf_num_hidden_layers")),
+        *_conformer(
+            h, a.size("conf_num_attention_heads"), a.size("conf_conv_kernel_size"), a.size("conf_num_hidden_layers")
+        ),
         *_marks(a, h, hidden),
     ]
     v.refuse_what_is_left()

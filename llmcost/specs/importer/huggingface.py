@@ -213,6 +213,7 @@ def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool
     `everywhere`: also where the class is that of a causal language model.
     """
     from llmcost.specs.importer import towers  # few configs have any
+    from llmcost.specs.importer.tower_parts import LeftOutError
 
     if "ForCausalLM" in str(whole.get("architectures")) and not everywhere:
         return {}  # the class of the text model alone
@@ -220,7 +221,7 @@ def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool
         found = towers.towers_of(whole, data["hidden_size"])
         if not found:
             return {}
-    except towers.LeftOutError as why:
+    except LeftOutError as why:
         return {"counted": f"{data['counted']} ({why})"}
     names = " and ".join(f"the {each['name'].replace('_', ' ')}" for each in found)
     projectors = "its projector" if len(found) == 1 else "their projectors"

@@ -7,8 +7,8 @@ A key is left over if no value or rule of the type's architecture looked at it, 
 from __future__ import annotations
 
 import json
-from copy import copy
 from collections.abc import Iterator, Sequence
+from copy import copy
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path

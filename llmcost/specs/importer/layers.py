@@ -148,7 +148,10 @@ class LayerReading:
 
     def fields(self) -> dict[str, Any]:
         """All fields of the layer, as a spec has them."""
-        fields = {"norms": self.trait("norms", "pre"), "residual_scales": _there(self.trait("residual_scales"))} | self.mixer()
+        fields = {
+            "norms": self.trait("norms", "pre"),
+            "residual_scales": _there(self.trait("residual_scales")),
+        } | self.mixer()
         if "reused_after" in self.traits and self.earlier >= self.own_weights():
             fields["reuses_weights"] = True
         fields["cross_attention_size"] = self.trait("cross_attention_size")

@@ -79,9 +79,9 @@ def plain_values(said: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[
     elif said.keys() == _EITHER and isinstance(said["either"], list) and len(said["either"]) > 1:
         for position, each in enumerate(said["either"]):
             yield from plain_values(each, (*path, "either", position))
-    elif said.keys() == _DISTINCT and _is_key(said["distinct"]):
-        return
-    elif said.keys() - {"multiple"} == _SHARE and all(map(_is_key, said.values())):
+    elif (said.keys() == _DISTINCT and _is_key(said["distinct"])) or (
+        said.keys() - {"multiple"} == _SHARE and all(map(_is_key, said.values()))
+    ):
         return
     elif said.keys() <= _CONDITION and _is_key(said.get("if")) and ("then" in said or "else" in said):
         for side in ("then", "else"):
