@@ -41,17 +41,23 @@ def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1
     the model they are.
     """
     if model.encoder is not None:
-        return _with_encoder(model, model.encoder, size, load)
+        found = _with_encoder(model, model.encoder, size, load)
+    else:
+        found = _stack(model, size, load._replace(memory=0), logits)
+    if verify.ON:
+        verify.forward_pass(found.operators())
+    return found
+
+
+def _stack(model: ModelSpec, size: ElementBytes, load: Load, logits: Number) -> Pass:
+    """One stack of layers, with what stands before and behind it."""
     layers: list[Operator] = []
     if not model.generates:  # every position is computed to the end, and none is kept
         load, logits = load._replace(cached=False), load.s
     for layer in model.layers:
         layers += layer_operators(model, layer, size, load)
     first = [*embedding(model, size, load), *(op for tower in model.towers for op in tower.stored(size.Bx))]
-    found = Pass(first, layers, head(model, size, load.b, logits))
-    if verify.ON:
-        verify.forward_pass(found.operators())
-    return found
+    return Pass(first, layers, head(model, size, load.b, logits))
 
 
 def _with_encoder(model: ModelSpec, encoder: ModelSpec, size: ElementBytes, load: Load) -> Pass:
@@ -67,12 +73,12 @@ def _with_encoder(model: ModelSpec, encoder: ModelSpec, size: ElementBytes, load
         memory, own = load.s, load._replace(s=1, c=1)
     read = [
         op._replace(rows=0) if op.name == "token_embedding" else op  # the decoder's table
-        for op in forward(encoder, size, load._replace(s=memory, c=memory, decode=False, over=None)).operators()
+        for op in _stack(encoder, size, load._replace(s=memory, c=memory, decode=False, over=None), 1).operators()
     ]
     read = [op._replace(name=f"encoder.{op.name}") for op in read]
     if load.decode:
         read = [_idle(op) for op in read]
-    found = forward(model._replace(encoder=None), size, own._replace(memory=memory), own.s)
+    found = _stack(model, size, own._replace(memory=memory), own.s)
     return found._replace(first=[*read, *found.first])
 
 
