@@ -30,7 +30,7 @@ class Layer(NamedTuple):
     """One kind of layer, and how many of it.
 
     `norms`: before mixer and MLP (pre), the MLP alone (mlp), after both (post), before and after (sandwich), one for
-    the two (parallel), or none. `residual_scales`: learned vectors as wide as the hidden size at each residual addition.
+    the two (parallel), or none. `residual_scales`: learned vectors as wide as the hidden size at each addition to it.
     `unquantized`: linear layers that are not in the model's `weight_format`: attention, mlp, experts, shared_experts,
     or single operators as `llmcost ops` names them. `formats`: those that have a format of their own, such as
     o_proj=int8-channel, where weights are kept in the model's own format. `reuses_weights`: those of an earlier layer

@@ -16,7 +16,11 @@ from config_defaults import defaults_of, wrappers
 from huggingface_hub.errors import StrictDataclassError
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
+)
 from transformers.models.gemma3n import modeling_gemma3n
 from transformers.models.musicgen.modeling_musicgen import MusicgenForCausalLM
 from transformers.models.musicgen_melody.modeling_musicgen_melody import MusicgenMelodyForCausalLM
@@ -548,6 +552,19 @@ def test_wrappers_have_the_text_models_and_tie_embeddings_as_transformers_has_it
     assert json.loads(WRAPPERS.read_text("utf-8")) == wrappers()
 
 
+def is_encoder(kind):
+    return bool(architecture(kind).get("encoder"))
+
+
+def of_both(kind):
+    """What is known of a type that has an encoder and a decoder, in words."""
+    if kind not in FAMILIES:
+        return "refused"
+    if "encoder_stack" in architecture(kind):
+        return "exact"
+    return "its decoder alone, as " + architecture(kind)["reference"]
+
+
 def architectures_page():
     """docs/architectures.md: every type with what is known of it."""
     rows = []
@@ -562,7 +579,8 @@ def architectures_page():
         else:
             status = f"refused: {WHY[kind]}"
         rows.append(f"| {kind} | {status} |")
-    others = sorted(set(FAMILIES) - set(TYPES))
+    both = sorted({*MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES})
+    others = sorted(set(FAMILIES) - set(TYPES) - set(both))
     inside = {kind: text for kind, (text, _) in json.loads(WRAPPERS.read_text("utf-8")).items() if kind not in TYPES}
     return "\n".join(
         [
@@ -580,6 +598,16 @@ def architectures_page():
             "| causal model_type | |",
             "|---|---|",
             *rows,
+            "",
+            "Encoders are read as their `architectures` says, with a pooler, labels or the head for masked words",
+            f"([conventions.md](conventions.md)): {', '.join(kind for kind in sorted(FAMILIES) if is_encoder(kind))}.",
+            "",
+            "Encoders with decoders ([conventions.md](conventions.md#encoders-with-decoders)): *exact*, the parameters",
+            "of both stacks are the reference's; of the others what is read, or that they are refused.",
+            "",
+            "| encoder-decoder model_type | |",
+            "|---|---|",
+            *(f"| {kind} | {of_both(kind)} |" for kind in both if kind not in {*inside, *TEXT_MODELS}),
             "",
             "Of these multimodal types the text model inside is read, and counted as that type is. Their towers,",
             "which are encoders with projectors, are counted too ([conventions.md](conventions.md#images-and-sound)),",

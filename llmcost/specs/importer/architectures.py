@@ -16,7 +16,7 @@ from llmcost.model.blocks import MIXERS, MLPS, STREAMS, CrossAttention
 from llmcost.specs.importer import patterns
 from llmcost.specs.importer.names import SYNONYMS
 from llmcost.specs.importer.values import plain_values
-from llmcost.specs.models import LAYER, MODEL, SCHEMA
+from llmcost.specs.models import KINDS, LAYER, MODEL, SCHEMA
 from llmcost.specs.reader import Document, Key, parse_yaml, read_text, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, record, several, shown, validate
 
@@ -253,7 +253,7 @@ def _check_value(document: Document, path: tuple[Key, ...], schema: Schema, said
     except ValueError as wrong:
         inner, problem = wrong.args
         raise document.error((*path, *inner), problem) from None
-    if path[-1] == "mixer" and said not in schema["expected"]:
+    if path[-1] in KINDS and not {value for _, value in values} <= {*schema["expected"]}:
         raise document.error(path, f"expected {', '.join(map(repr, schema['expected']))}, got {shown(said)}")
     words = [*schema.get("expected", ()), *RULES.get(str(path[-1]), ())]
     kind = schema["type"]
