@@ -52,18 +52,21 @@ ADAPTER_NORM = Facts("tokens", saves="half", opens=True)
 class GatedMlp(NamedTuple):
     """down(act(gate(x))·up(x)) (arXiv 2002.05202); `sub_norm` stands before the down projection.
 
-    `activation_weights`: learned scales of gate and up.
+    `activation_weights`: learned scales of gate and up. `down_bias`: the down projection alone has a bias.
     """
 
     intermediate_size: Number
     mlp_bias: bool = False
     sub_norm: bool = False
     activation_weights: Number = 0
+    down_bias: bool = False
 
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Gate and up in one GEMM, act(gate)·up, down."""
         size, weights = self.intermediate_size, self.activation_weights
-        yield from gated(build, "", size, bias=self.mlp_bias, sub_norm=self.sub_norm, weights=weights)
+        *kernels, down = gated(build, "", size, bias=self.mlp_bias, sub_norm=self.sub_norm, weights=weights)
+        yield from kernels
+        yield down._replace(bias=not build.reused) if self.down_bias else down
 
 
 class AdaptedMlp(NamedTuple):

@@ -101,6 +101,7 @@ ARCHITECTURE = record(
         "pools": FLAG,
         "encoder_decoder": FLAG,
         "has_towers": FLAG,
+        "label_transform": FLAG,
         "encoder_stack": ANY,
         "position_padding": ANY,
         "embedding_projection_always": FLAG,
@@ -253,7 +254,7 @@ def _check_value(document: Document, path: tuple[Key, ...], schema: Schema, said
     except ValueError as wrong:
         inner, problem = wrong.args
         raise document.error((*path, *inner), problem) from None
-    if path[-1] in KINDS and not {value for _, value in values} <= {*schema["expected"]}:
+    if path[-1] in KINDS and (not values or not {value for _, value in values} <= {*schema["expected"]}):
         raise document.error(path, f"expected {', '.join(map(repr, schema['expected']))}, got {shown(said)}")
     words = [*schema.get("expected", ()), *RULES.get(str(path[-1]), ())]
     kind = schema["type"]
@@ -318,7 +319,8 @@ def _words_named(whole: Architecture) -> Iterator[tuple[tuple[Key, ...], str]]:
 
 def _used(layer: dict[str, Any]) -> set[str]:
     """The fields of a layer's blocks."""
-    blocks = [MIXERS[layer["mixer"]], *(MLPS[str(kind)] for _, kind in plain_values(layer["mlp"]))]
+    words = [str(kind) for _, kind in plain_values(layer["mlp"])]
+    blocks = [MIXERS[layer["mixer"]], *(MLPS[word] for word in words)]
     blocks += [MLPS["experts"]] if "experts" in layer else []
     blocks += [CrossAttention] if "cross_attention_size" in layer else []
     return {"mixer", "mlp", "norms", "residual_scales", *(field for block in blocks for field in block._fields)}

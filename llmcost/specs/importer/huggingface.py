@@ -242,7 +242,7 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
         raise keys.error("architectures", "expected a list of names")
     # ChatGLM's bare model has the LM head.
     named_so = said.startswith("ChatGLM") or any(word in said for word in GENERATES)
-    generates = named_so or said == keys.family.get("reference")
+    generates = named_so or (said == keys.family.get("reference") and not said.endswith("ForMaskedLM"))
     if keys.family.get("encoder_decoder") and "CausalLM" not in said:
         return of_both(keys, said)
     if generates or not said or (encoder and said.endswith("ForMaskedLM")):
@@ -255,6 +255,9 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
     kind, labels = HEADS[ending], keys.given.get("id2label")
     if kind != "none" and encoder and keys.trait("pooler"):
         raise keys.error("architectures", f"{said[:60]} stores a pooler beside its labels, which is not counted")
+    transform = keys.family.get("label_transform") and kind != "none"
+    if transform and (kind == "token" or not encoder or keys.get("norm_bias") or keys.get("classifier_bias")):
+        raise keys.error("architectures", f"{said[:60]} has a transform before its labels, which is not counted")
     found = {"bidirectional": encoder or None, "head": kind, "pooler": None, "tie_word_embeddings": False}
     found |= {"head_size": None, "head_transform": None, "lm_head_bias": None}
     if encoder:  # a dense layer on the first token, before labels of sequences as in the bare model

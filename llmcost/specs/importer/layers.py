@@ -231,7 +231,15 @@ class LayerReading:
 
     def dense(self) -> dict[str, Any]:
         """The fields of a dense MLP."""
-        names = ("mlp_bias", "activation_weights", "num_adapters", "adapter_size", "mlp_adapter_rank", "receptance")
+        names = (
+            "mlp_bias",
+            "down_bias",
+            "activation_weights",
+            "num_adapters",
+            "adapter_size",
+            "mlp_adapter_rank",
+            "receptance",
+        )
         said = {name: _there(self.trait(name)) for name in names}
         return {"mlp": self.trait("mlp", "gated"), "intermediate_size": self.dense_size(), **said}
 
