@@ -43,7 +43,7 @@ def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1
     if model.encoder is not None:
         found = _with_encoder(model, model.encoder, size, load)
     else:
-        found = _stack(model, size, load._replace(memory=0), logits)
+        found = _stack(model, size, load._replace(memory=model.seen), logits)
     if verify.ON:
         verify.forward_pass(found.operators())
     return found

@@ -48,7 +48,8 @@ def _each(model: ModelSpec, *fields: str) -> int | str | None:
 def model_document(m: ModelSpec) -> dict[str, Any]:
     """One model spec as plain data: its own fields, and each kind of layer with those of its blocks."""
     own = m._asdict()
-    del own["routing"]  # which a workload chooses
+    for chosen in ("routing", "seen"):  # which a workload chooses
+        del own[chosen]
     return own | {
         "params": params_of(m),
         "num_hidden_layers": m.num_hidden_layers,

@@ -72,6 +72,7 @@ class ModelSpec(NamedTuple):
     model's own; with `mel_bins` it reads frames of sound instead, two for a position, by two convolutions.
     `unread`: why the format of the weights is not known, of a checkpoint whose quantisation is not understood.
     `routing`: the law by which its routers send tokens to experts, which a workload chooses and no spec has.
+    `seen`: states of images that a workload has its layers look at by cross-attention.
     `unknown_keys`: those of the config that are not understood and were left out all the same: counts may be wrong.
     `trained`: how its makers trained it, where they published that.
     Where a field may be left out of a spec, the default is the Llama family's.
@@ -115,6 +116,7 @@ class ModelSpec(NamedTuple):
     weight_format: str = ""
     quantized_lm_head: bool = False
     routing: Routing = UNIFORM
+    seen: Number = 0
     notes: tuple[str, ...] = ()
     counted: str = ""
     unread: str = ""
@@ -154,6 +156,10 @@ class ModelSpec(NamedTuple):
     def num_hidden_layers(self) -> Number:
         """How many layers there are, of all kinds together."""
         return sum(layer.count for layer in self.layers)
+
+    def looks_at_images(self) -> bool:
+        """Whether layers of its own look at images, which then are no tokens of the prompt."""
+        return any(hasattr(layer.mixer, "image_mlp_size") for layer in self.layers)
 
     def has_experts(self) -> bool:
         """Whether some of its MLPs are routed experts: structure, whatever the sizes are."""

@@ -86,6 +86,13 @@ def inputs(model: ModelSpec, w: Workload) -> list[Input]:
     return found
 
 
+def states_of(model: ModelSpec, w: Workload) -> Number:
+    """States of images that the text model's own layers look at, of the prompt of one sequence."""
+    if w.images is None or not model.looks_at_images():
+        return 0
+    return sum(each.each * each.tokens.merged[0] * each.tokens.merged[1] for each in inputs(model, w))
+
+
 def check_inputs(model: ModelSpec, w: Workload, prompt: Number) -> None:
     """Raise InputError where images and sound cannot be counted, or are more tokens than the prompt has."""
     if w.images is None and w.audio is None and w.image_size is None:

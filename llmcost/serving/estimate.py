@@ -28,7 +28,7 @@ from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server, Stages, filled, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
-from llmcost.serving.encoding import check_inputs, encode
+from llmcost.serving.encoding import check_inputs, encode, states_of
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import (
     CHUNK,
@@ -399,7 +399,7 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
         model = model.without_formats()
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
-    model = model._replace(routing=routing_of(w.routing))
+    model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
     return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")
 
 

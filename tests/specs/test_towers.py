@@ -23,6 +23,7 @@ from llmcost.ground.errors import InputError
 from llmcost.model.counting import count_pass
 from llmcost.model.towers import Tower, TowerOperator
 from llmcost.serving.estimate import Options, estimate
+from llmcost.specs.catalog import load_hardware
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.importer.tower_parts import DEFAULTS, LeftOutError
 from llmcost.specs.importer.towers import FAMILIES as EVERY_FAMILY
@@ -664,3 +665,39 @@ def test_the_page_names_every_type_whose_towers_are_counted():
     page = (Path(__file__).parents[2] / "docs" / "conventions.md").read_text("utf-8")
     section = page.partition("## Images and sound")[2].partition("\n## ")[0]
     assert [kind for kind in EVERY_FAMILY if f"`{kind}`" not in section] == []
+
+
+def test_llama_3_2_looks_at_images_with_the_flops_and_the_cache_of_the_reference():
+    """Its reference also multiplies masks of the tiles' patches by each other: 72 a tile, with class and padding."""
+    config = config_of("mllama")
+    model, spec = reference(config, "cpu"), model_from(document_of(config.to_dict(), "config.json", "mllama"))
+    b, s, seen = 2, 24, 4 * 72
+    tokens = torch.full((b, s), 3)
+    image = {
+        "pixel_values": torch.zeros(b, 1, 4, 3, 32, 32),
+        "aspect_ratio_ids": torch.ones(b, 1, dtype=torch.long),
+        "aspect_ratio_mask": torch.ones(b, 1, 4, dtype=torch.long),
+    }
+    with FlopCounterMode(display=False) as prompts, torch.no_grad():
+        found = model(tokens, **image, cross_attention_mask=torch.ones(b, s, 1, 4, dtype=torch.long), use_cache=True)
+    asked = Options(batch=b, prompt=s, context=s, images=1, dtype="fp32", logits="all")
+    ours = estimate(spec, None, asked)
+    assert ours.flops.prefill.full == prompts.get_total_flops() - 2 * b * seen * seen
+    kept = [each for layer in found.cache.layers for each in (layer.keys, layer.values)]
+    assert ours.kv_cache.bytes == sum(each.numel() * 4 for each in kept)
+    mask = torch.ones(b, s + 1, 1, 4, dtype=torch.long)
+    with FlopCounterMode(display=False) as step, torch.no_grad():
+        model(tokens[:, :1], cache=found.cache, cross_attention_mask=mask, use_cache=True)
+    later = estimate(spec, None, asked._replace(context=s + 1))
+    assert later.flops.per_token.total * b == step.get_total_flops()
+    without = estimate(spec, None, Options(batch=b, prompt=s, context=s, dtype="fp32"))
+    assert without.kv_cache.bytes == ours.kv_cache.bytes - 2 * b * 4 * 65 * 2 * 16 * 4  # 2 KV heads of 16, 65 a tile
+    assert without.model.params.total == ours.model.params.total
+
+
+def test_what_images_add_to_the_cache_is_held_by_every_sequence_of_the_batch():
+    spec = model_from(document_of(config_of("mllama").to_dict(), "config.json", "mllama"))
+    gpu = load_hardware("h100")
+    plain, seen = (estimate(spec, gpu, Options(prompt=64, batch=8, images=images)).memory for images in (None, 2))
+    assert seen.kv_cache_bytes - plain.kv_cache_bytes == 8 * 2 * (4 * 65) * 2 * 2 * 16 * 2
+    assert seen.max_batch < plain.max_batch

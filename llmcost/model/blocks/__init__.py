@@ -10,7 +10,7 @@ from llmcost.model.blocks.attention import GroupedAttention
 from llmcost.model.blocks.builder import Block, Builder, NoBlock, sizes_of
 from llmcost.model.blocks.compressed import CompressedAttention
 from llmcost.model.blocks.convolved_attention import ConvolvedAttention
-from llmcost.model.blocks.cross import CrossAttention, IdleLayer
+from llmcost.model.blocks.cross import CrossAttention, ImageLayer
 from llmcost.model.blocks.experts import Experts
 from llmcost.model.blocks.gated_delta import GatedDelta
 from llmcost.model.blocks.latent import LatentAttention
@@ -50,7 +50,7 @@ MIXERS: dict[str, Any] = {
     "time-mix": TimeMix,
     "time-mix-7": TimeMix7,
     "mlstm": MatrixLstm,
-    "idle": IdleLayer,
+    "image": ImageLayer,
     "none": NoBlock,
 }
 MLPS: dict[str, Any] = {

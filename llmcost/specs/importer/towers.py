@@ -231,10 +231,11 @@ def _mllama(config: dict[str, Any], hidden: int) -> Towers:
         *encoder(h, heads, middle, depth, biases="up down"),
         norm("final_norm", h),
         *encoder(h, heads, middle, layers, biases="up down", scales=2, prefix="global_"),
-        linear("projector", out, hidden, bias=True),
+        linear("projector", out, hidden, "merged", bias=True),
     ]
     v.refuse_what_is_left()
-    return [tower(VISION, "unknown", found)]
+    sizes = {"patch_size": patch, "image_size": v.size("image_size"), "most": tiles, "extra": 1}
+    return [tower(VISION, "tiles-together", found, **sizes)]
 
 
 def _llama4(config: dict[str, Any], hidden: int) -> Towers:
