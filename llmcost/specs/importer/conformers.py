@@ -151,6 +151,9 @@ def _subsampled(channels: Any, bins: int | None, h: int) -> Operators:
     raise LeftOutError("the channels of its convolutions are not understood")
 
 
+SOFT_TOKENS = 280  # of an image, at most (image_processing_gemma4.py, max_soft_tokens)
+
+
 def gemma4(config: dict[str, Any], hidden: int) -> Towers:
     """Gemma 4's towers: those that the config has."""
     found: Towers = []
@@ -164,12 +167,12 @@ def gemma4(config: dict[str, Any], hidden: int) -> Towers:
 def _gemma4_vision(config: dict[str, Any], hidden: int) -> dict[str, Any]:
     v = Part(config["vision_config"], "gemma4_vision")
     v.must_be("attention_bias", expected=False)
-    v.read.update(("max_position_embeddings", "pooling_kernel_size", "standardize", "use_clipped_linears"))
+    v.read.update(("max_position_embeddings", "standardize", "use_clipped_linears"))
     h, heads, d, depth = (
         v.size(key) for key in ("hidden_size", "num_attention_heads", "head_dim", "num_hidden_layers")
     )
     v.must_be("num_key_value_heads", heads)
-    patch = v.size("patch_size")
+    patch, merge = v.size("patch_size"), v.size("pooling_kernel_size")
     layers = encoder(h, heads, v.size("intermediate_size"), depth, biases="", gated=True, head_dim=d, scales=2 * d)
     found = [
         linear("patch_embedding", 3 * patch * patch, h, "patches", split="columns"),
@@ -178,7 +181,7 @@ def _gemma4_vision(config: dict[str, Any], hidden: int) -> dict[str, Any]:
         linear("projector", h, hidden, "merged"),
     ]
     v.refuse_what_is_left()
-    return tower(VISION, "unknown", found)
+    return tower(VISION, "budget", found, patch_size=patch, merge=merge, most=SOFT_TOKENS * merge * merge)
 
 
 def _gemma4_audio(config: dict[str, Any], hidden: int) -> dict[str, Any]:
@@ -202,7 +205,8 @@ def gemma4_unified(config: dict[str, Any], hidden: int) -> Towers:
     found: Towers = []
     if config.get("vision_config") is not None:
         v = Part(config["vision_config"], "gemma4_unified_vision")
-        h, pixels = v.size("mm_embed_dim"), 3 * (v.size("patch_size") * v.size("pooling_kernel_size")) ** 2
+        h, side = v.size("mm_embed_dim"), v.size("patch_size") * v.size("pooling_kernel_size")
+        pixels = 3 * side * side
         v.must_be("output_proj_dims", h)
         operators = [
             norm("patch_norm", pixels, "patches"),
@@ -212,7 +216,7 @@ def gemma4_unified(config: dict[str, Any], hidden: int) -> Towers:
             linear("projector", h, hidden, "merged"),
         ]
         v.refuse_what_is_left()
-        found.append(tower(VISION, "unknown", operators))
+        found.append(tower(VISION, "budget", operators, patch_size=side, most=SOFT_TOKENS))
     if config.get("audio_config") is not None:
         v = Part(config["audio_config"], "gemma4_unified_audio")
         found.append(tower(AUDIO, "unknown", [linear("projector", v.size("audio_embed_dim"), hidden, "merged")]))

@@ -146,7 +146,8 @@ def _paligemma(config: dict[str, Any], hidden: int) -> Towers:
     v = Part(config.get("vision_config"), "siglip_vision_model")
     v.must_be("model_type", "siglip_vision_model")
     v.read.update(("vocab_size", "projection_dim", "num_image_tokens", "projector_hidden_act"))
-    found = [*siglip(v), linear("projector", v.size("hidden_size"), hidden, bias=True)]
+    wide = Part(config, "paligemma").out("projection_dim", hidden)
+    found = [*siglip(v), linear("projector", v.size("hidden_size"), wide, bias=True)]
     v.refuse_what_is_left()
     return [tower(VISION, "square", found, patch_size=v.size("patch_size"), image_size=v.size("image_size"))]
 
