@@ -171,7 +171,6 @@ OTHER_MODULES |= {"embed_vision", "embed_audio"}
 # Types that are refused, and what they have that no block here has.
 WHY = {
     "blt": "patches of bytes, between an encoder and a decoder of their own",
-    "inkling_text": "short convolutions and relative logits in attention",
     "inkling2_text": "short convolutions, relative position biases, residuals between blocks",
     "inkling2_loop_text": "layers that run several times, with messages between them",
     "prophetnet": "several streams that predict further tokens",
@@ -199,7 +198,7 @@ OTHER_FLOPS = {
     "a scan in chunks, with products inside a chunk": """bamba falcon_h1 granitemoehybrid kimi_linear minimax
         nemotron_h olmo_hybrid xlstm lara_mini zamba2 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next""",
     "a scan whose update is no matrix product": "falcon_mamba jamba mamba rwkv zamba",
-    "a convolution over the padding too": "lfm2_moe lfm3 recurrent_gemma",
+    "a convolution over the padding too": "inkling_text lfm2_moe lfm3 recurrent_gemma",
     "every expert for every token": "llama4_text",
     "scores of the same keys twice": "diffllama",
     "tokens of a prompt of its own before the text": "cpmant",

@@ -20,6 +20,7 @@ from llmcost.model.blocks.mamba2 import Mamba2
 from llmcost.model.blocks.mlp import AdaptedMlp, GatedMlp, PlainMlp
 from llmcost.model.blocks.mlstm import MatrixLstm
 from llmcost.model.blocks.parallel_mixers import beside
+from llmcost.model.blocks.relative_attention import RelativeAttention
 from llmcost.model.blocks.rg_lru import RgLru
 from llmcost.model.blocks.routed_attention import RoutedAttention
 from llmcost.model.blocks.rwkv import ChannelMix, TimeMix, TimeMix7
@@ -40,6 +41,7 @@ MIXERS: dict[str, Any] = {
     "compressed": CompressedAttention,
     "routed": RoutedAttention,
     "convolved": ConvolvedAttention,
+    "relative": RelativeAttention,
     "mamba": Mamba,
     "mamba2": Mamba2,
     "attention-mamba2": beside(GroupedAttention, Mamba2),

@@ -34,6 +34,7 @@ class Experts(NamedTuple):
     `output_bias`: one is added to it. `input_gate_rank`: the block's input is scaled by a low-rank map of itself.
     `router_hidden_size`: the router is an MLP of three layers in that size, behind a projection and a norm; with a
     `router_state` it adds what the layer before had there, scaled (ZAYA1).
+    `router_sinks`: outputs of the router for the experts that every token takes, with one weight that scales them all.
     """
 
     num_experts: Number
@@ -57,6 +58,7 @@ class Experts(NamedTuple):
     output_bias: bool = False
     router_hidden_size: Number = 0
     router_state: bool = False
+    router_sinks: Number = 0
 
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Router, the experts that each token takes, their weighted sum, the shared experts."""
@@ -92,7 +94,10 @@ class Experts(NamedTuple):
         if present(self.router_hidden_size):
             yield from self.router_mlp(build, self.router_hidden_size)
             facts, width = ROUTER_OF_SCALED, self.router_hidden_size
-        yield build.gemm("router", "mlp", width, self.num_experts + self.zero_expert_num, facts, bias=self.router_bias)
+        outputs = self.num_experts + self.zero_expert_num + self.router_sinks
+        yield build.gemm("router", "mlp", width, outputs, facts, bias=self.router_bias)
+        if present(self.router_sinks):
+            yield build.elementwise("router_scale", "mlp", outputs, outputs, TOKENS, weights=1)
 
     def router_mlp(self, build: Builder, size: Number) -> Iterator[Operator]:
         """What stands before the router's last layer: projection, state of the layer before and norm, two layers."""
