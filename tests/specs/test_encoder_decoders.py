@@ -5,6 +5,7 @@ Default configurations and small ones are built on torch's meta device; small on
 
 import pytest
 import torch
+import transformers
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq
 
@@ -112,6 +113,19 @@ def test_the_prompt_the_first_steps_and_the_cache_are_those_of_the_reference(kin
             model(**states, decoder_input_ids=token, cache=cache, use_cache=True)
         later = estimate(spec, None, Options(batch=BATCH, prompt=PROMPT, context=PROMPT + generated))
         assert later.flops.per_token.total * BATCH == step.get_total_flops()
+
+
+@pytest.mark.parametrize("kind", ["t5", "mt5", "umt5"])
+def test_the_encoder_of_t5_alone_embeds_without_a_cache(kind):
+    """As text encoders of image models and embedding models are released: T5EncoderModel."""
+    config = small(kind)
+    name = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}[kind]
+    with torch.device("meta"):
+        model = getattr(transformers, name)(config)
+    spec = imported(config, architectures=[name])
+    answer = estimate(spec, None, Options(context=16))
+    assert answer.model.params.total == parameters(model)
+    assert (spec.generates, spec.encoder, answer.kv_cache.bytes) == (False, None, 0)
 
 
 # The checkpoints' own listings (model.safetensors.index.json and the like on huggingface.co).

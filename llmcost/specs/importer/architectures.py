@@ -123,7 +123,8 @@ def architecture(kind: str) -> Architecture | None:
 
 def of_encoder(family: Architecture) -> Architecture:
     """What the encoder of a type is made of: as its decoder, but for what `encoder_stack` says."""
-    plain = {name: said for name, said in family.items() if name not in ("cross_attention_size", "encoder_stack")}
+    without = ("cross_attention_size", "encoder_decoder", "encoder_stack")
+    plain = {name: said for name, said in family.items() if name not in without} | {"encoder": True}
     return {name: said for name, said in _both(plain, family["encoder_stack"]).items() if said is not None}
 
 

@@ -105,6 +105,8 @@ def document_of(
     if "block_configs" in config:
         config = of_searched_layers(config, file, text)
     keys = Keys(config, file, kind, text, place, allow_unknown, beside)
+    if "encoder_stack" in keys.family and str(classes_named(whole, place)).endswith("EncoderModel']"):
+        keys = keys.of_encoder()
     filled = [name for name in MAIN_SIZES if not keys.is_given(name)]
     if filled:
         notes.append(f"Not in the config, so as {keys.type} has it by default: {', '.join(filled)}.")
@@ -140,11 +142,7 @@ def document_of(
     data |= grouped(layers) | streams(keys)
     if has_encoder(keys, classes_named(whole, place)):
         data["encoder"] = encoder_of(keys)
-    if keys.family.get("has_towers"):
-        counted = counted or "the text model alone"
-    data |= {"counted": counted or None}
-    if counted:
-        data |= with_towers(whole, data, everywhere=bool(keys.family.get("has_towers")))
+    data |= what_is_counted(whole, data, counted, has_towers="has_towers" in keys.family)
     data["notes"] = notes or None
     keys.refuse_what_is_left(keys.given)
     keys.refuse_what_is_not_there()
@@ -205,6 +203,18 @@ def dtype_of(keys: Keys) -> str:
     if said not in DTYPE:
         raise keys.error(key, f"{said[:40]!r} is not understood: {', '.join(DTYPE)}")
     return DTYPE[said]
+
+
+def what_is_counted(whole: dict[str, Any], data: dict[str, Any], counted: str, *, has_towers: bool) -> dict[str, Any]:
+    """What of a config's models is counted, in words, and the towers; nothing to say where it has a text model alone.
+
+    `has_towers`: whether the class of the causal language model has them too.
+    """
+    counted = counted or ("the text model alone" if has_towers else "")
+    if not counted:
+        return {}
+    said = {"counted": counted}
+    return said | with_towers(whole, data | said, everywhere=has_towers)
 
 
 def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool = False) -> dict[str, Any]:
