@@ -174,7 +174,7 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
     if model.head != "lm":
         return [*found, *_labels(model, build)]
     if present(model.head_size):
-        bias = model.head_transform and model.head_bias
+        bias = model.head_transform and not model.head_without_bias
         found.append(build.gemm("head_projection", "lm_head", h, t, ON_EVERY_GPU, bias=bias))
     if model.head_transform:  # with the activation
         weights = NORM_WEIGHTS[model.norm] * t

@@ -60,7 +60,8 @@ class ModelSpec(NamedTuple):
     of the embedding that the LM head has no output for. `position_offset`: rows of the position table before the
     first position. `rotary_table`: the angles are stored. `embedding_scales`: vectors as wide as the hidden size by
     which what enters the layers is scaled and shifted, or that begin a state beside it. `head_size`: a linear layer of
-    so many outputs stands before the LM head, with an activation, a norm and (`head_bias`) a bias if `head_transform`.
+    so many outputs stands before the LM head, with an activation, a norm and a bias if `head_transform` (none if
+    `head_without_bias`).
     `pooler`: a linear layer as wide as the hidden size, which runs on the first token; behind an LM head it is stored,
     not run.
     `bidirectional`: every token sees all others. `head`: logits of the vocabulary (lm), of `num_labels` for each
@@ -106,7 +107,7 @@ class ModelSpec(NamedTuple):
     final_norm: bool = True
     head_size: Number = 0
     head_transform: bool = False
-    head_bias: bool = True
+    head_without_bias: bool = False
     pooler: bool = False
     bidirectional: bool = False
     head: str = "lm"

@@ -93,7 +93,7 @@ SCHEMA = record(
         "final_norm": FLAG,
         "head_size": SIZE,
         "head_transform": FLAG,
-        "head_bias": FLAG,
+        "head_without_bias": FLAG,
         "pooler": FLAG,
         "bidirectional": FLAG,
         "head": choice("lm", "sequence", "token", "none"),

@@ -41,7 +41,7 @@ PLAIN: dict[str, Any] = {
     "final_norm": True,
     "head_size": None,
     "head_transform": False,
-    "head_bias": True,
+    "head_without_bias": False,
     "pooler": False,
     "lm_head_bias": False,
 }
