@@ -21,9 +21,9 @@ MOST = 10**9  # of a share of a size
 class NotWholeError(Exception):
     """A key that arithmetic needs holds no whole number, or a divisor below 1; says which key, and the problem."""
 
-    def __init__(self, key: str, value: Any, least: str = "") -> None:
+    def __init__(self, key: str, value: Any, least: str = "", kind: str = "a whole number") -> None:
         self.key = key
-        wrong = f"expected a whole number{least}, got {json.dumps(value)[:40]}"
+        wrong = f"expected {kind}{least}, got {json.dumps(value)[:40]}"
         self.problem = "this key is missing" if value is None else wrong
         super().__init__(f"{key}: {self.problem}")
 
@@ -104,7 +104,7 @@ def _share(said: dict[str, str], get: Get) -> int:
     multiple = get(said["multiple"]) if "multiple" in said else None
     for name, value, kinds in (("of", size, int), ("share", factor, int | float), ("multiple", multiple, int | None)):
         if not isinstance(value, kinds) or (value is not None and not 0 < value < MOST):
-            raise NotWholeError(said[name], value, " above 0")
+            raise NotWholeError(said[name], value, " above 0", "a number" if name == "share" else "a whole number")
     if multiple is None:
         return int(size * factor)
     return int((size * factor + multiple - 1) // multiple * multiple)
