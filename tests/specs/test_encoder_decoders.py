@@ -177,7 +177,8 @@ def test_weights_that_a_decode_step_does_not_read_are_the_encoders_and_those_of_
 
 
 REFUSED = {
-    "audio": ("whisper", Options(audio=10), "pieces of 30 seconds"),
+    "audio": ("whisper", Options(audio=31), "pieces of 30 seconds, each a sequence of its own"),
+    "padding": ("whisper", Options(audio=30, prompt=16), "sound is padded to 30 seconds, 32 positions"),
     "chunk": ("bart", Options(prompt=16, chunk=8), "sees a whole prompt at once"),
     "prompt": ("bart", Options(prompt=65), "takes 1 to 64 positions"),
     "output": ("bart", Options(prompt=16, output=65), "takes 1 to 64 positions"),
@@ -189,6 +190,14 @@ def test_what_an_encoder_cannot_do_is_refused(what):
     kind, options, message = REFUSED[what]
     with pytest.raises(InputError, match=message):
         estimate(imported(small(kind)), None, options)
+
+
+def test_sound_of_30_seconds_is_whispers_whole_prompt():
+    spec = imported(small("whisper"))
+    assert estimate(spec, None, Options(audio=30)) == estimate(spec, None, Options())._replace(
+        workload=estimate(spec, None, Options(audio=30)).workload
+    )
+    assert estimate(spec, None, Options(audio=12, output=5)).workload.prompt == 32
 
 
 def test_training_and_another_head_are_refused():
