@@ -62,6 +62,8 @@ def _inside(config: dict[str, Any], depth: int) -> tuple[dict[str, Any], tuple[s
         return config, ()
     kind, tied = _rule(config)
     if config.get("model_type") in READ_AS_ONE:
+        if not str(config[key].get("model_type", "gemma4")).startswith("gemma4"):
+            return config, ()  # another text model inside, which is refused
         return config[key] | {name: value for name, value in config.items() if name != key}, (key,)
     inner, place = _inside(config[key], depth + 1)
     outer: dict[str, Any] = {name: config[name] for name in ("quantization_config", "quantization") if name in config}
