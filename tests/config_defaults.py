@@ -31,6 +31,8 @@ from llmcost.specs.importer.wrappers import TIED as TIE
 SAME_CLASS = {
     "baichuan": "llama",
     "deepseek": "llama",
+    "gemma4_assistant": "gemma4_text",
+    "gemma4_unified_assistant": "gemma4_unified_text",
     "internlm2": "llama",
     "kimi_k2": "deepseek_v3",
     "minicpm": "llama",

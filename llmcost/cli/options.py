@@ -106,12 +106,12 @@ def load_model(
         notes += spec.notes
     if spec.unread and given.get("weight_dtype"):
         notes.append(f"weights are in --weight-dtype, as its quantisation is not understood: {spec.unread}")
-    if tokens > spec.max_position_embeddings and not spec.has_position_table:
+    if tokens > spec.longest and not spec.has_position_table:
         longer = catalog.of_the_same_sizes(spec, tokens)
         were = "were" if len(longer) > 1 else "was"
         others = f"; {' and '.join(longer)}, of the same sizes, {were}" if longer else ""
         notes.append(
-            f"{tokens:,} tokens are beyond the {spec.max_position_embeddings:,} positions that it was made for "
+            f"{tokens:,} tokens are beyond the {spec.longest:,} positions that it was made for "
             f"(max_position_embeddings){others}"
         )
     for note in notes:

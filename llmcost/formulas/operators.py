@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from llmcost.formulas.serving import symbolic_bytes, symbolic_model, symbolic_workload
 from llmcost.ground.algebra import Number, is_one
-from llmcost.ground.errors import check_word
+from llmcost.ground.errors import InputError, check_word
 from llmcost.ground.html import html_table
 from llmcost.ground.symbols import symbol
 from llmcost.ground.units import scaled, seconds
@@ -96,6 +96,8 @@ def phase_operators(model: ModelSpec, hardware: HardwareSpec | None, options: Op
     Raises InputError for a phase that does not exist, and as `estimate` does.
     """
     check_word("--phase", phase, PHASES)
+    if phase == "train" and model.encoder is not None:
+        raise InputError(f"--phase train: {model.name} is an encoder and a decoder, whose training is not counted")
     rows = operator_rows(model, hardware, options, phase)
     figures = ("flops", "causal_flops", "params", "bytes")
     flops, causal, params, moved = (sum(getattr(row, figure) for row in rows) for figure in figures)
@@ -114,7 +116,9 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     sequences = rank_share(w.batch, w.dp)
     if phase == "decode":
         load = Load(rank_share(sequences, in_flight(sequences, w.pp)), 1, w.context, decode=True)
+        load = load._replace(memory=w.prompt)
         letters = Load(symbol("b", load.b, "batch"), 1, symbol("c", w.context, "context"), decode=True)
+        letters = letters._replace(memory=symbol("s", w.prompt, "tokens of the prompt"))
     else:
         load, s = Load(sequences, w.prompt, w.prompt, cached=phase != "train"), symbol("s", w.prompt, "tokens")
         letters = Load(symbol("b", load.b, "batch"), s, s, cached=load.cached)

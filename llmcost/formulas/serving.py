@@ -45,13 +45,18 @@ class Explanation(NamedTuple):
     published: list[Published]
 
 
-def symbolic_model(model: ModelSpec) -> ModelSpec:
-    """A model with letters for its sizes; where kinds of layers differ in a size, its letter has the kind's number."""
-    sizes = {field: _letter(model, field, value) for field, value in sizes_of(model).items()}
+def symbolic_model(model: ModelSpec, of: str = "") -> ModelSpec:
+    """A model with letters for its sizes; where kinds of layers differ in a size, its letter has the kind's number.
+
+    `of`: what ends each letter, of an encoder beside a decoder.
+    """
+    sizes = {field: _letter(model, field, value, of) for field, value in sizes_of(model).items()}
+    if model.encoder is not None:
+        model = model._replace(encoder=symbolic_model(model.encoder, "e"))
     for field in ("embedding_size", "hidden_size"):
         if model.head_size and getattr(model, field) == model.head_size:
             sizes["head_size"] = sizes[field]
-    layers = tuple(_symbolic_layer(model, kind, sizes["hidden_size"]) for kind in range(len(model.layers)))
+    layers = tuple(_symbolic_layer(model, kind, sizes["hidden_size"], of) for kind in range(len(model.layers)))
     streams = tuple(
         each._replace(**{name: _letter(each, name, value) for name, value in sizes_of(each).items()})
         for each in model.streams
@@ -59,7 +64,7 @@ def symbolic_model(model: ModelSpec) -> ModelSpec:
     return model._replace(**sizes, layers=layers, streams=streams)
 
 
-def _symbolic_layer(model: ModelSpec, kind: int, h: Number) -> Layer:
+def _symbolic_layer(model: ModelSpec, kind: int, h: Number, of: str) -> Layer:
     layer = model.layers[kind]
     blocks: dict[str, Any] = {}
     for place in ("mixer", "mlp", "cross_attention"):
@@ -67,11 +72,11 @@ def _symbolic_layer(model: ModelSpec, kind: int, h: Number) -> Layer:
         if block is None:
             continue
         sizes = sizes_of(block)
-        numbers = {field: _number(model, kind, place, field) for field in sizes}
+        numbers = {field: _number(model, kind, place, field) + of for field in sizes}
         letters = {field: _letter(block, field, value, numbers[field]) for field, value in sizes.items()}
         blocks[place] = block._replace(**_as_in_the_documents(sizes, letters, model.hidden_size, h))
     counts_differ = len({each.count for each in model.layers}) > 1
-    count = _letter(layer, "count", layer.count, str(kind + 1) if counts_differ else "")
+    count = _letter(layer, "count", layer.count, (str(kind + 1) if counts_differ else "") + of)
     return layer._replace(count=count, **blocks)
 
 

@@ -8,7 +8,7 @@ and up, fused attention, residual addition and norm in one.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, present
+from llmcost.ground.algebra import Number, divide, present
 from llmcost.model import verify
 from llmcost.model.blocks import Builder, NoBlock
 from llmcost.model.blocks.builder import NORM_OF_INPUT, NORM_WEIGHTS, ON_EVERY_GPU, RESIDUAL_NORM, TOKENS
@@ -16,6 +16,7 @@ from llmcost.model.operators import EVERYWHERE, OWN, Elementwise, Facts, Gemm, L
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import Layer, ModelSpec
 
+HEADS = Facts("heads")
 VOCABULARY, POSITIONS = Facts("table"), Facts("tokens", role="positions")
 LOGITS = Facts("columns", OWN)
 
@@ -39,16 +40,55 @@ def forward(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1
     depend on structure alone: which blocks, biases or none, tied or not. Layers of one kind stand together, wherever in
     the model they are.
     """
+    if model.encoder is not None:
+        found = _with_encoder(model, model.encoder, size, load)
+    else:
+        found = _stack(model, size, load._replace(memory=model.seen), logits)
+    if verify.ON:
+        verify.forward_pass(found.operators())
+    return found
+
+
+def _stack(model: ModelSpec, size: ElementBytes, load: Load, logits: Number) -> Pass:
+    """One stack of layers, with what stands before and behind it."""
     layers: list[Operator] = []
     if not model.generates:  # every position is computed to the end, and none is kept
         load, logits = load._replace(cached=False), load.s
     for layer in model.layers:
         layers += layer_operators(model, layer, size, load)
     first = [*embedding(model, size, load), *(op for tower in model.towers for op in tower.stored(size.Bx))]
-    found = Pass(first, layers, head(model, size, load.b, logits))
-    if verify.ON:
-        verify.forward_pass(found.operators())
-    return found
+    return Pass(first, layers, head(model, size, load.b, logits))
+
+
+def _with_encoder(model: ModelSpec, encoder: ModelSpec, size: ElementBytes, load: Load) -> Pass:
+    """A pass of an encoder and a decoder.
+
+    A prompt is the encoder's: it runs once, and the decoder on the token that begins its answer. A decode step is the
+    decoder's alone, after the tokens of the prompt, `load.memory`; of its context those are the encoder's, and it sees
+    its own first token beside the others.
+    """
+    if load.decode:
+        memory, own = load.memory, load._replace(c=load.c - load.memory + 1)
+    else:
+        memory, own = load.s, load._replace(s=1, c=1)
+    read = [
+        op._replace(rows=0) if op.name == "token_embedding" else op  # the decoder's table
+        for op in _stack(encoder, size, load._replace(s=memory, c=memory, decode=False, over=None), 1).operators()
+    ]
+    read = [op._replace(name=f"encoder.{op.name}") for op in read]
+    if load.decode:
+        read = [_idle(op) for op in read]
+    found = _stack(model, size, own._replace(memory=memory), own.s)
+    return found._replace(first=[*read, *found.first])
+
+
+def _idle(op: Operator) -> Operator:
+    """The weights of a kernel that a pass does not run."""
+    params, each = op.params(), getattr(op, "Bw", op.Bx)
+    if getattr(op, "bias", False):  # which is in the activations' type
+        each = divide(op.stored_bytes(), params)
+    facts = EVERYWHERE if op.facts.split in ("tokens", "table") else HEADS
+    return Stored(op.name, op.part, op.count, params, each, facts)
 
 
 def operators(model: ModelSpec, size: ElementBytes, load: Load, logits: Number = 1) -> list[Operator]:
@@ -60,6 +100,9 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
     """Tables of tokens, token types and positions, and a norm and a projection where the model has them."""
     width = model.embedding_size if present(model.embedding_size) else model.hidden_size
     build = _builder(model, 1, size, load)
+    if present(model.mel_bins):
+        yield from _of_sound(model, build)
+        return
     projection = build.gemm("embedding_projection", "embedding", width, model.hidden_size, ON_EVERY_GPU)
     yield _table("token_embedding", model.vocab_size + model.input_only_tokens, width, size, load, VOCABULARY)
     if model.embedding_projection == "tokens":
@@ -77,8 +120,22 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
         yield _norm("embedding_norm", model, width, size, load.b, load.s)
     if model.embedding_projection == "sum":
         yield projection._replace(bias=True)
+    if present(model.embedding_scales):
+        h = model.hidden_size
+        yield build.elementwise("embedding_scales", "norm", h, h, TOKENS, weights=model.embedding_scales * h)
     for streams in model.streams:
         yield from streams.before(build, model.num_hidden_layers)
+
+
+def _of_sound(model: ModelSpec, build: Builder) -> Iterator[Operator]:
+    """Two convolutions of three frames each over mel bins, the second of stride 2, and positions (Whisper)."""
+    h, load = model.hidden_size, build.load
+    frames = build._replace(load=load._replace(s=2 * load.s))
+    yield frames.gemm("first_convolution", "embedding", 3 * model.mel_bins, h, ON_EVERY_GPU, bias=True)
+    yield frames.elementwise("first_activation", "embedding", h, h, TOKENS)
+    yield build.gemm("second_convolution", "embedding", 3 * h, h, ON_EVERY_GPU, bias=True)
+    yield build.elementwise("second_activation", "embedding", h, h, TOKENS)
+    yield _table("position_embedding", model.max_position_embeddings, h, build.bytes, load, POSITIONS)
 
 
 def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Load) -> Iterator[Operator]:
@@ -89,9 +146,11 @@ def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Lo
     for name, block in (("attention", layer.mixer), ("mlp", layer.mlp)):
         if isinstance(block, NoBlock):
             continue
-        normed = layer.norms != "none"
-        if normed and not (name == "mlp" and layer.norms == "parallel"):  # parallel blocks share the first norm
-            yield build.layer_norm(f"{name}_norm", NORM_OF_INPUT)
+        # Parallel blocks share the first norm.
+        has_norm = name not in {"parallel": ("mlp",), "mlp": ("attention",), "none": (name,)}.get(layer.norms, ())
+        normed = has_norm or layer.norms == "parallel"
+        if has_norm:
+            yield build.layer_norm(f"{name}_norm", NORM_OF_INPUT, scales=layer.residual_scales)
         yield from block.operators(build) if normed else _opened(block.operators(build))
         if layer.norms == "sandwich":
             yield build.layer_norm(f"post_{name}_norm", RESIDUAL_NORM)
@@ -115,7 +174,8 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
     if model.head != "lm":
         return [*found, *_labels(model, build)]
     if present(model.head_size):
-        found.append(build.gemm("head_projection", "lm_head", h, t, ON_EVERY_GPU, bias=model.head_transform))
+        bias = model.head_transform and not model.head_without_bias
+        found.append(build.gemm("head_projection", "lm_head", h, t, ON_EVERY_GPU, bias=bias))
     if model.head_transform:  # with the activation
         weights = NORM_WEIGHTS[model.norm] * t
         found.append(Elementwise("head_norm", "norm", 1, b, positions, t, t, weights, size.Bx, TOKENS))

@@ -48,13 +48,24 @@ def _each(model: ModelSpec, *fields: str) -> int | str | None:
 def model_document(m: ModelSpec) -> dict[str, Any]:
     """One model spec as plain data: its own fields, and each kind of layer with those of its blocks."""
     own = m._asdict()
-    del own["routing"]  # which a workload chooses
+    for chosen in ("routing", "seen"):  # which a workload chooses
+        del own[chosen]
+    encoder = own.pop("encoder")
+    own |= {} if encoder is None else {"encoder": _encoder_document(encoder)}
     return own | {
         "params": params_of(m),
         "num_hidden_layers": m.num_hidden_layers,
         "layers": [_layer_document(layer) for layer in m.layers],
         "published": [each._asdict() for each in m.published],
     }
+
+
+def _encoder_document(encoder: ModelSpec) -> dict[str, Any]:
+    """The encoder of a model as plain data: its sizes, how it begins, and its layers."""
+    names = ("hidden_size", "max_position_embeddings", "position_embedding", "position_offset", "norm", "mel_bins")
+    own = {name: getattr(encoder, name) for name in names}
+    layers = [_layer_document(layer) for layer in encoder.layers]
+    return own | {"num_hidden_layers": encoder.num_hidden_layers, "layers": layers}
 
 
 def _layer_document(layer: Layer) -> dict[str, Any]:

@@ -69,7 +69,7 @@ ALPHABET: dict[str, tuple[str, str]] = {
     "attention_hidden_size": ("u", "channels of the time mixing"),
     "mlp_adapter_rank": ("r", "rank of adapters"),
     "qkv_adapter_rank": ("r", "rank of adapters"),
-    "idle_mlp_size": ("ii", "MLP size of layers that look at an image"),
+    "image_mlp_size": ("ii", "MLP size of layers that look at an image"),
     "input_gate_rank": ("ri", "rank of the gates on a block's input"),
     "hidden_size_per_layer_input": ("hl", "size of a layer's own input"),
     "vocab_size_per_layer_input": ("vl", "vocabulary of the layers' own inputs"),

@@ -48,7 +48,8 @@ class Load(NamedTuple):
     for a single new token may be used, where there is one (latent attention). `cached`: keys and values are kept for
     tokens that come later; in training, and where a model gives no tokens, none come. `over`: the passes of s tokens
     each that this one is the mean of, as the keys before the first of them and how many they are; None: of none but
-    itself.
+    itself. `memory`: of a model with an encoder, the tokens whose states its decoder looks at: in decode those of the
+    prompt. Of other models it changes nothing.
     """
 
     b: Number
@@ -57,6 +58,7 @@ class Load(NamedTuple):
     decode: bool = False
     cached: bool = True
     over: tuple[Number, Number] | None = None
+    memory: Number = 0
 
 
 def bytes_of(bits: float) -> int | float:

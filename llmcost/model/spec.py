@@ -29,7 +29,8 @@ class Trained(NamedTuple):
 class Layer(NamedTuple):
     """One kind of layer, and how many of it.
 
-    `norms`: before mixer and MLP (pre), after them (post), both (sandwich), one for the two (parallel), or none.
+    `norms`: before mixer and MLP (pre), the MLP alone (mlp), after both (post), before and after (sandwich), one for
+    the two (parallel), or none. `residual_scales`: learned vectors as wide as the hidden size at each addition to it.
     `unquantized`: linear layers that are not in the model's `weight_format`: attention, mlp, experts, shared_experts,
     or single operators as `llmcost ops` names them. `formats`: those that have a format of their own, such as
     o_proj=int8-channel, where weights are kept in the model's own format. `reuses_weights`: those of an earlier layer
@@ -40,6 +41,7 @@ class Layer(NamedTuple):
     mixer: Block
     mlp: Block
     norms: str = "pre"
+    residual_scales: Number = 0
     cross_attention: Block | None = None
     unquantized: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
@@ -56,15 +58,22 @@ class ModelSpec(NamedTuple):
     `embedding_size`: the width of the embedding, if another than the hidden size; a projection of the tokens alone
     (no bias), or of the sum with positions and token types (with a bias), makes up for it. `input_only_tokens`: rows
     of the embedding that the LM head has no output for. `position_offset`: rows of the position table before the
-    first position. `rotary_table`: the angles are stored. `head_size`: a linear layer of so many outputs stands
-    before the LM head, with a bias, an activation and a norm if `head_transform`. `pooler`: a linear layer as wide as
-    the hidden size, which runs on the first token; behind an LM head it is stored, not run.
+    first position. `rotary_table`: the angles are stored. `embedding_scales`: vectors as wide as the hidden size by
+    which what enters the layers is scaled and shifted, or that begin a state beside it. `head_size`: a linear layer of
+    so many outputs stands before the LM head, with an activation, a norm and a bias if `head_transform` (none if
+    `head_without_bias`).
+    `pooler`: a linear layer as wide as the hidden size, which runs on the first token; behind an LM head it is stored,
+    not run.
     `bidirectional`: every token sees all others. `head`: logits of the vocabulary (lm), of `num_labels` for each
     sequence or each token, with a bias where `label_bias`, or none.
     `counted`: what of the model the spec holds, in words, where that is not all of it.
     `towers`: encoders of images and sound beside it, which run in prefill where there are any.
+    `encoder`: what reads the prompt, whose states the layers look at by cross-attention; the model itself then begins
+    with one token, and its cache with what it generates. An encoder has no head, and its tokens' embedding is the
+    model's own; with `mel_bins` it reads frames of sound instead, two for a position, by two convolutions.
     `unread`: why the format of the weights is not known, of a checkpoint whose quantisation is not understood.
     `routing`: the law by which its routers send tokens to experts, which a workload chooses and no spec has.
+    `seen`: states of images that a workload has its layers look at by cross-attention.
     `unknown_keys`: those of the config that are not understood and were left out all the same: counts may be wrong.
     `trained`: how its makers trained it, where they published that.
     Where a field may be left out of a spec, the default is the Llama family's.
@@ -80,6 +89,8 @@ class ModelSpec(NamedTuple):
     layers: tuple[Layer, ...]
     streams: tuple[Streams, ...] = ()
     towers: tuple[Tower, ...] = ()
+    encoder: "ModelSpec | None" = None
+    mel_bins: Number = 0
     aliases: tuple[str, ...] = ()
     released: str = ""
     dtype: str = "bf16"
@@ -92,9 +103,11 @@ class ModelSpec(NamedTuple):
     type_vocab_size: Number = 0
     position_offset: Number = 0
     rotary_table: bool = False
+    embedding_scales: Number = 0
     final_norm: bool = True
     head_size: Number = 0
     head_transform: bool = False
+    head_without_bias: bool = False
     pooler: bool = False
     bidirectional: bool = False
     head: str = "lm"
@@ -104,6 +117,7 @@ class ModelSpec(NamedTuple):
     weight_format: str = ""
     quantized_lm_head: bool = False
     routing: Routing = UNIFORM
+    seen: Number = 0
     notes: tuple[str, ...] = ()
     counted: str = ""
     unread: str = ""
@@ -135,9 +149,18 @@ class ModelSpec(NamedTuple):
         return self.position_embedding == "learned" or self.rotary_table
 
     @property
+    def longest(self) -> Number:
+        """The most positions of a request: with an encoder, those of both."""
+        return self.max_position_embeddings + (0 if self.encoder is None else self.encoder.max_position_embeddings)
+
+    @property
     def num_hidden_layers(self) -> Number:
         """How many layers there are, of all kinds together."""
         return sum(layer.count for layer in self.layers)
+
+    def looks_at_images(self) -> bool:
+        """Whether layers of its own look at images, which then are no tokens of the prompt."""
+        return any(hasattr(layer.mixer, "image_mlp_size") for layer in self.layers)
 
     def has_experts(self) -> bool:
         """Whether some of its MLPs are routed experts: structure, whatever the sizes are."""

@@ -19,6 +19,8 @@ Rule: TypeAlias = Literal[
     "longest-edge",
     "tiles",
     "tiles-or-resized",
+    "tiles-together",
+    "budget",
     "canvas",
     "navit",
     "whisper",
@@ -171,6 +173,38 @@ def _of_tiles(tower: Any, tiles: int, separators: int = 0) -> Tokens:
     return Tokens((tiles, patches), layers, layers, (tiles, merged), NOTHING, tiles * merged + separators)
 
 
+def _tiles_together(tower: Any, *_: float) -> Tokens:
+    """Llama 3.2 Vision: every image is as many tiles as the encoder takes, and empty ones are computed too.
+
+    image_processing_mllama.py. In layers a tile's patches and its class come in eights, and see those of all tiles;
+    behind them the padding is left out. In the prompt an image is one token.
+    """
+    patches = (tower.image_size // tower.patch_size) ** 2
+    each = patches + tower.extra
+    padded = -(-each // 8) * 8
+    tiles = tower.most
+    layers = (1, tiles * padded)
+    return Tokens((tiles, patches), layers, layers, (1, tiles * each), NOTHING, 1)
+
+
+def _budget(tower: Any, wide: float, high: float) -> Tokens:
+    """Gemma 4: image_processing_gemma4.py, get_aspect_ratio_preserving_size: as many patches as `most` allows.
+
+    Both sides are whole tokens, rounded down; padding to `most` patches is not counted.
+    """
+    side = tower.patch_size * tower.merge
+    scale = math.sqrt(tower.most * tower.patch_size**2 / (high * wide))
+    rows, columns = (math.floor(each * scale / side) for each in (high, wide))
+    longest = tower.most // tower.merge**2
+    if not rows and not columns:
+        raise TooNarrowError("nothing of it is left at this size, which the processor refuses")
+    if not rows:
+        rows, columns = 1, min(math.floor(wide / high), longest)
+    elif not columns:
+        rows, columns = min(math.floor(high / wide), longest), 1
+    return _of_a_grid(tower, rows * tower.merge, columns * tower.merge)
+
+
 def _canvas(tower: Any, wide: float, high: float) -> Tokens:
     """Llama 4: image_processing_llama4.py, get_best_fit, and processing_llama4.py for the separators."""
     grids = [grid for grid in product(range(1, tower.most + 1), repeat=2) if grid[0] * grid[1] <= tower.most]
@@ -226,6 +260,8 @@ RULES: dict[str, Callable[..., Tokens]] = {
     "longest-edge": _longest_edge,
     "tiles": _tiles,
     "tiles-or-resized": _tiles_or_resized,
+    "tiles-together": _tiles_together,
+    "budget": _budget,
     "canvas": _canvas,
     "navit": _navit,
     "whisper": _whisper,
@@ -241,6 +277,8 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "longest-edge": ("patch_size", "image_size"),
     "tiles": ("patch_size", "image_size", "least", "most"),
     "canvas": ("patch_size", "image_size", "most"),
+    "tiles-together": ("patch_size", "image_size", "most"),
+    "budget": ("patch_size", "most"),
     "navit": ("patch_size", "image_size", "most"),
     "whisper": ("image_size",),
     "audio-chunks": ("image_size",),

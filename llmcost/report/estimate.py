@@ -44,7 +44,7 @@ def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
         dtypes = f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
     under = "" if w.engine is None else f" under {w.engine}"
     title = f"{model.title}{place}{under}: {dtypes}, {_gpus(w)}batch {w.batch:,}, context {w.context:,}"
-    counts = Table(title, ("", "", ""), "lrl", [*_counts(model, e), *_memory(e), *_traffic(e)])
+    counts = Table(title, ("", "", ""), "lrl", [*_counts(model, e), *_memory(e), *_traffic(e, model)])
     if e.hardware is None:
         return [counts, Table("", ("",), "l", (), (NO_GPU,))]
     mix = [_serving(w, e.serving, e.accuracy)] if e.serving else []
@@ -84,6 +84,10 @@ def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
     rows += [(f"  {name}", amount(n), f"{n:,}" if n or not tied else tied) for name, n in parts]
     products = f"2 a multiply-add of matrix products; every query sees all {w.context:,} keys"
     prompts = f"{w.batch:,} × {w.prompt:,} tokens, causal pairs only; {scaled(prefill.full, 'FLOP')} with all pairs"
+    if model.encoder is not None:
+        own = w.context - w.prompt + 1
+        products = f"2 a multiply-add; the decoder sees {w.prompt:,} of the encoder's states and {own:,} of its tokens"
+        prompts = f"{w.batch:,} × {w.prompt:,} tokens through the encoder, and the decoder's first token"
     if model.bidirectional:
         prompts = f"{w.batch:,} × {w.prompt:,} tokens, each of which sees all of its sequence"
     seen = []
@@ -140,12 +144,12 @@ def _generates(e: Estimate) -> bool:
     return e.traffic.decode.total_bytes is not None
 
 
-def _traffic(e: Estimate) -> list[tuple[str, str, str]]:
+def _traffic(e: Estimate, model: ModelSpec) -> list[tuple[str, str, str]]:
     t = e.traffic.decode
     if not _generates(e):
         return []
     heading = "Traffic a decode step" + ", a GPU" * (e.workload.gpus > 1)
-    routed = e.model.params.active < e.model.params.text
+    routed = model.has_experts()
     of_experts = f"those that {e.workload.routing} routing touches; the limit reads those of one token" * routed
     return [
         (heading, scaled(t.total_bytes, "B"), "" if routed else "what no implementation can avoid reading"),
@@ -163,6 +167,8 @@ def _cache(e: Estimate) -> str:
         return f"as allocated; {tokens} need {scaled(kv.bytes, 'B')}"
     if kv.bytes == e.workload.batch * e.workload.context * kv.bytes_per_token:
         return f"{tokens} of {kv.bytes_per_token:,} B"
+    if kv.bytes == e.workload.batch * (e.workload.context + 1) * kv.bytes_per_token:
+        return f"{tokens} and each decoder's first, of {kv.bytes_per_token:,} B"
     return f"{tokens}; one adds {kv.bytes_per_token:,.0f} B until windows are full, states do not grow"
 
 
@@ -287,12 +293,13 @@ def _binding(e: Estimate) -> list[str]:
         return [f"{_missing(e, e.hardware)} is not known from any source: neither is what depends on it."]
     state = f"{scaled(e.training.state_bytes, 'B')} of weights, gradients and Adam's moments (16 bytes a parameter)"
     short = "" if e.training.state_bytes <= e.hardware.memory_bytes else ", more than one such GPU has"
+    speed = "Its speed is that of a micro-batch forward and backward on one GPU; llmcost train times whole steps."
     return [
         f"What binds: prefill, {e.prefill.limited_by}; decode, {e.decode.limited_by}."
         if _generates(e)
         else f"What binds: {e.prefill.limited_by}.",
         f"Training would keep {state}{short}.",
-        "Its speed is that of a micro-batch forward and backward on one GPU; llmcost train times whole steps.",
+        *([] if e.training.limit.tokens_per_s is None else [speed]),
     ]
 
 

@@ -12,7 +12,8 @@ from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.specs.training_engine import TrainingEngine
 
 UNKNOWN = "–"
-TOLD_APART = ("name", "title", "published", "notes", "aliases", "layers", "params", "num_hidden_layers")  # of a model
+# Fields of a model.
+TOLD_APART = ("name", "title", "published", "notes", "aliases", "encoder", "layers", "params", "num_hidden_layers")
 
 
 def models_table(rows: list[dict[str, object]]) -> Table:
@@ -95,18 +96,31 @@ def model_table(document: Mapping[str, Any]) -> Table:
         if field not in TOLD_APART and value not in ("", 0, "none", "lm", ())
     ]
     rows.insert(1, ("parameters", f"{document['params']:,}"))
-    layers = document["layers"]
-    for kind, layer in enumerate(layers, start=1):
-        rows.append((f"layers of kind {kind}" if len(layers) > 1 else "layers", f"{layer['count']:,}"))
+    rows += _of_layers(document["layers"])
+    if "encoder" in document:
         rows += [
-            (f"  {field}", _cell(value)) for field, value in _of_a_layer(layer).items() if value not in (0, "none")
+            (f"encoder's {field}", _cell(value))
+            for field, value in document["encoder"].items()
+            if field != "layers" and value not in (0, "none")
         ]
+        rows += _of_layers(document["encoder"]["layers"], "encoder's ")
     notes = tuple(f"Note: {note}" for note in document["notes"])
     notes += tuple(
         f"{each['document']} {each['printed']} for {each['quantity']}: {each['why']}" for each in document["published"]
     )
     names = ", ".join((document["name"], *document["aliases"]))
     return Table(f"{document['title']} ({names})", ("", ""), "ll", rows, notes)
+
+
+def _of_layers(layers: list[Mapping[str, Any]], whose: str = "") -> list[tuple[str, str]]:
+    """The rows of each kind of layer."""
+    rows = []
+    for kind, layer in enumerate(layers, start=1):
+        rows.append((f"{whose}layers of kind {kind}" if len(layers) > 1 else f"{whose}layers", f"{layer['count']:,}"))
+        rows += [
+            (f"  {field}", _cell(value)) for field, value in _of_a_layer(layer).items() if value not in (0, "none")
+        ]
+    return rows
 
 
 def _of_a_layer(layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,25 +117,25 @@ def _room(server: Server, w: Workload, memory: Memory) -> Room:
     """Requests that have room on the fullest rank; the GPU's memory is known."""
     usable = memory.usable_bytes
     mean_length = w.prompt + w.output / 2
-    of_mean_length = request_bytes(server, mean_length)
-    kept = request_bytes(server, w.prompt + w.output) if w.reserve_output else of_mean_length
+    of_mean_length = request_bytes(server, mean_length, w.prompt)
+    kept = request_bytes(server, w.prompt + w.output, w.prompt) if w.reserve_output else of_mean_length
     caches = usable - memory.overhead_bytes - memory.weights_bytes
     caches = named("room_for_caches", caches - memory.activation_bytes)
     if not present(kept):  # a model without a cache of its own: as many as run at a time
         of_a_rank = divide(memory.max_batch, w.dp)
         return Room(of_a_rank, of_a_rank)
     requests = floor_div((1 - WATERMARK.value) * caches, named("request_bytes", kept))
-    needed = kept_bytes(server.share(Load(1, 1, mean_length, decode=True)).layers)
+    needed = kept_bytes(server.share(Load(1, 1, mean_length, decode=True, memory=w.prompt)).layers)
     needed = needed if is_one(server.pp) else server.on_a_stage(needed)
     return Room(maximum(0, requests), maximum(1, (usable - memory.weights_bytes) / needed))
 
 
-def request_bytes(server: Server, length: Number) -> Number:
+def request_bytes(server: Server, length: Number, prompt: Number = 0) -> Number:
     """Bytes that engines allocate for the cache of one request of this length on a GPU; half of its last page is empty.
 
-    That is the mean over requests of many lengths.
+    `prompt`: of the length, what an encoder read. That is the mean over requests of many lengths.
     """
-    caches = allocation(server.share(Load(1, 1, length, decode=True)).layers, 0)
+    caches = allocation(server.share(Load(1, 1, length, decode=True, memory=prompt)).layers, 0)
     found = caches.of_mean_length(length)
     return found if is_one(server.pp) else server.on_a_stage(found)
 
@@ -154,7 +154,8 @@ class Tokens(NamedTuple):
 
     def decode_load(self) -> Load:
         """The tokens of decode alone."""
-        return Load(self.decoding, 1, self.context, decode=True, over=steps_behind(self.prompt, self.output))
+        over = steps_behind(self.prompt, self.output)
+        return Load(self.decoding, 1, self.context, decode=True, over=over, memory=self.prompt)
 
 
 def steps_behind(prompt: Number, output: Number) -> tuple[Number, Number]:
@@ -292,7 +293,8 @@ class Mix(NamedTuple):
         passes = in_flight(running, server.pp)
         begin = Load(running / passes, w.prompt, w.prompt)
         over = steps_behind(w.prompt, w.output)
-        decoding = Load(running / passes, 1, w.prompt + w.output / 2, decode=True, over=over)
+        context = w.prompt + w.output / 2
+        decoding = Load(running / passes, 1, context, decode=True, over=over, memory=w.prompt)
         prompts, step = (server.cost(server.share(load), load) for load in (begin, decoding))
         cost = prompts.mean_with(step, w.output)
         on_a_stage = cost if is_one(server.pp) else cost.over(server.pp / passes)
@@ -338,7 +340,7 @@ def join(decoding: Iterable[Operator], prompts: Iterable[Operator]) -> Iterator[
     for key, op in _numbered(decoding):
         other = theirs.pop(key, None)
         if other is None or isinstance(op, Stored):
-            yield op
+            yield op if other is None or isinstance(other, Stored) else other
         elif op.scope != "token":
             yield op
             yield other

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, largest, least, maximum, minimum, named, present
 from llmcost.ground.constants import Constant
-from llmcost.model.counting import cache_bytes_per_token, state_bytes
+from llmcost.model.counting import cache_bytes_per_token, kept_bytes, state_bytes
 from llmcost.model.operators import Attention, Operator, Scan
 
 PAGE = Constant(  # of the KV cache
@@ -137,13 +137,16 @@ class Allocation(NamedTuple):
 def allocation(layers: Sequence[Operator], piece: Number) -> Allocation:
     """The caches of some layers on one GPU. `piece`: tokens of a prompt that run at a time, and are kept meanwhile.
 
-    Layers that share another's cache add nothing.
+    Layers that share another's cache add nothing. Where a decoder looks at an encoder's states, a position is either
+    a token of the prompt, in the cache of cross-attention, or one that was generated, in that of self-attention; each
+    takes as many bytes, and is counted once.
     """
-    own = [op for op in layers if isinstance(op, Attention) and op.caches and not op.shared]
+    own = [op for op in layers if isinstance(op, Attention) and op.caches and not op.shared and not op.crosses]
     growing = [op for op in own if op.span not in ("window", "chunk")]
     windowed = [op for op in own if op.span in ("window", "chunk")]
     kinds = {str(op.w): [each for each in windowed if str(each.w) == str(op.w)] for op in windowed}
     states = state_bytes([op._replace(b=1) for op in layers if op.scope != "token" and not isinstance(op, Attention)])
+    beside = kept_bytes([op._replace(b=1) for op in layers if isinstance(op, Attention) and op.apart])
     of_states = sum([op.count for op in layers if isinstance(op, Scan)])
     counts = [_layers(ops) for ops in (*kinds.values(), growing) if ops]
     page: Number = PAGE.value
@@ -162,6 +165,7 @@ def allocation(layers: Sequence[Operator], piece: Number) -> Allocation:
         decoding = named("kept_tokens", page * ceil_div(w, page) + anywhere, of)
         prompting = named("kept_beside_a_prompt", page * ceil_div(w - 1 + maximum(1, piece), page) + anywhere, of)
         windows.append(Windowed(_position(ops, counts, of), decoding, prompting))
+    states = states + beside if present(beside) else states
     return Allocation(page, states, _position(growing, counts, "growing") if growing else 0, tuple(windows))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, is_one
+from llmcost.ground.algebra import Number, is_one, present
 from llmcost.ground.errors import InputError
 from llmcost.model.architecture import Pass
 from llmcost.model.counting import PassCost, count_pass
@@ -21,6 +21,8 @@ from llmcost.parallel.pipeline import Server, mean_share, rank_share
 from llmcost.serving.options import IMAGE_SIZE, Workload
 from llmcost.serving.phases import RankSeconds, share_of_others
 from llmcost.serving.results import Encoding
+
+PIECE = 30  # seconds of sound that Whisper's encoder reads (arXiv 2212.04356, section 2.2)
 
 
 class Input(NamedTuple):
@@ -60,7 +62,7 @@ def inputs(model: ModelSpec, w: Workload) -> list[Input]:
         asked.append(
             ("--images", f"{w.images:,}", False, w.images, tuple(map(float, pixels(w.image_size or IMAGE_SIZE))))
         )
-    if w.audio is not None:
+    if w.audio is not None and not _hears(model):
         asked.append(("--audio", f"{w.audio:g}", True, 1, (float(w.audio),)))
     if w.images is None and w.image_size is not None:
         raise InputError(f"--image-size {w.image_size}: of how many images? say it with --images")
@@ -80,12 +82,40 @@ def inputs(model: ModelSpec, w: Workload) -> list[Input]:
     return found
 
 
+def _hears(model: ModelSpec) -> bool:
+    """Whether the encoder beside its decoder reads sound: then that is its whole prompt."""
+    return model.encoder is not None and present(model.encoder.mel_bins)
+
+
+def _check_piece(model: ModelSpec, seconds: Number, prompt: Number) -> None:
+    """Raise InputError for sound that is no piece of PIECE seconds, which is padded, or for a prompt of another length.
+
+    `model` has an encoder of sound.
+    """
+    assert model.encoder is not None
+    positions = model.encoder.max_position_embeddings
+    if seconds > PIECE:
+        why = f"{model.name} hears pieces of {PIECE} seconds, each a sequence of its own (--batch)"
+        raise InputError(f"--audio {seconds:g}: {why}")
+    if prompt != positions:
+        raise InputError(f"--prompt {prompt:,}: sound is padded to {PIECE} seconds, {positions:,} positions")
+
+
+def states_of(model: ModelSpec, w: Workload) -> Number:
+    """States of images that the text model's own layers look at, of the prompt of one sequence."""
+    if w.images is None or not model.looks_at_images():
+        return 0
+    return sum(each.each * each.tokens.merged[0] * each.tokens.merged[1] for each in inputs(model, w))
+
+
 def check_inputs(model: ModelSpec, w: Workload, prompt: Number) -> None:
     """Raise InputError where images and sound cannot be counted, or are more tokens than the prompt has."""
     if w.images is None and w.audio is None and w.image_size is None:
         return
+    if w.audio is not None and _hears(model):
+        _check_piece(model, w.audio, prompt)
     given = inputs(model, w)
-    if w.is_mix():
+    if w.is_mix() and given:
         flag = "--images" if w.images is not None else "--audio"
         raise InputError(f"{flag}: what towers add to a mix of requests is not counted yet, only to a batch's prefill")
     tokens = sum(each.each * each.tokens.prompt for each in given)

@@ -29,7 +29,7 @@ from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server, Stages, filled, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
-from llmcost.serving.encoding import check_inputs, encode
+from llmcost.serving.encoding import check_inputs, encode, states_of
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import (
     CHUNK,
@@ -56,7 +56,7 @@ from llmcost.serving.results import (
     PhaseTraffic,
     model_of,
 )
-from llmcost.serving.training_rates import training
+from llmcost.serving.training_rates import training, unknown_training
 from llmcost.specs.catalog import engines_for, load_engine
 from llmcost.specs.hardware import HardwareSpec, joined_by
 
@@ -179,7 +179,8 @@ def evaluate(
     prompts = server.whole(one_pass)
     layers_cost = count_pass([*prompts.first, *prompts.layers])
     prompt_cost = layers_cost.plus(count_pass(prompts.last))
-    forward_cost = layers_cost.plus(count_pass(head(model, size, w.batch, w.prompt)))
+    scored = w.prompt if model.encoder is None else 1
+    forward_cost = layers_cost.plus(count_pass(head(model, size, w.batch, scored)))
     if alone:
         prompt_share, prompt_time = prompt_cost, server.times(prompts, one_pass)
     else:
@@ -190,7 +191,8 @@ def evaluate(
         prompt_cost, prompt_share = prompt_cost.plus(encoded.whole), prompt_share.plus(encoded.share)
 
     step = decode_step(server, w, w.context)
-    whole_step = step.share.operators() if alone else operators(model, size, Load(w.batch, 1, w.context, decode=True))
+    everyone = Load(w.batch, 1, w.context, decode=True, memory=w.prompt)
+    whole_step = step.share.operators() if alone else operators(model, size, everyone)
     step_cost = step.cost if alone else count_pass(whole_step)
 
     params = count_params(whole_step)
@@ -225,7 +227,9 @@ def evaluate(
         decode=decode(server, w, step, memory.fits) if model.generates else no_decode(efficiency),
         request=None if w.output is None else request(server, w, prefilled, prompt_seconds.others),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
-        training=training(server, one_pass, forward_cost, params.text, w.tokens, trained, w.mfu),
+        training=unknown_training(params.text, trained)
+        if model.encoder
+        else training(server, one_pass, forward_cost, params.text, w.tokens, trained, w.mfu),
         accuracy=Accuracy._make([*[efficiency.band(phase) for phase in SERVING], Band()]),
         encoding=None if encoded is None else encoded.answer,
     )
@@ -265,6 +269,8 @@ def training_reached(hardware: HardwareSpec | None, w: Workload) -> Efficiency:
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
     """The options with the defaults filled in. Raises InputError where they make no sense."""
     context, prompt = _check_sizes(model, options)
+    if model.encoder is not None and options.chunk is not None:
+        raise InputError(f"--chunk {options.chunk:,}: {model.name} has an encoder, which sees a whole prompt at once")
     if options.batch_prompts and options.chunk is not None:
         raise InputError("--batch-prompts: either all prompts at once, or chunks of them (--chunk)")
     if model.unread and options.weight_dtype is None:
@@ -286,7 +292,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         context=context,
         prompt=prompt,
         cuda_graphs=options.cuda_graphs is not False,
-        chunk=options.chunk or (None if options.batch_prompts or options.engine else usual_chunk(hardware)),
+        chunk=None if model.encoder else options.chunk or chunk_of(options, hardware),
         dtype=dtype,
         weight_dtype=weights,
         kv_dtype=options.kv_dtype or activation_dtype(dtype),
@@ -295,6 +301,11 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         gpus_per_node=layout.gpus_per_node,
         **{name: getattr(layout, name) for name in DEGREES},
     )
+
+
+def chunk_of(options: Options, hardware: HardwareSpec | None) -> int | None:
+    """Tokens of prompts that run at a time where no number is given; None: all of them, or as the engine says."""
+    return None if options.batch_prompts or options.engine else usual_chunk(hardware)
 
 
 def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) -> Options:
@@ -337,7 +348,11 @@ def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
     if options.output is not None and out < 1:
         raise InputError(f"--output {out}: at least 1")
     context, prompt = lengths(model, options)
-    check_positions("--context", model, context)
+    if model.encoder is None:
+        check_positions("--context", model, context)
+    else:
+        check_positions("--prompt", model.encoder, prompt)
+        check_positions("--context less --prompt", model, maximum(1, context - prompt))
     if not 1 <= prompt <= context - out:
         room = f"the context of {context:,}" + (f" less the output of {out:,}" if out else "")
         raise InputError(f"--prompt {prompt}: at least 1 and at most {room}")
@@ -378,9 +393,13 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
     """Context and prompt in tokens, with their defaults.
 
     Without a prompt, it is the context less the output. Without a context, it is prompt and output together; where one
-    of these is not given either, DEFAULT_CONTEXT, or all positions of a model that has fewer.
+    of these is not given either, DEFAULT_CONTEXT, or all positions of a model that has fewer. An encoder reads the
+    prompt: without one, as many tokens, or all of its own positions.
     """
     context, prompt, out = options.context, options.prompt, options.output
+    if context is None and model.encoder is not None:
+        prompt = prompt or min(model.encoder.max_position_embeddings, DEFAULT_CONTEXT)
+        context = prompt + (out or 0)
     if context is None:
         context = min(model.max_position_embeddings, DEFAULT_CONTEXT) if prompt is None or out is None else prompt + out
     if prompt is None:
@@ -394,7 +413,7 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
         model = model.without_formats()
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
-    model = model._replace(routing=routing_of(w.routing))
+    model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
     return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")
 
 

@@ -259,7 +259,7 @@ def held(server: Server, w: Workload, step: DecodeStep, kv: KvCache) -> HeldByte
         own_step=named("activations_a_step", peak.head if is_one(parts) else peak.head * parts),
         experts=experts,
         bounds=caches.bounds(sequences),
-        together=w.batch_prompts or not generates,
+        together=w.batch_prompts or not generates or server.model.encoder is not None,
         sampler=sampler_bytes(server, w),
     )
 
@@ -289,7 +289,7 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
     set_aside = usable - budget
     total = named("memory.used_bytes", used) + named("memory.set_aside_bytes", set_aside)
     room = named("room", budget - runtime - weights)
-    positions = maximum(server.model.max_position_embeddings, w.context)
+    positions = maximum(server.model.longest, w.context)
     longest = has.largest_context(room, positions, grows=prompt_is_context, chunk=w.chunk)
     return found._replace(
         runtime_bytes=runtime,

@@ -149,7 +149,7 @@ def decode_step(server: Server, w: Workload, context: Number, over: tuple[Number
     `over`: the steps that it is the mean of, as of a Load.
     """
     sequences = rank_share(w.batch, w.dp)
-    parts, load = _pass_of(server, sequences, context, over)
+    parts, load = _pass_of(server, sequences, context, over, w.prompt)
     share = server.share(load)
     stages, cost = server.times(share, load), server.cost(share, load)
     seconds = RankSeconds(None if stages is None else stages.round(parts) + server.host_seconds(sequences))
@@ -159,16 +159,17 @@ def decode_step(server: Server, w: Workload, context: Number, over: tuple[Number
 
 
 def _pass_of(
-    server: Server, sequences: Number, context: Number, over: tuple[Number, Number] | None
+    server: Server, sequences: Number, context: Number, over: tuple[Number, Number] | None, prompt: Number
 ) -> tuple[Number, Load]:
     """Into how many parts so many sequences are cut, and the largest of them as a load."""
     parts = in_flight(sequences, server.pp)
-    return parts, Load(named("sequences_a_pass", rank_share(sequences, parts)), 1, context, decode=True, over=over)
+    of_a_pass = named("sequences_a_pass", rank_share(sequences, parts))
+    return parts, Load(of_a_pass, 1, context, decode=True, over=over, memory=prompt)
 
 
 def _step_of_others(server: Server, w: Workload, context: Number, over: tuple[Number, Number] | None) -> Number:
     """Expected seconds of a decode step of a rank that has not the most sequences; what it needs is known."""
-    parts, load = _pass_of(server, share_of_others(w), context, over)
+    parts, load = _pass_of(server, share_of_others(w), context, over, w.prompt)
     stages = server.times(server.share(load), load)
     assert stages is not None
     return stages.round(parts) + server.host_seconds(load.b)
@@ -181,7 +182,8 @@ def _least(
     if is_one(w.dp) and is_one(server.pp):
         return cost
     mean = mean_share(w.batch, w.dp)
-    load = Load(named("mean_of_a_pass", divide(mean, in_flight(mean, server.pp))), 1, context, decode=True, over=over)
+    of_a_pass = named("mean_of_a_pass", divide(mean, in_flight(mean, server.pp)))
+    load = Load(of_a_pass, 1, context, decode=True, over=over, memory=w.prompt)
     evenly = server.on_average(w.batch, mean)
     return evenly.cost(evenly.share(load), load)
 

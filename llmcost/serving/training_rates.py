@@ -69,6 +69,17 @@ def training(
     )
 
 
+def unknown_training(params: Number, reached: Efficiency) -> TrainingRates:
+    """Of a model with an encoder, whose training is not counted: its states alone."""
+    none = TrainingRate(None, None)
+    return TrainingRates(
+        textbook=none,
+        limit=none,
+        expected=ExpectedTrainingRate(None, None, reached.basis, None),
+        state_bytes=textbook.training_bytes(named("model.params.total", params)),
+    )
+
+
 def _years(tokens: Number, tokens_per_s: Number) -> Number:
     """GPU-years of so many tokens; None where the rate is not known."""
     return None if tokens_per_s is None else textbook.gpu_years(tokens, tokens_per_s)

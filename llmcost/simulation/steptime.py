@@ -49,6 +49,9 @@ class StepTime:
     ) -> None:
         if isinstance(draft, str):
             check_word("--draft", draft, DRAFTS)
+        if model.encoder is not None:
+            why = "an encoder and a decoder: its steps of continuous batching are not counted; estimate has a batch"
+            raise InputError(f"{model.name}: {why}")
         self.workload: Workload = workload_of(model, hardware, options)
         server = server_of(model, *machine_of(hardware, self.workload), self.workload)
         self.server: Server = server._replace(filled=1)

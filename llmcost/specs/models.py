@@ -14,7 +14,7 @@ from llmcost.model.spec import Layer, ModelSpec, Published, Trained
 from llmcost.model.tower_tokens import NEEDED
 from llmcost.model.towers import Tower, TowerOperator
 from llmcost.specs.reader import Document, Key, read_yaml
-from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, record, several, validate
+from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, record, several, validate
 
 KINDS = {"mixer": MIXERS, "mlp": MLPS}
 
@@ -36,7 +36,8 @@ def _fields(kinds: Iterable[Any]) -> dict[str, Schema]:
 
 # The fields of a layer that are no block's own.
 PLAIN = {
-    "norms": choice("pre", "post", "sandwich", "parallel", "none"),
+    "norms": choice("pre", "mlp", "post", "sandwich", "parallel", "none"),
+    "residual_scales": SIZE,
     "reuses_weights": FLAG,
     "unquantized": several(TEXT),
     "formats": several(TEXT),
@@ -88,9 +89,11 @@ SCHEMA = record(
         "type_vocab_size": SIZE,
         "position_offset": SIZE,
         "rotary_table": FLAG,
+        "embedding_scales": SIZE,
         "final_norm": FLAG,
         "head_size": SIZE,
         "head_transform": FLAG,
+        "head_without_bias": FLAG,
         "pooler": FLAG,
         "bidirectional": FLAG,
         "head": choice("lm", "sequence", "token", "none"),
@@ -103,6 +106,8 @@ SCHEMA = record(
         "counted": TEXT,
         "unread": TEXT,
         "towers": several(TOWERS),
+        "encoder": mapping({"type": "any"}),
+        "mel_bins": SIZE,
         "unknown_keys": several(TEXT),
         "published": several(PUBLISHED),
         "trained": TRAINED,
@@ -128,11 +133,33 @@ def model_from(document: Document) -> ModelSpec:
     given = {name: fields.pop(name) for name in MODEL if name in fields}
     streams = tuple(kind(**sizes) for kind in STREAMS if (sizes := _streams(document, kind, given)))
     towers = tuple(_tower(document, *entry) for entry in enumerate(fields.pop("towers", ())))
+    encoder = _encoder(document, fields.pop("encoder")) if "encoder" in fields else None
     published = tuple(Published(**entry) for entry in fields.pop("published", ()))
     trained = Trained(**fields.pop("trained")) if "trained" in fields else None
     return ModelSpec(
-        **fields | lists, layers=layers, streams=streams, towers=towers, published=published, trained=trained
+        **fields | lists,
+        layers=layers,
+        streams=streams,
+        towers=towers,
+        encoder=encoder,
+        published=published,
+        trained=trained,
     )
+
+
+def _encoder(document: Document, fields: dict[str, Any]) -> ModelSpec:
+    """The encoder of a model: a spec of its own, without what a whole model has. Raises SpecError."""
+    own = {"name": "encoder", "title": "encoder", "source": document.file, "tie_word_embeddings": False}
+    own |= {"vocab_size": document.data["vocab_size"], "bidirectional": True, "head": "none"}
+    twice = next((name for name in own if name in fields), None)
+    if twice is not None:
+        raise document.error(("encoder", twice), "an encoder has none of its own")
+
+    def origin(path: tuple[Key, ...]) -> tuple[str, int]:
+        error = document.error(("encoder", *path), "")
+        return error.field, error.line
+
+    return model_from(Document(document.file, own | fields, {}, origin))
 
 
 def _tower(document: Document, place: int, fields: dict[str, Any]) -> Tower:
@@ -186,7 +213,7 @@ def _layer(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hi
             raise document.error((*path, name), f"no use for it in a layer of {' and '.join(_names(kinds))}")
     blocks = {place: _block(document, path, kind, fields) for place, kind in kinds.items()}
     _refuse_contradictions(document, path, fields)
-    others = {name: fields[name] for name in ("norms", "reuses_weights") if name in fields}
+    others = {name: fields[name] for name in ("norms", "residual_scales", "reuses_weights") if name in fields}
     unquantized, formats = (tuple(fields.get(name, ())) for name in ("unquantized", "formats"))
     for each in formats:
         if each.partition("=")[2] not in FORMATS:

@@ -160,6 +160,8 @@ def sequence_of(model: ModelSpec, seq: int | None) -> int:
 
     Raises InputError for more than a table of positions has rows for.
     """
+    if model.encoder is not None:
+        raise InputError(f"{model.name}: an encoder and a decoder, whose training is not counted; estimate serves it")
     if seq is None:
         return min(int(model.max_position_embeddings), DEFAULT_CONTEXT) if model.trained is None else model.trained.seq
     check_positions("--seq", model, seq)

@@ -7,6 +7,7 @@ over; small ones run on the CPU for FLOPs and caches. docs/architectures.md list
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,14 @@ from config_defaults import defaults_of, wrappers
 from huggingface_hub.errors import StrictDataclassError
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
+)
+from transformers.models.gemma3n import modeling_gemma3n
+from transformers.models.musicgen.modeling_musicgen import MusicgenForCausalLM
+from transformers.models.musicgen_melody.modeling_musicgen_melody import MusicgenMelodyForCausalLM
 
 from llmcost.ground.errors import InputError
 from llmcost.serving.estimate import Options, estimate
@@ -54,6 +62,7 @@ SMALL = {
 SIZES = {key: size for size, keys in SMALL.items() for key in keys.split()}
 
 
+SMALL_TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 # What a type's own rules ask of its sizes beyond those.
 OWN = {
     "axk1": {"num_key_value_heads": 4, "head_dim": 8},
@@ -77,6 +86,19 @@ OWN = {
         "use_shared_attention_adapter": True,
     },
     "youtu": {"num_key_value_heads": 4, "head_dim": 8},
+    "dory": {"n_input_layers": 1, "n_output_layers": 1},
+    "git": {"vision_config": {**SMALL_TOWER, "image_size": 32, "patch_size": 8}},
+    "phi4_multimodal": {
+        "vision_config": {**SMALL_TOWER, "image_size": 32, "patch_size": 8},
+        "audio_config": {
+            **{name: size for name, size in SMALL_TOWER.items() if name != "num_hidden_layers"},
+            **dict.fromkeys(("ext_pw_out_channel", "depthwise_separable_out_channel", "nemo_conv_channels"), 32),
+            "num_blocks": 2,
+            "input_size": 20,
+            "bias_max_distance": 7,
+        },
+    },
+    "zaya": {"num_experts_per_tok": 1},
 }
 BY_LAYER = (
     "layer_types",
@@ -102,9 +124,14 @@ def small_config(kind, **changes):
     return AutoConfig.for_model(kind, **(GIVEN.get(kind, {}) | sizes | changes))
 
 
+PARTS = {"musicgen_decoder": MusicgenForCausalLM, "musicgen_melody_decoder": MusicgenMelodyForCausalLM}
+
+
 def reference(config, device="meta"):
     """The reference implementation, in products that torch's counter sees: no fused attention, experts one by one."""
     with torch.device(device):
+        if config.model_type in PARTS:
+            return PARTS[config.model_type](config)
         return AutoModelForCausalLM.from_config(
             config, attn_implementation="eager", experts_implementation="eager"
         ).eval()
@@ -134,37 +161,23 @@ GIVEN = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 16},
     "ministral": {"head_dim": 128},
     "nemotron": {"num_key_value_heads": 8},
+    "gemma4_assistant": {"text_config": {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}},
 }
 # Multimodal types: their text model is compared, of which it is said that it is all that is counted.
 TEXT_MODELS = ["dots3_note", "emu3", "fuyu", "gemma3", "gemma4", "gemma4_unified", "got_ocr2", "llama4", "mllama"]
-TEXT_MODELS += ["moss_transcribe_diarize"]
+TEXT_MODELS += ["gemma3n", "moss_transcribe_diarize", "musicgen", "musicgen_melody"]
 OTHER_MODULES = {"multi_modal_projector", "vision_embed_tokens", "vision_tower", "audio_tower"}
-NOT_BUILT = {"gemma3n": "gemma3n_text"}  # wrappers that need more than torch to be built, and their text models
+OTHER_MODULES |= {"embed_vision", "embed_audio"}
 # Types that are refused, and what they have that no block here has.
 WHY = {
     "blt": "patches of bytes, between an encoder and a decoder of their own",
-    "cpmant": "position biases by segments, learned prompts",
-    "doge": "a dynamic mask of attention, experts found by product keys",
-    "dory": "norms without weights and scales in their place, layers that run several times",
-    "gemma4_assistant": "a draft model, with projections from its target's hidden size",
-    "gemma4_unified_assistant": "a draft model, with projections from its target's hidden size",
-    "git": "an image encoder whose output stands before the text",
-    "hrm_text": "two stacks that run several times each",
-    "inkling_text": "short convolutions and relative logits in attention",
     "inkling2_text": "short convolutions, relative position biases, residuals between blocks",
     "inkling2_loop_text": "layers that run several times, with messages between them",
-    "jetmoe": "experts in the place of attention's projections",
-    "modernbert-decoder": "no norm before the first layer's attention, a head with a transform of its own",
-    "musicgen": "several codebooks at once, embedded and predicted side by side",
-    "musicgen_melody": "several codebooks at once, embedded and predicted side by side",
     "prophetnet": "several streams that predict further tokens",
     "qwen4_exp": "embeddings of n-grams, gated residuals",
     "qwen4_exp_text": "embeddings of n-grams, gated residuals",
     "reformer": "attention by hashing, reversible layers",
-    "roc_bert": "embeddings of shapes and pronunciations",
     "xlnet": "two streams of attention, relative positions",
-    "xlstm": "a matrix memory with exponential gates",
-    "zaya": "attention in a compressed space with convolutions, routers of several layers",
 }
 
 
@@ -175,18 +188,21 @@ def default_config(kind):
 # What the reference does otherwise, by type: each is left out of one comparison and named.
 OTHER_PARAMETERS = {
     "longcat_flash": "the reference also allocates gate and up projections for experts that return their input",
-    "phi4_multimodal": "the reference has vision and audio encoders beside the text model",
 }
 NOT_SMALL = {
     "gemma3n_text": "shares keys and values among the last 15 layers, whatever their number",
+    "gemma4_assistant": "has its sizes in a config inside its own",
+    "gemma4_unified_assistant": "has its sizes in a config inside its own",
 }
 OTHER_FLOPS = {
     "a scan in chunks, with products inside a chunk": """bamba falcon_h1 granitemoehybrid kimi_linear minimax
-        nemotron_h olmo_hybrid lara_mini zamba2 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next""",
+        nemotron_h olmo_hybrid xlstm lara_mini zamba2 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next""",
     "a scan whose update is no matrix product": "falcon_mamba jamba mamba rwkv zamba",
-    "a convolution over the padding too": "lfm2_moe lfm3 recurrent_gemma",
+    "a convolution over the padding too": "inkling_text lfm2_moe lfm3 recurrent_gemma",
     "every expert for every token": "llama4_text",
     "scores of the same keys twice": "diffllama",
+    "tokens of a prompt of its own before the text": "cpmant",
+    "experts for all tokens, where its router, by chance, lets none skip them": "zaya",
     "a pooler on the first token": "big_bird",
     "nothing at these sizes: it does not run": "bailing_hybrid dbrx mamba2 xmod",
 }
@@ -215,11 +231,15 @@ def test_the_default_configuration_counts_as_the_reference(kind):
 
 
 @pytest.mark.parametrize("kind", TEXT_MODELS)
-def test_the_text_model_of_a_multimodal_type_counts_as_the_reference(kind):
+def test_the_text_model_of_a_multimodal_type_counts_as_the_reference(kind, monkeypatch):
     config = default_config(kind)
+    if kind == "gemma3n":  # whose tower needs a package beside torch
+        build = modeling_gemma3n.AutoModel.from_config
+        without = {"from_config": lambda part: torch.nn.Module() if "vision" in part.model_type else build(part)}
+        monkeypatch.setattr(modeling_gemma3n, "AutoModel", SimpleNamespace(**without))
     theirs = {
         id(each): each
-        for name, each in reference(config).named_parameters()
+        for name, each in reference(getattr(config, "decoder", config)).named_parameters()
         if not OTHER_MODULES & set(name.split("."))
     }
     assert text_of(imported(config)) == sum(each.numel() for each in theirs.values())
@@ -470,7 +490,7 @@ def test_the_cache_is_as_large_as_the_references(kind):
 
 
 def test_every_type_that_is_refused_has_a_reason():
-    assert {kind for kind in TYPES if kind not in FAMILIES} - {*TEXT_MODELS, *NOT_BUILT} == WHY.keys()
+    assert {kind for kind in TYPES if kind not in FAMILIES} - {*TEXT_MODELS} == WHY.keys()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TYPES if kind not in FAMILIES])
@@ -549,6 +569,19 @@ def test_wrappers_have_the_text_models_and_tie_embeddings_as_transformers_has_it
     assert json.loads(WRAPPERS.read_text("utf-8")) == wrappers()
 
 
+def is_encoder(kind):
+    return bool(architecture(kind).get("encoder"))
+
+
+def of_both(kind):
+    """What is known of a type that has an encoder and a decoder, in words."""
+    if kind not in FAMILIES:
+        return "refused"
+    if "encoder_stack" in architecture(kind):
+        return "exact"
+    return "its decoder alone, as " + architecture(kind)["reference"]
+
+
 def architectures_page():
     """docs/architectures.md: every type with what is known of it."""
     rows = []
@@ -557,17 +590,14 @@ def architectures_page():
             status = "exact, the text model inside it" + ", and its towers" * (kind in TOWERS)
         elif kind in OTHER_PARAMETERS:
             status = f"counted otherwise: {OTHER_PARAMETERS[kind]}"
-        elif kind in NOT_BUILT:
-            status = (
-                f"the text model inside it, as {NOT_BUILT[kind]}; not compared, the reference needs more than torch"
-            )
         elif kind in FAMILIES:
             differs = next((what for what, kinds in OTHER_FLOPS.items() if kind in kinds.split()), None)
             status = "exact" + (f"; FLOPs not compared, the reference computes {differs}" if differs else "")
         else:
             status = f"refused: {WHY[kind]}"
         rows.append(f"| {kind} | {status} |")
-    others = sorted(set(FAMILIES) - set(TYPES))
+    both = sorted({*MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES})
+    others = sorted(set(FAMILIES) - set(TYPES) - set(both))
     inside = {kind: text for kind, (text, _) in json.loads(WRAPPERS.read_text("utf-8")).items() if kind not in TYPES}
     return "\n".join(
         [
@@ -585,6 +615,16 @@ def architectures_page():
             "| causal model_type | |",
             "|---|---|",
             *rows,
+            "",
+            "Encoders are read as their `architectures` says, with a pooler, labels or the head for masked words",
+            f"([conventions.md](conventions.md)): {', '.join(kind for kind in sorted(FAMILIES) if is_encoder(kind))}.",
+            "",
+            "Encoders with decoders ([conventions.md](conventions.md#encoders-with-decoders)): *exact*, the parameters",
+            "of both stacks are the reference's; of the others what is read, or that they are refused.",
+            "",
+            "| encoder-decoder model_type | |",
+            "|---|---|",
+            *(f"| {kind} | {of_both(kind)} |" for kind in both if kind not in {*inside, *TEXT_MODELS}),
             "",
             "Of these multimodal types the text model inside is read, and counted as that type is. Their towers,",
             "which are encoders with projectors, are counted too ([conventions.md](conventions.md#images-and-sound)),",

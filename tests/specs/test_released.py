@@ -288,7 +288,9 @@ def test_a_text_model_without_a_type_has_the_one_of_its_wrapper():
 
 
 def test_a_draft_that_needs_another_model_is_refused_by_name():
-    with pytest.raises(SpecError, match="the architecture 'gemma4_assistant' is not understood"):
+    with pytest.raises(SpecError, match="the architecture 'muse_glimmer_assistant' is not understood"):
+        read({"model_type": "muse_glimmer_assistant", "text_config": LLAMA | {"model_type": "llama"}})
+    with pytest.raises(SpecError, match="text_config: not understood for gemma4_assistant"):
         read({"model_type": "gemma4_assistant", "text_config": LLAMA | {"model_type": "llama"}})
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from llmcost.model.blocks.attention import GroupedAttention
 from llmcost.model.blocks.builder import Block, Builder, NoBlock, sizes_of
 from llmcost.model.blocks.compressed import CompressedAttention
-from llmcost.model.blocks.cross import CrossAttention, IdleLayer
+from llmcost.model.blocks.convolved_attention import ConvolvedAttention
+from llmcost.model.blocks.cross import CrossAttention, ImageLayer
 from llmcost.model.blocks.experts import Experts
 from llmcost.model.blocks.gated_delta import GatedDelta
 from llmcost.model.blocks.latent import LatentAttention
@@ -17,16 +18,30 @@ from llmcost.model.blocks.lightning import LightningAttention
 from llmcost.model.blocks.mamba import Mamba
 from llmcost.model.blocks.mamba2 import Mamba2
 from llmcost.model.blocks.mlp import AdaptedMlp, GatedMlp, PlainMlp
+from llmcost.model.blocks.mlstm import MatrixLstm
 from llmcost.model.blocks.parallel_mixers import beside
+from llmcost.model.blocks.relative_attention import RelativeAttention
 from llmcost.model.blocks.rg_lru import RgLru
+from llmcost.model.blocks.routed_attention import RoutedAttention
 from llmcost.model.blocks.rwkv import ChannelMix, TimeMix, TimeMix7
 from llmcost.model.blocks.short_conv import ShortConv
-from llmcost.model.blocks.streams import AlternatingUpdates, AttentionResiduals, HyperConnections, LayerInputs, Streams
+from llmcost.model.blocks.streams import (
+    AlternatingUpdates,
+    AttentionResiduals,
+    Glyphs,
+    HyperConnections,
+    LayerInputs,
+    Streams,
+    TargetStates,
+)
 
 MIXERS: dict[str, Any] = {
     "attention": GroupedAttention,
     "latent": LatentAttention,
     "compressed": CompressedAttention,
+    "routed": RoutedAttention,
+    "convolved": ConvolvedAttention,
+    "relative": RelativeAttention,
     "mamba": Mamba,
     "mamba2": Mamba2,
     "attention-mamba2": beside(GroupedAttention, Mamba2),
@@ -36,7 +51,8 @@ MIXERS: dict[str, Any] = {
     "rg-lru": RgLru,
     "time-mix": TimeMix,
     "time-mix-7": TimeMix7,
-    "idle": IdleLayer,
+    "mlstm": MatrixLstm,
+    "image": ImageLayer,
     "none": NoBlock,
 }
 MLPS: dict[str, Any] = {
@@ -47,7 +63,14 @@ MLPS: dict[str, Any] = {
     "experts": Experts,
     "none": NoBlock,
 }
-STREAMS: tuple[Any, ...] = (LayerInputs, AlternatingUpdates, HyperConnections, AttentionResiduals)
+STREAMS: tuple[Any, ...] = (
+    LayerInputs,
+    AlternatingUpdates,
+    HyperConnections,
+    AttentionResiduals,
+    Glyphs,
+    TargetStates,
+)
 
 __all__ = [
     "MIXERS",

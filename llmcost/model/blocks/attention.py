@@ -12,7 +12,7 @@ from llmcost.model.blocks.builder import (
     ROTARY,
     Builder,
 )
-from llmcost.model.operators import INPUT, OWN, Attention, Facts, Operator, Span
+from llmcost.model.operators import INPUT, OWN, Attention, Facts, Operator, Span, Stored
 
 ATTENDED = "attended"  # attention's output, which its own backward pass needs too
 ATTENTION = Facts("heads", "queries", writes=ATTENDED)
@@ -24,6 +24,8 @@ OUTPUT_BEHIND = OUTPUT._replace(reads=OWN)  # where a gate or a norm stands betw
 OF_ATTENDED = Facts("heads", ATTENDED)
 GATE_OF_ATTENDED = Facts("heads", ATTENDED, saves="rest")
 CONCATENATED = Facts("tokens", saves="half")
+MASK = Facts("tokens", OWN)
+HEADS = Facts("heads")
 # The indexer is on every GPU.
 INDEXER = Facts("tokens")
 INDEXER_WRITE = Facts("tokens", saves="nothing")
@@ -35,9 +37,9 @@ class GroupedAttention(NamedTuple):
     A query sees the last `sliding_window` keys, those of its own `attention_chunk_size`, the best `index_topk` by an
     indexer (which scores every key with `index_n_heads` heads and one cached key a token), or all (0).
     `attention_bias` is that of q, k and v, but not of k with `no_key_bias`. `attention_sinks`: a learned logit a
-    head. `attention_gate` scales each head's or channel's output by a projection of the input, to which
-    `attention_gate_bias` adds a weight a head. `qk_norm` is over each head (one weight a channel, or weight and bias)
-    or has a weight for every channel of all heads; `sub_norm` stands before the output projection.
+    head. `attention_gate` scales each head's or channel's output by a projection of the input, which
+    `attention_gate_weights` scale or shift. `qk_norm` is over each head (one weight a channel, or weight and bias) or
+    has a weight for every channel of all heads, or of the queries; `sub_norm` stands before the output projection.
 
     `keys_and_values`: "own"; "tied", one projection for both (the cache still holds both, only keys are turned); or
     "shared", an earlier layer's, whose cache this layer reads. `differential`: pairs of heads are subtracted
@@ -46,6 +48,9 @@ class GroupedAttention(NamedTuple):
     `on_embedding`: queries, keys and values come from the stream and the token's embedding side by side (Zamba, arXiv
     2405.16712), with a norm over both; `qkv_adapter_rank`: with low-rank additions of the layer's own (arXiv
     2411.15242).
+
+    `position_buckets`: a score for each distance, by buckets of distances and heads, is added (T5, arXiv 1910.10683,
+    section 2.1). `dynamic_mask`: a projection of the values adds one for each key (Doge, arXiv 2412.11834).
     """
 
     num_attention_heads: Number
@@ -61,14 +66,16 @@ class GroupedAttention(NamedTuple):
     attention_output_bias: bool = False
     attention_sinks: bool = False
     attention_gate: Literal["none", "head", "channel"] = "none"
-    attention_gate_bias: bool = False
-    qk_norm: Literal["none", "head", "head-bias", "full"] = "none"
+    attention_gate_weights: Number = 0
+    qk_norm: Literal["none", "head", "head-bias", "full", "query"] = "none"
     sub_norm: bool = False
     keys_and_values: Literal["own", "tied", "shared"] = "own"
     differential: bool = False
     no_key_bias: bool = False
     on_embedding: bool = False
     qkv_adapter_rank: Number = 0
+    position_buckets: Number = 0
+    dynamic_mask: bool = False
 
     def operators(self, build: Builder) -> Iterator[Operator]:
         """QKV projection (and gate), rotary embedding and cache write, attention, output projection."""
@@ -79,7 +86,8 @@ class GroupedAttention(NamedTuple):
         gate = {"none": 0, "head": a, "channel": out}[self.attention_gate]
         yield from self.projections(build, q, k, kv, gate)
         if self.qk_norm != "none":
-            weights = {"head": 2 * d if own else d, "head-bias": 4 * d if own else 2 * d, "full": q + k}[self.qk_norm]
+            of_each = d if own else 0
+            weights = {"head": d + of_each, "head-bias": 2 * (d + of_each), "full": q + k, "query": q}[self.qk_norm]
             yield build.elementwise("qk_norm", "norm", q + k, q + k, CHANNELS, weights=weights)
         if build.rotary:  # turns q and k, and puts k and v where the cache wants them
             yield build.rotary_embedding(q + k, q + kv, ROTARY)
@@ -87,6 +95,11 @@ class GroupedAttention(NamedTuple):
             yield build.elementwise("cache_write", "attention", kv, kv, CACHE_WRITE)
         if present(self.index_topk):
             yield from self.indexer(build)
+        if self.dynamic_mask:
+            yield build.gemm("mask_proj", "attention", g * dv, g, MASK, bias=self.attention_bias)
+            yield build.elementwise("mask", "attention", g, g, CHANNELS, weights=g)
+        if present(self.position_buckets):
+            yield Stored("position_biases", "attention", build.count, a * self.position_buckets, build.bytes.Bx, HEADS)
         yield self.kernel(build)
         attended = True  # whether the next kernel reads attention's own output
         if self.differential:
@@ -94,8 +107,8 @@ class GroupedAttention(NamedTuple):
             attended = False
         if self.attention_gate != "none":
             facts = GATE_OF_ATTENDED if attended else CHANNELS
-            bias = a if self.attention_gate_bias else 0
-            yield build.elementwise("attention_gate", "attention", out + gate, out, facts, weights=bias)
+            weights = self.attention_gate_weights
+            yield build.elementwise("attention_gate", "attention", out + gate, out, facts, weights=weights)
             attended = False
         if self.sub_norm:
             facts = OF_ATTENDED if attended else CHANNELS

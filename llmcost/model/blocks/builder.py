@@ -79,6 +79,7 @@ class Builder(NamedTuple):
     ) -> Operator:
         """A linear layer on every token, k in, n out."""
         b, s, Bw = self.load.b, self.load.s, self.weight(name, part, k, facts)
+        bias = bias and not self.reused
         return Gemm(name, part, self.count, b, s, k, n, bias, tied or self.reused, Bw, self.bytes.Bx, facts)
 
     def grouped(
@@ -229,10 +230,16 @@ class Builder(NamedTuple):
         yield self.gemm(f"{name}_up", "mlp", rank, h, ON_EVERY_GPU)
         yield self.elementwise(name, "mlp", 2 * h, h, GATED_INPUT)
 
-    def layer_norm(self, name: str, facts: Facts) -> Operator:
-        """The residual addition and the norm after it in one kernel: residual and branch in, sum and normed sum out."""
+    def layer_norm(self, name: str, facts: Facts, scales: Number = 0) -> Operator:
+        """The residual addition and the norm after it in one kernel: residual and branch in, sum and normed sum out.
+
+        `scales`: vectors by which residual and branch are scaled and shifted.
+        """
         h = self.hidden
-        return self.elementwise(name, "norm", 2 * h, 2 * h, facts, weights=NORM_WEIGHTS[self.norm] * h)
+        weights = NORM_WEIGHTS[self.norm] * h
+        if present(scales):
+            weights = weights + scales * h
+        return self.elementwise(name, "norm", 2 * h, 2 * h, facts, weights=weights)
 
 
 class Block(Protocol):

@@ -33,8 +33,11 @@ class Experts(NamedTuple):
     `correction_bias`: a number an expert, in fp32, is added to its score where experts are chosen (DeepSeek-V3, section
     2.1.2); the reference keeps it as a buffer, not as a parameter. `router_scales`: a weight a channel of the router's
     input and one an expert. `branch_norms`: a norm on the experts' input and one on each branch's output.
-    `output_norm`: one on their sum.
+    `output_norm`: one on their sum. `output_bias`: one is added to it.
     `input_gate_rank`: the block's input is scaled by a low-rank map of itself.
+    `router_hidden_size`: the router is an MLP of three layers in that size, behind a projection and a norm; with a
+    `router_state` it adds what the layer before had there, scaled (ZAYA1).
+    `router_sinks`: outputs of the router for the experts that every token takes, with one weight that scales them all.
     """
 
     num_experts: Number
@@ -56,6 +59,10 @@ class Experts(NamedTuple):
     output_norm: bool = False
     n_group: Number = 0
     topk_group: Number = 0
+    output_bias: bool = False
+    router_hidden_size: Number = 0
+    router_state: bool = False
+    router_sinks: Number = 0
 
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Router, the experts that each token takes, their weighted sum, the shared experts."""
@@ -83,16 +90,30 @@ class Experts(NamedTuple):
             yield build.elementwise("experts_output_norm", "norm", h, h, TOKENS, weights=h)
 
     def router(self, build: Builder) -> Iterator[Operator]:
-        """Scores of the experts, and what corrects them where they are chosen."""
-        h = build.hidden
+        """Scores of the experts, with what stands before them and what corrects them where experts are chosen."""
+        facts, width = ROUTER, build.hidden
         if self.router_scales:
-            yield build.elementwise("router_scales", "mlp", h, h, OF_INPUT, weights=h + self.num_experts)
-        router = ROUTER_OF_SCALED if self.router_scales else ROUTER
-        yield build.gemm("router", "mlp", h, self.num_experts + self.zero_expert_num, router, bias=self.router_bias)
+            yield build.elementwise("router_scales", "mlp", width, width, OF_INPUT, weights=width + self.num_experts)
+            facts = ROUTER_OF_SCALED
+        if present(self.router_hidden_size):
+            yield from self.router_mlp(build, self.router_hidden_size)
+            facts, width = ROUTER_OF_SCALED, self.router_hidden_size
+        chosen = self.num_experts + self.zero_expert_num
+        outputs = chosen + self.router_sinks
+        yield build.gemm("router", "mlp", width, outputs, facts, bias=self.router_bias)
+        if present(self.router_sinks):
+            yield build.elementwise("router_scale", "mlp", outputs, outputs, TOKENS, weights=1)
         if self.correction_bias:
-            yield Buffer(
-                "correction_bias", "mlp", build.count, self.num_experts + self.zero_expert_num, CORRECTION_BYTES
-            )
+            yield Buffer("correction_bias", "mlp", build.count, chosen, CORRECTION_BYTES)
+
+    def router_mlp(self, build: Builder, size: Number) -> Iterator[Operator]:
+        """What stands before the router's last layer: projection, state of the layer before and norm, two layers."""
+        yield build.gemm("router_down", "mlp", build.hidden, size, ROUTER, bias=True)
+        weights = 2 * size if self.router_state else size
+        yield build.elementwise("router_norm", "norm", 2 * size, size, TOKENS, weights=weights)
+        for name in ("router_fc1", "router_fc2"):
+            yield build.gemm(name, "mlp", size, size, ROUTER_OF_SCALED, bias=True)
+            yield build.elementwise(f"{name}_activation", "mlp", size, size, TOKENS)
 
     def in_latent_size(self, build: Builder, size: Number) -> Iterator[Operator]:
         """Projection into the experts' size, the experts, the norm of their sum, projection out of it."""
@@ -118,4 +139,5 @@ class Experts(NamedTuple):
         yield build.grouped(name, "mlp", h, up, E, k, facts.up, bias=self.expert_bias)
         yield build.elementwise("experts_activation", "mlp", k * up, k * f, facts.activation)
         yield build.grouped("experts_down_proj", "mlp", f, h, E, k, facts.down, bias=self.expert_bias)
-        yield build.elementwise("experts_sum", "mlp", k * h, h, SUM)
+        weights = h if self.output_bias else 0
+        yield build.elementwise("experts_sum", "mlp", k * h, h, SUM, weights=weights)

@@ -50,15 +50,23 @@ ADAPTER_NORM = Facts("tokens", saves="half", opens=True)
 
 
 class GatedMlp(NamedTuple):
-    """down(act(gate(x))·up(x)) (arXiv 2002.05202); `sub_norm` stands before the down projection."""
+    """down(act(gate(x))·up(x)) (arXiv 2002.05202); `sub_norm` stands before the down projection.
+
+    `activation_weights`: learned scales of gate and up. `down_bias`: the down projection alone has a bias.
+    """
 
     intermediate_size: Number
     mlp_bias: bool = False
     sub_norm: bool = False
+    activation_weights: Number = 0
+    down_bias: bool = False
 
     def operators(self, build: Builder) -> Iterator[Operator]:
         """Gate and up in one GEMM, act(gate)·up, down."""
-        yield from gated(build, "", self.intermediate_size, bias=self.mlp_bias, sub_norm=self.sub_norm)
+        size, weights = self.intermediate_size, self.activation_weights
+        *kernels, down = gated(build, "", size, bias=self.mlp_bias, sub_norm=self.sub_norm, weights=weights)
+        yield from kernels
+        yield down._replace(bias=not build.reused) if self.down_bias else down
 
 
 class AdaptedMlp(NamedTuple):
@@ -120,11 +128,18 @@ def plain(
 
 
 def gated(
-    build: Builder, prefix: str, size: Number, *, bias: bool = False, sub_norm: bool = False, facts: MlpFacts = GATED
+    build: Builder,
+    prefix: str,
+    size: Number,
+    *,
+    bias: bool = False,
+    sub_norm: bool = False,
+    weights: Number = 0,
+    facts: MlpFacts = GATED,
 ) -> Iterator[Operator]:
     """The kernels of one gated MLP; experts shared by every token have one too."""
     yield build.gemm(f"{prefix}gate_up_proj", "mlp", build.hidden, 2 * size, facts.up, bias=bias)
-    yield build.elementwise(f"{prefix}activation", "mlp", 2 * size, size, facts.activation)
+    yield build.elementwise(f"{prefix}activation", "mlp", 2 * size, size, facts.activation, weights=weights)
     if sub_norm:
         yield build.elementwise(f"{prefix}mlp_sub_norm", "norm", size, size, CHANNELS, weights=size)
     yield build.gemm(f"{prefix}down_proj", "mlp", size, build.hidden, facts.down, bias=bias)

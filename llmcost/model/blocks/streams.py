@@ -70,6 +70,57 @@ class LayerInputs(NamedTuple):
         yield from ()
 
 
+class Glyphs(NamedTuple):
+    """What RoCBert (aclanthology.org/2022.acl-long.65) knows of a token's sound and shape: two tables beside its own.
+
+    The three vectors side by side are projected to the hidden size.
+    """
+
+    pronunciation_embed_dim: Number
+    pronunciation_vocab_size: Number
+    shape_embed_dim: Number
+    shape_vocab_size: Number
+
+    def before(self, build: Builder, depth: Number) -> Iterator[Operator]:  # noqa: ARG002
+        """Both lookups and the projection."""
+        b, s, Bx, h = build.load.b, build.load.s, build.bytes.Bx, build.hidden
+        sound, shape = self.pronunciation_embed_dim, self.shape_embed_dim
+        rows = (self.pronunciation_vocab_size, self.shape_vocab_size)
+        yield Lookup("pronunciation_embedding", "embedding", 1, b, s, rows[0], sound, Bx, EVERYWHERE)
+        yield Lookup("shape_embedding", "embedding", 1, b, s, rows[1], shape, Bx, EVERYWHERE)
+        yield build.gemm("glyphs_proj", "embedding", h + sound + shape, h, ON_EVERY_GPU, bias=True)
+
+    def inside(self, build: Builder) -> Iterator[Operator]:  # noqa: ARG002
+        """No kernel."""
+        yield from ()
+
+    def after(self, build: Builder) -> Iterator[Operator]:  # noqa: ARG002
+        """No kernel."""
+        yield from ()
+
+
+class TargetStates(NamedTuple):
+    """Of a draft model: projections from and to states of its target, which are `backbone_hidden_size` wide.
+
+    The target's embedding and last state of a token come in side by side, and a state of its width is handed on to the
+    next draft (Gemma 4's assistants). The target's embedding is not the draft's, whose own table its LM head alone has.
+    """
+
+    backbone_hidden_size: Number
+
+    def before(self, build: Builder, depth: Number) -> Iterator[Operator]:  # noqa: ARG002
+        """The projection of what the target knows of the token."""
+        yield build.gemm("pre_projection", "embedding", 2 * self.backbone_hidden_size, build.hidden, ON_EVERY_GPU)
+
+    def inside(self, build: Builder) -> Iterator[Operator]:  # noqa: ARG002
+        """No kernel."""
+        yield from ()
+
+    def after(self, build: Builder) -> Iterator[Operator]:
+        """The projection to the target's width."""
+        yield build.gemm("post_projection", "embedding", build.hidden, self.backbone_hidden_size, ON_EVERY_GPU)
+
+
 class AlternatingUpdates(NamedTuple):
     """AltUp (arXiv 2301.13310) with LAuReL (arXiv 2411.07501), as in Gemma 3n: several streams.
 

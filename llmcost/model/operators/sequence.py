@@ -34,6 +34,8 @@ class _Attention(NamedTuple):
     latent: bool = False
     mean_read: Number = 0
     mean_of: Literal["", "all", "window", "chunk", "top"] = ""
+    crosses: bool = False
+    apart: bool = False
     facts: Facts = UNSAID
 
 
@@ -53,7 +55,8 @@ class Attention(_Attention, Operator):
     heads share one key a token, which holds the value (latent attention): in a decode step a tile of the matrix units
     is full of heads, where grouped heads leave most of it empty, so that such kernels reach other shares of the peak.
     mean_read: keys that are read, where it stands for several passes (`over`; 0: for itself). mean_of: the span of
-    those passes.
+    those passes. crosses: keys and values are an encoder's; tokens that come later add none. apart: they are of no
+    position of the context, but beside it.
     """
 
     __slots__ = ()
@@ -147,7 +150,7 @@ class Attention(_Attention, Operator):
 
     def cache_bytes_per_token(self) -> Number:
         """Bytes that one token of one sequence leaves in the cache."""
-        each = 0 if self.shared or not self.caches else self.cached * self.Bkv
+        each = 0 if self.shared or self.crosses or not self.caches else self.cached * self.Bkv
         return each / self.every if present(self.every) else each
 
     def kept_bytes(self) -> Number:

@@ -48,6 +48,7 @@ NOT_SAID |= {
     "label_bias",
     "num_hidden_layers",
     "weight_format",
+    "encoder",
     "quantized_lm_head",
     "unquantized",
     "formats",
@@ -86,6 +87,7 @@ ARCHITECTURE = record(
         "classes": several(TEXT),
         "layer_types": ANY,
         "order": record({"cycle": several(TEXT)}, {"begin": several(TEXT)}),
+        "first_layer": record({}, dict.fromkeys(LAYER_FIELDS, ANY)),
         "layers": mapping(record({}, dict.fromkeys(LAYER_FIELDS, ANY) | OF_A_LAYER)),
         "window_if": TEXT,
         "last_full": FLAG,
@@ -93,10 +95,14 @@ ARCHITECTURE = record(
         "experts": ANY,
         "one_expert_is_dense": FLAG,
         "shared_kv": record({"last": TEXT}, {"double_mlp_if": TEXT}),
+        "repeated": record({"from": TEXT, "layers": TEXT, "times": TEXT}, {}),
         "whole_heads": FLAG,
         "encoder": FLAG,
         "pools": FLAG,
         "encoder_decoder": FLAG,
+        "has_towers": FLAG,
+        "label_transform": FLAG,
+        "encoder_stack": ANY,
         "position_padding": ANY,
         "embedding_projection_always": FLAG,
         "modules": mapping(TEXT),
@@ -113,6 +119,13 @@ def architecture(kind: str) -> Architecture | None:
         if kind in (types := _types(path)):
             return _architecture(path, kind, types)
     return None
+
+
+def of_encoder(family: Architecture) -> Architecture:
+    """What the encoder of a type is made of: as its decoder, but for what `encoder_stack` says."""
+    without = ("cross_attention_size", "encoder_decoder", "encoder_stack")
+    plain = {name: said for name, said in family.items() if name not in without} | {"encoder": True}
+    return {name: said for name, said in _both(plain, family["encoder_stack"]).items() if said is not None}
 
 
 def type_of_class(named: Any) -> str | None:
@@ -203,6 +216,9 @@ def _check(document: Document, kind: str, entry: Architecture) -> None:
     _check_fields(document, (kind,), entry)
     for word, layer in entry.get("layers", {}).items():
         _check_fields(document, (kind, "layers", word), layer)
+    _check_fields(document, (kind, "first_layer"), entry.get("first_layer", {}))
+    if entry.get("encoder_stack") is not None:
+        _check_stack(document, kind, entry["encoder_stack"])
     types = entry.get("layer_types", "listed")
     if types == "listed":
         return
@@ -211,6 +227,17 @@ def _check(document: Document, kind: str, entry: Architecture) -> None:
         raise document.error((kind, "layer_types"), problem)
     word = next(iter(types))
     _check_rule(document, (kind, "layer_types", word), types[word])
+
+
+def _check_stack(document: Document, kind: str, said: Any) -> None:
+    """Refuse what an entry could not say either, in what it says of its encoder."""
+
+    def origin(inner: tuple[Key, ...]) -> tuple[str, int]:
+        error = document.error((kind, "encoder_stack", *inner), "")
+        return error.field, error.line
+
+    validate(Document(document.file, said, {}, origin), ARCHITECTURE)
+    _check_fields(document, (kind, "encoder_stack"), said)
 
 
 def _check_fields(document: Document, path: tuple[Key, ...], entry: dict[str, Any]) -> None:
@@ -228,7 +255,7 @@ def _check_value(document: Document, path: tuple[Key, ...], schema: Schema, said
     except ValueError as wrong:
         inner, problem = wrong.args
         raise document.error((*path, *inner), problem) from None
-    if path[-1] in KINDS and said not in schema["expected"]:
+    if path[-1] in KINDS and (not values or not {value for _, value in values} <= {*schema["expected"]}):
         raise document.error(path, f"expected {', '.join(map(repr, schema['expected']))}, got {shown(said)}")
     words = [*schema.get("expected", ()), *RULES.get(str(path[-1]), ())]
     kind = schema["type"]
@@ -293,7 +320,8 @@ def _words_named(whole: Architecture) -> Iterator[tuple[tuple[Key, ...], str]]:
 
 def _used(layer: dict[str, Any]) -> set[str]:
     """The fields of a layer's blocks."""
-    blocks = [MIXERS[layer["mixer"]], MLPS[layer["mlp"]]]
+    words = [str(kind) for _, kind in plain_values(layer["mlp"])]
+    blocks = [MIXERS[layer["mixer"]], *(MLPS[word] for word in words)]
     blocks += [MLPS["experts"]] if "experts" in layer else []
     blocks += [CrossAttention] if "cross_attention_size" in layer else []
-    return {"mixer", "mlp", "norms", *(field for block in blocks for field in block._fields)}
+    return {"mixer", "mlp", "norms", "residual_scales", *(field for block in blocks for field in block._fields)}

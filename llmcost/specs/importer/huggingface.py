@@ -37,12 +37,16 @@ PLAIN: dict[str, Any] = {
     "input_only_tokens": None,
     "type_vocab_size": None,
     "rotary_table": None,
+    "embedding_scales": None,
     "final_norm": True,
     "head_size": None,
     "head_transform": False,
+    "head_without_bias": False,
     "pooler": False,
     "lm_head_bias": False,
 }
+
+OF_AN_ENCODER = ("position_embedding", "norm", "embedding_norm", "final_norm")
 
 
 def read_config(
@@ -101,6 +105,8 @@ def document_of(
     if "block_configs" in config:
         config = of_searched_layers(config, file, text)
     keys = Keys(config, file, kind, text, place, allow_unknown, beside)
+    if "encoder_stack" in keys.family and str(classes_named(whole, place)).endswith("EncoderModel']"):
+        keys = keys.of_encoder()
     filled = [name for name in MAIN_SIZES if not keys.is_given(name)]
     if filled:
         notes.append(f"Not in the config, so as {keys.type} has it by default: {', '.join(filled)}.")
@@ -134,9 +140,9 @@ def document_of(
                 layer.pop("unquantized", None)
         notes += quantization.notes_of(keys.get("quantization_config"))
     data |= grouped(layers) | streams(keys)
-    data |= {"counted": counted or None}
-    if counted:
-        data |= with_towers(whole, data)
+    if has_encoder(keys, classes_named(whole, place)):
+        data["encoder"] = encoder_of(keys)
+    data |= what_is_counted(whole, data, counted, has_towers="has_towers" in keys.family)
     data["notes"] = notes or None
     keys.refuse_what_is_left(keys.given)
     keys.refuse_what_is_not_there()
@@ -199,15 +205,33 @@ def dtype_of(keys: Keys) -> str:
     return DTYPE[said]
 
 
-def with_towers(whole: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """The towers beside a text model, and what is counted then; what is not understood stays left out, and is said."""
-    from llmcost.specs.importer import towers  # few configs have any
+def what_is_counted(whole: dict[str, Any], data: dict[str, Any], counted: str, *, has_towers: bool) -> dict[str, Any]:
+    """What of a config's models is counted, in words, and the towers; nothing to say where it has a text model alone.
 
-    if "ForCausalLM" in str(whole.get("architectures")):
+    `has_towers`: whether the class of the causal language model has them too.
+    """
+    counted = counted or ("the text model alone" if has_towers else "")
+    if not counted:
+        return {}
+    said = {"counted": counted}
+    return said | with_towers(whole, data | said, everywhere=has_towers)
+
+
+def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool = False) -> dict[str, Any]:
+    """The towers beside a text model, and what is counted then; what is not understood stays left out, and is said.
+
+    `everywhere`: also where the class is that of a causal language model.
+    """
+    from llmcost.specs.importer import towers  # few configs have any
+    from llmcost.specs.importer.tower_parts import LeftOutError
+
+    if "ForCausalLM" in str(whole.get("architectures")) and not everywhere:
         return {}  # the class of the text model alone
     try:
         found = towers.towers_of(whole, data["hidden_size"])
-    except towers.LeftOutError as why:
+        if not found:
+            return {}
+    except LeftOutError as why:
         return {"counted": f"{data['counted']} ({why})"}
     names = " and ".join(f"the {each['name'].replace('_', ' ')}" for each in found)
     projectors = "its projector" if len(found) == 1 else "their projectors"
@@ -228,11 +252,9 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
         raise keys.error("architectures", "expected a list of names")
     # ChatGLM's bare model has the LM head.
     named_so = said.startswith("ChatGLM") or any(word in said for word in GENERATES)
-    generates = named_so or said == keys.family.get("reference")
+    generates = named_so or (said == keys.family.get("reference") and not said.endswith("ForMaskedLM"))
     if keys.family.get("encoder_decoder") and "CausalLM" not in said:
-        whole = "an encoder and a decoder, and encoders beside a decoder are not counted yet"
-        alone = keys.family["reference"]
-        raise keys.error("architectures", f'{keys.type} is {whole}; ["{alone}"] here has the decoder counted alone')
+        return of_both(keys, said)
     if generates or not said or (encoder and said.endswith("ForMaskedLM")):
         return {"bidirectional": (encoder and not is_decoder and not generates) or None}
     bare = not re.search("For[A-Z]", said)  # *ForRewardModel has a head
@@ -243,6 +265,9 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
     kind, labels = HEADS[ending], keys.given.get("id2label")
     if kind != "none" and encoder and keys.trait("pooler"):
         raise keys.error("architectures", f"{said[:60]} stores a pooler beside its labels, which is not counted")
+    transform = keys.family.get("label_transform") and kind != "none"
+    if transform and (kind == "token" or not encoder or keys.get("norm_bias") or keys.get("classifier_bias")):
+        raise keys.error("architectures", f"{said[:60]} has a transform before its labels, which is not counted")
     found = {"bidirectional": encoder or None, "head": kind, "pooler": None, "tie_word_embeddings": False}
     found |= {"head_size": None, "head_transform": None, "lm_head_bias": None}
     if encoder:  # a dense layer on the first token, before labels of sequences as in the bare model
@@ -251,6 +276,41 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
         return found
     number = len(labels) if isinstance(labels, dict) else 2
     return found | {"num_labels": keys.given.get("num_labels", number), "label_bias": encoder or kind == "token"}
+
+
+def of_both(keys: Keys, said: str) -> dict[str, Any]:
+    """What stands behind the layers of an encoder-decoder: an LM head.
+
+    Raises SpecError for a class with another head, and for a type whose encoder is not counted.
+    """
+    if "encoder_stack" not in keys.family:
+        whole = "an encoder and a decoder, and its encoder is not counted"
+        alone = keys.family["reference"]
+        raise keys.error("architectures", f'{keys.type} is {whole}; ["{alone}"] here has the decoder counted alone')
+    if said and not any(word in said for word in ("ConditionalGeneration", "MTModel")):  # MarianMTModel
+        known = "*ForConditionalGeneration and *ForCausalLM"
+        raise keys.error("architectures", f"what {said[:60]} has behind its layers is not understood, unlike {known}")
+    return {}
+
+
+def has_encoder(keys: Keys, named: Any) -> bool:
+    """Whether the encoder of a type that has one is there too: unless `architectures` names its decoder alone."""
+    return "encoder_stack" in keys.family and "CausalLM" not in str(named)
+
+
+def encoder_of(keys: Keys) -> dict[str, Any]:
+    """The encoder in the form of a spec."""
+    own = keys.of_encoder()
+    fields: dict[str, Any] = {
+        "hidden_size": own.field("hidden_size"),
+        "num_hidden_layers": depth_of(own),
+        "max_position_embeddings": positions_of(own),
+        "mel_bins": own.trait("mel_bins"),
+        **{name: own.trait(name, PLAIN[name]) for name in OF_AN_ENCODER},
+    }
+    fields |= {"position_offset": own.trait("position_offset") or None}
+    fields |= grouped(layers_of(own, fields["num_hidden_layers"]))
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def depth_of(keys: Keys) -> int:

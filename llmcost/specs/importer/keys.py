@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from copy import copy
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from llmcost.ground.errors import InputError, SpecError, shortened
-from llmcost.specs.importer.architectures import FOLDER, HARMLESS_KEYS, Architecture, architecture, type_of_class
+from llmcost.specs.importer.architectures import (
+    FOLDER,
+    HARMLESS_KEYS,
+    Architecture,
+    architecture,
+    of_encoder,
+    type_of_class,
+)
 from llmcost.specs.importer.names import DRAFTS, FORMER_WORDS, LAYER_LISTS, NEUTRAL, OTHER_PARTS, SYNONYMS, WITH_WEIGHTS
 from llmcost.specs.importer.values import NotWholeError, evaluate, keys_of
 from llmcost.specs.json_text import line_of
@@ -116,6 +124,13 @@ class Keys:
         key = next((key for key in (*looked_up, *names) if key in self.given), field)
         return key, line_of(self.text, (*self.place, key))
 
+    def of_encoder(self) -> Keys:
+        """The same config read for its encoder; keys that are looked at there are looked at here as well."""
+        found = copy(self)
+        found.family = of_encoder(self.family)
+        found.rules = found.family.get("keys", {})
+        return found
+
     def get(self, key: str) -> Any:
         """The value of a key, or the type's default."""
         outer, _, inner = key.partition(".")
@@ -133,16 +148,17 @@ class Keys:
     def field(self, name: str) -> Any:
         """A spec's field, under whichever name this config has it.
 
-        Of several names, only those that the type has defaults for are read, as its reference does.
+        Of several usual names, only those that the type has defaults for are read, as its reference does; of a type's
+        own names the first that is there.
         """
-        keys = self.names(name)
-        named = [key for key in keys if self.defaults.get(key) is not None]
+        keys, own = self.names(name), name in self.rules.get("names", {})
+        named = [key for key in keys if own or self.defaults.get(key) is not None]
         for place in (self.own, self.given):
             for key in named or keys:
-                if key in place:
+                if key in place and not (own and place[key] is None):
                     self.asked.update(keys)
                     return place[key]
-        return self.get(named[0]) if named else None
+        return next((value for key in named if (value := self.get(key)) is not None), None)
 
     def is_given(self, name: str) -> bool:
         """Whether the config itself has a spec's field, under any of its names."""

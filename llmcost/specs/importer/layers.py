@@ -14,7 +14,7 @@ from typing import Any
 from llmcost.ground.algebra import ceil_div
 from llmcost.ground.errors import SpecError
 from llmcost.model.blocks import MIXERS, Experts
-from llmcost.specs.importer.keys import LARGEST, Keys
+from llmcost.specs.importer.keys import LARGEST, MOST_LISTED, Keys
 from llmcost.specs.importer.names import LAYER_LISTS, SYNONYMS
 from llmcost.specs.importer.patterns import Rule, keys_of, picks
 
@@ -29,11 +29,23 @@ def layers_of(keys: Keys, depth: int) -> list[dict[str, Any]]:
     for position, listed in enumerate(words_of(keys, depth)):
         keys.own = own.get(position, {})
         for word in described.get(listed, {}).get("consists_of", [listed]):
-            layers.append(LayerReading(keys, position, depth, word, earlier[word]).fields())
+            fields = LayerReading(keys, position, depth, word, earlier[word]).fields()
+            layers += [fields, *[fields | {"reuses_weights": True}] * (runs(keys, position) - 1)]
             earlier[word] += 1
         keys.refuse_what_is_left(keys.own)
     keys.own = {}
     return layers
+
+
+def runs(keys: Keys, position: int) -> int:
+    """How often a layer runs: of those in a row that the config says are repeated, several times."""
+    rule = keys.family.get("repeated")
+    if rule is None:
+        return 1
+    first, count, times = (keys.whole(rule[name]) for name in ("from", "layers", "times"))
+    if times * count > MOST_LISTED:
+        raise keys.error(rule["times"], f"{times * count:,} layers: at most {MOST_LISTED:,} are read")
+    return times if first <= position < first + count else 1
 
 
 def own_keys(keys: Keys) -> dict[int, dict[str, Any]]:
@@ -118,7 +130,8 @@ class LayerReading:
     def __init__(self, keys: Keys, position: int, depth: int, word: str, earlier: int = 0) -> None:
         self.keys, self.position, self.depth, self.word = keys, position, depth, word
         self.earlier = earlier  # layers of the same word before it
-        self.traits: dict[str, Any] = keys.family | keys.family.get("layers", {}).get(word, {})
+        first = keys.family.get("first_layer", {}) if position == 0 else {}
+        self.traits: dict[str, Any] = keys.family | keys.family.get("layers", {}).get(word, {}) | first
 
     def trait(self, name: str, plain: Any = None) -> Any:
         """What the architecture says of this layer."""
@@ -135,7 +148,10 @@ class LayerReading:
 
     def fields(self) -> dict[str, Any]:
         """All fields of the layer, as a spec has them."""
-        fields = {"norms": self.trait("norms", "pre")} | self.mixer()
+        fields = {
+            "norms": self.trait("norms", "pre"),
+            "residual_scales": _there(self.trait("residual_scales")),
+        } | self.mixer()
         if "reused_after" in self.traits and self.earlier >= self.own_weights():
             fields["reuses_weights"] = True
         fields["cross_attention_size"] = self.trait("cross_attention_size")
@@ -215,7 +231,15 @@ class LayerReading:
 
     def dense(self) -> dict[str, Any]:
         """The fields of a dense MLP."""
-        names = ("mlp_bias", "activation_weights", "num_adapters", "adapter_size", "mlp_adapter_rank", "receptance")
+        names = (
+            "mlp_bias",
+            "down_bias",
+            "activation_weights",
+            "num_adapters",
+            "adapter_size",
+            "mlp_adapter_rank",
+            "receptance",
+        )
         said = {name: _there(self.trait(name)) for name in names}
         return {"mlp": self.trait("mlp", "gated"), "intermediate_size": self.dense_size(), **said}
 

@@ -13,15 +13,17 @@ from typing import Any
 Get = Callable[[str], Any]
 
 _OPERATORS = re.compile("[-+*/]")
-_CONDITION, _EITHER, _DISTINCT = {"if", "is", "then", "else"}, {"either"}, {"distinct"}
+_CONDITION = {"if", "is", "begins", "then", "else"}
+_EITHER, _DISTINCT, _SHARE = {"either"}, {"distinct"}, {"share", "of"}
+MOST = 10**9  # of a share of a size
 
 
 class NotWholeError(Exception):
     """A key that arithmetic needs holds no whole number, or a divisor below 1; says which key, and the problem."""
 
-    def __init__(self, key: str, value: Any, least: str = "") -> None:
+    def __init__(self, key: str, value: Any, least: str = "", kind: str = "a whole number") -> None:
         self.key = key
-        wrong = f"expected a whole number{least}, got {json.dumps(value)[:40]}"
+        wrong = f"expected {kind}{least}, got {json.dumps(value)[:40]}"
         self.problem = "this key is missing" if value is None else wrong
         super().__init__(f"{key}: {self.problem}")
 
@@ -39,11 +41,15 @@ def evaluate(said: Any, get: Get) -> Any:
             if found:
                 break
         return found
+    if "share" in said:
+        return _share(said, get)
     if "distinct" in said:
         entries = get(said["distinct"])
         return len({str(each) for each in entries}) if isinstance(entries, list) else None
     key = get(said["if"])
     holds = str(key) == str(said["is"]) if "is" in said else key
+    if "begins" in said:
+        holds = str(key).startswith(said["begins"])
     return evaluate(said.get("then" if holds else "else"), get)
 
 
@@ -53,6 +59,8 @@ def keys_of(said: Any) -> list[str]:
         return [word for word in _OPERATORS.split(said[1:]) if not word.isdecimal()]
     if not isinstance(said, dict):
         return []
+    if "share" in said:
+        return [said[name] for name in ("share", "of", "multiple") if name in said]
     if "distinct" in said:
         return [said["distinct"]]
     return [key for each in (*said.get("either", ()), said.get("then"), said.get("else")) for key in keys_of(each)]
@@ -71,18 +79,35 @@ def plain_values(said: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[
     elif said.keys() == _EITHER and isinstance(said["either"], list) and len(said["either"]) > 1:
         for position, each in enumerate(said["either"]):
             yield from plain_values(each, (*path, "either", position))
-    elif said.keys() == _DISTINCT and _is_key(said["distinct"]):
+    elif (said.keys() == _DISTINCT and _is_key(said["distinct"])) or (
+        said.keys() - {"multiple"} == _SHARE and all(map(_is_key, said.values()))
+    ):
         return
     elif said.keys() <= _CONDITION and _is_key(said.get("if")) and ("then" in said or "else" in said):
         for side in ("then", "else"):
             yield from plain_values(said.get(side), (*path, side))
     else:
-        problem = "expected a value, {if: key, then: …, else: …}, {either: [value, value]} or {distinct: key}"
+        problem = (
+            "expected a value, {if: key, then: …, else: …}, {either: [value, value]}, {distinct: key} or "
+            "{share: key, of: key, multiple: key}"
+        )
         raise ValueError(path, problem)
 
 
 def _is_key(word: Any) -> bool:
     return isinstance(word, str) and all(part.isidentifier() for part in word.split("."))
+
+
+def _share(said: dict[str, str], get: Get) -> int:
+    """A size times a factor, rounded down, or up to a multiple. Raises NotWholeError."""
+    size, factor = get(said["of"]), get(said["share"])
+    multiple = get(said["multiple"]) if "multiple" in said else None
+    for name, value, kinds in (("of", size, int), ("share", factor, int | float), ("multiple", multiple, int | None)):
+        if not isinstance(value, kinds) or (value is not None and not 0 < value < MOST):
+            raise NotWholeError(said[name], value, " above 0", "a number" if name == "share" else "a whole number")
+    if multiple is None:
+        return int(size * factor)
+    return int((size * factor + multiple - 1) // multiple * multiple)
 
 
 def _sum(text: str, get: Get) -> int:

@@ -18,8 +18,9 @@ from llmcost.specs.importer.names import OTHER_PARTS, SYNONYMS
 WRAPPERS = Path(__file__).with_name("wrappers.json")  # model_type -> [type of its text model, how embeddings are tied]
 TEXT = ("text_config", "llm_config", "language_config", "thinker_config")  # where a text model usually is
 TIED = "tie_word_embeddings"
-# Drafts of another model, with projections from its hidden size and into it.
-NOT_ALONE = ("gemma4_assistant", "gemma4_unified_assistant", "muse_glimmer_assistant")
+# Drafts of another model, with projections from its hidden size and into it: refused by their names, or read as one.
+NOT_ALONE = ("muse_glimmer_assistant",)
+READ_AS_ONE = ("gemma4_assistant", "gemma4_unified_assistant")
 # Parts that are no text model, by their keys.
 OTHERS = re.compile("encoder|vision|image|audio|speech|talker|token2|code2|draft|quantization")
 DEEPEST = 3  # wrappers one in another
@@ -60,6 +61,10 @@ def _inside(config: dict[str, Any], depth: int) -> tuple[dict[str, Any], tuple[s
     if key is None or config.get("model_type") in NOT_ALONE:  # such a type is refused by its name
         return config, ()
     kind, tied = _rule(config)
+    if config.get("model_type") in READ_AS_ONE:
+        if not str(config[key].get("model_type", "gemma4")).startswith("gemma4"):
+            return config, ()  # another text model inside, which is refused
+        return config[key] | {name: value for name, value in config.items() if name != key}, (key,)
     inner, place = _inside(config[key], depth + 1)
     outer: dict[str, Any] = {name: config[name] for name in ("quantization_config", "quantization") if name in config}
     outer |= {"model_type": kind or config.get("model_type"), "architectures": config.get("architectures")}

@@ -1,0 +1,267 @@
+"""Towers of Phi-4 multimodal, Gemma 3n and Gemma 4: their audio encoders are conformers (arXiv 2005.08100).
+
+Such a layer has an MLP, attention, a convolution along the frames, and another MLP. What they compute is not counted:
+their weights are, as the reference stores them (github.com/huggingface/transformers, src/transformers/models/…, v5).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmcost.specs.importer.tower_parts import (
+    LeftOutError,
+    Operators,
+    Part,
+    Towers,
+    encoder,
+    linear,
+    norm,
+    projector,
+    siglip,
+    table,
+    tower,
+)
+
+VISION, AUDIO = "vision_tower", "audio_tower"
+
+
+def convolved(bins: int, stages: int) -> int:
+    """The mel bins that are left after so many convolutions of stride 2."""
+    for _ in range(stages):
+        bins = (bins + 1) // 2
+    return bins
+
+
+# -- Phi-4 multimodal -------------------------------------------------------------------------------------------------
+
+
+def phi4(config: dict[str, Any], hidden: int) -> Towers:
+    """Its SigLIP encoder with a pooling head that never runs, and its conformer with two projectors."""
+    return [_phi4_vision(config, hidden), _phi4_audio(config, hidden)]
+
+
+def _phi4_vision(config: dict[str, Any], hidden: int) -> dict[str, Any]:
+    v = Part(config.get("vision_config") or {}, "phi4_multimodal_vision")
+    v.read.update(("crop_size", "feature_layer", "image_token_id"))
+    h = v.size("hidden_size")
+    found = [
+        *siglip(v, pools=True),
+        table("separators", 2 * h),
+        *projector("projector", h, hidden, hidden),
+    ]
+    v.refuse_what_is_left()
+    return tower(VISION, "unknown", found)
+
+
+def _phi4_audio(config: dict[str, Any], hidden: int) -> dict[str, Any]:
+    v = Part(config.get("audio_config") or {}, "phi4_multimodal_audio")
+    v.read.update(("activation", "audio_token_id", "chunk_size", "conv_activation", "conv_glu_type", "downsample_rate"))
+    v.read.update(("dropout_rate", "feature_layer", "left_chunk", "nemo_activation", "nemo_final_size"))
+    v.must_be("depthwise_multiplier", 1)
+    h, channels, heads = v.size("hidden_size"), v.size("nemo_conv_channels"), v.size("num_attention_heads")
+    stages = v.size("time_reduction").bit_length() - 1
+    if 2**stages != v.size("time_reduction") or not stages:
+        raise LeftOutError("its time_reduction is no power of 2")
+    first = 9 * channels + channels
+    later = 9 * channels + channels + channels * channels + channels
+    buckets = v.size("bias_max_distance") * (1 if v.flag("bias_symmetric") else 2)
+    found = [
+        table("convolutions", first + (stages - 1) * later),
+        linear("convolved", channels * convolved(v.size("input_size"), stages), h, bias=True),
+        table("position_biases", buckets * heads),
+        *_phi4_layers(v, h),
+        *projector("projector", h, hidden, hidden),
+        *projector("projector_beside_images", h, hidden, hidden),
+    ]
+    v.refuse_what_is_left()
+    return tower(AUDIO, "unknown", found)
+
+
+def _phi4_layers(v: Part, h: int) -> Operators:
+    """Its conformer layers, all of whose linear layers have biases."""
+    each: dict[str, Any] = {"count": v.size("num_blocks")}
+    middle, inner = v.size("intermediate_size"), v.size("ext_pw_out_channel")
+    if not h == inner == v.size("depthwise_separable_out_channel"):
+        raise LeftOutError("the channels of its convolutions are not those of its layers")
+    mlps = [
+        op
+        for name in ("mlp_in", "mlp_out")
+        for op in (
+            norm(f"{name}_norm", h, **each),
+            linear(f"{name}_gate_up_proj", h, 2 * middle, bias=True, split="columns", **each),
+            linear(f"{name}_down_proj", middle, h, bias=True, split="rows", **each),
+        )
+    ]
+    return [
+        *mlps,
+        norm("attention_norm", h, **each),
+        linear("qkv_proj", h, 3 * h, bias=True, split="columns", **each),
+        linear("o_proj", h, h, bias=True, split="rows", **each),
+        norm("conv_norm", h, **each),
+        linear("conv_in_proj", h, 2 * inner, bias=True, **each),
+        {"name": "conv", "at": "none", **each, "weights": 2 * inner + v.size("kernel_size") * h + h},
+        linear("conv_middle_proj", h, h, bias=True, **each),
+        linear("conv_out_proj", h, inner, bias=True, **each),
+        norm("last_norm", h, **each),
+    ]
+
+
+# -- Gemma 3n and Gemma 4 ---------------------------------------------------------------------------------------------
+
+
+def _conformer(h: int, heads: int, kernel: int, count: int) -> Operators:
+    """Layers without biases, with relative positions that are projected."""
+    each: dict[str, Any] = {"count": count}
+    if h % heads:
+        raise LeftOutError(f"{h} channels do not divide into {heads} heads")
+    mlps = [
+        op
+        for name in ("mlp_in", "mlp_out")
+        for op in (
+            norm(f"{name}_norms", h, **each),  # before and after: a weight a channel each
+            linear(f"{name}_up_proj", h, 4 * h, split="columns", **each),
+            linear(f"{name}_down_proj", 4 * h, h, split="rows", **each),
+        )
+    ]
+    return [
+        *mlps,
+        norm("attention_norms", h, **each),
+        linear("qkv_proj", h, 3 * h, split="columns", **each),
+        linear("position_proj", h, h, **each),
+        {"name": "scales", "at": "none", **each, "weights": h // heads},
+        linear("o_proj", h, h, split="rows", **each),
+        norm("conv_norms", h, **each),
+        linear("conv_in_proj", h, 2 * h, **each),
+        {"name": "conv", "at": "none", **each, "weights": kernel * h},
+        linear("conv_out_proj", h, h, **each),
+        norm("last_norm", h, affine=1, **each),
+    ]
+
+
+def _subsampled(channels: Any, bins: int | None, h: int) -> Operators:
+    """Two convolutions of stride 2 over frames and mel bins, a norm of a weight a channel behind each, a projection.
+
+    `bins`: mel bins; None: as many as the first convolution has channels, as Gemma 4's code has it.
+    """
+    match channels:
+        case [int(one), int(other)] if 0 < one < 10**6 and 0 < other < 10**6:
+            weights = 9 * one + one + 9 * one * other + other
+            left = one // 4 if bins is None else convolved(bins, 2)
+            return [table("convolutions", weights), linear("convolved", other * left, h)]
+    raise LeftOutError("the channels of its convolutions are not understood")
+
+
+SOFT_TOKENS = 280  # of an image, at most (image_processing_gemma4.py, max_soft_tokens)
+
+
+def gemma4(config: dict[str, Any], hidden: int) -> Towers:
+    """Gemma 4's towers: those that the config has."""
+    found: Towers = []
+    if config.get("vision_config") is not None:
+        found.append(_gemma4_vision(config, hidden))
+    if config.get("audio_config") is not None:
+        found.append(_gemma4_audio(config, hidden))
+    return found
+
+
+def _gemma4_vision(config: dict[str, Any], hidden: int) -> dict[str, Any]:
+    v = Part(config["vision_config"], "gemma4_vision")
+    v.must_be("attention_bias", expected=False)
+    v.read.update(("max_position_embeddings", "standardize", "use_clipped_linears"))
+    h, heads, d, depth = (
+        v.size(key) for key in ("hidden_size", "num_attention_heads", "head_dim", "num_hidden_layers")
+    )
+    v.must_be("num_key_value_heads", heads)
+    patch, merge = v.size("patch_size"), v.size("pooling_kernel_size")
+    layers = encoder(h, heads, v.size("intermediate_size"), depth, biases="", gated=True, head_dim=d, scales=2 * d)
+    found = [
+        linear("patch_embedding", 3 * patch * patch, h, "patches", split="columns"),
+        table("position_embedding", 2 * v.size("position_embedding_size") * h),
+        *layers,  # norms before and after, a weight a channel each
+        linear("projector", h, hidden, "merged"),
+    ]
+    v.refuse_what_is_left()
+    return tower(VISION, "budget", found, patch_size=patch, merge=merge, most=SOFT_TOKENS * merge * merge)
+
+
+def _gemma4_audio(config: dict[str, Any], hidden: int) -> dict[str, Any]:
+    v = Part(config["audio_config"], "gemma4_audio")
+    v.read.update(("attention_chunk_size", "attention_context_left", "attention_context_right"))
+    v.read.update(("attention_invalid_logits_value", "attention_logit_cap", "gradient_clipping", "residual_weight"))
+    v.read.add("use_clipped_linears")
+    h, out = v.size("hidden_size"), v.size("output_proj_dims")
+    found = [
+        *_subsampled(v.get("subsampling_conv_channels"), None, h),
+        *_conformer(h, v.size("num_attention_heads"), v.size("conv_kernel_size"), v.size("num_hidden_layers")),
+        linear("output_proj", h, out, bias=True),
+        linear("projector", out, hidden, "merged"),
+    ]
+    v.refuse_what_is_left()
+    return tower(AUDIO, "unknown", found)
+
+
+def gemma4_unified(config: dict[str, Any], hidden: int) -> Towers:
+    """Gemma 4 without encoders: patches and frames are projected into the text model."""
+    found: Towers = []
+    if config.get("vision_config") is not None:
+        v = Part(config["vision_config"], "gemma4_unified_vision")
+        h, side = v.size("mm_embed_dim"), v.size("patch_size") * v.size("pooling_kernel_size")
+        pixels = 3 * side * side
+        v.must_be("output_proj_dims", h)
+        operators = [
+            norm("patch_norm", pixels, "patches"),
+            linear("patch_embedding", pixels, h, "patches", bias=True, split="columns"),
+            norm("embedding_norms", h, "patches", affine=4),
+            table("position_embedding", 2 * v.size("mm_posemb_size") * h),
+            linear("projector", h, hidden, "merged"),
+        ]
+        v.refuse_what_is_left()
+        found.append(tower(VISION, "budget", operators, patch_size=side, most=SOFT_TOKENS))
+    if config.get("audio_config") is not None:
+        v = Part(config["audio_config"], "gemma4_unified_audio")
+        found.append(tower(AUDIO, "unknown", [linear("projector", v.size("audio_embed_dim"), hidden, "merged")]))
+        v.refuse_what_is_left()
+    return found
+
+
+# MobileNet V5 as timm builds it, without a head (github.com/huggingface/pytorch-image-models, timm 1.0.31,
+# create_model("mobilenetv5_300m_enc")): its parameters, and the channels that it hands on.
+MOBILE_NET = {"mobilenetv5_300m_enc": (294_126_912, 2048)}
+
+
+def gemma3n(config: dict[str, Any], hidden: int) -> Towers:
+    """Gemma 3n's MobileNet and its conformer, with the embedding of marks that each has."""
+    v = Part(config.get("vision_config") or {}, "gemma3n_vision")
+    a = Part(config.get("audio_config") or {}, "gemma3n_audio")
+    name = v.get("architecture")
+    if not isinstance(name, str) or name not in MOBILE_NET:
+        raise LeftOutError(f"its architecture {str(name)[:40]} is not understood")
+    weights, channels = MOBILE_NET[name]
+    v.must_be("hidden_size", channels)
+    v.read.update(("do_pooling", "label_names", "model_args", "num_classes", "vocab_offset"))
+    for key, expected in (("sscp_conv_kernel_size", [[3, 3]] * 2), ("sscp_conv_stride_size", [[2, 2]] * 2)):
+        a.must_be(key, expected)
+    a.read.update(("conf_attention_chunk_size", "conf_attention_context_left", "conf_attention_context_right"))
+    a.read.update(("conf_attention_logit_cap", "conf_reduction_factor", "conf_residual_weight", "gradient_clipping"))
+    a.read.update(("sscp_conv_group_norm_eps", "sscp_conv_eps", "vocab_offset"))
+    h, bins = a.size("hidden_size"), a.size("input_feat_size")
+    seen = [table("mobile_net", weights), *_marks(v, channels, hidden)]
+    heard = [
+        *_subsampled(a.get("sscp_conv_channel_size"), bins, h),
+        *_conformer(
+            h, a.size("conf_num_attention_heads"), a.size("conf_conv_kernel_size"), a.size("conf_num_hidden_layers")
+        ),
+        *_marks(a, h, hidden),
+    ]
+    v.refuse_what_is_left()
+    a.refuse_what_is_left()
+    return [tower(VISION, "unknown", seen), tower(AUDIO, "unknown", heard)]
+
+
+def _marks(part: Part, wide: int, hidden: int) -> Operators:
+    """The embedding of marks, a norm of them and one of what is seen or heard, and the projection of both."""
+    return [
+        table("marks", part.size("vocab_size") * wide + wide),
+        norm("projector_norm", wide, "merged", affine=1),
+        linear("projector", wide, hidden, "merged"),
+    ]

@@ -1,0 +1,209 @@
+"""Encoders with decoders: parameters, FLOPs and caches are those of the reference implementation, or they are refused.
+
+Default configurations and small ones are built on torch's meta device; small ones run on the CPU.
+"""
+
+import pytest
+import torch
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq
+
+from llmcost.ground.errors import InputError
+from llmcost.model.architecture import forward
+from llmcost.model.counting import count_pass, kept_bytes
+from llmcost.model.sizes import Load, element_bytes
+from llmcost.serving.estimate import Options, estimate
+from llmcost.specs.catalog import load_hardware
+from llmcost.specs.importer.architectures import all_types, architecture
+from llmcost.specs.importer.huggingface import document_of
+from llmcost.specs.models import model_from
+from llmcost.training.options import Options as TrainingOptions
+from llmcost.training.train import train
+
+KINDS = sorted(kind for kind in all_types() if "encoder_stack" in architecture(kind))
+BART = {
+    "d_model": 64, "encoder_layers": 3, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 8,
+    "encoder_ffn_dim": 96, "decoder_ffn_dim": 80, "vocab_size": 160, "max_position_embeddings": 64,
+}  # fmt: skip
+T5 = {
+    "d_model": 64, "num_layers": 3, "num_decoder_layers": 2, "num_heads": 4, "d_kv": 24, "d_ff": 96, "vocab_size": 160,
+}  # fmt: skip
+WHISPER = {
+    **{key: size for key, size in BART.items() if key != "max_position_embeddings"},
+    "max_source_positions": 32, "max_target_positions": 20, "num_mel_bins": 12,
+}  # fmt: skip
+SPECIAL = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, "decoder_start_token_id": 2}
+PROMPT, BATCH = 32, 2
+
+
+def small(kind, **changes):
+    sizes = WHISPER if kind == "whisper" else T5 if "t5" in kind else BART
+    return AutoConfig.for_model(kind, **(sizes | SPECIAL | changes))
+
+
+def reference(config, device="meta"):
+    of = AutoModelForSpeechSeq2Seq if config.model_type == "whisper" else AutoModelForSeq2SeqLM
+    with torch.device(device):
+        return of.from_config(config, attn_implementation="eager").eval()
+
+
+def parameters(model):
+    return sum(each.numel() for each in {id(each): each for each in model.parameters()}.values())
+
+
+def imported(config, **keys):
+    return model_from(document_of(config.to_dict() | keys, "config.json", "tested"))
+
+
+def total(spec):
+    return estimate(spec, None, Options(prompt=16, output=4)).model.params.total
+
+
+def test_these_types_are_counted_with_their_encoders():
+    assert {"t5", "mt5", "umt5", "bart", "mbart", "marian", "m2m_100", "pegasus", "whisper"} <= set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_default_configuration_counts_as_the_reference(kind):
+    config = AutoConfig.for_model(kind)
+    model = reference(config)
+    assert total(imported(config, architectures=[type(model).__name__])) == parameters(model)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_small_configuration_with_any_size_changed_counts_as_the_reference(kind):
+    sizes = WHISPER if kind == "whisper" else T5 if "t5" in kind else BART
+    one_by_one = [{key: 2 * size} for key, size in sizes.items()] if kind in ("bart", "umt5", "whisper") else []
+    for changes in ({key: 2 * size for key, size in sizes.items()}, *one_by_one):
+        config = small(kind, **changes)
+        assert total(imported(config)) == parameters(reference(config)), changes
+
+
+@pytest.mark.parametrize("kind", ["t5", "mt5", "umt5"])
+@pytest.mark.parametrize("activation", ["relu", "gelu", "gated-gelu", "gated-silu"])
+def test_the_mlp_of_t5_is_gated_as_its_key_begins(kind, activation):
+    config = small(kind, feed_forward_proj=activation)
+    assert total(imported(config)) == parameters(reference(config))
+
+
+def inputs(kind):
+    if kind == "whisper":
+        return {"input_features": torch.zeros(BATCH, 12, 2 * PROMPT)}
+    return {"input_ids": torch.full((BATCH, PROMPT), 3)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_prompt_the_first_steps_and_the_cache_are_those_of_the_reference(kind):
+    """A prompt is the encoder's; the decoder begins with one token, and each step is a token more."""
+    config = small(kind)
+    model, spec = reference(config, "cpu"), imported(config)
+    token = torch.full((BATCH, 1), 3)
+    with FlopCounterMode(display=False) as prompts, torch.no_grad():
+        found = model(**inputs(kind), decoder_input_ids=token, use_cache=True)
+    cache = found.cache if "cache" in found else found.past_key_values
+    sides = (cache.self_attention_cache, cache.cross_attention_cache)
+    kept = sum(each.numel() * 4 for side in sides for layer in side.layers for each in (layer.keys, layer.values))
+    ours = estimate(spec, None, Options(batch=BATCH, prompt=PROMPT, context=PROMPT, dtype="fp32"))
+    assert ours.flops.prefill.full == prompts.get_total_flops()
+    assert ours.kv_cache.bytes == kept
+    states = {"encoder_outputs": (found.encoder_last_hidden_state,)}
+    for generated in (1, 2):
+        with FlopCounterMode(display=False) as step, torch.no_grad():
+            model(**states, decoder_input_ids=token, cache=cache, use_cache=True)
+        later = estimate(spec, None, Options(batch=BATCH, prompt=PROMPT, context=PROMPT + generated))
+        assert later.flops.per_token.total * BATCH == step.get_total_flops()
+
+
+@pytest.mark.parametrize("kind", ["t5", "mt5", "umt5"])
+def test_the_encoder_of_t5_alone_embeds_without_a_cache(kind):
+    """As text encoders of image models and embedding models are released: T5EncoderModel."""
+    config = small(kind)
+    name = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}[kind]
+    with torch.device("meta"):
+        model = getattr(transformers, name)(config)
+    spec = imported(config, architectures=[name])
+    answer = estimate(spec, None, Options(context=16))
+    assert answer.model.params.total == parameters(model)
+    assert (spec.generates, spec.encoder, answer.kv_cache.bytes) == (False, None, 0)
+
+
+# The checkpoints' own listings (model.safetensors.index.json and the like on huggingface.co).
+RELEASED = {
+    # https://huggingface.co/google/flan-t5-xl
+    "flan-t5-xl": (
+        2_849_757_184,
+        {
+            "model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_ff": 5120, "d_kv": 64,
+            "d_model": 2048, "feed_forward_proj": "gated-gelu", "n_positions": 512, "num_decoder_layers": 24,
+            "num_heads": 32, "num_layers": 24, "relative_attention_max_distance": 128,
+            "relative_attention_num_buckets": 32, "tie_word_embeddings": False, "vocab_size": 32128,
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_released_model_has_the_parameters_of_its_checkpoint(name):
+    """Its config says that embedding and head are two tensors, and so they are stored."""
+    params, config = RELEASED[name]
+    assert total(model_from(document_of(config, "config.json", name))) == params
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_gpus_hold_and_move_what_one_does_once(kind):
+    spec = imported(small(kind))
+    one, two = (estimate(spec, load_hardware("h100"), Options(prompt=16, output=4, tp=tp)) for tp in (1, 2))
+    assert two.model.params == one.model.params
+    assert one.memory.weights_bytes / 2 <= two.memory.weights_bytes <= one.memory.weights_bytes
+    assert two.memory.kv_cache_least_bytes == one.memory.kv_cache_least_bytes / 2
+
+
+def test_weights_that_a_decode_step_does_not_read_are_the_encoders_and_those_of_keys_and_values():
+    spec = imported(small("bart"))
+    size = element_bytes("bf16", "bf16", "bf16")
+    prompt = forward(spec, size, Load(1, PROMPT, PROMPT)).operators()
+    step = forward(spec, size, Load(1, 1, PROMPT + 1, decode=True, memory=PROMPT)).operators()
+    read, encoder = count_pass(step).weight_bytes, [op for op in prompt if op.name.startswith("encoder.")]
+    keys_and_values = [op for op in prompt if op.name == "cross_kv_proj"]
+    embedded = 2 * 64 * 2  # rows of the tables of tokens and positions
+    idle = [op for op in (*encoder, *keys_and_values) if not op.name.endswith("_embedding")]
+    tables = 2 * (160 + 66) * 64  # of the decoder, of which a step looks up rows
+    stored = sum(op.count * op.stored_bytes() for op in prompt)
+    positions = 2 * 66 * 64  # of the encoder
+    expected = stored - sum(op.count * op.stored_bytes() for op in idle) - positions - tables + embedded
+    assert read == expected + 2 * 160 * 64  # the head is the embedding, read whole
+    assert kept_bytes(step) == 2 * 2 * 2 * 64 * (PROMPT + 2)  # two layers, keys and values, prompt and two tokens
+
+
+REFUSED = {
+    "audio": ("whisper", Options(audio=31), "pieces of 30 seconds, each a sequence of its own"),
+    "padding": ("whisper", Options(audio=30, prompt=16), "sound is padded to 30 seconds, 32 positions"),
+    "chunk": ("bart", Options(prompt=16, chunk=8), "sees a whole prompt at once"),
+    "prompt": ("bart", Options(prompt=65), "takes 1 to 64 positions"),
+    "output": ("bart", Options(prompt=16, output=65), "takes 1 to 64 positions"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_an_encoder_cannot_do_is_refused(what):
+    kind, options, message = REFUSED[what]
+    with pytest.raises(InputError, match=message):
+        estimate(imported(small(kind)), None, options)
+
+
+def test_sound_of_30_seconds_is_whispers_whole_prompt():
+    spec = imported(small("whisper"))
+    assert estimate(spec, None, Options(audio=30)) == estimate(spec, None, Options())._replace(
+        workload=estimate(spec, None, Options(audio=30)).workload
+    )
+    assert estimate(spec, None, Options(audio=12, output=5)).workload.prompt == 32
+
+
+def test_training_and_another_head_are_refused():
+    with pytest.raises(InputError, match="whose training is not counted"):
+        train(imported(small("t5")), load_hardware("h100"), TrainingOptions(seq=16))
+    with pytest.raises(InputError, match="BartForSequenceClassification has behind its layers is not understood"):
+        imported(small("bart"), architectures=["BartForSequenceClassification"])
+    with pytest.raises(InputError, match="its encoder is not counted"):
+        imported(AutoConfig.for_model("bigbird_pegasus"))
