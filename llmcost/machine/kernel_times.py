@@ -6,9 +6,10 @@ What it has no numbers for it leaves to the caller: elementwise kernels, scans, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, least, maximum, minimum, more_than, present
+from llmcost.ground.algebra import Number, largest, least, maximum, minimum, more_than, present, sum_of
 from llmcost.ground.constants import Constant
 from llmcost.ground.units import BITS
 from llmcost.machine.chip import links_of
@@ -29,6 +30,7 @@ from llmcost.machine.kernels import (
 from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Operator
 from llmcost.model.sizes import activation_dtype
+from llmcost.specs.engine import EngineSpec
 from llmcost.specs.hardware import HardwareSpec
 
 USUAL_HEAD = 128  # size of heads that names of variants do not say
@@ -51,6 +53,52 @@ class EngineKernels(NamedTuple):
     compute: str
     weights: str
     cache: str
+    wait: float = 0  # seconds that the GPUs of a collective wait for the last of them, beside the collective's own
+    select: float = 0  # seconds of choosing each token's experts, from the router's scores
+    beside: int = 0  # tokens of a pass up to which shared experts run beside the routed ones
+
+    def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
+        """Seconds of one execution of each operator of a pass, where some of them are not run one after the other.
+
+        Products that read the same tensor and that every GPU has whole are one kernel: each has its share of it. Shared
+        experts run beside the routed ones.
+        """
+        found = [once + self.select if op.facts.role == "router" else once for op, once in zip(operators, seconds, strict=True)]
+        for block in blocks(operators):
+            self._as_one_kernel(operators, found, block)
+            if self.beside:
+                self._beside_routed(operators, found, block)
+        return found
+
+    def _as_one_kernel(self, operators: Sequence[Operator], found: list[Number], block: Sequence[int]) -> None:
+        same = [at for at in block if isinstance(operators[at], Gemm) and _is_whole(operators[at])]
+        if len(same) < 2:
+            return
+        first = operators[same[0]]
+        same = [at for at in same if operators[at].facts.reads == first.facts.reads]
+        outputs = sum_of(operators[at].n for at in same)
+        merged = self.seconds(first._replace(n=outputs))
+        if merged is not None:
+            for at in same:
+                found[at] = merged * operators[at].n / outputs
+
+    def _beside_routed(self, operators: Sequence[Operator], found: list[Number], block: Sequence[int]) -> None:
+        """Shared experts' times less what runs at the same time: no faster than all bytes and FLOPs of both allow."""
+        shared = [at for at in block if operators[at].facts.expert == "shared"]
+        routed = [at for at in block if operators[at].facts.expert == "routed"]
+        f = self._figures(self.compute)
+        if not shared or not routed or f is None:
+            return
+        both = [operators[at] for at in (*shared, *routed)]
+        least_of_both = maximum(
+            sum_of(op.moved_bytes() for op in both) / f.bandwidth, sum_of(op.flops(causal=True) for op in both) / f.peak
+        )
+        alone, theirs = (sum_of(found[at] for at in some) for some in (shared, routed))
+        hidden = maximum(0, alone + theirs - largest([alone, theirs, least_of_both]))
+        tokens = operators[shared[0]].b * operators[shared[0]].s
+        left = 1 - (1 - more_than(tokens, self.beside)) * hidden / alone
+        for at in shared:
+            found[at] = found[at] * left
 
     def seconds(self, op: Operator) -> Number | None:
         """Seconds of one execution of an operator; None where the engine's kernel for it was not fitted."""
@@ -152,17 +200,30 @@ class EngineKernels(NamedTuple):
         shared = self.shared.find("collective", op.exchange) if self.shared is not None else None
         own = self.own.find("collective", "custom_all_reduce") if op.exchange == "all_reduce" else None
         times = [collective_seconds(fit.numbers, link, payload, op.ranks) for fit in (own, shared) if fit is not None]
+        if not times:
+            return None
+        wait = self.wait * minimum(1, op.ranks - 1)
         if len(times) < 2:
-            return times[0] if times else None
+            return times[0] + wait
         too_large = more_than(payload, LARGEST_OWN)
-        return times[0] * (1 - too_large) + times[1] * too_large
+        return times[0] * (1 - too_large) + times[1] * too_large + wait
 
 
-def engine_kernels(engine: str, hardware: HardwareSpec, compute: str, weights: str, cache: str) -> EngineKernels | None:
-    """The kernels of an engine on a GPU, by its own tables or its family's; None where there are none."""
+def engine_kernels(
+    engine: EngineSpec, hardware: HardwareSpec, compute: str, weights: str, cache: str
+) -> EngineKernels | None:
+    """The kernels of an engine on a GPU, by its own tables or its family's; None where there are none.
+
+    Where an engine's were timed with the host's launches, those of the engine that shares them stand for them.
+    """
     name = hardware.gpu or hardware.name
-    own = load_kernels(engine, name)
-    return None if own is None else EngineKernels(own, load_kernels(NCCL, name), hardware, compute, weights, cache)
+    own = load_kernels(engine.kernels, name)
+    if own is None:
+        return None
+    others = load_kernels(engine.kernels_shared, name) if engine.kernels_shared else None
+    own = own if others is None else own.without_host(others)
+    shared = load_kernels(NCCL, name)
+    return EngineKernels(own, shared, hardware, compute, weights, cache, engine.figures.get('collective.wait', 0), engine.figures.get('experts.select', 0), engine.beside or 0)
 
 
 def product_formats(compute: str, weights: str) -> tuple[str, ...]:
@@ -179,6 +240,24 @@ def product_formats(compute: str, weights: str) -> tuple[str, ...]:
     return (
         ("int8-weights",) if bits >= 8 else ("mxfp4-weights", "int4-weights") if "mx" in weights else ("int4-weights",)
     )
+
+
+def blocks(operators: Sequence[Operator]) -> list[list[int]]:
+    """The places of the operators of each kind of layer: a layer begins anew with a name that it has already."""
+    found: list[list[int]] = [[]]
+    names: set[str] = set()
+    for at, op in enumerate(operators):
+        if op.name in names or (found[-1] and op.count != operators[found[-1][-1]].count):
+            found.append([])
+            names.clear()
+        found[-1].append(at)
+        names.add(op.name)
+    return found
+
+
+def _is_whole(op: Operator) -> bool:
+    """Whether every GPU of a group has all of a quantisable product: those of a latent."""
+    return op.facts.split == "tokens" and not op.facts.role and not op.facts.expert
 
 
 def _is_latent(op: Attention) -> bool:

@@ -387,6 +387,17 @@ class Kernels(NamedTuple):
         """The same, with the family's numbers for forms that this GPU has none of."""
         return self._replace(fits=family.fits | self.fits)
 
+    def without_host(self, others: Kernels) -> Kernels:
+        """The same, with another engine's numbers in place of those that hold the host's launches."""
+        fits = {
+            form: {
+                variant: others.fits.get(form, {}).get(variant, fit) if fit.by_host() else fit
+                for variant, fit in variants.items()
+            }
+            for form, variants in self.fits.items()
+        }
+        return self._replace(fits=fits)
+
     def find(self, form: str, *variants: str) -> Fitted | None:
         """The first of these variants of a form that there are numbers of; None where there are none."""
         known = self.fits.get(form, {})

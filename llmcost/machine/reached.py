@@ -64,8 +64,8 @@ def under_engine(
     if engine.kernels and hardware is not None:
         from llmcost.machine.kernel_times import engine_kernels  # an answer without an engine reads none
 
-        own = engine_kernels(engine.kernels, hardware, compute, weights, cache)
-    return found._replace(basis=f"{engine.title} {engine.version}", own=own)
+        own = engine_kernels(engine, hardware, compute, weights, cache)
+    return found._replace(basis=f"{engine.title} {engine.version}", own=own, mixed=engine.mixed)
 
 
 def figures_of(engine: EngineSpec) -> dict[str, float]:

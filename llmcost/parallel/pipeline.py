@@ -118,12 +118,19 @@ class Server(NamedTuple):
             layers = maximum(layers, host.layer * self.model.num_hidden_layers)
         return Stages(first, layers, last, hop, self.pp, self.stage_share())
 
-    def host_seconds(self, sequences: Number) -> Number:
-        """Seconds that a step with so many sequences waits for the engine's host; 0 where no engine is asked about."""
+    def with_host(self, seconds: Number, sequences: Number, of: str = "") -> Number:
+        """Seconds of a step with so many sequences that the GPUs take `seconds` for, where an engine's host is at work.
+
+        Some of its work the GPUs wait for; the rest it does beside them, and the longer of the two counts.
+        """
         host = self.efficiency.host
-        if host is None:
-            return 0
-        return named("host_seconds", host.step + host.sequence * sequences)
+        if host is None or seconds is None:
+            return seconds
+        waits = host.step + host.sequence * sequences
+        if present(waits):
+            seconds = seconds + named("host_seconds", waits, of)
+        beside = host.pace + host.pace_sequence * sequences
+        return maximum(seconds, named("host_pace", beside, of)) if present(beside) else seconds
 
     def request_seconds(self) -> Number:
         """Seconds on the engine's host before a request can start; 0 where no engine is asked about."""

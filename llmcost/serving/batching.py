@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import (
@@ -66,6 +67,9 @@ SATURATED = 1e-9  # least denominator of a step of Newton's: there requests arri
 REQUESTS_A_SLOT = Constant(
     10, "InferenceMAX's benchmarks ask for ten times as many requests as are in flight (--num-prompts)", "requests"
 )
+SPREAD = Constant(0.2, "of a length: the same benchmarks draw lengths from 80 to 100 % (--random-range-ratio 0.8)")
+# Requests that began together end over a time that grows with the root of how often: the mean of 1/√k, after the first.
+TOGETHER = fmean(1 / k**0.5 for k in range(1, int(REQUESTS_A_SLOT.value)))
 WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)")
 
 
@@ -199,21 +203,33 @@ class Mix(NamedTuple):
         passes = in_flight(running, server.pp)
         tokens = self.mean_step(running / passes)
         prompt_tokens = tokens.begin * w.prompt
-        piece = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk - tokens.decoding)
+        mixed = server.efficiency.mixed
+        room = w.chunk if w.chunk is None or not mixed else w.chunk - tokens.decoding
+        piece = w.prompt if room is None else minimum(w.prompt, room)
         piece = named("piece", maximum(prompt_tokens, piece))
         decoding = tokens.decode_load()
         decode = server.whole(decoding)
-        with_prompt = server.times(*joined(server, tokens._replace(begin=piece / w.prompt), decode))
+        begin = piece / w.prompt
+        if mixed:
+            share, load = joined(server, tokens._replace(begin=begin), decode)
+        else:
+            load = Load(begin, w.prompt, w.prompt)
+            share = server.share(load)
+        with_prompt = server.times(share, load)
         without = server.times(server.divided(decode), decoding)
         if with_prompt is None or without is None:
             return None
-        host = server.host_seconds(tokens.decoding)
-        longer = named("step_with_prompts", with_prompt.round(passes, "with prompts") + host, of)
-        shorter = named("step_of_decode", without.round(passes, "decode") + host, of)
-        share = prompt_tokens / piece  # of the steps that have a piece of a prompt
-        step = named("mean_step_seconds", share * longer + (1 - share) * shorter, of)
-        prefill = named("prompt_steps_seconds", maximum(1, w.prompt / piece) * longer, of)
-        turn = named("turn", self.turn(running, step, share * longer / step, w.prompt / piece * longer), of)
+        own = server.with_host(with_prompt.round(passes, "with prompts"), tokens.decoding, "with prompts")
+        shorter = server.with_host(without.round(passes, "decode"), tokens.decoding, "decode")
+        own, shorter = named("step_with_prompts", own, of), named("step_of_decode", shorter, of)
+        longer = own if mixed else own + shorter  # where prompts run alone, decode waits for them and then goes on
+        busy = prompt_tokens / piece  # the share of steps that have a piece of a prompt
+        step = named("mean_step_seconds", busy * longer + (1 - busy) * shorter, of)
+        prefill = named("prompt_steps_seconds", maximum(1, w.prompt / piece) * own, of)
+        turn = self.turn(running, step, busy * longer / step, w.prompt / piece * longer)
+        if not mixed and w.rate is None and w.requests is None:
+            turn = turn + self.ready_with(running, shorter) / 2 * w.prompt / piece * own
+        turn = named("turn", turn, of)
         decoding = maximum(0, steps * step - turn - prefill)  # rounding takes that of one token below 0
         return Pace(step, prefill, decoding / maximum(1, w.output - 1))
 
@@ -232,6 +248,15 @@ class Mix(NamedTuple):
         if w.requests is not None:
             first = minimum(1, running * w.dp / w.requests)
         return (1 - first) * minimum(1, others) * step / 2 + first * others / 2 * each
+
+    def ready_with(self, running: Number, step: Number) -> Number:
+        """Other prompts of a closed loop that are ready when a prompt is, where prompts run alone.
+
+        No request ends while prompts run. Between, requests that began together end within `SPREAD` of their decode
+        steps, of `step` seconds each; those that end while the host takes in the first of them begin together again.
+        """
+        window = SPREAD.value * self.w.output * step
+        return TOGETHER * maximum(0, running - 1) * minimum(1, self.server.request_seconds() / window)
 
     def arriving(self, most: Number) -> Number:
         """Requests that arrive while one runs, where up to `most` run: Little's law, solved by Newton's method.

@@ -29,7 +29,8 @@ SCHEMA = record(
     },
     optional={
         "aliases": several(TEXT),
-        "kernels": TEXT,
+        **dict.fromkeys(("kernels", "kernels_shared"), TEXT),
+        "beside": _sourced(SIZE),
         "figures": mapping(_sourced(number(0, 1e12))),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
@@ -60,8 +61,10 @@ class EngineSpec(NamedTuple):
     """One engine at one version.
 
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
-    `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `stated`:
-    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode.
+    `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py; `kernels_shared`: one
+    that runs the same kernels and whose times stand for those that were measured with the host's launches. `stated`:
+    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `beside`:
+    tokens of a pass up to which shared experts run at the same time as routed ones.
     """
 
     name: str
@@ -73,6 +76,8 @@ class EngineSpec(NamedTuple):
     sources: dict[str, dict[str, str]]
     aliases: tuple[str, ...] = ()
     kernels: str = ""
+    kernels_shared: str = ""
+    beside: int | None = None
     figures: dict[str, float] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
     chunk: tuple[Limit, ...] = ()
     max_num_seqs: tuple[Limit, ...] = ()
