@@ -273,7 +273,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
             known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
             raise InputError(f"{flag} {asked}: no source gives {hardware.title} a peak for it; it has {known}")
     if options.engine is not None:
-        options = under_engine(options, hardware)
+        options = under_engine(options, hardware, weights)
     return options._replace(
         context=context,
         prompt=prompt,
@@ -289,8 +289,11 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     )
 
 
-def under_engine(options: Options, hardware: HardwareSpec | None) -> Options:
-    """The options with an engine's own defaults filled in. Raises InputError where it does not run on the GPU."""
+def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) -> Options:
+    """The options with an engine's own defaults filled in, for `weights` of a format.
+
+    Raises InputError where it does not run on the GPU.
+    """
     engine = load_engine(options.engine)
     if hardware is not None and not engine.runs_on(hardware):
         known = ", ".join(engine.vendors)
@@ -301,6 +304,7 @@ def under_engine(options: Options, hardware: HardwareSpec | None) -> Options:
         chunk=options.chunk or chunk,
         max_num_seqs=options.max_num_seqs or engine.default("max_num_seqs", hardware),
         launch=options.launch or engine.launch,
+        kv_dtype=options.kv_dtype or engine.cache_of(weights),
         free_memory_fraction=engine.free_memory_fraction if fraction is None else fraction,
         reserve_output=options.reserve_output or engine.reserve_output,
         head_dtype=options.head_dtype or (options.weight_dtype if engine.quantised_head else None),

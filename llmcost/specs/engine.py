@@ -31,6 +31,7 @@ SCHEMA = record(
         "aliases": several(TEXT),
         **dict.fromkeys(("kernels", "kernels_shared"), TEXT),
         "beside": _sourced(SIZE),
+        "kv_dtype": several(record(required={"value": TEXT, "weights": TEXT, "source": TEXT}, optional={"note": TEXT})),
         "figures": mapping(_sourced(number(0, 1e12))),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
@@ -64,7 +65,8 @@ class EngineSpec(NamedTuple):
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py; `kernels_shared`: one
     that runs the same kernels and whose times stand for those that were measured with the host's launches. `stated`:
     every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `beside`:
-    tokens of a pass up to which shared experts run at the same time as routed ones.
+    tokens of a pass up to which shared experts run at the same time as routed ones. `kv_dtype`: what caches are kept in
+    where weights are of a format whose checkpoints say so.
     """
 
     name: str
@@ -78,6 +80,7 @@ class EngineSpec(NamedTuple):
     kernels: str = ""
     kernels_shared: str = ""
     beside: int | None = None
+    kv_dtype: dict[str, str] = {}  # noqa: RUF012
     figures: dict[str, float] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
     chunk: tuple[Limit, ...] = ()
     max_num_seqs: tuple[Limit, ...] = ()
@@ -91,6 +94,10 @@ class EngineSpec(NamedTuple):
     def runs_on(self, hardware: HardwareSpec) -> bool:
         """Whether it runs on GPUs of this vendor."""
         return hardware.vendor in self.vendors
+
+    def cache_of(self, weights: str) -> str | None:
+        """What the cache is kept in unless told otherwise, with weights of a format; None where nothing is said."""
+        return next((self.kv_dtype[each] for each in weights.split("+") if each in self.kv_dtype), None)
 
     def default(self, name: str, hardware: HardwareSpec | None) -> int | None:
         """Its `chunk` or `max_num_seqs` on a GPU; None where it has no such bound."""
@@ -119,6 +126,8 @@ def engine_from(document: Document) -> EngineSpec:
             Limit(taken((name, at), each), _below(document, name, at, each), each.get("architecture", ""))
             for at, each in enumerate(fields.get(name, ()))
         )
+    kept = fields.get("kv_dtype", ())
+    fields["kv_dtype"] = {each["weights"]: taken(("kv_dtype", at), each) for at, each in enumerate(kept)}
     figures = fields.get("figures", {})
     fields["figures"] = {name: taken(("figures", name), entry) for name, entry in figures.items()}
     for name in ("vendors", "aliases", "notes"):
@@ -127,9 +136,9 @@ def engine_from(document: Document) -> EngineSpec:
 
 
 def _where(limit: dict[str, Any]) -> list[str]:
-    """On which GPUs a default holds, in words."""
+    """On which GPUs, or for which weights, a default holds, in words."""
     small = [f"below {limit['memory_below']}"] if "memory_below" in limit else []
-    return small + ([limit["architecture"]] if "architecture" in limit else [])
+    return small + [limit[name] for name in ("architecture", "weights") if name in limit]
 
 
 def _below(document: Document, name: str, at: int, limit: dict[str, Any]) -> float | None:
