@@ -359,6 +359,7 @@ FREE: dict[str, dict[str, Free]] = {
         "quantise_memory": Free(0.5, 0.02, 0.9995),
         "quantise_row": Free(1e-7, 1e-10, 5e-6),
         "later": Free(1e-6, 1e-9, 2e-4),
+        "host": Free(3e-5, 1e-6, 1e-3),
     },
     "experts": {
         "launch": Free(20e-6, 1e-6, 3e-4),
@@ -538,7 +539,7 @@ def models_of(form: str, variant: str) -> Iterator[Model]:
     if form == "product" and variant.partition("/")[0] not in QUANTISED:
         names = tuple(name for name in names if not name.startswith("quantise"))
     if form == "product" and not variant.startswith("fp8-block128"):
-        names = tuple(name for name in names if name != "later")
+        names = tuple(name for name in names if name not in ("later", "host"))
     if form in ("prefill", "decode") and "window" not in variant and "wide" not in variant:
         names = tuple(name for name in names if name != "outside")
     tried = CHOICES[form]
