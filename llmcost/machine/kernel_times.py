@@ -30,7 +30,6 @@ from llmcost.machine.kernels import (
 from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Operator
 from llmcost.model.sizes import activation_dtype
-from llmcost.specs.engine import EngineSpec
 from llmcost.specs.hardware import HardwareSpec
 
 USUAL_HEAD = 128  # size of heads that names of variants do not say
@@ -45,7 +44,11 @@ LARGEST_OWN = 8 << 20  # bytes that engines' own all-reduce takes at most; NCCL 
 
 
 class EngineKernels(NamedTuple):
-    """The kernels of an engine on a GPU, and what its layers compute in, keep weights in and cache."""
+    """The kernels of an engine on a GPU, and what its layers compute in, keep weights in and cache.
+
+    wait: seconds that the GPUs of a collective wait for the last of them. select: seconds of choosing each token's
+    experts by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed ones.
+    """
 
     own: Kernels
     shared: Kernels | None  # NCCL's
@@ -53,17 +56,20 @@ class EngineKernels(NamedTuple):
     compute: str
     weights: str
     cache: str
-    wait: float = 0  # seconds that the GPUs of a collective wait for the last of them, beside the collective's own
-    select: float = 0  # seconds of choosing each token's experts, from the router's scores
-    beside: int = 0  # tokens of a pass up to which shared experts run beside the routed ones
+    wait: float = 0
+    select: float = 0
+    beside: int = 0
 
     def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
-        """Seconds of one execution of each operator of a pass, where some of them are not run one after the other.
+        """Seconds of one execution of each operator of a pass, where not each is a kernel that runs by itself.
 
-        Products that read the same tensor and that every GPU has whole are one kernel: each has its share of it. Shared
-        experts run beside the routed ones.
+        Products that read the same tensor, and of which every GPU has all, are one kernel: each has its share of it.
+        Shared experts run beside the routed ones. The router is followed by the choice of each token's experts.
         """
-        found = [once + self.select if op.facts.role == "router" else once for op, once in zip(operators, seconds, strict=True)]
+        found = [
+            once + self.select if op.facts.role == "router" else once
+            for op, once in zip(operators, seconds, strict=True)
+        ]
         for block in blocks(operators):
             self._as_one_kernel(operators, found, block)
             if self.beside:
@@ -71,34 +77,28 @@ class EngineKernels(NamedTuple):
         return found
 
     def _as_one_kernel(self, operators: Sequence[Operator], found: list[Number], block: Sequence[int]) -> None:
-        same = [at for at in block if isinstance(operators[at], Gemm) and _is_whole(operators[at])]
-        if len(same) < 2:
-            return
-        first = operators[same[0]]
-        same = [at for at in same if operators[at].facts.reads == first.facts.reads]
-        outputs = sum_of(operators[at].n for at in same)
-        merged = self.seconds(first._replace(n=outputs))
-        if merged is not None:
-            for at in same:
-                found[at] = merged * operators[at].n / outputs
+        whole = {at: op for at in block if isinstance(op := operators[at], Gemm) and _is_whole(op)}
+        for reads in dict.fromkeys(op.facts.reads for op in whole.values()):
+            same = {at: op for at, op in whole.items() if op.facts.reads == reads}
+            outputs = sum_of(op.n for op in same.values())
+            merged = None if len(same) < 2 else self.seconds(next(iter(same.values()))._replace(n=outputs))
+            for at, op in same.items() if merged is not None else ():
+                found[at] = merged * op.n / outputs
 
     def _beside_routed(self, operators: Sequence[Operator], found: list[Number], block: Sequence[int]) -> None:
         """Shared experts' times less what runs at the same time: no faster than all bytes and FLOPs of both allow."""
-        shared = [at for at in block if operators[at].facts.expert == "shared"]
-        routed = [at for at in block if operators[at].facts.expert == "routed"]
+        shared, routed = ([at for at in block if operators[at].facts.expert == kind] for kind in ("shared", "routed"))
+        products = [op for at in shared if isinstance(op := operators[at], Gemm)]
         f = self._figures(self.compute)
-        if not shared or not routed or f is None:
+        if not products or not routed or f is None:
             return
         both = [operators[at] for at in (*shared, *routed)]
-        least_of_both = maximum(
-            sum_of(op.moved_bytes() for op in both) / f.bandwidth, sum_of(op.flops(causal=True) for op in both) / f.peak
-        )
+        moved, flops = sum_of(op.moved_bytes() for op in both), sum_of(op.flops(causal=True) for op in both)
         alone, theirs = (sum_of(found[at] for at in some) for some in (shared, routed))
-        hidden = maximum(0, alone + theirs - largest([alone, theirs, least_of_both]))
-        tokens = operators[shared[0]].b * operators[shared[0]].s
-        left = 1 - (1 - more_than(tokens, self.beside)) * hidden / alone
+        hidden = maximum(0, alone + theirs - largest([alone, theirs, moved / f.bandwidth, flops / f.peak]))
+        few = 1 - more_than(products[0].b * products[0].s, self.beside)
         for at in shared:
-            found[at] = found[at] * left
+            found[at] = found[at] * (1 - few * hidden / alone)
 
     def seconds(self, op: Operator) -> Number | None:
         """Seconds of one execution of an operator; None where the engine's kernel for it was not fitted."""
@@ -210,20 +210,18 @@ class EngineKernels(NamedTuple):
 
 
 def engine_kernels(
-    engine: EngineSpec, hardware: HardwareSpec, compute: str, weights: str, cache: str
+    engine: str, hardware: HardwareSpec, compute: str, weights: str, cache: str, shared_with: str = ""
 ) -> EngineKernels | None:
     """The kernels of an engine on a GPU, by its own tables or its family's; None where there are none.
 
-    Where an engine's were timed with the host's launches, those of the engine that shares them stand for them.
+    `shared_with`: an engine that runs the same kernels; its numbers stand for those that hold the host's launches.
     """
     name = hardware.gpu or hardware.name
-    own = load_kernels(engine.kernels, name)
+    own, others = load_kernels(engine, name), load_kernels(shared_with, name) if shared_with else None
     if own is None:
         return None
-    others = load_kernels(engine.kernels_shared, name) if engine.kernels_shared else None
     own = own if others is None else own.without_host(others)
-    shared = load_kernels(NCCL, name)
-    return EngineKernels(own, shared, hardware, compute, weights, cache, engine.figures.get('collective.wait', 0), engine.figures.get('experts.select', 0), engine.beside or 0)
+    return EngineKernels(own, load_kernels(NCCL, name), hardware, compute, weights, cache)
 
 
 def product_formats(compute: str, weights: str) -> tuple[str, ...]:
@@ -247,7 +245,7 @@ def blocks(operators: Sequence[Operator]) -> list[list[int]]:
     found: list[list[int]] = [[]]
     names: set[str] = set()
     for at, op in enumerate(operators):
-        if op.name in names or (found[-1] and op.count != operators[found[-1][-1]].count):
+        if op.name in names:
             found.append([])
             names.clear()
         found[-1].append(at)

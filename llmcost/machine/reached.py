@@ -64,7 +64,10 @@ def under_engine(
     if engine.kernels and hardware is not None:
         from llmcost.machine.kernel_times import engine_kernels  # an answer without an engine reads none
 
-        own = engine_kernels(engine, hardware, compute, weights, cache)
+        own = engine_kernels(engine.kernels, hardware, compute, weights, cache, engine.kernels_shared)
+    if own is not None:
+        wait, select = (engine.figures.get(name, 0) for name in ("collective.wait", "experts.select"))
+        own = own._replace(wait=wait, select=select, beside=engine.beside or 0)
     return found._replace(basis=f"{engine.title} {engine.version}", own=own, mixed=engine.mixed)
 
 
