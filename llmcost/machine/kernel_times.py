@@ -7,6 +7,7 @@ What it has no numbers for it leaves to the caller: elementwise kernels, scans, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, largest, least, maximum, minimum, more_than, present, sum_of
@@ -48,6 +49,7 @@ class EngineKernels(NamedTuple):
 
     wait: seconds that the GPUs of a collective wait for the last of them. select: seconds of choosing each token's
     experts by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed ones.
+    joined: prompts and the sequences that decode beside them are in one kernel for attention, that of prompts.
     """
 
     own: Kernels
@@ -59,17 +61,23 @@ class EngineKernels(NamedTuple):
     wait: float = 0
     select: float = 0
     beside: int = 0
+    joined: bool = False
 
     def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
         """Seconds of one execution of each operator of a pass, where not each is a kernel that runs by itself.
 
         Products that read the same tensor, and of which every GPU has all, are one kernel: each has its share of it.
-        Shared experts run beside the routed ones. The router is followed by the choice of each token's experts.
+        Shared experts run beside the routed ones. The router is followed by the choice of each token's experts. Where
+        one kernel has all attention of a step with prompts, sequences that decode are prompts of one token in it.
         """
         found = [
             once + self.select if op.facts.role == "router" else once
             for op, once in zip(operators, seconds, strict=True)
         ]
+        for at, (op, beside) in enumerate(pairwise(operators if self.joined else ())):
+            if isinstance(op, Attention) and op.decode and beside.name == op.name:
+                of_prompts = self._prefill(op)
+                found[at] = found[at] if of_prompts is None else of_prompts
         for block in blocks(operators):
             self._as_one_kernel(operators, found, block)
             if self.beside:

@@ -66,8 +66,9 @@ def under_engine(
 
         own = engine_kernels(engine.kernels, hardware, compute, weights, cache, engine.kernels_shared)
     if own is not None:
-        wait, select = (engine.figures.get(name, 0) for name in ("collective.wait", "experts.select"))
-        own = own._replace(wait=wait, select=select, beside=engine.beside or 0)
+        names = ("collective.wait", "experts.select", f"attention.joined@{family_of(hardware)}")
+        wait, select, joined = (engine.figures.get(name, 0) for name in names)
+        own = own._replace(wait=wait, select=select, beside=engine.beside or 0, joined=joined == 1)
     return found._replace(basis=f"{engine.title} {engine.version}", own=own, mixed=engine.mixed)
 
 
