@@ -6,8 +6,12 @@ import pytest
 from llmcost import Options, estimate, load_hardware, load_model
 from llmcost.ground.errors import InputError
 from llmcost.machine.defaults import DEFAULTS
+from llmcost.machine.efficiency import Host
 from llmcost.machine.process import SERVING_COMMUNICATORS, SERVING_CONTEXT
 from llmcost.search.sweep import Sweep
+from llmcost.serving.batching import TOGETHER
+from llmcost.serving.estimate import estimate as at_shares
+from llmcost.serving.estimate import machine_of, server_of, workload_of
 from llmcost.serving.results import leaves
 
 A100, H100, LLAMA = load_hardware("a100-80gb-sxm"), load_hardware("h100-sxm"), load_model("llama3-8b")
@@ -110,3 +114,59 @@ def test_options_that_mean_nothing_are_refused(options, problem):
     with pytest.raises(InputError) as refusal:
         estimate(LLAMA, H100, Options(**options))
     assert problem in str(refusal.value)
+
+
+def server(host, **options):
+    """A server of Llama 3 8B on an H100 whose engine's host takes so long."""
+    w = workload_of(LLAMA, H100, Options(prompt=1000, output=100, **options))
+    size, chip, reached = machine_of(H100, w)
+    return server_of(LLAMA, size, chip, reached._replace(host=host), w)
+
+
+def test_gpus_wait_for_some_of_the_hosts_work_and_the_rest_is_done_beside_them():
+    """Of 10 sequences: 10 ms and 1 + 10 · 0.1 to wait for are 12; a pace of 3 + 10 · 0.5 ms adds none, 5 + 10 is 15."""
+    waits = Host(step=1e-3, sequence=1e-4)
+    assert server(waits).with_host(10e-3, 10) == pytest.approx(12e-3)
+    assert server(waits._replace(pace=3e-3, pace_sequence=5e-4)).with_host(10e-3, 10) == pytest.approx(12e-3)
+    assert server(waits._replace(pace=5e-3, pace_sequence=1e-3)).with_host(10e-3, 10) == pytest.approx(15e-3)
+    assert server(None).with_host(10e-3, 10) == 10e-3
+
+
+def test_prompts_that_run_alone_hold_up_everyone_that_decodes():
+    """SGLang's 31 others each run a prompt of their own while a request decodes: their times are in its tokens'."""
+    of = {"prompt": 4000, "output": 1000, "engine": "sglang"}
+    found = estimate(LLAMA, H100, Options(concurrency=32, **of)).serving.expected
+    alone = estimate(LLAMA, H100, Options(batch=32, prompt=4000, output=1000, engine="sglang")).request.expected
+    prompt = estimate(LLAMA, H100, Options(batch=1, **of)).prefill.expected.seconds
+    assert found.tpot_seconds == pytest.approx(alone.tpot_seconds + 31 * prompt / 999, rel=0.05)
+
+
+def test_requests_that_end_while_the_host_takes_one_in_begin_together_where_prompts_run_alone():
+    """A host ten times as slow lets ten times as many end meanwhile, half of which are before a prompt."""
+    of = {"prompt": 4000, "output": 2000, "engine": "sglang"}
+    closed = Options(concurrency=16, **of)
+    reached = machine_of(H100, workload_of(LLAMA, H100, closed))[2]
+
+    def first_token(host):
+        found = at_shares(LLAMA, H100, closed, reached._replace(host=Host(request=host)))
+        return found.serving.expected.ttft_seconds - host
+
+    none, some, many = (first_token(host) for host in (0, 0.01, 0.1))
+    assert many - none == pytest.approx(10 * (some - none))
+    decode, prompt = (
+        at_shares(LLAMA, H100, Options(batch=batch, **of), reached._replace(host=None)) for batch in (16, 1)
+    )
+    window = 0.2 * 2000 * decode.request.expected.tpot_seconds
+    together = TOGETHER * 15 * 0.01 / window
+    assert some - none == pytest.approx(together / 2 * prompt.prefill.expected.seconds, rel=0.05)
+
+
+def test_caches_are_as_checkpoints_of_four_bits_say_where_the_engine_heeds_them():
+    b200, of = load_hardware("b200"), Options(prompt=1000, output=100, weight_dtype="nvfp4")
+    kept = {
+        engine: estimate(LLAMA, b200, of._replace(engine=engine)).workload.kv_dtype
+        for engine in ("vllm", "trtllm", "sglang", None)
+    }
+    assert kept == {"vllm": "fp8", "trtllm": "fp8", "sglang": "bf16", None: "bf16"}
+    assert estimate(LLAMA, b200, of._replace(engine="vllm", kv_dtype="bf16")).workload.kv_dtype == "bf16"
+    assert estimate(LLAMA, b200, of._replace(engine="vllm", weight_dtype="bf16")).workload.kv_dtype == "bf16"
