@@ -127,7 +127,6 @@ def test_a_figure_is_none_where_its_chip_or_its_lengths_are_not_known():
         "mlperf-inference-4.1",  # GPT-J's lengths, and how many GPUs share a model in two runs
         "llama.cpp-gaming-apple",  # Apple publishes no peak
         "mlc-perf-bench",
-        "silicon-2026",  # 64 and 72 GPUs of a layout that was not told: heads cannot be divided so
     }
 
 

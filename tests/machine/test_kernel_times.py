@@ -109,7 +109,7 @@ def test_an_engine_without_numbers_for_a_gpu_has_no_kernels():
 
 
 def test_products_of_a_latents_queries_and_keys_are_one_kernel():
-    """Of DeepSeek's 7,168 inputs and 1,536 and 576 outputs: a kernel of 2,112, and each has its outputs' share of it."""
+    """Of DeepSeek's 7,168 inputs and 1,536 and 576 outputs: a kernel of 2,112, of which each has its share."""
     known = engine_kernels("sglang", H100, "bf16", "bf16", "bf16")
     q, kv = [op for op in ops_of("deepseek-v3", 8, 1000, decode=True) if op.name in ("q_a_proj", "kv_a_proj")][:2]
     assert (q.n, kv.n) == (1536, 576)
