@@ -225,7 +225,8 @@ class Mix(NamedTuple):
         without = server.times(server.divided(decode), decoding)
         if with_prompt is None or without is None:
             return None
-        own = server.with_host(with_prompt.round(passes, "with prompts"), tokens.decoding, "with prompts")
+        sequences = tokens.decoding if mixed else begin
+        own = server.with_host(with_prompt.round(passes, "with prompts"), sequences, "with prompts")
         shorter = server.with_host(without.round(passes, "decode"), tokens.decoding, "decode")
         own, shorter = named("step_with_prompts", own, of), named("step_of_decode", shorter, of)
         longer = own

@@ -141,6 +141,16 @@ def test_prompts_that_run_alone_hold_up_everyone_that_decodes():
     assert found.tpot_seconds == pytest.approx(alone.tpot_seconds + 31 * prompt / 999, rel=0.05)
 
 
+def test_where_prompts_run_alone_one_token_is_a_prompt_and_short_outputs_leave_none_in_a_queue():
+    of = {"prompt": 4000, "engine": "sglang"}
+    one = estimate(LLAMA, H100, Options(concurrency=1, output=1, **of)).serving.expected
+    prompt = estimate(LLAMA, H100, Options(batch=1, output=1, **of)).request.expected
+    assert one.ttft_seconds == one.latency_seconds == pytest.approx(prompt.ttft_seconds)
+    assert one.tpot_seconds == 0
+    two = estimate(LLAMA, H100, Options(concurrency=16, output=2, **of)).serving
+    assert (two.running, two.limited_by) == (16, "concurrency")
+
+
 def test_requests_that_end_while_the_host_takes_one_in_begin_together_where_prompts_run_alone():
     """A host ten times as slow lets ten times as many end meanwhile, half of which are before a prompt."""
     of = {"prompt": 4000, "output": 2000, "engine": "sglang"}
