@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from llmcost.ground.units import parse_quantity
+from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
 from llmcost.specs.reader import Document
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, number, record, several, validate
@@ -31,7 +31,9 @@ SCHEMA = record(
         "aliases": several(TEXT),
         **dict.fromkeys(("kernels", "kernels_shared"), TEXT),
         "beside": _sourced(SIZE),
-        "kv_dtype": several(record(required={"value": TEXT, "weights": TEXT, "source": TEXT}, optional={"note": TEXT})),
+        "kv_dtype": several(
+            record(required={"value": choice(*BITS), "weights": TEXT, "source": TEXT}, optional={"note": TEXT})
+        ),
         "figures": mapping(_sourced(number(0, 1e12))),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),

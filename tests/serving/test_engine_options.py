@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from llmcost import Options, estimate, load_hardware, load_model
-from llmcost.ground.errors import InputError
+from llmcost.ground.errors import InputError, SpecError
 from llmcost.machine.defaults import DEFAULTS
 from llmcost.machine.efficiency import Host
 from llmcost.machine.process import SERVING_COMMUNICATORS, SERVING_CONTEXT
@@ -13,6 +13,7 @@ from llmcost.serving.batching import TOGETHER
 from llmcost.serving.estimate import estimate as at_shares
 from llmcost.serving.estimate import machine_of, server_of, workload_of
 from llmcost.serving.results import leaves
+from llmcost.specs.catalog import shipped
 
 A100, H100, LLAMA = load_hardware("a100-80gb-sxm"), load_hardware("h100-sxm"), load_model("llama3-8b")
 CASE = Options(batch=4, prompt=500, output=100)
@@ -180,3 +181,16 @@ def test_caches_are_as_checkpoints_of_four_bits_say_where_the_engine_heeds_them(
     assert kept == {"vllm": "fp8", "trtllm": "fp8", "sglang": "bf16", None: "bf16"}
     assert estimate(LLAMA, b200, of._replace(engine="vllm", kv_dtype="bf16")).workload.kv_dtype == "bf16"
     assert estimate(LLAMA, b200, of._replace(engine="vllm", weight_dtype="bf16")).workload.kv_dtype == "bf16"
+
+
+def test_a_cache_of_a_type_that_is_none_is_refused_with_its_line(tmp_path):
+    text = (shipped("hardware") / "engines" / "vllm.yaml").read_text("utf-8")
+    line = next(number for number, each in enumerate(text.splitlines(), start=1) if "value: fp8, weights" in each)
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        text.replace("name: vllm", "name: mine").replace("value: fp8, weights", "value: fp9, weights"), "utf-8"
+    )
+    with pytest.raises(SpecError, match="kv_dtype") as error:
+        estimate(LLAMA, H100, CASE._replace(engine=str(file)))
+    assert f"{file}:{line}:" in str(error.value)
+    assert "fp9" in str(error.value)
