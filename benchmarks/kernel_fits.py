@@ -4,6 +4,9 @@ The tables are those of ai-dynamo/aiconfigurator (Apache-2.0): a folder for each
 table, engine and version. They stay where they are; what is written is a few numbers for each kind of kernel, data
 type, GPU and engine, in the forms of llmcost/machine/kernels.py, with the errors on rows that the fit did not see.
 
+Beside them it reads layers of Llama 3.1 8B as LLMServingSim timed them inside vLLM (MIT): a folder `layers-<gpu>` of
+CSV files for each GPU in LAYERS, whose rows are in the same fits.
+
 `kernel_fits.py check TABLES` predicts the rows of other tables by the numbers that ship, and prints how far off they
 are. GPUs without numbers of their own take those of their family.
 
@@ -19,6 +22,7 @@ last third. The numbers are then fitted again to all rows.
 from __future__ import annotations
 
 import argparse
+import csv
 import itertools
 import json
 import math
@@ -40,6 +44,15 @@ from llmcost.model.operators.sequence import causal_pairs
 from llmcost.specs.catalog import load_hardware, shipped
 
 SOURCE = "ai-dynamo/aiconfigurator, kernel tables of commit 095f58a5 (2026-08, Apache-2.0), https://github.com/ai-dynamo/aiconfigurator"
+LAYERS = {"layers-rtx4090-llama-3.1-8b": "rtx4090", "layers-rtxpro6000-llama-3.1-8b": "rtx-pro-6000"}  # folder -> GPU
+LAYERS_VERSION = "0.19"  # of vLLM
+LAYERS_SOURCE = "LLMServingSim, profiler/perf: layers of Llama-3.1-8B in vLLM 0.19 (MIT), https://github.com/casys-kaist/LLMServingSim"
+PROJECTIONS = {  # inputs and outputs of Llama 3.1 8B's products
+    "qkv_proj": (4096, 6144),
+    "o_proj": (4096, 4096),
+    "gate_up_proj": (4096, 28672),
+    "down_proj": (14336, 4096),
+}
 GPUS = {  # folder of tables -> our name of the GPU
     "a100_sxm": "a100-80gb-sxm",
     "h100_sxm": "h100-sxm",
@@ -110,6 +123,32 @@ def tables(folder: Path, kind: str) -> Iterator[tuple[str, str, str, Arrays]]:
         if match and path.parent.name in GPUS:
             columns = parquet.read_table(path).to_pydict()
             yield GPUS[path.parent.name], match[1], match[2], {key: np.array(values) for key, values in columns.items()}
+    for name, gpu in LAYERS.items():
+        rows = list(layer_rows(folder / name, kind)) if (folder / name).is_dir() else []
+        if rows:
+            yield gpu, "vllm", LAYERS_VERSION, {key: np.array([row[key] for row in rows]) for key in rows[0]}
+
+
+def layer_rows(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
+    """Rows of Llama 3.1 8B's layers as those of a table of a kind: products, or attention of one phase alone."""
+    if kind == "gemm":
+        for row in csv.DictReader((folder / "dense.csv").open(encoding="utf-8")):
+            if row["layer"] in PROJECTIONS:
+                k, n = PROJECTIONS[row["layer"]]
+                sizes = {"m": int(row["tokens"]), "n": n, "k": k, "gemm_dtype": "bfloat16"}
+                yield sizes | {"latency": float(row["time_us"]) / 1e3}
+    elif kind in ("context_attention", "generation_attention"):
+        heads = {"num_heads": 32, "num_key_value_heads": 8, "head_dim": 128}
+        types = {"attn_dtype": "bfloat16", "kv_cache_dtype": "bfloat16"}
+        for row in csv.DictReader((folder / "attention.csv").open(encoding="utf-8")):
+            chunk, before, decoding, keys = (
+                int(row[name]) for name in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
+            )
+            sizes = {"batch_size": 1, "isl": chunk, "step": before}
+            if kind == "generation_attention":
+                sizes, chunk, decoding = {"batch_size": decoding, "isl": 1, "step": keys - 1}, decoding, chunk
+            if chunk and not decoding:
+                yield sizes | heads | types | {"latency": float(row["time_us"]) / 1e3}
 
 
 def numbers(table: Arrays, *names: str) -> list[Any]:
@@ -359,6 +398,7 @@ FREE: dict[str, dict[str, Free]] = {
         "quantise_memory": Free(0.5, 0.02, 0.9995),
         "quantise_row": Free(1e-7, 1e-10, 5e-6),
         "later": Free(1e-6, 1e-9, 2e-4),
+        "host": Free(3e-5, 1e-6, 1e-3),
     },
     "experts": {
         "launch": Free(20e-6, 1e-6, 3e-4),
@@ -538,7 +578,7 @@ def models_of(form: str, variant: str) -> Iterator[Model]:
     if form == "product" and variant.partition("/")[0] not in QUANTISED:
         names = tuple(name for name in names if not name.startswith("quantise"))
     if form == "product" and not variant.startswith("fp8-block128"):
-        names = tuple(name for name in names if name != "later")
+        names = tuple(name for name in names if name not in ("later", "host"))
     if form in ("prefill", "decode") and "window" not in variant and "wide" not in variant:
         names = tuple(name for name in names if name != "outside")
     tried = CHOICES[form]
@@ -695,7 +735,10 @@ def write(out: Path, engine: str, version: str, of: str, fits: dict[str, dict[st
     if path.is_file():
         for form, kept in json.loads(path.read_text(encoding="utf-8"))["fits"].items():
             fits[form] = kept | fits.get(form, {})
-    head = {"schema": FORMAT, "engine": engine, "version": version, "of": of, "source": SOURCE}
+    only_layers = of in LAYERS.values() and of not in GPUS.values()
+    sources = [] if only_layers else [SOURCE]
+    sources += [LAYERS_SOURCE] if engine == "vllm" and of in LAYERS.values() else []
+    head = {"schema": FORMAT, "engine": engine, "version": version, "of": of, "source": "; ".join(sources)}
     lines = [f'"{key}": {json.dumps(value)}' for key, value in head.items()]
     forms = [
         f'"{form}": {{\n'

@@ -12,7 +12,7 @@ and calibration.py, from a measured profile, in place of either (in serving by w
 chooses between profile and defaults.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, get_args
 
 from llmcost.ground.algebra import Number, maximum, minimum
@@ -44,6 +44,8 @@ class Host(NamedTuple):
 
     step: Number = 0  # of each step: choosing what runs, preparing it, taking what comes out
     sequence: Number = 0  # of each sequence in a step
+    pace: Number = 0  # of each step, beside the GPUs' work on the one before: a step takes at least as long
+    pace_sequence: Number = 0  # of each sequence in it
     layer: Number = 0  # in which a layer's kernels are started one by one: the layer takes at least as long
     expert_layer: Number = 0  # as `layer`, of one with experts, whose tokens the host counts before it goes on
     request: Number = 0  # of each request before its first step: receiving it, its tokens
@@ -74,6 +76,9 @@ class OwnKernels(Protocol):
     def seconds(self, op: Operator) -> Number | None:
         """Seconds of one execution of an operator; None where it has no kernel for it."""
 
+    def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
+        """Seconds of each operator of a pass, where some run in one kernel or at the same time."""
+
     def within(self, op: Collective) -> Number:
         """1 where the time of a collective holds, inside a node, else 0; of layouts side by side an array."""
 
@@ -84,7 +89,8 @@ class Efficiency(NamedTuple):
     `error`: the mean that the basis itself states, as a user's own profile does. `bands`: of each kind of figure
     (bands.py), where published runs say more. `host`: what an engine takes between the kernels; None where none is
     asked about. `kernels` may tell linear layers that are not quantised (UNQUANTISED) from the others.
-    `own` kernels come before the figures of their kind, for the operators that they know.
+    `own` kernels come before the figures of their kind, for the operators that they know. `mixed`: prompts run in the
+    steps in which others decode; else alone, and decode waits.
     """
 
     kernels: Mapping[str, Kernel]
@@ -93,6 +99,7 @@ class Efficiency(NamedTuple):
     bands: Mapping[str, Band] = {}
     host: Host | None = None
     own: OwnKernels | None = None
+    mixed: bool = True
 
     def band(self, phase: str) -> Band:
         """How far off figures of a phase were: by published runs, else as the basis itself states it."""

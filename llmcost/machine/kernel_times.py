@@ -6,9 +6,11 @@ What it has no numbers for it leaves to the caller: elementwise kernels, scans, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, least, maximum, minimum, more_than, present
+from llmcost.ground.algebra import Number, largest, least, maximum, minimum, more_than, present, sum_of
 from llmcost.ground.constants import Constant
 from llmcost.ground.units import BITS
 from llmcost.machine.chip import links_of
@@ -43,7 +45,12 @@ LARGEST_OWN = 8 << 20  # bytes that engines' own all-reduce takes at most; NCCL 
 
 
 class EngineKernels(NamedTuple):
-    """The kernels of an engine on a GPU, and what its layers compute in, keep weights in and cache."""
+    """The kernels of an engine on a GPU, and what its layers compute in, keep weights in and cache.
+
+    wait: seconds that the GPUs of a collective wait for the last of them. select: seconds of choosing each token's
+    experts by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed ones.
+    joined: prompts and the sequences that decode beside them are in one kernel for attention, that of prompts.
+    """
 
     own: Kernels
     shared: Kernels | None  # NCCL's
@@ -51,6 +58,55 @@ class EngineKernels(NamedTuple):
     compute: str
     weights: str
     cache: str
+    wait: float = 0
+    select: float = 0
+    beside: int = 0
+    joined: bool = False
+
+    def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
+        """Seconds of one execution of each operator of a pass, where not each is a kernel that runs by itself.
+
+        Products that read the same tensor, and of which every GPU has all, are one kernel: each has its share of it.
+        Shared experts run beside the routed ones. The router is followed by the choice of each token's experts. Where
+        one kernel has all attention of a step with prompts, sequences that decode are prompts of one token in it.
+        """
+        found = [
+            once + self.select if op.facts.role == "router" else once
+            for op, once in zip(operators, seconds, strict=True)
+        ]
+        for at, (op, beside) in enumerate(pairwise(operators if self.joined else ())):
+            if isinstance(op, Attention) and op.decode and beside.name == op.name:
+                of_prompts = self._prefill(op)
+                found[at] = found[at] if of_prompts is None else of_prompts
+        for block in blocks(operators):
+            self._as_one_kernel(operators, found, block)
+            if self.beside:
+                self._beside_routed(operators, found, block)
+        return found
+
+    def _as_one_kernel(self, operators: Sequence[Operator], found: list[Number], block: Sequence[int]) -> None:
+        whole = {at: op for at in block if isinstance(op := operators[at], Gemm) and _is_whole(op)}
+        for reads in dict.fromkeys(op.facts.reads for op in whole.values()):
+            same = {at: op for at, op in whole.items() if op.facts.reads == reads}
+            outputs = sum_of(op.n for op in same.values())
+            merged = None if len(same) < 2 else self.seconds(next(iter(same.values()))._replace(n=outputs))
+            for at, op in same.items() if merged is not None else ():
+                found[at] = merged * op.n / outputs
+
+    def _beside_routed(self, operators: Sequence[Operator], found: list[Number], block: Sequence[int]) -> None:
+        """Shared experts' times less what runs at the same time: no faster than all bytes and FLOPs of both allow."""
+        shared, routed = ([at for at in block if operators[at].facts.expert == kind] for kind in ("shared", "routed"))
+        products = [op for at in shared if isinstance(op := operators[at], Gemm)]
+        f = self._figures(self.compute)
+        if not products or not routed or f is None:
+            return
+        both = [operators[at] for at in (*shared, *routed)]
+        moved, flops = sum_of(op.moved_bytes() for op in both), sum_of(op.flops(causal=True) for op in both)
+        alone, theirs = (sum_of(found[at] for at in some) for some in (shared, routed))
+        hidden = maximum(0, alone + theirs - largest([alone, theirs, moved / f.bandwidth, flops / f.peak]))
+        few = 1 - more_than(products[0].b * products[0].s, self.beside)
+        for at in shared:
+            found[at] = found[at] * (1 - few * hidden / alone)
 
     def seconds(self, op: Operator) -> Number | None:
         """Seconds of one execution of an operator; None where the engine's kernel for it was not fitted."""
@@ -152,17 +208,28 @@ class EngineKernels(NamedTuple):
         shared = self.shared.find("collective", op.exchange) if self.shared is not None else None
         own = self.own.find("collective", "custom_all_reduce") if op.exchange == "all_reduce" else None
         times = [collective_seconds(fit.numbers, link, payload, op.ranks) for fit in (own, shared) if fit is not None]
+        if not times:
+            return None
+        wait = self.wait * minimum(1, op.ranks - 1)
         if len(times) < 2:
-            return times[0] if times else None
+            return times[0] + wait
         too_large = more_than(payload, LARGEST_OWN)
-        return times[0] * (1 - too_large) + times[1] * too_large
+        return times[0] * (1 - too_large) + times[1] * too_large + wait
 
 
-def engine_kernels(engine: str, hardware: HardwareSpec, compute: str, weights: str, cache: str) -> EngineKernels | None:
-    """The kernels of an engine on a GPU, by its own tables or its family's; None where there are none."""
+def engine_kernels(
+    engine: str, hardware: HardwareSpec, compute: str, weights: str, cache: str, shared_with: str = ""
+) -> EngineKernels | None:
+    """The kernels of an engine on a GPU, by its own tables or its family's; None where there are none.
+
+    `shared_with`: an engine that runs the same kernels; its numbers stand for those that hold the host's launches.
+    """
     name = hardware.gpu or hardware.name
-    own = load_kernels(engine, name)
-    return None if own is None else EngineKernels(own, load_kernels(NCCL, name), hardware, compute, weights, cache)
+    own, others = load_kernels(engine, name), load_kernels(shared_with, name) if shared_with else None
+    if own is None:
+        return None
+    own = own if others is None else own.without_host(others)
+    return EngineKernels(own, load_kernels(NCCL, name), hardware, compute, weights, cache)
 
 
 def product_formats(compute: str, weights: str) -> tuple[str, ...]:
@@ -179,6 +246,24 @@ def product_formats(compute: str, weights: str) -> tuple[str, ...]:
     return (
         ("int8-weights",) if bits >= 8 else ("mxfp4-weights", "int4-weights") if "mx" in weights else ("int4-weights",)
     )
+
+
+def blocks(operators: Sequence[Operator]) -> list[list[int]]:
+    """The places of the operators of each kind of layer: a layer begins anew with a name that it has already."""
+    found: list[list[int]] = [[]]
+    names: set[str] = set()
+    for at, op in enumerate(operators):
+        if op.name in names:
+            found.append([])
+            names.clear()
+        found[-1].append(at)
+        names.add(op.name)
+    return found
+
+
+def _is_whole(op: Operator) -> bool:
+    """Whether every GPU of a group has all of a quantisable product: those of a latent."""
+    return op.facts.split == "tokens" and not op.facts.role and not op.facts.expert
 
 
 def _is_latent(op: Attention) -> bool:

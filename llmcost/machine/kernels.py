@@ -85,6 +85,7 @@ class Product(NamedTuple):
     quantise_memory: float = 0.0  # share of the bandwidth at which activations are quantised
     quantise_row: float = 0.0  # seconds that an SM takes for a row, however short
     later: float = 0.0  # seconds more from `LATER` rows on, where another kernel takes over
+    host: float = 0.0  # seconds in which the host launches its kernels, where these were not in a CUDA graph
 
 
 class Experts(NamedTuple):
@@ -191,7 +192,9 @@ def product_seconds(x: Product, f: Figures, m: Number, n: Number, k: Number, wid
     time = x.launch + _overlapped((_tiled(x, f, m, n, k, width), moved / (f.bandwidth * x.memory)), x.overlap)
     if x.later:
         time = time + x.later * minimum(1, floor_div(m, LATER))
-    return time + quantise_seconds(x, f, m, k, width) if x.quantise_memory else time
+    if x.quantise_memory:
+        time = time + quantise_seconds(x, f, m, k, width)
+    return _overlapped((time, x.host), x.overlap) if x.host else time  # the host goes on while kernels run
 
 
 def quantise_seconds(x: Product, f: Figures, m: Number, k: Number, width: Width) -> Number:
@@ -364,7 +367,8 @@ class Fitted(NamedTuple):
 
     def by_host(self) -> bool:
         """Whether the host's launches were timed, not the kernels: in a CUDA graph such a kernel is faster."""
-        return bool(self.numbers.launch > HOST) and not isinstance(self.numbers, Experts)
+        launched = max(self.numbers.launch, getattr(self.numbers, "host", 0))
+        return bool(launched > HOST) and not isinstance(self.numbers, Experts)
 
 
 class Kernels(NamedTuple):
@@ -386,6 +390,17 @@ class Kernels(NamedTuple):
     def beside(self, family: Kernels) -> Kernels:
         """The same, with the family's numbers for forms that this GPU has none of."""
         return self._replace(fits=family.fits | self.fits)
+
+    def without_host(self, others: Kernels) -> Kernels:
+        """The same, with another engine's numbers in place of those that hold the host's launches."""
+        fits = {
+            form: {
+                variant: others.fits.get(form, {}).get(variant, fit) if fit.by_host() else fit
+                for variant, fit in variants.items()
+            }
+            for form, variants in self.fits.items()
+        }
+        return self._replace(fits=fits)
 
     def find(self, form: str, *variants: str) -> Fitted | None:
         """The first of these variants of a form that there are numbers of; None where there are none."""

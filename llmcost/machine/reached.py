@@ -66,8 +66,12 @@ def under_engine(
     if engine.kernels and hardware is not None:
         from llmcost.machine.kernel_times import engine_kernels  # an answer without an engine reads none
 
-        own = engine_kernels(engine.kernels, hardware, compute, weights, cache)
-    return found._replace(basis=f"{engine.title} {engine.version}", own=own)
+        own = engine_kernels(engine.kernels, hardware, compute, weights, cache, engine.kernels_shared)
+    if own is not None:
+        names = ("collective.wait", "experts.select", f"attention.joined@{family_of(hardware)}")
+        wait, select, joined = (engine.figures.get(name, 0) for name in names)
+        own = own._replace(wait=wait, select=select, beside=engine.beside or 0, joined=joined == 1)
+    return found._replace(basis=f"{engine.title} {engine.version}", own=own, mixed=engine.mixed)
 
 
 def figures_of(engine: EngineSpec) -> dict[str, float]:

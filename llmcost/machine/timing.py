@@ -130,6 +130,7 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
     """
     if _unknown((chip.peak, chip.plain_peak, chip.attention_peak, chip.bandwidth)):
         return None
+    operators = list(operators)
     seconds: list[Number] = []
     symbolic = isinstance(chip.bandwidth, Symbolic)
     for op in operators:
@@ -146,8 +147,10 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
         else:
             peak = chip.plain_peak if efficiency.apart(op) else chip.peak_of(op)
             once = _kernel_seconds(op, peak, chip.bandwidth, efficiency.of(op), symbolic=symbolic)
-        seconds.append(op.count * once)
-    return seconds
+        seconds.append(once)
+    if efficiency.own is not None:
+        seconds = efficiency.own.together(operators, seconds)
+    return [0 if isinstance(op, Stored) else op.count * once for op, once in zip(operators, seconds, strict=True)]
 
 
 def _exchange_seconds(op: Communication, own: Number, links: Links | None, efficiency: Efficiency) -> Number:

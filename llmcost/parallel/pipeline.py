@@ -7,6 +7,7 @@ other. In decode there are as many parts as stages; none can begin its next toke
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named, present, sum_of
@@ -118,12 +119,19 @@ class Server(NamedTuple):
             layers = maximum(layers, host.layer * self.model.num_hidden_layers)
         return Stages(first, layers, last, hop, self.pp, self.stage_share())
 
-    def host_seconds(self, sequences: Number) -> Number:
-        """Seconds that a step with so many sequences waits for the engine's host; 0 where no engine is asked about."""
+    def with_host(self, seconds: Number, sequences: Number, of: str = "") -> Number:
+        """Seconds of a step with so many sequences that the GPUs take `seconds` for, where an engine's host is at work.
+
+        Some of its work the GPUs wait for; the rest it does beside them, and the longer of the two counts.
+        """
         host = self.efficiency.host
-        if host is None:
-            return 0
-        return named("host_seconds", host.step + host.sequence * sequences)
+        if host is None or seconds is None:
+            return seconds
+        waits = host.step + host.sequence * sequences
+        if present(waits):
+            seconds = seconds + named("host_seconds", waits, of)
+        beside = host.pace + host.pace_sequence * sequences
+        return maximum(seconds, named("host_pace", beside, of)) if present(beside) else seconds
 
     def request_seconds(self) -> Number:
         """Seconds on the engine's host before a request can start; 0 where no engine is asked about."""
@@ -168,15 +176,26 @@ class Stages(NamedTuple):
         ends = maximum(self.first, self.last) + (1 - several) * minimum(self.first, self.last)
         return self.layers * self.share + ends + several * self.hop
 
-    def one_behind_the_other(self, passes: Number, at_a_time: Number = None, largest: Number = 1) -> Number:
+    def one_behind_the_other(
+        self,
+        passes: Number,
+        at_a_time: Number = None,
+        largest: Number = 1,
+        each: Callable[[Number], Number] = lambda seconds: seconds,
+    ) -> Number:
         """Seconds of several passes one behind the other, until the last has come out.
 
         `at_a_time`: passes after which the stages have to be empty before the next ones begin; None: all of them.
         `largest`: the tokens of the largest of them, which fills and empties the stages, over those of the mean one.
+        `each`: what a pass takes that the GPUs take so many seconds for, where an engine's host is at work.
         """
-        begun = 1 if at_a_time is None or is_one(passes) else ceil_div(passes, at_a_time)
-        seconds = self.through() if is_one(passes) else begun * self.through() + (passes - begun) * self.slowest()
-        return seconds if is_one(largest) else seconds + begun * (largest - 1) * (self.through() - self.slowest())
+        first = self.through()
+        if not is_one(largest):
+            first = first + (largest - 1) * (first - self.slowest())
+        if is_one(passes):
+            return each(first)
+        begun = 1 if at_a_time is None else ceil_div(passes, at_a_time)
+        return begun * each(first) + (passes - begun) * each(self.slowest())
 
     def round(self, passes: Number, of: str = "") -> Number:
         """Seconds in which each of several passes in flight comes out once.

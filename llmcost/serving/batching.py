@@ -26,6 +26,9 @@ n is the least of three numbers: the concurrency; the requests whose caches have
 kept free (vLLM's watermark), each at its mean length, or at its full one where the engine reserves room for all of the
 output; and the requests whose tokens fill the chunk. All others wait in the queue.
 
+Engines that run prompts alone have L = o - 1 steps, all of decode, with passes of prompts between them that decode
+waits for. Requests that end at about the same time begin together there, and wait for each other.
+
 Left out: time on the host between steps where no engine is named, prompts that share a prefix, requests that differ in
 length, preemption, and that a chunk reads the keys of the chunks before it again. The limit takes all prompts at once,
 spreads computing and reading evenly over ranks and time, fills the whole memory with weights and cache, and knows no
@@ -36,6 +39,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import (
@@ -66,6 +70,9 @@ SATURATED = 1e-9  # least denominator of a step of Newton's: there requests arri
 REQUESTS_A_SLOT = Constant(
     10, "InferenceMAX's benchmarks ask for ten times as many requests as are in flight (--num-prompts)", "requests"
 )
+SPREAD = Constant(0.2, "of a length: the same benchmarks draw lengths from 80 to 100 % (--random-range-ratio 0.8)")
+# Requests that began together end over a time that grows with the root of how often: the mean of 1/√k, after the first.
+TOGETHER = fmean(1 / k**0.5 for k in range(1, int(REQUESTS_A_SLOT.value)))
 WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)")
 
 
@@ -75,13 +82,16 @@ def serving(server: Server, w: Workload, memory: Memory) -> Serving:
     bounds = {name: mean_share(amount, w.dp) for name, amount in asked.items() if amount is not None}
     at_once = [*bounds.values()]  # requests of a rank that the limit lets run together, each of these at most
     steps = w.output if w.chunk is None else maximum(1, w.prompt / w.chunk) + w.output - 1  # L
+    mixed = server.efficiency.mixed
+    if not mixed:
+        steps = maximum(1, w.output - 1)  # those of decode
     have_room = None
     if memory.usable_bytes is not None:
         room = _room(server, w, memory)
         have_room = room.beside_activations
         bounds["memory"] = maximum(1, have_room)
         at_once.append(room.whole_memory)
-    if w.chunk is not None:
+    if w.chunk is not None and mixed:
         bounds["chunk"] = server.pp * w.chunk * steps / (w.prompt + w.output - 1)
     if w.max_num_seqs is not None:
         bounds["max_num_seqs"] = w.max_num_seqs
@@ -200,22 +210,40 @@ class Mix(NamedTuple):
         passes = in_flight(running, server.pp)
         tokens = self.mean_step(running / passes)
         prompt_tokens = tokens.begin * w.prompt
-        piece = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk - tokens.decoding)
-        piece = named("piece", maximum(prompt_tokens, piece))
+        mixed = server.efficiency.mixed
+        beside = tokens.decoding if mixed else 0  # tokens of a chunk that are no prompts'
+        piece = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk - beside)
+        piece = maximum(prompt_tokens, piece)
+        piece = named("piece", piece if mixed or w.chunk is None else minimum(piece, w.chunk))
         decoding = tokens.decode_load()
         decode = server.whole(decoding)
-        with_prompt = server.times(*joined(server, tokens._replace(begin=piece / w.prompt), decode))
+        begin = piece / w.prompt
+        prompts = Load(begin, w.prompt, w.prompt)
+        share, load = (
+            joined(server, tokens._replace(begin=begin), decode) if mixed else (server.share(prompts), prompts)
+        )
+        with_prompt = server.times(share, load)
         without = server.times(server.divided(decode), decoding)
         if with_prompt is None or without is None:
             return None
-        host = server.host_seconds(tokens.decoding)
-        longer = named("step_with_prompts", with_prompt.round(passes, "with prompts") + host, of)
-        shorter = named("step_of_decode", without.round(passes, "decode") + host, of)
-        share = prompt_tokens / piece  # of the steps that have a piece of a prompt
-        step = named("mean_step_seconds", share * longer + (1 - share) * shorter, of)
-        prefill = named("prompt_steps_seconds", maximum(1, w.prompt / piece) * longer, of)
-        turn = named("turn", self.turn(running, step, share * longer / step, w.prompt / piece * longer), of)
+        sequences = tokens.decoding if mixed else begin
+        own = server.with_host(with_prompt.round(passes, "with prompts"), sequences, "with prompts")
+        shorter = server.with_host(without.round(passes, "decode"), tokens.decoding, "decode")
+        own, shorter = named("step_with_prompts", own, of), named("step_of_decode", shorter, of)
+        longer = own
+        if not mixed:  # decode waits for prompts, and then goes on
+            shorter = shorter * minimum(1, w.output - 1)
+            longer = own + shorter
+        busy = prompt_tokens / piece  # the share of steps with a piece of a prompt, or pieces before one of decode
+        step = named("mean_step_seconds", busy * longer + (1 - busy) * shorter, of)
+        prefill = named("prompt_steps_seconds", maximum(1, w.prompt / piece) * own, of)
+        turn = self.turn(running, step, busy * longer / step, w.prompt / piece * longer)
+        if not mixed and w.rate is None and w.requests is None:
+            turn = turn + self.ready_with(running, shorter) / 2 * w.prompt / piece * own
+        turn = named("turn", turn, of)
         decoding = maximum(0, steps * step - turn - prefill)  # rounding takes that of one token below 0
+        if not mixed:
+            decoding = decoding * minimum(1, w.output - 1)
         return Pace(step, prefill, decoding / maximum(1, w.output - 1))
 
     def turn(self, running: Number, step: Number, busy: Number, each: Number) -> Number:
@@ -233,6 +261,15 @@ class Mix(NamedTuple):
         if w.requests is not None:
             first = minimum(1, running * w.dp / w.requests)
         return (1 - first) * minimum(1, others) * step / 2 + first * others / 2 * each
+
+    def ready_with(self, running: Number, step: Number) -> Number:
+        """Other prompts of a closed loop that are ready when a prompt is, where prompts run alone.
+
+        No request ends while prompts run. Between, requests that began together end within `SPREAD` of their decode
+        steps, of `step` seconds each; those that end while the host takes in the first of them begin together again.
+        """
+        window = maximum(SATURATED, SPREAD.value * self.w.output * step)
+        return TOGETHER * maximum(0, running - 1) * minimum(1, self.server.request_seconds() / window)
 
     def arriving(self, most: Number) -> Number:
         """Requests that arrive while one runs, where up to `most` run: Little's law, solved by Newton's method.

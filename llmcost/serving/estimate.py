@@ -327,6 +327,7 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
         chunk=options.chunk or chunk,
         max_num_seqs=options.max_num_seqs or engine.default("max_num_seqs", hardware),
         cuda_graphs=engine.launch == "graph" if options.cuda_graphs is None else options.cuda_graphs,
+        kv_dtype=options.kv_dtype or engine.cache_of(weights),
         free_memory_fraction=engine.free_memory_fraction if fraction is None else fraction,
         reserve_output=options.reserve_output or engine.reserve_output,
         head_dtype=options.head_dtype or (options.weight_dtype if engine.quantised_head else None),

@@ -112,7 +112,7 @@ def _prompts_seconds(server: Server, w: Workload, sequences: Number, whole: Stag
     """
     groups, chunks, at_once = schedule(sequences, w.prompt, w.chunk, server.pp)
     if is_one(groups) and is_one(chunks):
-        return None if whole is None else whole.through() + server.host_seconds(sequences)
+        return None if whole is None else server.with_host(whole.through(), sequences)
     full = floor_div(sequences, at_once)  # groups that have as many sequences as run at once
     rest, s = sequences - full * at_once, divide(w.prompt, chunks)
     loads = [Load(at_once, s, w.prompt)]
@@ -124,13 +124,14 @@ def _prompts_seconds(server: Server, w: Workload, sequences: Number, whole: Stag
         return None
     logits_once = stages._replace(last=stages.last / chunks)  # the last chunk of a prompt alone has logits
     largest = 1 if is_one(server.pp) or w.chunk is None else maximum(1, divide(minimum(w.prompt, w.chunk), s))
-    seconds = logits_once.one_behind_the_other(full * chunks, server.in_flight(), largest)
-    seconds = seconds + full * chunks * server.host_seconds(at_once)
+    seconds = logits_once.one_behind_the_other(
+        full * chunks, server.in_flight(), largest, lambda seconds: server.with_host(seconds, at_once)
+    )
     if not present(rest):
         return seconds
     load = Load(rest, w.prompt, w.prompt)  # of prompts that are not cut: a piece of one is a group by itself
     last = server.times(server.share(load), load)
-    return None if last is None else seconds + minimum(1, rest) * (last.slowest() + server.host_seconds(rest))
+    return None if last is None else seconds + minimum(1, rest) * server.with_host(last.slowest(), rest)
 
 
 class DecodeStep(NamedTuple):
@@ -152,7 +153,7 @@ def decode_step(server: Server, w: Workload, context: Number, over: tuple[Number
     parts, load = _pass_of(server, sequences, context, over, w.prompt)
     share = server.share(load)
     stages, cost = server.times(share, load), server.cost(share, load)
-    seconds = RankSeconds(None if stages is None else stages.round(parts) + server.host_seconds(sequences))
+    seconds = RankSeconds(None if stages is None else server.with_host(stages.round(parts), sequences))
     if stages is not None and alone(w):
         seconds = seconds._replace(others=_step_of_others(server, w, context, over))
     return DecodeStep(load, share, cost, _least(server, w, context, over, cost), seconds)
@@ -172,7 +173,7 @@ def _step_of_others(server: Server, w: Workload, context: Number, over: tuple[Nu
     parts, load = _pass_of(server, share_of_others(w), context, over, w.prompt)
     stages = server.times(server.share(load), load)
     assert stages is not None
-    return stages.round(parts) + server.host_seconds(load.b)
+    return server.with_host(stages.round(parts), load.b)
 
 
 def _least(

@@ -124,7 +124,7 @@ class StepTime:
         stages = server.times(server.divided(whole), load)
         if stages is None or guessing is None:
             return None
-        seconds = stages.round(passes) + server.host_seconds(decoding + sizes.get("prompts", 0))
+        seconds = server.with_host(stages.round(passes), decoding + sizes.get("prompts", 0))
         return seconds + self.speculated * guessing if present(guessing) else seconds
 
 

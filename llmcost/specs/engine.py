@@ -9,7 +9,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from llmcost.ground.units import parse_quantity
+from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.engine_command import COMMAND, LOG, Command, LogLine, command_from, log_from
 from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
 from llmcost.specs.reader import Document
@@ -33,8 +33,12 @@ SCHEMA = record(
         "command": COMMAND,
         "log": LOG,
         "aliases": several(TEXT),
-        "kernels": TEXT,
+        **dict.fromkeys(("kernels", "kernels_shared"), TEXT),
         "formats": several(TEXT),
+        "beside": _sourced(SIZE),
+        "kv_dtype": several(
+            record(required={"value": choice(*BITS), "weights": TEXT, "source": TEXT}, optional={"note": TEXT})
+        ),
         "figures": mapping(_sourced(number(0, 1e12))),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
@@ -67,11 +71,14 @@ class EngineSpec(NamedTuple):
     """One engine at one version: `command` starts it, `log` are lines that it prints then.
 
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
-    `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `stated`:
-    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `formats`:
-    of weights that it has kernels for, as patterns of their names; none: nothing is said of them. `activations`: the
-    type that it computes in unless told otherwise; None: what the model and the GPU have.
-    `sampler`: bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before it sizes its cache.
+    `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py; `kernels_shared`: one
+    that runs the same kernels and whose times stand for those that were measured with the host's launches. `stated`:
+    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `beside`:
+    tokens of a pass up to which shared experts run at the same time as routed ones. `formats`: of weights that it has
+    kernels for, as patterns of their names; none: nothing is said of them. `activations`: the type that it computes in
+    unless told otherwise; None: what the model and the GPU have. `kv_dtype`: what caches are kept in where weights are
+    of a format whose checkpoints say so. `sampler`: bytes a logit that it takes to sample all `max_num_seqs` at once,
+    as it does before it sizes its cache.
     """
 
     name: str
@@ -85,6 +92,9 @@ class EngineSpec(NamedTuple):
     log: tuple[LogLine, ...] = ()
     aliases: tuple[str, ...] = ()
     kernels: str = ""
+    kernels_shared: str = ""
+    beside: int | None = None
+    kv_dtype: dict[str, str] = {}  # noqa: RUF012
     figures: dict[str, float] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
     chunk: tuple[Limit, ...] = ()
     max_num_seqs: tuple[Limit, ...] = ()
@@ -107,6 +117,10 @@ class EngineSpec(NamedTuple):
         return not self.formats or all(
             any(fnmatchcase(each, known) for known in self.formats) for each in weights.split("+")
         )
+
+    def cache_of(self, weights: str) -> str | None:
+        """What the cache is kept in unless told otherwise, with weights of a format; None where nothing is said."""
+        return next((self.kv_dtype[each] for each in weights.split("+") if each in self.kv_dtype), None)
 
     def default(self, name: str, hardware: HardwareSpec | None) -> int | None:
         """Its `chunk` or `max_num_seqs` on a GPU; None where it has no such bound."""
@@ -135,6 +149,8 @@ def engine_from(document: Document) -> EngineSpec:
             Limit(taken((name, at), each), _below(document, name, at, each), each.get("architecture", ""))
             for at, each in enumerate(fields.get(name, ()))
         )
+    kept = fields.get("kv_dtype", ())
+    fields["kv_dtype"] = {each["weights"]: taken(("kv_dtype", at), each) for at, each in enumerate(kept)}
     figures = fields.get("figures", {})
     fields["figures"] = {name: taken(("figures", name), entry) for name, entry in figures.items()}
     fields["command"] = command_from(document, fields.get("command"))
@@ -145,9 +161,9 @@ def engine_from(document: Document) -> EngineSpec:
 
 
 def _where(limit: dict[str, Any]) -> list[str]:
-    """On which GPUs a default holds, in words."""
+    """On which GPUs, or for which weights, a default holds, in words."""
     small = [f"below {limit['memory_below']}"] if "memory_below" in limit else []
-    return small + ([limit["architecture"]] if "architecture" in limit else [])
+    return small + [limit[name] for name in ("architecture", "weights") if name in limit]
 
 
 def _below(document: Document, name: str, at: int, limit: dict[str, Any]) -> float | None:

@@ -129,10 +129,7 @@ def test_layouts_that_engines_ran_are_not_refused():
     asks = [(case, options_of(case)) for case in CASES]
     uneven = [(case, options) for case, options in asks if options is not None and options.pp in (3, 6)]
     assert {(case.settings["model"], options.pp) for case, options in uneven} >= {("qwen2.5-72b", 3), ("llama3-70b", 6)}
-    refused = [(case, options) for case, options in asks if options is not None and asked(case, options) is None]
-    assert {case.source.name for case, _ in refused} == {"silicon-2026"}
-    # Its rows say "tp 64" of racks whose attention was parallel over the batch: no model's heads are divided by that.
-    assert {options.tp for _, options in refused} == {64, 72}
+    assert [case.name for case, options in asks if options is not None and asked(case, options) is None] == []
 
 
 def test_a_kernels_prediction_is_the_kernel_timers():

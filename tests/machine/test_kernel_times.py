@@ -106,3 +106,70 @@ def test_formats_take_the_kernels_that_read_them():
 
 def test_an_engine_without_numbers_for_a_gpu_has_no_kernels():
     assert engine_kernels("vllm", load_hardware("mi300x"), "bf16", "bf16", "bf16") is None
+
+
+def test_products_of_a_latents_queries_and_keys_are_one_kernel():
+    """Of DeepSeek's 7,168 inputs and 1,536 and 576 outputs: a kernel of 2,112, of which each has its share."""
+    known = engine_kernels("sglang", H100, "bf16", "bf16", "bf16")
+    q, kv = [op for op in ops_of("deepseek-v3", 8, 1000, decode=True) if op.name in ("q_a_proj", "kv_a_proj")][:2]
+    assert (q.n, kv.n) == (1536, 576)
+    alone = [known.seconds(q), known.seconds(kv)]
+    both = known.together([q, kv], alone)
+    assert sum(both) == pytest.approx(known.seconds(q._replace(n=2112)))
+    assert both[0] / both[1] == pytest.approx(1536 / 576)
+    assert sum(both) < sum(alone)
+
+
+def experts_of(batch):
+    """A layer's routed and shared experts of DeepSeek V3 with so many tokens."""
+    ops = ops_of("deepseek-v3", batch, 1000, decode=True)
+    routed = [op for op in ops if op.facts.expert == "routed" and isinstance(op, GroupedGemm)]
+    return [*routed, *[op for op in ops if op.facts.expert == "shared" and isinstance(op, Gemm)]]
+
+
+def test_few_tokens_run_shared_experts_beside_the_routed_ones():
+    known = engine_kernels("sglang", H100, "bf16", "bf16", "bf16")._replace(beside=256)
+    for batch in (1, 8, 256):
+        ops = experts_of(batch)
+        alone = [known.seconds(op) for op in ops]
+        both = known.together(ops, alone)
+        moving = sum(op.moved_bytes() for op in ops) / H100.bandwidth.value
+        assert both[:2] == alone[:2]
+        assert sum(both) == pytest.approx(min(sum(alone), max(sum(alone[:2]), sum(alone[2:]), moving)))
+    ops = experts_of(257)
+    alone = [known.seconds(op) for op in ops]
+    assert known.together(ops, alone) == pytest.approx(alone)
+
+
+def test_the_choice_of_experts_follows_the_router():
+    known = engine_kernels("vllm", H100, "bf16", "bf16", "bf16")._replace(select=1e-5)
+    ops = ops_of("qwen3-30b-a3b", 4, 1000, decode=True)
+    found = known.together(ops, [1e-6] * len(ops))
+    assert {op.name for op, once in zip(ops, found, strict=True) if once == pytest.approx(1.1e-5)} == {"router"}
+
+
+def test_a_collective_waits_for_its_last_gpu_and_one_gpu_for_nobody():
+    patient = engine_kernels("vllm", H100, "bf16", "bf16", "bf16")
+    exchange = Collective("sum", "mlp", 1, "all_reduce", 16, 4096, 8, 1, 8, 2)
+    waiting = patient._replace(wait=3e-6)
+    assert waiting.seconds(exchange) - patient.seconds(exchange) == pytest.approx(3e-6)
+    assert waiting.seconds(exchange._replace(ranks=1)) == patient.seconds(exchange._replace(ranks=1)) == 0
+
+
+def test_one_kernel_has_the_attention_of_a_step_with_prompts_where_an_engine_says_so():
+    """Sixteen that decode beside a prompt are sixteen prompts of one token: a tile of queries each."""
+    known = engine_kernels("vllm", load_hardware("rtx-pro-6000"), "bf16", "bf16", "bf16")
+    (decode,) = [op for op in ops_of("llama3.1-8b", 16, 1000, decode=True) if isinstance(op, Attention)]
+    (prompt,) = [op for op in ops_of("llama3.1-8b", 1, 512, decode=False) if isinstance(op, Attention)]
+    alone = [known.seconds(decode), known.seconds(prompt)]
+    assert known.together([decode, prompt], alone) == alone
+    joined = known._replace(joined=True)
+    assert joined.together([decode, prompt], alone) == [known.seconds(decode._replace(decode=False)), alone[1]]
+    assert joined.together([decode], alone[:1]) == alone[:1]
+
+
+def test_numbers_that_hold_the_hosts_launches_are_those_of_an_engine_with_the_same_kernels():
+    vllm = engine_kernels("vllm", H100, "fp8", "fp8-block128", "bf16", "sglang").own
+    sglang = kernels.load_kernels("sglang", "h100-sxm")
+    assert vllm.find("product", "fp8-block128") == sglang.find("product", "fp8-block128")
+    assert vllm.find("product", "bf16") == kernels.load_kernels("vllm", "h100-sxm").find("product", "bf16")

@@ -312,3 +312,16 @@ def test_kernels_whose_launch_only_a_host_explains_are_named():
     known = kernels.load_kernels("vllm", "h100-sxm")
     assert known.find("product", "fp8-block128").by_host()
     assert not known.find("product", "bf16").by_host()
+
+
+def test_the_host_launches_kernels_while_they_run():
+    """A product of no size takes the host's time, a large one its own, and none less than either."""
+    known = kernels.load_kernels("vllm", "b200").find("product", "fp8-block128").numbers
+    f, width = kernels.figures_of(load_hardware("b200"), "fp8"), WIDTHS["fp8-block128"]
+    device = known._replace(host=0.0)
+    for m in (1, 512, 65536):
+        both = kernels.product_seconds(known, f, m, 4096, 4096, width)
+        alone = kernels.product_seconds(device, f, m, 4096, 4096, width)
+        assert both >= max(alone, known.host)
+    assert kernels.product_seconds(known, f, 1, 128, 128, width) == pytest.approx(known.host, rel=0.01)
+    assert both == pytest.approx(alone, rel=0.05)

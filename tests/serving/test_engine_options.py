@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 
 from llmcost import Options, estimate, load_hardware, load_model
-from llmcost.ground.errors import InputError
+from llmcost.ground.errors import InputError, SpecError
 from llmcost.machine.defaults import DEFAULTS
+from llmcost.machine.efficiency import Host
 from llmcost.machine.process import SERVING_COMMUNICATORS, SERVING_CONTEXT
 from llmcost.search.sweep import Sweep
+from llmcost.serving.batching import TOGETHER
+from llmcost.serving.estimate import estimate as at_shares
+from llmcost.serving.estimate import machine_of, server_of, workload_of
 from llmcost.serving.results import leaves
+from llmcost.specs.catalog import shipped
 
 A100, H100, LLAMA = load_hardware("a100-80gb-sxm"), load_hardware("h100-sxm"), load_model("llama3-8b")
 CASE = Options(batch=4, prompt=500, output=100)
@@ -165,3 +170,82 @@ def test_the_largest_batch_and_context_leave_the_samplers_room(options):
     longest = Options(engine="vllm-0.10", batch=64, **options)
     most = estimate(LLAMA, H100, longest).memory.max_context
     assert estimate(LLAMA, H100, longest._replace(context=min(most, 8192))).memory.fits
+
+
+def server(host, **options):
+    """A server of Llama 3 8B on an H100 whose engine's host takes so long."""
+    w = workload_of(LLAMA, H100, Options(prompt=1000, output=100, **options))
+    size, chip, reached = machine_of(H100, w)
+    return server_of(LLAMA, size, chip, reached._replace(host=host), w)
+
+
+def test_gpus_wait_for_some_of_the_hosts_work_and_the_rest_is_done_beside_them():
+    """Of 10 sequences: 10 ms and 1 + 10 · 0.1 to wait for are 12; a pace of 3 + 10 · 0.5 ms adds none, 5 + 10 is 15."""
+    waits = Host(step=1e-3, sequence=1e-4)
+    assert server(waits).with_host(10e-3, 10) == pytest.approx(12e-3)
+    assert server(waits._replace(pace=3e-3, pace_sequence=5e-4)).with_host(10e-3, 10) == pytest.approx(12e-3)
+    assert server(waits._replace(pace=5e-3, pace_sequence=1e-3)).with_host(10e-3, 10) == pytest.approx(15e-3)
+    assert server(None).with_host(10e-3, 10) == 10e-3
+
+
+def test_prompts_that_run_alone_hold_up_everyone_that_decodes():
+    """SGLang's 31 others each run a prompt of their own while a request decodes: their times are in its tokens'."""
+    of = {"prompt": 4000, "output": 1000, "engine": "sglang"}
+    found = estimate(LLAMA, H100, Options(concurrency=32, **of)).serving.expected
+    alone = estimate(LLAMA, H100, Options(batch=32, prompt=4000, output=1000, engine="sglang")).request.expected
+    prompt = estimate(LLAMA, H100, Options(batch=1, **of)).prefill.expected.seconds
+    assert found.tpot_seconds == pytest.approx(alone.tpot_seconds + 31 * prompt / 999, rel=0.05)
+
+
+def test_where_prompts_run_alone_one_token_is_a_prompt_and_short_outputs_leave_none_in_a_queue():
+    of = {"prompt": 4000, "engine": "sglang"}
+    one = estimate(LLAMA, H100, Options(concurrency=1, output=1, **of)).serving.expected
+    prompt = estimate(LLAMA, H100, Options(batch=1, output=1, **of)).request.expected
+    assert one.ttft_seconds == one.latency_seconds == pytest.approx(prompt.ttft_seconds)
+    assert one.tpot_seconds == 0
+    two = estimate(LLAMA, H100, Options(concurrency=16, output=2, **of)).serving
+    assert (two.running, two.limited_by) == (16, "concurrency")
+
+
+def test_requests_that_end_while_the_host_takes_one_in_begin_together_where_prompts_run_alone():
+    """A host ten times as slow lets ten times as many end meanwhile, half of which are before a prompt."""
+    of = {"prompt": 4000, "output": 2000, "engine": "sglang"}
+    closed = Options(concurrency=16, **of)
+    reached = machine_of(H100, workload_of(LLAMA, H100, closed))[2]
+
+    def first_token(host):
+        found = at_shares(LLAMA, H100, closed, reached._replace(host=Host(request=host)))
+        return found.serving.expected.ttft_seconds - host
+
+    none, some, many = (first_token(host) for host in (0, 0.01, 0.1))
+    assert many - none == pytest.approx(10 * (some - none))
+    decode, prompt = (
+        at_shares(LLAMA, H100, Options(batch=batch, **of), reached._replace(host=None)) for batch in (16, 1)
+    )
+    window = 0.2 * 2000 * decode.request.expected.tpot_seconds
+    together = TOGETHER * 15 * 0.01 / window
+    assert some - none == pytest.approx(together / 2 * prompt.prefill.expected.seconds, rel=0.05)
+
+
+def test_caches_are_as_checkpoints_of_four_bits_say_where_the_engine_heeds_them():
+    b200, of = load_hardware("b200"), Options(prompt=1000, output=100, weight_dtype="nvfp4")
+    kept = {
+        engine: estimate(LLAMA, b200, of._replace(engine=engine)).workload.kv_dtype
+        for engine in ("vllm", "trtllm", "sglang", None)
+    }
+    assert kept == {"vllm": "fp8", "trtllm": "fp8", "sglang": "bf16", None: "bf16"}
+    assert estimate(LLAMA, b200, of._replace(engine="vllm", kv_dtype="bf16")).workload.kv_dtype == "bf16"
+    assert estimate(LLAMA, b200, of._replace(engine="vllm", weight_dtype="bf16")).workload.kv_dtype == "bf16"
+
+
+def test_a_cache_of_a_type_that_is_none_is_refused_with_its_line(tmp_path):
+    text = (shipped("hardware") / "engines" / "vllm.yaml").read_text("utf-8")
+    line = next(number for number, each in enumerate(text.splitlines(), start=1) if "value: fp8, weights" in each)
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        text.replace("name: vllm", "name: mine").replace("value: fp8, weights", "value: fp9, weights"), "utf-8"
+    )
+    with pytest.raises(SpecError, match="kv_dtype") as error:
+        estimate(LLAMA, H100, CASE._replace(engine=str(file)))
+    assert f"{file}:{line}:" in str(error.value)
+    assert "fp9" in str(error.value)
