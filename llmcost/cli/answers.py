@@ -1,11 +1,20 @@
 """`llmcost estimate`, `explain`, `ops`: questions about one model."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Argument, Takes
-from llmcost.ground.options import flag, word
-from llmcost.serving.options import LAYOUT, MIXES, PHASES, Options
+from llmcost.ground.errors import InputError
+from llmcost.ground.options import as_typed, flag, word
+from llmcost.serving.options import BASES, LAYOUT, MIXES, PHASES, Options
+
+if TYPE_CHECKING:
+    from llmcost.model.spec import ModelSpec
+    from llmcost.report.estimate import Shown
+    from llmcost.report.tables import Table
+    from llmcost.serving.results import Estimate
+    from llmcost.specs.hardware import HardwareSpec
 
 # What no operator of one pass depends on: requests, and what memory is left for.
 BEYOND_A_PASS = (
@@ -22,9 +31,18 @@ def estimate(
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
     breakdown: Annotated[bool, flag("Also every operator of prefill and decode.")] = False,
+    basis: Annotated[
+        str | None,
+        word(
+            "Whose times the tables have; textbook: those of the course documents, with training.",
+            (*BASES, "all"),
+            default="limit and expected",
+        ),
+    ] = None,
+    training: Annotated[bool, flag("Also training on one GPU, by the prompt's length.")] = False,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """Parameters, FLOPs, memory, traffic and speed of MODEL on a GPU.
+    """Whether MODEL fits a GPU and how fast it is there; parameters, FLOPs, memory, traffic.
 
     Example: llmcost estimate llama3-8b --hw rtx4090
     """
@@ -35,12 +53,20 @@ def estimate(
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
+    _refuse_of_tables(basis, hw, form, training=training)
     result = compute(spec, chip, options)
+
+    def tables() -> "list[Table]":
+        shown = _shown(options, basis, training=training)
+        if chip is not None and not result.memory.fits:
+            shown = shown._replace(remedies=_remedies(spec, chip, options, result, (model, hw, kind, allow_unknown)))
+        return estimate_tables(spec, result, shown)
+
     if not breakdown:
         form.show(
             result.to_dict,
             lambda: (("quantity", "value", "unit"), estimate_rows(result)),
-            lambda: estimate_tables(spec, result),
+            tables,
             spec.unknown_keys,
         )
         return
@@ -53,11 +79,49 @@ def estimate(
         lambda: result.to_dict() | {"operators": {phase: each.rows() for phase, each in phases.items()}},
         lambda: (("phase", *OperatorRow._fields), rows),
         lambda: [
-            *estimate_tables(spec, result),
+            *tables(),
             *(operator_table(f"Operators of {name}", phases[name]) for name in phases),
         ],
         spec.unknown_keys,
     )
+
+
+def _refuse_of_tables(basis: str | None, hw: str | None, form: o.Form, *, training: bool) -> None:
+    """Raise InputError for an option of tables where there is none, or where no GPU gives times."""
+    for name, given in ((f"--basis {basis}", basis is not None), ("--training", training)):
+        if given and (form.json or form.csv):
+            raise InputError(f"{name}: of the tables; JSON and CSV have every basis, and training")
+        if given and hw is None:
+            raise InputError(f"{name}: times need a GPU; give it too, with --hw")
+
+
+def _shown(options: Options, basis: str | None, *, training: bool) -> "Shown":
+    """What the tables show: what was asked for, the textbook too where its MFU was, training where its tokens were."""
+    from llmcost.report.estimate import Shown
+
+    usual = Options()
+    bases = Shown().bases if basis is None else BASES if basis == "all" else (basis,)
+    if options.mfu != usual.mfu and "textbook" not in bases:
+        bases = ("textbook", *bases)
+    return Shown(bases, training or basis == "textbook" or options.tokens != usual.tokens)
+
+
+def _remedies(
+    spec: "ModelSpec",
+    chip: "HardwareSpec",
+    options: Options,
+    result: "Estimate",
+    typed: tuple[str, str | None, str | None, Sequence[str]],
+) -> tuple[tuple[str, str], ...]:
+    """What would make a model fit, each with the command that asks for it; `typed`: MODEL, --hw, --as, unknown keys."""
+    from shlex import join
+
+    from llmcost.search.remedies import remedies
+
+    model, hw, kind, unknown = typed
+    head = ["llmcost", "estimate", model, "--hw", str(hw), *(["--as", kind] if kind else [])]
+    head += [word for key in unknown for word in ("--allow-unknown", key)]
+    return tuple((each.what, join(head + as_typed(each.options))) for each in remedies(spec, chip, options, result))
 
 
 def explain(

@@ -10,7 +10,7 @@ from llmcost.cli.command import Given, Takes, spelled_out
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, number, word
 from llmcost.ground.units import parse_milliseconds
-from llmcost.serving.options import Options
+from llmcost.serving.options import BASES, Options
 from llmcost.simulation.results import Spread
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 LISTS = ("gpus", "dtype", "weight_dtype")
 CHOSEN = ("tp", "pp", "dp", "ep")  # degrees, as the GPUs and the model have it
-BASES = ("textbook", "limit", "expected")
 
 
 def fit(

@@ -60,8 +60,8 @@ def sweep(
     """Every combination of the options given, one row each.
 
     \b
-    A LIST is one or more of these, with commas between them (1,024 would be
-    1 and 024, and is refused: type 1024):
+    A LIST is one or more of these, with commas between them
+    (1,024 would be 1 and 024, and is refused: type 1024):
       8k           a value, as other commands take it
       1..64        every whole number from 1 to 64
       1..64:8      in steps of 8: 1, 9, 17, ...

@@ -159,6 +159,18 @@ def given(kind: Any, chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {name: known[name].given(value) for name, value in chosen.items()}
 
 
+def as_typed(options: Any) -> list[str]:
+    """What to type for a named tuple of options: those that are not at their default."""
+    words = []
+    for name, option in declared(options.__class__).items():
+        value = getattr(options, name)
+        if value == option.value:
+            continue
+        yes, _, no = option.flag.partition("/")
+        words += [yes if value else no] if option.read is None else [yes, str(value)]
+    return words
+
+
 def check_options(options: Any) -> None:
     """Raise InputError for a value of a named tuple of options that makes no sense by itself; None is none."""
     for name, option in declared(options.__class__).items():

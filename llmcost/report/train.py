@@ -104,7 +104,7 @@ def _bases(answer: Train) -> Table:
     ]
     if answer.dollars is not None:
         rows.append(("  dollars", *(_whole(basis.dollars or 0) for basis in bases)))
-    return Table("", columns, "lrrrr", rows)
+    return Table("", columns, "lrrrr", rows, last=("expected",))
 
 
 def _whole(value: float) -> str:

@@ -18,7 +18,7 @@ from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.search.prices import sold
 from llmcost.serving.estimate import estimate, workload_of
-from llmcost.serving.options import Options
+from llmcost.serving.options import BASES, Options
 from llmcost.serving.results import to_dict
 from llmcost.specs.hardware import HardwareSpec
 
@@ -27,7 +27,6 @@ GPUS = (1, 2, 4, 8)
 MOST_GPUS = 10**4
 # What checkpoints are deployed in; of a model that is kept in another format, that one and what is smaller.
 WEIGHTS = ("bf16", "fp8", "int4-g128")
-BASES = ("textbook", "limit", "expected")
 
 
 ORDERS = {True: "the cheapest million output tokens first", False: "the fewest GPUs first, of as many the fastest"}

@@ -369,4 +369,5 @@ OF_A_GPU = (
     "profile", "launch", "link", "mfu", "memory_utilization", "free_memory_fraction", "batch_prompts", "communicator",
     "reserve_output", "tokens",
 )  # fmt: skip
+BASES = ("textbook", "limit", "expected")
 PHASES = ("prefill", "decode", "train")  # of which operators are listed
