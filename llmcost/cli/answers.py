@@ -127,29 +127,48 @@ def _remedies(
 def explain(
     model: o.ModelName,
     quantity: Annotated[
-        str | None, Argument("QUANTITY", "A figure by its JSON path, e.g. flops.per_token.linear.  [default: all]")
-    ] = None,
+        Sequence[str],
+        Argument(
+            "QUANTITY",
+            "A figure by its path in the JSON (kv_cache.bytes), or by words: weights, 参数量.  [default: all]",
+            several=True,
+        ),
+    ] = (),
     *,
     hw: o.OptionalHardware = None,
     options: Annotated[Options, Takes(Options)],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
+    latex: Annotated[bool, flag("The formulas as LaTeX.")] = False,
     form: Annotated[o.Form, Takes(o.Form, only=("json",))],
 ) -> None:
     """How a figure of `estimate` comes about: formula in letters, with sizes, value, source.
 
+    Words that several figures match list them.
+
     Example: llmcost explain llama3-8b kv_cache.bytes
     """
-    from llmcost.cli.output import show_explanations
+    from llmcost.cli.output import show_explanations, show_tables
     from llmcost.formulas.explanations import Explanations
+    from llmcost.formulas.quantities import QUANTITIES, at_path
     from llmcost.formulas.serving import explain as compute
     from llmcost.serving.estimate import refuse_of_a_gpu
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
-    found = Explanations(spec.name, tuple(compute(spec, chip, options, quantity)))
-    show_explanations(found, as_json=form.json, unknown=spec.unknown_keys)
+    if latex and form.json:
+        raise InputError("--latex and --json: choose one")
+    asked = " ".join(quantity) or None
+    found = Explanations(spec.name, tuple(compute(spec, chip, options, asked)))
+    if asked and len(found.explanations) > 1 and not (form.json or latex or at_path(asked, QUANTITIES)):
+        from llmcost.report.explain import explanation_table
+
+        show_tables(
+            [explanation_table(found, asked, on_a_gpu=chip is not None)], markdown=False, unknown=spec.unknown_keys
+        )
+        return
+    show_explanations(found, as_json=form.json, as_latex=latex, unknown=spec.unknown_keys)
 
 
 def ops(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.errors import not_finite
 from llmcost.ground.files import draft_of
-from llmcost.report.tables import Table, print_tables, to_markdown
+from llmcost.report.tables import Table, print_tables, terminal_width, to_markdown
 
 if TYPE_CHECKING:
     from llmcost.formulas.explanations import Explanations
@@ -89,14 +89,17 @@ def show_tables(tables: Iterable[Table], markdown: bool, unknown: Sequence[str] 
         print_tables(tables)
 
 
-def show_explanations(found: Explanations, *, as_json: bool, unknown: Sequence[str] = ()) -> None:
-    """Print how figures come about, to be read or as a JSON document."""
-    from llmcost.report.explain import explanation_text
+def show_explanations(
+    found: Explanations, *, as_json: bool, as_latex: bool = False, unknown: Sequence[str] = ()
+) -> None:
+    """Print how figures come about, to be read, as a JSON document or as LaTeX."""
+    from llmcost.report.explain import explanation_text, latex_text
 
     if as_json:
         show_json(found.to_dict(), unknown)
     else:
-        write(explanation_text(found) + "\n", unknown)
+        text = latex_text if as_latex else explanation_text
+        write(text(found, terminal_width()) + "\n", unknown)
 
 
 def write_pieces(pieces: Iterable[str], output: Path | None) -> None:

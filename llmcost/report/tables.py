@@ -197,9 +197,7 @@ def _grid(table: Table, kept: Sequence[int], widths: Sequence[int], width: int |
         yield from _row(table, [row[k] for k in kept], kept, widths, "", coloured)
         below = " " * (len(row[0]) - len(row[0].lstrip(" ")) + BELOW)
         found = [(table.columns[k], row[k]) for k in range(len(row)) if k not in kept and row[k]]
-        told = ", ".join(
-            " ".join((".".join(name.split("\n")), "; ".join(cell.split("\n")))).strip() for name, cell in found
-        )
+        told = ", ".join(" ".join([*name.split("\n"), "; ".join(cell.split("\n"))]).strip() for name, cell in found)
         if told:
             yield from fill(below + told, width, below)
 

@@ -1,8 +1,8 @@
 """What would make a model fit that does not: fewer tokens, smaller data types, more GPUs; the cheapest first.
 
-Each changes one thing of what was asked, by the least that suffices. What costs nothing stands first: a context or a
-batch that is not much smaller, then smaller weights and a smaller cache, which cost quality, then GPUs, which cost
-money, then what changes the question: a context or a batch of less than half.
+Each changes one thing of what was asked, by the least that suffices. What costs nothing stands first: a batch or a
+context that is not much smaller, then smaller weights and a smaller cache, which cost quality, then GPUs, which cost
+money, then what changes the question: a batch or a context of less than half.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def remedies(model: ModelSpec, chip: HardwareSpec, options: Options, e: Estimate
 
 
 def _fewer(options: Options, e: Estimate) -> Iterator[tuple[float, Remedy]]:
-    """A shorter context and a smaller batch that fit, each with the share that it keeps of what was asked."""
+    """A smaller batch and a shorter context that fit, each with the share that it keeps of what was asked."""
     w, m = e.workload, e.memory
+    if m.max_batch and w.batch > 1:
+        yield m.max_batch / w.batch, Remedy(f"a batch of {m.max_batch:,}", options._replace(batch=m.max_batch))
     if m.max_context and options.prompt is None and options.output is None:
         shorter = options._replace(context=m.max_context)
         yield m.max_context / w.context, Remedy(f"a context of {m.max_context:,}", shorter)
-    if m.max_batch and w.batch > 1:
-        yield m.max_batch / w.batch, Remedy(f"a batch of {m.max_batch:,}", options._replace(batch=m.max_batch))
 
 
 def _more_gpus(changed: Remedy, e: Estimate) -> Iterator[Remedy]:

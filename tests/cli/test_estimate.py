@@ -429,6 +429,88 @@ def test_no_figure_is_explained_by_its_own_name(cli, arguments):
     assert not each["quantity"].endswith(each["letters"])
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["kv"], "kv_cache.bytes_per_token"),
+        (["weights"], "memory.weights_bytes"),
+        (["权重"], "memory.weights_bytes"),
+        (["vram"], "memory.used_bytes"),
+        (["显存"], "memory.total_bytes"),
+        (["ffn"], "model.params.mlp"),
+        (["计算量"], "flops.per_token.total"),
+        (["kv", "cache", "per", "token"], "kv_cache.bytes_per_token"),
+        (["roofline", "--hw", "h100"], "decode.bound.memory_seconds"),
+        (["屋顶线", "--hw", "h100"], "decode.bound.compute_seconds"),
+        (["首字延迟", "--hw", "h100"], "prefill.expected.seconds"),
+        (["ITL", "--hw", "h100", "--output", 9, "--concurrency", 2], "serving.expected.tpot_seconds"),
+        (["吞吐量", "--hw", "h100"], "decode.expected.tokens_per_s"),
+        (["Adam"], "training.state_bytes"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_quantity_is_found_by_words_in_english_and_chinese(cli, words, found):
+    answer = cli("explain", "llama3-8b", *words)
+    assert (answer.code, answer.err) == (0, "")
+    assert re.search(rf"^{re.escape(found)}(?: |:)", answer.out, re.MULTILINE), answer.out
+
+
+def test_words_of_one_figure_explain_it_and_words_of_several_list_them(cli):
+    alone = cli("explain", "llama3-8b", "参数量").out
+    assert alone == cli("explain", "llama3-8b", "model.params.total").out
+    listed = cli("explain", "llama3-8b", "weights").out
+    assert listed.startswith("weights: ")
+    assert "= " not in listed
+    assert len(answer_of(cli, "explain", "llama3-8b", "weights")["explanations"]) == listed.count("\n") - 3
+    said = [line.split()[0] for line in cli("explain", "llama3-8b", "flops").out.splitlines() if line[:6] == "flops."]
+    assert "flops.prefill.full" in "\n".join(said)
+
+
+def test_a_ceiling_is_written_as_one(cli):
+    """Pages of 16 tokens: 8,192 of them are 512 pages, 8,193 one more."""
+    shown = cli("explain", "llama3-8b", "memory.kv_cache_bytes").out
+    assert "·⌈c / 16⌉\n" in shown
+    assert "⌊" not in shown
+    (page,) = answer_of(cli, "explain", "llama3.1-8b", "memory.kv_cache_bytes", "-c", 8193)["explanations"]
+    assert page["value"] == 513 * 16 * page["legend"]["L"]["value"] * 2 * 8 * 128 * 2
+
+
+@pytest.mark.parametrize(
+    "quantity", ["decode.expected.seconds_per_step", "prefill.expected.seconds", "serving.expected.tpot_seconds"]
+)
+def test_parts_of_a_long_time_sum_to_it(cli, quantity):
+    asked = ["deepseek-v3", quantity, "--hw", "h200", "--tp", 8, "--output", 99, "--concurrency", 9]
+    (each,) = answer_of(cli, "explain", *asked)["explanations"]
+    sums = {quantity: each["value"]} | {entry["name"]: entry["value"] for entry in each["where"]}
+    assert each["parts"]
+    for name, parts in each["parts"].items():
+        assert sum(part["value"] for part in parts) == pytest.approx(sums[name]), name
+        assert all(part["letters"] for part in parts)
+    shown = cli("explain", *asked).out
+    for name, parts in each["parts"].items():
+        assert all(part["name"] in shown for part in parts), name
+    assert max(map(len, shown.splitlines())) <= 110
+
+
+def test_every_formula_is_latex_that_can_be_set(cli):
+    """By matplotlib's own reader of LaTeX's mathematics, an independent one; it knows no \\,."""
+    from matplotlib.mathtext import MathTextParser
+
+    reader = MathTextParser("path")
+    for asked in (["llama3-8b", "--hw", "rtx4090"], ["gpt2", "--hw", "h100", "--tp", 2, "--output", 9, "-b", 3]):
+        page = cli("explain", *asked, "--latex").out
+        formulas = re.findall(r"^\\\[\n(.*?)\n\\\]$", page, re.MULTILINE | re.DOTALL)
+        assert len(formulas) >= len(answer_of(cli, "explain", *asked)["explanations"])
+        for formula in {" ".join(each.split()) for each in formulas if len(each) < 1500}:
+            reader.parse(f"${formula}$")
+    assert r"\mathrm{kv\_cache.bytes} = 2 \, L \, b \, c \, h \, B_{\mathrm{kv}}" in page
+
+
+def test_latex_is_text(cli):
+    answer = cli("explain", "gpt2", "kv_cache.bytes", "--latex", "--json")
+    assert (answer.code, answer.out, answer.err) == (2, "", "llmcost: --latex and --json: choose one\n")
+
+
 # -- models, hardware, check ------------------------------------------------------------------------
 
 
@@ -657,7 +739,7 @@ def test_the_answer_is_of_the_load_that_was_asked_for(cli):
     mix, said = answer_of(cli, *asked)["serving"], answer_above(cli(*asked).out)
     assert f"room for {mix['max_concurrency']} requests" in said["Fits"]
     times = (mix["expected"][f"{name}_seconds"] * 1e3 for name in ("ttft", "tpot"))
-    assert "TTFT {:.1f} ms, TPOT {:.2f} ms".format(*times) in said["Speed"]
+    assert "TTFT {:.1f} ms, TPOT {:.1f} ms".format(*times) in said["Speed"]
     assert f"{mix['expected']['output_tokens_per_s']:,.0f} tokens/s out" in said["Speed"]
 
 
@@ -679,7 +761,7 @@ def test_training_and_the_textbook_are_for_who_asks(cli):
     assert "raining" not in plain
     assert "textbook" not in plain
     assert "\nTraining " in cli(*asked, "--training").out
-    assert "\n  2T tokens " in cli(*asked, "--tokens", "2T").out  # who says how long asks
+    assert "\n  2.0T tokens " in cli(*asked, "--tokens", "2T").out  # who says how long asks
     course = cli(*asked, "--basis", "textbook").out
     assert "\nTraining " in course
     assert ("expected" in course, "limit" in course) == (False, False)
@@ -707,6 +789,7 @@ def test_what_is_of_tables_of_times_is_refused_without_them(cli, more, words):
 pytest.mark.parametrize("arguments", MISFITS, ids=lambda each: " ".join(map(str, each)))
 
 
+@pytest.mark.parametrize("arguments", MISFITS, ids=lambda each: " ".join(map(str, each)))
 def test_each_command_that_would_fit_does_fit_as_it_is_shown(cli, arguments):
     page = cli("estimate", *arguments).out
     commands = re.findall(r"^(?:Would fit|or) +.*?: llmcost (.*)$", page, re.MULTILINE)
@@ -720,8 +803,8 @@ def test_smaller_weights_come_before_more_gpus_and_a_much_shorter_context_last(c
     assert "Would fit      weights in int4-g128 on 4 GPUs: " in said
     assert "or             8 GPUs: " in said
     said = cli("estimate", "llama3-8b", "--hw", "rtx4090", "-b", 64).out
-    assert [said.index(each) for each in ("8 GPUs: ", "a context of ", "a batch of ")] == sorted(
-        said.index(each) for each in ("8 GPUs: ", "a context of ", "a batch of ")
+    assert [said.index(each) for each in ("8 GPUs: ", "a batch of ", "a context of ")] == sorted(
+        said.index(each) for each in ("8 GPUs: ", "a batch of ", "a context of ")
     )
     assert "Would fit      a batch of 5: " in cli("estimate", "llama3-8b", "--hw", "rtx4090", "-b", 7).out
 
