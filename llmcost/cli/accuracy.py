@@ -12,9 +12,13 @@ from llmcost.ground.options import Option, count
 
 def accuracy(
     *,
-    source: Annotated[str | None, Option("Measurements of one source alone, e.g. gpt-fast.")] = None,
-    gpu: Annotated[str | None, Option("Measurements on one GPU.")] = None,
-    engine: Annotated[str | None, Option("Measurements of one engine, or of one class of engines.")] = None,
+    source: Annotated[
+        str | None, Option("Measurements of one source alone, e.g. gpt-fast.", default="all of them")
+    ] = None,
+    gpu: Annotated[str | None, Option("Measurements on one GPU.", default="all of them")] = None,
+    engine: Annotated[
+        str | None, Option("Measurements of one engine, or of one class of engines.", default="all of them")
+    ] = None,
     profile: Annotated[str | None, Option("Predict by this profile instead of the defaults.", metavar="FILE")] = None,
     kind: Annotated[str | None, Option("inference, training or micro.", metavar="KIND", default="all of them")] = None,
     worst: Annotated[int, count("Also list the N predictions that are furthest off.", least=0)] = 0,

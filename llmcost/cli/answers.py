@@ -130,8 +130,9 @@ def explain(
         Sequence[str],
         Argument(
             "QUANTITY",
-            "A figure by its path in the JSON (kv_cache.bytes), or by words: weights, 参数量.  [default: all]",
+            "A figure by its path in the JSON (kv_cache.bytes), or by words: weights, 参数量.",
             several=True,
+            default="all",
         ),
     ] = (),
     *,

@@ -33,7 +33,7 @@ def bench(
         str | None, Option(f"{', '.join(SUITES)}; several with commas.", metavar="NAME,...", default="all of them")
     ] = None,
     full: Annotated[
-        bool | None, flag("More cases, in 8 minutes; --quick takes one and a half.", long="--full/--quick")
+        bool | None, flag("More cases, in 8 minutes; one and a half without.", long="--full/--quick", default="--quick")
     ] = None,
     plan: Annotated[bool, flag("Only say what would be measured, with bytes and time.")] = False,
     phase: Annotated[str | None, word("With MODEL: what kind of pass.", PHASES, default=PHASES[0])] = None,

@@ -41,11 +41,12 @@ Text: TypeAlias = str | list[str] | bool | None  # as typer hands it over
 
 
 class Argument(NamedTuple):
-    """What is typed without a name. `name` and `required` are filled in from the parameter."""
+    """What is typed without a name. `default`: in words. `name` and `required` are filled in from the parameter."""
 
     metavar: str
     help: str
     several: bool = False
+    default: str = ""
     name: str = ""
     required: bool = True
 
@@ -102,7 +103,7 @@ class Parameter(NamedTuple):
         """The line of the help: what to type, and what it means, with its default."""
         what = self.what
         if isinstance(what, Argument):
-            return what.metavar, what.help
+            return what.metavar, what.help + f"  [default: {what.default}]" * bool(what.default)
         names = ", ".join(name for name in (what.short, what.flag) if name).replace("/", " / ")
         metavar = "LIST" if self.a_list and what.read is not None else what.metavar
         default = "required" if self.required else f"default: {what.shown_default()}"

@@ -130,9 +130,11 @@ class Option(NamedTuple):
 
     def shown_default(self) -> str:
         """The default as help shows it; "" where there is none to show."""
-        if self.default or self.value in (None, ()) or self.read is None:
+        if self.default or self.value in (None, (), False):
             return self.default
-        return str(self.value)
+        if self.read is None:  # a flag that is on
+            return self.flag.partition("/")[0]
+        return f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
 
 
 @cache

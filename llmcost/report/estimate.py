@@ -418,10 +418,7 @@ def _expected(basis: str) -> list[str]:
     """What expected times rest on: a profile, or the defaults."""
     if basis != BASIS:
         return [f"expected  kernel by kernel, {basis}"]
-    return [
-        "expected  kernel by kernel, at the shares of peak and bandwidth that such kernels have reached where others",
-        "          measured them",
-    ]
+    return ["expected  kernel by kernel, at the shares of peak and bandwidth that others measured of such kernels"]
 
 
 def _errors(e: Estimate) -> list[str]:

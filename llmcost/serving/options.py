@@ -38,6 +38,7 @@ Tp: TypeAlias = Annotated[
         "Tensor parallelism: GPUs that a layer is split over.",
         "DEGREE",
         MOST_GPUS,
+        default="1, or as --gpus is laid out",
         letter="tp",
         meaning="GPUs that a layer is split over",
     ),
@@ -48,6 +49,7 @@ Pp: TypeAlias = Annotated[
         "Pipeline parallelism: stages, each with its layers.",
         "DEGREE",
         MOST_GPUS,
+        default="1, or as --gpus is laid out",
         letter="pp",
         meaning="pipeline stages",
     ),
@@ -128,7 +130,7 @@ class Options(NamedTuple):
         length(
             "Cached tokens at which decode is evaluated.",
             short="-c",
-            default="prompt and output, or the model's maximum or 8192",
+            default="--prompt + --output, or 8192 or the model's maximum",
             letter="c",
             meaning="context: keys that a token sees",
         ),
@@ -137,7 +139,7 @@ class Options(NamedTuple):
         Number,
         length(
             "Tokens of the prompt.",
-            default="the context less the output",
+            default="--context less --output",
             letter="s",
             meaning="tokens of a prompt or training sequence",
         ),
@@ -217,7 +219,7 @@ class Options(NamedTuple):
             "Data type of computing and activations.",
             COMPUTE_DTYPES,
             "TYPE",
-            default="the weights' where the GPU computes in it, or bf16, or fp16 where it lacks that",
+            default="the weights', bf16, fp16: the first that the GPU has",
         ),
     ] = None
     weight_dtype: Annotated[
@@ -303,6 +305,7 @@ class Options(NamedTuple):
             "Expert parallelism: GPUs, of a stage's tp·dp, that share experts.",
             "DEGREE",
             MOST_GPUS,
+            default="1",
             letter="ep",
             meaning="GPUs that experts are spread over",
         ),

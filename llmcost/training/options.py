@@ -123,13 +123,16 @@ class Options(NamedTuple):
             parse_count,
             "|".join(STAGES),
             partial(check_word, known=STAGES),
+            default="what is fastest and fits",
         ),
     ] = None
     reshard: Annotated[
         bool | None, flag("With --zero 3: free the weights after the forward pass, or keep them.", default="free")
     ] = None
     shard: Annotated[Number, count("Replicas that states are divided over (hybrid sharding).", default="all")] = None
-    recompute: Annotated[str | None, word("What the backward pass recomputes.", RECOMPUTE)] = None
+    recompute: Annotated[
+        str | None, word("What the backward pass recomputes.", RECOMPUTE, default="what is fastest and fits")
+    ] = None
     recompute_layers: Annotated[Number, count("Layers a stage that are recomputed.", default="all")] = None
     sequence_parallel: Annotated[bool | None, flag("Split tokens between the split layers of --tp.", default="yes")] = (
         None
