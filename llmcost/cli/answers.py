@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Argument, Takes
+from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import as_typed, flag, word
 from llmcost.serving.options import BASES, LAYOUT, MIXES, PHASES, Options
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
     from llmcost.report.estimate import Shown
     from llmcost.report.tables import Table
+    from llmcost.search.prices import Cost
     from llmcost.serving.results import Estimate
     from llmcost.specs.hardware import HardwareSpec
 
@@ -40,6 +42,7 @@ def estimate(
         ),
     ] = None,
     training: Annotated[bool, flag("Also training on one GPU, by the prompt's length.")] = False,
+    money: Annotated[Money, Takes(Money)],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Whether MODEL fits a GPU and how fast it is there; parameters, FLOPs, memory, traffic.
@@ -55,17 +58,19 @@ def estimate(
     refuse_of_a_gpu(options, chip)
     _refuse_of_tables(basis, hw, form, training=training)
     result = compute(spec, chip, options)
+    cost = _cost(result, chip, money)
+    priced = {} if cost is None else {"cost": cost._asdict()}
 
     def tables() -> "list[Table]":
-        shown = _shown(options, basis, training=training)
+        shown = _shown(options, basis, training=training)._replace(cost=cost)
         if chip is not None and not result.memory.fits:
             shown = shown._replace(remedies=_remedies(spec, chip, options, result, (model, hw, kind, allow_unknown)))
         return estimate_tables(spec, result, shown)
 
     if not breakdown:
         form.show(
-            result.to_dict,
-            lambda: (("quantity", "value", "unit"), estimate_rows(result)),
+            lambda: result.to_dict() | priced,
+            lambda: (("quantity", "value", "unit"), estimate_rows(result, cost)),
             tables,
             spec.unknown_keys,
         )
@@ -76,7 +81,7 @@ def estimate(
     phases = {phase: phase_operators(spec, chip, options, phase) for phase in ("prefill", "decode")}
     rows = [(phase, *row) for phase, each in phases.items() for row in each.operators]
     form.show(
-        lambda: result.to_dict() | {"operators": {phase: each.rows() for phase, each in phases.items()}},
+        lambda: result.to_dict() | priced | {"operators": {phase: each.rows() for phase, each in phases.items()}},
         lambda: (("phase", *OperatorRow._fields), rows),
         lambda: [
             *tables(),
@@ -93,6 +98,17 @@ def _refuse_of_tables(basis: str | None, hw: str | None, form: o.Form, *, traini
             raise InputError(f"{name}: of the tables; JSON and CSV have every basis, and training")
         if given and hw is None:
             raise InputError(f"{name}: times need a GPU; give it too, with --hw")
+
+
+def _cost(result: "Estimate", chip: "HardwareSpec | None", money: Money) -> "Cost | None":
+    """What tokens cost, where money is asked about. Raises InputError where no GPU has a price."""
+    from llmcost.search.prices import cost_of
+
+    if not money.asked():
+        return None
+    if chip is None:
+        raise InputError("--price, --kwh and --pue: of a GPU; give it too, with --hw")
+    return cost_of(result, chip, money.price_of(chip), money.pue)
 
 
 def _shown(options: Options, basis: str | None, *, training: bool) -> "Shown":

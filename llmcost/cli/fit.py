@@ -7,6 +7,7 @@ import typer
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Given, Takes, spelled_out
+from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, number, word
 from llmcost.ground.units import parse_milliseconds
@@ -44,7 +45,7 @@ def fit(
     ],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
-    price: o.Prices = (),
+    money: Annotated[Money, Takes(Money)],
     basis: Annotated[str, word("Which rates are shown and priced.", BASES)] = "expected",
     ttft: Annotated[
         float | None, number("With --rate: the longest TTFT; GPUs that keep it are found.", "MS", parse_milliseconds)
@@ -74,23 +75,24 @@ def fit(
     options, counts = Options(**given), lists.get("gpus", GPUS)
     precisions = precisions_of(spec, options, lists.get("dtype"), lists.get("weight_dtype"))
     chips = o.load_chips(hw) if hw else [load_hardware(name) for name in names("hardware")]
-    prices = o.prices_of(price, chips)
+    prices = money.prices(chips)
     if basis != "textbook" and options.mfu != Options().mfu:
         raise InputError(f"--mfu {options.mfu:g}: of the textbook's rates; give --basis textbook too")
     if ttft is not None or tpot is not None:
         if not hw:
             raise InputError("--ttft and --tpot: every GPU would be simulated; name some with --hw")
+        money.refuse_lone_pue()
         _fit_rate(spec, chips, options, (ttft, tpot, at), counts, precisions, prices, form)
         return
     with waiting("trying GPUs"):
-        found = compute(spec, chips, options, counts, precisions, prices, basis)
+        found = compute(spec, chips, options, counts, precisions, prices, basis, money.pue)
     holding = found.holding()
     shown = holding if hw or lists.keys() - {"gpus"} or counts != GPUS else ranked(best(found.offers))
     title = f"{spec.title}: GPUs that hold it at batch {found.batch:,}, context {found.context:,}"
     form.show(
         found.to_dict,
         lambda: (Offer._fields, found.offers),
-        lambda: [fit_table(title, found, shown, priced=bool(prices))],
+        lambda: [fit_table(title, found, shown, priced=money.asked())],
         spec.unknown_keys,
     )
     if not holding:

@@ -1,4 +1,4 @@
-"""The parameters that several commands have and no calculation: names of models and GPUs, prices, forms of output."""
+"""The parameters that several commands have and no calculation: names of models and GPUs, forms of output."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
     from llmcost.report.tables import Table
     from llmcost.specs.hardware import HardwareSpec
-
-MOST_DOLLARS = 10**6  # a GPU-hour
 
 ModelName = Annotated[
     str, Argument("MODEL", "A shipped name (llmcost models), a YAML spec, a config.json, or a hub id.")
@@ -36,10 +34,6 @@ Hardware = Annotated[
 ]
 SeveralHardware = Annotated[
     list[str], Option("GPUs: shipped names, aliases, or paths to YAML specs.", metavar="HW,...", repeated=True)
-]
-Prices = Annotated[
-    Sequence[str],
-    Option("Dollars a GPU-hour, of all GPUs or of one; may be repeated.", metavar="[HW=]DOLLARS", repeated=True),
 ]
 Plot = Annotated[str | None, Option("Draw charts, .png or .svg (needs matplotlib).", metavar="FILE")]
 
@@ -135,26 +129,3 @@ def load_chips(given: Sequence[str]) -> "list[HardwareSpec]":
     chips = [load_hardware(name) for name in parse_names("--hw", ",".join(given)).names]
     distinct("--hw", [chip.name for chip in chips])
     return chips
-
-
-def prices_of(texts: Sequence[str], chips: "Iterable[HardwareSpec]") -> dict[str, float]:
-    """Dollars a GPU-hour by the name of the GPU, one of those asked about, "" for all."""
-    from llmcost.ground.units import parse_decimal
-    from llmcost.specs.catalog import load_hardware
-
-    prices, known = {}, {"", *(chip.name for chip in chips)}
-    for text in texts:
-        name, _, dollars = text.rpartition("=")
-        try:
-            value = float(parse_decimal(dollars))
-        except ValueError:
-            value = -1
-        if not 0 <= value < MOST_DOLLARS:
-            raise InputError(f"--price {text}: dollars a GPU-hour, as in 2.5 or h100=2.5")
-        priced = load_hardware(name).name if name else ""
-        if priced in prices:
-            raise InputError(f"--price {text}: a second price of {priced or 'all GPUs'}")
-        if priced not in known:
-            raise InputError(f"--price {text}: {priced} is not among the GPUs asked about (--hw)")
-        prices[priced] = value
-    return prices

@@ -9,6 +9,7 @@ import typer
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Takes
+from llmcost.cli.money import Money
 from llmcost.ground.options import Option
 from llmcost.serving.options import Options
 from llmcost.simulation.options import SimulationOptions
@@ -43,7 +44,8 @@ def simulate(
             },
         ),
     ],
-    simulation: Annotated[SimulationOptions, Takes(SimulationOptions)],
+    simulation: Annotated[SimulationOptions, Takes(SimulationOptions, without=("price", "pue"))],
+    money: Annotated[Money, Takes(Money)],
     kind: o.ReadAs = None,
     trace_out: Annotated[str | None, Option("Write every step as a trace for Perfetto.", metavar="FILE")] = None,
     plot: o.Plot = None,
@@ -65,6 +67,7 @@ def simulate(
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), load_hardware(hw)
+    simulation = simulation._replace(price=money.price_of(chip), pue=money.pue)
     if plot is not None:
         charts.check(Path(plot))
     if trace_out is not None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Takes
+from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, flag
 from llmcost.ground.units import amount
@@ -18,7 +19,8 @@ def train(
     model: o.ModelName,
     *,
     hw: o.Hardware,
-    options: Annotated[Options, Takes(Options)],
+    options: Annotated[Options, Takes(Options, without=("price", "pue"))],
+    money: Annotated[Money, Takes(Money)],
     plot: o.Plot = None,
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
@@ -44,6 +46,7 @@ def train(
     from llmcost.training.train import train as compute
 
     spec, chip = o.load_model(model, kind, options, allow_unknown, text_alone=True), load_hardware(hw)
+    options = options._replace(price=money.price_of(chip, options.power_share), pue=money.pue)
     if explain is not None:
         from llmcost.cli.output import show_explanations
         from llmcost.formulas.explanations import Explanations

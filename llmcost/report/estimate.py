@@ -13,6 +13,7 @@ from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.report.figures import UNKNOWN, band_in_words, context_of, degrees_of, off_by
 from llmcost.report.tables import Alarm, Table
+from llmcost.search.prices import Cost
 from llmcost.serving.options import DEGREES, IMAGE_SIZE, Workload
 from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Serving, leaves
 
@@ -38,12 +39,13 @@ class Shown(NamedTuple):
     """What the page of an estimate shows.
 
     `bases`: the columns of its times, the last of which the answer above them is on. `training`: rows of training.
-    `remedies`: what would make the model fit, each with the command that asks for it.
+    `remedies`: what would make the model fit, each with the command that asks for it. `cost`: of tokens.
     """
 
     bases: tuple[str, ...] = ("limit", "expected")
     training: bool = False
     remedies: tuple[tuple[str, str], ...] = ()
+    cost: Cost | None = None
 
 
 def estimate_tables(model: ModelSpec, e: Estimate, shown: Shown = Shown()) -> list[Table]:  # noqa: B008
@@ -86,7 +88,8 @@ def _verdict(model: ModelSpec, e: Estimate, shown: Shown) -> list[tuple[str, str
     if e.prefill.limited_by is None:
         missing = f"{_missing(e, e.hardware)} is not known from any source: neither is what depends on it."
         return [*fits, *would, ("Not known", missing)]
-    return [*fits, *would, ("Speed", _speed(e, shown.bases[-1])), ("Binds", _binds(e))]
+    cost = [("Cost", _cost(shown.cost))] if shown.cost is not None and m.fits else []
+    return [*fits, *would, ("Speed", _speed(e, shown.bases[-1])), *cost, ("Binds", _binds(e))]
 
 
 def _fit(model: ModelSpec, e: Estimate) -> str:
@@ -128,6 +131,23 @@ def _speed(e: Estimate, basis: str) -> str:
     return f"{times}; {_rate(decode.tokens_per_s)}{told}"
 
 
+def _cost(c: Cost) -> str:
+    """Dollars and joules of a million tokens: of those that bear them all, and of prompts or of all where known."""
+    prompts = _spent(c.dollars_per_million_prompt_tokens, c.joules_per_million_prompt_tokens)
+    output = _spent(c.dollars_per_million_output_tokens, c.joules_per_million_output_tokens)
+    both = _spent(c.dollars_per_million_tokens, c.joules_per_million_tokens)
+    told = {"of prompts": prompts, "of output": output, "in and out": both}
+    rates = ", ".join(f"{text} {of}" for of, text in told.items() if text)
+    hour = "" if c.price_per_gpu_hour is None else f" at ${significant(c.price_per_gpu_hour)} a GPU-hour"
+    return f"a million tokens: {rates or UNKNOWN}{hour}"
+
+
+def _spent(dollars: float | None, joules: float | None) -> str:
+    """Money and energy, as far as they are known."""
+    told = [] if dollars is None else [f"${significant(dollars)}"]
+    return " and ".join(told + ([] if joules is None else [scaled(joules, "J").replace("KJ", "kJ")]))
+
+
 def _running(s: Serving) -> str:
     return significant(s.running) if s.running < 1 else f"{s.running:,.0f}"
 
@@ -147,12 +167,14 @@ def _gpus(w: Workload) -> str:
     return f"{w.gpus:,} GPUs ({degrees}), " if degrees else ""
 
 
-def estimate_rows(e: Estimate) -> list[tuple[str, Any, str]]:
-    """Every figure as (path, value, unit), for CSV."""
+def estimate_rows(e: Estimate, cost: Cost | None = None) -> list[tuple[str, Any, str]]:
+    """Every figure as (path, value, unit), for CSV; with what tokens cost, where that is asked."""
     rows = []
     for path, value in leaves(e):
         unit = QUANTITIES[path].unit if path in QUANTITIES else ""
         rows.append((path, int(value) if isinstance(value, float) and value.is_integer() else value, unit))
+    for path, value in () if cost is None else leaves(cost, "cost."):
+        rows.append((path, value, "J" if "joules" in path else "$"))
     return [*rows, ("textbook_beyond_limit", e.beyond_limit(), "")]
 
 

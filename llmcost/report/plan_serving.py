@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from llmcost.ground.units import seconds, significant
+from llmcost.report.figures import UNKNOWN
 from llmcost.report.tables import Table
-from llmcost.search.plan_serving import AXES, ServingPlan
+from llmcost.search.plan_serving import AXES, ServingCandidate, ServingPlan
 
 NO_LINK = "use links whose rate no source gives; a spec may (interconnect, fabric)."
 BOUNDS = {"memory": "memory", "ttft": "TTFT", "tpot": "TPOT", "requests": "no more were tried"}
@@ -26,7 +27,7 @@ def serving_tables(found: ServingPlan) -> list[Table]:
             f"{each.concurrency:,}",
             f"{each.max_concurrency:,}",
             f"{each.replicas:,}",
-            *((f"${significant(each.price_per_million_tokens or 0)}",) if priced else ()),
+            *(_cost(each) if priced else ()),
             BOUNDS[each.bound],
         )
         for place, each in enumerate(found.best, start=1)
@@ -40,12 +41,19 @@ def serving_tables(found: ServingPlan) -> list[Table]:
         "in flight",
         "room for",
         "replicas",
-        *(("a million output tokens",) if priced else ()),
+        *(("a million output tokens", "MJ") if priced else ()),
         "what keeps it from more",
     )
     if not rows:
         return [Table(title, (), "", (), tuple(_notes(found)))]
     return [Table(title, columns, "r" * (len(columns) - 1) + "l", rows, tuple(_notes(found)))]
+
+
+def _cost(each: ServingCandidate) -> tuple[str, str]:
+    """Dollars and megajoules of a million output tokens."""
+    joules = each.joules_per_million_tokens
+    energy = UNKNOWN if joules is None else significant(joules / 10**6)
+    return f"${significant(each.price_per_million_tokens or 0)}", energy
 
 
 def _notes(found: ServingPlan) -> list[str]:

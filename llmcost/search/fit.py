@@ -77,6 +77,7 @@ class Offer(NamedTuple):
     served_tokens_per_s: Number  # output of the requests that were asked for (--concurrency), which is priced
     price_per_gpu_hour: Number
     price_per_million_tokens: Number
+    joules_per_million_tokens: Number  # of the tokens that are priced, at the GPUs' TDP
     expected_basis: str  # what the expected rates rest on
     error: float | None  # mean error that expected decode of this kind has shown
 
@@ -133,11 +134,12 @@ def fit(
     precisions: Sequence[Precision] | None = None,
     prices: dict[str, float] | None = None,
     basis: str = "expected",
+    pue: float = 1,
 ) -> Offers:
     """Every offer, whether it holds the model or not, and what `estimate` refuses.
 
-    `prices` are dollars a GPU-hour by name of GPU, "" for all others. Raises InputError where the options make no
-    sense.
+    `prices` are dollars a GPU-hour by name of GPU, "" for all others; `pue`: the data centre's energy over its GPUs'.
+    Raises InputError where the options make no sense.
     """
     check_word("--basis", basis, BASES)
     for number in gpus:
@@ -157,7 +159,7 @@ def fit(
         price = (prices or {}).get(chip.name, (prices or {}).get(""))
         same = (chip.name, number, w.dtype, w.weight_dtype)  # the model's own type may be one of the usual ones
         if same not in offers:
-            offers[same] = _offer(model, chip, chosen, price, basis)
+            offers[same] = _offer(model, chip, chosen, price, basis, pue)
     counted = model.counted or "all"
     order = ORDERS[any(offer.price_per_million_tokens is not None for offer in offers.values())]
     found = tuple(offers.values())
@@ -190,7 +192,9 @@ def _bytes(weights: str) -> Number:
     return element_bytes(weights, "bf16", "bf16").Bw
 
 
-def _offer(model: ModelSpec, chip: HardwareSpec, options: Options, price: float | None, basis: str) -> Offer:
+def _offer(
+    model: ModelSpec, chip: HardwareSpec, options: Options, price: float | None, basis: str, pue: float
+) -> Offer:
     """What so many GPUs at this precision give: memory and rates of the batch asked for, and decode at the largest one.
 
     `price`: dollars a GPU-hour.
@@ -198,7 +202,7 @@ def _offer(model: ModelSpec, chip: HardwareSpec, options: Options, price: float 
     e = estimate(model, chip, options)
     w, m, fits = e.workload, e.memory, e.memory.fits
     prefill, decode = getattr(e.prefill, basis), getattr(e.decode, basis)
-    at_most = sold(model, chip, options, e, price, basis)
+    at_most = sold(model, chip, options, e, price, basis, pue)
     return Offer(
         hardware=chip.name,
         title=chip.title,
@@ -222,6 +226,7 @@ def _offer(model: ModelSpec, chip: HardwareSpec, options: Options, price: float 
         served_tokens_per_s=at_most.served_tokens_per_s,
         price_per_gpu_hour=price,
         price_per_million_tokens=at_most.price_per_million_tokens,
+        joules_per_million_tokens=at_most.joules_per_million_tokens,
         expected_basis=e.decode.expected.basis,
         error=e.decode.expected.error,
     )

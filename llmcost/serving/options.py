@@ -21,6 +21,7 @@ WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
 LAUNCHES: tuple[Launch, ...] = ("graph", "stream")  # the first where nothing else is said
 MOST_GPUS = 10**6
 MOST_TOKENS = 10**16
+MOST_PUE = 100
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
 
@@ -67,6 +68,17 @@ GpusPerNode: TypeAlias = Annotated[
 Mfu: TypeAlias = Annotated[
     Number,
     share("Share of the peak that the textbook basis assumes.", letter="mfu", meaning="assumed share of the peak"),
+]
+
+
+def _check_pue(option: str, value: float) -> None:
+    """Raise InputError for a factor of energy that no data centre has."""
+    if not 1 <= value <= MOST_PUE:
+        raise InputError(f"{option} {value:g}: the data centre's energy over its GPUs', from 1 to {MOST_PUE}")
+
+
+Pue: TypeAlias = Annotated[
+    Number, number("Energy of the data centre over that of its GPUs.", "FACTOR", check=_check_pue)
 ]
 TrainingTokens: TypeAlias = Annotated[
     Number,
