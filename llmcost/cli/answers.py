@@ -145,7 +145,7 @@ def explain(
     quantity: Annotated[
         Sequence[str],
         Argument(
-            "QUANTITY",
+            "QUANTITY...",
             "A figure by its path in the JSON (kv_cache.bytes), or by words: weights, 参数量.",
             several=True,
             default="all",

@@ -51,7 +51,7 @@ class Shown(NamedTuple):
 def estimate_tables(model: ModelSpec, e: Estimate, shown: Shown = Shown()) -> list[Table]:  # noqa: B008
     """The answer in a few lines; then times, memory and counts, and what these rest on."""
     answer = Table(_title(model, e), ("", ""), "ll", _verdict(model, e, shown))
-    counted = [Table("", ("", "", ""), "lrl", [*_memory(e), *_traffic(e), *_counts(model, e)])]
+    counted = [Table("", ("", "", ""), "lrl", [*_memory(e), *_traffic(e), *_counts(model, e, shown)])]
     if e.hardware is None:
         return [answer, *counted, Table("", ("",), "l", (), (NO_GPU,))]
     mix = [_serving(e.workload, e.serving, e.accuracy)] if e.serving else []
@@ -178,7 +178,7 @@ def estimate_rows(e: Estimate, cost: Cost | None = None) -> list[tuple[str, Any,
     return [*rows, ("textbook_beyond_limit", e.beyond_limit(), "")]
 
 
-def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
+def _counts(model: ModelSpec, e: Estimate, shown: Shown) -> list[tuple[str, str, str]]:
     """Rows of parameters and FLOPs: what it is, rounded with its unit, and the exact count or a remark."""
     p, f, prefill, w = e.model.params, e.flops.per_token, e.flops.prefill, e.workload
     parts = (
@@ -195,7 +195,10 @@ def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
         rows.append(("  counted", "", e.model.counted))
     rows += [(f"  {name}", amount(n), f"{n:,}" if n or not tied else tied) for name, n in parts]
     products = f"2 a multiply-add of matrix products; every query sees all {w.context:,} keys"
-    prompts = f"{w.batch:,} × {w.prompt:,} tokens, causal pairs only; {scaled(prefill.full, 'FLOP')} with all pairs"
+    course = shown.bases == ("textbook",)
+    pairs, others = ("all", "causal ones alone") if course else ("causal", "all of them")
+    counted, other = (prefill.full, prefill.causal) if course else (prefill.causal, prefill.full)
+    prompts = f"{w.batch:,} × {w.prompt:,} tokens, {pairs} pairs; {scaled(other, 'FLOP')} with {others}"
     if model.bidirectional:
         prompts = f"{w.batch:,} × {w.prompt:,} tokens, each of which sees all of its sequence"
     seen = []
@@ -208,7 +211,7 @@ def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
         ("  linear layers", scaled(f.linear, "FLOP"), "attention projections and MLP"),
         ("  attention", scaled(f.attention, "FLOP"), "scores and values"),
         ("  LM head" if model.head == "lm" else "  head", scaled(f.lm_head, "FLOP"), ""),
-        ("FLOPs of prefill" if model.generates else "FLOPs of the batch", scaled(prefill.causal, "FLOP"), prompts),
+        ("FLOPs of prefill" if model.generates else "FLOPs of the batch", scaled(counted, "FLOP"), prompts),
         *seen,
     ]
 

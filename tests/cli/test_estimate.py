@@ -764,6 +764,7 @@ def test_training_and_the_textbook_are_for_who_asks(cli):
     assert "\n  2.0T tokens " in cli(*asked, "--tokens", "2T").out  # who says how long asks
     course = cli(*asked, "--basis", "textbook").out
     assert "\nTraining " in course
+    assert "\nFLOPs of prefill         150 TFLOP   1 × 8,192 tokens, all pairs;" in course
     assert ("expected" in course, "limit" in course) == (False, False)
     heads = {each: cli(*asked, *each).out for each in ((), ("--basis", "all"), ("--mfu", "0.4"))}
     columns = {each: re.search(r"^ +(.*)  off by$", page, re.MULTILINE)[1].split() for each, page in heads.items()}
