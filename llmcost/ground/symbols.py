@@ -192,8 +192,8 @@ class Expression(Symbolic):
 
 
 def _rounded_down(quotient: Expression) -> Expression:
-    """A quotient rounded down; one below 0 as minus what it is above 0 rounded up, which is how `ceil_div` asks."""
-    if quotient.terms and all(coefficient < 0 for coefficient, _ in quotient.terms.values()):
+    """A quotient rounded down; one that begins with a minus as minus its negative rounded up, as `ceil_div` means."""
+    if quotient.terms and next(iter(quotient.terms.values()))[0] < 0:
         return -symbol_of(Atom("ceil", arguments=(-quotient,)))
     return symbol_of(Atom("floor", arguments=(quotient,)))
 
