@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmcost.cli.command import COMMANDS, Commands, add, function_of
+from llmcost.cli.command import ASKS, COMMANDS, Commands, add, function_of
 from llmcost.ground.errors import InputError
 
 ABOUT = (
@@ -55,6 +55,11 @@ def main() -> None:
     sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without × or µ shows a ? there
+    if ASKS in os.environ:
+        from llmcost.cli.completion import offered
+
+        print("\n".join(offered(sys.argv[1:])))
+        return
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     try:
         try:

@@ -32,8 +32,10 @@ COMMANDS = {  # command -> its module, in the order of the help
     "accuracy": "accuracy",
     "bench": "bench",
     **dict.fromkeys(("models", "hardware", "engines", "import", "check"), "catalog"),
+    "completion": "completion",
 }
 
+ASKS = "_LLMCOST_COMPLETE"  # in the environment, where a shell asks what may be typed (completion.py)
 MOST_VALUES = 1000  # that an option lists, where all of them are tried
 
 Given: TypeAlias = dict[str, Any]  # options that stand on the command line, by name

@@ -30,6 +30,7 @@ REQUIRED = {
     "MODEL...": "llama3-8b",
     "PATH": "config.json",
     "PATH...": "config.json",
+    "SHELL": "bash",
     "--hw": "h100",
     "--gpus": "8",
 }

@@ -14,7 +14,7 @@ from llmcost.cli.command import COMMANDS
 from llmcost.report.tables import LONG, fill, wide
 
 ROOT = Path(__file__).resolve().parents[2]
-WHOLE = {"import", "check"}  # a document to be kept, and messages of a file and line: as they are, whatever the width
+WHOLE = {"import", "check", "completion"}  # documents, scripts, and messages of a file and line: as they are
 SHOWN = [
     "estimate llama3-8b",
     "estimate llama3-8b --hw rtx4090 --basis all --training --breakdown",
