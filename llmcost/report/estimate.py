@@ -85,10 +85,10 @@ def _verdict(model: ModelSpec, e: Estimate, shown: Shown) -> list[tuple[str, str
     would = [
         ("Would fit" if not number else "or", f"{what}: {how}") for number, (what, how) in enumerate(shown.remedies)
     ]
+    cost = [("Cost", _cost(shown.cost))] if shown.cost is not None and m.fits else []
     if e.prefill.limited_by is None:
         missing = f"{_missing(e, e.hardware)} is not known from any source: neither is what depends on it."
-        return [*fits, *would, ("Not known", missing)]
-    cost = [("Cost", _cost(shown.cost))] if shown.cost is not None and m.fits else []
+        return [*fits, *would, ("Not known", missing), *cost]
     return [*fits, *would, ("Speed", _speed(e, shown.bases[-1])), *cost, ("Binds", _binds(e))]
 
 

@@ -14,7 +14,7 @@ from llmcost.ground.units import scaled, seconds, significant
 from llmcost.report.tables import Table, fill
 
 SMALL = 0.01  # below it, digits after the point would be too many
-WIDTH = 110  # of lines that no terminal bounds: formulas of a thousand letters are broken there too
+WIDTH = 110  # of formulas that no terminal bounds: one of a thousand letters is broken there too
 BRANCH, LAST, TRUNK, FREE = "├─ ", "└─ ", "│  ", "   "
 
 
@@ -27,12 +27,12 @@ def explanation_text(found: Explanations, width: int | None = None) -> str:
     legend: dict[str, tuple[Any, str]] = {}
     for each in found.explanations:
         legend |= each.legend
-        lines += [*_figure(each, width or WIDTH), ""]
+        lines += [*_figure(each, width), ""]
     if not legend:
         return "\n".join(lines[:-1])
     lines.append("where")
     for letter, (value, meaning) in legend.items():
-        lines += fill(f"  {letter} = {_value(value, '')}: {meaning}", width or WIDTH, "    ")
+        lines += fill(f"  {letter} = {_value(value, '')}: {meaning}", width, "    ")
     return "\n".join(lines)
 
 
@@ -56,9 +56,10 @@ def latex_text(found: Explanations, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def _figure(each: Explanation, width: int) -> Iterator[str]:
-    """The lines of one figure."""
-    yield from fill(f"{each.quantity}: {each.what}", width, "  ")
+def _figure(each: Explanation, wide: int | None) -> Iterator[str]:
+    """The lines of one figure; `wide`: of the terminal, None where there is none and sentences are whole lines."""
+    width = wide or WIDTH
+    yield from fill(f"{each.quantity}: {each.what}", wide, "  ")
     inside = {name: (letters, value) for name, letters, _, value in each.where if name not in QUANTITIES}
     parts = each.parts.get(each.quantity) if each.unit == "s" else None
     if parts:
@@ -80,9 +81,9 @@ def _figure(each: Explanation, width: int) -> Iterator[str]:
             told |= {inner for part in branches for inner in _inside(part, inside)}
         else:
             yield from fill(f"    with {name} = {letters} = {_value(value, '')}", width, "        ")
-    yield from fill(f"  source: {each.source}", width, "    ")
+    yield from fill(f"  source: {each.source}", wide, "    ")
     for entry in each.published:
-        yield from fill(f"  {entry.document} {entry.printed}: {entry.why}", width, "    ")
+        yield from fill(f"  {entry.document} {entry.printed}: {entry.why}", wide, "    ")
 
 
 def _inside(part: Part, inside: Iterable[str]) -> list[str]:

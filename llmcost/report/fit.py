@@ -42,7 +42,8 @@ def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: boo
         (*WORDS, *FIGURES, *last),
         align,
         rows,
-        tuple(notes) if rows else ("No GPU asked about holds it.", *_left_out(found)),
+        notes=tuple(notes) if rows else ("No GPU asked about holds it.", *_left_out(found)),
+        last=("weights in", "batch", "decode", "decode at most", *last),
     )
 
 
