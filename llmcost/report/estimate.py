@@ -93,13 +93,12 @@ def _verdict(model: ModelSpec, e: Estimate, shown: Shown) -> list[tuple[str, str
 
 
 def _fit(model: ModelSpec, e: Estimate) -> str:
-    m, w = e.memory, e.workload
-    used = f"{scaled(m.used_bytes, 'B')} used of {scaled(m.usable_bytes, 'B')}" + " a GPU" * (w.gpus > 1)
+    m = e.memory
+    usable = scaled(m.usable_bytes, "B") + " a GPU" * (e.workload.gpus > 1)
     if e.serving is not None and e.serving.max_concurrency is not None:
-        weights = f"{scaled(m.weights_bytes, 'B')} of weights in {scaled(m.usable_bytes, 'B')}" + " a GPU" * (
-            w.gpus > 1
-        )
+        weights = f"{scaled(m.weights_bytes, 'B')} of weights in {usable}"
         return f"{weights}; room for {e.serving.max_concurrency:,} requests of this length at a time"
+    used = f"{scaled(m.used_bytes, 'B')} used of {usable}"
     at_most = ", its maximum" if m.max_context == model.max_position_embeddings else ""
     return f"{used}; up to batch {m.max_batch:,} at this context, up to {m.max_context:,} tokens at this batch{at_most}"
 

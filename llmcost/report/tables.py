@@ -26,7 +26,7 @@ _HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")  # what begins a tag or an e
 
 
 class Alarm(str):
-    """Text that stands out where there are colours."""
+    """The text of a cell that stands out where there are colours."""
 
     __slots__ = ()
 
@@ -108,14 +108,20 @@ def _pieces(word: str) -> list[str]:
 def _lines(table: Table, width: int | None, coloured: bool) -> Iterator[str]:
     """The lines of a table."""
     for line in fill(table.title, width) if table.title else ():
-        yield _styled(line, RED if isinstance(table.title, Alarm) else BOLD, coloured)
-    for number, part in enumerate(_parts(table, width) if table.rows else ()):
+        yield _styled(line, BOLD, coloured)
+    columns = list(range(len(table.columns)))
+    least = [_least(table, k) for k in columns] if table.rows and width is not None else []
+    parts = _parts(columns, least, width) if table.apart and width is not None else [columns]
+    for number, part in enumerate(parts if table.rows else ()):
         yield from [""] * bool(number)
-        kept = _kept(part, width)
-        yield from _grid(part, kept, _widths(part, kept, width), width, coloured)
+        kept = part if width is None else _kept(table, part, least, width)
+        widths = [max(map(wide, [*_texts(table, k), *table.columns[k].split("\n")])) for k in kept]
+        if width is not None:
+            widths = _narrowed(widths, [least[k] for k in kept], width)
+        below = [k for k in part if k not in kept]
+        yield from _grid(table, kept, widths, below, width, coloured)
     for note in table.notes:
-        for line in _hanging(note, width):
-            yield _styled(line, RED if isinstance(note, Alarm) else "", coloured)
+        yield from _hanging(note, width)
 
 
 def _styled(line: str, style: str, coloured: bool) -> str:
@@ -128,34 +134,26 @@ def _hanging(note: str, width: int | None) -> list[str]:
     return fill(note, width, " " * len(indent[0]) if indent else "")
 
 
-def _parts(table: Table, width: int | None) -> Iterator[Table]:
-    """The table, or where its columns stand apart tables of the first column and as many others as have room."""
-    if not table.apart:
-        yield table
-        return
-    rest = list(range(1, len(table.columns)))
+def _parts(columns: Sequence[int], least: Sequence[int], width: int) -> Iterator[list[int]]:
+    """Columns of tables below each other: the first, and as many others as have room."""
+    first, *rest = columns
     while rest:
-        shown = [0, rest.pop(0)]
-        while rest and _has_room(table, [*shown, rest[0]], width):
+        shown = [first, rest.pop(0)]
+        while rest and _needed([*shown, rest[0]], least) <= width:
             shown.append(rest.pop(0))
-        rows = [tuple(row[k] for k in shown) for row in table.rows]
-        align = "".join(table.align[k] for k in shown)
-        yield Table("", tuple(table.columns[k] for k in shown), align, rows)
+        yield shown
 
 
-def _has_room(table: Table, columns: Sequence[int], width: int | None) -> bool:
-    """Whether columns have room beside each other."""
-    return width is None or sum(_least(table, k) for k in columns) + GAP * (len(columns) - 1) <= width
+def _needed(columns: Sequence[int], least: Sequence[int]) -> int:
+    """How wide columns have to be beside each other."""
+    return sum(least[k] for k in columns) + GAP * (len(columns) - 1)
 
 
-def _kept(table: Table, width: int | None) -> list[int]:
+def _kept(table: Table, columns: Sequence[int], least: Sequence[int], width: int) -> list[int]:
     """The columns that have room beside each other; the others go below their rows."""
-    kept = list(range(len(table.columns)))
-    leaving = [k for k in kept[:0:-1] if table.columns[k] not in table.last] + [
-        k for k in kept[:0:-1] if table.columns[k] in table.last
-    ]
-    for column in leaving:
-        if _has_room(table, kept, width):
+    kept = list(columns)
+    for column in sorted(kept[:0:-1], key=lambda k: table.columns[k] in table.last):
+        if _needed(kept, least) <= width:
             break
         kept.remove(column)
     return kept
@@ -175,52 +173,59 @@ def _least(table: Table, column: int) -> int:
     return max([cells, *map(wide, table.columns[column].split())])
 
 
-def _widths(table: Table, kept: Sequence[int], width: int | None) -> list[int]:
-    """Widths of the columns that are kept: the widest give way first, as far as `_least` allows."""
-    widths = [max(map(wide, [*_texts(table, k), *table.columns[k].split("\n")])) for k in kept]
-    if width is None:
-        return widths
-    room, least = width - GAP * (len(kept) - 1), [_least(table, k) for k in kept]
-    if len(kept) == 1:
-        return [min(widths[0], max(room, 1))]
-    while sum(widths) > room:
-        _, widest = max((each, k) for k, each in enumerate(widths) if each > least[k])
-        widths[widest] -= 1
-    return widths
+def _narrowed(widths: Sequence[int], least: Sequence[int], width: int) -> list[int]:
+    """Widths of columns that have so much room: the widest give way first, as far as `least` allows."""
+    found, room = list(widths), width - GAP * (len(widths) - 1)
+    if len(found) == 1:
+        return [min(found[0], max(room, 1))]
+    while sum(found) > room:
+        _, widest = max((each, k) for k, each in enumerate(found) if each > least[k])
+        found[widest] -= 1
+    return found
 
 
-def _grid(table: Table, kept: Sequence[int], widths: Sequence[int], width: int | None, coloured: bool) -> Iterator[str]:
-    """The rows under their headings; of columns that are not kept, what they hold below each row."""
+def _grid(
+    table: Table,
+    kept: Sequence[int],
+    widths: Sequence[int],
+    below: Sequence[int],
+    width: int | None,
+    coloured: bool,
+) -> Iterator[str]:
+    """The rows under their headings; what the columns `below` hold stands below each row."""
+    sides = [table.align[k] for k in kept]
     if any(table.columns[k] for k in kept):
-        yield from _row(table, [table.columns[k] for k in kept], kept, widths, DIM if coloured else "")
+        yield from _row([table.columns[k] for k in kept], sides, widths, DIM, coloured)
     for row in table.rows:
-        yield from _row(table, [row[k] for k in kept], kept, widths, "", coloured)
-        below = " " * (len(row[0]) - len(row[0].lstrip(" ")) + BELOW)
-        found = [(table.columns[k], row[k]) for k in range(len(row)) if k not in kept and row[k]]
-        told = ", ".join(" ".join([*name.split("\n"), "; ".join(cell.split("\n"))]).strip() for name, cell in found)
-        if told:
-            yield from fill(below + told, width, below)
+        yield from _row([row[k] for k in kept], sides, widths, "", coloured)
+        told = ", ".join(_told(table.columns[k], row[k]) for k in below if row[k])
+        indent = " " * (len(row[0]) - len(row[0].lstrip(" ")) + BELOW)
+        yield from fill(indent + told, width, indent) if told else ()
+
+
+def _told(heading: str, cell: str) -> str:
+    """A cell below its row: its heading and its lines in one."""
+    return " ".join([*heading.split("\n"), "; ".join(cell.split("\n"))]).strip()
 
 
 def _row(
-    table: Table, cells: Sequence[str], kept: Sequence[int], widths: Sequence[int], style: str, coloured: bool = True
+    cells: Sequence[str], sides: Sequence[str], widths: Sequence[int], style: str, coloured: bool
 ) -> Iterator[str]:
     """The lines of a row, each cell wrapped to its column's width."""
     columns = [
-        [line for part in cell.split("\n") for line in fill(part, room, " " * (len(part) - len(part.lstrip(" "))))]
-        for cell, room in zip(cells, widths, strict=True)
+        [line for part in cell.split("\n") for line in fill(part, width, " " * (len(part) - len(part.lstrip(" "))))]
+        for cell, width in zip(cells, widths, strict=True)
     ]
     styles = [style or (RED if isinstance(cell, Alarm) else "") for cell in cells]
     for texts in zip_longest(*columns, fillvalue=""):
-        line, pending = "", ""
-        for number, (text, room) in enumerate(zip(texts, widths, strict=True)):
-            spaces = " " * (room - wide(text))
-            right = table.align[kept[number]] == "r"
+        line, spaces = "", 0
+        for text, side, width, styled in zip(texts, sides, widths, styles, strict=True):
+            beside = width - wide(text)
             if text:
-                line += pending + spaces * right + _styled(text, styles[number], coloured)
-                pending = ""
-            pending += spaces if not (text and right) else ""
-            pending += " " * GAP
+                line += " " * (spaces + beside * (side == "r")) + _styled(text, styled, coloured)
+                spaces = beside * (side == "l") + GAP
+            else:
+                spaces += width + GAP
         yield line
 
 
