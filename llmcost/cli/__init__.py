@@ -48,6 +48,12 @@ def version(
         raise typer.Exit
 
 
+def _say(text: str) -> None:
+    from llmcost.cli.output import say  # needed where something is wrong
+
+    say(text)
+
+
 def main() -> None:
     """Run the command line; bad input is one message on stderr and exit code 2."""
     nowhere = Path(os.devnull)
@@ -67,9 +73,9 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except InputError as error:
-        print(f"llmcost: {error}", file=sys.stderr)
+        _say(str(error))
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk; a closed pipe ends quietly in typer
-        print(f"llmcost: cannot write: {error.strerror or error}", file=sys.stderr)
+        _say(f"cannot write: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer must not fail once more at exit
         sys.exit(1)

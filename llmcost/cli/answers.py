@@ -165,7 +165,7 @@ def explain(
 
     Example: llmcost explain llama3-8b kv_cache.bytes
     """
-    from llmcost.cli.output import show_explanations, show_tables
+    from llmcost.cli.output import show_explanations
     from llmcost.formulas.explanations import Explanations
     from llmcost.formulas.quantities import QUANTITIES, at_path
     from llmcost.formulas.serving import explain as compute
@@ -178,14 +178,8 @@ def explain(
         raise InputError("--latex and --json: choose one")
     asked = " ".join(quantity) or None
     found = Explanations(spec.name, tuple(compute(spec, chip, options, asked)))
-    if asked and len(found.explanations) > 1 and not (form.json or latex or at_path(asked, QUANTITIES)):
-        from llmcost.report.explain import explanation_table
-
-        show_tables(
-            [explanation_table(found, asked, on_a_gpu=chip is not None)], markdown=False, unknown=spec.unknown_keys
-        )
-        return
-    show_explanations(found, as_json=form.json, as_latex=latex, unknown=spec.unknown_keys)
+    words = "" if asked is None or at_path(asked, QUANTITIES) else asked
+    show_explanations(found, words, as_json=form.json, as_latex=latex, unknown=spec.unknown_keys)
 
 
 def ops(

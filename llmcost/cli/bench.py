@@ -218,7 +218,9 @@ def _shown(path: Path, output: str | None) -> "Profile":
     profile = fitted(profile)
     if output is not None:
         write_file(Path(output), profile_text(profile))
-        print(f"llmcost: wrote {output}", file=sys.stderr)
+        from llmcost.cli.output import say
+
+        say(f"wrote {output}")
     return profile
 
 
@@ -297,9 +299,10 @@ def _report(
     else:
         show_tables(changed if alone else [*(before or []), *bench_tables(summary, rows=rows), *changed], form.markdown)
     if plot is not None:
+        from llmcost.cli.output import say
         from llmcost.report.bench_plots import write_plots
 
         for path in write_plots(summary, Path(plot)):
-            print(f"llmcost: wrote {path}", file=sys.stderr)
+            say(f"wrote {path}")
     if fail_above is not None and slower(found, threshold):
         raise typer.Exit(1)

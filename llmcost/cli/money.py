@@ -1,6 +1,5 @@
 """What GPU-hours and their electricity cost, as a user says it: options of every command that has a time."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -78,13 +77,14 @@ def _said(texts: Sequence[str], known: set[str]) -> dict[str, float]:
     prices: dict[str, float] = {}
     for text in (part.strip() for each in texts for part in each.split(",")):
         if text.endswith(LISTS):
+            from llmcost.cli.output import say
             from llmcost.specs.prices import read_prices
 
             listed = read_prices(Path(text))
             found = {name: price.dollars for name, price in listed.items() if name in known}
             for name, dollars in found.items():
                 of = f"of {listed[name].date}, {listed[name].source}"
-                print(f"llmcost: note: {name}: ${dollars:g} a GPU-hour, {of}", file=sys.stderr)
+                say(f"note: {name}: ${dollars:g} a GPU-hour, {of}")
             if not found:
                 raise InputError(f"--price {text}: has no price of {' or '.join(sorted(known))}")
         else:

@@ -1,6 +1,5 @@
 """The parameters that several commands have and no calculation: names of models and GPUs, forms of output."""
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -107,7 +106,9 @@ def load_model(
             f"(max_position_embeddings){others}"
         )
     for note in notes:
-        print(f"llmcost: note: {spec.name}: {note}", file=sys.stderr)
+        from llmcost.cli.output import say
+
+        say(f"note: {spec.name}: {note}")
     return spec
 
 

@@ -36,12 +36,11 @@ def explanation_text(found: Explanations, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def explanation_table(found: Explanations, asked: str, on_a_gpu: bool) -> Table:
-    """Several figures that some words are said of, a row each. `on_a_gpu`: whether times are among them."""
+def explanation_table(found: Explanations, asked: str) -> Table:
+    """Several figures that some words are said of, a row each."""
     rows = [(each.quantity, _rounded(each.value, each.unit), each.what) for each in found.explanations]
-    notes = [f"How one of them comes about: llmcost explain {found.model} {rows[0][0]}"]
-    notes += [] if on_a_gpu else ["Times and fit need a GPU: --hw."]
-    return Table(f"{asked}: {len(rows)} figures", ("", "", ""), "lrl", rows, tuple(notes))
+    note = f"Asked for by its path, as {rows[0][0]}, each says how it comes about."
+    return Table(f"{asked}: {len(rows)} figures", ("", "", ""), "lrl", rows, (note,))
 
 
 def latex_text(found: Explanations, width: int | None = None) -> str:

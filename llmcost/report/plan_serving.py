@@ -61,6 +61,15 @@ def _notes(found: ServingPlan) -> list[str]:
     times = (("TTFT", found.question.ttft), ("TPOT", found.question.tpot))
     limits = ", ".join(f"{name} at most {seconds(each)}" for name, each in times if each)
     notes = [f"{found.legal:,} legal layouts; {limits or 'no limits on time'}."]
+    if found.question.price is not None and found.best:
+        w, first = found.question.workload, found.best[0]
+        joules = first.joules_per_million_tokens
+        shared = first._replace(
+            price_per_million_tokens=(first.price_per_million_tokens or 0) * w.output / (w.prompt + w.output),
+            joules_per_million_tokens=None if joules is None else joules * w.output / (w.prompt + w.output),
+        )
+        dollars, energy = _cost(shared)
+        notes.append(f"Of the first, a million tokens in and out together: {dollars} and {energy} MJ at the GPUs' TDP.")
     for name, count in found.unfit.items():
         why = NO_LINK if name == "links" else f"serve nobody: {BOUNDS[name]} with one request a rank."
         notes.append(f"{count:,} {why}")

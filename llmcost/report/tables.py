@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from math import isfinite
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 from unicodedata import east_asian_width
 
 from llmcost.ground.errors import not_finite
@@ -51,12 +51,12 @@ class Table(NamedTuple):
 
 def print_tables(tables: Iterable[Table]) -> None:
     """Print tables: on a terminal as wide as it is, wrapped there; into a file or a pipe as plain text, not wrapped."""
-    sys.stdout.write(to_text(tables, terminal_width(), colours()))
+    sys.stdout.write(to_text(tables, width_of(sys.stdout), colours()))
 
 
-def terminal_width() -> int | None:
-    """Columns of the terminal that stdout is; None where it is none, and nothing is wrapped."""
-    if not sys.stdout.isatty():
+def width_of(stream: TextIO) -> int | None:
+    """Columns of the terminal that is written to; None where it is none, and nothing is wrapped."""
+    if not stream.isatty():
         return None
     from shutil import get_terminal_size
 

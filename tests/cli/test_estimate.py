@@ -461,7 +461,7 @@ def test_words_of_one_figure_explain_it_and_words_of_several_list_them(cli):
     listed = cli("explain", "llama3-8b", "weights").out
     assert listed.startswith("weights: ")
     assert "= " not in listed
-    assert len(answer_of(cli, "explain", "llama3-8b", "weights")["explanations"]) == listed.count("\n") - 3
+    assert len(answer_of(cli, "explain", "llama3-8b", "weights")["explanations"]) == listed.count("\n") - 2
     said = [line.split()[0] for line in cli("explain", "llama3-8b", "flops").out.splitlines() if line[:6] == "flops."]
     assert "flops.prefill.full" in "\n".join(said)
 

@@ -125,6 +125,9 @@ def test_an_explanation(cli):
     days = cli(*RUN, "--explain", "days").out
     assert "= D·step_seconds / (86,400·B·s)" in days
     days = " ".join(days.split())
+    listed = cli(*RUN, "--explain", "通信").out
+    assert "breakdown.exposed.tensor " in listed
+    assert "= " not in listed
     causes = ("compute", "memory", "exposed", "bubble", "optimizer")
     assert f"step_seconds = {' + '.join(f'breakdown.{cause}' for cause in causes)}" in days
 

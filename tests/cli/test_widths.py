@@ -82,6 +82,21 @@ def test_no_line_is_longer_than_the_terminal_and_no_word_is_broken_or_lost(argum
         assert [piece for piece in pieces if piece not in page] == []
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    ["estimate llama3-8b --hw h100 -c 256k", "estimate llama3-8b --dtype nonsense", "compare gpt2 --hw h100 --price x"],
+)
+def test_what_is_said_beside_an_answer_is_no_wider_than_the_terminal(arguments, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys, "argv", ["llmcost", *arguments.split()])
+    said = Terminal()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
+        main()
+    lines = said.getvalue().splitlines()
+    assert lines[0].startswith("llmcost: ")
+    assert [line for line in lines if wide(line) > 60] == []
+
+
 def test_every_command_is_shown():
     assert {each.split()[0] for each in SHOWN} | WHOLE == set(COMMANDS)
 
