@@ -1,16 +1,19 @@
 """`llmcost estimate`, `explain`, `ops`: questions about one model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Argument, Takes
 from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import as_typed, flag, word
+from llmcost.ground.options import Option, as_typed, flag, word
 from llmcost.serving.options import BASES, LAYOUT, MIXES, PHASES, Options
 
 if TYPE_CHECKING:
+    from llmcost.formulas.explanations import Explanations
+    from llmcost.formulas.serving import Explanation
     from llmcost.model.spec import ModelSpec
     from llmcost.report.estimate import Shown
     from llmcost.report.tables import Table
@@ -157,6 +160,9 @@ def explain(
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
     latex: Annotated[bool, flag("The formulas as LaTeX.")] = False,
+    html: Annotated[
+        str | None, Option("Write a page on which each name leads to what it is and what uses it.", metavar="FILE")
+    ] = None,
     form: Annotated[o.Form, Takes(o.Form, only=("json",))],
 ) -> None:
     """How a figure of `estimate` comes about: formula in letters, with sizes, value, source.
@@ -174,12 +180,27 @@ def explain(
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
-    if latex and form.json:
-        raise InputError("--latex and --json: choose one")
+    forms = {"--latex": latex, "--json": form.json, "--html": html is not None}
+    if sum(forms.values()) > 1:
+        raise InputError(f"{' and '.join(name for name, given in forms.items() if given)}: choose one")
     asked = " ".join(quantity) or None
     found = Explanations(spec.name, tuple(compute(spec, chip, options, asked)))
+    if html is not None:
+        _write_page(Path(html), spec, found, {each.quantity: each for each in compute(spec, chip, options)})
+        return
     words = "" if asked is None or at_path(asked, QUANTITIES) else asked
     show_explanations(found, words, as_json=form.json, as_latex=latex, unknown=spec.unknown_keys)
+
+
+def _write_page(file: Path, spec: "ModelSpec", found: "Explanations", known: "Mapping[str, Explanation]") -> None:
+    """Write the figures found, and those that their formulas name, as a page."""
+    from llmcost.cli.output import say, write
+    from llmcost.ground.files import write_file
+    from llmcost.report.explain_html import explanation_page, with_referred
+
+    write("", spec.unknown_keys)
+    write_file(file, explanation_page(spec.title, with_referred(found.explanations, known)))
+    say(f"wrote {file}")
 
 
 def ops(

@@ -32,7 +32,7 @@ def explanation_text(found: Explanations, width: int | None = None) -> str:
         return "\n".join(lines[:-1])
     lines.append("where")
     for letter, (value, meaning) in legend.items():
-        lines += fill(f"  {letter} = {_value(value, '')}: {meaning}", width, "    ")
+        lines += fill(f"  {letter} = {value_text(value, '')}: {meaning}", width, "    ")
     return "\n".join(lines)
 
 
@@ -51,7 +51,7 @@ def latex_text(found: Explanations, width: int | None = None) -> str:
         for formula in each.latex():  # broken at spaces alone: marks belong to what they stand behind
             lines += ["\\[", *wrap(formula, width or WIDTH, break_long_words=False, break_on_hyphens=False), "\\]"]
         for letter, (value, meaning) in each.legend.items():
-            lines += fill(f"% {letter} = {_value(value, '')}: {meaning}", width or WIDTH, "%   ")
+            lines += fill(f"% {letter} = {value_text(value, '')}: {meaning}", width or WIDTH, "%   ")
     return "\n".join(lines)
 
 
@@ -62,24 +62,24 @@ def _figure(each: Explanation, wide: int | None) -> Iterator[str]:
     inside = {name: (letters, value) for name, letters, _, value in each.where if name not in QUANTITIES}
     parts = each.parts.get(each.quantity) if each.unit == "s" else None
     if parts:
-        yield f"  = {_value(each.value, each.unit)}: the sum of"
+        yield f"  = {value_text(each.value, each.unit)}: the sum of"
         yield from _tree(parts, inside, width, "    ")
     else:
         yield from fill(f"  = {each.letters}", width, "      ")
         if each.sizes != each.letters:
             yield from fill(f"  = {each.sizes}", width, "      ")
-        yield f"  = {_value(each.value, each.unit)}"
+        yield f"  = {value_text(each.value, each.unit)}"
     told: set[str] = {name for part in parts or () for name in _inside(part, inside)}
     for name, (letters, value) in inside.items():
         if name in told:
             continue
         branches = each.parts.get(name)
         if branches:
-            yield f"    with {name} = {_value(value, 's')}: the sum of"
+            yield f"    with {name} = {value_text(value, 's')}: the sum of"
             yield from _tree(branches, inside, width, "        ")
             told |= {inner for part in branches for inner in _inside(part, inside)}
         else:
-            yield from fill(f"    with {name} = {letters} = {_value(value, '')}", width, "        ")
+            yield from fill(f"    with {name} = {letters} = {value_text(value, '')}", width, "        ")
     yield from fill(f"  source: {each.source}", wide, "    ")
     for entry in each.published:
         yield from fill(f"  {entry.document} {entry.printed}: {entry.why}", wide, "    ")
@@ -100,7 +100,7 @@ def _tree(parts: list[Part], inside: dict[str, tuple[str, Any]], width: int, ind
         yield from fill(f"{stem}  = {part.letters}", width, f"{stem}      ")
         for name in _inside(part, inside):
             letters, value = inside[name]
-            yield from fill(f"{stem}    {name} = {letters} = {_value(value, '')}", width, f"{stem}        ")
+            yield from fill(f"{stem}    {name} = {letters} = {value_text(value, '')}", width, f"{stem}        ")
 
 
 def _rounded(value: Any, unit: str) -> str:
@@ -114,7 +114,8 @@ def _rounded(value: Any, unit: str) -> str:
     return f"{f'{int(value):,}' if float(value).is_integer() else significant(value)} {unit}".rstrip()
 
 
-def _value(value: Any, unit: str) -> str:
+def value_text(value: Any, unit: str) -> str:
+    """A value in full, with its unit and rounded where it is long."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if unit == "s":

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -506,9 +507,55 @@ def test_every_formula_is_latex_that_can_be_set(cli):
     assert r"\mathrm{kv\_cache.bytes} = 2 \, L \, b \, c \, h \, B_{\mathrm{kv}}" in page
 
 
-def test_latex_is_text(cli):
-    answer = cli("explain", "gpt2", "kv_cache.bytes", "--latex", "--json")
-    assert (answer.code, answer.out, answer.err) == (2, "", "llmcost: --latex and --json: choose one\n")
+def test_one_form_is_chosen_for_an_explanation(cli, tmp_path):
+    for forms, words in (
+        (["--latex", "--json"], "--latex and --json"),
+        (["--html", tmp_path / "x.html", "--latex"], "--latex and --html"),
+    ):
+        answer = cli("explain", "gpt2", "kv_cache.bytes", *forms)
+        assert (answer.code, answer.out, answer.err) == (2, "", f"llmcost: {words}: choose one\n")
+    assert not any(tmp_path.iterdir())
+
+
+class Page(HTMLParser):
+    """The places that a page has, and those that its links lead to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.places, self.links, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, _, attrs):
+        self.places += [value for name, value in attrs if name == "id"]
+        self.links += [value for name, value in attrs if name in ("href", "src")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.mark.parametrize("quantity", ["decode.expected.tokens_per_s", "serving.expected.tpot_seconds", "memory"])
+def test_each_name_on_a_page_leads_to_what_it_is(cli, tmp_path, quantity):
+    file = tmp_path / "page.html"
+    asked = ["llama3-8b", quantity, "--hw", "h100", "--tp", 2, "--output", 99, "--concurrency", 9]
+    answer = cli("explain", *asked, "--html", file)
+    assert (answer.code, answer.out, answer.err) == (0, "", f"llmcost: wrote {file}\n")
+    page = Page(file.read_text("utf-8"))
+    assert len(set(page.places)) == len(page.places)
+    assert {link.removeprefix("#") for link in page.links} <= set(page.places)
+    for each in answer_of(cli, "explain", *asked)["explanations"]:
+        figure, inner = each["quantity"], {entry["name"] for entry in each["where"]}
+        assert {figure, *(letter.replace(" ", "_") for letter in each["legend"])} <= set(page.places)
+        assert {f"{figure}:{name}".replace(" ", "_") for name in inner - set(page.places)} <= set(page.places)
+    assert "used in" in page.text
+
+
+def test_nothing_of_a_model_reaches_a_page_unescaped(cli, tmp_path):
+    spec = (ROOT / "models" / "gpt2.yaml").read_text("utf-8")
+    file, page = tmp_path / "my.yaml", tmp_path / "page.html"
+    file.write_text(re.sub("^title: .*", "title: <script>x</script>", spec, flags=re.MULTILINE), "utf-8")
+    assert cli("explain", file, "kv_cache.bytes", "--html", page).code == 0
+    assert "<script" not in page.read_text("utf-8")
+    assert "&lt;script&gt;" in page.read_text("utf-8")
 
 
 # -- models, hardware, check ------------------------------------------------------------------------
