@@ -183,7 +183,7 @@ def explain(
     forms = {"--latex": latex, "--json": form.json, "--html": html is not None}
     if sum(forms.values()) > 1:
         raise InputError(f"{' and '.join(name for name, given in forms.items() if given)}: choose one")
-    asked = " ".join(quantity) or None
+    asked = " ".join(quantity) if quantity else None
     found = Explanations(spec.name, tuple(compute(spec, chip, options, asked)))
     if html is not None:
         _write_page(Path(html), spec, found, {each.quantity: each for each in compute(spec, chip, options)})

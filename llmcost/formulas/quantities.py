@@ -38,7 +38,9 @@ def wanted(asked: str, known: Mapping[str, Quantity]) -> list[str]:
     found_at = at_path(asked, known)
     if found_at:
         return found_at
-    words = re.split(r"[\s._/]+", asked.casefold())
+    words = [word for word in re.split(r"[\s._/]+", asked.casefold()) if word]
+    if not words:
+        return []
     found = {path: _rank(words, path, quantity) for path, quantity in known.items()}
     return sorted((path for path, rank in found.items() if rank), key=lambda path: -found[path])
 

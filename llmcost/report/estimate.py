@@ -114,10 +114,9 @@ def _speed(e: Estimate, basis: str) -> str:
     w = e.workload
     if e.serving is not None and basis == "expected":
         s = e.serving.expected
+        ttft = "" if s.ttft_seconds is None and s.tpot_seconds is not None else f"TTFT {_time(s.ttft_seconds)}, "
         rates = f"{_rate(s.output_tokens_per_s)} out, {_per_second(s.requests_per_s, 'requests')}"
-        return (
-            f"TTFT {_time(s.ttft_seconds)}, TPOT {_time(s.tpot_seconds)}; {rates}, with {_running(e.serving)} running"
-        )
+        return f"{ttft}TPOT {_time(s.tpot_seconds)}; {rates}, with {_running(e.serving)} running"
     prefill, decode = getattr(e.prefill, basis), getattr(e.decode, basis)
     told = "" if basis == "expected" else f", {basis}"
     if not _generates(e):
