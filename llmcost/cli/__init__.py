@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmcost.cli.command import COMMANDS, Commands, add, function_of
+from llmcost.cli.command import ASKS, COMMANDS, Commands, add, function_of
 from llmcost.ground.errors import InputError
 
 ABOUT = (
@@ -48,6 +48,12 @@ def version(
         raise typer.Exit
 
 
+def _say(text: str) -> None:
+    from llmcost.cli.output import say  # needed where something is wrong
+
+    say(text)
+
+
 def main() -> None:
     """Run the command line; bad input is one message on stderr and exit code 2."""
     nowhere = Path(os.devnull)
@@ -55,6 +61,11 @@ def main() -> None:
     sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without × or µ shows a ? there
+    if ASKS in os.environ:
+        from llmcost.cli.completion import offered
+
+        print("\n".join(offered(sys.argv[1:])))
+        return
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     try:
         try:
@@ -62,9 +73,9 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except InputError as error:
-        print(f"llmcost: {error}", file=sys.stderr)
+        _say(str(error))
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk; a closed pipe ends quietly in typer
-        print(f"llmcost: cannot write: {error.strerror or error}", file=sys.stderr)
+        _say(f"cannot write: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer must not fail once more at exit
         sys.exit(1)

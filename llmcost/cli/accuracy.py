@@ -12,12 +12,15 @@ from llmcost.ground.options import Option, count
 
 def accuracy(
     *,
-    source: Annotated[str | None, Option("Measurements of one source alone, e.g. gpt-fast.")] = None,
-    gpu: Annotated[str | None, Option("Measurements on one GPU.")] = None,
+    source: Annotated[
+        str | None, Option("Measurements of one source alone, e.g. gpt-fast.", default="all of them")
+    ] = None,
+    gpu: Annotated[str | None, Option("Measurements on one GPU.", default="all of them")] = None,
     engine: Annotated[
         str | None,
         Option(
-            "Runs of one engine (llmcost engines), predicted by its file if one is named; or of a class of engines."
+            "Runs of one engine (llmcost engines), predicted by its file if one is named; or of a class of engines.",
+            default="all of them",
         ),
     ] = None,
     profile: Annotated[str | None, Option("Predict by this profile instead of the defaults.", metavar="FILE")] = None,

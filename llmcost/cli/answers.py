@@ -1,16 +1,28 @@
 """`llmcost estimate`, `explain`, `ops`: questions about one model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from llmcost.cli import launching
 from llmcost.cli import options as o
 from llmcost.cli.command import Argument, Takes
 from llmcost.cli.launching import LaunchAlone, LogAlone
+from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import flag, word
-from llmcost.serving.options import LAYOUT, MIXES, PHASES, Options
+from llmcost.ground.options import Option, as_typed, flag, word
+from llmcost.serving.options import BASES, LAYOUT, MIXES, PHASES, Options
+
+if TYPE_CHECKING:
+    from llmcost.formulas.explanations import Explanations
+    from llmcost.formulas.serving import Explanation
+    from llmcost.model.spec import ModelSpec
+    from llmcost.report.estimate import Shown
+    from llmcost.report.tables import Table
+    from llmcost.search.prices import Cost
+    from llmcost.serving.results import Estimate
+    from llmcost.specs.hardware import HardwareSpec
 
 # What no operator of one pass depends on: requests, and what memory is left for.
 BEYOND_A_PASS = (
@@ -29,9 +41,19 @@ def estimate(
     breakdown: Annotated[bool, flag("Also every operator of prefill and decode.")] = False,
     launch: LaunchAlone = False,
     log: LogAlone = False,
+    basis: Annotated[
+        str | None,
+        word(
+            "Whose times the tables have; textbook: those of the course documents, with training.",
+            (*BASES, "all"),
+            default="limit and expected",
+        ),
+    ] = None,
+    training: Annotated[bool, flag("Also training on one GPU, by the prompt's length.")] = False,
+    money: Annotated[Money, Takes(Money)],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """Parameters, FLOPs, memory, traffic and speed of MODEL on a GPU.
+    """Whether MODEL fits a GPU and how fast it is there; parameters, FLOPs, memory, traffic.
 
     Example: llmcost estimate llama3-8b --hw rtx4090
     """
@@ -42,12 +64,14 @@ def estimate(
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
+    _refuse_of_tables(basis, hw, form, training=training)
     wanted = ["--launch"] * launch + ["--log"] * log
     launching.check(wanted=wanted, engine=options.engine, others=["--breakdown"] * breakdown)
     if wanted and chip is None:
         raise InputError(f"{wanted[0]}: on which GPU? name one with --hw")
     result = compute(spec, chip, options)
     o.note_torn(spec, result.workload)
+    cost = _cost(result, chip, money)
     more: Callable[[], dict[str, Any]] = dict
     if chip is not None and options.engine is not None:
         from llmcost.serving.launch_figures import Asked
@@ -57,11 +81,19 @@ def estimate(
             launching.show(form, asked, wanted)
             return
         more = partial(launching.launch_document, asked)
+    priced = {} if cost is None else {"cost": cost._asdict()}
+
+    def tables() -> "list[Table]":
+        shown = _shown(options, basis, training=training)._replace(cost=cost)
+        if chip is not None and not result.memory.fits:
+            shown = shown._replace(remedies=_remedies(spec, chip, options, result, (model, hw, kind, allow_unknown)))
+        return estimate_tables(spec, result, shown)
+
     if not breakdown:
         form.show(
-            lambda: result.to_dict() | more(),
-            lambda: (("quantity", "value", "unit"), estimate_rows(result)),
-            lambda: estimate_tables(spec, result),
+            lambda: result.to_dict() | more() | priced,
+            lambda: (("quantity", "value", "unit"), estimate_rows(result, cost)),
+            tables,
             spec.unknown_keys,
         )
         return
@@ -71,42 +103,125 @@ def estimate(
     phases = {phase: phase_operators(spec, chip, options, phase) for phase in ("prefill", "decode")}
     rows = [(phase, *row) for phase, each in phases.items() for row in each.operators]
     form.show(
-        lambda: result.to_dict() | more() | {"operators": {phase: each.rows() for phase, each in phases.items()}},
+        lambda: (
+            result.to_dict() | more() | priced | {"operators": {phase: each.rows() for phase, each in phases.items()}}
+        ),
         lambda: (("phase", *OperatorRow._fields), rows),
         lambda: [
-            *estimate_tables(spec, result),
+            *tables(),
             *(operator_table(f"Operators of {name}", phases[name]) for name in phases),
         ],
         spec.unknown_keys,
     )
 
 
+def _refuse_of_tables(basis: str | None, hw: str | None, form: o.Form, *, training: bool) -> None:
+    """Raise InputError for an option of tables where there is none, or where no GPU gives times."""
+    for name, given in ((f"--basis {basis}", basis is not None), ("--training", training)):
+        if given and (form.json or form.csv):
+            raise InputError(f"{name}: of the tables; JSON and CSV have every basis, and training")
+        if given and hw is None:
+            raise InputError(f"{name}: times need a GPU; give it too, with --hw")
+
+
+def _cost(result: "Estimate", chip: "HardwareSpec | None", money: Money) -> "Cost | None":
+    """What tokens cost, where money is asked about. Raises InputError where no GPU has a price."""
+    from llmcost.search.prices import cost_of
+
+    if not money.asked():
+        return None
+    if chip is None:
+        raise InputError("--price, --kwh and --pue: of a GPU; give it too, with --hw")
+    return cost_of(result, chip, money.price_of(chip), money.pue)
+
+
+def _shown(options: Options, basis: str | None, *, training: bool) -> "Shown":
+    """What the tables show: what was asked for, the textbook too where its MFU was, training where its tokens were."""
+    from llmcost.report.estimate import Shown
+
+    usual = Options()
+    bases = Shown().bases if basis is None else BASES if basis == "all" else (basis,)
+    if options.mfu != usual.mfu and "textbook" not in bases:
+        bases = ("textbook", *bases)
+    return Shown(bases, training or basis == "textbook" or options.tokens != usual.tokens)
+
+
+def _remedies(
+    spec: "ModelSpec",
+    chip: "HardwareSpec",
+    options: Options,
+    result: "Estimate",
+    typed: tuple[str, str | None, str | None, Sequence[str]],
+) -> tuple[tuple[str, str], ...]:
+    """What would make a model fit, each with the command that asks for it; `typed`: MODEL, --hw, --as, unknown keys."""
+    from shlex import join
+
+    from llmcost.search.remedies import remedies
+
+    model, hw, kind, unknown = typed
+    head = ["llmcost", "estimate", model, "--hw", str(hw), *(["--as", kind] if kind else [])]
+    head += [word for key in unknown for word in ("--allow-unknown", key)]
+    return tuple((each.what, join(head + as_typed(each.options))) for each in remedies(spec, chip, options, result))
+
+
 def explain(
     model: o.ModelName,
     quantity: Annotated[
-        str | None, Argument("QUANTITY", "A figure by its JSON path, e.g. flops.per_token.linear.  [default: all]")
-    ] = None,
+        Sequence[str],
+        Argument(
+            "QUANTITY...",
+            "A figure by its path in the JSON (kv_cache.bytes), or by words: weights, 参数量.",
+            several=True,
+            default="all",
+        ),
+    ] = (),
     *,
     hw: o.OptionalHardware = None,
     options: Annotated[Options, Takes(Options)],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
+    latex: Annotated[bool, flag("The formulas as LaTeX.")] = False,
+    html: Annotated[
+        str | None, Option("Write a page on which each name leads to what it is and what uses it.", metavar="FILE")
+    ] = None,
     form: Annotated[o.Form, Takes(o.Form, only=("json",))],
 ) -> None:
     """How a figure of `estimate` comes about: formula in letters, with sizes, value, source.
+
+    Words that several figures match list them.
 
     Example: llmcost explain llama3-8b kv_cache.bytes
     """
     from llmcost.cli.output import show_explanations
     from llmcost.formulas.explanations import Explanations
+    from llmcost.formulas.quantities import QUANTITIES, at_path
     from llmcost.formulas.serving import explain as compute
     from llmcost.serving.estimate import refuse_of_a_gpu
     from llmcost.specs.catalog import load_hardware
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
-    found = Explanations(spec.name, tuple(compute(spec, chip, options, quantity)))
-    show_explanations(found, as_json=form.json, unknown=spec.unknown_keys)
+    forms = {"--latex": latex, "--json": form.json, "--html": html is not None}
+    if sum(forms.values()) > 1:
+        raise InputError(f"{' and '.join(name for name, given in forms.items() if given)}: choose one")
+    asked = " ".join(quantity) if quantity else None
+    found = Explanations(spec.name, tuple(compute(spec, chip, options, asked)))
+    if html is not None:
+        _write_page(Path(html), spec, found, {each.quantity: each for each in compute(spec, chip, options)})
+        return
+    words = "" if asked is None or at_path(asked, QUANTITIES) else asked
+    show_explanations(found, words, as_json=form.json, as_latex=latex, unknown=spec.unknown_keys)
+
+
+def _write_page(file: Path, spec: "ModelSpec", found: "Explanations", known: "Mapping[str, Explanation]") -> None:
+    """Write the figures found, and those that their formulas name, as a page."""
+    from llmcost.cli.output import say, write
+    from llmcost.ground.files import write_file
+    from llmcost.report.explain_html import explanation_page, with_referred
+
+    write("", spec.unknown_keys)
+    write_file(file, explanation_page(spec.title, with_referred(found.explanations, known)))
+    say(f"wrote {file}")
 
 
 def ops(

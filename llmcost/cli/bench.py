@@ -33,7 +33,7 @@ def bench(
         str | None, Option(f"{', '.join(SUITES)}; several with commas.", metavar="NAME,...", default="all of them")
     ] = None,
     full: Annotated[
-        bool | None, flag("More cases, in 8 minutes; --quick takes one and a half.", long="--full/--quick")
+        bool | None, flag("More cases, in 8 minutes; one and a half without.", long="--full/--quick", default="--quick")
     ] = None,
     plan: Annotated[bool, flag("Only say what would be measured, with bytes and time.")] = False,
     phase: Annotated[str | None, word("With MODEL: what kind of pass.", PHASES, default=PHASES[0])] = None,
@@ -259,7 +259,9 @@ def _shown(path: Path, output: str | None) -> "Profile":
     profile = fitted(profile)
     if output is not None:
         write_file(Path(output), profile_text(profile))
-        print(f"llmcost: wrote {output}", file=sys.stderr)
+        from llmcost.cli.output import say
+
+        say(f"wrote {output}")
     return profile
 
 
@@ -338,9 +340,10 @@ def _report(
     else:
         show_tables(changed if alone else [*(before or []), *bench_tables(summary, rows=rows), *changed], form.markdown)
     if plot is not None:
+        from llmcost.cli.output import say
         from llmcost.report.bench_plots import write_plots
 
         for path in write_plots(summary, Path(plot)):
-            print(f"llmcost: wrote {path}", file=sys.stderr)
+            say(f"wrote {path}")
     if fail_above is not None and slower(found, threshold):
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Argument, Takes
+from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError, shortened
 from llmcost.ground.options import count, number, share
 from llmcost.ground.units import parse_count
@@ -17,7 +18,7 @@ def budget(
     gpu_hours: Annotated[float | None, number("Instead: GPU-hours, of --hw.", "HOURS", parse_count)] = None,
     dollars: Annotated[float | None, number("Instead: dollars, at --price an hour.", "DOLLARS", parse_count)] = None,
     hw: o.OptionalHardware = None,
-    price: Annotated[float | None, number("Dollars a GPU-hour.", "DOLLARS")] = None,
+    money: Annotated[Money, Takes(Money)],
     mfu: Annotated[float, share("The share of the peak that hours are worth.")] = END_TO_END_MFU,
     params: Annotated[int | None, count("Also what this many parameters are worth, on --tokens.", most=10**15)] = None,
     tokens: Annotated[int | None, count("Tokens that --params are trained on.", "TOKENS", MOST_TOKENS)] = None,
@@ -37,6 +38,10 @@ def budget(
         raise InputError("--params and --tokens: the one needs the other")
     model = None if params is None or tokens is None else (float(params), float(tokens))
     chip = None if hw is None else load_hardware(hw)
+    money.refuse_lone_pue()
+    if chip is None and money.asked():
+        raise InputError("--price and --kwh: of which GPU? give it with --hw")
+    price = None if chip is None else money.price_of(chip)
     answer = compute(_read(flops), gpu_hours, dollars, chip, price, mfu, model)
     form.show(
         lambda: to_dict(answer),

@@ -17,7 +17,9 @@ OF_HARDWARE = {"memory", "vendor", "bandwidth", "peak", "gpu"}  # fields by whic
 
 
 def models(
-    name: Annotated[str | None, Argument("NAME", "One model, in full with its source.")] = None,
+    name: Annotated[
+        str | None, Argument("NAME", "One model, in full with its source.", default="a list of all")
+    ] = None,
     *,
     allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
@@ -38,7 +40,9 @@ def models(
 
 
 def hardware(
-    name: Annotated[str | None, Argument("NAME", "One GPU or system, in full with its sources.")] = None,
+    name: Annotated[
+        str | None, Argument("NAME", "One GPU or system, in full with its sources.", default="a list of all")
+    ] = None,
     *,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -53,7 +57,9 @@ def hardware(
 
 
 def engines(
-    name: Annotated[str | None, Argument("NAME", "One engine, in full with its sources.")] = None,
+    name: Annotated[
+        str | None, Argument("NAME", "One engine, in full with its sources.", default="a list of all")
+    ] = None,
     *,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:

@@ -33,8 +33,10 @@ COMMANDS = {  # command -> its module, in the order of the help
     "bench": "bench",
     "gap": "gap",
     **dict.fromkeys(("models", "hardware", "engines", "import", "check"), "catalog"),
+    "completion": "completion",
 }
 
+ASKS = "_LLMCOST_COMPLETE"  # in the environment, where a shell asks what may be typed (completion.py)
 MOST_VALUES = 1000  # that an option lists, where all of them are tried
 
 Given: TypeAlias = dict[str, Any]  # options that stand on the command line, by name
@@ -42,11 +44,12 @@ Text: TypeAlias = str | list[str] | bool | None  # as typer hands it over
 
 
 class Argument(NamedTuple):
-    """What is typed without a name. `name` and `required` are filled in from the parameter."""
+    """What is typed without a name. `default`: in words. `name` and `required` are filled in from the parameter."""
 
     metavar: str
     help: str
     several: bool = False
+    default: str = ""
     name: str = ""
     required: bool = True
 
@@ -103,7 +106,7 @@ class Parameter(NamedTuple):
         """The line of the help: what to type, and what it means, with its default."""
         what = self.what
         if isinstance(what, Argument):
-            return what.metavar, what.help
+            return what.metavar, what.help + f"  [default: {what.default}]" * bool(what.default)
         names = ", ".join(name for name in (what.short, what.flag) if name).replace("/", " / ")
         metavar = "LIST" if self.a_list and what.read is not None else what.metavar
         default = "required" if self.required else f"default: {what.shown_default()}"

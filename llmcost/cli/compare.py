@@ -5,6 +5,7 @@ from typing import Annotated
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Argument, Given, Takes, spelled_out
+from llmcost.cli.money import Money
 from llmcost.serving.options import Options
 
 
@@ -17,7 +18,7 @@ def compare(
     given: Annotated[Given, Takes(Options, lists=("engine",), changed={"engine": {"help": "Engines that serve."}})],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
-    price: o.Prices = (),
+    money: Annotated[Money, Takes(Money)],
     plot: o.Plot = None,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -29,19 +30,20 @@ def compare(
     from llmcost.report.compare import comparison_panels, comparison_rows, comparison_tables
     from llmcost.search.compare import compare as compute
 
+    money.refuse_lone_pue()
     specs, chips = [o.load_model(name, kind, given, allow_unknown) for name in models], o.load_chips(hw)
     distinct("MODEL", [spec.name for spec in specs])
     engines = spelled_out({"engine": given.pop("engine")}, Options)["engine"] if "engine" in given else ()
-    found = compute(specs, chips, Options(**given), o.prices_of(price, chips), engines)
+    found = compute(specs, chips, Options(**given), money.prices(chips), engines)
     if plot is not None:
         from llmcost.report import charts
 
-        charts.save(Path(plot), "Models and GPUs compared", comparison_panels(found.entries, bool(price)))
+        charts.save(Path(plot), "Models and GPUs compared", comparison_panels(found.entries, money.asked()))
         if not any(form):
             return
     form.show(
         found.to_dict,
         lambda: comparison_rows(found.entries),
-        lambda: comparison_tables(found.entries, bool(price)),
+        lambda: comparison_tables(found.entries, money.asked()),
         [f"{spec.name}: {key}" for spec in specs for key in spec.unknown_keys],
     )

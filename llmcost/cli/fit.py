@@ -9,10 +9,11 @@ from llmcost.cli import launching
 from llmcost.cli import options as o
 from llmcost.cli.command import Given, Takes, spelled_out
 from llmcost.cli.launching import LaunchAlone
+from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, number, word
 from llmcost.ground.units import parse_milliseconds
-from llmcost.serving.options import Options
+from llmcost.serving.options import BASES, Options
 from llmcost.simulation.results import Spread
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 LISTS = ("gpus", "dtype", "weight_dtype")
 CHOSEN = ("tp", "pp", "dp", "ep")  # degrees, as the GPUs and the model have it
 TAKEN = ("gpus", *CHOSEN, "dtype", "weight_dtype", "kv_dtype")  # what an offer says of its options
-BASES = ("textbook", "limit", "expected")
 
 
 def fit(
@@ -49,7 +49,7 @@ def fit(
     ],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
-    price: o.Prices = (),
+    money: Annotated[Money, Takes(Money)],
     basis: Annotated[str, word("Which rates are shown and priced.", BASES)] = "expected",
     ttft: Annotated[
         float | None, number("With --rate: the longest TTFT; GPUs that keep it are found.", "MS", parse_milliseconds)
@@ -82,7 +82,7 @@ def fit(
     options, counts = Options(**given), lists.get("gpus", GPUS)
     precisions = precisions_of(spec, options, lists.get("dtype"), lists.get("weight_dtype"))
     chips = o.load_chips(hw) if hw else [load_hardware(name) for name in names("hardware")]
-    prices = o.prices_of(price, chips)
+    prices = money.prices(chips)
     if basis != "textbook" and options.mfu != Options().mfu:
         raise InputError(f"--mfu {options.mfu:g}: of the textbook's rates; give --basis textbook too")
     limits = ["--ttft"] * (ttft is not None) + ["--tpot"] * (tpot is not None)
@@ -92,10 +92,11 @@ def fit(
     if limits:
         if not hw:
             raise InputError("--ttft and --tpot: every GPU would be simulated; name some with --hw")
+        money.refuse_lone_pue()
         _fit_rate(spec, chips, options, (ttft, tpot, at or "p99"), counts, precisions, prices, form)
         return
     with waiting("trying GPUs"):
-        found = compute(spec, chips, options, counts, precisions, prices, basis)
+        found = compute(spec, chips, options, counts, precisions, prices, basis, money.pue)
     holding = found.holding()
     more: dict[str, Any] = {}
     if options.engine is not None and holding:
@@ -109,7 +110,7 @@ def fit(
     form.show(
         lambda: found.to_dict() | more,
         lambda: (Offer._fields, found.offers),
-        lambda: [fit_table(title, found, shown, priced=bool(prices))],
+        lambda: [fit_table(title, found, shown, priced=money.asked())],
         spec.unknown_keys,
     )
     if not holding:

@@ -1,6 +1,5 @@
-"""The parameters that several commands have and no calculation: names of models and GPUs, prices, forms of output."""
+"""The parameters that several commands have and no calculation: names of models and GPUs, forms of output."""
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from llmcost.report.tables import Table
     from llmcost.serving.options import Workload
     from llmcost.specs.hardware import HardwareSpec
-
-MOST_DOLLARS = 10**6  # a GPU-hour
 
 ModelName = Annotated[
     str, Argument("MODEL", "A shipped name (llmcost models), a YAML spec, a config.json, or a hub id.")
@@ -37,10 +34,6 @@ Hardware = Annotated[
 ]
 SeveralHardware = Annotated[
     list[str], Option("GPUs: shipped names, aliases, or paths to YAML specs.", metavar="HW,...", repeated=True)
-]
-Prices = Annotated[
-    Sequence[str],
-    Option("Dollars a GPU-hour, of all GPUs or of one; may be repeated.", metavar="[HW=]DOLLARS", repeated=True),
 ]
 Plot = Annotated[str | None, Option("Draw charts, .png or .svg (needs matplotlib).", metavar="FILE")]
 
@@ -115,19 +108,22 @@ def load_model(
             f"(max_position_embeddings){others}"
         )
     for note in notes:
-        print(f"llmcost: note: {spec.name}: {note}", file=sys.stderr)
+        from llmcost.cli.output import say
+
+        say(f"note: {spec.name}: {note}")
     return spec
 
 
 def note_torn(spec: "ModelSpec", w: "Workload") -> None:
     """Say on stderr what a layout tears apart of quantised weights that the model was not released in."""
+    from llmcost.cli.output import say
     from llmcost.parallel.layout import Layout
     from llmcost.parallel.rules import torn
 
     if w.weight_dtype != spec.weight_format and w.tp > 1:
         layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
         if note := torn(spec, w.weight_dtype, layout):
-            print(f"llmcost: note: {note}", file=sys.stderr)
+            say(f"note: {note}")
 
 
 def _longest(given: Mapping[str, Any]) -> int:
@@ -148,26 +144,3 @@ def load_chips(given: Sequence[str]) -> "list[HardwareSpec]":
     chips = [load_hardware(name) for name in parse_names("--hw", ",".join(given)).names]
     distinct("--hw", [chip.name for chip in chips])
     return chips
-
-
-def prices_of(texts: Sequence[str], chips: "Iterable[HardwareSpec]") -> dict[str, float]:
-    """Dollars a GPU-hour by the name of the GPU, one of those asked about, "" for all."""
-    from llmcost.ground.units import parse_decimal
-    from llmcost.specs.catalog import load_hardware
-
-    prices, known = {}, {"", *(chip.name for chip in chips)}
-    for text in texts:
-        name, _, dollars = text.rpartition("=")
-        try:
-            value = float(parse_decimal(dollars))
-        except ValueError:
-            value = -1
-        if not 0 <= value < MOST_DOLLARS:
-            raise InputError(f"--price {text}: dollars a GPU-hour, from 0 on, as in 2.5 or h100=2.5")
-        priced = load_hardware(name).name if name else ""
-        if priced in prices:
-            raise InputError(f"--price {text}: a second price of {priced or 'all GPUs'}")
-        if priced not in known:
-            raise InputError(f"--price {text}: {priced} is not among the GPUs asked about (--hw)")
-        prices[priced] = value
-    return prices

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.errors import not_finite
 from llmcost.ground.files import draft_of
-from llmcost.report.tables import Table, print_tables, to_markdown
+from llmcost.report.tables import Table, fill, print_tables, to_markdown, width_of
 
 if TYPE_CHECKING:
     from llmcost.formulas.explanations import Explanations
@@ -50,10 +50,15 @@ def waiting(what: str, progress: Callable[[], str] = str) -> Iterator[None]:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
+def say(text: str) -> None:
+    """Say something of the answer on stderr, in one line; on a terminal broken between words."""
+    print("\n".join(fill(f"llmcost: {text}", width_of(sys.stderr), "  ")), file=sys.stderr)
+
+
 def write(text: str, unknown: Sequence[str] = ()) -> None:
     """Write a text to stdout as it is, and to stderr what was left out of the model's config."""
     for warning in warnings_of(unknown):
-        print(f"llmcost: warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}")
     sys.stdout.write(text)
 
 
@@ -89,14 +94,22 @@ def show_tables(tables: Iterable[Table], markdown: bool, unknown: Sequence[str] 
         print_tables(tables)
 
 
-def show_explanations(found: Explanations, *, as_json: bool, unknown: Sequence[str] = ()) -> None:
-    """Print how figures come about, to be read or as a JSON document."""
-    from llmcost.report.explain import explanation_text
+def show_explanations(
+    found: Explanations, by_words: str = "", *, as_json: bool, as_latex: bool = False, unknown: Sequence[str] = ()
+) -> None:
+    """Print how figures come about, to be read, as a JSON document or as LaTeX.
+
+    `by_words`: those that found them, where no path did: of several figures there is a list.
+    """
+    from llmcost.report.explain import explanation_table, explanation_text, latex_text
 
     if as_json:
         show_json(found.to_dict(), unknown)
+    elif by_words and len(found.explanations) > 1 and not as_latex:
+        show_tables([explanation_table(found, by_words)], False, unknown)
     else:
-        write(explanation_text(found) + "\n", unknown)
+        text = latex_text if as_latex else explanation_text
+        write(text(found, width_of(sys.stdout)) + "\n", unknown)
 
 
 def write_pieces(pieces: Iterable[str], output: Path | None) -> None:

@@ -9,6 +9,7 @@ from llmcost.cli import launching
 from llmcost.cli import options as o
 from llmcost.cli.command import Given, Takes, spelled_out
 from llmcost.cli.launching import LaunchAlone
+from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import count, flag, number
 from llmcost.ground.units import parse_milliseconds
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")  # what is searched
 HELD = ("schedule", "context_parallel")  # one for all layouts
 RECIPE = ("optimizer", "unfused_attention", "kernels", "overlap", "lora_rank", "lora_targets", "qlora")
-BOTH = ("tp", "pp", "ep", "dp", "gpus_per_node", "profile", "price")  # options of training that serving has, too
+BOTH = ("tp", "pp", "ep", "dp", "gpus_per_node", "profile")  # options of training that serving has, too
 
 
 def plan(
@@ -34,7 +35,7 @@ def plan(
         Given,
         Takes(
             Options,
-            only=("seq", "global_batch", "gpus_per_node", *HELD, *AXES, *RECIPE, "profile", "price"),
+            only=("seq", "global_batch", "gpus_per_node", *HELD, *AXES, *RECIPE, "profile"),
             lists=AXES,
             changed={name: {"default": "all that are legal"} for name in AXES},
         ),
@@ -59,6 +60,7 @@ def plan(
             },
         ),
     ],
+    money: Annotated[Money, Takes(Money)],
     ttft: Annotated[
         float | None,
         number("With --serve: the longest TTFT, time to the first token.", "MS", parse_milliseconds, default="any"),
@@ -97,12 +99,14 @@ def plan(
     launching.check(wanted=["--launch"] * launch, engine=serving.get("engine"))
     held = spelled_out({name: training.pop(name) for name in AXES if name in training}, Options)
     if serve:
-        price = training.pop("price", None)
-        asked = ask_serving(spec, chip, gpus, ServingOptions(**serving, **training), held, ttft, tpot, price)
+        chosen = ServingOptions(**serving, **training)
+        asked = ask_serving(spec, chip, gpus, chosen, held, ttft, tpot, money.price_of(chip), money.pue)
         with waiting("trying layouts"):
             found: ServingPlan | TrainingPlan = plan_serving(asked, top)
     else:
-        options = Options(gpus=gpus, dtype=serving.get("dtype"), engine=serving.get("engine"), **training)
+        money.refuse_lone_pue()
+        kinds: dict[str, Any] = {name: serving.get(name) for name in ("dtype", "engine")}
+        options = Options(gpus=gpus, price=money.price_of(chip), **kinds, **training)
         with waiting("trying layouts"):
             found = plan_training(ask(spec, chip, options, held, serving.get("memory_utilization")), top)
     more: dict[str, Any] = {}

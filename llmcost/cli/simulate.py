@@ -11,6 +11,7 @@ from llmcost.cli import launching
 from llmcost.cli import options as o
 from llmcost.cli.command import Takes
 from llmcost.cli.launching import LaunchAlone
+from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option
 from llmcost.serving.options import Options
@@ -49,7 +50,8 @@ def simulate(
             },
         ),
     ],
-    simulation: Annotated[SimulationOptions, Takes(SimulationOptions)],
+    simulation: Annotated[SimulationOptions, Takes(SimulationOptions, without=("price", "pue"))],
+    money: Annotated[Money, Takes(Money)],
     kind: o.ReadAs = None,
     trace_out: Annotated[str | None, Option("Write every step as a trace for Perfetto.", metavar="FILE")] = None,
     plot: o.Plot = None,
@@ -74,6 +76,7 @@ def simulate(
     if simulation.timeline and not form.json:
         raise InputError("--timeline: it is part of the JSON document; give --json too")
     spec, chip = o.load_model(model, kind, options, allow_unknown), load_hardware(hw)
+    simulation = simulation._replace(price=money.price_of(chip), pue=money.pue)
     if plot is not None:
         charts.check(Path(plot))
     if trace_out is not None:

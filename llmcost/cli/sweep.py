@@ -1,6 +1,5 @@
 """`llmcost sweep`: every combination of some options, one row each."""
 
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -60,8 +59,8 @@ def sweep(
     """Every combination of the options given, one row each.
 
     \b
-    A LIST is one or more of these, with commas between them (1,024 would be
-    1 and 024, and is refused: type 1024):
+    A LIST is one or more of these, with commas between them
+    (1,024 would be 1 and 024, and is refused: type 1024):
       8k           a value, as other commands take it
       1..64        every whole number from 1 to 64
       1..64:8      in steps of 8: 1, 9, 17, ...
@@ -134,7 +133,7 @@ def _write(
 
 def _grid(model: "ModelSpec", chips: "list[HardwareSpec]", given: "Mapping[str, Axis | Names]", yes: bool) -> "Sweep":
     """The sweep. Raises InputError where it is too large, before anything of it is computed, unless `yes`."""
-    from llmcost.cli.output import waiting
+    from llmcost.cli.output import say, waiting
     from llmcost.search.sweep import Sweep
 
     combinations = len(chips) * prod(each.size() for each in given.values())
@@ -144,10 +143,10 @@ def _grid(model: "ModelSpec", chips: "list[HardwareSpec]", given: "Mapping[str, 
         grid = Sweep(model, chips, {name: each.values() for name, each in given.items()})
         left_out = list(grid.left_out().items())
     for reason, number in left_out[:MOST_REASONS]:
-        print(f"llmcost: {number:,} of {combinations:,} combinations left out: {reason}", file=sys.stderr)
+        say(f"{number:,} of {combinations:,} combinations left out: {reason}")
     if others := left_out[MOST_REASONS:]:
         number = sum(number for _, number in others)
-        print(f"llmcost: and {number:,} for {len(others):,} other reasons", file=sys.stderr)
+        say(f"and {number:,} for {len(others):,} other reasons")
     return grid
 
 
@@ -166,7 +165,7 @@ def _rows(grid: "Sweep", sort: str | None, top: int | None, fits: bool) -> tuple
 
     Raises InputError for an order that makes no sense, and exits with 1 where nothing fits.
     """
-    from llmcost.cli.output import waiting
+    from llmcost.cli.output import say, waiting
 
     if top is not None and sort is None:
         raise InputError(f"--top {top}: in which order? add --sort FIGURE or --sort FIGURE:desc")
@@ -178,7 +177,7 @@ def _rows(grid: "Sweep", sort: str | None, top: int | None, fits: bool) -> tuple
     with waiting("ordering rows" if name else "finding what fits"):
         points = grid.select(grid.find(name) if name else None, descending=order == "desc", top=top, only_fitting=fits)
     if not len(points):
-        print(f"llmcost: none of {len(grid):,} combinations fits", file=sys.stderr)
+        say(f"none of {len(grid):,} combinations fits")
         raise typer.Exit(1)
     return (lambda paths: grid.at(points, paths)), len(points)
 

@@ -1,11 +1,11 @@
 """`llmcost train`: a training run."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Takes
+from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, flag
 from llmcost.ground.units import amount
@@ -18,13 +18,14 @@ def train(
     model: o.ModelName,
     *,
     hw: o.Hardware,
-    options: Annotated[Options, Takes(Options)],
+    options: Annotated[Options, Takes(Options, without=("price", "pue"))],
+    money: Annotated[Money, Takes(Money)],
     plot: o.Plot = None,
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
     explain: Annotated[
         str | None,
-        Option("How a figure comes about, by its JSON path, e.g. breakdown.bubble.", metavar="FIGURE"),
+        Option("How a figure comes about, by its JSON path (breakdown.bubble) or words (气泡).", metavar="FIGURE"),
     ] = None,
     breakdown: Annotated[bool, flag("Also every operator of a micro-batch.")] = False,
     form: Annotated[o.Form, Takes(o.Form)],
@@ -35,7 +36,7 @@ def train(
 
     Example: llmcost train llama3-8b --hw h100 --gpus 8 --tokens 15T
     """
-    from llmcost.cli.output import waiting
+    from llmcost.cli.output import say, waiting
     from llmcost.report.train import operator_table, train_rows, train_tables
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware
@@ -44,22 +45,26 @@ def train(
     from llmcost.training.train import train as compute
 
     spec, chip = o.load_model(model, kind, options, allow_unknown, text_alone=True), load_hardware(hw)
+    options = options._replace(price=money.price_of(chip, options.power_share), pue=money.pue)
     if explain is not None:
         from llmcost.cli.output import show_explanations
         from llmcost.formulas.explanations import Explanations
+        from llmcost.formulas.quantities import at_path
         from llmcost.formulas.training import explain_training
+        from llmcost.formulas.training_quantities import QUANTITIES
 
         if form.csv or form.markdown or breakdown or plot is not None:
             raise InputError("--explain: as text, or with --json")
         found = explain_training(spec, chip, options, explain)
-        show_explanations(Explanations(spec.name, tuple(found)), as_json=form.json, unknown=spec.unknown_keys)
+        words = "" if at_path(explain, QUANTITIES) else explain
+        show_explanations(Explanations(spec.name, tuple(found)), words, as_json=form.json, unknown=spec.unknown_keys)
         return
     with waiting("choosing the layout"):
         answer = compute(spec, chip, options)
     if options.global_batch is not None and answer.run.tokens_per_step > MOST_OF_A_STEP:
         asked = f"--global-batch {options.global_batch:,} counts sequences"
         step = f"{amount(answer.run.tokens_per_step)} tokens a step"
-        print(f"llmcost: note: {asked}: of {answer.run.seq:,} tokens each, {step}", file=sys.stderr)
+        say(f"note: {asked}: of {answer.run.seq:,} tokens each, {step}")
     if plot is not None:
         from llmcost.report import charts
         from llmcost.report.train_charts import train_panels

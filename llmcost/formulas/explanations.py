@@ -42,8 +42,10 @@ class Explanations(NamedTuple):
 def _document(each: Explanation) -> dict[str, Any]:
     where = [dict(zip(("name", "letters", "sizes", "value"), entry, strict=True)) for entry in each.where]
     legend = {letter: {"value": value, "meaning": meaning} for letter, (value, meaning) in each.legend.items()}
-    return each._asdict() | {
+    figures = {name: value for name, value in each._asdict().items() if name != "formulas"}
+    return figures | {
         "where": where,
         "legend": legend,
         "published": [entry._asdict() for entry in each.published],
+        "parts": {name: [part._asdict() for part in parts] for name, parts in each.parts.items()},
     }

@@ -8,7 +8,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from llmcost.formulas.quantities import QUANTITIES, Quantity
+from llmcost.formulas.parts import Part, parts_of
+from llmcost.formulas.quantities import QUANTITIES, Quantity, wanted
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError, UnknownFigureError
 from llmcost.ground.options import declared
@@ -30,7 +31,8 @@ class Explanation(NamedTuple):
     """One figure explained: its formula in letters and with sizes, value and unit, source, and what documents print.
 
     `where` has the intermediate results that the formula names, each with its formula and value; `legend` has the value
-    and the meaning of every letter.
+    and the meaning of every letter. `parts`: what a long sum consists of, by the name of the figure or intermediate
+    result that is the sum. `formulas`: the figure's own, then those of the intermediate results.
     """
 
     quantity: str
@@ -43,6 +45,14 @@ class Explanation(NamedTuple):
     where: list[tuple[str, str, str, Any]]  # name, letters, sizes, value of each intermediate result
     legend: dict[str, tuple[Any, str]]  # letter -> value, meaning
     published: list[Published]
+    parts: dict[str, list[Part]]
+    formulas: dict[str, Expression]
+
+    def latex(self) -> list[str]:
+        """The formula as LaTeX, then those of the intermediate results."""
+        from llmcost.formulas.latex import latex_of_figure  # needed by few
+
+        return [latex_of_figure(name, formula) for name, formula in self.formulas.items()]
 
 
 def symbolic_model(model: ModelSpec, of: str = "") -> ModelSpec:
@@ -158,18 +168,18 @@ def explain(
     options: Options = Options(),  # noqa: B008
     quantity: str | None = None,
 ) -> list[Explanation]:
-    """How one figure comes about, or each figure of a group, or all that are known.
+    """How one figure comes about, or each figure of a group or that has some words, or all that are known.
 
     What documents print is told for their case alone, which is that of the default options. Raises InputError for a
     figure that does not exist, or that cannot be had without a GPU.
     """
-    if quantity is not None and not any(matches(quantity, path) for path in QUANTITIES):
+    asked = [*QUANTITIES] if quantity is None else wanted(quantity, QUANTITIES)
+    if quantity is not None and not asked:
         raise UnknownFigureError(quantity, QUANTITIES, f" (all of them: llmcost explain {model.name})")
     known = dict(leaves(symbolic_estimate(model, hardware, options)))
-    wanted = [path for path in QUANTITIES if quantity is None or matches(quantity, path)]
     of_this_gpu = (None, hardware and hardware.name)
     printed = [each for each in model.published if options == Options() and each.hardware in of_this_gpu]
-    answered = [path for path in wanted if known.get(path) is not None]
+    answered = [path for path in asked if known.get(path) is not None]
     found = [explanation_of(path, known[path], _quantity(model, path), printed) for path in answered]
     if not found:
         needs = "its peak or bandwidth is not known" if hardware else "give a GPU with --hw"
@@ -189,18 +199,14 @@ def _quantity(model: ModelSpec, path: str) -> Quantity:
     return quantity._replace(source="; ".join(dict.fromkeys(sources)))
 
 
-def matches(quantity: str, path: str) -> bool:
-    """Whether a path is the figure that was asked for, stands in the group of that name, or ends with it."""
-    return path == quantity or path.startswith(f"{quantity}.") or path.endswith(f".{quantity}")
-
-
 def explanation_of(path: str, figure: Any, quantity: Quantity, printed: list[Published]) -> Explanation:
     """How one figure comes about, from what it is (`quantity`) and what it was computed as (`figure`)."""
     formula = _opened(lift(figure), path)
-    unit, what, source = quantity
+    unit, what, source = quantity[:3]
     where: dict[str, Expression] = {}
     legend: dict[str, tuple[Any, str]] = {}
     _collect(formula, where, legend)
+    formulas = {path: formula} | where
     return Explanation(
         quantity=path,
         what=what,
@@ -215,6 +221,8 @@ def explanation_of(path: str, figure: Any, quantity: Quantity, printed: list[Pub
         ],
         legend=legend,
         published=[each for each in printed if each.quantity == path],
+        parts={name: parts for name, each in formulas.items() if (parts := parts_of(each))},
+        formulas=formulas,
     )
 
 

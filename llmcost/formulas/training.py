@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmcost.formulas.quantities import wanted
 from llmcost.formulas.serving import (
     Explanation,
     explanation_of,
-    matches,
     symbolic_chip,
     symbolic_efficiency,
     symbolic_model,
@@ -61,15 +61,15 @@ def symbolic_train(
 def explain_training(
     model: ModelSpec, hardware: HardwareSpec, options: Options, quantity: str, efficiency: Efficiency | None = None
 ) -> list[Explanation]:
-    """How one figure comes about, or each figure of a group.
+    """How one figure comes about, or each figure of a group, or that has some words.
 
     Raises InputError for a figure that does not exist, or that cannot be had without a price.
     """
-    wanted = [path for path in QUANTITIES if matches(quantity, path)]
-    if not wanted:
+    asked = wanted(quantity, QUANTITIES)
+    if not asked:
         raise UnknownFigureError(quantity, QUANTITIES)
     known = dict(leaves(symbolic_train(model, hardware, options, efficiency)))
-    found = [explanation_of(path, known[path], QUANTITIES[path], []) for path in wanted if known.get(path) is not None]
+    found = [explanation_of(path, known[path], QUANTITIES[path], []) for path in asked if known.get(path) is not None]
     if not found:
         why = "too few runs of this kind were published" if quantity.startswith("expected.days") else "give --price"
         raise InputError(f"{quantity} cannot be had here: {why}")

@@ -144,9 +144,11 @@ class Option(NamedTuple):
 
     def shown_default(self) -> str:
         """The default as help shows it; "" where there is none to show."""
-        if self.default or self.value in (None, ()) or self.read is None:
+        if self.default or self.value in (None, (), False):
             return self.default
-        return str(self.value)
+        if self.read is None:  # a flag that is on
+            return self.flag.partition("/")[0]
+        return f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
 
 
 @cache
@@ -171,6 +173,18 @@ def given(kind: Any, chosen: Mapping[str, Any]) -> dict[str, Any]:
             near = get_close_matches(name, known, n=3, cutoff=0.4) or known
             raise TypeError(f"no option {name!r}; nearest: {', '.join(near)}")
     return {name: known[name].given(value) for name, value in chosen.items()}
+
+
+def as_typed(options: Any) -> list[str]:
+    """What to type for a named tuple of options: those that are not at their default."""
+    words = []
+    for name, option in declared(options.__class__).items():
+        value = getattr(options, name)
+        if value == option.value:
+            continue
+        yes, _, no = option.flag.partition("/")
+        words += [yes if value else no] if option.read is None else [yes, str(value)]
+    return words
 
 
 def check_options(options: Any) -> None:

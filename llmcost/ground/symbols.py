@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from math import expm1, floor
+from math import ceil, expm1, floor
 from typing import Any
 
 from llmcost.ground.algebra import Number, Symbolic
@@ -59,6 +59,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., str]]] = {
     "max": (max, lambda *a: f"max({', '.join(a)})"),
     "min": (min, lambda *a: f"min({', '.join(a)})"),
     "floor": (floor, lambda a: f"⌊{a}⌋"),
+    "ceil": (ceil, lambda a: f"⌈{a}⌉"),
     "expm1": (expm1, lambda a: f"(e^({a}) - 1)"),
     "power": (lambda a, b: a**b, lambda a, b: f"({a})^({b})"),
     "group": (lambda a: a, lambda a: f"({a})"),
@@ -148,7 +149,7 @@ class Expression(Symbolic):
         """A function of expressions, one of FUNCTIONS or floor_div, as an expression that prints it."""
         lifted = tuple(map(lift, arguments))
         if function == "floor_div":
-            return self.apply("floor", lifted[0] / lifted[1])
+            return _rounded_down(lifted[0] / lifted[1])
         if function in ("max", "min"):
             return _extreme(function, lifted)
         return symbol_of(Atom(function, arguments=lifted))
@@ -188,6 +189,13 @@ class Expression(Symbolic):
                 inner = [a for argument in atom.arguments for a in argument.atoms()] if atom.arguments else [atom]
                 found += [a for a in inner if a not in found]
         return found
+
+
+def _rounded_down(quotient: Expression) -> Expression:
+    """A quotient rounded down; one that begins with a minus as minus its negative rounded up, as `ceil_div` means."""
+    if quotient.terms and next(iter(quotient.terms.values()))[0] < 0:
+        return -symbol_of(Atom("ceil", arguments=(-quotient,)))
+    return symbol_of(Atom("floor", arguments=(quotient,)))
 
 
 def _extreme(function: str, arguments: tuple[Expression, ...]) -> Expression:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 HOUR, DAY = 3600, 86_400  # seconds
+KILOWATT = 1000  # watts
 YEAR = 365 * DAY  # as the source documents reckon GPU-years
 # Bits of an element, without scales and zero points, which model/formats.py counts.
 BITS: dict[str, float] = {

@@ -70,7 +70,7 @@ def comparison_tables(entries: Sequence[Entry], priced: bool) -> list[Table]:
         columns = [figures_of(entry) for entry in entries[start : start + COLUMNS]]
         heads = ("", *("\n".join(column[name] for name in NAMES if name in column) for column in columns))
         rows = [(label, *(_cell(path, column) for column in columns)) for path, label in shown.items() if path in known]
-        tables.append(Table("" if start else title, heads, "l" + "r" * len(columns), rows))
+        tables.append(Table("" if start else title, heads, "l" + "r" * len(columns), rows, apart=True))
     return [*tables, Table("", ("",), "l", (), tuple(_bases(entries)))]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from llmcost.formulas.quantities import QUANTITIES
 from llmcost.ground.units import amount, counted, scaled, seconds, significant
@@ -11,9 +12,10 @@ from llmcost.model.formats import FORMATS
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.report.figures import UNKNOWN, band_in_words, context_of, degrees_of, off_by
-from llmcost.report.tables import Table
+from llmcost.report.tables import Alarm, Table
+from llmcost.search.prices import Cost
 from llmcost.serving.options import DEGREES, IMAGE_SIZE, Workload
-from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Request, Serving, leaves
+from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Serving, leaves
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
@@ -33,8 +35,32 @@ OVERLOADED = (
 )
 
 
-def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
-    """Counts, then speeds on three bases, then what they mean in words."""
+class Shown(NamedTuple):
+    """What the page of an estimate shows.
+
+    `bases`: the columns of its times, the last of which the answer above them is on. `training`: rows of training.
+    `remedies`: what would make the model fit, each with the command that asks for it. `cost`: of tokens.
+    """
+
+    bases: tuple[str, ...] = ("limit", "expected")
+    training: bool = False
+    remedies: tuple[tuple[str, str], ...] = ()
+    cost: Cost | None = None
+
+
+def estimate_tables(model: ModelSpec, e: Estimate, shown: Shown = Shown()) -> list[Table]:  # noqa: B008
+    """The answer in a few lines; then times, memory and counts, and what these rest on."""
+    answer = Table(_title(model, e), ("", ""), "ll", _verdict(model, e, shown))
+    counts = [Table("", ("", "", ""), "lrl", [*_memory(e), *_traffic(e, model), *_counts(model, e, shown)])]
+    if e.hardware is None:
+        return [answer, *counts, Table("", ("",), "l", (), (NO_GPU,))]
+    mix = [_serving(e.workload, e.serving, e.accuracy)] if e.serving else []
+    notes = (*_notes(e, shown), *_bases(e, shown))
+    return [answer, *mix, _speeds(e, shown), *counts, Table("", ("",), "l", (), notes)]
+
+
+def _title(model: ModelSpec, e: Estimate) -> str:
+    """What was asked: the model, where, under which engine, in which data types, how much at a time."""
     w = e.workload
     place = f" on {e.hardware.title}" if e.hardware else ""
     dtypes = w.dtype
@@ -43,13 +69,95 @@ def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
     elif model.generates and not w.dtype == w.weight_dtype == w.kv_dtype:
         dtypes = f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
     under = "" if w.engine is None else f" under {w.engine}"
-    title = f"{model.title}{place}{under}: {dtypes}, {_gpus(w)}batch {w.batch:,}, context {w.context:,}"
-    counts = Table(title, ("", "", ""), "lrl", [*_counts(model, e), *_memory(e), *_traffic(e, model)])
+    return f"{model.title}{place}{under}: {dtypes}, {_gpus(w)}batch {w.batch:,}, context {w.context:,}"
+
+
+# -- the answer -------------------------------------------------------------------------------------
+
+
+def _verdict(model: ModelSpec, e: Estimate, shown: Shown) -> list[tuple[str, str]]:
+    """Whether it fits, and what would; how fast it is; what binds. Without a GPU, what it weighs."""
+    m = e.memory
     if e.hardware is None:
-        return [counts, Table("", ("",), "l", (), (NO_GPU,))]
-    mix = [_serving(w, e.serving, e.accuracy)] if e.serving else []
-    notes = (_fit(model, e), *_binding(e), *_bases(e))
-    return [counts, _speeds(e), *mix, Table("", ("",), "l", (), notes)]
+        cache = f"; KV cache {scaled(m.kv_cache_bytes, 'B')}" * _generates(e)
+        return [("Weighs", f"{amount(e.model.params.total)} parameters, {scaled(m.weights_bytes, 'B')}{cache}")]
+    fits = [("Fits", _fit(model, e))] if m.fits else [(Alarm("DOES NOT FIT"), Alarm(_misfit(e)))]
+    would = [
+        ("Would fit" if not number else "or", f"{what}: {how}") for number, (what, how) in enumerate(shown.remedies)
+    ]
+    cost = [("Cost", _cost(shown.cost))] if shown.cost is not None and m.fits else []
+    if e.prefill.limited_by is None:
+        missing = f"{_missing(e, e.hardware)} is not known from any source: neither is what depends on it."
+        return [*fits, *would, ("Not known", missing), *cost]
+    return [*fits, *would, ("Speed", _speed(e, shown.bases[-1])), *cost, ("Binds", _binds(e))]
+
+
+def _fit(model: ModelSpec, e: Estimate) -> str:
+    m = e.memory
+    usable = scaled(m.usable_bytes, "B") + " a GPU" * (e.workload.gpus > 1)
+    if e.serving is not None and e.serving.max_concurrency is not None:
+        weights = f"{scaled(m.weights_bytes, 'B')} of weights in {usable}"
+        return f"{weights}; room for {e.serving.max_concurrency:,} requests of this length at a time"
+    used = f"{scaled(m.used_bytes, 'B')} used of {usable}"
+    at_most = ", its maximum" if m.max_context == model.max_position_embeddings else ""
+    return f"{used}; up to batch {m.max_batch:,} at this context, up to {m.max_context:,} tokens at this batch{at_most}"
+
+
+def _misfit(e: Estimate) -> str:
+    m, a_gpu = e.memory, " a GPU" * (e.workload.gpus > 1)
+    needs = f"{scaled(m.used_bytes, 'B')} needed{a_gpu}, {scaled(m.usable_bytes - m.set_aside_bytes, 'B')} usable"
+    return f"{needs}. Speeds are those of such a GPU with enough memory"
+
+
+def _speed(e: Estimate, basis: str) -> str:
+    """TTFT and TPOT at the load that was asked for, tokens a second, on one basis."""
+    w = e.workload
+    if e.serving is not None and basis == "expected":
+        s = e.serving.expected
+        ttft = "" if s.ttft_seconds is None and s.tpot_seconds is not None else f"TTFT {_time(s.ttft_seconds)}, "
+        rates = f"{_rate(s.output_tokens_per_s)} out, {_per_second(s.requests_per_s, 'requests')}"
+        return f"{ttft}TPOT {_time(s.tpot_seconds)}; {rates}, with {_running(e.serving)} running"
+    prefill, decode = getattr(e.prefill, basis), getattr(e.decode, basis)
+    told = "" if basis == "expected" else f", {basis}"
+    if not _generates(e):
+        return f"the batch in {_time(prefill.seconds)}, {_per_second(prefill.sequences_per_s, 'sequences')}{told}"
+    if e.request is not None:
+        r = getattr(e.request, basis)
+        whole = f"{w.output:,} tokens in {_time(r.latency_seconds)}, {_rate(r.output_tokens_per_s)}"
+        return f"TTFT {_time(r.ttft_seconds)}, TPOT {_time(r.tpot_seconds)}; {whole}{told}"
+    times = f"TTFT {_time(prefill.seconds)}, TPOT {_time(decode.seconds_per_step)}"
+    return f"{times}; {_rate(decode.tokens_per_s)}{told}"
+
+
+def _cost(c: Cost) -> str:
+    """Dollars and joules of a million tokens: of those that bear them all, and of prompts or of all where known."""
+    prompts = _spent(c.dollars_per_million_prompt_tokens, c.joules_per_million_prompt_tokens)
+    output = _spent(c.dollars_per_million_output_tokens, c.joules_per_million_output_tokens)
+    both = _spent(c.dollars_per_million_tokens, c.joules_per_million_tokens)
+    told = {"of prompts": prompts, "of output": output, "in and out": both}
+    rates = ", ".join(f"{text} {of}" for of, text in told.items() if text)
+    hour = "" if c.price_per_gpu_hour is None else f" at ${significant(c.price_per_gpu_hour)} a GPU-hour"
+    return f"a million tokens: {rates or UNKNOWN}{hour}"
+
+
+def _spent(dollars: float | None, joules: float | None) -> str:
+    """Money and energy, as far as they are known."""
+    told = [] if dollars is None else [f"${significant(dollars)}"]
+    return " and ".join(told + ([] if joules is None else [scaled(joules, "J").replace("KJ", "kJ")]))
+
+
+def _running(s: Serving) -> str:
+    return significant(s.running) if s.running < 1 else f"{s.running:,.0f}"
+
+
+def _binds(e: Estimate) -> str:
+    if not _generates(e):
+        return str(e.prefill.limited_by)
+    requests = e.serving and e.serving.limited_by and f"; requests, {BINDS[e.serving.limited_by]}"
+    return f"prefill, {e.prefill.limited_by}; decode, {e.decode.limited_by}{requests or ''}"
+
+
+# -- counts and memory ------------------------------------------------------------------------------
 
 
 def _gpus(w: Workload) -> str:
@@ -57,16 +165,18 @@ def _gpus(w: Workload) -> str:
     return f"{w.gpus:,} GPUs ({degrees}), " if degrees else ""
 
 
-def estimate_rows(e: Estimate) -> list[tuple[str, Any, str]]:
-    """Every figure as (path, value, unit), for CSV."""
+def estimate_rows(e: Estimate, cost: Cost | None = None) -> list[tuple[str, Any, str]]:
+    """Every figure as (path, value, unit), for CSV; with what tokens cost, where that is asked."""
     rows = []
     for path, value in leaves(e):
         unit = QUANTITIES[path].unit if path in QUANTITIES else ""
         rows.append((path, int(value) if isinstance(value, float) and value.is_integer() else value, unit))
+    for path, value in () if cost is None else leaves(cost, "cost."):
+        rows.append((path, value, "J" if "joules" in path else "$"))
     return [*rows, ("textbook_beyond_limit", e.beyond_limit(), "")]
 
 
-def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
+def _counts(model: ModelSpec, e: Estimate, shown: Shown) -> list[tuple[str, str, str]]:
     """Rows of parameters and FLOPs: what it is, rounded with its unit, and the exact count or a remark."""
     p, f, prefill, w = e.model.params, e.flops.per_token, e.flops.prefill, e.workload
     parts = (
@@ -83,7 +193,10 @@ def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
         rows.append(("  counted", "", e.model.counted))
     rows += [(f"  {name}", amount(n), f"{n:,}" if n or not tied else tied) for name, n in parts]
     products = f"2 a multiply-add of matrix products; every query sees all {w.context:,} keys"
-    prompts = f"{w.batch:,} × {w.prompt:,} tokens, causal pairs only; {scaled(prefill.full, 'FLOP')} with all pairs"
+    course = shown.bases == ("textbook",)
+    pairs, others = ("all", "causal ones alone") if course else ("causal", "all of them")
+    whole, other = (prefill.full, prefill.causal) if course else (prefill.causal, prefill.full)
+    prompts = f"{w.batch:,} × {w.prompt:,} tokens, {pairs} pairs; {scaled(other, 'FLOP')} with {others}"
     if model.encoder is not None:
         own = w.context - w.prompt + 1
         products = f"2 a multiply-add; the decoder sees {w.prompt:,} of the encoder's states and {own:,} of its tokens"
@@ -100,7 +213,7 @@ def _counts(model: ModelSpec, e: Estimate) -> list[tuple[str, str, str]]:
         ("  linear layers", scaled(f.linear, "FLOP"), "attention projections and MLP"),
         ("  attention", scaled(f.attention, "FLOP"), "scores and values"),
         ("  LM head" if model.head == "lm" else "  head", scaled(f.lm_head, "FLOP"), ""),
-        ("FLOPs of prefill" if model.generates else "FLOPs of the batch", scaled(prefill.causal, "FLOP"), prompts),
+        ("FLOPs of prefill" if model.generates else "FLOPs of the batch", scaled(whole, "FLOP"), prompts),
         *seen,
     ]
 
@@ -181,36 +294,53 @@ def _capacity(m: Memory) -> str:
     return f"of {scaled(m.usable_bytes, 'B')}{sold}: {'fits' if m.fits else 'DOES NOT FIT'}"
 
 
-def _speeds(e: Estimate) -> Table:
-    w = e.workload
-    prefill = (e.prefill.textbook, e.prefill.limit, e.prefill.expected)
-    decode = (e.decode.textbook, e.decode.limit, e.decode.expected)
-    training = (e.training.textbook, e.training.limit, e.training.expected)
-    rows: list[tuple[str, ...]] = [
-        ("Prefill", *(_rate(basis.tokens_per_s) for basis in prefill), off_by(e.accuracy.prefill)),
-        (f"  {w.batch * w.prompt:,} tokens", *(_time(basis.seconds) for basis in prefill)),
+# -- times ------------------------------------------------------------------------------------------
+
+
+def _speeds(e: Estimate, shown: Shown) -> Table:
+    """Prompts, decode, a request, and where it is asked for training, on the bases that are shown."""
+    w, many = e.workload, e.workload.gpus > 1
+
+    def row(name: str, of: Any, text: Callable[[Any], str], figure: str, error: str = "") -> tuple[str, ...]:
+        found = [text(getattr(getattr(of, basis), figure)) for basis in shown.bases]
+        return (name, *found, *([error] if "expected" in shown.bases else []))
+
+    rows = [
+        row("Prefill", e.prefill, _rate, "tokens_per_s", off_by(e.accuracy.prefill)),
+        row(f"  {w.batch * w.prompt:,} tokens", e.prefill, _time, "seconds"),
     ]
-    if w.gpus > 1:
-        rows.append(("  a GPU", *(_rate(basis.tokens_per_s_per_gpu) for basis in prefill)))
-    if not _generates(e):
-        rows.insert(0, ("Whole batch", *(_per_second(basis.sequences_per_s, "sequences") for basis in prefill)))
-        rows[1] = ("  tokens", *rows[1][1:])
+    if many:
+        rows.append(row("  a GPU", e.prefill, _rate, "tokens_per_s_per_gpu"))
+    if _generates(e):
+        rows.append(row("Decode", e.decode, _rate, "tokens_per_s", off_by(e.accuracy.decode)))
+        rows.append(row("  one step", e.decode, _time, "seconds_per_step"))
+        if many:
+            rows.append(row("  a GPU", e.decode, _rate, "tokens_per_s_per_gpu"))
+        if w.batch > 1:
+            rows.append(row("  a user", e.decode, _rate, "tokens_per_s_per_user"))
     else:
-        rows.append(("Decode", *(_rate(basis.tokens_per_s) for basis in decode), off_by(e.accuracy.decode)))
-        rows.append(("  one step", *(_time(basis.seconds_per_step) for basis in decode)))
-    if w.gpus > 1 and _generates(e):
-        rows.append(("  a GPU", *(_rate(basis.tokens_per_s_per_gpu) for basis in decode)))
-    if w.batch > 1 and _generates(e):
-        rows.append(("  a user", *(_rate(basis.tokens_per_s_per_user) for basis in decode)))
+        rows.insert(0, row("Whole batch", e.prefill, _sequences, "sequences_per_s"))
+        rows[1] = ("  tokens", *rows[1][1:])
     if e.request:
-        rows += _request(w, e.request)
-    length = f"  {amount(w.tokens, 2).replace(' ', '')} tokens"
-    one_gpu = "Training" + " on one GPU" * (w.gpus > 1)
-    rows.append((one_gpu, *(_rate(basis.tokens_per_s) for basis in training), off_by(e.accuracy.training)))
-    rows.append((length, *(_years(basis.gpu_years) for basis in training)))
-    columns = ("", "textbook", "limit", "expected", OFF)
-    apart = f"{_batch(w)}, whatever the load (which stands below):" if e.serving else ""
-    return Table(apart, columns, "lrrrr", [_filled(row, len(columns)) for row in rows])
+        rows += [
+            row(f"{_requests(w)}: {w.prompt:,} tokens in, {w.output:,} out", e.request, _time, "latency_seconds"),
+            row("  first token (TTFT)", e.request, _time, "ttft_seconds"),
+            row("  each other token (TPOT)", e.request, _time, "tpot_seconds"),
+            row("  output", e.request, _rate, "output_tokens_per_s"),
+        ]
+    if shown.training:
+        length = f"  {amount(w.tokens, 2).replace(' ', '')} tokens"
+        rows.append(
+            row("Training" + " on one GPU" * many, e.training, _rate, "tokens_per_s", off_by(e.accuracy.training))
+        )
+        rows.append(row(length, e.training, _years, "gpu_years"))
+    columns = ("", *shown.bases, *([OFF] if "expected" in shown.bases else []))
+    apart = f"{_batch(w)}, whatever the load (which stands above):" if e.serving else ""
+    return Table(apart, columns, "l" + "r" * (len(columns) - 1), rows, last=("expected", OFF))
+
+
+def _requests(w: Workload) -> str:
+    return f"{w.batch:,} requests at once" if w.batch > 1 else "A request"
 
 
 def _batch(w: Workload) -> str:
@@ -222,23 +352,13 @@ def _filled(row: tuple[str, ...], columns: int) -> tuple[str, ...]:
     return row + ("",) * (columns - len(row))
 
 
-def _request(w: Workload, r: Request) -> list[tuple[str, ...]]:
-    many = f"{w.batch:,} requests at once" if w.batch > 1 else "A request"
-    return [
-        (f"{many}: {w.prompt:,} tokens in, {w.output:,} out", *(_time(basis.latency_seconds) for basis in r)),
-        ("  first token (TTFT)", *(_time(basis.ttft_seconds) for basis in r)),
-        ("  each other token (TPOT)", *(_time(basis.tpot_seconds) for basis in r)),
-        ("  output", *(_rate(basis.output_tokens_per_s) for basis in r)),
-    ]
-
-
 def _serving(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
     """A mix of requests: how many run at a time and why no more, rates, and expected times of one among them."""
     limit, expected = s.limit, s.expected
-    running = f"{significant(s.running) if s.running < 1 else f'{s.running:,.0f}'} run at a time"
     why = f", {BINDS[s.limited_by]}" if s.limited_by else ""
     room = "" if s.max_concurrency is None else f"; the cache has room for {s.max_concurrency:,}"
-    title = f"Continuous batching, {_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out: {running}{why}{room}."
+    asked = f"{_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out"
+    title = f"Continuous batching, {asked}: {_running(s)} run at a time{why}{room}."
     bases = (limit, expected)
     rows: list[tuple[str, ...]] = [
         ("Requests", *(_per_second(basis.requests_per_s, "requests") for basis in bases)),
@@ -272,32 +392,18 @@ def _arrivals(w: Workload) -> str:
     return ", ".join(parts)
 
 
-def _fit(model: ModelSpec, e: Estimate) -> str:
-    m = e.memory
-    if m.fits:
-        at_most = ", the model's maximum" if m.max_context == model.max_position_embeddings else ""
-        context = f"up to {m.max_context:,} tokens of context at this batch{at_most}"
-        return f"Fits: up to batch {m.max_batch:,} at this context; {context}."
-    if m.max_context:
-        return f"Does not fit: at this batch there is room for {m.max_context:,} tokens of context."
-    sizes = (
-        f"{scaled(m.weights_bytes, 'B')} of weights, {scaled(m.usable_bytes - m.overhead_bytes, 'B')} of usable memory"
-    )
-    return f"Does not fit: {sizes}. The speeds are those of such a GPU with enough memory."
+# -- what the figures rest on ----------------------------------------------------------------------
 
 
-def _binding(e: Estimate) -> list[str]:
-    """What limits prefill and decode, and what training would keep; or the figure that no source gives."""
+def _notes(e: Estimate, shown: Shown) -> list[str]:
+    """What training would keep, where it is shown."""
     assert e.hardware is not None
-    if e.prefill.limited_by is None:
-        return [f"{_missing(e, e.hardware)} is not known from any source: neither is what depends on it."]
+    if not shown.training or e.prefill.limited_by is None:
+        return []
     state = f"{scaled(e.training.state_bytes, 'B')} of weights, gradients and Adam's moments (16 bytes a parameter)"
     short = "" if e.training.state_bytes <= e.hardware.memory_bytes else ", more than one such GPU has"
     speed = "Its speed is that of a micro-batch forward and backward on one GPU; llmcost train times whole steps."
     return [
-        f"What binds: prefill, {e.prefill.limited_by}; decode, {e.decode.limited_by}."
-        if _generates(e)
-        else f"What binds: {e.prefill.limited_by}.",
         f"Training would keep {state}{short}.",
         *([] if e.training.limit.tokens_per_s is None else [speed]),
     ]
@@ -311,18 +417,19 @@ def _missing(e: Estimate, chip: Hardware) -> str:
     return "How fast such GPUs reach each other, in a node or between nodes,"
 
 
-def _bases(e: Estimate) -> list[str]:
+def _bases(e: Estimate, shown: Shown) -> list[str]:
+    """What the bases that are shown mean, and how far off expected figures were."""
     decode = "; decode at full bandwidth" * _generates(e)
     both_ways = e.flops.prefill.causal == e.flops.prefill.full
     pairs = "all" if both_ways else "causal"
-    return [
-        f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair{decode}",
-        f"limit     no implementation is faster: {pairs} pairs at peak, compulsory bytes at full bandwidth",
-        *_held_on_chip(e),
-        *_beyond_limit(e),
-        *_expected(e.decode.expected.basis),
-        *_errors(e),
-    ]
+    limit = f"limit     no implementation is faster: {pairs} pairs at peak, compulsory bytes at full bandwidth"
+    textbook = f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair{decode}"
+    said = {
+        "textbook": [textbook, *_beyond_limit(e)],
+        "limit": [limit, *_held_on_chip(e)],
+        "expected": [*_expected(e.decode.expected.basis), *_errors(e)],
+    }
+    return [line for basis in shown.bases for line in said[basis]]
 
 
 def _held_on_chip(e: Estimate) -> list[str]:
@@ -339,17 +446,14 @@ def _beyond_limit(e: Estimate) -> list[str]:
     phases = e.beyond_limit()
     if not phases:
         return []
-    return [f"          textbook is faster in {' and '.join(phases)}: its rule counts FLOPs or bytes alone"]
+    return [f"          faster than the limit in {' and '.join(phases)}: its rule counts FLOPs or bytes alone"]
 
 
 def _expected(basis: str) -> list[str]:
     """What expected times rest on: a profile, or the defaults."""
     if basis != BASIS:
         return [f"expected  kernel by kernel, {basis}"]
-    return [
-        "expected  kernel by kernel, at the shares of peak and bandwidth that such kernels have reached where others",
-        "          measured them",
-    ]
+    return ["expected  kernel by kernel, at the shares of peak and bandwidth that others measured of such kernels"]
 
 
 def _errors(e: Estimate) -> list[str]:
@@ -370,6 +474,10 @@ def _errors(e: Estimate) -> list[str]:
 
 def _rate(tokens_per_s: float | None) -> str:
     return _per_second(tokens_per_s, "tokens")
+
+
+def _sequences(sequences_per_s: float | None) -> str:
+    return _per_second(sequences_per_s, "sequences")
 
 
 def _per_second(value: float | None, what: str) -> str:

@@ -2,41 +2,120 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from textwrap import wrap
 from typing import Any
 
 from llmcost.formulas.explanations import Explanations
+from llmcost.formulas.parts import Part
 from llmcost.formulas.quantities import QUANTITIES
+from llmcost.formulas.serving import Explanation
 from llmcost.ground.units import scaled, seconds, significant
+from llmcost.report.tables import Table, fill
 
 SMALL = 0.01  # below it, digits after the point would be too many
+WIDTH = 110  # of formulas that no terminal bounds: one of a thousand letters is broken there too
+BRANCH, LAST, TRUNK, FREE = "├─ ", "└─ ", "│  ", "   "
 
 
-def explanation_text(found: Explanations) -> str:
-    """Formula, the same with sizes, value, source and errata of each figure; the letters once at the end."""
+def explanation_text(found: Explanations, width: int | None = None) -> str:
+    """Formula, the same with sizes, value, source and errata of each figure; the letters once at the end.
+
+    A long time is told as a tree: its parts with their seconds, each with what it is made of.
+    """
     lines: list[str] = []
     legend: dict[str, tuple[Any, str]] = {}
     for each in found.explanations:
         legend |= each.legend
-        lines += [f"{each.quantity}: {each.what}", f"  = {each.letters}"]
-        if each.sizes != each.letters:
-            lines.append(f"  = {each.sizes}")
-        lines.append(f"  = {_value(each.value, each.unit)}")
-        lines += [
-            f"    with {name} = {letters} = {_value(value, '')}"
-            for name, letters, _, value in each.where
-            if name not in QUANTITIES
-        ]
-        lines.append(f"  source: {each.source}")
-        lines += [f"  {entry.document} {entry.printed}: {entry.why}" for entry in each.published]
-        lines.append("")
+        lines += [*_figure(each, width), ""]
     if not legend:
         return "\n".join(lines[:-1])
     lines.append("where")
-    lines += [f"  {letter} = {_value(value, '')}: {meaning}" for letter, (value, meaning) in legend.items()]
+    for letter, (value, meaning) in legend.items():
+        lines += fill(f"  {letter} = {value_text(value, '')}: {meaning}", width, "    ")
     return "\n".join(lines)
 
 
-def _value(value: Any, unit: str) -> str:
+def explanation_table(found: Explanations, asked: str) -> Table:
+    """Several figures that some words are said of, a row each."""
+    rows = [(each.quantity, _rounded(each.value, each.unit), each.what) for each in found.explanations]
+    note = f"Asked for by its path, as {rows[0][0]}, each says how it comes about."
+    return Table(f"{asked}: {len(rows)} figures", ("", "", ""), "lrl", rows, (note,))
+
+
+def latex_text(found: Explanations, width: int | None = None) -> str:
+    """Each figure's formula as LaTeX, then those of its intermediate results; what letters mean as comments."""
+    lines: list[str] = []
+    for each in found.explanations:
+        lines += fill(f"% {each.quantity}: {each.what}", width or WIDTH, "% ")
+        for formula in each.latex():  # broken at spaces alone: marks belong to what they stand behind
+            lines += ["\\[", *wrap(formula, width or WIDTH, break_long_words=False, break_on_hyphens=False), "\\]"]
+        for letter, (value, meaning) in each.legend.items():
+            lines += fill(f"% {letter} = {value_text(value, '')}: {meaning}", width or WIDTH, "%   ")
+    return "\n".join(lines)
+
+
+def _figure(each: Explanation, wide: int | None) -> Iterator[str]:
+    """The lines of one figure; `wide`: of the terminal, None where there is none and sentences are whole lines."""
+    width = wide or WIDTH
+    yield from fill(f"{each.quantity}: {each.what}", wide, "  ")
+    inside = {name: (letters, value) for name, letters, _, value in each.where if name not in QUANTITIES}
+    parts = each.parts.get(each.quantity) if each.unit == "s" else None
+    if parts:
+        yield f"  = {value_text(each.value, each.unit)}: the sum of"
+        yield from _tree(parts, inside, width, "    ")
+    else:
+        yield from fill(f"  = {each.letters}", width, "      ")
+        if each.sizes != each.letters:
+            yield from fill(f"  = {each.sizes}", width, "      ")
+        yield f"  = {value_text(each.value, each.unit)}"
+    told: set[str] = {name for part in parts or () for name in _inside(part, inside)}
+    for name, (letters, value) in inside.items():
+        if name in told:
+            continue
+        branches = each.parts.get(name)
+        if branches:
+            yield f"    with {name} = {value_text(value, 's')}: the sum of"
+            yield from _tree(branches, inside, width, "        ")
+            told |= {inner for part in branches for inner in _inside(part, inside)}
+        else:
+            yield from fill(f"    with {name} = {letters} = {value_text(value, '')}", width, "        ")
+    yield from fill(f"  source: {each.source}", wide, "    ")
+    for entry in each.published:
+        yield from fill(f"  {entry.document} {entry.printed}: {entry.why}", wide, "    ")
+
+
+def _inside(part: Part, inside: Iterable[str]) -> list[str]:
+    """Intermediate results of the operator that a part is of."""
+    return [name for name in inside if name.endswith(f"[{part.name}]") and name in part.letters]
+
+
+def _tree(parts: list[Part], inside: dict[str, tuple[str, Any]], width: int, indent: str) -> Iterator[str]:
+    """A line for each part with its seconds, and below it its formula and what that names."""
+    room = max(len(part.name) for part in parts)
+    for number, part in enumerate(parts, start=1):
+        at_end = number == len(parts)
+        stem = f"{indent}{FREE if at_end else TRUNK}"
+        yield f"{indent}{LAST if at_end else BRANCH}{part.name:{room}}  {seconds(part.value):>9}"
+        yield from fill(f"{stem}  = {part.letters}", width, f"{stem}      ")
+        for name in _inside(part, inside):
+            letters, value = inside[name]
+            yield from fill(f"{stem}    {name} = {letters} = {value_text(value, '')}", width, f"{stem}        ")
+
+
+def _rounded(value: Any, unit: str) -> str:
+    """A value as a list shows it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if unit == "s":
+        return seconds(value)
+    if unit in ("B", "FLOP"):
+        return scaled(value, unit)
+    return f"{f'{int(value):,}' if float(value).is_integer() else significant(value)} {unit}".rstrip()
+
+
+def value_text(value: Any, unit: str) -> str:
+    """A value in full, with its unit and rounded where it is long."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if unit == "s":

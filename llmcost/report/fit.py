@@ -23,7 +23,7 @@ def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: boo
     """
     batch, basis = found.batch, found.basis
     served = any(offer.served_tokens_per_s is not None for offer in offers)
-    last = ("requests",) * served + ("a million output tokens",) * priced
+    last = ("requests",) * served + ("a million output tokens", "MJ") * priced
     rows = [_cells(offer, served=served, priced=priced) for offer in offers]
     user = "one sequence" if batch == 1 else f"{batch:,} sequences"
     is_priced = ", which is priced" * priced
@@ -31,6 +31,7 @@ def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: boo
     notes = [
         "weights, memory: of one GPU. batch, context: the largest that have room.",
         f"prefill, decode: tokens/s of all GPUs, {basis}, at {user}; decode at most: at the largest batch{most}.",
+        *["MJ: energy of a million output tokens at the GPUs' TDP (--pue for the data centre's)."] * priced,
         f"In order: {found.order}.",
         *_bases(offers, basis),
         *reasons(found.left_out, len(found.left_out) + len(found.offers)),
@@ -41,9 +42,10 @@ def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: boo
         (*WORDS, *FIGURES, *last),
         align,
         rows,
-        tuple(notes)
+        notes=tuple(notes)
         if rows
         else ("No GPU asked about holds it.", *reasons(found.left_out, len(found.left_out) + len(found.offers))),
+        last=("weights in", "batch", "decode", "decode at most", *last),
     )
 
 
@@ -84,12 +86,17 @@ def _cells(offer: Offer, *, served: bool, priced: bool) -> tuple[str, ...]:
         f"{offer.max_batch:,}",
         f"{offer.max_context:,}",
         *shown,
-        *[_price(offer)] * priced,
+        *([_price(offer), _megajoules(offer)] if priced else []),
     )
 
 
 def _rate(tokens_per_s: float | None) -> str:
     return UNKNOWN if tokens_per_s is None else significant(tokens_per_s)
+
+
+def _megajoules(offer: Offer) -> str:
+    joules = offer.joules_per_million_tokens
+    return UNKNOWN if joules is None else significant(joules / 10**6)
 
 
 def _price(offer: Offer) -> str:

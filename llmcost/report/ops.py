@@ -20,7 +20,7 @@ def operator_table(title: str, found: PhaseOperators) -> Table:
     counts = (f"{total.flops:,}{causal}", f"{total.params:,}", scaled(total.bytes, "B"), f"{total.intensity:,.1f}")
     times = (seconds(total.seconds or 0.0), "100%", "") if timed else ()
     rows = [*(_cells(row, timed) for row in found.operators), ("total", "", "each × its count", *counts, *times)]
-    return Table(title, columns, "lrlrrrr" + "rrr" * timed, rows)
+    return Table(title, columns, "lrlrrrr" + "rrr" * timed, rows, last=("×", "bytes", "FLOP/B", "time", "share"))
 
 
 def _cells(row: OperatorRow, timed: bool) -> tuple[str, ...]:
@@ -30,7 +30,7 @@ def _cells(row: OperatorRow, timed: bool) -> tuple[str, ...]:
     return (
         row.operator,
         f"{row.executions:,}",
-        "\n".join(line for pair in pairs for line in pair),
+        "\n".join(line for pair in pairs for line in pair if line),
         f"{row.flops_formula}\n{row.flops_each:,}{causal}" if row.flops else "",
         f"{row.params_formula}\n{row.params_each:,}" if row.params else "",
         scaled(row.bytes_each, "B") if row.bytes else "",

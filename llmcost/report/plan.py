@@ -55,7 +55,8 @@ def _best(found: TrainingPlan) -> Table:
         *(name.replace("_", " ") for name in AXES),
         "slower by, for",
     )
-    return Table(title, columns, "r" * (len(columns) - 2) + "ll", rows, (fit,))
+    shown = ("step", "tokens/s a GPU", "MFU", "memory", "slower by, for")
+    return Table(title, columns, "r" * (len(columns) - 2) + "ll", rows, (fit,), last=shown)
 
 
 def _grid(found: TrainingPlan) -> Table:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from llmcost.ground.units import counted, seconds, significant
+from llmcost.report.figures import UNKNOWN
 from llmcost.report.tables import Table
-from llmcost.search.plan_serving import AXES, ServingPlan
+from llmcost.search.plan_serving import AXES, ServingCandidate, ServingPlan
 
 NO_LINK = "use links whose rate no source gives; a spec may (interconnect, fabric)."
 BOUNDS = {
@@ -32,7 +33,7 @@ def serving_tables(found: ServingPlan) -> list[Table]:
             f"{each.concurrency:,}",
             f"{each.max_concurrency:,}",
             f"{each.replicas:,}",
-            *((f"${significant(each.price_per_million_tokens or 0)}",) if priced else ()),
+            *(_cost(each) if priced else ()),
             BOUNDS[each.bound],
         )
         for place, each in enumerate(found.best, start=1)
@@ -46,7 +47,7 @@ def serving_tables(found: ServingPlan) -> list[Table]:
         "in flight",
         "room for",
         "replicas",
-        *(("a million output tokens",) if priced else ()),
+        *(("a million output tokens", "MJ") if priced else ()),
         "what keeps it from more",
     )
     if not rows:
@@ -54,11 +55,27 @@ def serving_tables(found: ServingPlan) -> list[Table]:
     return [Table(title, columns, "r" * (len(columns) - 1) + "l", rows, tuple(_notes(found)))]
 
 
+def _cost(each: ServingCandidate) -> tuple[str, str]:
+    """Dollars and megajoules of a million output tokens."""
+    joules = each.joules_per_million_tokens
+    energy = UNKNOWN if joules is None else significant(joules / 10**6)
+    return f"${significant(each.price_per_million_tokens or 0)}", energy
+
+
 def _notes(found: ServingPlan) -> list[str]:
     """How many layouts are legal under which limits, and why some serve nobody or are illegal."""
     times = (("TTFT", found.question.ttft), ("TPOT", found.question.tpot))
     limits = ", ".join(f"{name} at most {seconds(each)}" for name, each in times if each)
     notes = [f"{counted(found.legal, 'legal layout')}; {limits or 'no limits on time'}."]
+    if found.question.price is not None and found.best:
+        w, first = found.question.workload, found.best[0]
+        joules = first.joules_per_million_tokens
+        shared = first._replace(
+            price_per_million_tokens=(first.price_per_million_tokens or 0) * w.output / (w.prompt + w.output),
+            joules_per_million_tokens=None if joules is None else joules * w.output / (w.prompt + w.output),
+        )
+        dollars, energy = _cost(shared)
+        notes.append(f"Of the first, a million tokens in and out together: {dollars} and {energy} MJ at the GPUs' TDP.")
     for name, count in found.unfit.items():
         why = NO_LINK if name == "links" else f"serve nobody: {BOUNDS[name]} with one request a rank."
         notes.append(f"{count:,} {why}")

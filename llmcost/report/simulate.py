@@ -69,11 +69,16 @@ def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:
         told = ", ".join(f"{name.upper() if name != 'latency' else name} {in_words(x)}" for name, x in limits.items())
         rate = significant(s.goodput_requests_per_s or 0)
         notes.append(f"Goodput: {s.goodput:.1%} of the requests are within {told}; {rate} requests/s.")
-    costs = []
-    if s.dollars_per_million_output_tokens is not None:
-        costs.append(f"${significant(s.dollars_per_million_output_tokens)}")
-    if s.joules_per_million_output_tokens is not None:
-        costs.append(f"{significant(s.joules_per_million_output_tokens / 1e6)} MJ at the GPUs' TDP")
-    if costs:
-        notes.append(f"A million output tokens: {', '.join(costs)}.")
+    both = _cost(s.dollars_per_million_tokens, s.joules_per_million_tokens)
+    if both:
+        output = _cost(s.dollars_per_million_output_tokens, s.joules_per_million_output_tokens)
+        notes.append(
+            f"A million output tokens, which bear it all: {output}; tokens in and out: {both}, at the GPUs' TDP."
+        )
     return notes
+
+
+def _cost(dollars: float | None, joules: float | None) -> str:
+    """Money and energy of a million tokens, as far as they are known."""
+    told = [] if dollars is None else [f"${significant(dollars)}"]
+    return ", ".join(told + ([] if joules is None else [f"{significant(joules / 1e6)} MJ"]))

@@ -33,12 +33,15 @@ def hardware_table(rows: list[dict[str, object]]) -> Table:
         "interconnect": "B/s",
         "SMs": "",
         "L2": "B",
+        "L3": "B",
         "watts": "",
         "year": "",
     }
-    cells = [tuple(map(_scaled, row.values(), units.values())) for row in rows]
+    cells = [tuple(_scaled(*pair) for pair in zip(row.values(), units.values(), strict=True)) for row in rows]
     peaks = "Dense peaks of the matrix units, fp32 accumulation for bf16 and fp16."
-    return Table("", tuple(units), "l" + "r" * 12, cells, (f"{peaks} –: no source found, or the GPU has none.",))
+    return Table(
+        "", tuple(units), "l" + "r" * (len(units) - 1), cells, (f"{peaks} –: no source found, or the GPU has none.",)
+    )
 
 
 def systems_table(rows: list[dict[str, object]]) -> Table:
@@ -170,4 +173,6 @@ def _scaled(value: Any, unit: str) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if hasattr(value, "_asdict"):
+        return ", ".join(f"{name.replace('_', ' ')} {_cell(each)}" for name, each in value._asdict().items())
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -10,23 +10,34 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from math import isfinite
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import NamedTuple, TextIO
+from unicodedata import east_asian_width
 
 from llmcost.ground.errors import not_finite
 
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
-
 GAP = 3  # spaces between columns
+COMFORT = 24  # letters that a column of text keeps a line, where it has so many
+LONG = 32  # letters of a word from which it may be broken behind one of its own marks
+BEHIND = re.compile(r".+?(?:[/·×,;)=&?_|+-]|$)")  # a long word's pieces: a formula's factors, an address's folders
+BELOW = 4  # spaces before what a narrow terminal shows below its row
+BOLD, DIM, RED, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[1;31m", "\x1b[0m"
 _FORMULA = re.compile(r"[=+\-@\t\r](?!\d+(\.\d+)?( ?%)?$)")  # how text begins that is one; a number is none
 _HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")  # what begins a tag or an entity
+
+
+class Alarm(str):
+    """The text of a cell that stands out where there are colours."""
+
+    __slots__ = ()
 
 
 class Table(NamedTuple):
     """Rows of text under headings, with a title above them and notes below.
 
     `align` has a letter for each column: l or r. A cell may hold several lines. Leading spaces in the first cell indent
-    a row below the one that it belongs to.
+    a row below the one that it belongs to. `last`: headings of columns that stay beside the first on a narrow terminal
+    when the others have gone below their rows; without any, columns go from the right. `apart`: columns that have no
+    room follow as another table instead, for those that are read downwards.
     """
 
     title: str
@@ -34,105 +45,188 @@ class Table(NamedTuple):
     align: str
     rows: Sequence[tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
+    apart: bool = False
 
 
 def print_tables(tables: Iterable[Table]) -> None:
     """Print tables: on a terminal as wide as it is, wrapped there; into a file or a pipe as plain text, not wrapped."""
-    if sys.stdout.isatty():
-        _print_rich(tables)
-    else:
-        sys.stdout.write(to_text(tables))
+    sys.stdout.write(to_text(tables, width_of(sys.stdout), colours()))
 
 
-def to_text(tables: Iterable[Table]) -> str:
-    """Tables as plain text, each column as wide as its widest line, with an empty line between tables."""
-    return "\n\n".join("\n".join(_lines(table)) for table in tables) + "\n"
+def width_of(stream: TextIO) -> int | None:
+    """Columns of the terminal that is written to; None where it is none, and nothing is wrapped."""
+    if not stream.isatty():
+        return None
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns
 
 
-def _lines(table: Table) -> Iterator[str]:
-    """The lines of a table as plain text."""
-    if table.title:
-        yield table.title
-    headings = [table.columns] if any(table.columns) else []
-    rows = [[cell.split("\n") for cell in row] for row in (*headings, *table.rows)]
-    widths = [max(len(line) for cell in column for line in cell) for column in zip(*rows, strict=True)]
-    for row in rows:
-        for texts in zip_longest(*row, fillvalue=""):
-            padded = [
-                text.rjust(width) if side == "r" else text.ljust(width)
-                for text, width, side in zip(texts, widths, table.align, strict=True)
-            ]
-            yield (" " * GAP).join(padded).rstrip()
-    yield from table.notes
+def colours() -> bool:
+    """Whether stdout is a terminal that shows colours, and nobody asked for none (NO_COLOR)."""
+    old = sys.platform == "win32" and "WT_SESSION" not in os.environ  # it may print what should colour
+    return sys.stdout.isatty() and not old and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _print_rich(tables: Iterable[Table]) -> None:
-    """Print tables on the terminal, with colours unless NO_COLOR is set."""
-    from rich.console import Console
-    from rich.text import Text
+def to_text(tables: Iterable[Table], width: int | None = None, coloured: bool = False) -> str:
+    """Tables as text, with an empty line between them.
 
-    # With NO_COLOR alone, rich would keep bold and dim.
-    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
-    console = Console(color_system=colours, highlight=False, markup=False, emoji=False)
-    if console.width < 1:  # COLUMNS=0
-        from shutil import get_terminal_size
-
-        console.width = get_terminal_size().columns
-    for number, table in enumerate(tables):
-        if number:
-            console.print()
-        if table.title:
-            console.print(Text(table.title, style="bold"))
-        if table.rows:
-            gaps = GAP * (len(table.columns) - 1)
-            widths = _widths(table, console.width - gaps)
-            needed = sum(widths) + gaps
-            page = console
-            if needed > console.width:
-                page = Console(color_system=colours, highlight=False, markup=False, width=needed)
-            page.print(_grid(table, widths))
-        for note in table.notes:
-            console.print(Text(_hanging(note, console.width)))
-
-
-def _grid(table: Table, widths: Sequence[int]) -> RichTable:
-    """A table's headings and rows as rich's table, with columns of these widths."""
-    from rich.table import Table as RichTable
-
-    grid = RichTable(
-        box=None, pad_edge=False, show_header=any(table.columns), header_style="dim", padding=(0, GAP, 0, 0)
-    )
-    for column, side, width in zip(table.columns, table.align, widths, strict=True):
-        grid.add_column(column, justify="right" if side == "r" else "left", width=width)
-    for row in table.rows:
-        grid.add_row(*row)
-    return grid
-
-
-def _hanging(note: str, width: int) -> str:
-    """A note wrapped to a width; lines after the first begin where its words do: after an indent, or a term and gap."""
-    import re
-    import textwrap
-
-    indent = re.match(r"\S+ {2,}| *", note)
-    below = " " * len(indent[0]) if indent else ""
-    return textwrap.fill(note, width, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
-
-
-def _widths(table: Table, room: int) -> list[int]:
-    """Widths of the columns in so much room: the widest columns give way first, as far as their words allow.
-
-    Where the words alone need more, each column is as wide as it needs, and the terminal wraps lines: no figure is cut.
+    `width`: of the lines at most; None: each column is as wide as its widest line. Where columns have no room, text is
+    wrapped at words; then columns go below their rows, from the right. No word is broken, nothing is left out.
     """
-    columns = [[heading, *cells] for heading, cells in zip(table.columns, zip(*table.rows, strict=True), strict=True)]
-    widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
-    least = [max((len(word) for cell in column for word in cell.split()), default=0) for column in columns]
-    if sum(least) > room:
-        return widths
-    while sum(widths) > room:
-        _, widest = max((width, k) for k, width in enumerate(widths) if width > least[k])
-        widths[widest] -= 1
-    return widths
+    return "\n\n".join("\n".join(_lines(table, width, coloured)) for table in tables) + "\n"
+
+
+def fill(text: str, width: int | None, below: str = "") -> list[str]:
+    """Lines of a text, broken between words; a long word also behind its marks. `below` begins all but the first."""
+    if width is None or wide(text) <= width:
+        return [text]
+    indent = text[: len(text) - len(text.lstrip(" "))]
+    lines, line, begun = [], indent, False
+    for word in re.findall(r" *[^ ]+", text[len(indent) :]):
+        bare = word.lstrip(" ")
+        for number, piece in enumerate(_pieces(bare)):
+            added = word[: len(word) - len(bare)] + piece if begun and not number else piece
+            if begun and wide(line) + wide(added) > width:
+                lines.append(line)
+                line, added = below, piece
+            line, begun = line + added, True
+    return [*lines, line]
+
+
+def wide(text: str) -> int:
+    """Columns of a terminal that a text takes: Chinese letters take two."""
+    return len(text) if text.isascii() else sum(2 if east_asian_width(each) in "WF" else 1 for each in text)
+
+
+def _pieces(word: str) -> list[str]:
+    """A word, or the pieces of a long one: the factors of a formula, the folders of an address."""
+    return [word] if len(word) <= LONG else BEHIND.findall(word)
+
+
+def _lines(table: Table, width: int | None, coloured: bool) -> Iterator[str]:
+    """The lines of a table."""
+    for line in fill(table.title, width) if table.title else ():
+        yield _styled(line, BOLD, coloured)
+    columns = list(range(len(table.columns)))
+    least = [_least(table, k) for k in columns] if table.rows and width is not None else []
+    parts = _parts(columns, least, width) if table.apart and width is not None else [columns]
+    for number, part in enumerate(parts if table.rows else ()):
+        yield from [""] * bool(number)
+        kept = part if width is None else _kept(table, part, least, width)
+        widths = [max(map(wide, [*_texts(table, k), *table.columns[k].split("\n")])) for k in kept]
+        if width is not None:
+            widths = _narrowed(widths, [least[k] for k in kept], width)
+        below = [k for k in part if k not in kept]
+        yield from _grid(table, kept, widths, below, width, coloured)
+    for note in table.notes:
+        yield from _hanging(note, width)
+
+
+def _styled(line: str, style: str, coloured: bool) -> str:
+    return f"{style}{line}{PLAIN}" if coloured and style and line else line
+
+
+def _hanging(note: str, width: int | None) -> list[str]:
+    """A note wrapped to a width; lines after the first begin where its words do: after an indent, or a term and gap."""
+    indent = re.match(r"\S+ {2,}| *", note)
+    return fill(note, width, " " * len(indent[0]) if indent else "")
+
+
+def _parts(columns: Sequence[int], least: Sequence[int], width: int) -> Iterator[list[int]]:
+    """Columns of tables below each other: the first, and as many others as have room."""
+    first, *rest = columns
+    while rest:
+        shown = [first, rest.pop(0)]
+        while rest and _needed([*shown, rest[0]], least) <= width:
+            shown.append(rest.pop(0))
+        yield shown
+
+
+def _needed(columns: Sequence[int], least: Sequence[int]) -> int:
+    """How wide columns have to be beside each other."""
+    return sum(least[k] for k in columns) + GAP * (len(columns) - 1)
+
+
+def _kept(table: Table, columns: Sequence[int], least: Sequence[int], width: int) -> list[int]:
+    """The columns that have room beside each other; the others go below their rows."""
+    kept = list(columns)
+    for column in sorted(kept[:0:-1], key=lambda k: table.columns[k] in table.last):
+        if _needed(kept, least) <= width:
+            break
+        kept.remove(column)
+    return kept
+
+
+def _texts(table: Table, column: int) -> list[str]:
+    """The lines of a column's cells."""
+    return [line for row in table.rows for line in row[column].split("\n")]
+
+
+def _least(table: Table, column: int) -> int:
+    """How wide a column has to be: for its figures as they are, for some words of its text, for a heading's words."""
+    texts = _texts(table, column)
+    widest = max(map(wide, texts))
+    least = max((wide(piece) for text in texts for word in text.split() for piece in _pieces(word)), default=0)
+    cells = widest if table.align[column] == "r" else max(least, min(widest, COMFORT))
+    return max([cells, *map(wide, table.columns[column].split())])
+
+
+def _narrowed(widths: Sequence[int], least: Sequence[int], width: int) -> list[int]:
+    """Widths of columns that have so much room: the widest give way first, as far as `least` allows."""
+    found, room = list(widths), width - GAP * (len(widths) - 1)
+    if len(found) == 1:
+        return [min(found[0], max(room, 1))]
+    while sum(found) > room:
+        _, widest = max((each, k) for k, each in enumerate(found) if each > least[k])
+        found[widest] -= 1
+    return found
+
+
+def _grid(
+    table: Table,
+    kept: Sequence[int],
+    widths: Sequence[int],
+    below: Sequence[int],
+    width: int | None,
+    coloured: bool,
+) -> Iterator[str]:
+    """The rows under their headings; what the columns `below` hold stands below each row."""
+    sides = [table.align[k] for k in kept]
+    if any(table.columns[k] for k in kept):
+        yield from _row([table.columns[k] for k in kept], sides, widths, DIM, coloured)
+    for row in table.rows:
+        yield from _row([row[k] for k in kept], sides, widths, "", coloured)
+        told = ", ".join(_told(table.columns[k], row[k]) for k in below if row[k])
+        indent = " " * (len(row[0]) - len(row[0].lstrip(" ")) + BELOW)
+        yield from fill(indent + told, width, indent) if told else ()
+
+
+def _told(heading: str, cell: str) -> str:
+    """A cell below its row: its heading and its lines in one."""
+    return " ".join([*heading.split("\n"), "; ".join(cell.split("\n"))]).strip()
+
+
+def _row(
+    cells: Sequence[str], sides: Sequence[str], widths: Sequence[int], style: str, coloured: bool
+) -> Iterator[str]:
+    """The lines of a row, each cell wrapped to its column's width."""
+    columns = [
+        [line for part in cell.split("\n") for line in fill(part, width, " " * (len(part) - len(part.lstrip(" "))))]
+        for cell, width in zip(cells, widths, strict=True)
+    ]
+    styles = [style or (RED if isinstance(cell, Alarm) else "") for cell in cells]
+    for texts in zip_longest(*columns, fillvalue=""):
+        line, spaces = "", 0
+        for text, side, width, styled in zip(texts, sides, widths, styles, strict=True):
+            beside = width - wide(text)
+            if text:
+                line += " " * (spaces + beside * (side == "r")) + _styled(text, styled, coloured)
+                spaces = beside * (side == "l") + GAP
+            else:
+                spaces += width + GAP
+        yield line
 
 
 def to_markdown(tables: Iterable[Table]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from llmcost.ground.units import DAY, HOUR, amount, counted, scaled, seconds, significant
 from llmcost.report.figures import band_in_words, context_of, degrees_of
-from llmcost.report.tables import Table
+from llmcost.report.tables import Alarm, Table
 from llmcost.serving.results import leaves
 from llmcost.training.breakdown import MicroBatchRow
 from llmcost.training.results import StageBytes, Train
@@ -104,7 +104,7 @@ def _bases(answer: Train) -> Table:
     ]
     if answer.dollars is not None:
         rows.append(("  dollars", *(_whole(basis.dollars or 0) for basis in bases)))
-    return Table("", columns, "lrrrr", rows)
+    return Table("", columns, "lrrrr", rows, last=("expected",))
 
 
 def _whole(value: float) -> str:
@@ -142,7 +142,7 @@ def _memory(answer: Train) -> Table:
     room = f"of {scaled(m.usable_bytes, 'B')}: {verdict}; peak {MOMENTS[m.peak]}"
     context = context_of(answer.hardware)
     parts = [(name, getattr(m, field), note.format(context=context)) for name, field, note in MEMORY]
-    rows = [("Memory of a GPU", scaled(m.total_bytes, "B"), room)]
+    rows = [("Memory of a GPU", scaled(m.total_bytes, "B"), room if m.fits else Alarm(room))]
     rows += [(f"  {name}", scaled(value, "B"), note) for name, value, note in parts if value]
     return Table("", ("", "", ""), "lrl", rows)
 

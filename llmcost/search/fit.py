@@ -18,7 +18,7 @@ from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.search.prices import sold
 from llmcost.serving.estimate import estimate, workload_of
-from llmcost.serving.options import Options
+from llmcost.serving.options import BASES, Options
 from llmcost.serving.results import to_dict
 from llmcost.specs.catalog import load_engine
 from llmcost.specs.hardware import HardwareSpec
@@ -33,7 +33,6 @@ OWN_WEIGHTS = (  # of engines that have formats of their own
     *("mlx-8bit-g64", "mlx-4bit-g64"),
     *("mlc-q4", "int8", "int4-g32-bf16-zp"),
 )
-BASES = ("textbook", "limit", "expected")
 
 
 ORDERS = {True: "the cheapest million output tokens first", False: "the fewest GPUs first, of as many the fastest"}
@@ -84,6 +83,7 @@ class Offer(NamedTuple):
     served_tokens_per_s: Number  # output of the requests that were asked for (--concurrency), which is priced
     price_per_gpu_hour: Number
     price_per_million_tokens: Number
+    joules_per_million_tokens: Number  # of the tokens that are priced, at the GPUs' TDP
     expected_basis: str  # what the expected rates rest on
     error: float | None  # mean error that expected decode of this kind has shown
 
@@ -140,11 +140,12 @@ def fit(
     precisions: Sequence[Precision] | None = None,
     prices: dict[str, float] | None = None,
     basis: str = "expected",
+    pue: float = 1,
 ) -> Offers:
     """Every offer, whether it holds the model or not, and what `estimate` refuses.
 
-    `prices` are dollars a GPU-hour by name of GPU, "" for all others. Raises InputError where the options make no
-    sense.
+    `prices` are dollars a GPU-hour by name of GPU, "" for all others; `pue`: the data centre's energy over its GPUs'.
+    Raises InputError where the options make no sense.
     """
     check_word("--basis", basis, BASES)
     for number in gpus:
@@ -164,7 +165,7 @@ def fit(
         price = (prices or {}).get(chip.name, (prices or {}).get(""))
         same = (chip.name, number, w.dtype, w.weight_dtype)  # the model's own type may be one of the usual ones
         if same not in offers:
-            offers[same] = _offer(model, chip, chosen, price, basis)
+            offers[same] = _offer(model, chip, chosen, price, basis, pue)
     counted = model.counted or "all"
     order = ORDERS[any(offer.price_per_million_tokens is not None for offer in offers.values())]
     found = tuple(offers.values())
@@ -200,7 +201,9 @@ def _bytes(weights: str) -> Number:
     return element_bytes(weights, "bf16", "bf16").Bw
 
 
-def _offer(model: ModelSpec, chip: HardwareSpec, options: Options, price: float | None, basis: str) -> Offer:
+def _offer(
+    model: ModelSpec, chip: HardwareSpec, options: Options, price: float | None, basis: str, pue: float
+) -> Offer:
     """What so many GPUs at this precision give: memory and rates of the batch asked for, and decode at the largest one.
 
     `price`: dollars a GPU-hour.
@@ -208,7 +211,7 @@ def _offer(model: ModelSpec, chip: HardwareSpec, options: Options, price: float 
     e = estimate(model, chip, options)
     w, m, fits = e.workload, e.memory, e.memory.fits
     prefill, decode = getattr(e.prefill, basis), getattr(e.decode, basis)
-    at_most = sold(model, chip, options, e, price, basis)
+    at_most = sold(model, chip, options, e, price, basis, pue)
     return Offer(
         hardware=chip.name,
         title=chip.title,
@@ -232,6 +235,7 @@ def _offer(model: ModelSpec, chip: HardwareSpec, options: Options, price: float 
         served_tokens_per_s=at_most.served_tokens_per_s,
         price_per_gpu_hour=price,
         price_per_million_tokens=at_most.price_per_million_tokens,
+        joules_per_million_tokens=at_most.joules_per_million_tokens,
         expected_basis=e.decode.expected.basis,
         error=e.decode.expected.error,
     )

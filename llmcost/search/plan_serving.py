@@ -25,7 +25,7 @@ from llmcost.model.counting import cache_bytes_per_token, kept_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
-from llmcost.search.prices import price_per_million_tokens
+from llmcost.search.prices import joules_per_million_tokens, power, price_per_million_tokens
 from llmcost.search.space import Broken, Column, degrees_in_words
 from llmcost.serving.batching import serving
 from llmcost.serving.estimate import machine_of, server_of
@@ -57,6 +57,7 @@ class ServingQuestion(NamedTuple):
     held: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 - it is only read
     efficiency: Efficiency | None = None  # by the workload's profile
     price: float | None = None  # dollars a GPU-hour
+    pue: float = 1  # the data centre's energy over its GPUs'
 
 
 class Served(NamedTuple):
@@ -88,6 +89,7 @@ class ServingCandidate(NamedTuple):
     max_concurrency: int
     bound: str
     price_per_million_tokens: float | None = None
+    joules_per_million_tokens: float | None = None  # at the GPUs' TDP, idle ones included
 
 
 class ServingPlan(NamedTuple):
@@ -102,7 +104,7 @@ class ServingPlan(NamedTuple):
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of what a row of `rows` has, in order."""
-        figures = ServingCandidate._fields[1:] if self.question.price is not None else ServingCandidate._fields[1:-1]
+        figures = ServingCandidate._fields[1:] if self.question.price is not None else ServingCandidate._fields[1:-2]
         return (*AXES, *figures)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -229,6 +231,7 @@ def _add(question: ServingQuestion, group: list[Layout], found: list[ServingCand
                 max_concurrency=int(room),
                 bound=missed[row] or "requests",
                 price_per_million_tokens=price_per_million_tokens(question.price, a_gpu),
+                joules_per_million_tokens=joules_per_million_tokens(power(question.hardware, 1, question.pue), a_gpu),
             )
         )
 

@@ -23,26 +23,75 @@ class Sold(NamedTuple):
     """Output tokens a second of all GPUs; None where nothing fits, or a rate is not known.
 
     most: of decode at the largest batch. served: under the load that was asked for. price_per_million_tokens: dollars,
-    of `served` where there is a load, else of `most`; None without a price.
+    of `served` where there is a load, else of `most`; None without a price. joules_per_million_tokens: of the same.
     """
 
     most_tokens_per_s: Number
     served_tokens_per_s: Number
     price_per_million_tokens: Number
+    joules_per_million_tokens: Number
+
+
+class Cost(NamedTuple):
+    """What a million tokens cost in dollars and joules; None where a price, a rate or the GPU's power is not known.
+
+    Under a load output tokens bear all of it, or all tokens in and out together. Without one, prompts are priced by
+    the prefill that was asked for, output by its decode steps.
+    """
+
+    price_per_gpu_hour: float | None
+    dollars_per_million_prompt_tokens: Number
+    dollars_per_million_output_tokens: Number
+    dollars_per_million_tokens: Number
+    joules_per_million_prompt_tokens: Number
+    joules_per_million_output_tokens: Number
+    joules_per_million_tokens: Number
+
+
+def cost_of(e: Estimate, chip: HardwareSpec, price: float | None, pue: float) -> Cost:
+    """What an estimate's tokens cost. `price`: dollars a GPU-hour; `pue`: the data centre's energy over its GPUs'."""
+    prompts, output, both = e.prefill.expected.tokens_per_s, e.decode.expected.tokens_per_s, None
+    if not e.memory.fits:
+        prompts = output = None
+    elif e.serving is not None:
+        prompts, output, both = None, e.serving.expected.output_tokens_per_s, e.serving.expected.total_tokens_per_s
+    elif e.request is not None:
+        prompts, output = None, e.request.expected.output_tokens_per_s
+    an_hour = None if price is None else price * e.workload.gpus
+    watts = power(chip, e.workload.gpus, pue)
+    dollars = (price_per_million_tokens(an_hour, each) for each in (prompts, output, both))
+    return Cost(price, *dollars, *(joules_per_million_tokens(watts, each) for each in (prompts, output, both)))
+
+
+def power(chip: HardwareSpec, gpus: Number, pue: float = 1) -> Number:
+    """Watts of GPUs at their TDP, with what the data centre draws beside them; None where no source gives it."""
+    return None if chip.tdp is None else chip.tdp.value * gpus * pue
+
+
+def joules_per_million_tokens(watts: Number, tokens_per_s: Number) -> Number:
+    """Joules for a million tokens; None where power or rate is not known."""
+    return None if watts is None or tokens_per_s is None else watts / tokens_per_s * 10**6
 
 
 def sold(
-    model: ModelSpec, chip: HardwareSpec, options: Options, e: Estimate, price: float | None, basis: str = "expected"
+    model: ModelSpec,
+    chip: HardwareSpec,
+    options: Options,
+    e: Estimate,
+    price: float | None,
+    basis: str = "expected",
+    pue: float = 1,
 ) -> Sold:
     """What an estimate's GPUs give when they are used, and its price. `price`: dollars a GPU-hour."""
     if not e.memory.fits:
-        return Sold(None, None, None)
+        return Sold(None, None, None, None)
     largest = estimate(model, chip, options._replace(batch=min(e.memory.max_batch, MOST)))
     most = getattr(largest.decode, basis).tokens_per_s
     load = getattr(e.serving, basis, None)  # the textbook has no rule for a mix
     served = None if load is None else load.output_tokens_per_s
-    an_hour = None if price is None else price * e.workload.gpus
-    return Sold(most, served, price_per_million_tokens(an_hour, most if e.serving is None else served))
+    an_hour, rate = None if price is None else price * e.workload.gpus, most if e.serving is None else served
+    joules = joules_per_million_tokens(power(chip, e.workload.gpus, pue), rate)
+    return Sold(most, served, price_per_million_tokens(an_hour, rate), joules)
 
 
 def price_per_million_tokens(price_per_hour: Number, tokens_per_s: Number) -> Number:

@@ -73,11 +73,13 @@ def ask_serving(
     ttft_ms: float | None = None,
     tpot_ms: float | None = None,
     price: float | None = None,
+    pue: float = 1,
 ) -> ServingQuestion:
     """Requests that are to be served by a layout that is to be found.
 
     `held`: axes with the values that they may take. `ttft_ms`, `tpot_ms`: the longest milliseconds to the first token,
-    and of each other one. `price`: dollars a GPU-hour. Raises InputError as `estimate` does.
+    and of each other one. `price`: dollars a GPU-hour; `pue`: the data centre's energy over its GPUs'. Raises
+    InputError as `estimate` does.
     """
     if not model.generates:
         raise InputError(f"--serve: {model.name} gives no tokens; estimate has the sequences a second of a batch")
@@ -89,9 +91,8 @@ def ask_serving(
     options = options._replace(prompt=options.prompt or PROMPT, output=options.output or OUTPUT)
     workload = workload_of(model, hardware, options)
     degrees = {axis: held[axis] for axis in DEGREES if axis in held}
-    return ServingQuestion(
-        model, hardware, gpus, workload, ttft_ms and ttft_ms / 1000, tpot_ms and tpot_ms / 1000, degrees, price=price
-    )
+    limits = (ttft_ms and ttft_ms / 1000, tpot_ms and tpot_ms / 1000)
+    return ServingQuestion(model, hardware, gpus, workload, *limits, degrees, price=price, pue=pue)
 
 
 def _check_held(held: Mapping[str, tuple[Any, ...]], options: type) -> None:

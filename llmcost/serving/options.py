@@ -20,6 +20,7 @@ WEIGHT_DTYPES = ("bf16", "fp16", "fp32", *FORMATS)
 MOST_GPUS = 10**6
 MOST_TOKENS = 10**16
 LEAST_RATE = 1e-6  # requests a second
+MOST_PUE = 100
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
 
@@ -37,6 +38,7 @@ Tp: TypeAlias = Annotated[
         "Tensor parallelism: GPUs that a layer is split over.",
         "DEGREE",
         MOST_GPUS,
+        default="1, or as --gpus is laid out",
         letter="tp",
         meaning="GPUs that a layer is split over",
     ),
@@ -47,6 +49,7 @@ Pp: TypeAlias = Annotated[
         "Pipeline parallelism: stages, each with its layers.",
         "DEGREE",
         MOST_GPUS,
+        default="1, or as --gpus is laid out",
         letter="pp",
         meaning="pipeline stages",
     ),
@@ -64,6 +67,17 @@ GpusPerNode: TypeAlias = Annotated[
 Mfu: TypeAlias = Annotated[
     Number,
     share("Share of the peak that the textbook basis assumes.", letter="mfu", meaning="assumed share of the peak"),
+]
+
+
+def _check_pue(option: str, value: float) -> None:
+    """Raise InputError for a factor of energy that no data centre has."""
+    if not 1 <= value <= MOST_PUE:
+        raise InputError(f"{option} {value:g}: the data centre's energy over its GPUs', from 1 to {MOST_PUE}")
+
+
+Pue: TypeAlias = Annotated[
+    Number, number("Energy of the data centre over that of its GPUs.", "FACTOR", check=_check_pue)
 ]
 TrainingTokens: TypeAlias = Annotated[
     Number,
@@ -127,7 +141,7 @@ class Options(NamedTuple):
         length(
             "Cached tokens at which decode is evaluated.",
             short="-c",
-            default="prompt and output, or the model's maximum or 8192",
+            default="--prompt + --output, or 8192 or the model's maximum",
             letter="c",
             meaning="context: keys that a token sees",
         ),
@@ -136,7 +150,7 @@ class Options(NamedTuple):
         Number,
         length(
             "Tokens of the prompt.",
-            default="the context less the output",
+            default="--context less --output",
             letter="s",
             meaning="tokens of a prompt or training sequence",
         ),
@@ -216,7 +230,7 @@ class Options(NamedTuple):
             "Data type of computing and activations.",
             COMPUTE_DTYPES,
             "TYPE",
-            default="the weights' where the GPU computes in it, or bf16, or fp16 where it lacks that",
+            default="the weights', bf16, fp16: the first that the GPU has",
         ),
     ] = None
     weight_dtype: Annotated[
@@ -304,6 +318,7 @@ class Options(NamedTuple):
             "Expert parallelism: GPUs, of a stage's tp·dp, that share experts.",
             "DEGREE",
             MOST_GPUS,
+            default="1",
             letter="ep",
             meaning="GPUs that experts are spread over",
         ),
@@ -370,4 +385,5 @@ OF_A_GPU = (
     "profile", "cuda_graphs", "link", "mfu", "memory_utilization", "free_memory_fraction", "batch_prompts",
     "communicator", "reserve_output", "tokens",
 )  # fmt: skip
+BASES = ("textbook", "limit", "expected")
 PHASES = ("prefill", "decode", "train")  # of which operators are listed

@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, Word, count, flag, number, share, word
 from llmcost.ground.units import parse_decimal, parse_milliseconds
+from llmcost.serving.options import Pue
 from llmcost.simulation.cluster import ROUTERS
 from llmcost.simulation.histograms import HISTOGRAMS
 
@@ -81,4 +82,5 @@ class SimulationOptions(NamedTuple):
     tpot: Annotated[float | None, _limit("TPOT")] = None
     latency: Annotated[float | None, _limit("time to the last token")] = None
     price: Annotated[float | None, number("Dollars a GPU-hour.", "DOLLARS", parse_decimal)] = None
+    pue: Pue = 1
     timeline: Annotated[bool, flag("JSON: also queue, running requests and cache over time.")] = False

@@ -86,6 +86,8 @@ class Simulation(NamedTuple):
     interrupted: bool
     dollars_per_million_output_tokens: float | None
     joules_per_million_output_tokens: float | None
+    dollars_per_million_tokens: float | None  # in and out
+    joules_per_million_tokens: float | None
     timeline: tuple[Moment, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

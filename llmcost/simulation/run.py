@@ -79,8 +79,10 @@ class Run:
         policies = {each.policy.blocks for each in replicas}
         largest = replicas[-1].policy  # of a replica that decodes
         asked = sum(each.asked for each in replicas)
-        watts = None if self.hardware.tdp is None else self.hardware.tdp.value
-        price, made = self.chosen.price, times.output / MILLION
+        watts = None if self.hardware.tdp is None else self.hardware.tdp.value * self.chosen.pue
+        made, read = times.output / MILLION, times.input / MILLION
+        dollars = None if self.chosen.price is None else self.chosen.price * self.gpus * duration / HOUR
+        joules = None if watts is None else watts * self.gpus * duration
         return Simulation(
             schema=SCHEMA,
             model=self.model.name,
@@ -108,8 +110,10 @@ class Run:
             busy_share=sum(each.busy for each in replicas) / (duration * len(replicas)),
             overloaded=self.timeline.overloaded(),
             interrupted=interrupted,
-            dollars_per_million_output_tokens=None if price is None else price * self.gpus * duration / HOUR / made,
-            joules_per_million_output_tokens=None if watts is None else watts * self.gpus * duration / made,
+            dollars_per_million_output_tokens=None if dollars is None else dollars / made,
+            joules_per_million_output_tokens=None if joules is None else joules / made,
+            dollars_per_million_tokens=None if dollars is None else dollars / (made + read),
+            joules_per_million_tokens=None if joules is None else joules / (made + read),
             timeline=tuple(self.timeline.moments),
         )
 

@@ -13,6 +13,7 @@ from llmcost.ground.algebra import Number, ceil_div, expm1, named
 from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError, check_share
 from llmcost.ground.units import DAY, HOUR
+from llmcost.serving.options import MOST_PUE
 
 GPU_MTBF_HOURS = Constant(
     16_384 * 54 * 24 / 419,
@@ -139,7 +140,7 @@ def goodput(interval: Number, write: Number, restart: Number, mtbf: Number) -> G
 
 
 LARGEST = 1e18  # of any term, in seconds or bytes a second
-MOST_DOLLARS, MOST_PUE = 10**6, 100
+MOST_DOLLARS = 10**6
 HOPELESS = 30  # times the mean between failures: there a segment takes 10¹³ such times
 
 

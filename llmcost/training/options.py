@@ -14,7 +14,7 @@ from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.lora import parse_targets
 from llmcost.model.training_kernels import CONTEXTS, KERNELS, SCHEDULES
 from llmcost.parallel.layout import RECOMPUTE, Layout
-from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Mfu, Pp, Tp
+from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Mfu, Pp, Pue, Tp
 from llmcost.training.interruptions import CHECKPOINT_BYTES_PER_S, GPU_MTBF_HOURS, RESTART_MINUTES
 from llmcost.training.recipe import DTYPES, OPTIMIZERS, Overlap, overlap_of
 
@@ -124,13 +124,16 @@ class Options(NamedTuple):
             parse_count,
             "|".join(STAGES),
             partial(check_word, known=STAGES),
+            default="what is fastest and fits",
         ),
     ] = None
     reshard: Annotated[
         bool | None, flag("With --zero 3: free the weights after the forward pass, or keep them.", default="free")
     ] = None
     shard: Annotated[Number, count("Replicas that states are divided over (hybrid sharding).", default="all")] = None
-    recompute: Annotated[str | None, word("What the backward pass recomputes.", RECOMPUTE)] = None
+    recompute: Annotated[
+        str | None, word("What the backward pass recomputes.", RECOMPUTE, default="what is fastest and fits")
+    ] = None
     recompute_layers: Annotated[Number, count("Layers a stage that are recomputed.", default="all")] = None
     sequence_parallel: Annotated[bool | None, flag("Split tokens between the split layers of --tp.", default="yes")] = (
         None
@@ -192,7 +195,7 @@ class Options(NamedTuple):
         ),
     ] = None
     power_share: Annotated[Number, share("A GPU's mean draw, of its TDP.")] = 1
-    pue: Annotated[Number, number("Energy of the data centre over that of its GPUs.", "FACTOR")] = 1
+    pue: Pue = 1
     mfu: Mfu = END_TO_END_MFU
 
 

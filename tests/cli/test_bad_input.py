@@ -497,7 +497,9 @@ def test_an_unknown_phase_lists_the_known_ones(cli):
 
 
 def test_an_unknown_quantity_lists_the_nearest(cli):
-    refused(cli("explain", "gpt2", "kv_cache.byte"), "nearest: kv_cache.bytes")
+    refused(cli("explain", "gpt2", "kv_cahce.bytes"), "nearest: kv_cache.bytes")
+    for nothing in ("", " ", "."):
+        refused(cli("explain", "gpt2", nothing), "no figure")
 
 
 def test_a_quantity_that_needs_a_gpu_says_so(cli):

@@ -2,15 +2,16 @@
 
 import csv
 import fcntl
-import functools
 import io
 import json
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
 import termios
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ def test_a_model_that_is_too_large_is_answered_with_fits_false_and_exit_code_0(c
     result = answer_of(cli, "estimate", "llama3.1-405b", "--hw", "rtx4090")  # 810 GB of weights, 24 GB of memory
     assert (result["memory"]["fits"], result["memory"]["max_batch"], result["memory"]["max_context"]) == (False, 0, 0)
     assert result["decode"]["limited_by"] == "capacity"
-    assert "Does not fit" in cli("estimate", "llama3.1-405b", "--hw", "rtx4090").out
+    assert "\nDOES NOT FIT " in cli("estimate", "llama3.1-405b", "--hw", "rtx4090").out
 
 
 def test_every_option_arrives_in_the_workload(cli):
@@ -243,7 +244,7 @@ def test_markdown_is_tables_whose_rows_have_as_many_cells_as_their_heads(cli):
     assert (answer.code, answer.err) == (0, "")
     assert "| Parameters | 8.03 B | 8,030,261,248 |" in answer.out
     tables = [block.splitlines() for block in re.findall(r"(?:^\|.*\n)+", answer.out, re.MULTILINE)]
-    assert len(tables) == 4  # counts, speeds, operators of prefill and of decode
+    assert len(tables) == 5  # the answer, speeds, counts, operators of prefill and of decode
     for table in tables:
         assert {line.count("|") for line in table} == {table[0].count("|")}
     assert [
@@ -440,6 +441,134 @@ def test_no_figure_is_explained_by_its_own_name(cli, arguments):
     assert not each["quantity"].endswith(each["letters"])
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["kv"], "kv_cache.bytes_per_token"),
+        (["weights"], "memory.weights_bytes"),
+        (["权重"], "memory.weights_bytes"),
+        (["vram"], "memory.used_bytes"),
+        (["显存"], "memory.total_bytes"),
+        (["ffn"], "model.params.mlp"),
+        (["计算量"], "flops.per_token.total"),
+        (["kv", "cache", "per", "token"], "kv_cache.bytes_per_token"),
+        (["roofline", "--hw", "h100"], "decode.bound.memory_seconds"),
+        (["屋顶线", "--hw", "h100"], "decode.bound.compute_seconds"),
+        (["首字延迟", "--hw", "h100"], "prefill.expected.seconds"),
+        (["ITL", "--hw", "h100", "--output", 9, "--concurrency", 2], "serving.expected.tpot_seconds"),
+        (["吞吐量", "--hw", "h100"], "decode.expected.tokens_per_s"),
+        (["Adam"], "training.state_bytes"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_quantity_is_found_by_words_in_english_and_chinese(cli, words, found):
+    answer = cli("explain", "llama3-8b", *words)
+    assert (answer.code, answer.err) == (0, "")
+    assert re.search(rf"^{re.escape(found)}(?: |:)", answer.out, re.MULTILINE), answer.out
+
+
+def test_words_of_one_figure_explain_it_and_words_of_several_list_them(cli):
+    alone = cli("explain", "llama3-8b", "参数量").out
+    assert alone == cli("explain", "llama3-8b", "model.params.total").out
+    listed = cli("explain", "llama3-8b", "weights").out
+    assert listed.startswith("weights: ")
+    assert "= " not in listed
+    assert len(answer_of(cli, "explain", "llama3-8b", "weights")["explanations"]) == listed.count("\n") - 2
+    said = [line.split()[0] for line in cli("explain", "llama3-8b", "flops").out.splitlines() if line[:6] == "flops."]
+    assert "flops.prefill.full" in "\n".join(said)
+
+
+def test_a_ceiling_is_written_as_one(cli):
+    """Pages of 16 tokens: 8,192 of them are 512 pages, 8,193 one more."""
+    shown = cli("explain", "llama3-8b", "memory.kv_cache_bytes").out
+    assert "·⌈c / 16⌉\n" in shown
+    assert "⌊" not in shown
+    (page,) = answer_of(cli, "explain", "llama3.1-8b", "memory.kv_cache_bytes", "-c", 8193)["explanations"]
+    assert page["value"] == 513 * 16 * page["legend"]["L"]["value"] * 2 * 8 * 128 * 2
+
+
+@pytest.mark.parametrize(
+    "quantity", ["decode.expected.seconds_per_step", "prefill.expected.seconds", "serving.expected.tpot_seconds"]
+)
+def test_parts_of_a_long_time_sum_to_it(cli, quantity):
+    asked = ["deepseek-v3", quantity, "--hw", "h200", "--tp", 8, "--output", 99, "--concurrency", 9]
+    (each,) = answer_of(cli, "explain", *asked)["explanations"]
+    sums = {quantity: each["value"]} | {entry["name"]: entry["value"] for entry in each["where"]}
+    assert each["parts"]
+    for name, parts in each["parts"].items():
+        assert sum(part["value"] for part in parts) == pytest.approx(sums[name]), name
+        assert all(part["letters"] for part in parts)
+    shown = cli("explain", *asked).out
+    for name, parts in each["parts"].items():
+        assert all(part["name"] in shown for part in parts), name
+    assert max(map(len, shown.splitlines())) <= 110
+
+
+def test_every_formula_is_latex_that_can_be_set(cli):
+    """By matplotlib's own reader of LaTeX's mathematics, an independent one; it knows no \\,."""
+    from matplotlib.mathtext import MathTextParser
+
+    reader = MathTextParser("path")
+    for asked in (["llama3-8b", "--hw", "rtx4090"], ["gpt2", "--hw", "h100", "--tp", 2, "--output", 9, "-b", 3]):
+        page = cli("explain", *asked, "--latex").out
+        formulas = re.findall(r"^\\\[\n(.*?)\n\\\]$", page, re.MULTILINE | re.DOTALL)
+        assert len(formulas) >= len(answer_of(cli, "explain", *asked)["explanations"])
+        for formula in {" ".join(each.split()) for each in formulas if len(each) < 1500}:
+            reader.parse(f"${formula}$")
+    assert r"\mathrm{kv\_cache.bytes} = 2 \, L \, b \, c \, h \, B_{\mathrm{kv}}" in page
+
+
+def test_one_form_is_chosen_for_an_explanation(cli, tmp_path):
+    for forms, words in (
+        (["--latex", "--json"], "--latex and --json"),
+        (["--html", tmp_path / "x.html", "--latex"], "--latex and --html"),
+    ):
+        answer = cli("explain", "gpt2", "kv_cache.bytes", *forms)
+        assert (answer.code, answer.out, answer.err) == (2, "", f"llmcost: {words}: choose one\n")
+    assert not any(tmp_path.iterdir())
+
+
+class Page(HTMLParser):
+    """The places that a page has, and those that its links lead to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.places, self.links, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, _, attrs):
+        self.places += [value for name, value in attrs if name == "id"]
+        self.links += [value for name, value in attrs if name in ("href", "src")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.mark.parametrize("quantity", ["decode.expected.tokens_per_s", "serving.expected.tpot_seconds", "memory"])
+def test_each_name_on_a_page_leads_to_what_it_is(cli, tmp_path, quantity):
+    file = tmp_path / "page.html"
+    asked = ["llama3-8b", quantity, "--hw", "h100", "--tp", 2, "--output", 99, "--concurrency", 9]
+    answer = cli("explain", *asked, "--html", file)
+    assert (answer.code, answer.out, answer.err) == (0, "", f"llmcost: wrote {file}\n")
+    page = Page(file.read_text("utf-8"))
+    assert len(set(page.places)) == len(page.places)
+    assert {link.removeprefix("#") for link in page.links} <= set(page.places)
+    for each in answer_of(cli, "explain", *asked)["explanations"]:
+        figure, inner = each["quantity"], {entry["name"] for entry in each["where"]}
+        assert {figure, *(letter.replace(" ", "_") for letter in each["legend"])} <= set(page.places)
+        assert {f"{figure}:{name}".replace(" ", "_") for name in inner - set(page.places)} <= set(page.places)
+    assert "used in" in page.text
+
+
+def test_nothing_of_a_model_reaches_a_page_unescaped(cli, tmp_path):
+    spec = (ROOT / "models" / "gpt2.yaml").read_text("utf-8")
+    file, page = tmp_path / "my.yaml", tmp_path / "page.html"
+    file.write_text(re.sub("^title: .*", "title: <script>x</script>", spec, flags=re.MULTILINE), "utf-8")
+    assert cli("explain", file, "kv_cache.bytes", "--html", page).code == 0
+    assert "<script" not in page.read_text("utf-8")
+    assert "&lt;script&gt;" in page.read_text("utf-8")
+
+
 # -- models, hardware, check ------------------------------------------------------------------------
 
 
@@ -603,34 +732,12 @@ def test_a_terminal_gets_style_and_its_own_width():
     assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in page.splitlines()) <= 70
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["fit", "llama3-8b", "--hw", "h100"],
-        ["hardware"],
-        ["models", "llama3-8b"],
-        ["plan", "gpt2", "--hw", "h100", "--gpus", "2", "--top", "2"],
-        ["mfu", "llama3-8b", "--hw", "h100", "--tokens-per-s", "9000"],
-        ["bench", "--show", str(ROOT / "hardware" / "profiles" / "h200.json")],
-    ],
-    ids=lambda arguments: arguments[0],
-)
-def test_a_narrow_terminal_costs_no_word_and_no_digit(cli, arguments):
-    plain, narrow = cli(*arguments).out, on_a_terminal(arguments, columns=80, NO_COLOR="1")
-    assert "\N{HORIZONTAL ELLIPSIS}" not in narrow
-    assert sorted(narrow.split()) == sorted(plain.split())
-
-
 def test_what_a_term_means_stays_behind_it_on_a_narrow_terminal():
     page = on_a_terminal(["estimate", "llama3-8b", "--hw", "rtx4090"], columns=80, NO_COLOR="1")
-    lines = page[page.rindex("textbook  ") :].splitlines()
-    assert [line.split()[0] for line in lines if not line.startswith(" " * len("textbook  "))] == [
-        "textbook",
-        "limit",
-        "expected",
-        "error",
-    ]
-    assert len(lines) > 8
+    lines = page[page.rindex("limit     ") :].splitlines()
+    terms = [line.split()[0] for line in lines if not line.startswith(" " * len("limit     "))]
+    assert terms == ["limit", "expected", "error"]
+    assert len(lines) > 7
 
 
 def test_no_color_gives_plain_text_on_a_terminal():
@@ -644,27 +751,127 @@ def test_the_page_of_an_estimate_as_plain_text(cli, snapshot):
     snapshot("estimate-llama3-8b-rtx4090.txt", cli("estimate", "llama3-8b", "--hw", "rtx4090").out)
 
 
-def test_the_page_of_an_estimate_on_a_terminal_of_100_columns(snapshot, monkeypatch):
-    import rich.console
-
+def test_the_page_of_an_estimate_on_a_terminal_of_100_columns(snapshot):
     from llmcost import estimate, load_hardware, load_model
     from llmcost.report.estimate import estimate_tables
-    from llmcost.report.tables import _print_rich
+    from llmcost.report.tables import to_text
 
-    page = io.StringIO()
-    terminal = functools.partial(
-        rich.console.Console,
-        file=page,
-        width=100,
-        force_terminal=True,
-        color_system="standard",
-        legacy_windows=False,
-        _environ={},
-    )
-    monkeypatch.setattr(rich.console, "Console", terminal)
     model = load_model("llama3-8b")
-    _print_rich(estimate_tables(model, estimate(model, load_hardware("rtx4090"))))
-    snapshot("estimate-llama3-8b-rtx4090.ansi", page.getvalue())
+    page = to_text(estimate_tables(model, estimate(model, load_hardware("rtx4090"))), 100, coloured=True)
+    snapshot("estimate-llama3-8b-rtx4090.ansi", page)
+
+
+# -- the answer first -------------------------------------------------------------------------------
+
+
+MISFITS = [
+    ["llama3-70b", "--hw", "rtx4090"],
+    ["llama3-70b", "--hw", "h100", "--kv-dtype", "fp16"],
+    ["llama3-8b", "--hw", "rtx4090", "-b", 8],
+    ["llama3.1-8b", "--hw", "rtx4090", "-c", "60k"],
+    ["llama3.1-405b", "--hw", "h100", "--tp", 4],
+    ["mixtral-8x7b", "--hw", "l40s", "--prompt", "1k", "--output", 99, "--concurrency", 4],
+]
+
+
+def answer_above(page):
+    """The lines between the title and the first empty line, by their first words."""
+    lines = page.split("\n\n")[0].splitlines()[1:]
+    return {line.split("   ")[0]: line for line in lines}
+
+
+def test_the_answer_stands_above_all_tables(cli):
+    """Three lines, whose figures are those of the JSON: memory, batch, times, rate, limits."""
+    asked = ["estimate", "llama3-8b", "--hw", "rtx4090"]
+    found, said = answer_of(cli, *asked), answer_above(cli(*asked).out)
+    assert [*said] == ["Fits", "Speed", "Binds"]
+    assert f"{found['memory']['used_bytes'] / 1e9:.1f} GB used of" in said["Fits"]
+    assert f"up to batch {found['memory']['max_batch']}" in said["Fits"]
+    ttft, step = found["prefill"]["expected"]["seconds"], found["decode"]["expected"]["seconds_per_step"]
+    assert f"TTFT {ttft:.2f} s, TPOT {step * 1e3:.1f} ms; {1 / step:.1f} tokens/s" in said["Speed"]
+    assert f"prefill, {found['prefill']['limited_by']}; decode, {found['decode']['limited_by']}" in said["Binds"]
+
+
+def test_the_answer_is_of_the_load_that_was_asked_for(cli):
+    asked = ["estimate", "llama3-8b", "--hw", "h100", "--prompt", 1000, "--output", 200, "--concurrency", 32]
+    mix, said = answer_of(cli, *asked)["serving"], answer_above(cli(*asked).out)
+    assert f"room for {mix['max_concurrency']} requests" in said["Fits"]
+    times = (mix["expected"][f"{name}_seconds"] * 1e3 for name in ("ttft", "tpot"))
+    assert "TTFT {:.1f} ms, TPOT {:.1f} ms".format(*times) in said["Speed"]
+    assert f"{mix['expected']['output_tokens_per_s']:,.0f} tokens/s out" in said["Speed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answers"),
+    [
+        (["llama3-8b"], ["Weighs"]),
+        (["llama3-8b", "--hw", "m2-ultra"], ["Fits", "Not known"]),  # no source gives its peak
+        (["llama3-70b", "--hw", "rtx4090"], ["DOES NOT FIT", "Would fit", "or", "Speed", "Binds"]),
+    ],
+)
+def test_the_answer_says_what_can_be_said(cli, arguments, answers):
+    assert [*answer_above(cli("estimate", *arguments).out)] == answers
+
+
+def test_training_and_the_textbook_are_for_who_asks(cli):
+    asked = ["estimate", "llama3-8b", "--hw", "rtx4090"]
+    plain = cli(*asked).out
+    assert "raining" not in plain
+    assert "textbook" not in plain
+    assert "\nTraining " in cli(*asked, "--training").out
+    assert "\n  2.0T tokens " in cli(*asked, "--tokens", "2T").out  # who says how long asks
+    course = cli(*asked, "--basis", "textbook").out
+    assert "\nTraining " in course
+    assert "\nFLOPs of prefill         150 TFLOP   1 × 8,192 tokens, all pairs;" in course
+    assert ("expected" in course, "limit" in course) == (False, False)
+    heads = {each: cli(*asked, *each).out for each in ((), ("--basis", "all"), ("--mfu", "0.4"))}
+    columns = {each: re.search(r"^ +(.*)  off by$", page, re.MULTILINE)[1].split() for each, page in heads.items()}
+    assert columns[()] == ["limit", "expected"]
+    assert columns["--basis", "all"] == columns["--mfu", "0.4"] == ["textbook", "limit", "expected"]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--basis", "textbook"], "--basis textbook: times need a GPU"),
+        (["--training"], "--training: times need a GPU"),
+        (["--hw", "h100", "--training", "--json"], "--training: of the tables"),
+        (["--hw", "h100", "--basis", "all", "--csv"], "--basis all: of the tables"),
+    ],
+)
+def test_what_is_of_tables_of_times_is_refused_without_them(cli, more, words):
+    answer = cli("estimate", "llama3-8b", *more)
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert words in answer.err
+
+
+pytest.mark.parametrize("arguments", MISFITS, ids=lambda each: " ".join(map(str, each)))
+
+
+@pytest.mark.parametrize("arguments", MISFITS, ids=lambda each: " ".join(map(str, each)))
+def test_each_command_that_would_fit_does_fit_as_it_is_shown(cli, arguments):
+    page = cli("estimate", *arguments).out
+    commands = re.findall(r"^(?:Would fit|or) +.*?: llmcost (.*)$", page, re.MULTILINE)
+    assert commands
+    assert [each for each in commands if not answer_of(cli, *shlex.split(each))["memory"]["fits"]] == []
+
+
+def test_smaller_weights_come_before_more_gpus_and_a_much_shorter_context_last(cli):
+    """70 B parameters: 35 GB in 4 bits on cards of 24 GB, 140 GB in 16. 85 of 102 GB are a cache of 64 × 8,192."""
+    said = cli("estimate", "llama3-70b", "--hw", "rtx4090").out
+    assert "Would fit      weights in int4-g128 on 4 GPUs: " in said
+    assert "or             8 GPUs: " in said
+    said = cli("estimate", "llama3-8b", "--hw", "rtx4090", "-b", 64).out
+    assert [said.index(each) for each in ("8 GPUs: ", "a batch of ", "a context of ")] == sorted(
+        said.index(each) for each in ("8 GPUs: ", "a batch of ", "a context of ")
+    )
+    assert "Would fit      a batch of 5: " in cli("estimate", "llama3-8b", "--hw", "rtx4090", "-b", 7).out
+
+
+def test_what_does_not_fit_is_red_on_a_terminal():
+    page = on_a_terminal(["estimate", "llama3-70b", "--hw", "rtx4090"], columns=80)
+    assert "\x1b[1;31mDOES NOT FIT\x1b[0m" in page
+    assert "\x1b[1;31m" not in on_a_terminal(["estimate", "llama3-8b", "--hw", "rtx4090"], columns=80)
 
 
 def test_what_is_not_known_of_a_model_is_null(cli):

@@ -121,9 +121,13 @@ def test_an_explanation(cli):
     assert told.startswith(
         "memory.optimizer_bytes: moments, and without ZeRO-3 master weights\n  = 24·layers_a_stage·h / dp + "
     )
-    assert "with layers_a_stage = −⌊−L / pp⌋ = 20" in told
+    assert "with layers_a_stage = ⌈L / pp⌉ = 20" in told
     days = cli(*RUN, "--explain", "days").out
     assert "= D·step_seconds / (86,400·B·s)" in days
+    days = " ".join(days.split())
+    listed = cli(*RUN, "--explain", "通信").out
+    assert "breakdown.exposed.tensor " in listed
+    assert "= " not in listed
     causes = ("compute", "memory", "exposed", "bubble", "optimizer")
     assert f"step_seconds = {' + '.join(f'breakdown.{cause}' for cause in causes)}" in days
 
@@ -146,7 +150,7 @@ def test_an_explanation(cli):
         (("--gpus", "8", "--overlap", "all=1"), "--overlap all: one of tensor, context, expert, pipeline, data"),
         (("--gpus", "8", "--overlap", "data=2"), "--overlap data=2: a share from 0 to 1"),
         (("--gpus", "8", "--mfu", "1.5"), "--mfu 1.5: a share of 1"),
-        (("--gpus", "8", "--price", "-1"), "--price -1: expected a number"),
+        (("--gpus", "8", "--price", "-1"), "--price -1: dollars a GPU-hour, as in 2.5"),
         (("--gpus", "8", "--recompute", "some"), "--recompute some: one of none, selective, full"),
         (("--gpus", "8", "--zero", "7"), "--zero 7: one of 0, 1, 2, 3"),
         (("--gpus", "8", "--schedule", "gpipe"), "--schedule gpipe: one of 1f1b, zero-bubble"),
@@ -156,8 +160,8 @@ def test_an_explanation(cli):
         (("--gpus", "8", "--explain", "stepseconds"), "no figure 'stepseconds'; nearest: "),
         (("--gpus", "8", "--explain", "qqq"), "no figure 'qqq'\n"),
         (("--gpus", "8", "--explain", "mfu", "--csv"), "--explain: as text, or with --json"),
-        (("--gpus", "8", "--price", "inf"), "--price inf: expected a number"),
-        (("--gpus", "8", "--price", "1000000"), "--price 1e+06: dollars a GPU-hour, as in 2.5"),
+        (("--gpus", "8", "--price", "inf"), "--price inf: dollars a GPU-hour, as in 2.5"),
+        (("--gpus", "8", "--price", "1000000"), "--price 1000000: dollars a GPU-hour, as in 2.5"),
         (("--gpus", "8", "--mtbf-hours", "inf"), "--mtbf-hours inf: expected a number"),
         (("--gpus", "8", "--mtbf-hours", "0"), "--mtbf-hours: above 0 and at most 1e+18 s"),
         (("--gpus", "8", "--checkpoint-gb-per-s", "9" * 12), "--checkpoint-gb-per-s: above 0 and at most 1e+18 B/s"),

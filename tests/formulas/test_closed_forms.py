@@ -30,7 +30,7 @@ WALK = yaml.safe_load((Path(__file__).parents[1] / "golden.yaml").read_text(enco
 FORMS = {entry["id"]: entry["formula"] for entry in WALK["closed_forms"]}
 L, h, a, g, d, i, v, p, b, s, c, Bw, Bx, Bkv, BW = sympy.symbols("L h a g d i v p b s c Bw Bx Bkv BW", positive=True)
 LETTERS = {letter.name: letter for letter in (L, h, a, g, d, i, v, p, b, s, c, Bw, Bx, Bkv, BW)}
-FUNCTIONS = {"max": sympy.Max, "min": sympy.Min, "floor": sympy.floor, "group": lambda x: x}
+FUNCTIONS = {"max": sympy.Max, "min": sympy.Min, "floor": sympy.floor, "ceil": sympy.ceiling, "group": lambda x: x}
 
 GPT2, LLAMA = load_model("gpt2"), load_model("llama3-8b")
 SIZE = symbolic_bytes(element_bytes("bf16", "bf16", "bf16"))
