@@ -11,8 +11,9 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSpeechSe
 
 from llmcost.ground.errors import InputError
 from llmcost.model.architecture import forward
-from llmcost.model.counting import count_pass, kept_bytes
+from llmcost.model.counting import count_params, count_pass, kept_bytes
 from llmcost.model.sizes import Load, element_bytes
+from llmcost.serving.batching import join
 from llmcost.serving.estimate import Options, estimate
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.importer.architectures import all_types, architecture
@@ -207,3 +208,16 @@ def test_training_and_another_head_are_refused():
         imported(small("bart"), architectures=["BartForSequenceClassification"])
     with pytest.raises(InputError, match="its encoder is not counted"):
         imported(AutoConfig.for_model("bigbird_pegasus"))
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5", "whisper"])
+def test_a_step_of_a_mix_computes_what_its_prompts_and_its_tokens_do_apart(kind):
+    """Kernels that both run are one; what decode only stores runs for the prompts."""
+    spec, size = imported(small(kind)), element_bytes("bf16", "bf16", "bf16")
+    prompts = forward(spec, size, Load(3, PROMPT, PROMPT)).operators()
+    step = forward(spec, size, Load(5, 1, PROMPT + 4, decode=True, memory=PROMPT)).operators()
+    both = list(join(step, prompts))
+    apart, together = (count_pass(prompts), count_pass(step)), count_pass(both)
+    assert together.flops(causal=False) == sum(each.flops(causal=False) for each in apart)
+    assert together.cache_bytes == sum(each.cache_bytes for each in apart)
+    assert count_params(both).total == count_params(prompts).total == count_params(step).total
