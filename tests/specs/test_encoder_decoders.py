@@ -11,8 +11,9 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSpeechSe
 
 from llmcost.ground.errors import InputError
 from llmcost.model.architecture import forward
-from llmcost.model.counting import count_pass, kept_bytes
+from llmcost.model.counting import count_params, count_pass, kept_bytes
 from llmcost.model.sizes import Load, element_bytes
+from llmcost.serving.batching import join
 from llmcost.serving.estimate import Options, estimate
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.importer.architectures import all_types, architecture
@@ -69,6 +70,7 @@ def test_the_default_configuration_counts_as_the_reference(kind):
     config = AutoConfig.for_model(kind)
     model = reference(config)
     assert total(imported(config, architectures=[type(model).__name__])) == parameters(model)
+    assert total(model_from(document_of({"model_type": kind}, "config.json", "no key"))) == parameters(model)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,26 +130,43 @@ def test_the_encoder_of_t5_alone_embeds_without_a_cache(kind):
     assert (spec.generates, spec.encoder, answer.kv_cache.bytes) == (False, None, 0)
 
 
-# The checkpoints' own listings (model.safetensors.index.json and the like on huggingface.co).
+# Configs as they were released, keys that change no count left out.
 RELEASED = {
-    # https://huggingface.co/google/flan-t5-xl
-    "flan-t5-xl": (
-        2_849_757_184,
-        {
-            "model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_ff": 5120, "d_kv": 64,
-            "d_model": 2048, "feed_forward_proj": "gated-gelu", "n_positions": 512, "num_decoder_layers": 24,
-            "num_heads": 32, "num_layers": 24, "relative_attention_max_distance": 128,
-            "relative_attention_num_buckets": 32, "tie_word_embeddings": False, "vocab_size": 32128,
-        },
-    ),
+    # https://huggingface.co/google/flan-t5-xl/blob/main/config.json
+    "flan-t5-xl": {
+        "model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_ff": 5120, "d_kv": 64,
+        "d_model": 2048, "feed_forward_proj": "gated-gelu", "n_positions": 512, "num_decoder_layers": 24,
+        "num_heads": 32, "num_layers": 24, "relative_attention_max_distance": 128,
+        "relative_attention_num_buckets": 32, "tie_word_embeddings": False, "vocab_size": 32128,
+    },
+    # https://huggingface.co/google-t5/t5-base/blob/main/config.json
+    "t5-base": {
+        "model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_ff": 3072, "d_kv": 64,
+        "d_model": 768, "n_positions": 512, "num_heads": 12, "num_layers": 12, "output_past": True,
+        "relative_attention_num_buckets": 32, "vocab_size": 32128,
+    },
+    # https://huggingface.co/openai/whisper-large-v3/blob/main/config.json
+    "whisper-large-v3": {
+        "model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"], "d_model": 1280,
+        "decoder_attention_heads": 20, "decoder_ffn_dim": 5120, "decoder_layers": 32,
+        "encoder_attention_heads": 20, "encoder_ffn_dim": 5120, "encoder_layers": 32, "num_hidden_layers": 32,
+        "num_mel_bins": 128, "vocab_size": 51866,
+    },
+    # https://huggingface.co/facebook/nllb-200-distilled-600M/blob/main/config.json
+    "nllb-200-distilled-600M": {
+        "model_type": "m2m_100", "architectures": ["M2M100ForConditionalGeneration"], "d_model": 1024,
+        "max_position_embeddings": 1024, "num_hidden_layers": 12, "vocab_size": 256206,
+    },
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RELEASED)
-def test_a_released_model_has_the_parameters_of_its_checkpoint(name):
-    """Its config says that embedding and head are two tensors, and so they are stored."""
-    params, config = RELEASED[name]
-    assert total(model_from(document_of(config, "config.json", name))) == params
+def test_a_released_config_counts_as_the_reference_and_its_head_where_that_is_a_tensor_of_its_own(name):
+    """The reference ties T5's embedding and head, whatever the config says; checkpoints that say so have both."""
+    config = RELEASED[name]
+    built = AutoConfig.for_model(**{key: value for key, value in config.items() if key != "architectures"})
+    own_head = config["vocab_size"] * config["d_model"] if config.get("tie_word_embeddings") is False else 0
+    assert total(model_from(document_of(config, "config.json", name))) == parameters(reference(built)) + own_head
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -207,3 +226,16 @@ def test_training_and_another_head_are_refused():
         imported(small("bart"), architectures=["BartForSequenceClassification"])
     with pytest.raises(InputError, match="its encoder is not counted"):
         imported(AutoConfig.for_model("bigbird_pegasus"))
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5", "whisper"])
+def test_a_step_of_a_mix_computes_what_its_prompts_and_its_tokens_do_apart(kind):
+    """Kernels that both run are one; what decode only stores runs for the prompts."""
+    spec, size = imported(small(kind)), element_bytes("bf16", "bf16", "bf16")
+    prompts = forward(spec, size, Load(3, PROMPT, PROMPT)).operators()
+    step = forward(spec, size, Load(5, 1, PROMPT + 4, decode=True, memory=PROMPT)).operators()
+    both = list(join(step, prompts))
+    apart, together = (count_pass(prompts), count_pass(step)), count_pass(both)
+    assert together.flops(causal=False) == sum(each.flops(causal=False) for each in apart)
+    assert together.cache_bytes == sum(each.cache_bytes for each in apart)
+    assert count_params(both).total == count_params(prompts).total == count_params(step).total
