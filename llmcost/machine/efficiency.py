@@ -46,7 +46,17 @@ class Host(NamedTuple):
     request: Number = 0  # of each request before its first step: receiving it, its tokens
 
 
+SLOWER: dict[str, tuple[str, ...]] = {  # figure of an engine -> the kinds of kernels whose times it multiplies
+    "time.kernels": KERNELS,  # but for those of the groups below that have a figure too
+    "time.products": ("gemm",),
+    "time.experts": ("grouped_gemm",),
+    "time.prompt_attention": ("attention_prefill",),
+    "time.decode_attention": ("attention_decode", "attention_latent"),
+    "time.elementwise": ("elementwise", "norm", "scan"),
+    "time.communication": ("node", "fabric"),
+}
 UNQUANTISED = "unquantised"  # linear layers that keep the activations' type where others are quantised: the LM head
+OWN_RUNS = "runs of one's own that were left out of the fit"  # what an error is of that an engine's file states
 OWN_PASSES = "whole passes that the profile's fit never saw"  # what an error is of that a profile states
 
 
@@ -80,7 +90,8 @@ class Efficiency(NamedTuple):
     `error`: the mean that the basis itself states, as a user's own profile does. `bands`: of each kind of figure
     (bands.py), where published runs say more. `host`: what an engine takes between the kernels; None where none is
     asked about. `kernels` may tell linear layers that are not quantised (UNQUANTISED) from the others.
-    `own` kernels come before the figures of their kind, for the operators that they know.
+    `own` kernels come before the figures of their kind, for the operators that they know. `slower`: how many times as
+    long as all of these say kernels of a kind take, where runs of one's own have shown that.
     """
 
     kernels: Mapping[str, Kernel]
@@ -89,6 +100,7 @@ class Efficiency(NamedTuple):
     bands: Mapping[str, Band] = {}
     host: Host | None = None
     own: OwnKernels | None = None
+    slower: Mapping[str, Number] = {}
 
     def band(self, phase: str) -> Band:
         """How far off figures of a phase were: by published runs, else as the basis itself states it."""
@@ -151,7 +163,7 @@ def from_figures(
     Those of an engine may have more: `weight_only.compute`, the share of the peak on weights that are unpacked first;
     `narrow.of_int8` and `gemm.of_int8`, shares of the int8 peak where products are computed in 8 bits, or added up
     in 16, whose rates go with that peak; `sm_bandwidth`, the bytes a second that one SM draws at most; `host.step` and
-    the like, the seconds of a `Host`.
+    the like, the seconds of a `Host`; those of SLOWER, by which all times of a group of kernels are multiplied.
     """
     family = family_of(hardware)
     over_pcie = hardware is not None and hardware.interconnect_kind.startswith("PCIe")
@@ -192,7 +204,10 @@ def from_figures(
         "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
     }
     host = {name: figures[f"host.{name}"] for name in Host._fields if f"host.{name}" in figures}
-    return Efficiency(kernels, BASIS, host=Host(**host) if host else None)
+    slower: dict[str, Number] = {
+        kind: figures[name] for name, kinds in SLOWER.items() if name in figures for kind in kinds
+    }
+    return Efficiency(kernels, BASIS, host=Host(**host) if host else None, slower=slower)
 
 
 def _under_an_engine(

@@ -131,7 +131,8 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
         else:
             peak = chip.plain_peak if efficiency.apart(op) else chip.peak_of(op)
             once = _kernel_seconds(op, peak, chip.bandwidth, efficiency.of(op), symbolic=symbolic)
-        seconds.append(op.count * once)
+        slower = efficiency.slower.get(op.kind)
+        seconds.append(op.count * once if slower is None else op.count * slower * once)
     return seconds
 
 

@@ -30,6 +30,8 @@ SCHEMA = record(
     optional={
         "aliases": several(TEXT),
         "kernels": TEXT,
+        "gpu": TEXT,
+        "errors": mapping(_sourced(number(0, 1000)), choice("tpot", "ttft")),
         "figures": mapping(_sourced(number(0, 1e12))),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
@@ -60,8 +62,10 @@ class EngineSpec(NamedTuple):
     """One engine at one version.
 
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
-    `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `stated`:
-    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode.
+    `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `gpu`: the
+    one GPU that its figures are of, where they were fitted to runs on that, and `errors` the mean
+    ones of a token's time and of the first token's, on runs that were left out. `stated`: every figure with its source, by
+    the name of its field. `mixed`: prompts run in the same step as decode.
     """
 
     name: str
@@ -73,6 +77,8 @@ class EngineSpec(NamedTuple):
     sources: dict[str, dict[str, str]]
     aliases: tuple[str, ...] = ()
     kernels: str = ""
+    gpu: str = ""
+    errors: dict[str, float] = {}  # noqa: RUF012
     figures: dict[str, float] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
     chunk: tuple[Limit, ...] = ()
     max_num_seqs: tuple[Limit, ...] = ()
@@ -84,8 +90,8 @@ class EngineSpec(NamedTuple):
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
     def runs_on(self, hardware: HardwareSpec) -> bool:
-        """Whether it runs on GPUs of this vendor."""
-        return hardware.vendor in self.vendors
+        """Whether it runs on GPUs of this vendor, and its figures are of this one."""
+        return hardware.vendor in self.vendors and self.gpu in ("", hardware.name, hardware.gpu)
 
     def default(self, name: str, hardware: HardwareSpec | None) -> int | None:
         """Its `chunk` or `max_num_seqs` on a GPU; None where it has no such bound."""
@@ -114,8 +120,8 @@ def engine_from(document: Document) -> EngineSpec:
             Limit(taken((name, at), each), _below(document, name, at, each), each.get("architecture", ""))
             for at, each in enumerate(fields.get(name, ()))
         )
-    figures = fields.get("figures", {})
-    fields["figures"] = {name: taken(("figures", name), entry) for name, entry in figures.items()}
+    for field in ("figures", "errors"):
+        fields[field] = {name: taken((field, name), entry) for name, entry in fields.get(field, {}).items()}
     for name in ("vendors", "aliases", "notes"):
         fields[name] = tuple(fields.get(name, ()))
     return EngineSpec(**fields, stated=stated)
