@@ -6,8 +6,9 @@ in them, but for waiting: so they are made linear at the base, fitted, and made 
 
 Each number is held at the base as if a run had said so: spread over `SPREAD`, against the noise `NOISE` of a measured
 time. How many are fitted goes by how many runs there are (MODELS). Then each run, or each tenth of them, is left out
-once and predicted by the others: a model that does not lessen that error by more than 1/n of it is not taken. So few
-runs change little, and none is left worse than the base without a sign of it.
+once and predicted by the others: a model that does not lessen that error is not taken, of fewer than FEW runs one that
+does not lessen it by more than 1/n. So few runs change little. One run alone cannot tell: it moves the base by a
+quarter of the way.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ MODELS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (6, (ALL_KERNELS, *HOST)),
     (10, NUMBERS),
 )
-FEW = 6  # runs: of fewer, the base counts as HELD of a run's word instead of one
+FEW = 6  # runs: of fewer, numbers are held HELD times as strongly at the base
 HELD = 3.0
+HELD_ALONE = 50.0  # of one run alone, which says nothing of other loads: it moves the base a quarter of the way
 ROBUST = 2.0  # noises beyond which a run counts less than its square
 FOLDS = 10
 WAITING = 0.02  # how far off linear times may be
@@ -75,6 +77,7 @@ class Question(NamedTuple):
     model: ModelSpec
     hardware: HardwareSpec
     options: Options
+    kv_tokens: int | None = None  # of a trace: room of the cache, where it is known
 
 
 class Line(NamedTuple):
@@ -133,8 +136,9 @@ class Calibration(NamedTuple):
 def quantities_of(run: Run) -> tuple[str, ...]:
     """The measured figures that say something of their own: a request's parts come before its sum, and that a rate."""
     known = run.measured
-    if "tpot_seconds" in known or run.phase == "prompt":
-        return tuple(name for name in ("tpot_seconds", "ttft_seconds") if name in known)
+    parts = tuple(name for name in ("tpot_seconds", "ttft_seconds", "prefill_seconds") if name in known)
+    if "tpot_seconds" in parts or "prefill_seconds" in parts:
+        return parts
     return tuple(name for name in ("latency_seconds", "output_tokens_per_s", "requests_per_s") if name in known)[:1]
 
 
@@ -180,7 +184,7 @@ def predict(questions: Sequence[Question], engine: str) -> Floats:
 
 def _read(run: Run, quantity: str, answer: Estimate) -> float:
     """One figure of an answer as a time. Raises SpecError where there is none."""
-    if run.phase == "prompt":
+    if quantity == "prefill_seconds":
         value = answer.prefill.expected.seconds
     else:
         of = answer.serving if run.phase == "mix" else answer.request
@@ -193,7 +197,9 @@ def _read(run: Run, quantity: str, answer: Estimate) -> float:
 
 def _simulated(asked: Question, options: Options) -> list[tuple[float, float]]:
     """TTFT and TPOT of every request of a trace, in the order in which they arrive."""
-    run = Simulated(asked.model, asked.hardware, options, SimulationOptions(trace=asked.run.file))
+    run = Simulated(
+        asked.model, asked.hardware, options, SimulationOptions(trace=asked.run.file, kv_tokens=asked.kv_tokens)
+    )
     served = sorted(run.served(), key=lambda each: each.order)
     return [(each.ttft, each.tpot) for each in served]
 
@@ -331,16 +337,16 @@ class Choice(NamedTuple):
 
 
 def choose(design: Design, base: Floats, start: Floats) -> Choice:
-    """The model that predicts left-out runs best; no names where none is better than the base by 1/n of its error.
+    """The model that predicts left-out runs best; no names where none is enough better than the base.
 
     `start`: seconds of the times by the base. A number that changes no time is left out; of no more numbers than runs.
     """
     runs = int(design.of.max()) + 1
-    held = HELD if runs < FEW else 1.0
+    held = HELD_ALONE if runs == 1 else HELD if runs < FEW else 1.0
     alone = not (design.noise == OTHER_NOISE).any()  # nothing but times to the first token was measured
     kept = _off(start, design, first_tokens=alone)
     waited = _off(start, design, first_tokens=True)
-    chosen, least = Choice((), base, start), kept * (1 - 1 / runs) if runs > 1 else np.inf
+    chosen, least = Choice((), base, start), kept * (1 - 1 / runs if runs < FEW else 1)
     for needed, model in MODELS:
         names = tuple(name for name in model if np.abs(design.slopes[_places(name)]).max() > 0)
         if runs < needed or len(names) > runs or not names:

@@ -27,24 +27,27 @@ def questions_of(
 ) -> list[Question]:
     """The runs as questions. `given`: options of the user's; `model`, `hardware`: theirs, None where they say none.
 
-    Raises SpecError, with the run's place, for what contradicts that, for several models or GPUs, and for what neither
-    the file nor an option tells.
+    `kv_tokens` among the options is of requests one by one alone. Raises SpecError, with the run's place, for what
+    contradicts that, for several models or GPUs, and for what neither the file nor an option tells.
     """
     found: list[Question] = []
+    kv_tokens = given.get("kv_tokens")
     for run in runs:
         mine, chip = _model_of(run, model, given), _hardware_of(run, hardware)
+        if kv_tokens is not None and run.phase != "trace":
+            raise run.wrong("", "--kv-tokens: it is for files with requests one by one")
         if found and mine.name != found[0].model.name:
             raise run.wrong("model", f"a run of {mine.name} beside runs of {found[0].model.name}: one model at a time")
         if found and chip.name != found[0].hardware.name:
             raise run.wrong("hw", f"a run on {chip.name} beside runs on {found[0].hardware.name}: one GPU at a time")
-        options = _options_of(run, given, mine)
+        options = _options_of(run, {name: given[name] for name in given if name != "kv_tokens"}, mine)
         try:
             workload_of(mine, chip, options)
         except SpecError:
             raise
         except InputError as error:
             raise run.wrong("", str(error)) from None
-        found.append(Question(run, mine, chip, options))
+        found.append(Question(run, mine, chip, options, kv_tokens))
     return found
 
 
@@ -68,7 +71,7 @@ def _model_of(run: Run, given: ModelSpec | None, options: Mapping[str, Any]) -> 
     """The model of a run. Raises SpecError where none is told that is known, or another one than `given`."""
     name = run.told.get("model")
     told, narrow = _known_model(str(name)) if name else (None, "")
-    if narrow and "weight_dtype" not in {**run.told, **options} and (given is None or given.weight_format is None):
+    if narrow and "weight_dtype" not in {**run.told, **options} and not (given and given.weight_format):
         raise run.wrong("model", f"{shortened(str(name))!r} keeps its weights in {narrow}: say --weight-dtype")
     if given is not None:
         if told is not None and told.name != given.name:
@@ -122,8 +125,14 @@ def _options_of(run: Run, given: Mapping[str, Any], model: ModelSpec) -> Options
     chosen = {**told, **given}
     if "mean_concurrency" in run.told and not any(name in chosen for name in ("concurrency", "rate")):
         chosen["concurrency"] = max(1, round(run.told["mean_concurrency"]))
-    if "weight_dtype" not in chosen and run.told.get("quantised") and model.weight_format is None:
-        chosen["weight_dtype"] = run.told["quantised"]
+    if "weight_dtype" not in chosen and not model.weight_format:
+        if "model_type" in run.told and "quantised" not in run.told:
+            kind = shortened(str(run.told["model_type"]))
+            raise run.wrong(
+                "model_type", f"in which format {kind!r} keeps its weights is not known: say --weight-dtype"
+            )
+        if "quantised" in run.told:
+            chosen["weight_dtype"] = run.told["quantised"]
     if run.phase == "trace":
         _refuse(run, given, (*LOADS, "prompt", "output"), "each request of this file says its own")
         return Options(**chosen)

@@ -284,7 +284,7 @@ def _sglang_batch(entry: _Entry) -> list[Run]:
         "output": entry.number("output_len"),
     }
     measured = {
-        "ttft_seconds": entry.number("prefill_latency"),
+        "prefill_seconds": entry.number("prefill_latency"),
         "tpot_seconds": entry.some("median_decode_latency"),
     }
     return [entry.run("batch", told, measured)]
@@ -405,7 +405,7 @@ def _llama_test(entry: _Entry, told: dict[str, Any], prompt: int, generated: int
     if prompt:
         if depth:
             raise entry.wrong("n_depth", "a prompt behind others' keys (d) is not predicted")
-        return entry.run("prompt", told | {"prompt": prompt, "batch": 1}, {"ttft_seconds": prompt / speed}, date)
+        return entry.run("prompt", told | {"prompt": prompt, "batch": 1}, {"prefill_seconds": prompt / speed}, date)
     told |= {"prompt": max(1, depth), "output": generated, "batch": 1}
     return entry.run("decode", told, {"tpot_seconds": 1 / speed}, date)
 
@@ -414,13 +414,13 @@ def _gguf_type(model_type: str) -> str | None:
     """Our name of the weights' type in llama-bench's name of a model; None where it has none that is known."""
     words = model_type.lower().replace("mostly ", "").replace(" - ", "_")
     names = {"medium": "m", "small": "s", "large": "l"}
-    for word in words.split():
+    for word in (re.sub(r"_[\d.]+$", "", each) for each in words.split()):
         base, _, size = word.partition("_medium") if "_medium" in word else (word, "", "")
         stem, _, last = base.rpartition("_")
         short = f"{stem}_{names[last]}" if last in names else base
         for known in (f"{short}_m" if "_medium" in word else short, short, size):
-            if known in FORMATS or known in ("f16", "bf16"):
-                return {"f16": "fp16"}.get(known, known)
+            if known in FORMATS or known in ("f32", "f16", "bf16"):
+                return {"f16": "fp16", "f32": "fp32"}.get(known, known)
     return None
 
 
@@ -432,8 +432,8 @@ READERS: dict[tuple[str, ...], Reader] = {
     ("avg_ts", "n_prompt", "n_gen"): _llama_bench,
     ("input_config", "request_latency"): _perf,
     ("input_config", "time_to_first_token"): _perf,
-    ("dataset_name", "backend", "completed", "total_input_tokens"): _sglang_serving,
-    ("model_id", "completed", "total_input_tokens"): _vllm_serve,
+    ("dataset_name", "backend", "completed"): _sglang_serving,
+    ("model_id", "completed"): _vllm_serve,
 }
 
 

@@ -9,6 +9,7 @@ from llmcost.cli.command import Argument, Given, Takes
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, flag
 from llmcost.serving.options import Options
+from llmcost.simulation.options import SimulationOptions
 
 if TYPE_CHECKING:
     from llmcost.accuracy.calibrate import Calibration
@@ -55,6 +56,16 @@ def calibrate(
             },
         ),
     ],
+    room: Annotated[
+        Given,
+        Takes(
+            SimulationOptions,
+            only=("kv_tokens",),
+            changed={
+                "kv_tokens": {"help": "Tokens that the KV cache has room for, of files with requests one by one."}
+            },
+        ),
+    ],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Fit an engine to runs of your own: a file for --engine, with the error that it has on runs left out.
@@ -63,6 +74,7 @@ def calibrate(
 
     Example: llmcost calibrate run1.json run2.json run3.json --hw h100 --tp 2 -o my-vllm.yaml
     """
+    given = {**given, **room}
     if score:
         _score(files, out, model, hw, given, form)
         return

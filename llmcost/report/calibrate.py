@@ -21,6 +21,12 @@ MEANING = {
     "host.sequence": "the host, each sequence of a step",
     "host.request": "the host, each request before its first step",
 }
+QUANTITIES = {
+    "tpot_seconds": "TPOT",
+    "ttft_seconds": "TTFT",
+    "prefill_seconds": "prefill",
+    "latency_seconds": "latency",
+}
 MOST_LINES = 40  # runs that are shown one by one
 SCORE_COLUMNS = ("rows", "median_error", "mean_error", "median_ratio", "impossible", "unpriced")
 
@@ -73,9 +79,7 @@ def _error_table(found: Calibration) -> Table:
 def _line_table(found: Calibration) -> Table:
     rows = []
     for line in found.lines[:MOST_LINES]:
-        name = line.quantity.removesuffix("_seconds").upper() if "tp" in line.quantity or "ttft" in line.quantity else (
-            "latency" if line.quantity.startswith("latency") else f"1 / {line.quantity}"
-        )  # fmt: skip
+        name = QUANTITIES.get(line.quantity, f"1 / {line.quantity}")
         place = f"{line.run.file}:{line.run.line}" if line.run.line else line.run.file
         off = [f"{100 * (value / line.measured - 1):+.0f}%" for value in (line.before, line.after)]
         rows.append((place, name, *map(seconds, (line.measured, line.before)), off[0], seconds(line.after), off[1]))

@@ -62,10 +62,10 @@ class EngineSpec(NamedTuple):
     """One engine at one version.
 
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
-    `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `gpu`: the
-    one GPU that its figures are of, where they were fitted to runs on that, and `errors` the mean
-    ones of a token's time and of the first token's, on runs that were left out. `stated`: every figure with its source, by
-    the name of its field. `mixed`: prompts run in the same step as decode.
+    `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `gpu`: the one GPU that
+    its figures are of, where they were fitted to runs on that; `errors`: the mean ones of a token's time and of the
+    first token's, on runs that were left out. `stated`: every figure with its source, by the name of its field.
+    `mixed`: prompts run in the same step as decode.
     """
 
     name: str
