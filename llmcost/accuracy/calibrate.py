@@ -1,8 +1,10 @@
 """Few numbers of an engine on one GPU, fitted to runs of the user's own, on top of a base engine's.
 
 The numbers are times by which groups of kernels take longer than the base says (`time.products` and the like,
-efficiency.SLOWER), and the host's seconds a step, a sequence and a request. Times of tokens and of prompts are linear
-in them, but for waiting: so they are made linear at the base, fitted, and made linear again where that was too far off.
+efficiency.SLOWER), and the host's seconds a step, a sequence and a request. Where the base has no kernels of its own on
+the GPU, they are times by which the shares of peak and bandwidth are larger (SHARES). Times of tokens and of prompts
+are linear in them, but for waiting and for shares: so they are made linear at the base, fitted, and made linear again
+where that was too far off.
 
 Each number is held at the base as if a run had said so: spread over `SPREAD`, against the noise `NOISE` of a measured
 time. How many are fitted goes by how many runs there are (MODELS). Then each run, or each tenth of them, is left out
@@ -24,13 +26,15 @@ import numpy as np
 
 from llmcost.accuracy.result_files import Run
 from llmcost.ground.errors import InputError
-from llmcost.machine.efficiency import SLOWER
+from llmcost.machine.efficiency import SHARES, SLOWER
+from llmcost.machine.kernels import load_kernels
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.estimate import estimate_workload, workload_of
 from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.run import Run as Simulated
+from llmcost.specs.catalog import names as names_of
 from llmcost.specs.engine import EngineSpec, engine_from
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.reader import Document
@@ -39,15 +43,15 @@ from llmcost.specs.writer import spec_text
 HOST = ("host.step", "host.sequence", "host.request")
 ALL_KERNELS = "time.kernels"
 GROUPS = tuple(name for name in SLOWER if name != ALL_KERNELS)
-NUMBERS = (*GROUPS, *HOST)  # that are fitted; all groups of kernels by one factor, or each by its own
+NUMBERS = (*GROUPS, *HOST, *SHARES)  # that are fitted; all groups of kernels by one factor, or each by its own
 SPREAD = {  # how far from the base a number may well be: of factors the logarithm, of the host's figures seconds
     ALL_KERNELS: 0.2,
-    **dict.fromkeys(GROUPS, 0.3),
+    **dict.fromkeys((*GROUPS, *SHARES), 0.3),
     "host.step": 1e-3,
     "host.sequence": 2e-5,
     "host.request": 0.1,
 }
-STEP = {"host.step": 1e-3, "host.sequence": 1e-5, "host.request": 0.1} | dict.fromkeys(GROUPS, 0.1)
+STEP = {"host.step": 1e-3, "host.sequence": 1e-5, "host.request": 0.1} | dict.fromkeys((*GROUPS, *SHARES), 0.1)
 NOISE = {"ttft_seconds": 0.3}  # of a measured time, as a share of it; of any other OTHER_NOISE
 OTHER_NOISE = 0.05
 # Runs -> the numbers that they carry. Spreads, noises and these were chosen on every draw of 3 and of 10 of the open
@@ -56,7 +60,13 @@ MODELS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (1, (ALL_KERNELS,)),
     (3, (ALL_KERNELS, "host.step")),
     (6, (ALL_KERNELS, *HOST)),
-    (10, NUMBERS),
+    (10, (*GROUPS, *HOST)),
+)
+MODELS_OF_SHARES: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (1, (ALL_KERNELS,)),
+    (2, SHARES),
+    (4, (*SHARES, "host.step")),
+    (6, (*SHARES, *HOST)),
 )
 FEW = 6  # runs: of fewer, numbers are held HELD times as strongly at the base
 HELD = 3.0
@@ -226,12 +236,13 @@ class Design(NamedTuple):
     measured: Floats  # (m) seconds
     noise: Floats  # (m) as shares
     of: Floats  # (m) which run
+    models: tuple[tuple[int, tuple[str, ...]], ...] = MODELS
 
     def rows(self, chosen: Floats) -> Design:
         """Some of the times."""
         return Design(
             self.at, self.seconds[chosen], self.slopes[:, chosen], self.measured[chosen], self.noise[chosen],
-            self.of[chosen],
+            self.of[chosen], self.models,
         )  # fmt: skip
 
     def predicted(self, numbers: Floats) -> Floats:
@@ -254,12 +265,24 @@ def design_of(questions: Sequence[Question], document: Document, at: Floats) -> 
             return predict(questions, path)
 
     here = seconds(at)
+    models = _models_for(questions[0], engine_from(document))
+    used = {NUMBERS[place] for _, names in models for name in names for place in _places(name)}
     slopes = []
     for place, name in enumerate(NUMBERS):
+        if name not in used:
+            slopes.append(np.zeros(len(here)))
+            continue
         beside = at.copy()
         beside[place] += STEP[name]
         slopes.append((seconds(beside) - here) / STEP[name])
-    return Design(at, here, np.array(slopes), np.array(measured), np.array(noise), np.array(of))
+    return Design(at, here, np.array(slopes), np.array(measured), np.array(noise), np.array(of), models)
+
+
+def _models_for(asked: Question, engine: EngineSpec) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """The numbers that runs carry, for an engine with kernels of its own on the GPU, or with shares alone."""
+    gpu = asked.hardware.gpu or asked.hardware.name
+    own = engine.kernels and gpu in names_of("hardware") and load_kernels(engine.kernels, gpu) is not None
+    return MODELS if own else MODELS_OF_SHARES
 
 
 def _places(name: str) -> list[int]:
@@ -347,7 +370,7 @@ def choose(design: Design, base: Floats, start: Floats) -> Choice:
     kept = _off(start, design, first_tokens=alone)
     waited = _off(start, design, first_tokens=True)
     chosen, least = Choice((), base, start), kept * (1 - 1 / runs if runs < FEW else 1)
-    for needed, model in MODELS:
+    for needed, model in design.models:
         names = tuple(name for name in model if np.abs(design.slopes[_places(name)]).max() > 0)
         if runs < needed or len(names) > runs or not names:
             continue

@@ -25,7 +25,7 @@ OPTIONS = (
 def calibrate(
     files: Annotated[
         list[str],
-        Argument("FILES", "Result files of serving benchmarks; with --score, a folder of tables.", several=True),
+        Argument("FILES...", "Result files of serving benchmarks; with --score, a folder of tables.", several=True),
     ],
     *,
     out: Annotated[

@@ -55,6 +55,7 @@ SLOWER: dict[str, tuple[str, ...]] = {  # figure of an engine -> the kinds of ke
     "time.elementwise": ("elementwise", "norm", "scan"),
     "time.communication": ("node", "fabric"),
 }
+SHARES = ("share.compute", "share.memory")  # figures of an engine that multiply what kernels reach, up to all of it
 UNQUANTISED = "unquantised"  # linear layers that keep the activations' type where others are quantised: the LM head
 OWN_RUNS = "runs of one's own that were left out of the fit"  # what an error is of that an engine's file states
 OWN_PASSES = "whole passes that the profile's fit never saw"  # what an error is of that a profile states
@@ -163,7 +164,8 @@ def from_figures(
     Those of an engine may have more: `weight_only.compute`, the share of the peak on weights that are unpacked first;
     `narrow.of_int8` and `gemm.of_int8`, shares of the int8 peak where products are computed in 8 bits, or added up
     in 16, whose rates go with that peak; `sm_bandwidth`, the bytes a second that one SM draws at most; `host.step` and
-    the like, the seconds of a `Host`; those of SLOWER, by which all times of a group of kernels are multiplied.
+    the like, the seconds of a `Host`; those of SLOWER, by which all times of a group of kernels are multiplied, and
+    those of SHARES, by which the shares of the peak and of the bandwidth are.
     """
     family = family_of(hardware)
     over_pcie = hardware is not None and hardware.interconnect_kind.startswith("PCIe")
@@ -203,6 +205,16 @@ def from_figures(
         "node": Kernel(1, of("link.share", link), of(empty, link)),
         "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
     }
+    if any(name in figures for name in SHARES):
+        of_peak, of_bandwidth = (figures.get(name, 1.0) for name in SHARES)
+        kernels = {
+            kind: kernel
+            if kind in ("node", "fabric")
+            else kernel._replace(
+                compute=minimum(1, kernel.compute * of_peak), memory=minimum(1, kernel.memory * of_bandwidth)
+            )
+            for kind, kernel in kernels.items()
+        }
     host = {name: figures[f"host.{name}"] for name in Host._fields if f"host.{name}" in figures}
     slower: dict[str, Number] = {
         kind: figures[name] for name, kinds in SLOWER.items() if name in figures for kind in kinds

@@ -17,6 +17,8 @@ MEANING = {
     "time.decode_attention": "attention over the cache",
     "time.elementwise": "norms, activations, scans",
     "time.communication": "communication inside a layer",
+    "share.compute": "kernels reach so many times the share of the peak",
+    "share.memory": "and of the bandwidth",
     "host.step": "the host, each step",
     "host.sequence": "the host, each sequence of a step",
     "host.request": "the host, each request before its first step",

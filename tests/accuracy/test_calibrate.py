@@ -125,7 +125,7 @@ def test_numbers_that_change_nothing_are_not_fitted():
     """Ten runs whose times depend on products alone: of all numbers that one is left."""
     slopes = np.zeros((len(NUMBERS), 10))
     slopes[NUMBERS.index("time.products")] = 0.01
-    base = np.array([1.0] * 6 + [0.0] * 3)
+    base = np.array([1.0] * 6 + [0.0] * 3 + [1.0] * 2)
     seconds = np.full(10, 0.01)
     design = Design(base, seconds, slopes, 1.2 * seconds, np.full(10, 0.05), np.arange(10))
     found = choose(design, base, seconds)
@@ -189,3 +189,18 @@ def test_requests_one_by_one_are_fitted_by_simulation(tmp_path, ask, cli):
     assert found["runs"] == 3
     assert found["error"]["tokens"]["before"]["mean"] > 0.15
     assert found["error"]["tokens"]["after"]["mean"] < 0.05
+
+
+def test_an_engine_without_kernels_of_its_own_is_fitted_by_shares_of_peak_and_bandwidth(tmp_path, ask):
+    """Prompts run at the peak, steps at the bandwidth: four tests of llama-bench tell both shares."""
+    table = "| model | test | t/s |\n| --- | --- | --- |\n"
+    for number, (test, speed) in enumerate({"pp512": 9000, "pp2048": 8700, "tg128": 140, "tg256": 139}.items()):
+        table += f"| llama 8B Q4_K - Medium | {test} | {speed}.0{number} ± 1.00 |\n"
+    path = tmp_path / "bench.md"
+    path.write_text(table, "utf-8")
+    found = ask("calibrate", path, "--model", "llama3.1-8b", "--hw", "4090")
+    shares = {each["name"]: each["value"] for each in found["fitted"]}
+    assert {"share.compute", "share.memory"} <= shares.keys()
+    assert shares["share.compute"] > 1.2
+    errors = found["error"]["tokens"]
+    assert errors["after"]["mean"] < errors["before"]["mean"] / 2
