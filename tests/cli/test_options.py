@@ -30,13 +30,21 @@ REQUIRED = {
     "MODEL...": "llama3-8b",
     "PATH": "config.json",
     "PATH...": "config.json",
+    "FILES...": str(ROOT / "tests" / "accuracy" / "results" / "own.csv"),
     "--hw": "h100",
     "--gpus": "8",
 }
 # What a command needs besides before an option of it can be asked about.
 BESIDES = {"train": ["--gpus", "8"], "mfu": ["--tokens-per-s", "9000"], "bench": ["--device", "cpu", "--plan"]}
 # Options whose text may be anything: a place to write to.
-WRITTEN = {("import", "output"), ("sweep", "file"), ("sweep", "parquet"), ("bench", "output"), ("bench", "plot")}
+WRITTEN = {
+    ("import", "output"),
+    ("calibrate", "out"),
+    ("sweep", "file"),
+    ("sweep", "parquet"),
+    ("bench", "output"),
+    ("bench", "plot"),
+}
 
 
 def needed(command):
