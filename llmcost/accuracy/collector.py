@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ import numpy as np
 from llmcost.ground.errors import InputError, SpecError, UnknownNameError
 from llmcost.machine import kernels
 from llmcost.machine.chip import links_of
-from llmcost.machine.kernels import WIDTHS, Figures, figures_of
+from llmcost.machine.kernels import WIDTHS, figures_of
 from llmcost.model.operators.sequence import causal_pairs
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import HardwareSpec
@@ -134,17 +135,31 @@ def gpu_of(folder: str) -> str:
     return ""
 
 
-def columns_of(table: Table) -> Arrays:
-    """The columns of a table as arrays. Raises InputError without pyarrow, SpecError for what is no such table."""
+@contextmanager
+def _opened(table: Table) -> Iterator[Any]:
+    """A table's file. Raises InputError without pyarrow, SpecError for what is no such file."""
     try:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
         raise InputError("tables of kernels need pyarrow: pip install 'llmcost-calculator[parquet]'") from None
     try:
-        read = parquet.ParquetFile(table.path).read()
+        with parquet.ParquetFile(table.path) as file:
+            yield file
     except (OSError, pa.ArrowException) as error:
         raise SpecError(str(table.path), 0, "", f"not a Parquet file: {str(error).splitlines()[0][:120]}") from None
+
+
+def rows_of(table: Table) -> int:
+    """How many rows a table has, without reading them. Raises InputError or SpecError."""
+    with _opened(table) as file:
+        return int(file.metadata.num_rows)
+
+
+def columns_of(table: Table) -> Arrays:
+    """The columns of a table as arrays. Raises SpecError, also for a row of a known table without a time above 0."""
+    with _opened(table) as file:
+        read = file.read()
     columns = {name: read.column(name).to_numpy(zero_copy_only=False) for name in read.column_names}
     if table.kind in READERS:
         _check_times(table, columns)
@@ -153,6 +168,8 @@ def columns_of(table: Table) -> Arrays:
 
 def _check_times(table: Table, columns: Arrays) -> None:
     """Raise SpecError where a row has no time above 0."""
+    if "latency" not in columns:
+        raise SpecError(str(table.path), 0, "latency", "this column is missing")
     times = _numbers(columns, "latency")[0]
     wrong = np.flatnonzero(~((times > 0) & np.isfinite(times)))
     if len(wrong):
@@ -173,20 +190,9 @@ def read_groups(table: Table, gpu: str) -> Iterator[Group]:
         raise SpecError(str(table.path), 0, "", f"a column holds no numbers: {error}") from None
 
 
-def rows_of(table: Table) -> int:
-    """How many rows a table has, without reading them."""
-    from pyarrow import parquet
-
-    return int(parquet.read_metadata(table.path).num_rows)
-
-
 def _numbers(table: Arrays, *names: str) -> list[Any]:
     """Columns of a table as arrays of floats."""
     return [table[name].astype(float) for name in names]
-
-
-def _figures(hardware: HardwareSpec, width: str) -> Figures | None:
-    return figures_of(hardware, width)
 
 
 def _labelled(columns: list[Any], label_of: Callable[..., str | None]) -> Iterator[tuple[str, Any]]:
@@ -212,7 +218,7 @@ def _product_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
 
     for name, rows in _labelled([table["gemm_dtype"], odd], label_of):
         width = WIDTHS[name.partition("/")[0]]
-        f = _figures(hardware, width.compute)
+        f = figures_of(hardware, width.compute)
         if f is None:
             continue
         sizes = {"f": f, "m": m[rows], "n": n[rows], "k": k[rows], "width": width}
@@ -234,7 +240,7 @@ def _expert_groups(hardware: HardwareSpec, table: Arrays) -> Iterator[Group]:
 
     for label, rows in _labelled([table["moe_dtype"], table["kernel_source"], hidden, inter, skew], label_of):
         width = WIDTHS[label.partition("/")[0]]
-        f = _figures(hardware, width.compute)
+        f = figures_of(hardware, width.compute)
         if f is None:
             continue
         products = 2 if label.endswith("/ungated") else 3
@@ -286,7 +292,7 @@ def _prefill_groups(hardware: HardwareSpec, table: Arrays, *, latent: bool = Fal
     ending = (lambda *_: "/latent") if latent else _usual_ending
     for label, rows in _attention_labels(table, size, ending):
         dtype, cache = label.split("/")[:2]
-        f = _figures(hardware, dtype)
+        f = figures_of(hardware, dtype)
         if f is None:
             continue
         sizes = {key: value[rows] for key, value in size.items()} | {"f": f, "cache_bytes": CACHE_BYTES[cache]}
@@ -324,7 +330,7 @@ def _decode_groups(
 
     for label, rows in _attention_labels(table, size, ending, wide):
         dtype, cache = label.split("/")[:2]
-        f = _figures(hardware, dtype)
+        f = figures_of(hardware, dtype)
         if f is None:
             continue
         sizes = {key: size[key][rows] for key in ("batch", "keys", "heads")}

@@ -18,9 +18,9 @@ from llmcost.accuracy.collector import (
     READERS,
     Group,
     Table,
-    columns_of,
     possible,
     read_groups,
+    rows_of,
     seconds_of,
     stand_ins,
     tables_of,
@@ -130,7 +130,7 @@ def score_tables(folder: Path, engine: str | None, hw: str | None, profile: str 
 
 def _scored(table: Table, asked: EngineSpec | None, gpu: str, profile: str | None) -> Iterator[_Rows]:
     """What comes of each group of a table, and of the rows that are in none."""
-    count = len(columns_of(table)["latency"]) if table.kind in READERS and gpu else _count(table)
+    count = rows_of(table)
     if table.kind not in READERS or not gpu:
         yield _Rows([], [], Counter({NO_FORM if gpu else NO_GPU: count}))
         return
@@ -156,12 +156,6 @@ def _scored(table: Table, asked: EngineSpec | None, gpu: str, profile: str | Non
             yield _Rows([seconds / rows.seconds], [impossible], left)
     if count:
         yield _Rows([], [], Counter({f"a data type, routing or link of {table.kind} that has no form": count}))
-
-
-def _count(table: Table) -> int:
-    from llmcost.accuracy.collector import rows_of
-
-    return rows_of(table)
 
 
 def _seconds(group: Group, engine: EngineSpec | None, gpu: str, profile: str | None) -> Any:

@@ -236,16 +236,25 @@ def _milliseconds(entry: _Entry, path: str) -> float | None:
     return None if found is None else found / 1e3
 
 
+SERVERS = {  # what clients call the server that they ask -> our name of it; of another one --engine says it
+    **dict.fromkeys(("vllm", "vllm-chat", "openai", "openai-chat", "openai-comp"), "vllm"),
+    **dict.fromkeys(("sglang", "sglang-native", "sglang-oai", "sglang-oai-chat"), "sglang"),
+    **dict.fromkeys(("trt", "tensorrt-llm"), "trtllm"),
+}
+
+
 def _vllm_serve(entry: _Entry) -> list[Run]:
     _refuse_guesses(entry, "spec_decode_acceptance_length")
-    told = {"model": entry.text("model_id"), "engine": "vllm", **_mean_lengths(entry)}
+    server = entry.text("endpoint_type") or entry.text("backend") or "vllm"
+    told = {"model": entry.text("model_id"), "engine": SERVERS.get(server), **_mean_lengths(entry)}
     load = _load(entry, entry.find("request_rate"), entry.some("max_concurrency"), entry.some("num_prompts"))
     measured = {
         "ttft_seconds": _milliseconds(entry, "mean_ttft_ms"),
         "tpot_seconds": _milliseconds(entry, "mean_tpot_ms"),
         "output_tokens_per_s": entry.some("output_throughput"),
     }
-    return [entry.run("mix", told | load, measured, entry.text("date"))]
+    day = re.sub(r"^(\d{4})(\d\d)(\d\d).*", r"\1-\2-\3", entry.text("date"))
+    return [entry.run("mix", told | load, measured, day)]
 
 
 def _vllm_latency(entry: _Entry) -> list[Run]:
@@ -263,7 +272,7 @@ def _sglang_serving(entry: _Entry) -> list[Run]:
     info = "server_info"
     told = {
         "model": entry.text(f"{info}.model_path") or entry.text("model"),
-        "engine": {"vllm": "vllm", "vllm-chat": "vllm"}.get(entry.text("backend"), "sglang"),
+        "engine": SERVERS.get(entry.text("backend")),
         "tp": entry.find(f"{info}.tp_size"),
         **_mean_lengths(entry),
     }
@@ -304,6 +313,7 @@ def _trtllm(entry: _Entry) -> list[Run]:
         "engine": "trtllm",
         "tp": entry.find(f"{world}.tp_size"),
         "pp": entry.find(f"{world}.pp_size"),
+        "ep": ranks if (ranks := entry.find(f"{world}.ep_size")) not in (None, -1, 1) else None,
         "quantised": TRTLLM_WEIGHTS.get(algorithm),
         "mean_concurrency": entry.number("request_info.avg_num_concurrent_requests"),
         "requests": entry.whole("request_info.num_requests"),

@@ -98,7 +98,7 @@ def test_the_file_has_a_source_beside_every_number_and_is_of_its_gpu_alone(tmp_p
     stated = {name: figure for name, figure in engine.stated.items() if figure.source == "own-runs"}
     assert {"figures.time.kernels", "errors.tpot", "errors.ttft"} <= stated.keys()
     assert (
-        "3 runs of serve-c8.json, serve-c32.json, serve-c128.json, of 20261128" in engine.sources["own-runs"]["title"]
+        "3 runs of serve-c8.json, serve-c32.json, serve-c128.json, of 2026-11-28" in engine.sources["own-runs"]["title"]
     )
     assert (engine.gpu, engine.name) == ("h100-sxm", "mine")
     assert cli("check", out).out == f"{out}: engine mine, sound\n"
