@@ -68,14 +68,16 @@ MODELS_OF_SHARES: tuple[tuple[int, tuple[str, ...]], ...] = (
     (4, (*SHARES, "host.step")),
     (6, (*SHARES, *HOST)),
 )
-FEW = 6  # runs: of fewer, numbers are held HELD times as strongly at the base
-HELD = 3.0
-HELD_ALONE = 50.0  # of one run alone, which says nothing of other loads: it moves the base a quarter of the way
+FEW = 6  # runs
+HELD = 0.5  # how strongly numbers are held at the base, as measured times their noises would; of few runs HELD_BY_FEW
+HELD_BY_FEW = 3.0
+HELD_ALONE = 50.0  # of one run, which says nothing of other loads: it moves the base a quarter of the way
 ROBUST = 2.0  # noises beyond which a run counts less than its square
 FOLDS = 10
 WAITING = 0.02  # how far off linear times may be
 LEAST = 0.05  # of the base's time that a linear one may fall to
-SIMPLER = 0.05  # by how much of the error a larger model has to be better than a smaller one
+FIRST_TOKENS = 1.1  # by how much the error of times to the first token may grow where that of tokens lessens
+SIMPLER = 0.02  # by how much of the error a larger model has to be better than a smaller one
 
 Floats = Any  # arrays of float64
 
@@ -365,7 +367,7 @@ def choose(design: Design, base: Floats, start: Floats) -> Choice:
     `start`: seconds of the times by the base. A number that changes no time is left out; of no more numbers than runs.
     """
     runs = int(design.of.max()) + 1
-    held = HELD_ALONE if runs == 1 else HELD if runs < FEW else 1.0
+    held = HELD_ALONE if runs == 1 else HELD_BY_FEW if runs < FEW else HELD
     alone = not (design.noise == OTHER_NOISE).any()  # nothing but times to the first token was measured
     kept = _off(start, design, first_tokens=alone)
     waited = _off(start, design, first_tokens=True)
@@ -381,7 +383,7 @@ def choose(design: Design, base: Floats, start: Floats) -> Choice:
                 return Choice(tried, numbers, design.predicted(numbers))
             seconds = _left_out(design, base, tried, held, z)
             off = _off(seconds, design, first_tokens=alone)
-            if off < least and (alone or _off(seconds, design, first_tokens=True) <= waited * (1 + SIMPLER)):
+            if off < least and (alone or _off(seconds, design, first_tokens=True) <= waited * FIRST_TOKENS):
                 chosen, least = Choice(tried, numbers, seconds), off * (1 - SIMPLER)
                 break
             if tried == names and "host.request" not in names:

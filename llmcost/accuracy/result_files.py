@@ -49,6 +49,7 @@ REQUEST = ("input_tokens", "output_tokens", "arrival_s", "first_token_s", "last_
 PART = 20  # requests of a trace that are looked at together, at least
 MOST_PARTS = 10
 AIPERF_SCHEMA = "1"
+ALL_LAYERS = 90  # llama-bench's usual 99 or -1 mean all layers; of fewer nobody can say
 KNOWN = (
     "vLLM's bench serve, latency and throughput, SGLang's bench_serving and bench_one_batch, trtllm-bench's report, "
     "llama-bench, GenAI-Perf, AIPerf, and CSV with input_tokens and output_tokens"
@@ -101,7 +102,7 @@ class _Entry(NamedTuple):
             raise self.wrong(path, "this field is missing")
         try:
             found = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             found = math.nan
         if not 0 < found < MOST:
             raise self.wrong(path, f"cannot be {shortened(str(value))!r}: a number above 0")
@@ -117,6 +118,10 @@ class _Entry(NamedTuple):
         if found % 1:
             raise self.wrong(path, f"cannot be {found:g}: a whole number")
         return int(found)
+
+    def degree(self, path: str) -> int | None:
+        """A whole number above 0; None where the field is missing, null or -1, by which programs mean that too."""
+        return None if self.find(path) in (None, "", -1) else self.whole(path)
 
     def text(self, path: str) -> str:
         """The text at a path; "" where there is none."""
@@ -153,12 +158,12 @@ def _json_entries(text: str, file: str) -> list[_Entry]:
     """The objects of a JSON document, of a list of them, or of lines with one each."""
     try:
         whole = json.loads(text)
-    except RecursionError:
-        raise SpecError(file, 1, "", "no JSON that can be read: nested too deeply") from None
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise SpecError(file, error.lineno, "", f"not valid JSON: {error.msg}") from None
         return list(_lines_of_json(text, file))
+    except (RecursionError, ValueError) as error:
+        raise SpecError(file, 1, "", f"no JSON that can be read: {error}") from None
     listed = whole if isinstance(whole, list) else [whole]
     for number, each in enumerate(listed):
         if not isinstance(each, dict):
@@ -273,7 +278,7 @@ def _sglang_serving(entry: _Entry) -> list[Run]:
     told = {
         "model": entry.text(f"{info}.model_path") or entry.text("model"),
         "engine": SERVERS.get(entry.text("backend")),
-        "tp": entry.find(f"{info}.tp_size"),
+        "tp": entry.degree(f"{info}.tp_size"),
         **_mean_lengths(entry),
     }
     load = _load(entry, entry.find("request_rate"), entry.some("max_concurrency"), entry.number("completed"))
@@ -311,16 +316,16 @@ def _trtllm(entry: _Entry) -> list[Run]:
         "model": entry.text("engine.model"),
         "hw": entry.text("machine.name"),
         "engine": "trtllm",
-        "tp": entry.find(f"{world}.tp_size"),
-        "pp": entry.find(f"{world}.pp_size"),
-        "ep": ranks if (ranks := entry.find(f"{world}.ep_size")) not in (None, -1, 1) else None,
+        "tp": entry.degree(f"{world}.tp_size"),
+        "pp": entry.degree(f"{world}.pp_size"),
+        "ep": ranks if (ranks := entry.degree(f"{world}.ep_size")) != 1 else None,
         "quantised": TRTLLM_WEIGHTS.get(algorithm),
         "mean_concurrency": entry.number("request_info.avg_num_concurrent_requests"),
         "requests": entry.whole("request_info.num_requests"),
         "prompt": entry.number("request_info.avg_input_length"),
         "output": entry.number("request_info.avg_output_length"),
-        "chunk": entry.find(f"{world}.max_num_tokens"),
-        "max_num_seqs": entry.find(f"{world}.max_batch_size"),
+        "chunk": entry.degree(f"{world}.max_num_tokens"),
+        "max_num_seqs": entry.degree(f"{world}.max_batch_size"),
     }
     measured = {
         "ttft_seconds": _milliseconds(entry, "streaming_metrics.avg_ttft_ms"),
@@ -399,12 +404,14 @@ def _llama_bench(entry: _Entry) -> list[Run]:
         "engine": "llama.cpp",
         "quantised": _gguf_type(entry.text("model_type")),
     }
-    tests = {name: int(entry.some(name) or 0) if str(entry.find(name)) != "0" else 0 for name in ("n_prompt", "n_gen")}
-    depth = 0 if str(entry.find("n_depth")) in ("0", "None", "") else entry.whole("n_depth")
-    layers = entry.find("n_gpu_layers")
-    if layers is not None and 0 <= int(layers) < 90 and entry.text("backends") != "CPU":
+    prompt, generated, depth = (
+        0 if str(entry.find(name)) in ("0", "None", "") else entry.whole(name)
+        for name in ("n_prompt", "n_gen", "n_depth")
+    )
+    layers = str(entry.find("n_gpu_layers"))
+    if layers.isdigit() and int(layers) < ALL_LAYERS:
         raise entry.wrong("n_gpu_layers", f"{layers}: layers may have stayed on the CPU, which is not predicted")
-    return [_llama_test(entry, told, tests["n_prompt"], tests["n_gen"], depth, entry.number("avg_ts"))]
+    return [_llama_test(entry, told, prompt, generated, depth, entry.number("avg_ts"))]
 
 
 def _llama_test(entry: _Entry, told: dict[str, Any], prompt: int, generated: int, depth: int, speed: float) -> Run:
@@ -416,8 +423,8 @@ def _llama_test(entry: _Entry, told: dict[str, Any], prompt: int, generated: int
         if depth:
             raise entry.wrong("n_depth", "a prompt behind others' keys (d) is not predicted")
         return entry.run("prompt", told | {"prompt": prompt, "batch": 1}, {"prefill_seconds": prompt / speed}, date)
-    told |= {"prompt": max(1, depth), "output": generated, "batch": 1}
-    return entry.run("decode", told, {"tpot_seconds": 1 / speed}, date)
+    lengths = {"prompt": max(1, depth), "output": generated, "batch": 1}
+    return entry.run("decode", told | lengths, {"tpot_seconds": 1 / speed}, date)
 
 
 def _gguf_type(model_type: str) -> str | None:
