@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmcost.accuracy.ask import gpu_of, options_of
-from llmcost.accuracy.calibrate import HOST, NUMBERS, OTHER_NOISE, Design, Question, choose, design_of
+from llmcost.accuracy.calibrate import OTHER_NOISE, Design, Question, base_numbers, choose, design_of
 from llmcost.accuracy.cases import FOLDER, Case, engine_of, engines, source_cases
 from llmcost.accuracy.models import spec_of
 from llmcost.accuracy.result_files import Run
@@ -127,8 +127,7 @@ def main() -> None:
     made = []
     for key, name, questions in setups(asked.by):
         document = read_yaml(find("engines", name))
-        figures = engine_from(document).figures
-        base = np.array([figures.get(each, 0.0 if each in HOST else 1.0) for each in NUMBERS])
+        base = base_numbers(engine_from(document))
         made.append((key, design_of(questions, document, base), base))
     print("set-up, draws, numbers fitted; then of a token's time, and of the first token's: error before, after in %,")
     print("draws with the error halved or below 5 %, worse than before, worse by a point, by how many points if worse")

@@ -16,7 +16,7 @@ quarter of the way.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import exp, log
 from pathlib import Path
@@ -75,6 +75,7 @@ HELD_ALONE = 50.0  # of one run, which says nothing of other loads: it moves the
 ROBUST = 2.0  # noises beyond which a run counts less than its square
 FOLDS = 10
 WAITING = 0.02  # how far off linear times may be
+AGAIN = 2  # times that times are made linear again
 LEAST = 0.05  # of the base's time that a linear one may fall to
 FIRST_TOKENS = 1.1  # by how much the error of times to the first token may grow where that of tokens lessens
 SIMPLER = 0.02  # by how much of the error a larger model has to be better than a smaller one
@@ -261,12 +262,7 @@ def design_of(questions: Sequence[Question], document: Document, at: Floats) -> 
             noise.append(NOISE.get(name, OTHER_NOISE))
             of.append(number)
 
-    def seconds(numbers: Floats) -> Floats:
-        figures = dict(zip(NUMBERS, map(float, numbers), strict=True))
-        with _engine_file(with_figures(document, figures, "runs", "tried")) as path:
-            return predict(questions, path)
-
-    here = seconds(at)
+    here = _seconds_by(questions, document, at)
     models = _models_for(questions[0], engine_from(document))
     used = {NUMBERS[place] for _, names in models for name in names for place in _places(name)}
     slopes = []
@@ -276,7 +272,7 @@ def design_of(questions: Sequence[Question], document: Document, at: Floats) -> 
             continue
         beside = at.copy()
         beside[place] += STEP[name]
-        slopes.append((seconds(beside) - here) / STEP[name])
+        slopes.append((_seconds_by(questions, document, beside) - here) / STEP[name])
     return Design(at, here, np.array(slopes), np.array(measured), np.array(noise), np.array(of), models)
 
 
@@ -315,10 +311,8 @@ def solve(design: Design, base: Floats, names: Sequence[str], held: float, start
         rows = []
         for name in names:
             places = _places(name)
-            change = design.slopes[places].T @ (
-                np.full(1, SPREAD[name]) if name in HOST else numbers[places] * SPREAD[name]
-            )
-            rows.append(change / predicted / design.noise)
+            spread = SPREAD[name] * (np.ones(1) if name in HOST else numbers[places])
+            rows.append(spread @ design.slopes[places] / predicted / design.noise)
         jacobian = np.array(rows)
         weights = 1 / np.sqrt(1 + (rest / ROBUST) ** 2)
         normal = (jacobian * weights) @ jacobian.T + held * np.eye(len(z))
@@ -369,68 +363,83 @@ def choose(design: Design, base: Floats, start: Floats) -> Choice:
     runs = int(design.of.max()) + 1
     held = HELD_ALONE if runs == 1 else HELD_BY_FEW if runs < FEW else HELD
     alone = not (design.noise == OTHER_NOISE).any()  # nothing but times to the first token was measured
-    kept = _off(start, design, first_tokens=alone)
-    waited = _off(start, design, first_tokens=True)
-    chosen, least = Choice((), base, start), kept * (1 - 1 / runs if runs < FEW else 1)
-    for needed, model in design.models:
-        names = tuple(name for name in model if np.abs(design.slopes[_places(name)]).max() > 0)
-        if runs < needed or len(names) > runs or not names:
-            continue
-        for tried in (names, tuple(name for name in names if name != "host.request")):
-            z = solve(design, base, tried, held)
-            numbers = _numbers(base, tried, z)
-            if runs == 1:
-                return Choice(tried, numbers, design.predicted(numbers))
-            seconds = _left_out(design, base, tried, held, z)
-            off = _off(seconds, design, first_tokens=alone)
-            if off < least and (alone or _off(seconds, design, first_tokens=True) <= waited * FIRST_TOKENS):
-                chosen, least = Choice(tried, numbers, seconds), off * (1 - SIMPLER)
-                break
-            if tried == names and "host.request" not in names:
-                break
+    waited = np.inf if alone else FIRST_TOKENS * _off(start, design, first_tokens=True)
+    least = _off(start, design, first_tokens=alone) * (1 - 1 / runs if runs < FEW else 1)
+    chosen = Choice((), base, start)
+    for names in _tried(design, runs):
+        z = solve(design, base, names, held)
+        numbers = _numbers(base, names, z)
+        if runs == 1:
+            return Choice(names, numbers, design.predicted(numbers))
+        seconds = _left_out(design, base, names, held, z)
+        off = _off(seconds, design, first_tokens=alone)
+        if off < least and _off(seconds, design, first_tokens=True) <= waited:
+            chosen, least = Choice(names, numbers, seconds), off * (1 - SIMPLER)
     return chosen
 
 
-def calibrate(
-    questions: Sequence[Question], document: Document, told: Callable[[str], None] = lambda _: None
-) -> Calibration:
-    """Fit an engine's numbers to runs. `told` hears how far it is. Raises InputError for what cannot be predicted."""
-    engine = engine_from(document)
+def _tried(design: Design, runs: int) -> Iterator[tuple[str, ...]]:
+    """The models that so many runs carry, the smallest first, each without the host's seconds a request too."""
+    for needed, model in design.models:
+        names = tuple(name for name in model if np.abs(design.slopes[_places(name)]).max() > 0)
+        if names and runs >= max(needed, len(names)):
+            yield names
+            if "host.request" in names:
+                yield tuple(name for name in names if name != "host.request")
+
+
+def base_numbers(engine: EngineSpec) -> Floats:
+    """The numbers as an engine has them: no seconds of the host, and factors of 1, where it says nothing of them."""
     known = engine.figures
-    base = np.array([known.get(name, 0.0 if name in HOST else known.get(ALL_KERNELS, 1.0)) for name in NUMBERS])
+    absent = {**dict.fromkeys(GROUPS, known.get(ALL_KERNELS, 1.0)), **dict.fromkeys(SHARES, 1.0)}
+    return np.array([known.get(name, absent.get(name, 0.0)) for name in NUMBERS])
+
+
+def calibrate(questions: Sequence[Question], document: Document) -> Calibration:
+    """Fit an engine's numbers to runs. Raises InputError for what cannot be predicted."""
     if not questions:
         raise InputError("no run to fit to")
+    engine = engine_from(document)
+    base = base_numbers(engine)
     design = design_of(questions, document, base)
     before = design.seconds
-    told("fitted")
     choice = choose(design, base, before)
-    for _ in range(2):
-        if not choice.names:
-            break
-        real = _real(questions, document, choice.numbers)
-        if np.abs(np.log(real / design.predicted(choice.numbers))).max() < WAITING:
+    for _ in range(AGAIN):
+        if not choice.names or _is_linear(questions, document, design, choice.numbers):
             break
         design = design_of(questions, document, choice.numbers)
         choice = choose(design, base, before)
-    apart = any(name in known for name in GROUPS)  # the base tells groups of kernels from each other
-    names = [each for name in choice.names for each in (GROUPS if apart and name == ALL_KERNELS else (name,))]
-    numbers = tuple(
-        Fitted(name, float(base[_places(name)[0]]), short(choice.numbers[_places(name)[0]])) for name in names
-    )
     quantities = [(asked.run, name) for asked in questions for name in quantities_of(asked.run)]
     lines = tuple(
         Line(run, name, *map(float, values))
         for (run, name), *values in zip(quantities, design.measured, before, choice.left_out, strict=True)
     )
     why = "" if choice.names else "no number lessens the error of runs that are left out: the base stays as it is"
-    return Calibration(engine, tuple(questions), numbers, why, lines, len(questions) > 1 and bool(choice.names))
+    left_out = len(questions) > 1 and bool(choice.names)
+    return Calibration(engine, tuple(questions), _fitted(engine, base, choice), why, lines, left_out)
 
 
-def _real(questions: Sequence[Question], document: Document, numbers: Floats) -> Floats:
+def _fitted(engine: EngineSpec, base: Floats, choice: Choice) -> tuple[Fitted, ...]:
+    """The numbers of a choice as they are written: groups of kernels apart where the base tells them apart."""
+    apart = any(name in engine.figures for name in GROUPS)
+    names = [each for name in choice.names for each in (GROUPS if apart and name == ALL_KERNELS else (name,))]
+    firsts = [_places(name)[0] for name in names]
+    return tuple(
+        Fitted(name, float(base[at]), short(choice.numbers[at])) for name, at in zip(names, firsts, strict=True)
+    )
+
+
+def _seconds_by(questions: Sequence[Question], document: Document, numbers: Floats) -> Floats:
     """Seconds by some numbers, as the engine's file will give them."""
     figures = dict(zip(NUMBERS, map(float, numbers), strict=True))
     with _engine_file(with_figures(document, figures, "runs", "tried")) as path:
         return predict(questions, path)
+
+
+def _is_linear(questions: Sequence[Question], document: Document, design: Design, numbers: Floats) -> bool:
+    """Whether times by some numbers are what their linear form says."""
+    off = np.log(_seconds_by(questions, document, numbers) / design.predicted(numbers))
+    return float(np.abs(off).max()) < WAITING
 
 
 def short(value: float) -> float:
