@@ -46,7 +46,7 @@ def _files_and_dates(found: Calibration, files: Sequence[str]) -> str:
     names = ", ".join(Path(name).name for name in files)
     of = f", of {dates[0]}" + (f" to {dates[-1]}" if len(dates) > 1 else "") if dates else ""
     today = datetime.now(UTC).date().isoformat()
-    return f"{_runs(found)} of {shortened(names)}{of}; fitted to on {today}"
+    return f"{_runs(found)} of {shortened(names)}{of}; fitted on {today}"
 
 
 def _errors(found: Calibration) -> dict[str, Any]:
