@@ -1,4 +1,4 @@
-"""How much a few runs of one's own help: `calibrate_silicon.py [--runs 3,10] [--draws 20] [--by weights|model|gpu]`.
+"""How much a few runs of one's own help: `calibrate_silicon.py [--runs 1,3,10] [--draws 10] [--by weights|model|gpu]`.
 
 The runs are the published ones of vLLM, SGLang and TensorRT-LLM of 2025 and 2026, accuracy/published/silicon-2026.yaml.
 Those of one engine, GPU, model and format of weights are one set-up (`--by model`: whatever the format; `--by gpu`:
@@ -120,8 +120,8 @@ def line(words: str, found: list[Draw]) -> str:
 def main() -> None:
     """Read the command line, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--runs", default="3,10", help="how many runs are drawn")
-    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--runs", default="1,3,10", help="how many runs are drawn")
+    parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--by", choices=list(KEYS), default="weights")
     asked = parser.parse_args()
     made = []
