@@ -7,8 +7,7 @@ type, GPU and engine, in the forms of llmcost/machine/kernels.py, with the error
 Beside them it reads layers of Llama 3.1 8B as LLMServingSim timed them inside vLLM (MIT): a folder `layers-<gpu>` of
 CSV files for each GPU in LAYERS, whose rows are in the same fits.
 
-`kernel_fits.py check TABLES` predicts the rows of other tables by the numbers that ship, and prints how far off they
-are. GPUs without numbers of their own take those of their family.
+`llmcost calibrate TABLES --score` predicts the rows of other tables by the numbers that ship.
 
 Left out of a fit are rows faster than the limit: less time than all FLOPs take at the data type's peak, or the
 compulsory bytes (weights, keys and values) at the full bandwidth. Such a time was measured on operands that were still
@@ -30,17 +29,17 @@ import re
 import sys
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from llmcost.accuracy.collector import GPUS, READERS, Group, possible, read_groups, seconds_of, share_of, tables_of
 from llmcost.machine import kernels
 from llmcost.machine.efficiency import family_of
-from llmcost.machine.kernels import FAMILY_FILES, FORMAT, FORMS, WIDTHS, Figures, figures_of
-from llmcost.model.operators.sequence import causal_pairs
+from llmcost.machine.kernels import FAMILY_FILES, FORMAT, FORMS
 from llmcost.specs.catalog import load_hardware, shipped
 
 SOURCE = "ai-dynamo/aiconfigurator, kernel tables of commit 095f58a5 (2026-08, Apache-2.0), https://github.com/ai-dynamo/aiconfigurator"
@@ -53,80 +52,45 @@ PROJECTIONS = {  # inputs and outputs of Llama 3.1 8B's products
     "gate_up_proj": (4096, 28672),
     "down_proj": (14336, 4096),
 }
-GPUS = {  # folder of tables -> our name of the GPU
-    "a100_sxm": "a100-80gb-sxm",
-    "h100_sxm": "h100-sxm",
-    "h200_sxm": "h200",
-    "b200_sxm": "b200",
-    "b300_sxm": "b300",
-    "gb200": "gb200",
-    "gb300": "gb300",
-    "l40s": "l40s",
-    "l4": "l4",
-    "a30": "a30",
-    "a100_pcie": "a100-80gb-pcie",
-    "h100_pcie": "h100-pcie",
-    "h20_sxm": "h20",
-    "rtx_pro_6000_server": "rtx-pro-6000",
-    "b60": "arc-pro-b60",
-}
-FORMATS = {  # the tables' data types -> ours
-    "bfloat16": "bf16",
-    "fp8": "fp8",
-    "fp8_block": "fp8-block128",
-    "nvfp4": "nvfp4",
-    "sq": "int8",
-    "int8_wo": "int8-weights",
-    "int4_wo": "int4-weights",
-    "w4a16_mxfp4": "mxfp4-weights",
-    "w4a8_mxfp4_mxfp8": "mxfp4-fp8",
-}
 QUANTISED = ("fp8", "fp8-block128", "nvfp4")
-CACHE_BYTES = {"bfloat16": 2, "fp8": 1}
-SKEW = {"balanced": 0.0, "power_law_1.01": 1.0, "power_law_1.2": 1.3}
-LATENT = 576  # elements that DeepSeek's attention keeps of a token: 512 of the latent and 64 with rotary positions
-MIXED = ("wide", "one")  # variants of attention that are with and without a window
-EVERY = 10**9  # keys of a window that leaves out none
-WIDEST = 32  # query heads of a KV head that most kernels take together at most
 FEWEST = 30  # rows that a fit needs
-EXCHANGES = {
-    "all_reduce": "all_reduce",
-    "all_gather": "all_gather",
-    "reduce_scatter": "reduce_scatter",
-    "alltoall": "all_to_all",
-}
-ELEMENT = {"half": 2, "int8": 1, "bfloat16": 2}
-
-Arrays = dict[str, Any]
-
-
-class Group(NamedTuple):
-    """The rows of one form and variant on one GPU: sizes by name, seconds, and the least that a row can take."""
-
-    form: str
-    variant: str
-    sizes: Arrays
-    seconds: Any
-    least: Any
-    gpu: str = ""
-
-
 # ---------------------------------------------------------------------------------------------------------------- rows
 
 
-def tables(folder: Path, kind: str) -> Iterator[tuple[str, str, str, Arrays]]:
-    """GPU, engine, version and columns of each table of a kind under a folder."""
-    from pyarrow import parquet
+def by_usual_kernel(groups: list[Group]) -> list[Group]:
+    """Groups of a table of experts, in which the kernel that most rows of a format ran with has the format's name."""
+    usual: dict[str, Group] = {}
+    for group in sorted(groups, key=lambda each: each.variant):
+        name = group.variant.partition("/")[0]
+        if not group.variant.endswith("/ungated") and (
+            name not in usual or len(group.seconds) > len(usual[name].seconds)
+        ):
+            usual[name] = group
+    names = {id(group): name for name, group in usual.items()}
+    return [group._replace(variant=names.get(id(group), group.variant)) for group in groups]
 
-    for path in sorted(folder.glob(f"*/{kind}-*.parquet")):
-        match = re.fullmatch(rf"{kind}-([a-z0-9]+)-(.+)", path.stem)
-        if match and path.parent.name in GPUS:
-            columns = parquet.read_table(path).to_pydict()
-            yield GPUS[path.parent.name], match[1], match[2], {key: np.array(values) for key, values in columns.items()}
+
+def all_groups(folder: Path) -> tuple[dict[tuple[str, str], list[Group]], dict[tuple[str, str], dict[str, None]]]:
+    """The groups of each (engine, GPU), and the versions of the engine that its tables are of."""
+    found: dict[tuple[str, str], list[Group]] = defaultdict(list)
+    versions: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    tables = tables_of(folder)
+    for kind in READERS:
+        for table in tables:
+            if table.kind != kind or not table.gpu or (kind == "nccl") != (table.engine == "nccl"):
+                continue
+            groups = list(read_groups(table, table.gpu))
+            found[table.engine, table.gpu] += by_usual_kernel(groups) if kind == "moe" else groups
+            for of in (table.gpu, family_file(table.gpu)):
+                versions[table.engine, of][table.version] = None
     for name, gpu in LAYERS.items():
-        rows = list(layer_rows(folder / name, kind)) if (folder / name).is_dir() else []
-        if rows:
-            yield gpu, "vllm", LAYERS_VERSION, {key: np.array([row[key] for row in rows]) for key in rows[0]}
+        for kind in ("gemm", "context_attention", "generation_attention") if (folder / name).is_dir() else ():
+            rows = list(layer_rows(folder / name, kind))
+            columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+            found["vllm", gpu] += READERS[kind](load_hardware(gpu), columns)
+            for of in (gpu, family_file(gpu)):
+                versions["vllm", of][LAYERS_VERSION] = None
+    return found, versions
 
 
 def layer_rows(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
@@ -137,238 +101,18 @@ def layer_rows(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
                 k, n = PROJECTIONS[row["layer"]]
                 sizes = {"m": int(row["tokens"]), "n": n, "k": k, "gemm_dtype": "bfloat16"}
                 yield sizes | {"latency": float(row["time_us"]) / 1e3}
-    elif kind in ("context_attention", "generation_attention"):
-        heads = {"num_heads": 32, "num_key_value_heads": 8, "head_dim": 128}
-        types = {"attn_dtype": "bfloat16", "kv_cache_dtype": "bfloat16"}
-        for row in csv.DictReader((folder / "attention.csv").open(encoding="utf-8")):
-            chunk, before, decoding, keys = (
-                int(row[name]) for name in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
-            )
-            sizes = {"batch_size": 1, "isl": chunk, "step": before}
-            if kind == "generation_attention":
-                sizes, chunk, decoding = {"batch_size": decoding, "isl": 1, "step": keys - 1}, decoding, chunk
-            if chunk and not decoding:
-                yield sizes | heads | types | {"latency": float(row["time_us"]) / 1e3}
-
-
-def numbers(table: Arrays, *names: str) -> list[Any]:
-    """Columns of a table as arrays of floats."""
-    return [table[name].astype(float) for name in names]
-
-
-def figures(gpu: str, width: str) -> Figures:
-    """A GPU's figures for a type; ends the program where its spec lacks one."""
-    found = figures_of(load_hardware(gpu), width)
-    if found is None:
-        raise SystemExit(f"{gpu}: no peak, bandwidth or number of SMs in its spec")
-    return found
-
-
-def groups_of(labels: Any, make: Callable[[str, Any], Group | None]) -> Iterator[Group]:
-    """One group for each label of the rows."""
-    for label in sorted(set(labels)):
-        made = make(label, np.array([each == label for each in labels]))
-        if made is not None:
-            yield made
-
-
-def product_groups(gpu: str, table: Arrays) -> Iterator[Group]:
-    """Matrix products, by format; block scales that do not divide the sizes are a variant of their own."""
-    m, n, k, ms = numbers(table, "m", "n", "k", "latency")
-
-    odd = (k % 128 != 0) | (n % 64 != 0)  # scales of blocks of 128 then need another kernel
-    names = [FORMATS[name] for name in table["gemm_dtype"]]
-    labels = [
-        f"{name}/unaligned" if name == "fp8-block128" and each else name for name, each in zip(names, odd, strict=True)
-    ]
-
-    def make(name: str, rows: Any) -> Group:
-        width = WIDTHS[name.partition("/")[0]]
-        f = figures(gpu, width.compute)
-        sizes = {"f": f, "m": m[rows], "n": n[rows], "k": k[rows], "width": width}
-        least = np.maximum(2 * m * n * k / f.peak, k * n * width.weight / f.bandwidth)[rows]
-        return Group("product", name, sizes, ms[rows] / 1e3, least, gpu)
-
-    yield from groups_of(labels, make)
-
-
-UNGATED = {
-    (1024, 2688),
-    (2048, 5120),
-    (2688, 1856),
-    (4096, 2688),
-    (8192, 5120),
-}  # (hidden, inter) of models without gates
-
-
-def expert_groups(gpu: str, table: Arrays) -> Iterator[Group]:
-    """A format's groups: the kernel that most rows were run with has the format's own name."""
-    names = ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size", "latency")
-    tokens, hidden, inter, topk, experts, tp, parts, ms = numbers(table, *names)
-    skew = np.array([SKEW[name] for name in table["distribution"]])
-    gated = np.array([(int(h), int(i)) not in UNGATED for h, i in zip(hidden, inter, strict=True)])
-    labels = np.array(
-        [f"{FORMATS[dtype]}/{source}" for dtype, source in zip(table["moe_dtype"], table["kernel_source"], strict=True)]
-    )
-    labels = np.array(
-        [label if gate else f"{label.split('/')[0]}/ungated" for label, gate in zip(labels, gated, strict=True)]
-    )
-    usual = {}
-    for label in set(labels):
-        name = label.partition("/")[0]
-        if not label.endswith("/ungated") and (labels == label).sum() > (labels == usual.get(name)).sum():
-            usual[name] = label
-
-    def make(label: str, rows: Any) -> Group:
-        name = label.partition("/")[0]
-        width = WIDTHS[name]
-        f = figures(gpu, width.compute)
-        products = 2 if label.endswith("/ungated") else 3
-        size = {
-            "tokens": tokens, "experts": experts, "topk": topk, "hidden": hidden, "inter": inter / tp,
-            "parts": parts, "skew": skew,
-        }  # fmt: skip
-        sizes = {key: value[rows] for key, value in size.items()} | {"f": f, "width": width, "products": products}
-        weights = np.minimum(experts, tokens * topk) / parts * hidden * inter / tp * products * width.weight
-        flops = tokens * topk / parts * hidden * inter / tp * products * 2
-        even = (skew == 0) * np.maximum(weights / f.bandwidth, flops / f.peak)
-        return Group("experts", name if usual.get(name) == label else label, sizes, ms[rows] / 1e3, even[rows], gpu)
-
-    yield from groups_of(labels, make)
-
-
-def attention_sizes(table: Arrays, latent: bool) -> Arrays:
-    """Batch, queries, keys, heads and their sizes of a table of attention; a latent's key has 192, its value 128."""
-    batch, queries, step, heads = numbers(table, "batch_size", "isl", "step", "num_heads")
-    sizes = {"batch": batch, "queries": queries, "keys": queries + step, "heads": heads}
-    if latent:
-        every = np.ones_like(batch)
-        return sizes | {"kv_heads": heads, "d": 192 * every, "dv": 128 * every, "window": 0 * every}
-    kv, d = numbers(table, "num_key_value_heads", "head_dim")
-    window = table["window_size"].astype(float) if "window_size" in table else 0 * batch
-    return sizes | {"kv_heads": kv, "d": d, "dv": d, "window": window}
-
-
-def attention_labels(table: Arrays, window: Any, d: Any, latent: bool) -> list[str]:
-    """`queries/cache`, with `/window`, `/latent` or the size of heads that is not 128: engines have other kernels."""
-    types = [FORMATS[name] for name in table.get("attn_dtype", table.get("mla_dtype"))]
-    caches = [FORMATS[name] for name in table["kv_cache_dtype"]]
-    ends = [
-        "/latent" if latent else f"{'/window' if w else ''}{f'/{int(x)}' if x != 128 else ''}"
-        for w, x in zip(window, d, strict=True)
-    ]
-    return [f"{a}/{b}{end}" for a, b, end in zip(types, caches, ends, strict=True)]
-
-
-def prefill_groups(gpu: str, table: Arrays, latent: bool = False) -> Iterator[Group]:
-    """Attention of prompts, by the types of queries and cache, window and size of heads."""
-    size = attention_sizes(table, latent)
-    seconds = table["latency"].astype(float) / 1e3
-
-    def make(label: str, rows: Any) -> Group:
-        dtype, cache = label.split("/")[:2]
-        f = figures(gpu, dtype)
-        sizes = {key: value[rows] for key, value in size.items()} | {
-            "f": f,
-            "cache_bytes": {"bf16": 2, "fp8": 1}[cache],
-        }
-        if "window" not in label:
-            sizes["window"] = 0
-        q, keys, window = sizes["queries"], sizes["keys"], sizes["window"]
-        pairs = causal_pairs(q, keys, window)
-        least = sizes["batch"] * sizes["heads"] * pairs * 2 * (sizes["d"] + sizes["dv"]) / f.peak
-        return Group("prefill", label, sizes, seconds[rows], least, gpu)
-
-    yield from groups_of(attention_labels(table, size["window"], size["d"], latent), make)
-
-
-def context_groups(gpu: str, table: Arrays) -> Iterator[Group]:
-    """Attention of prompts; those of one token are steps of the decoding kernel, over a cache of one key: `/one`."""
-    one = table["isl"] == 1
-    for rows, reader in ((~one, prefill_groups), (one, one_token_groups)):
-        if rows.any():
-            yield from reader(gpu, {name: values[rows] for name, values in table.items()})
-
-
-def one_token_groups(gpu: str, table: Arrays) -> Iterator[Group]:
-    """Attention of prompts of one token."""
-    return decode_groups(gpu, table, one=True)
-
-
-def decode_groups(gpu: str, table: Arrays, latent: bool = False, one: bool = False) -> Iterator[Group]:
-    """Attention of one token a sequence, by the same and by how many heads share a key."""
-    size = attention_sizes(table, latent)
-    seconds = table["latency"].astype(float) / 1e3
-
-    def make(label: str, rows: Any) -> Group:
-        dtype, cache = label.split("/")[:2]
-        sizes = {key: size[key][rows] for key in ("batch", "keys", "heads")}
-        sizes |= {"f": figures(gpu, dtype), "cache_bytes": {"bf16": 2, "fp8": 1}[cache]}
-        sizes["kv_heads"] = np.ones_like(sizes["batch"]) if latent else size["kv_heads"][rows]
-        sizes["cached"] = LATENT if latent else 2 * size["d"][rows]
-        sizes["window"], inside = 0, sizes["keys"]
-        if label.rsplit("/", maxsplit=1)[-1] in MIXED or "window" in label:
-            sizes["window"] = np.where(size["window"] > 0, size["window"], EVERY)[rows]
-            inside = np.minimum(sizes["keys"], sizes["window"])
-        least = (
-            sizes["batch"] * inside * sizes["kv_heads"] * sizes["cached"] * sizes["cache_bytes"] / sizes["f"].bandwidth
+        return
+    heads = {"num_heads": 32, "num_key_value_heads": 8, "head_dim": 128}
+    types = {"attn_dtype": "bfloat16", "kv_cache_dtype": "bfloat16"}
+    for row in csv.DictReader((folder / "attention.csv").open(encoding="utf-8")):
+        chunk, before, decoding, keys = (
+            int(row[name]) for name in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
         )
-        return Group("decode", label, sizes, seconds[rows], least, gpu)
-
-    labels = attention_labels(table, size["window"], size["d"], latent)
-    wide = (size["heads"] > WIDEST * size["kv_heads"]) & (not latent)
-    labels = [
-        "/".join([*label.split("/")[:2], "one" if one else "wide"]) if one or each else label
-        for label, each in zip(labels, wide, strict=True)
-    ]
-    yield from groups_of(labels, make)
-
-
-def exchange_groups(gpu: str, table: Arrays) -> Iterator[Group]:
-    """NCCL's collectives by their kind; an engine's own all-reduce as `all_reduce`, or `all_reduce/eager`."""
-    own = "allreduce_dtype" in table
-    gpus, elements, ms = numbers(table, "num_gpus", "message_size", "latency")
-    types = table["allreduce_dtype" if own else "nccl_dtype"]
-    payload = elements * np.array([ELEMENT[name] for name in types])
-    link = float(load_hardware(gpu).interconnect.value) / 2  # type: ignore[union-attr]
-    eager = [str(name).endswith("eager") for name in table.get("backend", [""] * len(ms))]
-    labels = [
-        "custom_all_reduce" + ("/eager" if late else "") if own else EXCHANGES[name]
-        for name, late in zip(table["op_name"], eager, strict=True)
-    ]
-
-    def make(label: str, rows: Any) -> Group:
-        sizes = {"link": link, "payload": payload[rows], "gpus": gpus[rows]}
-        least = (payload * (gpus - 1) / gpus / link)[rows]
-        return Group("collective", label, sizes, ms[rows] / 1e3, least, gpu)
-
-    yield from groups_of(labels, make)
-
-
-READERS: dict[str, Callable[[str, Arrays], Iterator[Group]]] = {
-    "gemm": product_groups,
-    "moe": expert_groups,
-    "context_attention": context_groups,
-    "generation_attention": decode_groups,
-    "context_mla": lambda gpu, table: prefill_groups(gpu, table, latent=True),
-    "generation_mla": lambda gpu, table: decode_groups(gpu, table, latent=True),
-    "custom_allreduce": exchange_groups,
-    "nccl": exchange_groups,
-}
-
-
-def all_groups(folder: Path) -> tuple[dict[tuple[str, str], list[Group]], dict[tuple[str, str], dict[str, None]]]:
-    """The groups of each (engine, GPU), and the versions of the engine that its tables are of."""
-    found: dict[tuple[str, str], list[Group]] = defaultdict(list)
-    versions: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-    for kind, reader in READERS.items():
-        for gpu, engine, version, table in tables(folder, kind):
-            if kind == "nccl" and engine != "nccl":
-                continue
-            found[engine, gpu] += reader(gpu, table)
-            for of in (gpu, family_file(gpu)):
-                versions[engine, of][version] = None
-    return found, versions
+        sizes = {"batch_size": 1, "isl": chunk, "step": before}
+        if kind == "generation_attention":
+            sizes, chunk, decoding = {"batch_size": decoding, "isl": 1, "step": keys - 1}, decoding, chunk
+        if chunk and not decoding:
+            yield sizes | heads | types | {"latency": float(row["time_us"]) / 1e3}
 
 
 # ---------------------------------------------------------------------------------------------------------------- fits
@@ -466,33 +210,6 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {  # numbers that are tried one
 }
 
 
-def seconds_of(form: str, x: Any, sizes: Arrays) -> Any:
-    """The form's seconds for arrays of sizes."""
-    return getattr(kernels, f"{form}_seconds")(x, **sizes)
-
-
-def skewed(x: Any, sizes: Arrays) -> Any:
-    """Seconds of experts for rows of which some have even routing and others a skew: a form branches on which."""
-    even = sizes["skew"] == 0
-    seconds = np.empty(len(even))
-    for rows, skew in ((even, 0), (~even, sizes["skew"][~even])):
-        if rows.any():
-            part = {key: value[rows] if isinstance(value, np.ndarray) else value for key, value in sizes.items()}
-            seconds[rows] = kernels.experts_seconds(x, **part | {"skew": skew})
-    return seconds
-
-
-def predict(group: Group, x: Any) -> Any:
-    """The form's seconds for the rows of a group."""
-    return skewed(x, group.sizes) if group.form == "experts" else seconds_of(group.form, x, group.sizes)
-
-
-def share_of(group: Group, rows: Any) -> Group:
-    """Some rows of a group."""
-    sizes = {key: value[rows] if isinstance(value, np.ndarray) else value for key, value in group.sizes.items()}
-    return group._replace(sizes=sizes, seconds=group.seconds[rows], least=group.least[rows])
-
-
 class Model(NamedTuple):
     """A form with its chosen numbers fixed; those that are free are found by `solve`."""
 
@@ -532,7 +249,7 @@ def solve(model: Model, groups: list[Group], start: Any | None = None, steps: in
 
     def residual(z: Any) -> Any:
         x = model.made(z)
-        return np.concatenate([np.log(predict(group, x)) - log for group, log in zip(groups, logs, strict=True)])
+        return np.concatenate([np.log(seconds_of(group, x)) - log for group, log in zip(groups, logs, strict=True)])
 
     def loss(r: Any, z: Any) -> float:
         return float(np.sum(WIDE**2 * (np.sqrt(1 + (r / WIDE) ** 2) - 1)) + PRIOR * np.sum((z - first) ** 2) / 2)
@@ -561,7 +278,7 @@ def solve(model: Model, groups: list[Group], start: Any | None = None, steps: in
 
 def off(group: Group, x: Any) -> Any:
     """|predicted / measured - 1| of a group's rows."""
-    return np.abs(predict(group, x) / group.seconds - 1)
+    return np.abs(seconds_of(group, x) / group.seconds - 1)
 
 
 def seen_rows(group: Group) -> Any:
@@ -622,7 +339,7 @@ def thinned(group: Group, most: int) -> Group:
 
 def possible_rows(groups: list[Group]) -> list[Group]:
     """The rows that are not faster than the GPU allows."""
-    return [share_of(group, group.seconds >= group.least) for group in groups if (group.seconds >= group.least).any()]
+    return [rows for rows in map(possible, groups) if len(rows.seconds)]
 
 
 def choose(form: str, variant: str, groups: list[Group]) -> tuple[Model, Any]:
@@ -796,22 +513,6 @@ def summary(unseen: dict[tuple[str, str], list[Any]], left: dict[str, list[float
             print(f"{form:10} GPUs left out, medians of fits: {100 * np.median(left[form]):5.1f}")
 
 
-def check(folder: Path) -> None:
-    """Print how far the numbers that ship are off on the rows of some tables."""
-    found, _ = all_groups(folder)
-    unseen: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for (engine, gpu), groups in found.items():
-        known = kernels.load_kernels(engine, gpu)
-        for group in groups:
-            fitted = known and known.find(group.form, group.variant, *usual_variants(group.variant))
-            rows = share_of(group, group.seconds >= group.least)
-            if fitted and len(rows.seconds):
-                unseen[group.form, f"{engine} {gpu}"].append(off(rows, fitted.numbers))
-            elif len(rows.seconds):
-                print(f"no numbers: {engine} {gpu} {group.form} {group.variant}, {len(rows.seconds)} rows")
-    summary(unseen, defaultdict(list))
-
-
 def errors() -> str:
     """The errors that the shipped files state, as a table: form by form, GPU by GPU, weighted by rows."""
     found: dict[tuple[str, str, str], list[Any]] = defaultdict(list)
@@ -836,12 +537,6 @@ def errors() -> str:
     return "\n".join(lines) + "\n"
 
 
-def usual_variants(variant: str) -> list[str]:
-    """What stands in for a variant without numbers: the same with fewer distinctions."""
-    parts = variant.split("/")
-    return ["/".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
-
-
 def main() -> None:
     """Read the command line and run what it asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -853,16 +548,12 @@ def main() -> None:
     fitting.add_argument("--no-families", dest="families", action="store_false")
     fitting.add_argument("--missing", action="store_true", help="leave alone what the files have already")
     fitting.add_argument("--jobs", type=int, default=2)
-    checking = commands.add_parser("check", help="print the errors of the numbers that ship, on some tables")
-    checking.add_argument("tables", type=Path)
     commands.add_parser("errors", help="print the errors that the shipped numbers state, as a table")
     asked = parser.parse_args()
     if asked.command == "errors":
         print(errors(), end="")
-    elif asked.command == "fit":
-        fit_all(asked.tables, asked.out, asked.only, asked.families, asked.missing, asked.jobs)
     else:
-        check(asked.tables)
+        fit_all(asked.tables, asked.out, asked.only, asked.families, asked.missing, asked.jobs)
 
 
 if __name__ == "__main__":

@@ -165,6 +165,7 @@ def check(
     from llmcost.cli.output import show_json, write
     from llmcost.ground.errors import InputError, SpecError
     from llmcost.specs.catalog import hardware_of, read_model
+    from llmcost.specs.engine import engine_from
     from llmcost.specs.models import model_from
 
     results: list[dict[str, Any]] = []
@@ -174,10 +175,11 @@ def check(
             raise InputError(f"{path}: no such file")
         try:
             document = read_model(Path(path), None, allow_unknown)
-            is_hardware = not OF_HARDWARE.isdisjoint(document.data)
-            spec = hardware_of(document) if is_hardware else model_from(document)
+            kind = "hardware" if not OF_HARDWARE.isdisjoint(document.data) else "model"
+            kind = "engine" if "launch" in document.data else kind
+            spec: Any = {"engine": engine_from, "hardware": hardware_of, "model": model_from}[kind](document)
             unknown += [f"{path}: {key}" for key in getattr(spec, "unknown_keys", ())]
-            found: dict[str, Any] = {"ok": True, "kind": "hardware" if is_hardware else "model", "name": spec.name}
+            found: dict[str, Any] = {"ok": True, "kind": kind, "name": spec.name}
         except SpecError as error:
             where = {"line": error.line, "field": error.field, "problem": error.problem}
             found = {"ok": False, **where, "message": str(error)}

@@ -30,6 +30,7 @@ COMMANDS = {  # command -> its module, in the order of the help
     "budget": "budget",
     "mfu": "mfu",
     "accuracy": "accuracy",
+    "calibrate": "calibrate",
     "bench": "bench",
     "gap": "gap",
     **dict.fromkeys(("models", "hardware", "engines", "import", "check"), "catalog"),

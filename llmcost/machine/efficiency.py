@@ -52,7 +52,18 @@ class Host(NamedTuple):
     in_flight: Number = None  # pieces of a prompt that follow each other through stages before it waits; None: all
 
 
+SLOWER: dict[str, tuple[str, ...]] = {  # figure of an engine -> the kinds of kernels whose times it multiplies
+    "time.kernels": KERNELS,  # but for those of the groups below that have a figure too
+    "time.products": ("gemm",),
+    "time.experts": ("grouped_gemm",),
+    "time.prompt_attention": ("attention_prefill",),
+    "time.decode_attention": ("attention_decode", "attention_latent"),
+    "time.elementwise": ("elementwise", "norm", "scan"),
+    "time.communication": ("node", "fabric"),
+}
+SHARES = ("share.compute", "share.memory")  # figures of an engine that multiply what kernels reach, up to all of it
 UNQUANTISED = "unquantised"  # linear layers that keep the activations' type where others are quantised: the LM head
+OWN_RUNS = "runs of one's own that were left out of the fit"  # what an error is of that an engine's file states
 OWN_PASSES = "whole passes that the profile's fit never saw"  # what an error is of that a profile states
 
 
@@ -90,7 +101,8 @@ class Efficiency(NamedTuple):
     (bands.py), where published runs say more. `host`: what an engine takes between the kernels; None where none is
     asked about. `kernels` may tell linear layers that are not quantised (UNQUANTISED) from the others.
     `own` kernels come before the figures of their kind, for the operators that they know. `mixed`: prompts run in the
-    steps in which others decode; else alone, and decode waits.
+    steps in which others decode; else alone, and decode waits. `slower`: how many times as long as all of these say
+    kernels of a kind take, where runs of one's own have shown that.
     """
 
     kernels: Mapping[str, Kernel]
@@ -100,6 +112,7 @@ class Efficiency(NamedTuple):
     host: Host | None = None
     own: OwnKernels | None = None
     mixed: bool = True
+    slower: Mapping[str, Number] = {}
 
     def band(self, phase: str) -> Band:
         """How far off figures of a phase were: by published runs, else as the basis itself states it."""
@@ -168,7 +181,9 @@ def from_figures(
     `half_sums.compute`, the share of the rate of fp16 products added up in fp16, on NVIDIA's GPUs half of int8's;
     `unpacked_above` and `attention.pair_bytes`, as a `Kernel` has them; `flop.joules`, the energy of a product's FLOP,
     of which a card's power pays for so many a second; `sm_bandwidth`, the bytes a second that one SM draws at most, and
-    `narrow.sm_bandwidth` of weights that it unpacks; `host.step` and the like, the seconds of a `Host`.
+    `narrow.sm_bandwidth` of weights that it unpacks; `host.step` and the like, the seconds of a `Host`; those of
+    SLOWER, by which all times of a group of kernels are multiplied, and those of SHARES, by which the shares of the
+    peak and of the bandwidth are.
     """
     family = family_of(hardware)
     over_pcie = hardware is not None and hardware.interconnect_kind.startswith("PCIe")
@@ -217,8 +232,21 @@ def from_figures(
         "node": Kernel(1, of("link.share", link), of(empty, link)),
         "fabric": Kernel(1, of("fabric.share"), of("fabric.launch")),
     }
+    if any(name in figures for name in SHARES):
+        of_peak, of_bandwidth = (figures.get(name, 1.0) for name in SHARES)
+        kernels = {
+            kind: kernel
+            if kind in ("node", "fabric")
+            else kernel._replace(
+                compute=minimum(1, kernel.compute * of_peak), memory=minimum(1, kernel.memory * of_bandwidth)
+            )
+            for kind, kernel in kernels.items()
+        }
     host = {name: figures[f"host.{name}"] for name in Host._fields if f"host.{name}" in figures}
-    return Efficiency(kernels, BASIS, host=Host(**host) if host else None)
+    slower: dict[str, Number] = {
+        kind: figures[name] for name, kinds in SLOWER.items() if name in figures for kind in kinds
+    }
+    return Efficiency(kernels, BASIS, host=Host(**host) if host else None, slower=slower)
 
 
 def _under_an_engine(

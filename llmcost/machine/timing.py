@@ -147,7 +147,8 @@ def kernel_seconds(operators: Iterable[Operator], chip: Chip, efficiency: Effici
         else:
             peak = chip.plain_peak if efficiency.apart(op) else chip.peak_of(op)
             once = _kernel_seconds(op, peak, chip.bandwidth, efficiency.of(op), symbolic=symbolic)
-        seconds.append(once)
+        slower = efficiency.slower.get(op.kind)
+        seconds.append(once if slower is None else slower * once)
     if efficiency.own is not None:
         seconds = efficiency.own.together(operators, seconds)
     return [0 if isinstance(op, Stored) else op.count * once for op, once in zip(operators, seconds, strict=True)]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from llmcost.formulas.quantities import QUANTITIES
 from llmcost.ground.units import amount, counted, scaled, seconds, significant
 from llmcost.machine.defaults import BASIS
+from llmcost.machine.efficiency import OWN_RUNS
 from llmcost.model.formats import FORMATS
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
@@ -465,6 +466,9 @@ def _errors(e: Estimate) -> list[str]:
     kind = e.accuracy.prefill.of
     if not kind:
         return [f"error     {UNKNOWN}: no published run was predicted by a profile of your own"]
+    if kind == OWN_RUNS:
+        known = [each for each in said if UNKNOWN not in each]
+        return [f"error     {kind}:", *(f"          {each}" for each in known)]
     whose = "optimised engines'" if e.workload.engine is None else f"{e.workload.engine}'s"
     return [
         f"error     {whose} published runs of {kind} that no share was fitted to:",

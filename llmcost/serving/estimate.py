@@ -16,7 +16,7 @@ from llmcost.ground.options import check_options, declared
 from llmcost.machine.bands import OPTIMISED, SERVING, bands_for
 from llmcost.machine.chip import Chip, chip_of, usable_bytes
 from llmcost.machine.defaults import Launch
-from llmcost.machine.efficiency import Band, Efficiency, family_of
+from llmcost.machine.efficiency import OWN_RUNS, Band, Efficiency, family_of
 from llmcost.machine.reached import efficiency_for
 from llmcost.machine.training_shares import trained_by
 from llmcost.model.architecture import head, operators
@@ -239,8 +239,17 @@ def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec 
     """The same with the errors that it has shown on published runs; by a profile of the user's own there are none."""
     if hardware is None or w.profile is not None:
         return efficiency
-    experts, engine = model.has_experts(), OPTIMISED if w.engine is None else load_engine(w.engine).name
-    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=experts, phases=SERVING, engine=engine))
+    engine = None if w.engine is None else load_engine(w.engine)
+    if engine is not None and engine.errors:
+        return efficiency._replace(bands=_own_bands(engine.errors))
+    experts, name = model.has_experts(), OPTIMISED if engine is None else engine.name
+    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=experts, phases=SERVING, engine=name))
+
+
+def _own_bands(errors: Mapping[str, float]) -> dict[str, Band]:
+    """The errors that an engine's file states of a user's own runs; throughput goes with a token's time."""
+    known = {**errors, **({"throughput": errors["tpot"]} if "tpot" in errors else {})}
+    return {phase: Band(known.get(phase), of=OWN_RUNS) for phase in SERVING}
 
 
 def _prompts_on_a_gpu(server: Server, w: Workload) -> tuple[PassCost, Stages | None]:
@@ -314,6 +323,11 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
     Raises InputError where it does not run on the GPU, or has no kernels for weights in this format.
     """
     engine = load_engine(options.engine)
+    if hardware is not None and hardware.vendor in engine.vendors and not engine.runs_on(hardware):
+        raise InputError(
+            f"--engine {engine.name}: its figures were fitted to runs on {engine.gpu} (its field gpu), "
+            f"not on {hardware.title}"
+        )
     if hardware is not None and not engine.runs_on(hardware):
         known, there = ", ".join(engine.vendors), ", ".join(engines_for(hardware))
         problem = f"{engine.title} runs on GPUs of {known}, not on {hardware.title}"

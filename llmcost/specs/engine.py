@@ -33,12 +33,13 @@ SCHEMA = record(
         "command": COMMAND,
         "log": LOG,
         "aliases": several(TEXT),
-        **dict.fromkeys(("kernels", "kernels_shared"), TEXT),
+        **dict.fromkeys(("kernels", "kernels_shared", "gpu"), TEXT),
         "formats": several(TEXT),
         "beside": _sourced(SIZE),
         "kv_dtype": several(
             record(required={"value": choice(*BITS), "weights": TEXT, "source": TEXT}, optional={"note": TEXT})
         ),
+        "errors": mapping(_sourced(number(0, 1000)), choice("tpot", "ttft")),
         "figures": mapping(_sourced(number(0, 1e12))),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
@@ -72,13 +73,14 @@ class EngineSpec(NamedTuple):
 
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py; `kernels_shared`: one
-    that runs the same kernels and whose times stand for those that were measured with the host's launches. `stated`:
-    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `beside`:
-    tokens of a pass up to which shared experts run at the same time as routed ones. `formats`: of weights that it has
-    kernels for, as patterns of their names; none: nothing is said of them. `activations`: the type that it computes in
-    unless told otherwise; None: what the model and the GPU have. `kv_dtype`: what caches are kept in where weights are
-    of a format whose checkpoints say so. `sampler`: bytes a logit that it takes to sample all `max_num_seqs` at once,
-    as it does before it sizes its cache.
+    that runs the same kernels and whose times stand for those that were measured with the host's launches. `gpu`: the
+    one GPU that its figures are of, where they were fitted to runs on that; `errors`: the mean ones of a token's time
+    and of the first token's, on runs that were left out. `stated`: every figure with its source, by the name of its
+    field. `mixed`: prompts run in the same step as decode. `beside`: tokens of a pass up to which shared experts run at
+    the same time as routed ones. `formats`: of weights that it has kernels for, as patterns of their names; none:
+    nothing is said of them. `activations`: the type that it computes in unless told otherwise; None: what the model and
+    the GPU have. `kv_dtype`: what caches are kept in where weights are of a format whose checkpoints say so. `sampler`:
+    bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before it sizes its cache.
     """
 
     name: str
@@ -95,6 +97,8 @@ class EngineSpec(NamedTuple):
     kernels_shared: str = ""
     beside: int | None = None
     kv_dtype: dict[str, str] = {}  # noqa: RUF012
+    gpu: str = ""
+    errors: dict[str, float] = {}  # noqa: RUF012
     figures: dict[str, float] = {}  # noqa: RUF012 - a shared empty default that nothing writes to
     chunk: tuple[Limit, ...] = ()
     max_num_seqs: tuple[Limit, ...] = ()
@@ -109,8 +113,8 @@ class EngineSpec(NamedTuple):
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
     def runs_on(self, hardware: HardwareSpec) -> bool:
-        """Whether it runs on GPUs of this vendor."""
-        return hardware.vendor in self.vendors
+        """Whether it runs on GPUs of this vendor, and its figures are of this one."""
+        return hardware.vendor in self.vendors and self.gpu in ("", hardware.name, hardware.gpu)
 
     def takes(self, weights: str) -> bool:
         """Whether it has kernels for weights in this format, or in those of both kinds of layers, joined by a `+`."""
@@ -151,8 +155,8 @@ def engine_from(document: Document) -> EngineSpec:
         )
     kept = fields.get("kv_dtype", ())
     fields["kv_dtype"] = {each["weights"]: taken(("kv_dtype", at), each) for at, each in enumerate(kept)}
-    figures = fields.get("figures", {})
-    fields["figures"] = {name: taken(("figures", name), entry) for name, entry in figures.items()}
+    for field in ("figures", "errors"):
+        fields[field] = {name: taken((field, name), entry) for name, entry in fields.get(field, {}).items()}
     fields["command"] = command_from(document, fields.get("command"))
     fields["log"] = log_from(document, fields.get("log", []))
     for name in ("vendors", "aliases", "formats", "notes"):

@@ -31,6 +31,7 @@ REQUIRED = {
     "PATH": "config.json",
     "PATH...": "config.json",
     "SHELL": "bash",
+    "FILES...": str(ROOT / "tests" / "accuracy" / "results" / "own.csv"),
     "--hw": "h100",
     "--gpus": "8",
 }
@@ -40,6 +41,7 @@ BESIDES = {"train": ["--gpus", "8"], "mfu": ["--tokens-per-s", "9000"], "bench":
 WRITTEN = {
     ("import", "output"),
     ("explain", "html"),
+    ("calibrate", "out"),
     ("sweep", "file"),
     ("sweep", "parquet"),
     ("bench", "output"),
