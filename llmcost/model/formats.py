@@ -6,7 +6,11 @@ padding.
 """
 
 import math
+import re
+from functools import lru_cache
 from typing import NamedTuple
+
+from llmcost.ground.units import BITS
 
 
 class Format(NamedTuple):
@@ -92,6 +96,8 @@ FORMATS: dict[str, Format] = {
     "q2_k": _gguf(84), "q3_k": _gguf(110), "q4_k": _gguf(144), "q5_k": _gguf(176), "q6_k": _gguf(210),
     "iq4_nl": _gguf(18, 32), "iq4_xs": _gguf(136), "iq3_s": _gguf(110), "iq3_xxs": _gguf(98), "iq2_s": _gguf(82),
     "iq2_xs": _gguf(74), "iq2_xxs": _gguf(66), "iq1_m": _gguf(56), "iq1_s": _gguf(50),
+    "tq1_0": _gguf(54), "tq2_0": _gguf(66), "q1_0": _gguf(18, 128),
+    "gguf-mxfp4": _gguf(17, 32), "gguf-nvfp4": _gguf(36, 64),
     # GGUF, mixes of types: the average over the file of Llama 3.1 8B, measured (tools/quantize/README.md of llama.cpp).
     **{
         name: Format(bits, everywhere=True)
@@ -108,3 +114,28 @@ _PER_HEAD = {f"{kind}_per_token_head": Format(bits) for kind, bits in (("fp8", 8
 CACHES = {"fp8_ds_mla": Format(8, 128, 32), **_PER_HEAD}
 CACHE_SCALE = dict.fromkeys(_PER_HEAD, 4)  # bytes of a token's scale for one head
 ROTARY_PART = {"fp8_ds_mla": 2}  # bytes an element of the rotary part, where it is kept by itself
+
+_PART_OF_A_MIX = re.compile(r"(?:(\d{1,15})\*)?([a-z][a-z0-9_-]{0,30})")
+MOST_PARTS = 8  # formats in one matrix
+
+
+@lru_cache(maxsize=4096)
+def format_of(name: str) -> Format | None:
+    """The format of that name; of a mix, such as 5*q4_k+q6_k, the average of its parts; None for what is none.
+
+    A plain type is one too. Parts of a mix, so many of each, share one operator, as the projections to queries, keys
+    and values do. Their bits with scales are averaged; what an output channel has is not known of a mix.
+    """
+    if found := _plain(name):
+        return found
+    matches = [_PART_OF_A_MIX.fullmatch(part) for part in name.split("+", MOST_PARTS)]
+    parts = [(int(match[1] or 1), _plain(match[2])) for match in matches if match]
+    kept = [(share, form) for share, form in parts if form is not None and share]
+    if not 1 < len(matches) == len(kept) or any(form.channel for _, form in kept):
+        return None
+    return Format(sum(share * form.bits_a_weight for share, form in kept) / sum(share for share, _ in kept))
+
+
+def _plain(name: str) -> Format | None:
+    """The format of that name, or that of a plain type."""
+    return FORMATS.get(name) or (Format(BITS[name]) if name in BITS else None)

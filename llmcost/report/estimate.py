@@ -115,7 +115,7 @@ def _memory(e: Estimate) -> list[tuple[str, str, str]]:
         at_once = "all sequences at once"
     rows = [
         ("Memory used" + " a GPU" * (w.gpus > 1), scaled(m.used_bytes, "B"), _capacity(m)),
-        ("  weights", scaled(m.weights_bytes, "B"), _weights(w)),
+        ("  weights", scaled(m.weights_bytes, "B"), _weights(w, mixed=e.model.mixed_weights)),
         ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
         ("  activations", scaled(m.activation_bytes, "B"), f"worst kernel, {at_once}"),
     ]
@@ -372,8 +372,10 @@ def _years(value: float | None) -> str:
     return UNKNOWN if value is None else f"{significant(value)} GPU-years"
 
 
-def _weights(w: Workload) -> str:
+def _weights(w: Workload, *, mixed: bool) -> str:
     """Data types of the weights: `linear layers fp8, the rest bf16`."""
+    if mixed:
+        return f"most linear layers {w.weight_dtype}, the others as the checkpoint has each"
     rest = activation_dtype(w.dtype)
     if w.weight_dtype == rest:
         return rest

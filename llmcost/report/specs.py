@@ -115,6 +115,7 @@ def _of_a_layer(layer: Mapping[str, Any]) -> dict[str, Any]:
     kinds = {"mixer": mixer["kind"], "mlp": mlp["kind"], "norms": layer["norms"]}
     crossed = layer.get("cross_attention", {})
     sizes = {field: value for field, value in (*mixer.items(), *mlp.items()) if field != "kind"}
+    kinds |= {field: layer[field] for field in ("unquantized", "formats") if field in layer}
     return kinds | sizes | {field: crossed[field] for field in ("cross_attention_size",) if field in crossed}
 
 
@@ -156,4 +157,6 @@ def _scaled(value: Any, unit: str) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -19,18 +19,24 @@ NOTICED = 0.01  # share by which the textbook is faster than the limit before th
 
 
 class Model(NamedTuple):
-    """The model's name, its parameters, what of it these are, in words, and the positions that it was made for."""
+    """The model's name, its parameters, what of it these are, in words, and the positions that it was made for.
+
+    `mixed_weights`: layers have formats of their own beside the workload's, as a checkpoint has them.
+    """
 
     name: str
     title: str
     params: Params
     counted: str
     max_position_embeddings: Number
+    mixed_weights: bool = False
 
 
 def model_of(model: ModelSpec, params: Params) -> Model:
     """What an answer says of its model."""
-    return Model(model.name, model.title, params, model.counted or "all", model.max_position_embeddings)
+    return Model(
+        model.name, model.title, params, model.counted or "all", model.max_position_embeddings, model.has_own_formats()
+    )
 
 
 class Hardware(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from llmcost.ground.algebra import Number, present
-from llmcost.model.formats import FORMATS
+from llmcost.model.formats import Format, format_of
 from llmcost.model.operators import (
     INPUT,
     OWN,
@@ -100,18 +100,16 @@ class Builder(NamedTuple):
     def weight(self, name: str, part: Part, k: Number, facts: Facts) -> Number:
         """Bytes a weight of a linear layer of k inputs, with its part of the output channel's scale.
 
-        Weights of routers are kept in the activations' type.
+        Weights of routers are kept in the activations' type, unless `formats` names them.
         """
         size = self.bytes
+        module = name if facts.role == "router" else facts.module(part)
+        if self.formats and (kept := own_format(self.formats, name, module)):
+            return bytes_of(kept.bits_a_weight) + (bytes_of(kept.channel) / k if kept.channel else 0)
         if facts.role == "router":
             return size.Bx
         if self.unquantized and (facts.module(part) in self.unquantized or name in self.unquantized):
             return size.Bx
-        for each in self.formats:
-            named, _, form = each.partition("=")
-            if named in (name, facts.module(part)):
-                kept = FORMATS[form]
-                return bytes_of(kept.bits_a_weight) + (bytes_of(kept.channel) / k if kept.channel else 0)
         if facts.expert == "routed" and present(size.Be):
             return size.Be
         return size.Bw + size.Bc / k if present(size.Bc) else size.Bw
@@ -233,6 +231,15 @@ class Builder(NamedTuple):
         """The residual addition and the norm after it in one kernel: residual and branch in, sum and normed sum out."""
         h = self.hidden
         return self.elementwise(name, "norm", 2 * h, 2 * h, facts, weights=NORM_WEIGHTS[self.norm] * h)
+
+
+def own_format(formats: tuple[str, ...], *names: str) -> Format | None:
+    """The format that a list such as `Layer.formats` gives what goes by these names; None where it has none of them."""
+    for each in formats:
+        named, _, form = each.partition("=")
+        if named in names:
+            return format_of(form)
+    return None
 
 
 class Block(Protocol):

@@ -149,6 +149,18 @@ class Stored(_Stored, Operator):
         return self._shared(parts, "weights")
 
 
+class Wider(Stored):
+    """Bytes that norms, biases and the like take beyond those of the activations' type: no parameters of their own."""
+
+    __slots__ = ()
+
+    def params(self) -> Number:
+        return 0
+
+    def stored_bytes(self) -> Number:
+        return self.weights * self.Bx
+
+
 def saved_elements(facts: Facts, reads: Number, writes: Number) -> tuple[Number, Number]:
     """Elements a token that a backward pass needs: of the tensor that `facts.reads` names, and of others."""
     if facts.saves == "nothing":

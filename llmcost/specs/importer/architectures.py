@@ -49,6 +49,8 @@ NOT_SAID |= {
     "num_hidden_layers",
     "weight_format",
     "quantized_lm_head",
+    "table_formats",
+    "wider_bytes",
     "unquantized",
     "formats",
     "reuses_weights",

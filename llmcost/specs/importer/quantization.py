@@ -18,7 +18,7 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.errors import shortened
 from llmcost.model.blocks import MIXERS, MLPS, Builder
 from llmcost.model.formats import FORMATS
-from llmcost.model.operators import Operator
+from llmcost.model.operators import Gemm, GroupedGemm, Operator
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.specs.importer.keys import Keys
 
@@ -528,13 +528,19 @@ def packed(layer: dict[str, Any]) -> dict[str, Packed]:
     """For each module of a layer, its operators and the linear layers packed in each of them, by each naming."""
     found: dict[str, Packed] = {}
     for kinds, place, usual in ((MIXERS, "mixer", "attention"), (MLPS, "mlp", "gated")):
-        for op in _kernels(kinds[layer.get(place, usual)], layer):
+        for op in kernels_of(kinds[layer.get(place, usual)], layer):
             if op.facts.modules:
                 found.setdefault(op.facts.module(op.part), {})[op.name] = op.facts.modules
     return found
 
 
-def _kernels(kind: Any, layer: dict[str, Any]) -> Iterator[Operator]:
+def linear_layers(layer: dict[str, Any]) -> frozenset[str]:
+    """The names of all linear layers of a layer, routers and experts included, in a prompt and in a decode step."""
+    kinds = (MIXERS[layer.get("mixer", "attention")], MLPS[layer.get("mlp", "gated")])
+    return frozenset(op.name for kind in kinds for op in kernels_of(kind, layer) if isinstance(op, Gemm | GroupedGemm))
+
+
+def kernels_of(kind: Any, layer: dict[str, Any]) -> Iterator[Operator]:
     """The kernels of a block, in a prompt and in a decode step. All sizes are 1: which kernels run is structure."""
     types, defaults = kind.__annotations__, kind._field_defaults
     given = {field: defaults.get(field, 1) if layer.get(field) is None else layer[field] for field in kind._fields}
