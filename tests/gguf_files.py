@@ -110,3 +110,52 @@ def dense(arch, *, h, layers, a, g, d, i, v, context, tied=False, bias=False, ex
 
 def llama3_8b():
     return dense("llama", h=4096, layers=32, a=32, g=8, d=128, i=14336, v=128256, context=8192)
+
+
+# A tensor for each kernel of a shipped model, where its name says nothing that a test is after.
+KERNELS = {
+    "qkv_proj": "attn_qkv", "q_proj": "attn_q", "o_proj": "attn_output", "gate_up_proj": "ffn_up", "up_proj": "ffn_up",
+    "down_proj": "ffn_down", "router": "ffn_gate_inp", "shared_expert_gate": "ffn_gate_inp_shexp",
+    "experts_gate_up_proj": "ffn_gate_up_exps", "experts_down_proj": "ffn_down_exps",
+    "shared_gate_up_proj": "ffn_up_shexp", "shared_down_proj": "ffn_down_shexp", "q_a_proj": "attn_q_a",
+    "q_b_proj": "attn_q_b", "kv_a_proj": "attn_kv_a_mqa", "kv_b_proj": "attn_kv_b", "delta_in_proj": "ssm_in",
+    "delta_out_proj": "ssm_out",
+}  # fmt: skip
+
+
+def drawn_from(model, arch, kernels_of, said):
+    """A header in Q8_0 with the tensors of a model's kernels, and what the conversion of its type writes.
+
+    `kernels_of`: the kernels of one layer by its kind. Sizes of attention are those of the first layer that has it.
+    """
+    kinds = [layer for layer in model.layers for _ in range(layer.count)]
+    attention = next(layer.mixer for layer in model.layers if hasattr(layer.mixer, "num_attention_heads"))
+    sizes = attention._asdict()
+    dense = next((layer.mlp.intermediate_size for layer in model.layers if hasattr(layer.mlp, "intermediate_size")), 1)
+    metadata = {
+        "block_count": len(kinds),
+        "context_length": model.max_position_embeddings,
+        "embedding_length": model.hidden_size,
+        "feed_forward_length": dense,
+        "attention.head_count": sizes["num_attention_heads"],
+        "attention.head_count_kv": sizes.get("num_key_value_heads", 1),
+        "attention.key_length": sizes.get("head_dim", 1),
+    } | said
+    width = model.embedding_size or model.hidden_size
+    tensors = [("token_embd.weight", (width, model.vocab_size + model.input_only_tokens), "f16")]
+    tensors += [] if model.tie_word_embeddings else [("output.weight", (model.hidden_size, model.vocab_size), "f16")]
+    around, layers = kernels_of
+    rest = sum(op.params() for op in around if op.name not in ("token_embedding", "lm_head"))
+    tensors += [("output_norm.weight", (rest,), "f32")] if rest else []
+    for place, kind in enumerate(kinds):
+        for op in layers[kind]:
+            name = KERNELS.get(op.name)
+            if name is None:
+                if op.params():
+                    tensors.append((f"blk.{place}.{op.name}.weight", (op.params(),), "f32"))
+                continue
+            groups = getattr(op, "groups", 1)
+            tensors.append((f"blk.{place}.{name}.weight", (op.k, op.n, groups), "f16"))
+            if op.bias:
+                tensors.append((f"blk.{place}.{name}.bias", (op.n, groups), "f32"))
+    return {"general.architecture": arch} | {f"{arch}.{key}": value for key, value in metadata.items()}, tensors

@@ -101,7 +101,9 @@ def _gguf_in(path: Path) -> Path:
     found = sorted(each for each in path.glob(f"*{GGUF}") if not LATER_PART.search(each.name))
     models = [each for each in found if not each.name.startswith("mmproj")]
     if len(models) > 1:
-        raise InputError(f"{path}: which of its {len(models)} GGUF files? {', '.join(each.name for each in models[:3])}…")
+        raise InputError(
+            f"{path}: which of its {len(models)} GGUF files? {', '.join(each.name for each in models[:3])}…"
+        )
     return models[0] if models else path
 
 

@@ -11,10 +11,10 @@ import gguf_files as files
 import pytest
 
 from llmcost.ground.errors import InputError, SpecError
-from llmcost.model.architecture import operators
+from llmcost.model.architecture import forward, layer_operators, operators
 from llmcost.model.card import params_of
 from llmcost.model.formats import FORMATS, format_of
-from llmcost.model.sizes import Load
+from llmcost.model.sizes import Load, element_bytes
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
 from llmcost.specs.catalog import load_model
@@ -28,9 +28,7 @@ def qwen2():
 
 
 def qwen3():
-    return files.dense(
-        "qwen3", h=4096, layers=36, a=32, g=8, d=128, i=12288, v=151936, context=40960, qk_norm=True
-    )
+    return files.dense("qwen3", h=4096, layers=36, a=32, g=8, d=128, i=12288, v=151936, context=40960, qk_norm=True)
 
 
 def gemma3():
@@ -50,9 +48,7 @@ def gemma2():
 
 
 def llama31():
-    return files.dense(
-        "llama", h=4096, layers=32, a=32, g=8, d=128, i=14336, v=128256, context=131072, rope=64
-    )
+    return files.dense("llama", h=4096, layers=32, a=32, g=8, d=128, i=14336, v=128256, context=131072, rope=64)
 
 
 def without(tensors, *endings):
@@ -218,6 +214,60 @@ def test_a_file_gives_the_spec_of_the_released_model_and_its_own_bytes(tmp_path,
     assert e.model.mixed_weights
 
 
+MOE = ("expert_count", "expert_used_count", "expert_feed_forward_length")
+DELTA = {
+    "ssm.conv_kernel": 4, "ssm.state_size": 128, "ssm.group_count": 16, "full_attention_interval": 4,
+}  # fmt: skip
+MLA = {"attention.kv_lora_rank": 512, "rope.dimension_count": 64, "attention.key_length": 576}
+MLA |= {"attention.value_length": 512, "attention.key_length_mla": 192, "attention.value_length_mla": 128}
+# What the conversions write of other types (conversion/*.py), beside heads and widths.
+OTHERS = {
+    "qwen3-next-80b-a3b": ("qwen3next", dict(zip(MOE, (512, 10, 512), strict=True)) | DELTA
+        | {"ssm.time_step_rank": 32, "ssm.inner_size": 4096, "expert_shared_feed_forward_length": 512}),
+    "qwen3.5-27b": ("qwen35", DELTA | {"ssm.time_step_rank": 48, "ssm.inner_size": 6144}),
+    "qwen3.5-35b-a3b": ("qwen35moe", dict(zip(MOE, (256, 8, 512), strict=True)) | DELTA
+        | {"ssm.time_step_rank": 32, "ssm.inner_size": 4096, "expert_shared_feed_forward_length": 512}),
+    "glm-4.5-air": ("glm4moe", dict(zip(MOE, (128, 8, 1408), strict=True))
+        | {"expert_shared_count": 1, "leading_dense_block_count": 1}),
+    "olmo-2-7b": ("olmo2", {}),
+    "olmo-3-7b": ("olmo2", {"attention.sliding_window": 4096}),
+    "exaone-4-32b": ("exaone4", {}),
+    "granite-3.3-8b": ("granite", {"logit_scale": 16.0}),
+    "seed-oss-36b": ("seed_oss", {}),
+    "minimax-m2.5": ("minimax-m2", dict(zip(MOE, (256, 8, 1536), strict=True))),
+    "smollm3-3b": ("smollm3", {}),
+    "glm-4-9b": ("glm4", {}),
+    "glm-4-9b-chat": ("chatglm", {}),
+    "bloom-176b": ("bloom", {}),
+    "gpt2": ("gpt2", {}),
+    "gpt-neox-20b": ("gptneox", {"use_parallel_residual": True}),
+    "phi-4": ("phi3", {}),
+    "yi-34b": ("llama", {}),
+    "deepseek-v3": ("deepseek2", dict(zip(MOE, (256, 8, 2048), strict=True)) | MLA
+        | {"attention.q_lora_rank": 1536, "expert_shared_count": 1, "leading_dense_block_count": 3,
+           "expert_group_count": 8, "expert_group_used_count": 4}),
+    "kimi-k2": ("deepseek2", dict(zip(MOE, (384, 8, 2048), strict=True)) | MLA
+        | {"attention.q_lora_rank": 1536, "expert_shared_count": 1, "leading_dense_block_count": 1,
+           "expert_group_count": 1, "expert_group_used_count": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_metadata_of_other_types_give_the_released_model_too(tmp_path, name):
+    """The tensors are one a kernel of ours, so that the sizes alone are what this tests: metadata to spec."""
+    arch, said = OTHERS[name]
+    shipped = load_model(name)
+    size, load = element_bytes("bf16", "bf16", "bf16"), Load(1, 1, 1)
+    whole = forward(shipped, size, load)
+    layers = {layer: [*layer_operators(shipped, layer, size, load)] for layer in shipped.layers}
+    metadata, tensors = files.drawn_from(shipped, arch, ([*whole.first, *whole.last], layers), said)
+    if shipped.name in ("deepseek-v3", "kimi-k2"):  # whose routers' corrections tell them from DeepSeek-V2
+        tensors = [(name.replace("router_correction", "exp_probs_b"), *rest) for name, *rest in tensors]
+    model = load_model(str(files.written(tmp_path / "a.gguf", metadata, tensors)))
+    assert plain(model) == plain(shipped)
+    assert params_of(model) == params_of(shipped)
+
+
 def test_q4_k_m_of_llama_3_has_the_bits_a_weight_that_llama_cpp_documents(tmp_path):
     metadata, tensors = files.llama3_8b()
     model = load_model(str(files.written(tmp_path / "a.gguf", metadata, tensors)))
@@ -241,8 +291,6 @@ def test_a_step_reads_keys_and_values_expansions_in_their_own_formats(tmp_path):
     size = Options()
     e = estimate(model, None, size)
     dn, rkv, dv, a, layers = 128, 512, 128, 16, 27
-    from llmcost.model.sizes import element_bytes
-
     step = operators(model, element_bytes("q4_k", "bf16", "bf16"), Load(1, 1, 1, decode=True))
     found = {name: sum(op.count * op.stored_bytes() for op in step if op.name == name) for name in
              ("absorb_key", "absorb_value")}  # fmt: skip
@@ -252,9 +300,7 @@ def test_a_step_reads_keys_and_values_expansions_in_their_own_formats(tmp_path):
 
 def test_another_format_that_is_asked_for_replaces_the_files(tmp_path):
     path = str(files.written(tmp_path / "a.gguf", *files.llama3_8b()))
-    asked, shipped = (
-        estimate(load_model(name), None, Options(weight_dtype="q8_0")) for name in (path, "llama3-8b")
-    )
+    asked, shipped = (estimate(load_model(name), None, Options(weight_dtype="q8_0")) for name in (path, "llama3-8b"))
     assert asked.memory.weights_bytes == shipped.memory.weights_bytes
     assert not asked.model.mixed_weights
 
@@ -323,7 +369,7 @@ def test_of_several_files_in_a_folder_one_has_to_be_named(tmp_path):
 @pytest.mark.parametrize("form", sorted({form for form, _ in TENSORS.values()}))
 def test_blocks_of_every_type_are_whole_bytes(form):
     """So that bytes of tensors are exact: a block's bits are a whole number of bytes."""
-    blocks = {name: block for name, block in TENSORS.values()}
+    blocks = dict(TENSORS.values())
     assert blocks[form] * format_of(form).bits_a_weight % 8 == 0
 
 
@@ -436,4 +482,3 @@ def test_a_header_is_read_with_or_without_the_weights_behind_it(tmp_path):
     found = read_header(path)
     assert not found.without_data
     assert found.bytes == 32 * 4 + 2 * 34
-

@@ -45,8 +45,8 @@ __all__ = [
     "Shape",
     "Span",
     "Stored",
-    "Wider",
     "TokenProduct",
     "TokenShift",
+    "Wider",
     "sizes_of",
 ]

@@ -66,13 +66,13 @@ def read_gguf(path: Path, allow_unknown: Sequence[str] = ()) -> Document:
     if allow_unknown:
         raise InputError(f"--allow-unknown {', '.join(allow_unknown)}: says how to read a config.json, not a GGUF file")
     said = _architecture(header)
-    config, origin = _config(header, said)
-    stored = _stored(header, config["num_hidden_layers"])
+    config = _config(header, said)
+    stored = _stored(header, config.depth)
     name = re.sub(r"-00001-of-\d{5}$", "", Path(header.file).stem)
     try:
-        document = document_of(config, header.file, name, weights=lambda layers: _formats(header, stored, layers))
+        document = document_of(config.keys, header.file, name, weights=lambda layers: _formats(header, stored, layers))
     except SpecError as error:
-        field = origin.get(error.field.split(".")[0], error.field)
+        field = config.origin.get(error.field.split(".")[0], error.field)
         raise SpecError(header.file, 0, field, error.problem.partition("; --allow-unknown")[0]) from None
     title = header.metadata.get("general.name")
     if isinstance(title, str) and title.strip() and title.isprintable():
@@ -98,51 +98,75 @@ def _architecture(header: Header) -> dict[str, Any]:
     return {name: value for name, value in (_types()["common"] | types[named]).items() if value is not None}
 
 
-def _config(header: Header, said: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The metadata as a Hugging Face config, and the key of the metadata that each of its keys comes from."""
-    arch = header.metadata["general.architecture"]
-    for key in NEEDED:
-        value = header.metadata.get(f"{arch}.{key}")
-        if value is None:
-            raise SpecError(header.file, 0, f"{arch}.{key}", "this key is missing")
-        if not isinstance(value, list) and (type(value) is not int or value < 1):
-            raise SpecError(header.file, 0, f"{arch}.{key}", f"expected a whole number above 0, got {value}")
-    shapes: dict[str, tuple[int, ...]] = {}
-    for tensor in header.tensors:
-        if match := BLOCK.fullmatch(tensor.name):
-            shapes.setdefault(f"{match[2]}.{match[3]}", tensor.shape)
+class Metadata:
+    """The metadata of a model while they are looked up, by keys without the architecture's name before them."""
 
-    def get(key: str) -> Any:
+    def __init__(self, header: Header) -> None:
+        self.header, self.arch = header, header.metadata["general.architecture"]
+        self.shapes: dict[str, tuple[int, ...]] = {}  # of the tensors that blocks have, by name.weight or name.bias
+        for tensor in header.tensors:
+            if match := BLOCK.fullmatch(tensor.name):
+                self.shapes.setdefault(f"{match[2]}.{match[3]}", tensor.shape)
+
+    def error(self, key: str, problem: str) -> SpecError:
+        """The error that names a key in full."""
+        return SpecError(self.header.file, 0, f"{self.arch}.{key}", problem)
+
+    def get(self, key: str) -> Any:
+        """The value of a key: of a list of equal ones, that of each layer. What gguf.yaml calls tensors and outputs."""
         kind, _, name = key.partition(".")
         if kind == "tensors":
-            return name in shapes
+            return name in self.shapes
         if kind == "outputs":
-            return shapes.get(f"{name}.weight", (0, 0))[1]
-        value = header.metadata.get(f"{arch}.{key}")
-        if isinstance(value, list) and len({*value}) == 1:
-            value = value[0]
-        if isinstance(value, list):
-            problem = "differs from layer to layer, which is not understood here"
-            raise SpecError(header.file, 0, f"{arch}.{key}", problem)
-        return value
+            return self.shapes.get(f"{name}.weight", (0, 0))[1]
+        value = self.header.metadata.get(f"{self.arch}.{key}")
+        if not isinstance(value, list):
+            return value
+        if len({*value}) != 1:
+            raise self.error(key, "differs from layer to layer, which is not understood here")
+        return value[0]
 
+    def refuse_what_is_missing(self) -> None:
+        """Refuse a model without the sizes that every one has."""
+        for key in NEEDED:
+            value = self.get(key)
+            if value is None:
+                raise self.error(key, "this key is missing")
+            if type(value) is not int or value < 1:
+                raise self.error(key, f"expected a whole number above 0, got {shortened(str(value))}")
+
+
+class Config(NamedTuple):
+    """Metadata as a Hugging Face config: its keys, the key of the metadata that each comes from, how many layers."""
+
+    keys: dict[str, Any]
+    origin: dict[str, str]
+    depth: int
+
+
+def _config(header: Header, said: dict[str, Any]) -> Config:
+    """The metadata of a file as a config. Raises SpecError."""
+    metadata = Metadata(header)
+    metadata.refuse_what_is_missing()
     try:
-        kind = str(evaluate(said["type"], get))
+        kind = str(evaluate(said["type"], metadata.get))
         names = _names_of(kind)
-        values = {names.get(key, key): evaluate(value, get) for key, value in said.items() if key != "type"}
+        values = {names.get(key, key): evaluate(value, metadata.get) for key, value in said.items() if key != "type"}
     except NotWholeError as wrong:
-        raise SpecError(header.file, 0, f"{arch}.{wrong.key}", wrong.problem) from None
-    config: dict[str, Any] = {"model_type": kind} | _tables(header)
+        raise metadata.error(wrong.key, wrong.problem) from None
+    depth = values[names["num_hidden_layers"]]
+    if not 0 < depth <= MOST_LAYERS:
+        raise metadata.error("block_count", f"{depth:,} layers: at least 1 and at most {MOST_LAYERS:,}")
+    rows, tied = _tables(header)
+    keys = {"model_type": kind, names["vocab_size"]: rows, "tie_word_embeddings": tied}
     for key, value in values.items():
         if value == ABSENT:
-            config[key] = None
+            keys[key] = None
         elif value not in (None, 0) or value is False:
-            config[key] = value
-    depth = config.pop(names["num_hidden_layers"], 0)
-    if not 0 < depth <= MOST_LAYERS:
-        raise SpecError(header.file, 0, f"{arch}.block_count", f"{depth:,} layers: at least 1 and at most {MOST_LAYERS:,}")
-    origin = {names.get(key, key): f"{arch}.{looked_up}" for key, value in said.items() if (looked_up := _key_of(value))}
-    return config | {"num_hidden_layers": depth} | _scaling(header, arch), origin
+            keys[key] = value
+    looked_up = {names.get(key, key): _key_of(value) for key, value in said.items()}
+    origin = {key: f"{metadata.arch}.{found}" for key, found in looked_up.items() if found}
+    return Config(keys | _scaling(metadata), origin, depth)
 
 
 def _names_of(kind: str) -> dict[str, str]:
@@ -161,21 +185,23 @@ def _key_of(value: Any) -> str:
     return next(iter(re.findall(r"=([\w.]+)", str(value))), "")
 
 
-def _tables(header: Header) -> dict[str, Any]:
-    """The vocabulary, and whether the LM head is the embedding: where it has no tensor of its own."""
+def _tables(header: Header) -> tuple[int, bool]:
+    """Rows of the embedding, and whether the LM head is the embedding: where it has no tensor of its own."""
     shapes = {tensor.name: tensor.shape for tensor in header.tensors}
     embedding = shapes.get("token_embd.weight", ())
     if len(embedding) != 2:
         raise SpecError(header.file, 0, "token_embd.weight", "this tensor is missing, or no table")
-    return {"vocab_size": embedding[1], "tie_word_embeddings": "output.weight" not in shapes}
+    return embedding[1], "output.weight" not in shapes
 
 
-def _scaling(header: Header, arch: str) -> dict[str, Any]:
+def _scaling(metadata: Metadata) -> dict[str, Any]:
     """How the rotary angles are scaled, which may make the longest context longer."""
-    get = {key: header.metadata.get(f"{arch}.rope.scaling.{key}") for key in ("type", "factor")}
-    before = header.metadata.get(f"{arch}.rope.scaling.original_context_length")
-    scales = get["type"] in ("linear", "yarn") and isinstance(before, int)
-    return {"rope_scaling": {**get, "original_max_position_embeddings": before}} if scales else {}
+    kind, factor, before = (
+        metadata.get(f"rope.scaling.{key}") for key in ("type", "factor", "original_context_length")
+    )
+    if kind not in ("linear", "yarn") or not isinstance(before, int):
+        return {}
+    return {"rope_scaling": {"type": kind, "factor": factor, "original_max_position_embeddings": before}}
 
 
 def _stored(header: Header, depth: int) -> Stored:
@@ -211,7 +237,8 @@ def _formats(header: Header, stored: Stored, layers: list[dict[str, Any]]) -> di
     found: list[dict[str, Counter[str]]] = []
     plain = [tensor for tensor in stored.outside if tensor.name not in TABLES]
     for position, layer in enumerate(layers):
-        known, kept = linear_layers(layer), {}
+        known = linear_layers(layer)
+        kept: dict[str, Counter[str]] = {}
         for name, kind, tensor in stored.blocks.get(position, ()):
             of_tensor = _operators(name, known) if kind == "weight" else []
             for operator in of_tensor:

@@ -91,8 +91,8 @@ def document_of(
 ) -> Document:
     """The config's data in the form of a spec; `text` is the file's, for the lines in messages.
 
-    `beside`: name and text of the file that the quantisation comes from, if that is another. `weights`: what gives every
-    layer its formats, and the fields of the model's, where a file of weights says them.
+    `beside`: name and text of the file that the quantisation comes from, if that is another. `weights`: gives every
+    layer its formats and returns those of the model, where a file of weights says them.
     """
     whole = config
     config, place, counted = text_model(whole)
