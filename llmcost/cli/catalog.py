@@ -139,12 +139,25 @@ def import_(
     if output is not None:
         refuse_input(Path(output), document.file)
     spec = model_from(document)  # refuses what contradicts itself before anything is written
+    if Path(document.file).suffix == ".json":
+        from llmcost.specs.checkpoint import compared
+
+        found = compared(Path(document.file), spec)
+        if found is not None:
+            document.data["notes"] = [*document.data.get("notes", ()), found if isinstance(found, str) else found.said]
     text = spec_text(document)
     if output is None:
         write(text, spec.unknown_keys)
     else:
         write("", spec.unknown_keys)
         write_file(Path(output), text)
+
+
+def _weights(found: Any) -> dict[str, Any]:
+    """What the files of weights beside a config say, for the answer of `check`."""
+    if found is None:
+        return {}
+    return {"weights": {"said": found} if isinstance(found, str) else found._asdict() | {"equal": found.equal}}
 
 
 def check(
@@ -158,7 +171,9 @@ def check(
     """Whether specs of your own can be used. Exit code 1 if one cannot."""
     from llmcost.cli.output import show_json, write
     from llmcost.ground.errors import InputError, SpecError
+    from llmcost.model.spec import ModelSpec
     from llmcost.specs.catalog import hardware_of, read_model
+    from llmcost.specs.checkpoint import compared
     from llmcost.specs.models import model_from
 
     results: list[dict[str, Any]] = []
@@ -172,6 +187,8 @@ def check(
             spec = hardware_of(document) if is_hardware else model_from(document)
             unknown += [f"{path}: {key}" for key in getattr(spec, "unknown_keys", ())]
             found: dict[str, Any] = {"ok": True, "kind": "hardware" if is_hardware else "model", "name": spec.name}
+            if isinstance(spec, ModelSpec) and Path(document.file).suffix == ".json":
+                found |= _weights(compared(Path(document.file), spec))
         except SpecError as error:
             where = {"line": error.line, "field": error.field, "problem": error.problem}
             found = {"ok": False, **where, "message": str(error)}
@@ -182,6 +199,8 @@ def check(
         write("", unknown)
         for each in results:
             sound = each["ok"]
-            write(f"{each['path']}: {each['kind']} {each['name']}, sound\n" if sound else f"{each['message']}\n")
+            weights = f"; {each['weights']['said']}" if "weights" in each else ""
+            line = f"{each['path']}: {each['kind']} {each['name']}, sound{weights}" if sound else each["message"]
+            write(f"{line}\n")
     if not all(each["ok"] for each in results):
         raise typer.Exit(1)

@@ -94,6 +94,18 @@ def read_model(
     return read_yaml(path)
 
 
+def beside(model: ModelSpec) -> str:
+    """How the files of weights beside the config of a user's own differ from what is counted; "" where they do not."""
+    if not model.source.endswith(".json") or model.source.startswith("http"):
+        return ""
+    from llmcost.specs.checkpoint import compared
+
+    found = compared(Path(model.source), model)
+    if found is None or isinstance(found, str):
+        return found or ""
+    return "" if found.equal else found.said
+
+
 def _gguf_in(path: Path) -> Path:
     """The one GGUF file, or the first part of one, of a folder without a config; else the path as it is."""
     if not isdir(path) or lexists(path / "config.json"):

@@ -104,11 +104,11 @@ class Builder(NamedTuple):
         """
         size = self.bytes
         module = name if facts.role == "router" else facts.module(part)
+        if self.unquantized and (module in self.unquantized or name in self.unquantized):
+            return size.Bx
         if self.formats and (kept := own_format(self.formats, name, module)):
             return bytes_of(kept.bits_a_weight) + (bytes_of(kept.channel) / k if kept.channel else 0)
         if facts.role == "router":
-            return size.Bx
-        if self.unquantized and (facts.module(part) in self.unquantized or name in self.unquantized):
             return size.Bx
         if facts.expert == "routed" and present(size.Be):
             return size.Be
