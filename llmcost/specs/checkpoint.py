@@ -150,9 +150,9 @@ def _of_index(path: Path) -> Listing:
     data = _index(path)
     metadata, named = data.get("metadata"), data.get("weight_map")
     total = metadata.get("total_size") if isinstance(metadata, dict) else None
-    if isinstance(total, float) and total == int(total):  # some libraries write one so
+    if isinstance(total, float) and total.is_integer():  # some libraries write one so
         total = int(total)
-    if total is not None and (not isinstance(total, int) or not 0 <= total < 2**60):
+    if total is not None and (type(total) is not int or not 0 <= total < 2**60):
         raise SpecError(str(path), 0, "metadata.total_size", f"expected bytes, got {shortened(str(total))}")
     if not isinstance(named, dict):
         raise SpecError(str(path), 0, "weight_map", "expected an object with the file of every tensor")
@@ -185,7 +185,13 @@ def _tensor(path: Path, name: str, said: Any) -> Listed:
     kind, shape, place = given.get("dtype"), given.get("shape"), given.get("data_offsets")
     sizes = isinstance(shape, list) and all(type(each) is int and 0 <= each < 2**50 for each in shape)
     placed = isinstance(place, list) and len(place) == 2 and all(type(each) is int for each in place)
-    if kind not in BITS or not isinstance(shape, list) or not isinstance(place, list) or not (sizes and placed):
+    if (
+        not isinstance(kind, str)
+        or kind not in BITS
+        or not isinstance(shape, list)
+        or not isinstance(place, list)
+        or not (sizes and placed)
+    ):
         raise SpecError(str(path), 0, shortened(name), "expected a dtype that is known, a shape and two data_offsets")
     elements = prod(shape)
     found = Listed(place[1] - place[0], elements, BITS[kind])
