@@ -117,6 +117,8 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
         "bytes an element of the type that linear layers compute in",
         "bytes an element of a latent's rotary part in the KV cache",
         "bytes of a scale in the KV cache",
+        "bytes of a matrix's codebooks",
+        "bytes of an input channel's scale",
     )
     letters = zip(size._fields, size, meanings, strict=True)
     return ElementBytes(*(value and symbol(letter, value, meaning) for letter, value, meaning in letters))

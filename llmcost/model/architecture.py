@@ -133,9 +133,11 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
     if model.pooler:
         found.append(Stored("pooler", "lm_head", 1, h * h + h, size.Bw))
     tied = model.tie_word_embeddings
-    Bw = build.weight("lm_head", "lm_head", t, LOGITS) if model.quantized_lm_head else size.table()
-    if model.table_formats:
-        Bw = _table_bytes(model, "token_embedding" if tied else "lm_head", size)
+    Bw = build.weight("lm_head", "lm_head", t, v, LOGITS) if model.quantized_lm_head else size.table()
+    if tied and model.table_formats:
+        Bw = _table_bytes(model, "token_embedding", size)
+    elif own_format(model.table_formats, "lm_head"):
+        Bw = build._replace(formats=model.table_formats).weight("lm_head", "lm_head", t, v, LOGITS)
     if present(size.Bh):
         Bw = size.Bh
     return [*found, Gemm("lm_head", "lm_head", 1, b, positions, t, v, model.lm_head_bias, tied, Bw, size.Bx, LOGITS)]
