@@ -117,7 +117,7 @@ def _catalog(
 
 
 def import_(
-    path: Annotated[str, Argument("PATH", "A config.json, the folder that holds it, or a hub id.")],
+    path: Annotated[str, Argument("PATH", "A config.json, the folder that holds it, a GGUF file, or a hub id.")],
     *,
     output: Annotated[
         str | None, Option("Where to write the spec.", metavar="FILE", long="-o", default="stdout")
@@ -125,7 +125,7 @@ def import_(
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
 ) -> None:
-    """A Hugging Face config as a YAML spec that gives the same numbers, or a refusal that names what is not understood.
+    """A Hugging Face config or a GGUF file as a YAML spec that gives the same numbers, or a refusal that names what is not understood.
 
     Example: llmcost import ./Qwen3-8B/config.json -o qwen3-8b.yaml
     """
@@ -162,7 +162,7 @@ def _weights(found: Any) -> dict[str, Any]:
 
 def check(
     paths: Annotated[
-        list[str], Argument("PATH...", "Model or hardware specs in YAML, or config.json files.", several=True)
+        list[str], Argument("PATH...", "Model or hardware specs in YAML, config.json or GGUF files.", several=True)
     ],
     *,
     allow_unknown: o.AllowUnknown = (),

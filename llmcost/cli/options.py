@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MOST_DOLLARS = 10**6  # a GPU-hour
 
 ModelName = Annotated[
-    str, Argument("MODEL", "A shipped name (llmcost models), a YAML spec, a config.json, or a hub id.")
+    str, Argument("MODEL", "A shipped name (llmcost models), a YAML spec, a config.json, a GGUF file, or a hub id.")
 ]
 ReadAs = Annotated[
     str | None,
