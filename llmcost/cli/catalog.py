@@ -42,13 +42,17 @@ def hardware(
     *,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """The GPUs and systems of them (boxes, clouds, clusters) that are known by name; with a NAME, all of one."""
-    from llmcost.report.specs import chip_table, hardware_table, systems_table
+    """The GPUs, CPUs and systems (boxes, clouds, clusters) that are known by name; with a NAME, all of one."""
+    from llmcost.report.specs import chip_table, cpus_table, hardware_table, systems_table
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware
     from llmcost.specs.listing import hardware_row, system_row
 
-    lists = {"hardware": (hardware_row, hardware_table), "hardware/systems": (system_row, systems_table)}
+    lists = {
+        "hardware": (hardware_row, hardware_table),
+        "hardware/cpus": (hardware_row, cpus_table),
+        "hardware/systems": (system_row, systems_table),
+    }
     _catalog("hardware", name, load_hardware, chip_table, to_dict, lists, form)
 
 
@@ -125,7 +129,7 @@ def import_(
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
 ) -> None:
-    """A Hugging Face config or a GGUF file as a YAML spec that gives the same numbers, or a refusal that names what is not understood.
+    """A Hugging Face config as a YAML spec that gives the same numbers, or a refusal that names what is not understood.
 
     Example: llmcost import ./Qwen3-8B/config.json -o qwen3-8b.yaml
     """

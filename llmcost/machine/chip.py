@@ -89,7 +89,7 @@ def usable_bytes(hardware: HardwareSpec) -> Number:
         return int(hardware.usable_memory.value)
     memory = hardware.memory
     share = GIB_SHARE.get(hardware.vendor)
-    if share is None or memory.source == OWN or memory.note.startswith(UNIFIED):
+    if share is None or memory.source == OWN or memory.note.startswith(UNIFIED) or hardware.is_cpu():
         return int(memory.value)
     return int(memory.value / 10**9 * 2**30 * share.value)
 

@@ -173,7 +173,7 @@ def from_figures(
         quantised = quantised._replace(compute=maximum(of("narrow.compute"), widened))
     elif hardware is not None:
         product, quantised = (
-            _under_an_engine(kernel, figures, hardware, compute, weights=name)
+            _under_an_engine(kernel, figures, hardware, compute, family, weights=name)
             for kernel, name in ((product, "gemm"), (quantised, "narrow" if narrow_weights else "gemm"))
         )
     elementwise = Kernel(1, of("elementwise.memory"), start_small)
@@ -196,15 +196,16 @@ def from_figures(
 
 
 def _under_an_engine(
-    kernel: Kernel, figures: Mapping[str, float], hardware: HardwareSpec, compute: str, *, weights: str
+    kernel: Kernel, figures: Mapping[str, float], hardware: HardwareSpec, compute: str, family: str, *, weights: str
 ) -> Kernel:
     """A product with the figures of an engine's own, of `from_figures`; `weights`: gemm, or narrow for fewer bits."""
     if "sm_bandwidth" in figures and hardware.sm_count and hardware.bandwidth:
         reached = figures["sm_bandwidth"] * hardware.sm_count.value / hardware.bandwidth.value
         kernel = kernel._replace(memory=minimum(kernel.memory, reached))
     own, int8 = hardware.peak_of(compute), hardware.peak.get("int8")
-    if own and int8 and f"{weights}.of_int8" in figures:
-        return kernel._replace(compute=figures[f"{weights}.of_int8"] * int8.value / own.value)
+    of_int8 = figures.get(f"{weights}.of_int8@{family}", figures.get(f"{weights}.of_int8"))
+    if own and int8 and of_int8 is not None:
+        return kernel._replace(compute=of_int8 * int8.value / own.value)
     share = figures.get("weight_only.compute") if weights == "narrow" else None
     return kernel if share is None else kernel._replace(compute=share)
 

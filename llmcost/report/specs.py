@@ -22,22 +22,39 @@ def models_table(rows: list[dict[str, object]]) -> Table:
     return Table("", columns, "lrrrrrrrrl", cells)
 
 
-def hardware_table(rows: list[dict[str, object]]) -> Table:
-    """The list of GPUs, a row each: memory, peaks and links."""
+def cpus_table(rows: list[dict[str, object]]) -> Table:
+    """The list of CPUs, as that of GPUs."""
+    said = "Of CPUs, peaks are what AVX-512 or matrix units do in all cores; the memory is what is plugged in."
+    return hardware_table(rows, "CPU", "cores", said)
+
+
+def hardware_table(
+    rows: list[dict[str, object]],
+    device: str = "GPU",
+    parts: str = "SMs",
+    said: str = "Dense peaks of the matrix units, fp32 accumulation for bf16 and fp16.",
+) -> Table:
+    """The list of GPUs, a row each: memory, peaks and links. `parts`: what `sm_count` counts."""
     units = {
-        "GPU": "",
+        device: "",
         "memory": "B",
         "bandwidth": "B/s",
         **dict.fromkeys(("bf16", "fp16", "fp8", "int8", "fp4"), "FLOPS"),
         "interconnect": "B/s",
-        "SMs": "",
+        parts: "",
         "L2": "B",
+        "L3": "B",
         "watts": "",
         "year": "",
     }
     cells = [tuple(map(_scaled, row.values(), units.values())) for row in rows]
-    peaks = "Dense peaks of the matrix units, fp32 accumulation for bf16 and fp16."
-    return Table("", tuple(units), "l" + "r" * 12, cells, (f"{peaks} –: no source found, or the GPU has none.",))
+    return Table(
+        "",
+        tuple(units),
+        "l" + "r" * (len(units) - 1),
+        cells,
+        (f"{said} –: no source found, or the {device} has none.",),
+    )
 
 
 def systems_table(rows: list[dict[str, object]]) -> Table:
@@ -134,7 +151,7 @@ def chip_table(h: HardwareSpec) -> Table:
         (f"interconnect{kind}", h.interconnect),
         ("GPUs in a node", h.node_gpus),
         (f"fabric{fabric}", h.fabric),
-        ("SMs", h.sm_count),
+        ("cores" if h.is_cpu() else "SMs", h.sm_count),
         ("L2", h.l2),
         *([("L3", h.l3)] if h.l3 else []),
         ("TDP", h.tdp),

@@ -32,6 +32,7 @@ from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import (
     CHUNK,
+    COMPUTE_DTYPES,
     DEGREES,
     LARGE_MEMORY,
     LAUNCHES,
@@ -257,6 +258,8 @@ def training_reached(hardware: HardwareSpec | None, w: Workload) -> Efficiency:
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
     """The options with the defaults filled in. Raises InputError where they make no sense."""
     context, prompt = _check_sizes(model, options)
+    if options.dtype is not None and options.dtype not in COMPUTE_DTYPES:
+        options = _of_weights(options)
     if options.batch_prompts and options.chunk is not None:
         raise InputError("--batch-prompts: either all prompts at once, or chunks of them (--chunk)")
     if model.unread and options.weight_dtype is None:
@@ -268,6 +271,8 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):
         raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
     layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
+    if hardware is not None and hardware.is_cpu() and not is_one(layout.gpus()):
+        raise InputError(f"--gpus {layout.gpus()}: {hardware.title} is a CPU, and is counted as one socket alone")
     for flag, asked in (("--dtype", options.dtype), ("--attention-dtype", options.attention_dtype)):
         if asked and hardware and hardware.peak and hardware.peak_of(asked) is None:
             known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
@@ -289,12 +294,23 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     )
 
 
+def _of_weights(options: Options) -> Options:
+    """The options where `dtype` is a format of weights, which nothing computes in: that is what weights are kept in."""
+    if options.weight_dtype is not None:
+        both = f"--dtype {options.dtype}, --weight-dtype {options.weight_dtype}"
+        raise InputError(f"{both}: both are formats of weights; nothing computes in {options.dtype}")
+    return options._replace(dtype=None, weight_dtype=options.dtype)
+
+
 def under_engine(options: Options, hardware: HardwareSpec | None) -> Options:
     """The options with an engine's own defaults filled in. Raises InputError where it does not run on the GPU."""
     engine = load_engine(options.engine)
     if hardware is not None and not engine.runs_on(hardware):
         known = ", ".join(engine.vendors)
-        raise InputError(f"--engine {engine.name}: {engine.title} runs on GPUs of {known}, not on {hardware.title}")
+        where = f"{engine.title} runs on GPUs of {known}, not on {hardware.title}"
+        if hardware.is_cpu():
+            where = f"what is known of it here is of GPUs, and {hardware.title} is a CPU (llama.cpp runs on CPUs)"
+        raise InputError(f"--engine {engine.name}: {where}")
     chunk = None if options.batch_prompts else engine.default("chunk", hardware)
     fraction = options.free_memory_fraction
     return options._replace(

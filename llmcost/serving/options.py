@@ -214,8 +214,8 @@ class Options(NamedTuple):
     dtype: Annotated[
         Word,
         word(
-            "Data type of computing and activations.",
-            COMPUTE_DTYPES,
+            "Data type of computing and activations; or a format of weights, as --weight-dtype.",
+            tuple(dict.fromkeys((*COMPUTE_DTYPES, *WEIGHT_DTYPES))),
             "TYPE",
             default="the weights' where the GPU computes in it, or bf16, or fp16 where it lacks that",
         ),

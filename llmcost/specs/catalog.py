@@ -27,7 +27,7 @@ LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDERS = {
     "models": ("models",),
-    "hardware": ("hardware", "hardware/systems"),
+    "hardware": ("hardware", "hardware/systems", "hardware/cpus"),
     "engines": ("hardware/engines",),
     "training engines": ("hardware/engines/training",),
 }
@@ -122,7 +122,7 @@ def _gguf_in(path: Path) -> Path:
 def load_hardware(name: str) -> HardwareSpec:
     """The GPU, or the GPU in the system, of that name, alias or path. Raises UnknownNameError or SpecError."""
     path = find("hardware", name)
-    if path.parent == shipped("hardware"):
+    if path.parent in (shipped("hardware"), shipped("hardware/cpus")):
         return _kept(path, hardware_from)
     return hardware_of(read_yaml(path))
 

@@ -33,7 +33,7 @@ SCHEMA = record(
         "figures": mapping(_sourced(number(0, 1e12))),
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
-        "reserve_output": _sourced(FLAG),
+        **dict.fromkeys(("reserve_output", "cpus"), _sourced(FLAG)),
         "quantised_head": _sourced(FLAG),
         "mixed": _sourced(FLAG),
         "notes": several(TEXT),
@@ -61,7 +61,8 @@ class EngineSpec(NamedTuple):
 
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `stated`:
-    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode.
+    every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `cpus`: it
+    runs on CPUs too, and its figures may be taken for them.
     """
 
     name: str
@@ -80,12 +81,13 @@ class EngineSpec(NamedTuple):
     reserve_output: bool = False
     quantised_head: bool = False
     mixed: bool = True
+    cpus: bool = False
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
     def runs_on(self, hardware: HardwareSpec) -> bool:
-        """Whether it runs on GPUs of this vendor."""
-        return hardware.vendor in self.vendors
+        """Whether it runs on GPUs of this vendor, or on this CPU."""
+        return self.cpus if hardware.is_cpu() else hardware.vendor in self.vendors
 
     def default(self, name: str, hardware: HardwareSpec | None) -> int | None:
         """Its `chunk` or `max_num_seqs` on a GPU; None where it has no such bound."""
