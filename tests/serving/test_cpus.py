@@ -75,6 +75,7 @@ def test_nobody_trains_on_one(cli):
 def test_the_list_has_them_apart_and_gpus_that_hold_a_model_are_no_cpus(cli):
     assert "epyc-9654" in cli("hardware").out
     assert "epyc-9654" not in cli("fit", "llama3-8b").out
-    offers = cli("fit", "llama3-8b", "--hw", "epyc-9654").out
+    offers = cli("fit", "llama3-8b", "--hw", "epyc-9654", "--dtype", "q4_0").out
+    assert "q4_0" in offers
     assert "1 × epyc-9654" in offers
     assert "2 × epyc-9654" not in offers
