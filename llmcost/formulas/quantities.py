@@ -47,6 +47,9 @@ def _pass(path: str, per: str, what: str, rule: str) -> dict[str, Quantity]:
         f"{path}.bound.network_seconds": Quantity(
             "s", f"{what}: what the communication between GPUs needs over their links", ROOFLINE
         ),
+        f"{path}.bound.host_seconds": Quantity(
+            "s", f"{what}: what the bytes in the host's memory need at its full bandwidth", ROOFLINE
+        ),
     }
 
 
@@ -114,6 +117,12 @@ QUANTITIES: dict[str, Quantity] = {
         "tokens", "of a prompt, those that stand for images and sound", "transformers' image processor of the family"
     ),
     "encoding.flops": Quantity("FLOP", "the towers on images and sound of all prompts", "2 a multiply-add"),
+    "offload.weights_bytes": Quantity("B", "weights in the host's memory (--offload)", DOCS),
+    "offload.kv_cache_bytes": Quantity("B", "KV cache of the layers that are in the host's memory", DOCS),
+    "offload.usable_bytes": Quantity("B", "the host's memory", "its spec"),
+    "offload.read_bytes": Quantity("B", "read from the host's memory in a decode step", DOCS),
+    "offload.sent_bytes_per_step": Quantity("B", "between host and GPU in a decode step", DOCS),
+    "offload.sent_bytes_of_prefill": Quantity("B", "between host and GPU for all prompts", DOCS),
     "model.max_position_embeddings": Quantity(
         "tokens", "positions that the model was made for; a longer context costs what it costs", "config.json"
     ),

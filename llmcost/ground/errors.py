@@ -110,8 +110,9 @@ def check_word(option: str, value: str, known: tuple[str, ...], parts: int = 1) 
 
 
 def _nearest(asked: str, known: tuple[str, ...]) -> str:
-    """The known words; of many, those that begin with what was asked for, shortest first, or else the first ones and
-    those that are like it; and where to find the others.
+    """The known words; of many, some, and where to find the others.
+
+    Those that begin with what was asked for, shortest first; or else the first ones, and those that are like it.
     """
     if len(known) <= 10:
         return ", ".join(known)

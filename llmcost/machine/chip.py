@@ -11,6 +11,7 @@ from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import OWN, Figure, HardwareSpec
 
 if TYPE_CHECKING:
+    from llmcost.machine.efficiency import Efficiency
     from llmcost.specs.profile import Profile  # most answers read none
 
 
@@ -29,6 +30,14 @@ class Links(NamedTuple):
     over_pcie: bool = False  # whether those in its node are reached over PCIe alone
 
 
+class HostSide(NamedTuple):
+    """The CPU beside a GPU: its figures, what kernels reach there, and bytes a second of copies from the host."""
+
+    chip: Chip
+    efficiency: Efficiency
+    copies: Number
+
+
 class Chip(NamedTuple):
     """The figures of a GPU for computing in some data types; None where no source gives one.
 
@@ -44,6 +53,7 @@ class Chip(NamedTuple):
     usable: Number = None  # bytes, as the driver reports it to a process
     cached_peak: Number = None  # FLOP/s of the cache's data type, where the best kernels compute attention in that
     on_chip: Number = 0  # bytes that caches on the chip hold; 0 where no source says
+    beside: HostSide | None = None  # where a part of the model is in the host's memory
 
     def peak_of(self, op: Operator) -> Number:
         """The peak of the data type that an operator computes in, as engines run it.

@@ -56,6 +56,8 @@ class PassCost(NamedTuple):
     node_bytes: Number  # at least so many go from each GPU to others in its node
     fabric_bytes: Number  # and to other nodes
     spared_bytes: Number = 0  # of the weights, what is not read where all tokens choose the same experts
+    host_weight_bytes: Number = 0  # of the weights less what is spared, those that the host's memory has
+    host_cache_bytes: Number = 0  # and of the cache
 
     def plus(self, other: "PassCost") -> "PassCost":
         """FLOPs and bytes of two parts together."""
@@ -86,6 +88,15 @@ class PassCost(NamedTuple):
         moved = self.weight_bytes + self.cache_bytes
         return moved - self.spared_bytes if present(self.spared_bytes) else moved
 
+    def on_gpu(self) -> "PassCost":
+        """The same with the bytes of the GPU's own memory alone, none of which is spared any more."""
+        weights = self.weight_bytes - self.spared_bytes - self.host_weight_bytes
+        return self._replace(weight_bytes=weights, cache_bytes=self.cache_bytes - self.host_cache_bytes, spared_bytes=0)
+
+    def on_host(self) -> "PassCost":
+        """The same with the bytes of the host's memory alone."""
+        return self._replace(weight_bytes=self.host_weight_bytes, cache_bytes=self.host_cache_bytes, spared_bytes=0)
+
     def traffic(self) -> Traffic:
         """The bytes that it must move; of the embedding, the rows that are looked up."""
         return Traffic(self.weight_bytes, self.cache_bytes, self.weight_bytes + self.cache_bytes)
@@ -110,6 +121,8 @@ def count_params(operators: Iterable[Operator]) -> Params:
 def count_pass(operators: Iterable[Operator]) -> PassCost:
     """FLOPs by part, and the bytes that a pass must move."""
     linear = attention = causal = head = linear_bytes = weights = cache = near = far = spared = 0
+    host_weights: Number = 0
+    host_cache: Number = 0
     for op in operators:
         count, part = op.count, op.part
         if isinstance(op, Communication):
@@ -120,6 +133,10 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
         weights, unread = weights + weight, op.spared_bytes()
         spared = spared + count * unread if present(unread) else spared
         cache = cache + count * op.cache_bytes()
+        if op.facts.host is not None:
+            away = op.facts.host.share
+            host_weights = host_weights + away * (weight - count * unread if present(unread) else weight)
+            host_cache = host_cache + away * count * op.cache_bytes()
         if op.scope == "sequence":
             attention = attention + count * op.flops(causal=False)
             causal = causal + count * op.flops(causal=True)
@@ -129,7 +146,8 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
         else:
             linear = linear + count * op.flops(causal=False)
             linear_bytes = linear_bytes + weight if part in ("attention", "mlp") else linear_bytes
-    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far, spared)
+    counted = PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far, spared)
+    return counted._replace(host_weight_bytes=host_weights, host_cache_bytes=host_cache)
 
 
 def stored_bytes(operators: Iterable[Operator]) -> Number:

@@ -13,7 +13,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.report.figures import UNKNOWN, band_in_words, context_of, degrees_of, off_by
 from llmcost.report.tables import Table
 from llmcost.serving.options import DEGREES, IMAGE_SIZE, Workload
-from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Request, Serving, leaves
+from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Offloaded, Request, Serving, leaves
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
@@ -44,7 +44,7 @@ def estimate_tables(model: ModelSpec, e: Estimate) -> list[Table]:
         dtypes = f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
     under = "" if w.engine is None else f" under {w.engine}"
     title = f"{model.title}{place}{under}: {dtypes}, {_gpus(w)}batch {w.batch:,}, context {w.context:,}"
-    counts = Table(title, ("", "", ""), "lrl", [*_counts(model, e), *_memory(e), *_traffic(e)])
+    counts = Table(title, ("", "", ""), "lrl", [*_counts(model, e), *_memory(e), *_offload(e.offload, w), *_traffic(e)])
     if e.hardware is None:
         return [counts, Table("", ("",), "l", (), (NO_GPU,))]
     mix = [_serving(w, e.serving, e.accuracy)] if e.serving else []
@@ -124,6 +124,7 @@ def _memory(e: Estimate) -> list[tuple[str, str, str]]:
     if m.set_aside_bytes is None:
         return rows
     runtime = context_of(e.hardware) + ", communication buffers" * (w.tp * w.pp * w.ep > 1)
+    runtime += ", room for weights that are copied" * (e.offload is not None)
     aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
     return [
         *rows,
@@ -161,6 +162,29 @@ def _cache(e: Estimate) -> str:
     if kv.bytes == e.workload.batch * e.workload.context * kv.bytes_per_token:
         return f"{tokens} of {kv.bytes_per_token:,} B"
     return f"{tokens}; one adds {kv.bytes_per_token:,.0f} B until windows are full, states do not grow"
+
+
+def _offload(o: Offloaded | None, w: Workload) -> list[tuple[str, str, str]]:
+    """Rows of what is in the host's memory, if anything is."""
+    if o is None:
+        return []
+    part, _, count = w.offload.partition(":")
+    layers = f"{count} layers"
+    if part == "experts":
+        layers = "routed experts" + (f" of {layers}" if count else "")
+    room = f"of {scaled(o.usable_bytes, 'B')}: {'fits' if o.fits else 'DOES NOT FIT'}"
+    rows = [
+        ("In the host's memory", scaled(o.weights_bytes + o.kv_cache_bytes, "B"), room),
+        ("  weights", scaled(o.weights_bytes, "B"), f"{layers} on {o.host}"),
+    ]
+    if o.kv_cache_bytes:
+        rows.append(("  KV cache", scaled(o.kv_cache_bytes, "B"), "of the layers that are there"))
+    if o.sent_bytes_of_prefill is not None:
+        rows.append(("  sent in prefill", scaled(o.sent_bytes_of_prefill, "B"), "over PCIe, for all prompts"))
+    if o.sent_bytes_per_step is not None:
+        step = f"over PCIe; {scaled(o.read_bytes, 'B')} are read from the host's memory"
+        rows.append(("  sent in a step", scaled(o.sent_bytes_per_step, "B"), step))
+    return rows
 
 
 def _capacity(m: Memory) -> str:
@@ -303,8 +327,9 @@ def _bases(e: Estimate) -> list[str]:
     decode = "; decode at full bandwidth" * _generates(e)
     both_ways = e.flops.prefill.causal == e.flops.prefill.full
     pairs = "all" if both_ways else "causal"
+    placed = "" if e.offload is None else "; all on the GPU"
     return [
-        f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair{decode}",
+        f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair{decode}{placed}",
         f"limit     no implementation is faster: {pairs} pairs at peak, compulsory bytes at full bandwidth",
         *_held_on_chip(e),
         *_beyond_limit(e),
@@ -317,7 +342,8 @@ def _held_on_chip(e: Estimate) -> list[str]:
     """What the limit leaves in the chip's caches, where that is all weights or more."""
     assert e.hardware is not None
     chip, floor = e.hardware, e.decode.bound.memory_seconds
-    if floor is None or floor >= e.traffic.decode.total_bytes / chip.bandwidth_bytes_per_s * (1 - NOTICED):
+    here = e.traffic.decode.total_bytes - (e.offload.read_bytes if e.offload is not None else 0)
+    if floor is None or floor >= here / chip.bandwidth_bytes_per_s * (1 - NOTICED):
         return []
     return [f"          what fits the chip's caches ({scaled(chip.cache_bytes, 'B')}) is not read from memory again"]
 
@@ -348,7 +374,8 @@ def _errors(e: Estimate) -> list[str]:
         said = [f"{'whole batch':12}{band_in_words(e.accuracy.prefill)}"]
     kind = e.accuracy.prefill.of
     if not kind:
-        return [f"error     {UNKNOWN}: no published run was predicted by a profile of your own"]
+        of = "by a profile of your own" if e.offload is None else "of a model that is partly on the host"
+        return [f"error     {UNKNOWN}: no published run was predicted {of}"]
     whose = "optimised engines'" if e.workload.engine is None else f"{e.workload.engine}'s"
     return [
         f"error     {whose} published runs of {kind} that no share was fitted to:",

@@ -30,6 +30,7 @@ from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
+from llmcost.serving.offloading import check_offload, host_side, offload_of, offloaded
 from llmcost.serving.options import (
     CHUNK,
     COMPUTE_DTYPES,
@@ -134,9 +135,12 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
     engine = None if w.engine is None else load_engine(w.engine)
     if hardware is not None:
         hardware = joined_by(hardware, w.link)
+    chip = chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype)
+    if hardware is not None and w.offload is not None:
+        chip = chip._replace(beside=host_side(hardware, w, engine))
     return (
         element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
-        chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype),
+        chip,
         efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, w.launch, engine, w.kv_dtype),
     )
 
@@ -218,15 +222,19 @@ def evaluate(
         decode=decode(server, w, step, memory.fits) if model.generates else no_decode(efficiency),
         request=None if w.output is None else request(server, w, prefilled, prompt_seconds.others),
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
-        training=training(server, one_pass, forward_cost, params.text, w.tokens, trained, w.mfu),
+        training=training(server.without_offload(), one_pass, forward_cost, params.text, w.tokens, trained, w.mfu),
         accuracy=Accuracy._make([*[efficiency.band(phase) for phase in SERVING], Band()]),
         encoding=None if encoded is None else encoded.answer,
+        offload=None if server.offload is None else offloaded(server, w, step),
     )
 
 
 def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec | None, w: Workload) -> Efficiency:
-    """The same with the errors that it has shown on published runs; by a profile of the user's own there are none."""
-    if hardware is None or w.profile is not None:
+    """The same with the errors that it has shown on published runs.
+
+    By a profile of the user's own there are none, nor of models that are partly on the host.
+    """
+    if hardware is None or w.profile is not None or w.offload is not None:
         return efficiency
     experts, engine = model.has_experts(), OPTIMISED if w.engine is None else load_engine(w.engine).name
     return efficiency._replace(bands=bands_for(efficiency, hardware, experts=experts, phases=SERVING, engine=engine))
@@ -273,6 +281,7 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
     if hardware is not None and hardware.is_cpu() and not is_one(layout.gpus()):
         raise InputError(f"--gpus {layout.gpus()}: {hardware.title} is a CPU, and is counted as one socket alone")
+    check_offload(model, hardware, options, layout)
     for flag, asked in (("--dtype", options.dtype), ("--attention-dtype", options.attention_dtype)):
         if asked and hardware and hardware.peak and hardware.peak_of(asked) is None:
             known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
@@ -397,7 +406,7 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     model = model._replace(routing=routing_of(w.routing))
-    return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")
+    return Server(model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w))
 
 
 def usual_chunk(hardware: HardwareSpec | None) -> int:

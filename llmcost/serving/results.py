@@ -112,6 +112,23 @@ class Memory(NamedTuple):
     max_context: Number = None
 
 
+class Offloaded(NamedTuple):
+    """What is in the host's memory, and what goes between it and the GPU's.
+
+    `usable_bytes`: of the host's memory. `read_bytes`: of it in a decode step. `sent_bytes_per_step` and
+    `sent_bytes_of_prefill`: over the link in a decode step, and for all prompts; None where a time is not known.
+    """
+
+    host: str
+    weights_bytes: Number
+    kv_cache_bytes: Number
+    usable_bytes: Number
+    fits: Number
+    read_bytes: Number
+    sent_bytes_per_step: Number
+    sent_bytes_of_prefill: Number
+
+
 class PhaseTraffic(NamedTuple):
     """Compulsory bytes of a decode step, on one GPU."""
 
@@ -297,6 +314,7 @@ class Estimate(NamedTuple):
     training: TrainingRates
     accuracy: Accuracy
     encoding: Encoding | None = None
+    offload: Offloaded | None = None
 
     def beyond_limit(self) -> list[str]:
         """The phases in which the textbook is faster than the limit by a hundredth or more.

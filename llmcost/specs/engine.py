@@ -34,6 +34,7 @@ SCHEMA = record(
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
         **dict.fromkeys(("reserve_output", "cpus"), _sourced(FLAG)),
+        "copies_from": _sourced(SIZE),
         "quantised_head": _sourced(FLAG),
         "mixed": _sourced(FLAG),
         "notes": several(TEXT),
@@ -62,7 +63,8 @@ class EngineSpec(NamedTuple):
     `figures`: those of machine/defaults.py that are others under it, and what efficiency.from_figures takes besides.
     `kernels`: the engine in whose name kernels were measured, for those of machine/kernels.py. `stated`:
     every figure with its source, by the name of its field. `mixed`: prompts run in the same step as decode. `cpus`: it
-    runs on CPUs too, and its figures may be taken for them.
+    runs on CPUs too, and its figures may be taken for them. `copies_from`: tokens at a time from which it copies
+    weights out of the host's memory to the GPU; None: whenever that is quicker.
     """
 
     name: str
@@ -82,6 +84,7 @@ class EngineSpec(NamedTuple):
     quantised_head: bool = False
     mixed: bool = True
     cpus: bool = False
+    copies_from: int | None = None
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
