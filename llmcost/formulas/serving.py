@@ -14,7 +14,7 @@ from llmcost.ground.errors import InputError, UnknownFigureError
 from llmcost.ground.options import declared
 from llmcost.ground.symbols import Expression, lift, show, symbol
 from llmcost.ground.symbols import evaluate as value_of
-from llmcost.machine.chip import Chip, Links
+from llmcost.machine.chip import Chip, HostSide, Links
 from llmcost.machine.efficiency import UNQUANTISED, Efficiency, Kernel
 from llmcost.model.blocks import sizes_of
 from llmcost.model.letters import letter_of
@@ -266,15 +266,19 @@ PEAKS = (
 )
 
 
-def symbolic_chip(chip: Chip) -> Chip:
-    """A chip in letters, a single one for all peaks where they are equal."""
+def symbolic_chip(chip: Chip, of: str = "") -> Chip:
+    """A chip in letters, a single one for all peaks where they are equal; `of`: whose they are, if not the GPU's."""
+
+    def letter(value: Number, name: str, meaning: str) -> Number:
+        return _figure(value, f"{name}[{of}]" if of else name, f"{meaning} ({of})" if of else meaning)
+
     values = (chip.peak, chip.plain_peak, chip.attention_peak)
     if len(set(values)) == 1:
-        peaks = [_figure(chip.peak, "P", "peak FLOP/s")] * 3
+        peaks = [letter(chip.peak, "P", "peak FLOP/s")] * 3
     else:
-        peaks = [_figure(value, *text) for value, text in zip(values, PEAKS, strict=True)]
-    bandwidth = _figure(chip.bandwidth, "BW", "memory bandwidth, bytes/s")
-    capacity = _figure(chip.capacity, "M", "bytes of memory")
+        peaks = [letter(value, *text) for value, text in zip(values, PEAKS, strict=True)]
+    bandwidth = letter(chip.bandwidth, "BW", "memory bandwidth, bytes/s")
+    capacity = letter(chip.capacity, "M", "bytes of memory")
     links = chip.links and Links(
         _figure(chip.links.node_bytes_per_s, "link", "bytes/s to other GPUs of the node, one direction"),
         _figure(chip.links.fabric_bytes_per_s, "fabric", "bytes/s to other nodes, of one GPU"),
@@ -282,10 +286,15 @@ def symbolic_chip(chip: Chip) -> Chip:
     )
     usable = capacity
     if chip.usable != chip.capacity:
-        usable = _figure(chip.usable, "Mu", "bytes of memory, as the driver reports it")
-    cached = _figure(chip.cached_peak, "Pkv", "peak FLOP/s of the cache's data type")
-    on_chip = _figure(chip.on_chip, "L2", "bytes that the chip's caches hold")
-    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip)
+        usable = letter(chip.usable, "Mu", "bytes of memory, as the driver reports it")
+    cached = letter(chip.cached_peak, "Pkv", "peak FLOP/s of the cache's data type")
+    on_chip = letter(chip.on_chip, "L2", "bytes that the chip's caches hold")
+    beside = chip.beside and HostSide(
+        symbolic_chip(chip.beside.chip, "host"),
+        symbolic_efficiency(chip.beside.efficiency, "host"),
+        _figure(chip.beside.copies, "copies", "bytes/s from the host's memory to the GPU's"),
+    )
+    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip, beside)
 
 
 def _figure(value: Number, letter: str, meaning: str) -> Number:

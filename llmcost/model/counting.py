@@ -56,8 +56,9 @@ class PassCost(NamedTuple):
     node_bytes: Number  # at least so many go from each GPU to others in its node
     fabric_bytes: Number  # and to other nodes
     spared_bytes: Number = 0  # of the weights, what is not read where all tokens choose the same experts
-    host_weight_bytes: Number = 0  # of the weights less what is spared, those that the host's memory has
+    host_weight_bytes: Number = 0  # of the weights, those in the host's memory
     host_cache_bytes: Number = 0  # and of the cache
+    host_spared_bytes: Number = 0  # and of what is spared
 
     def plus(self, other: "PassCost") -> "PassCost":
         """FLOPs and bytes of two parts together."""
@@ -88,14 +89,18 @@ class PassCost(NamedTuple):
         moved = self.weight_bytes + self.cache_bytes
         return moved - self.spared_bytes if present(self.spared_bytes) else moved
 
-    def on_gpu(self) -> "PassCost":
-        """The same with the bytes of the GPU's own memory alone, none of which is spared any more."""
-        weights = self.weight_bytes - self.spared_bytes - self.host_weight_bytes
-        return self._replace(weight_bytes=weights, cache_bytes=self.cache_bytes - self.host_cache_bytes, spared_bytes=0)
-
     def on_host(self) -> "PassCost":
         """The same with the bytes of the host's memory alone."""
-        return self._replace(weight_bytes=self.host_weight_bytes, cache_bytes=self.host_cache_bytes, spared_bytes=0)
+        there = (self.host_weight_bytes, self.host_cache_bytes, self.host_spared_bytes)
+        return self._replace(weight_bytes=there[0], cache_bytes=there[1], spared_bytes=there[2])
+
+    def on_gpu(self) -> "PassCost":
+        """The same with the bytes of the GPU's own memory alone."""
+        return self._replace(
+            weight_bytes=self.weight_bytes - self.host_weight_bytes,
+            cache_bytes=self.cache_bytes - self.host_cache_bytes,
+            spared_bytes=self.spared_bytes - self.host_spared_bytes,
+        )
 
     def traffic(self) -> Traffic:
         """The bytes that it must move; of the embedding, the rows that are looked up."""
@@ -121,8 +126,7 @@ def count_params(operators: Iterable[Operator]) -> Params:
 def count_pass(operators: Iterable[Operator]) -> PassCost:
     """FLOPs by part, and the bytes that a pass must move."""
     linear = attention = causal = head = linear_bytes = weights = cache = near = far = spared = 0
-    host_weights: Number = 0
-    host_cache: Number = 0
+    on_host: list[Number] = [0, 0, 0]
     for op in operators:
         count, part = op.count, op.part
         if isinstance(op, Communication):
@@ -135,8 +139,8 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
         cache = cache + count * op.cache_bytes()
         if op.facts.host is not None:
             away = op.facts.host.share
-            host_weights = host_weights + away * (weight - count * unread if present(unread) else weight)
-            host_cache = host_cache + away * count * op.cache_bytes()
+            host = (weight, count * op.cache_bytes(), count * unread if present(unread) else 0)
+            on_host = [before + away * each for before, each in zip(on_host, host, strict=True)]
         if op.scope == "sequence":
             attention = attention + count * op.flops(causal=False)
             causal = causal + count * op.flops(causal=True)
@@ -146,8 +150,7 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
         else:
             linear = linear + count * op.flops(causal=False)
             linear_bytes = linear_bytes + weight if part in ("attention", "mlp") else linear_bytes
-    counted = PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far, spared)
-    return counted._replace(host_weight_bytes=host_weights, host_cache_bytes=host_cache)
+    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far, spared, *on_host)
 
 
 def stored_bytes(operators: Iterable[Operator]) -> Number:
