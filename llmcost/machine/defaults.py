@@ -51,8 +51,12 @@ DEFAULTS: dict[str, Constant] = {
         "KTransformers, doc/en/AMX.md: 21 TFLOPS in bf16 on a Xeon of the fourth generation, of 32 cores at 3.4 GHz",
     ),
     **{
-        f"{kind}.memory@{family}": Constant(0.84, f"about 215 of 256 GB/s of Strix Halo's memory ({_STRIX})")
-        for kind in ("gemm", "narrow", "attention", "elementwise")
+        f"{kind}.memory@{family}": Constant(share, source)
+        for kinds, share, source in (
+            (("attention", "elementwise"), 0.84, f"about 215 of 256 GB/s of Strix Halo's memory ({_STRIX})"),
+            (("gemm", "narrow"), 0.5, "kvcache-ai/ktransformers, issue 477: 14 tokens/s of DeepSeek-R1 on an EPYC 9654"),
+        )
+        for kind in kinds
         for family in ("CPU", "AMX")
     },
     # Linear layers that compute in 8 or 4 bits; and those whose weights have fewer bits than they are multiplied in.

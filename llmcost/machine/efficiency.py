@@ -118,7 +118,7 @@ def family_of(hardware: HardwareSpec | None) -> str:
     if family:
         has_hbm = (hardware.gpu or hardware.name).startswith(prefixes)
         return family if has_hbm else f"{hardware.architecture} GDDR"
-    return FAMILIES.get(hardware.architecture, "")
+    return FAMILIES.get(hardware.architecture, "CPU" if hardware.is_cpu() else "")
 
 
 def _bits(weights: str) -> float:
