@@ -54,7 +54,11 @@ DEFAULTS: dict[str, Constant] = {
         f"{kind}.memory@{family}": Constant(share, source)
         for kinds, share, source in (
             (("attention", "elementwise"), 0.84, f"about 215 of 256 GB/s of Strix Halo's memory ({_STRIX})"),
-            (("gemm", "narrow"), 0.5, "kvcache-ai/ktransformers, issue 477: 14 tokens/s of DeepSeek-R1 on an EPYC 9654"),
+            (
+                ("gemm", "narrow"),
+                0.5,
+                "kvcache-ai/ktransformers, issue 477: 14 tokens/s of DeepSeek-R1 on an EPYC 9654",
+            ),
         )
         for kind in kinds
         for family in ("CPU", "AMX")

@@ -83,7 +83,7 @@ IS = {
     TEXT: lambda x: isinstance(x, str) and x != "",
 }
 MISSING = object()
-ON_REQUEST = ("request.", "serving.", "encoding.")  # sections that are there if an option asks for them
+ON_REQUEST = ("request.", "serving.", "encoding.", "offload.")  # sections that are there if an option asks for them
 
 
 def at(document, path):
@@ -370,7 +370,7 @@ def test_explaining_everything_gives_every_figure_with_the_value_of_the_estimate
     assert [each["quantity"] for each in result["explanations"]] == [
         path
         for path in QUANTITIES
-        if not path.startswith("encoding.")  # of images and sound
+        if not path.startswith(("encoding.", "offload."))  # of images and sound, of a host
     ]
     estimate = answer_of(cli, "estimate", *arguments)
     for each in result["explanations"]:
