@@ -29,8 +29,8 @@ memory: 768 GB
 bandwidth: {bandwidth} GB/s
 peak: {{fp16: {fp16} TFLOPS, bf16: {fp16} TFLOPS}}
 """
-# AlexsJones/llmfit, pull requests 774 and 778 (-ngl N leaves all layers but N - 1 to the CPU, an i9-10900X with 102 GB/s
-# beside an RTX 2080) and 755 (--n-cpu-moe): tokens/s at one sequence.
+# AlexsJones/llmfit, pull requests 774 and 778 (-ngl N leaves all layers but N - 1 to the CPU, an i9-10900X with 102
+# GB/s beside an RTX 2080) and 755 (--n-cpu-moe): tokens/s at one sequence.
 BESIDE_A_CARD = (
     ("qwen3-14b", "layers:9", 16.9),
     ("phi-4", "layers:9", 16.7),
