@@ -46,13 +46,17 @@ def hardware(
     *,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """The GPUs and systems of them (boxes, clouds, clusters) that are known by name; with a NAME, all of one."""
-    from llmcost.report.specs import chip_table, hardware_table, systems_table
+    """The GPUs, CPUs and systems (boxes, clouds, clusters) that are known by name; with a NAME, all of one."""
+    from llmcost.report.specs import chip_table, cpus_table, hardware_table, systems_table
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware
     from llmcost.specs.listing import hardware_row, system_row
 
-    lists = {"hardware": (hardware_row, hardware_table), "hardware/systems": (system_row, systems_table)}
+    lists = {
+        "hardware": (hardware_row, hardware_table),
+        "hardware/cpus": (hardware_row, cpus_table),
+        "hardware/systems": (system_row, systems_table),
+    }
     _catalog("hardware", name, load_hardware, chip_table, to_dict, lists, form)
 
 
@@ -123,7 +127,7 @@ def _catalog(
 
 
 def import_(
-    path: Annotated[str, Argument("PATH", "A config.json, the folder that holds it, or a hub id.")],
+    path: Annotated[str, Argument("PATH", "A config.json, the folder that holds it, a GGUF file, or a hub id.")],
     *,
     output: Annotated[
         str | None, Option("Where to write the spec.", metavar="FILE", long="-o", default="stdout")
@@ -145,6 +149,12 @@ def import_(
     if output is not None:
         refuse_input(Path(output), document.file)
     spec = model_from(document)  # refuses what contradicts itself before anything is written
+    if Path(document.file).suffix == ".json":
+        from llmcost.specs.checkpoint import compared
+
+        found = compared(Path(document.file), spec)
+        if found is not None:
+            document.data["notes"] = [*document.data.get("notes", ()), found if isinstance(found, str) else found.said]
     text = spec_text(document)
     if output is None:
         write(text, spec.unknown_keys)
@@ -153,9 +163,16 @@ def import_(
         write_file(Path(output), text)
 
 
+def _weights(found: Any) -> dict[str, Any]:
+    """What the files of weights beside a config say, for the answer of `check`."""
+    if found is None:
+        return {}
+    return {"weights": {"said": found} if isinstance(found, str) else found._asdict() | {"equal": found.equal}}
+
+
 def check(
     paths: Annotated[
-        list[str], Argument("PATH...", "Model or hardware specs in YAML, or config.json files.", several=True)
+        list[str], Argument("PATH...", "Model or hardware specs in YAML, config.json or GGUF files.", several=True)
     ],
     *,
     allow_unknown: o.AllowUnknown = (),
@@ -164,7 +181,9 @@ def check(
     """Whether specs of your own can be used. Exit code 1 if one cannot."""
     from llmcost.cli.output import show_json, write
     from llmcost.ground.errors import InputError, SpecError
+    from llmcost.model.spec import ModelSpec
     from llmcost.specs.catalog import hardware_of, read_model
+    from llmcost.specs.checkpoint import compared
     from llmcost.specs.engine import engine_from
     from llmcost.specs.models import model_from
 
@@ -180,6 +199,8 @@ def check(
             spec: Any = {"engine": engine_from, "hardware": hardware_of, "model": model_from}[kind](document)
             unknown += [f"{path}: {key}" for key in getattr(spec, "unknown_keys", ())]
             found: dict[str, Any] = {"ok": True, "kind": kind, "name": spec.name}
+            if isinstance(spec, ModelSpec) and Path(document.file).suffix == ".json":
+                found |= _weights(compared(Path(document.file), spec))
         except SpecError as error:
             where = {"line": error.line, "field": error.field, "problem": error.problem}
             found = {"ok": False, **where, "message": str(error)}
@@ -190,6 +211,8 @@ def check(
         write("", unknown)
         for each in results:
             sound = each["ok"]
-            write(f"{each['path']}: {each['kind']} {each['name']}, sound\n" if sound else f"{each['message']}\n")
+            weights = f"; {each['weights']['said']}" if "weights" in each else ""
+            line = f"{each['path']}: {each['kind']} {each['name']}, sound{weights}" if sound else each["message"]
+            write(f"{line}\n")
     if not all(each["ok"] for each in results):
         raise typer.Exit(1)

@@ -11,7 +11,8 @@ from llmcost.serving.options import Options
 
 def compare(
     models: Annotated[
-        list[str], Argument("MODEL...", "Shipped names, YAML specs, config.json files, or hub ids.", several=True)
+        list[str],
+        Argument("MODEL...", "Shipped names, YAML specs, config.json or GGUF files, or hub ids.", several=True),
     ],
     *,
     hw: o.SeveralHardware,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmcost.specs.hardware import HardwareSpec
 
 ModelName = Annotated[
-    str, Argument("MODEL", "A shipped name (llmcost models), a YAML spec, a config.json, or a hub id.")
+    str, Argument("MODEL", "A shipped name (llmcost models), a YAML spec, a config.json, a GGUF file, or a hub id.")
 ]
 ReadAs = Annotated[
     str | None,
@@ -90,13 +90,15 @@ def load_model(
     """
     from llmcost.specs import catalog
 
-    spec = catalog.load_model(name, kind, allow_unknown)
-    spec = spec.text_alone() if text_alone else spec
+    whole = catalog.load_model(name, kind, allow_unknown)
+    spec = whole.text_alone() if text_alone else whole
     given = options._asdict() if hasattr(options, "_asdict") else options or {}
     tokens = _longest(given)
     notes = [f"counted is {spec.counted}"] if spec.counted else []
-    if spec.source.endswith(".json") and not spec.source.startswith("http"):  # of a config of the user's own
+    if spec.source.endswith((".json", catalog.GGUF)) and not spec.source.startswith("http"):  # a file of the user's own
         notes += spec.notes
+    if differs := catalog.beside(whole):
+        notes += [differs]
     if spec.unread and given.get("weight_dtype"):
         notes.append(f"weights are in --weight-dtype, as its quantisation is not understood: {spec.unread}")
     if tokens > spec.longest and not spec.has_position_table:

@@ -96,6 +96,9 @@ def _pass(path: str, per: str, what: str, rule: str, also: str) -> dict[str, Qua
         f"{path}.bound.network_seconds": Quantity(
             "s", f"{what}: what the communication between GPUs needs over their links", ROOFLINE, "屋顶线 通信"
         ),
+        f"{path}.bound.host_seconds": Quantity(
+            "s", f"{what}: what the bytes in the host's memory need at its full bandwidth", ROOFLINE
+        ),
     }
 
 
@@ -194,6 +197,14 @@ QUANTITIES: dict[str, Quantity] = {
     "encoding.flops": Quantity(
         "FLOP", "the towers on images and sound of all prompts", "2 a multiply-add", "images vision 图像 计算量"
     ),
+    "offload.weights_bytes": Quantity("B", "weights in the host's memory (--offload)", DOCS, "host cpu 主机 内存"),
+    "offload.kv_cache_bytes": Quantity(
+        "B", "KV cache of the layers that are in the host's memory", DOCS, "host cpu 主机 缓存"
+    ),
+    "offload.usable_bytes": Quantity("B", "the host's memory", "its spec", "cpu ram 主机 内存"),
+    "offload.read_bytes": Quantity("B", "read from the host's memory in a decode step", DOCS, "cpu 主机 访存"),
+    "offload.sent_bytes_per_step": Quantity("B", "between host and GPU in a decode step", DOCS, "pcie 主机"),
+    "offload.sent_bytes_of_prefill": Quantity("B", "between host and GPU for all prompts", DOCS, "pcie 主机"),
     "model.max_position_embeddings": Quantity(
         "tokens",
         "positions that the model was made for; a longer context costs what it costs",

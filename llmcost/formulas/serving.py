@@ -15,7 +15,7 @@ from llmcost.ground.errors import InputError, UnknownFigureError
 from llmcost.ground.options import declared
 from llmcost.ground.symbols import Expression, lift, show, symbol
 from llmcost.ground.symbols import evaluate as value_of
-from llmcost.machine.chip import Chip, Links
+from llmcost.machine.chip import Chip, HostSide, Links
 from llmcost.machine.efficiency import UNQUANTISED, Efficiency, Kernel
 from llmcost.model.blocks import sizes_of
 from llmcost.model.letters import letter_of
@@ -132,6 +132,8 @@ def symbolic_bytes(size: ElementBytes) -> ElementBytes:
         "bytes an element of the type that linear layers compute in",
         "bytes an element of a latent's rotary part in the KV cache",
         "bytes of a scale in the KV cache",
+        "bytes of a matrix's codebooks",
+        "bytes of an input channel's scale",
     )
     letters = zip(size._fields, size, meanings, strict=True)
     return ElementBytes(*(value and symbol(letter, value, meaning) for letter, value, meaning in letters))
@@ -277,15 +279,19 @@ PEAKS = (
 )
 
 
-def symbolic_chip(chip: Chip) -> Chip:
-    """A chip in letters, a single one for all peaks where they are equal."""
+def symbolic_chip(chip: Chip, of: str = "") -> Chip:
+    """A chip in letters, a single one for all peaks where they are equal; `of`: whose they are, if not the GPU's."""
+
+    def letter(value: Number, name: str, meaning: str) -> Number:
+        return _figure(value, f"{name}[{of}]" if of else name, f"{meaning} ({of})" if of else meaning)
+
     values = (chip.peak, chip.plain_peak, chip.attention_peak)
     if len(set(values)) == 1:
-        peaks = [_figure(chip.peak, "P", "peak FLOP/s")] * 3
+        peaks = [letter(chip.peak, "P", "peak FLOP/s")] * 3
     else:
-        peaks = [_figure(value, *text) for value, text in zip(values, PEAKS, strict=True)]
-    bandwidth = _figure(chip.bandwidth, "BW", "memory bandwidth, bytes/s")
-    capacity = _figure(chip.capacity, "M", "bytes of memory")
+        peaks = [letter(value, *text) for value, text in zip(values, PEAKS, strict=True)]
+    bandwidth = letter(chip.bandwidth, "BW", "memory bandwidth, bytes/s")
+    capacity = letter(chip.capacity, "M", "bytes of memory")
     links = chip.links and Links(
         _figure(chip.links.node_bytes_per_s, "link", "bytes/s to other GPUs of the node, one direction"),
         _figure(chip.links.fabric_bytes_per_s, "fabric", "bytes/s to other nodes, of one GPU"),
@@ -293,12 +299,19 @@ def symbolic_chip(chip: Chip) -> Chip:
     )
     usable = capacity
     if chip.usable != chip.capacity:
-        usable = _figure(chip.usable, "Mu", "bytes of memory, as the driver reports it")
-    cached = _figure(chip.cached_peak, "Pkv", "peak FLOP/s of the cache's data type")
-    on_chip = _figure(chip.on_chip, "L2", "bytes that the chip's caches hold")
-    half_sums = _figure(chip.half_sums, "Ph", "peak FLOP/s of fp16 products that are added up in fp16")
-    least = _figure(chip.least_peak, "P4", "peak FLOP/s of the fastest data type that holds weights of fp4")
-    return Chip(peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip, half_sums, least)
+        usable = letter(chip.usable, "Mu", "bytes of memory, as the driver reports it")
+    cached = letter(chip.cached_peak, "Pkv", "peak FLOP/s of the cache's data type")
+    on_chip = letter(chip.on_chip, "L2", "bytes that the chip's caches hold")
+    half_sums = letter(chip.half_sums, "Ph", "peak FLOP/s of fp16 products that are added up in fp16")
+    least = letter(chip.least_peak, "P4", "peak FLOP/s of the fastest data type that holds weights of fp4")
+    beside = chip.beside and HostSide(
+        symbolic_chip(chip.beside.chip, "host"),
+        symbolic_efficiency(chip.beside.efficiency, "host"),
+        _figure(chip.beside.copies, "copies", "bytes/s from the host's memory to the GPU's"),
+    )
+    return Chip(
+        peaks[0], peaks[1], peaks[2], bandwidth, capacity, links, usable, cached, on_chip, half_sums, least, beside
+    )
 
 
 def _figure(value: Number, letter: str, meaning: str) -> Number:

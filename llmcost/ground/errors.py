@@ -110,9 +110,9 @@ def check_word(option: str, value: str, known: tuple[str, ...], parts: int = 1) 
 
 
 def _nearest(asked: str, known: tuple[str, ...]) -> str:
-    """The known words; of many, those that are like what was asked for, or the first; and where to find the others.
+    """The known words; of many, some, and where to find the others.
 
-    Words that begin with what was asked for come first: of int3, int3-g64 and not int8.
+    Those that begin with what was asked for, shortest first; or else the first ones, and those that are like it.
     """
     if len(known) <= 10:
         return ", ".join(known)
@@ -121,5 +121,5 @@ def _nearest(asked: str, known: tuple[str, ...]) -> str:
     word = asked.lower().replace("_", "-")
     begin = [each for each in known if word and each.replace("_", "-").startswith(word)]
     near = [] if begin else get_close_matches(word.replace("-", "_"), known, n=6, cutoff=0.5)
-    found = begin[:9] or near or known[:9]
+    found = sorted(begin, key=len)[:9] or list(dict.fromkeys((*known[:4], *near)))
     return f"{', '.join(found)} or another format of docs/conventions.md"

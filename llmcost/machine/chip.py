@@ -11,6 +11,7 @@ from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import OWN, Figure, HardwareSpec
 
 if TYPE_CHECKING:
+    from llmcost.machine.efficiency import Efficiency
     from llmcost.specs.profile import Profile  # most answers read none
 
 
@@ -34,6 +35,14 @@ class Links(NamedTuple):
     over_pcie: bool = False  # whether those in its node are reached over PCIe alone
 
 
+class HostSide(NamedTuple):
+    """The CPU beside a GPU: its figures, what kernels reach there, and bytes a second of copies from the host."""
+
+    chip: Chip
+    efficiency: Efficiency
+    copies: Number
+
+
 class Chip(NamedTuple):
     """The figures of a GPU for computing in some data types; None where no source gives one.
 
@@ -51,6 +60,7 @@ class Chip(NamedTuple):
     on_chip: Number = 0  # bytes that caches on the chip hold; 0 where no source says
     half_sums: Number = None  # FLOP/s of fp16 products that are added up in fp16, where that is faster
     least_peak: Number = None  # FLOP/s of the fastest type that holds the weights of linear layers, if not theirs
+    beside: HostSide | None = None  # where a part of the model is in the host's memory
 
     def peak_of(self, op: Operator) -> Number:
         """The peak of the data type that an operator computes in, as engines run it.
@@ -122,7 +132,7 @@ def usable_bytes(hardware: HardwareSpec) -> Number:
         return int(hardware.usable_memory.value)
     memory = hardware.memory
     share = GIB_SHARE.get(hardware.vendor)
-    if share is None or memory.source == OWN or memory.note.startswith(UNIFIED):
+    if share is None or memory.source == OWN or memory.note.startswith(UNIFIED) or hardware.is_cpu():
         return int(memory.value)
     return int(memory.value / 10**9 * 2**30 * share.value)
 

@@ -23,6 +23,8 @@ FAMILIES = {  # architecture -> family, where GPUs of one architecture are alike
     "CDNA 4": "CDNA 3",
     **dict.fromkeys(("RDNA 3", "RDNA 3.5", "RDNA 4"), "RDNA"),
     **dict.fromkeys(("M1", "M2", "M3", "M4", "M5"), "Apple"),
+    **dict.fromkeys(("Zen 4", "Zen 5"), "CPU"),
+    **dict.fromkeys(("Golden Cove", "Redwood Cove"), "AMX"),  # CPUs with matrix units
 }
 # Architecture -> the family of its GPUs with HBM, or with ECC in their GDDR, and how their names begin; its others are
 # "<architecture> GDDR".
@@ -37,6 +39,7 @@ DATA_CENTRE = {
 # kernels reach the same shares, so that GPUs of a family are told apart by their peaks, bandwidths and links alone.
 MEASURED = {"Hopper": "h200"}
 
+_STRIX = "softab, hardware/strix-halo.yaml; of other CPUs none here"
 DEFAULTS: dict[str, Constant] = {
     # Linear layers in 16 bits: shares of the peak and of the bandwidth.
     "gemm.compute": Constant(0.74, "vidur: linear layers of two Llama 2 models, fp16, on A100, H100 and A40"),
@@ -45,6 +48,23 @@ DEFAULTS: dict[str, Constant] = {
     "gemm.compute@CDNA 3": Constant(
         0.51, "mamf: best shapes of three GPUs reach 0.51, 0.60 and 0.68; elsewhere typical ones reach 0.85 of that"
     ),
+    "gemm.compute@AMX": Constant(
+        0.19,
+        "KTransformers, doc/en/AMX.md: 21 TFLOPS in bf16 on a Xeon of the fourth generation, of 32 cores at 3.4 GHz",
+    ),
+    **{
+        f"{kind}.memory@{family}": Constant(share, source)
+        for kinds, share, source in (
+            (("attention", "elementwise"), 0.84, f"about 215 of 256 GB/s of Strix Halo's memory ({_STRIX})"),
+            (
+                ("gemm", "narrow"),
+                0.5,
+                "kvcache-ai/ktransformers, issue 477: DeepSeek-R1 on an EPYC 9654, 14 tokens/s",
+            ),
+        )
+        for kind in kinds
+        for family in ("CPU", "AMX")
+    },
     # Linear layers that compute in 8 or 4 bits; and those whose weights have fewer bits than they are multiplied in.
     "narrow.compute": Constant(0.721, "as on Hopper; nothing was fitted for other families"),
     "narrow.compute@Hopper": Constant(0.721, "trtllm-0.17: one H100"),

@@ -43,26 +43,29 @@ from llmcost.model.operators import (
     TokenProduct,
 )
 
-LIMITS = ("compute", "memory bandwidth", "network")  # in the order of a Bound
+LIMITS = ("compute", "memory bandwidth", "network", "the host's memory")  # in the order of a Bound
+
+PEAKS = ("peak", "plain_peak", "attention_peak", "cached_peak")  # of a Chip
 
 
 class Bound(NamedTuple):
     """The seconds that a pass needs at least: for its FLOPs, for its bytes of memory, for those between GPUs.
 
-    The three may overlap perfectly. None where a peak, the bandwidth or a link is not known.
+    And for what the host's memory has, where a part of the model is there. All may overlap perfectly. None where a
+    peak, the bandwidth or a link is not known.
     """
 
     compute_seconds: Number
     memory_seconds: Number
     network_seconds: Number = 0
+    host_seconds: Number = 0
 
     def seconds(self) -> Number:
-        """The largest of the three; None where one of them is not known."""
-        if self.compute_seconds is None or self.memory_seconds is None or self.network_seconds is None:
+        """The largest of them; None where one of them is not known."""
+        if _unknown(self):
             return None
         times = [self.compute_seconds, self.memory_seconds]
-        if present(self.network_seconds):
-            times.append(self.network_seconds)
+        times += [each for each in (self.network_seconds, self.host_seconds) if present(each)]
         return largest(times)
 
 
@@ -77,11 +80,24 @@ def bound(cost: PassCost, chip: Chip, flops: str, moved: str, passes: Number = 1
         ("fabric", cost.fabric_bytes, links.fabric_bytes_per_s),
     )
     network = [_over(named("exchanged", sent, of=where), rate) for where, sent, rate in communication if present(sent)]
+    mine, hosts = cost, 0
+    if chip.beside is not None:
+        host = chip.beside.chip
+        mine, theirs = cost.on_gpu(), _from_memory(cost.on_host(), host, f"host_{moved}", passes)
+        chip, hosts = _together(chip, host), _over(theirs, host.bandwidth)
     return Bound(
         _least_compute(cost, chip, flops),
-        _over(_from_memory(cost, chip, moved, passes), chip.bandwidth),
+        _over(_from_memory(mine, chip, moved, passes), chip.bandwidth),
         None if _unknown(network) else largest([0, *network]),
+        hosts,
     )
+
+
+def _together(chip: Chip, host: Chip) -> Chip:
+    """The chip with the peaks of both: whatever the one does not compute, the other may."""
+    pairs = [(getattr(chip, peak), getattr(host, peak)) for peak in PEAKS]
+    peaks = [None if own is None else own if theirs is None else own + theirs for own, theirs in pairs]
+    return chip._replace(**dict(zip(PEAKS, peaks, strict=True)))
 
 
 def _from_memory(cost: PassCost, chip: Chip, name: str, passes: Number) -> Number:

@@ -11,9 +11,16 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number, divide, present
 from llmcost.model import verify
 from llmcost.model.blocks import Builder, NoBlock
-from llmcost.model.blocks.builder import NORM_OF_INPUT, NORM_WEIGHTS, ON_EVERY_GPU, RESIDUAL_NORM, TOKENS
-from llmcost.model.operators import EVERYWHERE, OWN, Elementwise, Facts, Gemm, Lookup, Operator, Stored
-from llmcost.model.sizes import ElementBytes, Load
+from llmcost.model.blocks.builder import (
+    NORM_OF_INPUT,
+    NORM_WEIGHTS,
+    ON_EVERY_GPU,
+    RESIDUAL_NORM,
+    TOKENS,
+    own_format,
+)
+from llmcost.model.operators import EVERYWHERE, OWN, Elementwise, Facts, Gemm, Lookup, Operator, Stored, Wider
+from llmcost.model.sizes import ElementBytes, Load, bytes_of
 from llmcost.model.spec import Layer, ModelSpec
 
 HEADS = Facts("heads")
@@ -57,6 +64,8 @@ def _stack(model: ModelSpec, size: ElementBytes, load: Load, logits: Number) -> 
     for layer in model.layers:
         layers += layer_operators(model, layer, size, load)
     first = [*embedding(model, size, load), *(op for tower in model.towers for op in tower.stored(size.Bx))]
+    if present(model.wider_bytes):
+        first.append(Wider("wider_weights", "norm", 1, model.wider_bytes, 1))
     return Pass(first, layers, head(model, size, load.b, logits))
 
 
@@ -104,7 +113,9 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
         yield from _of_sound(model, build)
         return
     projection = build.gemm("embedding_projection", "embedding", width, model.hidden_size, ON_EVERY_GPU)
-    yield _table("token_embedding", model.vocab_size + model.input_only_tokens, width, size, load, VOCABULARY)
+    rows = model.vocab_size + model.input_only_tokens
+    embedded = _table("token_embedding", rows, width, size, load, VOCABULARY)
+    yield embedded._replace(Bx=_table_bytes(model, "token_embedding", size)) if model.table_formats else embedded
     if model.embedding_projection == "tokens":
         yield projection
         width = model.hidden_size
@@ -182,7 +193,11 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
     if model.pooler:
         found.append(Stored("pooler", "lm_head", 1, h * h + h, size.Bw))
     tied = model.tie_word_embeddings
-    Bw = build.weight("lm_head", "lm_head", t, LOGITS) if model.quantized_lm_head else size.table()
+    Bw = build.weight("lm_head", "lm_head", t, v, LOGITS) if model.quantized_lm_head else size.table()
+    if tied and model.table_formats:
+        Bw = _table_bytes(model, "token_embedding", size)
+    elif own_format(model.table_formats, "lm_head"):
+        Bw = build._replace(formats=model.table_formats).weight("lm_head", "lm_head", t, v, LOGITS)
     if present(size.Bh):
         Bw = size.Bh
     return [*found, Gemm("lm_head", "lm_head", 1, b, positions, t, v, model.lm_head_bias, tied, Bw, size.Bx, LOGITS)]
@@ -212,6 +227,12 @@ def _builder(model: ModelSpec, count: Number, size: ElementBytes, load: Load) ->
 
 def _table(name: str, rows: Number, width: Number, size: ElementBytes, load: Load, facts: Facts) -> Operator:
     return Lookup(name, "embedding", 1, load.b, load.s, rows, width, size.table(), facts)
+
+
+def _table_bytes(model: ModelSpec, name: str, size: ElementBytes) -> Number:
+    """Bytes an element of the embedding or the LM head, of a model that has formats of their own for them."""
+    kept = own_format(model.table_formats, name)
+    return size.table() if kept is None else bytes_of(kept.bits_a_weight)
 
 
 def _norm(name: str, model: ModelSpec, width: Number, size: ElementBytes, b: Number, s: Number) -> Operator:

@@ -69,7 +69,8 @@ def _encoder_document(encoder: ModelSpec) -> dict[str, Any]:
 
 
 def _layer_document(layer: Layer) -> dict[str, Any]:
-    found = {"count": layer.count, "norms": layer.norms}
+    found: dict[str, Any] = {"count": layer.count, "norms": layer.norms}
+    found |= {name: getattr(layer, name) for name in ("unquantized", "formats") if getattr(layer, name)}
     blocks = {"mixer": _block_document(layer.mixer), "mlp": _block_document(layer.mlp)}
     crossed = layer.cross_attention
     return found | blocks | ({} if crossed is None else {"cross_attention": crossed._asdict()})

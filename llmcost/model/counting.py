@@ -56,6 +56,9 @@ class PassCost(NamedTuple):
     node_bytes: Number  # at least so many go from each GPU to others in its node
     fabric_bytes: Number  # and to other nodes
     spared_bytes: Number = 0  # of the weights, what is not read where all tokens choose the same experts
+    host_weight_bytes: Number = 0  # of the weights, those in the host's memory
+    host_cache_bytes: Number = 0  # and of the cache
+    host_spared_bytes: Number = 0  # and of what is spared
 
     def plus(self, other: "PassCost") -> "PassCost":
         """FLOPs and bytes of two parts together."""
@@ -86,6 +89,19 @@ class PassCost(NamedTuple):
         moved = self.weight_bytes + self.cache_bytes
         return moved - self.spared_bytes if present(self.spared_bytes) else moved
 
+    def on_host(self) -> "PassCost":
+        """The same with the bytes of the host's memory alone."""
+        there = (self.host_weight_bytes, self.host_cache_bytes, self.host_spared_bytes)
+        return self._replace(weight_bytes=there[0], cache_bytes=there[1], spared_bytes=there[2])
+
+    def on_gpu(self) -> "PassCost":
+        """The same with the bytes of the GPU's own memory alone."""
+        return self._replace(
+            weight_bytes=self.weight_bytes - self.host_weight_bytes,
+            cache_bytes=self.cache_bytes - self.host_cache_bytes,
+            spared_bytes=self.spared_bytes - self.host_spared_bytes,
+        )
+
     def traffic(self) -> Traffic:
         """The bytes that it must move; of the embedding, the rows that are looked up."""
         return Traffic(self.weight_bytes, self.cache_bytes, self.weight_bytes + self.cache_bytes)
@@ -110,6 +126,7 @@ def count_params(operators: Iterable[Operator]) -> Params:
 def count_pass(operators: Iterable[Operator]) -> PassCost:
     """FLOPs by part, and the bytes that a pass must move."""
     linear = attention = causal = head = linear_bytes = weights = cache = near = far = spared = 0
+    on_host: list[Number] = [0, 0, 0]
     for op in operators:
         count, part = op.count, op.part
         if isinstance(op, Communication):
@@ -120,6 +137,10 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
         weights, unread = weights + weight, op.spared_bytes()
         spared = spared + count * unread if present(unread) else spared
         cache = cache + count * op.cache_bytes()
+        if op.facts.host is not None:
+            away = op.facts.host.share
+            host = (weight, count * op.cache_bytes(), count * unread if present(unread) else 0)
+            on_host = [before + away * each for before, each in zip(on_host, host, strict=True)]
         if op.scope == "sequence":
             attention = attention + count * op.flops(causal=False)
             causal = causal + count * op.flops(causal=True)
@@ -129,7 +150,7 @@ def count_pass(operators: Iterable[Operator]) -> PassCost:
         else:
             linear = linear + count * op.flops(causal=False)
             linear_bytes = linear_bytes + weight if part in ("attention", "mlp") else linear_bytes
-    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far, spared)
+    return PassCost(linear, attention, causal, head, linear_bytes, weights, cache, near, far, spared, *on_host)
 
 
 def stored_bytes(operators: Iterable[Operator]) -> Number:

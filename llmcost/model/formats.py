@@ -6,7 +6,11 @@ padding.
 """
 
 import math
+import re
+from functools import lru_cache
 from typing import NamedTuple
+
+from llmcost.ground.units import BITS
 
 
 class Format(NamedTuple):
@@ -14,6 +18,7 @@ class Format(NamedTuple):
 
     `everywhere`: the embedding and the LM head are kept in it too, as in GGUF files. `square`: a group is a square.
     `padded`: engines pad what they load to whole groups, or groups run on from one row to the next.
+    `inputs`: bits that an input channel of a matrix shares. `matrix`: bits that a whole matrix has (codebooks).
     """
 
     bits: float
@@ -23,6 +28,8 @@ class Format(NamedTuple):
     everywhere: bool = False
     square: bool = False
     padded: bool = False
+    inputs: int = 0
+    matrix: int = 0
 
     @property
     def block(self) -> int:
@@ -59,8 +66,9 @@ FORMATS: dict[str, Format] = {
     "int8": Format(8),
     "int4": Format(4),
     "fp4": Format(4),
-    # An fp32 scale a block of 128 by 128 (DeepSeek-V3, arXiv 2412.19437, section 3.3.2).
-    "fp8-block128": Format(8, 128 * 128, 32, square=True),
+    "int2": Format(2),
+    # An fp32 scale a block, mostly of 128 by 128 (DeepSeek-V3, arXiv 2412.19437, section 3.3.2).
+    **{f"fp8-block{side}": Format(8, side * side, 32, square=True) for side in (128, 32, 64, 256)},
     "fp8-channel": Format(8, channel=16),  # compressed-tensors: a scale in the model's 16-bit type
     "fp8-channel-fp32": Format(8, channel=32),  # fbgemm: an fp32 scale
     "mxfp8": Format(8, 32, 8),  # an 8-bit exponent for 32 weights (OCP Microscaling Formats 1.0)
@@ -85,6 +93,26 @@ FORMATS: dict[str, Format] = {
         for group in (32, 64, 128)
     },
     "mlx-mxfp4": Format(4, 32, 8, everywhere=True),
+    # ModelOpt's INT4 of AWQ: scales in fp32 (modelopt/torch/export/quant_utils.py).
+    **{f"int4-g{group}-fp32": Format(4, group, 32) for group in (64, 128)},
+    # AQLM (arXiv 2401.06118): a code for each vector of g weights and codebook, in 8 or 16 bits; a codebook of 2^bits
+    # such vectors a matrix, and a scale an output channel, all in 16 bits (aqlm/inference.py of the package aqlm).
+    **{
+        f"aqlm-{books}x{bits}-g{group}": Format(
+            books * (8 if bits <= 8 else 16) / group, channel=16, matrix=16 * books * 2**bits * group
+        )
+        for books in (1, 2, 3, 4, 8)
+        for bits in (8, 12, 16)
+        for group in (4, 8, 16, 32)
+    },
+    # HIGGS (arXiv 2411.17525): a 16-bit scale a group; a table of 2^bits numbers and one of pairs a matrix.
+    **{
+        f"higgs-{bits}bit-g{group}": Format(bits, group, 16, matrix=16 * (2**bits + 2 * 4**bits))
+        for bits in (2, 3, 4)
+        for group in (64, 128, 256)
+    },
+    # EXL3 (after QTIP, arXiv 2406.11235): whole bits a weight, a 16-bit scale an input channel and an output channel.
+    **{f"exl3-{bits}bit": Format(bits, channel=16, inputs=16) for bits in range(1, 9)},
     # MLC's q4f16: a scale alone (llm.mlc.ai/docs/compilation/configure_quantization.html).
     "mlc-q4": Format(4, 32, 16, everywhere=True),
     **_INTEGERS,
@@ -94,6 +122,8 @@ FORMATS: dict[str, Format] = {
     "q2_k": _gguf(84), "q3_k": _gguf(110), "q4_k": _gguf(144), "q5_k": _gguf(176), "q6_k": _gguf(210),
     "iq4_nl": _gguf(18, 32), "iq4_xs": _gguf(136), "iq3_s": _gguf(110), "iq3_xxs": _gguf(98), "iq2_s": _gguf(82),
     "iq2_xs": _gguf(74), "iq2_xxs": _gguf(66), "iq1_m": _gguf(56), "iq1_s": _gguf(50),
+    "tq1_0": _gguf(54), "tq2_0": _gguf(66), "q1_0": _gguf(18, 128),
+    "gguf-mxfp4": _gguf(17, 32), "gguf-nvfp4": _gguf(36, 64),
     # GGUF, mixes of types: the average over the file of Llama 3.1 8B, measured (tools/quantize/README.md of llama.cpp).
     **{
         name: Format(bits, everywhere=True)
@@ -110,3 +140,32 @@ _PER_HEAD = {f"{kind}_per_token_head": Format(bits) for kind, bits in (("fp8", 8
 CACHES = {"fp8_ds_mla": Format(8, 128, 32), **_PER_HEAD}
 CACHE_SCALE = dict.fromkeys(_PER_HEAD, 4)  # bytes of a token's scale for one head
 ROTARY_PART = {"fp8_ds_mla": 2}  # bytes an element of the rotary part, where it is kept by itself
+
+_PART_OF_A_MIX = re.compile(r"(?:(\d{1,15})\*)?([a-z][a-z0-9_-]{0,30})")
+_BITS_OF_WEIGHTS = re.compile(r"(\d{1,18})/(\d{1,18})bit")
+MOST_PARTS = 8  # formats in one matrix
+
+
+@lru_cache(maxsize=4096)
+def format_of(name: str) -> Format | None:
+    """The format of that name; of a mix, such as 5*q4_k+q6_k, the average of its parts; None for what is none.
+
+    A plain type is one too, and so are bits of so many weights together, 19/8bit. Parts of a mix, so many of each,
+    share one operator, as the projections to queries, keys and values do: their bits with scales are averaged. What an
+    output channel has is not known of a mix.
+    """
+    if found := _plain(name):
+        return found
+    if whole := _BITS_OF_WEIGHTS.fullmatch(name):
+        return Format(int(whole[1]) / int(whole[2])) if int(whole[2]) else None
+    matches = [_PART_OF_A_MIX.fullmatch(part) for part in name.split("+", MOST_PARTS)]
+    parts = [(int(match[1] or 1), _plain(match[2])) for match in matches if match]
+    kept = [(share, form) for share, form in parts if form is not None and share]
+    if not 1 < len(matches) == len(kept) or any(form.channel or form.matrix for _, form in kept):
+        return None
+    return Format(sum(share * form.bits_a_weight for share, form in kept) / sum(share for share, _ in kept))
+
+
+def _plain(name: str) -> Format | None:
+    """The format of that name, or that of a plain type."""
+    return FORMATS.get(name) or (Format(BITS[name]) if name in BITS else None)

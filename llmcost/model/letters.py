@@ -15,6 +15,7 @@ ALPHABET: dict[str, tuple[str, str]] = {
     "position_offset": ("p0", "rows of the position table before the first position"),
     "embedding_size": ("e", "embedding size"),
     "type_vocab_size": ("vt", "token types"),
+    "wider_bytes": ("Wx", "bytes of weights without a format beyond those of activations"),
     "head_size": ("t", "input size of the LM head"),
     "cross_attention_size": ("hx", "hidden size of the encoder"),
     "count": ("L", "layers"),

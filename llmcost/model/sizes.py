@@ -16,7 +16,7 @@ class ElementBytes(NamedTuple):
     weights). Bh: the LM head, where its format was given (0: as the embedding). Bd: activations on their way to
     experts, in the type that linear layers compute in, with scales. Bm: elements of that type alone (both 0: as
     activations). Br: the rotary part of a latent in the cache (0: as the cache). Bs: what each head's key or value of a
-    token has for its scale.
+    token has for its scale. Bq: codebooks of a matrix, all together. Bi: what each of its input channels has.
     """
 
     Bw: Number
@@ -30,6 +30,8 @@ class ElementBytes(NamedTuple):
     Bm: Number = 0
     Br: Number = 0
     Bs: Number = 0
+    Bq: Number = 0
+    Bi: Number = 0
 
     def table(self) -> Number:
         """Bytes an element of the embedding, and of the LM head where it has no format of its own."""
@@ -94,5 +96,9 @@ def element_bytes(weight: str, compute: str, kv: str, head: str | None = None) -
     cached = bytes_of((FORMATS.get(kv) or CACHES.get(kv) or Format(BITS[kv])).bits_a_weight)
     table, rotary, scale = w if kept.everywhere else 0, ROTARY_PART.get(kv, 0), CACHE_SCALE.get(kv, 0)
     return ElementBytes(
-        w, x, cached, bytes_of(kept.channel), table, e, h, *dispatched_bytes(compute), Br=rotary, Bs=scale
+        *(w, x, cached, bytes_of(kept.channel), table, e, h, *dispatched_bytes(compute)),
+        Br=rotary,
+        Bs=scale,
+        Bq=bytes_of(kept.matrix),
+        Bi=bytes_of(kept.inputs),
     )

@@ -75,6 +75,9 @@ class ModelSpec(NamedTuple):
     `routing`: the law by which its routers send tokens to experts, which a workload chooses and no spec has.
     `seen`: states of images that a workload has its layers look at by cross-attention.
     `unknown_keys`: those of the config that are not understood and were left out all the same: counts may be wrong.
+    `table_formats`: what the embedding and the LM head are kept in, as token_embedding=q4_k, where each has a format of
+    its own beside `weight_format`. `wider_bytes`: what norms, biases and all else without a format take beyond the
+    bytes of activations, in a checkpoint that keeps them in 32 bits.
     `trained`: how its makers trained it, where they published that.
     Where a field may be left out of a spec, the default is the Llama family's.
     """
@@ -116,6 +119,8 @@ class ModelSpec(NamedTuple):
     lm_head_bias: bool = False
     weight_format: str = ""
     quantized_lm_head: bool = False
+    table_formats: tuple[str, ...] = ()
+    wider_bytes: Number = 0
     routing: Routing = UNIFORM
     seen: Number = 0
     notes: tuple[str, ...] = ()
@@ -127,9 +132,14 @@ class ModelSpec(NamedTuple):
 
     def without_formats(self) -> "ModelSpec":
         """The same, all linear layers in one format: what is chosen for them in place of the model's own."""
-        if not any(layer.formats for layer in self.layers):
+        if not self.has_own_formats() and not self.wider_bytes:
             return self
-        return self._replace(layers=tuple(layer._replace(formats=()) for layer in self.layers))
+        layers = tuple(layer._replace(formats=()) for layer in self.layers)
+        return self._replace(layers=layers, table_formats=(), wider_bytes=0)
+
+    def has_own_formats(self) -> bool:
+        """Whether some linear layers, the embedding or the LM head have a format of their own."""
+        return bool(self.table_formats) or any(layer.formats for layer in self.layers)
 
     def text_alone(self) -> "ModelSpec":
         """The text model without towers: what training counts, where these are mostly frozen."""

@@ -20,6 +20,7 @@ from llmcost.model.operators import Collective, Operator
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
+from llmcost.parallel.offload import Offload
 from llmcost.parallel.split import on_the_busiest, shard
 
 
@@ -27,7 +28,8 @@ class Server(NamedTuple):
     """What runs passes: everything that their time depends on but the load.
 
     `filled`: sequences that the ranks which share experts have, on average, over those of the fullest rank. `every`:
-    prompts have the logits of every position computed, not of their last alone.
+    prompts have the logits of every position computed, not of their last alone. `offload`: what is in the host's
+    memory.
     """
 
     model: ModelSpec
@@ -37,6 +39,7 @@ class Server(NamedTuple):
     layout: Layout
     filled: Number = 1
     every: bool = False
+    offload: Offload | None = None
 
     @property
     def pp(self) -> Number:
@@ -58,7 +61,8 @@ class Server(NamedTuple):
 
     def whole(self, load: Load) -> Pass:
         """A pass of the whole model before GPUs divide it."""
-        return forward(self.model, self.size, load, load.s if self.every else 1)
+        whole = forward(self.model, self.size, load, load.s if self.every else 1)
+        return whole if self.offload is None else self.offload.marked(whole, load)
 
     def divided(self, whole: Pass) -> Pass:
         """One GPU's share of a whole pass, with the collectives, all stages one after the other."""
@@ -71,6 +75,10 @@ class Server(NamedTuple):
                 for operators in whole
             ]
         )
+
+    def without_offload(self) -> Server:
+        """The same with all of the model on the GPU."""
+        return self if self.offload is None else self._replace(offload=None, chip=self.chip._replace(beside=None))
 
     def on_average(self, sequences: Number, mean: Number) -> Server:
         """The server of a rank that has the `mean` of so many sequences."""
@@ -105,7 +113,25 @@ class Server(NamedTuple):
 
     def seconds_of(self, operators: list[Operator]) -> list[Number] | None:
         """Expected seconds of each of some operators of one GPU, where experts are on the busiest one."""
-        return kernel_seconds(on_the_busiest(operators, self.layout), self.chip, self.efficiency)
+        seconds = kernel_seconds(on_the_busiest(operators, self.layout), self.chip, self.efficiency)
+        if self.offload is None or seconds is None:
+            return seconds
+        hosted = self._on_the_host(operators)
+        return None if hosted is None else list(map(self.offload.seconds, operators, seconds, hosted))
+
+    def _on_the_host(self, operators: list[Operator]) -> list[Number] | None:
+        """Expected seconds of each of some operators on the host's CPU; None where a figure of it is not known."""
+        assert self.offload is not None
+        return kernel_seconds(operators, self.offload.host.chip, self.offload.host.efficiency)
+
+    def over_the_link(self, load: Load) -> Number:
+        """Bytes between the host's memory and the GPU's in a pass; None where a time is not known that decides it."""
+        assert self.offload is not None
+        operators = self.whole(load).operators()
+        seconds, hosted = kernel_seconds(operators, self.chip, self.efficiency), self._on_the_host(operators)
+        if seconds is None or hosted is None:
+            return None
+        return sum_of(map(self.offload.sent, operators, seconds, hosted))
 
     def stages(self, share: Pass, kernels: list[Number] | None, load: Load) -> Stages | None:
         """Expected seconds of a pass from those of its operators."""

@@ -16,7 +16,7 @@ from llmcost.report.figures import UNKNOWN, band_in_words, context_of, degrees_o
 from llmcost.report.tables import Alarm, Table
 from llmcost.search.prices import Cost
 from llmcost.serving.options import DEGREES, IMAGE_SIZE, Workload
-from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Serving, leaves
+from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Offloaded, Serving, leaves
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
@@ -52,7 +52,8 @@ class Shown(NamedTuple):
 def estimate_tables(model: ModelSpec, e: Estimate, shown: Shown = Shown()) -> list[Table]:  # noqa: B008
     """The answer in a few lines; then times, memory and counts, and what these rest on."""
     answer = Table(_title(model, e), ("", ""), "ll", _verdict(model, e, shown))
-    counts = [Table("", ("", "", ""), "lrl", [*_memory(e), *_traffic(e, model), *_counts(model, e, shown)])]
+    rows = [*_memory(e), *_offload(e.offload, e.workload), *_traffic(e, model), *_counts(model, e, shown)]
+    counts = [Table("", ("", "", ""), "lrl", rows)]
     if e.hardware is None:
         return [answer, *counts, Table("", ("",), "l", (), (NO_GPU,))]
     mix = [_serving(e.workload, e.serving, e.accuracy)] if e.serving else []
@@ -233,7 +234,7 @@ def _memory(e: Estimate) -> list[tuple[str, str, str]]:
         at_once = "all sequences at once"
     rows = [
         ("Memory used" + " a GPU" * (w.gpus > 1), scaled(m.used_bytes, "B"), _capacity(m)),
-        ("  weights", scaled(m.weights_bytes, "B"), _weights(w)),
+        ("  weights", scaled(m.weights_bytes, "B"), _weights(w, mixed=e.model.mixed_weights)),
         ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
         ("  activations", scaled(m.activation_bytes, "B"), f"worst kernel, {at_once}"),
     ]
@@ -245,6 +246,7 @@ def _memory(e: Estimate) -> list[tuple[str, str, str]]:
     if m.set_aside_bytes is None:
         return rows
     runtime = context_of(e.hardware) + ", communication buffers" * (w.tp * w.pp * w.ep > 1)
+    runtime += ", room for weights that are copied" * (e.offload is not None)
     aside = f"fragmentation and all else (--memory-utilization {w.memory_utilization:g})"
     return [
         *rows,
@@ -284,6 +286,29 @@ def _cache(e: Estimate) -> str:
     if kv.bytes == e.workload.batch * (e.workload.context + 1) * kv.bytes_per_token:
         return f"{tokens} and each decoder's first, of {kv.bytes_per_token:,} B"
     return f"{tokens}; one adds {kv.bytes_per_token:,.0f} B until windows are full, states do not grow"
+
+
+def _offload(o: Offloaded | None, w: Workload) -> list[tuple[str, str, str]]:
+    """Rows of what is in the host's memory, if anything is."""
+    if o is None:
+        return []
+    part, _, count = w.offload.partition(":")
+    layers = f"{count} layers"
+    if part == "experts":
+        layers = "routed experts" + (f" of {layers}" if count else "")
+    room = f"of {scaled(o.usable_bytes, 'B')}: {'fits' if o.fits else 'DOES NOT FIT'}"
+    rows = [
+        ("In the host's memory", scaled(o.weights_bytes + o.kv_cache_bytes, "B"), room),
+        ("  weights", scaled(o.weights_bytes, "B"), f"{layers} on {o.host}"),
+    ]
+    if o.kv_cache_bytes:
+        rows.append(("  KV cache", scaled(o.kv_cache_bytes, "B"), "of the layers that are there"))
+    if o.sent_bytes_of_prefill is not None:
+        rows.append(("  sent in prefill", scaled(o.sent_bytes_of_prefill, "B"), "over PCIe, for all prompts"))
+    if o.sent_bytes_per_step is not None:
+        step = f"over PCIe; {scaled(o.read_bytes, 'B')} are read from the host's memory"
+        rows.append(("  sent in a step", scaled(o.sent_bytes_per_step, "B"), step))
+    return rows
 
 
 def _capacity(m: Memory) -> str:
@@ -423,8 +448,9 @@ def _bases(e: Estimate, shown: Shown) -> list[str]:
     decode = "; decode at full bandwidth" * _generates(e)
     both_ways = e.flops.prefill.causal == e.flops.prefill.full
     pairs = "all" if both_ways else "causal"
+    placed = "" if e.offload is None else "; all on the GPU"
     limit = f"limit     no implementation is faster: {pairs} pairs at peak, compulsory bytes at full bandwidth"
-    textbook = f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair{decode}"
+    textbook = f"textbook  {e.workload.mfu:.0%} of peak (--mfu) and every (query, key) pair{decode}{placed}"
     said = {
         "textbook": [textbook, *_beyond_limit(e)],
         "limit": [limit, *_held_on_chip(e)],
@@ -437,7 +463,8 @@ def _held_on_chip(e: Estimate) -> list[str]:
     """What the limit leaves in the chip's caches, where that is all weights or more."""
     assert e.hardware is not None
     chip, floor = e.hardware, e.decode.bound.memory_seconds
-    if floor is None or floor >= e.traffic.decode.total_bytes / chip.bandwidth_bytes_per_s * (1 - NOTICED):
+    here = e.traffic.decode.total_bytes - (e.offload.read_bytes if e.offload is not None else 0)
+    if floor is None or floor >= here / chip.bandwidth_bytes_per_s * (1 - NOTICED):
         return []
     return [f"          what fits the chip's caches ({scaled(chip.cache_bytes, 'B')}) is not read from memory again"]
 
@@ -465,7 +492,8 @@ def _errors(e: Estimate) -> list[str]:
         said = [f"{'whole batch':12}{band_in_words(e.accuracy.prefill)}"]
     kind = e.accuracy.prefill.of
     if not kind:
-        return [f"error     {UNKNOWN}: no published run was predicted by a profile of your own"]
+        of = "by a profile of your own" if e.offload is None else "of a model that is partly on the host"
+        return [f"error     {UNKNOWN}: no published run was predicted {of}"]
     if kind == OWN_RUNS:
         known = [each for each in said if UNKNOWN not in each]
         return [f"error     {kind}:", *(f"          {each}" for each in known)]
@@ -496,8 +524,10 @@ def _years(value: float | None) -> str:
     return UNKNOWN if value is None else f"{significant(value)} GPU-years"
 
 
-def _weights(w: Workload) -> str:
+def _weights(w: Workload, *, mixed: bool) -> str:
     """Data types of the weights: `linear layers fp8, the rest bf16`."""
+    if mixed:
+        return f"most linear layers {w.weight_dtype}, the others as the checkpoint has each"
     rest = activation_dtype(w.dtype)
     if w.weight_dtype == rest:
         return rest

@@ -23,24 +23,38 @@ def models_table(rows: list[dict[str, object]]) -> Table:
     return Table("", columns, "lrrrrrrrrl", cells)
 
 
-def hardware_table(rows: list[dict[str, object]]) -> Table:
-    """The list of GPUs, a row each: memory, peaks and links."""
+def cpus_table(rows: list[dict[str, object]]) -> Table:
+    """The list of CPUs, as that of GPUs."""
+    said = "Of CPUs, peaks are what AVX-512 or matrix units do in all cores; the memory is what is plugged in."
+    return hardware_table(rows, "CPU", "cores", said)
+
+
+def hardware_table(
+    rows: list[dict[str, object]],
+    device: str = "GPU",
+    parts: str = "SMs",
+    said: str = "Dense peaks of the matrix units, fp32 accumulation for bf16 and fp16.",
+) -> Table:
+    """The list of GPUs, a row each: memory, peaks and links. `parts`: what `sm_count` counts."""
     units = {
-        "GPU": "",
+        device: "",
         "memory": "B",
         "bandwidth": "B/s",
         **dict.fromkeys(("bf16", "fp16", "fp8", "int8", "fp4"), "FLOPS"),
         "interconnect": "B/s",
-        "SMs": "",
+        parts: "",
         "L2": "B",
         "L3": "B",
         "watts": "",
         "year": "",
     }
     cells = [tuple(_scaled(*pair) for pair in zip(row.values(), units.values(), strict=True)) for row in rows]
-    peaks = "Dense peaks of the matrix units, fp32 accumulation for bf16 and fp16."
     return Table(
-        "", tuple(units), "l" + "r" * (len(units) - 1), cells, (f"{peaks} –: no source found, or the GPU has none.",)
+        "",
+        tuple(units),
+        "l" + "r" * (len(units) - 1),
+        cells,
+        (f"{said} –: no source found, or the {device} has none.",),
     )
 
 
@@ -132,6 +146,7 @@ def _of_a_layer(layer: Mapping[str, Any]) -> dict[str, Any]:
     kinds = {"mixer": mixer["kind"], "mlp": mlp["kind"], "norms": layer["norms"]}
     crossed = layer.get("cross_attention", {})
     sizes = {field: value for field, value in (*mixer.items(), *mlp.items()) if field != "kind"}
+    kinds |= {field: layer[field] for field in ("unquantized", "formats") if field in layer}
     return kinds | sizes | {field: crossed[field] for field in ("cross_attention_size",) if field in crossed}
 
 
@@ -150,7 +165,7 @@ def chip_table(h: HardwareSpec) -> Table:
         (f"interconnect{kind}", h.interconnect),
         ("GPUs in a node", h.node_gpus),
         (f"fabric{fabric}", h.fabric),
-        ("SMs", h.sm_count),
+        ("cores" if h.is_cpu() else "SMs", h.sm_count),
         ("L2", h.l2),
         *([("L3", h.l3)] if h.l3 else []),
         ("TDP", h.tdp),
@@ -175,4 +190,6 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if hasattr(value, "_asdict"):
         return ", ".join(f"{name.replace('_', ' ')} {_cell(each)}" for name, each in value._asdict().items())
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -18,7 +18,7 @@ from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.search.prices import sold
 from llmcost.serving.estimate import estimate, workload_of
-from llmcost.serving.options import BASES, Options
+from llmcost.serving.options import BASES, COMPUTE_DTYPES, Options
 from llmcost.serving.results import to_dict
 from llmcost.specs.catalog import load_engine
 from llmcost.specs.hardware import HardwareSpec
@@ -187,6 +187,9 @@ def precisions_of(
 
     Raises InputError where one, or an option, makes no sense on any GPU.
     """
+    formats = [each for each in dtypes or () if each not in COMPUTE_DTYPES]  # --dtype q4_0 is a format of weights
+    if formats:
+        dtypes, weights = [each for each in dtypes or () if each not in formats], [*(weights or ()), *formats]
     if model.unread and weights is None:
         workload_of(model, None, options)  # which refuses it
     usual = [each.weight_dtype for each in usual_precisions(model, options.engine)]

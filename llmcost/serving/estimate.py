@@ -31,8 +31,10 @@ from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
 from llmcost.serving.encoding import check_inputs, encode, states_of
 from llmcost.serving.memory import serving_memory
+from llmcost.serving.offloading import check_offload, host_side, offload_of, offloaded
 from llmcost.serving.options import (
     CHUNK,
+    COMPUTE_DTYPES,
     DEGREES,
     LARGE_MEMORY,
     LAYOUT,
@@ -136,9 +138,12 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
     engine = None if w.engine is None else load_engine(w.engine)
     if hardware is not None:
         hardware = joined_by(hardware, w.link)
+    chip = chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype, w.weight_dtype)
+    if hardware is not None and w.offload is not None:
+        chip = chip._replace(beside=host_side(hardware, w, engine, started(w)))
     return (
         element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
-        chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype, w.weight_dtype),
+        chip,
         efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, started(w), engine, w.kv_dtype),
     )
 
@@ -229,15 +234,19 @@ def evaluate(
         serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
         training=unknown_training(params.text, trained)
         if model.encoder
-        else training(server, one_pass, forward_cost, params.text, w.tokens, trained, w.mfu),
+        else training(server.without_offload(), one_pass, forward_cost, params.text, w.tokens, trained, w.mfu),
         accuracy=Accuracy._make([*[efficiency.band(phase) for phase in SERVING], Band()]),
         encoding=None if encoded is None else encoded.answer,
+        offload=None if server.offload is None else offloaded(server, w, step),
     )
 
 
 def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec | None, w: Workload) -> Efficiency:
-    """The same with the errors that it has shown on published runs; by a profile of the user's own there are none."""
-    if hardware is None or w.profile is not None:
+    """The same with the errors that it has shown on published runs.
+
+    By a profile of the user's own there are none, nor of models that are partly on the host.
+    """
+    if hardware is None or w.profile is not None or w.offload is not None:
         return efficiency
     engine = None if w.engine is None else load_engine(w.engine)
     if engine is not None and engine.errors:
@@ -278,6 +287,8 @@ def training_reached(hardware: HardwareSpec | None, w: Workload) -> Efficiency:
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
     """The options with the defaults filled in. Raises InputError where they make no sense."""
     context, prompt = _check_sizes(model, options)
+    if options.dtype is not None and options.dtype not in COMPUTE_DTYPES:
+        options = _of_weights(options)
     if model.encoder is not None and options.chunk is not None:
         raise InputError(f"--chunk {options.chunk:,}: {model.name} has an encoder, which sees a whole prompt at once")
     if options.batch_prompts and options.chunk is not None:
@@ -286,11 +297,21 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
         raise InputError(f"{model.unread}; --weight-dtype says what linear layers are kept in, whatever it is")
     if options.profile is not None:
         refuse_of_a_gpu(options, hardware)
+    return _filled_in(model, hardware, options, context, prompt)
+
+
+def _filled_in(
+    model: ModelSpec, hardware: HardwareSpec | None, options: Options, context: Number, prompt: Number
+) -> Workload:
+    """The options, which make sense by themselves, with what follows from the model, the GPU and the engine."""
     dtype = options.dtype or computed_in(options.weight_dtype or model.weight_format, hardware, options.engine)
     weights = options.weight_dtype or model.weight_format or dtype
     if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):
         raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
     layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
+    if hardware is not None and hardware.is_cpu() and not is_one(layout.gpus()):
+        raise InputError(f"--gpus {layout.gpus()}: {hardware.title} is a CPU, and is counted as one socket alone")
+    check_offload(model, hardware, options, layout)
     for flag, asked in (("--dtype", options.dtype), ("--attention-dtype", options.attention_dtype)):
         if asked and hardware and hardware.peak and hardware.peak_of(asked) is None:
             known = ", ".join(dict.fromkeys([*hardware.peak, *hardware.vector_peak]))
@@ -317,6 +338,14 @@ def chunk_of(options: Options, hardware: HardwareSpec | None) -> int | None:
     return None if options.batch_prompts or options.engine else usual_chunk(hardware)
 
 
+def _of_weights(options: Options) -> Options:
+    """The options where `dtype` is a format of weights, which nothing computes in: that is what weights are kept in."""
+    if options.weight_dtype is not None:
+        both = f"--dtype {options.dtype}, --weight-dtype {options.weight_dtype}"
+        raise InputError(f"{both}: both are formats of weights; nothing computes in {options.dtype}")
+    return options._replace(dtype=None, weight_dtype=options.dtype)
+
+
 def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) -> Options:
     """The options with an engine's own defaults filled in.
 
@@ -331,6 +360,8 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
     if hardware is not None and not engine.runs_on(hardware):
         known, there = ", ".join(engine.vendors), ", ".join(engines_for(hardware))
         problem = f"{engine.title} runs on GPUs of {known}, not on {hardware.title}"
+        if hardware.is_cpu():
+            problem = f"what is known of it here is of GPUs, and {hardware.title} is a CPU"
         raise InputError(f"--engine {engine.name}: {problem}, for which there are {there}")
     if not engine.takes(weights):
         known = ", ".join(engine.formats)
@@ -429,7 +460,7 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
-    return Server(model, size, chip, efficiency, layout, share, every=w.logits == "all")
+    return Server(model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w))
 
 
 def usual_chunk(hardware: HardwareSpec | None) -> int:

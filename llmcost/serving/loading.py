@@ -13,6 +13,7 @@ from llmcost.ground.constants import Constant
 from llmcost.model.architecture import Pass
 from llmcost.model.counting import stored_bytes
 from llmcost.model.operators import Attention, Gemm, GroupedGemm, Operator
+from llmcost.parallel.offload import on_gpu
 from llmcost.parallel.pipeline import Server
 
 TILE = "vLLM's Marlin kernels (vllm/model_executor/layers/quantization/mxfp4.py, create_weights)"
@@ -28,7 +29,8 @@ def loaded_bytes(server: Server, share: Pass, weights: str) -> Number:
     from the embedding whose weights it uses, it keeps a copy of them.
     """
     first, last = stored_bytes(share.first), stored_bytes(share.last)
-    layers = stored_bytes(padded(share.layers, weights)) + copied_heads(share.layers, server.layout.tp)
+    here = on_gpu(share.layers) if server.offload is not None else share.layers
+    layers = stored_bytes(padded(here, weights)) + copied_heads(share.layers, server.layout.tp)
     if is_one(server.pp):
         return first + layers + last
     copied = sum([op.k * op.n * op.Bw for op in share.last if isinstance(op, Gemm) and op.tied])

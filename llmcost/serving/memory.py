@@ -29,7 +29,8 @@ from llmcost.ground.algebra import (
 )
 from llmcost.machine.process import SERVING_COMMUNICATORS, SERVING_CONTEXT
 from llmcost.model.architecture import Pass
-from llmcost.model.counting import kept_bytes
+from llmcost.model.counting import cache_bytes_per_token, kept_bytes, stored_bytes
+from llmcost.parallel.offload import largest_copy, on_gpu, on_host
 from llmcost.parallel.pipeline import Server, rank_share, shared_by
 from llmcost.serving.caches import CacheBound, allocation
 from llmcost.serving.loading import loaded_bytes
@@ -241,10 +242,11 @@ def held(server: Server, w: Workload, step: DecodeStep, kv: KvCache) -> HeldByte
     own = share if experts is None else share._replace(layers=dense)
     peak = step_peak(own, step.load.b * server.model.hidden_size * server.size.Bx)
     prompt_tokens = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk)
-    caches = allocation(share.layers, 0 if w.batch_prompts else prompt_tokens)
+    here = share.layers if server.offload is None else on_gpu(share.layers)
+    caches = allocation(here, 0 if w.batch_prompts else prompt_tokens)
     if not is_one(w.pp):
         caches = caches.scaled(server.stage_share())
-    least = named("kv_cache.bytes", kv.bytes)
+    least = named("kv_cache.bytes", kv.bytes) if server.offload is None else kept_bytes(here)
     if not is_one(w.gpus):
         least = server.on_a_stage(kept_bytes(share.layers) if is_one(parts) else kept_bytes(share.layers) * parts)
     in_flight = caches.prompt(w.context)
@@ -282,6 +284,8 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
     if usable is None:
         return found
     runtime = runtime_bytes(w)
+    if server.offload is not None:
+        runtime = runtime + largest_copy(step.share.layers)
     used = used + named("memory.runtime_bytes", runtime)
     budget = floor_div(usable * w.memory_utilization, 1)
     if w.free_memory_fraction is not None:
@@ -291,7 +295,7 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
     room = named("room", budget - runtime - weights)
     positions = maximum(server.model.longest, w.context)
     longest = has.largest_context(room, positions, grows=prompt_is_context, chunk=w.chunk)
-    return found._replace(
+    found = found._replace(
         runtime_bytes=runtime,
         used_bytes=used,
         set_aside_bytes=set_aside,
@@ -303,3 +307,20 @@ def serving_memory(server: Server, w: Workload, step: DecodeStep, kv: KvCache, p
         max_batch=maximum(0, has.largest_batch(room, w.dp)),
         max_context=maximum(0, longest),
     )
+    return found if server.offload is None else with_the_host(server, w, step, found)
+
+
+def with_the_host(server: Server, w: Workload, step: DecodeStep, found: Memory) -> Memory:
+    """The same where the host's memory has room for its part too: it fits, or as many sequences, as far as both do."""
+    assert server.offload is not None
+    usable, there = server.offload.host.chip.usable, on_host(step.share.layers)
+    weights, cache = stored_bytes(there), kept_bytes(there)
+    most, longest = found.max_batch, found.max_context
+    if present(cache):
+        room = maximum(0, usable - weights)
+        most = minimum(most, floor_div(room * w.batch, cache))
+        each = cache_bytes_per_token(there) * w.batch
+        if present(each):
+            longest = minimum(longest, w.context + floor_div(room - cache, each))
+    beyond = maximum(found.total_bytes - found.usable_bytes, weights + cache - usable)
+    return found._replace(fits=beyond <= 0, max_batch=most, max_context=maximum(0, longest))

@@ -6,7 +6,7 @@ Each option is declared here once, and nowhere else: `llmcost.ground.options` sa
 from typing import Annotated, NamedTuple, TypeAlias
 
 from llmcost.ground.algebra import Number
-from llmcost.ground.errors import InputError
+from llmcost.ground.errors import InputError, shortened
 from llmcost.ground.options import Option, Word, count, declared, flag, length, number, parse_name, share, word
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.formats import CACHES, FORMATS
@@ -98,6 +98,20 @@ def _check_routing(option: str, value: str) -> None:
         routing_of(value)
     except ValueError as error:
         raise InputError(f"{option} {value}: {error}") from None
+
+
+def _read_offload(text: str) -> str:
+    """What is on the host; also as llama.cpp's options are called."""
+    name = text.lower().replace(" ", "").replace("=", ":")
+    return {"moe": "experts", "cpu-moe": "experts"}.get(name, name)
+
+
+def _check_offload(option: str, value: str) -> None:
+    """Raise InputError for a text that names no part of a model."""
+    part, _, count = value.partition(":")
+    counted = part in ("experts", "layers") and count.isascii() and count.isdigit() and len(count) < 6
+    if value != "experts" and not counted:
+        raise InputError(f"{option} {shortened(value)}: experts, those of some layers (experts:20), or layers:20")
 
 
 IMAGE_SIZE = "1024x1024"  # of images, unless another is asked for
@@ -227,8 +241,8 @@ class Options(NamedTuple):
     dtype: Annotated[
         Word,
         word(
-            "Data type of computing and activations.",
-            COMPUTE_DTYPES,
+            "Data type of computing and activations; or a format of weights, as --weight-dtype.",
+            tuple(dict.fromkeys((*COMPUTE_DTYPES, *WEIGHT_DTYPES))),
             "TYPE",
             default="the weights', bf16, fp16: the first that the GPU has",
         ),
@@ -332,6 +346,19 @@ class Options(NamedTuple):
             default="the fastest link that the GPU has",
         ),
     ] = None
+    offload: Annotated[
+        Word,
+        Option(
+            "What stands in the host's memory: experts (experts:N of N layers), or layers:N; needs --host.",
+            _read_offload,
+            "PART",
+            _check_offload,
+            default="nothing",
+        ),
+    ] = None
+    host: Annotated[
+        Word, Option("The CPU that runs what --offload says: a shipped name or a YAML spec.", default="none")
+    ] = None
     mfu: Mfu = END_TO_END_MFU
     memory_utilization: Annotated[
         Number,
@@ -382,8 +409,8 @@ LAYOUT = ("gpus", *DEGREES, "gpus_per_node")
 SIZES = tuple(name for name, option in declared(Options).items() if option.letter and name not in LAYOUT)
 # Options that say what a GPU does, or how much of one is used: without a GPU they change no figure.
 OF_A_GPU = (
-    "profile", "cuda_graphs", "link", "mfu", "memory_utilization", "free_memory_fraction", "batch_prompts",
-    "communicator", "reserve_output", "tokens",
+    "profile", "cuda_graphs", "link", "offload", "host", "mfu", "memory_utilization", "free_memory_fraction",
+    "batch_prompts", "communicator", "reserve_output", "tokens",
 )  # fmt: skip
 BASES = ("textbook", "limit", "expected")
 PHASES = ("prefill", "decode", "train")  # of which operators are listed

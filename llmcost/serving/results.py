@@ -19,18 +19,24 @@ NOTICED = 0.01  # share by which the textbook is faster than the limit before th
 
 
 class Model(NamedTuple):
-    """The model's name, its parameters, what of it these are, in words, and the positions that it was made for."""
+    """The model's name, its parameters, what of it these are, in words, and the positions that it was made for.
+
+    `mixed_weights`: layers have formats of their own beside the workload's, as a checkpoint has them.
+    """
 
     name: str
     title: str
     params: Params
     counted: str
     max_position_embeddings: Number
+    mixed_weights: bool = False
 
 
 def model_of(model: ModelSpec, params: Params) -> Model:
     """What an answer says of its model."""
-    return Model(model.name, model.title, params, model.counted or "all", model.max_position_embeddings)
+    return Model(
+        model.name, model.title, params, model.counted or "all", model.max_position_embeddings, model.has_own_formats()
+    )
 
 
 class Hardware(NamedTuple):
@@ -106,6 +112,23 @@ class Memory(NamedTuple):
     max_batch: Number = None
     max_context: Number = None
     sampler_bytes: Number = None
+
+
+class Offloaded(NamedTuple):
+    """What is in the host's memory, and what goes between it and the GPU's.
+
+    `usable_bytes`: of the host's memory. `read_bytes`: of it in a decode step. `sent_bytes_per_step` and
+    `sent_bytes_of_prefill`: over the link in a decode step, and for all prompts; None where a time is not known.
+    """
+
+    host: str
+    weights_bytes: Number
+    kv_cache_bytes: Number
+    usable_bytes: Number
+    fits: Number
+    read_bytes: Number
+    sent_bytes_per_step: Number
+    sent_bytes_of_prefill: Number
 
 
 class PhaseTraffic(NamedTuple):
@@ -293,6 +316,7 @@ class Estimate(NamedTuple):
     training: TrainingRates
     accuracy: Accuracy
     encoding: Encoding | None = None
+    offload: Offloaded | None = None
 
     def beyond_limit(self) -> list[str]:
         """The phases in which the textbook is faster than the limit by a hundredth or more.

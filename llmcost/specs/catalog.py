@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from llmcost.specs.training_engine import TrainingEngine
 
 Made = TypeVar("Made")
+GGUF = ".gguf"
+LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDERS = {
     "models": ("models",),
-    "hardware": ("hardware", "hardware/systems"),
+    "hardware": ("hardware", "hardware/systems", "hardware/cpus"),
     "engines": ("hardware/engines",),
     "training engines": ("hardware/engines/training",),
 }
@@ -67,10 +69,18 @@ def load_model(name: str, kind: str | None = None, allow_unknown: Sequence[str] 
 def read_model(
     path: Path, kind: str | None = None, allow_unknown: Sequence[str] = (), *, strict: bool = True
 ) -> Document:
-    """The document of a model: of a YAML file, a config.json, or the folder that holds one. Raises SpecError.
+    """The document of a model: of a YAML file, a config.json, a GGUF file, or the folder that holds one of these.
 
-    `strict`: also for a quantisation that is not understood, which the spec otherwise says is unread.
+    `strict`: a quantisation that is not understood is refused too, which the spec otherwise says is unread. Raises
+    SpecError.
     """
+    path = _gguf_in(path)
+    if path.suffix == GGUF:
+        if kind is not None:
+            raise InputError(f"--as {kind}: says how to read a config.json, and {path.name} says its architecture")
+        from llmcost.specs.importer.gguf import read_gguf
+
+        return read_gguf(path, allow_unknown)
     if isdir(path) or path.suffix == ".json":
         # Every architecture, of which a YAML spec needs none.
         from llmcost.specs.importer.huggingface import read_config
@@ -84,10 +94,35 @@ def read_model(
     return read_yaml(path)
 
 
+def beside(model: ModelSpec) -> str:
+    """How the files of weights beside the config of a user's own differ from what is counted; "" where they do not."""
+    if not model.source.endswith(".json") or model.source.startswith("http"):
+        return ""
+    from llmcost.specs.checkpoint import compared
+
+    found = compared(Path(model.source), model)
+    if found is None or isinstance(found, str):
+        return found or ""
+    return "" if found.equal else found.said
+
+
+def _gguf_in(path: Path) -> Path:
+    """The one GGUF file, or the first part of one, of a folder without a config; else the path as it is."""
+    if not isdir(path) or lexists(path / "config.json"):
+        return path
+    found = sorted(each for each in path.glob(f"*{GGUF}") if not LATER_PART.search(each.name))
+    models = [each for each in found if not each.name.startswith("mmproj")]
+    if len(models) > 1:
+        raise InputError(
+            f"{path}: which of its {len(models)} GGUF files? {', '.join(each.name for each in models[:3])}…"
+        )
+    return models[0] if models else path
+
+
 def load_hardware(name: str) -> HardwareSpec:
     """The GPU, or the GPU in the system, of that name, alias or path. Raises UnknownNameError or SpecError."""
     path = find("hardware", name)
-    if path.parent == shipped("hardware"):
+    if path.parent in (shipped("hardware"), shipped("hardware/cpus")):
         return _kept(path, hardware_from)
     return hardware_of(read_yaml(path))
 
@@ -156,7 +191,7 @@ def find(kind: str, name: str) -> Path:
 
     Raises UnknownNameError, which lists similar names, or InputError for a path that leads nowhere.
     """
-    if name.endswith((".yaml", ".yml", ".json")) or (("/" in name or "\\" in name) and lexists(name)):
+    if name.endswith((".yaml", ".yml", ".json", GGUF)) or (("/" in name or "\\" in name) and lexists(name)):
         return Path(name)
     for folder in FOLDERS[kind]:
         if f"{name}.yaml" in listdir(shipped(folder)):  # noqa: PTH208 - a path for each takes a millisecond

@@ -44,7 +44,8 @@ SCHEMA = record(
         **dict.fromkeys(("chunk", "max_num_seqs"), _LIMIT),
         "free_memory_fraction": _sourced(_SHARE),
         "activations": _sourced(choice("bf16", "fp16")),
-        "reserve_output": _sourced(FLAG),
+        **dict.fromkeys(("reserve_output", "cpus"), _sourced(FLAG)),
+        "copies_from": _sourced(SIZE),
         "quantised_head": _sourced(FLAG),
         "mixed": _sourced(FLAG),
         "sampler": _sourced(number(0, 1000)),
@@ -80,7 +81,9 @@ class EngineSpec(NamedTuple):
     the same time as routed ones. `formats`: of weights that it has kernels for, as patterns of their names; none:
     nothing is said of them. `activations`: the type that it computes in unless told otherwise; None: what the model and
     the GPU have. `kv_dtype`: what caches are kept in where weights are of a format whose checkpoints say so. `sampler`:
-    bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before it sizes its cache.
+    bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before it sizes its cache. `cpus`: it
+    runs on CPUs too, and its figures may be taken for them. `copies_from`: tokens at a time from which it copies
+    weights out of the host's memory to the GPU; None: whenever that is quicker.
     """
 
     name: str
@@ -109,12 +112,15 @@ class EngineSpec(NamedTuple):
     formats: tuple[str, ...] = ()
     activations: str | None = None
     sampler: float = 0
+    cpus: bool = False
+    copies_from: int | None = None
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
     def runs_on(self, hardware: HardwareSpec) -> bool:
-        """Whether it runs on GPUs of this vendor, and its figures are of this one."""
-        return hardware.vendor in self.vendors and self.gpu in ("", hardware.name, hardware.gpu)
+        """Whether it runs on GPUs of this vendor, or on this CPU, and its figures are of this one."""
+        known = self.cpus if hardware.is_cpu() else hardware.vendor in self.vendors
+        return known and self.gpu in ("", hardware.name, hardware.gpu)
 
     def takes(self, weights: str) -> bool:
         """Whether it has kernels for weights in this format, or in those of both kinds of layers, joined by a `+`."""

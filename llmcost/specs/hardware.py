@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.reader import Document, Key, read_yaml
-from llmcost.specs.schema import SIZE, TEXT, Schema, mapping, record, several, validate
+from llmcost.specs.schema import SIZE, TEXT, Schema, choice, mapping, record, several, validate
 
 FIGURE: Schema = {  # whose text `parse_quantity` reads
     "type": "custom-error",
@@ -33,6 +33,7 @@ MEASURES = {  # figures that are written with a unit, and the base unit that the
 LINKS = ("interconnect", "fabric")
 USUAL_NODE = 8  # GPUs in a box, where no source says
 OWN = "own"  # the source of a figure that stands without one
+DEVICES = ("gpu", "cpu")  # the first where nothing else is said
 COUNTS = ("launch_year", "sm_count", "node_gpus")
 LINK = record(required={"kind": TEXT, "value": FIGURE, "source": TEXT}, optional={"note": TEXT})
 SOURCES = mapping(record(required={"title": TEXT}, optional={"url": TEXT}))
@@ -46,6 +47,7 @@ SCHEMA = record(
         "sources": SOURCES,
     },
     optional={
+        "device": choice(*DEVICES),
         "architecture": TEXT,
         "aliases": several(TEXT),
         "usable_memory": _sourced(FIGURE),
@@ -93,14 +95,15 @@ class Figure(NamedTuple):
 
 
 class HardwareSpec(NamedTuple):
-    """One GPU (or one die of it, or one TPU chip). A figure that no source gives is None or absent.
+    """One GPU (or one die of it, or one TPU chip), or one CPU. A figure that no source gives is None or absent.
 
     `peak` has the dense rates of the matrix units by data type, in FLOP/s, with fp32 accumulation for fp16 and bf16.
     `vector_peak` has the rates outside the matrix units, at which types that these lack are computed. `memory` is what
     the vendor calls it, in bytes (24 GB = 24e9), `usable_memory` what its driver reports to a process. `interconnect`
     is the fastest link to other chips: bytes a second, both directions and all links added up. It joins `node_gpus`
     of them in the usual box. `fabric` is the usual network between boxes: bytes a second of one GPU in one direction.
-    `l2` and `l3` (AMD's Infinity Cache) are the caches that all of the chip shares, in bytes.
+    `l2` and `l3` (AMD's Infinity Cache) are the caches that all of the chip shares, in bytes. Of a CPU the matrix units
+    are those of its cores, or what AVX-512 has for products; `sm_count` has its cores, `memory` what is plugged in.
     The share of these figures that a kernel reaches is no property of the chip, and is never kept here.
     """
 
@@ -127,6 +130,11 @@ class HardwareSpec(NamedTuple):
     usable_memory: Figure | None = None
     gpu: str = ""  # of a system: the GPU that it has
     l3: Figure | None = None
+    device: str = DEVICES[0]
+
+    def is_cpu(self) -> bool:
+        """Whether it is a CPU, whose memory is the machine's own."""
+        return self.device == "cpu"
 
     def peak_of(self, dtype: str) -> Figure | None:
         """FLOP/s of products in this type: of the matrix units, or, where they lack it (fp32), outside them."""

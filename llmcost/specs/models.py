@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from llmcost.ground.algebra import Number
 from llmcost.model.blocks import MIXERS, MLPS, STREAMS, CrossAttention
-from llmcost.model.formats import FORMATS
+from llmcost.model.formats import format_of
 from llmcost.model.spec import Layer, ModelSpec, Published, Trained
 from llmcost.model.tower_tokens import NEEDED
 from llmcost.model.towers import Tower, TowerOperator
@@ -102,6 +102,8 @@ SCHEMA = record(
         "lm_head_bias": FLAG,
         "weight_format": TEXT,
         "quantized_lm_head": FLAG,
+        "table_formats": several(TEXT),
+        "wider_bytes": SIZE,
         "notes": several(TEXT),
         "counted": TEXT,
         "unread": TEXT,
@@ -129,7 +131,8 @@ def model_from(document: Document) -> ModelSpec:
         raise document.error(
             ("embedding_projection",), "an embedding of another size than the hidden size, and only that, needs one"
         )
-    lists = {name: tuple(fields.get(name, ())) for name in ("aliases", "notes", "unknown_keys")}
+    lists = {name: tuple(fields.get(name, ())) for name in ("aliases", "notes", "unknown_keys", "table_formats")}
+    _refuse_unknown_formats(document, ("table_formats",), lists["table_formats"])
     given = {name: fields.pop(name) for name in MODEL if name in fields}
     streams = tuple(kind(**sizes) for kind in STREAMS if (sizes := _streams(document, kind, given)))
     towers = tuple(_tower(document, *entry) for entry in enumerate(fields.pop("towers", ())))
@@ -179,8 +182,15 @@ def _tower(document: Document, place: int, fields: dict[str, Any]) -> Tower:
 def _refuse_format(document: Document, weight_format: str) -> None:
     """Refuse a weight format that is not known; after a `+` stands that of routed experts."""
     for name in weight_format.split("+"):
-        if name not in ("bf16", "fp16", *FORMATS):
+        if format_of(name) is None:
             raise document.error(("weight_format",), f"{name!r} is not a format that is known")
+
+
+def _refuse_unknown_formats(document: Document, path: tuple[Key, ...], formats: tuple[str, ...]) -> None:
+    """Refuse an entry that is not a name and a format, as o_proj=int8-channel."""
+    for each in formats:
+        if format_of(each.partition("=")[2]) is None:
+            raise document.error(path, f"{each[:60]!r}: expected a linear layer and its format, a=int8")
 
 
 def _layers(document: Document, fields: dict[str, Any]) -> tuple[Layer, ...]:
@@ -215,9 +225,7 @@ def _layer(document: Document, path: tuple[Key, ...], fields: dict[str, Any], hi
     _refuse_contradictions(document, path, fields)
     others = {name: fields[name] for name in ("norms", "residual_scales", "reuses_weights") if name in fields}
     unquantized, formats = (tuple(fields.get(name, ())) for name in ("unquantized", "formats"))
-    for each in formats:
-        if each.partition("=")[2] not in FORMATS:
-            raise document.error((*path, "formats"), f"{each[:60]!r}: expected a linear layer and its format, a=int8")
+    _refuse_unknown_formats(document, (*path, "formats"), formats)
     return Layer(fields["count"], **blocks, **others, unquantized=unquantized, formats=formats)
 
 

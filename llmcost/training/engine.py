@@ -32,6 +32,8 @@ def engine_of(hardware: HardwareSpec, options: Any, zero: int | None = None) -> 
 
     Raises InputError where it does not run on the GPU.
     """
+    if hardware.is_cpu():
+        raise InputError(f"--hw {hardware.name}: training is counted on GPUs, and {hardware.title} is a CPU")
     if options.engine is None:
         return load_training_engine(usual_engine(hardware, options, options.zero if zero is None else zero))
     engine = load_training_engine(options.engine)

@@ -303,12 +303,13 @@ def test_the_fit_plays_what_the_product_answers():
 
 
 def test_every_gpu_has_defaults_and_those_of_one_family_share_them():
-    for name in names("hardware"):
-        shares = default_for(load_hardware(name)).kernels
+    devices = [load_hardware(name) for name in (*names("hardware"), *names("hardware/cpus"))]
+    for device in devices:
+        shares = default_for(device).kernels
         assert all(0 < kernel.memory <= 1 for kernel in shares.values())
     assert default_for(load_hardware("a100-80gb-sxm")) == default_for(load_hardware("a100-40gb-sxm"))
     assert default_for(load_hardware("h200"), "fp8", "fp8") != default_for(load_hardware("l40s"), "fp8", "fp8")
-    assert set(FAMILIES) | set(DATA_CENTRE) <= {load_hardware(name).architecture for name in names("hardware")}
+    assert set(FAMILIES) | set(DATA_CENTRE) <= {device.architecture for device in devices}
 
 
 # -- the command ------------------------------------------------------------------------------------

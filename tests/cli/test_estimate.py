@@ -84,7 +84,7 @@ IS = {
     TEXT: lambda x: isinstance(x, str) and x != "",
 }
 MISSING = object()
-ON_REQUEST = ("request.", "serving.", "encoding.")  # sections that are there if an option asks for them
+ON_REQUEST = ("request.", "serving.", "encoding.", "offload.")  # sections that are there if an option asks for them
 
 
 def at(document, path):
@@ -371,7 +371,8 @@ def test_explaining_everything_gives_every_figure_with_the_value_of_the_estimate
     assert [each["quantity"] for each in result["explanations"]] == [
         path
         for path in QUANTITIES
-        if not path.startswith("encoding.") and path != "memory.sampler_bytes"  # of images and sound; of an engine
+        if not path.startswith(("encoding.", "offload."))
+        and path != "memory.sampler_bytes"  # of images; a host; an engine
     ]
     estimate = answer_of(cli, "estimate", *arguments)
     for each in result["explanations"]:

@@ -24,8 +24,8 @@ from llmcost.serving.options import Options
 from llmcost.serving.results import leaves
 from llmcost.specs.catalog import load_hardware, load_model, names
 
-# Those of images and sound in prompts are compared in tests/serving/test_encoding.py.
-OF_TEXT = [path for path in QUANTITIES if not path.startswith("encoding.")]
+# Those of images and sound in prompts are compared in tests/serving/test_encoding.py, of a host in test_offload.py.
+OF_TEXT = [path for path in QUANTITIES if not path.startswith(("encoding.", "offload."))]
 WALK = yaml.safe_load((Path(__file__).parents[1] / "golden.yaml").read_text(encoding="utf-8"))["walk"]
 FORMS = {entry["id"]: entry["formula"] for entry in WALK["closed_forms"]}
 L, h, a, g, d, i, v, p, b, s, c, Bw, Bx, Bkv, BW = sympy.symbols("L h a g d i v p b s c Bw Bx Bkv BW", positive=True)

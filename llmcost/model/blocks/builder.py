@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from llmcost.ground.algebra import Number, present
-from llmcost.model.formats import FORMATS
+from llmcost.model.formats import Format, format_of
 from llmcost.model.operators import (
     INPUT,
     OWN,
@@ -78,7 +78,7 @@ class Builder(NamedTuple):
         tied: bool = False,
     ) -> Operator:
         """A linear layer on every token, k in, n out."""
-        b, s, Bw = self.load.b, self.load.s, self.weight(name, part, k, facts)
+        b, s, Bw = self.load.b, self.load.s, self.weight(name, part, k, n, facts)
         bias = bias and not self.reused
         return Gemm(name, part, self.count, b, s, k, n, bias, tied or self.reused, Bw, self.bytes.Bx, facts)
 
@@ -95,27 +95,26 @@ class Builder(NamedTuple):
         bias: bool = False,
     ) -> Operator:
         """`groups` linear layers, of which each token takes `active`."""
-        b, s, Bw = self.load.b, self.load.s, self.weight(name, part, k, facts)
+        b, s, Bw = self.load.b, self.load.s, self.weight(name, part, k, n, facts)
         return GroupedGemm(name, part, self.count, b, s, k, n, groups, active, bias, Bw, self.bytes.Bx, facts)
 
-    def weight(self, name: str, part: Part, k: Number, facts: Facts) -> Number:
-        """Bytes a weight of a linear layer of k inputs, with its part of the output channel's scale.
+    def weight(self, name: str, part: Part, k: Number, n: Number, facts: Facts) -> Number:
+        """Bytes a weight of a linear layer, k in, n out, with its part of scales of channels and of codebooks.
 
-        Weights of routers are kept in the activations' type.
+        Weights of routers are kept in the activations' type, unless `formats` names them.
         """
         size = self.bytes
+        module = name if facts.role == "router" else facts.module(part)
+        if self.unquantized and (module in self.unquantized or name in self.unquantized):
+            return size.Bx
+        if self.formats and (kept := own_format(self.formats, name, module)):
+            each, channel, inputs, matrix = map(bytes_of, (kept.bits_a_weight, kept.channel, kept.inputs, kept.matrix))
+            return _with_shared(each, channel, inputs, matrix, k, n, facts)
         if facts.role == "router":
             return size.Bx
-        if self.unquantized and (facts.module(part) in self.unquantized or name in self.unquantized):
-            return size.Bx
-        for each in self.formats:
-            named, _, form = each.partition("=")
-            if named in (name, facts.module(part)):
-                kept = FORMATS[form]
-                return bytes_of(kept.bits_a_weight) + (bytes_of(kept.channel) / k if kept.channel else 0)
         if facts.expert == "routed" and present(size.Be):
             return size.Be
-        return size.Bw + size.Bc / k if present(size.Bc) else size.Bw
+        return _with_shared(size.Bw, size.Bc, size.Bi, size.Bq, k, n, facts)
 
     def shift(self, name: str, part: Part, channels: Number, mixes: Number, facts: Facts) -> Operator:
         """Each token mixed with the one before it, in so many mixes."""
@@ -240,6 +239,27 @@ class Builder(NamedTuple):
         if present(scales):
             weights = weights + scales * h
         return self.elementwise(name, "norm", 2 * h, 2 * h, facts, weights=weights)
+
+
+def _with_shared(
+    each: Number, output: Number, inputs: Number, matrix: Number, k: Number, n: Number, facts: Facts
+) -> Number:
+    """Bytes a weight with its part of what channels and whole matrices have; several matrices may be packed in one."""
+    if present(output):
+        each = each + output / k
+    packed = len(facts.modules[0].split()) if facts.modules else 1
+    if present(inputs):
+        each = each + packed * inputs / n
+    return each + packed * matrix / (k * n) if present(matrix) else each
+
+
+def own_format(formats: tuple[str, ...], *names: str) -> Format | None:
+    """The format that a list such as `Layer.formats` gives what goes by these names; None where it has none of them."""
+    for each in formats:
+        named, _, form = each.partition("=")
+        if named in names:
+            return format_of(form)
+    return None
 
 
 class Block(Protocol):

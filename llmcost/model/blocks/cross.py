@@ -68,7 +68,7 @@ class CrossAttention(NamedTuple):
             if load.decode:
                 weights = size * width + width if biased else size * width
                 yield Stored(
-                    name, "attention", build.count, weights, build.weight(name, "attention", size, facts), HEADS
+                    name, "attention", build.count, weights, build.weight(name, "attention", size, width, facts), HEADS
                 )
             else:
                 yield states.gemm(name, "attention", size, width, facts, bias=biased)
@@ -128,7 +128,7 @@ class ImageLayer(NamedTuple):
         """Keys and values of the images' states, the keys' norm and their way into the cache; in decode, weights."""
         h, d, load = build.hidden, self.head_dim, build.load
         if load.decode:
-            Bw = build.weight("image_kv_proj", "attention", h, KEYS_AND_VALUES)
+            Bw = build.weight("image_kv_proj", "attention", h, 2 * kv, KEYS_AND_VALUES)
             yield Stored("image_kv_proj", "attention", build.count, 2 * kv * h, Bw, HEADS)
             yield Stored("image_k_norm", "norm", build.count, d, build.bytes.Bx)
             return

@@ -11,7 +11,7 @@ bytes that they move.
 
 from llmcost.model.operators.base import PARTS, Kind, Operator, Part, Scope, Shape, Span, sizes_of
 from llmcost.model.operators.collective import AvoidableCollective, Collective, Communication, ExpertTraffic
-from llmcost.model.operators.elementwise import Buffer, Elementwise, Lookup, Stored
+from llmcost.model.operators.elementwise import Buffer, Elementwise, Lookup, Stored, Wider
 from llmcost.model.operators.facts import EVERYWHERE, INPUT, OWN, UNSAID, Facts
 from llmcost.model.operators.products import Gemm, GroupedGemm, TokenProduct
 from llmcost.model.operators.routing import LAWS, UNIFORM, Routing
@@ -48,5 +48,6 @@ __all__ = [
     "Stored",
     "TokenProduct",
     "TokenShift",
+    "Wider",
     "sizes_of",
 ]

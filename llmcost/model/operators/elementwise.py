@@ -164,6 +164,12 @@ class Buffer(Stored):
         return self.weights * self.Bx
 
 
+class Wider(Buffer):
+    """Bytes that norms, biases and the like take beyond those of the activations' type: no parameters of their own."""
+
+    __slots__ = ()
+
+
 def saved_elements(facts: Facts, reads: Number, writes: Number) -> tuple[Number, Number]:
     """Elements a token that a backward pass needs: of the tensor that `facts.reads` names, and of others."""
     if facts.saves == "nothing":

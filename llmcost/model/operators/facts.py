@@ -20,6 +20,13 @@ INPUT = "input"  # the tensor that a block takes in, behind its norm
 OWN = "own"  # a tensor that no other kernel keeps: mostly what the kernel before wrote
 
 
+class OnHost(NamedTuple):
+    """Of a kernel whose weights are in the host's memory: the share of its executions, and the tokens of each."""
+
+    share: Number
+    tokens: Number
+
+
 class Facts(NamedTuple):
     """What is true of a kernel, whatever its sizes are.
 
@@ -44,6 +51,7 @@ class Facts(NamedTuple):
     `last`: the product whose output no gradient needs, the last of an MLP.
     `opens`: a new tensor enters the block here: what was kept before under the same names is another's.
     `routing`: of routed experts, where their tokens go.
+    `host`: of what stands in the host's memory, how much of it.
     """
 
     split: Split
@@ -58,6 +66,7 @@ class Facts(NamedTuple):
     last: bool = False
     opens: bool = False
     routing: Routing = UNIFORM
+    host: OnHost | None = None
 
     @property
     def summed(self) -> bool:

@@ -50,6 +50,8 @@ NOT_SAID |= {
     "weight_format",
     "encoder",
     "quantized_lm_head",
+    "table_formats",
+    "wider_bytes",
     "unquantized",
     "formats",
     "reuses_weights",

@@ -8,7 +8,7 @@ unless it is understood, known to change no count, or at the value that its type
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os.path import isdir
 from pathlib import Path
 from typing import Any
@@ -91,10 +91,12 @@ def document_of(
     *,
     beside: tuple[str, str] | None = None,
     strict: bool = True,
+    weights: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
 ) -> Document:
     """The config's data in the form of a spec; `text` is the file's, for the lines in messages.
 
-    `beside`: name and text of the file that the quantisation comes from, if that is another.
+    `beside`: name and text of the file that the quantisation comes from, if that is another. `weights`: gives every
+    layer its formats and returns those of the model, where a file of weights says them.
     """
     whole = config
     config, place, counted = text_model(whole)
@@ -127,6 +129,8 @@ def document_of(
     data |= head_of(keys, classes_named(whole, place))
     layers = layers_of(keys, depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
+    if weights is not None:
+        data |= weights(layers)
     if keys.get("quantization_config"):
         from llmcost.specs.importer import quantization  # compiles many patterns, which most configs do without
 

@@ -44,7 +44,7 @@ def harmless_keys(folder: Path = FOLDER) -> frozenset[str]:
 
 
 @lru_cache(maxsize=64)
-def _class_defaults(kind: str) -> dict[str, Any]:
+def class_defaults(kind: str) -> dict[str, Any]:
     """What the reference's config class has for keys that a config leaves out.
 
     A type stands on a line of its own, indented by one: the rest of the file need not be parsed.
@@ -89,7 +89,7 @@ class Keys:
             raise self.error("model_type", problem)
         self.family: Architecture = family
         self.rules: dict[str, Any] = family.get("keys", {})  # how this type's keys are read
-        self.defaults: dict[str, Any] = _class_defaults(str(self.type)) | self.rules.get("defaults", {})
+        self.defaults: dict[str, Any] = class_defaults(str(self.type)) | self.rules.get("defaults", {})
         self.given = self._flat(config)
         self.matching = 0  # steps that matching module names has taken (importer/quantization.py)
         self.own: dict[str, Any] = {}  # what the config says of the layer that is being read alone

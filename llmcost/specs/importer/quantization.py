@@ -15,12 +15,13 @@ from math import comb
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
-from llmcost.ground.errors import shortened
+from llmcost.ground.errors import SpecError, shortened
 from llmcost.model.blocks import MIXERS, MLPS, Builder
 from llmcost.model.formats import FORMATS
-from llmcost.model.operators import Operator
+from llmcost.model.operators import Gemm, GroupedGemm, Operator
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.specs.importer.keys import Keys
+from llmcost.specs.importer.weight_formats import METHODS, WHY_NOT, format_named, format_of_group, scheme_groups
 
 # Keys that say nothing of the bytes of weights.
 HARMLESS = frozenset(
@@ -47,6 +48,15 @@ UNDERSTOOD = frozenset(
 )
 OF_METHOD = {  # keys that mean this in one method alone
     "mlx": frozenset({"mode"}),
+    "aqlm": frozenset(
+        {"in_group_size", "out_group_size", "num_codebooks", "nbits_per_codebook", "linear_weights_not_to_quantize"}
+    ),
+    "higgs": frozenset({"p", "hadamard_size", "tune_metadata"}),
+    "exl3": frozenset({"head_bits", "calibration", "out_scales", "codebook", "tensor_storage"}),
+    "quanto": frozenset({"weights", "activations"}),
+    "eetq": frozenset({"weights"}),
+    "bitnet": frozenset({"linear_class", "quantization_mode", "use_rms_norm", "rms_norm_eps"}),
+    "vptq": frozenset({"config_for_layers", "shared_layer_config", "enable_proxy_error"}),
     "hqq": frozenset({"quant_config", "skip_modules"}),
     "torchao": frozenset({"quant_type", "quant_type_kwargs", "include_input_output_embeddings"}),
     "quark": frozenset(
@@ -63,15 +73,8 @@ LEFT_ALONE = (
     "ignore",
     "exclude_modules",
     "llm_int8_skip_modules",
+    "linear_weights_not_to_quantize",
 )
-MODELOPT = {
-    "FP8": "fp8",
-    "FP8_PB_WO": "fp8-block128",
-    "MXFP8": "mxfp8",
-    "NVFP4": "nvfp4",
-    "W4A16_NVFP4": "nvfp4",
-    "NVFP4_AWQ": "nvfp4",
-}
 # Where ModelOpt's mixed precision, AutoRound, GPTQ and Quark set formats by names.
 NAMED = ("quantized_layers", "extra_config", "dynamic", "layer_quant_config")
 
@@ -109,7 +112,7 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     linear = frozenset(name for each in parts for operators in each.values() for name in _linear(operators))
     name, said, formats = _by_names(keys, said, parts, linear)
     if not {*name.split("+", 1)} <= FORMATS.keys():
-        raise keys.error("quantization_config", f"this kind of quantisation ({_shown(said)}) is not understood")
+        raise _not_understood(keys, said)
     expert_dtype = said.get("expert_dtype") or keys.get("expert_dtype")
     if expert_dtype not in (None, "fp4", "fp8"):
         raise keys.error("expert_dtype", f"{str(expert_dtype)[:40]!r} is not understood")
@@ -119,12 +122,37 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
     for position, layer in enumerate(layers):
         if found := _in_layer(keys, position, parts[position], alone, only):
             layer["unquantized"] = found
+    if said["quant_method"] == "vptq":
+        from llmcost.specs.importer import vptq
+
+        formats = vptq.formats_of(keys, said, parts)
     for layer, own in zip(layers, formats, strict=False):
         if own:
             layer["formats"] = own
     whole = said["quant_method"] in ("compressed-tensors", "modelopt") and only is None and not alone.names("lm_head")
-    head = bool(said.get("lm_head", whole)) and not keys.get("tie_word_embeddings")
-    return {"weight_format": name, "quantized_lm_head": head or None}
+    tied = keys.get("tie_word_embeddings")
+    head = bool(said.get("lm_head", whole)) and not tied
+    return {"weight_format": name, "quantized_lm_head": head or None, "table_formats": _tables(keys, said, tied=tied)}
+
+
+def _not_understood(keys: Keys, said: dict[str, Any]) -> SpecError:
+    """The error about a kind of quantisation that is not read, with the reason where one is known."""
+    why = WHY_NOT.get(str(said.get("quant_method")), "")
+    problem = f"this kind of quantisation ({_shown(said)}) is not understood"
+    return keys.error("quantization_config", f"{problem}: {why}" if why else problem)
+
+
+def _tables(keys: Keys, said: dict[str, Any], *, tied: bool) -> list[str] | None:
+    """The LM head's own format, which EXL3 gives it; of a tied one it keeps a second copy, which is refused."""
+    if said["quant_method"] != "exl3":
+        return None
+    if tied:
+        problem = "EXL3 keeps the embedding once more as the LM head, in bits of its own: this is not counted"
+        raise keys.error("quantization_config", problem)
+    head = f"exl3-{said.get('head_bits', said.get('bits'))}bit"
+    if head not in FORMATS:
+        raise keys.error("quantization_config.head_bits", f"expected whole bits, got {str(said.get('head_bits'))[:40]}")
+    return [f"lm_head={head}"]
 
 
 def _with_method(said: dict[str, Any]) -> dict[str, Any]:
@@ -138,6 +166,8 @@ def _with_method(said: dict[str, Any]) -> dict[str, Any]:
 
 def _check(keys: Keys, said: dict[str, Any]) -> None:
     """Refuse a key that is not understood, and a flag that is neither true nor false."""
+    if str(said.get("quant_method")) in WHY_NOT.keys() - METHODS.keys():
+        raise _not_understood(keys, said)
     known = HARMLESS | UNDERSTOOD | OF_METHOD.get(str(said.get("quant_method")), frozenset())
     by_module = said.get("quant_method") == "mlx"  # whose other keys are modules
     for key, own in said.items():
@@ -154,8 +184,8 @@ def _named(keys: Keys, said: dict[str, Any]) -> tuple[str, dict[str, list[str]]]
     None where formats are not set by names.
     """
     named: dict[str, list[str]] = {}
-    groups = [each for each in _groups(said) if isinstance(each.get("weights"), dict)]
-    forms = [_of_weights(each["weights"]) for each in groups]
+    groups = [each for each in scheme_groups(said) if isinstance(each.get("weights"), dict)]
+    forms = [format_of_group(each["weights"]) for each in groups]
     if len(set(forms)) > 1:
         usual = ""
         for form, group in zip(forms, groups, strict=True):
@@ -180,8 +210,8 @@ def _named(keys: Keys, said: dict[str, Any]) -> tuple[str, dict[str, list[str]]]
         raise keys.error(f"quantization_config.{key}", "expected an object of objects, one a module")
     for name, own in rules.items():
         bits = own.get("bits")
-        named.setdefault("" if isinstance(bits, int) and bits >= 16 else _format({**said, **own}), []).append(name)
-    return "" if key == "quantized_layers" else _format(said), named
+        named.setdefault("" if isinstance(bits, int) and bits >= 16 else format_named({**said, **own}), []).append(name)
+    return "" if key == "quantized_layers" else format_named(said), named
 
 
 def _by_names(
@@ -193,7 +223,7 @@ def _by_names(
     """
     found = _named(keys, said)
     if found is None:
-        return _format(said), said, []
+        return format_named(said), said, []
     usual, named = found
     if any(NEVER.search(name) for form, names in named.items() if form != usual for name in names if _is_plain(name)):
         strange = next(name for names in named.values() for name in names if _is_plain(name) and NEVER.search(name))
@@ -207,7 +237,7 @@ def _by_names(
             used[module == "experts"][form] += bool(form)
     experts, others = +used[True], +used[False]
     quantized = [name for form, names in named.items() if form for name in names]
-    groups = {"config_groups": {"named": {"targets": quantized}}} if not usual and not _groups(said) else {}
+    groups = {"config_groups": {"named": {"targets": quantized}}} if not usual and not scheme_groups(said) else {}
     said = said | groups | {"ignored_layers": [*_list(keys, said, "ignored_layers"), *named.get("", [])]}
     if len(experts) <= 1 and len(others) == 1:
         (other,) = others
@@ -247,113 +277,6 @@ def notes_of(said: Any) -> list[str]:
     """Notes for the spec: what the checkpoint asks for that a weight format does not say."""
     asks = isinstance(said, dict) and bool(said.get("kv_cache_scheme") or said.get("kv_cache_quant_algo"))
     return ["The checkpoint asks for a KV cache of 8 bits: choose it with --kv-dtype fp8."] if asks else []
-
-
-def _format(said: dict[str, Any]) -> str:
-    """The name of the format of the linear layers; of one that is not known, any other text."""
-    method = str(said.get("quant_method"))
-    if method in ("gptq", "awq", "auto-round", "intel/auto-round"):
-        zero_point = method != "auto-round" or not said.get("sym")
-        return _integers(said.get("bits"), said.get("group_size"), zero_point=zero_point)
-    if method == "fp8":
-        blocks = {"None": "fp8", "[128, 128]": "fp8-block128", "[1, 32]": "mxfp8"}
-        return blocks.get(str(said.get("weight_block_size")), "")
-    if method in ("fbgemm_fp8", "mxfp4", "mxfp8"):
-        return "fp8-channel-fp32" if method == "fbgemm_fp8" else method
-    if method == "bitsandbytes":
-        if said.get("load_in_8bit") or said.get("_load_in_8bit"):
-            return "int8-channel-fp32"
-        kind = {"nf4": "nf4", "fp4": "bnb-fp4"}.get(str(said.get("bnb_4bit_quant_type", "fp4")), "")
-        return kind + ("-dq" if said.get("bnb_4bit_use_double_quant") else "")
-    if method == "modelopt" and said.get("quant_algo") is not None:
-        return MODELOPT.get(str(said["quant_algo"]), "")
-    if method == "mlc":
-        return "mlc-q4" if said["format"] in ("q4f16_0", "q4f16_1", "q4bf16_0", "q4bf16_1") else ""
-    others = {"mlx": _mlx, "hqq": _hqq, "torchao": _torchao, "quark": _quark}
-    if method in others:
-        return others[method](said)
-    return _scheme(said) if method in ("compressed-tensors", "modelopt") else ""
-
-
-def _mlx(said: dict[str, Any]) -> str:
-    mode = said.get("mode", "affine")
-    return f"mlx-{said.get('bits')}bit-g{said.get('group_size')}" if mode == "affine" else f"mlx-{mode}"
-
-
-def _hqq(said: dict[str, Any]) -> str:
-    """HQQ's scale and zero point in 16 bits each; quantised ones are not known here."""
-    config = said.get("quant_config")
-    weights = config.get("weight_quant_params") if isinstance(config, dict) else None
-    if not isinstance(config, dict) or not isinstance(weights, dict):
-        return ""
-    plain = not config.get("scale_quant_params") and not config.get("zero_quant_params")
-    return f"int{weights.get('nbits')}-g{weights.get('group_size')}-bf16-zp" if plain else ""
-
-
-def _torchao(said: dict[str, Any]) -> str:
-    """The format of torchao: by a name, or by the class of a config with its fields."""
-    kind, more = said.get("quant_type"), said.get("quant_type_kwargs") or {}
-    if isinstance(kind, dict):
-        whole = kind.get("default") if kind.keys() == {"default"} else None
-        kind, more = (whole.get("_type"), whole.get("_data") or {}) if isinstance(whole, dict) else (None, {})
-    if not isinstance(more, dict) or said.get("include_input_output_embeddings"):
-        return ""
-    name = str(kind).removesuffix("Config").replace("_", "").lower()
-    if name == "int4weightonly":
-        return f"int4-g{more.get('group_size', 128)}-bf16-zp"
-    return {"int8weightonly": "int8-channel", "int8dynamicactivationint8weight": "int8-channel"}.get(name, "")
-
-
-def _quark(said: dict[str, Any]) -> str:
-    """Quark's weights: of all layers, or those that an entry of `layer_quant_config` sets."""
-    config = said if isinstance(said.get("weight"), dict) else said.get("global_quant_config")
-    weights = config.get("weight") if isinstance(config, dict) else None
-    if not isinstance(weights, dict) or said.get("layer_type_quant_config"):
-        return ""
-    kind, scheme, group = (str(weights.get(key)) for key in ("dtype", "qscheme", "group_size"))
-    if kind == "fp4" and (scheme, group) == ("per_group", "32"):
-        return "mxfp4"
-    if kind == "fp8_e4m3":
-        return {"per_tensor": "fp8", "per_channel": "fp8-channel-fp32"}.get(scheme, "")
-    if not kind.startswith("int"):
-        return ""
-    return _integers(kind[3:], group if scheme == "per_group" else -1, zero_point=weights.get("symmetric") is False)
-
-
-def _scheme(said: dict[str, Any]) -> str:
-    """Of the groups of compressed-tensors' schemes: the one that all have."""
-    weights = [each.get("weights") for each in _groups(said)]
-    names = {_of_weights(each) if isinstance(each, dict) else "" for each in weights}
-    sparse = said.get("sparsity_config")
-    if len(names) != 1 or (isinstance(sparse, dict) and sparse.get("format", "dense") != "dense"):
-        return ""
-    return names.pop()
-
-
-def _groups(said: dict[str, Any]) -> list[dict[str, Any]]:
-    """The groups of layers that compressed-tensors' `config_groups` describes."""
-    groups = said.get("config_groups")
-    return [each for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
-
-
-def _of_weights(weights: dict[str, Any]) -> str:
-    """The format of one group of layers, from what its scheme says of weights."""
-    bits, kind, group = weights.get("num_bits"), weights.get("type", "int"), weights.get("group_size")
-    strategy = str(weights.get("strategy") or ("group" if isinstance(group, int) and group > 0 else "tensor"))
-    if kind == "float" and "group" in strategy:
-        return {"4, 16": "nvfp4", "4, 32": "mxfp4", "8, 32": "mxfp8"}.get(f"{bits}, {group}", "")
-    if kind == "float" or strategy == "tensor":
-        squares = strategy == "block" and weights.get("block_structure") == [128, 128]
-        name = f"{'fp' if kind == 'float' else 'int'}{bits}"
-        return name + {"tensor": "", "channel": "-channel", "block": "-block128" if squares else "?"}.get(strategy, "?")
-    if kind != "int" or strategy not in ("group", "channel"):
-        return ""
-    return _integers(bits, group if strategy == "group" else -1, zero_point=weights.get("symmetric") is False)
-
-
-def _integers(bits: Any, group: Any, *, zero_point: bool) -> str:
-    """The name of a format of integers; a group of -1 is a whole output channel."""
-    return f"int{bits}-{'channel' if group == -1 else f'g{group}'}{'-zp' if zero_point else ''}"
 
 
 Packed = dict[str, tuple[str, ...]]  # operators of a module -> the linear layers packed in each, by each naming
@@ -431,7 +354,7 @@ def _only(keys: Keys, said: dict[str, Any], linear: frozenset[str]) -> ModuleNam
     """The linear layers that are quantised, where not all are: by their names, or the experts of GPT-OSS."""
     if said["quant_method"] == "mxfp4":
         return ModuleNames(keys, [r"re:.*\bexperts\b"], linear)
-    targets = [name for each in _groups(said) for name in _list(keys, each, "targets")]
+    targets = [name for each in scheme_groups(said) for name in _list(keys, each, "targets")]
     return None if "Linear" in targets or not targets else ModuleNames(keys, targets, linear)
 
 
@@ -528,13 +451,19 @@ def packed(layer: dict[str, Any]) -> dict[str, Packed]:
     """For each module of a layer, its operators and the linear layers packed in each of them, by each naming."""
     found: dict[str, Packed] = {}
     for kinds, place, usual in ((MIXERS, "mixer", "attention"), (MLPS, "mlp", "gated")):
-        for op in _kernels(kinds[layer.get(place, usual)], layer):
+        for op in kernels_of(kinds[layer.get(place, usual)], layer):
             if op.facts.modules:
                 found.setdefault(op.facts.module(op.part), {})[op.name] = op.facts.modules
     return found
 
 
-def _kernels(kind: Any, layer: dict[str, Any]) -> Iterator[Operator]:
+def linear_layers(layer: dict[str, Any]) -> frozenset[str]:
+    """The names of all linear layers of a layer, routers and experts included, in a prompt and in a decode step."""
+    kinds = (MIXERS[layer.get("mixer", "attention")], MLPS[layer.get("mlp", "gated")])
+    return frozenset(op.name for kind in kinds for op in kernels_of(kind, layer) if isinstance(op, Gemm | GroupedGemm))
+
+
+def kernels_of(kind: Any, layer: dict[str, Any]) -> Iterator[Operator]:
     """The kernels of a block, in a prompt and in a decode step. All sizes are 1: which kernels run is structure."""
     types, defaults = kind.__annotations__, kind._field_defaults
     given = {field: defaults.get(field, 1) if layer.get(field) is None else layer[field] for field in kind._fields}
