@@ -479,10 +479,12 @@ def computed_in(weights: str | None, hardware: HardwareSpec | None, engine: str 
     """What engines compute linear layers in, by the format of their weights, unless told otherwise.
 
     That is the weights' own type where it is one of COMPUTED and the GPU has a peak for it; other weights are unpacked
-    to the type of the activations first: an engine's own, where it has one.
+    to the type of the activations first: an engine's own, where it has one and is not on a CPU that lacks it.
     """
     own = next((dtype for kind, dtype in COMPUTED.items() if weights and weights.startswith(kind)), None)
     of_engine = load_engine(engine).activations if engine and weights not in ("bf16", "fp32") else None
+    if of_engine and hardware is not None and hardware.is_cpu() and hardware.peak_of(of_engine) is None:
+        of_engine = None
     if own is None or hardware is None or own not in hardware.peak:
         return of_engine or default_dtype(hardware)
     return default_dtype(hardware) if own == "fp4" and hardware.vendor not in SCALES_NVFP4 else own
