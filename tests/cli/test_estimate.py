@@ -161,6 +161,7 @@ def test_every_option_arrives_in_the_workload(cli):
         "gpus_per_node": 8,
         "chunk": 2048,
         **dict.fromkeys(("concurrency", "rate", "requests", "link", "head_dtype", "free_memory_fraction", "profile")),
+        **dict.fromkeys(("offload", "host")),
         **dict.fromkeys(("engine", "max_num_seqs", "images", "image_size", "audio")),
         **dict.fromkeys(("batch_prompts", "communicator", "reserve_output"), False),
         "cuda_graphs": True,
