@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OPTIONS = (
     *("engine", "tp", "pp", "dp", "ep", "gpus", "gpus_per_node", "link", "dtype", "weight_dtype", "kv_dtype"),
     *("batch", "prompt", "output", "concurrency", "rate", "requests", "chunk", "max_num_seqs", "memory_utilization"),
-    *("launch", "routing", "profile"),
+    *("cuda_graphs", "routing", "profile"),
 )
 
 

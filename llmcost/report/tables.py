@@ -50,8 +50,20 @@ class Table(NamedTuple):
 
 
 def print_tables(tables: Iterable[Table]) -> None:
-    """Print tables: on a terminal as wide as it is, wrapped there; into a file or a pipe as plain text, not wrapped."""
-    sys.stdout.write(to_text(tables, width_of(sys.stdout), colours()))
+    """Print tables: on a terminal as wide as it is, wrapped there; into a file or a pipe as plain text, not wrapped.
+
+    What a terminal makes of colours, rich knows: those that it has, none under NO_COLOR, and how Windows is told.
+    """
+    width = width_of(sys.stdout)
+    if width is None:
+        sys.stdout.write(to_text(tables))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    bare = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"  # rich alone would keep bold and dim
+    console = Console(color_system=None if bare else "auto", highlight=False, markup=False, emoji=False)
+    console.print(Text.from_ansi(to_text(tables, width, coloured=True)), soft_wrap=True)
 
 
 def width_of(stream: TextIO) -> int | None:
@@ -61,12 +73,6 @@ def width_of(stream: TextIO) -> int | None:
     from shutil import get_terminal_size
 
     return get_terminal_size().columns
-
-
-def colours() -> bool:
-    """Whether stdout is a terminal that shows colours, and nobody asked for none (NO_COLOR)."""
-    old = sys.platform == "win32" and "WT_SESSION" not in os.environ  # it may print what should colour
-    return sys.stdout.isatty() and not old and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def to_text(tables: Iterable[Table], width: int | None = None, coloured: bool = False) -> str:

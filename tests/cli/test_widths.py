@@ -14,7 +14,7 @@ from llmcost.cli.command import COMMANDS
 from llmcost.report.tables import LONG, fill, wide
 
 ROOT = Path(__file__).resolve().parents[2]
-WHOLE = {"import", "check", "completion"}  # documents, scripts, and messages of a file and line: as they are
+WHOLE = {"import", "check", "completion", "calibrate"}  # documents, scripts, and messages of a file and line: as they are
 SHOWN = [
     "estimate llama3-8b",
     "estimate llama3-8b --hw rtx4090 --basis all --training --breakdown",
@@ -37,6 +37,7 @@ SHOWN = [
     "mfu llama3-8b --hw h100 --tokens-per-s 9000",
     "accuracy --source gpt-fast --worst 2",
     f"bench --show {ROOT / 'hardware' / 'profiles' / 'h200.json'} --rows",
+    f"gap {ROOT / 'tests' / 'bench' / 'traces' / 'compiled-decode.json.gz'} qwen3-0.6b --hw h200 -b 4 -c 1k",
     "models",
     "models deepseek-v3",
     "hardware",
