@@ -352,7 +352,7 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
     Raises InputError where it does not run on the GPU, or has no kernels for weights in this format.
     """
     engine = load_engine(options.engine)
-    if hardware is not None and hardware.vendor in engine.vendors and not engine.runs_on(hardware):
+    if hardware is not None and engine.gpu and hardware.vendor in engine.vendors and not engine.runs_on(hardware):
         raise InputError(
             f"--engine {engine.name}: its figures were fitted to runs on {engine.gpu} (its field gpu), "
             f"not on {hardware.title}"

@@ -28,6 +28,7 @@ LLAMA, H100 = load_model("llama3-8b"), load_hardware("h100")
 REQUIRED = {
     "MODEL": "llama3-8b",
     "MODEL...": "llama3-8b",
+    "TRACE": str(ROOT / "tests" / "bench" / "traces" / "compiled-decode.json.gz"),
     "PATH": "config.json",
     "PATH...": "config.json",
     "SHELL": "bash",

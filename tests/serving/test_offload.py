@@ -16,7 +16,7 @@ from llmcost.specs.catalog import load_hardware, load_model
 MIXTURE, DENSE = load_model("qwen3-30b-a3b"), load_model("llama3-8b")
 CARD, HOST = load_hardware("rtx4090"), load_hardware("epyc-9654")
 SHARE = 0.545  # of PCIe's rate
-ASKED = Options(host="epyc-9654", weight_dtype="int8", context=4096)
+ASKED = Options(host="epyc-9654", weight_dtype="q8_0", context=4096)
 EXPERT = 3 * 2048 * 768  # weights, one byte each
 
 

@@ -135,6 +135,8 @@ class GroupedGemm(_GroupedGemm, _Linear):
 
     def _takes_all(self) -> bool:
         """Whether every token takes all groups: one a head, or a mix."""
+        if self.active is self.groups:  # in letters too
+            return True
         return is_plain(self.active) and is_plain(self.groups) and bool(self.active == self.groups)
 
     def touched(self) -> Number:
