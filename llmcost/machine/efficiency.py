@@ -241,7 +241,8 @@ def from_figures(
             kind: kernel
             if kind in ("node", "fabric")
             else kernel._replace(
-                compute=minimum(1, kernel.compute * of_peak), memory=minimum(1, kernel.memory * of_bandwidth)
+                compute=minimum(maximum(1, kernel.compute), kernel.compute * of_peak),  # above 1: sums in fp16
+                memory=minimum(1, kernel.memory * of_bandwidth),
             )
             for kind, kernel in kernels.items()
         }

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, is_plain
+from llmcost.ground.algebra import Number, Symbolic, is_plain
 from llmcost.model.operators.base import Again, Kind, Operator, Part, Shape
 from llmcost.model.operators.facts import UNSAID, Facts
 
@@ -135,9 +135,8 @@ class GroupedGemm(_GroupedGemm, _Linear):
 
     def _takes_all(self) -> bool:
         """Whether every token takes all groups: one a head, or a mix."""
-        if self.active is self.groups:  # in letters too
-            return True
-        return is_plain(self.active) and is_plain(self.groups) and bool(self.active == self.groups)
+        comparable = isinstance(self.active, Symbolic) or (is_plain(self.active) and is_plain(self.groups))
+        return self.active is self.groups or (comparable and bool(self.active == self.groups))
 
     def touched(self) -> Number:
         """Groups that the tokens of one pass are expected to use, by the law of routing."""
