@@ -194,7 +194,7 @@ def test_requests_one_by_one_are_fitted_by_simulation(tmp_path, ask, cli):
 def test_an_engine_without_kernels_of_its_own_is_fitted_by_shares_of_peak_and_bandwidth(tmp_path, ask):
     """Prompts run at the peak, steps at the bandwidth: four tests of llama-bench tell both shares."""
     table = "| model | test | t/s |\n| --- | --- | --- |\n"
-    for number, (test, speed) in enumerate({"pp512": 4800, "pp2048": 5500, "tg128": 100, "tg256": 99}.items()):
+    for number, (test, speed) in enumerate({"pp512": 4300, "pp2048": 4900, "tg128": 110, "tg256": 109}.items()):
         table += f"| llama 8B Q4_K - Medium | {test} | {speed}.0{number} ± 1.00 |\n"
     path = tmp_path / "bench.md"
     path.write_text(table, "utf-8")
