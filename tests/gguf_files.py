@@ -6,6 +6,8 @@ ggml's docs/gguf.md has it. Weights are not written, unless a test asks for them
 
 import struct
 
+from llmcost.model.operators import Buffer
+
 TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8, "q4_k": 12, "q5_k": 13, "q6_k": 14, "bf16": 30, "mxfp4": 39}
 BLOCK_BYTES = {  # weights of a block, and its bytes with scales and minima (ggml-common.h)
     "f32": (1, 4), "f16": (1, 2), "q4_0": (32, 18), "q8_0": (32, 34), "q4_k": (256, 144), "q5_k": (256, 176),
@@ -150,6 +152,9 @@ def drawn_from(model, arch, kernels_of, said):
     for place, kind in enumerate(kinds):
         for op in layers[kind]:
             name = KERNELS.get(op.name)
+            if isinstance(op, Buffer):
+                tensors.append((f"blk.{place}.exp_probs_b.bias", (op.weights,), "f32"))
+                continue
             if name is None:
                 if op.params():
                     tensors.append((f"blk.{place}.{op.name}.weight", (op.params(),), "f32"))

@@ -107,7 +107,7 @@ def _typed(text: str, known: set[str]) -> tuple[str, float]:
     except ValueError:
         value = -1
     if not 0 <= value < MOST_DOLLARS:
-        raise InputError(f"--price {text}: dollars a GPU-hour, as in 2.5 or h100=2.5")
+        raise InputError(f"--price {text}: dollars a GPU-hour, from 0 on, as in 2.5 or h100=2.5")
     priced = load_hardware(name).name if name else ""
     if priced and priced not in known:
         raise InputError(f"--price {text}: {priced} is not among the GPUs asked about (--hw)")

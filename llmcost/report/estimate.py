@@ -463,8 +463,10 @@ def _held_on_chip(e: Estimate) -> list[str]:
     """What the limit leaves in the chip's caches, where that is all weights or more."""
     assert e.hardware is not None
     chip, floor = e.hardware, e.decode.bound.memory_seconds
+    if floor is None or e.traffic.decode.total_bytes is None:
+        return []
     here = e.traffic.decode.total_bytes - (e.offload.read_bytes if e.offload is not None else 0)
-    if floor is None or floor >= here / chip.bandwidth_bytes_per_s * (1 - NOTICED):
+    if floor >= here / chip.bandwidth_bytes_per_s * (1 - NOTICED):
         return []
     return [f"          what fits the chip's caches ({scaled(chip.cache_bytes, 'B')}) is not read from memory again"]
 

@@ -62,7 +62,8 @@ def print_tables(tables: Iterable[Table]) -> None:
     from rich.text import Text
 
     bare = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"  # rich alone would keep bold and dim
-    console = Console(color_system=None if bare else "auto", highlight=False, markup=False, emoji=False)
+    colours = None if bare else "auto"
+    console = Console(width=width, color_system=colours, highlight=False, markup=False, emoji=False)
     console.print(Text.from_ansi(to_text(tables, width, coloured=True)), soft_wrap=True)
 
 

@@ -30,10 +30,10 @@ ROOT = Path(__file__).resolve().parents[2]
         (["fit", "gpt2", "--hw", "rtx4090,rtx4060-"], ["rtx4090,rtx4060-ti-16gb"]),
         (["estimate", "gpt2", "--weight-dtype", ""], [*WEIGHT_DTYPES]),
         (["estimate", "gpt2", "--basis", "t"], ["textbook"]),
-        (["simulate", "gpt2", "--no-"], ["--no-prefix-caching"]),
+        (["simulate", "gpt2", "--no-"], ["--no-cuda-graphs", "--no-prefix-caching"]),
         (["models", "gpt2-x"], ["gpt2-xl"]),
         (["hardware", "l4"], ["l4", "l40", "l40s"]),
-        (["engines", "vllm"], ["vllm", "vllm-0.6"]),
+        (["engines", "vllm"], ["vllm", "vllm-0.2", "vllm-0.6", "vllm-0.10"]),
         (["explain", "gpt2", "kv_cache.bytes_"], ["kv_cache.bytes_per_token"]),
         (["completion", "z"], ["zsh"]),
         (["estimate", "./my-mod"], []),  # the shell's own: files

@@ -14,7 +14,12 @@ from llmcost.cli.command import COMMANDS
 from llmcost.report.tables import LONG, fill, wide
 
 ROOT = Path(__file__).resolve().parents[2]
-WHOLE = {"import", "check", "completion", "calibrate"}  # documents, scripts, and messages of a file and line: as they are
+WHOLE = {
+    "import",
+    "check",
+    "completion",
+    "calibrate",
+}  # documents, scripts, and messages of a file and line: as they are
 SHOWN = [
     "estimate llama3-8b",
     "estimate llama3-8b --hw rtx4090 --basis all --training --breakdown",

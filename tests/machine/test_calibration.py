@@ -82,7 +82,7 @@ def test_a_contended_profile_is_used_with_a_warning(cli, tmp_path):
     (tmp_path / "busy.json").write_text(profile_text(busy), "utf-8")
     assert busy.cautions() == ["of a GPU in use"]
     assert (
-        "2026-11-24, of a GPU in use)"
+        "2026-11-29, of a GPU in use)"
         in cli("estimate", "gpt2", "--hw", "h200", "--profile", tmp_path / "busy.json").out
     )
     assert (

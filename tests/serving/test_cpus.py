@@ -36,7 +36,7 @@ def test_decode_is_bound_by_the_memory_of_the_machine(name):
     e = estimate(LLAMA, load_hardware(name), Options(weight_dtype="q4_k_m", engine="llama.cpp"))
     assert e.decode.limited_by == "memory bandwidth"
     step, limit = e.decode.expected.seconds_per_step, e.decode.limit.seconds_per_step
-    assert limit < step < 2.5 * limit
+    assert limit < step < 2.6 * limit
     assert e.prefill.limit.seconds < e.prefill.expected.seconds
     assert e.decode.expected.error is None  # no published run tells how far off it is
 

@@ -32,6 +32,7 @@ TYPES = Path(__file__).with_name("gguf.yaml")
 BLOCK = re.compile(r"blk\.(\d{1,6})\.(.+?)(?:\.(weight|bias))?")
 # What a file has beside parameters: factors of the rotary angles, and scales of whole matrices.
 NO_PARAMETERS = re.compile(r"rope_(freqs|factors_\w+)\.weight|blk\.\d+\.(rope_|attn_rot_embd).*|.*\.(input_)?scale")
+CORRECTION = re.compile(r"blk\.\d+\.exp_probs_b\.bias")  # a buffer in most types, a parameter in some
 NO_MODEL = {"clip": "encoders of images or sound (mmproj)", "imatrix": "what a quantiser measured (imatrix)"}
 TABLES = {"token_embd.weight": "token_embedding", "output.weight": "lm_head"}
 ABSENT = "absent"
@@ -43,7 +44,8 @@ class Stored(NamedTuple):
     """The weights of a file, as a spec has them.
 
     `parameters`, `bytes`: of the text model, and with what stands beside the parameters. `drafts`: of layers that draft
-    further tokens, which are left out of both.
+    further tokens, which are left out of both. `corrections`: numbers that correct the choice of experts, which are
+    parameters in some types only; they count among the bytes.
     """
 
     blocks: dict[int, list[tuple[str, str, Tensor]]]  # name, weight or bias, tensor
@@ -52,6 +54,7 @@ class Stored(NamedTuple):
     parameters: int
     bytes: int
     drafts: int
+    corrections: int
 
 
 @lru_cache(maxsize=1)
@@ -208,7 +211,7 @@ def _stored(header: Header, depth: int) -> Stored:
     """The tensors by the block that they are in, without those of layers that draft."""
     blocks: dict[int, list[tuple[str, str, Tensor]]] = {}
     outside: list[Tensor] = []
-    parameters = beside = drafts = whole = 0
+    parameters = beside = drafts = whole = corrections = 0
     for tensor in header.tensors:
         match = BLOCK.fullmatch(tensor.name)
         if match and int(match[1]) >= depth:
@@ -218,12 +221,15 @@ def _stored(header: Header, depth: int) -> Stored:
         if NO_PARAMETERS.fullmatch(tensor.name):
             beside += tensor.bytes
             continue
+        if CORRECTION.fullmatch(tensor.name):
+            corrections += tensor.elements
+            continue
         parameters += tensor.elements
         if match:
             blocks.setdefault(int(match[1]), []).append((match[2], match[3] or "", tensor))
         else:
             outside.append(tensor)
-    return Stored(blocks, outside, beside, parameters, whole, drafts)
+    return Stored(blocks, outside, beside, parameters, whole, drafts, corrections)
 
 
 def _formats(header: Header, stored: Stored, layers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -309,7 +315,7 @@ def _check(document: Document, stored: Stored) -> None:
     dtype = model.dtype if model.dtype != "fp32" else "bf16"
     counted = operators(model, element_bytes(model.weight_format, dtype, "bf16"), Load(1, 1, 1))
     parameters, found = count_params(counted).total, stored_bytes(counted)
-    if parameters != stored.parameters:
+    if parameters not in (stored.parameters, stored.parameters + stored.corrections):
         difference = stored.parameters - parameters
         problem = f"its tensors have {stored.parameters:,} parameters, {abs(difference):,} "
         problem += f"{'more' if difference > 0 else 'fewer'} than a {model.name} of these sizes: it is not understood"
