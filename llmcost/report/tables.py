@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from math import isfinite
-from typing import NamedTuple, TextIO
+from typing import Literal, NamedTuple, TextIO
 from unicodedata import east_asian_width
 
 from llmcost.ground.errors import not_finite
@@ -62,9 +62,9 @@ def print_tables(tables: Iterable[Table]) -> None:
     from rich.text import Text
 
     bare = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"  # rich alone would keep bold and dim
-    colours = None if bare else "auto"
+    colours: Literal["auto"] | None = None if bare else "auto"
     console = Console(width=width, color_system=colours, highlight=False, markup=False, emoji=False)
-    console.print(Text.from_ansi(to_text(tables, width, coloured=True)), soft_wrap=True)
+    console.print(Text.from_ansi(to_text(tables, width, coloured=True)), soft_wrap=True, end="")
 
 
 def width_of(stream: TextIO) -> int | None:

@@ -48,7 +48,7 @@ def test_the_memory_is_what_is_plugged_in():
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm", "transformers"])
 def test_engines_whose_figures_are_of_gpus_refuse_a_cpu(engine):
-    with pytest.raises(InputError, match="is a CPU, for which there are ideal, llama.cpp"):
+    with pytest.raises(InputError, match=r"is a CPU, for which there are ideal, llama\.cpp"):
         estimate(LLAMA, load_hardware("epyc-9654"), Options(engine=engine))
 
 
