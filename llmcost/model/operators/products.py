@@ -1,8 +1,8 @@
 """Matrix products: linear layers, grouped ones, products of activations."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, Symbolic, is_plain
+from llmcost.ground.algebra import Number
 from llmcost.model.operators.base import Again, Kind, Operator, Part, Shape
 from llmcost.model.operators.facts import UNSAID, Facts
 
@@ -135,8 +135,8 @@ class GroupedGemm(_GroupedGemm, _Linear):
 
     def _takes_all(self) -> bool:
         """Whether every token takes all groups: one a head, or a mix."""
-        comparable = isinstance(self.active, Symbolic) or (is_plain(self.active) and is_plain(self.groups))
-        return self.active is self.groups or (comparable and bool(self.active == self.groups))
+        equal: Any = self.active is self.groups or self.active == self.groups
+        return bool(equal.all()) if hasattr(equal, "all") else bool(equal)  # of layouts side by side: arrays
 
     def touched(self) -> Number:
         """Groups that the tokens of one pass are expected to use, by the law of routing."""
