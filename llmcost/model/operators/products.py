@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number
+from llmcost.ground.algebra import Number, is_plain
 from llmcost.model.operators.base import Again, Kind, Operator, Part, Shape
 from llmcost.model.operators.facts import UNSAID, Facts
 
@@ -114,8 +114,11 @@ class GroupedGemm(_GroupedGemm, _Linear):
 
     @property
     def kind(self) -> Kind:
-        """Groups that all tokens take are one batched product: it finds its weights as a plain one does."""
-        return "gemm" if self._takes_all() else "grouped_gemm"
+        """Groups that all tokens take, such as heads, are one batched product: its kernels are those of plain ones."""
+        if self.facts.expert == "routed":
+            return "grouped_gemm"
+        equal: Any = self.active is self.groups or self.active == self.groups
+        return "gemm" if (equal.all() if hasattr(equal, "all") else equal) else "grouped_gemm"  # arrays: of layouts
 
     def _weights(self) -> Number:
         return self.k * self.n + self.n if self.bias else self.k * self.n
@@ -135,8 +138,7 @@ class GroupedGemm(_GroupedGemm, _Linear):
 
     def _takes_all(self) -> bool:
         """Whether every token takes all groups: one a head, or a mix."""
-        equal: Any = self.active is self.groups or self.active == self.groups
-        return bool(equal.all()) if hasattr(equal, "all") else bool(equal)  # of layouts side by side: arrays
+        return is_plain(self.active) and is_plain(self.groups) and bool(self.active == self.groups)
 
     def touched(self) -> Number:
         """Groups that the tokens of one pass are expected to use, by the law of routing."""
