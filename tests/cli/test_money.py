@@ -115,7 +115,7 @@ def test_a_list_that_is_wrong_names_file_line_and_field(cli, tmp_path, text, wor
     ("arguments", "words"),
     [
         (["estimate", "llama3-8b", "--price", 2], "of a GPU; give it too, with --hw"),
-        (["estimate", "llama3-8b", "--hw", "h100", "--price", "cheap"], "dollars a GPU-hour, as in 2.5"),
+        (["estimate", "llama3-8b", "--hw", "h100", "--price", "cheap"], "dollars a GPU-hour, from 0 on, as in 2.5"),
         (["estimate", "llama3-8b", "--hw", "h100", "--price", "h200=3"], "h200 is not among the GPUs"),
         (["estimate", "llama3-8b", "--hw", "h100", "--pue", 0.5], "--pue 0.5: the data centre's energy"),
         (["estimate", "llama3-8b", "--hw", "a100-40gb-pcie", "--kwh", 0.1, "--price", "nowhere.yaml"], "no such file"),
