@@ -20,10 +20,8 @@ PHASES = {
 
 def rl_tables(answer: Rl) -> list[Table]:
     """The step by phase, how answers are drawn, memory, and what waits."""
-    title = (
-        f"{answer.model} on {answer.gpus:,} × {answer.hardware}: {answer.algorithm}, {answer.answers:,} answers a step, "
-        f"{counted(answer.updates, 'update')}"
-    )
+    where, answers = f"{answer.model} on {answer.gpus:,} × {answer.hardware}", counted(answer.answers, "answer")
+    title = f"{where}: {answer.algorithm}, {answers} a step, {counted(answer.updates, 'update')}"
     return [Table(title, ("", "", ""), "lrr", _phases(answer)), _rollout(answer), _memory(answer), _notes(answer)]
 
 

@@ -1,4 +1,4 @@
-"""Passes without a backward one over the sequences of a step: log-probabilities, values, rewards, a teacher's logits."""
+"""Forward passes alone over the sequences of a step: log-probabilities, values, rewards, a teacher's logits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from llmcost.machine.timing import collective_seconds
 from llmcost.parallel.layout import stage_of
 from llmcost.training.communication import data_collectives
 from llmcost.training.memory import fullest
-from llmcost.training.passes import Setup, forward_pass
+from llmcost.training.passes import ALL_DIVIDED, Setup, forward_pass
 from llmcost.training.step_time import left_of, part_of
 
 
@@ -24,7 +24,7 @@ def forward_seconds(at: Setup) -> Number:
     piped = present(layout.pp - 1)
     one = share * inside + (maximum(first, last) if piped else first + last)
     gathered: Number = 0
-    if layout.zero == 3:  # noqa: PLR2004
+    if layout.zero == ALL_DIVIDED:
         held = fullest(a_pass, layout, layers)
         _, weights = data_collectives(held, layout, at.recipe, held)
         sent = sum_of([collective_seconds(op, at.chip.links, at.efficiency) for op in weights])

@@ -230,9 +230,7 @@ def drawn_lengths(model: ModelSpec, chosen: RlOptions) -> list[int]:
     return cut(high)
 
 
-def _rollout(
-    model: ModelSpec, hardware: HardwareSpec, chosen: RlOptions, lengths: list[int], gpus: int
-) -> Rollout:
+def _rollout(model: ModelSpec, hardware: HardwareSpec, chosen: RlOptions, lengths: list[int], gpus: int) -> Rollout:
     """All answers through the engine's scheduler: they arrive at once; answers to one prompt share its cache."""
     tp = chosen.rollout_tp
     if gpus % tp:
@@ -289,12 +287,12 @@ def _transfer(at: Setup, chosen: RlOptions, trainers: int) -> Number:
     part = whole / layout.pp / chosen.rollout_tp
     if chosen.rollout_gpus is not None:
         stride = 1 if trainers + chosen.rollout_gpus <= node else node
-        sent = Collective("weights", "linear", 1, "send", part, 1, 2, stride, node, size)
+        sent = Collective("weights", "mlp", 1, "send", part, 1, 2, stride, node, size)
     else:
         ranks = trainers if layout.zero else layout.tp * layout.pp
         if ranks == 1:
             return 2 * part * size / at.chip.bandwidth
-        sent = Collective("weights", "linear", 1, "all_gather", part, 1, ranks, 1, node, size)
+        sent = Collective("weights", "mlp", 1, "all_gather", part, 1, ranks, 1, node, size)
     seconds = collective_seconds(sent, at.chip.links, at.efficiency)
     if seconds is None:
         raise InputError("no source gives the speed of the links that weights are sent over")
@@ -309,7 +307,8 @@ def _memory(
     engine, usable = chosen.rollout_memory * found.usable_bytes, at.chip.usable
     trainer = _stage(at)
     frozen: Number = 0
-    for other in ([at] if chosen.reference else []) + ([] if rewarding is None else [rewarding]):
+    own = chosen.reference and at.recipe.lora is None  # beside adapters it is the policy without them
+    for other in ([at] if own else []) + ([] if rewarding is None else [rewarding]):
         frozen = frozen + _stage(other).params
     if critic is not None:
         frozen = frozen + _stage(critic).params + _stage(critic).optimizer
@@ -317,14 +316,11 @@ def _memory(
     apart = chosen.rollout_gpus is not None
     drawing = engine + (0 if apart or chosen.park else resting)
     training = trainer.total() + frozen + (0 if apart or chosen.sleep else engine)
-    return RlMemory(
-        engine, trainer.total(), frozen, drawing, training, usable, fits=max(drawing, training) <= usable
-    )
+    return RlMemory(engine, trainer.total(), frozen, drawing, training, usable, fits=max(drawing, training) <= usable)
 
 
 def _stage(at: Setup) -> StageMemory:
     """The fullest of the first and the last stage."""
     a_pass = forward_pass(at)
-    assert stage_of(at.layout, at.model.num_hidden_layers, 0).layers
     stages = (stage_memory(at, a_pass, index) for index in (0, at.layout.pp - 1))
     return max(stages, key=lambda each: each.total())

@@ -10,7 +10,7 @@ ALGORITHMS = ("grpo", "ppo")
 
 
 def _above_zero(option: str, value: float) -> None:
-    if not 0 < value <= 4:  # noqa: PLR2004
+    if not 0 < value <= 4:
         raise InputError(f"{option} {value:g}: a number above 0, at most 4")
 
 
