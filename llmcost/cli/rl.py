@@ -1,4 +1,4 @@
-"""`llmcost rl`: a step of reinforcement learning."""
+"""`llmcost rl`: a step of training on answers: reinforcement learning, preferences, distillation."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ def rl(
     allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
-    """A step of GRPO or PPO on MODEL: drawing answers, judging them, training, weights back to the engine.
+    """A step of GRPO, PPO, DPO or distillation on MODEL: drawing answers, judging them, training, weights back.
 
     Degrees and --engine are those of training; the engine that draws has --rollout-... of its own.
 

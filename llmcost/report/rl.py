@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from llmcost.ground.units import counted, scaled, seconds
 from llmcost.report.tables import Alarm, Table
-from llmcost.training.reinforcement import Rl
+from llmcost.training.reinforcement import Rl, Rollout
 
 PHASES = {
     "rollout": "drawing answers",
     "reward": "reward model",
+    "teacher": "teacher's logits",
     "reference": "reference's log-probabilities",
     "old": "policy's log-probabilities",
     "values": "critic's values",
@@ -22,7 +23,8 @@ def rl_tables(answer: Rl) -> list[Table]:
     """The step by phase, how answers are drawn, memory, and what waits."""
     where, answers = f"{answer.model} on {answer.gpus:,} × {answer.hardware}", counted(answer.answers, "answer")
     title = f"{where}: {answer.algorithm}, {answers} a step, {counted(answer.updates, 'update')}"
-    return [Table(title, ("", "", ""), "lrr", _phases(answer)), _rollout(answer), _memory(answer), _notes(answer)]
+    drawn = [] if answer.rollout is None else [_rollout(answer.rollout)]
+    return [Table(title, ("", "", ""), "lrr", _phases(answer)), *drawn, _memory(answer), _notes(answer)]
 
 
 def phase_rows(answer: Rl) -> list[tuple[str, float]]:
@@ -40,8 +42,7 @@ def _phases(answer: Rl) -> list[tuple[str, str, str]]:
     return [*rows, ("Tokens a second and GPU", f"{answer.tokens_per_s_per_gpu:,.0f}", "")]
 
 
-def _rollout(answer: Rl) -> Table:
-    r = answer.rollout
+def _rollout(r: Rollout) -> Table:
     lengths = f"{r.mean_output:,.0f} tokens on average, {r.longest_output:,} at most"
     done = f"half of them after {seconds(r.half_seconds)}, nine tenths after {seconds(r.tail_seconds)}"
     rows = [
@@ -56,14 +57,17 @@ def _rollout(answer: Rl) -> Table:
 def _memory(answer: Rl) -> Table:
     m = answer.memory
     verdict = f"of {scaled(m.usable_bytes, 'B')}: {'fits' if m.fits else 'DOES NOT FIT'}"
-    rows = [
-        ("Memory while drawing", scaled(m.drawing_bytes, "B"), verdict if m.fits else Alarm(verdict)),
-        ("Memory while training", scaled(m.training_bytes, "B"), ""),
-        ("  engine's", scaled(m.engine_bytes, "B"), "weights, KV cache and room, --rollout-memory of the GPU"),
-        ("  trainer's", scaled(m.trainer_bytes, "B"), "at its peak"),
+    rows: list[tuple[str, str, str]] = [
+        ("Memory while training", scaled(m.training_bytes, "B"), verdict if m.fits else Alarm(verdict))
     ]
+    if m.engine_bytes:
+        rows += [
+            ("Memory while drawing", scaled(m.drawing_bytes, "B"), ""),
+            ("  engine's", scaled(m.engine_bytes, "B"), "weights, KV cache and room, --rollout-memory of the GPU"),
+        ]
+    rows.append(("  trainer's", scaled(m.trainer_bytes, "B"), "at its peak"))
     if m.frozen_bytes:
-        rows.append(("  beside it", scaled(m.frozen_bytes, "B"), "reference, reward model, critic's states"))
+        rows.append(("  beside it", scaled(m.frozen_bytes, "B"), "reference, reward model or teacher, critic's states"))
     return Table("", ("", "", ""), "lrl", rows)
 
 
@@ -75,5 +79,6 @@ def _notes(answer: Rl) -> Table:
     if engine or trainer:
         notes.append(f"GPUs that draw wait {engine:.0%} of the step, GPUs that train {trainer:.0%}.")
     notes.append(f"{answer.counted[0].upper()}{answer.counted[1:]}.")
-    notes.append("Six published steps of NeMo RL on H100s took 10 to 40 % longer than so predicted (docs/training.md).")
+    if answer.rollout is not None:
+        notes.append("Published steps of NeMo RL on H100s took 12 to 53 % longer than so predicted (docs/training.md).")
     return Table("", ("",), "l", (), tuple(notes))

@@ -1,4 +1,4 @@
-"""A step of reinforcement learning (GRPO, PPO): answers are drawn, judged, trained on, and the weights are sent back.
+"""A step of training on answers (GRPO, PPO, DPO, distillation): they are drawn, judged, trained on; weights go back.
 
 Composed of what is counted elsewhere: the engine's scheduler draws the answers (simulation/), every judging model is
 one forward pass over all sequences (forward_only.py), an update is a training step (step.py) of sequences of the mean
@@ -21,7 +21,6 @@ from llmcost.model.operators import Collective
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.rules import check, shape_of
-from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.serving.results import to_dict
 from llmcost.simulation.options import SimulationOptions
@@ -41,6 +40,8 @@ from llmcost.training.step import evaluate_step
 SCHEMA = "llmcost.rl/1"
 CUT_AT = 4  # times the mean length, where --longest is not given
 BISECTIONS = 60
+RATIOS = ("grpo", "ppo")  # algorithms whose loss compares the policy with the one that drew the answers
+SAMPLES = {"grpo": 16, "ppo": 16, "dpo": 2, "distill": 1}
 
 
 class Rollout(NamedTuple):
@@ -67,6 +68,7 @@ class Phases(NamedTuple):
 
     rollout: Number
     reward: Number
+    teacher: Number
     reference: Number
     old: Number
     values: Number
@@ -94,7 +96,7 @@ class RlMemory(NamedTuple):
 class Rl(NamedTuple):
     """Everything `llmcost rl` answers. tokens: of all sequences of a step, prompts too.
 
-    `waits`: which part waits for the other, and for what share of the step.
+    `rollout`: None where answers are given. `trainer_waits_share`, `engine_waits_share`: of the step, apart.
     """
 
     schema: str
@@ -107,7 +109,7 @@ class Rl(NamedTuple):
     tokens: float
     step_seconds: Number
     tokens_per_s_per_gpu: Number
-    rollout: Rollout
+    rollout: Rollout | None
     phases: Phases
     trainer_waits_share: Number
     engine_waits_share: Number
@@ -130,6 +132,8 @@ def rl(
     """A step of the loop. Raises InputError where options contradict each other, the model or the GPU."""
     check_options(chosen)
     _refuse(chosen)
+    algorithm = chosen.algorithm
+    chosen = chosen._replace(samples=chosen.samples or SAMPLES[algorithm])
     answers = chosen.prompts * chosen.samples
     each = chosen.train_batch or answers
     if answers % each:
@@ -142,21 +146,24 @@ def rl(
     at, _ = setup_of(model, hardware, asked, None)
     check(at.layout, shape_of(model), at.seq)
     judged, updates = _whole(at, answers), chosen.epochs * answers // each
-    critic = _beside(at, chosen.critic) if chosen.algorithm == "ppo" else None
-    rewarding = _beside(at, chosen.reward) if chosen.algorithm == "ppo" or chosen.reward is not None else None
+    critic = _beside(at, chosen.critic) if algorithm == "ppo" else None
+    rewarding = _beside(at, chosen.reward) if algorithm == "ppo" or chosen.reward is not None else None
+    teacher = _beside(at, chosen.teacher) if algorithm == "distill" else None
 
     trainers = at.layout.gpus()
-    rollout = _rollout(model, hardware, chosen, lengths, chosen.rollout_gpus or trainers)
+    draws = algorithm != "dpo"
+    rollout = _rollout(model, hardware, chosen, lengths, chosen.rollout_gpus or trainers) if draws else None
     forward = forward_seconds(judged)
     phases = Phases(
-        rollout=rollout.seconds,
+        rollout=0 if rollout is None else rollout.seconds,
         reward=0 if rewarding is None else forward_seconds(_whole(rewarding, answers)),
-        reference=forward if chosen.reference else 0,
-        old=forward,
+        teacher=0 if teacher is None else forward_seconds(_whole(teacher, answers)),
+        reference=forward if has_reference(chosen) else 0,
+        old=forward if algorithm in RATIOS else 0,
         values=0 if critic is None else forward_seconds(_whole(critic, answers)),
         update=updates * evaluate_step(at).seconds.total,
         critic_update=0 if critic is None else updates * evaluate_step(critic).seconds.total,
-        transfer=_transfer(at, chosen, trainers),
+        transfer=_transfer(at, chosen, trainers) if draws else 0,
     )
     apart, busy = chosen.rollout_gpus is not None, phases.training() + phases.transfer
     step = max(phases.rollout, phases.training()) + phases.transfer if chosen.off_policy else sum(phases)
@@ -165,7 +172,7 @@ def rl(
         schema=SCHEMA,
         model=model.name,
         hardware=hardware.name,
-        algorithm=chosen.algorithm,
+        algorithm=algorithm,
         gpus=gpus,
         answers=answers,
         updates=updates,
@@ -177,7 +184,7 @@ def rl(
         trainer_waits_share=1 - busy / step if apart else 0,
         engine_waits_share=1 - (phases.rollout + phases.transfer) / step if apart else 0,
         layout={name: getattr(at.layout, name) for name in ("tp", "cp", "pp", "ep", "dp", "zero", "recompute")},
-        memory=_memory(at, hardware, chosen, critic, rewarding),
+        memory=_memory(at, chosen, critic, [each for each in (rewarding, teacher) if each is not None]),
     )
 
 
@@ -187,8 +194,26 @@ def _refuse(chosen: RlOptions) -> None:
         raise InputError("--off-policy: shared GPUs do one thing at a time; give --rollout-gpus too")
     if chosen.rollout_gpus is not None and not (chosen.sleep and chosen.park):
         raise InputError("--no-sleep and --no-park are of shared GPUs; leave --rollout-gpus out")
-    if chosen.critic is not None and chosen.algorithm != "ppo":
-        raise InputError(f"--critic {chosen.critic}: {chosen.algorithm} has none; give --algorithm ppo")
+    algorithm = chosen.algorithm
+    for name, value, of in (
+        ("critic", chosen.critic, ("ppo",)),
+        ("reward", chosen.reward, RATIOS),
+        ("teacher", chosen.teacher, ("distill",)),
+        ("rollout-gpus", chosen.rollout_gpus, ("grpo", "ppo", "distill")),
+    ):
+        if value is not None and algorithm not in of:
+            raise InputError(f"--{name} {value}: {algorithm} has none; it is of --algorithm {' and '.join(of)}")
+    if algorithm == "distill" and chosen.teacher is None:
+        raise InputError("--algorithm distill: from which model? give --teacher")
+    if algorithm == "dpo" and chosen.samples not in (None, 2):
+        raise InputError(f"--samples {chosen.samples}: dpo has 2, the better and the worse one")
+    if algorithm == "dpo" and not chosen.reference:
+        raise InputError("--no-reference: dpo has a reference in its loss")
+
+
+def has_reference(chosen: RlOptions) -> bool:
+    """Whether a frozen copy of the policy judges the answers; a teacher stands in its place."""
+    return chosen.reference and chosen.algorithm != "distill"
 
 
 def _beside(at: Setup, name: str | None) -> Setup:
@@ -299,16 +324,13 @@ def _transfer(at: Setup, chosen: RlOptions, trainers: int) -> Number:
     return seconds
 
 
-def _memory(
-    at: Setup, hardware: HardwareSpec, chosen: RlOptions, critic: Setup | None, rewarding: Setup | None
-) -> RlMemory:
+def _memory(at: Setup, chosen: RlOptions, critic: Setup | None, judges: list[Setup]) -> RlMemory:
     """Memory of both worlds. The engine takes its share; what trains is its peak, or at rest its states alone."""
-    found = estimate(at.model, hardware, _serving(chosen, chosen.output)).memory
-    engine, usable = chosen.rollout_memory * found.usable_bytes, at.chip.usable
+    engine, usable = 0 if chosen.algorithm == "dpo" else chosen.rollout_memory * at.chip.usable, at.chip.usable
     trainer = _stage(at)
     frozen: Number = 0
-    own = chosen.reference and at.recipe.lora is None  # beside adapters it is the policy without them
-    for other in ([at] if own else []) + ([] if rewarding is None else [rewarding]):
+    own = has_reference(chosen) and at.recipe.lora is None  # beside adapters it is the policy without them
+    for other in [at, *judges] if own else judges:
         frozen = frozen + _stage(other).params
     if critic is not None:
         frozen = frozen + _stage(critic).params + _stage(critic).optimizer

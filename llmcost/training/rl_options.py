@@ -6,7 +6,7 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, count, flag, length, number, parse_name, share, word
 
-ALGORITHMS = ("grpo", "ppo")
+ALGORITHMS = ("grpo", "ppo", "dpo", "distill")
 
 
 def _above_zero(option: str, value: float) -> None:
@@ -17,11 +17,18 @@ def _above_zero(option: str, value: float) -> None:
 class RlOptions(NamedTuple):
     """The loop: what is drawn, who judges it, where it runs."""
 
-    algorithm: Annotated[str, word("grpo: rewards by rules; ppo: also a critic and a reward model.", ALGORITHMS)] = (
-        ALGORITHMS[0]
-    )
+    algorithm: Annotated[
+        str,
+        word(
+            "grpo: rewards by rules; ppo: also a critic and a reward model; dpo: pairs of answers that are given; "
+            "distill: a teacher's logits of answers that the policy draws.",
+            ALGORITHMS,
+        ),
+    ] = ALGORITHMS[0]
     prompts: Annotated[Number, count("Prompts of a step.")] = 64
-    samples: Annotated[Number, count("Answers that are drawn to each prompt.", most=10**6)] = 16
+    samples: Annotated[
+        Number, count("Answers that are drawn to each prompt.", most=10**6, default="16; 2 with dpo; 1 with distill")
+    ] = None
     prompt: Annotated[Number, length("Tokens of a prompt.")] = 256
     output: Annotated[Number, length("Tokens of an answer, on average.")] = 1024
     longest: Annotated[
@@ -44,6 +51,7 @@ class RlOptions(NamedTuple):
     reward: Annotated[
         str | None, Option("A model that rewards.", parse_name, default="rules; with ppo one as the policy")
     ] = None
+    teacher: Annotated[str | None, Option("With distill: the model that is learnt from.", parse_name)] = None
     rollout_gpus: Annotated[
         Number, count("GPUs that draw answers apart from those that train.", default="the same GPUs")
     ] = None
