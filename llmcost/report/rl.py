@@ -80,5 +80,7 @@ def _notes(answer: Rl) -> Table:
         notes.append(f"GPUs that draw wait {engine:.0%} of the step, GPUs that train {trainer:.0%}.")
     notes.append(f"{answer.counted[0].upper()}{answer.counted[1:]}.")
     if answer.rollout is not None:
-        notes.append("Six published steps of NeMo RL on H100s were predicted 21 to 36 % too fast so (docs/training.md).")
+        notes.append(
+            "Six published steps of NeMo RL on H100s were predicted 21 to 36 % too fast so (docs/training.md)."
+        )
     return Table("", ("",), "l", (), tuple(notes))
