@@ -232,8 +232,8 @@ def mfu(
 ) -> Utilizations:
     """MFU and HFU, as shares of 1, of a training throughput under every convention in use.
 
-    `tokens_per_s`: of one GPU; or instead a `printed` MFU (a share of 1) or `tflops` of one GPU, and the `convention` by
-    which it was counted.
+    `tokens_per_s`: of one GPU; or instead a `printed` MFU (a share of 1) or `tflops` of one GPU, and the `convention`
+    by which it was counted.
     `seq`: tokens of a sequence; None: the model's maximum, at most 8,192. `recompute`: none, selective or full.
 
         mfu("llama3-8b", "h100", 9000).conventions

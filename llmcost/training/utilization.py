@@ -71,8 +71,8 @@ def utilizations(
     """MFU and HFU under every convention.
 
     They are those of a throughput in tokens a second of a GPU, or of an MFU (`printed`, a share of 1) or `tflops` of a
-    GPU together with the `convention` under which they were printed. Raises InputError for neither, for both, or for a length, a data type or a
-    recomputation that there is not.
+    GPU together with the `convention` under which they were printed. Raises InputError for none of these, for several,
+    or for a length, a data type or a recomputation that there is not.
     """
     w = workload_of(model, hardware, Options(context=sequence_of(model, seq), dtype=dtype, weight_dtype="bf16"))
     peak = chip_of(hardware, w.dtype, w.kv_dtype).peak
