@@ -261,7 +261,11 @@ def _rollout(model: ModelSpec, hardware: HardwareSpec, chosen: RlOptions, length
     if gpus % tp:
         raise InputError(f"--rollout-tp {tp}: does not divide the {gpus} GPUs that draw answers")
     serving = _serving(chosen, round(sum(lengths) / len(lengths)))._replace(dp=gpus // tp)
-    _, cluster = cluster_of(model, hardware, serving, SimulationOptions())
+    try:
+        _, cluster = cluster_of(model, hardware, serving, SimulationOptions())
+    except InputError as error:
+        where = f"with --rollout-tp {tp} and --rollout-memory {chosen.rollout_memory:g}"
+        raise InputError(f"drawing answers {where}: {error}") from None
     times, ends = Times({}), []
     for done in cluster.served(_requests(chosen, lengths)):
         times.add(done)
