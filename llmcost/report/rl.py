@@ -75,6 +75,8 @@ def _notes(answer: Rl) -> Table:
     degrees = {name: value for name, value in answer.layout.items() if value != 1}
     words = ", ".join(f"{name} {value}" for name, value in degrees.items())
     notes = [f"Training in {words}."]
+    if answer.step_seconds < sum(answer.phases):
+        notes.append("Off-policy: drawing runs beside all phases but the transfer.")
     engine, trainer = answer.engine_waits_share, answer.trainer_waits_share
     if engine or trainer:
         notes.append(f"GPUs that draw wait {engine:.0%} of the step, GPUs that train {trainer:.0%}.")

@@ -136,7 +136,7 @@ def test_beside_adapters_the_reference_is_the_policy_without_them():
 
 
 def test_an_engine_too_small_for_the_model_is_refused_by_its_own_options():
-    with pytest.raises(InputError, match="--rollout-tp 1 and --rollout-memory 0.6: llama3.1-70b does not fit"):
+    with pytest.raises(InputError, match=r"--rollout-tp 1 and --rollout-memory 0\.6: llama3.1-70b does not fit"):
         rl(load_model("llama3.1-70b"), H100, Options(gpus=64), FEW)
 
 
