@@ -40,6 +40,7 @@ from llmcost.training.step import evaluate_step
 SCHEMA = "llmcost.rl/1"
 CUT_AT = 4  # times the mean length, where --longest is not given
 BISECTIONS = 60
+MOST_ANSWERS = 10**6  # of a step, drawn one by one
 RATIOS = ("grpo", "ppo")  # algorithms whose loss compares the policy with the one that drew the answers
 SAMPLES = {"grpo": 16, "ppo": 16, "dpo": 2, "distill": 1}
 
@@ -135,6 +136,8 @@ def rl(
     algorithm = chosen.algorithm
     chosen = chosen._replace(samples=chosen.samples or SAMPLES[algorithm])
     answers = chosen.prompts * chosen.samples
+    if answers > MOST_ANSWERS:
+        raise InputError(f"--prompts times --samples: {answers:,} answers; at most {MOST_ANSWERS:,} are drawn")
     each = chosen.train_batch or answers
     if answers % each:
         raise InputError(f"--train-batch {each}: does not divide the {answers:,} answers of a step")

@@ -151,6 +151,7 @@ def test_an_engine_too_small_for_the_model_is_refused_by_its_own_options():
         ({"algorithm": "dpo"}, "dpo has 2"),
         ({"algorithm": "dpo", "samples": None, "rollout_gpus": 8}, "--rollout-gpus 8: dpo has none"),
         ({"algorithm": "dpo", "samples": None, "reference": False}, "has a reference in its loss"),
+        ({"prompts": 10**6}, "8,000,000 answers; at most 1,000,000"),
         ({"train_batch": 7}, "does not divide the 64 answers"),
         ({"rollout_tp": 3}, "does not divide the 8 GPUs"),
         ({"longest": 100}, "must be below --longest"),
