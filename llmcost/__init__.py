@@ -228,19 +228,21 @@ def mfu(
     convention: str | None = None,
     recompute: str = "none",
     dtype: str | None = None,
+    tflops: float | None = None,
 ) -> Utilizations:
     """MFU and HFU, as shares of 1, of a training throughput under every convention in use.
 
-    `tokens_per_s`: of one GPU; or instead a `printed` MFU (a share of 1) and the `convention` by which it was counted.
+    `tokens_per_s`: of one GPU; or instead a `printed` MFU (a share of 1) or `tflops` of one GPU, and the `convention`
+    by which it was counted.
     `seq`: tokens of a sequence; None: the model's maximum, at most 8,192. `recompute`: none, selective or full.
 
         mfu("llama3-8b", "h100", 9000).conventions
 
-    Raises InputError for both or neither of the two, for an unknown convention, or where the GPU's peak is not known.
+    Raises InputError for several or none of them, for an unknown convention, or where the GPU's peak is not known.
     """
     from llmcost.training.utilization import utilizations
 
-    return utilizations(_model(model), _hardware(hw), seq, tokens_per_s, printed, convention, recompute, dtype)
+    return utilizations(_model(model), _hardware(hw), seq, tokens_per_s, printed, convention, recompute, dtype, tflops)
 
 
 def fit(

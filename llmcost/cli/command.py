@@ -26,6 +26,7 @@ COMMANDS = {  # command -> its module, in the order of the help
     "compare": "compare",
     "simulate": "simulate",
     "train": "training",
+    "rl": "rl",
     "plan": "plan",
     "budget": "budget",
     "mfu": "mfu",

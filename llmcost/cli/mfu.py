@@ -17,7 +17,10 @@ def mfu(
     length: Annotated[Given, Takes(Options, only=("seq",))],
     tokens_per_s: Annotated[float | None, number("Tokens a second of one GPU.", "RATE")] = None,
     printed: Annotated[float | None, share("Instead: an MFU as printed, e.g. 0.4125.", long="--mfu")] = None,
-    convention: Annotated[str | None, Option("The convention by which --mfu was counted.")] = None,
+    tflops: Annotated[
+        float | None, number("Instead: TFLOPS of one GPU as a program logs them, e.g. 420.", "TFLOPS")
+    ] = None,
+    convention: Annotated[str | None, Option("The convention by which --mfu or --tflops was counted.")] = None,
     recompute: Annotated[str, word("What the backward pass recomputes; selective: attention.", RECOMPUTE)] = RECOMPUTE[
         0
     ],
@@ -39,7 +42,7 @@ def mfu(
     spec = o.load_model(model, kind, length, allow_unknown, text_alone=True)
     chip = load_hardware(hw)
     seq, dtype = length.get("seq"), kind_of_number.get("dtype")
-    answer = utilizations(spec, chip, seq, tokens_per_s, printed, convention, recompute, dtype)
+    answer = utilizations(spec, chip, seq, tokens_per_s, printed, convention, recompute, dtype, tflops)
     form.show(
         lambda: to_dict(answer),
         lambda: (Utilization._fields, answer.conventions),

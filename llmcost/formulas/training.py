@@ -63,7 +63,7 @@ def explain_training(
 ) -> list[Explanation]:
     """How one figure comes about, or each figure of a group, or that has some words.
 
-    Raises InputError for a figure that does not exist, or that cannot be had without a price.
+    Raises InputError for a figure that does not exist, or that needs a price or another option.
     """
     asked = wanted(quantity, QUANTITIES)
     if not asked:
@@ -71,6 +71,10 @@ def explain_training(
     known = dict(leaves(symbolic_train(model, hardware, options, efficiency)))
     found = [explanation_of(path, known[path], QUANTITIES[path], []) for path in asked if known.get(path) is not None]
     if not found:
-        why = "too few runs of this kind were published" if quantity.startswith("expected.days") else "give --price"
+        why = (
+            "too few runs of this kind were published"
+            if quantity.startswith("expected.days")
+            else f"give {QUANTITIES[asked[0]].source}"
+        )
         raise InputError(f"{quantity} cannot be had here: {why}")
     return found

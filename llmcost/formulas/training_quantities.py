@@ -129,6 +129,7 @@ QUANTITIES: dict[str, Quantity] = {
         "kwh electricity power 能耗 电",
     ),
     "with_interruptions.dollars": Quantity("$", "its GPU-hours at the price", "--price", "cost money 费用"),
+    "with_interruptions.carbon_grams": Quantity("g", "CO2: the energy at the grid's factor", "--carbon", "co2 碳"),
     "with_interruptions.interruptions.job_mtbf_seconds": Quantity("s", "between failures of the job", LLAMA3),
     "with_interruptions.interruptions.failures": Quantity("failures", "expected in the run", DALY, "mtbf 故障"),
     "with_interruptions.interruptions.checkpoint_bytes": Quantity(

@@ -181,6 +181,8 @@ def _interruptions(answer: Train) -> Table:
         rows.append(("  energy", energy, "TDP times --power-share times --pue"))
     if run.dollars is not None:
         rows.append(("  dollars", f"{run.dollars:,.0f}", ""))
+    if run.carbon_grams is not None:
+        rows.append(("  CO2", f"{significant(run.carbon_grams / 1e6)} t", "the energy times --carbon"))
     return Table("", ("", "", ""), "lrl", rows)
 
 

@@ -49,12 +49,14 @@ class Terms(NamedTuple):
 
     `power_share`: the mean draw over the TDP. It is 1 as Llama's model cards reckon their energy, and the most that a
     GPU draws for long. `pue`: the energy of the data centre over that of the GPUs; 1 is that of the GPUs alone.
+    `grams_per_kwh`: of CO2, as the grid has it.
     """
 
     dollars_per_gpu_hour: Number | None = None
     tdp_watts: Number | None = None
     power_share: Number = 1
     pue: Number = 1
+    grams_per_kwh: Number | None = None
 
 
 class Goodput(NamedTuple):
@@ -87,6 +89,7 @@ class InterruptedRun(NamedTuple):
     gpu_hours: Number
     energy_joules: Number | None
     dollars: Number | None
+    carbon_grams: Number | None
     interruptions: Interruptions
 
 
@@ -112,14 +115,17 @@ def run_of(
     wall = named("wall_seconds", training / named("progress", good.progress))
     hours = gpus * wall / HOUR
     watts = None if terms.tdp_watts is None else terms.tdp_watts * terms.power_share * terms.pue
+    joules = None if watts is None else watts * gpus * wall
+    carbon = None if joules is None or terms.grams_per_kwh is None else joules / KWH * terms.grams_per_kwh
     return InterruptedRun(
         steps=steps,
         training_seconds=training,
         wall_seconds=wall,
         days=wall / DAY,
         gpu_hours=hours,
-        energy_joules=None if watts is None else watts * gpus * wall,
+        energy_joules=joules,
         dollars=None if terms.dollars_per_gpu_hour is None else terms.dollars_per_gpu_hour * hours,
+        carbon_grams=carbon,
         interruptions=Interruptions(mtbf, wall / mtbf, checkpoint_bytes, write, interval, good),
     )
 
@@ -139,6 +145,7 @@ def goodput(interval: Number, write: Number, restart: Number, mtbf: Number) -> G
     return Goodput(progress, checkpoints, restarts, 1 - progress - checkpoints - restarts)
 
 
+KWH = 3.6e6  # joules
 LARGEST = 1e18  # of any term, in seconds or bytes a second
 MOST_DOLLARS = 10**6
 HOPELESS = 30  # times the mean between failures: there a segment takes 10¹³ such times

@@ -196,6 +196,7 @@ class Options(NamedTuple):
     ] = None
     power_share: Annotated[Number, share("A GPU's mean draw, of its TDP.")] = 1
     pue: Pue = 1
+    carbon: Annotated[Number, number("Grams of CO2 that the grid emits a kWh.", "GRAMS")] = None
     mfu: Mfu = END_TO_END_MFU
 
 

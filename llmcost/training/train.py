@@ -7,6 +7,7 @@ gives it numbers, and says what would make a run fit.
 from __future__ import annotations
 
 from llmcost.ground.algebra import Number, is_plain, maximum, named
+from llmcost.ground.errors import InputError
 from llmcost.ground.units import DAY, HOUR
 from llmcost.machine import textbook
 from llmcost.machine.bands import TRAINING, bands_for, trained_on
@@ -159,7 +160,9 @@ def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoin
     """
     reliability = reliability_of(options)
     watts = None if hardware.tdp is None else hardware.tdp.value
-    terms = Terms(options.price, watts, options.power_share, options.pue)
+    if options.carbon is not None and watts is None:
+        raise InputError(f"--carbon {options.carbon:g}: no source gives the power (TDP) of {hardware.title}")
+    terms = Terms(options.price, watts, options.power_share, options.pue, options.carbon)
     if is_plain(step.gpus) and is_plain(checkpoint_bytes):
         check_terms(step.gpus, checkpoint_bytes, reliability, terms)
     return run_of(options.tokens, step.tokens, step.seconds.total, step.gpus, checkpoint_bytes, reliability, terms)

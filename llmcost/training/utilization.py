@@ -66,12 +66,13 @@ def utilizations(
     convention: str | None = None,
     recompute: str = "none",
     dtype: str | None = None,
+    tflops: float | None = None,
 ) -> Utilizations:
     """MFU and HFU under every convention.
 
-    They are those of a throughput in tokens a second of a GPU, or of an MFU (`printed`, a share of 1) together with the
-    `convention` under which it was printed. Raises InputError for neither, for both, or for a length, a data type or a
-    recomputation that there is not.
+    They are those of a throughput in tokens a second of a GPU, or of an MFU (`printed`, a share of 1) or `tflops` of a
+    GPU together with the `convention` under which they were printed. Raises InputError for none of these, for several,
+    or for a length, a data type or a recomputation that there is not.
     """
     w = workload_of(model, hardware, Options(context=sequence_of(model, seq), dtype=dtype, weight_dtype="bf16"))
     peak = chip_of(hardware, w.dtype, w.kv_dtype).peak
@@ -81,7 +82,10 @@ def utilizations(
     if recompute not in RECOMPUTE:
         raise InputError(f"--recompute {recompute}: one of {', '.join(RECOMPUTE)}")
     k = counts_of(model, w.context)
-    each = _throughput(k, peak, throughput, printed, convention)
+    if tflops is not None:
+        each = _behind(tflops, k, peak, convention, alone=throughput is None and printed is None)
+    else:
+        each = _throughput(k, peak, throughput, printed, convention)
     found = tuple(utilization(one, k, each, peak, recompute) for one in CONVENTIONS.values())
     return Utilizations(SCHEMA, model.name, hardware.name, w.context, w.dtype, recompute, each, found)
 
@@ -99,3 +103,19 @@ def _throughput(
         raise InputError("either --tokens-per-s, or --mfu and its --convention")
     check_share("--mfu", printed)
     return float(tokens_per_s(printed, find_convention(convention), k, peak))
+
+
+def _behind(tflops: float, k: Counts, peak: float, convention: str | None, *, alone: bool) -> float:
+    """Tokens a second of a GPU behind TFLOPS as a program logs them: over the FLOPs that it counts of a token.
+
+    Raises InputError where more than that is given, or no convention.
+    """
+    if not alone or convention is None:
+        raise InputError(
+            "--tflops: as which program counts? give --convention too, and neither --tokens-per-s nor --mfu"
+        )
+    check_number("--tflops", tflops)
+    if tflops == 0:
+        raise InputError("--tflops 0: above 0")
+    counted = utilization(find_convention(convention), k, 1, peak)
+    return float(tflops * 1e12 / counted.model_flops_per_token)

@@ -16,6 +16,7 @@ ASKED = {
     "sweep": "--hw h100 --batch 1,2",
     "compare": "--hw h100",
     "train": "--hw h100 --gpus 1",
+    "rl": "--hw h100 --gpus 1 --prompts 2 --samples 2 --prompt 16 --output 8",
     "plan": "--hw h100 --gpus 1",
     "simulate": "--hw h100 --requests 4 --concurrency 2 --prompt 16 --output 8",
     "mfu": "--hw h100 --tokens-per-s 9000",

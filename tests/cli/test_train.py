@@ -84,7 +84,7 @@ def test_other_formats(cli):
 
 
 def test_every_figure_has_a_quantity_and_every_quantity_a_figure():
-    answer = train(load_model("llama3-8b"), load_hardware("h100"), Options(gpus=8, price=2))
+    answer = train(load_model("llama3-8b"), load_hardware("h100"), Options(gpus=8, price=2, carbon=400))
     parts = ("model", "hardware", "run", "layout", "accuracy")
     figures = {path for path, value in leaves(answer) if not path.startswith(parts) and isinstance(value, int | float)}
     assert figures - {"expected.error"} == set(QUANTITIES)

@@ -36,6 +36,7 @@ SHOWN = [
     "simulate llama3.1-8b --hw h100 --rate 12 --requests 20 --ttft 500 --price 2",
     "train llama3-8b --hw h100 --gpus 8 --tokens 15T --price 2 --breakdown",
     "train llama3-8b --hw h100 --gpus 8 --explain breakdown",
+    "rl llama3.1-8b --hw h100 --gpus 8 --rollout-gpus 8 --algorithm ppo --output 128",
     "plan llama3-8b --hw h100 --gpus 8 --global-batch 64 --price 2 --top 3",
     "plan llama3-8b --hw h100 --gpus 8 --serve --price 2 --top 3",
     "budget 1e24 --params 70B --tokens 2T",

@@ -133,6 +133,17 @@ def test_the_command_answers_as_the_functions_do(cli, snapshot):
     assert by_name["6n"]["mfu"] < 0.4
 
 
+def test_tflops_of_a_log_are_the_share_of_the_peak_that_they_are(cli):
+    """An H100's peak in bf16 is 989.4 TFLOPS (its data sheet: 1,979 with sparsity)."""
+    ask = ["mfu", "llama3-8b", "--hw", "h100", "--json", "--convention"]
+    answer = json.loads(cli(*ask, "megatron-bridge", "--tflops", 420).out)
+    by_name = {each["convention"]: each for each in answer["conventions"]}
+    assert by_name["megatron-bridge"]["mfu"] == pytest.approx(420 / 989.4, rel=1e-3)
+    flops = by_name["megatron-bridge"]["model_flops_per_token"]
+    assert answer["tokens_per_s_per_gpu"] == pytest.approx(420e12 / flops)
+    assert by_name["palm"]["mfu"] > 420 / 989.4  # which counts every pair
+
+
 def test_a_rate_that_no_gpu_reaches_is_doubted(cli):
     """Causal products are the least that a step computes: more than the peak is several GPUs' rate, or an error."""
     model, chip = load_model("llama3-8b"), load_hardware("h100")
@@ -158,6 +169,9 @@ def test_a_gpu_without_a_peak_is_refused(cli):
         (["--tokens-per-s", 1, "--convention", "palm"], "either --tokens-per-s, or --mfu and its --convention"),
         (["--mfu", 0.4, "--convention", "palmer"], "--convention palmer: one of llmcost, 6n,"),
         (["--mfu", 1.4, "--convention", "palm"], "--mfu 1.4: a share of 1"),
+        (["--tflops", 420], "give --convention too"),
+        (["--tflops", 420, "--mfu", 0.4, "--convention", "palm"], "neither --tokens-per-s nor --mfu"),
+        (["--tflops", 0, "--convention", "palm"], "--tflops 0: above 0"),
         (["--tokens-per-s", 0], "--tokens-per-s 0: above 0"),
         (["--tokens-per-s", "nan"], "--tokens-per-s nan: expected a number"),
         (["--tokens-per-s", 1, "--recompute", "some"], "--recompute some: one of none, selective, full"),

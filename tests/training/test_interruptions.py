@@ -58,7 +58,7 @@ def test_checkpoints_as_published(params, terabytes, gpus, seconds, rate):
 
 def test_days_gpu_hours_energy_and_money_by_hand():
     """100 steps of 36 s on 10 GPUs of 700 W at $2: an hour on the wall, 10 GPU-hours, nearly without failures."""
-    terms = Terms(dollars_per_gpu_hour=2, tdp_watts=700, power_share=0.9, pue=1.1)
+    terms = Terms(dollars_per_gpu_hour=2, tdp_watts=700, power_share=0.9, pue=1.1, grams_per_kwh=400)
     run = run_of(1000, 10, 36, 10, 1.0, Reliability(gpu_mtbf_seconds=1e15, restart_seconds=0), terms)
     assert (run.steps, run.training_seconds) == (100, 3600)
     assert run.wall_seconds == pytest.approx(3600)
@@ -66,12 +66,13 @@ def test_days_gpu_hours_energy_and_money_by_hand():
     assert run.gpu_hours == pytest.approx(10)
     assert run.dollars == pytest.approx(20)
     assert run.energy_joules == pytest.approx(10 * 700 * 0.9 * 1.1 * 3600)
+    assert run.carbon_grams == pytest.approx(10 * 0.7 * 0.9 * 1.1 * 400)
 
 
 def test_a_begun_step_counts_whole_and_what_is_not_known_stays_unknown():
     run = run_of(1001, 10, 1, 1, 1e9)
     assert run.steps == 101
-    assert run.energy_joules is run.dollars is None
+    assert run.energy_joules is run.dollars is run.carbon_grams is None
 
 
 def simulated(interval, write, restart, mtbf, segments, seed):

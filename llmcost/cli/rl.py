@@ -1,0 +1,45 @@
+"""`llmcost rl`: a step of training on answers: reinforcement learning, preferences, distillation."""
+
+from typing import Annotated
+
+from llmcost.cli import options as o
+from llmcost.cli.command import Takes
+from llmcost.training.options import Options
+from llmcost.training.rl_options import RlOptions
+
+TRAINED = (
+    *("engine", "gpus", "micro_batch", "tp", "pp", "vp", "cp", "ep", "etp", "zero", "recompute", "schedule"),
+    *("optimizer", "dtype", "gpus_per_node", "lora_rank", "lora_targets", "qlora"),
+)
+
+
+def rl(
+    model: o.ModelName,
+    *,
+    hw: o.Hardware,
+    chosen: Annotated[RlOptions, Takes(RlOptions)],
+    options: Annotated[Options, Takes(Options, only=TRAINED)],
+    kind: o.ReadAs = None,
+    allow_unknown: o.AllowUnknown = (),
+    form: Annotated[o.Form, Takes(o.Form)],
+) -> None:
+    """A step of GRPO, PPO, DPO or distillation on MODEL: drawing answers, judging them, training, weights back.
+
+    Degrees and --engine are those of training; the engine that draws has --rollout-... of its own.
+
+    Example: llmcost rl llama3.1-8b --hw h100 --gpus 16 --pp 2 --prompts 64 --samples 32 --output 932
+    """
+    from llmcost.cli.output import waiting
+    from llmcost.report.rl import phase_rows, rl_tables
+    from llmcost.specs.catalog import load_hardware
+    from llmcost.training.reinforcement import rl as compute
+
+    spec, chip = o.load_model(model, kind, options, allow_unknown, text_alone=True), load_hardware(hw)
+    with waiting("drawing answers"):
+        answer = compute(spec, chip, options, chosen)
+    form.show(
+        answer.to_dict,
+        lambda: (("phase", "seconds"), phase_rows(answer)),
+        lambda: rl_tables(answer),
+        spec.unknown_keys,
+    )

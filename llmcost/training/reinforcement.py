@@ -1,0 +1,355 @@
+"""A step of training on answers (GRPO, PPO, DPO, distillation): they are drawn, judged, trained on; weights go back.
+
+Composed of what is counted elsewhere: the engine's scheduler draws the answers (simulation/), every judging model is
+one forward pass over all sequences (forward_only.py), an update is a training step (step.py) of sequences of the mean
+length. Left out: what the program does between the phases (moving and packing samples, starting and stopping engines),
+rewards by rules, and the squares of unequal lengths in attention.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from math import ceil
+from typing import Any, NamedTuple
+
+from llmcost.ground.algebra import Number
+from llmcost.ground.errors import InputError
+from llmcost.ground.options import check_options
+from llmcost.machine.timing import collective_seconds
+from llmcost.model.operators import Collective
+from llmcost.model.spec import ModelSpec
+from llmcost.parallel.layout import Layout
+from llmcost.parallel.rules import check, shape_of
+from llmcost.serving.options import Options as ServingOptions
+from llmcost.serving.results import to_dict
+from llmcost.simulation.options import SimulationOptions
+from llmcost.simulation.results import Times
+from llmcost.simulation.run import cluster_of
+from llmcost.simulation.traffic import Request
+from llmcost.specs.catalog import load_model
+from llmcost.specs.hardware import HardwareSpec
+from llmcost.training.forward_only import forward_seconds
+from llmcost.training.memory import StageMemory, fullest, stage_memory
+from llmcost.training.options import Options
+from llmcost.training.passes import Setup, forward_pass
+from llmcost.training.rl_options import RlOptions
+from llmcost.training.setup import setup_of
+from llmcost.training.step import evaluate_step
+
+SCHEMA = "llmcost.rl/1"
+CUT_AT = 4  # times the mean length, where --longest is not given
+BISECTIONS = 60
+MOST_ANSWERS = 10**6  # of a step, drawn one by one
+RATIOS = ("grpo", "ppo")  # algorithms whose loss compares the policy with the one that drew the answers
+SAMPLES = {"grpo": 16, "ppo": 16, "dpo": 2, "distill": 1}
+
+
+class Rollout(NamedTuple):
+    """How answers are drawn. `half_seconds`, `tail_seconds`: until half and nine tenths of them are whole."""
+
+    gpus: int
+    replicas: int
+    seconds: float
+    output_tokens: int
+    tokens_per_s_per_gpu: float
+    mean_output: float
+    longest_output: int
+    half_seconds: float
+    tail_seconds: float
+    busy_share: float  # of the time, on average over replicas
+
+
+class Phases(NamedTuple):
+    """Seconds of a step by phase.
+
+    old: log-probabilities of the policy that drew the answers. update: all training passes of the policy.
+    critic_update: those of the critic. transfer: new weights on their way to the engine.
+    """
+
+    rollout: Number
+    reward: Number
+    teacher: Number
+    reference: Number
+    old: Number
+    values: Number
+    update: Number
+    critic_update: Number
+    transfer: Number
+
+    def training(self) -> Number:
+        """All phases of the GPUs that train, without the transfer."""
+        return sum(self) - self.rollout - self.transfer
+
+
+class RlMemory(NamedTuple):
+    """Bytes on one GPU while answers are drawn and while it trains; apart, each on its own GPU."""
+
+    engine_bytes: Number
+    trainer_bytes: Number
+    frozen_bytes: Number  # of reference, reward model and critic's states, in both
+    drawing_bytes: Number
+    training_bytes: Number
+    usable_bytes: Number
+    fits: bool
+
+
+class Rl(NamedTuple):
+    """Everything `llmcost rl` answers. tokens: of all sequences of a step, prompts too.
+
+    `rollout`: None where answers are given. `trainer_waits_share`, `engine_waits_share`: of the step, apart.
+    """
+
+    schema: str
+    model: str
+    hardware: str
+    algorithm: str
+    gpus: int
+    answers: int
+    updates: int
+    tokens: float
+    step_seconds: Number
+    tokens_per_s_per_gpu: Number
+    rollout: Rollout | None
+    phases: Phases
+    trainer_waits_share: Number
+    engine_waits_share: Number
+    layout: dict[str, Any]
+    memory: RlMemory
+    counted: str = "not counted: moving samples, starting and stopping engines, rewards by rules"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `llmcost rl --json`."""
+        document: dict[str, Any] = to_dict(self)
+        return document
+
+
+def rl(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    options: Options = Options(),  # noqa: B008
+    chosen: RlOptions = RlOptions(),  # noqa: B008
+) -> Rl:
+    """A step of the loop. Raises InputError where options contradict each other, the model or the GPU."""
+    check_options(chosen)
+    _refuse(chosen)
+    algorithm = chosen.algorithm
+    chosen = chosen._replace(samples=chosen.samples or SAMPLES[algorithm])
+    answers = chosen.prompts * chosen.samples
+    if answers > MOST_ANSWERS:
+        raise InputError(f"--prompts times --samples: {answers:,} answers; at most {MOST_ANSWERS:,} are drawn")
+    each = chosen.train_batch or answers
+    if answers % each:
+        raise InputError(f"--train-batch {each}: does not divide the {answers:,} answers of a step")
+    lengths = drawn_lengths(model, chosen)
+    mean = chosen.prompt + sum(lengths) / answers
+
+    parts = 2 * (options.tp or 1) * (options.cp or 1)  # that a sequence is cut into: its last tokens are padded
+    asked = options._replace(seq=ceil(mean / parts) * parts, global_batch=each)
+    at, _ = setup_of(model, hardware, asked, None)
+    check(at.layout, shape_of(model), at.seq)
+    judged, updates = _whole(at, answers), chosen.epochs * answers // each
+    critic = _beside(at, chosen.critic) if algorithm == "ppo" else None
+    rewarding = _beside(at, chosen.reward) if algorithm == "ppo" or chosen.reward is not None else None
+    teacher = _beside(at, chosen.teacher) if algorithm == "distill" else None
+
+    trainers = at.layout.gpus()
+    draws = algorithm != "dpo"
+    rollout = _rollout(model, hardware, chosen, lengths, chosen.rollout_gpus or trainers) if draws else None
+    forward = forward_seconds(judged)
+    phases = Phases(
+        rollout=0 if rollout is None else rollout.seconds,
+        reward=0 if rewarding is None else forward_seconds(_whole(rewarding, answers)),
+        teacher=0 if teacher is None else forward_seconds(_whole(teacher, answers)),
+        reference=forward if has_reference(chosen) else 0,
+        old=forward if algorithm in RATIOS else 0,
+        values=0 if critic is None else forward_seconds(_whole(critic, answers)),
+        update=updates * evaluate_step(at).seconds.total,
+        critic_update=0 if critic is None else updates * evaluate_step(critic).seconds.total,
+        transfer=_transfer(at, chosen, trainers) if draws else 0,
+    )
+    apart, busy = chosen.rollout_gpus is not None, phases.training() + phases.transfer
+    step = max(phases.rollout, phases.training()) + phases.transfer if chosen.off_policy else sum(phases)
+    gpus = trainers + (chosen.rollout_gpus or 0)
+    return Rl(
+        schema=SCHEMA,
+        model=model.name,
+        hardware=hardware.name,
+        algorithm=algorithm,
+        gpus=gpus,
+        answers=answers,
+        updates=updates,
+        tokens=mean * answers,
+        step_seconds=step,
+        tokens_per_s_per_gpu=mean * answers / step / gpus,
+        rollout=rollout,
+        phases=phases,
+        trainer_waits_share=1 - busy / step if apart else 0,
+        engine_waits_share=1 - (phases.rollout + phases.transfer) / step if apart else 0,
+        layout={name: getattr(at.layout, name) for name in ("tp", "cp", "pp", "ep", "dp", "zero", "recompute")},
+        memory=_memory(at, chosen, critic, [each for each in (rewarding, teacher) if each is not None]),
+    )
+
+
+def _refuse(chosen: RlOptions) -> None:
+    """Raise InputError for options that change nothing alone."""
+    if chosen.off_policy and chosen.rollout_gpus is None:
+        raise InputError("--off-policy: shared GPUs do one thing at a time; give --rollout-gpus too")
+    if chosen.rollout_gpus is not None and not (chosen.sleep and chosen.park):
+        raise InputError("--no-sleep and --no-park are of shared GPUs; leave --rollout-gpus out")
+    algorithm = chosen.algorithm
+    for name, value, of in (
+        ("critic", chosen.critic, ("ppo",)),
+        ("reward", chosen.reward, RATIOS),
+        ("teacher", chosen.teacher, ("distill",)),
+        ("rollout-gpus", chosen.rollout_gpus, ("grpo", "ppo", "distill")),
+    ):
+        if value is not None and algorithm not in of:
+            raise InputError(f"--{name} {value}: {algorithm} has none; it is of --algorithm {' and '.join(of)}")
+    if algorithm == "distill" and chosen.teacher is None:
+        raise InputError("--algorithm distill: from which model? give --teacher")
+    if algorithm == "dpo" and chosen.samples not in (None, 2):
+        raise InputError(f"--samples {chosen.samples}: dpo has 2, the better and the worse one")
+    if algorithm == "dpo" and not chosen.reference:
+        raise InputError("--no-reference: dpo has a reference in its loss")
+
+
+def has_reference(chosen: RlOptions) -> bool:
+    """Whether a frozen copy of the policy judges the answers; a teacher stands in its place."""
+    return chosen.reference and chosen.algorithm != "distill"
+
+
+def _beside(at: Setup, name: str | None) -> Setup:
+    """Another model in the policy's layout; None: one like the policy."""
+    if name is None:
+        return at
+    other = load_model(name).text_alone()
+    check(at.layout, shape_of(other), at.seq)
+    return at._replace(model=other)
+
+
+def _whole(at: Setup, answers: int) -> Setup:
+    """The setup with all answers of a step as its batch."""
+    return at._replace(layout=at.layout._replace(global_batch=answers))
+
+
+def drawn_lengths(model: ModelSpec, chosen: RlOptions) -> list[int]:
+    """Tokens of each answer: of a gamma distribution, cut off at the longest, with the mean that is asked for.
+
+    A spread of 1 is the exponential distribution. Raises InputError for a mean that the cut does not let through.
+    """
+    most = model.max_position_embeddings - chosen.prompt
+    longest = min(CUT_AT * chosen.output, most) if chosen.longest is None else chosen.longest
+    if longest > most:
+        raise InputError(f"--longest {longest:,}: with the prompt more than {model.name} takes; at most {most:,}")
+    if chosen.output >= longest:
+        raise InputError(f"--output {chosen.output:,}: the mean; must be below --longest ({longest:,})")
+    drawn = random.Random(chosen.seed)  # noqa: S311 - lengths, no secrets
+    shape = 1 / chosen.spread**2
+    raw = [drawn.gammavariate(shape, 1 / shape) for _ in range(chosen.prompts * chosen.samples)]
+
+    def cut(scale: float) -> list[int]:
+        return [min(longest, max(1, ceil(scale * each))) for each in raw]
+
+    low, high = 0.0, longest / max(min(raw), 1e-9)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(cut(middle)) < chosen.output * len(raw) else (low, middle)
+    return cut(high)
+
+
+def _rollout(model: ModelSpec, hardware: HardwareSpec, chosen: RlOptions, lengths: list[int], gpus: int) -> Rollout:
+    """All answers through the engine's scheduler: they arrive at once; answers to one prompt share its cache."""
+    tp = chosen.rollout_tp
+    if gpus % tp:
+        raise InputError(f"--rollout-tp {tp}: does not divide the {gpus} GPUs that draw answers")
+    serving = _serving(chosen, round(sum(lengths) / len(lengths)))._replace(dp=gpus // tp)
+    try:
+        _, cluster = cluster_of(model, hardware, serving, SimulationOptions())
+    except InputError as error:
+        where = f"with --rollout-tp {tp} and --rollout-memory {chosen.rollout_memory:g}"
+        raise InputError(f"drawing answers {where}: {error}") from None
+    times, ends = Times({}), []
+    for done in cluster.served(_requests(chosen, lengths)):
+        times.add(done)
+        ends.append(done.last)
+    replicas = cluster.replicas()
+    ends.sort()
+    return Rollout(
+        gpus=gpus,
+        replicas=len(replicas),
+        seconds=times.last,
+        output_tokens=times.output,
+        tokens_per_s_per_gpu=times.output / times.last / gpus,
+        mean_output=times.output / times.requests,
+        longest_output=max(lengths),
+        half_seconds=ends[(len(ends) - 1) // 2],
+        tail_seconds=ends[(len(ends) - 1) * 9 // 10],
+        busy_share=sum(each.busy for each in replicas) / (times.last * len(replicas)),
+    )
+
+
+def _requests(chosen: RlOptions, lengths: list[int]) -> Iterator[Request]:
+    """A request for each answer; the samples of a prompt begin alike."""
+    for number, output in enumerate(lengths):
+        shared = ((number // chosen.samples, chosen.prompt),)
+        yield Request(0.0, chosen.prompt, output, 0, shared)
+
+
+def _serving(chosen: RlOptions, output: int) -> ServingOptions:
+    return ServingOptions(
+        engine=chosen.rollout_engine,
+        tp=chosen.rollout_tp,
+        prompt=chosen.prompt,
+        output=output,
+        memory_utilization=chosen.rollout_memory,
+    )
+
+
+def _transfer(at: Setup, chosen: RlOptions, trainers: int) -> Number:
+    """Seconds in which every GPU of the engine gets its part of the new weights.
+
+    On shared GPUs those of one copy of the model gather it among them; apart, each GPU of the engine receives its part
+    over the network, or inside a node where all are in one.
+    """
+    layout, a_pass = at.layout, forward_pass(at)
+    held = fullest(a_pass, Layout(), at.model.num_hidden_layers)
+    whole = (held.dense * layout.tp + held.experts * layout.ep * layout.expert_tp()) * layout.pp
+    size, node = at.recipe.param_bytes(), layout.gpus_per_node
+    part = whole / layout.pp / chosen.rollout_tp
+    if chosen.rollout_gpus is not None:
+        stride = 1 if trainers + chosen.rollout_gpus <= node else node
+        sent = Collective("weights", "mlp", 1, "send", part, 1, 2, stride, node, size)
+    else:
+        ranks = trainers if layout.zero else layout.tp * layout.pp
+        if ranks == 1:
+            return 2 * part * size / at.chip.bandwidth
+        sent = Collective("weights", "mlp", 1, "all_gather", part, 1, ranks, 1, node, size)
+    seconds = collective_seconds(sent, at.chip.links, at.efficiency)
+    if seconds is None:
+        raise InputError("no source gives the speed of the links that weights are sent over")
+    return seconds
+
+
+def _memory(at: Setup, chosen: RlOptions, critic: Setup | None, judges: list[Setup]) -> RlMemory:
+    """Memory of both worlds. The engine takes its share; what trains is its peak, or at rest its states alone."""
+    engine, usable = 0 if chosen.algorithm == "dpo" else chosen.rollout_memory * at.chip.usable, at.chip.usable
+    trainer = _stage(at)
+    frozen: Number = 0
+    own = has_reference(chosen) and at.recipe.lora is None  # beside adapters it is the policy without them
+    for other in [at, *judges] if own else judges:
+        frozen = frozen + _stage(other).params
+    if critic is not None:
+        frozen = frozen + _stage(critic).params + _stage(critic).optimizer
+    resting = trainer.params + trainer.optimizer + frozen
+    apart = chosen.rollout_gpus is not None
+    drawing = engine + (0 if apart or chosen.park else resting)
+    training = trainer.total() + frozen + (0 if apart or chosen.sleep else engine)
+    return RlMemory(engine, trainer.total(), frozen, drawing, training, usable, fits=max(drawing, training) <= usable)
+
+
+def _stage(at: Setup) -> StageMemory:
+    """The fullest of the first and the last stage."""
+    a_pass = forward_pass(at)
+    stages = (stage_memory(at, a_pass, index) for index in (0, at.layout.pp - 1))
+    return max(stages, key=lambda each: each.total())
