@@ -191,8 +191,21 @@ def predict(questions: Sequence[Question], engine: str) -> Floats:
             continue
         workload = workload_of(asked.model, asked.hardware, options)
         answer = estimate_workload(asked.model, asked.hardware, workload, prompt_is_context=False)
+        if not answer.memory.fits:
+            raise asked.run.wrong("", _too_large(asked, answer))
         found += [_read(asked.run, name, answer) for name in quantities_of(asked.run)]
     return np.array(found)
+
+
+def _too_large(asked: Question, answer: Estimate) -> str:
+    """What is wrong with a run that the GPUs do not hold."""
+    w, memory = answer.workload, answer.memory
+    needed, usable = (f"{size / 1e9:.3g} GB" for size in (memory.used_bytes, memory.usable_bytes))
+    assumed = f"tp {w.tp}, weights in {w.weight_dtype or w.dtype}"
+    return (
+        f"{w.gpus} × {asked.hardware.name} cannot hold {asked.model.name} so ({assumed}): {needed} a GPU of {usable}; "
+        "say --tp or --weight-dtype if it ran otherwise"
+    )
 
 
 def _read(run: Run, quantity: str, answer: Estimate) -> float:

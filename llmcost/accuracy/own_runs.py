@@ -137,7 +137,9 @@ def _options_of(run: Run, given: Mapping[str, Any], model: ModelSpec) -> Options
         _refuse(run, given, (*LOADS, "prompt", "output"), "each request of this file says its own")
         return Options(**chosen)
     _check_told(run, chosen)
-    if run.phase != "mix":
+    if run.phase == "mix":
+        _refuse(run, given, LOADS[:1], "requests of this run come and go: --concurrency, --rate or --requests")
+    else:
         _refuse(run, given, LOADS[1:], "this run is of one batch that starts together")
         chosen["batch_prompts"] = run.told.get("engine") in ALL_AT_ONCE
     return Options(**chosen)

@@ -38,7 +38,7 @@ from llmcost.model.formats import FORMATS
 from llmcost.specs.reader import read_text
 
 LARGEST = 500_000_000  # bytes of a result file that are read
-MOST = 1e12  # of anything that is counted or timed
+LEAST, MOST = 1e-9, 1e12  # of anything that is counted or timed
 WORDS = ("model", "hw", "engine", "dtype", "weight_dtype", "kv_dtype")
 DEGREES = ("tp", "pp", "dp", "ep", "gpus")
 LOADS = ("batch", "concurrency", "rate", "requests")
@@ -104,8 +104,8 @@ class _Entry(NamedTuple):
             found = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError, OverflowError):
             found = math.nan
-        if not 0 < found < MOST:
-            raise self.wrong(path, f"cannot be {shortened(str(value))!r}: a number above 0")
+        if not LEAST < found < MOST:
+            raise self.wrong(path, f"cannot be {shortened(str(value))!r}: a number above {LEAST:g} and below {MOST:g}")
         return found
 
     def some(self, path: str) -> float | None:

@@ -12,16 +12,20 @@ import gzip
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmcost.ground.errors import SpecError
+from llmcost.ground.errors import SpecError, shortened
 from llmcost.specs.json_text import parse_json
 from llmcost.specs.reader import read_text
 
 LARGEST_TRACE = 2**29  # bytes of a trace's text
 ON_GPU = ("kernel", "gpu_memcpy", "gpu_memset")
 CSV_COLUMNS = ("Start (ns)", "Duration (ns)", "Name")
+LONGEST = 1e20  # of a time in a trace, in its unit
+MOST_STEPS = 20_000  # millions of a database's steps
+TABLE = "CUPTI_ACTIVITY_KIND_KERNEL"
 QUERY = (
     "SELECT k.start, k.end - k.start, n.value FROM CUPTI_ACTIVITY_KIND_KERNEL k "
     "JOIN StringIds n ON n.id = k.demangledName ORDER BY k.start"
@@ -57,20 +61,37 @@ def _of_chrome(path: Path) -> Iterable[GpuKernel]:
     events = parse_json(text, str(path), from_python=True).get("traceEvents")
     if not isinstance(events, list):
         raise SpecError(str(path), 0, "traceEvents", "a Chrome trace has a list of events there")
-    events = [event for event in events if isinstance(event, dict) and isinstance(event.get("args", {}), dict)]
     shapes = {
         event["args"]["External id"]: _shapes(event["args"].get("Input Dims"))
         for event in events
-        if event.get("cat") == "cpu_op" and "External id" in event.get("args", {})
+        if isinstance(event, dict) and event.get("cat") == "cpu_op" and "External id" in _arguments(event)
     }
     for number, event in enumerate(events):
-        if event.get("cat") in ON_GPU:
-            try:
-                start, took = float(event["ts"]) / 1e6, float(event["dur"]) / 1e6
-            except (KeyError, TypeError, ValueError):
-                raise SpecError(str(path), 0, f"traceEvents.{number}", "a kernel without ts and dur") from None
-            of_operator = shapes.get(event.get("args", {}).get("External id"), ())
-            yield GpuKernel(str(event.get("name", "")), start, took, of_operator)
+        if isinstance(event, dict) and event.get("cat") in ON_GPU:
+            place = f"traceEvents.{number}"
+            start, took = (_time(event.get(key), path, f"{place}.{key}") / 1e6 for key in ("ts", "dur"))
+            if not isinstance(event.get("name"), str):
+                raise SpecError(str(path), 0, f"{place}.name", "a kernel without a name")
+            of_operator = shapes.get(_arguments(event).get("External id"), ())
+            yield GpuKernel(event["name"], start, took, of_operator)
+
+
+def _arguments(event: dict[str, Any]) -> dict[str, Any]:
+    """What an event says beside its times; nothing where that is no object."""
+    found = event.get("args")
+    return found if isinstance(found, dict) else {}
+
+
+def _time(value: Any, path: Path, field: str, line: int = 0) -> float:
+    """A time as a number of the trace's unit. Raises SpecError for anything else."""
+    try:
+        found = nan if isinstance(value, bool) or value is None else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = nan
+    if not 0 <= found < LONGEST:
+        said = "nothing" if value is None else repr(shortened(str(value)))
+        raise SpecError(str(path), line, field, f"expected a time of at least 0, found {said}")
+    return found
 
 
 def _unpacked(path: Path) -> str:
@@ -98,9 +119,21 @@ def _of_sqlite(path: Path) -> Iterable[GpuKernel]:
         raise SpecError(str(path), 0, "", "no such file")
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
-            return [GpuKernel(str(name), start / 1e9, took / 1e9) for start, took, name in base.execute(QUERY)]
+            _stop_after(base, MOST_STEPS)
+            return [
+                GpuKernel(
+                    str(name), _time(start, path, f"{TABLE}.start") / 1e9, _time(took, path, f"{TABLE}.end") / 1e9
+                )
+                for start, took, name in base.execute(QUERY)
+            ]
     except (sqlite3.Error, TypeError) as error:
-        raise SpecError(str(path), 0, "CUPTI_ACTIVITY_KIND_KERNEL", f"no export of Nsight Systems: {error}") from None
+        raise SpecError(str(path), 0, TABLE, f"no export of Nsight Systems: {error}") from None
+
+
+def _stop_after(base: sqlite3.Connection, steps: int) -> None:
+    """Have a database give up after so many millions of its machine's steps: a view may never end."""
+    left = iter(range(steps))
+    base.set_progress_handler(lambda: next(left, None) is None, 1_000_000)
 
 
 def _of_csv(path: Path) -> Iterable[GpuKernel]:
@@ -115,7 +148,5 @@ def _of_csv(path: Path) -> Iterable[GpuKernel]:
 def _rows(path: Path, header: int, rows: Iterable[dict[str, Any]]) -> Iterator[GpuKernel]:
     start, took, name = CSV_COLUMNS
     for number, row in enumerate(rows, header + 2):
-        try:
-            yield GpuKernel(row[name] or "", float(row[start]) / 1e9, float(row[took]) / 1e9)
-        except (TypeError, ValueError):
-            raise SpecError(str(path), number, start, "no number of nanoseconds") from None
+        began, lasted = (_time(row[each], path, each, number) / 1e9 for each in (start, took))
+        yield GpuKernel(row[name] or "", began, lasted)

@@ -193,12 +193,14 @@ def decode(server: Server, w: Workload, step: DecodeStep, fits: Number, at: str 
     """One token for each of b sequences, each of which sees its c keys, on the three bases.
 
     `fits`: whether the memory does. `at`: what formulas call a context other than the workload's. On a chip whose peak
-    is not known the limit is that of the memory alone: still one that nobody beats.
+    is not known the limit is that of the memory alone: still one that nobody beats, or none where caches hold it all.
     """
     chip, efficiency = server.chip, server.efficiency
     names = (f"step_flops[{at}]", f"step_bytes[{at}]") if at else ("decode_flops", _least_bytes_name(step))
     floor = bound(step.least, chip, *names, passes=server.pp)
-    limit = floor.memory_seconds if chip.peak is None else floor.seconds()
+    limit = floor.seconds()
+    if chip.peak is None:
+        limit = floor.memory_seconds if present(floor.memory_seconds) else None
     by_rule = None
     if chip.bandwidth is not None:
         cache = named("cache_bytes" if at else "traffic.decode.kv_cache_bytes", step.cost.cache_bytes, at)

@@ -140,6 +140,8 @@ WRONG = [
     ("own.csv", ("--profile", "x.json"), "--profile x.json: for --score"),
     ("own.csv", ("--kv-tokens", "1k"), "--kv-tokens: it is for files with requests one by one"),
     ("serve-c8.json", (), "the file does not tell the GPU: say --hw"),
+    ("serve-c8.json", ("--hw", "t4"), "1 × t4 cannot hold qwen3-32b so (tp 1, weights in fp16)"),
+    ("serve-c8.json", ("--hw", "h100", "--tp", "2", "--batch", "4"), "--batch: requests of this run come and go"),
     ("serve-c8.json", ("--hw", "h100", "--model", "llama3.1-8b"), "is qwen3-32b; --model says llama3.1-8b"),
     ("latency.json", ("--hw", "h100"), "the file does not tell it: say --model"),
     ("latency.json", ("--hw", "h100", "--model", "llama3.1-8b"), "say --batch"),

@@ -124,7 +124,8 @@ WRONG = [
         "input_config …concurrency",
         "several values",
     ),
-    (changed(mean_tpot_ms=10**400), "mean_tpot_ms", "a number above 0"),
+    (changed(mean_tpot_ms=10**400), "mean_tpot_ms", "a number above 1e-09 and below 1e+12"),
+    (changed(mean_tpot_ms=1e-300), "mean_tpot_ms", "cannot be '1e-300'"),
     ("[" * 5000, "", "JSON"),
     ('{"a": ' + "1" * 5000 + "}", "", "no JSON that can be read"),
     (

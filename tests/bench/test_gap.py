@@ -3,6 +3,7 @@
 import gzip
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,19 @@ def test_what_is_no_trace_is_said_with_its_file(tmp_path, cli):
     for name, text, words in (
         ("a.json", "{}", "traceEvents: a Chrome trace has a list of events there"),
         ("b.json", '{"traceEvents": []}', "no kernel of a GPU is in this trace"),
-        ("c.json", '{"traceEvents": [{"cat": "kernel", "name": "x"}]}', "a kernel without ts and dur"),
+        ("c.json", '{"traceEvents": [{"cat": "kernel", "name": "x"}]}', "traceEvents.0.ts: expected a time"),
+        *(
+            (f"c{number}.json", f'{{"traceEvents": [1, {{"cat": "kernel", {fields}}}]}}', f"traceEvents.1.{words}")
+            for number, (fields, words) in enumerate(
+                (
+                    ('"name": "x", "ts": 0, "dur": -1', "dur: expected a time of at least 0, found '-1'"),
+                    ('"name": "x", "ts": 0, "dur": true', "dur: expected a time of at least 0, found 'True'"),
+                    ('"name": "x", "ts": NaN, "dur": 1', "ts: expected a time of at least 0, found 'NaN'"),
+                    ('"name": "x", "ts": 1e300, "dur": 1', "ts: expected a time of at least 0, found '1e+300'"),
+                    ('"name": null, "ts": 0, "dur": 1', "name: a kernel without a name"),
+                )
+            )
+        ),
         ("d.json", "[1, 2", "d.json:1: not valid JSON"),
         ("e.csv", "a,b\n1,2", "no line with the columns Start (ns), Duration (ns), Name"),
         ("f.csv", "Start (ns),Duration (ns),Name\n1,2,x\n1,long,y", "f.csv:3"),
@@ -180,6 +193,21 @@ def test_what_is_no_trace_is_said_with_its_file(tmp_path, cli):
     bomb.write_bytes(gzip.compress(b" " * 2**20))
     with pytest.raises(SpecError, match="not valid JSON"):
         read_trace(bomb)
+
+
+def test_a_database_whose_kernels_never_end_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("llmcost.bench.traces.MOST_STEPS", 2)
+    path = tmp_path / "endless.sqlite"
+    with closing(sqlite3.connect(path)) as base:
+        base.execute("CREATE TABLE StringIds (id, value)")
+        base.execute("INSERT INTO StringIds VALUES (0, 'x')")
+        base.execute(
+            "CREATE VIEW CUPTI_ACTIVITY_KIND_KERNEL AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+            "SELECT i AS start, i + 1 AS end, i AS demangledName FROM n"
+        )
+        base.commit()
+    with pytest.raises(SpecError, match="no export of Nsight Systems: interrupted"):
+        read_trace(path)
 
 
 def test_a_trace_of_another_model_is_refused():

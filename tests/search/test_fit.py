@@ -74,6 +74,15 @@ def test_what_estimate_refuses_is_left_out_with_its_reason():
     assert left_out.why.startswith("--dtype fp8: no source gives NVIDIA A100 80GB SXM4 a peak for it")
 
 
+def test_what_stays_in_caches_on_a_chip_without_a_peak_has_no_limit():
+    """Gaudi 2 has no fp16: no time of computing bounds a step, and eight of them read GPT-2 from their caches."""
+    (offer,) = fit(
+        load_model("gpt2"), [load_hardware("gaudi2")], Options(engine="mlc-llm"), (8,), [Precision(None, None)]
+    ).offers
+    assert offer.fits
+    assert estimate("gpt2", "gaudi2", engine="mlc-llm", gpus=8).decode.limit.seconds_per_step is None
+
+
 def test_what_computes_outside_the_matrix_units_is_an_offer_too():
     """fp32 on an RTX 4090 has a rate, of its vector units."""
     chip = load_hardware("rtx4090")
