@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from llmcost.specs.catalog import load_hardware, load_model
     from llmcost.specs.hardware import HardwareSpec
     from llmcost.training.options import Options as TrainingOptions
+    from llmcost.training.reinforcement import Rl
     from llmcost.training.results import Train
     from llmcost.training.utilization import Utilizations
 
@@ -60,6 +61,7 @@ __all__ = [
     "ops",
     "plan",
     "plan_serving",
+    "rl",
     "scoreboard",
     "simulate",
     "sweep",
@@ -193,6 +195,25 @@ def train(model: Model, hw: Gpu, options: TrainingOptions | None = None, **chose
     from llmcost.training.train import train as answer
 
     return answer(_model(model), _hardware(hw), _training(options, chosen))
+
+
+def rl(model: Model, hw: Gpu, options: TrainingOptions | None = None, **chosen: Any) -> Rl:
+    """A step of GRPO, PPO, DPO or distillation: answers are drawn, judged and trained on, weights go back; seconds.
+
+    Keywords are the options of `llmcost rl`: `algorithm`, `prompts`, `samples`, `prompt`, `output` and `longest` in
+    tokens, `rollout_gpus`, `rollout_engine`, `teacher`, …; and those of `train` that say how it trains.
+
+        rl("llama3.1-8b", "h100", gpus=16, pp=2, prompts=64, samples=32, output=932).phases.rollout
+
+    Raises InputError where options contradict each other, the model or the GPU; TypeError for a keyword that is no
+    option.
+    """
+    from llmcost.ground.options import declared, given
+    from llmcost.training.reinforcement import rl as answer
+    from llmcost.training.rl_options import RlOptions
+
+    own = {name: chosen.pop(name) for name in declared(RlOptions) if name in chosen}
+    return answer(_model(model), _hardware(hw), _training(options, chosen), RlOptions(**given(RlOptions, own)))
 
 
 def explain_train(

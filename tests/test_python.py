@@ -40,6 +40,9 @@ ANSWERS = {  # a command line -> the same from Python
     "train llama3-8b --hw h100 --gpus 16 --pp 4 --explain breakdown.bubble": lambda: llmcost.explain_train(
         "llama3-8b", "breakdown.bubble", "h100", gpus=16, pp=4
     ),
+    "rl llama3-8b --hw h100 --gpus 8 --prompts 8 --samples 4 --algorithm ppo": lambda: llmcost.rl(
+        "llama3-8b", "h100", gpus=8, prompts=8, samples=4, algorithm="ppo"
+    ),
     "plan llama3-8b --hw h100 --gpus 16 --tp 1,2 --recompute none": lambda: plan(
         "llama3-8b", "h100", 16, tp=[1, 2], recompute="none"
     ),

@@ -30,7 +30,7 @@ def rl(
     Example: llmcost rl llama3.1-8b --hw h100 --gpus 16 --pp 2 --prompts 64 --samples 32 --output 932
     """
     from llmcost.cli.output import waiting
-    from llmcost.report.rl import phase_rows, rl_tables
+    from llmcost.report.rl import rl_tables
     from llmcost.specs.catalog import load_hardware
     from llmcost.training.reinforcement import rl as compute
 
@@ -39,7 +39,7 @@ def rl(
         answer = compute(spec, chip, options, chosen)
     form.show(
         answer.to_dict,
-        lambda: (("phase", "seconds"), phase_rows(answer)),
+        lambda: (("phase", "seconds"), [tuple(row.values()) for row in answer.rows()]),
         lambda: rl_tables(answer),
         spec.unknown_keys,
     )

@@ -27,11 +27,6 @@ def rl_tables(answer: Rl) -> list[Table]:
     return [Table(title, ("", "", ""), "lrr", _phases(answer)), *drawn, _memory(answer), _notes(answer)]
 
 
-def phase_rows(answer: Rl) -> list[tuple[str, float]]:
-    """A row for each phase: its name in the JSON, and seconds."""
-    return [("step", answer.step_seconds), *answer.phases._asdict().items()]
-
-
 def _phases(answer: Rl) -> list[tuple[str, str, str]]:
     total = answer.step_seconds
     rows = [("Step, expected", seconds(total), "")]

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
+from llmcost.ground.html import html_table
 from llmcost.ground.options import check_options
+from llmcost.ground.units import seconds
 from llmcost.machine.timing import collective_seconds
 from llmcost.model.operators import Collective
 from llmcost.model.spec import ModelSpec
@@ -38,6 +40,7 @@ from llmcost.training.setup import setup_of
 from llmcost.training.step import evaluate_step
 
 SCHEMA = "llmcost.rl/1"
+USUAL_OUTPUT = 1024  # tokens of an answer on average, where --output is not given
 CUT_AT = 4  # times the mean length, where --longest is not given
 BISECTIONS = 60
 MOST_ANSWERS = 10**6  # of a step, drawn one by one
@@ -123,6 +126,22 @@ class Rl(NamedTuple):
         document: dict[str, Any] = to_dict(self)
         return document
 
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for the step and for each of its phases, in seconds."""
+        return [
+            {"phase": phase, "seconds": value}
+            for phase, value in (("step", self.step_seconds), *self.phases._asdict().items())
+        ]
+
+    def __repr__(self) -> str:
+        """In one line: what, where, whether it fits, the expected time of a step."""
+        fits = "fits" if self.memory.fits else "does not fit"
+        where = f"{self.model} on {self.gpus:,} × {self.hardware}"
+        return f"<{self.algorithm.upper()} of {where}: {fits}, {seconds(self.step_seconds)} a step>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.rows())
+
 
 def rl(
     model: ModelSpec,
@@ -134,7 +153,11 @@ def rl(
     check_options(chosen)
     _refuse(chosen)
     algorithm = chosen.algorithm
-    chosen = chosen._replace(samples=chosen.samples or SAMPLES[algorithm])
+    room = model.max_position_embeddings - chosen.prompt
+    chosen = chosen._replace(
+        samples=chosen.samples or SAMPLES[algorithm],
+        output=chosen.output or max(1, min(USUAL_OUTPUT, (chosen.longest or room) // 2)),
+    )
     answers = chosen.prompts * chosen.samples
     if answers > MOST_ANSWERS:
         raise InputError(f"--prompts times --samples: {answers:,} answers; at most {MOST_ANSWERS:,} are drawn")

@@ -30,7 +30,9 @@ class RlOptions(NamedTuple):
         Number, count("Answers that are drawn to each prompt.", most=10**6, default="16; 2 with dpo; 1 with distill")
     ] = None
     prompt: Annotated[Number, length("Tokens of a prompt.")] = 256
-    output: Annotated[Number, length("Tokens of an answer, on average.")] = 1024
+    output: Annotated[
+        Number, length("Tokens of an answer, on average.", default="1024, or half of what the model has room for")
+    ] = None
     longest: Annotated[
         Number, length("Tokens at which an answer is cut off.", default="4 times --output, as far as the model goes")
     ] = None

@@ -163,3 +163,10 @@ def test_an_engine_too_small_for_the_model_is_refused_by_its_own_options():
 def test_what_makes_no_sense_is_refused(chosen, words):
     with pytest.raises(InputError, match=words):
         answer(**chosen)
+
+
+def test_a_default_answer_is_half_of_what_the_model_has_room_for():
+    """GPT-2 has 1,024 positions: behind a prompt of 256 tokens an answer has 384 on average, and 768 at most."""
+    found = rl(load_model("gpt2"), load_hardware("h100"), Options(), RlOptions(prompts=8)).rollout
+    assert found.mean_output == pytest.approx(384, rel=0.01)
+    assert found.longest_output <= 768
