@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from llmcost.ground import __version__
@@ -250,11 +251,13 @@ def mfu(
     recompute: str = "none",
     dtype: str | None = None,
     tflops: float | None = None,
+    log: str | Path | None = None,
+    gpus: int | None = None,
 ) -> Utilizations:
     """MFU and HFU, as shares of 1, of a training throughput under every convention in use.
 
     `tokens_per_s`: of one GPU; or instead a `printed` MFU (a share of 1) or `tflops` of one GPU, and the `convention`
-    by which it was counted.
+    by which it was counted; or the `log` of a training program, on so many `gpus` where it does not tell.
     `seq`: tokens of a sequence; None: the model's maximum, at most 8,192. `recompute`: none, selective or full.
 
         mfu("llama3-8b", "h100", 9000).conventions
@@ -263,7 +266,9 @@ def mfu(
     """
     from llmcost.training.utilization import utilizations
 
-    return utilizations(_model(model), _hardware(hw), seq, tokens_per_s, printed, convention, recompute, dtype, tflops)
+    return utilizations(
+        _model(model), _hardware(hw), seq, tokens_per_s, printed, convention, recompute, dtype, tflops, log, gpus
+    )
 
 
 def fit(

@@ -1,4 +1,4 @@
-"""`llmcost mfu`: a throughput as everyone's MFU, and anyone's MFU as a throughput."""
+"""`llmcost mfu`: a throughput or a log as everyone's MFU, and anyone's MFU as a throughput."""
 
 from typing import Annotated
 
@@ -14,13 +14,24 @@ def mfu(
     model: o.ModelName,
     *,
     hw: o.Hardware,
-    length: Annotated[Given, Takes(Options, only=("seq",))],
+    length: Annotated[
+        Given,
+        Takes(
+            Options,
+            only=("seq", "gpus"),
+            changed={"gpus": {"help": "GPUs of the run of --log.", "default": "what the log says"}},
+        ),
+    ],
     tokens_per_s: Annotated[float | None, number("Tokens a second of one GPU.", "RATE")] = None,
     printed: Annotated[float | None, share("Instead: an MFU as printed, e.g. 0.4125.", long="--mfu")] = None,
     tflops: Annotated[
         float | None, number("Instead: TFLOPS of one GPU as a program logs them, e.g. 420.", "TFLOPS")
     ] = None,
     convention: Annotated[str | None, Option("The convention by which --mfu or --tflops was counted.")] = None,
+    log: Annotated[
+        str | None,
+        Option("Instead: the log of torchtitan, Megatron, MaxText, nanoGPT or the HF Trainer.", metavar="FILE"),
+    ] = None,
     recompute: Annotated[str, word("What the backward pass recomputes; selective: attention.", RECOMPUTE)] = RECOMPUTE[
         0
     ],
@@ -41,8 +52,10 @@ def mfu(
 
     spec = o.load_model(model, kind, length, allow_unknown, text_alone=True)
     chip = load_hardware(hw)
-    seq, dtype = length.get("seq"), kind_of_number.get("dtype")
-    answer = utilizations(spec, chip, seq, tokens_per_s, printed, convention, recompute, dtype, tflops)
+    answer = utilizations(
+        spec, chip, length.get("seq"), tokens_per_s, printed, convention, recompute,
+        kind_of_number.get("dtype"), tflops, log, length.get("gpus"),
+    )  # fmt: skip
     form.show(
         lambda: to_dict(answer),
         lambda: (Utilization._fields, answer.conventions),

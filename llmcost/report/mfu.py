@@ -7,7 +7,8 @@ from llmcost.model.spec import ModelSpec
 from llmcost.report.tables import Table
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.conventions import CONVENTIONS, Convention
-from llmcost.training.utilization import Utilizations
+from llmcost.training.logs import HF_TRAINER
+from llmcost.training.utilization import Logged, Utilizations
 
 PAIRS = {"none": "no attention", "all": "all pairs", "half": "half of the pairs", "causal": "causal pairs"}
 RECOMPUTED = {
@@ -34,13 +35,32 @@ def utilization_table(model: ModelSpec, hardware: HardwareSpec, answer: Utilizat
         )
     rate = f"{answer.tokens_per_s_per_gpu:,.0f} tokens/s a GPU"
     title = f"{model.title} on {hardware.title}: {rate}, sequences of {answer.seq:,}, {answer.dtype}"
-    notes = [RECOMPUTED[answer.recompute]]
+    notes = [RECOMPUTED[answer.recompute], *_of_log(answer.log)]
     causal = next(each.mfu for each in answer.conventions if each.convention == "megatron-bridge")
     if causal > 1:
         too_much = f"More than the peak of {answer.dtype}, even with causal pairs alone"
         notes.append(f"{too_much}: is the rate that of one GPU, in that data type?")
     columns = ("convention", "MFU", "HFU", "FLOPs a token", "what counts", "used by")
     return Table(title, columns, "lrrrll", rows, tuple(notes))
+
+
+def _of_log(log: Logged | None) -> list[str]:
+    """What a log says, and as whose convention its own figures come out."""
+    if log is None:
+        return []
+    said = [f"{log.step_seconds:.3g} s a step"] if log.step_seconds is not None else []
+    said += [f"{log.tflops:,.1f} TFLOPS a GPU"] if log.tflops is not None else []
+    said += [f"MFU {log.mfu:.2%}"] if log.mfu is not None else []
+    said += [f"{log.memory_bytes / 1e9:.1f} GB at most"] if log.memory_bytes is not None else []
+    steps = (
+        "whole run" if log.program == HF_TRAINER else "1 step" if log.steps == 1 else f"median of {log.steps:,} steps"
+    )
+    notes = [f"{log.file} ({log.program}, {steps}){': ' if said else ''}{', '.join(said)}"]
+    if log.ratio is not None:
+        off = f"{log.ratio - 1:+.1%}"
+        unknown = f"by no convention here (nearest {off}): are model, --seq, --gpus and GPU those of the run?"
+        notes.append(f"What it printed is counted {f'by {log.convention} ({off})' if log.convention else unknown}")
+    return notes
 
 
 def counted(convention: Convention) -> str:
