@@ -160,13 +160,13 @@ def test_a_gpu_without_a_peak_is_refused(cli):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "either --tokens-per-s, or --mfu and its --convention"),
+        ([], "either --tokens-per-s, or --mfu or --tflops and its --convention, or --log"),
         (
             ["--tokens-per-s", 1, "--mfu", 0.4, "--convention", "palm"],
-            "either --tokens-per-s, or --mfu and its --convention",
+            "either --tokens-per-s, or --mfu or --tflops and its --convention, or --log",
         ),
-        (["--mfu", 0.4], "either --tokens-per-s, or --mfu and its --convention"),
-        (["--tokens-per-s", 1, "--convention", "palm"], "either --tokens-per-s, or --mfu and its --convention"),
+        (["--mfu", 0.4], "either --tokens-per-s, or --mfu or --tflops and its --convention, or --log"),
+        (["--tokens-per-s", 1, "--convention", "palm"], "either --tokens-per-s, or --mfu or --tflops and its --convention, or --log"),
         (["--mfu", 0.4, "--convention", "palmer"], "--convention palmer: one of llmcost, 6n,"),
         (["--mfu", 1.4, "--convention", "palm"], "--mfu 1.4: a share of 1"),
         (["--tflops", 420], "give --convention too"),
