@@ -346,6 +346,9 @@ QUANTITIES: dict[str, Quantity] = {
     "serving.max_concurrency": Quantity(
         "requests", "requests whose caches have room, each at its mean length", MIX, "batch 最大并发"
     ),
+    "serving.kv_cache_bytes": Quantity(
+        "B", "caches of the requests that run on the fullest GPU, each half answered", MIX, "kvcache 缓存"
+    ),
     **_serving("limit", ROOFLINE),
     **_serving("expected", MIX),
     "serving.expected.ttft_seconds": Quantity(

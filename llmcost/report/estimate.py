@@ -20,20 +20,16 @@ from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memor
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
-    "memory": "the cache of more has no room",
-    "chunk": "tokens of more do not fit into a chunk",
+    "memory": "the cache has no room for more",
+    "chunk": "more would not fit into a chunk (--chunk)",
     "max_num_seqs": "the most that run at a time (--max-num-seqs)",
-    "concurrency": "all of them",
-    "requests": "all of them",
-    "rate": "as many as arrive meanwhile",
+    "concurrency": "all that may (--concurrency)",
+    "requests": "all that there are (--requests)",
+    "rate": "as many as arrive meanwhile (--rate)",
 }
 SHOWN = 0.005  # share of the cache that is pages not full and padding, from which it is said
 OFF = "off by"  # heading of the mean errors of expected figures
 NAMES = {"ttft": "TTFT", "tpot": "TPOT"}
-OVERLOADED = (
-    "More requests arrive than are answered: the line of those that wait grows as long as they do. "
-    "That wait is not in the times above."
-)
 
 
 class Shown(NamedTuple):
@@ -71,7 +67,10 @@ def _title(model: ModelSpec, e: Estimate) -> str:
     elif model.generates and not w.dtype == w.weight_dtype == w.kv_dtype:
         dtypes = f"{w.dtype}, weights {w.weight_dtype}, KV cache {w.kv_dtype}"
     under = "" if w.engine is None else f" under {w.engine}"
-    return f"{model.title}{place}{under}: {dtypes}, {_gpus(w)}batch {w.batch:,}, context {w.context:,}"
+    load = f"batch {w.batch:,}, context {w.context:,}"
+    if e.serving is not None:
+        load = f"{_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out"
+    return f"{model.title}{place}{under}: {dtypes}, {_gpus(w)}{load}"
 
 
 # -- the answer -------------------------------------------------------------------------------------
@@ -91,7 +90,18 @@ def _verdict(model: ModelSpec, e: Estimate, shown: Shown) -> list[tuple[str, str
     if e.prefill.limited_by is None:
         missing = f"{_missing(e, e.hardware)} is not known from any source: neither is what depends on it."
         return [*fits, *would, ("Not known", missing), *cost]
-    return [*fits, *would, ("Speed", _speed(e, shown.bases[-1])), *cost, ("Binds", _binds(e))]
+    speed = ("Speed", _speed(e, shown.bases[-1]))
+    return [*fits, *would, *_overload(e), speed, *cost, ("Binds", _binds(e))]
+
+
+def _overload(e: Estimate) -> list[tuple[str, str]]:
+    """A row where more requests arrive than are answered."""
+    s, rate = e.serving, e.workload.rate
+    if s is None or rate is None or s.limited_by in (None, "rate", "requests"):
+        return []
+    answered = _per_second(s.expected.requests_per_s, "requests")
+    told = f"{rate:g} requests/s arrive, {answered} are answered: more and more wait. TTFT here is without that wait"
+    return [(Alarm("OVERLOADED"), Alarm(told))]
 
 
 def _fit(model: ModelSpec, e: Estimate) -> str:
@@ -99,10 +109,15 @@ def _fit(model: ModelSpec, e: Estimate) -> str:
     usable = scaled(m.usable_bytes, "B") + " a GPU" * (e.workload.gpus > 1)
     if e.serving is not None and e.serving.max_concurrency is not None:
         weights = f"{scaled(m.weights_bytes, 'B')} of weights in {usable}"
-        return f"{weights}; room for {e.serving.max_concurrency:,} requests of this length at a time"
+        return f"{weights}; room for {e.serving.max_concurrency:,} requests at a time{_at_length(e.workload)}"
     used = f"{scaled(m.used_bytes, 'B')} used of {usable}"
     at_most = ", its maximum" if m.max_context == model.max_position_embeddings else ""
     return f"{used}; up to batch {m.max_batch:,} at this context, up to {m.max_context:,} tokens at this batch{at_most}"
+
+
+def _at_length(w: Workload) -> str:
+    """At which length requests of a mix are counted."""
+    return "" if w.reserve_output else ", each half answered"
 
 
 def _misfit(e: Estimate) -> str:
@@ -232,10 +247,14 @@ def _memory(e: Estimate) -> list[tuple[str, str, str]]:
     at_once = "prompts " + ("all" if w.chunk is None else f"{w.chunk:,} tokens") + " at a time (--chunk)"
     if not _generates(e):
         at_once = "all sequences at once"
+    used, cache, of_cache = m.used_bytes, m.kv_cache_bytes, _cache(e)
+    if e.serving is not None and e.serving.kv_cache_bytes is not None and m.fits is not False:
+        used, cache = used - cache + e.serving.kv_cache_bytes, e.serving.kv_cache_bytes
+        of_cache = f"of the {_running(e.serving)} requests that run, each half answered"
     rows = [
-        ("Memory used" + " a GPU" * (w.gpus > 1), scaled(m.used_bytes, "B"), _capacity(m)),
+        ("Memory used" + " a GPU" * (w.gpus > 1), scaled(used, "B"), _capacity(m)),
         ("  weights", scaled(m.weights_bytes, "B"), _weights(w, mixed=e.model.mixed_weights)),
-        ("  KV cache", scaled(m.kv_cache_bytes, "B"), _cache(e)),
+        ("  KV cache", scaled(cache, "B"), of_cache),
         ("  activations", scaled(m.activation_bytes, "B"), f"worst kernel, {at_once}"),
     ]
     if m.sampler_bytes is not None and m.sampler_bytes >= m.activation_bytes:
@@ -264,7 +283,8 @@ def _traffic(e: Estimate, model: ModelSpec) -> list[tuple[str, str, str]]:
     t = e.traffic.decode
     if not _generates(e):
         return []
-    heading = "Traffic a decode step" + ", a GPU" * (e.workload.gpus > 1)
+    batch = f" of batch {e.workload.batch:,}" * (e.serving is not None)
+    heading = f"Traffic a decode step{batch}" + ", a GPU" * (e.workload.gpus > 1)
     routed = model.has_experts()
     of_experts = f"those that {e.workload.routing} routing touches; the limit reads those of one token" * routed
     return [
@@ -382,9 +402,9 @@ def _serving(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
     """A mix of requests: how many run at a time and why no more, rates, and expected times of one among them."""
     limit, expected = s.limit, s.expected
     why = f", {BINDS[s.limited_by]}" if s.limited_by else ""
-    room = "" if s.max_concurrency is None else f"; the cache has room for {s.max_concurrency:,}"
-    asked = f"{_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out"
-    title = f"Continuous batching, {asked}: {_running(s)} run at a time{why}{room}."
+    room = f"; the cache has room for {s.max_concurrency:,}"
+    room *= s.max_concurrency is not None and s.limited_by != "memory"
+    title = f"Continuous batching: {_running(s)} run at a time{why}{room}."
     bases = (limit, expected)
     rows: list[tuple[str, ...]] = [
         ("Requests", *(_per_second(basis.requests_per_s, "requests") for basis in bases)),
@@ -398,10 +418,9 @@ def _serving(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
         ("  each other token (TPOT)", "", _time(expected.tpot_seconds), off_by(accuracy.tpot)),
         ("  last token", "", _time(expected.latency_seconds)),
     ]
-    overloaded = w.rate is not None and s.limited_by not in (None, "rate", "requests")
     columns = ("", "limit", "expected", OFF)
     table = [_filled(row, len(columns)) for row in rows]
-    return Table(title, columns, "lrrr", table, (OVERLOADED,) if overloaded else ())
+    return Table(title, columns, "lrrr", table)
 
 
 def _arrivals(w: Workload) -> str:

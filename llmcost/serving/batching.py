@@ -85,9 +85,9 @@ def serving(server: Server, w: Workload, memory: Memory) -> Serving:
     mixed = server.efficiency.mixed
     if not mixed:
         steps = maximum(1, w.output - 1)  # those of decode
-    have_room = None
+    have_room, of_mean_length = None, request_bytes(server, w.prompt + w.output / 2, w.prompt)
     if memory.usable_bytes is not None:
-        room = _room(server, w, memory)
+        room = _room(server, w, memory, of_mean_length)
         have_room = room.beside_activations
         bounds["memory"] = maximum(1, have_room)
         at_once.append(room.whole_memory)
@@ -107,6 +107,7 @@ def serving(server: Server, w: Workload, memory: Memory) -> Serving:
     return Serving(
         running=None if running is None else mix.of_all_ranks(running),
         max_concurrency=None if have_room is None else have_room * w.dp,
+        kv_cache_bytes=None if running is None else named("running", running) * of_mean_length,
         limited_by=name_of_least(bounds) if bounds else None,
         limit=mix.limit(least(at_once) if at_once else 1),
         expected=mix.expected(running, most),
@@ -123,11 +124,13 @@ class Room(NamedTuple):
     whole_memory: Number
 
 
-def _room(server: Server, w: Workload, memory: Memory) -> Room:
-    """Requests that have room on the fullest rank; the GPU's memory is known."""
+def _room(server: Server, w: Workload, memory: Memory, of_mean_length: Number) -> Room:
+    """Requests that have room on the fullest rank, where the GPU's memory is known.
+
+    `of_mean_length`: bytes of one that is half answered.
+    """
     usable = memory.usable_bytes
     mean_length = w.prompt + w.output / 2
-    of_mean_length = request_bytes(server, mean_length, w.prompt)
     kept = request_bytes(server, w.prompt + w.output, w.prompt) if w.reserve_output else of_mean_length
     caches = usable - memory.overhead_bytes - memory.weights_bytes
     caches = named("room_for_caches", caches - memory.activation_bytes)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
-from llmcost.serving.launch_figures import FILL_IN, Asked, figures_of, logged
+from llmcost.serving.launch_figures import ALL, FILL_IN, Asked, figures_of, logged
 from llmcost.specs.engine import EngineSpec
 from llmcost.specs.engine_command import BRACKETS, FIGURES, Argument, Command, as_word
 
@@ -30,6 +30,9 @@ REACHED_BY: dict[str, tuple[str, ...]] = {
     "free_memory_fraction": ("free_memory_fraction",),
     "cuda_graphs": ("cuda_graphs",),
     "nodes": ("nodes",),
+    "gpu_layers": ("gpu_layers",),
+    "host_experts": ("host_experts",),
+    "all_host_experts": ("all_host_experts",),
 }
 
 
@@ -168,6 +171,12 @@ def _remarks(command: Command, asked: Asked, figures: dict[str, Any]) -> list[st
     if servers > 1:
         each = "a GPU" if figures["gpus"] == 1 else f"{figures['gpus']:,} GPUs"
         remarks.append(f"{servers:,} such servers, each on {each} of its own.")
+    without = asked.model.num_hidden_layers - asked.model.expert_layers()
+    if figures["host_experts"] and without:
+        remarks.append(
+            f"{figures['host_experts']} layers with experts, counted from the first layer: add those before them that "
+            f"have none, of {without} such layers."
+        )
     if place.startswith(FILL_IN):
         remarks.append(f"{place}: where the weights of {asked.model.title} in {w.weight_dtype} are.")
     return [f"# {' '.join(remark.split())}" for remark in remarks]
@@ -183,6 +192,7 @@ def _refuse_unreached(engine: EngineSpec, command: Command, figures: dict[str, A
         "ep": 1,
         "nodes": 1,
         "cuda_graphs": engine.launch == "graph",
+        "gpu_layers": ALL,
     }
     used = command.uses()
     for name, ways in REACHED_BY.items():
@@ -234,5 +244,10 @@ def log_of(engine: EngineSpec, asked: Asked) -> tuple[Logged, ...]:
     if asked.memory.fits is not True or not engine.log:
         return ()
     figures, latents = logged(asked), bool(asked.model.block_sizes("kv_lora_rank"))
-    lines = [each for each in engine.log if each.latents in (None, latents)]
+    lines = [each for each in engine.log if each.latents in (None, latents) and _is_printed(each.line, figures)]
     return tuple(Logged(_filled(each.line, figures), _url(engine, each.source)) for each in lines)
+
+
+def _is_printed(line: str, figures: dict[str, Any]) -> bool:
+    """Whether a line has all its figures: without a GPU, none says what is on it."""
+    return all(figures[match[1]] is not None for match in BRACKETS.finditer(line))

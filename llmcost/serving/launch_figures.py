@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from math import ceil, floor
 from os.path import isdir
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmcost.model.architecture import operators
-from llmcost.model.counting import count_params
+from llmcost.model.counting import count_params, stored_bytes
 from llmcost.model.sizes import Load, activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
+from llmcost.parallel.offload import EXPERTS, LAYERS, on_host
 from llmcost.serving.caches import PAGE, allocation
 from llmcost.serving.estimate import machine_of, server_of
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import Memory
+from llmcost.specs.catalog import GGUF, gguf_in, load_engine
 from llmcost.specs.engine_command import Command
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.hub import HUB_ID
@@ -24,7 +27,9 @@ from llmcost.specs.hub import HUB_ID
 GIB, MIB, BITS = 2**30, 2**20, 8
 ON_A_HUB = re.compile(r"https://huggingface\.co/([\w.-]+/[\w.-]+)")
 PLAIN = ("bf16", "fp16", "fp32")  # between which an engine casts while it loads
+ALL = "all"  # layers, where none is on the host
 FILL_IN = "/path/to/"  # begins a place that only the user knows
+PART = re.compile(r"-\d{5}-of-(?=\d{5}\.gguf$)")
 RANK, ADDRESS = "$NODE_RANK", "$HEAD_ADDRESS"  # variables of the shell that the user sets on each node
 
 
@@ -59,8 +64,8 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
     experts, sharing, ranks = spread_of(command, model, w)
     gpus = w.tp * w.pp * ranks
     nodes = ceil(gpus / w.gpus_per_node)
-    slots, most = slots_of(w), None if w.max_num_seqs is None else slots_of(w)
-    own, guess = activation_dtype(w.dtype), asked.speculation
+    slots, most = running_of(w), None if w.max_num_seqs is None else slots_of(w)
+    own, guess, engine = activation_dtype(w.dtype), asked.speculation, load_engine(w.engine)
     shared_fraction = (m.usable_bytes - m.set_aside_bytes - m.runtime_bytes - m.activation_bytes) / (
         m.usable_bytes - m.runtime_bytes
     )
@@ -73,7 +78,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "experts": experts,
         "sharing_ranks": sharing,
         "stage_gpus": w.tp * sharing,
-        "layers": model.num_hidden_layers,
+        **placed(model, asked.hardware, w),
         "split": "layers" if w.pp > 1 and w.tp == 1 else "both" if w.pp > 1 else "tensors" if w.tp > 1 else None,
         "context": w.context,
         "all_context": w.context * slots,
@@ -87,7 +92,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "free_memory_fraction": w.free_memory_fraction,
         "static_fraction": floor(shared_fraction * 1000) / 1000,
         "activations": None if own == model.dtype else own,
-        "kv_dtype": None if w.kv_dtype == own else w.kv_dtype,
+        "kv_dtype": None if w.kv_dtype == (engine.cache_of(w.weight_dtype) or own) else w.kv_dtype,
         "quantised": w.weight_dtype if _is_quantised_by(command, w) and not _are_stored(model, w) else None,
         "cuda_graphs": w.cuda_graphs,
         "draft": None if guess is None else guess.draft if guess.way else "model",
@@ -103,6 +108,23 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "node_rank": RANK if nodes > 1 else None,
         "head_address": ADDRESS if nodes > 1 else None,
         "other_node": True if nodes > 1 else None,
+    }
+
+
+def placed(model: ModelSpec, hardware: HardwareSpec, w: Workload) -> dict[str, Any]:
+    """What is on GPUs and what on the host (FIGURES).
+
+    llama.cpp counts the layers of the GPUs from the last, the output's being one (`load_tensors`), and those whose
+    experts are on the host from the first.
+    """
+    part, _, count = (w.offload or "").partition(":")
+    layers = int(count) if part == LAYERS else 0
+    whole = part == EXPERTS and (not count or int(count) == model.expert_layers())
+    return {
+        "gpu_layers": None if hardware.is_cpu() else model.num_hidden_layers + 1 - layers if layers else ALL,
+        "host_experts": int(count) if part == EXPERTS and not whole else None,
+        "all_host_experts": whole or None,
+        "no_gpu": hardware.is_cpu() or None,
     }
 
 
@@ -137,6 +159,9 @@ def place_of(command: Command, asked: Asked) -> str:
     """What is typed for the model: a hub id, a folder of the user's, or a place that the user has to fill in."""
     model, w, name = asked.model, asked.workload, asked.name
     as_stored = _are_stored(model, w) or _is_quantised_by(command, w)
+    file = gguf_in(Path(name))
+    if command.weights_file == GGUF == file.suffix and w.weight_dtype == model.weight_format and file.is_file():
+        return _first_part(file)
     if command.weights_file:
         return f"{FILL_IN}{model.name}-{w.weight_dtype}{command.weights_file}"
     if not as_stored:
@@ -148,6 +173,12 @@ def place_of(command: Command, asked: Asked) -> str:
     if found := name_on_a_hub(model):
         return found
     return name if HUB_ID.fullmatch(name) else f"{FILL_IN}{model.name}"
+
+
+def _first_part(file: Path) -> str:
+    """A GGUF file, of a split one the first, as a shell takes it for no flag."""
+    place = str(file.with_name(PART.sub("-00001-of-", file.name)))
+    return f"./{place}" if place.startswith("-") else place
 
 
 def name_on_a_hub(model: ModelSpec) -> str | None:
@@ -168,13 +199,17 @@ def logged(asked: Asked) -> dict[str, Any]:
     block = caches.page * position + caches.states
     tokens = int(room // block * caches.page) if block else 0
     longest = caches.sequence(w.context) + caches.prompt(w.context)
-    slots = slots_of(w)
-    weights = m.weights_bytes * w.tp * w.pp
+    slots = running_of(w)
+    weights = m.weights_bytes * w.tp * w.pp + stored_bytes(on_host(step.share.layers))
+    all_layers = model.num_hidden_layers + 1
+    on_gpus = placed(model, asked.hardware, w)["gpu_layers"]
     params = count_params(operators(model, server.size, Load(1, 1, 1))).total
     return {
         "weights_gib": m.weights_bytes / GIB,
         "model_gib": weights / GIB,
         "bits_a_weight": weights * BITS / params,
+        "gpu_layers": all_layers if on_gpus == ALL else on_gpus,
+        "all_layers": all_layers,
         "room_gib": room / GIB,
         "kv_tokens": tokens,
         "kv_blocks": tokens // int(PAGE.value),
@@ -195,3 +230,9 @@ def slots_of(w: Workload) -> int:
     if w.max_num_seqs is None or (asked > w.max_num_seqs and not w.is_mix()):
         return asked
     return int(w.max_num_seqs)
+
+
+def running_of(w: Workload) -> int:
+    """Requests that a rank runs at a time: as many as are asked about, of a mix at most as many as it may."""
+    asked: int = ceil((w.concurrency or w.batch) / w.dp)
+    return slots_of(w) if w.is_mix() else asked

@@ -246,11 +246,13 @@ class ServingTimes(NamedTuple):
 class Serving(NamedTuple):
     """A mix of requests under continuous batching.
 
-    `running`: how many run at a time on all GPUs. `max_concurrency`: how many have room for their caches.
+    `running`: how many run at a time on all GPUs. `max_concurrency`: how many have room for their caches, each half
+    answered. `kv_cache_bytes`: of those that run on the fullest GPU.
     """
 
     running: Number
     max_concurrency: Number
+    kv_cache_bytes: Number
     limited_by: str | None  # what keeps `running` at that: concurrency, requests, memory, chunk or rate
     limit: ServingRates
     expected: ServingTimes

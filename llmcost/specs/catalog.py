@@ -74,7 +74,7 @@ def read_model(
     `strict`: a quantisation that is not understood is refused too, which the spec otherwise says is unread. Raises
     SpecError.
     """
-    path = _gguf_in(path)
+    path = gguf_in(path)
     if path.suffix == GGUF:
         if kind is not None:
             raise InputError(f"--as {kind}: says how to read a config.json, and {path.name} says its architecture")
@@ -106,7 +106,7 @@ def beside(model: ModelSpec) -> str:
     return "" if found.equal else found.said
 
 
-def _gguf_in(path: Path) -> Path:
+def gguf_in(path: Path) -> Path:
     """The one GGUF file, or the first part of one, of a folder without a config; else the path as it is."""
     if not isdir(path) or lexists(path / "config.json"):
         return path

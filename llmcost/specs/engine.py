@@ -80,7 +80,7 @@ class EngineSpec(NamedTuple):
     field. `mixed`: prompts run in the same step as decode. `beside`: tokens of a pass up to which shared experts run at
     the same time as routed ones. `formats`: of weights that it has kernels for, as patterns of their names; none:
     nothing is said of them. `activations`: the type that it computes in unless told otherwise; None: what the model and
-    the GPU have. `kv_dtype`: what caches are kept in where weights are of a format whose checkpoints say so. `sampler`:
+    the GPU have. `kv_dtype`: what caches are kept in with weights of a format (a pattern of names). `sampler`:
     bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before it sizes its cache. `cpus`: it
     runs on CPUs too, and its figures may be taken for them. `copies_from`: tokens at a time from which it copies
     weights out of the host's memory to the GPU; None: whenever that is quicker.
@@ -130,7 +130,9 @@ class EngineSpec(NamedTuple):
 
     def cache_of(self, weights: str) -> str | None:
         """What the cache is kept in unless told otherwise, with weights of a format; None where nothing is said."""
-        return next((self.kv_dtype[each] for each in weights.split("+") if each in self.kv_dtype), None)
+        kinds = weights.split("+")
+        said = (cache for known, cache in self.kv_dtype.items() if any(fnmatchcase(each, known) for each in kinds))
+        return next(said, None)
 
     def default(self, name: str, hardware: HardwareSpec | None) -> int | None:
         """Its `chunk` or `max_num_seqs` on a GPU; None where it has no such bound."""

@@ -22,7 +22,10 @@ FIGURES = {
     "sharing_ranks": "data-parallel ranks that share experts",
     "stage_gpus": "GPUs of a stage: of a layer's, of all ranks that share experts",
     "split": "what GPUs divide: layers, the tensors in them, or both",
-    "layers": "layers of the model, all on GPUs",
+    "gpu_layers": "layers in the GPUs' memory, the output's as one more; or all",
+    "host_experts": "the first layers, whose experts are in the host's memory",
+    "all_host_experts": "the experts of all layers are in the host's memory",
+    "no_gpu": "all is on the CPU",
     "context": "tokens of a request, at most",
     "all_context": "tokens of all requests together, at most",
     "max_num_seqs": "requests that a rank runs at a time, at most",
@@ -54,8 +57,10 @@ FIGURES = {
 }
 LOGGED = {
     "weights_gib": "weights of one GPU, GiB",
-    "model_gib": "weights of all GPUs, GiB",
+    "model_gib": "weights of all GPUs and of the host, GiB",
     "bits_a_weight": "bits that a parameter takes on average",
+    "gpu_layers": "layers in the GPUs' memory, the output's as one more",
+    "all_layers": "all layers, the output's as one more",
     "room_gib": "what is left for the KV cache of one GPU, GiB",
     "kv_tokens": "tokens that the KV cache has room for",
     "kv_blocks": "blocks of 16 tokens that the KV cache has",

@@ -815,6 +815,27 @@ def test_the_answer_says_what_can_be_said(cli, arguments, answers):
     assert [*answer_above(cli("estimate", *arguments).out)] == answers
 
 
+def test_more_requests_than_are_answered_stand_in_the_answer(cli):
+    asked = ("estimate", "llama3-8b", "--hw", "rtx4090", "--prompt", "500", "--output", "100")
+    over = cli(*asked, "--rate", "20").out.splitlines()
+    answered = json.loads(cli(*asked, "--rate", "20", "--json").out)["serving"]["expected"]["requests_per_s"]
+    assert over[2].startswith(f"OVERLOADED   20 requests/s arrive, {answered:.3g} requests/s are answered")
+    assert "OVERLOADED" not in cli(*asked, "--rate", str(answered / 2)).out
+
+
+def test_memory_under_a_load_is_that_of_the_requests_that_run(cli):
+    asked = ("estimate", "llama3-8b", "--hw", "h100", "--prompt", "2000", "--output", "500", "--concurrency", "64")
+    document = json.loads(cli(*asked, "--json").out)
+    pages = 16  # tokens, half of the last of which is empty on average
+    mean = (2000 + 500 / 2 + (pages - 1) / 2) * document["kv_cache"]["bytes_per_token"]
+    assert document["serving"]["kv_cache_bytes"] == 64 * mean
+    m = document["memory"]
+    used = m["used_bytes"] - m["kv_cache_bytes"] + 64 * mean
+    shown = " ".join(cli(*asked).out.split())
+    assert f"Memory used {used / 1e9:.1f} GB" in shown
+    assert f"room for {document['serving']['max_concurrency']} requests at a time, each half answered" in shown
+
+
 def test_training_and_the_textbook_are_for_who_asks(cli):
     asked = ["estimate", "llama3-8b", "--hw", "rtx4090"]
     plain = cli(*asked).out

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import gguf_files as files
 import pytest
 import yaml
 
@@ -209,6 +210,76 @@ def test_weights_are_named_where_they_can_be_had():
     assert place("llama3.1-8b", "vllm", dtype="fp16") == "meta-llama/Llama-3.1-8B"  # cast while it is loaded
     assert place("deepseek-v3", "vllm", tp=8) == "deepseek-ai/DeepSeek-V3"  # fp8 in blocks, as published
     assert place("llama3.1-8b", "llama.cpp", weight_dtype="q4_k_m") == "/path/to/llama3.1-8b-q4_k_m.gguf"
+
+
+@pytest.mark.parametrize(
+    ("model", "hw", "offload", "flags"),
+    [
+        ("llama3.1-8b", "rtx4090", None, {"--n-gpu-layers": "all"}),
+        ("llama3-70b", "rtx4090", "layers:50", {"--n-gpu-layers": "31"}),  # 80 layers and the output's, less 50
+        ("mixtral-8x7b", "rtx4090", "experts", {"--n-gpu-layers": "all", "--cpu-moe": ""}),
+        ("mixtral-8x7b", "rtx4090", "experts:32", {"--n-gpu-layers": "all", "--cpu-moe": ""}),  # of its 32 layers
+        ("mixtral-8x7b", "rtx4090", "experts:10", {"--n-gpu-layers": "all", "--n-cpu-moe": "10"}),
+        ("llama3.1-8b", "epyc-9654", None, {"--device": "none"}),
+    ],
+)
+def test_llama_cpp_is_told_what_is_on_the_host(model, hw, offload, flags):
+    options = {} if offload is None else {"offload": offload, "host": "epyc-9654"}
+    typed = words(launched(model, "llama.cpp", hw, weight_dtype="q4_k_m", **options).command)
+    told = {flag: typed[flag] for flag in ("--n-gpu-layers", "--cpu-moe", "--n-cpu-moe", "--device") if flag in typed}
+    assert told == flags
+
+
+def test_layers_without_experts_are_told_of_where_llama_cpp_counts_from_the_first():
+    options = {"weight_dtype": "q4_k_m", "offload": "experts:55", "host": "epyc-9755"}
+    found = launched("deepseek-v3", "llama.cpp", "l40s", **options)
+    assert "55 layers with experts, counted from the first layer" in found.lines[0]
+    assert "of 3 such layers" in found.lines[0]
+
+
+def test_a_models_file_is_as_large_wherever_its_parts_are():
+    whole = logged(asked("mixtral-8x7b", "llama.cpp", "a100-80gb-sxm", weight_dtype="q4_k_m"))
+    parts = logged(
+        asked("mixtral-8x7b", "llama.cpp", "rtx4090", weight_dtype="q4_k_m", offload="experts", host="epyc-9654")
+    )
+    layers = logged(
+        asked("mixtral-8x7b", "llama.cpp", "rtx4090", weight_dtype="q4_k_m", offload="layers:20", host="epyc-9654")
+    )
+    assert parts["model_gib"] == layers["model_gib"] == pytest.approx(whole["model_gib"])
+    assert (whole["gpu_layers"], parts["gpu_layers"], layers["gpu_layers"]) == (33, 33, 13)
+    on_cpu = log_of(load_engine("llama.cpp"), asked("llama3.1-8b", "llama.cpp", "epyc-9654"))
+    assert [each for each in on_cpu if "GPU" in each.line] == []
+
+
+def test_the_cache_of_llama_cpp_is_in_fp16_unless_it_is_told_otherwise():
+    of = asked("llama3.1-8b", "llama.cpp", weight_dtype="bf16")
+    assert (of.workload.dtype, of.workload.kv_dtype) == ("bf16", "fp16")
+    typed = words(launch_of(load_engine("llama.cpp"), of).command)
+    assert "--cache-type-k" not in typed
+    bf16 = words(launched("llama3.1-8b", "llama.cpp", weight_dtype="bf16", kv_dtype="bf16").command)
+    assert (bf16["--cache-type-k"], bf16["--cache-type-v"]) == ("bf16", "bf16")
+
+
+def test_llama_cpp_has_four_slots_of_a_mix_and_as_many_as_a_batch_has():
+    mix = {"prompt": 500, "output": 100}
+    slots = {
+        what: words(launched("llama3.1-8b", "llama.cpp", **options).command)["--parallel"]
+        for what, options in {
+            "one": {},
+            "batch": {"batch": 8, "context": 600},
+            "mix": {**mix, "concurrency": 8},
+            "told": {**mix, "concurrency": 8, "max_num_seqs": 2},
+        }.items()
+    }
+    assert slots == {"one": "1", "batch": "8", "mix": "4", "told": "2"}
+
+
+def test_llama_cpp_reads_the_file_that_was_asked_about(tmp_path):
+    """Of a split one the first part, of a folder the one in it; another format is another file."""
+    file = files.written(tmp_path / "a-00001-of-00001.gguf", *files.llama3_8b())
+    for name in (str(file), str(tmp_path)):
+        assert launched(name, "llama.cpp").arguments[0].value == str(file)
+    assert launched(str(file), "llama.cpp", weight_dtype="q8_0").arguments[0].value.startswith("/path/to/")
 
 
 @pytest.mark.parametrize(
