@@ -161,7 +161,8 @@ def _remedies(
     model, hw, kind, unknown = typed
     head = ["llmcost", "estimate", model, "--hw", str(hw), *(["--as", kind] if kind else [])]
     head += [word for key in unknown for word in ("--allow-unknown", key)]
-    return tuple((each.what, join(head + as_typed(each.options))) for each in remedies(spec, chip, options, result))
+    found = tuple((each.what, join(head + as_typed(each.options))) for each in remedies(spec, chip, options, result))
+    return found or (("another GPU", join(["llmcost", "fit", model])),)
 
 
 def explain(

@@ -123,6 +123,11 @@ def _least_peak(hardware: HardwareSpec, dtype: str, weights: str) -> Number:
     return max(known) if known and own is not None and max(known) > own.value else None
 
 
+def has_the_hosts_memory(hardware: HardwareSpec) -> bool:
+    """Whether a CPU and a GPU share its memory: a CPU, or a GPU with unified memory."""
+    return hardware.is_cpu() or hardware.memory.note.startswith(UNIFIED)
+
+
 def usable_bytes(hardware: HardwareSpec) -> Number:
     """The memory that a GPU's driver reports to a process.
 
@@ -132,7 +137,7 @@ def usable_bytes(hardware: HardwareSpec) -> Number:
         return int(hardware.usable_memory.value)
     memory = hardware.memory
     share = GIB_SHARE.get(hardware.vendor)
-    if share is None or memory.source == OWN or memory.note.startswith(UNIFIED) or hardware.is_cpu():
+    if share is None or memory.source == OWN or has_the_hosts_memory(hardware):
         return int(memory.value)
     return int(memory.value / 10**9 * 2**30 * share.value)
 

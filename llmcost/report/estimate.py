@@ -123,7 +123,7 @@ def _at_length(w: Workload) -> str:
 def _misfit(e: Estimate) -> str:
     m, a_gpu = e.memory, " a GPU" * (e.workload.gpus > 1)
     needs = f"{scaled(m.used_bytes, 'B')} needed{a_gpu}, {scaled(m.usable_bytes - m.set_aside_bytes, 'B')} usable"
-    return f"{needs}. Speeds are those of such a GPU with enough memory"
+    return f"{needs}. Speeds are as if there were enough"
 
 
 def _speed(e: Estimate, basis: str) -> str:

@@ -174,10 +174,10 @@ def fit(
 
 def usual_precisions(model: ModelSpec, engine: str | None = None) -> list[Precision]:
     """What the model is kept in, and what weights are often made smaller to; of an engine, what it has kernels for."""
-    own, known = _bytes(model.weight_format or WEIGHTS[0]), WEIGHTS
+    own, known = bytes_of_a_weight(model.weight_format or WEIGHTS[0]), WEIGHTS
     if engine is not None and (spec := load_engine(engine)).formats:
         known = tuple(each for each in (*WEIGHTS, *OWN_WEIGHTS) if spec.takes(each))
-    return [Precision(None, weights) for weights in (None, *(each for each in known if _bytes(each) < own))]
+    return [Precision(None, weights) for weights in (None, *(each for each in known if bytes_of_a_weight(each) < own))]
 
 
 def precisions_of(
@@ -200,7 +200,8 @@ def precisions_of(
     return found
 
 
-def _bytes(weights: str) -> Number:
+def bytes_of_a_weight(weights: str) -> Number:
+    """Bytes that a weight takes in this format, scales included."""
     return element_bytes(weights, "bf16", "bf16").Bw
 
 

@@ -1,25 +1,32 @@
-"""What would make a model fit that does not: fewer tokens, smaller data types, more GPUs; the cheapest first.
+"""What would make a model fit that does not: fewer tokens, smaller data types, a host, more GPUs; the cheapest first.
 
 Each changes one thing of what was asked, by the least that suffices. What costs nothing stands first: a batch or a
-context that is not much smaller, then smaller weights and a smaller cache, which cost quality, then GPUs, which cost
-money, then what changes the question: a batch or a context of less than half.
+context that is not much smaller, then smaller weights and a smaller cache, which cost quality, then a part of the model
+on a host, which costs time, then GPUs, which cost money, then what changes the question: a batch or a context of less
+than half. Where no smaller weights suffice, the smallest are taken together with a host or more GPUs.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from llmcost.ground.errors import InputError
+from llmcost.machine.chip import has_the_hosts_memory
 from llmcost.model.spec import ModelSpec
-from llmcost.search.fit import usual_precisions
+from llmcost.parallel.offload import EXPERTS, LAYERS
+from llmcost.search.fit import bytes_of_a_weight, usual_precisions
 from llmcost.serving.estimate import estimate
-from llmcost.serving.options import DEGREES, Options
+from llmcost.serving.options import COMPUTE_DTYPES, DEGREES, Options
 from llmcost.serving.results import Estimate
+from llmcost.specs.catalog import load_hardware, names
 from llmcost.specs.hardware import HardwareSpec
 
 DOUBLINGS = 10  # of the number of GPUs, at most
 SMALLER_CACHE = "fp8"  # what engines keep a cache in that should be small
+WITH_TABLES = "q4_k_m"  # a format that the embedding and the LM head have too
+NOTABLY = 0.9  # share of a format's bytes below which another is worth naming
 MUCH_LESS = 0.5  # share of a context or batch below which it is another question
 
 
@@ -35,18 +42,73 @@ def remedies(model: ModelSpec, chip: HardwareSpec, options: Options, e: Estimate
     fewer = list(_fewer(options, e))
     near = [remedy for kept, remedy in fewer if kept >= MUCH_LESS]
     far = [remedy for kept, remedy in fewer if kept < MUCH_LESS]
-    of_weights = [
-        Remedy(f"weights in {each.weight_dtype}", options._replace(weight_dtype=each.weight_dtype))
-        for each in usual_precisions(model)
-        if each.weight_dtype
-    ]
-    of_cache = [Remedy(f"the KV cache in {SMALLER_CACHE}", options._replace(kv_dtype=SMALLER_CACHE))]
-    fitting = [_first(model, chip, each) for each in (of_weights, of_cache)]
-    if of_weights and fitting[0] is None:
-        fitting.append(_first(model, chip, _more_gpus(of_weights[-1], e)))
-    fitting.append(_first(model, chip, _more_gpus(Remedy("", options), e)))
-    found = (*near, *(each for each in fitting if each is not None), *far)
-    return [each for each in found if _fits(model, chip, each.options)]
+    usual, with_tables = _smaller_weights(model, options, e)
+    smaller = _first(model, chip, [*usual, *with_tables])
+    cache = _first(model, chip, [Remedy(f"the KV cache in {SMALLER_CACHE}", options._replace(kv_dtype=SMALLER_CACHE))])
+    found = [*near, smaller, cache]
+    as_asked, smallest = Remedy("", options), None if smaller is not None else [*usual, *with_tables][-1:]
+    if not any(found):
+        found.append(_beside_a_host(model, chip, smallest[-1] if smallest else as_asked))
+    if not has_the_hosts_memory(chip):
+        found.append(_first(model, chip, _more_gpus(usual[-1], e)) if smallest and usual else None)
+        found.append(_first(model, chip, _more_gpus(as_asked, e)))
+    elif smallest:
+        shorter = estimate(model, chip, smallest[-1].options)
+        found += [_and(smallest[-1], each) for _, each in _fewer(smallest[-1].options, shorter)]
+    return [each for each in (*found, *far) if each is not None and _fits(model, chip, each.options)]
+
+
+def _smaller_weights(model: ModelSpec, options: Options, e: Estimate) -> tuple[list[Remedy], list[Remedy]]:
+    """Formats of weights that are smaller than those asked about, the largest first; and one for files of one GPU."""
+    plain = options if options.dtype in COMPUTE_DTYPES else options._replace(dtype=None)
+    asked = bytes_of_a_weight(e.workload.weight_dtype)
+    kinds = [each.weight_dtype for each in usual_precisions(model, options.engine)]
+    more = [WITH_TABLES] if options.engine is None else []
+    usual, with_tables = (
+        [
+            Remedy(f"weights in {each}", plain._replace(weight_dtype=each))
+            for each in some
+            if each and bytes_of_a_weight(each) < NOTABLY * asked
+        ]
+        for some in (kinds, more)
+    )
+    return usual, with_tables
+
+
+def _beside_a_host(model: ModelSpec, chip: HardwareSpec, changed: Remedy) -> Remedy | None:
+    """A change, and no more than has to be on a host: the one that was asked about, or the smallest that has room."""
+    part, _, count = (changed.options.offload or "").partition(":")
+    parts = [part] if part else [EXPERTS, LAYERS]
+    hosts = [changed.options.host] if changed.options.host else _hosts_by_memory()
+    for host in hosts:
+        for each in parts:
+            most = model.expert_layers() if each == EXPERTS else model.num_hidden_layers - 1
+            found = _least(model, chip, changed, host, each, range(int(count or 0) + 1, most + 1))
+            if found is not None:
+                return found
+    return None
+
+
+def _hosts_by_memory() -> list[str]:
+    """The shipped CPUs, that with the least memory first."""
+    return sorted(names("hardware/cpus"), key=lambda name: load_hardware(name).memory.value)
+
+
+def _least(model: ModelSpec, chip: HardwareSpec, changed: Remedy, host: str, part: str, counts: range) -> Remedy | None:
+    """The fewest layers, or layers' experts, on a host with which it fits."""
+
+    def there(count: int) -> Remedy:
+        what = f"{count} layers" if part == LAYERS else f"the experts of {count} layers"
+        options = changed.options._replace(offload=f"{part}:{count}", host=host)
+        return _and(changed, Remedy(f"{what} on a host ({load_hardware(host).title})", options))
+
+    at = bisect_left(counts, True, key=lambda count: _fits(model, chip, there(count).options))
+    return there(counts[at]) if at < len(counts) else None
+
+
+def _and(first: Remedy, second: Remedy) -> Remedy:
+    """Both changes, the options being those of the second."""
+    return Remedy(" and ".join(filter(None, (first.what, second.what))), second.options)
 
 
 def _fewer(options: Options, e: Estimate) -> Iterator[tuple[float, Remedy]]:

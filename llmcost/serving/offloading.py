@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmcost.ground.algebra import Number, divide, is_one
 from llmcost.ground.errors import InputError
-from llmcost.machine.chip import UNIFIED, Chip, HostSide, chip_of
+from llmcost.machine.chip import Chip, HostSide, chip_of, has_the_hosts_memory
 from llmcost.machine.defaults import DEFAULTS, Launch
 from llmcost.machine.reached import efficiency_for
 from llmcost.model.counting import kept_bytes, stored_bytes
@@ -34,7 +34,7 @@ def check_offload(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
         raise InputError(f"{told}: on which CPU? --host epyc-9654 (llmcost hardware lists them)")
     if not load_hardware(options.host).is_cpu():
         raise InputError(f"--host {options.host}: a GPU; a host is a CPU (llmcost hardware lists them)")
-    if hardware is not None and (hardware.is_cpu() or hardware.memory.note.startswith(UNIFIED)):
+    if hardware is not None and has_the_hosts_memory(hardware):
         raise InputError(f"{told}: {hardware.title} has no memory apart from its host's")
     if not is_one(layout.gpus()):
         raise InputError(f"{told}: it is counted beside one GPU alone, not {layout.gpus()}")

@@ -773,6 +773,9 @@ MISFITS = [
     ["llama3.1-8b", "--hw", "rtx4090", "-c", "60k"],
     ["llama3.1-405b", "--hw", "h100", "--tp", 4],
     ["mixtral-8x7b", "--hw", "l40s", "--prompt", "1k", "--output", 99, "--concurrency", 4],
+    ["llama3-8b", "--hw", "m1"],
+    ["mixtral-8x7b", "--hw", "rtx4090", "--engine", "llama.cpp", "--dtype", "q4_k_m"],
+    ["llama3-70b", "--hw", "rtx4090", "--offload", "layers:20", "--host", "epyc-9654"],
 ]
 
 
@@ -882,13 +885,36 @@ def test_each_command_that_would_fit_does_fit_as_it_is_shown(cli, arguments):
 def test_smaller_weights_come_before_more_gpus_and_a_much_shorter_context_last(cli):
     """70 B parameters: 35 GB in 4 bits on cards of 24 GB, 140 GB in 16. 85 of 102 GB are a cache of 64 × 8,192."""
     said = cli("estimate", "llama3-70b", "--hw", "rtx4090").out
-    assert "Would fit      weights in int4-g128 on 4 GPUs: " in said
+    assert "or             weights in int4-g128 on 4 GPUs: " in said
     assert "or             8 GPUs: " in said
     said = cli("estimate", "llama3-8b", "--hw", "rtx4090", "-b", 64).out
     assert [said.index(each) for each in ("8 GPUs: ", "a batch of ", "a context of ")] == sorted(
         said.index(each) for each in ("8 GPUs: ", "a batch of ", "a context of ")
     )
     assert "Would fit      a batch of 5: " in cli("estimate", "llama3-8b", "--hw", "rtx4090", "-b", 7).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ("llama3-70b --hw rtx4090 --dtype q4_k_m", "layers"),
+        ("llama3-70b --hw rtx4090 --dtype q4_k_m --offload layers:9 --host epyc-9654", "layers"),
+        ("mixtral-8x7b --hw rtx4090 --dtype q4_k_m --engine llama.cpp", "experts"),
+    ],
+)
+def test_no_more_is_left_to_a_host_than_has_to_be(cli, arguments, part):
+    page = cli("estimate", *arguments.split()).out
+    command = re.search(r": llmcost (estimate .*--offload .*)$", page, re.MULTILINE)[1]
+    count = int(re.search(rf"--offload {part}:(\d+)", command)[1])
+    assert ("epyc-9654" in command) is ("epyc-9654" in arguments)  # the host that was asked about
+    one_less = command.replace(f"{part}:{count}", f"{part}:{count - 1}")
+    assert [answer_of(cli, *shlex.split(each))["memory"]["fits"] for each in (command, one_less)] == [True, False]
+
+
+def test_a_mac_is_not_told_to_be_several_and_another_gpu_is_named_where_nothing_helps(cli):
+    assert "Would fit      weights in q4_k_m: " in cli("estimate", "llama3-8b", "--hw", "m1").out
+    assert "--gpus" not in cli("estimate", "llama3-8b", "--hw", "m1").out
+    assert "Would fit      another GPU: llmcost fit llama3-70b\n" in cli("estimate", "llama3-70b", "--hw", "m1").out
 
 
 def test_what_does_not_fit_is_red_on_a_terminal():
