@@ -195,7 +195,8 @@ def explain(
     """
     from llmcost.cli.output import show_explanations
     from llmcost.formulas.explanations import Explanations
-    from llmcost.formulas.quantities import QUANTITIES, at_path
+    from llmcost.formulas.finding import at_path
+    from llmcost.formulas.quantities import QUANTITIES
     from llmcost.formulas.serving import explain as compute
     from llmcost.serving.estimate import refuse_of_a_gpu
     from llmcost.specs.catalog import load_hardware

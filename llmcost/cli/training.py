@@ -49,7 +49,7 @@ def train(
     if explain is not None:
         from llmcost.cli.output import show_explanations
         from llmcost.formulas.explanations import Explanations
-        from llmcost.formulas.quantities import at_path
+        from llmcost.formulas.finding import at_path
         from llmcost.formulas.training import explain_training
         from llmcost.formulas.training_quantities import QUANTITIES
 

@@ -5,8 +5,6 @@ Keys are the paths of the JSON. A test holds that every figure has an entry here
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import NamedTuple
 
 SLIDES = "slides (典型大语言模型架构, Tsinghua)"
@@ -15,8 +13,10 @@ FLASH = "FlashAttention, arXiv 2205.14135"
 ROOFLINE = "roofline model, Williams et al., CACM 52(4), 2009"
 DOCS = "docs/conventions.md"
 # Other words for what has several figures.
-THROUGHPUT, LATENCY = "throughput 吞吐量 速度", "e2e end to end 延迟"
-TTFT, TPOT = "首字延迟 首token", "itl inter-token 每token时间"
+THROUGHPUT = "throughput speed fast tokens second 吞吐量 速度 推理速度"
+LATENCY = "latency time e2e end 延迟"
+TTFT = "ttft latency time first token 首字延迟 首token"
+TPOT = "tpot latency time itl inter-token 每token时间 延迟"
 MIX = "continuous batching: Orca, OSDI 2022; Sarathi-Serve, arXiv 2403.02310; docs/conventions.md"
 
 
@@ -29,52 +29,14 @@ class Quantity(NamedTuple):
     also: str = ""
 
 
-def wanted(asked: str, known: Mapping[str, Quantity]) -> list[str]:
-    """The figures that are asked for: by a path, the head or the tail of one, or by words; none where nothing matches.
-
-    Every word has to begin one of the path, of what the figure is, of its other words, or of its source; a Chinese one
-    may stand anywhere. Those that have all of them in the path or the other words alone stand first.
-    """
-    found_at = at_path(asked, known)
-    if found_at:
-        return found_at
-    words = [word for word in re.split(r"[\s._/]+", asked.casefold()) if word]
-    if not words:
-        return []
-    found = {path: _rank(words, path, quantity) for path, quantity in known.items()}
-    return sorted((path for path, rank in found.items() if rank), key=lambda path: -found[path])
-
-
-def at_path(asked: str, known: Mapping[str, Quantity]) -> list[str]:
-    """The figures whose path is asked for, or the head or the tail of it."""
-    return [path for path in known if path == asked or path.startswith(f"{asked}.") or path.endswith(f".{asked}")]
-
-
-def _rank(words: list[str], path: str, quantity: Quantity) -> int:
-    """2 where a figure is called by all of the words, 1 where they are said of it, else 0."""
-    called = f"{path} {quantity.also}"
-    return 2 if _has(called, words) else int(_has(f"{called} {quantity.what} {quantity.source}", words))
-
-
-def _has(text: str, words: list[str]) -> bool:
-    """Whether each word begins one of a text, its plural s aside; a Chinese one may stand anywhere in it."""
-    text = text.casefold()
-    theirs = re.split(r"[^\w]+|_", text)
-    for word in words:
-        stem = word.removesuffix("s") or word
-        if not (any(each.startswith(stem) for each in theirs) if word.isascii() else word in text):
-            return False
-    return True
-
-
 def _pass(path: str, per: str, what: str, rule: str, also: str) -> dict[str, Quantity]:
     """The figures of a pass (prefill, or a decode step): its seconds and rates on three bases, and its bounds.
 
     `per` ends the name of its time; `rule` is the source of the textbook's; `also`: other words for its time.
     """
-    seconds = f"seconds{per}"
+    seconds, assumed = f"seconds{per}", " mfu utilization 利用率" * (not per)
     return {
-        f"{path}.textbook.{seconds}": Quantity("s", f"{what}, textbook", rule, also),
+        f"{path}.textbook.{seconds}": Quantity("s", f"{what}, textbook", rule, also + assumed),
         **_rates(path, "textbook", what, rule, per),
         f"{path}.limit.{seconds}": Quantity(
             "s", f"{what}, limit: all FLOPs at the peak or all compulsory bytes at full bandwidth", ROOFLINE, also
@@ -88,13 +50,19 @@ def _pass(path: str, per: str, what: str, rule: str, also: str) -> dict[str, Qua
         ),
         **_rates(path, "expected", what, "as its time", per),
         f"{path}.bound.compute_seconds": Quantity(
-            "s", f"{what}: what the FLOPs need at the peak", ROOFLINE, "屋顶线 算力"
+            "s",
+            f"{what}: what the FLOPs need at the peak",
+            ROOFLINE,
+            "roofline arithmetic intensity 屋顶线 算力 算术强度",
         ),
         f"{path}.bound.memory_seconds": Quantity(
-            "s", f"{what}: what the compulsory bytes need at full bandwidth", ROOFLINE, "屋顶线 带宽 访存"
+            "s",
+            f"{what}: what the compulsory bytes need at full bandwidth",
+            ROOFLINE,
+            "roofline arithmetic intensity 屋顶线 带宽 访存 算术强度",
         ),
         f"{path}.bound.network_seconds": Quantity(
-            "s", f"{what}: what the communication between GPUs needs over their links", ROOFLINE, "屋顶线 通信"
+            "s", f"{what}: what the communication between GPUs needs over their links", ROOFLINE, "roofline 屋顶线 通信"
         ),
         f"{path}.bound.host_seconds": Quantity(
             "s", f"{what}: what the bytes in the host's memory need at its full bandwidth", ROOFLINE
@@ -153,7 +121,7 @@ QUANTITIES: dict[str, Quantity] = {
         "parameters",
         "parameters that one token's computation can touch",
         "the total, where every block serves every token",
-        "激活参数",
+        "moe experts 激活参数 专家",
     ),
     "model.params.embedding": Quantity(
         "parameters", "token embedding and learned positions", f"{SLIDES}: 词嵌入", "embeddings 词嵌入"
@@ -252,7 +220,7 @@ QUANTITIES: dict[str, Quantity] = {
         "B",
         "all parameters in their data types, as engines load them (copies, padding)",
         f"{SLIDES}: 显存开销",
-        "vram 权重 参数显存",
+        "vram quantization precision 权重 参数显存 量化",
     ),
     "memory.kv_cache_bytes": Quantity(
         "B",
@@ -279,7 +247,7 @@ QUANTITIES: dict[str, Quantity] = {
         "vram cuda nccl 运行时",
     ),
     "memory.used_bytes": Quantity(
-        "B", "weights, cache, activations and runtime: what the process holds", DOCS, "vram 显存 占用"
+        "B", "weights, cache, activations and runtime: what the process holds", DOCS, "vram 显存占用"
     ),
     "memory.set_aside_bytes": Quantity(
         "B",
@@ -309,7 +277,9 @@ QUANTITIES: dict[str, Quantity] = {
         "vram 可用显存",
     ),
     "memory.fits": Quantity("", "whether the total fits", DOCS, "vram oom 放得下"),
-    "memory.max_batch": Quantity("sequences", "largest batch at this context", DOCS, "concurrency 最大批量 批大小"),
+    "memory.max_batch": Quantity(
+        "sequences", "largest batch at this context", DOCS, "concurrency size users 最大批量 批大小 并发"
+    ),
     "memory.max_context": Quantity(
         "tokens",
         "largest context at this batch, at most the model's maximum or what is asked",
@@ -331,13 +301,13 @@ QUANTITIES: dict[str, Quantity] = {
     "traffic.decode.total_bytes": Quantity(
         "B", "compulsory bytes of a decode step", f"{SLIDES}: 访存量", "reads 访存量"
     ),
-    **_pass("prefill", "", "whole prompt of the batch", f"{SLIDES}: 预填充吞吐量", f"prompt ttft {TTFT} 预填充"),
+    **_pass("prefill", "", "whole prompt of the batch", f"{SLIDES}: 预填充吞吐量", f"prompt {TTFT} 预填充"),
     **_pass(
         "decode",
         "_per_step",
         "one token for every sequence",
         f"{SLIDES}: 访存量, 解码速度",
-        f"generation tpot {TPOT} 解码",
+        f"generation {TPOT} 解码",
     ),
     **_request("textbook", f"{SLIDES}: 解码速度"),
     **_request("limit", ROOFLINE),
@@ -359,7 +329,10 @@ QUANTITIES: dict[str, Quantity] = {
         "s", "from a request's coming to its last token in the mix", MIX, LATENCY
     ),
     "training.textbook.tokens_per_s": Quantity(
-        "tokens/s", "training on one GPU, textbook: a third of prefill", f"{SLIDES}: 训练吞吐量", "throughput 训练吞吐"
+        "tokens/s",
+        "training on one GPU, textbook: a third of prefill",
+        f"{SLIDES}: 训练吞吐量",
+        "throughput mfu 训练吞吐",
     ),
     "training.textbook.gpu_years": Quantity(
         "GPU-years", "of 365 days, for D tokens, textbook", f"{SLIDES}: 卡*年", "days cost 训练时间 卡年"

@@ -8,8 +8,9 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from llmcost.formulas.finding import elsewhere, wanted
 from llmcost.formulas.parts import Part, parts_of
-from llmcost.formulas.quantities import QUANTITIES, Quantity, wanted
+from llmcost.formulas.quantities import QUANTITIES, Quantity
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError, UnknownFigureError
 from llmcost.ground.options import declared
@@ -177,16 +178,36 @@ def explain(
     """
     asked = [*QUANTITIES] if quantity is None else wanted(quantity, QUANTITIES)
     if quantity is not None and not asked:
-        raise UnknownFigureError(quantity, QUANTITIES, f" (all of them: llmcost explain {model.name})")
+        more = f"{elsewhere(quantity)} (all of them: llmcost explain {model.name})"
+        raise UnknownFigureError(quantity, QUANTITIES, more)
     known = dict(leaves(symbolic_estimate(model, hardware, options)))
     of_this_gpu = (None, hardware and hardware.name)
     printed = [each for each in model.published if options == Options() and each.hardware in of_this_gpu]
     answered = [path for path in asked if known.get(path) is not None]
     found = [explanation_of(path, known[path], _quantity(model, path), printed) for path in answered]
     if not found:
-        needs = "its peak or bandwidth is not known" if hardware else "give a GPU with --hw"
-        raise InputError(f"{quantity} cannot be had here: {needs}")
+        raise InputError(f"{quantity} cannot be had here: {_missing(asked, hardware)}")
     return found
+
+
+NEEDS = {  # where figures begin so, what has to be given too
+    "request.": "give --output",
+    "serving.": "give --output, and --concurrency, --rate or --requests",
+    "offload.": "give --offload and --host",
+    "encoding.": "give --images or --audio, of a model that takes them",
+    "model.params.t": "the model has no towers beside its text model",
+    "memory.sampler": "give an engine that has a sampler of its own: --engine vllm",
+}
+
+
+def _missing(asked: list[str], hardware: HardwareSpec | None) -> str:
+    """Why none of the figures that are asked for has a value."""
+    needs = [next((need for path, need in NEEDS.items() if each.startswith(path)), None) for each in asked]
+    if None not in needs:
+        return "; or ".join(dict.fromkeys(map(str, needs)))
+    if hardware is None:
+        return "give a GPU with --hw"
+    return "its peak or bandwidth is not known, or the model does not do this"
 
 
 OF_MIXERS = ("kv_cache.", "flops.per_token.attention", "memory.kv_cache_bytes", "traffic.decode.kv_cache_bytes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.formulas.quantities import wanted
+from llmcost.formulas.finding import wanted
 from llmcost.formulas.serving import (
     Explanation,
     explanation_of,

@@ -460,6 +460,19 @@ def test_no_figure_is_explained_by_its_own_name(cli, arguments):
         (["ITL", "--hw", "h100", "--output", 9, "--concurrency", 2], "serving.expected.tpot_seconds"),
         (["吞吐量", "--hw", "h100"], "decode.expected.tokens_per_s"),
         (["Adam"], "training.state_bytes"),
+        (["time to first token", "--hw", "h100"], "prefill.expected.seconds"),
+        (["latency", "--hw", "h100"], "decode.expected.seconds_per_step"),
+        (["latency", "--hw", "h100", "--output", 9], "request.expected.latency_seconds"),
+        (["inter-token latency", "--hw", "h100"], "decode.expected.seconds_per_step"),
+        (["decode speed", "--hw", "h100"], "decode.expected.tokens_per_s"),
+        (["推理速度", "--hw", "h100"], "decode.expected.tokens_per_s"),
+        (["解码延迟", "--hw", "h100"], "decode.expected.seconds_per_step"),
+        (["arithmetic intensity", "--hw", "h100"], "decode.bound.memory_seconds"),
+        (["算术强度", "--hw", "h100"], "decode.bound.memory_seconds"),
+        (["MFU", "--hw", "h100"], "prefill.textbook.seconds"),
+        (["how many users", "--hw", "h100"], "memory.max_batch"),
+        (["显存占用", "--hw", "h100"], "memory.used_bytes"),
+        (["量化"], "memory.weights_bytes"),
     ],
     ids=lambda words: words[0],
 )
@@ -467,6 +480,29 @@ def test_a_quantity_is_found_by_words_in_english_and_chinese(cli, words, found):
     answer = cli("explain", "llama3-8b", *words)
     assert (answer.code, answer.err) == (0, "")
     assert re.search(rf"^{re.escape(found)}(?: |:)", answer.out, re.MULTILINE), answer.out
+
+
+def test_a_chinese_word_finds_what_the_english_one_does(cli):
+    english, chinese = (answer_of(cli, "explain", "llama3-8b", words) for words in ("KV cache", "KV缓存"))
+    assert [each["quantity"] for each in english["explanations"]] == [
+        each["quantity"] for each in chinese["explanations"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("serving.running", "give --output, and --concurrency, --rate or --requests"),
+        ("request", "give --output"),
+        ("offload.read_bytes", "give --offload and --host"),
+        ("price", "estimate --price answers that"),
+        ("HFU", "llmcost mfu answers that"),
+    ],
+)
+def test_what_has_no_value_here_says_what_would_give_it(cli, words, why):
+    answer = cli("explain", "llama3-8b", words, "--hw", "h100")
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert why in answer.err
 
 
 def test_words_of_one_figure_explain_it_and_words_of_several_list_them(cli):
