@@ -173,6 +173,9 @@ QUANTITIES: dict[str, Quantity] = {
     "offload.read_bytes": Quantity("B", "read from the host's memory in a decode step", DOCS, "cpu 主机 访存"),
     "offload.sent_bytes_per_step": Quantity("B", "between host and GPU in a decode step", DOCS, "pcie 主机"),
     "offload.sent_bytes_of_prefill": Quantity("B", "between host and GPU for all prompts", DOCS, "pcie 主机"),
+    "offload.link_bytes_per_s": Quantity(
+        "B/s", "what copies from the host's memory reach", "half of the link, both ways, times a measured share", "pcie"
+    ),
     "model.max_position_embeddings": Quantity(
         "tokens",
         "positions that the model was made for; a longer context costs what it costs",

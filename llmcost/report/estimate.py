@@ -171,7 +171,19 @@ def _binds(e: Estimate) -> str:
     if not _generates(e):
         return str(e.prefill.limited_by)
     requests = e.serving and e.serving.limited_by and f"; requests, {BINDS[e.serving.limited_by]}"
-    return f"prefill, {e.prefill.limited_by}; decode, {e.decode.limited_by}{requests or ''}"
+    prefill, decode = e.prefill.limited_by, e.decode.limited_by
+    if e.offload is not None:
+        o = e.offload
+        prefill = _over_the_link(o, o.sent_bytes_of_prefill, e.prefill.expected.seconds) or prefill
+        decode = _over_the_link(o, o.sent_bytes_per_step, e.decode.expected.seconds_per_step) or decode
+    return f"prefill, {prefill}; decode, {decode}{requests or ''}"
+
+
+def _over_the_link(o: Offloaded, sent: float | None, expected: float | None) -> str:
+    """That copies from the host bind, where they take most of the expected time, which no limit counts."""
+    if sent is None or expected is None or sent / o.link_bytes_per_s < expected / 2:
+        return ""
+    return f"PCIe ({seconds(sent / o.link_bytes_per_s)} of copies from the host)"
 
 
 # -- counts and memory ------------------------------------------------------------------------------

@@ -310,7 +310,8 @@ def _filled_in(
         raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
     layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
     if hardware is not None and hardware.is_cpu() and not is_one(layout.gpus()):
-        raise InputError(f"--gpus {layout.gpus()}: {hardware.title} is a CPU, and is counted as one socket alone")
+        told = [f"--{name} {getattr(options, name)}" for name in LAYOUT[:-1] if (getattr(options, name) or 1) != 1]
+        raise InputError(f"{', '.join(told)}: {hardware.title} is a CPU, and is counted as one socket alone")
     check_offload(model, hardware, options, layout)
     for flag, asked in (("--dtype", options.dtype), ("--attention-dtype", options.attention_dtype)):
         if asked and hardware and hardware.peak and hardware.peak_of(asked) is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmcost.ground.algebra import Number, divide, is_one
-from llmcost.ground.errors import InputError
+from llmcost.ground.errors import InputError, UnknownNameError
 from llmcost.machine.chip import Chip, HostSide, chip_of, has_the_hosts_memory
 from llmcost.machine.defaults import DEFAULTS, Launch
 from llmcost.machine.reached import efficiency_for
@@ -32,7 +32,11 @@ def check_offload(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     told = f"--offload {options.offload}"
     if options.host is None:
         raise InputError(f"{told}: on which CPU? --host epyc-9654 (llmcost hardware lists them)")
-    if not load_hardware(options.host).is_cpu():
+    try:
+        host = load_hardware(options.host)
+    except UnknownNameError as error:
+        raise InputError(f"--host: {error}") from None
+    if not host.is_cpu():
         raise InputError(f"--host {options.host}: a GPU; a host is a CPU (llmcost hardware lists them)")
     if hardware is not None and has_the_hosts_memory(hardware):
         raise InputError(f"{told}: {hardware.title} has no memory apart from its host's")
@@ -94,6 +98,7 @@ def offloaded(server: Server, w: Workload, step: DecodeStep) -> Offloaded:
         read_bytes=step.cost.host_weight_bytes + step.cost.host_cache_bytes,
         sent_bytes_per_step=server.over_the_link(step.load) if server.model.generates else None,
         sent_bytes_of_prefill=_sent_for_prompts(server, w),
+        link_bytes_per_s=server.offload.host.copies,
     )
 
 

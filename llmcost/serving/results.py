@@ -119,6 +119,7 @@ class Offloaded(NamedTuple):
 
     `usable_bytes`: of the host's memory. `read_bytes`: of it in a decode step. `sent_bytes_per_step` and
     `sent_bytes_of_prefill`: over the link in a decode step, and for all prompts; None where a time is not known.
+    `link_bytes_per_s`: that copies reach.
     """
 
     host: str
@@ -129,6 +130,7 @@ class Offloaded(NamedTuple):
     read_bytes: Number
     sent_bytes_per_step: Number
     sent_bytes_of_prefill: Number
+    link_bytes_per_s: Number
 
 
 class PhaseTraffic(NamedTuple):

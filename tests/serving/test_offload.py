@@ -195,3 +195,27 @@ def test_fit_and_other_commands_take_it(cli):
     assert cli("ops", *typed).code == 0
     assert cli("compare", *typed).code == 0
     assert cli("estimate", *typed[:1], *typed[3:]).code == 2
+
+
+def test_copies_over_the_link_are_named_where_they_take_most_of_the_time(cli):
+    """27.6 GB of experts, four times in chunks of 2,048 tokens, at 17.4 GB/s: 6.3 of 8.4 s. A step copies none."""
+    asked = ("estimate", "mixtral-8x7b", "--hw", "rtx4090", "--dtype", "q4_k_m", "--offload", "experts")
+    asked += ("--host", "epyc-9654")
+    assert "Binds   prefill, PCIe (6.33 s of copies from the host); decode, the host's memory\n" in cli(*asked).out
+    assert "PCIe (" not in cli(*asked, "--prompt", "64", "--output", "64").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--tp", "2"], "--tp 2: Intel Xeon Platinum 8480+"),
+        (["--gpus", "2"], "--gpus 2: Intel Xeon Platinum 8480+"),
+        (["--tp", "2", "--dp", "2"], "--tp 2, --dp 2: Intel Xeon Platinum 8480+"),
+        (["--offload", "layers:2", "--host", "foo"], "--host: unknown hardware 'foo'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["estimate", "compare"])
+def test_what_a_cpu_does_not_do_names_the_option_that_was_typed(cli, command, arguments, words):
+    answer = cli(command, "llama3-8b", "--hw", "xeon-8480+", *arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert words in answer.err
