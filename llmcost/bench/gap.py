@@ -8,8 +8,10 @@ needs there. What the model needs nowhere is listed by name, and so is the time 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from math import prod
 from typing import NamedTuple
 
 from llmcost.bench.traces import GpuKernel
@@ -42,6 +44,7 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 SAMPLING = ("sampl", "argmax", "topk", "multinomial", "softmax", "cumsum", "sort")  # behind a step's last product
 FEWEST_FOUND = 0.8  # of a model's products and attentions, in a trace that is one of this model
+MUCH = 0.15  # share of a step's predicted time
 ROUNDING = 1e-9  # of a step, less than which nothing is told apart
 WIDE = ("sgemm", "_f32f32_f32f32_", "simt")  # a product in fp32, which none of a 16-bit model's layers is
 PARTS = {"qkv_proj": 3, "gate_up_proj": 2}  # products that programs may run one after the other
@@ -69,7 +72,7 @@ class Gap(NamedTuple):
     """A measured step beside a predicted one; all in seconds of one step.
 
     span: from the start of the first kernel to the end of the last. busy: of it while a kernel ran. exposed: while
-    nothing but collectives ran.
+    nothing but collectives ran. doubts: why the trace may be of something else than what was asked about.
     """
 
     model: str
@@ -83,6 +86,7 @@ class Gap(NamedTuple):
     exposed_seconds: float
     predicted_seconds: float
     predicted_kernel_seconds: float
+    doubts: tuple[str, ...] = ()
 
     @property
     def idle_seconds(self) -> float:
@@ -131,12 +135,48 @@ def gap(kernels: Sequence[GpuKernel], model: ModelSpec, hardware: HardwareSpec, 
     start, end = kernels[0].start, max(each.end for each in kernels)
     busy = _covered(kernels)
     alone = busy - _covered([each for each in kernels if kind_of(each.name) != "collective"])
-    steps = walk.steps
+    steps, rows = walk.steps, tuple(walk.rows([time for _, time in timed]))
     return Gap(
-        model.name, phase, efficiency.basis, steps, tuple(walk.rows([time for _, time in timed])),
-        tuple(walk.unneeded()), (end - start) / steps, busy / steps, alone / steps, float(whole),
-        sum(time for _, time in timed),
+        model.name, phase, efficiency.basis, steps, rows, tuple(walk.unneeded()), (end - start) / steps, busy / steps,
+        alone / steps, float(whole), sum(time for _, time in timed), tuple(_doubts(kernels, hardware, load, rows)),
     )  # fmt: skip
+
+
+def _doubts(kernels: Sequence[GpuKernel], hardware: HardwareSpec, load: Load, rows: Sequence[GapRow]) -> Iterator[str]:
+    """Why the trace may be of something else than was asked about: by its GPU's name, and sizes, or else times."""
+    yield from _of_another_gpu(kernels, hardware)
+    products = [each.shapes for each in kernels if len(each.shapes) > 1 and kind_of(each.name) == "product"]
+    phase = "decode" if load.decode else "prefill"
+    if products:
+        yield from _of_other_tokens(products, int(load.b * load.s), phase)
+    else:
+        yield from _too_fast(rows, phase)
+
+
+def _of_another_gpu(kernels: Sequence[GpuKernel], hardware: HardwareSpec) -> Iterator[str]:
+    """A doubt where the trace names a GPU whose number is not in the name of the one that was asked about."""
+    gpu = kernels[0].gpu
+    numbers = [word for word in re.findall(r"[a-z]*\d+[a-z]*", gpu.lower()) if not word.endswith("gb")]
+    ours = f"{hardware.name} {hardware.title} {' '.join(hardware.aliases)}".lower()
+    if numbers and numbers[0] not in ours:
+        yield f"the trace is of {gpu}, and --hw is {hardware.title}"
+
+
+def _of_other_tokens(products: Sequence[tuple[tuple[int, ...], ...]], tokens: int, phase: str) -> Iterator[str]:
+    """A doubt where most products have another number of rows than a step that was asked about has tokens."""
+    most = Counter(prod(shapes[0][:-1]) for shapes in products).most_common(1)[0][0]
+    if most != tokens:
+        asked = "decode step of this batch" if phase == "decode" else "prefill of this batch and prompt"
+        yield f"most products in the trace are of {most:,} tokens, and a {asked} has {tokens:,}"
+
+
+def _too_fast(rows: Sequence[GapRow], phase: str) -> Iterator[str]:
+    """A doubt where what takes much of a step took less than half of what is predicted of it."""
+    whole = sum(row.predicted_seconds for row in rows)
+    for row in rows:
+        if row.measured_seconds and row.predicted_seconds > max(MUCH * whole, 2 * row.measured_seconds):
+            yield f"{row.operators} took less than half of what {phase} of this batch and length is predicted to take"
+            return
 
 
 def kind_of(name: str) -> str:

@@ -23,9 +23,11 @@ from llmcost.specs.reader import read_text
 LARGEST_TRACE = 2**29  # bytes of a trace's text
 ON_GPU = ("kernel", "gpu_memcpy", "gpu_memset")
 CSV_COLUMNS = ("Start (ns)", "Duration (ns)", "Name")
+CSV_GPU = "Device"
 LONGEST = 1e20  # of a time in a trace, in its unit
 MOST_STEPS = 20_000  # millions of a database's steps
 TABLE = "CUPTI_ACTIVITY_KIND_KERNEL"
+GPUS = "SELECT DISTINCT name FROM TARGET_INFO_GPU"
 QUERY = (
     "SELECT k.start, k.end - k.start, n.value FROM CUPTI_ACTIVITY_KIND_KERNEL k "
     "JOIN StringIds n ON n.id = k.demangledName ORDER BY k.start"
@@ -33,12 +35,16 @@ QUERY = (
 
 
 class GpuKernel(NamedTuple):
-    """One kernel: its name, when it began and how long it ran (seconds), and the shapes of its operator's operands."""
+    """One kernel: its name, when it began and how long it ran (seconds), the shapes of its operator's operands.
+
+    `gpu`: the name of the GPU that it ran on, as its driver has it; "" where the trace does not say.
+    """
 
     name: str
     start: float
     seconds: float
     shapes: tuple[tuple[int, ...], ...] = ()
+    gpu: str = ""
 
     @property
     def end(self) -> float:
@@ -58,7 +64,8 @@ def read_trace(path: Path) -> list[GpuKernel]:
 
 def _of_chrome(path: Path) -> Iterable[GpuKernel]:
     text = _unpacked(path) if path.suffix == ".gz" else read_text(path, LARGEST_TRACE)
-    events = parse_json(text, str(path), from_python=True).get("traceEvents")
+    document = parse_json(text, str(path), from_python=True)
+    events, gpu = document.get("traceEvents"), _gpu_of(document.get("deviceProperties"))
     if not isinstance(events, list):
         raise SpecError(str(path), 0, "traceEvents", "a Chrome trace has a list of events there")
     shapes = {
@@ -73,7 +80,13 @@ def _of_chrome(path: Path) -> Iterable[GpuKernel]:
             if not isinstance(event.get("name"), str):
                 raise SpecError(str(path), 0, f"{place}.name", "a kernel without a name")
             of_operator = shapes.get(_arguments(event).get("External id"), ())
-            yield GpuKernel(event["name"], start, took, of_operator)
+            yield GpuKernel(event["name"], start, took, of_operator, gpu)
+
+
+def _gpu_of(devices: Any) -> str:
+    """The name of the GPUs that a Chrome trace lists, where all have the same."""
+    known = [each.get("name") for each in devices if isinstance(each, dict)] if isinstance(devices, list) else []
+    return str(known[0]) if known and known[0] and known.count(known[0]) == len(known) else ""
 
 
 def _arguments(event: dict[str, Any]) -> dict[str, Any]:
@@ -120,14 +133,27 @@ def _of_sqlite(path: Path) -> Iterable[GpuKernel]:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
             _stop_after(base, MOST_STEPS)
+            gpu = _gpu_in(base)
             return [
                 GpuKernel(
-                    str(name), _time(start, path, f"{TABLE}.start") / 1e9, _time(took, path, f"{TABLE}.end") / 1e9
+                    str(name),
+                    _time(start, path, f"{TABLE}.start") / 1e9,
+                    _time(took, path, f"{TABLE}.end") / 1e9,
+                    gpu=gpu,
                 )
                 for start, took, name in base.execute(QUERY)
             ]
     except (sqlite3.Error, TypeError) as error:
         raise SpecError(str(path), 0, TABLE, f"no export of Nsight Systems: {error}") from None
+
+
+def _gpu_in(base: sqlite3.Connection) -> str:
+    """The name of the GPUs of an export, where it says one."""
+    try:
+        known = base.execute(GPUS).fetchmany(2)
+    except sqlite3.Error:
+        return ""
+    return str(known[0][0]) if len(known) == 1 else ""
 
 
 def _stop_after(base: sqlite3.Connection, steps: int) -> None:
@@ -149,4 +175,4 @@ def _rows(path: Path, header: int, rows: Iterable[dict[str, Any]]) -> Iterator[G
     start, took, name = CSV_COLUMNS
     for number, row in enumerate(rows, header + 2):
         began, lasted = (_time(row[each], path, each, number) / 1e9 for each in (start, took))
-        yield GpuKernel(row[name] or "", began, lasted)
+        yield GpuKernel(row[name] or "", began, lasted, gpu=row.get(CSV_GPU) or "")

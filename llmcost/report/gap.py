@@ -12,6 +12,7 @@ from llmcost.report.tables import Table
 
 SCHEMA = "llmcost.gap/1"
 COLUMNS = ("operators", "executions", "kernels", "measured_seconds", "predicted_seconds")
+LONGEST_NAME = 90  # letters of a kernel's name
 MOST_OTHERS, MOST_CAUSES = 8, 3  # that are listed
 
 
@@ -31,13 +32,18 @@ def gap_tables(found: Gap) -> list[Table]:
     columns = ("operators", "runs", "kernels", "measured", "predicted", "off")
     tables = [Table(title, columns, "lrrrrr", rows, tuple(_notes(found)))]
     if found.others:
-        others = [(significant(each.executions), seconds(each.seconds), each.name[:90]) for each in found.others]
+        others = [(significant(each.executions), seconds(each.seconds), _short(each.name)) for each in found.others]
         more = len(others) - MOST_OTHERS
-        note = (f"{more:,} more kinds of kernels.",) if more > 0 else ()
+        note = (f"{more:,} more kinds of kernels (--json has all, and whole names).",) if more > 0 else ()
         tables.append(
             Table("No operator of the model", ("runs", "measured", "kernel"), "rrl", others[:MOST_OTHERS], note)
         )
     return tables
+
+
+def _short(kernel: str) -> str:
+    """A kernel's name, of a long one its beginning and its end."""
+    return kernel if len(kernel) <= LONGEST_NAME else f"{kernel[: LONGEST_NAME - 31]}…{kernel[-30:]}"
 
 
 def _off(measured: float, predicted: float) -> str:
@@ -45,6 +51,8 @@ def _off(measured: float, predicted: float) -> str:
 
 
 def _notes(found: Gap) -> Iterator[str]:
+    if found.doubts:
+        yield f"Is it another phase, batch, length or GPU? {'; '.join(found.doubts)}."
     yield f"Predicted: {found.basis}. Seconds of a step; all kernels between two products stand in one row."
     if found.exposed_seconds:
         yield f"Communication that nothing hides: {seconds(found.exposed_seconds)} of a step."

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from llmcost.bench.gap import gap, kind_of
+from llmcost.bench.gap import OtherKernel, gap, kind_of
 from llmcost.bench.traces import GpuKernel, read_trace
 from llmcost.ground.errors import InputError, SpecError
+from llmcost.report.gap import document, gap_tables
 from llmcost.serving.options import Options
 from llmcost.specs.catalog import load_hardware, load_model
 
@@ -215,3 +216,46 @@ def test_a_trace_of_another_model_is_refused():
     for name in ("qwen3-8b", "mixtral-8x7b"):
         with pytest.raises(InputError, match="of another model, phase or layout"):
             gap(kernels, load_model(name), H200, Options(batch=4, context=1024), "decode")
+
+
+@pytest.mark.parametrize(
+    ("name", "phase", "hw", "load", "doubts"),
+    [
+        ("eager-decode", "decode", "h200", {"batch": 4, "context": 1024}, []),
+        ("compiled-decode", "decode", "h200", {"batch": 4, "context": 1024}, []),
+        ("eager-prefill", "prefill", "h200", {"prompt": 1024}, []),
+        ("eager-decode", "decode", "h100", {"batch": 4, "context": 1024}, ["the trace is of NVIDIA H200"]),
+        ("eager-decode", "decode", "h200", {"batch": 16, "context": 1024}, ["are of 4 tokens, and a decode step of"]),
+        ("compiled-decode", "decode", "h200", {"batch": 64, "context": 1024}, ["attention took less than half"]),
+        ("compiled-decode", "prefill", "h200", {"prompt": 8192}, ["took less than half of what prefill"]),
+    ],
+)
+def test_a_trace_of_something_else_than_was_asked_is_doubted(name, phase, hw, load, doubts):
+    kernels = read_trace(TRACES / f"{name}.json.gz")
+    found = gap(kernels, load_model("qwen3-0.6b"), load_hardware(hw), Options(**load), phase)
+    assert len(found.doubts) == len(doubts)
+    assert all(words in each for words, each in zip(doubts, found.doubts, strict=True))
+
+
+def test_exports_of_nsight_systems_name_their_gpu(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("Start (ns),Duration (ns),Device,Name\n1,2,NVIDIA H200 (0),k\n")
+    assert [each.gpu for each in read_trace(path)] == ["NVIDIA H200 (0)"]
+    base = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(base)) as made:
+        made.executescript(
+            "CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL (start INT, end INT, demangledName INT);"
+            "CREATE TABLE StringIds (id INT, value TEXT); CREATE TABLE TARGET_INFO_GPU (name TEXT);"
+            "INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (1, 3, 7); INSERT INTO StringIds VALUES (7, 'k');"
+            "INSERT INTO TARGET_INFO_GPU VALUES ('NVIDIA H200');"
+        )
+    assert [each.gpu for each in read_trace(base)] == ["NVIDIA H200"]
+
+
+def test_a_long_name_of_a_kernel_keeps_its_beginning_and_its_end():
+    name = f"void begins{'x' * 100}ends()"
+    other = OtherKernel(name, 1, 1e-6)
+    found = of("compiled-decode", "decode", batch=4, context=1024)._replace(others=(other,))
+    (shown,) = [row[2] for row in gap_tables(found)[1].rows]
+    assert (shown.startswith("void begins"), shown.endswith("ends()"), "…" in shown) == (True, True, True)
+    assert document(found)["others"][0]["name"] == name
