@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmcost.accuracy.result_files import Run
-from llmcost.ground.errors import InputError
+from llmcost.ground.errors import InputError, SpecError
 from llmcost.machine.efficiency import SHARES, SLOWER
 from llmcost.machine.kernels import load_kernels
 from llmcost.model.spec import ModelSpec
@@ -226,7 +226,12 @@ def _simulated(asked: Question, options: Options) -> list[tuple[float, float]]:
     run = Simulated(
         asked.model, asked.hardware, options, SimulationOptions(trace=asked.run.file, kv_tokens=asked.kv_tokens)
     )
-    served = sorted(run.served(), key=lambda each: each.order)
+    try:
+        served = sorted(run.served(), key=lambda each: each.order)
+    except SpecError:
+        raise
+    except InputError as error:
+        raise InputError(f"{asked.run.file}: {error}") from None
     return [(each.ttft, each.tpot) for each in served]
 
 

@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.errors import SpecError, shortened
 from llmcost.model.formats import FORMATS
+from llmcost.specs.json_text import loaded
 from llmcost.specs.reader import read_text
 
 LARGEST = 500_000_000  # bytes of a result file that are read
@@ -48,6 +49,8 @@ COLUMNS = (*WORDS, *DEGREES, *LOADS, *LENGTHS, *MEASURED, "date")
 REQUEST = ("input_tokens", "output_tokens", "arrival_s", "first_token_s", "last_token_s")
 PART = 20  # requests of a trace that are looked at together, at least
 MOST_PARTS = 10
+MOST_FAILED = 0.05  # share of the requests that may fail in a run
+MOST_APART = 0.05  # share by which a rate may differ from its total over the duration
 AIPERF_SCHEMA = "1"
 ALL_LAYERS = 90  # llama-bench's usual 99 or -1 mean all layers; of fewer nobody can say
 KNOWN = (
@@ -157,12 +160,12 @@ def read_runs(path: Path) -> list[Run]:
 def _json_entries(text: str, file: str) -> list[_Entry]:
     """The objects of a JSON document, of a list of them, or of lines with one each."""
     try:
-        whole = json.loads(text)
+        whole = loaded(text)
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise SpecError(file, error.lineno, "", f"not valid JSON: {error.msg}") from None
         return list(_lines_of_json(text, file))
-    except (RecursionError, ValueError) as error:
+    except ValueError as error:
         raise SpecError(file, 1, "", f"no JSON that can be read: {error}") from None
     listed = whole if isinstance(whole, list) else [whole]
     for number, each in enumerate(listed):
@@ -180,8 +183,8 @@ def _lines_of_json(text: str, file: str) -> Iterator[_Entry]:
         if not line.strip():
             continue
         try:
-            data = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            data = loaded(line)
+        except ValueError as error:
             raise SpecError(file, number, "", f"not valid JSON: {error}") from None
         if not isinstance(data, dict):
             raise SpecError(file, number, "", "expected an object of keys and values")
@@ -226,14 +229,36 @@ def _load(entry: _Entry, rate: Any, concurrency: float | None, requests: float |
 
 
 def _mean_lengths(entry: _Entry) -> dict[str, float]:
-    """Mean tokens in and out of the requests that were answered. Raises SpecError where none was."""
+    """Mean tokens in and out of the requests that were answered. Raises SpecError where none was, or few were."""
     if entry.find("completed") == 0:
         raise entry.wrong("completed", "no request was answered in this run")
+    _check_totals(entry)
     completed = entry.number("completed")
     return {
         "prompt": entry.number("total_input_tokens") / completed,
         "output": entry.number("total_output_tokens") / completed,
     }
+
+
+def _check_totals(entry: _Entry) -> None:
+    """Raise SpecError for a run of which many requests failed, or whose rates are not its totals over its duration."""
+    answered, failed = entry.number("completed"), entry.find("failed")
+    if failed not in (None, "", 0):
+        lost = entry.whole("failed")
+        if lost > MOST_FAILED * (answered + lost):
+            problem = (
+                f"{lost:,} of {answered + lost:,.0f} requests failed: what is left is no run of the load that was asked"
+            )
+            raise entry.wrong("failed", problem)
+    duration = entry.some("duration")
+    for rate, total in (("request_throughput", "completed"), ("output_throughput", "total_output_tokens")):
+        said = entry.some(rate)
+        if duration is None or said is None:
+            continue
+        found = entry.number(total) / duration
+        if abs(said / found - 1) > MOST_APART:
+            problem = f"{said:g}, and {total} over duration is {found:.4g}: which of them is wrong?"
+            raise entry.wrong(rate, problem)
 
 
 def _milliseconds(entry: _Entry, path: str) -> float | None:

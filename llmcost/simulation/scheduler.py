@@ -203,7 +203,8 @@ class Scheduler:
             where = f"line {request.line}: " if request.line else ""
             raise InputError(
                 f"{where}a request of {request.prompt:,} tokens in and {request.output:,} out takes {needed:,} blocks "
-                f"of the cache, which has {policy.blocks:,}"
+                f"of the cache, which has {policy.blocks:,} of {policy.block:,} tokens (--kv-tokens, or what memory "
+                "leaves)"
             )
 
     def plan(self) -> Mix | None:

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, TextIO
 
 from llmcost.ground.errors import InputError, SpecError, shortened
 from llmcost.simulation.traffic import Request
+from llmcost.specs.json_text import loaded
 
 LONGEST_LINE = 10**7  # characters of a line of a trace that are read
 MOST_TOKENS = 10**9  # of a request
@@ -154,8 +155,8 @@ def _json_rows(path: Path, file: TextIO, number: int) -> Iterator[tuple[int, Map
     while text := file.readline(LONGEST_LINE):
         if text.strip():
             try:
-                row = json.loads(text)
-            except (ValueError, RecursionError) as error:
+                row = loaded(text)
+            except ValueError as error:
                 raise SpecError(str(path), number, "", f"no JSON: {error}") from None
             if not isinstance(row, dict):
                 raise SpecError(str(path), number, "", "expected a JSON object a line")
@@ -165,18 +166,18 @@ def _json_rows(path: Path, file: TextIO, number: int) -> Iterator[tuple[int, Map
 
 def _json_or_none(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return loaded(text)
+    except ValueError:
         return None
 
 
 def _document(path: Path, text: str) -> Any:
     try:
-        return json.loads(text)
+        return loaded(text)
     except json.JSONDecodeError as error:
         raise SpecError(str(path), error.lineno, "", f"no JSON: {error.msg}") from None
-    except RecursionError:
-        raise SpecError(str(path), 1, "", "no JSON that can be read: nested too deeply") from None
+    except ValueError as error:
+        raise SpecError(str(path), 1, "", f"no JSON that can be read: {error}") from None
 
 
 def _request(file: str, line: int, row: Mapping[str, Any], form: Format, timed: bool) -> Request:

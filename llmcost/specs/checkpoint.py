@@ -7,7 +7,6 @@ be read is no reason to refuse the config: what is wrong with it is said.
 
 from __future__ import annotations
 
-import json
 import re
 import stat
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from llmcost.model.architecture import operators
 from llmcost.model.counting import stored_bytes
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.model.spec import ModelSpec
+from llmcost.specs.json_text import loaded
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 LARGEST_INDEX = 100_000_000  # bytes; Kimi K2's has 20 million
@@ -124,8 +124,8 @@ def _is_there(path: Path) -> bool:
 def _parsed(path: Path, text: bytes) -> dict[str, Any]:
     """The JSON object of a file or of its header. Raises SpecError."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        found = loaded(text)
+    except ValueError as error:
         raise SpecError(str(path), 0, "", f"not usable: {shortened(str(error))}") from None
     if not isinstance(found, dict):
         raise SpecError(str(path), 0, "", "expected an object of keys and values")

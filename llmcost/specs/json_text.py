@@ -13,8 +13,17 @@ from typing import Any
 from llmcost.ground.errors import SpecError
 from llmcost.specs.reader import Document, Key
 
+TOO_DEEP = "nested too deeply"
 LONGEST_NUMBER = 40  # digits of a whole number, as in YAML
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:\n]')
+
+
+def loaded(text: str | bytes, **hooks: Any) -> Any:
+    """What a JSON text holds. Raises ValueError where it is none, and also where it is nested too deeply to be read."""
+    try:
+        return json.loads(text, **hooks)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
 
 
 def parse_json(text: str, file: str, *, from_python: bool = False) -> dict[str, Any]:
@@ -42,10 +51,10 @@ def parse_json(text: str, file: str, *, from_python: bool = False) -> dict[str, 
         raise _unusable(text, file, word, f"{word} is no number of JSON's")
 
     try:
-        config = json.loads(text, object_pairs_hook=unique, parse_int=whole, parse_constant=no_number)
+        config = loaded(text, object_pairs_hook=unique, parse_int=whole, parse_constant=no_number)
     except json.JSONDecodeError as error:
         raise SpecError(file, error.lineno, "", f"not valid JSON: {error.msg}") from None
-    except (RecursionError, ValueError) as error:
+    except ValueError as error:
         raise SpecError(file, 0, "", f"not usable: {error}") from None
     if not isinstance(config, dict):
         raise SpecError(file, 1, "", "expected an object of keys and values")
