@@ -104,10 +104,10 @@ def _typed(text: str, known: set[str]) -> tuple[str, float]:
     name, _, dollars = text.rpartition("=")
     try:
         value = float(parse_decimal(dollars))
-    except ValueError:
+    except (ValueError, OverflowError):
         value = -1
     if not 0 <= value < MOST_DOLLARS:
-        raise InputError(f"--price {text}: dollars a GPU-hour, from 0 on, as in 2.5 or h100=2.5")
+        raise InputError(f"--price {text}: dollars a GPU-hour, from 0 on, as in 2.5 or h100=2.5, or a .yaml file")
     priced = load_hardware(name).name if name else ""
     if priced and priced not in known:
         raise InputError(f"--price {text}: {priced} is not among the GPUs asked about (--hw)")

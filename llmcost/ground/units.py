@@ -25,7 +25,7 @@ BITS: dict[str, float] = {
 }  # fmt: skip
 
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([A-Za-z/]+)", re.ASCII)
-_DECIMAL = re.compile(r"\d{0,15}\.?\d{1,18}(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
+_DECIMAL = re.compile(r"\d{0,15}\.?\d{1,18}(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 _COUNT = re.compile(
     r"((?:0|[1-9]\d*|[1-9]\d{0,2}(?:[,_]\d{3})+)(?:\.\d+)?)(?:e\+?(\d{1,2})|([kmbgt]?))", re.ASCII | re.IGNORECASE
 )

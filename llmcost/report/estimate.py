@@ -27,6 +27,7 @@ BINDS = {  # what keeps the number of running requests where it is
     "requests": "all that there are (--requests)",
     "rate": "as many as arrive meanwhile (--rate)",
 }
+LIMITED_BY = {"capacity": "the size of the memory, which is too small"}
 SHOWN = 0.005  # share of the cache that is pages not full and padding, from which it is said
 OFF = "off by"  # heading of the mean errors of expected figures
 NAMES = {"ttft": "TTFT", "tpot": "TPOT"}
@@ -171,7 +172,7 @@ def _binds(e: Estimate) -> str:
     if not _generates(e):
         return str(e.prefill.limited_by)
     requests = e.serving and e.serving.limited_by and f"; requests, {BINDS[e.serving.limited_by]}"
-    prefill, decode = e.prefill.limited_by, e.decode.limited_by
+    prefill, decode = e.prefill.limited_by, LIMITED_BY.get(e.decode.limited_by or "", e.decode.limited_by)
     if e.offload is not None:
         o = e.offload
         prefill = _over_the_link(o, o.sent_bytes_of_prefill, e.prefill.expected.seconds) or prefill

@@ -23,7 +23,7 @@ def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: boo
     """
     batch, basis = found.batch, found.basis
     served = any(offer.served_tokens_per_s is not None for offer in offers)
-    last = ("requests",) * served + ("a million output tokens", "MJ") * priced
+    last = ("requests",) * served + ("a million output tokens", "energy in MJ") * priced
     rows = [_cells(offer, served=served, priced=priced) for offer in offers]
     user = "one sequence" if batch == 1 else f"{batch:,} sequences"
     is_priced = ", which is priced" * priced
@@ -31,7 +31,7 @@ def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: boo
     notes = [
         "weights, memory: of one GPU. batch, context: the largest that have room.",
         f"prefill, decode: tokens/s of all GPUs, {basis}, at {user}; decode at most: at the largest batch{most}.",
-        *["MJ: energy of a million output tokens at the GPUs' TDP (--pue for the data centre's)."] * priced,
+        *["MJ: megajoules of a million output tokens at the GPUs' TDP (--pue for the data centre's)."] * priced,
         f"In order: {found.order}.",
         *_bases(offers, basis),
         *reasons(found.left_out, len(found.left_out) + len(found.offers)),

@@ -47,8 +47,8 @@ def serving_tables(found: ServingPlan) -> list[Table]:
         "in flight",
         "room for",
         "replicas",
-        *(("a million output tokens", "MJ") if priced else ()),
-        "what keeps it from more",
+        *(("a million output tokens", "energy in MJ") if priced else ()),
+        "limited by",
     )
     if not rows:
         return [Table(title, (), "", (), tuple(_notes(found)))]

@@ -73,7 +73,7 @@ def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:
     if both:
         output = _cost(s.dollars_per_million_output_tokens, s.joules_per_million_output_tokens)
         notes.append(
-            f"A million output tokens, which bear it all: {output}; tokens in and out: {both}, at the GPUs' TDP."
+            f"A million output tokens, with their prompts: {output}; a million in and out: {both} (megajoules at TDP)."
         )
     return notes
 

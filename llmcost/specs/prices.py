@@ -17,6 +17,7 @@ from llmcost.specs.catalog import load_hardware
 from llmcost.specs.reader import read_yaml
 from llmcost.specs.schema import TEXT, mapping, number, record, validate
 
+EXAMPLE = "prices: {h100: {dollars: 2.5, date: 2026-11-01, source: https://example.com}}"
 MOST_DOLLARS = 10**6  # a GPU-hour
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 SCHEMA = record(
@@ -36,6 +37,8 @@ class Price(NamedTuple):
 def read_prices(path: Path) -> dict[str, Price]:
     """The prices of a file by the name of the GPU. Raises SpecError or InputError, with file, line and field."""
     document = read_yaml(path)
+    if "prices" not in document.data:
+        raise document.error(("prices",), f"this field is missing; a list of prices is {EXAMPLE}")
     prices: dict[str, Price] = {}
     for name, entry in validate(document, SCHEMA)["prices"].items():
         if not DATE.fullmatch(entry["date"]):

@@ -160,3 +160,19 @@ def test_what_a_training_run_draws_is_priced_by_its_share_of_the_tdp(cli):
     asked = ["train", "llama3-8b", "--hw", "h100", "--gpus", 8, "--kwh", 0.1, "--pue", 1.5, "--power-share", 0.8]
     run = json_of(cli, *asked)["with_interruptions"]
     assert run["dollars"] == pytest.approx(run["energy_joules"] / 3.6e6 * 0.1)
+
+
+@pytest.mark.parametrize("text", ["h100: 2.5", "other: {}"])
+def test_a_list_without_prices_is_shown_what_one_is(cli, tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text + "\n", "utf-8")
+    answer = cli("estimate", "llama3-8b", "--hw", "h100", "--price", path)
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert f"{path}:1: prices: this field is missing; a list of prices is prices: {{h100: {{dollars: 2.5" in answer.err
+
+
+@pytest.mark.parametrize("option", ["--price", "--kwh", "--pue", "--mfu", "--memory-utilization"])
+def test_a_number_beyond_all_is_one_message(cli, option):
+    answer = cli("estimate", "llama3-8b", "--hw", "h100", option, "1e400")
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert f"{option} 1e400" in answer.err

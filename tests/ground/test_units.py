@@ -258,6 +258,13 @@ def test_a_decimal_may_have_an_exponent(text):
     assert parse_decimal("2.5e-3") == Fraction(1, 400)
 
 
+def test_a_decimal_is_one_that_a_float_can_be():
+    assert float(parse_decimal("999999999999999e99")) < 1e115
+    for text in ("1e400", "1e-400"):
+        with pytest.raises(ValueError, match=f"expected a number such as 0.9, got '{text}'"):
+            parse_decimal(text)
+
+
 def test_a_number_below_0_is_told_from_none():
     with pytest.raises(ValueError, match=r"expected a number from 0 on, got '-1'"):
         parse_decimal("-1")
