@@ -240,6 +240,16 @@ def split_gpus(name: str) -> tuple[str, str | None]:
     return match["a"] or match["b"], match["first"] or match["last"]
 
 
+def is_shipped(kind: str, name: str) -> bool:
+    """Whether a name is that of a spec which ships, and so no file or folder of the user's own."""
+    return plain(name) in _aliases(kind) or plain(name) in _derived(kind)
+
+
+def nearest(kind: str, name: str) -> list[str]:
+    """The names of at most four shipped specs that are like one that is unknown."""
+    return _nearest(name, _aliases(kind))
+
+
 def _nearest(name: str, known: dict[str, Path]) -> list[str]:
     """The names of at most four specs that are like one that is unknown: those that begin with it come first.
 

@@ -1,0 +1,196 @@
+"""What the page of `llmcost web` asks, answered by the commands themselves: it shows what `--json` prints.
+
+A question names a command and gives its options as they would be typed. The same functions answer it behind the local
+server and, without one, in the browser's own Python.
+"""
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any
+
+from llmcost.cli.command import call, function_of, parameters
+from llmcost.ground.errors import InputError, SpecError, UnknownNameError, shortened
+from llmcost.ground.options import Option
+
+FILES = Path(__file__).resolve().parent.parent / "report" / "web"
+ASKS = ("estimate", "ops", "explain")
+NAMED = {"model": "models", "hw": "hardware", "engine": "engines"}  # controls that name a spec, which is a shipped one
+LARGEST_TEXT = 200  # characters of an option
+LARGEST_FILE = 500_000  # characters of a model's file
+MOST_VALUES = 40  # that one option takes in a question
+PRINTING = Lock()  # what a command prints is caught, which one thread can do at a time
+
+
+@cache
+def words() -> dict[str, Any]:
+    """The page's words and its controls by group, in English."""
+    found: dict[str, Any] = json.loads((FILES / "words.json").read_text("utf-8"))
+    return found
+
+
+@cache
+def controls() -> dict[str, Option | None]:
+    """The options that the page has, by name: those of `words`, as `estimate` declares them; None for MODEL."""
+    known = parameters(function_of("estimate"))
+    names = [name for group in words()["groups"] for name in group["controls"]]
+    return {name: what if isinstance(what := known[name].what, Option) else None for name in names}
+
+
+def setup() -> dict[str, Any]:
+    """What the page is drawn from before anything is asked: words, controls, and names of what ships."""
+    from llmcost.ground import __version__
+    from llmcost.specs.catalog import names
+
+    listed = {
+        "model": names("models"),
+        "hw": [*names("hardware"), *names("hardware/systems")],
+        "engine": names("hardware/engines"),
+    }
+
+    def values(name: str, option: Option | None) -> list[str]:
+        known = getattr(option.check, "keywords", {}).get("known", ()) if option else ()  # of a word of several
+        return listed.get(name, [*known])
+
+    return {
+        "version": __version__,
+        "words": words(),
+        "controls": {
+            name: {
+                "help": option.help if option else words()["model_help"],
+                "default": option.shown_default() if option else "",
+                "values": values(name, option),
+            }
+            for name, option in controls().items()
+        },
+    }
+
+
+def answer(question: Any) -> dict[str, Any]:
+    """The documents of a question, and what the command says beside them; or its error and the control that caused it.
+
+    A question: `ask`, a command of `ASKS`; `options`, a text by name; `vary`, a list of texts for one option, each of
+    which is answered; `file`, a name and the text of a model's config.json or YAML spec; `quantity` and `phase`, what
+    `explain` and `ops` are asked for.
+    """
+    try:
+        documents, notes = _answers(question)
+    except InputError as error:
+        return {"error": str(error), "control": _control_of(error)}
+    return {"documents": documents, "notes": notes}
+
+
+def _answers(question: Any) -> tuple[list[Any], list[str]]:
+    """Raises InputError also for a question that the page does not ask."""
+    command, options, vary, file, more = _checked(question)
+    documents, notes = [], ""
+    with TemporaryDirectory() as folder:
+        texts: dict[str, Any] = {**options, **more, "json": True}
+        place = _written(Path(folder), file)
+        if place is not None:
+            texts["model"] = str(place)
+        name, values = vary
+        for value in values:
+            try:
+                printed, notes = _printed(command, texts | ({name: value} if name else {}))
+            except InputError as error:
+                raise _said_of(error, place, file) from None
+            documents.append(json.loads(printed))
+    said = [line.removeprefix("llmcost: ") for line in notes.splitlines()]
+    return documents, said
+
+
+def _checked(question: Any) -> tuple[str, dict[str, str], tuple[str, list[str]], tuple[str, str] | None, Any]:
+    """A question's parts. Raises InputError where one is not as `answer` says."""
+    asked = question if isinstance(question, dict) else {}
+    command, file = asked.get("ask"), asked.get("file")
+    if command not in ASKS:
+        raise InputError(f"a question asks one of {', '.join(ASKS)}")
+    options = _texts(asked.get("options", {}), controls())
+    name, values = asked.get("vary") or ("", [""])
+    if not isinstance(values, list) or len(values) > MOST_VALUES:
+        raise InputError(f"at most {MOST_VALUES} values of one option")
+    for value in values if name else []:
+        _texts({name: value}, controls())
+    if file is not None:
+        _texts({"name": file.get("name")}, {"name": None})
+        if not isinstance(file.get("text"), str) or len(file["text"]) > LARGEST_FILE:
+            raise InputError(f"--model: a file of at most {LARGEST_FILE:,} characters")
+    elif not options.get("model"):
+        raise InputError("MODEL: which one?")
+    for each, kind in NAMED.items():
+        if each in options:
+            _refuse_unknown(each, kind, options[each])
+    more: dict[str, Any] = _texts({each: asked[each] for each in ("quantity", "phase") if each in asked}, {}, any_=True)
+    if "quantity" in more:
+        more["quantity"] = [more["quantity"]]
+    known = parameters(function_of(command))
+    kept = {each: text for each, text in options.items() if each in known}
+    return command, kept, (name, values), (file["name"], file["text"]) if file else None, more
+
+
+def _texts(given: Any, known: Mapping[str, Any], *, any_: bool = False) -> dict[str, str]:
+    """Options as texts. Raises InputError for one that the page has not, or that is no short text."""
+    if not isinstance(given, dict):
+        raise InputError("options are texts by name")
+    for name, text in given.items():
+        if not any_ and name not in known:
+            raise InputError(f"no control {shortened(str(name))!r}")
+        if not isinstance(text, str) or len(text) > LARGEST_TEXT:
+            raise InputError(f"--{name.replace('_', '-')}: a text of at most {LARGEST_TEXT} characters")
+    return {name: text.strip() for name, text in given.items() if text.strip()}
+
+
+def _refuse_unknown(control: str, kind: str, text: str) -> None:
+    """Raise InputError for a name that is not shipped: the page opens no file."""
+    from llmcost.specs.catalog import is_shipped, split_gpus
+
+    name = split_gpus(text)[0] if control == "hw" else text
+    if not is_shipped(kind, name):
+        from llmcost.specs.catalog import nearest
+
+        raise UnknownNameError(kind.removesuffix("s"), name, nearest(kind, name))
+
+
+def _written(folder: Path, file: tuple[str, str] | None) -> Path | None:
+    """Where the model's file now stands, in a folder that is called as the file was; None without one."""
+    if file is None:
+        return None
+    name, text = file
+    place = folder / ("model.yaml" if name.endswith((".yaml", ".yml")) else "config.json")
+    place.write_text(text, "utf-8")
+    return place
+
+
+def _said_of(error: InputError, place: Path | None, file: tuple[str, str] | None) -> InputError:
+    """An error as the page says it: a file by the name that it was given."""
+    if place is None or file is None:
+        return error
+    if isinstance(error, SpecError):
+        return SpecError(error.file.replace(str(place), file[0]), error.line, error.field, error.problem)
+    return InputError(str(error).replace(str(place), file[0]).replace(str(place.parent), file[0]))
+
+
+def _printed(command: str, texts: Mapping[str, Any]) -> tuple[str, str]:
+    """What a command prints on stdout and on stderr. Raises InputError."""
+    out, said = io.StringIO(), io.StringIO()
+    with PRINTING, redirect_stdout(out), redirect_stderr(said):
+        call(function_of(command), texts)
+    return out.getvalue(), said.getvalue()
+
+
+def _control_of(error: InputError) -> str:
+    """The control whose option the message names first; "" where it names none."""
+    if isinstance(error, UnknownNameError):
+        named = {"model": "model", "hardware": "hw", "engine": "engine", "training engine": "engine"}
+        return next((control for kind, control in named.items() if str(error).startswith(f"unknown {kind} ")), "")
+    if isinstance(error, SpecError) or str(error).startswith("MODEL"):
+        return "model"
+    flags = (name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]*)", str(error)))
+    return next((name for name in flags if name in controls()), "")

@@ -1,0 +1,58 @@
+"""`llmcost web`: the calculator as a page in the browser."""
+
+from pathlib import Path
+from typing import Annotated
+
+from llmcost.ground.errors import InputError
+from llmcost.ground.options import Option, count, flag
+
+PORT = 8017
+LARGEST_PORT = 65_535
+
+
+def web(
+    *,
+    port: Annotated[int, count("Port of this machine; 0: a free one.", "PORT", LARGEST_PORT, least=0)] = PORT,
+    show: Annotated[bool, flag("Open the page in the browser.", long="--open/--no-open")] = True,
+    build: Annotated[
+        str | None, Option("Instead: write the page as files that need no llmcost server.", metavar="FOLDER")
+    ] = None,
+    pyodide: Annotated[
+        str | None,
+        Option(
+            "For --build: the folder of the npm package pyodide.", metavar="FOLDER", default="npm fetches it"
+        ),
+    ] = None,
+) -> None:
+    """A page for this machine's browser: controls, the answer, charts, and each figure's formula.
+
+    Example: llmcost web
+    """
+    if build is not None:
+        from llmcost.cli.output import say
+        from llmcost.cli.page_build import build_page
+
+        files, size = build_page(Path(build), None if pyodide is None else Path(pyodide))
+        say(f"wrote {files} files, {size / 1e6:.1f} MB, to {build}; any web server can serve them")
+        return
+    if pyodide is not None:
+        raise InputError("--pyodide: is for --build")
+    _serve(port, show=show)
+
+
+def _serve(port: int, *, show: bool) -> None:
+    """Serve the page until Ctrl-C. Raises InputError where the port cannot be had."""
+    from llmcost.cli.output import say
+    from llmcost.cli.page_server import Server
+
+    try:
+        server = Server(port)
+    except OSError as error:
+        raise InputError(f"--port {port}: {error.strerror or error}; --port 0 takes a free one") from None
+    with server:
+        say(f"{server.url()} (Ctrl-C ends it)")
+        if show:
+            import webbrowser
+
+            webbrowser.open(server.url())
+        server.serve_forever()

@@ -1,0 +1,50 @@
+// A figure's formula, where the pointer or the keyboard's focus is on it. Escape closes it.
+import { make } from "./dom.js";
+import { ofUnit } from "./units.js";
+
+export const figure = (path, text) => make("button", { type: "button", class: "figure", "data-path": path }, text);
+
+function told(each, words) {
+  const where = each.where.slice(0, 12).map((entry) => make("code", {}, `${entry.name} = ${entry.letters}`));
+  const legend = Object.entries(each.legend)
+    .map(([letter, { value, meaning }]) => `${letter} = ${typeof value === "number" ? value.toLocaleString("en") : value}: ${meaning}`);
+  return [
+    make("p", {}, make("strong", {}, each.what)),
+    make("code", {}, `= ${each.letters}`),
+    make("code", { class: "soft" }, `= ${each.sizes}`),
+    make("code", {}, make("strong", {}, `= ${ofUnit(each.value, each.unit)}`)),
+    where,
+    make("p", { class: "soft" }, legend.join(" · ")),
+    make("p", { class: "soft" }, `${words.formula.source}: ${each.source}`),
+  ].flat();
+}
+
+export function followFigures(box, words, explain) {
+  let at = null;
+  const place = (target) => {
+    const where = target.getBoundingClientRect();
+    const left = Math.max(8, Math.min(where.left, innerWidth - box.offsetWidth - 12));
+    const above = where.bottom + box.offsetHeight + 12 > innerHeight && where.top > box.offsetHeight + 12;
+    box.style.left = `${left + scrollX}px`;
+    box.style.top = `${(above ? where.top - box.offsetHeight - 6 : where.bottom + 6) + scrollY}px`;
+  };
+  async function open(target) {
+    if (at === target) return;
+    at = target;
+    const found = await explain(target.dataset.path);
+    if (at !== target) return;
+    const [each] = found.documents?.[0].explanations ?? [];
+    box.replaceChildren(...(each ? told(each, words) : [make("p", {}, words.formula.none)]));
+    box.hidden = false;
+    place(target);
+  }
+  const close = () => { at = null; box.hidden = true; };
+  const found = (event) => event.target.closest?.(".figure");
+  addEventListener("pointerover", (event) => {
+    if (found(event)) open(found(event));
+    else if (!event.target.closest?.("#formula")) close();
+  });
+  addEventListener("focusin", (event) => { if (found(event)) open(found(event)); else close(); });
+  addEventListener("click", (event) => { if (found(event)) open(found(event)); });
+  addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
+}

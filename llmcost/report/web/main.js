@@ -1,0 +1,95 @@
+// The page: controls make a question, its documents make the answer, the address keeps the question.
+import { ask, inBrowser } from "./ask.js";
+import { drawCharts } from "./charts.js";
+import { makeControls } from "./controls.js";
+import { make } from "./dom.js";
+import { followFigures } from "./formula.js";
+import { showTables, showVerdict } from "./answer.js";
+
+const $ = (id) => document.getElementById(id);
+const setup = await (await fetch("setup.json")).json();
+const { words } = setup;
+const STEPS = 24; // points of the curve, at most
+let asked = 0;
+let timer = 0;
+
+function command(question) {
+  const quoted = (text) => (/^[\w.,:×-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  const { model, ...rest } = question.options;
+  const flags = Object.entries(rest).map(([name, text]) => `--${name.replaceAll("_", "-")} ${quoted(text)}`);
+  return ["llmcost estimate", quoted(question.file ? question.file.name : model), ...flags].join(" ");
+}
+
+// What the curve of throughput against speed is asked at: powers of two, up to what fits.
+function steps(document) {
+  const mix = document.workload.concurrency !== null;
+  const most = mix ? document.serving?.max_concurrency : document.memory.max_batch;
+  const values = [];
+  for (let each = document.workload.dp; each <= (most ?? 256) && values.length < STEPS; each *= 2) values.push(String(each));
+  return [mix ? "concurrency" : "batch", values];
+}
+
+async function show(question) {
+  asked += 1;
+  const mine = asked;
+  const stale = () => mine !== asked;
+  $("verdict").classList.add("busy");
+  let found;
+  try {
+    found = await ask({ ask: "estimate", ...question });
+  } catch {
+    found = { error: words.no_answer, control: "" };
+  }
+  if (stale()) return;
+  $("verdict").classList.remove("busy");
+  controls.complain(found);
+  if (found.error) {
+    $("charts").replaceChildren();
+    $("tables").replaceChildren();
+    $("verdict").className = "";
+    $("verdict").replaceChildren(make("p", { class: "wrong" }, found.error));
+    return;
+  }
+  const [document] = found.documents;
+  showVerdict($("verdict"), document, words, command(question), found.notes);
+  showTables($("tables"), document, words);
+  window.document.title = `${document.model.title} · llmcost`;
+  if (!document.hardware) {
+    $("charts").replaceChildren();
+    return;
+  }
+  const answers = { estimate: document };
+  for (const phase of ["prefill", "decode"]) {
+    const ops = await ask({ ask: "ops", ...question, phase });
+    if (stale()) return;
+    answers[phase] = ops.documents?.[0];
+  }
+  drawCharts($("charts"), answers, words);
+  showTables($("tables"), document, words, answers);
+  const vary = steps(document);
+  if (!vary[1].length || question.options.rate) return;
+  const curve = await ask({ ask: "estimate", ...question, vary });
+  if (stale() || !curve.documents) return;
+  drawCharts($("charts"), { ...answers, curve: curve.documents, varied: vary[0] }, words);
+}
+
+function changed() {
+  history.replaceState(null, "", `#${controls.link()}`);
+  clearTimeout(timer);
+  timer = setTimeout(() => show(controls.question()), 120);
+}
+
+document.documentElement.lang = words.lang;
+$("about").textContent = words.about;
+$("link").textContent = words.link;
+$("link").addEventListener("click", async () => {
+  await navigator.clipboard?.writeText(location.href);
+  $("link").textContent = words.link_copied;
+  setTimeout(() => { $("link").textContent = words.link; }, 1500);
+});
+const controls = makeControls($("controls"), setup, changed);
+controls.read(location.hash.slice(1));
+followFigures($("formula"), words, (quantity) => ask({ ask: "explain", ...controls.question(), quantity }));
+addEventListener("hashchange", () => { controls.read(location.hash.slice(1)); show(controls.question()); });
+$("verdict").replaceChildren(make("p", { class: "soft" }, inBrowser ? words.loading : words.waiting));
+show(controls.question());
