@@ -2,6 +2,8 @@
 import { make } from "./dom.js";
 
 const FIRST = { model: "llama3.1-8b", hw: "h100-sxm", batch: "16" }; // where the address says nothing
+const SHORT = 9; // letters of a default that a narrow control has room for
+const told = ({ help, default: usual }) => (usual ? `${help} [${usual}]` : help);
 const WIDE = new Set(["model", "hw", "engine"]);
 
 export function makeControls(form, setup, changed) {
@@ -12,7 +14,7 @@ export function makeControls(form, setup, changed) {
   function control(name) {
     const about = setup.controls[name];
     const input = make("input", {
-      id: `c-${name}`, name, title: about.help, placeholder: about.default, spellcheck: "false",
+      id: `c-${name}`, name, title: told(about), placeholder: about.default.length > SHORT && !WIDE.has(name) ? words.auto : about.default, spellcheck: "false",
       list: about.values.length ? `l-${name}` : null, "aria-describedby": `e-${name}`,
     });
     const list = about.values.length
