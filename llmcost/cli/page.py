@@ -25,6 +25,10 @@ NAMED = {"model": "models", "hw": "hardware", "engine": "engines"}  # controls t
 LARGEST_TEXT = 200  # characters of an option
 LARGEST_FILE = 500_000  # characters of a model's file
 MOST_VALUES = 40  # that one option takes in a question
+POLICY = (  # what the page may load: files of its own, and no script or style within a document
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'"
+)
 PRINTING = Lock()  # what a command prints is caught, which one thread can do at a time
 
 
@@ -70,6 +74,16 @@ def setup() -> dict[str, Any]:
             for name, option in controls().items()
         },
     }
+
+
+def as_json(document: Any) -> bytes:
+    """A document as it is sent."""
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def reply(question: str | bytes) -> str:
+    """The answer to a question, both as JSON. Raises ValueError or RecursionError where the question is none."""
+    return as_json(answer(json.loads(question))).decode()
 
 
 def answer(question: Any) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """The local server of `llmcost web`: the page's files, and the answers to its questions, for this machine alone."""
 
-import json
-from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from llmcost.cli.page import FILES, answer, setup
+from llmcost.cli.page import FILES, POLICY, as_json, reply, setup
 
 HOST = "127.0.0.1"
+FOREIGN = "this page is for this machine alone"
 LARGEST = 2**20  # bytes of a question
 SLOWEST = 10  # seconds in which one has to arrive
 TYPES = {
@@ -17,9 +16,11 @@ TYPES = {
     ".json": "application/json; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+HEADERS = (
+    ("Content-Security-Policy", f"{POLICY}; frame-ancestors 'none'"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
 )
 
 
@@ -29,11 +30,6 @@ def pages() -> dict[str, tuple[str, bytes]]:
     found["/"] = found["/index.html"]
     found["/setup.json"] = (TYPES[".json"], as_json(setup()))
     return found
-
-
-def as_json(document: Any) -> bytes:
-    """A document as it is sent."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 class Server(ThreadingHTTPServer):
@@ -64,34 +60,38 @@ class Handler(BaseHTTPRequestHandler):
         """A file of the page."""
         path = self.path.partition("?")[0]
         if not self._is_ours():
-            self._send(403, TYPES[".json"], b'{"error":"this page is for this machine alone"}')
+            self._send(403, TYPES[".json"], as_json({"error": FOREIGN}))
         elif path in self.server.pages:
             self._send(200, *self.server.pages[path])
         else:
-            self._send(404, TYPES[".json"], b'{"error":"no such page"}')
+            self._send(404, TYPES[".json"], as_json({"error": "no such page"}))
 
     def do_POST(self) -> None:
         """The answer to a question, which is a JSON document; an error of the user's is an answer too."""
-        status, document = self._answered()
-        self._send(status, TYPES[".json"], as_json(document))
+        try:
+            status, document = self._answered()
+        except Exception:
+            self._send(500, TYPES[".json"], as_json({"error": "llmcost failed; its terminal says how", "control": ""}))
+            raise
+        self._send(status, TYPES[".json"], document if isinstance(document, bytes) else as_json({"error": document}))
 
-    def _answered(self) -> tuple[int, Mapping[str, Any]]:
+    def _answered(self) -> tuple[int, bytes | str]:
+        """The status, and the answer or what is wrong with the request."""
         if not self._is_ours():
-            return 403, {"error": "this page is for this machine alone"}
+            return 403, FOREIGN
         if self.path != "/ask":
-            return 404, {"error": "no such page"}
+            return 404, "no such page"
         if self.headers.get("Content-Type", "").partition(";")[0] != "application/json":
-            return 415, {"error": "a question is a JSON document"}
+            return 415, "a question is a JSON document"
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
-            return 411, {"error": "how long is the question?"}
+            return 411, "how long is the question?"
         if len(length) > 9 or int(length) > LARGEST:
-            return 413, {"error": f"a question has at most {LARGEST:,} bytes"}
+            return 413, f"a question has at most {LARGEST:,} bytes"
         try:
-            question = json.loads(self.rfile.read(int(length)))
+            return 200, reply(self.rfile.read(int(length))).encode()
         except (ValueError, RecursionError):
-            return 400, {"error": "a question is a JSON document"}
-        return 200, answer(question)
+            return 400, "a question is a JSON document"
 
     def _is_ours(self) -> bool:
         origin = self.headers.get("Origin")
@@ -100,14 +100,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
-        for name, value in (
-            ("Content-Type", kind),
-            ("Content-Length", str(len(body))),
-            ("Content-Security-Policy", POLICY),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Cache-Control", "no-store"),
-        ):
+        for name, value in (("Content-Type", kind), ("Content-Length", str(len(body))), *HEADERS):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)

@@ -15,13 +15,11 @@ def web(
     port: Annotated[int, count("Port of this machine; 0: a free one.", "PORT", LARGEST_PORT, least=0)] = PORT,
     show: Annotated[bool, flag("Open the page in the browser.", long="--open/--no-open")] = True,
     build: Annotated[
-        str | None, Option("Instead: write the page as files that need no llmcost server.", metavar="FOLDER")
+        str | None, Option("Write the page as files that need no Python to serve.", metavar="FOLDER")
     ] = None,
-    pyodide: Annotated[
+    parts: Annotated[
         str | None,
-        Option(
-            "For --build: the folder of the npm package pyodide.", metavar="FOLDER", default="npm fetches it"
-        ),
+        Option("For --build: keep here what npm and pip fetch, and fetch nothing that is here.", metavar="FOLDER"),
     ] = None,
 ) -> None:
     """A page for this machine's browser: controls, the answer, charts, and each figure's formula.
@@ -32,11 +30,13 @@ def web(
         from llmcost.cli.output import say
         from llmcost.cli.page_build import build_page
 
-        files, size = build_page(Path(build), None if pyodide is None else Path(pyodide))
-        say(f"wrote {files} files, {size / 1e6:.1f} MB, to {build}; any web server can serve them")
+        files, size = build_page(Path(build), None if parts is None else Path(parts))
+        say(
+            f"wrote {files} files, {size / 1e6:.1f} MB; any web server can serve them: python -m http.server -d {build}"
+        )
         return
-    if pyodide is not None:
-        raise InputError("--pyodide: is for --build")
+    if parts is not None:
+        raise InputError("--parts: is for --build")
     _serve(port, show=show)
 
 
