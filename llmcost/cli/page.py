@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
@@ -177,7 +177,11 @@ def _written(folder: Path, file: tuple[str, str] | None) -> Path | None:
     if file is None:
         return None
     name, text = file
-    place = folder / ("model.yaml" if name.endswith((".yaml", ".yml")) else "config.json")
+    stem = re.sub(r"[^\w.-]", "_", PurePosixPath(name).stem).strip(".")
+    place = folder / (stem if stem not in ("", "config") else "model") / "config.json"
+    if name.endswith((".yaml", ".yml")):
+        place = place.with_name("model.yaml")
+    place.parent.mkdir()
     place.write_text(text, "utf-8")
     return place
 

@@ -1,7 +1,7 @@
 // The answer in words and numbers: the verdict first, then tables. Every figure leads to its formula.
 import { make, said } from "./dom.js";
 import { figure } from "./formula.js";
-import { bytes, count, flops, percent, rate, seconds, whole } from "./units.js";
+import { about, bytes, count, flops, percent, rate, seconds, whole } from "./units.js";
 
 const at = (document, path) => path.split(".").reduce((value, key) => value?.[key], document);
 
@@ -10,27 +10,40 @@ function number(name, value, path, what) {
     make("div", { class: "value" }, figure(path, value)), make("div", { class: "soft small" }, what));
 }
 
+const known = (words, value, shown) => (value === null || value === undefined ? words.unknown : shown(value));
+
+// What a figure is, and how far such figures were from published runs.
+const trusted = (what, band, words) => (band?.mean_error ? `${what}; ${said(words.off_by, about(band.mean_error)).join("")}` : what);
+
 function speeds(document, words) {
-  const { prefill, decode, request, serving, workload } = document;
+  const { prefill, decode, request, serving, workload, accuracy } = document;
+  const rates = (x) => `${rate(x)} ${words.short.token}`;
   if (serving) {
     const e = serving.expected;
+    const path = "serving.expected";
     return [
-      e.ttft_seconds !== undefined && e.ttft_seconds !== null ? number(words.ttft, seconds(e.ttft_seconds), "serving.expected.ttft_seconds", words.ttft_what) : null,
-      e.tpot_seconds !== undefined && e.tpot_seconds !== null ? number(words.tpot, seconds(e.tpot_seconds), "serving.expected.tpot_seconds", words.tpot_what) : null,
-      number(words.output_rate, `${rate(e.output_tokens_per_s)} ${words.short.token}`, "serving.expected.output_tokens_per_s", words.output_rate_what),
-      number(words.request_rate, `${rate(e.requests_per_s)}/s`, "serving.expected.requests_per_s",
+      number(words.ttft, known(words, e.ttft_seconds, seconds), `${path}.ttft_seconds`, trusted(words.ttft_what, accuracy.ttft, words)),
+      number(words.tpot, known(words, e.tpot_seconds, seconds), `${path}.tpot_seconds`, trusted(words.tpot_what, accuracy.tpot, words)),
+      number(words.output_rate, known(words, e.output_tokens_per_s, rates), `${path}.output_tokens_per_s`, trusted(words.output_rate_what, accuracy.throughput, words)),
+      number(words.request_rate, known(words, e.requests_per_s, (x) => `${rate(x)}/s`), `${path}.requests_per_s`,
         e.latency_seconds ? said(words.request_rate_what, seconds(e.latency_seconds)).join("") : ""),
     ];
   }
   const [ttft, path] = request
     ? [request.expected.ttft_seconds, "request.expected.ttft_seconds"]
     : [prefill.expected.seconds, "prefill.expected.seconds"];
+  if (decode.expected.tokens_per_s === null && prefill.expected.tokens_per_s !== null) {
+    return [
+      number(words.whole_batch, seconds(prefill.expected.seconds), "prefill.expected.seconds", trusted(words.encoder_what, accuracy.prefill, words)),
+      number(words.sequences, `${rate(prefill.expected.sequences_per_s)}/s`, "prefill.expected.sequences_per_s", rates(prefill.expected.tokens_per_s)),
+    ];
+  }
   return [
-    number(words.ttft, seconds(ttft), path, words.ttft_what),
-    number(words.tpot, seconds(decode.expected.seconds_per_step), "decode.expected.seconds_per_step", words.tpot_what),
-    number(words.decode_rate, `${rate(decode.expected.tokens_per_s)} ${words.short.token}`, "decode.expected.tokens_per_s",
-      said(words.rate_what, whole(workload.batch)).join("")),
-    number(words.prefill_rate, `${rate(prefill.expected.tokens_per_s)} ${words.short.token}`, "prefill.expected.tokens_per_s", ""),
+    number(words.ttft, known(words, ttft, seconds), path, trusted(words.ttft_what, accuracy.prefill, words)),
+    number(words.tpot, known(words, decode.expected.seconds_per_step, seconds), "decode.expected.seconds_per_step", trusted(words.tpot_what, accuracy.decode, words)),
+    number(words.decode_rate, known(words, decode.expected.tokens_per_s, rates), "decode.expected.tokens_per_s",
+      workload.batch > 1 ? said(words.rate_what, whole(workload.batch)).join("") : ""),
+    number(words.prefill_rate, known(words, prefill.expected.tokens_per_s, rates), "prefill.expected.tokens_per_s", ""),
   ];
 }
 
@@ -44,33 +57,60 @@ function sizes(document, words) {
   ];
 }
 
-export function showVerdict(box, document, words, typed, notes) {
-  const { memory, hardware, model, decode, prefill, serving } = document;
-  const children = [make("h2", {}, hardware ? `${model.title} · ${document.workload.gpus} × ${hardware.title}` : model.title)];
+function fit(document, words) {
+  const { memory, serving, workload } = document;
+  const usable = figure("memory.usable_bytes", bytes(memory.usable_bytes));
+  if (serving && serving.max_concurrency !== null) {
+    const room = figure("serving.max_concurrency", whole(serving.max_concurrency));
+    return said(words.room, figure("memory.weights_bytes", bytes(memory.weights_bytes)), usable, room);
+  }
+  const at_most = [figure("memory.max_batch", whole(memory.max_batch)), figure("memory.max_context", whole(memory.max_context ?? workload.context))];
+  return said(words.used_of, figure("memory.used_bytes", bytes(memory.used_bytes)), usable, ...at_most);
+}
+
+function misfit(document, words, apply) {
+  const { memory, remedies } = document;
+  const needed = figure("memory.used_bytes", bytes(memory.used_bytes));
+  const ways = (remedies ?? []).map((each) => {
+    const button = make("button", { type: "button" }, each.what);
+    button.addEventListener("click", () => apply(each.options));
+    return button;
+  });
+  return [make("p", {}, said(words.needed_of, needed, bytes(memory.usable_bytes - memory.set_aside_bytes))),
+    ways.length ? make("p", { class: "ways" }, words.would_fit, ways) : null];
+}
+
+function binds(document, words) {
+  const { prefill, decode, serving } = document;
+  const parts = [[words.phases.prefill, prefill.limited_by], [words.phases.decode, decode.limited_by],
+    [words.request_rate, serving ? words.limits[serving.limited_by] : null]];
+  const told = parts.filter(([, by]) => by).map(([what, by]) => `${what}: ${by}`).join(" · ");
+  return make("p", {}, make("strong", {}, words.binds), " ", told || words.unknown);
+}
+
+export function showVerdict(box, document, words, typed, notes, apply) {
+  const { memory, hardware, model, accuracy, serving, launch, workload } = document;
+  const place = hardware ? ` · ${workload.gpus} × ${hardware.title}` : "";
+  const children = [make("h2", {}, `${model.title}${place}`)];
   box.className = "";
   if (!hardware) {
     children.push(make("p", { class: "status" }, words.no_gpu), make("div", { class: "numbers" }, sizes(document, words)));
   } else {
     box.className = memory.fits ? "fits" : "not";
-    const used = figure("memory.used_bytes", bytes(memory.used_bytes));
-    const usable = bytes(memory.usable_bytes - (memory.fits ? 0 : memory.set_aside_bytes));
     children.push(make("p", { class: "status" }, memory.fits ? `✓ ${words.fits}` : `✗ ${words.not_fits}`));
-    children.push(make("p", {}, said(memory.fits ? words.used_of : words.needed_of, used, usable)));
-    if (!memory.fits) children.push(make("p", { class: "soft" }, words.not_fits_speeds));
-    if (memory.fits && serving?.running) {
-      children.push(make("p", {}, said(words.running, rate(serving.running), whole(serving.max_concurrency))));
-    } else if (memory.fits && memory.max_batch !== null) {
-      children.push(make("p", {}, said(words.most, figure("memory.max_batch", whole(memory.max_batch)), whole(memory.max_context ?? 0))));
-    }
-    children.push(make("div", { class: "numbers" }, speeds(document, words).filter(Boolean)));
-    children.push(make("p", {}, make("strong", {}, words.binds), " ", said(words.binds_what, prefill.limited_by, decode.limited_by)));
-    const { error, basis } = decode.expected;
-    if (error) children.push(make("p", { class: "soft small" }, said(words.off_by, percent(error), basis)));
+    children.push(...(memory.fits ? [make("p", {}, fit(document, words))] : misfit(document, words, apply)));
+    children.push(make("div", { class: "numbers" }, speeds(document, words)));
+    if (!memory.fits) children.push(make("p", { class: "soft small" }, words.not_fits_speeds));
+    children.push(binds(document, words));
+    const band = serving ? accuracy.ttft : accuracy.prefill;
+    if (band.mean_error) children.push(make("p", { class: "soft small" }, said(words.off_of, band.of)));
   }
   for (const note of notes) children.push(make("p", { class: "soft small" }, note));
-  children.push(make("code", { class: "line", title: words.command }, typed));
-  box.replaceChildren(...children);
+  children.push(...line(words.command, typed), ...(launch?.command ? line(words.launch, launch.command) : []));
+  box.replaceChildren(...children.filter(Boolean));
 }
+
+const line = (what, text) => [make("p", { class: "soft small what" }, what), make("code", { class: "line" }, text)];
 
 function table(title, rows, wide = false, open = true) {
   return make("details", { open, class: wide ? "wide" : null }, make("summary", {}, title), make("table", {}, rows));
@@ -85,10 +125,11 @@ function times(document, words) {
   const bases = Object.keys(words.bases);
   const head = make("thead", {}, make("tr", {}, make("th"), bases.map((basis) => make("th", { class: "n" }, words.bases[basis]))));
   const row = (phase, key, shown) => make("tr", {}, make("th", { scope: "row" }, words.figures[`${phase}.${key}`]),
-    bases.map((basis) => make("td", { class: "n" }, document[phase][basis] ? figure(`${phase}.${basis}.${key}`, shown(document[phase][basis][key])) : "")));
+    bases.map((basis) => make("td", { class: "n" }, figure(`${phase}.${basis}.${key}`, known(words, document[phase][basis][key], shown)))));
   const a_second = (x) => `${rate(x)} ${words.short.token}`;
-  return [head, row("prefill", "seconds", seconds), row("prefill", "tokens_per_s", a_second),
-    row("decode", "seconds_per_step", seconds), row("decode", "tokens_per_s", a_second)];
+  const decode = [row("decode", "seconds_per_step", seconds), row("decode", "tokens_per_s", a_second)];
+  const generates = document.decode.limited_by !== null || document.prefill.limited_by === null;
+  return [head, row("prefill", "seconds", seconds), row("prefill", "tokens_per_s", a_second), ...(generates ? decode : [])];
 }
 
 function operators(phase, found, words) {

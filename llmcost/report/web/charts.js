@@ -11,10 +11,16 @@ const titled = (element, label) => { element.append(draw("title", {}, label)); r
 const box = (x, y, width, height, color, label) =>
   titled(draw("rect", { x, y, width: Math.max(width, 0.5), height, class: `f${color} edge` }), label);
 
+const SHAPES = {
+  square: (color) => draw("rect", { width: 10, height: 10, class: `f${color}` }),
+  circle: (color) => draw("circle", { cx: 5, cy: 5, r: 5, class: `f${color}` }),
+};
+
+// A titled picture with its key: a color, a label, and the shape of a mark where it is no square.
 function chart(title, picture, key = []) {
-  const swatch = (color) => draw("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, draw("rect", { width: 10, height: 10, class: `f${color}` }));
+  const swatch = (color, shape) => draw("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, SHAPES[shape](color));
   return make("figure", {}, make("h2", {}, title), picture,
-    key.length ? make("ul", { class: "key" }, key.map(([color, label]) => make("li", {}, swatch(color), label))) : null);
+    key.length ? make("ul", { class: "key" }, key.map(([color, label, shape = "square"]) => make("li", {}, swatch(color, shape), label))) : null);
 }
 
 const picture = (label, height, ...children) =>
@@ -47,10 +53,13 @@ function frame(x, y, names) {
   return parts;
 }
 
-function memory({ estimate: { memory: m } }, words) {
-  const parts = [["weights", m.weights_bytes], ["kv_cache", m.kv_cache_bytes], ["activations", m.activation_bytes], ["runtime", m.runtime_bytes], ["set_aside", m.set_aside_bytes]]
+function memory({ estimate: { memory: m, serving } }, words) {
+  const beside = m.weights_bytes + m.activation_bytes + m.runtime_bytes + m.set_aside_bytes;
+  const roomy = serving && m.fits; // engines give the cache all that is left
+  const cache = roomy ? m.usable_bytes - beside : m.kv_cache_bytes;
+  const parts = [["weights", m.weights_bytes], [roomy ? "cache_room" : "kv_cache", cache], ["activations", m.activation_bytes], ["runtime", m.runtime_bytes], ["set_aside", m.set_aside_bytes]]
     .filter(([, value]) => value > 0);
-  const color = { weights: 0, kv_cache: 1, activations: 2, runtime: 3, set_aside: 7 };
+  const color = { weights: 0, kv_cache: 1, cache_room: 1, activations: 2, runtime: 3, set_aside: 7 };
   const total = parts.reduce((sum, [, value]) => sum + value, 0);
   const scale = (W - 40) / Math.max(total, m.usable_bytes);
   let x = 20;
@@ -88,7 +97,7 @@ function time(answers, words) {
       const value = all.reduce((sum, each) => sum + each.seconds, 0);
       if (!value) return null;
       const width = (value / total) * (W - 40);
-      const share = width > 40 ? text(x + width / 2, y + 27, percent(value / total), { "text-anchor": "middle", class: "halo" }) : null;
+      const share = width > 40 ? text(x + width / 2, y + 27, percent(value / total), { "text-anchor": "middle", class: `o${i < named.length ? i : 7}` }) : null;
       const drawn = [box(x, y, width, 34, i < named.length ? i : 7, `${name}: ${seconds(value)}`), share];
       x += width;
       return drawn;
@@ -116,11 +125,11 @@ function roofline(answers, words) {
     ? draw("rect", { x: x.place(p.intensity) - 5, y: y.place(p.flops_per_s) - 5, width: 10, height: 10, class: "f1 edge" })
     : draw("circle", { cx: x.place(p.intensity), cy: y.place(p.flops_per_s), r: 5.5, class: "f0 edge" }), label(p)));
   const names = points.filter((p) => p.share === most).slice(0, 1).map((p) =>
-    text(x.place(p.intensity) - 9, y.place(p.flops_per_s) + 4, p.operator.replaceAll("_", " "), { "text-anchor": "end", class: "halo" }));
+    text(x.place(p.intensity) + 9, y.place(p.flops_per_s) + 14, p.operator.replaceAll("_", " "), { class: "halo" }));
   const said_ = [text(W - PAD.right - 4, y.place(peak) - 6, `${flops(peak)}/s`, { "text-anchor": "end", class: "halo" }),
-    text(x.place(x.low) + 8, y.place(bandwidth * x.low) - 14, `${bytes(bandwidth)}/s`, { class: "halo" })];
+    text(x.place(2 * x.low) + 10, y.place(2 * bandwidth * x.low) + 12, `${bytes(bandwidth)}/s`, { class: "halo" })];
   return chart(words.charts.roofline, picture(words.charts.roofline, H, frame(x, y, [words.axes.intensity, words.axes.flops]), roof, dots, names, said_),
-    [[0, `● ${words.phases.prefill}`], [1, `■ ${words.phases.decode}`]]);
+    [[0, words.phases.prefill, "circle"], [1, words.phases.decode]]);
 }
 
 function pareto({ curve, varied, estimate }, words) {
@@ -133,24 +142,26 @@ function pareto({ curve, varied, estimate }, words) {
   const points = curve.map(of).filter((p) => p.user > 0 && p.gpu > 0);
   const here = of(estimate);
   if (points.length < 2) return null;
-  const linear = (values, from, to) => {
-    const most = Math.max(...values);
+  const linear = (values, from, to, more = 1) => {
+    const most = Math.max(...values) * more;
     const step = [1, 2, 2.5, 5, 10].map((k) => k * 10 ** Math.floor(Math.log10(most / 4))).find((s) => most / s <= 6);
     const high = Math.ceil(most / step) * step;
     return { place: (v) => from + (v / high) * (to - from), ticks: Array.from({ length: Math.round(high / step) + 1 }, (_, i) => i * step) };
   };
-  const x = linear([...points, here].map((p) => p.user), PAD.left, W - PAD.right);
+  const x = linear([...points, here].map((p) => p.user), PAD.left, W - PAD.right, 1.2); // names stand right of their points
   const y = linear([...points, here].map((p) => p.gpu), H - PAD.bottom, PAD.top);
   const line = draw("path", { class: "path", d: points.map((p, i) => `${i ? "L" : "M"}${x.place(p.user)} ${y.place(p.gpu)}`).join("") });
   const label = (p) => said(words.axes[varied], p.at).join("");
   const dots = points.map((p) => titled(draw("circle", { cx: x.place(p.user), cy: y.place(p.gpu), r: 4, class: "f0 edge" }), `${label(p)}: ${rate(p.gpu)}, ${rate(p.user)}`));
-  let lastY = Infinity;
-  const names = points.filter((p) => { const at = y.place(p.gpu); if (Math.abs(lastY - at) < 15) return false; lastY = at; return true; })
-    .map((p) => (x.place(p.user) > W - 110 ? text(x.place(p.user) - 8, y.place(p.gpu) - 7, label(p), { "text-anchor": "end", class: "halo soft" })
-      : text(x.place(p.user) + 8, y.place(p.gpu) - 5, label(p), { class: "halo soft" })));
+  const told = [];
+  for (const p of [...points].reverse()) { // from the right, where the points of small loads stand close together
+    const at = [x.place(p.user) + 8, y.place(p.gpu) - 5];
+    if (!told.some(([, other]) => Math.abs(other[1] - at[1]) < 14 && Math.abs(other[0] - at[0]) < 90)) told.push([p, at]);
+  }
+  const names = told.map(([p, at]) => text(...at, label(p), { class: "halo soft" }));
   const now = [titled(draw("rect", { x: x.place(here.user) - 6, y: y.place(here.gpu) - 6, width: 12, height: 12, class: "f1 edge" }), words.here)];
   return chart(words.charts.pareto, picture(words.charts.pareto, H, frame(x, y, [words.axes.user, words.axes.gpu]), line, dots, names, now),
-    [[0, `● ${words.bases.expected}`], [1, `■ ${words.here}`]]);
+    [[0, words.bases.expected, "circle"], [1, words.here]]);
 }
 
 export function drawCharts(place, answers, words) {

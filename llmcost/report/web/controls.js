@@ -2,6 +2,7 @@
 import { make } from "./dom.js";
 
 const FIRST = { model: "llama3.1-8b", hw: "h100-sxm", batch: "16" }; // where the address says nothing
+const NARROW = "(max-width: 52rem)"; // as in page.css: there, groups of controls without a value are closed
 const SHORT = 9; // letters of a default that a narrow control has room for
 const told = ({ help, default: usual }) => (usual ? `${help} [${usual}]` : help);
 const WIDE = new Set(["model", "hw", "engine"]);
@@ -14,7 +15,8 @@ export function makeControls(form, setup, changed) {
   function control(name) {
     const about = setup.controls[name];
     const input = make("input", {
-      id: `c-${name}`, name, title: told(about), placeholder: about.default.length > SHORT && !WIDE.has(name) ? words.auto : about.default, spellcheck: "false",
+      id: `c-${name}`, name, title: told(about), spellcheck: "false",
+      placeholder: about.default.length > SHORT && !WIDE.has(name) ? words.auto : about.default,
       list: about.values.length ? `l-${name}` : null, "aria-describedby": `e-${name}`,
     });
     const list = about.values.length
@@ -61,9 +63,9 @@ export function makeControls(form, setup, changed) {
     inputs.model.disabled = Boolean(given);
   }
 
-  for (const group of words.groups) {
-    form.append(make("fieldset", {}, make("legend", {}, group.title), group.controls.map(control)));
-  }
+  const groups = words.groups.map((group) =>
+    make("details", { open: true }, make("summary", {}, group.title), make("div", { class: "fields" }, group.controls.map(control))));
+  form.append(...groups);
   form.addEventListener("submit", (event) => event.preventDefault());
 
   const options = () =>
@@ -84,10 +86,20 @@ export function makeControls(form, setup, changed) {
       const kept = hash ? Object.fromEntries(new URLSearchParams(hash)) : FIRST;
       for (const [name, input] of Object.entries(inputs)) input.value = kept[name] ?? "";
       use(kept.text ? { name: kept.file ?? "config.json", text: kept.text } : null);
+      const narrow = matchMedia(NARROW).matches;
+      for (const [at, group] of groups.entries()) group.open = !narrow || at === 0 || [...group.querySelectorAll("input")].some((input) => input.value);
+    },
+    apply(typed) {
+      for (let at = 0; at < typed.length; at += 2) {
+        const input = inputs[typed[at].replace(/^--/, "").replaceAll("-", "_")];
+        if (input) input.value = typed[at + 1];
+      }
+      changed();
     },
     complain({ error, control: at }) {
       for (const [name, input] of Object.entries(inputs)) {
         const mine = Boolean(error) && name === at;
+        if (mine) input.closest("details").open = true;
         input.setAttribute("aria-invalid", mine);
         document.getElementById(`e-${name}`).textContent = mine ? error : "";
       }

@@ -44,14 +44,14 @@ async function show(question) {
   $("verdict").classList.remove("busy");
   controls.complain(found);
   if (found.error) {
-    $("charts").replaceChildren();
-    $("tables").replaceChildren();
+    for (const old of ["charts", "tables"]) $(old).classList.add("stale");
     $("verdict").className = "";
     $("verdict").replaceChildren(make("p", { class: "wrong" }, found.error));
     return;
   }
+  for (const now of ["charts", "tables"]) $(now).classList.remove("stale");
   const [document] = found.documents;
-  showVerdict($("verdict"), document, words, command(question), found.notes);
+  showVerdict($("verdict"), document, words, command(question), found.notes, controls.apply);
   showTables($("tables"), document, words);
   window.document.title = `${document.model.title} · llmcost`;
   if (!document.hardware) {

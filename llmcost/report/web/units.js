@@ -16,7 +16,8 @@ export const bytes = (x) => (x < 1000 ? `${x} B` : prefixed(x, "B"));
 export const flops = (x) => prefixed(x, "FLOP");
 export const rate = (x) => (x >= 99.5 ? Math.round(x).toLocaleString("en") : digits(x));
 export const whole = (x) => x.toLocaleString("en");
-export const percent = (x) => `${digits(100 * x)} %`;
+export const percent = (x) => `${digits(100 * x)}\u00a0%`;
+export const about = (x) => `${Math.round(100 * x)}\u00a0%`;
 
 export function count(x) {
   if (x < 1e6) return whole(x);
@@ -32,9 +33,11 @@ export function seconds(x) {
 export function ofUnit(value, unit) {
   if (value === null || typeof value !== "number") return String(value);
   const shown = { B: bytes, bytes, FLOPs: flops, FLOP: flops, s: seconds, parameters: count }[unit];
-  return shown ? shown(value) : `${rate(value)} ${unit}`.trim();
+  if (shown) return shown(value);
+  return `${Number.isInteger(value) ? whole(value) : rate(value)} ${unit}`.trim();
 }
 
 export function axis(x) {
-  return prefixed(x, "").trim().replace(/\.0+(?=\D|$)/, "").replace(/\.?0+ /, " ");
+  const [shown, unit] = prefixed(x, "").split(" ");
+  return `${Number(shown)} ${unit}`.trim();
 }
