@@ -7,13 +7,13 @@ server and, without one, in the browser's own Python.
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmcost.cli.command import call, function_of, parameters
 from llmcost.ground.errors import InputError, SpecError, UnknownNameError, shortened
@@ -24,7 +24,8 @@ ASKS = ("estimate", "ops", "explain")
 NAMED = {"model": "models", "hw": "hardware", "engine": "engines"}  # controls that name a spec, which is a shipped one
 LARGEST_TEXT = 200  # characters of an option
 LARGEST_FILE = 500_000  # characters of a model's file
-MOST_VALUES = 40  # that one option takes in a question
+VARIED = ("batch", "concurrency")  # what a curve is drawn along
+MOST_VALUES = 40  # of it
 POLICY = (  # what the page may load: files of its own, and no script or style within a document
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'"
@@ -89,9 +90,9 @@ def reply(question: str | bytes) -> str:
 def answer(question: Any) -> dict[str, Any]:
     """The documents of a question, and what the command says beside them; or its error and the control that caused it.
 
-    A question: `ask`, a command of `ASKS`; `options`, a text by name; `vary`, a list of texts for one option, each of
-    which is answered; `file`, a name and the text of a model's config.json or YAML spec; `quantity` and `phase`, what
-    `explain` and `ops` are asked for.
+    A question: `ask`, a command of `ASKS`; `options`, a text by name; `vary`, one of `VARIED` and a list of its values,
+    each of which is answered; `file`, a name and the text of a model's config.json or YAML spec; `quantity` and
+    `phase`, what `explain` and `ops` are asked for.
     """
     try:
         documents, notes = _answers(question)
@@ -100,16 +101,22 @@ def answer(question: Any) -> dict[str, Any]:
     return {"documents": documents, "notes": notes}
 
 
+class Question(NamedTuple):
+    """A question whose form is as `answer` says. `vary`: an option and its values; one of no name is none."""
+
+    command: str
+    options: Mapping[str, Any]
+    vary: tuple[str, Sequence[str]]
+    file: tuple[str, str] | None
+
+
 def _answers(question: Any) -> tuple[list[Any], list[str]]:
     """Raises InputError also for a question that the page does not ask."""
-    command, options, vary, file, more = _checked(question)
+    command, options, (name, values), file = _checked(question)
     documents, notes = [], ""
     with TemporaryDirectory() as folder:
-        texts: dict[str, Any] = {**options, **more, "json": True}
         place = _written(Path(folder), file)
-        if place is not None:
-            texts["model"] = str(place)
-        name, values = vary
+        texts = {**options, "json": True} | ({} if place is None else {"model": str(place)})
         for value in values:
             try:
                 printed, notes = _printed(command, texts | ({name: value} if name else {}))
@@ -120,55 +127,68 @@ def _answers(question: Any) -> tuple[list[Any], list[str]]:
     return documents, said
 
 
-def _checked(question: Any) -> tuple[str, dict[str, str], tuple[str, list[str]], tuple[str, str] | None, Any]:
+def _checked(question: Any) -> Question:
     """A question's parts. Raises InputError where one is not as `answer` says."""
     asked = question if isinstance(question, dict) else {}
-    command, file = asked.get("ask"), asked.get("file")
+    command = asked.get("ask")
     if command not in ASKS:
         raise InputError(f"a question asks one of {', '.join(ASKS)}")
-    options = _texts(asked.get("options", {}), controls())
-    name, values = asked.get("vary") or ("", [""])
-    if not isinstance(values, list) or len(values) > MOST_VALUES:
-        raise InputError(f"at most {MOST_VALUES} values of one option")
-    for value in values if name else []:
-        _texts({name: value}, controls())
-    if file is not None:
-        _texts({"name": file.get("name")}, {"name": None})
-        if not isinstance(file.get("text"), str) or len(file["text"]) > LARGEST_FILE:
-            raise InputError(f"--model: a file of at most {LARGEST_FILE:,} characters")
-    elif not options.get("model"):
+    known = parameters(function_of(command))
+    options = {name: text for name, text in _options(asked.get("options", {})).items() if name in known}
+    file = _file(asked.get("file"))
+    if file is None and "model" not in options:
         raise InputError("MODEL: which one?")
     for each, kind in NAMED.items():
-        if each in options:
+        if each in options and not (each == "model" and file):
             _refuse_unknown(each, kind, options[each])
-    more: dict[str, Any] = _texts({each: asked[each] for each in ("quantity", "phase") if each in asked}, {}, any_=True)
-    if "quantity" in more:
-        more["quantity"] = [more["quantity"]]
-    known = parameters(function_of(command))
-    kept = {each: text for each, text in options.items() if each in known}
-    return command, kept, (name, values), (file["name"], file["text"]) if file else None, more
+    more = {each: _text(each, asked[each]) for each in ("quantity", "phase") if each in asked and each in known}
+    beside: dict[str, Any] = {each: [text] if each == "quantity" else text for each, text in more.items()}
+    return Question(command, options | beside, _varied(asked.get("vary")), file)
 
 
-def _texts(given: Any, known: Mapping[str, Any], *, any_: bool = False) -> dict[str, str]:
-    """Options as texts. Raises InputError for one that the page has not, or that is no short text."""
+def _options(given: Any) -> dict[str, str]:
+    """Options as texts, without those that are empty. Raises InputError for one that the page has not."""
     if not isinstance(given, dict):
         raise InputError("options are texts by name")
-    for name, text in given.items():
-        if not any_ and name not in known:
+    for name in given:
+        if name not in controls():
             raise InputError(f"no control {shortened(str(name))!r}")
-        if not isinstance(text, str) or len(text) > LARGEST_TEXT:
-            raise InputError(f"--{name.replace('_', '-')}: a text of at most {LARGEST_TEXT} characters")
-    return {name: text.strip() for name, text in given.items() if text.strip()}
+    texts = {name: _text(name, text).strip() for name, text in given.items()}
+    return {name: text for name, text in texts.items() if text}
+
+
+def _text(name: str, text: Any) -> str:
+    if not isinstance(text, str) or len(text) > LARGEST_TEXT:
+        raise InputError(f"--{name.replace('_', '-')}: a text of at most {LARGEST_TEXT} characters")
+    return text
+
+
+def _varied(given: Any) -> tuple[str, Sequence[str]]:
+    if given is None:
+        return "", ("",)
+    if not (isinstance(given, list) and len(given) == 2 and isinstance(given[1], list) and given[0] in VARIED):
+        raise InputError(f"what varies is one of {', '.join(VARIED)}, and a list of its values")
+    name, values = given
+    if len(values) > MOST_VALUES:
+        raise InputError(f"--{name}: at most {MOST_VALUES} values")
+    return name, [_text(name, value) for value in values]
+
+
+def _file(given: Any) -> tuple[str, str] | None:
+    if given is None:
+        return None
+    name, text = (given.get(each) for each in ("name", "text")) if isinstance(given, dict) else (None, None)
+    if not isinstance(text, str) or len(text) > LARGEST_FILE:
+        raise InputError(f"MODEL: a file of at most {LARGEST_FILE:,} characters")
+    return _text("model", name), text
 
 
 def _refuse_unknown(control: str, kind: str, text: str) -> None:
     """Raise InputError for a name that is not shipped: the page opens no file."""
-    from llmcost.specs.catalog import is_shipped, split_gpus
+    from llmcost.specs.catalog import is_shipped, nearest, split_gpus
 
     name = split_gpus(text)[0] if control == "hw" else text
     if not is_shipped(kind, name):
-        from llmcost.specs.catalog import nearest
-
         raise UnknownNameError(kind.removesuffix("s"), name, nearest(kind, name))
 
 

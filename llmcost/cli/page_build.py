@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from shutil import rmtree, which
 from tempfile import TemporaryDirectory
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 from llmcost.cli.page import FILES, POLICY, as_json, setup
 from llmcost.ground.errors import InputError
@@ -112,22 +112,32 @@ def _name(requirement: str) -> str:
 
 
 def _of_wheel(wheel: Path) -> Iterator[tuple[str, bytes]]:
-    with ZipFile(wheel) as archive:
-        for name in archive.namelist():
-            if not name.endswith(("/", ".pyi")) and ".dist-info/sboms" not in name:
-                yield name, archive.read(name)
+    try:
+        with ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                if not name.endswith(("/", ".pyi")) and ".dist-info/sboms" not in name:
+                    yield name, archive.read(name)
+    except BadZipFile as error:
+        raise InputError(f"--parts: {wheel}: not a wheel: {_first_line(error)}") from None
 
 
 def _unpack_pyodide(place: Path, parts: Path) -> dict[str, str]:
     """Pyodide's files, from npm's package; what it says of itself: its version of Python and its binary interface."""
     package = _part(parts, "pyodide-*.tgz", _npm)
-    with tarfile.open(package) as archive:
-        for name in OF_PYODIDE:
-            file = archive.extractfile(f"package/{name}")
-            assert file is not None
-            (place / name).write_bytes(file.read())
+    try:
+        with tarfile.open(package) as archive:
+            for name in OF_PYODIDE:
+                file = archive.extractfile(f"package/{name}")
+                assert file is not None
+                (place / name).write_bytes(file.read())
+    except (tarfile.TarError, KeyError, EOFError) as error:
+        raise InputError(f"--parts: {package}: not npm's package of Pyodide: {_first_line(error)}") from None
     about: dict[str, str] = json.loads((place / "pyodide-lock.json").read_text("utf-8"))["info"]
     return about
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip("'\"").partition("\n")[0]
 
 
 def _npm(parts: Path) -> list[str]:
