@@ -150,6 +150,7 @@ export function showTables(box, document, words, answers = {}) {
     found.push(table(words.tables.memory, lines(document, words, of("memory."), bytes)));
     found.push(table(words.tables.traffic, lines(document, words, of("traffic."), bytes)));
   }
+  found.push(table(words.parts.kv_cache, lines(document, words, of("kv_cache."), bytes)));
   found.push(table(words.tables.params, lines(document, words, of("model.params."), whole)));
   found.push(table(words.tables.flops, lines(document, words, of("flops."), flops)));
   for (const phase of ["prefill", "decode"]) if (answers[phase]) found.push(operators(phase, answers[phase], words));

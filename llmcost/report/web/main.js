@@ -29,19 +29,20 @@ function steps(document) {
   return [mix ? "concurrency" : "batch", values];
 }
 
+const answered = (question) => ask(question).catch(() => ({ error: words.no_answer, control: "" }));
+
 async function show(question) {
   asked += 1;
   const mine = asked;
   const stale = () => mine !== asked;
-  $("verdict").classList.add("busy");
-  let found;
-  try {
-    found = await ask({ ask: "estimate", ...question });
-  } catch {
-    found = { error: words.no_answer, control: "" };
-  }
+  $("main").setAttribute("aria-busy", "true");
+  await draw(question, stale);
+  if (!stale()) $("main").setAttribute("aria-busy", "false");
+}
+
+async function draw(question, stale) {
+  const found = await answered({ ask: "estimate", ...question });
   if (stale()) return;
-  $("verdict").classList.remove("busy");
   controls.complain(found);
   if (found.error) {
     for (const old of ["charts", "tables"]) $(old).classList.add("stale");
@@ -60,7 +61,7 @@ async function show(question) {
   }
   const answers = { estimate: document };
   for (const phase of ["prefill", "decode"]) {
-    const ops = await ask({ ask: "ops", ...question, phase });
+    const ops = await answered({ ask: "ops", ...question, phase });
     if (stale()) return;
     answers[phase] = ops.documents?.[0];
   }
@@ -68,13 +69,14 @@ async function show(question) {
   showTables($("tables"), document, words, answers);
   const vary = steps(document);
   if (!vary[1].length || question.options.rate) return;
-  const curve = await ask({ ask: "estimate", ...question, vary });
+  const curve = await answered({ ask: "estimate", ...question, vary });
   if (stale() || !curve.documents) return;
   drawCharts($("charts"), { ...answers, curve: curve.documents, varied: vary[0] }, words);
 }
 
 function changed() {
   history.replaceState(null, "", `#${controls.link()}`);
+  $("main").setAttribute("aria-busy", "true");
   clearTimeout(timer);
   timer = setTimeout(() => show(controls.question()), 120);
 }
@@ -89,7 +91,7 @@ $("link").addEventListener("click", async () => {
 });
 const controls = makeControls($("controls"), setup, changed);
 controls.read(location.hash.slice(1));
-followFigures($("formula"), words, (quantity) => ask({ ask: "explain", ...controls.question(), quantity }));
+followFigures($("formula"), words, (quantity) => answered({ ask: "explain", ...controls.question(), quantity }));
 addEventListener("hashchange", () => { controls.read(location.hash.slice(1)); show(controls.question()); });
 $("verdict").replaceChildren(make("p", { class: "soft" }, inBrowser ? words.loading : words.waiting));
 show(controls.question());

@@ -1,5 +1,5 @@
 // Figures as people read them: three digits and a prefix of the decimal system, as the command line prints them.
-const PREFIXES = ["", "k", "M", "G", "T", "P", "E", "Z"];
+const PREFIXES = ["", "K", "M", "G", "T", "P", "E", "Z"];
 
 function digits(x) {
   const shown = x >= 100 ? Math.round(x).toString() : x.toPrecision(3);
@@ -39,5 +39,5 @@ export function ofUnit(value, unit) {
 
 export function axis(x) {
   const [shown, unit] = prefixed(x, "").split(" ");
-  return `${Number(shown)} ${unit}`.trim();
+  return `${Number(shown)} ${unit === "K" ? "k" : unit}`.trim();
 }
