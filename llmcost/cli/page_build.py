@@ -39,7 +39,6 @@ def build_page(folder: Path, parts: Path | None) -> tuple[int, int]:
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / MARK).is_file())):
         raise InputError(f"--build {folder}: holds something else; name a new folder, an empty one, or an earlier page")
     try:
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.absolute().parent, prefix=".llmcost-page-") as draft:
             whole = Path(draft) / "page"
             _write(whole, parts or Path(draft))

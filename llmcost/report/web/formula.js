@@ -31,12 +31,18 @@ export function followFigures(box, words, explain) {
   async function open(target) {
     if (at === target) return;
     at = target;
+    box.hidden = true;
+    const show = (...children) => {
+      box.replaceChildren(...children);
+      box.hidden = false;
+      place(target);
+    };
+    const slow = setTimeout(() => at === target && show(make("p", { class: "soft" }, words.waiting)), 300);
     const found = await explain(target.dataset.path);
+    clearTimeout(slow);
     if (at !== target) return;
     const [each] = found.documents?.[0].explanations ?? [];
-    box.replaceChildren(...(each ? told(each, words) : [make("p", {}, words.formula.none)]));
-    box.hidden = false;
-    place(target);
+    show(...(each ? told(each, words) : [make("p", {}, found.error ?? words.formula.none)]));
   }
   const close = () => { at = null; box.hidden = true; };
   const found = (event) => event.target.closest?.(".figure");

@@ -91,7 +91,13 @@ $("link").addEventListener("click", async () => {
 });
 const controls = makeControls($("controls"), setup, changed);
 controls.read(location.hash.slice(1));
-followFigures($("formula"), words, (quantity) => answered({ ask: "explain", ...controls.question(), quantity }));
+const explained = new Map(); // what was asked, and its answer: a formula that is looked at again is there at once
+followFigures($("formula"), words, (quantity) => {
+  const question = { ask: "explain", ...controls.question(), quantity };
+  const key = JSON.stringify(question);
+  if (!explained.has(key)) explained.set(key, answered(question));
+  return explained.get(key);
+});
 addEventListener("hashchange", () => { controls.read(location.hash.slice(1)); show(controls.question()); });
 $("verdict").replaceChildren(make("p", { class: "soft" }, inBrowser ? words.loading : words.waiting));
 show(controls.question());
