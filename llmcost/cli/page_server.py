@@ -1,5 +1,6 @@
 """The local server of `llmcost web`: the page's files, and the answers to its questions, for this machine alone."""
 
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -43,6 +44,11 @@ class Server(ThreadingHTTPServer):
         self.hosts = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
         if self.server_port == 80:
             self.hosts |= {HOST, "localhost"}
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print a failure's traceback, unless it is that the browser went away or fell silent."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
     def url(self) -> str:
         """Where the page is."""

@@ -246,6 +246,17 @@ def test_the_server_refuses_all_else(server, status, method, path, body, headers
     assert b"Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("error", "told"), [(BrokenPipeError(), False), (TimeoutError(), False), (ZeroDivisionError(), True)]
+)
+def test_a_browser_that_goes_away_is_no_failure(server, capsys, error, told):
+    try:
+        raise error
+    except type(error):
+        server.handle_error(None, ("127.0.0.1", 1))
+    assert ("Traceback" in capsys.readouterr().err) == told
+
+
 def test_a_port_that_is_taken_is_said(server, cli):
     done = cli("web", "--no-open", "--port", server.server_port)
     assert (done.code, done.out) == (2, "")

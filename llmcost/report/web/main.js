@@ -85,6 +85,7 @@ document.documentElement.lang = words.lang;
 $("about").textContent = words.about;
 $("link").textContent = words.link;
 $("link").addEventListener("click", async () => {
+  history.replaceState(null, "", `#${controls.link()}`);
   await navigator.clipboard?.writeText(location.href);
   $("link").textContent = words.link_copied;
   setTimeout(() => { $("link").textContent = words.link; }, 1500);
