@@ -23,7 +23,7 @@ from llmcost.ground.errors import InputError
 PYODIDE = "pyodide@314"  # Python 3.14, the first whose pydantic_core has a wheel for browsers
 OF_PYODIDE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 INSTALLED = ("typer", "pyyaml", "typing-extensions")  # what answering imports, with what these require
-UNUSED = ("rich",)  # colours of a terminal
+UNUSED = ("rich", "pydantic")  # which typer requires, and does not load here
 COMPILED = "pydantic_core"
 SPECS = ("models", "hardware")
 IN_BROWSER = f"{POLICY}; worker-src 'self'".replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
@@ -107,7 +107,7 @@ def _with_required(names: Iterable[str]) -> list[str]:
 
 
 def _name(requirement: str) -> str:
-    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0].replace("_", "-").lower()
 
 
 def _of_wheel(wheel: Path) -> Iterator[tuple[str, bytes]]:
