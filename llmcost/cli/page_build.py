@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from shutil import rmtree, which
+from shutil import which
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
@@ -43,7 +43,7 @@ def build_page(folder: Path, parts: Path | None) -> tuple[int, int]:
             whole = Path(draft) / "page"
             _write(whole, parts or Path(draft))
             if folder.exists():
-                rmtree(folder)
+                folder.rename(Path(draft) / "earlier")
             whole.rename(folder)
     except OSError as error:
         raise InputError(f"--build {folder}: {error.strerror or error}") from None
@@ -83,9 +83,12 @@ def _our_own() -> Iterator[tuple[str, bytes]]:
 
 
 def _installed() -> Iterator[tuple[str, bytes]]:
-    """The Python files of the packages that answering imports. Raises InputError where one is not installed."""
+    """The Python files of the packages that answering imports. Raises InputError where nothing says which they are."""
     for name in _with_required(INSTALLED):
-        for each in distribution(name).files or ():
+        files = distribution(name).files
+        if files is None:
+            raise InputError(f"--build: {name} was not installed by pip: which files belong to it is not recorded")
+        for each in files:
             if each.suffix == ".py" and ".." not in each.parts:
                 yield each.as_posix(), Path(str(each.locate())).read_bytes()
 

@@ -27,13 +27,14 @@ def web(
     Example: llmcost web
     """
     if build is not None:
+        if port != PORT or not show:
+            raise InputError("--build: writes files and serves nothing; --port and --no-open are of the server")
         from llmcost.cli.output import say
         from llmcost.cli.page_build import build_page
 
         files, size = build_page(Path(build), None if parts is None else Path(parts))
-        say(
-            f"wrote {files} files, {size / 1e6:.1f} MB; any web server can serve them: python -m http.server -d {build}"
-        )
+        said = f"wrote {files} files, {size / 1e6:.1f} MB"
+        say(f"{said}; any web server can serve them: python -m http.server -d {build}")
         return
     if parts is not None:
         raise InputError("--parts: is for --build")

@@ -265,6 +265,7 @@ def test_a_port_that_is_taken_is_said(server, cli):
 
 def test_parts_are_of_a_build(cli):
     assert cli("web", "--parts", "x").err == "llmcost: --parts: is for --build\n"
+    assert "--port and --no-open are of the server" in cli("web", "--build", "x", "--no-open").err
 
 
 # -- plain files ------------------------------------------------------------------------------------

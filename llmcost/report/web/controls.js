@@ -15,20 +15,37 @@ export function makeControls(form, setup, changed) {
   function control(name) {
     const about = setup.controls[name];
     const input = make("input", {
-      id: `c-${name}`, name, title: told(about), spellcheck: "false",
+      id: `c-${name}`,
+      name,
+      title: told(about),
+      spellcheck: "false",
       placeholder: about.default.length > SHORT && !WIDE.has(name) ? words.auto : about.default,
-      list: about.values.length ? `l-${name}` : null, "aria-describedby": `e-${name}`,
+      list: about.values.length ? `l-${name}` : null,
+      "aria-describedby": `e-${name}`,
     });
     const list = about.values.length
-      ? make("datalist", { id: `l-${name}` }, about.values.map((value) => make("option", { value })))
+      ? make(
+          "datalist",
+          { id: `l-${name}` },
+          about.values.map((value) => make("option", { value })),
+        )
       : null;
     input.addEventListener("input", changed);
-    input.addEventListener("focus", () => { if (list) input.select(); });
+    input.addEventListener("focus", () => {
+      if (list) input.select();
+    });
     inputs[name] = input;
     const wrong = make("div", { class: "wrong", id: `e-${name}`, role: "alert" });
     const label = make("label", { for: `c-${name}` }, words.labels[name]);
-    return make("div", { class: WIDE.has(name) ? "control wide" : "control" }, label, input, list, wrong,
-      name === "model" ? drop() : null);
+    return make(
+      "div",
+      { class: WIDE.has(name) ? "control wide" : "control" },
+      label,
+      input,
+      list,
+      wrong,
+      name === "model" ? drop() : null,
+    );
   }
 
   const chooser = make("input", { type: "file", accept: ".json,.yaml,.yml", id: "file", "aria-label": words.file });
@@ -45,7 +62,10 @@ export function makeControls(form, setup, changed) {
         if (kind === "drop") take(event.dataTransfer.files[0]);
       });
     }
-    remove.addEventListener("click", () => { use(null); changed(); });
+    remove.addEventListener("click", () => {
+      use(null);
+      changed();
+    });
     return make("div", {}, place, remove);
   }
 
@@ -64,13 +84,22 @@ export function makeControls(form, setup, changed) {
   }
 
   const groups = words.groups.map((group) =>
-    make("details", { open: true }, make("summary", {}, group.title), make("div", { class: "fields" }, group.controls.map(control))));
+    make(
+      "details",
+      { open: true },
+      make("summary", {}, group.title),
+      make("div", { class: "fields" }, group.controls.map(control)),
+    ),
+  );
   form.append(...groups);
   form.addEventListener("submit", (event) => event.preventDefault());
 
   const options = () =>
-    Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, input.value.trim()])
-      .filter(([name, text]) => text && !(file && name === "model")));
+    Object.fromEntries(
+      Object.entries(inputs)
+        .map(([name, input]) => [name, input.value.trim()])
+        .filter(([name, text]) => text && !(file && name === "model")),
+    );
 
   return {
     question: () => ({ options: options(), file }),
@@ -87,7 +116,8 @@ export function makeControls(form, setup, changed) {
       for (const [name, input] of Object.entries(inputs)) input.value = kept[name] ?? "";
       use(kept.text ? { name: kept.file ?? "config.json", text: kept.text } : null);
       const narrow = matchMedia(NARROW).matches;
-      for (const [at, group] of groups.entries()) group.open = !narrow || at === 0 || [...group.querySelectorAll("input")].some((input) => input.value);
+      for (const [at, group] of groups.entries())
+        group.open = !narrow || at === 0 || [...group.querySelectorAll("input")].some((input) => input.value);
     },
     apply(typed) {
       for (let at = 0; at < typed.length; at += 2) {

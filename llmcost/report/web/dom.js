@@ -3,7 +3,8 @@ const SVG = "http://www.w3.org/2000/svg";
 
 function filled(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+    if (value !== null && value !== undefined && value !== false)
+      element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return element;
@@ -15,5 +16,8 @@ export const draw = (name, attributes = {}, ...children) =>
 
 // A text of the page with {0}, {1} filled in; a part that is an element stays one.
 export function said(text, ...parts) {
-  return text.split(/\{(\d)\}/).map((piece, at) => (at % 2 ? parts[Number(piece)] : piece)).filter((piece) => piece !== "");
+  return text
+    .split(/\{(\d)\}/)
+    .map((piece, at) => (at % 2 ? parts[Number(piece)] : piece))
+    .filter((piece) => piece !== "");
 }

@@ -6,8 +6,10 @@ export const figure = (path, text) => make("button", { type: "button", class: "f
 
 function told(each, words) {
   const where = each.where.slice(0, 12).map((entry) => make("code", {}, `${entry.name} = ${entry.letters}`));
-  const legend = Object.entries(each.legend)
-    .map(([letter, { value, meaning }]) => `${letter} = ${typeof value === "number" ? value.toLocaleString("en") : value}: ${meaning}`);
+  const legend = Object.entries(each.legend).map(
+    ([letter, { value, meaning }]) =>
+      `${letter} = ${typeof value === "number" ? value.toLocaleString("en") : value}: ${meaning}`,
+  );
   return [
     make("p", {}, make("strong", {}, each.what)),
     make("code", {}, `= ${each.letters}`),
@@ -44,13 +46,23 @@ export function followFigures(box, words, explain) {
     const [each] = found.documents?.[0].explanations ?? [];
     show(...(each ? told(each, words) : [make("p", {}, found.error ?? words.formula.none)]));
   }
-  const close = () => { at = null; box.hidden = true; };
+  const close = () => {
+    at = null;
+    box.hidden = true;
+  };
   const found = (event) => event.target.closest?.(".figure");
   addEventListener("pointerover", (event) => {
     if (found(event)) open(found(event));
     else if (!event.target.closest?.("#formula")) close();
   });
-  addEventListener("focusin", (event) => { if (found(event)) open(found(event)); else close(); });
-  addEventListener("click", (event) => { if (found(event)) open(found(event)); });
-  addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
+  addEventListener("focusin", (event) => {
+    if (found(event)) open(found(event));
+    else close();
+  });
+  addEventListener("click", (event) => {
+    if (found(event)) open(found(event));
+  });
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") close();
+  });
 }

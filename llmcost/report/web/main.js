@@ -25,7 +25,8 @@ function steps(document) {
   const mix = document.workload.concurrency !== null;
   const most = mix ? document.serving?.max_concurrency : document.memory.max_batch;
   const values = [];
-  for (let each = document.workload.dp; each <= (most ?? 256) && values.length < STEPS; each *= 2) values.push(String(each));
+  for (let each = document.workload.dp; each <= (most ?? 256) && values.length < STEPS; each *= 2)
+    values.push(String(each));
   return [mix ? "concurrency" : "batch", values];
 }
 
@@ -88,7 +89,9 @@ $("link").addEventListener("click", async () => {
   history.replaceState(null, "", `#${controls.link()}`);
   await navigator.clipboard?.writeText(location.href);
   $("link").textContent = words.link_copied;
-  setTimeout(() => { $("link").textContent = words.link; }, 1500);
+  setTimeout(() => {
+    $("link").textContent = words.link;
+  }, 1500);
 });
 const controls = makeControls($("controls"), setup, changed);
 controls.read(location.hash.slice(1));
@@ -99,6 +102,9 @@ followFigures($("formula"), words, (quantity) => {
   if (!explained.has(key)) explained.set(key, answered(question));
   return explained.get(key);
 });
-addEventListener("hashchange", () => { controls.read(location.hash.slice(1)); show(controls.question()); });
+addEventListener("hashchange", () => {
+  controls.read(location.hash.slice(1));
+  show(controls.question());
+});
 $("verdict").replaceChildren(make("p", { class: "soft" }, inBrowser ? words.loading : words.waiting));
 show(controls.question());

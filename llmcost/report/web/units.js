@@ -8,7 +8,10 @@ function digits(x) {
 
 function prefixed(x, unit) {
   let power = 0;
-  for (let y = x; y >= 999.5 && power < PREFIXES.length - 1; y /= 1000) { x = y / 1000; power += 1; }
+  for (let y = x; y >= 999.5 && power < PREFIXES.length - 1; y /= 1000) {
+    x = y / 1000;
+    power += 1;
+  }
   return `${digits(x)} ${PREFIXES[power]}${unit}`;
 }
 

@@ -17,7 +17,13 @@ onmessage = async ({ data: { number, question } }) => {
   try {
     answer = (await ready)(question);
   } catch (error) {
-    answer = JSON.stringify({ error: String(error.message ?? error).trim().split("\n").pop(), control: "" });
+    answer = JSON.stringify({
+      error: String(error.message ?? error)
+        .trim()
+        .split("\n")
+        .pop(),
+      control: "",
+    });
   }
   postMessage({ number, answer });
 };
