@@ -193,19 +193,21 @@ function roofline(answers, words) {
       label(p),
     ),
   );
-  const names = points
-    .filter((p) => p.share === most)
-    .slice(0, 1)
-    .map((p) =>
-      text(x.place(p.intensity) + 9, y.place(p.flops_per_s) + 14, p.operator.replaceAll("_", " "), { class: "halo" }),
-    );
+  const longest = points.find((p) => p.share === most);
+  const right = x.place(longest.intensity) > W - 130;
+  const name = text(
+    x.place(longest.intensity) + (right ? -9 : 9),
+    y.place(longest.flops_per_s) + (right ? 20 : 14),
+    longest.operator.replaceAll("_", " "),
+    { "text-anchor": right ? "end" : "start", class: "halo" },
+  );
   const said_ = [
     text(W - PAD.right - 4, y.place(peak) - 6, `${flops(peak)}/s`, { "text-anchor": "end", class: "halo" }),
     text(x.place(2 * x.low) + 10, y.place(2 * bandwidth * x.low) + 12, `${bytes(bandwidth)}/s`, { class: "halo" }),
   ];
   return chart(
     words.charts.roofline,
-    picture(words.charts.roofline, H, frame(x, y, [words.axes.intensity, words.axes.flops]), roof, dots, names, said_),
+    picture(words.charts.roofline, H, frame(x, y, [words.axes.intensity, words.axes.flops]), roof, dots, name, said_),
     [
       [0, words.phases.prefill, "circle"],
       [1, words.phases.decode],
