@@ -196,6 +196,10 @@ def test_a_figure_tells_its_formula_to_pointer_and_keyboard(visit):
     assert f"= {each['letters']}" in told
     assert f"= {each['sizes']}" in told
     assert each["source"] in told
+    page.locator("[data-path='decode.expected.seconds_per_step']").first.focus()
+    page.wait_for_selector("#formula details")
+    kernels = [summary.split()[0] for summary in page.locator("#formula summary").all_inner_texts()]
+    assert {"qkv_proj", "attention", "down_proj"} <= {*kernels}
 
 
 def test_every_figure_has_a_formula(visit):

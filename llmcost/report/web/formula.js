@@ -4,21 +4,36 @@ import { ofUnit } from "./units.js";
 
 export const figure = (path, text) => make("button", { type: "button", class: "figure", "data-path": path }, text);
 
+const NAMES = 12; // of parts of a formula that are spelled out below it
+
+// A sum of many kernels, as its parts: each a time, and behind it its formula. Any other formula, in letters and sizes.
+function formula(each, words) {
+  const parts = each.parts[each.quantity];
+  if (!parts) return [make("code", {}, `= ${each.letters}`), make("code", { class: "soft" }, `= ${each.sizes}`)];
+  const shown = parts.map(({ name, letters, value }) =>
+    make(
+      "details",
+      {},
+      make("summary", {}, make("code", {}, name), make("code", {}, ofUnit(value, each.unit))),
+      make("code", { class: "soft" }, `= ${letters}`),
+    ),
+  );
+  return [make("p", {}, words.formula.sum), ...shown];
+}
+
 function told(each, words) {
-  const where = each.where.slice(0, 12).map((entry) => make("code", {}, `${entry.name} = ${entry.letters}`));
+  const where = each.where.slice(0, NAMES).map((entry) => make("code", {}, `${entry.name} = ${entry.letters}`));
   const legend = Object.entries(each.legend).map(
     ([letter, { value, meaning }]) =>
       `${letter} = ${typeof value === "number" ? value.toLocaleString("en") : value}: ${meaning}`,
   );
   return [
-    make("p", {}, make("strong", {}, each.what)),
-    make("code", {}, `= ${each.letters}`),
-    make("code", { class: "soft" }, `= ${each.sizes}`),
-    make("code", {}, make("strong", {}, `= ${ofUnit(each.value, each.unit)}`)),
-    where,
+    make("p", {}, make("strong", {}, `${each.what}: ${ofUnit(each.value, each.unit)}`)),
+    ...formula(each, words),
+    ...where,
     make("p", { class: "soft" }, legend.join(" · ")),
     make("p", { class: "soft" }, `${words.formula.source}: ${each.source}`),
-  ].flat();
+  ];
 }
 
 export function followFigures(box, words, explain) {
@@ -57,7 +72,7 @@ export function followFigures(box, words, explain) {
   });
   addEventListener("focusin", (event) => {
     if (found(event)) open(found(event));
-    else close();
+    else if (!event.target.closest?.("#formula")) close();
   });
   addEventListener("click", (event) => {
     if (found(event)) open(found(event));
