@@ -66,7 +66,11 @@ export function followFigures(box, words, explain) {
     box.hidden = true;
   };
   const found = (event) => event.target.closest?.(".figure");
+  let seen = ""; // where the pointer was: what scrolls beneath a pointer that rests is not pointed at
   addEventListener("pointerover", (event) => {
+    const now = `${event.screenX} ${event.screenY}`;
+    if (now === seen) return;
+    seen = now;
     if (found(event)) open(found(event));
     else if (!event.target.closest?.("#formula")) close();
   });
