@@ -262,6 +262,22 @@ def test_a_model_file_is_read_and_kept_in_the_link(visit):
     assert "MODEL: which one?" in page.inner_text("#e-model")
 
 
+def test_an_encoder_has_a_pass_and_no_step(visit):
+    page = visit("hw=l4")
+    config = {"model_type": "bert", "architectures": ["BertModel"], "hidden_size": 768, "intermediate_size": 3072,
+              "num_hidden_layers": 12, "num_attention_heads": 12, "vocab_size": 30522, "max_position_embeddings": 512,
+              "hidden_act": "gelu", "type_vocab_size": 2, "layer_norm_eps": 1e-12,
+              "position_embedding_type": "absolute"}  # fmt: skip
+    page.set_input_files(
+        "#file", [{"name": "bert.json", "mimeType": "text/plain", "buffer": json.dumps(config).encode()}]
+    )
+    page.wait_for_selector("#verdict .status")
+    settled(page)
+    assert "Whole batch" in page.inner_text("#verdict")
+    assert "TPOT" not in page.inner_text("main")
+    assert "decode" not in page.inner_text("#charts")
+
+
 # -- hands and eyes ---------------------------------------------------------------------------------
 
 

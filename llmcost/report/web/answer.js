@@ -17,6 +17,9 @@ function number(name, value, path, what) {
 
 const known = (words, value, shown) => (value === null || value === undefined ? words.unknown : shown(value));
 
+// Whether a model decodes: an encoder has times of a pass, and none of a step.
+export const generates = ({ prefill, decode }) => decode.limited_by !== null || prefill.limited_by === null;
+
 // What a figure is, and how far such figures were from published runs.
 const trusted = (what, band, words) =>
   band?.mean_error ? `${what}; ${said(words.off_by, about(band.mean_error)).join("")}` : what;
@@ -57,7 +60,7 @@ function speeds(document, words) {
   const [ttft, path] = request
     ? [request.expected.ttft_seconds, "request.expected.ttft_seconds"]
     : [prefill.expected.seconds, "prefill.expected.seconds"];
-  if (decode.expected.tokens_per_s === null && prefill.expected.tokens_per_s !== null) {
+  if (!generates(document)) {
     return [
       number(
         words.whole_batch,
@@ -215,12 +218,11 @@ function times(document, words) {
     );
   const a_second = (x) => `${rate(x)} ${words.short.token}`;
   const decode = [row("decode", "seconds_per_step", seconds), row("decode", "tokens_per_s", a_second)];
-  const generates = document.decode.limited_by !== null || document.prefill.limited_by === null;
   return [
     head,
     row("prefill", "seconds", seconds),
     row("prefill", "tokens_per_s", a_second),
-    ...(generates ? decode : []),
+    ...(generates(document) ? decode : []),
   ];
 }
 

@@ -211,7 +211,7 @@ function roofline(answers, words) {
     [
       [0, words.phases.prefill, "circle"],
       [1, words.phases.decode],
-    ],
+    ].filter(([color]) => points.some((p) => p.color === color)),
   );
 }
 

@@ -4,7 +4,7 @@ import { drawCharts } from "./charts.js";
 import { makeControls } from "./controls.js";
 import { make } from "./dom.js";
 import { followFigures } from "./formula.js";
-import { showTables, showVerdict } from "./answer.js";
+import { generates, showTables, showVerdict } from "./answer.js";
 
 const $ = (id) => document.getElementById(id);
 const setup = await (await fetch("setup.json")).json();
@@ -61,7 +61,7 @@ async function draw(question, stale) {
     return;
   }
   const answers = { estimate: document };
-  for (const phase of ["prefill", "decode"]) {
+  for (const phase of generates(document) ? ["prefill", "decode"] : ["prefill"]) {
     const ops = await answered({ ask: "ops", ...question, phase });
     if (stale()) return;
     answers[phase] = ops.documents?.[0];
@@ -69,7 +69,7 @@ async function draw(question, stale) {
   drawCharts($("charts"), answers, words);
   showTables($("tables"), document, words, answers);
   const vary = steps(document);
-  if (!vary[1].length || question.options.rate) return;
+  if (!vary[1].length || question.options.rate || !generates(document)) return;
   const curve = await answered({ ask: "estimate", ...question, vary });
   if (stale() || !curve.documents) return;
   drawCharts($("charts"), { ...answers, curve: curve.documents, varied: vary[0] }, words);
