@@ -95,7 +95,7 @@ def estimate(
     def tables() -> "list[Table]":
         typed = ["llmcost", "estimate", model, "--hw", str(hw), *(["--as", kind] if kind else [])]
         typed += [word for key in allow_unknown for word in ("--allow-unknown", key)]
-        remedies = tuple((what, join(typed + more)) for what, more in would_fit())
+        remedies = tuple((what, join(typed + asks)) for what, asks in would_fit())
         return estimate_tables(
             spec, result, _shown(options, basis, training=training)._replace(cost=cost, remedies=remedies)
         )

@@ -23,6 +23,7 @@ FILES = Path(__file__).resolve().parent.parent / "report" / "web"
 ASKS = ("estimate", "ops", "explain")
 NAMED = {"model": "models", "hw": "hardware", "engine": "engines"}  # controls that name a spec, which is a shipped one
 LARGEST_TEXT = 200  # characters of an option
+LARGEST_STEM = 60  # characters of the name of a model's file: each at most 4 of the 255 bytes that systems allow
 LARGEST_FILE = 500_000  # characters of a model's file
 VARIED = ("batch", "concurrency")  # what a curve is drawn along
 MOST_VALUES = 40  # of it
@@ -78,8 +79,8 @@ def setup() -> dict[str, Any]:
 
 
 def as_json(document: Any) -> bytes:
-    """A document as it is sent."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    """A document as it is sent; half a letter, which a question can hold, is a question mark."""
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors="replace")
 
 
 def reply(question: str | bytes) -> str:
@@ -197,12 +198,12 @@ def _written(folder: Path, file: tuple[str, str] | None) -> Path | None:
     if file is None:
         return None
     name, text = file
-    stem = re.sub(r"[^\w.-]", "_", PurePosixPath(name).stem).strip(".")
+    stem = re.sub(r"[^\w.-]", "_", PurePosixPath(name).stem).strip(".")[:LARGEST_STEM]
     place = folder / (stem if stem not in ("", "config") else "model") / "config.json"
     if name.endswith((".yaml", ".yml")):
         place = place.with_name("model.yaml")
     place.parent.mkdir()
-    place.write_text(text, "utf-8")
+    place.write_text(text, "utf-8", errors="replace")
     return place
 
 

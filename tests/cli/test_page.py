@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmcost.cli.page import FILES, answer, controls, setup, words
+from llmcost.cli.page import FILES, answer, controls, reply, setup, words
 from llmcost.cli.page_build import build_page
 from llmcost.cli.page_server import Server
 from llmcost.ground.errors import InputError
@@ -144,6 +144,17 @@ def test_a_broken_model_file_is_named_as_it_was_given_with_its_line():
         assert found["control"] == "model"
         assert "/tmp" not in found["error"]
         assert name in found["error"] or name == ".."
+
+
+@pytest.mark.parametrize(
+    "name", ["模" * 195 + ".json", "\ud800.json", "a/b.json", "x\ny\0.json", "", ".json", "con fig.json"]
+)
+def test_a_file_of_any_name_is_read(name):
+    file = {"name": name, "text": json.dumps(LLAMA)}
+    found = json.loads(reply(json.dumps({"ask": "estimate", "options": {"hw": "l4"}, "file": file})))
+    assert "documents" in found
+    file["text"] = "\ud800"
+    assert "control" in json.loads(reply(json.dumps({"ask": "estimate", "options": {"hw": "l4"}, "file": file})))
 
 
 ANYTHING = st.recursive(
