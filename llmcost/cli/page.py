@@ -185,12 +185,10 @@ def _file(given: Any) -> tuple[str, str] | None:
 
 
 def _refuse_unknown(control: str, kind: str, text: str) -> None:
-    """Raise InputError for a name that is not shipped: the page opens no file."""
-    from llmcost.specs.catalog import is_shipped, nearest, split_gpus
+    """Raise UnknownNameError for a name that is not shipped: the page opens no file."""
+    from llmcost.specs.catalog import find, split_gpus
 
-    name = split_gpus(text)[0] if control == "hw" else text
-    if not is_shipped(kind, name):
-        raise UnknownNameError(kind.removesuffix("s"), name, nearest(kind, name))
+    find(kind, split_gpus(text)[0] if control == "hw" else text, files=False)
 
 
 def _written(folder: Path, file: tuple[str, str] | None) -> Path | None:
