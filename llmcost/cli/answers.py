@@ -57,6 +57,8 @@ def estimate(
 
     Example: llmcost estimate llama3-8b --hw rtx4090
     """
+    from shlex import join
+
     from llmcost.report.estimate import estimate_rows, estimate_tables
     from llmcost.serving.estimate import estimate as compute
     from llmcost.serving.estimate import refuse_of_a_gpu
@@ -83,15 +85,26 @@ def estimate(
         more = partial(launching.launch_document, asked)
     priced = {} if cost is None else {"cost": cost._asdict()}
 
+    def would_fit() -> list[tuple[str, list[str]]]:
+        return [] if chip is None or result.memory.fits else _remedies(spec, chip, options, result)
+
+    def document() -> dict[str, Any]:
+        remedies = [{"what": what, "options": typed} for what, typed in would_fit()]
+        return result.to_dict() | more() | priced | ({"remedies": remedies} if remedies else {})
+
     def tables() -> "list[Table]":
-        shown = _shown(options, basis, training=training)._replace(cost=cost)
-        if chip is not None and not result.memory.fits:
-            shown = shown._replace(remedies=_remedies(spec, chip, options, result, (model, hw, kind, allow_unknown)))
-        return estimate_tables(spec, result, shown)
+        typed = ["llmcost", "estimate", model, "--hw", str(hw), *(["--as", kind] if kind else [])]
+        typed += [word for key in allow_unknown for word in ("--allow-unknown", key)]
+        remedies = tuple((what, join(typed + asks)) for what, asks in would_fit())
+        if chip is not None and not result.memory.fits and not remedies:
+            remedies = (("another GPU", join(["llmcost", "fit", model])),)
+        return estimate_tables(
+            spec, result, _shown(options, basis, training=training)._replace(cost=cost, remedies=remedies)
+        )
 
     if not breakdown:
         form.show(
-            lambda: result.to_dict() | more() | priced,
+            document,
             lambda: (("quantity", "value", "unit"), estimate_rows(result, cost)),
             tables,
             spec.unknown_keys,
@@ -103,9 +116,7 @@ def estimate(
     phases = {phase: phase_operators(spec, chip, options, phase) for phase in ("prefill", "decode")}
     rows = [(phase, *row) for phase, each in phases.items() for row in each.operators]
     form.show(
-        lambda: (
-            result.to_dict() | more() | priced | {"operators": {phase: each.rows() for phase, each in phases.items()}}
-        ),
+        lambda: document() | {"operators": {phase: each.rows() for phase, each in phases.items()}},
         lambda: (("phase", *OperatorRow._fields), rows),
         lambda: [
             *tables(),
@@ -147,22 +158,12 @@ def _shown(options: Options, basis: str | None, *, training: bool) -> "Shown":
 
 
 def _remedies(
-    spec: "ModelSpec",
-    chip: "HardwareSpec",
-    options: Options,
-    result: "Estimate",
-    typed: tuple[str, str | None, str | None, Sequence[str]],
-) -> tuple[tuple[str, str], ...]:
-    """What would make a model fit, each with the command that asks for it; `typed`: MODEL, --hw, --as, unknown keys."""
-    from shlex import join
-
+    spec: "ModelSpec", chip: "HardwareSpec", options: Options, result: "Estimate"
+) -> list[tuple[str, list[str]]]:
+    """What would make a model fit, each with the options that ask for it."""
     from llmcost.search.remedies import remedies
 
-    model, hw, kind, unknown = typed
-    head = ["llmcost", "estimate", model, "--hw", str(hw), *(["--as", kind] if kind else [])]
-    head += [word for key in unknown for word in ("--allow-unknown", key)]
-    found = tuple((each.what, join(head + as_typed(each.options))) for each in remedies(spec, chip, options, result))
-    return found or (("another GPU", join(["llmcost", "fit", model])),)
+    return [(each.what, as_typed(each.options)) for each in remedies(spec, chip, options, result)]
 
 
 def explain(

@@ -34,6 +34,7 @@ COMMANDS = {  # command -> its module, in the order of the help
     "calibrate": "calibrate",
     "bench": "bench",
     "gap": "gap",
+    "web": "web",
     **dict.fromkeys(("models", "hardware", "engines", "import", "check"), "catalog"),
     "completion": "completion",
 }

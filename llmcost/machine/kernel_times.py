@@ -103,7 +103,8 @@ class EngineKernels(NamedTuple):
         both = [operators[at] for at in (*shared, *routed)]
         moved, flops = sum_of(op.moved_bytes() for op in both), sum_of(op.flops(causal=True) for op in both)
         alone, theirs = (sum_of(found[at] for at in some) for some in (shared, routed))
-        hidden = maximum(0, alone + theirs - largest([alone, theirs, moved / f.bandwidth, flops / f.peak]))
+        together = largest([alone, theirs, moved / f.bandwidth, flops / f.peak])
+        hidden = minimum(alone, maximum(0, alone + theirs - together))  # rounded sums could hide more than there is
         few = 1 - more_than(products[0].b * products[0].s, self.beside)
         for at in shared:
             found[at] = found[at] * (1 - few * hidden / alone)

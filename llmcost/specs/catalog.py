@@ -186,12 +186,14 @@ def find_profile(hardware: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def find(kind: str, name: str) -> Path:
+def find(kind: str, name: str, *, files: bool = True) -> Path:
     """The spec file that a user means by `name`; the case and the separators - _ . of a name do not matter.
 
-    Raises UnknownNameError, which lists similar names, or InputError for a path that leads nowhere.
+    `files`: it may also be a path or a hub id, else a shipped name alone. Raises UnknownNameError, which lists similar
+    names, or InputError for a path that leads nowhere.
     """
-    if name.endswith((".yaml", ".yml", ".json", GGUF)) or (("/" in name or "\\" in name) and lexists(name)):
+    is_path = name.endswith((".yaml", ".yml", ".json", GGUF)) or (("/" in name or "\\" in name) and lexists(name))
+    if files and is_path:
         return Path(name)
     for folder in FOLDERS[kind]:
         if f"{name}.yaml" in listdir(shipped(folder)):  # noqa: PTH208 - a path for each takes a millisecond
@@ -199,13 +201,13 @@ def find(kind: str, name: str) -> Path:
     known = _aliases(kind)
     if plain(name) in known:
         return known[plain(name)]
-    if kind == "models" and lexists(f"{name}/config.json"):
+    if files and kind == "models" and lexists(f"{name}/config.json"):
         return Path(name)
     if plain(name) in (derived := _derived(kind)):
         return derived[plain(name)]
-    if name.startswith(("/", "./", "../", "~")):
+    if files and name.startswith(("/", "./", "../", "~")):
         raise InputError(f"{name}: no such file or folder")
-    if kind == "models" and "/" in name:
+    if files and kind == "models" and "/" in name:
         from llmcost.specs.hub import find_config
 
         if config := find_config(name):

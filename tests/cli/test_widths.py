@@ -19,6 +19,7 @@ WHOLE = {
     "check",
     "completion",
     "calibrate",
+    "web",
 }  # documents, scripts, and messages of a file and line: as they are
 SHOWN = [
     "estimate llama3-8b",

@@ -1,0 +1,29 @@
+// Python inside the browser: the same code answers the same questions as behind the local server.
+import { loadPyodide } from "./pyodide/pyodide.mjs";
+
+const PLACE = "/llmcost";
+
+async function start() {
+  const [python, packed] = await Promise.all([loadPyodide(), fetch("python.zip").then((reply) => reply.arrayBuffer())]);
+  python.unpackArchive(packed, "zip", { extractDir: PLACE });
+  python.runPython(`import sys; sys.path.insert(0, "${PLACE}")`);
+  return python.runPython("from llmcost.cli.page import reply; reply");
+}
+
+const ready = start();
+
+onmessage = async ({ data: { number, question } }) => {
+  let answer;
+  try {
+    answer = (await ready)(question);
+  } catch (error) {
+    answer = JSON.stringify({
+      error: String(error.message ?? error)
+        .trim()
+        .split("\n")
+        .pop(),
+      control: "",
+    });
+  }
+  postMessage({ number, answer });
+};
