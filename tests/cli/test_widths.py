@@ -11,7 +11,7 @@ import pytest
 
 from llmcost.cli import main
 from llmcost.cli.command import COMMANDS
-from llmcost.report.tables import LONG, fill, wide
+from llmcost.report.wrapping import LONG, fill, wide
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = {

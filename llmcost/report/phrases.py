@@ -1,0 +1,133 @@
+"""How a text is said in another language: English phrases, and what stands for each.
+
+    words.zh.json     {"kept": ["token", ...], "phrases": {"{} used of {}": "占用 {}，共 {}", ...}}
+
+A text is read from its beginning: where a phrase begins, the longest one that fits is replaced; what is no phrase stays
+as it is. So figures, names, options and formulas stay, and a sentence made of known pieces needs no entry of its own.
+{} stands for one figure with its unit, or one name. English needs none of this and reads no file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from llmcost.report.wrapping import wide
+
+_UNIT = r"(?:[kKMGTPE]?i?B|[kMGTPEZ]?FLOPS?|[kMGTPE]?FLOP|[mµn]?s|[kMGT]|min|h|%|M?W|[kM]?J|[kM]Wh|[GT]?B/s|tokens?/s)"
+_NUMBER = r"[-−+~<>≈]?\$?\d(?:[\d,]*\d)?(?:\.\d+)?[A-Za-zµ%×]*"
+_VALUE = rf"(?:{_NUMBER}|[^\s,;()]*[^\s,;():.])(?: {_UNIT}(?![\w/]))?"
+_HEAD = re.compile(r"[A-Za-z]+|\{\}|.", re.DOTALL)  # what phrases are filed under
+_VALUE_AT = re.compile(rf"{_VALUE}\s*([A-Za-z]+|.?)")
+_NAME_AT = re.compile(rf"(?:{_NUMBER}|[^\s,;()]*[^\s,;():.])\s*([A-Za-z]+|.?)")
+_CHUNK = re.compile(r"\s|[(«\"]|[^\s(«\"]+")  # where a phrase may begin
+_ENGLISH = re.compile(r"[A-Za-z][a-z]+(?:[-'/][A-Za-z]?[a-z]+)*")  # no name of a thing, option, unit or figure
+_MARKS = ".,;:()«»\"'?!"
+_CHINESE = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
+_MARK = re.compile(rf"(?<={_CHINESE})([,;:]) ?(?!\S*://)|(?<={_CHINESE})(\.)$|(?<={_CHINESE}) (?={_CHINESE})")
+_WIDE = {",": "，", ";": "；", ":": "：", ".": "。"}
+
+
+class Phrase(NamedTuple):
+    """An English phrase as a pattern, and what is said instead."""
+
+    pattern: re.Pattern[str]
+    said: str
+
+
+class Language(NamedTuple):
+    """Phrases by what they begin with, the longest first, and English words that are said so in this language too."""
+
+    phrases: dict[str, list[Phrase]]
+    kept: frozenset[str]
+
+
+@cache
+def translated(text: str, language: str) -> str:
+    """A text in a language. Words that are moved apart to stand below each other still do."""
+    return "\n".join(_line(line, _language(language)) for line in text.split("\n"))
+
+
+def untold(text: str, language: str) -> list[str]:
+    """The English words of a text that the language has no phrase for."""
+    known, found = _language(language), []
+    for part in re.split(r"\n|  +", text):
+        for piece, phrase in _pieces(part, known):
+            word = piece.strip(_MARKS)
+            if phrase is None and _ENGLISH.fullmatch(word) and word.lower() not in known.kept:
+                found.append(word)
+    return found
+
+
+@cache
+def _language(language: str) -> Language:
+    data = json.loads(Path(__file__).with_name(f"words.{language}.json").read_text("utf-8"))
+    phrases: dict[str, list[Phrase]] = {}
+    for english, said in sorted(data["phrases"].items(), key=lambda item: -len(item[0])):
+        head, *_ = _HEAD.findall(english)
+        phrases.setdefault(_filed(head, english), []).append(Phrase(re.compile(_pattern(english)), said))
+    return Language(phrases, frozenset(data["kept"]))
+
+
+def _filed(head: str, text: str) -> str:
+    """What a phrase is filed under: its first word in small letters, behind a figure the word after it."""
+    if head != "{}":
+        return head.lower()
+    after = re.match(r"\{\}\s*([A-Za-z]+|.?)", text)
+    return "{}" + (after[1].lower() if after else "")
+
+
+def _pattern(english: str) -> str:
+    """A phrase as a pattern: either case at its beginning, whole words alone, a figure or a name for each {}."""
+    pieces = [re.escape(piece) for piece in english.split("{}")]
+    if pieces[0] and english[0].isalpha():
+        pieces[0] = f"[{english[0].upper()}{english[0].lower()}]" + pieces[0][1:]
+    end = r"(?![\w/=@-]|\.\w)" if english[-1].isalnum() else ""
+    return f"({_VALUE})".join(pieces) + end
+
+
+def _line(line: str, known: Language) -> str:
+    """A line whose words begin where they did, if the words before have room; spaces at its beginning are kept."""
+    parts = re.split(r"(  +)", line)
+    said, column = "", 0  # of the original
+    for words, gap in zip(parts[::2], [*parts[1::2], ""], strict=True):
+        translation = "".join(piece if phrase is None else phrase for piece, phrase in _pieces(words, known))
+        said += _MARK.sub(lambda found: _WIDE.get(found[1] or found[2] or "", ""), translation)
+        column += wide(words) + len(gap)
+        if gap:
+            said += " " * max(column - wide(said), 2)
+    return said
+
+
+def _pieces(text: str, known: Language) -> Iterator[tuple[str, str | None]]:
+    """The pieces of a text, each with its translation; None for one that stays as it is."""
+    place = 0
+    while place < len(text):
+        found = next(_matching(text, place, known), None)
+        if found is not None:
+            match, said = found
+            yield match[0], said.format(*match.groups()) if match.re.groups else said
+            place = match.end()
+            continue
+        chunk = _CHUNK.match(text, place)
+        assert chunk is not None
+        yield chunk[0], None
+        place = chunk.end()
+
+
+def _matching(text: str, place: int, known: Language) -> Iterator[tuple[re.Match[str], str]]:
+    """Phrases that fit here: those that begin with this word, then those that begin with a figure or a name."""
+    head = _HEAD.match(text, place)
+    if head is None or head[0].isspace():
+        return
+    behind = (_VALUE_AT.match(text, place), _NAME_AT.match(text, place))
+    heads = [head[0].lower(), *("{}" + value[1].lower() for value in behind if value is not None)]
+    for each in dict.fromkeys(heads):
+        for phrase in known.phrases.get(each, ()):
+            match = phrase.pattern.match(text, place)
+            if match is not None:
+                yield match, phrase.said
