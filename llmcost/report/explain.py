@@ -82,7 +82,7 @@ def _figure(each: Explanation, room: int | None) -> Iterator[str]:
             shown |= {inner for part in branches for inner in _inside(part, inside)}
         else:
             yield from fill(f"    {told('with')} {name} = {letters} = {value_text(value, '')}", width, "        ")
-    yield from fill(told(f"  source: {each.source}"), room, "    ")
+    yield from fill(f"  {told('source')}: {each.source}", room, "    ")
     for entry in each.published:
         yield from fill(told(f"  {entry.document} {entry.printed}: {entry.why}"), room, "    ")
 

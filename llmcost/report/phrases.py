@@ -4,7 +4,7 @@
 
 A text is read from its beginning: where a phrase begins, the longest one that fits is replaced; what is no phrase stays
 as it is. So figures, names, options and formulas stay, and a sentence made of known pieces needs no entry of its own.
-{} stands for one figure with its unit, or one name. English needs none of this and reads no file.
+{} stands for one figure with its unit, or one name; ^...$ is a phrase that is a whole text. English needs none of this and reads no file.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _language(language: str) -> Language:
     data = json.loads(Path(__file__).with_name(f"words.{language}.json").read_text("utf-8"))
     phrases: dict[str, list[Phrase]] = {}
     for english, said in sorted(data["phrases"].items(), key=lambda item: -len(item[0])):
-        head, *_ = _HEAD.findall(english)
+        head, *_ = _HEAD.findall(english.lstrip("^"))
         phrases.setdefault(_filed(head, english), []).append(Phrase(re.compile(_pattern(english)), said))
     return Language(phrases, frozenset(data["kept"]))
 
@@ -83,6 +83,8 @@ def _filed(head: str, text: str) -> str:
 
 def _pattern(english: str) -> str:
     """A phrase as a pattern: either case at its beginning, whole words alone, a figure or a name for each {}."""
+    if english[0] == "^":
+        return rf"\A{_pattern(english[1:-1])}\Z"
     pieces = [re.escape(piece) for piece in english.split("{}")]
     if pieces[0] and english[0].isalpha():
         pieces[0] = f"[{english[0].upper()}{english[0].lower()}]" + pieces[0][1:]
