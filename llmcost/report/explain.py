@@ -64,7 +64,7 @@ def _figure(each: Explanation, room: int | None) -> Iterator[str]:
     inside = {name: (letters, value) for name, letters, _, value in each.where if name not in QUANTITIES}
     parts = each.parts.get(each.quantity) if each.unit == "s" else None
     if parts:
-        yield f"  = {value_text(each.value, each.unit)}: {told('the sum of')}"
+        yield from fill(f"  = {value_text(each.value, each.unit)}: {told('the sum of')}", width, "      ")
         yield from _tree(parts, inside, width, "    ")
     else:
         yield from fill(f"  = {each.letters}", width, "      ")
@@ -77,7 +77,8 @@ def _figure(each: Explanation, room: int | None) -> Iterator[str]:
             continue
         branches = each.parts.get(name)
         if branches:
-            yield f"    {told('with')} {name} = {value_text(value, 's')}: {told('the sum of')}"
+            head = f"    {told('with')} {name} = {value_text(value, 's')}: {told('the sum of')}"
+            yield from fill(head, width, "        ")
             yield from _tree(branches, inside, width, "        ")
             shown |= {inner for part in branches for inner in _inside(part, inside)}
         else:

@@ -4,7 +4,7 @@
 
 A text is read from its beginning: where a phrase begins, the longest one that fits is replaced; what is no phrase stays
 as it is. So figures, names, options and formulas stay, and a sentence made of known pieces needs no entry of its own.
-{} stands for one figure with its unit, or one name; ^...$ is a phrase that is a whole text. English needs none of this and reads no file.
+{} stands for one figure with its unit, or one name; ^...$ is a phrase that is a whole text.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from typing import NamedTuple
 
 from llmcost.report.wrapping import wide
 
-_UNIT = r"(?:[kKMGTPE]?i?B|[kMGTPEZ]?FLOPS?|[kMGTPE]?FLOP|[mµn]?s|[kMGT]|min|h|%|M?W|[kM]?J|[kM]Wh|[GT]?B/s|tokens?/s)"
+_UNIT = r"(?:[kKMGTPE]?i?B|[kMGTPEZ]?(?:FLOP|MAC)[sS]?|[mµn]?s|[kMGT]|min|h|%|M?W|[kM]?J|[kM]Wh|[GT]?B/s|tokens?/s)"
 _NUMBER = r"[-−+~<>≈]?\$?\d(?:[\d,]*\d)?(?:\.\d+)?[A-Za-zµ%×]*"
-_VALUE = rf"(?:{_NUMBER}|[^\s,;()]*[^\s,;():.])(?: {_UNIT}(?![\w/]))?"
+_NAME = r"(?!(?:a|and|are|at|by|for|in|is|of|on|or|the|to|with) )[^\s,;()]*[^\s,;():.]"
+_VALUE = rf"(?:{_NUMBER}|{_NAME})(?: {_UNIT}(?![\w/]))?"
 _HEAD = re.compile(r"[A-Za-z]+|\{\}|.", re.DOTALL)  # what phrases are filed under
-_VALUE_AT = re.compile(rf"{_VALUE}\s*([A-Za-z]+|.?)")
-_NAME_AT = re.compile(rf"(?:{_NUMBER}|[^\s,;()]*[^\s,;():.])\s*([A-Za-z]+|.?)")
+_VALUE_AT = re.compile(rf"({_VALUE})\s*([A-Za-z]+|.?)")
+_NAME_AT = re.compile(rf"({_NUMBER}|{_NAME})\s*([A-Za-z]+|.?)")
 _CHUNK = re.compile(r"\s|[(«\"]|[^\s(«\"]+")  # where a phrase may begin
 _ENGLISH = re.compile(r"[A-Za-z][a-z]+(?:[-'/][A-Za-z]?[a-z]+)*")  # no name of a thing, option, unit or figure
 _MARKS = ".,;:()«»\"'?!"
 _CHINESE = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
-_MARK = re.compile(rf"(?<={_CHINESE})([,;:]) ?(?!\S*://)|(?<={_CHINESE})(\.)$|(?<={_CHINESE}) (?={_CHINESE})")
+_MARK = re.compile(  # at Chinese letters: marks with the space behind them, a full stop, a space between two
+    rf"(?<={_CHINESE})([,;:]) ?(?!\S*://)|([,;:]) (?={_CHINESE})|(?<={_CHINESE}) (?={_CHINESE})|(?<!\d)(\.)$"
+)
 _WIDE = {",": "，", ";": "；", ":": "：", ".": "。"}
 
 
@@ -56,11 +59,16 @@ def untold(text: str, language: str) -> list[str]:
     """The English words of a text that the language has no phrase for."""
     known, found = _language(language), []
     for part in re.split(r"\n|  +", text):
-        for piece, phrase in _pieces(part, known):
-            word = piece.strip(_MARKS)
-            if phrase is None and _ENGLISH.fullmatch(word) and word.lower() not in known.kept:
-                found.append(word)
+        for piece, phrase, values in _pieces(part, known):
+            if phrase is None and _is_untold(piece, known):
+                found.append(piece.strip(_MARKS))
+            found += [each for each in values if _is_untold(each, known) and _value(each, known) == each]
     return found
+
+
+def _is_untold(piece: str, known: Language) -> bool:
+    word = piece.strip(_MARKS)
+    return _ENGLISH.fullmatch(word) is not None and word.lower() not in known.kept
 
 
 @cache
@@ -97,39 +105,57 @@ def _line(line: str, known: Language) -> str:
     parts = re.split(r"(  +)", line)
     said, column = "", 0  # of the original
     for words, gap in zip(parts[::2], [*parts[1::2], ""], strict=True):
-        translation = "".join(piece if phrase is None else phrase for piece, phrase in _pieces(words, known))
-        said += _MARK.sub(lambda found: _WIDE.get(found[1] or found[2] or "", ""), translation)
+        translation = "".join(piece if phrase is None else phrase for piece, phrase, _ in _pieces(words, known))
+        said += _with_marks(translation)
         column += wide(words) + len(gap)
         if gap:
             said += " " * max(column - wide(said), 2)
     return said
 
 
-def _pieces(text: str, known: Language) -> Iterator[tuple[str, str | None]]:
-    """The pieces of a text, each with its translation; None for one that stays as it is."""
+def _with_marks(text: str) -> str:
+    """A text with the marks that Chinese has, where there is Chinese."""
+    if not re.search(_CHINESE, text):
+        return text
+    return _MARK.sub(lambda found: _WIDE.get(found[1] or found[2] or found[3] or "", ""), text)
+
+
+def _pieces(text: str, known: Language) -> Iterator[tuple[str, str | None, tuple[str, ...]]]:
+    """The pieces of a text, each with its translation and what stood for {} in it; None for one that stays as it is."""
     place = 0
     while place < len(text):
-        found = next(_matching(text, place, known), None)
+        found = _match(text, place, known)
         if found is not None:
             match, said = found
-            yield match[0], said.format(*match.groups()) if match.re.groups else said
+            values = match.groups()
+            yield match[0], said.format(*(_value(each, known) for each in values)) if values else said, values
             place = match.end()
             continue
         chunk = _CHUNK.match(text, place)
         assert chunk is not None
-        yield chunk[0], None
+        yield chunk[0], None, ()
         place = chunk.end()
 
 
-def _matching(text: str, place: int, known: Language) -> Iterator[tuple[re.Match[str], str]]:
-    """Phrases that fit here: those that begin with this word, then those that begin with a figure or a name."""
+def _value(text: str, known: Language) -> str:
+    """What stands for {}: a figure or a name as it is, a word in the language."""
+    return _line(text, known) if _ENGLISH.fullmatch(text) else text
+
+
+def _match(text: str, place: int, known: Language) -> tuple[re.Match[str], str] | None:
+    """The longest phrase that begins with this word, or else with this figure or name, and what is said instead."""
     head = _HEAD.match(text, place)
     if head is None or head[0].isspace():
-        return
+        return None
     behind = (_VALUE_AT.match(text, place), _NAME_AT.match(text, place))
-    heads = [head[0].lower(), *("{}" + value[1].lower() for value in behind if value is not None)]
-    for each in dict.fromkeys(heads):
-        for phrase in known.phrases.get(each, ()):
-            match = phrase.pattern.match(text, place)
-            if match is not None:
-                yield match, phrase.said
+    figures = ["{}" + value[2].lower() for value in behind if value is not None and not _ENGLISH.fullmatch(value[1])]
+    for heads in ([head[0].lower()], dict.fromkeys(figures)):
+        found = [
+            (match, phrase.said)
+            for each in heads
+            for phrase in known.phrases.get(each, ())
+            if (match := phrase.pattern.match(text, place))
+        ]
+        if found:
+            return max(found, key=lambda each: (len(each[0][0]), -each[0].re.groups))
+    return None

@@ -1,39 +1,27 @@
 """Tables and explanations in Chinese: every English word that they can show has one, and nothing else changes."""
 
 import ast
-import contextlib
-import io
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
-from commands_shown import SHOWN, shown
 
 import llmcost.report
 from llmcost.formulas import quantities, training_quantities
 from llmcost.ground.options import declared
-from llmcost.report.phrases import untold
+from llmcost.report.phrases import translated, untold
 from llmcost.report.tables import Table, to_markdown, to_text
 from llmcost.report.words import speak, told
 from llmcost.report.wrapping import wide
 from llmcost.serving.options import Options
-from llmcost.specs.catalog import load_hardware, load_model, names
-from llmcost.training.options import TrainingOptions
+from llmcost.training.options import Options as TrainingOptions
 
 FOLDER = Path(llmcost.report.__file__).parent
 DATA = json.loads((FOLDER / "words.zh.json").read_text("utf-8"))
 # Charts and pages draw their own text, files of data have none.
 DRAWN = re.compile(r"charts|plots|html|figures|palette|words|phrases|wrapping")
 HOW = "add it to llmcost/report/words.zh.json: its English phrase, {} for a figure, and the Chinese one"
-
-
-@pytest.fixture
-def in_chinese():
-    speak("zh")
-    yield
-    speak("en")
 
 
 def written(path):
@@ -54,8 +42,8 @@ def written(path):
             text = node.value
         else:
             continue
-        text = re.sub(r"(?<=[A-Za-z])\{\}|\{\}(?=[A-Za-z])", "", text).replace("{}", "7")
-        if " " in text.strip() or text[:1].isupper():
+        text = re.sub(r"(?<=[A-Za-z)])(?:\{\})+|\{\}(?=[A-Za-z])", "", text).replace("{}", "7")
+        if (" " in text.strip() and text[0] != ",") or text[:1].isupper():
             yield text
 
 
@@ -76,3 +64,63 @@ def test_what_every_letter_of_an_option_means_is_said_in_chinese(options):
     meanings = [each.meaning for each in declared(options).values() if each.meaning]
     assert meanings
     assert {text: words for text in meanings if (words := untold(text, "zh"))} == {}, HOW
+
+
+def test_a_phrase_is_the_longest_that_fits_and_figures_and_names_go_where_chinese_has_them():
+    assert translated("17.9 GB used of 25.3 GB", "zh") == "占用 17.9 GB，共 25.3 GB"
+    assert translated("attention", "zh") == "注意力"
+    assert translated("attention heads", "zh") == "注意力头数"
+    assert translated("uniform", "zh") in translated("those that uniform routing touches; x", "zh")
+
+
+def test_words_stand_below_each_other_as_they_did():
+    lines = ["limit     no attention", "expected  no attention", "          no attention"]
+    assert {wide(line.partition("不")[0]) for line in (translated(line, "zh") for line in lines)} == {len("expected  ")}
+
+
+def test_what_is_no_phrase_stays_as_it_is():
+    for text in (
+        "--memory-utilization 0.9",
+        "kv_cache.bytes",
+        "h100-sxm",
+        "2·b·s·h",
+        "https://a.b/attention",
+        "8.03 B",
+    ):
+        assert translated(text, "zh") == text
+
+
+def test_a_word_without_a_phrase_is_noticed():
+    assert untold("  an aubergine of 8.03 B", "zh") == ["an", "aubergine"]
+    assert untold("weights of 8,192 tokens", "zh") == []
+
+
+def test_the_chinese_of_a_phrase_says_each_of_its_figures_once():
+    wrong = {}
+    for english, said in DATA["phrases"].items():
+        figures, places = english.count("{}"), re.findall(r"\{(\d*)\}", said)
+        if sorted(places) not in ([""] * figures, [*map(str, range(figures))]):
+            wrong[english] = said
+    assert wrong == {}
+
+
+def test_english_is_what_was_written():
+    table = Table("weights", ("memory",), "l", [("fits",)], ("expected",))
+    english = to_text([table]), to_markdown([table])
+    speak("zh")
+    chinese = to_text([table]), to_markdown([table])
+    speak("en")
+    assert (to_text([table]), to_markdown([table])) == english
+    assert chinese == ("权重\n显存\n放得下\n预期\n", "**权重**\n\n| 显存 |\n|---|\n| 放得下 |\n\n预期\n")
+    assert told("weights") == "weights"
+
+
+def test_the_terms_are_those_of_the_two_documents():
+    """The words that slides and walk print, whichever English word of ours stands for them."""
+    terms = {
+        "Parameters": "参数量", "FLOPs": "计算量", "memory": "显存", "KV cache": "KV缓存", "embedding": "词嵌入",
+        "linear layers": "全连接层", "memory bandwidth": "显存带宽", "capacity": "显存容量", "throughput": "吞吐量",
+        "prefill": "预填充", "decode": "解码", "layers": "层数", "activations": "激活值", "gradients": "梯度",
+        "recomputation": "重计算", "matrix products": "矩阵乘法", "GPU-years": "卡年", "sequence": "序列",
+    }  # fmt: skip
+    assert {english: translated(english, "zh") for english in terms} == terms
