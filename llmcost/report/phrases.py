@@ -22,9 +22,9 @@ _UNIT = r"(?:[kKMGTPE]?i?B|[kMGTPEZ]?(?:FLOP|MAC)[sS]?|[mµn]?s|[kMGT]|min|h|%|M
 _NUMBER = r"[-−+~<>≈]?\$?\d(?:[\d,]*\d)?(?:\.\d+)?[A-Za-zµ%×]*"
 _NAME = r"(?!(?:a|and|are|at|by|for|in|is|of|on|or|the|to|with) )[^\s,;()]*[^\s,;():.]"
 _VALUE = rf"(?:{_NUMBER}|{_NAME})(?: {_UNIT}(?![\w/]))?"
-_HEAD = re.compile(r"[A-Za-z]+|\{\}|.", re.DOTALL)  # what phrases are filed under
-_VALUE_AT = re.compile(rf"({_VALUE})\s*([A-Za-z]+|.?)")
-_NAME_AT = re.compile(rf"({_NUMBER}|{_NAME})\s*([A-Za-z]+|.?)")
+_HEAD = re.compile(r"[A-Za-z]+|\S")  # what phrases are filed under
+_VALUE_AT = re.compile(rf"({_VALUE})\s*([A-Za-z]*)")
+_NAME_AT = re.compile(rf"({_NUMBER}|{_NAME})\s*([A-Za-z]*)")
 _CHUNK = re.compile(r"\s|[(«\"]|[^\s(«\"]+")  # where a phrase may begin
 _ENGLISH = re.compile(r"[A-Za-z][a-z]+(?:[-'/][A-Za-z]?[a-z]+)*")  # no name of a thing, option, unit or figure
 _MARKS = ".,;:()«»\"'?!"
@@ -32,18 +32,19 @@ _CHINESE = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
 _MARK = re.compile(  # at Chinese letters: marks with the space behind them, a full stop, a space between two
     rf"(?<={_CHINESE})([,;:]) ?(?!\S*://)|([,;:]) (?={_CHINESE})|(?<={_CHINESE}) (?={_CHINESE})|(?<!\d)(\.)$"
 )
+FOREIGN = 2  # words that a text may have and still is translated
 _WIDE = {",": "，", ";": "；", ":": "：", ".": "。"}
 
 
 class Phrase(NamedTuple):
-    """An English phrase as a pattern, and what is said instead."""
+    """An English phrase, and what is said instead."""
 
-    pattern: re.Pattern[str]
+    english: str
     said: str
 
 
 class Language(NamedTuple):
-    """Phrases by what they begin with, the longest first, and English words that are said so in this language too."""
+    """Phrases by what they begin with, and English words that are said so in this language too."""
 
     phrases: dict[str, list[Phrase]]
     kept: frozenset[str]
@@ -75,18 +76,22 @@ def _is_untold(piece: str, known: Language) -> bool:
 def _language(language: str) -> Language:
     data = json.loads(Path(__file__).with_name(f"words.{language}.json").read_text("utf-8"))
     phrases: dict[str, list[Phrase]] = {}
-    for english, said in sorted(data["phrases"].items(), key=lambda item: -len(item[0])):
-        head, *_ = _HEAD.findall(english.lstrip("^"))
-        phrases.setdefault(_filed(head, english), []).append(Phrase(re.compile(_pattern(english)), said))
+    for english, said in data["phrases"].items():
+        phrases.setdefault(_filed(english.lstrip("^")), []).append(Phrase(english, said))
     return Language(phrases, frozenset(data["kept"]))
 
 
-def _filed(head: str, text: str) -> str:
-    """What a phrase is filed under: its first word in small letters, behind a figure the word after it."""
-    if head != "{}":
-        return head.lower()
-    after = re.match(r"\{\}\s*([A-Za-z]+|.?)", text)
-    return "{}" + (after[1].lower() if after else "")
+def _filed(english: str) -> str:
+    """What a phrase is filed under: its first word in small letters, or {} and the word behind it."""
+    head = re.match(r"\{\}\s*[A-Za-z]*|[A-Za-z]+|.", english)
+    assert head is not None
+    return re.sub(r"\s", "", head[0].lower())
+
+
+@cache
+def _compiled(english: str) -> re.Pattern[str]:
+    """The pattern of a phrase, made when a text first has its first word."""
+    return re.compile(_pattern(english))
 
 
 def _pattern(english: str) -> str:
@@ -105,12 +110,22 @@ def _line(line: str, known: Language) -> str:
     parts = re.split(r"(  +)", line)
     said, column = "", 0  # of the original
     for words, gap in zip(parts[::2], [*parts[1::2], ""], strict=True):
-        translation = "".join(piece if phrase is None else phrase for piece, phrase, _ in _pieces(words, known))
-        said += _with_marks(translation)
+        said += _said(words, known)
         column += wide(words) + len(gap)
         if gap:
             said += " " * max(column - wide(said), 2)
     return said
+
+
+def _said(text: str, known: Language) -> str:
+    """A text in the language; prose that it has no words for, as notes of specs, stays whole."""
+    pieces = [*_pieces(text, known)]
+    foreign = [
+        piece for piece, phrase, _ in pieces if phrase is None and piece[0].islower() and _is_untold(piece, known)
+    ]
+    if len(foreign) > FOREIGN:
+        return text
+    return _with_marks("".join(piece if phrase is None else phrase for piece, phrase, _ in pieces))
 
 
 def _with_marks(text: str) -> str:
@@ -145,7 +160,7 @@ def _value(text: str, known: Language) -> str:
 def _match(text: str, place: int, known: Language) -> tuple[re.Match[str], str] | None:
     """The longest phrase that begins with this word, or else with this figure or name, and what is said instead."""
     head = _HEAD.match(text, place)
-    if head is None or head[0].isspace():
+    if head is None:
         return None
     behind = (_VALUE_AT.match(text, place), _NAME_AT.match(text, place))
     figures = ["{}" + value[2].lower() for value in behind if value is not None and not _ENGLISH.fullmatch(value[1])]
@@ -154,7 +169,7 @@ def _match(text: str, place: int, known: Language) -> tuple[re.Match[str], str] 
             (match, phrase.said)
             for each in heads
             for phrase in known.phrases.get(each, ())
-            if (match := phrase.pattern.match(text, place))
+            if (match := _compiled(phrase.english).match(text, place))
         ]
         if found:
             return max(found, key=lambda each: (len(each[0][0]), -each[0].re.groups))

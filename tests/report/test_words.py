@@ -15,6 +15,7 @@ from llmcost.report.tables import Table, to_markdown, to_text
 from llmcost.report.words import speak, told
 from llmcost.report.wrapping import wide
 from llmcost.serving.options import Options
+from llmcost.specs.catalog import load_model, names
 from llmcost.training.options import Options as TrainingOptions
 
 FOLDER = Path(llmcost.report.__file__).parent
@@ -66,11 +67,26 @@ def test_what_every_letter_of_an_option_means_is_said_in_chinese(options):
     assert {text: words for text in meanings if (words := untold(text, "zh"))} == {}, HOW
 
 
+def test_what_is_said_of_the_documents_slips_is_said_in_chinese():
+    said = [
+        f"{each.document} {each.printed}: {each.why}" for name in names("models") for each in load_model(name).published
+    ]
+    assert said
+    assert {text: words for text in said if (words := untold(text, "zh"))} == {}, HOW
+
+
+def test_prose_of_specs_stays_whole():
+    note = "The layers that draft further tokens are left out, whatever attention says."
+    assert translated(note, "zh") == note
+
+
 def test_a_phrase_is_the_longest_that_fits_and_figures_and_names_go_where_chinese_has_them():
     assert translated("17.9 GB used of 25.3 GB", "zh") == "占用 17.9 GB，共 25.3 GB"
     assert translated("attention", "zh") == "注意力"
     assert translated("attention heads", "zh") == "注意力头数"
-    assert translated("uniform", "zh") in translated("those that uniform routing touches; x", "zh")
+    assert translated("46.7 GB of weights in 84.9 GB a GPU", "zh") == "每卡 84.9 GB 中权重占 46.7 GB"
+    touched = "those that uniform routing touches; the limit reads those of one token"
+    assert translated(touched, "zh") == "均匀 路由所涉及者；极限只读一个 token 的".replace(" ", "", 1)
 
 
 def test_words_stand_below_each_other_as_they_did():
