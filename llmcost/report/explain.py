@@ -70,7 +70,7 @@ def _figure(each: Explanation, room: int | None) -> Iterator[str]:
         yield from fill(f"  = {each.letters}", width, "      ")
         if each.sizes != each.letters:
             yield from fill(f"  = {each.sizes}", width, "      ")
-        yield f"  = {value_text(each.value, each.unit)}"
+        yield told(f"  = {value_text(each.value, each.unit)}")
     shown: set[str] = {name for part in parts or () for name in _inside(part, inside)}
     for name, (letters, value) in inside.items():
         if name in shown:
