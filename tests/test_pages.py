@@ -53,8 +53,8 @@ def glossary():
     lines = [
         "# Glossary",
         "",
-        "The words of tables and pages, and how `--lang zh` says them. The last column is a figure, as `llmcost explain`",
-        "has it, an option or a command.",
+        "The words of tables and pages, and how `--lang zh` says them. The last column is a figure, as `llmcost",
+        "explain` has it, an option or a command.",
         "",
         "| word | 中文 | what it means | where |",
         "|---|---|---|---|",
