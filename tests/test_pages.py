@@ -43,8 +43,8 @@ def reference():
                 str(each.replace(annotation=inspect.Parameter.empty))
                 for each in inspect.signature(what).parameters.values()
             ]
-            lines += ["", f"### {name}", "", "```python", f"{name}({', '.join(parts)})", "```", ""]
-            lines += ["```text", inspect.getdoc(what), "```"]
+            signature = f"{name}({', '.join(parts)})"
+            lines += ["", f"### {name}", "", "```text", signature, "", inspect.getdoc(what), "```"]
     return "\n".join(lines) + "\n"
 
 
