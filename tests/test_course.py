@@ -71,7 +71,8 @@ def page(language):
                 lines += ["", *table(document["id"], section["table"], language)]
             if "picture" in section:
                 picture = section["picture"]
-                lines += ["", f"![{section['title'][language]}]({picture['file']})", "", f"`{picture['command']}`"]
+                lines += ["", f"![{section['title'][language]}]({picture['file']})", ""]
+                lines += ["```sh", f"{picture['command']} --plot {Path(picture['file']).name}", "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -123,6 +124,25 @@ def test_the_page_is_what_the_commands_print(language, request):
     if request.config.getoption("--update-snapshots"):
         PAGES[language].write_text(made, "utf-8")
     assert PAGES[language].read_text("utf-8") == made
+
+
+@pytest.mark.parametrize(
+    "picture", [each["picture"] for _, each in SECTIONS if "picture" in each], ids=lambda each: each["file"]
+)
+def test_a_picture_is_drawn_by_its_command(picture, tmp_path, request):
+    file = (
+        PAGES["en"].parent / picture["file"] if request.config.getoption("--update-snapshots") else tmp_path / "a.svg"
+    )
+    answer = run_in_process(*shlex.split(picture["command"])[1:], "--plot", str(file))
+    assert answer.code == 0
+    drawn, shown = (written(path) for path in (file, PAGES["en"].parent / picture["file"]))
+    assert drawn == shown  # the words of both: lines differ by a hair where fonts do
+    assert len(drawn) > 10
+
+
+def written(picture):
+    """The words of an SVG."""
+    return re.findall(r">([^<>]+)</text>", picture.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("document", GOLDEN)
