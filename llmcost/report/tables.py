@@ -81,10 +81,10 @@ def to_text(tables: Iterable[Table], width: int | None = None, coloured: bool = 
     `width`: of the lines at most; None: each column is as wide as its widest line. Where columns have no room, text is
     wrapped at words; then columns go below their rows, from the right. No word is broken, nothing is left out.
     """
-    return "\n\n".join("\n".join(_lines(_told_table(table), width, coloured)) for table in tables) + "\n"
+    return "\n\n".join("\n".join(_lines(told_table(table), width, coloured)) for table in tables) + "\n"
 
 
-def _told_table(table: Table) -> Table:
+def told_table(table: Table) -> Table:
     """A table in the language that is spoken."""
     if spoken() == "en":
         return table
@@ -226,7 +226,7 @@ def _row(
 def to_markdown(tables: Iterable[Table]) -> str:
     """Tables as Markdown, with titles in bold and notes as paragraphs."""
     lines: list[str] = []
-    for table in map(_told_table, tables):
+    for table in map(told_table, tables):
         if table.title:
             lines += [f"**{_without_html(table.title)}**", ""]
         if table.rows:

@@ -21,7 +21,7 @@ from llmcost.training.options import Options as TrainingOptions
 FOLDER = Path(llmcost.report.__file__).parent
 DATA = json.loads((FOLDER / "words.zh.json").read_text("utf-8"))
 # Charts and pages draw their own text, files of data have none.
-DRAWN = re.compile(r"charts|plots|html|figures|palette|words|phrases|wrapping")
+DRAWN = re.compile(r"charts|plots|html|figures|palette|drawing|page|saving|sources|words|phrases|wrapping")
 HOW = "add it to llmcost/report/words.zh.json: its English phrase, {} for a figure, and the Chinese one"
 
 
@@ -140,3 +140,34 @@ def test_the_terms_are_those_of_the_two_documents():
         "recomputation": "重计算", "matrix products": "矩阵乘法", "GPU-years": "卡年", "sequence": "序列",
     }  # fmt: skip
     assert {english: translated(english, "zh") for english in terms} == terms
+
+
+def test_the_page_of_an_explanation_is_chinese_too(cli, tmp_path):
+    page = tmp_path / "a.html"
+    assert cli("explain", "llama3-8b", "kv_cache.bytes", "--html", page, "--lang", "zh").code == 0
+    text = page.read_text("utf-8")
+    assert '<html lang="zh">' in text
+    assert "整批在其上下文下的键、值与状态" in text
+    assert "字节" in text
+    assert "keys" not in text
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_a_form_for_programs_is_english_and_says_so_where_another_is_asked_for(form, cli, monkeypatch):
+    refused = cli("models", "gpt2", form, "--lang", "zh")
+    assert (refused.code, refused.out) == (2, "")
+    assert f"--lang zh: {form} is for programs, and English" in refused.err
+    english = cli("models", "gpt2", form)
+    monkeypatch.setenv("LLMCOST_LANG", "zh")
+    assert cli("models", "gpt2", form).out == english.out
+
+
+def test_an_unknown_language_is_refused_and_english_may_be_asked_for_where_the_environment_is_chinese(cli, monkeypatch):
+    assert "--lang fr: one of en, zh" in cli("models", "--lang", "fr").err
+    english = cli("models").out
+    monkeypatch.setenv("LLMCOST_LANG", "zh")
+    assert cli("models").out != english
+    assert cli("models", "--lang", "en").out == english
+    monkeypatch.setenv("LLMCOST_LANG", "klingon")
+    refused = cli("models")
+    assert (refused.code, refused.err) == (2, "llmcost: LLMCOST_LANG klingon: one of en, zh\n")
