@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 
+os.environ.pop("LLMCOST_LANG", None)
 os.environ["LLMCOST_VERIFY"] = "1"  # before llmcost is imported: every pass is verified (model/verify.py)
 
 import subprocess
@@ -23,6 +24,7 @@ import pytest
 from hypothesis import settings
 
 from llmcost.cli import main
+from llmcost.report import words
 from llmcost.serving import repeated
 
 # No test fails because a machine is slow: a drawn example may take as long as it takes.
@@ -39,6 +41,12 @@ class Answer(NamedTuple):
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(autouse=True)
+def _english(monkeypatch):
+    """Each test begins in English, whatever one before it has chosen."""
+    monkeypatch.setattr(words, "_spoken", "en")
 
 
 def run_in_process(*arguments: object) -> Answer:

@@ -20,7 +20,7 @@ import llmcost
 from llmcost.cli.command import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GOLDEN = yaml.safe_load((ROOT / "tests" / "golden.yaml").read_text("utf-8"))
 OUTPUT = re.compile(r"(<!-- output: (.+?) -->\n```\n)(.*?)(```\n)", re.DOTALL)
 
@@ -86,11 +86,16 @@ def test_the_page_of_the_documents_figures_is_up_to_date(request):
     assert page.read_text("utf-8") == figures_page()
 
 
-def test_readme_shows_the_main_job():
-    assert any(
-        match[2] == "llmcost estimate llama3-8b --hw rtx4090"
-        for match in OUTPUT.finditer((ROOT / "README.md").read_text("utf-8"))
-    )
+@pytest.mark.parametrize("page, more", [("README.md", ""), ("README.zh.md", " --lang zh")])
+def test_readme_shows_the_main_job(page, more):
+    shown = [match[2] for match in OUTPUT.finditer((ROOT / page).read_text("utf-8"))]
+    assert shown[0] == f"llmcost estimate llama3-8b --hw rtx4090{more}"
+
+
+def test_the_chinese_readme_names_commands_that_there_are():
+    named = re.findall(r"`llmcost (\w+)", (ROOT / "README.zh.md").read_text("utf-8"))
+    assert len(named) > 10
+    assert [name for name in named if name not in COMMANDS] == []
 
 
 def test_the_python_example_of_the_readme_runs():

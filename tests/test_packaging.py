@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -134,6 +135,24 @@ def test_the_wheel_carries_types_and_licence_and_no_tests(wheel):
     assert "llmcost/py.typed" in names
     assert any(name.endswith("LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"llmcost", "llmcost_calculator"}
+
+
+def test_the_source_archive_has_all_that_builds_and_tests_it(tmp_path):
+    run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path, ROOT)
+    (built,) = tmp_path.glob("llmcost_calculator-*.tar.gz")
+    with tarfile.open(built) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    folders = ("llmcost", "models", "hardware", "tests", "docs")
+    files = {path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.*")}
+    files = {name for name in files if "/__pycache__" not in name and (ROOT / name).is_file()}
+    assert {*files, "pyproject.toml", "mkdocs.yml", "README.md", "README.zh.md", "LICENSE"} - names == set()
+    assert len(files) > 500
+
+
+def test_the_installed_program_brings_its_manual_page_and_its_chinese(installed, tmp_path):
+    page = installed.parent / "share" / "man" / "man1" / "llmcost.1"
+    assert page.read_text("utf-8") == (ROOT / "docs" / "llmcost.1").read_text("utf-8")
+    assert "参数量" in run(installed / "llmcost", "estimate", "gpt2", "--lang", "zh", cwd=tmp_path)
 
 
 def test_the_installed_program_gives_the_answer_of_the_checkout(installed, tmp_path, cli):

@@ -186,7 +186,7 @@ def explain(
     html: Annotated[
         str | None, Option("Write a page on which each name leads to what it is and what uses it.", metavar="FILE")
     ] = None,
-    form: Annotated[o.Form, Takes(o.Form, only=("json",))],
+    form: Annotated[o.Form, Takes(o.Form, only=("json", "lang"))],
 ) -> None:
     """How a figure of `estimate` comes about: formula in letters, with sizes, value, source.
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from llmcost.cli.command import Argument
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import Option, flag
+from llmcost.ground.options import Option, flag, word
+from llmcost.report.words import LANGUAGES, VARIABLE, speak
 
 if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
@@ -44,12 +45,23 @@ class Form(NamedTuple):
     json: Annotated[bool, flag("One JSON document in base units.")] = False
     csv: Annotated[bool, flag("Comma-separated values in base units.")] = False
     markdown: Annotated[bool, flag("Markdown tables.")] = False
+    lang: Annotated[
+        str | None,
+        word(
+            "The language of tables and explanations; JSON and CSV are English.",
+            LANGUAGES,
+            default=f"${VARIABLE}, else en",
+        ),
+    ] = None
 
     def check(self) -> None:
-        """Raise InputError for more than one of them."""
-        asked = [f"--{name}" for name, chosen in self._asdict().items() if chosen]
+        """Choose the language. Raise InputError for more than one form, or a language that it does not have."""
+        speak(self.lang)
+        asked = [f"--{name}" for name, chosen in self._asdict().items() if chosen is True]
         if len(asked) > 1:
             raise InputError(f"{' and '.join(asked)}: choose one")
+        if self.lang is not None and (self.json or self.csv):
+            raise InputError(f"--lang {self.lang}: {asked[0]} is for programs, and English")
 
     def show(
         self,

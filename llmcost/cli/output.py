@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.errors import not_finite
 from llmcost.ground.files import draft_of
-from llmcost.report.tables import Table, fill, print_tables, to_markdown, width_of
+from llmcost.report.tables import Table, print_tables, to_markdown, width_of
+from llmcost.report.wrapping import fill
 
 if TYPE_CHECKING:
     from llmcost.formulas.explanations import Explanations

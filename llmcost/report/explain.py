@@ -11,7 +11,9 @@ from llmcost.formulas.parts import Part
 from llmcost.formulas.quantities import QUANTITIES
 from llmcost.formulas.serving import Explanation
 from llmcost.ground.units import scaled, seconds, significant
-from llmcost.report.tables import Table, fill
+from llmcost.report.tables import Table
+from llmcost.report.words import told
+from llmcost.report.wrapping import fill, wide
 
 SMALL = 0.01  # below it, digits after the point would be too many
 WIDTH = 110  # of formulas that no terminal bounds: one of a thousand letters is broken there too
@@ -30,9 +32,9 @@ def explanation_text(found: Explanations, width: int | None = None) -> str:
         lines += [*_figure(each, width), ""]
     if not legend:
         return "\n".join(lines[:-1])
-    lines.append("where")
+    lines.append(told("where"))
     for letter, (value, meaning) in legend.items():
-        lines += fill(f"  {letter} = {value_text(value, '')}: {meaning}", width, "    ")
+        lines += fill(f"  {letter} = {value_text(value, '')}: {told(meaning)}", width, "    ")
     return "\n".join(lines)
 
 
@@ -55,34 +57,35 @@ def latex_text(found: Explanations, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def _figure(each: Explanation, wide: int | None) -> Iterator[str]:
-    """The lines of one figure; `wide`: of the terminal, None where there is none and sentences are whole lines."""
-    width = wide or WIDTH
-    yield from fill(f"{each.quantity}: {each.what}", wide, "  ")
+def _figure(each: Explanation, room: int | None) -> Iterator[str]:
+    """The lines of one figure; `room`: columns of the terminal; None: there is none, and sentences are whole lines."""
+    width = room or WIDTH
+    yield from fill(f"{each.quantity}: {told(each.what)}", room, "  ")
     inside = {name: (letters, value) for name, letters, _, value in each.where if name not in QUANTITIES}
     parts = each.parts.get(each.quantity) if each.unit == "s" else None
     if parts:
-        yield f"  = {value_text(each.value, each.unit)}: the sum of"
+        yield from fill(f"  = {value_text(each.value, each.unit)}: {told('the sum of')}", width, "      ")
         yield from _tree(parts, inside, width, "    ")
     else:
         yield from fill(f"  = {each.letters}", width, "      ")
         if each.sizes != each.letters:
             yield from fill(f"  = {each.sizes}", width, "      ")
-        yield f"  = {value_text(each.value, each.unit)}"
-    told: set[str] = {name for part in parts or () for name in _inside(part, inside)}
+        yield told(f"  = {value_text(each.value, each.unit)}")
+    shown: set[str] = {name for part in parts or () for name in _inside(part, inside)}
     for name, (letters, value) in inside.items():
-        if name in told:
+        if name in shown:
             continue
         branches = each.parts.get(name)
         if branches:
-            yield f"    with {name} = {value_text(value, 's')}: the sum of"
+            head = f"    {told('with')} {name} = {value_text(value, 's')}: {told('the sum of')}"
+            yield from fill(head, width, "        ")
             yield from _tree(branches, inside, width, "        ")
-            told |= {inner for part in branches for inner in _inside(part, inside)}
+            shown |= {inner for part in branches for inner in _inside(part, inside)}
         else:
-            yield from fill(f"    with {name} = {letters} = {value_text(value, '')}", width, "        ")
-    yield from fill(f"  source: {each.source}", wide, "    ")
+            yield from fill(f"    {told('with')} {name} = {letters} = {value_text(value, '')}", width, "        ")
+    yield from fill(f"  {told('source')}: {each.source}", room, "    ")
     for entry in each.published:
-        yield from fill(f"  {entry.document} {entry.printed}: {entry.why}", wide, "    ")
+        yield from fill(told(f"  {entry.document} {entry.printed}: {entry.why}"), room, "    ")
 
 
 def _inside(part: Part, inside: Iterable[str]) -> list[str]:
@@ -92,15 +95,16 @@ def _inside(part: Part, inside: Iterable[str]) -> list[str]:
 
 def _tree(parts: list[Part], inside: dict[str, tuple[str, Any]], width: int, indent: str) -> Iterator[str]:
     """A line for each part with its seconds, and below it its formula and what that names."""
-    room = max(len(part.name) for part in parts)
-    for number, part in enumerate(parts, start=1):
+    names = [told(part.name) for part in parts]
+    room = max(map(wide, names))
+    for number, (part, name) in enumerate(zip(parts, names, strict=True), start=1):
         at_end = number == len(parts)
         stem = f"{indent}{FREE if at_end else TRUNK}"
-        yield f"{indent}{LAST if at_end else BRANCH}{part.name:{room}}  {seconds(part.value):>9}"
+        yield f"{indent}{LAST if at_end else BRANCH}{name}{' ' * (room - wide(name))}  {seconds(part.value):>9}"
         yield from fill(f"{stem}  = {part.letters}", width, f"{stem}      ")
-        for name in _inside(part, inside):
-            letters, value = inside[name]
-            yield from fill(f"{stem}    {name} = {letters} = {value_text(value, '')}", width, f"{stem}        ")
+        for inner in _inside(part, inside):
+            letters, value = inside[inner]
+            yield from fill(f"{stem}    {inner} = {letters} = {value_text(value, '')}", width, f"{stem}        ")
 
 
 def _rounded(value: Any, unit: str) -> str:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from llmcost.formulas.serving import Explanation
 from llmcost.ground.units import seconds
 from llmcost.report.explain import value_text
+from llmcost.report.words import spoken, told
 
 STYLE = (
     ":root{color-scheme:light dark}"
@@ -72,7 +73,7 @@ class Links:
         def users(match: re.Match[str]) -> str:
             links = (f'<a href="#{escape(at)}">{escape(by)}</a>' for by, at in self.used.get(match[1], {}).items())
             text = ", ".join(links)
-            return f'<span class="by">used in {text}</span>' if text else ""
+            return f'<span class="by">{told("used in")} {text}</span>' if text else ""
 
         return re.sub(r"\0(.*?)\0", users, html)
 
@@ -83,36 +84,39 @@ def explanation_page(title: str, explanations: Iterable[Explanation]) -> str:
     links = Links(figures)
     legend = {letter: entry for each in figures for letter, entry in each.legend.items()}
     body = [line for each in figures for line in _figure(each, links)]
-    body.append("<section><h2>Letters</h2><table>")
+    body.append(f"<section><h2>{told('Letters')}</h2><table>")
     for letter, (value, meaning) in legend.items():
-        body.append(_row(letter, letter.replace(" ", "_"), f"= {escape(value_text(value, ''))}: {escape(meaning)}"))
+        body.append(
+            _row(letter, letter.replace(" ", "_"), f"= {escape(value_text(value, ''))}: {escape(told(meaning))}")
+        )
     body.append("</table></section>")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
     page = f"<head>{head}<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>"
-    return f'<!doctype html><html lang="en">{page}\n{links.told(chr(10).join(body))}\n</body></html>\n'
+    return f'<!doctype html><html lang="{spoken()}">{page}\n{links.told(chr(10).join(body))}\n</body></html>\n'
 
 
 def _figure(each: Explanation, links: Links) -> Iterator[str]:
     """A section: what the figure is, its formula or its parts, intermediate results, its value, its source."""
     name = each.quantity
-    yield f'<section id="{escape(name)}"><h2><code>{escape(name)}</code></h2><p>{escape(each.what)} {_users(name)}</p>'
+    yield f'<section id="{escape(name)}"><h2><code>{escape(name)}</code></h2>'
+    yield f"<p>{escape(told(each.what))} {_users(name)}</p>"
     parts = each.parts.get(name) if each.unit == "s" else None
     if parts:
         yield "<table>"
         for part in parts:
             formula = links.formula(part.letters, name, name)
-            yield f"<tr><td>{escape(part.name)}</td><td>{seconds(part.value)}</td><td>{formula}</td></tr>"
+            yield f"<tr><td>{escape(told(part.name))}</td><td>{seconds(part.value)}</td><td>{formula}</td></tr>"
         yield "</table>"
     else:
         yield f"<p>{links.formula(each.letters, name, name)}<br><code>= {escape(each.sizes)}</code></p>"
-    yield f"<p><strong>= {escape(value_text(each.value, each.unit))}</strong></p><table>"
+    yield f"<p><strong>{escape(told(f'= {value_text(each.value, each.unit)}'))}</strong></p><table>"
     for inner, letters, _, value in each.where:
         if inner in links.inner[name]:
             formula = links.formula(letters, name, inner)
             yield _row(inner, links.place(inner, name), f"{formula}<br>= {escape(value_text(value, ''))}")
-    yield f'</table><p class="by">source: {escape(each.source)}</p>'
+    yield f'</table><p class="by">{told("source")}: {escape(each.source)}</p>'
     for entry in each.published:
-        yield f"<p>{escape(f'{entry.document} {entry.printed}: {entry.why}')}</p>"
+        yield f"<p>{escape(told(f'{entry.document} {entry.printed}: {entry.why}'))}</p>"
     yield "</section>"
 
 

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from math import isfinite
 from typing import Literal, NamedTuple, TextIO
-from unicodedata import east_asian_width
 
 from llmcost.ground.errors import not_finite
+from llmcost.report.words import spoken, told
+from llmcost.report.wrapping import fill, pieces, wide
 
 GAP = 3  # spaces between columns
 COMFORT = 24  # letters that a column of text keeps a line, where it has so many
-LONG = 32  # letters of a word from which it may be broken behind one of its own marks
-BEHIND = re.compile(r".+?(?:[/·×,;)=&?_|+-]|$)")  # a long word's pieces: a formula's factors, an address's folders
 BELOW = 4  # spaces before what a narrow terminal shows below its row
 BOLD, DIM, RED, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[1;31m", "\x1b[0m"
 _FORMULA = re.compile(r"[=+\-@\t\r](?!\d+(\.\d+)?( ?%)?$)")  # how text begins that is one; a number is none
@@ -82,34 +81,22 @@ def to_text(tables: Iterable[Table], width: int | None = None, coloured: bool = 
     `width`: of the lines at most; None: each column is as wide as its widest line. Where columns have no room, text is
     wrapped at words; then columns go below their rows, from the right. No word is broken, nothing is left out.
     """
-    return "\n\n".join("\n".join(_lines(table, width, coloured)) for table in tables) + "\n"
+    return "\n\n".join("\n".join(_lines(told_table(table), width, coloured)) for table in tables) + "\n"
 
 
-def fill(text: str, width: int | None, below: str = "") -> list[str]:
-    """Lines of a text, broken between words; a long word also behind its marks. `below` begins all but the first."""
-    if width is None or wide(text) <= width:
-        return [text]
-    indent = text[: len(text) - len(text.lstrip(" "))]
-    lines, line, begun = [], indent, False
-    for word in re.findall(r" *[^ ]+", text[len(indent) :]):
-        bare = word.lstrip(" ")
-        for number, piece in enumerate(_pieces(bare)):
-            added = word[: len(word) - len(bare)] + piece if begun and not number else piece
-            if begun and wide(line) + wide(added) > width:
-                lines.append(line)
-                line, added = below, piece
-            line, begun = line + added, True
-    return [*lines, line]
-
-
-def wide(text: str) -> int:
-    """Columns of a terminal that a text takes: Chinese letters take two."""
-    return len(text) if text.isascii() else sum(2 if east_asian_width(each) in "WF" else 1 for each in text)
-
-
-def _pieces(word: str) -> list[str]:
-    """A word, or the pieces of a long one: the factors of a formula, the folders of an address."""
-    return [word] if len(word) <= LONG else BEHIND.findall(word)
+def told_table(table: Table) -> Table:
+    """A table in the language that is spoken."""
+    if spoken() == "en":
+        return table
+    return table._replace(
+        title=told(table.title),
+        columns=tuple(map(told, table.columns)),
+        rows=[
+            tuple(Alarm(told(cell)) if isinstance(cell, Alarm) else told(cell) for cell in row) for row in table.rows
+        ],
+        notes=tuple(map(told, table.notes)),
+        last=tuple(map(told, table.last)),
+    )
 
 
 def _lines(table: Table, width: int | None, coloured: bool) -> Iterator[str]:
@@ -175,7 +162,7 @@ def _least(table: Table, column: int) -> int:
     """How wide a column has to be: for its figures as they are, for some words of its text, for a heading's words."""
     texts = _texts(table, column)
     widest = max(map(wide, texts))
-    least = max((wide(piece) for text in texts for word in text.split() for piece in _pieces(word)), default=0)
+    least = max((wide(piece) for text in texts for word in text.split() for piece in pieces(word)), default=0)
     cells = widest if table.align[column] == "r" else max(least, min(widest, COMFORT))
     return max([cells, *map(wide, table.columns[column].split())])
 
@@ -239,7 +226,7 @@ def _row(
 def to_markdown(tables: Iterable[Table]) -> str:
     """Tables as Markdown, with titles in bold and notes as paragraphs."""
     lines: list[str] = []
-    for table in tables:
+    for table in map(told_table, tables):
         if table.title:
             lines += [f"**{_without_html(table.title)}**", ""]
         if table.rows:

@@ -11,7 +11,10 @@ import pytest
 
 from llmcost.cli import main
 from llmcost.cli.command import COMMANDS
-from llmcost.report.tables import LONG, fill, wide
+from llmcost.report.phrases import untold
+from llmcost.report.tables import to_text
+from llmcost.report.words import VARIABLE
+from llmcost.report.wrapping import LONG, fill, wide
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = {
@@ -72,6 +75,31 @@ def shown(arguments, monkeypatch, width=None):
     return out.getvalue()
 
 
+SPECS = [path for folder in ("models", "hardware", "hardware/engines") for path in (ROOT / folder).rglob("*.yaml")]
+TITLES = [re.search(r"^title: (.*)", path.read_text("utf-8"), re.MULTILINE)[1] for path in SPECS]
+NAMES = {*re.findall(r"[A-Za-z-]+", " ".join([*TITLES, *(path.stem for path in SPECS)]))}
+TOLD_BY_SPECS = {"models deepseek-v3", "hardware", "hardware h100", "engines vllm"}  # notes and sources, as written
+
+
+@pytest.mark.parametrize("arguments", SHOWN)
+def test_in_chinese_no_english_word_is_left_and_no_line_is_longer_than_the_terminal(arguments, monkeypatch):
+    tables = []
+    monkeypatch.setenv(VARIABLE, "zh")
+    if not arguments.startswith("explain") and "--explain" not in arguments:
+        monkeypatch.setattr("llmcost.cli.output.print_tables", tables.extend)
+    explained = shown(arguments, monkeypatch)
+    plain, *pages = [
+        to_text(tables, width) if tables else shown(arguments, monkeypatch, width) for width in (None, 80, 60)
+    ]
+    assert re.search(r"[\u4e00-\u9fff]", plain)
+    if arguments not in TOLD_BY_SPECS:
+        said = re.sub(r"^  出处: .*|^.* = [^:\n]*|^.*  = .*", "", explained or plain, flags=re.MULTILINE)
+        assert [word for word in untold(said, "zh") if word not in NAMES] == [], "no Chinese in report/words.zh.json"
+    for width, page in zip((80, 60), pages, strict=True):
+        assert [line for line in page.splitlines() if wide(line) > width] == []
+        assert Counter(re.findall(r"[\u4e00-\u9fff]", plain)) - Counter(page) == Counter()
+
+
 def words(text):
     """Words, without the marks that join what stands below a row; none that is long enough to be broken."""
     return [word.strip(",;") for word in text.split() if len(word) <= LONG]
@@ -86,7 +114,7 @@ def test_no_line_is_longer_than_the_terminal_and_no_word_is_broken_or_lost(argum
         assert [line for line in page.splitlines() if wide(line) > width] == []
         if "explain" not in arguments:  # a pipe too breaks formulas, elsewhere
             assert Counter(words(plain)) - Counter(words(page)) == Counter()
-        pieces = [piece for word in plain.split() for piece in re.findall(r"[^\W_]{3,}", word)]
+        pieces = [piece for word in plain.split() for piece in re.findall(r"[A-Za-z0-9]{3,}", word)]
         assert [piece for piece in pieces if piece not in page] == []
 
 
