@@ -156,7 +156,9 @@ def _write_files(
 
     phases = ("prefill",) if result.traffic.decode.total_bytes is None else ("prefill", "decode")
     found = {phase: phase_operators(spec, chip, options, phase) for phase in phases}
-    error = f"{off_by(result.accuracy.prefill)} in prefill, {off_by(result.accuracy.decode)} in decode, on average"
+    bands = {phase: getattr(result.accuracy, phase) for phase in phases}
+    errors = [f"{off_by(band)} in {phase}" for phase, band in bands.items() if band.mean_error is not None]
+    error = f"{', '.join(errors)}, on average" if errors else ""
     files.write(
         lambda: Chart(
             f"{spec.title} on {result.workload.gpus:,} × {chip.title}",
@@ -166,7 +168,7 @@ def _write_files(
         tables,
         lambda: [
             *(operator_table(f"Operators of {phase}", each) for phase, each in found.items()),
-            assumptions([*result.workload._asdict().items()]),
+            assumptions(result.workload._asdict()),
             source_table(sources_of(spec, chip)),
         ],
     )
@@ -328,7 +330,8 @@ def _draw_operators(
     if place is None or place.peak_flops_per_s is None or place.bandwidth_bytes_per_s is None:
         raise InputError(f"--plot {files.plot}: nothing to draw, as no time is known")
     peaks = (place.peak_flops_per_s, place.bandwidth_bytes_per_s, result.workload.dtype)
-    basis = result.prefill.expected.basis
+    expected = {"prefill": result.prefill, "decode": result.decode, "train": result.training}[found.phase].expected
+    basis = expected.basis
     files.write(
         lambda: Chart(f"{spec.title} on {chip.title}", operator_panels(found, *peaks), caption(spec, chip, basis))
     )

@@ -185,7 +185,7 @@ def _write_files(
     files.write(
         lambda: Chart(f"{spec.title} on {question.gpus:,} × {chip.title}", panels, caption(spec, chip, basis)),
         tables,
-        lambda: [assumptions([*assumed.items()]), source_table(sources_of(spec, chip))],
+        lambda: [assumptions(assumed), source_table(sources_of(spec, chip))],
     )
 
 

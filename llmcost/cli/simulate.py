@@ -137,7 +137,7 @@ def _write_files(
         lambda: Chart(title, simulation_panels(found, spread), caption(spec, chip, basis)),
         lambda: simulation_tables(spec.title, chip.title, found, run.times.limits),
         lambda: [
-            assumptions([*(found.workload._asdict() | simulation._asdict()).items()]),
+            assumptions(found.workload._asdict() | simulation._asdict()),
             source_table(sources_of(spec, chip)),
         ],
     )

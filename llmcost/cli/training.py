@@ -102,13 +102,15 @@ def _write_files(files: o.Files, spec: "ModelSpec", chip: "HardwareSpec", option
     from llmcost.training.timeline import timeline
 
     rows = micro_batch_rows(setup_of(spec, chip, options, None)[0])
-    taken = options._asdict() | answer.run._asdict() | answer.layout._asdict()
+    error = "" if answer.accuracy.mean_error is None else band_in_words(answer.accuracy)
+    found = answer.run._asdict() | answer.layout._asdict()
+    taken = {name: found.get(name, given) for name, given in options._asdict().items()}
     files.write(
         lambda: Chart(
             f"{answer.model.title} on {answer.run.gpus:,} × {answer.hardware.title}",
             train_panels(answer, timeline(answer, rows)),
-            caption(spec, chip, answer.expected.basis, band_in_words(answer.accuracy)),
+            caption(spec, chip, answer.expected.basis, error),
         ),
         lambda: train_tables(answer),
-        lambda: [operator_table(rows), assumptions([*taken.items()]), source_table(sources_of(spec, chip))],
+        lambda: [operator_table(rows), assumptions(taken), source_table(sources_of(spec, chip))],
     )

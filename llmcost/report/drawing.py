@@ -277,11 +277,15 @@ def _draw_lying_bars(axes: Axes, panel: Panel) -> None:
     for row, end in zip(groups, ends, strict=True):
         text = f"{end:,.0f}" if float(end).is_integer() else significant(end)
         axes.annotate(text, (end, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7)
-    axes.set_yticks(groups, ["\n".join(wrap(name, LONG)) for name in panel.groups], fontsize=8)
+    axes.set_yticks(groups, ["\n".join(_wrapped(name)) for name in panel.groups], fontsize=8)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_xlim(0, 1.14 * max(ends) or 1)
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     axes.grid(visible=False, axis="y")
+
+
+def _wrapped(name: str) -> list[str]:
+    return [line for part in name.splitlines() for line in wrap(part, LONG)]
 
 
 def _draw_spans(axes: Axes, panel: Panel) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from llmcost.formulas.operators import OperatorRow, PhaseOperators
-from llmcost.ground.units import scaled, seconds
+from llmcost.ground.units import counted, scaled, seconds
 from llmcost.report.charts import Bars, Line, Panel
 from llmcost.serving.results import Estimate
 
@@ -25,6 +25,8 @@ def estimate_panels(e: Estimate, operators: Mapping[str, PhaseOperators]) -> lis
     """Memory of a GPU by part against what it has, and the kernels of each phase by operator. `operators`: by phase."""
     m = e.memory
     verdict = "fits" if m.fits else "DOES NOT FIT"
+    if e.serving is not None and m.fits:
+        verdict += f"; room for {counted(int(e.serving.max_concurrency), 'request')} at a time"
     parts = [
         Bars(f"{name} {scaled(getattr(m, field), 'B')}", number, [getattr(m, field) / 1e9])
         for number, (name, field) in enumerate(MEMORY.items())
@@ -62,7 +64,8 @@ def time_panel(title: str, note: str, rows: Sequence[OperatorRow]) -> Panel:
     for row in rows:
         times[row.operator, row.part] = times.get((row.operator, row.part), 0) + 1e3 * (row.seconds or 0)
     timed = sorted(((time, *name) for name, time in times.items() if time), reverse=True)
-    shown, others = timed[:MOST_ROWS], timed[MOST_ROWS:]
+    most = MOST_ROWS if len(timed) > MOST_ROWS + 1 else len(timed)
+    shown, others = timed[:most], timed[most:]
     names = [name for _, name, _ in shown] + [f"{len(others)} others"] * bool(others)
     bars = []
     for number, part in enumerate(parts):

@@ -6,10 +6,11 @@ A page needs no other file and runs no script. All text is escaped; only web add
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 from llmcost.ground import __version__
+from llmcost.ground.units import significant
 from llmcost.report.charts import Chart
 from llmcost.report.drawing import draw
 from llmcost.report.palette import DARK, LIGHT, Palette
@@ -96,14 +97,26 @@ def _cell(text: str, side: str) -> str:
     return f"<td{kind}>{shown}</td>"
 
 
-def assumptions(pairs: Sequence[tuple[str, object]]) -> Table:
+def assumptions(given: Mapping[str, object]) -> Table:
     """What an answer takes for granted: every option by its name, as it was given or chosen."""
-    rows = [
-        (name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
-        for name, value in pairs
-        if value is not None and value != ""
-    ]
-    return Table("Assumptions", ("option", "value"), "ll", rows)
+    known = {name.replace("_", " "): value for name, value in given.items() if value not in (None, "", ())}
+    return Table("Assumptions", ("option", "value"), "ll", [(name, _value(value)) for name, value in known.items()])
+
+
+def _value(value: object) -> str:
+    """An option's value as text; of several, or of a record, each."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return significant(value)
+    if isinstance(value, tuple):
+        names: Sequence[str] = getattr(value, "_fields", ())
+        texts = [_value(each) for each in value]
+        heads = [f"{name.replace('_', ' ')} " for name in names] or [""] * len(texts)
+        return ", ".join(head + text for head, text in zip(heads, texts, strict=True))
+    return str(value)
 
 
 def source_table(rows: Sequence[tuple[str, str, str]]) -> Table:

@@ -110,7 +110,7 @@ def test_cells_of_a_page_are_escaped_and_alarms_stand_out():
     table = Table(
         "<i>", ("<a>", "b"), "lr", [("  <b>", Alarm("DOES <NOT> FIT")), ("javascript:x", "http://x")], ("<u>",)
     )
-    text = page(Chart("<t>", []), [table], [assumptions([("batch_prompts", 1000), ("none", None), ("dtype", "<x>")])])
+    text = page(Chart("<t>", []), [table], [assumptions({"batch_prompts": 1000, "none": None, "dtype": "<x>"})])
     assert '<td class="in">&lt;b&gt;</td><td class="r alarm">DOES &lt;NOT&gt; FIT</td>' in text
     assert "batch prompts</td><td>1,000" in text
     assert "none" not in text
