@@ -68,7 +68,7 @@ def estimate(
     refuse_of_a_gpu(options, chip)
     _refuse_of_tables(basis, hw, form, training=training)
     wanted = ["--launch"] * launch + ["--log"] * log
-    launching.check(wanted=wanted, engine=options.engine, others=["--breakdown"] * breakdown)
+    launching.check(wanted=wanted, engine=options.engine, others=["--breakdown"] * breakdown + files.given())
     if wanted and chip is None:
         raise InputError(f"{wanted[0]}: on which GPU? name one with --hw")
     _check_files(files, model, hw)
@@ -330,8 +330,13 @@ def _draw_operators(
     if place is None or place.peak_flops_per_s is None or place.bandwidth_bytes_per_s is None:
         raise InputError(f"--plot {files.plot}: nothing to draw, as no time is known")
     peaks = (place.peak_flops_per_s, place.bandwidth_bytes_per_s, result.workload.dtype)
-    expected = {"prefill": result.prefill, "decode": result.decode, "train": result.training}[found.phase].expected
-    basis = expected.basis
+    bases = {
+        "prefill": result.prefill.expected.basis,
+        "decode": result.decode.expected.basis,
+        "train": result.training.expected.basis,
+    }
     files.write(
-        lambda: Chart(f"{spec.title} on {chip.title}", operator_panels(found, *peaks), caption(spec, chip, basis))
+        lambda: Chart(
+            f"{spec.title} on {chip.title}", operator_panels(found, *peaks), caption(spec, chip, bases[found.phase])
+        )
     )

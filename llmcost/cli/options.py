@@ -49,6 +49,10 @@ class Files(NamedTuple):
         Option("Write a report: charts, tables, assumptions, sources, errors (needs matplotlib).", metavar="FILE"),
     ] = None
 
+    def given(self) -> list[str]:
+        """The options that are given, as they are typed."""
+        return [f"--{name}" for name, path in self._asdict().items() if path is not None]
+
     def ready(self, *inputs: str) -> None:
         """Raise InputError, before anything is computed, for files that cannot be written, or are `inputs`."""
         if not any(self):

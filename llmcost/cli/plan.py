@@ -104,7 +104,7 @@ def plan(
     chip = load_hardware(hw)
     if launch and not serve:
         raise InputError("--launch: of serving; give --serve too")
-    launching.check(wanted=["--launch"] * launch, engine=serving.get("engine"))
+    launching.check(wanted=["--launch"] * launch, engine=serving.get("engine"), others=files.given())
     files.ready(model, hw)
     held = spelled_out({name: training.pop(name) for name in AXES if name in training}, Options)
     if serve:

@@ -79,7 +79,7 @@ def simulate(
     files.ready(*[each for each in (model, hw, simulation.trace, trace_out) if each is not None])
     if trace_out is not None:
         check_place(Path(trace_out))
-    launching.check(wanted=["--launch"] * launch, engine=options.engine)
+    launching.check(wanted=["--launch"] * launch, engine=options.engine, others=files.given())
     more: dict[str, Any] = {}
     run = Run(spec, chip, options, simulation)
     if options.engine is not None and simulation.prefill_gpus is None and (launch or form.json):

@@ -163,6 +163,23 @@ def test_one_file_is_not_written_twice_nor_over_what_is_read(cli, tmp_path):
     assert "is what is read here" in answer.err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("estimate",),
+        ("plan", "--gpus", "2", "--serve"),
+        ("simulate", "--rate", "4", "--requests", "20"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--plot", "--html"])
+def test_lines_alone_come_without_files(cli, tmp_path, command, option):
+    given = ("llama3-8b", "--hw", "h100", "--engine", "vllm", "--launch", option, tmp_path / "x.html")
+    answer = cli(command[0], *given, *command[1:])
+    assert (answer.code, answer.out) == (2, "")
+    assert f"--launch prints lines alone: leave {option} away" in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_computation_that_fails_leaves_the_file_as_it_was(cli, tmp_path):
     path = tmp_path / "x.html"
     path.write_text("before", "utf-8")
