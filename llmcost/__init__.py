@@ -318,7 +318,7 @@ def sweep(
     Keywords are those of `estimate`, each with one value or several. `metrics`: figures by their path in the JSON, or
     its end; None: memory and speeds. Combinations that contradict each other are left out.
 
-        pandas.DataFrame(sweep("llama3-8b", ["h100", "a100"], batch=[1, 2, 4], context=range(1024, 8193, 1024)))
+        sweep("llama3-8b", ["h100", "a100"], batch=[1, 2, 4], context=range(1024, 8193, 1024)).to_pandas()
 
     Raises InputError for a value that makes no sense by itself, an unknown figure, or where no combination is left;
     TypeError for a keyword that is no option.

@@ -25,7 +25,7 @@ def accuracy(
     ] = None,
     profile: Annotated[str | None, Option("Predict by this profile instead of the defaults.", metavar="FILE")] = None,
     kind: Annotated[str | None, Option("inference, training or micro.", metavar="KIND", default="all of them")] = None,
-    plot: o.Plot = None,
+    files: Annotated[o.Files, Takes(o.Files, only=("plot",))],
     worst: Annotated[int, count("Also list the N predictions that are furthest off.", least=0)] = 0,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -38,20 +38,19 @@ def accuracy(
     from llmcost.accuracy.score import check, chosen
     from llmcost.accuracy.scoreboard import scoreboard
     from llmcost.cli.output import waiting
-    from llmcost.report import charts
     from llmcost.report.accuracy import accuracy_tables
-    from llmcost.report.accuracy_charts import TITLE, accuracy_panels
+    from llmcost.report.accuracy_charts import CAPTION, TITLE, accuracy_panels
+    from llmcost.report.charts import Chart
     from llmcost.specs.profile import load_profile
 
-    if plot is not None:
-        charts.check(Path(plot))
+    files.ready(*([] if profile is None else [profile]))
     if profile is not None:
         gpu = gpu or load_profile(Path(profile)).hardware
     cases = chosen(source, gpu, engine, kind)
     with waiting("predicting what was measured"):
         board = scoreboard(cases, check(cases, profile), worst, profile=profile)
-    if plot is not None:
-        charts.save(Path(plot), f"{TITLE}: {len(board.figures):,} published figures", accuracy_panels(board))
+    title = f"{TITLE}: {len(board.figures):,} published figures"
+    files.write(lambda: Chart(title, accuracy_panels(board), [CAPTION]))
     rows = board.rows()
     form.show(
         board.to_dict,

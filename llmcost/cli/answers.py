@@ -16,6 +16,7 @@ from llmcost.serving.options import BASES, LAYOUT, MIXES, PHASES, Options
 
 if TYPE_CHECKING:
     from llmcost.formulas.explanations import Explanations
+    from llmcost.formulas.operators import PhaseOperators
     from llmcost.formulas.serving import Explanation
     from llmcost.model.spec import ModelSpec
     from llmcost.report.estimate import Shown
@@ -50,6 +51,7 @@ def estimate(
         ),
     ] = None,
     training: Annotated[bool, flag("Also training on one GPU, by the prompt's length.")] = False,
+    files: Annotated[o.Files, Takes(o.Files)],
     money: Annotated[Money, Takes(Money)],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -68,9 +70,10 @@ def estimate(
     refuse_of_a_gpu(options, chip)
     _refuse_of_tables(basis, hw, form, training=training)
     wanted = ["--launch"] * launch + ["--log"] * log
-    launching.check(wanted=wanted, engine=options.engine, others=["--breakdown"] * breakdown)
+    launching.check(wanted=wanted, engine=options.engine, others=["--breakdown"] * breakdown + files.given())
     if wanted and chip is None:
         raise InputError(f"{wanted[0]}: on which GPU? name one with --hw")
+    _check_files(files, model, hw)
     result = compute(spec, chip, options)
     o.note_torn(spec, result.workload)
     cost = _cost(result, chip, money)
@@ -102,6 +105,8 @@ def estimate(
             spec, result, _shown(options, basis, training=training)._replace(cost=cost, remedies=remedies)
         )
 
+    if chip is not None and any(files):
+        _write_files(files, spec, chip, options, result, tables)
     if not breakdown:
         form.show(
             document,
@@ -133,6 +138,51 @@ def _refuse_of_tables(basis: str | None, hw: str | None, form: o.Form, *, traini
             raise InputError(f"{name}: of the tables; JSON and CSV have every basis, and training")
         if given and hw is None:
             raise InputError(f"{name}: times need a GPU; give it too, with --hw")
+
+
+def _check_files(files: o.Files, model: str, hw: str | None) -> None:
+    """Raise InputError for charts and reports that cannot be made or written."""
+    for name, path in files._asdict().items():
+        if path is not None and hw is None:
+            raise InputError(f"--{name} {path}: times and memory need a GPU; give it too, with --hw")
+    files.ready(model, *([] if hw is None else [hw]))
+
+
+def _write_files(
+    files: o.Files,
+    spec: "ModelSpec",
+    chip: "HardwareSpec",
+    options: Options,
+    result: "Estimate",
+    tables: "Callable[[], list[Table]]",
+) -> None:
+    """Draw an estimate, and write its report."""
+    from llmcost.formulas.operators import phase_operators
+    from llmcost.report.charts import Chart
+    from llmcost.report.estimate_charts import estimate_panels
+    from llmcost.report.figures import off_by
+    from llmcost.report.ops import operator_table
+    from llmcost.report.page import assumptions, source_table
+    from llmcost.report.sources import caption, sources_of
+
+    phases = ("prefill",) if result.traffic.decode.total_bytes is None else ("prefill", "decode")
+    found = {phase: phase_operators(spec, chip, options, phase) for phase in phases}
+    bands = {phase: getattr(result.accuracy, phase) for phase in phases}
+    errors = [f"{off_by(band)} in {phase}" for phase, band in bands.items() if band.mean_error is not None]
+    error = f"{', '.join(errors)}, on average" if errors else ""
+    files.write(
+        lambda: Chart(
+            f"{spec.title} on {result.workload.gpus:,} × {chip.title}",
+            estimate_panels(result, found),
+            caption(spec, chip, result.prefill.expected.basis, error),
+        ),
+        tables,
+        lambda: [
+            *(operator_table(f"Operators of {phase}", each) for phase, each in found.items()),
+            assumptions(result.workload._asdict()),
+            source_table(sources_of(spec, chip)),
+        ],
+    )
 
 
 def _cost(result: "Estimate", chip: "HardwareSpec | None", money: Money) -> "Cost | None":
@@ -237,6 +287,7 @@ def ops(
     options: Annotated[Options, Takes(Options, without=BEYOND_A_PASS)],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
+    files: Annotated[o.Files, Takes(o.Files, only=("plot",))],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Every operator of MODEL: shapes, FLOPs, parameters, bytes, arithmetic intensity; with a GPU, time and share.
@@ -250,7 +301,10 @@ def ops(
 
     spec, chip = o.load_model(model, kind, options, allow_unknown), None if hw is None else load_hardware(hw)
     refuse_of_a_gpu(options, chip)
+    _check_files(files, model, hw)
     found = phase_operators(spec, chip, options, phase)
+    if chip is not None and any(files):
+        _draw_operators(files, spec, chip, options, found)
     where = " on one GPU" * any(getattr(options, name) not in (None, 1) for name in LAYOUT[:-1])
     counted = (
         "FLOPs of every (query, key) pair, rates of those that a causal mask leaves; "
@@ -262,4 +316,30 @@ def ops(
         lambda: (OperatorRow._fields, found.operators),
         lambda: [operator_table(title, found)],
         spec.unknown_keys,
+    )
+
+
+def _draw_operators(
+    files: o.Files, spec: "ModelSpec", chip: "HardwareSpec", options: Options, found: "PhaseOperators"
+) -> None:
+    """Draw the operators under the roofline of one GPU. Raises InputError where its peaks are not known."""
+    from llmcost.report.charts import Chart
+    from llmcost.report.estimate_charts import operator_panels
+    from llmcost.report.sources import caption
+    from llmcost.serving.estimate import estimate as compute
+
+    result = compute(spec, chip, options)
+    place = result.hardware
+    if place is None or place.peak_flops_per_s is None or place.bandwidth_bytes_per_s is None:
+        raise InputError(f"--plot {files.plot}: nothing to draw, as no time is known")
+    peaks = (place.peak_flops_per_s, place.bandwidth_bytes_per_s, result.workload.dtype)
+    bases = {
+        "prefill": result.prefill.expected.basis,
+        "decode": result.decode.expected.basis,
+        "train": result.training.expected.basis,
+    }
+    files.write(
+        lambda: Chart(
+            f"{spec.title} on {chip.title}", operator_panels(found, *peaks), caption(spec, chip, bases[found.phase])
+        )
     )

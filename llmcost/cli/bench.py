@@ -97,6 +97,7 @@ def bench(
     plot: Annotated[
         str | None, Option("Draw charts into a folder, as SVG (needs matplotlib).", metavar="FOLDER")
     ] = None,
+    files: Annotated[o.Files, Takes(o.Files, only=("html",))],
     rows: Annotated[bool, flag("Also list every kernel.")] = False,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -122,14 +123,16 @@ def bench(
         "output": output,
         "compare": compare,
         "plot": plot,
+        "html": files.html,
         "rows": rows,
     }
     threshold = _threshold(compare, fail_above)
     old = None if compare is None else load_profile(Path(compare))  # before anything is measured
     _check_places(output, plot, (compare, profile, model))
+    files.ready(*[each for each in (model, hw, profile, show, resume, compare, output) if each is not None])
 
     def report(profile: "Profile", before: "list[Table] | None" = None) -> None:
-        _report(profile, old, threshold, fail_above, plot, rows, form, before)
+        _report(profile, old, threshold, fail_above, plot, files, rows, form, before)
 
     if show is not None:
         _refuse(f"--show {show} measures nothing: leave {{}} out", {"MODEL": model} | _named(measuring))
@@ -310,6 +313,7 @@ def _report(
     threshold: float,
     fail_above: str | None,
     plot: str | None,
+    files: o.Files,
     rows: bool,
     form: o.Form,
     before: "list[Table] | None",
@@ -339,6 +343,12 @@ def _report(
         print(to_text(changed), end="", file=sys.stderr)
     else:
         show_tables(changed if alone else [*(before or []), *bench_tables(summary, rows=rows), *changed], form.markdown)
+    if any(files):
+        from llmcost.report.bench_plots import bench_chart
+
+        files.write(
+            lambda: bench_chart(summary), lambda: [*(before or []), *bench_tables(summary, rows=rows), *changed]
+        )
     if plot is not None:
         from llmcost.cli.output import say
         from llmcost.report.bench_plots import write_plots

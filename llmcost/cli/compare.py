@@ -1,6 +1,5 @@
 """`llmcost compare`: models and GPUs side by side."""
 
-from pathlib import Path
 from typing import Annotated
 
 from llmcost.cli import options as o
@@ -20,7 +19,7 @@ def compare(
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
     money: Annotated[Money, Takes(Money)],
-    plot: o.Plot = None,
+    files: Annotated[o.Files, Takes(o.Files, only=("plot",))],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Every MODEL on every GPU, and under every engine, side by side at the same batch and context.
@@ -32,14 +31,18 @@ def compare(
     from llmcost.search.compare import compare as compute
 
     money.refuse_lone_pue()
+    files.ready(*models, *hw)
     specs, chips = [o.load_model(name, kind, given, allow_unknown) for name in models], o.load_chips(hw)
     distinct("MODEL", [spec.name for spec in specs])
     engines = spelled_out({"engine": given.pop("engine")}, Options)["engine"] if "engine" in given else ()
     found = compute(specs, chips, Options(**given), money.prices(chips), engines)
-    if plot is not None:
-        from llmcost.report import charts
+    if any(files):
+        from llmcost.report.charts import Chart
+        from llmcost.report.sources import caption_of_several
 
-        charts.save(Path(plot), "Models and GPUs compared", comparison_panels(found.entries, money.asked()))
+        bases = list(dict.fromkeys(entry.estimate.prefill.expected.basis for entry in found.entries))
+        below = caption_of_several(specs, chips, bases)
+        files.write(lambda: Chart("Models and GPUs compared", comparison_panels(found.entries, money.asked()), below))
         if not any(form):
             return
     form.show(

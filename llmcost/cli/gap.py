@@ -23,7 +23,7 @@ def gap(
     options: Annotated[Options, Takes(Options, without=BEYOND_A_PASS)],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
-    plot: o.Plot = None,
+    files: Annotated[o.Files, Takes(o.Files, only=("plot",))],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Where a measured step and the predicted one differ: kernels of a trace beside the model's operators.
@@ -35,12 +35,13 @@ def gap(
     from llmcost.report.gap import COLUMNS, document, flat, gap_panels, gap_tables
     from llmcost.specs.catalog import load_hardware
 
-    if plot is not None:
-        from llmcost.report import charts
-
-        charts.check(Path(plot))
+    files.ready(trace, model, hw)
     spec, chip = o.load_model(model, kind, options, allow_unknown), load_hardware(hw)
     found = compare(read_trace(Path(trace)), spec, chip, options, phase)
     form.show(lambda: document(found), lambda: (COLUMNS, flat(found)), lambda: gap_tables(found), spec.unknown_keys)
-    if plot is not None:
-        charts.save(Path(plot), f"{spec.title} on {chip.title}", gap_panels(found))
+    if any(files):
+        from llmcost.report.charts import Chart
+
+        files.write(
+            lambda: Chart(f"{spec.title} on {chip.title}", gap_panels(found), [f"Measured: {Path(trace).name}"])
+        )

@@ -10,6 +10,7 @@ from llmcost.report.words import LANGUAGES, VARIABLE, speak
 
 if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
+    from llmcost.report.charts import Chart
     from llmcost.report.tables import Table
     from llmcost.serving.options import Workload
     from llmcost.specs.hardware import HardwareSpec
@@ -36,7 +37,70 @@ Hardware = Annotated[
 SeveralHardware = Annotated[
     list[str], Option("GPUs: shipped names, aliases, or paths to YAML specs.", metavar="HW,...", repeated=True)
 ]
-Plot = Annotated[str | None, Option("Draw charts, .png or .svg (needs matplotlib).", metavar="FILE")]
+
+
+class Files(NamedTuple):
+    """Files that an answer is written to beside what is printed."""
+
+    plot: Annotated[
+        str | None, Option("Draw charts: .png, .svg, .pdf or .html (needs matplotlib).", metavar="FILE")
+    ] = None
+    html: Annotated[
+        str | None,
+        Option("Write a report: charts, tables, assumptions, sources, errors (needs matplotlib).", metavar="FILE"),
+    ] = None
+
+    def given(self) -> list[str]:
+        """The options that are given, as they are typed."""
+        return [f"--{name}" for name, path in self._asdict().items() if path is not None]
+
+    def ready(self, *inputs: str) -> None:
+        """Raise InputError, before anything is computed, for files that cannot be written, or are `inputs`."""
+        if not any(self):
+            return
+        from pathlib import Path
+
+        from llmcost.ground.files import check_place, refuse_input
+        from llmcost.report import saving
+
+        if self.plot is not None:
+            saving.check(Path(self.plot))
+        if self.html is not None:
+            if Path(self.html).suffix.lower() not in (".html", ".htm"):
+                raise InputError(f"--html {self.html}: the name ends in .html")
+            saving.require_matplotlib("--html")
+        given = [Path(each) for each in self if each is not None]
+        for path in given:
+            refuse_input(path, *inputs)
+            check_place(path)
+        if len({path.resolve() for path in given}) < len(given):
+            raise InputError(f"--plot {self.plot} and --html {self.html}: choose two files")
+
+    def write(
+        self,
+        chart: Callable[[], "Chart"],
+        tables: Callable[[], Iterable["Table"]] = tuple,
+        sections: Callable[[], Iterable["Table"]] = tuple,
+    ) -> None:
+        """Write the files that are asked for; the report has the tables of the answer, then `sections`."""
+        if not any(self):
+            return
+        from pathlib import Path
+
+        from llmcost.ground.files import write_file
+        from llmcost.report import saving
+
+        drawn = chart()
+        if self.plot is not None and not drawn.panels:
+            from llmcost.cli.output import say
+
+            say(f"--plot {self.plot}: nothing to draw")
+        elif self.plot is not None:
+            saving.save(Path(self.plot), drawn)
+        if self.html is not None:
+            from llmcost.report.page import page
+
+            write_file(Path(self.html), page(drawn, tables(), sections()))
 
 
 class Form(NamedTuple):

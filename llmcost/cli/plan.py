@@ -1,5 +1,7 @@
 """`llmcost plan`: the best layout for a training step or to serve, and why the others lose."""
 
+from collections.abc import Callable
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +15,18 @@ from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import count, flag, number
 from llmcost.ground.units import parse_milliseconds
+from llmcost.serving.options import DEGREES
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.training.options import Options
 
 if TYPE_CHECKING:
-    from llmcost.search.plan_serving import ServingCandidate, ServingQuestion
+    from llmcost.report.charts import Panel
+    from llmcost.report.tables import Table
+    from llmcost.search.plan_serving import ServingCandidate, ServingPlan, ServingQuestion
+    from llmcost.search.plan_training import TrainingPlan
     from llmcost.serving.launch_figures import Asked
 
+EVERY = 10**9  # layouts: all of them
 AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")  # what is searched
 HELD = ("schedule", "context_parallel")  # one for all layouts
 RECIPE = ("optimizer", "unfused_attention", "kernels", "overlap", "lora_rank", "lora_targets", "qlora")
@@ -73,6 +80,7 @@ def plan(
     launch: LaunchAlone = False,
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
+    files: Annotated[o.Files, Takes(o.Files)],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """The fastest of every legal layout of a training step of MODEL, and why the others lose.
@@ -96,19 +104,29 @@ def plan(
     chip = load_hardware(hw)
     if launch and not serve:
         raise InputError("--launch: of serving; give --serve too")
-    launching.check(wanted=["--launch"] * launch, engine=serving.get("engine"))
+    launching.check(wanted=["--launch"] * launch, engine=serving.get("engine"), others=files.given())
+    files.ready(model, hw)
     held = spelled_out({name: training.pop(name) for name in AXES if name in training}, Options)
     if serve:
         chosen = ServingOptions(**serving, **training)
         asked = ask_serving(spec, chip, gpus, chosen, held, ttft, tpot, money.price_of(chip), money.pue)
         with waiting("trying layouts"):
-            found: ServingPlan | TrainingPlan = plan_serving(asked, top)
+            whole = plan_serving(asked, EVERY)
+        found: ServingPlan | TrainingPlan = whole._replace(best=whole.best[:top])
+        write = partial(_write_serving, files, whole)
     else:
         money.refuse_lone_pue()
         kinds: dict[str, Any] = {name: serving.get(name) for name in ("dtype", "engine")}
         options = Options(gpus=gpus, price=money.price_of(chip), **kinds, **training)
         with waiting("trying layouts"):
             found = plan_training(ask(spec, chip, options, held, serving.get("memory_utilization")), top)
+        write = partial(_write_training, files, found)
+
+    def tables() -> "list[Table]":
+        return serving_tables(found) if isinstance(found, ServingPlan) else plan_tables(found)
+
+    if any(files):
+        write(tables)
     more: dict[str, Any] = {}
     if isinstance(found, ServingPlan) and found.best and serving.get("engine") is not None:
         best = _asked(asked, found.best[0], model)
@@ -119,11 +137,56 @@ def plan(
     form.show(
         lambda: found.to_dict() | more,
         lambda: (found.columns, [list(row.values()) for row in found.rows()]),
-        lambda: serving_tables(found) if isinstance(found, ServingPlan) else plan_tables(found),
+        tables,
         spec.unknown_keys,
     )
     if not found.best:
         raise typer.Exit(1)
+
+
+def _write_training(files: o.Files, found: "TrainingPlan", tables: "Callable[[], list[Table]]") -> None:
+    """Draw a plan to train, and write its report."""
+    from llmcost.report.plan_charts import training_panels
+
+    asked = found.question
+    base = {name: getattr(asked.base, name) for name in ("global_batch", *HELD)}
+    given = {"gpus": asked.gpus, "seq": asked.seq} | base
+    assumed = given | asked.recipe._asdict() | {"price": asked.price}
+    _write_files(files, found, training_panels(found), tables, asked.efficiency.basis, assumed)
+
+
+def _write_serving(files: o.Files, whole: "ServingPlan", tables: "Callable[[], list[Table]]") -> None:
+    """Draw a plan to serve, with all layouts that serve anybody, and write its report."""
+    from llmcost.report.plan_charts import serving_panels
+    from llmcost.search.pareto import points
+    from llmcost.serving.estimate import machine_of
+
+    asked = whole.question
+    _, _, reached = machine_of(asked.hardware, asked.workload)
+    limits = {"ttft": asked.ttft, "tpot": asked.tpot, "price": asked.price, "pue": asked.pue}
+    assumed = asked.workload._asdict() | dict.fromkeys((*DEGREES, "batch", "gpus")) | {"gpus": asked.gpus} | limits
+    _write_files(files, whole, serving_panels(whole, points(asked)), tables, reached.basis, assumed)
+
+
+def _write_files(
+    files: o.Files,
+    found: "ServingPlan | TrainingPlan",
+    panels: "list[Panel]",
+    tables: "Callable[[], list[Table]]",
+    basis: str,
+    assumed: dict[str, Any],
+) -> None:
+    from llmcost.report.charts import Chart
+    from llmcost.report.page import assumptions, source_table
+    from llmcost.report.sources import caption, sources_of
+
+    question = found.question
+    spec, chip = question.model, question.hardware
+    files.write(
+        lambda: Chart(f"{spec.title} on {question.gpus:,} × {chip.title}", panels, caption(spec, chip, basis)),
+        tables,
+        lambda: [assumptions(assumed), source_table(sources_of(spec, chip))],
+    )
 
 
 def _asked(question: "ServingQuestion", best: "ServingCandidate", name: str) -> "Asked":

@@ -20,6 +20,7 @@ from llmcost.simulation.options import SimulationOptions
 if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
     from llmcost.serving.launch_figures import Asked
+    from llmcost.simulation.results import Simulation
     from llmcost.simulation.run import Run
     from llmcost.specs.hardware import HardwareSpec
 
@@ -54,7 +55,7 @@ def simulate(
     money: Annotated[Money, Takes(Money)],
     kind: o.ReadAs = None,
     trace_out: Annotated[str | None, Option("Write every step as a trace for Perfetto.", metavar="FILE")] = None,
-    plot: o.Plot = None,
+    files: Annotated[o.Files, Takes(o.Files)],
     launch: LaunchAlone = False,
     allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
@@ -67,9 +68,7 @@ def simulate(
     """
     from llmcost.cli.output import waiting
     from llmcost.ground.files import check_place
-    from llmcost.report import charts
     from llmcost.report.simulate import REQUEST_COLUMNS, request_row, simulation_tables
-    from llmcost.report.simulate_charts import NAMES, SHARES, simulation_panels
     from llmcost.simulation.run import Run
     from llmcost.specs.catalog import load_hardware
 
@@ -77,11 +76,10 @@ def simulate(
         raise InputError("--timeline: it is part of the JSON document; give --json too")
     spec, chip = o.load_model(model, kind, options, allow_unknown), load_hardware(hw)
     simulation = simulation._replace(price=money.price_of(chip), pue=money.pue)
-    if plot is not None:
-        charts.check(Path(plot))
+    files.ready(*[each for each in (model, hw, simulation.trace, trace_out) if each is not None])
     if trace_out is not None:
         check_place(Path(trace_out))
-    launching.check(wanted=["--launch"] * launch, engine=options.engine)
+    launching.check(wanted=["--launch"] * launch, engine=options.engine, others=files.given())
     more: dict[str, Any] = {}
     run = Run(spec, chip, options, simulation)
     if options.engine is not None and simulation.prefill_gpus is None and (launch or form.json):
@@ -100,9 +98,8 @@ def simulate(
         except KeyboardInterrupt:
             interrupted = True
     found = run.result(interrupted)
-    if plot is not None:
-        spread = {name: run.times.below(name, SHARES) for name in NAMES}
-        charts.save(Path(plot), f"{spec.title} on {chip.title}: what requests see", simulation_panels(found, spread))
+    if any(files):
+        _write_files(files, spec, chip, simulation, run, found)
     found = found if simulation.timeline else found._replace(timeline=())
     form.show(
         lambda: found.to_dict() | more,
@@ -112,6 +109,38 @@ def simulate(
     )
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _write_files(
+    files: o.Files,
+    spec: "ModelSpec",
+    chip: "HardwareSpec",
+    simulation: SimulationOptions,
+    run: "Run",
+    found: "Simulation",
+) -> None:
+    """Draw a run, and write its report."""
+    from llmcost.report.charts import Chart
+    from llmcost.report.page import assumptions, source_table
+    from llmcost.report.simulate import simulation_tables
+    from llmcost.report.simulate_charts import NAMES, SHARES, simulation_panels
+    from llmcost.report.sources import caption, sources_of
+    from llmcost.serving.estimate import machine_of, workload_of
+    from llmcost.simulation.run import lengths_of
+
+    prompt, output = lengths_of(spec, run.options)
+    w = workload_of(spec, chip, run.options._replace(prompt=prompt, output=output, rate=None, requests=None))
+    basis = machine_of(chip, w)[2].basis
+    spread = {name: run.times.below(name, SHARES) for name in NAMES}
+    title = f"{spec.title} on {chip.title}: what requests see"
+    files.write(
+        lambda: Chart(title, simulation_panels(found, spread), caption(spec, chip, basis)),
+        lambda: simulation_tables(spec.title, chip.title, found, run.times.limits),
+        lambda: [
+            assumptions(found.workload._asdict() | simulation._asdict()),
+            source_table(sources_of(spec, chip)),
+        ],
+    )
 
 
 def _asked(

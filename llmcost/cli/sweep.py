@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Rows: TypeAlias = "Callable[[Collection[str]], Blocks]"
 
 MOST = 10**7  # points without --yes: seconds to compute, a gigabyte of CSV
+PICTURES = (".png", ".svg", ".pdf", ".html")  # names of files that rows are not written to
 MOST_ROWS = 10**4  # of a table, which has to be laid out as a whole
 MOST_REASONS = 4  # why combinations are left out, each a line
 
@@ -52,7 +53,7 @@ def sweep(
         str | None, Option("Where to write the rows; .csv, .json or .md says in which form.", metavar="FILE", long="-o")
     ] = None,
     parquet: Annotated[str | None, Option("Write a Parquet file (needs pyarrow).", metavar="FILE")] = None,
-    plot: o.Plot = None,
+    files: Annotated[o.Files, Takes(o.Files, only=("plot",))],
     yes: Annotated[bool, flag(f"Go on with more than {MOST:,} combinations.")] = False,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -69,7 +70,6 @@ def sweep(
     Example: llmcost sweep llama3-8b --hw h100,a100 --batch 1..256:x4 --dtype bf16,fp8
     """  # noqa: D301 - \b keeps the lines of a paragraph as they are
     from llmcost.ground.files import draft_of, refuse_input
-    from llmcost.report import charts
     from llmcost.report.sweep import write_parquet
     from llmcost.search.sweep_rows import axes_of
 
@@ -78,13 +78,14 @@ def sweep(
         if parquet is not None:
             raise InputError(f"-o {file} and --parquet {parquet}: one Parquet file is written")
         file, parquet = None, file
-    places = [path for path in (file, parquet, plot) if path is not None]
+    places = [path for path in (file, parquet, files.plot) if path is not None]
     for number, path in enumerate(places):
         refuse_input(Path(path), model, *hw)
         if Path(path) in map(Path, places[:number]):
             raise InputError(f"{path}: is written to twice; choose another file for one of them")
-    if file is not None and not named and Path(file).suffix in charts.FORMATS:
+    if file is not None and not named and Path(file).suffix in PICTURES:
         raise InputError(f"-o {file}: rows are written in text; for a chart give --plot {file}")
+    files.ready()
     grid = _grid(o.load_model(model, kind, given, allow_unknown), o.load_chips(hw), given, yes)
     axes = axes_of(given)
     columns = axes | {path: path for path in _metrics(grid, metric)}
@@ -92,11 +93,11 @@ def sweep(
     if parquet is not None:
         with draft_of(Path(parquet)) as draft:
             write_parquet(draft, columns, rows(columns.values()))
-    if plot is not None:
-        _draw(Path(plot), grid.model.title, axes, rows, number)
+    if any(files):
+        _draw(files, grid, axes, rows, number)
     forms = {".csv": form.csv, ".json": form.json, ".md": form.markdown}
     ending = next((each for each, chosen in forms.items() if chosen), Path(file).suffix if file else None)
-    if file or ending or not (parquet or plot):
+    if file or ending or not (parquet or any(files)):
         _write(grid, columns, rows, number, ending, Path(file) if file else None)
 
 
@@ -182,15 +183,20 @@ def _rows(grid: "Sweep", sort: str | None, top: int | None, fits: bool) -> tuple
     return (lambda paths: grid.at(points, paths)), len(points)
 
 
-def _draw(path: Path, model: str, axes: Mapping[str, str], rows: Rows, number: int) -> None:
+def _draw(files: o.Files, grid: "Sweep", axes: Mapping[str, str], rows: Rows, number: int) -> None:
     """Draw the charts of a sweep. Raises InputError for too many points."""
-    from llmcost.report import charts
+    from llmcost.report.charts import Chart
+    from llmcost.report.sources import caption_of_several
     from llmcost.report.sweep import rows_of
-    from llmcost.report.sweep_charts import MOST_POINTS, PATHS, chart_title, sweep_panels
+    from llmcost.report.sweep_charts import MOST_POINTS, OUTPUT, PATHS, SERVED, chart_title, sweep_panels
 
-    charts.check(path)  # before the points are computed
     if number > MOST_POINTS:
         raise InputError(f"--plot: {number:,} points, of which {MOST_POINTS:,} can be drawn: choose fewer values")
-    paths = list(dict.fromkeys([*axes.values(), *PATHS]))
+    basis = "decode.expected.basis"
+    more = SERVED if OUTPUT in grid.figures else ()
+    paths = list(dict.fromkeys([*axes.values(), *PATHS, *more, *([basis] if basis in grid.figures else [])]))
     points = [dict(zip(paths, row, strict=True)) for block in rows(paths) for row in rows_of(paths, block)]
-    charts.save(path, chart_title(model, axes, points), sweep_panels(axes, points))
+    bases = list(dict.fromkeys(str(point[basis]) for point in points if basis in point))
+    chips = {structure.hardware.name: structure.hardware for structure in grid.structures}
+    below = caption_of_several([grid.model], [*chips.values()], bases)
+    files.write(lambda: Chart(chart_title(grid.model.title, axes, points), sweep_panels(axes, points), below))

@@ -1,7 +1,6 @@
 """`llmcost train`: a training run."""
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Takes
@@ -10,6 +9,11 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, flag
 from llmcost.ground.units import amount
 from llmcost.training.options import Options
+
+if TYPE_CHECKING:
+    from llmcost.model.spec import ModelSpec
+    from llmcost.specs.hardware import HardwareSpec
+    from llmcost.training.results import Train
 
 MOST_OF_A_STEP = 128 * 2**20  # tokens; published runs have at most half of it (DeepSeek-V3: 63M, arXiv 2412.19437)
 
@@ -20,7 +24,7 @@ def train(
     hw: o.Hardware,
     options: Annotated[Options, Takes(Options, without=("price", "pue"))],
     money: Annotated[Money, Takes(Money)],
-    plot: o.Plot = None,
+    files: Annotated[o.Files, Takes(o.Files)],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
     explain: Annotated[
@@ -53,24 +57,21 @@ def train(
         from llmcost.formulas.training import explain_training
         from llmcost.formulas.training_quantities import QUANTITIES
 
-        if form.csv or form.markdown or breakdown or plot is not None:
+        if form.csv or form.markdown or breakdown or any(files):
             raise InputError("--explain: as text, or with --json")
         found = explain_training(spec, chip, options, explain)
         words = "" if at_path(explain, QUANTITIES) else explain
         show_explanations(Explanations(spec.name, tuple(found)), words, as_json=form.json, unknown=spec.unknown_keys)
         return
+    files.ready(model, hw)
     with waiting("choosing the layout"):
         answer = compute(spec, chip, options)
     if options.global_batch is not None and answer.run.tokens_per_step > MOST_OF_A_STEP:
         asked = f"--global-batch {options.global_batch:,} counts sequences"
         step = f"{amount(answer.run.tokens_per_step)} tokens a step"
         say(f"note: {asked}: of {answer.run.seq:,} tokens each, {step}")
-    if plot is not None:
-        from llmcost.report import charts
-        from llmcost.report.train_charts import train_panels
-
-        title = f"{answer.model.title} on {answer.run.gpus:,} × {answer.hardware.title}"
-        charts.save(Path(plot), title, train_panels(answer))
+    if any(files):
+        _write_files(files, spec, chip, options, answer)
     if not breakdown:
         form.show(
             lambda: to_dict(answer),
@@ -85,4 +86,31 @@ def train(
         lambda: (MicroBatchRow._fields, rows),
         lambda: [*train_tables(answer), operator_table(rows)],
         spec.unknown_keys,
+    )
+
+
+def _write_files(files: o.Files, spec: "ModelSpec", chip: "HardwareSpec", options: Options, answer: "Train") -> None:
+    """Draw a step, and write its report."""
+    from llmcost.report.charts import Chart
+    from llmcost.report.figures import band_in_words
+    from llmcost.report.page import assumptions, source_table
+    from llmcost.report.sources import caption, sources_of
+    from llmcost.report.train import operator_table, train_tables
+    from llmcost.report.train_charts import train_panels
+    from llmcost.training.breakdown import micro_batch_rows
+    from llmcost.training.setup import setup_of
+    from llmcost.training.timeline import timeline
+
+    rows = micro_batch_rows(setup_of(spec, chip, options, None)[0])
+    error = "" if answer.accuracy.mean_error is None else band_in_words(answer.accuracy)
+    found = answer.run._asdict() | answer.layout._asdict()
+    taken = {name: found.get(name, given) for name, given in options._asdict().items()}
+    files.write(
+        lambda: Chart(
+            f"{answer.model.title} on {answer.run.gpus:,} × {answer.hardware.title}",
+            train_panels(answer, timeline(answer, rows)),
+            caption(spec, chip, answer.expected.basis, error),
+        ),
+        lambda: train_tables(answer),
+        lambda: [operator_table(rows), assumptions(taken), source_table(sources_of(spec, chip))],
     )

@@ -1,17 +1,19 @@
-"""Charts of a profile as SVG files: a roofline with the measured kernels, GEMM over rows, bandwidth over size."""
+"""Charts of a profile: a roofline with the measured kernels, GEMM over rows, bandwidth over size."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from llmcost.bench.rates import RowRates
 from llmcost.bench.summary import Summary
 from llmcost.ground.errors import InputError
-from llmcost.report.charts import require_matplotlib
+from llmcost.report.charts import MOST, Chart, Line, Panel
+from llmcost.report.saving import require_matplotlib, save
 from llmcost.specs.profile import Profile
 
 MOST_LINES = 10  # of the chart of GEMM: weights
+ROOF = 6  # the number of its colour
 KINDS = {"gemm": "GEMM", "grouped": "experts", "prefill": "attention, prompt", "decode": "attention, decode"}
 
 
@@ -23,33 +25,29 @@ def check(folder: Path) -> None:
 
 
 def write_plots(found: Summary, folder: Path) -> list[Path]:
-    """Draw the three charts into a folder, and give their paths.
+    """Draw each chart into a file of a folder, and give their paths.
 
     Raises InputError as `check` does, or where nothing can be written.
     """
     check(folder)
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "llmcost"
-    from matplotlib import pyplot as plt
-
-    written, profile = [], found.profile
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, draw in (("roofline", _roofline), ("gemm", _gemm), ("bandwidth", _bandwidth)):
-            figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-            draw(axes, found)
-            axes.set_title(f"{profile.name}, {profile.date}")
-            axes.grid(alpha=0.3)
-            axes.legend()
-            path = folder / f"{profile.name.replace(' ', '-')}-{name}.svg"
-            figure.savefig(path, metadata={"Date": None})
-            plt.close(figure)
-            written.append(path)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    chart, written = bench_chart(found), []
+    for panel in chart.panels:
+        path = folder / f"{found.profile.name.replace(' ', '-')}-{panel.title.split(',')[0].lower()}.svg"
+        save(path, chart._replace(panels=[panel]))
+        written.append(path)
     return written
+
+
+def bench_chart(found: Summary) -> Chart:
+    """What a profile has kernels of: roofline, GEMM, bandwidth."""
+    profile = found.profile
+    panels = [panel for panel in (_roofline(found), _gemm(found), _bandwidth(found)) if panel.lines]
+    caption = [f"Measured: {profile.created}, {profile.scope}", f"Peaks: {profile.peaks['source']}"]
+    return Chart(f"{profile.name}, {profile.date}", panels, caption)
 
 
 def _timed(found: Summary, suite: str, dtype: str | None = None) -> list[RowRates]:
@@ -62,49 +60,57 @@ def _main_dtype(profile: Profile) -> str:
     return "bf16" if any(row.dtype == "bf16" for row in profile.rows) else "fp32"
 
 
-def _roofline(axes: Any, found: Summary) -> None:
+def _roofline(found: Summary) -> Panel:
     profile = found.profile
     dtype = _main_dtype(profile)
     peak, bandwidth = profile.peaks["flops_per_s"].get(dtype), profile.peaks["bytes_per_s"]
-    for suite, label in KINDS.items():
-        rows = _timed(found, suite, dtype)
-        reached = [(each.flops_per_s or 0.0) / 1e12 for each in rows]
-        axes.scatter([each.flops / each.bytes for each in rows], reached, s=12, label=label)
-    if peak and bandwidth:
+    lines = []
+    for number, (suite, label) in enumerate(KINDS.items()):
+        rows = [each for each in _timed(found, suite, dtype) if each.flops and each.bytes and each.flops_per_s]
+        x, y = [each.flops / each.bytes for each in rows], [(each.flops_per_s or 0.0) / 1e12 for each in rows]
+        if rows:
+            lines.append(Line(label, number, x, y, marker=".", joined=False))
+    if lines and peak and bandwidth:
         ridge = peak / bandwidth
         ends = (0.5, ridge, 100 * ridge)
-        axes.plot(
-            ends,
-            [min(x * bandwidth, peak) / 1e12 for x in ends],
-            color="black",
-            label=f"peaks: {profile.peaks['source']}",
-        )
-    intensity = "arithmetic intensity, FLOPs a byte"
-    axes.set(xscale="log", yscale="log", xlabel=intensity, ylabel=f"TFLOPS, {dtype}")
+        lines.append(Line("", ROOF, ends, [min(x * bandwidth, peak) / 1e12 for x in ends], faint=True))
+    return Panel(
+        "Roofline", "arithmetic intensity, FLOPs a byte", f"TFLOP/s, {dtype}", lines, note="thin: peak and bandwidth"
+    )
 
 
-def _gemm(axes: Any, found: Summary) -> None:
+def _gemm(found: Summary) -> Panel:
     profile = found.profile
     dtype = _main_dtype(profile)
-    peak = profile.peaks["flops_per_s"].get(dtype) or 1e12
-    lines: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    peak = profile.peaks["flops_per_s"].get(dtype)
+    points: dict[str, list[tuple[float, float]]] = {}
     for each in _timed(found, "gemm", dtype):
         sizes = each.row.sizes
-        if not each.row.heldout:
-            point = (sizes["b"] * sizes["s"], (each.flops_per_s or 0.0) / peak)
-            lines.setdefault((sizes["n"], sizes["k"]), []).append(point)
-    for (n, k), points in list(lines.items())[:MOST_LINES]:
-        axes.plot(*zip(*sorted(points), strict=True), marker="o", markersize=3, label=f"N {n}, K {k}")
-    axes.set(xscale="log", xlabel="rows", ylabel=f"share of the {dtype} peak")
+        if not each.row.heldout and each.flops_per_s:
+            rate = 100 * each.flops_per_s / peak if peak else each.flops_per_s / 1e12
+            points.setdefault(f"N {sizes['n']}, K {sizes['k']}", []).append((sizes["b"] * sizes["s"], rate))
+    y = f"% of the {dtype} peak" if peak else f"TFLOP/s, {dtype}"
+    lines = _lines(list(points.items())[:MOST_LINES])
+    return Panel("GEMM, over rows", "rows of the input", y, lines, log=(True, False))
 
 
-def _bandwidth(axes: Any, found: Summary) -> None:
+def _bandwidth(found: Summary) -> Panel:
     profile = found.profile
-    lines: dict[str, list[tuple[float, float]]] = {}
+    points: dict[str, list[tuple[float, float]]] = {}
     for each in _timed(found, "memory"):
-        lines.setdefault(each.row.name, []).append((each.bytes, (each.bytes_per_s or 0.0) / 1e9))
-    for name, points in lines.items():
-        axes.plot(*zip(*sorted(points), strict=True), marker="o", markersize=3, label=name)
-    if profile.peaks["bytes_per_s"]:
-        axes.axhline(profile.peaks["bytes_per_s"] / 1e9, color="black", label="peak")
-    axes.set(xscale="log", xlabel="bytes read and written", ylabel="GB/s")
+        points.setdefault(each.row.name, []).append((each.bytes / 1e6, (each.bytes_per_s or 0.0) / 1e9))
+    lines = _lines(list(points.items())[:MOST])
+    peak = profile.peaks["bytes_per_s"]
+    if lines and peak:
+        ends = [min(x for line in lines for x in line.x), max(x for line in lines for x in line.x)]
+        lines.append(Line("", ROOF, ends, [peak / 1e9] * 2, faint=True))
+    note = "thin: the peak" if peak else ""
+    return Panel("Bandwidth, over size", "MB read and written", "GB/s", lines, note=note, log=(True, False))
+
+
+def _lines(series: Iterable[tuple[str, list[tuple[float, float]]]]) -> list[Line]:
+    """A line a name, along ascending sizes."""
+    return [
+        Line(label, number, [x for x, _ in sorted(points)], [y for _, y in sorted(points)])
+        for number, (label, points) in enumerate(series)
+    ]

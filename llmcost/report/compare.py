@@ -44,6 +44,11 @@ FIGURES = {
     "derived.price_per_million_output_tokens": "$ a million output tokens, GPUs in full use",
 }
 ENGINE = "workload.engine"  # named where one is asked about
+SERVED = {  # what is drawn of requests under load: path -> title, unit, what the figure is multiplied by
+    "serving.expected.output_tokens_per_s": ("Output under load", "tokens/s", 1),
+    "serving.expected.ttft_seconds": ("TTFT under load", "ms", 1e3),
+    "serving.expected.tpot_seconds": ("TPOT under load", "ms", 1e3),
+}
 PRICED = tuple(path for path in FIGURES if path.startswith("derived.price"))
 
 
@@ -98,24 +103,31 @@ def _cell(path: str, column: dict[str, Any]) -> str:
 
 
 def comparison_panels(entries: Sequence[Entry], priced: bool) -> list[Panel]:
-    """Bars of prefill, of decode, and of what a token costs: dollars where there are prices, else tokens per joule."""
+    """Bars of how fast each entry is, and of what a token costs: dollars where there are prices, else joules.
+
+    How fast: requests under load, where so many are in flight; else prefill and decode.
+    """
     known = [figures_of(entry) for entry in entries]
-    models, chips = (list(dict.fromkeys(each[name] for each in known)) for name in ("model.name", "hardware.name"))
-    at = {(each["model.name"], each["hardware.name"]): each for each in known}
+    places: dict[str, dict[str, dict[str, Any]]] = {}  # GPU, and engine where one is asked about -> model -> figures
+    for each in known:
+        place = " under ".join(each[name] for name in ("hardware.name", ENGINE) if name in each)
+        places.setdefault(place, {})[each["model.name"]] = each
+    models = list(dict.fromkeys(each["model.name"] for each in known))
     note = f"expected; {_workload(entries)}; hollow: does not fit"
-    shown = {
-        "prefill.expected.tokens_per_s": "Prefill tokens/s",
-        "decode.expected.tokens_per_s": "Decode tokens/s",
+    shown = {path: text for path, text in SERVED.items() if all(each.get(path) is not None for each in known)} or {
+        "prefill.expected.tokens_per_s": ("Prefill", "tokens/s", 1),
+        "decode.expected.tokens_per_s": ("Decode", "tokens/s", 1),
     }
     if priced:
-        shown["derived.price_per_million_output_tokens"] = "$ a million output tokens"
+        shown["derived.price_per_million_output_tokens"] = ("A million output tokens", "$", 1)
     else:
-        shown["derived.decode_tokens_per_s_per_watt"] = "Decode tokens per joule, at TDP"
+        shown["derived.decode_tokens_per_s_per_watt"] = ("Decode at TDP", "tokens per joule", 1)
     panels = []
-    for path, title in shown.items():
+    for path, (title, unit, scale) in shown.items():
         bars = []
-        for number, chip in enumerate(chips):
-            columns = [at[model, chip] for model in models]
-            bars.append(Bars(chip, number, [each[path] for each in columns], [each["memory.fits"] for each in columns]))
-        panels.append(Panel(title, "", "", bars=bars, groups=models, note=note))
+        for number, (place, of) in enumerate(places.items()):
+            columns = [of.get(model, {}) for model in models]
+            heights = [None if each.get(path) is None else scale * each[path] for each in columns]
+            bars.append(Bars(place, number, heights, [bool(each.get("memory.fits")) for each in columns]))
+        panels.append(Panel(title, "", unit, bars=bars, groups=models, note=note))
     return panels

@@ -1,4 +1,7 @@
-"""What `llmcost sweep --plot` draws: throughput against latency, time against batch, both phases under the roofline."""
+"""What `llmcost sweep --plot` draws: throughput against latency, time against what varies, phases under the roofline.
+
+Where requests are in flight (--concurrency, --rate), it draws what they see instead of single steps.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,10 @@ PHASES = {  # phase: the least that its FLOPs take, the least that its bytes tak
     "decode": ("decode.bound.compute_seconds", "decode.bound.memory_seconds", STEP, "o"),
     "prefill": ("prefill.bound.compute_seconds", "prefill.bound.memory_seconds", PROMPT, "^"),
 }
+OUTPUT, TTFT, TPOT = (
+    f"serving.expected.{figure}" for figure in ("output_tokens_per_s", "ttft_seconds", "tpot_seconds")
+)
+SERVED = (FITS, OUTPUT, TTFT, TPOT)  # where requests are in flight
 PATHS = (
     PEAK,
     BANDWIDTH,
@@ -41,7 +48,8 @@ def sweep_panels(axes: Mapping[str, str], rows: Sequence[Row]) -> list[Panel]:
     A line runs along the batch, or where there is only one along the first size that varies; each combination of the
     others is a line of its own. Raises InputError where nothing is known or the lines are too many.
     """
-    known = [row for row in rows if all(row[path] is not None for path in PATHS)]
+    served = OUTPUT in rows[0]
+    known = [row for row in rows if all(row[path] is not None for path in (SERVED if served else PATHS))]
     if not known:
         raise InputError("--plot: nothing to draw, as no time is known")
     varying = {name: path for name, path in axes.items() if len({row[path] for row in known}) > 1}
@@ -55,6 +63,8 @@ def sweep_panels(axes: Mapping[str, str], rows: Sequence[Row]) -> list[Panel]:
     if len(series) > MOST:
         drawn = f"{len(series):,} lines ({' × '.join(others)})"
         raise InputError(f"--plot: {drawn}, of which {MOST} can be told apart: choose fewer values")
+    if served:
+        return _of_requests(series, along, axes[along])
     panels = [_against_size(series, along, axes[along]), _roofline(series)]
     return [_against_latency(series), *panels] if along == "batch" else panels
 
@@ -79,14 +89,32 @@ def _against_latency(series: Mapping[str, list[Row]]) -> Panel:
     return Panel("Throughput against latency", "ms a token: one decode step", "tokens/s of the batch", lines, note=note)
 
 
+def _of_requests(series: Mapping[str, list[Row]], along: str, path: str) -> list[Panel]:
+    """Output of all GPUs against TPOT, and TTFT against what varies."""
+    trade, waiting = [], []
+    for number, (label, rows) in enumerate(series.items()):
+        sizes = [row[path] for row in rows]
+        output, tpot, ttft = ([row[figure] for row in rows] for figure in (OUTPUT, TPOT, TTFT))
+        notes = [] if number else [f"{size:,}" for size in sizes]
+        trade.append(_line(number, label, rows, [1e3 * each for each in tpot], output)._replace(notes=notes))
+        waiting.append(_line(number, label, rows, sizes, [1e3 * each for each in ttft]))
+    name = along.replace("_", " ")
+    note = f"beside points: {name}; hollow: does not fit"
+    return [
+        Panel("Output against TPOT, under load", "ms a token (TPOT)", "output tokens/s of all GPUs", trade, note=note),
+        Panel(f"TTFT against {name}", name, "ms to the first token (TTFT)", waiting, note="hollow: does not fit"),
+    ]
+
+
 def _against_size(series: Mapping[str, list[Row]], along: str, path: str) -> Panel:
     lines = []
     for number, (label, rows) in enumerate(series.items()):
         sizes = [row[path] for row in rows]
         lines.append(_line(number, label, rows, sizes, [1e3 * row[STEP] for row in rows]))
         lines.append(Line("", number, sizes, [1e3 * row[BEST_STEP] for row in rows], faint=True))
+    name = along.replace("_", " ")
     return Panel(
-        f"Time against {along}", along, "ms of a decode step", lines, note="thin: the limit; hollow: does not fit"
+        f"Time against {name}", name, "ms of a decode step", lines, note="thin: the limit; hollow: does not fit"
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from llmcost.ground.arrays import Array
+from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
 from llmcost.search.sweep import SHAPES, Sweep
 from llmcost.serving.options import SIZES
@@ -70,6 +72,14 @@ class SweepRows:
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `llmcost sweep --json`."""
         return head_of(self.grid, len(self)) | {"rows": self.rows()}
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas.DataFrame, a column a figure. Raises InputError where pandas is not installed."""
+        try:
+            pandas = import_module("pandas")
+        except ImportError:
+            raise InputError("to_pandas() needs pandas: pip install pandas") from None
+        return pandas.DataFrame(self.rows(), columns=list(self.columns))
 
     def __repr__(self) -> str:
         hardware = dict.fromkeys(structure.hardware.name for structure in self.grid.structures)

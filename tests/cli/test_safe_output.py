@@ -17,7 +17,7 @@ from llmcost.cli import output
 from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
 from llmcost.ground.units import scaled, seconds, significant
-from llmcost.report import charts
+from llmcost.report import charts, saving
 from llmcost.report.tables import Table, to_csv, to_markdown
 from llmcost.specs import hub
 
@@ -82,7 +82,8 @@ def test_markdown_and_html_show_a_tag_as_text():
 def test_a_dollar_in_a_title_is_a_dollar(tmp_path):
     path = tmp_path / "x.svg"
     pytest.importorskip("matplotlib")
-    charts.save(path, "$x$ $\\frac{", [charts.Panel("$a^{", "x", "y", [charts.Line("$b$", 0, [1, 2], [1, 2])])])
+    panel = charts.Panel("$a^{", "x", "y", [charts.Line("$b$", 0, [1, 2], [1, 2])])
+    saving.save(path, charts.Chart("$x$ $\\frac{", [panel]))
     assert "$x$ $\\frac{" in path.read_text("utf-8")
 
 

@@ -11,6 +11,7 @@ import llmcost
 FOLDER = Path(llmcost.__file__).parent / "report"
 WORDS = ("llmcost.ground.units", "llmcost.ground.errors", "llmcost.ground.files")  # modules of text, errors and files
 NAMES = {"leaves", "to_dict", "Array", "activation_dtype", "percentile"}  # plain data, a type, a word, ends of a bar
+NAMES |= {"__version__"}  # what a page says of itself
 ENGINE = {  # methods that calculate: of operators, profiles' rows, steps, sweeps
     *("op", "flops", "params", "moved_bytes", "weight_bytes", "cache_bytes", "shapes", "mfu", "hfu", "total"),
     *("evaluate", "blocks", "at", "select", "legal"),

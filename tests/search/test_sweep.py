@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+import llmcost
 from llmcost.ground.errors import InputError
 from llmcost.ground.ranges import parse_axis
 from llmcost.ground.units import parse_decimal
@@ -338,6 +340,28 @@ def test_the_chart_says_what_it_shows(cli, tmp_path):
         "Roofline",
     ):
         assert words in text
+
+
+def test_a_chart_of_requests_in_flight_has_what_they_see(cli, tmp_path):
+    pytest.importorskip("matplotlib")
+    load = ("--concurrency", "1,8", "--prompt", "1k", "--output", "64")
+    assert cli("sweep", "llama3-8b", "--hw", "h100,a100", *load, "--plot", tmp_path / "x.svg") == (0, "", "")
+    text = (tmp_path / "x.svg").read_text("utf-8")
+    for words in ("Output against TPOT, under load", "TTFT against concurrency", "h100-sxm", "a100-80gb-sxm"):
+        assert words in text
+    assert "Roofline" not in text
+
+
+def test_a_sweep_becomes_a_table_of_pandas(monkeypatch):
+    made = SimpleNamespace(DataFrame=lambda rows, columns: (list(rows), columns))
+    monkeypatch.setitem(sys.modules, "pandas", made)
+    found = llmcost.sweep("llama3-8b", "h100", batch=[1, 2])
+    rows, columns = found.to_pandas()
+    assert rows == found.rows()
+    assert columns == list(rows[0])
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(llmcost.InputError, match="pip install pandas"):
+        found.to_pandas()
 
 
 # -- bad input --------------------------------------------------------------------------------------
