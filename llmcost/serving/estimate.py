@@ -64,6 +64,7 @@ from llmcost.specs.hardware import HardwareSpec, joined_by
 
 SCHEMA = "llmcost.estimate/1"
 DEFAULT_CONTEXT = 8192  # tokens
+BOTH = "encoders with decoders"
 COMPUTED = {"fp8": "fp8", "nvfp4": "fp4"}  # formats of weights that linear layers compute in as they are -> that type
 SCALES_NVFP4 = (
     "NVIDIA",
@@ -244,10 +245,13 @@ def evaluate(
 def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec | None, w: Workload) -> Efficiency:
     """The same with the errors that it has shown on published runs.
 
-    By a profile of the user's own there are none, nor of models that are partly on the host.
+    By a profile of the user's own there are none, nor of models that are partly on the host; of encoders with decoders
+    no published run is known.
     """
     if hardware is None or w.profile is not None or w.offload is not None:
         return efficiency
+    if model.encoder is not None:
+        return efficiency._replace(bands=dict.fromkeys(SERVING, Band(of=BOTH)))
     engine = None if w.engine is None else load_engine(w.engine)
     if engine is not None and engine.errors:
         return efficiency._replace(bands=_own_bands(engine.errors))
