@@ -75,12 +75,20 @@ def comparison_tables(entries: Sequence[Entry], priced: bool) -> list[Table]:
 
 
 def _bases(entries: Sequence[Entry]) -> list[str]:
-    """What the expected figures of each GPU rest on."""
+    """What the expected figures of each GPU rest on, and where the textbook is faster than the limit."""
     kinds: dict[str, dict[str, None]] = {}
     for e in (entry.estimate for entry in entries):
         if e.hardware is not None:
             kinds.setdefault(e.decode.expected.basis, {})[e.hardware.name] = None
-    return [f"Expected by {kind}: {', '.join(names)}." for kind, names in kinds.items()]
+    lines = [f"Expected by {kind}: {', '.join(names)}." for kind, names in kinds.items()]
+    beyond = [f"{entry.estimate.model.name} on {entry.estimate.hardware.name}" for entry in entries if _beyond(entry)]
+    if beyond:
+        lines.append(f"Textbook faster than the limit, since its rule counts FLOPs or bytes alone: {', '.join(beyond)}.")
+    return lines
+
+
+def _beyond(entry: Entry) -> bool:
+    return entry.estimate.hardware is not None and bool(entry.estimate.beyond_limit())
 
 
 def _workload(entries: Sequence[Entry]) -> str:

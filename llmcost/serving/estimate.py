@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
-from llmcost.ground.algebra import Number, is_one, least, maximum
+from llmcost.ground.algebra import Number, is_one, least, maximum, minimum
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.machine.bands import OPTIMISED, SERVING, bands_for
@@ -454,6 +454,8 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
         context = min(model.max_position_embeddings, DEFAULT_CONTEXT) if prompt is None or out is None else prompt + out
     if prompt is None:
         prompt = context if out is None else context - out
+        if model.encoder is not None and model.encoder.has_position_table:
+            prompt = minimum(prompt, model.encoder.max_position_embeddings)
     return context, prompt
 
 

@@ -76,6 +76,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "layers": model.num_hidden_layers,
         "split": "layers" if w.pp > 1 and w.tp == 1 else "both" if w.pp > 1 else "tensors" if w.tp > 1 else None,
         "context": w.context,
+        "decoded": decoded_of(model, w),
         "all_context": w.context * slots,
         "max_num_seqs": most,
         "all_sequences": most and most * sharing,
@@ -104,6 +105,14 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "head_address": ADDRESS if nodes > 1 else None,
         "other_node": True if nodes > 1 else None,
     }
+
+
+def decoded_of(model: ModelSpec, w: Workload) -> int:
+    """Tokens that a request's decoder may hold: all of its positions, unless an output or a longer context is said."""
+    if model.encoder is None:
+        return int(w.context)
+    asked = w.output or w.context - w.prompt
+    return int(asked or model.max_position_embeddings)
 
 
 def spread_of(command: Command, model: ModelSpec, w: Workload) -> tuple[str, int, int]:
