@@ -83,12 +83,14 @@ def _bases(entries: Sequence[Entry]) -> list[str]:
     lines = [f"Expected by {kind}: {', '.join(names)}." for kind, names in kinds.items()]
     beyond = [f"{entry.estimate.model.name} on {entry.estimate.hardware.name}" for entry in entries if _beyond(entry)]
     if beyond:
-        lines.append(f"Textbook faster than the limit, since its rule counts FLOPs or bytes alone: {', '.join(beyond)}.")
+        lines.append(
+            f"Textbook faster than the limit, since its rule counts FLOPs or bytes alone: {', '.join(beyond)}."
+        )
     return lines
 
 
 def _beyond(entry: Entry) -> bool:
-    return entry.estimate.hardware is not None and bool(entry.estimate.beyond_limit())
+    return entry.estimate.hardware is not None and not {"prefill", "decode"}.isdisjoint(entry.estimate.beyond_limit())
 
 
 def _workload(entries: Sequence[Entry]) -> str:

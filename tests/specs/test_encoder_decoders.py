@@ -15,7 +15,9 @@ from llmcost.model.counting import count_params, count_pass, kept_bytes
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.serving.batching import join
 from llmcost.serving.estimate import Options, estimate
-from llmcost.specs.catalog import load_hardware
+from llmcost.serving.launch import launch_of
+from llmcost.serving.launch_figures import Asked
+from llmcost.specs.catalog import load_engine, load_hardware
 from llmcost.specs.importer.architectures import all_types, architecture
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.models import model_from
@@ -217,6 +219,45 @@ def test_sound_of_30_seconds_is_whispers_whole_prompt():
         workload=estimate(spec, None, Options(audio=30)).workload
     )
     assert estimate(spec, None, Options(audio=12, output=5)).workload.prompt == 32
+
+
+@pytest.mark.parametrize(
+    ("options", "prompt", "generated"),
+    [
+        ({}, 32, 0),
+        ({"output": 20}, 32, 20),
+        ({"context": 52}, 32, 20),
+        ({"context": 40, "output": 5}, 32, 8),
+        ({"context": 30}, 30, 0),
+        ({"prompt": 16, "output": 4}, 16, 4),
+        ({"prompt": 16, "context": 36}, 16, 20),
+    ],
+)
+def test_whisper_reads_up_to_its_encoders_positions_and_the_rest_of_a_context_is_its_decoders(
+    options, prompt, generated
+):
+    w = estimate(imported(small("whisper")), None, Options(**options)).workload
+    assert (w.prompt, w.context - w.prompt) == (prompt, generated)
+
+
+def launched(kind, **options):
+    spec, gpu = imported(small(kind)), load_hardware("h100")
+    found = estimate(spec, gpu, Options(engine="vllm", **options))
+    return launch_of(load_engine("vllm"), Asked(spec, gpu, found.workload, found.memory, "hub/model"))
+
+
+def test_vllm_starts_whisper_with_the_decoders_length_and_no_encoder_of_text():
+    assert "--max-model-len 20 " in launched("whisper").command
+    assert "--max-model-len 5 " in launched("whisper", output=5).command
+    assert "--max-model-len 12 " in launched("whisper", prompt=30, context=42).command
+    assert "not known that it serves an encoder of text" in launched("t5").missing
+
+
+def test_errors_of_other_models_do_not_stand_for_encoders_with_decoders():
+    found = estimate(imported(small("t5")), load_hardware("h100"), Options())
+    assert {(band.of, band.mean_error) for band in (found.accuracy.prefill, found.accuracy.decode)} == {
+        ("encoders with decoders", None)
+    }
 
 
 def test_training_and_another_head_are_refused():
