@@ -209,15 +209,22 @@ def _named(keys: Keys, said: dict[str, Any]) -> tuple[str, dict[str, list[str]]]
         return None
     if not all(isinstance(each, dict) for each in rules.values()):
         raise keys.error(f"quantization_config.{key}", "expected an object of objects, one a module")
-    for name, own in rules.items():
-        if _is_of_other_expert(name):
-            if rules.get(OTHER_EXPERT.sub(".experts.0", name)) != own:
-                problem = f"gives {name[:80]!r} another format than the first expert, which stands for all here"
-                raise keys.error(f"quantization_config.{key}" if key else "quantization_config", problem)
-            continue
+    for name, own in _of_one_expert(keys, key, rules).items():
         bits = own.get("bits")
         named.setdefault("" if isinstance(bits, int) and bits >= 16 else format_named({**said, **own}), []).append(name)
     return "" if key == "quantized_layers" else format_named(said), named
+
+
+def _of_one_expert(keys: Keys, key: str | None, rules: dict[str, Any]) -> dict[str, Any]:
+    """Rules by names without those of other experts than the first, which must say what the first's do."""
+    found = {}
+    for name, own in rules.items():
+        if not _is_of_other_expert(name):
+            found[name] = own
+        elif rules.get(OTHER_EXPERT.sub(".experts.0", name)) != own:
+            problem = f"gives {name[:80]!r} another format than the first expert, which stands for all here"
+            raise keys.error(f"quantization_config.{key}" if key else "quantization_config", problem)
+    return found
 
 
 def _by_names(
