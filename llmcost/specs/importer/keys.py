@@ -89,7 +89,8 @@ class Keys:
             raise self.error("model_type", problem)
         self.family: Architecture = family
         self.rules: dict[str, Any] = family.get("keys", {})  # how this type's keys are read
-        self.defaults: dict[str, Any] = class_defaults(str(self.type)) | self.rules.get("defaults", {})
+        self.has_class = bool(of_class := class_defaults(str(self.type)))
+        self.defaults: dict[str, Any] = of_class | self.rules.get("defaults", {})
         self.given = self._flat(config)
         self.matching = 0  # steps that matching module names has taken (importer/quantization.py)
         self.own: dict[str, Any] = {}  # what the config says of the layer that is being read alone
@@ -149,9 +150,11 @@ class Keys:
         """A spec's field, under whichever name this config has it.
 
         Of several usual names, only those that the type has defaults for are read, as its reference does; of a type's
-        own names the first that is there.
+        own names the first that is there. Where its reference's class has no KV heads, they may only be all heads.
         """
         keys, own = self.names(name), name in self.rules.get("names", {})
+        if name == "num_key_value_heads" and self.has_class and not own and self.defaults.keys().isdisjoint(keys):
+            keys = tuple(key for key in keys if self.given.get(key) == self.field("num_attention_heads"))
         named = [key for key in keys if own or self.defaults.get(key) is not None]
         for place in (self.own, self.given):
             for key in named or keys:
