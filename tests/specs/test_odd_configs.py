@@ -186,3 +186,26 @@ def test_a_key_that_is_like_another_is_said_to_be_before_the_option_that_leaves_
     config = {key: value for key, value in LLAMA.items() if key != "num_hidden_layers"} | {"num_hiden_layers": 3}
     with pytest.raises(SpecError, match=r"did you mean num_hidden_layers\? --allow-unknown num_hiden_layers leaves it"):
         read(config)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"architectures": ["LlamaForCausalLM"]},
+        {"architectures": ["NewForCausalLM"], "auto_map": {"AutoModelForCausalLM": "a/b--modeling_x.LlamaForCausalLM"}},
+    ],
+)
+def test_a_type_that_is_not_known_is_read_by_the_name_of_its_class_and_that_is_said(named):
+    config = LLAMA | {"model_type": "new"} | named
+    assert read(config) == read(LLAMA)
+    notes = document_of(config, "config.json", "model").data["notes"]
+    assert "model_type 'new' is not known: read as llama, by the name of its class." in notes
+    with pytest.raises(SpecError, match="the architecture 'new' is not understood"):
+        read(LLAMA | {"model_type": "new", "architectures": ["NewForCausalLM"], "auto_map": {"AutoModel": "x.Y"}})
+
+
+def test_kv_heads_of_a_type_that_has_none_may_only_be_all_heads():
+    config = {"model_type": "gpt_neox", "hidden_size": 64, "num_attention_heads": 4}
+    assert read(config | {"num_key_value_heads": 4}) == read(config)
+    with pytest.raises(SpecError, match="num_key_value_heads: not understood for gpt_neox"):
+        read(config | {"num_key_value_heads": 2})

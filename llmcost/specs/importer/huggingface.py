@@ -13,7 +13,7 @@ from os.path import isdir
 from pathlib import Path
 from typing import Any
 
-from llmcost.ground.errors import SpecError
+from llmcost.ground.errors import SpecError, shortened
 from llmcost.model.blocks import STREAMS
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
@@ -109,6 +109,8 @@ def document_of(
     keys = Keys(config, file, kind, text, place, allow_unknown, beside)
     if "encoder_stack" in keys.family and str(classes_named(whole, place)).endswith("EncoderModel']"):
         keys = keys.of_encoder()
+    if isinstance(said := config.get("model_type"), str) and kind is None and said != keys.type:
+        notes.append(f"model_type {shortened(said)!r} is not known: read as {keys.type}, by the name of its class.")
     filled = [name for name in MAIN_SIZES if not keys.is_given(name)]
     if filled:
         notes.append(f"Not in the config, so as {keys.type} has it by default: {', '.join(filled)}.")

@@ -78,7 +78,7 @@ class Keys:
         self.left_out: list[str] = []  # keys that are not understood, and allowed
         self.type = kind or config.get("model_type")
         family = architecture(self.type) if isinstance(self.type, str) else None
-        if family is None and kind is None and (named := type_of_class(config.get("architectures"))):
+        if family is None and kind is None and (named := _type_by_class(config)):
             self.type, family = named, architecture(named)
         if family is None:
             problem = (
@@ -299,6 +299,15 @@ class Keys:
                 config = {key: value for key, value in config.items() if key != name} | {real: config[name]}
         others = {name: value for name, value in config.items() if name not in renamed}
         return others | {renamed[name]: config[name] for name in renamed if name in config}
+
+
+def _type_by_class(config: dict[str, Any]) -> str | None:
+    """The type whose class `architectures` names, or the class of the code that `auto_map` has beside the config."""
+    found = type_of_class(config.get("architectures"))
+    code = config.get("auto_map")
+    if found is None and isinstance(code, dict):
+        found = type_of_class([str(code.get("AutoModelForCausalLM")).rpartition(".")[2]])
+    return found
 
 
 def _is_all(value: Any, neutral: Any) -> bool:
