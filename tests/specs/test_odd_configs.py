@@ -197,15 +197,16 @@ def test_a_key_that_is_like_another_is_said_to_be_before_the_option_that_leaves_
 )
 def test_a_type_that_is_not_known_is_read_by_the_name_of_its_class_and_that_is_said(named):
     config = LLAMA | {"model_type": "new"} | named
-    assert read(config) == read(LLAMA)
-    notes = document_of(config, "config.json", "model").data["notes"]
-    assert "model_type 'new' is not known: read as llama, by the name of its class." in notes
+    note = "model_type 'new' is not known: read as llama, by the name of its class."
+    assert read(config) == read(LLAMA)._replace(notes=(note, *read(LLAMA).notes))
     with pytest.raises(SpecError, match="the architecture 'new' is not understood"):
         read(LLAMA | {"model_type": "new", "architectures": ["NewForCausalLM"], "auto_map": {"AutoModel": "x.Y"}})
 
 
-def test_kv_heads_of_a_type_that_has_none_may_only_be_all_heads():
-    config = {"model_type": "gpt_neox", "hidden_size": 64, "num_attention_heads": 4}
-    assert read(config | {"num_key_value_heads": 4}) == read(config)
-    with pytest.raises(SpecError, match="num_key_value_heads: not understood for gpt_neox"):
-        read(config | {"num_key_value_heads": 2})
+@pytest.mark.parametrize(("key", "usual", "other"), [("num_key_value_heads", 4, 2), ("head_dim", 16, 32)])
+@pytest.mark.parametrize("kind", ["gpt_neox", "bert"])
+def test_sizes_of_heads_that_the_reference_does_not_look_at_may_only_be_the_usual_ones(kind, key, usual, other):
+    config = {"model_type": kind, "hidden_size": 64, "num_attention_heads": 4}
+    assert read(config | {key: usual}) == read(config)
+    with pytest.raises(SpecError, match=f"{key}: not understood for {kind}"):
+        read(config | {key: other})

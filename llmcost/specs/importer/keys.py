@@ -150,11 +150,12 @@ class Keys:
         """A spec's field, under whichever name this config has it.
 
         Of several usual names, only those that the type has defaults for are read, as its reference does; of a type's
-        own names the first that is there. Where its reference's class has no KV heads, they may only be all heads.
+        own names the first that is there. Where its reference's class has no KV heads, it looks at no sizes of heads:
+        these are read where they are the usual ones, and else not understood.
         """
         keys, own = self.names(name), name in self.rules.get("names", {})
-        if name == "num_key_value_heads" and self.has_class and not own and self.defaults.keys().isdisjoint(keys):
-            keys = tuple(key for key in keys if self.given.get(key) == self.field("num_attention_heads"))
+        if name in ("num_key_value_heads", "head_dim") and self._has_plain_heads(keys):
+            keys = tuple(key for key in keys if self.given.get(key) == self._plain_heads(name))
         named = [key for key in keys if own or self.defaults.get(key) is not None]
         for place in (self.own, self.given):
             for key in named or keys:
@@ -162,6 +163,19 @@ class Keys:
                     self.asked.update(keys)
                     return place[key]
         return next((value for key in named if (value := self.get(key)) is not None), None)
+
+    def _has_plain_heads(self, names: tuple[str, ...]) -> bool:
+        """Whether the reference's class has neither KV heads nor the key of these names."""
+        own = self.rules.get("names", {})
+        without = self.defaults.keys().isdisjoint({*names, *SYNONYMS["num_key_value_heads"]})
+        return self.has_class and without and own.keys().isdisjoint(("num_key_value_heads", "head_dim"))
+
+    def _plain_heads(self, name: str) -> Any:
+        """As many KV heads as heads, or the width of a head where all are as wide as the hidden size together."""
+        heads, hidden = self.field("num_attention_heads"), self.field("hidden_size")
+        if name == "num_key_value_heads":
+            return heads
+        return hidden // heads if isinstance(heads, int) and isinstance(hidden, int) and heads else None
 
     def is_given(self, name: str) -> bool:
         """Whether the config itself has a spec's field, under any of its names."""
