@@ -8,7 +8,7 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from llmcost.ground.errors import InputError
 from llmcost.model.architecture import forward
@@ -112,7 +112,7 @@ def test_the_prompt_the_first_steps_and_the_cache_are_those_of_the_reference(kin
     ours = estimate(spec, None, Options(batch=BATCH, prompt=PROMPT, context=PROMPT, dtype="fp32"))
     assert ours.flops.prefill.full == prompts.get_total_flops()
     assert ours.kv_cache.bytes == kept
-    states = {"encoder_outputs": BaseModelOutput(found.encoder_last_hidden_state)}
+    states = {"encoder_outputs": MoeModelOutputWithPast(found.encoder_last_hidden_state)}
     for generated in (1, 2):
         with FlopCounterMode(display=False) as step, torch.no_grad():
             model(**states, decoder_input_ids=token, cache=cache, use_cache=True)
