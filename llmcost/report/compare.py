@@ -81,16 +81,16 @@ def _bases(entries: Sequence[Entry]) -> list[str]:
         if e.hardware is not None:
             kinds.setdefault(e.decode.expected.basis, {})[e.hardware.name] = None
     lines = [f"Expected by {kind}: {', '.join(names)}." for kind, names in kinds.items()]
-    beyond = [f"{entry.estimate.model.name} on {entry.estimate.hardware.name}" for entry in entries if _beyond(entry)]
+    beyond = [
+        f"{e.model.name} on {e.hardware.name}"
+        for e in (entry.estimate for entry in entries)
+        if e.hardware is not None and not {"prefill", "decode"}.isdisjoint(e.beyond_limit())
+    ]
     if beyond:
         lines.append(
             f"Textbook faster than the limit, since its rule counts FLOPs or bytes alone: {', '.join(beyond)}."
         )
     return lines
-
-
-def _beyond(entry: Entry) -> bool:
-    return entry.estimate.hardware is not None and not {"prefill", "decode"}.isdisjoint(entry.estimate.beyond_limit())
 
 
 def _workload(entries: Sequence[Entry]) -> str:
