@@ -32,6 +32,7 @@ from llmcost.specs.schema import mapping, validate
 LARGEST = 10**9
 MOST_LISTED = 10_000  # entries of a list that only the code that comes with a config reads, layer by layer
 FLAGS = ("tie_word_embeddings", "attention_bias", "mlp_bias")  # true or false in every type
+HEADS = ("num_key_value_heads", "head_dim")  # fields that may follow from others
 DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type -> its config's defaults, for keys left out
 
 
@@ -154,7 +155,7 @@ class Keys:
         these are read where they are the usual ones, and else not understood.
         """
         keys, own = self.names(name), name in self.rules.get("names", {})
-        if name in ("num_key_value_heads", "head_dim") and self._has_plain_heads(keys):
+        if name in HEADS and name not in self.family and self._has_plain_heads(keys):
             keys = tuple(key for key in keys if self.given.get(key) == self._plain_heads(name))
         named = [key for key in keys if own or self.defaults.get(key) is not None]
         for place in (self.own, self.given):
@@ -166,9 +167,9 @@ class Keys:
 
     def _has_plain_heads(self, names: tuple[str, ...]) -> bool:
         """Whether the reference's class has neither KV heads nor the key of these names."""
-        own = self.rules.get("names", {})
+        own = self.rules.get("names", {}).keys()
         without = self.defaults.keys().isdisjoint({*names, *SYNONYMS["num_key_value_heads"]})
-        return self.has_class and without and own.keys().isdisjoint(("num_key_value_heads", "head_dim"))
+        return self.has_class and without and own.isdisjoint(HEADS)
 
     def _plain_heads(self, name: str) -> Any:
         """As many KV heads as heads, or the width of a head where all are as wide as the hidden size together."""
