@@ -204,6 +204,7 @@ LLAMA |= {"vocab_size": 160, "max_position_embeddings": 64, "num_key_value_heads
         ("GPT2LMHeadModel", "gpt2"),
         ("NemotronForCausalLM", "nemotron"),
         ("HunYuanForCausalLM", "hunyuan"),
+        ("XverseForCausalLM", "llama"),
     ],
 )
 @pytest.mark.parametrize("said", [{}, {"model_type": "of_my_own"}])
