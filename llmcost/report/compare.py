@@ -80,12 +80,22 @@ def comparison_tables(entries: Sequence[Entry], priced: bool) -> list[Table]:
 
 
 def _bases(entries: Sequence[Entry]) -> list[str]:
-    """What the expected figures of each GPU rest on."""
+    """What the expected figures of each GPU rest on, and where the textbook is faster than the limit."""
     kinds: dict[str, dict[str, None]] = {}
     for e in (entry.estimate for entry in entries):
         if e.hardware is not None:
             kinds.setdefault(e.decode.expected.basis, {})[e.hardware.name] = None
-    return [f"Expected by {kind}: {', '.join(names)}." for kind, names in kinds.items()]
+    lines = [f"Expected by {kind}: {', '.join(names)}." for kind, names in kinds.items()]
+    beyond = [
+        f"{e.model.name} on {e.hardware.name}"
+        for e in (entry.estimate for entry in entries)
+        if e.hardware is not None and not {"prefill", "decode"}.isdisjoint(e.beyond_limit())
+    ]
+    if beyond:
+        lines.append(
+            f"Textbook faster than the limit, since its rule counts FLOPs or bytes alone: {', '.join(beyond)}."
+        )
+    return lines
 
 
 def _workload(entries: Sequence[Entry]) -> str:

@@ -257,7 +257,7 @@ def _inputs(w: Workload) -> str:
 
 def _memory(e: Estimate) -> list[tuple[str, str, str]]:
     m, w = e.memory, e.workload
-    at_once = "prompts " + ("all" if w.chunk is None else f"{w.chunk:,} tokens") + " at a time (--chunk)"
+    at_once = "prompts " + ("all at a time" if w.chunk is None else f"{w.chunk:,} tokens at a time (--chunk)")
     if not _generates(e):
         at_once = "all sequences at once"
     used, cache, of_cache = m.used_bytes, m.kv_cache_bytes, _cache(e)

@@ -9,7 +9,7 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.html import html_table
 from llmcost.model.spec import ModelSpec
 from llmcost.search.prices import Sold, price_per_million_tokens, sold
-from llmcost.serving.estimate import DEFAULT_CONTEXT, estimate
+from llmcost.serving.estimate import estimate, lengths
 from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate, leaves, to_dict
 from llmcost.specs.hardware import HardwareSpec
@@ -91,7 +91,7 @@ def compare(
     model would have by itself.
     """
     if options.context is None and (options.prompt is None or options.output is None):
-        options = options._replace(context=min(DEFAULT_CONTEXT, *(model.max_position_embeddings for model in models)))
+        options = options._replace(context=min(lengths(model, options)[0] for model in models))
     entries, known = [], prices or {}
     for model in models:
         for chip in hardware:

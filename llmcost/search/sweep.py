@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llmcost.ground.algebra import Number, minimum
+from llmcost.ground.algebra import Number, maximum, minimum
 from llmcost.ground.arrays import Array, play
 from llmcost.ground.errors import InputError, UnknownFigureError
 from llmcost.ground.options import declared
@@ -71,8 +71,14 @@ def _room(model: ModelSpec, w: Workload) -> Number:
     Below 0 where lengths contradict each other.
     """
     out = 0 if w.output is None else w.output
-    inside = minimum(w.prompt - 1, w.context - out - w.prompt)
-    return minimum(inside, model.max_position_embeddings - w.context) if model.has_position_table else inside
+    room = minimum(w.prompt - 1, w.context - out - w.prompt)
+    rows = [(model, w.context)]
+    if model.encoder is not None:
+        rows = [(model.encoder, w.prompt), (model, maximum(1, w.context - w.prompt))]
+    for each, tokens in rows:
+        if each.has_position_table:
+            room = minimum(room, each.max_position_embeddings - tokens)
+    return room
 
 
 class Sweep:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
-from llmcost.ground.algebra import Number, is_one, least, maximum
+from llmcost.ground.algebra import Number, is_one, least, maximum, minimum
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.machine.bands import OPTIMISED, SERVING, bands_for
@@ -64,6 +64,7 @@ from llmcost.specs.hardware import HardwareSpec, joined_by
 
 SCHEMA = "llmcost.estimate/1"
 DEFAULT_CONTEXT = 8192  # tokens
+BOTH = "encoders with decoders"
 COMPUTED = {"fp8": "fp8", "nvfp4": "fp4"}  # formats of weights that linear layers compute in as they are -> that type
 SCALES_NVFP4 = (
     "NVIDIA",
@@ -244,10 +245,13 @@ def evaluate(
 def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec | None, w: Workload) -> Efficiency:
     """The same with the errors that it has shown on published runs.
 
-    By a profile of the user's own there are none, nor of models that are partly on the host.
+    By a profile of the user's own there are none, nor of models that are partly on the host; of encoders with decoders
+    no published run is known.
     """
     if hardware is None or w.profile is not None or w.offload is not None:
         return efficiency
+    if model.encoder is not None:
+        return efficiency._replace(bands=dict.fromkeys(SERVING, Band(of=BOTH)))
     engine = None if w.engine is None else load_engine(w.engine)
     if engine is not None and engine.errors:
         return efficiency._replace(bands=_own_bands(engine.errors))
@@ -451,6 +455,8 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
         context = min(model.max_position_embeddings, DEFAULT_CONTEXT) if prompt is None or out is None else prompt + out
     if prompt is None:
         prompt = context if out is None else context - out
+        if model.encoder is not None and model.encoder.has_position_table:
+            prompt = minimum(prompt, model.encoder.max_position_embeddings)
     return context, prompt
 
 

@@ -10,6 +10,7 @@ import re
 import shlex
 from typing import Any, NamedTuple
 
+from llmcost.ground.algebra import present
 from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
 from llmcost.serving.launch_figures import ALL, FILL_IN, Asked, figures_of, logged
@@ -112,6 +113,12 @@ def _with_command(found: Launch, engine: EngineSpec, asked: Asked) -> Launch:
         raise InputError(f"of {engine.name} no command is known that starts a server")
     if asked.memory.fits is not True:
         raise InputError(f"{asked.model.name} does not fit on {asked.hardware.title} in this layout")
+    if (encoder := asked.model.encoder) is not None:
+        read = "sound" if present(encoder.mel_bins) else "text"
+        if read not in command.encoders:
+            raise InputError(
+                f"of {engine.title} {command.version} it is not known that it serves an encoder of {read} and a decoder"
+            )
     figures = figures_of(command, asked)
     _refuse_unreached(engine, command, figures)
     texts = [(each, text) for each in command.arguments if (text := _text(engine, each, figures)) is not None]

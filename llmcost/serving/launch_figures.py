@@ -81,6 +81,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         **placed(model, asked.hardware, w),
         "split": "layers" if w.pp > 1 and w.tp == 1 else "both" if w.pp > 1 else "tensors" if w.tp > 1 else None,
         "context": w.context,
+        "decoded": decoded_of(model, w),
         "all_context": w.context * slots,
         "max_num_seqs": most,
         "all_sequences": most and most * sharing,
@@ -126,6 +127,14 @@ def placed(model: ModelSpec, hardware: HardwareSpec, w: Workload) -> dict[str, A
         "all_host_experts": whole or None,
         "no_gpu": hardware.is_cpu() or None,
     }
+
+
+def decoded_of(model: ModelSpec, w: Workload) -> int:
+    """Tokens that a request's decoder may hold: all of its positions, unless an output or a longer context is said."""
+    if model.encoder is None:
+        return int(w.context)
+    asked = w.output or w.context - w.prompt
+    return int(asked or model.max_position_embeddings)
 
 
 def spread_of(command: Command, model: ModelSpec, w: Workload) -> tuple[str, int, int]:

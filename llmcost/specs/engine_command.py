@@ -27,6 +27,7 @@ FIGURES = {
     "all_host_experts": "the experts of all layers are in the host's memory",
     "no_gpu": "all is on the CPU",
     "context": "tokens of a request, at most",
+    "decoded": "tokens of a request, at most: those of the decoder, where an encoder reads the prompt",
     "all_context": "tokens of all requests together, at most",
     "max_num_seqs": "requests that a rank runs at a time, at most",
     "all_sequences": "requests that all ranks that share experts run at a time, at most",
@@ -91,6 +92,7 @@ COMMAND: Schema = record(
         "across_nodes": record(required={"start": TEXT, "source": TEXT}, optional={"note": TEXT}),
         "file": record(required={"flag": TEXT, "name": TEXT, "source": TEXT}, optional={"note": TEXT}),
         "weights_file": TEXT,
+        "encoders": record(required={"of": several(choice("text", "sound")), "source": TEXT}, optional={"note": TEXT}),
     },
 )
 LOG: Schema = several(record(required={"line": TEXT, "source": TEXT}, optional={"note": TEXT, "latents": FLAG}))
@@ -126,7 +128,7 @@ class Command(NamedTuple):
 
     `across_nodes`: what stands before it where it runs on several nodes, "" for nothing. `file`, `file_flag`: the file
     that settings are written to, and the flag that names it. `weights_file`: how files of weights end, for engines that
-    read one file and no folder.
+    read one file and no folder. `encoders`: what the encoders read of the encoder-decoders that it serves.
     """
 
     version: str
@@ -137,6 +139,7 @@ class Command(NamedTuple):
     file: str = ""
     file_flag: str = ""
     weights_file: str = ""
+    encoders: tuple[str, ...] = ()
 
     def uses(self) -> set[str]:
         """The figures that its arguments are made of."""
@@ -159,9 +162,9 @@ def command_from(document: Document, fields: dict[str, Any] | None) -> Command |
     """The command that validated fields describe. Raises SpecError for a source or figure that is none."""
     if fields is None:
         return None
-    across, file = fields.get("across_nodes", {}), fields.get("file", {})
+    across, file, encoders = (fields.get(name, {}) for name in ("across_nodes", "file", "encoders"))
     _check_source(document, ("command",), fields)
-    for name, of in (("across_nodes", across), ("file", file)):
+    for name, of in (("across_nodes", across), ("file", file), ("encoders", encoders)):
         _check_source(document, ("command", name), of)
     _check_brackets(document, ("command", "across_nodes", "start"), across.get("start", ""), FIGURES)
     return Command(
@@ -171,6 +174,7 @@ def command_from(document: Document, fields: dict[str, Any] | None) -> Command |
         file=file.get("name", ""),
         file_flag=file.get("flag", ""),
         weights_file=fields.get("weights_file", ""),
+        encoders=tuple(encoders.get("of", ())),
     )
 
 

@@ -34,6 +34,13 @@ def test_the_comparison_in_markdown(cli, snapshot):
     snapshot("compare.md", cli(*COMPARED, "--markdown").out)
 
 
+def test_where_the_textbook_is_faster_than_the_limit_it_is_said(cli):
+    """16 tokens: their FLOPs take less time than to read the weights, which the rule of prompts leaves out."""
+    said = "Textbook faster than the limit, since its rule counts FLOPs or bytes alone: gpt2 on h100-sxm."
+    assert cli("compare", "gpt2", "--hw", "h100", "-c", 16).out.splitlines()[-1] == said
+    assert "faster than the limit" not in cli("compare", "gpt2", "--hw", "h100").out
+
+
 def test_a_comparison_holds_whole_estimates(cli):
     entries = json.loads(cli(*COMPARED, "--json").out)["entries"]
     assert [(e["model"]["name"], e["hardware"]["name"]) for e in entries] == [

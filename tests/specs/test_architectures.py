@@ -335,6 +335,7 @@ CONFIG_OF_RULES = {
     "cycle": ["r", "attention"],
     "runs": [[["global", "local"], 2], [["local"], 4]],
     "off": False,
+    "letters": "LLG",
     "last": -1,
 }
 
@@ -347,6 +348,7 @@ CONFIG_OF_RULES = {
         ({"every": "n"}, [2, 5]),
         ({"every": "missing"}, range(8)),
         ({"every": "n", "except": "dense"}, [5]),
+        ({"every": "letters"}, [2, 5, 7]),
         ({"every": "n", "if": "off"}, []),
         ({"every": 2, "from": "n", "to": "last"}, [3, 5, 7]),
         ({"every": 2, "from": "n", "to": 5}, [3, 5]),

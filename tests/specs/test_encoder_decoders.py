@@ -8,6 +8,7 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq
+from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from llmcost.ground.errors import InputError
 from llmcost.model.architecture import forward
@@ -15,7 +16,9 @@ from llmcost.model.counting import count_params, count_pass, kept_bytes
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.serving.batching import join
 from llmcost.serving.estimate import Options, estimate
-from llmcost.specs.catalog import load_hardware
+from llmcost.serving.launch import launch_of
+from llmcost.serving.launch_figures import Asked
+from llmcost.specs.catalog import load_engine, load_hardware
 from llmcost.specs.importer.architectures import all_types, architecture
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.models import model_from
@@ -109,7 +112,7 @@ def test_the_prompt_the_first_steps_and_the_cache_are_those_of_the_reference(kin
     ours = estimate(spec, None, Options(batch=BATCH, prompt=PROMPT, context=PROMPT, dtype="fp32"))
     assert ours.flops.prefill.full == prompts.get_total_flops()
     assert ours.kv_cache.bytes == kept
-    states = {"encoder_outputs": (found.encoder_last_hidden_state,)}
+    states = {"encoder_outputs": MoeModelOutputWithPast(found.encoder_last_hidden_state)}
     for generated in (1, 2):
         with FlopCounterMode(display=False) as step, torch.no_grad():
             model(**states, decoder_input_ids=token, cache=cache, use_cache=True)
@@ -217,6 +220,45 @@ def test_sound_of_30_seconds_is_whispers_whole_prompt():
         workload=estimate(spec, None, Options(audio=30)).workload
     )
     assert estimate(spec, None, Options(audio=12, output=5)).workload.prompt == 32
+
+
+@pytest.mark.parametrize(
+    ("options", "prompt", "generated"),
+    [
+        ({}, 32, 0),
+        ({"output": 20}, 32, 20),
+        ({"context": 52}, 32, 20),
+        ({"context": 40, "output": 5}, 32, 8),
+        ({"context": 30}, 30, 0),
+        ({"prompt": 16, "output": 4}, 16, 4),
+        ({"prompt": 16, "context": 36}, 16, 20),
+    ],
+)
+def test_whisper_reads_up_to_its_encoders_positions_and_the_rest_of_a_context_is_its_decoders(
+    options, prompt, generated
+):
+    w = estimate(imported(small("whisper")), None, Options(**options)).workload
+    assert (w.prompt, w.context - w.prompt) == (prompt, generated)
+
+
+def launched(kind, **options):
+    spec, gpu = imported(small(kind)), load_hardware("h100")
+    found = estimate(spec, gpu, Options(engine="vllm", **options))
+    return launch_of(load_engine("vllm"), Asked(spec, gpu, found.workload, found.memory, "hub/model"))
+
+
+def test_vllm_starts_whisper_with_the_decoders_length_and_no_encoder_of_text():
+    assert "--max-model-len 20 " in launched("whisper").command
+    assert "--max-model-len 5 " in launched("whisper", output=5).command
+    assert "--max-model-len 12 " in launched("whisper", prompt=30, context=42).command
+    assert "not known that it serves an encoder of text" in launched("t5").missing
+
+
+def test_errors_of_other_models_do_not_stand_for_encoders_with_decoders():
+    found = estimate(imported(small("t5")), load_hardware("h100"), Options())
+    assert {(band.of, band.mean_error) for band in (found.accuracy.prefill, found.accuracy.decode)} == {
+        ("encoders with decoders", None)
+    }
 
 
 def test_training_and_another_head_are_refused():

@@ -231,7 +231,7 @@ OTHERS = {
         | {"expert_shared_count": 1, "leading_dense_block_count": 1}),
     "olmo-2-7b": ("olmo2", {}),
     "olmo-3-7b": ("olmo2", {"attention.sliding_window": 4096}),
-    "exaone-4-32b": ("exaone4", {}),
+    "exaone-4-32b": ("exaone4", {"attention.sliding_window": 4096}),
     "granite-3.3-8b": ("granite", {"logit_scale": 16.0}),
     "seed-oss-36b": ("seed_oss", {}),
     "minimax-m2.5": ("minimax-m2", dict(zip(MOE, (256, 8, 1536), strict=True))),

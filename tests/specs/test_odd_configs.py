@@ -186,3 +186,27 @@ def test_a_key_that_is_like_another_is_said_to_be_before_the_option_that_leaves_
     config = {key: value for key, value in LLAMA.items() if key != "num_hidden_layers"} | {"num_hiden_layers": 3}
     with pytest.raises(SpecError, match=r"did you mean num_hidden_layers\? --allow-unknown num_hiden_layers leaves it"):
         read(config)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"architectures": ["LlamaForCausalLM"]},
+        {"architectures": ["NewForCausalLM"], "auto_map": {"AutoModelForCausalLM": "a/b--modeling_x.LlamaForCausalLM"}},
+    ],
+)
+def test_a_type_that_is_not_known_is_read_by_the_name_of_its_class_and_that_is_said(named):
+    config = LLAMA | {"model_type": "new"} | named
+    note = "model_type 'new' is not known: read as llama, by the name of its class."
+    assert read(config) == read(LLAMA)._replace(notes=(note, *read(LLAMA).notes))
+    with pytest.raises(SpecError, match="the architecture 'new' is not understood"):
+        read(LLAMA | {"model_type": "new", "architectures": ["NewForCausalLM"], "auto_map": {"AutoModel": "x.Y"}})
+
+
+@pytest.mark.parametrize(("key", "usual", "other"), [("num_key_value_heads", 4, 2), ("head_dim", 16, 32)])
+@pytest.mark.parametrize("kind", ["gpt_neox", "bert"])
+def test_sizes_of_heads_that_the_reference_does_not_look_at_may_only_be_the_usual_ones(kind, key, usual, other):
+    config = {"model_type": kind, "hidden_size": 64, "num_attention_heads": 4}
+    assert read(config | {key: usual}) == read(config)
+    with pytest.raises(SpecError, match=f"{key}: not understood for {kind}"):
+        read(config | {key: other})

@@ -602,11 +602,20 @@ def test_modelopt_sets_formats_by_names():
     assert _weights(QWEN_MIXED | {"quantized_layers": own}) == 48 * layer + QWEN_BESIDE
 
 
+def test_names_of_every_expert_say_what_those_of_the_first_say():
+    first, whole = (
+        dict.fromkeys((f"{name}.{expert}" for name in QWEN_EXPERTS for expert in range(experts)), QWEN_NVFP4)
+        for experts in (1, 3)
+    )
+    assert _weights(QWEN_MIXED | {"quantized_layers": whole}) == _weights(QWEN_MIXED | {"quantized_layers": first})
+
+
 @pytest.mark.parametrize(
     "scheme",
     [
         QWEN_AUTO_ROUND | {"extra_config": {key: {"bits": 8} for key in QWEN_PROJECTIONS[::4]}},  # of q_proj alone
         QWEN_AUTO_ROUND | {"extra_config": [*QWEN_PROJECTIONS]},
+        QWEN_AUTO_ROUND | {"extra_config": {"model.layers.1.mlp.experts.5.up_proj": {"bits": 8}}},  # of one expert
         QWEN_MIXED | {"quantized_layers": {key: {"quant_algo": "FP3"} for key in QWEN_PROJECTIONS}},
     ],
 )

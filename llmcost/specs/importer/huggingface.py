@@ -13,7 +13,7 @@ from os.path import isdir
 from pathlib import Path
 from typing import Any
 
-from llmcost.ground.errors import SpecError
+from llmcost.ground.errors import SpecError, shortened
 from llmcost.model.blocks import STREAMS
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
@@ -101,17 +101,12 @@ def document_of(
     whole = config
     config, place, counted = text_model(whole)
     config = as_hugging_face_has_it(config)
-    notes = [
-        f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
-    ]
     if "block_configs" in config:
         config = of_searched_layers(config, file, text)
     keys = Keys(config, file, kind, text, place, allow_unknown, beside)
     if "encoder_stack" in keys.family and str(classes_named(whole, place)).endswith("EncoderModel']"):
         keys = keys.of_encoder()
-    filled = [name for name in MAIN_SIZES if not keys.is_given(name)]
-    if filled:
-        notes.append(f"Not in the config, so as {keys.type} has it by default: {', '.join(filled)}.")
+    notes = assumed(keys, config, kind)
     depth = depth_of(keys)
     data: dict[str, Any] = {
         "name": name,
@@ -152,6 +147,19 @@ def document_of(
     keys.refuse_what_is_not_there()
     data["unknown_keys"] = keys.left_out or None
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
+
+
+def assumed(keys: Keys, config: dict[str, Any], kind: str | None) -> list[str]:
+    """Notes for the spec: what of the config is left out, and what is read that it does not say."""
+    notes = [
+        f"{key}: {config[key]}. The layers that draft further tokens are left out." for key in DRAFTS if config.get(key)
+    ]
+    if isinstance(said := config.get("model_type"), str) and kind is None and said != keys.type:
+        notes.append(f"model_type {shortened(said)!r} is not known: read as {keys.type}, by the name of its class.")
+    filled = [name for name in MAIN_SIZES if not keys.is_given(name)]
+    if filled:
+        notes.append(f"Not in the config, so as {keys.type} has it by default: {', '.join(filled)}.")
+    return notes
 
 
 def as_hugging_face_has_it(config: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from llmcost.specs.schema import mapping, validate
 LARGEST = 10**9
 MOST_LISTED = 10_000  # entries of a list that only the code that comes with a config reads, layer by layer
 FLAGS = ("tie_word_embeddings", "attention_bias", "mlp_bias")  # true or false in every type
+HEADS = ("num_key_value_heads", "head_dim")  # fields that may follow from others
 DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type -> its config's defaults, for keys left out
 
 
@@ -78,7 +79,7 @@ class Keys:
         self.left_out: list[str] = []  # keys that are not understood, and allowed
         self.type = kind or config.get("model_type")
         family = architecture(self.type) if isinstance(self.type, str) else None
-        if family is None and kind is None and (named := type_of_class(config.get("architectures"))):
+        if family is None and kind is None and (named := _type_by_class(config)):
             self.type, family = named, architecture(named)
         if family is None:
             problem = (
@@ -89,7 +90,8 @@ class Keys:
             raise self.error("model_type", problem)
         self.family: Architecture = family
         self.rules: dict[str, Any] = family.get("keys", {})  # how this type's keys are read
-        self.defaults: dict[str, Any] = class_defaults(str(self.type)) | self.rules.get("defaults", {})
+        self.has_class = bool(of_class := class_defaults(str(self.type)))
+        self.defaults: dict[str, Any] = of_class | self.rules.get("defaults", {})
         self.given = self._flat(config)
         self.matching = 0  # steps that matching module names has taken (importer/quantization.py)
         self.own: dict[str, Any] = {}  # what the config says of the layer that is being read alone
@@ -149,9 +151,12 @@ class Keys:
         """A spec's field, under whichever name this config has it.
 
         Of several usual names, only those that the type has defaults for are read, as its reference does; of a type's
-        own names the first that is there.
+        own names the first that is there. Where its reference's class has no KV heads, it looks at no sizes of heads:
+        these are read where they are the usual ones, and else not understood.
         """
         keys, own = self.names(name), name in self.rules.get("names", {})
+        if name in HEADS and name not in self.family and self._has_plain_heads(keys):
+            keys = tuple(key for key in keys if self.given.get(key) == self._plain_heads(name))
         named = [key for key in keys if own or self.defaults.get(key) is not None]
         for place in (self.own, self.given):
             for key in named or keys:
@@ -159,6 +164,19 @@ class Keys:
                     self.asked.update(keys)
                     return place[key]
         return next((value for key in named if (value := self.get(key)) is not None), None)
+
+    def _has_plain_heads(self, names: tuple[str, ...]) -> bool:
+        """Whether the reference's class has neither KV heads nor the key of these names."""
+        own = self.rules.get("names", {}).keys()
+        without = self.defaults.keys().isdisjoint({*names, *SYNONYMS["num_key_value_heads"]})
+        return self.has_class and without and own.isdisjoint(HEADS)
+
+    def _plain_heads(self, name: str) -> Any:
+        """As many KV heads as heads, or the width of a head where all are as wide as the hidden size together."""
+        heads, hidden = self.field("num_attention_heads"), self.field("hidden_size")
+        if name == "num_key_value_heads":
+            return heads
+        return hidden // heads if isinstance(heads, int) and isinstance(hidden, int) and heads else None
 
     def is_given(self, name: str) -> bool:
         """Whether the config itself has a spec's field, under any of its names."""
@@ -296,6 +314,15 @@ class Keys:
                 config = {key: value for key, value in config.items() if key != name} | {real: config[name]}
         others = {name: value for name, value in config.items() if name not in renamed}
         return others | {renamed[name]: config[name] for name in renamed if name in config}
+
+
+def _type_by_class(config: dict[str, Any]) -> str | None:
+    """The type whose class `architectures` names, or the class of the code that `auto_map` has beside the config."""
+    found = type_of_class(config.get("architectures"))
+    code = config.get("auto_map")
+    if found is None and isinstance(code, dict):
+        found = type_of_class([str(code.get("AutoModelForCausalLM")).rpartition(".")[2]])
+    return found
 
 
 def _is_all(value: Any, neutral: Any) -> bool:

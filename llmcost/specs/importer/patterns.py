@@ -91,8 +91,12 @@ def _needed(rule: dict[str, Any], name: str, get: Get) -> Any:
     return value
 
 
-def _every(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
+def _every(rule: dict[str, Any], position: int, depth: int, get: Get) -> Any:
     step, excepted = _value(rule, "every", get), _short(_value(rule, "except", get)) or []
+    if isinstance(step, str):  # EXAONE writes LLLG: three local layers and a global one, and the last is global
+        if not {*step} <= {"L", "G"} or not step:
+            raise ValueError("expected a whole number, or a text of L and G")
+        return step[position % len(step)] == "G" or position == depth - 1
     return position not in excepted and (step is None or step < 1 or (position + 1) % step == 0)
 
 

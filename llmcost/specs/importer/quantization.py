@@ -91,10 +91,11 @@ PARENTS = {
 # are a part of a larger one here and are counted with it, though checkpoints may leave them alone.
 NEVER = re.compile(
     r"lm_head|norm|embed|router|(mlp|moe|mixer|block_sparse_moe)\W+gate\b|^gate$|shared_expert_gate|conv1d"
-    r"|in_proj_(ba|a|b)\b|indexer|vis|audio|multi_modal|merger|modality|mm_proj|mlp1|projector|\bmtp\b|\bnextn\b"
+    r"|in_proj_(ba|a|b)\b|indexer|vis|audio|multi_modal|merger|modality|mm_proj|patch_merge|mlp1|projector|\bmtp\b|\bnextn\b"
     r"|e_score_correction|eh_proj|weights_proj"
 )
 OF_LAYER = re.compile(r".*\blayers\.(\d{1,6})(?:\.(.*))?")
+OTHER_EXPERT = re.compile(r"\.experts\.[1-9]\d*\b")
 # Matching names has bounds, in steps of some 10 ns: of a config 2 seconds, of a pattern a thousandth of that.
 MOST_STEPS, A_PATTERN, A_MATCH, LONGEST_NAME = 2 * 10**8, 10_000, 40, 80
 PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbone.", "")
@@ -208,10 +209,22 @@ def _named(keys: Keys, said: dict[str, Any]) -> tuple[str, dict[str, list[str]]]
         return None
     if not all(isinstance(each, dict) for each in rules.values()):
         raise keys.error(f"quantization_config.{key}", "expected an object of objects, one a module")
-    for name, own in rules.items():
+    for name, own in _of_one_expert(keys, key, rules).items():
         bits = own.get("bits")
         named.setdefault("" if isinstance(bits, int) and bits >= 16 else format_named({**said, **own}), []).append(name)
     return "" if key == "quantized_layers" else format_named(said), named
+
+
+def _of_one_expert(keys: Keys, key: str | None, rules: dict[str, Any]) -> dict[str, Any]:
+    """Rules by names without those of other experts than the first, which must say what the first's do."""
+    found = {}
+    for name, own in rules.items():
+        if not _is_of_other_expert(name):
+            found[name] = own
+        elif rules.get(OTHER_EXPERT.sub(".experts.0", name)) != own:
+            problem = f"gives {name[:80]!r} another format than the first expert, which stands for all here"
+            raise keys.error(f"quantization_config.{key}" if key else "quantization_config", problem)
+    return found
 
 
 def _by_names(
@@ -301,6 +314,8 @@ class ModuleNames:
         self.known: dict[tuple[str, int], frozenset[str]] = {}  # what the general ones name
         self.by_position = False
         for name in names:
+            if _is_of_other_expert(name):
+                continue
             found = None if name.startswith("re:") else OF_LAYER.fullmatch(name)
             if found:
                 self.of_layer.setdefault(int(found[1]), []).append(_pattern(keys, found[2] or "*"))
@@ -367,6 +382,11 @@ def _list(keys: Keys, said: dict[str, Any], key: str) -> list[str]:
 
 def _is_plain(name: str) -> bool:
     return not name.startswith("re:") and "*" not in name
+
+
+def _is_of_other_expert(name: str) -> bool:
+    """Whether this is the name of a module in an expert that is not the first, which stands for all."""
+    return _is_plain(name) and OTHER_EXPERT.search(name) is not None
 
 
 def _pattern(keys: Keys, name: str) -> Pattern:
