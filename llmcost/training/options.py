@@ -145,7 +145,11 @@ class Options(NamedTuple):
     optimizer: Annotated[str, word("What updates the weights.", tuple(OPTIMIZERS), "NAME")] = "adam"
     dtype: Annotated[
         str | None,
-        word("Data type of computing and activations.", DTYPES, default="bf16, or fp16 where the GPU lacks it"),
+        word(
+            "Data type of computing and activations.",
+            DTYPES,
+            default="as the model was trained, or bf16, or fp16 where the GPU lacks it",
+        ),
     ] = None
     unfused_attention: Annotated[bool, flag("Write scores to memory, as without FlashAttention.")] = False
     kernels: Annotated[

@@ -127,7 +127,7 @@ def layout_given(options: Options) -> dict[str, Any]:
 
 
 def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: int | None = None) -> Recipe:
-    """How the program computes; without a data type in bf16, or fp16 where the GPU has a peak for that alone.
+    """How the program computes.
 
     Raises InputError for options of adapters without their rank, and for adapters that the model has no product for.
     """
@@ -141,13 +141,22 @@ def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: 
         asked = options.overlap
         recipe = recipe._replace(overlap=overlap_of(asked, recipe.overlap) if isinstance(asked, str) else asked)
     recipe = recipe._replace(
-        dtype=options.dtype or default_dtype(hardware),
+        dtype=options.dtype or usual_dtype(model, hardware),
         optimizer=options.optimizer,
         lora=lora_of(options.lora_rank, options.lora_targets, qlora=options.qlora),
     )
     if recipe.lora is not None:
         check_lora(layers_of_a_token(model), recipe.lora)
     return recipe
+
+
+def usual_dtype(model: ModelSpec, hardware: HardwareSpec) -> str:
+    """What matrix products compute in where nothing is said: as the model was trained, where the GPU has that type.
+
+    Else bf16, or fp16 where the GPU has a peak for that alone.
+    """
+    own = None if model.trained is None else model.trained.dtype
+    return own if own is not None and own in hardware.peak else default_dtype(hardware)
 
 
 def layers_of_a_token(model: ModelSpec) -> list[Operator]:

@@ -38,6 +38,19 @@ def test_deepseek_v3_takes_the_hours_that_its_authors_paid_for_and_fits_as_it_di
     assert run.layout.recompute == "selective"  # norms and up-projections of latents (section 3.2.3)
 
 
+def test_deepseek_v3_s_hours_come_out_with_nothing_said_of_its_layout_and_data_type():
+    run = answer("deepseek-v3", H800, gpus=2048, tokens=14_800 * 10**9)
+    assert run.run.dtype == "fp8"  # as it was trained
+    assert run.gpu_hours == pytest.approx(2.664e6, rel=0.15)
+    assert run.layout.ep > 8  # more GPUs than a node has
+    assert run.memory.total_bytes <= 0.95 * run.memory.usable_bytes  # experts do not get equally many tokens
+
+
+def test_a_data_type_that_the_gpu_lacks_is_not_taken_from_the_model_s_own_run():
+    a100 = answer("deepseek-v3", load_hardware("a100"), gpus=2048, tokens=10**9)
+    assert (a100.run.dtype, answer("llama3.1-405b", H100, gpus=1024, tokens=10**9).run.dtype) == ("bf16", "bf16")
+
+
 @pytest.mark.parametrize(
     ("layout", "seq", "tflops", "within"),
     [  # arXiv 2407.21783, table 4
