@@ -24,6 +24,11 @@ from llmcost.training.memory import fullest, share_recomputed, trained_part
 from llmcost.training.passes import Setup, kernels
 from llmcost.training.recipe import Recipe
 
+EXCHANGING = Constant(
+    20 / 132,
+    "of a GPU's multiprocessors, those that move tokens to experts and back while others compute: 20 of an H800's 132 "
+    "(arXiv 2412.19437, section 3.2.2)",
+)
 NEWTON_SCHULZ = Constant(
     5, "Muon, three products each of a matrix's shape: kellerjordan.github.io/posts/muon", "iterations"
 )
@@ -129,10 +134,14 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
 
 
 def _exposed(sent: Direction, recipe: Recipe) -> Direction:
-    """One direction with what is exposed of its communication, that of experts beside what tensor parallelism left."""
+    """One direction with what is exposed of its communication, that of experts beside what tensor parallelism left.
+
+    What overlaps of experts' exchange takes multiprocessors from the computation beside it, and so still costs a part.
+    """
     beside = sent.products + sent.elementwise
     tensor = left_of(sent.tensor, beside, recipe.overlap.tensor)
     expert = left_of(sent.expert, beside - (sent.tensor - tensor), recipe.overlap.expert)
+    expert = expert + (sent.expert - expert) * EXCHANGING.value
     return sent._replace(tensor=tensor, expert=expert)
 
 
