@@ -43,11 +43,12 @@ TORCH = {
 VENDOR = TORCH | {
     "Hopper": Shares(
         *(0.64, 0.64, 0.35),
-        "fp8: 8 runs of NeMo 24.07's on H100, 6 % off; 5 of Megatron-Bridge's, 7 % off. bf16: 2 of NeMo 25.04's, 6 % off",
+        "fp8: 8 runs of NeMo 24.07's on H100, 6 % off; 5 of Megatron-Bridge's, 7 % off; "
+        "bf16: 2 of NeMo 25.04's, 6 % off",
     ),
     "Blackwell": Shares(
         *(0.51, 0.60, 0.25),
-        "bf16: 6 runs of NeMo 25.04's on GB200, 1 % off. fp8: 6 of them, 16 % off; 8 of Megatron-Bridge's on B200, 6 % off",
+        "bf16: 6 runs of NeMo 25.04's on GB200, 1 % off; fp8: 6 of them, 16 % off, 8 of Megatron-Bridge's on B200, 6 %",
     ),
 }
 OTHERS = Shares(0.60, 0.47, 0.25, "other generations: between those above, nothing was measured")
