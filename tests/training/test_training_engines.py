@@ -122,6 +122,13 @@ def test_an_engine_that_does_not_run_there_is_refused_with_the_vendors():
         answer("llama3-8b", load_hardware("mi300x"), gpus=8, engine="nemo")
 
 
+def test_a_data_type_that_an_engine_does_not_have_is_refused_by_name_and_not_taken():
+    old = {"gpus": 2048, "tokens": 10**9, "engine": "megatron-deepspeed-2022"}
+    with pytest.raises(InputError, match=r"--dtype fp8: Megatron-DeepSpeed 2022 has none; it has fp16, bf16, fp32"):
+        answer("llama3-8b", H100, dtype="fp8", **old)
+    assert answer("deepseek-v3", H800, **old).run.dtype == "bf16"
+
+
 def test_what_the_user_says_of_kernels_and_overlap_stands_above_the_engine():
     at, _ = setup_of(load_model("llama3-8b"), H100, Options(gpus=8, zero=1, kernels="eager", overlap="data=0.1"), None)
     engine = load_training_engine("megatron-core")
