@@ -23,6 +23,7 @@ from llmcost.training.automatic import automatic
 from llmcost.training.conventions import HALF_PRECISION
 from llmcost.training.engine import engine_of, recipe_under
 from llmcost.training.interruptions import Reliability
+from llmcost.training.offload import offloaded
 from llmcost.training.options import LAYOUT, Options
 from llmcost.training.passes import ALL_DIVIDED, Setup
 from llmcost.training.recipe import DTYPES, Recipe, overlap_of
@@ -150,6 +151,7 @@ def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: 
         optimizer=options.optimizer,
         lora=lora_of(options.lora_rank, options.lora_targets, qlora=options.qlora),
     )
+    recipe = recipe._replace(host=offloaded(hardware, options, options.gpus or hardware.gpus_in_a_node()))
     if recipe.lora is not None:
         check_lora(layers_of_a_token(model), recipe.lora)
     return recipe

@@ -303,6 +303,8 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     layout, share = at.layout, at.recipe.overlap.data
     sent = data_collectives(held, layout, at.recipe, trained)
     gradients, weights = (sum_of([collective_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in sent)
+    if at.recipe.host is not None and at.recipe.host.weights:  # a rank's own part comes from its host first
+        weights = weights + updated(layout, held) * at.recipe.param_bytes() / at.recipe.host.copies
     weights_again = weights if layout.zero == 3 and layout.reshard else 0
     behind = left_of(gradients + weights_again, back, share)
     before = left_of(weights, ahead, share)
@@ -314,8 +316,14 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
 def optimizer_seconds(at: Setup, held: Held, bytes_per_s: Number) -> Number:
     """Seconds of the optimizer's update by its traffic; each rank updates its part where the optimizer is divided.
 
+    On a host: gradients go down, its CPU updates its states, weights come back up, one after the other.
+
     Muon's five iterations X ← aX + (bA + cA²)X, A = XXᵀ, take at most 6h FLOPs a parameter each, and are added.
     """
+    host = at.recipe.host
+    if host is not None:
+        crossing = (at.recipe.grad_bytes + at.recipe.param_bytes()) / host.copies
+        return updated(at.layout, held) * (crossing + at.recipe.update_bytes() / host.bandwidth)
     seconds = updated(at.layout, held) * at.recipe.update_bytes() / bytes_per_s
     if at.recipe.optimizer == "muon":
         flops = NEWTON_SCHULZ.value * 6 * at.model.hidden_size * updated(at.layout, held)
