@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from llmcost.ground.errors import SpecError, shortened
 from llmcost.ground.units import BITS
 from llmcost.model.formats import FORMATS
-from llmcost.model.training_kernels import CONTEXTS, KERNELS, LOSSES
+from llmcost.model.training_kernels import CONTEXTS, KERNELS, LOSSES, SCHEDULES
 from llmcost.parallel.layout import RECOMPUTE
 from llmcost.specs.catalog import PACKAGE, names
 from llmcost.specs.hardware import PCIE
@@ -114,10 +114,12 @@ _PROGRAM = record(  # how a training program runs: fields of parallel.layout.Lay
         "kernels": choice(*KERNELS),
         "loss": choice(*LOSSES),
         "recompute": choice(*RECOMPUTE),
+        "schedule": choice(*SCHEDULES),
+        "layout": choice("chosen"),  # by `llmcost train`, as for who says nothing of it
         "context_parallel": choice(*CONTEXTS),
         **dict.fromkeys(("dropout", "grad_buffer", "master_weights", "reshard", "sequence_parallel"), FLAG),
         **dict.fromkeys(("grad_bytes", "reduce_bytes"), number(0, 64)),
-        "gpus_per_node": SIZE,
+        **dict.fromkeys(("gpus_per_node", "etp"), SIZE),
         "engine": TEXT,
         "fabric_gb_per_s": number(1e-6, 1e9),
         "overlap": mapping(number(0, 1), choice(*Overlap._fields)),

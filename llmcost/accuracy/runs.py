@@ -19,8 +19,9 @@ from llmcost.specs.hardware import Figure
 from llmcost.training.engine import recipe_under
 from llmcost.training.options import Options
 from llmcost.training.recipe import Recipe, check_recipe
+from llmcost.training.setup import setup_of
 from llmcost.training.shares import training_efficiency
-from llmcost.training.step import Step, training_step
+from llmcost.training.step import Step, evaluate_step, training_step
 from llmcost.training.train import train
 
 RUN_GPUS = 2048  # of a run: LLaMA's (arXiv 2302.13971, section 2.4)
@@ -40,7 +41,7 @@ PHYSICAL = (
 )  # what a prediction needs to be told
 ZERO = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}
 # Fields of a source's `program` that are options of the layout; all others are the recipe's.
-LAYOUT = ("gpus_per_node", "reshard", "context_parallel", "sequence_parallel")
+LAYOUT = ("gpus_per_node", "reshard", "context_parallel", "sequence_parallel", "schedule", "etp")
 
 
 @lru_cache(maxsize=2048)
@@ -66,6 +67,8 @@ def _step(
 def step_of(case: Case) -> Step | None:
     """The step of a run; None where too little of it is known."""
     of, program = case.settings, program_of(case)
+    if "layout" in program:
+        return _chosen_step(of["model"], of["gpu"], _asked(of))
     recompute, layers = _recomputed(of["recompute"] or program.get("recompute"))
     sharding, _, groups = (of["sharding"] or "none").partition("-groups-")
     known = of["task"] in TASKS and all(of[name] for name in PHYSICAL) and spec_of(of["model"]) is not None
@@ -98,6 +101,23 @@ def step_of(case: Case) -> Step | None:
     return _step(of["gpu"], fabric, of["model"], layout, recipe, of["seq"], program.get("engine"))
 
 
+def _asked(of: dict[str, Any]) -> Options:
+    """What a user would ask of a run of which little is told. GPUs that no source counts are taken as RUN_GPUS."""
+    return Options(
+        gpus=of["gpus"] or RUN_GPUS, tokens=1, seq=of["seq"], dtype=of["compute"], global_batch=of["global_batch"]
+    )
+
+
+@lru_cache(maxsize=256)
+def _chosen_step(name: str, gpu: str, options: Options) -> Step | None:
+    """The step of a run in the layout that is chosen for who says nothing of it; None where none is legal."""
+    model = spec_of(name)
+    try:
+        return None if model is None else evaluate_step(setup_of(model, gpu_of(gpu), options, None)[0])
+    except InputError:
+        return None
+
+
 def hours_of(case: Case) -> tuple[Number, Number] | None:
     """GPU-seconds of a whole run as `llmcost train` answers by default, with failures, and at least.
 
@@ -107,9 +127,8 @@ def hours_of(case: Case) -> tuple[Number, Number] | None:
     if model is None or "trained_tokens" not in case.measured:
         return None
     tokens = round(case.measured["trained_tokens"])
-    options = Options(gpus=of["gpus"] or RUN_GPUS, tokens=tokens, seq=of["seq"], dtype=of["compute"])
     try:
-        answer = train(model, gpu_of(of["gpu"]), options)
+        answer = train(model, gpu_of(of["gpu"]), _asked(of)._replace(tokens=tokens))
     except InputError:
         return None
     return answer.with_interruptions.gpu_hours * HOUR, answer.limit.gpu_hours * HOUR

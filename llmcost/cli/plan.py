@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 EVERY = 10**9  # layouts: all of them
 AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")  # what is searched
-HELD = ("schedule", "context_parallel")  # one for all layouts
+LISTS = (*AXES, "schedule")  # of which several values may be given
+HELD = ("context_parallel",)  # one for all layouts
 RECIPE = ("optimizer", "unfused_attention", "kernels", "overlap", "lora_rank", "lora_targets", "qlora")
 BOTH = ("tp", "pp", "ep", "dp", "gpus_per_node", "profile")  # options of training that serving has, too
 
@@ -42,8 +43,8 @@ def plan(
         Given,
         Takes(
             Options,
-            only=("seq", "global_batch", "gpus_per_node", *HELD, *AXES, *RECIPE, "profile"),
-            lists=AXES,
+            only=("seq", "global_batch", "gpus_per_node", *HELD, *LISTS, *RECIPE, "profile"),
+            lists=LISTS,
             changed={name: {"default": "all that are legal"} for name in AXES},
         ),
     ],
@@ -106,7 +107,7 @@ def plan(
         raise InputError("--launch: of serving; give --serve too")
     launching.check(wanted=["--launch"] * launch, engine=serving.get("engine"), others=files.given())
     files.ready(model, hw)
-    held = spelled_out({name: training.pop(name) for name in AXES if name in training}, Options)
+    held = spelled_out({name: training.pop(name) for name in LISTS if name in training}, Options)
     if serve:
         chosen = ServingOptions(**serving, **training)
         asked = ask_serving(spec, chip, gpus, chosen, held, ttft, tpot, money.price_of(chip), money.pue)

@@ -108,6 +108,10 @@ QUANTITIES: dict[str, Quantity] = {
         "B", "gradients of activations and what kernels need at the peak", DOCS, "vram workspace 显存"
     ),
     "memory.overhead_bytes": Quantity("B", "context, communicators, fragments", DOCS, "vram cuda nccl 显存"),
+    "memory.host_bytes": Quantity("B", "in the host's memory, of one GPU's part (--offload)", DOCS, "offload 卸载"),
+    "memory.host_usable_bytes": Quantity(
+        "B", "of the host's memory, what one GPU has the use of", DOCS, "offload 卸载"
+    ),
     "memory.total_bytes": Quantity("B", "all of it, of the fuller of the first and last stage", DOCS, "vram 显存 总计"),
     "memory.allocated_bytes": Quantity("B", "what the program's allocator hands out", DOCS),
     "memory.capacity_bytes": Quantity("B", "the GPU's memory as its vendor calls it", "hardware spec"),

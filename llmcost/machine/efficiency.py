@@ -4,7 +4,7 @@ A kernel takes T = t0 + ((F / (P·e_c))^p + (B / (BW·e_m))^p)^(1/p). That is a 
 times: F FLOPs at the share e_c of the peak P, and B bytes at the share e_m of the bandwidth BW. The exponent p says how
 far the two overlap: with 1 they take place one after the other; the larger it is, the closer T comes to the longer of
 them alone. It is 2 where no profile says otherwise. Attention of a prompt reaches e_c only on long sequences; for s
-tokens it reaches e_c·s / (s + s_half).
+tokens it reaches e_c·s / (s + s_half). So do products of experts, in training, with s rows of each expert.
 
 An `Efficiency` has these figures for every kind of kernel, and timing.py asks it. There are three sources of one:
 `default_for`, from the figures of defaults.py, for serving and for single kernels; training_shares.py, for training;
@@ -32,7 +32,7 @@ class Kernel(NamedTuple):
     compute: Number  # e_c, share of the peak
     memory: Number  # e_m, share of the bandwidth, or of the link
     launch_seconds: Number  # t0
-    half: Number = 0  # s_half, tokens at which half of e_c is reached
+    half: Number = 0  # s_half, tokens, or rows of an expert, at which half of e_c is reached
     overlap: Number = 2  # p, the exponent of the smooth maximum
     # Where other kernels run around this one, and move bytes of their own:
     unpacked_above: Number = None  # rows above which weights are unpacked to the activations' type first; None: never

@@ -190,8 +190,9 @@ def _kernel_seconds(op: Operator, peak: Number, bandwidth: Number, kernel: Kerne
     if symbolic:
         flops, moved = named("F", flops, of=op.name), named("B", moved, of=op.name)
     share = kernel.compute
-    if isinstance(op, Attention) and present(kernel.half):
-        share = share * op.s / (op.s + kernel.half)
+    if isinstance(op, (Attention, GroupedGemm)) and present(kernel.half):
+        rows = op.s if isinstance(op, Attention) else op.b * op.s * op.active / op.groups
+        share = share * rows / (rows + kernel.half)
     compute = flops / (peak * share)
     memory = moved / (bandwidth * kernel.memory)
     seconds = kernel.launch_seconds + _overlapped(compute, memory, kernel.overlap)

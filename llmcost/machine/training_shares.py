@@ -41,8 +41,15 @@ TORCH = {
 }
 # The vendor's kernels: cuDNN's attention, Transformer Engine.
 VENDOR = TORCH | {
-    "Hopper": Shares(0.60, 0.64, 0.35, "8 runs of NeMo 24.07's on H100, 6 % off; 5 of Megatron-Bridge's, 7 % off"),
-    "Blackwell": Shares(0.42, 0.66, 0.25, "8 runs of Megatron-Bridge's on B200, 6 % off"),
+    "Hopper": Shares(
+        *(0.64, 0.64, 0.35),
+        "fp8: 8 runs of NeMo 24.07's on H100, 6 % off; 5 of Megatron-Bridge's, 7 % off; "
+        "bf16: 2 of NeMo 25.04's, 6 % off",
+    ),
+    "Blackwell": Shares(
+        *(0.51, 0.60, 0.25),
+        "bf16: 6 runs of NeMo 25.04's on GB200, 1 % off; fp8: 6 of them, 16 % off, 8 of Megatron-Bridge's on B200, 6 %",
+    ),
 }
 OTHERS = Shares(0.60, 0.47, 0.25, "other generations: between those above, nothing was measured")
 
@@ -58,10 +65,11 @@ NODE_LINKS = Constant(
     "network/README.md)",
     spread="70 to 82 % (the same page)",
 )
-GROUPED = Constant(
-    0.7,
-    "of a product's share, that of experts' products: SimuMax's 6 runs of DeepSeek-V2 on B200 come out 13 % too fast, "
-    "two steps with small experts on an H200 27 % too slow (benchmarks/training_steps_h200.json)",
+EXPERT_ROWS = Constant(
+    150,
+    "rows of an expert at which its products reach half of a single product's share: on an H200 0.28 and 0.50 of the "
+    "peak at 128 and 512 rows, 0.66 at 2,048, single products 0.67 (hardware/profiles/h200.json, suite grouped)",
+    "rows",
 )
 
 PRODUCT = Kernel(DEFAULTS["gemm.compute"].value, MEMORY.value, LAUNCH.value)
@@ -99,6 +107,6 @@ def trained_at(hardware: HardwareSpec | None, dtype: str, *, vendor: bool = Fals
         known = by_generation.get(generation, OTHERS)
         product = PRODUCT._replace(compute=known.fp8 if BITS[dtype] < 16 else known.products)
         kernels["gemm"] = product
-        kernels["grouped_gemm"] = product._replace(compute=GROUPED.value * product.compute)
+        kernels["grouped_gemm"] = product._replace(half=EXPERT_ROWS.value)
         kernels["attention_prefill"] = product._replace(compute=known.attention)
     return Efficiency(kernels, "training defaults")

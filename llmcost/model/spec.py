@@ -19,11 +19,15 @@ class Published(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """How a model was trained by those who made it: tokens of a sequence and of a step for most of the run."""
+    """How a model was trained by those who made it: tokens of a sequence and of a step for most of the run.
+
+    `dtype`: of its matrix products; None: not told, or the usual one.
+    """
 
     seq: int
     batch_tokens: int
     source: str
+    dtype: str | None = None
 
 
 class Layer(NamedTuple):

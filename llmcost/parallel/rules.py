@@ -194,6 +194,12 @@ def _pipeline_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
     yield Rule("pp", enough, says, range(1, shape.layers // at.vp + 1) if is_plain(at.vp) else ())
     yield Rule("vp", (at.vp == 1) | (at.pp > 1), " interleaves pipeline stages, and --pp is 1", (1,))
 
+    if at.schedule != "1f1b":
+        yield Rule("vp", at.vp == 1, f" interleaves stages, which --schedule {at.schedule} does not", (1,))
+    if at.schedule == "dualpipe":
+        says = " is odd: with --schedule dualpipe a GPU has a stage from either end"
+        yield Rule("pp", (at.pp == 1) | divides(2, at.pp), says, _even(shape.layers))
+
     at_once = at.dp * at.micro_batch
     ranks = f"{_figure(at.dp)} data-parallel ranks times --micro-batch {_figure(at.micro_batch)}"
     whole, says = divides(at_once, at.global_batch), f" is not a multiple of {ranks}"
@@ -265,6 +271,11 @@ def _state_rules(at: Layout) -> Iterator[Rule]:
     if at.recompute_layers is not None:
         yield Rule("recompute_layers", at.recompute != "none", ": with --recompute selective or full")
         yield Rule("recompute_layers", at.recompute_layers >= 0, ": not below 0", (0,))
+
+
+def _even(most: int) -> range:
+    """Even numbers up to `most`."""
+    return range(2, most + 1, 2)
 
 
 def _figure(x: Number) -> str:

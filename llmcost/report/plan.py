@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmcost.ground.units import counted, scaled, seconds, significant
 from llmcost.report.tables import Table
 from llmcost.search.causes import CAUSES
-from llmcost.search.plan_training import AXES, GridCell, TrainingCandidate, TrainingPlan
+from llmcost.search.plan_training import GridCell, TrainingCandidate, TrainingPlan
 
 
 def plan_tables(found: TrainingPlan) -> list[Table]:
@@ -44,7 +44,7 @@ def _best(found: TrainingPlan) -> Table:
             scaled(each.memory_bytes, "B"),
             *((f"${significant(each.price_per_million_tokens or 0)}",) if priced else ()),
         )
-        rows.append((str(number), *figures, *map(str, each.axes().values()), slower))
+        rows.append((str(number), *figures, *map(str, each.axes(question.axes()).values()), slower))
     columns = (
         "",
         "step",
@@ -52,7 +52,7 @@ def _best(found: TrainingPlan) -> Table:
         "MFU",
         "memory",
         *(("a million tokens",) if priced else ()),
-        *(name.replace("_", " ") for name in AXES),
+        *(name.replace("_", " ") for name in question.axes()),
         "slower by, for",
     )
     shown = ("step", "tokens/s a GPU", "MFU", "memory", "slower by, for")
@@ -98,7 +98,7 @@ def _too_large(found: TrainingPlan, each: TrainingCandidate) -> str:
     """A layout that does not fit: one that would be faster than the best, or, where none fits, least or fastest."""
     least = "Least memory" if each is found.too_large[0] else "Fastest"
     which = "Faster, if it fitted" if found.best else least
-    layout = ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in each.axes().items())
+    layout = ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in each.axes(found.question.axes()).items())
     needs, over = scaled(each.memory_bytes, "B"), scaled(each.excess_bytes, "B")
     return f"{which}: {seconds(each.step_seconds)} with {layout} needs {needs}, {over} too much."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from llmcost.ground.units import seconds
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model.spec import ModelSpec
+from llmcost.model.training_kernels import Schedule
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.rules import shape_of
 from llmcost.search.causes import CAUSES, Lost, cause_of, lost, spent
@@ -47,6 +49,14 @@ class TrainingQuestion(NamedTuple):
     price: float | None = None  # dollars a GPU-hour
     divided: tuple[Recipe, Efficiency] | None = None  # of layouts with ZeRO-3, if they have others
 
+    def schedules(self) -> tuple[Schedule, ...]:
+        """The schedules of pipelines that are compared: those asked for, or the engine's."""
+        return self.choices.schedule or (self.base.schedule,)
+
+    def axes(self) -> tuple[str, ...]:
+        """What layouts differ in."""
+        return AXES if len(self.schedules()) == 1 else (*AXES, "schedule")
+
 
 class TrainingCandidate(NamedTuple):
     """One layout, and why it is not the best (`cause`): what it spends more on.
@@ -63,9 +73,9 @@ class TrainingCandidate(NamedTuple):
     cause: str | None
     price_per_million_tokens: float | None = None  # dollars, where there is a price
 
-    def axes(self) -> dict[str, Any]:
+    def axes(self, names: tuple[str, ...] = AXES) -> dict[str, Any]:
         """The layout, axis by axis."""
-        return {axis: getattr(self.layout, axis) for axis in AXES}
+        return {axis: getattr(self.layout, axis) for axis in names}
 
 
 class GridCell(NamedTuple):
@@ -102,11 +112,11 @@ class TrainingPlan(NamedTuple):
     def columns(self) -> tuple[str, ...]:
         """The names of what a row of `rows` has, in order."""
         price = () if self.question.price is None else ("price_per_million_tokens",)
-        return ("step_seconds", "tokens_per_s_per_gpu", "mfu", "memory_bytes", *AXES, "cause", *price)
+        return ("step_seconds", "tokens_per_s_per_gpu", "mfu", "memory_bytes", *self.question.axes(), "cause", *price)
 
     def rows(self) -> list[dict[str, Any]]:
         """The best layouts, the fastest first, in base units."""
-        known = [each._asdict() | each.axes() for each in self.best]
+        known = [each._asdict() | each.axes(self.question.axes()) for each in self.best]
         return [{name: figures[name] for name in self.columns} for figures in known]
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,7 +139,7 @@ class TrainingPlan(NamedTuple):
                     "memory_bytes": each.memory_bytes,
                     "excess_bytes": each.excess_bytes,
                 }
-                | each.axes()
+                | each.axes(question.axes())
                 for each in self.too_large
             ],
             "grid": [each._asdict() for each in self.grid],
@@ -154,7 +164,7 @@ class TrainingPlan(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """Figures of the layouts that share a stage of ZeRO and what is recomputed (`base`).
+    """Figures of the layouts that share a stage of ZeRO, a schedule and what is recomputed (`base`).
 
     rows: of the space, one a layout. seconds: of a step. memory: bytes of the fullest GPU. parts: of the layouts that
     fit alone, a row each, seconds of a step in the order of CAUSES.
@@ -234,11 +244,13 @@ def _grid(tp: Column, pp: Column, seconds: Column, missing: Column) -> list[Grid
 
 
 def _timed(question: TrainingQuestion, ways: Space) -> list[Timed]:
-    """Figures of every legal layout, with every stage of ZeRO and every recomputation that may be chosen."""
+    """Figures of every legal layout, with every stage of ZeRO, schedule and recomputation that may be chosen."""
     shape, found = shape_of(question.model), []
-    for zero in question.choices.zero:
-        divided = question.base._replace(zero=zero)
+    for zero, schedule in product(question.choices.zero, question.schedules()):
+        divided = question.base._replace(zero=zero, schedule=schedule)
         rows = np.flatnonzero(allowed(ways.layout(divided, slice(None)), shape, question.seq))
+        if schedule != question.schedules()[0]:  # without a pipeline all are the same
+            rows = rows[ways.columns["pp"][rows] > 1]
         for recompute in question.choices.recompute if len(rows) else ():
             base = divided._replace(recompute=recompute)
             blocks = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from llmcost.model.training_kernels import Schedule
 from llmcost.parallel.layout import Layout, Recompute
 from llmcost.parallel.rules import Shape, divides, divisors, rules
 
@@ -20,7 +21,7 @@ DEGREES = ("tp", "cp", "pp", "dp", "ep")
 
 
 class Choices(NamedTuple):
-    """Values that an axis may take; None: all."""
+    """Values that an axis may take; None: all, of schedules the engine's alone."""
 
     tp: tuple[int, ...] | None = None
     cp: tuple[int, ...] | None = None
@@ -31,6 +32,7 @@ class Choices(NamedTuple):
     vp: tuple[int, ...] | None = None
     zero: tuple[int, ...] = (0, 1, 2, 3)
     recompute: tuple[Recompute, ...] = ("none", "selective", "full")
+    schedule: tuple[Schedule, ...] | None = None
 
     def allows(self, axis: str, values: Column) -> NDArray[np.bool_]:
         """Which of some values of an axis may be taken."""

@@ -64,6 +64,9 @@ GpusPerNode: TypeAlias = Annotated[
         meaning="GPUs in a node",
     ),
 ]
+Host: TypeAlias = Annotated[
+    Word, Option("The CPU that runs what --offload says: a shipped name or a YAML spec.", default="none")
+]
 Mfu: TypeAlias = Annotated[
     Number,
     share("Share of the peak that the textbook basis assumes.", letter="mfu", meaning="assumed share of the peak"),
@@ -356,9 +359,7 @@ class Options(NamedTuple):
             default="nothing",
         ),
     ] = None
-    host: Annotated[
-        Word, Option("The CPU that runs what --offload says: a shipped name or a YAML spec.", default="none")
-    ] = None
+    host: Host = None
     mfu: Mfu = END_TO_END_MFU
     memory_utilization: Annotated[
         Number,

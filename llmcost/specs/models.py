@@ -61,7 +61,9 @@ PUBLISHED = record(
     required={"quantity": TEXT, "printed": TEXT, "document": TEXT, "why": TEXT},
     optional={"hardware": TEXT},
 )
-TRAINED = record(required={"seq": SIZE, "batch_tokens": SIZE, "source": TEXT}, optional={})
+TRAINED = record(
+    required={"seq": SIZE, "batch_tokens": SIZE, "source": TEXT}, optional={"dtype": choice("bf16", "fp16", "fp8")}
+)
 SCHEMA = record(
     required={
         "name": TEXT,

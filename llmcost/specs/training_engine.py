@@ -32,6 +32,7 @@ CHOICES: dict[str, Schema] = {  # fields that stand for one choice of a recipe o
     **dict.fromkeys(("dropout", "grad_buffer", "master_weights", "narrow_activations"), FLAG),
     **dict.fromkeys(("grad_bytes", "reduce_bytes", "moment_bytes", "dispatch_bytes"), _BYTES),
     "recomputed": several(choice(*RECOMPUTED)),
+    "dtypes": several(choice("bf16", "fp16", "fp8", "fp32")),
     **dict.fromkeys(HOST, number(0, 1)),
     "error": number(0, 100),
 }
@@ -50,7 +51,8 @@ SCHEMA = record(
 class TrainingEngine(NamedTuple):
     """One training engine at one version.
 
-    `choices`: those of CHOICES that it makes, by name. `overlap`: the share of each kind of communication that costs no
+    `choices`: those of CHOICES that it makes, by name; `dtypes` among them: data types that products compute in, where
+    it does not have all. `overlap`: the share of each kind of communication that costs no
     time. `shares`: by GPU, or the first word of its architecture, what kernels reach in place of training_shares.py.
     Seconds of its host (HOST): in which it starts the kernels of a layer's forward pass, as many again for the backward
     one; beside all layers in a step; and what every collective inside a node waits for it.
@@ -76,7 +78,7 @@ class TrainingEngine(NamedTuple):
 
     def recipe(self) -> dict[str, Any]:
         """What it says of a recipe, by the names of its fields."""
-        beside = ("schedule", "context_parallel", *HOST, "error")
+        beside = ("schedule", "context_parallel", "dtypes", *HOST, "error")
         return {name: value for name, value in self.choices.items() if name not in beside}
 
     def layout(self) -> dict[str, Any]:

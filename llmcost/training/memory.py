@@ -54,6 +54,7 @@ class StageMemory(NamedTuple):
     optimizer: Number
     moments: tuple[Moment, ...]
     beside: Number  # context and communicators
+    on_host: Number = 0  # bytes in the host's memory
 
     def peak(self) -> Moment:
         """The moment of the peak. Arrays and symbols have no single one: of these it is the loss."""
@@ -121,13 +122,20 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     params = _divided(held, layout, recipe.param_bytes(), from_zero=3) - _divided(few, layout, saved, from_zero=3)
     stored = (held.dense + held.experts) * recipe.param_bytes() - (few.dense + few.experts) * saved
     optimizer_bytes = recipe.optimizer_bytes()
-    if masters_alone(layout, recipe):
+    on_host: Number = 0
+    if recipe.host is not None:
+        on_host = _divided(trained, layout, optimizer_bytes / copies, from_zero=1)
+        optimizer_bytes = 0
+        if recipe.host.weights:
+            on_host, params = on_host + params, 0
+    elif masters_alone(layout, recipe):
         params = params + _divided(trained, layout, recipe.master_bytes() - recipe.param_bytes(), from_zero=3)
         optimizer_bytes = recipe.moments_bytes()
     return StageMemory(
         params=params,
         optimizer=_divided(trained, layout, optimizer_bytes / copies, from_zero=1),
         moments=_moments(at, a_pass, stage, stored, trained),
+        on_host=on_host,
         beside=TRAINING_CONTEXT.value + TRAINING_COMMUNICATORS.value * minimum(1, layout.gpus() - 1),
     )
 

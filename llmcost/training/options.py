@@ -14,7 +14,8 @@ from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.lora import parse_targets
 from llmcost.model.training_kernels import CONTEXTS, KERNELS, SCHEDULES
 from llmcost.parallel.layout import RECOMPUTE, Layout
-from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Mfu, Pp, Pue, Tp
+from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Host, Mfu, Pp, Pue, Tp
+from llmcost.specs.hardware import PCIE
 from llmcost.training.interruptions import CHECKPOINT_BYTES_PER_S, GPU_MTBF_HOURS, RESTART_MINUTES
 from llmcost.training.recipe import DTYPES, OPTIMIZERS, Overlap, overlap_of
 
@@ -145,7 +146,11 @@ class Options(NamedTuple):
     optimizer: Annotated[str, word("What updates the weights.", tuple(OPTIMIZERS), "NAME")] = "adam"
     dtype: Annotated[
         str | None,
-        word("Data type of computing and activations.", DTYPES, default="bf16, or fp16 where the GPU lacks it"),
+        word(
+            "Data type of computing and activations.",
+            DTYPES,
+            default="as the model was trained, or bf16, or fp16 where the GPU lacks it",
+        ),
     ] = None
     unfused_attention: Annotated[bool, flag("Write scores to memory, as without FlashAttention.")] = False
     kernels: Annotated[
@@ -162,6 +167,19 @@ class Options(NamedTuple):
         ),
     ] = None
     gpus_per_node: GpusPerNode = None
+    offload: Annotated[
+        str | None,
+        word(
+            "What stands in the host's memory: the optimizer's states, or with --zero 3 weights too; needs --host.",
+            ("optimizer", "weights"),
+            default="nothing",
+        ),
+    ] = None
+    host: Host = None
+    host_link: Annotated[
+        str | None,
+        word("With --offload: what joins a GPU to its host.", tuple(PCIE), default="the GPU's own link, if PCIe"),
+    ] = None
     price: Annotated[Number, number("Dollars a GPU-hour.", "DOLLARS", letter="price", meaning="dollars a GPU-hour")] = (
         None
     )

@@ -57,6 +57,20 @@ class Overlap(NamedTuple):
     data: Number = 0.5
 
 
+class OnHost(NamedTuple):
+    """The host's memory that one GPU has the use of, beside others of its node (training/offload.py).
+
+    `bandwidth`: bytes a second that the CPU's update moves. `copies`: bytes a second over the link, one way. `usable`:
+    bytes. `weights`: whether weights stand there too, not the optimizer's states alone.
+    """
+
+    title: str
+    bandwidth: float
+    copies: float
+    usable: float
+    weights: bool = False
+
+
 class Recipe(NamedTuple):
     """How one training program computes and what it keeps.
 
@@ -73,7 +87,8 @@ class Recipe(NamedTuple):
     `recomputed`: what selective recomputation computes again, by kind of operator; (): as torchtitan does.
     `moment_bytes`: of each of the optimizer's moments; None: as OPTIMIZERS says. `dispatch_bytes`: of an activation on
     its way to experts where products compute in fp8; None: as activations have. `narrow_activations`: where products
-    compute in fp8, inputs of gated activations are kept in 8 bits too.
+    compute in fp8, inputs of gated activations are kept in 8 bits too. `host`: where the optimizer's states stand, if
+    not on the GPU.
 
     Formulas branch on all of these but the byte counts and the shares of `overlap`.
     """
@@ -95,6 +110,7 @@ class Recipe(NamedTuple):
     moment_bytes: Number | None = None
     dispatch_bytes: Number | None = None
     narrow_activations: bool = False
+    host: OnHost | None = None
 
     def param_bytes(self) -> Number:
         """Bytes of a weight that computes; fp8 recipes keep it in bf16 and cast it each time (Transformer Engine)."""

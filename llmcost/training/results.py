@@ -113,7 +113,8 @@ class StageBytes(NamedTuple):
 class TrainMemory(NamedTuple):
     """Memory of the fullest GPU at its peak (activation_bytes: kept for backward), and of every stage that differs.
 
-    `usable_bytes`: what the driver reports, where that is known.
+    `usable_bytes`: what the driver reports, where that is known. `host_bytes`: in the host's memory, of this GPU's part;
+    `host_usable_bytes`: of the host's memory, what a GPU has the use of. `fits`: on both.
     """
 
     params_bytes: Number
@@ -131,6 +132,8 @@ class TrainMemory(NamedTuple):
     fits: Number
     peak: str
     stages: tuple[StageBytes, ...]
+    host_bytes: Number = 0
+    host_usable_bytes: Number = None
 
 
 class Train(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,10 @@ from llmcost.training.automatic import automatic
 from llmcost.training.conventions import HALF_PRECISION
 from llmcost.training.engine import engine_of, recipe_under
 from llmcost.training.interruptions import Reliability
+from llmcost.training.offload import offloaded
 from llmcost.training.options import LAYOUT, Options
 from llmcost.training.passes import ALL_DIVIDED, Setup
-from llmcost.training.recipe import Recipe, overlap_of
+from llmcost.training.recipe import DTYPES, Recipe, overlap_of
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import training_chip
 
@@ -127,11 +129,15 @@ def layout_given(options: Options) -> dict[str, Any]:
 
 
 def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: int | None = None) -> Recipe:
-    """How the program computes; without a data type in bf16, or fp16 where the GPU has a peak for that alone.
+    """How the program computes.
 
-    Raises InputError for options of adapters without their rank, and for adapters that the model has no product for.
+    Raises InputError for options of adapters without their rank, for adapters that the model has no product for, and
+    for a data type that the engine does not have.
     """
-    recipe = recipe_under(engine_of(hardware, options, zero))
+    engine = engine_of(hardware, options, zero)
+    recipe, had = recipe_under(engine), engine.choices.get("dtypes", DTYPES)
+    if options.dtype is not None and options.dtype not in had:
+        raise InputError(f"--dtype {options.dtype}: {engine.title} {engine.version} has none; it has {', '.join(had)}")
     if options.kernels is not None:
         recipe = recipe._replace(kernels=options.kernels)
         recipe = recipe._replace(loss="plain" if options.kernels == "eager" else recipe.loss)
@@ -141,13 +147,23 @@ def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: 
         asked = options.overlap
         recipe = recipe._replace(overlap=overlap_of(asked, recipe.overlap) if isinstance(asked, str) else asked)
     recipe = recipe._replace(
-        dtype=options.dtype or default_dtype(hardware),
+        dtype=options.dtype or usual_dtype(model, hardware, had),
         optimizer=options.optimizer,
         lora=lora_of(options.lora_rank, options.lora_targets, qlora=options.qlora),
     )
+    recipe = recipe._replace(host=offloaded(hardware, options, options.gpus or hardware.gpus_in_a_node()))
     if recipe.lora is not None:
         check_lora(layers_of_a_token(model), recipe.lora)
     return recipe
+
+
+def usual_dtype(model: ModelSpec, hardware: HardwareSpec, had: Sequence[str] = DTYPES) -> str:
+    """What matrix products compute in where nothing is said: as the model was trained, where GPU and engine can.
+
+    Else bf16, or fp16 where the GPU has a peak for that alone. `had`: the engine's types.
+    """
+    own = None if model.trained is None else model.trained.dtype
+    return own if own is not None and own in hardware.peak and own in had else default_dtype(hardware)
 
 
 def layers_of_a_token(model: ModelSpec) -> list[Operator]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmcost.ground.units import BITS
 from llmcost.machine.efficiency import Efficiency, Host
-from llmcost.machine.training_shares import GROUPED, trained_at, trained_by
+from llmcost.machine.training_shares import trained_at, trained_by
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.recipe import Recipe
 
@@ -51,7 +51,7 @@ def under_engine(
     if products is not None:
         kernels["gemm"] = kernels["gemm"]._replace(compute=products)
     if products is not None or "grouped" in own:
-        share = own.get("grouped", GROUPED.value) * kernels["gemm"].compute
+        share = own.get("grouped", 1) * kernels["gemm"].compute
         kernels["grouped_gemm"] = kernels["grouped_gemm"]._replace(compute=share)
     if "attention" in own:
         kernels["attention_prefill"] = kernels["attention_prefill"]._replace(compute=own["attention"])

@@ -24,6 +24,11 @@ from llmcost.training.memory import fullest, share_recomputed, trained_part
 from llmcost.training.passes import Setup, kernels
 from llmcost.training.recipe import Recipe
 
+EXCHANGING = Constant(
+    20 / 132,
+    "of a GPU's multiprocessors, those that move tokens to experts and back while others compute: 20 of an H800's 132 "
+    "(arXiv 2412.19437, section 3.2.2)",
+)
 NEWTON_SCHULZ = Constant(
     5, "Muon, three products each of a matrix's shape: kellerjordan.github.io/posts/muon", "iterations"
 )
@@ -129,10 +134,14 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
 
 
 def _exposed(sent: Direction, recipe: Recipe) -> Direction:
-    """One direction with what is exposed of its communication, that of experts beside what tensor parallelism left."""
+    """One direction with what is exposed of its communication, that of experts beside what tensor parallelism left.
+
+    What overlaps of experts' exchange takes multiprocessors from the computation beside it, and so still costs a part.
+    """
     beside = sent.products + sent.elementwise
     tensor = left_of(sent.tensor, beside, recipe.overlap.tensor)
     expert = left_of(sent.expert, beside - (sent.tensor - tensor), recipe.overlap.expert)
+    expert = expert + (sent.expert - expert) * EXCHANGING.value
     return sent._replace(tensor=tensor, expert=expert)
 
 
@@ -294,6 +303,8 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     layout, share = at.layout, at.recipe.overlap.data
     sent = data_collectives(held, layout, at.recipe, trained)
     gradients, weights = (sum_of([collective_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in sent)
+    if at.recipe.host is not None and at.recipe.host.weights:  # a rank's own part comes from its host first
+        weights = weights + updated(layout, held) * at.recipe.param_bytes() / at.recipe.host.copies
     weights_again = weights if layout.zero == 3 and layout.reshard else 0
     behind = left_of(gradients + weights_again, back, share)
     before = left_of(weights, ahead, share)
@@ -305,8 +316,14 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
 def optimizer_seconds(at: Setup, held: Held, bytes_per_s: Number) -> Number:
     """Seconds of the optimizer's update by its traffic; each rank updates its part where the optimizer is divided.
 
+    On a host: gradients go down, its CPU updates its states, weights come back up, one after the other.
+
     Muon's five iterations X ← aX + (bA + cA²)X, A = XXᵀ, take at most 6h FLOPs a parameter each, and are added.
     """
+    host = at.recipe.host
+    if host is not None:
+        crossing = (at.recipe.grad_bytes + at.recipe.param_bytes()) / host.copies
+        return updated(at.layout, held) * (crossing + at.recipe.update_bytes() / host.bandwidth)
     seconds = updated(at.layout, held) * at.recipe.update_bytes() / bytes_per_s
     if at.recipe.optimizer == "muon":
         flops = NEWTON_SCHULZ.value * 6 * at.model.hidden_size * updated(at.layout, held)

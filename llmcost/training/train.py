@@ -191,14 +191,17 @@ def _memory(at: Setup, step: Step) -> TrainMemory:
     parts = fullest._asdict()
     total = maximum(step.first.total(), step.last.total())
     allocated = maximum(step.first.allocated(), step.last.allocated())
+    host, on_host = at.recipe.host, maximum(step.first.on_host, step.last.on_host)
     return TrainMemory(
         **{name: parts[name] for name in TrainMemory._fields if name in parts and name != "total_bytes"},
         total_bytes=total,
         allocated_bytes=allocated,
         capacity_bytes=at.chip.capacity,
         usable_bytes=at.chip.usable,
-        fits=total <= at.chip.usable,
+        fits=total <= at.chip.usable if host is None else total <= at.chip.usable and on_host <= host.usable,
         stages=stages,
+        host_bytes=on_host,
+        host_usable_bytes=None if host is None else host.usable,
     )
 
 

@@ -171,8 +171,11 @@ def test_training_states_the_error_of_such_runs_and_the_days_that_follow():
     assert dense.accuracy.of == "dense models trained on many nodes, A100"
     assert dense.expected.error == dense.accuracy.mean_error
     assert dense.expected.days_high == pytest.approx(dense.days * (1 + dense.expected.error))
-    experts = train("deepseek-v3", "h100", gpus=2048, seq=4096)  # of experts on Hopper all figures were fitted to
-    assert (experts.expected.error, experts.expected.days_low, experts.accuracy.figures) == (None, None, 0)
+    experts = train("deepseek-v3", "h100", gpus=2048, seq=4096)
+    assert (experts.accuracy.of, experts.accuracy.sources) == ("models with experts trained on many nodes, Hopper", 3)
+    assert experts.expected.days_low == pytest.approx(experts.days * (1 - experts.expected.error))
+    inside = train("qwen3-30b-a3b", "h100", gpus=8, seq=4096)  # of experts in one node of Hoppers nothing was published
+    assert (inside.expected.error, inside.expected.days_low, inside.accuracy.figures) == (None, None, 0)
     adapters = train("llama3-8b", "h100", gpus=8, lora_rank=16)  # of which no source tells enough for a prediction
     assert adapters.accuracy == (None, None, 0, 0, "")
 

@@ -21,8 +21,11 @@ def test_a_shipped_engine_keeps_the_runs_that_it_predicts():
     assert runs("trtllm") == {"trtllm"}
     assert runs("ollama") == {"llama.cpp"}  # by an alias
     assert {case.source.name for case in chosen(None, None, "megatron-core", None)} == {
+        "dgxc-benchmarking",
+        "famous-runs",
         "llama3-paper",
         "megatron-bridge",
+        "megatron-moe-zoo",
     }
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llmcost.ground.errors import InputError
 from llmcost.parallel.layout import RECOMPUTE, ZERO, Layout
-from llmcost.parallel.rules import check, shape_of
+from llmcost.parallel.rules import broken, check, shape_of
 from llmcost.search.causes import CAUSES, spent
 from llmcost.search.plan_training import TrainingQuestion, plan, step_of
 from llmcost.search.question import ask
@@ -236,3 +236,28 @@ def test_degrees_that_do_not_multiply_to_the_gpus_are_the_reason(cli):
     answer = cli("plan", "llama3-8b", "--hw", "h100", "--gpus", "8", "--tp", "3")
     assert answer.code == 1
     assert "None of the degrees asked for multiply to 8 GPUs." in answer.out
+
+
+def test_schedules_of_the_pipeline_are_compared_where_several_are_asked_for():
+    """Each pipelined layout stands there once a schedule, those without a pipeline once; the best is that of all."""
+    model, hardware = load_model("llama3-8b"), load_hardware("h100")
+    held = {"tp": (1,), "cp": (1,), "vp": (1,), "zero": (1,), "recompute": ("full",), "micro_batch": (1,)}
+    options = Options(gpus=8, global_batch=64, seq=4096)
+    kinds = ("1f1b", "zero-bubble", "dualpipe")
+    single = {kind: plan(ask(model, hardware, options, held | {"schedule": (kind,)}), top=99) for kind in kinds}
+    every = plan(ask(model, hardware, options, held | {"schedule": kinds}), top=99)
+    alone = sum(each.layout.pp == 1 for each in single["1f1b"].best)
+    assert every.timed == sum(each.timed for each in single.values()) - 2 * alone
+    assert every.best[0].step_seconds == min(each.best[0].step_seconds for each in single.values())
+    assert {row["schedule"] for row in every.rows()} == {*kinds}
+    assert "schedule" not in single["dualpipe"].columns
+
+
+def test_schedules_without_chunks_and_halves_are_refused_with_the_nearest_legal_value():
+    shape = shape_of(load_model("llama3-8b"))
+    interleaved = Layout(pp=4, vp=2, global_batch=8, schedule="zero-bubble")
+    assert "--vp 2 interleaves stages, which --schedule zero-bubble does not; nearest: 1" in broken(
+        interleaved, shape, 4096
+    ).message(interleaved)
+    odd = Layout(pp=3, global_batch=9, schedule="dualpipe")
+    assert "--pp 3 is odd" in broken(odd, shape, 4096).message(odd)

@@ -38,6 +38,19 @@ def test_deepseek_v3_takes_the_hours_that_its_authors_paid_for_and_fits_as_it_di
     assert run.layout.recompute == "selective"  # norms and up-projections of latents (section 3.2.3)
 
 
+def test_deepseek_v3_s_hours_come_out_with_nothing_said_of_its_layout_and_data_type():
+    run = answer("deepseek-v3", H800, gpus=2048, tokens=14_800 * 10**9)
+    assert run.run.dtype == "fp8"  # as it was trained
+    assert run.gpu_hours == pytest.approx(2.664e6, rel=0.15)
+    assert run.layout.ep > 8  # more GPUs than a node has
+    assert run.memory.total_bytes <= 0.95 * run.memory.usable_bytes  # experts do not get equally many tokens
+
+
+def test_a_data_type_that_the_gpu_lacks_is_not_taken_from_the_model_s_own_run():
+    a100 = answer("deepseek-v3", load_hardware("a100"), gpus=2048, tokens=10**9)
+    assert (a100.run.dtype, answer("llama3.1-405b", H100, gpus=1024, tokens=10**9).run.dtype) == ("bf16", "bf16")
+
+
 @pytest.mark.parametrize(
     ("layout", "seq", "tflops", "within"),
     [  # arXiv 2407.21783, table 4
@@ -107,6 +120,13 @@ def test_the_usual_engine_follows_from_the_gpu_and_the_recipe():
 def test_an_engine_that_does_not_run_there_is_refused_with_the_vendors():
     with pytest.raises(InputError, match=r"--engine nemo: runs on GPUs of NVIDIA, not on AMD Instinct MI300X"):
         answer("llama3-8b", load_hardware("mi300x"), gpus=8, engine="nemo")
+
+
+def test_a_data_type_that_an_engine_does_not_have_is_refused_by_name_and_not_taken():
+    old = {"gpus": 2048, "tokens": 10**9, "engine": "megatron-deepspeed-2022"}
+    with pytest.raises(InputError, match=r"--dtype fp8: Megatron-DeepSpeed 2022 has none; it has fp16, bf16, fp32"):
+        answer("llama3-8b", H100, dtype="fp8", **old)
+    assert answer("deepseek-v3", H800, **old).run.dtype == "bf16"
 
 
 def test_what_the_user_says_of_kernels_and_overlap_stands_above_the_engine():
