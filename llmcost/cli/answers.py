@@ -158,16 +158,18 @@ def _write_files(
 ) -> None:
     """Draw an estimate, and write its report."""
     from llmcost.formulas.operators import phase_operators
+    from llmcost.machine.bands import UNDER_LOAD
     from llmcost.report.charts import Chart
     from llmcost.report.estimate_charts import estimate_panels
     from llmcost.report.figures import off_by
     from llmcost.report.ops import operator_table
-    from llmcost.report.page import assumptions, source_table
+    from llmcost.report.page import assumptions, error_table, source_table
     from llmcost.report.sources import caption, sources_of
 
     phases = ("prefill",) if result.traffic.decode.total_bytes is None else ("prefill", "decode")
     found = {phase: phase_operators(spec, chip, options, phase) for phase in phases}
     bands = {phase: getattr(result.accuracy, phase) for phase in phases}
+    under_load = {name: getattr(result.accuracy, name) for name in UNDER_LOAD if result.serving}
     errors = [f"{off_by(band)} in {phase}" for phase, band in bands.items() if band.mean_error is not None]
     error = f"{', '.join(errors)}, on average" if errors else ""
     files.write(
@@ -180,6 +182,7 @@ def _write_files(
         lambda: [
             *(operator_table(f"Operators of {phase}", each) for phase, each in found.items()),
             assumptions(result.workload._asdict()),
+            error_table(bands | under_load),
             source_table(sources_of(spec, chip)),
         ],
     )

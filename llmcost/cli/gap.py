@@ -40,8 +40,11 @@ def gap(
     found = compare(read_trace(Path(trace)), spec, chip, options, phase)
     form.show(lambda: document(found), lambda: (COLUMNS, flat(found)), lambda: gap_tables(found), spec.unknown_keys)
     if any(files):
+        from llmcost.ground.errors import printable
         from llmcost.report.charts import Chart
 
         files.write(
-            lambda: Chart(f"{spec.title} on {chip.title}", gap_panels(found), [f"Measured: {Path(trace).name}"])
+            lambda: Chart(
+                f"{spec.title} on {chip.title}", gap_panels(found), [f"Measured: {printable(Path(trace).name)}"]
+            )
         )

@@ -20,6 +20,7 @@ from llmcost.serving.options import Options as ServingOptions
 from llmcost.training.options import Options
 
 if TYPE_CHECKING:
+    from llmcost.machine.efficiency import Band
     from llmcost.report.charts import Panel
     from llmcost.report.tables import Table
     from llmcost.search.plan_serving import ServingCandidate, ServingPlan, ServingQuestion
@@ -121,7 +122,7 @@ def plan(
         options = Options(gpus=gpus, price=money.price_of(chip), **kinds, **training)
         with waiting("trying layouts"):
             found = plan_training(ask(spec, chip, options, held, serving.get("memory_utilization")), top)
-        write = partial(_write_training, files, found)
+        write = partial(_write_training, files, found, options)
 
     def tables() -> "list[Table]":
         return serving_tables(found) if isinstance(found, ServingPlan) else plan_tables(found)
@@ -145,28 +146,38 @@ def plan(
         raise typer.Exit(1)
 
 
-def _write_training(files: o.Files, found: "TrainingPlan", tables: "Callable[[], list[Table]]") -> None:
+def _write_training(
+    files: o.Files, found: "TrainingPlan", options: Options, tables: "Callable[[], list[Table]]"
+) -> None:
     """Draw a plan to train, and write its report."""
     from llmcost.report.plan_charts import training_panels
+    from llmcost.training.passes import Setup
+    from llmcost.training.train import band_of_run
 
     asked = found.question
+    layout = found.best[0].layout if found.best else asked.base._replace(dp=asked.gpus)
+    at = Setup(asked.model, layout, asked.recipe, asked.seq, asked.chip, asked.efficiency, asked.divided).resolved()
+    bands = {"time of the best step": band_of_run(at, asked.hardware, options)}
     base = {name: getattr(asked.base, name) for name in ("global_batch", *HELD)}
     given = {"gpus": asked.gpus, "seq": asked.seq} | base
     assumed = given | asked.recipe._asdict() | {"price": asked.price}
-    _write_files(files, found, training_panels(found), tables, asked.efficiency.basis, assumed)
+    _write_files(files, found, training_panels(found), tables, at.efficiency.basis, assumed, bands)
 
 
 def _write_serving(files: o.Files, whole: "ServingPlan", tables: "Callable[[], list[Table]]") -> None:
     """Draw a plan to serve, with all layouts that serve anybody, and write its report."""
+    from llmcost.machine.bands import UNDER_LOAD
     from llmcost.report.plan_charts import serving_panels
     from llmcost.search.pareto import points
-    from llmcost.serving.estimate import machine_of
+    from llmcost.serving.estimate import machine_of, with_bands
 
     asked = whole.question
     _, _, reached = machine_of(asked.hardware, asked.workload)
+    reached = with_bands(reached, asked.model, asked.hardware, asked.workload)
+    bands = {phase: reached.band(phase) for phase in UNDER_LOAD}
     limits = {"ttft": asked.ttft, "tpot": asked.tpot, "price": asked.price, "pue": asked.pue}
     assumed = asked.workload._asdict() | dict.fromkeys((*DEGREES, "batch", "gpus")) | {"gpus": asked.gpus} | limits
-    _write_files(files, whole, serving_panels(whole, points(asked)), tables, reached.basis, assumed)
+    _write_files(files, whole, serving_panels(whole, points(asked)), tables, reached.basis, assumed, bands)
 
 
 def _write_files(
@@ -176,9 +187,11 @@ def _write_files(
     tables: "Callable[[], list[Table]]",
     basis: str,
     assumed: dict[str, Any],
+    bands: "dict[str, Band]",
 ) -> None:
+    """Draw a plan, and write its report. `basis`: of its times; `assumed`: options; `bands`: errors of such figures."""
     from llmcost.report.charts import Chart
-    from llmcost.report.page import assumptions, source_table
+    from llmcost.report.page import assumptions, error_table, source_table
     from llmcost.report.sources import caption, sources_of
 
     question = found.question
@@ -186,7 +199,7 @@ def _write_files(
     files.write(
         lambda: Chart(f"{spec.title} on {question.gpus:,} × {chip.title}", panels, caption(spec, chip, basis)),
         tables,
-        lambda: [assumptions(assumed), source_table(sources_of(spec, chip))],
+        lambda: [assumptions(assumed), error_table(bands), source_table(sources_of(spec, chip))],
     )
 
 

@@ -120,24 +120,27 @@ def _write_files(
     found: "Simulation",
 ) -> None:
     """Draw a run, and write its report."""
+    from llmcost.machine.bands import UNDER_LOAD
     from llmcost.report.charts import Chart
-    from llmcost.report.page import assumptions, source_table
+    from llmcost.report.page import assumptions, error_table, source_table
     from llmcost.report.simulate import simulation_tables
     from llmcost.report.simulate_charts import NAMES, SHARES, simulation_panels
     from llmcost.report.sources import caption, sources_of
-    from llmcost.serving.estimate import machine_of, workload_of
+    from llmcost.serving.estimate import machine_of, with_bands, workload_of
     from llmcost.simulation.run import lengths_of
 
     prompt, output = lengths_of(spec, run.options)
     w = workload_of(spec, chip, run.options._replace(prompt=prompt, output=output, rate=None, requests=None))
-    basis = machine_of(chip, w)[2].basis
+    _, _, reached = machine_of(chip, w)
+    reached = with_bands(reached, spec, chip, w)
     spread = {name: run.times.below(name, SHARES) for name in NAMES}
     title = f"{spec.title} on {chip.title}: what requests see"
     files.write(
-        lambda: Chart(title, simulation_panels(found, spread), caption(spec, chip, basis)),
+        lambda: Chart(title, simulation_panels(found, spread), caption(spec, chip, reached.basis)),
         lambda: simulation_tables(spec.title, chip.title, found, run.times.limits),
         lambda: [
             assumptions(found.workload._asdict() | simulation._asdict()),
+            error_table({phase: reached.band(phase) for phase in UNDER_LOAD}),
             source_table(sources_of(spec, chip)),
         ],
     )

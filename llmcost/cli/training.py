@@ -93,7 +93,7 @@ def _write_files(files: o.Files, spec: "ModelSpec", chip: "HardwareSpec", option
     """Draw a step, and write its report."""
     from llmcost.report.charts import Chart
     from llmcost.report.figures import band_in_words
-    from llmcost.report.page import assumptions, source_table
+    from llmcost.report.page import assumptions, error_table, source_table
     from llmcost.report.sources import caption, sources_of
     from llmcost.report.train import operator_table, train_tables
     from llmcost.report.train_charts import train_panels
@@ -112,5 +112,10 @@ def _write_files(files: o.Files, spec: "ModelSpec", chip: "HardwareSpec", option
             caption(spec, chip, answer.expected.basis, error),
         ),
         lambda: train_tables(answer),
-        lambda: [operator_table(rows), assumptions(taken), source_table(sources_of(spec, chip))],
+        lambda: [
+            operator_table(rows),
+            assumptions(taken),
+            error_table({"time of a step": answer.accuracy}),
+            source_table(sources_of(spec, chip)),
+        ],
     )

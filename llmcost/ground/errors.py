@@ -22,9 +22,7 @@ class InputError(Exception):
 
     def __str__(self) -> str:
         message = super().__str__()
-        if message.isprintable():
-            return message
-        return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], message).replace("\n", "\\n")
+        return printable(message)
 
 
 class SpecError(InputError):
@@ -73,6 +71,13 @@ class UnknownFigureError(InputError):
         near = get_close_matches(name, [*paths, *{path.rpartition(".")[2] for path in paths}], n=4, cutoff=0.4)
         hint = f"; nearest: {', '.join(near)}" if near else ""
         super().__init__(f"no figure {shortened(name)!r}{hint}{more}")
+
+
+def printable(text: str) -> str:
+    """A text of a user's own, such as a file's name, in one line that steers no terminal."""
+    if text.isprintable():
+        return text
+    return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text).replace("\n", "\\n")
 
 
 def shortened(text: str) -> str:

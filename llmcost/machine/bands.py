@@ -19,7 +19,8 @@ from llmcost.specs.hardware import HardwareSpec
 FILE = Path(__file__).with_name("bands.json")
 FEWEST = 4  # figures of a kind from which on their mean says something about the next one
 OPTIMISED, TRAINING = "optimised", "training"  # classes of engines that predictions stand for
-SERVING = ("prefill", "decode", "throughput", "ttft", "tpot")  # phases; the last three are of requests under load
+UNDER_LOAD = ("throughput", "ttft", "tpot")  # figures of requests under load
+SERVING = ("prefill", "decode", *UNDER_LOAD)  # phases
 TRAINED_ON = ("trained on one GPU", "trained in one node", "trained on many nodes")  # phases of training
 
 Kind = tuple[str, str, str, str, str]  # basis, engine, family, dense or experts, phase

@@ -11,10 +11,14 @@ from html import escape
 
 from llmcost.ground import __version__
 from llmcost.ground.units import significant
+from llmcost.machine.efficiency import Band
 from llmcost.report.charts import Chart
 from llmcost.report.drawing import draw
+from llmcost.report.figures import band_in_words
 from llmcost.report.palette import DARK, LIGHT, Palette
 from llmcost.report.tables import Alarm, Table
+
+NAMES = {"throughput": "tokens/s under load", "ttft": "TTFT under load", "tpot": "TPOT under load"}
 
 
 def _variables(palette: Palette) -> str:
@@ -117,6 +121,12 @@ def _value(value: object) -> str:
         heads = [f"{name.replace('_', ' ')} " for name in names] or [""] * len(texts)
         return ", ".join(head + text for head, text in zip(heads, texts, strict=True))
     return str(value)
+
+
+def error_table(bands: Mapping[str, Band]) -> Table:
+    """How far off published figures of each kind were."""
+    rows = [(NAMES.get(name, name), band_in_words(band), band.of) for name, band in bands.items()]
+    return Table("How far off such figures have been", ("figure", "error", "of"), "lll", rows)
 
 
 def source_table(rows: Sequence[tuple[str, str, str]]) -> Table:
