@@ -6,6 +6,7 @@ over; small ones run on the CPU for FLOPs and caches. docs/architectures.md list
 
 import json
 import random
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -228,6 +229,26 @@ def test_the_reference_that_stands_beside_a_type_is_the_class_that_it_is_compare
 def test_the_default_configuration_counts_as_the_reference(kind):
     config = default_config(kind)
     assert total(imported(config)) == parameters(reference(config))
+
+
+READ = {word for kind in OURS for word in re.findall(r"\w+", str(architecture(kind)))}
+# Keys that the reference computes anew when it reads a config, from others that it has changed by then.
+COMPUTED_AGAIN = {("bailing_hybrid", "linear_head_dim")}
+
+
+@pytest.mark.parametrize("kind", COMPARED)
+def test_a_key_left_out_stands_for_its_default_or_is_missed(kind):
+    config = as_saved(default_config(kind))
+    unread = harmless_keys() - READ  # whatever their value
+    whole = total(model_from(document_of(config, "config.json", "tested")))
+    kept = {"model_type", "architectures", *GIVEN.get(kind, {}), *(key for of, key in COMPUTED_AGAIN if of == kind)}
+    for key in config.keys() - kept - unread:
+        try:
+            rest = {name: value for name, value in config.items() if name != key}
+            left = model_from(document_of(rest, "config.json", "tested"))
+        except InputError:
+            continue
+        assert total(left) == whole, key
 
 
 @pytest.mark.parametrize("kind", TEXT_MODELS)

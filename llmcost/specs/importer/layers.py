@@ -42,6 +42,8 @@ def runs(keys: Keys, position: int) -> int:
     rule = keys.family.get("repeated")
     if rule is None:
         return 1
+    if keys.get(rule["layers"]) is None:
+        raise keys.error(rule["layers"], "this key is missing")
     first, count, times = (keys.whole(rule[name]) for name in ("from", "layers", "times"))
     if times * count > MOST_LISTED:
         raise keys.error(rule["times"], f"{times * count:,} layers: at most {MOST_LISTED:,} are read")
