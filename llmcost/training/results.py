@@ -113,8 +113,8 @@ class StageBytes(NamedTuple):
 class TrainMemory(NamedTuple):
     """Memory of the fullest GPU at its peak (activation_bytes: kept for backward), and of every stage that differs.
 
-    `usable_bytes`: what the driver reports, where that is known. `host_bytes`: in the host's memory, of its part;
-    `host_usable_bytes`: of the host's memory, what a GPU has the use of. `fits`: on both.
+    `usable_bytes`: what the driver reports, where that is known. `host_bytes`: in the host's memory, of this GPU's
+    part; `host_usable_bytes`: of the host's memory, what a GPU has the use of, 0 where nothing stands there.
     """
 
     params_bytes: Number
@@ -133,7 +133,7 @@ class TrainMemory(NamedTuple):
     peak: str
     stages: tuple[StageBytes, ...]
     host_bytes: Number = 0
-    host_usable_bytes: Number = None
+    host_usable_bytes: Number = 0
 
 
 class Train(NamedTuple):

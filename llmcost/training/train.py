@@ -201,7 +201,7 @@ def _memory(at: Setup, step: Step) -> TrainMemory:
         fits=total <= at.chip.usable if host is None else total <= at.chip.usable and on_host <= host.usable,
         stages=stages,
         host_bytes=on_host,
-        host_usable_bytes=None if host is None else host.usable,
+        host_usable_bytes=0 if host is None else host.usable,
     )
 
 
