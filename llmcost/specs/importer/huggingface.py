@@ -18,7 +18,7 @@ from llmcost.model.blocks import STREAMS
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
 from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS
-from llmcost.specs.importer.wrappers import TIED, classes_named, text_model
+from llmcost.specs.importer.wrappers import TIED, classes_named, text_model, with_text_inside
 from llmcost.specs.json_text import line_of, parse_json
 from llmcost.specs.reader import Document, read_text
 
@@ -98,7 +98,7 @@ def document_of(
     `beside`: name and text of the file that the quantisation comes from, if that is another. `weights`: gives every
     layer its formats and returns those of the model, where a file of weights says them.
     """
-    whole = config
+    whole = with_text_inside(config)
     config, place, counted = text_model(whole)
     config = as_hugging_face_has_it(config)
     notes = [

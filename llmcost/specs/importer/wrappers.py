@@ -23,6 +23,16 @@ NOT_ALONE = ("muse_glimmer_assistant",)
 READ_AS_ONE = ("gemma4_assistant", "gemma4_unified_assistant")
 # Parts that are no text model, by their keys.
 OTHERS = re.compile("encoder|vision|image|audio|speech|talker|token2|code2|draft|quantization")
+# MiniCPM-V's own code has its text model's keys at the top of the config. Of which type it is, by the model's version
+# (openbmb/MiniCPM-V-2_6, MiniCPM-V-4, MiniCPM-V-4_5, MiniCPM-o-2_6: configuration_minicpm.py), and the keys of others.
+IN_ONE = {
+    "minicpmv": {"2.6": "qwen2", "4.0": "llama", "4": "llama", "4.5": "qwen3"},
+    "minicpmo": {"2.6": "qwen2"},
+}
+NOT_TEXT = re.compile(
+    "vision|image|slice|audio|tts|listen|chunk_input|patch_size|query_num|init_|stream_input|batch_3d_resampler"
+    "|version|auto_map|_name_or_path"
+)
 DEEPEST = 3  # wrappers one in another
 
 
@@ -36,6 +46,16 @@ def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...],
     others = [words for part, words in OTHER_PARTS.items() if any(level.get(part) for level in levels)]
     alone = f"the text model alone, without {' and '.join(others) or 'the other parts of its config'}"
     return inner, place, alone if others or place else ""
+
+
+def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with its text model in a part of its own, where its type has the text model's keys beside the others."""
+    kind = IN_ONE.get(str(config.get("model_type")), {}).get(str(config.get("version", "2.6")))
+    if kind is None or TEXT[0] in config:
+        return config
+    text = {key: value for key, value in config.items() if key == "initializer_range" or not NOT_TEXT.search(key)}
+    others = {key: value for key, value in config.items() if key not in text}
+    return others | {"model_type": config["model_type"], TEXT[0]: text | {"model_type": kind, "architectures": None}}
 
 
 def classes_named(config: dict[str, Any], place: tuple[str, ...]) -> Any:
