@@ -204,12 +204,12 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
 
 
 def _labels(model: ModelSpec, build: Builder) -> Iterator[Operator]:
-    """The pooler and the projection to labels, where a model has them."""
+    """The pooler and the projection to labels, where a model has them: on one position, or where each has labels."""
     h, first = model.hidden_size, build._replace(load=build.load._replace(s=1))
+    where = build if model.head == "token" else first
     if model.pooler:
-        yield first.gemm("pooler", "lm_head", h, h, ON_EVERY_GPU, bias=True)
+        yield where.gemm("pooler", "lm_head", h, h, ON_EVERY_GPU, bias=True)
     if model.head != "none":
-        where = first if model.head == "sequence" else build
         yield where.gemm("label_head", "lm_head", h, model.num_labels, ON_EVERY_GPU, bias=model.label_bias)
 
 

@@ -62,8 +62,8 @@ class ModelSpec(NamedTuple):
     which what enters the layers is scaled and shifted, or that begin a state beside it. `head_size`: a linear layer of
     so many outputs stands before the LM head, with an activation, a norm and a bias if `head_transform` (none if
     `head_without_bias`).
-    `pooler`: a linear layer as wide as the hidden size, which runs on the first token; behind an LM head it is stored,
-    not run.
+    `pooler`: a linear layer as wide as the hidden size, which runs on the first token, or on each token that has
+    labels; behind an LM head it is stored, not run.
     `bidirectional`: every token sees all others. `head`: logits of the vocabulary (lm), of `num_labels` for each
     sequence or each token, with a bias where `label_bias`, or none.
     `counted`: what of the model the spec holds, in words, where that is not all of it.

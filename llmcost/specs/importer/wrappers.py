@@ -50,6 +50,8 @@ def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...],
 
 def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
     """A config with its text model in a part of its own, where its type has the text model's keys beside the others."""
+    if config.get("model_type") == "bert" and "feed_forward_type" in config:
+        return config | {"model_type": "jina_bert"}  # whose code comes with it
     kind = IN_ONE.get(str(config.get("model_type")), {}).get(str(config.get("version", "2.6")))
     if kind is None or TEXT[0] in config:
         return config
