@@ -30,6 +30,9 @@ from llmcost.specs.importer.wrappers import TIED as TIE
 # Released under a name that transformers has not, or whose class has them inside `text_config` today.
 SAME_CLASS = {
     "baichuan": "llama",
+    "dflash": "qwen3",
+    "eagle": "llama",
+    "eagle3": "llama",
     "jina_bert": "bert",
     "new": "gte",
     "deepseek": "llama",

@@ -113,7 +113,7 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
         yield from _of_sound(model, build)
         return
     projection = build.gemm("embedding_projection", "embedding", width, model.hidden_size, ON_EVERY_GPU)
-    rows = model.vocab_size + model.input_only_tokens
+    rows = 0 if model.target_embedding else model.vocab_size + model.input_only_tokens
     embedded = _table("token_embedding", rows, width, size, load, VOCABULARY)
     yield embedded._replace(Bx=_table_bytes(model, "token_embedding", size)) if model.table_formats else embedded
     if model.embedding_projection == "tokens":

@@ -35,6 +35,7 @@ PLAIN: dict[str, Any] = {
     "type_vocab_size": None,
     "rotary_table": None,
     "embedding_scales": None,
+    "target_embedding": False,
     "final_norm": True,
     "head_size": None,
     "head_transform": False,
@@ -211,6 +212,9 @@ def what_is_counted(whole: dict[str, Any], data: dict[str, Any], counted: str, *
 
     `has_towers`: whether the class of the causal language model has them too.
     """
+    if data.get("target_embedding"):
+        read = "tables" if data["tie_word_embeddings"] else "embedding"
+        return {"counted": f"the draft model alone, which reads its target's {read}"}
     counted = counted or ("the text model alone" if has_towers else "")
     if not counted:
         return {}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmcost.specs.importer.architectures import architecture
+from llmcost.specs.importer.drafts import as_draft
 from llmcost.specs.importer.names import OTHER_PARTS, SYNONYMS
 
 WRAPPERS = Path(__file__).with_name("wrappers.json")  # model_type -> [type of its text model, how embeddings are tied]
@@ -50,6 +51,8 @@ def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...],
 
 def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
     """A config with its text model in a part of its own, where its type has the text model's keys beside the others."""
+    if (draft := as_draft(config)) is not None:
+        return draft
     if config.get("model_type") == "bert" and "feed_forward_type" in config:
         return config | {"model_type": "jina_bert"}  # whose code comes with it
     kind = IN_ONE.get(str(config.get("model_type")), {}).get(str(config.get("version", "2.6")))
