@@ -7,6 +7,7 @@ changed at a time. Small ones run on the CPU for FLOPs; its image processors say
 import ast
 import json
 import math
+import random
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
@@ -228,6 +230,33 @@ def test_a_tower_with_any_key_changed_counts_as_the_reference_or_is_left_out(kin
         except LeftOutError:
             pass
     assert counted >= 3
+
+
+SELDOM_EXACT = ("gemma4_unified", "llama4", "mistral3")  # whose sizes hang together: most changes contradict others
+REFUSED = (ValueError, RuntimeError, TypeError, AttributeError, ZeroDivisionError, StrictDataclassError)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_model_with_several_keys_changed_is_read_whole_as_the_reference_or_its_towers_are_left_out(kind):
+    """The text model and the towers of a config as it is saved, with two or three keys of the towers changed at once."""
+    drawn, exact = random.Random(kind), 0
+    for _ in range(4):
+        changed = {"tower": {}, "whole": {}}
+        possible = list(changes(kind))
+        for place, key, value in drawn.sample(possible, min(len(possible), drawn.choice((2, 3)))):
+            changed[place][key] = value
+        try:
+            config = config_of(kind, **changed)
+            expected = parameters(reference(config))
+        except REFUSED:
+            continue
+        model = model_from(document_of(json.loads(json.dumps(config.to_dict())), "config.json", kind))
+        if model.towers:
+            assert estimate(model, None, Options(context=64)).model.params.total == expected, changed
+            exact += 1
+        else:
+            assert model.counted.endswith(")")  # the reason
+    assert exact or kind in SELDOM_EXACT
 
 
 @pytest.mark.parametrize("kind", FAMILIES)

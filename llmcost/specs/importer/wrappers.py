@@ -91,6 +91,9 @@ def _inside(config: dict[str, Any], depth: int) -> tuple[dict[str, Any], tuple[s
             return config, ()  # another text model inside, which is refused
         return config[key] | {name: value for name, value in config.items() if name != key}, (key,)
     inner, place = _inside(config[key], depth + 1)
+    if config.get("model_type") == "paligemma":  # whose answers see what came before, though its prompts see all
+        ours = ("use_bidirectional_attention", "num_image_tokens")
+        inner = {name: value for name, value in inner.items() if name not in ours}
     outer: dict[str, Any] = {name: config[name] for name in ("quantization_config", "quantization") if name in config}
     outer |= {"model_type": kind or config.get("model_type"), "architectures": config.get("architectures")}
     embeddings = {TIED: said} if (said := _tied(tied, config.get(TIED), inner.get(TIED))) is not None else {}
