@@ -238,7 +238,7 @@ REFUSED = (ValueError, RuntimeError, TypeError, AttributeError, ZeroDivisionErro
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_model_with_several_keys_changed_is_read_whole_as_the_reference_or_its_towers_are_left_out(kind):
-    """The text model and the towers of a config as it is saved, with two or three keys of the towers changed at once."""
+    """Text model and towers of a config as it is saved, with two or three keys of the towers changed at once."""
     drawn, exact = random.Random(kind), 0
     for _ in range(4):
         changed = {"tower": {}, "whole": {}}
