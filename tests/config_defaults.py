@@ -30,6 +30,11 @@ from llmcost.specs.importer.wrappers import TIED as TIE
 # Released under a name that transformers has not, or whose class has them inside `text_config` today.
 SAME_CLASS = {
     "baichuan": "llama",
+    "dflash": "qwen3",
+    "eagle": "llama",
+    "eagle3": "llama",
+    "jina_bert": "bert",
+    "new": "gte",
     "deepseek": "llama",
     "gemma4_assistant": "gemma4_text",
     "gemma4_unified_assistant": "gemma4_unified_text",

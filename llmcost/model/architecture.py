@@ -113,7 +113,7 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
         yield from _of_sound(model, build)
         return
     projection = build.gemm("embedding_projection", "embedding", width, model.hidden_size, ON_EVERY_GPU)
-    rows = model.vocab_size + model.input_only_tokens
+    rows = 0 if model.target_embedding else model.vocab_size + model.input_only_tokens
     embedded = _table("token_embedding", rows, width, size, load, VOCABULARY)
     yield embedded._replace(Bx=_table_bytes(model, "token_embedding", size)) if model.table_formats else embedded
     if model.embedding_projection == "tokens":
@@ -204,12 +204,12 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
 
 
 def _labels(model: ModelSpec, build: Builder) -> Iterator[Operator]:
-    """The pooler and the projection to labels, where a model has them."""
+    """The pooler and the projection to labels, where a model has them: on one position, or where each has labels."""
     h, first = model.hidden_size, build._replace(load=build.load._replace(s=1))
+    where = build if model.head == "token" else first
     if model.pooler:
-        yield first.gemm("pooler", "lm_head", h, h, ON_EVERY_GPU, bias=True)
+        yield where.gemm("pooler", "lm_head", h, h, ON_EVERY_GPU, bias=True)
     if model.head != "none":
-        where = first if model.head == "sequence" else build
         yield where.gemm("label_head", "lm_head", h, model.num_labels, ON_EVERY_GPU, bias=model.label_bias)
 
 

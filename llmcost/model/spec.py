@@ -63,11 +63,12 @@ class ModelSpec(NamedTuple):
     (no bias), or of the sum with positions and token types (with a bias), makes up for it. `input_only_tokens`: rows
     of the embedding that the LM head has no output for. `position_offset`: rows of the position table before the
     first position. `rotary_table`: the angles are stored. `embedding_scales`: vectors as wide as the hidden size by
-    which what enters the layers is scaled and shifted, or that begin a state beside it. `head_size`: a linear layer of
+    which what enters the layers is scaled and shifted, or that begin a state beside it. `target_embedding`: a draft
+    model's table of tokens is its target's, read and not stored. `head_size`: a linear layer of
     so many outputs stands before the LM head, with an activation, a norm and a bias if `head_transform` (none if
     `head_without_bias`).
-    `pooler`: a linear layer as wide as the hidden size, which runs on the first token; behind an LM head it is stored,
-    not run.
+    `pooler`: a linear layer as wide as the hidden size, which runs on the first token, or on each token that has
+    labels; behind an LM head it is stored, not run.
     `bidirectional`: every token sees all others. `head`: logits of the vocabulary (lm), of `num_labels` for each
     sequence or each token, with a bias where `label_bias`, or none.
     `counted`: what of the model the spec holds, in words, where that is not all of it.
@@ -111,6 +112,7 @@ class ModelSpec(NamedTuple):
     position_offset: Number = 0
     rotary_table: bool = False
     embedding_scales: Number = 0
+    target_embedding: bool = False
     final_norm: bool = True
     head_size: Number = 0
     head_transform: bool = False

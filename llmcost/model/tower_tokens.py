@@ -25,12 +25,18 @@ Rule: TypeAlias = Literal[
     "navit",
     "whisper",
     "audio-chunks",
+    "whisper-once",
+    "audio-windows",
+    "slices",
+    "splits",
     "unknown",
 ]
-AUDIO = ("whisper", "audio-chunks")
+AUDIO = ("whisper", "audio-chunks", "whisper-once", "audio-windows")
 Place: TypeAlias = tuple[float, float]  # sequences, and tokens of each
 NOTHING: Place = (0, 0)
 SECOND = 100  # mel frames a second: hops of 160 samples at 16 kHz (WhisperFeatureExtractor)
+PIECE = 30  # seconds of sound that Whisper's encoder reads (arXiv 2212.04356, section 2.2)
+LARGEST_SIDE = 4096  # pixels of an image that Idefics 3 takes in (MAX_IMAGE_SIZE)
 LARGEST_RATIO = 200  # of the longer side to the shorter, beyond which Qwen's processors refuse an image
 
 
@@ -38,7 +44,8 @@ class Tokens(NamedTuple):
     """Of one image or sound: sequences and tokens of each, where patches or frames come in, in layers, and behind them.
 
     `windows`: where layers see windows alone; windows that are cut off at the border count with their own pairs, so
-    that both figures are means. `prompt`: tokens that stand for it in the prompt.
+    that both figures are means. `half`, `quarter`, `eighth`: behind so many halvings, of both sides of an image or of a
+    sound's length with what pads it. `prompt`: tokens that stand for it in the prompt.
     """
 
     patches: Place
@@ -47,14 +54,17 @@ class Tokens(NamedTuple):
     merged: Place
     frames: Place
     prompt: int
+    half: Place = NOTHING
+    quarter: Place = NOTHING
+    eighth: Place = NOTHING
 
 
-class TooNarrowError(ValueError):
-    """An image that the processor refuses."""
+class NotTakenError(ValueError):
+    """An image or a sound that the processor refuses."""
 
 
 def tokens_of(tower: Any, size: tuple[float, ...]) -> Tokens:
-    """The tokens of an image (width and height in pixels) or a sound (seconds). Raises TooNarrowError."""
+    """The tokens of an image (width and height in pixels) or a sound (seconds). Raises NotTakenError."""
     return RULES[tower.rule](tower, *size)
 
 
@@ -80,7 +90,7 @@ def _between(
 ) -> tuple[int, int]:
     """Both sides as multiples of a factor, `smallest` at least, the area within bounds: `smart_resize` of qwen2_vl."""
     if not any_ratio and max(high, wide) > LARGEST_RATIO * min(high, wide):
-        raise TooNarrowError(f"one side is more than {LARGEST_RATIO} times the other, which the processor refuses")
+        raise NotTakenError(f"one side is more than {LARGEST_RATIO} times the other, which the processor refuses")
     h, w = (max(smallest, round(side / factor) * factor) for side in (high, wide))
     if h * w > most:
         beta = math.sqrt(high * wide / most)
@@ -173,6 +183,70 @@ def _of_tiles(tower: Any, tiles: int, separators: int = 0) -> Tokens:
     return Tokens((tiles, patches), layers, layers, (tiles, merged), NOTHING, tiles * merged + separators)
 
 
+def _slices(tower: Any, wide: float, high: float) -> Tokens:
+    """MiniCPM-V: the image resized, and up to `most` slices of it (image_processing_minicpmv4_6.py).
+
+    Its patches are merged twice. Where the rule has `out`, they become so many tokens a slice instead, by a resampler:
+    its queries see the patches of their slice, of which there are evenly many at frames. In the prompt each slice
+    stands between two marks, and breaks stand between their rows.
+    """
+    unit = tower.patch_size * tower.merge
+    rows, columns = _grid_of_slices(tower, wide, high)
+    sizes = [_resized_slice(tower, wide, high, unit, enlarge=not rows)]
+    if rows:
+        across, down = (max(round(side / parts) * parts, parts) for side, parts in ((wide, columns), (high, rows)))
+        sizes += [_resized_slice(tower, across / columns, down / rows, unit, enlarge=True)] * (rows * columns)
+    each = [high * wide for high, wide in sizes]
+    patches, pairs = sum(each), sum(one * one for one in each)
+    whole = (patches * patches / pairs, pairs / patches)
+    apart = 2 * (len(sizes) - 1) + max(0, rows - 1)
+    if tower.out:
+        evenly, merged = (len(sizes), patches / len(sizes)), (len(sizes), tower.out)
+        return Tokens(whole, whole, whole, merged, evenly, len(sizes) * tower.out + apart)
+    half, quarter = (whole[0], whole[1] / 4), (1, patches // tower.merge**2)
+    return Tokens(whole, whole, (patches / 4, 4), quarter, NOTHING, quarter[1] + apart, half=half, quarter=quarter)
+
+
+def _grid_of_slices(tower: Any, wide: float, high: float) -> tuple[int, int]:
+    """Rows and columns of the slices that come closest to the shape of an image; none of one as small as a slice."""
+    wanted = min(math.ceil(wide * high / tower.image_size**2), tower.most)
+    if wanted <= 1:
+        return 0, 0
+    best, nearest = (1, 1), math.inf
+    for slices in (wanted - 1, wanted, wanted + 1):
+        for rows in range(1, slices + 1):
+            if 1 < slices <= tower.most and slices % rows == 0:
+                away = abs(math.log(wide / high) - math.log(slices // rows / rows))
+                if away < nearest or (away == nearest and rows > best[0]):
+                    best, nearest = (rows, slices // rows), away
+    return best
+
+
+def _resized_slice(tower: Any, wide: float, high: float, unit: int, *, enlarge: bool) -> tuple[int, int]:
+    """Patches down and across of a slice, or of the whole image, with about the area of a slice at most."""
+    if enlarge or wide * high > tower.image_size**2:
+        ratio = wide / high
+        high = int(tower.image_size / math.sqrt(ratio))
+        wide = int(high * ratio)
+    down, across = (max(round(side / unit) * unit, unit) for side in (high, wide))
+    return down // tower.patch_size, across // tower.patch_size
+
+
+def _splits(tower: Any, wide: float, high: float) -> Tokens:
+    """Idefics 3 and SmolVLM: tiles of `image_size`, the longer side `most`, and the whole image as one more.
+
+    image_processing_idefics3.py; processing_idefics3.py for two marks a tile, a break a row, and three of the whole.
+    """
+    side, (long, short) = tower.image_size, (max(wide, high), min(wide, high))
+    less = int(tower.most * short / long)
+    less += less % 2
+    largest = -(-min(tower.most, LARGEST_SIDE) // side)
+    fewest = -(-max(1, int(largest * side * max(1, less) / tower.most)) // side)
+    found = _of_tiles(tower, largest * fewest + 1)
+    rows = largest if high > wide else fewest
+    return found._replace(prompt=found.prompt + 2 * largest * fewest + rows + 3)
+
+
 def _tiles_together(tower: Any, *_: float) -> Tokens:
     """Llama 3.2 Vision: every image is as many tiles as the encoder takes, and empty ones are computed too.
 
@@ -197,7 +271,7 @@ def _budget(tower: Any, wide: float, high: float) -> Tokens:
     rows, columns = (math.floor(each * scale / side) for each in (high, wide))
     longest = tower.most // tower.merge**2
     if not rows and not columns:
-        raise TooNarrowError("nothing of it is left at this size, which the processor refuses")
+        raise NotTakenError("nothing of it is left at this size, which the processor refuses")
     if not rows:
         rows, columns = 1, min(math.floor(wide / high), longest)
     elif not columns:
@@ -231,7 +305,7 @@ def _navit(tower: Any, wide: float, high: float) -> Tokens:
 
 def _whisper(tower: Any, seconds: float) -> Tokens:
     """Voxtral: pieces of 30 seconds, the last one padded; each becomes the same number of tokens."""
-    pieces = math.ceil(seconds / 30)
+    pieces = math.ceil(seconds / PIECE)
     positions = tower.image_size  # of a piece, behind a convolution of stride 2
     merged = positions // tower.merge
     layers = (pieces, positions)
@@ -240,13 +314,54 @@ def _whisper(tower: Any, seconds: float) -> Tokens:
 
 def _audio_chunks(tower: Any, seconds: float) -> Tokens:
     """Qwen2.5-Omni: chunks of 2 seconds, whose positions see each other alone; two of them become one token."""
-    frames = max(1, int(seconds * SECOND))
+    frames = _frames(seconds)
     whole, rest = divmod(frames, tower.image_size)
     each, last = (tower.image_size - 1) // 2 + 1, (rest - 1) // 2 + 1 if rest else 0
     positions, pairs = whole * each + last, whole * each**2 + last**2
     layers = (positions * positions / pairs, pairs / positions)
     merged = max(1, positions // tower.merge)
     return Tokens(layers, layers, layers, (1, merged), (1, frames), merged)
+
+
+def _whisper_once(tower: Any, seconds: float) -> Tokens:
+    """Qwen2-Audio: one piece of 30 seconds, padded; the prompt has as many tokens as the sound is long.
+
+    processing_qwen2_audio.py; its feature extractor cuts off what is longer.
+    """
+    if seconds > PIECE:
+        raise NotTakenError(f"it hears the first {PIECE} seconds alone")
+    positions = tower.image_size
+    layers, heard = (1, positions), -(-_frames(seconds) // 2)
+    return Tokens(layers, layers, layers, (1, positions // tower.merge), (1, 2 * positions), max(1, heard // 2))
+
+
+def _audio_windows(tower: Any, seconds: float) -> Tokens:
+    """Qwen3-Omni: chunks of 1 second, three times halved; positions see those of their window of some chunks.
+
+    modeling_qwen3_omni_moe.py: the last chunk is padded to the longest before its convolutions, and not behind them.
+    """
+    frames = _frames(seconds)
+    whole, rest = divmod(frames, tower.image_size)
+    chunks, longest = whole + bool(rest), min(frames, tower.image_size)
+    half, quarter, eighth = (_halved(longest, times) for times in (1, 2, 3))
+    positions = whole * eighth + (_halved(rest, 3) if rest else 0)
+    full, left = divmod(positions, tower.window * eighth)
+    pairs = full * (tower.window * eighth) ** 2 + left**2
+    layers = (positions * positions / pairs, pairs / positions)
+    padded = {"half": (chunks, half), "quarter": (chunks, quarter), "eighth": (chunks, eighth)}
+    return Tokens(layers, layers, layers, (1, positions), (1, frames), positions, **padded)
+
+
+def _frames(seconds: float) -> int:
+    """Mel frames of a sound, one at least."""
+    return max(1, int(round(seconds * SECOND, 6)))  # 17.33 s are 1,733 frames: the product is a little less
+
+
+def _halved(length: int, times: int) -> int:
+    """What is left of a length behind so many convolutions of stride 2."""
+    for _ in range(times):
+        length = (length + 1) // 2
+    return length
 
 
 def _unknown(tower: Any, *size: float) -> Tokens:
@@ -266,6 +381,10 @@ RULES: dict[str, Callable[..., Tokens]] = {
     "navit": _navit,
     "whisper": _whisper,
     "audio-chunks": _audio_chunks,
+    "whisper-once": _whisper_once,
+    "audio-windows": _audio_windows,
+    "slices": _slices,
+    "splits": _splits,
     "unknown": _unknown,
 }
 # Sizes of a tower without which a rule makes no sense.
@@ -282,6 +401,10 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "navit": ("patch_size", "image_size", "most"),
     "whisper": ("image_size",),
     "audio-chunks": ("image_size",),
+    "whisper-once": ("image_size",),
+    "audio-windows": ("image_size", "window"),
+    "slices": ("patch_size", "image_size", "most"),
+    "splits": ("patch_size", "image_size", "most"),
     "tiles-or-resized": ("patch_size", "image_size", "least", "most"),
     "unknown": (),
 }

@@ -12,7 +12,7 @@ from llmcost.ground.algebra import Number
 from llmcost.model.operators import OWN, Attention, Elementwise, Facts, Gemm, Operator, Stored
 from llmcost.model.tower_tokens import AUDIO, Rule, Tokens, tokens_of
 
-At: TypeAlias = Literal["patches", "layers", "windows", "merged", "frames", "none"]
+At: TypeAlias = Literal["patches", "layers", "windows", "merged", "frames", "half", "quarter", "eighth", "none"]
 TowerSplit: TypeAlias = Literal["columns", "rows", "tokens"]
 
 HEADS = Facts("heads")
@@ -24,8 +24,9 @@ class TowerOperator(NamedTuple):
     """Kernels of one kind, `count` of them, on the tokens at one place of the tower.
 
     A linear layer has k inputs and n outputs, and a bias or none; attention has `heads` of `head_dim` elements each,
-    all of whose queries see all keys of their sequence; what has neither is elementwise and reads and writes `width`
-    elements a token. `weights`: parameters beside those of a linear layer: a norm's, a table's. `split`: how tensor
+    all of whose queries see all keys of their sequence, or those at the place `sees`; what has neither is elementwise
+    and reads and writes `width` elements a token. `weights`: parameters beside those of a linear layer: a norm's, a
+    table's. `across`: how often a convolution runs at each place in time, over its mel bins. `split`: how tensor
     parallelism divides a linear layer. `at`: where in the tower; none: it is stored and never runs.
     """
 
@@ -39,6 +40,8 @@ class TowerOperator(NamedTuple):
     head_dim: Number = 0
     width: Number = 0
     weights: Number = 0
+    across: Number = 1
+    sees: At = "none"
     split: TowerSplit = "tokens"
 
     def params(self) -> Number:
@@ -51,11 +54,14 @@ class TowerOperator(NamedTuple):
         b = images * b
         if self.k:
             facts = READS[self.split]
-            return Gemm(self.name, "tower", self.count, b, s, self.k, self.n, self.bias, False, Bx, Bx, facts)
+            return Gemm(
+                self.name, "tower", self.count, b, s * self.across, self.k, self.n, self.bias, False, Bx, Bx, facts
+            )
         if self.heads:
             a, d = self.heads, self.head_dim
+            keys = getattr(tokens, self.at if self.sees == "none" else self.sees)[1]
             return Attention(
-                *(self.name, "tower", self.count, b, s, s, a, d, d, 2 * a * d, 0, "all", 0, False, False, Bx, Bx),
+                *(self.name, "tower", self.count, b, s, keys, a, d, d, 2 * a * d, 0, "all", 0, False, False, Bx, Bx),
                 kv_heads=a,
                 caches=False,
                 both_ways=True,

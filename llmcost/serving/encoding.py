@@ -15,14 +15,12 @@ from llmcost.model.architecture import Pass
 from llmcost.model.counting import PassCost, count_pass
 from llmcost.model.operators import Operator
 from llmcost.model.spec import ModelSpec
-from llmcost.model.tower_tokens import Tokens, TooNarrowError
+from llmcost.model.tower_tokens import PIECE, NotTakenError, Tokens
 from llmcost.model.towers import Tower
 from llmcost.parallel.pipeline import Server, mean_share, rank_share
 from llmcost.serving.options import IMAGE_SIZE, Workload
 from llmcost.serving.phases import RankSeconds, share_of_others
 from llmcost.serving.results import Encoding
-
-PIECE = 30  # seconds of sound that Whisper's encoder reads (arXiv 2212.04356, section 2.2)
 
 
 class Input(NamedTuple):
@@ -77,8 +75,9 @@ def inputs(model: ModelSpec, w: Workload) -> list[Input]:
             raise InputError(f"{flag} {told}: {model.name} {why}" if unknown is None else f"{flag} {told}: {why}")
         try:
             found.append(Input(tower, int(each), tower.tokens(size)))
-        except TooNarrowError as error:
-            raise InputError(f"--image-size {w.image_size}: {error}") from None
+        except NotTakenError as error:
+            option = f"--audio {w.audio:g}" if hears else f"--image-size {w.image_size or IMAGE_SIZE}"
+            raise InputError(f"{option}: {error}") from None
     return found
 
 

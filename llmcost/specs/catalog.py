@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from os import listdir
 from os.path import isdir, lexists
@@ -212,7 +212,7 @@ def find(kind: str, name: str, *, files: bool = True) -> Path:
 
         if config := find_config(name):
             return config
-    raise UnknownNameError(kind.removesuffix("s"), name, _nearest(name, known))
+    raise UnknownNameError(kind.removesuffix("s"), name, _nearest(name, kind, known))
 
 
 def of_the_same_sizes(model: ModelSpec, positions: int) -> list[str]:
@@ -242,7 +242,7 @@ def split_gpus(name: str) -> tuple[str, str | None]:
     return match["a"] or match["b"], match["first"] or match["last"]
 
 
-def _nearest(name: str, known: dict[str, Path]) -> list[str]:
+def _nearest(name: str, kind: str, known: dict[str, Path]) -> list[str]:
     """The names of at most four specs that are like one that is unknown: those that begin with it come first.
 
     Of these, those in which a size follows: of llama3, llama3-8b before llama3.1-8b.
@@ -253,7 +253,17 @@ def _nearest(name: str, known: dict[str, Path]) -> list[str]:
     begin = [stem for stem in stems if plain(name) and plain(stem).startswith(plain(name))]
     begin.sort(key=lambda stem: not stem.startswith(f"{name.lower()}-"))
     close = get_close_matches(plain(name), known, n=8, cutoff=0.5)
-    return list(dict.fromkeys([*begin, *(known[alias].stem for alias in close)]))[:4]
+    machines = _in_machines(name) if kind == "hardware" else ()
+    return list(dict.fromkeys([*machines, *begin, *(known[alias].stem for alias in close)]))[:4]
+
+
+def _in_machines(name: str) -> Iterator[str]:
+    """The chips of a machine that is known by its own name: of a Mac Apple's, the newest first; of a CPU the CPUs."""
+    found = reversed(_documents("hardware"))
+    if plain(name).startswith(("mac", "imac")):
+        yield from (data["name"] for _, data in found if data.get("vendor") == "Apple")
+    elif plain(name) == "cpu":
+        yield from (data["name"] for _, data in found if data.get("device") == "cpu")
 
 
 def names(kind: str) -> list[str]:

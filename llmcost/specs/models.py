@@ -92,6 +92,7 @@ SCHEMA = record(
         "position_offset": SIZE,
         "rotary_table": FLAG,
         "embedding_scales": SIZE,
+        "target_embedding": FLAG,
         "final_norm": FLAG,
         "head_size": SIZE,
         "head_transform": FLAG,

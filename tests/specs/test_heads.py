@@ -26,6 +26,7 @@ CLASSES = (
     modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+    modeling_auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
 )
 NAMED = [(kind, each[kind]) for kind in [*ENCODERS, *DECODERS] for each in CLASSES if kind in each]
 
@@ -37,15 +38,16 @@ def read(kind, name=None, **keys):
 
 @pytest.mark.parametrize(("kind", "name"), NAMED)
 def test_a_named_class_counts_as_the_reference_or_is_refused(kind, name):
-    config = AutoConfig.for_model(kind, num_labels=3)
+    labels = 2 if name.endswith("QuestionAnswering") else 3  # where an answer begins and ends
+    config = AutoConfig.for_model(kind, num_labels=labels)
     with torch.device("meta"):
         reference = getattr(transformers, name)(config)
     theirs = sum(each.numel() for each in {id(each): each for each in reference.parameters()}.values())
     try:
         spec = model_from(document_of(config.to_dict() | {"architectures": [name]}, "config.json", kind))
     except InputError as error:
-        words = {"big_bird": "stores a pooler beside its labels", "modernbert": "has a transform before its labels"}
-        assert words[kind] in str(error)
+        assert kind == "big_bird"
+        assert "stores a pooler beside its labels" in str(error)
         return
     assert estimate(spec, None, Options(context=8)).model.params.total == theirs
     assert not spec.generates
@@ -165,3 +167,55 @@ def test_what_is_counted_names_the_other_parts_of_every_wrapper():
     spec = model_from(document_of({"vision_config": {"layers": 1}, "thinker_config": inside}, "config.json", "model"))
     without = "the text model alone, without the vision encoder and the audio encoder"
     assert spec.counted == f"{without} (of which type is not told)"
+
+
+QWEN2 = {
+    "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+    "num_key_value_heads": 4, "vocab_size": 152064,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "labels"), [("Qwen2ForRewardModel", 1), ("Qwen2ForProcessRewardModel", 2)])
+def test_a_reward_model_has_a_layer_of_its_width_before_its_labels(name, labels):
+    """score of modeling_qwen2_rm.py: a linear layer of h x h, one of h x labels, both with biases; no LM head."""
+    h = QWEN2["hidden_size"]
+    bare, whole = (estimate(read("qwen2", each, **QWEN2), None, Options(context=64)) for each in ("Qwen2Model", name))
+    added = h * h + h + h * labels + labels
+    assert whole.model.params.total - bare.model.params.total == added
+    places = 64 if labels == 2 else 1  # a step's reward stands at its end, anywhere in the sequence
+    assert whole.flops.prefill.causal - bare.flops.prefill.causal == 2 * places * (h * h + h * labels)
+
+
+def test_released_embedders_and_rerankers_have_the_parameters_of_their_checkpoints():
+    """gte-multilingual-base, its reranker, jina-embeddings-v2-base-en, embeddinggemma-300m (without dense layers)."""
+    new = {
+        "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
+        "vocab_size": 250048, "max_position_embeddings": 8192, "type_vocab_size": 1, "pack_qkv": True,
+        "position_embedding_type": "rope", "layer_norm_type": "layer_norm", "unpad_inputs": False,
+    }  # fmt: skip
+    one = {"id2label": {"0": "LABEL_0"}}
+    jina = {"vocab_size": 30528, "position_embedding_type": "alibi", "feed_forward_type": "geglu"}
+    gemma = {
+        "hidden_size": 768, "intermediate_size": 1152, "num_hidden_layers": 24, "num_attention_heads": 3,
+        "num_key_value_heads": 1, "head_dim": 256, "vocab_size": 262144, "use_bidirectional_attention": True,
+        "sliding_window": 512,
+    }  # fmt: skip
+    listed = {
+        305_368_320: read("new", "NewModel", **new),
+        305_959_681: read("new", "NewForSequenceClassification", **new, **one),
+        137_368_320: read("bert", "JinaBertModel", **jina),
+        302_863_104: read("gemma3_text", "Gemma3TextModel", **gemma),
+    }
+    for total, model in listed.items():
+        assert estimate(model, None, Options(context=64)).model.params.total == total
+        assert not model.generates
+
+
+def test_a_token_of_embedding_gemma_sees_half_a_window_on_either_side():
+    """sliding_window 512 becomes 257 tokens on one side, itself included: 513 in all."""
+    both, before = (read("gemma3_text", "Gemma3TextModel", use_bidirectional_attention=each) for each in (True, False))
+    assert both.bidirectional
+    assert not before.bidirectional
+    windows = [{layer.mixer.sliding_window for layer in model.layers} for model in (both, before)]
+    assert 4096 // 2 * 2 + 1 in windows[0]
+    assert 4096 in windows[1]

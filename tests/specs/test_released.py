@@ -219,7 +219,7 @@ def test_a_type_that_is_understood_is_not_overruled_by_a_class():
 
 
 @pytest.mark.parametrize(
-    "named", [None, [], [3], "LlamaForCausalLM", ["NoSuchForCausalLM"], ["LlamaForCausalLMEagle3"]]
+    "named", [None, [], [3], "LlamaForCausalLM", ["NoSuchForCausalLM"], ["LlamaForCausalLMMedusa"]]
 )
 def test_a_class_that_says_nothing_leaves_the_type_missing(named):
     with pytest.raises(SpecError, match="model_type: this key is missing"):

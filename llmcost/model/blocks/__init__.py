@@ -28,6 +28,7 @@ from llmcost.model.blocks.short_conv import ShortConv
 from llmcost.model.blocks.streams import (
     AlternatingUpdates,
     AttentionResiduals,
+    DraftInput,
     Glyphs,
     HyperConnections,
     LayerInputs,
@@ -70,6 +71,7 @@ STREAMS: tuple[Any, ...] = (
     AttentionResiduals,
     Glyphs,
     TargetStates,
+    DraftInput,
 )
 
 __all__ = [

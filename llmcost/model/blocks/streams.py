@@ -121,6 +121,33 @@ class TargetStates(NamedTuple):
         yield build.gemm("post_projection", "embedding", build.hidden, self.backbone_hidden_size, ON_EVERY_GPU)
 
 
+class DraftInput(NamedTuple):
+    """Of a draft model: what its target knows of a token, `target_states_size` elements, becomes a state of the draft.
+
+    EAGLE (arXiv 2401.15077) puts the token's embedding and the target's last state side by side, EAGLE-3 (arXiv
+    2503.01840) states of three of its layers, DFlash (arXiv 2602.06036) of several: with a norm behind the projection.
+    """
+
+    target_states_size: Number
+    target_states_bias: bool
+    target_states_norm: bool
+
+    def before(self, build: Builder, depth: Number) -> Iterator[Operator]:  # noqa: ARG002
+        """The projection, and its norm."""
+        h, bias = build.hidden, self.target_states_bias
+        yield build.gemm("target_states_proj", "mlp", self.target_states_size, h, ON_EVERY_GPU, bias=bias)
+        if self.target_states_norm:
+            yield build.elementwise("target_states_norm", "norm", h, h, TOKENS, weights=h)
+
+    def inside(self, build: Builder) -> Iterator[Operator]:  # noqa: ARG002
+        """No kernel."""
+        yield from ()
+
+    def after(self, build: Builder) -> Iterator[Operator]:  # noqa: ARG002
+        """No kernel."""
+        yield from ()
+
+
 class AlternatingUpdates(NamedTuple):
     """AltUp (arXiv 2301.13310) with LAuReL (arXiv 2411.07501), as in Gemma 3n: several streams.
 

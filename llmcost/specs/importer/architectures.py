@@ -42,7 +42,6 @@ NOT_SAID |= {
     "counted",
     "unread",
     "unknown_keys",
-    "bidirectional",
     "head",
     "num_labels",
     "label_bias",

@@ -7,7 +7,6 @@ unless it is understood, known to change no count, or at the value that its type
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from os.path import isdir
 from pathlib import Path
@@ -15,18 +14,16 @@ from typing import Any
 
 from llmcost.ground.errors import SpecError, shortened
 from llmcost.model.blocks import STREAMS
+from llmcost.specs.importer.heads import head_of
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
 from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS
-from llmcost.specs.importer.wrappers import TIED, classes_named, text_model
+from llmcost.specs.importer.wrappers import TIED, classes_named, text_model, with_text_inside
 from llmcost.specs.json_text import line_of, parse_json
 from llmcost.specs.reader import Document, read_text
 
 # Sizes that a released config has, under one name or another.
 MAIN_SIZES = ("hidden_size", "num_hidden_layers", "vocab_size")
-# What the name of a class says of what stands behind the layers: logits of the vocabulary, or one of the other heads.
-GENERATES = ("CausalLM", "LMHead", "ConditionalGeneration", "ChatModel")  # InternVLChatModel
-HEADS = {"ForSequenceClassification": "sequence", "ForTokenClassification": "token", "Model": "none"}
 LARGEST_CONFIG = 10_000_000  # bytes: lists of quantised layers can be long
 DTYPE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 # Fields of the model, and what they are where an architecture says nothing of them.
@@ -38,6 +35,7 @@ PLAIN: dict[str, Any] = {
     "type_vocab_size": None,
     "rotary_table": None,
     "embedding_scales": None,
+    "target_embedding": False,
     "final_norm": True,
     "head_size": None,
     "head_transform": False,
@@ -98,7 +96,7 @@ def document_of(
     `beside`: name and text of the file that the quantisation comes from, if that is another. `weights`: gives every
     layer its formats and returns those of the model, where a file of weights says them.
     """
-    whole = config
+    whole = with_text_inside(config)
     config, place, counted = text_model(whole)
     config = as_hugging_face_has_it(config)
     if "block_configs" in config:
@@ -222,6 +220,9 @@ def what_is_counted(whole: dict[str, Any], data: dict[str, Any], counted: str, *
 
     `has_towers`: whether the class of the causal language model has them too.
     """
+    if data.get("target_embedding"):
+        read = "tables" if data["tie_word_embeddings"] else "embedding"
+        return {"counted": f"the draft model alone, which reads its target's {read}"}
     counted = counted or ("the text model alone" if has_towers else "")
     if not counted:
         return {}
@@ -250,59 +251,6 @@ def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool
     counted = f"the text model and {names} with {projectors}, kept in the activations' type"
     speaks = any("talker" in key for key in whole)
     return {"towers": found, "counted": counted + ", without the part that speaks" * speaks}
-
-
-def head_of(keys: Keys, named: Any) -> dict[str, Any]:
-    """What stands behind the layers, and whether tokens see those after them, by the class that `architectures` names.
-
-    Without one, an encoder has the head that its training fills masked words with, and all else an LM head. Raises
-    SpecError for an encoder-decoder, whose encoder is not counted, and for a class whose head is not known.
-    """
-    said = (named[0] if isinstance(named, list) and named else None) or ""
-    encoder, is_decoder = bool(keys.family.get("encoder")), bool(keys.given.get("is_decoder"))
-    if not isinstance(said, str):
-        raise keys.error("architectures", "expected a list of names")
-    # ChatGLM's bare model has the LM head.
-    named_so = said.startswith("ChatGLM") or any(word in said for word in GENERATES)
-    generates = named_so or (said == keys.family.get("reference") and not said.endswith("ForMaskedLM"))
-    if keys.family.get("encoder_decoder") and "CausalLM" not in said:
-        return of_both(keys, said)
-    if generates or not said or (encoder and said.endswith("ForMaskedLM")):
-        return {"bidirectional": (encoder and not is_decoder and not generates) or None}
-    bare = not re.search("For[A-Z]", said)  # *ForRewardModel has a head
-    ending = next((each for each in HEADS if said.endswith(each) and (bare or each != "Model")), None)
-    if ending is None or (encoder and is_decoder):
-        classes = f"*ForCausalLM, {'*ForMaskedLM, ' * encoder}{', '.join(f'*{each}' for each in HEADS)}"
-        raise keys.error("architectures", f"what {said[:60]} has behind its layers is not understood, unlike {classes}")
-    kind, labels = HEADS[ending], keys.given.get("id2label")
-    if kind != "none" and encoder and keys.trait("pooler"):
-        raise keys.error("architectures", f"{said[:60]} stores a pooler beside its labels, which is not counted")
-    transform = keys.family.get("label_transform") and kind != "none"
-    if transform and (kind == "token" or not encoder or keys.get("norm_bias") or keys.get("classifier_bias")):
-        raise keys.error("architectures", f"{said[:60]} has a transform before its labels, which is not counted")
-    found = {"bidirectional": encoder or None, "head": kind, "pooler": None, "tie_word_embeddings": False}
-    found |= {"head_size": None, "head_transform": None, "lm_head_bias": None}
-    if encoder:  # a dense layer on the first token, before labels of sequences as in the bare model
-        found["pooler"] = kind == "sequence" or (kind == "none" and bool(keys.family.get("pools"))) or None
-    if kind == "none":
-        return found
-    number = len(labels) if isinstance(labels, dict) else 2
-    return found | {"num_labels": keys.given.get("num_labels", number), "label_bias": encoder or kind == "token"}
-
-
-def of_both(keys: Keys, said: str) -> dict[str, Any]:
-    """What stands behind the layers of an encoder-decoder: an LM head.
-
-    Raises SpecError for a class with another head, and for a type whose encoder is not counted.
-    """
-    if "encoder_stack" not in keys.family:
-        whole = "an encoder and a decoder, and its encoder is not counted"
-        alone = keys.family["reference"]
-        raise keys.error("architectures", f'{keys.type} is {whole}; ["{alone}"] here has the decoder counted alone')
-    if said and not any(word in said for word in ("ConditionalGeneration", "MTModel")):  # MarianMTModel
-        known = "*ForConditionalGeneration and *ForCausalLM"
-        raise keys.error("architectures", f"what {said[:60]} has behind its layers is not understood, unlike {known}")
-    return {}
 
 
 def has_encoder(keys: Keys, named: Any) -> bool:

@@ -52,7 +52,7 @@ class Part:
     def size(self, key: str, least: int = 1) -> int:
         """A whole number. Raises LeftOutError for anything else."""
         value = self.get(key)
-        if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
+        if isinstance(value, list | tuple) and len(value) == 2 and value[0] == value[1]:
             value = value[0]
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
             raise LeftOutError(f"its {key} is no whole number: {json.dumps(value)[:40]}")

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llmcost.specs.importer import conformers
+from llmcost.model.tower_tokens import LARGEST_SIDE, SECOND
+from llmcost.specs.importer import conformers, minicpm_towers
 from llmcost.specs.importer.tower_parts import (
     LeftOutError,
     Operators,
@@ -179,16 +180,19 @@ def _idefics3(config: dict[str, Any], hidden: int) -> Towers:
         ("size", "max_image_size", "use_base_siglip", "tie_word_embeddings")
     )  # which the reference does not use
     h, patch, scale = v.size("hidden_size"), v.size("patch_size"), whole.size("scale_factor")
-    heads, middle = v.size("num_attention_heads"), v.size("intermediate_size")
+    heads, middle, side = v.size("num_attention_heads"), v.size("intermediate_size"), v.size("image_size")
     found = [
         linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
-        table("position_embedding", (v.size("image_size") // patch) ** 2 * h),
+        table("position_embedding", (side // patch) ** 2 * h),
         *encoder(h, heads, middle, v.size("num_hidden_layers")),
         norm("final_norm", h),
         linear("projector", h * scale * scale, hidden, "merged"),
     ]
+    longest = (v.given.get("size") or {}).get("longest_edge", 4 * side)
     v.refuse_what_is_left()
-    return [tower(VISION, "unknown", found)]
+    if not isinstance(longest, int) or not side <= longest <= LARGEST_SIDE or (side // patch) % scale:
+        return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "splits", found, patch_size=patch, image_size=side, merge=scale, most=longest)]
 
 
 def _llava(config: dict[str, Any], hidden: int) -> Towers:
@@ -452,8 +456,9 @@ def _kimi_k25(config: dict[str, Any], hidden: int) -> Towers:
 
 
 def _kimi_vl(config: dict[str, Any], hidden: int) -> Towers:
-    _, found, _, _ = _moonvit(config, hidden)
-    return [tower(VISION, "unknown", found)]
+    _, found, patch, merge = _moonvit(config, hidden)
+    # in_token_limit of the processor of moonshotai/Kimi-VL-A3B-Instruct; the Thinking model of June 2025 takes more
+    return [tower(VISION, "navit", found, patch_size=patch, image_size=512, merge=merge, most=4096)]
 
 
 def _lfm2(config: dict[str, Any], hidden: int) -> Towers:
@@ -519,7 +524,7 @@ def _qwen2_audio(config: dict[str, Any], hidden: int) -> Towers:
         linear("projector", h, hidden, "merged", bias=True),
     ]
     v.refuse_what_is_left()
-    return [tower("audio_tower", "unknown", found)]
+    return [tower("audio_tower", "whisper-once", found, image_size=1500, merge=2)]
 
 
 def _inside(config: dict[str, Any]) -> dict[str, Any]:
@@ -532,7 +537,7 @@ def _omni_audio(config: dict[str, Any], kind: str) -> tuple[Part, Operators, int
     """The layers of an omni model's audio tower, which are Whisper's but for positions that are not stored."""
     v = Part(_inside(config).get("audio_config"), kind)
     h, heads, depth = v.size("d_model"), v.size("encoder_attention_heads"), v.size("encoder_layers")
-    v.read.update(("max_source_positions", "n_window", "n_window_infer", "conv_chunksize"))
+    v.read.update(("max_source_positions", "conv_chunksize"))
     return v, encoder(h, heads, v.size("encoder_ffn_dim"), depth, biases=OMNI_BIASES[kind]), h
 
 
@@ -561,19 +566,23 @@ def _qwen3_omni(config: dict[str, Any], hidden: int) -> Towers:
     kind = "qwen3_omni_moe_audio_encoder"
     v, layers, h = _omni_audio(config, kind)
     channels, bins = v.size("downsample_hidden_size"), v.size("num_mel_bins")
-    for _ in range(3):  # three convolutions, each of stride 2
-        bins = (bins + 1) // 2
-    convolutions = 9 * channels + channels + 2 * (9 * channels * channels + channels)
+    places, shapes = ("half", "quarter", "eighth"), []
+    for place, inputs in zip(places, (1, channels, channels), strict=True):
+        bins = (bins + 1) // 2  # each has a stride of 2
+        shapes.append(linear(f"{place}_convolution", 9 * inputs, channels, place, bias=True, across=bins))
+    chunk, window = 2 * v.size("n_window"), v.size("n_window_infer")
     found = [
-        table("convolutions", convolutions),
-        linear("convolved", channels * bins, h),
+        *shapes,
+        linear("convolved", channels * bins, h, "eighth"),
         *layers,
         norm("final_norm", h),
         *projector("projector", h, h, v.out("output_dim", hidden)),
     ]
     v.refuse_what_is_left()
     vision = _qwen3(_inside(config), hidden, "qwen3_omni_moe_vision_encoder")
-    return [*vision, tower("audio_tower", "unknown", found)]
+    if chunk != SECOND or window < chunk:  # the number of tokens is written for chunks of one second
+        return [*vision, tower("audio_tower", "unknown", found)]
+    return [*vision, tower("audio_tower", "audio-windows", found, image_size=chunk, window=window // chunk)]
 
 
 FAMILIES: dict[str, Callable[[dict[str, Any], int], Towers]] = {
@@ -604,6 +613,10 @@ FAMILIES: dict[str, Callable[[dict[str, Any], int], Towers]] = {
     "kimi_k25": _kimi_k25,
     "kimi_vl": _kimi_vl,
     "lfm2_vl": _lfm2,
+    "minicpmv": minicpm_towers.resampled,
+    "minicpmo": minicpm_towers.resampled,
+    "minicpmv4_6": minicpm_towers.merged_twice,
+    "minicpmv4_7": minicpm_towers.merged_twice,
     "qwen2_5_omni": _qwen2_5_omni,
     "qwen2_5_omni_thinker": _qwen2_5_omni,
     "qwen3_omni_moe": _qwen3_omni,

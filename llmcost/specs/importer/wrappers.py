@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmcost.specs.importer.architectures import architecture
+from llmcost.specs.importer.drafts import as_draft
 from llmcost.specs.importer.names import OTHER_PARTS, SYNONYMS
 
 WRAPPERS = Path(__file__).with_name("wrappers.json")  # model_type -> [type of its text model, how embeddings are tied]
@@ -23,6 +24,16 @@ NOT_ALONE = ("muse_glimmer_assistant",)
 READ_AS_ONE = ("gemma4_assistant", "gemma4_unified_assistant")
 # Parts that are no text model, by their keys.
 OTHERS = re.compile("encoder|vision|image|audio|speech|talker|token2|code2|draft|quantization")
+# MiniCPM-V's own code has its text model's keys at the top of the config. Of which type it is, by the model's version
+# (openbmb/MiniCPM-V-2_6, MiniCPM-V-4, MiniCPM-V-4_5, MiniCPM-o-2_6: configuration_minicpm.py), and the keys of others.
+IN_ONE = {
+    "minicpmv": {"2.6": "qwen2", "4.0": "llama", "4": "llama", "4.5": "qwen3"},
+    "minicpmo": {"2.6": "qwen2"},
+}
+NOT_TEXT = re.compile(
+    "vision|image|slice|audio|tts|listen|chunk_input|patch_size|query_num|init_|stream_input|batch_3d_resampler"
+    "|version|auto_map|_name_or_path"
+)
 DEEPEST = 3  # wrappers one in another
 
 
@@ -36,6 +47,20 @@ def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...],
     others = [words for part, words in OTHER_PARTS.items() if any(level.get(part) for level in levels)]
     alone = f"the text model alone, without {' and '.join(others) or 'the other parts of its config'}"
     return inner, place, alone if others or place else ""
+
+
+def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with its text model in a part of its own, where its type has the text model's keys beside the others."""
+    if (draft := as_draft(config)) is not None:
+        return draft
+    if config.get("model_type") == "bert" and "feed_forward_type" in config:
+        return config | {"model_type": "jina_bert"}  # whose code comes with it
+    kind = IN_ONE.get(str(config.get("model_type")), {}).get(str(config.get("version", "2.6")))
+    if kind is None or TEXT[0] in config:
+        return config
+    text = {key: value for key, value in config.items() if key == "initializer_range" or not NOT_TEXT.search(key)}
+    others = {key: value for key, value in config.items() if key not in text}
+    return others | {"model_type": config["model_type"], TEXT[0]: text | {"model_type": kind, "architectures": None}}
 
 
 def classes_named(config: dict[str, Any], place: tuple[str, ...]) -> Any:
@@ -66,6 +91,9 @@ def _inside(config: dict[str, Any], depth: int) -> tuple[dict[str, Any], tuple[s
             return config, ()  # another text model inside, which is refused
         return config[key] | {name: value for name, value in config.items() if name != key}, (key,)
     inner, place = _inside(config[key], depth + 1)
+    if config.get("model_type") == "paligemma":  # whose answers see what came before, though its prompts see all
+        ours = ("use_bidirectional_attention", "num_image_tokens")
+        inner = {name: value for name, value in inner.items() if name not in ours}
     outer: dict[str, Any] = {name: config[name] for name in ("quantization_config", "quantization") if name in config}
     outer |= {"model_type": kind or config.get("model_type"), "architectures": config.get("architectures")}
     embeddings = {TIED: said} if (said := _tied(tied, config.get(TIED), inner.get(TIED))) is not None else {}

@@ -1,0 +1,89 @@
+"""What stands behind a model's layers, by the class that a config names: an LM head, labels, or nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from llmcost.specs.importer.keys import Keys
+
+# What the name of a class says of what stands behind the layers: logits of the vocabulary, or one of the other heads.
+GENERATES = ("CausalLM", "LMHead", "ConditionalGeneration", "ChatModel")  # InternVLChatModel
+HEADS = {
+    "ForSequenceClassification": "sequence",
+    "ForTokenClassification": "token",
+    "ForQuestionAnswering": "token",
+    "Model": "none",
+}
+# Classes of code that comes with reward models: labels of a sequence or of each token, how many, whether they have a
+# bias, and a linear layer of the hidden size before them. Qwen/Qwen2.5-Math-RM-72B and Qwen2.5-Math-PRM-7B,
+# modeling_qwen2_rm.py (vLLM: vllm/model_executor/models/qwen2_rm.py); internlm/internlm2-7b-reward.
+REWARDS = {
+    "Qwen2ForRewardModel": {"head": "sequence", "num_labels": 1, "label_bias": True, "pooler": True},
+    "Qwen2ForProcessRewardModel": {"head": "token", "num_labels": 2, "label_bias": True, "pooler": True},
+    "InternLM2ForRewardModel": {"head": "sequence", "num_labels": 1, "label_bias": False, "pooler": None},
+}
+
+
+def head_of(keys: Keys, named: Any) -> dict[str, Any]:
+    """What stands behind the layers, and whether tokens see those after them, by the class that `architectures` names.
+
+    Without one, an encoder has the head that its training fills masked words with, and all else an LM head. Raises
+    SpecError for an encoder-decoder, whose encoder is not counted, and for a class whose head is not known.
+    """
+    said = (named[0] if isinstance(named, list) and named else None) or ""
+    encoder, is_decoder = bool(keys.family.get("encoder")), bool(keys.given.get("is_decoder"))
+    if not isinstance(said, str):
+        raise keys.error("architectures", "expected a list of names")
+    both_ways = keys.trait("bidirectional") or None
+    if said in REWARDS:
+        return REWARDS[said] | {"tie_word_embeddings": False, "bidirectional": None}
+    # ChatGLM's bare model has the LM head.
+    named_so = said.startswith("ChatGLM") or any(word in said for word in GENERATES)
+    generates = named_so or (said == keys.family.get("reference") and not said.endswith("ForMaskedLM"))
+    if keys.family.get("encoder_decoder") and "CausalLM" not in said:
+        return of_both(keys, said)
+    if generates or not said or (encoder and said.endswith("ForMaskedLM")):
+        return {"bidirectional": (encoder and not is_decoder and not generates) or both_ways}
+    bare = not re.search("For[A-Z]", said)  # *ForRewardModel has a head
+    ending = next((each for each in HEADS if said.endswith(each) and (bare or each != "Model")), None)
+    if ending is None or (encoder and is_decoder):
+        classes = f"*ForCausalLM, {'*ForMaskedLM, ' * encoder}{', '.join(f'*{each}' for each in HEADS)}"
+        raise keys.error("architectures", f"what {said[:60]} has behind its layers is not understood, unlike {classes}")
+    kind = HEADS[ending]
+    if kind != "none" and encoder and keys.trait("pooler"):
+        raise keys.error("architectures", f"{said[:60]} stores a pooler beside its labels, which is not counted")
+    transform = keys.family.get("label_transform") and kind != "none"
+    if transform and (not encoder or keys.get("norm_bias") or keys.get("classifier_bias")):
+        raise keys.error("architectures", f"{said[:60]} has a transform before its labels, which is not counted")
+    found = {"bidirectional": encoder or both_ways, "head": kind, "pooler": None, "tie_word_embeddings": False}
+    found |= {"head_size": None, "head_transform": None, "lm_head_bias": None}
+    if encoder:  # a dense layer on the first token, before labels of sequences as in the bare model
+        pools = kind == "sequence" or (kind == "none" and bool(keys.family.get("pools")))
+        found["pooler"] = pools or bool(transform) or None
+    if kind == "none":
+        return found
+    return found | {"num_labels": _labels(keys, ending, encoder=encoder), "label_bias": encoder or kind == "token"}
+
+
+def _labels(keys: Keys, ending: str, *, encoder: bool) -> Any:
+    """How many labels: as the config says, two where it says nothing."""
+    if ending == "ForQuestionAnswering" and not encoder:
+        return 2  # where an answer begins, and where it ends
+    names = keys.given.get("id2label")
+    return keys.given.get("num_labels", len(names) if isinstance(names, dict) else 2)
+
+
+def of_both(keys: Keys, said: str) -> dict[str, Any]:
+    """What stands behind the layers of an encoder-decoder: an LM head.
+
+    Raises SpecError for a class with another head, and for a type whose encoder is not counted.
+    """
+    if "encoder_stack" not in keys.family:
+        whole = "an encoder and a decoder, and its encoder is not counted"
+        alone = keys.family["reference"]
+        raise keys.error("architectures", f'{keys.type} is {whole}; ["{alone}"] here has the decoder counted alone')
+    if said and not any(word in said for word in ("ConditionalGeneration", "MTModel")):  # MarianMTModel
+        known = "*ForConditionalGeneration and *ForCausalLM"
+        raise keys.error("architectures", f"what {said[:60]} has behind its layers is not understood, unlike {known}")
+    return {}

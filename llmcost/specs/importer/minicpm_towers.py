@@ -1,0 +1,109 @@
+"""Towers of MiniCPM-V: SigLIP on slices of an image, whose patches are merged twice, or resampled to a fixed number.
+
+The first is in transformers (src/transformers/models/minicpmv4_6, v5), the second the code of openbmb/MiniCPM-V-2_6
+(resampler.py, image_processing_minicpmv.py), which vLLM has too (vllm/model_executor/layers/resampler.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmcost.specs.importer.tower_parts import (
+    LeftOutError,
+    Operators,
+    Part,
+    Towers,
+    encoder,
+    linear,
+    norm,
+    projector,
+    siglip,
+    table,
+    tower,
+)
+
+VISION = "vision_tower"
+SLICE, SLICES = 448, 9  # pixels a side that a slice has about, and the most slices (image_processing_minicpmv4_6.py)
+CHANNELS_A_HEAD = 128  # of the resampler's attention (modeling_minicpmv.py, init_resampler)
+
+
+def merged_twice(config: dict[str, Any], hidden: int) -> Towers:
+    """MiniCPM-V 4.6 and 4.7: windows of 2 × 2 patches become one behind some layers, and again behind all of them."""
+    v, whole = Part(config.get("vision_config"), "minicpmv4_6_vision"), Part(config, "minicpmv4_6")
+    if not v.size("window_kernel_size") == whole.size("merge_kernel_size") == 2:
+        raise LeftOutError("what it merges is no window of 2 x 2 patches")
+    v.read.add("insert_layer_id")  # the whole's counts
+    h, patch, middle = v.size("hidden_size"), v.size("patch_size"), v.size("intermediate_size")
+    heads, depth = v.size("num_attention_heads"), v.size("num_hidden_layers")
+    merges, inserted = whole.size("merger_times"), whole.get("insert_layer_id")
+    known = merges == 1 and whole.get("downsample_mode") == "16x"
+    known = known and isinstance(inserted, int) and 0 <= inserted < depth
+    before = inserted + 1 if known else depth
+    side, wide = v.size("image_size") // patch, 4 * h
+    found = [
+        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
+        table("position_embedding", side * side * h),
+        *encoder(h, heads, middle, before),
+        *_merger(h, heads, middle),
+        *(encoder(h, heads, middle, depth - before, at="half", prefix="later_") if depth > before else []),
+        norm("final_norm", h, "half"),
+        *(op for _ in range(merges - 1) for op in _projection(wide, h)),
+        *_projection(wide, hidden),
+    ]
+    v.refuse_what_is_left()
+    if not known:
+        return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "slices", found, patch_size=patch, image_size=SLICE, merge=4, most=SLICES)]
+
+
+def _merger(h: int, heads: int, middle: int) -> Operators:
+    """Attention inside windows of 2 × 2 patches, and an MLP on all four of them at once."""
+    return [
+        norm("merger_attention_norm", h),
+        linear("merger_qkv_proj", h, 3 * h, bias=True, split="columns"),
+        {"name": "merger_attention", "at": "windows", "heads": heads, "head_dim": h // heads},
+        linear("merger_o_proj", h, h, bias=True, split="rows"),
+        norm("merger_norm", 4 * h, "half"),
+        *projector("merger", 4 * h, 4 * middle, h, at="half"),
+    ]
+
+
+def _projection(wide: int, out: int) -> Operators:
+    return [norm("projector_norm", wide, "quarter"), *projector("projector", wide, wide, out, at="quarter")]
+
+
+def resampled(config: dict[str, Any], hidden: int) -> Towers:
+    """MiniCPM-V 2.6, 4.0 and 4.5: queries that are stored see a slice's patches, and are its tokens."""
+    v = Part(config.get("vision_config"), "siglip_vision_model")
+    if v.given.get("model_type") not in ("siglip", "siglip_vision_model"):
+        raise LeftOutError("its vision_config is not understood")
+    if config.get("model_type") == "minicpmo" or config.get("init_audio") or config.get("init_tts"):
+        raise LeftOutError("what it hears and says is not counted")
+    last, queries = config.get("drop_vision_last_layer", True), config.get("query_num", 64)
+    slices = (config.get("slice_config") or {}).get("max_slice_nums", SLICES)
+    if not isinstance(last, bool) or hidden % CHANNELS_A_HEAD:
+        raise LeftOutError("its drop_vision_last_layer or its hidden size is not understood")
+    if any(not isinstance(size, int) or not 0 < size < 10**4 for size in (queries, slices)):
+        raise LeftOutError("its query_num or slice_config is not understood")
+    if last:
+        v.given = v.given | {"num_hidden_layers": v.size("num_hidden_layers", least=2) - 1}
+    h, patch, heads = v.size("hidden_size"), v.size("patch_size"), hidden // CHANNELS_A_HEAD
+    found = [
+        *siglip(v, pools=False),
+        table("queries", queries * hidden),
+        linear("kv_projection", h, hidden, split="columns"),
+        norm("resampler_norm", hidden),
+        linear("resampler_kv_proj", hidden, 2 * hidden, bias=True, split="columns"),
+        norm("resampler_query_norm", hidden, "merged"),
+        linear("resampler_q_proj", hidden, hidden, "merged", bias=True, split="columns"),
+        {
+            "name": "resampler_attention", "at": "merged", "sees": "frames", "heads": heads,
+            "head_dim": CHANNELS_A_HEAD,
+        },
+        linear("resampler_o_proj", hidden, hidden, "merged", bias=True, split="rows"),
+        norm("resampler_last_norm", hidden, "merged"),
+        linear("projector", hidden, hidden, "merged"),
+    ]  # fmt: skip
+    v.refuse_what_is_left()
+    sizes = {"patch_size": patch, "image_size": SLICE, "most": slices, "out": queries}
+    return [tower(VISION, "slices", found, **sizes)]
