@@ -28,11 +28,11 @@ from llmcost.parallel.rules import broken, shape_of
 from llmcost.search.prices import joules_per_million_tokens, power, price_per_million_tokens
 from llmcost.search.space import Broken, Column, degrees_in_words
 from llmcost.serving.batching import serving
-from llmcost.serving.estimate import machine_of, server_of
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import KvCache
+from llmcost.serving.server import machine_of, server_of
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.plan-serving/1"

@@ -14,24 +14,20 @@ from llmcost.ground.algebra import Number, is_one, least, maximum
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.machine.bands import OPTIMISED, SERVING, bands_for
-from llmcost.machine.chip import Chip, chip_of, usable_bytes
-from llmcost.machine.defaults import Launch
+from llmcost.machine.chip import Chip, usable_bytes
 from llmcost.machine.efficiency import OWN_RUNS, Band, Efficiency, family_of
-from llmcost.machine.reached import efficiency_for
 from llmcost.machine.training_shares import trained_by
 from llmcost.model.architecture import head, operators
 from llmcost.model.counting import PassCost, Traffic, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.model.formats import ROTARY_PART
-from llmcost.model.operators.routing import routing_of
-from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
+from llmcost.model.sizes import ElementBytes, Load, activation_dtype
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import Layout
-from llmcost.parallel.pipeline import Server, Stages, filled, mean_share, rank_share
+from llmcost.parallel.pipeline import Server, Stages, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
-from llmcost.serving.encoding import check_inputs, encode, states_of
+from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
-from llmcost.serving.offloading import check_offload, host_side, offload_of, offloaded
+from llmcost.serving.offloading import check_offload, offloaded
 from llmcost.serving.options import (
     CHUNK,
     COMPUTE_DTYPES,
@@ -58,9 +54,10 @@ from llmcost.serving.results import (
     PhaseTraffic,
     model_of,
 )
+from llmcost.serving.server import machine_of, server_of
 from llmcost.serving.training_rates import training, unknown_training
 from llmcost.specs.catalog import engines_for, load_engine
-from llmcost.specs.hardware import HardwareSpec, joined_by
+from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.estimate/1"
 DEFAULT_CONTEXT = 8192  # tokens
@@ -128,29 +125,6 @@ def estimate_workload(
     """Every figure for a workload, whose sizes may be numbers or arrays."""
     size, chip, reached = machine_of(hardware, w)
     return evaluate(model, hardware, size, w, chip, efficiency or reached, prompt_is_context)
-
-
-def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes, Chip, Efficiency]:
-    """What times rest on besides the model and the sizes: bytes of elements, the chip's figures, shares reached.
-
-    Raises SpecError or InputError for a profile that cannot be used.
-    """
-    engine = None if w.engine is None else load_engine(w.engine)
-    if hardware is not None:
-        hardware = joined_by(hardware, w.link)
-    chip = chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype, w.weight_dtype)
-    if hardware is not None and w.offload is not None:
-        chip = chip._replace(beside=host_side(hardware, w, engine, started(w)))
-    return (
-        element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
-        chip,
-        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, started(w), engine, w.kv_dtype),
-    )
-
-
-def started(w: Workload) -> Launch:
-    """How the engine starts kernels, in the word of their shares and gaps."""
-    return "graph" if w.cuda_graphs else "stream"
 
 
 def prompt_is_context(options: Options) -> bool:
@@ -451,16 +425,6 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
     if prompt is None:
         prompt = context if out is None else context - out
     return context, prompt
-
-
-def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Efficiency, w: Workload) -> Server:
-    """What runs the passes of a workload, in its layout, with its batch spread over the data-parallel ranks."""
-    if w.weight_dtype != model.weight_format:
-        model = model.without_formats()
-    layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
-    share = filled(w.batch, rank_share(w.batch, w.dp), layout)
-    model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
-    return Server(model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w))
 
 
 def usual_chunk(hardware: HardwareSpec | None) -> int:

@@ -13,10 +13,10 @@ from llmcost.model.sizes import Load, activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.serving.caches import PAGE, allocation
-from llmcost.serving.estimate import machine_of, server_of
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import Memory
+from llmcost.serving.server import machine_of, server_of
 from llmcost.specs.engine_command import Command
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.hub import HUB_ID

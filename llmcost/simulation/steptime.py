@@ -21,8 +21,9 @@ from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, Stages, in_flight
 from llmcost.serving.batching import join
-from llmcost.serving.estimate import machine_of, server_of, workload_of
+from llmcost.serving.estimate import workload_of
 from llmcost.serving.options import Options, Workload
+from llmcost.serving.server import machine_of, server_of
 from llmcost.specs.hardware import HardwareSpec
 
 DRAFTS = ("mtp", "ngram")
