@@ -380,17 +380,14 @@ def StepTime(
     model: Model,
     hw: Gpu,
     options: Options | None = None,
-    *,
-    speculated: int = 0,
-    draft: str | Steps = "mtp",
     **chosen: Any,
 ) -> Steps:
     """Seconds of one step of an engine, as a function of what is in it: for other simulators and schedulers.
 
     Keywords are those of `estimate`. What comes back is called with numbers: `decoding` sequences, each with `context`
     cached tokens on average, and `prompts` pieces of `tokens` tokens each, whose last sees `keys` keys. A call takes
-    some microseconds. `speculated`: tokens that are verified in a step beside the next one, guessed by `draft`: "mtp"
-    (a layer of the model's own), "ngram" (in no time), or the StepTime of another model.
+    some microseconds. `speculate`: tokens that are verified in a step beside the next one, guessed by `draft`: "mtp"
+    (a layer of the model's own), "ngram" (in no time), or another model.
 
         seconds = StepTime("llama3.1-8b", "h100", engine="vllm")
         seconds(decoding=64, context=1500), seconds(decoding=64, context=1500, prompts=1, tokens=512, keys=512)
@@ -399,7 +396,7 @@ def StepTime(
     """
     from llmcost.simulation.steptime import StepTime as Answer
 
-    return Answer(_model(model), _hardware(hw), _serving(options, chosen), speculated, draft)
+    return Answer(_model(model), _hardware(hw), _serving(options, chosen))
 
 
 def plan(

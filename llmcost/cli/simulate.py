@@ -119,22 +119,17 @@ def _asked(
 ) -> "Asked":
     """What is launched so that it serves as simulated."""
     from llmcost.serving.estimate import estimate
-    from llmcost.serving.launch_figures import Asked, Speculation, name_on_a_hub
+    from llmcost.serving.launch_figures import Asked
     from llmcost.simulation.run import lengths_of
-    from llmcost.simulation.steptime import DRAFTS
-    from llmcost.specs.catalog import load_model
 
     prompt, output = lengths_of(spec, options)
-    found = estimate(spec, chip, options._replace(prompt=prompt, output=output, rate=None, requests=None))
-    w, drawn = found.workload, simulation.trace is None and simulation.lengths is None
+    found = estimate(spec, chip, options.without_mix()._replace(prompt=prompt, output=output))
+    w = found.workload._replace(speculate=options.speculate, draft=options.draft)
+    drawn = simulation.trace is None and simulation.lengths is None
     if not drawn:  # requests may be as long as the model takes
         w = w._replace(context=spec.max_position_embeddings)
-    guess, way = None, simulation.draft in DRAFTS
-    if simulation.speculate:
-        draft = simulation.draft if way else name_on_a_hub(load_model(simulation.draft)) or simulation.draft
-        guess = Speculation(simulation.speculate, draft, way)
     return Asked(
-        *(spec, chip, w, found.memory, name, guess),
+        *(spec, chip, w, found.memory, name),
         kv_tokens=simulation.kv_tokens,
         prefix_caching=simulation.prefix_caching,
     )

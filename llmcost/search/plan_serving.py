@@ -32,7 +32,7 @@ from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import KvCache
-from llmcost.serving.server import machine_of, server_of
+from llmcost.serving.server import machine_of, server_of, speculation_of
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.plan-serving/1"
@@ -289,7 +289,7 @@ def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Serv
     operators = step.share.operators()
     kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))
     memory = serving_memory(server, w, step, kept, prompt_is_context=False)
-    mix = serving(server, w, memory)
+    mix = serving(server, w, memory, speculation_of(question.hardware, w))
     if mix.expected.output_tokens_per_s is None:
         raise InputError(f"{question.hardware.name}: no source gives its peak in {w.dtype} or its bandwidth")
     found = Served(

@@ -36,6 +36,7 @@ from llmcost.serving.options import (
     LAYOUT,
     MIXES,
     OF_A_GPU,
+    OF_A_MIX,
     SIZES,
     SMALL_CHUNK,
     Options,
@@ -54,7 +55,7 @@ from llmcost.serving.results import (
     PhaseTraffic,
     model_of,
 )
-from llmcost.serving.server import machine_of, server_of
+from llmcost.serving.server import machine_of, server_of, speculation_of
 from llmcost.serving.training_rates import training, unknown_training
 from llmcost.specs.catalog import engines_for, load_engine
 from llmcost.specs.hardware import HardwareSpec
@@ -89,8 +90,10 @@ def estimate(
         calculate = _repeated.function((model, hardware), kind, lambda: _compiled(model, hardware, options))
         if calculate is not None:
             _check_sizes(model, options)
+            check_mix(model, options)
             answer: Estimate = calculate(*sizes)
             return answer
+    check_mix(model, options)
     workload = workload_of(model, hardware, options)
     return estimate_workload(model, hardware, workload, prompt_is_context(options), efficiency)
 
@@ -205,7 +208,9 @@ def evaluate(
         prefill=prefilled,
         decode=decode(server, w, step, memory.fits) if model.generates else no_decode(efficiency),
         request=None if w.output is None else request(server, w, prefilled, prompt_seconds.others),
-        serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
+        serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory), speculation_of(hardware, w))
+        if w.is_mix()
+        else None,
         training=unknown_training(params.text, trained)
         if model.encoder
         else training(server.without_offload(), one_pass, forward_cost, params.text, w.tokens, trained, w.mfu),
@@ -383,6 +388,18 @@ def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
             told = f"--{name} {getattr(options, name):g}"
             raise InputError(f"{told}: a mix of requests needs the tokens that each gives, --output")
     return context, prompt
+
+
+def check_mix(model: ModelSpec, options: Options) -> None:
+    """Raise InputError for an option of a mix of requests where there is none, or that the model cannot have."""
+    options.refuse_alone()
+    for name in OF_A_MIX:
+        option, value = declared(Options)[name], getattr(options, name)
+        if value != option.value and not options.is_mix():
+            told = option.typed(value)
+            raise InputError(f"{told}: of a mix of requests; give --concurrency, --rate or --requests too")
+    if options.prefix_hit and model.encoder is not None:
+        raise InputError(f"--prefix-hit {options.prefix_hit:g}: {model.name}'s encoder sees a whole prompt at once")
 
 
 def _refuse_generation(model: ModelSpec, options: Options) -> None:

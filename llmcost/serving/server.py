@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmcost.ground.algebra import named
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.defaults import Launch
 from llmcost.machine.efficiency import Efficiency
@@ -14,7 +15,8 @@ from llmcost.parallel.pipeline import Server, filled, rank_share
 from llmcost.serving.encoding import states_of
 from llmcost.serving.offloading import host_side, offload_of
 from llmcost.serving.options import Workload
-from llmcost.specs.catalog import load_engine
+from llmcost.serving.speculation import WAYS, Speculation, accepted_tokens
+from llmcost.specs.catalog import load_engine, load_model
 from llmcost.specs.hardware import HardwareSpec, joined_by
 
 
@@ -49,3 +51,31 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
     return Server(model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w))
+
+
+def speculation_of(hardware: HardwareSpec | None, w: Workload) -> Speculation:
+    """What a workload guesses in a step. A small model runs in the layout of the large one, without its stages.
+
+    Its weights are in its own format, whatever the model's are in.
+    """
+    if w.speculate is None:
+        return Speculation()
+    accepted = named("tokens_a_step", accepted_tokens(w.speculate, w.accept))
+    if w.draft in WAYS:
+        return Speculation(w.speculate, accepted, w.draft)
+    model = load_model(w.draft)
+    weights = model.weight_format or w.dtype
+    w = w._replace(
+        weight_dtype=weights,
+        head_dtype=None,
+        offload=None,
+        host=None,
+        gpus=w.tp,
+        pp=1,
+        dp=1,
+        ep=1,
+        batch=1,
+        prompt=1,
+    )
+    server = server_of(model, *machine_of(hardware, w), w)
+    return Speculation(int(w.speculate), accepted, server._replace(filled=1), weights)

@@ -9,17 +9,10 @@ from llmcost.serving.options import Pue
 from llmcost.simulation.cluster import ROUTERS
 from llmcost.simulation.histograms import HISTOGRAMS
 
-MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
-
 
 def _above_zero(option: str, value: float) -> None:
     if not 0 < value < float("inf"):
         raise InputError(f"{option} {value:g}: a number above 0")
-
-
-def _a_share(option: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise InputError(f"{option} {value:g}: a share from 0 to 1")
 
 
 def _limit(what: str) -> Option:
@@ -52,9 +45,6 @@ class SimulationOptions(NamedTuple):
     range_ratio: Annotated[float, share("Lengths are drawn from this share of --prompt and --output to all of it.")] = (
         1.0
     )
-    prefix_hit: Annotated[
-        float, number("Share of each drawn prompt that it begins with and others share.", "SHARE", check=_a_share)
-    ] = 0.0
     prefixes: Annotated[int, count("How many different beginnings the drawn prompts share.")] = 1
     prefix_caching: Annotated[bool, flag("Find beginnings of prompts in the KV cache.")] = True
     kv_tokens: Annotated[
@@ -68,15 +58,6 @@ class SimulationOptions(NamedTuple):
     layerwise: Annotated[
         bool, flag("Send keys and values of each layer while the next one runs, where prompts run apart.")
     ] = False
-    speculate: Annotated[
-        int, count("Tokens that are guessed and verified in a step (MTP, draft model).", "K", MOST_SPECULATED, 0)
-    ] = 0
-    accept: Annotated[
-        float, number("Share of the guesses that are right, where those before are.", "A", check=_a_share)
-    ] = 0.8
-    draft: Annotated[
-        str, Option("What guesses: mtp (a layer of the model's own), ngram (free), or another model.", metavar="WHAT")
-    ] = "mtp"
     seed: Annotated[int, count("Seed of what is drawn.", least=0)] = 0
     ttft: Annotated[float | None, _limit("TTFT")] = None
     tpot: Annotated[float | None, _limit("TPOT")] = None

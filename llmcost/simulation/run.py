@@ -22,17 +22,17 @@ from llmcost.simulation.histograms import HISTOGRAMS
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import SCHEMA, Simulation, Timeline, Times
 from llmcost.simulation.scheduler import Policy, Scheduler, Served
-from llmcost.simulation.steptime import DRAFTS, StepTime
+from llmcost.simulation.steptime import StepTime
 from llmcost.simulation.traces import read_trace
 from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
-from llmcost.specs.catalog import load_engine, load_model
+from llmcost.specs.catalog import load_engine
 from llmcost.specs.hardware import HardwareSpec
 
 USUAL_REQUESTS = 1000  # at a rate
 TIMES_CONCURRENCY = 10  # requests of a closed loop, over those in flight
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
 MILLION = 10**6
-WITH = {"accept": "speculate", "draft": "speculate", "prefixes": "prefix_hit", "layerwise": "prefill_gpus"}
+WITH = {"prefixes": "prefix_hit", "layerwise": "prefill_gpus"}
 
 
 class Run:
@@ -146,9 +146,11 @@ def _refuse_alone(options: Options, chosen: SimulationOptions) -> None:
     gaps = declared(SimulationOptions)["burstiness"]
     if chosen.burstiness != gaps.value and options.rate is None:
         raise InputError(f"{gaps.flag} {chosen.burstiness:g}: the shape of the gaps at a rate; give --rate too")
+    options.refuse_alone()
+    known, given = declared(Options) | declared(SimulationOptions), options._asdict() | chosen._asdict()
     for name, other in WITH.items():
-        option, needed = declared(SimulationOptions)[name], declared(SimulationOptions)[other]
-        if getattr(chosen, name) != option.value and getattr(chosen, other) == needed.value:
+        option, needed = known[name], known[other]
+        if given[name] != option.value and given[other] in (needed.value, 0):
             raise InputError(f"{option.flag}: it changes nothing alone; give {needed.flag} too")
 
 
@@ -173,7 +175,7 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
     if chosen.trace is not None:
         drawn = {
             "--lengths": chosen.lengths,
-            "--prefix-hit": chosen.prefix_hit or None,
+            "--prefix-hit": options.prefix_hit,
             "--range-ratio": None if chosen.range_ratio == 1 else chosen.range_ratio,
             "--prompt": options.prompt,
             "--output": options.output,
@@ -197,7 +199,8 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
             output = min(output, longest - 1)
             return min(prompt, longest - output), output
 
-    lengths = Lengths(*(*lengths_of(model, options), chosen.range_ratio, chosen.prefix_hit, chosen.prefixes, histogram))
+    drawn_from = (*lengths_of(model, options), chosen.range_ratio, options.prefix_hit or 0.0)
+    lengths = Lengths(*drawn_from, chosen.prefixes, histogram)
     if rate is not None:
         requests_in_all = options.requests or USUAL_REQUESTS
         return at_a_rate(rate, chosen.burstiness, lengths, requests_in_all, chosen.seed)
@@ -246,20 +249,15 @@ def cluster_of(
     apart = (chosen.prefill_gpus, chosen.decode_gpus)
     numbers = count()
     if apart == (None, None):
-        kind = kind_of(model, hardware, one, chosen, chosen.speculate)
+        kind = kind_of(model, hardware, one, chosen)
         pool = kind.pool(numbers, chosen.router)
         return kind.step.workload.gpus, Cluster(pool)
     if None in apart:
         raise InputError("--prefill-gpus and --decode-gpus: where prompts run apart, both are needed")
     if options.gpus is not None or options.dp is not None:
         raise InputError("--prefill-gpus and --decode-gpus say how many GPUs there are: leave --gpus and --dp away")
-    kinds = [
-        kind_of(model, hardware, _on(one, flag, gpus), chosen, speculated)
-        for flag, gpus, speculated in (
-            ("--prefill-gpus", apart[0], 0),
-            ("--decode-gpus", apart[1], chosen.speculate),
-        )
-    ]
+    prompts_guess_nothing = ((one.without_mix(), "--prefill-gpus", apart[0]), (one, "--decode-gpus", apart[1]))
+    kinds = [kind_of(model, hardware, _on(each, flag, gpus), chosen) for each, flag, gpus in prompts_guess_nothing]
     prompts, decode = (kind.pool(numbers, chosen.router) for kind in kinds)
     transfer = _transfer(kinds[0].step, kinds[1].step, chosen.layerwise)
     return sum(apart), Cluster(prompts, decode, transfer)  # type: ignore[arg-type]
@@ -276,54 +274,28 @@ def _on(options: Options, flag: str, gpus: int | None) -> Options:
     return options._replace(gpus=None, dp=gpus // of_one)
 
 
-def kind_of(
-    model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions, speculated: int
-) -> Kind:
+def kind_of(model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions) -> Kind:
     """The replicas of some options, with prompt and output. Raises InputError where the model does not fit."""
-    draft: str | StepTime = chosen.draft if speculated else DRAFTS[0]
-    drafted = None
-    if draft not in DRAFTS:
-        drafted = load_model(chosen.draft)
-        draft = StepTime(drafted, hardware, options._replace(ep=None, dp=None, gpus=None))
-    step = StepTime(model, hardware, options, speculated, draft)
-    policy = policy_of(model, hardware, step, chosen.kv_tokens, drafted)
-    accept = chosen.accept
-    accepted = 1.0 + sum(accept ** (1 + place) for place in range(speculated))
-    return Kind(
-        step,
-        policy._replace(
-            caching=chosen.prefix_caching and not policy.state_blocks, speculated=speculated, accepted=accepted
-        ),
-    )
+    step = StepTime(model, hardware, options)
+    policy = policy_of(model, hardware, step, chosen.kv_tokens)
+    return Kind(step, policy._replace(caching=chosen.prefix_caching and not policy.state_blocks))
 
 
-def policy_of(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    step: StepTime,
-    kv_tokens: int | None = None,
-    draft: ModelSpec | None = None,
-) -> Policy:
+def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, kv_tokens: int | None = None) -> Policy:
     """How the engine schedules, with the cache that the memory leaves or `kv_tokens`. Raises InputError for none."""
-    w = step.workload
+    w, guess = step.workload, step.guess
     engine = None if w.engine is None else load_engine(w.engine)
     block = int(PAGE.value)
     blocks, fixed = None, 0
     if kv_tokens is not None:
         blocks = kv_tokens // block
     else:
-        memory = estimate(model, hardware, w).memory
+        memory = estimate(model, hardware, w.without_mix()).memory
         if memory.usable_bytes is not None:
             room = memory.usable_bytes - memory.overhead_bytes - memory.weights_bytes - memory.activation_bytes
-            short, long = request_bytes(step.server, w.context), request_bytes(step.server, 2 * w.context)
+            room -= guess.weights_bytes(step.server, memory.weights_bytes)
+            short, long = (request_bytes(step.server, each * w.context, guess=guess) for each in (1, 2))
             position = (long - short) / w.context
-            if step.speculated and step.draft == "mtp":
-                room -= memory.weights_bytes / model.num_hidden_layers
-                position *= 1 + 1 / model.num_hidden_layers
-            elif draft is not None and isinstance(step.draft, StepTime):
-                room -= estimate(draft, hardware, step.draft.workload).memory.weights_bytes
-                server = step.draft.server
-                position += (request_bytes(server, 2 * w.context) - request_bytes(server, w.context)) / w.context
             if room <= 0:
                 raise InputError(f"{model.name} does not fit on {hardware.title}: no memory is left for its cache")
             if position > 0:
@@ -339,6 +311,8 @@ def policy_of(
         reserve=w.reserve_output,
         whole_prompts=True,
         request_seconds=0.0 if engine is None else engine.figures.get("host.request", 0.0),
+        speculated=guess.tokens,
+        accepted=guess.accepted,
     )
 
 

@@ -102,13 +102,13 @@ def test_more_replicas_answer_more_and_a_draft_model_answers_sooner():
 
 def test_verified_tokens_cost_more_than_a_step_and_less_than_as_many_steps():
     plain = StepTime("llama3.1-8b", "h100")
-    verified = StepTime("llama3.1-8b", "h100", speculated=3, draft="ngram")
-    guessed = StepTime("llama3.1-8b", "h100", speculated=3)  # by a layer of its own, three times
-    drafted = StepTime("llama3.1-8b", "h100", speculated=3, draft=plain)
+    verified = StepTime("llama3.1-8b", "h100", speculate=3, draft="ngram")
+    guessed = StepTime("llama3.1-8b", "h100", speculate=3)  # by a layer of its own, three times
+    drafted = StepTime("llama3.1-8b", "h100", speculate=3, draft="llama3.1-8b")
     assert plain(64, 1000) < verified(64, 1000) < guessed(64, 1000) < 4 * plain(64, 1000)
     assert drafted(64, 1000) == pytest.approx(verified(64, 1000) + 3 * plain(64, 1000))
-    with pytest.raises(InputError, match="--draft eagle"):
-        StepTime("llama3.1-8b", "h100", speculated=3, draft="eagle")
+    with pytest.raises(InputError, match="unknown model 'eagle'"):
+        StepTime("llama3.1-8b", "h100", speculate=3, draft="eagle")
 
 
 def test_keys_and_values_are_sent_over_the_links_of_the_spec():
@@ -182,7 +182,7 @@ def test_a_long_run_takes_memory_for_its_times_alone():
         ({"rate": 1, "prefill_gpus": 1, "decode_gpus": 1, "dp": 2}, "leave --gpus and --dp away"),
         ({"rate": 1, "prompt": 200_000, "output": 1}, "the model takes 131,072"),
         ({"rate": 1, "kv_tokens": 160}, "takes 80 blocks of the cache, which has 10"),
-        ({"rate": 1, "accept": 2.0}, "a share from 0 to 1"),
+        ({"rate": 1, "speculate": 1, "accept": 2.0}, "a share from 0 to 1"),
         ({"rate": 1, "speculate": 16}, "at most 15"),
         ({"rate": 1, "router": "random"}, "--router random"),
         ({"rate": 1, "lengths": "mine"}, "--lengths mine"),
