@@ -17,6 +17,7 @@ from llmcost.report.tables import Alarm, Table
 from llmcost.search.prices import Cost
 from llmcost.serving.options import DEGREES, IMAGE_SIZE, Workload
 from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Offloaded, Serving, leaves
+from llmcost.serving.speculation import accepted_tokens
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
@@ -383,7 +384,7 @@ def _serving(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
     limit, expected = s.limit, s.expected
     why = f", {BINDS[s.limited_by]}" if s.limited_by else ""
     room = "" if s.max_concurrency is None else f"; the cache has room for {s.max_concurrency:,}"
-    asked = f"{_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out"
+    asked = f"{_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out{_guessed(w)}"
     title = f"Continuous batching, {asked}: {_running(s)} run at a time{why}{room}."
     bases = (limit, expected)
     rows: list[tuple[str, ...]] = [
@@ -402,6 +403,18 @@ def _serving(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
     columns = ("", "limit", "expected", OFF)
     table = [_filled(row, len(columns)) for row in rows]
     return Table(title, columns, "lrrr", table, (OVERLOADED,) if overloaded else ())
+
+
+def _guessed(w: Workload) -> str:
+    """What requests need not compute, and what is guessed of them, in words."""
+    parts = []
+    if w.prefix_hit is not None:
+        parts.append(f"{w.prefix_hit:.0%} of each prompt in the cache")
+    if w.speculate is not None:
+        of = {"mtp": "by a layer of the model's own", "ngram": "from the text"}.get(w.draft, f"by {w.draft}")
+        each = accepted_tokens(w.speculate, w.accept)
+        parts.append(f"{counted(w.speculate, 'token')} guessed {of}, {significant(each)} a step")
+    return "".join(f", {part}" for part in parts)
 
 
 def _arrivals(w: Workload) -> str:

@@ -58,6 +58,7 @@ from llmcost.ground.algebra import (
     present,
 )
 from llmcost.ground.constants import Constant
+from llmcost.ground.errors import InputError
 from llmcost.machine.timing import bound, rate
 from llmcost.model.architecture import Pass
 from llmcost.model.counting import kept_bytes
@@ -82,6 +83,8 @@ WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/b
 
 def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> Serving:
     """Throughput and latency of the mix, expected and at most; `memory`: what the fullest GPU holds of it."""
+    if w.prefix_hit is not None:
+        _refuse_states(server)
     asked = {"concurrency": w.concurrency, "requests": w.requests}
     bounds = {name: mean_share(amount, w.dp) for name, amount in asked.items() if amount is not None}
     at_once = [*bounds.values()]  # requests of a rank that the limit lets run together, each of these at most
@@ -125,6 +128,13 @@ def cached_tokens(w: Workload) -> Number:
         return 0
     shared = PAGE.value * floor_div(minimum(w.prefix_hit * w.prompt, w.prompt - 1), PAGE.value)
     return named("cached_tokens", shared)
+
+
+def _refuse_states(server: Server) -> None:
+    """Raise InputError for a model that keeps states, which have all tokens in them, not a beginning alone."""
+    if present(allocation(server.share(Load(1, 1, 1, decode=True)).layers, 0).states):
+        why = "layers keep a state, from which no beginning of a prompt can be taken"
+        raise InputError(f"--prefix-hit: {server.model.name}'s {why}")
 
 
 def steps_of_decode(w: Workload, guess: Speculation) -> Number:

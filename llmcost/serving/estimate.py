@@ -61,6 +61,7 @@ from llmcost.specs.catalog import engines_for, load_engine
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.estimate/1"
+PASSES = ("prefill", "decode")  # phases of SERVING that are no mix of requests
 DEFAULT_CONTEXT = 8192  # tokens
 COMPUTED = {"fp8": "fp8", "nvfp4": "fp4"}  # formats of weights that linear layers compute in as they are -> that type
 SCALES_NVFP4 = (
@@ -223,15 +224,18 @@ def evaluate(
 def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec | None, w: Workload) -> Efficiency:
     """The same with the errors that it has shown on published runs.
 
-    By a profile of the user's own there are none, nor of models that are partly on the host.
+    By a profile of the user's own there are none, nor of models that are partly on the host. Of requests with tokens
+    that are guessed, or cached before, no run was compared.
     """
     if hardware is None or w.profile is not None or w.offload is not None:
         return efficiency
     engine = None if w.engine is None else load_engine(w.engine)
+    compared = SERVING if w.prefix_hit is None and w.speculate is None else PASSES
     if engine is not None and engine.errors:
-        return efficiency._replace(bands=_own_bands(engine.errors))
+        own = _own_bands(engine.errors)
+        return efficiency._replace(bands={phase: own[phase] for phase in compared})
     experts, name = model.has_experts(), OPTIMISED if engine is None else engine.name
-    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=experts, phases=SERVING, engine=name))
+    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=experts, phases=compared, engine=name))
 
 
 def _own_bands(errors: Mapping[str, float]) -> dict[str, Band]:
