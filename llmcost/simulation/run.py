@@ -56,7 +56,7 @@ class Run:
         self.gpus, self.cluster = serves or cluster_of(model, hardware, options, chosen)
         _refuse_router(chosen, self.cluster)
         traffic = traffic_of(model, options, chosen)
-        self.requests = _within(traffic, model.max_position_embeddings, chosen.trace)
+        self.requests = _within(traffic, model, chosen.trace)
         self.times = Times(limits_of(chosen))
         self.timeline = Timeline(self.cluster.replicas(), self.times)
         self.cluster.watch = self.timeline.watch
@@ -164,7 +164,14 @@ def lengths_of(model: ModelSpec, options: Options) -> tuple[int, int]:
     """Tokens in and out of a drawn request."""
     longest = model.max_position_embeddings
     output = options.output or min(OUTPUT, longest // 4)
-    return options.prompt or min(PROMPT, longest - output), output
+    return options.prompt or min(PROMPT, _longest_prompt(model, output)), output
+
+
+def _longest_prompt(model: ModelSpec, output: int) -> int:
+    """The most tokens that a model takes in where it gives so many: an encoder has positions of its own for them."""
+    if model.encoder is not None:
+        return model.encoder.max_position_embeddings  # type: ignore[no-any-return]
+    return model.max_position_embeddings - output  # type: ignore[no-any-return]
 
 
 def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) -> Iterator[Request]:
@@ -197,7 +204,7 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
         def histogram(drawn: object) -> tuple[int, int]:
             prompt, output = draw(drawn)  # type: ignore[arg-type]
             output = min(output, longest - 1)
-            return min(prompt, longest - output), output
+            return min(prompt, _longest_prompt(model, output)), output
 
     drawn_from = (*lengths_of(model, options), chosen.range_ratio, options.prefix_hit or 0.0)
     lengths = Lengths(*drawn_from, chosen.prefixes, histogram)
@@ -209,14 +216,17 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
     raise InputError("traffic comes by one of --trace, --rate and --concurrency: none of them is given")
 
 
-def _within(requests: Iterator[Request], longest: int, trace: str | None) -> Iterator[Request]:
+def _within(requests: Iterator[Request], model: ModelSpec, trace: str | None) -> Iterator[Request]:
     """The requests as they are. Raises InputError for one that has more tokens than the model takes."""
+    longest, encoder = model.max_position_embeddings, model.encoder
     for request in requests:
-        if request.prompt + request.output > longest:
+        answered = request.output if encoder is not None else request.prompt + request.output
+        if answered > longest or (encoder is not None and request.prompt > encoder.max_position_embeddings):
             where = f"{trace}:{request.line}: " if request.line else ""
             raise InputError(
                 f"{where}a request of {request.prompt:,} tokens in and {request.output:,} out: the model takes "
-                f"{longest:,} (max_position_embeddings)"
+                f"{'' if encoder is None else f'{encoder.max_position_embeddings:,} in and '}{longest:,}"
+                f"{'' if encoder is None else ' out'} (max_position_embeddings)"
             )
         yield request
 
@@ -294,7 +304,7 @@ def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, kv_token
         if memory.usable_bytes is not None:
             room = memory.usable_bytes - memory.overhead_bytes - memory.weights_bytes - memory.activation_bytes
             room -= guess.weights_bytes(step.server, memory.weights_bytes)
-            short, long = (request_bytes(step.server, each * w.context, guess=guess) for each in (1, 2))
+            short, long = (request_bytes(step.server, each * w.context, w.prompt, guess) for each in (1, 2))
             position = (long - short) / w.context
             if room <= 0:
                 raise InputError(f"{model.name} does not fit on {hardware.title}: no memory is left for its cache")
@@ -327,7 +337,7 @@ def _transfer(prompts: StepTime, decode: StepTime, layerwise: bool) -> Callable[
     share = (w.tp * w.pp) / at_once / (server.model.num_hidden_layers if layerwise else 1)
 
     def seconds(tokens: float) -> float | None:
-        each = request_bytes(server, tokens) * share
+        each = request_bytes(server, tokens, tokens) * share
         send = Collective("kv_send", "attention", 1, "send", each, 1, 2, apart, w.gpus_per_node, 1)
         found: float | None = collective_seconds(send, server.chip.links, server.efficiency)
         return found

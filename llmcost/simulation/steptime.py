@@ -45,9 +45,6 @@ class StepTime:
         options: Options = Options(),  # noqa: B008
     ) -> None:
         options.refuse_alone()
-        if model.encoder is not None:
-            why = "an encoder and a decoder: its steps of continuous batching are not counted; estimate has a batch"
-            raise InputError(f"{model.name}: {why}")
         self.workload: Workload = workload_of(model, hardware, options)
         server = server_of(model, *machine_of(hardware, self.workload), self.workload)
         self.server: Server = server._replace(filled=1)
@@ -82,6 +79,11 @@ class StepTime:
             return 0.0
         return self._function((*DECODE, *names))(decoding, context, *values)
 
+    def _of_the_prompt(self) -> Number:
+        """The share of a request's context that its prompt has on average, which an encoder reads."""
+        w = self.workload
+        return w.prompt / (w.prompt + (w.output or 0) / 2)
+
     def _function(self, sizes: tuple[str, ...]) -> Callable[..., float]:
         """The function of these sizes, made when it is first needed."""
         if sizes not in self._functions:
@@ -99,7 +101,8 @@ class StepTime:
         guessing: Number = 0
         if "decoding" in sizes:
             new = self.guess.new
-            load = Load(decoding / passes, new, sizes["context"] + new, decode=True)
+            read = 0 if server.model.encoder is None else sizes["context"] * self._of_the_prompt()
+            load = Load(decoding / passes, new, sizes["context"] + new, decode=True, memory=read)
             parts.append((server.whole(load), load))
             guessing = self.guess.seconds(server, decoding, sizes["context"] + 1, passes)
         if "prompts" in sizes:
