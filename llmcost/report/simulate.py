@@ -22,6 +22,13 @@ NAMES = {
 }
 
 
+HELD = {
+    "memory": "the cache has no room",
+    "max_num_seqs": "the most that run at a time (--max-num-seqs)",
+    "chunk": "the tokens of a step (--chunk)",
+}
+
+
 def request_row(done: Served) -> tuple[float, ...]:
     """One request as a row of CSV, in seconds."""
     times = (done.arrival, done.scheduled, done.first, done.last, done.ttft, done.tpot, done.latency)
@@ -49,6 +56,11 @@ def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:
         f"{counted(s.requests, 'request')}, {tokens}, in {in_words(s.duration_seconds)}: {rates}.",
         f"{counted(s.steps, 'step')}{on}, busy {s.busy_share:.0%} of the time.",
     ]
+    phases = [f"{name}, {by}" for name, by in zip(("prefill", "decode"), s.limited_by, strict=False) if by]
+    if s.limited_by.requests:
+        phases.append(f"requests that wait, {HELD[s.limited_by.requests]}")
+    if phases:
+        notes.append(f"Binds: {'; '.join(phases)}.")
     if s.host_seconds:
         notes.insert(
             0, f"First token and latency include {in_words(s.host_seconds)} on the engine's host, the queue not."

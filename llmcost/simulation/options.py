@@ -45,6 +45,15 @@ class SimulationOptions(NamedTuple):
     range_ratio: Annotated[float, share("Lengths are drawn from this share of --prompt and --output to all of it.")] = (
         1.0
     )
+    log_normal: Annotated[
+        float | None,
+        number(
+            "Lengths are log-normal: their standard deviation over their means, --prompt and --output.",
+            "SHARE",
+            check=_above_zero,
+            default="all alike",
+        ),
+    ] = None
     prefixes: Annotated[int, count("How many different beginnings the drawn prompts share.")] = 1
     prefix_caching: Annotated[bool, flag("Find beginnings of prompts in the KV cache.")] = True
     kv_tokens: Annotated[

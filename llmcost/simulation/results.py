@@ -28,6 +28,19 @@ class Spread(NamedTuple):
     p99: float | None
 
 
+class Bounds(NamedTuple):
+    """What each phase was bound by at the mean load; None: not known.
+
+    prefill, decode: compute, memory bandwidth or communication, of the mean prompt and of a step with the mean number of
+    sequences. requests: what kept them from starting in most of the steps in which one could have and did not: memory,
+    max_num_seqs or chunk; None: they started when they came.
+    """
+
+    prefill: str | None
+    decode: str | None
+    requests: str | None
+
+
 class Moment(NamedTuple):
     """All replicas together at one time. The counts of hits, preemptions and answers are those since the start.
 
@@ -82,6 +95,7 @@ class Simulation(NamedTuple):
     recomputed_tokens: int
     steps: int
     busy_share: float
+    limited_by: Bounds
     overloaded: bool
     interrupted: bool
     dollars_per_million_output_tokens: float | None
@@ -93,7 +107,14 @@ class Simulation(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `llmcost simulate --json`."""
         spreads = {name: value._asdict() for name, value in self._asdict().items() if isinstance(value, Spread)}
-        whole = self._asdict() | spreads | {"workload": self.workload._asdict()}
+        whole = (
+            self._asdict()
+            | spreads
+            | {
+                "workload": self.workload._asdict(),
+                "limited_by": self.limited_by._asdict(),
+            }
+        )
         timeline = [moment._asdict() for moment in whole.pop("timeline")]
         return whole | ({"timeline": timeline} if timeline else {})
 

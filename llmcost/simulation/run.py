@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.ground.units import HOUR
-from llmcost.machine.timing import collective_seconds
+from llmcost.machine.timing import binding, collective_seconds
 from llmcost.model.operators import Collective
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.batching import request_bytes
@@ -18,10 +19,10 @@ from llmcost.serving.caches import PAGE
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
 from llmcost.simulation.cluster import MOST_REPLICAS, Cluster, Pool, Router, Unit
-from llmcost.simulation.histograms import HISTOGRAMS
+from llmcost.simulation.histograms import HISTOGRAMS, LogNormal
 from llmcost.simulation.options import SimulationOptions
-from llmcost.simulation.results import SCHEMA, Simulation, Timeline, Times
-from llmcost.simulation.scheduler import Policy, Scheduler, Served
+from llmcost.simulation.results import SCHEMA, Bounds, Simulation, Timeline, Times
+from llmcost.simulation.scheduler import HOLDS, Policy, Scheduler, Served
 from llmcost.simulation.steptime import StepTime
 from llmcost.simulation.traces import read_trace
 from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
@@ -108,6 +109,7 @@ class Run:
             recomputed_tokens=sum(each.recomputed for each in replicas),
             steps=sum(each.steps for each in replicas),
             busy_share=sum(each.busy for each in replicas) / (duration * len(replicas)),
+            limited_by=self._bounds(duration),
             overloaded=self.timeline.overloaded(),
             interrupted=interrupted,
             dollars_per_million_output_tokens=None if dollars is None else dollars / made,
@@ -116,6 +118,23 @@ class Run:
             joules_per_million_tokens=None if joules is None else joules / (made + read),
             timeline=tuple(self.timeline.moments),
         )
+
+    def _bounds(self, duration: float) -> Bounds:
+        """What each phase was bound by, at the mean number of decoding requests (Little's law) and their mean lengths."""
+        times, pools = self.times, (self.cluster.pool, self.cluster.decode or self.cluster.pool)
+        prompt, output = (max(1, round(tokens / times.requests)) for tokens in (times.input, times.output))
+        decoding = (sum(times.seen["latency"]) - sum(times.seen["ttft"])) / duration
+        found = []
+        for pool in pools:
+            step, a_rank = pool.units[0].step_seconds, decoding / len(pool.router.replicas)
+            assert isinstance(step, StepTime)
+            w = step.workload.without_mix()
+            sizes = {"batch": max(1, round(a_rank)) * w.dp, "prompt": prompt, "context": prompt + output // 2}
+            found.append(estimate(self.model, self.hardware, w._replace(**sizes, output=None)))
+        held = {name: sum(each.held[name] for each in self.cluster.replicas()) for name in HOLDS}
+        most = max(held, key=held.__getitem__)
+        prefill, decode = binding(found[0].prefill.bound, fits=True), binding(found[1].decode.bound, fits=True)
+        return Bounds(prefill, decode, most if held[most] else None)
 
 
 def simulate(
@@ -184,6 +203,7 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
             "--lengths": chosen.lengths,
             "--prefix-hit": options.prefix_hit,
             "--range-ratio": None if chosen.range_ratio == 1 else chosen.range_ratio,
+            "--log-normal": chosen.log_normal,
             "--prompt": options.prompt,
             "--output": options.output,
         }
@@ -192,28 +212,44 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
         timed = rate is None and concurrency is None
         requests = first(read_trace(Path(chosen.trace), timed), options.requests)
         return requests if timed else retimed(requests, rate, chosen.burstiness, concurrency, chosen.seed)
-    histogram = None
-    if chosen.lengths is not None:
-        if options.prompt is not None or options.output is not None:
-            raise InputError(f"--lengths {chosen.lengths}: it draws the lengths, --prompt and --output too")
-        if chosen.range_ratio != 1:
-            raise InputError(f"--range-ratio {chosen.range_ratio:g}: of --prompt and --output; leave --lengths out")
-        longest = model.max_position_embeddings
-        draw = HISTOGRAMS[chosen.lengths].draw
-
-        def histogram(drawn: object) -> tuple[int, int]:
-            prompt, output = draw(drawn)  # type: ignore[arg-type]
-            output = min(output, longest - 1)
-            return min(prompt, _longest_prompt(model, output)), output
-
     drawn_from = (*lengths_of(model, options), chosen.range_ratio, options.prefix_hit or 0.0)
-    lengths = Lengths(*drawn_from, chosen.prefixes, histogram)
+    lengths = Lengths(*drawn_from, chosen.prefixes, _spread_of(model, options, chosen))
     if rate is not None:
         requests_in_all = options.requests or USUAL_REQUESTS
         return at_a_rate(rate, chosen.burstiness, lengths, requests_in_all, chosen.seed)
     if concurrency is not None:
         return closed_loop(concurrency, lengths, options.requests or TIMES_CONCURRENCY * concurrency, chosen.seed)
     raise InputError("traffic comes by one of --trace, --rate and --concurrency: none of them is given")
+
+
+def _spread_of(
+    model: ModelSpec, options: Options, chosen: SimulationOptions
+) -> Callable[[Random], tuple[int, int]] | None:
+    """What draws tokens in and out of requests that differ, within what the model takes; None: a range, or all alike.
+
+    Raises InputError for several ways to draw them.
+    """
+    draw: Callable[[Random], tuple[int, int]]
+    if chosen.lengths is None and chosen.log_normal is None:
+        return None
+    told = "--log-normal" if chosen.lengths is None else f"--lengths {chosen.lengths}"
+    if chosen.range_ratio != 1:
+        raise InputError(f"--range-ratio {chosen.range_ratio:g}: of --prompt and --output; leave {told} out")
+    if chosen.lengths is not None:
+        if chosen.log_normal is not None:
+            raise InputError(f"{told}: it draws the lengths, --log-normal too")
+        if options.prompt is not None or options.output is not None:
+            raise InputError(f"{told}: it draws the lengths, --prompt and --output too")
+        draw = HISTOGRAMS[chosen.lengths].draw
+    else:
+        draw = LogNormal(*lengths_of(model, options), chosen.log_normal).draw  # type: ignore[arg-type]
+
+    def within(drawn: Random) -> tuple[int, int]:
+        prompt, output = draw(drawn)
+        output = min(output, model.max_position_embeddings - 1)
+        return min(prompt, _longest_prompt(model, output)), output
+
+    return within
 
 
 def _within(requests: Iterator[Request], model: ModelSpec, trace: str | None) -> Iterator[Request]:

@@ -23,6 +23,8 @@ from llmcost.ground.errors import InputError
 from llmcost.simulation.pool import Pool, Segment
 from llmcost.simulation.traffic import Request
 
+HOLDS = ("memory", "max_num_seqs", "chunk")  # what keeps requests from starting
+
 
 class Policy(NamedTuple):
     """What an engine's scheduler keeps to.
@@ -143,6 +145,7 @@ class Scheduler:
         self.now = 0.0
         self.steps = self.preemptions = self.recomputed = self.asked = self.hits = 0
         self.busy = 0.0
+        self.held = dict.fromkeys(HOLDS, 0)  # steps in which a request that could start did not, by what held it back
         self.place, self._part = 0, 0.0  # tokens that decode has given to each request since the start
         self.pool = Pool(policy.blocks, policy.caching)
         self.waiting: deque[Running] = deque()
@@ -327,6 +330,9 @@ class Scheduler:
             now += 1
             pieces.append((running, piece))
             left -= piece
+        if self.waiting and self._may_start():
+            full = policy.most is not None and now >= policy.most
+            self.held["max_num_seqs" if full else "chunk" if start and left <= 0 else "memory"] += 1
         return pieces
 
     def _join(self) -> None:
