@@ -1,8 +1,8 @@
 """Lengths of requests that differ: quantiles of published traces, from which lengths are drawn, or log-normal.
 
 Quantiles are derived from Microsoft's public traces of Azure's LLM services in November 2023 (CC-BY; "Splitwise", ISCA
-2024): https://github.com/Azure/AzurePublicDataset/blob/master/AzureLLMInferenceDataset2023.md, 19,366 conversations and 8,819
-requests of a coding assistant. Tokens in and out are drawn independently; between two quantiles evenly.
+2024): https://github.com/Azure/AzurePublicDataset/blob/master/AzureLLMInferenceDataset2023.md, 19,366 conversations and
+8,819 requests of a coding assistant. Tokens in and out are drawn independently; between two quantiles evenly.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Spread(NamedTuple):
 class Bounds(NamedTuple):
     """What each phase was bound by at the mean load; None: not known.
 
-    prefill, decode: compute, memory bandwidth or communication, of the mean prompt and of a step with the mean number of
+    prefill, decode: compute, memory bandwidth or network, of the mean prompt and of a step with the mean number of
     sequences. requests: what kept them from starting in most of the steps in which one could have and did not: memory,
     max_num_seqs or chunk; None: they started when they came.
     """

@@ -120,7 +120,7 @@ class Run:
         )
 
     def _bounds(self, duration: float) -> Bounds:
-        """What each phase was bound by, at the mean number of decoding requests (Little's law) and their mean lengths."""
+        """What each phase was bound by, at the mean number of requests that decode (Little's law) and mean lengths."""
         times, pools = self.times, (self.cluster.pool, self.cluster.decode or self.cluster.pool)
         prompt, output = (max(1, round(tokens / times.requests)) for tokens in (times.input, times.output))
         decoding = (sum(times.seen["latency"]) - sum(times.seen["ttft"])) / duration
