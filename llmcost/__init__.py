@@ -444,7 +444,8 @@ def plan_serving(
 
     `prompt`, `output`, `chunk` in tokens (1,024 and 256; as `estimate` has it). `ttft`, `tpot`: the longest time to the
     first token and of each other token, in milliseconds as on the command line (results are in seconds). `tp`, `pp`,
-    `dp`, `ep`: one value or several. `price`: dollars a GPU-hour. Other keywords are those of `estimate`. Needs numpy.
+    `dp`, `ep`, `speculate`: one value or several. `price`: dollars a GPU-hour. Other keywords are those of `estimate`.
+    Needs numpy.
 
         plan_serving("llama3-70b", "h100", gpus=8, ttft=500, tpot=50).best[0].tokens_per_s_per_gpu
 
@@ -457,8 +458,9 @@ def plan_serving(
     from llmcost.serving.options import Options
 
     held = _held(Options, AXES, chosen)
+    speculate = _held(Options, ("speculate",), chosen).get("speculate", ())
     options = _serving(None, chosen)
-    return answer(ask_serving(_model(model), _hardware(hw), gpus, options, held, ttft, tpot, price), top)
+    return answer(ask_serving(_model(model), _hardware(hw), gpus, options, held, speculate, ttft, tpot, price), top)
 
 
 def scoreboard(

@@ -47,8 +47,9 @@ def plan(
             ServingOptions,
             only=(
                 *("dtype", "prompt", "output", "chunk", "engine", "weight_dtype", "kv_dtype", "routing"),
-                "memory_utilization",
+                *("memory_utilization", "prefix_hit", "speculate", "accept", "draft"),
             ),
+            lists=("speculate",),
             changed={
                 "prompt": {"help": "With --serve: tokens of a prompt.", "default": "1024"},
                 "output": {"help": "With --serve: tokens of an answer.", "default": "256"},
@@ -97,10 +98,13 @@ def plan(
     if launch and not serve:
         raise InputError("--launch: of serving; give --serve too")
     launching.check(wanted=["--launch"] * launch, engine=serving.get("engine"))
+    guesses = spelled_out({"speculate": serving.pop("speculate")}, ServingOptions) if "speculate" in serving else {}
     held = spelled_out({name: training.pop(name) for name in AXES if name in training}, Options)
     if serve:
         chosen = ServingOptions(**serving, **training)
-        asked = ask_serving(spec, chip, gpus, chosen, held, ttft, tpot, money.price_of(chip), money.pue)
+        asked = ask_serving(
+            spec, chip, gpus, chosen, held, guesses.get("speculate", ()), ttft, tpot, money.price_of(chip), money.pue
+        )
         with waiting("trying layouts"):
             found: ServingPlan | TrainingPlan = plan_serving(asked, top)
     else:
@@ -135,7 +139,11 @@ def _asked(question: "ServingQuestion", best: "ServingCandidate", name: str) -> 
     degrees = {each: getattr(best.layout, each) for each in DEGREES}
     a_rank = ceil(best.concurrency / best.layout.dp)
     w = question.workload._replace(
-        **degrees, gpus=best.layout.gpus(), concurrency=best.concurrency, max_num_seqs=a_rank
+        **degrees,
+        speculate=best.speculate or None,
+        gpus=best.layout.gpus(),
+        concurrency=best.concurrency,
+        max_num_seqs=a_rank,
     )
     found = estimate(question.model, question.hardware, w)
     return Asked(question.model, question.hardware, found.workload, found.memory, name, servers=best.replicas)

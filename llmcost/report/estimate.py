@@ -410,7 +410,7 @@ def _guessed(w: Workload) -> str:
     parts = []
     if w.prefix_hit is not None:
         parts.append(f"{w.prefix_hit:.0%} of each prompt in the cache")
-    if w.speculate is not None:
+    if w.speculate:
         of = {"mtp": "by a layer of the model's own", "ngram": "from the text"}.get(w.draft, f"by {w.draft}")
         each = accepted_tokens(w.speculate, w.accept)
         parts.append(f"{counted(w.speculate, 'token')} guessed {of}, {significant(each)} a step")

@@ -230,7 +230,7 @@ def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec 
     if hardware is None or w.profile is not None or w.offload is not None:
         return efficiency
     engine = None if w.engine is None else load_engine(w.engine)
-    compared = SERVING if w.prefix_hit is None and w.speculate is None else PASSES
+    compared = SERVING if w.prefix_hit is None and not w.speculate else PASSES
     if engine is not None and engine.errors:
         own = _own_bands(engine.errors)
         return efficiency._replace(bands={phase: own[phase] for phase in compared})

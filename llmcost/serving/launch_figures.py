@@ -53,7 +53,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
     gpus = w.tp * w.pp * ranks
     nodes = ceil(gpus / w.gpus_per_node)
     slots, most = slots_of(w), None if w.max_num_seqs is None else slots_of(w)
-    own, guessed = activation_dtype(w.dtype), w.speculate is not None
+    own, guessed = activation_dtype(w.dtype), bool(w.speculate)
     drafted = guessed and w.draft not in WAYS
     shared_fraction = (m.usable_bytes - m.set_aside_bytes - m.runtime_bytes - m.activation_bytes) / (
         m.usable_bytes - m.runtime_bytes
@@ -86,7 +86,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "cuda_graphs": w.cuda_graphs,
         "draft": None if not guessed else "model" if drafted else w.draft,
         "draft_model": name_on_a_hub(load_model(w.draft)) or w.draft if drafted else None,
-        "speculate": w.speculate,
+        "speculate": w.speculate or None,
         "verified": w.speculate + 1 if guessed else None,
         "kv_tokens": asked.kv_tokens,
         "kv_blocks": None if asked.kv_tokens is None else asked.kv_tokens // int(PAGE.value),

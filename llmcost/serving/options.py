@@ -259,7 +259,7 @@ class Options(NamedTuple):
     ] = None
     speculate: Annotated[
         Number,
-        count("Tokens that are guessed and verified in a step.", "K", MOST_SPECULATED, default="none"),
+        count("Tokens that are guessed and verified in a step.", "K", MOST_SPECULATED, 0, default="none"),
     ] = None
     accept: Annotated[
         Number,
@@ -440,7 +440,7 @@ class Options(NamedTuple):
         """Raise InputError for an option that changes nothing without another one, where that is not given."""
         known = declared(Options)
         for name, needed in {"accept": "speculate", "draft": "speculate"}.items():
-            if getattr(self, name) != known[name].value and getattr(self, needed) is None:
+            if getattr(self, name) != known[name].value and not getattr(self, needed):
                 told = known[name].typed(getattr(self, name))
                 raise InputError(f"{told}: it changes nothing alone; give {known[needed].flag} too")
 

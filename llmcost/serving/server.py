@@ -58,7 +58,7 @@ def speculation_of(hardware: HardwareSpec | None, w: Workload) -> Speculation:
 
     Its weights are in its own format, whatever the model's are in.
     """
-    if w.speculate is None:
+    if not w.speculate:
         return Speculation()
     accepted = named("tokens_a_step", accepted_tokens(w.speculate, w.accept))
     if w.draft in WAYS:
