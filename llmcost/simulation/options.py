@@ -59,6 +59,10 @@ class SimulationOptions(NamedTuple):
     kv_tokens: Annotated[
         int | None, count("Tokens that the KV cache of a replica has room for.", "TOKENS", default="what memory leaves")
     ] = None
+    adapters: Annotated[
+        int, count("LoRA adapters in memory at a time, as vLLM's max-loras: of all linear layers.", least=0)
+    ] = 0
+    adapter_rank: Annotated[int, count("Rank that each adapter has room for.", most=4096)] = 16
     router: Annotated[str, word("Which of the data-parallel replicas serves a request.", ROUTERS)] = ROUTERS[1]
     prefill_gpus: Annotated[
         int | None, count("GPUs that run prompts apart from decode; in replicas of --tp times --pp.")

@@ -8,12 +8,16 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.ground.units import HOUR
 from llmcost.machine.timing import binding, collective_seconds
+from llmcost.model.lora import ALL_LINEAR, Lora, trainable_params
 from llmcost.model.operators import Collective
+from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
+from llmcost.parallel.pipeline import Server
 from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import PAGE
 from llmcost.serving.estimate import estimate
@@ -33,7 +37,7 @@ USUAL_REQUESTS = 1000  # at a rate
 TIMES_CONCURRENCY = 10  # requests of a closed loop, over those in flight
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
 MILLION = 10**6
-WITH = {"prefixes": "prefix_hit", "layerwise": "prefill_gpus"}
+WITH = {"adapter_rank": "adapters", "prefixes": "prefix_hit", "layerwise": "prefill_gpus"}
 
 
 class Run:
@@ -323,23 +327,28 @@ def _on(options: Options, flag: str, gpus: int | None) -> Options:
 def kind_of(model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions) -> Kind:
     """The replicas of some options, with prompt and output. Raises InputError where the model does not fit."""
     step = StepTime(model, hardware, options)
-    policy = policy_of(model, hardware, step, chosen.kv_tokens)
+    policy = policy_of(model, hardware, step, chosen)
     return Kind(step, policy._replace(caching=chosen.prefix_caching and not policy.state_blocks))
 
 
-def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, kv_tokens: int | None = None) -> Policy:
-    """How the engine schedules, with the cache that the memory leaves or `kv_tokens`. Raises InputError for none."""
-    w, guess = step.workload, step.guess
+def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, chosen: SimulationOptions) -> Policy:
+    """How the engine schedules, with the cache that the memory leaves or `--kv-tokens`. Raises InputError for none."""
+    w, guess, kv_tokens = step.workload, step.guess, chosen.kv_tokens
     engine = None if w.engine is None else load_engine(w.engine)
     block = int(PAGE.value)
     blocks, fixed = None, 0
     if kv_tokens is not None:
+        if chosen.adapters:
+            raise InputError(
+                "--adapters: of the memory, which --kv-tokens says the cache's part of; leave one of them out"
+            )
         blocks = kv_tokens // block
     else:
         memory = estimate(model, hardware, w.without_mix()).memory
         if memory.usable_bytes is not None:
             room = memory.usable_bytes - memory.overhead_bytes - memory.weights_bytes - memory.activation_bytes
             room -= guess.weights_bytes(step.server, memory.weights_bytes)
+            room -= adapters_bytes(step.server, chosen.adapters, chosen.adapter_rank)
             short, long = (request_bytes(step.server, each * w.context, w.prompt, guess) for each in (1, 2))
             position = (long - short) / w.context
             if room <= 0:
@@ -360,6 +369,18 @@ def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, kv_token
         speculated=guess.tokens,
         accepted=guess.accepted,
     )
+
+
+def adapters_bytes(server: Server, number: int, rank: int) -> Number:
+    """Bytes on a GPU of so many LoRA adapters of all linear layers, in the type of activations.
+
+    As vLLM sets them aside (docs.vllm.ai, LoRAConfig: max_loras, max_lora_rank): the part of each that stands beside a
+    product which GPUs divide is divided with it.
+    """
+    if not number:
+        return 0
+    layers = server.share(Load(1, 1, 1, decode=True)).layers
+    return number * server.on_a_stage(trainable_params(layers, Lora(rank, (ALL_LINEAR,)))) * server.size.Bx
 
 
 def _transfer(prompts: StepTime, decode: StepTime, layerwise: bool) -> Callable[[int], float]:
