@@ -8,6 +8,7 @@ from llmcost.ground.units import parse_decimal, parse_milliseconds
 from llmcost.serving.options import Pue
 from llmcost.simulation.cluster import ROUTERS
 from llmcost.simulation.histograms import HISTOGRAMS
+from llmcost.specs.hardware import PCIE
 
 
 def _above_zero(option: str, value: float) -> None:
@@ -58,6 +59,13 @@ class SimulationOptions(NamedTuple):
     prefix_caching: Annotated[bool, flag("Find beginnings of prompts in the KV cache.")] = True
     kv_tokens: Annotated[
         int | None, count("Tokens that the KV cache of a replica has room for.", "TOKENS", default="what memory leaves")
+    ] = None
+    kv_host: Annotated[
+        float,
+        number("GiB of the host's memory that keep what a replica's KV cache loses.", "GIB", default="none"),
+    ] = 0.0
+    host_link: Annotated[
+        Word, word("What joins each GPU to the host.", tuple(PCIE), default="the GPU's own link, where that is PCIe")
     ] = None
     adapters: Annotated[
         int, count("LoRA adapters in memory at a time, as vLLM's max-loras: of all linear layers.", least=0)

@@ -61,7 +61,8 @@ class Simulation(NamedTuple):
 
     `goodput`: the share of requests within the limits asked for; None: no limit was. `kv_tokens`: room in the cache of
     a replica; None: no bound is known. `busy_share`: of the duration in which replicas ran steps, on average.
-    `cache_hit_rate`: tokens of prompts that the prefix cache held, over all of them. `recomputed_tokens`: computed once
+    `cache_hit_rate`: tokens of prompts that the prefix cache held, over all of them. `host_tokens`: that came back from
+    the host's memory. `recomputed_tokens`: computed once
     more after a preemption. `overloaded`: more requests arrived than were answered, so that the queue grew to the end.
     `queue_seconds`: until the first step with a piece of its prompt, without `host_seconds`, what the engine's host
     takes before a request can start. `interrupted`: not all requests were answered when the run was broken off. Joules
@@ -91,6 +92,7 @@ class Simulation(NamedTuple):
     kv_tokens: int | None
     most_kv_tokens: int | None
     cache_hit_rate: float
+    host_tokens: int
     preemptions: int
     recomputed_tokens: int
     steps: int

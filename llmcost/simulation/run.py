@@ -21,6 +21,7 @@ from llmcost.parallel.pipeline import Server
 from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import PAGE
 from llmcost.serving.estimate import estimate
+from llmcost.serving.offloading import OVER_PCIE
 from llmcost.serving.options import Options
 from llmcost.simulation.cluster import MOST_REPLICAS, Cluster, Pool, Router, Unit
 from llmcost.simulation.histograms import HISTOGRAMS, LogNormal
@@ -31,13 +32,13 @@ from llmcost.simulation.steptime import StepTime
 from llmcost.simulation.traces import read_trace
 from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
 from llmcost.specs.catalog import load_engine
-from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.hardware import HardwareSpec, joined_by
 
 USUAL_REQUESTS = 1000  # at a rate
 TIMES_CONCURRENCY = 10  # requests of a closed loop, over those in flight
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
 MILLION = 10**6
-WITH = {"adapter_rank": "adapters", "prefixes": "prefix_hit", "layerwise": "prefill_gpus"}
+WITH = {"adapter_rank": "adapters", "host_link": "kv_host", "prefixes": "prefix_hit", "layerwise": "prefill_gpus"}
 
 
 class Run:
@@ -109,6 +110,7 @@ class Run:
             kv_tokens=None if None in policies else largest.blocks * largest.block,  # type: ignore[operator]
             most_kv_tokens=None if None in policies else max(each.pool.most_used for each in replicas) * largest.block,
             cache_hit_rate=sum(each.hits for each in replicas) / asked if asked else 0.0,
+            host_tokens=sum(each.loaded for each in replicas),
             preemptions=sum(each.preemptions for each in replicas),
             recomputed_tokens=sum(each.recomputed for each in replicas),
             steps=sum(each.steps for each in replicas),
@@ -328,7 +330,26 @@ def kind_of(model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: 
     """The replicas of some options, with prompt and output. Raises InputError where the model does not fit."""
     step = StepTime(model, hardware, options)
     policy = policy_of(model, hardware, step, chosen)
-    return Kind(step, policy._replace(caching=chosen.prefix_caching and not policy.state_blocks))
+    policy = policy._replace(caching=chosen.prefix_caching and not policy.state_blocks)
+    return Kind(step, _with_host(policy, hardware, step, chosen) if chosen.kv_host else policy)
+
+
+def _with_host(policy: Policy, hardware: HardwareSpec, step: StepTime, chosen: SimulationOptions) -> Policy:
+    """The same with a second level of the cache in the host's memory; each GPU sends its part over its own link.
+
+    Raises InputError where nothing is found again, or the link to the host is not known.
+    """
+    if not policy.caching:
+        why = "engines find nothing again where layers keep states" if policy.state_blocks else "--no-prefix-caching"
+        raise InputError(f"--kv-host {chosen.kv_host:g}: it keeps what is found again, and nothing is: {why}")
+    joined = joined_by(hardware, chosen.host_link)
+    if joined.interconnect is None or not joined.interconnect_kind.startswith("PCIe"):
+        raise InputError(f"--kv-host {chosen.kv_host:g}: what joins {hardware.title} to its host? --host-link pcie5")
+    w = step.workload
+    short, long = (request_bytes(step.server, each * w.context, w.prompt, step.guess) for each in (1, 2))
+    position = (long - short) / w.context
+    blocks = int(chosen.kv_host * 2**30 / (w.tp * w.pp * position * policy.block))
+    return policy._replace(host_blocks=blocks, load_seconds=position / (joined.interconnect.value / 2 * OVER_PCIE))
 
 
 def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, chosen: SimulationOptions) -> Policy:
