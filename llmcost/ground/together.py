@@ -69,7 +69,10 @@ class Together(NamedTuple):
             if self.cluster is not None:
                 stack.enter_context(_connected(*self.cluster.partition(":")[::2]))
             jobs = -1 if self.jobs is None else self.jobs
-            yield from Parallel(jobs, return_as="generator")(delayed(call)(*given) for given in each)
+            as_they_come = self.cluster is None or self.cluster.startswith(DASK)  # Ray's backend gives all at the end
+            yield from Parallel(jobs, return_as="generator" if as_they_come else "list")(
+                delayed(call)(*given) for given in each
+            )
 
 
 @contextmanager
