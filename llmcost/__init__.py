@@ -380,17 +380,14 @@ def StepTime(
     model: Model,
     hw: Gpu,
     options: Options | None = None,
-    *,
-    speculated: int = 0,
-    draft: str | Steps = "mtp",
     **chosen: Any,
 ) -> Steps:
     """Seconds of one step of an engine, as a function of what is in it: for other simulators and schedulers.
 
     Keywords are those of `estimate`. What comes back is called with numbers: `decoding` sequences, each with `context`
     cached tokens on average, and `prompts` pieces of `tokens` tokens each, whose last sees `keys` keys. A call takes
-    some microseconds. `speculated`: tokens that are verified in a step beside the next one, guessed by `draft`: "mtp"
-    (a layer of the model's own), "ngram" (in no time), or the StepTime of another model.
+    some microseconds. `speculate`: tokens that are verified in a step beside the next one, guessed by `draft`: "mtp"
+    (a layer of the model's own), "ngram" (in no time), or another model.
 
         seconds = StepTime("llama3.1-8b", "h100", engine="vllm")
         seconds(decoding=64, context=1500), seconds(decoding=64, context=1500, prompts=1, tokens=512, keys=512)
@@ -399,7 +396,7 @@ def StepTime(
     """
     from llmcost.simulation.steptime import StepTime as Answer
 
-    return Answer(_model(model), _hardware(hw), _serving(options, chosen), speculated, draft)
+    return Answer(_model(model), _hardware(hw), _serving(options, chosen))
 
 
 def plan(
@@ -447,7 +444,8 @@ def plan_serving(
 
     `prompt`, `output`, `chunk` in tokens (1,024 and 256; as `estimate` has it). `ttft`, `tpot`: the longest time to the
     first token and of each other token, in milliseconds as on the command line (results are in seconds). `tp`, `pp`,
-    `dp`, `ep`: one value or several. `price`: dollars a GPU-hour. Other keywords are those of `estimate`. Needs numpy.
+    `dp`, `ep`, `speculate`: one value or several. `price`: dollars a GPU-hour. Other keywords are those of `estimate`.
+    Needs numpy.
 
         plan_serving("llama3-70b", "h100", gpus=8, ttft=500, tpot=50).best[0].tokens_per_s_per_gpu
 
@@ -460,8 +458,9 @@ def plan_serving(
     from llmcost.serving.options import Options
 
     held = _held(Options, AXES, chosen)
+    speculate = _held(Options, ("speculate",), chosen).get("speculate", ())
     options = _serving(None, chosen)
-    return answer(ask_serving(_model(model), _hardware(hw), gpus, options, held, ttft, tpot, price), top)
+    return answer(ask_serving(_model(model), _hardware(hw), gpus, options, held, speculate, ttft, tpot, price), top)
 
 
 def scoreboard(

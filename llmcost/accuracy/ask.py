@@ -14,9 +14,10 @@ from llmcost.accuracy.models import spec_of
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import MOST
 from llmcost.machine.efficiency import from_figures
-from llmcost.serving.estimate import estimate, started, workload_of
+from llmcost.serving.estimate import estimate, workload_of
 from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
+from llmcost.serving.server import started
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import HardwareSpec, joined_by
 

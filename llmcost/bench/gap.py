@@ -21,8 +21,9 @@ from llmcost.model.operators import Attention, Collective, Gemm, GroupedGemm, Op
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import rank_share
-from llmcost.serving.estimate import estimate, machine_of, server_of, workload_of
+from llmcost.serving.estimate import estimate, workload_of
 from llmcost.serving.options import Options
+from llmcost.serving.server import machine_of, server_of
 from llmcost.specs.hardware import HardwareSpec
 
 # Words in the names of kernels in lower case; the first that fits decides. Of cuBLAS (nvjet, xmma, s16816), CUTLASS,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # What no operator of one pass depends on: requests, and what memory is left for.
 BEYOND_A_PASS = (
     *MIXES, "output", "chunk", "mfu", "tokens", "memory_utilization", "free_memory_fraction",
-    "batch_prompts", "communicator", "reserve_output",
+    "batch_prompts", "communicator", "reserve_output", "prefix_hit", "speculate", "accept", "draft",
 )  # fmt: skip
 
 

@@ -80,12 +80,17 @@ def fit(
     spec = o.load_model(model, kind, given, allow_unknown)
     lists = spelled_out({name: given.pop(name) for name in LISTS if name in given}, Options)
     options, counts = Options(**given), lists.get("gpus", GPUS)
+    limits = ["--ttft"] * (ttft is not None) + ["--tpot"] * (tpot is not None)
+    if limits and options.rate is not None:
+        from llmcost.simulation.run import lengths_of
+
+        prompt, output = lengths_of(spec, options)
+        options = options._replace(prompt=prompt, output=output)
     precisions = precisions_of(spec, options, lists.get("dtype"), lists.get("weight_dtype"))
     chips = o.load_chips(hw) if hw else [load_hardware(name) for name in names("hardware")]
     prices = money.prices(chips)
     if basis != "textbook" and options.mfu != Options().mfu:
         raise InputError(f"--mfu {options.mfu:g}: of the textbook's rates; give --basis textbook too")
-    limits = ["--ttft"] * (ttft is not None) + ["--tpot"] * (tpot is not None)
     launching.check(wanted=["--launch"] * launch, engine=options.engine, others=limits)
     if at is not None and not limits:
         raise InputError(f"--at {at}: of how many requests keep a limit; give --ttft or --tpot too")

@@ -56,8 +56,9 @@ def plan(
             ServingOptions,
             only=(
                 *("dtype", "prompt", "output", "chunk", "engine", "weight_dtype", "kv_dtype", "routing"),
-                "memory_utilization",
+                *("memory_utilization", "prefix_hit", "speculate", "accept", "draft"),
             ),
+            lists=("speculate",),
             changed={
                 "prompt": {"help": "With --serve: tokens of a prompt.", "default": "1024"},
                 "output": {"help": "With --serve: tokens of an answer.", "default": "256"},
@@ -108,10 +109,13 @@ def plan(
         raise InputError("--launch: of serving; give --serve too")
     launching.check(wanted=["--launch"] * launch, engine=serving.get("engine"), others=files.given())
     files.ready(model, hw)
+    guesses = spelled_out({"speculate": serving.pop("speculate")}, ServingOptions) if "speculate" in serving else {}
     held = spelled_out({name: training.pop(name) for name in LISTS if name in training}, Options)
     if serve:
         chosen = ServingOptions(**serving, **training)
-        asked = ask_serving(spec, chip, gpus, chosen, held, ttft, tpot, money.price_of(chip), money.pue)
+        asked = ask_serving(
+            spec, chip, gpus, chosen, held, guesses.get("speculate", ()), ttft, tpot, money.price_of(chip), money.pue
+        )
         with waiting("trying layouts"):
             whole = plan_serving(asked, EVERY)
         found: ServingPlan | TrainingPlan = whole._replace(best=whole.best[:top])
@@ -169,7 +173,8 @@ def _write_serving(files: o.Files, whole: "ServingPlan", tables: "Callable[[], l
     from llmcost.machine.bands import UNDER_LOAD
     from llmcost.report.plan_charts import serving_panels
     from llmcost.search.pareto import points
-    from llmcost.serving.estimate import machine_of, with_bands
+    from llmcost.serving.estimate import with_bands
+    from llmcost.serving.server import machine_of
 
     asked = whole.question
     _, _, reached = machine_of(asked.hardware, asked.workload)
@@ -212,7 +217,11 @@ def _asked(question: "ServingQuestion", best: "ServingCandidate", name: str) -> 
     degrees = {each: getattr(best.layout, each) for each in DEGREES}
     a_rank = ceil(best.concurrency / best.layout.dp)
     w = question.workload._replace(
-        **degrees, gpus=best.layout.gpus(), concurrency=best.concurrency, max_num_seqs=a_rank
+        **degrees,
+        speculate=best.speculate or None,
+        gpus=best.layout.gpus(),
+        concurrency=best.concurrency,
+        max_num_seqs=a_rank,
     )
     found = estimate(question.model, question.hardware, w)
     return Asked(question.model, question.hardware, found.workload, found.memory, name, servers=best.replicas)

@@ -1,19 +1,20 @@
 """`llmcost simulate`: what single requests see, by an engine's scheduler on real or drawn traffic."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from llmcost.cli import launching
 from llmcost.cli import options as o
-from llmcost.cli.command import Takes
+from llmcost.cli.command import Given, Takes, spelled_out
 from llmcost.cli.launching import LaunchAlone
 from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option
+from llmcost.ground.together import Together
 from llmcost.serving.options import Options
 from llmcost.simulation.options import SimulationOptions
 
@@ -27,17 +28,23 @@ if TYPE_CHECKING:
 # What does not depend on traffic, or depends on it here.
 WITHOUT = ("batch", "context", "images", "image_size", "audio", "mfu", "tokens", "logits", "batch_prompts")
 INTERRUPTED = 130  # exit code
+# Options that may have several values: then every combination is a run.
+LISTS = (
+    *("rate", "concurrency", "prompt", "output", "engine", "weight_dtype", "kv_dtype", "max_num_seqs", "chunk"),
+    *("gpus", "tp", "pp", "dp", "ep", "prefix_hit", "speculate", "accept"),
+)
 
 
 def simulate(
     model: o.ModelName,
     *,
-    hw: o.Hardware,
-    options: Annotated[
-        Options,
+    hw: o.SeveralHardware,
+    given: Annotated[
+        Given,
         Takes(
             Options,
             without=WITHOUT,
+            lists=LISTS,
             changed={
                 "prompt": {"help": "Tokens of a prompt, where they are drawn.", "default": "1024"},
                 "output": {"help": "Tokens of an answer, where they are drawn.", "default": "256"},
@@ -53,6 +60,7 @@ def simulate(
     ],
     simulation: Annotated[SimulationOptions, Takes(SimulationOptions, without=("price", "pue"))],
     money: Annotated[Money, Takes(Money)],
+    together: Annotated[Together, Takes(Together)],
     kind: o.ReadAs = None,
     trace_out: Annotated[str | None, Option("Write every step as a trace for Perfetto.", metavar="FILE")] = None,
     files: Annotated[o.Files, Takes(o.Files)],
@@ -62,28 +70,78 @@ def simulate(
 ) -> None:
     """TTFT, TPOT and latency of every request, with percentiles: traffic through an engine's scheduler, step by step.
 
+    Of several GPUs or lists of values every combination is a run; they run on all cores (needs joblib) or a cluster.
+
     Ctrl-C ends a run early, with what is done so far.
 
     Example: llmcost simulate llama3.1-8b --hw h100 --engine vllm --rate 12 --prompt 1k --output 256 --ttft 500
     """
+    lists = spelled_out({name: given.pop(name) for name in LISTS if name in given}, Options)
+    varied = {name: values for name, values in lists.items() if len(values) > 1}
+    given |= {name: values[0] for name, values in lists.items() if len(values) == 1}
+    options, chips = Options(**given), o.load_chips(hw)
+    named, beside = Named(model, kind, allow_unknown), Beside(hw, trace_out, files, launch)
+    if varied or len(chips) > 1:
+        alone = {"--timeline": simulation.timeline, "--trace-out": trace_out, "--launch": launch}
+        alone |= dict.fromkeys(files.given(), True)
+        if wrong := next((flag for flag, value in alone.items() if value), None):
+            raise InputError(f"{wrong}: of one run; give one GPU, and one value of each option")
+        _simulate_many(named, chips, options, simulation, varied, money, together, form)
+        return
+    if together.asked():
+        asked = f"--jobs {together.jobs}" if together.jobs is not None else f"--cluster {together.cluster}"
+        raise InputError(f"{asked}: of several runs, and this is one; give lists of values, as --rate 4,8,12")
+    simulation = simulation._replace(price=money.price_of(chips[0]), pue=money.pue)
+    _simulate_one(named, chips[0], options, simulation, beside, form)
+
+
+class Named(NamedTuple):
+    """The model of a command: what the user calls it, as what it is read, keys that may be left out."""
+
+    model: str
+    kind: str | None
+    allow_unknown: Sequence[str]
+
+    def load(self, options: Options) -> "ModelSpec":
+        """The model; what its figures leave out is said."""
+        return o.load_model(self.model, self.kind, options, self.allow_unknown)
+
+
+class Beside(NamedTuple):
+    """What one run gives beside its answer, or instead of it; `hw`: what the user calls the GPU."""
+
+    hw: Sequence[str]
+    trace_out: str | None
+    files: o.Files
+    launch: bool
+
+
+def _simulate_one(
+    named: Named,
+    chip: "HardwareSpec",
+    options: Options,
+    simulation: SimulationOptions,
+    beside: Beside,
+    form: o.Form,
+) -> None:
+    """Print what the requests of one run see."""
     from llmcost.cli.output import waiting
     from llmcost.ground.files import check_place
     from llmcost.report.simulate import REQUEST_COLUMNS, request_row, simulation_tables
     from llmcost.simulation.run import Run
-    from llmcost.specs.catalog import load_hardware
 
+    hw, trace_out, files, launch = beside
     if simulation.timeline and not form.json:
         raise InputError("--timeline: it is part of the JSON document; give --json too")
-    spec, chip = o.load_model(model, kind, options, allow_unknown), load_hardware(hw)
-    simulation = simulation._replace(price=money.price_of(chip), pue=money.pue)
-    files.ready(*[each for each in (model, hw, simulation.trace, trace_out) if each is not None])
+    spec = named.load(options)
+    files.ready(*[each for each in (named.model, *hw, simulation.trace, trace_out) if each is not None])
     if trace_out is not None:
         check_place(Path(trace_out))
     launching.check(wanted=["--launch"] * launch, engine=options.engine, others=files.given())
     more: dict[str, Any] = {}
     run = Run(spec, chip, options, simulation)
     if options.engine is not None and simulation.prefill_gpus is None and (launch or form.json):
-        asked = _asked(spec, chip, options, simulation, model)
+        asked = _asked(spec, chip, options, simulation, named.model)
         if launch:
             launching.show(form, asked, ["--launch"])
             return
@@ -126,7 +184,8 @@ def _write_files(
     from llmcost.report.simulate import simulation_tables
     from llmcost.report.simulate_charts import NAMES, SHARES, simulation_panels
     from llmcost.report.sources import caption, sources_of
-    from llmcost.serving.estimate import machine_of, with_bands, workload_of
+    from llmcost.serving.estimate import with_bands, workload_of
+    from llmcost.serving.server import machine_of
     from llmcost.simulation.run import lengths_of
 
     prompt, output = lengths_of(spec, run.options)
@@ -146,27 +205,61 @@ def _write_files(
     )
 
 
+def _simulate_many(
+    named: Named,
+    chips: "list[HardwareSpec]",
+    options: Options,
+    simulation: SimulationOptions,
+    varied: Mapping[str, Sequence[Any]],
+    money: Money,
+    together: Together,
+    form: o.Form,
+) -> None:
+    """Print a row for each GPU with each combination of values."""
+    from llmcost.cli.output import waiting
+    from llmcost.report.simulations import simulations_table
+    from llmcost.search.simulations import Asked as Run
+    from llmcost.search.simulations import Simulations, runs_of
+
+    spec = named.load(options)
+    simulation, prices = simulation._replace(pue=money.pue), money.prices(chips)
+    done: list[Run] = []
+    interrupted = False
+    with waiting("simulating", lambda: f": {len(done):,} runs done"):
+        try:
+            done.extend(runs_of(spec, chips, options, simulation, varied, prices, together))
+        except KeyboardInterrupt:
+            interrupted = True
+    found = Simulations(spec.name, tuple(varied), tuple(done), interrupted)
+    rows = found.rows()
+    if not rows:
+        raise InputError(done[0].why_not if done else "interrupted before any run was done")
+    form.show(
+        found.to_dict,
+        lambda: (tuple(rows[0]), [tuple(row.values()) for row in rows]),
+        lambda: [simulations_table(f"{spec.title}: what requests see", found, priced=bool(prices))],
+        spec.unknown_keys,
+    )
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
 def _asked(
     spec: "ModelSpec", chip: "HardwareSpec", options: Options, simulation: SimulationOptions, name: str
 ) -> "Asked":
     """What is launched so that it serves as simulated."""
     from llmcost.serving.estimate import estimate
-    from llmcost.serving.launch_figures import Asked, Speculation, name_on_a_hub
+    from llmcost.serving.launch_figures import Asked
     from llmcost.simulation.run import lengths_of
-    from llmcost.simulation.steptime import DRAFTS
-    from llmcost.specs.catalog import load_model
 
     prompt, output = lengths_of(spec, options)
-    found = estimate(spec, chip, options._replace(prompt=prompt, output=output, rate=None, requests=None))
-    w, drawn = found.workload, simulation.trace is None and simulation.lengths is None
+    found = estimate(spec, chip, options.without_mix()._replace(prompt=prompt, output=output))
+    w = found.workload._replace(speculate=options.speculate, draft=options.draft)
+    drawn = simulation.trace is None and simulation.lengths is None
     if not drawn:  # requests may be as long as the model takes
         w = w._replace(context=spec.max_position_embeddings)
-    guess, way = None, simulation.draft in DRAFTS
-    if simulation.speculate:
-        draft = simulation.draft if way else name_on_a_hub(load_model(simulation.draft)) or simulation.draft
-        guess = Speculation(simulation.speculate, draft, way)
     return Asked(
-        *(spec, chip, w, found.memory, name, guess),
+        *(spec, chip, w, found.memory, name),
         kv_tokens=simulation.kv_tokens,
         prefix_caching=simulation.prefix_caching,
     )

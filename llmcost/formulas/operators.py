@@ -15,8 +15,9 @@ from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight, rank_share
 from llmcost.serving.encoding import inputs, with_towers
-from llmcost.serving.estimate import machine_of, server_of, training_reached, workload_of
+from llmcost.serving.estimate import training_reached, workload_of
 from llmcost.serving.options import PHASES, Options
+from llmcost.serving.server import machine_of, server_of
 from llmcost.serving.training_rates import both_ways, forward_kernels
 from llmcost.specs.hardware import HardwareSpec
 

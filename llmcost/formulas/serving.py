@@ -22,9 +22,10 @@ from llmcost.model.blocks import sizes_of
 from llmcost.model.letters import letter_of
 from llmcost.model.sizes import ElementBytes
 from llmcost.model.spec import Layer, ModelSpec, Published
-from llmcost.serving.estimate import evaluate, machine_of, prompt_is_context, training_reached, workload_of
+from llmcost.serving.estimate import evaluate, prompt_is_context, training_reached, workload_of
 from llmcost.serving.options import DEGREES, Options, Workload
 from llmcost.serving.results import Estimate, leaves
+from llmcost.serving.server import machine_of
 from llmcost.specs.hardware import HardwareSpec
 
 

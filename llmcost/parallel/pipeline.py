@@ -61,7 +61,7 @@ class Server(NamedTuple):
 
     def whole(self, load: Load) -> Pass:
         """A pass of the whole model before GPUs divide it."""
-        whole = forward(self.model, self.size, load, load.s if self.every else 1)
+        whole = forward(self.model, self.size, load, load.s if self.every or load.decode else 1)
         return whole if self.offload is None else self.offload.marked(whole, load)
 
     def divided(self, whole: Pass) -> Pass:

@@ -17,6 +17,7 @@ from llmcost.report.tables import Alarm, Table
 from llmcost.search.prices import Cost
 from llmcost.serving.options import DEGREES, IMAGE_SIZE, Workload
 from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Offloaded, Serving, leaves
+from llmcost.serving.speculation import accepted_tokens
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
@@ -417,7 +418,8 @@ def _serving(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
     why = f", {BINDS[s.limited_by]}" if s.limited_by else ""
     room = f"; the cache has room for {s.max_concurrency:,}"
     room *= s.max_concurrency is not None and s.limited_by != "memory"
-    title = f"Continuous batching: {_running(s)} run at a time{why}{room}."
+    asked = f"Continuous batching{_guessed(w)}"
+    title = f"{asked}: {_running(s)} run at a time{why}{room}."
     bases = (limit, expected)
     rows: list[tuple[str, ...]] = [
         ("Requests", *(_per_second(basis.requests_per_s, "requests") for basis in bases)),
@@ -434,6 +436,18 @@ def _serving(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
     columns = ("", "limit", "expected", OFF)
     table = [_filled(row, len(columns)) for row in rows]
     return Table(title, columns, "lrrr", table)
+
+
+def _guessed(w: Workload) -> str:
+    """What requests need not compute, and what is guessed of them, in words."""
+    parts = []
+    if w.prefix_hit is not None:
+        parts.append(f"{w.prefix_hit:.0%} of each prompt in the cache")
+    if w.speculate:
+        of = {"mtp": "by a layer of the model's own", "ngram": "from the text"}.get(w.draft, f"by {w.draft}")
+        each = accepted_tokens(w.speculate, w.accept)
+        parts.append(f"{counted(w.speculate, 'token')} guessed {of}, {significant(each)} a step")
+    return "".join(f", {part}" for part in parts)
 
 
 def _arrivals(w: Workload) -> str:

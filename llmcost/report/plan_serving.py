@@ -22,7 +22,7 @@ def serving_tables(found: ServingPlan) -> list[Table]:
     question, w = found.question, found.question.workload
     place = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}, {w.weight_dtype} weights"
     title = f"{place}: requests of {w.prompt:,} tokens in and {w.output:,} out"
-    priced = question.price is not None
+    priced, guessed = question.price is not None, any(each.speculate for each in found.best)
     rows = [
         (
             str(place),
@@ -33,6 +33,7 @@ def serving_tables(found: ServingPlan) -> list[Table]:
             f"{each.concurrency:,}",
             f"{each.max_concurrency:,}",
             f"{each.replicas:,}",
+            *((str(each.speculate),) if guessed else ()),
             *(_cost(each) if priced else ()),
             BOUNDS[each.bound],
         )
@@ -47,6 +48,7 @@ def serving_tables(found: ServingPlan) -> list[Table]:
         "in flight",
         "room for",
         "replicas",
+        *(("guessed",) if guessed else ()),
         *(("a million output tokens", "energy in MJ") if priced else ()),
         "limited by",
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from llmcost.ground.units import counted, significant
 from llmcost.ground.units import seconds as in_words
 from llmcost.report.tables import Table
-from llmcost.simulation.results import Simulation
+from llmcost.simulation.results import Bounds, Simulation
 from llmcost.simulation.scheduler import Served
 
 REQUEST_COLUMNS = (
@@ -19,6 +19,13 @@ NAMES = {
     "tpot": "each other token (TPOT)",
     "latency": "last token",
     "queue": "of which in the queue",
+}
+
+
+HELD = {
+    "memory": "the cache has no room",
+    "max_num_seqs": "the most that run at a time (--max-num-seqs)",
+    "chunk": "the tokens of a step (--chunk)",
 }
 
 
@@ -49,6 +56,8 @@ def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:
         f"{counted(s.requests, 'request')}, {tokens}, in {in_words(s.duration_seconds)}: {rates}.",
         f"{counted(s.steps, 'step')}{on}, busy {s.busy_share:.0%} of the time.",
     ]
+    if phases := _phases(s.limited_by):
+        notes.append(f"Binds: {'; '.join(phases)}.")
     if s.host_seconds:
         notes.insert(
             0, f"First token and latency include {in_words(s.host_seconds)} on the engine's host, the queue not."
@@ -64,7 +73,10 @@ def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:
             f"{counted(s.preemptions, 'preemption')}."
         )
     if s.cache_hit_rate:
-        notes.append(f"Prefix cache: {s.cache_hit_rate:.1%} of the prompts' tokens were found in it.")
+        back = f"; {s.host_tokens:,} tokens came back from the host's memory" if s.host_tokens else ""
+        notes.append(f"Prefix cache: {s.cache_hit_rate:.1%} of the prompts' tokens were found in it{back}.")
+    elif s.host_tokens:
+        notes.append(f"{s.host_tokens:,} tokens came back from the host's memory after preemptions.")
     if s.goodput is not None:
         told = ", ".join(f"{name.upper() if name != 'latency' else name} {in_words(x)}" for name, x in limits.items())
         rate = significant(s.goodput_requests_per_s or 0)
@@ -76,6 +88,12 @@ def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:
             f"A million output tokens, with their prompts: {output}; a million in and out: {both} (megajoules at TDP)."
         )
     return notes
+
+
+def _phases(by: Bounds) -> list[str]:
+    """What each phase was bound by, as far as it is known."""
+    told = {"prefill": by.prefill, "decode": by.decode, "requests that wait": by.requests and HELD[by.requests]}
+    return [f"{name}, {why}" for name, why in told.items() if why]
 
 
 def _cost(dollars: float | None, joules: float | None) -> str:

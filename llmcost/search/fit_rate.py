@@ -126,7 +126,7 @@ def _fewest(
     model: ModelSpec, chip: HardwareSpec, options: Options, chosen: SimulationOptions, at: str, price: float | None
 ) -> RateOffer:
     """The fewest replicas that keep the limits. Raises InputError where none do."""
-    kind = kind_of(model, chip, options._replace(rate=None, requests=None), chosen, chosen.speculate)
+    kind = kind_of(model, chip, options._replace(rate=None, requests=None), chosen)
     steady = estimate(model, chip, options._replace(rate=None, concurrency=None, requests=LEAST)).serving
     answered = None if steady is None else steady.expected.requests_per_s
     if not answered:

@@ -28,11 +28,11 @@ from llmcost.parallel.rules import broken, shape_of
 from llmcost.search.prices import joules_per_million_tokens, power, price_per_million_tokens
 from llmcost.search.space import Broken, Column, degrees_in_words
 from llmcost.serving.batching import serving
-from llmcost.serving.estimate import machine_of, server_of
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import KvCache
+from llmcost.serving.server import machine_of, server_of, speculation_of
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.plan-serving/1"
@@ -55,6 +55,7 @@ class ServingQuestion(NamedTuple):
     ttft: float | None = None
     tpot: float | None = None
     held: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 - it is only read
+    speculate: tuple[int, ...] = ()  # tokens that may be guessed in a step; none: as the workload says
     efficiency: Efficiency | None = None  # by the workload's profile
     price: float | None = None  # dollars a GPU-hour
     pue: float = 1  # the data centre's energy over its GPUs'
@@ -88,6 +89,7 @@ class ServingCandidate(NamedTuple):
     tpot_seconds: float
     max_concurrency: int
     bound: str
+    speculate: int = 0  # tokens that are guessed in a step
     price_per_million_tokens: float | None = None
     joules_per_million_tokens: float | None = None  # at the GPUs' TDP, idle ones included
 
@@ -156,7 +158,7 @@ LIMITS = ("memory", "max_num_seqs", "ttft", "tpot")
 
 
 def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
-    """The `top` best layouts, each with the most requests in flight.
+    """The `top` best layouts, each with the most requests in flight; with each number of tokens that may be guessed.
 
     Raises InputError where a figure of the GPU is not known.
     """
@@ -164,10 +166,11 @@ def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
     timed = [layout for layout in layouts if linked(question, layout)]
     found: list[ServingCandidate] = []
     unfit = dict.fromkeys(LIMITS, 0) | {"links": len(layouts) - len(timed)}
-    for several in (False, True):
+    guesses = question.speculate or (question.workload.speculate,)
+    for several, guessed in product((False, True), guesses):
         group = [layout for layout in timed if (layout.gpus() > 1) is several]
         if group:
-            _add(question, group, found, unfit)
+            _add(question._replace(workload=question.workload._replace(speculate=guessed)), group, found, unfit)
     best = sorted(found, key=lambda each: (-each.tokens_per_s_per_gpu, each.layout.gpus()))
     why_not = {name: count for name, count in unfit.items() if count}
     return ServingPlan(question, len(layouts), best[:top], why_not, illegal)
@@ -230,6 +233,7 @@ def _add(question: ServingQuestion, group: list[Layout], found: list[ServingCand
                 tpot_seconds=tpot,
                 max_concurrency=int(room),
                 bound=missed[row] or "requests",
+                speculate=question.workload.speculate or 0,
                 price_per_million_tokens=price_per_million_tokens(question.price, a_gpu),
                 joules_per_million_tokens=joules_per_million_tokens(power(question.hardware, 1, question.pue), a_gpu),
             )
@@ -289,7 +293,7 @@ def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Serv
     operators = step.share.operators()
     kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))
     memory = serving_memory(server, w, step, kept, prompt_is_context=False)
-    mix = serving(server, w, memory)
+    mix = serving(server, w, memory, speculation_of(question.hardware, w))
     if mix.expected.output_tokens_per_s is None:
         raise InputError(f"{question.hardware.name}: no source gives its peak in {w.dtype} or its bandwidth")
     found = Served(

@@ -70,6 +70,7 @@ def ask_serving(
     gpus: int,
     options: ServingOptions,
     held: Mapping[str, tuple[Any, ...]] = {},
+    speculate: tuple[int, ...] = (),
     ttft_ms: float | None = None,
     tpot_ms: float | None = None,
     price: float | None = None,
@@ -77,7 +78,8 @@ def ask_serving(
 ) -> ServingQuestion:
     """Requests that are to be served by a layout that is to be found.
 
-    `held`: axes with the values that they may take. `ttft_ms`, `tpot_ms`: the longest milliseconds to the first token,
+    `held`: axes with the values that they may take. `speculate`: numbers of tokens that may be guessed in a step, of
+    which the best is found. `ttft_ms`, `tpot_ms`: the longest milliseconds to the first token,
     and of each other one. `price`: dollars a GPU-hour; `pue`: the data centre's energy over its GPUs'. Raises
     InputError as `estimate` does.
     """
@@ -89,10 +91,11 @@ def ask_serving(
         if limit is not None and not limit > 0:
             raise InputError(f"{option} {limit:g}: milliseconds above 0")
     options = options._replace(prompt=options.prompt or PROMPT, output=options.output or OUTPUT)
+    options._replace(speculate=max(speculate, default=options.speculate)).refuse_alone()
     workload = workload_of(model, hardware, options)
     degrees = {axis: held[axis] for axis in DEGREES if axis in held}
     limits = (ttft_ms and ttft_ms / 1000, tpot_ms and tpot_ms / 1000)
-    return ServingQuestion(model, hardware, gpus, workload, *limits, degrees, price=price, pue=pue)
+    return ServingQuestion(model, hardware, gpus, workload, *limits, degrees, speculate, price=price, pue=pue)
 
 
 def _check_held(held: Mapping[str, tuple[Any, ...]], options: type) -> None:

@@ -26,13 +26,16 @@ n is the least of three numbers: the concurrency; the requests whose caches have
 kept free (vLLM's watermark), each at its mean length, or at its full one where the engine reserves room for all of the
 output; and the requests whose tokens fill the chunk. All others wait in the queue.
 
+A share of a prompt may stand in the cache already: a beginning that all prompts have (`--prefix-hit`). In whole pages,
+it is held once and not computed again. Where K tokens are guessed and verified in a step, a step gives a of them on
+average (serving/speculation.py): a request runs for L = k + (o - 1)/a steps, each of which computes 1 + K tokens of it.
+
 Engines that run prompts alone have L = o - 1 steps, all of decode, with passes of prompts between them that decode
 waits for. Requests that end at about the same time begin together there, and wait for each other.
 
-Left out: time on the host between steps where no engine is named, prompts that share a prefix, requests that differ in
-length, preemption, and that a chunk reads the keys of the chunks before it again. The limit takes all prompts at once,
-spreads computing and reading evenly over ranks and time, fills the whole memory with weights and cache, and knows no
-chunk.
+Left out: time on the host between steps where no engine is named, requests that differ in length, preemption, that a
+chunk reads the keys of the chunks before it again. The limit takes all prompts at once, spreads computing and reading
+evenly over ranks and time, fills the whole memory with weights and cache, and knows no chunk.
 """
 
 from __future__ import annotations
@@ -55,15 +58,17 @@ from llmcost.ground.algebra import (
     present,
 )
 from llmcost.ground.constants import Constant
+from llmcost.ground.errors import InputError
 from llmcost.machine.timing import bound, rate
 from llmcost.model.architecture import Pass
 from llmcost.model.counting import kept_bytes
 from llmcost.model.operators import Operator, Stored
 from llmcost.model.sizes import Load
 from llmcost.parallel.pipeline import Server, filled, in_flight, mean_share, rank_share
-from llmcost.serving.caches import allocation
+from llmcost.serving.caches import PAGE, Allocation, allocation
 from llmcost.serving.options import Workload
 from llmcost.serving.results import Memory, Serving, ServingRates, ServingTimes
+from llmcost.serving.speculation import Speculation
 
 NEWTON_STEPS, NEWTON_WIDTH = 6, 1 / 16  # of Little's law; the slope is taken over a sixteenth of the number
 SATURATED = 1e-9  # least denominator of a step of Newton's: there requests arrive faster than any number is answered
@@ -76,29 +81,33 @@ TOGETHER = fmean(1 / k**0.5 for k in range(1, int(REQUESTS_A_SLOT.value)))
 WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)")
 
 
-def serving(server: Server, w: Workload, memory: Memory) -> Serving:
+def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> Serving:
     """Throughput and latency of the mix, expected and at most; `memory`: what the fullest GPU holds of it."""
+    if w.prefix_hit is not None:
+        _refuse_states(server)
     asked = {"concurrency": w.concurrency, "requests": w.requests}
     bounds = {name: mean_share(amount, w.dp) for name, amount in asked.items() if amount is not None}
     at_once = [*bounds.values()]  # requests of a rank that the limit lets run together, each of these at most
-    steps = w.output if w.chunk is None else maximum(1, w.prompt / w.chunk) + w.output - 1  # L
+    of_decode = steps_of_decode(w, guess)
+    computed = w.prompt - cached_tokens(w)
+    steps = 1 + of_decode if w.chunk is None else maximum(1, computed / w.chunk) + of_decode  # L
     mixed = server.efficiency.mixed
     if not mixed:
-        steps = maximum(1, w.output - 1)  # those of decode
-    have_room, of_mean_length = None, request_bytes(server, w.prompt + w.output / 2, w.prompt)
+        steps = maximum(1, of_decode)
+    have_room, of_mean_length = None, request_bytes(server, w.prompt + w.output / 2, w.prompt, guess)
     if memory.usable_bytes is not None:
-        room = _room(server, w, memory, of_mean_length)
+        room = _room(server, w, memory, guess, of_mean_length)
         have_room = room.beside_activations
         bounds["memory"] = maximum(1, have_room)
         at_once.append(room.whole_memory)
     if w.chunk is not None and mixed:
-        bounds["chunk"] = server.pp * w.chunk * steps / (w.prompt + w.output - 1)
+        bounds["chunk"] = server.pp * w.chunk * steps / (computed + guess.new * of_decode)
     if w.max_num_seqs is not None:
         bounds["max_num_seqs"] = w.max_num_seqs
     most = named("running", least(bounds.values())) if bounds else None
     if w.at_most() and w.rate is None:
         server = server._replace(filled=minimum(1, filled(least(w.at_most()), most, server.layout)))
-    mix = Mix(server, w, steps)
+    mix = Mix(server, w, steps, guess)
     running = most
     if w.rate is not None and most is not None:
         arriving = mix.arriving(most)
@@ -107,11 +116,39 @@ def serving(server: Server, w: Workload, memory: Memory) -> Serving:
     return Serving(
         running=None if running is None else mix.of_all_ranks(running),
         max_concurrency=None if have_room is None else have_room * w.dp,
-        kv_cache_bytes=None if running is None else named("running", running) * of_mean_length,
+        kv_cache_bytes=None if running is None else _held(server, w, guess, named("running", running), of_mean_length),
         limited_by=name_of_least(bounds) if bounds else None,
         limit=mix.limit(least(at_once) if at_once else 1),
         expected=mix.expected(running, most),
     )
+
+
+def _held(server: Server, w: Workload, guess: Speculation, running: Number, of_mean_length: Number) -> Number:
+    """Bytes of the caches of so many requests; what they share is held once."""
+    if w.prefix_hit is None:
+        return running * of_mean_length
+    shared = shared_bytes(server, cached_tokens(w), guess)
+    return shared + running * (of_mean_length - shared)
+
+
+def cached_tokens(w: Workload) -> Number:
+    """Tokens of a prompt that stand in the cache in whole pages; its last one is always computed."""
+    if w.prefix_hit is None:
+        return 0
+    shared = PAGE.value * floor_div(minimum(w.prefix_hit * w.prompt, w.prompt - 1), PAGE.value)
+    return named("cached_tokens", shared)
+
+
+def _refuse_states(server: Server) -> None:
+    """Raise InputError for a model that keeps states, which have all tokens in them, not a beginning alone."""
+    if present(allocation(server.share(Load(1, 1, 1, decode=True)).layers, 0).states):
+        why = "layers keep a state, from which no beginning of a prompt can be taken"
+        raise InputError(f"--prefix-hit: {server.model.name}'s {why}")
+
+
+def steps_of_decode(w: Workload, guess: Speculation) -> Number:
+    """Steps in which a request gets its tokens but the first."""
+    return w.output - 1 if is_one(guess.accepted) else (w.output - 1) / guess.accepted
 
 
 class Room(NamedTuple):
@@ -124,39 +161,66 @@ class Room(NamedTuple):
     whole_memory: Number
 
 
-def _room(server: Server, w: Workload, memory: Memory, of_mean_length: Number) -> Room:
+def _room(server: Server, w: Workload, memory: Memory, guess: Speculation, of_mean_length: Number) -> Room:
     """Requests that have room on the fullest rank, where the GPU's memory is known.
 
     `of_mean_length`: bytes of one that is half answered.
     """
     usable = memory.usable_bytes
     mean_length = w.prompt + w.output / 2
-    kept = request_bytes(server, w.prompt + w.output, w.prompt) if w.reserve_output else of_mean_length
+    kept = request_bytes(server, w.prompt + w.output, w.prompt, guess) if w.reserve_output else of_mean_length
     caches = usable - memory.overhead_bytes - memory.weights_bytes
+    if guess.tokens:
+        caches = caches - guess.weights_bytes(server, memory.weights_bytes)
     caches = named("room_for_caches", caches - memory.activation_bytes)
+    if w.prefix_hit is not None:  # held once
+        shared = shared_bytes(server, cached_tokens(w), guess)
+        caches, kept = caches - shared, kept - shared
     if not present(kept):  # a model without a cache of its own: as many as run at a time
         of_a_rank = divide(memory.max_batch, w.dp)
         return Room(of_a_rank, of_a_rank)
     requests = floor_div((1 - WATERMARK.value) * caches, named("request_bytes", kept))
     needed = kept_bytes(server.share(Load(1, 1, mean_length, decode=True, memory=w.prompt)).layers)
     needed = needed if is_one(server.pp) else server.on_a_stage(needed)
+    if w.prefix_hit is not None:
+        needed = needed * (1 - cached_tokens(w) / mean_length)
     return Room(maximum(0, requests), maximum(1, (usable - memory.weights_bytes) / needed))
 
 
-def request_bytes(server: Server, length: Number, prompt: Number = 0) -> Number:
+def request_bytes(
+    server: Server,
+    length: Number,
+    prompt: Number = 0,
+    guess: Speculation = Speculation(),  # noqa: B008
+) -> Number:
     """Bytes that engines allocate for the cache of one request of this length on a GPU; half of its last page is empty.
 
-    `prompt`: of the length, what an encoder read. That is the mean over requests of many lengths.
+    `prompt`: of the length, what an encoder read. `guess`: what guesses tokens, and has a cache too. That is the mean
+    over requests of many lengths.
     """
     caches = allocation(server.share(Load(1, 1, length, decode=True, memory=prompt)).layers, 0)
     found = caches.of_mean_length(length)
-    return found if is_one(server.pp) else server.on_a_stage(found)
+    found = found if is_one(server.pp) else server.on_a_stage(found)
+    return found + length * guess.position_bytes(server, _a_position(server, caches)) if guess.tokens else found
+
+
+def shared_bytes(server: Server, tokens: Number, guess: Speculation) -> Number:
+    """Bytes on a GPU of the pages of a beginning that requests share, as far as layers keep all of it."""
+    a_position = _a_position(server, allocation(server.share(Load(1, 1, tokens, decode=True)).layers, 0))
+    beside = guess.position_bytes(server, a_position) if guess.tokens else 0
+    return named("shared_prefix_bytes", tokens * (a_position + beside))
+
+
+def _a_position(server: Server, caches: Allocation) -> Number:
+    """Bytes on a GPU of one position of a sequence, in layers that keep all of them."""
+    return caches.growing if is_one(server.pp) else server.on_a_stage(caches.growing)
 
 
 class Tokens(NamedTuple):
     """What a mean step has of one pass in flight: tokens of decode at their mean context, and prompts that begin.
 
-    begin: how many prompts. prompt: tokens of each. output: tokens that each request gives.
+    decoding: sequences, each of which has `new` tokens computed. begin: how many prompts. prompt: tokens of each, of
+    which all but `cached` are computed. output: tokens that each request gives.
     """
 
     decoding: Number
@@ -164,11 +228,18 @@ class Tokens(NamedTuple):
     begin: Number
     prompt: Number
     output: Number
+    cached: Number = 0
+    new: int = 1
 
     def decode_load(self) -> Load:
         """The tokens of decode alone."""
         over = steps_behind(self.prompt, self.output)
-        return Load(self.decoding, 1, self.context, decode=True, over=over, memory=self.prompt)
+        context = self.context if self.new == 1 else self.context + self.new - 1
+        return Load(self.decoding, self.new, context, decode=True, over=over, memory=self.prompt)
+
+    def prompt_load(self) -> Load:
+        """The prompts alone."""
+        return Load(self.begin, self.prompt - self.cached, self.prompt)
 
 
 def steps_behind(prompt: Number, output: Number) -> tuple[Number, Number]:
@@ -196,6 +267,7 @@ class Mix(NamedTuple):
     server: Server
     w: Workload
     steps: Number
+    guess: Speculation
 
     def of_all_ranks(self, running: Number) -> Number:
         """Requests in flight on all ranks, each of which runs so many."""
@@ -204,34 +276,39 @@ class Mix(NamedTuple):
     def mean_step(self, running: Number) -> Tokens:
         """What so many running requests have in a mean step."""
         w, begin = self.w, named("prompts_a_step", running / self.steps)
-        decoding = named("decode_tokens_a_step", begin * (w.output - 1))
-        return Tokens(decoding, named("mean_context", w.prompt + w.output / 2), begin, w.prompt, w.output)
+        decoding = named("decode_tokens_a_step", begin * steps_of_decode(w, self.guess))
+        context = named("mean_context", w.prompt + w.output / 2)
+        return Tokens(decoding, context, begin, w.prompt, w.output, cached_tokens(w), self.guess.new)
 
     def pace(self, running: Number, of: str = "") -> Pace | None:
         """The pace of so many requests; None where a figure of the chip is not known. `of`: which, for formulas."""
-        server, w, steps = self
+        server, w, steps, guess = self
         passes = in_flight(running, server.pp)
         tokens = self.mean_step(running / passes)
-        prompt_tokens = tokens.begin * w.prompt
+        computed = w.prompt - tokens.cached
+        prompt_tokens = tokens.begin * computed
         mixed = server.efficiency.mixed
-        beside = tokens.decoding if mixed else 0  # tokens of a chunk that are no prompts'
-        piece = w.prompt if w.chunk is None else minimum(w.prompt, w.chunk - beside)
+        beside = tokens.new * tokens.decoding if mixed else 0  # tokens of a chunk that are no prompts'
+        piece = computed if w.chunk is None else minimum(computed, w.chunk - beside)
         piece = maximum(prompt_tokens, piece)
         piece = named("piece", piece if mixed or w.chunk is None else minimum(piece, w.chunk))
         decoding = tokens.decode_load()
         decode = server.whole(decoding)
-        begin = piece / w.prompt
-        prompts = Load(begin, w.prompt, w.prompt)
-        share, load = (
-            joined(server, tokens._replace(begin=begin), decode) if mixed else (server.share(prompts), prompts)
-        )
+        begin = piece / computed
+        begun = tokens._replace(begin=begin)
+        prompts = begun.prompt_load()
+        share, load = joined(server, begun, decode) if mixed else (server.share(prompts), prompts)
         with_prompt = server.times(share, load)
         without = server.times(server.divided(decode), decoding)
-        if with_prompt is None or without is None:
+        guessing = guess.seconds(server, tokens.decoding * passes, tokens.context, passes)
+        if with_prompt is None or without is None or guessing is None:
             return None
         sequences = tokens.decoding if mixed else begin
         own = server.with_host(with_prompt.round(passes, "with prompts"), sequences, "with prompts")
         shorter = server.with_host(without.round(passes, "decode"), tokens.decoding, "decode")
+        if guess.tokens:
+            guessing = named("guessing_seconds", guessing, of)
+            own, shorter = own + guessing if mixed else own, shorter + guessing
         own, shorter = named("step_with_prompts", own, of), named("step_of_decode", shorter, of)
         longer = own
         if not mixed:  # decode waits for prompts, and then goes on
@@ -239,10 +316,10 @@ class Mix(NamedTuple):
             longer = own + shorter
         busy = prompt_tokens / piece  # the share of steps with a piece of a prompt, or pieces before one of decode
         step = named("mean_step_seconds", busy * longer + (1 - busy) * shorter, of)
-        prefill = named("prompt_steps_seconds", maximum(1, w.prompt / piece) * own, of)
-        turn = self.turn(running, step, busy * longer / step, w.prompt / piece * longer)
+        prefill = named("prompt_steps_seconds", maximum(1, computed / piece) * own, of)
+        turn = self.turn(running, step, busy * longer / step, computed / piece * longer)
         if not mixed and w.rate is None and w.requests is None:
-            turn = turn + self.ready_with(running, shorter) / 2 * w.prompt / piece * own
+            turn = turn + self.ready_with(running, shorter) / 2 * computed / piece * own
         turn = named("turn", turn, of)
         decoding = maximum(0, steps * step - turn - prefill)  # rounding takes that of one token below 0
         if not mixed:
@@ -271,7 +348,7 @@ class Mix(NamedTuple):
         No request ends while prompts run. Between, requests that began together end within `SPREAD` of their decode
         steps, of `step` seconds each; those that end while the host takes in the first of them begin together again.
         """
-        window = maximum(SATURATED, SPREAD.value * self.w.output * step)
+        window = maximum(SATURATED, SPREAD.value * (1 + steps_of_decode(self.w, self.guess)) * step)
         return TOGETHER * maximum(0, running - 1) * minimum(1, self.server.request_seconds() / window)
 
     def arriving(self, most: Number) -> Number:
@@ -329,19 +406,19 @@ class Mix(NamedTuple):
 
         All requests begin together: of all ways to spread their prompts over steps, this touches the fewest experts.
         """
-        server, w, _ = self
-        passes = in_flight(running, server.pp)
-        begin = Load(running / passes, w.prompt, w.prompt)
-        over = steps_behind(w.prompt, w.output)
-        context = w.prompt + w.output / 2
-        decoding = Load(running / passes, 1, context, decode=True, over=over, memory=w.prompt)
+        server, w, _, guess = self
+        passes, context = in_flight(running, server.pp), w.prompt + w.output / 2
+        each = running / passes
+        whole = Tokens(each, context, each, w.prompt, w.output, cached_tokens(w), guess.new)
+        steps = 1 + steps_of_decode(w, guess)
+        begin, decoding = whole.prompt_load(), whole.decode_load()
         prompts, step = (server.cost(server.share(load), load) for load in (begin, decoding))
-        cost = prompts.mean_with(step, w.output)
+        cost = prompts.mean_with(step, steps)
         on_a_stage = cost if is_one(server.pp) else cost.over(server.pp / passes)
         least_step = bound(on_a_stage, server.chip, "mean_step_flops", "mean_step_bytes", passes).seconds()
         if least_step is None:
             return ServingRates(None, None, None, None)
-        requests, seconds = self.of_all_ranks(running), w.output * named("least_step_seconds", least_step)
+        requests, seconds = self.of_all_ranks(running), steps * named("least_step_seconds", least_step)
         if w.rate is not None:  # no more are answered than arrive
             seconds = maximum(seconds, requests / w.rate)
         return ServingRates(*rates(w, requests, seconds))
@@ -364,8 +441,9 @@ def joined(server: Server, tokens: Tokens, decode: Pass) -> tuple[Pass, Load]:
 
     `decode`: the pass of the whole model with the tokens of decode alone.
     """
-    prompts = server.whole(Load(tokens.begin, tokens.prompt, tokens.prompt))
-    load = Load(tokens.decoding + tokens.begin * tokens.prompt, 1, tokens.context, decode=True)
+    beside = tokens.prompt_load()
+    prompts = server.whole(beside)
+    load = Load(tokens.decoding * tokens.new + beside.b * beside.s, 1, tokens.context, decode=True)
     whole = Pass(*[list(join(ours, theirs)) for ours, theirs in zip(decode, prompts, strict=True)])
     return server.divided(whole), load
 

@@ -14,24 +14,20 @@ from llmcost.ground.algebra import Number, is_one, least, maximum, minimum
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.machine.bands import OPTIMISED, SERVING, bands_for
-from llmcost.machine.chip import Chip, chip_of, usable_bytes
-from llmcost.machine.defaults import Launch
+from llmcost.machine.chip import Chip, usable_bytes
 from llmcost.machine.efficiency import OWN_RUNS, Band, Efficiency, family_of
-from llmcost.machine.reached import efficiency_for
 from llmcost.machine.training_shares import trained_by
 from llmcost.model.architecture import head, operators
 from llmcost.model.counting import PassCost, Traffic, cache_bytes_per_token, count_params, count_pass, kept_bytes
 from llmcost.model.formats import ROTARY_PART
-from llmcost.model.operators.routing import routing_of
-from llmcost.model.sizes import ElementBytes, Load, activation_dtype, element_bytes
+from llmcost.model.sizes import ElementBytes, Load, activation_dtype
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import Layout
-from llmcost.parallel.pipeline import Server, Stages, filled, mean_share, rank_share
+from llmcost.parallel.pipeline import Server, Stages, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.batching import serving
-from llmcost.serving.encoding import check_inputs, encode, states_of
+from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
-from llmcost.serving.offloading import check_offload, host_side, offload_of, offloaded
+from llmcost.serving.offloading import check_offload, offloaded
 from llmcost.serving.options import (
     CHUNK,
     COMPUTE_DTYPES,
@@ -40,6 +36,7 @@ from llmcost.serving.options import (
     LAYOUT,
     MIXES,
     OF_A_GPU,
+    OF_A_MIX,
     SIZES,
     SMALL_CHUNK,
     Options,
@@ -58,11 +55,13 @@ from llmcost.serving.results import (
     PhaseTraffic,
     model_of,
 )
+from llmcost.serving.server import machine_of, server_of, speculation_of
 from llmcost.serving.training_rates import training, unknown_training
 from llmcost.specs.catalog import engines_for, load_engine
-from llmcost.specs.hardware import HardwareSpec, joined_by
+from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.estimate/1"
+PASSES = ("prefill", "decode")  # phases of SERVING that are no mix of requests
 DEFAULT_CONTEXT = 8192  # tokens
 BOTH = "encoders with decoders"
 COMPUTED = {"fp8": "fp8", "nvfp4": "fp4"}  # formats of weights that linear layers compute in as they are -> that type
@@ -93,8 +92,10 @@ def estimate(
         calculate = _repeated.function((model, hardware), kind, lambda: _compiled(model, hardware, options))
         if calculate is not None:
             _check_sizes(model, options)
+            check_mix(model, options)
             answer: Estimate = calculate(*sizes)
             return answer
+    check_mix(model, options)
     workload = workload_of(model, hardware, options)
     return estimate_workload(model, hardware, workload, prompt_is_context(options), efficiency)
 
@@ -129,29 +130,6 @@ def estimate_workload(
     """Every figure for a workload, whose sizes may be numbers or arrays."""
     size, chip, reached = machine_of(hardware, w)
     return evaluate(model, hardware, size, w, chip, efficiency or reached, prompt_is_context)
-
-
-def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes, Chip, Efficiency]:
-    """What times rest on besides the model and the sizes: bytes of elements, the chip's figures, shares reached.
-
-    Raises SpecError or InputError for a profile that cannot be used.
-    """
-    engine = None if w.engine is None else load_engine(w.engine)
-    if hardware is not None:
-        hardware = joined_by(hardware, w.link)
-    chip = chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype, w.weight_dtype)
-    if hardware is not None and w.offload is not None:
-        chip = chip._replace(beside=host_side(hardware, w, engine, started(w)))
-    return (
-        element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
-        chip,
-        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, started(w), engine, w.kv_dtype),
-    )
-
-
-def started(w: Workload) -> Launch:
-    """How the engine starts kernels, in the word of their shares and gaps."""
-    return "graph" if w.cuda_graphs else "stream"
 
 
 def prompt_is_context(options: Options) -> bool:
@@ -232,7 +210,9 @@ def evaluate(
         prefill=prefilled,
         decode=decode(server, w, step, memory.fits) if model.generates else no_decode(efficiency),
         request=None if w.output is None else request(server, w, prefilled, prompt_seconds.others),
-        serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
+        serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory), speculation_of(hardware, w))
+        if w.is_mix()
+        else None,
         training=unknown_training(params.text, trained)
         if model.encoder
         else training(server.without_offload(), one_pass, forward_cost, params.text, w.tokens, trained, w.mfu),
@@ -245,18 +225,20 @@ def evaluate(
 def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec | None, w: Workload) -> Efficiency:
     """The same with the errors that it has shown on published runs.
 
-    By a profile of the user's own there are none, nor of models that are partly on the host; of encoders with decoders
-    no published run is known.
+    By a profile of the user's own there are none, nor of models that are partly on the host; of encoders with decoders,
+    and of requests with tokens that are guessed, or cached before, no published run is known.
     """
     if hardware is None or w.profile is not None or w.offload is not None:
         return efficiency
     if model.encoder is not None:
         return efficiency._replace(bands=dict.fromkeys(SERVING, Band(of=BOTH)))
     engine = None if w.engine is None else load_engine(w.engine)
+    compared = SERVING if w.prefix_hit is None and not w.speculate else PASSES
     if engine is not None and engine.errors:
-        return efficiency._replace(bands=_own_bands(engine.errors))
+        own = _own_bands(engine.errors)
+        return efficiency._replace(bands={phase: own[phase] for phase in compared})
     experts, name = model.has_experts(), OPTIMISED if engine is None else engine.name
-    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=experts, phases=SERVING, engine=name))
+    return efficiency._replace(bands=bands_for(efficiency, hardware, experts=experts, phases=compared, engine=name))
 
 
 def _own_bands(errors: Mapping[str, float]) -> dict[str, Band]:
@@ -416,6 +398,18 @@ def _check_sizes(model: ModelSpec, options: Options) -> tuple[Number, Number]:
     return context, prompt
 
 
+def check_mix(model: ModelSpec, options: Options) -> None:
+    """Raise InputError for an option of a mix of requests where there is none, or that the model cannot have."""
+    options.refuse_alone()
+    for name in OF_A_MIX:
+        option, value = declared(Options)[name], getattr(options, name)
+        if value != option.value and not options.is_mix():
+            told = option.typed(value)
+            raise InputError(f"{told}: of a mix of requests; give --concurrency, --rate or --requests too")
+    if options.prefix_hit and model.encoder is not None:
+        raise InputError(f"--prefix-hit {options.prefix_hit:g}: {model.name}'s encoder sees a whole prompt at once")
+
+
 def _refuse_generation(model: ModelSpec, options: Options) -> None:
     """Raise InputError for options of what a model that gives no tokens does not do."""
     for name in ("output", *MIXES, "chunk") if not model.generates else ():
@@ -458,16 +452,6 @@ def lengths(model: ModelSpec, options: Options) -> tuple[Number, Number]:
         if model.encoder is not None and model.encoder.has_position_table:
             prompt = minimum(prompt, model.encoder.max_position_embeddings)
     return context, prompt
-
-
-def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Efficiency, w: Workload) -> Server:
-    """What runs the passes of a workload, in its layout, with its batch spread over the data-parallel ranks."""
-    if w.weight_dtype != model.weight_format:
-        model = model.without_formats()
-    layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
-    share = filled(w.batch, rank_share(w.batch, w.dp), layout)
-    model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
-    return Server(model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w))
 
 
 def usual_chunk(hardware: HardwareSpec | None) -> int:

@@ -15,11 +15,12 @@ from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.offload import EXPERTS, LAYERS, on_host
 from llmcost.serving.caches import PAGE, allocation
-from llmcost.serving.estimate import machine_of, server_of
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import Memory
-from llmcost.specs.catalog import GGUF, gguf_in, load_engine
+from llmcost.serving.server import machine_of, server_of
+from llmcost.serving.speculation import WAYS
+from llmcost.specs.catalog import GGUF, gguf_in, load_engine, load_model
 from llmcost.specs.engine_command import Command
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.hub import HUB_ID
@@ -33,14 +34,6 @@ PART = re.compile(r"-\d{5}-of-(?=\d{5}\.gguf$)")
 RANK, ADDRESS = "$NODE_RANK", "$HEAD_ADDRESS"  # variables of the shell that the user sets on each node
 
 
-class Speculation(NamedTuple):
-    """Tokens that are guessed in a step, and what guesses them: a `way` (mtp, ngram), or the place of a model."""
-
-    tokens: int
-    draft: str
-    way: bool = True
-
-
 class Asked(NamedTuple):
     """What is launched: a workload and its memory, what the user calls the model, how many such servers there are.
 
@@ -52,7 +45,6 @@ class Asked(NamedTuple):
     workload: Workload
     memory: Memory
     name: str
-    speculation: Speculation | None = None
     servers: int = 1
     kv_tokens: int | None = None
     prefix_caching: bool | None = None
@@ -65,7 +57,8 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
     gpus = w.tp * w.pp * ranks
     nodes = ceil(gpus / w.gpus_per_node)
     slots, most = running_of(w), None if w.max_num_seqs is None else slots_of(w)
-    own, guess, engine = activation_dtype(w.dtype), asked.speculation, load_engine(w.engine)
+    own, guessed, engine = activation_dtype(w.dtype), bool(w.speculate), load_engine(w.engine)
+    drafted = guessed and w.draft not in WAYS
     shared_fraction = (m.usable_bytes - m.set_aside_bytes - m.runtime_bytes - m.activation_bytes) / (
         m.usable_bytes - m.runtime_bytes
     )
@@ -96,10 +89,10 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "kv_dtype": None if w.kv_dtype == (engine.cache_of(w.weight_dtype) or own) else w.kv_dtype,
         "quantised": w.weight_dtype if _is_quantised_by(command, w) and not _are_stored(model, w) else None,
         "cuda_graphs": w.cuda_graphs,
-        "draft": None if guess is None else guess.draft if guess.way else "model",
-        "draft_model": None if guess is None or guess.way else guess.draft,
-        "speculate": None if guess is None else guess.tokens,
-        "verified": None if guess is None else guess.tokens + 1,
+        "draft": None if not guessed else "model" if drafted else w.draft,
+        "draft_model": name_on_a_hub(load_model(w.draft)) or w.draft if drafted else None,
+        "speculate": w.speculate or None,
+        "verified": w.speculate + 1 if guessed else None,
         "kv_tokens": asked.kv_tokens,
         "kv_blocks": None if asked.kv_tokens is None else asked.kv_tokens // int(PAGE.value),
         "prefix_caching": asked.prefix_caching,

@@ -22,6 +22,8 @@ MOST_TOKENS = 10**16
 LEAST_RATE = 1e-6  # requests a second
 MOST_PUE = 100
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
+MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
+OF_A_MIX = ("prefix_hit", "speculate", "accept", "draft")  # options that change such a mix alone
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
 
 
@@ -135,6 +137,12 @@ def _check_size(option: str, value: str) -> None:
         raise InputError(f"{option} {value[:40]}: width and height in pixels, such as 1024x768")
 
 
+def _check_share(option: str, value: float) -> None:
+    """Raise InputError for what is no share; none and all are some."""
+    if not 0 <= value <= 1:
+        raise InputError(f"{option} {value:g}: a share from 0 to 1")
+
+
 def _check_seconds(option: str, value: float) -> None:
     """Raise InputError for a length of sound that is not above 0, or longer than a day."""
     if not 0 < value <= 86_400:
@@ -241,6 +249,34 @@ class Options(NamedTuple):
             meaning="requests of a batch job",
         ),
     ] = None
+    prefix_hit: Annotated[
+        Number,
+        number(
+            "Share of each prompt that others begin with too, and that the cache still holds.",
+            "SHARE",
+            check=_check_share,
+            default="0",
+            letter="p",
+            meaning="share of a prompt that the prefix cache holds",
+        ),
+    ] = None
+    speculate: Annotated[
+        Number,
+        count("Tokens that are guessed and verified in a step.", "K", MOST_SPECULATED, 0, default="none"),
+    ] = None
+    accept: Annotated[
+        Number,
+        number(
+            "Share of the guesses that are right, where those before are.",
+            "SHARE",
+            check=_check_share,
+            letter="α",
+            meaning="share of the guesses that are right, where those before are",
+        ),
+    ] = 0.8
+    draft: Annotated[
+        str, Option("What guesses: mtp (a layer of the model's own), ngram (free), or another model.", metavar="WHAT")
+    ] = "mtp"
     dtype: Annotated[
         Word,
         word(
@@ -397,6 +433,18 @@ class Options(NamedTuple):
         """Whether there is a mix of requests."""
         return any(getattr(self, name) is not None for name in MIXES)
 
+    def without_mix(self) -> "Options":
+        """The same where no requests come: of a batch, or of the model itself."""
+        return self._replace(**{name: Options._field_defaults[name] for name in (*MIXES, *OF_A_MIX)})
+
+    def refuse_alone(self) -> None:
+        """Raise InputError for an option that changes nothing without another one, where that is not given."""
+        known = declared(Options)
+        for name, needed in {"accept": "speculate", "draft": "speculate"}.items():
+            if getattr(self, name) != known[name].value and not getattr(self, needed):
+                told = known[name].typed(getattr(self, name))
+                raise InputError(f"{told}: it changes nothing alone; give {known[needed].flag} too")
+
     def at_most(self) -> list[Number]:
         """Bounds on the requests that are in flight at a time, as far as they are given."""
         return [amount for amount in (self.concurrency, self.requests) if amount is not None]
@@ -411,7 +459,7 @@ SIZES = tuple(name for name, option in declared(Options).items() if option.lette
 # Options that say what a GPU does, or how much of one is used: without a GPU they change no figure.
 OF_A_GPU = (
     "profile", "cuda_graphs", "link", "offload", "host", "mfu", "memory_utilization", "free_memory_fraction",
-    "batch_prompts", "communicator", "reserve_output", "tokens",
+    "batch_prompts", "communicator", "reserve_output", "tokens", "prefix_hit", "speculate", "accept", "draft",
 )  # fmt: skip
 BASES = ("textbook", "limit", "expected")
 PHASES = ("prefill", "decode", "train")  # of which operators are listed

@@ -52,6 +52,7 @@ class Unit:
             self.now = min([rank.now for rank in self.ranks if rank.works])
             return []
         took = self._seconds([mix for _, mix in mixes])
+        took += max([rank.policy.load_seconds * mix.loaded for rank, mix in mixes])
         done = []
         for rank, mix in mixes:
             if self.record is not None:

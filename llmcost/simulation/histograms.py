@@ -1,14 +1,15 @@
-"""Lengths of requests as published traces have them: quantiles, from which lengths are drawn.
+"""Lengths of requests that differ: quantiles of published traces, from which lengths are drawn, or log-normal.
 
-Derived from Microsoft's public traces of Azure's LLM services in November 2023 (CC-BY; "Splitwise", ISCA 2024):
-https://github.com/Azure/AzurePublicDataset/blob/master/AzureLLMInferenceDataset2023.md, 19,366 conversations and 8,819
-requests of a coding assistant. Tokens in and out are drawn independently; between two quantiles evenly.
+Quantiles are derived from Microsoft's public traces of Azure's LLM services in November 2023 (CC-BY; "Splitwise", ISCA
+2024): https://github.com/Azure/AzurePublicDataset/blob/master/AzureLLMInferenceDataset2023.md, 19,366 conversations and
+8,819 requests of a coding assistant. Tokens in and out are drawn independently; between two quantiles evenly.
 """
 
 from __future__ import annotations
 
 import random
 from bisect import bisect_right
+from math import log, log1p, sqrt
 from typing import NamedTuple
 
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -31,6 +32,26 @@ def _at(values: tuple[int, ...], share: float) -> int:
     low, high = QUANTILES[place - 1], QUANTILES[place]
     inside = (share - low) / (high - low)
     return max(1, round(values[place - 1] + inside * (values[place] - values[place - 1])))
+
+
+class LogNormal(NamedTuple):
+    """Tokens in and out of requests whose logarithms are normal, with these means.
+
+    spread: the standard deviation over the mean; the logarithm's variance is ln(1 + spread²).
+    """
+
+    prompt: int
+    output: int
+    spread: float
+
+    def draw(self, drawn: random.Random) -> tuple[int, int]:
+        """Tokens in and out of one request."""
+        variance = log1p(self.spread**2)
+        prompt, output = (
+            max(1, round(drawn.lognormvariate(log(mean) - variance / 2, sqrt(variance))))
+            for mean in (self.prompt, self.output)
+        )
+        return prompt, output
 
 
 HISTOGRAMS = {

@@ -8,18 +8,12 @@ from llmcost.ground.units import parse_decimal, parse_milliseconds
 from llmcost.serving.options import Pue
 from llmcost.simulation.cluster import ROUTERS
 from llmcost.simulation.histograms import HISTOGRAMS
-
-MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
+from llmcost.specs.hardware import PCIE
 
 
 def _above_zero(option: str, value: float) -> None:
     if not 0 < value < float("inf"):
         raise InputError(f"{option} {value:g}: a number above 0")
-
-
-def _a_share(option: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise InputError(f"{option} {value:g}: a share from 0 to 1")
 
 
 def _limit(what: str) -> Option:
@@ -52,14 +46,31 @@ class SimulationOptions(NamedTuple):
     range_ratio: Annotated[float, share("Lengths are drawn from this share of --prompt and --output to all of it.")] = (
         1.0
     )
-    prefix_hit: Annotated[
-        float, number("Share of each drawn prompt that it begins with and others share.", "SHARE", check=_a_share)
-    ] = 0.0
+    log_normal: Annotated[
+        float | None,
+        number(
+            "Lengths are log-normal: their standard deviation over their means, --prompt and --output.",
+            "SHARE",
+            check=_above_zero,
+            default="all alike",
+        ),
+    ] = None
     prefixes: Annotated[int, count("How many different beginnings the drawn prompts share.")] = 1
     prefix_caching: Annotated[bool, flag("Find beginnings of prompts in the KV cache.")] = True
     kv_tokens: Annotated[
         int | None, count("Tokens that the KV cache of a replica has room for.", "TOKENS", default="what memory leaves")
     ] = None
+    kv_host: Annotated[
+        float,
+        number("GiB of the host's memory that keep what a replica's KV cache loses.", "GIB", default="none"),
+    ] = 0.0
+    host_link: Annotated[
+        Word, word("What joins each GPU to the host.", tuple(PCIE), default="the GPU's own link, where that is PCIe")
+    ] = None
+    adapters: Annotated[
+        int, count("LoRA adapters in memory at a time, as vLLM's max-loras: of all linear layers.", least=0)
+    ] = 0
+    adapter_rank: Annotated[int, count("Rank that each adapter has room for.", most=4096)] = 16
     router: Annotated[str, word("Which of the data-parallel replicas serves a request.", ROUTERS)] = ROUTERS[1]
     prefill_gpus: Annotated[
         int | None, count("GPUs that run prompts apart from decode; in replicas of --tp times --pp.")
@@ -68,15 +79,6 @@ class SimulationOptions(NamedTuple):
     layerwise: Annotated[
         bool, flag("Send keys and values of each layer while the next one runs, where prompts run apart.")
     ] = False
-    speculate: Annotated[
-        int, count("Tokens that are guessed and verified in a step (MTP, draft model).", "K", MOST_SPECULATED, 0)
-    ] = 0
-    accept: Annotated[
-        float, number("Share of the guesses that are right, where those before are.", "A", check=_a_share)
-    ] = 0.8
-    draft: Annotated[
-        str, Option("What guesses: mtp (a layer of the model's own), ngram (free), or another model.", metavar="WHAT")
-    ] = "mtp"
     seed: Annotated[int, count("Seed of what is drawn.", least=0)] = 0
     ttft: Annotated[float | None, _limit("TTFT")] = None
     tpot: Annotated[float | None, _limit("TPOT")] = None

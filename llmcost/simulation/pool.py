@@ -4,6 +4,9 @@ As in vLLM (vllm/v1/core/block_pool.py): a freed block goes to the end of a queu
 from the front, the least recently used first. A request that begins with tokens that a block still holds takes that
 block and does not compute them. Blocks of one request are freed from its end, so that its last tokens are lost first.
 
+A second level may stand in the host's memory: all that can be found again is copied there as soon as it is computed,
+and the least recently used is lost there too. What the GPU has lost comes back from there.
+
 Blocks with the same content are counted together (`Segment`): a prefix that requests share, or what one request had
 before it was preempted. As long as one request uses a shared segment, all of its blocks stay.
 """
@@ -24,9 +27,12 @@ class Segment:
 
 
 class Pool:
-    """So many blocks (None: without end). `free`: those that no request holds, whatever they contain."""
+    """So many blocks (None: without end). `free`: those that no request holds, whatever they contain.
 
-    def __init__(self, blocks: int | None, caching: bool = False) -> None:
+    `host_blocks`: those that the host's memory has room for.
+    """
+
+    def __init__(self, blocks: int | None, caching: bool = False, host_blocks: int = 0) -> None:
         self.blocks, self.caching = blocks, caching
         self.free = blocks
         self.most_used = 0
@@ -34,6 +40,8 @@ class Pool:
         self._queue: OrderedDict[Segment | int, int] = OrderedDict()  # free blocks by what they hold; int: nothing
         self._last: int | None = None  # key of the last entry of the queue, where its blocks hold nothing
         self._made = 0
+        self.host_blocks, self.hosted_blocks = host_blocks, 0
+        self._hosted: OrderedDict[Hashable, int] = OrderedDict()
         if blocks:
             self._append(blocks)
 
@@ -117,6 +125,28 @@ class Pool:
         if name not in self.segments:
             self.segments[name] = Segment(name)
         return self.segments[name]
+
+    def copy(self, name: Hashable, blocks: int) -> None:
+        """Blocks that are found by this name are on the host from now on, too."""
+        if not self.host_blocks or blocks <= self._hosted.get(name, 0):
+            return
+        self.hosted_blocks += blocks - self._hosted.pop(name, 0)
+        self._hosted[name] = blocks
+        while self.hosted_blocks > self.host_blocks:
+            oldest, held = next(iter(self._hosted.items()))
+            part = min(held, self.hosted_blocks - self.host_blocks)
+            self.hosted_blocks -= part
+            if part == held:
+                del self._hosted[oldest]
+            else:
+                self._hosted[oldest] = held - part
+
+    def on_host(self, name: Hashable) -> int:
+        """Blocks of this name that the host has; they are used now."""
+        held = self._hosted.get(name, 0)
+        if held:
+            self._hosted.move_to_end(name)
+        return held
 
     def _append(self, blocks: int) -> None:
         if self._last is None:

@@ -28,6 +28,19 @@ class Spread(NamedTuple):
     p99: float | None
 
 
+class Bounds(NamedTuple):
+    """What each phase was bound by at the mean load; None: not known.
+
+    prefill, decode: compute, memory bandwidth or network, of the mean prompt and of a step with the mean number of
+    sequences. requests: what kept them from starting in most of the steps in which one could have and did not: memory,
+    max_num_seqs or chunk; None: they started when they came.
+    """
+
+    prefill: str | None
+    decode: str | None
+    requests: str | None
+
+
 class Moment(NamedTuple):
     """All replicas together at one time. The counts of hits, preemptions and answers are those since the start.
 
@@ -48,7 +61,8 @@ class Simulation(NamedTuple):
 
     `goodput`: the share of requests within the limits asked for; None: no limit was. `kv_tokens`: room in the cache of
     a replica; None: no bound is known. `busy_share`: of the duration in which replicas ran steps, on average.
-    `cache_hit_rate`: tokens of prompts that the prefix cache held, over all of them. `recomputed_tokens`: computed once
+    `cache_hit_rate`: tokens of prompts that the prefix cache held, over all of them. `host_tokens`: that came back from
+    the host's memory. `recomputed_tokens`: computed once
     more after a preemption. `overloaded`: more requests arrived than were answered, so that the queue grew to the end.
     `queue_seconds`: until the first step with a piece of its prompt, without `host_seconds`, what the engine's host
     takes before a request can start. `interrupted`: not all requests were answered when the run was broken off. Joules
@@ -78,10 +92,12 @@ class Simulation(NamedTuple):
     kv_tokens: int | None
     most_kv_tokens: int | None
     cache_hit_rate: float
+    host_tokens: int
     preemptions: int
     recomputed_tokens: int
     steps: int
     busy_share: float
+    limited_by: Bounds
     overloaded: bool
     interrupted: bool
     dollars_per_million_output_tokens: float | None
@@ -93,7 +109,14 @@ class Simulation(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `llmcost simulate --json`."""
         spreads = {name: value._asdict() for name, value in self._asdict().items() if isinstance(value, Spread)}
-        whole = self._asdict() | spreads | {"workload": self.workload._asdict()}
+        whole = (
+            self._asdict()
+            | spreads
+            | {
+                "workload": self.workload._asdict(),
+                "limited_by": self.limited_by._asdict(),
+            }
+        )
         timeline = [moment._asdict() for moment in whole.pop("timeline")]
         return whole | ({"timeline": timeline} if timeline else {})
 

@@ -5,34 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
+from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.ground.units import HOUR
-from llmcost.machine.timing import collective_seconds
+from llmcost.machine.timing import binding, collective_seconds
+from llmcost.model.lora import ALL_LINEAR, Lora, trainable_params
 from llmcost.model.operators import Collective
+from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
+from llmcost.parallel.pipeline import Server
 from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import PAGE
 from llmcost.serving.estimate import estimate
+from llmcost.serving.offloading import OVER_PCIE
 from llmcost.serving.options import Options
 from llmcost.simulation.cluster import MOST_REPLICAS, Cluster, Pool, Router, Unit
-from llmcost.simulation.histograms import HISTOGRAMS
+from llmcost.simulation.histograms import HISTOGRAMS, LogNormal
 from llmcost.simulation.options import SimulationOptions
-from llmcost.simulation.results import SCHEMA, Simulation, Timeline, Times
-from llmcost.simulation.scheduler import Policy, Scheduler, Served
-from llmcost.simulation.steptime import DRAFTS, StepTime
+from llmcost.simulation.results import SCHEMA, Bounds, Simulation, Timeline, Times
+from llmcost.simulation.scheduler import HOLDS, Policy, Scheduler, Served
+from llmcost.simulation.steptime import StepTime
 from llmcost.simulation.traces import read_trace
 from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
-from llmcost.specs.catalog import load_engine, load_model
-from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.catalog import load_engine
+from llmcost.specs.hardware import HardwareSpec, joined_by
 
 USUAL_REQUESTS = 1000  # at a rate
 TIMES_CONCURRENCY = 10  # requests of a closed loop, over those in flight
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
 MILLION = 10**6
-WITH = {"accept": "speculate", "draft": "speculate", "prefixes": "prefix_hit", "layerwise": "prefill_gpus"}
+WITH = {"adapter_rank": "adapters", "host_link": "kv_host", "prefixes": "prefix_hit", "layerwise": "prefill_gpus"}
 
 
 class Run:
@@ -56,7 +62,7 @@ class Run:
         self.gpus, self.cluster = serves or cluster_of(model, hardware, options, chosen)
         _refuse_router(chosen, self.cluster)
         traffic = traffic_of(model, options, chosen)
-        self.requests = _within(traffic, model.max_position_embeddings, chosen.trace)
+        self.requests = _within(traffic, model, chosen.trace)
         self.times = Times(limits_of(chosen))
         self.timeline = Timeline(self.cluster.replicas(), self.times)
         self.cluster.watch = self.timeline.watch
@@ -104,10 +110,12 @@ class Run:
             kv_tokens=None if None in policies else largest.blocks * largest.block,  # type: ignore[operator]
             most_kv_tokens=None if None in policies else max(each.pool.most_used for each in replicas) * largest.block,
             cache_hit_rate=sum(each.hits for each in replicas) / asked if asked else 0.0,
+            host_tokens=sum(each.loaded for each in replicas),
             preemptions=sum(each.preemptions for each in replicas),
             recomputed_tokens=sum(each.recomputed for each in replicas),
             steps=sum(each.steps for each in replicas),
             busy_share=sum(each.busy for each in replicas) / (duration * len(replicas)),
+            limited_by=self._bounds(duration),
             overloaded=self.timeline.overloaded(),
             interrupted=interrupted,
             dollars_per_million_output_tokens=None if dollars is None else dollars / made,
@@ -116,6 +124,23 @@ class Run:
             joules_per_million_tokens=None if joules is None else joules / (made + read),
             timeline=tuple(self.timeline.moments),
         )
+
+    def _bounds(self, duration: float) -> Bounds:
+        """What each phase was bound by, at the mean number of requests that decode (Little's law) and mean lengths."""
+        times, pools = self.times, (self.cluster.pool, self.cluster.decode or self.cluster.pool)
+        prompt, output = (max(1, round(tokens / times.requests)) for tokens in (times.input, times.output))
+        decoding = (sum(times.seen["latency"]) - sum(times.seen["ttft"])) / duration
+        found = []
+        for pool in pools:
+            step, a_rank = pool.units[0].step_seconds, decoding / len(pool.router.replicas)
+            assert isinstance(step, StepTime)
+            w = step.workload.without_mix()
+            sizes = {"batch": max(1, round(a_rank)) * w.dp, "prompt": prompt, "context": prompt + output // 2}
+            found.append(estimate(self.model, self.hardware, w._replace(**sizes, output=None)))
+        held = {name: sum(each.held[name] for each in self.cluster.replicas()) for name in HOLDS}
+        most = max(held, key=held.__getitem__)
+        prefill, decode = binding(found[0].prefill.bound, fits=True), binding(found[1].decode.bound, fits=True)
+        return Bounds(prefill, decode, most if held[most] else None)
 
 
 def simulate(
@@ -146,9 +171,11 @@ def _refuse_alone(options: Options, chosen: SimulationOptions) -> None:
     gaps = declared(SimulationOptions)["burstiness"]
     if chosen.burstiness != gaps.value and options.rate is None:
         raise InputError(f"{gaps.flag} {chosen.burstiness:g}: the shape of the gaps at a rate; give --rate too")
+    options.refuse_alone()
+    known, given = declared(Options) | declared(SimulationOptions), options._asdict() | chosen._asdict()
     for name, other in WITH.items():
-        option, needed = declared(SimulationOptions)[name], declared(SimulationOptions)[other]
-        if getattr(chosen, name) != option.value and getattr(chosen, other) == needed.value:
+        option, needed = known[name], known[other]
+        if given[name] != option.value and given[other] in (needed.value, 0):
             raise InputError(f"{option.flag}: it changes nothing alone; give {needed.flag} too")
 
 
@@ -162,7 +189,14 @@ def lengths_of(model: ModelSpec, options: Options) -> tuple[int, int]:
     """Tokens in and out of a drawn request."""
     longest = model.max_position_embeddings
     output = options.output or min(OUTPUT, longest // 4)
-    return options.prompt or min(PROMPT, longest - output), output
+    return options.prompt or min(PROMPT, _longest_prompt(model, output)), output
+
+
+def _longest_prompt(model: ModelSpec, output: int) -> int:
+    """The most tokens that a model takes in where it gives so many: an encoder has positions of its own for them."""
+    if model.encoder is not None:
+        return model.encoder.max_position_embeddings  # type: ignore[no-any-return]
+    return model.max_position_embeddings - output  # type: ignore[no-any-return]
 
 
 def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) -> Iterator[Request]:
@@ -173,8 +207,9 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
     if chosen.trace is not None:
         drawn = {
             "--lengths": chosen.lengths,
-            "--prefix-hit": chosen.prefix_hit or None,
+            "--prefix-hit": options.prefix_hit,
             "--range-ratio": None if chosen.range_ratio == 1 else chosen.range_ratio,
+            "--log-normal": chosen.log_normal,
             "--prompt": options.prompt,
             "--output": options.output,
         }
@@ -183,21 +218,8 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
         timed = rate is None and concurrency is None
         requests = first(read_trace(Path(chosen.trace), timed), options.requests)
         return requests if timed else retimed(requests, rate, chosen.burstiness, concurrency, chosen.seed)
-    histogram = None
-    if chosen.lengths is not None:
-        if options.prompt is not None or options.output is not None:
-            raise InputError(f"--lengths {chosen.lengths}: it draws the lengths, --prompt and --output too")
-        if chosen.range_ratio != 1:
-            raise InputError(f"--range-ratio {chosen.range_ratio:g}: of --prompt and --output; leave --lengths out")
-        longest = model.max_position_embeddings
-        draw = HISTOGRAMS[chosen.lengths].draw
-
-        def histogram(drawn: object) -> tuple[int, int]:
-            prompt, output = draw(drawn)  # type: ignore[arg-type]
-            output = min(output, longest - 1)
-            return min(prompt, longest - output), output
-
-    lengths = Lengths(*(*lengths_of(model, options), chosen.range_ratio, chosen.prefix_hit, chosen.prefixes, histogram))
+    drawn_from = (*lengths_of(model, options), chosen.range_ratio, options.prefix_hit or 0.0)
+    lengths = Lengths(*drawn_from, chosen.prefixes, _spread_of(model, options, chosen))
     if rate is not None:
         requests_in_all = options.requests or USUAL_REQUESTS
         return at_a_rate(rate, chosen.burstiness, lengths, requests_in_all, chosen.seed)
@@ -206,14 +228,47 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
     raise InputError("traffic comes by one of --trace, --rate and --concurrency: none of them is given")
 
 
-def _within(requests: Iterator[Request], longest: int, trace: str | None) -> Iterator[Request]:
+def _spread_of(
+    model: ModelSpec, options: Options, chosen: SimulationOptions
+) -> Callable[[Random], tuple[int, int]] | None:
+    """What draws tokens in and out of requests that differ, within what the model takes; None: a range, or all alike.
+
+    Raises InputError for several ways to draw them.
+    """
+    draw: Callable[[Random], tuple[int, int]]
+    if chosen.lengths is None and chosen.log_normal is None:
+        return None
+    told = "--log-normal" if chosen.lengths is None else f"--lengths {chosen.lengths}"
+    if chosen.range_ratio != 1:
+        raise InputError(f"--range-ratio {chosen.range_ratio:g}: of --prompt and --output; leave {told} out")
+    if chosen.lengths is not None:
+        if chosen.log_normal is not None:
+            raise InputError(f"{told}: it draws the lengths, --log-normal too")
+        if options.prompt is not None or options.output is not None:
+            raise InputError(f"{told}: it draws the lengths, --prompt and --output too")
+        draw = HISTOGRAMS[chosen.lengths].draw
+    else:
+        draw = LogNormal(*lengths_of(model, options), chosen.log_normal).draw  # type: ignore[arg-type]
+
+    def within(drawn: Random) -> tuple[int, int]:
+        prompt, output = draw(drawn)
+        output = min(output, model.max_position_embeddings - 1)
+        return min(prompt, _longest_prompt(model, output)), output
+
+    return within
+
+
+def _within(requests: Iterator[Request], model: ModelSpec, trace: str | None) -> Iterator[Request]:
     """The requests as they are. Raises InputError for one that has more tokens than the model takes."""
+    longest, encoder = model.max_position_embeddings, model.encoder
     for request in requests:
-        if request.prompt + request.output > longest:
+        answered = request.output if encoder is not None else request.prompt + request.output
+        if answered > longest or (encoder is not None and request.prompt > encoder.max_position_embeddings):
             where = f"{trace}:{request.line}: " if request.line else ""
             raise InputError(
                 f"{where}a request of {request.prompt:,} tokens in and {request.output:,} out: the model takes "
-                f"{longest:,} (max_position_embeddings)"
+                f"{'' if encoder is None else f'{encoder.max_position_embeddings:,} in and '}{longest:,}"
+                f"{'' if encoder is None else ' out'} (max_position_embeddings)"
             )
         yield request
 
@@ -246,20 +301,15 @@ def cluster_of(
     apart = (chosen.prefill_gpus, chosen.decode_gpus)
     numbers = count()
     if apart == (None, None):
-        kind = kind_of(model, hardware, one, chosen, chosen.speculate)
+        kind = kind_of(model, hardware, one, chosen)
         pool = kind.pool(numbers, chosen.router)
         return kind.step.workload.gpus, Cluster(pool)
     if None in apart:
         raise InputError("--prefill-gpus and --decode-gpus: where prompts run apart, both are needed")
     if options.gpus is not None or options.dp is not None:
         raise InputError("--prefill-gpus and --decode-gpus say how many GPUs there are: leave --gpus and --dp away")
-    kinds = [
-        kind_of(model, hardware, _on(one, flag, gpus), chosen, speculated)
-        for flag, gpus, speculated in (
-            ("--prefill-gpus", apart[0], 0),
-            ("--decode-gpus", apart[1], chosen.speculate),
-        )
-    ]
+    prompts_guess_nothing = ((one.without_mix(), "--prefill-gpus", apart[0]), (one, "--decode-gpus", apart[1]))
+    kinds = [kind_of(model, hardware, _on(each, flag, gpus), chosen) for each, flag, gpus in prompts_guess_nothing]
     prompts, decode = (kind.pool(numbers, chosen.router) for kind in kinds)
     transfer = _transfer(kinds[0].step, kinds[1].step, chosen.layerwise)
     return sum(apart), Cluster(prompts, decode, transfer)  # type: ignore[arg-type]
@@ -276,54 +326,52 @@ def _on(options: Options, flag: str, gpus: int | None) -> Options:
     return options._replace(gpus=None, dp=gpus // of_one)
 
 
-def kind_of(
-    model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions, speculated: int
-) -> Kind:
+def kind_of(model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions) -> Kind:
     """The replicas of some options, with prompt and output. Raises InputError where the model does not fit."""
-    draft: str | StepTime = chosen.draft if speculated else DRAFTS[0]
-    drafted = None
-    if draft not in DRAFTS:
-        drafted = load_model(chosen.draft)
-        draft = StepTime(drafted, hardware, options._replace(ep=None, dp=None, gpus=None))
-    step = StepTime(model, hardware, options, speculated, draft)
-    policy = policy_of(model, hardware, step, chosen.kv_tokens, drafted)
-    accept = chosen.accept
-    accepted = 1.0 + sum(accept ** (1 + place) for place in range(speculated))
-    return Kind(
-        step,
-        policy._replace(
-            caching=chosen.prefix_caching and not policy.state_blocks, speculated=speculated, accepted=accepted
-        ),
-    )
+    step = StepTime(model, hardware, options)
+    policy = policy_of(model, hardware, step, chosen)
+    policy = policy._replace(caching=chosen.prefix_caching and not policy.state_blocks)
+    return Kind(step, _with_host(policy, hardware, step, chosen) if chosen.kv_host else policy)
 
 
-def policy_of(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    step: StepTime,
-    kv_tokens: int | None = None,
-    draft: ModelSpec | None = None,
-) -> Policy:
-    """How the engine schedules, with the cache that the memory leaves or `kv_tokens`. Raises InputError for none."""
+def _with_host(policy: Policy, hardware: HardwareSpec, step: StepTime, chosen: SimulationOptions) -> Policy:
+    """The same with a second level of the cache in the host's memory; each GPU sends its part over its own link.
+
+    Raises InputError where nothing is found again, or the link to the host is not known.
+    """
+    if not policy.caching:
+        why = "engines find nothing again where layers keep states" if policy.state_blocks else "--no-prefix-caching"
+        raise InputError(f"--kv-host {chosen.kv_host:g}: it keeps what is found again, and nothing is: {why}")
+    joined = joined_by(hardware, chosen.host_link)
+    if joined.interconnect is None or not joined.interconnect_kind.startswith("PCIe"):
+        raise InputError(f"--kv-host {chosen.kv_host:g}: what joins {hardware.title} to its host? --host-link pcie5")
     w = step.workload
+    short, long = (request_bytes(step.server, each * w.context, w.prompt, step.guess) for each in (1, 2))
+    position = (long - short) / w.context
+    blocks = int(chosen.kv_host * 2**30 / (w.tp * w.pp * position * policy.block))
+    return policy._replace(host_blocks=blocks, load_seconds=position / (joined.interconnect.value / 2 * OVER_PCIE))
+
+
+def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, chosen: SimulationOptions) -> Policy:
+    """How the engine schedules, with the cache that the memory leaves or `--kv-tokens`. Raises InputError for none."""
+    w, guess, kv_tokens = step.workload, step.guess, chosen.kv_tokens
     engine = None if w.engine is None else load_engine(w.engine)
     block = int(PAGE.value)
     blocks, fixed = None, 0
     if kv_tokens is not None:
+        if chosen.adapters:
+            raise InputError(
+                "--adapters: of the memory, which --kv-tokens says the cache's part of; leave one of them out"
+            )
         blocks = kv_tokens // block
     else:
-        memory = estimate(model, hardware, w).memory
+        memory = estimate(model, hardware, w.without_mix()).memory
         if memory.usable_bytes is not None:
             room = memory.usable_bytes - memory.overhead_bytes - memory.weights_bytes - memory.activation_bytes
-            short, long = request_bytes(step.server, w.context), request_bytes(step.server, 2 * w.context)
+            room -= guess.weights_bytes(step.server, memory.weights_bytes)
+            room -= adapters_bytes(step.server, chosen.adapters, chosen.adapter_rank)
+            short, long = (request_bytes(step.server, each * w.context, w.prompt, guess) for each in (1, 2))
             position = (long - short) / w.context
-            if step.speculated and step.draft == "mtp":
-                room -= memory.weights_bytes / model.num_hidden_layers
-                position *= 1 + 1 / model.num_hidden_layers
-            elif draft is not None and isinstance(step.draft, StepTime):
-                room -= estimate(draft, hardware, step.draft.workload).memory.weights_bytes
-                server = step.draft.server
-                position += (request_bytes(server, 2 * w.context) - request_bytes(server, w.context)) / w.context
             if room <= 0:
                 raise InputError(f"{model.name} does not fit on {hardware.title}: no memory is left for its cache")
             if position > 0:
@@ -339,7 +387,21 @@ def policy_of(
         reserve=w.reserve_output,
         whole_prompts=True,
         request_seconds=0.0 if engine is None else engine.figures.get("host.request", 0.0),
+        speculated=guess.tokens,
+        accepted=guess.accepted,
     )
+
+
+def adapters_bytes(server: Server, number: int, rank: int) -> Number:
+    """Bytes on a GPU of so many LoRA adapters of all linear layers, in the type of activations.
+
+    As vLLM sets them aside (docs.vllm.ai, LoRAConfig: max_loras, max_lora_rank): the part of each that stands beside a
+    product which GPUs divide is divided with it.
+    """
+    if not number:
+        return 0
+    layers = server.share(Load(1, 1, 1, decode=True)).layers
+    return number * server.on_a_stage(trainable_params(layers, Lora(rank, (ALL_LINEAR,)))) * server.size.Bx
 
 
 def _transfer(prompts: StepTime, decode: StepTime, layerwise: bool) -> Callable[[int], float]:
@@ -353,7 +415,7 @@ def _transfer(prompts: StepTime, decode: StepTime, layerwise: bool) -> Callable[
     share = (w.tp * w.pp) / at_once / (server.model.num_hidden_layers if layerwise else 1)
 
     def seconds(tokens: float) -> float | None:
-        each = request_bytes(server, tokens) * share
+        each = request_bytes(server, tokens, tokens) * share
         send = Collective("kv_send", "attention", 1, "send", each, 1, 2, apart, w.gpus_per_node, 1)
         found: float | None = collective_seconds(send, server.chip.links, server.efficiency)
         return found

@@ -23,6 +23,8 @@ from llmcost.ground.errors import InputError
 from llmcost.simulation.pool import Pool, Segment
 from llmcost.simulation.traffic import Request
 
+HOLDS = ("memory", "max_num_seqs", "chunk")  # what keeps requests from starting
+
 
 class Policy(NamedTuple):
     """What an engine's scheduler keeps to.
@@ -32,6 +34,7 @@ class Policy(NamedTuple):
     length. mixed: prompts run in the same step as decode. reserve: a request starts only if all its output has room.
     whole_prompts: a request starts only if all its prompt has room, not just the first piece.
     request_seconds: on the host before a request can start. caching: free blocks are found by what they hold.
+    host_blocks: of a second level in the host's memory; load_seconds: in which a token comes back from there.
     speculated: tokens that each decoding request has verified in a step beside its next one; accepted: tokens that it
     gets in a step on average, 1 without speculation.
     """
@@ -48,6 +51,8 @@ class Policy(NamedTuple):
     caching: bool = False
     speculated: int = 0
     accepted: float = 1.0
+    host_blocks: int = 0
+    load_seconds: float = 0.0
 
 
 class Served(NamedTuple):
@@ -89,7 +94,7 @@ class Served(NamedTuple):
 
 
 class Mix(NamedTuple):
-    """What runs in one step: arguments of a step's time, the pieces of prompts, and whether decode runs."""
+    """What runs in one step: arguments of a step's time, the pieces of prompts, and tokens that come from the host."""
 
     decoding: int
     context: float
@@ -97,6 +102,7 @@ class Mix(NamedTuple):
     tokens: float
     keys: float
     pieces: list[tuple[Running, int]]
+    loaded: int = 0
 
     def load(self) -> float:
         """Tokens that the step computes."""
@@ -143,8 +149,10 @@ class Scheduler:
         self.now = 0.0
         self.steps = self.preemptions = self.recomputed = self.asked = self.hits = 0
         self.busy = 0.0
+        self.held = dict.fromkeys(HOLDS, 0)  # steps in which a request that could start did not, by what held it back
         self.place, self._part = 0, 0.0  # tokens that decode has given to each request since the start
-        self.pool = Pool(policy.blocks, policy.caching)
+        self.pool = Pool(policy.blocks, policy.caching, policy.host_blocks if policy.caching else 0)
+        self.loaded = 0  # tokens that came back from the host
         self.waiting: deque[Running] = deque()
         self.prefilling: list[Running] = []  # in the order in which they started
         self.decoding: dict[int, Running] = {}  # by order of arrival, in the order in which they started
@@ -210,7 +218,7 @@ class Scheduler:
     def plan(self) -> Mix | None:
         """Who gets a token in the next step, and which pieces of prompts run; None where nothing can."""
         policy = self.policy
-        before = self.preemptions
+        before, loaded = self.preemptions, self.loaded
         self._join()
         alone = not policy.mixed and bool(self.prefilling or self._may_start())
         if not alone and self.decoding:
@@ -232,7 +240,8 @@ class Scheduler:
             return None
         each = tokens / prompts if prompts else 0
         keys = pairs / tokens + (each - 1) / 2 if tokens else 0
-        return Mix(decoding, self.tokens / decoding if decoding else 0, prompts, each, keys, pieces)
+        mean = self.tokens / decoding if decoding else 0
+        return Mix(decoding, mean, prompts, each, keys, pieces, self.loaded - loaded)
 
     def finish(self, mix: Mix, seconds: float) -> list[Served]:
         """The step is done: who has its last token."""
@@ -283,6 +292,7 @@ class Scheduler:
         pool = self.pool
         keep = max(0, min(keep, running.own))
         pool.give(running.own - keep)
+        pool.copy(_own(running, running.pinned), keep)
         running.kept = pool.keep((running, running.pinned), keep)
         while running.using:
             pool.leave(running.using.pop())
@@ -328,6 +338,9 @@ class Scheduler:
             now += 1
             pieces.append((running, piece))
             left -= piece
+        if self.waiting and self._may_start():
+            full = policy.most is not None and now >= policy.most
+            self.held["max_num_seqs" if full else "chunk" if start and left <= 0 else "memory"] += 1
         return pieces
 
     def _join(self) -> None:
@@ -345,20 +358,8 @@ class Scheduler:
     def _begin(self, running: Running, left: int) -> int:
         """Start a request with the tokens that are still cached: how many tokens of it run; 0 where it has no room."""
         policy, pool, block = self.policy, self.pool, self.policy.block
-        hits, using, back = 0, [], 0
-        if pool.caching:
-            most = (running.target - 1) // block  # the last token is always computed
-            for name, first, end in _spans(running.request, block):
-                segment = pool.segments.get(name)
-                if segment is None or not segment.cached:
-                    break
-                hits = min(most, first + min(segment.cached, end - first))
-                using.append(segment)
-                if segment.cached < end - first:
-                    break
-            if running.kept is not None and running.kept.name == (running, hits):  # its own blocks follow those
-                back = min(running.kept.cached, most - hits)
-        computed = (hits + back) * block
+        hits, using, back, loaded = self._found(running) if pool.caching else (0, [], 0, 0)
+        computed = (hits + back + loaded) * block
         piece = min(left, running.target - computed)
         tokens = self._tokens(running, computed + piece)
         enough = running.target if policy.whole_prompts else tokens
@@ -374,6 +375,7 @@ class Scheduler:
             pool.give(taken - back)
             running.own = back
         running.kept = None
+        self.loaded += loaded * block
         running.computed = computed
         if running.scheduled < 0:
             running.cached = computed
@@ -383,6 +385,33 @@ class Scheduler:
             self.recomputed += running.target - computed
         self._room(running, computed + piece)
         return piece
+
+    def _found(self, running: Running) -> tuple[int, list[Segment], int, int]:
+        """Blocks of a request that starts: shared ones, their segments, its own from before, and those on the host."""
+        pool, block = self.pool, self.policy.block
+        hits, using, back, loaded = 0, [], 0, 0
+        most = (running.target - 1) // block  # the last token is always computed
+        for name, first, end in _spans(running.request, block):
+            segment = pool.segments.get(name)
+            if segment is None or not segment.cached:
+                break
+            hits = min(most, first + min(segment.cached, end - first))
+            using.append(segment)
+            if segment.cached < end - first:
+                break
+        if running.kept is not None and running.kept.name == (running, hits):  # its own blocks follow those
+            back = min(running.kept.cached, most - hits)
+        if pool.host_blocks:
+            loaded = max(0, self._on_host(running, hits, most) - back)
+        return hits, using, back, loaded
+
+    def _on_host(self, running: Running, hits: int, most: int) -> int:
+        """Blocks behind `hits` of them that the host has, up to `most` in all: of shared beginnings, or its own."""
+        at = hits
+        for name, first, end in _spans(running.request, self.policy.block):
+            if first <= at < end:
+                at = max(at, min(most, first + min(end - first, self.pool.on_host(name))))
+        return max(at - hits, min(most - hits, self.pool.on_host(_own(running, hits))))
 
     def _tokens(self, running: Running, tokens: int) -> int:
         """Tokens that a request needs room for to have so many computed."""
@@ -419,6 +448,7 @@ class Scheduler:
             grown = full - segment.cached
             if grown > 0 and running.own >= grown and running.pinned == first + segment.cached:
                 segment.cached = full
+                pool.copy(name, full)
                 running.own -= grown
                 running.pinned += grown
             if running.pinned < first + full:
@@ -481,6 +511,11 @@ class Scheduler:
             *(running.request, running.arrival, running.scheduled, running.first, self.now),
             *(running.cached, self.number, running.order, self.policy.request_seconds),
         )
+
+
+def _own(running: Running, pinned: int) -> tuple[str, int, int]:
+    """What the host knows a request's own blocks by, which stand behind so many shared ones."""
+    return "request", running.order, pinned
 
 
 def _spans(request: Request, block: int) -> list[tuple[object, int, int]]:

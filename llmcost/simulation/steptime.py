@@ -12,29 +12,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llmcost.ground.algebra import Number, present
+from llmcost.ground.algebra import Number
 from llmcost.ground.compiling import compiled
-from llmcost.ground.errors import InputError, check_word
+from llmcost.ground.errors import InputError
 from llmcost.ground.recording import Tape
-from llmcost.model.architecture import Pass, forward
+from llmcost.model.architecture import Pass
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.pipeline import Server, Stages, in_flight
+from llmcost.parallel.pipeline import Server, in_flight
 from llmcost.serving.batching import join
-from llmcost.serving.estimate import machine_of, server_of, workload_of
+from llmcost.serving.estimate import workload_of
 from llmcost.serving.options import Options, Workload
+from llmcost.serving.server import machine_of, server_of, speculation_of
 from llmcost.specs.hardware import HardwareSpec
 
-DRAFTS = ("mtp", "ngram")
 DECODE, PROMPTS = ("decoding", "context"), ("prompts", "tokens", "keys")
 
 
 class StepTime:
     """Seconds of a step of one replica, on all of its GPUs, under the engine and in the layout of some options.
 
-    With `--dp`, a replica is a data-parallel rank. speculated: tokens that each decoding sequence has verified beside
-    its next one. draft: what guesses them: "mtp" (a layer of the model's own with the LM head, run once a token),
-    "ngram" (the text so far, in no time), or another model's StepTime.
+    With `--dp`, a replica is a data-parallel rank. With `--speculate`, each decoding sequence has guessed tokens
+    verified beside its next one; the time in which they are guessed is part of the step.
 
     Raises InputError where the options contradict the model, or a figure of the GPU is not known.
     """
@@ -44,19 +43,13 @@ class StepTime:
         model: ModelSpec,
         hardware: HardwareSpec,
         options: Options = Options(),  # noqa: B008
-        speculated: int = 0,
-        draft: str | StepTime = "mtp",
     ) -> None:
-        if isinstance(draft, str):
-            check_word("--draft", draft, DRAFTS)
-        if model.encoder is not None:
-            why = "an encoder and a decoder: its steps of continuous batching are not counted; estimate has a batch"
-            raise InputError(f"{model.name}: {why}")
+        options.refuse_alone()
         self.workload: Workload = workload_of(model, hardware, options)
         server = server_of(model, *machine_of(hardware, self.workload), self.workload)
         self.server: Server = server._replace(filled=1)
         self.ranks: int = server.layout.expert_ranks()  # that share experts, and step together
-        self.speculated, self.draft = speculated, draft
+        self.guess = speculation_of(hardware, self.workload)
         self._functions: dict[tuple[str, ...], Callable[..., float]] = {}
         if self._seconds({"decoding": 1, "context": 1}) is None:
             raise InputError(f"{hardware.title}: no source gives all figures that a step's time takes")
@@ -80,17 +73,16 @@ class StepTime:
         if prompts:
             if decoding:
                 function = self._function((*DECODE, *PROMPTS, *names))
-                return function(decoding, context, prompts, tokens, keys, *values) + self._guessing(decoding, context)
+                return function(decoding, context, prompts, tokens, keys, *values)
             return self._function((*PROMPTS, *names))(prompts, tokens, keys, *values)
         if not decoding:
             return 0.0
-        return self._function((*DECODE, *names))(decoding, context, *values) + self._guessing(decoding, context)
+        return self._function((*DECODE, *names))(decoding, context, *values)
 
-    def _guessing(self, decoding: float, context: float) -> float:
-        """Seconds in which tokens are guessed, where another model does that."""
-        if isinstance(self.draft, str) or not self.speculated:
-            return 0.0
-        return self.speculated * self.draft(decoding, context)
+    def _of_the_prompt(self) -> Number:
+        """The share of a request's context that its prompt has on average, which an encoder reads."""
+        w = self.workload
+        return w.prompt / (w.prompt + (w.output or 0) / 2)
 
     def _function(self, sizes: tuple[str, ...]) -> Callable[..., float]:
         """The function of these sizes, made when it is first needed."""
@@ -108,12 +100,11 @@ class StepTime:
         parts: list[tuple[Pass, Load]] = []
         guessing: Number = 0
         if "decoding" in sizes:
-            new = 1 + self.speculated
-            load = Load(decoding / passes, new, sizes["context"] + new, decode=True)
-            parts.append((forward(server.model, server.size, load, new), load))
-            if self.speculated and self.draft == "mtp":
-                one = Load(decoding / passes, 1, sizes["context"] + 1, decode=True)
-                guessing = _mtp_seconds(server, server.times(server.share(one), one))
+            new = self.guess.new
+            read = 0 if server.model.encoder is None else sizes["context"] * self._of_the_prompt()
+            load = Load(decoding / passes, new, sizes["context"] + new, decode=True, memory=read)
+            parts.append((server.whole(load), load))
+            guessing = self.guess.seconds(server, decoding, sizes["context"] + 1, passes)
         if "prompts" in sizes:
             load = Load(sizes["prompts"] / passes, sizes["tokens"], sizes["keys"])
             parts.append((server.whole(load), load))
@@ -125,11 +116,4 @@ class StepTime:
         if stages is None or guessing is None:
             return None
         seconds = server.with_host(stages.round(passes), decoding + sizes.get("prompts", 0))
-        return seconds + self.speculated * guessing if present(guessing) else seconds
-
-
-def _mtp_seconds(server: Server, stages: Stages | None) -> Number:
-    """Seconds in which a layer with the LM head guesses one token of each sequence."""
-    if stages is None:
-        return None
-    return stages.first + stages.layers / server.model.num_hidden_layers + stages.last
+        return seconds + guessing if self.guess.tokens else seconds

@@ -86,7 +86,7 @@ def test_every_field_declares_an_option_and_every_size_has_a_letter_and_a_meanin
 
 def test_the_letters_of_a_formula_are_those_that_options_declare():
     asked = Options(batch=3, prompt=500, output=50, chunk=64, concurrency=9, tp=2, pp=2, dp=2, ep=2)
-    asked = asked._replace(rate=0.5, requests=99, max_num_seqs=64, free_memory_fraction=0.9)
+    asked = asked._replace(rate=0.5, requests=99, max_num_seqs=64, free_memory_fraction=0.9, prefix_hit=0.5)
     w = symbolic_options(workload_of(load_model("mixtral-8x7b"), H100, asked))
     for name, option in declared(Options).items():
         if option.letter:
@@ -100,7 +100,7 @@ def test_a_workload_is_the_options_with_every_default_filled_in():
     assert {name for name in Options._fields if getattr(w, name) is None} == {
         *("output", "concurrency", "max_num_seqs", "rate", "requests", "engine"),  # not asked for
         *("images", "image_size", "audio", "offload", "host"),
-        *("free_memory_fraction", "head_dtype", "link"),
+        *("free_memory_fraction", "head_dtype", "link", "prefix_hit", "speculate"),
         "profile",  # the GPU's own
     }
     assert workload_of(LLAMA, H100, w) == w

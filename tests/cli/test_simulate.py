@@ -162,11 +162,11 @@ def test_more_replicas_than_can_be_simulated_are_refused_at_once(cli):
             "--burstiness 2: the shape of the gaps at a rate; give --rate too",
         ),
         (("--concurrency", "5", "--timeline"), "--timeline: it is part of the JSON document; give --json too"),
-        (("--rate", "5", "--accept", "0.5"), "--accept: it changes nothing alone; give --speculate too"),
+        (("--rate", "5", "--accept", "0.5"), "--accept 0.5: it changes nothing alone; give --speculate too"),
         (("--rate", "5", "--lengths", "azure-conv", "--range-ratio", "0.5"), "--range-ratio 0.5: of --prompt and"),
         (("--trace", "nowhere.csv", "--output", "5"), "--trace and --output: the trace says what requests have"),
         (("--rate", "5", "--price", "-1"), "--price -1: dollars a GPU-hour, from 0 on"),
-        (("--rate", "5", "--engine", "vllm,sglang"), "one value here; lists are for llmcost sweep and llmcost compare"),
+        (("--rate", "5", "--dtype", "bf16,fp16"), "one value here; lists are for llmcost"),
         (("--rate", "5", "--engine", "torchtitan"), "--engine torchtitan: this engine trains: it is for llmcost train"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import llmcost
 from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
 from llmcost.search.plan_serving import ServingQuestion, plan_serving, serve, spreads
@@ -207,3 +208,12 @@ def test_no_layout_has_more_requests_in_flight_than_its_engine_runs_at_a_time():
     assert all(each.max_concurrency > 256 for each in best)
     fewer = plan_serving(asked("llama3-8b", gpus=8, options=options._replace(max_num_seqs=4)), top=5).best
     assert {each.concurrency for each in fewer} == {4}
+
+
+def test_how_many_tokens_to_guess_is_found_and_each_is_what_it_is_alone():
+    asked = {"gpus": 4, "tpot": 30, "draft": "ngram", "accept": 0.7, "top": 100}
+    alone = [llmcost.plan_serving("llama3.1-8b", "h100", **asked, speculate=k).best for k in (1, 4)]
+    both = llmcost.plan_serving("llama3.1-8b", "h100", **asked, speculate=[1, 4]).best
+    assert sorted(map(str, both)) == sorted(map(str, [*alone[0], *alone[1]]))
+    assert both[0].tokens_per_s_per_gpu == max(found[0].tokens_per_s_per_gpu for found in alone)
+    assert {each.speculate for each in both} == {1, 4}

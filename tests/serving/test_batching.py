@@ -1,5 +1,7 @@
 """A mix of requests under continuous batching: what its steps have in them, and where it must agree with the rest."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,6 +23,7 @@ from llmcost.serving.batching import Tokens, joined
 from llmcost.serving.estimate import evaluate, prompt_is_context, workload_of
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves
+from llmcost.serving.speculation import accepted_tokens
 
 H100, LLAMA = load_hardware("h100-sxm"), load_model("llama3.1-8b")
 REACHED = efficiency_for(H100, None, "bf16", "bf16")
@@ -356,3 +359,41 @@ def test_a_job_on_more_ranks_than_it_may_have_in_flight_runs_no_faster_than_a_st
     stream, job = (estimate(LLAMA, H100, Options(**asked, **more)).serving for more in ({}, {"requests": 1000}))
     assert job.expected.requests_per_s == pytest.approx(stream.expected.requests_per_s)
     assert job.expected.requests_per_s <= job.limit.requests_per_s
+
+
+@pytest.mark.parametrize(("tokens", "accept", "given"), [(1, 0.5, 1.5), (3, 0.8, 2.952), (4, 1, 5), (4, 0, 1)])
+def test_a_step_gives_the_tokens_up_to_the_first_wrong_guess(tokens, accept, given):
+    """1 + A + … + Aᴷ: the k-th guess counts if it and all before it are right."""
+    assert accepted_tokens(tokens, accept) == pytest.approx(given)
+
+
+def test_guesses_that_are_always_wrong_cost_time_and_give_nothing():
+    options = Options(concurrency=16, prompt=1000, output=200)
+    plain, wrong = (
+        estimate(LLAMA, H100, each).serving.expected for each in (options, options._replace(speculate=3, accept=0.0))
+    )
+    assert wrong.output_tokens_per_s < plain.output_tokens_per_s
+
+
+def test_a_shared_beginning_is_held_once_and_not_computed():
+    options = Options(concurrency=10_000, prompt=1600, output=400)
+    plain, shared = (estimate(LLAMA, H100, each).serving for each in (options, options._replace(prefix_hit=0.5)))
+    own = 1600 + 200 + 7.5  # tokens of a request on average, half of the last page empty
+    assert shared.max_concurrency == pytest.approx(plain.max_concurrency * own / (own - 800), rel=0.01)
+    assert shared.expected.output_tokens_per_s > plain.expected.output_tokens_per_s
+    none = estimate(LLAMA, H100, options._replace(prefix_hit=0.0)).serving
+    assert none.expected.output_tokens_per_s == pytest.approx(plain.expected.output_tokens_per_s)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Options(speculate=2), "--speculate 2: of a mix of requests"),
+        (Options(prefix_hit=0.5), "--prefix-hit 0.5: of a mix of requests"),
+        (Options(rate=1.0, output=9, draft="ngram"), "--draft ngram: it changes nothing alone"),
+        (Options(rate=1.0, output=9, prefix_hit=1.5), "a share from 0 to 1"),
+    ],
+)
+def test_what_is_guessed_or_cached_is_of_a_mix(options, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        estimate(LLAMA, H100, options)

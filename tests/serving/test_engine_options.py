@@ -11,8 +11,9 @@ from llmcost.machine.process import SERVING_COMMUNICATORS, SERVING_CONTEXT
 from llmcost.search.sweep import Sweep
 from llmcost.serving.batching import TOGETHER
 from llmcost.serving.estimate import estimate as at_shares
-from llmcost.serving.estimate import machine_of, server_of, workload_of
+from llmcost.serving.estimate import workload_of
 from llmcost.serving.results import leaves
+from llmcost.serving.server import machine_of, server_of
 from llmcost.specs.catalog import shipped
 
 A100, H100, LLAMA = load_hardware("a100-80gb-sxm"), load_hardware("h100-sxm"), load_model("llama3-8b")

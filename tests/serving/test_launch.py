@@ -12,7 +12,7 @@ import yaml
 from llmcost import estimate, load_hardware, load_model
 from llmcost.ground.errors import SpecError
 from llmcost.serving.launch import launch_of, log_of
-from llmcost.serving.launch_figures import Asked, Speculation, figures_of, logged
+from llmcost.serving.launch_figures import Asked, figures_of, logged
 from llmcost.specs.catalog import load_engine, names, shipped
 from llmcost.specs.engine import engine_from
 from llmcost.specs.engine_command import FIGURES, LOGGED
@@ -22,13 +22,14 @@ HERE = Path(__file__).resolve().parent
 PARSERS = json.loads((HERE / "engine_flags.json").read_text("utf-8"))  # flags that each engine's parser knows
 ENGINES = [name for name in names("hardware/engines") if load_engine(name).command is not None]
 GPU = "h200"
+ONE_AT_A_TIME = {"concurrency": 1, "output": 1024}
 
 
-def asked(model, engine, hw=None, speculation=None, **options):
+def asked(model, engine, hw=None, **options):
     """A workload under an engine, ready to be launched."""
     hw = hw or ("m3-ultra" if engine == "mlx" else GPU)
     e = estimate(model, hw, engine=engine, **options)
-    return Asked(load_model(model), load_hardware(hw), e.workload, e.memory, model, speculation)
+    return Asked(load_model(model), load_hardware(hw), e.workload, e.memory, model)
 
 
 def launched(*given, **options):
@@ -137,23 +138,34 @@ def test_sglangs_static_fraction_is_weights_and_cache_over_what_the_context_leav
     ("engine", "draft", "flags"),
     [
         ("vllm", "mtp", {"--speculative-config": {"method": "mtp", "num_speculative_tokens": 3}}),
-        ("vllm", 'a "b"', {"--speculative-config": {"model": 'a "b"', "num_speculative_tokens": 3}}),
+        (
+            *("vllm", 'a "b".yaml'),
+            {"--speculative-config": {"model": 'a "b".yaml', "num_speculative_tokens": 3}},
+        ),
         ("sglang", "mtp", {"--speculative-algorithm": "NEXTN", "--speculative-num-draft-tokens": "4"}),
-        ("sglang", "x", {"--speculative-algorithm": "STANDALONE", "--speculative-draft-model-path": "x"}),
+        (
+            *("sglang", "llama3.2-1b"),
+            {
+                "--speculative-algorithm": "STANDALONE",
+                "--speculative-draft-model-path": "meta-llama/Llama-3.2-1B",
+            },
+        ),
         ("llama.cpp", "ngram", {"--spec-type": "ngram-simple", "--spec-ngram-simple-size-m": "3"}),
     ],
 )
-def test_speculation_is_told_in_the_engines_words(engine, draft, flags):
-    guess = Speculation(3, draft, draft in ("mtp", "ngram"))
-    typed = words(launched("qwen3-8b", engine, speculation=guess).command)
+def test_speculation_is_told_in_the_engines_words(engine, draft, flags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    of_ones_own = (HERE.parent.parent / "models" / "llama3.2-1b.yaml").read_text("utf-8")
+    Path('a "b".yaml').write_text(of_ones_own.replace("https://huggingface.co", "https://example.org"), "utf-8")
+    typed = words(launched("qwen3-8b", engine, **ONE_AT_A_TIME, speculate=3, draft=draft).command)
     told = {flag: json.loads(typed[flag]) if isinstance(value, dict) else typed[flag] for flag, value in flags.items()}
     assert told == flags
 
 
 def test_settings_without_a_flag_go_into_a_file_that_the_command_names(tmp_path):
     """TensorRT-LLM: the line that writes the file is run by a shell, and what it wrote is YAML."""
-    guess = Speculation(2, "mtp")
-    found = launched("deepseek-v3", "trtllm", tp=8, dp=2, ep=16, kv_dtype="fp8", cuda_graphs=False, speculation=guess)
+    spread = {"tp": 8, "dp": 2, "ep": 16, "kv_dtype": "fp8", "cuda_graphs": False}
+    found = launched("deepseek-v3", "trtllm", **spread, **ONE_AT_A_TIME, speculate=2)
     subprocess.run(["/bin/sh", "-c", found.lines[0]], cwd=tmp_path, check=True)
     written = yaml.safe_load((tmp_path / words(found.command)["--config"]).read_text("utf-8"))
     assert written == {

@@ -18,9 +18,10 @@ from llmcost.model.sizes import Load, element_bytes
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server, Stages, schedule, two_of
 from llmcost.parallel.rules import broken, layout_of, shape_of
-from llmcost.serving.estimate import evaluate, prompt_is_context, server_of, workload_of
+from llmcost.serving.estimate import evaluate, prompt_is_context, workload_of
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves
+from llmcost.serving.server import server_of
 
 H100, LLAMA, MIXTRAL = load_hardware("h100-sxm"), load_model("llama3.1-8b"), load_model("mixtral-8x7b")
 REACHED = efficiency_for(H100, None, "bf16", "bf16")

@@ -1,5 +1,6 @@
 """Replicas side by side: nothing is lost, routers keep to their rules, ranks that share experts wait for each other."""
 
+import itertools
 from itertools import count
 
 import pytest
@@ -144,6 +145,33 @@ def test_what_was_least_recently_used_is_lost_first():
     policy = Policy(None, None, 8, caching=True)  # room for two beginnings
     done = serve(Cluster(pool(1, policy)), [asked(n, name) for n, name in enumerate("abacab")])
     assert [each.cached for each in done] == [0, 0, 48, 0, 48, 0]  # the last block's last token is computed again
+
+
+def test_what_the_gpu_has_lost_comes_back_from_the_host_in_the_time_of_its_link():
+    def asked(at, name):
+        return Request(at, 64, 1, 0, ((name, 64),))
+
+    policy = Policy(None, None, 8, caching=True, host_blocks=12, load_seconds=0.001)  # room for three beginnings
+    cluster = Cluster(pool(1, policy))
+    done = serve(cluster, [asked(n, name) for n, name in enumerate("abcabcd")])
+    assert [each.cached for each in done] == [0, 0, 0, 48, 48, 48, 0]
+    assert cluster.replicas()[0].loaded == 3 * 48
+    assert done[3].ttft == pytest.approx(step_seconds(0, 0, 1, 16, 64) + 48 * 0.001)
+    assert cluster.replicas()[0].pool.hosted_blocks == 12
+
+
+@settings(deadline=None, max_examples=60)
+@given(requests_, st.integers(0, 30), st.booleans())
+def test_with_a_host_nothing_is_lost_and_it_never_holds_more_than_it_may(requests, host_blocks, shared):
+    names = itertools.cycle("ab")
+    if shared:
+        requests = [each._replace(prefix=((next(names), each.prompt // 2),)) for each in requests]
+    cluster = Cluster(pool(2, Policy(64, 8, 20, caching=True, host_blocks=host_blocks, load_seconds=1e-4)))
+    done = serve(cluster, requests)
+    assert sorted(each.request.line for each in done) == list(range(len(requests)))
+    for rank in cluster.replicas():
+        assert rank.pool.free == 20
+        assert 0 <= rank.pool.hosted_blocks <= host_blocks
 
 
 def test_the_next_step_is_that_of_the_unit_that_is_least_far_of_equal_ones_the_first():

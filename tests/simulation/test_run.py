@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import random
 import tracemalloc
+from statistics import fmean, pstdev
 
 import pytest
 
@@ -11,6 +13,7 @@ from llmcost.ground.errors import InputError
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
 from llmcost.simulation.chrome_trace import ChromeTrace
+from llmcost.simulation.histograms import LogNormal
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.run import Run
 from llmcost.specs.catalog import load_hardware, load_model
@@ -35,6 +38,11 @@ def middle_rate(run, output):
         ("qwen3-30b-a3b", "h100", Options(concurrency=64, prompt=1024, output=512, tp=2)),
         ("llama3.3-70b", "h100", Options(concurrency=64, prompt=1024, output=512, tp=4)),
         ("llama3.3-70b", "h100", Options(concurrency=64, prompt=1024, output=512, pp=4)),
+        ("llama3.1-8b", "h100", Options(concurrency=32, prompt=1024, output=512, engine="vllm", speculate=3)),
+        ("llama3.1-8b", "h100", Options(concurrency=32, prompt=1024, output=512, engine="sglang", speculate=3)),
+        ("llama3.1-8b", "h100", Options(concurrency=16, prompt=1024, output=512, speculate=3, draft="llama3.2-1b")),
+        ("llama3.1-8b", "h100", Options(concurrency=32, prompt=2048, output=256, engine="vllm", prefix_hit=0.75)),
+        ("llama3.1-8b", "h100", Options(concurrency=32, prompt=8192, output=256, prefix_hit=0.5, speculate=2)),
     ],
 )
 def test_throughput_at_fixed_lengths_is_that_of_the_steady_state(model, hardware, options):
@@ -102,13 +110,13 @@ def test_more_replicas_answer_more_and_a_draft_model_answers_sooner():
 
 def test_verified_tokens_cost_more_than_a_step_and_less_than_as_many_steps():
     plain = StepTime("llama3.1-8b", "h100")
-    verified = StepTime("llama3.1-8b", "h100", speculated=3, draft="ngram")
-    guessed = StepTime("llama3.1-8b", "h100", speculated=3)  # by a layer of its own, three times
-    drafted = StepTime("llama3.1-8b", "h100", speculated=3, draft=plain)
+    verified = StepTime("llama3.1-8b", "h100", speculate=3, draft="ngram")
+    guessed = StepTime("llama3.1-8b", "h100", speculate=3)  # by a layer of its own, three times
+    drafted = StepTime("llama3.1-8b", "h100", speculate=3, draft="llama3.1-8b")
     assert plain(64, 1000) < verified(64, 1000) < guessed(64, 1000) < 4 * plain(64, 1000)
     assert drafted(64, 1000) == pytest.approx(verified(64, 1000) + 3 * plain(64, 1000))
-    with pytest.raises(InputError, match="--draft eagle"):
-        StepTime("llama3.1-8b", "h100", speculated=3, draft="eagle")
+    with pytest.raises(InputError, match="unknown model 'eagle'"):
+        StepTime("llama3.1-8b", "h100", speculate=3, draft="eagle")
 
 
 def test_keys_and_values_are_sent_over_the_links_of_the_spec():
@@ -182,15 +190,65 @@ def test_a_long_run_takes_memory_for_its_times_alone():
         ({"rate": 1, "prefill_gpus": 1, "decode_gpus": 1, "dp": 2}, "leave --gpus and --dp away"),
         ({"rate": 1, "prompt": 200_000, "output": 1}, "the model takes 131,072"),
         ({"rate": 1, "kv_tokens": 160}, "takes 80 blocks of the cache, which has 10"),
-        ({"rate": 1, "accept": 2.0}, "a share from 0 to 1"),
+        ({"rate": 1, "speculate": 1, "accept": 2.0}, "a share from 0 to 1"),
         ({"rate": 1, "speculate": 16}, "at most 15"),
         ({"rate": 1, "router": "random"}, "--router random"),
         ({"rate": 1, "lengths": "mine"}, "--lengths mine"),
+        ({"rate": 1, "lengths": "azure-conv", "log_normal": 1.0}, "it draws the lengths, --log-normal too"),
+        ({"rate": 1, "log_normal": 1.0, "range_ratio": 0.5}, "leave --log-normal out"),
+        ({"rate": 1, "log_normal": 0.0}, "--log-normal 0: a number above 0"),
+        ({"rate": 1, "adapter_rank": 8}, "give --adapters too"),
+        ({"rate": 1, "adapters": 2, "kv_tokens": 9000}, "leave one of them out"),
+        ({"rate": 1, "adapters": 2000}, "no memory is left for its cache"),
+        ({"rate": 1, "host_link": "pcie5"}, "give --kv-host too"),
+        ({"rate": 1, "kv_host": 9.0}, "what joins NVIDIA H100 SXM5 80GB to its host"),
+        ({"rate": 1, "kv_host": 9.0, "host_link": "pcie5", "prefix_caching": False}, "--no-prefix-caching"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_words(chosen, said):
     with pytest.raises(InputError, match=said):
         simulate("llama3.1-8b", "h100", **chosen)
+
+
+def test_adapters_take_their_bytes_from_the_cache():
+    """All linear layers of 32: q, k, v, o, gate, up, down; rank 64, 2 bytes; a token of the cache takes 131,072 B."""
+    sizes = [(4096, 4096), (4096, 1024), (4096, 1024), (4096, 4096), (4096, 14336), (4096, 14336), (14336, 4096)]
+    taken = 8 * 32 * 64 * sum(k + n for k, n in sizes) * 2 / 131_072
+    asked = {"rate": 1, "requests": 2, "engine": "vllm"}
+    plain = simulate("llama3.1-8b", "h100", **asked).kv_tokens
+    held = simulate("llama3.1-8b", "h100", **asked, adapters=8, adapter_rank=64).kv_tokens
+    assert plain - held == pytest.approx(taken, abs=16)
+
+
+def test_what_bound_each_phase_is_told():
+    free = simulate("llama3.1-8b", "h100", rate=1, requests=20).limited_by
+    assert free == ("compute", "memory bandwidth", None)
+    full = simulate("llama3.1-8b", "h100", concurrency=64, requests=128, kv_tokens=10_000).limited_by
+    assert full.requests == "memory"
+    few = simulate("llama3.1-8b", "h100", concurrency=64, requests=128, max_num_seqs=4).limited_by
+    assert few.requests == "max_num_seqs"
+
+
+def test_log_normal_lengths_have_the_mean_and_the_spread_that_are_asked_for():
+    drawn = random.Random(1)
+    lengths = [LogNormal(1000, 200, 0.5).draw(drawn) for _ in range(20_000)]
+    for mean, seen in zip((1000, 200), zip(*lengths, strict=True), strict=True):
+        assert fmean(seen) == pytest.approx(mean, rel=0.02)
+        assert pstdev(seen) == pytest.approx(0.5 * mean, rel=0.05)
+
+
+def test_an_encoder_decoder_goes_at_the_pace_of_its_steady_state(tmp_path):
+    """Lengths from 80 % on: the mean is 90 % of what is asked; requests do not go on in step with each other."""
+    config = {"model_type": "t5", "d_model": 1024, "d_kv": 64, "d_ff": 2816, "num_layers": 24, "num_heads": 16}
+    config |= {"vocab_size": 32128, "feed_forward_proj": "gated-gelu", "is_encoder_decoder": True, "n_positions": 512}
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    model, chip = load_model(str(tmp_path / "config.json")), load_hardware("h100")
+    steady = estimate(model, chip, Options(concurrency=16, prompt=360, output=90)).serving.expected
+    options = Options(concurrency=16, prompt=400, output=100, requests=400)
+    run = simulate(model, chip, options, range_ratio=0.8)
+    assert run.output_tokens_per_s == pytest.approx(steady.output_tokens_per_s, rel=0.03)
+    with pytest.raises(InputError, match="the model takes 512 in and 512 out"):
+        simulate(model, chip, options._replace(prompt=600))
 
 
 def test_a_model_that_does_not_fit_is_refused():

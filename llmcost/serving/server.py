@@ -1,0 +1,81 @@
+"""What runs a workload: the chip's figures, the shares that kernels reach, the layout; and what guesses tokens."""
+
+from __future__ import annotations
+
+from llmcost.ground.algebra import named
+from llmcost.machine.chip import Chip, chip_of
+from llmcost.machine.defaults import Launch
+from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.reached import efficiency_for
+from llmcost.model.operators.routing import routing_of
+from llmcost.model.sizes import ElementBytes, element_bytes
+from llmcost.model.spec import ModelSpec
+from llmcost.parallel.layout import Layout
+from llmcost.parallel.pipeline import Server, filled, rank_share
+from llmcost.serving.encoding import states_of
+from llmcost.serving.offloading import host_side, offload_of
+from llmcost.serving.options import Workload
+from llmcost.serving.speculation import WAYS, Speculation, accepted_tokens
+from llmcost.specs.catalog import load_engine, load_model
+from llmcost.specs.hardware import HardwareSpec, joined_by
+
+
+def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes, Chip, Efficiency]:
+    """What times rest on besides the model and the sizes: bytes of elements, the chip's figures, shares reached.
+
+    Raises SpecError or InputError for a profile that cannot be used.
+    """
+    engine = None if w.engine is None else load_engine(w.engine)
+    if hardware is not None:
+        hardware = joined_by(hardware, w.link)
+    chip = chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype, w.weight_dtype)
+    if hardware is not None and w.offload is not None:
+        chip = chip._replace(beside=host_side(hardware, w, engine, started(w)))
+    return (
+        element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
+        chip,
+        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, started(w), engine, w.kv_dtype),
+    )
+
+
+def started(w: Workload) -> Launch:
+    """How the engine starts kernels, in the word of their shares and gaps."""
+    return "graph" if w.cuda_graphs else "stream"
+
+
+def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Efficiency, w: Workload) -> Server:
+    """What runs the passes of a workload, in its layout, with its batch spread over the data-parallel ranks."""
+    if w.weight_dtype != model.weight_format:
+        model = model.without_formats()
+    layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
+    share = filled(w.batch, rank_share(w.batch, w.dp), layout)
+    model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
+    return Server(model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w))
+
+
+def speculation_of(hardware: HardwareSpec | None, w: Workload) -> Speculation:
+    """What a workload guesses in a step. A small model runs in the layout of the large one, without its stages.
+
+    Its weights are in its own format, whatever the model's are in.
+    """
+    if not w.speculate:
+        return Speculation()
+    accepted = named("tokens_a_step", accepted_tokens(w.speculate, w.accept))
+    if w.draft in WAYS:
+        return Speculation(w.speculate, accepted, w.draft)
+    model = load_model(w.draft)
+    weights = model.weight_format or w.dtype
+    w = w._replace(
+        weight_dtype=weights,
+        head_dtype=None,
+        offload=None,
+        host=None,
+        gpus=w.tp,
+        pp=1,
+        dp=1,
+        ep=1,
+        batch=1,
+        prompt=1,
+    )
+    server = server_of(model, *machine_of(hardware, w), w)
+    return Speculation(int(w.speculate), accepted, server._replace(filled=1), weights)
