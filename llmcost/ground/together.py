@@ -84,7 +84,7 @@ def _connected(kind: str, address: str) -> Iterator[None]:
         from distributed import Client
 
         try:
-            client = Client(address, timeout="10s")
+            client = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:  # a timeout is an OSError
             raise InputError(f"--cluster {kind}:{address}: no Dask scheduler answers there: {error}") from None
         with client, parallel_config(backend="dask"):
