@@ -166,7 +166,10 @@ def test_a_gpu_without_a_peak_is_refused(cli):
             "either --tokens-per-s, or --mfu or --tflops and its --convention, or --log",
         ),
         (["--mfu", 0.4], "either --tokens-per-s, or --mfu or --tflops and its --convention, or --log"),
-        (["--tokens-per-s", 1, "--convention", "palm"], "either --tokens-per-s, or --mfu or --tflops and its --convention, or --log"),
+        (
+            ["--tokens-per-s", 1, "--convention", "palm"],
+            "either --tokens-per-s, or --mfu or --tflops and its --convention, or --log",
+        ),
         (["--mfu", 0.4, "--convention", "palmer"], "--convention palmer: one of llmcost, 6n,"),
         (["--mfu", 1.4, "--convention", "palm"], "--mfu 1.4: a share of 1"),
         (["--tflops", 420], "give --convention too"),
