@@ -102,7 +102,7 @@ def utilizations(
     """
     read = None if log is None else _read(log, throughput, printed, tflops)
     if read is None and gpus is not None:
-        raise InputError(f"--gpus {gpus}: only a --log is of several GPUs; all else here is of one")
+        raise InputError(f"--gpus {gpus}: a throughput of a GPU alone is asked about; several are for --log")
     if read is not None and seq is None:
         seq = read.seq
     w = workload_of(model, hardware, Options(context=sequence_of(model, seq), dtype=dtype, weight_dtype="bf16"))
