@@ -17,7 +17,6 @@ from llmcost.report.tables import Alarm, Table
 from llmcost.search.prices import Cost
 from llmcost.serving.options import DEGREES, IMAGE_SIZE, Workload
 from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Offloaded, Serving, leaves
-from llmcost.serving.speculation import accepted_tokens
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
@@ -445,8 +444,7 @@ def _guessed(w: Workload) -> str:
         parts.append(f"{w.prefix_hit:.0%} of each prompt in the cache")
     if w.speculate:
         of = {"mtp": "by a layer of the model's own", "ngram": "from the text"}.get(w.draft, f"by {w.draft}")
-        each = accepted_tokens(w.speculate, w.accept)
-        parts.append(f"{counted(w.speculate, 'token')} guessed {of}, {significant(each)} a step")
+        parts.append(f"{counted(w.speculate, 'token')} guessed {of}, each right in {w.accept:.0%} of cases")
     return "".join(f", {part}" for part in parts)
 
 

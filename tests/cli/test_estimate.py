@@ -811,7 +811,7 @@ MISFITS = [
     ["llama3.1-8b", "--hw", "rtx4090", "-c", "60k"],
     ["llama3.1-405b", "--hw", "h100", "--tp", 4],
     ["mixtral-8x7b", "--hw", "l40s", "--prompt", "1k", "--output", 99, "--concurrency", 4],
-    ["llama3-8b", "--hw", "m1"],
+    ["llama3-8b", "--hw", "m3"],
     ["mixtral-8x7b", "--hw", "rtx4090", "--engine", "llama.cpp", "--dtype", "q4_k_m"],
     ["llama3-70b", "--hw", "rtx4090", "--offload", "layers:20", "--host", "epyc-9654"],
 ]
@@ -950,8 +950,8 @@ def test_no_more_is_left_to_a_host_than_has_to_be(cli, arguments, part):
 
 
 def test_a_mac_is_not_told_to_be_several_and_another_gpu_is_named_where_nothing_helps(cli):
-    assert "Would fit      weights in q4_k_m: " in cli("estimate", "llama3-8b", "--hw", "m1").out
-    assert "--gpus" not in cli("estimate", "llama3-8b", "--hw", "m1").out
+    assert "Would fit      weights in fp8: " in cli("estimate", "llama3-8b", "--hw", "m3").out
+    assert "--gpus" not in cli("estimate", "llama3-8b", "--hw", "m3").out
     assert "Would fit      another GPU: llmcost fit llama3-70b\n" in cli("estimate", "llama3-70b", "--hw", "m1").out
 
 

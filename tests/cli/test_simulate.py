@@ -18,7 +18,7 @@ def test_json_table_and_csv_tell_of_the_same_run(cli):
     mean = sum(float(row["ttft_seconds"]) for row in rows) / 40
     assert mean == pytest.approx(document["ttft_seconds"]["mean"])
     table = cli(*QUICK, "--ttft", "500", "--price", "2").out
-    for said in ("first token (TTFT)", "Goodput: 100.0%", "A million output tokens, which bear it all: $"):
+    for said in ("first token (TTFT)", "Goodput: 100.0%", "A million output tokens, with their prompts: $"):
         assert said in table
 
 
