@@ -192,7 +192,10 @@ def test_a_key_that_is_like_another_is_said_to_be_before_the_option_that_leaves_
     "named",
     [
         {"architectures": ["LlamaForCausalLM"]},
-        {"architectures": ["BrandNewForCausalLM"], "auto_map": {"AutoModelForCausalLM": "a/b--modeling_x.LlamaForCausalLM"}},
+        {
+            "architectures": ["BrandNewForCausalLM"],
+            "auto_map": {"AutoModelForCausalLM": "a/b--modeling_x.LlamaForCausalLM"},
+        },
     ],
 )
 def test_a_type_that_is_not_known_is_read_by_the_name_of_its_class_and_that_is_said(named):
@@ -200,7 +203,10 @@ def test_a_type_that_is_not_known_is_read_by_the_name_of_its_class_and_that_is_s
     note = "model_type 'brand_new' is not known: read as llama, by the name of its class."
     assert read(config) == read(LLAMA)._replace(notes=(note, *read(LLAMA).notes))
     with pytest.raises(SpecError, match="the architecture 'brand_new' is not understood"):
-        read(LLAMA | {"model_type": "brand_new", "architectures": ["BrandNewForCausalLM"], "auto_map": {"AutoModel": "x.Y"}})
+        read(
+            LLAMA
+            | {"model_type": "brand_new", "architectures": ["BrandNewForCausalLM"], "auto_map": {"AutoModel": "x.Y"}}
+        )
 
 
 @pytest.mark.parametrize(("key", "usual", "other"), [("num_key_value_heads", 4, 2), ("head_dim", 16, 32)])
