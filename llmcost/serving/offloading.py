@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from llmcost.ground.algebra import Number, divide, is_one
-from llmcost.ground.errors import InputError, UnknownNameError
+from llmcost.ground.errors import InputError
 from llmcost.machine.chip import Chip, HostSide, chip_of, has_the_hosts_memory
-from llmcost.machine.defaults import DEFAULTS, Launch
+from llmcost.machine.defaults import Launch
+from llmcost.machine.host import copies_to_host, host_named
 from llmcost.machine.reached import efficiency_for
 from llmcost.model.counting import kept_bytes, stored_bytes
 from llmcost.model.sizes import Load
@@ -18,9 +19,7 @@ from llmcost.serving.phases import DecodeStep
 from llmcost.serving.results import Offloaded
 from llmcost.specs.catalog import load_engine, load_hardware
 from llmcost.specs.engine import EngineSpec
-from llmcost.specs.hardware import HardwareSpec, joined_by
-
-OVER_PCIE = DEFAULTS["link.share@PCIe"].value  # of the link's rate, what copies reach
+from llmcost.specs.hardware import HardwareSpec
 
 
 def check_offload(model: ModelSpec, hardware: HardwareSpec | None, options: Options, layout: Layout) -> None:
@@ -30,14 +29,7 @@ def check_offload(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     if options.offload is None:
         raise InputError(f"--host {options.host}: what is on it? --offload experts, or layers:20")
     told = f"--offload {options.offload}"
-    if options.host is None:
-        raise InputError(f"{told}: on which CPU? --host epyc-9654 (llmcost hardware lists them)")
-    try:
-        host = load_hardware(options.host)
-    except UnknownNameError as error:
-        raise InputError(f"--host: {error}") from None
-    if not host.is_cpu():
-        raise InputError(f"--host {options.host}: a GPU; a host is a CPU (llmcost hardware lists them)")
+    host_named(told, options.host)
     if hardware is not None and has_the_hosts_memory(hardware):
         raise InputError(f"{told}: {hardware.title} has no memory apart from its host's")
     if not is_one(layout.gpus()):
@@ -46,8 +38,8 @@ def check_offload(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     engine = None if options.engine is None else load_engine(options.engine)
     if engine is not None and not engine.cpus:
         raise InputError(f"{told}: nothing is known here of {engine.title} on CPUs; --engine llama.cpp runs on them")
-    if hardware is not None and not joined_by(hardware, options.link).interconnect_kind.startswith("PCIe"):
-        raise InputError(f"{told}: what joins {hardware.title} to its host is not in its spec; --link pcie5 says it")
+    if hardware is not None:
+        copies_to_host(told, hardware, options.link, "--link")
 
 
 def _check_part(told: str, model: ModelSpec, asked: str) -> None:
@@ -65,12 +57,11 @@ def _check_part(told: str, model: ModelSpec, asked: str) -> None:
 
 def host_side(hardware: HardwareSpec, w: Workload, engine: EngineSpec | None, launch: Launch) -> HostSide:
     """What the host of a workload does, in the types that it computes in; `launch`: how kernels are started."""
-    host, joined = load_hardware(w.host), joined_by(hardware, w.link)
-    assert joined.interconnect is not None
+    host = load_hardware(w.host)
     dtype = w.dtype if host.peak_of(w.dtype) is not None else next(iter(host.peak))
     chip = chip_of(host, dtype, w.kv_dtype)
     reached = efficiency_for(host, None, dtype, w.weight_dtype, launch, engine, w.kv_dtype)
-    return HostSide(chip, reached, joined.interconnect.value / 2 * OVER_PCIE)
+    return HostSide(chip, reached, copies_to_host(f"--offload {w.offload}", hardware, w.link, "--link"))
 
 
 def offload_of(model: ModelSpec, chip: Chip, w: Workload) -> Offload | None:

@@ -12,6 +12,7 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.ground.units import HOUR
+from llmcost.machine.host import copies_to_host
 from llmcost.machine.timing import binding, collective_seconds
 from llmcost.model.lora import ALL_LINEAR, Lora, trainable_params
 from llmcost.model.operators import Collective
@@ -21,7 +22,6 @@ from llmcost.parallel.pipeline import Server
 from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import PAGE
 from llmcost.serving.estimate import estimate
-from llmcost.serving.offloading import OVER_PCIE
 from llmcost.serving.options import Options
 from llmcost.simulation.cluster import MOST_REPLICAS, Cluster, Pool, Router, Unit
 from llmcost.simulation.histograms import HISTOGRAMS, LogNormal
@@ -32,7 +32,7 @@ from llmcost.simulation.steptime import StepTime
 from llmcost.simulation.traces import read_trace
 from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
 from llmcost.specs.catalog import load_engine
-from llmcost.specs.hardware import HardwareSpec, joined_by
+from llmcost.specs.hardware import HardwareSpec
 
 USUAL_REQUESTS = 1000  # at a rate
 TIMES_CONCURRENCY = 10  # requests of a closed loop, over those in flight
@@ -342,14 +342,12 @@ def _with_host(policy: Policy, hardware: HardwareSpec, step: StepTime, chosen: S
     if not policy.caching:
         why = "engines find nothing again where layers keep states" if policy.state_blocks else "--no-prefix-caching"
         raise InputError(f"--kv-host {chosen.kv_host:g}: it keeps what is found again, and nothing is: {why}")
-    joined = joined_by(hardware, chosen.host_link)
-    if joined.interconnect is None or not joined.interconnect_kind.startswith("PCIe"):
-        raise InputError(f"--kv-host {chosen.kv_host:g}: what joins {hardware.title} to its host? --host-link pcie5")
+    copies = copies_to_host(f"--kv-host {chosen.kv_host:g}", hardware, chosen.host_link, "--host-link")
     w = step.workload
     short, long = (request_bytes(step.server, each * w.context, w.prompt, step.guess) for each in (1, 2))
     position = (long - short) / w.context
     blocks = int(chosen.kv_host * 2**30 / (w.tp * w.pp * position * policy.block))
-    return policy._replace(host_blocks=blocks, load_seconds=position / (joined.interconnect.value / 2 * OVER_PCIE))
+    return policy._replace(host_blocks=blocks, load_seconds=position / copies)
 
 
 def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, chosen: SimulationOptions) -> Policy:

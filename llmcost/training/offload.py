@@ -10,14 +10,11 @@ from __future__ import annotations
 
 from llmcost.ground.errors import InputError
 from llmcost.machine.chip import usable_bytes
-from llmcost.machine.defaults import DEFAULTS
+from llmcost.machine.host import copies_to_host, host_named
 from llmcost.machine.reached import efficiency_for
-from llmcost.specs.catalog import load_hardware
-from llmcost.specs.hardware import PCIE, HardwareSpec
+from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.options import Options
 from llmcost.training.recipe import OnHost
-
-COPIES = DEFAULTS["link.share@PCIe"].value  # of the link's rate, what copies reach
 
 
 def offloaded(hardware: HardwareSpec, options: Options, gpus: int) -> OnHost | None:
@@ -31,11 +28,7 @@ def offloaded(hardware: HardwareSpec, options: Options, gpus: int) -> OnHost | N
         if given:
             raise InputError(f"--{given[0].replace('_', '-')}: what stands there? --offload optimizer, or weights")
         return None
-    if name is None:
-        raise InputError(f"--offload {what}: on which CPU? --host epyc-9654 (llmcost hardware lists them)")
-    host = load_hardware(name)
-    if not host.is_cpu():
-        raise InputError(f"--host {name}: a GPU; a host is a CPU (llmcost hardware lists them)")
+    host = host_named(f"--offload {what}", name)
     if host.bandwidth is None:
         raise InputError(f"--host {name}: no source gives its memory bandwidth")
     if what == "weights" and options.zero != 3:
@@ -45,17 +38,7 @@ def offloaded(hardware: HardwareSpec, options: Options, gpus: int) -> OnHost | N
     return OnHost(
         host.title,
         host.bandwidth.value * reached / sharing,
-        _link(hardware, options.host_link) / 2 * COPIES,
+        copies_to_host("--offload", hardware, options.host_link, "--host-link"),
         usable_bytes(host) / sharing,
         weights=what == "weights",
     )
-
-
-def _link(hardware: HardwareSpec, named: str | None) -> float:
-    """Bytes a second between GPU and host, both ways: of the link named, or the GPU's own PCIe."""
-    if named is not None:
-        return PCIE[named][1]
-    if hardware.interconnect is None or not hardware.interconnect_kind.startswith("PCIe"):
-        told = f"what joins {hardware.title} to its host is not in its spec"
-        raise InputError(f"--offload: {told}; --host-link pcie5 says it")
-    return hardware.interconnect.value
