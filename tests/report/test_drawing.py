@@ -8,6 +8,7 @@ from shutil import copyfile
 
 import pytest
 
+from llmcost.report import palette as palette_module
 from llmcost.report.charts import Bars, Cell, Chart, Line, Panel, Slot, Span
 from llmcost.report.palette import DARK, LIGHT
 from llmcost.report.saving import save
@@ -124,3 +125,18 @@ def test_the_pictures_on_the_page_are_of_the_answers_as_they_are(line, cli, tmp_
     if request.config.getoption("--update-snapshots"):
         copyfile(path, shown)
     assert words_of(shown) == words_of(path)
+
+
+@pytest.mark.parametrize(("palette", "place"), [(LIGHT, 0), (DARK, 1)], ids=["light", "dark"])
+def test_the_page_in_the_browser_has_the_colours_of_the_charts(palette, place):
+    """The style sheet gives colours for light paper first, then for dark; it has a line where charts have a grid."""
+    sheet = (Path(palette_module.__file__).parent / "web" / "page.css").read_text("utf-8")
+    found = [each[place] for name in ("paper", "ink", "soft", "line", "alarm") if (each := colours_of(sheet, name))]
+    assert found == [palette.paper, palette.ink, palette.soft, palette.grid, palette.alarm]
+    series = [colours_of(sheet, f"c{number}")[place] for number in range(7)]
+    assert series == [*palette.series[:7]]
+
+
+def colours_of(sheet, name):
+    """Every value of a variable of a style sheet, in its order."""
+    return re.findall(rf"--{name}: (#[0-9a-f]{{6}});", sheet)
