@@ -111,7 +111,8 @@ def _passes(summary: Summary) -> Table:
     found: list[tuple[str, ...]] = []
     for each in summary.passes:
         step = each.step
-        size = (step.model, step.phase, f"{step.batch:,}", f"{step.tokens:,}")
+        model = step.model if step.tp == 1 else f"{step.model}, tp {step.tp}"
+        size = (model, step.phase, f"{step.batch:,}", f"{step.tokens:,}")
         if step.median_us is None:
             found.append((*size, step.status, "", "", "", step.reason[:60]))
             continue
