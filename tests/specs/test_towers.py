@@ -28,9 +28,9 @@ from llmcost.model.towers import Tower, TowerOperator
 from llmcost.serving.estimate import Options, estimate
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.importer.huggingface import document_of
-from llmcost.specs.importer.tower_parts import DEFAULTS, LeftOutError
 from llmcost.specs.importer.towers import FAMILIES as EVERY_FAMILY
 from llmcost.specs.importer.towers import towers_of
+from llmcost.specs.importer.towers.parts import DEFAULTS, LeftOutError
 from llmcost.specs.models import model_from
 
 TEXT = {

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.specs.importer.tower_parts import (
+from llmcost.specs.importer.towers.parts import (
+    AUDIO,
+    VISION,
+    Families,
     LeftOutError,
     Operators,
     Part,
@@ -21,8 +24,6 @@ from llmcost.specs.importer.tower_parts import (
     table,
     tower,
 )
-
-VISION, AUDIO = "vision_tower", "audio_tower"
 
 
 def convolved(bins: int, stages: int) -> int:
@@ -265,3 +266,11 @@ def _marks(part: Part, wide: int, hidden: int) -> Operators:
         norm("projector_norm", wide, "merged", affine=1),
         linear("projector", wide, hidden, "merged"),
     ]
+
+
+FAMILIES: Families = {
+    "gemma3n": gemma3n,
+    "gemma4": gemma4,
+    "gemma4_unified": gemma4_unified,
+    "phi4_multimodal": phi4,
+}

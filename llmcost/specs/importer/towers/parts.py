@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from llmcost.specs.importer.keys import harmless_keys
 
-DEFAULTS = Path(__file__).with_name("tower_defaults.json")  # model_type of a tower's config -> the keys it has
+DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type of a tower's config -> the keys it has
 LARGEST = 10**9
+VISION, AUDIO = "vision_tower", "audio_tower"
 # Keys of towers that change no parameter and no product.
 HARMLESS = frozenset(
     {
@@ -27,6 +28,7 @@ HARMLESS = frozenset(
 )  # fmt: skip
 Operators = list[dict[str, Any]]
 Towers = list[dict[str, Any]]
+Families = dict[str, Callable[[dict[str, Any], int], Towers]]  # model_type of a whole config -> what reads its towers
 
 
 class LeftOutError(Exception):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.specs.importer.tower_parts import (
+from llmcost.specs.importer.towers.parts import (
+    VISION,
+    Families,
     LeftOutError,
     Operators,
     Part,
@@ -22,7 +24,6 @@ from llmcost.specs.importer.tower_parts import (
     tower,
 )
 
-VISION = "vision_tower"
 SLICE, SLICES = 448, 9  # pixels a side that a slice has about, and the most slices (image_processing_minicpmv4_6.py)
 CHANNELS_A_HEAD = 128  # of the resampler's attention (modeling_minicpmv.py, init_resampler)
 
@@ -107,3 +108,11 @@ def resampled(config: dict[str, Any], hidden: int) -> Towers:
     v.refuse_what_is_left()
     sizes = {"patch_size": patch, "image_size": SLICE, "most": slices, "out": queries}
     return [tower(VISION, "slices", found, **sizes)]
+
+
+FAMILIES: Families = {
+    "minicpmv": resampled,
+    "minicpmo": resampled,
+    "minicpmv4_6": merged_twice,
+    "minicpmv4_7": merged_twice,
+}
