@@ -10,7 +10,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from llmcost.ground.algebra import Number
 from llmcost.model.operators import OWN, Attention, Elementwise, Facts, Gemm, Operator, Stored
-from llmcost.model.tower_tokens import AUDIO, Rule, Tokens, tokens_of
+from llmcost.model.sound_tokens import SOUNDS
+from llmcost.model.token_places import Tokens
+from llmcost.model.tower_tokens import tokens_of
 
 At: TypeAlias = Literal["patches", "layers", "windows", "merged", "frames", "half", "quarter", "eighth", "none"]
 TowerSplit: TypeAlias = Literal["columns", "rows", "tokens"]
@@ -76,11 +78,12 @@ class Tower(NamedTuple):
     `patch_size`, `image_size`: pixels. `merge`: patches a side that become one token. `least`, `most`: pixels, tiles or
     patches between which the rule keeps an image. `window`: patches a side that see each other in layers at windows.
     `extra`: tokens that layers have beside the patches. `out`: tokens that an image has in the prompt, where its rule
-    says a fixed number. Of the rule whisper, `image_size` is the positions of a piece of 30 seconds.
+    says a fixed number. `marks`: tokens beside each tile in the prompt. `grids`: rows and columns of tiles that an
+    image may have. Of the rule whisper, `image_size` is the positions of a piece of 30 seconds.
     """
 
     name: str
-    rule: Rule
+    rule: str
     operators: tuple[TowerOperator, ...]
     patch_size: Number = 0
     image_size: Number = 0
@@ -90,6 +93,8 @@ class Tower(NamedTuple):
     window: Number = 0
     extra: Number = 0
     out: Number = 0
+    marks: Number = 0
+    grids: tuple[tuple[int, int], ...] = ()
 
     @property
     def title(self) -> str:
@@ -99,7 +104,7 @@ class Tower(NamedTuple):
     @property
     def hears(self) -> bool:
         """Whether it takes sound, not images."""
-        return self.rule in AUDIO
+        return self.rule in SOUNDS
 
     def params(self) -> Number:
         """Parameters of all its operators."""

@@ -14,8 +14,9 @@ from llmcost.ground.errors import InputError
 from llmcost.model.architecture import Pass
 from llmcost.model.counting import PassCost, count_pass
 from llmcost.model.operators import Operator
+from llmcost.model.sound_tokens import PIECE
 from llmcost.model.spec import ModelSpec
-from llmcost.model.tower_tokens import PIECE, NotTakenError, Tokens
+from llmcost.model.token_places import NotTakenError, Tokens
 from llmcost.model.towers import Tower
 from llmcost.parallel.pipeline import Server, mean_share, rank_share
 from llmcost.serving.options import IMAGE_SIZE, Workload

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmcost.specs.importer.towers.encoders import siglip
 from llmcost.specs.importer.towers.parts import (
     AUDIO,
     VISION,
@@ -20,7 +21,6 @@ from llmcost.specs.importer.towers.parts import (
     linear,
     norm,
     projector,
-    siglip,
     table,
     tower,
 )
@@ -46,7 +46,7 @@ def _phi4_vision(config: dict[str, Any], hidden: int) -> dict[str, Any]:
     v.read.update(("crop_size", "feature_layer", "image_token_id"))
     h = v.size("hidden_size")
     found = [
-        *siglip(v, pools=True),
+        *siglip(v, pools=True).operators,
         table("separators", 2 * h),
         *projector("projector", h, hidden, hidden),
     ]

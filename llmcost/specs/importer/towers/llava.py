@@ -1,47 +1,46 @@
-"""A tower of CLIP, SigLIP or Pixtral, and what projects its patches: LLaVA, Gemma 3, PaliGemma, GIT, Mistral 3."""
+"""An encoder of images of one size and what projects its patches: LLaVA and its kin, Gemma 3, PaliGemma, DeepSeek-VL.
+
+LLaVA-NeXT and LLaVA-OneVision cut an image into tiles besides. With Pixtral's encoder images keep their shape.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from llmcost.specs.importer.towers.encoders import Encoder, clip, encoder_of
 from llmcost.specs.importer.towers.parts import (
     VISION,
     Families,
     LeftOutError,
-    Operators,
     Part,
     Towers,
-    encoder,
     linear,
     norm,
     projector,
-    siglip,
     table,
     tower,
 )
 
 
 def _gemma3(config: dict[str, Any], hidden: int) -> Towers:
-    v, whole = Part(config.get("vision_config"), "siglip_vision_model"), Part(config, "gemma3")
-    v.must_be("model_type", "siglip_vision_model")
-    h, out, patch = v.size("hidden_size"), whole.size("mm_tokens_per_image"), v.size("patch_size")
+    eye = encoder_of(config.get("vision_config"), "siglip_vision_model", "siglip_vision_model")
     found = [
-        *siglip(v),
-        norm("projector_norm", h, "merged", affine=1),
-        linear("projector", h, hidden, "merged"),
+        *eye.operators,
+        norm("projector_norm", eye.width, "merged", affine=1),
+        linear("projector", eye.width, hidden, "merged"),
     ]
-    v.refuse_what_is_left()
-    return [tower(VISION, "square", found, patch_size=patch, image_size=v.size("image_size"), out=out)]
+    eye.part.refuse_what_is_left()
+    out = Part(config, "gemma3").size("mm_tokens_per_image")
+    return [tower(VISION, "square", found, **eye.sizes(), out=out)]
 
 
 def _paligemma(config: dict[str, Any], hidden: int) -> Towers:
-    v = Part(config.get("vision_config"), "siglip_vision_model")
-    v.must_be("model_type", "siglip_vision_model")
-    v.read.update(("vocab_size", "projection_dim", "num_image_tokens", "projector_hidden_act"))
+    eye = encoder_of(config.get("vision_config"), "siglip_vision_model", "siglip_vision_model")
+    eye.part.read.update(("num_image_tokens", "projector_hidden_act"))
     wide = Part(config, "paligemma").out("projection_dim", hidden)
-    found = [*siglip(v), linear("projector", v.size("hidden_size"), wide, bias=True)]
-    v.refuse_what_is_left()
-    return [tower(VISION, "square", found, patch_size=v.size("patch_size"), image_size=v.size("image_size"))]
+    eye.part.refuse_what_is_left()
+    return [tower(VISION, "square", [*eye.operators, linear("projector", eye.width, wide, bias=True)], **eye.sizes())]
 
 
 def _git(config: dict[str, Any], hidden: int) -> Towers:
@@ -49,98 +48,125 @@ def _git(config: dict[str, Any], hidden: int) -> Towers:
     if config.get("num_image_with_embedding") is not None:
         raise LeftOutError("its num_image_with_embedding is not understood")
     v.read.update(("vocab_size", "projection_dim"))
-    h, patch, side = v.size("hidden_size"), v.size("patch_size"), v.size("image_size") // v.size("patch_size")
-    found = [
-        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", split="columns"),
-        table("class_and_positions", (side * side + 2) * h),
-        norm("first_norm", h),
-        *encoder(h, v.size("num_attention_heads"), v.size("intermediate_size"), v.size("num_hidden_layers")),
-        norm("final_norm", h),
-        linear("projector", h, hidden, bias=True),
-        norm("projector_norm", hidden),
-    ]
+    eye = clip(v, last="layers")
+    found = [*eye.operators, linear("projector", eye.width, hidden, bias=True), norm("projector_norm", hidden)]
     v.refuse_what_is_left()
-    sizes = {"patch_size": patch, "image_size": v.size("image_size"), "extra": 1, "out": side * side + 1}
-    return [tower(VISION, "square", found, **sizes)]
+    return [tower(VISION, "square", found, **eye.sizes(), out=eye.patches + 1)]
 
 
-def _llava(config: dict[str, Any], hidden: int) -> Towers:
-    v, whole = Part(config.get("vision_config"), "clip_vision_model"), Part(config, "llava")
-    v.must_be("model_type", "clip_vision_model")
-    v.read.update(("projection_dim", "vocab_size"))
-    whole.must_be("vision_feature_select_strategy", "default")
-    layer = whole.get("vision_feature_layer")
-    depth = v.size("num_hidden_layers")
-    if not isinstance(layer, int) or not -depth <= layer <= -1:
+def _deepseek_vl(config: dict[str, Any], hidden: int) -> Towers:
+    """DeepSeek-VL, but for its hybrid that has a second encoder: the projector is a linear layer and another."""
+    eye = encoder_of(config.get("vision_config"), "siglip_vision_model", "siglip_vision_model")
+    eye.part.refuse_what_is_left()
+    found = [*eye.operators, *projector("projector", eye.width, hidden, hidden)]
+    return [tower(VISION, "square", found, **eye.sizes())]
+
+
+# -- LLaVA ----------------------------------------------------------------------------------------------
+
+
+def _states(whole: Part, eye: Encoder) -> int:
+    """Of how many layers the states stand beside each other before the projector. Raises LeftOutError."""
+    layers, depth = whole.get("vision_feature_layer"), eye.part.size("num_hidden_layers")
+    each = layers if isinstance(layers, list | tuple) else [layers]
+    if not each or any(not isinstance(at, int) or isinstance(at, bool) or not -depth <= at <= depth for at in each):
         raise LeftOutError("its vision_feature_layer is not understood")
-    h, patch, side = v.size("hidden_size"), v.size("patch_size"), v.size("image_size") // v.size("patch_size")
-    heads, middle = v.size("num_attention_heads"), v.size("intermediate_size")
-    found = [
-        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", split="columns"),
-        table("class_and_positions", (side * side + 2) * h),
-        norm("first_norm", h),
-        *encoder(h, heads, middle, depth),
-        norm("final_norm", h, "none"),
-        *projector("projector", h, hidden, hidden, bias=whole.flag("multimodal_projector_bias")),
-    ]
-    v.refuse_what_is_left()
-    return [tower(VISION, "square", found, patch_size=patch, image_size=v.size("image_size"), extra=1)]
+    return len(each)
 
 
-def _pixtral(v: Part) -> Operators:
-    v.must_be("model_type", "pixtral")
-    v.read.add("vocab_size")
-    h, patch = v.size("hidden_size"), v.size("patch_size")
-    heads, d = v.size("num_attention_heads"), v.size("head_dim") if "head_dim" in v.given else 0
-    if d and d * heads != h:
-        raise LeftOutError("its head_dim is not that of its channels")
-    layers = encoder(
-        h, heads, v.size("intermediate_size"), v.size("num_hidden_layers"), affine=1, biases="", gated=True
+def _taken(whole: Part, eye: Encoder) -> dict[str, int]:
+    """How many of a tile's states are projected, where that is not a state a patch. Raises LeftOutError."""
+    strategy = whole.get("vision_feature_select_strategy")
+    if strategy == "default" and eye.extra:  # the class is left away
+        return {}
+    if strategy != "full":
+        raise LeftOutError("its vision_feature_select_strategy is not understood")
+    return {"out": eye.patches + 1} if eye.extra else {}
+
+
+def _llava(config: dict[str, Any], hidden: int, kind: str = "llava", usual: str = "clip_vision_model") -> Towers:
+    """LLaVA 1.5 and other models of its class, with CLIP, SigLIP or Pixtral."""
+    eye, whole = encoder_of(config.get("vision_config"), usual), Part(config, kind)
+    wide, bias = _states(whole, eye) * eye.width, whole.flag("multimodal_projector_bias")
+    found = [*eye.operators, *projector("projector", wide, hidden, hidden, bias=bias)]
+    eye.part.refuse_what_is_left()
+    if eye.part.given.get("model_type") == "pixtral":
+        whole.must_be("vision_feature_select_strategy", "full")
+        return [tower(VISION, "longest-edge", found, **eye.sizes())]
+    return [tower(VISION, "square", found, **eye.sizes(), **_taken(whole, eye))]
+
+
+def _vipllava(config: dict[str, Any], hidden: int) -> Towers:
+    """ViP-LLaVA: states of several layers beside each other, with a norm; the class is left away."""
+    eye, whole = (
+        encoder_of(config.get("vision_config"), "clip_vision_model", "clip_vision_model"),
+        Part(config, "vipllava"),
     )
-    return [
-        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", split="columns"),
-        norm("first_norm", h, affine=1),
-        *layers,
-    ]
-
-
-def _mistral3(config: dict[str, Any], hidden: int) -> Towers:
-    v, whole = Part(config.get("vision_config"), "pixtral"), Part(config, "mistral3")
-    whole.must_be("vision_feature_layer", -1)
-    h, merge, bias = v.size("hidden_size"), whole.size("spatial_merge_size"), whole.flag("multimodal_projector_bias")
+    wide = _states(whole, eye) * eye.width
     found = [
-        *_pixtral(v),
+        *eye.operators,
+        norm("projector_norm", wide, "merged"),
+        *projector("projector", wide, hidden, hidden),
+    ]
+    eye.part.refuse_what_is_left()
+    return [tower(VISION, "square", found, **eye.sizes())]
+
+
+def _tiled(config: dict[str, Any], hidden: int, kind: str, usual: str) -> Towers:
+    """LLaVA-NeXT and LLaVA-OneVision: the image whole, and cut into a grid of tiles, with a break behind each row."""
+    eye, whole = (
+        encoder_of(config.get("vision_config"), usual, "clip_vision_model", "siglip_vision_model"),
+        Part(config, kind),
+    )
+    wide, bias, taken = _states(whole, eye) * eye.width, whole.flag("multimodal_projector_bias"), _taken(whole, eye)
+    found = [*eye.operators, *projector("projector", wide, hidden, hidden, bias=bias), table("break", hidden)]
+    eye.part.refuse_what_is_left()
+    side, grids = eye.part.size("image_size"), []
+    for grid in whole.get("image_grid_pinpoints") or ():
+        match grid:
+            case [int(high), int(across)] if 0 < side <= min(high, across) and high % side == across % side == 0:
+                grids.append([high // side, across // side])
+            case _:
+                return [tower(VISION, "unknown", found)]
+    most = whole.get("vision_aspect_ratio") if kind == "llava_onevision" else "anyres_max_0"
+    tiles = str(most).removeprefix("anyres_max_")
+    if taken or not grids or not tiles.isascii() or not tiles.isdigit() or len(tiles) > 3:
+        return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "grids", found, **eye.sizes(), most=int(tiles), grids=grids)]
+
+
+# -- Pixtral --------------------------------------------------------------------------------------------
+
+
+def _mistral3(config: dict[str, Any], hidden: int, kind: str = "mistral3") -> Towers:
+    """Mistral 3 and 4, and LightOnOCR, whose projector is the same with a bias nowhere."""
+    eye, whole = encoder_of(config.get("vision_config"), "pixtral", "pixtral"), Part(config, kind)
+    bias = False
+    if kind != "lighton_ocr":
+        whole.must_be("vision_feature_layer", -1)
+        bias = whole.flag("multimodal_projector_bias")
+    h, merge = eye.width, whole.size("spatial_merge_size")
+    found = [
+        *eye.operators,
         norm("projector_norm", h, affine=1),
         linear("patch_merger", h * merge * merge, h, "merged"),
         *projector("projector", h, hidden, hidden, bias=bias),
     ]
-    sizes = {"patch_size": v.size("patch_size"), "image_size": v.size("image_size"), "merge": merge}
-    v.refuse_what_is_left()
-    return [tower(VISION, "longest-edge", found, **sizes)]
-
-
-def _pixtral_llava(config: dict[str, Any], hidden: int) -> Towers:
-    """LLaVA with Pixtral's tower, as Pixtral 12B is stored."""
-    v, whole = Part(config.get("vision_config"), "pixtral"), Part(config, "llava")
-    whole.must_be("vision_feature_layer", -1)
-    whole.must_be("vision_feature_select_strategy", "full")
-    bias = whole.flag("multimodal_projector_bias")
-    found = [*_pixtral(v), *projector("projector", v.size("hidden_size"), hidden, hidden, bias=bias)]
-    sizes = {"patch_size": v.size("patch_size"), "image_size": v.size("image_size")}
-    v.refuse_what_is_left()
-    return [tower(VISION, "longest-edge", found, **sizes)]
-
-
-def _llava_of_any_tower(config: dict[str, Any], hidden: int) -> Towers:
-    inner = config.get("vision_config")
-    kind = inner.get("model_type") if isinstance(inner, dict) else None
-    return _pixtral_llava(config, hidden) if kind == "pixtral" else _llava(config, hidden)
+    eye.part.refuse_what_is_left()
+    return [tower(VISION, "longest-edge", found, **eye.sizes(), merge=merge)]
 
 
 FAMILIES: Families = {
+    "deepseek_vl": _deepseek_vl,
     "gemma3": _gemma3,
     "git": _git,
-    "paligemma": _paligemma,
-    "llava": _llava_of_any_tower,
+    "lighton_ocr": partial(_mistral3, kind="lighton_ocr"),
+    "llava": _llava,
+    "llava_next": partial(_tiled, kind="llava_next", usual="clip_vision_model"),
+    "llava_next_video": partial(_tiled, kind="llava_next_video", usual="clip_vision_model"),
+    "llava_onevision": partial(_tiled, kind="llava_onevision", usual="siglip_vision_model"),
     "mistral3": _mistral3,
+    "mistral_large4": partial(_mistral3, kind="mistral_large4"),
+    "paligemma": _paligemma,
+    "vipllava": _vipllava,
 }

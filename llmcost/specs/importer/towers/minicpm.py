@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmcost.specs.importer.towers.encoders import siglip
 from llmcost.specs.importer.towers.parts import (
     VISION,
     Families,
@@ -19,7 +20,6 @@ from llmcost.specs.importer.towers.parts import (
     linear,
     norm,
     projector,
-    siglip,
     table,
     tower,
 )
@@ -90,7 +90,7 @@ def resampled(config: dict[str, Any], hidden: int) -> Towers:
         v.given = v.given | {"num_hidden_layers": v.size("num_hidden_layers", least=2) - 1}
     h, patch, heads = v.size("hidden_size"), v.size("patch_size"), hidden // CHANNELS_A_HEAD
     found = [
-        *siglip(v, pools=False),
+        *siglip(v, pools=False).operators,
         table("queries", queries * hidden),
         linear("kv_projection", h, hidden, split="columns"),
         norm("resampler_norm", hidden),

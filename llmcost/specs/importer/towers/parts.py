@@ -60,6 +60,13 @@ class Part:
             raise LeftOutError(f"its {key} is no whole number: {json.dumps(value)[:40]}")
         return value
 
+    def side(self) -> int:
+        """Patches a side of an image that is scaled to one size. Raises LeftOutError where it has none."""
+        side = self.size("image_size") // self.size("patch_size")
+        if not side:
+            raise LeftOutError("its image_size is less than its patch_size")
+        return side
+
     def flag(self, key: str) -> bool:
         """True or false. Raises LeftOutError for anything else."""
         value = self.get(key)
@@ -179,29 +186,10 @@ def projector(
     ]
 
 
-def tower(name: str, rule: str, operators: Iterable[dict[str, Any]], **sizes: int) -> dict[str, Any]:
+def tower(name: str, rule: str, operators: Iterable[dict[str, Any]], **sizes: Any) -> dict[str, Any]:
     """A tower in the form of a spec; sizes of 0 and operators that do not exist are left out."""
     some = [op for op in operators if op.get("count", 1)]
     if any(isinstance(value, int) and value > LARGEST for op in some for value in op.values()):
         raise LeftOutError("its sizes are beyond what is read")
     kept = [{key: value for key, value in op.items() if value not in (0, False)} for op in some]
     return {"name": name, "rule": rule, **{key: size for key, size in sizes.items() if size}, "operators": kept}
-
-
-def siglip(v: Part, *, pools: bool | None = None) -> Operators:
-    """SigLIP: patches, learned positions, layers, a norm, and a head that pools, which no language model runs.
-
-    `pools`: whether it has that head; None: as the config says.
-    """
-    h, patch, heads = v.size("hidden_size"), v.size("patch_size"), v.size("num_attention_heads")
-    side, middle = v.size("image_size") // patch, v.size("intermediate_size")
-    if pools is None:
-        pools = v.flag("vision_use_head")
-    head = h + 4 * h * h + 4 * h + 2 * h + 2 * h * middle + middle + h
-    return [
-        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
-        table("position_embedding", side * side * h),
-        *encoder(h, heads, middle, v.size("num_hidden_layers")),
-        norm("final_norm", h),
-        *([table("pooling_head", head)] if pools else []),
-    ]

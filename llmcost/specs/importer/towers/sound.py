@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.model.tower_tokens import SECOND
+from llmcost.model.sound_tokens import SECOND
 from llmcost.specs.importer.towers import qwen
 from llmcost.specs.importer.towers.parts import (
     Families,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.model.tower_tokens import LARGEST_SIDE
+from llmcost.model.image_tokens import LARGEST_SIDE
+from llmcost.specs.importer.towers.encoders import encoder_of
 from llmcost.specs.importer.towers.parts import (
     VISION,
     Families,
@@ -21,25 +22,15 @@ from llmcost.specs.importer.towers.parts import (
 
 
 def _idefics3(config: dict[str, Any], hidden: int) -> Towers:
-    kind = "smolvlm_vision" if config.get("model_type") == "smolvlm" else "idefics3_vision"
-    v, whole = Part(config.get("vision_config"), kind), Part(config, "idefics3")
-    v.read.update(
-        ("size", "max_image_size", "use_base_siglip", "tie_word_embeddings")
-    )  # which the reference does not use
-    h, patch, scale = v.size("hidden_size"), v.size("patch_size"), whole.size("scale_factor")
-    heads, middle, side = v.size("num_attention_heads"), v.size("intermediate_size"), v.size("image_size")
-    found = [
-        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
-        table("position_embedding", (side // patch) ** 2 * h),
-        *encoder(h, heads, middle, v.size("num_hidden_layers")),
-        norm("final_norm", h),
-        linear("projector", h * scale * scale, hidden, "merged"),
-    ]
+    eye = encoder_of(config.get("vision_config"), "idefics3_vision", "idefics3_vision", "smolvlm_vision")
+    v, scale = eye.part, Part(config, "idefics3").size("scale_factor")
+    found = [*eye.operators, linear("projector", eye.width * scale * scale, hidden, "merged")]
+    side = v.size("image_size")
     longest = (v.given.get("size") or {}).get("longest_edge", 4 * side)
     v.refuse_what_is_left()
-    if not isinstance(longest, int) or not side <= longest <= LARGEST_SIDE or (side // patch) % scale:
+    if not isinstance(longest, int) or not side <= longest <= LARGEST_SIDE or v.side() % scale:
         return [tower(VISION, "unknown", found)]
-    return [tower(VISION, "splits", found, patch_size=patch, image_size=side, merge=scale, most=longest)]
+    return [tower(VISION, "splits", found, **eye.sizes(), merge=scale, most=longest)]
 
 
 def _mllama(config: dict[str, Any], hidden: int) -> Towers:
@@ -80,7 +71,7 @@ def _llama4(config: dict[str, Any], hidden: int) -> Towers:
     heads, middle, inner = v.size("num_attention_heads"), v.size("intermediate_size"), v.size("projector_input_dim")
     found = [
         linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", split="columns"),
-        table("class_and_positions", ((side // patch) ** 2 + 2) * h),
+        table("class_and_positions", (v.side() ** 2 + 2) * h),
         norm("first_norm", h),
         *encoder(h, heads, middle, v.size("num_hidden_layers")),
         norm("final_norm", h),
@@ -115,7 +106,7 @@ def _internvl(config: dict[str, Any], hidden: int) -> Towers:
     scales += 2 * h * v.flag("use_qk_norm")
     found = [
         linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
-        table("class_and_positions", ((side // patch) ** 2 + 2) * h),
+        table("class_and_positions", (v.side() ** 2 + 2) * h),
         *encoder(
             h, v.size("num_attention_heads"), v.size("intermediate_size"), v.size("num_hidden_layers"),
             affine=affine, biases=biases, scales=scales,
@@ -147,7 +138,7 @@ def _internvl_chat(config: dict[str, Any], hidden: int) -> Towers:
     known = tiled and all(isinstance(size, int) and 1 <= size <= 100 for size in tiles.values())
     found = [
         linear("patch_embedding", channels * patch * patch, h, "patches", bias=True, split="columns"),
-        table("class_and_positions", ((side // patch) ** 2 + 2) * h),
+        table("class_and_positions", (v.side() ** 2 + 2) * h),
         *encoder(h, heads, middle, depth, affine=2 if kind == "layer_norm" else 1, biases=biases, scales=scales),
         norm("projector_norm", 4 * h, "merged"),
         *projector("projector", 4 * h, hidden, hidden),
