@@ -13,6 +13,8 @@ TEXT = {
     "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
 OWN_TEXT = {
+    "glm5_next": {"num_key_value_heads": 4},
+    "ernie4_5_vl_moe": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [3, 3, 2]}},
     "mllama": {"cross_attention_layers": [1]},
     "kimi_k25": {"num_key_value_heads": 4, "head_dim": 8, "q_lora_rank": 20, "kv_lora_rank": 28, "n_routed_experts": 8},
     "lfm2_vl": {"layer_types": ["conv", "full_attention"]},
@@ -40,6 +42,23 @@ GEMMA4 = {
 MINICPM = {**SIGLIP, "image_size": 32, "patch_size": 4}
 CLIP = {**SIGLIP, "model_type": "clip_vision_model", "image_size": 32, "patch_size": 4}
 PIXTRAL = {**SIGLIP, "model_type": "pixtral", "head_dim": 8, "image_size": 32, "patch_size": 4}
+BLIP = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 32,
+    "patch_size": 4,
+}
+QFORMER = {
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "vocab_size": 50,
+    "encoder_hidden_size": 32,
+    "max_position_embeddings": 16,
+}
 SMALL = {
     "qwen2_vl": {**QWEN, "embed_dim": 32, "mlp_ratio": 2, "hidden_size": 64},
     "qwen2_5_vl": {
@@ -87,7 +106,34 @@ SMALL = {
     },
     "minicpmv4_6": MINICPM,
     "minicpmv4_7": MINICPM,
-    "deepseek_vl": {**SIGLIP, "image_size": 32, "patch_size": 4},
+    "aya_vision": {**SIGLIP, "image_size": 32, "patch_size": 4, "vision_use_head": False},
+    "blip-2": BLIP,
+    "cohere2_vision": {**SIGLIP, "image_size": 32, "patch_size": 4, "vision_use_head": False},
+    "cosmos3_omni": {**QWEN3, "deepstack_visual_indexes": [0, 1]},
+    "ernie4_5_vl_moe": {
+        "depth": 2, "hidden_size": 32, "num_heads": 4, "intermediate_size": 48, "patch_size": 4, "in_channels": 3,
+    },
+    "exaone4_5": {
+        **QWEN, "hidden_size": 32, "intermediate_size": 48, "window_size": 16, "out_hidden_size": 64,
+        "fullatt_block_indexes": [1], "num_key_value_heads": 2,
+    },
+    "glm5_next": {**GLM, "projection_intermediate_size": 80},
+    "glm_ocr": GLM,
+    "hyperclovax_vision_v2": {
+        **QWEN, "hidden_size": 32, "intermediate_size": 48, "window_size": 16, "out_hidden_size": 40,
+        "fullatt_block_indexes": [1],
+    },
+    "idefics2": {**SIGLIP, "image_size": 32, "patch_size": 4},
+    "instructblip": BLIP,
+    "instructblipvideo": BLIP,
+    "kosmos-2": {**SIGLIP, "image_size": 32, "patch_size": 4},
+    "minimax_m3_vl": {**SIGLIP, "image_size": 32, "patch_size": 4},
+    "ovis2": {**SIGLIP, "image_size": 32, "patch_size": 4, "vocab_size": 40},
+    "paddleocr_vl": {**SIGLIP, "image_size": 32, "patch_size": 4},
+    "qianfan_ocr": {**SIGLIP, "image_size": [32, 32], "patch_size": [4, 4]},
+    "step3p7": {**SIGLIP, "image_size": 32, "patch_size": 4, "mlp_ratio": 1.5},
+    "video_llama_3": {**SIGLIP, "patch_size": 4},
+    "deepseek_vl": {**SIGLIP, "image_size": 32, "patch_size": 4, "vision_use_head": False},
     "lighton_ocr": PIXTRAL,
     "llava_next": CLIP,
     "llava_next_video": CLIP,
@@ -104,6 +150,22 @@ WHOLE = {
     "minicpmv4_6": {"insert_layer_id": 0},
     "minicpmv4_7": {"insert_layer_id": 0},
     "paligemma": {"projection_dim": 64},
+    "blip-2": {"qformer_config": QFORMER},
+    "instructblip": {"qformer_config": QFORMER},
+    "instructblipvideo": {"qformer_config": QFORMER},
+    "idefics2": {
+        "perceiver_config": {
+            "hidden_size": 64,
+            "resampler_n_latents": 6,
+            "resampler_depth": 2,
+            "resampler_n_heads": 4,
+            "resampler_head_dim": 8,
+            "num_key_value_heads": 2,
+        },
+    },
+    "cohere2_vision": {"alignment_intermediate_size": 60},
+    "minimax_m3_vl": {"projector_hidden_size": 40},
+    "ovis2": {"hidden_size": 64},
     "llava_next": {"image_grid_pinpoints": [[32, 64], [64, 32], [64, 64]]},
     "llava_next_video": {"image_grid_pinpoints": [[32, 64], [64, 32], [64, 64]]},
     "llava_onevision": {"image_grid_pinpoints": [[32, 32], [32, 64], [64, 32], [64, 96]]},

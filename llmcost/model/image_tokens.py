@@ -68,10 +68,13 @@ def _resized_frames(tower: Any, wide: float, high: float) -> Tokens:
 
 
 def _square(tower: Any, *_: float) -> Tokens:
-    """Every image is scaled to one size (SigLIP, CLIP): Gemma 3, LLaVA 1.5."""
+    """Every image is scaled to one size (SigLIP, CLIP): Gemma 3, LLaVA 1.5, BLIP-2.
+
+    At frames are the keys of queries: the states that they look at, and the queries themselves.
+    """
     side = tower.image_size // tower.patch_size
     found = _of_a_grid(tower, side, side, tower.out or None)
-    return found._replace(merged=(1, found.prompt))
+    return found._replace(merged=(1, found.prompt), frames=(1, found.layers[1] + found.prompt))
 
 
 def _longest_edge(tower: Any, wide: float, high: float) -> Tokens:

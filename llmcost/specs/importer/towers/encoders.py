@@ -63,17 +63,17 @@ def clip(v: Part, *, last: str = "none") -> Encoder:
     return Encoder(v, found, 1)
 
 
-def siglip(v: Part, *, pools: bool | None = None) -> Encoder:
+def siglip(v: Part, *, pools: bool | None = None, placed: bool = True) -> Encoder:
     """SigLIP: patches, learned positions, layers, a norm, and a head that pools, which no language model runs.
 
-    `pools`: whether it has that head; None: as the config says.
+    `pools`: whether it has that head; None: as the config says. `placed`: whether it learns positions.
     """
     h, patch, middle = v.size("hidden_size"), v.size("patch_size"), v.size("intermediate_size")
     if pools is None:
         pools = v.flag("vision_use_head")
     found = [
         linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
-        table("position_embedding", v.side() ** 2 * h),
+        *([table("position_embedding", v.side() ** 2 * h)] if placed else []),
         *_layers(v),
         norm("final_norm", h),
         *([table("pooling_head", pooling_head(h, middle))] if pools else []),

@@ -130,17 +130,19 @@ def encoder(
     windows: int = 0,
     at: str = "layers",
     head_dim: int = 0,
+    kv_heads: int = 0,
     prefix: str = "",
 ) -> Operators:
     """`count` layers of attention and an MLP, of which `windows` see windows alone.
 
     `biases`: which linear layers have one; qv: queries and values alone, as in Whisper. `affine`: parameters a channel
-    of each of the two norms. `scales`: weights a layer beside those, as scales of residual branches.
+    of each of the two norms. `scales`: weights a layer beside those, as scales of residual branches. `kv_heads`: heads
+    of keys and values, where they are fewer.
     """
     if hidden % heads and not head_dim:
         raise LeftOutError(f"{hidden} channels do not divide into {heads} heads")
     d, have = head_dim or hidden // heads, biases.split()
-    inner = heads * d
+    inner, qkv_width = heads * d, (heads + 2 * (kv_heads or heads)) * d
     each: dict[str, Any] = {"at": at, "count": count}
     if "qv" in have:
         qkv = [
@@ -148,7 +150,7 @@ def encoder(
             linear(f"{prefix}k_proj", hidden, inner, split="columns", **each),
         ]
     else:
-        qkv = [linear(f"{prefix}qkv_proj", hidden, 3 * inner, bias="qkv" in have, split="columns", **each)]
+        qkv = [linear(f"{prefix}qkv_proj", hidden, qkv_width, bias="qkv" in have, split="columns", **each)]
     seen = [(windows, "windows"), (count - windows, at)]
     attention = [
         {"name": f"{prefix}attention", "at": place, "count": some, "heads": heads, "head_dim": d}

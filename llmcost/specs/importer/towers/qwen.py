@@ -49,8 +49,8 @@ def qwen2(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "resized", found, patch_size=patch, merge=merge, **QWEN_PIXELS)]
 
 
-def qwen2_5(config: dict[str, Any], hidden: int, kind: str = "qwen2_5_vl_vision") -> Towers:
-    """Qwen2.5-VL: gated MLPs, and windows in all layers but some."""
+def qwen2_5(config: dict[str, Any], hidden: int, kind: str = "qwen2_5_vl_vision", *, projects: bool = False) -> Towers:
+    """Qwen2.5-VL: gated MLPs, and windows in all layers but some; `projects`: behind it comes a linear layer more."""
     v = Part(config.get("vision_config"), kind)
     h, merge, patch = v.size("hidden_size"), v.size("spatial_merge_size"), v.size("patch_size")
     depth, window = v.size("depth"), v.size("window_size")
@@ -60,16 +60,29 @@ def qwen2_5(config: dict[str, Any], hidden: int, kind: str = "qwen2_5_vl_vision"
     channels = v.size("in_channels")
     for name in ("in_chans", "spatial_patch_size"):
         v.read.add(name)
-    wide, seen = h * merge * merge, len({each for each in full if isinstance(each, int) and 0 <= each < depth})
+    wide, out, more = h * merge * merge, v.size("out_hidden_size"), []
+    if projects:
+        more = [linear("projector", out, hidden, "merged", bias=True)]
+    else:
+        v.out("out_hidden_size", hidden)
+    seen = len({each for each in full if isinstance(each, int) and 0 <= each < depth})
     found = [
         linear(
             "patch_embedding", channels * v.size("temporal_patch_size") * patch * patch, h, "patches", split="columns"
         ),
         *encoder(
-            h, v.size("num_heads"), v.size("intermediate_size"), depth, affine=1, gated=True, windows=depth - seen
+            h,
+            v.size("num_heads"),
+            v.size("intermediate_size"),
+            depth,
+            affine=1,
+            gated=True,
+            windows=depth - seen,
+            kv_heads=v.size("num_key_value_heads") if kind == "exaone4_5_vision" else 0,
         ),
         norm("merger_norm", h, affine=1),
-        *projector("merger", wide, wide, v.out("out_hidden_size", hidden)),
+        *projector("merger", wide, wide, out),
+        *more,
     ]
     v.refuse_what_is_left()
     across = window // merge // patch * merge
@@ -105,6 +118,9 @@ def qwen3(config: dict[str, Any], hidden: int, kind: str = "qwen3_vl_vision") ->
 
 
 FAMILIES: Families = {
+    "exaone4_5": partial(qwen2_5, kind="exaone4_5_vision"),
+    "hyperclovax_vision_v2": partial(qwen2_5, projects=True),
+    "cosmos3_omni": qwen3,
     "qwen2_vl": qwen2,
     "qwen2_5_vl": qwen2_5,
     "qwen3_vl": qwen3,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from llmcost.model.image_tokens import LARGEST_SIDE
 from llmcost.specs.importer.towers.encoders import encoder_of
 from llmcost.specs.importer.towers.parts import (
+    LARGEST,
     VISION,
     Families,
     LeftOutError,
@@ -36,7 +38,7 @@ def _idefics3(config: dict[str, Any], hidden: int) -> Towers:
 def _mllama(config: dict[str, Any], hidden: int) -> Towers:
     v = Part(config.get("vision_config"), "mllama_vision_model")
     h, patch, tiles = v.size("hidden_size"), v.size("patch_size"), v.size("max_num_tiles")
-    patches, out = (v.size("image_size") // patch) ** 2 + 1, v.size("vision_output_dim")
+    patches, out = v.side() ** 2 + 1, v.size("vision_output_dim")
     ratios, taken = v.get("supported_aspect_ratios"), v.get("intermediate_layers_indices")
     if not isinstance(ratios, list) or not isinstance(taken, list) or out != h * (len(taken) + 1):
         raise LeftOutError("its vision_output_dim is not that of the layers that are taken")
@@ -85,8 +87,8 @@ def _llama4(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "canvas", found, patch_size=patch, image_size=side, merge=merge, most=16, extra=1)]
 
 
-def _internvl(config: dict[str, Any], hidden: int) -> Towers:
-    v, whole = Part(config.get("vision_config"), "internvl_vision"), Part(config, "internvl")
+def _internvl(config: dict[str, Any], hidden: int, kind: str = "internvl") -> Towers:
+    v, whole = Part(config.get("vision_config"), f"{kind}_vision"), Part(config, kind)
     v.must_be("use_mask_token", expected=False)
     v.must_be("use_absolute_position_embeddings", expected=True)
     whole.must_be("vision_feature_layer", -1)
@@ -95,10 +97,10 @@ def _internvl(config: dict[str, Any], hidden: int) -> Towers:
     if not isinstance(ratio, int | float) or not 0 < ratio <= 1 or (1 / ratio) % 1:
         raise LeftOutError("its downsample_ratio is not one over a whole number")
     merge, h, patch, side = int(1 / ratio), v.size("hidden_size"), v.size("patch_size"), v.size("image_size")
-    kind, pooled = v.get("norm_type"), v.flag("use_mean_pooling")
-    if kind not in ("layer_norm", "rms_norm"):
+    norms, pooled = v.get("norm_type"), v.flag("use_mean_pooling")
+    if norms not in ("layer_norm", "rms_norm"):
         raise LeftOutError("its norm_type is not understood")
-    affine = 2 if kind == "layer_norm" else 1
+    affine = 2 if norms == "layer_norm" else 1
     biases = "out up down" + " qkv" * v.flag("attention_bias")
     scales = 2 * h * bool(v.get("layer_scale_init_value")) if "layer_scale_init_value" in v.given else 2 * h
     v.read.add("layer_scale_init_value")
@@ -149,6 +151,59 @@ def _internvl_chat(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "tiles", found, **sizes) if known else tower(VISION, "unknown", found)]
 
 
+def _cohere2(config: dict[str, Any], hidden: int, kind: str = "cohere2_vision") -> Towers:
+    """Command A Vision and Aya Vision: SigLIP on tiles, and a gated projector of four patches beside each other."""
+    eye, whole = (
+        encoder_of(config.get("vision_config"), "siglip_vision_model", "siglip_vision_model"),
+        Part(config, kind),
+    )
+    merge, aya = whole.size("downsample_factor"), kind == "aya_vision"
+    wide = eye.width * merge * merge
+    middle = (
+        whole.given.get("alignment_intermediate_size", hidden) if aya else whole.size("alignment_intermediate_size")
+    )
+    if not isinstance(middle, int) or not 1 < middle < LARGEST or middle % 2 or eye.part.side() % merge:
+        raise LeftOutError("its alignment_intermediate_size or its downsample_factor is not understood")
+    if aya:
+        whole.must_be("vision_feature_layer", -1)
+        whole.must_be("vision_feature_select_strategy", "full")
+    found = [
+        *eye.operators,
+        *([norm("projector_norm", wide, "merged")] if aya else []),
+        linear("projector_gate_up", wide, middle, "merged", bias=True, split="columns"),
+        linear("projector_down", middle // 2, hidden, "merged", bias=True, split="rows"),
+    ]
+    eye.part.refuse_what_is_left()
+    rule = "tiles" if aya else "canvas"
+    return [tower(VISION, rule, found, **eye.sizes(), merge=merge, marks=1, **({"least": 1} if aya else {}), most=12)]
+
+
+def _ovis2(config: dict[str, Any], hidden: int) -> Towers:
+    """Ovis 2: AIMv2 says how likely each word of a visual vocabulary is, and its embeddings are mixed by that."""
+    v = Part(config.get("vision_config"), "ovis2_vision")
+    h, heads, middle, depth = (
+        v.size(key) for key in ("hidden_size", "num_attention_heads", "intermediate_size", "num_hidden_layers")
+    )
+    patch, merge, words = v.size("patch_size"), v.size("hidden_stride"), v.size("vocab_size")
+    named = words - v.size("num_visual_indicator_tokens")
+    v.read.add("tokenize_function")
+    if named < 1 or v.side() % merge:
+        raise LeftOutError("its vocab_size or its hidden_stride is not understood")
+    biases = " ".join(["qkv out"] * v.flag("qkv_bias") + ["up down"] * v.flag("mlp_bias"))
+    found = [
+        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
+        table("position_embedding", v.side() ** 2 * h),
+        norm("first_norm", h, affine=1),
+        *encoder(h, heads, middle, depth, affine=1, biases=biases, gated=True),
+        norm("final_norm", h, affine=1),
+        linear("visual_head", h * merge * merge, named, "merged", split="columns"),
+        norm("visual_head_norm", named, "merged"),
+        linear("visual_embedding", words, Part(config, "ovis2").out("hidden_size", hidden), "merged", split="rows"),
+    ]
+    v.refuse_what_is_left()
+    return [tower(VISION, "unknown", found)]
+
+
 def _lfm2(config: dict[str, Any], hidden: int) -> Towers:
     v, whole = Part(config.get("vision_config"), "siglip2_vision_model"), Part(config, "lfm2_vl")
     v.must_be("model_type", "siglip2_vision_model")
@@ -175,6 +230,10 @@ def _lfm2(config: dict[str, Any], hidden: int) -> Towers:
 
 
 FAMILIES: Families = {
+    "aya_vision": partial(_cohere2, kind="aya_vision"),
+    "cohere2_vision": _cohere2,
+    "ovis2": _ovis2,
+    "qianfan_ocr": partial(_internvl, kind="qianfan_ocr"),
     "idefics3": _idefics3,
     "smolvlm": _idefics3,
     "mllama": _mllama,
