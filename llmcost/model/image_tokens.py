@@ -70,11 +70,11 @@ def _resized_frames(tower: Any, wide: float, high: float) -> Tokens:
 def _square(tower: Any, *_: float) -> Tokens:
     """Every image is scaled to one size (SigLIP, CLIP): Gemma 3, LLaVA 1.5, BLIP-2.
 
-    At frames are the keys of queries: the states that they look at, and the queries themselves.
+    At keys are the states that queries look at, and the queries themselves.
     """
     side = tower.image_size // tower.patch_size
     found = _of_a_grid(tower, side, side, tower.out or None)
-    return found._replace(merged=(1, found.prompt), frames=(1, found.layers[1] + found.prompt))
+    return found._replace(merged=(1, found.prompt), keys=(1, found.layers[1] + found.prompt))
 
 
 def _longest_edge(tower: Any, wide: float, high: float) -> Tokens:
@@ -144,7 +144,7 @@ def _slices(tower: Any, wide: float, high: float) -> Tokens:
     """MiniCPM-V: the image resized, and up to `most` slices of it (image_processing_minicpmv4_6.py).
 
     Its patches are merged twice. Where the rule has `out`, they become so many tokens a slice instead, by a resampler:
-    its queries see the patches of their slice, of which there are evenly many at frames. In the prompt each slice
+    its queries see the patches of their slice, of which there are evenly many at keys. In the prompt each slice
     stands between two marks, and breaks stand between their rows.
     """
     unit = tower.patch_size * tower.merge
@@ -159,7 +159,7 @@ def _slices(tower: Any, wide: float, high: float) -> Tokens:
     apart = 2 * (len(sizes) - 1) + max(0, rows - 1)
     if tower.out:
         evenly, merged = (len(sizes), patches / len(sizes)), (len(sizes), tower.out)
-        return Tokens(whole, whole, whole, merged, evenly, len(sizes) * tower.out + apart)
+        return Tokens(whole, whole, whole, merged, NOTHING, len(sizes) * tower.out + apart, keys=evenly)
     half, quarter = (whole[0], whole[1] / 4), (1, patches // tower.merge**2)
     return Tokens(whole, whole, (patches / 4, 4), quarter, NOTHING, quarter[1] + apart, half=half, quarter=quarter)
 
@@ -345,8 +345,7 @@ def _windows(tower: Any, wide: float, high: float) -> tuple[int, int]:
 def _resampled(tower: Any, wide: float, high: float) -> Tokens:
     """Idefics 2: an image in its shape, `least` to `most` pixels a side, whose patches become `out` tokens.
 
-    image_processing_idefics2.py, without the splitting that it can do. At frames are a resampler's keys: the patches
-    and its queries.
+    image_processing_idefics2.py, without the splitting that it can do. At keys are the patches and the queries.
     """
     ratio = wide / high
     if wide >= high and wide > tower.most:
@@ -355,7 +354,71 @@ def _resampled(tower: Any, wide: float, high: float) -> Tokens:
         wide, high = int(tower.most * ratio), tower.most
     down, across = (int(max(side, tower.least)) // tower.patch_size for side in (high, wide))
     found = _of_a_grid(tower, down, across, tower.out)
-    return found._replace(merged=(1, tower.out), frames=(1, down * across + tower.out))
+    return found._replace(merged=(1, tower.out), keys=(1, down * across + tower.out))
+
+
+def _crops(tower: Any, wide: float, high: float) -> Tokens:
+    """Phi-4 multimodal: the image whole, and `most` crops at most that cover it; four patches become one token.
+
+    image_processing_phi4_multimodal.py: the image is not enlarged beyond the crops' border on its shorter side, and
+    what pads it there is left away behind the layers. A break stands behind each row, a mark between both parts.
+    """
+    side, patches = tower.image_size, tower.image_size // tower.patch_size
+    across, down = math.ceil(wide / side), math.ceil(high / side)
+    if across * down > tower.most:
+        across, down = _grid(side, wide, high, range(1, tower.most + 1))
+    scale = min(across * side / wide, down * side / high)
+    padded = [parts * side - int(given * scale) for given, parts in ((wide, across), (high, down))]
+    if across * side / wide < down * side / high:
+        padded[0] = 0
+    else:
+        padded[1] = 0
+    if min(across * side - padded[0], down * side - padded[1]) < SMALLEST_CROP:
+        raise NotTakenError("less than 10 pixels of one side are left, which the processor refuses")
+    columns, rows = (
+        -(-(parts * patches - (pad // tower.patch_size)) // 2)
+        for parts, pad in zip((across, down), padded, strict=True)
+    )
+    token, tiles = -(-patches // 2), across * down + 1
+    layers = (tiles, patches**2)
+    prompt = token * (token + 1) + 1 + rows * (columns + 1)
+    return Tokens((tiles, patches**2), layers, layers, (1, prompt), NOTHING, prompt)
+
+
+SMALLEST_CROP = 10  # pixels
+
+
+def _covering(tower: Any, wide: float, high: float) -> Tokens:
+    """Ovis 2: the image whole, and the fewest tiles that show nine tenths of it; between and behind them stand marks.
+
+    image_processing_ovis2.py, get_min_tile_covering_grid: how much of a tile's part is shown, where its longer side is
+    scaled to `image_size`.
+    """
+    grids = [
+        (down, across) for down, across in product(range(1, tower.most + 1), repeat=2) if down * across <= tower.most
+    ]
+    shown = {grid: _shown(tower.image_size, int(wide), int(high), *grid) for grid in sorted(grids, key=math.prod)}
+    enough = [grid for grid, share in shown.items() if share > COVERED]
+    if enough:
+        down, across = min(enough, key=lambda grid: (math.prod(grid), -shown[grid]))
+    else:
+        down, across = min(shown, key=lambda grid: (-shown[grid], math.prod(grid)))
+    tiles = down * across
+    return _of_tiles(tower, tiles + 1 if tiles > 1 else 1, separators=tiles)
+
+
+COVERED = 0.9  # of an image's pixels
+
+
+def _shown(side: int, wide: int, high: int, down: int, across: int) -> float:
+    """The share of an image that tiles of `side` pixels show, where the last of a row or column takes the rest."""
+
+    def pixels(long: float, short: float) -> float:
+        return side * short / long * side if long > side else long * short
+
+    heights = [high // down] * (down - 1) + [high - high // down * (down - 1)]
+    widths = [wide // across] * (across - 1) + [wide - wide // across * (across - 1)]
+    return sum(pixels(max(h, w), min(h, w)) for h in heights for w in widths) / (wide * high)
 
 
 PIXELS = ("patch_size", "least", "most")
@@ -370,6 +433,8 @@ IMAGES: dict[str, tuple[Callable[..., Tokens], tuple[str, ...]]] = {
     "tiles-or-resized": (_tiles_or_resized, (*ONE_SIZE, "least", "most")),
     "tiles-together": (_tiles_together, (*ONE_SIZE, "most")),
     "budget": (_budget, ("patch_size", "most")),
+    "crops": (_crops, (*ONE_SIZE, "most")),
+    "covering": (_covering, (*ONE_SIZE, "most")),
     "canvas": (_canvas, (*ONE_SIZE, "most")),
     "grids": (_grids, (*ONE_SIZE, "grids")),
     "sliding": (_sliding, (*ONE_SIZE, "window", "most")),

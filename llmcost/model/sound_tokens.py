@@ -10,9 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from llmcost.model.token_places import NotTakenError, Tokens
+from llmcost.model.token_places import NOTHING, NotTakenError, Tokens
 
 SECOND = 100  # mel frames a second: hops of 160 samples at 16 kHz (WhisperFeatureExtractor)
+HOP = 160  # samples from one frame to the next
+SAMPLES = 16_000  # a second
 PIECE = 30  # seconds of sound that Whisper's encoder reads (arXiv 2212.04356, section 2.2)
 
 
@@ -65,6 +67,58 @@ def _audio_windows(tower: Any, seconds: float) -> Tokens:
     return Tokens(layers, layers, layers, (1, positions), (1, frames), positions, **padded)
 
 
+def _blocks(tower: Any, seconds: float, frames: int) -> Tokens:
+    """Gemma's conformer: so many mel frames, halved twice, in blocks whose positions see `window` of them.
+
+    Every `merge`-th position is handed on. `image_size`: positions of a block; `extra`: distances that it embeds;
+    `out`: tokens in the prompt, where they are the same for any sound.
+    """
+    if seconds > PIECE:
+        raise NotTakenError(f"it hears the first {PIECE} seconds alone")
+    if frames < 1:
+        raise NotTakenError("it is shorter than one frame")
+    half, quarter = _halved(frames, 1), _halved(frames, 2)
+    blocks, handed = -(-quarter // tower.image_size), -(-quarter // tower.merge)
+    layers, block, keys = (1, quarter), (blocks, tower.image_size), (blocks, tower.window)
+    places = {"half": (1, half), "quarter": layers, "keys": keys, "positions": (1, tower.extra)}
+    return Tokens(layers, layers, block, (1, handed), (1, frames), tower.out or handed, **places)
+
+
+def _blocks_of_3n(tower: Any, seconds: float) -> Tokens:
+    """Gemma 3n (feature_extraction_gemma3n.py): windows of 513 samples, the sound padded to a multiple of 128."""
+    return _blocks(tower, seconds, (-(-_samples(seconds) // 128) * 128 - 513) // HOP + 1)
+
+
+def _blocks_of_4(tower: Any, seconds: float) -> Tokens:
+    """Gemma 4 (processing_gemma4.py): windows of 321 samples, half of one before the first."""
+    return _blocks(tower, seconds, (_samples(seconds) + 160 - 321) // HOP + 1)
+
+
+def _pieces_of_sound(tower: Any, seconds: float) -> Tokens:
+    """Gemma 4 without encoders (processing_gemma4_unified.py): so many samples are projected as they are."""
+    if seconds > PIECE:
+        raise NotTakenError(f"it hears the first {PIECE} seconds alone")
+    pieces = (1, -(-_samples(seconds) // tower.image_size))
+    return Tokens(pieces, pieces, pieces, pieces, NOTHING, pieces[1])
+
+
+def _thrice_halved(tower: Any, seconds: float) -> Tokens:
+    """Phi-4 multimodal (feature_extraction_phi4_multimodal.py): windows of 400 samples, thrice halved.
+
+    What is longer than `window` positions is cut into sequences of so many, the last one padded.
+    """
+    frames = max(1, (_samples(seconds) - 400) // HOP + 1)
+    half, quarter, eighth = (_halved(frames, times) for times in (1, 2, 3))
+    layers = (1, eighth) if eighth <= tower.window else (-(-eighth // tower.window), tower.window)
+    heard = (1, eighth)
+    return Tokens(heard, layers, layers, heard, (1, frames), eighth, half=(1, half), quarter=(1, quarter), eighth=heard)
+
+
+def _samples(seconds: float) -> int:
+    """Samples of a sound at 16 kHz."""
+    return int(round(seconds * SAMPLES, 3))
+
+
 def _frames(seconds: float) -> int:
     """Mel frames of a sound, one at least."""
     return max(1, int(round(seconds * SECOND, 6)))  # 17.33 s are 1,733 frames: the product is a little less
@@ -82,4 +136,8 @@ SOUNDS: dict[str, tuple[Callable[..., Tokens], tuple[str, ...]]] = {
     "whisper-once": (_whisper_once, ("image_size",)),
     "audio-chunks": (_audio_chunks, ("image_size",)),
     "audio-windows": (_audio_windows, ("image_size", "window")),
+    "blocks-3n": (_blocks_of_3n, ("image_size", "window", "extra")),
+    "blocks-4": (_blocks_of_4, ("image_size", "window", "extra")),
+    "pieces-of-sound": (_pieces_of_sound, ("image_size",)),
+    "thrice-halved": (_thrice_halved, ("window",)),
 }

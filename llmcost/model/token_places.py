@@ -13,7 +13,9 @@ class Tokens(NamedTuple):
 
     `windows`: where layers see windows alone; windows that are cut off at the border count with their own pairs, so
     that both figures are means. `half`, `quarter`, `eighth`: behind so many halvings, of both sides of an image or of a
-    sound's length with what pads it. `prompt`: tokens that stand for it in the prompt.
+    sound's length with what pads it. `keys`: what queries see that see no whole sequence: a resampler's patches and
+    queries, or a block's frames. `positions`: distances that are embedded. `prompt`: tokens that stand for it in the
+    prompt.
     """
 
     patches: Place
@@ -25,6 +27,8 @@ class Tokens(NamedTuple):
     half: Place = NOTHING
     quarter: Place = NOTHING
     eighth: Place = NOTHING
+    keys: Place = NOTHING
+    positions: Place = NOTHING
 
 
 class NotTakenError(ValueError):

@@ -98,7 +98,7 @@ def resampled(config: dict[str, Any], hidden: int) -> Towers:
         norm("resampler_query_norm", hidden, "merged"),
         linear("resampler_q_proj", hidden, hidden, "merged", bias=True, split="columns"),
         {
-            "name": "resampler_attention", "at": "merged", "sees": "frames", "heads": heads,
+            "name": "resampler_attention", "at": "merged", "sees": "keys", "heads": heads,
             "head_dim": CHANNELS_A_HEAD,
         },
         linear("resampler_o_proj", hidden, hidden, "merged", bias=True, split="rows"),

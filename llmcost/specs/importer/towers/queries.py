@@ -106,8 +106,8 @@ def _idefics2(config: dict[str, Any], hidden: int) -> Towers:
         norm("query_norm", h, affine=1, **each),
         norm("seen_norm", h, affine=1, count=depth),
         linear("query_q_proj", h, heads * d, split="columns", **each),
-        linear("seen_kv_proj", h, 2 * kv * d, "frames", split="columns", count=depth),
-        {"name": "query_attention", **each, "sees": "frames", "heads": heads, "head_dim": d},
+        linear("seen_kv_proj", h, 2 * kv * d, "keys", split="columns", count=depth),
+        {"name": "query_attention", **each, "sees": "keys", "heads": heads, "head_dim": d},
         linear("query_o_proj", heads * d, h, split="rows", **each),
         norm("query_mlp_norm", h, affine=1, **each),
         linear("query_gate_up_proj", h, 8 * h, split="columns", **each),
@@ -143,8 +143,8 @@ def _kosmos2(config: dict[str, Any], hidden: int) -> Towers:
         linear("projector", h, hidden, bias=True),
         table("queries", queries * hidden),
         linear("query_q_proj", hidden, hidden, "merged", bias=True, split="columns"),
-        linear("seen_kv_proj", hidden, 2 * hidden, "frames", bias=True, split="columns"),
-        {"name": "query_attention", "at": "merged", "sees": "frames", "heads": heads, "head_dim": hidden // heads},
+        linear("seen_kv_proj", hidden, 2 * hidden, "keys", bias=True, split="columns"),
+        {"name": "query_attention", "at": "merged", "sees": "keys", "heads": heads, "head_dim": hidden // heads},
         linear("query_o_proj", hidden, hidden, "merged", bias=True, split="rows"),
     ]
     v.refuse_what_is_left()

@@ -200,8 +200,12 @@ def _ovis2(config: dict[str, Any], hidden: int) -> Towers:
         norm("visual_head_norm", named, "merged"),
         linear("visual_embedding", words, Part(config, "ovis2").out("hidden_size", hidden), "merged", split="rows"),
     ]
+    side = v.size("image_size")
     v.refuse_what_is_left()
-    return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "covering", found, patch_size=patch, image_size=side, merge=merge, most=OVIS_TILES)]
+
+
+OVIS_TILES = 12  # image_processing_ovis2.py, max_patches
 
 
 def _lfm2(config: dict[str, Any], hidden: int) -> Towers:
