@@ -106,6 +106,18 @@ SMALL = {
     },
     "minicpmv4_6": MINICPM,
     "minicpmv4_7": MINICPM,
+    "glmasr": {
+        "hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 4, "num_mel_bins": 16,
+    },
+    "granite_speech": {
+        "hidden_dim": 32, "num_layers": 2, "num_heads": 4, "dim_head": 8, "context_size": 20, "max_pos_emb": 24,
+        "output_dim": 6, "input_dim": 12,
+    },
+    "qwen3_asr": {
+        "d_model": 32, "encoder_ffn_dim": 48, "encoder_layers": 2, "encoder_attention_heads": 4, "num_mel_bins": 16,
+        "output_dim": 64, "downsample_hidden_size": 24,
+    },
     "aya_vision": {**SIGLIP, "image_size": 32, "patch_size": 4, "vision_use_head": False},
     "blip-2": BLIP,
     "cohere2_vision": {**SIGLIP, "image_size": 32, "patch_size": 4, "vision_use_head": False},
@@ -151,6 +163,7 @@ WHOLE = {
     "minicpmv4_7": {"insert_layer_id": 0},
     "paligemma": {"projection_dim": 64},
     "blip-2": {"qformer_config": QFORMER},
+    "granite_speech": {"projector_config": {**QFORMER, "model_type": "blip_2_qformer"}},
     "instructblip": {"qformer_config": QFORMER},
     "instructblipvideo": {"qformer_config": QFORMER},
     "idefics2": {
@@ -170,16 +183,21 @@ WHOLE = {
     "llava_next_video": {"image_grid_pinpoints": [[32, 64], [64, 32], [64, 64]]},
     "llava_onevision": {"image_grid_pinpoints": [[32, 32], [32, 64], [64, 32], [64, 96]]},
 }
-HEARS = ("voxtral", "qwen2_audio")
+HEARS = ("voxtral", "qwen2_audio", "glmasr", "granite_speech", "qwen3_asr")
 OF_TWO = ("qwen2_5_omni", "qwen2_5_omni_thinker", "qwen3_omni_moe", "qwen3_omni_moe_thinker")
 OF_OWN_CODE = ("internvl_chat", "kimi_vl", "minicpmv", "minicpmo")  # which the reference does not have
 AT_THE_TOP = ("git", "phi4_multimodal")  # whose text model is no part of the config: test_families.py has them
 FAMILIES = [kind for kind in EVERY_FAMILY if kind not in (*OF_TWO, *OF_OWN_CODE, *AT_THE_TOP, "gemma3n")]
 
 
+def part_of(kind):
+    """The key of a config that a tower's sizes stand under."""
+    return "encoder_config" if kind == "granite_speech" else "audio_config" if kind in HEARS else "vision_config"
+
+
 def config_of(kind, tower=(), whole=()):
     """The configuration of a small model of a type, with other keys of its tower or of the whole."""
-    part = "audio_config" if kind in HEARS else "vision_config"
+    part = part_of(kind)
     text = AutoConfig.for_model(kind).get_text_config().to_dict()
     given = {key: size for key, size in TEXT.items() if text.get(key) is not None}
     given |= {"model_type": text["model_type"]} | ({"layer_types": None} if text.get("layer_types") else {})

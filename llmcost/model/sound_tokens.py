@@ -67,6 +67,28 @@ def _audio_windows(tower: Any, seconds: float) -> Tokens:
     return Tokens(layers, layers, layers, (1, positions), (1, frames), positions, **padded)
 
 
+def _whisper_heard(tower: Any, seconds: float) -> Tokens:
+    """GLM-ASR: pieces of 30 seconds, padded; the prompt has as many tokens as each is long (processing_glmasr.py)."""
+    found = _whisper(tower, seconds)
+    frames, piece = _frames(seconds), PIECE * SECOND
+    whole, rest = divmod(frames, piece)
+    heard = whole * (tower.image_size // tower.merge) + -(-rest // 2) // tower.merge
+    return found._replace(prompt=max(1, heard))
+
+
+def _granite(tower: Any, seconds: float) -> Tokens:
+    """Granite Speech (feature_extraction_granite_speech.py): two frames beside each other, in blocks of `image_size`.
+
+    Each `window` of them becomes `out` tokens; the last block and the last window are padded.
+    """
+    heard = (_samples(seconds) // HOP + 1) // 2
+    if not heard:
+        raise NotTakenError("it is shorter than two frames")
+    blocks, windows = -(-heard // tower.image_size), -(-heard // tower.window)
+    layers, merged, keys = (1, heard), (windows, tower.out), (windows, tower.window)
+    return Tokens(layers, layers, (blocks, tower.image_size), merged, layers, windows * tower.out, keys=keys)
+
+
 def _blocks(tower: Any, seconds: float, frames: int) -> Tokens:
     """Gemma's conformer: so many mel frames, halved twice, in blocks whose positions see `window` of them.
 
@@ -136,6 +158,8 @@ SOUNDS: dict[str, tuple[Callable[..., Tokens], tuple[str, ...]]] = {
     "whisper-once": (_whisper_once, ("image_size",)),
     "audio-chunks": (_audio_chunks, ("image_size",)),
     "audio-windows": (_audio_windows, ("image_size", "window")),
+    "whisper-heard": (_whisper_heard, ("image_size",)),
+    "granite": (_granite, ("image_size", "window", "out")),
     "blocks-3n": (_blocks_of_3n, ("image_size", "window", "extra")),
     "blocks-4": (_blocks_of_4, ("image_size", "window", "extra")),
     "pieces-of-sound": (_pieces_of_sound, ("image_size",)),

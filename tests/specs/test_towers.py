@@ -41,7 +41,7 @@ def table_of(part):
 def test_keys_that_a_config_leaves_out_are_those_of_the_references_class(kind):
     table = json.loads(DEFAULTS.read_text("utf-8"))
     config = config_of(kind)
-    part = config.audio_config if kind in HEARS else config.vision_config
+    part = getattr(config, part_of(kind))
     default = type(part)().to_dict()
     known = table[table_of(part.model_type)]
     assert {key: default[key] for key in known if key != "model_type"} == {
@@ -59,7 +59,7 @@ def plain(value, like):
 def changes(kind):
     """Each key of a family's tower, and those of the whole that its projector depends on, with another value."""
     table, config = json.loads(DEFAULTS.read_text("utf-8")), config_of(kind)
-    part = config.to_dict()["audio_config" if kind in HEARS else "vision_config"]
+    part = config.to_dict()[part_of(kind)]
     for place, keys in (("tower", table[table_of(part["model_type"])]), ("whole", table.get(table_of(kind), {}))):
         for key, default in keys.items():
             value = (part if place == "tower" else config.to_dict()).get(key, default)
@@ -122,7 +122,7 @@ def test_a_model_with_several_keys_changed_is_read_whole_as_the_reference_or_its
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_key_that_is_not_known_leaves_the_towers_out_and_is_named(kind):
     whole = config_of(kind).to_dict()
-    part = whole["audio_config" if kind in HEARS else "vision_config"]
+    part = whole[part_of(kind)]
     part["extra_layers"] = 3
     with pytest.raises(LeftOutError, match="extra_layers"):
         towers_of(whole, 64)
@@ -205,7 +205,7 @@ STRANGE = (
 @settings(deadline=None, max_examples=40)
 def test_strange_values_in_a_towers_config_are_refused_or_leave_it_out(kind, data):
     config = config_of(kind).to_dict()
-    part = config["audio_config" if kind in HEARS else "vision_config"]
+    part = config[part_of(kind)]
     for key in data.draw(st.lists(st.sampled_from(sorted(part)), min_size=1, max_size=2, unique=True)):
         part[key] = data.draw(st.sampled_from(STRANGE))
     try:
