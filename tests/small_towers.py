@@ -13,8 +13,6 @@ TEXT = {
     "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
 OWN_TEXT = {
-    "glm5_next": {"num_key_value_heads": 4},
-    "ernie4_5_vl_moe": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [3, 3, 2]}},
     "mllama": {"cross_attention_layers": [1]},
     "kimi_k25": {"num_key_value_heads": 4, "head_dim": 8, "q_lora_rank": 20, "kv_lora_rank": 28, "n_routed_experts": 8},
     "lfm2_vl": {"layer_types": ["conv", "full_attention"]},
@@ -122,14 +120,10 @@ SMALL = {
     "blip-2": BLIP,
     "cohere2_vision": {**SIGLIP, "image_size": 32, "patch_size": 4, "vision_use_head": False},
     "cosmos3_omni": {**QWEN3, "deepstack_visual_indexes": [0, 1]},
-    "ernie4_5_vl_moe": {
-        "depth": 2, "hidden_size": 32, "num_heads": 4, "intermediate_size": 48, "patch_size": 4, "in_channels": 3,
-    },
     "exaone4_5": {
         **QWEN, "hidden_size": 32, "intermediate_size": 48, "window_size": 16, "out_hidden_size": 64,
         "fullatt_block_indexes": [1], "num_key_value_heads": 2,
     },
-    "glm5_next": {**GLM, "projection_intermediate_size": 80},
     "glm_ocr": GLM,
     "hyperclovax_vision_v2": {
         **QWEN, "hidden_size": 32, "intermediate_size": 48, "window_size": 16, "out_hidden_size": 40,
@@ -138,7 +132,6 @@ SMALL = {
     "idefics2": {**SIGLIP, "image_size": 32, "patch_size": 4},
     "instructblip": BLIP,
     "instructblipvideo": BLIP,
-    "kosmos-2": {**SIGLIP, "image_size": 32, "patch_size": 4},
     "minimax_m3_vl": {**SIGLIP, "image_size": 32, "patch_size": 4},
     "ovis2": {**SIGLIP, "image_size": 32, "patch_size": 4, "vocab_size": 40},
     "paddleocr_vl": {**SIGLIP, "image_size": 32, "patch_size": 4},

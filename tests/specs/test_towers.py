@@ -12,7 +12,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_towers import AUDIO, FAMILIES, HEARS, OMNI, config_of, omni, ours, parameters, reference, towers
+from small_towers import AUDIO, FAMILIES, HEARS, OMNI, config_of, omni, ours, parameters, part_of, reference, towers
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig
 
@@ -96,11 +96,18 @@ SELDOM_EXACT = ("gemma4_unified", "llama4", "mistral3")  # whose sizes hang toge
 REFUSED = (ValueError, RuntimeError, TypeError, AttributeError, ZeroDivisionError, StrictDataclassError)
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+# One of each kind of encoder and projector: what they have in common need not be tried for all.
+OF_EACH_KIND = (
+    "qwen2_5_vl", "qwen3_vl", "glm4v", "minimax_m3_vl", "llava", "llava_next", "gemma3", "mllama", "internvl",
+    "cohere2_vision", "kimi_k25", "lfm2_vl", "idefics2", "minicpmv4_6", "voxtral", "granite_speech", "gemma4",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OF_EACH_KIND)
 def test_a_model_with_several_keys_changed_is_read_whole_as_the_reference_or_its_towers_are_left_out(kind):
     """Text model and towers of a config as it is saved, with two or three keys of the towers changed at once."""
     drawn, exact = random.Random(kind), 0
-    for _ in range(4):
+    for _ in range(3):
         changed = {"tower": {}, "whole": {}}
         possible = list(changes(kind))
         for place, key, value in drawn.sample(possible, min(len(possible), drawn.choice((2, 3)))):
@@ -202,7 +209,7 @@ STRANGE = (
 
 @pytest.mark.parametrize("kind", FAMILIES)
 @given(st.data())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 def test_strange_values_in_a_towers_config_are_refused_or_leave_it_out(kind, data):
     config = config_of(kind).to_dict()
     part = config[part_of(kind)]

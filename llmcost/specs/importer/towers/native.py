@@ -1,4 +1,4 @@
-"""Towers that take images in their own shape, besides Qwen's: GLM, MiniMax, Step, ERNIE, PaddleOCR, Kimi and others."""
+"""Towers that take images in their own shape, besides Qwen's: GLM, MiniMax, Step, PaddleOCR, Kimi and others."""
 
 from __future__ import annotations
 
@@ -49,14 +49,13 @@ def _glm4v(config: dict[str, Any], hidden: int, kind: str = "glm4v_vision") -> T
     return [tower(VISION, "resized-frames", found, patch_size=patch, merge=merge, **GLM_PIXELS)]
 
 
-def _glm_ocr(config: dict[str, Any], hidden: int, kind: str = "glm_ocr_vision") -> Towers:
-    """GLM-OCR, and GLM-5's tower: norms of queries and keys in the place of positions, and biases throughout."""
-    v = Part(config.get("vision_config"), kind)
+def _glm_ocr(config: dict[str, Any], hidden: int) -> Towers:
+    """GLM-OCR: norms of queries and keys in the place of positions, and biases throughout."""
+    v = Part(config.get("vision_config"), "glm_ocr_vision")
     h, merge, patch = v.size("hidden_size"), v.size("spatial_merge_size"), v.size("patch_size")
     heads, middle, depth = v.size("num_heads"), v.size("intermediate_size"), v.size("depth")
     out, channels = v.out("out_hidden_size", hidden), v.size("in_channels")
-    wide = v.size("projection_intermediate_size") if kind == "glm5_next_vision" else out * channels
-    v.read.update(("image_size", "swiglu_limit"))
+    v.read.add("image_size")
     pixels = channels * v.size("temporal_patch_size") * patch * patch
     biases = "qkv out up down" if v.flag("attention_bias") else ""
     found = [
@@ -64,7 +63,7 @@ def _glm_ocr(config: dict[str, Any], hidden: int, kind: str = "glm_ocr_vision") 
         *encoder(h, heads, middle, depth, affine=1, biases=biases, gated=True, scales=2 * (h // heads)),
         norm("final_norm", h, affine=1),
         linear("downsample", h * merge * merge, out, "merged", bias=True),
-        *_glm_merger(out, wide),
+        *_glm_merger(out, out * channels),
     ]
     v.refuse_what_is_left()
     return [tower(VISION, "resized-frames", found, patch_size=patch, merge=merge, **GLM_PIXELS)]
@@ -79,11 +78,10 @@ def _glm_merger(out: int, wide: int) -> Operators:
     ]
 
 
-# -- MiniMax M3, Step-3.7, ERNIE 4.5 VL, PaddleOCR-VL, VideoLLaMA 3 ----------------------------------------
+# -- MiniMax M3, Step-3.7, PaddleOCR-VL, VideoLLaMA 3 ----------------------------------------
 
 # Pixels of an image by the reference's image processors: least and most.
 MINIMAX_PIXELS = {"least": 3136, "most": 451_584}
-ERNIE_PIXELS = {"least": 3136, "most": 4_842_768}
 PADDLE_PIXELS = {"least": 147_456, "most": 2_359_296}
 VIDEO_LLAMA_PIXELS = {"least": 3136, "most": 1_003_520}
 STEP_WINDOW, STEP_LARGEST = 504, 3024  # pixels a side of a window of an image, and of an image (the same, of step3p7)
@@ -133,27 +131,6 @@ def _step(config: dict[str, Any], hidden: int) -> Towers:
     ]
     v.refuse_what_is_left()
     return [tower(VISION, "sliding", found, patch_size=patch, image_size=side, window=STEP_WINDOW, most=STEP_LARGEST)]
-
-
-def _ernie(config: dict[str, Any], hidden: int) -> Towers:
-    """Its projector merges four patches, and then two frames, of which an image has the same one twice."""
-    v = Part(config.get("vision_config"), "ernie4_5_vl_moe_vision")
-    h, heads, middle, depth = (v.size(key) for key in ("hidden_size", "num_heads", "intermediate_size", "depth"))
-    patch, merge, frames = v.size("patch_size"), v.size("spatial_merge_size"), v.size("temporal_merge_size")
-    wide = h * merge * merge
-    found = [
-        linear("patch_embedding", v.size("in_channels") * patch * patch, h, "patches", split="columns"),
-        *encoder(h, heads, middle, depth),
-        norm("final_norm", h),
-        *projector("merger", wide, wide, wide),
-        norm("merger_norm", wide, "merged"),
-        *projector("frames_merger", wide * frames, wide, wide),
-        norm("frames_norm", wide, "merged"),
-        linear("projector", wide, hidden, "merged", bias=True),
-        norm("projector_norm", hidden, "merged", affine=1),
-    ]
-    v.refuse_what_is_left()
-    return [tower(VISION, "resized", found, patch_size=patch, merge=merge, **ERNIE_PIXELS)]
 
 
 def _paddle(config: dict[str, Any], hidden: int) -> Towers:
@@ -228,8 +205,6 @@ def _kimi_vl(config: dict[str, Any], hidden: int) -> Towers:
 
 
 FAMILIES: Families = {
-    "ernie4_5_vl_moe": _ernie,
-    "glm5_next": partial(_glm_ocr, kind="glm5_next_vision"),
     "glm_ocr": _glm_ocr,
     "minimax_m3_vl": _minimax,
     "paddleocr_vl": _paddle,

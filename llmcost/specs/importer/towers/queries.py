@@ -1,4 +1,4 @@
-"""Towers whose tokens are queries that are stored and look at patches: BLIP-2, InstructBLIP, Idefics 2, Kosmos-2."""
+"""Towers whose tokens are queries that are stored and look at patches: BLIP-2, InstructBLIP, Idefics 2."""
 
 from __future__ import annotations
 
@@ -124,40 +124,9 @@ MISTRAL_MLP = 14_336  # of Mistral, where the text model says none
 SHORTEST, LONGEST = 378, 980  # pixels of an image's sides (image_processing_idefics2.py)
 
 
-def _kosmos2(config: dict[str, Any], hidden: int) -> Towers:
-    """CLIP, a linear layer, and one layer of queries that see its patches and each other."""
-    v, queries = (
-        Part(config.get("vision_config"), "kosmos_2_vision_model"),
-        Part(config, "kosmos-2").size("latent_query_num"),
-    )
-    h, heads = v.size("hidden_size"), config.get("text_config", {}).get("attention_heads", KOSMOS_HEADS)
-    if not isinstance(heads, int) or heads < 1 or hidden % heads:
-        raise LeftOutError("its attention_heads are not understood")
-    patch, middle, depth = v.size("patch_size"), v.size("intermediate_size"), v.size("num_hidden_layers")
-    found = [
-        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", split="columns"),
-        table("class_and_positions", (v.side() ** 2 + 2) * h),
-        norm("first_norm", h),
-        *encoder(h, v.size("num_attention_heads"), middle, depth),
-        norm("final_norm", h),
-        linear("projector", h, hidden, bias=True),
-        table("queries", queries * hidden),
-        linear("query_q_proj", hidden, hidden, "merged", bias=True, split="columns"),
-        linear("seen_kv_proj", hidden, 2 * hidden, "keys", bias=True, split="columns"),
-        {"name": "query_attention", "at": "merged", "sees": "keys", "heads": heads, "head_dim": hidden // heads},
-        linear("query_o_proj", hidden, hidden, "merged", bias=True, split="rows"),
-    ]
-    v.refuse_what_is_left()
-    sizes = {"patch_size": patch, "image_size": v.size("image_size"), "extra": 1, "out": queries}
-    return [tower(VISION, "square", found, **sizes)]
-
-
-KOSMOS_HEADS = 32  # of its text model, where that says none
-
 FAMILIES: Families = {
     "blip-2": _blip2,
     "idefics2": _idefics2,
     "instructblip": partial(_blip2, kind="instructblip"),
     "instructblipvideo": partial(_blip2, kind="instructblipvideo"),
-    "kosmos-2": _kosmos2,
 }
