@@ -416,10 +416,7 @@ def test_voxtrals_tower_has_the_flops_of_the_reference():
 @given(SIDES, SIDES)
 @settings(deadline=None, max_examples=60)
 def test_llava_lays_images_on_the_grid_that_its_processors_do(width, height):
-    for kind, side, patch, family in (
-        ("llava_next", 336, 14, "llava_next"),
-        ("llava_onevision", 384, 14, "llava_onevision"),
-    ):
+    for kind, side, patch in (("llava_next", 336, 14), ("llava_onevision", 384, 14)):
         points = json.loads(DEFAULTS.read_text("utf-8"))[kind]["image_grid_pinpoints"]
         tower = tower_of(kind, {"image_size": side, "patch_size": patch}, {"image_grid_pinpoints": points})
         best = select_best_resolution((height, width), points)

@@ -36,8 +36,9 @@ def encoder_of(config: Any, usual: str, *allowed: str) -> Encoder:
 
     `allowed`: the types that it may have; all that are known where none is said.
     """
-    kind = config.get("model_type", usual) if isinstance(config, dict) else usual
-    if kind not in ENCODERS or (allowed and kind not in allowed):
+    said = config.get("model_type") if isinstance(config, dict) else None
+    kind = usual if said is None else said
+    if not isinstance(kind, str) or kind not in (allowed or ENCODERS):
         raise LeftOutError(f"its vision_config of type {str(kind)[:40]} is not understood")
     v = Part(config, kind)
     v.read.update(("projection_dim", "vocab_size"))  # of a text model beside it
