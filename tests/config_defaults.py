@@ -1,6 +1,7 @@
 """Writes llmcost/specs/importer/defaults.json: what keys that a config.json leaves out stand for, by model type.
 
-And wrappers.json beside it: what config classes do that have a text model inside.
+And wrappers.json beside it: what config classes do that have a text model inside. And towers/defaults.json: the same
+for the towers beside a text model; an entry is added to it by hand, empty, or with the keys of a whole config to hold.
 
     python tests/config_defaults.py
 
@@ -24,6 +25,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from llmcost.specs.importer.architectures import all_types, architecture
 from llmcost.specs.importer.keys import DEFAULTS, harmless_keys
 from llmcost.specs.importer.names import LAYER_LISTS, OTHER_PARTS
+from llmcost.specs.importer.towers import FAMILIES
+from llmcost.specs.importer.towers.parts import DEFAULTS as TOWERS
+from llmcost.specs.importer.towers.parts import HARMLESS
 from llmcost.specs.importer.wrappers import TEXT, WRAPPERS
 from llmcost.specs.importer.wrappers import TIED as TIE
 
@@ -118,6 +122,23 @@ def _tied(kind: str, key: str, inner: str, outer: dict[str, bool], text: dict[st
     return {True: "T", False: "F"}.get(getattr(config, TIE, None), "N")
 
 
+def towers(known: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of each type in a table the defaults of today: of a tower all keys that may count, of a whole those it has."""
+    parts: dict[str, Any] = {}
+    for kind in FAMILIES:
+        with suppress(ValueError):  # whose code comes with it
+            whole = AutoConfig.for_model(kind)
+            inside = [getattr(whole, name) for name in type(whole).sub_configs]
+            parts |= {each.model_type: type(each) for each in inside if each is not None}
+    found = {}
+    for kind, keys in sorted(known.items()):
+        part = parts.get(kind) or (None if keys and "model_type" not in keys else type(AutoConfig.for_model(kind)))
+        default = (part() if part else AutoConfig.for_model(kind)).to_dict()
+        mine = {key for key, value in default.items() if value is not None and key not in HARMLESS} if part else keys
+        found[kind] = {key: default[key] for key in sorted({*mine, *(("model_type",) if part else ())})}
+    return found
+
+
 def lines(table: dict[str, Any]) -> str:
     """A table as JSON, an entry a line."""
     return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in table.items()) + "\n}\n"
@@ -131,3 +152,4 @@ def text() -> str:
 if __name__ == "__main__":
     DEFAULTS.write_text(text(), "utf-8")
     WRAPPERS.write_text(lines(wrappers()), "utf-8")
+    TOWERS.write_text(lines(towers(json.loads(TOWERS.read_text("utf-8")))), "utf-8")

@@ -11,7 +11,7 @@ from llmcost.ground.algebra import Number
 from llmcost.model.blocks import MIXERS, MLPS, STREAMS, CrossAttention
 from llmcost.model.formats import format_of
 from llmcost.model.spec import Layer, ModelSpec, Published, Trained
-from llmcost.model.tower_tokens import NEEDED
+from llmcost.model.tower_tokens import RULES
 from llmcost.model.towers import Tower, TowerOperator
 from llmcost.specs.reader import Document, Key, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, record, several, validate
@@ -54,6 +54,8 @@ MODEL = _fields(STREAMS)  # the fields of a model's streams
 TOWER_OPERATOR = _fields([TowerOperator]) | {"name": TEXT}
 TOWER = _fields([Tower]) | {
     "name": TEXT,
+    "rule": choice(*RULES),
+    "grids": several(several(SIZE, 2) | {"min_length": 2}),
     "operators": several(record({"name": TOWER_OPERATOR.pop("name")}, TOWER_OPERATOR)),
 }
 TOWERS = record({name: TOWER.pop(name) for name in ("name", "rule", "operators")}, TOWER)
@@ -175,8 +177,9 @@ def _tower(document: Document, place: int, fields: dict[str, Any]) -> Tower:
         if bool(op.k) != bool(op.n) or bool(op.heads) != bool(op.head_dim):
             problem = "a linear layer has k and n, attention has heads and head_dim"
             raise document.error(("towers", place, "operators", index), problem)
-    tower = Tower(**fields | {"operators": operators})
-    missing = next((name for name in NEEDED[tower.rule] if not getattr(tower, name)), None)
+    grids = tuple((rows, columns) for rows, columns in fields.get("grids", ()))
+    tower = Tower(**fields | {"operators": operators, "grids": grids})
+    missing = next((name for name in RULES[tower.rule][1] if not getattr(tower, name)), None)
     if missing:
         raise document.error(("towers", place, missing), f"this field is missing: the rule {tower.rule} needs it")
     return tower

@@ -236,7 +236,7 @@ def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool
     `everywhere`: also where the class is that of a causal language model.
     """
     from llmcost.specs.importer import towers  # few configs have any
-    from llmcost.specs.importer.tower_parts import LeftOutError
+    from llmcost.specs.importer.towers.parts import LeftOutError
 
     if "ForCausalLM" in str(whole.get("architectures")) and not everywhere:
         return {}  # the class of the text model alone
