@@ -6,7 +6,7 @@ from typing import Any
 
 from llmcost.model.image_tokens import IMAGES
 from llmcost.model.sound_tokens import SOUNDS
-from llmcost.model.token_places import Tokens
+from llmcost.model.token_places import NotTakenError, Tokens
 
 
 def _unknown(tower: Any, *size: float) -> Tokens:
@@ -20,4 +20,7 @@ RULES = {**IMAGES, **SOUNDS, "unknown": (_unknown, ())}
 def tokens_of(tower: Any, size: tuple[float, ...]) -> Tokens:
     """The tokens of an image (width and height in pixels) or a sound (seconds). Raises NotTakenError."""
     count, _ = RULES[tower.rule]
-    return count(tower, *size)
+    tokens = count(tower, *size)
+    if not tokens.patches[0] * tokens.patches[1]:
+        raise NotTakenError("no patch of it is left at the size that the processor makes of it")
+    return tokens
