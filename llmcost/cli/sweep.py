@@ -53,7 +53,7 @@ def sweep(
         str | None, Option("Where to write the rows; .csv, .json or .md says in which form.", metavar="FILE", long="-o")
     ] = None,
     parquet: Annotated[str | None, Option("Write a Parquet file (needs pyarrow).", metavar="FILE")] = None,
-    files: Annotated[o.Files, Takes(o.Files, only=("plot",))],
+    files: Annotated[o.Files, Takes(o.Files, only=o.DRAWN)],
     yes: Annotated[bool, flag(f"Go on with more than {MOST:,} combinations.")] = False,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -93,11 +93,11 @@ def sweep(
     if parquet is not None:
         with draft_of(Path(parquet)) as draft:
             write_parquet(draft, columns, rows(columns.values()))
-    if any(files):
+    if files.places():
         _draw(files, grid, axes, rows, number)
     forms = {".csv": form.csv, ".json": form.json, ".md": form.markdown}
     ending = next((each for each, chosen in forms.items() if chosen), Path(file).suffix if file else None)
-    if file or ending or not (parquet or any(files)):
+    if file or ending or not (parquet or files.places()):
         _write(grid, columns, rows, number, ending, Path(file) if file else None)
 
 
