@@ -31,6 +31,8 @@ BEYOND_A_PASS = (
     *MIXES, "output", "chunk", "mfu", "tokens", "memory_utilization", "free_memory_fraction",
     "batch_prompts", "communicator", "reserve_output", "prefix_hit", "speculate", "accept", "draft",
 )  # fmt: skip
+OF_CONTEXT = {"c", "s"}  # letters of formulas: what the context and the prompt are
+POINTS = 8  # of the curve of a figure along the context
 
 
 def estimate(
@@ -284,13 +286,14 @@ def _draw_figures(
     from llmcost.serving.results import leaves
 
     result = compute(spec, chip, options)
-
-    def at(path: str, context: int) -> float | None:
-        prompt = options.prompt if options.prompt is None else min(options.prompt, context)
-        other = compute(spec, chip, options._replace(context=context, prompt=prompt))
-        return dict(leaves(other)).get(path)
-
-    known = Known(dict(leaves(result)), QUANTITIES, result.workload.context, at)
+    curve = []
+    if len(found.explanations) == 1 and OF_CONTEXT & found.explanations[0].legend.keys():
+        path, whole = found.explanations[0].quantity, result.workload.context
+        for context in filter(None, (whole * k // POINTS for k in range(1, POINTS + 1))):
+            prompt = options.prompt and min(options.prompt, context)
+            other = compute(spec, chip, options._replace(context=context, prompt=prompt))
+            curve.append((context, dict(leaves(other))[path]))
+    known = Known(dict(leaves(result)), QUANTITIES, [each for each in curve if each[1] is not None])
     panels = explanation_panels(found.explanations, known)
     basis = result.prefill.expected.basis
     below = [f"Model: {spec.source}"] if chip is None else caption(spec, chip, basis)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 assert len(DASHES) == DASHED
-WIDE, HIGH = 5.2, 4.6  # inches of a panel
+WIDE, HIGH, LOW = 5.2, 4.6, 2.6  # inches of a panel; LOW: of one with a few bars that lie
 ROW = 0.17  # inches of a span
 BAR = 0.26  # inches of a bar that lies
 MOST_LABELLED = 15  # bars of a panel that have labels
@@ -132,9 +132,11 @@ def _width(panel: Panel) -> float:
 
 
 def _height(panel: Panel) -> float:
-    """Inches of a panel, with room for all that stands below each other in it."""
-    lying = BAR * len(panel.groups) * (1 if panel.stacked else len(panel.bars)) if panel.sideways else 0
-    return max(HIGH, 1.2 + ROW * len(panel.spans), 1.6 + lying, 1.6 + ROW * len(panel.rows))
+    """Inches of a panel, with room for all that stands below each other in it; few bars that lie need little."""
+    if panel.sideways:
+        bars = len(panel.groups) * (1 if panel.stacked else len(panel.bars))
+        return max(LOW, 1.6 + BAR * bars)
+    return max(HIGH, 1.2 + ROW * len(panel.spans), 1.6 + ROW * len(panel.rows))
 
 
 def _shared(panels: Sequence[Panel]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from llmcost.formulas.quantities import Quantity
@@ -13,9 +13,7 @@ from llmcost.report.charts import Bars, Line, Panel
 BASES = ("textbook", "textbook_recompute", "limit", "expected")  # parts of paths: figures of the same on other grounds
 BESIDE = ("memory.weights_bytes", "memory.usable_bytes")  # what bytes that have no others of their kind stand beside
 MOST_PANELS = 4
-POINTS = 8  # of a curve
 SEEN = 0.01  # of the longest bar: a bar that is shorter is not seen
-GROWING = {"c", "s"}  # letters of what the context is
 PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 POWERS = {"k": "³", "M": "⁶", "G": "⁹", "T": "¹²", "P": "¹⁵", "E": "¹⁸"}
 PREFIXED = ("B", "FLOP")  # units that take a prefix
@@ -24,13 +22,12 @@ PREFIXED = ("B", "FLOP")  # units that take a prefix
 class Known(NamedTuple):
     """The figures of an answer by their paths, and what each is.
 
-    `at`: a figure at another context; None where nothing says so.
+    `curve`: of the only one that is asked about, contexts and values, the answer's own last.
     """
 
     values: Mapping[str, Any]
     quantities: Mapping[str, Quantity]
-    context: int = 0
-    at: Callable[[str, int], float | None] | None = None
+    curve: Sequence[tuple[int, float]] = ()
 
 
 def explanation_panels(asked: Sequence[Explanation], known: Known) -> list[Panel]:
@@ -44,8 +41,8 @@ def explanation_panels(asked: Sequence[Explanation], known: Known) -> list[Panel
         panel = _bars(family, marked, known)
         if sum(each >= SEEN * max(heights) for each in heights) > 1 and panel.bars[0].heights not in others:
             panels.append(panel)
-    if len(asked) == 1 and known.at is not None and GROWING & asked[0].legend.keys():
-        panels += _curve(asked[0], known)
+    if len({value for _, value in known.curve}) > 1:
+        panels.append(_curve(asked[0], known.curve))
     return panels[:MOST_PANELS]
 
 
@@ -76,7 +73,11 @@ def _bars(family: Sequence[str], marked: set[str], known: Known) -> Panel:
     shown = [each for each in bars if any(height is not None for height in each.heights)]
     head = _head(family)
     names = [path.removeprefix(head).removesuffix(_tail(family)) for path in family]
-    note = "; ".join(f"{path}: {significant(heights[path])} {unit}" for path in family if path in marked)
+    note = "; ".join(
+        f"{path} = {significant(heights[path])}{' ×' * unit.startswith('10')} {unit}"
+        for path in family
+        if path in marked
+    )
     return Panel(_title(family), unit, "", bars=shown, groups=names, note=note, stacked=True, sideways=True)
 
 
@@ -96,23 +97,16 @@ def _tail(family: Sequence[str]) -> str:
 
 
 def _title(family: Sequence[str]) -> str:
-    return f"{_head(family)}*{_tail(family)}" if _head(family) or _tail(family) else "bytes"
+    return f"{_head(family)}*{_tail(family)}" if _head(family) or _tail(family) else "Bytes"
 
 
-def _curve(asked: Explanation, known: Known) -> list[Panel]:
-    """The figure at shares of the context, the one that is asked about solid."""
-    assert known.at is not None
-    found = [(known.context * k // POINTS, k == POINTS) for k in range(1, POINTS + 1)]
-    points = [
-        (context, value, last) for context, last in found if context and (value := known.at(asked.quantity, context))
-    ]
-    if len({value for _, value, _ in points}) < 2:
-        return []
-    unit, scale = _unit(asked.unit, max(value for _, value, _ in points))
-    x, y, solid = zip(*((context, value / scale, last) for context, value, last in points), strict=True)
-    notes = [significant(value) if last else "" for value, last in zip(y, solid, strict=True)]
+def _curve(asked: Explanation, points: Sequence[tuple[int, float]]) -> Panel:
+    """The figure by the context, the one that is asked about solid."""
+    unit, scale = _unit(asked.unit, max(value for _, value in points))
+    x, y = [context for context, _ in points], [value / scale for _, value in points]
+    solid, notes = [each == x[-1] for each in x], [*[""] * (len(y) - 1), significant(y[-1])]
     line = Line("", 1, x, y, solid, notes=notes)
-    return [Panel("As the context grows", "context, tokens", unit, [line], log=(False, False), note=asked.quantity)]
+    return Panel("As the context grows", "context, tokens", unit, [line], log=(False, False), note=asked.quantity)
 
 
 def _unit(unit: str, largest: float) -> tuple[str, float]:

@@ -57,9 +57,11 @@ def _timeline(answer: Train, turns: Sequence[Turn]) -> Panel:
         for each in turns
     ]
     shown, all_of_them = 1 + max(each.micro_batch for each in turns), answer.layout.micro_batches
-    some = "" if shown == all_of_them else f"as if {shown} of the {all_of_them:,} micro-batches were all; "
-    chunks = "" if answer.layout.vp == 1 else f"{counted(answer.layout.vp, 'chunk')} a stage; "
+    some = "" if shown == all_of_them else f"as if {shown} of the {all_of_them:,} micro-batches were all"
+    chunks = "" if answer.layout.vp == 1 else f"{counted(answer.layout.vp, 'chunk')} a stage"
     bubble = answer.breakdown.bubble / answer.breakdown.total
-    note = f"{some}{chunks}empty: waiting; the bubble of the whole step is {bubble:.1%} of it"
+    note = "; ".join(
+        [*filter(None, (some, chunks)), f"empty: waiting; the bubble of the whole step is {bubble:.1%} of it"]
+    )
     rows = [f"stage {stage + 1}" for stage in range(answer.layout.pp)]
     return Panel("Pipeline timeline", "seconds", "", slots=slots, rows=rows, note=note)
