@@ -148,12 +148,16 @@ def _shared(panels: Sequence[Panel]) -> dict[str, int]:
 
 def _draw_legend(axes: Axes, labels: Mapping[str, int]) -> None:
     """A legend below one panel."""
+    from matplotlib.transforms import ScaledTranslation
+
     if len(labels) > 1:
         longest = max(map(wide, labels))
-        below = 0.16 if axes.get_xlabel() else 0.1
+        inches = 0.46 if axes.get_xlabel() else 0.3
+        place = axes.transAxes + ScaledTranslation(0, -inches, axes.figure.dpi_scale_trans)
         axes.legend(
-            _handles(labels), labels, loc="upper left", bbox_to_anchor=(0, -below), frameon=False, fontsize=8,
-            ncols=3 if longest < 22 else 2 if longest < 36 else 1, borderaxespad=0, borderpad=0, columnspacing=1.2,
+            _handles(labels), labels, loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=place, frameon=False,
+            fontsize=8, ncols=3 if longest < 22 else 2 if longest < 36 else 1, borderaxespad=0, borderpad=0,
+            columnspacing=1.2,
         )  # fmt: skip
 
 
