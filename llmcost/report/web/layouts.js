@@ -4,7 +4,7 @@ import { H, PAD, W, chart, frame, linear, picture, text, titled } from "./drawin
 import { rate } from "./units.js";
 
 const STEPS = 24; // points of a curve, at most
-const FEW = 10; // where there are several
+const FEW = 6; // where there are several
 const MOST = 256; // sequences of a rank, where nothing says what fits
 const HERE = 1; // colour of the answer itself
 const COLORS = [0, 2, 3, 4, 5, 6, 7];
@@ -25,10 +25,11 @@ export function stepsOf(document, { tp, dp }, several) {
   const own = tp === w.tp && dp === w.dp;
   const fitting = mix ? document.serving?.max_concurrency : document.memory.max_batch;
   const most = (own ? fitting : null) ?? MOST * dp;
-  const values = [];
+  const load = mix ? w.concurrency : w.batch;
+  const values = several && load % dp === 0 ? [load] : []; // where the answer itself stands, on every line
   for (let each = dp; each <= most && values.length < (several ? FEW : STEPS); each *= several ? 4 : 2)
-    values.push(String(each));
-  return [mix ? "concurrency" : "batch", values];
+    if (!values.includes(each)) values.push(each);
+  return [mix ? "concurrency" : "batch", values.sort((one, other) => one - other).map(String)];
 }
 
 function point(each, varied) {

@@ -16,11 +16,11 @@ let controls = null;
 let asked = 0;
 let timer = 0;
 
-function command(question) {
+function command(question, name = "estimate") {
   const quoted = (text) => (/^[\w.,:×-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
   const { model, ...rest } = question.options;
   const flags = Object.entries(rest).map(([name, text]) => `--${name.replaceAll("_", "-")} ${quoted(text)}`);
-  return ["llmcost estimate", quoted(question.file ? question.file.name : model), ...flags].join(" ");
+  return [`llmcost ${name}`, quoted(question.file ? question.file.name : model), ...flags].join(" ");
 }
 
 const answered = (question) => ask({ ...question, lang: words.lang }).catch(() => ({ error: words.no_answer, control: "" }));
@@ -65,7 +65,7 @@ async function draw(question, stale) {
   const run = training && (await answered(training));
   if (stale()) return;
   if (run?.error && OWN.includes(run.control)) controls.complain(run);
-  showTraining($("training"), run, words);
+  showTraining($("training"), run, words, training && command(training, "train"));
   if (question.options.rate || !generates(document)) return;
   const layouts = layoutsOf(document);
   const curves = [];

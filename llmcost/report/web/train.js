@@ -41,7 +41,7 @@ function causes({ exposed, ...rest }, words) {
     .filter(([, value]) => value > 0);
 }
 
-export function showTraining(place, found, words) {
+export function showTraining(place, found, words, typed) {
   if (!found || found.error) {
     place.replaceChildren(...(found ? [make("h2", {}, words.train.title), make("p", { class: "wrong" }, found.error)] : []));
     return;
@@ -66,6 +66,8 @@ export function showTraining(place, found, words) {
     make("h2", {}, `${words.train.title}: ${run.model.title} · ${r.gpus} × ${run.hardware.title}`),
     make("div", { class: "numbers" }, numbers),
     make("p", { class: "soft small" }, layout, found.notes.length ? ` · ${found.notes.join(" · ")}` : ""),
+    make("p", { class: "soft small what" }, words.command),
+    make("code", { class: "line" }, typed),
     make("div", { class: "charts" }, bars(words.train.causes, causes(run.breakdown, words), seconds), bars(words.train.parts, states, bytes)),
   );
 }
