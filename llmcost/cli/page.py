@@ -160,7 +160,7 @@ def _checked(question: Any) -> Question:
         raise InputError(f"a question asks one of {', '.join(ASKS)}")
     known = _known(command)
     options = {name: text for name, text in _options(asked.get("options", {})).items() if name in known}
-    repeated = {name for name in options if (each := controls()[name]) is not None and each.repeated}
+    repeated = {name for name in options if (option := controls()[name]) is not None and option.repeated}
     file = _file(asked.get("file"))
     if file is None and "model" not in options:
         raise InputError("MODEL: which one?")

@@ -10,7 +10,7 @@ from llmcost.report.train import MEMORY, causes, stage_name
 from llmcost.training.results import Train
 from llmcost.training.timeline import Turn
 
-DIRECTIONS = ("backward", "forward")
+KINDS = ("forward", "backward", "gradients of weights")
 
 
 def train_panels(answer: Train, turns: Sequence[Turn]) -> list[Panel]:
@@ -44,11 +44,15 @@ def _memory(answer: Train) -> Panel:
     )
 
 
+def _kind(turn: Turn) -> int:
+    return 0 if turn.forward else 2 if turn.weights else 1
+
+
 def _timeline(answer: Train, turns: Sequence[Turn]) -> Panel:
     slots = [
         Slot(
-            DIRECTIONS[each.forward],
-            0 if each.forward else 1,
+            KINDS[_kind(each)],
+            _kind(each),
             each.stage,
             each.start,
             each.end,

@@ -356,7 +356,8 @@ def test_an_encoder_has_a_pass_and_no_step(visit):
 def test_the_keyboard_reaches_every_control_and_figure(visit):
     page = visit("model=llama3-8b&hw=h100-sxm")
     page.evaluate(
-        "window.reached = []; addEventListener('focusin', ({ target: t }) => reached.push(t.id || t.dataset.path || ''))"
+        "window.reached = []; addEventListener('focusin', ({ target }) => "
+        "reached.push(target.id || target.dataset.path || ''))"
     )
     page.focus("#c-model")
     for _ in range(110):
