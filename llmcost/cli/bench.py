@@ -355,11 +355,14 @@ def _report(
         print(to_text(changed), end="", file=sys.stderr)
     else:
         show_tables(changed if alone else [*(before or []), *bench_tables(summary, rows=rows), *changed], form.markdown)
-    if any(files):
+    if files.places():
+        from llmcost.report.bench import bench_sections
         from llmcost.report.bench_plots import bench_chart
 
         files.write(
-            lambda: bench_chart(summary), lambda: [*(before or []), *bench_tables(summary, rows=rows), *changed]
+            lambda: bench_chart(summary),
+            lambda: [*(before or []), *bench_tables(summary, rows=rows), *changed],
+            lambda: bench_sections(summary),
         )
     if plot is not None:
         from llmcost.cli.output import say
