@@ -47,6 +47,8 @@ SAME_CLASS = {
     "qwen2_vl": "qwen2_vl_text",
     "qwen2_5_vl": "qwen2_5_vl_text",
 }
+# Whose encoder and decoder have a config each, of the same defaults.
+TWO_PARTS = ("t5gemma", "t5gemma2")
 # Of no class's keys: all have to be there.
 WITHOUT_CLASS = {"bailing_moe", "bailing_moe_v2", "chatglm", "hunyuan", "internlm", "nemotron-nas", "qwen", "rwkv7"}
 BY_LAYER = {*LAYER_LISTS, "mlp_layer_types", "moe_layers", "no_rope_layers", "per_layer_config"}
@@ -57,6 +59,8 @@ def defaults_of(kind: str) -> dict[str, Any]:
     if kind in WITHOUT_CLASS:
         return {}
     config, read = AutoConfig.for_model(SAME_CLASS.get(kind, kind)), _values(architecture(kind))
+    if kind in TWO_PARTS:
+        config = type(config.decoder)()
     others = dict(sorted(config.attribute_map.items()))
     declared = {others.get(field.name, field.name): field.default for field in dataclasses.fields(config)}
     values = {

@@ -104,6 +104,8 @@ def document_of(
     keys = Keys(config, file, kind, text, place, allow_unknown, beside)
     if "encoder_stack" in keys.family and str(classes_named(whole, place)).endswith("EncoderModel']"):
         keys = keys.of_encoder()
+    if "CausalLM" in str(classes_named(whole, place)):
+        keys.family = keys.family | keys.family.get("decoder_alone", {})
     notes = assumed(keys, config, kind)
     depth = depth_of(keys)
     data: dict[str, Any] = {
@@ -120,6 +122,8 @@ def document_of(
     }
     data |= tables(keys, data)
     data |= head_of(keys, classes_named(whole, place))
+    if data.get("bidirectional"):
+        keys.family = keys.family | keys.family.get("both_ways", {})
     layers = layers_of(keys, depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     if weights is not None:
@@ -269,7 +273,10 @@ def encoder_of(keys: Keys) -> dict[str, Any]:
         **{name: own.trait(name, PLAIN[name]) for name in OF_AN_ENCODER},
     }
     fields |= {"position_offset": own.trait("position_offset") or None}
+    fields |= {name: own.trait(name) or None for name in ("vocab_size", "own_tokens")}
     fields |= grouped(layers_of(own, fields["num_hidden_layers"]))
+    if "encoder_part" in keys.family:
+        own.refuse_what_is_left(own.given)
     return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -593,6 +593,7 @@ FAMILIES: dict[str, Callable[[dict[str, Any], int], Towers]] = {
     "qwen3_5": _qwen3_5,
     "qwen3_5_moe": _qwen3_5,
     "gemma3": _gemma3,
+    "t5gemma2": _gemma3,
     "gemma3n": conformers.gemma3n,
     "gemma4": conformers.gemma4,
     "gemma4_unified": conformers.gemma4_unified,
