@@ -265,6 +265,10 @@ def has_encoder(keys: Keys, named: Any) -> bool:
 def encoder_of(keys: Keys) -> dict[str, Any]:
     """The encoder in the form of a spec."""
     own = keys.of_encoder()
+    if keys.trait("cross_merged"):
+        for name in ("hidden_size", "vocab_size"):
+            if own.field(name) != keys.field(name):
+                raise own.error(name, f"the decoder's is {keys.field(name)}, with whose weights this encoder is read")
     fields: dict[str, Any] = {
         "hidden_size": own.field("hidden_size"),
         "num_hidden_layers": depth_of(own),

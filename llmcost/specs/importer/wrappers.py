@@ -80,6 +80,8 @@ def with_the_decoder_outside(config: dict[str, Any]) -> dict[str, Any]:
     text = parts["encoder"].get("text_config", parts["encoder"])
     beside = (*OTHER_PARTS, "mm_tokens_per_image")
     others = {name: said for name, said in parts["encoder"].items() if name in beside}
+    if config["model_type"] == "t5gemma2":
+        others.setdefault("vision_config", {"model_type": "siglip_vision_model"})  # which its class always has
     if isinstance(text, dict):
         text = {name: said for name, said in text.items() if name != "model_type"} | tied
     return {**whole, **decoder, **tied, **others, "encoder": text}
