@@ -82,6 +82,9 @@ def _with_encoder(model: ModelSpec, encoder: ModelSpec, size: ElementBytes, load
         memory, own = load.s, load._replace(s=1, c=1)
     tokens = memory + encoder.own_tokens
     read = _stack(encoder, size, load._replace(s=tokens, c=tokens, decode=False, over=None), 1).operators()
+    if present(encoder.own_tokens):
+        weights = encoder.own_tokens * encoder.hidden_size
+        read.insert(0, Stored("own_tokens", "embedding", 1, weights, size.table(), EVERYWHERE))
     read = [op._replace(name=f"encoder.{op.name}") for op in read]
     if load.decode:
         read = [_idle(op) for op in read]
@@ -114,8 +117,6 @@ def embedding(model: ModelSpec, size: ElementBytes, load: Load) -> Iterator[Oper
     rows = 0 if model.target_embedding else model.vocab_size + model.input_only_tokens
     embedded = _table("token_embedding", rows, width, size, load, VOCABULARY)
     yield embedded._replace(Bx=_table_bytes(model, "token_embedding", size)) if model.table_formats else embedded
-    if present(model.own_tokens):
-        yield Stored("own_tokens", "embedding", 1, model.own_tokens * model.hidden_size, size.table(), EVERYWHERE)
     if model.embedding_projection == "tokens":
         yield projection
         width = model.hidden_size

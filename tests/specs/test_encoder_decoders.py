@@ -116,7 +116,7 @@ def test_the_default_configuration_counts_as_the_reference(kind):
 def test_a_small_configuration_with_any_size_changed_counts_as_the_reference(kind):
     sizes = sizes_of(kind)
     doubled = {key: 2 * size for key, size in sizes.items() if not isinstance(size, bool)}
-    one_by_one = [{key: size} for key, size in doubled.items()] if kind in (*SIZES, "bart", "umt5") else []
+    one_by_one = [{key: size} for key, size in doubled.items()] if kind in ("bart", "umt5", "whisper", "led", "switch_transformers") else []
     for changes in (doubled, *one_by_one):
         config = small(kind, **changes)
         assert total(imported(config)) == parameters(reference(config)), changes

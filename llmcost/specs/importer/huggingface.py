@@ -101,11 +101,7 @@ def document_of(
     config = as_hugging_face_has_it(config)
     if "block_configs" in config:
         config = of_searched_layers(config, file, text)
-    keys = Keys(config, file, kind, text, place, allow_unknown, beside)
-    if "encoder_stack" in keys.family and str(classes_named(whole, place)).endswith("EncoderModel']"):
-        keys = keys.of_encoder()
-    if "CausalLM" in str(classes_named(whole, place)):
-        keys.family = keys.family | keys.family.get("decoder_alone", {})
+    keys = of_the_class(Keys(config, file, kind, text, place, allow_unknown, beside), classes_named(whole, place))
     notes = assumed(keys, config, kind)
     depth = depth_of(keys)
     data: dict[str, Any] = {
@@ -122,8 +118,7 @@ def document_of(
     }
     data |= tables(keys, data)
     data |= head_of(keys, classes_named(whole, place))
-    if data.get("bidirectional"):
-        keys.family = keys.family | keys.family.get("both_ways", {})
+    keys.sees_both_ways(data.get("bidirectional"))
     layers = layers_of(keys, depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     if weights is not None:
@@ -149,6 +144,15 @@ def document_of(
     keys.refuse_what_is_not_there()
     data["unknown_keys"] = keys.left_out or None
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
+
+
+def of_the_class(keys: Keys, named: Any) -> Keys:
+    """The keys as the class that `architectures` names reads them: an encoder's, or a decoder's that stands alone."""
+    if "encoder_stack" in keys.family and str(named).endswith("EncoderModel']"):
+        return keys.of_encoder()
+    if "CausalLM" in str(named):
+        keys.family = keys.family | keys.family.get("decoder_alone", {})
+    return keys
 
 
 def assumed(keys: Keys, config: dict[str, Any], kind: str | None) -> list[str]:

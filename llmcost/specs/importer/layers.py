@@ -18,7 +18,6 @@ from llmcost.specs.importer.keys import LARGEST, MOST_LISTED, Keys
 from llmcost.specs.importer.names import LAYER_LISTS, SYNONYMS
 from llmcost.specs.importer.patterns import Rule, keys_of, picks
 
-
 CROSSING = [name for name in CrossAttention._fields if name.startswith("cross_")]
 
 
