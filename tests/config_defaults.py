@@ -15,6 +15,7 @@ takes for its keys.
 
 import dataclasses
 import json
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -51,6 +52,8 @@ SAME_CLASS = {
     "qwen2_vl": "qwen2_vl_text",
     "qwen2_5_vl": "qwen2_5_vl_text",
 }
+# Whose encoder and decoder have a config each, of the same defaults.
+TWO_PARTS = ("t5gemma", "t5gemma2")
 # Of no class's keys: all have to be there.
 WITHOUT_CLASS = {"bailing_moe", "bailing_moe_v2", "chatglm", "hunyuan", "internlm", "nemotron-nas", "qwen", "rwkv7"}
 BY_LAYER = {*LAYER_LISTS, "mlp_layer_types", "moe_layers", "no_rope_layers", "per_layer_config"}
@@ -60,11 +63,13 @@ def defaults_of(kind: str) -> dict[str, Any]:
     """The defaults of one type, as the table has them."""
     if kind in WITHOUT_CLASS:
         return {}
-    config, read = AutoConfig.for_model(SAME_CLASS.get(kind, kind)), _values(architecture(kind))
+    config, read = AutoConfig.for_model(SAME_CLASS.get(kind, kind)), _looked_up(architecture(kind))
+    if kind in TWO_PARTS:
+        config = type(config.decoder)()
     others = dict(sorted(config.attribute_map.items()))
     declared = {others.get(field.name, field.name): field.default for field in dataclasses.fields(config)}
     values = {
-        key: value for key, value in config.to_dict().items() if key in declared and (_counts(key) or f"={key}" in read)
+        key: value for key, value in config.to_dict().items() if key in declared and (_counts(key) or key in read)
     }
     found = {
         key: _plain(None if _is_computed(declared[key], value) else value) for key, value in sorted(values.items())
@@ -72,11 +77,11 @@ def defaults_of(kind: str) -> dict[str, Any]:
     return found | ({"attribute_map": others} if others else {})
 
 
-def _values(said: Any) -> set[str]:
-    """Every text in an architecture."""
+def _looked_up(said: Any) -> set[str]:
+    """Every key that a value of an architecture is computed from."""
     if isinstance(said, dict | list):
-        return {text for each in (said.values() if isinstance(said, dict) else said) for text in _values(each)}
-    return {str(said)}
+        return {key for each in (said.values() if isinstance(said, dict) else said) for key in _looked_up(each)}
+    return set(re.split("[-+*/]", said[1:])) if isinstance(said, str) and said.startswith("=") else set()
 
 
 def _is_computed(declared: Any, value: Any) -> bool:

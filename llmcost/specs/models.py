@@ -115,6 +115,7 @@ SCHEMA = record(
         "towers": several(TOWERS),
         "encoder": mapping({"type": "any"}),
         "mel_bins": SIZE,
+        "own_tokens": SIZE,
         "unknown_keys": several(TEXT),
         "published": several(PUBLISHED),
         "trained": TRAINED,
@@ -158,7 +159,7 @@ def model_from(document: Document) -> ModelSpec:
 def _encoder(document: Document, fields: dict[str, Any]) -> ModelSpec:
     """The encoder of a model: a spec of its own, without what a whole model has. Raises SpecError."""
     own = {"name": "encoder", "title": "encoder", "source": document.file, "tie_word_embeddings": False}
-    own |= {"vocab_size": document.data["vocab_size"], "bidirectional": True, "head": "none"}
+    own |= {"bidirectional": True, "head": "none"}
     twice = next((name for name in own if name in fields), None)
     if twice is not None:
         raise document.error(("encoder", twice), "an encoder has none of its own")
@@ -167,7 +168,9 @@ def _encoder(document: Document, fields: dict[str, Any]) -> ModelSpec:
         error = document.error(("encoder", *path), "")
         return error.field, error.line
 
-    return model_from(Document(document.file, own | fields, {}, origin))
+    shares = {} if "vocab_size" in fields else {"vocab_size": document.data["vocab_size"]}
+    encoder = model_from(Document(document.file, own | shares | fields, {}, origin))
+    return encoder._replace(vocab_size=0) if shares else encoder  # the table is the decoder's
 
 
 def _tower(document: Document, place: int, fields: dict[str, Any]) -> Tower:

@@ -159,6 +159,7 @@ def _mistral3(config: dict[str, Any], hidden: int, kind: str = "mistral3") -> To
 FAMILIES: Families = {
     "deepseek_vl": _deepseek_vl,
     "gemma3": _gemma3,
+    "t5gemma2": _gemma3,
     "git": _git,
     "lighton_ocr": partial(_mistral3, kind="lighton_ocr"),
     "llava": _llava,
