@@ -73,6 +73,33 @@ def latent(h, rq, rkv, heads, nope, rope, v):
     return queries + h * (rkv + rope) + rkv + rkv * heads * (nope + v) + heads * v * h
 
 
+def test_command_a_vision_has_the_parameters_of_its_listing():
+    """CohereLabs/command-a-vision-07-2025: Command A's text model, SigLIP and a projector of 36,864."""
+    text = {"model_type": "cohere2", "hidden_size": 12288, "intermediate_size": 36864, "num_hidden_layers": 64}
+    text |= {"num_attention_heads": 96, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 256000}
+    seen = {"model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "image_size": 512}
+    seen |= {"patch_size": 16, "num_attention_heads": 16, "num_hidden_layers": 27, "vision_use_head": False}
+    config = {"model_type": "cohere2_vision", "text_config": text, "vision_config": seen, "downsample_factor": 2}
+    assert total(config | {"alignment_intermediate_size": 36864}) == 111_867_525_360
+
+
+def test_step_3_7_names_the_keys_of_its_tower_otherwise():
+    """The same tower under the names of transformers and of the released config.json, whose MLP follows a ratio."""
+    text = {"model_type": "step3p5"}
+    released = {"model_type": "perception_encoder", "width": 1536, "layers": 47, "heads": 16, "mlp_ratio": 8960 / 1536}
+    released |= {"use_cls_token": False, "use_ln_post": False, "ls_init_value": 0.1, "output_dim": None}
+    whole = {"model_type": "step3p7", "text_config": text, "projector_bias": False, "image_token_len": 169}
+    named = {"hidden_size": 1536, "num_hidden_layers": 47, "num_attention_heads": 16, "mlp_ratio": 8960 / 1536}
+    size = {"image_size": 728, "patch_size": 14}
+    tower = 1_981_014_784  # of the reference, at its defaults
+    alone = total(text)
+    assert (
+        total(whole | {"vision_config": released | size})
+        == total(whole | {"vision_config": named | size})
+        == alone + tower
+    )
+
+
 def test_dots_llm1_lists_the_biases_of_its_routers_besides():
     """rednote-hilab/dots.llm1.inst: 61 layers with a bias for each of 128 experts, which is a buffer."""
     config = {"model_type": "dots1", "hidden_size": 4096, "n_routed_experts": 128, "n_shared_experts": 2}
