@@ -180,6 +180,10 @@ class ModelSpec(NamedTuple):
         """Whether layers of its own look at images, which then are no tokens of the prompt."""
         return any(hasattr(layer.mixer, "image_mlp_size") for layer in self.layers)
 
+    def drafts_together(self) -> bool:
+        """Whether it is a draft model that guesses all tokens of a step in one pass."""
+        return any(getattr(stream, "drafts_together", False) for stream in self.streams)
+
     def has_experts(self) -> bool:
         """Whether some of its MLPs are routed experts: structure, whatever the sizes are."""
         return any(hasattr(layer.mlp, "num_experts") for layer in self.layers)
