@@ -51,8 +51,8 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
         classes = f"*ForCausalLM, {'*ForMaskedLM, ' * encoder}{', '.join(f'*{each}' for each in HEADS)}"
         raise keys.error("architectures", f"what {said[:60]} has behind its layers is not understood, unlike {classes}")
     kind = HEADS[ending]
-    if kind != "none" and encoder and keys.trait("pooler"):
-        raise keys.error("architectures", f"{said[:60]} stores a pooler beside its labels, which is not counted")
+    if ending == "ForQuestionAnswering" and keys.trait("idle_pooler"):
+        raise keys.error("architectures", f"{said[:60]} has an MLP before its answers, which is not counted")
     transform = keys.family.get("label_transform") and kind != "none"
     if transform and (not encoder or keys.get("norm_bias") or keys.get("classifier_bias")):
         raise keys.error("architectures", f"{said[:60]} has a transform before its labels, which is not counted")
@@ -62,7 +62,7 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
         pools = kind == "sequence" or (kind == "none" and bool(keys.family.get("pools")))
         found["pooler"] = pools or bool(transform) or None
     if kind == "none":
-        return found
+        return found | {"idle_pooler": None}
     return found | {"num_labels": _labels(keys, ending, encoder=encoder), "label_bias": encoder or kind == "token"}
 
 
