@@ -17,7 +17,8 @@ HEADS = {
 }
 # Classes of code that comes with reward models: labels of a sequence or of each token, how many, whether they have a
 # bias, and a linear layer of the hidden size before them. Qwen/Qwen2.5-Math-RM-72B and Qwen2.5-Math-PRM-7B,
-# modeling_qwen2_rm.py (vLLM: vllm/model_executor/models/qwen2_rm.py); internlm/internlm2-7b-reward.
+# modeling_qwen2_rm.py (vLLM: vllm/model_executor/models/qwen2_rm.py); internlm/internlm2-7b-reward
+# (github.com/sgl-project/sglang, python/sglang/srt/models/internlm2_reward.py).
 REWARDS = {
     "Qwen2ForRewardModel": {"head": "sequence", "num_labels": 1, "label_bias": True, "pooler": True},
     "Qwen2ForProcessRewardModel": {"head": "token", "num_labels": 2, "label_bias": True, "pooler": True},
