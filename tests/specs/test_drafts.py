@@ -40,7 +40,10 @@ def parameters(config):
 
 
 def test_eagle_3_has_a_wide_layer_a_projection_of_three_states_and_a_small_head():
-    """yuhuili/EAGLE3-LLaMA3.1-Instruct-8B: 424,689,664, 849 MB in fp16; the embedding is its target's."""
+    """The embedding is its target's. The file is 850 MB of fp16, with two lists of tokens that are no weights.
+
+    huggingface.co/yuhuili/EAGLE3-LLaMA3.1-Instruct-8B/tree/main
+    """
     layer = 2 * H * (H + 2 * KV) + H * H + 3 * H * I + 3 * H
     assert parameters(EAGLE3) == 3 * H * H + layer + H + H * D == 424_689_664
     one = estimate(read(EAGLE3), H100, Options(context=2048))
