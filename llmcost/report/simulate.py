@@ -56,6 +56,8 @@ def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:
         f"{counted(s.requests, 'request')}, {tokens}, in {in_words(s.duration_seconds)}: {rates}.",
         f"{counted(s.steps, 'step')}{on}, busy {s.busy_share:.0%} of the time.",
     ]
+    if s.lengths is not None:
+        notes.append(f"Lengths are drawn as those of {s.lengths}.")
     if phases := _phases(s.limited_by):
         notes.append(f"Binds: {'; '.join(phases)}.")
     if s.host_seconds:

@@ -122,6 +122,7 @@ class Run:
             joules_per_million_output_tokens=None if joules is None else joules / made,
             dollars_per_million_tokens=None if dollars is None else dollars / (made + read),
             joules_per_million_tokens=None if joules is None else joules / (made + read),
+            lengths=None if self.chosen.lengths is None else HISTOGRAMS[self.chosen.lengths].told(),
             timeline=tuple(self.timeline.moments),
         )
 

@@ -103,9 +103,17 @@ def test_a_file_that_is_not_there_or_no_text_is_said(tmp_path):
         list(read_trace(tmp_path / "bytes.csv"))
 
 
-@pytest.mark.parametrize(("name", "prompt", "output"), [("azure-conv", 1154.7, 211.1), ("azure-code", 2047.8, 27.9)])
+@pytest.mark.parametrize(
+    ("name", "prompt", "output"),
+    [
+        ("sharegpt", 218.9, 200.8),
+        ("azure-conv", 1154.7, 211.1),
+        ("azure-code", 2047.8, 27.9),
+        ("mooncake-conv", 12035.1, 342.6),
+    ],
+)
 def test_histograms_have_the_means_of_the_traces_that_they_come_from(name, prompt, output):
-    """The means are those of all requests of the two traces; between quantiles the sizes are taken as even."""
+    """The means are those of all requests of the traces; between quantiles the sizes are taken as even."""
 
     def mean(values):
         steps = zip(QUANTILES, QUANTILES[1:], values, values[1:], strict=False)
