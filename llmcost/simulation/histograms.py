@@ -25,6 +25,10 @@ class Histogram(NamedTuple):
         """Tokens in and out of one request."""
         return _at(self.prompt, drawn.random()), _at(self.output, drawn.random())
 
+    def mean(self) -> tuple[int, int]:
+        """Tokens in and out of the mean request."""
+        return _mean(self.prompt), _mean(self.output)
+
     def told(self) -> str:
         """Whose lengths these are, and where they stand."""
         return f"{self.of}: {self.source}"
@@ -36,6 +40,12 @@ def _at(values: tuple[int, ...], share: float) -> int:
     low, high = QUANTILES[place - 1], QUANTILES[place]
     inside = (share - low) / (high - low)
     return max(1, round(values[place - 1] + inside * (values[place] - values[place - 1])))
+
+
+def _mean(values: tuple[int, ...]) -> int:
+    """The mean of what is drawn, in whole tokens."""
+    steps = zip(QUANTILES, QUANTILES[1:], values, values[1:], strict=False)
+    return round(sum((end - start) * (low + high) / 2 for start, end, low, high in steps))
 
 
 class LogNormal(NamedTuple):

@@ -186,6 +186,11 @@ def limits_of(chosen: SimulationOptions) -> dict[str, float]:
     return {name: limit / 1000 for name, limit in asked.items() if limit is not None}
 
 
+def mean_lengths(model: ModelSpec, options: Options, chosen: SimulationOptions) -> tuple[int, int]:
+    """Tokens in and out of the mean request of drawn traffic."""
+    return lengths_of(model, options) if chosen.lengths is None else HISTOGRAMS[chosen.lengths].mean()
+
+
 def lengths_of(model: ModelSpec, options: Options) -> tuple[int, int]:
     """Tokens in and out of a drawn request."""
     longest = model.max_position_embeddings
