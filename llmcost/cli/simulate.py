@@ -140,7 +140,7 @@ def _simulate_one(
     launching.check(wanted=["--launch"] * launch, engine=options.engine, others=files.given())
     more: dict[str, Any] = {}
     run = Run(spec, chip, options, simulation)
-    if options.engine is not None and simulation.prefill_gpus is None and (launch or form.json):
+    if options.engine is not None and options.prefill_gpus is None and (launch or form.json):
         asked = _asked(spec, chip, options, simulation, named.model)
         if launch:
             launching.show(form, asked, ["--launch"])

@@ -24,6 +24,7 @@ from llmcost.model.sizes import ElementBytes, Load, activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, Stages, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
+from llmcost.serving.apart import Decoding, apart_of, pool_options, serving_apart
 from llmcost.serving.batching import serving
 from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
@@ -37,6 +38,7 @@ from llmcost.serving.options import (
     MIXES,
     OF_A_GPU,
     OF_A_MIX,
+    OF_POOLS,
     SIZES,
     SMALL_CHUNK,
     Options,
@@ -53,6 +55,7 @@ from llmcost.serving.results import (
     Memory,
     PassFlops,
     PhaseTraffic,
+    Serving,
     model_of,
 )
 from llmcost.serving.server import machine_of, server_of, speculation_of
@@ -210,9 +213,7 @@ def evaluate(
         prefill=prefilled,
         decode=decode(server, w, step, memory.fits) if model.generates else no_decode(efficiency),
         request=None if w.output is None else request(server, w, prefilled, prompt_seconds.others),
-        serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory), speculation_of(hardware, w))
-        if w.is_mix()
-        else None,
+        serving=_serving(server, hardware, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
         training=unknown_training(params.text, trained)
         if model.encoder
         else training(server.without_offload(), one_pass, forward_cost, params.text, w.tokens, trained, w.mfu),
@@ -265,6 +266,25 @@ def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory
     return serving_memory(server, w, decode_step(server, w, w.context), cache, prompt_is_context=False)
 
 
+def _serving(server: Server, hardware: HardwareSpec | None, w: Workload, memory: Memory) -> Serving | None:
+    """The mix of requests, on GPUs that run prompts beside decode or apart."""
+    guess = speculation_of(hardware, w)
+    if w.prefill_gpus is None:
+        return serving(server, w, memory, guess)
+    wp = prompts_workload(server.model, hardware, w)
+    prompts = server_of(*server[:4], wp)
+    apart = apart_of(prompts, wp, Decoding(server._replace(filled=1), w, guess))
+    return None if apart is None else serving_apart(apart, prompts, wp, memory)
+
+
+def prompts_workload(model: ModelSpec, hardware: HardwareSpec | None, w: Workload) -> Workload:
+    """The workload of the GPUs that run prompts, where those of `w` decode."""
+    of_one = {name: getattr(w, name) for name in ("tp", "pp", "ep")}
+    asked, _ = pool_options(w._replace(**of_one, gpus=None, dp=None))
+    layout = layout_of(model, hardware, w.weight_dtype, *(getattr(asked, name) for name in LAYOUT))
+    return w._replace(gpus=layout.gpus(), **{name: getattr(layout, name) for name in DEGREES})
+
+
 def training_reached(hardware: HardwareSpec | None, w: Workload) -> Efficiency:
     """What kernels reach where the model is trained on one GPU, as `llmcost train` takes it."""
     return trained_by(hardware, w.profile, w.dtype, 1)
@@ -273,6 +293,10 @@ def training_reached(hardware: HardwareSpec | None, w: Workload) -> Efficiency:
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
     """The options with the defaults filled in. Raises InputError where they make no sense."""
     context, prompt = _check_sizes(model, options)
+    if options.prefill_gpus is not None:
+        _, of_decode = pool_options(options)
+        kept = {name: getattr(options, name) for name in OF_POOLS}
+        return workload_of(model, hardware, of_decode)._replace(**kept)
     if options.dtype is not None and options.dtype not in COMPUTE_DTYPES:
         options = _of_weights(options)
     if model.encoder is not None and options.chunk is not None:
