@@ -12,7 +12,7 @@ from llmcost.cli.launching import LaunchAlone, LogAlone
 from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, as_typed, flag, word
-from llmcost.serving.options import BASES, LAYOUT, MIXES, PHASES, Options
+from llmcost.serving.options import BASES, LAYOUT, MIXES, OF_A_MIX, OF_POOLS, PHASES, Options
 
 if TYPE_CHECKING:
     from llmcost.formulas.explanations import Explanations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # What no operator of one pass depends on: requests, and what memory is left for.
 BEYOND_A_PASS = (
     *MIXES, "output", "chunk", "mfu", "tokens", "memory_utilization", "free_memory_fraction",
-    "batch_prompts", "communicator", "reserve_output", "prefix_hit", "speculate", "accept", "draft",
+    "batch_prompts", "communicator", "reserve_output", *OF_A_MIX,
 )  # fmt: skip
 
 
@@ -174,7 +174,7 @@ def _write_files(
     error = f"{', '.join(errors)}, on average" if errors else ""
     files.write(
         lambda: Chart(
-            f"{spec.title} on {result.workload.gpus:,} × {chip.title}",
+            f"{spec.title} on {result.workload.all_gpus():,} × {chip.title}",
             estimate_panels(result, found),
             caption(spec, chip, result.prefill.expected.basis, error),
         ),
@@ -232,7 +232,7 @@ def explain(
     ] = (),
     *,
     hw: o.OptionalHardware = None,
-    options: Annotated[Options, Takes(Options)],
+    options: Annotated[Options, Takes(Options, without=OF_POOLS)],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
     latex: Annotated[bool, flag("The formulas as LaTeX.")] = False,

@@ -14,7 +14,7 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, declared, number, word
 from llmcost.ground.together import Together
 from llmcost.ground.units import parse_milliseconds
-from llmcost.serving.options import BASES, Options
+from llmcost.serving.options import BASES, OF_POOLS, Options
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import Spread
 
@@ -41,7 +41,7 @@ def fit(
         Given,
         Takes(
             Options,
-            without=(*CHOSEN, "tokens"),
+            without=(*CHOSEN, *OF_POOLS, "tokens"),
             lists=LISTS,
             changed={
                 "gpus": {"help": "Numbers of GPUs.", "default": "1,2,4,8"},

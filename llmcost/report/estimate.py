@@ -15,6 +15,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.report.figures import UNKNOWN, band_in_words, context_of, degrees_of, off_by
 from llmcost.report.tables import Alarm, Table
 from llmcost.search.prices import Cost
+from llmcost.serving.apart import prompts_workload
 from llmcost.serving.options import DEGREES, IMAGE_SIZE, Workload
 from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Offloaded, Serving, leaves
 
@@ -26,6 +27,7 @@ BINDS = {  # what keeps the number of running requests where it is
     "concurrency": "all that may (--concurrency)",
     "requests": "all that there are (--requests)",
     "rate": "as many as arrive meanwhile (--rate)",
+    "prefill": "as many as prompts are computed for (--prefill-gpus)",
 }
 LIMITED_BY = {"capacity": "the size of the memory, which is too small"}
 SHOWN = 0.005  # share of the cache that is pages not full and padding, from which it is said
@@ -192,7 +194,16 @@ def _over_the_link(o: Offloaded, sent: float | None, expected: float | None) -> 
 
 def _gpus(w: Workload) -> str:
     degrees = degrees_of(w, DEGREES)
+    if w.prefill_gpus is not None:
+        pools = {"for prompts": prompts_workload(w), "that decode": w}
+        return " and ".join(f"{counted(each.gpus, 'GPU')} {what}{_of(each)}" for what, each in pools.items()) + ", "
     return f"{w.gpus:,} GPUs ({degrees}), " if degrees else ""
+
+
+def _of(w: Workload) -> str:
+    """The degrees of a pool in brackets; nothing for a GPU alone."""
+    degrees = degrees_of(w, DEGREES)
+    return f" ({degrees})" if degrees else ""
 
 
 def estimate_rows(e: Estimate, cost: Cost | None = None) -> list[tuple[str, Any, str]]:
@@ -425,16 +436,28 @@ def _serving(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
         ("Output", *(_rate(basis.output_tokens_per_s) for basis in bases), off_by(accuracy.throughput)),
         ("  with prompts", *(_rate(basis.total_tokens_per_s) for basis in bases)),
     ]
-    if w.gpus > 1:
+    if w.all_gpus() > 1:
         rows.append(("  a GPU", *(_rate(basis.output_tokens_per_s_per_gpu) for basis in bases)))
     rows += [
         ("First token (TTFT)", "", _time(expected.ttft_seconds), off_by(accuracy.ttft)),
+        *_of_pools(s),
         ("  each other token (TPOT)", "", _time(expected.tpot_seconds), off_by(accuracy.tpot)),
         ("  last token", "", _time(expected.latency_seconds)),
     ]
     columns = ("", "limit", "expected", OFF)
     table = [_filled(row, len(columns)) for row in rows]
     return Table(title, columns, "lrrr", table)
+
+
+def _of_pools(s: Serving) -> list[tuple[str, ...]]:
+    """Where prompts run apart: how long they and the way of their keys and values take, and how busy those GPUs are."""
+    if s.pools is None:
+        return []
+    return [
+        ("  of which the prompt", "", _time(s.pools.prompt_seconds)),
+        ("  its keys and values", "", _time(s.pools.sent_seconds)),
+        ("  GPUs for prompts, busy", "", f"{s.pools.prefill.busy_share:.0%}"),
+    ]
 
 
 def _guessed(w: Workload) -> str:

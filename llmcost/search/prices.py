@@ -57,8 +57,8 @@ def cost_of(e: Estimate, chip: HardwareSpec, price: float | None, pue: float) ->
         prompts, output, both = None, e.serving.expected.output_tokens_per_s, e.serving.expected.total_tokens_per_s
     elif e.request is not None:
         prompts, output = None, e.request.expected.output_tokens_per_s
-    an_hour = None if price is None else price * e.workload.gpus
-    watts = power(chip, e.workload.gpus, pue)
+    an_hour = None if price is None else price * e.workload.all_gpus()
+    watts = power(chip, e.workload.all_gpus(), pue)
     dollars = (price_per_million_tokens(an_hour, each) for each in (prompts, output, both))
     return Cost(price, *dollars, *(joules_per_million_tokens(watts, each) for each in (prompts, output, both)))
 
@@ -89,8 +89,8 @@ def sold(
     most = getattr(largest.decode, basis).tokens_per_s
     load = getattr(e.serving, basis, None)  # the textbook has no rule for a mix
     served = None if load is None else load.output_tokens_per_s
-    an_hour, rate = None if price is None else price * e.workload.gpus, most if e.serving is None else served
-    joules = joules_per_million_tokens(power(chip, e.workload.gpus, pue), rate)
+    an_hour, rate = None if price is None else price * e.workload.all_gpus(), most if e.serving is None else served
+    joules = joules_per_million_tokens(power(chip, e.workload.all_gpus(), pue), rate)
     return Sold(most, served, price_per_million_tokens(an_hour, rate), joules)
 
 

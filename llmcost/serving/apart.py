@@ -26,6 +26,7 @@ from llmcost.ground.errors import InputError
 from llmcost.machine.timing import bound, collective_seconds
 from llmcost.model.operators import Collective
 from llmcost.model.sizes import Load
+from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, in_flight
 from llmcost.serving.batching import (
     REQUESTS_A_SLOT,
@@ -64,6 +65,22 @@ def pool_options(options: Options) -> tuple[Options, Options]:
         **{name: Options._field_defaults[name] for name in ("speculate", "accept", "draft")},
     )
     return _on(prompts, "--prefill-gpus", options.prefill_gpus), _on(plain, "--decode-gpus", options.decode_gpus)
+
+
+def check_apart(model: ModelSpec, options: Options) -> None:
+    """Raise InputError for what has no steady state of its own where prompts run apart."""
+    if options.requests is not None:
+        raise InputError(f"--requests {options.requests:,}: all at once; where prompts run apart, use llmcost simulate")
+    if options.output == 1:
+        raise InputError("--output 1: nothing is decoded; leave --prefill-gpus and --decode-gpus away")
+    if model.encoder is not None:
+        raise InputError(f"--prefill-gpus: {model.name}'s encoder runs beside its decoder in engines that serve it")
+
+
+def prompts_workload(w: Workload) -> Workload:
+    """The workload of the GPUs that run prompts, where those of `w` decode."""
+    tp, pp, ep, gpus = w.prefill_tp, w.prefill_pp, w.prefill_ep, w.prefill_gpus
+    return w._replace(tp=tp, pp=pp, ep=ep, gpus=gpus, dp=divide(gpus, tp * pp))
 
 
 def _on(options: Options, flag: str, gpus: Number) -> Options:
@@ -194,27 +211,28 @@ class Apart(NamedTuple):
 
     def first_token_seconds(self, per_s: Number, step: Number) -> Number:
         """TTFT where so many requests a second are answered, and decode has steps of so many seconds."""
-        concurrency, others, burst = self.decoding.w.concurrency, None, 0
-        if concurrency is not None:
-            others, burst = maximum(0, concurrency / self.prompts.ranks - 1), self.burst_share(concurrency)
+        w = self.decoding.w
+        others, burst = None, 0
+        if w.rate is None:
+            others, burst = maximum(0, w.concurrency / self.prompts.ranks - 1), self.burst_seconds()
         before = self.decoding.server.request_seconds() + self.prompts.seconds(per_s, others)
         return burst + before + self.sent_seconds + step / 2
 
-    def in_a_loop(self, concurrency: Number, most: Number) -> Number:
-        """Requests that decode on a rank, up to `most`, of so many in flight in all: half of the way in each round."""
+    def in_a_loop(self, most: Number) -> Number:
+        """Requests of a loop that decode on a rank, up to `most`: half of the way to them in each round."""
         w, decoding = self.decoding.w, self.decoding
         running: Number = most
         for _ in range(ROUNDS):
             seconds = decoding.seconds(running)
             per_s = minimum(w.dp * running / seconds, self.prompts.per_s())
             first = self.first_token_seconds(per_s, seconds / steps_of_decode(w, decoding.guess))
-            found = minimum(most, concurrency / w.dp * seconds / (first + seconds))
+            found = minimum(most, w.concurrency / w.dp * seconds / (first + seconds))
             running = (running + found) / 2
         return running
 
-    def burst_share(self, concurrency: Number) -> Number:
+    def burst_seconds(self) -> Number:
         """Seconds of TTFT that come of the first prompts of a loop, all there at once: in the mean of all requests."""
-        pool, of_one = self.prompts, concurrency / self.prompts.ranks
+        pool, of_one = self.prompts, self.decoding.w.concurrency / self.prompts.ranks
         together = minimum(of_one, pool.most)
         return maximum(0, of_one + together - 2) / 2 * pool.each / REQUESTS_A_SLOT.value
 
@@ -236,7 +254,7 @@ def serving_apart(apart: Apart, prompts: Server, wp: Workload, memory: Memory) -
     decoding, first_pool = apart.decoding, apart.prompts
     server, w, guess = decoding
     bounds: dict[str, Number] = {}
-    at_most = [amount / w.dp for amount in w.at_most()]
+    at_most = [] if w.concurrency is None else [w.concurrency / w.dp]
     of_mean_length = request_bytes(server, w.prompt + w.output / 2, w.prompt, guess)
     have_room = None
     if memory.usable_bytes is not None:
@@ -251,14 +269,15 @@ def serving_apart(apart: Apart, prompts: Server, wp: Workload, memory: Memory) -
         if per_s is not None:
             bounds[name] = in_system(divide(per_s, w.dp), decoding.seconds, most)
     if w.concurrency is not None:
-        bounds["concurrency"] = apart.in_a_loop(w.concurrency, most)
+        bounds["concurrency"] = apart.in_a_loop(most) if w.rate is None else at_most[0]
     running = named("running", least(bounds.values()))
-    step = decoding.step(running)
+    step = decoding.step(maximum(1, running))
     per_s = w.dp * running / (steps_of_decode(w, guess) * step)
+    per_s = per_s if w.rate is None else minimum(per_s, w.rate)
     ttft = apart.first_token_seconds(per_s, step)
     each = step / guess.accepted
     latency = ttft + (w.output - 1) * each
-    if w.concurrency is not None:
+    if w.rate is None:
         latency = w.concurrency / per_s  # Little's law
         ttft = latency - (w.output - 1) * each
     gpus = wp.gpus + w.gpus

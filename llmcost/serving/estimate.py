@@ -24,7 +24,7 @@ from llmcost.model.sizes import ElementBytes, Load, activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, Stages, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
-from llmcost.serving.apart import Decoding, apart_of, pool_options, serving_apart
+from llmcost.serving.apart import Decoding, apart_of, check_apart, pool_options, prompts_workload, serving_apart
 from llmcost.serving.batching import serving
 from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
@@ -38,7 +38,6 @@ from llmcost.serving.options import (
     MIXES,
     OF_A_GPU,
     OF_A_MIX,
-    OF_POOLS,
     SIZES,
     SMALL_CHUNK,
     Options,
@@ -227,14 +226,15 @@ def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec 
     """The same with the errors that it has shown on published runs.
 
     By a profile of the user's own there are none, nor of models that are partly on the host; of encoders with decoders,
-    and of requests with tokens that are guessed, or cached before, no published run is known.
+    and of requests with tokens that are guessed, or cached before, no published run is known, and none is compared
+    whose prompts run apart.
     """
     if hardware is None or w.profile is not None or w.offload is not None:
         return efficiency
     if model.encoder is not None:
         return efficiency._replace(bands=dict.fromkeys(SERVING, Band(of=BOTH)))
     engine = None if w.engine is None else load_engine(w.engine)
-    compared = SERVING if w.prefix_hit is None and not w.speculate else PASSES
+    compared = SERVING if w.prefix_hit is w.prefill_gpus is None and not w.speculate else PASSES
     if engine is not None and engine.errors:
         own = _own_bands(engine.errors)
         return efficiency._replace(bands={phase: own[phase] for phase in compared})
@@ -271,18 +271,10 @@ def _serving(server: Server, hardware: HardwareSpec | None, w: Workload, memory:
     guess = speculation_of(hardware, w)
     if w.prefill_gpus is None:
         return serving(server, w, memory, guess)
-    wp = prompts_workload(server.model, hardware, w)
+    wp = prompts_workload(w)
     prompts = server_of(*server[:4], wp)
     apart = apart_of(prompts, wp, Decoding(server._replace(filled=1), w, guess))
     return None if apart is None else serving_apart(apart, prompts, wp, memory)
-
-
-def prompts_workload(model: ModelSpec, hardware: HardwareSpec | None, w: Workload) -> Workload:
-    """The workload of the GPUs that run prompts, where those of `w` decode."""
-    of_one = {name: getattr(w, name) for name in ("tp", "pp", "ep")}
-    asked, _ = pool_options(w._replace(**of_one, gpus=None, dp=None))
-    layout = layout_of(model, hardware, w.weight_dtype, *(getattr(asked, name) for name in LAYOUT))
-    return w._replace(gpus=layout.gpus(), **{name: getattr(layout, name) for name in DEGREES})
 
 
 def training_reached(hardware: HardwareSpec | None, w: Workload) -> Efficiency:
@@ -294,9 +286,9 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     """The options with the defaults filled in. Raises InputError where they make no sense."""
     context, prompt = _check_sizes(model, options)
     if options.prefill_gpus is not None:
-        _, of_decode = pool_options(options)
-        kept = {name: getattr(options, name) for name in OF_POOLS}
-        return workload_of(model, hardware, of_decode)._replace(**kept)
+        prompts, decoding = (workload_of(model, hardware, each) for each in pool_options(options))
+        layout = {f"prefill_{name}": getattr(prompts, name) for name in ("gpus", "tp", "pp", "ep")}
+        return decoding._replace(**layout, decode_gpus=decoding.gpus, layerwise=options.layerwise)
     if options.dtype is not None and options.dtype not in COMPUTE_DTYPES:
         options = _of_weights(options)
     if model.encoder is not None and options.chunk is not None:
@@ -430,6 +422,8 @@ def check_mix(model: ModelSpec, options: Options) -> None:
         if value != option.value and not options.is_mix():
             told = option.typed(value)
             raise InputError(f"{told}: of a mix of requests; give --concurrency, --rate or --requests too")
+    if options.prefill_gpus is not None:
+        check_apart(model, options)
     if options.prefix_hit and model.encoder is not None:
         raise InputError(f"--prefix-hit {options.prefix_hit:g}: {model.name}'s encoder sees a whole prompt at once")
 

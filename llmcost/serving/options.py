@@ -454,6 +454,10 @@ class Options(NamedTuple):
         """Whether there is a mix of requests."""
         return any(getattr(self, name) is not None for name in MIXES)
 
+    def all_gpus(self) -> Number:
+        """GPUs in all: of a workload whose prompts run apart, those that run them too."""
+        return self.gpus if self.prefill_gpus is None else self.gpus + self.prefill_gpus
+
     def without_mix(self) -> "Options":
         """The same where no requests come: of a batch, or of the model itself."""
         return self._replace(**{name: Options._field_defaults[name] for name in (*MIXES, *OF_A_MIX)})

@@ -375,7 +375,7 @@ class Estimate(NamedTuple):
         if self.hardware is None:
             params, cache = amount(self.model.params.total), scaled(self.kv_cache.bytes_per_token, "B")
             return f"<Estimate {self.model.name}: {params} parameters, KV cache {cache} a token>"
-        gpus = f"{self.workload.gpus:,} × " if self.workload.gpus > 1 else ""
+        gpus = f"{self.workload.all_gpus():,} × " if self.workload.all_gpus() > 1 else ""
         speeds = f"prefill {_rate(self.prefill.expected)}"
         if self.traffic.decode.total_bytes is not None:
             speeds += f", decode {_rate(self.decode.expected)}"
