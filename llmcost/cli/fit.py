@@ -174,7 +174,9 @@ def _fit_rate(
     with waiting("simulating", lambda: f" {tried[-1]}"):
         found = fit_rate(spec, chips, options, limited, at, counts, precisions, prices, together, tried.append)
     drawn = f"{limited.lengths}'s lengths, on average " if limited.lengths else ""
-    title = f"{spec.title}: GPUs for {found.rate:g} requests/s of {drawn}{found.prompt:,} tokens in, {found.output:,} out"
+    title = (
+        f"{spec.title}: GPUs for {found.rate:g} requests/s of {drawn}{found.prompt:,} tokens in, {found.output:,} out"
+    )
     form.show(
         found.to_dict,
         lambda: (RateOffer._fields, found.offers),

@@ -79,6 +79,7 @@ def plan(
         float | None,
         number("With --serve: the longest TPOT, time of each other token.", "MS", parse_milliseconds, default="any"),
     ] = None,
+    apart: Annotated[bool, flag("With --serve: also split the GPUs, to run prompts apart from decode.")] = False,
     top: Annotated[int, count("Layouts to list.")] = 10,
     launch: LaunchAlone = False,
     kind: o.ReadAs = None,
@@ -102,7 +103,7 @@ def plan(
     from llmcost.specs.catalog import load_hardware
 
     limits = {name: limit for name, limit in (("ttft", ttft), ("tpot", tpot)) if limit is not None}
-    _refuse_others(training, serving | limits, serve=serve)
+    _refuse_others(training, serving | limits | ({"apart": True} if apart else {}), serve=serve)
     spec = o.load_model(model, kind, training | serving, allow_unknown, text_alone=not serve)
     chip = load_hardware(hw)
     if launch and not serve:
@@ -113,9 +114,8 @@ def plan(
     held = spelled_out({name: training.pop(name) for name in LISTS if name in training}, Options)
     if serve:
         chosen = ServingOptions(**serving, **training)
-        asked = ask_serving(
-            spec, chip, gpus, chosen, held, guesses.get("speculate", ()), ttft, tpot, money.price_of(chip), money.pue
-        )
+        guessed, price = guesses.get("speculate", ()), money.price_of(chip)
+        asked = ask_serving(spec, chip, gpus, chosen, held, guessed, ttft, tpot, price, money.pue, apart=apart)
         with waiting("trying layouts"):
             whole = plan_serving(asked, EVERY)
         found: ServingPlan | TrainingPlan = whole._replace(best=whole.best[:top])

@@ -195,15 +195,20 @@ def _over_the_link(o: Offloaded, sent: float | None, expected: float | None) -> 
 def _gpus(w: Workload) -> str:
     degrees = degrees_of(w, DEGREES)
     if w.prefill_gpus is not None:
-        pools = {"for prompts": prompts_workload(w), "that decode": w}
-        return " and ".join(f"{counted(each.gpus, 'GPU')} {what}{_of(each)}" for what, each in pools.items()) + ", "
+        pools = (
+            (w.prefill_gpus, prompts_workload(w), "for prompts"),
+            (w.decode_gpus, w, "that decode"),
+        )
+        return " and ".join(f"{counted(gpus, 'GPU')} {what}{_of(gpus, each)}" for gpus, each, what in pools) + ", "
     return f"{w.gpus:,} GPUs ({degrees}), " if degrees else ""
 
 
-def _of(w: Workload) -> str:
-    """The degrees of a pool in brackets; nothing for a GPU alone."""
-    degrees = degrees_of(w, DEGREES)
-    return f" ({degrees})" if degrees else ""
+def _of(gpus: int, w: Workload) -> str:
+    """The replicas of a pool in brackets; nothing for one GPU."""
+    degrees = degrees_of(w, DEGREES) or "tp 1"
+    replicas = gpus // w.gpus
+    told = degrees if replicas == 1 else f"{replicas:,} × {degrees}"
+    return f" ({told})" if gpus > 1 else ""
 
 
 def estimate_rows(e: Estimate, cost: Cost | None = None) -> list[tuple[str, Any, str]]:

@@ -45,12 +45,18 @@ from llmcost.serving.options import OF_POOLS, Options, Workload
 from llmcost.serving.results import Memory, Pool, Pools, Serving, ServingRates, ServingTimes
 from llmcost.serving.speculation import Speculation
 
-
 ROUNDS = 10  # in which a loop's requests settle on their places
 
 
-def pool_options(options: Options) -> tuple[Options, Options]:
-    """The options of both pools alone: of that which runs prompts, where nothing is guessed, and of that which decodes.
+class OfPool(NamedTuple):
+    """The options of one replica of a pool, and how many there are."""
+
+    options: Options
+    replicas: Number
+
+
+def pool_options(options: Options) -> tuple[OfPool, OfPool]:
+    """The pool that runs prompts, where nothing is guessed, and the one that decodes.
 
     Raises InputError where they do not say how many GPUs there are, or say it twice.
     """
@@ -64,7 +70,25 @@ def pool_options(options: Options) -> tuple[Options, Options]:
         ep=options.prefill_ep or options.ep,
         **{name: Options._field_defaults[name] for name in ("speculate", "accept", "draft")},
     )
-    return _on(prompts, "--prefill-gpus", options.prefill_gpus), _on(plain, "--decode-gpus", options.decode_gpus)
+    return _pool(prompts, "--prefill-gpus", options.prefill_gpus), _pool(plain, "--decode-gpus", options.decode_gpus)
+
+
+def _pool(options: Options, flag: str, gpus: Number) -> OfPool:
+    """So many GPUs in replicas of a layout; without one, a single replica. Raises InputError where GPUs are left over.
+
+    A replica has the data-parallel ranks that share its experts.
+    """
+    if options.tp is options.pp is options.ep is None:
+        return OfPool(options._replace(gpus=gpus), 1)
+    of_one = replica_gpus(options.tp or 1, options.pp or 1, options.ep or 1)
+    if gpus % of_one:
+        raise InputError(f"{flag} {gpus}: no multiple of the {of_one} GPUs of a replica")
+    return OfPool(options, gpus // of_one)
+
+
+def replica_gpus(tp: Number, pp: Number, ep: Number) -> Number:
+    """GPUs of a replica: tp times pp, or as many times that as its experts are spread over ranks."""
+    return tp * pp * max(1, ep // tp)
 
 
 def check_apart(model: ModelSpec, options: Options) -> None:
@@ -78,19 +102,10 @@ def check_apart(model: ModelSpec, options: Options) -> None:
 
 
 def prompts_workload(w: Workload) -> Workload:
-    """The workload of the GPUs that run prompts, where those of `w` decode."""
-    tp, pp, ep, gpus = w.prefill_tp, w.prefill_pp, w.prefill_ep, w.prefill_gpus
-    return w._replace(tp=tp, pp=pp, ep=ep, gpus=gpus, dp=divide(gpus, tp * pp))
-
-
-def _on(options: Options, flag: str, gpus: Number) -> Options:
-    """The options on so many GPUs, in replicas of tp times pp. Raises InputError where they do not fill them."""
-    of_one = (options.tp or 1) * (options.pp or 1)
-    if options.tp is options.pp is options.ep is None:
-        return options._replace(gpus=gpus)
-    if gpus % of_one:
-        raise InputError(f"{flag} {gpus}: no multiple of the {of_one} GPUs of a replica (tp times pp)")
-    return options._replace(gpus=None, dp=gpus // of_one)
+    """The workload of a replica that runs prompts, where one that decodes has `w`."""
+    tp, pp, ep = w.prefill_tp, w.prefill_pp, w.prefill_ep
+    gpus = replica_gpus(tp, pp, ep)
+    return w._replace(tp=tp, pp=pp, ep=ep, gpus=gpus, dp=gpus // (tp * pp))
 
 
 def sending(
@@ -116,8 +131,8 @@ def sending(
 class Prompts(NamedTuple):
     """The pool that runs prompts, in seconds of a replica.
 
-    alone: of a prompt by itself. more: that each further one adds to its step. each: of a prompt, where replicas are
-    never idle. most: prompts of a step. ranks: replicas of all GPUs.
+    alone: of a prompt by itself. more: that each further one adds to its step. each: of a prompt, where ranks are never
+    idle. most: prompts of a step. ranks: data-parallel ranks of all replicas.
     """
 
     alone: Number
@@ -127,7 +142,7 @@ class Prompts(NamedTuple):
     ranks: Number
 
     def per_s(self) -> Number:
-        """Prompts a second that all replicas compute at most."""
+        """Prompts a second that all ranks compute at most."""
         return self.ranks / self.each
 
     def busy(self, per_s: Number) -> Number:
@@ -137,8 +152,8 @@ class Prompts(NamedTuple):
     def seconds(self, per_s: Number, others: Number = None) -> Number:
         """Seconds from a prompt's arrival to its end, where so many come a second at random times.
 
-        `others`: requests of a loop for each of its replicas. They come back as they came, but for the `SPREAD` of their
-        lengths, so that no longer queue grows than the deviation of those that fall into it.
+        `others`: requests of a loop for each of its replicas. They come back as they came, but for the `SPREAD` of
+        their lengths, so that no longer queue grows than the deviation of those that fall into it.
         """
         of_one = per_s / self.ranks
         left = maximum(SATURATED, 1 - of_one * self.more)
@@ -150,8 +165,8 @@ class Prompts(NamedTuple):
         return step + (queue if others is None else minimum(queue, self.each * (SPREAD.value * others) ** 0.5))
 
 
-def prompt_pool(server: Server, w: Workload) -> Prompts | None:
-    """The pool that runs prompts in some layout; None where a figure of the chip is not known."""
+def prompt_pool(server: Server, w: Workload, replicas: Number = 1) -> Prompts | None:
+    """The pool that runs prompts in so many replicas of a layout; None where a figure of the chip is not known."""
     computed = w.prompt - cached_tokens(w)
     pieces: Number = 1
     begun: Number = 1
@@ -166,7 +181,7 @@ def prompt_pool(server: Server, w: Workload) -> Prompts | None:
     if alone is None or two is None or full is None or one is None:
         return None
     each = named("prompt_seconds_a_replica", full / begun)
-    return Prompts(pieces * alone, minimum(each, maximum(0, two - one)), each, begun, w.dp)
+    return Prompts(pieces * alone, minimum(each, maximum(0, two - one)), each, begun, replicas * w.dp)
 
 
 def _prompt_step(server: Server, w: Workload, begun: Number) -> Number:
@@ -177,11 +192,17 @@ def _prompt_step(server: Server, w: Workload, begun: Number) -> Number:
 
 
 class Decoding(NamedTuple):
-    """The pool that decodes."""
+    """The pool that decodes, in so many `replicas` of a workload's layout."""
 
     server: Server
     w: Workload
     guess: Speculation
+    replicas: Number = 1
+
+    @property
+    def ranks(self) -> Number:
+        """Data-parallel ranks of all replicas."""
+        return self.replicas * self.w.dp
 
     def step(self, running: Number) -> Number:
         """Seconds of a step of a rank with so many requests; None where a figure of the chip is not known."""
@@ -224,9 +245,9 @@ class Apart(NamedTuple):
         running: Number = most
         for _ in range(ROUNDS):
             seconds = decoding.seconds(running)
-            per_s = minimum(w.dp * running / seconds, self.prompts.per_s())
+            per_s = minimum(decoding.ranks * running / seconds, self.prompts.per_s())
             first = self.first_token_seconds(per_s, seconds / steps_of_decode(w, decoding.guess))
-            found = minimum(most, w.concurrency / w.dp * seconds / (first + seconds))
+            found = minimum(most, w.concurrency / decoding.ranks * seconds / (first + seconds))
             running = (running + found) / 2
         return running
 
@@ -239,8 +260,8 @@ class Apart(NamedTuple):
 
 def apart_of(prompts: Server, wp: Workload, decoding: Decoding) -> Apart | None:
     """Both pools, of which `prompts` runs prompts in the layout of `wp`; None where a figure is not known."""
-    w, pool = decoding.w, prompt_pool(prompts, wp)
-    sent = sending(prompts, wp, w, w.layerwise, wp.gpus + w.gpus <= w.gpus_per_node)(w.prompt)
+    w, pool = decoding.w, prompt_pool(prompts, wp, wp.prefill_gpus // wp.gpus)
+    sent = sending(prompts, wp, w, w.layerwise, w.all_gpus() <= w.gpus_per_node)(w.prompt)
     if pool is None or sent is None or decoding.step(1) is None:
         return None
     return Apart(pool, decoding, sent)
@@ -252,70 +273,72 @@ def serving_apart(apart: Apart, prompts: Server, wp: Workload, memory: Memory) -
     `prompts`, `wp`: what runs prompts, and its workload; `memory`: what the fullest GPU that decodes holds.
     """
     decoding, first_pool = apart.decoding, apart.prompts
-    server, w, guess = decoding
-    bounds: dict[str, Number] = {}
-    at_most = [] if w.concurrency is None else [w.concurrency / w.dp]
+    server, w, guess, _ = decoding
     of_mean_length = request_bytes(server, w.prompt + w.output / 2, w.prompt, guess)
+    bounds = {} if w.max_num_seqs is None else {"max_num_seqs": w.max_num_seqs}
+    at_most = [] if w.concurrency is None else [w.concurrency / decoding.ranks]
     have_room = None
     if memory.usable_bytes is not None:
         found = room(server, w, memory, guess, of_mean_length)
         have_room, bounds["memory"] = found.beside_activations, maximum(1, found.beside_activations)
         at_most.append(found.whole_memory)
-    if w.max_num_seqs is not None:
-        bounds["max_num_seqs"] = w.max_num_seqs
-    most = least([*bounds.values(), *at_most[:1]])
-    coming = {"rate": w.rate, "prefill": first_pool.per_s()}
-    for name, per_s in coming.items():
-        if per_s is not None:
-            bounds[name] = in_system(divide(per_s, w.dp), decoding.seconds, most)
-    if w.concurrency is not None:
-        bounds["concurrency"] = apart.in_a_loop(most) if w.rate is None else at_most[0]
-    running = named("running", least(bounds.values()))
+    running = named("running", least(_running(apart, bounds, at_most).values()))
     step = decoding.step(maximum(1, running))
-    per_s = w.dp * running / (steps_of_decode(w, guess) * step)
+    per_s = decoding.ranks * running / (steps_of_decode(w, guess) * step)
     per_s = per_s if w.rate is None else minimum(per_s, w.rate)
-    ttft = apart.first_token_seconds(per_s, step)
-    each = step / guess.accepted
+    ttft, each = apart.first_token_seconds(per_s, step), step / guess.accepted
     latency = ttft + (w.output - 1) * each
     if w.rate is None:
         latency = w.concurrency / per_s  # Little's law
         ttft = latency - (w.output - 1) * each
-    gpus = wp.gpus + w.gpus
     reached = server.efficiency
     shown = (reached.basis, reached.band("throughput").mean_error)
     return Serving(
-        running=running * w.dp,
-        max_concurrency=None if have_room is None else have_room * w.dp,
+        running=running * decoding.ranks,
+        max_concurrency=None if have_room is None else have_room * decoding.ranks,
         kv_cache_bytes=held(server, w, guess, running, of_mean_length),
         limited_by=name_of_least(bounds),
-        limit=_limit(prompts, wp, decoding, at_most),
-        expected=ServingTimes(*rates(w._replace(gpus=gpus), per_s, 1), ttft, each, latency, *shown),
+        limit=_limit(prompts, apart, at_most),
+        expected=ServingTimes(*rates(w._replace(gpus=w.all_gpus()), per_s, 1), ttft, each, latency, *shown),
         pools=Pools(
-            Pool(wp.gpus, wp.dp, wp.tp, wp.pp, wp.ep, first_pool.busy(per_s)),
-            Pool(w.gpus, w.dp, w.tp, w.pp, w.ep, divide(running, bounds.get("memory", running))),
+            _pool_of(wp, w.prefill_gpus, first_pool.busy(per_s)),
+            _pool_of(w, w.decode_gpus, None if have_room is None else running / have_room),
             ttft - apart.sent_seconds - step / 2,
             apart.sent_seconds,
         ),
     )
 
 
-def _limit(prompts: Server, wp: Workload, decoding: Decoding, at_most: list[Number]) -> ServingRates:
+def _running(apart: Apart, bounds: dict[str, Number], at_most: list[Number]) -> dict[str, Number]:
+    """What keeps the requests that decode on a rank from being more, with those that are found here added."""
+    decoding, w = apart.decoding, apart.decoding.w
+    most = least([*bounds.values(), *at_most[:1]])
+    for name, per_s in (("rate", w.rate), ("prefill", apart.prompts.per_s())):
+        if per_s is not None:
+            bounds[name] = in_system(divide(per_s, decoding.ranks), decoding.seconds, most)
+    if w.concurrency is not None:
+        bounds["concurrency"] = apart.in_a_loop(most) if w.rate is None else at_most[0]
+    return bounds
+
+
+def _pool_of(w: Workload, gpus: Number, busy: Number) -> Pool:
+    return Pool(gpus, divide(gpus, w.gpus), w.tp, w.pp, w.dp, w.ep, busy)
+
+
+def _limit(prompts: Server, apart: Apart, at_most: list[Number]) -> ServingRates:
     """The throughput that no engine beats: of the slower of both pools, each with all requests at once."""
-    server, w, guess = decoding
-    at_once = least(at_most) if at_most else 1
-    gpus = wp.gpus + w.gpus
+    server, w, guess, _ = apart.decoding
+    ranks, at_once = apart.decoding.ranks, least(at_most) if at_most else 1
     of_decode = Tokens(at_once, w.prompt + w.output / 2, 0, w.prompt, w.output, 0, guess.new).decode_load()
-    beginning = maximum(1, at_once * w.dp / wp.dp)
+    beginning = maximum(1, at_once * ranks / apart.prompts.ranks)
     begin = Load(beginning, w.prompt - cached_tokens(w), w.prompt)
-    seconds = [_least(prompts, begin), _least(server, of_decode)]
-    if None in seconds:
+    of_prompts, of_step = _least(prompts, begin), _least(server, of_decode)
+    if of_prompts is None or of_step is None:
         return ServingRates(None, None, None, None)
-    per_s = minimum(
-        wp.dp * beginning / seconds[0], w.dp * at_once / (maximum(1, steps_of_decode(w, guess)) * seconds[1])
-    )
-    if w.rate is not None:
-        per_s = minimum(per_s, w.rate)
-    return ServingRates(*rates(w._replace(gpus=gpus), per_s, 1))
+    decoded = ranks * at_once / (maximum(1, steps_of_decode(w, guess)) * of_step)
+    per_s = minimum(apart.prompts.ranks * beginning / of_prompts, decoded)
+    per_s = per_s if w.rate is None else minimum(per_s, w.rate)
+    return ServingRates(*rates(w._replace(gpus=w.all_gpus()), per_s, 1))
 
 
 def _least(server: Server, load: Load) -> Number:

@@ -273,7 +273,7 @@ def _serving(server: Server, hardware: HardwareSpec | None, w: Workload, memory:
         return serving(server, w, memory, guess)
     wp = prompts_workload(w)
     prompts = server_of(*server[:4], wp)
-    apart = apart_of(prompts, wp, Decoding(server._replace(filled=1), w, guess))
+    apart = apart_of(prompts, wp, Decoding(server._replace(filled=1), w, guess, w.decode_gpus // w.gpus))
     return None if apart is None else serving_apart(apart, prompts, wp, memory)
 
 
@@ -286,9 +286,10 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     """The options with the defaults filled in. Raises InputError where they make no sense."""
     context, prompt = _check_sizes(model, options)
     if options.prefill_gpus is not None:
-        prompts, decoding = (workload_of(model, hardware, each) for each in pool_options(options))
-        layout = {f"prefill_{name}": getattr(prompts, name) for name in ("gpus", "tp", "pp", "ep")}
-        return decoding._replace(**layout, decode_gpus=decoding.gpus, layerwise=options.layerwise)
+        prompts, decoding = (workload_of(model, hardware, each.options) for each in pool_options(options))
+        layout = {f"prefill_{name}": getattr(prompts, name) for name in ("tp", "pp", "ep")}
+        kept = {name: getattr(options, name) for name in ("prefill_gpus", "decode_gpus", "layerwise")}
+        return decoding._replace(**layout, **kept)
     if options.dtype is not None and options.dtype not in COMPUTE_DTYPES:
         options = _of_weights(options)
     if model.encoder is not None and options.chunk is not None:

@@ -280,20 +280,21 @@ class Options(NamedTuple):
         str, Option("What guesses: mtp (a layer of the model's own), ngram (free), or another model.", metavar="WHAT")
     ] = "mtp"
     prefill_gpus: Annotated[
-        int | None,
-        count("GPUs that run prompts apart from decode; in replicas of --prefill-tp times --prefill-pp.", most=MOST_GPUS),
+        Number,
+        count("GPUs that run prompts apart from decode, in replicas of their own layout.", most=MOST_GPUS),
     ] = None
     decode_gpus: Annotated[
-        int | None, count("GPUs that decode, where prompts run apart; in replicas of --tp times --pp.", most=MOST_GPUS)
+        Number,
+        count("GPUs that decode, where prompts run apart; in replicas of --tp, --pp and --ep.", most=MOST_GPUS),
     ] = None
     prefill_tp: Annotated[
-        int | None, count("--tp of replicas that run prompts apart.", "DEGREE", MOST_GPUS, default="--tp")
+        Number, count("--tp of replicas that run prompts apart.", "DEGREE", MOST_GPUS, default="--tp")
     ] = None
     prefill_pp: Annotated[
-        int | None, count("--pp of replicas that run prompts apart.", "DEGREE", MOST_GPUS, default="--pp")
+        Number, count("--pp of replicas that run prompts apart.", "DEGREE", MOST_GPUS, default="--pp")
     ] = None
     prefill_ep: Annotated[
-        int | None, count("--ep of replicas that run prompts apart.", "DEGREE", MOST_GPUS, default="--ep")
+        Number, count("--ep of replicas that run prompts apart.", "DEGREE", MOST_GPUS, default="--ep")
     ] = None
     layerwise: Annotated[
         bool, flag("Send keys and values of each layer while the next one runs, where prompts run apart.")
@@ -456,7 +457,7 @@ class Options(NamedTuple):
 
     def all_gpus(self) -> Number:
         """GPUs in all: of a workload whose prompts run apart, those that run them too."""
-        return self.gpus if self.prefill_gpus is None else self.gpus + self.prefill_gpus
+        return self.gpus if self.prefill_gpus is None else self.prefill_gpus + self.decode_gpus
 
     def without_mix(self) -> "Options":
         """The same where no requests come: of a batch, or of the model itself."""

@@ -246,15 +246,16 @@ class ServingTimes(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """GPUs that run prompts, or that decode, and their layout; `dp`: replicas.
+    """GPUs that run prompts, or that decode, in so many `replicas` of a layout.
 
-    `busy_share`: of what the pool could do: of prompts, or of the requests that it has room for.
+    `busy_share`: of what the pool could do: of prompts, or of the requests that it has room for; None: not known.
     """
 
     gpus: Number
-    dp: Number
+    replicas: Number
     tp: Number
     pp: Number
+    dp: Number
     ep: Number
     busy_share: Number
 

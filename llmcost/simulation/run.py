@@ -309,10 +309,14 @@ def cluster_of(
         kind = kind_of(model, hardware, one, chosen)
         pool = kind.pool(numbers, chosen.router)
         return kind.step.workload.gpus, Cluster(pool)
-    kinds = [kind_of(model, hardware, each, chosen) for each in pool_options(one)]
-    prompts, decode = (kind.pool(numbers, chosen.router) for kind in kinds)
+    pools = pool_options(one)
+    kinds = [kind_of(model, hardware, pool.options, chosen) for pool in pools]
+    prompts, decode = (
+        kind.pool(numbers, chosen.router, pool.replicas * kind.step.workload.dp)
+        for kind, pool in zip(kinds, pools, strict=True)
+    )
     first, second = (kind.step for kind in kinds)
-    gpus = first.workload.gpus + second.workload.gpus
+    gpus = options.prefill_gpus + options.decode_gpus
     layouts = (first.server, first.workload, second.workload)
     send = sending(*layouts, options.layerwise, gpus <= first.workload.gpus_per_node)
     if send(1.0) is None:
