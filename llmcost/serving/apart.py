@@ -258,12 +258,14 @@ class Apart(NamedTuple):
         return maximum(0, of_one + together - 2) / 2 * pool.each / REQUESTS_A_SLOT.value
 
 
-def apart_of(prompts: Server, wp: Workload, decoding: Decoding) -> Apart | None:
-    """Both pools, of which `prompts` runs prompts in the layout of `wp`; None where a figure is not known."""
+def apart_of(prompts: Server, wp: Workload, decoding: Decoding) -> Apart:
+    """Both pools, of which `prompts` runs prompts in the layout of `wp`. Raises InputError for an unknown figure."""
     w, pool = decoding.w, prompt_pool(prompts, wp, wp.prefill_gpus // wp.gpus)
     sent = sending(prompts, wp, w, w.layerwise, w.all_gpus() <= w.gpus_per_node)(w.prompt)
-    if pool is None or sent is None or decoding.step(1) is None:
-        return None
+    if pool is None or decoding.step(1) is None:
+        raise InputError("--prefill-gpus: no source gives all figures of the GPU that a step's time takes")
+    if sent is None:
+        raise InputError("--prefill-gpus: no source gives the speed of the links that keys and values are sent over")
     return Apart(pool, decoding, sent)
 
 
@@ -302,7 +304,7 @@ def serving_apart(apart: Apart, prompts: Server, wp: Workload, memory: Memory) -
         expected=ServingTimes(*rates(w._replace(gpus=w.all_gpus()), per_s, 1), ttft, each, latency, *shown),
         pools=Pools(
             _pool_of(wp, w.prefill_gpus, first_pool.busy(per_s)),
-            _pool_of(w, w.decode_gpus, None if have_room is None else running / have_room),
+            _pool_of(w, w.decode_gpus, None if have_room is None else running / maximum(1, have_room)),
             ttft - apart.sent_seconds - step / 2,
             apart.sent_seconds,
         ),

@@ -266,7 +266,7 @@ def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory
     return serving_memory(server, w, decode_step(server, w, w.context), cache, prompt_is_context=False)
 
 
-def _serving(server: Server, hardware: HardwareSpec | None, w: Workload, memory: Memory) -> Serving | None:
+def _serving(server: Server, hardware: HardwareSpec | None, w: Workload, memory: Memory) -> Serving:
     """The mix of requests, on GPUs that run prompts beside decode or apart."""
     guess = speculation_of(hardware, w)
     if w.prefill_gpus is None:
@@ -274,7 +274,7 @@ def _serving(server: Server, hardware: HardwareSpec | None, w: Workload, memory:
     wp = prompts_workload(w)
     prompts = server_of(*server[:4], wp)
     apart = apart_of(prompts, wp, Decoding(server._replace(filled=1), w, guess, w.decode_gpus // w.gpus))
-    return None if apart is None else serving_apart(apart, prompts, wp, memory)
+    return serving_apart(apart, prompts, wp, memory)
 
 
 def training_reached(hardware: HardwareSpec | None, w: Workload) -> Efficiency:

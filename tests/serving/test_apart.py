@@ -24,10 +24,10 @@ def steady(**chosen):
     "chosen",
     [
         {"prefill_gpus": 1, "decode_gpus": 1, "rate": 20.0, "prompt": 1000, "output": 100},
-        {"prefill_gpus": 2, "decode_gpus": 1, "tp": 1, "rate": 6.0, "prompt": 8000, "output": 100},
+        {"prefill_gpus": 2, "decode_gpus": 1, "tp": 1, "rate": 4.0, "prompt": 8000, "output": 100},
         {"prefill_gpus": 1, "decode_gpus": 2, "tp": 1, "concurrency": 64, "prompt": 1000, "output": 100},
         {
-            "prefill_gpus": 1,
+            "prefill_gpus": 2,
             "decode_gpus": 2,
             "prefill_tp": 1,
             "tp": 2,
@@ -43,7 +43,7 @@ def test_figures_are_within_a_tenth_of_the_simulators(chosen):
         "prompt": round(chosen["prompt"] * 2 / (1 + SPREAD)),
         "output": round(chosen["output"] * 2 / (1 + SPREAD)),
     }
-    requests = 15 * chosen.get("concurrency", 40)
+    requests = 15 * chosen.get("concurrency", 100)
     seen = simulate(
         LLAMA, H100, Options(engine="vllm", requests=requests, **drawn), SimulationOptions(range_ratio=SPREAD)
     )
@@ -88,8 +88,8 @@ def test_a_plan_splits_the_gpus_as_estimate_then_answers():
     assert best.prefill_gpus is not None
     at = best.layout
     found = steady(
-        **{"prompt": 4096, "output": 256, "concurrency": best.concurrency, "tp": at.tp, "pp": at.pp, "ep": at.ep},
-        **{"prefill_gpus": best.prefill_gpus, "decode_gpus": best.replicas * at.gpus()},
+        prompt=4096, output=256, concurrency=best.concurrency, tp=at.tp, pp=at.pp, ep=at.ep,
+        prefill_gpus=best.prefill_gpus, decode_gpus=best.replicas * at.gpus(),
         **{name: getattr(best, name) for name in ("prefill_tp", "prefill_pp", "prefill_ep")},
     )
     assert found.expected.output_tokens_per_s / 8 == pytest.approx(best.tokens_per_s_per_gpu, rel=0.01)
