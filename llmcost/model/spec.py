@@ -64,7 +64,8 @@ class ModelSpec(NamedTuple):
     of the embedding that the LM head has no output for. `position_offset`: rows of the position table before the
     first position. `rotary_table`: the angles are stored. `embedding_scales`: vectors as wide as the hidden size by
     which what enters the layers is scaled and shifted, or that begin a state beside it. `target_embedding`: a draft
-    model's table of tokens is its target's, read and not stored. `head_size`: a linear layer of
+    model's table of tokens is its target's, read and not stored; with `drafts_block` it guesses all tokens of a step in
+    one pass. `head_size`: a linear layer of
     so many outputs stands before the LM head, with an activation, a norm and a bias if `head_transform` (none if
     `head_without_bias`).
     `pooler`: a linear layer as wide as the hidden size, which runs on the first token, or on each token that has
@@ -113,6 +114,7 @@ class ModelSpec(NamedTuple):
     rotary_table: bool = False
     embedding_scales: Number = 0
     target_embedding: bool = False
+    drafts_block: bool = False
     final_norm: bool = True
     head_size: Number = 0
     head_transform: bool = False

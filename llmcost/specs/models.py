@@ -93,6 +93,7 @@ SCHEMA = record(
         "rotary_table": FLAG,
         "embedding_scales": SIZE,
         "target_embedding": FLAG,
+        "drafts_block": FLAG,
         "final_norm": FLAG,
         "head_size": SIZE,
         "head_transform": FLAG,

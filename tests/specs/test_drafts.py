@@ -8,7 +8,7 @@ import json
 import pytest
 
 from llmcost.serving.estimate import Options, estimate
-from llmcost.specs.catalog import load_hardware
+from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.models import model_from
 
@@ -75,6 +75,20 @@ def test_a_draft_guesses_for_its_target_in_a_simulation(cli, tmp_path):
     drafted = ("--speculate", 3, "--accept", 0.7, "--draft", file)
     guessed = json.loads(cli("simulate", "llama3.1-8b", *options, *drafted).out)
     assert guessed["tpot_seconds"]["mean"] < alone["tpot_seconds"]["mean"]
+
+
+def test_dflash_guesses_a_block_in_one_pass(tmp_path):
+    """Fifteen tokens cost little more than one: the pass reads the same weights. EAGLE-3 runs once for each."""
+
+    def step(config, tokens):
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps(config), "utf-8")
+        options = Options(concurrency=1, prompt=512, output=128, speculate=tokens, accept=0.0, draft=str(file))
+        return estimate(load_model("qwen3-8b"), H100, options).serving.expected.tpot_seconds
+
+    of_one, of_block = step(DFLASH, 1), step(DFLASH, 15)
+    eagle = EAGLE3 | {"num_hidden_layers": 5}
+    assert of_block - of_one < (step(eagle, 15) - step(eagle, 1)) / 4
 
 
 @pytest.mark.parametrize("key", ["hidden_size", "target_hidden_size", "draft_vocab_size", "num_hidden_layers"])

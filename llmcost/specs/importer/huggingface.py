@@ -36,6 +36,7 @@ PLAIN: dict[str, Any] = {
     "rotary_table": None,
     "embedding_scales": None,
     "target_embedding": False,
+    "drafts_block": False,
     "final_norm": True,
     "head_size": None,
     "head_transform": False,
