@@ -216,13 +216,13 @@ def _asked(question: "ServingQuestion", best: "ServingCandidate", name: str) -> 
 
     degrees = {each: getattr(best.layout, each) for each in DEGREES}
     a_rank = ceil(best.concurrency / best.layout.dp)
+    gpus = best.layout.gpus()
     w = question.workload._replace(
-        **degrees,
-        speculate=best.speculate or None,
-        gpus=best.layout.gpus(),
-        concurrency=best.concurrency,
-        max_num_seqs=a_rank,
+        **degrees, speculate=best.speculate or None, gpus=gpus, concurrency=best.concurrency, max_num_seqs=a_rank
     )
+    if best.prefill_gpus is not None:
+        prompts = {name: getattr(best, name) for name in ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep")}
+        w = w._replace(gpus=None, dp=None, decode_gpus=best.replicas * gpus, max_num_seqs=None, **prompts)
     found = estimate(question.model, question.hardware, w)
     return Asked(question.model, question.hardware, found.workload, found.memory, name, servers=best.replicas)
 

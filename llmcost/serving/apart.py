@@ -63,7 +63,7 @@ def pool_options(options: Options) -> tuple[OfPool, OfPool]:
     options.refuse_alone()
     if options.gpus is not None or options.dp is not None:
         raise InputError("--prefill-gpus and --decode-gpus say how many GPUs there are: leave --gpus and --dp away")
-    plain = options._replace(**{name: Options._field_defaults[name] for name in OF_POOLS})
+    plain = plain_pools(options)
     prompts = plain._replace(
         tp=options.prefill_tp or options.tp,
         pp=options.prefill_pp or options.pp,
@@ -82,8 +82,14 @@ def _pool(options: Options, flag: str, gpus: Number) -> OfPool:
         return OfPool(options._replace(gpus=gpus), 1)
     of_one = replica_gpus(options.tp or 1, options.pp or 1, options.ep or 1)
     if gpus % of_one:
-        raise InputError(f"{flag} {gpus}: no multiple of the {of_one} GPUs of a replica")
+        layout = f"tp {options.tp or 1}, pp {options.pp or 1}, ep {options.ep or 1}"
+        raise InputError(f"{flag} {gpus}: no multiple of the {of_one} GPUs of a replica ({layout})")
     return OfPool(options, gpus // of_one)
+
+
+def plain_pools(options: Options) -> Options:
+    """The same without what is said of pools."""
+    return options._replace(**{name: Options._field_defaults[name] for name in OF_POOLS})
 
 
 def replica_gpus(tp: Number, pp: Number, ep: Number) -> Number:
