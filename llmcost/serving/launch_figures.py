@@ -118,9 +118,7 @@ def pools_asked(asked: Asked) -> list[Asked]:
     found = estimate(asked.model, asked.hardware, prompts.without_mix()).memory
     return [
         asked._replace(workload=prompts, memory=found, servers=w.prefill_gpus // wp.gpus, role="prefill"),
-        asked._replace(
-            workload=together._replace(concurrency=running), servers=w.decode_gpus // w.gpus, role="decode"
-        ),
+        asked._replace(workload=together._replace(concurrency=running), servers=w.decode_gpus // w.gpus, role="decode"),
     ]
 
 

@@ -25,8 +25,8 @@ class Speculation(NamedTuple):
     """So many `tokens` are guessed in a step, which gives `accepted` on average.
 
     `draft`: what guesses: "mtp" (a layer of the model's own with the LM head, run once a token), "ngram" (the text so
-    far, in no time), or the server of a small model, whose weights are in the format `weights`; it runs once a token, or
-    once for all of them where it guesses blocks.
+    far, in no time), or the server of a small model, whose weights are in the format `weights`; it runs once a token,
+    or once for all of them where it guesses blocks.
     """
 
     tokens: int = 0

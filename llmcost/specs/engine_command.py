@@ -130,8 +130,9 @@ class Command(NamedTuple):
 
     `across_nodes`: what stands before it where it runs on several nodes, "" for nothing. `file`, `file_flag`: the file
     that settings are written to, and the flag that names it. `weights_file`: how files of weights end, for engines that
-    read one file and no folder. `router`: the command of what stands before servers of prompts and of decode, with their
-    addresses as variables of the shell, and `router_note`: what has to be said of it. `encoders`: what the encoders read of the encoder-decoders that it serves.
+    read one file and no folder. `router`: the command of what stands before servers of prompts and of decode, with
+    their addresses as variables of the shell, and `router_note`: what has to be said of it. `encoders`: what the
+    encoders read of the encoder-decoders that it serves.
     """
 
     version: str
@@ -167,9 +168,7 @@ def command_from(document: Document, fields: dict[str, Any] | None) -> Command |
     """The command that validated fields describe. Raises SpecError for a source or figure that is none."""
     if fields is None:
         return None
-    across, file, router, encoders = (
-        fields.get(name, {}) for name in ("across_nodes", "file", "router", "encoders")
-    )
+    across, file, router, encoders = (fields.get(name, {}) for name in ("across_nodes", "file", "router", "encoders"))
     _check_source(document, ("command",), fields)
     for name, of in (("across_nodes", across), ("file", file), ("router", router), ("encoders", encoders)):
         _check_source(document, ("command", name), of)

@@ -6,10 +6,12 @@ from llmcost.ground.errors import InputError
 from llmcost.search.plan_serving import plan_serving
 from llmcost.search.question import ask_serving
 from llmcost.serving.estimate import estimate
+from llmcost.serving.launch import launch_of
+from llmcost.serving.launch_figures import Asked
 from llmcost.serving.options import Options
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.run import simulate
-from llmcost.specs.catalog import load_hardware, load_model
+from llmcost.specs.catalog import load_engine, load_hardware, load_model
 
 LLAMA, H100 = load_model("llama3.1-8b"), load_hardware("h100")
 SPREAD = 0.8  # the least length over the largest, as benchmarks draw them: the mean is 0.9 of the largest
@@ -89,8 +91,14 @@ def test_a_plan_splits_the_gpus_as_estimate_then_answers():
     assert best.prefill_gpus is not None
     at = best.layout
     found = steady(
-        prompt=4096, output=256, concurrency=best.concurrency, tp=at.tp, pp=at.pp, ep=at.ep,
-        prefill_gpus=best.prefill_gpus, decode_gpus=best.replicas * at.gpus(),
+        prompt=4096,
+        output=256,
+        concurrency=best.concurrency,
+        tp=at.tp,
+        pp=at.pp,
+        ep=at.ep,
+        prefill_gpus=best.prefill_gpus,
+        decode_gpus=best.replicas * at.gpus(),
         **{name: getattr(best, name) for name in ("prefill_tp", "prefill_pp", "prefill_ep")},
     )
     assert found.expected.output_tokens_per_s / 8 == pytest.approx(best.tokens_per_s_per_gpu, rel=0.01)
@@ -115,3 +123,23 @@ def test_a_plan_splits_the_gpus_as_estimate_then_answers():
 def test_what_makes_no_sense_is_refused(chosen, said):
     with pytest.raises(InputError, match=said):
         steady(**{"prompt": 100, "output": 10} | chosen)
+
+
+def test_engines_are_started_for_prompts_and_for_decode_or_it_is_said_that_they_cannot_be():
+    asked = {"prompt": 1000, "output": 100, "concurrency": 64, "tp": 2, "prefill_gpus": 3, "prefill_tp": 1}
+    options = Options(decode_gpus=4, **asked)
+
+    def launch(engine):
+        found = estimate(LLAMA, H100, options._replace(engine=engine))
+        return launch_of(load_engine(engine), Asked(LLAMA, H100, found.workload, found.memory, "llama3.1-8b"))
+
+    lines = "\n".join(launch("sglang").lines)
+    prompts, decode = lines.split("# Decode:")
+    assert "3 such servers" in prompts
+    assert "--disaggregation-mode prefill" in prompts
+    assert "2 such servers" in decode
+    assert "--tp-size 2" in decode
+    assert "--disaggregation-mode decode" in decode
+    assert "--pd-disaggregation" in decode
+    assert '"kv_role": "kv_consumer"' in "\n".join(launch("vllm").lines)
+    assert "cannot say: what the server does where prompts run apart" in launch("trtllm").missing
