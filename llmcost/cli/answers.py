@@ -12,7 +12,7 @@ from llmcost.cli.launching import LaunchAlone, LogAlone
 from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, as_typed, flag, word
-from llmcost.serving.options import BASES, LAYOUT, MIXES, OF_A_MIX, OF_POOLS, PHASES, Options
+from llmcost.serving.options import BASES, LAYOUT, MIXES, OF_A_MIX, PHASES, Options
 
 if TYPE_CHECKING:
     from llmcost.formulas.explanations import Explanations
@@ -232,7 +232,7 @@ def explain(
     ] = (),
     *,
     hw: o.OptionalHardware = None,
-    options: Annotated[Options, Takes(Options, without=OF_POOLS)],
+    options: Annotated[Options, Takes(Options)],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
     latex: Annotated[bool, flag("The formulas as LaTeX.")] = False,

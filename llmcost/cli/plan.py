@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from llmcost.machine.efficiency import Band
     from llmcost.report.charts import Panel
     from llmcost.report.tables import Table
-    from llmcost.search.plan_serving import ServingCandidate, ServingPlan, ServingQuestion
+    from llmcost.search.plan_serving import ServingPlan
     from llmcost.search.plan_training import TrainingPlan
+    from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion
     from llmcost.serving.launch_figures import Asked
 
 EVERY = 10**9  # layouts: all of them

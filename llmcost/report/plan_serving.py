@@ -5,7 +5,8 @@ from __future__ import annotations
 from llmcost.ground.units import counted, seconds, significant
 from llmcost.report.figures import UNKNOWN
 from llmcost.report.tables import Table
-from llmcost.search.plan_serving import AXES, ServingCandidate, ServingPlan
+from llmcost.search.plan_serving import AXES, ServingPlan
+from llmcost.search.serving_layouts import ServingCandidate
 
 NO_LINK = "use links whose rate no source gives; a spec may (interconnect, fabric)."
 BOUNDS = {

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llmcost.ground.algebra import Number, maximum
 from llmcost.parallel.layout import Layout
-from llmcost.search.plan_serving import ServingCandidate, ServingQuestion, candidate_of, placed
+from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, candidate_of, placed
 from llmcost.search.space import Column
 from llmcost.serving.apart import Apart, Decoding, Prompts, prompt_pool, sending
 from llmcost.serving.batching import request_bytes, room, steps_of_decode

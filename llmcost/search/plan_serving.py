@@ -19,48 +19,19 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
 from llmcost.ground.units import counted
-from llmcost.machine.chip import Links, links_of
-from llmcost.machine.efficiency import Efficiency
-from llmcost.model.counting import cache_bytes_per_token, kept_bytes
-from llmcost.model.spec import ModelSpec
+from llmcost.machine.chip import links_of
 from llmcost.parallel.layout import DEGREES, Layout
-from llmcost.parallel.pipeline import Server
 from llmcost.parallel.rules import broken, shape_of
-from llmcost.search.prices import joules_per_million_tokens, power, price_per_million_tokens
+from llmcost.search.plan_apart import plan_apart
+from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, candidate_of, placed
 from llmcost.search.space import Broken, Column, degrees_in_words
 from llmcost.serving.batching import serving
-from llmcost.serving.memory import serving_memory
-from llmcost.serving.options import Workload
-from llmcost.serving.phases import decode_step
-from llmcost.serving.results import KvCache, Memory
-from llmcost.serving.server import machine_of, server_of, speculation_of
-from llmcost.specs.hardware import HardwareSpec
+from llmcost.serving.server import speculation_of
 
 SCHEMA = "llmcost.plan-serving/1"
 AXES = DEGREES
 OCTAVES = 12  # 4,096 requests of a rank at most
 PER_OCTAVE = 8  # numbers tried between one and its double
-
-
-class ServingQuestion(NamedTuple):
-    """What is to be served.
-
-    `workload`: lengths, data types and node. `ttft`, `tpot`: the longest seconds to the first token and of each other
-    one; None: no limit. `held`: axes with the values that they may take.
-    """
-
-    model: ModelSpec
-    hardware: HardwareSpec
-    gpus: int
-    workload: Workload
-    ttft: float | None = None
-    tpot: float | None = None
-    held: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 - it is only read
-    speculate: tuple[int, ...] = ()  # tokens that may be guessed in a step; none: as the workload says
-    apart: bool = False  # whether prompts may run on GPUs of their own
-    efficiency: Efficiency | None = None  # by the workload's profile
-    price: float | None = None  # dollars a GPU-hour
-    pue: float = 1  # the data centre's energy over its GPUs'
 
 
 class Served(NamedTuple):
@@ -74,32 +45,6 @@ class Served(NamedTuple):
     tokens_per_s: Number
     max_concurrency: Number
     fits: Number
-
-
-class ServingCandidate(NamedTuple):
-    """A layout with the most requests in flight on a replica.
-
-    `tokens_per_s_per_gpu`: output tokens, over all GPUs, idle ones included. `bound`: what keeps it from more requests,
-    one of LIMITS, or "requests" where none does. Where prompts run apart, `layout` and `replicas` are of the GPUs that
-    decode, and `concurrency` is of all together; `bound` may be "split": more would need more GPUs for prompts.
-    `price_per_million_tokens`: dollars for output tokens; None: no price.
-    """
-
-    layout: Layout
-    concurrency: int
-    replicas: int
-    tokens_per_s_per_gpu: float
-    ttft_seconds: float
-    tpot_seconds: float
-    max_concurrency: int
-    bound: str
-    speculate: int = 0  # tokens that are guessed in a step
-    prefill_gpus: int | None = None  # that run prompts apart, in replicas of the three below; None: beside decode
-    prefill_tp: int | None = None
-    prefill_pp: int | None = None
-    prefill_ep: int | None = None
-    price_per_million_tokens: float | None = None
-    joules_per_million_tokens: float | None = None  # at the GPUs' TDP, idle ones included
 
 
 class ServingPlan(NamedTuple):
@@ -165,39 +110,6 @@ class ServingPlan(NamedTuple):
 LIMITS = ("memory", "max_num_seqs", "ttft", "tpot")
 
 
-def candidate_of(
-    question: ServingQuestion,
-    layout: Layout,
-    *,
-    concurrency: int,
-    replicas: int,
-    tokens_per_s: float,
-    ttft: float,
-    tpot: float,
-    room: int,
-    bound: str,
-    prompts: Layout | None = None,
-    prompt_gpus: int | None = None,
-) -> ServingCandidate:
-    """A layout with its figures and what they cost. `prompts`: where they run apart, in which layout."""
-    a_gpu = tokens_per_s / question.gpus
-    return ServingCandidate(
-        layout,
-        concurrency=concurrency,
-        replicas=replicas,
-        tokens_per_s_per_gpu=a_gpu,
-        ttft_seconds=ttft,
-        tpot_seconds=tpot,
-        max_concurrency=room,
-        bound=bound,
-        speculate=question.workload.speculate or 0,
-        prefill_gpus=prompt_gpus,
-        **({} if prompts is None else {f"prefill_{axis}": getattr(prompts, axis) for axis in ("tp", "pp", "ep")}),
-        price_per_million_tokens=price_per_million_tokens(question.price, a_gpu),
-        joules_per_million_tokens=joules_per_million_tokens(power(question.hardware, 1, question.pue), a_gpu),
-    )
-
-
 def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
     """The `top` best layouts, each with the most requests in flight; with each number of tokens that may be guessed.
 
@@ -213,8 +125,6 @@ def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
         if group:
             _add(question._replace(workload=question.workload._replace(speculate=guessed)), group, found, unfit)
     if question.apart:
-        from llmcost.search.plan_apart import plan_apart  # which stands on this
-
         for guessed in guesses:
             found += plan_apart(question._replace(workload=question.workload._replace(speculate=guessed)), timed)
     best = sorted(found, key=lambda each: (-each.tokens_per_s_per_gpu, each.layout.gpus()))
@@ -310,15 +220,6 @@ def linked(question: ServingQuestion, layout: Layout) -> bool:
     return near and (layout.gpus() <= layout.gpus_per_node or links.fabric_bytes_per_s is not None)
 
 
-def links_within(links: Links | None, gpus: int, node: int) -> Links | None:
-    """Links of so many GPUs: those that none of them uses are never waited for, known or not."""
-    if links is None:
-        return None
-    near = inf if gpus == 1 and links.node_bytes_per_s is None else links.node_bytes_per_s
-    far = inf if gpus <= node and links.fabric_bytes_per_s is None else links.fabric_bytes_per_s
-    return links._replace(node_bytes_per_s=near, fabric_bytes_per_s=far)
-
-
 def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Served:
     """Figures of layouts that have all one GPU, or all several. Raises InputError where one of them is not known.
 
@@ -336,22 +237,3 @@ def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Serv
         fits=memory.fits & (w.concurrency <= mix.max_concurrency),
     )
     return Served(*[np.broadcast_to(np.asarray(figure), share.shape) for figure in found])
-
-
-def placed(question: ServingQuestion, group: list[Layout], share: Column) -> tuple[Server, Workload, Memory]:
-    """What runs these layouts, that have all one GPU, or all several; the workload on them, and what the fullest holds.
-
-    share: requests a rank, an array of (layouts, numbers).
-    """
-    model, w = question.model, question.workload
-    alone = all(layout.gpus() == 1 for layout in group)  # then degrees are plain: 1 is structure
-    degrees = np.array([layout[: len(DEGREES)] for layout in group], float)[:, :, None] * np.ones(share.shape[1])
-    tp, pp, dp, ep = (1, 1, 1, 1) if alone else (degrees[:, axis] for axis in range(4))
-    size, chip, efficiency = machine_of(question.hardware, w)
-    chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
-    w = w._replace(batch=dp, concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
-    server = server_of(model, size, chip, question.efficiency or efficiency, w)
-    step = decode_step(server, w, w.context)
-    operators = step.share.operators()
-    kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))
-    return server, w, serving_memory(server, w, step, kept, prompt_is_context=False)

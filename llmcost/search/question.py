@@ -9,8 +9,8 @@ from llmcost.ground.errors import InputError, check_count, check_share
 from llmcost.ground.options import check_options, declared
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
-from llmcost.search.plan_serving import ServingQuestion, links_within
 from llmcost.search.plan_training import TrainingQuestion
+from llmcost.search.serving_layouts import ServingQuestion, links_within
 from llmcost.search.space import Choices
 from llmcost.serving.estimate import workload_of
 from llmcost.serving.options import DEGREES, MOST_GPUS
