@@ -15,9 +15,8 @@ from llmcost.model.spec import ModelSpec
 from llmcost.report.figures import UNKNOWN, band_in_words, context_of, degrees_of, off_by
 from llmcost.report.tables import Alarm, Table
 from llmcost.search.prices import Cost
-from llmcost.serving.apart import prompts_workload
 from llmcost.serving.options import DEGREES, IMAGE_SIZE, Workload
-from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Offloaded, Serving, leaves
+from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Offloaded, Pool, Serving, leaves
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
@@ -73,7 +72,10 @@ def _title(model: ModelSpec, e: Estimate) -> str:
     load = f"batch {w.batch:,}, context {w.context:,}"
     if e.serving is not None:
         load = f"{_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out"
-    return f"{model.title}{place}{under}: {dtypes}, {_gpus(w)}{load}"
+    on = _gpus(w)
+    if e.serving is not None and e.serving.pools is not None:
+        on = f"{_pool(e.serving.pools.prefill)} for prompts, {_pool(e.serving.pools.decode)} for decode, "
+    return f"{model.title}{place}{under}: {dtypes}, {on}{load}"
 
 
 # -- the answer -------------------------------------------------------------------------------------
@@ -198,21 +200,14 @@ def _over_the_link(o: Offloaded, sent: float | None, expected: float | None) -> 
 
 def _gpus(w: Workload) -> str:
     degrees = degrees_of(w, DEGREES)
-    if w.prefill_gpus is not None:
-        pools = (
-            (w.prefill_gpus, prompts_workload(w), "for prompts"),
-            (w.decode_gpus, w, "that decode"),
-        )
-        return " and ".join(f"{counted(gpus, 'GPU')} {what}{_of(gpus, each)}" for gpus, each, what in pools) + ", "
     return f"{w.gpus:,} GPUs ({degrees}), " if degrees else ""
 
 
-def _of(gpus: int, w: Workload) -> str:
-    """The replicas of a pool in brackets; nothing for one GPU."""
-    degrees = degrees_of(w, DEGREES) or "tp 1"
-    replicas = gpus // w.gpus
-    told = degrees if replicas == 1 else f"{replicas:,} × {degrees}"
-    return f" ({told})" if gpus > 1 else ""
+def _pool(pool: Pool) -> str:
+    """The GPUs of a pool, and their replicas in brackets; nothing for one GPU."""
+    degrees = degrees_of(pool, DEGREES) or "tp 1"
+    told = degrees if pool.replicas == 1 else f"{pool.replicas:,} × {degrees}"
+    return counted(pool.gpus, "GPU") + (f" ({told})" if pool.gpus > 1 else "")
 
 
 def estimate_rows(e: Estimate, cost: Cost | None = None) -> list[tuple[str, Any, str]]:
