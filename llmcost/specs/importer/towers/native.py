@@ -123,7 +123,7 @@ STEP_CODE = {
 
 
 def _step(config: dict[str, Any], hidden: int) -> Towers:
-    """Two convolutions of stride 2 behind the layers, with twice the channels each; a ratio says how wide the MLP is."""
+    """Two convolutions of stride 2 follow the layers, with twice the channels each; a ratio gives the MLP's width."""
     part = config.get("vision_config")
     given = {STEP_NAMES.get(key, key): value for key, value in part.items()} if isinstance(part, dict) else part
     v, bias = Part(given, "step3p5_vision"), Part(config, "step3p7").flag("projector_bias")
