@@ -157,6 +157,8 @@ FREE: dict[str, dict[str, Free]] = {
         "token": Free(5e-8, 1e-10, 1e-5),
         "skew": Free(0.25, 1e-3, 1.2),
         "spread": Free(0.7, 0.05, 2.0),
+        "passed": Free(0.3, 1e-3, 30),
+        "padded": Free(4.0, 0.01, 128),
     },
     "prefill": {
         "launch": LAUNCH,
