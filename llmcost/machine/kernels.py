@@ -104,9 +104,10 @@ class Experts(NamedTuple):
     expert: float  # seconds an expert of the whole layer: counting and sorting
     token: float  # seconds of an SM a token
     skew: float  # the fullest of N GPUs gets N^skew times the mean, with power-law routing
-    spread: float  # below 1: power-law routing touches fewer experts than a uniform one
+    spread: float  # an expert that gets r rows in the mean gets none with (1 + r / spread)^-spread: small if uneven
     passed: float = 0.0  # times that outputs of rows for other GPUs' experts are written, as zeros
     padded: float = 0.0  # rows more, so written, of each of their experts that is touched
+    fewest: float = 0.0  # rows that the fullest GPU gets at least, of as many choices, with power-law routing
 
 
 class Prefill(NamedTuple):
@@ -227,10 +228,11 @@ def experts_seconds(
     power law of 1.01, and 1.3 for one of 1.2; the time is that of the fullest GPU.
     """
     own, choices = experts / parts, tokens * topk
-    rows = minimum(choices / parts * parts ** (x.skew * skew), tokens * minimum(topk, own))
-    rows = maximum(minimum(1, choices), rows)  # the fullest GPU has one, however many there are
     even = not present(skew)
-    touched = minimum(own, rows) if even else own * -expm1(-rows * x.spread / own)
+    rows = choices / parts * parts ** (x.skew * skew)
+    rows = maximum(rows, minimum(choices, 1 if even else maximum(1, x.fewest)))
+    rows = minimum(rows, tokens * minimum(topk, own))
+    touched = minimum(own, rows) if even else _touched(x, own, rows)
     first = _expert_product(x, f, touched, rows, (products - 1) * inter, hidden, width, even=even)
     second = _expert_product(x, f, touched, rows, hidden, inter, width, even=even)
     others = maximum(0, choices - rows)
@@ -255,9 +257,13 @@ def expert_product_seconds(
     `rows` of all tokens' choices are of this GPU's `own` experts, which power-law routing spreads them over. Rows of
     other GPUs' experts do not reach it.
     """
-    touched = own * -expm1(-rows * x.spread / own)
-    product = _expert_product(x, f, touched, rows, n, k, width, even=False)
+    product = _expert_product(x, f, _touched(x, own, rows), rows, n, k, width, even=False)
     return product + _beside(x, f, tokens, rows, own, hidden) / 2
+
+
+def _touched(x: Experts, own: Number, rows: Number) -> Number:
+    """How many of a GPU's experts get any of its rows, as power-law routing spreads them: a negative binomial."""
+    return own * (1 - (1 + rows / (own * x.spread)) ** -x.spread)
 
 
 def _beside(x: Experts, f: Figures, tokens: Number, rows: Number, experts: Number, hidden: Number) -> Number:
