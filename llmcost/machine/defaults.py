@@ -118,11 +118,4 @@ DEFAULTS: dict[str, Constant] = {
 # own: its kernels reach this share of what they reach alone.
 ENGINE = Constant(0.87, "trtllm-0.17: 43 runs on H100, by docs/profiles/h100-sxm.json")
 
-EXPERT_ROWS = Constant(
-    150,
-    "rows of an expert at which its products reach half of a single product's share: on an H200 0.28 and 0.50 of the "
-    "peak at 128 and 512 rows, 0.66 at 2,048, single products 0.67 (hardware/profiles/h200.json, suite grouped)",
-    "rows",
-)
-
 BASIS = "defaults"  # what a prediction with these figures says that it rests on

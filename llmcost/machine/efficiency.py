@@ -4,7 +4,7 @@ A kernel takes T = t0 + ((F / (P·e_c))^p + (B / (BW·e_m))^p)^(1/p). That is a 
 times: F FLOPs at the share e_c of the peak P, and B bytes at the share e_m of the bandwidth BW. The exponent p says how
 far the two overlap: with 1 they take place one after the other; the larger it is, the closer T comes to the longer of
 them alone. It is 2 where no profile says otherwise. Attention of a prompt reaches e_c only on long sequences; for s
-tokens it reaches e_c·s / (s + s_half). So do products of experts, with s rows of each expert.
+tokens it reaches e_c·s / (s + s_half). So do products of experts, in training, with s rows of each expert.
 
 An `Efficiency` has these figures for every kind of kernel, and timing.py asks it. There are three sources of one:
 `default_for`, from the figures of defaults.py, for serving and for single kernels; training_shares.py, for training;
@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, get_args
 
 from llmcost.ground.algebra import Number, maximum, minimum
 from llmcost.ground.units import BITS
-from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, EXPERT_ROWS, FAMILIES, Launch
+from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, FAMILIES, Launch
 from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Collective, Gemm, GroupedGemm, Kind, Operator
 from llmcost.model.sizes import activation_dtype
@@ -217,7 +217,7 @@ def from_figures(
     elementwise = Kernel(1, of("elementwise.memory"), start_small)
     kernels = {
         "gemm": quantised,
-        "grouped_gemm": quantised._replace(half=EXPERT_ROWS.value),
+        "grouped_gemm": quantised,
         UNQUANTISED: product,
         "attention_prefill": Kernel(
             of("attention.compute"),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number, is_one
 from llmcost.ground.constants import Constant
 from llmcost.ground.units import BITS
-from llmcost.machine.defaults import DEFAULTS, EXPERT_ROWS
+from llmcost.machine.defaults import DEFAULTS
 from llmcost.machine.efficiency import KERNELS, Efficiency, Kernel
 from llmcost.machine.reached import by_profile
 from llmcost.specs.hardware import HardwareSpec
@@ -65,6 +65,13 @@ NODE_LINKS = Constant(
     "network/README.md)",
     spread="70 to 82 % (the same page)",
 )
+EXPERT_ROWS = Constant(
+    150,
+    "rows of an expert at which its products reach half of a single product's share: on an H200 0.28 and 0.50 of the "
+    "peak at 128 and 512 rows, 0.66 at 2,048, single products 0.67 (hardware/profiles/h200.json, suite grouped)",
+    "rows",
+)
+
 PRODUCT = Kernel(DEFAULTS["gemm.compute"].value, MEMORY.value, LAUNCH.value)
 COLLECTIVES = {
     "node": Kernel(1, NODE_LINKS.value, LAUNCH.value),

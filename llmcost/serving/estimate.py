@@ -58,6 +58,7 @@ from llmcost.serving.results import (
 from llmcost.serving.server import machine_of, server_of, speculation_of
 from llmcost.serving.training_rates import training, unknown_training
 from llmcost.specs.catalog import engines_for, load_engine
+from llmcost.specs.engine import DEGREES
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.estimate/1"
@@ -347,9 +348,17 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
     if hardware is not None and not engine.runs_on(hardware):
         known, there = ", ".join(engine.vendors), ", ".join(engines_for(hardware))
         problem = f"{engine.title} runs on GPUs of {known}, not on {hardware.title}"
+        if hardware.architecture in engine.not_on:
+            problem = f"{engine.title} {engine.version} does not run on {hardware.architecture}, as {hardware.title} is"
         if hardware.is_cpu():
             problem = f"what is known of it here is of GPUs, and {hardware.title} is a CPU"
         raise InputError(f"--engine {engine.name}: {problem}, for which there are {there}")
+    for degree in DEGREES if engine.layouts else ():
+        count = getattr(options, degree)
+        if degree not in engine.layouts and count is not None and not is_one(count):
+            known = " and ".join(f"--{each}" for each in engine.layouts)
+            problem = f"{engine.title} {engine.version} cannot split a model so; it has {known}"
+            raise InputError(f"--engine {engine.name}, --{degree} {count}: {problem}")
     if not engine.takes(weights):
         known = ", ".join(engine.formats)
         raise InputError(f"--engine {engine.name}: {engine.title} has no kernels for {weights} weights; it has {known}")
