@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number
+from llmcost.ground.algebra import Number, minimum
 from llmcost.ground.options import MOST
 from llmcost.ground.units import HOUR
 from llmcost.model.spec import ModelSpec
@@ -35,8 +35,10 @@ class Sold(NamedTuple):
 class Cost(NamedTuple):
     """What a million tokens cost in dollars and joules; None where a price, a rate or the GPU's power is not known.
 
-    Under a load output tokens bear all of it, or all tokens in and out together. Without one, prompts are priced by
-    the prefill that was asked for, output by its decode steps.
+    Under a load output tokens bear all of it, or all tokens together. Without one, prompts are priced by the prefill
+    that was asked for, output by its decode steps. `..._of_mix`: a load's cost shared between input and output by the
+    time that each takes: prompts what their prefill alone needs (`prompt_share` of the time), output the rest; the two
+    add up to the whole.
     """
 
     price_per_gpu_hour: float | None
@@ -46,21 +48,63 @@ class Cost(NamedTuple):
     joules_per_million_prompt_tokens: Number
     joules_per_million_output_tokens: Number
     joules_per_million_tokens: Number
+    prompt_share: Number = None
+    dollars_per_million_input_tokens_of_mix: Number = None
+    dollars_per_million_output_tokens_of_mix: Number = None
+    joules_per_million_input_tokens_of_mix: Number = None
+    joules_per_million_output_tokens_of_mix: Number = None
 
 
 def cost_of(e: Estimate, chip: HardwareSpec, price: float | None, pue: float) -> Cost:
-    """What an estimate's tokens cost. `price`: dollars a GPU-hour; `pue`: the data centre's energy over its GPUs'."""
+    """What an estimate's tokens cost, where it fits. `price`, `pue`: as in `cost_of_rates`."""
+    if e.memory.fits:
+        return cost_of_rates(e, chip, price, pue)
+    return Cost(price, None, None, None, None, None, None)
+
+
+def cost_of_rates(e: Estimate, chip: HardwareSpec, price: float | None, pue: float) -> Cost:
+    """The same, whether it fits or not.
+
+    `price`: dollars a GPU-hour; `pue`: the data centre's energy over its GPUs'.
+    """
     prompts, output, both = e.prefill.expected.tokens_per_s, e.decode.expected.tokens_per_s, None
-    if not e.memory.fits:
-        prompts = output = None
-    elif e.serving is not None:
+    if e.serving is not None:
         prompts, output, both = None, e.serving.expected.output_tokens_per_s, e.serving.expected.total_tokens_per_s
     elif e.request is not None:
         prompts, output = None, e.request.expected.output_tokens_per_s
     an_hour = None if price is None else price * e.workload.gpus
     watts = power(chip, e.workload.gpus, pue)
-    dollars = (price_per_million_tokens(an_hour, each) for each in (prompts, output, both))
-    return Cost(price, *dollars, *(joules_per_million_tokens(watts, each) for each in (prompts, output, both)))
+    dollars = [price_per_million_tokens(an_hour, each) for each in (prompts, output, both)]
+    joules = [joules_per_million_tokens(watts, each) for each in (prompts, output, both)]
+    alone = e.prefill.expected.tokens_per_s
+    cost = Cost(price, dollars[0], dollars[1], dollars[2], joules[0], joules[1], joules[2])
+    if both is None or output is None or alone is None:
+        return cost
+    share = minimum(1, (both - output) / alone)
+    parts = (share / (both - output), (1 - share) / output)
+    of_output = (dollars[1], joules[1])
+    inputs, outputs = ([None if whole is None else whole * output * part for whole in of_output] for part in parts)
+    return Cost(*cost[:7], share, inputs[0], outputs[0], inputs[1], outputs[1])
+
+
+class StepCost(NamedTuple):
+    """What a step of training on answers costs: dollars and joules of it, and of a million of its tokens."""
+
+    price_per_gpu_hour: float | None
+    dollars_per_step: Number
+    joules_per_step: Number
+    dollars_per_million_tokens: Number
+    joules_per_million_tokens: Number
+
+
+def cost_of_step(
+    chip: HardwareSpec, gpus: Number, seconds: Number, tokens: Number, price: float | None, pue: float
+) -> StepCost:
+    """What GPUs cost that a step holds so long. `price`, `pue`: as in `cost_of_rates`."""
+    dollars = None if price is None else price * gpus * seconds / HOUR
+    watts = power(chip, gpus, pue)
+    joules = None if watts is None else watts * seconds
+    return StepCost(price, dollars, joules, *(None if x is None else x / tokens * 10**6 for x in (dollars, joules)))
 
 
 def power(chip: HardwareSpec, gpus: Number, pue: float = 1) -> Number:

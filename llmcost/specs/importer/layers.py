@@ -13,10 +13,12 @@ from typing import Any
 
 from llmcost.ground.algebra import ceil_div
 from llmcost.ground.errors import SpecError
-from llmcost.model.blocks import MIXERS, Experts
+from llmcost.model.blocks import MIXERS, CrossAttention, Experts
 from llmcost.specs.importer.keys import LARGEST, MOST_LISTED, Keys
 from llmcost.specs.importer.names import LAYER_LISTS, SYNONYMS
 from llmcost.specs.importer.patterns import Rule, keys_of, picks
+
+CROSSING = [name for name in CrossAttention._fields if name.startswith("cross_")]
 
 
 def layers_of(keys: Keys, depth: int) -> list[dict[str, Any]]:
@@ -156,7 +158,7 @@ class LayerReading:
         } | self.mixer()
         if "reused_after" in self.traits and self.earlier >= self.own_weights():
             fields["reuses_weights"] = True
-        fields["cross_attention_size"] = self.trait("cross_attention_size")
+        fields |= {name: self.trait(name) for name in CROSSING}
         if self.trait("mlp") == "none":
             fields["mlp"] = "none"
         else:
@@ -184,16 +186,19 @@ class LayerReading:
             if said == "last-layer":
                 said = self.position == self.depth - 1
             fields[name] = self.plain(name, latent=latent) if said is None else _there(said)
-        if "whole_heads" in self.traits:
-            self.refuse_partial_heads(fields["head_dim"])
+        if "whole_heads" in self.traits and "head_dim" in fields:
+            self.refuse_partial_heads(fields["head_dim"], wide=2 if fields.get("on_embedding") else 1)
         if "keys_and_values" in fields and self.shares():
             fields["keys_and_values"] = "shared"
         return fields
 
-    def refuse_partial_heads(self, head_dim: Any) -> None:
-        """Refuse heads that are not as wide as the hidden size together: the reference of such a type does not run."""
+    def refuse_partial_heads(self, head_dim: Any, wide: int) -> None:
+        """Refuse heads that are not as wide as the block's input together: the reference of such a type does not run.
+
+        `wide`: how many times the hidden size that input is.
+        """
         heads, hidden = self.keys.number("num_attention_heads"), self.keys.number("hidden_size")
-        if not isinstance(head_dim, int) or heads * head_dim != hidden:
+        if not isinstance(head_dim, int) or heads * head_dim != wide * hidden:
             problem = f"{heads} heads of {head_dim} do not fill it, which this type needs"
             raise self.keys.error("hidden_size", problem)
 
