@@ -58,7 +58,6 @@ from llmcost.serving.results import (
 from llmcost.serving.server import machine_of, server_of, speculation_of
 from llmcost.serving.training_rates import training, unknown_training
 from llmcost.specs.catalog import engines_for, load_engine
-from llmcost.specs.engine import DEGREES
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.estimate/1"
@@ -295,7 +294,12 @@ def _filled_in(
     weights = options.weight_dtype or model.weight_format or dtype
     if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):
         raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
+    engine = None if options.engine is None else load_engine(options.engine)
+    if engine is not None and engine.in_stages() and options.gpus is not None and options.tp is options.pp is None:
+        options = options._replace(tp=1, pp=options.gpus)
     layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
+    if engine is not None and (degree := engine.lacking(layout)):
+        raise InputError(f"--{degree} {getattr(layout, degree)}: {engine.without(degree)}")
     if hardware is not None and hardware.is_cpu() and not is_one(layout.gpus()):
         told = [f"--{name} {getattr(options, name)}" for name in LAYOUT[:-1] if (getattr(options, name) or 1) != 1]
         raise InputError(f"{', '.join(told)}: {hardware.title} is a CPU, and is counted as one socket alone")
@@ -353,12 +357,6 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
         if hardware.is_cpu():
             problem = f"what is known of it here is of GPUs, and {hardware.title} is a CPU"
         raise InputError(f"--engine {engine.name}: {problem}, for which there are {there}")
-    for degree in DEGREES if engine.layouts else ():
-        count = getattr(options, degree)
-        if degree not in engine.layouts and count is not None and not is_one(count):
-            known = " and ".join(f"--{each}" for each in engine.layouts)
-            problem = f"{engine.title} {engine.version} cannot split a model so; it has {known}"
-            raise InputError(f"--engine {engine.name}, --{degree} {count}: {problem}")
     if not engine.takes(weights):
         known = ", ".join(engine.formats)
         raise InputError(f"--engine {engine.name}: {engine.title} has no kernels for {weights} weights; it has {known}")

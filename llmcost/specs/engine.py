@@ -9,6 +9,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from llmcost.ground.algebra import is_one
 from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.engine_command import COMMAND, LOG, Command, LogLine, command_from, log_from
 from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
@@ -22,7 +23,7 @@ def _sourced(value: Schema, **more: Schema) -> Schema:
 
 _LIMIT = several(_sourced(SIZE, memory_below=TEXT, architecture=TEXT))  # the first that is said of the GPU holds
 _SHARE = number(0, 1, above=True)
-DEGREES = ("tp", "pp", "ep")
+SPLITS = ("tp", "pp", "ep")  # ways of splitting one copy of a model
 SCHEMA = record(
     required={
         **dict.fromkeys(("name", "title", "version", "url"), TEXT),
@@ -37,7 +38,7 @@ SCHEMA = record(
         **dict.fromkeys(("kernels", "kernels_shared", "gpu"), TEXT),
         "formats": several(TEXT),
         "not_on": _sourced(several(TEXT)),
-        "layouts": _sourced(several(choice(*DEGREES))),
+        "layouts": _sourced(several(choice(*SPLITS))),
         "beside": _sourced(SIZE),
         "kv_dtype": several(
             record(required={"value": choice(*BITS), "weights": TEXT, "source": TEXT}, optional={"note": TEXT})
@@ -83,7 +84,7 @@ class EngineSpec(NamedTuple):
     field. `mixed`: prompts run in the same step as decode. `beside`: tokens of a pass up to which shared experts run at
     the same time as routed ones. `formats`: of weights that it has kernels for, as patterns of their names; none:
     nothing is said of them. `not_on`: architectures of its vendors' GPUs that it does not run on. `layouts`: the degrees
-    that it has, of DEGREES; none: nothing is said of them. `activations`: the type that it computes in unless told otherwise; None: what the model and
+    that it has, of SPLITS; none: nothing is said of them. `activations`: the type that it computes in unless told otherwise; None: what the model and
     the GPU have. `kv_dtype`: what caches are kept in with weights of a format (a pattern of names). `sampler`:
     bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before it sizes its cache. `cpus`: it
     runs on CPUs too, and its figures may be taken for them. `copies_from`: tokens at a time from which it copies
@@ -133,6 +134,20 @@ class EngineSpec(NamedTuple):
         return not self.formats or all(
             any(fnmatchcase(each, known) for known in self.formats) for each in weights.split("+")
         )
+
+    def in_stages(self) -> bool:
+        """Whether several GPUs can only have layers each."""
+        return self.layouts == ("pp",)
+
+    def lacking(self, layout: Any) -> str:
+        """The first of SPLITS that a layout has and the engine has not; "" where there is none."""
+        lacking = (each for each in SPLITS if self.layouts and each not in self.layouts)
+        return next((each for each in lacking if not is_one(getattr(layout, each))), "")
+
+    def without(self, degree: str) -> str:
+        """In words, that it has no such degree."""
+        known = " and ".join(f"--{each}" for each in self.layouts)
+        return f"{self.title} {self.version} (--engine {self.name}) has no --{degree}, but {known}"
 
     def cache_of(self, weights: str) -> str | None:
         """What the cache is kept in unless told otherwise, with weights of a format; None where nothing is said."""
