@@ -83,12 +83,12 @@ class EngineSpec(NamedTuple):
     and of the first token's, on runs that were left out. `stated`: every figure with its source, by the name of its
     field. `mixed`: prompts run in the same step as decode. `beside`: tokens of a pass up to which shared experts run at
     the same time as routed ones. `formats`: of weights that it has kernels for, as patterns of their names; none:
-    nothing is said of them. `not_on`: architectures of its vendors' GPUs that it does not run on. `layouts`: the degrees
-    that it has, of SPLITS; none: nothing is said of them. `activations`: the type that it computes in unless told otherwise; None: what the model and
-    the GPU have. `kv_dtype`: what caches are kept in with weights of a format (a pattern of names). `sampler`:
-    bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before it sizes its cache. `cpus`: it
-    runs on CPUs too, and its figures may be taken for them. `copies_from`: tokens at a time from which it copies
-    weights out of the host's memory to the GPU; None: whenever that is quicker.
+    nothing is said of them. `not_on`: architectures of its vendors' GPUs that it does not run on. `layouts`: the
+    degrees that it has, of SPLITS; none: nothing is said of them. `activations`: the type that it computes in unless
+    told otherwise; None: what the model and the GPU have. `kv_dtype`: what caches are kept in with weights of a format
+    (a pattern of names). `sampler`: bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before
+    it sizes its cache. `cpus`: it runs on CPUs too, and its figures may be taken for them. `copies_from`: tokens at a
+    time from which it copies weights out of the host's memory to the GPU; None: whenever that is quicker.
     """
 
     name: str
