@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmcost.ground.units import DAY, HOUR, amount, counted, scaled, seconds, significant
+from llmcost.parallel.stages import in_words
 from llmcost.report.figures import band_in_words, context_of, degrees_of
 from llmcost.report.tables import Alarm, Table
 from llmcost.serving.results import leaves
@@ -72,6 +73,8 @@ def _layout(answer: Train) -> list[tuple[str, str]]:
     at = answer.layout
     degrees = degrees_of(at, ("tp", "cp", "pp", "vp", "dp", "ep"))
     words = [degrees or "one GPU", f"ZeRO-{at.zero}" if at.zero else "states on every GPU"]
+    if at.stages is not None:
+        words.append(f"stages of {in_words(at.stages)} layers")
     if at.tp != 1 and at.sequence_parallel:
         words.append("sequence parallel")
     batches = f"{counted(at.micro_batches, 'micro-batch', 'micro-batches')} of {at.micro_batch:,}"
@@ -155,16 +158,22 @@ def stage_name(answer: Train, stage: StageBytes) -> str:
     """Which stage of the pipeline it is. The second stands for all between first and last, as it keeps most of them."""
     if stage.stage == 0:
         return "first"
-    return "last" if stage.stage == answer.layout.pp - 1 else "second"
+    if stage.stage == answer.layout.pp - 1:
+        return "last"
+    return "second" if answer.layout.stages is None else f"{stage.stage + 1:,}"
 
 
 def _stages(answer: Train) -> Table:
     rows = []
-    for stage in answer.memory.stages:
+    took: list[tuple[str, ...]] = [(seconds(each),) for each in answer.breakdown.stages]
+    took = took or [()] * len(answer.memory.stages)
+    for stage, time in zip(answer.memory.stages, took, strict=True):
         shown = (stage.params_bytes, stage.activation_bytes, stage.total_bytes)
         sizes = (scaled(value, "B") for value in shown)
-        rows.append((stage_name(answer, stage), f"{stage.layers:,.0f}", *sizes, MOMENTS[stage.peak]))
-    return Table("", ("stage", "layers", "weights", "activations", "total", "peak"), "lrrrrl", rows)
+        rows.append((stage_name(answer, stage), f"{stage.layers:,.0f}", *time, *sizes, MOMENTS[stage.peak]))
+    times = ("a micro-batch",) if answer.breakdown.stages else ()
+    columns = ("stage", "layers", *times, "weights", "activations", "total", "peak")
+    return Table("", columns, "l" + "r" * (len(columns) - 2) + "l", rows)
 
 
 def _interruptions(answer: Train) -> Table:

@@ -140,6 +140,8 @@ def changes(at: Setup, shape: Shape) -> Iterator[tuple[str, Layout]]:
     for degree, at_most in most.items():
         factor = 2
         while (value := factor * getattr(here, degree)) <= at_most:
+            if degree == "pp" and here.stages is not None:
+                break
             if degree == "ep":
                 yield f"--ep {value}", here._replace(ep=value)
             elif here.dp % factor == 0:

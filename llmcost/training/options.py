@@ -14,6 +14,7 @@ from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.lora import parse_targets
 from llmcost.model.training_kernels import CONTEXTS, KERNELS, SCHEDULES
 from llmcost.parallel.layout import RECOMPUTE, Layout
+from llmcost.parallel.stages import ACCOUNT_FOR, parse_stages
 from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Host, Mfu, Pp, Pue, Tp
 from llmcost.specs.hardware import PCIE
 from llmcost.training.interruptions import CHECKPOINT_BYTES_PER_S, GPU_MTBF_HOURS, RESTART_MINUTES
@@ -83,6 +84,35 @@ class Options(NamedTuple):
             default="1",
             letter="vp",
             meaning="chunks of layers a stage",
+        ),
+    ] = None
+    stages: Annotated[
+        tuple[int, ...] | None,
+        Option(
+            "Layers of each pipeline stage, as 15,16*2,13; the first and last may have none.",
+            parse_stages,
+            "N,N,…",
+            default="as even as can be",
+        ),
+    ] = None
+    first_stage_layers: Annotated[
+        Number,
+        count(
+            "Layers of the first stage (Megatron's --decoder-first-pipeline-num-layers).", least=0, default="as others"
+        ),
+    ] = None
+    last_stage_layers: Annotated[
+        Number,
+        count(
+            "Layers of the last stage (Megatron's --decoder-last-pipeline-num-layers).", least=0, default="as others"
+        ),
+    ] = None
+    account_for: Annotated[
+        str | None,
+        word(
+            "What counts as a layer when they are dealt out to stages (Megatron's --account-for-…-in-pipeline-split).",
+            tuple(ACCOUNT_FOR),
+            default="layers alone",
         ),
     ] = None
     cp: Annotated[

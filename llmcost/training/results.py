@@ -22,7 +22,8 @@ from llmcost.training.step_time import StepSeconds
 class Spread(NamedTuple):
     """The layout that was computed: fields of Layout, and what follows from them.
 
-    `chosen`: whether some of it was chosen for the user.
+    `chosen`: whether some of it was chosen for the user. `stages`: layers of each, where they were dealt out otherwise
+    than as evenly as can be.
     """
 
     tp: Number
@@ -43,6 +44,7 @@ class Spread(NamedTuple):
     micro_batches: Number
     gpus_per_node: Number
     chosen: bool
+    stages: tuple[int, ...] | None = None
 
 
 class TrainingWorkload(NamedTuple):

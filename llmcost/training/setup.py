@@ -17,6 +17,7 @@ from llmcost.model.operators import Operator
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
+from llmcost.parallel.stages import check_stages, dealt_out, in_words
 from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_dtype
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic
@@ -33,6 +34,7 @@ from llmcost.training.step import training_chip
 if TYPE_CHECKING:
     from llmcost.specs.training_engine import TrainingEngine
 
+DEALT = ("--first-stage-layers", "--last-stage-layers", "--account-for")
 BATCH_TOKENS = Constant(
     4 * 2**20, "Llama 3 405B begins with 4M tokens a batch (arXiv 2407.21783, section 3.4.1)", "tokens of a step"
 )
@@ -65,7 +67,7 @@ def setup_of(
         said = "reshard" if options.reshard else "no-reshard"
         raise InputError(f"--{said}: whether weights that --zero 3 gathers are let go; give --zero 3 too")
     engine = engine_of(hardware, options)
-    recipe, given = recipe_of(model, hardware, options), layout_given(options)
+    recipe, given = recipe_of(model, hardware, options), layout_given(options) | _stages_given(model, options)
     seq = sequence_of(model, options.seq)
     asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**engine.layout() | given)
     gpus = options.gpus or asked.gpus()
@@ -126,6 +128,28 @@ def layout_given(options: Options) -> dict[str, Any]:
     """The fields of the layout that the user chose, with their values."""
     chosen = {name: getattr(options, name) for name in LAYOUT}
     return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _stages_given(model: ModelSpec, options: Options) -> dict[str, Any]:
+    """Layers of each stage and how many stages that are, where the options say anything of it.
+
+    Raises InputError where they contradict each other or the model.
+    """
+    dealt = (options.first_stage_layers, options.last_stage_layers, options.account_for)
+    asked = next((name for name, value in zip(DEALT, dealt, strict=True) if value is not None), None)
+    layers, stages = model.num_hidden_layers, options.stages
+    if stages is None and asked is None:
+        return {}
+    if stages is not None and asked is not None:
+        raise InputError(f"--stages: says layers of every stage; leave out {asked}")
+    if stages is None:
+        if options.pp is None or options.pp < 2:
+            raise InputError(f"{asked}: of how many stages? give --pp, at least 2")
+        stages = dealt_out(layers, options.pp, options.vp or 1, *dealt)
+    if options.pp not in (None, len(stages)):
+        raise InputError(f"--stages {in_words(stages)}: {len(stages)} stages, and --pp is {options.pp}")
+    check_stages(stages, layers, options.vp or 1, model.name)
+    return {"stages": stages, "pp": len(stages)}
 
 
 def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: int | None = None) -> Recipe:

@@ -42,7 +42,8 @@ def timeline(answer: Train, rows: Sequence[MicroBatchRow]) -> list[Turn]:
     again = spent.recompute / (at.micro_batches * spent.micro_batch)  # share of a micro-batch
     forward = share * (1 - again)
     others = spent.bubble * at.vp / (at.pp - 1)
-    stages = [spent.micro_batch / at.vp, *[others / at.vp] * (at.pp - 1)]
+    times = spent.stages or (spent.micro_batch, *[others] * (at.pp - 1))
+    stages = [each / at.vp for each in times]
     return unfold(stages, forward, at.vp, min(at.micro_batches, at.pp * (ROUNDS if at.vp == 1 else 1)))
 
 

@@ -6,7 +6,9 @@ gives it numbers, and says what would make a run fit.
 
 from __future__ import annotations
 
-from llmcost.ground.algebra import Number, is_plain, maximum, named
+from collections.abc import Sequence
+
+from llmcost.ground.algebra import Number, is_plain, largest, named
 from llmcost.ground.errors import InputError
 from llmcost.ground.units import DAY, HOUR
 from llmcost.machine import textbook
@@ -17,7 +19,7 @@ from llmcost.model.counting import count_params
 from llmcost.model.lora import trainable_params
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import Layout, held_by_gpu, stage_of
+from llmcost.parallel.layout import Layout, held_by_gpu, telling_stages
 from llmcost.parallel.rules import check, shape_of
 from llmcost.serving.results import Hardware, model_of
 from llmcost.specs.hardware import HardwareSpec
@@ -25,7 +27,7 @@ from llmcost.training.automatic import cheapest_change, enough_gpus
 from llmcost.training.conventions import CONVENTIONS, OWN, Utilization, counts_of, utilization
 from llmcost.training.engine import engine_of
 from llmcost.training.interruptions import InterruptedRun, Terms, check_terms, run_of
-from llmcost.training.memory import StageMemory, share_recomputed, stage_memory
+from llmcost.training.memory import StageMemory, share_recomputed_of_all, stage_memory
 from llmcost.training.options import Options
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.results import ExpectedRates, Rates, Spread, StageBytes, Train, TrainingWorkload, TrainMemory
@@ -145,7 +147,7 @@ def band_of_run(at: Setup, hardware: HardwareSpec, options: Options) -> Band:
 def _conventions(at: Setup, step: Step) -> tuple[Utilization, ...]:
     """MFU and HFU of the step under every convention in use; under our own they are those of the step itself."""
     layout, each = at.layout, step.tokens_per_s() / step.gpus
-    share = share_recomputed(layout, stage_of(layout, at.model.num_hidden_layers, 0))
+    share = share_recomputed_of_all(layout, at.model.num_hidden_layers)
     frozen, k = at.recipe.lora is not None, counts_of(at.model, at.seq)
     flops = (step.flops.model / step.tokens, step.flops.hardware / step.tokens)
     own = Utilization(OWN, *flops, at.chip.peak, step.mfu(), step.hfu())
@@ -181,17 +183,21 @@ def _spread(layout: Layout, chosen: bool) -> Spread:
 def _memory(at: Setup, step: Step) -> TrainMemory:
     """Memory of the fullest stage, and of every stage that differs: the first, one like all in between, the last.
 
+    All of them where layers were dealt out one by one.
+
     Formulas, which cannot tell which one is the fullest, show the first stage's parts.
     """
     a_pass, layout = forward_pass(at), at.layout
     last = layout.pp - 1
-    indices = sorted({0, min(1, last), last}) if isinstance(layout.pp, int) else [0]
+    indices: Sequence[Number] = sorted({0, min(1, last), last}) if isinstance(layout.pp, int) else [0]
+    if layout.stages is not None:
+        indices = telling_stages(layout)
     stages = tuple(_stage_bytes(at, stage_memory(at, a_pass, index), index) for index in indices)
-    fullest = max(stages, key=lambda stage: stage.total_bytes) if isinstance(layout.pp, int) else stages[0]
+    numbers = all(is_plain(stage.total_bytes) for stage in stages)
+    fullest = max(stages, key=lambda stage: stage.total_bytes) if numbers else stages[0]
     parts = fullest._asdict()
-    total = maximum(step.first.total(), step.last.total())
-    allocated = maximum(step.first.allocated(), step.last.allocated())
-    host, on_host = at.recipe.host, maximum(step.first.on_host, step.last.on_host)
+    total, allocated = step.memory_bytes(), largest([stage.allocated() for stage in step.stages()])
+    host, on_host = at.recipe.host, largest([stage.on_host for stage in step.stages()])
     return TrainMemory(
         **{name: parts[name] for name in TrainMemory._fields if name in parts and name != "total_bytes"},
         total_bytes=total,
