@@ -18,7 +18,7 @@ from llmcost.parallel.stages import ACCOUNT_FOR, parse_stages
 from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Host, Mfu, Pp, Pue, Tp
 from llmcost.specs.hardware import PCIE
 from llmcost.training.interruptions import CHECKPOINT_BYTES_PER_S, GPU_MTBF_HOURS, RESTART_MINUTES
-from llmcost.training.recipe import DTYPES, OPTIMIZERS, Overlap, overlap_of
+from llmcost.training.recipe import DTYPES, OPTIMIZERS, Overlap, overlap_typed
 
 STAGES = ("0", "1", "2", "3")
 
@@ -188,10 +188,10 @@ class Options(NamedTuple):
         word("Compiled by PyTorch, Transformer Engine's, or plain PyTorch's.", KERNELS, default="the engine's"),
     ] = None
     overlap: Annotated[
-        Overlap | None,
+        Overlap | str | None,
         Option(
             f"Shares of communication that cost no time: {', '.join(Overlap._fields)}.",
-            overlap_of,
+            overlap_typed,
             "NAME=SHARE,…",
             default="the engine's",
         ),

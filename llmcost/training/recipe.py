@@ -177,6 +177,12 @@ def overlap_of(text: str, default: Overlap = Overlap()) -> Overlap:  # noqa: B00
     return default._replace(**shares)
 
 
+def overlap_typed(text: str) -> str:
+    """The same text where it tells shares of communication, which are known beside an engine's. Raises InputError."""
+    overlap_of(text)
+    return text
+
+
 def check_recipe(recipe: Recipe) -> None:
     """Raise InputError for a data type, an optimizer or kernels that are not known."""
     for name, value, known in (
