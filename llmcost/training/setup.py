@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from llmcost.ground.algebra import Number
 from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options
@@ -55,11 +56,16 @@ def with_tokens(options: Options) -> Options:
 
 
 def setup_of(
-    model: ModelSpec, hardware: HardwareSpec, options: Options, efficiency: Efficiency | None
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    options: Options,
+    efficiency: Efficiency | None,
+    needs: Callable[[Setup], Number] | None = None,
 ) -> tuple[Setup, bool]:
     """The options with the defaults filled in, and whether degrees of the layout were chosen for the user.
 
-    Raises InputError where the options make no sense.
+    `needs`: bytes of a GPU in a layout, where more is there than what trains. Raises InputError where the options make
+    no sense.
     """
     check_options(options)
     model = model.text_alone()
@@ -81,7 +87,7 @@ def setup_of(
     if {"tp", "pp", "zero", "recompute"} <= given.keys():
         return at.resolved(), False
     batch_of = None if options.global_batch is not None else partial(usual_batch, model, seq)
-    return at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of)).resolved(), True
+    return at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of, needs)).resolved(), True
 
 
 def efficiency_of(
