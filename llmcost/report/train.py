@@ -147,10 +147,12 @@ def _memory(answer: Train) -> Table:
     parts = [(name, getattr(m, field), note.format(context=context)) for name, field, note in MEMORY]
     rows = [("Memory of a GPU", scaled(m.total_bytes, "B"), room if m.fits else Alarm(room))]
     rows += [(f"  {name}", scaled(value, "B"), note) for name, value, note in parts if value]
-    if m.host_usable_bytes:
-        holds = m.host_bytes <= m.host_usable_bytes
-        there = f"of {scaled(m.host_usable_bytes, 'B')} of its host's memory{'' if holds else ': DOES NOT FIT'}"
-        rows.append(("Memory of the host, a GPU", scaled(m.host_bytes, "B"), there if holds else Alarm(there)))
+    if m.host_place:
+        holds = not m.host_usable_bytes or m.host_bytes <= m.host_usable_bytes
+        there = f"of {scaled(m.host_usable_bytes, 'B')}{'' if holds else ': DOES NOT FIT'}"
+        there = there if m.host_usable_bytes else "of what --nvme-tb says"
+        name = f"{m.host_place[0].upper()}{m.host_place[1:]}, a GPU"
+        rows.append((name, scaled(m.host_bytes, "B"), there if holds else Alarm(there)))
     return Table("", ("", "", ""), "lrl", rows)
 
 

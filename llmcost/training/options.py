@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import check_word
 from llmcost.ground.options import Option, count, flag, length, number, parse_name, share, word
-from llmcost.ground.units import parse_count
+from llmcost.ground.units import parse_count, parse_decimal
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.lora import parse_targets
 from llmcost.model.training_kernels import CONTEXTS, KERNELS, SCHEDULES
@@ -19,6 +19,16 @@ from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Host, Mfu, Pp, Pue
 from llmcost.specs.hardware import PCIE
 from llmcost.training.interruptions import CHECKPOINT_BYTES_PER_S, GPU_MTBF_HOURS, RESTART_MINUTES
 from llmcost.training.recipe import DTYPES, OPTIMIZERS, Overlap, overlap_typed
+
+
+def parse_drives(text: str) -> tuple[float, float]:
+    """GB/s that drives read and write, of `25/14`, or `25` for both. Raises ValueError."""
+    read, _, write = text.partition("/")
+    found = float(parse_decimal(read)), float(parse_decimal(write or read))
+    if not all(0 < each < 1e6 for each in found):
+        raise ValueError("GB/s above 0, as in 25, or 25/14 for reading and writing")
+    return found
+
 
 STAGES = ("0", "1", "2", "3")
 
@@ -200,7 +210,7 @@ class Options(NamedTuple):
     offload: Annotated[
         str | None,
         word(
-            "What stands in the host's memory: the optimizer's states, or with --zero 3 weights too; needs --host.",
+            "What leaves the GPU for its host: the optimizer's states, or with --zero 3 weights too; needs --host.",
             ("optimizer", "weights"),
             default="nothing",
         ),
@@ -210,6 +220,33 @@ class Options(NamedTuple):
         str | None,
         word("With --offload: what joins a GPU to its host.", tuple(PCIE), default="the GPU's own link, if PCIe"),
     ] = None
+    offload_to: Annotated[
+        str | None,
+        word("With --offload: the host's memory, or its drives (ZeRO-Infinity).", ("host", "nvme"), default="host"),
+    ] = None
+    nvme_gb_per_s: Annotated[
+        tuple[float, float] | None,
+        Option(
+            "With --offload-to nvme: what the drives of a node read and write, as 25/14.",
+            parse_drives,
+            "READ/WRITE",
+            default="as the system's spec says",
+        ),
+    ] = None
+    nvme_tb: Annotated[
+        Number, number("With --offload-to nvme: what the drives of a node hold.", "TB", default="as the spec says")
+    ] = None
+    offload_share: Annotated[
+        Number,
+        share("Of the optimizer's states, those that leave the GPU (Megatron's --optimizer-offload-fraction)."),
+    ] = 1
+    offload_overlap: Annotated[
+        bool,
+        flag(
+            "Copies, drives and the CPU's update at the same time (Megatron's --overlap-cpu-optimizer-d2h-h2d, "
+            "DeepSpeed's pipeline_read and pipeline_write)."
+        ),
+    ] = False
     price: Annotated[Number, number("Dollars a GPU-hour.", "DOLLARS", letter="price", meaning="dollars a GPU-hour")] = (
         None
     )

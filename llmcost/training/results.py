@@ -116,7 +116,8 @@ class TrainMemory(NamedTuple):
     """Memory of the fullest GPU at its peak (activation_bytes: kept for backward), and of every stage that differs.
 
     `usable_bytes`: what the driver reports, where that is known. `host_bytes`: in the host's memory, of this GPU's
-    part; `host_usable_bytes`: of the host's memory, what a GPU has the use of, 0 where nothing stands there.
+    part; `host_usable_bytes`: of the host's memory or drives (`host_place`), what a GPU has the use of, 0 where nothing
+    stands there, or where it is not known.
     """
 
     params_bytes: Number
@@ -136,6 +137,7 @@ class TrainMemory(NamedTuple):
     stages: tuple[StageBytes, ...]
     host_bytes: Number = 0
     host_usable_bytes: Number = 0
+    host_place: str = ""
 
 
 class Train(NamedTuple):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, divide, maximum, minimum, named, present, sum_of
+from llmcost.ground.algebra import Number, divide, largest, maximum, minimum, named, present, sum_of
 from llmcost.ground.constants import Constant
 from llmcost.machine.timing import collective_seconds, kernel_seconds
 from llmcost.model.architecture import Pass
@@ -22,7 +22,7 @@ from llmcost.training.activations import computed_again, halved
 from llmcost.training.communication import Held, attentions, context_collective, data_collectives, stage_send
 from llmcost.training.memory import fullest, share_recomputed, share_recomputed_of_all, trained_part
 from llmcost.training.passes import Setup, forward_pass, kernels
-from llmcost.training.recipe import Recipe
+from llmcost.training.recipe import OnHost, Recipe
 
 EXCHANGING = Constant(
     20 / 132,
@@ -325,8 +325,10 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     layout, share = at.layout, at.recipe.overlap.data
     sent = data_collectives(held, layout, at.recipe, trained)
     gradients, weights = (sum_of([collective_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in sent)
-    if at.recipe.host is not None and at.recipe.host.weights:  # a rank's own part comes from its host first
-        weights = weights + updated(layout, held) * at.recipe.param_bytes() / at.recipe.host.copies
+    host = at.recipe.host
+    if host is not None and host.weights:  # a rank's own part comes from its host first
+        comes = host.copies if host.drives is None else min(host.copies, host.drives[0])
+        weights = weights + updated(layout, held) * at.recipe.param_bytes() / comes
     weights_again = weights if layout.zero == 3 and layout.reshard else 0
     behind = left_of(gradients + weights_again, back, share)
     before = left_of(weights, ahead, share)
@@ -338,19 +340,34 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
 def optimizer_seconds(at: Setup, held: Held, bytes_per_s: Number) -> Number:
     """Seconds of the optimizer's update by its traffic; each rank updates its part where the optimizer is divided.
 
-    On a host: gradients go down, its CPU updates its states, weights come back up, one after the other.
+    What is on a host is updated there (training/offload.py).
 
     Muon's five iterations X ← aX + (bA + cA²)X, A = XXᵀ, take at most 6h FLOPs a parameter each, and are added.
     """
     host = at.recipe.host
     if host is not None:
-        crossing = (at.recipe.grad_bytes + at.recipe.param_bytes()) / host.copies
-        return updated(at.layout, held) * (crossing + at.recipe.update_bytes() / host.bandwidth)
+        here = updated(at.layout, held) * (1 - host.share) * at.recipe.update_bytes() / bytes_per_s
+        away = updated(at.layout, held) * host.share * _seconds_on_host(at.recipe, host)
+        return maximum(here, away) if host.share < 1 else away
     seconds = updated(at.layout, held) * at.recipe.update_bytes() / bytes_per_s
     if at.recipe.optimizer == "muon":
         flops = NEWTON_SCHULZ.value * 6 * at.model.hidden_size * updated(at.layout, held)
         seconds = seconds + flops / (at.chip.plain_peak * at.efficiency.kernels["gemm"].compute)
     return seconds
+
+
+def _seconds_on_host(recipe: Recipe, host: OnHost) -> Number:
+    """Seconds in which a parameter is updated on the host: its gradient goes down, states are updated, it comes up.
+
+    On drives the gradient is written and read, too, and so are weights that stand there.
+    """
+    down, up = recipe.grad_bytes / host.copies, recipe.param_bytes() / host.copies
+    cpu, drives = recipe.update_bytes() / host.bandwidth, 0
+    if host.drives is not None:
+        read, write = host.drives
+        moved = recipe.optimizer_bytes() + recipe.grad_bytes
+        drives = moved / read + (moved + (recipe.param_bytes() if host.weights else 0)) / write
+    return largest([down, up, cpu, drives]) if host.overlap else down + cpu + up + drives
 
 
 def updated(layout: Layout, held: Held) -> Number:

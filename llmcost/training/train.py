@@ -204,10 +204,13 @@ def _memory(at: Setup, step: Step) -> TrainMemory:
         allocated_bytes=allocated,
         capacity_bytes=at.chip.capacity,
         usable_bytes=at.chip.usable,
-        fits=total <= at.chip.usable if host is None else total <= at.chip.usable and on_host <= host.usable,
+        fits=total <= at.chip.usable
+        if host is None or host.usable is None
+        else total <= at.chip.usable and on_host <= host.usable,
         stages=stages,
         host_bytes=on_host,
-        host_usable_bytes=0 if host is None else host.usable,
+        host_usable_bytes=0 if host is None or host.usable is None else host.usable,
+        host_place="" if host is None else host.place(),
     )
 
 
