@@ -13,7 +13,7 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.units import DAY, HOUR
 from llmcost.machine import textbook
 from llmcost.machine.bands import TRAINING, bands_for, trained_on
-from llmcost.machine.efficiency import Band, Efficiency
+from llmcost.machine.efficiency import OWN_RUNS, Band, Efficiency
 from llmcost.model.architecture import operators
 from llmcost.model.counting import count_params
 from llmcost.model.lora import trainable_params
@@ -139,6 +139,9 @@ def band_of_run(at: Setup, hardware: HardwareSpec, options: Options) -> Band:
         return Band()
     if options.profile is not None:
         return reached.band("")
+    engine = engine_of(hardware, options, at.layout.zero)
+    if "error" in engine.choices and (hardware.gpu or hardware.name) in engine.shares:
+        return Band(engine.choices["error"], of=OWN_RUNS)
     phase = trained_on(gpus, hardware.gpus_in_a_node())
     found = bands_for(reached, hardware, experts=at.model.has_experts(), phases=(phase,), engine=TRAINING)[phase]
     return found if found.mean_error is not None or reached.error is None else reached.band("")
