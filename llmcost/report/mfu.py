@@ -36,6 +36,10 @@ def utilization_table(model: ModelSpec, hardware: HardwareSpec, answer: Utilizat
     rate = f"{answer.tokens_per_s_per_gpu:,.0f} tokens/s a GPU"
     title = f"{model.title} on {hardware.title}: {rate}, sequences of {answer.seq:,}, {answer.dtype}"
     notes = [RECOMPUTED[answer.recompute], *_of_log(answer.log)]
+    if answer.assumed is not None:
+        notes.append(
+            f"TFLOPS taken as {answer.assumed} counts them; --convention says as which program they were counted"
+        )
     causal = next(each.mfu for each in answer.conventions if each.convention == "megatron-bridge")
     if causal > 1:
         too_much = f"More than the peak of {answer.dtype}, even with causal pairs alone"

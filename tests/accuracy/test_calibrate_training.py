@@ -90,8 +90,15 @@ def test_megatron_says_its_layout_itself(cli, tmp_path):
     log.write_text(ARGUMENTS + "".join(STEP.format(step=step, ms=9000) for step in (1, 2, 3)))
     told = {name: each.value for name, each in settings_of(log).items()}
     assert told == {
-        "cp": 1, "global_batch": 128, "micro_batch": 2, "pp": 2, "recompute": "none", "seq": 8192, "tp": 4,
-        "zero": 1, "gpus": 16,
+        "cp": 1,
+        "global_batch": 128,
+        "micro_batch": 2,
+        "pp": 2,
+        "recompute": "none",
+        "seq": 8192,
+        "tp": 4,
+        "zero": 1,
+        "gpus": 16,
     }
     found = json.loads(cli("calibrate", log, "--train", "--model", "llama3-8b", "--hw", "h100", "--json").out)
     assert (found["engine"], found["lines"][0]["measured_seconds"]) == ("megatron-core", 9.0)
