@@ -23,7 +23,7 @@ from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_d
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic
 from llmcost.training.conventions import HALF_PRECISION
-from llmcost.training.engine import engine_of, recipe_under
+from llmcost.training.engine import engine_of, given_by, recipe_under, refuse_lacking
 from llmcost.training.interruptions import Reliability
 from llmcost.training.offload import offloaded
 from llmcost.training.options import LAYOUT, Options
@@ -73,7 +73,12 @@ def setup_of(
         said = "reshard" if options.reshard else "no-reshard"
         raise InputError(f"--{said}: whether weights that --zero 3 gathers are let go; give --zero 3 too")
     engine = engine_of(hardware, options)
-    recipe, given = recipe_of(model, hardware, options), layout_given(options) | _stages_given(model, options)
+    recipe = recipe_of(model, hardware, options)
+    lacking: dict[str, int] = {}
+    if options.engine is not None:
+        refuse_lacking(engine, options)
+        lacking = given_by(engine)
+    given = lacking | layout_given(options) | _stages_given(model, options)
     seq = sequence_of(model, options.seq)
     asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**engine.layout() | given)
     gpus = options.gpus or asked.gpus()

@@ -211,3 +211,24 @@ def test_hours_of_llama_3_1_405b_are_those_of_its_card():
     run = answer("llama3.1-405b", H100, gpus=16384, tokens=15_600 * 10**9)
     assert run.with_interruptions.gpu_hours == pytest.approx(30.84e6, rel=0.1)
     assert run.gpu_hours * HOUR < run.with_interruptions.gpu_hours * HOUR
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"engine": "hf-trainer", "pp": 2}, "--pp 2: Hugging Face Trainer 4.57 has no pipeline parallelism; it has"),
+        ({"engine": "hf-trainer", "stages": (16, 16)}, "--pp 2: Hugging Face Trainer"),
+        ({"engine": "deepspeed", "pp": 2, "vp": 2}, "--vp 2: DeepSpeed 0.18 has no interleaved stages"),
+        ({"engine": "deepspeed", "pp": 2, "schedule": "dualpipe"}, "--schedule dualpipe: DeepSpeed .* it has 1f1b"),
+        ({"engine": "llm-foundry", "tp": 2}, "has no tensor parallelism; it has --dp alone; nearest: 1"),
+        ({"engine": "megatron-core", "zero": 3, "offload": "weights"}, "--offload weights: .* it offloads optimizer"),
+    ],
+)
+def test_what_a_named_engine_lacks_is_refused_by_name(options, says):
+    with pytest.raises(InputError, match=says):
+        step("llama3-8b", H100, gpus=8, **options)
+
+
+def test_a_layout_that_is_chosen_has_only_what_the_named_engine_has():
+    run = answer("llama3-70b", H100, gpus=64, tokens=10**9, engine="llm-foundry")
+    assert (run.layout.tp, run.layout.pp, run.layout.cp) == (1, 1, 1)
