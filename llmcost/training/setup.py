@@ -73,11 +73,11 @@ def setup_of(
         said = "reshard" if options.reshard else "no-reshard"
         raise InputError(f"--{said}: whether weights that --zero 3 gathers are let go; give --zero 3 too")
     engine = engine_of(hardware, options)
-    recipe = recipe_of(model, hardware, options)
     lacking: dict[str, int] = {}
     if options.engine is not None:
         refuse_lacking(engine, options)
         lacking = given_by(engine)
+    recipe = recipe_of(model, hardware, options)
     given = lacking | layout_given(options) | _stages_given(model, options)
     seq = sequence_of(model, options.seq)
     asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**engine.layout() | given)
