@@ -85,7 +85,10 @@ def train(
     if hw is None:
         raise InputError("--hw: on which GPU? this option is required")
     spec, chip = o.load_model(model, kind, options, allow_unknown, text_alone=True), load_hardware(hw)
-    options = options._replace(price=money.price_of(chip, options.power_share), pue=money.pue)
+    drawn = options.power_share
+    if drawn is None:
+        drawn = 1 if money.kwh is None else compute(spec, chip, options).with_interruptions.power_share
+    options = options._replace(price=money.price_of(chip, drawn), pue=money.pue)
     spends = None
     if any(each is not None for each in may):
         with waiting("choosing the layout"):

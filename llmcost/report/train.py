@@ -193,7 +193,7 @@ def _interruptions(answer: Train) -> Table:
     if run.energy_joules is not None:
         kwh = run.energy_joules / 3.6e6
         energy = f"{significant(kwh)} kWh" if kwh < LARGE else f"{significant(kwh / 1000)} MWh"
-        rows.append(("  energy", energy, "TDP times --power-share times --pue"))
+        rows.append(("  energy", energy, f"{run.power_share:.0%} of TDP times --pue; {run.power_basis}"))
     if run.dollars is not None:
         rows.append(("  dollars", f"{run.dollars:,.0f}", ""))
     if run.carbon_grams is not None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number
 from llmcost.ground.options import MOST
 from llmcost.ground.units import HOUR
+from llmcost.machine.power import Draw, basis_of, drawn_by, share_drawn
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
@@ -46,6 +47,8 @@ class Cost(NamedTuple):
     joules_per_million_prompt_tokens: Number
     joules_per_million_output_tokens: Number
     joules_per_million_tokens: Number
+    power_share: Number = None  # of its TDP that a GPU draws as output is made
+    power_basis: str = ""
 
 
 def cost_of(e: Estimate, chip: HardwareSpec, price: float | None, pue: float) -> Cost:
@@ -58,14 +61,47 @@ def cost_of(e: Estimate, chip: HardwareSpec, price: float | None, pue: float) ->
     elif e.request is not None:
         prompts, output = None, e.request.expected.output_tokens_per_s
     an_hour = None if price is None else price * e.workload.gpus
-    watts = power(chip, e.workload.gpus, pue)
+    draw = drawn_by(chip)
+    shares = [1.0, 1.0] if draw is None else [_share(draw, e, output=False), _share(draw, e, output=True)]
+    watts = [power(chip, e.workload.gpus, pue, share) for share in (shares[0], shares[1], shares[1])]
     dollars = (price_per_million_tokens(an_hour, each) for each in (prompts, output, both))
-    return Cost(price, *dollars, *(joules_per_million_tokens(watts, each) for each in (prompts, output, both)))
+    joules = map(joules_per_million_tokens, watts, (prompts, output, both))
+    return Cost(price, *dollars, *joules)._replace(power_share=shares[1], power_basis=basis_of(draw))
 
 
-def power(chip: HardwareSpec, gpus: Number, pue: float = 1) -> Number:
-    """Watts of GPUs at their TDP, with what the data centre draws beside them; None where no source gives it."""
-    return None if chip.tdp is None else chip.tdp.value * gpus * pue
+def _share(draw: Draw, e: Estimate, *, output: bool) -> Number:
+    """The share of its TDP that a GPU draws as `output` is made (in decode, the request or the load), or in prefill.
+
+    All of it where a time is not known.
+    """
+    assert e.hardware is not None
+    w, peak, bandwidth = e.workload, e.hardware.peak_flops_per_s, e.hardware.bandwidth_bytes_per_s
+    prefill, decode = e.prefill.expected.seconds, e.decode.expected.seconds_per_step
+    if not (peak and bandwidth and prefill and decode):
+        return 1.0
+    of_prompts = share_drawn(
+        draw, e.memory.weights_bytes / (prefill * bandwidth), e.flops.prefill.causal / (prefill * w.gpus * peak)
+    )
+    if not output:
+        return of_prompts
+    if e.serving is not None:
+        s, each = e.serving, e.flops.per_token
+        moved = (e.memory.weights_bytes + s.kv_cache_bytes) / (s.expected.tpot_seconds * bandwidth)
+        return share_drawn(draw, min(1, moved), s.expected.total_tokens_per_s * each.total / (w.gpus * peak))
+    of_output = share_drawn(
+        draw,
+        e.traffic.decode.total_bytes / (decode * bandwidth),
+        e.flops.per_token.total * w.batch / (decode * w.gpus * peak),
+    )
+    if e.request is None:
+        return of_output
+    first = e.request.expected.ttft_seconds / e.request.expected.latency_seconds
+    return first * of_prompts + (1 - first) * of_output
+
+
+def power(chip: HardwareSpec, gpus: Number, pue: float = 1, share: Number = 1) -> Number:
+    """Watts of GPUs at a share of their TDP, and what the data centre draws beside; None where no source gives it."""
+    return None if chip.tdp is None else chip.tdp.value * share * gpus * pue
 
 
 def joules_per_million_tokens(watts: Number, tokens_per_s: Number) -> Number:

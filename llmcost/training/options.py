@@ -279,7 +279,9 @@ class Options(NamedTuple):
             default=f"{CHECKPOINT_BYTES_PER_S.value / 1e9:.3f}, Megatron-LM's",
         ),
     ] = None
-    power_share: Annotated[Number, share("A GPU's mean draw, of its TDP.")] = 1
+    power_share: Annotated[
+        Number, share("A GPU's mean draw, of its TDP.", default="as such steps were measured to draw, else 1")
+    ] = None
     pue: Pue = 1
     carbon: Annotated[Number, number("Grams of CO2 that the grid emits a kWh.", "GRAMS")] = None
     mfu: Mfu = END_TO_END_MFU

@@ -14,6 +14,7 @@ from llmcost.ground.units import DAY, HOUR
 from llmcost.machine import textbook
 from llmcost.machine.bands import TRAINING, bands_for, trained_on
 from llmcost.machine.efficiency import OWN_RUNS, Band, Efficiency
+from llmcost.machine.power import Draw, basis_of, drawn_by, share_drawn
 from llmcost.model.architecture import operators
 from llmcost.model.counting import count_params
 from llmcost.model.lora import trainable_params
@@ -167,10 +168,22 @@ def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoin
     watts = None if hardware.tdp is None else hardware.tdp.value
     if options.carbon is not None and watts is None:
         raise InputError(f"--carbon {options.carbon:g}: no source gives the power (TDP) of {hardware.title}")
-    terms = Terms(options.price, watts, options.power_share, options.pue, options.carbon)
+    draw, given = drawn_by(hardware), options.power_share is not None
+    share = options.power_share if given else 1 if draw is None else named("power_share", _share_drawn(draw, step))
+    terms = Terms(options.price, watts, share, options.pue, options.carbon, basis_of(draw, given=given))
     if is_plain(step.gpus) and is_plain(checkpoint_bytes):
         check_terms(step.gpus, checkpoint_bytes, reliability, terms)
     return run_of(options.tokens, step.tokens, step.seconds.total, step.gpus, checkpoint_bytes, reliability, terms)
+
+
+def _share_drawn(draw: Draw, step: Step) -> Number:
+    """The share of its TDP that a GPU draws in a step: by its FLOPs, and by the time in which its memory binds."""
+    flops, parts = step.flops, ("total", "memory", "optimizer")
+    total, memory, optimizer = (named(f"breakdown.{part}", getattr(step.seconds, part)) for part in parts)
+    known = (named(f"flops.{kind}", getattr(flops, kind)) for kind in ("causal", "hardware", "model"))
+    causal, hardware, model = known
+    computed = (causal + hardware - model) / (total * step.gpus * step.peak)
+    return share_drawn(draw, (memory + optimizer) / total, computed)
 
 
 def _spread(layout: Layout, chosen: bool) -> Spread:
