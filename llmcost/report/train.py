@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from llmcost.ground.units import DAY, HOUR, amount, counted, scaled, seconds, significant
-from llmcost.parallel.stages import in_words
 from llmcost.report.figures import band_in_words, context_of, degrees_of
 from llmcost.report.tables import Alarm, Table
 from llmcost.serving.results import leaves
@@ -74,7 +73,7 @@ def _layout(answer: Train) -> list[tuple[str, str]]:
     degrees = degrees_of(at, ("tp", "cp", "pp", "vp", "dp", "ep"))
     words = [degrees or "one GPU", f"ZeRO-{at.zero}" if at.zero else "states on every GPU"]
     if at.stages is not None:
-        words.append(f"stages of {in_words(at.stages)} layers")
+        words.append(f"stages of {','.join(map(str, at.stages))} layers")
     if at.tp != 1 and at.sequence_parallel:
         words.append("sequence parallel")
     batches = f"{counted(at.micro_batches, 'micro-batch', 'micro-batches')} of {at.micro_batch:,}"
