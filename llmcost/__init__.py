@@ -311,24 +311,27 @@ def sweep(
     model: Model,
     hw: Gpu | Iterable[Gpu],
     metrics: Sequence[str] | None = None,
+    price: float | Mapping[str, float] | None = None,
     **values: Any,
 ) -> SweepRows:
     """Every combination of options on every GPU, a row each, in base units; needs numpy.
 
     Keywords are those of `estimate`, each with one value or several. `metrics`: figures by their path in the JSON, or
-    its end; None: memory and speeds. Combinations that contradict each other are left out.
+    its end; None: memory and speeds. `price`: dollars a GPU-hour, of all or by name of GPU; with it, what tokens cost.
+    Combinations that contradict each other are left out.
 
         sweep("llama3-8b", ["h100", "a100"], batch=[1, 2, 4], context=range(1024, 8193, 1024)).to_pandas()
 
     Raises InputError for a value that makes no sense by itself, an unknown figure, or where no combination is left;
     TypeError for a keyword that is no option.
     """
-    from llmcost.search.sweep import Sweep
+    from llmcost.search.sweep import Priced, Sweep
     from llmcost.search.sweep_rows import SweepRows
     from llmcost.serving.options import Options
 
     lists = _lists(Options, {name: value for name, value in values.items() if value is not None})
-    return SweepRows(Sweep(_model(model), [_hardware(each) for each in _each(hw)], lists), lists, metrics)
+    chips, money = [_hardware(each) for each in _each(hw)], None if price is None else Priced(_prices(price))
+    return SweepRows(Sweep(_model(model), chips, lists, money), lists, metrics)
 
 
 def compare(

@@ -1,6 +1,7 @@
 """Writes llmcost/specs/importer/defaults.json: what keys that a config.json leaves out stand for, by model type.
 
-And wrappers.json beside it: what config classes do that have a text model inside.
+And wrappers.json beside it: what config classes do that have a text model inside. And towers/defaults.json: the same
+for the towers beside a text model; an entry is added to it by hand, empty, or with the keys of a whole config to hold.
 
     python tests/config_defaults.py
 
@@ -14,6 +15,7 @@ takes for its keys.
 
 import dataclasses
 import json
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +26,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from llmcost.specs.importer.architectures import all_types, architecture
 from llmcost.specs.importer.keys import DEFAULTS, harmless_keys
 from llmcost.specs.importer.names import LAYER_LISTS, OTHER_PARTS
+from llmcost.specs.importer.towers import FAMILIES
+from llmcost.specs.importer.towers.parts import DEFAULTS as TOWERS
+from llmcost.specs.importer.towers.parts import HARMLESS
 from llmcost.specs.importer.wrappers import TEXT, WRAPPERS
 from llmcost.specs.importer.wrappers import TIED as TIE
 
@@ -47,6 +52,8 @@ SAME_CLASS = {
     "qwen2_vl": "qwen2_vl_text",
     "qwen2_5_vl": "qwen2_5_vl_text",
 }
+# Whose encoder and decoder have a config each, of the same defaults.
+TWO_PARTS = ("t5gemma", "t5gemma2")
 # Of no class's keys: all have to be there.
 WITHOUT_CLASS = {"bailing_moe", "bailing_moe_v2", "chatglm", "hunyuan", "internlm", "nemotron-nas", "qwen", "rwkv7"}
 BY_LAYER = {*LAYER_LISTS, "mlp_layer_types", "moe_layers", "no_rope_layers", "per_layer_config"}
@@ -56,11 +63,13 @@ def defaults_of(kind: str) -> dict[str, Any]:
     """The defaults of one type, as the table has them."""
     if kind in WITHOUT_CLASS:
         return {}
-    config, read = AutoConfig.for_model(SAME_CLASS.get(kind, kind)), _values(architecture(kind))
+    config, read = AutoConfig.for_model(SAME_CLASS.get(kind, kind)), _looked_up(architecture(kind))
+    if kind in TWO_PARTS:
+        config = type(config.decoder)()
     others = dict(sorted(config.attribute_map.items()))
     declared = {others.get(field.name, field.name): field.default for field in dataclasses.fields(config)}
     values = {
-        key: value for key, value in config.to_dict().items() if key in declared and (_counts(key) or f"={key}" in read)
+        key: value for key, value in config.to_dict().items() if key in declared and (_counts(key) or key in read)
     }
     found = {
         key: _plain(None if _is_computed(declared[key], value) else value) for key, value in sorted(values.items())
@@ -68,11 +77,11 @@ def defaults_of(kind: str) -> dict[str, Any]:
     return found | ({"attribute_map": others} if others else {})
 
 
-def _values(said: Any) -> set[str]:
-    """Every text in an architecture."""
+def _looked_up(said: Any) -> set[str]:
+    """Every key that a value of an architecture is computed from."""
     if isinstance(said, dict | list):
-        return {text for each in (said.values() if isinstance(said, dict) else said) for text in _values(each)}
-    return {str(said)}
+        return {key for each in (said.values() if isinstance(said, dict) else said) for key in _looked_up(each)}
+    return set(re.split("[-+*/]", said[1:])) if isinstance(said, str) and said.startswith("=") else set()
 
 
 def _is_computed(declared: Any, value: Any) -> bool:
@@ -118,6 +127,23 @@ def _tied(kind: str, key: str, inner: str, outer: dict[str, bool], text: dict[st
     return {True: "T", False: "F"}.get(getattr(config, TIE, None), "N")
 
 
+def towers(known: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of each type in a table the defaults of today: of a tower all keys that may count, of a whole those it has."""
+    parts: dict[str, Any] = {}
+    for kind in FAMILIES:
+        with suppress(ValueError):  # whose code comes with it
+            whole = AutoConfig.for_model(kind)
+            inside = [getattr(whole, name) for name in type(whole).sub_configs]
+            parts |= {each.model_type: type(each) for each in inside if each is not None}
+    found = {}
+    for kind, keys in sorted(known.items()):
+        part = parts.get(kind) or (None if keys and "model_type" not in keys else type(AutoConfig.for_model(kind)))
+        default = (part() if part else AutoConfig.for_model(kind)).to_dict()
+        mine = {key for key, value in default.items() if value is not None and key not in HARMLESS} if part else keys
+        found[kind] = {key: default[key] for key in sorted({*mine, *(("model_type",) if part else ())})}
+    return found
+
+
 def lines(table: dict[str, Any]) -> str:
     """A table as JSON, an entry a line."""
     return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in table.items()) + "\n}\n"
@@ -131,3 +157,4 @@ def text() -> str:
 if __name__ == "__main__":
     DEFAULTS.write_text(text(), "utf-8")
     WRAPPERS.write_text(lines(wrappers()), "utf-8")
+    TOWERS.write_text(lines(towers(json.loads(TOWERS.read_text("utf-8")))), "utf-8")

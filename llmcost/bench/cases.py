@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import torch
 
-from llmcost.bench.device import Device
-from llmcost.bench.kernels import KernelCase, Operands, Tensor, UnsupportedError, Way, kind_of
+from llmcost.bench.device import HARD, Device
+from llmcost.bench.kernels import Index, KernelCase, Operands, Tensor, UnsupportedError, Way, kind_of
 from llmcost.bench.timers import Call, Clock, Timing, soak
 
 TOLERANCE = {"fp32": 2e-3, "fp16": 4e-3, "bf16": 2e-2, "fp8": 4e-2}  # relative error; fp32 may be computed as tf32
 ROTATION = 5  # times the L2 cache: the least size of all cold operands of one round of calls together
 MOST_SETS = 256  # of cold operands
 HOPELESS = 2.5  # times the fastest so far: a way whose single call takes longer is timed no further,
-ROUGH_SECONDS = 5e-4  # unless the call takes so little that most of it may be the launch
+ROUGH_SECONDS = 2e-4  # unless the call takes so little that most of it may be the launch
 HEAVY = 64  # FLOPs a byte from which on a kernel may draw more power than the chip is allowed
 REASON = 160  # letters of why a way did not run
 HEAVY_SOAK = 0.15  # seconds of such work before a heavy kernel is timed, so that clocks settle
@@ -71,19 +71,31 @@ class Bench(NamedTuple):
         timing = self.clock.spaced(run) if spaced and self.device.graphs else self.clock.time(run, settle=heavy)
         return Measured(best, timing, others, self._cache(given, len(colds)))
 
+    def room(self) -> int:
+        """Bytes that are free, on the rank that has the fewest."""
+        return int(-self.clock.agree(-self.device.free_bytes()))
+
+    def held_back(self, measured: Measured) -> bool:
+        """Whether a fault held the device back meanwhile, on any rank: all of them measure again, or none."""
+        return self.clock.agree(float(bool(HARD & set(measured.timing.reading.slowdown)))) > 0
+
     def _tried(
         self, case: KernelCase, ways: dict[str, Way], given: Operands, colds: list[Cold]
     ) -> tuple[dict[str, float], dict[str, float | str]]:
         """Seconds of the ways that are right and not hopelessly slow; and what the other ways took, or why nothing."""
         trials: dict[str, float] = {}
         others: dict[str, float | str] = {}
-        for name, way in ways.items():
-            if self.quick and way.compiles and trials:
-                others[name] = "not tried in a quick run"
+        right = None if case.backward else kind_of(case.op).expected(case.op, given)
+        for name, way in sorted(ways.items(), key=lambda named: named[1].last_resort):
+            if trials and (way.last_resort or (self.quick and way.compiles)):
+                others[name] = "not tried: others work" if way.last_resort else "not tried in a quick run"
                 continue
             try:
-                if not case.backward:
-                    _refuse_wrong(case, given, way)
+                if right is not None:
+                    _refuse_wrong(case, given, way, right)
+                if way.eager:
+                    others[name] = self.clock.eager(calls(case, way, given.hot, colds)).median
+                    continue
                 rough = self.clock.once(calls(case, way, given.hot, colds[:1])[0])
                 if trials and rough > max(HOPELESS * min(trials.values()), ROUGH_SECONDS):
                     others[name] = rough
@@ -99,7 +111,7 @@ class Bench(NamedTuple):
 
     def _refuse_size(self, case: KernelCase) -> None:
         """Raise TooLargeError where the operands, their copies and (backward) their gradients have no room."""
-        need, free = 2 * int(case.op.moved_bytes()) * (3 if case.backward else 1), self.device.free_bytes()
+        need, free = 2 * int(case.op.moved_bytes()) * (3 if case.backward else 1), self.room()
         if need > free:
             raise TooLargeError(f"about {need / 1e9:.1f} GB with copies, {free / 1e9:.1f} GB free")
 
@@ -151,10 +163,13 @@ def _backward(case: KernelCase, way: Way, given: tuple[Tensor, ...]) -> Call:
     return lambda: torch.autograd.grad(outputs, wanted, slopes, retain_graph=True)
 
 
-def _refuse_wrong(case: KernelCase, given: Operands, way: Way) -> None:
-    """Raise WrongAnswerError where a way's answer is further from float32's than TOLERANCE, as a Euclidean norm."""
-    index, right = kind_of(case.op).expected(case.op, given)
-    answer = way.run(case.op, *given.hot, *way.layout(*given.cold))
+def _refuse_wrong(case: KernelCase, given: Operands, way: Way, expected: tuple[Index, Tensor]) -> None:
+    """Raise WrongAnswerError where a way's answer is further from float32's than TOLERANCE, as a Euclidean norm.
+
+    It gets copies of the activations, in whose place it may write its answer.
+    """
+    index, right = expected
+    answer = way.run(case.op, *(each.clone() for each in given.hot), *way.layout(*given.cold))
     got = (answer[0] if isinstance(answer, tuple) else answer)[index].float()
     error = float((got - right).norm() / right.norm())
     if not error <= TOLERANCE[case.dtype]:  # not a number is wrong too

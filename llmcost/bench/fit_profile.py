@@ -13,7 +13,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from llmcost.machine.calibration import LINEAR, predicted_us
+from llmcost.bench.passes import predicted_us
+from llmcost.machine.calibration import LINEAR
 from llmcost.machine.chip import Chip, chip_by_profile
 from llmcost.machine.efficiency import DEFAULT, UNQUANTISED, Efficiency, Kernel
 from llmcost.machine.timing import kernel_seconds
@@ -28,7 +29,7 @@ STARTS = [  # e_c, e_m, t0, s_half, p
 ]
 MOST_OVERLAP = 6.0  # from there on the smooth maximum is hardly more than the larger of the two
 ROUNDS = 400  # of the search, at most
-NOT_FITTED = ("memory", "ceiling", "collectives")  # suites of no kernels of a model, or not timed as in a model
+NOT_FITTED = ("memory", "ceiling")  # suites of no kernels of a model, or not timed as in a model
 
 
 class Sample(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from llmcost.machine.calibration import step_operators
+from llmcost.bench.passes import step_operators
 from llmcost.specs.profile import Row, StepRow
 
 BACKWARD = {"Attention": 2.5}  # FLOPs of the backward pass over those of the forward one; two for any other product

@@ -58,7 +58,9 @@ class Runner:
         """Time whole passes, a row each, and each of their operators, which have rows of the suite `step`."""
         for point in points:
             self.tell(f"step: {point.model} {point.phase}, batch {point.b}, {point.c} tokens")
-            row = StepRow(point.model, point.phase, point.b, point.c, point.dtype, "skipped", heldout=point.heldout)
+            row = StepRow(
+                point.model, point.phase, point.b, point.c, point.dtype, "skipped", heldout=point.heldout, tp=point.tp
+            )
             self._add(self.steps, row, partial(self._step, point))
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -66,7 +68,7 @@ class Runner:
     def _case(self, case: KernelCase, *, spaced: bool = False) -> Columns:
         """The columns of a case; one that a fault held back is measured once more, after a rest."""
         measured = self.bench.measure(case, spaced=True) if spaced else self._measured(case)
-        if HARD & set(measured.timing.reading.slowdown):
+        if self.bench.held_back(measured):
             time.sleep(COOL_DOWN)
             measured = self.bench.measure(case, spaced=spaced)
             if not spaced:  # what is timed with pauses stands for nothing else
@@ -88,7 +90,7 @@ class Runner:
 
         In training that is the way whose backward pass is fastest, as it is the longer one.
         """
-        run = pass_of(load_model(point.model), point, self.bench.device.free_bytes())
+        run = pass_of(load_model(point.model), point, self.bench.room())
         total, ways = 0.0, {}
         for op, cases in cases_of(run, point.dtype):
             for case in cases:

@@ -23,23 +23,25 @@ from llmcost.bench.timers import Clock, quantile, soak
 from llmcost.ground import __version__
 from llmcost.ground.errors import InputError, UnknownNameError
 from llmcost.ground.files import check_place, write_file
+from llmcost.parallel.layout import Layout
+from llmcost.parallel.rules import check, shape_of
 from llmcost.serving.estimate import DEFAULT_CONTEXT
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.profile import Profile, Row, StepRow, load_profile, profile_text
 
-SOAK_SECONDS = {"quick": 3.0, "full": 10.0, "chosen": 3.0}  # of warming up, by scope
+SOAK_SECONDS = {"quick": 3.0, "full": 5.0, "chosen": 3.0}  # of warming up, by scope
 PASS_DTYPES = ("bf16", "fp16", "fp32")  # in which a whole pass can be run
 CPU_CONTEXT = 128  # tokens of a pass on a CPU, where none are asked for
-SECONDS, TRIAL_SECONDS = 0.06, 0.01  # sampling a case, and trying one way to run it; in a full run twice that
+SECONDS, TRIAL_SECONDS = 0.06, 0.01  # sampling a case, and trying one way to run it
 CPU_SECONDS, CPU_TRIAL_SECONDS = 0.005, 0.001
 CASE_SECONDS, CPU_CASE_SECONDS, STEP_SECONDS = 0.6, 0.05, 6.0  # that a case or a pass took on an H200, and on a CPU
 
 
 def suites_asked(names: str | None) -> tuple[str, ...]:
-    """The suites named. None: all but collectives, and under torchrun collectives alone. Raises InputError."""
+    """The suites named. None: all but collectives; under torchrun those, and whole passes. Raises InputError."""
     if names is None:
-        return ("collectives",) if ranks() > 1 else tuple(suite for suite in SUITES if suite != "collectives")
+        return ("collectives", "step") if ranks() > 1 else tuple(suite for suite in SUITES if suite != "collectives")
     asked = tuple(dict.fromkeys(name.strip() for name in names.split(",")))
     for name in asked:
         if name not in SUITES:
@@ -47,12 +49,20 @@ def suites_asked(names: str | None) -> tuple[str, ...]:
     return asked
 
 
-def pass_asked(model: str, phase: str, batch: int, context: int | None, dtype: str | None, device: Device) -> StepPoint:
+def pass_asked(
+    model: str, phase: str, batch: int, context: int | None, dtype: str | None, device: Device, tp: int | None = None
+) -> StepPoint:
     """The pass of a model that a user means, with defaults that suit the device.
 
-    Raises InputError where the model cannot run it.
+    `tp`: GPUs that share the model; None: as many as torchrun started. Raises InputError where the model cannot run it.
     """
     spec = load_model(model)
+    together = ranks() if tp is None else tp
+    if together != ranks():
+        raise InputError(
+            f"--tp {together}: torchrun started {ranks()} processes; it takes one a GPU "
+            f"(torchrun --nproc-per-node {together} -m llmcost bench {model} --tp {together})"
+        )
     usual = min(spec.max_position_embeddings, DEFAULT_CONTEXT if device.graphs else CPU_CONTEXT)
     tokens = usual if context is None else context
     kind = dtype or ("fp32" if device.kind == "cpu" else "bf16")
@@ -65,7 +75,8 @@ def pass_asked(model: str, phase: str, batch: int, context: int | None, dtype: s
             f"--context {tokens}: {spec.name} takes 1 to {spec.max_position_embeddings:,} positions "
             "(max_position_embeddings)"
         )
-    return StepPoint(model, phase, batch, tokens, kind, heldout=False)
+    check(Layout(tp=together, gpus_per_node=together, sequence_parallel=False), shape_of(spec, kind))
+    return StepPoint(model, phase, batch, tokens, kind, heldout=False, tp=together)
 
 
 class BenchRequest(NamedTuple):
@@ -76,7 +87,7 @@ class BenchRequest(NamedTuple):
     hardware: str | None = None  # the spec to compare with, where the device's name is in none
     output: Path | None = None
     passes: tuple[StepPoint, ...] = ()  # of a model that was asked for; then no suites are measured
-    resume: Path | None = None  # an interrupted run, whose rows are kept
+    resume: Path | None = None  # an earlier run, whose rows are kept: an interrupted one, or one that gets more suites
 
     @property
     def scope(self) -> str:
@@ -100,11 +111,10 @@ class Session:
         self.silent = several and rank() > 0  # one process reports for all
         self.contended = self.sensors.contention()
         self.limits = self.sensors.limits()
-        seconds, trial = SECONDS * (2 if request.full else 1), TRIAL_SECONDS
-        if device.kind == "cpu":
-            seconds, trial = CPU_SECONDS, CPU_TRIAL_SECONDS
+        seconds, trial = (CPU_SECONDS, CPU_TRIAL_SECONDS) if device.kind == "cpu" else (SECONDS, TRIAL_SECONDS)
         clock = Clock(device, self.sensors, seconds, trial, slowest if several else float)
         earlier = self._earlier()
+        self._scope = earlier.scope if earlier and earlier.complete else request.scope
         self.runner = Runner(Bench(self.device, clock, request.scope == "quick"), tell or progress(), earlier)
         self.complete = self._unwritable = False
         self.began = time.monotonic() - (earlier.state.get("seconds", 0.0) if earlier else 0.0)
@@ -210,7 +220,7 @@ class Session:
             name=self.hardware.name if self.hardware else self.device.name,
             hardware=self.hardware.name if self.hardware else None,
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            scope=self.request.scope,
+            scope=self._scope,
             complete=self.complete,
             device={key: value for key, value in self.device._asdict().items() if key != "uuid"} | self.limits,
             environment={"llmcost": __version__} | environment(),

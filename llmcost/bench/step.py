@@ -16,12 +16,11 @@ import torch
 
 from llmcost.bench.cases import Bench, TooLargeError
 from llmcost.bench.kernels import KernelCase, Tensor, Way, kind_of
+from llmcost.bench.passes import pass_operators
 from llmcost.bench.suites import StepPoint
 from llmcost.bench.timers import Timing
 from llmcost.machine.calibration import distinct, executions
-from llmcost.model.architecture import operators
-from llmcost.model.operators import Operator, Stored
-from llmcost.model.sizes import Load, element_bytes
+from llmcost.model.operators import Operator
 from llmcost.model.spec import ModelSpec
 
 GROWTH = 1.3  # memory over that of weights and caches: activations of the largest kernel, two pools of the allocator
@@ -42,10 +41,8 @@ def pass_of(model: ModelSpec, point: StepPoint, room: int) -> TimedPass:
 
     Raises TooLargeError if it has no room for a layer of each kind.
     """
-    size = element_bytes(point.dtype, point.dtype, point.dtype)
-    decode, train = point.phase == "decode", point.phase == "train"
-    load = Load(point.b, 1, point.c, decode=True) if decode else Load(point.b, point.c, point.c)
-    ops = [op for op in operators(model, size, load, load.s if train else 1) if not isinstance(op, Stored)]
+    train = point.phase == "train"
+    ops = pass_operators(model, point.phase, point.b, point.c, point.dtype, point.tp)
     once = sum(held(op, train) for op in ops if op.count == 1)
     layered = sum(op.count * held(op, train) for op in ops if op.count > 1)
     share = min(1.0, (room / GROWTH - once) / layered) if layered else 1.0

@@ -29,7 +29,8 @@ class Point(NamedTuple):
 class StepPoint(NamedTuple):
     """One whole pass of a model to time.
 
-    It is a decode step of b sequences at context c, or a prompt or a training pass of b sequences of c tokens.
+    It is a decode step of b sequences at context c, or a prompt or a training pass of b sequences of c tokens. `tp`
+    GPUs share the model.
     """
 
     model: str
@@ -38,6 +39,7 @@ class StepPoint(NamedTuple):
     c: int
     dtype: str = "bf16"
     heldout: bool = True
+    tp: int = 1
 
 
 class Scope(NamedTuple):
@@ -262,8 +264,15 @@ EXPERTS_MODELS = ["qwen3-30b-a3b", "deepseek-v2-lite"]  # in full runs
 EXPERTS_LOADS = [(1, 8192), (16, 2048), (64, 4096), (256, 1024)]
 
 
+SHARED_MODELS = ["qwen2.5-7b", "llama3.2-3b", "mistral-nemo-12b", "qwen3-30b-a3b"]  # between GPUs
+SHARED_LOADS = [(1, 8192), (8, 2048), (64, 4096), (256, 1024)]
+
+
 def steps(scope: Scope) -> Iterator[StepPoint]:
-    """Whole passes of whole models: decode steps, prompts and training passes."""
+    """Whole passes of whole models: decode steps, prompts and training passes; under torchrun of shared models."""
+    if ranks() > 1:
+        yield from _shared_steps(scope)
+        return
     loads = {
         "decode": scope.pick([(1, 8192)], STEP_LOADS, [(1, 16)]),
         "prefill": scope.pick([(1, 8192)], [(1, 2048)], []),
@@ -276,3 +285,12 @@ def steps(scope: Scope) -> Iterator[StepPoint]:
     for model in scope.pick([], EXPERTS_MODELS, []):
         for b, c in EXPERTS_LOADS:
             yield StepPoint(model, "decode", b, c, scope.dtype)
+
+
+def _shared_steps(scope: Scope) -> Iterator[StepPoint]:
+    """Decode steps and prompts of models that all ranks share by tensor parallelism."""
+    for model in scope.pick(SHARED_MODELS[:1], SHARED_MODELS[1:], ["nanogpt-124m"]):
+        for b, c in scope.pick(SHARED_LOADS[:1], SHARED_LOADS[1:], [(1, 16)]):
+            yield StepPoint(model, "decode", b, c, scope.dtype, tp=ranks())
+        for b, c in scope.pick([(1, 2048)], [], []):
+            yield StepPoint(model, "prefill", b, c, scope.dtype, tp=ranks())

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from llmcost.bench.passes import pass_seconds, step_operators
 from llmcost.bench.published import PUBLISHED, PublishedRate
 from llmcost.bench.rates import RowRates, fastest, rates_of, step_bytes, step_flops
-from llmcost.machine.calibration import distinct, pass_seconds, step_error, step_operators
+from llmcost.machine.calibration import distinct, step_error
 from llmcost.machine.chip import chip_by_profile
 from llmcost.machine.reached import efficiency_for
 from llmcost.model.operators import Operator

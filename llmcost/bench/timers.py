@@ -19,7 +19,9 @@ from llmcost.bench.device import Device, Reading, Sensors
 Call = Callable[[], object]
 SAMPLE_SECONDS = 1e-3  # that a graph takes at least: starting one costs some microseconds
 MOST_CALLS = 1000  # in a graph
+EAGER_CALLS = 20  # that the host starts one after the other in a sample
 FEWEST, MOST = 10, 200  # samples,
+FEWEST_OF_TRIAL = 5  # where ways are only compared,
 LONG, FEWEST_LONG = 0.02, 5  # but fewer of what takes so many seconds
 SETTLE_SECONDS = 0.15  # after which clocks and power are those of such work
 FLUSH_BYTES, SPACED_CALLS = 2**28, 100  # written over the cache before each of so many calls that are timed with pauses
@@ -51,19 +53,27 @@ class Clock(NamedTuple):
         `trial`: roughly, to compare ways. `settle`: the calls run for a while before the first sample, and then for
         longer, until clocks and power are those of such work.
         """
-        seconds = self.trial_seconds if trial else self.seconds
+        seconds, fewest = (self.trial_seconds, FEWEST_OF_TRIAL) if trial else (self.seconds, FEWEST)
         for call in calls[:2]:
             call()  # compiles, allocates, creates handles
         self.device.synchronize()
         if self.device.graphs:
             try:
-                return self._graph(calls, seconds, settle)
+                return self._graph(calls, seconds, fewest, settle=settle)
             except RuntimeError as error:
                 if "captur" not in str(error):  # torch's words for what a graph cannot hold
                     raise
                 self.device.synchronize()
                 return self._events(calls, seconds)
         return self._host(calls, seconds)
+
+    def eager(self, calls: Sequence[Call]) -> Timing:
+        """Time calls that the host starts one by one, as outside of a graph: roughly, to compare with a graph."""
+        for call in calls[:2]:
+            call()
+        self.device.synchronize()
+        run = self._events if self.device.graphs else self._host
+        return run([calls[k % len(calls)] for k in range(EAGER_CALLS)], self.trial_seconds)
 
     def spaced(self, calls: Sequence[Call]) -> Timing:
         """Time each call between two events of its own, after writing over the cache, as most published figures were.
@@ -88,18 +98,20 @@ class Clock(NamedTuple):
         return self.summary(burst(), 1, "events around each call, cache flushed between", self.sensors.read())
 
     def once(self, call: Call) -> float:
-        """Roughly the seconds of one call, its launch included: the least of three."""
-        call()
-        self.device.synchronize()
-        rough = []
-        for _ in range(3):
+        """Roughly the seconds of one call, its launch included: the least of three, or one if that takes long."""
+
+        def single() -> float:
             start = time.perf_counter()
             call()
             self.device.synchronize()
-            rough.append(time.perf_counter() - start)
-        return self.agree(min(rough))
+            return time.perf_counter() - start
 
-    def _graph(self, calls: Sequence[Call], seconds: float, settle: bool) -> Timing:
+        call()
+        self.device.synchronize()
+        first = self.agree(single())
+        return first if first > LONG else self.agree(min(first, single(), single()))
+
+    def _graph(self, calls: Sequence[Call], seconds: float, fewest: int, *, settle: bool) -> Timing:
         """Time replays of a graph of the calls, repeated until it is long enough."""
         if 3 * torch.cuda.memory_reserved() > torch.cuda.mem_get_info()[1]:
             torch.cuda.empty_cache()  # a graph has memory of its own
@@ -108,11 +120,11 @@ class Clock(NamedTuple):
         if once < SAMPLE_SECONDS and size < MOST_CALLS:
             size = min(MOST_CALLS, round(size * SAMPLE_SECONDS / once) + 1)
             graph = capture([calls[k % len(calls)] for k in range(size)])
-            once = self.agree(self._replays(graph, 3)[-1])
+            once *= size / len(calls)
         if settle:
             self._replays(graph, _number(SETTLE_SECONDS, once))
             seconds = SETTLE_SECONDS
-        samples, reading = self._queued(graph.replay, _number(seconds, once))
+        samples, reading = self._queued(graph.replay, _number(seconds, once, fewest))
         return self.summary(samples, size, "graph", reading)
 
     def _replays(self, graph: torch.cuda.CUDAGraph, number: int) -> list[float]:
@@ -192,9 +204,9 @@ def soak(device: Device, seconds: float) -> None:
         device.synchronize()
 
 
-def _number(seconds: float, each: float) -> int:
+def _number(seconds: float, each: float, fewest: int = FEWEST) -> int:
     """How many samples of `each` seconds to take in so many seconds: within bounds."""
-    return max(FEWEST_LONG if each > LONG else FEWEST, min(MOST, round(seconds / each)))
+    return max(FEWEST_LONG if each > LONG else fewest, min(MOST, round(seconds / each)))
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

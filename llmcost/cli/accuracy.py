@@ -25,7 +25,7 @@ def accuracy(
     ] = None,
     profile: Annotated[str | None, Option("Predict by this profile instead of the defaults.", metavar="FILE")] = None,
     kind: Annotated[str | None, Option("inference, training or micro.", metavar="KIND", default="all of them")] = None,
-    files: Annotated[o.Files, Takes(o.Files, only=("plot",))],
+    files: Annotated[o.Files, Takes(o.Files, only=o.DRAWN)],
     worst: Annotated[int, count("Also list the N predictions that are furthest off.", least=0)] = 0,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmcost.formulas.serving import Explanation
     from llmcost.model.spec import ModelSpec
     from llmcost.report.estimate import Shown
+    from llmcost.report.page import Reported
     from llmcost.report.tables import Table
     from llmcost.search.prices import Cost
     from llmcost.serving.results import Estimate
@@ -30,6 +31,8 @@ BEYOND_A_PASS = (
     *MIXES, "output", "chunk", "mfu", "tokens", "memory_utilization", "free_memory_fraction",
     "batch_prompts", "communicator", "reserve_output", "prefix_hit", "speculate", "accept", "draft",
 )  # fmt: skip
+OF_CONTEXT = {"c", "s"}  # letters of formulas: what the context and the prompt are
+POINTS = 8  # of the curve of a figure along the context
 
 
 def estimate(
@@ -70,7 +73,7 @@ def estimate(
     refuse_of_a_gpu(options, chip)
     _refuse_of_tables(basis, hw, form, training=training)
     wanted = ["--launch"] * launch + ["--log"] * log
-    launching.check(wanted=wanted, engine=options.engine, others=["--breakdown"] * breakdown + files.given())
+    launching.check(wanted=wanted, engine=options.engine, others=["--breakdown"] * breakdown + [*files.places()])
     if wanted and chip is None:
         raise InputError(f"{wanted[0]}: on which GPU? name one with --hw")
     _check_files(files, model, hw)
@@ -105,8 +108,8 @@ def estimate(
             spec, result, _shown(options, basis, training=training)._replace(cost=cost, remedies=remedies)
         )
 
-    if chip is not None and any(files):
-        _write_files(files, spec, chip, options, result, tables)
+    if chip is not None:
+        files.write_report(partial(_reported, spec, chip, options, result), tables)
     if not breakdown:
         form.show(
             document,
@@ -142,49 +145,36 @@ def _refuse_of_tables(basis: str | None, hw: str | None, form: o.Form, *, traini
 
 def _check_files(files: o.Files, model: str, hw: str | None) -> None:
     """Raise InputError for charts and reports that cannot be made or written."""
-    for name, path in files._asdict().items():
-        if path is not None and hw is None:
-            raise InputError(f"--{name} {path}: times and memory need a GPU; give it too, with --hw")
+    for option, path in files.places().items():
+        if hw is None:
+            raise InputError(f"{option} {path}: times and memory need a GPU; give it too, with --hw")
     files.ready(model, *([] if hw is None else [hw]))
 
 
-def _write_files(
-    files: o.Files,
-    spec: "ModelSpec",
-    chip: "HardwareSpec",
-    options: Options,
-    result: "Estimate",
-    tables: "Callable[[], list[Table]]",
-) -> None:
-    """Draw an estimate, and write its report."""
+def _reported(spec: "ModelSpec", chip: "HardwareSpec", options: Options, result: "Estimate") -> "Reported":
+    """What an estimate's picture and report are made of."""
     from llmcost.formulas.operators import phase_operators
     from llmcost.machine.bands import UNDER_LOAD
-    from llmcost.report.charts import Chart
     from llmcost.report.estimate_charts import estimate_panels
     from llmcost.report.figures import off_by
     from llmcost.report.ops import operator_table
-    from llmcost.report.page import assumptions, error_table, source_table
-    from llmcost.report.sources import caption, sources_of
+    from llmcost.report.page import Reported
 
     phases = ("prefill",) if result.traffic.decode.total_bytes is None else ("prefill", "decode")
     found = {phase: phase_operators(spec, chip, options, phase) for phase in phases}
     bands = {phase: getattr(result.accuracy, phase) for phase in phases}
     under_load = {name: getattr(result.accuracy, name) for name in UNDER_LOAD if result.serving}
     errors = [f"{off_by(band)} in {phase}" for phase, band in bands.items() if band.mean_error is not None]
-    error = f"{', '.join(errors)}, on average" if errors else ""
-    files.write(
-        lambda: Chart(
-            f"{spec.title} on {result.workload.gpus:,} × {chip.title}",
-            estimate_panels(result, found),
-            caption(spec, chip, result.prefill.expected.basis, error),
-        ),
-        tables,
-        lambda: [
-            *(operator_table(f"Operators of {phase}", each) for phase, each in found.items()),
-            assumptions(result.workload._asdict()),
-            error_table(bands | under_load),
-            source_table(sources_of(spec, chip)),
-        ],
+    return Reported(
+        f"{spec.title} on {result.workload.gpus:,} × {chip.title}",
+        estimate_panels(result, found),
+        spec,
+        chip,
+        result.prefill.expected.basis,
+        result.workload._asdict(),
+        bands | under_load,
+        f"{', '.join(errors)}, on average" if errors else "",
+        [operator_table(f"Operators of {phase}", each) for phase, each in found.items()],
     )
 
 
@@ -239,6 +229,7 @@ def explain(
     html: Annotated[
         str | None, Option("Write a page on which each name leads to what it is and what uses it.", metavar="FILE")
     ] = None,
+    files: Annotated[o.Files, Takes(o.Files, only=o.DRAWN)],
     form: Annotated[o.Form, Takes(o.Form, only=("json", "lang"))],
 ) -> None:
     """How a figure of `estimate` comes about: formula in letters, with sizes, value, source.
@@ -260,11 +251,14 @@ def explain(
     forms = {"--latex": latex, "--json": form.json, "--html": html is not None}
     if sum(forms.values()) > 1:
         raise InputError(f"{' and '.join(name for name, given in forms.items() if given)}: choose one")
+    files.ready(model, *([] if hw is None else [hw]))
     asked = " ".join(quantity) if quantity else None
     found = Explanations(spec.name, tuple(compute(spec, chip, options, asked)))
     if html is not None:
         _write_page(Path(html), spec, found, {each.quantity: each for each in compute(spec, chip, options)})
         return
+    if files.places():
+        _draw_figures(files, spec, chip, options, found)
     words = "" if asked is None or at_path(asked, QUANTITIES) else asked
     show_explanations(found, words, as_json=form.json, as_latex=latex, unknown=spec.unknown_keys)
 
@@ -280,6 +274,33 @@ def _write_page(file: Path, spec: "ModelSpec", found: "Explanations", known: "Ma
     say(f"wrote {file}")
 
 
+def _draw_figures(
+    files: o.Files, spec: "ModelSpec", chip: "HardwareSpec | None", options: Options, found: "Explanations"
+) -> None:
+    """Draw figures beside others of their kind, and how one grows with the context."""
+    from llmcost.formulas.quantities import QUANTITIES
+    from llmcost.report.charts import Chart
+    from llmcost.report.explain_charts import Known, explanation_panels
+    from llmcost.report.sources import caption
+    from llmcost.serving.estimate import estimate as compute
+    from llmcost.serving.results import leaves
+
+    result = compute(spec, chip, options)
+    curve = []
+    if len(found.explanations) == 1 and OF_CONTEXT & found.explanations[0].legend.keys():
+        path, whole = found.explanations[0].quantity, result.workload.context
+        for context in filter(None, (whole * k // POINTS for k in range(1, POINTS + 1))):
+            prompt = options.prompt and min(options.prompt, context)
+            other = compute(spec, chip, options._replace(context=context, prompt=prompt))
+            curve.append((context, dict(leaves(other))[path]))
+    known = Known(dict(leaves(result)), QUANTITIES, [each for each in curve if each[1] is not None])
+    panels = explanation_panels(found.explanations, known)
+    basis = result.prefill.expected.basis
+    below = [f"Model: {spec.source}"] if chip is None else caption(spec, chip, basis)
+    place = "" if chip is None else f" on {chip.title}"
+    files.write(lambda: Chart(f"{spec.title}{place}", panels, below))
+
+
 def ops(
     model: o.ModelName,
     *,
@@ -290,7 +311,7 @@ def ops(
     options: Annotated[Options, Takes(Options, without=BEYOND_A_PASS)],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
-    files: Annotated[o.Files, Takes(o.Files, only=("plot",))],
+    files: Annotated[o.Files, Takes(o.Files, only=o.DRAWN)],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Every operator of MODEL: shapes, FLOPs, parameters, bytes, arithmetic intensity; with a GPU, time and share.
@@ -306,7 +327,7 @@ def ops(
     refuse_of_a_gpu(options, chip)
     _check_files(files, model, hw)
     found = phase_operators(spec, chip, options, phase)
-    if chip is not None and any(files):
+    if chip is not None and files.places():
         _draw_operators(files, spec, chip, options, found)
     where = " on one GPU" * any(getattr(options, name) not in (None, 1) for name in LAYOUT[:-1])
     counted = (

@@ -41,12 +41,16 @@ def bench(
         Given,
         Takes(
             Options,
-            only=("batch", "context"),
+            only=("batch", "context", "tp"),
             changed={
                 "batch": {"help": "With MODEL: sequences at a time."},
                 "context": {
                     "help": "With MODEL: cached tokens of decode, or those of a sequence.",
                     "default": "the model's maximum or 8192, on a CPU 128",
+                },
+                "tp": {
+                    "help": "With MODEL: GPUs that share it, under torchrun a process each.",
+                    "default": "as many as torchrun started",
                 },
             },
         ),
@@ -146,7 +150,14 @@ def bench(
     elif suite is not None:
         raise InputError(f"--suite {suite}: either suites or a model")
     if engine is not None:
-        kept = unmeasured | {"suite": suite, "plan": plan, "full": full, "phase": phase, "fail-above": fail_above}
+        kept = unmeasured | {
+            "tp": sizes.get("tp"),
+            "suite": suite,
+            "plan": plan,
+            "full": full,
+            "phase": phase,
+            "fail-above": fail_above,
+        }
         _refuse(f"--engine {engine} times prompts and decode steps of one engine: leave {{}} out", _named(kept))
         _time_engine(engine, model, sizes, dtype, hw, device, form)
         return
@@ -245,7 +256,8 @@ def _session(
     suites = suites_asked(suite)
     found = find_device(device)
     batch, context = sizes.get("batch", 1), sizes.get("context")
-    passes = () if model is None else (pass_asked(model, phase, batch, context, dtype, found),)
+    tp = sizes.get("tp")
+    passes = () if model is None else (pass_asked(model, phase, batch, context, dtype, found, tp),)
     target, earlier = (None if each is None else Path(each) for each in (output, resume))
     return Session(found, BenchRequest(suites, full, hw, target, passes, earlier))
 
@@ -343,11 +355,14 @@ def _report(
         print(to_text(changed), end="", file=sys.stderr)
     else:
         show_tables(changed if alone else [*(before or []), *bench_tables(summary, rows=rows), *changed], form.markdown)
-    if any(files):
+    if files.places():
+        from llmcost.report.bench import bench_sections
         from llmcost.report.bench_plots import bench_chart
 
         files.write(
-            lambda: bench_chart(summary), lambda: [*(before or []), *bench_tables(summary, rows=rows), *changed]
+            lambda: bench_chart(summary),
+            lambda: [*(before or []), *bench_tables(summary, rows=rows), *changed],
+            lambda: bench_sections(summary),
         )
     if plot is not None:
         from llmcost.cli.output import say

@@ -19,7 +19,7 @@ def compare(
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
     money: Annotated[Money, Takes(Money)],
-    files: Annotated[o.Files, Takes(o.Files, only=("plot",))],
+    files: Annotated[o.Files, Takes(o.Files, only=o.DRAWN)],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Every MODEL on every GPU, and under every engine, side by side at the same batch and context.
@@ -36,7 +36,7 @@ def compare(
     distinct("MODEL", [spec.name for spec in specs])
     engines = spelled_out({"engine": given.pop("engine")}, Options)["engine"] if "engine" in given else ()
     found = compute(specs, chips, Options(**given), money.prices(chips), engines)
-    if any(files):
+    if files.places():
         from llmcost.report.charts import Chart
         from llmcost.report.sources import caption_of_several
 

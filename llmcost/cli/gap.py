@@ -23,7 +23,7 @@ def gap(
     options: Annotated[Options, Takes(Options, without=BEYOND_A_PASS)],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
-    files: Annotated[o.Files, Takes(o.Files, only=("plot",))],
+    files: Annotated[o.Files, Takes(o.Files, only=o.DRAWN)],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Where a measured step and the predicted one differ: kernels of a trace beside the model's operators.
@@ -39,7 +39,7 @@ def gap(
     spec, chip = o.load_model(model, kind, options, allow_unknown), load_hardware(hw)
     found = compare(read_trace(Path(trace)), spec, chip, options, phase)
     form.show(lambda: document(found), lambda: (COLUMNS, flat(found)), lambda: gap_tables(found), spec.unknown_keys)
-    if any(files):
+    if files.places():
         from llmcost.ground.errors import printable
         from llmcost.report.charts import Chart
 

@@ -4,10 +4,13 @@ from typing import Annotated
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Given, Takes
+from llmcost.cli.money import Money
 from llmcost.ground.options import Option, number, share, word
 from llmcost.parallel.layout import RECOMPUTE
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.training.options import Options
+
+TOLD = ("price_per_gpu_hour", "dollars_per_million_tokens", "joules_per_million_tokens")  # no step is known
 
 
 def mfu(
@@ -36,6 +39,7 @@ def mfu(
         0
     ],
     kind_of_number: Annotated[Given, Takes(ServingOptions, only=("dtype",))],
+    money: Annotated[Money, Takes(Money)],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
@@ -45,6 +49,7 @@ def mfu(
     Example: llmcost mfu llama3-8b --hw h100 --tokens-per-s 9000
     """
     from llmcost.report.mfu import utilization_table
+    from llmcost.search.prices import cost_of_step
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware
     from llmcost.training.conventions import Utilization
@@ -56,9 +61,12 @@ def mfu(
         spec, chip, length.get("seq"), tokens_per_s, printed, convention, recompute,
         kind_of_number.get("dtype"), tflops, log, length.get("gpus"),
     )  # fmt: skip
+    cost = None
+    if money.asked():
+        cost = cost_of_step(chip, 1, 1, answer.tokens_per_s_per_gpu, money.price_of(chip), money.pue)
     form.show(
-        lambda: to_dict(answer),
+        lambda: to_dict(answer) | ({} if cost is None else {"cost": {name: getattr(cost, name) for name in TOLD}}),
         lambda: (Utilization._fields, answer.conventions),
-        lambda: [utilization_table(spec, chip, answer)],
+        lambda: [utilization_table(spec, chip, answer, cost)],
         spec.unknown_keys,
     )

@@ -11,6 +11,7 @@ from llmcost.report.words import LANGUAGES, VARIABLE, speak
 if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
     from llmcost.report.charts import Chart
+    from llmcost.report.page import Reported
     from llmcost.report.tables import Table
     from llmcost.serving.options import Workload
     from llmcost.specs.hardware import HardwareSpec
@@ -49,14 +50,25 @@ class Files(NamedTuple):
         str | None,
         Option("Write a report: charts, tables, assumptions, sources, errors (needs matplotlib).", metavar="FILE"),
     ] = None
+    theme: Annotated[
+        str | None,
+        word(
+            "The paper of a .png or .pdf; .svg and .html take what their reader prefers.",
+            ("light", "dark"),
+            default="light",
+        ),
+    ] = None
 
-    def given(self) -> list[str]:
-        """The options that are given, as they are typed."""
-        return [f"--{name}" for name, path in self._asdict().items() if path is not None]
+    def places(self) -> dict[str, str]:
+        """The files by the option that asks for each."""
+        named = {"--plot": self.plot, "--html": self.html}
+        return {option: path for option, path in named.items() if path is not None}
 
     def ready(self, *inputs: str) -> None:
         """Raise InputError, before anything is computed, for files that cannot be written, or are `inputs`."""
-        if not any(self):
+        if self.theme is not None and not (self.plot or "").lower().endswith((".png", ".pdf")):
+            raise InputError(f"--theme {self.theme}: of a picture in .png or .pdf (--plot)")
+        if not self.places():
             return
         from pathlib import Path
 
@@ -69,7 +81,7 @@ class Files(NamedTuple):
             if Path(self.html).suffix.lower() not in (".html", ".htm"):
                 raise InputError(f"--html {self.html}: the name ends in .html")
             saving.require_matplotlib("--html")
-        given = [Path(each) for each in self if each is not None]
+        given = [Path(each) for each in self.places().values()]
         for path in given:
             refuse_input(path, *inputs)
             check_place(path)
@@ -83,7 +95,7 @@ class Files(NamedTuple):
         sections: Callable[[], Iterable["Table"]] = tuple,
     ) -> None:
         """Write the files that are asked for; the report has the tables of the answer, then `sections`."""
-        if not any(self):
+        if not self.places():
             return
         from pathlib import Path
 
@@ -96,11 +108,20 @@ class Files(NamedTuple):
 
             say(f"--plot {self.plot}: nothing to draw")
         elif self.plot is not None:
-            saving.save(Path(self.plot), drawn)
+            saving.save(Path(self.plot), drawn, self.theme or "light")
         if self.html is not None:
             from llmcost.report.page import page
 
             write_file(Path(self.html), page(drawn, tables(), sections()))
+
+    def write_report(self, of: Callable[[], "Reported"], tables: Callable[[], Iterable["Table"]]) -> None:
+        """Write the files that are asked for of an answer on one kind of GPU."""
+        if self.places():
+            found = of()
+            self.write(found.chart, tables, found.sections)
+
+
+DRAWN = ("plot", "theme")  # of Files: those of commands that write no report
 
 
 class Form(NamedTuple):

@@ -20,7 +20,10 @@ from llmcost.ground.errors import InputError, SpecError, UnknownNameError, short
 from llmcost.ground.options import Option
 
 FILES = Path(__file__).resolve().parent.parent / "report" / "web"
-ASKS = ("estimate", "ops", "explain")
+ASKS = ("estimate", "ops", "explain", "train")
+LANGUAGES = {"en": "words.json", "zh": "words.zh.json"}
+TOLD = ("what", "meaning", "limited_by", "of", "basis")  # keys of documents whose texts are prose
+PRICES = re.compile(r"[\w.,=-]*", re.ASCII)  # dollars, and names of GPUs
 NAMED = {"model": "models", "hw": "hardware", "engine": "engines"}  # controls that name a spec, which is a shipped one
 LARGEST_TEXT = 200  # characters of an option
 LARGEST_STEM = 60  # characters of the name of a model's file: each at most 4 of the 255 bytes that systems allow
@@ -35,18 +38,22 @@ PRINTING = Lock()  # what a command prints is caught, which one thread can do at
 
 
 @cache
-def words() -> dict[str, Any]:
-    """The page's words and its controls by group, in English."""
-    found: dict[str, Any] = json.loads((FILES / "words.json").read_text("utf-8"))
+def words(language: str = "en") -> dict[str, Any]:
+    """The page's words and its controls by group, in a language."""
+    found: dict[str, Any] = json.loads((FILES / LANGUAGES[language]).read_text("utf-8"))
     return found
 
 
 @cache
 def controls() -> dict[str, Option | None]:
-    """The options that the page has, by name: those of `words`, as `estimate` declares them; None for MODEL."""
-    known = parameters(function_of("estimate"))
+    """The options that the page has, by name: those of `words`, as their commands declare them; None for MODEL."""
+    known = {name: each.what for command in ("train", "estimate") for name, each in _known(command).items()}
     names = [name for group in words()["groups"] for name in group["controls"]]
-    return {name: what if isinstance(what := known[name].what, Option) else None for name in names}
+    return {name: what if isinstance(what := known[name], Option) else None for name in names}
+
+
+def _known(command: str) -> Mapping[str, Any]:
+    return parameters(function_of(command))
 
 
 def setup() -> dict[str, Any]:
@@ -66,7 +73,7 @@ def setup() -> dict[str, Any]:
 
     return {
         "version": __version__,
-        "words": words(),
+        "words": {language: words(language) for language in LANGUAGES},
         "controls": {
             name: {
                 "help": option.help if option else words()["model_help"],
@@ -93,13 +100,30 @@ def answer(question: Any) -> dict[str, Any]:
 
     A question: `ask`, a command of `ASKS`; `options`, a text by name; `vary`, one of `VARIED` and a list of its values,
     each of which is answered; `file`, a name and the text of a model's config.json or YAML spec; `quantity` and
-    `phase`, what `explain` and `ops` are asked for.
+    `phase`, what `explain` and `ops` are asked for; `lang`, the language of prose in the documents, by default English.
     """
     try:
         documents, notes = _answers(question)
     except InputError as error:
         return {"error": str(error), "control": _control_of(error)}
+    if question.get("lang") == "zh":
+        from llmcost.report.phrases import translated
+
+        documents, notes = _told(documents, False), [translated(each, "zh") for each in notes]
     return {"documents": documents, "notes": notes}
+
+
+def _told(part: Any, is_prose: bool) -> Any:
+    """A part of a document with its prose in Chinese."""
+    if isinstance(part, dict):
+        return {name: _told(each, name in TOLD) for name, each in part.items()}
+    if isinstance(part, list):
+        return [_told(each, is_prose) for each in part]
+    if not (is_prose and isinstance(part, str)):
+        return part
+    from llmcost.report.phrases import translated
+
+    return translated(part, "zh")
 
 
 class Question(NamedTuple):
@@ -134,17 +158,21 @@ def _checked(question: Any) -> Question:
     command = asked.get("ask")
     if command not in ASKS:
         raise InputError(f"a question asks one of {', '.join(ASKS)}")
-    known = parameters(function_of(command))
+    known = _known(command)
     options = {name: text for name, text in _options(asked.get("options", {})).items() if name in known}
+    repeated = {name for name in options if (option := controls()[name]) is not None and option.repeated}
     file = _file(asked.get("file"))
     if file is None and "model" not in options:
         raise InputError("MODEL: which one?")
     for each, kind in NAMED.items():
         if each in options and not (each == "model" and file):
             _refuse_unknown(each, kind, options[each])
+    for part in filter(None, options.get("price", "").split(",")):
+        _refuse_file(part)
     more = {each: _text(each, asked[each]) for each in ("quantity", "phase") if each in asked and each in known}
     beside: dict[str, Any] = {each: [text] if each == "quantity" else text for each, text in more.items()}
-    return Question(command, options | beside, _varied(asked.get("vary")), file)
+    given = {name: [text] if name in repeated else text for name, text in options.items()}
+    return Question(command, given | beside, _varied(asked.get("vary")), file)
 
 
 def _options(given: Any) -> dict[str, str]:
@@ -189,6 +217,18 @@ def _refuse_unknown(control: str, kind: str, text: str) -> None:
     from llmcost.specs.catalog import find, split_gpus
 
     find(kind, split_gpus(text)[0] if control == "hw" else text, files=False)
+
+
+def _refuse_file(price: str) -> None:
+    """Raise InputError for a price that is a file, or of a GPU that is not shipped: the page opens no file."""
+    name, mark, _ = price.strip().rpartition("=")
+    if not PRICES.fullmatch(price.strip()) or price.endswith((".yaml", ".yml")):
+        raise InputError(f"--price {shortened(price)}: dollars a GPU-hour, as in 2.5 or h100=2.5")
+    if mark:
+        try:
+            _refuse_unknown("hw", "hardware", name)
+        except UnknownNameError as error:
+            raise InputError(f"--price {shortened(price)}: {error}") from None
 
 
 def _written(folder: Path, file: tuple[str, str] | None) -> Path | None:

@@ -17,7 +17,7 @@ from shutil import which
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
-from llmcost.cli.page import FILES, POLICY, as_json, setup
+from llmcost.cli.page import FILES, LANGUAGES, POLICY, as_json, setup
 from llmcost.ground.errors import InputError
 
 PYODIDE = "pyodide@314"  # Python 3.14, the first whose pydantic_core has a wheel for browsers
@@ -78,7 +78,7 @@ def _our_own() -> Iterator[tuple[str, bytes]]:
         for each in root.rglob("*"):
             inside = each.relative_to(root)
             skipped = "__pycache__" in inside.parts or inside.parts[0] == "shipped" or each.is_relative_to(FILES)
-            if each.is_file() and (not skipped or each.name == "words.json"):
+            if each.is_file() and (not skipped or each.name in LANGUAGES.values()):
                 yield f"{place}/{inside.as_posix()}", each.read_bytes()
 
 

@@ -1,6 +1,6 @@
 """`llmcost plan`: the best layout for a training step or to serve, and why the others lose."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +22,7 @@ from llmcost.training.options import Options
 if TYPE_CHECKING:
     from llmcost.machine.efficiency import Band
     from llmcost.report.charts import Panel
+    from llmcost.report.page import Reported
     from llmcost.report.tables import Table
     from llmcost.search.plan_serving import ServingCandidate, ServingPlan, ServingQuestion
     from llmcost.search.plan_training import TrainingPlan
@@ -114,7 +115,7 @@ def plan(
     chip = load_hardware(hw)
     if launch and not serve:
         raise InputError("--launch: of serving; give --serve too")
-    launching.check(wanted=["--launch"] * launch, engine=serving.get("engine"), others=files.given())
+    launching.check(wanted=["--launch"] * launch, engine=serving.get("engine"), others=[*files.places()])
     files.ready(model, hw)
     guesses = spelled_out({"speculate": serving.pop("speculate")}, ServingOptions) if "speculate" in serving else {}
     held = spelled_out({name: training.pop(name) for name in LISTS if name in training}, Options)
@@ -127,7 +128,7 @@ def plan(
         with waiting("trying layouts"):
             whole = plan_serving(asked, EVERY)
         found: ServingPlan | TrainingPlan = whole._replace(best=whole.best[:top])
-        write = partial(_write_serving, files, whole)
+        reported = partial(_serving_reported, whole)
     else:
         money.refuse_lone_pue()
         kinds: dict[str, Any] = {name: serving.get(name) for name in ("dtype", "engine")}
@@ -135,13 +136,12 @@ def plan(
         with waiting("trying layouts"):
             asked_of = ask(spec, chip, options, held, serving.get("memory_utilization"), programs)
             found = plan_training(asked_of, top)
-        write = partial(_write_training, files, found, options)
+        reported = partial(_training_reported, found, options)
 
     def tables() -> "list[Table]":
         return serving_tables(found) if isinstance(found, ServingPlan) else plan_tables(found)
 
-    if any(files):
-        write(tables)
+    files.write_report(reported, tables)
     more: dict[str, Any] = {}
     if isinstance(found, ServingPlan) and found.best and serving.get("engine") is not None:
         best = _asked(asked, found.best[0], model)
@@ -166,10 +166,8 @@ def _refuse_twice(overlaps: Sequence[str]) -> None:
             raise InputError(f"--overlap {each}: comes twice")
 
 
-def _write_training(
-    files: o.Files, found: "TrainingPlan", options: Options, tables: "Callable[[], list[Table]]"
-) -> None:
-    """Draw a plan to train, and write its report."""
+def _training_reported(found: "TrainingPlan", options: Options) -> "Reported":
+    """What the picture and the report of a plan to train are made of."""
     from llmcost.report.plan_charts import training_panels
     from llmcost.training.passes import Setup
     from llmcost.training.train import band_of_run
@@ -181,11 +179,11 @@ def _write_training(
     base = {name: getattr(asked.base, name) for name in ("global_batch", *HELD)}
     given = {"gpus": asked.gpus, "seq": asked.seq} | base
     assumed = given | asked.recipe._asdict() | {"price": asked.price}
-    _write_files(files, found, training_panels(found), tables, at.efficiency.basis, assumed, bands)
+    return _reported(found, training_panels(found), at.efficiency.basis, assumed, bands)
 
 
-def _write_serving(files: o.Files, whole: "ServingPlan", tables: "Callable[[], list[Table]]") -> None:
-    """Draw a plan to serve, with all layouts that serve anybody, and write its report."""
+def _serving_reported(whole: "ServingPlan") -> "Reported":
+    """What the picture and the report of a plan to serve are made of; `whole`: with all layouts that serve anybody."""
     from llmcost.machine.bands import UNDER_LOAD
     from llmcost.report.plan_charts import serving_panels
     from llmcost.search.pareto import points
@@ -198,30 +196,21 @@ def _write_serving(files: o.Files, whole: "ServingPlan", tables: "Callable[[], l
     bands = {phase: reached.band(phase) for phase in UNDER_LOAD}
     limits = {"ttft": asked.ttft, "tpot": asked.tpot, "price": asked.price, "pue": asked.pue}
     assumed = asked.workload._asdict() | dict.fromkeys((*DEGREES, "batch", "gpus")) | {"gpus": asked.gpus} | limits
-    _write_files(files, whole, serving_panels(whole, points(asked)), tables, reached.basis, assumed, bands)
+    return _reported(whole, serving_panels(whole, points(asked)), reached.basis, assumed, bands)
 
 
-def _write_files(
-    files: o.Files,
+def _reported(
     found: "ServingPlan | TrainingPlan",
     panels: "list[Panel]",
-    tables: "Callable[[], list[Table]]",
     basis: str,
     assumed: dict[str, Any],
     bands: "dict[str, Band]",
-) -> None:
-    """Draw a plan, and write its report. `basis`: of its times; `assumed`: options; `bands`: errors of such figures."""
-    from llmcost.report.charts import Chart
-    from llmcost.report.page import assumptions, error_table, source_table
-    from llmcost.report.sources import caption, sources_of
+) -> "Reported":
+    from llmcost.report.page import Reported
 
     question = found.question
-    spec, chip = question.model, question.hardware
-    files.write(
-        lambda: Chart(f"{spec.title} on {question.gpus:,} × {chip.title}", panels, caption(spec, chip, basis)),
-        tables,
-        lambda: [assumptions(assumed), error_table(bands), source_table(sources_of(spec, chip))],
-    )
+    title = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}"
+    return Reported(title, panels, question.model, question.hardware, basis, assumed, bands)
 
 
 def _asked(question: "ServingQuestion", best: "ServingCandidate", name: str) -> "Asked":

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Takes
+from llmcost.cli.money import Money
 from llmcost.training.options import Options
 from llmcost.training.rl_options import RlOptions
 
@@ -19,6 +20,7 @@ def rl(
     hw: o.Hardware,
     chosen: Annotated[RlOptions, Takes(RlOptions)],
     options: Annotated[Options, Takes(Options, only=TRAINED)],
+    money: Annotated[Money, Takes(Money)],
     kind: o.ReadAs = None,
     allow_unknown: o.AllowUnknown = (),
     form: Annotated[o.Form, Takes(o.Form)],
@@ -31,15 +33,20 @@ def rl(
     """
     from llmcost.cli.output import waiting
     from llmcost.report.rl import rl_tables
+    from llmcost.search.prices import cost_of_step
     from llmcost.specs.catalog import load_hardware
     from llmcost.training.reinforcement import rl as compute
 
     spec, chip = o.load_model(model, kind, options, allow_unknown, text_alone=True), load_hardware(hw)
     with waiting("drawing answers"):
         answer = compute(spec, chip, options, chosen)
+    cost = None
+    if money.asked():
+        price = money.price_of(chip)
+        cost = cost_of_step(chip, answer.gpus, answer.step_seconds, answer.tokens, price, money.pue)
     form.show(
-        answer.to_dict,
+        lambda: answer.to_dict() | ({} if cost is None else {"cost": cost._asdict()}),
         lambda: (("phase", "seconds"), [tuple(row.values()) for row in answer.rows()]),
-        lambda: rl_tables(answer),
+        lambda: rl_tables(answer, cost),
         spec.unknown_keys,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -20,6 +21,7 @@ from llmcost.simulation.options import SimulationOptions
 
 if TYPE_CHECKING:
     from llmcost.model.spec import ModelSpec
+    from llmcost.report.page import Reported
     from llmcost.serving.launch_figures import Asked
     from llmcost.simulation.results import Simulation
     from llmcost.simulation.run import Run
@@ -83,7 +85,7 @@ def simulate(
     named, beside = Named(model, kind, allow_unknown), Beside(hw, trace_out, files, launch)
     if varied or len(chips) > 1:
         alone = {"--timeline": simulation.timeline, "--trace-out": trace_out, "--launch": launch}
-        alone |= dict.fromkeys(files.given(), True)
+        alone |= dict.fromkeys(files.places(), True)
         if wrong := next((flag for flag, value in alone.items() if value), None):
             raise InputError(f"{wrong}: of one run; give one GPU, and one value of each option")
         _simulate_many(named, chips, options, simulation, varied, money, together, form)
@@ -137,7 +139,7 @@ def _simulate_one(
     files.ready(*[each for each in (named.model, *hw, simulation.trace, trace_out) if each is not None])
     if trace_out is not None:
         check_place(Path(trace_out))
-    launching.check(wanted=["--launch"] * launch, engine=options.engine, others=files.given())
+    launching.check(wanted=["--launch"] * launch, engine=options.engine, others=[*files.places()])
     more: dict[str, Any] = {}
     run = Run(spec, chip, options, simulation)
     if options.engine is not None and simulation.prefill_gpus is None and (launch or form.json):
@@ -156,8 +158,10 @@ def _simulate_one(
         except KeyboardInterrupt:
             interrupted = True
     found = run.result(interrupted)
-    if any(files):
-        _write_files(files, spec, chip, simulation, run, found)
+    files.write_report(
+        partial(_reported, spec, chip, simulation, run, found),
+        partial(simulation_tables, spec.title, chip.title, found, run.times.limits),
+    )
     found = found if simulation.timeline else found._replace(timeline=())
     form.show(
         lambda: found.to_dict() | more,
@@ -169,21 +173,13 @@ def _simulate_one(
         raise typer.Exit(INTERRUPTED)
 
 
-def _write_files(
-    files: o.Files,
-    spec: "ModelSpec",
-    chip: "HardwareSpec",
-    simulation: SimulationOptions,
-    run: "Run",
-    found: "Simulation",
-) -> None:
-    """Draw a run, and write its report."""
+def _reported(
+    spec: "ModelSpec", chip: "HardwareSpec", simulation: SimulationOptions, run: "Run", found: "Simulation"
+) -> "Reported":
+    """What a run's picture and report are made of."""
     from llmcost.machine.bands import UNDER_LOAD
-    from llmcost.report.charts import Chart
-    from llmcost.report.page import assumptions, error_table, source_table
-    from llmcost.report.simulate import simulation_tables
+    from llmcost.report.page import Reported
     from llmcost.report.simulate_charts import NAMES, SHARES, simulation_panels
-    from llmcost.report.sources import caption, sources_of
     from llmcost.serving.estimate import with_bands, workload_of
     from llmcost.serving.server import machine_of
     from llmcost.simulation.run import lengths_of
@@ -193,15 +189,14 @@ def _write_files(
     _, _, reached = machine_of(chip, w)
     reached = with_bands(reached, spec, chip, w)
     spread = {name: run.times.below(name, SHARES) for name in NAMES}
-    title = f"{spec.title} on {chip.title}: what requests see"
-    files.write(
-        lambda: Chart(title, simulation_panels(found, spread), caption(spec, chip, reached.basis)),
-        lambda: simulation_tables(spec.title, chip.title, found, run.times.limits),
-        lambda: [
-            assumptions(found.workload._asdict() | simulation._asdict()),
-            error_table({phase: reached.band(phase) for phase in UNDER_LOAD}),
-            source_table(sources_of(spec, chip)),
-        ],
+    return Reported(
+        f"{spec.title} on {chip.title}: what requests see",
+        simulation_panels(found, spread),
+        spec,
+        chip,
+        reached.basis,
+        found.workload._asdict() | simulation._asdict(),
+        {phase: reached.band(phase) for phase in UNDER_LOAD},
     )
 
 

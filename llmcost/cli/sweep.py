@@ -9,6 +9,7 @@ import typer
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Given, Takes
+from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, count, flag
 from llmcost.serving.options import Options
@@ -53,7 +54,8 @@ def sweep(
         str | None, Option("Where to write the rows; .csv, .json or .md says in which form.", metavar="FILE", long="-o")
     ] = None,
     parquet: Annotated[str | None, Option("Write a Parquet file (needs pyarrow).", metavar="FILE")] = None,
-    files: Annotated[o.Files, Takes(o.Files, only=("plot",))],
+    files: Annotated[o.Files, Takes(o.Files, only=o.DRAWN)],
+    money: Annotated[Money, Takes(Money)],
     yes: Annotated[bool, flag(f"Go on with more than {MOST:,} combinations.")] = False,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -86,18 +88,18 @@ def sweep(
     if file is not None and not named and Path(file).suffix in PICTURES:
         raise InputError(f"-o {file}: rows are written in text; for a chart give --plot {file}")
     files.ready()
-    grid = _grid(o.load_model(model, kind, given, allow_unknown), o.load_chips(hw), given, yes)
+    grid = _grid(o.load_model(model, kind, given, allow_unknown), o.load_chips(hw), given, money, yes)
     axes = axes_of(given)
     columns = axes | {path: path for path in _metrics(grid, metric)}
     rows, number = _rows(grid, sort, top, fits)
     if parquet is not None:
         with draft_of(Path(parquet)) as draft:
             write_parquet(draft, columns, rows(columns.values()))
-    if any(files):
+    if files.places():
         _draw(files, grid, axes, rows, number)
     forms = {".csv": form.csv, ".json": form.json, ".md": form.markdown}
     ending = next((each for each, chosen in forms.items() if chosen), Path(file).suffix if file else None)
-    if file or ending or not (parquet or any(files)):
+    if file or ending or not (parquet or files.places()):
         _write(grid, columns, rows, number, ending, Path(file) if file else None)
 
 
@@ -132,16 +134,19 @@ def _write(
             write_file(file, to_markdown(tables) if form == ".md" else to_text(tables))
 
 
-def _grid(model: "ModelSpec", chips: "list[HardwareSpec]", given: "Mapping[str, Axis | Names]", yes: bool) -> "Sweep":
+def _grid(
+    model: "ModelSpec", chips: "list[HardwareSpec]", given: "Mapping[str, Axis | Names]", money: Money, yes: bool
+) -> "Sweep":
     """The sweep. Raises InputError where it is too large, before anything of it is computed, unless `yes`."""
     from llmcost.cli.output import say, waiting
-    from llmcost.search.sweep import Sweep
+    from llmcost.search.sweep import Priced, Sweep
 
     combinations = len(chips) * prod(each.size() for each in given.values())
     if combinations > MOST and not yes:
         raise InputError(f"{combinations:,} combinations, above {MOST:,}: choose fewer values, or go on with --yes")
+    priced = Priced(money.prices(chips), money.pue) if money.asked() else None
     with waiting("trying layouts"):
-        grid = Sweep(model, chips, {name: each.values() for name, each in given.items()})
+        grid = Sweep(model, chips, {name: each.values() for name, each in given.items()}, priced)
         left_out = list(grid.left_out().items())
     for reason, number in left_out[:MOST_REASONS]:
         say(f"{number:,} of {combinations:,} combinations left out: {reason}")

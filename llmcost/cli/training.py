@@ -1,5 +1,6 @@
 """`llmcost train`: a training run."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from llmcost.cli import options as o
@@ -13,7 +14,12 @@ from llmcost.training.options import Options
 from llmcost.training.scaling import one_budget
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmcost.formulas.serving import Explanation
     from llmcost.model.spec import ModelSpec
+    from llmcost.report.charts import Chart
+    from llmcost.report.page import Reported
     from llmcost.specs.hardware import HardwareSpec
     from llmcost.training.results import Train
     from llmcost.training.scaling import Budget
@@ -80,7 +86,8 @@ def train(
     from llmcost.training.train import train as compute
 
     if model is None:
-        _budget_alone(may, hw, options, money, form, others=[*files.given(), *(["--explain"] if explain else [])])
+        others = [f"--{name}" for name, value in (files._asdict() | {"explain": explain}).items() if value is not None]
+        _budget_alone(may, hw, options, money, form, others=others)
         return
     if hw is None:
         raise InputError("--hw: on which GPU? this option is required")
@@ -100,9 +107,11 @@ def train(
         from llmcost.formulas.training import explain_training
         from llmcost.formulas.training_quantities import QUANTITIES
 
-        if form.csv or form.markdown or breakdown or any(files):
-            raise InputError("--explain: as text, or with --json")
+        if form.csv or form.markdown or breakdown or files.html is not None:
+            raise InputError("--explain: as text, or with --json, and with --plot")
+        files.ready(model, hw)
         found = explain_training(spec, chip, options, explain)
+        files.write(partial(_drawn, spec, chip, options, found))
         words = "" if at_path(explain, QUANTITIES) else explain
         show_explanations(Explanations(spec.name, tuple(found)), words, as_json=form.json, unknown=spec.unknown_keys)
         return
@@ -113,8 +122,7 @@ def train(
         asked = f"--global-batch {options.global_batch:,} counts sequences"
         step = f"{amount(answer.run.tokens_per_step)} tokens a step"
         say(f"note: {asked}: of {answer.run.seq:,} tokens each, {step}")
-    if any(files):
-        _write_files(files, spec, chip, options, answer)
+    files.write_report(partial(_reported, spec, chip, options, answer), lambda: train_tables(answer))
     if not breakdown:
         form.show(
             lambda: to_dict(answer) | ({} if spends is None else {"budget": to_dict(spends)}),
@@ -172,33 +180,41 @@ def _with_budget(may: Budgeted, spec: "ModelSpec", chip: "HardwareSpec", options
     return options._replace(tokens=int(tokens)), compute(flops, model=(float(active), float(int(tokens))))
 
 
-def _write_files(files: o.Files, spec: "ModelSpec", chip: "HardwareSpec", options: Options, answer: "Train") -> None:
-    """Draw a step, and write its report."""
+def _drawn(spec: "ModelSpec", chip: "HardwareSpec", options: Options, found: "Sequence[Explanation]") -> "Chart":
+    """Figures of a run beside others of their kind."""
+    from llmcost.formulas.training_quantities import QUANTITIES
     from llmcost.report.charts import Chart
+    from llmcost.report.explain_charts import Known, explanation_panels
+    from llmcost.report.sources import caption
+    from llmcost.serving.results import leaves
+    from llmcost.training.train import train as compute
+
+    answer = compute(spec, chip, options)
+    panels = explanation_panels(found, Known(dict(leaves(answer)), QUANTITIES))
+    title = f"{answer.model.title} on {answer.run.gpus:,} × {answer.hardware.title}"
+    return Chart(title, panels, caption(spec, chip, answer.expected.basis))
+
+
+def _reported(spec: "ModelSpec", chip: "HardwareSpec", options: Options, answer: "Train") -> "Reported":
+    """What a step's picture and report are made of."""
     from llmcost.report.figures import band_in_words
-    from llmcost.report.page import assumptions, error_table, source_table
-    from llmcost.report.sources import caption, sources_of
-    from llmcost.report.train import operator_table, train_tables
+    from llmcost.report.page import Reported
+    from llmcost.report.train import operator_table
     from llmcost.report.train_charts import train_panels
     from llmcost.training.breakdown import micro_batch_rows
     from llmcost.training.setup import setup_of
     from llmcost.training.timeline import timeline
 
     rows = micro_batch_rows(setup_of(spec, chip, options, None)[0])
-    error = "" if answer.accuracy.mean_error is None else band_in_words(answer.accuracy)
     found = answer.run._asdict() | answer.layout._asdict()
-    taken = {name: found.get(name, given) for name, given in options._asdict().items()}
-    files.write(
-        lambda: Chart(
-            f"{answer.model.title} on {answer.run.gpus:,} × {answer.hardware.title}",
-            train_panels(answer, timeline(answer, rows)),
-            caption(spec, chip, answer.expected.basis, error),
-        ),
-        lambda: train_tables(answer),
-        lambda: [
-            operator_table(rows),
-            assumptions(taken),
-            error_table({"time of a step": answer.accuracy}),
-            source_table(sources_of(spec, chip)),
-        ],
+    return Reported(
+        f"{answer.model.title} on {answer.run.gpus:,} × {answer.hardware.title}",
+        train_panels(answer, timeline(answer, rows)),
+        spec,
+        chip,
+        answer.expected.basis,
+        {name: found.get(name, given) for name, given in options._asdict().items()},
+        {"time of a step": answer.accuracy},
+        "" if answer.accuracy.mean_error is None else band_in_words(answer.accuracy),
+        [operator_table(rows)],
     )

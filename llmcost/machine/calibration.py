@@ -1,8 +1,7 @@
 """Profiles put to use: the shares and launch costs that were measured on a GPU, in place of the defaults.
 
 A shipped profile stands in hardware/profiles under the name of its GPU and is used unasked; a user's own is used by
-`--profile`. reached.py asks here for either. specs/profile.py reads profiles, bench/ measures and fits them. The same
-predictions are made here of the whole passes that a profile holds, so that the fit can be scored on them.
+`--profile`. reached.py asks here for either. specs/profile.py reads profiles, bench/ measures and fits them.
 """
 
 from __future__ import annotations
@@ -14,14 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from llmcost.ground.errors import InputError
-from llmcost.machine.chip import Chip, chip_by_profile
 from llmcost.machine.efficiency import DEFAULT, UNQUANTISED, Efficiency, Kernel
-from llmcost.machine.timing import kernel_seconds
-from llmcost.model import verify
-from llmcost.model.architecture import operators
-from llmcost.model.operators import UNSAID, Elementwise, Operator, Stored
-from llmcost.model.sizes import Load, activation_dtype, element_bytes
-from llmcost.specs.catalog import load_model
+from llmcost.model.operators import UNSAID, AvoidableCollective, Collective, Elementwise, Operator
+from llmcost.model.sizes import activation_dtype
 from llmcost.specs.profile import Error, Fit, Profile, StepRow, load_fits, load_profile
 
 LINEAR = ("gemm", "grouped_gemm")  # kernels that compute in the weights' type; all others do in the activations'
@@ -103,6 +97,8 @@ def distinct(op: Operator) -> Operator:
     Two operators whose kernels take equally long are then equal. An elementwise kernel keeps its name, which says what
     it computes.
     """
+    if isinstance(op, AvoidableCollective):
+        op = Collective(*op)
     same: dict[str, Any] = {"count": 1}
     if "facts" in op._fields:
         same["facts"] = UNSAID
@@ -121,36 +117,3 @@ def executions(ops: Sequence[Operator]) -> Iterator[Operator]:
         each = list(layer)
         for _ in range(count):
             yield from each
-
-
-def step_operators(step: StepRow) -> list[Operator]:
-    """The operators of a measured pass; those of repeated layers count as many layers as were run."""
-    size = element_bytes(step.dtype, step.dtype, step.dtype)
-    decode, train = step.phase == "decode", step.phase == "train"
-    load = Load(step.batch, 1, step.tokens, decode=True) if decode else Load(step.batch, step.tokens, step.tokens)
-    ops = operators(load_model(step.model), size, load, load.s if train else 1)
-    share = (step.layers or 1) / (step.of_layers or 1)
-    run = [op._replace(count=int(op.count * share)) if op.count > 1 else op for op in ops if not isinstance(op, Stored)]
-    if verify.ON:
-        verify.measured_pass(run)
-    return run
-
-
-def pass_seconds(step: StepRow, chip: Chip, efficiency: Efficiency) -> list[float] | None:
-    """Expected seconds of each operator of a measured pass, of all its executions; in training forward and backward.
-
-    None where a peak or the bandwidth is not known.
-    """
-    ops = step_operators(step)
-    times = kernel_seconds(ops, chip, efficiency)
-    if times is None or step.phase != "train":
-        return times
-    return [time * (1 + op.backward()) for op, time in zip(ops, times, strict=True)]
-
-
-def predicted_us(step: StepRow, profile: Profile) -> float | None:
-    """The µs that the profile's own fit predicts for a measured pass; None where it has no fit for the data type."""
-    times = pass_seconds(step, chip_by_profile(profile, step.dtype), efficiency_of(profile, step.dtype))
-    if times is None or step.dtype not in profile.fit.get("gemm", {}):
-        return None
-    return float(round(sum(times) * 1e6, 2))

@@ -8,6 +8,7 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.constants import Constant
 from llmcost.model.operators import Attention, Gemm, GroupedGemm, Operator
 from llmcost.model.sizes import activation_dtype
+from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import OWN, Figure, HardwareSpec
 
 if TYPE_CHECKING:
@@ -145,10 +146,11 @@ def usable_bytes(hardware: HardwareSpec) -> Number:
 def chip_by_profile(profile: Profile, dtype: str) -> Chip:
     """The figures that a profile's shares are of.
 
-    Peaks that were looked up when it was measured, no memory, no links.
+    Peaks that were looked up when it was measured, and the links of the GPU's spec; no memory.
     """
     peaks, plain = profile.peaks["flops_per_s"], activation_dtype(dtype)
-    return Chip(peaks.get(dtype), peaks.get(plain), peaks.get(plain), profile.peaks["bytes_per_s"], None)
+    links = None if profile.hardware is None else links_of(load_hardware(profile.hardware))
+    return Chip(peaks.get(dtype), peaks.get(plain), peaks.get(plain), profile.peaks["bytes_per_s"], None, links)
 
 
 def links_of(hardware: HardwareSpec) -> Links:

@@ -7,7 +7,7 @@ its time at full bandwidth, u_comp its causal FLOPs over its time at the peak.
 H200: fitted to 44 whole steps of six models (hardware/profiles/h200.json). B200, GB200: 8,000 attention modules each
 (vLLM 0.22, in the tables of https://github.com/ai-dynamo/aiconfigurator), whose mean draw was taken over short runs.
 On the H200 both were measured, and the same law of such modules has 0.237, 0.085 and 0.605: so idle, memory and compute
-of the others are taken times 1.5, 2.1 and 4.1. Errors are of what was left out: each model in turn; each GPU in turn,
+of the others are taken times 1.4, 0.75 and 4.7. Errors are of what was left out: each model in turn; each GPU in turn,
 its modules by the law of the others.
 """
 
@@ -32,9 +32,9 @@ class Draw(NamedTuple):
 
 
 DRAWN = {
-    "h200": Draw(0.356, 0.177, 2.469, 0.14, "whole steps of six models"),
-    "b200": Draw(0.46, 0.16, 2.54, 0.31, MODULES),
-    "gb200": Draw(0.32, 0.0, 1.44, 0.44, MODULES),
+    "h200": Draw(0.326, 0.064, 2.843, 0.14, "whole steps of six models"),
+    "b200": Draw(0.42, 0.06, 2.93, 0.31, MODULES),
+    "gb200": Draw(0.29, 0.0, 1.66, 0.44, MODULES),
 }
 
 

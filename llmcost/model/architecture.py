@@ -80,10 +80,11 @@ def _with_encoder(model: ModelSpec, encoder: ModelSpec, size: ElementBytes, load
         memory, own = load.memory, load._replace(c=load.c - load.memory + 1)
     else:
         memory, own = load.s, load._replace(s=1, c=1)
-    read = [
-        op._replace(rows=0) if op.name == "token_embedding" else op  # the decoder's table
-        for op in _stack(encoder, size, load._replace(s=memory, c=memory, decode=False, over=None), 1).operators()
-    ]
+    tokens = memory + encoder.own_tokens
+    read = _stack(encoder, size, load._replace(s=tokens, c=tokens, decode=False, over=None), 1).operators()
+    if present(encoder.own_tokens):
+        weights = encoder.own_tokens * encoder.hidden_size
+        read.insert(0, Stored("own_tokens", "embedding", 1, weights, size.table(), EVERYWHERE))
     read = [op._replace(name=f"encoder.{op.name}") for op in read]
     if load.decode:
         read = [_idle(op) for op in read]

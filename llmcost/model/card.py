@@ -64,6 +64,7 @@ def _encoder_document(encoder: ModelSpec) -> dict[str, Any]:
     """The encoder of a model as plain data: its sizes, how it begins, and its layers."""
     names = ("hidden_size", "max_position_embeddings", "position_embedding", "position_offset", "norm", "mel_bins")
     own = {name: getattr(encoder, name) for name in names}
+    own |= {name: value for name in ("vocab_size", "own_tokens") if (value := getattr(encoder, name))}
     layers = [_layer_document(layer) for layer in encoder.layers]
     return own | {"num_hidden_layers": encoder.num_hidden_layers, "layers": layers}
 

@@ -75,7 +75,8 @@ class ModelSpec(NamedTuple):
     `towers`: encoders of images and sound beside it, which run in prefill where there are any.
     `encoder`: what reads the prompt, whose states the layers look at by cross-attention; the model itself then begins
     with one token, and its cache with what it generates. An encoder has no head, and its tokens' embedding is the
-    model's own; with `mel_bins` it reads frames of sound instead, two for a position, by two convolutions.
+    model's own, unless it has a `vocab_size`; with `mel_bins` it reads frames of sound instead, two for a position, by
+    two convolutions. `own_tokens`: learned ones that an encoder puts beside those of every prompt.
     `unread`: why the format of the weights is not known, of a checkpoint whose quantisation is not understood.
     `routing`: the law by which its routers send tokens to experts, which a workload chooses and no spec has.
     `seen`: states of images that a workload has its layers look at by cross-attention.
@@ -99,6 +100,7 @@ class ModelSpec(NamedTuple):
     towers: tuple[Tower, ...] = ()
     encoder: "ModelSpec | None" = None
     mel_bins: Number = 0
+    own_tokens: Number = 0
     aliases: tuple[str, ...] = ()
     released: str = ""
     dtype: str = "bf16"

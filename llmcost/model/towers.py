@@ -10,9 +10,13 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from llmcost.ground.algebra import Number
 from llmcost.model.operators import OWN, Attention, Elementwise, Facts, Gemm, Operator, Stored
-from llmcost.model.tower_tokens import AUDIO, Rule, Tokens, tokens_of
+from llmcost.model.sound_tokens import SOUNDS
+from llmcost.model.token_places import Tokens
+from llmcost.model.tower_tokens import tokens_of
 
-At: TypeAlias = Literal["patches", "layers", "windows", "merged", "frames", "half", "quarter", "eighth", "none"]
+At: TypeAlias = Literal[
+    "patches", "layers", "windows", "merged", "frames", "half", "quarter", "eighth", "keys", "positions", "none"
+]
 TowerSplit: TypeAlias = Literal["columns", "rows", "tokens"]
 
 HEADS = Facts("heads")
@@ -24,10 +28,11 @@ class TowerOperator(NamedTuple):
     """Kernels of one kind, `count` of them, on the tokens at one place of the tower.
 
     A linear layer has k inputs and n outputs, and a bias or none; attention has `heads` of `head_dim` elements each,
-    all of whose queries see all keys of their sequence, or those at the place `sees`; what has neither is elementwise
-    and reads and writes `width` elements a token. `weights`: parameters beside those of a linear layer: a norm's, a
-    table's. `across`: how often a convolution runs at each place in time, over its mel bins. `split`: how tensor
-    parallelism divides a linear layer. `at`: where in the tower; none: it is stored and never runs.
+    all of whose queries see all keys of their sequence, or those at the place `sees`, and where it has `scores` alone,
+    no values; what has neither is elementwise and reads and writes `width` elements a token. `weights`: parameters
+    beside those of a linear layer: a norm's, a table's. `across`: how often a convolution runs at each place in time,
+    over its mel bins. `split`: how tensor parallelism divides a linear layer. `at`: where in the tower; none: it is
+    stored and never runs.
     """
 
     name: str
@@ -42,6 +47,7 @@ class TowerOperator(NamedTuple):
     weights: Number = 0
     across: Number = 1
     sees: At = "none"
+    scores: bool = False
     split: TowerSplit = "tokens"
 
     def params(self) -> Number:
@@ -58,10 +64,10 @@ class TowerOperator(NamedTuple):
                 self.name, "tower", self.count, b, s * self.across, self.k, self.n, self.bias, False, Bx, Bx, facts
             )
         if self.heads:
-            a, d = self.heads, self.head_dim
+            a, d, v = self.heads, self.head_dim, 0 if self.scores else self.head_dim
             keys = getattr(tokens, self.at if self.sees == "none" else self.sees)[1]
             return Attention(
-                *(self.name, "tower", self.count, b, s, keys, a, d, d, 2 * a * d, 0, "all", 0, False, False, Bx, Bx),
+                *(self.name, "tower", self.count, b, s, keys, a, d, v, a * (d + v), 0, "all", 0, False, False, Bx, Bx),
                 kv_heads=a,
                 caches=False,
                 both_ways=True,
@@ -76,11 +82,12 @@ class Tower(NamedTuple):
     `patch_size`, `image_size`: pixels. `merge`: patches a side that become one token. `least`, `most`: pixels, tiles or
     patches between which the rule keeps an image. `window`: patches a side that see each other in layers at windows.
     `extra`: tokens that layers have beside the patches. `out`: tokens that an image has in the prompt, where its rule
-    says a fixed number. Of the rule whisper, `image_size` is the positions of a piece of 30 seconds.
+    says a fixed number. `marks`: tokens beside each tile in the prompt. `grids`: rows and columns of tiles that an
+    image may have. Of the rule whisper, `image_size` is the positions of a piece of 30 seconds.
     """
 
     name: str
-    rule: Rule
+    rule: str
     operators: tuple[TowerOperator, ...]
     patch_size: Number = 0
     image_size: Number = 0
@@ -90,6 +97,8 @@ class Tower(NamedTuple):
     window: Number = 0
     extra: Number = 0
     out: Number = 0
+    marks: Number = 0
+    grids: tuple[tuple[int, int], ...] = ()
 
     @property
     def title(self) -> str:
@@ -99,7 +108,7 @@ class Tower(NamedTuple):
     @property
     def hears(self) -> bool:
         """Whether it takes sound, not images."""
-        return self.rule in AUDIO
+        return self.rule in SOUNDS or self.name.startswith("audio")
 
     def params(self) -> Number:
         """Parameters of all its operators."""

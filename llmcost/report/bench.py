@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from llmcost.bench.summary import PhaseErrors, Summary
 from llmcost.ground.units import scaled, seconds
 from llmcost.report.bench_rows import rows_table, shape
+from llmcost.report.page import assumptions, source_table
 from llmcost.report.tables import Table
 from llmcost.specs.profile import Error, Profile
 
@@ -25,6 +26,30 @@ def bench_tables(found: Summary, *, rows: bool = False) -> list[Table]:
         tables.append(rows_table(found.rows))
     tables.append(Table("", ("",), "l", (), (*_rules(found), *_troubles(profile), verdict(found))))
     return [table for table in tables if table.rows or table.notes]
+
+
+def bench_sections(found: Summary) -> list[Table]:
+    """What the report has behind its tables: how it was measured, how far off sums and fits are, and sources."""
+    p = found.profile
+    setting = {"scope": p.scope, "complete": p.complete} | p.device | p.environment | p.state
+    errors = [(each.phase, _error(each.kernels), _error(each.predicted)) for each in found.phases]
+    errors += [
+        (f"{KINDS.get(kind, kind)}, {dtype}", _error(fit.fitted), _error(fit.heldout))
+        for kind, by_type in p.fit.items()
+        for dtype, fit in by_type.items()
+    ]
+    published = [(each.what, "published rate", each.published.source) for each in found.reached if each.published]
+    return [
+        assumptions({name: value for name, value in setting.items() if not isinstance(value, dict | list)}),
+        Table(
+            "How far off such figures have been",
+            ("of", "measured kernels", "the fit, of what it never saw"),
+            "lll",
+            errors,
+            ("Mean and worst of |predicted / measured − 1|, and of how many.",) if errors else ("No pass was timed.",),
+        ),
+        source_table([("peaks", "data sheet or measurement", p.peaks["source"]), *dict.fromkeys(published)]),
+    ]
 
 
 def _machine(p: Profile) -> Table:
@@ -111,7 +136,8 @@ def _passes(summary: Summary) -> Table:
     found: list[tuple[str, ...]] = []
     for each in summary.passes:
         step = each.step
-        size = (step.model, step.phase, f"{step.batch:,}", f"{step.tokens:,}")
+        model = step.model if step.tp == 1 else f"{step.model}, tp {step.tp}"
+        size = (model, step.phase, f"{step.batch:,}", f"{step.tokens:,}")
         if step.median_us is None:
             found.append((*size, step.status, "", "", "", step.reason[:60]))
             continue

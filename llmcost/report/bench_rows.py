@@ -84,7 +84,8 @@ def pass_table(p: MeasuredPass) -> Table:
     found.append(("sum", "", "", _time((step.operators_us or 0) / 1e6), _time(p.predicted_seconds), ""))
     found.append(("whole pass", "", step.timer, _time(whole), "", _off(p.predicted_seconds, whole)))
     layers = "" if step.layers == step.of_layers else f", {step.layers} of {step.of_layers} layers"
-    title = f"{step.model}, {step.phase}: {step.dtype}, batch {step.batch:,}, {step.tokens:,} tokens{layers}"
+    shared = "" if step.tp == 1 else f" on {step.tp} GPUs"
+    title = f"{step.model}, {step.phase}{shared}: {step.dtype}, batch {step.batch:,}, {step.tokens:,} tokens{layers}"
     note = "Nothing is predicted for a device without a data sheet." if p.basis is None else f"Predicted: {p.basis}."
     columns = ("operator", "runs", "fastest way", "measured", "predicted", "off")
     return Table(title, columns, "lrlrrr", found, (note,))

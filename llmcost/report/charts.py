@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from llmcost.report.palette import LIGHT
 
@@ -108,3 +108,30 @@ class Chart(NamedTuple):
     title: str
     panels: Sequence[Panel]
     caption: Sequence[str] = ()
+
+
+def said_chart(chart: Chart, say: Callable[[str], str]) -> Chart:
+    """A chart whose every text is as `say` has it."""
+    panels = [_said(panel, say) for panel in chart.panels]
+    return Chart(say(chart.title), panels, [say(line) for line in chart.caption])
+
+
+def _said(panel: Panel, say: Callable[[str], str]) -> Panel:
+    def each(parts: Sequence[Any]) -> list[Any]:
+        return [part._replace(label=say(part.label)) for part in parts]
+
+    lines = [line._replace(notes=[*map(say, line.notes)]) for line in each(panel.lines)]
+    return panel._replace(
+        title=say(panel.title),
+        x=say(panel.x),
+        y=say(panel.y),
+        note=say(panel.note),
+        groups=[*map(say, panel.groups)],
+        rows=[*map(say, panel.rows)],
+        bars=each(panel.bars),
+        spans=each(panel.spans),
+        slots=each(panel.slots),
+        lines=lines,
+        limit=None if panel.limit is None else (say(panel.limit[0]), panel.limit[1]),
+        cells=[cell._replace(text=say(cell.text)) for cell in panel.cells],
+    )

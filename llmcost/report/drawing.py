@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from io import BytesIO
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmcost.ground.units import significant
 from llmcost.report.charts import DASHED, Bars, Chart, Line, Panel
-from llmcost.report.palette import DARK, LIGHT
+from llmcost.report.fonts import readable
+from llmcost.report.palette import LIGHT, THEMES, Palette
+from llmcost.report.svg import compact
+from llmcost.report.wrapping import fill, wide
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,13 +20,12 @@ if TYPE_CHECKING:
 
 DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 assert len(DASHES) == DASHED
-WIDE, HIGH = 5.2, 4.6  # inches of a panel
+WIDE, HIGH, LOW = 5.2, 4.6, 2.6  # inches of a panel; LOW: of one with a few bars that lie
 ROW = 0.17  # inches of a span
 BAR = 0.26  # inches of a bar that lies
 MOST_LABELLED = 15  # bars of a panel that have labels
 MOST_LETTERS = 130  # of names of groups side by side, the longest taken for all; more stand aslant
 MOST_WIDE = 5  # groups of bars whose names have room in full size
-CHINESE = ("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", "SimHei", "WenQuanYi Zen Hei")
 LETTERS = 24  # of a caption in an inch
 PALE, DEEP = 0.08, 0.6  # how much of its colour the lightest and the darkest field of a map have
 MOST_SLOTS = 150  # of a timeline that is no wider than other panels
@@ -39,42 +41,48 @@ PLACES = [(dx, dy) for far in (1, 2, 3.2, 4.6) for dx, dy in (
 )]  # points beside a mark where its text may stand, the nearest first  # fmt: skip
 
 
-def draw(chart: Chart, kind: str) -> bytes:
-    """A file of a format (`kind`): panels side by side, under a title and above their legends and the sources."""
+_PAPER: ContextVar[Palette] = ContextVar("paper", default=LIGHT)
+_paper = _PAPER.get  # the colours of what is being drawn
+
+
+def draw(chart: Chart, kind: str, theme: str = "light") -> bytes:
+    """A file of a format (`kind`): panels side by side, under a title and above their legends and the sources.
+
+    `theme`: the paper, of THEMES; SVG has both, and takes the one that its reader prefers. Words are in the language
+    that is spoken, as far as there is a font for them.
+    """
+    before = _PAPER.set(LIGHT if kind == "svg" else THEMES[theme])
+    try:
+        return _drawn(*readable(chart, kind), kind)
+    finally:
+        _PAPER.reset(before)
+
+
+def _drawn(chart: Chart, families: Sequence[str], kind: str) -> bytes:
     from warnings import catch_warnings, filterwarnings
 
     from matplotlib import rc_context
     from matplotlib.figure import Figure
-    from matplotlib.font_manager import fontManager
 
-    known = {each.name for each in fontManager.ttflist}
-    settings: dict[Any, Any] = {
-        "font.family": ["DejaVu Sans", *(name for name in CHINESE if name in known)],
-        "font.size": 9,
-        "axes.titlesize": 10,
-        "axes.titleweight": "bold",
-        "svg.hashsalt": "llmcost",
-        "svg.fonttype": "none",
-        "text.parse_math": False,  # a $ in a title is a dollar
-        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), LIGHT.ink),
-    }
     panels = chart.panels
     columns = len(panels) if len(panels) <= MOST_BESIDE else 2
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     widths = [max(map(_width, panels[place::columns])) for place in range(columns)]
     width = sum(widths)
-    caption = [line for text in chart.caption for line in wrap(text, int(LETTERS * width))]
+    caption = [line for text in chart.caption for line in fill(text, int(LETTERS * width))]
     shared = _shared(panels)
-    across = max(1, min(len(shared), int(width / (0.45 + 0.075 * max(map(len, shared), default=0)))))
+    across = max(1, min(len(shared), int(width / (0.45 + 0.075 * max(map(wide, shared), default=0)))))
     legend = LEGEND * -(-len(shared) // across)
     below = CAPTION * len(caption)
     high = sum(max(map(_height, row)) for row in rows) + below + legend
-    with rc_context(settings), catch_warnings():
-        filterwarnings("ignore", "Glyph .* missing from font")  # of a machine without Chinese letters: a box each
-        figure = Figure(figsize=(width, high), layout="constrained")
+    with rc_context(_settings(families)), catch_warnings():
+        filterwarnings("ignore", "Glyph .* missing from font")  # of SVG, whose reader has fonts of its own
+        figure = Figure(figsize=(width, high), layout="constrained", facecolor=_paper().paper)
         if chart.title:
-            figure.suptitle("\n".join(wrap(chart.title, int(0.6 * LETTERS * width))), fontsize=12, x=0.01, ha="left")
-        figure.text(0.01, 0.06 / high, "\n".join(caption), fontsize=7, color=LIGHT.soft, va="bottom", in_layout=False)
+            title = "\n".join(fill(chart.title, int(0.6 * LETTERS * width)))
+            figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+        sources = "\n".join(caption)
+        figure.text(0.01, 0.06 / high, sources, fontsize=7, color=_paper().soft, va="bottom", in_layout=False)
         rect = (0, (below + legend) / high, 1, 1 - (below + legend) / high)
         figure.get_layout_engine().set(rect=rect)  # type: ignore[union-attr, call-arg]
         grid = figure.subplots(len(rows), columns, squeeze=False, width_ratios=widths)
@@ -98,7 +106,24 @@ def draw(chart: Chart, kind: str) -> bytes:
         file = BytesIO()
         figure.savefig(file, format=kind, dpi=160, metadata=metadata)
     drawn = file.getvalue()
-    return _with_dark_colours(drawn.decode()).encode() if kind == "svg" else drawn
+    return compact(drawn.decode()).encode() if kind == "svg" else drawn
+
+
+def _settings(families: Sequence[str]) -> dict[Any, Any]:
+    """What matplotlib is told of fonts and colours."""
+    paper = _paper()
+    return {
+        "font.family": families,
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.facecolor": paper.paper,
+        "savefig.facecolor": paper.paper,
+        "svg.hashsalt": "llmcost",
+        "svg.fonttype": "none",
+        "text.parse_math": False,  # a $ in a title is a dollar
+        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), paper.ink),
+    }
 
 
 def _width(panel: Panel) -> float:
@@ -107,22 +132,11 @@ def _width(panel: Panel) -> float:
 
 
 def _height(panel: Panel) -> float:
-    """Inches of a panel, with room for all that stands below each other in it."""
-    lying = BAR * len(panel.groups) * (1 if panel.stacked else len(panel.bars)) if panel.sideways else 0
-    return max(HIGH, 1.2 + ROW * len(panel.spans), 1.6 + lying, 1.6 + ROW * len(panel.rows))
-
-
-def _with_dark_colours(svg: str) -> str:
-    """A picture that takes the palette for dark paper where its reader prefers that."""
-    light, dark = ((each.paper, each.ink, each.soft, each.grid, *each.series) for each in (LIGHT, DARK))
-    rules = "".join(
-        f'[style*="{what}: {old}"]{{{what}:{new}!important}}'
-        for old, new in zip(light, dark, strict=True)
-        for what in ("fill", "stroke")
-    )
-    style = f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>"
-    head, mark, rest = svg.partition("<defs>")
-    return f"{head}{style}{mark}{rest}"
+    """Inches of a panel, with room for all that stands below each other in it; few bars that lie need little."""
+    if panel.sideways:
+        bars = len(panel.groups) * (1 if panel.stacked else len(panel.bars))
+        return max(LOW, 1.6 + BAR * bars)
+    return max(HIGH, 1.2 + ROW * len(panel.spans), 1.6 + ROW * len(panel.rows))
 
 
 def _shared(panels: Sequence[Panel]) -> dict[str, int]:
@@ -134,12 +148,16 @@ def _shared(panels: Sequence[Panel]) -> dict[str, int]:
 
 def _draw_legend(axes: Axes, labels: Mapping[str, int]) -> None:
     """A legend below one panel."""
+    from matplotlib.transforms import ScaledTranslation
+
     if len(labels) > 1:
-        longest = max(map(len, labels))
-        below = 0.16 if axes.get_xlabel() else 0.1
+        longest = max(map(wide, labels))
+        inches = 0.46 if axes.get_xlabel() else 0.3
+        place = axes.transAxes + ScaledTranslation(0, -inches, axes.figure.dpi_scale_trans)
         axes.legend(
-            _handles(labels), labels, loc="upper left", bbox_to_anchor=(0, -below), frameon=False, fontsize=8,
-            ncols=3 if longest < 22 else 2 if longest < 36 else 1, borderaxespad=0, borderpad=0, columnspacing=1.2,
+            _handles(labels), labels, loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=place, frameon=False,
+            fontsize=8, ncols=3 if longest < 22 else 2 if longest < 36 else 1, borderaxespad=0, borderpad=0,
+            columnspacing=1.2,
         )  # fmt: skip
 
 
@@ -152,17 +170,17 @@ def _handles(labels: Mapping[str, int]) -> list[Any]:
 
 
 def _colour(number: int) -> str:
-    return LIGHT.series[number % len(LIGHT.series)]
+    return _paper().series[number % len(_paper().series)]
 
 
 def _dashes(number: int) -> Literal["-", "--", ":"]:
-    return DASHES[number // len(LIGHT.series) % len(DASHES)]
+    return DASHES[number // len(_paper().series) % len(DASHES)]
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    note = wrap(panel.note, int(14 * _width(panel)))
+    note = fill(panel.note, int(14 * _width(panel))) if panel.note else []
     axes.set_title(panel.title, loc="left", pad=8 + 10 * max(len(note), 1))
     axes.annotate(
         "\n".join(note),
@@ -171,11 +189,11 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         xycoords="axes fraction",
         textcoords="offset points",
         fontsize=8,
-        color=LIGHT.soft,
+        color=_paper().soft,
     )
     axes.set(xlabel=panel.x, ylabel=panel.y)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, color=LIGHT.grid, linewidth=0.6)
+    axes.grid(visible=True, color=_paper().grid, linewidth=0.6)
     axes.set_axisbelow(True)
     for line in panel.lines:
         _draw_line(axes, line)
@@ -226,7 +244,7 @@ def _stacks(panel: Panel) -> list[tuple[Bars, list[float]]]:
 
 def _faces(bars: Bars) -> list[str]:
     solid = bars.solid or [True] * len(bars.heights)
-    return [_colour(bars.number) if each else LIGHT.paper for each in solid]
+    return [_colour(bars.number) if each else _paper().paper for each in solid]
 
 
 def _draw_bars(axes: Axes, panel: Panel) -> None:
@@ -239,7 +257,7 @@ def _draw_bars(axes: Axes, panel: Panel) -> None:
         beside_middle = 0.0 if panel.stacked else (place - (beside - 1) / 2) * width
         at = [group + beside_middle for group in range(groups)]
         heights = [height or 0 for height in bars.heights]
-        edge = LIGHT.paper if panel.stacked and all(bars.solid or [True]) else _colour(bars.number)
+        edge = _paper().paper if panel.stacked and all(bars.solid or [True]) else _colour(bars.number)
         drawn = axes.bar(at, heights, 0.9 * width, bottoms, color=_faces(bars), edgecolor=edge, linewidth=0.8)
         if not panel.stacked and len(panel.bars) * groups <= MOST_LABELLED:
             labels = ["" if height is None else significant(height) for height in bars.heights]
@@ -255,7 +273,7 @@ def _draw_bars(axes: Axes, panel: Panel) -> None:
     axes.grid(visible=False, axis="x")
     if panel.limit is not None:
         name, height = panel.limit
-        axes.axhline(height, color=LIGHT.ink, linewidth=1, linestyle="--")
+        axes.axhline(height, color=_paper().ink, linewidth=1, linestyle="--")
         axes.set_ylim(top=1.08 * max(height, axes.get_ylim()[1] / 1.05))
         axes.annotate(name, (0.99, height), xycoords=("axes fraction", "data"), xytext=(0, 3),
                       textcoords="offset points", ha="right", fontsize=8)  # fmt: skip
@@ -285,7 +303,7 @@ def _draw_lying_bars(axes: Axes, panel: Panel) -> None:
 
 
 def _wrapped(name: str) -> list[str]:
-    return [line for part in name.splitlines() for line in wrap(part, LONG)]
+    return [line for part in name.splitlines() for line in fill(part, LONG)]
 
 
 def _draw_spans(axes: Axes, panel: Panel) -> None:
@@ -295,9 +313,9 @@ def _draw_spans(axes: Axes, panel: Panel) -> None:
         left, middle, right = (min(max(each, low), high) for each in (span.low, span.middle, span.high))
         axes.plot((left, right), (place, place), color=_colour(span.number), linewidth=2.5, solid_capstyle="round")
         axes.plot(
-            (middle,), (place,), "o", markersize=5, color=LIGHT.paper, markeredgecolor=_colour(span.number), zorder=3
+            (middle,), (place,), "o", markersize=5, color=_paper().paper, markeredgecolor=_colour(span.number), zorder=3
         )
-    axes.axvline(1, color=LIGHT.ink, linewidth=0.8, zorder=1)
+    axes.axvline(1, color=_paper().ink, linewidth=0.8, zorder=1)
     axes.set_yticks(range(len(panel.groups)), panel.groups, fontsize=7)
     axes.set_xlim(low, high)
     axes.set_ylim(len(panel.groups) - 0.5, -0.5)
@@ -313,13 +331,14 @@ def _draw_map(axes: Axes, panel: Panel) -> None:
     for cell in panel.cells:
         corner = (cell.column - 0.48, cell.row - 0.48)
         if cell.shade is None:
-            axes.add_patch(Rectangle(corner, 0.96, 0.96, facecolor="none", edgecolor=LIGHT.grid))
+            axes.add_patch(Rectangle(corner, 0.96, 0.96, facecolor="none", edgecolor=_paper().grid))
         else:
             alpha = PALE + (DEEP - PALE) * cell.shade
             axes.add_patch(Rectangle(corner, 0.96, 0.96, facecolor=_colour(0), alpha=alpha, linewidth=0))
         axes.text(
             cell.column, cell.row, cell.text, ha="center", va="center", fontsize=size,
-            color=LIGHT.soft if cell.shade is None else LIGHT.ink, fontweight="bold" if cell.shade == 1 else "normal",
+            color=_paper().soft if cell.shade is None else _paper().ink,
+            fontweight="bold" if cell.shade == 1 else "normal",
         )  # fmt: skip
     axes.set_xticks(range(len(panel.groups)), panel.groups)
     axes.set_yticks(range(len(panel.rows)), panel.rows)
@@ -340,12 +359,13 @@ def _draw_timeline(axes: Axes, panel: Panel) -> None:
             times = [
                 (slot.start, slot.end - slot.start) for slot in panel.slots if (slot.number, slot.row) == (number, row)
             ]
-            axes.broken_barh(times, (row - 0.42, 0.84), facecolor=_colour(number), edgecolor=LIGHT.paper, linewidth=0.3)
+            high, paper = (row - 0.42, 0.84), _paper().paper
+            axes.broken_barh(times, high, facecolor=_colour(number), edgecolor=paper, linewidth=0.3)
     texts = [slot for slot in panel.slots if slot.text]
     if all(slot.end - slot.start >= NARROW * end * len(slot.text) for slot in texts):
         for slot in texts:
             axes.text((slot.start + slot.end) / 2, slot.row, slot.text, ha="center", va="center", fontsize=6.5,
-                      color=LIGHT.paper)  # fmt: skip
+                      color=_paper().paper)  # fmt: skip
     axes.set_yticks(range(len(panel.rows)), panel.rows, fontsize=9 if len(panel.rows) <= MOST_WIDE else 7)
     axes.set_ylim(len(panel.rows) - 0.5, -0.5)
     axes.set_xlim(0, end)
@@ -363,7 +383,7 @@ def _draw_line(axes: Axes, line: Line) -> None:
     if not line.marker:
         return
     solid = line.solid or [True] * len(line.x)
-    for inside, face in ((True, colour), (False, LIGHT.paper)):
+    for inside, face in ((True, colour), (False, _paper().paper)):
         chosen = [place for place, each in enumerate(solid) if each is inside]
         x, y = [line.x[place] for place in chosen], [line.y[place] for place in chosen]
         axes.plot(x, y, line.marker, markersize=4.5, markerfacecolor=face, markeredgecolor=colour, zorder=3)
@@ -377,7 +397,7 @@ def _write_notes(axes: Axes, lines: Sequence[Line]) -> None:
     marks = [axes.transData.transform(point) for point in points]
     taken = [(Bbox.from_bounds(x - 3, y - 3, 6, 6), 1.0) for x, y in marks]  # boxes, each with what covering it costs
     frame, scale = axes.get_window_extent(), axes.figure.dpi / 72
-    arrow = {"arrowstyle": "-", "color": LIGHT.soft, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
+    arrow = {"arrowstyle": "-", "color": _paper().soft, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
     for line in lines:
         for x, y, note in zip(line.x, line.y, line.notes, strict=False):
             if note:
@@ -385,7 +405,7 @@ def _write_notes(axes: Axes, lines: Sequence[Line]) -> None:
                 taken.append((box, 4.0))
                 side = "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
                 axes.annotate(
-                    note, (x, y), offset, textcoords="offset points", fontsize=7, color=LIGHT.soft, ha=side,
+                    note, (x, y), offset, textcoords="offset points", fontsize=7, color=_paper().soft, ha=side,
                     va="center", arrowprops=arrow,
                 )  # fmt: skip
 

@@ -154,6 +154,10 @@ def _cost(c: Cost) -> str:
     both = _spent(c.dollars_per_million_tokens, c.joules_per_million_tokens)
     told = {"of prompts": prompts, "of output": output, "in and out": both}
     rates = ", ".join(f"{text} {of}" for of, text in told.items() if text)
+    inputs = _spent(c.dollars_per_million_input_tokens_of_mix, c.joules_per_million_input_tokens_of_mix)
+    outputs = _spent(c.dollars_per_million_output_tokens_of_mix, c.joules_per_million_output_tokens_of_mix)
+    if inputs:
+        rates += f"; by their time {inputs} of input, {outputs} of output"
     hour = "" if c.price_per_gpu_hour is None else f" at ${significant(c.price_per_gpu_hour)} a GPU-hour"
     known = c.joules_per_million_output_tokens is not None
     power = f"; joules at {c.power_share:.0%} of TDP: {c.power_basis}" if known else ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from llmcost.ground.units import scaled
+from llmcost.ground.units import scaled, significant
 from llmcost.model.spec import ModelSpec
 from llmcost.report.tables import Table
+from llmcost.search.prices import StepCost
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.conventions import CONVENTIONS, Convention
 from llmcost.training.logs import HF_TRAINER
@@ -18,7 +19,9 @@ RECOMPUTED = {
 }
 
 
-def utilization_table(model: ModelSpec, hardware: HardwareSpec, answer: Utilizations) -> Table:
+def utilization_table(
+    model: ModelSpec, hardware: HardwareSpec, answer: Utilizations, cost: StepCost | None = None
+) -> Table:
     """A row for each convention: its MFU and HFU, the model FLOPs that it counts, what it counts, and who uses it."""
     rows = []
     for each in answer.conventions:
@@ -40,6 +43,12 @@ def utilization_table(model: ModelSpec, hardware: HardwareSpec, answer: Utilizat
         notes.append(
             f"TFLOPS taken as {answer.assumed} counts them; --convention says as which program they were counted"
         )
+    if cost is not None and cost.dollars_per_million_tokens is not None:
+        hour = f"${significant(cost.price_per_gpu_hour or 0)} a GPU-hour"
+        notes.append(f"A million tokens cost ${significant(cost.dollars_per_million_tokens)} at {hour}")
+    if cost is not None and cost.joules_per_million_tokens is not None:
+        energy = scaled(cost.joules_per_million_tokens, "J").replace("KJ", "kJ")
+        notes.append(f"A million tokens take {energy}, of GPUs at their TDP")
     causal = next(each.mfu for each in answer.conventions if each.convention == "megatron-bridge")
     if causal > 1:
         too_much = f"More than the peak of {answer.dtype}, even with causal pairs alone"

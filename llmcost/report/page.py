@@ -8,17 +8,49 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
+from typing import NamedTuple
 
 from llmcost.ground import __version__
 from llmcost.ground.units import significant
 from llmcost.machine.efficiency import Band
-from llmcost.report.charts import Chart
+from llmcost.model.spec import ModelSpec
+from llmcost.report.charts import Chart, Panel
 from llmcost.report.drawing import draw
 from llmcost.report.figures import band_in_words
 from llmcost.report.palette import DARK, LIGHT, Palette
-from llmcost.report.tables import Alarm, Table
+from llmcost.report.sources import caption, sources_of
+from llmcost.report.tables import Alarm, Table, told_table
+from llmcost.report.words import spoken, told
+from llmcost.specs.hardware import HardwareSpec
 
 NAMES = {"throughput": "tokens/s under load", "ttft": "TTFT under load", "tpot": "TPOT under load"}
+
+
+class Reported(NamedTuple):
+    """What the picture and the report of an answer on one kind of GPU are made of.
+
+    `basis` and `error`: of its times, as the caption says. `assumed`: options by name. `bands`: errors of such figures.
+    `more`: tables that the report has and the terminal has not.
+    """
+
+    title: str
+    panels: Sequence[Panel]
+    model: ModelSpec
+    hardware: HardwareSpec
+    basis: str
+    assumed: Mapping[str, object]
+    bands: Mapping[str, Band]
+    error: str = ""
+    more: Sequence[Table] = ()
+
+    def chart(self) -> Chart:
+        """The picture, with its sources below."""
+        return Chart(self.title, self.panels, caption(self.model, self.hardware, self.basis, self.error))
+
+    def sections(self) -> list[Table]:
+        """What stands behind the tables of the answer."""
+        sources = source_table(sources_of(self.model, self.hardware))
+        return [*self.more, assumptions(self.assumed), error_table(self.bands), sources]
 
 
 def _variables(palette: Palette) -> str:
@@ -49,14 +81,15 @@ def page(chart: Chart, tables: Iterable[Table] = (), sections: Iterable[Table] =
 
     Nothing of it depends on the day it is made.
     """
-    title = escape(chart.title)
+    title = escape(told(chart.title))
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     body = [f"<h1>{title}</h1>", *_pictures(chart)]
-    body += [line for table in (*tables, *sections) for line in table_html(table)]
+    body += [line for table in (*tables, *sections) for line in table_html(told_table(table))]
     body.append(f"<footer><p>llmcost {escape(__version__)}</p></footer>")
     lines = "\n".join(body)
     return (
-        f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>\n{lines}\n</body></html>\n'
+        f'<!doctype html>\n<html lang="{spoken()}"><head>{head}<style>{STYLE}</style></head>'
+        f"<body>\n{lines}\n</body></html>\n"
     )
 
 
@@ -65,11 +98,11 @@ def _pictures(chart: Chart) -> Iterator[str]:
     yield "<figure>"
     for panel in chart.panels:
         picture = b64encode(draw(Chart("", [panel]), "svg")).decode()
-        told = escape(f"{panel.title}. {panel.note}".strip())
-        yield f'<img alt="{told}" src="data:image/svg+xml;base64,{picture}">'
+        seen = escape(f"{told(panel.title)}. {told(panel.note)}".strip())
+        yield f'<img alt="{seen}" src="data:image/svg+xml;base64,{picture}">'
     yield "</figure>"
     if chart.caption:
-        yield f"<figcaption>{'<br>'.join(map(escape, chart.caption))}</figcaption>"
+        yield f"<figcaption>{'<br>'.join(escape(told(line)) for line in chart.caption)}</figcaption>"
 
 
 def table_html(table: Table) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from llmcost.ground.units import counted, scaled, seconds
+from llmcost.ground.units import counted, scaled, seconds, significant
 from llmcost.report.tables import Alarm, Table
+from llmcost.search.prices import StepCost
 from llmcost.training.reinforcement import Rl, Rollout
 
 PHASES = {
@@ -19,12 +20,17 @@ PHASES = {
 }
 
 
-def rl_tables(answer: Rl) -> list[Table]:
-    """The step by phase, how answers are drawn, memory, and what waits."""
+def rl_tables(answer: Rl, cost: StepCost | None = None) -> list[Table]:
+    """The step by phase and what it costs, how answers are drawn, memory, and what waits."""
     where, answers = f"{answer.model} on {answer.gpus:,} × {answer.hardware}", counted(answer.answers, "answer")
     title = f"{where}: {answer.algorithm}, {answers} a step, {counted(answer.updates, 'update')}"
     drawn = [] if answer.rollout is None else [_rollout(answer.rollout)]
-    return [Table(title, ("", "", ""), "lrr", _phases(answer)), *drawn, _memory(answer), _notes(answer)]
+    return [
+        Table(title, ("", "", ""), "lrr", [*_phases(answer), *_cost(cost)]),
+        *drawn,
+        _memory(answer),
+        _notes(answer),
+    ]
 
 
 def _phases(answer: Rl) -> list[tuple[str, str, str]]:
@@ -35,6 +41,22 @@ def _phases(answer: Rl) -> list[tuple[str, str, str]]:
         if value:
             rows.append((f"  {words}", seconds(value), f"{value / total:.1%}"))
     return [*rows, ("Tokens a second and GPU", f"{answer.tokens_per_s_per_gpu:,.0f}", "")]
+
+
+def _cost(cost: StepCost | None) -> list[tuple[str, str, str]]:
+    """Money and energy of a step, as far as they are known."""
+    if cost is None:
+        return []
+    rows = []
+    if cost.dollars_per_step is not None and cost.price_per_gpu_hour is not None:
+        hour = f"at ${significant(cost.price_per_gpu_hour)} a GPU-hour"
+        rows += [
+            ("Cost of a step", f"${significant(cost.dollars_per_step)}", hour),
+            ("  of a million tokens", f"${significant(cost.dollars_per_million_tokens)}", ""),
+        ]
+    if cost.joules_per_step is not None:
+        rows.append(("Energy of a step", scaled(cost.joules_per_step, "J").replace("KJ", "kJ"), "of GPUs at their TDP"))
+    return rows
 
 
 def _rollout(r: Rollout) -> Table:

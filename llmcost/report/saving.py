@@ -28,9 +28,10 @@ def require_matplotlib(option: str = "--plot") -> None:
         raise InputError(f"{option} needs matplotlib: pip install matplotlib")
 
 
-def save(path: Path, chart: Chart) -> None:
+def save(path: Path, chart: Chart, theme: str = "light") -> None:
     """Draw a chart into a file, which is written whole or not at all; .html is a page that needs no other file.
 
+    `theme`: the paper of .png and .pdf; .svg and .html take the one that their reader prefers.
     Raises InputError as `check` does, or where the file cannot be written.
     """
     kind = check(path)
@@ -38,4 +39,4 @@ def save(path: Path, chart: Chart) -> None:
         if kind == "html":
             draft.write_text(page(chart), "utf-8")
         else:
-            draft.write_bytes(draw(chart, kind))
+            draft.write_bytes(draw(chart, kind, theme))

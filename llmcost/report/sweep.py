@@ -97,7 +97,8 @@ def table_of(title: str, columns: Mapping[str, str], blocks: Blocks) -> Table:
     """The rows for people. A heading is the figure's path, a step a line."""
     rows = [tuple(map(cell, columns.values(), row)) for block in blocks for row in rows_of(columns.values(), block)]
     align = "".join("l" if kind_of(path) in ("text", "flag") else "r" for path in columns.values())
-    return Table(title, tuple(heading.replace(".", "\n") for heading in columns), align, rows)
+    heads = (heading.replace(".", "\n").replace("_per_million_", "\nper_million\n") for heading in columns)
+    return Table(title, tuple(heads), align, rows)
 
 
 def _whole(column: Array) -> Array:

@@ -10,7 +10,7 @@ from llmcost.report.train import MEMORY, causes, stage_name
 from llmcost.training.results import Train
 from llmcost.training.timeline import Turn
 
-DIRECTIONS = ("backward", "forward")
+KINDS = ("forward", "backward", "gradients of weights")
 
 
 def train_panels(answer: Train, turns: Sequence[Turn]) -> list[Panel]:
@@ -44,11 +44,15 @@ def _memory(answer: Train) -> Panel:
     )
 
 
+def _kind(turn: Turn) -> int:
+    return 0 if turn.forward else 2 if turn.weights else 1
+
+
 def _timeline(answer: Train, turns: Sequence[Turn]) -> Panel:
     slots = [
         Slot(
-            DIRECTIONS[each.forward],
-            0 if each.forward else 1,
+            KINDS[_kind(each)],
+            _kind(each),
             each.stage,
             each.start,
             each.end,
@@ -57,9 +61,11 @@ def _timeline(answer: Train, turns: Sequence[Turn]) -> Panel:
         for each in turns
     ]
     shown, all_of_them = 1 + max(each.micro_batch for each in turns), answer.layout.micro_batches
-    some = "" if shown == all_of_them else f"as if {shown} of the {all_of_them:,} micro-batches were all; "
-    chunks = "" if answer.layout.vp == 1 else f"{counted(answer.layout.vp, 'chunk')} a stage; "
+    some = "" if shown == all_of_them else f"as if {shown} of the {all_of_them:,} micro-batches were all"
+    chunks = "" if answer.layout.vp == 1 else f"{counted(answer.layout.vp, 'chunk')} a stage"
     bubble = answer.breakdown.bubble / answer.breakdown.total
-    note = f"{some}{chunks}empty: waiting; the bubble of the whole step is {bubble:.1%} of it"
+    note = "; ".join(
+        [*filter(None, (some, chunks)), f"empty: waiting; the bubble of the whole step is {bubble:.1%} of it"]
+    )
     rows = [f"stage {stage + 1}" for stage in range(answer.layout.pp)]
     return Panel("Pipeline timeline", "seconds", "", slots=slots, rows=rows, note=note)

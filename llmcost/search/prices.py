@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number
+from llmcost.ground.algebra import Number, minimum
 from llmcost.ground.options import MOST
 from llmcost.ground.units import HOUR
 from llmcost.machine.power import Draw, basis_of, drawn_by, share_drawn
@@ -36,8 +36,10 @@ class Sold(NamedTuple):
 class Cost(NamedTuple):
     """What a million tokens cost in dollars and joules; None where a price, a rate or the GPU's power is not known.
 
-    Under a load output tokens bear all of it, or all tokens in and out together. Without one, prompts are priced by
-    the prefill that was asked for, output by its decode steps.
+    Under a load output tokens bear all of it, or all tokens together. Without one, prompts are priced by the prefill
+    that was asked for, output by its decode steps. `..._of_mix`: a load's cost shared between input and output by the
+    time that each takes: prompts what their prefill alone needs (`prompt_share` of the time), output the rest; the two
+    add up to the whole.
     """
 
     price_per_gpu_hour: float | None
@@ -47,26 +49,68 @@ class Cost(NamedTuple):
     joules_per_million_prompt_tokens: Number
     joules_per_million_output_tokens: Number
     joules_per_million_tokens: Number
+    prompt_share: Number = None
+    dollars_per_million_input_tokens_of_mix: Number = None
+    dollars_per_million_output_tokens_of_mix: Number = None
+    joules_per_million_input_tokens_of_mix: Number = None
+    joules_per_million_output_tokens_of_mix: Number = None
     power_share: Number = None  # of its TDP that a GPU draws as output is made
     power_basis: str = ""
 
 
 def cost_of(e: Estimate, chip: HardwareSpec, price: float | None, pue: float) -> Cost:
-    """What an estimate's tokens cost. `price`: dollars a GPU-hour; `pue`: the data centre's energy over its GPUs'."""
+    """What an estimate's tokens cost, where it fits. `price`, `pue`: as in `cost_of_rates`."""
+    if e.memory.fits:
+        return cost_of_rates(e, chip, price, pue)
+    return Cost(price, None, None, None, None, None, None)
+
+
+def cost_of_rates(e: Estimate, chip: HardwareSpec, price: float | None, pue: float) -> Cost:
+    """The same, whether it fits or not.
+
+    `price`: dollars a GPU-hour; `pue`: the data centre's energy over its GPUs'.
+    """
     prompts, output, both = e.prefill.expected.tokens_per_s, e.decode.expected.tokens_per_s, None
-    if not e.memory.fits:
-        prompts = output = None
-    elif e.serving is not None:
+    if e.serving is not None:
         prompts, output, both = None, e.serving.expected.output_tokens_per_s, e.serving.expected.total_tokens_per_s
     elif e.request is not None:
         prompts, output = None, e.request.expected.output_tokens_per_s
     an_hour = None if price is None else price * e.workload.gpus
     draw = drawn_by(chip)
-    shares = [1.0, 1.0] if draw is None else [_share(draw, e, output=False), _share(draw, e, output=True)]
-    watts = [power(chip, e.workload.gpus, pue, share) for share in (shares[0], shares[1], shares[1])]
-    dollars = (price_per_million_tokens(an_hour, each) for each in (prompts, output, both))
-    joules = map(joules_per_million_tokens, watts, (prompts, output, both))
-    return Cost(price, *dollars, *joules)._replace(power_share=shares[1], power_basis=basis_of(draw))
+    prefill, decode = (1, 1) if draw is None else (_share(draw, e, output=False), _share(draw, e, output=True))
+    watts = [power(chip, e.workload.gpus, pue, share) for share in (prefill, decode, decode)]
+    dollars = [price_per_million_tokens(an_hour, each) for each in (prompts, output, both)]
+    joules = [joules_per_million_tokens(*each) for each in zip(watts, (prompts, output, both), strict=True)]
+    alone = e.prefill.expected.tokens_per_s
+    cost = Cost(price, dollars[0], dollars[1], dollars[2], joules[0], joules[1], joules[2])
+    cost = cost._replace(power_share=decode, power_basis=basis_of(draw))
+    if both is None or output is None or alone is None:
+        return cost
+    share = minimum(1, (both - output) / alone)
+    parts = (share / (both - output), (1 - share) / output)
+    of_output = (dollars[1], joules[1])
+    inputs, outputs = ([None if whole is None else whole * output * part for whole in of_output] for part in parts)
+    return Cost(*cost[:7], share, inputs[0], outputs[0], inputs[1], outputs[1], decode, basis_of(draw))
+
+
+class StepCost(NamedTuple):
+    """What a step of training on answers costs: dollars and joules of it, and of a million of its tokens."""
+
+    price_per_gpu_hour: float | None
+    dollars_per_step: Number
+    joules_per_step: Number
+    dollars_per_million_tokens: Number
+    joules_per_million_tokens: Number
+
+
+def cost_of_step(
+    chip: HardwareSpec, gpus: Number, seconds: Number, tokens: Number, price: float | None, pue: float
+) -> StepCost:
+    """What GPUs cost that a step holds so long. `price`, `pue`: as in `cost_of_rates`."""
+    dollars = None if price is None else price * gpus * seconds / HOUR
+    watts = power(chip, gpus, pue)
+    joules = None if watts is None else watts * seconds
+    return StepCost(price, dollars, joules, *(None if x is None else x / tokens * 10**6 for x in (dollars, joules)))
 
 
 def _share(draw: Draw, e: Estimate, *, output: bool) -> Number:
@@ -77,8 +121,8 @@ def _share(draw: Draw, e: Estimate, *, output: bool) -> Number:
     assert e.hardware is not None
     w, peak, bandwidth = e.workload, e.hardware.peak_flops_per_s, e.hardware.bandwidth_bytes_per_s
     prefill, decode = e.prefill.expected.seconds, e.decode.expected.seconds_per_step
-    if not (peak and bandwidth and prefill and decode):
-        return 1.0
+    if peak is None or bandwidth is None or prefill is None or decode is None:
+        return 1
     of_prompts = share_drawn(
         draw, e.memory.weights_bytes / (prefill * bandwidth), e.flops.prefill.causal / (prefill * w.gpus * peak)
     )
@@ -87,7 +131,7 @@ def _share(draw: Draw, e: Estimate, *, output: bool) -> Number:
     if e.serving is not None:
         s, each = e.serving, e.flops.per_token
         moved = (e.memory.weights_bytes + s.kv_cache_bytes) / (s.expected.tpot_seconds * bandwidth)
-        return share_drawn(draw, min(1, moved), s.expected.total_tokens_per_s * each.total / (w.gpus * peak))
+        return share_drawn(draw, minimum(1, moved), s.expected.total_tokens_per_s * each.total / (w.gpus * peak))
     of_output = share_drawn(
         draw,
         e.traffic.decode.total_bytes / (decode * bandwidth),

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +23,10 @@ from llmcost.ground.errors import InputError, UnknownFigureError
 from llmcost.ground.options import declared
 from llmcost.ground.recording import Recorded, Tape
 from llmcost.model.spec import ModelSpec
+from llmcost.search.prices import cost_of_rates
 from llmcost.serving.estimate import estimate, estimate_workload, prompt_is_context, with_sizes, workload_of
 from llmcost.serving.options import MIXES, SIZES, Options, Workload
-from llmcost.serving.results import leaves
+from llmcost.serving.results import Estimate, leaves
 from llmcost.specs.hardware import HardwareSpec
 
 SHAPES = tuple(name for name in declared(Options) if name not in SIZES)  # data types, layouts, all else that is no size
@@ -34,6 +36,7 @@ MOST_STRUCTURES = 20_000  # tried in about a second where none is legal
 TOGETHER = ("prompt", "output", *MIXES)  # sizes that make sense only beside others
 BLOCK = 16_384  # points at a time: 128 KB an array (benchmarks/sweep.py measures other sizes)
 FITS, LEGAL = "memory.fits", "legal"
+COST = "cost."  # how the paths of what tokens cost begin
 
 Axis = Array | range
 Columns = dict[str, Array]  # the path of a figure, as in the JSON of an estimate -> its value at each point
@@ -46,14 +49,32 @@ class Structure(NamedTuple):
     options: Options
 
 
-class Recording:
-    """The figures of a structure: those that no axis changes as they are, a program for the others."""
+class Priced(NamedTuple):
+    """Dollars a GPU-hour by the name of the GPU, and the data centre's energy over its GPUs'."""
 
-    def __init__(self, model: ModelSpec, structure: Structure, axes: Iterable[str], paths: Sequence[str]) -> None:
+    prices: Mapping[str, float] = MappingProxyType({})
+    pue: float = 1
+
+
+class Recording:
+    """The figures of a structure: those that no axis changes as they are, a program for the others.
+
+    `money`: with it, what tokens cost too.
+    """
+
+    def __init__(
+        self,
+        model: ModelSpec,
+        structure: Structure,
+        axes: Iterable[str],
+        paths: Sequence[str],
+        money: Priced | None = None,
+    ) -> None:
         tape = Tape()
         hardware, options = structure
         w = with_sizes(model, hardware, options, {name: tape.input(name) for name in axes})
-        figures = dict(leaves(estimate_workload(model, hardware, w, prompt_is_context(options))))
+        found = estimate_workload(model, hardware, w, prompt_is_context(options))
+        figures = dict(leaves(found)) | _costs(found, hardware, money)
         figures[LEGAL] = _room(model, w) >= 0
         self.figures = {path: figures[path] for path in paths}
         self.recorded = [path for path in paths if isinstance(figures[path], Recorded)]
@@ -63,6 +84,18 @@ class Recording:
         """The figures at the points of a block, whose shape is what the inputs broadcast to."""
         values = self.figures | dict(zip(self.recorded, play(self.program, inputs), strict=True))
         return {path: np.broadcast_to(np.asarray(value), shape).reshape(-1) for path, value in values.items()}
+
+
+def _costs(found: Estimate, hardware: HardwareSpec, money: Priced | None) -> dict[str, Any]:
+    """What tokens cost, as figures with paths; none without money."""
+    if money is None:
+        return {}
+    price = money.prices.get(hardware.name, money.prices.get(""))
+    return {
+        f"{COST}{name}": each
+        for name, each in cost_of_rates(found, hardware, price, money.pue)._asdict().items()
+        if not name.startswith("power_")
+    }
 
 
 def _room(model: ModelSpec, w: Workload) -> Number:
@@ -86,11 +119,18 @@ class Sweep:
 
     `values` has the options that are chosen, each with at least one value; the others have their defaults.
     Combinations of values that contradict each other are left out: a data type that a GPU lacks, a prompt longer than
-    its context. Raises InputError where a value makes no sense by itself.
+    its context. `money`: with it, what tokens cost is among the figures. Raises InputError where a value makes no sense
+    by itself.
     """
 
-    def __init__(self, model: ModelSpec, hardware: Sequence[HardwareSpec], values: Mapping[str, Sequence[Any]]) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: ModelSpec,
+        hardware: Sequence[HardwareSpec],
+        values: Mapping[str, Sequence[Any]],
+        money: Priced | None = None,
+    ) -> None:
+        self.model, self.money = model, money
         sizes = {name: values[name] for name in SIZES if name in values}
         self.axes = {
             name: each if isinstance(each, range) else np.array(each, np.float64)
@@ -101,7 +141,9 @@ class Sweep:
         self.inside = prod(self.lengths)  # points of a structure
         self.structures, refused = _structures(model, hardware, _checked(model, sizes), values)
         self.refused = {reason: number * self.inside for reason, number in refused.items()}
-        self.figures = tuple(path for path, _ in leaves(estimate(model, *self.structures[0])))
+        first = estimate(model, *self.structures[0])
+        costs = _costs(first, self.structures[0].hardware, money)
+        self.figures = (*(path for path, _ in leaves(first)), *costs)
 
     def __len__(self) -> int:
         return len(self.structures) * self.inside
@@ -124,7 +166,7 @@ class Sweep:
         masks = (LEGAL, FITS) if only_fitting else (LEGAL,)
         start = 0
         for structure in self.structures:
-            recording = Recording(self.model, structure, self.axes, [*paths, *masks])
+            recording = Recording(self.model, structure, self.axes, [*paths, *masks], self.money)
             for shape, inputs in _spans(self.axes):
                 columns = recording.play(inputs, shape)
                 keep = np.logical_and.reduce([columns[mask] for mask in masks])
@@ -137,7 +179,9 @@ class Sweep:
 
     def at(self, points: Array, paths: Sequence[str]) -> Iterator[Columns]:
         """Any points in any order, a block at a time."""
-        recording = lru_cache(maxsize=64)(lambda n: Recording(self.model, self.structures[n], self.axes, paths))
+        recording = lru_cache(maxsize=64)(
+            lambda n: Recording(self.model, self.structures[n], self.axes, paths, self.money)
+        )
         for start in range(0, len(points), BLOCK):
             numbers, inside = np.divmod(points[start : start + BLOCK], self.inside)
             parts, places = [], []

@@ -9,7 +9,7 @@ from typing import Any
 from llmcost.ground.arrays import Array
 from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
-from llmcost.search.sweep import SHAPES, Sweep
+from llmcost.search.sweep import COST, SHAPES, Sweep
 from llmcost.serving.options import SIZES
 
 SCHEMA = "llmcost.sweep/1"
@@ -23,6 +23,7 @@ METRICS = (
     "decode.limited_by",
 )
 OF_REQUESTS = ("request.expected.latency_seconds", "request.expected.output_tokens_per_s")  # with an output
+TOKENS = (("prompt_tokens", "output_tokens"), ("output_tokens", "tokens"))  # of prompts and steps; of requests
 OF_A_MIX = tuple(  # with a concurrency, a rate or requests
     f"serving.expected.{figure}" for figure in ("output_tokens_per_s", "ttft_seconds", "tpot_seconds")
 )
@@ -39,7 +40,13 @@ def metrics_of(grid: Sweep, asked: Sequence[str] | None) -> list[str]:
     if asked is not None:
         return [grid.find(name) for name in asked]
     more = next((paths for paths in (OF_A_MIX, OF_REQUESTS) if paths[0] in grid.figures), ())
-    return [*METRICS, *more]
+    costs = (f"{COST}{unit}_per_million_{of}" for unit in ("dollars", "joules") for of in TOKENS[bool(more)])
+    return [*METRICS, *more, *(path for path in costs if path in grid.figures and _is_told(grid, path))]
+
+
+def _is_told(grid: Sweep, path: str) -> bool:
+    """Dollars where a GPU has a price, joules always."""
+    return grid.money is not None and ("joules" in path or bool(grid.money.prices))
 
 
 def head_of(grid: Sweep, combinations: int) -> dict[str, Any]:

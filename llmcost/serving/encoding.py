@@ -14,8 +14,9 @@ from llmcost.ground.errors import InputError
 from llmcost.model.architecture import Pass
 from llmcost.model.counting import PassCost, count_pass
 from llmcost.model.operators import Operator
+from llmcost.model.sound_tokens import PIECE
 from llmcost.model.spec import ModelSpec
-from llmcost.model.tower_tokens import PIECE, NotTakenError, Tokens
+from llmcost.model.token_places import NotTakenError, Tokens
 from llmcost.model.towers import Tower
 from llmcost.parallel.pipeline import Server, mean_share, rank_share
 from llmcost.serving.options import IMAGE_SIZE, Workload
@@ -67,12 +68,11 @@ def inputs(model: ModelSpec, w: Workload) -> list[Input]:
     found = []
     for flag, told, hears, each, size in asked:
         tower = next((tower for tower in model.towers if tower.hears == hears), None)
-        unknown = next((tower for tower in model.towers if tower.rule == "unknown"), None)
-        if tower is None or tower is unknown:
-            why = "has no tower for it that is counted here"
-            if unknown is not None:
-                why = f"the weights of its {unknown.title} are counted, but not what it computes: its rule is not known"
-            raise InputError(f"{flag} {told}: {model.name} {why}" if unknown is None else f"{flag} {told}: {why}")
+        if tower is None:
+            raise InputError(f"{flag} {told}: {model.name} has no tower for it that is counted here")
+        if tower.rule == "unknown":
+            why = f"the weights of its {tower.title} are counted, but not what it computes: its rule is not known"
+            raise InputError(f"{flag} {told}: {why}")
         try:
             found.append(Input(tower, int(each), tower.tokens(size)))
         except NotTakenError as error:

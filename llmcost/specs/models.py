@@ -11,7 +11,7 @@ from llmcost.ground.algebra import Number
 from llmcost.model.blocks import MIXERS, MLPS, STREAMS, CrossAttention
 from llmcost.model.formats import format_of
 from llmcost.model.spec import Layer, ModelSpec, Published, Trained
-from llmcost.model.tower_tokens import NEEDED
+from llmcost.model.tower_tokens import RULES
 from llmcost.model.towers import Tower, TowerOperator
 from llmcost.specs.reader import Document, Key, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, record, several, validate
@@ -54,6 +54,8 @@ MODEL = _fields(STREAMS)  # the fields of a model's streams
 TOWER_OPERATOR = _fields([TowerOperator]) | {"name": TEXT}
 TOWER = _fields([Tower]) | {
     "name": TEXT,
+    "rule": choice(*RULES),
+    "grids": several(several(SIZE, 2) | {"min_length": 2}),
     "operators": several(record({"name": TOWER_OPERATOR.pop("name")}, TOWER_OPERATOR)),
 }
 TOWERS = record({name: TOWER.pop(name) for name in ("name", "rule", "operators")}, TOWER)
@@ -113,6 +115,7 @@ SCHEMA = record(
         "towers": several(TOWERS),
         "encoder": mapping({"type": "any"}),
         "mel_bins": SIZE,
+        "own_tokens": SIZE,
         "unknown_keys": several(TEXT),
         "published": several(PUBLISHED),
         "trained": TRAINED,
@@ -156,7 +159,7 @@ def model_from(document: Document) -> ModelSpec:
 def _encoder(document: Document, fields: dict[str, Any]) -> ModelSpec:
     """The encoder of a model: a spec of its own, without what a whole model has. Raises SpecError."""
     own = {"name": "encoder", "title": "encoder", "source": document.file, "tie_word_embeddings": False}
-    own |= {"vocab_size": document.data["vocab_size"], "bidirectional": True, "head": "none"}
+    own |= {"bidirectional": True, "head": "none"}
     twice = next((name for name in own if name in fields), None)
     if twice is not None:
         raise document.error(("encoder", twice), "an encoder has none of its own")
@@ -165,7 +168,9 @@ def _encoder(document: Document, fields: dict[str, Any]) -> ModelSpec:
         error = document.error(("encoder", *path), "")
         return error.field, error.line
 
-    return model_from(Document(document.file, own | fields, {}, origin))
+    shares = {} if "vocab_size" in fields else {"vocab_size": document.data["vocab_size"]}
+    encoder = model_from(Document(document.file, own | shares | fields, {}, origin))
+    return encoder._replace(vocab_size=0) if shares else encoder  # the table is the decoder's
 
 
 def _tower(document: Document, place: int, fields: dict[str, Any]) -> Tower:
@@ -175,8 +180,9 @@ def _tower(document: Document, place: int, fields: dict[str, Any]) -> Tower:
         if bool(op.k) != bool(op.n) or bool(op.heads) != bool(op.head_dim):
             problem = "a linear layer has k and n, attention has heads and head_dim"
             raise document.error(("towers", place, "operators", index), problem)
-    tower = Tower(**fields | {"operators": operators})
-    missing = next((name for name in NEEDED[tower.rule] if not getattr(tower, name)), None)
+    grids = tuple((rows, columns) for rows, columns in fields.get("grids", ()))
+    tower = Tower(**fields | {"operators": operators, "grids": grids})
+    missing = next((name for name in RULES[tower.rule][1] if not getattr(tower, name)), None)
     if missing:
         raise document.error(("towers", place, missing), f"this field is missing: the rule {tower.rule} needs it")
     return tower

@@ -50,7 +50,7 @@ STATUSES = ("ok", "oom", "skipped", "wrong", "failed", "throttled")
 MOST_ROWS = 5000
 # Kinds of kernels. Attention over latents is timed and not fitted: engines run FlashMLA, more than twice as fast as
 # what is timed here.
-FITTED = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "elementwise", "norm")
+FITTED = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "elementwise", "norm", "node")
 COUNT = whole(0, 10**9)
 MAY_BE_0 = ("reads", "writes", "weights", "streamed", "w", "every", "mean_read")  # of the sizes of operators
 AMOUNT = number(0, 1e9)
@@ -74,8 +74,8 @@ STEP = record(
         "dtype": DTYPE, "status": choice(*STATUSES),
     },
     optional={
-        "layers": SIZE, "of_layers": SIZE, "operators_us": AMOUNT, "predicted_us": maybe(AMOUNT), "heldout": FLAG,
-        "reason": WORDS, **TIMED, **STATE,
+        "tp": SIZE, "layers": SIZE, "of_layers": SIZE, "operators_us": AMOUNT, "predicted_us": maybe(AMOUNT),
+        "heldout": FLAG, "reason": WORDS, **TIMED, **STATE,
     },
 )  # fmt: skip
 ERROR = record(required={"points": COUNT, "mean": AMOUNT, "worst": AMOUNT}, optional={})
@@ -190,9 +190,10 @@ class Row(NamedTuple):
 class StepRow(NamedTuple):
     """A whole pass of a model timed, or the reason why it was not.
 
-    `phase` is decode, prefill or train; `tokens` are those of a sequence, or the context of a decode step. `layers` of
-    `of_layers` were run, as many as memory has room for. Beside its time stand the sum of its operators' own times
-    (`operators_us`) and what the fit says (`predicted_us`), all in µs. The other columns are those of `Row`.
+    `phase` is decode, prefill or train; `tokens` are those of a sequence, or the context of a decode step. `tp` GPUs
+    shared the model. `layers` of `of_layers` were run, as many as memory has room for. Beside its time stand the sum of
+    its operators' own times (`operators_us`) and what the fit says (`predicted_us`), all in µs. The other columns are
+    those of `Row`.
     """
 
     model: str
@@ -217,10 +218,11 @@ class StepRow(NamedTuple):
     watts: float | None = None
     temp_c: int | None = None
     slowdown: tuple[str, ...] = ()
+    tp: int = 1
 
     def key(self) -> tuple[object, ...]:
         """What is equal in two rows that time the same work."""
-        return self[:5]
+        return (*self[:5], self.tp)
 
 
 class Profile(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from llmcost.ground.algebra import sum_of
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.lora import is_trained
-from llmcost.model.operators import Stored
+from llmcost.model.operators import Gemm, GroupedGemm, Stored
 from llmcost.training.activations import kept
 from llmcost.training.passes import Setup, forward_pass, kernels
 
@@ -16,6 +16,7 @@ class MicroBatchRow(NamedTuple):
     """One operator of a micro-batch on one GPU, all its executions together.
 
     times: how many executions. where: before the layers, in them, or after them. kept_bytes: for the backward pass.
+    weight_seconds: of the backward pass, what computes gradients of weights.
     """
 
     name: str
@@ -24,6 +25,7 @@ class MicroBatchRow(NamedTuple):
     forward_seconds: float
     backward_seconds: float
     kept_bytes: float
+    weight_seconds: float
 
 
 def micro_batch_rows(at: Setup) -> list[MicroBatchRow]:
@@ -35,6 +37,8 @@ def micro_batch_rows(at: Setup) -> list[MicroBatchRow]:
                 continue
             run = kernels([op], at.model, at.recipe)
             ahead = sum_of(kernel_seconds(run, at.chip, at.efficiency) or ())
-            behind = ahead * op.backward(frozen=not is_trained(op, at.recipe.lora))
-            rows.append(MicroBatchRow(op.name, where, op.count, ahead, behind, float(op.count * held)))
+            trained = is_trained(op, at.recipe.lora)
+            behind = ahead * op.backward(frozen=not trained)
+            weight = ahead if trained and isinstance(op, Gemm | GroupedGemm) else 0.0
+            rows.append(MicroBatchRow(op.name, where, op.count, ahead, behind, float(op.count * held), weight))
     return rows

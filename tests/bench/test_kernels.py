@@ -73,12 +73,19 @@ def test_exchanges_between_two_processes(tmp_path):
     ]
     whole = [sys.executable, *command, "--device", "cpu", "-o", str(tmp_path / "p.json")]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT, env=environment)
+    done = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=900, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr
-    rows = load_profile(tmp_path / "p.json").rows
+    profile = load_profile(tmp_path / "p.json")
+    rows = [row for row in profile.rows if row.suite == "collectives"]
     assert [row.name for row in rows[::2]] == ["all_reduce", "all_gather", "reduce_scatter", "all_to_all"]
     assert {(row.status, row.way) for row in rows} == {("ok", "gloo")}
     assert done.stdout.count("all_reduce, bus bandwidth") == 1  # one process reports for all
+    (step,) = profile.steps
+    products = {row.sizes["n"] for row in profile.rows if row.suite == "step" and row.operator == "Gemm"}
+    assert (step.model, step.tp, step.status) == ("nanogpt-124m", 2, "ok")
+    assert products == {768, 3 * 768 / 2, 4 * 768 / 2, 50304 / 2}  # split by rows, the others by columns
+    kinds = {row.sizes["exchange"] for row in profile.rows if row.suite == "step" and row.operator == "Collective"}
+    assert kinds == {"all_reduce", "all_gather"}  # of partial sums, and of the logits
 
 
 def test_experts_rows_are_those_of_the_routing():

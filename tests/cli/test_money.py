@@ -176,3 +176,47 @@ def test_a_number_beyond_all_is_one_message(cli, option):
     answer = cli("estimate", "llama3-8b", "--hw", "h100", option, "1e400")
     assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
     assert f"{option} 1e400" in answer.err
+
+
+def test_a_load_is_shared_between_input_and_output_by_their_time_and_adds_up_to_the_whole(cli):
+    """Prompts take what their prefill alone needs; both shares together are the GPU-hour."""
+    found = json_of(cli, "estimate", "llama3-8b", "--hw", "h100", *LOAD, "--price", 2.5)
+    mix, cost = found["serving"]["expected"], found["cost"]
+    inputs = mix["total_tokens_per_s"] - mix["output_tokens_per_s"]
+    assert cost["prompt_share"] == pytest.approx(inputs / found["prefill"]["expected"]["tokens_per_s"])
+    for unit, whole in (("dollars", 2.5 / 3600), ("joules", H100_WATTS)):
+        parts = [cost[f"{unit}_per_million_{of}_tokens_of_mix"] / 1e6 for of in ("input", "output")]
+        assert parts[0] * inputs + parts[1] * mix["output_tokens_per_s"] == pytest.approx(whole)
+        assert parts[0] * inputs / whole == pytest.approx(cost["prompt_share"])
+
+
+def test_a_sweep_prices_each_row_as_estimate_does(cli):
+    asked = ["--prompt", 1000, "--output", 200, "--price", "h100=2.5", "--kwh", 0.1]
+    rows = json_of(cli, "sweep", "llama3-8b", "--hw", "h100", "--concurrency", "8,32", *asked)["rows"]
+    for row in rows:
+        one = json_of(cli, "estimate", "llama3-8b", "--hw", "h100", "--concurrency", row["concurrency"], *asked)["cost"]
+        told = {key: value for key, value in row.items() if key.startswith("cost.")}
+        assert len(told) == 4
+        assert told == {key: pytest.approx(one[key.removeprefix("cost.")]) for key in told}
+
+
+def test_a_sweep_without_money_has_no_figure_of_it(cli):
+    refused = cli("sweep", "llama3-8b", "--hw", "h100", "--metric", "cost.dollars_per_million_output_tokens")
+    assert refused.code == 2
+    assert "cost.dollars_per_million_output_tokens" in refused.err
+
+
+def test_a_step_of_reinforcement_learning_costs_its_gpus_for_its_time(cli):
+    asked = ["rl", "llama3.2-1b", "--hw", "h100", "--gpus", 2, "--prompts", 4, "--samples", 4, "--output", 64]
+    found = json_of(cli, *asked, "--price", 3, "--pue", 1.5, "--kwh", 0.1)
+    hour, cost = 3 + 0.7 * 1.5 * 0.1, found["cost"]
+    assert cost["dollars_per_step"] == pytest.approx(2 * hour * found["step_seconds"] / 3600)
+    assert cost["joules_per_step"] == pytest.approx(2 * H100_WATTS * 1.5 * found["step_seconds"])
+    assert cost["dollars_per_million_tokens"] == pytest.approx(cost["dollars_per_step"] / found["tokens"] * 1e6)
+    assert "Cost of a step" in cli(*asked, "--price", 3).out
+
+
+def test_a_training_rate_that_was_measured_has_a_price(cli):
+    """9,000 tokens a second of one GPU at $3.60 an hour: 0.001 / 9,000 dollars a token."""
+    found = json_of(cli, "mfu", "llama3-8b", "--hw", "h100", "--tokens-per-s", 9000, "--price", 3.6)
+    assert found["cost"]["dollars_per_million_tokens"] == pytest.approx(1000 / 9000)

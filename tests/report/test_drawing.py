@@ -8,6 +8,7 @@ from shutil import copyfile
 
 import pytest
 
+from llmcost.report import fonts
 from llmcost.report import palette as palette_module
 from llmcost.report.charts import Bars, Cell, Chart, Line, Panel, Slot, Span
 from llmcost.report.palette import DARK, LIGHT
@@ -64,18 +65,20 @@ def test_each_kind_of_panel_takes_the_palette_for_dark_paper(panel, tmp_path):
     """Every colour that is drawn is one of the light palette, and each of those has its dark one."""
     save(tmp_path / "x.svg", Chart("title", [panel], ["source"]))
     drawn = (tmp_path / "x.svg").read_text("utf-8")
-    style, rest = drawn.split("</style>", 1)
-    used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", rest)) - {"#000000"}  # matplotlib's own, of clip paths
-    assert used <= {LIGHT.paper, LIGHT.ink, LIGHT.soft, LIGHT.grid, *LIGHT.series}
-    assert all(f'[style*="fill: {each}"]' in style for each in used)
+    light, dark = (drawn.split("</style>")[0]).split("@media(prefers-color-scheme:dark)")
+    used, instead = (set(re.findall(r"(?:fill|stroke):(#[0-9a-f]{6})", part)) for part in (light, dark))
+    palettes = [(each.paper, each.ink, each.soft, each.grid, *each.series) for each in (LIGHT, DARK)]
+    dark_of = dict(zip(*palettes, strict=True))
+    assert instead == {dark_of[each] for each in used - {"#000000"}}  # matplotlib's own, of clip paths
+    assert "style=" not in drawn
     for text in ("title", panel.title, "source"):
         assert text in drawn
 
 
 def test_a_picture_is_the_same_each_time(tmp_path):
     drawn = []
-    for ending in ("svg", "svg", "html", "html"):
-        save(tmp_path / f"x.{ending}", Chart("title", EVERY))
+    for ending, panels in (("svg", EVERY[::2]), ("svg", EVERY[::2]), ("html", [ONE]), ("html", [ONE])):
+        save(tmp_path / f"x.{ending}", Chart("title", panels))
         drawn.append((tmp_path / f"x.{ending}").read_bytes())
     assert drawn[0] == drawn[1]
     assert drawn[2] == drawn[3]
@@ -107,8 +110,30 @@ def test_panels_with_the_same_labels_share_a_legend_and_others_have_their_own(tm
 
 def test_lines_that_lie_in_the_last_place_are_drawn_as_png_and_pdf_too(tmp_path):
     for ending, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
-        save(tmp_path / f"x.{ending}", Chart("title", EVERY))
+        save(tmp_path / f"x.{ending}", Chart("title", EVERY[3:]))
         assert (tmp_path / f"x.{ending}").read_bytes().startswith(start)
+
+
+def test_dark_paper_is_the_palettes_in_a_png_too(tmp_path):
+    from matplotlib.image import imread
+
+    save(tmp_path / "x.png", Chart("title", [ONE]), "dark")
+    corner = [round(255 * each) for each in imread(tmp_path / "x.png")[0, -1, :3]]
+    assert "#{:02x}{:02x}{:02x}".format(*corner) == DARK.paper
+
+
+def test_chinese_letters_are_left_out_and_said_to_be_where_no_font_has_them(monkeypatch):
+    monkeypatch.setattr(fonts, "chinese_font", lambda: None)
+    chart = Chart("Qwen 通义千问", [ONE._replace(note="方阵, 12")], ["Course slides, 典型 (Tsinghua)"])
+    shown, families = fonts.readable(chart, "png")
+    assert (shown.title, shown.panels[0].note, families) == ("Qwen", ", 12", [fonts.LATIN])
+    assert [*shown.caption] == ["Course slides, (Tsinghua)", fonts.MISSING]
+    assert fonts.readable(chart, "svg")[0] == chart
+
+
+def test_a_picture_of_one_panel_takes_few_kilobytes(tmp_path):
+    save(tmp_path / "x.svg", Chart("title", [EVERY[3]]))
+    assert (tmp_path / "x.svg").stat().st_size < 8000
 
 
 def words_of(path):

@@ -20,8 +20,8 @@ from llmcost.training.options import Options as TrainingOptions
 
 FOLDER = Path(llmcost.report.__file__).parent
 DATA = json.loads((FOLDER / "words.zh.json").read_text("utf-8"))
-# Charts and pages draw their own text, files of data have none.
-DRAWN = re.compile(r"charts|plots|html|figures|palette|drawing|page|saving|sources|words|phrases|wrapping")
+# What writes text of its own, formats and names of fonts.
+DRAWN = re.compile(r"explain_html|palette|drawing|fonts|svg|saving|words|phrases|wrapping")
 HOW = "add it to llmcost/report/words.zh.json: its English phrase, {} for a figure, and the Chinese one"
 
 
@@ -29,6 +29,7 @@ def written(path):
     """The texts that a file writes, {} where something is put in: sentences, and words that begin with a capital."""
     tree = ast.parse(path.read_text("utf-8"))
     inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    inside |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.Raise) for part in ast.walk(node)}  # English
     said = {
         id(node.body[0].value)
         for node in ast.walk(tree)
@@ -44,6 +45,8 @@ def written(path):
         else:
             continue
         text = re.sub(r"(?<=[A-Za-z)])(?:\{\})+|\{\}(?=[A-Za-z])", "", text).replace("{}", "7")
+        if text[:1] in ("<", ":"):  # markup
+            continue
         if (" " in text.strip() and text[0] != ",") or text[:1].isupper():
             yield text
 

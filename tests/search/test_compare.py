@@ -8,7 +8,7 @@ import pytest
 
 from llmcost.search.prices import price_per_million_tokens
 
-PNG, SVG = b"\x89PNG\r\n", b"<?xml"
+PNG, SVG = b"\x89PNG\r\n", b"<svg"
 
 
 COMPARED = (

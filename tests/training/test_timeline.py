@@ -9,7 +9,7 @@ from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.breakdown import micro_batch_rows
 from llmcost.training.options import Options
 from llmcost.training.setup import setup_of
-from llmcost.training.timeline import timeline, unfold
+from llmcost.training.timeline import timeline, unfold, unfold_ready
 
 
 def by_stage(turns):
@@ -66,7 +66,54 @@ def test_a_timeline_ends_between_the_micro_batches_alone_and_with_the_bubble_of_
     assert alone < max(each.end for each in turns) <= alone + spent.bubble
 
 
-@pytest.mark.parametrize("given", [{"pp": 1}, {"pp": 4, "schedule": "zero-bubble"}])
-def test_without_a_pipeline_or_under_another_schedule_there_is_none(given):
-    answer = train("llama3-8b", "h100", gpus=8, **given)
-    assert timeline(answer, ()) == []
+@pytest.mark.parametrize("stages, micro_batches", [(2, 2), (4, 4), (4, 16), (8, 16)])
+def test_zero_bubble_waits_as_its_paper_says_where_the_three_parts_are_equal(stages, micro_batches):
+    """(p-1)(F + B - W) with the activations of 1F1B, B without W (arXiv 2401.10241, table 2, ZB-H1)."""
+    turns = unfold_ready([3.0] * stages, (1 / 3, 1 / 3, 1 / 3), micro_batches, both=False)
+    assert max(each.end for each in turns) - 3 * micro_batches == pytest.approx(stages - 1)
+
+
+@pytest.mark.parametrize("stages, micro_batches", [(2, 8), (4, 8), (8, 16), (8, 32)])
+def test_dualpipe_waits_no_longer_than_its_paper_says(stages, micro_batches):
+    """(p/2-1)(F&B + B - 3W), where F&B is F + B + W and B has W (arXiv 2412.19437, table 2)."""
+    turns = unfold_ready([3.0] * stages, (1 / 3, 1 / 3, 1 / 3), micro_batches, both=True)
+    assert max(each.end for each in turns) - 3 * micro_batches <= (stages / 2 - 1) * (3 + 2 - 3) + 1e-9
+    assert {each.chunk for each in turns} == {0, 1}
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_every_part_of_a_micro_batch_runs_once_on_every_gpu_after_what_it_needs(both):
+    turns = unfold_ready([1.0, 0.8, 0.8, 0.8], (0.3, 0.45, 0.25), 9, both=both)
+    kinds = {(each.stage, each.micro_batch, each.forward, each.weights): each for each in turns}
+    assert len(kinds) == len(turns) == 4 * 9 * 3
+    for own in by_stage(turns).values():
+        assert all(before.end <= after.start + 1e-9 for before, after in pairwise(own))
+    for (gpu, number, forward, weights), each in kinds.items():
+        place = 3 - gpu if both and number % 2 else gpu
+        beside = {k: 3 - k if both and number % 2 else k for k in range(4)}
+        if weights:
+            needs = kinds[gpu, number, False, False]
+        elif forward:
+            needs = kinds[beside[place - 1], number, True, False] if place else None
+        else:
+            needs = kinds[beside[place + 1], number, False, False] if place < 3 else kinds[gpu, number, True, False]
+        assert needs is None or needs.end <= each.start + 1e-9
+
+
+@pytest.mark.parametrize("schedule", ["zero-bubble", "dualpipe"])
+def test_a_timeline_of_another_schedule_is_shorter_than_plain_and_has_its_weights_apart(schedule):
+    given = {"gpus": 8, "pp": 4, "tp": 2, "vp": 1, "global_batch": 8, "micro_batch": 1}
+    ends = {}
+    for each in ("1f1b", schedule):
+        answer = train("llama3-8b", "h100", **given, schedule=each)
+        rows = micro_batch_rows(
+            setup_of(load_model("llama3-8b"), load_hardware("h100"), Options(**given, schedule=each), None)[0]
+        )
+        turns = timeline(answer, rows)
+        ends[each] = max(turn.end for turn in turns) / answer.breakdown.micro_batch
+        assert any(turn.weights for turn in turns) == (each != "1f1b")
+    assert 8 <= ends[schedule] < ends["1f1b"]
+
+
+def test_without_a_pipeline_there_is_no_timeline():
+    assert timeline(train("llama3-8b", "h100", gpus=8, pp=1), ()) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmcost.bench.kernels.attention import ATTENTION
-from llmcost.bench.kernels.base import KernelCase, Kind, Operands, Tensor, UnsupportedError, Way
+from llmcost.bench.kernels.base import Index, KernelCase, Kind, Operands, Tensor, UnsupportedError, Way
 from llmcost.bench.kernels.collective import COLLECTIVE
 from llmcost.bench.kernels.elementwise import ELEMENTWISE, LOOKUP
 from llmcost.bench.kernels.gemm import GEMM
@@ -43,4 +43,4 @@ def kind_of(op: Operator) -> Kind:
     return kind
 
 
-__all__ = ["KernelCase", "Operands", "Tensor", "UnsupportedError", "Way", "kind_of"]
+__all__ = ["Index", "KernelCase", "Operands", "Tensor", "UnsupportedError", "Way", "kind_of"]

@@ -207,9 +207,10 @@ def _prompt_ways(op: Attention, device: Device) -> dict[str, Way]:
     for name, backend in _backends(device):
         if name == "math" and 4 * op.b * op.a * op.s * op.s > MATH_BYTES:
             continue
-        found[f"sdpa {name}, gqa" if shared else f"sdpa {name}"] = _sdpa(backend, _natively)
+        slow = device.graphs and name == "math"
+        found[f"sdpa {name}, gqa" if shared else f"sdpa {name}"] = _sdpa(backend, _natively)._replace(last_resort=slow)
         if shared and name != "math":
-            found[f"sdpa {name}, repeated"] = _sdpa(backend, _repeated)
+            found[f"sdpa {name}, repeated"] = _sdpa(backend, _repeated)._replace(last_resort=device.graphs)
     if find_spec("flash_attn") and device.graphs:
         found["flash_attn"] = Way(_flash_attn)
     return found
@@ -219,7 +220,8 @@ def _decode_ways(op: Attention, dtype: str, device: Device) -> dict[str, Way]:
     found = {}
     for name, backend in () if op.sinks else _backends(device):
         for how, formulation in (("gqa", _natively), ("folded", _folded), ("repeated", _repeated)):
-            found[f"sdpa {name}, {how}"] = _sdpa(backend, formulation)
+            slow = device.graphs and (name == "math" or (how == "repeated" and kv_heads(op) < op.a))
+            found[f"sdpa {name}, {how}"] = _sdpa(backend, formulation)._replace(last_resort=slow)
     found["matmul, softmax, matmul"] = Way(_written_out)
     if device.graphs and find_spec("triton") and not _latent(op):
         from llmcost.bench.kernels.split_kv_triton import decode

@@ -46,12 +46,16 @@ class Way(NamedTuple):
     """One way to run an operator: run(op, *hot, *cold) gives the answer, a tensor or several.
 
     `layout` stores the cold operands as `run` wants them; it is called once and not timed. `compiles`: the first call
-    takes seconds, and a quick run tries such a way only where none before it has worked.
+    takes seconds, and a quick run tries such a way only where none before it has worked. `eager`: it is started by the
+    host each time, outside of a graph, and its time stands beside that of the others. `last_resort`: it never wins
+    where another way works, and is not tried there.
     """
 
     run: Callable[..., Any]
     layout: Callable[..., tuple[Tensor, ...]] = lambda *cold: cold
     compiles: bool = False
+    eager: bool = False
+    last_resort: bool = False
 
 
 class Kind(NamedTuple):

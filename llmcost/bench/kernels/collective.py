@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -58,6 +59,37 @@ def all_reduce(_op: Collective, x: Tensor) -> Tensor:
     return x
 
 
+def one_shot(_op: Collective, x: Tensor) -> Tensor:
+    """The sum of all ranks' arrays: each puts its own where all can read, and reads those of all."""
+    symmetric = torch.ops.symm_mem.one_shot_all_reduce_copy
+    return cast("Tensor", symmetric(_shared(x.numel(), x.dtype), x.reshape(-1), "sum", _world().group_name)).reshape(
+        x.shape
+    )
+
+
+def two_shots(_op: Collective, x: Tensor) -> Tensor:
+    """The sum of all ranks' arrays: each adds up one part of them, and then reads the other parts."""
+    room = _shared(x.numel(), x.dtype)
+    torch.ops.symm_mem.two_shot_all_reduce_(room.copy_(x.reshape(-1)), "sum", _world().group_name)
+    return room.reshape(x.shape)
+
+
+@lru_cache(maxsize=64)
+def _shared(count: int, dtype: torch.dtype) -> Tensor:
+    """Room for so many numbers that all ranks reach (torch's symmetric memory); every rank asks for it at once."""
+    from torch.distributed import _symmetric_memory as symmetric
+
+    room = symmetric.empty(count, dtype=dtype, device=torch.device("cuda", torch.cuda.current_device()))
+    symmetric.rendezvous(room, _world())
+    return room
+
+
+def _world() -> dist.ProcessGroup:
+    """The group of all ranks."""
+    assert dist.group.WORLD is not None  # they have met
+    return dist.group.WORLD
+
+
 def all_gather(op: Collective, x: Tensor) -> Tensor:
     """The parts of all ranks, one after the other."""
     out = x.new_empty(x.numel() * op.ranks)
@@ -105,9 +137,18 @@ def expected(op: Collective, given: Operands) -> tuple[Index, Tensor]:
 
 
 def ways(case: KernelCase, device: Device) -> dict[str, Way]:
-    """The one library by which torch runs collectives on such a device."""
+    """The library by which torch runs collectives on such a device, in a graph and eagerly.
+
+    An all-reduce inside a node of NVIDIA's GPUs may also go through memory that all of them reach.
+    """
     op: Any = case.op
-    return {"nccl" if device.kind == "cuda" else "gloo": Way(COLLECTIVES[op.exchange])}
+    run = COLLECTIVES[op.exchange]
+    if not device.graphs:
+        return {"gloo": Way(run)}
+    found = {"nccl": Way(run)}
+    if op.exchange == "all_reduce" and device.backend == "cuda":
+        found |= {"symmetric memory, one shot": Way(one_shot), "symmetric memory, two shots": Way(two_shots)}
+    return found | {"nccl, eager": Way(run, eager=True)}
 
 
 COLLECTIVE = Kind(operands, expected, ways)

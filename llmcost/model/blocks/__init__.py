@@ -15,6 +15,7 @@ from llmcost.model.blocks.experts import Experts
 from llmcost.model.blocks.gated_delta import GatedDelta
 from llmcost.model.blocks.latent import LatentAttention
 from llmcost.model.blocks.lightning import LightningAttention
+from llmcost.model.blocks.local_attention import LocalAttention
 from llmcost.model.blocks.mamba import Mamba
 from llmcost.model.blocks.mamba2 import Mamba2
 from llmcost.model.blocks.mlp import AdaptedMlp, GatedMlp, PlainMlp
@@ -43,6 +44,7 @@ MIXERS: dict[str, Any] = {
     "routed": RoutedAttention,
     "convolved": ConvolvedAttention,
     "relative": RelativeAttention,
+    "local": LocalAttention,
     "mamba": Mamba,
     "mamba2": Mamba2,
     "attention-mamba2": beside(GroupedAttention, Mamba2),

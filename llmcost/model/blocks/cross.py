@@ -12,6 +12,7 @@ from llmcost.model.blocks.builder import (
     COLUMNS_OF_INPUT,
     NORM_OF_INPUT,
     NORM_WEIGHTS,
+    RESIDUAL_NORM,
     Builder,
 )
 from llmcost.model.blocks.mlp import gated
@@ -30,12 +31,17 @@ class CrossAttention(NamedTuple):
 
     Keys and values are computed once, with the prompt that the encoder read, and cached. A decoder without an encoder
     has nothing to look at: its weights, and those of the norm that belongs to it, are stored and nothing of it runs.
-    Heads and biases are those of the layer's attention.
+    Heads and biases are those of the layer's attention. `cross_output_norm`: a norm stands behind it too.
+    `cross_merged`: the layer's own queries see the encoder's keys beside its own, which its own projections and norm
+    make: cross-attention stores nothing (T5Gemma 2, arXiv 2512.14856).
     """
 
     num_attention_heads: Number
+    num_key_value_heads: Number
     head_dim: Number
     cross_attention_size: Number
+    cross_output_norm: bool = False
+    cross_merged: bool = False
     attention_bias: bool = False
     attention_output_bias: bool = False
     no_key_bias: bool = False
@@ -43,24 +49,35 @@ class CrossAttention(NamedTuple):
     def operators(self, build: Builder) -> Iterator[Operator]:
         """The norm, queries, keys and values where they are new, attention, output projection; or all of it stored."""
         if not present(build.load.memory):
-            yield from self.stored(build)
+            if not self.cross_merged:
+                yield from self.stored(build)
             return
-        a, d = self.num_attention_heads, self.head_dim
+        a, g, d = self.num_attention_heads, self.num_key_value_heads, self.head_dim
         inner, h = a * d, build.hidden
-        yield build.layer_norm("cross_attention_norm", NORM_OF_INPUT)
-        yield build.gemm("cross_q_proj", "attention", h, inner, QUERIES, bias=self.attention_bias)
-        yield from self.keys_and_values(build, inner)
+        if not self.cross_merged:
+            yield build.layer_norm("cross_attention_norm", NORM_OF_INPUT)
+            yield build.gemm("cross_q_proj", "attention", h, inner, QUERIES, bias=self.attention_bias)
+        yield from self.keys_and_values(build, g * d)
         seen = build._replace(load=build.load._replace(c=build.load.memory, over=None), both_ways=True)
         attention = seen.attention(
-            "cross_attention", ATTENTION, heads=a, d=d, dv=d, cached=2 * inner, kv_heads=a, scales=2 * a
+            "cross_attention", ATTENTION, heads=a, d=d, dv=d, cached=2 * g * d, kv_heads=g, scales=2 * g
         )
         yield attention._replace(crosses=True)
-        yield build.gemm("cross_o_proj", "attention", inner, h, OUTPUT, bias=self.attention_output_bias)
+        if not self.cross_merged:
+            yield build.gemm("cross_o_proj", "attention", inner, h, OUTPUT, bias=self.attention_output_bias)
+        if self.cross_output_norm:
+            yield build.layer_norm("post_cross_attention_norm", RESIDUAL_NORM)
 
     def keys_and_values(self, build: Builder, inner: Number) -> Iterator[Operator]:
         """Keys and values of the encoder's states and their way into the cache; in decode, their weights alone."""
         load, size, bias = build.load, self.cross_attention_size, self.attention_bias
         states = build._replace(load=load._replace(s=load.memory))
+        if self.cross_merged:
+            if not load.decode:
+                yield states.gemm("cross_kv_proj", "attention", size, 2 * inner, KEYS_AND_VALUES, tied=True)
+                yield states.elementwise("cross_k_norm", "norm", inner, inner, CHANNELS)
+                yield states.elementwise("cross_cache_write", "attention", 2 * inner, 2 * inner, CACHE_WRITE)
+            return
         parts = [("cross_kv_proj", 2 * inner, KEYS_AND_VALUES, bias)]
         if bias and self.no_key_bias:
             parts = [("cross_k_proj", inner, KEYS, False), ("cross_v_proj", inner, VALUES, True)]
@@ -77,16 +94,15 @@ class CrossAttention(NamedTuple):
 
     def stored(self, build: Builder) -> Iterator[Operator]:
         """The four projections and the norm, stored."""
-        inner = self.num_attention_heads * self.head_dim
-        weights = 2 * inner * (build.hidden + self.cross_attention_size)
+        inner, kv = self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim
+        weights = 2 * inner * build.hidden + 2 * kv * self.cross_attention_size
         if self.attention_bias:
-            weights = weights + (2 if self.no_key_bias else 3) * inner
+            weights = weights + inner + (1 if self.no_key_bias else 2) * kv
         if self.attention_output_bias:
             weights = weights + build.hidden
         yield Stored("cross_attention", "attention", build.count, weights, build.bytes.Bw)
-        yield Stored(
-            "cross_attention_norm", "norm", build.count, NORM_WEIGHTS[build.norm] * build.hidden, build.bytes.Bx
-        )
+        norms = (2 if self.cross_output_norm else 1) * NORM_WEIGHTS[build.norm]
+        yield Stored("cross_attention_norm", "norm", build.count, norms * build.hidden, build.bytes.Bx)
 
 
 class ImageLayer(NamedTuple):

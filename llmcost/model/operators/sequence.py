@@ -198,8 +198,13 @@ class Attention(_Attention, Operator):
 
     def heads_divided(self, parts: Number) -> Operator:
         """A share of the query heads, and of the cached heads as long as there are as many."""
-        cached = divide(self.cached, minimum(parts, self.kv_heads))
-        share: Operator = self._replace(a=divide(self.a, parts), cached=cached, streamed=divide(self.streamed, parts))
+        apart = minimum(parts, self.kv_heads)
+        share: Operator = self._replace(
+            a=divide(self.a, parts),
+            kv_heads=divide(self.kv_heads, apart),
+            cached=divide(self.cached, apart),
+            streamed=divide(self.streamed, parts),
+        )
         return share
 
 

@@ -1,7 +1,7 @@
 // The answer in words and numbers: the verdict first, then tables. Every figure leads to its formula.
 import { make, said } from "./dom.js";
 import { figure } from "./formula.js";
-import { about, bytes, count, flops, percent, rate, seconds, whole } from "./units.js";
+import { about, bytes, count, flops, joules, percent, rate, seconds, significant, whole } from "./units.js";
 
 const at = (document, path) => path.split(".").reduce((value, key) => value?.[key], document);
 
@@ -250,6 +250,30 @@ function operators(phase, found, words) {
   return table(`${words.tables.operators}: ${words.phases[phase]}`, [head, ...rows], true, false);
 }
 
+// What a million tokens cost, of each kind of tokens that is priced.
+function spent(cost, words) {
+  const row = (what, shown, unit) => {
+    const values = ["prompt", "output", "both", "input_of_mix", "output_of_mix"].map((of) => {
+      const kind = { both: "tokens", input_of_mix: "input_tokens_of_mix", output_of_mix: "output_tokens_of_mix" }[of];
+      return [of, cost[`${unit}_per_million_${kind ?? `${of}_tokens`}`]];
+    });
+    return values
+      .filter(([, value]) => value !== null)
+      .map(([of, value]) =>
+        make(
+          "tr",
+          {},
+          make("th", { scope: "row" }, `${what}, ${words.money[of]}`),
+          make("td", { class: "n" }, shown(value)),
+        ),
+      );
+  };
+  return [
+    row(words.money.dollars, (x) => `$${significant(x)}`, "dollars"),
+    row(words.money.joules, joules, "joules"),
+  ].flat();
+}
+
 export function showTables(box, document, words, answers = {}) {
   const of = (start) =>
     Object.keys(words.figures).filter((path) => path.startsWith(start) && at(document, path) !== undefined);
@@ -259,6 +283,7 @@ export function showTables(box, document, words, answers = {}) {
     found.push(table(words.tables.times, times(document, words), true));
     found.push(table(words.tables.memory, lines(document, words, of("memory."), bytes)));
     found.push(table(words.tables.traffic, lines(document, words, of("traffic."), bytes)));
+    if (document.cost) found.push(table(words.money.title, spent(document.cost, words)));
   }
   found.push(table(words.parts.kv_cache, lines(document, words, of("kv_cache."), bytes)));
   found.push(table(words.tables.params, lines(document, words, of("model.params."), whole)));

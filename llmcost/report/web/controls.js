@@ -4,22 +4,28 @@ import { make } from "./dom.js";
 const FIRST = { model: "llama3.1-8b", hw: "h100-sxm", batch: "16" }; // where the address says nothing
 const NARROW = "(max-width: 52rem)"; // as in page.css: there, groups of controls without a value are closed
 const SHORT = 9; // letters of a default that a narrow control has room for
-const told = ({ help, default: usual }) => (usual ? `${help} [${usual}]` : help);
+const NUMBER = /^[\d.]+$/; // a default that needs no words
 const WIDE = new Set(["model", "hw", "engine"]);
 
 export function makeControls(form, setup, changed) {
   const { words } = setup;
   const inputs = {};
   let file = null;
+  const english = words.lang === "en";
+  const usual = (about) => words.defaults[about.default] ?? about.default;
+  const told = (name, about) => {
+    const shown = english || NUMBER.test(about.default) ? about.default : "";
+    return `${words.help[name] ?? about.help}${shown ? ` [${shown}]` : ""}`;
+  };
 
   function control(name) {
     const about = setup.controls[name];
     const input = make("input", {
       id: `c-${name}`,
       name,
-      title: told(about),
+      title: told(name, about),
       spellcheck: "false",
-      placeholder: about.default.length > SHORT && !WIDE.has(name) ? words.auto : about.default,
+      placeholder: usual(about).length > SHORT && !WIDE.has(name) ? words.auto : usual(about),
       list: about.values.length ? `l-${name}` : null,
       "aria-describedby": `e-${name}`,
     });
@@ -105,6 +111,7 @@ export function makeControls(form, setup, changed) {
     question: () => ({ options: options(), file }),
     link() {
       const kept = new URLSearchParams(options());
+      if (!english) kept.set("lang", words.lang);
       if (file) {
         kept.set("file", file.name);
         kept.set("text", file.text);

@@ -36,7 +36,7 @@ function told(each, words) {
   ];
 }
 
-export function followFigures(box, words, explain) {
+export function followFigures(box, spoken, explain) {
   let at = null;
   const place = (target) => {
     const where = target.getBoundingClientRect();
@@ -54,11 +54,12 @@ export function followFigures(box, words, explain) {
       box.hidden = false;
       place(target);
     };
-    const slow = setTimeout(() => at === target && show(make("p", { class: "soft" }, words.waiting)), 300);
+    const slow = setTimeout(() => at === target && show(make("p", { class: "soft" }, spoken().waiting)), 300);
     const found = await explain(target.dataset.path);
     clearTimeout(slow);
     if (at !== target) return;
     const [each] = found.documents?.[0].explanations ?? [];
+    const words = spoken();
     show(...(each ? told(each, words) : [make("p", {}, found.error ?? words.formula.none)]));
   }
   const close = () => {

@@ -15,6 +15,8 @@ function prefixed(x, unit) {
   return `${digits(x)} ${PREFIXES[power]}${unit}`;
 }
 
+export const significant = (x) => digits(x);
+export const joules = (x) => prefixed(x, "J").replace("KJ", "kJ");
 export const bytes = (x) => (x < 1000 ? `${x} B` : prefixed(x, "B"));
 export const flops = (x) => prefixed(x, "FLOP");
 export const rate = (x) => (x >= 99.5 ? Math.round(x).toLocaleString("en") : digits(x));

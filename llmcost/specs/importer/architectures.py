@@ -104,6 +104,9 @@ ARCHITECTURE = record(
         "has_towers": FLAG,
         "label_transform": FLAG,
         "encoder_stack": ANY,
+        "encoder_part": TEXT,
+        "both_ways": record({}, dict.fromkeys(LAYER_FIELDS, ANY)),
+        "decoder_alone": record({}, dict.fromkeys(FIELDS, ANY)),
         "position_padding": ANY,
         "embedding_projection_always": FLAG,
         "modules": mapping(TEXT),
@@ -111,7 +114,7 @@ ARCHITECTURE = record(
     },
 )
 FILE = mapping(ARCHITECTURE)
-JOINED = ("layers", "keys", "modules")  # of two types that are alike, entry by entry
+JOINED = ("layers", "keys", "modules", "encoder_stack")  # of two types that are alike, entry by entry
 
 
 def architecture(kind: str) -> Architecture | None:
@@ -124,7 +127,8 @@ def architecture(kind: str) -> Architecture | None:
 
 def of_encoder(family: Architecture) -> Architecture:
     """What the encoder of a type is made of: as its decoder, but for what `encoder_stack` says."""
-    without = ("cross_attention_size", "encoder_decoder", "encoder_stack")
+    crossing = (name for name in CrossAttention._fields if name.startswith("cross_"))
+    without = ("encoder_decoder", "encoder_stack", "encoder_part", *crossing)
     plain = {name: said for name, said in family.items() if name not in without} | {"encoder": True}
     return {name: said for name, said in _both(plain, family["encoder_stack"]).items() if said is not None}
 
@@ -198,7 +202,7 @@ def _both(base: Architecture, entry: Architecture) -> Architecture:
     """What a type's entry says, and what another one says where it says nothing."""
     whole = base | entry
     for section in JOINED:
-        if section in base and section in entry:
+        if section in base and entry.get(section) is not None:
             whole[section] = base[section] | {
                 name: _joined(base[section].get(name), said) for name, said in entry[section].items()
             }
@@ -218,6 +222,8 @@ def _check(document: Document, kind: str, entry: Architecture) -> None:
     for word, layer in entry.get("layers", {}).items():
         _check_fields(document, (kind, "layers", word), layer)
     _check_fields(document, (kind, "first_layer"), entry.get("first_layer", {}))
+    for section in ("both_ways", "decoder_alone"):
+        _check_fields(document, (kind, section), entry.get(section, {}))
     if entry.get("encoder_stack") is not None:
         _check_stack(document, kind, entry["encoder_stack"])
     types = entry.get("layer_types", "listed")
@@ -322,7 +328,8 @@ def _words_named(whole: Architecture) -> Iterator[tuple[tuple[Key, ...], str]]:
 def _used(layer: dict[str, Any]) -> set[str]:
     """The fields of a layer's blocks."""
     words = [str(kind) for _, kind in plain_values(layer["mlp"])]
-    blocks = [MIXERS[layer["mixer"]], *(MLPS[word] for word in words)]
+    mixers = [str(kind) for _, kind in plain_values(layer["mixer"])]
+    blocks = [*(MIXERS[word] for word in mixers), *(MLPS[word] for word in words)]
     blocks += [MLPS["experts"]] if "experts" in layer else []
     blocks += [CrossAttention] if "cross_attention_size" in layer else []
     return {"mixer", "mlp", "norms", "residual_scales", *(field for block in blocks for field in block._fields)}

@@ -101,9 +101,7 @@ def document_of(
     config = as_hugging_face_has_it(config)
     if "block_configs" in config:
         config = of_searched_layers(config, file, text)
-    keys = Keys(config, file, kind, text, place, allow_unknown, beside)
-    if "encoder_stack" in keys.family and str(classes_named(whole, place)).endswith("EncoderModel']"):
-        keys = keys.of_encoder()
+    keys = of_the_class(Keys(config, file, kind, text, place, allow_unknown, beside), classes_named(whole, place))
     notes = assumed(keys, config, kind)
     depth = depth_of(keys)
     data: dict[str, Any] = {
@@ -120,6 +118,7 @@ def document_of(
     }
     data |= tables(keys, data)
     data |= head_of(keys, classes_named(whole, place))
+    keys.sees_both_ways(data.get("bidirectional"))
     layers = layers_of(keys, depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     if weights is not None:
@@ -145,6 +144,15 @@ def document_of(
     keys.refuse_what_is_not_there()
     data["unknown_keys"] = keys.left_out or None
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
+
+
+def of_the_class(keys: Keys, named: Any) -> Keys:
+    """The keys as the class that `architectures` names reads them: an encoder's, or a decoder's that stands alone."""
+    if "encoder_stack" in keys.family and str(named).endswith("EncoderModel']"):
+        return keys.of_encoder()
+    if "CausalLM" in str(named):
+        keys.family = keys.family | keys.family.get("decoder_alone", {})
+    return keys
 
 
 def assumed(keys: Keys, config: dict[str, Any], kind: str | None) -> list[str]:
@@ -236,7 +244,7 @@ def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool
     `everywhere`: also where the class is that of a causal language model.
     """
     from llmcost.specs.importer import towers  # few configs have any
-    from llmcost.specs.importer.tower_parts import LeftOutError
+    from llmcost.specs.importer.towers.parts import LeftOutError
 
     if "ForCausalLM" in str(whole.get("architectures")) and not everywhere:
         return {}  # the class of the text model alone
@@ -261,6 +269,10 @@ def has_encoder(keys: Keys, named: Any) -> bool:
 def encoder_of(keys: Keys) -> dict[str, Any]:
     """The encoder in the form of a spec."""
     own = keys.of_encoder()
+    if keys.trait("cross_merged"):
+        for name in ("hidden_size", "vocab_size"):
+            if own.field(name) != keys.field(name):
+                raise own.error(name, f"the decoder's is {keys.field(name)}, with whose weights this encoder is read")
     fields: dict[str, Any] = {
         "hidden_size": own.field("hidden_size"),
         "num_hidden_layers": depth_of(own),
@@ -269,7 +281,10 @@ def encoder_of(keys: Keys) -> dict[str, Any]:
         **{name: own.trait(name, PLAIN[name]) for name in OF_AN_ENCODER},
     }
     fields |= {"position_offset": own.trait("position_offset") or None}
+    fields |= {name: own.trait(name) or None for name in ("vocab_size", "own_tokens")}
     fields |= grouped(layers_of(own, fields["num_hidden_layers"]))
+    if "encoder_part" in keys.family:
+        own.refuse_what_is_left(own.given)
     return {name: value for name, value in fields.items() if value is not None}
 
 

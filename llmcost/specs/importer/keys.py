@@ -127,11 +127,26 @@ class Keys:
         return key, line_of(self.text, (*self.place, key))
 
     def of_encoder(self) -> Keys:
-        """The same config read for its encoder; keys that are looked at there are looked at here as well."""
-        found = copy(self)
+        """The same config read for its encoder; keys that are looked at there are looked at here as well.
+
+        An encoder whose keys are in a part of the config is read there.
+        """
+        part = self.family.get("encoder_part")
+        if part is None:
+            found = copy(self)
+        elif isinstance(config := self.get(part) or {}, dict):
+            found = Keys(config, self.file, self.type, self.text, (*self.place, part), tuple(self.allowed), self.beside)
+        else:
+            raise self.error(part, "expected an object of keys and values")
         found.family = of_encoder(self.family)
         found.rules = found.family.get("keys", {})
+        found.asked.update(found.rules.get("unused", ()))
         return found
+
+    def sees_both_ways(self, both_ways: bool | None) -> None:
+        """Take what the architecture says of layers where tokens see those after them."""
+        if both_ways:
+            self.family = self.family | self.family.get("both_ways", {})
 
     def get(self, key: str) -> Any:
         """The value of a key, or the type's default."""

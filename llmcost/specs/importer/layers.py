@@ -13,10 +13,12 @@ from typing import Any
 
 from llmcost.ground.algebra import ceil_div
 from llmcost.ground.errors import SpecError
-from llmcost.model.blocks import MIXERS, Experts
+from llmcost.model.blocks import MIXERS, CrossAttention, Experts
 from llmcost.specs.importer.keys import LARGEST, MOST_LISTED, Keys
 from llmcost.specs.importer.names import LAYER_LISTS, SYNONYMS
 from llmcost.specs.importer.patterns import Rule, keys_of, picks
+
+CROSSING = [name for name in CrossAttention._fields if name.startswith("cross_")]
 
 
 def layers_of(keys: Keys, depth: int) -> list[dict[str, Any]]:
@@ -156,7 +158,7 @@ class LayerReading:
         } | self.mixer()
         if "reused_after" in self.traits and self.earlier >= self.own_weights():
             fields["reuses_weights"] = True
-        fields["cross_attention_size"] = self.trait("cross_attention_size")
+        fields |= {name: self.trait(name) for name in CROSSING}
         if self.trait("mlp") == "none":
             fields["mlp"] = "none"
         else:

@@ -39,6 +39,7 @@ BESIDE: dict[str, tuple[dict[str, Schema], dict[str, Schema]]] = {
     "numbers": ({"numbers": TEXT}, {}),
     "cycle": ({"cycle": TEXT, "word": TEXT}, {}),
     "runs": ({"runs": TEXT, "word": TEXT}, {}),
+    "spread": ({"spread": COUNT}, {"step": TEXT}),
     "if": ({"if": TEXT}, {}),
 }
 _NO_KEYS = ("begin", "word", "without")
@@ -125,6 +126,14 @@ def _at(rule: dict[str, Any], position: int, depth: int, get: Get) -> Any:
     return picks(rule.get("without", "none"), position, depth, get) if places is None else position in places
 
 
+def _spread(rule: dict[str, Any], position: int, depth: int, get: Get) -> Any:
+    """So many layers, a step apart from the second one on: where there are none, the step is the whole depth."""
+    count, step = _needed(rule, "spread", get), _value(rule, "step", get)
+    if step is None:
+        step = depth // count if count else depth
+    return step == 1 or (step > 0 and position % step == 1)
+
+
 def _cycle(rule: dict[str, Any], position: int, _: int, get: Get) -> Any:
     words = _needed(rule, "cycle", get)
     return words[position % len(words)] == rule["word"]
@@ -157,6 +166,7 @@ _PICKS: dict[str, Callable[[dict[str, Any], int, int, Get], Any]] = {
     "after": _after,
     "before": lambda rule, position, _, get: position < (_value(rule, "before", get) or 0),
     "at": _at,
+    "spread": _spread,
     "numbers": lambda rule, position, _, get: position + 1 in _short(_needed(rule, "numbers", get)),
     "cycle": _cycle,
     "runs": _runs,

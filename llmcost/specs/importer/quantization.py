@@ -109,8 +109,8 @@ def quantization(keys: Keys, layers: list[dict[str, Any]]) -> dict[str, Any]:
         raise keys.error("quantization_config", "expected an object")
     said = _with_method(said)
     _check(keys, said)
-    parts = [packed(layer) for layer in layers]
-    linear = frozenset(name for each in parts for operators in each.values() for name in _linear(operators))
+    parts = _packed_all(layers)
+    linear = _linear_of(parts)
     name, said, formats = _by_names(keys, said, parts, linear)
     if not {*name.split("+", 1)} <= FORMATS.keys():
         raise _not_understood(keys, said)
@@ -219,16 +219,17 @@ def _of_one_expert(keys: Keys, key: str | None, rules: dict[str, Any]) -> dict[s
     """Rules by names without those of other experts than the first, which must say what the first's do."""
     found = {}
     for name, own in rules.items():
-        if not _is_of_other_expert(name):
+        expert = OTHER_EXPERT.search(name)
+        if expert is None or not _is_plain(name):
             found[name] = own
-        elif rules.get(OTHER_EXPERT.sub(".experts.0", name)) != own:
+        elif rules.get(f"{name[: expert.start()]}.experts.0{name[expert.end() :]}") != own:
             problem = f"gives {name[:80]!r} another format than the first expert, which stands for all here"
             raise keys.error(f"quantization_config.{key}" if key else "quantization_config", problem)
     return found
 
 
 def _by_names(
-    keys: Keys, said: dict[str, Any], parts: list[dict[str, Packed]], linear: frozenset[str]
+    keys: Keys, said: dict[str, Any], parts: list[dict[str, Packed]], linear: Linear
 ) -> tuple[str, dict[str, Any], list[list[str]]]:
     """The format of the weights, the config with what names leave alone, and what has a format of its own, by layer.
 
@@ -293,61 +294,81 @@ def notes_of(said: Any) -> list[str]:
 
 
 Packed = dict[str, tuple[str, ...]]  # operators of a module -> the linear layers packed in each, by each naming
+Linear = dict[str, frozenset[str]]  # modules -> the names of all linear layers that they have in some layer
 
 
 class Pattern(NamedTuple):
-    """What names modules, and at most how many steps of some 10 ns it takes to see whether it names one."""
+    """What names modules, and at most how many steps of some 10 ns it takes to see whether it names one.
+
+    `begins`: with what every module that it names begins.
+    """
 
     names: re.Pattern[str]
     steps: int
+    begins: str = ""
+
+    def may_name(self, parent: str) -> bool:
+        """Whether a module inside this one may be named."""
+        return self.begins.startswith(parent) or parent.startswith(self.begins)
 
 
 class ModuleNames:
-    """Module names, wildcards (*) and regular expressions (re:), and what they name."""
+    """Module names, wildcards (*) and regular expressions (re:), and what they name.
 
-    def __init__(self, keys: Keys, names: list[str], linear: frozenset[str]) -> None:
+    Layers are mostly alike: what is matched once, the same patterns against the same names, is kept.
+    """
+
+    def __init__(self, keys: Keys, names: list[str], linear: Linear) -> None:
         self.keys = keys
         self.parents = PARENTS | keys.family.get("modules", {})
         self.general: list[Pattern] = []
-        self.of_layer: dict[int, list[Pattern]] = {}  # of names inside the layer
-        self.linear = linear  # names of all linear layers that the model has
-        self.known: dict[tuple[str, int], frozenset[str]] = {}  # what the general ones name
-        self.by_position = False
+        self.numbered: list[Pattern] = []  # of the general ones, those with a digit, which may be a layer's position
+        self.of_layer: dict[int, dict[str, Pattern]] = {}  # of names inside the layer
+        self.linear = linear
+        self.known: dict[tuple[str, ...], frozenset[str]] = {}
+        pattern_of: dict[str, Pattern] = {}
         for name in names:
             if _is_of_other_expert(name):
                 continue
             found = None if name.startswith("re:") else OF_LAYER.fullmatch(name)
+            inside = (found[2] or "*") if found else name
+            if inside not in pattern_of:
+                pattern_of[inside] = _pattern(keys, inside)
             if found:
-                self.of_layer.setdefault(int(found[1]), []).append(_pattern(keys, found[2] or "*"))
+                self.of_layer.setdefault(int(found[1]), {})[inside] = pattern_of[inside]
+            elif any(letter.isdigit() for letter in name):
+                self.numbered.append(pattern_of[inside])
             else:
-                self.general.append(_pattern(keys, name))
-                self.by_position |= any(letter.isdigit() for letter in name)
+                self.general.append(pattern_of[inside])
 
     def names(self, module: str) -> bool:
         """Whether one of them is this module or around it."""
-        return any(pattern.names.fullmatch(module) for pattern in self.general)
+        return any(pattern.names.fullmatch(module) for pattern in (*self.general, *self.numbered))
 
     def named(self, module: str, position: int) -> frozenset[str]:
         """The linear layers in a layer's attention, MLP or experts that are named, by any of the names they go by."""
-        parents, own = self.parents[module].split(), self.of_layer.get(position, [])
-        key = (module, position if self.by_position else -1)
-        if key not in self.known:
-            layers = [f"{prefix}layers.{position}.{parent}" for prefix in PREFIXES for parent in parents]
-            self.known[key] = self._within(layers, self.general)
-        return self.known[key] | self._within(parents, own)
+        parents, own = self.parents[module].split(), self.of_layer.get(position, {})
+        inside = (module, "in the layer", *own)
+        if inside not in self.known:
+            self.known[inside] = self._within(module, parents, list(own.values()))
+        found = self.known[inside]
+        for patterns, place in ((self.general, "anywhere"), (self.numbered, str(position))):
+            if (module, place) not in self.known:
+                layers = [f"{prefix}layers.{position}.{parent}" for prefix in PREFIXES for parent in parents]
+                self.known[module, place] = self._within(module, layers, patterns)
+            found |= self.known[module, place]
+        return found
 
-    def _within(self, parents: list[str], patterns: list[Pattern]) -> frozenset[str]:
+    def _within(self, module: str, parents: list[str], patterns: list[Pattern]) -> frozenset[str]:
+        linear = self.linear.get(module, frozenset())
         if not patterns:
             return frozenset()
-        _spend(self.keys, sum(pattern.steps for pattern in patterns) * len(parents) * len(self.linear))
-        return frozenset(
-            name
-            for name in self.linear
-            if any(pattern.names.fullmatch(f"{parent}.{name}") for pattern in patterns for parent in parents)
-        )
+        _spend(self.keys, sum(pattern.steps for pattern in patterns) * len(parents) * len(linear))
+        pairs = [(each.names, parent) for each in patterns for parent in parents if each.may_name(parent)]
+        return frozenset(name for name in linear if any(names.fullmatch(f"{parent}.{name}") for names, parent in pairs))
 
 
-def _left_alone(keys: Keys, said: dict[str, Any], depth: int, linear: frozenset[str]) -> ModuleNames:
+def _left_alone(keys: Keys, said: dict[str, Any], depth: int, linear: Linear) -> ModuleNames:
     """What is named as not quantised, without what never is; GPTQ may say it by `dynamic` rules that begin with -:."""
     rules = said.get("dynamic") or {}
     left = [f"re:{rule[2:]}" for rule in rules if str(rule).startswith("-:")]
@@ -365,7 +386,7 @@ def _left_alone(keys: Keys, said: dict[str, Any], depth: int, linear: frozenset[
     return found
 
 
-def _only(keys: Keys, said: dict[str, Any], linear: frozenset[str]) -> ModuleNames | None:
+def _only(keys: Keys, said: dict[str, Any], linear: Linear) -> ModuleNames | None:
     """The linear layers that are quantised, where not all are: by their names, or the experts of GPT-OSS."""
     if said["quant_method"] == "mxfp4":
         return ModuleNames(keys, [r"re:.*\bexperts\b"], linear)
@@ -402,8 +423,9 @@ def _pattern(keys: Keys, name: str) -> Pattern:
     try:
         if expression:
             return Pattern(re.compile(f"(?:{name[3:]}).*"), steps)
-        text = rf"(?:.*\.)?{re.escape(name)}(?:\..*)?" if _is_plain(name) else translate(name)
-        return Pattern(re.compile(text), steps)
+        if _is_plain(name):
+            return Pattern(re.compile(rf"(?:.*\.)?{re.escape(name)}(?:\..*)?"), steps)
+        return Pattern(re.compile(translate(name)), steps, re.split(r"[*?\[]", name)[0])
     except re.error:
         raise keys.error("quantization_config", f"{name[:60]!r} is not a pattern") from None
 
@@ -477,6 +499,15 @@ def packed(layer: dict[str, Any]) -> dict[str, Packed]:
     return found
 
 
+def _packed_all(layers: list[dict[str, Any]]) -> list[dict[str, Packed]]:
+    """The same of every layer; most are as the one before."""
+    parts: list[dict[str, Packed]] = []
+    for position, layer in enumerate(layers):
+        as_before = position > 0 and layer == layers[position - 1]
+        parts.append(parts[-1] if as_before else packed(layer))
+    return parts
+
+
 def linear_layers(layer: dict[str, Any]) -> frozenset[str]:
     """The names of all linear layers of a layer, routers and experts included, in a prompt and in a decode step."""
     kinds = (MIXERS[layer.get("mixer", "attention")], MLPS[layer.get("mlp", "gated")])
@@ -496,6 +527,14 @@ def kernels_of(kind: Any, layer: dict[str, Any]) -> Iterator[Operator]:
 def _one_of(size: Any) -> Any:
     """1 for a size, or what there is none of; also for what is no size, which is refused where the spec is read."""
     return min(1, size) if isinstance(size, int | float) else 1
+
+
+def _linear_of(parts: list[dict[str, Packed]]) -> Linear:
+    found: Linear = {}
+    for operators_of in parts:
+        for module, operators in operators_of.items():
+            found[module] = found.get(module, frozenset()) | _linear(operators)
+    return found
 
 
 def _linear(operators: Packed) -> frozenset[str]:

@@ -16,6 +16,7 @@ _OPERATORS = re.compile("[-+*/]")
 _CONDITION = {"if", "is", "begins", "then", "else"}
 _EITHER, _DISTINCT, _SHARE = {"either"}, {"distinct"}, {"share", "of"}
 MOST = 10**9  # of a share of a size
+MOST_ENTRIES = 10_000  # of a list
 
 
 class NotWholeError(Exception):
@@ -110,8 +111,24 @@ def _share(said: dict[str, str], get: Get) -> int:
     return int((size * factor + multiple - 1) // multiple * multiple)
 
 
-def _sum(text: str, get: Get) -> int:
-    """Products with + and - between them."""
+def _sum(text: str, get: Get) -> int | list[int]:
+    """Products with + and - between them; of a list that a key holds, one for each entry."""
+    listed = next((value for word in _OPERATORS.split(text) if isinstance(value := get(word), list)), None)
+    if listed is not None:
+        return [
+            _whole_sum(text, lambda key, place=place: _entry(get(key), place))  # type: ignore[misc]
+            for place in range(min(len(listed), MOST_ENTRIES))
+        ]
+    return _whole_sum(text, get)
+
+
+def _entry(value: Any, place: int) -> Any:
+    if not isinstance(value, list):
+        return value
+    return value[place] if place < len(value) else None
+
+
+def _whole_sum(text: str, get: Get) -> int:
     signed = re.findall(r"([-+]?)([^-+]+)", text)
     return sum(-_product(product, get) if sign == "-" else _product(product, get) for sign, product in signed)
 

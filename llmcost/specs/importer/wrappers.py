@@ -35,6 +35,7 @@ NOT_TEXT = re.compile(
     "|version|auto_map|_name_or_path"
 )
 DEEPEST = 3  # wrappers one in another
+TWO_PARTS = ("t5gemma", "t5gemma2")  # whose decoder's keys are in one part, and whose encoder's in another
 
 
 def text_model(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], str]:
@@ -55,12 +56,35 @@ def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
         return draft
     if config.get("model_type") == "bert" and "feed_forward_type" in config:
         return config | {"model_type": "jina_bert"}  # whose code comes with it
+    if config.get("model_type") in TWO_PARTS:
+        return with_the_decoder_outside(config)
     kind = IN_ONE.get(str(config.get("model_type")), {}).get(str(config.get("version", "2.6")))
     if kind is None or TEXT[0] in config:
         return config
     text = {key: value for key, value in config.items() if key == "initializer_range" or not NOT_TEXT.search(key)}
     others = {key: value for key, value in config.items() if key not in text}
     return others | {"model_type": config["model_type"], TEXT[0]: text | {"model_type": kind, "architectures": None}}
+
+
+def with_the_decoder_outside(config: dict[str, Any]) -> dict[str, Any]:
+    """A config whose decoder has a part of its own with the decoder's keys at the top, and its encoder's text model.
+
+    How embeddings are tied stands at the top. What the encoder has beside text stays beside the decoder's keys.
+    """
+    parts = {name: part for name in ("decoder", "encoder") if isinstance(part := config.get(name, {}), dict)}
+    if len(parts) < 2:
+        return config
+    whole = {name: said for name, said in config.items() if name not in parts}
+    decoder = {name: said for name, said in parts["decoder"].items() if name not in ("architectures", "model_type")}
+    tied = {TIED: config[TIED]} if TIED in config else {}
+    text = parts["encoder"].get("text_config", parts["encoder"])
+    beside = (*OTHER_PARTS, "mm_tokens_per_image")
+    others = {name: said for name, said in parts["encoder"].items() if name in beside}
+    if config["model_type"] == "t5gemma2":
+        others.setdefault("vision_config", {"model_type": "siglip_vision_model"})  # which its class always has
+    if isinstance(text, dict):
+        text = {name: said for name, said in text.items() if name != "model_type"} | tied
+    return {**whole, **decoder, **tied, **others, "encoder": text}
 
 
 def classes_named(config: dict[str, Any], place: tuple[str, ...]) -> Any:

@@ -1,14 +1,18 @@
 """Towers of Phi-4 multimodal, Gemma 3n and Gemma 4: their audio encoders are conformers (arXiv 2005.08100).
 
-Such a layer has an MLP, attention, a convolution along the frames, and another MLP. What they compute is not counted:
-their weights are, as the reference stores them (github.com/huggingface/transformers, src/transformers/models/…, v5).
+Such a layer has an MLP, attention, a convolution along the frames, and another MLP. A convolution of each channel by
+itself is a linear layer here, of as many inputs as its kernel is long.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from llmcost.specs.importer.tower_parts import (
+from llmcost.specs.importer.towers.encoders import siglip
+from llmcost.specs.importer.towers.parts import (
+    AUDIO,
+    VISION,
+    Families,
     LeftOutError,
     Operators,
     Part,
@@ -17,12 +21,9 @@ from llmcost.specs.importer.tower_parts import (
     linear,
     norm,
     projector,
-    siglip,
     table,
     tower,
 )
-
-VISION, AUDIO = "vision_tower", "audio_tower"
 
 
 def convolved(bins: int, stages: int) -> int:
@@ -45,12 +46,18 @@ def _phi4_vision(config: dict[str, Any], hidden: int) -> dict[str, Any]:
     v.read.update(("crop_size", "feature_layer", "image_token_id"))
     h = v.size("hidden_size")
     found = [
-        *siglip(v, pools=True),
+        *siglip(v, pools=True).operators,
         table("separators", 2 * h),
         *projector("projector", h, hidden, hidden),
     ]
     v.refuse_what_is_left()
-    return tower(VISION, "unknown", found)
+    sizes = {"patch_size": v.size("patch_size"), "image_size": v.size("image_size"), "most": PHI_CROPS}
+    known = v.size("crop_size") == v.size("image_size")
+    return tower(VISION, "crops" if known else "unknown", found, **sizes)
+
+
+PHI_CROPS = 36  # of an image at most (image_processing_phi4_multimodal.py, dynamic_hd)
+PHI_WINDOW = 500  # positions that see each other, of a longer sound (modeling_phi4_multimodal.py, max_seq_len)
 
 
 def _phi4_audio(config: dict[str, Any], hidden: int) -> dict[str, Any]:
@@ -62,25 +69,41 @@ def _phi4_audio(config: dict[str, Any], hidden: int) -> dict[str, Any]:
     stages = v.size("time_reduction").bit_length() - 1
     if 2**stages != v.size("time_reduction") or not stages:
         raise LeftOutError("its time_reduction is no power of 2")
-    first = 9 * channels + channels
-    later = 9 * channels + channels + channels * channels + channels
+    places = ["half", "quarter", "eighth"] if stages == len(("half", "quarter", "eighth")) else ["none"] * stages
     buckets = v.size("bias_max_distance") * (1 if v.flag("bias_symmetric") else 2)
     found = [
-        table("convolutions", first + (stages - 1) * later),
-        linear("convolved", channels * convolved(v.size("input_size"), stages), h, bias=True),
+        *(
+            op
+            for stage, at in enumerate(places)
+            for op in _nemo(stage, at, channels, convolved(v.size("input_size"), stage + 1))
+        ),
+        linear("convolved", channels * convolved(v.size("input_size"), stages), h, "patches", bias=True),
         table("position_biases", buckets * heads),
-        *_phi4_layers(v, h),
+        *_phi4_layers(v, h, heads),
         *projector("projector", h, hidden, hidden),
-        *projector("projector_beside_images", h, hidden, hidden),
+        *projector("projector_beside_images", h, hidden, hidden, at="none"),
     ]
     v.refuse_what_is_left()
-    return tower(AUDIO, "unknown", found)
+    return tower(AUDIO, "unknown" if "none" in places else "thrice-halved", found, window=PHI_WINDOW)
 
 
-def _phi4_layers(v: Part, h: int) -> Operators:
+def _nemo(stage: int, at: str, channels: int, bins: int) -> Operators:
+    """A convolution of stride 2 over frames and mel bins; but for the first, of each channel and then across them."""
+    if not stage:
+        return [linear("convolution", 9, channels, at, bias=True, across=bins)]
+    name = f"convolution_{stage + 1}"
+    return [
+        linear(name, 9, channels, at, bias=True, across=bins),
+        linear(f"{name}_across", channels, channels, at, bias=True, across=bins),
+    ]
+
+
+def _phi4_layers(v: Part, h: int, heads: int) -> Operators:
     """Its conformer layers, all of whose linear layers have biases."""
     each: dict[str, Any] = {"count": v.size("num_blocks")}
     middle, inner = v.size("intermediate_size"), v.size("ext_pw_out_channel")
+    if h % heads:
+        raise LeftOutError(f"{h} channels do not divide into {heads} heads")
     if not h == inner == v.size("depthwise_separable_out_channel"):
         raise LeftOutError("the channels of its convolutions are not those of its layers")
     mlps = [
@@ -96,10 +119,12 @@ def _phi4_layers(v: Part, h: int) -> Operators:
         *mlps,
         norm("attention_norm", h, **each),
         linear("qkv_proj", h, 3 * h, bias=True, split="columns", **each),
+        {"name": "attention", "at": "layers", **each, "heads": heads, "head_dim": h // heads},
         linear("o_proj", h, h, bias=True, split="rows", **each),
         norm("conv_norm", h, **each),
         linear("conv_in_proj", h, 2 * inner, bias=True, **each),
-        {"name": "conv", "at": "none", **each, "weights": 2 * inner + v.size("kernel_size") * h + h},
+        {"name": "conv_gate", "at": "layers", **each, "width": inner, "weights": 2 * inner},
+        linear("conv", v.size("kernel_size"), h, bias=True, **each),
         linear("conv_middle_proj", h, h, bias=True, **each),
         linear("conv_out_proj", h, inner, bias=True, **each),
         norm("last_norm", h, **each),
@@ -114,6 +139,7 @@ def _conformer(h: int, heads: int, kernel: int, count: int) -> Operators:
     each: dict[str, Any] = {"count": count}
     if h % heads:
         raise LeftOutError(f"{h} channels do not divide into {heads} heads")
+    heads_of = each | {"heads": heads, "head_dim": h // heads}
     mlps = [
         op
         for name in ("mlp_in", "mlp_out")
@@ -127,30 +153,52 @@ def _conformer(h: int, heads: int, kernel: int, count: int) -> Operators:
         *mlps,
         norm("attention_norms", h, **each),
         linear("qkv_proj", h, 3 * h, split="columns", **each),
-        linear("position_proj", h, h, **each),
+        linear("position_proj", h, h, "positions", **each),
+        {"name": "attention", "at": "windows", "sees": "keys", **heads_of},
+        {"name": "position_scores", "at": "windows", "sees": "positions", "scores": True, **heads_of},
         {"name": "scales", "at": "none", **each, "weights": h // heads},
         linear("o_proj", h, h, split="rows", **each),
         norm("conv_norms", h, **each),
         linear("conv_in_proj", h, 2 * h, **each),
-        {"name": "conv", "at": "none", **each, "weights": kernel * h},
+        linear("conv", kernel, h, **each),
         linear("conv_out_proj", h, h, **each),
         norm("last_norm", h, affine=1, **each),
     ]
 
 
-def _subsampled(channels: Any, bins: int | None, h: int) -> Operators:
+def _subsampled(channels: Any, bins: int, h: int, *, kept: int = 0) -> Operators:
     """Two convolutions of stride 2 over frames and mel bins, a norm of a weight a channel behind each, a projection.
 
-    `bins`: mel bins; None: as many as the first convolution has channels, as Gemma 4's code has it.
+    `kept`: mel bins behind them by which the projection is sized, where its code does not compute them.
     """
     match channels:
         case [int(one), int(other)] if 0 < one < 10**6 and 0 < other < 10**6:
-            weights = 9 * one + one + 9 * one * other + other
-            left = one // 4 if bins is None else convolved(bins, 2)
-            return [table("convolutions", weights), linear("convolved", other * left, h)]
+            return [
+                linear("first_convolution", 9, one, "half", across=convolved(bins, 1)),
+                table("first_convolution_norm", one),
+                linear("second_convolution", 9 * one, other, "quarter", across=convolved(bins, 2)),
+                table("second_convolution_norm", other),
+                linear("convolved", other * (kept or convolved(bins, 2)), h),
+            ]
     raise LeftOutError("the channels of its convolutions are not understood")
 
 
+def _blocks(part: Part, prefix: str) -> dict[str, int]:
+    """Positions of a block, the positions that it sees, and the distances that it embeds, as a tower has them.
+
+    Raises LeftOutError for attention that is no block's.
+    """
+    size, left, right = (
+        part.get(f"{prefix}attention_{key}") for key in ("chunk_size", "context_left", "context_right")
+    )
+    if not all(isinstance(each, int) and 0 <= each <= LONGEST_BLOCK for each in (size, left, right)) or not size * left:
+        raise LeftOutError("the blocks of its attention are not understood")
+    return {"image_size": size, "window": size + left - 1 + right, "extra": left + right}
+
+
+LONGEST_BLOCK = 10_000  # positions that are believed
+BINS = 128  # mel bins of a frame (feature_extraction_gemma4.py, feature_size)
+TOKENS_OF_3N = 188  # of any sound (processing_gemma3n.py, audio_seq_length)
 SOFT_TOKENS = 280  # of an image, at most (image_processing_gemma4.py, max_soft_tokens)
 
 
@@ -186,18 +234,20 @@ def _gemma4_vision(config: dict[str, Any], hidden: int) -> dict[str, Any]:
 
 def _gemma4_audio(config: dict[str, Any], hidden: int) -> dict[str, Any]:
     v = Part(config["audio_config"], "gemma4_audio")
-    v.read.update(("attention_chunk_size", "attention_context_left", "attention_context_right"))
     v.read.update(("attention_invalid_logits_value", "attention_logit_cap", "gradient_clipping", "residual_weight"))
     v.read.add("use_clipped_linears")
-    h, out = v.size("hidden_size"), v.size("output_proj_dims")
+    h, out, channels = v.size("hidden_size"), v.size("output_proj_dims"), v.get("subsampling_conv_channels")
+    kept = channels[0] // 4 if isinstance(channels, list) and channels and isinstance(channels[0], int) else 0
+    blocks = _blocks(v, "")
+    blocks["extra"] = blocks["window"] // 2 + 1  # as its code has it
     found = [
-        *_subsampled(v.get("subsampling_conv_channels"), None, h),
+        *_subsampled(channels, BINS, h, kept=kept),
         *_conformer(h, v.size("num_attention_heads"), v.size("conv_kernel_size"), v.size("num_hidden_layers")),
         linear("output_proj", h, out, bias=True),
         linear("projector", out, hidden, "merged"),
     ]
     v.refuse_what_is_left()
-    return tower(AUDIO, "unknown", found)
+    return tower(AUDIO, "blocks-4", found, **blocks)
 
 
 def gemma4_unified(config: dict[str, Any], hidden: int) -> Towers:
@@ -219,7 +269,10 @@ def gemma4_unified(config: dict[str, Any], hidden: int) -> Towers:
         found.append(tower(VISION, "budget", operators, patch_size=side, most=SOFT_TOKENS))
     if config.get("audio_config") is not None:
         v = Part(config["audio_config"], "gemma4_unified_audio")
-        found.append(tower(AUDIO, "unknown", [linear("projector", v.size("audio_embed_dim"), hidden, "merged")]))
+        samples = v.size("audio_embed_dim")
+        found.append(
+            tower(AUDIO, "pieces-of-sound", [linear("projector", samples, hidden, "merged")], image_size=samples)
+        )
         v.refuse_what_is_left()
     return found
 
@@ -241,8 +294,7 @@ def gemma3n(config: dict[str, Any], hidden: int) -> Towers:
     v.read.update(("do_pooling", "label_names", "model_args", "num_classes", "vocab_offset"))
     for key, expected in (("sscp_conv_kernel_size", [[3, 3]] * 2), ("sscp_conv_stride_size", [[2, 2]] * 2)):
         a.must_be(key, expected)
-    a.read.update(("conf_attention_chunk_size", "conf_attention_context_left", "conf_attention_context_right"))
-    a.read.update(("conf_attention_logit_cap", "conf_reduction_factor", "conf_residual_weight", "gradient_clipping"))
+    a.read.update(("conf_attention_logit_cap", "conf_residual_weight", "gradient_clipping"))
     a.read.update(("sscp_conv_group_norm_eps", "sscp_conv_eps", "vocab_offset"))
     h, bins = a.size("hidden_size"), a.size("input_feat_size")
     seen = [table("mobile_net", weights), *_marks(v, channels, hidden)]
@@ -253,9 +305,10 @@ def gemma3n(config: dict[str, Any], hidden: int) -> Towers:
         ),
         *_marks(a, h, hidden),
     ]
+    sizes = _blocks(a, "conf_") | {"merge": a.size("conf_reduction_factor"), "out": TOKENS_OF_3N}
     v.refuse_what_is_left()
     a.refuse_what_is_left()
-    return [tower(VISION, "unknown", seen), tower(AUDIO, "unknown", heard)]
+    return [tower(VISION, "unknown", seen), tower(AUDIO, "blocks-3n", heard, **sizes)]
 
 
 def _marks(part: Part, wide: int, hidden: int) -> Operators:
@@ -265,3 +318,11 @@ def _marks(part: Part, wide: int, hidden: int) -> Operators:
         norm("projector_norm", wide, "merged", affine=1),
         linear("projector", wide, hidden, "merged"),
     ]
+
+
+FAMILIES: Families = {
+    "gemma3n": gemma3n,
+    "gemma4": gemma4,
+    "gemma4_unified": gemma4_unified,
+    "phi4_multimodal": phi4,
+}

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.specs.importer.tower_parts import (
+from llmcost.specs.importer.towers.encoders import siglip
+from llmcost.specs.importer.towers.parts import (
+    VISION,
+    Families,
     LeftOutError,
     Operators,
     Part,
@@ -17,12 +20,10 @@ from llmcost.specs.importer.tower_parts import (
     linear,
     norm,
     projector,
-    siglip,
     table,
     tower,
 )
 
-VISION = "vision_tower"
 SLICE, SLICES = 448, 9  # pixels a side that a slice has about, and the most slices (image_processing_minicpmv4_6.py)
 CHANNELS_A_HEAD = 128  # of the resampler's attention (modeling_minicpmv.py, init_resampler)
 
@@ -89,7 +90,7 @@ def resampled(config: dict[str, Any], hidden: int) -> Towers:
         v.given = v.given | {"num_hidden_layers": v.size("num_hidden_layers", least=2) - 1}
     h, patch, heads = v.size("hidden_size"), v.size("patch_size"), hidden // CHANNELS_A_HEAD
     found = [
-        *siglip(v, pools=False),
+        *siglip(v, pools=False).operators,
         table("queries", queries * hidden),
         linear("kv_projection", h, hidden, split="columns"),
         norm("resampler_norm", hidden),
@@ -97,7 +98,7 @@ def resampled(config: dict[str, Any], hidden: int) -> Towers:
         norm("resampler_query_norm", hidden, "merged"),
         linear("resampler_q_proj", hidden, hidden, "merged", bias=True, split="columns"),
         {
-            "name": "resampler_attention", "at": "merged", "sees": "frames", "heads": heads,
+            "name": "resampler_attention", "at": "merged", "sees": "keys", "heads": heads,
             "head_dim": CHANNELS_A_HEAD,
         },
         linear("resampler_o_proj", hidden, hidden, "merged", bias=True, split="rows"),
@@ -107,3 +108,11 @@ def resampled(config: dict[str, Any], hidden: int) -> Towers:
     v.refuse_what_is_left()
     sizes = {"patch_size": patch, "image_size": SLICE, "most": slices, "out": queries}
     return [tower(VISION, "slices", found, **sizes)]
+
+
+FAMILIES: Families = {
+    "minicpmv": resampled,
+    "minicpmo": resampled,
+    "minicpmv4_6": merged_twice,
+    "minicpmv4_7": merged_twice,
+}

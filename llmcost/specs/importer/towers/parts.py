@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from llmcost.specs.importer.keys import harmless_keys
 
-DEFAULTS = Path(__file__).with_name("tower_defaults.json")  # model_type of a tower's config -> the keys it has
+DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type of a tower's config -> the keys it has
 LARGEST = 10**9
+VISION, AUDIO = "vision_tower", "audio_tower"
 # Keys of towers that change no parameter and no product.
 HARMLESS = frozenset(
     {
@@ -27,6 +28,7 @@ HARMLESS = frozenset(
 )  # fmt: skip
 Operators = list[dict[str, Any]]
 Towers = list[dict[str, Any]]
+Families = dict[str, Callable[[dict[str, Any], int], Towers]]  # model_type of a whole config -> what reads its towers
 
 
 class LeftOutError(Exception):
@@ -57,6 +59,13 @@ class Part:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
             raise LeftOutError(f"its {key} is no whole number: {json.dumps(value)[:40]}")
         return value
+
+    def side(self) -> int:
+        """Patches a side of an image that is scaled to one size. Raises LeftOutError where it has none."""
+        side = self.size("image_size") // self.size("patch_size")
+        if not side:
+            raise LeftOutError("its image_size is less than its patch_size")
+        return side
 
     def flag(self, key: str) -> bool:
         """True or false. Raises LeftOutError for anything else."""
@@ -121,17 +130,19 @@ def encoder(
     windows: int = 0,
     at: str = "layers",
     head_dim: int = 0,
+    kv_heads: int = 0,
     prefix: str = "",
 ) -> Operators:
     """`count` layers of attention and an MLP, of which `windows` see windows alone.
 
     `biases`: which linear layers have one; qv: queries and values alone, as in Whisper. `affine`: parameters a channel
-    of each of the two norms. `scales`: weights a layer beside those, as scales of residual branches.
+    of each of the two norms. `scales`: weights a layer beside those, as scales of residual branches. `kv_heads`: heads
+    of keys and values, where they are fewer.
     """
     if hidden % heads and not head_dim:
         raise LeftOutError(f"{hidden} channels do not divide into {heads} heads")
     d, have = head_dim or hidden // heads, biases.split()
-    inner = heads * d
+    inner, qkv_width = heads * d, (heads + 2 * (kv_heads or heads)) * d
     each: dict[str, Any] = {"at": at, "count": count}
     if "qv" in have:
         qkv = [
@@ -139,7 +150,7 @@ def encoder(
             linear(f"{prefix}k_proj", hidden, inner, split="columns", **each),
         ]
     else:
-        qkv = [linear(f"{prefix}qkv_proj", hidden, 3 * inner, bias="qkv" in have, split="columns", **each)]
+        qkv = [linear(f"{prefix}qkv_proj", hidden, qkv_width, bias="qkv" in have, split="columns", **each)]
     seen = [(windows, "windows"), (count - windows, at)]
     attention = [
         {"name": f"{prefix}attention", "at": place, "count": some, "heads": heads, "head_dim": d}
@@ -177,29 +188,10 @@ def projector(
     ]
 
 
-def tower(name: str, rule: str, operators: Iterable[dict[str, Any]], **sizes: int) -> dict[str, Any]:
+def tower(name: str, rule: str, operators: Iterable[dict[str, Any]], **sizes: Any) -> dict[str, Any]:
     """A tower in the form of a spec; sizes of 0 and operators that do not exist are left out."""
     some = [op for op in operators if op.get("count", 1)]
     if any(isinstance(value, int) and value > LARGEST for op in some for value in op.values()):
         raise LeftOutError("its sizes are beyond what is read")
     kept = [{key: value for key, value in op.items() if value not in (0, False)} for op in some]
     return {"name": name, "rule": rule, **{key: size for key, size in sizes.items() if size}, "operators": kept}
-
-
-def siglip(v: Part, *, pools: bool | None = None) -> Operators:
-    """SigLIP: patches, learned positions, layers, a norm, and a head that pools, which no language model runs.
-
-    `pools`: whether it has that head; None: as the config says.
-    """
-    h, patch, heads = v.size("hidden_size"), v.size("patch_size"), v.size("num_attention_heads")
-    side, middle = v.size("image_size") // patch, v.size("intermediate_size")
-    if pools is None:
-        pools = v.flag("vision_use_head")
-    head = h + 4 * h * h + 4 * h + 2 * h + 2 * h * middle + middle + h
-    return [
-        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
-        table("position_embedding", side * side * h),
-        *encoder(h, heads, middle, v.size("num_hidden_layers")),
-        norm("final_norm", h),
-        *([table("pooling_head", head)] if pools else []),
-    ]

@@ -1,0 +1,32 @@
+"""The towers that a multimodal config describes, as lists of operators: exact, or left out with the reason.
+
+One function reads the towers of a family, named by the config's `model_type`, as the reference builds them
+(github.com/huggingface/transformers, src/transformers/models/…, v5). Keys that a config leaves out are the reference's
+own (defaults.json). A key that is not understood and is not at that value leaves the towers out, and the answer
+says so: nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmcost.specs.importer.towers import conformers, llava, minicpm, native, queries, qwen, sound, tiles
+from llmcost.specs.importer.towers.parts import Families, LeftOutError, Towers
+
+FAMILIES: Families = {
+    kind: family
+    for room in (qwen, native, tiles, llava, queries, minicpm, sound, conformers)
+    for kind, family in room.FAMILIES.items()
+}
+
+
+def towers_of(config: dict[str, Any], hidden: int) -> Towers:
+    """The towers of a whole config whose text model is `hidden` wide. Raises LeftOutError with the reason."""
+    kind = config.get("model_type")
+    family = FAMILIES.get(kind) if isinstance(kind, str) else None
+    if family is None:
+        raise LeftOutError(f"towers of {str(kind)[:40]} are not known" if kind else "of which type is not told")
+    try:
+        return family(config, hidden)
+    except (ZeroDivisionError, OverflowError) as error:
+        raise LeftOutError("its sizes contradict each other") from error

@@ -1,0 +1,218 @@
+"""Towers that take images in their own shape, besides Qwen's: GLM, MiniMax, Step, PaddleOCR, Kimi and others."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from llmcost.specs.importer.towers.encoders import siglip
+from llmcost.specs.importer.towers.parts import (
+    VISION,
+    Families,
+    LeftOutError,
+    Operators,
+    Part,
+    Towers,
+    encoder,
+    linear,
+    norm,
+    projector,
+    table,
+    tower,
+)
+
+# Pixels between which zai-org/GLM-4.1V-9B-Thinking keeps an image of two frames (preprocessor_config.json).
+GLM_PIXELS = {"least": 12_544, "most": 9_633_792}
+
+
+def _glm4v(config: dict[str, Any], hidden: int, kind: str = "glm4v_vision") -> Towers:
+    v = Part(config.get("vision_config"), kind)
+    h, merge, patch, out = (
+        v.size(key) for key in ("hidden_size", "spatial_merge_size", "patch_size", "out_hidden_size")
+    )
+    v.out("out_hidden_size", hidden)
+    wide, side = v.size("intermediate_size"), v.side()
+    biases = "qkv" if v.flag("attention_bias") else ""
+    found = [
+        linear(
+            "patch_embedding", v.size("in_channels") * v.size("temporal_patch_size") * patch * patch, h, "patches",
+            bias=True, split="columns",
+        ),
+        norm("first_norm", h, affine=1),
+        table("position_embedding", side * side * h),
+        *encoder(h, v.size("num_heads"), out, v.size("depth"), affine=1, biases=biases, gated=True),
+        norm("final_norm", h, affine=1),
+        linear("downsample", h * merge * merge, out, "merged", bias=True),
+        *_glm_merger(out, wide),
+    ]  # fmt: skip
+    v.refuse_what_is_left()
+    return [tower(VISION, "resized-frames", found, patch_size=patch, merge=merge, **GLM_PIXELS)]
+
+
+def _glm_ocr(config: dict[str, Any], hidden: int) -> Towers:
+    """GLM-OCR: norms of queries and keys in the place of positions, and biases throughout."""
+    v = Part(config.get("vision_config"), "glm_ocr_vision")
+    h, merge, patch = v.size("hidden_size"), v.size("spatial_merge_size"), v.size("patch_size")
+    heads, middle, depth = v.size("num_heads"), v.size("intermediate_size"), v.size("depth")
+    out, channels = v.out("out_hidden_size", hidden), v.size("in_channels")
+    v.read.add("image_size")
+    pixels = channels * v.size("temporal_patch_size") * patch * patch
+    biases = "qkv out up down" if v.flag("attention_bias") else ""
+    found = [
+        linear("patch_embedding", pixels, h, "patches", bias=True, split="columns"),
+        *encoder(h, heads, middle, depth, affine=1, biases=biases, gated=True, scales=2 * (h // heads)),
+        norm("final_norm", h, affine=1),
+        linear("downsample", h * merge * merge, out, "merged", bias=True),
+        *_glm_merger(out, out * channels),
+    ]
+    v.refuse_what_is_left()
+    return [tower(VISION, "resized-frames", found, patch_size=patch, merge=merge, **GLM_PIXELS)]
+
+
+def _glm_merger(out: int, wide: int) -> Operators:
+    return [
+        linear("merger_proj", out, out, "merged"),
+        norm("merger_norm", out, "merged"),
+        linear("merger_gate_up", out, 2 * wide, "merged", split="columns"),
+        linear("merger_down", wide, out, "merged", split="rows"),
+    ]
+
+
+# -- MiniMax M3, Step-3.7, PaddleOCR-VL, VideoLLaMA 3 ----------------------------------------
+
+# Pixels of an image by the reference's image processors: least and most.
+MINIMAX_PIXELS = {"least": 3136, "most": 451_584}
+PADDLE_PIXELS = {"least": 147_456, "most": 2_359_296}
+VIDEO_LLAMA_PIXELS = {"least": 3136, "most": 1_003_520}
+STEP_WINDOW, STEP_LARGEST = 504, 3024  # pixels a side of a window of an image, and of an image (the same, of step3p7)
+
+
+def _sizes(v: Part) -> tuple[int, int, int, int]:
+    """Channels, heads, MLP and depth under their usual names."""
+    names = ("hidden_size", "num_attention_heads", "intermediate_size", "num_hidden_layers")
+    h, heads, middle, depth = (v.size(key) for key in names)
+    return h, heads, middle, depth
+
+
+def _minimax(config: dict[str, Any], hidden: int) -> Towers:
+    """Each patch is projected to the text model's width; four of them beside each other are, once more."""
+    v, whole = Part(config.get("vision_config"), "minimax_m3_vl_vision"), Part(config, "minimax_m3_vl")
+    h, heads, middle, depth = _sizes(v)
+    patch, merge, wide = v.size("patch_size"), v.size("spatial_merge_size"), whole.size("projector_hidden_size")
+    if whole.given.get("merged_hidden_size", hidden * merge * merge) != hidden * merge * merge:
+        raise LeftOutError("its merged_hidden_size is not that of the patches that become one token")
+    pixels = v.size("num_channels") * v.size("temporal_patch_size") * patch * patch
+    v.read.add("image_size")
+    found = [
+        linear("patch_embedding", pixels, h, "patches", split="columns"),
+        norm("first_norm", h),
+        *encoder(h, heads, middle, depth),
+        *projector("projector", h, wide, hidden, at="layers"),
+        *projector("merger", hidden * merge * merge, wide, hidden),
+    ]
+    v.refuse_what_is_left()
+    return [tower(VISION, "resized", found, patch_size=patch, merge=merge, **MINIMAX_PIXELS)]
+
+
+def _step(config: dict[str, Any], hidden: int) -> Towers:
+    """Two convolutions of stride 2 behind the layers, each with twice the channels."""
+    v, bias = Part(config.get("vision_config"), "step3p5_vision"), Part(config, "step3p7").flag("projector_bias")
+    h, heads, middle, depth = _sizes(v)
+    patch, side = v.size("patch_size"), v.size("image_size")
+    v.read.update(("mlp_ratio", "layer_scale_init_value", "max_position_embeddings"))
+    found = [
+        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", split="columns"),
+        table("position_embedding", v.side() ** 2 * h),
+        norm("first_norm", h),
+        *encoder(h, heads, middle, depth, scales=2 * h),
+        linear("first_downsampler", 9 * h, 2 * h, "half", bias=True),
+        linear("second_downsampler", 18 * h, 4 * h, "quarter", bias=True),
+        linear("projector", 4 * h, hidden, "merged", bias=bias),
+    ]
+    v.refuse_what_is_left()
+    return [tower(VISION, "sliding", found, patch_size=patch, image_size=side, window=STEP_WINDOW, most=STEP_LARGEST)]
+
+
+def _paddle(config: dict[str, Any], hidden: int) -> Towers:
+    v = Part(config.get("vision_config"), "paddleocr_vl_vision")
+    h, patch, merge = v.size("hidden_size"), v.size("patch_size"), v.size("spatial_merge_size")
+    wide = h * merge * merge
+    found = [
+        *siglip(v, pools=False).operators,
+        norm("projector_norm", h),
+        *projector("projector", wide, wide, hidden),
+    ]
+    v.refuse_what_is_left()
+    return [tower(VISION, "resized", found, patch_size=patch, merge=merge, **PADDLE_PIXELS)]
+
+
+def _video_llama(config: dict[str, Any], hidden: int) -> Towers:
+    v = Part(config.get("vision_config"), "video_llama_3_vision")
+    found = [
+        *siglip(v, pools=False, placed=False).operators,
+        *projector("projector", v.size("hidden_size"), hidden, hidden),
+    ]
+    v.refuse_what_is_left()
+    return [tower(VISION, "resized", found, patch_size=v.size("patch_size"), **VIDEO_LLAMA_PIXELS)]
+
+
+# -- Kimi -------------------------------------------------------------------------------------------------
+
+# Keys of the code that comes with Kimi's models, at the values that are understood.
+KIMI_CODE = {"merge_type": "sd2_tpool", "mm_projector_type": "patchmerger", "pos_emb_type": "divided_fixed"}
+
+
+def _moonvit(config: dict[str, Any], hidden: int) -> tuple[Part, Operators, int, int]:
+    """Kimi's encoder and projector, with its patches' size and how many a side become one token.
+
+    The code that comes with the models names some keys vt_… and init_….
+    """
+    part = config.get("vision_config")
+    named = part if isinstance(part, dict) else {}
+    v = Part({key.removeprefix("vt_").removeprefix("init_"): value for key, value in named.items()}, "kimi_k25_vision")
+    for key, expected in KIMI_CODE.items():
+        if key in v.given:
+            v.must_be(key, expected)
+    for key, size in (("mm_hidden_size", v.size("hidden_size")), ("text_hidden_size", hidden)):
+        if key in v.given:
+            v.must_be(key, size)
+    h, patch, merge = v.size("hidden_size"), v.size("patch_size"), v.size("merge_kernel_size")
+    wide = h * merge * merge
+    found = [
+        linear("patch_embedding", 3 * patch * patch, h, "patches", bias=True, split="columns"),
+        table("position_embedding", v.size("pos_emb_height") * v.size("pos_emb_width") * h),
+        *encoder(h, v.size("num_attention_heads"), v.size("intermediate_size"), v.size("num_hidden_layers")),
+        norm("final_norm", h),
+        norm("projector_norm", h),
+        *projector("projector", wide, wide, hidden),
+    ]
+    v.read.update(("pos_emb_time", "video_attn_type", "projector_hidden_act", "projector_ln_eps"))
+    v.refuse_what_is_left()
+    return v, found, patch, merge
+
+
+def _kimi_k25(config: dict[str, Any], hidden: int) -> Towers:
+    v, found, patch, merge = _moonvit(config, hidden)
+    if Part(config, "kimi_k25").size("projection_hidden_size") != v.size("hidden_size"):
+        raise LeftOutError("its projection_hidden_size is not that of its tower")
+    return [tower(VISION, "navit", found, patch_size=patch, image_size=512, merge=merge, most=16_384)]
+
+
+def _kimi_vl(config: dict[str, Any], hidden: int) -> Towers:
+    _, found, patch, merge = _moonvit(config, hidden)
+    # in_token_limit of the processor of moonshotai/Kimi-VL-A3B-Instruct; the Thinking model of June 2025 takes more
+    return [tower(VISION, "navit", found, patch_size=patch, image_size=512, merge=merge, most=4096)]
+
+
+FAMILIES: Families = {
+    "glm_ocr": _glm_ocr,
+    "minimax_m3_vl": _minimax,
+    "paddleocr_vl": _paddle,
+    "step3p7": _step,
+    "video_llama_3": _video_llama,
+    "glm4v": _glm4v,
+    "glm46v": _glm4v,
+    "glm4v_moe": partial(_glm4v, kind="glm4v_moe_vision"),
+    "kimi_k25": _kimi_k25,
+    "kimi_vl": _kimi_vl,
+}
