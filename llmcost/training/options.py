@@ -7,12 +7,12 @@ from functools import partial
 from typing import Annotated, NamedTuple
 
 from llmcost.ground.algebra import Number
-from llmcost.ground.errors import check_word
+from llmcost.ground.errors import check_word, shortened
 from llmcost.ground.options import Option, count, flag, length, number, parse_name, share, word
 from llmcost.ground.units import parse_count, parse_decimal
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.lora import parse_targets
-from llmcost.model.training_kernels import CONTEXTS, KERNELS, SCHEDULES
+from llmcost.model.training_kernels import CONTEXTS, KERNELS, MODULES, SCHEDULES
 from llmcost.parallel.layout import RECOMPUTE, Layout
 from llmcost.parallel.stages import ACCOUNT_FOR, parse_stages
 from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Host, Mfu, Pp, Pue, Tp
@@ -27,6 +27,17 @@ def parse_drives(text: str) -> tuple[float, float]:
     found = float(parse_decimal(read)), float(parse_decimal(write or read))
     if not all(0 < each < 1e6 for each in found):
         raise ValueError("GB/s above 0, as in 25, or 25/14 for reading and writing")
+    return found
+
+
+def parse_modules(text: str) -> tuple[str, ...]:
+    """Modules that are recomputed, by Megatron-Core's names. Raises ValueError."""
+    found = tuple(name.strip() for name in text.split(","))
+    for name in found:
+        if name not in MODULES:
+            raise ValueError(f"{shortened(name)} is none of {', '.join(MODULES)}")
+    if len({*found}) < len(found):
+        raise ValueError("a module comes twice")
     return found
 
 
@@ -176,6 +187,15 @@ class Options(NamedTuple):
         str | None, word("What the backward pass recomputes.", RECOMPUTE, default="what is fastest and fits")
     ] = None
     recompute_layers: Annotated[Number, count("Layers a stage that are recomputed.", default="all")] = None
+    recompute_modules: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            f"With --recompute selective: what, as Megatron-Core names it: {', '.join(MODULES)}.",
+            parse_modules,
+            "NAME,…",
+            default="the engine's",
+        ),
+    ] = None
     sequence_parallel: Annotated[bool | None, flag("Split tokens between the split layers of --tp.", default="yes")] = (
         None
     )

@@ -17,6 +17,7 @@ from llmcost.model.lora import check_lora, lora_of
 from llmcost.model.operators import Operator
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
+from llmcost.model.training_kernels import MODULES
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.stages import check_stages, dealt_out, in_words
 from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_dtype
@@ -78,7 +79,12 @@ def setup_of(
         refuse_lacking(engine, options)
         lacking = given_by(engine)
     recipe = recipe_of(model, hardware, options)
-    given = lacking | layout_given(options) | _stages_given(model, options)
+    given = (
+        ({} if options.recompute_modules is None else {"recompute": "selective"})
+        | lacking
+        | layout_given(options)
+        | _stages_given(model, options)
+    )
     seq = sequence_of(model, options.seq)
     asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**engine.layout() | given)
     gpus = options.gpus or asked.gpus()
@@ -176,6 +182,11 @@ def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: 
     if options.kernels is not None:
         recipe = recipe._replace(kernels=options.kernels)
         recipe = recipe._replace(loss="plain" if options.kernels == "eager" else recipe.loss)
+    if options.recompute_modules is not None:
+        if options.recompute not in (None, "selective"):
+            raise InputError(f"--recompute-modules: of --recompute selective, not of {options.recompute}")
+        kinds = [kind for name in options.recompute_modules for kind in MODULES[name]]
+        recipe = recipe._replace(recomputed=tuple(dict.fromkeys(kinds)))
     if options.unfused_attention:
         recipe = recipe._replace(attention="unfused")
     if options.overlap is not None:
