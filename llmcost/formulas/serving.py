@@ -14,7 +14,7 @@ from llmcost.formulas.quantities import QUANTITIES, Quantity
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError, UnknownFigureError
 from llmcost.ground.options import declared
-from llmcost.ground.symbols import Expression, lift, show, symbol
+from llmcost.ground.symbols import Atom, Expression, lift, show, symbol
 from llmcost.ground.symbols import evaluate as value_of
 from llmcost.machine.chip import Chip, HostSide, Links
 from llmcost.machine.efficiency import UNQUANTISED, Efficiency, Kernel
@@ -229,7 +229,7 @@ def explanation_of(path: str, figure: Any, quantity: Quantity, printed: list[Pub
     unit, what, source = quantity[:3]
     where: dict[str, Expression] = {}
     legend: dict[str, tuple[Any, str]] = {}
-    _collect(formula, where, legend)
+    _collect(formula, where, legend, set())
     formulas = {path: formula} | where
     return Explanation(
         quantity=path,
@@ -257,7 +257,9 @@ def _opened(formula: Expression, path: str) -> Expression:
     return atom.value if own and atom else formula
 
 
-def _collect(formula: Expression, where: dict[str, Expression], legend: dict[str, tuple[Any, str]]) -> None:
+def _collect(
+    formula: Expression, where: dict[str, Expression], legend: dict[str, tuple[Any, str]], opened: set[Atom]
+) -> None:
     """Collect the intermediate results that a formula names, each before those inside it, and the letters of all.
 
     A figure that has an explanation of its own is named, and not opened here.
@@ -265,8 +267,9 @@ def _collect(formula: Expression, where: dict[str, Expression], legend: dict[str
     for atom in formula.atoms():
         if isinstance(atom.value, Expression):
             where.setdefault(atom.letter, atom.value)
-            if atom.letter not in QUANTITIES:
-                _collect(atom.value, where, legend)
+            if atom.letter not in QUANTITIES and atom not in opened:
+                opened.add(atom)
+                _collect(atom.value, where, legend, opened)
         else:
             legend.setdefault(atom.letter, (atom.value, atom.meaning))
 

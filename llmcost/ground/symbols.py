@@ -16,6 +16,7 @@ from typing import Any
 from llmcost.ground.algebra import Number, Symbolic
 
 Product = tuple[tuple["Atom", int | float], ...]  # factors with their powers, in the order written
+ONE = {frozenset[Any]()}  # the factors of a number
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -26,18 +27,19 @@ class Atom:
     expression as its value; a function has its arguments, and a name of FUNCTIONS as its letter.
     """
 
-    __slots__ = ("arguments", "key", "letter", "meaning", "result", "value")
+    __slots__ = ("arguments", "hashed", "key", "letter", "meaning", "result", "value")
 
     def __init__(self, letter: str, value: Any = None, meaning: str = "", arguments: tuple[Any, ...] = ()) -> None:
         self.letter, self.value, self.meaning, self.arguments = letter, value, meaning, arguments
         self.result: Any = None  # its value, once computed: formulas refer to the same figures over and over
         self.key = (letter, arguments, value if isinstance(value, Expression) else None)
+        self.hashed = hash(self.key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Atom) and self.key == other.key
+        return self is other or (isinstance(other, Atom) and self.hashed == other.hashed and self.key == other.key)
 
     def __hash__(self) -> int:
-        return hash(self.key)
+        return self.hashed
 
     def show(self, sizes: bool) -> str:
         """The letter, or with `sizes` the value; a function shows its arguments either way."""
@@ -73,10 +75,12 @@ class Expression(Symbolic):
     `terms` has each product's coefficient and its factors as written, under the same factors without an order.
     """
 
-    __slots__ = ("terms",)
+    __slots__ = ("hashed", "inside", "terms")
 
     def __init__(self, terms: dict[frozenset[Any], tuple[Any, Product]]) -> None:
         self.terms = {key: term for key, term in terms.items() if term[0] != 0}
+        self.hashed: int | None = None  # computed once, as are its atoms (`inside`)
+        self.inside: list[Atom] | None = None
 
     # -- arithmetic ---------------------------------------------------------------------------------
     def __add__(self, other: Number) -> Expression:
@@ -99,11 +103,18 @@ class Expression(Symbolic):
         return lift(other) - self
 
     def __mul__(self, other: Number) -> Expression:
-        total = Expression({})
+        by = lift(other)
+        if by.terms.keys() == ONE:  # a number alone
+            ((number, _),) = by.terms.values()
+            return self if number == 1 else Expression({k: (c * number, f) for k, (c, f) in self.terms.items()})
+        terms: dict[frozenset[Any], tuple[Any, Product]] = {}
         for ours, left in self.terms.values():
-            for theirs, right in lift(other).terms.values():
-                total = total + _product(ours * theirs, left + right)
-        return total
+            for theirs, right in by.terms.values():
+                factors = _merged(left + right)
+                key = frozenset(factors)
+                mine, order = terms.get(key, (0, factors))
+                terms[key] = (mine + ours * theirs, order)
+        return Expression(terms)
 
     def __rmul__(self, other: Number) -> Expression:
         return lift(other) * self
@@ -137,10 +148,15 @@ class Expression(Symbolic):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Expression | int | float | Fraction):
             return NotImplemented
-        return {k: c for k, (c, _) in self.terms.items()} == {k: c for k, (c, _) in lift(other).terms.items()}
+        than = lift(other)
+        if hash(self) != hash(than):
+            return False
+        return {k: c for k, (c, _) in self.terms.items()} == {k: c for k, (c, _) in than.terms.items()}
 
     def __hash__(self) -> int:
-        return hash(frozenset((key, coefficient) for key, (coefficient, _) in self.terms.items()))
+        if self.hashed is None:
+            self.hashed = hash(frozenset((key, coefficient) for key, (coefficient, _) in self.terms.items()))
+        return self.hashed
 
     def __bool__(self) -> bool:
         raise TypeError(f"'{self}' is a symbol and has no truth value: branch on structure, never on a size")
@@ -183,12 +199,16 @@ class Expression(Symbolic):
 
     def atoms(self) -> list[Atom]:
         """Every letter and reference that occurs, once, in the order written; those in arguments of functions too."""
-        found: list[Atom] = []
-        for _, factors in self.terms.values():
-            for atom, _ in factors:
-                inner = [a for argument in atom.arguments for a in argument.atoms()] if atom.arguments else [atom]
-                found += [a for a in inner if a not in found]
-        return found
+        if self.inside is None:
+            found: dict[Atom, None] = {}
+            for _, factors in self.terms.values():
+                for atom, _ in factors:
+                    if atom.arguments:
+                        found |= dict.fromkeys(each for argument in atom.arguments for each in argument.atoms())
+                    else:
+                        found[atom] = None
+            self.inside = list(found)
+        return self.inside
 
 
 def _rounded_down(quotient: Expression) -> Expression:
@@ -299,12 +319,17 @@ def _show_power(atom: Atom, power: float, sizes: bool) -> str:
 
 
 def _product(coefficient: Any, factors: Product) -> Expression:
-    """The expression of a single product, in which equal factors are merged and powers of 0 left out."""
+    """The expression of a single product."""
+    kept = _merged(factors)
+    return Expression({frozenset(kept): (coefficient, kept)})
+
+
+def _merged(factors: Product) -> Product:
+    """A product's factors with equal ones merged and powers of 0 left out."""
     powers: dict[Atom, int | float] = {}
     for atom, power in factors:
         powers[atom] = powers.get(atom, 0) + power
-    kept = tuple((atom, power) for atom, power in powers.items() if power != 0)
-    return Expression({frozenset(kept): (coefficient, kept)})
+    return tuple((atom, power) for atom, power in powers.items() if power != 0)
 
 
 def _figure(value: Any) -> str:

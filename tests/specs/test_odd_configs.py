@@ -216,3 +216,21 @@ def test_sizes_of_heads_that_the_reference_does_not_look_at_may_only_be_the_usua
     assert read(config | {key: usual}) == read(config)
     with pytest.raises(SpecError, match=f"{key}: not understood for {kind}"):
         read(config | {key: other})
+
+
+@pytest.mark.parametrize("empty", [None, {}])
+def test_where_no_layer_has_keys_of_its_own_all_heads_are_alike(empty):
+    """Left out, Gemma 4's full attention has heads of 512 by its type's rule; empty, it has those of the others."""
+    left_out, said = (
+        model_from(document_of({"model_type": "gemma4_unified_text", **keys}, "config.json", "gemma"))
+        for keys in ({}, {"per_layer_config": empty})
+    )
+    assert {layer.mixer.head_dim for layer in left_out.layers} == {256, 512}
+    assert {layer.mixer.head_dim for layer in said.layers} == {256}
+
+
+def test_shared_blocks_whose_heads_do_not_fill_their_input_are_refused():
+    """Zamba2's adapters are as wide as the stream and the embedding, and are added to all heads together."""
+    config = {"model_type": "zamba2", "layer_types": ["hybrid"] * 54, "num_attention_heads": 36}
+    with pytest.raises(SpecError, match="36 heads of 142 do not fill it"):
+        document_of(config, "config.json", "zamba")

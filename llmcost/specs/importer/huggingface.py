@@ -176,6 +176,8 @@ def as_hugging_face_has_it(config: dict[str, Any]) -> dict[str, Any]:
     if "context_window_size" in config and "max_position_embeddings" not in config:
         config = config | {"max_position_embeddings": config["context_window_size"]}
     config = {key: value for key, value in config.items() if key != "context_window_size"}
+    if config.get("per_layer_config", "left out") in (None, {}):
+        config["per_layer_config"] = {"0": {}}  # empty, no layer has keys of its own; left out, the type's rule holds
     said, others = config.get("quantization"), config.get("quantization_config")
     if isinstance(said, dict) and others in (None, said):
         found: dict[str, Any] | None = said

@@ -186,16 +186,19 @@ class LayerReading:
             if said == "last-layer":
                 said = self.position == self.depth - 1
             fields[name] = self.plain(name, latent=latent) if said is None else _there(said)
-        if "whole_heads" in self.traits:
-            self.refuse_partial_heads(fields["head_dim"])
+        if "whole_heads" in self.traits and "head_dim" in fields:
+            self.refuse_partial_heads(fields["head_dim"], wide=2 if fields.get("on_embedding") else 1)
         if "keys_and_values" in fields and self.shares():
             fields["keys_and_values"] = "shared"
         return fields
 
-    def refuse_partial_heads(self, head_dim: Any) -> None:
-        """Refuse heads that are not as wide as the hidden size together: the reference of such a type does not run."""
+    def refuse_partial_heads(self, head_dim: Any, wide: int) -> None:
+        """Refuse heads that are not as wide as the block's input together: the reference of such a type does not run.
+
+        `wide`: how many times the hidden size that input is.
+        """
         heads, hidden = self.keys.number("num_attention_heads"), self.keys.number("hidden_size")
-        if not isinstance(head_dim, int) or heads * head_dim != hidden:
+        if not isinstance(head_dim, int) or heads * head_dim != wide * hidden:
             problem = f"{heads} heads of {head_dim} do not fill it, which this type needs"
             raise self.keys.error("hidden_size", problem)
 

@@ -114,17 +114,31 @@ def _minimax(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "resized", found, patch_size=patch, merge=merge, **MINIMAX_PIXELS)]
 
 
+# Names of keys of Step-3.7's tower as it is released, and the values of others that are understood.
+STEP_NAMES = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
+STEP_CODE = {
+    "use_cls_token": False, "use_ln_post": False, "use_ln_pre": True, "use_abs_posemb": True, "use_rope2d": True,
+    "pool_type": "none",
+}  # fmt: skip
+
+
 def _step(config: dict[str, Any], hidden: int) -> Towers:
-    """Two convolutions of stride 2 behind the layers, each with twice the channels."""
-    v, bias = Part(config.get("vision_config"), "step3p5_vision"), Part(config, "step3p7").flag("projector_bias")
-    h, heads, middle, depth = _sizes(v)
-    patch, side = v.size("patch_size"), v.size("image_size")
-    v.read.update(("mlp_ratio", "layer_scale_init_value", "max_position_embeddings"))
+    """Two convolutions of stride 2 follow the layers, with twice the channels each; a ratio gives the MLP's width."""
+    part = config.get("vision_config")
+    given = {STEP_NAMES.get(key, key): value for key, value in part.items()} if isinstance(part, dict) else part
+    v, bias = Part(given, "step3p5_vision"), Part(config, "step3p7").flag("projector_bias")
+    for key in STEP_CODE.keys() & v.given.keys():
+        v.must_be(key, STEP_CODE[key])
+    h, heads, depth = v.size("hidden_size"), v.size("num_attention_heads"), v.size("num_hidden_layers")
+    patch, side, ratio = v.size("patch_size"), v.size("image_size"), v.get("mlp_ratio")
+    if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 0 < ratio < 100 or not int(h * ratio):
+        raise LeftOutError("its mlp_ratio is no number")
+    v.read.update(("intermediate_size", "layer_scale_init_value", "ls_init_value", "max_position_embeddings"))
     found = [
         linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", split="columns"),
         table("position_embedding", v.side() ** 2 * h),
         norm("first_norm", h),
-        *encoder(h, heads, middle, depth, scales=2 * h),
+        *encoder(h, heads, int(h * ratio), depth, scales=2 * h),
         linear("first_downsampler", 9 * h, 2 * h, "half", bias=True),
         linear("second_downsampler", 18 * h, 4 * h, "quarter", bias=True),
         linear("projector", 4 * h, hidden, "merged", bias=bias),
