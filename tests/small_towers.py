@@ -143,7 +143,6 @@ SMALL = {
     "llava_next": CLIP,
     "llava_next_video": CLIP,
     "llava_onevision": {**SIGLIP, "image_size": 32, "patch_size": 4, "vision_use_head": False},
-    "mistral_large4": PIXTRAL,
     "vipllava": {**CLIP, "num_hidden_layers": 12},
     "qwen2_audio": {
         "d_model": 32, "encoder_ffn_dim": 48, "encoder_layers": 2, "encoder_attention_heads": 4, "num_mel_bins": 16,

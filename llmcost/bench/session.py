@@ -207,7 +207,7 @@ class Session:
 
         Where that fails, as on a full disk, it is said once, and measuring goes on.
         """
-        if self.target is not None and ranks() == 1 and not self._unwritable:
+        if self.target is not None and not self.silent and not self._unwritable:
             try:
                 write_file(part_of(self.target), profile_text(self.profile()))
             except InputError as error:

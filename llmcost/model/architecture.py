@@ -183,6 +183,8 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
     found: list[Operator] = [op for streams in model.streams for op in streams.after(build)]
     if model.final_norm:
         found.append(_norm("final_norm", model, h, size, b, positions))
+    if model.idle_pooler:
+        found.append(Stored("idle_pooler", "lm_head", 1, h * h + h, size.Bw))
     if model.head != "lm":
         return [*found, *_labels(model, build)]
     if present(model.head_size):
@@ -191,8 +193,6 @@ def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> 
     if model.head_transform:  # with the activation
         weights = NORM_WEIGHTS[model.norm] * t
         found.append(Elementwise("head_norm", "norm", 1, b, positions, t, t, weights, size.Bx, TOKENS))
-    if model.pooler:
-        found.append(Stored("pooler", "lm_head", 1, h * h + h, size.Bw))
     tied = model.tie_word_embeddings
     Bw = build.weight("lm_head", "lm_head", t, v, LOGITS) if model.quantized_lm_head else size.table()
     if tied and model.table_formats:

@@ -27,6 +27,8 @@ ALPHABET: dict[str, tuple[str, str]] = {
     "local_window": ("w", "keys of a neighbourhood"),
     "global_tokens": ("sg", "tokens that see all"),
     "summary_tokens": ("m", "tokens of a sum"),
+    "relative_positions": ("sr", "relative positions"),
+    "position_scores": ("ks", "kinds of scores by position"),
     "own_tokens": ("so", "tokens of the encoder's own"),
     "attention_chunk_size": ("w", "attention chunk"),
     "intermediate_size": ("i", "MLP size"),

@@ -68,7 +68,7 @@ class ModelSpec(NamedTuple):
     so many outputs stands before the LM head, with an activation, a norm and a bias if `head_transform` (none if
     `head_without_bias`).
     `pooler`: a linear layer as wide as the hidden size, which runs on the first token, or on each token that has
-    labels; behind an LM head it is stored, not run.
+    labels. `idle_pooler`: one is stored that nothing runs.
     `bidirectional`: every token sees all others. `head`: logits of the vocabulary (lm), of `num_labels` for each
     sequence or each token, with a bias where `label_bias`, or none.
     `counted`: what of the model the spec holds, in words, where that is not all of it.
@@ -120,6 +120,7 @@ class ModelSpec(NamedTuple):
     head_transform: bool = False
     head_without_bias: bool = False
     pooler: bool = False
+    idle_pooler: bool = False
     bidirectional: bool = False
     head: str = "lm"
     num_labels: Number = 0
@@ -179,6 +180,10 @@ class ModelSpec(NamedTuple):
     def looks_at_images(self) -> bool:
         """Whether layers of its own look at images, which then are no tokens of the prompt."""
         return any(hasattr(layer.mixer, "image_mlp_size") for layer in self.layers)
+
+    def drafts_together(self) -> bool:
+        """Whether it is a draft model that guesses all tokens of a step in one pass."""
+        return any(getattr(stream, "drafts_together", False) for stream in self.streams)
 
     def has_experts(self) -> bool:
         """Whether some of its MLPs are routed experts: structure, whatever the sizes are."""

@@ -41,7 +41,7 @@ evenly over ranks and time, fills the whole memory with weights and cache, and k
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -96,10 +96,10 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
         steps = maximum(1, of_decode)
     have_room, of_mean_length = None, request_bytes(server, w.prompt + w.output / 2, w.prompt, guess)
     if memory.usable_bytes is not None:
-        room = _room(server, w, memory, guess, of_mean_length)
-        have_room = room.beside_activations
+        found = room(server, w, memory, guess, of_mean_length)
+        have_room = found.beside_activations
         bounds["memory"] = maximum(1, have_room)
-        at_once.append(room.whole_memory)
+        at_once.append(found.whole_memory)
     if w.chunk is not None and mixed:
         bounds["chunk"] = server.pp * w.chunk * steps / (computed + guess.new * of_decode)
     if w.max_num_seqs is not None:
@@ -116,14 +116,14 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
     return Serving(
         running=None if running is None else mix.of_all_ranks(running),
         max_concurrency=None if have_room is None else have_room * w.dp,
-        kv_cache_bytes=None if running is None else _held(server, w, guess, named("running", running), of_mean_length),
+        kv_cache_bytes=None if running is None else held(server, w, guess, named("running", running), of_mean_length),
         limited_by=name_of_least(bounds) if bounds else None,
         limit=mix.limit(least(at_once) if at_once else 1),
         expected=mix.expected(running, most),
     )
 
 
-def _held(server: Server, w: Workload, guess: Speculation, running: Number, of_mean_length: Number) -> Number:
+def held(server: Server, w: Workload, guess: Speculation, running: Number, of_mean_length: Number) -> Number:
     """Bytes of the caches of so many requests; what they share is held once."""
     if w.prefix_hit is None:
         return running * of_mean_length
@@ -161,7 +161,7 @@ class Room(NamedTuple):
     whole_memory: Number
 
 
-def _room(server: Server, w: Workload, memory: Memory, guess: Speculation, of_mean_length: Number) -> Room:
+def room(server: Server, w: Workload, memory: Memory, guess: Speculation, of_mean_length: Number) -> Room:
     """Requests that have room on the fullest rank, where the GPU's memory is known.
 
     `of_mean_length`: bytes of one that is half answered.
@@ -352,21 +352,13 @@ class Mix(NamedTuple):
         return TOGETHER * maximum(0, running - 1) * minimum(1, self.server.request_seconds() / window)
 
     def arriving(self, most: Number) -> Number:
-        """Requests that arrive while one runs, where up to `most` run: Little's law, solved by Newton's method.
+        """Requests that arrive while one runs, where up to `most` run; None where a figure of the chip is not known."""
 
-        The time grows with the number ever faster or not at all, so that each step comes closer from below. None where
-        a figure of the chip is not known.
-        """
-        steps, rate, running = self.steps, divide(self.w.rate, self.w.dp), 1.0
-        for _ in range(NEWTON_STEPS):
-            here, beside = self.pace(running), self.pace(running * (1 + NEWTON_WIDTH))
-            if here is None or beside is None:
-                return None
-            slope = steps * (beside.step - here.step) / (running * NEWTON_WIDTH)
-            left = rate * (steps * here.step - slope * running)
-            running = minimum(most, maximum(1, left / maximum(SATURATED, 1 - rate * slope)))
-        settled = self.pace(running)
-        return None if settled is None else rate * steps * settled.step
+        def seconds(running: Number) -> Number:
+            pace = self.pace(running)
+            return None if pace is None else self.steps * pace.step
+
+        return in_system(divide(self.w.rate, self.w.dp), seconds, most)
 
     def expected(self, running: Number, most: Number) -> ServingTimes:
         """Throughput and latency of so many requests, where there is room for `most`."""
@@ -422,6 +414,24 @@ class Mix(NamedTuple):
         if w.rate is not None:  # no more are answered than arrive
             seconds = maximum(seconds, requests / w.rate)
         return ServingRates(*rates(w, requests, seconds))
+
+
+def in_system(per_s: Number, seconds: Callable[[Number], Number], most: Number) -> Number:
+    """Requests that arrive while one runs, up to `most`, of `per_s`: Little's law, solved by Newton's method.
+
+    `seconds`: in which one runs among so many, that grow with the number ever faster or not at all, so that each step
+    comes closer from below; where it gives None, so does this.
+    """
+    running: Number = 1.0
+    for _ in range(NEWTON_STEPS):
+        here, beside = seconds(running), seconds(running * (1 + NEWTON_WIDTH))
+        if here is None or beside is None:
+            return None
+        slope = (beside - here) / (running * NEWTON_WIDTH)
+        left = maximum(per_s * (here - slope * running), most * SATURATED)
+        running = minimum(most, maximum(1, left / maximum(SATURATED, 1 - per_s * slope)))
+    settled = seconds(running)
+    return None if settled is None else per_s * settled
 
 
 def rates(w: Workload, requests: Number, seconds: Number) -> tuple[Number, Number, Number, Number]:

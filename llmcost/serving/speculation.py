@@ -25,7 +25,8 @@ class Speculation(NamedTuple):
     """So many `tokens` are guessed in a step, which gives `accepted` on average.
 
     `draft`: what guesses: "mtp" (a layer of the model's own with the LM head, run once a token), "ngram" (the text so
-    far, in no time), or the server of a small model, whose weights are in the format `weights`.
+    far, in no time), or the server of a small model, whose weights are in the format `weights`: one pass a token, or
+    one for all of them and the token before, where the model guesses them together.
     """
 
     tokens: int = 0
@@ -46,9 +47,12 @@ class Speculation(NamedTuple):
         if not self.tokens or self.draft == "ngram":
             return 0
         if isinstance(self.draft, Server):
-            load = Load(sequences, 1, context, decode=True)
+            together = self.draft.model.drafts_together()
+            load = Load(sequences, self.new, context) if together else Load(sequences, 1, context, decode=True)
             stages = self.draft.times(self.draft.share(load), load)
-            return None if stages is None else self.tokens * self.draft.with_host(stages.through(), sequences, "draft")
+            if stages is None:
+                return None
+            return (1 if together else self.tokens) * self.draft.with_host(stages.through(), sequences, "draft")
         load = Load(sequences / passes, 1, context, decode=True)
         own = server.times(server.share(load), load)
         if own is None:

@@ -100,6 +100,7 @@ SCHEMA = record(
         "head_transform": FLAG,
         "head_without_bias": FLAG,
         "pooler": FLAG,
+        "idle_pooler": FLAG,
         "bidirectional": FLAG,
         "head": choice("lm", "sequence", "token", "none"),
         "num_labels": SIZE,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from llmcost.report import page as page_module
 from llmcost.report.charts import Chart
 from llmcost.report.page import assumptions, page
 from llmcost.report.tables import Alarm, Table
@@ -58,6 +59,13 @@ def read(text):
     return found
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Pictures that are not drawn: drawing is tested in report/, and a page of each command below has real ones."""
+    monkeypatch.setattr(page_module, "draw", lambda *_: b"<svg/>")
+
+
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("command", REPORTS)
 def test_a_report_is_one_file_that_loads_and_runs_nothing(cli, tmp_path, command):
     path = tmp_path / "report.html"
@@ -73,10 +81,11 @@ def test_a_report_is_one_file_that_loads_and_runs_nothing(cli, tmp_path, command
         assert attributes.get("href", "https://").startswith("https://")
     assert not re.search(r"url\(|@import", text)
     assert all(attributes["alt"] for tag, attributes in found.tags if tag == "img")
-    if command != "bench":
-        assert {"Assumptions", "How far off such figures have been", "Sources"} <= set(found.words)
+    assert {"Assumptions", "How far off such figures have been", "Sources"} <= set(found.words)
+    assert "" not in [row.strip() for row in re.findall(r"<h2>(.*?)</h2>", text)]
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("command", ["estimate", "train"])
 def test_a_report_has_what_is_printed_with_its_errors(cli, tmp_path, command):
     path = tmp_path / "report.html"
@@ -86,6 +95,17 @@ def test_a_report_has_what_is_printed_with_its_errors(cli, tmp_path, command):
         for cell in re.split(r" {2,}", line.strip()):
             assert " ".join(cell.split()) in words
     assert "% on average" in words
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("command", REPORTS)
+def test_a_report_is_chinese_where_it_is_asked_for(cli, tmp_path, command):
+    path = tmp_path / "report.html"
+    assert cli(*REPORTS[command], "--html", path, "--lang", "zh").code == 0
+    text = path.read_text("utf-8")
+    assert '<html lang="zh">' in text
+    assert {"假设", "此类数字以往的误差", "来源"} <= set(read(text).words)
+    assert [each for each in ("Assumptions", "Sources", "How far", "Memory", "expected") if f">{each}" in text] == []
 
 
 def test_what_a_spec_says_stays_text_in_a_report(cli, tmp_path):

@@ -7,8 +7,10 @@ import json
 
 import pytest
 
-from llmcost.serving.estimate import Options, estimate
-from llmcost.specs.catalog import load_hardware
+from llmcost.model.sizes import Load
+from llmcost.serving.estimate import Options, estimate, workload_of
+from llmcost.serving.server import speculation_of
+from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.specs.importer.huggingface import document_of
 from llmcost.specs.models import model_from
 
@@ -38,7 +40,10 @@ def parameters(config):
 
 
 def test_eagle_3_has_a_wide_layer_a_projection_of_three_states_and_a_small_head():
-    """yuhuili/EAGLE3-LLaMA3.1-Instruct-8B: 424,689,664, 849 MB in fp16; the embedding is its target's."""
+    """The embedding is its target's. The file is 850 MB of fp16, with two lists of tokens that are no weights.
+
+    huggingface.co/yuhuili/EAGLE3-LLaMA3.1-Instruct-8B/tree/main
+    """
     layer = 2 * H * (H + 2 * KV) + H * H + 3 * H * I + 3 * H
     assert parameters(EAGLE3) == 3 * H * H + layer + H + H * D == 424_689_664
     one = estimate(read(EAGLE3), H100, Options(context=2048))
@@ -75,6 +80,20 @@ def test_a_draft_guesses_for_its_target_in_a_simulation(cli, tmp_path):
     drafted = ("--speculate", 3, "--accept", 0.7, "--draft", file)
     guessed = json.loads(cli("simulate", "llama3.1-8b", *options, *drafted).out)
     assert guessed["tpot_seconds"]["mean"] < alone["tpot_seconds"]["mean"]
+
+
+@pytest.mark.parametrize(("config", "together"), [(EAGLE3, False), (DFLASH, True)])
+def test_eagle_guesses_one_token_a_pass_and_dflash_all_of_them_in_one(tmp_path, config, together):
+    """Of EAGLE-3 so many steps of decode beside the target's; of DFlash one pass of the tokens and the one before."""
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config), "utf-8")
+    target = load_model("qwen3-8b")
+    for tokens in (1, 15):
+        w = workload_of(target, H100, Options(speculate=tokens, draft=str(file), context=2048))
+        guess = speculation_of(H100, w)
+        load = Load(4, tokens + 1, 2048) if together else Load(4, 1, 2048, decode=True)
+        seconds = guess.draft.times(guess.draft.share(load), load).through()
+        assert guess.seconds(None, 4, 2048) == pytest.approx((1 if together else tokens) * seconds)
 
 
 @pytest.mark.parametrize("key", ["hidden_size", "target_hidden_size", "draft_vocab_size", "num_hidden_layers"])

@@ -230,7 +230,7 @@ RUN = {
     "llava_next": (tiled_inputs, (64, 32)),
     "llava_onevision": (tiled_inputs, (64, 32)),
     "minimax_m3_vl": (grid_inputs, (40, 24)),
-    "mistral_large4": (lambda h, w: {**square_inputs(h, w), "image_sizes": torch.tensor([[h, w]])}, (32, 24)),
+    "lighton_ocr": (lambda h, w: {**square_inputs(h, w), "image_sizes": torch.tensor([[h, w]])}, (32, 24)),
     "paddleocr_vl": (patch_inputs, (40, 24)),
     "qianfan_ocr": (square_inputs, (32, 32)),
     "step3p7": (

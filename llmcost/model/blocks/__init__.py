@@ -11,6 +11,7 @@ from llmcost.model.blocks.builder import Block, Builder, NoBlock, sizes_of
 from llmcost.model.blocks.compressed import CompressedAttention
 from llmcost.model.blocks.convolved_attention import ConvolvedAttention
 from llmcost.model.blocks.cross import CrossAttention, ImageLayer
+from llmcost.model.blocks.disentangled import DisentangledAttention
 from llmcost.model.blocks.experts import Experts
 from llmcost.model.blocks.gated_delta import GatedDelta
 from llmcost.model.blocks.latent import LatentAttention
@@ -45,6 +46,7 @@ MIXERS: dict[str, Any] = {
     "convolved": ConvolvedAttention,
     "relative": RelativeAttention,
     "local": LocalAttention,
+    "disentangled": DisentangledAttention,
     "mamba": Mamba,
     "mamba2": Mamba2,
     "attention-mamba2": beside(GroupedAttention, Mamba2),

@@ -126,11 +126,13 @@ class DraftInput(NamedTuple):
 
     EAGLE (arXiv 2401.15077) puts the token's embedding and the target's last state side by side, EAGLE-3 (arXiv
     2503.01840) states of three of its layers, DFlash (arXiv 2602.06036) of several: with a norm behind the projection.
+    `drafts_together`: it guesses all tokens of a step in one pass, each without the others, as DFlash does.
     """
 
     target_states_size: Number
     target_states_bias: bool
     target_states_norm: bool
+    drafts_together: bool = False
 
     def before(self, build: Builder, depth: Number) -> Iterator[Operator]:  # noqa: ARG002
         """The projection, and its norm."""

@@ -17,7 +17,8 @@ HEADS = {
 }
 # Classes of code that comes with reward models: labels of a sequence or of each token, how many, whether they have a
 # bias, and a linear layer of the hidden size before them. Qwen/Qwen2.5-Math-RM-72B and Qwen2.5-Math-PRM-7B,
-# modeling_qwen2_rm.py (vLLM: vllm/model_executor/models/qwen2_rm.py); internlm/internlm2-7b-reward.
+# modeling_qwen2_rm.py (vLLM: vllm/model_executor/models/qwen2_rm.py); internlm/internlm2-7b-reward
+# (github.com/sgl-project/sglang, python/sglang/srt/models/internlm2_reward.py).
 REWARDS = {
     "Qwen2ForRewardModel": {"head": "sequence", "num_labels": 1, "label_bias": True, "pooler": True},
     "Qwen2ForProcessRewardModel": {"head": "token", "num_labels": 2, "label_bias": True, "pooler": True},
@@ -51,8 +52,8 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
         classes = f"*ForCausalLM, {'*ForMaskedLM, ' * encoder}{', '.join(f'*{each}' for each in HEADS)}"
         raise keys.error("architectures", f"what {said[:60]} has behind its layers is not understood, unlike {classes}")
     kind = HEADS[ending]
-    if kind != "none" and encoder and keys.trait("pooler"):
-        raise keys.error("architectures", f"{said[:60]} stores a pooler beside its labels, which is not counted")
+    if ending == "ForQuestionAnswering" and keys.trait("idle_pooler"):
+        raise keys.error("architectures", f"{said[:60]} has an MLP before its answers, which is not counted")
     transform = keys.family.get("label_transform") and kind != "none"
     if transform and (not encoder or keys.get("norm_bias") or keys.get("classifier_bias")):
         raise keys.error("architectures", f"{said[:60]} has a transform before its labels, which is not counted")
@@ -62,7 +63,7 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
         pools = kind == "sequence" or (kind == "none" and bool(keys.family.get("pools")))
         found["pooler"] = pools or bool(transform) or None
     if kind == "none":
-        return found
+        return found | {"idle_pooler": None}
     return found | {"num_labels": _labels(keys, ending, encoder=encoder), "label_bias": encoder or kind == "token"}
 
 

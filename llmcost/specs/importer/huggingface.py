@@ -41,6 +41,7 @@ PLAIN: dict[str, Any] = {
     "head_transform": False,
     "head_without_bias": False,
     "pooler": False,
+    "idle_pooler": False,
     "lm_head_bias": False,
 }
 
@@ -176,6 +177,8 @@ def as_hugging_face_has_it(config: dict[str, Any]) -> dict[str, Any]:
     if "context_window_size" in config and "max_position_embeddings" not in config:
         config = config | {"max_position_embeddings": config["context_window_size"]}
     config = {key: value for key, value in config.items() if key != "context_window_size"}
+    if isinstance(scores := config.get("pos_att_type"), str):
+        config["pos_att_type"] = scores.split("|")
     if config.get("per_layer_config", "left out") in (None, {}):
         config["per_layer_config"] = {"0": {}}  # empty, no layer has keys of its own; left out, the type's rule holds
     said, others = config.get("quantization"), config.get("quantization_config")

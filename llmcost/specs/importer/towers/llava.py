@@ -167,7 +167,6 @@ FAMILIES: Families = {
     "llava_next_video": partial(_tiled, kind="llava_next_video", usual="clip_vision_model"),
     "llava_onevision": partial(_tiled, kind="llava_onevision", usual="siglip_vision_model"),
     "mistral3": _mistral3,
-    "mistral_large4": partial(_mistral3, kind="mistral_large4"),
     "paligemma": _paligemma,
     "vipllava": _vipllava,
 }
