@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # What no operator of one pass depends on: requests, and what memory is left for.
 BEYOND_A_PASS = (
     *MIXES, "output", "chunk", "mfu", "tokens", "memory_utilization", "free_memory_fraction",
-    "batch_prompts", "communicator", "reserve_output", "prefix_hit", "speculate", "accept", "draft",
+    "batch_prompts", "communicator", "reserve_output", "prefix_hit", "range_ratio", "speculate", "accept", "draft",
 )  # fmt: skip
 OF_CONTEXT = {"c", "s"}  # letters of formulas: what the context and the prompt are
 POINTS = 8  # of the curve of a figure along the context

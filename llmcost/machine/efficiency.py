@@ -48,6 +48,8 @@ class Host(NamedTuple):
     pace_sequence: Number = 0  # of each sequence in it
     layer: Number = 0  # in which a layer's kernels are started one by one: the layer takes at least as long
     expert_layer: Number = 0  # as `layer`, of one with experts, whose tokens the host counts before it goes on
+    prompt_layer: Number = 0  # as `layer`, in steps with prompts, whose kernels no CUDA graph holds
+    prompts: Number = 0
     request: Number = 0  # of each request before its first step: receiving it, its tokens
     in_flight: Number = None  # pieces of a prompt that follow each other through stages before it waits; None: all
 
@@ -134,7 +136,7 @@ DEFAULT_LAUNCH: Launch = "graph"
 OF_ENGINES = (  # figures that engines may have besides those that the defaults have too
     *("weight_only.compute", "vector.compute", "half_sums.compute", "unpacked_above", "attention.pair_bytes"),
     *("flop.joules", "sm_bandwidth", "narrow.sm_bandwidth", "narrow.of_int8", "gemm.of_int8"),
-    *("collective.wait", "experts.select", "attention.joined"),
+    *("collective.wait", "experts.select", "attention.joined", "experts.padded", "experts.padded_tp"),
     *(*SLOWER, *SHARES, *(f"host.{name}" for name in Host._fields)),
 )
 FIGURES = {name: default.value for name, default in DEFAULTS.items()}

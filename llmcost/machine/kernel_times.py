@@ -35,7 +35,8 @@ from llmcost.specs.hardware import HardwareSpec
 
 USUAL_HEAD = 128  # size of heads that names of variants do not say
 WIDEST = 32  # query heads of a KV head that most kernels take together at most
-EIGHT_BITS = ("fp8", "fp8-block128")  # checkpoints call both fp8, and engines take the kernel that is faster
+BLOCKS = "fp8-block128"
+EIGHT_BITS = ("fp8", BLOCKS)  # checkpoints call both fp8, and engines take the kernel that is faster
 _LAYERS = "LLMServingSim, profiler/perf: layers of Llama-3.1-8B in vLLM 0.19 on RTX PRO 6000 and RTX 4090"
 START = Constant(2.2e-6, f"norms and rotary embeddings of few tokens take 1.9 to 2.8 µs: {_LAYERS}", "seconds")
 IN_L2 = Constant(2.4, f"times the bandwidth: norms of 2,048 tokens move 69 MB in 16 and 28 µs: {_LAYERS}")
@@ -50,6 +51,8 @@ class EngineKernels(NamedTuple):
     wait: seconds that the GPUs of a collective wait for the last of them. select: seconds of choosing each token's
     experts by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed ones.
     joined: prompts and the sequences that decode beside them are in one kernel for attention, that of prompts.
+    padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
+    multiple of so many; 0: they do not. few: 1 where that holds in this layout, else 0.
     """
 
     own: Kernels
@@ -62,6 +65,8 @@ class EngineKernels(NamedTuple):
     select: float = 0
     beside: int = 0
     joined: bool = False
+    padded: float = 0
+    few: Number = 1
 
     def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
         """Seconds of one execution of each operator of a pass, where not each is a kernel that runs by itself.
@@ -158,8 +163,14 @@ class EngineKernels(NamedTuple):
         names = product_formats(self.compute, self.weights.rpartition("+")[2])
         if names[0] in EIGHT_BITS:
             names = EIGHT_BITS
+        found = self._fastest_experts(names, sizes)
+        if found is None or not self.padded or self.weights.rpartition("+")[2] != BLOCKS:
+            return found
+        return found + self.few * (self._fastest_experts((BLOCKS,), sizes, self.padded) - found)
+
+    def _fastest_experts(self, names: Sequence[str], sizes: tuple[Number, ...], padded: float = 0) -> Number | None:
         times = [
-            expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name])
+            expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name], padded)
             for name in names
             if (f := self._figures(WIDTHS[name].compute)) is not None
             for fit in self.own.kernels_of("experts", name)

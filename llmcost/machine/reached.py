@@ -68,9 +68,11 @@ def under_engine(
 
         own = engine_kernels(engine.kernels, hardware, compute, weights, cache, engine.kernels_shared)
     if own is not None:
-        names = ("collective.wait", "experts.select", f"attention.joined@{family_of(hardware)}")
-        wait, select, joined = (engine.figures.get(name, 0) for name in names)
-        own = own._replace(wait=wait, select=select, beside=engine.beside or 0, joined=joined == 1)
+        family = family_of(hardware)
+        names = ("collective.wait", "experts.select", "attention.joined", "experts.padded")
+        figures = (engine.figures.get(f"{name}@{family}", engine.figures.get(name, 0)) for name in names)
+        wait, select, joined, padded = figures
+        own = own._replace(wait=wait, select=select, beside=engine.beside or 0, joined=joined == 1, padded=padded)
     return found._replace(basis=f"{engine.title} {engine.version}", own=own, mixed=engine.mixed)
 
 

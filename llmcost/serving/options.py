@@ -23,7 +23,7 @@ LEAST_RATE = 1e-6  # requests a second
 MOST_PUE = 100
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
 MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
-OF_A_MIX = ("prefix_hit", "speculate", "accept", "draft")  # options that change such a mix alone
+OF_A_MIX = ("prefix_hit", "range_ratio", "speculate", "accept", "draft")  # options that change such a mix alone
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
 
 
@@ -260,6 +260,13 @@ class Options(NamedTuple):
             meaning="share of a prompt that the prefix cache holds",
         ),
     ] = None
+    range_ratio: Annotated[
+        Number,
+        share(
+            "Lengths are drawn from this share of --prompt and --output to all of it; 1: all alike.",
+            default="1 in simulate; elsewhere they are means of lengths that differ",
+        ),
+    ] = None
     speculate: Annotated[
         Number,
         count("Tokens that are guessed and verified in a step.", "K", MOST_SPECULATED, 0, default="none"),
@@ -459,7 +466,8 @@ SIZES = tuple(name for name, option in declared(Options).items() if option.lette
 # Options that say what a GPU does, or how much of one is used: without a GPU they change no figure.
 OF_A_GPU = (
     "profile", "cuda_graphs", "link", "offload", "host", "mfu", "memory_utilization", "free_memory_fraction",
-    "batch_prompts", "communicator", "reserve_output", "tokens", "prefix_hit", "speculate", "accept", "draft",
+    "batch_prompts", "communicator", "reserve_output", "tokens", "prefix_hit", "range_ratio",
+    "speculate", "accept", "draft",
 )  # fmt: skip
 BASES = ("textbook", "limit", "expected")
 PHASES = ("prefill", "decode", "train")  # of which operators are listed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmcost.ground.algebra import named
+from llmcost.ground.algebra import more_than, named
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.defaults import Launch
 from llmcost.machine.efficiency import Efficiency
@@ -14,7 +14,7 @@ from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server, filled, rank_share
 from llmcost.serving.encoding import states_of
 from llmcost.serving.offloading import host_side, offload_of
-from llmcost.serving.options import Workload
+from llmcost.serving.options import MOST_GPUS, Workload
 from llmcost.serving.speculation import WAYS, Speculation, accepted_tokens
 from llmcost.specs.catalog import load_engine, load_model
 from llmcost.specs.hardware import HardwareSpec, joined_by
@@ -31,11 +31,11 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
     chip = chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype, w.weight_dtype)
     if hardware is not None and w.offload is not None:
         chip = chip._replace(beside=host_side(hardware, w, engine, started(w)))
-    return (
-        element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
-        chip,
-        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, started(w), engine, w.kv_dtype),
-    )
+    efficiency = efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, started(w), engine, w.kv_dtype)
+    if engine is not None and efficiency.own is not None and efficiency.own.padded:
+        most = engine.figures.get("experts.padded_tp", MOST_GPUS)
+        efficiency = efficiency._replace(own=efficiency.own._replace(few=1 - more_than(w.tp, most)))
+    return element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype), chip, efficiency
 
 
 def started(w: Workload) -> Launch:
