@@ -51,7 +51,7 @@ def options_of(case: Case, profile: str | None = None) -> Options | None:
         return options._replace(batch=of["batch"], output=output, batch_prompts=True, communicator=process)
     rooms = {name: engine[name] for name in ("free_memory_fraction", "reserve_output", "chunk") if name in engine}
     if of["concurrency"] is not None:  # a closed loop, as a benchmark runs it
-        return options._replace(output=output, concurrency=of["concurrency"])
+        return options._replace(output=output, concurrency=of["concurrency"], range_ratio=of["range_ratio"])
     return options._replace(output=output, rate=of["rate"], requests=of["requests"] or MOST, **rooms)
 
 

@@ -44,12 +44,9 @@ class Host(NamedTuple):
 
     step: Number = 0  # of each step: choosing what runs, preparing it, taking what comes out
     sequence: Number = 0  # of each sequence in a step
-    pace: Number = 0  # of each step, beside the GPUs' work on the one before: a step takes at least as long
-    pace_sequence: Number = 0  # of each sequence in it
     layer: Number = 0  # in which a layer's kernels are started one by one: the layer takes at least as long
     expert_layer: Number = 0  # as `layer`, of one with experts, whose tokens the host counts before it goes on
-    prompt_layer: Number = 0  # as `layer`, in steps with prompts, whose kernels no CUDA graph holds
-    prompts: Number = 0
+    prompts: Number = 0  # in which the layers' kernels of a step with prompts are started, which no CUDA graph holds
     request: Number = 0  # of each request before its first step: receiving it, its tokens
     in_flight: Number = None  # pieces of a prompt that follow each other through stages before it waits; None: all
 

@@ -31,9 +31,12 @@ it is held once and not computed again. Where K tokens are guessed and verified 
 average (serving/speculation.py): a request runs for L = k + (o - 1)/a steps, each of which computes 1 + K tokens of it.
 
 Engines that run prompts alone have L = o - 1 steps, all of decode, with passes of prompts between them that decode
-waits for. Requests that end at about the same time begin together there, and wait for each other.
+waits for. Requests that end at about the same time begin together there, and wait for each other. Where all have the
+same length (`--range-ratio 1`) everyone always does, and no prompt interrupts decode.
 
-Left out: time on the host between steps where no engine is named, requests that differ in length, preemption, that a
+s and o are means. With `--range-ratio r`, lengths are drawn from r to 1 of what is asked for: (1+r)/2 of it on average.
+
+Left out: time on the host between steps where no engine is named, preemption, that a
 chunk reads the keys of the chunks before it again. The limit takes all prompts at once, spreads computing and reading
 evenly over ranks and time, fills the whole memory with weights and cache, and knows no chunk.
 """
