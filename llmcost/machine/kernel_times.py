@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import inf
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, largest, least, maximum, minimum, more_than, present, sum_of
@@ -52,7 +53,7 @@ class EngineKernels(NamedTuple):
     experts by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed ones.
     joined: prompts and the sequences that decode beside them are in one kernel for attention, that of prompts.
     padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
-    multiple of so many; 0: they do not. few: 1 where that holds in this layout, else 0.
+    multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
     """
 
     own: Kernels
@@ -66,7 +67,12 @@ class EngineKernels(NamedTuple):
     beside: int = 0
     joined: bool = False
     padded: float = 0
+    padded_tp: float = inf
     few: Number = 1
+
+    def on(self, tp: Number) -> EngineKernels:
+        """The same on so many tensor-parallel GPUs."""
+        return self._replace(few=1 - more_than(tp, self.padded_tp)) if self.padded else self
 
     def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
         """Seconds of one execution of each operator of a pass, where not each is a kernel that runs by itself.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmcost.ground.algebra import more_than, named
+from llmcost.ground.algebra import named
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.defaults import Launch
 from llmcost.machine.efficiency import Efficiency
@@ -14,7 +14,7 @@ from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server, filled, rank_share
 from llmcost.serving.encoding import states_of
 from llmcost.serving.offloading import host_side, offload_of
-from llmcost.serving.options import MOST_GPUS, Workload
+from llmcost.serving.options import Workload
 from llmcost.serving.speculation import WAYS, Speculation, accepted_tokens
 from llmcost.specs.catalog import load_engine, load_model
 from llmcost.specs.hardware import HardwareSpec, joined_by
@@ -31,11 +31,11 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
     chip = chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype, w.weight_dtype)
     if hardware is not None and w.offload is not None:
         chip = chip._replace(beside=host_side(hardware, w, engine, started(w)))
-    efficiency = efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, started(w), engine, w.kv_dtype)
-    if engine is not None and efficiency.own is not None and efficiency.own.padded:
-        most = engine.figures.get("experts.padded_tp", MOST_GPUS)
-        efficiency = efficiency._replace(own=efficiency.own._replace(few=1 - more_than(w.tp, most)))
-    return element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype), chip, efficiency
+    return (
+        element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
+        chip,
+        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, started(w), engine, w.kv_dtype),
+    )
 
 
 def started(w: Workload) -> Launch:
@@ -48,6 +48,8 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
     if w.weight_dtype != model.weight_format:
         model = model.without_formats()
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
+    if efficiency.own is not None:
+        efficiency = efficiency._replace(own=efficiency.own.on(w.tp))
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
     return Server(model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w))
