@@ -49,8 +49,8 @@ LARGEST_OWN = 8 << 20  # bytes that engines' own all-reduce takes at most; NCCL 
 class EngineKernels(NamedTuple):
     """The kernels of an engine on a GPU, and what its layers compute in, keep weights in and cache.
 
-    wait: seconds that the GPUs of a collective wait for the last of them. select: seconds of choosing each token's
-    experts by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed ones.
+    wait: seconds that the GPUs of a collective wait for the last of them. select: seconds an expert, of
+    choosing those of each token by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed ones.
     joined: prompts and the sequences that decode beside them are in one kernel for attention, that of prompts.
     padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
     multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
@@ -82,7 +82,7 @@ class EngineKernels(NamedTuple):
         one kernel has all attention of a step with prompts, sequences that decode are prompts of one token in it.
         """
         found = [
-            once + self.select if op.facts.role == "router" else once
+            once + self.select * op.n if isinstance(op, Gemm) and op.facts.role == "router" else once
             for op, once in zip(operators, seconds, strict=True)
         ]
         for at, (op, beside) in enumerate(pairwise(operators if self.joined else ())):

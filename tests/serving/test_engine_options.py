@@ -237,7 +237,7 @@ def test_lengths_from_a_share_on_are_shorter_on_average():
     mean = estimate(LLAMA, H100, asked._replace(prompt=800, output=400, range_ratio=None)).serving
     assert drawn.expected == mean.expected
     assert drawn.kv_cache_bytes == mean.kv_cache_bytes
-    with pytest.raises(InputError, match="--range-ratio 0.6: of a mix of requests"):
+    with pytest.raises(InputError, match=r"--range-ratio 0\.6: of a mix of requests"):
         estimate(LLAMA, H100, asked._replace(concurrency=None))
 
 
