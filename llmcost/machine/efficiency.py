@@ -92,6 +92,9 @@ class OwnKernels(Protocol):
     def within(self, op: Collective) -> Number:
         """1 where the time of a collective holds, inside a node, else 0; of layouts side by side an array."""
 
+    def on(self, tp: Number) -> "OwnKernels":
+        """The same on so many tensor-parallel GPUs."""
+
 
 class Efficiency(NamedTuple):
     """What every kind of kernel reaches, what these figures rest on, and the errors that this basis has shown.

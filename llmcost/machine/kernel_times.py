@@ -49,9 +49,9 @@ LARGEST_OWN = 8 << 20  # bytes that engines' own all-reduce takes at most; NCCL 
 class EngineKernels(NamedTuple):
     """The kernels of an engine on a GPU, and what its layers compute in, keep weights in and cache.
 
-    wait: seconds that the GPUs of a collective wait for the last of them. select: seconds an expert, of
-    choosing those of each token by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed ones.
-    joined: prompts and the sequences that decode beside them are in one kernel for attention, that of prompts.
+    wait: seconds that the GPUs of a collective wait for the last of them. select: seconds an expert, of choosing those
+    of each token by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed
+    ones. joined: prompts and the sequences that decode beside them are in one kernel for attention, that of prompts.
     padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
     multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
     """
@@ -174,9 +174,11 @@ class EngineKernels(NamedTuple):
             return found
         return found + self.few * (self._fastest_experts((BLOCKS,), sizes, self.padded) - found)
 
-    def _fastest_experts(self, names: Sequence[str], sizes: tuple[Number, ...], padded: float = 0) -> Number | None:
+    def _fastest_experts(
+        self, names: Sequence[str], sizes: tuple[Number, Number, Number, Number, Number, Number], padded: float = 0
+    ) -> Number | None:
         times = [
-            expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name], padded)
+            expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name], padded=padded)
             for name in names
             if (f := self._figures(WIDTHS[name].compute)) is not None
             for fit in self.own.kernels_of("experts", name)

@@ -241,6 +241,7 @@ def expert_product_seconds(
     k: Number,
     hidden: Number,
     width: Width,
+    *,
     padded: float = 0,
 ) -> Number:
     """Seconds of one of the two products of a GPU's experts, with its half of all that is done around them.
