@@ -14,7 +14,7 @@ from llmcost.accuracy.models import spec_of
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import MOST
 from llmcost.machine.efficiency import from_figures
-from llmcost.serving.estimate import estimate, workload_of
+from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
 from llmcost.serving.results import Estimate
 from llmcost.serving.server import started
@@ -50,6 +50,9 @@ def options_of(case: Case, profile: str | None = None) -> Options | None:
         process = case.source.memory == "process"  # with what it has set up to reach other GPUs, on a single one too
         return options._replace(batch=of["batch"], output=output, batch_prompts=True, communicator=process)
     rooms = {name: engine[name] for name in ("free_memory_fraction", "reserve_output", "chunk") if name in engine}
+    if of["prefill_gpus"] is not None:  # in a closed loop too; tp and ep are those of decode
+        pools = {name: of[name] for name in ("prefill_gpus", "prefill_tp", "prefill_ep", "decode_gpus")}
+        return options._replace(output=output, concurrency=of["concurrency"], dp=None, pp=None, **pools)
     if of["concurrency"] is not None:  # a closed loop, as a benchmark runs it
         return options._replace(output=output, concurrency=of["concurrency"], range_ratio=of["range_ratio"])
     return options._replace(output=output, rate=of["rate"], requests=of["requests"] or MOST, **rooms)
@@ -82,10 +85,9 @@ def _by_figures(name: str, gpu: str, options: Options, figures: Figures | None) 
         joined = joined_by(hardware, options.link)
         efficiency = from_figures(figures, joined, str(options.dtype), str(options.weight_dtype), started(options))
     try:
-        workload_of(model, hardware, options)
-    except InputError:  # layers that do not divide into as many stages
+        return estimate(model, hardware, options, efficiency)
+    except InputError:  # layers that do not divide into as many stages, or a link between pools that is not known
         return None
-    return estimate(model, hardware, options, efficiency)
 
 
 def _run(case: Case, profile: str | None) -> Options:

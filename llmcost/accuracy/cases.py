@@ -38,7 +38,7 @@ WORDS = (  # columns of text
 )
 COUNTS = (  # columns of whole numbers, zero allowed
     *("gpus", "tp", "pp", "vp", "cp", "ep", "dp", "batch", "prompt", "requests", "seq", "micro_batch", "global_batch"),
-    "concurrency",
+    *("concurrency", "prefill_gpus", "prefill_tp", "prefill_ep", "decode_gpus"),
     *("count", "m", "n", "k", "heads", "kv_heads", "head_dim", "v_head_dim", "context"),
 )
 NUMBERS = ("output", "rate", "range_ratio")  # columns of numbers: mean lengths, requests a second, least share

@@ -12,7 +12,7 @@ from llmcost.cli.launching import LaunchAlone, LogAlone
 from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, as_typed, flag, word
-from llmcost.serving.options import BASES, LAYOUT, MIXES, PHASES, Options
+from llmcost.serving.options import BASES, LAYOUT, MIXES, OF_A_MIX, PHASES, Options
 
 if TYPE_CHECKING:
     from llmcost.formulas.explanations import Explanations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # What no operator of one pass depends on: requests, and what memory is left for.
 BEYOND_A_PASS = (
     *MIXES, "output", "chunk", "mfu", "tokens", "memory_utilization", "free_memory_fraction",
-    "batch_prompts", "communicator", "reserve_output", "prefix_hit", "range_ratio", "speculate", "accept", "draft",
+    "batch_prompts", "communicator", "reserve_output", *OF_A_MIX,
 )  # fmt: skip
 OF_CONTEXT = {"c", "s"}  # letters of formulas: what the context and the prompt are
 POINTS = 8  # of the curve of a figure along the context
@@ -166,7 +166,7 @@ def _reported(spec: "ModelSpec", chip: "HardwareSpec", options: Options, result:
     under_load = {name: getattr(result.accuracy, name) for name in UNDER_LOAD if result.serving}
     errors = [f"{off_by(band)} in {phase}" for phase, band in bands.items() if band.mean_error is not None]
     return Reported(
-        f"{spec.title} on {result.workload.gpus:,} × {chip.title}",
+        f"{spec.title} on {result.workload.all_gpus():,} × {chip.title}",
         estimate_panels(result, found),
         spec,
         chip,

@@ -11,9 +11,11 @@ from llmcost.cli.command import Given, Takes, spelled_out
 from llmcost.cli.launching import LaunchAlone
 from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import Option, number, word
+from llmcost.ground.options import Option, declared, number, word
+from llmcost.ground.together import Together
 from llmcost.ground.units import parse_milliseconds
-from llmcost.serving.options import BASES, Options
+from llmcost.serving.options import BASES, OF_POOLS, Options
+from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import Spread
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 LISTS = ("gpus", "dtype", "weight_dtype")
 CHOSEN = ("tp", "pp", "dp", "ep")  # degrees, as the GPUs and the model have it
+TRAFFIC = ("lengths", "range_ratio", "log_normal", "burstiness", "seed")  # of requests that are simulated
 TAKEN = ("gpus", *CHOSEN, "dtype", "weight_dtype", "kv_dtype")  # what an offer says of its options
 
 
@@ -38,7 +41,7 @@ def fit(
         Given,
         Takes(
             Options,
-            without=(*CHOSEN, "tokens"),
+            without=(*CHOSEN, *OF_POOLS, "tokens"),
             lists=LISTS,
             changed={
                 "gpus": {"help": "Numbers of GPUs.", "default": "1,2,4,8"},
@@ -58,13 +61,15 @@ def fit(
     at: Annotated[
         str | None, word("With --ttft or --tpot: of how many of the requests that is.", Spread._fields, default="p99")
     ] = None,
+    traffic: Annotated[Given, Takes(SimulationOptions, only=TRAFFIC)],
+    together: Annotated[Together, Takes(Together)],
     launch: LaunchAlone = False,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Which GPUs hold MODEL: how many, at which precision, how large a batch and context, how fast, at what price.
 
-    With --rate and --ttft or --tpot: the cheapest set-ups whose slowest requests keep these limits, by simulation; then
-    --gpus are those of a replica.
+    With --rate and --ttft or --tpot: the cheapest set-ups whose slowest requests keep these limits, by simulation on
+    all cores (needs joblib) or a cluster; then --gpus are those of a replica.
 
     Without --hw, --gpus or --weight-dtype the table has the fewest GPUs of each kind that hold it, at the widest
     precision that these hold; JSON and CSV have all. Exit code 1 if none holds it.
@@ -81,12 +86,10 @@ def fit(
     lists = spelled_out({name: given.pop(name) for name in LISTS if name in given}, Options)
     options, counts = Options(**given), lists.get("gpus", GPUS)
     limits = ["--ttft"] * (ttft is not None) + ["--tpot"] * (tpot is not None)
-    if limits and options.rate is not None:
-        from llmcost.simulation.run import lengths_of
-
-        prompt, output = lengths_of(spec, options)
-        options = options._replace(prompt=prompt, output=output)
-    precisions = precisions_of(spec, options, lists.get("dtype"), lists.get("weight_dtype"))
+    if not limits:
+        _refuse_simulated(traffic, together)
+    limited = SimulationOptions(ttft=ttft, tpot=tpot, **traffic)
+    precisions = precisions_of(spec, _with_lengths(spec, options, limited), *map(lists.get, LISTS[1:]))
     chips = o.load_chips(hw) if hw else [load_hardware(name) for name in names("hardware")]
     prices = money.prices(chips)
     if basis != "textbook" and options.mfu != Options().mfu:
@@ -98,7 +101,7 @@ def fit(
         if not hw:
             raise InputError("--ttft and --tpot: every GPU would be simulated; name some with --hw")
         money.refuse_lone_pue()
-        _fit_rate(spec, chips, options, (ttft, tpot, at or "p99"), counts, precisions, prices, form)
+        _fit_rate(spec, chips, options, limited, at or "p99", counts, precisions, prices, together, form)
         return
     with waiting("trying GPUs"):
         found = compute(spec, chips, options, counts, precisions, prices, basis, money.pue)
@@ -132,28 +135,48 @@ def _asked(spec: "ModelSpec", chips: "list[HardwareSpec]", options: Options, off
     return Asked(spec, chip, found.workload, found.memory, name)
 
 
+def _with_lengths(spec: "ModelSpec", options: Options, limited: SimulationOptions) -> Options:
+    """The options with the lengths of the mean request, where requests come at a rate and are simulated."""
+    if options.rate is None or limited.ttft is limited.tpot is None:
+        return options
+    from llmcost.simulation.run import mean_lengths
+
+    prompt, output = mean_lengths(spec, options, limited)
+    return options._replace(prompt=prompt, output=output)
+
+
+def _refuse_simulated(traffic: Given, together: Together) -> None:
+    """Raise InputError for an option of what is simulated, where nothing is."""
+    named = [declared(SimulationOptions)[name].flag for name in traffic]
+    named += ["--jobs"] * (together.jobs is not None) + ["--cluster"] * (together.cluster is not None)
+    if named:
+        raise InputError(f"{named[0]}: of requests that are simulated; give --rate, and --ttft or --tpot too")
+
+
 def _fit_rate(
     spec: "ModelSpec",
     chips: "list[HardwareSpec]",
     options: Options,
-    limits: tuple[float | None, float | None, str],
+    limited: SimulationOptions,
+    at: str,
     counts: Sequence[int],
     precisions: "Sequence[Precision]",
     prices: dict[str, float],
+    together: Together,
     form: o.Form,
 ) -> None:
-    """Print the cheapest set-ups that keep limits (milliseconds, and of how many requests) at a rate."""
+    """Print the cheapest set-ups that keep limits at a rate."""
     from llmcost.cli.output import waiting
     from llmcost.report.fit_rate import fit_rate_table
     from llmcost.search.fit_rate import RateOffer, fit_rate
-    from llmcost.simulation.options import SimulationOptions
 
-    ttft, tpot, at = limits
     tried = [""]
     with waiting("simulating", lambda: f" {tried[-1]}"):
-        limited = SimulationOptions(ttft=ttft, tpot=tpot)
-        found = fit_rate(spec, chips, options, limited, at, counts, precisions, prices, tried.append)
-    title = f"{spec.title}: GPUs for {found.rate:g} requests/s of {found.prompt:,} tokens in, {found.output:,} out"
+        found = fit_rate(spec, chips, options, limited, at, counts, precisions, prices, together, tried.append)
+    drawn = f"{limited.lengths}'s lengths, on average " if limited.lengths else ""
+    title = (
+        f"{spec.title}: GPUs for {found.rate:g} requests/s of {drawn}{found.prompt:,} tokens in, {found.output:,} out"
+    )
     form.show(
         found.to_dict,
         lambda: (RateOffer._fields, found.offers),

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from llmcost.report.charts import Panel
     from llmcost.report.page import Reported
     from llmcost.report.tables import Table
-    from llmcost.search.plan_serving import ServingCandidate, ServingPlan, ServingQuestion
+    from llmcost.search.plan_serving import ServingPlan
     from llmcost.search.plan_training import TrainingPlan
+    from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion
     from llmcost.serving.launch_figures import Asked
 
 EVERY = 10**9  # layouts: all of them
@@ -79,6 +80,7 @@ def plan(
         float | None,
         number("With --serve: the longest TPOT, time of each other token.", "MS", parse_milliseconds, default="any"),
     ] = None,
+    apart: Annotated[bool, flag("With --serve: also split the GPUs, to run prompts apart from decode.")] = False,
     top: Annotated[int, count("Layouts to list.")] = 10,
     launch: LaunchAlone = False,
     kind: o.ReadAs = None,
@@ -102,7 +104,7 @@ def plan(
     from llmcost.specs.catalog import load_hardware
 
     limits = {name: limit for name, limit in (("ttft", ttft), ("tpot", tpot)) if limit is not None}
-    _refuse_others(training, serving | limits, serve=serve)
+    _refuse_others(training, serving | limits | ({"apart": True} if apart else {}), serve=serve)
     spec = o.load_model(model, kind, training | serving, allow_unknown, text_alone=not serve)
     chip = load_hardware(hw)
     if launch and not serve:
@@ -113,9 +115,8 @@ def plan(
     held = spelled_out({name: training.pop(name) for name in LISTS if name in training}, Options)
     if serve:
         chosen = ServingOptions(**serving, **training)
-        asked = ask_serving(
-            spec, chip, gpus, chosen, held, guesses.get("speculate", ()), ttft, tpot, money.price_of(chip), money.pue
-        )
+        guessed, price = guesses.get("speculate", ()), money.price_of(chip)
+        asked = ask_serving(spec, chip, gpus, chosen, held, guessed, ttft, tpot, price, money.pue, apart=apart)
         with waiting("trying layouts"):
             whole = plan_serving(asked, EVERY)
         found: ServingPlan | TrainingPlan = whole._replace(best=whole.best[:top])
@@ -204,13 +205,13 @@ def _asked(question: "ServingQuestion", best: "ServingCandidate", name: str) -> 
 
     degrees = {each: getattr(best.layout, each) for each in DEGREES}
     a_rank = ceil(best.concurrency / best.layout.dp)
+    gpus = best.layout.gpus()
     w = question.workload._replace(
-        **degrees,
-        speculate=best.speculate or None,
-        gpus=best.layout.gpus(),
-        concurrency=best.concurrency,
-        max_num_seqs=a_rank,
+        **degrees, speculate=best.speculate or None, gpus=gpus, concurrency=best.concurrency, max_num_seqs=a_rank
     )
+    if best.prefill_gpus is not None:
+        prompts = {name: getattr(best, name) for name in ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep")}
+        w = w._replace(gpus=None, dp=None, decode_gpus=best.replicas * gpus, max_num_seqs=None, **prompts)
     found = estimate(question.model, question.hardware, w)
     return Asked(question.model, question.hardware, found.workload, found.memory, name, servers=best.replicas)
 

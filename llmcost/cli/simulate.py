@@ -16,7 +16,7 @@ from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option
 from llmcost.ground.together import Together
-from llmcost.serving.options import Options
+from llmcost.serving.options import OF_POOLS, Options
 from llmcost.simulation.options import SimulationOptions
 
 if TYPE_CHECKING:
@@ -142,14 +142,12 @@ def _simulate_one(
     launching.check(wanted=["--launch"] * launch, engine=options.engine, others=[*files.places()])
     more: dict[str, Any] = {}
     run = Run(spec, chip, options, simulation)
-    if options.engine is not None and simulation.prefill_gpus is None and (launch or form.json):
+    if options.engine is not None and (launch or form.json):
         asked = _asked(spec, chip, options, simulation, named.model)
         if launch:
             launching.show(form, asked, ["--launch"])
             return
         more = launching.launch_document(asked)
-    if launch:
-        raise InputError("--launch: lines for prompts that run apart from decode (--prefill-gpus) are left out")
     rows: list[tuple[float, ...]] = []
     interrupted = False
     with waiting("simulating", lambda: f": {run.times.requests:,} requests answered"), _traced(run, trace_out):
@@ -248,7 +246,11 @@ def _asked(
     from llmcost.simulation.run import lengths_of
 
     prompt, output = lengths_of(spec, options)
-    found = estimate(spec, chip, options.without_mix()._replace(prompt=prompt, output=output))
+    alone = options.without_mix()._replace(prompt=prompt, output=output)
+    if options.prefill_gpus is not None:
+        pools = {name: getattr(options, name) for name in OF_POOLS}
+        alone = alone._replace(concurrency=options.concurrency or 1, **pools)
+    found = estimate(spec, chip, alone)
     w = found.workload._replace(speculate=options.speculate, draft=options.draft)
     drawn = simulation.trace is None and simulation.lengths is None
     if not drawn:  # requests may be as long as the model takes

@@ -177,6 +177,11 @@ def explain(
     What documents print is told for their case alone, which is that of the default options. Raises InputError for a
     figure that does not exist, or that cannot be had without a GPU.
     """
+    if options.prefill_gpus is not None:
+        raise InputError(
+            f"--prefill-gpus {options.prefill_gpus}: what two pools settle on is found in rounds, and no formula of it "
+            "can be read; leave it out"
+        )
     asked = [*QUANTITIES] if quantity is None else wanted(quantity, QUANTITIES)
     if quantity is not None and not asked:
         more = f"{elsewhere(quantity)} (all of them: llmcost explain {model.name})"

@@ -16,7 +16,7 @@ from llmcost.report.figures import UNKNOWN, band_in_words, context_of, degrees_o
 from llmcost.report.tables import Alarm, Table
 from llmcost.search.prices import Cost
 from llmcost.serving.options import DEGREES, IMAGE_SIZE, Workload
-from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Offloaded, Serving, leaves
+from llmcost.serving.results import NOTICED, Accuracy, Estimate, Hardware, Memory, Offloaded, Pool, Serving, leaves
 
 NO_GPU = "Times and fit need a GPU: --hw rtx4090 (llmcost hardware lists them)."
 BINDS = {  # what keeps the number of running requests where it is
@@ -26,6 +26,7 @@ BINDS = {  # what keeps the number of running requests where it is
     "concurrency": "all that may (--concurrency)",
     "requests": "all that there are (--requests)",
     "rate": "as many as arrive meanwhile (--rate)",
+    "prefill": "as many as prompts are computed for (--prefill-gpus)",
 }
 LIMITED_BY = {"capacity": "the size of the memory, which is too small"}
 SHOWN = 0.005  # share of the cache that is pages not full and padding, from which it is said
@@ -71,7 +72,10 @@ def _title(model: ModelSpec, e: Estimate) -> str:
     load = f"batch {w.batch:,}, context {w.context:,}"
     if e.serving is not None:
         load = f"{_arrivals(w)}, {w.prompt:,} tokens in and {w.output:,} out"
-    return f"{model.title}{place}{under}: {dtypes}, {_gpus(w)}{load}"
+    on = _gpus(w)
+    if e.serving is not None and e.serving.pools is not None:
+        on = f"{_pool(e.serving.pools.prefill)} for prompts, {_pool(e.serving.pools.decode)} for decode, "
+    return f"{model.title}{place}{under}: {dtypes}, {on}{load}"
 
 
 # -- the answer -------------------------------------------------------------------------------------
@@ -197,6 +201,13 @@ def _over_the_link(o: Offloaded, sent: float | None, expected: float | None) -> 
 def _gpus(w: Workload) -> str:
     degrees = degrees_of(w, DEGREES)
     return f"{w.gpus:,} GPUs ({degrees}), " if degrees else ""
+
+
+def _pool(pool: Pool) -> str:
+    """The GPUs of a pool, and their replicas in brackets; nothing for one GPU."""
+    degrees = degrees_of(pool, DEGREES) or "tp 1"
+    told = degrees if pool.replicas == 1 else f"{pool.replicas:,} × {degrees}"
+    return counted(pool.gpus, "GPU") + (f" ({told})" if pool.gpus > 1 else "")
 
 
 def estimate_rows(e: Estimate, cost: Cost | None = None) -> list[tuple[str, Any, str]]:
@@ -429,16 +440,28 @@ def _serving(w: Workload, s: Serving, accuracy: Accuracy) -> Table:
         ("Output", *(_rate(basis.output_tokens_per_s) for basis in bases), off_by(accuracy.throughput)),
         ("  with prompts", *(_rate(basis.total_tokens_per_s) for basis in bases)),
     ]
-    if w.gpus > 1:
+    if w.all_gpus() > 1:
         rows.append(("  a GPU", *(_rate(basis.output_tokens_per_s_per_gpu) for basis in bases)))
     rows += [
         ("First token (TTFT)", "", _time(expected.ttft_seconds), off_by(accuracy.ttft)),
+        *_of_pools(s),
         ("  each other token (TPOT)", "", _time(expected.tpot_seconds), off_by(accuracy.tpot)),
         ("  last token", "", _time(expected.latency_seconds)),
     ]
     columns = ("", "limit", "expected", OFF)
     table = [_filled(row, len(columns)) for row in rows]
     return Table(title, columns, "lrrr", table)
+
+
+def _of_pools(s: Serving) -> list[tuple[str, ...]]:
+    """Where prompts run apart: how long they and the way of their keys and values take, and how busy those GPUs are."""
+    if s.pools is None:
+        return []
+    return [
+        ("  of which the prompt", "", _time(s.pools.prompt_seconds)),
+        ("  its keys and values", "", _time(s.pools.sent_seconds)),
+        ("  GPUs for prompts, busy", "", f"{s.pools.prefill.busy_share:.0%}"),
+    ]
 
 
 def _guessed(w: Workload) -> str:

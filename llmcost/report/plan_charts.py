@@ -9,8 +9,9 @@ from llmcost.report.charts import Bars, Cell, Line, Panel
 from llmcost.report.figures import degrees_of
 from llmcost.search.causes import CAUSES
 from llmcost.search.pareto import Point
-from llmcost.search.plan_serving import AXES, ServingCandidate, ServingPlan
+from llmcost.search.plan_serving import AXES, ServingPlan
 from llmcost.search.plan_training import TrainingPlan
+from llmcost.search.serving_layouts import ServingCandidate
 
 FRONT, ALL, REFUSED = 0, 6, 1  # numbers of colours: of the front, of other points, of points beyond a limit
 MOST_NAMED = 8  # layouts of a front that are named

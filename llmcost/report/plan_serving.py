@@ -5,7 +5,8 @@ from __future__ import annotations
 from llmcost.ground.units import counted, seconds, significant
 from llmcost.report.figures import UNKNOWN
 from llmcost.report.tables import Table
-from llmcost.search.plan_serving import AXES, ServingCandidate, ServingPlan
+from llmcost.search.plan_serving import AXES, ServingPlan
+from llmcost.search.serving_layouts import ServingCandidate
 
 NO_LINK = "use links whose rate no source gives; a spec may (interconnect, fabric)."
 BOUNDS = {
@@ -14,6 +15,7 @@ BOUNDS = {
     "ttft": "TTFT",
     "tpot": "TPOT",
     "requests": "no more were tried",
+    "split": "GPUs that run prompts",
 }
 
 
@@ -23,6 +25,7 @@ def serving_tables(found: ServingPlan) -> list[Table]:
     place = f"{question.model.title} on {question.gpus:,} × {question.hardware.title}, {w.weight_dtype} weights"
     title = f"{place}: requests of {w.prompt:,} tokens in and {w.output:,} out"
     priced, guessed = question.price is not None, any(each.speculate for each in found.best)
+    apart = any(each.prefill_gpus for each in found.best)
     rows = [
         (
             str(place),
@@ -34,6 +37,7 @@ def serving_tables(found: ServingPlan) -> list[Table]:
             f"{each.max_concurrency:,}",
             f"{each.replicas:,}",
             *((str(each.speculate),) if guessed else ()),
+            *((_prompts(each),) if apart else ()),
             *(_cost(each) if priced else ()),
             BOUNDS[each.bound],
         )
@@ -49,12 +53,22 @@ def serving_tables(found: ServingPlan) -> list[Table]:
         "room for",
         "replicas",
         *(("guessed",) if guessed else ()),
+        *(("for prompts",) if apart else ()),
         *(("a million output tokens", "energy in MJ") if priced else ()),
         "limited by",
     )
     if not rows:
         return [Table(title, (), "", (), tuple(_notes(found)))]
     return [Table(title, columns, "r" * (len(columns) - 1) + "l", rows, tuple(_notes(found)))]
+
+
+def _prompts(each: ServingCandidate) -> str:
+    """The GPUs that run prompts apart from decode, and their layout."""
+    if each.prefill_gpus is None:
+        return "–"
+    degrees = {"tp": each.prefill_tp, "pp": each.prefill_pp, "ep": each.prefill_ep}
+    told = ", ".join(f"{name} {degree}" for name, degree in degrees.items() if degree != 1)
+    return f"{counted(each.prefill_gpus, 'GPU')}{f' ({told})' if told else ''}"
 
 
 def _cost(each: ServingCandidate) -> tuple[str, str]:

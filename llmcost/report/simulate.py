@@ -56,6 +56,8 @@ def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:
         f"{counted(s.requests, 'request')}, {tokens}, in {in_words(s.duration_seconds)}: {rates}.",
         f"{counted(s.steps, 'step')}{on}, busy {s.busy_share:.0%} of the time.",
     ]
+    if s.lengths is not None:
+        notes.append(f"Lengths are drawn as those of {s.lengths}.")
     if phases := _phases(s.limited_by):
         notes.append(f"Binds: {'; '.join(phases)}.")
     if s.host_seconds:
@@ -81,13 +83,15 @@ def _notes(s: Simulation, limits: Mapping[str, float]) -> list[str]:
         told = ", ".join(f"{name.upper() if name != 'latency' else name} {in_words(x)}" for name, x in limits.items())
         rate = significant(s.goodput_requests_per_s or 0)
         notes.append(f"Goodput: {s.goodput:.1%} of the requests are within {told}; {rate} requests/s.")
+    return [*notes, *_spent(s)]
+
+
+def _spent(s: Simulation) -> list[str]:
+    """What tokens cost, as far as it is known."""
     both = _cost(s.dollars_per_million_tokens, s.joules_per_million_tokens)
-    if both:
-        output = _cost(s.dollars_per_million_output_tokens, s.joules_per_million_output_tokens)
-        notes.append(
-            f"A million output tokens, with their prompts: {output}; a million in and out: {both} (megajoules at TDP)."
-        )
-    return notes
+    output = _cost(s.dollars_per_million_output_tokens, s.joules_per_million_output_tokens)
+    told = f"A million output tokens, with their prompts: {output}; a million in and out: {both} (megajoules at TDP)."
+    return [told] if both else []
 
 
 def _phases(by: Bounds) -> list[str]:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.errors import InputError, check_word
 from llmcost.ground.html import html_table
+from llmcost.ground.options import check_options
+from llmcost.ground.together import Together
 from llmcost.ground.units import counted
 from llmcost.model.spec import ModelSpec
 from llmcost.search.fit import GPUS, LeftOut, Precision, usual_precisions
@@ -24,7 +26,7 @@ from llmcost.serving.results import to_dict
 from llmcost.simulation.cluster import MOST_REPLICAS, Cluster
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import Spread
-from llmcost.simulation.run import Kind, Run, kind_of, lengths_of
+from llmcost.simulation.run import Kind, Run, kind_of, mean_lengths, traffic_of
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.fit_rate/1"
@@ -53,7 +55,10 @@ class RateOffer(NamedTuple):
 
 
 class RateOffers(NamedTuple):
-    """Everything `llmcost fit --rate --ttft --tpot` answers: the cheapest first, or those with the fewest GPUs."""
+    """Everything `llmcost fit --rate --ttft --tpot` answers: the cheapest first, or those with the fewest GPUs.
+
+    `prompt`, `output`: tokens of the mean request.
+    """
 
     model: str
     rate: float
@@ -94,40 +99,62 @@ def fit_rate(
     gpus: Sequence[int] = GPUS,
     precisions: Sequence[Precision] | None = None,
     prices: dict[str, float] | None = None,
+    together: Together = Together(jobs=1),  # noqa: B008
     told: Callable[[str], None] | None = None,
 ) -> RateOffers:
     """The set-ups that hold `--rate` within the limits of `chosen` (milliseconds), of each precision and replica.
 
-    `gpus`: of a replica. `prices`: dollars a GPU-hour by name, "" for all others. `told`: is called with each set-up
-    that is tried. Raises InputError where no rate or no limit is given.
+    `gpus`: of a replica. `prices`: dollars a GPU-hour by name, "" for all others. `together`: where set-ups are
+    simulated; what each gives does not depend on it. `told`: is called with each set-up that has been tried. Raises
+    InputError where no rate or no limit is given.
     """
     if options.rate is None:
         raise InputError("--ttft and --tpot are limits of requests that arrive at a rate; give --rate too")
     check_word("--at", at, Spread._fields)
-    prompt, output = lengths_of(model, options)
-    options = options._replace(prompt=prompt, output=output)
-    offers, left_out = [], []
-    for chip, number, precision in product(hardware, gpus, precisions or usual_precisions(model, options.engine)):
+    check_options(chosen)
+    traffic_of(model, options, chosen)  # options that contradict each other do so for every set-up
+    prompt, output = mean_lengths(model, options, chosen)
+    asked = [
+        (model, chip, options._replace(gpus=number, **precision._asdict()), chosen, at, _price(chip, prices or {}))
+        for chip, number, precision in product(hardware, gpus, precisions or usual_precisions(model, options.engine))
+    ]
+    offers: list[RateOffer] = []
+    left_out: list[LeftOut] = []
+    for (_, chip, here, *_), answer in zip(asked, together.results(_offered, asked), strict=True):
         if told is not None:
-            told(f"{number} × {chip.name}, weights {precision.weight_dtype}")
-        price = (prices or {}).get(chip.name, (prices or {}).get(""))
-        here = options._replace(gpus=number, **precision._asdict())
-        try:
-            offers.append(_fewest(model, chip, here, chosen, at, price))
-        except InputError as refusal:
-            left_out.append(LeftOut(chip.name, number, *precision, str(refusal)))
+            told(f"{here.gpus} × {chip.name}, weights {here.weight_dtype}")
+        if isinstance(answer, RateOffer):
+            offers.append(answer)
+        else:
+            left_out.append(answer)
     found = {(each.hardware, each.tp, each.pp, each.dtype, each.weight_dtype): each for each in offers}
     ranked = sorted(found.values(), key=lambda each: (each.price_per_hour or 0, each.gpus))
     ttft, tpot = [None if limit is None else limit / 1000 for limit in (chosen.ttft, chosen.tpot)]
     return RateOffers(model.name, options.rate, prompt, output, at, ttft, tpot, tuple(ranked), tuple(left_out))
 
 
+def _price(chip: HardwareSpec, prices: dict[str, float]) -> float | None:
+    return prices.get(chip.name, prices.get(""))
+
+
+def _offered(
+    model: ModelSpec, chip: HardwareSpec, options: Options, chosen: SimulationOptions, at: str, price: float | None
+) -> RateOffer | LeftOut:
+    """The offer of one kind of replica, or why there is none."""
+    try:
+        return _fewest(model, chip, options, chosen, at, price)
+    except InputError as refusal:
+        return LeftOut(chip.name, options.gpus, options.dtype, options.weight_dtype, str(refusal))
+
+
 def _fewest(
     model: ModelSpec, chip: HardwareSpec, options: Options, chosen: SimulationOptions, at: str, price: float | None
 ) -> RateOffer:
     """The fewest replicas that keep the limits. Raises InputError where none do."""
-    kind = kind_of(model, chip, options._replace(rate=None, requests=None), chosen)
-    steady = estimate(model, chip, options._replace(rate=None, concurrency=None, requests=LEAST)).serving
+    prompt, output = mean_lengths(model, options, chosen)
+    mean = options._replace(prompt=prompt, output=output, rate=None, concurrency=None, requests=None)
+    kind = kind_of(model, chip, mean, chosen)
+    steady = estimate(model, chip, mean._replace(requests=LEAST)).serving
     answered = None if steady is None else steady.expected.requests_per_s
     if not answered:
         raise InputError(f"{chip.title}: no source gives all figures that a step's time takes")

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from llmcost.parallel.layout import Layout
-from llmcost.search.plan_serving import OCTAVES, ServingQuestion, linked, serve, spreads
+from llmcost.search.plan_serving import OCTAVES, linked, serve, spreads
+from llmcost.search.serving_layouts import ServingQuestion
 
 PER_OCTAVE = 2  # loads tried between one and its double
 

@@ -19,46 +19,19 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
 from llmcost.ground.units import counted
-from llmcost.machine.chip import Links, links_of
-from llmcost.machine.efficiency import Efficiency
-from llmcost.model.counting import cache_bytes_per_token, kept_bytes
-from llmcost.model.spec import ModelSpec
+from llmcost.machine.chip import links_of
 from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
-from llmcost.search.prices import joules_per_million_tokens, power, price_per_million_tokens
+from llmcost.search.plan_apart import plan_apart
+from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, candidate_of, placed
 from llmcost.search.space import Broken, Column, degrees_in_words
-from llmcost.serving.batching import serving
-from llmcost.serving.memory import serving_memory
-from llmcost.serving.options import Workload
-from llmcost.serving.phases import decode_step
-from llmcost.serving.results import KvCache
-from llmcost.serving.server import machine_of, server_of, speculation_of
-from llmcost.specs.hardware import HardwareSpec
+from llmcost.serving.batching import of_mean_lengths, serving
+from llmcost.serving.server import speculation_of
 
 SCHEMA = "llmcost.plan-serving/1"
 AXES = DEGREES
 OCTAVES = 12  # 4,096 requests of a rank at most
 PER_OCTAVE = 8  # numbers tried between one and its double
-
-
-class ServingQuestion(NamedTuple):
-    """What is to be served.
-
-    `workload`: lengths, data types and node. `ttft`, `tpot`: the longest seconds to the first token and of each other
-    one; None: no limit. `held`: axes with the values that they may take.
-    """
-
-    model: ModelSpec
-    hardware: HardwareSpec
-    gpus: int
-    workload: Workload
-    ttft: float | None = None
-    tpot: float | None = None
-    held: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 - it is only read
-    speculate: tuple[int, ...] = ()  # tokens that may be guessed in a step; none: as the workload says
-    efficiency: Efficiency | None = None  # by the workload's profile
-    price: float | None = None  # dollars a GPU-hour
-    pue: float = 1  # the data centre's energy over its GPUs'
 
 
 class Served(NamedTuple):
@@ -72,26 +45,6 @@ class Served(NamedTuple):
     tokens_per_s: Number
     max_concurrency: Number
     fits: Number
-
-
-class ServingCandidate(NamedTuple):
-    """A layout with the most requests in flight on a replica.
-
-    `tokens_per_s_per_gpu`: output tokens, over all GPUs, idle ones included. `bound`: what keeps it from more requests,
-    one of LIMITS, or "requests" where none does. `price_per_million_tokens`: dollars for output tokens; None: no price.
-    """
-
-    layout: Layout
-    concurrency: int
-    replicas: int
-    tokens_per_s_per_gpu: float
-    ttft_seconds: float
-    tpot_seconds: float
-    max_concurrency: int
-    bound: str
-    speculate: int = 0  # tokens that are guessed in a step
-    price_per_million_tokens: float | None = None
-    joules_per_million_tokens: float | None = None  # at the GPUs' TDP, idle ones included
 
 
 class ServingPlan(NamedTuple):
@@ -171,6 +124,10 @@ def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
         group = [layout for layout in timed if (layout.gpus() > 1) is several]
         if group:
             _add(question._replace(workload=question.workload._replace(speculate=guessed)), group, found, unfit)
+    if question.apart:
+        for guessed in guesses:
+            of_means = of_mean_lengths(question.workload)._replace(speculate=guessed)
+            found += plan_apart(question._replace(workload=of_means), timed)
     best = sorted(found, key=lambda each: (-each.tokens_per_s_per_gpu, each.layout.gpus()))
     why_not = {name: count for name, count in unfit.items() if count}
     return ServingPlan(question, len(layouts), best[:top], why_not, illegal)
@@ -222,20 +179,17 @@ def _add(question: ServingQuestion, group: list[Layout], found: list[ServingCand
     for row, layout in enumerate(kept):
         ttft, tpot, tokens, room, _ = (float(figure[row, 0]) for figure in served)
         replicas = question.gpus // layout.gpus()
-        a_gpu = replicas * tokens / question.gpus
         found.append(
-            ServingCandidate(
+            candidate_of(
+                question,
                 layout,
                 concurrency=int(most[row]) * layout.dp,
                 replicas=replicas,
-                tokens_per_s_per_gpu=a_gpu,
-                ttft_seconds=ttft,
-                tpot_seconds=tpot,
-                max_concurrency=int(room),
+                tokens_per_s=replicas * tokens,
+                ttft=ttft,
+                tpot=tpot,
+                room=int(room),
                 bound=missed[row] or "requests",
-                speculate=question.workload.speculate or 0,
-                price_per_million_tokens=price_per_million_tokens(question.price, a_gpu),
-                joules_per_million_tokens=joules_per_million_tokens(power(question.hardware, 1, question.pue), a_gpu),
             )
         )
 
@@ -267,32 +221,12 @@ def linked(question: ServingQuestion, layout: Layout) -> bool:
     return near and (layout.gpus() <= layout.gpus_per_node or links.fabric_bytes_per_s is not None)
 
 
-def links_within(links: Links | None, gpus: int, node: int) -> Links | None:
-    """Links of so many GPUs: those that none of them uses are never waited for, known or not."""
-    if links is None:
-        return None
-    near = inf if gpus == 1 and links.node_bytes_per_s is None else links.node_bytes_per_s
-    far = inf if gpus <= node and links.fabric_bytes_per_s is None else links.fabric_bytes_per_s
-    return links._replace(node_bytes_per_s=near, fabric_bytes_per_s=far)
-
-
 def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Served:
     """Figures of layouts that have all one GPU, or all several. Raises InputError where one of them is not known.
 
     share: requests a rank, an array of (layouts, numbers).
     """
-    model, w = question.model, question.workload
-    alone = all(layout.gpus() == 1 for layout in group)  # then degrees are plain: 1 is structure
-    degrees = np.array([layout[: len(DEGREES)] for layout in group], float)[:, :, None] * np.ones(share.shape[1])
-    tp, pp, dp, ep = (1, 1, 1, 1) if alone else (degrees[:, axis] for axis in range(4))
-    size, chip, efficiency = machine_of(question.hardware, w)
-    chip = chip._replace(links=links_within(chip.links, max(layout.gpus() for layout in group), int(w.gpus_per_node)))
-    w = w._replace(batch=dp, concurrency=share * dp, tp=tp, pp=pp, dp=dp, ep=ep, gpus=tp * pp * dp)
-    server = server_of(model, size, chip, question.efficiency or efficiency, w)
-    step = decode_step(server, w, w.context)
-    operators = step.share.operators()
-    kept = KvCache(kept_bytes(operators), cache_bytes_per_token(operators))
-    memory = serving_memory(server, w, step, kept, prompt_is_context=False)
+    server, w, memory = placed(question, group, share)
     mix = serving(server, w, memory, speculation_of(question.hardware, w))
     if mix.expected.output_tokens_per_s is None:
         raise InputError(f"{question.hardware.name}: no source gives its peak in {w.dtype} or its bandwidth")

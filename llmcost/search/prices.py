@@ -72,8 +72,8 @@ def cost_of_rates(e: Estimate, chip: HardwareSpec, price: float | None, pue: flo
         prompts, output, both = None, e.serving.expected.output_tokens_per_s, e.serving.expected.total_tokens_per_s
     elif e.request is not None:
         prompts, output = None, e.request.expected.output_tokens_per_s
-    an_hour = None if price is None else price * e.workload.gpus
-    watts = power(chip, e.workload.gpus, pue)
+    an_hour = None if price is None else price * e.workload.all_gpus()
+    watts = power(chip, e.workload.all_gpus(), pue)
     dollars = [price_per_million_tokens(an_hour, each) for each in (prompts, output, both)]
     joules = [joules_per_million_tokens(watts, each) for each in (prompts, output, both)]
     alone = e.prefill.expected.tokens_per_s
@@ -81,6 +81,8 @@ def cost_of_rates(e: Estimate, chip: HardwareSpec, price: float | None, pue: flo
     if both is None or output is None or alone is None:
         return cost
     share = minimum(1, (both - output) / alone)
+    if e.workload.prefill_gpus is not None:  # GPUs of their own
+        share = e.workload.prefill_gpus / e.workload.all_gpus()
     parts = (share / (both - output), (1 - share) / output)
     of_output = (dollars[1], joules[1])
     inputs, outputs = ([None if whole is None else whole * output * part for whole in of_output] for part in parts)
@@ -133,8 +135,8 @@ def sold(
     most = getattr(largest.decode, basis).tokens_per_s
     load = getattr(e.serving, basis, None)  # the textbook has no rule for a mix
     served = None if load is None else load.output_tokens_per_s
-    an_hour, rate = None if price is None else price * e.workload.gpus, most if e.serving is None else served
-    joules = joules_per_million_tokens(power(chip, e.workload.gpus, pue), rate)
+    an_hour, rate = None if price is None else price * e.workload.all_gpus(), most if e.serving is None else served
+    joules = joules_per_million_tokens(power(chip, e.workload.all_gpus(), pue), rate)
     return Sold(most, served, price_per_million_tokens(an_hour, rate), joules)
 
 

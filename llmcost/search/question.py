@@ -9,8 +9,8 @@ from llmcost.ground.errors import InputError, check_count, check_share
 from llmcost.ground.options import check_options, declared
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
-from llmcost.search.plan_serving import ServingQuestion, links_within
 from llmcost.search.plan_training import TrainingQuestion
+from llmcost.search.serving_layouts import ServingQuestion, links_within
 from llmcost.search.space import Choices
 from llmcost.serving.estimate import workload_of
 from llmcost.serving.options import DEGREES, MOST_GPUS
@@ -75,13 +75,15 @@ def ask_serving(
     tpot_ms: float | None = None,
     price: float | None = None,
     pue: float = 1,
+    *,
+    apart: bool = False,
 ) -> ServingQuestion:
     """Requests that are to be served by a layout that is to be found.
 
     `held`: axes with the values that they may take. `speculate`: numbers of tokens that may be guessed in a step, of
     which the best is found. `ttft_ms`, `tpot_ms`: the longest milliseconds to the first token,
-    and of each other one. `price`: dollars a GPU-hour; `pue`: the data centre's energy over its GPUs'. Raises
-    InputError as `estimate` does.
+    and of each other one. `price`: dollars a GPU-hour; `pue`: the data centre's energy over its GPUs'. `apart`: prompts
+    may run on GPUs of their own. Raises InputError as `estimate` does.
     """
     if not model.generates:
         raise InputError(f"--serve: {model.name} gives no tokens; estimate has the sequences a second of a batch")
@@ -95,7 +97,7 @@ def ask_serving(
     workload = workload_of(model, hardware, options)
     degrees = {axis: held[axis] for axis in DEGREES if axis in held}
     limits = (ttft_ms and ttft_ms / 1000, tpot_ms and tpot_ms / 1000)
-    return ServingQuestion(model, hardware, gpus, workload, *limits, degrees, speculate, price=price, pue=pue)
+    return ServingQuestion(model, hardware, gpus, workload, *limits, degrees, speculate, apart, price=price, pue=pue)
 
 
 def _check_held(held: Mapping[str, tuple[Any, ...]], options: type) -> None:

@@ -44,7 +44,7 @@ evenly over ranks and time, fills the whole memory with weights and cache, and k
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import (
@@ -86,9 +86,7 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
     """Throughput and latency of the mix, expected and at most; `memory`: what the fullest GPU holds of it."""
     if w.prefix_hit is not None:
         _refuse_states(server)
-    if w.range_ratio is not None:
-        mean = (1 + w.range_ratio) / 2
-        w = w._replace(prompt=mean * w.prompt, output=mean * w.output)
+    w = of_mean_lengths(w)
     asked = {"concurrency": w.concurrency, "requests": w.requests}
     bounds = {name: mean_share(amount, w.dp) for name, amount in asked.items() if amount is not None}
     at_once = [*bounds.values()]  # requests of a rank that the limit lets run together, each of these at most
@@ -100,10 +98,10 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
         steps = maximum(1, of_decode)
     have_room, of_mean_length = None, request_bytes(server, w.prompt + w.output / 2, w.prompt, guess)
     if memory.usable_bytes is not None:
-        room = _room(server, w, memory, guess, of_mean_length)
-        have_room = room.beside_activations
+        found = room(server, w, memory, guess, of_mean_length)
+        have_room = found.beside_activations
         bounds["memory"] = maximum(1, have_room)
-        at_once.append(room.whole_memory)
+        at_once.append(found.whole_memory)
     if w.chunk is not None and mixed:
         bounds["chunk"] = server.pp * w.chunk * steps / (computed + guess.new * of_decode)
     if w.max_num_seqs is not None:
@@ -120,19 +118,27 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
     return Serving(
         running=None if running is None else mix.of_all_ranks(running),
         max_concurrency=None if have_room is None else have_room * w.dp,
-        kv_cache_bytes=None if running is None else _held(server, w, guess, named("running", running), of_mean_length),
+        kv_cache_bytes=None if running is None else held(server, w, guess, named("running", running), of_mean_length),
         limited_by=name_of_least(bounds) if bounds else None,
         limit=mix.limit(least(at_once) if at_once else 1),
         expected=mix.expected(running, most),
     )
 
 
-def _held(server: Server, w: Workload, guess: Speculation, running: Number, of_mean_length: Number) -> Number:
+def held(server: Server, w: Workload, guess: Speculation, running: Number, of_mean_length: Number) -> Number:
     """Bytes of the caches of so many requests; what they share is held once."""
     if w.prefix_hit is None:
         return running * of_mean_length
     shared = shared_bytes(server, cached_tokens(w), guess)
     return shared + running * (of_mean_length - shared)
+
+
+def of_mean_lengths(w: Workload) -> Workload:
+    """The workload with the lengths that requests have on average, where they are drawn from a share of them on."""
+    if w.range_ratio is None:
+        return w
+    mean = (1 + w.range_ratio) / 2
+    return w._replace(prompt=mean * w.prompt, output=mean * w.output)
 
 
 def cached_tokens(w: Workload) -> Number:
@@ -165,7 +171,7 @@ class Room(NamedTuple):
     whole_memory: Number
 
 
-def _room(server: Server, w: Workload, memory: Memory, guess: Speculation, of_mean_length: Number) -> Room:
+def room(server: Server, w: Workload, memory: Memory, guess: Speculation, of_mean_length: Number) -> Room:
     """Requests that have room on the fullest rank, where the GPU's memory is known.
 
     `of_mean_length`: bytes of one that is half answered.
@@ -379,21 +385,13 @@ class Mix(NamedTuple):
         return alone * step / 2 + maximum(0, 1 + ready - begin) / 2 * own / begin
 
     def arriving(self, most: Number) -> Number:
-        """Requests that arrive while one runs, where up to `most` run: Little's law, solved by Newton's method.
+        """Requests that arrive while one runs, where up to `most` run; None where a figure of the chip is not known."""
 
-        The time grows with the number ever faster or not at all, so that each step comes closer from below. None where
-        a figure of the chip is not known.
-        """
-        steps, rate, running = self.steps, divide(self.w.rate, self.w.dp), 1.0
-        for _ in range(NEWTON_STEPS):
-            here, beside = self.pace(running), self.pace(running * (1 + NEWTON_WIDTH))
-            if here is None or beside is None:
-                return None
-            slope = steps * (beside.step - here.step) / (running * NEWTON_WIDTH)
-            left = rate * (steps * here.step - slope * running)
-            running = minimum(most, maximum(1, left / maximum(SATURATED, 1 - rate * slope)))
-        settled = self.pace(running)
-        return None if settled is None else rate * steps * settled.step
+        def seconds(running: Number) -> Number:
+            pace = self.pace(running)
+            return None if pace is None else self.steps * pace.step
+
+        return in_system(divide(self.w.rate, self.w.dp), seconds, most)
 
     def expected(self, running: Number, most: Number) -> ServingTimes:
         """Throughput and latency of so many requests, where there is room for `most`."""
@@ -449,6 +447,24 @@ class Mix(NamedTuple):
         if w.rate is not None:  # no more are answered than arrive
             seconds = maximum(seconds, requests / w.rate)
         return ServingRates(*rates(w, requests, seconds))
+
+
+def in_system(per_s: Number, seconds: Callable[[Number], Number], most: Number) -> Number:
+    """Requests that arrive while one runs, up to `most`, of `per_s`: Little's law, solved by Newton's method.
+
+    `seconds`: in which one runs among so many, that grow with the number ever faster or not at all, so that each step
+    comes closer from below; where it gives None, so does this.
+    """
+    running: Number = 1.0
+    for _ in range(NEWTON_STEPS):
+        here, beside = seconds(running), seconds(running * (1 + NEWTON_WIDTH))
+        if here is None or beside is None:
+            return None
+        slope = (beside - here) / (running * NEWTON_WIDTH)
+        left = maximum(per_s * (here - slope * running), most * SATURATED)
+        running = minimum(most, maximum(1, left / maximum(SATURATED, 1 - per_s * slope)))
+    settled = seconds(running)
+    return None if settled is None else per_s * settled
 
 
 def rates(w: Workload, requests: Number, seconds: Number) -> tuple[Number, Number, Number, Number]:

@@ -24,7 +24,8 @@ from llmcost.model.sizes import ElementBytes, Load, activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, Stages, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
-from llmcost.serving.batching import serving
+from llmcost.serving.apart import Decoding, apart_of, check_apart, pool_options, prompts_workload, serving_apart
+from llmcost.serving.batching import of_mean_lengths, serving
 from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.offloading import check_offload, offloaded
@@ -53,6 +54,7 @@ from llmcost.serving.results import (
     Memory,
     PassFlops,
     PhaseTraffic,
+    Serving,
     model_of,
 )
 from llmcost.serving.server import machine_of, server_of, speculation_of
@@ -210,9 +212,7 @@ def evaluate(
         prefill=prefilled,
         decode=decode(server, w, step, memory.fits) if model.generates else no_decode(efficiency),
         request=None if w.output is None else request(server, w, prefilled, prompt_seconds.others),
-        serving=serving(server, w, _memory_of_a_mix(server, w, cache, memory), speculation_of(hardware, w))
-        if w.is_mix()
-        else None,
+        serving=_serving(server, hardware, w, _memory_of_a_mix(server, w, cache, memory)) if w.is_mix() else None,
         training=unknown_training(params.text, trained)
         if model.encoder
         else training(server.without_offload(), one_pass, forward_cost, params.text, w.tokens, trained, w.mfu),
@@ -226,14 +226,15 @@ def with_bands(efficiency: Efficiency, model: ModelSpec, hardware: HardwareSpec 
     """The same with the errors that it has shown on published runs.
 
     By a profile of the user's own there are none, nor of models that are partly on the host; of encoders with decoders,
-    and of requests with tokens that are guessed, or cached before, no published run is known.
+    and of requests with tokens that are guessed, or cached before, no published run is known, and none is compared
+    whose prompts run apart.
     """
     if hardware is None or w.profile is not None or w.offload is not None:
         return efficiency
     if model.encoder is not None:
         return efficiency._replace(bands=dict.fromkeys(SERVING, Band(of=BOTH)))
     engine = None if w.engine is None else load_engine(w.engine)
-    compared = SERVING if w.prefix_hit is None and not w.speculate else PASSES
+    compared = SERVING if w.prefix_hit is w.prefill_gpus is None and not w.speculate else PASSES
     if engine is not None and engine.errors:
         own = _own_bands(engine.errors)
         return efficiency._replace(bands={phase: own[phase] for phase in compared})
@@ -265,6 +266,18 @@ def _memory_of_a_mix(server: Server, w: Workload, cache: KvCache, memory: Memory
     return serving_memory(server, w, decode_step(server, w, w.context), cache, prompt_is_context=False)
 
 
+def _serving(server: Server, hardware: HardwareSpec | None, w: Workload, memory: Memory) -> Serving:
+    """The mix of requests, on GPUs that run prompts beside decode or apart."""
+    guess = speculation_of(hardware, w)
+    if w.prefill_gpus is None:
+        return serving(server, w, memory, guess)
+    w = of_mean_lengths(w)
+    wp = prompts_workload(w)
+    prompts = server_of(*server[:4], wp)
+    apart = apart_of(prompts, wp, Decoding(server._replace(filled=1), w, guess, w.decode_gpus // w.gpus))
+    return serving_apart(apart, prompts, wp, memory)
+
+
 def training_reached(hardware: HardwareSpec | None, w: Workload) -> Efficiency:
     """What kernels reach where the model is trained on one GPU, as `llmcost train` takes it."""
     return trained_by(hardware, w.profile, w.dtype, 1)
@@ -273,6 +286,11 @@ def training_reached(hardware: HardwareSpec | None, w: Workload) -> Efficiency:
 def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Options) -> Workload:
     """The options with the defaults filled in. Raises InputError where they make no sense."""
     context, prompt = _check_sizes(model, options)
+    if options.prefill_gpus is not None:
+        prompts, decoding = (workload_of(model, hardware, each.options) for each in pool_options(options))
+        layout = {f"prefill_{name}": getattr(prompts, name) for name in ("tp", "pp", "ep")}
+        kept = {name: getattr(options, name) for name in ("prefill_gpus", "decode_gpus", "layerwise")}
+        return decoding._replace(**layout, **kept)
     if options.dtype is not None and options.dtype not in COMPUTE_DTYPES:
         options = _of_weights(options)
     if model.encoder is not None and options.chunk is not None:
@@ -406,6 +424,8 @@ def check_mix(model: ModelSpec, options: Options) -> None:
         if value != option.value and not options.is_mix():
             told = option.typed(value)
             raise InputError(f"{told}: of a mix of requests; give --concurrency, --rate or --requests too")
+    if options.prefill_gpus is not None:
+        check_apart(model, options)
     if options.prefix_hit and model.encoder is not None:
         raise InputError(f"--prefix-hit {options.prefix_hit:g}: {model.name}'s encoder sees a whole prompt at once")
 

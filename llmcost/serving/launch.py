@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from llmcost.ground.algebra import present
 from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
-from llmcost.serving.launch_figures import ALL, FILL_IN, Asked, figures_of, logged
+from llmcost.serving.launch_figures import ALL, FILL_IN, Asked, figures_of, logged, pools_asked
 from llmcost.specs.engine import EngineSpec
 from llmcost.specs.engine_command import BRACKETS, FIGURES, Argument, Command, as_word
 
@@ -34,6 +34,7 @@ REACHED_BY: dict[str, tuple[str, ...]] = {
     "gpu_layers": ("gpu_layers",),
     "host_experts": ("host_experts",),
     "all_host_experts": ("all_host_experts",),
+    "role": ("role",),
 }
 
 
@@ -97,13 +98,30 @@ class Launch(NamedTuple):
 
 
 def launch_of(engine: EngineSpec, asked: Asked) -> Launch:
-    """The command that starts the engine; where there is none, why."""
+    """The command that starts the engine; where there is none, why. `command`: where prompts run apart, that of decode.
+
+    `lines` then start the servers that run prompts, those that decode, and what stands before them.
+    """
+    if asked.workload.prefill_gpus is not None:
+        return _launch_apart(engine, pools_asked(asked))
     version = engine.version if engine.command is None else engine.command.version
     found = Launch(asked.model.name, asked.hardware.name, engine.name, version, log=log_of(engine, asked))
     try:
         return _with_command(found, engine, asked)
     except InputError as error:
         return found._replace(missing=str(error))
+
+
+def _launch_apart(engine: EngineSpec, pools: list[Asked]) -> Launch:
+    """The commands of both pools, and that of the router."""
+    found = [launch_of(engine, each) for each in pools]
+    prompts, decode = found
+    missing = prompts.missing or decode.missing
+    if missing is not None or engine.command is None:
+        return decode._replace(missing=missing, command=None, arguments=(), lines=())
+    router = [f"# The router: {engine.command.router_note}.", engine.command.router]
+    lines = ["# Prompts:", *prompts.lines, "# Decode:", *decode.lines, *router]
+    return decode._replace(arguments=(*prompts.arguments, *decode.arguments), lines=tuple(lines))
 
 
 def _with_command(found: Launch, engine: EngineSpec, asked: Asked) -> Launch:

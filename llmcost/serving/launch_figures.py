@@ -14,7 +14,9 @@ from llmcost.model.sizes import Load, activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.offload import EXPERTS, LAYERS, on_host
+from llmcost.serving.apart import plain_pools, prompts_workload
 from llmcost.serving.caches import PAGE, allocation
+from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import Memory
@@ -48,6 +50,7 @@ class Asked(NamedTuple):
     servers: int = 1
     kv_tokens: int | None = None
     prefix_caching: bool | None = None
+    role: str | None = None  # prefill or decode, where prompts run apart
 
 
 def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
@@ -102,7 +105,21 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "node_rank": RANK if nodes > 1 else None,
         "head_address": ADDRESS if nodes > 1 else None,
         "other_node": True if nodes > 1 else None,
+        "role": asked.role,
     }
+
+
+def pools_asked(asked: Asked) -> list[Asked]:
+    """The servers that run prompts and those that decode, of a workload whose prompts run apart."""
+    w = asked.workload
+    together, wp = plain_pools(w), prompts_workload(w)
+    running = None if w.concurrency is None else ceil(w.concurrency * w.gpus / w.decode_gpus)
+    prompts = plain_pools(wp)._replace(speculate=None, draft=Workload._field_defaults["draft"], concurrency=None)
+    found = estimate(asked.model, asked.hardware, prompts.without_mix()).memory
+    return [
+        asked._replace(workload=prompts, memory=found, servers=w.prefill_gpus // wp.gpus, role="prefill"),
+        asked._replace(workload=together._replace(concurrency=running), servers=w.decode_gpus // w.gpus, role="decode"),
+    ]
 
 
 def placed(model: ModelSpec, hardware: HardwareSpec, w: Workload) -> dict[str, Any]:

@@ -23,7 +23,9 @@ LEAST_RATE = 1e-6  # requests a second
 MOST_PUE = 100
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
 MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
-OF_A_MIX = ("prefix_hit", "range_ratio", "speculate", "accept", "draft")  # options that change such a mix alone
+# Options that change such a mix alone, of which those of pools say where prompts run apart from decode.
+OF_POOLS = ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep", "decode_gpus", "layerwise")
+OF_A_MIX = ("prefix_hit", "range_ratio", "speculate", "accept", "draft", *OF_POOLS)
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
 
 
@@ -284,6 +286,26 @@ class Options(NamedTuple):
     draft: Annotated[
         str, Option("What guesses: mtp (a layer of the model's own), ngram (free), or another model.", metavar="WHAT")
     ] = "mtp"
+    prefill_gpus: Annotated[
+        Number,
+        count("GPUs that run prompts apart from decode, in replicas of their own layout.", most=MOST_GPUS),
+    ] = None
+    decode_gpus: Annotated[
+        Number,
+        count("GPUs that decode, where prompts run apart; in replicas of --tp, --pp and --ep.", most=MOST_GPUS),
+    ] = None
+    prefill_tp: Annotated[
+        Number, count("--tp of replicas that run prompts apart.", "DEGREE", MOST_GPUS, default="--tp")
+    ] = None
+    prefill_pp: Annotated[
+        Number, count("--pp of replicas that run prompts apart.", "DEGREE", MOST_GPUS, default="--pp")
+    ] = None
+    prefill_ep: Annotated[
+        Number, count("--ep of replicas that run prompts apart.", "DEGREE", MOST_GPUS, default="--ep")
+    ] = None
+    layerwise: Annotated[
+        bool, flag("Send keys and values of each layer while the next one runs, where prompts run apart.")
+    ] = False
     dtype: Annotated[
         Word,
         word(
@@ -440,6 +462,10 @@ class Options(NamedTuple):
         """Whether there is a mix of requests."""
         return any(getattr(self, name) is not None for name in MIXES)
 
+    def all_gpus(self) -> Number:
+        """GPUs in all: of a workload whose prompts run apart, those that run them too."""
+        return self.gpus if self.prefill_gpus is None else self.prefill_gpus + self.decode_gpus
+
     def without_mix(self) -> "Options":
         """The same where no requests come: of a batch, or of the model itself."""
         return self._replace(**{name: Options._field_defaults[name] for name in (*MIXES, *OF_A_MIX)})
@@ -447,7 +473,9 @@ class Options(NamedTuple):
     def refuse_alone(self) -> None:
         """Raise InputError for an option that changes nothing without another one, where that is not given."""
         known = declared(Options)
-        for name, needed in {"accept": "speculate", "draft": "speculate"}.items():
+        pools = dict.fromkeys(("prefill_tp", "prefill_pp", "prefill_ep", "decode_gpus", "layerwise"), "prefill_gpus")
+        needs = {"accept": "speculate", "draft": "speculate", **pools, "prefill_gpus": "decode_gpus"}
+        for name, needed in needs.items():
             if getattr(self, name) != known[name].value and not getattr(self, needed):
                 told = known[name].typed(getattr(self, name))
                 raise InputError(f"{told}: it changes nothing alone; give {known[needed].flag} too")
@@ -466,8 +494,7 @@ SIZES = tuple(name for name, option in declared(Options).items() if option.lette
 # Options that say what a GPU does, or how much of one is used: without a GPU they change no figure.
 OF_A_GPU = (
     "profile", "cuda_graphs", "link", "offload", "host", "mfu", "memory_utilization", "free_memory_fraction",
-    "batch_prompts", "communicator", "reserve_output", "tokens", "prefix_hit", "range_ratio",
-    "speculate", "accept", "draft",
+    "batch_prompts", "communicator", "reserve_output", "tokens", *OF_A_MIX,
 )  # fmt: skip
 BASES = ("textbook", "limit", "expected")
 PHASES = ("prefill", "decode", "train")  # of which operators are listed

@@ -245,19 +245,45 @@ class ServingTimes(NamedTuple):
     error: float | None
 
 
+class Pool(NamedTuple):
+    """GPUs that run prompts, or that decode, in so many `replicas` of a layout.
+
+    `busy_share`: of what the pool could do: of prompts, or of the requests that it has room for; None: not known.
+    """
+
+    gpus: Number
+    replicas: Number
+    tp: Number
+    pp: Number
+    dp: Number
+    ep: Number
+    busy_share: Number
+
+
+class Pools(NamedTuple):
+    """Prompts apart from decode. `prompt_seconds`: from a prompt's arrival to its end; `sent_seconds`: of its cache."""
+
+    prefill: Pool
+    decode: Pool
+    prompt_seconds: Number
+    sent_seconds: Number
+
+
 class Serving(NamedTuple):
     """A mix of requests under continuous batching.
 
     `running`: how many run at a time on all GPUs. `max_concurrency`: how many have room for their caches, each half
-    answered. `kv_cache_bytes`: of those that run on the fullest GPU.
+    answered. `kv_cache_bytes`: of those that run on the fullest GPU. `pools`: None where prompts run beside decode;
+    where they do not, `running` and what follows it are of the GPUs that decode.
     """
 
     running: Number
     max_concurrency: Number
     kv_cache_bytes: Number
-    limited_by: str | None  # what keeps `running` at that: concurrency, requests, memory, chunk or rate
+    limited_by: str | None  # what keeps `running` at that: concurrency, requests, memory, chunk, rate or prefill
     limit: ServingRates
     expected: ServingTimes
+    pools: Pools | None = None
 
 
 class TrainingRate(NamedTuple):
@@ -350,7 +376,7 @@ class Estimate(NamedTuple):
         if self.hardware is None:
             params, cache = amount(self.model.params.total), scaled(self.kv_cache.bytes_per_token, "B")
             return f"<Estimate {self.model.name}: {params} parameters, KV cache {cache} a token>"
-        gpus = f"{self.workload.gpus:,} × " if self.workload.gpus > 1 else ""
+        gpus = f"{self.workload.all_gpus():,} × " if self.workload.all_gpus() > 1 else ""
         speeds = f"prefill {_rate(self.prefill.expected)}"
         if self.traffic.decode.total_bytes is not None:
             speeds += f", decode {_rate(self.decode.expected)}"

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from llmcost.simulation.cluster import Unit
 from llmcost.simulation.scheduler import Mix, Scheduler, Served
 
-MICROSECONDS = 10**6
+NANOSECONDS, OF_MICROSECOND = 10**9, 1000  # what Perfetto keeps; times are written in microseconds
 
 
 class ChromeTrace:
@@ -26,7 +26,7 @@ class ChromeTrace:
 
     def step(self, rank: Scheduler, mix: Mix, seconds: float) -> None:
         """One step of a replica, and what waits and runs as it begins."""
-        start = rank.now * MICROSECONDS
+        start, end = _written(rank.now), _written(rank.now + seconds)
         prompt_tokens = round(mix.prompts * mix.tokens)
         names = [f"decode {mix.decoding}"] * bool(mix.decoding) + [f"prompts {prompt_tokens}"] * bool(prompt_tokens)
         self._write(
@@ -35,7 +35,7 @@ class ChromeTrace:
             pid=rank.number,
             tid=0,
             ts=start,
-            dur=seconds * MICROSECONDS,
+            dur=round(end - start, 3),
             args={"decoding": mix.decoding, "context": mix.context, "prompts": mix.prompts, "tokens": prompt_tokens},
         )
         counts = {"waiting": len(rank.waiting), "running": rank.running}
@@ -55,8 +55,8 @@ class ChromeTrace:
         of = {"cat": "request", "id": done.order, "pid": done.replica}
         told = {"input_tokens": done.request.prompt, "output_tokens": done.request.output, "cached": done.cached}
         for name, (begin, end) in phases.items():
-            self._write(name=name, ph="b", ts=begin * MICROSECONDS, **of, args=told)
-            self._write(name=name, ph="e", ts=end * MICROSECONDS, **of)
+            self._write(name=name, ph="b", ts=_written(begin), **of, args=told)
+            self._write(name=name, ph="e", ts=_written(end), **of)
 
     def close(self) -> None:
         """Finish the document."""
@@ -65,3 +65,8 @@ class ChromeTrace:
     def _write(self, **event: Any) -> None:
         self.file.write(f"{self._before}\n{json.dumps(event)}")
         self._before = ","
+
+
+def _written(seconds: float) -> float:
+    """A time in microseconds, in whole nanoseconds: steps that follow each other must not overlap by a rounding."""
+    return round(seconds * NANOSECONDS) / OF_MICROSECOND

@@ -69,13 +69,6 @@ class SimulationOptions(NamedTuple):
     ] = 0
     adapter_rank: Annotated[int, count("Rank that each adapter has room for.", most=4096)] = 16
     router: Annotated[str, word("Which of the data-parallel replicas serves a request.", ROUTERS)] = ROUTERS[1]
-    prefill_gpus: Annotated[
-        int | None, count("GPUs that run prompts apart from decode; in replicas of --tp times --pp.")
-    ] = None
-    decode_gpus: Annotated[int | None, count("GPUs that decode, where prompts run apart; likewise.")] = None
-    layerwise: Annotated[
-        bool, flag("Send keys and values of each layer while the next one runs, where prompts run apart.")
-    ] = False
     seed: Annotated[int, count("Seed of what is drawn.", least=0)] = 0
     ttft: Annotated[float | None, _limit("TTFT")] = None
     tpot: Annotated[float | None, _limit("TPOT")] = None

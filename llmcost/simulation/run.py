@@ -13,12 +13,12 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.ground.units import HOUR
 from llmcost.machine.host import copies_to_host
-from llmcost.machine.timing import binding, collective_seconds
+from llmcost.machine.timing import binding
 from llmcost.model.lora import ALL_LINEAR, Lora, trainable_params
-from llmcost.model.operators import Collective
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server
+from llmcost.serving.apart import pool_options, sending
 from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import PAGE
 from llmcost.serving.estimate import estimate
@@ -38,7 +38,7 @@ USUAL_REQUESTS = 1000  # at a rate
 TIMES_CONCURRENCY = 10  # requests of a closed loop, over those in flight
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
 MILLION = 10**6
-WITH = {"adapter_rank": "adapters", "host_link": "kv_host", "prefixes": "prefix_hit", "layerwise": "prefill_gpus"}
+WITH = {"adapter_rank": "adapters", "host_link": "kv_host", "prefixes": "prefix_hit"}
 
 
 class Run:
@@ -122,6 +122,7 @@ class Run:
             joules_per_million_output_tokens=None if joules is None else joules / made,
             dollars_per_million_tokens=None if dollars is None else dollars / (made + read),
             joules_per_million_tokens=None if joules is None else joules / (made + read),
+            lengths=None if self.chosen.lengths is None else HISTOGRAMS[self.chosen.lengths].told(),
             timeline=tuple(self.timeline.moments),
         )
 
@@ -183,6 +184,11 @@ def limits_of(chosen: SimulationOptions) -> dict[str, float]:
     """The limits asked for, in seconds."""
     asked = {"ttft": chosen.ttft, "tpot": chosen.tpot, "latency": chosen.latency}
     return {name: limit / 1000 for name, limit in asked.items() if limit is not None}
+
+
+def mean_lengths(model: ModelSpec, options: Options, chosen: SimulationOptions) -> tuple[int, int]:
+    """Tokens in and out of the mean request of drawn traffic."""
+    return lengths_of(model, options) if chosen.lengths is None else HISTOGRAMS[chosen.lengths].mean()
 
 
 def lengths_of(model: ModelSpec, options: Options) -> tuple[int, int]:
@@ -298,32 +304,24 @@ def cluster_of(
     """How many GPUs serve, and what serves. Raises InputError where options contradict each other."""
     prompt, output = lengths_of(model, options)
     one = options._replace(prompt=prompt, output=output, concurrency=None, rate=None, requests=None)
-    apart = (chosen.prefill_gpus, chosen.decode_gpus)
     numbers = count()
-    if apart == (None, None):
+    if options.prefill_gpus is None:
         kind = kind_of(model, hardware, one, chosen)
         pool = kind.pool(numbers, chosen.router)
         return kind.step.workload.gpus, Cluster(pool)
-    if None in apart:
-        raise InputError("--prefill-gpus and --decode-gpus: where prompts run apart, both are needed")
-    if options.gpus is not None or options.dp is not None:
-        raise InputError("--prefill-gpus and --decode-gpus say how many GPUs there are: leave --gpus and --dp away")
-    prompts_guess_nothing = ((one.without_mix(), "--prefill-gpus", apart[0]), (one, "--decode-gpus", apart[1]))
-    kinds = [kind_of(model, hardware, _on(each, flag, gpus), chosen) for each, flag, gpus in prompts_guess_nothing]
-    prompts, decode = (kind.pool(numbers, chosen.router) for kind in kinds)
-    transfer = _transfer(kinds[0].step, kinds[1].step, chosen.layerwise)
-    return sum(apart), Cluster(prompts, decode, transfer)  # type: ignore[arg-type]
-
-
-def _on(options: Options, flag: str, gpus: int | None) -> Options:
-    """The options on so many GPUs, in replicas of --tp times --pp. Raises InputError where they do not fill them."""
-    assert gpus is not None
-    of_one = (options.tp or 1) * (options.pp or 1)
-    if options.tp is None and options.pp is None:
-        return options._replace(gpus=gpus)
-    if gpus % of_one:
-        raise InputError(f"{flag} {gpus}: no multiple of the {of_one} GPUs of a replica (--tp times --pp)")
-    return options._replace(gpus=None, dp=gpus // of_one)
+    pools = pool_options(one)
+    kinds = [kind_of(model, hardware, pool.options, chosen) for pool in pools]
+    prompts, decode = (
+        kind.pool(numbers, chosen.router, pool.replicas * kind.step.workload.dp)
+        for kind, pool in zip(kinds, pools, strict=True)
+    )
+    first, second = (kind.step for kind in kinds)
+    gpus = options.prefill_gpus + options.decode_gpus
+    layouts = (first.server, first.workload, second.workload)
+    send = sending(*layouts, options.layerwise, gpus <= first.workload.gpus_per_node)
+    if send(1.0) is None:
+        raise InputError("no source gives the speed of the links that keys and values are sent over")
+    return gpus, Cluster(prompts, decode, send)
 
 
 def kind_of(model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions) -> Kind:
@@ -400,24 +398,3 @@ def adapters_bytes(server: Server, number: int, rank: int) -> Number:
         return 0
     layers = server.share(Load(1, 1, 1, decode=True)).layers
     return number * server.on_a_stage(trainable_params(layers, Lora(rank, (ALL_LINEAR,)))) * server.size.Bx
-
-
-def _transfer(prompts: StepTime, decode: StepTime, layerwise: bool) -> Callable[[int], float]:
-    """Seconds in which the keys and values of a prompt reach the other pool: each GPU of a replica sends its part.
-
-    `layerwise`: all but those of the last layer are sent while the prompt runs. Raises InputError for an unknown link.
-    """
-    server, w = prompts.server, prompts.workload
-    apart = 1 if w.gpus + decode.workload.gpus <= w.gpus_per_node else w.gpus_per_node
-    at_once = min(w.tp * w.pp, decode.workload.tp * decode.workload.pp)
-    share = (w.tp * w.pp) / at_once / (server.model.num_hidden_layers if layerwise else 1)
-
-    def seconds(tokens: float) -> float | None:
-        each = request_bytes(server, tokens, tokens) * share
-        send = Collective("kv_send", "attention", 1, "send", each, 1, 2, apart, w.gpus_per_node, 1)
-        found: float | None = collective_seconds(send, server.chip.links, server.efficiency)
-        return found
-
-    if seconds(1.0) is None:
-        raise InputError("no source gives the speed of the links that keys and values are sent over")
-    return seconds  # type: ignore[return-value]

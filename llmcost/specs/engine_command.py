@@ -55,6 +55,7 @@ FIGURES = {
     "node_rank": "this node's number, from 0",
     "head_address": "the address of node 0",
     "other_node": "this is not node 0",
+    "role": "what the server does where prompts run apart: prefill or decode",
 }
 LOGGED = {
     "weights_gib": "weights of one GPU, GiB",
@@ -92,6 +93,7 @@ COMMAND: Schema = record(
         "across_nodes": record(required={"start": TEXT, "source": TEXT}, optional={"note": TEXT}),
         "file": record(required={"flag": TEXT, "name": TEXT, "source": TEXT}, optional={"note": TEXT}),
         "weights_file": TEXT,
+        "router": record(required={"start": TEXT, "source": TEXT}, optional={"note": TEXT}),
         "encoders": record(required={"of": several(choice("text", "sound")), "source": TEXT}, optional={"note": TEXT}),
     },
 )
@@ -128,7 +130,9 @@ class Command(NamedTuple):
 
     `across_nodes`: what stands before it where it runs on several nodes, "" for nothing. `file`, `file_flag`: the file
     that settings are written to, and the flag that names it. `weights_file`: how files of weights end, for engines that
-    read one file and no folder. `encoders`: what the encoders read of the encoder-decoders that it serves.
+    read one file and no folder. `router`: the command of what stands before servers of prompts and of decode, with
+    their addresses as variables of the shell, and `router_note`: what has to be said of it. `encoders`: what the
+    encoders read of the encoder-decoders that it serves.
     """
 
     version: str
@@ -139,6 +143,8 @@ class Command(NamedTuple):
     file: str = ""
     file_flag: str = ""
     weights_file: str = ""
+    router: str = ""
+    router_note: str = ""
     encoders: tuple[str, ...] = ()
 
     def uses(self) -> set[str]:
@@ -162,9 +168,9 @@ def command_from(document: Document, fields: dict[str, Any] | None) -> Command |
     """The command that validated fields describe. Raises SpecError for a source or figure that is none."""
     if fields is None:
         return None
-    across, file, encoders = (fields.get(name, {}) for name in ("across_nodes", "file", "encoders"))
+    across, file, router, encoders = (fields.get(name, {}) for name in ("across_nodes", "file", "router", "encoders"))
     _check_source(document, ("command",), fields)
-    for name, of in (("across_nodes", across), ("file", file), ("encoders", encoders)):
+    for name, of in (("across_nodes", across), ("file", file), ("router", router), ("encoders", encoders)):
         _check_source(document, ("command", name), of)
     _check_brackets(document, ("command", "across_nodes", "start"), across.get("start", ""), FIGURES)
     return Command(
@@ -174,6 +180,8 @@ def command_from(document: Document, fields: dict[str, Any] | None) -> Command |
         file=file.get("name", ""),
         file_flag=file.get("flag", ""),
         weights_file=fields.get("weights_file", ""),
+        router=router.get("start", ""),
+        router_note=router.get("note", ""),
         encoders=tuple(encoders.get("of", ())),
     )
 

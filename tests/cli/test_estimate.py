@@ -136,6 +136,8 @@ def test_every_option_arrives_in_the_workload(cli):
         "chunk": 2048,
         **dict.fromkeys(("concurrency", "rate", "requests", "link", "head_dtype", "free_memory_fraction", "profile")),
         **dict.fromkeys(("offload", "host", "prefix_hit", "speculate")),
+        **dict.fromkeys(("prefill_gpus", "decode_gpus", "prefill_tp", "prefill_pp", "prefill_ep")),
+        "layerwise": False,
         "accept": 0.8,
         "draft": "mtp",
         **dict.fromkeys(("engine", "max_num_seqs", "images", "image_size", "audio")),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import llmcost
 from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
-from llmcost.search.plan_serving import ServingQuestion, plan_serving, serve, spreads
+from llmcost.search.plan_serving import plan_serving, serve, spreads
+from llmcost.search.serving_layouts import ServingQuestion
 from llmcost.serving.estimate import Options, estimate, workload_of
 from llmcost.specs.catalog import load_hardware, load_model
 

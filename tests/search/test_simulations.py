@@ -4,9 +4,13 @@ import json
 
 import pytest
 
+from llmcost.ground.errors import InputError
 from llmcost.ground.together import Together
+from llmcost.search.fit import Precision
+from llmcost.search.fit_rate import fit_rate
 from llmcost.search.simulations import runs_of
 from llmcost.serving.options import Options
+from llmcost.simulation.histograms import HISTOGRAMS
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.run import simulate
 from llmcost.specs.catalog import load_hardware, load_model
@@ -44,6 +48,29 @@ def test_on_a_dask_cluster_runs_are_the_same():
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         there = Together(cluster=f"dask:{cluster.scheduler_address}")
         assert list(runs_of(LLAMA, CHIPS, OPTIONS, CHOSEN, VARIED, {}, there)) == one_by_one()
+
+
+def test_set_ups_for_a_rate_are_the_same_on_two_cores_and_with_published_lengths():
+    pytest.importorskip("joblib")
+    limited = SimulationOptions(ttft=500.0, tpot=40.0, lengths="sharegpt", seed=3)
+    asked = (LLAMA, CHIPS, Options(rate=20.0, requests=100), limited, "p90", (1,), [Precision("bf16", "bf16")])
+    found = fit_rate(*asked)
+    assert [each.hardware for each in found.offers] == ["h100-sxm", "l40s"]
+    assert (found.prompt, found.output) == HISTOGRAMS["sharegpt"].mean()
+    assert fit_rate(*asked, together=Together(jobs=2)) == found
+
+
+def test_what_contradicts_itself_for_every_set_up_is_no_answer_but_an_error():
+    chosen = SimulationOptions(ttft=500.0, lengths="sharegpt")
+    with pytest.raises(InputError, match="it draws the lengths, --prompt and --output too"):
+        fit_rate(LLAMA, CHIPS, Options(rate=2.0, prompt=100), chosen)
+
+
+@pytest.mark.parametrize("option", [("--jobs", "2"), ("--lengths", "sharegpt"), ("--seed", "2")])
+def test_without_limits_fit_simulates_nothing_and_says_so(cli, option):
+    answer = cli("fit", "llama3.1-8b", "--hw", "h100", "--rate", "2", "--output", "10", *option)
+    assert (answer.code, answer.out) == (2, "")
+    assert f"{option[0]}: of requests that are simulated" in answer.err
 
 
 def test_lists_give_a_row_a_run_and_every_form_has_it(cli):

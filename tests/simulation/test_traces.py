@@ -1,6 +1,7 @@
 """Traces in every format that is read, and what is said of those that cannot be."""
 
 import json
+from random import Random
 
 import pytest
 
@@ -103,14 +104,28 @@ def test_a_file_that_is_not_there_or_no_text_is_said(tmp_path):
         list(read_trace(tmp_path / "bytes.csv"))
 
 
-@pytest.mark.parametrize(("name", "prompt", "output"), [("azure-conv", 1154.7, 211.1), ("azure-code", 2047.8, 27.9)])
+@pytest.mark.parametrize(
+    ("name", "prompt", "output"),
+    [
+        ("sharegpt", 218.9, 200.8),
+        ("azure-conv", 1154.7, 211.1),
+        ("azure-code", 2047.8, 27.9),
+        ("mooncake-conv", 12035.1, 342.6),
+    ],
+)
 def test_histograms_have_the_means_of_the_traces_that_they_come_from(name, prompt, output):
-    """The means are those of all requests of the two traces; between quantiles the sizes are taken as even."""
+    """The means are those of all requests of the traces; between quantiles the sizes are taken as even."""
+    found = HISTOGRAMS[name].mean()
+    assert found[0] == pytest.approx(prompt, rel=0.04)
+    assert found[1] == pytest.approx(output, rel=0.3 if name == "azure-code" else 0.04)
 
-    def mean(values):
-        steps = zip(QUANTILES, QUANTILES[1:], values, values[1:], strict=False)
-        return sum((end - start) * (low + high) / 2 for start, end, low, high in steps)
 
-    found = HISTOGRAMS[name]
-    assert mean(found.prompt) == pytest.approx(prompt, rel=0.04)
-    assert mean(found.output) == pytest.approx(output, rel=0.3 if name == "azure-code" else 0.04)
+@pytest.mark.parametrize("found", HISTOGRAMS.values(), ids=HISTOGRAMS)
+def test_lengths_are_drawn_with_the_quantiles_of_their_histogram(found):
+    drawn = Random(1)
+    for values, seen in zip(found[2:], zip(*[found.draw(drawn) for _ in range(20_000)], strict=True), strict=True):
+        ordered = sorted(seen)
+        for share in (0.1, 0.5, 0.9):
+            lower, upper = (values[QUANTILES.index(share) + step] for step in (-1, 1))
+            assert lower <= ordered[int(share * len(ordered))] <= upper
+        assert max(1, values[0]) <= ordered[0] <= ordered[-1] <= values[-1]
