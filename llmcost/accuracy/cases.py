@@ -41,7 +41,7 @@ COUNTS = (  # columns of whole numbers, zero allowed
     *("concurrency", "prefill_gpus", "prefill_tp", "prefill_ep", "decode_gpus"),
     *("count", "m", "n", "k", "heads", "kv_heads", "head_dim", "v_head_dim", "context"),
 )
-NUMBERS = ("output", "rate")  # columns of numbers: mean lengths, requests a second
+NUMBERS = ("output", "rate", "range_ratio")  # columns of numbers: mean lengths, requests a second, least share
 FLAGS = ("oom", "sequence_parallel")
 DEFAULTS: dict[str, Any] = {
     "oom": False,

@@ -64,7 +64,7 @@ def plan(
             ServingOptions,
             only=(
                 *("dtype", "prompt", "output", "chunk", "engine", "weight_dtype", "kv_dtype", "routing"),
-                *("memory_utilization", "prefix_hit", "speculate", "accept", "draft"),
+                *("memory_utilization", "prefix_hit", "range_ratio", "speculate", "accept", "draft"),
             ),
             lists=("speculate",),
             changed={

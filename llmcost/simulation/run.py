@@ -223,7 +223,7 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
         drawn = {
             "--lengths": chosen.lengths,
             "--prefix-hit": options.prefix_hit,
-            "--range-ratio": None if chosen.range_ratio == 1 else chosen.range_ratio,
+            "--range-ratio": options.range_ratio,
             "--log-normal": chosen.log_normal,
             "--prompt": options.prompt,
             "--output": options.output,
@@ -233,7 +233,7 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
         timed = rate is None and concurrency is None
         requests = first(read_trace(Path(chosen.trace), timed), options.requests)
         return requests if timed else retimed(requests, rate, chosen.burstiness, concurrency, chosen.seed)
-    drawn_from = (*lengths_of(model, options), chosen.range_ratio, options.prefix_hit or 0.0)
+    drawn_from = (*lengths_of(model, options), options.range_ratio or 1.0, options.prefix_hit or 0.0)
     lengths = Lengths(*drawn_from, chosen.prefixes, _spread_of(model, options, chosen))
     if rate is not None:
         requests_in_all = options.requests or USUAL_REQUESTS
@@ -254,8 +254,8 @@ def _spread_of(
     if chosen.lengths is None and chosen.log_normal is None:
         return None
     told = "--log-normal" if chosen.lengths is None else f"--lengths {chosen.lengths}"
-    if chosen.range_ratio != 1:
-        raise InputError(f"--range-ratio {chosen.range_ratio:g}: of --prompt and --output; leave {told} out")
+    if options.range_ratio is not None:
+        raise InputError(f"--range-ratio {options.range_ratio:g}: of --prompt and --output; leave {told} out")
     if chosen.lengths is not None:
         if chosen.log_normal is not None:
             raise InputError(f"{told}: it draws the lengths, --log-normal too")

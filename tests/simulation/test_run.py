@@ -53,6 +53,22 @@ def test_throughput_at_fixed_lengths_is_that_of_the_steady_state(model, hardware
     assert middle_rate(run, options.output) == pytest.approx(steady, rel=0.03)
 
 
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("llama3.1-8b", Options(concurrency=64, prompt=1024, output=512)),
+        ("llama3.1-8b", Options(concurrency=16, prompt=8192, output=1024)),
+        ("qwen3-32b", Options(concurrency=128, prompt=1024, output=128, tp=2)),
+        ("gpt-oss-120b", Options(concurrency=64, prompt=1024, output=256, tp=2)),
+    ],
+)
+def test_requests_of_one_length_go_in_rounds_where_prompts_run_alone_as_the_formula_says(model, options):
+    spec, chip, options = load_model(model), load_hardware("h100"), options._replace(engine="sglang", range_ratio=1)
+    steady, run = estimate(spec, chip, options).serving.expected, simulate(spec, chip, options)
+    assert run.ttft_seconds.mean == pytest.approx(steady.ttft_seconds, rel=0.02)
+    assert run.tpot_seconds.mean == pytest.approx(steady.tpot_seconds, rel=0.02)
+
+
 def test_a_pool_that_is_too_small_costs_what_is_computed_again():
     """The formula leaves preemption out; what is computed again stays a small share of the run."""
     spec, chip = load_model("llama3.1-8b"), load_hardware("rtx4090")
