@@ -34,20 +34,20 @@ class Shares(NamedTuple):
 
 # PyTorch's kernels: FlashAttention-2; casts to fp8 are kernels of their own.
 TORCH = {
-    "Volta": Shares(0.68, 0.68, 0.30, "23 runs of BigScience's 1.3B on V100, 8 % off"),
-    "Ampere": Shares(0.72, 0.72, 0.30, "61 runs of MosaicML's llm-foundry on A100, 8 % off"),
-    "Hopper": Shares(0.60, 0.47, 0.18, "77 runs of MosaicML's llm-foundry on H100, 5 % off"),
-    "Blackwell": Shares(0.42, 0.42, 0.40, "22 runs of SimuMax's on B200, 9 % off"),
+    "Volta": Shares(0.78, 0.78, 0.30, "23 runs of BigScience's 1.3B on V100, 8 % off"),
+    "Ampere": Shares(0.78, 0.78, 0.50, "61 runs of MosaicML's llm-foundry on A100, 8 % off"),
+    "Hopper": Shares(0.62, 0.50, 0.18, "77 runs of MosaicML's llm-foundry on H100, 5 % off"),
+    "Blackwell": Shares(0.44, 0.44, 0.40, "22 runs of SimuMax's on B200, 9 % off"),
 }
 # The vendor's kernels: cuDNN's attention, Transformer Engine.
 VENDOR = TORCH | {
     "Hopper": Shares(
-        *(0.64, 0.64, 0.35),
+        *(0.72, 0.74, 0.30),
         "fp8: 8 runs of NeMo 24.07's on H100, 6 % off; 5 of Megatron-Bridge's, 7 % off; "
         "bf16: 2 of NeMo 25.04's, 6 % off",
     ),
     "Blackwell": Shares(
-        *(0.51, 0.60, 0.25),
+        *(0.50, 0.52, 0.40),
         "bf16: 6 runs of NeMo 25.04's on GB200, 1 % off; fp8: 6 of them, 16 % off, 8 of Megatron-Bridge's on B200, 6 %",
     ),
 }
@@ -73,6 +73,7 @@ EXPERT_ROWS = Constant(
 )
 
 PRODUCT = Kernel(DEFAULTS["gemm.compute"].value, MEMORY.value, LAUNCH.value)
+ELEMENTWISE = PRODUCT._replace(memory=DEFAULTS["elementwise.memory"].value)
 COLLECTIVES = {
     "node": Kernel(1, NODE_LINKS.value, LAUNCH.value),
     "fabric": Kernel(1, DEFAULTS["fabric.share"].value, DEFAULTS["fabric.launch"].value),
@@ -100,7 +101,7 @@ def trained_at(hardware: HardwareSpec | None, dtype: str, *, vendor: bool = Fals
     In fp32 products run on the vector units, which draw less power: there a single kernel's share holds (25 of
     NeuSight's measurements, 11 % off).
     """
-    kernels = dict.fromkeys(KERNELS, PRODUCT) | COLLECTIVES
+    kernels = dict.fromkeys(KERNELS, PRODUCT) | dict.fromkeys(("elementwise", "norm"), ELEMENTWISE) | COLLECTIVES
     if dtype != "fp32":
         by_generation = VENDOR if vendor else TORCH
         generation = "" if hardware is None else hardware.architecture.split(" ")[0]

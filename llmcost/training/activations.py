@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from llmcost.ground.algebra import Number, divide, maximum
 from llmcost.model.lora import is_trained
-from llmcost.model.operators import OWN, Attention, Elementwise, Gemm, GroupedGemm, Operator
+from llmcost.model.operators import OWN, Attention, Communication, Elementwise, Gemm, GroupedGemm, Operator
 from llmcost.parallel.layout import Layout
 from llmcost.training.recipe import Recipe
 
@@ -105,6 +105,21 @@ def _of_elementwise(op: Elementwise, recipe: Recipe, norm: str) -> Saved:
     if eager and facts.computes == "weighted sum":  # weighted, then added up: torch keeps what goes into both
         more = op.reads
     return [*_by_name(op), ("", tokens * more * op.Bx)]
+
+
+def closing(ops: Sequence[Operator]) -> list[Operator]:
+    """What ends the layers behind the last tensor that a gradient needs: an MLP's last product, what is sent of it.
+
+    What experts give is needed, for the gradient of the weights of their sum.
+    """
+    found: list[Operator] = []
+    behind = False
+    for op in ops:
+        product = isinstance(op, Gemm) and op.facts.last and not op.facts.expert
+        behind = product or (behind and isinstance(op, Communication))
+        if behind:
+            found.append(op)
+    return found
 
 
 def computed_again(op: Operator, recipe: Recipe) -> bool:

@@ -88,7 +88,10 @@ class Recipe(NamedTuple):
     `moment_bytes`: of each of the optimizer's moments; None: as OPTIMIZERS says. `dispatch_bytes`: of an activation on
     its way to experts where products compute in fp8; None: as activations have. `narrow_activations`: where products
     compute in fp8, inputs of gated activations are kept in 8 bits too. `host`: where the optimizer's states stand, if
-    not on the GPU.
+    not on the GPU. `early_stop`: full recomputation ends with the last tensor that a gradient needs, and leaves out an
+    MLP's last product, as PyTorch's checkpoints that do not re-enter autograd (docs.pytorch.org/docs/stable/checkpoint). `bucket`,
+    `bucket_a_rank`: parameters whose gradients are sent in one collective, at least, and for each of the ranks that
+    share it; None and None: those of a layer.
 
     Formulas branch on all of these but the byte counts and the shares of `overlap`.
     """
@@ -111,6 +114,13 @@ class Recipe(NamedTuple):
     dispatch_bytes: Number | None = None
     narrow_activations: bool = False
     host: OnHost | None = None
+    early_stop: bool = False
+    bucket: Number | None = None
+    bucket_a_rank: Number | None = None
+
+    def buckets(self) -> bool:
+        """Whether gradients are sent in buckets of a size that is known, and not layer by layer."""
+        return (self.bucket, self.bucket_a_rank) != (None, None)
 
     def param_bytes(self) -> Number:
         """Bytes of a weight that computes; fp8 recipes keep it in bf16 and cast it each time (Transformer Engine)."""

@@ -16,10 +16,18 @@ from llmcost.ground.constants import Constant
 from llmcost.machine.timing import collective_seconds, kernel_seconds
 from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_trained
-from llmcost.model.operators import Communication, Gemm, GroupedGemm, Operator
+from llmcost.model.operators import Collective, Communication, Gemm, GroupedGemm, Operator
 from llmcost.parallel.layout import Layout, Stage, stage_of
-from llmcost.training.activations import computed_again, halved
-from llmcost.training.communication import Held, attentions, context_collective, data_collectives, stage_send
+from llmcost.training.activations import closing, computed_again, halved
+from llmcost.training.communication import (
+    Held,
+    attentions,
+    collectives_of,
+    context_collective,
+    data_collectives,
+    ring_seconds,
+    stage_send,
+)
 from llmcost.training.memory import fullest, share_recomputed, trained_part
 from llmcost.training.passes import Setup, kernels
 from llmcost.training.recipe import Recipe
@@ -193,7 +201,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     through = all_stages + again + context + layout.pp * pipeline
 
     held, trained = (fullest(each, layout, layers) for each in (a_pass, trained_part(a_pass, at.recipe)))
-    bytes_per_s = at.chip.bandwidth * at.efficiency.kernels["elementwise"].memory
+    bytes_per_s = at.chip.bandwidth * at.efficiency.kernels["gemm"].memory
     adding_up = (trained.dense + trained.experts) * 2 * at.recipe.grad_bytes / bytes_per_s  # each is read and written
     exposed = Exposed(
         tensor=m * (ahead.tensor + back.tensor),
@@ -265,7 +273,8 @@ def _recomputed(at: Setup, a_pass: Pass, layers: Direction, stage: Stage) -> Num
     if at.layout.recompute == "none":
         return 0
     if at.layout.recompute == "full":
-        return again * layers.total()
+        left_out = part_of(closing(a_pass.layers), at).forward.total() if at.recipe.early_stop else 0
+        return again * (layers.total() - left_out)
     if at.recipe.recomputed:
         return again * part_of([op for op in a_pass.layers if computed_again(op, at.recipe)], at).forward.total()
     if at.recipe.attention == "unfused":
@@ -298,16 +307,25 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     `held`, `trained`: parameters of the fullest stage. Gradients are sent beside the backward pass (`back` seconds) of
     the last micro-batch, or of each where they are divided (ZeRO-2, ZeRO-3). Weights are gathered beside the forward
     pass (`ahead` seconds) of the first, or of each with ZeRO-3, and once more for the backward pass if they were let
-    go. In a pipeline, weights stay gathered and gradients whole until the last micro-batch.
+    go. In a pipeline, weights stay gathered and gradients whole until the last micro-batch; an interleaved one still
+    has p micro-batches of all other chunks before it when a chunk's gradients are complete. Every collective takes the
+    time in which a ring of all ranks hands on a piece.
     """
     layout, share = at.layout, at.recipe.overlap.data
     sent = data_collectives(held, layout, at.recipe, trained)
-    gradients, weights = (sum_of([collective_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in sent)
+    layers = stage_of(layout, at.model.num_hidden_layers, 0).layers
+
+    def seconds(op: Collective) -> Number:
+        pieces = collectives_of(op, layers, layout, at.recipe)
+        return collective_seconds(op, at.chip.links, at.efficiency) + pieces * ring_seconds(op)
+
+    gradients, weights = (sum_of([seconds(op) for op in ops]) for ops in sent)
     if at.recipe.host is not None and at.recipe.host.weights:  # a rank's own part comes from its host first
         weights = weights + updated(layout, held) * at.recipe.param_bytes() / at.recipe.host.copies
     weights_again = weights if layout.zero == 3 and layout.reshard else 0
-    behind = left_of(gradients + weights_again, back, share)
-    before = left_of(weights, ahead, share)
+    chunks = maximum(1, layout.pp * (layout.vp - 1) / layout.vp)
+    behind = left_of(gradients + weights_again, back * chunks, share)
+    before = left_of(weights, ahead * chunks, share)
     alone = maximum(0, 2 - layout.pp)  # 1 without a pipeline, else 0
     rounds = maximum(1, alone * layout.micro_batches())
     return (rounds if layout.zero >= 2 else 1) * behind + (rounds if layout.zero == 3 else 1) * before
