@@ -36,18 +36,18 @@ class Shares(NamedTuple):
 TORCH = {
     "Volta": Shares(0.78, 0.78, 0.30, "23 runs of BigScience's 1.3B on V100, 8 % off"),
     "Ampere": Shares(0.78, 0.78, 0.50, "61 runs of MosaicML's llm-foundry on A100, 8 % off"),
-    "Hopper": Shares(0.62, 0.50, 0.18, "77 runs of MosaicML's llm-foundry on H100, 5 % off"),
+    "Hopper": Shares(0.62, 0.64, 0.18, "77 runs of MosaicML's llm-foundry on H100, 5 % off"),
     "Blackwell": Shares(0.44, 0.44, 0.40, "22 runs of SimuMax's on B200, 9 % off"),
 }
 # The vendor's kernels: cuDNN's attention, Transformer Engine.
 VENDOR = TORCH | {
     "Hopper": Shares(
-        *(0.72, 0.74, 0.30),
+        *(0.67, 0.78, 0.30),
         "fp8: 8 runs of NeMo 24.07's on H100, 6 % off; 5 of Megatron-Bridge's, 7 % off; "
         "bf16: 2 of NeMo 25.04's, 6 % off",
     ),
     "Blackwell": Shares(
-        *(0.50, 0.52, 0.40),
+        *(0.50, 0.52, 0.50),
         "bf16: 6 runs of NeMo 25.04's on GB200, 1 % off; fp8: 6 of them, 16 % off, 8 of Megatron-Bridge's on B200, 6 %",
     ),
 }
