@@ -48,10 +48,11 @@ def under_engine(
     own = {} if recipe.dtype == "fp32" else engine.shares.get(hardware.gpu or hardware.name, family)
     products = own.get("fp8" if BITS[recipe.dtype] < 16 else "products")
     kernels = dict(found.kernels)
+    of_experts = kernels["grouped_gemm"].compute / kernels["gemm"].compute
     if products is not None:
         kernels["gemm"] = kernels["gemm"]._replace(compute=products)
     if products is not None or "grouped" in own:
-        share = own.get("grouped", 1) * kernels["gemm"].compute
+        share = own.get("grouped", 1) * of_experts * kernels["gemm"].compute
         kernels["grouped_gemm"] = kernels["grouped_gemm"]._replace(compute=share)
     if "attention" in own:
         kernels["attention_prefill"] = kernels["attention_prefill"]._replace(compute=own["attention"])

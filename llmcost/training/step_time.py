@@ -202,7 +202,7 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
 
     held, trained = (fullest(each, layout, layers) for each in (a_pass, trained_part(a_pass, at.recipe)))
     bytes_per_s = at.chip.bandwidth * at.efficiency.kernels["gemm"].memory
-    adding_up = (trained.dense + trained.experts) * 2 * at.recipe.grad_bytes / bytes_per_s  # each is read and written
+    adding_up = _adding_up(at, trained, share * inside.weight, bytes_per_s)
     exposed = Exposed(
         tensor=m * (ahead.tensor + back.tensor),
         context=m * share * context,
@@ -224,6 +224,18 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
         causes["host"] = maximum(waits, least - sum_of([*causes.values()]))
     total = sum_of([named(f"breakdown.{name}", value) for name, value in causes.items()])
     return StepSeconds(total=total, micro_batch=one, **causes | {"exposed": exposed})
+
+
+def _adding_up(at: Setup, trained: Held, weight: Number, bytes_per_s: Number) -> Number:
+    """Seconds in which one micro-batch's gradients are added up: each sum is read and written once.
+
+    The vendor's kernels do it in the products that compute the gradients, of `weight` seconds, beside their FLOPs
+    (Megatron-LM, --no-gradient-accumulation-fusion leaves that out): what is left is what these take longer.
+    """
+    seconds = (trained.dense + trained.experts) * 2 * at.recipe.grad_bytes / bytes_per_s
+    if at.recipe.kernels != "vendor":
+        return seconds
+    return (weight * weight + seconds * seconds) ** 0.5 - weight
 
 
 def _stage(first: Direction, layers: Direction, last: Direction, share: Number, layout: Layout) -> Direction:
