@@ -32,6 +32,8 @@ class Shares(NamedTuple):
     source: str
 
 
+SHARES = Shares._fields[:-1]  # those that are chosen
+
 # PyTorch's kernels: FlashAttention-2; casts to fp8 are kernels of their own.
 TORCH = {
     "Volta": Shares(0.78, 0.78, 0.30, "23 runs of BigScience's 1.3B on V100, 8 % off"),
@@ -86,22 +88,40 @@ COLLECTIVES = {
 }
 
 
+def shares_of(hardware: HardwareSpec | None, *, vendor: bool) -> Shares:
+    """What kernels reach on GPUs of this generation, the vendor's or PyTorch's."""
+    return (VENDOR if vendor else TORCH).get(generation_of(hardware), OTHERS)
+
+
+def generation_of(hardware: HardwareSpec | None) -> str:
+    """The first word of a GPU's architecture; "" where there is no GPU."""
+    return "" if hardware is None else hardware.architecture.split(" ")[0]
+
+
 def trained_by(
-    hardware: HardwareSpec | None, profile: str | None, dtype: str, gpus: Number, *, vendor: bool = False
+    hardware: HardwareSpec | None,
+    profile: str | None,
+    dtype: str,
+    gpus: Number,
+    *,
+    vendor: bool = False,
+    known: Shares | None = None,
 ) -> Efficiency:
     """What training reaches on GPUs, as `efficiency_for` (reached.py) says it of serving.
 
     By the profile asked for; on one GPU alone by the one that ships for it; else what published runs have reached.
-    `dtype`: of matrix products. `vendor`: with the vendor's kernels. Raises SpecError, or InputError for another GPU's
-    profile.
+    `dtype`: of matrix products. `vendor`: with the vendor's kernels. `known`: shares in place of the generation's.
+    Raises SpecError, or InputError for another GPU's profile.
     """
-    default = trained_at(hardware, dtype, vendor=vendor)
+    default = trained_at(hardware, dtype, vendor=vendor, known=known)
     if hardware is None or (profile is None and not is_one(gpus)):
         return default
     return by_profile(hardware, profile, dtype, default, "train")
 
 
-def trained_at(hardware: HardwareSpec | None, dtype: str, *, vendor: bool = False) -> Efficiency:
+def trained_at(
+    hardware: HardwareSpec | None, dtype: str, *, vendor: bool = False, known: Shares | None = None
+) -> Efficiency:
     """What published training runs have reached on GPUs of this generation, in a data type, with the vendor's kernels.
 
     In fp32 products run on the vector units, which draw less power: there a single kernel's share holds (25 of
@@ -109,12 +129,10 @@ def trained_at(hardware: HardwareSpec | None, dtype: str, *, vendor: bool = Fals
     """
     kernels = dict.fromkeys(KERNELS, PRODUCT) | dict.fromkeys(("elementwise", "norm"), ELEMENTWISE) | COLLECTIVES
     if dtype != "fp32":
-        by_generation = VENDOR if vendor else TORCH
-        generation = "" if hardware is None else hardware.architecture.split(" ")[0]
-        known = by_generation.get(generation, OTHERS)
+        known = known or shares_of(hardware, vendor=vendor)
         product = PRODUCT._replace(compute=known.fp8 if BITS[dtype] < 16 else known.products)
         kernels["gemm"] = product
-        narrow = NARROW_EXPERTS.get(generation) if BITS[dtype] < 16 else None
+        narrow = NARROW_EXPERTS.get(generation_of(hardware)) if BITS[dtype] < 16 else None
         of_experts = product.compute * (1 if narrow is None else narrow.value)
         kernels["grouped_gemm"] = product._replace(compute=of_experts, half=EXPERT_ROWS.value)
         kernels["attention_prefill"] = product._replace(compute=known.attention)

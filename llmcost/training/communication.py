@@ -18,7 +18,9 @@ from llmcost.training.recipe import Recipe
 
 
 HOP = {  # seconds in which a ring hands on a piece, to the next GPU of a node and to the next node
-    "node": Constant(3.4e-6, "NVIDIA/nccl, src/graph/tuning.cc: hwLat of rings over NVLink, protocol Simple", "seconds"),
+    "node": Constant(
+        3.4e-6, "NVIDIA/nccl, src/graph/tuning.cc: hwLat of rings over NVLink, protocol Simple", "seconds"
+    ),
     "fabric": Constant(9.6e-6, "the same, over the network (14 in later versions)", "seconds"),
 }
 

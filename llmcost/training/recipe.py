@@ -91,7 +91,8 @@ class Recipe(NamedTuple):
     not on the GPU. `early_stop`: full recomputation ends with the last tensor that a gradient needs, and leaves out an
     MLP's last product, as PyTorch's checkpoints that do not re-enter autograd (docs.pytorch.org/docs/stable/checkpoint). `bucket`,
     `bucket_a_rank`: parameters whose gradients are sent in one collective, at least, and for each of the ranks that
-    share it; None and None: those of a layer.
+    share it; None and None: those of a layer. `cuda_graphs`: kernels are replayed, and no layer waits for the host.
+    `drop_tokens`: experts take as many tokens as they have room for, and the host need not count them.
 
     Formulas branch on all of these but the byte counts and the shares of `overlap`.
     """
@@ -115,6 +116,8 @@ class Recipe(NamedTuple):
     narrow_activations: bool = False
     host: OnHost | None = None
     early_stop: bool = False
+    cuda_graphs: bool = False
+    drop_tokens: bool = False
     bucket: Number | None = None
     bucket_a_rank: Number | None = None
 
