@@ -3,8 +3,8 @@
 The shares that kernels reach (machine/training_shares.py) are chosen anew on all runs of dense models but the group's,
 and predict the group. A stage moves its shares one at a time, by ever smaller steps, as long as the mean distance of
 prediction and measurement shrinks, |log(predicted / measured)|: first over the runs of a source and GPU, then over
-these, by the roots of how many runs they have. Shares that an engine states of itself are left out with the last of its runs. What else an engine's file or a
-source's says, its host's seconds or what overlaps, stays as it is.
+these, by the roots of how many runs they have. Shares that an engine states of itself are left out with the last of its
+runs. What else an engine's file or a source's says, its host's seconds or what overlaps, stays as it is.
 """
 
 from __future__ import annotations
@@ -145,8 +145,7 @@ class Fit:
     def __init__(self, told: Sequence[Told]) -> None:
         self.runs = [each for each in told if each.stage is not None and _models(each.case) == "dense"]
         tape = Tape()
-        inputs: dict[str, Any] = {name: tape.input(name) for name in SHARES}
-        known = Shares(**inputs, source="")
+        known = _shares([tape.input(name) for name in SHARES])
         ratios = [self._ratio(each, known) for each in self.runs]
         self.known: dict[Point, list[float]] = {}  # where the shares were tried -> how far off each run is there
         self.program: Program = tape.program([tape.entry("*", tape.place(ratio), tape.place(1.0)) for ratio in ratios])
@@ -172,7 +171,7 @@ class Fit:
                 if nearest > far - LEAST:
                     break
                 far, best = nearest, tried[distances.index(nearest)]
-        return Shares(*best, source="chosen anew")
+        return _shares(best)
 
     def _distances(self, points: Sequence[Point], seen: Sequence[int]) -> list[float]:
         """How far off the runs that are `seen` are at each of some points."""
@@ -194,6 +193,11 @@ class Fit:
             case = self.runs[place].case
             groups.setdefault((case.source.name, case.settings["gpu"]), []).append(each)
         return fmean([fmean(group) for group in groups.values()], [len(group) ** 0.5 for group in groups.values()])
+
+
+def _shares(values: Iterable[Any]) -> Shares:
+    """Shares from the values of SHARES in their order."""
+    return OTHERS._replace(**dict(zip(SHARES, values, strict=True)), source="chosen anew")
 
 
 def _moves(point: Point, place: int, step: float) -> list[Point]:

@@ -16,7 +16,6 @@ from llmcost.model.operators.collective import CollectiveKind
 from llmcost.parallel.layout import Layout
 from llmcost.training.recipe import Recipe
 
-
 HOP = {  # seconds in which a ring hands on a piece, to the next GPU of a node and to the next node
     "node": Constant(
         3.4e-6, "NVIDIA/nccl, src/graph/tuning.cc: hwLat of rings over NVLink, protocol Simple", "seconds"
@@ -61,7 +60,7 @@ def data_collectives(held: Held, layout: Layout, recipe: Recipe, trained: Held |
 
 
 def ring_seconds(op: Collective) -> Number:
-    """Seconds of an empty collective: a ring hands on a piece from each GPU to the next, and an all-reduce does it twice.
+    """Seconds of an empty collective: a ring hands a piece on from GPU to GPU, and in an all-reduce twice.
 
     As NCCL reckons it (ncclTopoTuneModel): of the steps, one a GPU but the first, as many cross nodes as there are
     nodes but one.
@@ -72,7 +71,7 @@ def ring_seconds(op: Collective) -> Number:
 
 
 def collectives_of(op: Collective, layers: Number, layout: Layout, recipe: Recipe) -> Number:
-    """In how many collectives the parameters of one are sent: one a layer, and one of all else, or as buckets are filled.
+    """In how many collectives the parameters of one are sent: one a layer and one of all else, or one a bucket.
 
     `layers`: of a stage. With ZeRO-3 layers are gathered one by one, whatever the buckets are.
     """

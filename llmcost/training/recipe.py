@@ -89,7 +89,7 @@ class Recipe(NamedTuple):
     its way to experts where products compute in fp8; None: as activations have. `narrow_activations`: where products
     compute in fp8, inputs of gated activations are kept in 8 bits too. `host`: where the optimizer's states stand, if
     not on the GPU. `early_stop`: full recomputation ends with the last tensor that a gradient needs, and leaves out an
-    MLP's last product, as PyTorch's checkpoints that do not re-enter autograd (docs.pytorch.org/docs/stable/checkpoint). `bucket`,
+    MLP's last product, as PyTorch's checkpoints that do not re-enter autograd do (torch.utils.checkpoint). `bucket`,
     `bucket_a_rank`: parameters whose gradients are sent in one collective, at least, and for each of the ranks that
     share it; None and None: those of a layer. `cuda_graphs`: kernels are replayed, and no layer waits for the host.
     `drop_tokens`: experts take as many tokens as they have room for, and the host need not count them.
