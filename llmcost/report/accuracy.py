@@ -95,7 +95,7 @@ def _left_out(groups: list[LeftOut]) -> Table:
         for each in groups
     ]
     notes = [_all_left_out(groups, models) for models in dict.fromkeys(each.models for each in groups)]
-    columns = ("left out", "models", "runs", "error as it ships", "error without it", "speed without it")
+    columns = ("left out", "models", "runs", "error as shipped", "error without it", "speed without it")
     return Table("Training, each group left out of the fit in turn", columns, "llrrrr", rows, (*notes, LEFT_OUT))
 
 
@@ -103,9 +103,10 @@ def _all_left_out(groups: list[LeftOut], models: str) -> str:
     """The errors of all runs of such models together."""
     of = [each for each in groups if each.models == models]
     shipped, errors = ([error for each in of for error in pick(each)] for pick in (_SHIPPED, _ERRORS))
-    return (
-        f"{models}: {len(errors):,} runs, {_percent(median(shipped))} as it ships, {_percent(median(errors))} left out"
-    )
+    runs, off, without = f"{len(errors):,}", _percent(median(shipped)), _percent(median(errors))
+    if models == "experts":
+        return f"All {runs} runs with experts: {off} off as shipped, {without} left out."
+    return f"All {runs} runs of dense models: {off} off as shipped, {without} left out."
 
 
 def _percent(share: float | None) -> str:
