@@ -156,7 +156,10 @@ FREE: dict[str, dict[str, Free]] = {
         "expert": Free(5e-9, 1e-11, 2e-6),
         "token": Free(5e-8, 1e-10, 1e-5),
         "skew": Free(0.25, 1e-3, 1.2),
-        "spread": Free(0.7, 0.05, 2.0),
+        "spread": Free(1.0, 0.05, 30),
+        "passed": Free(0.3, 1e-3, 30),
+        "padded": Free(4.0, 0.01, 128),
+        "fewest": Free(2.0, 1.0, 2000),
     },
     "prefill": {
         "launch": LAUNCH,

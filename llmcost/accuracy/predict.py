@@ -102,7 +102,7 @@ def training(case: Case) -> Iterator[Answer]:
     held = {"tensors": "allocated", "reserved": "reserved", "process": "total"}[case.source.memory]
     for quantity, method in (("memory_bytes", held), ("reserved_bytes", "reserved")):
         if quantity in case.measured:
-            most = max(getattr(stage, method)() for stage in (step.first, step.last))
+            most = max(getattr(stage, method)() for stage in step.stages())
             yield Answer(quantity, case.measured[quantity], most, None)
 
 

@@ -6,7 +6,8 @@ below any of them: no time is faster than the GPU's peak and bandwidth allow.
 
 product     tiles of the output over the SMs, in whole waves; each tile draws its operands at so many bytes/s; few tiles
             are split along k; all bytes once over the bandwidth; quantising activations as a kernel of its own
-experts     two such products over the experts that tokens touch, padded to tiles; rows that are moved around them
+experts     two such products over the experts that tokens touch, padded to tiles; rows that are moved around them, and
+            those of other GPUs' experts, which are passed over
 prefill     tiles of queries over the SMs, (query, key) pairs at a share of the peak and at the rate of exponentials
 decode      one block of threads a sequence and KV head, split along the keys until the SMs are busy; padded keys
 collective  an empty one, more for each further GPU, and bytes over the link: the faster of a way for small arrays and
@@ -103,7 +104,10 @@ class Experts(NamedTuple):
     expert: float  # seconds an expert of the whole layer: counting and sorting
     token: float  # seconds of an SM a token
     skew: float  # the fullest of N GPUs gets N^skew times the mean, with power-law routing
-    spread: float  # below 1: power-law routing touches fewer experts than a uniform one
+    spread: float  # an expert that gets r rows in the mean gets none with (1 + r / spread)^-spread: small if uneven
+    passed: float = 0.0  # times that outputs of rows for other GPUs' experts are written, as zeros
+    padded: float = 0.0  # rows more, so written, of each of their experts that is touched
+    fewest: float = 0.0  # rows that the fullest GPU gets at least, of as many choices, with power-law routing
 
 
 class Prefill(NamedTuple):
@@ -223,12 +227,18 @@ def experts_seconds(
     `products` are 3 where a gate is among them, else 2. `skew`: 0 for routing that gives each expert as much, 1 for a
     power law of 1.01, and 1.3 for one of 1.2; the time is that of the fullest GPU.
     """
-    own = experts / parts
-    rows = minimum(tokens * topk / parts * parts ** (x.skew * skew), tokens * minimum(topk, own))
-    touched = own * -expm1(-rows * x.spread / own) if present(skew) else minimum(own, rows)
-    first = _expert_product(x, f, touched, rows, (products - 1) * inter, hidden, width)
-    second = _expert_product(x, f, touched, rows, hidden, inter, width)
-    return first + second + _beside(x, f, tokens, tokens * topk, experts, hidden)
+    own, choices = experts / parts, tokens * topk
+    even = not present(skew)
+    rows = choices / parts * parts ** (x.skew * skew)
+    rows = maximum(rows, minimum(choices, 1 if even else maximum(1, x.fewest)))
+    rows = minimum(rows, tokens * minimum(topk, own))
+    touched = minimum(own, rows) if even else _touched(x, own, rows)
+    first = _expert_product(x, f, touched, rows, (products - 1) * inter, hidden, width, even=even)
+    second = _expert_product(x, f, touched, rows, hidden, inter, width, even=even)
+    others = maximum(0, choices - rows)
+    zeros = others + x.padded * minimum(experts - own, others)
+    passed = zeros * ((products - 1) * inter + hidden) * 2 * x.passed / f.bandwidth
+    return first + second + passed + _beside(x, f, tokens, choices, experts, hidden)
 
 
 def expert_product_seconds(
@@ -246,12 +256,17 @@ def expert_product_seconds(
 ) -> Number:
     """Seconds of one of the two products of a GPU's experts, with its half of all that is done around them.
 
-    `rows` of all tokens' choices are of this GPU's `own` experts, which power-law routing spreads them over. `padded`:
-    as of `_expert_product`; then all experts are touched.
+    `rows` of all tokens' choices are of this GPU's `own` experts, which power-law routing spreads them over. Rows of
+    other GPUs' experts do not reach it. `padded`: as of `_expert_product`; then all experts are touched.
     """
-    touched = own if padded else own * -expm1(-rows * x.spread / own)
-    product = _expert_product(x, f, touched, rows, n, k, width, padded)
+    touched = own if padded else _touched(x, own, rows)
+    product = _expert_product(x, f, touched, rows, n, k, width, padded, even=False)
     return product + _beside(x, f, tokens, rows, own, hidden) / 2
+
+
+def _touched(x: Experts, own: Number, rows: Number) -> Number:
+    """How many of a GPU's experts get any of its rows, as power-law routing spreads them: a negative binomial."""
+    return own * (1 - (1 + rows / (own * x.spread)) ** -x.spread)
 
 
 def _beside(x: Experts, f: Figures, tokens: Number, rows: Number, experts: Number, hidden: Number) -> Number:
@@ -261,18 +276,33 @@ def _beside(x: Experts, f: Figures, tokens: Number, rows: Number, experts: Numbe
 
 
 def _expert_product(
-    x: Experts, f: Figures, touched: Number, rows: Number, n: Number, k: Number, width: Width, padded: float = 0
+    x: Experts,
+    f: Figures,
+    touched: Number,
+    rows: Number,
+    n: Number,
+    k: Number,
+    width: Width,
+    padded: float = 0,
+    *,
+    even: bool,
 ) -> Number:
     """Seconds of a product of each touched expert: its rows padded to tiles, moved in and out, its weight read once.
 
-    `padded`: the rows of all experts stand one behind the other in an array with room for each to begin at a multiple
-    of so many, and the kernel goes through all of it, empty rows too (DeepGEMM's contiguous layout). 0: it does not.
+    `even`: all touched experts have as many rows. Else their rows fall off geometrically about the mean: an expert of
+    few rows has one tile all the same, one of many has half a tile more than its rows fill. `padded`: the rows of all
+    experts stand one behind the other in an array with room for each to begin at a multiple of so many, and the kernel
+    goes through all of it, empty rows too (DeepGEMM's contiguous layout). 0: it does not.
     """
     ways: list[Number] = []
     laid = rows + touched * (padded - 1) if padded else rows
     for tile in x.tiles:
-        high = touched * ceil_div(rows, maximum(LEAST_TOUCHED, touched) * tile[0])
-        high = ceil_div(laid, tile[0]) if padded else high
+        if padded:
+            high = ceil_div(laid, tile[0])
+        elif even:
+            high = touched * ceil_div(rows, maximum(LEAST_TOUCHED, touched) * tile[0])
+        else:
+            high = touched / maximum(LEAST_TOUCHED, -expm1(-tile[0] * touched / maximum(LEAST_TOUCHED, rows)))
         ways.append(_waves(x, f, high * ceil_div(n, tile[1]), tile, k, width)[0])
     moved = touched * k * n * width.weight + laid * (k * width.activation + 2 * n)
     around = rows * (k + n) * 2 * x.moved / f.bandwidth

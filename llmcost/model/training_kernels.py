@@ -11,7 +11,17 @@ Schedule = Literal["1f1b", "zero-bubble", "dualpipe"]
 SCHEDULES: tuple[Schedule, ...] = ("1f1b", "zero-bubble", "dualpipe")
 Context = Literal["ring", "all-gather", "ulysses"]
 CONTEXTS: tuple[Context, ...] = ("ring", "all-gather", "ulysses")
-RECOMPUTED = ("norm", "mla_up_proj", "activation", "expert_sum")  # kinds of operators that may be computed again
+# Kinds of operators that may be computed again; the last four whole: attention, MLPs, routed experts, shared ones.
+RECOMPUTED = ("norm", "mla_up_proj", "activation", "expert_sum", "core_attn", "mlp", "moe", "shared_experts")
+MODULES: dict[str, tuple[str, ...]] = {  # Megatron-Core's --recompute-modules -> these
+    "layernorm": ("norm",),
+    "mla_up_proj": ("mla_up_proj",),
+    "moe_act": ("activation", "expert_sum"),
+    "core_attn": ("core_attn",),
+    "mlp": ("mlp",),
+    "moe": ("moe", "shared_experts"),
+    "shared_experts": ("shared_experts",),
+}
 
 SOFTMAX = Facts("heads", saves="nothing", computes="softmax")
 SORTED = Facts("heads", expert="routed")

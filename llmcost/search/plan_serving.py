@@ -27,6 +27,7 @@ from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, ca
 from llmcost.search.space import Broken, Column, degrees_in_words
 from llmcost.serving.batching import of_mean_lengths, serving
 from llmcost.serving.server import speculation_of
+from llmcost.specs.catalog import load_engine
 
 SCHEMA = "llmcost.plan-serving/1"
 AXES = DEGREES
@@ -144,16 +145,21 @@ def spreads(question: ServingQuestion) -> tuple[list[Layout], list[Broken]]:
     legal: list[Layout] = []
     illegal: dict[str, Broken] = {}
     shape = shape_of(model, question.workload.weight_dtype)
+    engine = None if question.workload.engine is None else load_engine(question.workload.engine)
     for tp, pp, ep in product(degrees, degrees, degrees if experts else (1,)):
         layout = Layout(tp, pp, ep // gcd(ep, tp), ep, gpus_per_node=node)
         if layout.gpus() > gpus or any(getattr(layout, axis) not in values for axis, values in question.held.items()):
             continue
         rule = broken(layout, shape)
-        if rule is None:
-            legal.append(layout)
+        if engine is not None and (degree := engine.lacking(layout)):
+            axis, why = f"engine {degree}", engine.without(degree)
+        elif rule is not None:
+            axis, why = rule.axis, rule.message(layout)
         else:
-            first = illegal.get(rule.axis, Broken(rule.message(layout), 0))
-            illegal[rule.axis] = first._replace(layouts=first.layouts + 1)
+            legal.append(layout)
+            continue
+        first = illegal.get(axis, Broken(why, 0))
+        illegal[axis] = first._replace(layouts=first.layouts + 1)
     return legal, list(illegal.values())
 
 

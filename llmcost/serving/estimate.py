@@ -312,7 +312,12 @@ def _filled_in(
     weights = options.weight_dtype or model.weight_format or dtype
     if options.kv_dtype in ROTARY_PART and not model.block_sizes("kv_lora_rank"):
         raise InputError(f"--kv-dtype {options.kv_dtype}: a format of latents (MLA), which {model.name} does not cache")
+    engine = None if options.engine is None else load_engine(options.engine)
+    if engine is not None and engine.in_stages() and options.gpus is not None and options.tp is options.pp is None:
+        options = options._replace(tp=1, pp=options.gpus)
     layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
+    if engine is not None and (degree := engine.lacking(layout)):
+        raise InputError(f"--{degree} {getattr(layout, degree)}: {engine.without(degree)}")
     if hardware is not None and hardware.is_cpu() and not is_one(layout.gpus()):
         told = [f"--{name} {getattr(options, name)}" for name in LAYOUT[:-1] if (getattr(options, name) or 1) != 1]
         raise InputError(f"{', '.join(told)}: {hardware.title} is a CPU, and is counted as one socket alone")
@@ -365,6 +370,8 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
     if hardware is not None and not engine.runs_on(hardware):
         known, there = ", ".join(engine.vendors), ", ".join(engines_for(hardware))
         problem = f"{engine.title} runs on GPUs of {known}, not on {hardware.title}"
+        if hardware.architecture in engine.not_on:
+            problem = f"{engine.title} {engine.version} does not run on {hardware.architecture}, as {hardware.title} is"
         if hardware.is_cpu():
             problem = f"what is known of it here is of GPUs, and {hardware.title} is a CPU"
         raise InputError(f"--engine {engine.name}: {problem}, for which there are {there}")

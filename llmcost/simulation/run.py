@@ -27,7 +27,7 @@ from llmcost.simulation.cluster import MOST_REPLICAS, Cluster, Pool, Router, Uni
 from llmcost.simulation.histograms import HISTOGRAMS, LogNormal
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import SCHEMA, Bounds, Simulation, Timeline, Times
-from llmcost.simulation.scheduler import HOLDS, Policy, Scheduler, Served
+from llmcost.simulation.scheduler import HOLDS, NoRoomError, Policy, Scheduler, Served
 from llmcost.simulation.steptime import StepTime
 from llmcost.simulation.traces import read_trace
 from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
@@ -70,11 +70,20 @@ class Run:
 
     def served(self) -> Iterator[Served]:
         """Every request, in the order in which they are answered."""
-        for done in self.cluster.served(self.requests):
+        for done in self._answered():
             self.times.add(done)
             if self.told is not None:
                 self.told(done)
             yield done
+
+    def _answered(self) -> Iterator[Served]:
+        """The same. Raises InputError, with the trace's name and line, for a request that no replica has room for."""
+        trace = self.chosen.trace
+        try:
+            yield from self.cluster.served(self.requests)
+        except NoRoomError as refusal:
+            where = "" if trace is None else f"{trace}:{refusal.line}: "
+            raise InputError(f"{where}{refusal}") from None
 
     def result(self, interrupted: bool = False) -> Simulation:
         """The answer, from the requests that were answered. Raises InputError where there are none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from llmcost.ground.algebra import is_one
 from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.engine_command import COMMAND, LOG, Command, LogLine, command_from, log_from
 from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
@@ -22,6 +23,7 @@ def _sourced(value: Schema, **more: Schema) -> Schema:
 
 _LIMIT = several(_sourced(SIZE, memory_below=TEXT, architecture=TEXT))  # the first that is said of the GPU holds
 _SHARE = number(0, 1, above=True)
+SPLITS = ("tp", "pp", "ep")  # ways of splitting one copy of a model
 SCHEMA = record(
     required={
         **dict.fromkeys(("name", "title", "version", "url"), TEXT),
@@ -35,6 +37,8 @@ SCHEMA = record(
         "aliases": several(TEXT),
         **dict.fromkeys(("kernels", "kernels_shared", "gpu"), TEXT),
         "formats": several(TEXT),
+        "not_on": _sourced(several(TEXT)),
+        "layouts": _sourced(several(choice(*SPLITS))),
         "beside": _sourced(SIZE),
         "kv_dtype": several(
             record(required={"value": choice(*BITS), "weights": TEXT, "source": TEXT}, optional={"note": TEXT})
@@ -79,11 +83,12 @@ class EngineSpec(NamedTuple):
     and of the first token's, on runs that were left out. `stated`: every figure with its source, by the name of its
     field. `mixed`: prompts run in the same step as decode. `beside`: tokens of a pass up to which shared experts run at
     the same time as routed ones. `formats`: of weights that it has kernels for, as patterns of their names; none:
-    nothing is said of them. `activations`: the type that it computes in unless told otherwise; None: what the model and
-    the GPU have. `kv_dtype`: what caches are kept in with weights of a format (a pattern of names). `sampler`:
-    bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before it sizes its cache. `cpus`: it
-    runs on CPUs too, and its figures may be taken for them. `copies_from`: tokens at a time from which it copies
-    weights out of the host's memory to the GPU; None: whenever that is quicker.
+    nothing is said of them. `not_on`: architectures of its vendors' GPUs that it does not run on. `layouts`: the
+    degrees that it has, of SPLITS; none: nothing is said of them. `activations`: the type that it computes in unless
+    told otherwise; None: what the model and the GPU have. `kv_dtype`: what caches are kept in with weights of a format
+    (a pattern of names). `sampler`: bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before
+    it sizes its cache. `cpus`: it runs on CPUs too, and its figures may be taken for them. `copies_from`: tokens at a
+    time from which it copies weights out of the host's memory to the GPU; None: whenever that is quicker.
     """
 
     name: str
@@ -110,6 +115,8 @@ class EngineSpec(NamedTuple):
     quantised_head: bool = False
     mixed: bool = True
     formats: tuple[str, ...] = ()
+    not_on: tuple[str, ...] = ()
+    layouts: tuple[str, ...] = ()
     activations: str | None = None
     sampler: float = 0
     cpus: bool = False
@@ -118,15 +125,29 @@ class EngineSpec(NamedTuple):
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
     def runs_on(self, hardware: HardwareSpec) -> bool:
-        """Whether it runs on GPUs of this vendor, or on this CPU, and its figures are of this one."""
+        """Whether it runs on GPUs of this vendor and architecture, or on this CPU, and its figures are of this one."""
         known = self.cpus if hardware.is_cpu() else hardware.vendor in self.vendors
-        return known and self.gpu in ("", hardware.name, hardware.gpu)
+        return known and hardware.architecture not in self.not_on and self.gpu in ("", hardware.name, hardware.gpu)
 
     def takes(self, weights: str) -> bool:
         """Whether it has kernels for weights in this format, or in those of both kinds of layers, joined by a `+`."""
         return not self.formats or all(
             any(fnmatchcase(each, known) for known in self.formats) for each in weights.split("+")
         )
+
+    def in_stages(self) -> bool:
+        """Whether several GPUs can only have layers each."""
+        return self.layouts == ("pp",)
+
+    def lacking(self, layout: Any) -> str:
+        """The first of SPLITS that a layout has and the engine has not; "" where there is none."""
+        lacking = (each for each in SPLITS if self.layouts and each not in self.layouts)
+        return next((each for each in lacking if not is_one(getattr(layout, each))), "")
+
+    def without(self, degree: str) -> str:
+        """In words, that it has no such degree."""
+        known = " and ".join(f"--{each}" for each in self.layouts)
+        return f"{self.title} {self.version} (--engine {self.name}) has no --{degree}, but {known}"
 
     def cache_of(self, weights: str) -> str | None:
         """What the cache is kept in unless told otherwise, with weights of a format; None where nothing is said."""
@@ -167,7 +188,7 @@ def engine_from(document: Document) -> EngineSpec:
         fields[field] = {name: taken((field, name), entry) for name, entry in fields.get(field, {}).items()}
     fields["command"] = command_from(document, fields.get("command"))
     fields["log"] = log_from(document, fields.get("log", []))
-    for name in ("vendors", "aliases", "formats", "notes"):
+    for name in ("vendors", "aliases", "formats", "not_on", "layouts", "notes"):
         fields[name] = tuple(fields.get(name, ()))
     return EngineSpec(**fields, stated=stated)
 

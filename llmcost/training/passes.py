@@ -49,6 +49,7 @@ class Setup(NamedTuple):
     """What a step depends on: a model, how it is spread and run, the tokens of a sequence, the GPU, its efficiency.
 
     `divided`: recipe and efficiency of the engine that is usual where all states are divided (ZeRO-3), if another one.
+    `slowest`: the place of the stage that takes longest, where sizes are symbols, which do not tell it.
     """
 
     model: ModelSpec
@@ -58,6 +59,7 @@ class Setup(NamedTuple):
     chip: Chip
     efficiency: Efficiency
     divided: tuple[Recipe, Efficiency] | None = None
+    slowest: int | None = None
 
     def resolved(self) -> Setup:
         """The setup with the recipe and efficiency that hold for its layout."""

@@ -61,14 +61,24 @@ class OnHost(NamedTuple):
     """The host's memory that one GPU has the use of, beside others of its node (training/offload.py).
 
     `bandwidth`: bytes a second that the CPU's update moves. `copies`: bytes a second over the link, one way. `usable`:
-    bytes. `weights`: whether weights stand there too, not the optimizer's states alone.
+    bytes, of the host's memory or of its drives; None: not known. `weights`: whether weights stand there too, not the
+    optimizer's states alone. `drives`: where they stand on drives, the bytes a second that these read and write.
+    `share`: of the optimizer's states, those that are not on the GPU. `overlap`: whether copies, drives and the CPU
+    work at the same time, on other parts of the parameters.
     """
 
     title: str
     bandwidth: float
     copies: float
-    usable: float
+    usable: float | None
     weights: bool = False
+    drives: tuple[float, float] | None = None
+    share: float = 1
+    overlap: bool = False
+
+    def place(self) -> str:
+        """Where it stands, in words."""
+        return "memory of the host" if self.drives is None else "drives of the host"
 
 
 class Recipe(NamedTuple):
@@ -175,6 +185,12 @@ def overlap_of(text: str, default: Overlap = Overlap()) -> Overlap:  # noqa: B00
         if not 0 <= shares[name] <= 1:
             raise InputError(f"--overlap {name}={share}: a share from 0 to 1")
     return default._replace(**shares)
+
+
+def overlap_typed(text: str) -> str:
+    """The same text where it tells shares of communication, which are known beside an engine's. Raises InputError."""
+    overlap_of(text)
+    return text
 
 
 def check_recipe(recipe: Recipe) -> None:

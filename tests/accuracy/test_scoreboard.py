@@ -171,11 +171,9 @@ def mlperf(**settings):
 
 
 def test_mlperfs_llama_comes_within_a_fifth_and_its_mixtral_within_a_half():
-    """Means of the lengths stand for all of them; experts' grouped products, never measured, have plain ones' share."""
-    assert (
-        median(each.error for each in mlperf(model="llama2-70b", engine="tensorrt-llm") if each.error is not None)
-        <= 0.2
-    )
+    """Means of the lengths stand for all of them; kernels are TensorRT-LLM's own, of a later version."""
+    llama = mlperf(model="llama2-70b", engine="tensorrt-llm mlperf-4.1")
+    assert median(each.error for each in llama if each.error is not None) <= 0.2
     assert max(each.error for each in mlperf(model="mixtral-8x7b")) <= 0.5
 
 

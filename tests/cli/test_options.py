@@ -37,7 +37,11 @@ REQUIRED = {
     "--gpus": "8",
 }
 # What a command needs besides before an option of it can be asked about.
-BESIDES = {"train": ["--gpus", "8"], "mfu": ["--tokens-per-s", "9000"], "bench": ["--device", "cpu", "--plan"]}
+BESIDES = {
+    "train": ["llama3-8b", "--hw", "h100", "--gpus", "8"],
+    "mfu": ["--tokens-per-s", "9000"],
+    "bench": ["--device", "cpu", "--plan"],
+}
 # Options whose text may be anything: a place to write to.
 WRITTEN = {
     ("import", "output"),

@@ -93,12 +93,39 @@ def test_no_engine_is_expected_to_be_faster_than_the_limit(engine):
 
 
 @pytest.mark.parametrize(
+    ("engine", "model", "degrees", "said"),
+    [
+        (
+            "exllamav2",
+            "llama3-8b",
+            {"tp": 2},
+            "--tp 2: ExLlamaV2 0.0.8 of 2023 (--engine exllamav2) has no --tp, but --pp",
+        ),
+        ("gpt-fast", "llama3-8b", {"pp": 2}, "--pp 2: gpt-fast 2024 (--engine gpt-fast) has no --pp, but --tp"),
+        ("vllm-0.6", "mixtral-8x7b", {"tp": 2, "ep": 2}, "has no --ep, but --tp and --pp"),
+    ],
+)
+def test_a_layout_that_an_engine_lacks_is_refused_with_those_that_it_has(engine, model, degrees, said):
+    with pytest.raises(InputError) as refused:
+        estimate(load_model(model), load_hardware("h100"), Options(engine=engine, **degrees))
+    assert said in str(refused.value)
+
+
+def test_an_engine_with_stages_alone_gives_each_of_several_gpus_layers():
+    both = estimate(LLAMA, load_hardware("h100"), Options(engine="exllamav2", gpus=2)).workload
+    assert (both.tp, both.pp) == (1, 2)
+
+
+@pytest.mark.parametrize(
     ("engine", "gpu", "weights", "said"),
     [
         ("mlx", "rtx4090", "fp16", ["runs on GPUs of Apple", "RTX 4090", "llama.cpp", "exllamav2"]),
         ("vllm", "m2-ultra", "fp16", ["not on Apple M2 Ultra", "llama.cpp", "mlx"]),
         ("llama.cpp", "rtx4090", "int4-g128-zp", ["no kernels for int4-g128-zp", "q*"]),
         ("mlx", "m2-ultra", "q4_k_m", ["no kernels for q4_k_m", "mlx-*"]),
+        ("trtllm", "rtx4090", "q4_k_m", ["no kernels for q4_k_m", "int4*"]),
+        ("trtllm", "t4", "fp16", ["does not run on Turing, as NVIDIA T4 is", "llama.cpp", "vllm"]),
+        ("vllm", "v100", "fp16", ["does not run on Volta", "vllm-0.6"]),
     ],
 )
 def test_an_engine_that_lacks_a_chip_or_a_format_names_what_would_do(engine, gpu, weights, said):

@@ -86,6 +86,56 @@ def test_the_fullest_of_several_gpus_gets_more_than_the_mean():
     assert time(1) / time(0) == pytest.approx(2, rel=0.01)
 
 
+def test_rows_of_other_gpus_experts_are_passed_over():
+    def time(**numbers):
+        return kernels.experts_seconds(EXPERTS._replace(**numbers), F, 100, 8, 2, 1000, 100, BF16, parts=4)
+
+    # Of 200 choices 50 are of this GPU's 2 experts. The others' 150, and 10 rows more of each of 6 experts, are written
+    # as zeros: 200 columns of the first product, 1000 of the second, 2 bytes each, at a half of 1e12 bytes/s.
+    assert time(passed=2.0, padded=10.0) - time() == pytest.approx((150 + 6 * 10) * 1200 * 2 * 2 / 1e12)
+    assert time(passed=0.0, padded=10.0) == time()
+
+
+def test_the_fullest_gpu_has_a_row_however_many_gpus_there_are():
+    def time(tokens, parts, topk):
+        return kernels.experts_seconds(EXPERTS, F, tokens, 256, topk, 1000, 100, BF16, parts=parts)
+
+    assert time(1, 256, 1) == pytest.approx(time(1, 1, 1))
+    assert time(0, 256, 8) == pytest.approx(EXPERTS.launch)
+
+
+def test_unevenly_routed_rows_fill_a_tile_an_expert_at_least_and_half_a_tile_more_than_their_rows():
+    """The bytes of a product are far fewer than its tiles' time here, so that the time goes as the tiles do."""
+    slow = EXPERTS._replace(compute=0.001, memory=1, draw=1e15, moved=0, launch=0, spread=100, tiles=((160, 100),))
+
+    def tiles(rows):
+        return kernels.expert_product_seconds(slow, F, rows, rows, 8, 100 * 1000, 1000, 0, BF16)
+
+    one = tiles(8 * 8)  # so many rows that all 8 experts are touched
+    assert tiles(8 * 16) == pytest.approx(one, rel=0.02)
+    assert tiles(8 * 1600) == pytest.approx(10.5 * one, rel=0.02)
+
+
+def test_uneven_routing_leaves_experts_untouched():
+    """With a spread of 1 a row an expert in the mean leaves a half of them without any; of an even one none."""
+    f = F._replace(peak=1e30)
+    bytes_alone = EXPERTS._replace(launch=0, draw=1e30, memory=1, moved=0)
+    rows = 8 * (1000 + 100) * 2
+    uneven = kernels.expert_product_seconds(bytes_alone, f, 8, 8, 8, 100, 1000, 0, BF16)
+    assert uneven == pytest.approx((4 * 1000 * 100 * 2 + rows) / 1e12)
+    steady = kernels.experts_seconds(bytes_alone, f, 8, 8, 1, 1000, 100, BF16, products=2)
+    assert steady == pytest.approx(2 * (8 * 1000 * 100 * 2 + rows) / 1e12)
+
+
+def test_of_few_tokens_the_fullest_gpu_gets_what_it_gets_at_least():
+    def time(tokens, fewest):
+        few = EXPERTS._replace(fewest=fewest)
+        return kernels.experts_seconds(few, F, tokens, 64, 4, 1000, 100, BF16, parts=16, skew=1)
+
+    assert time(1, 4.0) == time(1, 40.0) > time(1, 1.0)  # of 4 choices no more than 4
+    assert time(10_000, 40.0) == time(10_000, 1.0)
+
+
 def test_attention_over_a_cache_splits_the_keys_of_few_sequences():
     # One block; 1000 keys are 16 steps of 64 keys of 512 bytes, 3.2768 µs each at 1e10 bytes/s. In 8 parts two steps
     # each, and 2 µs to add them up.

@@ -300,3 +300,10 @@ def test_an_encoder_decoder_goes_at_the_pace_of_its_steady_state(tmp_path):
 def test_a_model_that_does_not_fit_is_refused():
     with pytest.raises(InputError, match="does not fit on"):
         simulate("llama3.3-70b", "h100", rate=1)
+
+
+def test_a_request_of_a_trace_that_no_cache_has_room_for_is_told_with_its_line(tmp_path):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("input_tokens,output_tokens,arrival_s\n10,5,0\n5000,5,1\n", "utf-8")
+    with pytest.raises(InputError, match=r"trace\.csv:3: a request of 5,000 tokens in and 5 out takes 313 blocks"):
+        simulate("llama3.1-8b", "h100", trace=str(trace), kv_tokens=2000)
