@@ -117,6 +117,21 @@ def _of_elementwise(op: Elementwise, recipe: Recipe, norm: str) -> Saved:
     return [*_by_name(op), ("", tokens * more * op.Bx)]
 
 
+def closing(ops: Sequence[Operator]) -> list[Operator]:
+    """What ends the layers behind the last tensor that a gradient needs: an MLP's last product, what is sent of it.
+
+    What experts give is needed, for the gradient of the weights of their sum.
+    """
+    found: list[Operator] = []
+    behind = False
+    for op in ops:
+        product = isinstance(op, Gemm) and op.facts.last and not op.facts.expert
+        behind = product or (behind and isinstance(op, Communication))
+        if behind:
+            found.append(op)
+    return found
+
+
 def computed_again(op: Operator, recipe: Recipe) -> bool:
     """Whether selective recomputation computes an operator again, of the kinds in `recipe.recomputed`.
 

@@ -213,6 +213,8 @@ class Options(NamedTuple):
         ),
     ] = None
     unfused_attention: Annotated[bool, flag("Write scores to memory, as without FlashAttention.")] = False
+    cuda_graphs: Annotated[bool, flag("Kernels are replayed from CUDA graphs: no layer waits for the host.")] = False
+    drop_tokens: Annotated[bool, flag("Tokens beyond an expert's capacity are dropped: the host counts none.")] = False
     kernels: Annotated[
         str | None,
         word("Compiled by PyTorch, Transformer Engine's, or plain PyTorch's.", KERNELS, default="the engine's"),

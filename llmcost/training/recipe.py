@@ -98,7 +98,11 @@ class Recipe(NamedTuple):
     `moment_bytes`: of each of the optimizer's moments; None: as OPTIMIZERS says. `dispatch_bytes`: of an activation on
     its way to experts where products compute in fp8; None: as activations have. `narrow_activations`: where products
     compute in fp8, inputs of gated activations are kept in 8 bits too. `host`: where the optimizer's states stand, if
-    not on the GPU.
+    not on the GPU. `early_stop`: full recomputation ends with the last tensor that a gradient needs, and leaves out an
+    MLP's last product, as PyTorch's checkpoints that do not re-enter autograd do (torch.utils.checkpoint). `bucket`,
+    `bucket_a_rank`: parameters whose gradients are sent in one collective, at least, and for each of the ranks that
+    share it; None and None: those of a layer. `cuda_graphs`: kernels are replayed, and no layer waits for the host.
+    `drop_tokens`: experts take as many tokens as they have room for, and the host need not count them.
 
     Formulas branch on all of these but the byte counts and the shares of `overlap`.
     """
@@ -121,6 +125,15 @@ class Recipe(NamedTuple):
     dispatch_bytes: Number | None = None
     narrow_activations: bool = False
     host: OnHost | None = None
+    early_stop: bool = False
+    cuda_graphs: bool = False
+    drop_tokens: bool = False
+    bucket: Number | None = None
+    bucket_a_rank: Number | None = None
+
+    def buckets(self) -> bool:
+        """Whether gradients are sent in buckets of a size that is known, and not layer by layer."""
+        return (self.bucket, self.bucket_a_rank) != (None, None)
 
     def param_bytes(self) -> Number:
         """Bytes of a weight that computes; fp8 recipes keep it in bf16 and cast it each time (Transformer Engine)."""

@@ -189,6 +189,7 @@ def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: 
         recipe = recipe._replace(recomputed=tuple(dict.fromkeys(kinds)))
     if options.unfused_attention:
         recipe = recipe._replace(attention="unfused")
+    recipe = recipe._replace(cuda_graphs=options.cuda_graphs, drop_tokens=options.drop_tokens)
     if options.overlap is not None:
         asked = options.overlap
         recipe = recipe._replace(overlap=overlap_of(asked, recipe.overlap) if isinstance(asked, str) else asked)

@@ -21,7 +21,7 @@ from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout, telling_stages
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.training.activations import computed_again, halved
+from llmcost.training.activations import closing, computed_again, halved
 from llmcost.training.memory import StageMemory, fullest, share_recomputed_of_all, stage_memory, trained_part
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import DTYPES, Recipe
@@ -152,7 +152,8 @@ def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
     layout = at.layout
     share = share_recomputed_of_all(layout, at.model.num_hidden_layers)
     if layout.recompute == "full":
-        return share * layers.flops(causal=False)
+        left_out = closing(a_pass.layers) if at.recipe.early_stop else []
+        return share * (layers.flops(causal=False) - sum([op.count * op.flops(causal=False) for op in left_out]))
     if at.recipe.recomputed:
         again = [op for op in a_pass.layers if computed_again(op, at.recipe)]
         return share * sum([op.count * op.flops(causal=False) for op in again])

@@ -16,10 +16,18 @@ from llmcost.ground.constants import Constant
 from llmcost.machine.timing import collective_seconds, kernel_seconds
 from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_trained
-from llmcost.model.operators import Communication, Gemm, GroupedGemm, Operator
+from llmcost.model.operators import Collective, Communication, Gemm, GroupedGemm, Operator
 from llmcost.parallel.layout import Layout, Stage, stage_of, telling_stages
-from llmcost.training.activations import computed_again, halved
-from llmcost.training.communication import Held, attentions, context_collective, data_collectives, stage_send
+from llmcost.training.activations import closing, computed_again, halved
+from llmcost.training.communication import (
+    Held,
+    attentions,
+    collectives_of,
+    context_collective,
+    data_collectives,
+    ring_seconds,
+    stage_send,
+)
 from llmcost.training.memory import fullest, share_recomputed, share_recomputed_of_all, trained_part
 from llmcost.training.passes import Setup, forward_pass, kernels
 from llmcost.training.recipe import OnHost, Recipe
@@ -199,8 +207,8 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     through = all_stages + share_recomputed_of_all(layout, layers) * all_again + context + layout.pp * pipeline
 
     held, trained = (fullest(each, layout, layers) for each in (a_pass, trained_part(a_pass, at.recipe)))
-    bytes_per_s = at.chip.bandwidth * at.efficiency.kernels["elementwise"].memory
-    adding_up = (trained.dense + trained.experts) * 2 * at.recipe.grad_bytes / bytes_per_s  # each is read and written
+    bytes_per_s = at.chip.bandwidth * at.efficiency.kernels["gemm"].memory
+    adding_up = _adding_up(at, trained, share * inside.weight, bytes_per_s)
     exposed = Exposed(
         tensor=m * (ahead.tensor + back.tensor),
         context=m * share * context,
@@ -228,6 +236,18 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
 def _slowest(seconds: Sequence[Number]) -> int:
     """The place of the longest of some times, which are numbers where there are several."""
     return max(range(len(seconds)), key=seconds.__getitem__) if len(seconds) > 1 else 0
+
+
+def _adding_up(at: Setup, trained: Held, weight: Number, bytes_per_s: Number) -> Number:
+    """Seconds in which one micro-batch's gradients are added up: each sum is read and written once.
+
+    The vendor's kernels do it in the products that compute the gradients, of `weight` seconds, beside their FLOPs
+    (Megatron-LM, --no-gradient-accumulation-fusion leaves that out): what is left is what these take longer.
+    """
+    seconds = (trained.dense + trained.experts) * 2 * at.recipe.grad_bytes / bytes_per_s
+    if at.recipe.kernels != "vendor":
+        return seconds
+    return (weight * weight + seconds * seconds) ** 0.5 - weight
 
 
 def slowest_stage(at: Setup) -> int | None:
@@ -287,7 +307,8 @@ def _recomputed(at: Setup, a_pass: Pass, layers: Direction) -> Number:
     if at.layout.recompute == "none":
         return 0
     if at.layout.recompute == "full":
-        return layers.total()
+        left_out = part_of(closing(a_pass.layers), at).forward.total() if at.recipe.early_stop else 0
+        return layers.total() - left_out
     if at.recipe.recomputed:
         return part_of([op for op in a_pass.layers if computed_again(op, at.recipe)], at).forward.total()
     if at.recipe.attention == "unfused":
@@ -320,18 +341,27 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     `held`, `trained`: parameters of the fullest stage. Gradients are sent beside the backward pass (`back` seconds) of
     the last micro-batch, or of each where they are divided (ZeRO-2, ZeRO-3). Weights are gathered beside the forward
     pass (`ahead` seconds) of the first, or of each with ZeRO-3, and once more for the backward pass if they were let
-    go. In a pipeline, weights stay gathered and gradients whole until the last micro-batch.
+    go. In a pipeline, weights stay gathered and gradients whole until the last micro-batch; an interleaved one still
+    has p micro-batches of all other chunks before it when a chunk's gradients are complete. Every collective takes the
+    time in which a ring of all ranks hands on a piece.
     """
     layout, share = at.layout, at.recipe.overlap.data
     sent = data_collectives(held, layout, at.recipe, trained)
-    gradients, weights = (sum_of([collective_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in sent)
+    layers = stage_of(layout, at.model.num_hidden_layers, 0).layers
+
+    def seconds(op: Collective) -> Number:
+        pieces = collectives_of(op, layers, layout, at.recipe)
+        return collective_seconds(op, at.chip.links, at.efficiency) + pieces * ring_seconds(op)
+
+    gradients, weights = (sum_of([seconds(op) for op in ops]) for ops in sent)
     host = at.recipe.host
     if host is not None and host.weights:  # a rank's own part comes from its host first
         comes = host.copies if host.drives is None else min(host.copies, host.drives[0])
         weights = weights + updated(layout, held) * at.recipe.param_bytes() / comes
     weights_again = weights if layout.zero == 3 and layout.reshard else 0
-    behind = left_of(gradients + weights_again, back, share)
-    before = left_of(weights, ahead, share)
+    chunks = maximum(1, layout.pp * (layout.vp - 1) / layout.vp)
+    behind = left_of(gradients + weights_again, back * chunks, share)
+    before = left_of(weights, ahead * chunks, share)
     alone = maximum(0, 2 - layout.pp)  # 1 without a pipeline, else 0
     rounds = maximum(1, alone * layout.micro_batches())
     return (rounds if layout.zero >= 2 else 1) * behind + (rounds if layout.zero == 3 else 1) * before
