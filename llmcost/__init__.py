@@ -441,14 +441,15 @@ def plan_serving(
     ttft: float | None = None,
     tpot: float | None = None,
     price: float | None = None,
+    apart: bool = False,
     **chosen: Any,
 ) -> ServingPlan:
     """The layouts, and the requests in flight, that give most tokens a second a GPU within limits on TTFT and TPOT.
 
     `prompt`, `output`, `chunk` in tokens (1,024 and 256; as `estimate` has it). `ttft`, `tpot`: the longest time to the
     first token and of each other token, in milliseconds as on the command line (results are in seconds). `tp`, `pp`,
-    `dp`, `ep`, `speculate`: one value or several. `price`: dollars a GPU-hour. Other keywords are those of `estimate`.
-    Needs numpy.
+    `dp`, `ep`, `speculate`: one value or several. `price`: dollars a GPU-hour. `apart`: GPUs may also be split, to run
+    prompts apart from decode. Other keywords are those of `estimate`. Needs numpy.
 
         plan_serving("llama3-70b", "h100", gpus=8, ttft=500, tpot=50).best[0].tokens_per_s_per_gpu
 
@@ -463,7 +464,8 @@ def plan_serving(
     held = _held(Options, AXES, chosen)
     speculate = _held(Options, ("speculate",), chosen).get("speculate", ())
     options = _serving(None, chosen)
-    return answer(ask_serving(_model(model), _hardware(hw), gpus, options, held, speculate, ttft, tpot, price), top)
+    of = (_model(model), _hardware(hw), gpus, options, held, speculate, ttft, tpot, price)
+    return answer(ask_serving(*of, apart=apart), top)
 
 
 def scoreboard(

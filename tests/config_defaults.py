@@ -40,6 +40,7 @@ SAME_CLASS = {
     "eagle3": "llama",
     "jina_bert": "bert",
     "new": "gte",
+    "nvembed": "mistral",
     "deepseek": "llama",
     "gemma4_assistant": "gemma4_text",
     "gemma4_unified_assistant": "gemma4_unified_text",

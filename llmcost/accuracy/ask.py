@@ -54,7 +54,7 @@ def options_of(case: Case, profile: str | None = None) -> Options | None:
         pools = {name: of[name] for name in ("prefill_gpus", "prefill_tp", "prefill_ep", "decode_gpus")}
         return options._replace(output=output, concurrency=of["concurrency"], dp=None, pp=None, **pools)
     if of["concurrency"] is not None:  # a closed loop, as a benchmark runs it
-        return options._replace(output=output, concurrency=of["concurrency"])
+        return options._replace(output=output, concurrency=of["concurrency"], range_ratio=of["range_ratio"])
     return options._replace(output=output, rate=of["rate"], requests=of["requests"] or MOST, **rooms)
 
 

@@ -41,7 +41,7 @@ COUNTS = (  # columns of whole numbers, zero allowed
     *("concurrency", "prefill_gpus", "prefill_tp", "prefill_ep", "decode_gpus"),
     *("count", "m", "n", "k", "heads", "kv_heads", "head_dim", "v_head_dim", "context"),
 )
-NUMBERS = ("output", "rate")  # columns of numbers: mean lengths, requests a second
+NUMBERS = ("output", "rate", "range_ratio")  # columns of numbers: mean lengths, requests a second, least share
 FLAGS = ("oom", "sequence_parallel")
 DEFAULTS: dict[str, Any] = {
     "oom": False,
@@ -117,7 +117,19 @@ _PROGRAM = record(  # how a training program runs: fields of parallel.layout.Lay
         "schedule": choice(*SCHEDULES),
         "layout": choice("chosen"),  # by `llmcost train`, as for who says nothing of it
         "context_parallel": choice(*CONTEXTS),
-        **dict.fromkeys(("dropout", "grad_buffer", "master_weights", "reshard", "sequence_parallel"), FLAG),
+        **dict.fromkeys(
+            (
+                "dropout",
+                "grad_buffer",
+                "master_weights",
+                "reshard",
+                "sequence_parallel",
+                "early_stop",
+                "cuda_graphs",
+                "drop_tokens",
+            ),
+            FLAG,
+        ),
         **dict.fromkeys(("grad_bytes", "reduce_bytes"), number(0, 64)),
         **dict.fromkeys(("gpus_per_node", "etp"), SIZE),
         "engine": TEXT,

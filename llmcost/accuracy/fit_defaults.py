@@ -203,10 +203,15 @@ ENGINE_STAGES = (
 )
 CLOSED_LOOPS = "silicon-2026"  # every other run of which `host.request` and `host.sequence` of engines were chosen on
 ENGINE = _runs("trtllm-0.17", "h100-sxm", pp=(1, 2, 4, 8))  # what the share of kernels in an engine was chosen on
-TRAINING = {  # what machine/training_shares.py was chosen on: source, and GPUs or models where only some of its
-    **dict.fromkeys(("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07"), ()),
-    "megatron-bridge": ("h100-sxm", "b200"),
-    "dgxc-benchmarking": ("nemotron-15b", "nemotron-340b"),
+TRAINING: dict[str, Callable[[Case], bool]] = {  # source -> its runs that training's figures were chosen on
+    **dict.fromkeys(
+        ("llm-foundry-a100", "llm-foundry-h100", "bigscience-1.3b", "simumax-b200", "nemo-24.07", "llama3-paper"),
+        lambda _: True,
+    ),
+    "megatron-bridge": lambda case: case.settings["gpu"] in ("h100-sxm", "b200"),
+    "dgxc-benchmarking": lambda case: case.settings["model"] in ("nemotron-15b", "nemotron-340b"),
+    "internevo": lambda case: case.settings["sharding"] == "zero1" and case.settings["tp"] == 1,
+    "yafsdp": lambda case: case.engine == "yafsdp",
 }
 TRUSTED = ("optimised", "kernel")  # classes of engines that defaults are fitted on
 CHOSEN_ON = (ENGINE, *(stage.cases for stage in STAGES))
@@ -215,9 +220,8 @@ CHOSEN_ON = (ENGINE, *(stage.cases for stage in STAGES))
 def role_of(case: Case) -> str:
     """Whether a case had a part in a default: `fitted`, else it scores them."""
     if case.source.kind == "training":
-        some = TRAINING.get(case.source.name)
-        chosen = some is not None and (not some or {case.settings["gpu"], case.settings["model"]} & {*some})
-        return "fitted" if chosen else "scored"
+        chosen = TRAINING.get(case.source.name)
+        return "fitted" if chosen is not None and chosen(case) else "scored"
     if case.source.name == CLOSED_LOOPS:
         return "fitted" if case.row % 2 else "scored"
     of_defaults = class_of(case) in TRUSTED and any(cases(case) for cases in CHOSEN_ON)

@@ -16,6 +16,7 @@ from llmcost.ground.algebra import Number
 from llmcost.machine.chip import usable_bytes
 from llmcost.machine.timing import rate
 from llmcost.serving.results import Estimate
+from llmcost.training.step import Step
 
 Read: TypeAlias = Callable[[Any], tuple[Number, Number]]  # of an Estimate: a figure as expected, and at best
 
@@ -82,10 +83,23 @@ def training(case: Case) -> Iterator[Answer]:
     step = step_of(case)
     if step is None or case.settings["oom"]:
         return
+    timed = time_of(case, step)
+    if timed is not None:
+        yield timed
+    held = {"tensors": "allocated", "reserved": "reserved", "process": "total"}[case.source.memory]
+    for quantity, method in (("memory_bytes", held), ("reserved_bytes", "reserved")):
+        if quantity in case.measured:
+            most = max(getattr(stage, method)() for stage in step.stages())
+            yield Answer(quantity, case.measured[quantity], most, None)
+
+
+def time_of(case: Case, step: Step) -> Answer | None:
+    """The time or rate of a run's step, in the source's unit: the first alone where it tells it in several."""
+    seconds, least = step.seconds.total, step.bound.seconds()
     if case.settings["task"] == "forward-backward":
-        seconds, least = step.seconds.total - step.seconds.optimizer, step.bound.compute_seconds
-    else:
-        seconds, least = step.seconds.total, step.bound.seconds()
+        seconds, least = seconds - step.seconds.optimizer, step.bound.compute_seconds
+    if "step_seconds" in case.measured:
+        return Answer("step_seconds", case.measured["step_seconds"], seconds, least)
     work = {
         "tokens_per_s": step.tokens,
         "tokens_per_s_per_gpu": step.tokens / step.gpus,
@@ -93,17 +107,10 @@ def training(case: Case) -> Iterator[Answer]:
         "model_flops_per_s_per_gpu": step.flops.model / step.gpus,
         "flops_per_s_per_gpu": step.flops.hardware / step.gpus,
     }
-    rates = [name for name in work if name in case.measured]
-    if "step_seconds" in case.measured:
-        yield Answer("step_seconds", case.measured["step_seconds"], seconds, least)
-    elif rates:  # the first alone: the others are the same measurement in other units
-        amount, measured = work[rates[0]], case.measured[rates[0]]
-        yield Answer(rates[0], measured, rate(amount, seconds), rate(amount, least))
-    held = {"tensors": "allocated", "reserved": "reserved", "process": "total"}[case.source.memory]
-    for quantity, method in (("memory_bytes", held), ("reserved_bytes", "reserved")):
-        if quantity in case.measured:
-            most = max(getattr(stage, method)() for stage in (step.first, step.last))
-            yield Answer(quantity, case.measured[quantity], most, None)
+    name = next((name for name in work if name in case.measured), None)
+    if name is None:
+        return None
+    return Answer(name, case.measured[name], rate(work[name], seconds), rate(work[name], least))
 
 
 def inference(case: Case, profile: str | None, figures: Figures | None) -> Iterator[Answer]:

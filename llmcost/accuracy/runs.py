@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from llmcost.accuracy.ask import gpu_of
 from llmcost.accuracy.cases import Case
@@ -12,10 +12,11 @@ from llmcost.accuracy.models import spec_of
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.units import HOUR
+from llmcost.machine.training_shares import Shares
 from llmcost.parallel.layout import Layout, Recompute
 from llmcost.parallel.rules import check, shape_of
 from llmcost.specs.catalog import load_training_engine
-from llmcost.specs.hardware import Figure
+from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.training.engine import recipe_under
 from llmcost.training.options import Options
 from llmcost.training.recipe import Recipe, check_recipe
@@ -44,31 +45,58 @@ ZERO = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}
 LAYOUT = ("gpus_per_node", "reshard", "context_parallel", "sequence_parallel", "schedule", "etp")
 
 
-@lru_cache(maxsize=2048)
-def _step(
-    gpu: str, fabric: float | None, name: str, layout: Layout, recipe: Recipe, seq: int, engine: str | None
-) -> Step | None:
-    model, hardware = spec_of(name), gpu_of(gpu)
-    if model is None:
-        return None
-    if fabric is not None:
-        hardware = hardware._replace(fabric=Figure(fabric * 10**9, "between nodes", ""))
-    try:
-        check(layout, shape_of(model), seq)
-        check_recipe(recipe)
-        known = None if engine is None else load_training_engine(engine)
-        asked = known is not None
-        reached = training_efficiency(hardware, None, recipe, layout.gpus(), known, asked=asked)  # as `llmcost train`
-        return training_step(model, hardware, layout, recipe, seq, reached)
-    except InputError:  # a layout that the engine does not know, a data type or a link that the GPU's spec lacks
-        return None
+class Run(NamedTuple):
+    """A training run whose layout is known; `fabric`: GB/s a GPU between nodes, where the source tells it."""
+
+    gpu: str
+    model: str
+    layout: Layout
+    recipe: Recipe
+    seq: int
+    engine: str | None
+    fabric: float | None
+
+    def hardware(self) -> HardwareSpec:
+        """Its GPU, in the network that it had."""
+        found = gpu_of(self.gpu)
+        return found if self.fabric is None else found._replace(fabric=Figure(self.fabric * 10**9, "between nodes", ""))
+
+    def step(self, known: Shares | None = None, *, shares_of_its_own: bool = True) -> Step | None:
+        """Its step, as `llmcost train` has it; `known`: shares in place of those of the GPU's generation.
+
+        None for a layout that the engine does not know, a data type or a link that the GPU's spec lacks.
+        """
+        model, hardware = spec_of(self.model), self.hardware()
+        if model is None:
+            return None
+        try:
+            check(self.layout, shape_of(model), self.seq)
+            check_recipe(self.recipe)
+            engine = None if self.engine is None else load_training_engine(self.engine)
+            asked = engine is not None
+            if engine is not None and not shares_of_its_own:
+                engine = engine._replace(shares={})
+            gpus = self.layout.gpus()
+            reached = training_efficiency(hardware, None, self.recipe, gpus, engine, asked=asked, known=known)
+            return training_step(model, hardware, self.layout, self.recipe, self.seq, reached)
+        except InputError:
+            return None
+
+
+_step = lru_cache(maxsize=2048)(Run.step)
 
 
 def step_of(case: Case) -> Step | None:
     """The step of a run; None where too little of it is known."""
+    if "layout" in program_of(case):
+        return _chosen_step(case.settings["model"], case.settings["gpu"], _asked(case.settings))
+    run = run_of(case)
+    return None if run is None else _step(run)
+
+
+def run_of(case: Case) -> Run | None:
+    """A run in its own layout; None where too little of it is told."""
     of, program = case.settings, program_of(case)
-    if "layout" in program:
-        return _chosen_step(of["model"], of["gpu"], _asked(of))
     recompute, layers = _recomputed(of["recompute"] or program.get("recompute"))
     sharding, _, groups = (of["sharding"] or "none").partition("-groups-")
     known = of["task"] in TASKS and all(of[name] for name in PHYSICAL) and spec_of(of["model"]) is not None
@@ -98,7 +126,7 @@ def step_of(case: Case) -> Step | None:
     overlap = recipe.overlap._replace(**program.get("overlap", {}))
     recipe = recipe._replace(dtype=DTYPES.get(of["compute"], of["compute"]), overlap=overlap, **choices)
     fabric = program.get("fabric_gb_per_s")
-    return _step(of["gpu"], fabric, of["model"], layout, recipe, of["seq"], program.get("engine"))
+    return Run(of["gpu"], of["model"], layout, recipe, of["seq"], program.get("engine"), fabric)
 
 
 def _asked(of: dict[str, Any]) -> Options:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from llmcost.accuracy.bands import KindErrors, by_kind, with_nameless
 from llmcost.accuracy.cases import Case, class_of
 from llmcost.accuracy.fit_defaults import role_of
+from llmcost.accuracy.left_out import LeftOut, left_out
 from llmcost.accuracy.score import Check, Fits, Group, beating, by_engine, by_gpu, by_source, fit_calls, group, worst
 from llmcost.ground.html import html_table
 
@@ -18,7 +19,8 @@ OPTIMISED = ("optimised", "kernel", "training")  # classes of engines that predi
 class Scoreboard(NamedTuple):
     """How far predictions are off. `by_gpu` and `worst` are of OPTIMISED classes alone; `worst`: furthest off first.
 
-    `by_kind`: what answers state beside their figures; nothing where a profile was asked for.
+    `by_kind`: what answers state beside their figures; nothing where a profile was asked for. `left_out`: training by
+    shares that were chosen without each group, where that was asked for.
     """
 
     cases: int
@@ -30,6 +32,7 @@ class Scoreboard(NamedTuple):
     beating: list[Check]
     worst: list[Check]
     figures: list[dict[str, Any]]
+    left_out: list[LeftOut] = []  # noqa: RUF012 - a shared empty default that nothing writes to
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a figure, in base units."""
@@ -47,6 +50,7 @@ class Scoreboard(NamedTuple):
             "fits": _documents(self.fits, ("source",)),
             "beating_limit": [{"case": each.case.name, "why": each.why} for each in self.beating],
             "figures": self.figures,
+            "left_out": [each.to_dict() for each in self.left_out],
         }
 
     def __repr__(self) -> str:
@@ -62,9 +66,17 @@ class Scoreboard(NamedTuple):
 
 
 def scoreboard(
-    cases: Sequence[Case], checks: Sequence[Check], number_of_worst: int = 0, *, profile: str | None = None
+    cases: Sequence[Case],
+    checks: Sequence[Check],
+    number_of_worst: int = 0,
+    *,
+    profile: str | None = None,
+    leave_out: str | None = None,
 ) -> Scoreboard:
-    """Checks of some cases in groups. Memory is in those by source alone. `profile`: what they were predicted by."""
+    """Checks of some cases in groups. Memory is in those by source alone. `profile`: what they were predicted by.
+
+    `leave_out`: the groups of training runs that are left out of the fit in turn (left_out.GROUPS).
+    """
     timed = [each for each in checks if each.answer.quantity != "memory_bytes"]
     optimised = [each for each in checks if class_of(each.case) in OPTIMISED]
     return Scoreboard(
@@ -77,6 +89,7 @@ def scoreboard(
         beating=beating(checks),
         worst=worst(optimised, number_of_worst) if number_of_worst else [],
         figures=[_figure(each) for each in checks],
+        left_out=[] if leave_out is None else left_out(leave_out, {case.name for case in cases}),
     )
 
 

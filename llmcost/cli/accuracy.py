@@ -26,6 +26,14 @@ def accuracy(
     profile: Annotated[str | None, Option("Predict by this profile instead of the defaults.", metavar="FILE")] = None,
     kind: Annotated[str | None, Option("inference, training or micro.", metavar="KIND", default="all of them")] = None,
     files: Annotated[o.Files, Takes(o.Files, only=o.DRAWN)],
+    leave_out: Annotated[
+        str | None,
+        Option(
+            "Also predict training by shares chosen without each source, engine or gpu in turn.",
+            metavar="GROUP",
+            default="none is left out",
+        ),
+    ] = None,
     worst: Annotated[int, count("Also list the N predictions that are furthest off.", least=0)] = 0,
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
@@ -48,7 +56,7 @@ def accuracy(
         gpu = gpu or load_profile(Path(profile)).hardware
     cases = chosen(source, gpu, engine, kind)
     with waiting("predicting what was measured"):
-        board = scoreboard(cases, check(cases, profile), worst, profile=profile)
+        board = scoreboard(cases, check(cases, profile), worst, profile=profile, leave_out=leave_out)
     title = f"{TITLE}: {len(board.figures):,} published figures"
     files.write(lambda: Chart(title, accuracy_panels(board), [CAPTION]))
     rows = board.rows()

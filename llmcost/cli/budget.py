@@ -28,21 +28,35 @@ def budget(
 
     Example: llmcost budget 1e24
     """
+    if (params is None) != (tokens is None):
+        raise InputError("--params and --tokens: the one needs the other")
+    model = None if params is None or tokens is None else (float(params), float(tokens))
+    show_budget(_read(flops), gpu_hours, dollars, hw, money, mfu, model, form)
+
+
+def show_budget(
+    flops: float | None,
+    gpu_hours: float | None,
+    dollars: float | None,
+    hw: str | None,
+    money: Money,
+    mfu: float,
+    model: tuple[float, float] | None,
+    form: o.Form,
+) -> None:
+    """Print what laws call best for one of three budgets. Raises InputError."""
     from llmcost.report.budget import budget_tables
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware
     from llmcost.training.scaling import Optimum
     from llmcost.training.scaling import budget as compute
 
-    if (params is None) != (tokens is None):
-        raise InputError("--params and --tokens: the one needs the other")
-    model = None if params is None or tokens is None else (float(params), float(tokens))
     chip = None if hw is None else load_hardware(hw)
     money.refuse_lone_pue()
     if chip is None and money.asked():
         raise InputError("--price and --kwh: of which GPU? give it with --hw")
     price = None if chip is None else money.price_of(chip)
-    answer = compute(_read(flops), gpu_hours, dollars, chip, price, mfu, model)
+    answer = compute(flops, gpu_hours, dollars, chip, price, mfu, model)
     form.show(
         lambda: to_dict(answer),
         lambda: (Optimum._fields, answer.laws),

@@ -10,11 +10,18 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, flag
 from llmcost.serving.options import Options
 from llmcost.simulation.options import SimulationOptions
+from llmcost.training.options import Options as TrainingOptions
 
 if TYPE_CHECKING:
     from llmcost.accuracy.calibrate import Calibration
     from llmcost.specs.reader import Document
 
+SHARED = ("engine", "tp", "pp", "dp", "ep", "gpus", "gpus_per_node", "dtype")  # options that training has too
+OF_TRAINING = (
+    *("seq", "micro_batch", "global_batch", "vp", "stages", "first_stage_layers", "last_stage_layers", "cp", "etp"),
+    *("zero", "reshard", "shard", "recompute", "recompute_layers", "sequence_parallel", "schedule", "context_parallel"),
+    *("optimizer", "unfused_attention", "kernels", "overlap", "lora_rank", "lora_targets", "qlora"),
+)
 OPTIONS = (
     *("engine", "tp", "pp", "dp", "ep", "gpus", "gpus_per_node", "link", "dtype", "weight_dtype", "kv_dtype"),
     *("batch", "prompt", "output", "concurrency", "rate", "requests", "chunk", "max_num_seqs", "memory_utilization"),
@@ -31,6 +38,9 @@ def calibrate(
     out: Annotated[
         str | None, Option("Where to write the engine's file, for --engine.", metavar="FILE", long="-o")
     ] = None,
+    train: Annotated[
+        bool, flag("The files are logs of training programs; FILE@tp=2,pp=4 is said of one alone.")
+    ] = False,
     score: Annotated[bool, flag("Print how far an engine's kernels are from tables of measured ones.")] = False,
     model: Annotated[str | None, Option("The model that ran.", metavar="MODEL", default="what the files tell")] = None,
     hw: Annotated[
@@ -66,15 +76,22 @@ def calibrate(
             },
         ),
     ],
+    training: Annotated[Given, Takes(TrainingOptions, only=OF_TRAINING)],
     form: Annotated[o.Form, Takes(o.Form)],
 ) -> None:
     """Fit an engine to runs of your own: a file for --engine, with the error that it has on runs left out.
 
-    Reads results of vLLM, SGLang, TensorRT-LLM, llama-bench, GenAI-Perf, AIPerf, and CSV (docs/calibrate.md).
+    Reads results of vLLM, SGLang, TensorRT-LLM, llama-bench, GenAI-Perf, AIPerf, and CSV; with --train, logs of
+    torchtitan, Megatron, MaxText, nanoGPT and the HF Trainer (docs/calibrate.md).
 
     Example: llmcost calibrate run1.json run2.json run3.json --hw h100 --tp 2 -o my-vllm.yaml
     """
     given = {**given, **room}
+    if train:
+        _train(files, out, model, hw, given, training, form, score=score)
+        return
+    if training:
+        raise InputError(f"--{next(iter(training)).replace('_', '-')}: of training; give --train too")
     if score:
         _score(files, out, model, hw, given, form)
         return
@@ -124,6 +141,55 @@ def _fitted(
     with waiting("fitting to runs"):
         found = fit(questions_of(runs, chosen, spec, chip), document)
     return found, calibrated(found, document, files, output)
+
+
+def _train(
+    files: Sequence[str],
+    out: str | None,
+    model: str | None,
+    hw: str | None,
+    given: Given,
+    training: Given,
+    form: o.Form,
+    *,
+    score: bool,
+) -> None:
+    """Fit a training engine to logs, write its file, and print what came of it."""
+    from llmcost.accuracy.calibrate_training import calibrate_training, calibrated_training
+    from llmcost.accuracy.training_runs import engine_of_logs, runs_of, split_settings
+    from llmcost.cli.output import waiting
+    from llmcost.ground.files import check_place, refuse_input, write_file
+    from llmcost.report.calibrate_training import training_document, training_rows, training_tables
+    from llmcost.specs.catalog import find, load_hardware, load_training_engine
+    from llmcost.specs.reader import parse_yaml, read_yaml
+    from llmcost.specs.training_engine import training_engine_from
+    from llmcost.specs.writer import spec_text
+
+    if score:
+        raise InputError("--score: of an engine that serves; leave --train out")
+    for name in given:
+        if name not in SHARED:
+            raise InputError(f"--{name.replace('_', '-')}: of serving; it says nothing of --train")
+    if model is None or hw is None:
+        raise InputError(f"--{'model' if model is None else 'hw'}: logs of training do not tell it; say it")
+    paths = [split_settings(text)[0].resolve() for text in files]
+    if len(set(paths)) < len(paths):
+        raise InputError("a file is given twice: its run would count twice")
+    chosen = {name: value for name, value in (given | training).items() if name != "engine"}
+    spec, chip = o.load_model(model).text_alone(), load_hardware(hw)
+    named = engine_of_logs(files, given.get("engine"))
+    engine, base = load_training_engine(named), find("training engines", named)
+    if out is not None:
+        refuse_input(Path(out), base, *map(str, paths), model, hw)
+        check_place(Path(out))
+    runs = runs_of(files, chosen, spec, chip, named)
+    with waiting("fitting to logs"):
+        found = calibrate_training(runs, engine, chip)
+    if out is not None:
+        text = spec_text(calibrated_training(found, read_yaml(base), [str(path) for path in paths], out))
+        training_engine_from(parse_yaml(text, out))  # what is written can be read
+        write_file(Path(out), text)
+    form.show(lambda: training_document(found, out), lambda: training_rows(found), lambda: training_tables(found))
 
 
 def _score(

@@ -186,6 +186,7 @@ def check(
     from llmcost.specs.checkpoint import compared
     from llmcost.specs.engine import engine_from
     from llmcost.specs.models import model_from
+    from llmcost.specs.training_engine import training_engine_from
 
     results: list[dict[str, Any]] = []
     unknown: list[str] = []
@@ -195,8 +196,14 @@ def check(
         try:
             document = read_model(Path(path), None, allow_unknown)
             kind = "hardware" if not OF_HARDWARE.isdisjoint(document.data) else "model"
-            kind = "engine" if "launch" in document.data else kind
-            spec: Any = {"engine": engine_from, "hardware": hardware_of, "model": model_from}[kind](document)
+            if "vendors" in document.data:
+                kind = "engine" if "launch" in document.data else "training engine"
+            spec: Any = {
+                "engine": engine_from,
+                "training engine": training_engine_from,
+                "hardware": hardware_of,
+                "model": model_from,
+            }[kind](document)
             unknown += [f"{path}: {key}" for key in getattr(spec, "unknown_keys", ())]
             found: dict[str, Any] = {"ok": True, "kind": kind, "name": spec.name}
             if isinstance(spec, ModelSpec) and Path(document.file).suffix == ".json":

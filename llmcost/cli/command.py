@@ -157,7 +157,7 @@ def _is_list(option: Option, text: str) -> bool:
         return False
     try:
         return option.several(text).size() > 1
-    except InputError:
+    except (InputError, ValueError):
         return False
 
 

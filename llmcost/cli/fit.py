@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LISTS = ("gpus", "dtype", "weight_dtype")
 CHOSEN = ("tp", "pp", "dp", "ep")  # degrees, as the GPUs and the model have it
-TRAFFIC = ("lengths", "range_ratio", "log_normal", "burstiness", "seed")  # of requests that are simulated
+TRAFFIC = ("lengths", "log_normal", "burstiness", "seed")  # of requests that are simulated
 TAKEN = ("gpus", *CHOSEN, "dtype", "weight_dtype", "kv_dtype")  # what an offer says of its options
 
 

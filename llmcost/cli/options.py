@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from llmcost.serving.options import Workload
     from llmcost.specs.hardware import HardwareSpec
 
-ModelName = Annotated[
-    str, Argument("MODEL", "A shipped name (llmcost models), a YAML spec, a config.json, a GGUF file, or a hub id.")
-]
+MODEL = Argument("MODEL", "A shipped name (llmcost models), a YAML spec, a config.json, a GGUF file, or a hub id.")
+ModelName = Annotated[str, MODEL]
+OptionalModel = Annotated[str | None, MODEL]
 ReadAs = Annotated[
     str | None,
     Option("Read a config.json as this model_type, e.g. llama, whatever it says.", metavar="TYPE", long="--as"),

@@ -1,5 +1,6 @@
 """`llmcost plan`: the best layout for a training step or to serve, and why the others lose."""
 
+from collections.abc import Sequence
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,9 +31,15 @@ if TYPE_CHECKING:
 
 EVERY = 10**9  # layouts: all of them
 AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")  # what is searched
-LISTS = (*AXES, "schedule")  # of which several values may be given
+LISTS = (*AXES, "schedule", "kernels")  # of which several values may be given
+PROGRAMS = ("kernels", "overlap")  # ways to compute, of which several may be compared
 HELD = ("context_parallel",)  # one for all layouts
 RECIPE = ("optimizer", "unfused_attention", "kernels", "overlap", "lora_rank", "lora_targets", "qlora")
+OVERLAP = {
+    "help": "Shares of communication that cost no time, as tensor=0.5,data=1; given again: all of them are compared.",
+    "repeated": True,
+    "value": (),
+}
 BOTH = ("tp", "pp", "ep", "dp", "gpus_per_node", "profile")  # options of training that serving has, too
 
 
@@ -47,7 +54,7 @@ def plan(
             Options,
             only=("seq", "global_batch", "gpus_per_node", *HELD, *LISTS, *RECIPE, "profile"),
             lists=LISTS,
-            changed={name: {"default": "all that are legal"} for name in AXES},
+            changed={name: {"default": "all that are legal"} for name in AXES} | {"overlap": OVERLAP},
         ),
     ],
     serve: Annotated[bool, flag("Plan to serve requests, not to train.")] = False,
@@ -57,7 +64,7 @@ def plan(
             ServingOptions,
             only=(
                 *("dtype", "prompt", "output", "chunk", "engine", "weight_dtype", "kv_dtype", "routing"),
-                *("memory_utilization", "prefix_hit", "speculate", "accept", "draft"),
+                *("memory_utilization", "prefix_hit", "range_ratio", "speculate", "accept", "draft"),
             ),
             lists=("speculate",),
             changed={
@@ -103,6 +110,7 @@ def plan(
     from llmcost.search.question import ask, ask_serving
     from llmcost.specs.catalog import load_hardware
 
+    _refuse_twice(training.get("overlap", ()))
     limits = {name: limit for name, limit in (("ttft", ttft), ("tpot", tpot)) if limit is not None}
     _refuse_others(training, serving | limits | ({"apart": True} if apart else {}), serve=serve)
     spec = o.load_model(model, kind, training | serving, allow_unknown, text_alone=not serve)
@@ -113,6 +121,7 @@ def plan(
     files.ready(model, hw)
     guesses = spelled_out({"speculate": serving.pop("speculate")}, ServingOptions) if "speculate" in serving else {}
     held = spelled_out({name: training.pop(name) for name in LISTS if name in training}, Options)
+    programs = {name: tuple(each) for name in PROGRAMS if (each := held.pop(name, training.pop(name, ())))}
     if serve:
         chosen = ServingOptions(**serving, **training)
         guessed, price = guesses.get("speculate", ()), money.price_of(chip)
@@ -126,7 +135,8 @@ def plan(
         kinds: dict[str, Any] = {name: serving.get(name) for name in ("dtype", "engine")}
         options = Options(gpus=gpus, price=money.price_of(chip), **kinds, **training)
         with waiting("trying layouts"):
-            found = plan_training(ask(spec, chip, options, held, serving.get("memory_utilization")), top)
+            asked_of = ask(spec, chip, options, held, serving.get("memory_utilization"), programs)
+            found = plan_training(asked_of, top)
         reported = partial(_training_reported, found, options)
 
     def tables() -> "list[Table]":
@@ -148,6 +158,13 @@ def plan(
     )
     if not found.best:
         raise typer.Exit(1)
+
+
+def _refuse_twice(overlaps: Sequence[str]) -> None:
+    """Raise InputError for the same overlap given twice."""
+    for each in overlaps:
+        if overlaps.count(each) > 1:
+            raise InputError(f"--overlap {each}: comes twice")
 
 
 def _training_reported(found: "TrainingPlan", options: Options) -> "Reported":

@@ -1,15 +1,17 @@
 """`llmcost train`: a training run."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from llmcost.cli import options as o
 from llmcost.cli.command import Takes
 from llmcost.cli.money import Money
+from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import Option, flag
-from llmcost.ground.units import amount
+from llmcost.ground.options import Option, flag, number
+from llmcost.ground.units import amount, parse_count
 from llmcost.training.options import Options
+from llmcost.training.scaling import one_budget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,15 +22,43 @@ if TYPE_CHECKING:
     from llmcost.report.page import Reported
     from llmcost.specs.hardware import HardwareSpec
     from llmcost.training.results import Train
+    from llmcost.training.scaling import Budget
 
 MOST_OF_A_STEP = 128 * 2**20  # tokens; published runs have at most half of it (DeepSeek-V3: 63M, arXiv 2412.19437)
 
 
+def _flops(option: str, value: float) -> None:
+    """Raise InputError for a budget that is none."""
+    one_budget({option: value})
+
+
+class Budgeted(NamedTuple):
+    """What a run may take, in place of its tokens."""
+
+    budget: Annotated[
+        Number,
+        number(
+            "Instead of --tokens: training FLOPs, as 1e24; without MODEL: what laws call best for them.",
+            "FLOPS",
+            check=_flops,
+        ),
+    ] = None
+    gpu_hours: Annotated[Number, number("Instead: GPU-hours, of --hw.", "HOURS", parse_count)] = None
+    dollars: Annotated[Number, number("Instead: dollars, at --price an hour.", "DOLLARS", parse_count)] = None
+
+
 def train(
-    model: o.ModelName,
+    model: o.OptionalModel = None,
     *,
-    hw: o.Hardware,
+    hw: Annotated[
+        str | None,
+        Option(
+            "A GPU or a system of them: shipped name, alias, or a path to a YAML spec; needed but for --budget alone.",
+            metavar="HW",
+        ),
+    ] = None,
     options: Annotated[Options, Takes(Options, without=("price", "pue"))],
+    may: Annotated[Budgeted, Takes(Budgeted)],
     money: Annotated[Money, Takes(Money)],
     files: Annotated[o.Files, Takes(o.Files)],
     kind: o.ReadAs = None,
@@ -47,6 +77,7 @@ def train(
     Example: llmcost train llama3-8b --hw h100 --gpus 8 --tokens 15T
     """
     from llmcost.cli.output import say, waiting
+    from llmcost.report.budget import budget_tables
     from llmcost.report.train import operator_table, train_rows, train_tables
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware
@@ -54,8 +85,21 @@ def train(
     from llmcost.training.setup import setup_of
     from llmcost.training.train import train as compute
 
+    if model is None:
+        others = [f"--{name}" for name, value in (files._asdict() | {"explain": explain}).items() if value is not None]
+        _budget_alone(may, hw, options, money, form, others=others)
+        return
+    if hw is None:
+        raise InputError("--hw: on which GPU? this option is required")
     spec, chip = o.load_model(model, kind, options, allow_unknown, text_alone=True), load_hardware(hw)
-    options = options._replace(price=money.price_of(chip, options.power_share), pue=money.pue)
+    drawn = options.power_share
+    if drawn is None:
+        drawn = 1 if money.kwh is None else compute(spec, chip, options).with_interruptions.power_share
+    options = options._replace(price=money.price_of(chip, drawn), pue=money.pue)
+    spends = None
+    if any(each is not None for each in may):
+        with waiting("choosing the layout"):
+            options, spends = _with_budget(may, spec, chip, options)
     if explain is not None:
         from llmcost.cli.output import show_explanations
         from llmcost.formulas.explanations import Explanations
@@ -81,9 +125,9 @@ def train(
     files.write_report(partial(_reported, spec, chip, options, answer), lambda: train_tables(answer))
     if not breakdown:
         form.show(
-            lambda: to_dict(answer),
+            lambda: to_dict(answer) | ({} if spends is None else {"budget": to_dict(spends)}),
             lambda: (("quantity", "value"), train_rows(answer)),
-            lambda: train_tables(answer),
+            lambda: [*train_tables(answer), *([] if spends is None else budget_tables(spends))],
             spec.unknown_keys,
         )
         return
@@ -94,6 +138,46 @@ def train(
         lambda: [*train_tables(answer), operator_table(rows)],
         spec.unknown_keys,
     )
+
+
+def _budget_alone(
+    may: Budgeted, hw: str | None, options: Options, money: Money, form: o.Form, others: list[str]
+) -> None:
+    """What laws call best for a budget, of no model. Raises InputError for options that say how a model runs."""
+    from llmcost.cli.budget import show_budget
+    from llmcost.ground.options import as_typed
+
+    if not any(each is not None for each in may):
+        raise InputError("MODEL: of which model? or --budget 1e24, for what scaling laws call best")
+    mfu = options.mfu
+    typed = [*as_typed(options._replace(mfu=Options().mfu)), *others]
+    if typed:
+        raise InputError(f"{typed[0]}: of the run of a model; name a MODEL, or leave it out")
+    show_budget(may.budget, may.gpu_hours, may.dollars, hw, money, mfu, None, form)
+
+
+def _with_budget(may: Budgeted, spec: "ModelSpec", chip: "HardwareSpec", options: Options) -> "tuple[Options, Budget]":
+    """The options with the tokens that a budget buys for a model, and what laws say of it.
+
+    FLOPs buy tokens of 6 a parameter that a token uses, as the laws count; hours and dollars as many as the expected
+    time of a step allows. Raises InputError for several budgets, tokens beside one, or dollars without a price.
+    """
+    from llmcost.training.scaling import budget as compute
+    from llmcost.training.train import train as run
+
+    name, value = one_budget({"--budget": may.budget, "--gpu-hours": may.gpu_hours, "--dollars": may.dollars})
+    if options.tokens is not None:
+        raise InputError(f"--tokens: follow from {name}; give the one or the other")
+    if may.dollars is not None and not options.price:
+        raise InputError("--dollars: needs --price, the dollars of a GPU-hour")
+    trial = run(spec, chip, options._replace(tokens=10**9))
+    active, rate = trial.model.params.active, trial.gpu_hours / 10**9
+    hours = may.dollars / options.price if may.dollars is not None else may.gpu_hours
+    tokens = may.budget / (6 * active) if hours is None else hours / rate
+    if tokens < trial.run.tokens_per_step:
+        raise InputError(f"{name} {value:g}: less than a step of {trial.run.tokens_per_step:,} tokens takes")
+    flops = 6 * active * tokens
+    return options._replace(tokens=int(tokens)), compute(flops, model=(float(active), float(int(tokens))))
 
 
 def _drawn(spec: "ModelSpec", chip: "HardwareSpec", options: Options, found: "Sequence[Explanation]") -> "Chart":

@@ -27,16 +27,18 @@ from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.options import LAYOUT, Options
 from llmcost.training.results import Train
 from llmcost.training.setup import setup_of, with_tokens
+from llmcost.training.step_time import slowest_stage
 from llmcost.training.train import answer_of, band_of_run
 
 
 def symbolic_layout(layout: Layout) -> Layout:
-    """The layout in the letters that its options declare; a degree of 1 is structure."""
+    """The layout in the letters that its options declare; a degree of 1 is structure, as are chosen stages."""
+    told = () if layout.stages is None else ("pp",)
     sizes = {name: (getattr(layout, name), declared(Options)[name]) for name in LAYOUT}
     letters: dict[str, Any] = {
         name: symbol(option.letter, value, option.meaning)
         for name, (value, option) in sizes.items()
-        if option.letter and not (value == 1 and name in (*DEGREES, "cp", "vp"))
+        if option.letter and name not in told and not (value == 1 and name in (*DEGREES, "cp", "vp"))
     }
     return layout._replace(**letters)
 
@@ -54,6 +56,7 @@ def symbolic_train(
         seq=symbol("s", at.seq, "tokens of a sequence"),
         chip=symbolic_chip(at.chip),
         efficiency=symbolic_efficiency(at.efficiency),
+        slowest=slowest_stage(at),
     )
     return answer_of(letters, hardware, symbolic_options(options), chosen, band_of_run(at, hardware, options))
 

@@ -132,6 +132,9 @@ QUANTITIES: dict[str, Quantity] = {
         "docs/runs.md",
         "kwh electricity power 能耗 电",
     ),
+    "with_interruptions.power_share": Quantity(
+        "", "share of its TDP that a GPU draws: as given, as measured, or 1", "docs/runs.md", "power tdp 功耗"
+    ),
     "with_interruptions.dollars": Quantity("$", "its GPU-hours at the price", "--price", "cost money 费用"),
     "with_interruptions.carbon_grams": Quantity("g", "CO2: the energy at the grid's factor", "--carbon", "co2 碳"),
     "with_interruptions.interruptions.job_mtbf_seconds": Quantity("s", "between failures of the job", LLAMA3),

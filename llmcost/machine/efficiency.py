@@ -44,10 +44,9 @@ class Host(NamedTuple):
 
     step: Number = 0  # of each step: choosing what runs, preparing it, taking what comes out
     sequence: Number = 0  # of each sequence in a step
-    pace: Number = 0  # of each step, beside the GPUs' work on the one before: a step takes at least as long
-    pace_sequence: Number = 0  # of each sequence in it
     layer: Number = 0  # in which a layer's kernels are started one by one: the layer takes at least as long
     expert_layer: Number = 0  # as `layer`, of one with experts, whose tokens the host counts before it goes on
+    prompts: Number = 0  # in which the layers' kernels of a step with prompts are started, which no CUDA graph holds
     request: Number = 0  # of each request before its first step: receiving it, its tokens
     in_flight: Number = None  # pieces of a prompt that follow each other through stages before it waits; None: all
 
@@ -93,6 +92,9 @@ class OwnKernels(Protocol):
     def within(self, op: Collective) -> Number:
         """1 where the time of a collective holds, inside a node, else 0; of layouts side by side an array."""
 
+    def on(self, tp: Number) -> "OwnKernels":
+        """The same on so many tensor-parallel GPUs."""
+
 
 class Efficiency(NamedTuple):
     """What every kind of kernel reaches, what these figures rest on, and the errors that this basis has shown.
@@ -134,7 +136,7 @@ DEFAULT_LAUNCH: Launch = "graph"
 OF_ENGINES = (  # figures that engines may have besides those that the defaults have too
     *("weight_only.compute", "vector.compute", "half_sums.compute", "unpacked_above", "attention.pair_bytes"),
     *("flop.joules", "sm_bandwidth", "narrow.sm_bandwidth", "narrow.of_int8", "gemm.of_int8"),
-    *("collective.wait", "experts.select", "attention.joined"),
+    *("collective.wait", "experts.select", "attention.joined", "experts.padded", "experts.padded_tp"),
     *(*SLOWER, *SHARES, *(f"host.{name}" for name in Host._fields)),
 )
 FIGURES = {name: default.value for name, default in DEFAULTS.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import inf
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, largest, least, maximum, minimum, more_than, present, sum_of
@@ -35,7 +36,8 @@ from llmcost.specs.hardware import HardwareSpec
 
 USUAL_HEAD = 128  # size of heads that names of variants do not say
 WIDEST = 32  # query heads of a KV head that most kernels take together at most
-EIGHT_BITS = ("fp8", "fp8-block128")  # checkpoints call both fp8, and engines take the kernel that is faster
+BLOCKS = "fp8-block128"
+EIGHT_BITS = ("fp8", BLOCKS)  # checkpoints call both fp8, and engines take the kernel that is faster
 _LAYERS = "LLMServingSim, profiler/perf: layers of Llama-3.1-8B in vLLM 0.19 on RTX PRO 6000 and RTX 4090"
 START = Constant(2.2e-6, f"norms and rotary embeddings of few tokens take 1.9 to 2.8 µs: {_LAYERS}", "seconds")
 IN_L2 = Constant(2.4, f"times the bandwidth: norms of 2,048 tokens move 69 MB in 16 and 28 µs: {_LAYERS}")
@@ -47,9 +49,11 @@ LARGEST_OWN = 8 << 20  # bytes that engines' own all-reduce takes at most; NCCL 
 class EngineKernels(NamedTuple):
     """The kernels of an engine on a GPU, and what its layers compute in, keep weights in and cache.
 
-    wait: seconds that the GPUs of a collective wait for the last of them. select: seconds of choosing each token's
-    experts by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed ones.
-    joined: prompts and the sequences that decode beside them are in one kernel for attention, that of prompts.
+    wait: seconds that the GPUs of a collective wait for the last of them. select: seconds an expert, of choosing those
+    of each token by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed
+    ones. joined: prompts and the sequences that decode beside them are in one kernel for attention, that of prompts.
+    padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
+    multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
     """
 
     own: Kernels
@@ -62,6 +66,13 @@ class EngineKernels(NamedTuple):
     select: float = 0
     beside: int = 0
     joined: bool = False
+    padded: float = 0
+    padded_tp: float = inf
+    few: Number = 1
+
+    def on(self, tp: Number) -> EngineKernels:
+        """The same on so many tensor-parallel GPUs."""
+        return self._replace(few=1 - more_than(tp, self.padded_tp)) if self.padded else self
 
     def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
         """Seconds of one execution of each operator of a pass, where not each is a kernel that runs by itself.
@@ -71,7 +82,7 @@ class EngineKernels(NamedTuple):
         one kernel has all attention of a step with prompts, sequences that decode are prompts of one token in it.
         """
         found = [
-            once + self.select if op.facts.role == "router" else once
+            once + self.select * op.n if isinstance(op, Gemm) and op.facts.role == "router" else once
             for op, once in zip(operators, seconds, strict=True)
         ]
         for at, (op, beside) in enumerate(pairwise(operators if self.joined else ())):
@@ -158,8 +169,16 @@ class EngineKernels(NamedTuple):
         names = product_formats(self.compute, self.weights.rpartition("+")[2])
         if names[0] in EIGHT_BITS:
             names = EIGHT_BITS
+        found = self._fastest_experts(names, sizes)
+        if found is None or not self.padded or self.weights.rpartition("+")[2] != BLOCKS:
+            return found
+        return found + self.few * (self._fastest_experts((BLOCKS,), sizes, self.padded) - found)
+
+    def _fastest_experts(
+        self, names: Sequence[str], sizes: tuple[Number, Number, Number, Number, Number, Number], padded: float = 0
+    ) -> Number | None:
         times = [
-            expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name])
+            expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name], padded=padded)
             for name in names
             if (f := self._figures(WIDTHS[name].compute)) is not None
             for fit in self.own.kernels_of("experts", name)

@@ -251,13 +251,16 @@ def expert_product_seconds(
     k: Number,
     hidden: Number,
     width: Width,
+    *,
+    padded: float = 0,
 ) -> Number:
     """Seconds of one of the two products of a GPU's experts, with its half of all that is done around them.
 
     `rows` of all tokens' choices are of this GPU's `own` experts, which power-law routing spreads them over. Rows of
-    other GPUs' experts do not reach it.
+    other GPUs' experts do not reach it. `padded`: as of `_expert_product`; then all experts are touched.
     """
-    product = _expert_product(x, f, _touched(x, own, rows), rows, n, k, width, even=False)
+    touched = own if padded else _touched(x, own, rows)
+    product = _expert_product(x, f, touched, rows, n, k, width, padded, even=False)
     return product + _beside(x, f, tokens, rows, own, hidden) / 2
 
 
@@ -273,21 +276,35 @@ def _beside(x: Experts, f: Figures, tokens: Number, rows: Number, experts: Numbe
 
 
 def _expert_product(
-    x: Experts, f: Figures, touched: Number, rows: Number, n: Number, k: Number, width: Width, *, even: bool
+    x: Experts,
+    f: Figures,
+    touched: Number,
+    rows: Number,
+    n: Number,
+    k: Number,
+    width: Width,
+    padded: float = 0,
+    *,
+    even: bool,
 ) -> Number:
     """Seconds of a product of each touched expert: its rows padded to tiles, moved in and out, its weight read once.
 
     `even`: all touched experts have as many rows. Else their rows fall off geometrically about the mean: an expert of
-    few rows has one tile all the same, one of many has half a tile more than its rows fill.
+    few rows has one tile all the same, one of many has half a tile more than its rows fill. `padded`: the rows of all
+    experts stand one behind the other in an array with room for each to begin at a multiple of so many, and the kernel
+    goes through all of it, empty rows too (DeepGEMM's contiguous layout). 0: it does not.
     """
     ways: list[Number] = []
+    laid = rows + touched * (padded - 1) if padded else rows
     for tile in x.tiles:
-        if even:
+        if padded:
+            high = ceil_div(laid, tile[0])
+        elif even:
             high = touched * ceil_div(rows, maximum(LEAST_TOUCHED, touched) * tile[0])
         else:
             high = touched / maximum(LEAST_TOUCHED, -expm1(-tile[0] * touched / maximum(LEAST_TOUCHED, rows)))
         ways.append(_waves(x, f, high * ceil_div(n, tile[1]), tile, k, width)[0])
-    moved = touched * k * n * width.weight + rows * (k * width.activation + 2 * n)
+    moved = touched * k * n * width.weight + laid * (k * width.activation + 2 * n)
     around = rows * (k + n) * 2 * x.moved / f.bandwidth
     return _overlapped((least(ways), moved / (f.bandwidth * x.memory)), x.overlap) + around
 

@@ -2,9 +2,10 @@
 
 That is less than a kernel reaches alone (machine/defaults.py): a GPU that trains for hours runs at its power limit.
 The shares were chosen so that predicted step times come nearest to published ones; each says to which, and with which
-mean absolute error. On sources that had no part in the choice the errors are, on A100: Narayanan 2021 5 %, Korthikanti
-2022 5 %, YaFSDP 15 %, BLOOM 10 %, InternEvo 16 %; on H100: torchtitan 6 % in bf16 and 15 % in fp8, MLPerf GPT-3 8 %;
-on GB200: Megatron-Bridge 6 %.
+mean absolute error. On runs that had no part in the choice the errors are, on A100: Narayanan 2021 6 %, Korthikanti
+2022 3 %, PyTorch's FSDP 8 %, BLOOM 10 %, InternEvo 5 %; on H100: torchtitan 6 %, MLPerf GPT-3 11 %; on GB200:
+Megatron-Bridge 5 %. What they are for a source, an engine or a GPU that nobody had measured, `llmcost accuracy
+--leave-out` says.
 """
 
 from __future__ import annotations
@@ -32,23 +33,32 @@ class Shares(NamedTuple):
     source: str
 
 
-# PyTorch's kernels: FlashAttention-2; casts to fp8 are kernels of their own.
+SHARES = Shares._fields[:-1]  # those that are chosen
+
+# PyTorch's kernels: FlashAttention-2, or cuDNN's attention on Hopper and later.
 TORCH = {
-    "Volta": Shares(0.68, 0.68, 0.30, "23 runs of BigScience's 1.3B on V100, 8 % off"),
-    "Ampere": Shares(0.72, 0.72, 0.30, "61 runs of MosaicML's llm-foundry on A100, 8 % off"),
-    "Hopper": Shares(0.60, 0.47, 0.18, "77 runs of MosaicML's llm-foundry on H100, 5 % off"),
-    "Blackwell": Shares(0.42, 0.42, 0.40, "22 runs of SimuMax's on B200, 9 % off"),
+    "Volta": Shares(0.78, 0.78, 0.30, "23 runs of BigScience's 1.3B on V100, 4 % off"),
+    "Ampere": Shares(
+        *(0.78, 0.78, 0.50),
+        "products: 61 runs of MosaicML's llm-foundry on A100, 6 % off; attention: 16 of YaFSDP's, 7 % off",
+    ),
+    "Hopper": Shares(
+        *(0.62, 0.64, 0.50),
+        "products: 77 runs of MosaicML's llm-foundry on H100, 3 % off; attention: FSDP2 of Llama 3 8B on two H200s "
+        "(torch 2.11), 1,070 ms of 8,192 tokens with full recomputation, 470 ms of 4,096 without, 1 and 3 % off",
+    ),
+    "Blackwell": Shares(0.44, 0.44, 0.40, "16 runs of dense models of SimuMax's on B200, 7 % off"),
 }
 # The vendor's kernels: cuDNN's attention, Transformer Engine.
 VENDOR = TORCH | {
     "Hopper": Shares(
-        *(0.64, 0.64, 0.35),
-        "fp8: 8 runs of NeMo 24.07's on H100, 6 % off; 5 of Megatron-Bridge's, 7 % off; "
-        "bf16: 2 of NeMo 25.04's, 6 % off",
+        *(0.65, 0.71, 0.31),
+        "fp8: 12 runs of NeMo 24.07's on H100, 6 % off, 6 of Megatron-Bridge's, 8 %; bf16: 2 of NeMo 25.04's, 3 % "
+        "off, 3 of Llama 3.1 405B, 6 %",
     ),
     "Blackwell": Shares(
-        *(0.51, 0.60, 0.25),
-        "bf16: 6 runs of NeMo 25.04's on GB200, 1 % off; fp8: 6 of them, 16 % off, 8 of Megatron-Bridge's on B200, 6 %",
+        *(0.50, 0.49, 0.50),
+        "bf16 and fp8: 12 runs of NeMo 25.04's on GB200, 5 % off; fp8: 2 of Megatron-Bridge's on B200, 8 %",
     ),
 }
 OTHERS = Shares(0.60, 0.47, 0.25, "other generations: between those above, nothing was measured")
@@ -72,41 +82,66 @@ EXPERT_ROWS = Constant(
     "rows",
 )
 
+_EXPERTS = "tables of TensorRT-LLM 1.3 (ai-dynamo/aiconfigurator), balanced, of 8,192 tokens and more: of the peak "
+NARROW_EXPERTS = {  # what experts' products in fp8 reach of the share that those in bf16 do
+    "Hopper": Constant(0.75, f"{_EXPERTS}0.40 for 0.56 on an H100, 0.47 for 0.60 on an H200"),
+    "Blackwell": Constant(0.92, f"{_EXPERTS}0.37 for 0.40 on a B200"),
+}
+
 PRODUCT = Kernel(DEFAULTS["gemm.compute"].value, MEMORY.value, LAUNCH.value)
+ELEMENTWISE = PRODUCT._replace(memory=DEFAULTS["elementwise.memory"].value)
 COLLECTIVES = {
     "node": Kernel(1, NODE_LINKS.value, LAUNCH.value),
     "fabric": Kernel(1, DEFAULTS["fabric.share"].value, DEFAULTS["fabric.launch"].value),
 }
 
 
+def shares_of(hardware: HardwareSpec | None, *, vendor: bool) -> Shares:
+    """What kernels reach on GPUs of this generation, the vendor's or PyTorch's."""
+    return (VENDOR if vendor else TORCH).get(generation_of(hardware), OTHERS)
+
+
+def generation_of(hardware: HardwareSpec | None) -> str:
+    """The first word of a GPU's architecture; "" where there is no GPU."""
+    return "" if hardware is None else hardware.architecture.split(" ")[0]
+
+
 def trained_by(
-    hardware: HardwareSpec | None, profile: str | None, dtype: str, gpus: Number, *, vendor: bool = False
+    hardware: HardwareSpec | None,
+    profile: str | None,
+    dtype: str,
+    gpus: Number,
+    *,
+    vendor: bool = False,
+    known: Shares | None = None,
 ) -> Efficiency:
     """What training reaches on GPUs, as `efficiency_for` (reached.py) says it of serving.
 
     By the profile asked for; on one GPU alone by the one that ships for it; else what published runs have reached.
-    `dtype`: of matrix products. `vendor`: with the vendor's kernels. Raises SpecError, or InputError for another GPU's
-    profile.
+    `dtype`: of matrix products. `vendor`: with the vendor's kernels. `known`: shares in place of the generation's.
+    Raises SpecError, or InputError for another GPU's profile.
     """
-    default = trained_at(hardware, dtype, vendor=vendor)
+    default = trained_at(hardware, dtype, vendor=vendor, known=known)
     if hardware is None or (profile is None and not is_one(gpus)):
         return default
     return by_profile(hardware, profile, dtype, default, "train")
 
 
-def trained_at(hardware: HardwareSpec | None, dtype: str, *, vendor: bool = False) -> Efficiency:
+def trained_at(
+    hardware: HardwareSpec | None, dtype: str, *, vendor: bool = False, known: Shares | None = None
+) -> Efficiency:
     """What published training runs have reached on GPUs of this generation, in a data type, with the vendor's kernels.
 
     In fp32 products run on the vector units, which draw less power: there a single kernel's share holds (25 of
     NeuSight's measurements, 11 % off).
     """
-    kernels = dict.fromkeys(KERNELS, PRODUCT) | COLLECTIVES
+    kernels = dict.fromkeys(KERNELS, PRODUCT) | dict.fromkeys(("elementwise", "norm"), ELEMENTWISE) | COLLECTIVES
     if dtype != "fp32":
-        by_generation = VENDOR if vendor else TORCH
-        generation = "" if hardware is None else hardware.architecture.split(" ")[0]
-        known = by_generation.get(generation, OTHERS)
+        known = known or shares_of(hardware, vendor=vendor)
         product = PRODUCT._replace(compute=known.fp8 if BITS[dtype] < 16 else known.products)
         kernels["gemm"] = product
-        kernels["grouped_gemm"] = product._replace(half=EXPERT_ROWS.value)
+        narrow = NARROW_EXPERTS.get(generation_of(hardware)) if BITS[dtype] < 16 else None
+        of_experts = product.compute * (1 if narrow is None else narrow.value)
+        kernels["grouped_gemm"] = product._replace(compute=of_experts, half=EXPERT_ROWS.value)
         kernels["attention_prefill"] = product._replace(compute=known.attention)
     return Efficiency(kernels, "training defaults")

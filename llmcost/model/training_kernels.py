@@ -4,16 +4,27 @@ from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 from llmcost.ground.algebra import Number, divide
-from llmcost.model.operators import Elementwise, Facts, Operator
+from llmcost.model.operators import Elementwise, Facts, Gemm, GroupedGemm, Operator
 
 KERNELS = ("fused", "vendor", "eager")
 Schedule = Literal["1f1b", "zero-bubble", "dualpipe"]
 SCHEDULES: tuple[Schedule, ...] = ("1f1b", "zero-bubble", "dualpipe")
 Context = Literal["ring", "all-gather", "ulysses"]
 CONTEXTS: tuple[Context, ...] = ("ring", "all-gather", "ulysses")
-RECOMPUTED = ("norm", "mla_up_proj", "activation", "expert_sum")  # kinds of operators that may be computed again
+# Kinds of operators that may be computed again; the last four whole: attention, MLPs, routed experts, shared ones.
+RECOMPUTED = ("norm", "mla_up_proj", "activation", "expert_sum", "core_attn", "mlp", "moe", "shared_experts")
+MODULES: dict[str, tuple[str, ...]] = {  # Megatron-Core's --recompute-modules -> these
+    "layernorm": ("norm",),
+    "mla_up_proj": ("mla_up_proj",),
+    "moe_act": ("activation", "expert_sum"),
+    "core_attn": ("core_attn",),
+    "mlp": ("mlp",),
+    "moe": ("moe", "shared_experts"),
+    "shared_experts": ("shared_experts",),
+}
 
 SOFTMAX = Facts("heads", saves="nothing", computes="softmax")
+CAST = Facts("heads", saves="nothing")
 SORTED = Facts("heads", expert="routed")
 
 
@@ -68,3 +79,21 @@ def sorted_rows(op: Any) -> Operator:
     """A copy of each token's row for each expert that it takes, in the order of experts."""
     width = op.active * op.k
     return Elementwise("experts_sort", "mlp", op.count, op.b, op.s, width, width, 0, op.Bx, SORTED)
+
+
+def with_casts(ops: Iterable[Operator]) -> list[Operator]:
+    """The operators, with casts to fp8 before products of weights, but for the LM head and routers, which stay wide.
+
+    The input (k wide) is cast forward, the gradient of the output (n wide) backward: each is read in 16 bits and
+    written twice in 8, along rows and along columns, as both directions need it (Transformer Engine, performance
+    considerations: handling transposes). An elementwise kernel's backward pass counts twice its forward one: k and n
+    are spread over these three.
+    """
+    run: list[Operator] = []
+    for op in ops:
+        if isinstance(op, (Gemm, GroupedGemm)) and op.part != "lm_head" and op.facts.role != "router":
+            rows = op.active if isinstance(op, GroupedGemm) else 1
+            width = rows * (op.k + op.n) / 3
+            run.append(Elementwise(f"{op.name}_cast", op.part, op.count, op.b, op.s, width, width, 0, op.Bx, CAST))
+        run.append(op)
+    return run

@@ -6,6 +6,7 @@ data-parallel ranks (which expert parallelism uses too), then pipeline stages. r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named
@@ -33,7 +34,8 @@ class Layout(NamedTuple):
     `reshard`: with ZeRO-3, weights are freed after the forward pass and gathered again for the backward pass.
     `shard`: over how many data-parallel ranks states are divided (None: all), replicated over the rest (hybrid).
     `recompute_layers`: layers of a stage that are recomputed (None: all). `context_parallel`: how parts of a sequence
-    see each other.
+    see each other. `stages`: layers of each pipeline stage, the first and the last of which may have none; None: as
+    even as can be.
     """
 
     tp: Number = 1
@@ -54,6 +56,7 @@ class Layout(NamedTuple):
     recompute_layers: Number | None = None
     schedule: Schedule = "1f1b"
     context_parallel: Context = "ring"
+    stages: tuple[int, ...] | None = None
 
     def gpus(self) -> Number:
         """GPUs that run one copy of the program: the product of the degrees."""
@@ -112,8 +115,13 @@ class Stage(NamedTuple):
     in_flight: Number
 
 
+def telling_stages(layout: Layout) -> Sequence[Number]:
+    """Places of the stages of which one has the largest figures: the first and the last, or all if they were chosen."""
+    return (0, layout.pp - 1) if layout.stages is None else range(len(layout.stages))
+
+
 def stage_of(layout: Layout, layers: Number, index: Number) -> Stage:
-    """Stage `index` of the pipeline, counted from 0, as full as the fullest one.
+    """Stage `index` of the pipeline, counted from 0, as full as the fullest one unless the layout says how full it is.
 
     Where chunks do not divide the layers, those left over are dealt out one a chunk, in turn to every stage: some
     stages have one more of them than others, and all count as these.
@@ -123,7 +131,9 @@ def stage_of(layout: Layout, layers: Number, index: Number) -> Stage:
     section 4.2.3).
     """
     p, v = layout.pp, layout.vp
-    if is_one(v):
+    if layout.stages is not None:
+        of_a_stage = layout.stages[index]
+    elif is_one(v):
         of_a_stage = ceil_div(layers, p)
     else:
         in_every_chunk = floor_div(layers, p * v)
@@ -131,10 +141,13 @@ def stage_of(layout: Layout, layers: Number, index: Number) -> Stage:
     stages_behind = p - index - 1
     interleaved = minimum(1, v - 1)  # 1 from two chunks on, else 0
     chunks_in_flight = (1 + interleaved) * stages_behind + (v - 1) * p + 1
+    ends = (maximum(0, 1 - index), maximum(0, index - p + 2))
+    if layout.stages is not None:
+        ends = (int(index == 0), int(index == len(layout.stages) - 1))
     return Stage(
         layers=named("layers_a_stage", of_a_stage),
-        first=maximum(0, 1 - index),
-        last=maximum(0, index - p + 2),
+        first=ends[0],
+        last=ends[1],
         in_flight=named("in_flight", minimum(chunks_in_flight / v, layout.micro_batches())),
     )
 

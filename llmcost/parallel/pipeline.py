@@ -16,7 +16,7 @@ from llmcost.machine.efficiency import Efficiency
 from llmcost.machine.timing import collective_seconds, kernel_seconds
 from llmcost.model.architecture import Pass, forward
 from llmcost.model.counting import PassCost, count_pass
-from llmcost.model.operators import Collective, Operator
+from llmcost.model.operators import Attention, Collective, Operator, Scan
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
@@ -143,21 +143,17 @@ class Server(NamedTuple):
         host = self.efficiency.host
         if host is not None and present(host.layer):
             layers = maximum(layers, host.layer * self.model.num_hidden_layers)
+        if host is not None and present(host.prompts) and _has_prompts(share.layers):
+            layers = maximum(layers, host.prompts)
         return Stages(first, layers, last, hop, self.pp, self.stage_share())
 
     def with_host(self, seconds: Number, sequences: Number, of: str = "") -> Number:
-        """Seconds of a step with so many sequences that the GPUs take `seconds` for, where an engine's host is at work.
-
-        Some of its work the GPUs wait for; the rest it does beside them, and the longer of the two counts.
-        """
+        """Seconds of a step with so many sequences that the GPUs take `seconds` for, where they wait for a host."""
         host = self.efficiency.host
         if host is None or seconds is None:
             return seconds
         waits = host.step + host.sequence * sequences
-        if present(waits):
-            seconds = seconds + named("host_seconds", waits, of)
-        beside = host.pace + host.pace_sequence * sequences
-        return maximum(seconds, named("host_pace", beside, of)) if present(beside) else seconds
+        return seconds + named("host_seconds", waits, of) if present(waits) else seconds
 
     def request_seconds(self) -> Number:
         """Seconds on the engine's host before a request can start; 0 where no engine is asked about."""
@@ -299,3 +295,10 @@ def two_of(count: Number) -> tuple[Number, Number]:
     """
     middle, deviation = (count + 1) / 2, (maximum(0, count * count - 1) / 12) ** 0.5
     return middle - deviation, middle + deviation
+
+
+def _has_prompts(layers: list[Operator]) -> bool:
+    """Whether a pass computes prompts, alone or beside sequences that decode."""
+    return any(
+        not op.decode if isinstance(op, Attention) else isinstance(op, Scan) and not is_one(op.s) for op in layers
+    )

@@ -21,6 +21,7 @@ from llmcost.model.formats import FORMATS
 from llmcost.model.spec import ModelSpec
 from llmcost.model.training_kernels import CONTEXTS, SCHEDULES
 from llmcost.parallel.layout import RECOMPUTE, ZERO, Layout
+from llmcost.parallel.stages import check_stages
 from llmcost.specs.hardware import USUAL_NODE, HardwareSpec
 
 MOST = 10**6  # GPUs
@@ -190,8 +191,13 @@ def _tensor_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
 def _pipeline_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
     """Every chunk of a stage has a layer; micro-batches fill the batch, and the rounds of an interleaved schedule."""
     enough = at.pp * at.vp <= shape.layers
-    says = f" times --vp {_figure(at.vp)} is more than the {shape.layers:,} layers of {shape.name}"
-    yield Rule("pp", enough, says, range(1, shape.layers // at.vp + 1) if is_plain(at.vp) else ())
+    if at.stages is not None:
+        check_stages(at.stages, shape.layers, at.vp, shape.name)
+        yield Rule("pp", at.pp == len(at.stages), f": --stages are {len(at.stages)}", (len(at.stages),))
+        yield Rule("schedule", at.schedule != "dualpipe", " has two equal stages on a GPU; leave out --stages")
+    else:
+        says = f" times --vp {_figure(at.vp)} is more than the {shape.layers:,} layers of {shape.name}"
+        yield Rule("pp", enough, says, range(1, shape.layers // at.vp + 1) if is_plain(at.vp) else ())
     yield Rule("vp", (at.vp == 1) | (at.pp > 1), " interleaves pipeline stages, and --pp is 1", (1,))
 
     if at.schedule != "1f1b":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
+from statistics import median
 
 from llmcost.accuracy.bands import KindErrors
+from llmcost.accuracy.left_out import LeftOut
 from llmcost.accuracy.score import Check, Fits, Group
 from llmcost.accuracy.scoreboard import Scoreboard
 from llmcost.ground.units import significant
@@ -18,6 +21,8 @@ CLASSES = (
     "Predictions are for engines of the class optimised, which start kernels as the measured engine does. The other",
     "classes show how far engines are from that: an eager loop in Python, a scheduler between steps, other arithmetic.",
 )
+LEFT_OUT = "Errors: median of |predicted / measured - 1| of times. speed: predicted over measured, median."
+_SHIPPED, _ERRORS = attrgetter("shipped"), attrgetter("errors")
 ROLES = "fitted: some of the figures had a part in a default. scored: none had."
 
 
@@ -32,6 +37,8 @@ def accuracy_tables(board: Scoreboard) -> list[Table]:
         _fits(board.fits),
         _faster(board.beating),
     ]
+    if board.left_out:
+        tables.append(_left_out(board.left_out))
     if board.worst:
         tables.append(_worst(board.worst))
     return [table for table in tables if table.rows or table.notes]
@@ -72,6 +79,34 @@ def _kinds(kinds: Iterable[KindErrors]) -> Table:
     columns = ("phase", "models", "GPUs", "engine", "rests on", "figures", "sources", "mean error", "median error")
     title = f"By kind of case, as answers state it from {FEWEST} figures on: scored ones, each measurement once"
     return Table(title, columns, "lllllrrrr", sorted(rows))
+
+
+def _left_out(groups: list[LeftOut]) -> Table:
+    """Training by shares that were chosen without each group, beside those that ship."""
+    rows = [
+        (
+            each.group,
+            each.models,
+            f"{len(each.errors):,}",
+            _percent(median(each.shipped)),
+            _percent(median(each.errors)),
+            f"{each.speed:.2f}",
+        )
+        for each in groups
+    ]
+    notes = [_all_left_out(groups, models) for models in dict.fromkeys(each.models for each in groups)]
+    columns = ("left out", "models", "runs", "error as shipped", "error without it", "speed without it")
+    return Table("Training, each group left out of the fit in turn", columns, "llrrrr", rows, (*notes, LEFT_OUT))
+
+
+def _all_left_out(groups: list[LeftOut], models: str) -> str:
+    """The errors of all runs of such models together."""
+    of = [each for each in groups if each.models == models]
+    shipped, errors = ([error for each in of for error in pick(each)] for pick in (_SHIPPED, _ERRORS))
+    runs, off, without = f"{len(errors):,}", _percent(median(shipped)), _percent(median(errors))
+    if models == "experts":
+        return f"All {runs} runs with experts: {off} off as shipped, {without} left out."
+    return f"All {runs} runs of dense models: {off} off as shipped, {without} left out."
 
 
 def _percent(share: float | None) -> str:

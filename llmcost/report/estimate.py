@@ -163,7 +163,9 @@ def _cost(c: Cost) -> str:
     if inputs:
         rates += f"; by their time {inputs} of input, {outputs} of output"
     hour = "" if c.price_per_gpu_hour is None else f" at ${significant(c.price_per_gpu_hour)} a GPU-hour"
-    return f"a million tokens: {rates or UNKNOWN}{hour}"
+    known = c.joules_per_million_output_tokens is not None
+    power = f"; joules at {c.power_share:.0%} of TDP: {c.power_basis}" if known else ""
+    return f"a million tokens: {rates or UNKNOWN}{hour}{power}"
 
 
 def _spent(dollars: float | None, joules: float | None) -> str:
@@ -217,7 +219,8 @@ def estimate_rows(e: Estimate, cost: Cost | None = None) -> list[tuple[str, Any,
         unit = QUANTITIES[path].unit if path in QUANTITIES else ""
         rows.append((path, int(value) if isinstance(value, float) and value.is_integer() else value, unit))
     for path, value in () if cost is None else leaves(cost, "cost."):
-        rows.append((path, value, "J" if "joules" in path else "$"))
+        unit = "J" if "joules" in path else "" if "power" in path else "$"
+        rows.append((path, value, unit))
     return [*rows, ("textbook_beyond_limit", e.beyond_limit(), "")]
 
 

@@ -39,6 +39,10 @@ def utilization_table(
     rate = f"{answer.tokens_per_s_per_gpu:,.0f} tokens/s a GPU"
     title = f"{model.title} on {hardware.title}: {rate}, sequences of {answer.seq:,}, {answer.dtype}"
     notes = [RECOMPUTED[answer.recompute], *_of_log(answer.log)]
+    if answer.assumed is not None:
+        notes.append(
+            f"TFLOPS taken as {answer.assumed} counts them; --convention says as which program they were counted"
+        )
     if cost is not None and cost.dollars_per_million_tokens is not None:
         hour = f"${significant(cost.price_per_gpu_hour or 0)} a GPU-hour"
         notes.append(f"A million tokens cost ${significant(cost.dollars_per_million_tokens)} at {hour}")

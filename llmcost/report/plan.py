@@ -11,6 +11,8 @@ from llmcost.search.plan_training import GridCell, TrainingCandidate, TrainingPl
 def plan_tables(found: TrainingPlan) -> list[Table]:
     """The best, then why the rest lose, then which rules the illegal ones break."""
     tables = [_best(found)]
+    if found.programs:
+        tables.append(_programs(found))
     if len(found.grid) > 1:
         tables.append(_grid(found))
     if found.timed > 1:
@@ -57,6 +59,19 @@ def _best(found: TrainingPlan) -> Table:
     )
     shown = ("step", "tokens/s a GPU", "MFU", "memory", "slower by, for")
     return Table(title, columns, "r" * (len(columns) - 2) + "ll", rows, (fit,), last=shown)
+
+
+def _programs(found: TrainingPlan) -> Table:
+    """The best step of each way to compute that was compared."""
+    asked, rows = found.question.programs, []
+    fastest = min(each.step_seconds for each in found.programs if each.step_seconds is not None)
+    for each in found.programs:
+        step = each.step_seconds
+        slower = f"+{step / fastest - 1:.1%}: {CAUSES[each.cause]}" if step is not None and each.cause else ""
+        best = "does not fit" if step is None else seconds(step)
+        rows.append((*map(str, each.axes.values()), best, f"{each.fit:,}", slower))
+    columns = (*(name.replace("_", " ") for name in asked), "best step", "layouts that fit", "slower by, for")
+    return Table("The best step of each way to compute", columns, "l" * len(asked) + "rrl", rows)
 
 
 def _grid(found: TrainingPlan) -> Table:

@@ -169,6 +169,9 @@ def chip_table(h: HardwareSpec) -> Table:
         ("L2", h.l2),
         *([("L3", h.l3)] if h.l3 else []),
         ("TDP", h.tdp),
+        *([("drives of a node, read", h.drive_read)] if h.drive_read else []),
+        *([("drives of a node, written", h.drive_write)] if h.drive_write else []),
+        *([("drives of a node", h.drive_memory)] if h.drive_memory else []),
         ("launched", h.launch_year),
     ]
     rows = [(name, "not known", "", "") if f is None else (name, f.written, f.source, f.note) for name, f in figures]

@@ -72,6 +72,8 @@ def _layout(answer: Train) -> list[tuple[str, str]]:
     at = answer.layout
     degrees = degrees_of(at, ("tp", "cp", "pp", "vp", "dp", "ep"))
     words = [degrees or "one GPU", f"ZeRO-{at.zero}" if at.zero else "states on every GPU"]
+    if at.stages is not None:
+        words.append(f"stages of {','.join(map(str, at.stages))} layers")
     if at.tp != 1 and at.sequence_parallel:
         words.append("sequence parallel")
     batches = f"{counted(at.micro_batches, 'micro-batch', 'micro-batches')} of {at.micro_batch:,}"
@@ -144,10 +146,12 @@ def _memory(answer: Train) -> Table:
     parts = [(name, getattr(m, field), note.format(context=context)) for name, field, note in MEMORY]
     rows = [("Memory of a GPU", scaled(m.total_bytes, "B"), room if m.fits else Alarm(room))]
     rows += [(f"  {name}", scaled(value, "B"), note) for name, value, note in parts if value]
-    if m.host_usable_bytes:
-        holds = m.host_bytes <= m.host_usable_bytes
-        there = f"of {scaled(m.host_usable_bytes, 'B')} of its host's memory{'' if holds else ': DOES NOT FIT'}"
-        rows.append(("Memory of the host, a GPU", scaled(m.host_bytes, "B"), there if holds else Alarm(there)))
+    if m.host_place:
+        holds = not m.host_usable_bytes or m.host_bytes <= m.host_usable_bytes
+        there = f"of {scaled(m.host_usable_bytes, 'B')}{'' if holds else ': DOES NOT FIT'}"
+        there = there if m.host_usable_bytes else "of what --nvme-tb says"
+        name = f"{m.host_place[0].upper()}{m.host_place[1:]}, a GPU"
+        rows.append((name, scaled(m.host_bytes, "B"), there if holds else Alarm(there)))
     return Table("", ("", "", ""), "lrl", rows)
 
 
@@ -155,16 +159,22 @@ def stage_name(answer: Train, stage: StageBytes) -> str:
     """Which stage of the pipeline it is. The second stands for all between first and last, as it keeps most of them."""
     if stage.stage == 0:
         return "first"
-    return "last" if stage.stage == answer.layout.pp - 1 else "second"
+    if stage.stage == answer.layout.pp - 1:
+        return "last"
+    return "second" if answer.layout.stages is None else f"{stage.stage + 1:,}"
 
 
 def _stages(answer: Train) -> Table:
     rows = []
-    for stage in answer.memory.stages:
+    took: list[tuple[str, ...]] = [(seconds(each),) for each in answer.breakdown.stages]
+    took = took or [()] * len(answer.memory.stages)
+    for stage, time in zip(answer.memory.stages, took, strict=True):
         shown = (stage.params_bytes, stage.activation_bytes, stage.total_bytes)
         sizes = (scaled(value, "B") for value in shown)
-        rows.append((stage_name(answer, stage), f"{stage.layers:,.0f}", *sizes, MOMENTS[stage.peak]))
-    return Table("", ("stage", "layers", "weights", "activations", "total", "peak"), "lrrrrl", rows)
+        rows.append((stage_name(answer, stage), f"{stage.layers:,.0f}", *time, *sizes, MOMENTS[stage.peak]))
+    times = ("a micro-batch",) if answer.breakdown.stages else ()
+    columns = ("stage", "layers", *times, "weights", "activations", "total", "peak")
+    return Table("", columns, "l" + "r" * (len(columns) - 2) + "l", rows)
 
 
 def _interruptions(answer: Train) -> Table:
@@ -182,7 +192,7 @@ def _interruptions(answer: Train) -> Table:
     if run.energy_joules is not None:
         kwh = run.energy_joules / 3.6e6
         energy = f"{significant(kwh)} kWh" if kwh < LARGE else f"{significant(kwh / 1000)} MWh"
-        rows.append(("  energy", energy, "TDP times --power-share times --pue"))
+        rows.append(("  energy", energy, f"{run.power_share:.0%} of TDP times --pue; {run.power_basis}"))
     if run.dollars is not None:
         rows.append(("  dollars", f"{run.dollars:,.0f}", ""))
     if run.carbon_grams is not None:

@@ -25,7 +25,7 @@ from llmcost.parallel.rules import broken, shape_of
 from llmcost.search.plan_apart import plan_apart
 from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, candidate_of, placed
 from llmcost.search.space import Broken, Column, degrees_in_words
-from llmcost.serving.batching import serving
+from llmcost.serving.batching import of_mean_lengths, serving
 from llmcost.serving.server import speculation_of
 from llmcost.specs.catalog import load_engine
 
@@ -127,7 +127,8 @@ def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
             _add(question._replace(workload=question.workload._replace(speculate=guessed)), group, found, unfit)
     if question.apart:
         for guessed in guesses:
-            found += plan_apart(question._replace(workload=question.workload._replace(speculate=guessed)), timed)
+            of_means = of_mean_lengths(question.workload)._replace(speculate=guessed)
+            found += plan_apart(question._replace(workload=of_means), timed)
     best = sorted(found, key=lambda each: (-each.tokens_per_s_per_gpu, each.layout.gpus()))
     why_not = {name: count for name, count in unfit.items() if count}
     return ServingPlan(question, len(layouts), best[:top], why_not, illegal)

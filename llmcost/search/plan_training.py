@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +21,8 @@ from llmcost.search.causes import CAUSES, Lost, cause_of, lost, spent
 from llmcost.search.prices import price_per_million_tokens
 from llmcost.search.space import Broken, Choices, Column, Space, allowed, degrees_in_words, space
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.training.passes import Setup
-from llmcost.training.recipe import Recipe
+from llmcost.training.passes import ALL_DIVIDED, Setup
+from llmcost.training.recipe import Overlap, Recipe
 from llmcost.training.step import Step, evaluate_step
 
 SCHEMA = "llmcost.plan/1"
@@ -48,6 +49,8 @@ class TrainingQuestion(NamedTuple):
     choices: Choices = Choices()
     price: float | None = None  # dollars a GPU-hour
     divided: tuple[Recipe, Efficiency] | None = None  # of layouts with ZeRO-3, if they have others
+    programs: tuple[str, ...] = ()  # fields of the recipe that are searched too
+    others: tuple[TrainingQuestion, ...] = ()  # the same question with other values of these
 
     def schedules(self) -> tuple[Schedule, ...]:
         """The schedules of pipelines that are compared: those asked for, or the engine's."""
@@ -55,7 +58,11 @@ class TrainingQuestion(NamedTuple):
 
     def axes(self) -> tuple[str, ...]:
         """What layouts differ in."""
-        return AXES if len(self.schedules()) == 1 else (*AXES, "schedule")
+        return (*AXES, *("schedule",) * (len(self.schedules()) > 1), *self.programs)
+
+    def recipe_at(self, layout: Layout) -> Recipe:
+        """How a layout computes."""
+        return self.recipe if self.divided is None or layout.zero < ALL_DIVIDED else self.divided[0]
 
 
 class TrainingCandidate(NamedTuple):
@@ -72,10 +79,34 @@ class TrainingCandidate(NamedTuple):
     excess_bytes: float
     cause: str | None
     price_per_million_tokens: float | None = None  # dollars, where there is a price
+    recipe: Recipe = Recipe()
 
     def axes(self, names: tuple[str, ...] = AXES) -> dict[str, Any]:
-        """The layout, axis by axis."""
-        return {axis: getattr(self.layout, axis) for axis in names}
+        """The layout, axis by axis, and what was searched of how it computes."""
+        return {axis: in_words(_of(self, axis)) for axis in names}
+
+
+def _of(candidate: TrainingCandidate, axis: str) -> Any:
+    return getattr(candidate.layout if axis in Layout._fields else candidate.recipe, axis)
+
+
+def in_words(value: Any) -> Any:
+    """A value of an axis as a table shows it: shares of overlap as they are typed."""
+    if not isinstance(value, Overlap):
+        return value
+    return ",".join(f"{kind}={share:g}" for kind, share in value._asdict().items())
+
+
+class Program(NamedTuple):
+    """One way to compute that was compared, by name and value; its fastest step that fits (None: none does).
+
+    `cause`: why that is not the best. `fit`: how many layouts fit.
+    """
+
+    axes: dict[str, Any]
+    step_seconds: float | None
+    cause: str | None
+    fit: int
 
 
 class GridCell(NamedTuple):
@@ -93,9 +124,10 @@ class GridCell(NamedTuple):
 class TrainingPlan(NamedTuple):
     """The best layouts by step time, and what became of all others.
 
-    `spreads`: ways to spread the GPUs that were looked at. `timed`: legal layouts. `fit`: those of them that fit.
-    `too_large`: of those that do not fit, the fastest if it beats all that do; if none does, also the one that needs
-    least.
+    `programs`: the best of each way to compute, where several were compared; all but `best` is then of the best way
+    alone. `spreads`: ways to spread the GPUs that were looked at. `timed`: legal layouts. `fit`: those of them that
+    fit. `too_large`: of those that do not fit, the fastest if it beats all that do; if none does, also the one that
+    needs least.
     """
 
     question: TrainingQuestion
@@ -107,6 +139,7 @@ class TrainingPlan(NamedTuple):
     lost: list[Lost]
     too_large: list[TrainingCandidate]
     grid: list[GridCell]
+    programs: list[Program] = []  # noqa: RUF012 - nothing writes to it
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -144,7 +177,7 @@ class TrainingPlan(NamedTuple):
             ],
             "grid": [each._asdict() for each in self.grid],
             "illegal": [each._asdict() for each in self.illegal],
-        }
+        } | ({"programs": [each._asdict() for each in self.programs]} if self.programs else {})
 
     def __hash__(self) -> int:  # a list or a dictionary in it has none
         return hash(repr(self))
@@ -178,7 +211,43 @@ class Timed(NamedTuple):
 
 
 def plan(question: TrainingQuestion, top: int) -> TrainingPlan:
-    """The `top` best layouts, of equally fast ones first the one that needs less memory; and why the others lose."""
+    """The `top` best layouts, of equally fast ones first the one that needs less memory; and why the others lose.
+
+    Several ways to compute are tried one after the other, so that memory holds the layouts of one.
+    """
+    if not question.others:
+        return _plan_one(question, top)
+    each = [_plan_one(one, top) for one in (question, *question.others)]
+    ranked = sorted((found for plan in each for found in plan.best), key=lambda found: found.step_seconds)[:top]
+    if not ranked:
+        return min(each, key=lambda plan: min((one.memory_bytes for one in plan.too_large), default=inf))
+    spends = [_spent_by(question, found) for found in ranked]
+    best = [
+        found._replace(cause=_cause(parts, spends[0]) if rank else None)
+        for rank, (found, parts) in enumerate(zip(ranked, spends, strict=True))
+    ]
+    programs = []
+    for one in each:
+        first = one.best[0] if one.best else None
+        cause = None if first is None or first is ranked[0] else _cause(_spent_by(question, first), spends[0])
+        ways = {name: in_words(getattr(one.question.recipe, name)) for name in question.programs}
+        programs.append(Program(ways, first and first.step_seconds, cause, one.fit))
+    winner = next(one for one in each if one.best and one.best[0] is ranked[0])
+    return winner._replace(best=best, programs=programs)
+
+
+def _spent_by(question: TrainingQuestion, found: TrainingCandidate) -> Column:
+    """Seconds of a candidate's step in the order of CAUSES."""
+    asked = next(one for one in (question, *question.others) if one.recipe_at(found.layout) == found.recipe)
+    return np.array([float(part) for part in spent(step_of(asked, found.layout).seconds)])
+
+
+def _cause(parts: Column, best: Column) -> str:
+    return list(CAUSES)[int(cause_of(parts[None, :], best)[0])]
+
+
+def _plan_one(question: TrainingQuestion, top: int) -> TrainingPlan:
+    """The same for one way to compute."""
     shape = shape_of(question.model)
     ways = space(question.base, question.gpus, shape, question.seq, question.choices)
     found = _timed(question, ways)
@@ -219,7 +288,9 @@ def _candidate(
     rate = question.base.global_batch * question.seq / seconds / question.gpus
     mfu = step_of(question, layout).mfu()
     price = price_per_million_tokens(question.price, rate)
-    return TrainingCandidate(layout, seconds, float(rate), float(mfu), memory, memory - question.usable, cause, price)
+    excess = memory - question.usable
+    recipe = question.recipe_at(layout)
+    return TrainingCandidate(layout, seconds, float(rate), float(mfu), memory, excess, cause, price, recipe)
 
 
 def _too_large(outside: NDArray[np.intp], order: NDArray[np.intp], seconds: Column, memory: Column) -> list[int]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from llmcost.ground.algebra import Number, minimum
 from llmcost.ground.options import MOST
 from llmcost.ground.units import HOUR
+from llmcost.machine.power import Draw, basis_of, drawn_by, share_drawn
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
@@ -53,6 +54,8 @@ class Cost(NamedTuple):
     dollars_per_million_output_tokens_of_mix: Number = None
     joules_per_million_input_tokens_of_mix: Number = None
     joules_per_million_output_tokens_of_mix: Number = None
+    power_share: Number = None  # of its TDP that a GPU draws as output is made
+    power_basis: str = ""
 
 
 def cost_of(e: Estimate, chip: HardwareSpec, price: float | None, pue: float) -> Cost:
@@ -73,11 +76,14 @@ def cost_of_rates(e: Estimate, chip: HardwareSpec, price: float | None, pue: flo
     elif e.request is not None:
         prompts, output = None, e.request.expected.output_tokens_per_s
     an_hour = None if price is None else price * e.workload.all_gpus()
-    watts = power(chip, e.workload.all_gpus(), pue)
+    draw = drawn_by(chip)
+    prefill, decode = (1, 1) if draw is None else (_share(draw, e, output=False), _share(draw, e, output=True))
+    watts = [power(chip, e.workload.all_gpus(), pue, share) for share in (prefill, decode, decode)]
     dollars = [price_per_million_tokens(an_hour, each) for each in (prompts, output, both)]
-    joules = [joules_per_million_tokens(watts, each) for each in (prompts, output, both)]
+    joules = [joules_per_million_tokens(*each) for each in zip(watts, (prompts, output, both), strict=True)]
     alone = e.prefill.expected.tokens_per_s
     cost = Cost(price, dollars[0], dollars[1], dollars[2], joules[0], joules[1], joules[2])
+    cost = cost._replace(power_share=decode, power_basis=basis_of(draw))
     if both is None or output is None or alone is None:
         return cost
     share = minimum(1, (both - output) / alone)
@@ -86,7 +92,7 @@ def cost_of_rates(e: Estimate, chip: HardwareSpec, price: float | None, pue: flo
     parts = (share / (both - output), (1 - share) / output)
     of_output = (dollars[1], joules[1])
     inputs, outputs = ([None if whole is None else whole * output * part for whole in of_output] for part in parts)
-    return Cost(*cost[:7], share, inputs[0], outputs[0], inputs[1], outputs[1])
+    return Cost(*cost[:7], share, inputs[0], outputs[0], inputs[1], outputs[1], decode, basis_of(draw))
 
 
 class StepCost(NamedTuple):
@@ -109,9 +115,39 @@ def cost_of_step(
     return StepCost(price, dollars, joules, *(None if x is None else x / tokens * 10**6 for x in (dollars, joules)))
 
 
-def power(chip: HardwareSpec, gpus: Number, pue: float = 1) -> Number:
-    """Watts of GPUs at their TDP, with what the data centre draws beside them; None where no source gives it."""
-    return None if chip.tdp is None else chip.tdp.value * gpus * pue
+def _share(draw: Draw, e: Estimate, *, output: bool) -> Number:
+    """The share of its TDP that a GPU draws as `output` is made (in decode, the request or the load), or in prefill.
+
+    All of it where a time is not known.
+    """
+    assert e.hardware is not None
+    w, peak, bandwidth = e.workload, e.hardware.peak_flops_per_s, e.hardware.bandwidth_bytes_per_s
+    prefill, decode = e.prefill.expected.seconds, e.decode.expected.seconds_per_step
+    if peak is None or bandwidth is None or prefill is None or decode is None:
+        return 1
+    of_prompts = share_drawn(
+        draw, e.memory.weights_bytes / (prefill * bandwidth), e.flops.prefill.causal / (prefill * w.gpus * peak)
+    )
+    if not output:
+        return of_prompts
+    if e.serving is not None:
+        s, each = e.serving, e.flops.per_token
+        moved = (e.memory.weights_bytes + s.kv_cache_bytes) / (s.expected.tpot_seconds * bandwidth)
+        return share_drawn(draw, minimum(1, moved), s.expected.total_tokens_per_s * each.total / (w.gpus * peak))
+    of_output = share_drawn(
+        draw,
+        e.traffic.decode.total_bytes / (decode * bandwidth),
+        e.flops.per_token.total * w.batch / (decode * w.gpus * peak),
+    )
+    if e.request is None:
+        return of_output
+    first = e.request.expected.ttft_seconds / e.request.expected.latency_seconds
+    return first * of_prompts + (1 - first) * of_output
+
+
+def power(chip: HardwareSpec, gpus: Number, pue: float = 1, share: Number = 1) -> Number:
+    """Watts of GPUs at a share of their TDP, and what the data centre draws beside; None where no source gives it."""
+    return None if chip.tdp is None else chip.tdp.value * share * gpus * pue
 
 
 def joules_per_million_tokens(watts: Number, tokens_per_s: Number) -> Number:

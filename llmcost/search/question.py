@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from llmcost.ground.errors import InputError, check_count, check_share
@@ -21,6 +22,7 @@ from llmcost.training.options import Options
 from llmcost.training.setup import divided_of, efficiency_of, recipe_of, sequence_of, usual_batch
 from llmcost.training.step import training_chip
 
+MOST_PROGRAMS = 64
 PROMPT, OUTPUT = 1024, 256  # tokens of a request
 
 
@@ -30,14 +32,25 @@ def ask(
     options: Options,
     held: Mapping[str, tuple[Any, ...]] = {},
     memory_utilization: float | None = None,
+    programs: Mapping[str, tuple[Any, ...]] = {},
 ) -> TrainingQuestion:
     """A training run whose layout is to be found, with the defaults filled in.
 
     `held`: axes with the values that they may take. `memory_utilization`: the share of a GPU's memory that may be used;
-    None: all. Raises InputError for what has no answer whatever the layout.
+    None: all. `programs`: kernels and overlaps that are compared, each with each. Raises InputError for what has no
+    answer whatever the layout.
     """
     check_options(options)
     _check_held(held, Options)
+    _check_held(programs, Options)
+    ways = [dict(zip(programs, each, strict=True)) for each in product(*programs.values())]
+    if len(ways) > MOST_PROGRAMS:
+        raise InputError(f"--kernels times --overlap: {len(ways)} ways to run; at most {MOST_PROGRAMS}")
+    if ways != [{}]:
+        first, *others = (ask(model, hardware, options._replace(**way), held, memory_utilization) for way in ways)
+        several = tuple(name for name, values in programs.items() if len(values) > 1)
+        asked = [one._replace(programs=several) for one in (first, *others)]
+        return asked[0]._replace(others=tuple(asked[1:]))
     recipe, seq, gpus = recipe_of(model, hardware, options), sequence_of(model, options.seq), options.gpus
     check_count("--gpus", gpus, MOST_GPUS)
     engine = engine_of(hardware, options)

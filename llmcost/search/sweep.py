@@ -91,7 +91,11 @@ def _costs(found: Estimate, hardware: HardwareSpec, money: Priced | None) -> dic
     if money is None:
         return {}
     price = money.prices.get(hardware.name, money.prices.get(""))
-    return {f"{COST}{name}": each for name, each in cost_of_rates(found, hardware, price, money.pue)._asdict().items()}
+    return {
+        f"{COST}{name}": each
+        for name, each in cost_of_rates(found, hardware, price, money.pue)._asdict().items()
+        if not name.startswith("power_")
+    }
 
 
 def _room(model: ModelSpec, w: Workload) -> Number:

@@ -31,9 +31,12 @@ it is held once and not computed again. Where K tokens are guessed and verified 
 average (serving/speculation.py): a request runs for L = k + (o - 1)/a steps, each of which computes 1 + K tokens of it.
 
 Engines that run prompts alone have L = o - 1 steps, all of decode, with passes of prompts between them that decode
-waits for. Requests that end at about the same time begin together there, and wait for each other.
+waits for. Requests that end at about the same time begin together there, and wait for each other. Where all have the
+same length (`--range-ratio 1`) everyone always does, and no prompt interrupts decode.
 
-Left out: time on the host between steps where no engine is named, requests that differ in length, preemption, that a
+s and o are means. With `--range-ratio r`, lengths are drawn from r to 1 of what is asked for: (1+r)/2 of it on average.
+
+Left out: time on the host between steps where no engine is named, preemption, that a
 chunk reads the keys of the chunks before it again. The limit takes all prompts at once, spreads computing and reading
 evenly over ranks and time, fills the whole memory with weights and cache, and knows no chunk.
 """
@@ -42,7 +45,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import (
@@ -56,6 +58,7 @@ from llmcost.ground.algebra import (
     name_of_least,
     named,
     present,
+    sum_of,
 )
 from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError
@@ -76,8 +79,6 @@ REQUESTS_A_SLOT = Constant(
     10, "InferenceMAX's benchmarks ask for ten times as many requests as are in flight (--num-prompts)", "requests"
 )
 SPREAD = Constant(0.2, "of a length: the same benchmarks draw lengths from 80 to 100 % (--random-range-ratio 0.8)")
-# Requests that began together end over a time that grows with the root of how often: the mean of 1/√k, after the first.
-TOGETHER = fmean(1 / k**0.5 for k in range(1, int(REQUESTS_A_SLOT.value)))
 WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)")
 
 
@@ -85,6 +86,7 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
     """Throughput and latency of the mix, expected and at most; `memory`: what the fullest GPU holds of it."""
     if w.prefix_hit is not None:
         _refuse_states(server)
+    w = of_mean_lengths(w)
     asked = {"concurrency": w.concurrency, "requests": w.requests}
     bounds = {name: mean_share(amount, w.dp) for name, amount in asked.items() if amount is not None}
     at_once = [*bounds.values()]  # requests of a rank that the limit lets run together, each of these at most
@@ -129,6 +131,14 @@ def held(server: Server, w: Workload, guess: Speculation, running: Number, of_me
         return running * of_mean_length
     shared = shared_bytes(server, cached_tokens(w), guess)
     return shared + running * (of_mean_length - shared)
+
+
+def of_mean_lengths(w: Workload) -> Workload:
+    """The workload with the lengths that requests have on average, where they are drawn from a share of them on."""
+    if w.range_ratio is None:
+        return w
+    mean = (1 + w.range_ratio) / 2
+    return w._replace(prompt=mean * w.prompt, output=mean * w.output)
 
 
 def cached_tokens(w: Workload) -> Number:
@@ -289,27 +299,35 @@ class Mix(NamedTuple):
         prompt_tokens = tokens.begin * computed
         mixed = server.efficiency.mixed
         beside = tokens.new * tokens.decoding if mixed else 0  # tokens of a chunk that are no prompts'
-        piece = computed if w.chunk is None else minimum(computed, w.chunk - beside)
-        piece = maximum(prompt_tokens, piece)
-        piece = named("piece", piece if mixed or w.chunk is None else minimum(piece, w.chunk))
         decoding = tokens.decode_load()
         decode = server.whole(decoding)
+        without = server.times(server.divided(decode), decoding)
+        guessing = guess.seconds(server, tokens.decoding * passes, tokens.context, passes)
+        if without is None or guessing is None:
+            return None
+        shorter = server.with_host(without.round(passes, "decode"), tokens.decoding, "decode")
+        if guess.tokens:
+            guessing = named("guessing_seconds", guessing, of)
+            shorter = shorter + guessing
+        shorter = named("step_of_decode", shorter, of)
+        closed = not mixed and w.rate is None and w.requests is None
+        ready = self.ready_with(running, shorter) if closed else 0
+        whole = computed if not closed else computed * (1 + ready / passes)
+        piece = whole if w.chunk is None else minimum(whole, w.chunk - beside)
+        piece = maximum(prompt_tokens, piece)
+        piece = named("piece", piece if mixed or w.chunk is None else minimum(piece, w.chunk))
         begin = piece / computed
         begun = tokens._replace(begin=begin)
         prompts = begun.prompt_load()
         share, load = joined(server, begun, decode) if mixed else (server.share(prompts), prompts)
         with_prompt = server.times(share, load)
-        without = server.times(server.divided(decode), decoding)
-        guessing = guess.seconds(server, tokens.decoding * passes, tokens.context, passes)
-        if with_prompt is None or without is None or guessing is None:
+        if with_prompt is None:
             return None
         sequences = tokens.decoding if mixed else begin
         own = server.with_host(with_prompt.round(passes, "with prompts"), sequences, "with prompts")
-        shorter = server.with_host(without.round(passes, "decode"), tokens.decoding, "decode")
-        if guess.tokens:
-            guessing = named("guessing_seconds", guessing, of)
-            own, shorter = own + guessing if mixed else own, shorter + guessing
-        own, shorter = named("step_with_prompts", own, of), named("step_of_decode", shorter, of)
+        if guess.tokens and mixed:
+            own = own + guessing
+        own = named("step_with_prompts", own, of)
         longer = own
         if not mixed:  # decode waits for prompts, and then goes on
             shorter = shorter * minimum(1, w.output - 1)
@@ -317,9 +335,10 @@ class Mix(NamedTuple):
         busy = prompt_tokens / piece  # the share of steps with a piece of a prompt, or pieces before one of decode
         step = named("mean_step_seconds", busy * longer + (1 - busy) * shorter, of)
         prefill = named("prompt_steps_seconds", maximum(1, computed / piece) * own, of)
-        turn = self.turn(running, step, busy * longer / step, computed / piece * longer)
-        if not mixed and w.rate is None and w.requests is None:
-            turn = turn + self.ready_with(running, shorter) / 2 * computed / piece * own
+        if closed:
+            turn = self.turn_of_ready(running, step, ready, begin, own)
+        else:
+            turn = self.turn(running, step, busy * longer / step, computed / piece * longer)
         turn = named("turn", turn, of)
         decoding = maximum(0, steps * step - turn - prefill)  # rounding takes that of one token below 0
         if not mixed:
@@ -343,13 +362,27 @@ class Mix(NamedTuple):
         return (1 - first) * minimum(1, others) * step / 2 + first * others / 2 * each
 
     def ready_with(self, running: Number, step: Number) -> Number:
-        """Other prompts of a closed loop that are ready when a prompt is, where prompts run alone.
+        """Other prompts of a closed loop that are ready when a prompt is, on average, where prompts run alone.
 
-        No request ends while prompts run. Between, requests that began together end within `SPREAD` of their decode
-        steps, of `step` seconds each; those that end while the host takes in the first of them begin together again.
+        No request ends while prompts run. The first ones come all at once. Requests that began together end within a
+        share of their decode steps, of `step` seconds each, by which lengths differ; the time over which they end grows
+        with the root of how often they have begun. Those that end in the same step, or while the host takes in the
+        first of them, begin together again: where all lengths are alike, everyone always does.
         """
-        window = maximum(SATURATED, SPREAD.value * (1 + steps_of_decode(self.w, self.guess)) * step)
-        return TOGETHER * maximum(0, running - 1) * minimum(1, self.server.request_seconds() / window)
+        spread = SPREAD.value if self.w.range_ratio is None else 1 - self.w.range_ratio
+        window = spread * (1 + steps_of_decode(self.w, self.guess)) * step
+        gathered = step + self.server.request_seconds()
+        rounds = [gathered / maximum(gathered, window * k**0.5) for k in range(int(REQUESTS_A_SLOT.value))]
+        return maximum(0, running - 1) * sum_of(rounds) / len(rounds)
+
+    def turn_of_ready(self, running: Number, step: Number, ready: Number, begin: Number, own: Number) -> Number:
+        """Mean seconds in which a request waits for its turn where prompts run alone, `begin` of them in `own` seconds.
+
+        It waits for half of those that are `ready` with it, which run before; alone, for half of a step.
+        """
+        others = maximum(0, running - 1)
+        alone = minimum(1, others) * (1 - ready / maximum(1, others))
+        return alone * step / 2 + maximum(0, 1 + ready - begin) / 2 * own / begin
 
     def arriving(self, most: Number) -> Number:
         """Requests that arrive while one runs, where up to `most` run; None where a figure of the chip is not known."""

@@ -25,7 +25,7 @@ from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, Stages, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
 from llmcost.serving.apart import Decoding, apart_of, check_apart, pool_options, prompts_workload, serving_apart
-from llmcost.serving.batching import serving
+from llmcost.serving.batching import of_mean_lengths, serving
 from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.offloading import check_offload, offloaded
@@ -271,6 +271,7 @@ def _serving(server: Server, hardware: HardwareSpec | None, w: Workload, memory:
     guess = speculation_of(hardware, w)
     if w.prefill_gpus is None:
         return serving(server, w, memory, guess)
+    w = of_mean_lengths(w)
     wp = prompts_workload(w)
     prompts = server_of(*server[:4], wp)
     apart = apart_of(prompts, wp, Decoding(server._replace(filled=1), w, guess, w.decode_gpus // w.gpus))

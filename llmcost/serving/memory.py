@@ -52,8 +52,8 @@ def step_peak(step: Pass, residual: Number) -> StepPeak:
 
     residual: bytes of the residual stream.
     """
-    layers = largest([op.io_bytes() for op in [*step.first, *step.layers]])
-    head = largest([layers, *[op.io_bytes() for op in step.last]])
+    layers = largest([op.io_bytes() for op in [*step.first, *step.layers] if op.facts.role != "constant"])
+    head = largest([layers, *[op.io_bytes() for op in step.last if op.facts.role != "constant"]])
     return StepPeak(residual + layers, residual + head)
 
 

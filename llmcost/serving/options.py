@@ -25,7 +25,7 @@ CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes o
 MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
 # Options that change such a mix alone, of which those of pools say where prompts run apart from decode.
 OF_POOLS = ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep", "decode_gpus", "layerwise")
-OF_A_MIX = ("prefix_hit", "speculate", "accept", "draft", *OF_POOLS)
+OF_A_MIX = ("prefix_hit", "range_ratio", "speculate", "accept", "draft", *OF_POOLS)
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
 
 
@@ -260,6 +260,13 @@ class Options(NamedTuple):
             default="0",
             letter="p",
             meaning="share of a prompt that the prefix cache holds",
+        ),
+    ] = None
+    range_ratio: Annotated[
+        Number,
+        share(
+            "Lengths are drawn from this share of --prompt and --output to all of it; 1: all alike.",
+            default="1 in simulate; elsewhere they are means of lengths that differ",
         ),
     ] = None
     speculate: Annotated[

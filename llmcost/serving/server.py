@@ -48,6 +48,8 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
     if w.weight_dtype != model.weight_format:
         model = model.without_formats()
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
+    if efficiency.own is not None:
+        efficiency = efficiency._replace(own=efficiency.own.on(w.tp))
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
     return Server(model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w))

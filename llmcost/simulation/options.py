@@ -3,7 +3,7 @@
 from typing import Annotated, NamedTuple
 
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import Option, Word, count, flag, number, share, word
+from llmcost.ground.options import Option, Word, count, flag, number, word
 from llmcost.ground.units import parse_decimal, parse_milliseconds
 from llmcost.serving.options import Pue
 from llmcost.simulation.cluster import ROUTERS
@@ -43,9 +43,6 @@ class SimulationOptions(NamedTuple):
         float,
         number("Shape of the gaps at a --rate: 1 Poisson, less in bursts, more evenly.", "K", check=_above_zero),
     ] = 1.0
-    range_ratio: Annotated[float, share("Lengths are drawn from this share of --prompt and --output to all of it.")] = (
-        1.0
-    )
     log_normal: Annotated[
         float | None,
         number(

@@ -27,7 +27,7 @@ from llmcost.simulation.cluster import MOST_REPLICAS, Cluster, Pool, Router, Uni
 from llmcost.simulation.histograms import HISTOGRAMS, LogNormal
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import SCHEMA, Bounds, Simulation, Timeline, Times
-from llmcost.simulation.scheduler import HOLDS, Policy, Scheduler, Served
+from llmcost.simulation.scheduler import HOLDS, NoRoomError, Policy, Scheduler, Served
 from llmcost.simulation.steptime import StepTime
 from llmcost.simulation.traces import read_trace
 from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
@@ -70,11 +70,20 @@ class Run:
 
     def served(self) -> Iterator[Served]:
         """Every request, in the order in which they are answered."""
-        for done in self.cluster.served(self.requests):
+        for done in self._answered():
             self.times.add(done)
             if self.told is not None:
                 self.told(done)
             yield done
+
+    def _answered(self) -> Iterator[Served]:
+        """The same. Raises InputError, with the trace's name and line, for a request that no replica has room for."""
+        trace = self.chosen.trace
+        try:
+            yield from self.cluster.served(self.requests)
+        except NoRoomError as refusal:
+            where = "" if trace is None else f"{trace}:{refusal.line}: "
+            raise InputError(f"{where}{refusal}") from None
 
     def result(self, interrupted: bool = False) -> Simulation:
         """The answer, from the requests that were answered. Raises InputError where there are none."""
@@ -214,7 +223,7 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
         drawn = {
             "--lengths": chosen.lengths,
             "--prefix-hit": options.prefix_hit,
-            "--range-ratio": None if chosen.range_ratio == 1 else chosen.range_ratio,
+            "--range-ratio": options.range_ratio,
             "--log-normal": chosen.log_normal,
             "--prompt": options.prompt,
             "--output": options.output,
@@ -224,7 +233,7 @@ def traffic_of(model: ModelSpec, options: Options, chosen: SimulationOptions) ->
         timed = rate is None and concurrency is None
         requests = first(read_trace(Path(chosen.trace), timed), options.requests)
         return requests if timed else retimed(requests, rate, chosen.burstiness, concurrency, chosen.seed)
-    drawn_from = (*lengths_of(model, options), chosen.range_ratio, options.prefix_hit or 0.0)
+    drawn_from = (*lengths_of(model, options), options.range_ratio or 1.0, options.prefix_hit or 0.0)
     lengths = Lengths(*drawn_from, chosen.prefixes, _spread_of(model, options, chosen))
     if rate is not None:
         requests_in_all = options.requests or USUAL_REQUESTS
@@ -245,8 +254,8 @@ def _spread_of(
     if chosen.lengths is None and chosen.log_normal is None:
         return None
     told = "--log-normal" if chosen.lengths is None else f"--lengths {chosen.lengths}"
-    if chosen.range_ratio != 1:
-        raise InputError(f"--range-ratio {chosen.range_ratio:g}: of --prompt and --output; leave {told} out")
+    if options.range_ratio is not None:
+        raise InputError(f"--range-ratio {options.range_ratio:g}: of --prompt and --output; leave {told} out")
     if chosen.lengths is not None:
         if chosen.log_normal is not None:
             raise InputError(f"{told}: it draws the lengths, --log-normal too")

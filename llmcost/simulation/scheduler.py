@@ -109,6 +109,14 @@ class Mix(NamedTuple):
         return self.decoding + self.prompts * self.tokens
 
 
+class NoRoomError(InputError):
+    """A request that has no room even alone; `line`: of its trace, 0 where it is drawn."""
+
+    def __init__(self, problem: str, line: int) -> None:
+        super().__init__(problem)
+        self.line = line
+
+
 class Running:
     """A request that waits or runs, and what it holds."""
 
@@ -208,11 +216,11 @@ class Scheduler:
             return
         needed = -(-(request.prompt + request.output) // policy.block) + policy.state_blocks
         if needed > policy.blocks:
-            where = f"line {request.line}: " if request.line else ""
-            raise InputError(
-                f"{where}a request of {request.prompt:,} tokens in and {request.output:,} out takes {needed:,} blocks "
+            raise NoRoomError(
+                f"a request of {request.prompt:,} tokens in and {request.output:,} out takes {needed:,} blocks "
                 f"of the cache, which has {policy.blocks:,} of {policy.block:,} tokens (--kv-tokens, or what memory "
-                "leaves)"
+                "leaves)",
+                request.line,
             )
 
     def plan(self) -> Mix | None:

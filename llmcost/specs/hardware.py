@@ -29,7 +29,11 @@ MEASURES = {  # figures that are written with a unit, and the base unit that the
     "l2": "B",
     "l3": "B",
     "tdp": "W",
+    "drive_read": "B/s",
+    "drive_write": "B/s",
+    "drive_memory": "B",
 }
+DRIVES = ("drive_read", "drive_write", "drive_memory")
 LINKS = ("interconnect", "fabric")
 USUAL_NODE = 8  # GPUs in a box, where no source says
 OWN = "own"  # the source of a figure that stands without one
@@ -57,6 +61,7 @@ SCHEMA = record(
         **dict.fromkeys(LINKS, LINK),
         **dict.fromkeys(("l2", "l3"), _sourced(FIGURE)),
         "tdp": _sourced(FIGURE),
+        **dict.fromkeys(DRIVES, _sourced(FIGURE)),
         **{count: _sourced(SIZE) for count in COUNTS},
         "notes": several(TEXT),
     },
@@ -73,7 +78,12 @@ SYSTEM = record(
         "fabric": LINK,
         "sources": SOURCES,
     },
-    optional={"aliases": several(TEXT), "interconnect": LINK, "notes": several(TEXT)},
+    optional={
+        "aliases": several(TEXT),
+        "interconnect": LINK,
+        "notes": several(TEXT),
+        **dict.fromkeys(DRIVES, _sourced(FIGURE)),
+    },
 )
 
 
@@ -104,6 +114,7 @@ class HardwareSpec(NamedTuple):
     of them in the usual box. `fabric` is the usual network between boxes: bytes a second of one GPU in one direction.
     `l2` and `l3` (AMD's Infinity Cache) are the caches that all of the chip shares, in bytes. Of a CPU the matrix units
     are those of its cores, or what AVX-512 has for products; `sm_count` has its cores, `memory` what is plugged in.
+    `drive_read`, `drive_write`, `drive_memory`: bytes a second and bytes of all NVMe drives of a node.
     The share of these figures that a kernel reaches is no property of the chip, and is never kept here.
     """
 
@@ -131,6 +142,9 @@ class HardwareSpec(NamedTuple):
     gpu: str = ""  # of a system: the GPU that it has
     l3: Figure | None = None
     device: str = DEVICES[0]
+    drive_read: Figure | None = None
+    drive_write: Figure | None = None
+    drive_memory: Figure | None = None
 
     def is_cpu(self) -> bool:
         """Whether it is a CPU, whose memory is the machine's own."""

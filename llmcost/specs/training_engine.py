@@ -15,6 +15,7 @@ from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, number, re
 
 OVERLAPS = ("tensor", "context", "expert", "pipeline", "data")
 HOST = ("host_step_seconds", "host_layer_seconds", "host_expert_layer_seconds", "collective_seconds")
+HAS = ("dtypes", "degrees", "schedules", "offloads")
 SHARES = ("products", "fp8", "attention", "grouped", "links")
 
 
@@ -29,10 +30,14 @@ CHOICES: dict[str, Schema] = {  # fields that stand for one choice of a recipe o
     "attention": choice("fused", "unfused"),
     "schedule": choice(*SCHEDULES),
     "context_parallel": choice(*CONTEXTS),
-    **dict.fromkeys(("dropout", "grad_buffer", "master_weights", "narrow_activations"), FLAG),
+    **dict.fromkeys(("dropout", "grad_buffer", "master_weights", "narrow_activations", "early_stop"), FLAG),
     **dict.fromkeys(("grad_bytes", "reduce_bytes", "moment_bytes", "dispatch_bytes"), _BYTES),
+    **dict.fromkeys(("bucket", "bucket_a_rank"), number(1, 10**12)),
     "recomputed": several(choice(*RECOMPUTED)),
     "dtypes": several(choice("bf16", "fp16", "fp8", "fp32")),
+    "degrees": several(choice("dp", "tp", "pp", "vp", "cp", "ep")),
+    "schedules": several(choice(*SCHEDULES)),
+    "offloads": several(choice("optimizer", "weights", "nvme")),
     **dict.fromkeys(HOST, number(0, 1)),
     "error": number(0, 100),
 }
@@ -51,9 +56,10 @@ SCHEMA = record(
 class TrainingEngine(NamedTuple):
     """One training engine at one version.
 
-    `choices`: those of CHOICES that it makes, by name; `dtypes` among them: data types that products compute in, where
-    it does not have all. `overlap`: the share of each kind of communication that costs no
-    time. `shares`: by GPU, or the first word of its architecture, what kernels reach in place of training_shares.py.
+    `choices`: those of CHOICES that it makes, by name; HAS among them: data types that products compute in, degrees of
+    parallelism, schedules and what can be offloaded, where it does not have all. `overlap`: the share of each kind of
+    communication that costs no time. `shares`: by GPU, or the first word of its architecture, what kernels
+    reach in place of training_shares.py.
     Seconds of its host (HOST): in which it starts the kernels of a layer's forward pass, as many again for the backward
     one; beside all layers in a step; and what every collective inside a node waits for it.
     `stated`: every figure with its source, by the name of its field.
@@ -78,7 +84,7 @@ class TrainingEngine(NamedTuple):
 
     def recipe(self) -> dict[str, Any]:
         """What it says of a recipe, by the names of its fields."""
-        beside = ("schedule", "context_parallel", "dtypes", *HOST, "error")
+        beside = ("schedule", "context_parallel", *HAS, *HOST, "error")
         return {name: value for name, value in self.choices.items() if name not in beside}
 
     def layout(self) -> dict[str, Any]:

@@ -13,7 +13,16 @@ from collections.abc import Sequence
 
 from llmcost.ground.algebra import Number, divide, maximum
 from llmcost.model.lora import is_trained
-from llmcost.model.operators import OWN, Attention, Elementwise, Gemm, GroupedGemm, Operator
+from llmcost.model.operators import (
+    OWN,
+    Attention,
+    Communication,
+    Elementwise,
+    ExpertTraffic,
+    Gemm,
+    GroupedGemm,
+    Operator,
+)
 from llmcost.parallel.layout import Layout
 from llmcost.training.recipe import Recipe
 
@@ -22,6 +31,7 @@ STATISTICS = "statistics"  # as the name of a tensor
 MASK = 1  # bytes an element of a dropout mask
 EAGER_RMS = 4 + 2  # bytes an element of an RMSNorm's input that plain PyTorch keeps: a copy in fp32, the result in bf16
 WEIGHTED = "weighted sum"
+BLOCK_INPUT = "input"  # as the name of the tensor that a block's first products read
 CAST = " in few bits"  # of a tensor's name: the copy that products in fp8 read
 Saved = list[tuple[str, Number]]
 
@@ -107,22 +117,55 @@ def _of_elementwise(op: Elementwise, recipe: Recipe, norm: str) -> Saved:
     return [*_by_name(op), ("", tokens * more * op.Bx)]
 
 
+def closing(ops: Sequence[Operator]) -> list[Operator]:
+    """What ends the layers behind the last tensor that a gradient needs: an MLP's last product, what is sent of it.
+
+    What experts give is needed, for the gradient of the weights of their sum.
+    """
+    found: list[Operator] = []
+    behind = False
+    for op in ops:
+        product = isinstance(op, Gemm) and op.facts.last and not op.facts.expert
+        behind = product or (behind and isinstance(op, Communication))
+        if behind:
+            found.append(op)
+    return found
+
+
 def computed_again(op: Operator, recipe: Recipe) -> bool:
     """Whether selective recomputation computes an operator again, of the kinds in `recipe.recomputed`.
 
     norm: all norms. mla_up_proj: what makes queries, keys and values of a latent. activation: of MLPs and experts.
     expert_sum: the weighted sum of what experts give, which is spared where the weight goes into the activation.
     These are Megatron-Core's --recompute-modules layernorm, mla_up_proj and moe_act, and DeepSeek-V3's (arXiv
-    2412.19437, section 3.2.3).
+    2412.19437, section 3.2.3). core_attn, mlp, moe and shared_experts are whole modules, tokens' ways to experts and
+    back among them, collectives of tensor parallelism not.
     """
     kinds = recipe.recomputed
+    if _of_whole_module(op, recipe) or (isinstance(op, Attention) and "core_attn" in kinds):
+        return True
     if op.kind == "norm":
         return "norm" in kinds
     if isinstance(op, Gemm):
-        latent = op.part == "attention" and op.facts.split == "columns" and op.facts.reads != "input"
+        latent = op.part == "attention" and op.facts.split == "columns" and op.facts.reads != BLOCK_INPUT
         return latent and "mla_up_proj" in kinds
     computes = op.facts.computes if isinstance(op, Elementwise) else ""
     return (computes == "activation" and "activation" in kinds) or (computes == WEIGHTED and "expert_sum" in kinds)
+
+
+def _of_whole_module(op: Operator, recipe: Recipe) -> bool:
+    """Whether an operator belongs to an MLP or to experts that are computed again as a whole."""
+    kinds, expert = recipe.recomputed, op.facts.expert
+    if op.part != "mlp" or not {"mlp", "moe", "shared_experts"} & {*kinds}:
+        return False
+    if expert == "shared":
+        return "shared_experts" in kinds
+    if expert == "routed" or isinstance(op, ExpertTraffic):
+        return "moe" in kinds
+    if isinstance(op, Communication):
+        return False
+    dense = op.facts.split in ("columns", "heads", "rows")  # a router and the sum over experts see whole tokens
+    return ("mlp" if dense else "moe") in kinds
 
 
 def _without_computed_again(ops: Sequence[Operator], layout: Layout, recipe: Recipe, norm: str) -> list[Number]:
@@ -142,6 +185,8 @@ def _without_computed_again(ops: Sequence[Operator], layout: Layout, recipe: Rec
                 mine = mine + size
             if tensor not in ("", OWN, STATISTICS):
                 there |= {tensor, tensor + CAST}
+        if isinstance(op, Attention) and "core_attn" in recipe.recomputed:
+            mine = mine - scores(op, recipe)
         found.append(mine)
         before.append(op)
     return found
@@ -153,6 +198,10 @@ def _made_again(op: Operator, tensor: str, before: Sequence[Operator], recipe: R
     The products behind a norm or an activation read what that gives, attention what the products of latents give. Rows
     of tokens that came from other GPUs are kept.
     """
+    if _of_whole_module(op, recipe):
+        return not tensor.startswith(BLOCK_INPUT)
+    if isinstance(op, Attention) and tensor == STATISTICS and "core_attn" in recipe.recomputed:
+        return True
     if isinstance(op, Elementwise):
         return op.facts.computes == WEIGHTED and computed_again(op, recipe)
     if isinstance(op, Attention):

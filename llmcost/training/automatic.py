@@ -10,7 +10,7 @@ from itertools import product
 from math import inf
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import present
+from llmcost.ground.algebra import Number, present
 from llmcost.ground.constants import Constant
 from llmcost.machine.chip import Links
 from llmcost.parallel.layout import RECOMPUTE, Layout
@@ -38,7 +38,12 @@ class Change(NamedTuple):
 
 
 def automatic(
-    at: Setup, gpus: int, given: dict[str, Any], capacity: float, batch_of: Callable[[int], int] | None = None
+    at: Setup,
+    gpus: int,
+    given: dict[str, Any],
+    capacity: float,
+    batch_of: Callable[[int], int] | None = None,
+    needs: Callable[[Setup], Number] | None = None,
 ) -> Layout:
     """The fastest usual layout that fits; if none does, the one that needs the least memory.
 
@@ -47,6 +52,7 @@ def automatic(
     node as divide them, or of 2, 4, 8 nodes; ZeRO-1, and without a pipeline ZeRO-3; and as little recomputation as
     fits. `capacity`: bytes of a GPU, of which ROOM is left beside experts where a layout can. `batch_of`: the default
     batch of so many sequences at once, None where it is given: it grows only where no layout fits with the smallest.
+    `needs`: bytes of a GPU in a setup, where more is there than what trains.
 
     Who asks for ZeRO-3 and no other degree means data parallelism alone (FSDP): where legal, nothing else is tried.
     """
@@ -65,8 +71,9 @@ def automatic(
                 layout = layout._replace(global_batch=batch_of(layout.micro_batch * layout.dp))
             if broken(layout, shape, at.seq) is not None:
                 break
-            step = evaluate_step(at._replace(layout=layout))
-            memory = step.memory_bytes()
+            here = at._replace(layout=layout)
+            step = evaluate_step(here)
+            memory = step.memory_bytes() if needs is None else needs(here.resolved())
             fits, roomy = memory <= capacity, memory <= room
             costs = step.seconds.total / layout.global_batch if fits else memory
             rank = (not fits, layout.global_batch > fewest, not roomy, costs)
@@ -140,6 +147,8 @@ def changes(at: Setup, shape: Shape) -> Iterator[tuple[str, Layout]]:
     for degree, at_most in most.items():
         factor = 2
         while (value := factor * getattr(here, degree)) <= at_most:
+            if degree == "pp" and here.stages is not None:
+                break
             if degree == "ep":
                 yield f"--ep {value}", here._replace(ep=value)
             elif here.dp % factor == 0:

@@ -10,10 +10,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, divide, maximum, minimum, present
+from llmcost.ground.constants import Constant
 from llmcost.model.operators import Attention, Collective, Operator
 from llmcost.model.operators.collective import CollectiveKind
 from llmcost.parallel.layout import Layout
 from llmcost.training.recipe import Recipe
+
+HOP = {  # seconds in which a ring hands on a piece, to the next GPU of a node and to the next node
+    "node": Constant(
+        3.4e-6, "NVIDIA/nccl, src/graph/tuning.cc: hwLat of rings over NVLink, protocol Simple", "seconds"
+    ),
+    "fabric": Constant(9.6e-6, "the same, over the network (14 in later versions)", "seconds"),
+}
 
 
 class Held(NamedTuple):
@@ -49,6 +57,28 @@ def data_collectives(held: Held, layout: Layout, recipe: Recipe, trained: Held |
     if present(held.experts):
         _add(found, "experts", held.experts, trained.experts, layout.expert_replicas(), expert_stride, layout, recipe)
     return found
+
+
+def ring_seconds(op: Collective) -> Number:
+    """Seconds of an empty collective: a ring hands a piece on from GPU to GPU, and in an all-reduce twice.
+
+    As NCCL reckons it (ncclTopoTuneModel): of the steps, one a GPU but the first, as many cross nodes as there are
+    nodes but one.
+    """
+    nodes = op.far()
+    once = (op.ranks - nodes) * HOP["node"].value + (nodes - 1) * HOP["fabric"].value
+    return 2 * once if op.exchange == "all_reduce" else once
+
+
+def collectives_of(op: Collective, layers: Number, layout: Layout, recipe: Recipe) -> Number:
+    """In how many collectives the parameters of one are sent: one a layer and one of all else, or one a bucket.
+
+    `layers`: of a stage. With ZeRO-3 layers are gathered one by one, whatever the buckets are.
+    """
+    if layout.zero == 3 or not recipe.buckets():
+        return layers + 1
+    bucket = maximum(recipe.bucket or 0, (recipe.bucket_a_rank or 0) * op.ranks)
+    return maximum(1, op.rows / bucket)
 
 
 def _add(

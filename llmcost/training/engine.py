@@ -43,6 +43,38 @@ def engine_of(hardware: HardwareSpec, options: Any, zero: int | None = None) -> 
     return engine
 
 
+DEGREES = {"tp": "tensor", "pp": "pipeline", "cp": "context", "ep": "expert"}
+
+
+def refuse_lacking(engine: TrainingEngine, options: Any) -> None:
+    """Raise InputError, by name, for what is asked of an engine that does not have it."""
+    title, has = f"{engine.title} {engine.version}", engine.choices
+    known = has.get("degrees")
+    asked = {**{name: getattr(options, name) for name in DEGREES}, "vp": options.vp}
+    if options.stages is not None:
+        asked["pp"] = len(options.stages)
+    for name, value in asked.items():
+        if known is not None and name not in known and value is not None and value > 1:
+            kind = "interleaved stages" if name == "vp" else f"{DEGREES[name]} parallelism"
+            others = ", ".join(f"--{each}" for each in known if each != "dp") or "--dp alone"
+            raise InputError(f"--{name} {value}: {title} has no {kind}; it has {others}; nearest: 1")
+    schedules = has.get("schedules")
+    if options.schedule is not None and schedules is not None and options.schedule not in schedules:
+        raise InputError(f"--schedule {options.schedule}: {title} has none; it has {', '.join(schedules)}")
+    offloads = has.get("offloads")
+    wanted = [options.offload] + ["nvme"] * (options.offload_to == "nvme")
+    for each in wanted:
+        if each is not None and offloads is not None and each not in offloads:
+            option = "--offload-to" if each == "nvme" else "--offload"
+            raise InputError(f"{option} {each}: {title} does not; it offloads {', '.join(offloads)}")
+
+
+def given_by(engine: TrainingEngine) -> dict[str, int]:
+    """Degrees that an engine lacks, which are 1."""
+    known = engine.choices.get("degrees")
+    return {} if known is None else {name: 1 for name in (*DEGREES, "vp") if name not in known}
+
+
 def recipe_under(engine: TrainingEngine) -> Recipe:
     """How a program computes under an engine; what it says nothing of as any program does."""
     return Recipe(**engine.recipe(), overlap=Overlap()._replace(**engine.overlap))

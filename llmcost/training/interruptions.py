@@ -9,7 +9,7 @@ these, τ are progress; their share is the goodput. It is best at about τ = √
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, ceil_div, expm1, named
+from llmcost.ground.algebra import Number, ceil_div, expm1, is_plain, named
 from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError, check_share
 from llmcost.ground.units import DAY, HOUR
@@ -47,8 +47,9 @@ class Reliability(NamedTuple):
 class Terms(NamedTuple):
     """What GPU-hours cost in money and energy; None where it is not known.
 
-    `power_share`: the mean draw over the TDP. It is 1 as Llama's model cards reckon their energy, and the most that a
-    GPU draws for long. `pue`: the energy of the data centre over that of the GPUs; 1 is that of the GPUs alone.
+    `power_share`: the mean draw over the TDP; `power_basis`: what it rests on. Where nothing is known it is 1, as
+    Llama's model cards reckon their energy, and the most that a GPU draws for long. `pue`: the energy of the data
+    centre over that of the GPUs; 1 is that of the GPUs alone.
     `grams_per_kwh`: of CO2, as the grid has it.
     """
 
@@ -57,6 +58,7 @@ class Terms(NamedTuple):
     power_share: Number = 1
     pue: Number = 1
     grams_per_kwh: Number | None = None
+    power_basis: str = ""
 
 
 class Goodput(NamedTuple):
@@ -91,6 +93,8 @@ class InterruptedRun(NamedTuple):
     dollars: Number | None
     carbon_grams: Number | None
     interruptions: Interruptions
+    power_share: Number = 1
+    power_basis: str = ""
 
 
 def run_of(
@@ -127,6 +131,8 @@ def run_of(
         dollars=None if terms.dollars_per_gpu_hour is None else terms.dollars_per_gpu_hour * hours,
         carbon_grams=carbon,
         interruptions=Interruptions(mtbf, wall / mtbf, checkpoint_bytes, write, interval, good),
+        power_share=terms.power_share,
+        power_basis=terms.power_basis,
     )
 
 
@@ -166,7 +172,8 @@ def check_terms(gpus: int, checkpoint_bytes: float, reliability: Reliability, te
         raise InputError(f"--price {dollars:g}: dollars a GPU-hour, as in 2.5")
     if not reliability.restart_seconds >= 0:
         raise InputError("--restart-minutes: not below 0")
-    check_share("--power-share", terms.power_share)
+    if is_plain(terms.power_share):
+        check_share("--power-share", terms.power_share)
     if not 1 <= terms.pue <= MOST_PUE:
         raise InputError(f"--pue {terms.pue:g}: the data centre's energy over its GPUs', from 1 to {MOST_PUE}")
     mtbf = reliability.gpu_mtbf_seconds / gpus

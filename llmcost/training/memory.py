@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, divide, is_one, is_plain, largest, maximum, minimum, named, present
+from llmcost.ground.algebra import Number, divide, is_one, is_plain, largest, maximum, minimum, named, present, sum_of
 from llmcost.ground.constants import Constant
 from llmcost.machine.process import TRAINING_COMMUNICATORS, TRAINING_CONTEXT
 from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_quantised, is_trained
 from llmcost.model.operators import Operator
 from llmcost.model.training_kernels import LOSSES
-from llmcost.parallel.layout import Layout, Stage, held_by_gpu, stage_of
+from llmcost.parallel.layout import Layout, Stage, held_by_gpu, stage_of, telling_stages
 from llmcost.training.activations import chosen, kept
 from llmcost.training.communication import Held
 from llmcost.training.passes import Setup
@@ -103,9 +103,10 @@ def stage_params(a_pass: Pass, stage: Stage, layers: Number) -> Held:
 
 
 def fullest(a_pass: Pass, layout: Layout, layers: Number) -> Held:
-    """The parameters of the stage that holds most: the first or the last."""
-    first, last = (stage_params(a_pass, stage_of(layout, layers, index), layers) for index in (0, layout.pp - 1))
-    return Held(maximum(first.dense, last.dense), first.experts)
+    """The parameters of the stage that holds most: the first or the last, unless stages were chosen one by one."""
+    each = [stage_params(a_pass, stage_of(layout, layers, index), layers) for index in telling_stages(layout)]
+    experts = each[0].experts if layout.stages is None else largest([one.experts for one in each])
+    return Held(largest([one.dense for one in each]), experts)
 
 
 def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
@@ -124,8 +125,8 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     optimizer_bytes = recipe.optimizer_bytes()
     on_host: Number = 0
     if recipe.host is not None:
-        on_host = _divided(trained, layout, optimizer_bytes / copies, from_zero=1)
-        optimizer_bytes = 0
+        on_host = _divided(trained, layout, recipe.host.share * optimizer_bytes / copies, from_zero=1)
+        optimizer_bytes = (1 - recipe.host.share) * optimizer_bytes
         if recipe.host.weights:
             on_host, params = on_host + params, 0
     elif masters_alone(layout, recipe):
@@ -158,9 +159,9 @@ def _moments(at: Setup, a_pass: Pass, stage: Stage, stored: Number, trained: Hel
     grads = _divided(trained, layout, recipe.grad_bytes, from_zero=2)
     earlier = minimum(1, layout.micro_batches() - 1)  # 1 where micro-batches before this one have left gradients
     before = grads if recipe.grad_buffer else grads * earlier
-    behind = maximum(before, grads * (1 - minimum(1, 1 / stage.layers)))  # when the last layer's turn comes
+    behind = maximum(before, grads * (1 - _of_one_layer(stage)))  # when the last layer's turn comes
 
-    layer, some, _ = layer_kept(at, a_pass)
+    layer, some, _ = layer_kept(at, a_pass) if present(stage.layers) else (0, 0, 0)
     again = share_recomputed(layout, stage)
     embedding, head = stage.first * _kept(a_pass.first, at), stage.last * _kept(a_pass.last, at)
     each = stage.layers * (again * some + (1 - again) * layer) + embedding
@@ -226,7 +227,7 @@ def _gathered(stored: Number, trained: Held, stage: Stage, at: Setup) -> tuple[N
     layout, recipe = at.layout, at.recipe
     if layout.zero < 3:
         return 0, 0
-    one = minimum(stage.layers, 1) / stage.layers
+    one = _of_one_layer(stage)
     piped = minimum(1, layout.pp - 1)
     weights = stored * (minimum(stage.layers, GATHERED) / stage.layers if layout.reshard else 1)
     return weights, (trained.dense + trained.experts) * (piped + (1 - piped) * one) * recipe.reduce_bytes
@@ -238,11 +239,24 @@ def _kept(ops: list[Operator], at: Setup) -> Number:
     return sum([op.count * size for op, size in zip(ops, each, strict=True)])
 
 
+def _of_one_layer(stage: Stage) -> Number:
+    """Of what a stage's layers have, what one of them has; all of it where there is only the embedding or the head."""
+    return minimum(1, 1 / stage.layers) if present(stage.layers) else 1
+
+
 def share_recomputed(layout: Layout, stage: Stage) -> Number:
     """Of a stage's layers, those of which something is computed again."""
-    if layout.recompute == "none":
+    if layout.recompute == "none" or not present(stage.layers):
         return 0
     return 1 if layout.recompute_layers is None else minimum(1, layout.recompute_layers / stage.layers)
+
+
+def share_recomputed_of_all(layout: Layout, layers: Number) -> Number:
+    """The same of all layers of the model."""
+    if layout.stages is None:
+        return share_recomputed(layout, stage_of(layout, layers, 0))
+    each = [stage_of(layout, layers, index) for index in telling_stages(layout)]
+    return sum_of([share_recomputed(layout, one) * one.layers for one in each]) / layers
 
 
 def _logits(at: Setup) -> Number:

@@ -7,17 +7,39 @@ from functools import partial
 from typing import Annotated, NamedTuple
 
 from llmcost.ground.algebra import Number
-from llmcost.ground.errors import check_word
+from llmcost.ground.errors import check_word, shortened
 from llmcost.ground.options import Option, count, flag, length, number, parse_name, share, word
-from llmcost.ground.units import parse_count
+from llmcost.ground.units import parse_count, parse_decimal
 from llmcost.machine.textbook import END_TO_END_MFU
 from llmcost.model.lora import parse_targets
-from llmcost.model.training_kernels import CONTEXTS, KERNELS, SCHEDULES
+from llmcost.model.training_kernels import CONTEXTS, KERNELS, MODULES, SCHEDULES
 from llmcost.parallel.layout import RECOMPUTE, Layout
+from llmcost.parallel.stages import ACCOUNT_FOR, parse_stages
 from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Host, Mfu, Pp, Pue, Tp
 from llmcost.specs.hardware import PCIE
 from llmcost.training.interruptions import CHECKPOINT_BYTES_PER_S, GPU_MTBF_HOURS, RESTART_MINUTES
-from llmcost.training.recipe import DTYPES, OPTIMIZERS, Overlap, overlap_of
+from llmcost.training.recipe import DTYPES, OPTIMIZERS, Overlap, overlap_typed
+
+
+def parse_drives(text: str) -> tuple[float, float]:
+    """GB/s that drives read and write, of `25/14`, or `25` for both. Raises ValueError."""
+    read, _, write = text.partition("/")
+    found = float(parse_decimal(read)), float(parse_decimal(write or read))
+    if not all(0 < each < 1e6 for each in found):
+        raise ValueError("GB/s above 0, as in 25, or 25/14 for reading and writing")
+    return found
+
+
+def parse_modules(text: str) -> tuple[str, ...]:
+    """Modules that are recomputed, by Megatron-Core's names. Raises ValueError."""
+    found = tuple(name.strip() for name in text.split(","))
+    for name in found:
+        if name not in MODULES:
+            raise ValueError(f"{shortened(name)} is none of {', '.join(MODULES)}")
+    if len({*found}) < len(found):
+        raise ValueError("a module comes twice")
+    return found
+
 
 STAGES = ("0", "1", "2", "3")
 
@@ -85,6 +107,35 @@ class Options(NamedTuple):
             meaning="chunks of layers a stage",
         ),
     ] = None
+    stages: Annotated[
+        tuple[int, ...] | None,
+        Option(
+            "Layers of each pipeline stage, as 15,16*2,13; the first and last may have none.",
+            parse_stages,
+            "N,N,…",
+            default="as even as can be",
+        ),
+    ] = None
+    first_stage_layers: Annotated[
+        Number,
+        count(
+            "Layers of the first stage (Megatron's --decoder-first-pipeline-num-layers).", least=0, default="as others"
+        ),
+    ] = None
+    last_stage_layers: Annotated[
+        Number,
+        count(
+            "Layers of the last stage (Megatron's --decoder-last-pipeline-num-layers).", least=0, default="as others"
+        ),
+    ] = None
+    account_for: Annotated[
+        str | None,
+        word(
+            "What counts as a layer when they are dealt out to stages (Megatron's --account-for-…-in-pipeline-split).",
+            tuple(ACCOUNT_FOR),
+            default="layers alone",
+        ),
+    ] = None
     cp: Annotated[
         Number,
         count(
@@ -136,6 +187,15 @@ class Options(NamedTuple):
         str | None, word("What the backward pass recomputes.", RECOMPUTE, default="what is fastest and fits")
     ] = None
     recompute_layers: Annotated[Number, count("Layers a stage that are recomputed.", default="all")] = None
+    recompute_modules: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            f"With --recompute selective: what, as Megatron-Core names it: {', '.join(MODULES)}.",
+            parse_modules,
+            "NAME,…",
+            default="the engine's",
+        ),
+    ] = None
     sequence_parallel: Annotated[bool | None, flag("Split tokens between the split layers of --tp.", default="yes")] = (
         None
     )
@@ -153,15 +213,17 @@ class Options(NamedTuple):
         ),
     ] = None
     unfused_attention: Annotated[bool, flag("Write scores to memory, as without FlashAttention.")] = False
+    cuda_graphs: Annotated[bool, flag("Kernels are replayed from CUDA graphs: no layer waits for the host.")] = False
+    drop_tokens: Annotated[bool, flag("Tokens beyond an expert's capacity are dropped: the host counts none.")] = False
     kernels: Annotated[
         str | None,
         word("Compiled by PyTorch, Transformer Engine's, or plain PyTorch's.", KERNELS, default="the engine's"),
     ] = None
     overlap: Annotated[
-        Overlap | None,
+        Overlap | str | None,
         Option(
             f"Shares of communication that cost no time: {', '.join(Overlap._fields)}.",
-            overlap_of,
+            overlap_typed,
             "NAME=SHARE,…",
             default="the engine's",
         ),
@@ -170,7 +232,7 @@ class Options(NamedTuple):
     offload: Annotated[
         str | None,
         word(
-            "What stands in the host's memory: the optimizer's states, or with --zero 3 weights too; needs --host.",
+            "What leaves the GPU for its host: the optimizer's states, or with --zero 3 weights too; needs --host.",
             ("optimizer", "weights"),
             default="nothing",
         ),
@@ -180,6 +242,33 @@ class Options(NamedTuple):
         str | None,
         word("With --offload: what joins a GPU to its host.", tuple(PCIE), default="the GPU's own link, if PCIe"),
     ] = None
+    offload_to: Annotated[
+        str | None,
+        word("With --offload: the host's memory, or its drives (ZeRO-Infinity).", ("host", "nvme"), default="host"),
+    ] = None
+    nvme_gb_per_s: Annotated[
+        tuple[float, float] | None,
+        Option(
+            "With --offload-to nvme: what the drives of a node read and write, as 25/14.",
+            parse_drives,
+            "READ/WRITE",
+            default="as the system's spec says",
+        ),
+    ] = None
+    nvme_tb: Annotated[
+        Number, number("With --offload-to nvme: what the drives of a node hold.", "TB", default="as the spec says")
+    ] = None
+    offload_share: Annotated[
+        Number,
+        share("Of the optimizer's states, those that leave the GPU (Megatron's --optimizer-offload-fraction)."),
+    ] = 1
+    offload_overlap: Annotated[
+        bool,
+        flag(
+            "Copies, drives and the CPU's update at the same time (Megatron's --overlap-cpu-optimizer-d2h-h2d, "
+            "DeepSpeed's pipeline_read and pipeline_write)."
+        ),
+    ] = False
     price: Annotated[Number, number("Dollars a GPU-hour.", "DOLLARS", letter="price", meaning="dollars a GPU-hour")] = (
         None
     )
@@ -212,7 +301,9 @@ class Options(NamedTuple):
             default=f"{CHECKPOINT_BYTES_PER_S.value / 1e9:.3f}, Megatron-LM's",
         ),
     ] = None
-    power_share: Annotated[Number, share("A GPU's mean draw, of its TDP.")] = 1
+    power_share: Annotated[
+        Number, share("A GPU's mean draw, of its TDP.", default="as such steps were measured to draw, else 1")
+    ] = None
     pue: Pue = 1
     carbon: Annotated[Number, number("Grams of CO2 that the grid emits a kWh.", "GRAMS")] = None
     mfu: Mfu = END_TO_END_MFU

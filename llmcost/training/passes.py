@@ -20,7 +20,7 @@ from llmcost.model.lora import with_adapters, with_expansion
 from llmcost.model.operators import OWN, Attention, Elementwise, Facts, Gemm, Operator
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
-from llmcost.model.training_kernels import SOFTMAX, loss_operator, with_sorts
+from llmcost.model.training_kernels import SOFTMAX, loss_operator, with_casts, with_sorts
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.split import shard
 from llmcost.training.recipe import Recipe
@@ -49,6 +49,7 @@ class Setup(NamedTuple):
     """What a step depends on: a model, how it is spread and run, the tokens of a sequence, the GPU, its efficiency.
 
     `divided`: recipe and efficiency of the engine that is usual where all states are divided (ZeRO-3), if another one.
+    `slowest`: the place of the stage that takes longest, where sizes are symbols, which do not tell it.
     """
 
     model: ModelSpec
@@ -58,6 +59,7 @@ class Setup(NamedTuple):
     chip: Chip
     efficiency: Efficiency
     divided: tuple[Recipe, Efficiency] | None = None
+    slowest: int | None = None
 
     def resolved(self) -> Setup:
         """The setup with the recipe and efficiency that hold for its layout."""
@@ -102,12 +104,14 @@ def forward_pass(at: Setup) -> Pass:
 def kernels(ops: Sequence[Operator], model: ModelSpec, recipe: Recipe) -> Sequence[Operator]:
     """The kernels that a recipe runs for these operators.
 
-    Tokens are sorted by expert before the first product of routed experts; unfused attention is three kernels; plain
-    PyTorch's elementwise kernels move more.
+    Tokens are sorted by expert before the first product of routed experts, inputs of products in fp8 cast; unfused
+    attention is three kernels; plain PyTorch's elementwise kernels move more.
     """
     run = with_sorts(ops)
     if recipe.attention == "unfused":
         run = [kernel for op in run for kernel in (unfused(op, recipe) if isinstance(op, Attention) else [op])]
+    if recipe.input_bytes() < recipe.param_bytes():
+        run = with_casts(run)
     if recipe.kernels == "eager":
         run = [eager(op, model.norm) for op in run]
     if verify.ON:

@@ -61,14 +61,24 @@ class OnHost(NamedTuple):
     """The host's memory that one GPU has the use of, beside others of its node (training/offload.py).
 
     `bandwidth`: bytes a second that the CPU's update moves. `copies`: bytes a second over the link, one way. `usable`:
-    bytes. `weights`: whether weights stand there too, not the optimizer's states alone.
+    bytes, of the host's memory or of its drives; None: not known. `weights`: whether weights stand there too, not the
+    optimizer's states alone. `drives`: where they stand on drives, the bytes a second that these read and write.
+    `share`: of the optimizer's states, those that are not on the GPU. `overlap`: whether copies, drives and the CPU
+    work at the same time, on other parts of the parameters.
     """
 
     title: str
     bandwidth: float
     copies: float
-    usable: float
+    usable: float | None
     weights: bool = False
+    drives: tuple[float, float] | None = None
+    share: float = 1
+    overlap: bool = False
+
+    def place(self) -> str:
+        """Where it stands, in words."""
+        return "memory of the host" if self.drives is None else "drives of the host"
 
 
 class Recipe(NamedTuple):
@@ -88,7 +98,11 @@ class Recipe(NamedTuple):
     `moment_bytes`: of each of the optimizer's moments; None: as OPTIMIZERS says. `dispatch_bytes`: of an activation on
     its way to experts where products compute in fp8; None: as activations have. `narrow_activations`: where products
     compute in fp8, inputs of gated activations are kept in 8 bits too. `host`: where the optimizer's states stand, if
-    not on the GPU.
+    not on the GPU. `early_stop`: full recomputation ends with the last tensor that a gradient needs, and leaves out an
+    MLP's last product, as PyTorch's checkpoints that do not re-enter autograd do (torch.utils.checkpoint). `bucket`,
+    `bucket_a_rank`: parameters whose gradients are sent in one collective, at least, and for each of the ranks that
+    share it; None and None: those of a layer. `cuda_graphs`: kernels are replayed, and no layer waits for the host.
+    `drop_tokens`: experts take as many tokens as they have room for, and the host need not count them.
 
     Formulas branch on all of these but the byte counts and the shares of `overlap`.
     """
@@ -111,6 +125,15 @@ class Recipe(NamedTuple):
     dispatch_bytes: Number | None = None
     narrow_activations: bool = False
     host: OnHost | None = None
+    early_stop: bool = False
+    cuda_graphs: bool = False
+    drop_tokens: bool = False
+    bucket: Number | None = None
+    bucket_a_rank: Number | None = None
+
+    def buckets(self) -> bool:
+        """Whether gradients are sent in buckets of a size that is known, and not layer by layer."""
+        return (self.bucket, self.bucket_a_rank) != (None, None)
 
     def param_bytes(self) -> Number:
         """Bytes of a weight that computes; fp8 recipes keep it in bf16 and cast it each time (Transformer Engine)."""
@@ -175,6 +198,12 @@ def overlap_of(text: str, default: Overlap = Overlap()) -> Overlap:  # noqa: B00
         if not 0 <= shares[name] <= 1:
             raise InputError(f"--overlap {name}={share}: a share from 0 to 1")
     return default._replace(**shares)
+
+
+def overlap_typed(text: str) -> str:
+    """The same text where it tells shares of communication, which are known beside an engine's. Raises InputError."""
+    overlap_of(text)
+    return text
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from math import ceil
+from functools import partial
+from math import ceil, inf
 from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
@@ -22,7 +23,7 @@ from llmcost.machine.timing import collective_seconds
 from llmcost.model.operators import Collective
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
-from llmcost.parallel.rules import check, shape_of
+from llmcost.parallel.rules import broken, check, shape_of
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.serving.results import to_dict
 from llmcost.simulation.options import SimulationOptions
@@ -169,12 +170,13 @@ def rl(
 
     parts = 2 * (options.tp or 1) * (options.cp or 1)  # that a sequence is cut into: its last tokens are padded
     asked = options._replace(seq=ceil(mean / parts) * parts, global_batch=each)
-    at, _ = setup_of(model, hardware, asked, None)
-    check(at.layout, shape_of(model), at.seq)
+    others = others_of(model, chosen)
+    at, _ = setup_of(model, hardware, asked, None, partial(bytes_needed, chosen=chosen, others=others))
+    for one in (model, *others):
+        if one is not None:
+            check(at.layout, shape_of(one), at.seq)
     judged, updates = _whole(at, answers), chosen.epochs * answers // each
-    critic = _beside(at, chosen.critic) if algorithm == "ppo" else None
-    rewarding = _beside(at, chosen.reward) if algorithm == "ppo" or chosen.reward is not None else None
-    teacher = _beside(at, chosen.teacher) if algorithm == "distill" else None
+    critic, rewarding, teacher = (None if one is None else at._replace(model=one) for one in others)
 
     trainers = at.layout.gpus()
     draws = algorithm != "dpo"
@@ -210,7 +212,7 @@ def rl(
         trainer_waits_share=1 - busy / step if apart else 0,
         engine_waits_share=1 - (phases.rollout + phases.transfer) / step if apart else 0,
         layout={name: getattr(at.layout, name) for name in ("tp", "cp", "pp", "ep", "dp", "zero", "recompute")},
-        memory=_memory(at, chosen, critic, [each for each in (rewarding, teacher) if each is not None]),
+        memory=_memory(at, chosen, others),
     )
 
 
@@ -242,13 +244,34 @@ def has_reference(chosen: RlOptions) -> bool:
     return chosen.reference and chosen.algorithm != "distill"
 
 
-def _beside(at: Setup, name: str | None) -> Setup:
-    """Another model in the policy's layout; None: one like the policy."""
-    if name is None:
-        return at
-    other = load_model(name).text_alone()
-    check(at.layout, shape_of(other), at.seq)
-    return at._replace(model=other)
+class Others(NamedTuple):
+    """The models beside the policy: a critic that is trained too, and what is frozen. None: there is none."""
+
+    critic: ModelSpec | None
+    reward: ModelSpec | None
+    teacher: ModelSpec | None
+
+
+def others_of(policy: ModelSpec, chosen: RlOptions) -> Others:
+    """The models beside the policy, each like it where no other one is named. Raises InputError for an unknown one."""
+
+    def loaded(name: str | None) -> ModelSpec:
+        return policy.text_alone() if name is None else load_model(name).text_alone()
+
+    ppo, distill = chosen.algorithm == "ppo", chosen.algorithm == "distill"
+    return Others(
+        critic=loaded(chosen.critic) if ppo else None,
+        reward=loaded(chosen.reward) if ppo or chosen.reward is not None else None,
+        teacher=loaded(chosen.teacher) if distill else None,
+    )
+
+
+def bytes_needed(at: Setup, chosen: RlOptions, others: Others) -> Number:
+    """Bytes that a GPU needs at the worst in a layout; infinitely many where one of the other models cannot have it."""
+    if any(one is not None and broken(at.layout, shape_of(one), at.seq) for one in others):
+        return inf
+    memory = _memory(at, chosen, others)
+    return max(memory.drawing_bytes, memory.training_bytes)
 
 
 def _whole(at: Setup, answers: int) -> Setup:
@@ -354,16 +377,18 @@ def _transfer(at: Setup, chosen: RlOptions, trainers: int) -> Number:
     return seconds
 
 
-def _memory(at: Setup, chosen: RlOptions, critic: Setup | None, judges: list[Setup]) -> RlMemory:
+def _memory(at: Setup, chosen: RlOptions, others: Others) -> RlMemory:
     """Memory of both worlds. The engine takes its share; what trains is its peak, or at rest its states alone."""
     engine, usable = 0 if chosen.algorithm == "dpo" else chosen.rollout_memory * at.chip.usable, at.chip.usable
     trainer = _stage(at)
     frozen: Number = 0
     own = has_reference(chosen) and at.recipe.lora is None  # beside adapters it is the policy without them
-    for other in [at, *judges] if own else judges:
-        frozen = frozen + _stage(other).params
-    if critic is not None:
-        frozen = frozen + _stage(critic).params + _stage(critic).optimizer
+    for other in [*([at.model] if own else []), others.reward, others.teacher]:
+        if other is not None:
+            frozen = frozen + _stage(at._replace(model=other)).params
+    if others.critic is not None:
+        critic = _stage(at._replace(model=others.critic))
+        frozen = frozen + critic.params + critic.optimizer
     resting = trainer.params + trainer.optimizer + frozen
     apart = chosen.rollout_gpus is not None
     drawing = engine + (0 if apart or chosen.park else resting)

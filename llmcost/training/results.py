@@ -22,7 +22,8 @@ from llmcost.training.step_time import StepSeconds
 class Spread(NamedTuple):
     """The layout that was computed: fields of Layout, and what follows from them.
 
-    `chosen`: whether some of it was chosen for the user.
+    `chosen`: whether some of it was chosen for the user. `stages`: layers of each, where they were dealt out otherwise
+    than as evenly as can be.
     """
 
     tp: Number
@@ -43,6 +44,7 @@ class Spread(NamedTuple):
     micro_batches: Number
     gpus_per_node: Number
     chosen: bool
+    stages: tuple[int, ...] | None = None
 
 
 class TrainingWorkload(NamedTuple):
@@ -114,7 +116,8 @@ class TrainMemory(NamedTuple):
     """Memory of the fullest GPU at its peak (activation_bytes: kept for backward), and of every stage that differs.
 
     `usable_bytes`: what the driver reports, where that is known. `host_bytes`: in the host's memory, of this GPU's
-    part; `host_usable_bytes`: of the host's memory, what a GPU has the use of, 0 where nothing stands there.
+    part; `host_usable_bytes`: of the host's memory or drives (`host_place`), what a GPU has the use of, 0 where nothing
+    stands there, or where it is not known.
     """
 
     params_bytes: Number
@@ -134,6 +137,7 @@ class TrainMemory(NamedTuple):
     stages: tuple[StageBytes, ...]
     host_bytes: Number = 0
     host_usable_bytes: Number = 0
+    host_place: str = ""
 
 
 class Train(NamedTuple):

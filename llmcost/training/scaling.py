@@ -170,12 +170,7 @@ def budget(
     of the three budgets or several, and for what they need beside.
     """
     given = {"FLOPS": flops, "--gpu-hours": gpu_hours, "--dollars": dollars}
-    known = {name: value for name, value in given.items() if value is not None}
-    if len(known) != 1:
-        raise InputError(f"one budget, of {', '.join(given)}; given: {', '.join(known) or 'none'}")
-    ((name, value),) = known.items()
-    if not 0 < value < MOST_FLOPS:
-        raise InputError(f"{name} {value:g}: above 0, and below {MOST_FLOPS:g}")
+    name, _ = one_budget(given)
     if dollars is not None:
         if not price:
             raise InputError("--dollars: needs --price, the dollars of a GPU-hour")
@@ -197,6 +192,17 @@ def budget(
         tuple(optimum(law, flops) for law in LAWS),
         None if model is None else worth_of(*model),
     )
+
+
+def one_budget(given: dict[str, float | None]) -> tuple[str, float]:
+    """The one of some budgets that is given, with its name. Raises InputError for none, several, or one of nothing."""
+    known = {name: value for name, value in given.items() if value is not None}
+    if len(known) != 1:
+        raise InputError(f"one budget, of {', '.join(given)}; given: {', '.join(known) or 'none'}")
+    ((name, value),) = known.items()
+    if not 0 < value < MOST_FLOPS:
+        raise InputError(f"{name} {value:g}: above 0, and below {MOST_FLOPS:g}")
+    return name, value
 
 
 def rows_of(answer: Budget) -> list[dict[str, Any]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from llmcost.ground.algebra import Number
 from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options
@@ -16,12 +17,14 @@ from llmcost.model.lora import check_lora, lora_of
 from llmcost.model.operators import Operator
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
+from llmcost.model.training_kernels import MODULES
 from llmcost.parallel.layout import Layout
+from llmcost.parallel.stages import check_stages, dealt_out, in_words
 from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_dtype
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic
 from llmcost.training.conventions import HALF_PRECISION
-from llmcost.training.engine import engine_of, recipe_under
+from llmcost.training.engine import engine_of, given_by, recipe_under, refuse_lacking
 from llmcost.training.interruptions import Reliability
 from llmcost.training.offload import offloaded
 from llmcost.training.options import LAYOUT, Options
@@ -33,6 +36,7 @@ from llmcost.training.step import training_chip
 if TYPE_CHECKING:
     from llmcost.specs.training_engine import TrainingEngine
 
+DEALT = ("--first-stage-layers", "--last-stage-layers", "--account-for")
 BATCH_TOKENS = Constant(
     4 * 2**20, "Llama 3 405B begins with 4M tokens a batch (arXiv 2407.21783, section 3.4.1)", "tokens of a step"
 )
@@ -53,11 +57,16 @@ def with_tokens(options: Options) -> Options:
 
 
 def setup_of(
-    model: ModelSpec, hardware: HardwareSpec, options: Options, efficiency: Efficiency | None
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    options: Options,
+    efficiency: Efficiency | None,
+    needs: Callable[[Setup], Number] | None = None,
 ) -> tuple[Setup, bool]:
     """The options with the defaults filled in, and whether degrees of the layout were chosen for the user.
 
-    Raises InputError where the options make no sense.
+    `needs`: bytes of a GPU in a layout, where more is there than what trains. Raises InputError where the options make
+    no sense.
     """
     check_options(options)
     model = model.text_alone()
@@ -65,7 +74,17 @@ def setup_of(
         said = "reshard" if options.reshard else "no-reshard"
         raise InputError(f"--{said}: whether weights that --zero 3 gathers are let go; give --zero 3 too")
     engine = engine_of(hardware, options)
-    recipe, given = recipe_of(model, hardware, options), layout_given(options)
+    lacking: dict[str, int] = {}
+    if options.engine is not None:
+        refuse_lacking(engine, options)
+        lacking = given_by(engine)
+    recipe = recipe_of(model, hardware, options)
+    given = (
+        ({} if options.recompute_modules is None else {"recompute": "selective"})
+        | lacking
+        | layout_given(options)
+        | _stages_given(model, options)
+    )
     seq = sequence_of(model, options.seq)
     asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**engine.layout() | given)
     gpus = options.gpus or asked.gpus()
@@ -79,7 +98,7 @@ def setup_of(
     if {"tp", "pp", "zero", "recompute"} <= given.keys():
         return at.resolved(), False
     batch_of = None if options.global_batch is not None else partial(usual_batch, model, seq)
-    return at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of)).resolved(), True
+    return at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of, needs)).resolved(), True
 
 
 def efficiency_of(
@@ -128,6 +147,28 @@ def layout_given(options: Options) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value is not None}
 
 
+def _stages_given(model: ModelSpec, options: Options) -> dict[str, Any]:
+    """Layers of each stage and how many stages that are, where the options say anything of it.
+
+    Raises InputError where they contradict each other or the model.
+    """
+    dealt = (options.first_stage_layers, options.last_stage_layers, options.account_for)
+    asked = next((name for name, value in zip(DEALT, dealt, strict=True) if value is not None), None)
+    layers, stages = model.num_hidden_layers, options.stages
+    if stages is None and asked is None:
+        return {}
+    if stages is not None and asked is not None:
+        raise InputError(f"--stages: says layers of every stage; leave out {asked}")
+    if stages is None:
+        if options.pp is None or options.pp < 2:
+            raise InputError(f"{asked}: of how many stages? give --pp, at least 2")
+        stages = dealt_out(layers, options.pp, options.vp or 1, *dealt)
+    if options.pp not in (None, len(stages)):
+        raise InputError(f"--stages {in_words(stages)}: {len(stages)} stages, and --pp is {options.pp}")
+    check_stages(stages, layers, options.vp or 1, model.name)
+    return {"stages": stages, "pp": len(stages)}
+
+
 def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: int | None = None) -> Recipe:
     """How the program computes.
 
@@ -141,8 +182,14 @@ def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: 
     if options.kernels is not None:
         recipe = recipe._replace(kernels=options.kernels)
         recipe = recipe._replace(loss="plain" if options.kernels == "eager" else recipe.loss)
+    if options.recompute_modules is not None:
+        if options.recompute not in (None, "selective"):
+            raise InputError(f"--recompute-modules: of --recompute selective, not of {options.recompute}")
+        kinds = [kind for name in options.recompute_modules for kind in MODULES[name]]
+        recipe = recipe._replace(recomputed=tuple(dict.fromkeys(kinds)))
     if options.unfused_attention:
         recipe = recipe._replace(attention="unfused")
+    recipe = recipe._replace(cuda_graphs=options.cuda_graphs, drop_tokens=options.drop_tokens)
     if options.overlap is not None:
         asked = options.overlap
         recipe = recipe._replace(overlap=overlap_of(asked, recipe.overlap) if isinstance(asked, str) else asked)

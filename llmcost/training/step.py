@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, is_one, is_plain, maximum, minimum
+from llmcost.ground.algebra import Number, is_one, is_plain, largest, minimum
 from llmcost.ground.errors import InputError
 from llmcost.machine.chip import Chip, chip_of, links_of
 from llmcost.machine.efficiency import Efficiency
@@ -19,10 +19,10 @@ from llmcost.model.lora import is_trained
 from llmcost.model.operators import Gemm, GroupedGemm
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import Layout, stage_of
+from llmcost.parallel.layout import Layout, telling_stages
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.training.activations import computed_again, halved
-from llmcost.training.memory import StageMemory, fullest, share_recomputed, stage_memory, trained_part
+from llmcost.training.activations import closing, computed_again, halved
+from llmcost.training.memory import StageMemory, fullest, share_recomputed_of_all, stage_memory, trained_part
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import DTYPES, Recipe
 from llmcost.training.shares import shares_for
@@ -45,6 +45,7 @@ class StepFlops(NamedTuple):
 class Step(NamedTuple):
     """One step: expected seconds by cause, its floors, FLOPs, and memory of the first and the last pipeline stage.
 
+    `between`: of the stages between them, where layers were dealt out one by one; else these hold no more than the two.
     tokens: of the whole batch. peak: FLOP/s of one GPU in the data type of its products.
     """
 
@@ -57,6 +58,7 @@ class Step(NamedTuple):
     first: StageMemory
     last: StageMemory
     basis: str  # what the expected seconds rest on
+    between: tuple[StageMemory, ...] = ()
 
     def mfu(self) -> Number:
         """Share of the peak that the model's FLOPs are."""
@@ -71,8 +73,12 @@ class Step(NamedTuple):
         return self.tokens / self.seconds.total
 
     def memory_bytes(self) -> Number:
-        """Bytes in use on the fullest GPU: of the first or the last stage, as those between hold no more."""
-        return maximum(self.first.total(), self.last.total())
+        """Bytes in use on the fullest GPU."""
+        return largest([stage.total() for stage in self.stages()])
+
+    def stages(self) -> tuple[StageMemory, ...]:
+        """Memory of the stages of which one is the fullest."""
+        return (self.first, *self.between, self.last)
 
 
 def training_step(
@@ -98,6 +104,7 @@ def evaluate_step(at: Setup) -> Step:
     seconds = step_seconds(at, a_pass)
     other = minimum(1, layout.pp - 1) if layout.schedule == "dualpipe" else layout.pp - 1
     first, last = stage_memory(at, a_pass, 0), stage_memory(at, a_pass, other)
+    between = () if layout.stages is None else tuple(stage_memory(at, a_pass, n) for n in telling_stages(layout)[1:-1])
     flops = step_flops(at, a_pass)
     return Step(
         seconds=seconds,
@@ -109,6 +116,7 @@ def evaluate_step(at: Setup) -> Step:
         first=first,
         last=last,
         basis=at.efficiency.basis,
+        between=between,
     )
 
 
@@ -142,9 +150,10 @@ def _frozen_flops(at: Setup, a_pass: Pass) -> Number:
 def _flops_again(at: Setup, a_pass: Pass, layers: PassCost) -> Number:
     """FLOPs of a forward pass that the backward pass computes again."""
     layout = at.layout
-    share = share_recomputed(layout, stage_of(layout, at.model.num_hidden_layers, 0))
+    share = share_recomputed_of_all(layout, at.model.num_hidden_layers)
     if layout.recompute == "full":
-        return share * layers.flops(causal=False)
+        left_out = closing(a_pass.layers) if at.recipe.early_stop else []
+        return share * (layers.flops(causal=False) - sum([op.count * op.flops(causal=False) for op in left_out]))
     if at.recipe.recomputed:
         again = [op for op in a_pass.layers if computed_again(op, at.recipe)]
         return share * sum([op.count * op.flops(causal=False) for op in again])

@@ -11,18 +11,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, divide, maximum, minimum, named, present, sum_of
+from llmcost.ground.algebra import Number, divide, largest, maximum, minimum, named, present, sum_of
 from llmcost.ground.constants import Constant
 from llmcost.machine.timing import collective_seconds, kernel_seconds
 from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_trained
-from llmcost.model.operators import Communication, Gemm, GroupedGemm, Operator
-from llmcost.parallel.layout import Layout, Stage, stage_of
-from llmcost.training.activations import computed_again, halved
-from llmcost.training.communication import Held, attentions, context_collective, data_collectives, stage_send
-from llmcost.training.memory import fullest, share_recomputed, trained_part
-from llmcost.training.passes import Setup, kernels
-from llmcost.training.recipe import Recipe
+from llmcost.model.operators import Collective, Communication, Gemm, GroupedGemm, Operator
+from llmcost.parallel.layout import Layout, Stage, stage_of, telling_stages
+from llmcost.training.activations import closing, computed_again, halved
+from llmcost.training.communication import (
+    Held,
+    attentions,
+    collectives_of,
+    context_collective,
+    data_collectives,
+    ring_seconds,
+    stage_send,
+)
+from llmcost.training.memory import fullest, share_recomputed, share_recomputed_of_all, trained_part
+from llmcost.training.passes import Setup, forward_pass, kernels
+from llmcost.training.recipe import OnHost, Recipe
 
 EXCHANGING = Constant(
     20 / 132,
@@ -96,8 +104,8 @@ class StepSeconds(NamedTuple):
     """Seconds of a step by cause; the causes add up to `total`.
 
     compute: products, attention and scans. memory: elementwise kernels, and gradients that are added up. host: in which
-    kernels wait for the program that starts them. micro_batch: not a cause, but one micro-batch on the fullest stage,
-    forward and backward.
+    kernels wait for the program that starts them. micro_batch: not a cause, but one micro-batch on the slowest stage,
+    forward and backward; stages: the same of every stage, where their layers were chosen.
     """
 
     total: Number
@@ -109,6 +117,7 @@ class StepSeconds(NamedTuple):
     optimizer: Number
     micro_batch: Number
     host: Number = 0
+    stages: tuple[Number, ...] = ()
 
 
 def part_of(ops: Sequence[Operator], at: Setup) -> Part:
@@ -179,22 +188,27 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     layout, layers = at.layout, at.model.num_hidden_layers
     first, inside, last = (part_of(ops, at) for ops in a_pass)
     inside = _with_host(inside, at)
-    stage = stage_of(layout, layers, 0)
-    share, m = stage.layers / layers, layout.micro_batches()
-    ahead = _stage(first.forward, inside.forward, last.forward, share, layout)
-    back = _stage(first.backward, inside.backward, last.backward, share, layout)
+    context, pipeline = _context(at, a_pass), _sends(at)
+    all_again = _recomputed(at, a_pass, inside.forward)
 
-    again = _recomputed(at, a_pass, inside.forward, stage)
-    context = _context(at, a_pass)
-    pipeline = _sends(at)
-    one = named("breakdown.micro_batch", ahead.total() + back.total() + share * (again + context) + pipeline)
+    def on_a_stage(index: int) -> tuple[Stage, Direction, Direction, Number, Number]:
+        stage = stage_of(layout, layers, index)
+        share, again = stage.layers / layers, share_recomputed(layout, stage) * all_again
+        ahead = _stage(first.forward, inside.forward, last.forward, share, layout, stage)
+        back = _stage(first.backward, inside.backward, last.backward, share, layout, stage)
+        return stage, ahead, back, again, ahead.total() + back.total() + share * (again + context) + pipeline
+
+    stages = [on_a_stage(index) for index in (range(1) if layout.stages is None else telling_stages(layout))]
+    slowest = _slowest([each[-1] for each in stages]) if at.slowest is None else at.slowest
+    stage, ahead, back, again, seconds = stages[slowest]
+    share, m, one = stage.layers / layers, layout.micro_batches(), named("breakdown.micro_batch", seconds)
 
     all_stages = sum_of([part.forward.total() + part.backward.total() for part in (inside, first, last)])
-    through = all_stages + again + context + layout.pp * pipeline
+    through = all_stages + share_recomputed_of_all(layout, layers) * all_again + context + layout.pp * pipeline
 
     held, trained = (fullest(each, layout, layers) for each in (a_pass, trained_part(a_pass, at.recipe)))
-    bytes_per_s = at.chip.bandwidth * at.efficiency.kernels["elementwise"].memory
-    adding_up = (trained.dense + trained.experts) * 2 * at.recipe.grad_bytes / bytes_per_s  # each is read and written
+    bytes_per_s = at.chip.bandwidth * at.efficiency.kernels["gemm"].memory
+    adding_up = _adding_up(at, trained, share * inside.weight, bytes_per_s)
     exposed = Exposed(
         tensor=m * (ahead.tensor + back.tensor),
         context=m * share * context,
@@ -215,14 +229,43 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
         least = at.efficiency.host.step + 2 * m * share * _started(at)
         causes["host"] = maximum(waits, least - sum_of([*causes.values()]))
     total = sum_of([named(f"breakdown.{name}", value) for name, value in causes.items()])
-    return StepSeconds(total=total, micro_batch=one, **causes | {"exposed": exposed})
+    found = StepSeconds(total=total, micro_batch=one, **causes | {"exposed": exposed})
+    return found if layout.stages is None else found._replace(stages=tuple(each[-1] for each in stages))
 
 
-def _stage(first: Direction, layers: Direction, last: Direction, share: Number, layout: Layout) -> Direction:
-    """One direction of the fullest stage: its `share` of the layers, and the longer of embedding and LM head.
+def _slowest(seconds: Sequence[Number]) -> int:
+    """The place of the longest of some times, which are numbers where there are several."""
+    return max(range(len(seconds)), key=seconds.__getitem__) if len(seconds) > 1 else 0
 
-    A single stage has both.
+
+def _adding_up(at: Setup, trained: Held, weight: Number, bytes_per_s: Number) -> Number:
+    """Seconds in which one micro-batch's gradients are added up: each sum is read and written once.
+
+    The vendor's kernels do it in the products that compute the gradients, of `weight` seconds, beside their FLOPs
+    (Megatron-LM, --no-gradient-accumulation-fusion leaves that out): what is left is what these take longer.
     """
+    seconds = (trained.dense + trained.experts) * 2 * at.recipe.grad_bytes / bytes_per_s
+    if at.recipe.kernels != "vendor":
+        return seconds
+    return (weight * weight + seconds * seconds) ** 0.5 - weight
+
+
+def slowest_stage(at: Setup) -> int | None:
+    """The stage that takes longest, where stages were chosen one by one; else None."""
+    if at.layout.stages is None:
+        return None
+    return _slowest(step_seconds(at, forward_pass(at)).stages)
+
+
+def _stage(
+    first: Direction, layers: Direction, last: Direction, share: Number, layout: Layout, stage: Stage
+) -> Direction:
+    """One direction of a stage: its `share` of the layers, with what it has of embedding and LM head.
+
+    Where stages are as even as can be, it is the fullest: with the longer of the two, and a single one has both.
+    """
+    if layout.stages is not None:
+        return layers.times(share).plus(first.times(stage.first)).plus(last.times(stage.last))
     single = maximum(0, 2 - layout.pp)  # 1 without a pipeline, else 0
     ends = first.plus(last.times(single)).largest(last.plus(first.times(single)))
     return layers.times(share).plus(ends)
@@ -256,21 +299,21 @@ def bubble_seconds(layout: Layout, through: Number, one: Number, back: Number, w
     return bubble * (1 - 2 * weight / one) if layout.schedule == "zero-bubble" else bubble
 
 
-def _recomputed(at: Setup, a_pass: Pass, layers: Direction, stage: Stage) -> Number:
-    """Forward seconds that the backward pass of one micro-batch spends again, through all layers of the model.
+def _recomputed(at: Setup, a_pass: Pass, layers: Direction) -> Number:
+    """Forward seconds that the backward pass of one micro-batch spends again, if it does so in all layers of the model.
 
     `layers`: their forward pass. What is kept, and so not computed again, is said in activations.chosen.
     """
-    again = share_recomputed(at.layout, stage)
     if at.layout.recompute == "none":
         return 0
     if at.layout.recompute == "full":
-        return again * layers.total()
+        left_out = part_of(closing(a_pass.layers), at).forward.total() if at.recipe.early_stop else 0
+        return layers.total() - left_out
     if at.recipe.recomputed:
-        return again * part_of([op for op in a_pass.layers if computed_again(op, at.recipe)], at).forward.total()
+        return part_of([op for op in a_pass.layers if computed_again(op, at.recipe)], at).forward.total()
     if at.recipe.attention == "unfused":
-        return again * part_of(attentions(a_pass.layers), at).forward.total()
-    return again * (part_of(halved(a_pass.layers), at).forward.products / 2 + layers.elementwise)
+        return part_of(attentions(a_pass.layers), at).forward.total()
+    return part_of(halved(a_pass.layers), at).forward.products / 2 + layers.elementwise
 
 
 def _context(at: Setup, a_pass: Pass) -> Number:
@@ -298,16 +341,27 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     `held`, `trained`: parameters of the fullest stage. Gradients are sent beside the backward pass (`back` seconds) of
     the last micro-batch, or of each where they are divided (ZeRO-2, ZeRO-3). Weights are gathered beside the forward
     pass (`ahead` seconds) of the first, or of each with ZeRO-3, and once more for the backward pass if they were let
-    go. In a pipeline, weights stay gathered and gradients whole until the last micro-batch.
+    go. In a pipeline, weights stay gathered and gradients whole until the last micro-batch; an interleaved one still
+    has p micro-batches of all other chunks before it when a chunk's gradients are complete. Every collective takes the
+    time in which a ring of all ranks hands on a piece.
     """
     layout, share = at.layout, at.recipe.overlap.data
     sent = data_collectives(held, layout, at.recipe, trained)
-    gradients, weights = (sum_of([collective_seconds(op, at.chip.links, at.efficiency) for op in ops]) for ops in sent)
-    if at.recipe.host is not None and at.recipe.host.weights:  # a rank's own part comes from its host first
-        weights = weights + updated(layout, held) * at.recipe.param_bytes() / at.recipe.host.copies
+    layers = stage_of(layout, at.model.num_hidden_layers, 0).layers
+
+    def seconds(op: Collective) -> Number:
+        pieces = collectives_of(op, layers, layout, at.recipe)
+        return collective_seconds(op, at.chip.links, at.efficiency) + pieces * ring_seconds(op)
+
+    gradients, weights = (sum_of([seconds(op) for op in ops]) for ops in sent)
+    host = at.recipe.host
+    if host is not None and host.weights:  # a rank's own part comes from its host first
+        comes = host.copies if host.drives is None else min(host.copies, host.drives[0])
+        weights = weights + updated(layout, held) * at.recipe.param_bytes() / comes
     weights_again = weights if layout.zero == 3 and layout.reshard else 0
-    behind = left_of(gradients + weights_again, back, share)
-    before = left_of(weights, ahead, share)
+    chunks = maximum(1, layout.pp * (layout.vp - 1) / layout.vp)
+    behind = left_of(gradients + weights_again, back * chunks, share)
+    before = left_of(weights, ahead * chunks, share)
     alone = maximum(0, 2 - layout.pp)  # 1 without a pipeline, else 0
     rounds = maximum(1, alone * layout.micro_batches())
     return (rounds if layout.zero >= 2 else 1) * behind + (rounds if layout.zero == 3 else 1) * before
@@ -316,19 +370,34 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
 def optimizer_seconds(at: Setup, held: Held, bytes_per_s: Number) -> Number:
     """Seconds of the optimizer's update by its traffic; each rank updates its part where the optimizer is divided.
 
-    On a host: gradients go down, its CPU updates its states, weights come back up, one after the other.
+    What is on a host is updated there (training/offload.py).
 
     Muon's five iterations X ← aX + (bA + cA²)X, A = XXᵀ, take at most 6h FLOPs a parameter each, and are added.
     """
     host = at.recipe.host
     if host is not None:
-        crossing = (at.recipe.grad_bytes + at.recipe.param_bytes()) / host.copies
-        return updated(at.layout, held) * (crossing + at.recipe.update_bytes() / host.bandwidth)
+        here = updated(at.layout, held) * (1 - host.share) * at.recipe.update_bytes() / bytes_per_s
+        away = updated(at.layout, held) * host.share * _seconds_on_host(at.recipe, host)
+        return maximum(here, away) if host.share < 1 else away
     seconds = updated(at.layout, held) * at.recipe.update_bytes() / bytes_per_s
     if at.recipe.optimizer == "muon":
         flops = NEWTON_SCHULZ.value * 6 * at.model.hidden_size * updated(at.layout, held)
         seconds = seconds + flops / (at.chip.plain_peak * at.efficiency.kernels["gemm"].compute)
     return seconds
+
+
+def _seconds_on_host(recipe: Recipe, host: OnHost) -> Number:
+    """Seconds in which a parameter is updated on the host: its gradient goes down, states are updated, it comes up.
+
+    On drives the gradient is written and read, too, and so are weights that stand there.
+    """
+    down, up = recipe.grad_bytes / host.copies, recipe.param_bytes() / host.copies
+    cpu, drives = recipe.update_bytes() / host.bandwidth, 0
+    if host.drives is not None:
+        read, write = host.drives
+        moved = recipe.optimizer_bytes() + recipe.grad_bytes
+        drives = moved / read + (moved + (recipe.param_bytes() if host.weights else 0)) / write
+    return largest([down, up, cpu, drives]) if host.overlap else down + cpu + up + drives
 
 
 def updated(layout: Layout, held: Held) -> Number:

@@ -56,7 +56,8 @@ def timeline(answer: Train, rows: Sequence[MicroBatchRow]) -> list[Turn]:
         stages = [fullest, *[others] * (at.pp - 1)]
         return unfold_ready(stages, shares, min(at.micro_batches, ROUNDS * at.pp), both=both)
     others = spent.bubble * at.vp / (at.pp - 1)
-    stages = [spent.micro_batch / at.vp, *[others / at.vp] * (at.pp - 1)]
+    times = spent.stages or (spent.micro_batch, *[others] * (at.pp - 1))
+    stages = [each / at.vp for each in times]
     return unfold(stages, forward, at.vp, min(at.micro_batches, at.pp * (ROUNDS if at.vp == 1 else 1)))
 
 

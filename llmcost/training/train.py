@@ -6,18 +6,21 @@ gives it numbers, and says what would make a run fit.
 
 from __future__ import annotations
 
-from llmcost.ground.algebra import Number, is_plain, maximum, named
+from collections.abc import Sequence
+
+from llmcost.ground.algebra import Number, is_plain, largest, named
 from llmcost.ground.errors import InputError
 from llmcost.ground.units import DAY, HOUR
 from llmcost.machine import textbook
 from llmcost.machine.bands import TRAINING, bands_for, trained_on
-from llmcost.machine.efficiency import Band, Efficiency
+from llmcost.machine.efficiency import OWN_RUNS, Band, Efficiency
+from llmcost.machine.power import Draw, basis_of, drawn_by, share_drawn
 from llmcost.model.architecture import operators
 from llmcost.model.counting import count_params
 from llmcost.model.lora import trainable_params
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import Layout, held_by_gpu, stage_of
+from llmcost.parallel.layout import Layout, held_by_gpu, telling_stages
 from llmcost.parallel.rules import check, shape_of
 from llmcost.serving.results import Hardware, model_of
 from llmcost.specs.hardware import HardwareSpec
@@ -25,7 +28,7 @@ from llmcost.training.automatic import cheapest_change, enough_gpus
 from llmcost.training.conventions import CONVENTIONS, OWN, Utilization, counts_of, utilization
 from llmcost.training.engine import engine_of
 from llmcost.training.interruptions import InterruptedRun, Terms, check_terms, run_of
-from llmcost.training.memory import StageMemory, share_recomputed, stage_memory
+from llmcost.training.memory import StageMemory, share_recomputed_of_all, stage_memory
 from llmcost.training.options import Options
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.results import ExpectedRates, Rates, Spread, StageBytes, Train, TrainingWorkload, TrainMemory
@@ -137,6 +140,9 @@ def band_of_run(at: Setup, hardware: HardwareSpec, options: Options) -> Band:
         return Band()
     if options.profile is not None:
         return reached.band("")
+    engine = engine_of(hardware, options, at.layout.zero)
+    if "error" in engine.choices and (hardware.gpu or hardware.name) in engine.shares:
+        return Band(engine.choices["error"], of=OWN_RUNS)
     phase = trained_on(gpus, hardware.gpus_in_a_node())
     found = bands_for(reached, hardware, experts=at.model.has_experts(), phases=(phase,), engine=TRAINING)[phase]
     return found if found.mean_error is not None or reached.error is None else reached.band("")
@@ -145,7 +151,7 @@ def band_of_run(at: Setup, hardware: HardwareSpec, options: Options) -> Band:
 def _conventions(at: Setup, step: Step) -> tuple[Utilization, ...]:
     """MFU and HFU of the step under every convention in use; under our own they are those of the step itself."""
     layout, each = at.layout, step.tokens_per_s() / step.gpus
-    share = share_recomputed(layout, stage_of(layout, at.model.num_hidden_layers, 0))
+    share = share_recomputed_of_all(layout, at.model.num_hidden_layers)
     frozen, k = at.recipe.lora is not None, counts_of(at.model, at.seq)
     flops = (step.flops.model / step.tokens, step.flops.hardware / step.tokens)
     own = Utilization(OWN, *flops, at.chip.peak, step.mfu(), step.hfu())
@@ -162,10 +168,22 @@ def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoin
     watts = None if hardware.tdp is None else hardware.tdp.value
     if options.carbon is not None and watts is None:
         raise InputError(f"--carbon {options.carbon:g}: no source gives the power (TDP) of {hardware.title}")
-    terms = Terms(options.price, watts, options.power_share, options.pue, options.carbon)
+    draw, given = drawn_by(hardware), options.power_share is not None
+    share = options.power_share if given else 1 if draw is None else named("power_share", _share_drawn(draw, step))
+    terms = Terms(options.price, watts, share, options.pue, options.carbon, basis_of(draw, given=given))
     if is_plain(step.gpus) and is_plain(checkpoint_bytes):
         check_terms(step.gpus, checkpoint_bytes, reliability, terms)
     return run_of(options.tokens, step.tokens, step.seconds.total, step.gpus, checkpoint_bytes, reliability, terms)
+
+
+def _share_drawn(draw: Draw, step: Step) -> Number:
+    """The share of its TDP that a GPU draws in a step: by its FLOPs, and by the time in which its memory binds."""
+    flops, parts = step.flops, ("total", "memory", "optimizer")
+    total, memory, optimizer = (named(f"breakdown.{part}", getattr(step.seconds, part)) for part in parts)
+    known = (named(f"flops.{kind}", getattr(flops, kind)) for kind in ("causal", "hardware", "model"))
+    causal, hardware, model = known
+    computed = (causal + hardware - model) / (total * step.gpus * step.peak)
+    return share_drawn(draw, (memory + optimizer) / total, computed)
 
 
 def _spread(layout: Layout, chosen: bool) -> Spread:
@@ -181,27 +199,34 @@ def _spread(layout: Layout, chosen: bool) -> Spread:
 def _memory(at: Setup, step: Step) -> TrainMemory:
     """Memory of the fullest stage, and of every stage that differs: the first, one like all in between, the last.
 
+    All of them where layers were dealt out one by one.
+
     Formulas, which cannot tell which one is the fullest, show the first stage's parts.
     """
     a_pass, layout = forward_pass(at), at.layout
     last = layout.pp - 1
-    indices = sorted({0, min(1, last), last}) if isinstance(layout.pp, int) else [0]
+    indices: Sequence[Number] = sorted({0, min(1, last), last}) if isinstance(layout.pp, int) else [0]
+    if layout.stages is not None:
+        indices = telling_stages(layout)
     stages = tuple(_stage_bytes(at, stage_memory(at, a_pass, index), index) for index in indices)
-    fullest = max(stages, key=lambda stage: stage.total_bytes) if isinstance(layout.pp, int) else stages[0]
+    numbers = all(is_plain(stage.total_bytes) for stage in stages)
+    fullest = max(stages, key=lambda stage: stage.total_bytes) if numbers else stages[0]
     parts = fullest._asdict()
-    total = maximum(step.first.total(), step.last.total())
-    allocated = maximum(step.first.allocated(), step.last.allocated())
-    host, on_host = at.recipe.host, maximum(step.first.on_host, step.last.on_host)
+    total, allocated = step.memory_bytes(), largest([stage.allocated() for stage in step.stages()])
+    host, on_host = at.recipe.host, largest([stage.on_host for stage in step.stages()])
     return TrainMemory(
         **{name: parts[name] for name in TrainMemory._fields if name in parts and name != "total_bytes"},
         total_bytes=total,
         allocated_bytes=allocated,
         capacity_bytes=at.chip.capacity,
         usable_bytes=at.chip.usable,
-        fits=total <= at.chip.usable if host is None else total <= at.chip.usable and on_host <= host.usable,
+        fits=total <= at.chip.usable
+        if host is None or host.usable is None
+        else total <= at.chip.usable and on_host <= host.usable,
         stages=stages,
         host_bytes=on_host,
-        host_usable_bytes=0 if host is None else host.usable,
+        host_usable_bytes=0 if host is None or host.usable is None else host.usable,
+        host_place="" if host is None else host.place(),
     )
 
 

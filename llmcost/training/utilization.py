@@ -14,6 +14,7 @@ from llmcost.serving.results import to_dict
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.conventions import (
     CONVENTIONS,
+    OWN,
     RECOMPUTE,
     Counts,
     Utilization,
@@ -49,7 +50,10 @@ class Logged(NamedTuple):
 
 
 class Utilizations(NamedTuple):
-    """The answer of `llmcost mfu`: a throughput, and MFU and HFU of it under every convention."""
+    """The answer of `llmcost mfu`: a throughput, and MFU and HFU of it under every convention.
+
+    `assumed`: the convention by which TFLOPS were taken to be counted, where nobody said it.
+    """
 
     schema: str
     model: str
@@ -60,6 +64,7 @@ class Utilizations(NamedTuple):
     tokens_per_s_per_gpu: float
     conventions: tuple[Utilization, ...]
     log: Logged | None = None
+    assumed: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `llmcost mfu --json`."""
@@ -96,7 +101,8 @@ def utilizations(
     """MFU and HFU under every convention.
 
     They are those of a throughput in tokens a second of a GPU, or of an MFU (`printed`, a share of 1) or `tflops` of a
-    GPU together with the `convention` under which they were printed, or of the steps in a training program's `log`, on
+    GPU together with the `convention` under which they were printed (`tflops` alone: ours), or of the steps in a
+    training program's `log`, on
     so many `gpus` where it does not tell. Raises InputError for none of these, for several, or for a length, a data
     type or a recomputation that there is not; SpecError for a log without steps.
     """
@@ -120,9 +126,9 @@ def utilizations(
     else:
         each = _throughput(k, peak, throughput, printed, convention)
     found = tuple(utilization(one, k, each, peak, recompute) for one in CONVENTIONS.values())
-    return Utilizations(
-        SCHEMA, model.name, hardware.name, w.context, w.dtype, recompute, each, found, read and _said(read, found)
-    )
+    assumed = OWN if tflops is not None and convention is None else None
+    logged = read and _said(read, found)
+    return Utilizations(SCHEMA, model.name, hardware.name, w.context, w.dtype, recompute, each, found, logged, assumed)
 
 
 def _read(log: str | Path, *others: float | None) -> Log:
@@ -180,14 +186,12 @@ def _throughput(
 def _behind(tflops: float, k: Counts, peak: float, convention: str | None, *, alone: bool) -> float:
     """Tokens a second of a GPU behind TFLOPS as a program logs them: over the FLOPs that it counts of a token.
 
-    Raises InputError where more than that is given, or no convention.
+    Without a convention they are counted as ours, every product and every pair. Raises InputError where more is given.
     """
-    if not alone or convention is None:
-        raise InputError(
-            "--tflops: as which program counts? give --convention too, and neither --tokens-per-s nor --mfu"
-        )
+    if not alone:
+        raise InputError("--tflops: says the throughput; leave out --tokens-per-s and --mfu")
     check_number("--tflops", tflops)
     if tflops == 0:
         raise InputError("--tflops 0: above 0")
-    counted = utilization(find_convention(convention), k, 1, peak)
+    counted = utilization(find_convention(convention or OWN), k, 1, peak)
     return float(tflops * 1e12 / counted.model_flops_per_token)

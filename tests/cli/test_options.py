@@ -37,7 +37,11 @@ REQUIRED = {
     "--gpus": "8",
 }
 # What a command needs besides before an option of it can be asked about.
-BESIDES = {"train": ["--gpus", "8"], "mfu": ["--tokens-per-s", "9000"], "bench": ["--device", "cpu", "--plan"]}
+BESIDES = {
+    "train": ["llama3-8b", "--hw", "h100", "--gpus", "8"],
+    "mfu": ["--tokens-per-s", "9000"],
+    "bench": ["--device", "cpu", "--plan"],
+}
 # Options whose text may be anything: a place to write to.
 WRITTEN = {
     ("import", "output"),
@@ -99,7 +103,7 @@ def test_a_workload_is_the_options_with_every_default_filled_in():
     w = workload_of(LLAMA, H100, Options())
     assert {name for name in Options._fields if getattr(w, name) is None} == {
         *("output", "concurrency", "max_num_seqs", "rate", "requests", "engine"),  # not asked for
-        *("images", "image_size", "audio", "offload", "host"),
+        *("images", "image_size", "audio", "offload", "host", "range_ratio"),
         *("free_memory_fraction", "head_dtype", "link", "prefix_hit", "speculate"),
         *("prefill_gpus", "decode_gpus", "prefill_tp", "prefill_pp", "prefill_ep"),
         "profile",  # the GPU's own

@@ -29,7 +29,7 @@ CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrom
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 DESK = {"width": 1360, "height": 900}
-MIX = "model=deepseek-v3&hw=h200&gpus=8&engine=vllm&concurrency=64&prompt=2k&output=500"
+MIX = "model=mixtral-8x7b&hw=h200&gpus=2&engine=vllm&concurrency=64&prompt=2k&output=500"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -173,7 +173,7 @@ def test_what_would_make_it_fit_is_one_click_away(visit):
 
 
 def test_a_link_brings_everything_back(visit):
-    page = visit()
+    page = visit("model=llama3.2-1b&hw=h100")
     change(page, "hw", "l40s")
     change(page, "weight_dtype", "int4-g128")
     again = visit(page.url.partition("#")[2])
@@ -421,7 +421,7 @@ def alone(tmp_path_factory):
 
 
 def test_the_page_alone_says_what_the_page_behind_a_server_says(visit, alone):
-    state = "model=llama3.2-1b&hw=h200&engine=vllm&concurrency=64&prompt=2k&output=500&tokens=1T&lang=zh"
+    state = "model=llama3.2-1b&hw=l4&engine=vllm&concurrency=16&prompt=2k&output=500&tokens=1B&lang=zh"
     page = visit(state, base=alone)
     assert page.inner_text("main") == visit(state).inner_text("main")
     page.locator("[data-path='serving.expected.tpot_seconds']").hover()

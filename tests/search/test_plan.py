@@ -261,3 +261,31 @@ def test_schedules_without_chunks_and_halves_are_refused_with_the_nearest_legal_
     ).message(interleaved)
     odd = Layout(pp=3, global_batch=9, schedule="dualpipe")
     assert "--pp 3 is odd" in broken(odd, shape, 4096).message(odd)
+
+
+def test_ways_to_compute_are_compared_and_the_best_of_each_is_told():
+    options = Options(gpus=64, global_batch=256, seq=4096)
+    model, ways = load_model("llama3-8b"), {"kernels": ("vendor", "eager"), "overlap": ("tensor=0,data=0", "data=1")}
+    found = plan(ask(model, H100, options, programs=ways), 8)
+    alone = {
+        (kernels, overlap): plan(ask(model, H100, options._replace(kernels=kernels, overlap=overlap)), 1).best[0]
+        for kernels, overlap in product(*ways.values())
+    }
+    assert [each.step_seconds for each in found.programs] == [each.step_seconds for each in alone.values()]
+    assert found.best[0].step_seconds == min(each.step_seconds for each in alone.values())
+    assert [each.cause for each in found.programs].count(None) == 1
+    row = found.rows()[0]
+    assert row["kernels"] == "vendor"
+    assert row["overlap"].endswith("data=1")
+
+
+def test_ways_to_compute_are_lists_on_the_command_line_too(cli):
+    asked = ["plan", "llama3-8b", "--hw", "h100", "--gpus", 8, "--global-batch", 64]
+    several = cli(*asked, "--overlap", "data=0", "--overlap", "data=1,tensor=1", "--json")
+    document = json.loads(several.out)
+    assert [each["axes"]["overlap"].split(",")[-1] for each in document["programs"]] == ["data=0", "data=1"]
+    one = json.loads(cli(*asked, "--overlap", "data=1,tensor=1", "--json").out)
+    assert one["best"][0]["step_seconds"] == document["best"][0]["step_seconds"]
+    assert "programs" not in one
+    twice = cli(*asked, "--overlap", "data=1", "--overlap", "data=1")
+    assert (twice.code, twice.err) == (2, "llmcost: --overlap data=1: comes twice\n")

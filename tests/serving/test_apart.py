@@ -47,7 +47,7 @@ def test_figures_are_those_of_the_simulator(chosen):
     }
     requests = 15 * chosen.get("concurrency", 100)
     seen = simulate(
-        LLAMA, H100, Options(engine="vllm", requests=requests, **drawn), SimulationOptions(range_ratio=SPREAD)
+        LLAMA, H100, Options(engine="vllm", requests=requests, range_ratio=SPREAD, **drawn), SimulationOptions()
     )
     found = steady(**chosen).expected
     for name in FIGURES:  # of TTFT a loop's figure depends on how few requests queue by chance

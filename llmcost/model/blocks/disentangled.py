@@ -10,6 +10,7 @@ from llmcost.model.operators import Facts, Operator, Stored
 
 QKV = COLUMNS_OF_INPUT._replace(modules=PACKED)
 EVERYWHERE = Facts("tokens")
+OF_POSITIONS = COLUMNS._replace(role="constant")
 
 
 class DisentangledAttention(NamedTuple):
@@ -40,7 +41,7 @@ class DisentangledAttention(NamedTuple):
             yield Stored("relative_positions", "embedding", build.count, table, build.bytes.Bx, EVERYWHERE)
         if present(kinds):
             of_table, own = build._replace(load=build.load._replace(b=1, s=rows)), self.position_projections
-            yield of_table.gemm("position_proj", "attention", h, kinds * inner, COLUMNS, bias=own, tied=not own)
+            yield of_table.gemm("position_proj", "attention", h, kinds * inner, OF_POSITIONS, bias=own, tied=not own)
             yield build.gemm("position_scores", "attention", inner, kinds * rows, COLUMNS, tied=True)
         yield build.attention("attention", ATTENTION, heads=a, d=d, dv=d, cached=2 * inner, kv_heads=a, scales=2 * a)
         yield build.gemm("o_proj", "attention", inner, h, OUTPUT, bias=True)

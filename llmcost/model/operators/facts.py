@@ -14,7 +14,7 @@ Split: TypeAlias = Literal["columns", "rows", "heads", "tokens", "table", "unsai
 Saves: TypeAlias = Literal["reads", "half", "rest", "nothing"]
 Computes: TypeAlias = Literal["pointwise", "activation", "rotary", "weighted sum", "softmax"]
 Expert: TypeAlias = Literal["", "routed", "shared"]
-Role: TypeAlias = Literal["", "router", "positions", "adapter", "expansion"]
+Role: TypeAlias = Literal["", "router", "positions", "adapter", "expansion", "constant"]
 
 INPUT = "input"  # the tensor that a block takes in, behind its norm
 OWN = "own"  # a tensor that no other kernel keeps: mostly what the kernel before wrote
@@ -44,7 +44,8 @@ class Facts(NamedTuple):
     `computes`: what an elementwise kernel does, for which plain PyTorch needs more passes over memory.
     `expert`: of a mixture's routed experts, or of those that every token takes.
     `role`: router (never quantised, never adapted), positions (a table of them), adapter (of LoRA: trained beside
-        frozen weights), expansion (of quantised weights, before each use).
+        frozen weights), expansion (of quantised weights, before each use), constant (it computes what is the model's
+        own, as much for any batch).
     `modules`: the linear layers of a checkpoint that are packed in it, separated by blanks, once for each way in which
         checkpoints name them. Empty: one that has the operator's own name. The first naming is LoRA's.
     `widths`: outputs of each module of the first naming, all GPUs together; empty: equal ones.

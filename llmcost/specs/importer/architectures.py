@@ -74,6 +74,7 @@ KEYS = record(
         "defaults": mapping(ANY),
         "lists": record({}, {"layer_types": LIST, "mlp_layer_types": LIST}),
         "same": mapping(choice(*SYNONYMS)),
+        "equal": mapping(TEXT),
         "neutral": mapping(ANY),
         "unused": several(TEXT),
         "never_zero": several(TEXT),

@@ -30,7 +30,7 @@ def head_of(keys: Keys, named: Any) -> dict[str, Any]:
     """What stands behind the layers, and whether tokens see those after them, by the class that `architectures` names.
 
     Without one, an encoder has the head that its training fills masked words with, and all else an LM head. Raises
-    SpecError for an encoder-decoder, whose encoder is not counted, and for a class whose head is not known.
+    SpecError for a class whose head is not known.
     """
     said = (named[0] if isinstance(named, list) and named else None) or ""
     encoder, is_decoder = bool(keys.family.get("encoder")), bool(keys.given.get("is_decoder"))
@@ -76,14 +76,7 @@ def _labels(keys: Keys, ending: str, *, encoder: bool) -> Any:
 
 
 def of_both(keys: Keys, said: str) -> dict[str, Any]:
-    """What stands behind the layers of an encoder-decoder: an LM head.
-
-    Raises SpecError for a class with another head, and for a type whose encoder is not counted.
-    """
-    if "encoder_stack" not in keys.family:
-        whole = "an encoder and a decoder, and its encoder is not counted"
-        alone = keys.family["reference"]
-        raise keys.error("architectures", f'{keys.type} is {whole}; ["{alone}"] here has the decoder counted alone')
+    """What stands behind the layers of an encoder-decoder: an LM head. Raises SpecError for a class with another."""
     if said and not any(word in said for word in ("ConditionalGeneration", "MTModel")):  # MarianMTModel
         known = "*ForConditionalGeneration and *ForCausalLM"
         raise keys.error("architectures", f"what {said[:60]} has behind its layers is not understood, unlike {known}")

@@ -294,12 +294,13 @@ class Keys:
 
     def _is_neutral(self, key: str, value: Any) -> bool:
         """Whether a key has a value at which it changes no count."""
-        same, neutral = self.rules.get("same", {}), self.rules.get("neutral", {})
+        same, equal, neutral = (self.rules.get(name, {}) for name in ("same", "equal", "neutral"))
         return (
             _is_default(value, self.defaults.get(key))
             or _is_default(value, NEUTRAL.get(key))
             or self._says_nothing_new(key, value)
             or (key in same and _is_all(value, self.field(same[key])))
+            or (key in equal and _is_all(value, self.value(equal[key])))
             or (key in neutral and _is_all(value, neutral[key]))
         )
 

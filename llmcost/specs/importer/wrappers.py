@@ -56,6 +56,8 @@ def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
         return draft
     if config.get("model_type") == "bert" and "feed_forward_type" in config:
         return config | {"model_type": "jina_bert"}  # whose code comes with it
+    if config.get("model_type") == "nvembed" and isinstance(text := config.get(TEXT[0]), dict):
+        return text | {name: said for name, said in config.items() if name != TEXT[0]}
     if config.get("model_type") in TWO_PARTS:
         return with_the_decoder_outside(config)
     kind = IN_ONE.get(str(config.get("model_type")), {}).get(str(config.get("version", "2.6")))

@@ -1,0 +1,57 @@
+"""What GPUs draw, as a share of their TDP, where it was measured; elsewhere nothing is known but the TDP itself.
+
+A GPU that waits draws a part of its TDP, and more with the share of its bandwidth and of its peak that a step makes use
+of, up to all of it: share = min(1, idle + memory·u_mem + compute·u_comp), with u_mem the bytes that a step needs over
+its time at full bandwidth, u_comp its causal FLOPs over its time at the peak.
+
+H200: fitted to 44 whole steps of six models (hardware/profiles/h200.json). B200, GB200: 8,000 attention modules each
+(vLLM 0.22, in the tables of https://github.com/ai-dynamo/aiconfigurator), whose mean draw was taken over short runs.
+On the H200 both were measured, and the same law of such modules has 0.237, 0.085 and 0.605: so idle, memory and compute
+of the others are taken times 1.4, 0.75 and 4.7. Errors are of what was left out: each model in turn; each GPU in turn,
+its modules by the law of the others.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llmcost.ground.algebra import Number, minimum
+from llmcost.specs.hardware import HardwareSpec
+
+MODULES = "attention modules of DeepSeek V3"
+
+
+class Draw(NamedTuple):
+    """The law of one GPU. `error`: mean of |predicted / measured - 1|; `source`: what was measured."""
+
+    idle: float
+    memory: float
+    compute: float
+    error: float
+    source: str
+
+
+DRAWN = {
+    "h200": Draw(0.326, 0.064, 2.843, 0.14, "whole steps of six models"),
+    "b200": Draw(0.42, 0.06, 2.93, 0.31, MODULES),
+    "gb200": Draw(0.29, 0.0, 1.66, 0.44, MODULES),
+}
+
+
+def drawn_by(hardware: HardwareSpec) -> Draw | None:
+    """The law of a GPU; None where nothing was measured."""
+    return DRAWN.get(hardware.gpu or hardware.name)
+
+
+def share_drawn(draw: Draw, memory: Number, compute: Number) -> Number:
+    """The share of its TDP that a GPU draws which makes use of these shares of its bandwidth and its peak."""
+    return minimum(1, draw.idle + draw.memory * memory + draw.compute * compute)
+
+
+def basis_of(draw: Draw | None, *, given: bool = False) -> str:
+    """What a share of the TDP rests on, in words."""
+    if given:
+        return "--power-share"
+    if draw is None:
+        return "no draw of this GPU was measured"
+    return f"measured of {draw.source}, {draw.error:.0%} off"
