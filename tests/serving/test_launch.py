@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from llmcost import estimate, load_hardware, load_model
-from llmcost.ground.errors import SpecError
+from llmcost.ground.errors import InputError, SpecError
 from llmcost.serving.launch import launch_of, log_of
 from llmcost.serving.launch_figures import Asked, figures_of, logged
 from llmcost.specs.catalog import load_engine, names, shipped
@@ -75,7 +75,12 @@ def test_every_flag_is_one_of_the_engines_own_parser_at_the_version_that_is_name
 def test_the_gpus_of_a_command_are_those_of_the_layout(engine, model, layout):
     """However an engine divides them: what its flags multiply to, times the servers, is the layout's product."""
     weights = {"llama.cpp": "q8_0", "vllm-0.2": "bf16"}.get(engine) if "ep" in layout else None  # no fp8
-    of = asked(model, engine, batch=64, context=2048, weight_dtype=weights, **layout)
+    sizes = {"batch": 64, "context": 2048, "weight_dtype": weights} | layout
+    if (known := load_engine(engine).layouts) and "ep" in layout and "ep" not in known:
+        with pytest.raises(InputError, match="has no --ep"):
+            asked(model, engine, **sizes)
+        return
+    of = asked(model, engine, **sizes)
     found = launch_of(load_engine(engine), of)
     if found.command is None:
         assert engine not in ("vllm", "sglang", "trtllm")  # others have no experts apart, or no nodes
