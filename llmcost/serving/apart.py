@@ -37,6 +37,7 @@ from llmcost.serving.batching import (
     held,
     in_system,
     rates,
+    refuse_states,
     request_bytes,
     room,
     steps_of_decode,
@@ -282,6 +283,8 @@ def serving_apart(apart: Apart, prompts: Server, wp: Workload, memory: Memory) -
     """
     decoding, first_pool = apart.decoding, apart.prompts
     server, w, guess, _ = decoding
+    if w.prefix_hit is not None:
+        refuse_states(server)
     of_mean_length = request_bytes(server, w.prompt + w.output / 2, w.prompt, guess)
     bounds = {} if w.max_num_seqs is None else {"max_num_seqs": w.max_num_seqs}
     at_most = [] if w.concurrency is None else [w.concurrency / decoding.ranks]

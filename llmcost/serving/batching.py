@@ -85,7 +85,7 @@ WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/b
 def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> Serving:
     """Throughput and latency of the mix, expected and at most; `memory`: what the fullest GPU holds of it."""
     if w.prefix_hit is not None:
-        _refuse_states(server)
+        refuse_states(server)
     w = of_mean_lengths(w)
     asked = {"concurrency": w.concurrency, "requests": w.requests}
     bounds = {name: mean_share(amount, w.dp) for name, amount in asked.items() if amount is not None}
@@ -149,7 +149,7 @@ def cached_tokens(w: Workload) -> Number:
     return named("cached_tokens", shared)
 
 
-def _refuse_states(server: Server) -> None:
+def refuse_states(server: Server) -> None:
     """Raise InputError for a model that keeps states, which have all tokens in them, not a beginning alone."""
     if present(allocation(server.share(Load(1, 1, 1, decode=True)).layers, 0).states):
         why = "layers keep a state, from which no beginning of a prompt can be taken"

@@ -347,7 +347,8 @@ def _data(at: Setup, held: Held, trained: Held, ahead: Number, back: Number) -> 
     """
     layout, share = at.layout, at.recipe.overlap.data
     sent = data_collectives(held, layout, at.recipe, trained)
-    layers = stage_of(layout, at.model.num_hidden_layers, 0).layers
+    all_layers = at.model.num_hidden_layers
+    layers = stage_of(layout, all_layers, 0).layers if layout.stages is None else max(layout.stages)
 
     def seconds(op: Collective) -> Number:
         pieces = collectives_of(op, layers, layout, at.recipe)

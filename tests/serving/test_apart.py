@@ -9,7 +9,6 @@ from llmcost.serving.estimate import estimate
 from llmcost.serving.launch import launch_of
 from llmcost.serving.launch_figures import Asked
 from llmcost.serving.options import Options
-from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.run import simulate
 from llmcost.specs.catalog import load_engine, load_hardware, load_model
 
@@ -46,9 +45,7 @@ def test_figures_are_those_of_the_simulator(chosen):
         "output": round(chosen["output"] * 2 / (1 + SPREAD)),
     }
     requests = 15 * chosen.get("concurrency", 100)
-    seen = simulate(
-        LLAMA, H100, Options(engine="vllm", requests=requests, range_ratio=SPREAD, **drawn), SimulationOptions()
-    )
+    seen = simulate(LLAMA, H100, Options(engine="vllm", requests=requests, range_ratio=SPREAD, **drawn))
     found = steady(**chosen).expected
     for name in FIGURES:  # of TTFT a loop's figure depends on how few requests queue by chance
         off = 0.15 if name == "ttft_seconds" and "concurrency" in chosen else 0.1
