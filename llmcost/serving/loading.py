@@ -72,7 +72,7 @@ def copied_heads(layers: Iterable[Operator], tp: Number) -> Number:
         if isinstance(op, Gemm) and len(op.facts.widths) > 1 and not op.tied:
             packed = op
         if isinstance(op, Attention) and packed is not None:
-            widths = sum(packed.facts.widths[1:])
-            beside = widths / minimum(tp, op.kv_heads) - widths / tp
+            widths, kv_heads = sum(packed.facts.widths[1:]), packed.facts.widths[1] / op.d  # of all GPUs
+            beside = widths / minimum(tp, kv_heads) - widths / tp
             found, packed = found + packed.count * packed.k * beside * packed.Bw, None
     return found
