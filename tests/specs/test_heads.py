@@ -68,6 +68,7 @@ DEBERTA = {
         {},
         {"share_att_key": False},
         {"share_att_key": False, "pos_att_type": ["c2p"], "norm_rel_ebd": "none"},
+        {"share_att_key": False, "pos_att_type": None},
         {"position_buckets": -1},
         {"position_buckets": -1, "max_relative_positions": 24},
         {"conv_kernel_size": 3, "conv_act": "gelu"},

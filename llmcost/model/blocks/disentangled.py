@@ -25,7 +25,7 @@ class DisentangledAttention(NamedTuple):
     num_attention_heads: Number
     head_dim: Number
     relative_positions: Number
-    position_scores: Number = 2
+    position_scores: Number = 0
     position_projections: bool = False
     relative_norm: bool = False
     stores_positions: bool = False
