@@ -441,6 +441,15 @@ def fault_in(code: int, out: str, err: str) -> str:
     return ""
 
 
+def most_memory() -> int:
+    """The most bytes of memory that this process has had; of the one that started it, which Linux adds, nothing."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    (line,) = [line for line in status.read_text("utf-8").splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
 def run_child(seed: int, first: int, last: int, kind: str | None) -> None:
     """Run inputs in this process, in a folder of its own; a line of JSON on stdout for each that begins, and fault."""
 
@@ -465,7 +474,7 @@ def run_child(seed: int, first: int, last: int, kind: str | None) -> None:
             kind_of, given = made(seed, number, kind)
             began = time.process_time()
             fault = fault_of(given)
-            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            most = most_memory()
             if most > BYTES:
                 fault = fault or f"{most / 1e6:,.0f} MB of memory"
             if fault:
