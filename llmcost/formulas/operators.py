@@ -137,6 +137,7 @@ def operator_rows(model: ModelSpec, hardware: HardwareSpec | None, options: Opti
     return [
         _row(op, letter, time, sum(times) if times else None, back=phase == "train")
         for op, letter, time in zip(ops, symbolic, times or [None] * len(ops), strict=True)
+        if op.count  # 0: of tokens that this load does not have
     ]
 
 

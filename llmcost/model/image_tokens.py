@@ -414,7 +414,7 @@ def _shown(side: int, wide: int, high: int, down: int, across: int) -> float:
     """The share of an image that tiles of `side` pixels show, where the last of a row or column takes the rest."""
 
     def pixels(long: float, short: float) -> float:
-        return side * short / long * side if long > side else long * short
+        return side * (short / long * side) if long > side else long * short  # in the reference's order
 
     heights = [high // down] * (down - 1) + [high - high // down * (down - 1)]
     widths = [wide // across] * (across - 1) + [wide - wide // across * (across - 1)]

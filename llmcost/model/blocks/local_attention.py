@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, floor_div, minimum, present
+from llmcost.ground.algebra import Number, floor_div, maximum, minimum, present
 from llmcost.model.blocks.attention import ATTENTION, HEADS, OUTPUT, PACKED
 from llmcost.model.blocks.builder import COLUMNS, COLUMNS_OF_INPUT, Builder
 from llmcost.model.operators import Facts, Operator, Stored
@@ -11,6 +11,7 @@ from llmcost.model.operators import Facts, Operator, Stored
 QKV = COLUMNS_OF_INPUT._replace(modules=PACKED)
 KEYS_AND_VALUES = COLUMNS._replace(modules=("k_proj v_proj",))
 SUMS = Facts("tokens")
+MOST, SEEING_ALL = Facts("heads", "local_queries"), Facts("heads", "global_queries")  # parts of what `o_proj` reads
 
 
 class LocalAttention(NamedTuple):
@@ -48,9 +49,10 @@ class LocalAttention(NamedTuple):
             yield Stored("position_biases", "attention", build.count, biases, build.bytes.Bx, HEADS)
         if present(self.global_tokens):
             seeing_all = minimum(load.s, self.global_tokens)
-            others = build._replace(load=load._replace(s=load.s - seeing_all))
-            yield self.kernel(others, "attention", window=self.local_window + self.global_tokens)
-            yield self.kernel(build._replace(load=load._replace(s=seeing_all)), "global_attention")
+            left = load.s - seeing_all  # without any there is no such kernel
+            others = build._replace(load=load._replace(s=maximum(1, left)), count=build.count * minimum(1, left))
+            yield self.kernel(others, "attention", MOST, window=self.local_window + self.global_tokens)
+            yield self.kernel(build._replace(load=load._replace(s=seeing_all)), "global_attention", SEEING_ALL)
         else:
             yield self.kernel(build, "attention", window=self.local_window)
         if present(self.summary_tokens):
@@ -75,12 +77,14 @@ class LocalAttention(NamedTuple):
         yield few.gemm("summary_kv_proj", "attention", h, 2 * inner, KEYS_AND_VALUES, tied=True)
         yield self.kernel(build, "summary_attention", every=each)
 
-    def kernel(self, build: Builder, name: str, *, window: Number = 0, every: Number = 0) -> Operator:
+    def kernel(
+        self, build: Builder, name: str, facts: Facts = ATTENTION, *, window: Number = 0, every: Number = 0
+    ) -> Operator:
         """An attention kernel over a window, one key for so many tokens, or the whole sequence."""
         a, d = self.num_attention_heads, self.head_dim
         return build.attention(
             name,
-            ATTENTION,
+            facts,
             heads=a,
             d=d,
             dv=d,
