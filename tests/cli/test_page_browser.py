@@ -284,6 +284,7 @@ def test_the_page_speaks_chinese_and_the_link_keeps_it(visit):
     settled(again)
     assert "Fits" in again.inner_text("#verdict")
     assert "lang" not in again.url
+    assert "✓ 放得下" in visit("lang=zh").inner_text("#verdict")  # a language alone: the question of a first visit
 
 
 # -- bad input --------------------------------------------------------------------------------------

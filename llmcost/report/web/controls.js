@@ -119,7 +119,8 @@ export function makeControls(form, setup, changed) {
       return kept.toString();
     },
     read(hash) {
-      const kept = hash ? Object.fromEntries(new URLSearchParams(hash)) : FIRST;
+      const { lang: _, ...said } = Object.fromEntries(new URLSearchParams(hash));
+      const kept = Object.keys(said).length ? said : FIRST; // a link that says a language alone asks the first question
       for (const [name, input] of Object.entries(inputs)) input.value = kept[name] ?? "";
       use(kept.text ? { name: kept.file ?? "config.json", text: kept.text } : null);
       const narrow = matchMedia(NARROW).matches;
