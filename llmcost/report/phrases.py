@@ -172,5 +172,5 @@ def _match(text: str, place: int, known: Language) -> tuple[re.Match[str], str] 
             if (match := _compiled(phrase.english).match(text, place))
         ]
         if found:
-            return max(found, key=lambda each: (len(each[0][0]), -each[0].re.groups))
+            return max(found, key=lambda each: (len(each[0][0]), each[0].re.pattern[:2] == r"\A", -each[0].re.groups))
     return None

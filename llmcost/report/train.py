@@ -140,11 +140,11 @@ def _causes(answer: Train) -> Table:
 
 def _memory(answer: Train) -> Table:
     m = answer.memory
-    verdict = "fits" if m.fits else "DOES NOT FIT"
-    room = f"of {scaled(m.usable_bytes, 'B')}: {verdict}; peak {MOMENTS[m.peak]}"
+    fits = m.total_bytes <= m.usable_bytes  # of the GPU alone: its host or drives say so for themselves
+    room = f"of {scaled(m.usable_bytes, 'B')}: {'fits' if fits else 'DOES NOT FIT'}; peak {MOMENTS[m.peak]}"
     context = context_of(answer.hardware)
     parts = [(name, getattr(m, field), note.format(context=context)) for name, field, note in MEMORY]
-    rows = [("Memory of a GPU", scaled(m.total_bytes, "B"), room if m.fits else Alarm(room))]
+    rows = [("Memory of a GPU", scaled(m.total_bytes, "B"), room if fits else Alarm(room))]
     rows += [(f"  {name}", scaled(value, "B"), note) for name, value, note in parts if value]
     if m.host_place:
         holds = not m.host_usable_bytes or m.host_bytes <= m.host_usable_bytes

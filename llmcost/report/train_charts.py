@@ -30,7 +30,7 @@ def _memory(answer: Train) -> Panel:
     memory, stages = answer.memory, answer.memory.stages
     parts = {label: [getattr(stage, field) / 1e9 for stage in stages] for label, field, _ in MEMORY}
     bars = [Bars(label, number, heights) for number, (label, heights) in enumerate(parts.items()) if max(heights)]
-    verdict = "fits in" if memory.fits else "DOES NOT FIT in"
+    verdict = "fits in" if memory.total_bytes <= memory.usable_bytes else "DOES NOT FIT in"
     several = len(stages) > 1
     return Panel(
         "Memory of a GPU by part",

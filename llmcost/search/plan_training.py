@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 from math import inf
 from typing import Any, NamedTuple
@@ -50,6 +51,7 @@ class TrainingQuestion(NamedTuple):
     price: float | None = None  # dollars a GPU-hour
     divided: tuple[Recipe, Efficiency] | None = None  # of layouts with ZeRO-3, if they have others
     programs: tuple[str, ...] = ()  # fields of the recipe that are searched too
+    program: Mapping[str, Any] = {}  # what was asked of each of these
     others: tuple[TrainingQuestion, ...] = ()  # the same question with other values of these
 
     def schedules(self) -> tuple[Schedule, ...]:
@@ -91,7 +93,7 @@ def _of(candidate: TrainingCandidate, axis: str) -> Any:
 
 
 def in_words(value: Any) -> Any:
-    """A value of an axis as a table shows it: shares of overlap as they are typed."""
+    """A value of an axis as a table shows it: shares of overlap as they can be typed."""
     if not isinstance(value, Overlap):
         return value
     return ",".join(f"{kind}={share:g}" for kind, share in value._asdict().items())
@@ -230,7 +232,7 @@ def plan(question: TrainingQuestion, top: int) -> TrainingPlan:
     for one in each:
         first = one.best[0] if one.best else None
         cause = None if first is None or first is ranked[0] else _cause(_spent_by(question, first), spends[0])
-        ways = {name: in_words(getattr(one.question.recipe, name)) for name in question.programs}
+        ways = {name: in_words(one.question.program[name]) for name in question.programs}
         programs.append(Program(ways, first and first.step_seconds, cause, one.fit))
     winner = next(one for one in each if one.best and one.best[0] is ranked[0])
     return winner._replace(best=best, programs=programs)

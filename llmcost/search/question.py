@@ -49,7 +49,7 @@ def ask(
     if ways != [{}]:
         first, *others = (ask(model, hardware, options._replace(**way), held, memory_utilization) for way in ways)
         several = tuple(name for name, values in programs.items() if len(values) > 1)
-        asked = [one._replace(programs=several) for one in (first, *others)]
+        asked = [one._replace(programs=several, program=way) for one, way in zip((first, *others), ways, strict=True)]
         return asked[0]._replace(others=tuple(asked[1:]))
     recipe, seq, gpus = recipe_of(model, hardware, options), sequence_of(model, options.seq), options.gpus
     check_count("--gpus", gpus, MOST_GPUS)

@@ -308,3 +308,11 @@ def test_nothing_of_a_model_reaches_a_page_unescaped(cli, tmp_path):
     assert cli("explain", file, "kv_cache.bytes", "--html", page).code == 0
     assert "<script" not in page.read_text("utf-8")
     assert "&lt;script&gt;" in page.read_text("utf-8")
+
+
+def test_all_figures_are_drawn_where_none_is_asked_about(cli, tmp_path):
+    """Figures that are 0 or no numbers have no bars, and no panel."""
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "all.svg"
+    assert cli("explain", "llama3-8b", "--hw", "h100", "--plot", path).code == 0
+    assert "</svg>" in path.read_text("utf-8")

@@ -87,6 +87,7 @@ def test_a_phrase_is_the_longest_that_fits_and_figures_and_names_go_where_chines
     assert translated("17.9 GB used of 25.3 GB", "zh") == "占用 17.9 GB，共 25.3 GB"
     assert translated("attention", "zh") == "注意力"
     assert translated("attention heads", "zh") == "注意力头数"
+    assert [translated(text, "zh") for text in ("Answers", "8 answers")] == ["回答", "8 个回答"]  # ^...$: a whole text
     assert translated("46.7 GB of weights in 84.9 GB a GPU", "zh") == "每卡 84.9 GB 中权重占 46.7 GB"
     touched = "those that uniform routing touches; the limit reads those of one token"
     assert translated(touched, "zh") == "均匀 路由所涉及者；极限只读一个 token 的".replace(" ", "", 1)

@@ -134,3 +134,12 @@ def test_a_system_s_spec_says_what_its_drives_do(tmp_path):
 def test_a_host_that_is_none_is_refused_with_what_would_do(hardware, options, message):
     with pytest.raises(InputError, match=message):
         answer(hardware=hardware, **{"gpus": 1} | options)
+
+
+def test_drives_that_are_too_small_do_not_have_the_gpu_said_to_be(cli):
+    """ZeRO-3 holds 14 bytes a parameter: 14.1 GB a GPU of eight, in drives of 12.5 GB a GPU; the GPU has room."""
+    asked = "train llama3-8b --hw h100 --gpus 8 --zero 3 --offload weights --offload-to nvme --host xeon-8480+"
+    more = "--host-link pcie5 --nvme-gb-per-s 25/14 --nvme-tb 0.1 --global-batch 64"
+    lines = cli(*asked.split(), *more.split()).out.splitlines()
+    assert ": fits;" in next(line for line in lines if line.startswith("Memory of a GPU"))
+    assert "DOES NOT FIT" in next(line for line in lines if line.startswith("Drives of the host, a GPU"))
