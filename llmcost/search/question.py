@@ -101,6 +101,8 @@ def ask_serving(
     if not model.generates:
         raise InputError(f"--serve: {model.name} gives no tokens; estimate has the sequences a second of a batch")
     check_count("--gpus", gpus, MOST_GPUS)
+    if apart and gpus < 2:
+        raise InputError(f"--apart: splits the GPUs, and --gpus {gpus} is one; nearest: --gpus 2")
     _check_held(held, ServingOptions)
     for option, limit in (("--ttft", ttft_ms), ("--tpot", tpot_ms)):
         if limit is not None and not limit > 0:

@@ -181,6 +181,9 @@ def evaluate(
     whole_step = step.share.operators() if alone else operators(model, size, everyone)
     step_cost = step.cost if alone else count_pass(whole_step)
 
+    alike = [op for op in whole_step if op.facts.role != "constant"]  # what is the model's own is no token's
+    of_tokens = step_cost if len(alike) == len(whole_step) else count_pass(alike)
+
     params = count_params(whole_step)
     cache = KvCache(kept_bytes(whole_step), cache_bytes_per_token(whole_step))
     # Where no keys are kept, a token's activations hold its own key alone, not all that it sees.
@@ -202,7 +205,7 @@ def evaluate(
         hardware=card,
         workload=w,
         flops=Flops(
-            per_token=step_cost.token_flops(w.batch),
+            per_token=of_tokens.token_flops(w.batch),
             prefill=PassFlops(prompt_cost.flops(causal=False), prompt_cost.flops(causal=True)),
             forward=PassFlops(forward_cost.flops(causal=False), forward_cost.flops(causal=True)),
         ),

@@ -10,7 +10,7 @@ from llmcost.ground.algebra import Number
 from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options
-from llmcost.ground.units import HOUR
+from llmcost.ground.units import HOUR, counted
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model.architecture import forward
 from llmcost.model.lora import check_lora, lora_of
@@ -164,7 +164,9 @@ def _stages_given(model: ModelSpec, options: Options) -> dict[str, Any]:
             raise InputError(f"{asked}: of how many stages? give --pp, at least 2")
         stages = dealt_out(layers, options.pp, options.vp or 1, *dealt)
     if options.pp not in (None, len(stages)):
-        raise InputError(f"--stages {in_words(stages)}: {len(stages)} stages, and --pp is {options.pp}")
+        raise InputError(
+            f"--stages {in_words(stages)}: {counted(len(stages), 'stage', 'stages')}, and --pp is {options.pp}"
+        )
     check_stages(stages, layers, options.vp or 1, model.name)
     return {"stages": stages, "pp": len(stages)}
 

@@ -218,3 +218,11 @@ def test_how_many_tokens_to_guess_is_found_and_each_is_what_it_is_alone():
     assert sorted(map(str, both)) == sorted(map(str, [*alone[0], *alone[1]]))
     assert both[0].tokens_per_s_per_gpu == max(found[0].tokens_per_s_per_gpu for found in alone)
     assert {each.speculate for each in both} == {1, 4}
+
+
+def test_one_gpu_cannot_run_prompts_apart(cli):
+    refused = cli("plan", "llama3-8b", "--hw", "h100", "--gpus", 1, "--serve", "--apart")
+    assert (refused.code, refused.err) == (
+        2,
+        "llmcost: --apart: splits the GPUs, and --gpus 1 is one; nearest: --gpus 2\n",
+    )

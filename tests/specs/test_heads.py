@@ -96,6 +96,16 @@ def test_the_flops_of_deberta_are_those_that_torch_counts(changes):
     assert estimate(spec, None, Options(batch=2, context=32)).flops.forward.full == counted.get_total_flops()
 
 
+def test_a_token_of_deberta_takes_no_share_of_the_positions_that_a_layer_projects_once_a_batch():
+    """12 layers of deberta-v3-base at 512 tokens: 2·(4h² + 2·4h²) and two scores of 512 positions; 2·2·512·h² a batch."""
+    base = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+    longer = {"position_buckets": 256, "max_position_embeddings": 512}
+    spec = read("deberta-v2", "DebertaV2Model", **DEBERTA | base | longer)
+    flops = estimate(spec, None, Options(context=512)).flops
+    assert flops.per_token.linear == 12 * (24 * 768**2 + 2 * 2 * 512 * 768)
+    assert flops.forward.full == 512 * flops.per_token.total + 12 * 2 * 2 * 512 * 768**2
+
+
 def test_a_token_of_bigbird_sees_eight_blocks_as_an_encoder_and_all_before_it_as_a_decoder():
     """3 blocks of 64 around it, 3 at random, the first and the last, whose 128 tokens see all."""
     n = 4096
