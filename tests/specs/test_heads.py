@@ -97,7 +97,7 @@ def test_the_flops_of_deberta_are_those_that_torch_counts(changes):
 
 
 def test_a_token_of_deberta_takes_no_share_of_the_positions_that_a_layer_projects_once_a_batch():
-    """12 layers of deberta-v3-base at 512 tokens: 2·(4h² + 2·4h²) and two scores of 512 positions; 2·2·512·h² a batch."""
+    """12 layers of v3-base, 512 tokens: 2·(4h² + 2·4h²) and two scores of 512 positions; 2·2·512·h² a batch."""
     base = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
     longer = {"position_buckets": 256, "max_position_embeddings": 512}
     spec = read("deberta-v2", "DebertaV2Model", **DEBERTA | base | longer)
