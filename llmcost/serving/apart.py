@@ -156,11 +156,13 @@ class Prompts(NamedTuple):
         """The share of a full pool's work that so many prompts a second are."""
         return minimum(1, per_s / self.per_s())
 
-    def seconds(self, per_s: Number, others: Number = None) -> Number:
+    def seconds(self, per_s: Number, others: Number = None, arriving: Number = None) -> Number:
         """Seconds from a prompt's arrival to its end, where so many come a second at random times.
 
         `others`: requests of a loop for each of its replicas. They come back as they came, but for the `SPREAD` of
         their lengths, so that no longer queue grows than the deviation of those that fall into it.
+        `arriving`: requests a second, if they come at a rate. Of more than are computed ever more wait: a queue without
+        end, which is left out.
         """
         of_one = per_s / self.ranks
         left = maximum(SATURATED, 1 - of_one * self.more)
@@ -169,6 +171,8 @@ class Prompts(NamedTuple):
         busy = minimum(1, of_one * step / at_once)
         waits = busy ** ((2 * (self.ranks + 1)) ** 0.5 - 1) / self.ranks
         queue = waits * step / 2 / maximum(SATURATED, 1 - self.busy(per_s))
+        if arriving is not None:
+            queue = queue * minimum(1, maximum(0, self.per_s() / arriving - 1) / SATURATED)  # 1, or 0 beyond per_s
         return step + (queue if others is None else minimum(queue, self.each * (SPREAD.value * others) ** 0.5))
 
 
@@ -243,7 +247,7 @@ class Apart(NamedTuple):
         others, burst = None, 0
         if w.rate is None:
             others, burst = maximum(0, w.concurrency / self.prompts.ranks - 1), self.burst_seconds()
-        before = self.decoding.server.request_seconds() + self.prompts.seconds(per_s, others)
+        before = self.decoding.server.request_seconds() + self.prompts.seconds(per_s, others, w.rate)
         return burst + before + self.sent_seconds + step / 2
 
     def in_a_loop(self, most: Number) -> Number:

@@ -82,6 +82,13 @@ def test_a_rate_is_answered_and_gpus_of_both_pools_bear_it():
     assert (found.pools.prefill.gpus, found.pools.decode.gpus, found.pools.decode.replicas) == (1, 2, 2)
 
 
+def test_where_more_prompts_arrive_than_are_computed_ttft_is_without_the_queue_that_never_ends():
+    """A prompt fills chunks of its own, so that one replica takes at most TTFT's prompt for each that it answers."""
+    found = steady(prefill_gpus=1, decode_gpus=2, tp=1, rate=20.0, prompt=8192, output=100)
+    assert found.expected.requests_per_s < 20
+    assert found.pools.prompt_seconds == pytest.approx(1 / found.expected.requests_per_s, rel=0.2)
+
+
 def test_a_plan_splits_the_gpus_as_estimate_then_answers():
     asked = ask_serving(LLAMA, H100, 8, Options(engine="vllm", prompt=4096, output=256), tpot_ms=15, apart=True)
     best = plan_serving(asked, 1).best[0]
