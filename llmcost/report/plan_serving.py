@@ -82,7 +82,8 @@ def _notes(found: ServingPlan) -> list[str]:
     """How many layouts are legal under which limits, and why some serve nobody or are illegal."""
     times = (("TTFT", found.question.ttft), ("TPOT", found.question.tpot))
     limits = ", ".join(f"{name} at most {seconds(each)}" for name, each in times if each)
-    notes = [f"{counted(found.legal, 'legal layout')}; {limits or 'no limits on time'}."]
+    splits = ", and splits of the GPUs between two of them" * found.question.apart
+    notes = [f"{counted(found.legal, 'legal layout')}{splits}; {limits or 'no limits on time'}."]
     if found.question.price is not None and found.best:
         w, first = found.question.workload, found.best[0]
         joules = first.joules_per_million_tokens
