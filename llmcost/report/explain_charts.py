@@ -32,7 +32,7 @@ class Known(NamedTuple):
 
 def explanation_panels(asked: Sequence[Explanation], known: Known) -> list[Panel]:
     """A panel for each kind of figure that is asked about, the asked ones marked; of one alone also its curve."""
-    families = dict.fromkeys(_family(each.quantity, known) for each in asked)
+    families = dict.fromkeys(family for each in asked if (family := _family(each.quantity, known)))  # zeros have none
     marked = {each.quantity for each in asked}
     panels: list[Panel] = []
     for family in families:
