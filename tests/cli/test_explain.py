@@ -308,3 +308,10 @@ def test_nothing_of_a_model_reaches_a_page_unescaped(cli, tmp_path):
     assert cli("explain", file, "kv_cache.bytes", "--html", page).code == 0
     assert "<script" not in page.read_text("utf-8")
     assert "&lt;script&gt;" in page.read_text("utf-8")
+
+
+def test_a_figure_that_is_nought_has_no_bars_and_the_others_are_drawn(cli, tmp_path):
+    """Of all figures some are nought or nothing, as communication is on one GPU."""
+    picture = tmp_path / "all.svg"
+    assert cli("explain", "gpt2", "--plot", picture).code == 0
+    assert "<svg" in picture.read_text(encoding="utf-8")
