@@ -133,6 +133,11 @@ def test_stages_that_are_told_have_one_chunk_unless_chunks_are_told_too():
     assert train(MODEL, H100, options._replace(stages=(0, 16, 16, 0))).layout.vp == 1
 
 
+def test_more_stages_than_layers_are_refused_where_the_rest_of_a_layout_is_chosen():
+    with pytest.raises(InputError, match="--pp 16 times --vp 1 is more than the 12 layers of gpt2; nearest: 12"):
+        train(load_model("gpt2"), H100, Options(tokens=10**9, gpus=16, pp=16))
+
+
 @pytest.mark.parametrize(
     "options", [{"drop_tokens": True}, {"recompute_modules": ("moe",)}, {"recompute_modules": ("mlp", "moe_act")}]
 )
