@@ -18,7 +18,7 @@ from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Attention, Gemm
 from llmcost.parallel.pipeline import Stages
 from llmcost.search.fit import fit
-from llmcost.specs.catalog import load_engine, names
+from llmcost.specs.catalog import load_engine, names, shipped
 
 CHIP = Chip(1e12, 1e12, 1e12, 1e9, 1e9)
 LLAMA = load_model("llama3-8b")
@@ -114,7 +114,7 @@ def test_a_layout_that_an_engine_lacks_is_refused_with_those_that_it_has(engine,
 def test_an_empty_list_of_layouts_is_refused(tmp_path):
     """It would say that an engine splits nothing, and be heeded as if it were not there."""
     own = tmp_path / "own.yaml"
-    vllm = shipped("hardware/engines/vllm.yaml").read_text(encoding="utf-8")
+    vllm = (shipped("hardware/engines") / "vllm.yaml").read_text(encoding="utf-8")
     own.write_text(vllm.replace("not_on: {value: [Volta]", "layouts: {value: []"), encoding="utf-8")
     with pytest.raises(SpecError, match=r"own\.yaml:6: layouts\.value: expected a list of one or more, got none"):
         load_engine(str(own))
