@@ -78,7 +78,7 @@ def left_out(by: str, shown: Container[str]) -> list[LeftOut]:
     """Every group of runs, in the order of the names, dense models and those with experts apart.
 
     `shown`: the cases that are asked about, by name; the others still have a part in the fits. Raises InputError for a
-    kind of group that there is not.
+    kind of group that there is not, and where no run is asked about.
     """
     if by not in GROUPS:
         raise InputError(f"--leave-out {shortened(by)}: one of {', '.join(GROUPS)}")
@@ -88,6 +88,8 @@ def left_out(by: str, shown: Container[str]) -> list[LeftOut]:
     for each in told:
         if each.case.name in shown:
             groups.setdefault((GROUPS[by](each.case), _models(each.case)), []).append(each)
+    if not groups:
+        raise InputError(f"--leave-out {by}: of training runs whose layout is told, and none of these cases is one")
     found = []
     for (name, models), members in sorted(groups.items()):
         apart = {each.case.name for each in told if GROUPS[by](each.case) == name}

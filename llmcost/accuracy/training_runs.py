@@ -53,7 +53,12 @@ def split_settings(text: str) -> tuple[Path, dict[str, Any]]:
         field = option.replace("-", "_")
         if field not in known or known[field].read is None or field in ("engine", "tokens", "price"):
             raise InputError(f"{text}: {shortened(option)!r} is no option of a layout, as tp=2 is")
-        found[field] = known[field].one(value)
+        if field in found:
+            raise InputError(f"{text}: {option} comes twice")
+        try:
+            found[field] = known[field].one(value)
+        except InputError as error:
+            raise InputError(f"{text}: {error}") from None
     return Path(name), found
 
 

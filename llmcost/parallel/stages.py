@@ -19,12 +19,11 @@ def parse_stages(text: str) -> tuple[int, ...]:
     """Layers of each stage, of `15,16,16,13`, or `8*4` for four of eight. Raises ValueError."""
     found: list[int] = []
     for part in text.split(","):
-        layers, _, times = part.strip().partition("*")
-        if not (layers.isdecimal() and (times.isdecimal() if "*" in part else True)) or len(part) > len(
-            "100000*100000"
-        ):
+        numbers = part.strip().split("*")
+        if len(numbers) > 2 or not all(each.isdecimal() and len(each) <= len("100000") for each in numbers):
             raise ValueError("layers of each stage, as in 15,16,16,13, or 15,16*2,13")
-        found += [int(layers)] * int(times or 1)
+        layers, times = (*map(int, numbers), 1)[:2]
+        found += [layers] * times
     return tuple(found)
 
 

@@ -114,8 +114,10 @@ LIMITS = ("memory", "max_num_seqs", "ttft", "tpot")
 def plan_serving(question: ServingQuestion, top: int) -> ServingPlan:
     """The `top` best layouts, each with the most requests in flight; with each number of tokens that may be guessed.
 
-    Raises InputError where a figure of the GPU is not known.
+    Raises InputError where a figure of the GPU is not known, and for prompts apart from a decode that there is not.
     """
+    if question.apart and question.workload.output == 1:
+        raise InputError("--output 1: nothing is decoded; leave --apart away")
     layouts, illegal = spreads(question)
     timed = [layout for layout in layouts if linked(question, layout)]
     found: list[ServingCandidate] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, minimum
+from llmcost.ground.algebra import Number, maximum, minimum
 from llmcost.ground.options import MOST
 from llmcost.ground.units import HOUR
 from llmcost.machine.power import Draw, basis_of, drawn_by, share_drawn
@@ -132,8 +132,9 @@ def _share(draw: Draw, e: Estimate, *, output: bool) -> Number:
         return of_prompts
     if e.serving is not None:
         s, each = e.serving, e.flops.per_token
-        moved = (e.memory.weights_bytes + s.kv_cache_bytes) / (s.expected.tpot_seconds * bandwidth)
-        return share_drawn(draw, minimum(1, moved), s.expected.total_tokens_per_s * each.total / (w.gpus * peak))
+        held = e.memory.weights_bytes + s.kv_cache_bytes
+        moved = held / maximum(held, s.expected.tpot_seconds * bandwidth)  # all of it where nothing is decoded
+        return share_drawn(draw, moved, s.expected.total_tokens_per_s * each.total / (w.gpus * peak))
     of_output = share_drawn(
         draw,
         e.traffic.decode.total_bytes / (decode * bandwidth),

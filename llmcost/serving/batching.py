@@ -138,7 +138,7 @@ def of_mean_lengths(w: Workload) -> Workload:
     if w.range_ratio is None:
         return w
     mean = (1 + w.range_ratio) / 2
-    return w._replace(prompt=mean * w.prompt, output=mean * w.output)
+    return w._replace(prompt=maximum(1, mean * w.prompt), output=maximum(1, mean * w.output))  # none has no token
 
 
 def cached_tokens(w: Workload) -> Number:

@@ -38,7 +38,7 @@ SCHEMA = record(
         **dict.fromkeys(("kernels", "kernels_shared", "gpu"), TEXT),
         "formats": several(TEXT),
         "not_on": _sourced(several(TEXT)),
-        "layouts": _sourced(several(choice(*SPLITS))),
+        "layouts": _sourced(several(choice(*SPLITS)) | {"min_length": 1}),
         "beside": _sourced(SIZE),
         "kv_dtype": several(
             record(required={"value": choice(*BITS), "weights": TEXT, "source": TEXT}, optional={"note": TEXT})

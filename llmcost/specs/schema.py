@@ -120,6 +120,8 @@ def _in_words(problem: Any, schema: Schema, *, yaml: bool) -> str:
         return f"expected a whole number, {got}{_number_hint(value) if yaml else ''}"
     if kind in BOUNDS:
         return f"must be {BOUNDS[kind]} {next(iter(context.values())):,}, {got}"
+    if kind == "too_short":
+        return "expected a list of one or more, got none"
     if kind == "number":
         return f"{problem['msg']}, {got}"
     expected = {

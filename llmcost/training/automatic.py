@@ -129,7 +129,7 @@ def _parts(seq: int) -> list[int]:
 def _chunks(layers: int, stages: int) -> list[int]:
     """How many chunks a stage may have: one, or as many as the layers of the fullest stage divide into."""
     most = -(-layers // stages) if stages > 1 else 1
-    return sorted({1, max(n for n in divisors(most) if n <= CHUNKS and n * stages <= layers)})
+    return sorted({1, max((n for n in divisors(most) if n <= CHUNKS and n * stages <= layers), default=1)})
 
 
 def changes(at: Setup, shape: Shape) -> Iterator[tuple[str, Layout]]:

@@ -70,6 +70,7 @@ def setup_of(
     """
     check_options(options)
     model = model.text_alone()
+    _refuse_experts(model, options)
     if options.reshard is not None and options.zero != 3:
         said = "reshard" if options.reshard else "no-reshard"
         raise InputError(f"--{said}: whether weights that --zero 3 gathers are let go; give --zero 3 too")
@@ -99,6 +100,17 @@ def setup_of(
         return at.resolved(), False
     batch_of = None if options.global_batch is not None else partial(usual_batch, model, seq)
     return at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of, needs)).resolved(), True
+
+
+def _refuse_experts(model: ModelSpec, options: Options) -> None:
+    """Raise InputError for what is said of experts where the model has none."""
+    if model.has_experts():
+        return
+    if options.drop_tokens:
+        raise InputError(f"--drop-tokens: of experts, and {model.name} has none")
+    of_experts = [name for name in options.recompute_modules or () if name in ("moe", "moe_act", "shared_experts")]
+    if of_experts:
+        raise InputError(f"--recompute-modules {of_experts[0]}: of experts, and {model.name} has none")
 
 
 def efficiency_of(
@@ -168,7 +180,7 @@ def _stages_given(model: ModelSpec, options: Options) -> dict[str, Any]:
             f"--stages {in_words(stages)}: {counted(len(stages), 'stage', 'stages')}, and --pp is {options.pp}"
         )
     check_stages(stages, layers, options.vp or 1, model.name)
-    return {"stages": stages, "pp": len(stages)}
+    return {"stages": stages, "pp": len(stages), "vp": options.vp or 1}
 
 
 def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: int | None = None) -> Recipe:

@@ -131,6 +131,8 @@ def test_a_log_of_more_than_one_run_is_refused_with_the_line(text, line, says, t
     [
         (("run.log@tp=2", "--gpus", 8), "--zero; say it, or run.log@zero=…"),
         (("run.log@x=2",), "'x' is no option of a layout"),
+        (("run.log@tp=2,tp=4",), "run.log@tp=2,tp=4: tp comes twice"),
+        (("run.log@tp=x",), "run.log@tp=x: --tp x: expected a number"),
         (("run.log", "--concurrency", 4), "--concurrency: of serving"),
         (("run.log", "--engine", "megatron-core"), "--engine megatron-core writes no such logs; torchtitan does"),
         (("run.log", "run.log@tp=2"), "a file is given twice"),

@@ -27,6 +27,11 @@ def test_a_kind_of_group_that_there_is_not_is_refused():
         left_out("model", set())
 
 
+def test_leaving_out_says_so_where_no_training_run_is_asked_about():
+    with pytest.raises(InputError, match="--leave-out gpu: of training runs"):
+        left_out("gpu", {"gpt-fast/1"})
+
+
 def test_a_ring_hands_on_between_all_but_one_of_its_ranks():
     of = Collective(
         "gather", "mlp", 1, "all_gather", 1, 1, 1024, 1, 8, 2

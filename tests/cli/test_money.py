@@ -220,3 +220,10 @@ def test_a_training_rate_that_was_measured_has_a_price(cli):
     """9,000 tokens a second of one GPU at $3.60 an hour: 0.001 / 9,000 dollars a token."""
     found = json_of(cli, "mfu", "llama3-8b", "--hw", "h100", "--tokens-per-s", 9000, "--price", 3.6)
     assert found["cost"]["dollars_per_million_tokens"] == pytest.approx(1000 / 9000)
+
+
+def test_a_load_that_decodes_nothing_has_a_price(cli):
+    asked = ("--concurrency", 4, "--prompt", 100, "--output", 1, "--price", 2, "--json")
+    answer = cli("estimate", "llama3-8b", "--hw", "b200", *asked)
+    assert answer.code == 0
+    assert json.loads(answer.out)["cost"]["dollars_per_million_output_tokens"] > 0

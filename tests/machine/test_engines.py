@@ -9,7 +9,7 @@ from llmcost.accuracy import fit_defaults
 from llmcost.accuracy.bands import by_kind, with_nameless
 from llmcost.accuracy.cases import file_of, load_cases
 from llmcost.accuracy.score import check
-from llmcost.ground.errors import InputError
+from llmcost.ground.errors import InputError, SpecError
 from llmcost.machine.bands import OPTIMISED
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.efficiency import Efficiency, Kernel, from_figures
@@ -18,7 +18,7 @@ from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Attention, Gemm
 from llmcost.parallel.pipeline import Stages
 from llmcost.search.fit import fit
-from llmcost.specs.catalog import load_engine, names
+from llmcost.specs.catalog import load_engine, names, shipped
 
 CHIP = Chip(1e12, 1e12, 1e12, 1e9, 1e9)
 LLAMA = load_model("llama3-8b")
@@ -109,6 +109,15 @@ def test_a_layout_that_an_engine_lacks_is_refused_with_those_that_it_has(engine,
     with pytest.raises(InputError) as refused:
         estimate(load_model(model), load_hardware("h100"), Options(engine=engine, **degrees))
     assert said in str(refused.value)
+
+
+def test_an_empty_list_of_layouts_is_refused(tmp_path):
+    """It would say that an engine splits nothing, and be heeded as if it were not there."""
+    own = tmp_path / "own.yaml"
+    vllm = (shipped("hardware/engines") / "vllm.yaml").read_text(encoding="utf-8")
+    own.write_text(vllm.replace("not_on: {value: [Volta]", "layouts: {value: []"), encoding="utf-8")
+    with pytest.raises(SpecError, match=r"own\.yaml:6: layouts\.value: expected a list of one or more, got none"):
+        load_engine(str(own))
 
 
 def test_an_engine_with_stages_alone_gives_each_of_several_gpus_layers():

@@ -192,6 +192,7 @@ def test_nobody_served_is_an_answer_and_the_exit_code_1(cli):
         (["--serve", "--ttft", "nan"], "--ttft nan: expected a number"),
         (["--serve", "--tp", "2;4"], "--tp 2;4: expected a number"),
         (["--serve", "--dtype", "fp3"], "--dtype fp3: one of"),
+        (["--serve", "--apart", "--output", 1], "--output 1: nothing is decoded; leave --apart away"),
     ],
 )
 def test_a_question_that_is_none_is_refused(cli, arguments, message):

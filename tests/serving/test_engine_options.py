@@ -241,6 +241,12 @@ def test_lengths_from_a_share_on_are_shorter_on_average():
         estimate(LLAMA, H100, asked._replace(concurrency=None))
 
 
+def test_no_length_is_less_than_a_token():
+    drawn = Options(concurrency=1, prompt=1, output=1, range_ratio=0.5)
+    alike = estimate(LLAMA, H100, drawn._replace(range_ratio=1)).serving.expected
+    assert estimate(LLAMA, H100, drawn).serving.expected == alike
+
+
 def test_a_step_with_a_prompt_waits_for_the_host_that_starts_its_kernels():
     """TensorRT-LLM's graphs hold decode alone: a short prompt takes 20 ms for its layers, a long one what it takes."""
     reached = machine_of(H100, workload_of(LLAMA, H100, CASE._replace(engine="trtllm")))[2]

@@ -35,6 +35,13 @@ def quantized(ignore, layers=2):
     [
         (LLAMA | {"tie_word_embeddings": "false"}, 'tie_word_embeddings: expected true or false, got "false"'),
         (LLAMA | {"tie_word_embeddings": "no"}, "tie_word_embeddings: expected true or false"),
+        (
+            LLAMA | {"model_type": "big_bird", "attention_type": "sparse"},
+            'expected block_sparse or original_full, got "sp',
+        ),
+        (LLAMA | {"model_type": "big_bird", "attention_type": None}, "attention_type: expected block_sparse or"),
+        (LLAMA | {"model_type": "big_bird", "block_size": 0}, "block_size: must be above 0, got 0"),
+        (LLAMA | {"model_type": "longt5", "encoder_attention_type": 3}, "encoder_attention_type: expected local or tr"),
         (LLAMA | {"attention_bias": []}, "attention_bias: expected true or false"),
         (LLAMA | {"torch_dtype": "float12"}, "torch_dtype: 'float12' is not understood: float32, bfloat16, float16"),
         (LLAMA | {"dtype": 16}, "dtype: '16' is not understood"),

@@ -124,7 +124,29 @@ def test_what_cannot_be_is_refused_with_what_can(options, says):
         answer(**options)
 
 
-@pytest.mark.parametrize("text", ["x", "", "4,,4", "4*x", "-1,33"])
+def test_stages_that_are_told_have_one_chunk_unless_chunks_are_told_too():
+    """Two layers beside the embedding would not divide into the four chunks that even stages of 8 are given."""
+    options = Options(tokens=10**9, gpus=8, pp=4)
+    even = train(MODEL, H100, options).layout.vp
+    assert even > 1
+    assert train(MODEL, H100, options._replace(first_stage_layers=2)).layout.vp == 1
+    assert train(MODEL, H100, options._replace(stages=(0, 16, 16, 0))).layout.vp == 1
+
+
+def test_more_stages_than_layers_are_refused_where_the_rest_of_a_layout_is_chosen():
+    with pytest.raises(InputError, match="--pp 16 times --vp 1 is more than the 12 layers of gpt2; nearest: 12"):
+        train(load_model("gpt2"), H100, Options(tokens=10**9, gpus=16, pp=16))
+
+
+@pytest.mark.parametrize(
+    "options", [{"drop_tokens": True}, {"recompute_modules": ("moe",)}, {"recompute_modules": ("mlp", "moe_act")}]
+)
+def test_what_is_said_of_experts_is_refused_where_there_are_none(options):
+    with pytest.raises(InputError, match="of experts, and llama3-8b has none"):
+        train(MODEL, H100, Options(tokens=10**9, gpus=8, **options))
+
+
+@pytest.mark.parametrize("text", ["x", "", "4,,4", "4*x", "-1,33", "8*4*1", "8*1000000000", "9999999,1"])
 def test_no_list_of_layers_is_told_so(text):
     with pytest.raises(ValueError, match="layers of each stage"):
         parse_stages(text)

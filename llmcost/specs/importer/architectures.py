@@ -78,6 +78,7 @@ KEYS = record(
         "neutral": mapping(ANY),
         "unused": several(TEXT),
         "never_zero": several(TEXT),
+        "words": mapping(several(TEXT)),
     },
 )
 ARCHITECTURE = record(

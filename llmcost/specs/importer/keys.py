@@ -102,6 +102,9 @@ class Keys:
         for key in self.rules.get("never_zero", ()):
             if self.given.get(key) == 0:
                 raise self.error(key, "must be above 0, got 0")
+        for key, words in self.rules.get("words", {}).items():
+            if (value := self.given.get(key, words[0])) not in words:
+                raise self.error(key, f"expected {' or '.join(words)}, got {json.dumps(value)[:40]}")
 
     def _is_flag(self, key: str) -> bool:
         """Whether a key that may change a count is true or false: of the text "false", neither would be right."""
