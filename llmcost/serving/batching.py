@@ -309,7 +309,7 @@ class Mix(NamedTuple):
         if guess.tokens:
             guessing = named("guessing_seconds", guessing, of)
             shorter = shorter + guessing
-        shorter = named("step_of_decode", shorter, of)
+        alone = shorter = named("step_of_decode", shorter, of)
         closed = not mixed and w.rate is None and w.requests is None
         ready = self.ready_with(running, shorter) if closed else 0
         whole = computed if not closed else computed * (1 + ready / passes)
@@ -340,7 +340,10 @@ class Mix(NamedTuple):
         else:
             turn = self.turn(running, step, busy * longer / step, computed / piece * longer)
         turn = named("turn", turn, of)
-        decoding = maximum(0, steps * step - turn - prefill)  # rounding takes that of one token below 0
+        fewest = (
+            steps_of_decode(w, guess) * alone
+        )  # a prompt in tiny pieces may leave fewer steps than there are tokens
+        decoding = maximum(fewest, steps * step - turn - prefill)
         if not mixed:
             decoding = decoding * minimum(1, w.output - 1)
         return Pace(step, prefill, decoding / maximum(1, w.output - 1))

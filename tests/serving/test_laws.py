@@ -12,6 +12,7 @@ from llmcost.model.counting import count_pass
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.serving.estimate import Options, estimate, workload_of
 from llmcost.serving.results import leaves
+from llmcost.specs.catalog import load_hardware, load_model
 
 
 def costs(e):
@@ -340,3 +341,12 @@ def test_the_caches_data_type_changes_the_cache_and_what_follows_from_it_alone(m
     assert {path for path in bf16 if bf16[path] != fp8[path] and path.startswith(same)} == set()
     assert bf16["memory.weights_bytes"] == fp8["memory.weights_bytes"]
     assert bf16["memory.activation_bytes"] == fp8["memory.activation_bytes"]
+
+
+@pytest.mark.parametrize(
+    "asked", [{"chunk": 1}, {"chunk": 2}, {"chunk": 2, "engine": "vllm"}, {"chunk": 1, "speculate": 3}]
+)
+def test_pieces_of_a_prompt_however_small_leave_each_token_its_step(asked):
+    loop = Options(prompt=1000, output=100, concurrency=16, **asked)
+    found = estimate(load_model("llama3-8b"), load_hardware("h100"), loop).serving
+    assert found.bound.tpot_seconds <= found.expected.tpot_seconds
