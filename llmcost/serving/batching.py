@@ -340,10 +340,8 @@ class Mix(NamedTuple):
         else:
             turn = self.turn(running, step, busy * longer / step, computed / piece * longer)
         turn = named("turn", turn, of)
-        fewest = (
-            steps_of_decode(w, guess) * alone
-        )  # a prompt in tiny pieces may leave fewer steps than there are tokens
-        decoding = maximum(fewest, steps * step - turn - prefill)
+        # a prompt in tiny pieces may leave fewer steps than there are tokens
+        decoding = maximum(steps_of_decode(w, guess) * alone, steps * step - turn - prefill)
         if not mixed:
             decoding = decoding * minimum(1, w.output - 1)
         return Pace(step, prefill, decoding / maximum(1, w.output - 1))

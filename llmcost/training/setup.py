@@ -203,8 +203,6 @@ def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: 
         recipe = recipe._replace(recomputed=tuple(dict.fromkeys(kinds)))
     if options.unfused_attention:
         recipe = recipe._replace(attention="unfused")
-    if options.drop_tokens and not model.has_experts():
-        raise InputError(f"--drop-tokens: {model.name} has no experts")
     recipe = recipe._replace(cuda_graphs=options.cuda_graphs, drop_tokens=options.drop_tokens)
     if options.overlap is not None:
         asked = options.overlap

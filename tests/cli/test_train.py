@@ -141,7 +141,7 @@ def test_an_explanation(cli):
             "--tp 2 times --dp 2 is 4 GPUs, and --gpus is 8; with these the nearest --dp is 4",
         ),
         (("--gpus", "8", "--tokens", "0"), "--tokens 0: at least 1"),
-        (("--gpus", "8", "--drop-tokens"), "--drop-tokens: llama3-8b has no experts"),
+        (("--gpus", "8", "--drop-tokens"), "--drop-tokens: of experts, and llama3-8b has none"),
         (("--gpus", "0"), "--gpus 0: at least 1"),
         (("--gpus", "8", "--seq", "0"), "--seq 0: at least 1"),
         (("--gpus", "8", "--dtype", "fp4"), "--dtype fp4: one of bf16, fp16, fp8, fp32"),

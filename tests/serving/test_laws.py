@@ -343,10 +343,10 @@ def test_the_caches_data_type_changes_the_cache_and_what_follows_from_it_alone(m
     assert bf16["memory.activation_bytes"] == fp8["memory.activation_bytes"]
 
 
-@pytest.mark.parametrize(
-    "asked", [{"chunk": 1}, {"chunk": 2}, {"chunk": 2, "engine": "vllm"}, {"chunk": 1, "speculate": 3}]
-)
+@pytest.mark.parametrize("asked", [{"chunk": 1}, {"chunk": 2}, {"chunk": 2, "engine": "vllm"}])
 def test_pieces_of_a_prompt_however_small_leave_each_token_its_step(asked):
+    """A step reads all weights but the embedding's, in bf16."""
+    model, chip = load_model("llama3-8b"), load_hardware("h100")
     loop = Options(prompt=1000, output=100, concurrency=16, **asked)
-    found = estimate(load_model("llama3-8b"), load_hardware("h100"), loop).serving
-    assert found.bound.tpot_seconds <= found.expected.tpot_seconds
+    weights = 2 * (8_030_261_248 - 128_256 * 4_096)
+    assert estimate(model, chip, loop).serving.expected.tpot_seconds >= weights / chip.bandwidth.value
