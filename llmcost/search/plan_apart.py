@@ -74,20 +74,21 @@ def _of_prompts(question: ServingQuestion, group: list[Layout]) -> OfPrompts:
 
 def _fastest(groups: list[OfPrompts]) -> list[OfPrompts]:
     """The groups without layouts that another one beats, or equals with fewer GPUs, by one prompt and by many."""
-    every = [
-        (float(alone), layout.gpus() * float(each) / layout.dp, layout.gpus())
+    costs = [
+        [
+            (float(alone), layout.gpus() * float(each) / layout.dp, layout.gpus())
+            for layout, alone, each in zip(group.layouts, group.pool.alone, group.pool.each, strict=True)
+        ]
         for group in groups
-        for layout, alone, each in zip(group.layouts, group.pool.alone, group.pool.each, strict=True)
     ]
+    every = [cost for of_group in costs for cost in of_group]
+
+    def beaten(mine: tuple[float, ...]) -> bool:
+        return any(all(a <= b for a, b in zip(other, mine, strict=True)) and other != mine for other in every)
+
     kept = []
-    for group in groups:
-        good = []
-        for place, layout in enumerate(group.layouts):
-            own = float(group.pool.alone[place]), layout.gpus() * float(group.pool.each[place]) / layout.dp
-            mine = (*own, layout.gpus())
-            beaten = any(all(a <= b for a, b in zip(other, mine, strict=True)) and other != mine for other in every)
-            good.append(not beaten)
-        at = np.flatnonzero(good)
+    for group, own in zip(groups, costs, strict=True):
+        at = [place for place, cost in enumerate(own) if not beaten(cost)]
         kept.append(OfPrompts([group.layouts[place] for place in at], Prompts(*[each[at] for each in group.pool])))
     return kept
 
