@@ -303,8 +303,8 @@ def _under_an_engine(
 def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.value) -> Efficiency:
     """What measured kernels reach inside an engine: a share of what they reach alone.
 
-    The rest goes into what the engine does around them. Kernels that have the figures of `default` (collectives, scans)
-    stay as they are, as these already stand for an engine.
+    The rest goes into what the engine does around them. Kernels that have the figures of `default` (scans) stay as they
+    are, as these already stand for an engine; so do collectives, which links bound.
     """
 
     def slower(kernel: Kernel) -> Kernel:
@@ -313,7 +313,8 @@ def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.v
         )
 
     kernels = {
-        kind: kernel if kernel is default.kernels[kind] else slower(kernel) for kind, kernel in alone.kernels.items()
+        kind: kernel if kernel is default.kernels[kind] or kind in ("node", "fabric") else slower(kernel)
+        for kind, kernel in alone.kernels.items()
     }
     return Efficiency(kernels, f"{alone.basis}, in an engine")
 
