@@ -22,6 +22,7 @@ from llmcost.ground.options import Option
 FILES = Path(__file__).resolve().parent.parent / "report" / "web"
 ASKS = ("estimate", "ops", "explain", "train")
 LANGUAGES = {"en": "words.json", "zh": "words.zh.json"}
+FIRST = {"model": "llama3.1-8b", "hw": "h100-sxm", "batch": "16"}  # asked where the address says nothing
 TOLD = ("what", "meaning", "limited_by", "of", "basis")  # keys of documents whose texts are prose
 PRICES = re.compile(r"[\w.,=-]*", re.ASCII)  # dollars, and names of GPUs
 NAMED = {"model": "models", "hw": "hardware", "engine": "engines"}  # controls that name a spec, which is a shipped one
@@ -73,6 +74,7 @@ def setup() -> dict[str, Any]:
 
     return {
         "version": __version__,
+        "first": FIRST,
         "words": {language: words(language) for language in LANGUAGES},
         "controls": {
             name: {

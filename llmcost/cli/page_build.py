@@ -15,10 +15,11 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from shutil import which
 from tempfile import TemporaryDirectory
+from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
-from llmcost.cli.page import FILES, LANGUAGES, POLICY, as_json, setup
-from llmcost.ground.errors import InputError
+from llmcost.cli.page import FILES, FIRST, LANGUAGES, POLICY, answer, as_json, controls, reply, setup
+from llmcost.ground.errors import InputError, shortened
 
 PYODIDE = "pyodide@314"  # Python 3.14, the first whose pydantic_core has a wheel for browsers
 OF_PYODIDE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
@@ -66,6 +67,50 @@ def _write(whole: Path, parts: Path) -> None:
     page = page.replace('content="server"', 'content="browser"').replace("<title>", f"{said}\n<title>")
     (whole / "index.html").write_text(page, "utf-8")
     (whole / "setup.json").write_bytes(as_json(setup()))
+    (whole / "first.json").write_bytes(as_json([*_first_answers()]))
+    _compile(whole / "pyodide", whole / "python.zip")
+
+
+def _first_answers() -> Iterator[tuple[str, str]]:
+    """What the page asks on a first visit in each language, and `reply` to it: shown while Python starts.
+
+    As main.js asks: estimate, operators, the curve along batches, and the formula of every figure.
+    """
+    asked: dict[str, Any] = {"options": {name: FIRST[name] for name in controls() if name in FIRST}, "file": None}
+    [found] = answer({"ask": "estimate", **asked})["documents"]
+    batches = [str(2**power) for power in range(found["memory"]["max_batch"].bit_length())]
+    for lang in LANGUAGES:
+        yield _answered({"ask": "estimate", **asked, "lang": lang})
+        for phase in ("prefill", "decode"):
+            yield _answered({"ask": "ops", **asked, "phase": phase, "lang": lang})
+        yield _answered({"ask": "estimate", **asked, "vary": ["batch", batches], "lang": lang})
+        told = answer({"ask": "explain", **asked, "lang": lang})
+        [every] = told["documents"]
+        for each in every["explanations"]:
+            question = {"ask": "explain", **asked, "quantity": each["quantity"], "lang": lang}
+            alone = told | {"documents": [every | {"explanations": [each]}]}
+            yield as_json(question).decode(), as_json(alone).decode()
+
+
+def _answered(question: dict[str, Any]) -> tuple[str, str]:
+    asked = as_json(question).decode()
+    return asked, reply(asked)
+
+
+def _compile(pyodide: Path, archive: Path) -> None:
+    """Compile the Python files of both archives, which a browser would do at each visit for some seconds.
+
+    Pyodide's own Python does it, under the node that npm came with; without one the files stay as they are.
+    """
+    node = which("node")
+    if node is None:
+        return
+    script = Path(__file__).with_name("page_compile.mjs")
+    command = [node, str(script), str(pyodide / "pyodide.mjs"), str(pyodide / "python_stdlib.zip"), str(archive)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a command of ours
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+        raise InputError(f"--build: node could not compile Python's files: {shortened(lines[-1].strip())}")
 
 
 def _our_own() -> Iterator[tuple[str, bytes]]:

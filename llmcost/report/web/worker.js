@@ -11,6 +11,8 @@ async function start() {
 }
 
 const ready = start();
+const tell = () => postMessage({ started: true }); // also where it failed: then each answer says why
+ready.then(tell, tell);
 
 onmessage = async ({ data: { number, question } }) => {
   let answer;
