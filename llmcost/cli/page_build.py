@@ -15,10 +15,9 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from shutil import which
 from tempfile import TemporaryDirectory
-from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
-from llmcost.cli.page import FILES, FIRST, LANGUAGES, POLICY, answer, as_json, controls, reply, setup
+from llmcost.cli.page import FILES, LANGUAGES, POLICY, as_json, setup
 from llmcost.ground.errors import InputError, shortened
 
 PYODIDE = "pyodide@314"  # Python 3.14, the first whose pydantic_core has a wheel for browsers
@@ -67,50 +66,26 @@ def _write(whole: Path, parts: Path) -> None:
     page = page.replace('content="server"', 'content="browser"').replace("<title>", f"{said}\n<title>")
     (whole / "index.html").write_text(page, "utf-8")
     (whole / "setup.json").write_bytes(as_json(setup()))
-    (whole / "first.json").write_bytes(as_json([*_first_answers()]))
-    _compile(whole / "pyodide", whole / "python.zip")
+    _prepare(whole)
 
 
-def _first_answers() -> Iterator[tuple[str, str]]:
-    """What the page asks on a first visit in each language, and `reply` to it: shown while Python starts.
+def _prepare(whole: Path) -> None:
+    """Compile the archives' Python files, and answer what a first visit asks, with Pyodide under npm's node.
 
-    As main.js asks: estimate, operators, the curve along batches, and the formula of every figure.
-    """
-    asked: dict[str, Any] = {"options": {name: FIRST[name] for name in controls() if name in FIRST}, "file": None}
-    [found] = answer({"ask": "estimate", **asked})["documents"]
-    batches = [str(2**power) for power in range(found["memory"]["max_batch"].bit_length())]
-    for lang in LANGUAGES:
-        yield _answered({"ask": "estimate", **asked, "lang": lang})
-        for phase in ("prefill", "decode"):
-            yield _answered({"ask": "ops", **asked, "phase": phase, "lang": lang})
-        yield _answered({"ask": "estimate", **asked, "vary": ["batch", batches], "lang": lang})
-        told = answer({"ask": "explain", **asked, "lang": lang})
-        [every] = told["documents"]
-        for each in every["explanations"]:
-            question = {"ask": "explain", **asked, "quantity": each["quantity"], "lang": lang}
-            alone = told | {"documents": [every | {"explanations": [each]}]}
-            yield as_json(question).decode(), as_json(alone).decode()
-
-
-def _answered(question: dict[str, Any]) -> tuple[str, str]:
-    asked = as_json(question).decode()
-    return asked, reply(asked)
-
-
-def _compile(pyodide: Path, archive: Path) -> None:
-    """Compile the Python files of both archives, which a browser would do at each visit for some seconds.
-
-    Pyodide's own Python does it, under the node that npm came with; without one the files stay as they are.
+    A browser would need seconds for either at each visit; and the same Python gives the same figures to the last digit.
     """
     node = which("node")
     if node is None:
-        return
-    script = Path(__file__).with_name("page_compile.mjs")
-    command = [node, str(script), str(pyodide / "pyodide.mjs"), str(pyodide / "python_stdlib.zip"), str(archive)]
+        raise InputError("--build: node, which runs Pyodide, is not installed")
+    command = [node, str(Path(__file__).with_name("page_prepare.mjs")), str(whole)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a command of ours
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        raise InputError(f"--build: node could not compile Python's files: {shortened(lines[-1].strip())}")
+        raise InputError(f"--build: node could not run Pyodide: {_last_line(done.stderr)}")
+
+
+def _last_line(said: str) -> str:
+    lines = [line for line in said.splitlines() if line.strip()] or ["no message"]
+    return shortened(lines[-1].strip())
 
 
 def _our_own() -> Iterator[tuple[str, bytes]]:
@@ -215,6 +190,5 @@ def _part(parts: Path, pattern: str, fetching: Callable[[Path], list[str]]) -> P
         command = fetching(parts)
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a command of ours
         if done.returncode or not any(parts.glob(pattern)):
-            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing fetched"]
-            raise InputError(f"--build: {Path(command[0]).name} could not fetch {pattern}: {lines[-1].strip()}")
+            raise InputError(f"--build: {Path(command[0]).name} could not fetch {pattern}: {_last_line(done.stderr)}")
     return max(parts.glob(pattern), key=lambda each: each.stat().st_mtime)
