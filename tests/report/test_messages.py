@@ -56,7 +56,7 @@ BAD = [
     ({"gpus": "0"}, "--gpus 0：至少为 1，至多为 1,000,000"),
     ({"prompt": "100000"}, "--prompt 100000：至少为 1，至多为 上下文 8,192"),
     ({"tp": "3"}, "--tp 3 不能整除 llama3-8b 的 32 个注意力头；最接近的：2 或 4"),
-    ({"gpus": "1000"}, "--gpus 1000 即 --tp 8 --pp 125；--pp 125 超过 llama3-8b 的 32 层；同样多的 GPU 上合法的有：--dp"),
+    ({"gpus": "1000"}, "--gpus 1000 即 --tp 8 --pp 125；--pp 125 超过 llama3-8b 的 32 层；同样多的 GPU"),
     ({"engine": "mlx"}, "--engine mlx：MLX 运行于 Apple 的 GPU，不运行于 NVIDIA H100 SXM5 80GB；可用的引擎有 "),
     ({"kv_dtype": "fp8_ds_mla"}, "--kv-dtype fp8_ds_mla：这是潜向量（MLA）的格式，llama3-8b 不缓存潜向量"),
     ({"price": "a.yaml"}, "--price a.yaml：每 GPU 小时的美元数，如 2.5 或 h100=2.5"),
