@@ -12,7 +12,7 @@ from llmcost.machine.efficiency import OWN_RUNS
 from llmcost.model.formats import FORMATS
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
-from llmcost.report.figures import UNKNOWN, band_in_words, context_of, degrees_of, off_by
+from llmcost.report.figures import UNKNOWN, band_in_words, context_of, degrees_of, of_tdp, off_by
 from llmcost.report.tables import Alarm, Table
 from llmcost.search.prices import Cost
 from llmcost.serving.options import DEGREES, IMAGE_SIZE, Workload
@@ -164,7 +164,7 @@ def _cost(c: Cost) -> str:
         rates += f"; by their time {inputs} of input, {outputs} of output"
     hour = "" if c.price_per_gpu_hour is None else f" at ${significant(c.price_per_gpu_hour)} a GPU-hour"
     known = c.joules_per_million_output_tokens is not None
-    power = f"; joules at {c.power_share:.0%} of TDP: {c.power_basis}" if known else ""
+    power = f"; joules {of_tdp(c.power_basis, c.power_share)}" if known else ""
     return f"a million tokens: {rates or UNKNOWN}{hour}{power}"
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from llmcost.ground.errors import InputError, check_count, check_share
 from llmcost.ground.options import check_options, declared
+from llmcost.machine.power import drawn_by
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
 from llmcost.search.plan_training import TrainingQuestion
 from llmcost.search.serving_layouts import ServingQuestion, links_within
 from llmcost.search.space import Choices
-from llmcost.serving.estimate import workload_of
+from llmcost.serving.estimate import estimate, workload_of
 from llmcost.serving.options import DEGREES, MOST_GPUS
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.specs.hardware import HardwareSpec
@@ -112,7 +113,16 @@ def ask_serving(
     workload = workload_of(model, hardware, options)
     degrees = {axis: held[axis] for axis in DEGREES if axis in held}
     limits = (ttft_ms and ttft_ms / 1000, tpot_ms and tpot_ms / 1000)
-    return ServingQuestion(model, hardware, gpus, workload, *limits, degrees, speculate, apart, price=price, pue=pue)
+    flops = None
+    if price is not None and drawn_by(hardware) is not None:
+        one = workload.without_mix()._replace(batch=1, output=None)
+        flops = estimate(model, None, one).flops.per_token.total
+    return ServingQuestion(
+        *(model, hardware, gpus, workload, *limits, degrees, speculate, apart),
+        price=price,
+        pue=pue,
+        flops_a_token=flops,
+    )
 
 
 def _check_held(held: Mapping[str, tuple[Any, ...]], options: type) -> None:
