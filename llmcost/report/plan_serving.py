@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from llmcost.ground.units import counted, seconds, significant
-from llmcost.machine.power import basis_of, drawn_by
 from llmcost.report.figures import UNKNOWN, of_tdp
 from llmcost.report.tables import Table
 from llmcost.search.plan_serving import AXES, ServingPlan
@@ -95,8 +94,7 @@ def _notes(found: ServingPlan) -> list[str]:
         dollars, energy = _cost(shared)
         notes.append(f"Of the first, a million tokens in and out together: {dollars} and {energy} MJ.")
         if joules is not None:
-            basis, shares = basis_of(drawn_by(found.question.hardware)), [each.power_share for each in found.best]
-            notes.append(f"MJ: megajoules {of_tdp(basis, *shares)}.")
+            notes.append(f"MJ: megajoules {of_tdp(first.power_basis, *(each.power_share for each in found.best))}.")
     for name, count in found.unfit.items():
         why = NO_LINK if name == "links" else f"serve nobody: {BOUNDS[name]} with one request a rank."
         notes.append(f"{count:,} {why}")

@@ -62,7 +62,7 @@ class ServingPlan(NamedTuple):
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of what a row of `rows` has, in order."""
-        figures = ServingCandidate._fields[1:] if self.question.price is not None else ServingCandidate._fields[1:-3]
+        figures = ServingCandidate._fields[1:] if self.question.price is not None else ServingCandidate._fields[1:-4]
         return (*AXES, *figures)
 
     def rows(self) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from llmcost.ground.algebra import Number
 from llmcost.machine.chip import Links
 from llmcost.machine.efficiency import Efficiency
-from llmcost.machine.power import drawn_by
+from llmcost.machine.power import basis_of, drawn_by
 from llmcost.model.counting import cache_bytes_per_token, kept_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout
@@ -73,6 +73,7 @@ class ServingCandidate(NamedTuple):
     price_per_million_tokens: float | None = None
     joules_per_million_tokens: float | None = None  # idle GPUs included
     power_share: float = 1  # of its TDP that a GPU draws on average
+    power_basis: str = ""
 
 
 def candidate_of(
@@ -112,6 +113,7 @@ def candidate_of(
         price_per_million_tokens=price_per_million_tokens(question.price, a_gpu),
         joules_per_million_tokens=joules_per_million_tokens(power(question.hardware, 1, question.pue, drawn), a_gpu),
         power_share=drawn,
+        power_basis=basis_of(draw),
     )
 
 

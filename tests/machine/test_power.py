@@ -130,8 +130,23 @@ def test_a_simulated_run_draws_as_the_steady_state_does(cli):
 
 def test_gpus_that_wait_for_answers_draw_as_idle_ones_do(cli):
     """Most of such a step one long answer is drawn, beside GPUs that wait to train on it."""
-    asked = ("rl", "llama3-8b", "--hw", "h200", "--gpus", 8, "--prompts", 8, "--samples", 1, "--output", 4000)
-    apart = json_of(cli, *asked, "--rollout-gpus", 8, "--kwh", 0.1)
+    asked = (
+        "rl",
+        "llama3-8b",
+        "--hw",
+        "h200",
+        "--gpus",
+        8,
+        "--tp",
+        8,
+        "--prompts",
+        4,
+        "--samples",
+        1,
+        "--output",
+        1000,
+    )
+    apart = json_of(cli, *asked, "--rollout-gpus", 8, "--rollout-tp", 8, "--kwh", 0.1)
     assert DRAWN["h200"].idle < apart["power_share"] < 0.5
     cost, step = apart["cost"], apart["step_seconds"]
     assert cost["joules_per_step"] == pytest.approx(16 * H200.tdp.value * apart["power_share"] * step)
