@@ -9,7 +9,8 @@ from llmcost.training.options import Options
 from llmcost.training.rl_options import RlOptions
 
 TRAINED = (
-    *("engine", "gpus", "micro_batch", "tp", "pp", "vp", "cp", "ep", "etp", "zero", "recompute", "schedule"),
+    *("engine", "gpus", "micro_batch", "tp", "pp", "vp", "stages", "first_stage_layers", "last_stage_layers"),
+    *("account_for", "cp", "ep", "etp", "zero", "recompute", "schedule"),
     *("optimizer", "dtype", "gpus_per_node", "lora_rank", "lora_targets", "qlora"),
 )
 

@@ -91,8 +91,10 @@ def _memory(answer: Rl) -> Table:
 
 
 def _notes(answer: Rl) -> Table:
-    degrees = {name: value for name, value in answer.layout.items() if value != 1}
+    degrees = {name: value for name, value in answer.layout.items() if value not in (1, None)}
+    stages = degrees.pop("stages", None)
     words = ", ".join(f"{name} {value}" for name, value in degrees.items())
+    words += "" if stages is None else f", stages of {','.join(map(str, stages))} layers"
     notes = [f"Training in {words}."]
     if answer.step_seconds < sum(answer.phases):
         notes.append("Off-policy: drawing runs beside all phases but the transfer.")

@@ -11,6 +11,7 @@ from llmcost.ground.options import check_options, declared
 from llmcost.machine.power import drawn_by
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
+from llmcost.parallel.stages import check_stages, in_words
 from llmcost.search.plan_training import TrainingQuestion
 from llmcost.search.serving_layouts import ServingQuestion, links_within
 from llmcost.search.space import Choices
@@ -62,12 +63,13 @@ def ask(
     check_share("--memory-utilization", share)
     chip = training_chip(hardware, recipe, Layout(dp=gpus, gpus_per_node=node))
     chip = chip._replace(links=links_within(chip.links, gpus, node))
+    held = {**held, **_stages_held(model, options.stages, held)}
     return TrainingQuestion(
         model,
         hardware,
         gpus,
         seq,
-        base=Layout(**engine.layout() | chosen, global_batch=batch, gpus_per_node=node),
+        base=Layout(**engine.layout() | chosen, global_batch=batch, gpus_per_node=node, stages=options.stages),
         usable=chip.usable * share,
         chip=chip,
         efficiency=efficiency_of(hardware, options, recipe, gpus, engine),
@@ -123,6 +125,27 @@ def ask_serving(
         pue=pue,
         flops_a_token=flops,
     )
+
+
+def _stages_held(
+    model: ModelSpec, stages: tuple[int, ...] | None, held: Mapping[str, tuple[Any, ...]]
+) -> dict[str, tuple[Any, ...]]:
+    """The axes that chosen stages hold: as many stages, and one chunk of each unless others are asked for.
+
+    Raises InputError where they do not suit the model, or these axes.
+    """
+    if stages is None:
+        return {}
+    if "dualpipe" in held.get("schedule", ()):
+        raise InputError("--schedule dualpipe: has two equal stages on a GPU; leave out --stages")
+    chunks = held.get("vp", (1,))
+    for vp in chunks:
+        check_stages(stages, model.num_hidden_layers, vp, model.name)
+    pp = held.get("pp", (len(stages),))
+    if len(stages) not in pp:
+        typed = ",".join(map(str, pp))
+        raise InputError(f"--pp {typed}: --stages {in_words(stages)} are {len(stages)}; leave one of them out")
+    return {"pp": (len(stages),), "vp": chunks}
 
 
 def _check_held(held: Mapping[str, tuple[Any, ...]], options: type) -> None:

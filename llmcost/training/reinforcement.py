@@ -23,7 +23,7 @@ from llmcost.machine.power import drawn_by
 from llmcost.machine.timing import collective_seconds
 from llmcost.model.operators import Collective
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import Layout
+from llmcost.parallel.layout import Layout, telling_stages
 from llmcost.parallel.rules import broken, check, shape_of
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.serving.results import to_dict
@@ -48,6 +48,7 @@ USUAL_OUTPUT = 1024  # tokens of an answer on average, where --output is not giv
 CUT_AT = 4  # times the mean length, where --longest is not given
 BISECTIONS = 60
 MOST_ANSWERS = 10**6  # of a step, drawn one by one
+LAYOUT = ("tp", "cp", "pp", "ep", "dp", "zero", "recompute", "stages")  # what is told of it
 RATIOS = ("grpo", "ppo")  # algorithms whose loss compares the policy with the one that drew the answers
 SAMPLES = {"grpo": 16, "ppo": 16, "dpo": 2, "distill": 1}
 
@@ -217,7 +218,7 @@ def rl(
         phases=phases,
         trainer_waits_share=1 - busy / step if apart else 0,
         engine_waits_share=1 - (phases.rollout + phases.transfer) / step if apart else 0,
-        layout={name: getattr(at.layout, name) for name in ("tp", "cp", "pp", "ep", "dp", "zero", "recompute")},
+        layout={name: getattr(at.layout, name) for name in LAYOUT},
         memory=_memory(at, chosen, others),
         power_share=_power_share(hardware, policy, rollout, phases, step, trainers=trainers, gpus=gpus),
     )
@@ -428,7 +429,7 @@ def _memory(at: Setup, chosen: RlOptions, others: Others) -> RlMemory:
 
 
 def _stage(at: Setup) -> StageMemory:
-    """The fullest of the first and the last stage."""
+    """The fullest stage."""
     a_pass = forward_pass(at)
-    stages = (stage_memory(at, a_pass, index) for index in (0, at.layout.pp - 1))
+    stages = (stage_memory(at, a_pass, index) for index in telling_stages(at.layout))
     return max(stages, key=lambda each: each.total())
