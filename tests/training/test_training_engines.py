@@ -218,7 +218,7 @@ def test_hours_of_llama_3_1_405b_are_those_of_its_card():
     [
         ({"engine": "hf-trainer", "pp": 2}, "--pp 2: Hugging Face Trainer 4.57 has no pipeline parallelism; it has"),
         ({"engine": "hf-trainer", "stages": (16, 16)}, "--pp 2: Hugging Face Trainer"),
-        ({"engine": "deepspeed", "pp": 2, "vp": 2}, "--vp 2: DeepSpeed 0.18 has no interleaved stages"),
+        ({"engine": "deepspeed", "pp": 2, "vp": 2}, "--vp 2: DeepSpeed 0.18.9 has no interleaved stages"),
         ({"engine": "deepspeed", "pp": 2, "schedule": "dualpipe"}, "--schedule dualpipe: DeepSpeed .* it has 1f1b"),
         ({"engine": "llm-foundry", "tp": 2}, "has no tensor parallelism; it has --dp alone; nearest: 1"),
         ({"engine": "megatron-core", "zero": 3, "offload": "weights"}, "--offload weights: .* it offloads optimizer"),
