@@ -69,6 +69,17 @@ def refuse_lacking(engine: TrainingEngine, options: Any) -> None:
             raise InputError(f"{option} {each}: {title} does not; it offloads {', '.join(offloads)}")
 
 
+def refuse_idle(engine: TrainingEngine, options: Any) -> None:
+    """Raise InputError for what spares the host's time under an engine whose host's time is not known."""
+    spared = {"cuda_graphs": ("host_layer_seconds", "host_expert_layer_seconds")}
+    spared["drop_tokens"] = ("host_expert_layer_seconds",)
+    for name, seconds in spared.items():
+        if getattr(options, name) and not any(each in engine.choices for each in seconds):
+            option, of = name.replace("_", "-"), f"{engine.title} {engine.version}"
+            what = "of layers with experts " if name == "drop_tokens" else ""
+            raise InputError(f"--{option}: spares the host's time, which {what}is not known of {of}: leave it out")
+
+
 def given_by(engine: TrainingEngine) -> dict[str, int]:
     """Degrees that an engine lacks, which are 1."""
     known = engine.choices.get("degrees")

@@ -125,7 +125,7 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     optimizer_bytes = recipe.optimizer_bytes()
     on_host: Number = 0
     if recipe.host is not None:
-        on_host = _divided(trained, layout, recipe.host.share * optimizer_bytes / copies, from_zero=1)
+        on_host = _divided(trained, layout, recipe.host.share * recipe.away_bytes() / copies, from_zero=1)
         optimizer_bytes = (1 - recipe.host.share) * optimizer_bytes
         if recipe.host.weights:
             on_host, params = on_host + params, 0

@@ -155,6 +155,14 @@ class Recipe(NamedTuple):
         """Bytes of the moments and the master copy of a parameter."""
         return self.moments_bytes() + self.master_bytes()
 
+    def away_bytes(self) -> Number:
+        """Bytes of a parameter's states off the GPU; on drives with its gradient, as fp32.
+
+        DeepSpeed writes it there before the update (deepspeed/runtime/zero/stage3.py, partition_grads).
+        """
+        gradient = 4 if self.host is not None and self.host.drives is not None else 0
+        return self.optimizer_bytes() + gradient
+
     def input_bytes(self) -> Number:
         """Bytes of an element of a product's input that is kept for the gradient of its weight."""
         return bytes_of(BITS[self.dtype])

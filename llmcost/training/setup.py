@@ -24,7 +24,7 @@ from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_d
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic
 from llmcost.training.conventions import HALF_PRECISION
-from llmcost.training.engine import engine_of, given_by, recipe_under, refuse_lacking
+from llmcost.training.engine import engine_of, given_by, recipe_under, refuse_idle, refuse_lacking
 from llmcost.training.interruptions import Reliability
 from llmcost.training.offload import offloaded
 from llmcost.training.options import LAYOUT, Options
@@ -79,6 +79,7 @@ def setup_of(
     if options.engine is not None:
         refuse_lacking(engine, options)
         lacking = given_by(engine)
+    refuse_idle(engine, options)
     recipe = recipe_of(model, hardware, options)
     given = (
         ({} if options.recompute_modules is None else {"recompute": "selective"})
@@ -99,7 +100,9 @@ def setup_of(
     if {"tp", "pp", "zero", "recompute"} <= given.keys():
         return at.resolved(), False
     batch_of = None if options.global_batch is not None else partial(usual_batch, model, seq)
-    return at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of, needs)).resolved(), True
+    at = at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of, needs)).resolved()
+    refuse_idle(engine_of(hardware, options, at.layout.zero), options)
+    return at, True
 
 
 def _refuse_experts(model: ModelSpec, options: Options) -> None:

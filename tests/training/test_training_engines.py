@@ -276,3 +276,20 @@ def test_modules_beside_another_recomputation_are_refused():
 def test_a_module_that_megatron_does_not_have_is_told_so(text):
     with pytest.raises(ValueError, match=r"is none of|comes twice"):
         parse_modules(text)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "says"),
+    [
+        ("llama3-8b", {"engine": "nemo", "cuda_graphs": True}, "--cuda-graphs: spares .* not known of NVIDIA NeMo"),
+        (
+            "qwen3-30b-a3b",
+            {"engine": "torchtitan", "drop_tokens": True},
+            "--drop-tokens: spares .* with experts is not",
+        ),
+        ("qwen3-30b-a3b", {"drop_tokens": True}, "--drop-tokens: .* of torchtitan"),  # the usual one of ZeRO-3
+    ],
+)
+def test_what_spares_a_host_s_time_is_refused_where_that_is_not_known(model, options, says):
+    with pytest.raises(InputError, match=says):
+        train(load_model(model), load_hardware("h100"), Options(gpus=8, tokens=10**9, **options))
