@@ -40,6 +40,7 @@ CHOICES: dict[str, Schema] = {  # fields that stand for one choice of a recipe o
     "offloads": several(choice("optimizer", "weights", "nvme")),
     **dict.fromkeys(HOST, number(0, 1)),
     "error": number(0, 100),
+    "reserved_share": number(0.5, 2),
 }
 SCHEMA = record(
     required={**dict.fromkeys(("name", "title", "version", "url"), TEXT), "vendors": several(TEXT), "sources": SOURCES},

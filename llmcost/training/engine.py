@@ -71,9 +71,11 @@ def refuse_lacking(engine: TrainingEngine, options: Any) -> None:
 
 def refuse_idle(engine: TrainingEngine, options: Any) -> None:
     """Raise InputError for what spares the host's time under an engine whose host's time is not known."""
-    spared = {"cuda_graphs": ("host_layer_seconds", "host_expert_layer_seconds")}
-    spared["drop_tokens"] = ("host_expert_layer_seconds",)
-    for name, seconds in spared.items():
+    spared = (
+        ("cuda_graphs", ("host_layer_seconds", "host_expert_layer_seconds")),
+        ("drop_tokens", ("host_expert_layer_seconds",)),
+    )
+    for name, seconds in spared:
         if getattr(options, name) and not any(each in engine.choices for each in seconds):
             option, of = name.replace("_", "-"), f"{engine.title} {engine.version}"
             what = "of layers with experts " if name == "drop_tokens" else ""

@@ -103,6 +103,7 @@ class Recipe(NamedTuple):
     `bucket_a_rank`: parameters whose gradients are sent in one collective, at least, and for each of the ranks that
     share it; None and None: those of a layer. `cuda_graphs`: kernels are replayed, and no layer waits for the host.
     `drop_tokens`: experts take as many tokens as they have room for, and the host need not count them.
+    `reserved_share`: what the program's allocator holds over what it has handed out; None: as usual (memory.py).
 
     Formulas branch on all of these but the byte counts and the shares of `overlap`.
     """
@@ -128,6 +129,7 @@ class Recipe(NamedTuple):
     early_stop: bool = False
     cuda_graphs: bool = False
     drop_tokens: bool = False
+    reserved_share: Number | None = None
     bucket: Number | None = None
     bucket_a_rank: Number | None = None
 
