@@ -12,7 +12,6 @@ from llmcost.report.calibrate import percent, seconds
 from llmcost.report.figures import degrees_of
 from llmcost.report.tables import Table
 
-
 MEMORY_KEPT = "memory: the base stays as it is; far off, is the layout that of the run?"
 
 
