@@ -19,7 +19,7 @@ from llmcost.serving.estimate import estimate, workload_of
 from llmcost.serving.options import DEGREES, MOST_GPUS
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.training.engine import engine_of
+from llmcost.training.engine import engine_of, held_by_engine
 from llmcost.training.options import Options
 from llmcost.training.setup import divided_of, efficiency_of, recipe_of, sequence_of, usual_batch
 from llmcost.training.step import training_chip
@@ -63,6 +63,8 @@ def ask(
     check_share("--memory-utilization", share)
     chip = training_chip(hardware, recipe, Layout(dp=gpus, gpus_per_node=node))
     chip = chip._replace(links=links_within(chip.links, gpus, node))
+    if options.engine is not None:
+        held = held_by_engine(engine, held, options)
     held = {**held, **_stages_held(model, options.stages, held)}
     return TrainingQuestion(
         model,

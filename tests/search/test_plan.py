@@ -291,6 +291,20 @@ def test_stages_that_cannot_be_planned_are_refused(cli, options, says):
     assert says in answer.err
 
 
+def test_a_plan_under_an_engine_has_only_what_that_has(cli):
+    asked = ("plan", "llama3-8b", "--hw", "h100", "--gpus", 16, "--global-batch", 32)
+    found = json.loads(cli(*asked, "--engine", "llm-foundry", "--top", 1000, "--json").out)["best"]
+    assert {(each["tp"], each["pp"], each["cp"]) for each in found} == {(1, 1, 1)}
+    assert {each["zero"] for each in found} <= {0, 2, 3}
+    for more, says in (
+        (("--engine", "llm-foundry", "--tp", "1,2"), "--tp 2: MosaicML LLM Foundry 0.4 has no tensor parallelism"),
+        (("--engine", "torchtitan", "--zero", "1,3"), "--zero 1: torchtitan 0.1 has no such stage"),
+        (("--engine", "deepspeed", "--stages", "16,16", "--vp", 2), "--vp 2: DeepSpeed"),
+    ):
+        answer = cli(*asked, *more)
+        assert (answer.code, says in answer.err) == (2, True)
+
+
 def test_ways_to_compute_are_compared_and_the_best_of_each_is_told():
     options = Options(gpus=64, global_batch=256, seq=4096)
     model, ways = load_model("llama3-8b"), {"kernels": ("vendor", "eager"), "overlap": ("tensor=0,data=0", "data=1")}

@@ -220,6 +220,8 @@ def test_hours_of_llama_3_1_405b_are_those_of_its_card():
         ({"engine": "hf-trainer", "stages": (16, 16)}, "--pp 2: Hugging Face Trainer"),
         ({"engine": "deepspeed", "pp": 2, "vp": 2}, "--vp 2: DeepSpeed 0.18.9 has no interleaved stages"),
         ({"engine": "deepspeed", "pp": 2, "schedule": "dualpipe"}, "--schedule dualpipe: DeepSpeed .* it has 1f1b"),
+        ({"engine": "torchtitan", "zero": 1}, "--zero 1: torchtitan 0.1 has no such stage; it has 0, 2, 3; nearest: 0"),
+        ({"engine": "unsloth", "zero": 3}, "--zero 3: Unsloth .* it has 0; nearest: 0"),
         ({"engine": "llm-foundry", "tp": 2}, "has no tensor parallelism; it has --dp alone; nearest: 1"),
         ({"engine": "megatron-core", "zero": 3, "offload": "weights"}, "--offload weights: .* it offloads optimizer"),
     ],
@@ -232,6 +234,10 @@ def test_what_a_named_engine_lacks_is_refused_by_name(options, says):
 def test_a_layout_that_is_chosen_has_only_what_the_named_engine_has():
     run = answer("llama3-70b", H100, gpus=64, tokens=10**9, engine="llm-foundry")
     assert (run.layout.tp, run.layout.pp, run.layout.cp) == (1, 1, 1)
+    alone = answer("llama3-8b", H100, gpus=8, tokens=10**9, engine="torchtitan")
+    assert alone.layout.zero == 3  # there is no ZeRO-1
+    piped = answer("llama3-8b", H100, gpus=8, tokens=10**9, engine="torchtitan", pp=2)
+    assert (piped.layout.zero, piped.layout.reshard) == (3, False)
 
 
 V3 = {"gpus": 2048, "pp": 16, "ep": 64, "tp": 1, "zero": 1, "dtype": "bf16", "engine": "megatron-core"}
@@ -278,18 +284,6 @@ def test_a_module_that_megatron_does_not_have_is_told_so(text):
         parse_modules(text)
 
 
-@pytest.mark.parametrize(
-    ("model", "options", "says"),
-    [
-        ("llama3-8b", {"engine": "nemo", "cuda_graphs": True}, "--cuda-graphs: spares .* not known of NVIDIA NeMo"),
-        (
-            "qwen3-30b-a3b",
-            {"engine": "torchtitan", "drop_tokens": True},
-            "--drop-tokens: spares .* with experts is not",
-        ),
-        ("qwen3-30b-a3b", {"drop_tokens": True}, "--drop-tokens: .* of torchtitan"),  # the usual one of ZeRO-3
-    ],
-)
-def test_what_spares_a_host_s_time_is_refused_where_that_is_not_known(model, options, says):
-    with pytest.raises(InputError, match=says):
-        train(load_model(model), load_hardware("h100"), Options(gpus=8, tokens=10**9, **options))
+def test_cuda_graphs_are_refused_where_the_host_s_time_is_not_known():
+    with pytest.raises(InputError, match=r"--cuda-graphs: spare .* not known of NVIDIA NeMo"):
+        answer("llama3-8b", H100, gpus=8, tokens=10**9, engine="nemo", cuda_graphs=True)
