@@ -59,8 +59,8 @@ class TrainingEngine(NamedTuple):
     """One training engine at one version.
 
     `choices`: those of CHOICES that it makes, by name; HAS among them: data types that products compute in, degrees of
-    parallelism, schedules, stages of ZeRO and what can be offloaded, where it does not have all. `overlap`: the share of each
-    kind of communication that costs no time. `shares`: by GPU, or the first word of its architecture, what kernels
+    parallelism, schedules, stages of ZeRO and what can be offloaded, where it does not have all. `overlap`: the share
+    of each kind of communication that costs no time. `shares`: by GPU, or the first word of its architecture, what kernels
     reach in place of training_shares.py.
     Seconds of its host (HOST): in which it starts the kernels of a layer's forward pass, as many again for the backward
     one; beside all layers in a step; and what every collective inside a node waits for it.
