@@ -10,16 +10,17 @@ Journal 7(4), 1965) on the logarithms of the numbers, from several starts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import median
 from typing import NamedTuple
 
-from llmcost.bench.passes import predicted_us
+from llmcost.bench.passes import predicted_us, step_operators
 from llmcost.machine.calibration import LINEAR
 from llmcost.machine.chip import Chip, chip_by_profile
 from llmcost.machine.efficiency import DEFAULT, UNQUANTISED, Efficiency, Kernel
 from llmcost.machine.timing import kernel_seconds
-from llmcost.model.operators import Elementwise, Operator
-from llmcost.specs.profile import FITTED, Error, Fit, Profile, Row
+from llmcost.model.operators import Collective, Elementwise, Operator
+from llmcost.specs.profile import FITTED, Error, Fit, Profile, Row, StepRow
 
 FEWEST = 6  # rows of a kind and data type: one more than there are numbers
 STARTS = [  # e_c, e_m, t0, s_half, p
@@ -42,6 +43,8 @@ class Sample(NamedTuple):
 def fitted(profile: Profile) -> Profile:
     """The profile with a fit of its rows, and with what this fit predicts of its whole passes."""
     profile = profile._replace(fit=fits(profile.rows, lambda dtype: chip_by_profile(profile, dtype)))
+    between = between_us(profile.steps)
+    profile = profile._replace(between_us=between, wait_us=wait_us(profile.steps, between))
     return profile._replace(
         steps=tuple(
             step._replace(predicted_us=predicted_us(step, profile)) if step.status == "ok" else step
@@ -50,32 +53,74 @@ def fitted(profile: Profile) -> Profile:
     )
 
 
+def between_us(steps: Iterable[StepRow]) -> float:
+    """What a kernel takes in a pass of many kinds over what it takes among its like, µs.
+
+    It is the median over decode steps of models that the fit may see, of what a step takes over the sum of its kernels'
+    own times, a kernel; 0 where there are none, or where steps take less than their kernels.
+    """
+    over = [over / sum(op.count for op in ops) for over, ops in _over_its_kernels(steps) if not _collectives(ops)]
+    return max(0.0, round(median(over), 3)) if over else 0.0
+
+
+def wait_us(steps: Iterable[StepRow], between: float) -> float:
+    """What a collective takes in a pass over what it takes among its like, µs, beside what any kernel does."""
+    over = [
+        (over - between * sum(op.count for op in ops)) / waits
+        for over, ops in _over_its_kernels(steps)
+        if (waits := _collectives(ops))
+    ]
+    return max(0.0, round(median(over), 3)) if over else 0.0
+
+
+def _over_its_kernels(steps: Iterable[StepRow]) -> Iterator[tuple[float, list[Operator]]]:
+    """Of decode steps of models that the fit may see: what a step takes over the sum of its kernels, µs, and these."""
+    for step in steps:
+        if step.phase == "decode" and not step.heldout and step.median_us and step.operators_us:
+            yield step.median_us - step.operators_us, step_operators(step)
+
+
+def _collectives(ops: Iterable[Operator]) -> float:
+    return sum(float(op.count) for op in ops if isinstance(op, Collective))
+
+
 def fits(rows: Iterable[Row], chip_for: Callable[[str], Chip]) -> dict[str, dict[str, Fit]]:
     """A fit for every kind of kernel and data type that has enough rows: `{kind: {data type: fit}}`.
 
-    Rows of backward passes and of other suites than a model's kernels play no part. `chip_for` has the peaks of a type.
+    Rows of other suites than a model's kernels play no part. `chip_for` has the peaks of a type.
     """
     used: dict[tuple[str, str], list[Sample]] = {}
     kept: dict[tuple[str, str], list[Sample]] = {}
+    behind: dict[tuple[str, str], list[Sample]] = {}
     for row in rows:
-        if row.status != "ok" or not row.operator or not row.median_us or row.backward or row.suite in NOT_FITTED:
+        if row.status != "ok" or not row.operator or not row.median_us or row.suite in NOT_FITTED:
             continue
         op = row.op()
         if isinstance(op, Elementwise) and op.name == "softmax":  # no model's list has one
             continue
-        samples = (kept if row.heldout else used).setdefault((op.kind, row.dtype), [])
+        if row.backward and row.heldout:
+            continue
+        samples = (behind if row.backward else kept if row.heldout else used).setdefault((op.kind, row.dtype), [])
         samples.append(Sample(op, row.median_us / 1e6))
     found: dict[str, dict[str, Fit]] = {}
     for (kind, dtype), samples in used.items():
         chip = chip_for(dtype)
         if kind in FITTED and len(samples) >= FEWEST and chip.peak and chip.bandwidth:
-            found.setdefault(kind, {})[dtype] = _fit(kind, samples, kept.get((kind, dtype), []), chip)
+            key = (kind, dtype)
+            found.setdefault(kind, {})[dtype] = _fit(kind, samples, kept.get(key, []), behind.get(key, []), chip)
     return found
 
 
-def _fit(kind: str, samples: Sequence[Sample], heldout: Sequence[Sample], chip: Chip) -> Fit:
-    """The fit of some samples, its numbers to four figures, with its error on them and on those held out."""
+def _fit(kind: str, samples: Sequence[Sample], heldout: Sequence[Sample], behind: Sequence[Sample], chip: Chip) -> Fit:
+    """The fit of some samples, its numbers to four figures, with its error on them and on those held out.
+
+    `behind`: samples of backward passes. The median says how many times what their work says they take.
+    """
     kernel = best(kind, samples, chip)
+    ratios = [
+        sample.seconds / (ahead * sample.op.backward())
+        for sample, ahead in zip(behind, predicted(kind, kernel, behind, chip), strict=True)
+    ]
     return Fit(
         compute=_rounded(kernel.compute),
         memory=_rounded(kernel.memory),
@@ -84,6 +129,8 @@ def _fit(kind: str, samples: Sequence[Sample], heldout: Sequence[Sample], chip: 
         fitted=error(kind, kernel, samples, chip),
         heldout=error(kind, kernel, heldout, chip) if heldout else None,
         overlap=_rounded(kernel.overlap),
+        backward=_rounded(median(ratios)) if ratios else 1,
+        ranks=max((sample.op.ranks for sample in samples if isinstance(sample.op, Collective)), default=0),
     )
 
 
@@ -115,11 +162,16 @@ def _kernel(kind: str, x: Sequence[float]) -> Kernel:
 
 def errors(kind: str, kernel: Kernel, samples: Sequence[Sample], chip: Chip) -> list[float]:
     """The logarithm of predicted over measured, for each sample: close to a relative error, and alike both ways."""
+    guesses = predicted(kind, kernel, samples, chip)
+    return [math.log(guess / sample.seconds) for guess, sample in zip(guesses, samples, strict=True)]
+
+
+def predicted(kind: str, kernel: Kernel, samples: Sequence[Sample], chip: Chip) -> list[float]:
+    """Seconds of the forward pass of each sample by the numbers of its kind."""
     others = {name: known for name, known in DEFAULT.kernels.items() if name != UNQUANTISED}
-    efficiency = Efficiency({**others, kind: kernel}, "")
-    predicted = kernel_seconds([sample.op for sample in samples], chip, efficiency)
-    assert predicted is not None
-    return [math.log(guess / sample.seconds) for guess, sample in zip(predicted, samples, strict=True)]
+    times = kernel_seconds([sample.op for sample in samples], chip, Efficiency({**others, kind: kernel}, ""))
+    assert times is not None
+    return times
 
 
 def error(kind: str, kernel: Kernel, samples: Sequence[Sample], chip: Chip) -> Error:

@@ -58,7 +58,7 @@ def pass_seconds(step: StepRow, chip: Chip, efficiency: Efficiency) -> list[floa
     times = kernel_seconds(ops, chip, efficiency)
     if times is None or step.phase != "train":
         return times
-    return [time * (1 + op.backward()) for op, time in zip(ops, times, strict=True)]
+    return [time * (1 + efficiency.behind(op)) for op, time in zip(ops, times, strict=True)]
 
 
 def predicted_us(step: StepRow, profile: Profile) -> float | None:

@@ -38,7 +38,8 @@ class Runner:
         self.bench, self.tell = bench, tell
         self.rows: list[Row] = [row for row in earlier.rows if row.status == "ok"] if earlier else []
         self.steps: list[StepRow] = [step for step in earlier.steps if step.status == "ok"] if earlier else []
-        self._keys = {row.key() for row in self.rows} | {step.key() for step in self.steps}
+        self._places = {row.key(): place for place, row in enumerate(self.rows)}
+        self._places |= {step.key(): place for place, step in enumerate(self.steps)}
         self._known: dict[KernelCase, Measured] = {}
         self._failures = 0
 
@@ -95,18 +96,25 @@ class Runner:
         for op, cases in cases_of(run, point.dtype):
             for case in cases:
                 self._measured(case)  # raises what the whole pass is skipped for
-                self._add(self.rows, row_of(Point("step", case, point.heldout)), partial(self._case, case))
+                heldout = point.heldout or self._held_out(case)
+                self._add(self.rows, row_of(Point("step", case, heldout)), partial(self._case, case))
             way = self._measured(cases[-1]).way
             total += float(op.count) * sum(_by_way(self._measured(case), way) for case in cases)
             ways[distinct(op)] = way
         timing = time_pass(run, point.dtype, self.bench, lambda case: ways[case.op])
         return timed(timing) | {"layers": run.layers, "of_layers": run.of_layers, "operators_us": round(total * 1e6, 2)}
 
+    def _held_out(self, case: KernelCase) -> bool:
+        """Whether a suite has the same case among those that the fit never sees."""
+        return any(row.heldout and row.dtype == case.dtype and row.op() == case.op for row in self.rows)
+
     def _add(self, rows: list[AnyRow], row: AnyRow, measure: Callable[[], Columns]) -> None:
-        """Measure a row and add it, unless one of the same work is there."""
-        if row.key() not in self._keys:
-            self._keys.add(row.key())
+        """Measure a row and add it, unless one of the same work is there: that one is then held out if this one is."""
+        place = self._places.setdefault(row.key(), len(rows))
+        if place == len(rows):
             rows.append(self._guarded(row, measure))
+        elif row.heldout:
+            rows[place] = rows[place]._replace(heldout=True)
 
     def _guarded(self, row: AnyRow, measure: Callable[[], Columns]) -> AnyRow:
         """The row with what was measured, or with the reason why nothing was."""

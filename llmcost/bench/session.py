@@ -60,7 +60,7 @@ def pass_asked(
     together = ranks() if tp is None else tp
     if together != ranks():
         raise InputError(
-            f"--tp {together}: torchrun started {ranks()} processes; it takes one a GPU "
+            f"--tp {together}: one process a GPU is needed, and here {'is 1' if ranks() == 1 else f'are {ranks()}'} "
             f"(torchrun --nproc-per-node {together} -m llmcost bench {model} --tp {together})"
         )
     usual = min(spec.max_position_embeddings, DEFAULT_CONTEXT if device.graphs else CPU_CONTEXT)

@@ -208,11 +208,20 @@ def elementwise(scope: Scope) -> Iterator[Point]:
             yield _elementwise(scope, "rotary_cache_write", t, h + h // 2, h + h // 2)
             table = Lookup("token_embedding", "embedding", 1, t, 1, vocabulary, h, scope.bytes)
             yield Point("elementwise", KernelCase(table, scope.dtype))
+    for point in _backward_of_elementwise(scope):
+        yield point._replace(case=point.case._replace(backward=True))
     for t in scope.pick([], tokens[:2], tokens[:1]):
         yield _elementwise(scope, "softmax", t, vocabulary, vocabulary)
     h, i, t = (80, 96, 4) if scope.small else (5120, 13824, 192)
     yield _elementwise(scope, "mlp_norm", t, 2 * h, 2 * h, h, part="norm", heldout=True)
     yield _elementwise(scope, "activation", t, 2 * i, i, heldout=True)
+
+
+def _backward_of_elementwise(scope: Scope) -> Iterator[Point]:
+    for t, h, i in scope.pick([], [(4096, 4096, 14336)], [(8, 64, 128)]):
+        yield _elementwise(scope, "mlp_norm", t, 2 * h, 2 * h, h, part="norm")
+        yield _elementwise(scope, "activation", t, 2 * i, i)
+        yield _elementwise(scope, "rotary_cache_write", t, h + h // 2, h + h // 2)
 
 
 def _elementwise(
@@ -259,6 +268,7 @@ CASES: dict[str, Callable[[Scope], Iterator[Point]]] = {
 
 # Models none of whose matrices is in the suites above, so that what the fit says of their passes is a prediction.
 STEP_MODELS = ["llama3.2-3b", "qwen3-4b", "qwen2.5-7b", "mistral-nemo-12b"]
+SEEN_MODEL, SEEN_LOADS = "llama3-8b", [(1, 512), (16, 1024)]  # the fit may see these: what passes add to kernels
 STEP_LOADS = [(1, 512), (1, 32768), (8, 2048), (16, 8192), (64, 4096), (256, 1024)]
 EXPERTS_MODELS = ["qwen3-30b-a3b", "deepseek-v2-lite"]  # in full runs
 EXPERTS_LOADS = [(1, 8192), (16, 2048), (64, 4096), (256, 1024)]
@@ -282,6 +292,8 @@ def steps(scope: Scope) -> Iterator[StepPoint]:
         for model in scope.pick(STEP_MODELS[:1], [] if phase == "train" else STEP_MODELS[1:], ["nanogpt-124m"]):
             for b, c in each:
                 yield StepPoint(model, phase, b, c, scope.dtype)
+    for b, c in scope.pick([], SEEN_LOADS, []):
+        yield StepPoint(SEEN_MODEL, "decode", b, c, scope.dtype, heldout=False)
     for model in scope.pick([], EXPERTS_MODELS, []):
         for b, c in EXPERTS_LOADS:
             yield StepPoint(model, "decode", b, c, scope.dtype)
@@ -289,6 +301,8 @@ def steps(scope: Scope) -> Iterator[StepPoint]:
 
 def _shared_steps(scope: Scope) -> Iterator[StepPoint]:
     """Decode steps and prompts of models that all ranks share by tensor parallelism."""
+    for b, c in scope.pick([], SEEN_LOADS, []):
+        yield StepPoint(SEEN_MODEL, "decode", b, c, scope.dtype, heldout=False, tp=ranks())
     for model in scope.pick(SHARED_MODELS[:1], SHARED_MODELS[1:], ["nanogpt-124m"]):
         for b, c in scope.pick(SHARED_LOADS[:1], SHARED_LOADS[1:], [(1, 16)]):
             yield StepPoint(model, "decode", b, c, scope.dtype, tp=ranks())

@@ -44,9 +44,10 @@ class PassUse(NamedTuple):
 
 
 class PhaseErrors(NamedTuple):
-    """Errors of all timed passes of a phase: of the sums of their kernels, and of the fit on models it never saw."""
+    """Errors of a phase's passes on `tp` GPUs: of the sums of their kernels, of the fit on models that it never saw."""
 
     phase: str
+    tp: int
     kernels: Error
     predicted: Error | None
 
@@ -88,7 +89,8 @@ def summary_of(p: Profile) -> Summary:
     products = [each for each in rows if each.row.suite in ("gemm", "ceiling") and each.row.dtype == "bf16"]
     known = p.hardware is not None and bool(p.peaks["flops_per_s"].get("bf16"))
     passes = tuple(_use(p, step) for step in p.steps)
-    whole = [each for each in passes if each.step.phase != "decode" and each.step.dtype == "bf16"]
+    alone = [each for each in passes if each.step.tp == 1 and each.step.dtype == "bf16"]
+    whole = [each for each in alone if each.step.phase != "decode"]
     verdict = () if p.hardware is None else tuple(_against_others(p, rows, products))
     return Summary(
         profile=p,
@@ -158,11 +160,13 @@ def _off(predicted: float | None, step: StepRow) -> float | None:
 
 
 def _phases(p: Profile) -> Iterable[PhaseErrors]:
-    for phase in dict.fromkeys(step.phase for step in p.steps):
-        timed = [step for step in p.steps if step.phase == phase and step.median_us]
+    for phase, tp in dict.fromkeys((step.phase, step.tp) for step in p.steps):
+        timed = [step for step in p.steps if (step.phase, step.tp) == (phase, tp) and step.median_us]
         sums = [abs((step.operators_us or 0) / (step.median_us or 1) - 1) for step in timed]
         if sums:
-            yield PhaseErrors(phase, Error(len(sums), sum(sums) / len(sums), max(sums)), step_error(p.steps, phase))
+            yield PhaseErrors(
+                phase, tp, Error(len(sums), sum(sums) / len(sums), max(sums)), step_error(p.steps, phase, tp)
+            )
 
 
 def _against_others(p: Profile, rows: tuple[RowRates, ...], products: list[RowRates]) -> Iterable[AgainstOthers]:

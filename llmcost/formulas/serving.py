@@ -361,7 +361,7 @@ def symbolic_efficiency(efficiency: Efficiency, of: str = "") -> Efficiency:
     alike = {field for field in Kernel._fields if len({getattr(kernel, field) for kernel in compute}) == 1}
 
     def letters(kind: str, kernel: Kernel) -> Kernel:
-        found = {}
+        found: dict[str, Any] = {}
         for field, (letter, meaning) in meanings.items():
             value = getattr(kernel, field)
             if value == Kernel._field_defaults.get(field):

@@ -61,7 +61,10 @@ def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT, p
             fits |= {kind: _weights_alone(profile, kind, fits[kind]) for kind in LINEAR}
     for kind, fit in fits.items():
         if fit is not None:
-            kernels[kind] = Kernel(fit.compute, fit.memory, fit.launch_us / 1e6, fit.half, fit.overlap)
+            wait = profile.wait_us if kind == "node" else 0
+            start = (fit.launch_us + profile.between_us + wait) / 1e6
+            kernel = Kernel(fit.compute, fit.memory, start, fit.half, fit.overlap, fit.backward)
+            kernels[kind] = kernel._replace(ranks=fit.ranks, beyond=kernels[kind]) if kind == "node" else kernel
     if "norm" not in profile.fit:
         kernels["norm"] = kernels["elementwise"]
     shown = step_error(profile.steps, phase) or products.heldout
@@ -78,15 +81,15 @@ def _weights_alone(profile: Profile, kind: str, fit: Fit | None) -> Fit | None:
     return fit if fit is None or narrow is None else narrow._replace(compute=fit.compute)
 
 
-def step_error(steps: tuple[StepRow, ...], phase: str | None = None) -> Error | None:
+def step_error(steps: tuple[StepRow, ...], phase: str | None = None, tp: int = 1) -> Error | None:
     """Errors of the predictions of whole passes, of models that the fit never saw; None where there are none.
 
-    `phase`: of decode, prefill or train alone.
+    `phase`: of decode, prefill or train alone. `tp`: GPUs that shared the models.
     """
     off = [
         abs(step.predicted_us / step.median_us - 1)
         for step in steps
-        if step.heldout and step.predicted_us and step.median_us and phase in (None, step.phase)
+        if step.heldout and step.predicted_us and step.median_us and step.tp == tp and phase in (None, step.phase)
     ]
     return Error(len(off), round(sum(off) / len(off), 4), round(max(off), 4)) if off else None
 

@@ -15,7 +15,7 @@ chooses between profile and defaults.
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, get_args
 
-from llmcost.ground.algebra import Number, maximum, minimum
+from llmcost.ground.algebra import Number, maximum, minimum, more_than
 from llmcost.ground.units import BITS
 from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, FAMILIES, Launch
 from llmcost.model.formats import FORMATS
@@ -34,9 +34,23 @@ class Kernel(NamedTuple):
     launch_seconds: Number  # t0
     half: Number = 0  # s_half, tokens, or rows of an expert, at which half of e_c is reached
     overlap: Number = 2  # p, the exponent of the smooth maximum
+    backward: Number = 1  # times that its backward pass takes what its work says (Operator.backward)
     # Where other kernels run around this one, and move bytes of their own:
     unpacked_above: Number = None  # rows above which weights are unpacked to the activations' type first; None: never
     pair_bytes: Number = None  # of scores, a (query, key) pair and head, where attention is not fused; None: it is
+    # Of a collective that was measured: among how many GPUs, and what holds among more of them
+    ranks: Number = None
+    beyond: "Kernel | None" = None
+
+    def among(self, ranks: Number) -> "Kernel":
+        """What a collective among so many GPUs reaches: where more were not measured, what holds `beyond`."""
+        if self.beyond is None:
+            return self
+        more = more_than(ranks, self.ranks)
+        return self._replace(
+            memory=self.memory + more * (self.beyond.memory - self.memory),
+            launch_seconds=self.launch_seconds + more * (self.beyond.launch_seconds - self.launch_seconds),
+        )
 
 
 class Host(NamedTuple):
@@ -130,6 +144,10 @@ class Efficiency(NamedTuple):
     def of(self, op: Operator) -> Kernel:
         """What the kernel of an operator reaches."""
         return self.kernels[UNQUANTISED if self.apart(op) else op.kind]
+
+    def behind(self, op: Operator, *, frozen: bool = False) -> Number:
+        """The backward pass of an operator, in times of its forward one. `frozen`: its weights have no gradients."""
+        return op.backward(frozen=frozen) * self.of(op).backward
 
 
 DEFAULT_LAUNCH: Launch = "graph"
@@ -285,8 +303,8 @@ def _under_an_engine(
 def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.value) -> Efficiency:
     """What measured kernels reach inside an engine: a share of what they reach alone.
 
-    The rest goes into what the engine does around them. Kernels that have the figures of `default` (collectives, scans)
-    stay as they are, as these already stand for an engine.
+    The rest goes into what the engine does around them. Kernels that have the figures of `default` (scans) stay as they
+    are, as these already stand for an engine; so do collectives, which links bound.
     """
 
     def slower(kernel: Kernel) -> Kernel:
@@ -295,7 +313,8 @@ def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.v
         )
 
     kernels = {
-        kind: kernel if kernel is default.kernels[kind] else slower(kernel) for kind, kernel in alone.kernels.items()
+        kind: kernel if kernel is default.kernels[kind] or kind in ("node", "fabric") else slower(kernel)
+        for kind, kernel in alone.kernels.items()
     }
     return Efficiency(kernels, f"{alone.basis}, in an engine")
 

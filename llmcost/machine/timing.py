@@ -239,7 +239,7 @@ def collective_seconds(op: Communication, links: Links | None, efficiency: Effic
     latency: Number = 0
     sending: list[Number] = []
     for sent, link, kernel, anything in (
-        (inside, links and links.node_bytes_per_s, efficiency.kernels["node"], any_inside),
+        (inside, links and links.node_bytes_per_s, efficiency.kernels["node"].among(op.among()), any_inside),
         (outside, links and links.fabric_bytes_per_s, efficiency.kernels["fabric"], any_outside),
     ):
         if present(sent):

@@ -14,7 +14,7 @@ from llmcost.specs.profile import Error, Profile
 KINDS = {
     "gemm": "matrix product", "grouped_gemm": "experts", "attention_prefill": "attention, prompt",
     "attention_decode": "attention, decode",
-    "elementwise": "elementwise", "norm": "norms",
+    "elementwise": "elementwise", "norm": "norms", "node": "collectives",
 }  # fmt: skip
 
 
@@ -134,9 +134,12 @@ def _error(error: Error | None) -> str:
 
 def _passes(summary: Summary) -> Table:
     found: list[tuple[str, ...]] = []
+    held = any(each.step.heldout for each in summary.passes)
     for each in summary.passes:
         step = each.step
         model = step.model if step.tp == 1 else f"{step.model}, tp {step.tp}"
+        if held and not step.heldout:
+            model = f"{model} (fitted)"
         size = (model, step.phase, f"{step.batch:,}", f"{step.tokens:,}")
         if step.median_us is None:
             found.append((*size, step.status, "", "", "", step.reason[:60]))
@@ -153,7 +156,8 @@ def _errors_of(each: PhaseErrors) -> str:
     ours = f"; the fit, which never saw these models, {fit.mean:.1%} (worst {fit.worst:.1%})" if fit else ""
     many = "1 pass" if kernels.points == 1 else f"{kernels.points} passes"
     off = f"off by {kernels.mean:.1%} (worst {kernels.worst:.1%}) over {many}"
-    return f"{each.phase}: the sum of its kernels is {off}{ours}"
+    where = each.phase if each.tp == 1 else f"{each.phase} on {each.tp} GPUs"
+    return f"{where}: the sum of its kernels is {off}{ours}"
 
 
 def _rules(found: Summary) -> Iterable[str]:

@@ -33,7 +33,7 @@ def both_ways(server: Server, kernels: list[Operator], reached: Efficiency) -> l
     """
     chip = server.chip._replace(attention_peak=server.chip.plain_peak, cached_peak=None, least_peak=None)
     times = kernel_seconds(kernels, chip, reached)
-    return None if times is None else [(1 + op.backward()) * time for op, time in zip(kernels, times, strict=True)]
+    return None if times is None else [(1 + reached.behind(op)) * time for op, time in zip(kernels, times, strict=True)]
 
 
 def training(

@@ -89,7 +89,7 @@ FIT = record(
         "fitted": ERROR,
         "heldout": maybe(ERROR),
     },
-    optional={"overlap": number(1, 100)},
+    optional={"overlap": number(1, 100), "backward": number(0.1, 100), "ranks": COUNT},
 )
 DEVICE = record(
     required={"kind": WORDS, "name": TEXT, "backend": WORDS, "arch": WORDS},
@@ -121,7 +121,7 @@ SCHEMA = record(
         "steps": several(STEP, MOST_ROWS),
         "rows": several(ROW, MOST_ROWS),
     },
-    optional={},
+    optional={"between_us": AMOUNT, "wait_us": AMOUNT},
 )
 
 
@@ -143,6 +143,8 @@ class Fit(NamedTuple):
     fitted: Error  # on the rows that it was fitted to
     heldout: Error | None  # on rows that it never saw; None where there are none
     overlap: float = 2  # p
+    backward: float = 1  # times that a backward pass takes what its work says
+    ranks: int = 0  # of collectives: the most GPUs among which they were measured
 
 
 class Row(NamedTuple):
@@ -230,7 +232,9 @@ class Profile(NamedTuple):
 
     `hardware` names the spec whose peaks the fitted shares are shares of; it is None for a device without a spec, whose
     shares are of the best that was measured (`peaks` says so). `scope` is quick, full or chosen; a run that was stopped
-    early is not `complete`. `fit` has a Fit for a kind of kernel and a data type.
+    early is not `complete`. `fit` has a Fit for a kind of kernel and a data type. `between_us`: what a kernel takes in
+    a pass of many kinds over what it takes among its like, µs; `wait_us`: the same of a collective, whose GPUs wait
+    for the slowest of them.
     """
 
     name: str
@@ -245,6 +249,8 @@ class Profile(NamedTuple):
     fit: dict[str, dict[str, Fit]]
     steps: tuple[StepRow, ...]
     rows: tuple[Row, ...]
+    between_us: float = 0
+    wait_us: float = 0
 
     @property
     def date(self) -> str:

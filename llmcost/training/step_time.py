@@ -134,7 +134,7 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
         else:
             kind = "elementwise" if op.kind in ("elementwise", "norm") else "products"
             trained = is_trained(op, at.recipe.lora)
-            forward, behind = time, op.backward(frozen=not trained) * time
+            forward, behind = time, at.efficiency.behind(op, frozen=not trained) * time
             if trained and isinstance(op, (Gemm, GroupedGemm)):
                 weight = weight + time
         ahead[kind] = ahead[kind] + forward

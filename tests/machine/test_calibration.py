@@ -37,8 +37,11 @@ def test_estimate_uses_the_profile_of_its_gpu(cli):
     )  # what `bench` compares its own passes with
     assert engine.kernels["gemm"].memory == ENGINE.value * alone.kernels["gemm"].memory
     assert engine.kernels["gemm"].launch_seconds == alone.kernels["gemm"].launch_seconds / ENGINE.value
-    for kind in ("node", "fabric", "scan"):  # not among the kernels that were measured: the defaults are an engine's
+    for kind in ("fabric", "scan"):  # not among the kernels that were measured: the defaults are an engine's
         assert engine.kernels[kind] == alone.kernels[kind] == default_for(h200).kernels[kind]
+    collective = alone.kernels["node"]  # measured between two GPUs; links are as fast inside an engine
+    assert engine.kernels["node"] == collective
+    assert (collective.ranks, collective.beyond) == (2, default_for(h200).kernels["node"])
     answer = cli("estimate", "llama3-8b", "--hw", "a100", "--profile", shipped("hardware") / "profiles" / "h200.json")
     assert answer.code == 2
     assert "measured on h200, not on a100-80gb-sxm" in answer.err
@@ -57,7 +60,7 @@ def test_gpus_of_a_family_take_the_profile_of_the_one_that_was_measured():
 def test_attention_on_latents_keeps_the_default_share_of_the_peak():
     """A profile's steps of decode have 1 to 8 heads a key, its share of the peak is theirs; a latent has up to 128."""
     kernels = efficiency_for(load_hardware("h200"), None, "bf16", "bf16").kernels
-    assert kernels["attention_decode"].compute < 0.2
+    assert kernels["attention_decode"].compute < 0.25
     assert kernels["attention_latent"].compute == DEFAULTS["gemm.compute"].value
     size = element_bytes("bf16", "bf16", "bf16")
     for model, kind in (("deepseek-v3", "attention_latent"), ("llama3-8b", "attention_decode")):

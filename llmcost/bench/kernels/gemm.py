@@ -34,8 +34,7 @@ def ways(case: KernelCase, device: Device) -> dict[str, Way]:
         return _fp8_ways(case.op, device)
     found = {"cublas n,k": Way(_linear), "cublas k,n": Way(_product, _transposed)}
     if device.backend == "cuda":
-        found |= {"cublaslt n,k": Way(_on_lt(_linear)), "cublaslt k,n": Way(_on_lt(_product), _transposed)}
-        return found
+        return found | {"cublaslt k,n": Way(_on_lt(_product), _transposed)}
     name = {"rocm": "blas", "mps": "mps", "cpu": "blas"}[device.backend]
     return {way.replace("cublas", name): how for way, how in found.items()}
 

@@ -13,7 +13,7 @@ import torch
 import triton
 import triton.language as tl
 
-from llmcost.bench.kernels.split_kv_triton import LOG2_E, WAVES, combine
+from llmcost.bench.kernels.split_kv_triton import LOG2_E, combine
 
 
 class Tile(NamedTuple):
@@ -39,7 +39,7 @@ def decode(q: torch.Tensor, latents: torch.Tensor, dv: int, sinks: torch.Tensor 
     tile = next(tile for heads, tile in TILES.items() if a <= heads)
     blocks, least = triton.cdiv(a, tile.heads), 4 * tile.latents
     units = torch.cuda.get_device_properties(q.device).multi_processor_count if q.is_cuda else 4
-    splits = max(1, min(triton.cdiv(keys, least), triton.cdiv(WAVES // 2 * units, b * blocks)))
+    splits = max(1, min(triton.cdiv(keys, least), triton.cdiv(2 * units, b * blocks)))
     stretch = triton.cdiv(triton.cdiv(keys, splits), tile.latents) * tile.latents
     splits = triton.cdiv(keys, stretch)
     out = q.new_empty((b, a, 1, dv))
