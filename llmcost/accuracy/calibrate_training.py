@@ -22,7 +22,9 @@ from llmcost.accuracy.calibrate_memory import MemoryCalibration, calibrate_memor
 from llmcost.accuracy.calibrated_engine import SOURCE
 from llmcost.accuracy.training_runs import TrainingRun
 from llmcost.ground.errors import shortened
+from llmcost.ground.units import BITS
 from llmcost.machine.efficiency import Efficiency, Host
+from llmcost.machine.training_shares import narrowest
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.reader import Document
 from llmcost.specs.training_engine import TrainingEngine
@@ -160,9 +162,14 @@ def calibrated_training(
     family = fields.get("shares", {}).get(found.hardware.architecture.split(" ")[0], {})
     own = dict(fields.get("shares", {}).get(gpu, family))
     for run in found.runs:
-        products, kernels = "fp8" if run.at.recipe.dtype == "fp8" else "products", run.at.efficiency.kernels
-        for name, kernel in ((products, PRODUCTS[0]), ("attention", ATTENTION[0])):
-            value = short(min(1.0, float(kernels[kernel].compute) * found.numbers.share))
+        dtype, kernels = run.at.recipe.dtype, run.at.efficiency.kernels
+        products = "fp8" if BITS[dtype] < BITS["bf16"] else "products"
+        reached = {
+            products: kernels[PRODUCTS[0]].compute / narrowest(dtype),
+            "attention": kernels[ATTENTION[0]].compute,
+        }
+        for name, share in reached.items():
+            value = short(min(1.0, float(share) * found.numbers.share))
             own[name] = {"value": value, "source": SOURCE, "note": note}
     fields["shares"] = {**fields.get("shares", {}), gpu: own}
     if found.numbers.layer != found.base_layer:

@@ -34,7 +34,7 @@ CHOICES: dict[str, Schema] = {  # fields that stand for one choice of a recipe o
     **dict.fromkeys(("grad_bytes", "reduce_bytes", "moment_bytes", "dispatch_bytes"), _BYTES),
     **dict.fromkeys(("bucket", "bucket_a_rank"), number(1, 10**12)),
     "recomputed": several(choice(*RECOMPUTED)),
-    "dtypes": several(choice("bf16", "fp16", "fp8", "fp32")),
+    "dtypes": several(choice("bf16", "fp16", "fp8", "fp4", "fp32")),
     "degrees": several(choice("dp", "tp", "pp", "vp", "cp", "ep")),
     "schedules": several(choice(*SCHEDULES)),
     "zero": several(number(0, 3), 4),
@@ -60,8 +60,8 @@ class TrainingEngine(NamedTuple):
 
     `choices`: those of CHOICES that it makes, by name; HAS among them: data types that products compute in, degrees of
     parallelism, schedules, stages of ZeRO and what can be offloaded, where it does not have all. `overlap`: the share
-    of each kind of communication that costs no time. `shares`: by GPU, or the first word of its architecture, what kernels
-    reach in place of training_shares.py.
+    of each kind of communication that costs no time. `shares`: by GPU, or the first word of its architecture, what
+    kernels reach in place of training_shares.py.
     Seconds of its host (HOST): in which it starts the kernels of a layer's forward pass, as many again for the backward
     one; beside all layers in a step; and what every collective inside a node waits for it.
     `stated`: every figure with its source, by the name of its field.

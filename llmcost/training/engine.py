@@ -27,7 +27,8 @@ def usual_engine(hardware: HardwareSpec, options: Any, zero: int | None) -> str:
         return usual
     if hardware.interconnect_kind.startswith("PCIe") or options.lora_rank is not None:
         return OTHERWISE
-    return DIVIDED if zero == 3 else usual
+    computes = load_training_engine(DIVIDED).choices.get("dtypes", ())
+    return DIVIDED if zero == 3 and (options.dtype is None or options.dtype in computes) else usual
 
 
 def engine_of(hardware: HardwareSpec, options: Any, zero: int | None = None) -> TrainingEngine:

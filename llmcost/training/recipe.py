@@ -17,7 +17,7 @@ from llmcost.model.lora import Lora
 from llmcost.model.sizes import activation_dtype, bytes_of
 from llmcost.model.training_kernels import KERNELS, USUAL_LOSS
 
-DTYPES = ("bf16", "fp16", "fp8", "fp32")
+DTYPES = ("bf16", "fp16", "fp8", "fp4", "fp32")
 
 
 class Optimizer(NamedTuple):
@@ -166,8 +166,11 @@ class Recipe(NamedTuple):
         return self.optimizer_bytes() + gradient
 
     def input_bytes(self) -> Number:
-        """Bytes of an element of a product's input that is kept for the gradient of its weight."""
-        return bytes_of(BITS[self.dtype])
+        """Bytes of an element of a product's input that is kept for the gradient of its weight.
+
+        In fp4 with the scale of 8 bits that 16 of them share (NVFP4, arXiv 2509.25149).
+        """
+        return bytes_of(BITS[self.dtype] + (8 / 16 if self.dtype == "fp4" else 0))
 
     def update_bytes(self) -> Number:
         """Bytes moved to update a parameter.
