@@ -7,6 +7,7 @@ from typing import Any
 
 from llmcost.accuracy.calibrate_memory import MemoryCalibration, held_of
 from llmcost.accuracy.calibrate_training import TrainingCalibration
+from llmcost.ground.titles import keep
 from llmcost.ground.units import scaled
 from llmcost.report.calibrate import percent, seconds
 from llmcost.report.figures import degrees_of
@@ -45,6 +46,7 @@ def training_tables(found: TrainingCalibration) -> Iterator[Table]:
         ((how,) if rows else ()) + ((MEMORY_KEPT,) if m is not None and m.share is None else ()),
     )
     lines = []
+    keep(*(run.log.file for run in found.runs))
     for run, early, late in zip(found.runs, found.before, found.after, strict=True):
         measured = run.seconds()
         off = [f"{100 * (value / measured - 1):+.0f}%" for value in (early, late)]
