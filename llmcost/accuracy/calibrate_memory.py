@@ -35,21 +35,26 @@ class MemoryCalibration(NamedTuple):
     before: tuple[float, ...]
     after: tuple[float, ...]
 
+    def measured(self) -> tuple[float, ...]:
+        """Bytes that each log says one GPU held."""
+        return tuple(run.log.memory_bytes or 0 for run in self.runs)
+
     def errors(self, *, after: bool) -> Errors:
         """|predicted / measured - 1| of the memory."""
         found = self.after if after else self.before
-        off = [abs(bytes_ / held_of(run) - 1) for bytes_, run in zip(found, self.runs, strict=True)]
+        off = [abs(bytes_ / held - 1) for bytes_, held in zip(found, self.measured(), strict=True)]
         return Errors(len(off), median(off), fmean(off))
 
 
 def calibrate_memory(runs: Sequence[TrainingRun]) -> MemoryCalibration | None:
     """Fit the number to the runs whose logs tell their memory; None where no log does."""
-    told = tuple(run for run in runs if run.log.memory_bytes is not None)
+    told = tuple(run for run in runs if run.log.memory_bytes)
+    held = [run.log.memory_bytes for run in told if run.log.memory_bytes]
     if not told:
         return None
     allocated = [_allocated(run) for run in told]
     base = float(reserved_share(told[0].at.recipe))
-    ratios = [log(held_of(run) / bytes_) for run, bytes_ in zip(told, allocated, strict=True)]
+    ratios = [log(each / bytes_) for each, bytes_ in zip(held, allocated, strict=True)]
 
     def fitted(places: Sequence[int]) -> float:
         return exp(fmean([log(base), *(ratios[place] for place in places)]))
@@ -63,12 +68,6 @@ def calibrate_memory(runs: Sequence[TrainingRun]) -> MemoryCalibration | None:
     if lessens and LEAST <= fitted(places) <= MOST:
         return found
     return found._replace(share=None, after=before)
-
-
-def held_of(run: TrainingRun) -> float:
-    """Bytes that a log says one GPU held."""
-    assert run.log.memory_bytes is not None
-    return run.log.memory_bytes
 
 
 def _allocated(run: TrainingRun) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llmcost.accuracy.calibrate_memory import MemoryCalibration, held_of
+from llmcost.accuracy.calibrate_memory import MemoryCalibration
 from llmcost.accuracy.calibrate_training import TrainingCalibration
 from llmcost.ground.titles import keep
 from llmcost.ground.units import scaled
@@ -52,8 +52,7 @@ def training_tables(found: TrainingCalibration) -> Iterator[Table]:
         off = [f"{100 * (value / measured - 1):+.0f}%" for value in (early, late)]
         spread = degrees_of(run.at.layout, ("tp", "cp", "pp", "vp", "dp", "ep")) or "one GPU"
         lines.append((run.log.file, spread, *map(seconds, (measured, early)), off[0], seconds(late), off[1]))
-    for run, early, late in [] if m is None else zip(m.runs, m.before, m.after, strict=True):
-        measured = held_of(run)
+    for run, measured, early, late in [] if m is None else zip(m.runs, m.measured(), m.before, m.after, strict=True):
         off = [f"{100 * (value / measured - 1):+.0f}%" for value in (early, late)]
         sizes = [scaled(value, "B") for value in (measured, early, late)]
         lines.append((run.log.file, "memory", sizes[0], sizes[1], off[0], sizes[2], off[1]))
@@ -88,12 +87,12 @@ def training_document(found: TrainingCalibration, output: str | None) -> dict[st
 
 def _memory_document(found: MemoryCalibration) -> dict[str, Any]:
     """What was fitted to the memory of the logs, its errors, and each of them."""
-    runs = zip(found.runs, found.before, found.after, strict=True)
+    runs = zip(found.runs, found.measured(), found.before, found.after, strict=True)
     return {
         "reserved_share": found.share,
         "error": {when: found.errors(after=when == "after")._asdict() for when in ("before", "after")},
         "lines": [
-            {"file": run.log.file, "measured_bytes": held_of(run), "before_bytes": before, "after_bytes": after}
-            for run, before, after in runs
+            {"file": run.log.file, "measured_bytes": measured, "before_bytes": before, "after_bytes": after}
+            for run, measured, before, after in runs
         ],
     }
