@@ -27,7 +27,7 @@ from llmcost.training.train import train
 
 RUN_GPUS = 2048  # of a run: LLaMA's (arXiv 2302.13971, section 2.4)
 TASKS = ("pretrain", "sft", "forward-backward")  # those of whole models, all of whose weights are trained
-DTYPES = {"mxfp8": "fp8"}  # fp8 recipes that differ in their scales alone
+DTYPES = {"mxfp8": "fp8", "nvfp4": "fp4"}  # recipes that differ in their scales alone
 PHYSICAL = (
     "gpus",
     "tp",

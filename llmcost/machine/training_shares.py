@@ -88,12 +88,23 @@ NARROW_EXPERTS = {  # what experts' products in fp8 reach of the share that thos
     "Blackwell": Constant(0.92, f"{_EXPERTS}0.37 for 0.40 on a B200"),
 }
 
+NARROWEST = Constant(
+    0.8,
+    "what products in fp4 reach of the share that those in fp8 do: 0.40 for 0.54 on a B200, 0.43 for 0.49 on a GB200 "
+    "(tables of TensorRT-LLM 1.3, ai-dynamo/aiconfigurator: from 4,096 rows and 4,096 channels on)",
+)
+
 PRODUCT = Kernel(DEFAULTS["gemm.compute"].value, MEMORY.value, LAUNCH.value)
 ELEMENTWISE = PRODUCT._replace(memory=DEFAULTS["elementwise.memory"].value)
 COLLECTIVES = {
     "node": Kernel(1, NODE_LINKS.value, LAUNCH.value),
     "fabric": Kernel(1, DEFAULTS["fabric.share"].value, DEFAULTS["fabric.launch"].value),
 }
+
+
+def narrowest(dtype: str) -> Number:
+    """What products reach of the share that those in fp8 do, in this narrow type."""
+    return NARROWEST.value if BITS[dtype] < BITS["fp8"] else 1
 
 
 def shares_of(hardware: HardwareSpec | None, *, vendor: bool) -> Shares:
@@ -138,7 +149,7 @@ def trained_at(
     kernels = dict.fromkeys(KERNELS, PRODUCT) | dict.fromkeys(("elementwise", "norm"), ELEMENTWISE) | COLLECTIVES
     if dtype != "fp32":
         known = known or shares_of(hardware, vendor=vendor)
-        product = PRODUCT._replace(compute=known.fp8 if BITS[dtype] < 16 else known.products)
+        product = PRODUCT._replace(compute=known.fp8 * narrowest(dtype) if BITS[dtype] < 16 else known.products)
         kernels["gemm"] = product
         narrow = NARROW_EXPERTS.get(generation_of(hardware)) if BITS[dtype] < 16 else None
         of_experts = product.compute * (1 if narrow is None else narrow.value)

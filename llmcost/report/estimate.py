@@ -11,7 +11,7 @@ from llmcost.report.estimate_basis import bases_of, lacking, notes_of
 from llmcost.report.estimate_counts import count_rows, memory_rows, offload_rows, traffic_rows
 from llmcost.report.estimate_shown import BINDS, Shown, generates, per_second, rate, running, timed
 from llmcost.report.estimate_times import serving_table, speed_table
-from llmcost.report.figures import UNKNOWN, degrees_of
+from llmcost.report.figures import UNKNOWN, degrees_of, of_tdp
 from llmcost.report.tables import Alarm, Table
 from llmcost.search.prices import Cost
 from llmcost.serving.options import DEGREES, Workload
@@ -140,7 +140,7 @@ def _cost(c: Cost) -> str:
         rates += f"; by their time {inputs} of input, {outputs} of output"
     hour = "" if c.price_per_gpu_hour is None else f" at ${significant(c.price_per_gpu_hour)} a GPU-hour"
     known = c.joules_per_million_output_tokens is not None
-    power = f"; joules at {c.power_share:.0%} of TDP: {c.power_basis}" if known else ""
+    power = f"; joules {of_tdp(c.power_basis, c.power_share)}" if known else ""
     return f"a million tokens: {rates or UNKNOWN}{hour}{power}"
 
 

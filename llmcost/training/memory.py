@@ -55,6 +55,7 @@ class StageMemory(NamedTuple):
     moments: tuple[Moment, ...]
     beside: Number  # context and communicators
     on_host: Number = 0  # bytes in the host's memory
+    reserved_share: Number = 1 + FRAGMENTS.value  # what the allocator holds over what it has handed out
 
     def peak(self) -> Moment:
         """The moment of the peak. Arrays and symbols have no single one: of these it is the loss."""
@@ -69,7 +70,7 @@ class StageMemory(NamedTuple):
 
     def reserved(self) -> Number:
         """What the allocator holds: what it has handed out, and fragments."""
-        return self.allocated() * (1 + FRAGMENTS.value)
+        return self.allocated() * self.reserved_share
 
     def total(self) -> Number:
         """What the GPU has in use (nvidia-smi): what the allocator holds, the context and communicators."""
@@ -125,7 +126,7 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     optimizer_bytes = recipe.optimizer_bytes()
     on_host: Number = 0
     if recipe.host is not None:
-        on_host = _divided(trained, layout, recipe.host.share * optimizer_bytes / copies, from_zero=1)
+        on_host = _divided(trained, layout, recipe.host.share * recipe.away_bytes() / copies, from_zero=1)
         optimizer_bytes = (1 - recipe.host.share) * optimizer_bytes
         if recipe.host.weights:
             on_host, params = on_host + params, 0
@@ -137,8 +138,14 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
         optimizer=_divided(trained, layout, optimizer_bytes / copies, from_zero=1),
         moments=_moments(at, a_pass, stage, stored, trained),
         on_host=on_host,
+        reserved_share=reserved_share(recipe),
         beside=TRAINING_CONTEXT.value + TRAINING_COMMUNICATORS.value * minimum(1, layout.gpus() - 1),
     )
+
+
+def reserved_share(recipe: Recipe) -> Number:
+    """What a program's allocator holds over what it has handed out."""
+    return 1 + FRAGMENTS.value if recipe.reserved_share is None else recipe.reserved_share
 
 
 def masters_alone(layout: Layout, recipe: Recipe) -> bool:

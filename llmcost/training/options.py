@@ -110,7 +110,7 @@ class Options(NamedTuple):
     stages: Annotated[
         tuple[int, ...] | None,
         Option(
-            "Layers of each pipeline stage, as 15,16*2,13; the first and last may have none.",
+            "Layers of each pipeline stage, as 15,16*2,13 or 15+16*2+13; the first and last may have none.",
             parse_stages,
             "N,N,…",
             default="as even as can be",

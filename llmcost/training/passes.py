@@ -104,14 +104,14 @@ def forward_pass(at: Setup) -> Pass:
 def kernels(ops: Sequence[Operator], model: ModelSpec, recipe: Recipe) -> Sequence[Operator]:
     """The kernels that a recipe runs for these operators.
 
-    Tokens are sorted by expert before the first product of routed experts, inputs of products in fp8 cast; unfused
-    attention is three kernels; plain PyTorch's elementwise kernels move more.
+    Tokens are sorted by expert before the first product of routed experts, inputs of products in fp8 and fp4 cast;
+    unfused attention is three kernels; plain PyTorch's elementwise kernels move more.
     """
     run = with_sorts(ops)
     if recipe.attention == "unfused":
         run = [kernel for op in run for kernel in (unfused(op, recipe) if isinstance(op, Attention) else [op])]
     if recipe.input_bytes() < recipe.param_bytes():
-        run = with_casts(run)
+        run = with_casts(run, recipe.input_bytes())
     if recipe.kernels == "eager":
         run = [eager(op, model.norm) for op in run]
     if verify.ON:

@@ -17,7 +17,7 @@ from llmcost.model.lora import Lora
 from llmcost.model.sizes import activation_dtype, bytes_of
 from llmcost.model.training_kernels import KERNELS, USUAL_LOSS
 
-DTYPES = ("bf16", "fp16", "fp8", "fp32")
+DTYPES = ("bf16", "fp16", "fp8", "fp4", "fp32")
 
 
 class Optimizer(NamedTuple):
@@ -103,6 +103,7 @@ class Recipe(NamedTuple):
     `bucket_a_rank`: parameters whose gradients are sent in one collective, at least, and for each of the ranks that
     share it; None and None: those of a layer. `cuda_graphs`: kernels are replayed, and no layer waits for the host.
     `drop_tokens`: experts take as many tokens as they have room for, and the host need not count them.
+    `reserved_share`: what the program's allocator holds over what it has handed out; None: as usual (memory.py).
 
     Formulas branch on all of these but the byte counts and the shares of `overlap`.
     """
@@ -128,6 +129,7 @@ class Recipe(NamedTuple):
     early_stop: bool = False
     cuda_graphs: bool = False
     drop_tokens: bool = False
+    reserved_share: Number | None = None
     bucket: Number | None = None
     bucket_a_rank: Number | None = None
 
@@ -155,9 +157,20 @@ class Recipe(NamedTuple):
         """Bytes of the moments and the master copy of a parameter."""
         return self.moments_bytes() + self.master_bytes()
 
+    def away_bytes(self) -> Number:
+        """Bytes of a parameter's states off the GPU; on drives with its gradient, as fp32.
+
+        DeepSpeed writes it there before the update (deepspeed/runtime/zero/stage3.py, partition_grads).
+        """
+        gradient = 4 if self.host is not None and self.host.drives is not None else 0
+        return self.optimizer_bytes() + gradient
+
     def input_bytes(self) -> Number:
-        """Bytes of an element of a product's input that is kept for the gradient of its weight."""
-        return bytes_of(BITS[self.dtype])
+        """Bytes of an element of a product's input that is kept for the gradient of its weight.
+
+        In fp4 with the scale of 8 bits that 16 of them share (NVFP4, arXiv 2509.25149).
+        """
+        return bytes_of(BITS[self.dtype] + (8 / 16 if self.dtype == "fp4" else 0))
 
     def update_bytes(self) -> Number:
         """Bytes moved to update a parameter.

@@ -103,6 +103,7 @@ def evaluate_step(at: Setup) -> Step:
     a_pass, layout = forward_pass(at), at.layout
     seconds = step_seconds(at, a_pass)
     other = minimum(1, layout.pp - 1) if layout.schedule == "dualpipe" else layout.pp - 1
+    other = other if layout.stages is None else len(layout.stages) - 1
     first, last = stage_memory(at, a_pass, 0), stage_memory(at, a_pass, other)
     between = () if layout.stages is None else tuple(stage_memory(at, a_pass, n) for n in telling_stages(layout)[1:-1])
     flops = step_flops(at, a_pass)

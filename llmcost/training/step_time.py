@@ -396,7 +396,7 @@ def _seconds_on_host(recipe: Recipe, host: OnHost) -> Number:
     cpu, drives = recipe.update_bytes() / host.bandwidth, 0
     if host.drives is not None:
         read, write = host.drives
-        moved = recipe.optimizer_bytes() + recipe.grad_bytes
+        moved = recipe.away_bytes()
         drives = moved / read + (moved + (recipe.param_bytes() if host.weights else 0)) / write
     return largest([down, up, cpu, drives]) if host.overlap else down + cpu + up + drives
 

@@ -146,6 +146,10 @@ def test_what_is_said_of_experts_is_refused_where_there_are_none(options):
         train(MODEL, H100, Options(tokens=10**9, gpus=8, **options))
 
 
+def test_stages_are_joined_by_commas_or_by_plus():
+    assert parse_stages("15,16*2,13") == parse_stages("15+16*2+13") == (15, 16, 16, 13)
+
+
 @pytest.mark.parametrize("text", ["x", "", "4,,4", "4*x", "-1,33", "8*4*1", "8*1000000000", "9999999,1"])
 def test_no_list_of_layers_is_told_so(text):
     with pytest.raises(ValueError, match="layers of each stage"):
