@@ -23,7 +23,7 @@ from llmcost.specs.catalog import PACKAGE, names
 from llmcost.specs.hardware import PCIE
 from llmcost.specs.reader import Document, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, maybe, number, record, several, validate
-from llmcost.training.recipe import Overlap
+from llmcost.training.recipe import Imbalance, Overlap
 
 FOLDER = PACKAGE / "accuracy" / "published"
 BESIDE = ("engines", "explained", "models")  # files of the folder that are no sources
@@ -135,6 +135,7 @@ _PROGRAM = record(  # how a training program runs: fields of parallel.layout.Lay
         "engine": TEXT,
         "fabric_gb_per_s": number(1e-6, 1e9),
         "overlap": mapping(number(0, 1), choice(*Overlap._fields)),
+        "imbalance": mapping(number(1, 10), choice(*Imbalance._fields)),
     },
 )
 SCHEMA = record(

@@ -19,7 +19,7 @@ from llmcost.specs.catalog import load_training_engine
 from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.training.engine import recipe_under
 from llmcost.training.options import Options
-from llmcost.training.recipe import Recipe, check_recipe
+from llmcost.training.recipe import Imbalance, Recipe, check_recipe
 from llmcost.training.setup import setup_of
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import Step, evaluate_step, training_step
@@ -120,11 +120,13 @@ def run_of(case: Case) -> Run | None:
         recompute_layers=layers,
         **{"sequence_parallel": False, **said},
     )
-    not_of_recipe = (*LAYOUT, "overlap", "recompute", "fabric_gb_per_s", "engine")
+    not_of_recipe = (*LAYOUT, "overlap", "imbalance", "recompute", "fabric_gb_per_s", "engine")
     choices = {name: value for name, value in program.items() if name not in not_of_recipe}
     recipe = Recipe() if engine is None else recipe_under(engine)
     overlap = recipe.overlap._replace(**program.get("overlap", {}))
-    recipe = recipe._replace(dtype=DTYPES.get(of["compute"], of["compute"]), overlap=overlap, **choices)
+    imbalance = Imbalance(**program.get("imbalance", {}))
+    dtype = DTYPES.get(of["compute"], of["compute"])
+    recipe = recipe._replace(dtype=dtype, overlap=overlap, imbalance=imbalance, **choices)
     fabric = program.get("fabric_gb_per_s")
     return Run(of["gpu"], of["model"], layout, recipe, of["seq"], program.get("engine"), fabric)
 

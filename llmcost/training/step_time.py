@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, divide, largest, maximum, minimum, named, of_largest, present, sum_of
+from llmcost.ground.algebra import Number, divide, is_one, largest, maximum, minimum, named, of_largest, present, sum_of
 from llmcost.ground.constants import Constant
 from llmcost.machine.timing import collective_seconds, kernel_seconds
 from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_trained
-from llmcost.model.operators import Collective, Communication, Gemm, GroupedGemm, Operator
+from llmcost.model.operators import Attention, Collective, Communication, Gemm, GroupedGemm, Operator
 from llmcost.parallel.layout import Layout, Stage, run_by_gpu, stage_of, telling_gpus
 from llmcost.training.activations import closing, computed_again, halved
 from llmcost.training.communication import (
@@ -123,7 +123,8 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
     assert times is not None  # what is not known was refused before
     ahead, back = (dict.fromkeys(Direction._fields, 0) for _ in range(2))
     weight: Number = 0
-    for op, time in zip(run, times, strict=True):
+    for op, alike in zip(run, times, strict=True):
+        time = alike * _waiting(op, at)
         if isinstance(op, Communication):
             kind = "expert" if op.exchange == "all_to_all" else "tensor"
             forward = behind = time
@@ -136,6 +137,14 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
         ahead[kind] = ahead[kind] + forward
         back[kind] = back[kind] + behind
     return Part(_exposed(Direction(**ahead), at.recipe), _exposed(Direction(**back), at.recipe), weight)
+
+
+def _waiting(op: Operator, at: Setup) -> Number:
+    """How many times as long as the mean rank the fullest one takes with an operator; communication is left as it is."""
+    routed = op.facts.expert == "routed"
+    over = at.recipe.imbalance.expert if routed else at.recipe.imbalance.context if isinstance(op, Attention) else 1
+    ranks = at.layout.ep if routed else at.layout.cp
+    return 1 + (over - 1) * minimum(1, ranks - 1) if present(over - 1) and not is_one(ranks) else 1
 
 
 def _exposed(sent: Direction, recipe: Recipe) -> Direction:
