@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from llmcost.ground.errors import SpecError, shortened
 from llmcost.ground.units import BITS
 from llmcost.model.formats import FORMATS
-from llmcost.model.training_kernels import CONTEXTS, KERNELS, LOSSES, SCHEDULES
+from llmcost.model.training_kernels import CONTEXTS, KERNELS, LOSSES, RECOMPUTED, SCHEDULES
 from llmcost.parallel.layout import RECOMPUTE
+from llmcost.parallel.stages import ACCOUNT_FOR
 from llmcost.specs.catalog import PACKAGE, names
 from llmcost.specs.hardware import PCIE
 from llmcost.specs.reader import Document, read_yaml
@@ -117,6 +118,8 @@ _PROGRAM = record(  # how a training program runs: fields of parallel.layout.Lay
         "schedule": choice(*SCHEDULES),
         "layout": choice("chosen"),  # by `llmcost train`, as for who says nothing of it
         "context_parallel": choice(*CONTEXTS),
+        "account_for": choice(*ACCOUNT_FOR),
+        "recomputed": several(choice(*RECOMPUTED)),
         **dict.fromkeys(
             (
                 "dropout",
