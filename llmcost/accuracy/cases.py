@@ -134,7 +134,7 @@ _PROGRAM = record(  # how a training program runs: fields of parallel.layout.Lay
             FLAG,
         ),
         **dict.fromkeys(("grad_bytes", "reduce_bytes"), number(0, 64)),
-        **dict.fromkeys(("gpus_per_node", "etp"), SIZE),
+        **dict.fromkeys(("gpus_per_node", "etp", "mtp"), SIZE),
         "engine": TEXT,
         "fabric_gb_per_s": number(1e-6, 1e9),
         "overlap": mapping(number(0, 1), choice(*Overlap._fields)),

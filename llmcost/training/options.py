@@ -228,6 +228,15 @@ class Options(NamedTuple):
             default="the engine's",
         ),
     ] = None
+    mtp_layers: Annotated[
+        Number,
+        count(
+            "Modules trained to predict further tokens (Megatron's --mtp-num-layers).",
+            most=16,
+            least=0,
+            default="as the model was trained, or 0",
+        ),
+    ] = None
     imbalance: Annotated[
         Imbalance | None,
         Option(

@@ -132,6 +132,7 @@ class Recipe(NamedTuple):
     MLP's last product, as PyTorch's checkpoints that do not re-enter autograd do (torch.utils.checkpoint). `bucket`,
     `bucket_a_rank`: parameters whose gradients are sent in one collective, at least, and for each of the ranks that
     share it; None and None: those of a layer. `cuda_graphs`: kernels are replayed, and no layer waits for the host.
+    `mtp`: modules that predict further tokens.
     `drop_tokens`: experts take as many tokens as they have room for, and the host need not count them.
 
     Formulas branch on all of these but the byte counts and the shares of `overlap`.
@@ -159,6 +160,7 @@ class Recipe(NamedTuple):
     early_stop: bool = False
     cuda_graphs: bool = False
     drop_tokens: bool = False
+    mtp: int = 0
     bucket: Number | None = None
     bucket_a_rank: Number | None = None
 

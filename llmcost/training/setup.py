@@ -204,6 +204,8 @@ def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: 
     if options.unfused_attention:
         recipe = recipe._replace(attention="unfused")
     recipe = recipe._replace(cuda_graphs=options.cuda_graphs, drop_tokens=options.drop_tokens)
+    trained_so = 0 if model.trained is None or options.lora_rank is not None else model.trained.mtp
+    recipe = recipe._replace(mtp=trained_so if options.mtp_layers is None else options.mtp_layers)
     imbalance = options.imbalance or PRODUCTION
     recipe = recipe._replace(imbalance=imbalance._replace(expert=1.0) if options.drop_tokens else imbalance)
     if options.overlap is not None:
