@@ -241,7 +241,7 @@ class Options(NamedTuple):
         Imbalance | None,
         Option(
             "How many times the mean the fullest rank has to do, for which others wait: expert, of tokens for its "
-            "experts; context, of attention in its part of packed documents. 1: none, as in benchmarks that force it.",
+            "experts; context, of attention where 131,072 tokens are packed from documents. 1: none, as in benchmarks.",
             imbalance_of,
             "NAME=FACTOR,…",
             default=f"expert={PRODUCTION.expert:g},context={PRODUCTION.context:g}",

@@ -61,8 +61,9 @@ class Overlap(NamedTuple):
 class Imbalance(NamedTuple):
     """What the fullest rank has to do over what ranks have on average: all others wait for it.
 
-    expert: of the tokens that the ranks' experts get. context: of the (query, key) pairs in the parts of a sequence
-    that is packed from documents, whose tokens see their own document alone.
+    expert: of the tokens that the ranks' experts get. context: of the (query, key) pairs in sequences of PACKED tokens
+    that are packed from documents, whose tokens see their own document alone; in shorter ones as much less as these are
+    shorter, which is an assumption.
     """
 
     expert: Number = 1.0
@@ -70,6 +71,7 @@ class Imbalance(NamedTuple):
 
 
 MOST_IMBALANCE = 1000
+PACKED = 131_072  # tokens of the sequences in which imbalance of packed documents was measured
 # Runs on real data. Benchmarks force the routing to balance, and know no documents.
 PRODUCTION = Imbalance(
     expert=Constant(

@@ -30,7 +30,7 @@ from llmcost.training.communication import (
 )
 from llmcost.training.memory import fullest, share_recomputed, share_recomputed_of_all, trained_part
 from llmcost.training.passes import Setup, forward_pass, kernels
-from llmcost.training.recipe import OnHost, Recipe
+from llmcost.training.recipe import PACKED, OnHost, Recipe
 
 EXCHANGING = Constant(
     20 / 132,
@@ -141,10 +141,12 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
 
 def _waiting(op: Operator, at: Setup) -> Number:
     """How many times as long as the mean rank the fullest one takes with an operator; communication is left as it is."""
-    routed = op.facts.expert == "routed"
-    over = at.recipe.imbalance.expert if routed else at.recipe.imbalance.context if isinstance(op, Attention) else 1
-    ranks = at.layout.ep if routed else at.layout.cp
-    return 1 + (over - 1) * minimum(1, ranks - 1) if present(over - 1) and not is_one(ranks) else 1
+    over, few = at.recipe.imbalance, is_one(at.layout.ep)
+    if op.facts.expert == "routed":
+        return 1 if few else 1 + (over.expert - 1) * minimum(1, at.layout.ep - 1)
+    if isinstance(op, Attention) and present(over.context - 1):
+        return 1 + (over.context - 1) * minimum(1, at.seq / PACKED)
+    return 1
 
 
 def _exposed(sent: Direction, recipe: Recipe) -> Direction:
