@@ -75,11 +75,12 @@ PACKED = 131_072  # tokens of the sequences in which imbalance of packed documen
 # Runs on real data. Benchmarks force the routing to balance, and know no documents.
 PRODUCTION = Imbalance(
     expert=Constant(
-        1.07,
-        "Mixtral 8x22B on 128 H100s, 8 ranks of an expert: 445 TFLOP/s as the router decides, 465 where balance is "
-        "forced (Megatron MoE Model Zoo, best_practice/mixtral); experts are 69 % of the step",
-        spread="1.7 for Qwen3 235B with 16 experts a rank, alike at 16,384 to 131,072 tokens (the same, "
-        "best_practice/qwen3)",
+        1.35,
+        "geometric mean of two models of which both speeds are known, as the router decides and with balance forced: "
+        "Mixtral 8x22B with one expert a rank 1.07 (445 and 465 TFLOP/s), Qwen3 235B with 16 a rank 1.70 to 1.73, alike "
+        "at 16,384 to 131,072 tokens (237 and 295 at the first), the difference laid on the experts' share of the step "
+        "(Megatron MoE Model Zoo, best_practice)",
+        spread="1.07 to 1.73 (the same)",
     ).value,
     context=Constant(
         1.44,

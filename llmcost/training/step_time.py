@@ -140,7 +140,7 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
 
 
 def _waiting(op: Operator, at: Setup) -> Number:
-    """How many times as long as the mean rank the fullest one takes with an operator; communication is left as it is."""
+    """How many times as long as the mean rank the fullest one takes with an operator that is no communication."""
     over, few = at.recipe.imbalance, is_one(at.layout.ep)
     if op.facts.expert == "routed":
         return 1 if few else 1 + (over.expert - 1) * minimum(1, at.layout.ep - 1)
