@@ -77,8 +77,8 @@ PRODUCTION = Imbalance(
     expert=Constant(
         1.35,
         "geometric mean of two models of which both speeds are known, as the router decides and with balance forced: "
-        "Mixtral 8x22B with one expert a rank 1.07 (445 and 465 TFLOP/s), Qwen3 235B with 16 a rank 1.70 to 1.73, alike "
-        "at 16,384 to 131,072 tokens (237 and 295 at the first), the difference laid on the experts' share of the step "
+        "Mixtral 8x22B with one expert a rank 1.07 (445 and 465 TFLOP/s), Qwen3 235B with 16 a rank 1.70 to 1.73 at "
+        "16,384 to 131,072 tokens (237 and 295 at the first), the difference laid on the experts' share of the step "
         "(Megatron MoE Model Zoo, best_practice)",
         spread="1.07 to 1.73 (the same)",
     ).value,
