@@ -52,15 +52,21 @@ TORCH = {
 # The vendor's kernels: cuDNN's attention, Transformer Engine.
 VENDOR = TORCH | {
     "Hopper": Shares(
-        *(0.65, 0.71, 0.31),
-        "fp8: 12 runs of NeMo 24.07's on H100, 6 % off, 6 of Megatron-Bridge's, 8 %; bf16: 2 of NeMo 25.04's, 3 % "
-        "off, 3 of Llama 3.1 405B, 6 %",
+        *(0.62, 0.67, 0.50),
+        "bf16 and attention: as PyTorch's; with them 2 of NeMo 25.04's are 2 % off, 3 of Llama 3.1 405B 6 %; fp8: 12 "
+        "runs of NeMo 24.07's on H100, 6 % off, 6 of Megatron-Bridge's, 3 %",
     ),
     "Blackwell": Shares(
         *(0.50, 0.49, 0.50),
         "bf16 and fp8: 12 runs of NeMo 25.04's on GB200, 5 % off; fp8: 2 of Megatron-Bridge's on B200, 8 %",
     ),
 }
+ULTRA = Constant(
+    1400 / 1200,
+    "GPUs that train run at their power limit: a GB300 has 1,400 W for the peak that a GB200 reaches with 1,200 "
+    "(hardware/gb300.yaml, hardware/gb200.yaml); nothing was fitted",
+    spread="1.12 to 1.24 in 6 pairs of runs that differ in the GPU alone (Megatron-Bridge, performance summary)",
+)
 OTHERS = Shares(0.60, 0.47, 0.25, "other generations: between those above, nothing was measured")
 
 MEMORY = Constant(
@@ -108,8 +114,11 @@ def narrowest(dtype: str) -> Number:
 
 
 def shares_of(hardware: HardwareSpec | None, *, vendor: bool) -> Shares:
-    """What kernels reach on GPUs of this generation, the vendor's or PyTorch's."""
-    return (VENDOR if vendor else TORCH).get(generation_of(hardware), OTHERS)
+    """What kernels reach on GPUs of this generation, the vendor's or PyTorch's. Blackwell Ultra has more power."""
+    found = (VENDOR if vendor else TORCH).get(generation_of(hardware), OTHERS)
+    if hardware is None or hardware.architecture != "Blackwell Ultra":
+        return found
+    return found._replace(products=found.products * ULTRA.value, fp8=found.fp8 * ULTRA.value)
 
 
 def generation_of(hardware: HardwareSpec | None) -> str:

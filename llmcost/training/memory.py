@@ -177,7 +177,7 @@ def _moments(at: Setup, a_pass: Pass, stage: Stage, stored: Number, trained: Hel
 
     logits = stage.last * _logits(at)
     weights, gradient = _gathered(stored, trained, stage, at)
-    working = largest([op.io_bytes() for op in a_pass.layers])
+    working = largest([op.io_bytes() for op in _inside(a_pass)])
     copy = _divided(trained, layout, COPY_BYTES, from_zero=1) if recipe.optimizer == "adam-unfused" else 0
     return (
         Moment("loss", before, waiting + each + head, logits, weights, 0),
@@ -193,7 +193,8 @@ def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
     The input is 2bsh bytes, of which a rank keeps its tokens with sequence parallelism.
     """
     layout, layers = at.layout, at.model.num_hidden_layers
-    every = named("kept_a_layer", _kept(a_pass.layers, at) / layers)
+    inside = _inside(a_pass)
+    every = named("kept_a_layer", _kept(inside, at) / layers)
     tokens = layout.micro_batch * divide(at.seq, layout.cp)
     spread = layout.tp if layout.sequence_parallel else 1
     inputs = divide(tokens * at.model.hidden_size, spread) * at.recipe.param_bytes()
@@ -201,10 +202,15 @@ def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
         return every, every, inputs
     if layout.recompute == "full":
         return every, inputs, inputs
-    outputs = chosen(a_pass.layers, layout, at.recipe, at.model.norm)
-    some = sum([op.count * each for op, each in zip(a_pass.layers, outputs, strict=True)]) / layers
+    outputs = chosen(inside, layout, at.recipe, at.model.norm)
+    some = sum([op.count * each for op, each in zip(inside, outputs, strict=True)]) / layers
     has_input = at.recipe.attention == "unfused" or bool(at.recipe.recomputed)  # among what the operators keep
     return every, some + (0 if has_input else inputs), inputs
+
+
+def _inside(a_pass: Pass) -> list[Operator]:
+    """The layers without heads that predict further tokens: their logits are there once, as those of the LM head."""
+    return [op for op in a_pass.layers if op.part != "lm_head"]
 
 
 def _divided(held: Held, layout: Layout, size: Number, *, from_zero: int) -> Number:

@@ -29,7 +29,7 @@ from llmcost.training.interruptions import Reliability
 from llmcost.training.offload import offloaded
 from llmcost.training.options import LAYOUT, Options
 from llmcost.training.passes import ALL_DIVIDED, Setup
-from llmcost.training.recipe import DTYPES, Recipe, overlap_of
+from llmcost.training.recipe import DTYPES, PRODUCTION, Recipe, overlap_of
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import training_chip
 
@@ -208,6 +208,10 @@ def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: 
     if options.unfused_attention:
         recipe = recipe._replace(attention="unfused")
     recipe = recipe._replace(cuda_graphs=options.cuda_graphs, drop_tokens=options.drop_tokens)
+    trained_so = 0 if model.trained is None or options.lora_rank is not None else model.trained.mtp
+    recipe = recipe._replace(mtp=trained_so if options.mtp_layers is None else options.mtp_layers)
+    imbalance = options.imbalance or PRODUCTION
+    recipe = recipe._replace(imbalance=imbalance._replace(expert=1.0) if options.drop_tokens else imbalance)
     if options.overlap is not None:
         asked = options.overlap
         recipe = recipe._replace(overlap=overlap_of(asked, recipe.overlap) if isinstance(asked, str) else asked)

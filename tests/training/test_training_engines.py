@@ -199,7 +199,7 @@ def test_named_recomputation_keeps_what_no_kernel_can_make_again():
 
 def test_named_recomputation_of_latents_costs_their_up_projections():
     # 61 layers, 128 heads: queries of 192 from a latent of 1,536; keys and values of 128 each from one of 512
-    more = {"gpus": 64, "pp": 1, "ep": 64, "dtype": "fp8", "zero": 1, "global_batch": 64}
+    more = {"gpus": 64, "pp": 1, "ep": 64, "dtype": "fp8", "zero": 1, "global_batch": 64, "mtp_layers": 0}
     again, none = (step("deepseek-v3", H800, recompute=kind, **more) for kind in ("selective", "none"))
     up = 2 * 61 * 128 * (1536 * 192 + 512 * 256)
     assert (again.flops.hardware - none.flops.hardware) / again.tokens == pytest.approx(up)
