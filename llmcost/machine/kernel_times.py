@@ -52,6 +52,7 @@ class EngineKernels(NamedTuple):
     wait: seconds that the GPUs of a collective wait for the last of them. select: seconds an expert, of choosing those
     of each token by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed
     ones. joined: prompts and the sequences that decode beside them are in one kernel for attention, that of prompts.
+    normed: an all-reduce adds the residual and takes the norm behind it too, up to LARGEST_OWN bytes.
     padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
     multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
     """
@@ -66,6 +67,7 @@ class EngineKernels(NamedTuple):
     select: float = 0
     beside: int = 0
     joined: bool = False
+    normed: bool = False
     padded: float = 0
     padded_tp: float = inf
     few: Number = 1
@@ -80,6 +82,7 @@ class EngineKernels(NamedTuple):
         Products that read the same tensor, and of which every GPU has all, are one kernel: each has its share of it.
         Shared experts run beside the routed ones. The router is followed by the choice of each token's experts. Where
         one kernel has all attention of a step with prompts, sequences that decode are prompts of one token in it.
+        Norms behind a residual are part of the all-reduce before them, where the engine's kernel for it does that.
         """
         found = [
             once + self.select * op.n if isinstance(op, Gemm) and op.facts.role == "router" else once
@@ -89,11 +92,23 @@ class EngineKernels(NamedTuple):
             if isinstance(op, Attention) and op.decode and beside.name == op.name:
                 of_prompts = self._prefill(op)
                 found[at] = found[at] if of_prompts is None else of_prompts
+        if self.normed:
+            self._in_the_all_reduce(operators, found)
         for block in blocks(operators):
             self._as_one_kernel(operators, found, block)
             if self.beside:
                 self._beside_routed(operators, found, block)
         return found
+
+    def _in_the_all_reduce(self, operators: Sequence[Operator], found: list[Number]) -> None:
+        """Leave out the norms behind a residual that the all-reduce before them takes on its way."""
+        before = None
+        for at, op in enumerate(operators):
+            if isinstance(op, Collective) and op.exchange == "all_reduce":
+                before = op
+            elif before is not None and isinstance(op, Elementwise) and op.kind == "norm" and op.facts.saves == "half":
+                small = 1 - more_than(before.payload_bytes(), LARGEST_OWN)
+                found[at] = found[at] * (1 - self.within(before) * minimum(1, before.ranks - 1) * small)
 
     def _as_one_kernel(self, operators: Sequence[Operator], found: list[Number], block: Sequence[int]) -> None:
         whole = {at: op for at in block if isinstance(op := operators[at], Gemm) and _is_whole(op)}
