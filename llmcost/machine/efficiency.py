@@ -158,7 +158,7 @@ OF_ENGINES = (  # figures that engines may have besides those that the defaults 
     *("weight_only.compute", "vector.compute", "half_sums.compute", "unpacked_above", "attention.pair_bytes"),
     *("flop.joules", "sm_bandwidth", "narrow.sm_bandwidth", "narrow.of_int8", "gemm.of_int8"),
     *("collective.wait", "experts.select", "attention.joined", "norm.joined"),
-    *("experts.padded", "experts.padded_tp"),
+    *("experts.marlin", "experts.padded", "experts.padded_tp"),
     *(*SLOWER, *SHARES, *(f"host.{name}" for name in Host._fields)),
 )
 FIGURES = {name: default.value for name, default in DEFAULTS.items()}

@@ -38,6 +38,7 @@ USUAL_HEAD = 128  # size of heads that names of variants do not say
 WIDEST = 32  # query heads of a KV head that most kernels take together at most
 BLOCKS = "fp8-block128"
 EIGHT_BITS = ("fp8", BLOCKS)  # checkpoints call both fp8, and engines take the kernel that is faster
+MXFP4, MARLIN = "mxfp4-weights", "marlin"
 _LAYERS = "LLMServingSim, profiler/perf: layers of Llama-3.1-8B in vLLM 0.19 on RTX PRO 6000 and RTX 4090"
 START = Constant(2.2e-6, f"norms and rotary embeddings of few tokens take 1.9 to 2.8 µs: {_LAYERS}", "seconds")
 IN_L2 = Constant(2.4, f"times the bandwidth: norms of 2,048 tokens move 69 MB in 16 and 28 µs: {_LAYERS}")
@@ -52,7 +53,8 @@ class EngineKernels(NamedTuple):
     wait: seconds that the GPUs of a collective wait for the last of them. select: seconds an expert, of choosing those
     of each token by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed
     ones. joined: prompts and the sequences that decode beside them are in one kernel for attention, that of prompts.
-    normed: an all-reduce adds the residual and takes the norm behind it too, up to LARGEST_OWN bytes.
+    normed: an all-reduce adds the residual and takes the norm behind it too, up to LARGEST_OWN bytes. marlin: experts
+    on weights in mxfp4 take the kernels of that name, by the numbers for that format or for int4, not Triton's.
     padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
     multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
     """
@@ -68,6 +70,7 @@ class EngineKernels(NamedTuple):
     beside: int = 0
     joined: bool = False
     normed: bool = False
+    marlin: bool = False
     padded: float = 0
     padded_tp: float = inf
     few: Number = 1
@@ -196,7 +199,7 @@ class EngineKernels(NamedTuple):
             expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name], padded=padded)
             for name in names
             if (f := self._figures(WIDTHS[name].compute)) is not None
-            for fit in self.own.kernels_of("experts", name)
+            for fit in self.own.kernels_of("experts", name, MARLIN if self.marlin and name == MXFP4 else "")
         ]
         return least(times) if times else None
 
