@@ -173,6 +173,13 @@ def test_deepseek_ocr_has_the_parameters_and_the_flops_of_its_kin_in_the_referen
         assert count_pass(kernels).flops(causal=False) == pytest.approx(expected, rel=0.001 if tiles else 1e-12)
 
 
+@pytest.mark.parametrize("changed", [{"width": 3}, {"image_size": 640}, {"mlp_ratio": 4}, {"width": {"sam_vit_b": []}}])
+def test_deepseek_ocr_of_other_sizes_than_its_code_builds_is_left_out(changed):
+    model = read(OCR | {"vision_config": OCR["vision_config"] | changed}, "deepseek_vl_v2", "DeepseekOCRForCausalLM")
+    assert not model.towers
+    assert "says more than what its code builds" in model.counted
+
+
 def test_what_minicpm_o_hears_is_whispers_encoder_and_its_projector():
     whisper = {"model_type": "whisper", "d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 4}
     whisper |= {"encoder_ffn_dim": 128, "decoder_layers": 7, "max_length": 448}

@@ -82,7 +82,8 @@ def resampled(config: dict[str, Any], hidden: int) -> Towers:
     if v.given.get("model_type") not in ("siglip", "siglip_vision_model"):
         raise LeftOutError("its vision_config is not understood")
     last, queries = config.get("drop_vision_last_layer", True), config.get("query_num", 64)
-    slices = (config.get("slice_config") or {}).get("max_slice_nums", SLICES)
+    cut = config.get("slice_config") or {}
+    slices = cut.get("max_slice_nums", SLICES) if isinstance(cut, dict) else None
     if not isinstance(last, bool) or hidden % CHANNELS_A_HEAD:
         raise LeftOutError("its drop_vision_last_layer or its hidden size is not understood")
     if any(not isinstance(size, int) or not 0 < size < 10**4 for size in (queries, slices)):

@@ -202,7 +202,16 @@ def _ocr2(config: dict[str, Any], hidden: int) -> Towers:
 # What the code of deepseek-ai/DeepSeek-OCR builds whatever its config says (deepencoder.py, modeling_deepseekocr.py).
 OCR_SAM = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "mlp_dim": 3072, "image_size": 1024}
 OCR_CLIP = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-OCR_NAMES = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
+OCR_SAID = {
+    "model_name": "deeplip_b_l", "model_type": "vision", "image_size": 1024, "mlp_ratio": 3.7362,
+    "width": {
+        "sam_vit_b": {
+            "width": 768, "layers": 12, "heads": 12, "downsample_channels": [512, 1024],
+            "global_attn_indexes": [2, 5, 8, 11],
+        },
+        "clip-l-14-224": {"width": 1024, "layers": 24, "heads": 16, "patch_size": 14, "image_size": 224},
+    },
+}  # fmt: skip
 TILE, TILES = 640, 9  # pixels a side of a tile, and the most of them, of which there are two at least
 
 
@@ -214,11 +223,8 @@ def _ocr(config: dict[str, Any], hidden: int) -> Towers:
     vision, joined = config.get("vision_config"), config.get("projector_config")
     if not isinstance(vision, dict) or vision.get("model_name") != "deeplip_b_l" or not isinstance(joined, dict):
         raise LeftOutError("its vision_config is not that of DeepSeek-OCR")
-    for name, built in (("sam_vit_b", OCR_SAM), ("clip-l-14-224", OCR_CLIP)):
-        said = (vision.get("width") or {}).get(name, {})
-        given = {OCR_NAMES[key]: size for key, size in said.items() if key in OCR_NAMES}
-        if any(built[key] != size for key, size in given.items()):
-            raise LeftOutError(f"its {name} is not the one that its code builds")
+    if not _says_no_more(vision, OCR_SAID):
+        raise LeftOutError("its vision_config says more than what its code builds, or otherwise")
     h = OCR_CLIP["hidden_size"]
     v = Part(OCR_SAM, "got_ocr2_vision")
     wide = {"input_dim": 2 * h, "n_embed": hidden, "projector_type": "linear"}
@@ -240,6 +246,13 @@ def _ocr(config: dict[str, Any], hidden: int) -> Towers:
         table("break_and_mark", 2 * hidden),
     ]
     return [tower(VISION, "tiles-and-whole", found, **_sizes(v), least=2, most=TILES, out=TILE)]
+
+
+def _says_no_more(said: Any, built: Any) -> bool:
+    """Whether a part of a config says what is built, or less of it."""
+    if isinstance(built, dict):
+        return isinstance(said, dict) and all(key in built and _says_no_more(said[key], built[key]) for key in said)
+    return bool(said == built)
 
 
 def _downsampled(v: Part, usual: list[int]) -> tuple[int, int]:
