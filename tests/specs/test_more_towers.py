@@ -97,6 +97,11 @@ def test_a_whole_model_with_parts_of_its_own_has_the_parameters_of_the_reference
         assert counted(model) == expected
 
 
+def test_ernie_4_5_vl_28b_is_counted_whole_at_its_own_sizes():
+    config, named, expected = whole("ernie4_5_vl_moe", {})
+    assert counted(read(config.to_dict(), "ernie4_5_vl_moe", named)) == expected == 29_399_294_336
+
+
 TIES = (
     "blip-2", "hunyuan_vl", "instructblip", "llama4", "mllama", "molmo2", "ovis2", "paddleocr_vl", "qwen2_audio",
     "step3p7", "voxtral", "llava", "gemma3", "qwen3_vl",

@@ -225,7 +225,7 @@ def _ernie(config: dict[str, Any], hidden: int) -> Towers:
         *_resampled("temporal", wide * v.size("temporal_merge_size"), wide),
         linear("projector", wide, hidden, "merged", bias=True),
         norm("projector_norm", hidden, "merged", affine=1),
-        table("experts_of_images", _experts_of_images(config.get("text_config"), hidden)),
+        _experts_of_images(config.get("text_config"), hidden),
     ]
     v.refuse_what_is_left()
     return [tower(VISION, "unknown", found)]
@@ -235,8 +235,8 @@ def _resampled(name: str, wide: int, out: int) -> Operators:
     return [*projector(f"{name}_merger", wide, out, out), norm(f"{name}_merger_norm", out, "merged")]
 
 
-def _experts_of_images(text: Any, hidden: int) -> int:
-    """Weights of the experts that tokens of images go to, with their router, in all layers that have any.
+def _experts_of_images(text: Any, hidden: int) -> dict[str, Any]:
+    """The experts that tokens of images go to, each with its row and bias of the router, in all layers that have any.
 
     How wide they are stands beside the width of those for words (importer/wrappers.py).
     """
@@ -244,7 +244,7 @@ def _experts_of_images(text: Any, hidden: int) -> int:
     depth, experts, width = (t.size(key) for key in ("num_hidden_layers", "moe_num_experts", "image_experts_size"))
     kinds = t.given.get("mlp_layer_types")
     sparse = depth - 1 if kinds is None else sum(kind == "sparse" for kind in kinds)
-    return sparse * (experts * 3 * width * hidden + experts * hidden + experts)
+    return table("experts_of_images", 3 * width * hidden + hidden + 1) | {"count": sparse * experts}
 
 
 # -- Kimi -------------------------------------------------------------------------------------------------
