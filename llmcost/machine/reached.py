@@ -72,10 +72,10 @@ def under_engine(
         own = engine_kernels(engine.kernels, hardware, compute, weights, cache, engine.kernels_shared)
     if own is not None:
         family = family_of(hardware)
-        names = ("collective.wait", "experts.select", "attention.joined", "experts.padded")
+        names = ("collective.wait", "experts.select", "attention.joined", "attention.block", "experts.padded")
         figures = (engine.figures.get(f"{name}@{family}", engine.figures.get(name, 0)) for name in names)
-        wait, select, joined, padded = figures
-        own = own._replace(wait=wait, select=select, beside=engine.beside or 0, joined=joined == 1)
+        wait, select, joined, block, padded = figures
+        own = own._replace(wait=wait, select=select, beside=engine.beside or 0, joined=joined == 1, block=block)
         own = own._replace(padded=padded, padded_tp=engine.figures.get("experts.padded_tp", inf))
     return found._replace(basis=f"{engine.title} {engine.version}", own=own, mixed=engine.mixed)
 

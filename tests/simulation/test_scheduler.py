@@ -11,7 +11,7 @@ from llmcost.simulation.scheduler import NoRoomError, Policy, Scheduler
 from llmcost.simulation.traffic import Request
 
 
-def step_seconds(decoding, context, prompts, tokens, keys):
+def step_seconds(decoding, context, prompts, tokens, keys, longest=0):
     """Seconds that any step of these sizes takes: a base, and shares of what is in it."""
     return 0.01 + 1e-4 * decoding + 1e-7 * decoding * context + 1e-5 * prompts * tokens + 1e-8 * prompts * tokens * keys
 
