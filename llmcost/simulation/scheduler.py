@@ -254,7 +254,8 @@ class Scheduler:
         each = tokens / prompts if prompts else 0
         keys = pairs / tokens + (each - 1) / 2 if tokens else 0
         mean = self.tokens / decoding if decoding else 0
-        return Mix(decoding, mean, prompts, each, keys, self._longest(), pieces, self.loaded - loaded)
+        longest = self._longest() if decoding else 0
+        return Mix(decoding, mean, prompts, each, keys, longest, pieces, self.loaded - loaded)
 
     def finish(self, mix: Mix, seconds: float) -> list[Served]:
         """The step is done: who has its last token."""

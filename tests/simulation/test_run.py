@@ -307,3 +307,12 @@ def test_a_request_of_a_trace_that_no_cache_has_room_for_is_told_with_its_line(t
     trace.write_text("input_tokens,output_tokens,arrival_s\n10,5,0\n5000,5,1\n", "utf-8")
     with pytest.raises(InputError, match=r"trace\.csv:3: a request of 5,000 tokens in and 5 out takes 313 blocks"):
         simulate("llama3.1-8b", "h100", trace=str(trace), kv_tokens=2000)
+
+
+def test_decode_waits_for_its_longest_sequence_where_blocks_of_threads_divide_none():
+    """0.4 of what 1,000 keys of 2 × 128 elements in 2 bytes take a block at 26 GB/s, in each of 32 layers."""
+    card, hopper = (StepTime("llama3.1-8b", gpu, engine="vllm") for gpu in ("rtx4090", "h100"))
+    more = 0.4 * 1000 * 2 * 128 * 2 / 26e9 * 32
+    assert card(64, 500, longest=1500) - card(64, 500) == pytest.approx(more)
+    assert card(64, 500, longest=500) == card(64, 500)
+    assert hopper(64, 500, longest=1500) == hopper(64, 500)
