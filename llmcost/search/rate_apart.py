@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError
 from llmcost.ground.units import counted
 from llmcost.search.rate_offers import TIMES_GUESSED, Asked, RateOffer
@@ -44,7 +45,7 @@ class Steady(NamedTuple):
     counts: Counts
 
     @property
-    def gpus(self) -> int:
+    def gpus(self) -> Number:
         """GPUs of all of them."""
         return self.counts.prompts * self.prompts.gpus + self.counts.decode * self.decode.gpus
 
@@ -131,12 +132,12 @@ def _plain(asked: Asked) -> Options:
 def _steady(asked: Asked, prompt_gpus: int) -> Steady:
     """How many replicas the steady state needs. Raises InputError where none are enough, or one has no room."""
     limits, counts = limits_of(asked.chosen), Counts(1, 1)
-    layouts = [
+    prompts, decode = (
         workload_of(asked.model, asked.chip, _plain(asked)._replace(gpus=gpus))
         for gpus in (prompt_gpus, asked.options.gpus)
-    ]
+    )
     while max(counts) * TIMES_GUESSED <= MOST_REPLICAS:
-        steady = Steady(*layouts, counts)
+        steady = Steady(prompts, decode, counts)
         found = _serving(asked, steady)
         times = {"ttft": found.expected.ttft_seconds, "tpot": found.expected.tpot_seconds}
         beyond = [name for name, limit in limits.items() if name in times and times[name] > limit]

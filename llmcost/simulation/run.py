@@ -330,7 +330,7 @@ class Replicas(NamedTuple):
     number: int
 
     @property
-    def gpus(self) -> int:
+    def gpus(self) -> Number:
         """GPUs of all of them."""
         return self.number * self.kind.step.workload.gpus
 
