@@ -103,7 +103,7 @@ def _workload(entries: Sequence[Entry]) -> str:
     w = entries[0].estimate.workload
     gpus = f"{w.all_gpus():,} GPUs, " if w.all_gpus() > 1 else ""
     if w.prefill_gpus is not None:
-        gpus = f"{w.all_gpus():,} GPUs, {w.prefill_gpus:,} of them for prompts, "
+        gpus += f"{w.prefill_gpus:,} for prompts, "
     return f"{gpus}batch {w.batch:,}, context {w.context:,}, prompt {w.prompt:,}"
 
 

@@ -221,10 +221,11 @@ def test_a_rate_below_one_request_at_a_time_is_one_request_alone():
 
 def test_more_than_can_be_answered_fills_the_memory_and_leaves_a_line():
     of = {"prompt": 1000, "output": 200}
-    full = mix(concurrency=mix(concurrency=1, **of).max_concurrency, **of).expected
+    loop = mix(concurrency=mix(concurrency=1, **of).max_concurrency, **of).expected
     endless, some, more = (mix(rate=1000.0, requests=requests, **of) for requests in (None, 2000, 4000))
+    full = endless.expected
     assert endless.limited_by == "memory"
-    assert endless.expected.requests_per_s == pytest.approx(full.requests_per_s)
+    assert loop.requests_per_s < full.requests_per_s < 1.04 * loop.requests_per_s  # without what is preempted
     assert endless.limit.requests_per_s < 1000
     waits = [each.expected.ttft_seconds - endless.expected.ttft_seconds for each in (some, more)]
     for each, wait, requests in zip((some, more), waits, (2000, 4000), strict=True):
