@@ -316,3 +316,14 @@ def test_decode_waits_for_its_longest_sequence_where_blocks_of_threads_divide_no
     assert card(64, 500, longest=1500) - card(64, 500) == pytest.approx(more)
     assert card(64, 500, longest=500) == card(64, 500)
     assert hopper(64, 500, longest=1500) == hopper(64, 500)
+
+
+@pytest.mark.parametrize(("prompt", "output", "concurrency"), [(1024, 256, 58), (2048, 1024, 17)])
+def test_a_loop_that_preempts_has_the_throughput_of_the_steady_state(prompt, output, concurrency):
+    """Within 3 %, where 36 and 16 requests have room."""
+    of = {"engine": "vllm", "concurrency": concurrency, "prompt": prompt, "output": output}
+    found = simulate("llama3.1-8b", "rtx4090", requests=10 * concurrency, **of)
+    steady = estimate(load_model("llama3.1-8b"), load_hardware("rtx4090"), Options(**of)).serving
+    assert steady.limited_by == "memory"
+    assert found.preemptions > 0
+    assert found.output_tokens_per_s == pytest.approx(steady.expected.output_tokens_per_s, rel=0.03)
