@@ -88,7 +88,9 @@ AGAIN = Constant(
     "prompts from a quarter to eight times the output, of Llama 3.1 8B on an RTX 4090",
 )
 LONG_PROMPTS = Constant(0.07, "for each time that a prompt is as long as the output: the same runs")
-SOME_WAIT = Constant(0.5, "share of that where as many are in flight as have room, all from half more on: the same runs")
+SOME_WAIT = Constant(
+    0.5, "share of that where as many are in flight as have room, all from half more on: the same runs"
+)
 IDLE = Constant(
     0.19,
     "share of the room that nobody has where as many are in flight as it is for, of requests that are all output: the "
@@ -125,7 +127,7 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
     if w.at_most() and w.rate is None:
         server = server._replace(filled=minimum(1, filled(least(w.at_most()), most, server.layout)))
     lost = preempted(w, bounds, of_mean_length / request_bytes(server, w.prompt + w.output, w.prompt, guess))
-    mix = Mix(server, w, steps, guess, lost.again)
+    mix = Mix(server, w, steps, guess, lost)
     running = most if is_one(lost.run) else named("running_beside_preempted", most * lost.run)
     if w.rate is not None and most is not None:
         arriving = mix.arriving(most)
@@ -325,7 +327,7 @@ class Mix(NamedTuple):
     w: Workload
     steps: Number
     guess: Speculation
-    again: Number = 0  # tokens of a request that are computed once more
+    lost: Preempted = Preempted()
 
     def of_all_ranks(self, running: Number) -> Number:
         """Requests in flight on all ranks, each of which runs so many."""
@@ -344,7 +346,7 @@ class Mix(NamedTuple):
         passes = in_flight(running, server.pp)
         tokens = self.mean_step(running / passes)
         computed = w.prompt - tokens.cached
-        prompt_tokens = tokens.begin * (computed + self.again if present(self.again) else computed)
+        prompt_tokens = tokens.begin * (computed + self.lost.again if present(self.lost.again) else computed)
         mixed = server.efficiency.mixed
         beside = tokens.new * tokens.decoding if mixed else 0  # tokens of a chunk that are no prompts'
         decoding = tokens.decode_load()
@@ -455,6 +457,8 @@ class Mix(NamedTuple):
             latency = pace.step / 2 + residence
         elif w.concurrency is not None:
             latency = w.concurrency / self.of_all_ranks(running) * residence  # Little's law, of all ranks
+            if not is_one(self.lost.run):  # the others wait between two of their tokens
+                pace = pace._replace(each=pace.each + latency * (1 - self.lost.run) / maximum(1, w.output - 1))
         if w.requests is not None:
             requests, seconds = w.requests, self.job_seconds(most)
             if w.rate is not None:
