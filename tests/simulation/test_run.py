@@ -15,6 +15,7 @@ from llmcost.serving.options import Options
 from llmcost.simulation.chrome_trace import ChromeTrace
 from llmcost.simulation.histograms import LogNormal
 from llmcost.simulation.options import SimulationOptions
+from llmcost.simulation.results import Timeline, Times
 from llmcost.simulation.run import Run
 from llmcost.specs.catalog import load_hardware, load_model
 
@@ -327,3 +328,14 @@ def test_a_loop_that_preempts_has_the_throughput_of_the_steady_state(prompt, out
     assert steady.limited_by == "memory"
     assert found.preemptions > 0
     assert found.output_tokens_per_s == pytest.approx(steady.expected.output_tokens_per_s, rel=0.03)
+
+
+@pytest.mark.parametrize("step", [1e-4, 0.4])
+def test_moments_of_a_timeline_are_evenly_spread_however_long_steps_are(step):
+    timeline = Timeline([], Times({}))
+    for number in range(30_000):
+        timeline.watch(number * step)
+    seconds = [each.seconds for each in timeline.moments]
+    gaps = [after - before for before, after in itertools.pairwise(seconds)]
+    assert 200 <= len(seconds) <= 401
+    assert max(gaps) <= 2 * min(gaps) + 2 * step
