@@ -125,7 +125,7 @@ class Run:
             steps=sum(each.steps for each in replicas),
             busy_share=sum(each.busy for each in replicas) / (duration * len(replicas)),
             limited_by=self._bounds(duration),
-            overloaded=self.timeline.overloaded(),
+            overloaded=self.options.concurrency is None and self.timeline.overloaded(),
             interrupted=interrupted,
             dollars_per_million_output_tokens=None if dollars is None else dollars / made,
             joules_per_million_output_tokens=None if joules is None else joules / made,
