@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_run_and_another_one_not():
 def test_overload_that_cannot_drain_is_recognised_and_what_can_be_answered_is_not_called_so():
     assert simulate("llama3.1-8b", "h100", rate=200, requests=2000).overloaded
     assert not simulate("llama3.1-8b", "h100", rate=10, requests=1000).overloaded
-    loop = {"concurrency": 32, "dp": 2, "prefix_hit": 0.5}  # which begin together in every round
+    loop = {"concurrency": 32, "dp": 2, "router": "prefix-aware", "prefix_hit": 0.5, "prefixes": 4}  # all at once
     assert not simulate("llama3.1-8b", "h100", engine="vllm", **loop).overloaded
 
 
