@@ -106,6 +106,9 @@ class OwnKernels(Protocol):
     def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
         """Seconds of each operator of a pass, where some run in one kernel or at the same time."""
 
+    def longest_seconds(self, operators: Sequence[Operator]) -> Number:
+        """Seconds of decode for each key that the longest sequence has more than the mean one."""
+
     def within(self, op: Collective) -> Number:
         """1 where the time of a collective holds, inside a node, else 0; of layouts side by side an array."""
 
@@ -157,7 +160,7 @@ DEFAULT_LAUNCH: Launch = "graph"
 OF_ENGINES = (  # figures that engines may have besides those that the defaults have too
     *("weight_only.compute", "vector.compute", "half_sums.compute", "unpacked_above", "attention.pair_bytes"),
     *("flop.joules", "sm_bandwidth", "narrow.sm_bandwidth", "narrow.of_int8", "gemm.of_int8"),
-    *("collective.wait", "experts.select", "attention.joined", "norm.joined"),
+    *("collective.wait", "experts.select", "attention.joined", "attention.block", "norm.joined"),
     *("experts.marlin", "experts.padded", "experts.padded_tp"),
     *(*SLOWER, *SHARES, *(f"host.{name}" for name in Host._fields)),
 )

@@ -43,6 +43,11 @@ _LAYERS = "LLMServingSim, profiler/perf: layers of Llama-3.1-8B in vLLM 0.19 on 
 START = Constant(2.2e-6, f"norms and rotary embeddings of few tokens take 1.9 to 2.8 µs: {_LAYERS}", "seconds")
 IN_L2 = Constant(2.4, f"times the bandwidth: norms of 2,048 tokens move 69 MB in 16 and 28 µs: {_LAYERS}")
 FROM_MEMORY = Constant(0.9, f"of the bandwidth: activations of 2,048 tokens move 176 MB in 94 and 169 µs: {_LAYERS}")
+LAST_BLOCKS = Constant(
+    0.4,
+    "share of what the longest sequence takes beyond the mean: blocks of ShareGPT's lengths handed out to 188 SMs that "
+    "share a bandwidth of 1.49 TB/s, 26 GB/s a block: 0.6 of 16 sequences, 0.5 of 32, 0.45 of 64, 0.3 of 200",
+)
 NCCL = "nccl"  # the folder of collectives that engines share
 LARGEST_OWN = 8 << 20  # bytes that engines' own all-reduce takes at most; NCCL takes more
 
@@ -57,6 +62,8 @@ class EngineKernels(NamedTuple):
     on weights in mxfp4 take the kernels of that name, by the numbers for that format or for int4, not Triton's.
     padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
     multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
+    block: bytes/s at which one block of threads reads the cache, where a sequence's keys are not divided among several;
+    0: they are.
     """
 
     own: Kernels
@@ -74,6 +81,7 @@ class EngineKernels(NamedTuple):
     padded: float = 0
     padded_tp: float = inf
     few: Number = 1
+    block: float = 0
 
     def on(self, tp: Number) -> EngineKernels:
         """The same on so many tensor-parallel GPUs."""
@@ -151,6 +159,17 @@ class EngineKernels(NamedTuple):
             # The experts' numbers hold what is done around them.
             return 0 if around and self.own.fits.get("experts") else self._elementwise(op)
         return self._collective(op) if isinstance(op, Collective) else None
+
+    def longest_seconds(self, operators: Sequence[Operator]) -> Number:
+        """Seconds of decode for each key that the longest sequence has more than the mean one.
+
+        Of layers that read all of them. A block of threads has a KV head of a sequence; those of the longest ones end
+        last, when the others' have left most of the GPU idle.
+        """
+        if not self.block:
+            return 0
+        keys = [op for op in operators if isinstance(op, Attention) and op.decode and op.span == "all"]
+        return sum_of(op.count * op.cached / op.kv_heads * op.Bkv for op in keys) * LAST_BLOCKS.value / self.block
 
     def within(self, op: Collective) -> Number:
         """1 where a collective stays inside a node, else 0: of layouts side by side an array."""

@@ -77,7 +77,9 @@ def under_engine(
             return engine.figures.get(f"{name}@{family}", engine.figures.get(name, 0))
 
         own = own._replace(wait=of("collective.wait"), select=of("experts.select"), beside=engine.beside or 0)
-        own = own._replace(joined=of("attention.joined") == 1, normed=of("norm.joined") == 1)
+        own = own._replace(
+            joined=of("attention.joined") == 1, block=of("attention.block"), normed=of("norm.joined") == 1
+        )
         own = own._replace(marlin=of("experts.marlin") == 1, padded=of("experts.padded"))
         own = own._replace(padded_tp=engine.figures.get("experts.padded_tp", inf))
     return found._replace(basis=f"{engine.title} {engine.version}", own=own, mixed=engine.mixed)
