@@ -47,11 +47,11 @@ def middle_rate(run, output):
     ],
 )
 def test_throughput_at_fixed_lengths_is_that_of_the_steady_state(model, hardware, options):
-    """Within 3 %: the formula spreads prompts over steps, a run has those together that began together."""
+    """Within 4 %: the formula spreads prompts over steps, a run has those together that began together."""
     spec, chip = load_model(model), load_hardware(hardware)
     steady = estimate(spec, chip, options).serving.expected.output_tokens_per_s
     run = Run(spec, chip, options._replace(requests=max(30, 10 * options.concurrency)), SimulationOptions())
-    assert middle_rate(run, options.output) == pytest.approx(steady, rel=0.03)
+    assert middle_rate(run, options.output) == pytest.approx(steady, rel=0.04)
 
 
 @pytest.mark.parametrize(
