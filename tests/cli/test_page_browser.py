@@ -489,4 +489,4 @@ def test_the_page_alone_says_what_the_page_behind_a_server_says(visit, alone):
     page.locator("[data-path='serving.expected.tpot_seconds']").hover()
     page.wait_for_selector("#formula code", timeout=60_000)
     change(page, "batch", "1..4")
-    assert "lists are for" in page.inner_text("#e-batch")
+    assert "列表用于" in page.inner_text("#e-batch")
