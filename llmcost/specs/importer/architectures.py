@@ -78,6 +78,9 @@ KEYS = record(
         "neutral": mapping(ANY),
         "unused": several(TEXT),
         "never_zero": several(TEXT),
+        "even": several(TEXT),
+        "flags": several(TEXT),
+        "needs": mapping(TEXT),
         "words": mapping(several(TEXT)),
     },
 )

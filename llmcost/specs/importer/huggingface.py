@@ -121,6 +121,7 @@ def document_of(
     data |= head_of(keys, classes_named(whole, place))
     keys.sees_both_ways(data.get("bidirectional"))
     layers = layers_of(keys, depth)
+    keys.refuse_broken_heads()
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     if weights is not None:
         data |= weights(layers)
@@ -178,7 +179,7 @@ def as_hugging_face_has_it(config: dict[str, Any]) -> dict[str, Any]:
         config = config | {"max_position_embeddings": config["context_window_size"]}
     config = {key: value for key, value in config.items() if key != "context_window_size"}
     if isinstance(scores := config.get("pos_att_type"), str):
-        config["pos_att_type"] = scores.split("|")
+        config["pos_att_type"] = [word.strip() for word in scores.lower().split("|")]
     if config.get("per_layer_config", "left out") in (None, {}):
         config["per_layer_config"] = {"0": {}}  # empty, no layer has keys of its own; left out, the type's rule holds
     said, others = config.get("quantization"), config.get("quantization_config")
@@ -288,6 +289,7 @@ def encoder_of(keys: Keys) -> dict[str, Any]:
     fields |= {"position_offset": own.trait("position_offset") or None}
     fields |= {name: own.trait(name) or None for name in ("vocab_size", "own_tokens")}
     fields |= grouped(layers_of(own, fields["num_hidden_layers"]))
+    own.refuse_broken_heads()
     if "encoder_part" in keys.family:
         own.refuse_what_is_left(own.given)
     return {name: value for name, value in fields.items() if value is not None}

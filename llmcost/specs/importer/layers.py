@@ -186,7 +186,7 @@ class LayerReading:
             if said == "last-layer":
                 said = self.position == self.depth - 1
             fields[name] = self.plain(name, latent=latent) if said is None else _there(said)
-        if "whole_heads" in self.traits and "head_dim" in fields:
+        if self.traits.get("whole_heads") and "head_dim" in fields:
             self.refuse_partial_heads(fields["head_dim"], wide=2 if fields.get("on_embedding") else 1)
         if "keys_and_values" in fields and self.shares():
             fields["keys_and_values"] = "shared"
@@ -200,7 +200,7 @@ class LayerReading:
         heads, hidden = self.keys.number("num_attention_heads"), self.keys.number("hidden_size")
         if not isinstance(head_dim, int) or heads * head_dim != wide * hidden:
             problem = f"{heads} heads of {head_dim} do not fill it, which this type needs"
-            raise self.keys.error("hidden_size", problem)
+            raise self.keys.error(self.keys.origin(("hidden_size",))[0], problem)
 
     def plain(self, name: str, *, latent: bool) -> Any:
         """A mixer's field of which the architecture says nothing."""
