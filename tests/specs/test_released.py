@@ -254,7 +254,12 @@ def test_a_text_model_is_found_under_any_name(wrap):
         ("gemma3", False, True, False),
         ("qwen3_vl", None, True, False),  # the wrapper, whose default is false
         ("qwen3_vl", True, False, True),
-        ("mllama", None, True, True),  # the wrapper, or else the text model
+        ("mllama", True, True, False),  # nothing
+        ("llama4", True, False, False),  # the class of the text model inside
+        ("llama4", False, True, True),
+        ("paddleocr_vl", False, None, True),  # two that say no
+        ("paddleocr_vl", False, False, False),
+        ("step3p7", None, True, False),
         ("internvl_chat", False, True, True),  # code of its own: the text model
         ("internvl_chat", True, None, True),
     ],

@@ -123,7 +123,14 @@ def _inside(config: dict[str, Any], depth: int) -> tuple[dict[str, Any], tuple[s
     outer: dict[str, Any] = {name: config[name] for name in ("quantization_config", "quantization") if name in config}
     outer |= {"model_type": kind or config.get("model_type"), "architectures": config.get("architectures")}
     embeddings = {TIED: said} if (said := _tied(tied, config.get(TIED), inner.get(TIED))) is not None else {}
-    return outer | inner | embeddings, (key, *place)
+    if config.get("model_type") == "ovis2" and embeddings[TIED] is False and _has_a_wider_head(config, inner):
+        return config, ()  # refused by its name
+    return outer | {name: value for name, value in inner.items() if name != TIED} | embeddings, (key, *place)
+
+
+def _has_a_wider_head(config: dict[str, Any], inner: dict[str, Any]) -> bool:
+    """Whether an LM head is of another vocabulary than the embedding: an Ovis 2's is of the wrapper's."""
+    return "vocab_size" in config and bool(config["vocab_size"] != inner.get("vocab_size"))
 
 
 def _place(config: dict[str, Any]) -> str | None:
@@ -143,15 +150,16 @@ def _is_text(part: dict[str, Any]) -> bool:
 def _rule(config: dict[str, Any]) -> tuple[str | None, str]:
     """Of a wrapper: the type of its text model, and how embeddings are tied.
 
-    The text model decides where its own class is named, or where the wrapper's type is one of text models too.
+    The text model decides where its own class is named, or where no class is and the wrapper's type, which is one of
+    text models too, has no other part.
     """
     kind, named = config.get("model_type"), config.get("architectures")
     _, found, rest = WRAPPERS.read_text("utf-8").partition(f"\n {json.dumps(kind)}: ")
     if not found:
         return None, "inside"
     inner, tied = json.JSONDecoder().raw_decode(rest)[0]
-    alone = "ForCausalLM" in str(named) if named else architecture(str(kind)) is not None
-    return inner, "inside" if alone else tied
+    alone = config.keys().isdisjoint(OTHER_PARTS) and architecture(str(kind)) is not None
+    return inner, "inside" if ("ForCausalLM" in str(named) if named else alone) else tied
 
 
 def _tied(rule: str, outside: Any, inside: Any) -> Any:
@@ -167,6 +175,10 @@ def _tied(rule: str, outside: Any, inside: Any) -> Any:
         return any(said)
     if rule == "inside":
         return said[-1] if said else None
+    if rule in ("within", "never"):  # the text model's class decides alone, or nothing ties them
+        return inside if rule == "within" else False
+    if rule == "unless":
+        return not said or any(said) or len(said) == 1
     if outside is None:
         return inside if rule == "outside" else rule == "tied"
     return outside
