@@ -18,7 +18,7 @@ from llmcost.specs.importer.heads import head_of
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
 from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS
-from llmcost.specs.importer.wrappers import TIED, classes_named, text_model, with_text_inside
+from llmcost.specs.importer.wrappers import TIED, TWO_PARTS, classes_named, text_model, with_text_inside
 from llmcost.specs.json_text import line_of, parse_json
 from llmcost.specs.reader import Document, read_text
 
@@ -97,6 +97,7 @@ def document_of(
     `beside`: name and text of the file that the quantisation comes from, if that is another. `weights`: gives every
     layer its formats and returns those of the model, where a file of weights says them.
     """
+    refuse_what_is_no_part(config, file, text)
     whole = with_text_inside(config)
     config, place, counted = text_model(whole)
     config = as_hugging_face_has_it(config)
@@ -121,7 +122,7 @@ def document_of(
     data |= head_of(keys, classes_named(whole, place))
     keys.sees_both_ways(data.get("bidirectional"))
     layers = layers_of(keys, depth)
-    keys.refuse_broken_heads()
+    keys.refuse_contradictions(depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     if weights is not None:
         data |= weights(layers)
@@ -146,6 +147,14 @@ def document_of(
     keys.refuse_what_is_not_there()
     data["unknown_keys"] = keys.left_out or None
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
+
+
+def refuse_what_is_no_part(config: dict[str, Any], file: str, text: str) -> None:
+    """Refuse an encoder or a decoder that is no object, of a type that has a part of its config for each."""
+    for part in ("encoder", "decoder") if config.get("model_type") in TWO_PARTS else ():
+        if not isinstance(said := config.get(part), dict | None):
+            problem = f"expected an object of keys and values, got {shortened(str(said))}"
+            raise SpecError(file, line_of(text, (part,)), part, problem)
 
 
 def of_the_class(keys: Keys, named: Any) -> Keys:
@@ -289,7 +298,7 @@ def encoder_of(keys: Keys) -> dict[str, Any]:
     fields |= {"position_offset": own.trait("position_offset") or None}
     fields |= {name: own.trait(name) or None for name in ("vocab_size", "own_tokens")}
     fields |= grouped(layers_of(own, fields["num_hidden_layers"]))
-    own.refuse_broken_heads()
+    own.refuse_contradictions(fields["num_hidden_layers"])
     if "encoder_part" in keys.family:
         own.refuse_what_is_left(own.given)
     return {name: value for name, value in fields.items() if value is not None}
@@ -300,6 +309,9 @@ def depth_of(keys: Keys) -> int:
     kinds = keys.listed(LAYER_LISTS[0])
     counted = kinds is None or any(key in keys.given for key in keys.names("num_hidden_layers"))
     depth = keys.number("num_hidden_layers") * keys.family.get("layers_each", 1) if counted else len(kinds or ())
+    usual = next((keys.defaults[key] for key in keys.names("num_hidden_layers") if keys.defaults.get(key)), depth)
+    if not counted and usual != depth:
+        raise keys.error(LAYER_LISTS[0], f"{depth} entries for {usual} layers, which {keys.type} has by default")
     if not 0 < depth <= 10_000:
         raise keys.error("num_hidden_layers", f"{depth:,} layers: at least 1 and at most 10,000 are read")
     return depth

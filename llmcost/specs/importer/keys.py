@@ -109,9 +109,11 @@ class Keys:
 
         A flag that is null is false, but for one that is true by default: that could be meant either way.
         """
-        for key, value in self.given.items():
+        for key, value in [*self.given.items()]:
             if self._is_flag(key) and (value not in (True, False, None) or (value is None and self.defaults.get(key))):
                 raise self.error(key, f"expected true or false, got {json.dumps(value)[:40]}")
+            if value is None and self.defaults.get(key) is False:
+                self.given[key] = False
         for kinds, keys in self.defaults.get("accepts", {}).items():
             for key in self.given.keys() & keys.split():
                 value, words = self.given[key], kinds.split()
@@ -130,6 +132,9 @@ class Keys:
             value = value.get(inner) if inner and isinstance(value, dict) else value
             if outer in self.given and (value == 0 or (inner and not isinstance(value, int))):
                 raise self.error(key, f"must be above 0, got {json.dumps(value)[:40]}")
+        for key in self.rules.get("never_null", ()):
+            if self.given.get(key, 0) is None:
+                raise self.error(key, "expected a value, got null")
         for key in self.rules.get("even", ()):
             for value in _entries(self.given.get(key, 2)):
                 if _kind_of(value) != "int" or value < 1 or value % 2:
@@ -144,6 +149,31 @@ class Keys:
         for key, other in self.rules.get("needs", {}).items():
             if self.given.get(key) and not self.given.get(other):
                 raise self.error(key, f"expected false, since {other} is not true")
+
+    def refuse_contradictions(self, depth: int) -> None:
+        """Refuse sizes that contradict each other, by the type's own rules and by what its class asks of heads."""
+        for said, other in self.rules.get("alike", {}).items():
+            keys = keys_of(f"={said}")
+            if any(self.get(key) is None and self.given.get(key, "") != None for key in keys):  # noqa: E711
+                continue
+            one, two = self.value(f"={said}"), self.value(other)
+            if one != two:
+                raise self.error(_named(keys, self.given), f"{said} is {one}, expected {two}")
+        for key, other in self.rules.get("divides", {}).items():
+            size, whole = self.whole(key), self.value(other)
+            if size and whole % size:
+                raise self.error(key, f"expected a divisor of {whole}, got {size}")
+        for key, other in self.rules.get("below", {}).items():
+            if self.whole(key) >= self.whole(other):
+                raise self.error(key, f"expected a number below {other}, {self.whole(other)}, got {self.whole(key)}")
+        for key in self.rules.get("by_layer", ()):
+            if key in self.given and (type(entries := self.given[key]) is not list or len(entries) < depth):
+                raise self.error(key, f"expected a list of {depth} entries, one a layer")
+        for name in ("num_attention_heads", "num_key_value_heads"):
+            for key in self.names(name):
+                if self.given.get(key) == 0 and self.given[key] is not False:
+                    raise self.error(key, "must be above 0, got 0")
+        self.refuse_broken_heads()
 
     def refuse_broken_heads(self) -> None:
         """Refuse a hidden size that the heads do not divide, and rotary heads of an odd width, as the class does."""
@@ -394,6 +424,10 @@ def _type_by_class(config: dict[str, Any]) -> str | None:
     if found is None and isinstance(code, dict):
         found = type_of_class([str(code.get("AutoModelForCausalLM")).rpartition(".")[2]])
     return found
+
+
+def _named(keys: list[str], given: dict[str, Any]) -> str:
+    return next((key for key in keys if key in given), keys[0])
 
 
 def _entries(value: Any) -> list[Any]:

@@ -6,6 +6,7 @@ for it alone.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -104,6 +105,9 @@ def words_of(keys: Keys, depth: int) -> list[str]:
     strange = next((word for word in listed if word not in known), None)
     if strange is not None:
         raise keys.error(LAYER_LISTS[0], f"{str(strange)[:40]!r} is not understood for {keys.type}")
+    for key, word in keys.rules.get("positions", {}).items():
+        if keys.given.get(key, found := [at for at, each in enumerate(listed) if each == word]) != found:
+            raise keys.error(key, f"expected {json.dumps(found)[:60]}, the layers of {word}")
     return listed
 
 

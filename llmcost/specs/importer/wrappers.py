@@ -14,6 +14,7 @@ from typing import Any
 
 from llmcost.specs.importer.architectures import architecture
 from llmcost.specs.importer.drafts import as_draft
+from llmcost.specs.importer.keys import class_defaults
 from llmcost.specs.importer.names import OTHER_PARTS, SYNONYMS
 
 WRAPPERS = Path(__file__).with_name("wrappers.json")  # model_type -> [type of its text model, how embeddings are tied]
@@ -76,7 +77,7 @@ def with_the_decoder_outside(config: dict[str, Any]) -> dict[str, Any]:
     parts = {name: part for name in ("decoder", "encoder") if isinstance(part := config.get(name, {}), dict)}
     if len(parts) < 2:
         return config
-    whole = {name: said for name, said in config.items() if name not in parts}
+    whole = {name: said for name, said in config.items() if name not in (*parts, "vocab_size")}
     decoder = {name: said for name, said in parts["decoder"].items() if name not in ("architectures", "model_type")}
     tied = {TIED: config[TIED]} if TIED in config else {}
     text = parts["encoder"].get("text_config", parts["encoder"])
@@ -85,7 +86,8 @@ def with_the_decoder_outside(config: dict[str, Any]) -> dict[str, Any]:
     if config["model_type"] == "t5gemma2":
         others.setdefault("vision_config", {"model_type": "siglip_vision_model"})  # which its class always has
     if isinstance(text, dict):
-        text = {name: said for name, said in text.items() if name != "model_type"} | tied
+        usual = {} if others else {"hidden_size": class_defaults(config["model_type"])["hidden_size"]}
+        text = usual | {name: said for name, said in text.items() if name != "model_type"} | tied
     return {**whole, **decoder, **tied, **others, "encoder": text}
 
 
