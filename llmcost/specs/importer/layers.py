@@ -204,7 +204,8 @@ class LayerReading:
         heads, hidden = self.keys.number("num_attention_heads"), self.keys.number("hidden_size")
         if not isinstance(head_dim, int) or heads * head_dim != wide * hidden:
             problem = f"{heads} heads of {head_dim} do not fill it, which this type needs"
-            raise self.keys.error(self.keys.origin(("hidden_size",))[0], problem)
+            names = (*self.keys.names("num_attention_heads"), *self.keys.names("hidden_size"))
+            raise self.keys.error(next((key for key in names if key in self.keys.given), "hidden_size"), problem)
 
     def plain(self, name: str, *, latent: bool) -> Any:
         """A mixer's field of which the architecture says nothing."""
