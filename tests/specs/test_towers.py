@@ -134,7 +134,7 @@ def test_embeddings_are_tied_as_the_built_model_ties_them_wherever_that_is_said(
         whole = json.loads(json.dumps(config_of(kind).to_dict()))
         for part, said in ((whole, outside), (whole["text_config"], inside)):
             part.pop("tie_word_embeddings", None)
-            part |= {} if said is None else {"tie_word_embeddings": said}
+            part.update({} if said is None else {"tie_word_embeddings": said})
         keys = {name: said for name, said in copy.deepcopy(whole).items() if name != "model_type"}
         built = parameters(reference(AutoConfig.for_model(kind, **keys)))
         model = model_from(document_of(whole, "config.json", kind))

@@ -18,6 +18,7 @@ from llmcost.model.blocks import STREAMS
 from llmcost.specs.importer.heads import head_of
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
+from llmcost.specs.importer.limits import refuse_contradictions, refuse_values
 from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS
 from llmcost.specs.importer.wrappers import TIED, TWO_PARTS, classes_named, text_model, with_text_inside
 from llmcost.specs.json_text import line_of, parse_json
@@ -107,6 +108,7 @@ def document_of(
     if "block_configs" in config:
         config = of_searched_layers(config, file, text)
     keys = of_the_class(Keys(config, file, kind, text, place, allow_unknown, beside), classes_named(whole, place))
+    refuse_values(keys)
     notes = assumed(keys, config, kind)
     depth = depth_of(keys)
     data: dict[str, Any] = {
@@ -125,7 +127,7 @@ def document_of(
     data |= head_of(keys, classes_named(whole, place))
     keys.sees_both_ways(data.get("bidirectional"))
     layers = layers_of(keys, depth)
-    keys.refuse_contradictions(depth)
+    refuse_contradictions(keys, depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     if weights is not None:
         data |= weights(layers)
@@ -287,6 +289,7 @@ def has_encoder(keys: Keys, named: Any) -> bool:
 def encoder_of(keys: Keys) -> dict[str, Any]:
     """The encoder in the form of a spec."""
     own = keys.of_encoder()
+    refuse_values(own)
     if keys.trait("cross_merged"):
         for name in ("hidden_size", "vocab_size"):
             if own.field(name) != keys.field(name):
@@ -301,7 +304,7 @@ def encoder_of(keys: Keys) -> dict[str, Any]:
     fields |= {"position_offset": own.trait("position_offset") or None}
     fields |= {name: own.trait(name) or None for name in ("vocab_size", "own_tokens")}
     fields |= grouped(layers_of(own, fields["num_hidden_layers"]))
-    own.refuse_contradictions(fields["num_hidden_layers"])
+    refuse_contradictions(own, fields["num_hidden_layers"])
     if "encoder_part" in keys.family:
         own.refuse_what_is_left(own.given)
     return {name: value for name, value in fields.items() if value is not None}

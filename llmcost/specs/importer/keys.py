@@ -33,11 +33,6 @@ LARGEST = 10**9
 MOST_LISTED = 10_000  # entries of a list that only the code that comes with a config reads, layer by layer
 FLAGS = ("tie_word_embeddings", "attention_bias", "mlp_bias")  # true or false in every type
 HEADS = ("num_key_value_heads", "head_dim")  # fields that may follow from others
-KINDS = {  # of values in a config, in words
-    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "list": "a list",
-    "dict": "an object", "null": "null",
-}  # fmt: skip
-ODD_HEADS = 4  # the reference lets heads of so few be odd
 DEFAULTS = Path(__file__).with_name("defaults.json")  # model_type -> its config's defaults, for keys left out
 
 
@@ -101,94 +96,8 @@ class Keys:
         self.matching = 0  # steps that matching module names has taken (importer/quantization.py)
         self.own: dict[str, Any] = {}  # what the config says of the layer that is being read alone
         self.asked: set[str] = {*LAYER_LISTS, "mlp_layer_types", *self.rules.get("unused", ())}
-        self._refuse_by_rules()
-        self._refuse_other_kinds()
 
-    def _refuse_other_kinds(self) -> None:
-        """Refuse a value of a kind, or a negative size, that the reference's class does not take for its key.
-
-        A flag that is null is false, but for one that is true by default: that could be meant either way.
-        """
-        for key, value in [*self.given.items()]:
-            if self._is_flag(key) and (value not in (True, False, None) or (value is None and self.defaults.get(key))):
-                raise self.error(key, f"expected true or false, got {json.dumps(value)[:40]}")
-            if value is None and self.defaults.get(key) is False:
-                self.given[key] = False
-        for kinds, keys in self.defaults.get("accepts", {}).items():
-            for key in self.given.keys() & keys.split():
-                value, words = self.given[key], kinds.split()
-                if not (value == "auto" or _kind_of(value) in words or (value is None and words == ["bool"])):
-                    expected = " or ".join(KINDS[word] for word in words)
-                    raise self.error(key, f"expected {expected}, got {json.dumps(value)[:40]}")
-                least = min(0, self.defaults[key]) if _kind_of(self.defaults.get(key)) == "int" else 0
-                if _kind_of(value) == "int" and value < least:
-                    raise self.error(key, f"expected a whole number, got {value}")
-
-    def _refuse_by_rules(self) -> None:
-        """Refuse values that the type's own rules do not allow: specs/architectures/README.md names them."""
-        for key in self.rules.get("never_zero", ()):
-            outer, _, inner = key.partition(".")
-            value = self.given.get(outer)
-            value = value.get(inner) if inner and isinstance(value, dict) else value
-            if outer in self.given and (value == 0 or (inner and not isinstance(value, int))):
-                raise self.error(key, f"must be above 0, got {json.dumps(value)[:40]}")
-        for key in self.rules.get("never_null", ()):
-            if self.given.get(key, 0) is None:
-                raise self.error(key, "expected a value, got null")
-        for key in self.rules.get("even", ()):
-            for value in _entries(self.given.get(key, 2)):
-                if _kind_of(value) != "int" or value < 1 or value % 2:
-                    raise self.error(key, f"expected an even number above 0, got {json.dumps(value)[:40]}")
-        for key, words in self.rules.get("words", {}).items():
-            for value in _entries(self.given.get(key, words[0])):
-                if ("null" if value is None else value) not in words:
-                    raise self.error(key, f"expected {' or '.join(words)}, got {json.dumps(value)[:40]}")
-        for key in self.rules.get("flags", ()):
-            if self.given.get(key, False) not in (True, False):
-                raise self.error(key, f"expected true or false, got {json.dumps(self.given[key])[:40]}")
-        for key, other in self.rules.get("needs", {}).items():
-            if self.given.get(key) and not self.given.get(other):
-                raise self.error(key, f"expected false, since {other} is not true")
-
-    def refuse_contradictions(self, depth: int) -> None:
-        """Refuse sizes that contradict each other, by the type's own rules and by what its class asks of heads."""
-        for said, other in self.rules.get("alike", {}).items():
-            keys = keys_of(f"={said}")
-            if any(self.get(key) is None and self.given.get(key, "") != None for key in keys):  # noqa: E711
-                continue
-            one, two = self.value(f"={said}"), self.value(other)
-            if one != two:
-                raise self.error(_named(keys, self.given), f"{said} is {one}, expected {two}")
-        for key, other in self.rules.get("divides", {}).items():
-            size, whole = self.whole(key), self.value(other)
-            if size and whole % size:
-                raise self.error(key, f"expected a divisor of {whole}, got {size}")
-        for key, other in self.rules.get("below", {}).items():
-            if self.whole(key) >= self.whole(other):
-                raise self.error(key, f"expected a number below {other}, {self.whole(other)}, got {self.whole(key)}")
-        for key in self.rules.get("by_layer", ()):
-            if key in self.given and (type(entries := self.given[key]) is not list or len(entries) < depth):
-                raise self.error(key, f"expected a list of {depth} entries, one a layer")
-        for name in ("num_attention_heads", "num_key_value_heads"):
-            for key in self.names(name):
-                if self.given.get(key) == 0 and self.given[key] is not False:
-                    raise self.error(key, "must be above 0, got 0")
-        self.refuse_broken_heads()
-
-    def refuse_broken_heads(self) -> None:
-        """Refuse a hidden size that the heads do not divide, and rotary heads of an odd width, as the class does."""
-        heads, hidden = self.field("num_attention_heads"), self.field("hidden_size")
-        counted = _kind_of(heads) == _kind_of(hidden) == "int" and heads > 0
-        if self.defaults.get("whole") and counted and hidden % heads:
-            raise self.error("hidden_size", f"{heads} heads do not divide {hidden}, which {self.type} needs")
-        for key in self.defaults.get("even", ()):
-            width = self.field(key)
-            width = hidden // heads if width is None and counted else width
-            odd = _kind_of(width) == "int" and width > ODD_HEADS and width % 2
-            if odd and "partial_rotary_factor" not in json.dumps(self.given):
-                raise self.error(key, f"rotary positions need heads of an even width, got {width}")
-
-    def _is_flag(self, key: str) -> bool:
+    def is_flag(self, key: str) -> bool:
         """Whether a key that may change a count is true or false: of the text "false", neither would be right."""
         usual = key in FLAGS or isinstance(self.defaults.get(key), bool)
         return usual and key not in harmless_keys()
@@ -424,20 +333,6 @@ def _type_by_class(config: dict[str, Any]) -> str | None:
     if found is None and isinstance(code, dict):
         found = type_of_class([str(code.get("AutoModelForCausalLM")).rpartition(".")[2]])
     return found
-
-
-def _named(keys: list[str], given: dict[str, Any]) -> str:
-    return next((key for key in keys if key in given), keys[0])
-
-
-def _entries(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _kind_of(value: Any) -> str:
-    """The kind of a value in a config, by the words of KINDS."""
-    kinds = {bool: "bool", int: "int", float: "float", str: "str", list: "list", dict: "dict"}
-    return kinds.get(type(value), "null")
 
 
 def _is_all(value: Any, neutral: Any) -> bool:
