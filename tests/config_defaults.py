@@ -191,8 +191,18 @@ def wrappers() -> dict[str, list[str]]:
                 inner, said = getattr(sample, key).model_type, ({}, {TIE: True}, {TIE: False})
                 results = "".join(_tied(kind, key, inner, outer, text) for outer in said for text in said)
                 rule = next((rule for rule, kinds in BUILT.items() if kind in kinds), TIED.get(results))
-                found |= {kind: [inner, rule]} if rule else {}
+                found |= {kind: [inner, rule, *_filled_in(kind, key, inner)]} if rule else {}
     return found
+
+
+def _filled_in(kind: str, key: str, inner: str) -> list[dict[str, Any]]:
+    """What a wrapper's class has for keys that its text model leaves out, where that is not what the text's own has."""
+    config = AutoConfig.for_model(kind, **{key: {"model_type": inner}})
+    said = getattr(getattr(config, "sub_configs_defaults", {}).get(key), "init_kwargs", None) or {}
+    filled, usual = getattr(config, key).to_dict(), AutoConfig.for_model(inner).to_dict()
+    counted = {name: value for name, value in said.items() if _counts(name)}
+    differ = any(usual.get(name) != filled.get(name) == value for name, value in counted.items())
+    return [counted] if differ else []
 
 
 def _tied(kind: str, key: str, inner: str, outer: dict[str, bool], text: dict[str, bool]) -> str:

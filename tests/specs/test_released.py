@@ -265,8 +265,10 @@ def test_a_text_model_is_found_under_any_name(wrap):
     ],
 )
 def test_embeddings_are_tied_as_the_reference_ties_them(kind, outside, inside, tied):
-    inner = LLAMA | {"model_type": "llama", "tie_word_embeddings": inside}
-    assert read({"model_type": kind, "text_config": inner, "tie_word_embeddings": outside}).tie_word_embeddings is tied
+    inner, whole = LLAMA | {"model_type": "llama"}, {"model_type": kind}
+    for part, said in ((inner, inside), (whole, outside)):
+        part.update({} if said is None else {"tie_word_embeddings": said})
+    assert read(whole | {"text_config": inner}).tie_word_embeddings is tied
 
 
 @pytest.mark.parametrize(

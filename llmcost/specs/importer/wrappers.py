@@ -1,8 +1,9 @@
 """The text model inside a config that wraps it: of a multimodal model, or of a part of one.
 
 `wrappers.json` has what transformers' config classes of such types do (written by tests/config_defaults.py): the type
-of a text model that names none, and which `tie_word_embeddings` holds where the wrapper and the text model may both
-say one. Code that comes with a config is not in it: there the text model decides.
+of a text model that names none, which `tie_word_embeddings` holds where the wrapper and the text model may both say
+one, and what the wrapper has for keys that the text model leaves out. Code that comes with a config is not in it: there
+the text model decides.
 """
 
 from __future__ import annotations
@@ -113,18 +114,19 @@ def _inside(config: dict[str, Any], depth: int) -> tuple[dict[str, Any], tuple[s
     key = None if depth == DEEPEST else _place(config)
     if key is None or config.get("model_type") in NOT_ALONE:  # such a type is refused by its name
         return config, ()
-    kind, tied = _rule(config)
+    kind, tied, filled = _rule(config)
     if config.get("model_type") in READ_AS_ONE:
         if not str(config[key].get("model_type", "gemma4")).startswith("gemma4"):
             return config, ()  # another text model inside, which is refused
         return config[key] | {name: value for name, value in config.items() if name != key}, (key,)
-    inner, place = _inside(config[key], depth + 1)
+    inner, place = _inside(filled | config[key], depth + 1)
     if config.get("model_type") == "paligemma":  # whose answers see what came before, though its prompts see all
         ours = ("use_bidirectional_attention", "num_image_tokens")
         inner = {name: value for name, value in inner.items() if name not in ours}
     outer: dict[str, Any] = {name: config[name] for name in ("quantization_config", "quantization") if name in config}
     outer |= {"model_type": kind or config.get("model_type"), "architectures": config.get("architectures")}
-    embeddings = {TIED: said} if (said := _tied(tied, config.get(TIED), inner.get(TIED))) is not None else {}
+    outside, inside = (False if level.get(TIED, "left out") is None else level.get(TIED) for level in (config, inner))
+    embeddings = {TIED: said} if (said := _tied(tied, outside, inside)) is not None else {}
     if config.get("model_type") == "ovis2" and embeddings[TIED] is False and _has_a_wider_head(config, inner):
         return config, ()  # refused by its name
     return outer | {name: value for name, value in inner.items() if name != TIED} | embeddings, (key, *place)
@@ -149,8 +151,8 @@ def _is_text(part: dict[str, Any]) -> bool:
     return "vocab_size" in part and any(key in part for key in SYNONYMS["hidden_size"])
 
 
-def _rule(config: dict[str, Any]) -> tuple[str | None, str]:
-    """Of a wrapper: the type of its text model, and how embeddings are tied.
+def _rule(config: dict[str, Any]) -> tuple[str | None, str, dict[str, Any]]:
+    """Of a wrapper: the type of its text model, how embeddings are tied, and what it has for keys that are left out.
 
     The text model decides where its own class is named, or where no class is and the wrapper's type, which is one of
     text models too, has no other part.
@@ -158,10 +160,10 @@ def _rule(config: dict[str, Any]) -> tuple[str | None, str]:
     kind, named = config.get("model_type"), config.get("architectures")
     _, found, rest = WRAPPERS.read_text("utf-8").partition(f"\n {json.dumps(kind)}: ")
     if not found:
-        return None, "inside"
-    inner, tied = json.JSONDecoder().raw_decode(rest)[0]
+        return None, "inside", {}
+    inner, tied, *filled = json.JSONDecoder().raw_decode(rest)[0]
     alone = config.keys().isdisjoint(OTHER_PARTS) and architecture(str(kind)) is not None
-    return inner, "inside" if ("ForCausalLM" in str(named) if named else alone) else tied
+    return (inner, "inside" if ("ForCausalLM" in str(named) if named else alone) else tied, filled[0] if filled else {})
 
 
 def _tied(rule: str, outside: Any, inside: Any) -> Any:
