@@ -134,8 +134,7 @@ def towers(known: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for kind in FAMILIES:
         with suppress(ValueError):  # whose code comes with it
             whole = AutoConfig.for_model(kind)
-            inside = [getattr(whole, name) for name in type(whole).sub_configs]
-            parts |= {each.model_type: type(each) for each in inside if each is not None}
+            parts |= {each.model_type: type(each) for each in _inside(whole)}
     found = {}
     for kind, keys in sorted(known.items()):
         part = parts.get(kind) or (None if keys and "model_type" not in keys else type(AutoConfig.for_model(kind)))
@@ -143,6 +142,12 @@ def towers(known: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         mine = {key for key, value in default.items() if value is not None and key not in HARMLESS} if part else keys
         found[kind] = {key: default[key] for key in sorted({*mine, *(("model_type",) if part else ())})}
     return found
+
+
+def _inside(whole: Any) -> list[Any]:
+    """The configs inside one, and those inside these."""
+    parts = [part for name in type(whole).sub_configs if (part := getattr(whole, name)) is not None]
+    return [each for part in parts for each in (part, *_inside(part))]
 
 
 def lines(table: dict[str, Any]) -> str:

@@ -67,6 +67,28 @@ def _resized_frames(tower: Any, wide: float, high: float) -> Tokens:
     return _of_a_grid(tower, h // tower.patch_size, w // tower.patch_size)
 
 
+def _resized_rows(tower: Any, wide: float, high: float) -> Tokens:
+    """HunyuanOCR: image_processing_hunyuan_vl.py; a break behind each row, and a mark before and behind the image."""
+    found = _resized(tower, wide, high)
+    h, w = _between(high, wide, tower.patch_size * tower.merge, tower.least, tower.most)
+    rows, columns = h // (tower.patch_size * tower.merge), w // (tower.patch_size * tower.merge)
+    return found._replace(prompt=rows * (columns + 1) + 2)
+
+
+def _halved_twice(tower: Any, *_: float) -> Tokens:
+    """GOT-OCR: every image is scaled to one size, and its sides are halved twice behind the layers.
+
+    image_processing_got_ocr2.py without cropping. Windows are padded to whole ones.
+    """
+    side = tower.image_size // tower.patch_size
+    half = (side + 1) // 2
+    quarter = (half + 1) // 2
+    windows = (-(-side // tower.window)) ** 2 if tower.window else 0
+    layers, merged = (1, side * side), (1, quarter * quarter)
+    seen: Place = (windows, tower.window**2) if windows else layers
+    return Tokens(layers, layers, seen, merged, NOTHING, merged[1], half=(1, half * half), quarter=merged)
+
+
 def _square(tower: Any, *_: float) -> Tokens:
     """Every image is scaled to one size (SigLIP, CLIP): Gemma 3, LLaVA 1.5, BLIP-2.
 
@@ -425,6 +447,8 @@ PIXELS = ("patch_size", "least", "most")
 ONE_SIZE = ("patch_size", "image_size")
 IMAGES: dict[str, tuple[Callable[..., Tokens], tuple[str, ...]]] = {
     "resized": (_resized, PIXELS),
+    "resized-rows": (_resized_rows, PIXELS),
+    "halved-twice": (_halved_twice, ONE_SIZE),
     "resized-frames": (_resized_frames, PIXELS),
     "resampled": (_resampled, (*PIXELS, "out")),
     "square": (_square, ONE_SIZE),
