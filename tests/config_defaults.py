@@ -44,6 +44,7 @@ SAME_CLASS = {
     "deepseek": "llama",
     "gemma4_assistant": "gemma4_text",
     "gemma4_unified_assistant": "gemma4_unified_text",
+    "florence2_language": "bart",
     "internlm2": "llama",
     "kimi_k2": "deepseek_v3",
     "minicpm": "llama",
@@ -105,6 +106,8 @@ TIED = {
     "FFFTTTFFF": "untied",
     "TTTTTTFFF": "tied",
     "FTFTTTFTF": "either",
+    "TTTTTTTTF": "unless both",
+    "FTFTTTFFF": "outside",
     "NNNTTTFFF": "outside",  # else as its text model
 }
 
@@ -139,7 +142,7 @@ def towers(known: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for kind, keys in sorted(known.items()):
         part = parts.get(kind) or (None if keys and "model_type" not in keys else type(AutoConfig.for_model(kind)))
         default = (part() if part else AutoConfig.for_model(kind)).to_dict()
-        mine = {key for key, value in default.items() if value is not None and key not in HARMLESS} if part else keys
+        mine = {key for key, value in default.items() if value is not None and key not in {*HARMLESS, *BY_LAYER}} if part else keys
         found[kind] = {key: default[key] for key in sorted({*mine, *(("model_type",) if part else ())})}
     return found
 

@@ -58,6 +58,14 @@ def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
         return config | {"model_type": "jina_bert"}  # whose code comes with it
     if config.get("model_type") == "nvembed" and isinstance(text := config.get(TEXT[0]), dict):
         return text | {name: said for name, said in config.items() if name != TEXT[0]}
+    if config.get("model_type") == "hunyuan_vl" and TEXT[0] not in config:
+        outside = {name: said for name, said in config.items() if name in (*OTHER_PARTS, *WHOLE) or "token" in name}
+        return outside | {TEXT[0]: {name: said for name, said in config.items() if name not in outside}}
+    if config.get("model_type") == "ernie4_5_vl_moe" and isinstance(text := config.get(TEXT[0], {}), dict):
+        return config | {TEXT[0]: with_experts_of_words(text)}
+    if config.get("model_type") == "florence2" and isinstance(text := config.get(TEXT[0], {}), dict):
+        shared = {"model_type": FLORENCE, "shared_embeddings": text.get(TIED, True)}
+        return config | {TEXT[0]: text | (shared if text.get("model_type", "bart") in ("bart", FLORENCE) else {})}
     if config.get("model_type") in TWO_PARTS:
         return with_the_decoder_outside(config)
     kind = IN_ONE.get(str(config.get("model_type")), {}).get(str(config.get("version", "2.6")))
@@ -66,6 +74,21 @@ def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
     text = {key: value for key, value in config.items() if key == "initializer_range" or not NOT_TEXT.search(key)}
     others = {key: value for key, value in config.items() if key not in text}
     return others | {"model_type": config["model_type"], TEXT[0]: text | {"model_type": kind, "architectures": None}}
+
+
+def with_experts_of_words(text: dict[str, Any]) -> dict[str, Any]:
+    """A text model's config with the width of its experts for words, where it lists that of those for images too."""
+    match text.get("moe_intermediate_size") or ERNIE_EXPERTS:
+        case [int(width), int(of_images)]:
+            widths = {"moe_intermediate_size": width, "image_experts_size": of_images}
+            return {"model_type": "ernie4_5_vl_moe_text"} | text | widths
+        case _:
+            return text
+
+
+WHOLE = ("model_type", "architectures", TIED, "quantization_config", "quantization")  # keys of no text model inside
+FLORENCE = "florence2_language"  # BART, whose head is tied as the whole says, and its encoder's table as it says itself
+ERNIE_EXPERTS = [1536, 512]  # wide, where the config says nothing (configuration_ernie4_5_vl_moe.py)
 
 
 def with_the_decoder_outside(config: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +188,8 @@ def _tied(rule: str, outside: Any, inside: Any) -> Any:
         return strange
     if rule == "either":
         return any(said)
+    if rule == "unless both":
+        return said != [False, False]
     if rule == "inside":
         return said[-1] if said else None
     if outside is None:

@@ -179,14 +179,14 @@ def _hunyuan(config: dict[str, Any], hidden: int) -> Towers:
     """Four patches become one by a convolution; a break stands behind each row, a mark before and one behind all."""
     v = Part(config.get("vision_config"), "hunyuan_vl_vision")
     h, heads, middle, depth = _sizes(v)
-    patch, merge, out = v.size("patch_size"), v.size("spatial_merge_size"), v.out("text_hidden_size", hidden)
+    patch, merge, out = v.size("patch_size"), v.size("spatial_merge_size"), hidden
     side = v.size("max_image_size") // patch
     if h % heads:
         raise LeftOutError(f"{h} channels do not divide into {heads} heads")
     if v.given.get("head_dim", h // heads) != h // heads or v.given.get("num_key_value_heads", heads) not in (heads, 0):
         raise LeftOutError("its heads are not understood")
     v.read.update(
-        ("head_dim", "num_key_value_heads", "out_hidden_size", "img_max_token_num", "min_image_size")
+        ("head_dim", "num_key_value_heads", "out_hidden_size", "text_hidden_size", "img_max_token_num", "min_image_size")
         + ("max_vit_seq_len", "interpolate_mode")
     )
     v.must_be("temporal_patch_size", 1)
@@ -223,7 +223,7 @@ def _ernie(config: dict[str, Any], hidden: int) -> Towers:
         *_resampled("temporal", wide * v.size("temporal_merge_size"), wide),
         linear("projector", wide, hidden, "merged", bias=True),
         norm("projector_norm", hidden, "merged", affine=1),
-        table("experts_of_images", experts_of_images(config.get("text_config"), hidden)),
+        table("experts_of_images", _experts_of_images(config.get("text_config"), hidden)),
     ]
     v.refuse_what_is_left()
     return [tower(VISION, "unknown", found)]
@@ -233,17 +233,16 @@ def _resampled(name: str, wide: int, out: int) -> Operators:
     return [*projector(f"{name}_merger", wide, out, out), norm(f"{name}_merger_norm", out, "merged")]
 
 
-def experts_of_images(text: Any, hidden: int) -> int:
-    """Weights of the experts that tokens of images go to, with their router, in all layers that have any."""
+def _experts_of_images(text: Any, hidden: int) -> int:
+    """Weights of the experts that tokens of images go to, with their router, in all layers that have any.
+
+    How wide they are stands beside the width of those for words (importer/wrappers.py).
+    """
     t = Part(text, "ernie4_5_vl_moe_text")
-    depth, experts, widths = t.size("num_hidden_layers"), t.size("moe_num_experts"), t.get("moe_intermediate_size")
-    kinds = t.get("mlp_layer_types")
-    sparse = depth - 1 if kinds is None else list(kinds).count("sparse") if isinstance(kinds, list) else -1
-    match [1536, 512] if widths is None else widths:
-        case [int(_), int(width)] if width > 0 and sparse >= 0:
-            return sparse * (experts * 3 * width * hidden + experts * hidden + experts)
-        case _:
-            raise LeftOutError("its moe_intermediate_size or its mlp_layer_types are not understood")
+    depth, experts, width = (t.size(key) for key in ("num_hidden_layers", "moe_num_experts", "image_experts_size"))
+    kinds = t.given.get("mlp_layer_types")
+    sparse = depth - 1 if kinds is None else sum(kind == "sparse" for kind in kinds)
+    return sparse * (experts * 3 * width * hidden + experts * hidden + experts)
 
 
 # -- Kimi -------------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ def sam(v: Part, *, ratio: bool = False) -> Operators:
 
 def _middle(v: Part, h: int) -> int:
     """How wide its MLPs are: mlp_dim, or else its ratio of the channels."""
+    v.read.update(("mlp_ratio", "scale"))
     if v.given.get("mlp_dim") is not None:
         return v.size("mlp_dim")
     ratio = v.get("mlp_ratio")
@@ -180,7 +181,7 @@ def _ocr2(config: dict[str, Any], hidden: int) -> Towers:
     if e.given.get("head_dim", d) != d:
         raise LeftOutError("its head_dim is not understood")
     e.read.update(("vocab_size", "max_position_embeddings", "use_sliding_window", "sliding_window", "layer_types"))
-    e.read.update(("max_window_layers", "head_dim"))
+    e.read.update(("max_window_layers", "head_dim", "tie_word_embeddings"))
     found = [
         *sam(v, ratio=True),
         *_halvings(v.size("output_channels"), first, last),
