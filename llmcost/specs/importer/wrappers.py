@@ -190,6 +190,12 @@ def _tied(rule: str, outside: Any, inside: Any) -> Any:
         return any(said)
     if rule == "unless both":
         return said != [False, False]
+    if rule == "within":
+        return inside
+    if rule in ("never", "only outside"):
+        return rule != "never" and outside is True
+    if rule == "tied alone":  # untied, its head has rows of its own, which are not counted
+        return outside is not False or "false: a head with rows of its own"
     if rule == "inside":
         return said[-1] if said else None
     if outside is None:
