@@ -89,6 +89,35 @@ def _halved_twice(tower: Any, *_: float) -> Tokens:
     return Tokens(layers, layers, seen, merged, NOTHING, merged[1], half=(1, half * half), quarter=merged)
 
 
+def _tiles_and_whole(tower: Any, wide: float, high: float) -> Tokens:
+    """DeepSeek-OCR: the image whole, and `least` to `most` tiles of `out` pixels where a side is longer than one.
+
+    dynamic_preprocess of deepseek-ai/DeepSeek-OCR, modeling_deepseekocr.py. Sides are halved twice behind the layers;
+    at keys are what is left and a token before it, at windows whole windows.
+    """
+    across = down = 0
+    if max(wide, high) > tower.out:
+        across, down = _grid(tower.out, wide, high, range(tower.least, tower.most + 1))
+    sides = [tower.image_size // tower.patch_size] + [tower.out // tower.patch_size] * (across * down)
+    halves = [(side + 1) // 2 for side in sides]
+    left = [((half + 1) // 2) ** 2 for half in halves]
+    patches = sum(side**2 for side in sides)
+    windows = (sum((-(-side // tower.window)) ** 2 for side in sides), tower.window**2)
+    quarter, short = (1, sum(left)), halves[-1] // 2
+    whole = halves[0] // 2
+    prompt = whole * (whole + 1) + 1 + (down * short * (across * short + 1) if across else 0)
+    layers = _evenly([side**2 for side in sides])
+    seen = _evenly([each + 1 for each in left])
+    places = {"half": (1, sum(half**2 for half in halves)), "quarter": quarter, "keys": seen}
+    return Tokens((1, patches), layers, windows, quarter, NOTHING, prompt, **places)
+
+
+def _evenly(sequences: list[int]) -> Place:
+    """Sequences of equal length with as many tokens, and as many pairs of them, as these have."""
+    tokens, pairs = sum(sequences), sum(each**2 for each in sequences)
+    return tokens * tokens / pairs, pairs / tokens
+
+
 def _square(tower: Any, *_: float) -> Tokens:
     """Every image is scaled to one size (SigLIP, CLIP): Gemma 3, LLaVA 1.5, BLIP-2.
 
@@ -447,6 +476,7 @@ PIXELS = ("patch_size", "least", "most")
 ONE_SIZE = ("patch_size", "image_size")
 IMAGES: dict[str, tuple[Callable[..., Tokens], tuple[str, ...]]] = {
     "resized": (_resized, PIXELS),
+    "tiles-and-whole": (_tiles_and_whole, (*ONE_SIZE, "window", "least", "most", "out")),
     "resized-rows": (_resized_rows, PIXELS),
     "halved-twice": (_halved_twice, ONE_SIZE),
     "resized-frames": (_resized_frames, PIXELS),

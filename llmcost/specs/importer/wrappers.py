@@ -28,7 +28,7 @@ OTHERS = re.compile("encoder|vision|image|audio|speech|talker|token2|code2|draft
 # (openbmb/MiniCPM-V-2_6, MiniCPM-V-4, MiniCPM-V-4_5, MiniCPM-o-2_6: configuration_minicpm.py), and the keys of others.
 IN_ONE = {
     "minicpmv": {"2.6": "qwen2", "4.0": "llama", "4": "llama", "4.5": "qwen3"},
-    "minicpmo": {"2.6": "qwen2"},
+    "minicpmo": {"2.6": "qwen2", "4.5": "qwen3"},
 }
 NOT_TEXT = re.compile(
     "vision|image|slice|audio|tts|listen|chunk_input|patch_size|query_num|init_|stream_input|batch_3d_resampler"
@@ -58,6 +58,8 @@ def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
         return config | {"model_type": "jina_bert"}  # whose code comes with it
     if config.get("model_type") == "nvembed" and isinstance(text := config.get(TEXT[0]), dict):
         return text | {name: said for name, said in config.items() if name != TEXT[0]}
+    if config.get("model_type") == "deepseek_vl_v2" and isinstance(text := config.get("language_config"), dict):
+        return config | {"language_config": with_plain_attention(text)}
     if config.get("model_type") == "hunyuan_vl" and TEXT[0] not in config:
         outside = {name: said for name, said in config.items() if name in (*OTHER_PARTS, *WHOLE) or "token" in name}
         return outside | {TEXT[0]: {name: said for name, said in config.items() if name not in outside}}
@@ -74,6 +76,15 @@ def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
     text = {key: value for key, value in config.items() if key == "initializer_range" or not NOT_TEXT.search(key)}
     others = {key: value for key, value in config.items() if key not in text}
     return others | {"model_type": config["model_type"], TEXT[0]: text | {"model_type": kind, "architectures": None}}
+
+
+def with_plain_attention(text: dict[str, Any]) -> dict[str, Any]:
+    """DeepSeek-OCR's text model (modeling_deepseekv2.py of deepseek-ai/DeepSeek-OCR): use_mla false makes it a Llama's."""
+    if text.get("use_mla", True) is not False or text.get("model_type", "deepseek_v2") != "deepseek_v2":
+        return text
+    latent = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "use_mla")
+    kept = {name: said for name, said in text.items() if name not in latent}
+    return {"first_k_dense_replace": 0} | kept | {"model_type": "deepseek", "architectures": None}
 
 
 def with_experts_of_words(text: dict[str, Any]) -> dict[str, Any]:

@@ -181,6 +181,7 @@ FAMILIES: Families = {
     "lighton_ocr": partial(_mistral3, kind="lighton_ocr"),
     "llava": _llava,
     "llava_next": partial(_tiled, kind="llava_next", usual="clip_vision_model"),
+    "minimax_vl_01": partial(_tiled, kind="llava_next", usual="clip_vision_model"),
     "llava_next_video": partial(_tiled, kind="llava_next_video", usual="clip_vision_model"),
     "llava_onevision": partial(_tiled, kind="llava_onevision", usual="siglip_vision_model"),
     "mistral3": _mistral3,

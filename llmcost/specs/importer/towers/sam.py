@@ -197,6 +197,51 @@ def _ocr2(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "unknown", found)]
 
 
+# -- DeepSeek-OCR -------------------------------------------------------------------------------------
+
+# What the code of deepseek-ai/DeepSeek-OCR builds whatever its config says (deepencoder.py, modeling_deepseekocr.py).
+OCR_SAM = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "mlp_dim": 3072, "image_size": 1024}
+OCR_CLIP = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+OCR_NAMES = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
+TILE, TILES = 640, 9  # pixels a side of a tile, and the most of them, of which there are two at least
+
+
+def _ocr(config: dict[str, Any], hidden: int) -> Towers:
+    """DeepSeek-OCR: SAM's states pass through CLIP's layers, and both stand beside each other before the projector.
+
+    CLIP's own patches are stored and never computed. A break stands behind each row, a mark behind the whole.
+    """
+    vision, joined = config.get("vision_config"), config.get("projector_config")
+    if not isinstance(vision, dict) or vision.get("model_name") != "deeplip_b_l" or not isinstance(joined, dict):
+        raise LeftOutError("its vision_config is not that of DeepSeek-OCR")
+    for name, built in (("sam_vit_b", OCR_SAM), ("clip-l-14-224", OCR_CLIP)):
+        said = (vision.get("width") or {}).get(name, {})
+        given = {OCR_NAMES[key]: size for key, size in said.items() if key in OCR_NAMES}
+        if any(built[key] != size for key, size in given.items()):
+            raise LeftOutError(f"its {name} is not the one that its code builds")
+    h = OCR_CLIP["hidden_size"]
+    v = Part(OCR_SAM, "got_ocr2_vision")
+    wide = {"input_dim": 2 * h, "n_embed": hidden, "projector_type": "linear"}
+    if any(joined.get(key, size) != size for key, size in wide.items()) or config.get("tile_tag", "2D") != "2D":
+        raise LeftOutError("its projector_config or its tile_tag is not understood")
+    layers = encoder(
+        *(OCR_CLIP[key] for key in ("hidden_size", "num_attention_heads", "intermediate_size", "num_hidden_layers")),
+        at="keys",
+        prefix="clip_",
+    )
+    found = [
+        *sam(v),
+        *_halvings(v.size("output_channels"), h // 2, h),
+        table("clip_patches", 3 * 14 * 14 * h),
+        table("clip_class_and_positions", (16 * 16 + 2) * h),
+        norm("clip_first_norm", h, "keys"),
+        *layers,
+        linear("projector", 2 * h, hidden, "merged", bias=True),
+        table("break_and_mark", 2 * hidden),
+    ]
+    return [tower(VISION, "tiles-and-whole", found, **_sizes(v), least=2, most=TILES, out=TILE)]
+
+
 def _downsampled(v: Part, usual: list[int]) -> tuple[int, int]:
     """Channels behind each of the two convolutions that halve the sides."""
     said = v.get("downsample_channels")
@@ -209,6 +254,7 @@ def _downsampled(v: Part, usual: list[int]) -> tuple[int, int]:
 
 FAMILIES: Families = {
     "deepseek_ocr2": _ocr2,
+    "deepseek_vl_v2": _ocr,
     "deepseek_vl_hybrid": _deepseek_vl,
     "got_ocr2": _got,
     "pp_chart2table": _got,
