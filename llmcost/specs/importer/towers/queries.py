@@ -147,6 +147,7 @@ def _released(part: Any, names: dict[str, str]) -> Any:
 
 # -- Aria, Molmo 2 ----------------------------------------------------------------------------------------
 
+ARIA_QUERIES = {"1225": 128, "4900": 256}  # patches of an image -> its queries (configuration_aria.py)
 ARIA_SIDE = 980  # pixels that an image's longer side is scaled to (image_processing_aria.py)
 
 
@@ -154,7 +155,7 @@ def _aria(config: dict[str, Any], hidden: int) -> Towers:
     """Queries that look at the patches once, of which an image of so many patches has so many."""
     eye, whole = encoder_of(config.get("vision_config"), "idefics3_vision", "idefics3_vision"), Part(config, "aria")
     h, heads = eye.width, eye.part.size("num_attention_heads")
-    taken = whole.get("projector_patch_to_query_dict")
+    taken = whole.get("projector_patch_to_query_dict") or ARIA_QUERIES
     sizes = list(taken.items()) if isinstance(taken, dict) else []
     if not sizes or not all(str(patches).isdigit() and type(some) is int and 0 < some < 10**6 for patches, some in sizes):
         raise LeftOutError("its projector_patch_to_query_dict is not understood")

@@ -6,6 +6,7 @@ for rows and one for columns. Two convolutions behind it halve the sides twice.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from llmcost.specs.importer.towers.encoders import encoder_of
@@ -108,8 +109,8 @@ def _halvings(channels: int, middle: int, out: int) -> Operators:
 # -- GOT-OCR --------------------------------------------------------------------------------------------
 
 
-def _got(config: dict[str, Any], hidden: int) -> Towers:
-    v = Part(config.get("vision_config"), "got_ocr2_vision")
+def _got(config: dict[str, Any], hidden: int, kind: str = "got_ocr2_vision") -> Towers:
+    v = Part(config.get("vision_config"), kind)
     channels = v.size("output_channels")
     found = [
         *sam(v),
@@ -257,5 +258,5 @@ FAMILIES: Families = {
     "deepseek_vl_v2": _ocr,
     "deepseek_vl_hybrid": _deepseek_vl,
     "got_ocr2": _got,
-    "pp_chart2table": _got,
+    "pp_chart2table": partial(_got, kind="pp_chart2table_vision"),
 }
