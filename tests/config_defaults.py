@@ -157,7 +157,11 @@ def towers(known: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for kind, keys in sorted(known.items()):
         part = parts.get(kind) or (None if keys and "model_type" not in keys else type(AutoConfig.for_model(kind)))
         default = (part() if part else AutoConfig.for_model(kind)).to_dict()
-        mine = {key for key, value in default.items() if value is not None and key not in {*HARMLESS, *BY_LAYER}} if part else keys
+        mine = (
+            {key for key, value in default.items() if value is not None and key not in {*HARMLESS, *BY_LAYER}}
+            if part
+            else keys
+        )
         found[kind] = {key: default[key] for key in sorted({*mine, *(("model_type",) if part else ())})}
     return found
 

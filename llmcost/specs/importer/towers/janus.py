@@ -56,8 +56,10 @@ def _drawing(config: Any, hidden: int) -> list[tuple[str, int]]:
     )
     latent, out, inner = q.size("latent_channels"), q.size("projection_dim"), q.size("image_token_embed_dim")
     times = q.get("channel_multiplier")
-    if not isinstance(times, list | tuple) or not 0 < len(times) < 20 or any(
-        not isinstance(by, int) or isinstance(by, bool) or not 0 < by < 1000 for by in times
+    if (
+        not isinstance(times, list | tuple)
+        or not 0 < len(times) < 20
+        or any(not isinstance(by, int) or isinstance(by, bool) or not 0 < by < 1000 for by in times)
     ):
         raise LeftOutError("its channel_multiplier is no list of whole numbers")
     if base % GROUPS or out != hidden or inner != hidden:
@@ -100,8 +102,12 @@ def _conv(before: int, after: int, side: int = 3) -> int:
 
 def _block(before: int, after: int) -> int:
     """Two convolutions with a norm before each, and one of a pixel beside them where the channels change."""
-    return 2 * before + _conv(before, after) + 2 * after + _conv(after, after) + (
-        _conv(before, after, 1) if before != after else 0
+    return (
+        2 * before
+        + _conv(before, after)
+        + 2 * after
+        + _conv(after, after)
+        + (_conv(before, after, 1) if before != after else 0)
     )
 
 

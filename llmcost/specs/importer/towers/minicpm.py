@@ -6,6 +6,7 @@ The first is in transformers (src/transformers/models/minicpmv4_6, v5), the seco
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from llmcost.specs.importer.towers.encoders import siglip
@@ -30,9 +31,9 @@ SLICE, SLICES = 448, 9  # pixels a side that a slice has about, and the most sli
 CHANNELS_A_HEAD = 128  # of the resampler's attention (modeling_minicpmv.py, init_resampler)
 
 
-def merged_twice(config: dict[str, Any], hidden: int) -> Towers:
-    """MiniCPM-V 4.6 and 4.7: windows of 2 × 2 patches become one behind some layers, and again behind all of them."""
-    v, whole = Part(config.get("vision_config"), "minicpmv4_6_vision"), Part(config, "minicpmv4_6")
+def merged_twice(config: dict[str, Any], hidden: int, kind: str = "minicpmv4_6") -> Towers:
+    """MiniCPM-V 4.6 and 4.7, MiniCPM-OCR: windows of 2 × 2 patches are merged behind some layers, and behind all."""
+    v, whole = Part(config.get("vision_config"), f"{kind}_vision"), Part(config, kind)
     if not v.size("window_kernel_size") == whole.size("merge_kernel_size") == 2:
         raise LeftOutError("what it merges is no window of 2 x 2 patches")
     v.read.add("insert_layer_id")  # the whole's counts
@@ -136,14 +137,16 @@ def hearing(config: dict[str, Any], hidden: int) -> Towers:
 
 # Keys of Whisper's whole model, which its encoder does not read.
 OF_WHISPER = (
-    "max_target_positions", "max_length", "num_hidden_layers", "vocab_size", "use_weighted_layer_sum", "median_filter_width",
-    "classifier_proj_size", "apply_spec_augment", "begin_suppress_tokens", "suppress_tokens", "tie_word_embeddings",
+    "max_target_positions", "max_length", "num_hidden_layers", "vocab_size", "use_weighted_layer_sum",
+    "median_filter_width", "classifier_proj_size", "apply_spec_augment", "begin_suppress_tokens", "suppress_tokens",
+    "tie_word_embeddings",
 )  # fmt: skip
 
 
 FAMILIES: Families = {
     "minicpmv": resampled,
     "minicpmo": hearing,
+    "minicpm_ocr": partial(merged_twice, kind="minicpm_ocr"),
     "minicpmv4_6": merged_twice,
     "minicpmv4_7": merged_twice,
 }

@@ -175,6 +175,13 @@ def _video_llama(config: dict[str, Any], hidden: int) -> Towers:
 HUNYUAN_PIXELS = {"least": 262_144, "most": 4_194_304}  # image_processing_hunyuan_vl.py
 
 
+# Keys of its tower that change no count: sizes that others give, and limits of its images.
+OF_HUNYUAN = (
+    "head_dim", "num_key_value_heads", "out_hidden_size", "text_hidden_size", "img_max_token_num", "min_image_size",
+    "max_vit_seq_len", "interpolate_mode",
+)  # fmt: skip
+
+
 def _hunyuan(config: dict[str, Any], hidden: int) -> Towers:
     """Four patches become one by a convolution; a break stands behind each row, a mark before and one behind all."""
     v = Part(config.get("vision_config"), "hunyuan_vl_vision")
@@ -185,10 +192,7 @@ def _hunyuan(config: dict[str, Any], hidden: int) -> Towers:
         raise LeftOutError(f"{h} channels do not divide into {heads} heads")
     if v.given.get("head_dim", h // heads) != h // heads or v.given.get("num_key_value_heads", heads) not in (heads, 0):
         raise LeftOutError("its heads are not understood")
-    v.read.update(
-        ("head_dim", "num_key_value_heads", "out_hidden_size", "text_hidden_size", "img_max_token_num", "min_image_size")
-        + ("max_vit_seq_len", "interpolate_mode")
-    )
+    v.read.update(OF_HUNYUAN)
     v.must_be("temporal_patch_size", 1)
     found = [
         linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
@@ -211,9 +215,7 @@ def _ernie(config: dict[str, Any], hidden: int) -> Towers:
     What those compute for an image is not counted.
     """
     v = Part(config.get("vision_config"), "ernie4_5_vl_moe_vision")
-    h, merge, patch, heads = (
-        v.size(key) for key in ("hidden_size", "spatial_merge_size", "patch_size", "num_heads")
-    )
+    h, merge, patch, heads = (v.size(key) for key in ("hidden_size", "spatial_merge_size", "patch_size", "num_heads"))
     wide = h * merge * merge
     found = [
         linear("patch_embedding", v.size("in_channels") * patch * patch, h, "patches", split="columns"),

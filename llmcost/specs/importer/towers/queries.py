@@ -157,7 +157,9 @@ def _aria(config: dict[str, Any], hidden: int) -> Towers:
     h, heads = eye.width, eye.part.size("num_attention_heads")
     taken = whole.get("projector_patch_to_query_dict") or ARIA_QUERIES
     sizes = list(taken.items()) if isinstance(taken, dict) else []
-    if not sizes or not all(str(patches).isdigit() and type(some) is int and 0 < some < 10**6 for patches, some in sizes):
+    if not sizes or not all(
+        str(patches).isdigit() and type(some) is int and 0 < some < 10**6 for patches, some in sizes
+    ):
         raise LeftOutError("its projector_patch_to_query_dict is not understood")
     whole.must_be("vision_feature_layer", -1)
     most = max(some for _, some in sizes)
@@ -188,13 +190,19 @@ def _aria(config: dict[str, Any], hidden: int) -> Towers:
 
 def _molmo2(config: dict[str, Any], hidden: int) -> Towers:
     """Molmo 2: states of some layers beside each other; each window of patches becomes one by attention to its mean."""
-    v, a = Part(_released(config.get("vision_config"), VIT_NAMES), "molmo2_vision"), Part(
-        _released(config.get("adapter_config"), ADAPTER_NAMES), "molmo2_adapter"
+    v, a = (
+        Part(_released(config.get("vision_config"), VIT_NAMES), "molmo2_vision"),
+        Part(_released(config.get("adapter_config"), ADAPTER_NAMES), "molmo2_adapter"),
     )
     h, heads, middle, d, kv, patch = (
         v.size(key)
         for key in (
-            "hidden_size", "num_attention_heads", "intermediate_size", "head_dim", "num_key_value_heads", "patch_size",
+            "hidden_size",
+            "num_attention_heads",
+            "intermediate_size",
+            "head_dim",
+            "num_key_value_heads",
+            "patch_size",
         )
     )
     depth, width, out = v.size("num_hidden_layers"), a.size("hidden_size"), a.out("text_hidden_size", hidden)

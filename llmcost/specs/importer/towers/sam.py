@@ -75,14 +75,13 @@ def _attention(
     """Attention of `count` layers, whose tables have an entry for each distance between `seen` rows, and columns."""
     d = h // heads
     each: dict[str, Any] = {"at": at, "count": count}
-    positions = {"across": heads, "weights": (seen - 1) * d}  # beside the products, which use as many rows as are seen
+    positions: dict[str, Any] = {
+        "across": heads,
+        "weights": (seen - 1) * d,
+    }  # beside the products, which use as many rows as are seen
     return [
         linear(f"{prefix}qkv_proj", h, 3 * h, bias=qkv_bias, split="columns", **each),
-        *(
-            linear(f"{prefix}{name}_positions", d, seen, **each, **positions)
-            for name in ("row", "column")
-            if placed
-        ),
+        *(linear(f"{prefix}{name}_positions", d, seen, **each, **positions) for name in ("row", "column") if placed),
         {"name": f"{prefix}attention", **each, "heads": heads, "head_dim": d},
         linear(f"{prefix}o_proj", h, h, bias=True, split="rows", **each),
     ]
@@ -133,7 +132,7 @@ def _sizes(v: Part) -> dict[str, int]:
 
 
 def _deepseek_vl(config: dict[str, Any], hidden: int) -> Towers:
-    """SigLIP and SAM beside each other; SAM's neck is stored once more, for the states of its first layer that sees all.
+    """SigLIP and SAM beside each other; SAM's neck is stored twice, once for the first of its layers that sees all.
 
     How an image comes to both at once is not counted.
     """
