@@ -10,6 +10,7 @@ import torch
 from llmcost.bench.device import HARD, Device
 from llmcost.bench.kernels import Index, KernelCase, Operands, Tensor, UnsupportedError, Way, kind_of
 from llmcost.bench.timers import Call, Clock, Timing, soak
+from llmcost.model.sizes import computed_in
 
 TOLERANCE = {"fp32": 2e-3, "fp16": 4e-3, "bf16": 2e-2, "fp8": 4e-2}  # relative error; fp32 may be computed as tf32
 ROTATION = 5  # times the L2 cache: the least size of all cold operands of one round of calls together
@@ -173,7 +174,7 @@ def _refuse_wrong(case: KernelCase, given: Operands, way: Way, expected: tuple[I
     answer = way.run(case.op, *(each.clone() for each in given.hot), *way.layout(*given.cold))
     got = (answer[0] if isinstance(answer, tuple) else answer)[index].float()
     error = float((got - right).norm() / right.norm())
-    if not error <= TOLERANCE[case.dtype]:  # not a number is wrong too
+    if not error <= TOLERANCE[computed_in(case.dtype)]:  # not a number is wrong too
         raise WrongAnswerError(f"wrong: relative error {error:.1e}")
 
 

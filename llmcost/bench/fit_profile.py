@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from statistics import median
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ STARTS = [  # e_c, e_m, t0, s_half, p
 ]
 MOST_OVERLAP = 6.0  # from there on the smooth maximum is hardly more than the larger of the two
 ROUNDS = 400  # of the search, at most
+STREAMS = ("elementwise", "norm")  # kinds whose operands the kernel before has just written
 NOT_FITTED = ("memory", "ceiling")  # suites of no kernels of a model, or not timed as in a model
 
 
@@ -42,7 +44,7 @@ class Sample(NamedTuple):
 
 def fitted(profile: Profile) -> Profile:
     """The profile with a fit of its rows, and with what this fit predicts of its whole passes."""
-    profile = profile._replace(fit=fits(profile.rows, lambda dtype: chip_by_profile(profile, dtype)))
+    profile = profile._replace(fit=fits(profile.rows, partial(chip_by_profile, profile), profile.near_bytes()))
     between = between_us(profile.steps)
     profile = profile._replace(between_us=between, wait_us=wait_us(profile.steps, between))
     return profile._replace(
@@ -84,10 +86,11 @@ def _collectives(ops: Iterable[Operator]) -> float:
     return sum(float(op.count) for op in ops if isinstance(op, Collective))
 
 
-def fits(rows: Iterable[Row], chip_for: Callable[[str], Chip]) -> dict[str, dict[str, Fit]]:
+def fits(rows: Iterable[Row], chip_for: Callable[[str], Chip], near_bytes: int = 0) -> dict[str, dict[str, Fit]]:
     """A fit for every kind of kernel and data type that has enough rows: `{kind: {data type: fit}}`.
 
     Rows of other suites than a model's kernels play no part. `chip_for` has the peaks of a type.
+    `near_bytes`: what the L2 holds of what a kernel streams; 0: not known.
     """
     used: dict[tuple[str, str], list[Sample]] = {}
     kept: dict[tuple[str, str], list[Sample]] = {}
@@ -107,16 +110,25 @@ def fits(rows: Iterable[Row], chip_for: Callable[[str], Chip]) -> dict[str, dict
         chip = chip_for(dtype)
         if kind in FITTED and len(samples) >= FEWEST and chip.peak and chip.bandwidth:
             key = (kind, dtype)
-            found.setdefault(kind, {})[dtype] = _fit(kind, samples, kept.get(key, []), behind.get(key, []), chip)
+            found.setdefault(kind, {})[dtype] = _fit(
+                kind, samples, kept.get(key, []), behind.get(key, []), chip, near_bytes
+            )
     return found
 
 
-def _fit(kind: str, samples: Sequence[Sample], heldout: Sequence[Sample], behind: Sequence[Sample], chip: Chip) -> Fit:
+def _fit(
+    kind: str,
+    samples: Sequence[Sample],
+    heldout: Sequence[Sample],
+    behind: Sequence[Sample],
+    chip: Chip,
+    near_bytes: int,
+) -> Fit:
     """The fit of some samples, its numbers to four figures, with its error on them and on those held out.
 
     `behind`: samples of backward passes. The median says how many times what their work says they take.
     """
-    kernel = best(kind, samples, chip)
+    kernel = best(kind, samples, chip, near_bytes)
     ratios = [
         sample.seconds / (ahead * sample.op.backward())
         for sample, ahead in zip(behind, predicted(kind, kernel, behind, chip), strict=True)
@@ -130,6 +142,7 @@ def _fit(kind: str, samples: Sequence[Sample], heldout: Sequence[Sample], behind
         heldout=error(kind, kernel, heldout, chip) if heldout else None,
         overlap=_rounded(kernel.overlap),
         backward=_rounded(median(ratios)) if ratios else 1,
+        cached=_rounded(kernel.cached or 0),
         ranks=max((sample.op.ranks for sample in samples if isinstance(sample.op, Collective)), default=0),
     )
 
@@ -138,22 +151,28 @@ def _rounded(x: float) -> float:
     return float(f"{x:.4g}")
 
 
-def best(kind: str, samples: Sequence[Sample], chip: Chip) -> Kernel:
+def best(kind: str, samples: Sequence[Sample], chip: Chip, near_bytes: int = 0) -> Kernel:
     """The numbers of a kind of kernel that have the least mean absolute error on the samples."""
 
     def cost(x: Sequence[float]) -> float:
-        return sum(abs(e) for e in errors(kind, _kernel(kind, x), samples, chip))
+        return sum(abs(e) for e in errors(kind, _kernel(kind, x, near_bytes), samples, chip))
 
     found = [minimise(cost, [math.log(value) for value in start]) for start in STARTS]
-    return _kernel(kind, min(found, key=cost))
+    return _kernel(kind, min(found, key=cost), near_bytes)
 
 
-def _kernel(kind: str, x: Sequence[float]) -> Kernel:
-    """The numbers whose logarithms are given, kept within their bounds; those that a kind does not have stay fixed."""
+def _kernel(kind: str, x: Sequence[float], near_bytes: int = 0) -> Kernel:
+    """The numbers whose logarithms are given, kept within their bounds; those that a kind does not have stay fixed.
+
+    A kernel that streams hardly computes: its first number is the share of the bandwidth while the L2 holds all.
+    """
     compute, memory, launch, half, overlap = (math.exp(min(value, 20.0)) for value in x)
+    memory = min(memory, 1.0)  # never above the limit
+    if kind in STREAMS and near_bytes:
+        return Kernel(1.0, memory, launch, cached=max(compute, memory), cache_bytes=near_bytes)
     return Kernel(
-        min(compute, 1.0),  # never above the limit
-        min(memory, 1.0),
+        min(compute, 1.0),
+        memory,
         launch,
         half if kind == "attention_prefill" else 0,
         min(max(overlap, 1.0), MOST_OVERLAP) if kind in LINEAR else 2,

@@ -19,6 +19,7 @@ from llmcost.bench.suites import CASES, Point, Scope, StepPoint, steps
 from llmcost.bench.timers import Timing
 from llmcost.machine.calibration import distinct
 from llmcost.model.operators import sizes_of
+from llmcost.model.operators.routing import routing_words
 from llmcost.specs.catalog import load_model
 from llmcost.specs.profile import Profile, Row, StepRow
 
@@ -163,6 +164,7 @@ def row_of(point: Point) -> Row:
         sizes_of(case.op),
         backward=case.backward,
         heldout=point.heldout,
+        routing="" if case.op.facts.routing.law == "uniform" else routing_words(case.op.facts.routing),
     )
 
 

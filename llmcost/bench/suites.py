@@ -6,14 +6,16 @@ The fit never sees a case that is `heldout`. These have shapes of other models; 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from llmcost.bench.device import Device
 from llmcost.bench.kernels import KernelCase
 from llmcost.bench.kernels.collective import COLLECTIVES, ranks
 from llmcost.ground.units import BITS
 from llmcost.model.operators import Attention, Collective, Elementwise, Gemm, GroupedGemm, Lookup, Part
-from llmcost.model.sizes import bytes_of
+from llmcost.model.operators.routing import routing_of
+from llmcost.model.sizes import bytes_of, computed_in
+from llmcost.specs.profile import BLOCKED
 
 Item = TypeVar("Item")
 
@@ -102,7 +104,7 @@ def gemm(scope: Scope) -> Iterator[Point]:
 def _gemm_of_gpus(scope: Scope, rows: list[int]) -> Iterator[Point]:
     for m in scope.pick(ROWS[:1], [m for m in rows[1:] if m <= LM_HEAD_ROWS], []):
         yield _gemm(m, *LM_HEAD, scope.dtype)
-    for dtype, quick_rows, some in (("fp8", ROWS[::4], WEIGHTS), ("fp16", [], WEIGHTS[:2])):
+    for dtype, quick_rows, some in (("fp8", ROWS[::4], WEIGHTS), (BLOCKED, [], WEIGHTS), ("fp16", [], WEIGHTS[:2])):
         for n, k in some:
             for m in ROWS if scope.full else quick_rows:
                 yield _gemm(m, n, k, dtype)
@@ -110,6 +112,7 @@ def _gemm_of_gpus(scope: Scope, rows: list[int]) -> Iterator[Point]:
         yield _gemm(*SQUARE, dtype)
     for m in scope.pick([], HELD_OUT_ROWS, []):
         yield _gemm(m, *HELD_OUT[0], "fp8", heldout=True)
+        yield _gemm(m, *HELD_OUT[0], BLOCKED, heldout=True)
 
 
 def ceiling(scope: Scope) -> Iterator[Point]:
@@ -119,7 +122,7 @@ def ceiling(scope: Scope) -> Iterator[Point]:
 
 
 def _gemm(m: int, n: int, k: int, dtype: str, *, heldout: bool = False) -> Point:
-    size = bytes_of(BITS[dtype])
+    size = bytes_of(BITS[computed_in(dtype)])
     return Point(
         "gemm", KernelCase(Gemm("gemm", "mlp", 1, m, 1, k, n, bias=False, tied=False, Bw=size, Bx=size), dtype), heldout
     )
@@ -241,14 +244,27 @@ def grouped(scope: Scope) -> Iterator[Point]:
     for experts in scope.pick([(8, 2, 4096, 28672)], more, [(4, 2, 32, 64)]):
         for t in scope.pick([1, 64, 2048], [16, 256, 8192], [1, 16]):
             yield _grouped(scope, t, experts)
+    for experts in scope.pick([], more[1:], []):
+        for t in (16, 256, 2048):
+            yield _grouped(scope, t, experts, "fp8")
+        for t, law in ((64, "balanced"), (64, "power-law:1.2"), (2048, "power-law:1.2")):
+            yield _by_law(_grouped(scope, t, experts), law)
     for t in scope.pick([1, 128, 4096], [], [8]):
         yield _grouped(scope, t, (4, 1, 48, 32) if scope.small else (64, 6, 2048, 2816), heldout=True)
 
 
-def _grouped(scope: Scope, t: int, experts: Experts, *, heldout: bool = False) -> Point:
-    (groups, active, k, n), size = experts, scope.bytes
+def _by_law(point: Point, law: str) -> Point:
+    """The case where tokens choose experts by a law: all experts alike, or some far more often."""
+    op: Any = point.case.op
+    skewed = op._replace(facts=op.facts._replace(routing=routing_of(law)))
+    return point._replace(case=point.case._replace(op=skewed))
+
+
+def _grouped(scope: Scope, t: int, experts: Experts, dtype: str = "", *, heldout: bool = False) -> Point:
+    (groups, active, k, n), dtype = experts, dtype or scope.dtype
+    size = bytes_of(BITS[dtype])
     op = GroupedGemm("experts", "mlp", 1, t, 1, k, n, groups, active, bias=False, Bw=size, Bx=size)
-    return Point("grouped", KernelCase(op, scope.dtype), heldout)
+    return Point("grouped", KernelCase(op, dtype), heldout)
 
 
 def collectives(scope: Scope) -> Iterator[Point]:

@@ -13,6 +13,7 @@ from llmcost.machine.calibration import distinct, step_error
 from llmcost.machine.chip import chip_by_profile
 from llmcost.machine.reached import efficiency_for
 from llmcost.model.operators import Operator
+from llmcost.model.sizes import computed_in
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.profile import Error, Profile, Row, StepRow
 
@@ -139,7 +140,7 @@ def _best(
     found = fastest(rows, figure)
     if found is None:
         return None
-    peaks = {"flops": p.peaks["flops_per_s"].get(found.row.dtype), "bandwidth": p.peaks["bytes_per_s"]}
+    peaks = {"flops": p.peaks["flops_per_s"].get(computed_in(found.row.dtype)), "bandwidth": p.peaks["bytes_per_s"]}
     rate, peak = float(getattr(found, figure)), peaks.get(against)
     known = PUBLISHED.get(p.hardware or "", {}).get(published)
     return Reached(what, unit, rate, rate / peak if peak else None, known, found)

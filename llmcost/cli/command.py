@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from llmcost.ground.errors import InputError
 from llmcost.ground.options import Option, declared
+from llmcost.report.words import speak
 
 COMMANDS = {  # command -> its module, in the order of the help
     **dict.fromkeys(("estimate", "explain", "ops"), "answers"),
@@ -268,6 +269,9 @@ def add(app: typer.Typer, name: str, function: Callable[..., None]) -> None:
                         formatter.write_dl(lines)
 
     def run(**texts: Text) -> None:
+        if "lang" in known:  # before any option is read: what is wrong with one is said in this language
+            language = texts.get("lang")
+            speak(language if isinstance(language, str) else None)
         call(function, texts)
 
     run.__signature__ = inspect.Signature([each.for_typer() for each in known.values()])  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmcost.ground.errors import not_finite
 from llmcost.ground.files import draft_of
 from llmcost.report.tables import Table, print_tables, to_markdown, width_of
+from llmcost.report.words import told_message
 from llmcost.report.wrapping import fill
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def waiting(what: str, progress: Callable[[], str] = str) -> Iterator[None]:
 
 def say(text: str) -> None:
     """Say something of the answer on stderr, in one line; on a terminal broken between words."""
-    print("\n".join(fill(f"llmcost: {text}", width_of(sys.stderr), "  ")), file=sys.stderr)
+    print("\n".join(fill(f"llmcost: {told_message(text)}", width_of(sys.stderr), "  ")), file=sys.stderr)
 
 
 def write(text: str, unknown: Sequence[str] = ()) -> None:

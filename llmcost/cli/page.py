@@ -22,6 +22,7 @@ from llmcost.ground.options import Option
 FILES = Path(__file__).resolve().parent.parent / "report" / "web"
 ASKS = ("estimate", "ops", "explain", "train")
 LANGUAGES = {"en": "words.json", "zh": "words.zh.json"}
+FIRST = {"model": "llama3.1-8b", "hw": "h100-sxm", "batch": "16"}  # asked where the address says nothing
 TOLD = ("what", "meaning", "limited_by", "of", "basis")  # keys of documents whose texts are prose
 PRICES = re.compile(r"[\w.,=-]*", re.ASCII)  # dollars, and names of GPUs
 NAMED = {"model": "models", "hw": "hardware", "engine": "engines"}  # controls that name a spec, which is a shipped one
@@ -73,6 +74,7 @@ def setup() -> dict[str, Any]:
 
     return {
         "version": __version__,
+        "first": FIRST,
         "words": {language: words(language) for language in LANGUAGES},
         "controls": {
             name: {
@@ -105,12 +107,21 @@ def answer(question: Any) -> dict[str, Any]:
     try:
         documents, notes = _answers(question)
     except InputError as error:
-        return {"error": str(error), "control": _control_of(error)}
-    if question.get("lang") == "zh":
-        from llmcost.report.phrases import translated
-
-        documents, notes = _told(documents, False), [translated(each, "zh") for each in notes]
+        return {"error": _said_in(_language(question), str(error)), "control": _control_of(error)}
+    if _language(question) == "zh":
+        documents, notes = _told(documents, False), [_said_in("zh", each) for each in notes]
     return {"documents": documents, "notes": notes}
+
+
+def _language(question: Any) -> str:
+    asked = question.get("lang") if isinstance(question, dict) else None
+    return "zh" if asked == "zh" else "en"
+
+
+def _said_in(language: str, message: str) -> str:
+    from llmcost.report.messages import told_message
+
+    return told_message(message, language)
 
 
 def _told(part: Any, is_prose: bool) -> Any:

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 from llmcost.cli.page import FILES, LANGUAGES, POLICY, as_json, setup
-from llmcost.ground.errors import InputError
+from llmcost.ground.errors import InputError, shortened
 
 PYODIDE = "pyodide@314"  # Python 3.14, the first whose pydantic_core has a wheel for browsers
 OF_PYODIDE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
@@ -66,6 +66,26 @@ def _write(whole: Path, parts: Path) -> None:
     page = page.replace('content="server"', 'content="browser"').replace("<title>", f"{said}\n<title>")
     (whole / "index.html").write_text(page, "utf-8")
     (whole / "setup.json").write_bytes(as_json(setup()))
+    _prepare(whole)
+
+
+def _prepare(whole: Path) -> None:
+    """Compile the archives' Python files, and answer what a first visit asks, with Pyodide under npm's node.
+
+    A browser would need seconds for either at each visit; and the same Python gives the same figures to the last digit.
+    """
+    node = which("node")
+    if node is None:
+        raise InputError("--build: node, which runs Pyodide, is not installed")
+    command = [node, str(Path(__file__).with_name("page_prepare.mjs")), str(whole)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a command of ours
+    if done.returncode:
+        raise InputError(f"--build: node could not run Pyodide: {_last_line(done.stderr)}")
+
+
+def _last_line(said: str) -> str:
+    lines = [line for line in said.splitlines() if line.strip()] or ["no message"]
+    return shortened(lines[-1].strip())
 
 
 def _our_own() -> Iterator[tuple[str, bytes]]:
@@ -170,6 +190,5 @@ def _part(parts: Path, pattern: str, fetching: Callable[[Path], list[str]]) -> P
         command = fetching(parts)
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a command of ours
         if done.returncode or not any(parts.glob(pattern)):
-            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing fetched"]
-            raise InputError(f"--build: {Path(command[0]).name} could not fetch {pattern}: {lines[-1].strip()}")
+            raise InputError(f"--build: {Path(command[0]).name} could not fetch {pattern}: {_last_line(done.stderr)}")
     return max(parts.glob(pattern), key=lambda each: each.stat().st_mtime)

@@ -15,14 +15,14 @@ from typing import Any
 from llmcost.ground.errors import InputError
 from llmcost.machine.efficiency import DEFAULT, UNQUANTISED, Efficiency, Kernel
 from llmcost.model.operators import UNSAID, AvoidableCollective, Collective, Elementwise, Operator
-from llmcost.model.sizes import activation_dtype
+from llmcost.model.sizes import activation_dtype, computed_in
 from llmcost.specs.profile import Error, Fit, Profile, StepRow, load_fits, load_profile
 
 LINEAR = ("gemm", "grouped_gemm")  # kernels that compute in the weights' type; all others do in the activations'
 
 
 def measured_efficiency(
-    path: Path, gpus: Collection[str], dtype: str, default: Efficiency, phase: str | None, *, whole: bool
+    path: Path, gpus: Collection[str], dtype: str, default: Efficiency, phase: str | None, weights: str, *, whole: bool
 ) -> Efficiency:
     """What kernels reach by the profile at `path`; kinds that it has no fit for keep the default's figures.
 
@@ -35,7 +35,7 @@ def measured_efficiency(
     if profile.hardware not in gpus:
         measured = profile.hardware or profile.device.get("name")
         raise InputError(f"{path}: measured on {measured}, not on {' or '.join(gpus)}")
-    return efficiency_of(profile, dtype, default, phase)
+    return efficiency_of(profile, dtype, default, phase, weights)
 
 
 @lru_cache(maxsize=8)  # a sweep asks again and again
@@ -43,18 +43,25 @@ def _read(path: Path, _changed: int, whole: bool) -> Profile:
     return load_profile(path) if whole else load_fits(path)
 
 
-def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT, phase: str | None = None) -> Efficiency:
-    """What kernels reach by a profile, for layers that compute in `dtype`.
+def efficiency_of(
+    profile: Profile, dtype: str, default: Efficiency = DEFAULT, phase: str | None = None, weights: str = ""
+) -> Efficiency:
+    """What kernels reach by a profile, for layers that compute in `dtype` on weights kept in another type.
 
-    Kinds that the profile has no fit for keep the default's figures; without a fit of matrix products in `dtype`, all
-    do. Norms take the figures of other elementwise kernels where too few of them were measured for a fit.
+    Products with weights of a type of its own (fp8 with a scale for each block) have a fit of their own, where there is
+    one. Kinds that the profile has no fit for keep the default's figures; without a fit of matrix products in `dtype`,
+    all do. Norms take the figures of other elementwise kernels where too few of them were measured for a fit.
     """
     products = profile.fit.get("gemm", {}).get(dtype)
     if products is None:
         return default
     kernels = dict(default.kernels)
     plain = activation_dtype(dtype)
-    fits = {kind: by_type.get(dtype if kind in LINEAR else plain) for kind, by_type in profile.fit.items()}
+    fits = {
+        kind: by_type.get(weights, by_type.get(dtype)) if kind in LINEAR and computed_in(weights) == dtype
+        else by_type.get(dtype if kind in LINEAR else plain)
+        for kind, by_type in profile.fit.items()
+    }  # fmt: skip
     if UNQUANTISED in kernels:
         fits[UNQUANTISED] = profile.fit["gemm"].get(plain)
         if dtype == plain and kernels["gemm"] is not kernels[UNQUANTISED]:  # weights alone are narrow
@@ -64,6 +71,8 @@ def efficiency_of(profile: Profile, dtype: str, default: Efficiency = DEFAULT, p
             wait = profile.wait_us if kind == "node" else 0
             start = (fit.launch_us + profile.between_us + wait) / 1e6
             kernel = Kernel(fit.compute, fit.memory, start, fit.half, fit.overlap, fit.backward)
+            if fit.cached:
+                kernel = kernel._replace(cached=fit.cached, cache_bytes=profile.near_bytes())
             kernels[kind] = kernel._replace(ranks=fit.ranks, beyond=kernels[kind]) if kind == "node" else kernel
     if "norm" not in profile.fit:
         kernels["norm"] = kernels["elementwise"]

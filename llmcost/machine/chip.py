@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from llmcost.ground.algebra import Number
 from llmcost.ground.constants import Constant
 from llmcost.model.operators import Attention, Gemm, GroupedGemm, Operator
-from llmcost.model.sizes import activation_dtype
+from llmcost.model.sizes import activation_dtype, computed_in
 from llmcost.specs.catalog import load_hardware
 from llmcost.specs.hardware import OWN, Figure, HardwareSpec
 
@@ -148,9 +148,10 @@ def chip_by_profile(profile: Profile, dtype: str) -> Chip:
 
     Peaks that were looked up when it was measured, and the links of the GPU's spec; no memory.
     """
-    peaks, plain = profile.peaks["flops_per_s"], activation_dtype(dtype)
+    peaks, computed = profile.peaks["flops_per_s"], computed_in(dtype)
+    plain = activation_dtype(computed)
     links = None if profile.hardware is None else links_of(load_hardware(profile.hardware))
-    return Chip(peaks.get(dtype), peaks.get(plain), peaks.get(plain), profile.peaks["bytes_per_s"], None, links)
+    return Chip(peaks.get(computed), peaks.get(plain), peaks.get(plain), profile.peaks["bytes_per_s"], None, links)
 
 
 def links_of(hardware: HardwareSpec) -> Links:

@@ -38,6 +38,9 @@ class Kernel(NamedTuple):
     # Where other kernels run around this one, and move bytes of their own:
     unpacked_above: Number = None  # rows above which weights are unpacked to the activations' type first; None: never
     pair_bytes: Number = None  # of scores, a (query, key) pair and head, where attention is not fused; None: it is
+    # Of kernels that stream: the share of the bandwidth at which their first bytes move, those that a cache holds
+    cached: Number = None
+    cache_bytes: Number = 0
     # Of a collective that was measured: among how many GPUs, and what holds among more of them
     ranks: Number = None
     beyond: "Kernel | None" = None

@@ -49,9 +49,11 @@ def efficiency_for(
     """
     if engine is not None:
         default = under_engine(engine, hardware, compute, weights, launch, cache)
-        return default if hardware is None or profile is None else by_profile(hardware, profile, compute, default)
+        if hardware is None or profile is None:
+            return default
+        return by_profile(hardware, profile, compute, default, weights=weights)
     default = default_for(hardware, compute, weights, launch)
-    found = default if hardware is None else by_profile(hardware, profile, compute, default)
+    found = default if hardware is None else by_profile(hardware, profile, compute, default, weights=weights)
     return found if alone or found is default else in_an_engine(found, default)
 
 
@@ -97,12 +99,17 @@ def figures_of(engine: EngineSpec) -> dict[str, float]:
 
 
 def by_profile(
-    hardware: HardwareSpec, profile: str | None, dtype: str, default: Efficiency, phase: str | None = None
+    hardware: HardwareSpec,
+    profile: str | None,
+    dtype: str,
+    default: Efficiency,
+    phase: str | None = None,
+    weights: str = "",
 ) -> Efficiency:
     """What kernels reach by a profile, None being the one that ships; `default` where there is none.
 
     Shipped are profiles of some GPUs; those of their families take them too. `phase`: the kind of passes whose error
-    the profile states; None: all. Raises as `efficiency_for` does.
+    the profile states; None: all. `weights`: the type that they are kept in. Raises as `efficiency_for` does.
     """
     own = hardware.gpu or hardware.name
     measured = MEASURED.get(family_of(hardware), own)
@@ -112,4 +119,4 @@ def by_profile(
     from llmcost.machine.calibration import measured_efficiency  # most GPUs have no profile, and need none of this
 
     gpus, whole = dict.fromkeys((hardware.name, own, measured)), profile is not None or phase is not None
-    return measured_efficiency(path, gpus, dtype, default, phase, whole=whole)
+    return measured_efficiency(path, gpus, dtype, default, phase, weights, whole=whole)

@@ -22,6 +22,7 @@ from llmcost.ground.algebra import (
     is_plain,
     largest,
     maximum,
+    minimum,
     more_than,
     name_of_least,
     named,
@@ -195,6 +196,8 @@ def _kernel_seconds(op: Operator, peak: Number, bandwidth: Number, kernel: Kerne
         share = share * rows / (rows + kernel.half)
     compute = flops / (peak * share)
     memory = moved / (bandwidth * kernel.memory)
+    if kernel.cached is not None:
+        memory = memory + minimum(moved, kernel.cache_bytes) / bandwidth * (1 / kernel.cached - 1 / kernel.memory)
     seconds = kernel.launch_seconds + _overlapped(compute, memory, kernel.overlap)
     beside = _moved_beside(op, kernel)
     return seconds + beside / (bandwidth * kernel.memory) if present(beside) else seconds

@@ -68,6 +68,11 @@ def bytes_of(bits: float) -> int | float:
     return int(bits) // 8 if bits % 8 == 0 else bits / 8
 
 
+def computed_in(dtype: str) -> str:
+    """The type that products compute in: fp8 also where scales come in blocks."""
+    return dtype.partition("-")[0]
+
+
 def activation_dtype(dtype: str) -> str:
     """What activations and weights that are never quantised are kept in, where linear layers compute in `dtype`.
 

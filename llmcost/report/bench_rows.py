@@ -12,7 +12,7 @@ from llmcost.report.tables import Table
 COLUMNS = (
     "suite", "name", "operator", "sizes", "dtype", "backward", "heldout", "status", "way", "median_us", "p05_us",
     "p95_us", "samples", "tflops", "gbps", "timer", "cache", "sm_mhz", "mem_mhz", "watts", "temp_c", "slowdown",
-    "reason",
+    "reason", "routing",
 )  # fmt: skip
 
 
@@ -22,7 +22,8 @@ def shape(each: RowRates) -> str:
     if row.operator == "Gemm":
         return f"{z['b'] * z['s']}×{z['n']}×{z['k']}"
     if row.operator == "GroupedGemm":
-        return f"{z['b'] * z['s']} tokens, {z['active']} of {z['groups']}, {z['n']}×{z['k']}"
+        law = f", {row.routing}" if row.routing else ""
+        return f"{z['b'] * z['s']} tokens, {z['active']} of {z['groups']}, {z['n']}×{z['k']}{law}"
     if row.operator == "Attention":
         return (
             f"b {z['b']}, {'c' if z.get('decode') else 's'} {z['c']}, {z['a']}/{z.get('kv_heads', 1)} heads of {z['d']}"

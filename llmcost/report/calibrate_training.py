@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmcost.accuracy.calibrate_training import TrainingCalibration
+from llmcost.ground.titles import keep
 from llmcost.report.calibrate import percent, seconds
 from llmcost.report.figures import degrees_of
 from llmcost.report.tables import Table
@@ -35,6 +36,7 @@ def training_tables(found: TrainingCalibration) -> Iterator[Table]:
         (how,) if found.numbers is not None else (),
     )
     lines = []
+    keep(*(run.log.file for run in found.runs))
     for run, early, late in zip(found.runs, found.before, found.after, strict=True):
         measured = run.seconds()
         off = [f"{100 * (value / measured - 1):+.0f}%" for value in (early, late)]

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from llmcost.ground.titles import kept as kept_titles
 from llmcost.report.wrapping import wide
 
 _UNIT = r"(?:[kKMGTPE]?i?B|[kMGTPEZ]?(?:FLOP|MAC)[sS]?|[mµn]?s|[kMGT]|min|h|%|M?W|[kM]?J|[kM]Wh|[GT]?B/s|tokens?/s)"
@@ -52,8 +53,8 @@ class Language(NamedTuple):
 
 @cache
 def translated(text: str, language: str) -> str:
-    """A text in a language. Words that are moved apart to stand below each other still do."""
-    return "\n".join(_line(line, _language(language)) for line in text.split("\n"))
+    """A text in a language, titles as they are. Words that are moved apart to stand below each other still do."""
+    return "\n".join(_around_titles(line, _language(language)) for line in text.split("\n"))
 
 
 def untold(text: str, language: str) -> list[str]:
@@ -115,6 +116,18 @@ def _line(line: str, known: Language) -> str:
         if gap:
             said += " " * max(column - wide(said), 2)
     return said
+
+
+def _around_titles(line: str, known: Language) -> str:
+    """A line in the language, without a change in the titles of models, GPUs and sources."""
+    parts = re.split(_titles(kept_titles()), line)
+    return "".join(part if place % 2 else _line(part, known) for place, part in enumerate(parts))
+
+
+@cache
+def _titles(kept: frozenset[str]) -> re.Pattern[str]:
+    """What finds titles, the longest first; nothing where there are none."""
+    return re.compile("(" + ("|".join(map(re.escape, sorted(kept, key=len, reverse=True))) or r"(?!)") + ")")
 
 
 def _said(text: str, known: Language) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from llmcost.ground.titles import keep
 from llmcost.ground.units import scaled, seconds
 from llmcost.report.tables import Table
 from llmcost.specs.engine import EngineSpec
@@ -175,6 +176,7 @@ def chip_table(h: HardwareSpec) -> Table:
         ("launched", h.launch_year),
     ]
     rows = [(name, "not known", "", "") if f is None else (name, f.written, f.source, f.note) for name, f in figures]
+    keep(*(note for *_, note in rows))  # prose of specs is English
     notes = [f"[{name}] {' '.join((each['title'], each.get('url', ''))).strip()}" for name, each in h.sources.items()]
     architecture = f", {h.architecture}" if h.architecture else ""
     title = f"{h.title} ({', '.join((h.name, *h.aliases))}), {h.vendor}{architecture}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmcost.ground.errors import InputError
+from llmcost.ground.units import significant
 from llmcost.report.charts import MOST, Line, Panel
 from llmcost.serving.options import SIZES
 
@@ -28,6 +29,8 @@ OUTPUT, TTFT, TPOT = (
     f"serving.expected.{figure}" for figure in ("output_tokens_per_s", "ttft_seconds", "tpot_seconds")
 )
 SERVED = (FITS, OUTPUT, TTFT, TPOT)  # where requests are in flight
+SHARE = "mfu"  # the option whose value the textbook basis alone rests on
+TEXTBOOK = {phase: f"{phase}.textbook.tokens_per_s" for phase in ("prefill", "training")}
 PATHS = (
     PEAK,
     BANDWIDTH,
@@ -37,6 +40,7 @@ PATHS = (
     RATE,
     "workload.batch",
     *(path for phase in PHASES.values() for path in phase[:3]),
+    *TEXTBOOK.values(),
 )
 
 Row = Mapping[str, Any]
@@ -63,6 +67,8 @@ def sweep_panels(axes: Mapping[str, str], rows: Sequence[Row]) -> list[Panel]:
     if len(series) > MOST:
         drawn = f"{len(series):,} lines ({' × '.join(others)})"
         raise InputError(f"--plot: {drawn}, of which {MOST} can be told apart: choose fewer values")
+    if along == SHARE:
+        return _against_share(series, axes[along])
     if served:
         return _of_requests(series, along, axes[along])
     panels = [_against_size(series, along, axes[along]), _roofline(series)]
@@ -116,6 +122,26 @@ def _against_size(series: Mapping[str, list[Row]], along: str, path: str) -> Pan
     return Panel(
         f"Time against {name}", name, "ms of a decode step", lines, note="thin: the limit; hollow: does not fit"
     )
+
+
+def _against_share(series: Mapping[str, list[Row]], path: str) -> list[Panel]:
+    """What the textbook makes of a share of the peak: the FLOPs a second that are left, and tokens of each phase."""
+    left, tokens = [], []
+    for number, (label, rows) in enumerate(series.items()):
+        shares = [row[path] for row in rows]
+        rates = [row[path] * row[PEAK] / 1e12 for row in rows]
+        left.append(_line(number, label, rows, shares, rates)._replace(notes=[significant(rate) for rate in rates]))
+        for place, (phase, rate) in enumerate(TEXTBOOK.items()):
+            if all(row[rate] is not None for row in rows):
+                name = ", ".join(filter(None, (label, phase)))
+                y = [row[rate] for row in rows]
+                line = _line(len(TEXTBOOK) * number + place, name, rows, shares, y)
+                tokens.append(line._replace(notes=[f"{each:,.0f}" for each in y]))
+    axis, note = "share of the peak (--mfu)", "hollow: does not fit"
+    return [
+        Panel("What is left of the peak", axis, "TFLOP/s a GPU", left, note=note, log=(False, False)),
+        Panel("Textbook rates", axis, "tokens/s", tokens, note=note, log=(False, False)),
+    ]
 
 
 def _roofline(series: Mapping[str, list[Row]]) -> Panel:

@@ -23,6 +23,7 @@ def _step(answer: Train) -> Panel:
     names, times = zip(*causes(answer), strict=True)
     total = answer.breakdown.total
     note = f"{seconds(total)} expected, {seconds(answer.limit.step_seconds)} at the limit; MFU {answer.mfu:.1%}"
+    note = f"{answer.run.tokens_per_step:,} tokens a step; {note}"
     return Panel("Step by cause", "seconds", "", bars=[Bars("", 0, times)], groups=names, note=note, sideways=True)
 
 

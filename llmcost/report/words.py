@@ -28,6 +28,15 @@ def spoken() -> str:
     return _spoken
 
 
+def told_message(text: str) -> str:
+    """The message of an error, or a note beside an answer, in the language that is spoken."""
+    if _spoken == "en":
+        return text
+    from llmcost.report import messages
+
+    return messages.told_message(text, _spoken)
+
+
 def told(text: str) -> str:
     """A text in the language that is spoken."""
     if _spoken == "en":

@@ -10,6 +10,7 @@ from os.path import isdir, lexists
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llmcost.ground import titles
 from llmcost.ground.errors import InputError, UnknownNameError
 from llmcost.model.spec import ModelSpec
 from llmcost.specs.hardware import HardwareSpec, hardware_from, system_from
@@ -62,8 +63,11 @@ def load_model(name: str, kind: str | None = None, allow_unknown: Sequence[str] 
     """
     path = find("models", name)
     if kind is None and not allow_unknown and path.parent == shipped("models"):
-        return _kept(path, model_from)
-    return model_from(read_model(path, kind, allow_unknown, strict=False))
+        model = _kept(path, model_from)
+    else:
+        model = model_from(read_model(path, kind, allow_unknown, strict=False))
+    titles.keep(model.title)
+    return model
 
 
 def read_model(
@@ -122,9 +126,10 @@ def gguf_in(path: Path) -> Path:
 def load_hardware(name: str) -> HardwareSpec:
     """The GPU, or the GPU in the system, of that name, alias or path. Raises UnknownNameError or SpecError."""
     path = find("hardware", name)
-    if path.parent in (shipped("hardware"), shipped("hardware/cpus")):
-        return _kept(path, hardware_from)
-    return hardware_of(read_yaml(path))
+    known = path.parent in (shipped("hardware"), shipped("hardware/cpus"))
+    hardware = _kept(path, hardware_from) if known else hardware_of(read_yaml(path))
+    titles.keep(hardware.title, *(source["title"] for source in hardware.sources.values()))
+    return hardware
 
 
 def hardware_of(document: Document) -> HardwareSpec:

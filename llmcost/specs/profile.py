@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, get_args
 
 from llmcost.ground.units import BITS
 from llmcost.model import operators
-from llmcost.model.operators import Operator
+from llmcost.model.operators import UNSAID, Operator
 from llmcost.model.operators.base import NOT_SIZES
+from llmcost.model.operators.routing import routing_of
 from llmcost.specs.json_text import document_of
 from llmcost.specs.reader import Document, read_text
 from llmcost.specs.schema import (
@@ -57,15 +58,17 @@ AMOUNT = number(0, 1e9)
 RATE = number(1, 1e20)  # FLOP/s or bytes/s
 TIME = number(1e-6, 1e12)  # µs
 DTYPE = choice(*BITS)
+BLOCKED = "fp8-block128"  # products in fp8 with a scale for every 128 × 128 weights, and for 128 activations of a row
+PRECISION = choice(*BITS, BLOCKED)
 FACT = maybe({"type": "union", "choices": [WORDS, FLAG, whole(0, 10**15), number(0, 1e15)], "mode": "left_to_right"})
 
 TIMED = {"median_us": TIME, "p05_us": TIME, "p95_us": TIME, "samples": COUNT, "timer": WORDS}
 STATE = {"sm_mhz": COUNT, "mem_mhz": COUNT, "watts": AMOUNT, "temp_c": COUNT, "slowdown": several(WORDS)}
 ROW = record(
-    required={"suite": TEXT, "name": TEXT, "dtype": DTYPE, "status": choice(*STATUSES)},
+    required={"suite": TEXT, "name": TEXT, "dtype": PRECISION, "status": choice(*STATUSES)},
     optional={
-        "operator": choice(*MEASURED), "sizes": mapping({"type": "any"}), "backward": FLAG, "heldout": FLAG,
-        "reason": WORDS, "way": WORDS, "others": mapping(FACT), "cache": WORDS, **TIMED, **STATE,
+        "operator": choice(*MEASURED), "routing": WORDS, "sizes": mapping({"type": "any"}), "backward": FLAG,
+        "heldout": FLAG, "reason": WORDS, "way": WORDS, "others": mapping(FACT), "cache": WORDS, **TIMED, **STATE,
     },
 )  # fmt: skip
 STEP = record(
@@ -89,7 +92,7 @@ FIT = record(
         "fitted": ERROR,
         "heldout": maybe(ERROR),
     },
-    optional={"overlap": number(1, 100), "backward": number(0.1, 100), "ranks": COUNT},
+    optional={"overlap": number(1, 100), "backward": number(0.1, 100), "ranks": COUNT, "cached": number(0, 10)},
 )
 DEVICE = record(
     required={"kind": WORDS, "name": TEXT, "backend": WORDS, "arch": WORDS},
@@ -117,7 +120,7 @@ SCHEMA = record(
         "peaks": record(
             required={"flops_per_s": mapping(RATE, DTYPE), "bytes_per_s": maybe(RATE), "source": WORDS}, optional={}
         ),
-        "fit": mapping(mapping(FIT, DTYPE), choice(*FITTED)),
+        "fit": mapping(mapping(FIT, PRECISION), choice(*FITTED)),
         "steps": several(STEP, MOST_ROWS),
         "rows": several(ROW, MOST_ROWS),
     },
@@ -145,6 +148,7 @@ class Fit(NamedTuple):
     overlap: float = 2  # p
     backward: float = 1  # times that a backward pass takes what its work says
     ranks: int = 0  # of collectives: the most GPUs among which they were measured
+    cached: float = 0  # of kernels that stream: share of the bandwidth for what half of the L2 holds; 0: the same
 
 
 class Row(NamedTuple):
@@ -153,7 +157,8 @@ class Row(NamedTuple):
     `suite` and `name` say where it belongs, `operator` and `sizes` which operator it is. `way` is the fastest way to
     run it that was found; `others` has what the other ways took in µs, or why they were not timed. `cache` says what
     was in the cache. Times are µs a call: the median, the 5th and the 95th percentile of the samples. Clocks, power,
-    temperature and what held the clocks back (`slowdown`) were read while it ran.
+    temperature and what held the clocks back (`slowdown`) were read while it ran. `routing`: the law by which tokens
+    choose experts, where it is not uniform.
     """
 
     suite: str
@@ -178,11 +183,12 @@ class Row(NamedTuple):
     watts: float | None = None
     temp_c: int | None = None
     slowdown: tuple[str, ...] = ()
+    routing: str = ""
 
     def op(self) -> Operator:
         """The operator that was timed, as the rest of the program counts it."""
         made: Operator = getattr(operators, self.operator)(**self.sizes)
-        return made
+        return made._replace(facts=UNSAID._replace(routing=routing_of(self.routing))) if self.routing else made
 
     def key(self) -> tuple[object, ...]:
         """What is equal in two rows that time the same work."""
@@ -256,6 +262,10 @@ class Profile(NamedTuple):
     def date(self) -> str:
         """The day on which it was measured, as 2026-11-24."""
         return self.created[:10]
+
+    def near_bytes(self) -> int:
+        """What the L2 holds of data that every multiprocessor reads: one of its halves, as each keeps a copy."""
+        return int(self.device.get("l2_bytes") or 0) // 2
 
     def measured(self) -> list[Row | StepRow]:
         """Every row: those of single kernels, then those of whole passes."""

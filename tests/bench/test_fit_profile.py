@@ -9,11 +9,12 @@ from llmcost.bench.rates import row_flops
 from llmcost.bench.runner import row_of
 from llmcost.bench.step import pass_of
 from llmcost.bench.suites import CASES, Scope, StepPoint
-from llmcost.machine.calibration import distinct, step_error
+from llmcost.machine.calibration import distinct, efficiency_of, step_error
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import DEFAULT, UNQUANTISED, Efficiency, Kernel
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Gemm
+from llmcost.model.sizes import computed_in
 from llmcost.specs.catalog import load_model, shipped
 from llmcost.specs.profile import StepRow, load_profile
 
@@ -107,6 +108,28 @@ def test_backward_passes_that_take_longer_than_their_work_says_are_fitted_too():
     assert fit.backward == pytest.approx(1.5, rel=0.02)
 
 
+def test_streams_have_a_rate_of_their_own_while_the_cache_holds_them():
+    """Bytes up to the cache's at twice the bandwidth, those beyond at 0.8 of it: both shares come out."""
+    chip, near = Chip(1e15, 1e15, 1e15, 4e12, None), 30_000_000
+    points = [point for point in CASES["elementwise"](Scope(GPU, full=True)) if not point.case.backward]
+    ops = [point.case.op for point in points if point.case.op.kind == "elementwise"]
+    moved = [float(op.moved_bytes()) for op in ops]
+    times = [1e-6 + min(each, near) / 8e12 + max(0, each - near) / 3.2e12 for each in moved]
+    samples = [fit_profile.Sample(op, time) for op, time in zip(ops, times, strict=True)]
+    found = fit_profile.best("elementwise", samples, chip, near)
+    assert found.cached == pytest.approx(2, rel=0.02)
+    assert found.memory == pytest.approx(0.8, rel=0.02)
+    assert found.launch_seconds == pytest.approx(1e-6, rel=0.02)
+
+
+def test_weights_with_a_scale_for_each_block_have_a_fit_of_their_own():
+    profile = load_profile(shipped("hardware") / "profiles" / "h200.json")
+    whole, blocks = (efficiency_of(profile, "fp8", weights=weights).kernels for weights in ("fp8", "fp8-block128"))
+    assert whole["gemm"].launch_seconds < blocks["gemm"].launch_seconds
+    assert whole["attention_decode"] == blocks["attention_decode"]
+    assert efficiency_of(profile, "bf16", weights="fp8-block128") == efficiency_of(profile, "bf16")
+
+
 def test_a_collective_measured_among_two_gpus_says_nothing_of_eight():
     measured = Kernel(1, 0.5, 6e-6, ranks=2, beyond=Kernel(1, 0.9, 8e-6))
     assert measured.among(2)[1:3] == (0.5, 6e-6)
@@ -135,4 +158,6 @@ def test_the_h200_is_predicted_as_well_as_the_documents_say():
         assert profile.fit[kind]["bf16"].heldout.mean <= 0.09
         assert profile.fit[kind]["bf16"].heldout.points >= 20
     gemms = [row for row in profile.rows if row.operator == "Gemm"]
-    assert all(row_flops(row) / row.median_us * 1e6 <= profile.peaks["flops_per_s"][row.dtype] for row in gemms)
+    assert all(
+        row_flops(row) / row.median_us * 1e6 <= profile.peaks["flops_per_s"][computed_in(row.dtype)] for row in gemms
+    )

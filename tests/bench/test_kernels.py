@@ -10,8 +10,10 @@ import pytest
 
 from llmcost.bench.device import find_device
 from llmcost.bench.kernels import KernelCase, UnsupportedError, kind_of
+from llmcost.bench.kernels.grouped import routing
 from llmcost.model.architecture import operators
 from llmcost.model.operators import Attention, CausalConv, GroupedGemm, Scan, Stored
+from llmcost.model.operators.routing import routing_of
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.specs.catalog import load_model
 from llmcost.specs.profile import load_profile
@@ -146,6 +148,16 @@ def test_attention_with_sinks_windows_and_chosen_keys_is_that_of_a_loop_over_que
             assert ((weight / total) @ v[group, first : last + 1] - got[head]).abs().max() < 1e-4
     measured = bench.measure(KernelCase(op, "fp32"))
     assert not any(str(other).startswith("wrong") for other in measured.others.values())
+
+
+@pytest.mark.parametrize("law", ["uniform", "balanced", "power-law:1.2"])
+def test_tokens_choose_experts_by_a_law_and_none_twice(law):
+    counts = routing(64, 128, 8, routing_of(law))
+    assert sum(counts) == 64 * 8
+    assert max(counts) <= 64
+    used = sum(count > 0 for count in counts)
+    assert used == pytest.approx(routing_of(law).touched(128, 8, 64), rel=0.05)
+    assert (max(counts) == 4) == (law == "balanced")
 
 
 def test_an_indexers_scores_are_products_of_queries_and_keys(bench):

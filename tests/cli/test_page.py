@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmcost.cli import page_build
 from llmcost.cli.page import FILES, LANGUAGES, answer, controls, reply, setup, words
 from llmcost.cli.page_build import build_page
 from llmcost.cli.page_server import Server
@@ -331,8 +332,9 @@ def test_parts_are_of_a_build(cli):
 
 
 @pytest.fixture
-def parts(tmp_path):
+def parts(tmp_path, monkeypatch):
     """Stand-ins for what npm and pip fetch: Pyodide's files, empty; as the wheel, this machine's own pydantic_core."""
+    monkeypatch.setattr(page_build, "_prepare", lambda _: None)  # which runs Pyodide
     folder = tmp_path / "parts"
     (folder / "package").mkdir(parents=True)
     for name in ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip"):

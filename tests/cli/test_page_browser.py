@@ -15,6 +15,7 @@ import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from shutil import which
+from urllib.request import urlopen
 
 import pytest
 
@@ -419,6 +420,66 @@ def alone(tmp_path_factory):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
+
+
+REPLIES = """
+async (questions) => {
+  const worker = new Worker("worker.js", { type: "module" });
+  const replies = new Promise((tell) => {
+    const found = [];
+    worker.onmessage = ({ data }) => "answer" in data && found.push(data.answer) === questions.length && tell(found);
+  });
+  questions.forEach((question, number) => worker.postMessage({ number, question }));
+  return replies;
+}
+"""
+WATCHED = """
+const Usual = Worker;
+Worker = class extends Usual {
+  constructor(...given) {
+    super(...given);
+    window.drawnBefore = document.querySelectorAll("#charts figure").length;
+  }
+};
+"""
+
+
+def test_the_first_answer_of_the_page_alone_is_there_before_python_and_is_what_python_answers(alone, browser):
+    pairs = json.loads(urlopen(f"{alone}first.json").read())
+    explained = [each for each in pairs if '"explain"' in each[0]]
+    some = [each for each in pairs if each not in explained] + explained[::25]
+    assert len(some) > 8
+    page = browser.new_page()
+    page.goto(f"{alone}setup.json")
+    assert page.evaluate(REPLIES, [question for question, _ in some]) == [reply for _, reply in some]
+    page.close()
+    asked = {json.loads(question).get("quantity") for question, _ in explained}
+    for lang in ("en", "zh"):
+        page = browser.new_page(locale=lang)
+        page.add_init_script(WATCHED)
+        page.goto(alone)
+        page.wait_for_function("window.drawnBefore !== undefined")
+        assert page.evaluate("drawnBefore") == 4
+        assert {each.get_attribute("data-path") for each in page.query_selector_all(".figure")} <= asked
+        page.close()
+
+
+def test_the_page_alone_answers_within_a_second_and_a_half_and_then_the_last_of_what_was_typed(browser, alone):
+    def once():
+        page = browser.new_page(viewport=DESK)
+        began = time.monotonic()
+        page.goto(alone)
+        page.wait_for_selector("#verdict .status")
+        return time.monotonic() - began, page
+
+    took, page = once()
+    assert page.is_visible("#starting")
+    for batch in ("1", "2", "4"):
+        page.fill("#c-batch", batch)
+    page.wait_for_selector("#verdict code:has-text('--batch 4')", timeout=60_000)
+    page.wait_for_selector("#starting", state="hidden", timeout=60_000)
+    settled(page)
+    assert took < 1.5 or any(once()[0] < 1.5 for _ in range(7))  # the best of some, as above
 
 
 def test_the_page_alone_says_what_the_page_behind_a_server_says(visit, alone):

@@ -9,7 +9,7 @@ import pytest
 import llmcost
 
 FOLDER = Path(llmcost.__file__).parent / "report"
-WORDS = ("llmcost.ground.units", "llmcost.ground.errors", "llmcost.ground.files")  # modules of text, errors and files
+WORDS = tuple(f"llmcost.ground.{name}" for name in ("units", "errors", "files", "titles"))  # of text and files
 NAMES = {"leaves", "to_dict", "Array", "activation_dtype", "percentile"}  # plain data, a type, a word, ends of a bar
 NAMES |= {"__version__"}  # what a page says of itself
 ENGINE = {  # methods that calculate: of operators, profiles' rows, steps, sweeps

@@ -15,7 +15,7 @@ from llmcost.report.tables import Table, to_markdown, to_text
 from llmcost.report.words import speak, told
 from llmcost.report.wrapping import wide
 from llmcost.serving.options import Options
-from llmcost.specs.catalog import load_model, names
+from llmcost.specs.catalog import load_hardware, load_model, names
 from llmcost.training.options import Options as TrainingOptions
 
 FOLDER = Path(llmcost.report.__file__).parent
@@ -76,6 +76,12 @@ def test_what_is_said_of_the_documents_slips_is_said_in_chinese():
     ]
     assert said
     assert {text: words for text in said if (words := untold(text, "zh"))} == {}, HOW
+
+
+def test_titles_stay_as_they_are():
+    load_hardware("gb200")
+    line = "Llama 3 8B on NVIDIA GB200, one of its two GPUs: decode"
+    assert translated(line, "zh") == "Llama 3 8B · NVIDIA GB200, one of its two GPUs：解码"
 
 
 def test_prose_of_specs_stays_whole():

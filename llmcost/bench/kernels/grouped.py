@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 
 from llmcost.bench.device import Device
 from llmcost.bench.kernels.base import Index, KernelCase, Kind, Operands, Tensor, UnsupportedError, Way
-from llmcost.model.operators import GroupedGemm, TokenProduct
+from llmcost.model.operators import UNIFORM, GroupedGemm, Routing, TokenProduct
+from llmcost.model.operators.routing import power_law
 
 
 @lru_cache(maxsize=64)
-def routing(tokens: int, groups: int, active: int) -> tuple[int, ...]:
-    """How many rows each group has, where each token draws its groups with equal chances."""
+def routing(tokens: int, groups: int, active: int, law: Routing = UNIFORM) -> tuple[int, ...]:
+    """How many rows each group has, where each token draws its groups with the chances of a law."""
     if groups == active:
         return (tokens,) * groups
+    if law.law == "balanced":
+        filled = [tokens * active * number // groups for number in range(groups + 1)]
+        return tuple(after - before for before, after in pairwise(filled))
     draw = random.Random(0)  # noqa: S311 - a workload, no secret
+    shares = power_law(groups, active, tokens, law.exponent) if law.law == "power-law" else None
     counts = [0] * groups
     for _ in range(tokens):
-        for group in draw.sample(range(groups), active):
+        if shares is None:
+            chosen = draw.sample(range(groups), active)
+        else:  # without repetition, in proportion to the shares (Efraimidis and Spirakis, 2006)
+            chosen = sorted(range(groups), key=lambda group: math.log(draw.random()) / shares[group])[-active:]
+        for group in chosen:
             counts[group] += 1
     return tuple(counts)
 
@@ -41,9 +51,13 @@ def operands(op: GroupedGemm, dtype: str, device: Device) -> Operands:
     return Operands((x,), (weight, *bias))
 
 
+def _counts(op: Any) -> tuple[int, ...]:
+    return routing(op.b * op.s, op.groups, op.active, op.facts.routing)
+
+
 def expected(op: GroupedGemm, given: Operands) -> tuple[Index, Tensor]:
     """The answer for the rows of the first group that has any."""
-    counts = routing(op.b * op.s, op.groups, op.active)
+    counts = _counts(op)
     group = next(number for number, count in enumerate(counts) if count)
     weight, *bias = (each[group].float() for each in given.cold)
     return (slice(counts[group]),), given.hot[0][: counts[group]].float() @ weight + sum(bias)
@@ -52,10 +66,10 @@ def expected(op: GroupedGemm, given: Operands) -> tuple[Index, Tensor]:
 def ways(case: KernelCase, device: Device) -> dict[str, Way]:
     """A loop over the groups that have rows; the grouped kernel with weights in either layout; one batched product.
 
-    The last needs groups that all have as many rows. In fp8 there is the grouped kernel alone.
+    The last needs groups that every token takes. In fp8 there is the grouped kernel alone.
     """
     op: Any = case.op
-    counts = routing(op.b * op.s, op.groups, op.active)
+    counts = _counts(op)
     ends = torch.tensor(list(accumulate(counts)), device=device.kind, dtype=torch.int32)
     plus = _bias_of_rows(counts, device)
     if case.dtype == "fp8":
@@ -67,7 +81,7 @@ def ways(case: KernelCase, device: Device) -> dict[str, Way]:
             lambda _op, x, w, *bias: plus(torch._grouped_mm(x, w.transpose(1, 2), offs=ends), *bias),  # noqa: SLF001
             _columns_first,
         )
-    if len(set(counts)) == 1:
+    if op.groups == op.active:
         found["bmm"] = Way(
             lambda op, x, w, *bias: plus(torch.bmm(x.view(op.groups, -1, op.k), w).view(-1, op.n), *bias)
         )

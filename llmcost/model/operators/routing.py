@@ -83,6 +83,11 @@ def routing_of(text: str) -> Routing:
     return Routing(law, steepness)
 
 
+def routing_words(routing: Routing) -> str:
+    """The text that `routing_of` reads as the same law."""
+    return f"{routing.law}:{routing.exponent:g}" if routing.law == "power-law" else routing.law
+
+
 def missed(experts: float, part: float, chosen: float) -> float:
     """The chance that none of the `chosen` experts is in a part of all.
 

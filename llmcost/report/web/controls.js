@@ -1,7 +1,6 @@
 // The controls: one for each option that the page has, with its help, its default, and its error beside it.
 import { make } from "./dom.js";
 
-const FIRST = { model: "llama3.1-8b", hw: "h100-sxm", batch: "16" }; // where the address says nothing
 const NARROW = "(max-width: 52rem)"; // as in page.css: there, groups of controls without a value are closed
 const SHORT = 9; // letters of a default that a narrow control has room for
 const NUMBER = /^[\d.]+$/; // a default that needs no words
@@ -120,7 +119,7 @@ export function makeControls(form, setup, changed) {
     },
     read(hash) {
       const { lang: _, ...said } = Object.fromEntries(new URLSearchParams(hash));
-      const kept = Object.keys(said).length ? said : FIRST; // a link that says a language alone asks the first question
+      const kept = Object.keys(said).length ? said : setup.first; // a link that says a language alone asks the first question
       for (const [name, input] of Object.entries(inputs)) input.value = kept[name] ?? "";
       use(kept.text ? { name: kept.file ?? "config.json", text: kept.text } : null);
       const narrow = matchMedia(NARROW).matches;

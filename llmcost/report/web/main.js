@@ -1,5 +1,5 @@
 // The page: controls make a question, its documents make the answer, the address keeps the question.
-import { ask, inBrowser } from "./ask.js";
+import { answerable, ask, inBrowser, start } from "./ask.js";
 import { drawCharts } from "./charts.js";
 import { makeControls } from "./controls.js";
 import { make } from "./dom.js";
@@ -23,7 +23,8 @@ function command(question, name = "estimate") {
   return [`llmcost ${name}`, quoted(question.file ? question.file.name : model), ...flags].join(" ");
 }
 
-const answered = (question) => ask({ ...question, lang: words.lang }).catch(() => ({ error: words.no_answer, control: "" }));
+const said = (question) => ({ ...question, lang: words.lang });
+const answered = (question) => ask(said(question)).catch(() => ({ error: words.no_answer, control: "" }));
 
 async function show(question) {
   asked += 1;
@@ -35,7 +36,10 @@ async function show(question) {
 }
 
 async function draw(question, stale) {
-  const found = await answered({ ask: "estimate", ...question });
+  const asking = { ask: "estimate", ...question };
+  await answerable(said(asking));
+  if (stale()) return; // of the questions that waited for Python, the last is asked
+  const found = await answered(asking);
   if (stale()) return;
   controls.complain(found);
   if (found.error) {
@@ -104,6 +108,7 @@ function speak(language, link) {
   $("about").textContent = words.about;
   $("link").textContent = words.link;
   $("language").textContent = words.language;
+  $("starting").textContent = words.loading;
   const form = $("controls").cloneNode(false);
   $("controls").replaceWith(form);
   controls = makeControls(form, { ...setup, words }, changed);
@@ -143,5 +148,8 @@ addEventListener("hashchange", () => {
 });
 const first = location.hash.slice(1);
 speak(languageOf(first), first);
-$("verdict").replaceChildren(make("p", { class: "soft" }, inBrowser ? words.loading : words.waiting));
-show(controls.question());
+$("verdict").replaceChildren(make("p", { class: "soft" }, words.waiting));
+$("starting").hidden = !inBrowser;
+await show(controls.question());
+await start();
+$("starting").hidden = true;
