@@ -39,11 +39,15 @@ def _whole(op: Operator) -> Operator:
     return cast("Operator", op._replace(**odd)) if odd else op
 
 
+def of_share(ops: list[Operator], share: float) -> list[Operator]:
+    """A pass with a share of its layers, rounded down; what runs once stays."""
+    return [op._replace(count=int(op.count * share)) if op.count > 1 else op for op in ops]
+
+
 def step_operators(step: StepRow) -> list[Operator]:
     """The operators of a measured pass; those of repeated layers count as many layers as were run."""
     ops = pass_operators(load_model(step.model), step.phase, step.batch, step.tokens, step.dtype, step.tp)
-    share = (step.layers or 1) / (step.of_layers or 1)
-    run = [op._replace(count=int(op.count * share)) if op.count > 1 else op for op in ops]
+    run = of_share(ops, (step.layers or 1) / (step.of_layers or 1))
     if verify.ON and step.tp == 1:
         verify.measured_pass(run)
     return run

@@ -16,7 +16,7 @@ import torch
 
 from llmcost.bench.cases import Bench, TooLargeError
 from llmcost.bench.kernels import KernelCase, Tensor, Way, kind_of
-from llmcost.bench.passes import pass_operators
+from llmcost.bench.passes import of_share, pass_operators
 from llmcost.bench.suites import StepPoint
 from llmcost.bench.timers import Timing
 from llmcost.machine.calibration import distinct, executions
@@ -46,7 +46,7 @@ def pass_of(model: ModelSpec, point: StepPoint, room: int) -> TimedPass:
     once = sum(held(op, train) for op in ops if op.count == 1)
     layered = sum(op.count * held(op, train) for op in ops if op.count > 1)
     share = min(1.0, (room / GROWTH - once) / layered) if layered else 1.0
-    cut = [op._replace(count=int(op.count * share)) if op.count > 1 else op for op in ops]
+    cut = of_share(ops, share)
     if share <= 0 or any(op.count < 1 for op in cut):
         need = once + layered / model.num_hidden_layers
         raise TooLargeError(f"a layer of each kind needs {need / 1e9:.1f} GB, {room / 1e9:.1f} GB free")
