@@ -16,6 +16,8 @@ takes for its keys.
 import dataclasses
 import json
 import re
+import types
+import typing
 from contextlib import suppress
 from typing import Any
 
@@ -76,7 +78,63 @@ def defaults_of(kind: str) -> dict[str, Any]:
     found = {
         key: _plain(None if _is_computed(declared[key], value) else value) for key, value in sorted(values.items())
     }
-    return found | ({"attribute_map": others} if others else {})
+    found |= {"attribute_map": others} if others else {}
+    if kind in SAME_CLASS:  # whose own code takes what it takes
+        return found
+    return found | {"accepts": accepted(config, others)} | limits(kind, config)
+
+
+KINDS = {int: "int", float: "float", bool: "bool", str: "str", list: "list", tuple: "list", dict: "dict"}
+KINDS |= {type(None): "null"}
+_PLAIN = ("int", "float", "bool", "str")
+LIBRARYS = ("architectures", "dtype", "id2label", "label2id", "problem_type", "transformers_version")
+
+
+def accepted(config: Any, others: dict[str, str]) -> dict[str, str]:
+    """The keys that may change a count, by the kinds of value that the reference's class accepts for them."""
+    kinds: dict[str, list[str]] = {}
+    said = {field.name: field.type for field in dataclasses.fields(config)}
+    with suppress(NameError):  # annotations that are texts, of names that stand elsewhere
+        said |= typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        key = others.get(field.name, field.name)
+        named = _kinds(said[field.name])
+        if named and _counts(key) and key not in LIBRARYS:
+            kinds.setdefault(" ".join(sorted(named)), []).append(key)
+    return {named: " ".join(sorted(keys)) for named, keys in sorted(kinds.items())}
+
+
+def _kinds(said: Any) -> set[str]:
+    """The kinds of JSON that a field's annotation allows; none where it allows anything."""
+    if isinstance(said, str):
+        words = {word.strip() for word in said.split("|")}
+        return {"null" if word == "None" else word for word in words} if words <= {*_PLAIN, "None"} else set()
+    inner = typing.get_args(said)
+    if typing.get_origin(said) in (typing.Union, types.UnionType):
+        each = [_kinds(part) for part in inner]
+        return {kind for part in each for kind in part} if all(each) else set()
+    if typing.get_origin(said) is typing.Literal:
+        return {KINDS[type(word)] for word in inner}
+    plain = typing.get_origin(said) or said
+    if plain in KINDS:
+        return {KINDS[plain]}
+    return {"dict"} if isinstance(plain, type) and plain.__module__.startswith("transformers") else set()
+
+
+def limits(kind: str, config: Any) -> dict[str, Any]:
+    """What the class refuses: `whole`, a hidden size that the heads do not divide; `even`, heads of an odd width."""
+    size = config.to_dict().get("hidden_size")
+    whole = isinstance(size, int) and _is_refused(kind, "hidden_size", size + 1, "not a multiple of the number of att")
+    even = [key for key in ("head_dim", "qk_rope_head_dim") if _is_refused(kind, key, 25, "an even rotary dimension")]
+    return ({"whole": True} if whole else {}) | ({"even": even} if even else {})
+
+
+def _is_refused(kind: str, key: str, value: int, words: str) -> bool:
+    try:
+        AutoConfig.for_model(kind, **{key: value})
+    except Exception as refused:  # noqa: BLE001
+        return words in str(refused)
+    return False
 
 
 def _looked_up(said: Any) -> set[str]:
@@ -114,16 +172,14 @@ TIED = {
 
 # What the classes do when they are built, where that is not what their configs say: as test_wrappers.py finds it.
 BUILT = {
-    "blip-2": "within",
-    "instructblip": "within",
-    "instructblipvideo": "within",
-    "llama4": "within",
-    "mllama": "never",
-    "ovis2": "tied alone",
-    "qwen2_audio": "never",
-    "step3p7": "only outside",
-    "voxtral": "never",
-}
+    "within": ("blip-2", "emu3", "instructblip", "instructblipvideo", "llama4"),
+    "never": (
+        "audioflamingo3", "cosmos3_edge", "inkling_mm_model", "mllama", "musicflamingo", "nemo_speechlm", "omniasr",
+        "qwen2_audio", "vibevoice_asr", "voxtral",
+    ),
+    "tied alone": ("ovis2",),
+    "only outside": ("muse_glimmer", "step3p7"),
+}  # fmt: skip
 
 
 def wrappers() -> dict[str, list[str]]:
@@ -136,9 +192,19 @@ def wrappers() -> dict[str, list[str]]:
             if key:
                 inner, said = getattr(sample, key).model_type, ({}, {TIE: True}, {TIE: False})
                 results = "".join(_tied(kind, key, inner, outer, text) for outer in said for text in said)
-                rule = BUILT.get(kind) or TIED.get(results)
-                found |= {kind: [inner, rule]} if rule else {}
+                rule = next((rule for rule, kinds in BUILT.items() if kind in kinds), TIED.get(results))
+                found |= {kind: [inner, rule, *_filled_in(kind, key, inner)]} if rule else {}
     return found
+
+
+def _filled_in(kind: str, key: str, inner: str) -> list[dict[str, Any]]:
+    """What a wrapper's class has for keys that its text model leaves out, where that is not what the text's own has."""
+    config = AutoConfig.for_model(kind, **{key: {"model_type": inner}})
+    said = getattr(getattr(config, "sub_configs_defaults", {}).get(key), "init_kwargs", None) or {}
+    filled, usual = getattr(config, key).to_dict(), AutoConfig.for_model(inner).to_dict()
+    counted = {name: value for name, value in said.items() if _counts(name)}
+    differ = any(usual.get(name) != filled.get(name) == value for name, value in counted.items())
+    return [counted] if differ else []
 
 
 def _tied(kind: str, key: str, inner: str, outer: dict[str, bool], text: dict[str, bool]) -> str:

@@ -162,6 +162,7 @@ def broken(folder):
     index, single = folder / INDEX, folder / SINGLE
     for text in ("", "{", "[]", "[" * 100_000, '{"metadata": {"total_size": -1}, "weight_map": {}}', "\x00" * 100):
         yield index, text.encode()
+    yield index, b"\xff\xfe{}"
     for total in ('"many"', "1e400", "true", "[1]", str(2**70)):
         yield index, f'{{"metadata": {{"total_size": {total}}}, "weight_map": {{}}}}'.encode()
     yield index, b'{"metadata": {"total_size": 5}}'

@@ -619,7 +619,7 @@ def architectures_page():
         rows.append(f"| {kind} | {status} |")
     both = sorted({*MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES})
     others = sorted(set(FAMILIES) - set(TYPES) - set(both))
-    inside = {kind: text for kind, (text, _) in json.loads(WRAPPERS.read_text("utf-8")).items() if kind not in TYPES}
+    inside = {kind: text for kind, (text, *_) in json.loads(WRAPPERS.read_text("utf-8")).items() if kind not in TYPES}
     return "\n".join(
         [
             "# Architectures",

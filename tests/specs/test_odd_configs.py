@@ -60,6 +60,48 @@ def test_what_is_of_a_wrong_type_is_refused_by_its_key(config, words):
     assert words in str(refused.value)
 
 
+# Of each type's default, one key changed: the reference refuses it, or counts it in a way of its own.
+ODD = [
+    ("led", "decoder_attention_heads", 13, "decoder_attention_heads: 13 heads of 78 do not fill it"),
+    ("led", "attention_window", 0, "attention_window: expected an even number above 0, got 0"),
+    ("led", "attention_window", 511, "attention_window: expected an even number above 0, got 511"),
+    ("led", "encoder_layerdrop", 0.5, None),
+    ("big_bird", "num_random_blocks", -1, "num_random_blocks: expected a whole number, got -1"),
+    ("switch_transformers", "num_sparse_decoder_layers", -1, "num_sparse_decoder_layers: expected a whole number"),
+    ("longt5", "local_radius", 0, "local_radius: must be above 0, got 0"),
+    ("longt5", "feed_forward_proj", "foo", "feed_forward_proj: expected relu or gelu or gelu_new or silu"),
+    ("deberta-v2", "pos_att_type", "foo", 'pos_att_type: expected null or c2p or p2c, got "foo"'),
+    ("fsmt", "src_vocab_size", 0, "src_vocab_size: must be above 0, got 0"),
+    ("t5gemma", "decoder", [], "decoder: expected an object of keys and values, got []"),
+    ("mt5", "is_gated_act", None, "is_gated_act: expected true or false, got null"),
+    ("bert", "add_cross_attention", True, "add_cross_attention: expected false, since is_decoder is not true"),
+    ("bert", "hidden_size", "768", 'hidden_size: expected a whole number, got "768"'),
+    ("gpt2", "n_layer", 12.0, "n_layer: expected a whole number, got 12.0"),
+    ("llama", "hidden_size", 4097, "hidden_size: 32 heads do not divide 4097, which llama needs"),
+    ("gemma", "tie_word_embeddings", None, "tie_word_embeddings: expected true or false, got null"),
+    ("qwen3", "head_dim", 127, "head_dim: rotary positions need heads of an even width, got 127"),
+    ("bamba", "mamba_d_head", 32, "mamba_d_head: mamba_n_heads*mamba_d_head is 4096, expected 8192"),
+    ("zamba", "n_mamba_heads", 3, "n_mamba_heads: expected a divisor of 7424, got 3"),
+    ("jamba", "attn_layer_offset", 8, "attn_layer_offset: expected a number below attn_layer_period, 8, got 8"),
+    ("laguna", "num_attention_heads_per_layer", [4], "num_attention_heads_per_layer: a list of 1 entries"),
+    ("deepseek_v3", "v_head_dim", None, "v_head_dim: expected a value, got null"),
+    ("deepseek_v4", "compress_rates", {}, "compress_rates.compressed_sparse_attention: must be above 0, got null"),
+    ("mistral", "num_attention_heads", 0, "num_attention_heads: "),
+    ("qwen3", "layer_types", ["full_attention"], "layer_types: 1 entries for 32 layers, which qwen3 has by default"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "key", "value", "words"), ODD)
+def test_an_odd_value_is_refused_by_its_own_key_or_changes_nothing(kind, key, value, words):
+    config = {"model_type": kind, key: value}
+    if words is None:
+        assert read(config) == read({"model_type": kind})
+        return
+    with pytest.raises(SpecError) as refused:
+        read(config)
+    assert words in str(refused.value)
+
+
 def test_a_flag_may_be_true_false_or_left_open():
     assert [read(LLAMA | {"tie_word_embeddings": said}).tie_word_embeddings for said in (True, False, None)] == [
         True,

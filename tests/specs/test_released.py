@@ -254,15 +254,21 @@ def test_a_text_model_is_found_under_any_name(wrap):
         ("gemma3", False, True, False),
         ("qwen3_vl", None, True, False),  # the wrapper, whose default is false
         ("qwen3_vl", True, False, True),
-        ("mllama", True, True, False),  # its class never ties them
-        ("llama4", True, False, False),  # the text model alone
+        ("mllama", True, True, False),  # nothing
+        ("llama4", True, False, False),  # the class of the text model inside
+        ("llama4", False, True, True),
+        ("paddleocr_vl", False, None, True),  # two that say no
+        ("paddleocr_vl", False, False, False),
+        ("step3p7", None, True, False),
         ("internvl_chat", False, True, True),  # code of its own: the text model
         ("internvl_chat", True, None, True),
     ],
 )
 def test_embeddings_are_tied_as_the_reference_ties_them(kind, outside, inside, tied):
-    inner = LLAMA | {"model_type": "llama", "tie_word_embeddings": inside}
-    assert read({"model_type": kind, "text_config": inner, "tie_word_embeddings": outside}).tie_word_embeddings is tied
+    inner, whole = LLAMA | {"model_type": "llama"}, {"model_type": kind}
+    for part, said in ((inner, inside), (whole, outside)):
+        part.update({} if said is None else {"tie_word_embeddings": said})
+    assert read(whole | {"text_config": inner}).tie_word_embeddings is tied
 
 
 @pytest.mark.parametrize(

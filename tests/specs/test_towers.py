@@ -4,6 +4,8 @@ The reference implementation is built on torch's meta device: released configura
 changed at a time. Small ones run on the CPU for FLOPs; its image processors say how many tokens an image has.
 """
 
+import copy
+import itertools
 import json
 import random
 
@@ -124,6 +126,19 @@ def test_a_model_with_several_keys_changed_is_read_whole_as_the_reference_or_its
         else:
             assert model.counted.endswith(")")  # the reason
     assert exact or kind in SELDOM_EXACT
+
+
+@pytest.mark.parametrize("kind", ["paddleocr_vl", "voxtral"])
+def test_embeddings_are_tied_as_the_built_model_ties_them_wherever_that_is_said(kind):
+    for outside, inside in itertools.product((None, True, False), repeat=2):
+        whole = json.loads(json.dumps(config_of(kind).to_dict()))
+        for part, said in ((whole, outside), (whole["text_config"], inside)):
+            part.pop("tie_word_embeddings", None)
+            part.update({} if said is None else {"tie_word_embeddings": said})
+        keys = {name: said for name, said in copy.deepcopy(whole).items() if name != "model_type"}
+        built = parameters(reference(AutoConfig.for_model(kind, **keys)))
+        model = model_from(document_of(whole, "config.json", kind))
+        assert estimate(model, None, Options(context=64)).model.params.total == built, (outside, inside)
 
 
 @pytest.mark.parametrize("kind", FAMILIES)

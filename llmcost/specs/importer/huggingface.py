@@ -8,6 +8,7 @@ unless it is understood, known to change no count, or at the value that its type
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from os.path import isdir
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from llmcost.model.blocks import STREAMS
 from llmcost.specs.importer.heads import head_of
 from llmcost.specs.importer.keys import Keys
 from llmcost.specs.importer.layers import layers_of
+from llmcost.specs.importer.limits import refuse_contradictions, refuse_values
 from llmcost.specs.importer.names import DRAFTS, LAYER_LISTS
-from llmcost.specs.importer.wrappers import TIED, classes_named, text_model, with_text_inside
+from llmcost.specs.importer.wrappers import TIED, TWO_PARTS, classes_named, text_model, with_text_inside
 from llmcost.specs.json_text import line_of, parse_json
 from llmcost.specs.reader import Document, read_text
 
@@ -77,7 +79,9 @@ def has_a_head(index: Path) -> bool:
     transformers does not tie two weights that are both there, whatever a config class has by default.
     """
     small = index.is_file() and index.stat().st_size <= LARGEST_CONFIG
-    return small and 'lm_head.weight"' in read_text(index, LARGEST_CONFIG)
+    with suppress(SpecError):  # a list that cannot be read is no reason to refuse the config
+        return small and 'lm_head.weight"' in read_text(index, LARGEST_CONFIG)
+    return False
 
 
 def document_of(
@@ -97,12 +101,14 @@ def document_of(
     `beside`: name and text of the file that the quantisation comes from, if that is another. `weights`: gives every
     layer its formats and returns those of the model, where a file of weights says them.
     """
+    refuse_what_is_no_part(config, file, text)
     whole = with_text_inside(config)
     config, place, counted = text_model(whole)
     config = as_hugging_face_has_it(config)
     if "block_configs" in config:
         config = of_searched_layers(config, file, text)
     keys = of_the_class(Keys(config, file, kind, text, place, allow_unknown, beside), classes_named(whole, place))
+    refuse_values(keys)
     notes = assumed(keys, config, kind)
     depth = depth_of(keys)
     data: dict[str, Any] = {
@@ -121,6 +127,7 @@ def document_of(
     data |= head_of(keys, classes_named(whole, place))
     keys.sees_both_ways(data.get("bidirectional"))
     layers = layers_of(keys, depth)
+    refuse_contradictions(keys, depth)
     data["num_hidden_layers"] = len(layers)  # of which one of theirs may be several
     if weights is not None:
         data |= weights(layers)
@@ -145,6 +152,14 @@ def document_of(
     keys.refuse_what_is_not_there()
     data["unknown_keys"] = keys.left_out or None
     return Document(file, {key: value for key, value in data.items() if value is not None}, {}, keys.origin)
+
+
+def refuse_what_is_no_part(config: dict[str, Any], file: str, text: str) -> None:
+    """Refuse an encoder or a decoder that is no object, of a type that has a part of its config for each."""
+    for part in ("encoder", "decoder") if config.get("model_type") in TWO_PARTS else ():
+        if not isinstance(said := config.get(part), dict | None):
+            problem = f"expected an object of keys and values, got {shortened(str(said))}"
+            raise SpecError(file, line_of(text, (part,)), part, problem)
 
 
 def of_the_class(keys: Keys, named: Any) -> Keys:
@@ -178,7 +193,7 @@ def as_hugging_face_has_it(config: dict[str, Any]) -> dict[str, Any]:
         config = config | {"max_position_embeddings": config["context_window_size"]}
     config = {key: value for key, value in config.items() if key != "context_window_size"}
     if isinstance(scores := config.get("pos_att_type"), str):
-        config["pos_att_type"] = scores.split("|")
+        config["pos_att_type"] = [word.strip() for word in scores.lower().split("|")]
     if config.get("per_layer_config", "left out") in (None, {}):
         config["per_layer_config"] = {"0": {}}  # empty, no layer has keys of its own; left out, the type's rule holds
     said, others = config.get("quantization"), config.get("quantization_config")
@@ -278,6 +293,7 @@ def has_encoder(keys: Keys, named: Any) -> bool:
 def encoder_of(keys: Keys) -> dict[str, Any]:
     """The encoder in the form of a spec."""
     own = keys.of_encoder()
+    refuse_values(own)
     if keys.trait("cross_merged"):
         for name in ("hidden_size", "vocab_size"):
             if own.field(name) != keys.field(name):
@@ -292,6 +308,7 @@ def encoder_of(keys: Keys) -> dict[str, Any]:
     fields |= {"position_offset": own.trait("position_offset") or None}
     fields |= {name: own.trait(name) or None for name in ("vocab_size", "own_tokens")}
     fields |= grouped(layers_of(own, fields["num_hidden_layers"]))
+    refuse_contradictions(own, fields["num_hidden_layers"])
     if "encoder_part" in keys.family:
         own.refuse_what_is_left(own.given)
     return {name: value for name, value in fields.items() if value is not None}
@@ -302,6 +319,9 @@ def depth_of(keys: Keys) -> int:
     kinds = keys.listed(LAYER_LISTS[0])
     counted = kinds is None or any(key in keys.given for key in keys.names("num_hidden_layers"))
     depth = keys.number("num_hidden_layers") * keys.family.get("layers_each", 1) if counted else len(kinds or ())
+    usual = next((keys.defaults[key] for key in keys.names("num_hidden_layers") if keys.defaults.get(key)), depth)
+    if not counted and usual != depth:
+        raise keys.error(LAYER_LISTS[0], f"{depth} entries for {usual} layers, which {keys.type} has by default")
     if not 0 < depth <= 10_000:
         raise keys.error("num_hidden_layers", f"{depth:,} layers: at least 1 and at most 10,000 are read")
     return depth

@@ -96,17 +96,8 @@ class Keys:
         self.matching = 0  # steps that matching module names has taken (importer/quantization.py)
         self.own: dict[str, Any] = {}  # what the config says of the layer that is being read alone
         self.asked: set[str] = {*LAYER_LISTS, "mlp_layer_types", *self.rules.get("unused", ())}
-        for key, value in self.given.items():
-            if self._is_flag(key) and value not in (True, False, None):
-                raise self.error(key, f"expected true or false, got {json.dumps(value)[:40]}")
-        for key in self.rules.get("never_zero", ()):
-            if self.given.get(key) == 0:
-                raise self.error(key, "must be above 0, got 0")
-        for key, words in self.rules.get("words", {}).items():
-            if (value := self.given.get(key, words[0])) not in words:
-                raise self.error(key, f"expected {' or '.join(words)}, got {json.dumps(value)[:40]}")
 
-    def _is_flag(self, key: str) -> bool:
+    def is_flag(self, key: str) -> bool:
         """Whether a key that may change a count is true or false: of the text "false", neither would be right."""
         usual = key in FLAGS or isinstance(self.defaults.get(key), bool)
         return usual and key not in harmless_keys()

@@ -6,6 +6,7 @@ for it alone.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -104,6 +105,9 @@ def words_of(keys: Keys, depth: int) -> list[str]:
     strange = next((word for word in listed if word not in known), None)
     if strange is not None:
         raise keys.error(LAYER_LISTS[0], f"{str(strange)[:40]!r} is not understood for {keys.type}")
+    for key, word in keys.rules.get("positions", {}).items():
+        if keys.given.get(key, found := [at for at, each in enumerate(listed) if each == word]) != found:
+            raise keys.error(key, f"expected {json.dumps(found)[:60]}, the layers of {word}")
     return listed
 
 
@@ -186,7 +190,7 @@ class LayerReading:
             if said == "last-layer":
                 said = self.position == self.depth - 1
             fields[name] = self.plain(name, latent=latent) if said is None else _there(said)
-        if "whole_heads" in self.traits and "head_dim" in fields:
+        if self.traits.get("whole_heads") and "head_dim" in fields:
             self.refuse_partial_heads(fields["head_dim"], wide=2 if fields.get("on_embedding") else 1)
         if "keys_and_values" in fields and self.shares():
             fields["keys_and_values"] = "shared"
@@ -200,7 +204,8 @@ class LayerReading:
         heads, hidden = self.keys.number("num_attention_heads"), self.keys.number("hidden_size")
         if not isinstance(head_dim, int) or heads * head_dim != wide * hidden:
             problem = f"{heads} heads of {head_dim} do not fill it, which this type needs"
-            raise self.keys.error("hidden_size", problem)
+            names = (*self.keys.names("num_attention_heads"), *self.keys.names("hidden_size"))
+            raise self.keys.error(next((key for key in names if key in self.keys.given), "hidden_size"), problem)
 
     def plain(self, name: str, *, latent: bool) -> Any:
         """A mixer's field of which the architecture says nothing."""

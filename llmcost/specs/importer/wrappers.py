@@ -1,8 +1,9 @@
 """The text model inside a config that wraps it: of a multimodal model, or of a part of one.
 
 `wrappers.json` has what transformers' config classes of such types do (written by tests/config_defaults.py): the type
-of a text model that names none, and which `tie_word_embeddings` holds where the wrapper and the text model may both
-say one. Code that comes with a config is not in it: there the text model decides.
+of a text model that names none, which `tie_word_embeddings` holds where the wrapper and the text model may both say
+one, and what the wrapper has for keys that the text model leaves out. Code that comes with a config is not in it: there
+the text model decides.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from llmcost.specs.importer.architectures import architecture
 from llmcost.specs.importer.drafts import as_draft
+from llmcost.specs.importer.keys import class_defaults
 from llmcost.specs.importer.names import OTHER_PARTS, SYNONYMS
 
 WRAPPERS = Path(__file__).with_name("wrappers.json")  # model_type -> [type of its text model, how embeddings are tied]
@@ -125,7 +127,7 @@ def with_the_decoder_outside(config: dict[str, Any]) -> dict[str, Any]:
     parts = {name: part for name in ("decoder", "encoder") if isinstance(part := config.get(name, {}), dict)}
     if len(parts) < 2:
         return config
-    whole = {name: said for name, said in config.items() if name not in parts}
+    whole = {name: said for name, said in config.items() if name not in (*parts, "vocab_size")}
     decoder = {name: said for name, said in parts["decoder"].items() if name not in ("architectures", "model_type")}
     tied = {TIED: config[TIED]} if TIED in config else {}
     text = parts["encoder"].get("text_config", parts["encoder"])
@@ -134,7 +136,8 @@ def with_the_decoder_outside(config: dict[str, Any]) -> dict[str, Any]:
     if config["model_type"] == "t5gemma2":
         others.setdefault("vision_config", {"model_type": "siglip_vision_model"})  # which its class always has
     if isinstance(text, dict):
-        text = {name: said for name, said in text.items() if name != "model_type"} | tied
+        usual = {} if others else {"hidden_size": class_defaults(config["model_type"])["hidden_size"]}
+        text = usual | {name: said for name, said in text.items() if name != "model_type"} | tied
     return {**whole, **decoder, **tied, **others, "encoder": text}
 
 
@@ -160,19 +163,20 @@ def _inside(config: dict[str, Any], depth: int) -> tuple[dict[str, Any], tuple[s
     key = None if depth == DEEPEST else _place(config)
     if key is None or config.get("model_type") in NOT_ALONE:  # such a type is refused by its name
         return config, ()
-    kind, tied = _rule(config)
+    kind, tied, filled = _rule(config)
     if config.get("model_type") in READ_AS_ONE:
         if not str(config[key].get("model_type", "gemma4")).startswith("gemma4"):
             return config, ()  # another text model inside, which is refused
         return config[key] | {name: value for name, value in config.items() if name != key}, (key,)
-    inner, place = _inside(config[key], depth + 1)
+    inner, place = _inside(filled | config[key], depth + 1)
     if config.get("model_type") == "paligemma":  # whose answers see what came before, though its prompts see all
         ours = ("use_bidirectional_attention", "num_image_tokens")
         inner = {name: value for name, value in inner.items() if name not in ours}
     outer: dict[str, Any] = {name: config[name] for name in ("quantization_config", "quantization") if name in config}
     outer |= {"model_type": kind or config.get("model_type"), "architectures": config.get("architectures")}
-    embeddings = {TIED: said} if (said := _tied(tied, config.get(TIED), inner.get(TIED))) is not None else {}
-    return outer | inner | embeddings, (key, *place)
+    outside, inside = (False if level.get(TIED, "left out") is None else level.get(TIED) for level in (config, inner))
+    embeddings = {TIED: said} if (said := _tied(tied, outside, inside)) is not None else {}
+    return outer | {name: value for name, value in inner.items() if name != TIED} | embeddings, (key, *place)
 
 
 def _place(config: dict[str, Any]) -> str | None:
@@ -189,18 +193,19 @@ def _is_text(part: dict[str, Any]) -> bool:
     return "vocab_size" in part and any(key in part for key in SYNONYMS["hidden_size"])
 
 
-def _rule(config: dict[str, Any]) -> tuple[str | None, str]:
-    """Of a wrapper: the type of its text model, and how embeddings are tied.
+def _rule(config: dict[str, Any]) -> tuple[str | None, str, dict[str, Any]]:
+    """Of a wrapper: the type of its text model, how embeddings are tied, and what it has for keys that are left out.
 
-    The text model decides where its own class is named, or where the wrapper's type is one of text models too.
+    The text model decides where its own class is named, or where no class is and the wrapper's type, which is one of
+    text models too, has no other part.
     """
     kind, named = config.get("model_type"), config.get("architectures")
     _, found, rest = WRAPPERS.read_text("utf-8").partition(f"\n {json.dumps(kind)}: ")
     if not found:
-        return None, "inside"
-    inner, tied = json.JSONDecoder().raw_decode(rest)[0]
-    alone = "ForCausalLM" in str(named) if named else architecture(str(kind)) is not None
-    return inner, "inside" if alone else tied
+        return None, "inside", {}
+    inner, tied, *filled = json.JSONDecoder().raw_decode(rest)[0]
+    alone = config.keys().isdisjoint(OTHER_PARTS) and architecture(str(kind)) is not None
+    return (inner, "inside" if ("ForCausalLM" in str(named) if named else alone) else tied, filled[0] if filled else {})
 
 
 def _tied(rule: str, outside: Any, inside: Any) -> Any:
