@@ -10,12 +10,10 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmcost.ground.errors import InputError
 from llmcost.machine.defaults import MEASURED, Launch
 from llmcost.machine.efficiency import (
     DEFAULT_LAUNCH,
     FIGURES,
-    OF_ENGINES,
     Efficiency,
     default_for,
     family_of,
@@ -81,19 +79,7 @@ def under_engine(
 
 
 def figures_of(engine: EngineSpec) -> dict[str, float]:
-    """The defaults with an engine's figures in place of those of the same name, whatever family they are of.
-
-    Raises InputError for a figure that no prediction takes.
-    """
-    known = {*OF_ENGINES, *(name.partition("@")[0] for name in FIGURES)}
-    for name in engine.figures:
-        if name.partition("@")[0] not in known:
-            from difflib import get_close_matches  # a sound engine needs none
-
-            nearest = ", ".join(get_close_matches(name, sorted(known), n=3, cutoff=0.0))
-            raise InputError(
-                f"--engine {engine.name}: figures.{name} is not one that predictions take; nearest: {nearest}"
-            )
+    """The defaults with an engine's figures in place of those of the same name, whatever family they are of."""
     others = {name: value for name, value in FIGURES.items() if name.partition("@")[0] not in engine.figures}
     return others | engine.figures
 

@@ -24,7 +24,15 @@ from llmcost.model.sizes import ElementBytes, Load, activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, Stages, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
-from llmcost.serving.apart import Decoding, apart_of, check_apart, pool_options, prompts_workload, serving_apart
+from llmcost.serving.apart import (
+    Decoding,
+    apart_of,
+    check_apart,
+    naming_prompts,
+    pool_options,
+    prompts_workload,
+    serving_apart,
+)
 from llmcost.serving.batching import of_mean_lengths, serving
 from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
@@ -290,7 +298,10 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     """The options with the defaults filled in. Raises InputError where they make no sense."""
     context, prompt = _check_sizes(model, options)
     if options.prefill_gpus is not None:
-        prompts, decoding = (workload_of(model, hardware, each.options) for each in pool_options(options))
+        first, second = pool_options(options)
+        with naming_prompts(options):
+            prompts = workload_of(model, hardware, first.options)
+        decoding = workload_of(model, hardware, second.options)
         layout = {f"prefill_{name}": getattr(prompts, name) for name in ("tp", "pp", "ep")}
         kept = {name: getattr(options, name) for name in ("prefill_gpus", "decode_gpus", "layerwise")}
         return decoding._replace(**layout, **kept)
@@ -365,6 +376,8 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
     Raises InputError where it does not run on the GPU, or has no kernels for weights in this format.
     """
     engine = load_engine(options.engine)
+    if options.engine.endswith((".yaml", ".yml")):
+        _refuse_unknown_names(options.engine)
     if hardware is not None and engine.gpu and hardware.vendor in engine.vendors and not engine.runs_on(hardware):
         raise InputError(
             f"--engine {engine.name}: its figures were fitted to runs on {engine.gpu} (its field gpu), "
@@ -392,6 +405,14 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
         reserve_output=options.reserve_output or engine.reserve_output,
         head_dtype=options.head_dtype or (options.weight_dtype if engine.quantised_head else None),
     )
+
+
+def _refuse_unknown_names(path: str) -> None:
+    """Raise InputError for a name in an engine's file that is not known, which would change nothing."""
+    from llmcost.machine.engine_names import unknown_names  # of files of the user's own alone
+
+    for field, problem in unknown_names(load_engine(path)):
+        raise InputError(f"--engine {path}: {'.'.join(field)}: {problem}")
 
 
 def refuse_of_a_gpu(options: Options, hardware: HardwareSpec | None) -> None:

@@ -18,7 +18,7 @@ from llmcost.model.lora import ALL_LINEAR, Lora, trainable_params
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server
-from llmcost.serving.apart import pool_options, sending
+from llmcost.serving.apart import naming_prompts, pool_options, sending
 from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import PAGE
 from llmcost.serving.estimate import estimate
@@ -319,7 +319,9 @@ def cluster_of(
         pool = kind.pool(numbers, chosen.router)
         return kind.step.workload.gpus, Cluster(pool)
     pools = pool_options(one)
-    kinds = [kind_of(model, hardware, pool.options, chosen) for pool in pools]
+    with naming_prompts(options):
+        kinds = [kind_of(model, hardware, pools[0].options, chosen)]
+    kinds.append(kind_of(model, hardware, pools[1].options, chosen))
     prompts, decode = (
         kind.pool(numbers, chosen.router, pool.replicas * kind.step.workload.dp)
         for kind, pool in zip(kinds, pools, strict=True)

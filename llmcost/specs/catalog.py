@@ -162,6 +162,11 @@ def _engine(name: str, kind: str, others: str, what: str) -> Path:
         raise InputError(f"--engine {name}: this engine {what} (all of them: llmcost engines)") from None
 
 
+def known_values(kind: str, field: str) -> set[str]:
+    """What shipped specs have in a field, of those that have it."""
+    return {data[field] for _, data in _documents(kind) if field in data}
+
+
 def engines_for(hardware: HardwareSpec) -> list[str]:
     """The names of the shipped engines that run on GPUs of this vendor."""
     return [name for name in names("hardware/engines") if load_engine(name).runs_on(hardware)]

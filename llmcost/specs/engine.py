@@ -21,7 +21,7 @@ def _sourced(value: Schema, **more: Schema) -> Schema:
     return record(required={"value": value, "source": TEXT}, optional={"note": TEXT, **more})
 
 
-_LIMIT = several(_sourced(SIZE, memory_below=TEXT, architecture=TEXT))  # the first that is said of the GPU holds
+_LIMIT = several(_sourced(SIZE, memory_below=TEXT, gpus=several(TEXT)))  # the first that is said of the GPU holds
 _SHARE = number(0, 1, above=True)
 SPLITS = ("tp", "pp", "ep")  # ways of splitting one copy of a model
 SCHEMA = record(
@@ -59,18 +59,22 @@ SCHEMA = record(
 
 
 class Limit(NamedTuple):
-    """A default that holds on GPUs of less than so many bytes of memory (None: any), of an architecture ("": any)."""
+    """A default that holds on GPUs of less than so many bytes of memory (None: any), of these names (none: any).
+
+    `gpus`: patterns of names.
+    """
 
     value: int
     memory_below: float | None
-    architecture: str
+    gpus: tuple[str, ...]
 
     def holds(self, hardware: HardwareSpec | None) -> bool:
         """Whether it is said of this GPU; None: of a GPU that nothing is known of."""
         if hardware is None:
-            return self.memory_below is None and not self.architecture
+            return self.memory_below is None and not self.gpus
         small = self.memory_below is None or hardware.memory.value < self.memory_below
-        return small and self.architecture in ("", hardware.architecture)
+        named = any(fnmatchcase(hardware.gpu or hardware.name, each) for each in self.gpus)
+        return small and (named or not self.gpus)
 
 
 class EngineSpec(NamedTuple):
@@ -179,7 +183,7 @@ def engine_from(document: Document) -> EngineSpec:
             fields[name] = taken((name,), entry)
     for name in ("chunk", "max_num_seqs"):
         fields[name] = tuple(
-            Limit(taken((name, at), each), _below(document, name, at, each), each.get("architecture", ""))
+            Limit(taken((name, at), each), _below(document, name, at, each), tuple(each.get("gpus", ())))
             for at, each in enumerate(fields.get(name, ()))
         )
     kept = fields.get("kv_dtype", ())
@@ -196,7 +200,7 @@ def engine_from(document: Document) -> EngineSpec:
 def _where(limit: dict[str, Any]) -> list[str]:
     """On which GPUs, or for which weights, a default holds, in words."""
     small = [f"below {limit['memory_below']}"] if "memory_below" in limit else []
-    return small + [limit[name] for name in ("architecture", "weights") if name in limit]
+    return [*small, *limit.get("gpus", ()), *([limit["weights"]] if "weights" in limit else ())]
 
 
 def _below(document: Document, name: str, at: int, limit: dict[str, Any]) -> float | None:
