@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.errors import InputError
-from llmcost.specs.catalog import load_training_engine
+from llmcost.specs.catalog import load_training_engine, names
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.recipe import Overlap, Recipe
 
@@ -67,6 +67,22 @@ def refuse_lacking(engine: TrainingEngine, options: Any) -> None:
         if each is not None and offloads is not None and each not in offloads:
             option = "--offload-to" if each == "nvme" else "--offload"
             raise InputError(f"{option} {each}: {title} does not; it offloads {', '.join(offloads)}")
+
+
+def refuse_unknown_host(engine: TrainingEngine, options: Any) -> None:
+    """Raise InputError for an option that spares seconds of the engine's host, where none are known of it."""
+    for option, figures in (
+        ("cuda_graphs", ("host_layer_seconds", "host_expert_layer_seconds")),
+        ("drop_tokens", ("host_expert_layer_seconds",)),
+    ):
+        if getattr(options, option) and engine.choices.keys().isdisjoint(figures):
+            every = [load_training_engine(name) for name in names("hardware/engines/training")]
+            known = ", ".join(each.name for each in every if not each.choices.keys().isdisjoint(figures))
+            flag, figure = option.replace("_", "-"), figures[-1]
+            raise InputError(
+                f"--{flag}: spares seconds of the host ({figure}), and none are known of {engine.title} "
+                f"{engine.version} (--engine {engine.name}), but of {known}"
+            )
 
 
 def given_by(engine: TrainingEngine) -> dict[str, int]:

@@ -24,7 +24,7 @@ from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_d
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic
 from llmcost.training.conventions import HALF_PRECISION
-from llmcost.training.engine import engine_of, given_by, recipe_under, refuse_lacking
+from llmcost.training.engine import engine_of, given_by, recipe_under, refuse_lacking, refuse_unknown_host
 from llmcost.training.interruptions import Reliability
 from llmcost.training.offload import offloaded
 from llmcost.training.options import LAYOUT, Options
@@ -186,8 +186,8 @@ def _stages_given(model: ModelSpec, options: Options) -> dict[str, Any]:
 def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: int | None = None) -> Recipe:
     """How the program computes.
 
-    Raises InputError for options of adapters without their rank, for adapters that the model has no product for, and
-    for a data type that the engine does not have.
+    Raises InputError for options of adapters without their rank, for adapters that the model has no product for, for a
+    data type that the engine does not have, and for what spares its host seconds that are not known.
     """
     engine = engine_of(hardware, options, zero)
     recipe, had = recipe_under(engine), engine.choices.get("dtypes", DTYPES)
@@ -203,6 +203,7 @@ def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: 
         recipe = recipe._replace(recomputed=tuple(dict.fromkeys(kinds)))
     if options.unfused_attention:
         recipe = recipe._replace(attention="unfused")
+    refuse_unknown_host(engine, options)
     recipe = recipe._replace(cuda_graphs=options.cuda_graphs, drop_tokens=options.drop_tokens)
     if options.overlap is not None:
         asked = options.overlap
