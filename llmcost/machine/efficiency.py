@@ -22,6 +22,7 @@ from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Collective, Gemm, GroupedGemm, Kind, Operator
 from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.library import Library
 
 KERNELS: tuple[str, ...] = get_args(Kind)  # kinds that an Efficiency has figures for
 
@@ -121,7 +122,8 @@ class Efficiency(NamedTuple):
     asked about. `kernels` may tell linear layers that are not quantised (UNQUANTISED) from the others.
     `own` kernels come before the figures of their kind, for the operators that they know. `mixed`: prompts run in the
     steps in which others decode; else alone, and decode waits. `slower`: how many times as long as all of these say
-    kernels of a kind take, where runs of one's own have shown that.
+    kernels of a kind take, where runs of one's own have shown that. `libraries`: by which GPUs exchange data, for each
+    kind of exchange that there is one of.
     """
 
     kernels: Mapping[str, Kernel]
@@ -132,6 +134,7 @@ class Efficiency(NamedTuple):
     own: OwnKernels | None = None
     mixed: bool = True
     slower: Mapping[str, Number] = {}
+    libraries: Mapping[str, Library] = {}
 
     def band(self, phase: str) -> Band:
         """How far off figures of a phase were: by published runs, else as the basis itself states it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.algebra import Number, is_one, least, maximum, minimum
 from llmcost.ground.errors import InputError
@@ -67,8 +67,11 @@ from llmcost.serving.results import (
 )
 from llmcost.serving.server import machine_of, server_of, speculation_of
 from llmcost.serving.training_rates import training, unknown_training
-from llmcost.specs.catalog import engines_for, load_engine
+from llmcost.specs.catalog import engines_for, load_engine, load_library
 from llmcost.specs.hardware import HardwareSpec
+
+if TYPE_CHECKING:
+    from llmcost.specs.engine import EngineSpec
 
 SCHEMA = "llmcost.estimate/1"
 PASSES = ("prefill", "decode")  # phases of SERVING that are no mix of requests
@@ -332,6 +335,8 @@ def _filled_in(
     layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
     if engine is not None and (degree := engine.lacking(layout)):
         raise InputError(f"--{degree} {getattr(layout, degree)}: {engine.without(degree)}")
+    if options.all2all is not None:
+        _check_all2all(model, hardware, options, engine)
     if hardware is not None and hardware.is_cpu() and not is_one(layout.gpus()):
         told = [f"--{name} {getattr(options, name)}" for name in LAYOUT[:-1] if (getattr(options, name) or 1) != 1]
         raise InputError(f"{', '.join(told)}: {hardware.title} is a CPU, and is counted as one socket alone")
@@ -355,6 +360,21 @@ def _filled_in(
         gpus_per_node=layout.gpus_per_node,
         **{name: getattr(layout, name) for name in DEGREES},
     )
+
+
+def _check_all2all(
+    model: ModelSpec, hardware: HardwareSpec | None, options: Options, engine: EngineSpec | None
+) -> None:
+    """Raise InputError where no tokens go to other GPUs' experts, or not by this library."""
+    asked = f"--all2all {options.all2all}"
+    if options.ep is None or not model.has_experts():
+        raise InputError(f"{asked}: of tokens that go to experts on other GPUs; give a model with experts, and --ep")
+    known = () if engine is None else engine.collectives.get("experts", ())
+    if engine is not None and known and options.all2all not in known:
+        raise InputError(f"{asked}: {engine.title} {engine.version} has {', '.join(known)}")
+    if hardware is not None and not load_library(options.all2all).runs_over(hardware):
+        joined = hardware.interconnect_kind or "no link that a source tells"
+        raise InputError(f"{asked}: runs over NVLink, and GPUs of {hardware.title} have {joined}")
 
 
 def chunk_of(options: Options, hardware: HardwareSpec | None) -> int | None:

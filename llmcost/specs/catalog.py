@@ -19,6 +19,7 @@ from llmcost.specs.reader import Document, read_yaml
 from llmcost.specs.schema import shown
 
 if TYPE_CHECKING:
+    from llmcost.specs.library import Library
     from llmcost.specs.engine import EngineSpec
     from llmcost.specs.training_engine import TrainingEngine
 
@@ -170,6 +171,13 @@ def known_values(kind: str, field: str) -> set[str]:
 def engines_for(hardware: HardwareSpec) -> list[str]:
     """The names of the shipped engines that run on GPUs of this vendor."""
     return [name for name in names("hardware/engines") if load_engine(name).runs_on(hardware)]
+
+
+def load_library(name: str) -> Library:
+    """The shipped library of that name that GPUs exchange data by."""
+    from llmcost.specs.library import library_from
+
+    return _kept(shipped("hardware") / "collectives" / f"{name}.yaml", library_from)
 
 
 def trains(name: str) -> bool:

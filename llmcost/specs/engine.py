@@ -13,6 +13,7 @@ from llmcost.ground.algebra import is_one
 from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.engine_command import COMMAND, LOG, Command, LogLine, command_from, log_from
 from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
+from llmcost.specs.library import EXCHANGES
 from llmcost.specs.reader import Document
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, number, record, several, validate
 
@@ -40,6 +41,7 @@ SCHEMA = record(
         "not_on": _sourced(several(TEXT)),
         "layouts": _sourced(several(choice(*SPLITS)) | {"min_length": 1}),
         "beside": _sourced(SIZE),
+        "collectives": mapping(_sourced(several(TEXT) | {"min_length": 1}), choice(*EXCHANGES)),
         "kv_dtype": several(
             record(required={"value": choice(*BITS), "weights": TEXT, "source": TEXT}, optional={"note": TEXT})
         ),
@@ -91,7 +93,8 @@ class EngineSpec(NamedTuple):
     degrees that it has, of SPLITS; none: nothing is said of them. `activations`: the type that it computes in unless
     told otherwise; None: what the model and the GPU have. `kv_dtype`: what caches are kept in with weights of a format
     (a pattern of names). `sampler`: bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before
-    it sizes its cache. `cpus`: it runs on CPUs too, and its figures may be taken for them. `copies_from`: tokens at a
+    it sizes its cache. `collectives`: what it has for each kind of exchange (EXCHANGES): libraries that ship
+    (hardware/collectives), NCCL, kernels of its own. `cpus`: it runs on CPUs too, and its figures may be taken for them. `copies_from`: tokens at a
     time from which it copies weights out of the host's memory to the GPU; None: whenever that is quicker.
     """
 
@@ -108,6 +111,7 @@ class EngineSpec(NamedTuple):
     kernels: str = ""
     kernels_shared: str = ""
     beside: int | None = None
+    collectives: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
     kv_dtype: dict[str, str] = {}  # noqa: RUF012
     gpu: str = ""
     errors: dict[str, float] = {}  # noqa: RUF012
@@ -190,6 +194,8 @@ def engine_from(document: Document) -> EngineSpec:
     fields["kv_dtype"] = {each["weights"]: taken(("kv_dtype", at), each) for at, each in enumerate(kept)}
     for field in ("figures", "errors"):
         fields[field] = {name: taken((field, name), entry) for name, entry in fields.get(field, {}).items()}
+    kinds = fields.get("collectives", {}).items()
+    fields["collectives"] = {kind: tuple(taken(("collectives", kind), entry)) for kind, entry in kinds}
     fields["command"] = command_from(document, fields.get("command"))
     fields["log"] = log_from(document, fields.get("log", []))
     for name in ("vendors", "aliases", "formats", "not_on", "layouts", "notes"):
