@@ -11,7 +11,7 @@ from llmcost.machine.defaults import DATA_CENTRE, FAMILIES
 from llmcost.machine.efficiency import FIGURES, OF_ENGINES
 from llmcost.model.formats import FORMATS
 from llmcost.specs.catalog import known_values, names, shipped
-from llmcost.specs.engine import EngineSpec
+from llmcost.specs.engine import OWN_COLLECTIVES, EngineSpec
 
 LINKS = ("PCIe",)  # where figures of collectives may be others
 TAKEN = {*OF_ENGINES, *(name.partition("@")[0] for name in FIGURES)}  # figures that predictions take
@@ -19,12 +19,33 @@ NEAR = 0.6  # how much alike a mistyped name and the one that is meant are at le
 NO_DIGITS = str.maketrans("", "", "0123456789")
 
 
-def unknown_names(engine: EngineSpec) -> Iterator[tuple[tuple[str, ...], str]]:
+Unknown = tuple[tuple[str, ...], str]  # the path of a field, and what is wrong with it
+
+
+def unknown_names(engine: EngineSpec) -> Iterator[Unknown]:
     """The fields of an engine that name something unknown, and what is wrong, in words.
 
     A vendor or an architecture of which no GPU ships may be that of a GPU of one's own: it is refused where it is
     nearly one that ships, but for the number of a generation.
     """
+    yield from _unknown_gpus(engine)
+    yield from _unknown_figures(engine)
+    formats = {*FORMATS, *BITS}
+    for each in engine.formats:
+        if not matching(formats, each):
+            yield ("formats",), f"{each!r}: no format of weights has such a name; nearest: {_near(each, formats)}"
+    tables = {path.name for path in (shipped("hardware") / "kernels").iterdir()}
+    for field in ("kernels", "kernels_shared"):
+        if (value := getattr(engine, field)) and value not in tables:
+            yield (field,), f"{value!r}: there are kernel tables of {', '.join(sorted(tables))}"
+    libraries = {*OWN_COLLECTIVES, *names("hardware/collectives")}
+    for kind, said in engine.collectives.items():
+        for each in said:
+            if each not in libraries:
+                yield ("collectives", kind), f"{each!r}: known are {', '.join(sorted(libraries))}"
+
+
+def _unknown_gpus(engine: EngineSpec) -> Iterator[Unknown]:
     for field, kind in (("vendors", "vendor"), ("not_on", "architecture")):
         known = known_values("hardware", kind)
         letters = {each.translate(NO_DIGITS) for each in known}
@@ -36,14 +57,9 @@ def unknown_names(engine: EngineSpec) -> Iterator[tuple[tuple[str, ...], str]]:
         for each in (pattern for limit in getattr(engine, field) for pattern in limit.gpus):
             if not matching(gpus, each):
                 yield (field,), f"{each!r}: no GPU has such a name; nearest: {_near(each, gpus)}"
-    formats = {*FORMATS, *BITS}
-    for each in engine.formats:
-        if not matching(formats, each):
-            yield ("formats",), f"{each!r}: no format of weights has such a name; nearest: {_near(each, formats)}"
-    tables = {path.name for path in (shipped("hardware") / "kernels").iterdir()}
-    for field in ("kernels", "kernels_shared"):
-        if (value := getattr(engine, field)) and value not in tables:
-            yield (field,), f"{value!r}: there are kernel tables of {', '.join(sorted(tables))}"
+
+
+def _unknown_figures(engine: EngineSpec) -> Iterator[Unknown]:
     families = {*FAMILIES.values(), *(family for family, _ in DATA_CENTRE.values()), *LINKS}
     families |= {f"{architecture} GDDR" for architecture in DATA_CENTRE}
     for name in engine.figures:

@@ -243,7 +243,8 @@ def collective_seconds(op: Communication, links: Links | None, efficiency: Effic
     """
     of_experts = efficiency.libraries.get("experts")
     if of_experts is not None and isinstance(op, ExpertTraffic):
-        return None if links is None else experts_seconds(of_experts, op, links, *(efficiency.kernels[each] for each in LEVELS))
+        node, fabric = (efficiency.kernels[each] for each in LEVELS)
+        return None if links is None else experts_seconds(of_experts, op, links, node, fabric)
     (inside, outside), (any_inside, any_outside) = op.wire_bytes(), op.levels()
     latency: Number = 0
     sending: list[Number] = []

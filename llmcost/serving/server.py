@@ -53,8 +53,10 @@ def libraries_of(hardware: HardwareSpec | None, engine: EngineSpec | None, all2a
     found = {} if all2all is None else {"experts": load_library(all2all)}
     if engine is None or hardware is None or engine.kernels:
         return found
+    from llmcost.specs.engine import OWN_COLLECTIVES  # an answer without an engine needs none
+
     for name in engine.collectives.get("all_reduce", ()):
-        if name not in ("nccl", "custom") and (library := load_library(name)).runs_over(hardware):
+        if name not in OWN_COLLECTIVES and (library := load_library(name)).runs_over(hardware):
             found["all_reduce"] = library
     return found
 

@@ -19,8 +19,8 @@ from llmcost.specs.reader import Document, read_yaml
 from llmcost.specs.schema import shown
 
 if TYPE_CHECKING:
-    from llmcost.specs.library import Library
     from llmcost.specs.engine import EngineSpec
+    from llmcost.specs.library import Library
     from llmcost.specs.training_engine import TrainingEngine
 
 Made = TypeVar("Made")

@@ -24,6 +24,7 @@ def _sourced(value: Schema, **more: Schema) -> Schema:
 
 _LIMIT = several(_sourced(SIZE, memory_below=TEXT, gpus=several(TEXT)))  # the first that is said of the GPU holds
 _SHARE = number(0, 1, above=True)
+OWN_COLLECTIVES = ("custom", "gather", "nccl")  # what engines have besides the libraries of hardware/collectives
 SPLITS = ("tp", "pp", "ep")  # ways of splitting one copy of a model
 SCHEMA = record(
     required={
@@ -94,8 +95,9 @@ class EngineSpec(NamedTuple):
     told otherwise; None: what the model and the GPU have. `kv_dtype`: what caches are kept in with weights of a format
     (a pattern of names). `sampler`: bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before
     it sizes its cache. `collectives`: what it has for each kind of exchange (EXCHANGES): libraries that ship
-    (hardware/collectives), NCCL, kernels of its own. `cpus`: it runs on CPUs too, and its figures may be taken for them. `copies_from`: tokens at a
-    time from which it copies weights out of the host's memory to the GPU; None: whenever that is quicker.
+    (hardware/collectives), NCCL, kernels of its own. `cpus`: it runs on CPUs too, and its figures may be taken for
+    them. `copies_from`: tokens at a time from which it copies weights out of the host's memory to the GPU; None:
+    whenever that is quicker.
     """
 
     name: str
