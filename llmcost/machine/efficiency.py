@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol, get_args
 from llmcost.ground.algebra import Number, maximum, minimum, more_than
 from llmcost.ground.units import BITS
 from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, FAMILIES, Launch
+from llmcost.machine.power import paid_for
 from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Collective, Gemm, GroupedGemm, Kind, Operator
 from llmcost.model.sizes import activation_dtype
@@ -230,11 +231,12 @@ def from_figures(
     start, start_small = of("launch") + gap, of("launch_small") + gap
     empty = "exchange.stream" if over_pcie or launch == "stream" else "exchange.graph"
 
-    product = Kernel(of("gemm.compute"), of("gemm.memory"), start)
+    paid = 1 if hardware is None else paid_for(hardware)  # an engine's own figures of Hopper are of cards of few watts
+    product = Kernel(of("gemm.compute") * paid, of("gemm.memory"), start)
     quantised = product._replace(memory=of("narrow.memory")) if narrow_weights else product
     if narrow:
         widened = of("gemm.compute") * _wider(hardware, compute)  # no slower than at the activations' peak
-        quantised = quantised._replace(compute=maximum(of("narrow.compute"), widened))
+        quantised = quantised._replace(compute=maximum(of("narrow.compute"), widened) * paid)
     elif hardware is not None:
         product, quantised = (
             _under_an_engine(kernel, own, hardware, compute, narrow=fewer)
@@ -246,7 +248,7 @@ def from_figures(
         "grouped_gemm": quantised,
         UNQUANTISED: product,
         "attention_prefill": Kernel(
-            of("attention.compute"),
+            of("attention.compute") * paid,
             of("gemm.memory"),
             start,
             of("attention.half"),

@@ -20,6 +20,7 @@ from llmcost.machine.efficiency import (
     from_figures,
     in_an_engine,
 )
+from llmcost.machine.power import paid_for
 from llmcost.specs.catalog import find_profile
 from llmcost.specs.hardware import HardwareSpec
 
@@ -105,4 +106,9 @@ def by_profile(
     from llmcost.machine.calibration import measured_efficiency  # most GPUs have no profile, and need none of this
 
     gpus, whole = dict.fromkeys((hardware.name, own, measured)), profile is not None or phase is not None
-    return measured_efficiency(path, gpus, dtype, default, phase, weights, whole=whole)
+    found = measured_efficiency(path, gpus, dtype, default, phase, weights, whole=whole)
+    paid = 1.0 if found is default or profile is not None or own == measured else paid_for(hardware)
+    if paid == 1.0:
+        return found
+    kernels = {kind: kernel._replace(compute=kernel.compute * paid) for kind, kernel in found.kernels.items()}
+    return found._replace(kernels=kernels)
