@@ -41,7 +41,9 @@ DRAWN = {
 
 # Large products are bound by what a Hopper may draw, not by its peak: an H200 draws 692 W of its 700 at 1,258 TFLOPS in
 # fp8 and at 662 in bf16, its clock at 1,420 MHz of 1,980 (products of 8,192, normal numbers, torch 2.11, 2026-11-29).
-PAID = Constant(700 / 1979e12, "TDP and peak of the H200, on which the shares of its family were measured", "W a FLOP/s")
+PAID = Constant(
+    700 / 1979e12, "TDP and peak of the H200, on which the shares of its family were measured", "W a FLOP/s"
+)
 
 
 def paid_for(hardware: HardwareSpec) -> float:
