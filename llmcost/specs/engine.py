@@ -181,7 +181,8 @@ def engine_from(document: Document) -> EngineSpec:
         value = entry["value"]
         where = "".join(f", {word}" for word in _where(entry))
         name = ".".join(str(key) for key in path if not isinstance(key, int))
-        stated[f"{name}{where}"] = Figure(value, str(value), entry["source"], entry.get("note", ""))
+        written = ", ".join(value) if isinstance(value, list) else str(value)
+        stated[f"{name}{where}"] = Figure(value, written, entry["source"], entry.get("note", ""))
         return value
 
     for name, entry in list(fields.items()):
