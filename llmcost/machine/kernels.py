@@ -120,7 +120,9 @@ class Experts(NamedTuple):
     passed: float = 0.0  # times that outputs of rows for other GPUs' experts are written, as zeros
     padded: float = 0.0  # rows more, so written, of each of their experts that is touched
     fewest: float = 0.0  # rows that the fullest GPU gets at least, of as many choices, with power-law routing
-    by_tokens: float = 0.0  # 1: the first size of tiles up to a token an expert of the GPU, the second beyond; 0: fastest
+    by_tokens: float = (
+        0.0  # 1: the first size of tiles up to a token an expert of the GPU, the second beyond; 0: fastest
+    )
 
 
 class Prefill(NamedTuple):

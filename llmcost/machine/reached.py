@@ -110,5 +110,8 @@ def by_profile(
     paid = 1.0 if found is default or profile is not None or own == measured else paid_for(hardware)
     if paid == 1.0:
         return found
-    kernels = {kind: kernel._replace(compute=kernel.compute * paid) for kind, kernel in found.kernels.items()}
+    kernels = {
+        kind: kernel if kernel is default.kernels[kind] else kernel._replace(compute=kernel.compute * paid)
+        for kind, kernel in found.kernels.items()
+    }
     return found._replace(kernels=kernels)
