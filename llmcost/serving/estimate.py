@@ -371,10 +371,10 @@ def _check_all2all(
         raise InputError(f"{asked}: of tokens that go to experts on other GPUs; give a model with experts, and --ep")
     known = () if engine is None else engine.collectives.get("experts", ())
     if engine is not None and known and options.all2all not in known:
-        raise InputError(f"{asked}: {engine.title} {engine.version} has {', '.join(known)}")
+        raise InputError(f"--all2all {options.all2all}: {engine.title} {engine.version} has {', '.join(known)}")
     if hardware is not None and not load_library(options.all2all).runs_over(hardware):
         joined = hardware.interconnect_kind or "no link that a source tells"
-        raise InputError(f"{asked}: runs over NVLink, and GPUs of {hardware.title} have {joined}")
+        raise InputError(f"{asked} runs over NVLink, and GPUs of {hardware.title} have {joined}")
 
 
 def chunk_of(options: Options, hardware: HardwareSpec | None) -> int | None:

@@ -83,7 +83,12 @@ def test_deepep_adds_to_a_step_what_it_takes_more_than_the_fewest_bytes_need():
     ("model", "gpu", "options", "said"),
     [
         ("llama3.1-8b", "h100", {}, "of tokens that go to experts on other GPUs"),
-        ("mixtral-8x7b", "l40s", {"dp": 8, "ep": 8}, "runs over NVLink, and GPUs of NVIDIA L40S have PCIe 4.0 x16"),
+        (
+            "mixtral-8x7b",
+            "l40s",
+            {"dp": 8, "ep": 8},
+            "deepep runs over NVLink, and GPUs of NVIDIA L40S have PCIe 4.0 x16",
+        ),
     ],
 )
 def test_deepep_is_refused_where_it_cannot_run(model, gpu, options, said):
