@@ -87,7 +87,7 @@ def test_deepep_adds_to_a_step_what_it_takes_more_than_the_fewest_bytes_need():
             "mixtral-8x7b",
             "l40s",
             {"dp": 8, "ep": 8},
-            "deepep runs over NVLink, and GPUs of NVIDIA L40S have PCIe 4.0 x16",
+            "deepep runs over NVLink, and GPUs of NVIDIA L40S have PCIe 4.0",
         ),
     ],
 )
