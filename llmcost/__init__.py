@@ -344,7 +344,7 @@ def compare(
     """Every model on every GPU at the same batch and context, with dollars a million tokens and tokens per joule.
 
     `price`: dollars a GPU-hour, of all or by name of GPU. Keywords are those of `estimate`; `engine` may be several.
-    Joules are of a GPU at its TDP: `derived.decode_tokens_per_s_per_watt`.
+    Of what a GPU draws: `derived.decode_tokens_per_joule`; of its TDP: `derived.decode_tokens_per_s_per_watt`.
 
         compare(["llama3-8b", "qwen3-8b"], ["h100", "mi300x"], batch=16).rows()
 

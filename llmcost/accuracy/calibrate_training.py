@@ -4,7 +4,8 @@ The numbers are the share of the peak that matrix products and attention reach, 
 runs on the seconds in which the host starts a layer's kernels. A grid of both is predicted for each run; between its
 points logarithms of times are linear. Each number is held at the base as if a run had said so (SPREAD), as in
 calibrate.py. Then each run is left out once and predicted by the others: numbers that do not lessen that error are not
-taken. One run alone cannot tell: it moves the base by a quarter of the way.
+taken. One run alone cannot tell: it moves the base by a quarter of the way. Memory is fitted beside, by itself
+(calibrate_memory.py).
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmcost.accuracy.calibrate import FEW, HELD, HELD_ALONE, HELD_BY_FEW, OTHER_NOISE, ROBUST, SIMPLER, Errors, short
+from llmcost.accuracy.calibrate_memory import MemoryCalibration, calibrate_memory
 from llmcost.accuracy.calibrated_engine import SOURCE
 from llmcost.accuracy.training_runs import TrainingRun
 from llmcost.ground.errors import shortened
+from llmcost.ground.units import BITS
 from llmcost.machine.efficiency import Efficiency, Host
+from llmcost.machine.training_shares import narrowest
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.reader import Document
 from llmcost.specs.training_engine import TrainingEngine
@@ -46,7 +50,8 @@ class Numbers(NamedTuple):
 class TrainingCalibration(NamedTuple):
     """What came of it. `before`, `after`: seconds of each run's step by the base, and by a fit to the others.
 
-    `numbers`: None where the base is kept. `left_out`: whether `after` is of runs left out.
+    `numbers`: None where the base is kept. `left_out`: whether `after` is of runs left out. `memory`: None where no log
+    tells any.
     """
 
     base: TrainingEngine
@@ -57,6 +62,7 @@ class TrainingCalibration(NamedTuple):
     before: tuple[float, ...]
     after: tuple[float, ...]
     left_out: bool
+    memory: MemoryCalibration | None = None
 
     def errors(self, *, after: bool) -> Errors:
         """|predicted / measured - 1| of the step times."""
@@ -110,13 +116,13 @@ def calibrate_training(
         needed = 1 - 1 / len(runs) if best is None and len(runs) < FEW else 1 - SIMPLER * (best is not None)
         if error < known * needed:
             best = (off, allowed, left)
-    common = (engine, hardware, tuple(runs), base.layer)
+    common, memory = (engine, hardware, tuple(runs), base.layer), calibrate_memory(runs)
     if best is None:
-        return TrainingCalibration(*common, None, tuple(before), tuple(before), False)
+        return TrainingCalibration(*common, None, tuple(before), tuple(before), False, memory)
     layer, factor = _best(off, everyone, layers, best[1], base)
     numbers = Numbers(short(float(FINE[factor])), layers[layer])
     after = tuple(float(each) for each in best[2] * measured)
-    return TrainingCalibration(*common, numbers, tuple(map(float, before)), after, len(runs) > 1)
+    return TrainingCalibration(*common, numbers, tuple(map(float, before)), after, len(runs) > 1, memory)
 
 
 def _best(off: Floats, chosen: Floats, layers: Sequence[float], allowed: Floats, base: Numbers) -> tuple[int, int]:
@@ -145,17 +151,25 @@ def calibrated_training(
     listed = shortened(", ".join(Path(name).name for name in files))
     today = datetime.now(UTC).date().isoformat()
     fields["sources"] = fields["sources"] | {SOURCE: {"title": f"{of} of {listed}; fitted on {today}"}}
+    if found.memory is not None and found.memory.share is not None:
+        said = f"fitted to the memory of {len(found.memory.runs)} of them; the base has {found.memory.base:g}"
+        fields["reserved_share"] = {"value": found.memory.share, "source": SOURCE, "note": said}
     if found.numbers is None:
-        kept = "Base kept: no number lessens the error of runs that are left out."
+        kept = "Base's times kept: no number lessens the error of runs that are left out."
         fields["notes"] = [*fields.get("notes", ()), kept]
         return Document(output or "", fields, {})
     note = f"fitted to {of}: {found.numbers.share:g} times the base's"
     family = fields.get("shares", {}).get(found.hardware.architecture.split(" ")[0], {})
     own = dict(fields.get("shares", {}).get(gpu, family))
     for run in found.runs:
-        products, kernels = "fp8" if run.at.recipe.dtype == "fp8" else "products", run.at.efficiency.kernels
-        for name, kernel in ((products, PRODUCTS[0]), ("attention", ATTENTION[0])):
-            value = short(min(1.0, float(kernels[kernel].compute) * found.numbers.share))
+        dtype, kernels = run.at.recipe.dtype, run.at.efficiency.kernels
+        products = "fp8" if BITS[dtype] < BITS["bf16"] else "products"
+        reached = {
+            products: kernels[PRODUCTS[0]].compute / narrowest(dtype),
+            "attention": kernels[ATTENTION[0]].compute,
+        }
+        for name, share in reached.items():
+            value = short(min(1.0, float(share) * found.numbers.share))
             own[name] = {"value": value, "source": SOURCE, "note": note}
     fields["shares"] = {**fields.get("shares", {}), gpu: own}
     if found.numbers.layer != found.base_layer:

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 from llmcost.ground.errors import SpecError, shortened
 from llmcost.ground.units import BITS
 from llmcost.model.formats import FORMATS
-from llmcost.model.training_kernels import CONTEXTS, KERNELS, LOSSES, SCHEDULES
+from llmcost.model.training_kernels import CONTEXTS, KERNELS, LOSSES, RECOMPUTED, SCHEDULES
 from llmcost.parallel.layout import RECOMPUTE
+from llmcost.parallel.stages import ACCOUNT_FOR
 from llmcost.specs.catalog import PACKAGE, names
 from llmcost.specs.hardware import PCIE
 from llmcost.specs.reader import Document, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, maybe, number, record, several, validate
-from llmcost.training.recipe import Overlap
+from llmcost.training.recipe import Imbalance, Overlap
 
 FOLDER = PACKAGE / "accuracy" / "published"
 BESIDE = ("engines", "explained", "models")  # files of the folder that are no sources
@@ -117,6 +118,8 @@ _PROGRAM = record(  # how a training program runs: fields of parallel.layout.Lay
         "schedule": choice(*SCHEDULES),
         "layout": choice("chosen"),  # by `llmcost train`, as for who says nothing of it
         "context_parallel": choice(*CONTEXTS),
+        "account_for": choice(*ACCOUNT_FOR),
+        "recomputed": several(choice(*RECOMPUTED)),
         **dict.fromkeys(
             (
                 "dropout",
@@ -131,10 +134,11 @@ _PROGRAM = record(  # how a training program runs: fields of parallel.layout.Lay
             FLAG,
         ),
         **dict.fromkeys(("grad_bytes", "reduce_bytes"), number(0, 64)),
-        **dict.fromkeys(("gpus_per_node", "etp"), SIZE),
+        **dict.fromkeys(("gpus_per_node", "etp", "mtp"), SIZE),
         "engine": TEXT,
         "fabric_gb_per_s": number(1e-6, 1e9),
         "overlap": mapping(number(0, 1), choice(*Overlap._fields)),
+        "imbalance": mapping(number(1, 10), choice(*Imbalance._fields)),
     },
 )
 SCHEMA = record(

@@ -215,6 +215,7 @@ TRAINING: dict[str, Callable[[Case], bool]] = {  # source -> its runs that train
     "dgxc-benchmarking": lambda case: case.settings["model"] in ("nemotron-15b", "nemotron-340b"),
     "internevo": lambda case: case.settings["sharding"] == "zero1" and case.settings["tp"] == 1,
     "yafsdp": lambda case: case.engine == "yafsdp",
+    "megatron-moe-zoo": lambda case: (case.settings["remark"] or "").startswith("unbalanced"),
 }
 TRUSTED = ("optimised", "kernel")  # classes of engines that defaults are fitted on
 CHOSEN_ON = (ENGINE, *(stage.cases for stage in STAGES))

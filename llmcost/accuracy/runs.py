@@ -15,11 +15,12 @@ from llmcost.ground.units import HOUR
 from llmcost.machine.training_shares import Shares
 from llmcost.parallel.layout import Layout, Recompute
 from llmcost.parallel.rules import check, shape_of
+from llmcost.parallel.stages import dealt_out
 from llmcost.specs.catalog import load_training_engine
 from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.training.engine import recipe_under
 from llmcost.training.options import Options
-from llmcost.training.recipe import Recipe, check_recipe
+from llmcost.training.recipe import Imbalance, Recipe, check_recipe
 from llmcost.training.setup import setup_of
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import Step, evaluate_step, training_step
@@ -27,7 +28,7 @@ from llmcost.training.train import train
 
 RUN_GPUS = 2048  # of a run: LLaMA's (arXiv 2302.13971, section 2.4)
 TASKS = ("pretrain", "sft", "forward-backward")  # those of whole models, all of whose weights are trained
-DTYPES = {"mxfp8": "fp8"}  # fp8 recipes that differ in their scales alone
+DTYPES = {"mxfp8": "fp8", "nvfp4": "fp4"}  # recipes that differ in their scales alone
 PHYSICAL = (
     "gpus",
     "tp",
@@ -99,8 +100,9 @@ def run_of(case: Case) -> Run | None:
     of, program = case.settings, program_of(case)
     recompute, layers = _recomputed(of["recompute"] or program.get("recompute"))
     sharding, _, groups = (of["sharding"] or "none").partition("-groups-")
-    known = of["task"] in TASKS and all(of[name] for name in PHYSICAL) and spec_of(of["model"]) is not None
-    if not known or recompute is None or of["offload"] not in (None, "none"):
+    spec = spec_of(of["model"])
+    known = of["task"] in TASKS and all(of[name] for name in PHYSICAL)
+    if spec is None or not known or recompute is None or of["offload"] not in (None, "none"):
         return None
     degrees = [of[name] for name in ("tp", "pp", "cp", "dp")]
     if None in degrees or prod(degrees) != of["gpus"]:
@@ -120,11 +122,18 @@ def run_of(case: Case) -> Run | None:
         recompute_layers=layers,
         **{"sequence_parallel": False, **said},
     )
-    not_of_recipe = (*LAYOUT, "overlap", "recompute", "fabric_gb_per_s", "engine")
+    if "account_for" in program:
+        counted = dealt_out(spec.num_hidden_layers, layout.pp, layout.vp, None, None, program["account_for"])
+        layout = layout._replace(stages=counted)
+    not_of_recipe = (*LAYOUT, "overlap", "imbalance", "account_for", "recompute", "fabric_gb_per_s", "engine")
     choices = {name: value for name, value in program.items() if name not in not_of_recipe}
+    if "recomputed" in choices:
+        choices["recomputed"] = tuple(choices["recomputed"])
     recipe = Recipe() if engine is None else recipe_under(engine)
     overlap = recipe.overlap._replace(**program.get("overlap", {}))
-    recipe = recipe._replace(dtype=DTYPES.get(of["compute"], of["compute"]), overlap=overlap, **choices)
+    imbalance = Imbalance(**program.get("imbalance", {}))
+    dtype = DTYPES.get(of["compute"], of["compute"])
+    recipe = recipe._replace(dtype=dtype, overlap=overlap, imbalance=imbalance, **choices)
     fabric = program.get("fabric_gb_per_s")
     return Run(of["gpu"], of["model"], layout, recipe, of["seq"], program.get("engine"), fabric)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from llmcost.formulas.operators import PhaseOperators
     from llmcost.formulas.serving import Explanation
     from llmcost.model.spec import ModelSpec
-    from llmcost.report.estimate import Shown
+    from llmcost.report.estimate_shown import Shown
     from llmcost.report.page import Reported
     from llmcost.report.tables import Table
     from llmcost.search.prices import Cost
@@ -191,7 +191,7 @@ def _cost(result: "Estimate", chip: "HardwareSpec | None", money: Money) -> "Cos
 
 def _shown(options: Options, basis: str | None, *, training: bool) -> "Shown":
     """What the tables show: what was asked for, the textbook too where its MFU was, training where its tokens were."""
-    from llmcost.report.estimate import Shown
+    from llmcost.report.estimate_shown import Shown
 
     usual = Options()
     bases = Shown().bases if basis is None else BASES if basis == "all" else (basis,)

@@ -10,7 +10,9 @@ from llmcost.parallel.layout import RECOMPUTE
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.training.options import Options
 
-TOLD = ("price_per_gpu_hour", "dollars_per_million_tokens", "joules_per_million_tokens")  # no step is known
+TOLD = (  # no step is known
+    *("price_per_gpu_hour", "dollars_per_million_tokens", "joules_per_million_tokens", "power_share", "power_basis"),
+)
 
 
 def mfu(
@@ -63,7 +65,9 @@ def mfu(
     )  # fmt: skip
     cost = None
     if money.asked():
-        cost = cost_of_step(chip, 1, 1, answer.tokens_per_s_per_gpu, money.price_of(chip), money.pue)
+        drawn = answer.power_share(chip)
+        price = money.price_of(chip, drawn)
+        cost = cost_of_step(chip, 1, 1, answer.tokens_per_s_per_gpu, price, money.pue, drawn)
     form.show(
         lambda: to_dict(answer) | ({} if cost is None else {"cost": {name: getattr(cost, name) for name in TOLD}}),
         lambda: (Utilization._fields, answer.conventions),

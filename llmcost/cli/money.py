@@ -27,7 +27,10 @@ class Money(NamedTuple):
         ),
     ] = ()
     kwh: Annotated[
-        float | None, number("Dollars a kWh, which a GPU-hour at its TDP costs beside its price.", "DOLLARS")
+        float | None,
+        number(
+            "Dollars a kWh, beside the price: of GPUs at their TDP; in train, rl and mfu of what they draw.", "DOLLARS"
+        ),
     ] = None
     pue: Pue = 1
 

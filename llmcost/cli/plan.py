@@ -33,7 +33,7 @@ EVERY = 10**9  # layouts: all of them
 AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute")  # what is searched
 LISTS = (*AXES, "schedule", "kernels")  # of which several values may be given
 PROGRAMS = ("kernels", "overlap")  # ways to compute, of which several may be compared
-HELD = ("context_parallel",)  # one for all layouts
+HELD = ("context_parallel", "stages")  # one for all layouts
 RECIPE = ("optimizer", "unfused_attention", "kernels", "overlap", "lora_rank", "lora_targets", "qlora")
 OVERLAP = {
     "help": "Shares of communication that cost no time, as tensor=0.5,data=1; given again: all of them are compared.",

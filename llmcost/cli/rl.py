@@ -9,7 +9,8 @@ from llmcost.training.options import Options
 from llmcost.training.rl_options import RlOptions
 
 TRAINED = (
-    *("engine", "gpus", "micro_batch", "tp", "pp", "vp", "cp", "ep", "etp", "zero", "recompute", "schedule"),
+    *("engine", "gpus", "micro_batch", "tp", "pp", "vp", "stages", "first_stage_layers", "last_stage_layers"),
+    *("account_for", "cp", "ep", "etp", "zero", "recompute", "schedule"),
     *("optimizer", "dtype", "gpus_per_node", "lora_rank", "lora_targets", "qlora"),
 )
 
@@ -42,8 +43,8 @@ def rl(
         answer = compute(spec, chip, options, chosen)
     cost = None
     if money.asked():
-        price = money.price_of(chip)
-        cost = cost_of_step(chip, answer.gpus, answer.step_seconds, answer.tokens, price, money.pue)
+        price, drawn = money.price_of(chip, float(answer.power_share)), answer.power_share
+        cost = cost_of_step(chip, answer.gpus, answer.step_seconds, answer.tokens, price, money.pue, drawn)
     form.show(
         lambda: answer.to_dict() | ({} if cost is None else {"cost": cost._asdict()}),
         lambda: (("phase", "seconds"), [tuple(row.values()) for row in answer.rows()]),

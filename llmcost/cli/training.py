@@ -43,8 +43,12 @@ class Budgeted(NamedTuple):
             check=_flops,
         ),
     ] = None
-    gpu_hours: Annotated[Number, number("Instead: GPU-hours, of --hw.", "HOURS", parse_count)] = None
-    dollars: Annotated[Number, number("Instead: dollars, at --price an hour.", "DOLLARS", parse_count)] = None
+    gpu_hours: Annotated[
+        Number, number("Instead: GPU-hours, of --hw, with failures and checkpoints.", "HOURS", parse_count)
+    ] = None
+    dollars: Annotated[Number, number("Instead: dollars of such hours, at --price each.", "DOLLARS", parse_count)] = (
+        None
+    )
 
 
 def train(
@@ -159,8 +163,9 @@ def _budget_alone(
 def _with_budget(may: Budgeted, spec: "ModelSpec", chip: "HardwareSpec", options: Options) -> "tuple[Options, Budget]":
     """The options with the tokens that a budget buys for a model, and what laws say of it.
 
-    FLOPs buy tokens of 6 a parameter that a token uses, as the laws count; hours and dollars as many as the expected
-    time of a step allows. Raises InputError for several budgets, tokens beside one, or dollars without a price.
+    FLOPs buy tokens of 6 a parameter that a token uses, as the laws count; hours and dollars as many whole steps as
+    they pay for with failures and checkpoints. Raises InputError for several budgets, tokens beside one, or dollars
+    without a price.
     """
     from llmcost.training.scaling import budget as compute
     from llmcost.training.train import train as run
@@ -171,11 +176,12 @@ def _with_budget(may: Budgeted, spec: "ModelSpec", chip: "HardwareSpec", options
     if may.dollars is not None and not options.price:
         raise InputError("--dollars: needs --price, the dollars of a GPU-hour")
     trial = run(spec, chip, options._replace(tokens=10**9))
-    active, rate = trial.model.params.active, trial.gpu_hours / 10**9
+    active, a_step = trial.model.params.active, trial.run.tokens_per_step
     hours = may.dollars / options.price if may.dollars is not None else may.gpu_hours
-    tokens = may.budget / (6 * active) if hours is None else hours / rate
-    if tokens < trial.run.tokens_per_step:
-        raise InputError(f"{name} {value:g}: less than a step of {trial.run.tokens_per_step:,} tokens takes")
+    paid = trial.with_interruptions
+    tokens = may.budget / (6 * active) if hours is None else hours * paid.steps // paid.gpu_hours * a_step
+    if tokens < a_step:
+        raise InputError(f"{name} {value:g}: less than a step of {a_step:,} tokens takes")
     flops = 6 * active * tokens
     return options._replace(tokens=int(tokens)), compute(flops, model=(float(active), float(int(tokens))))
 

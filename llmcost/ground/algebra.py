@@ -129,6 +129,34 @@ def largest(values: Sequence[Number]) -> Number:
     return max(values) if all(map(is_plain, values)) else reduce(maximum, values)
 
 
+def of_largest(keys: Sequence[Number], values: Sequence[Number]) -> Number:
+    """The value that stands beside the largest key, the first of equal ones; of arrays, element by element.
+
+    Symbols, whose values are not compared, raise ValueError.
+    """
+    return _of_largest(*keys, *values)
+
+
+def _of_largest(*both: Number) -> Number:
+    """The same in the form in which it is recorded."""
+    keys, values = both[: len(both) // 2], both[len(both) // 2 :]
+    if all(map(is_plain, keys)):
+        return values[keys.index(max(keys))]
+    for key in keys:
+        if isinstance(key, Symbolic):
+            found = key.word(_of_largest, *both)
+            if found is None:
+                raise ValueError("symbols do not tell which of them is the largest")
+            return found
+    import numpy as np  # only reached when the caller passed an array
+
+    largest_key, found = keys[0], values[0]
+    for key, value in zip(keys[1:], values[1:], strict=True):
+        found = np.where(key > largest_key, value, found)
+        largest_key = np.maximum(key, largest_key)
+    return found
+
+
 def least(values: Iterable[Number]) -> Number:
     """The smallest of several numbers; of arrays, element by element."""
     return reduce(minimum, values)

@@ -52,15 +52,21 @@ TORCH = {
 # The vendor's kernels: cuDNN's attention, Transformer Engine.
 VENDOR = TORCH | {
     "Hopper": Shares(
-        *(0.65, 0.71, 0.31),
-        "fp8: 12 runs of NeMo 24.07's on H100, 6 % off, 6 of Megatron-Bridge's, 8 %; bf16: 2 of NeMo 25.04's, 3 % "
-        "off, 3 of Llama 3.1 405B, 6 %",
+        *(0.62, 0.67, 0.50),
+        "bf16 and attention: as PyTorch's; with them 2 of NeMo 25.04's are 2 % off, 3 of Llama 3.1 405B 6 %; fp8: 12 "
+        "runs of NeMo 24.07's on H100, 6 % off, 6 of Megatron-Bridge's, 3 %",
     ),
     "Blackwell": Shares(
         *(0.50, 0.49, 0.50),
         "bf16 and fp8: 12 runs of NeMo 25.04's on GB200, 5 % off; fp8: 2 of Megatron-Bridge's on B200, 8 %",
     ),
 }
+ULTRA = Constant(
+    1400 / 1200,
+    "GPUs that train run at their power limit: a GB300 has 1,400 W for the peak that a GB200 reaches with 1,200 "
+    "(hardware/gb300.yaml, hardware/gb200.yaml); nothing was fitted",
+    spread="1.12 to 1.24 in 6 pairs of runs that differ in the GPU alone (Megatron-Bridge, performance summary)",
+)
 OTHERS = Shares(0.60, 0.47, 0.25, "other generations: between those above, nothing was measured")
 
 MEMORY = Constant(
@@ -88,6 +94,12 @@ NARROW_EXPERTS = {  # what experts' products in fp8 reach of the share that thos
     "Blackwell": Constant(0.92, f"{_EXPERTS}0.37 for 0.40 on a B200"),
 }
 
+NARROWEST = Constant(
+    0.8,
+    "what products in fp4 reach of the share that those in fp8 do: 0.40 for 0.54 on a B200, 0.43 for 0.49 on a GB200 "
+    "(tables of TensorRT-LLM 1.3, ai-dynamo/aiconfigurator: from 4,096 rows and 4,096 channels on)",
+)
+
 PRODUCT = Kernel(DEFAULTS["gemm.compute"].value, MEMORY.value, LAUNCH.value)
 ELEMENTWISE = PRODUCT._replace(memory=DEFAULTS["elementwise.memory"].value)
 COLLECTIVES = {
@@ -96,9 +108,17 @@ COLLECTIVES = {
 }
 
 
+def narrowest(dtype: str) -> Number:
+    """What products reach of the share that those in fp8 do, in this narrow type."""
+    return NARROWEST.value if BITS[dtype] < BITS["fp8"] else 1
+
+
 def shares_of(hardware: HardwareSpec | None, *, vendor: bool) -> Shares:
-    """What kernels reach on GPUs of this generation, the vendor's or PyTorch's."""
-    return (VENDOR if vendor else TORCH).get(generation_of(hardware), OTHERS)
+    """What kernels reach on GPUs of this generation, the vendor's or PyTorch's. Blackwell Ultra has more power."""
+    found = (VENDOR if vendor else TORCH).get(generation_of(hardware), OTHERS)
+    if hardware is None or hardware.architecture != "Blackwell Ultra":
+        return found
+    return found._replace(products=found.products * ULTRA.value, fp8=found.fp8 * ULTRA.value)
 
 
 def generation_of(hardware: HardwareSpec | None) -> str:
@@ -138,7 +158,7 @@ def trained_at(
     kernels = dict.fromkeys(KERNELS, PRODUCT) | dict.fromkeys(("elementwise", "norm"), ELEMENTWISE) | COLLECTIVES
     if dtype != "fp32":
         known = known or shares_of(hardware, vendor=vendor)
-        product = PRODUCT._replace(compute=known.fp8 if BITS[dtype] < 16 else known.products)
+        product = PRODUCT._replace(compute=known.fp8 * narrowest(dtype) if BITS[dtype] < 16 else known.products)
         kernels["gemm"] = product
         narrow = NARROW_EXPERTS.get(generation_of(hardware)) if BITS[dtype] < 16 else None
         of_experts = product.compute * (1 if narrow is None else narrow.value)

@@ -172,6 +172,19 @@ def layer_operators(model: ModelSpec, layer: Layer, size: ElementBytes, load: Lo
         yield from streams.inside(build)
 
 
+def predictors(model: ModelSpec, depth: int, size: ElementBytes, load: Load) -> list[Operator]:
+    """Modules that are trained to predict further tokens, `depth` of them (DeepSeek-V3, arXiv 2412.19437, section 2.2).
+
+    Each has norms, a projection of the token's embedding and the hidden state before it to one, a layer like the
+    model's last, and the LM head, whose weights are the model's.
+    """
+    build = _builder(model, depth, size, load)
+    h, last = model.hidden_size, model.layers[-1]._replace(count=depth)
+    joined = build.gemm("mtp_projection", "mlp", 2 * h, h, ON_EVERY_GPU)
+    norms = [build.layer_norm(f"mtp_{of}_norm", RESIDUAL_NORM) for of in ("embedding", "hidden")]
+    return [*norms, joined, *layer_operators(model, last, size, load)]
+
+
 def head(model: ModelSpec, size: ElementBytes, b: Number, positions: Number) -> list[Operator]:
     """From the final norm to the LM head, at so many positions of each of b sequences.
 

@@ -21,13 +21,14 @@ class Published(NamedTuple):
 class Trained(NamedTuple):
     """How a model was trained by those who made it: tokens of a sequence and of a step for most of the run.
 
-    `dtype`: of its matrix products; None: not told, or the usual one.
+    `dtype`: of its matrix products; None: not told, or the usual one. `mtp`: modules that predicted further tokens.
     """
 
     seq: int
     batch_tokens: int
     source: str
     dtype: str | None = None
+    mtp: int = 0
 
 
 class Layer(NamedTuple):

@@ -81,19 +81,24 @@ def sorted_rows(op: Any) -> Operator:
     return Elementwise("experts_sort", "mlp", op.count, op.b, op.s, width, width, 0, op.Bx, SORTED)
 
 
-def with_casts(ops: Iterable[Operator]) -> list[Operator]:
-    """The operators, with casts to fp8 before products of weights, but for the LM head and routers, which stay wide.
+def with_casts(ops: Iterable[Operator], narrow: Number = 1) -> list[Operator]:
+    """The operators, with casts to fp8 or fp4 before products of weights, but for the LM head and routers.
+
+    These stay wide. `narrow`: bytes of what is cast.
 
     The input (k wide) is cast forward, the gradient of the output (n wide) backward: each is read in 16 bits and
-    written twice in 8, along rows and along columns, as both directions need it (Transformer Engine, performance
-    considerations: handling transposes). An elementwise kernel's backward pass counts twice its forward one: k and n
-    are spread over these three.
+    written twice in few, along rows and along columns, as both directions need it (Transformer Engine, performance
+    considerations: handling transposes). For fp4 it is read once more before, for the scale of the whole tensor
+    (Transformer Engine, NVFP4BlockScaling); its Hadamard transform is taken to be free. An elementwise kernel's
+    backward pass counts twice its forward one: k and n are spread over these three.
     """
     run: list[Operator] = []
+    reads = 1 if narrow == 1 else 2
     for op in ops:
         if isinstance(op, (Gemm, GroupedGemm)) and op.part != "lm_head" and op.facts.role != "router":
             rows = op.active if isinstance(op, GroupedGemm) else 1
             width = rows * (op.k + op.n) / 3
-            run.append(Elementwise(f"{op.name}_cast", op.part, op.count, op.b, op.s, width, width, 0, op.Bx, CAST))
+            sizes = reads * width, 2 * narrow * width / op.Bx
+            run.append(Elementwise(f"{op.name}_cast", op.part, op.count, op.b, op.s, *sizes, 0, op.Bx, CAST))
         run.append(op)
     return run

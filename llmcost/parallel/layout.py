@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named
+from llmcost.ground.algebra import Number, ceil_div, divide, floor_div, is_one, maximum, minimum, named, present
 from llmcost.model.training_kernels import Context, Schedule
 
 DEGREES = ("tp", "pp", "dp", "ep")
@@ -120,11 +120,27 @@ def telling_stages(layout: Layout) -> Sequence[Number]:
     return (0, layout.pp - 1) if layout.stages is None else range(len(layout.stages))
 
 
-def stage_of(layout: Layout, layers: Number, index: Number) -> Stage:
-    """Stage `index` of the pipeline, counted from 0, as full as the fullest one unless the layout says how full it is.
+def telling_gpus(layout: Layout) -> Sequence[Number]:
+    """The same of GPUs. With DualPipe they are the first and the second, as the last has what the first one has."""
+    if is_one(layout.pp):
+        return (0,)
+    return (0, minimum(1, layout.pp - 1)) if layout.schedule == "dualpipe" else telling_stages(layout)
 
-    Where chunks do not divide the layers, those left over are dealt out one a chunk, in turn to every stage: some
-    stages have one more of them than others, and all count as these.
+
+def run_by_gpu(layout: Layout, layers: Number, index: Number) -> Stage:
+    """What the GPUs at place `index` run of a micro-batch: their stage, or with DualPipe the mean of their two."""
+    held = held_by_gpu(layout, layers, index)
+    if layout.schedule != "dualpipe" or is_one(layout.pp):
+        return held
+    return held._replace(layers=held.layers / 2, first=held.first / 2, last=held.last / 2)
+
+
+def stage_of(layout: Layout, layers: Number, index: Number) -> Stage:
+    """Stage `index` of the pipeline, counted from 0, with the layers that the layout says, or as even as can be.
+
+    Where chunks do not divide the layers, those left over are dealt out one a chunk, in turn to every stage, so that
+    the last stages may have one less than the first ones. With DualPipe, where a GPU has a stage from either end, all
+    count as the fullest (held_by_gpu).
     In 1F1B stage i of p holds p - i micro-batches (arXiv 2104.04473, section 2.2.1), or all m where that is fewer.
     Interleaved, rank i runs 2(p - i - 1) + (v - 1)p + 1 chunks of 1/v stage before its first backward chunk
     (Megatron-LM, core/pipeline_parallel/schedules.py): p(1 + (p-1)/(pv)) stages on the first one (arXiv 2205.05198,
@@ -139,6 +155,9 @@ def stage_of(layout: Layout, layers: Number, index: Number) -> Stage:
         in_every_chunk = floor_div(layers, p * v)
         of_a_stage = v * in_every_chunk + ceil_div(layers - p * v * in_every_chunk, p)
     stages_behind = p - index - 1
+    if layout.stages is None and layout.schedule != "dualpipe" and present(index) and not is_one(p):
+        with_one_less = p * of_a_stage - layers
+        of_a_stage = of_a_stage - minimum(1, maximum(0, with_one_less - stages_behind))
     interleaved = minimum(1, v - 1)  # 1 from two chunks on, else 0
     chunks_in_flight = (1 + interleaved) * stages_behind + (v - 1) * p + 1
     ends = (maximum(0, 1 - index), maximum(0, index - p + 2))

@@ -192,7 +192,8 @@ def _pipeline_rules(at: Layout, shape: Shape) -> Iterator[Rule]:
     """Every chunk of a stage has a layer; micro-batches fill the batch, and the rounds of an interleaved schedule."""
     enough = at.pp * at.vp <= shape.layers
     if at.stages is not None:
-        check_stages(at.stages, shape.layers, at.vp, shape.name)
+        if is_plain(at.vp):
+            check_stages(at.stages, shape.layers, at.vp, shape.name)
         yield Rule("pp", at.pp == len(at.stages), f": --stages are {len(at.stages)}", (len(at.stages),))
         yield Rule("schedule", at.schedule != "dualpipe", " has two equal stages on a GPU; leave out --stages")
     else:

@@ -16,9 +16,9 @@ ACCOUNT_FOR = {"embedding": (1, 0), "loss": (0, 1), "both": (1, 1)}  # layers th
 
 
 def parse_stages(text: str) -> tuple[int, ...]:
-    """Layers of each stage, of `15,16,16,13`, or `8*4` for four of eight. Raises ValueError."""
+    """Layers of each stage, of `15,16,16,13` or `15+16+16+13`; `8*4` are four of eight. Raises ValueError."""
     found: list[int] = []
-    for part in text.split(","):
+    for part in text.replace("+", ",").split(","):
         numbers = part.strip().split("*")
         if len(numbers) > 2 or not all(each.isdecimal() and len(each) <= len("100000") for each in numbers):
             raise ValueError("layers of each stage, as in 15,16,16,13, or 15,16*2,13")

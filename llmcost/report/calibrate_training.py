@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from llmcost.accuracy.calibrate_memory import MemoryCalibration
 from llmcost.accuracy.calibrate_training import TrainingCalibration
 from llmcost.ground.titles import keep
+from llmcost.ground.units import scaled
 from llmcost.report.calibrate import percent, seconds
 from llmcost.report.figures import degrees_of
 from llmcost.report.tables import Table
+
+MEMORY_KEPT = "memory: the base stays as it is; far off, is the layout that of the run?"
 
 
 def training_tables(found: TrainingCalibration) -> Iterator[Table]:
@@ -23,17 +27,23 @@ def training_tables(found: TrainingCalibration) -> Iterator[Table]:
         if found.numbers.layer != found.base_layer:
             layer = (seconds(found.base_layer), seconds(found.numbers.layer))
             rows.append(("the host, each layer in one direction", *layer))
+    m = found.memory
+    if m is not None and m.share is not None:
+        rows.append(("the allocator holds, over what is allocated", f"{m.base:.3g}", f"{m.share:.3g}"))
     kept = ("Kept: no number lessens the error of runs that are left out: the base stays as it is.",)
-    yield Table(title, ("fitted", "base", "now"), "lrr", rows, kept if found.numbers is None else ())
-    before, after = found.errors(after=False), found.errors(after=True)
+    yield Table(title, ("fitted", "base", "now"), "lrr", rows, () if rows else kept)
+    errors = [("time of a step", found.errors(after=False), found.errors(after=True))]
+    errors += [] if m is None else [("memory of a GPU", m.errors(after=False), m.errors(after=True))]
     how = "after: of each run by a fit to the others" if found.left_out else "after: of the very run that was fitted to"
-    cells = ("time of a step", f"{before.figures:,}", *map(percent, (before.median, after.median)))
     yield Table(
         "",
         ("error", "figures", "median before", "after", "mean before", "after"),
         "lrrrrr",
-        [(*cells, *map(percent, (before.mean, after.mean)))],
-        (how,) if found.numbers is not None else (),
+        [
+            (what, f"{by.figures:,}", *map(percent, (by.median, now.median, by.mean, now.mean)))
+            for what, by, now in errors
+        ],
+        ((how,) if rows else ()) + ((MEMORY_KEPT,) if m is not None and m.share is None else ()),
     )
     lines = []
     keep(*(run.log.file for run in found.runs))
@@ -42,6 +52,10 @@ def training_tables(found: TrainingCalibration) -> Iterator[Table]:
         off = [f"{100 * (value / measured - 1):+.0f}%" for value in (early, late)]
         spread = degrees_of(run.at.layout, ("tp", "cp", "pp", "vp", "dp", "ep")) or "one GPU"
         lines.append((run.log.file, spread, *map(seconds, (measured, early)), off[0], seconds(late), off[1]))
+    for run, measured, early, late in [] if m is None else zip(m.runs, m.measured(), m.before, m.after, strict=True):
+        off = [f"{100 * (value / measured - 1):+.0f}%" for value in (early, late)]
+        sizes = [scaled(value, "B") for value in (measured, early, late)]
+        lines.append((run.log.file, "memory", sizes[0], sizes[1], off[0], sizes[2], off[1]))
     yield Table("", ("run", "", "measured", "before", "", "after", ""), "llrrrrr", lines)
 
 
@@ -66,5 +80,19 @@ def training_document(found: TrainingCalibration, output: str | None) -> dict[st
         "left_out": found.left_out,
         "error": {"step": {when: found.errors(after=when == "after")._asdict() for when in ("before", "after")}},
         "lines": [dict(zip(columns, row, strict=True)) for row in rows],
+        "memory": None if found.memory is None else _memory_document(found.memory),
         "file": output,
+    }
+
+
+def _memory_document(found: MemoryCalibration) -> dict[str, Any]:
+    """What was fitted to the memory of the logs, its errors, and each of them."""
+    runs = zip(found.runs, found.measured(), found.before, found.after, strict=True)
+    return {
+        "reserved_share": found.share,
+        "error": {when: found.errors(after=when == "after")._asdict() for when in ("before", "after")},
+        "lines": [
+            {"file": run.log.file, "measured_bytes": measured, "before_bytes": before, "after_bytes": after}
+            for run, measured, before, after in runs
+        ],
     }

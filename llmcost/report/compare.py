@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmcost.report.charts import Bars, Panel
-from llmcost.report.figures import cell
+from llmcost.report.figures import cell, draws
 from llmcost.report.tables import Table
 from llmcost.search.compare import Entry
 
@@ -33,7 +33,7 @@ FIGURES = {
     "decode.expected.error": "  off by, on average",
     "derived.decode_share_of_limit": "  of the limit",
     "decode.limited_by": "  limited by",
-    "derived.decode_tokens_per_s_per_watt": "  tokens per joule, at TDP",
+    "derived.decode_tokens_per_joule": "  tokens per joule",
     "derived.most_tokens_per_s": "  at most, at the largest batch",
     "request.expected.latency_seconds": "a request: all of it",  # with --output
     "request.expected.output_tokens_per_s": "  output tokens/s of the batch",
@@ -86,6 +86,12 @@ def _bases(entries: Sequence[Entry]) -> list[str]:
         if e.hardware is not None:
             kinds.setdefault(e.decode.expected.basis, {})[e.hardware.name] = None
     lines = [f"Expected by {kind}: {', '.join(names)}." for kind, names in kinds.items()]
+    known = [(each.derived, each.estimate.hardware) for each in entries]
+    lines += draws(
+        (by.power_basis, chip.name, float(by.power_share))
+        for by, chip in known
+        if chip is not None and by.decode_tokens_per_joule is not None
+    )
     beyond = [
         f"{e.model.name} on {e.hardware.name}"
         for e in (entry.estimate for entry in entries)
@@ -131,7 +137,7 @@ def comparison_panels(entries: Sequence[Entry], priced: bool) -> list[Panel]:
     if priced:
         shown["derived.price_per_million_output_tokens"] = ("A million output tokens", "$", 1)
     else:
-        shown["derived.decode_tokens_per_s_per_watt"] = ("Decode at TDP", "tokens per joule", 1)
+        shown["derived.decode_tokens_per_joule"] = ("Decode", "tokens per joule", 1)
     panels = []
     for path, (title, unit, scale) in shown.items():
         bars = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from llmcost.formulas.quantities import QUANTITIES
@@ -63,3 +64,19 @@ def degrees_of(layout: Any, names: Iterable[str]) -> str:
 def context_of(hardware: Hardware | None) -> str:
     """What the program's own memory on a GPU is called: CUDA is NVIDIA's."""
     return "CUDA context" if hardware is not None and hardware.vendor == "NVIDIA" else "the runtime's context"
+
+
+def of_tdp(basis: str, *shares: float) -> str:
+    """What GPUs draw, and what that rests on: `at 54% of TDP: ...`, or from the least share to the largest."""
+    least, most = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    return f"at {least if least == most else f'{least} to {most}'} of TDP: {basis}"
+
+
+def draws(known: Iterable[tuple[str, str, float]]) -> list[str]:
+    """A line for each basis: what GPUs draw of their TDP, and their names. known: of each GPU basis, name and share."""
+    kinds: dict[str, dict[str, list[float]]] = {}
+    for basis, name, share in known:
+        kinds.setdefault(basis, {}).setdefault(name, []).append(share)
+    return [
+        f"Joules {of_tdp(basis, *chain.from_iterable(of.values()))}: {', '.join(of)}." for basis, of in kinds.items()
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from llmcost.ground.units import counted, scaled, significant
 from llmcost.parallel.layout import DEGREES
-from llmcost.report.figures import UNKNOWN, degrees_of
+from llmcost.report.figures import UNKNOWN, degrees_of, draws
 from llmcost.report.tables import Table
 from llmcost.search.fit import LeftOut, Offer, Offers
 
@@ -31,7 +31,7 @@ def fit_table(title: str, found: Offers, offers: Sequence[Offer], *, priced: boo
     notes = [
         "weights, memory: of one GPU. batch, context: the largest that have room.",
         f"prefill, decode: tokens/s of all GPUs, {basis}, at {user}; decode at most: at the largest batch{most}.",
-        *["MJ: megajoules of a million output tokens at the GPUs' TDP (--pue for the data centre's)."] * priced,
+        *(_draws(offers) if priced else ()),
         f"In order: {found.order}.",
         *_bases(offers, basis),
         *reasons(found.left_out, len(found.left_out) + len(found.offers)),
@@ -56,6 +56,15 @@ def _bases(offers: Sequence[Offer], basis: str) -> list[str]:
         off = "errors not known" if offer.error is None else f"decode {offer.error:.0%} off on average"
         kinds.setdefault(f"{offer.expected_basis}, {off}", {})[offer.hardware] = None
     return [f"Expected by {kind}: {', '.join(names)}." for kind, names in kinds.items()] if basis == "expected" else []
+
+
+def _draws(offers: Sequence[Offer]) -> list[str]:
+    """What energy is counted of, and what each kind of GPU draws of its TDP."""
+    known = [each for each in offers if each.joules_per_million_tokens is not None]
+    return [
+        "MJ: megajoules of a million output tokens (--pue for the data centre's).",
+        *draws((each.power_basis, each.hardware, float(each.power_share)) for each in known),
+    ]
 
 
 def reasons(left_out: Sequence[LeftOut], tried: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmcost.ground.units import scaled, significant
 from llmcost.model.spec import ModelSpec
+from llmcost.report.figures import of_tdp
 from llmcost.report.tables import Table
 from llmcost.search.prices import StepCost
 from llmcost.specs.hardware import HardwareSpec
@@ -48,7 +49,7 @@ def utilization_table(
         notes.append(f"A million tokens cost ${significant(cost.dollars_per_million_tokens)} at {hour}")
     if cost is not None and cost.joules_per_million_tokens is not None:
         energy = scaled(cost.joules_per_million_tokens, "J").replace("KJ", "kJ")
-        notes.append(f"A million tokens take {energy}, of GPUs at their TDP")
+        notes.append(f"A million tokens take {energy}, GPUs {of_tdp(cost.power_basis, cost.power_share)}")
     causal = next(each.mfu for each in answer.conventions if each.convention == "megatron-bridge")
     if causal > 1:
         too_much = f"More than the peak of {answer.dtype}, even with causal pairs alone"

@@ -29,7 +29,9 @@ def _best(found: TrainingPlan) -> Table:
     batch = f"{counted(question.base.global_batch, 'sequence')} of {question.seq:,} tokens a step"
     lora = question.recipe.lora
     trained = "" if lora is None else f", LoRA of rank {lora.rank}"
-    title = f"{place}: {question.recipe.dtype}{trained}, {batch}"
+    stages = question.base.stages
+    dealt = "" if stages is None else f", stages of {','.join(map(str, stages))} layers"
+    title = f"{place}: {question.recipe.dtype}{trained}, {batch}{dealt}"
     fit = f"{found.fit:,} of {counted(found.timed, 'legal layout')} fit in {scaled(question.usable, 'B')} a GPU."
     if not found.best:
         spread = f"None of the degrees asked for multiply to {counted(question.gpus, 'GPU')}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmcost.ground.units import counted, seconds, significant
-from llmcost.report.figures import UNKNOWN
+from llmcost.report.figures import UNKNOWN, of_tdp
 from llmcost.report.tables import Table
 from llmcost.search.plan_serving import AXES, ServingPlan
 from llmcost.search.serving_layouts import ServingCandidate
@@ -92,7 +92,9 @@ def _notes(found: ServingPlan) -> list[str]:
             joules_per_million_tokens=None if joules is None else joules * w.output / (w.prompt + w.output),
         )
         dollars, energy = _cost(shared)
-        notes.append(f"Of the first, a million tokens in and out together: {dollars} and {energy} MJ at the GPUs' TDP.")
+        notes.append(f"Of the first, a million tokens in and out together: {dollars} and {energy} MJ.")
+        if joules is not None:
+            notes.append(f"MJ: megajoules {of_tdp(first.power_basis, *(each.power_share for each in found.best))}.")
     for name, count in found.unfit.items():
         why = NO_LINK if name == "links" else f"serve nobody: {BOUNDS[name]} with one request a rank."
         notes.append(f"{count:,} {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmcost.ground.units import counted, scaled, seconds, significant
+from llmcost.report.figures import of_tdp
 from llmcost.report.tables import Alarm, Table
 from llmcost.search.prices import StepCost
 from llmcost.training.reinforcement import Rl, Rollout
@@ -55,7 +56,8 @@ def _cost(cost: StepCost | None) -> list[tuple[str, str, str]]:
             ("  of a million tokens", f"${significant(cost.dollars_per_million_tokens)}", ""),
         ]
     if cost.joules_per_step is not None:
-        rows.append(("Energy of a step", scaled(cost.joules_per_step, "J").replace("KJ", "kJ"), "of GPUs at their TDP"))
+        energy = scaled(cost.joules_per_step, "J").replace("KJ", "kJ")
+        rows.append(("Energy of a step", energy, of_tdp(cost.power_basis, cost.power_share)))
     return rows
 
 
@@ -89,8 +91,10 @@ def _memory(answer: Rl) -> Table:
 
 
 def _notes(answer: Rl) -> Table:
-    degrees = {name: value for name, value in answer.layout.items() if value != 1}
+    degrees = {name: value for name, value in answer.layout.items() if value not in (1, None)}
+    stages = degrees.pop("stages", None)
     words = ", ".join(f"{name} {value}" for name, value in degrees.items())
+    words += "" if stages is None else f", stages of {','.join(map(str, stages))} layers"
     notes = [f"Training in {words}."]
     if answer.step_seconds < sum(answer.phases):
         notes.append("Off-policy: drawing runs beside all phases but the transfer.")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from llmcost.ground.units import counted, significant
 from llmcost.ground.units import seconds as in_words
+from llmcost.report.figures import of_tdp
 from llmcost.report.tables import Table
 from llmcost.simulation.results import Bounds, Simulation
 from llmcost.simulation.scheduler import Served
@@ -90,8 +91,8 @@ def _spent(s: Simulation) -> list[str]:
     """What tokens cost, as far as it is known."""
     both = _cost(s.dollars_per_million_tokens, s.joules_per_million_tokens)
     output = _cost(s.dollars_per_million_output_tokens, s.joules_per_million_output_tokens)
-    told = f"A million output tokens, with their prompts: {output}; a million in and out: {both} (megajoules at TDP)."
-    return [told] if both else []
+    told = f"A million output tokens, with their prompts: {output}; a million in and out: {both}."
+    return [told, f"MJ: megajoules {of_tdp(s.power_basis, s.power_share)}."] if both else []
 
 
 def _phases(by: Bounds) -> list[str]:

@@ -72,6 +72,8 @@ def _layout(answer: Train) -> list[tuple[str, str]]:
     at = answer.layout
     degrees = degrees_of(at, ("tp", "cp", "pp", "vp", "dp", "ep"))
     words = [degrees or "one GPU", f"ZeRO-{at.zero}" if at.zero else "states on every GPU"]
+    if at.zero == 3 and not at.reshard:
+        words.append("weights stay gathered")
     if at.stages is not None:
         words.append(f"stages of {','.join(map(str, at.stages))} layers")
     if at.tp != 1 and at.sequence_parallel:

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number
 from llmcost.ground.html import html_table
+from llmcost.machine.power import basis_of, drawn_by
 from llmcost.model.spec import ModelSpec
-from llmcost.search.prices import Sold, price_per_million_tokens, sold
+from llmcost.search.prices import Sold, power, price_per_million_tokens, sold
 from llmcost.serving.estimate import estimate, lengths
 from llmcost.serving.options import Options
+from llmcost.serving.power import share_of
 from llmcost.serving.results import Estimate, leaves, to_dict
 from llmcost.specs.hardware import HardwareSpec
 
@@ -22,13 +24,16 @@ class Derived(NamedTuple):
     """What follows from an estimate's expected rates; None where it is not known, and prices where it does not fit.
 
     `share_of_limit`: the expected rate over the one that no implementation beats. `per_watt`: of the GPUs' rated
-    power (TDP), not of what they draw. `most`: of decode at the largest batch. `price`: dollars of GPU-hours, fully
-    used, for a million tokens of prompts, or of output as prices.py says.
+    power (TDP), `per_joule` of what they draw, which is `power_share` of it. `most`: of decode at the largest batch.
+    `price`: dollars of GPU-hours, fully used, for a million tokens of prompts, or of output as prices.py says.
     """
 
     prefill_share_of_limit: Number
     decode_share_of_limit: Number
     decode_tokens_per_s_per_watt: Number
+    decode_tokens_per_joule: Number
+    power_share: Number
+    power_basis: str
     most_tokens_per_s: Number
     price_per_million_prompt_tokens: Number
     price_per_million_output_tokens: Number
@@ -108,11 +113,14 @@ def derived(e: Estimate, chip: HardwareSpec, price: float | None, at_most: Sold)
     prefill, decode = e.prefill.expected.tokens_per_s, e.decode.expected.tokens_per_s
     gpus = e.workload.gpus
     paid = price * gpus if price is not None and e.memory.fits else None
-    watts = chip.tdp and chip.tdp.value * gpus
+    decoding = share_of(e._replace(request=None, serving=None), chip)
     return Derived(
         prefill_share_of_limit=_ratio(prefill, e.prefill.limit.tokens_per_s),
         decode_share_of_limit=_ratio(decode, e.decode.limit.tokens_per_s),
-        decode_tokens_per_s_per_watt=_ratio(decode, watts),
+        decode_tokens_per_s_per_watt=_ratio(decode, power(chip, gpus)),
+        decode_tokens_per_joule=_ratio(decode, power(chip, gpus, share=decoding)),
+        power_share=decoding,
+        power_basis=basis_of(drawn_by(chip)),
         price_per_million_prompt_tokens=price_per_million_tokens(paid, prefill),
         most_tokens_per_s=at_most.most_tokens_per_s,
         price_per_million_output_tokens=at_most.price_per_million_tokens,

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from llmcost.ground.algebra import Number
 from llmcost.ground.errors import InputError, check_count, check_word
 from llmcost.ground.html import html_table
+from llmcost.machine.power import basis_of, drawn_by
 from llmcost.model.sizes import element_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.search.prices import sold
@@ -83,7 +84,9 @@ class Offer(NamedTuple):
     served_tokens_per_s: Number  # output of the requests that were asked for (--concurrency), which is priced
     price_per_gpu_hour: Number
     price_per_million_tokens: Number
-    joules_per_million_tokens: Number  # of the tokens that are priced, at the GPUs' TDP
+    joules_per_million_tokens: Number  # of the tokens that are priced
+    power_share: Number  # of its TDP that a GPU draws then
+    power_basis: str
     expected_basis: str  # what the expected rates rest on
     error: float | None  # mean error that expected decode of this kind has shown
 
@@ -240,6 +243,8 @@ def _offer(
         price_per_gpu_hour=price,
         price_per_million_tokens=at_most.price_per_million_tokens,
         joules_per_million_tokens=at_most.joules_per_million_tokens,
+        power_share=at_most.power_share,
+        power_basis=basis_of(drawn_by(chip)),
         expected_basis=e.decode.expected.basis,
         error=e.decode.expected.error,
     )

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from llmcost.ground.algebra import Number, maximum
 from llmcost.parallel.layout import Layout
-from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, candidate_of, placed
+from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, candidate_of, placed, shares_drawn
 from llmcost.search.space import Column
 from llmcost.serving.apart import Apart, Decoding, Prompts, prompt_pool, sending
-from llmcost.serving.batching import request_bytes, room, steps_of_decode
+from llmcost.serving.batching import held, request_bytes, room, steps_of_decode
 from llmcost.serving.server import machine_of, speculation_of
 
 OCTAVES, PER_OCTAVE = 12, 16  # requests of a rank: 4,096 at most, so many numbers between one and its double
@@ -38,12 +38,14 @@ class OfDecode(NamedTuple):
     """Layouts that decode, with figures in arrays of (layouts, numbers of requests a rank).
 
     seconds: of all steps of a request. room: requests of a rank. fits: whether that many have room, and may run.
+    reading: seconds in which a GPU reads once what it holds.
     """
 
     layouts: list[Layout]
     seconds: Column
     room: Column
     fits: NDArray[np.bool_]
+    reading: Column
 
 
 def plan_apart(question: ServingQuestion, layouts: list[Layout]) -> list[ServingCandidate]:
@@ -106,7 +108,9 @@ def _of_decode(question: ServingQuestion, group: list[Layout], numbers: Column) 
     fits = np.broadcast_to(np.asarray(memory.fits, bool), share.shape) & (share <= have_room)
     if w.max_num_seqs is not None:
         fits &= share <= w.max_num_seqs
-    return OfDecode(group, np.broadcast_to(seconds, share.shape), have_room, fits)
+    cache = held(server, w, guess, share, of_mean_length)
+    reading = np.broadcast_to((memory.weights_bytes + cache) / server.chip.bandwidth, share.shape)
+    return OfDecode(group, np.broadcast_to(seconds, share.shape), have_room, fits, reading)
 
 
 def _best(
@@ -134,6 +138,7 @@ def _best(
     for limit, figure in ((question.ttft, ttft), (question.tpot, tpot)):
         good &= True if limit is None else figure <= limit
     rated = np.where(good, per_s, -1.0)
+    used, lengths = replicas * own + first * layout.gpus(), w.prompt + w.output  # GPUs; tokens of a request
     places = np.argmax(rated, axis=1)
     found = []
     for row, place in enumerate(places):
@@ -154,6 +159,7 @@ def _best(
                 bound=_bound(question, decode, numbers, (row, int(place)), ttft, tpot),
                 prompts=layout,
                 prompt_gpus=int(first[at]) * layout.gpus(),
+                power_share=shares_drawn(question, decode.reading[at], tpot[at], float(per_s[at]) * lengths / used[at]),
             )
         )
     return found

@@ -23,7 +23,7 @@ from llmcost.machine.chip import links_of
 from llmcost.parallel.layout import DEGREES, Layout
 from llmcost.parallel.rules import broken, shape_of
 from llmcost.search.plan_apart import plan_apart
-from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, candidate_of, placed
+from llmcost.search.serving_layouts import ServingCandidate, ServingQuestion, candidate_of, placed, shares_drawn
 from llmcost.search.space import Broken, Column, degrees_in_words
 from llmcost.serving.batching import of_mean_lengths, serving
 from llmcost.serving.server import speculation_of
@@ -38,7 +38,8 @@ PER_OCTAVE = 8  # numbers tried between one and its double
 class Served(NamedTuple):
     """Figures of some layouts, each with several numbers of requests in flight: arrays of (layouts, numbers).
 
-    `tokens_per_s`: output tokens of a replica. `max_concurrency`: requests that have room in it.
+    `tokens_per_s`: output tokens of a replica. `max_concurrency`: requests that have room in it. `power_share`: of its
+    TDP that a GPU draws.
     """
 
     ttft_seconds: Number
@@ -46,6 +47,7 @@ class Served(NamedTuple):
     tokens_per_s: Number
     max_concurrency: Number
     fits: Number
+    power_share: Number
 
 
 class ServingPlan(NamedTuple):
@@ -60,7 +62,7 @@ class ServingPlan(NamedTuple):
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of what a row of `rows` has, in order."""
-        figures = ServingCandidate._fields[1:] if self.question.price is not None else ServingCandidate._fields[1:-2]
+        figures = ServingCandidate._fields[1:] if self.question.price is not None else ServingCandidate._fields[1:-4]
         return (*AXES, *figures)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -185,7 +187,7 @@ def _add(question: ServingQuestion, group: list[Layout], found: list[ServingCand
     most = fine[np.arange(len(kept)), place]
     served = serve(question, kept, most[:, None])
     for row, layout in enumerate(kept):
-        ttft, tpot, tokens, room, _ = (float(figure[row, 0]) for figure in served)
+        ttft, tpot, tokens, room, _, drawn = (float(figure[row, 0]) for figure in served)
         replicas = question.gpus // layout.gpus()
         found.append(
             candidate_of(
@@ -198,6 +200,7 @@ def _add(question: ServingQuestion, group: list[Layout], found: list[ServingCand
                 tpot=tpot,
                 room=int(room),
                 bound=missed[row] or "requests",
+                power_share=drawn,
             )
         )
 
@@ -244,5 +247,11 @@ def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Serv
         tokens_per_s=mix.expected.output_tokens_per_s,
         max_concurrency=mix.max_concurrency,
         fits=memory.fits & (w.concurrency <= mix.max_concurrency),
+        power_share=shares_drawn(
+            question,
+            (memory.weights_bytes + mix.kv_cache_bytes) / server.chip.bandwidth,
+            mix.expected.tpot_seconds,
+            mix.expected.total_tokens_per_s / w.gpus,
+        ),
     )
     return Served(*[np.broadcast_to(np.asarray(figure), share.shape) for figure in found])

@@ -179,7 +179,9 @@ class TrainingPlan(NamedTuple):
             ],
             "grid": [each._asdict() for each in self.grid],
             "illegal": [each._asdict() for each in self.illegal],
-        } | ({"programs": [each._asdict() for each in self.programs]} if self.programs else {})
+            **({"stages": question.base.stages} if question.base.stages is not None else {}),
+            **({"programs": [each._asdict() for each in self.programs]} if self.programs else {}),
+        }
 
     def __hash__(self) -> int:  # a list or a dictionary in it has none
         return hash(repr(self))
@@ -327,24 +329,41 @@ def _timed(question: TrainingQuestion, ways: Space) -> list[Timed]:
         for recompute in question.choices.recompute if len(rows) else ():
             base = divided._replace(recompute=recompute)
             blocks = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
-            pieces = [_figures(question, ways.layout(base, block)) for block in blocks]
+            alike = [part for block in blocks for part in _by_slowest(question, ways, base, block)]
+            pieces = [_figures(question, ways.layout(base, block), slowest) for block, slowest in alike]
+            rows = np.concatenate([block for block, _ in alike])
             found.append(Timed(base, rows, *[np.concatenate(column) for column in zip(*pieces, strict=True)]))
     return found
 
 
-def step_of(question: TrainingQuestion, layout: Layout) -> Step:
-    """The training engine's own answer, of one layout or of arrays of them."""
+def _by_slowest(
+    question: TrainingQuestion, ways: Space, base: Layout, rows: NDArray[np.intp]
+) -> list[tuple[NDArray[np.intp], int | None]]:
+    """The rows by the stage that takes longest, where stages were chosen; else all of them, and None."""
+    if base.stages is None or not len(rows):
+        return [(rows, None)]
+    times = step_of(question, ways.layout(base, rows), 0).seconds.stages
+    longest = np.argmax([np.broadcast_to(np.asarray(each, float), rows.shape) for each in times], axis=0)
+    return [(rows[longest == stage], int(stage)) for stage in np.unique(longest)]
+
+
+def step_of(question: TrainingQuestion, layout: Layout, slowest: int | None = None) -> Step:
+    """The training engine's own answer, of one layout or of arrays of them.
+
+    `slowest`: of arrays of chosen stages, the place of the one that takes longest.
+    """
     return evaluate_step(
         Setup(
             *(question.model, layout, question.recipe, question.seq, question.chip, question.efficiency),
             question.divided,
+            slowest,
         )
     )
 
 
-def _figures(question: TrainingQuestion, layout: Layout) -> tuple[Column, Column, Column]:
+def _figures(question: TrainingQuestion, layout: Layout, slowest: int | None) -> tuple[Column, Column, Column]:
     """Seconds, bytes and parts of the time of a layout whose axes are arrays: the columns of Timed."""
-    step = step_of(question, layout)
+    step = step_of(question, layout, slowest)
     seconds = np.asarray(step.seconds.total, float)
     memory = np.broadcast_to(step.memory_bytes(), seconds.shape)
     fits = memory <= question.usable

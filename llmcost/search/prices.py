@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, maximum, minimum
+from llmcost.ground.algebra import Number, minimum
 from llmcost.ground.options import MOST
 from llmcost.ground.units import HOUR
-from llmcost.machine.power import Draw, basis_of, drawn_by, share_drawn
+from llmcost.machine.power import basis_of, drawn_by
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
+from llmcost.serving.power import share_of
 from llmcost.serving.results import Estimate
 from llmcost.specs.hardware import HardwareSpec
 
@@ -25,12 +26,14 @@ class Sold(NamedTuple):
 
     most: of decode at the largest batch. served: under the load that was asked for. price_per_million_tokens: dollars,
     of `served` where there is a load, else of `most`; None without a price. joules_per_million_tokens: of the same.
+    power_share: of its TDP that a GPU draws as it gives them.
     """
 
     most_tokens_per_s: Number
     served_tokens_per_s: Number
     price_per_million_tokens: Number
     joules_per_million_tokens: Number
+    power_share: Number = None
 
 
 class Cost(NamedTuple):
@@ -76,14 +79,13 @@ def cost_of_rates(e: Estimate, chip: HardwareSpec, price: float | None, pue: flo
     elif e.request is not None:
         prompts, output = None, e.request.expected.output_tokens_per_s
     an_hour = None if price is None else price * e.workload.all_gpus()
-    draw = drawn_by(chip)
-    prefill, decode = (1, 1) if draw is None else (_share(draw, e, output=False), _share(draw, e, output=True))
+    prefill, decode, basis = share_of(e, chip, output=False), share_of(e, chip), basis_of(drawn_by(chip))
     watts = [power(chip, e.workload.all_gpus(), pue, share) for share in (prefill, decode, decode)]
     dollars = [price_per_million_tokens(an_hour, each) for each in (prompts, output, both)]
     joules = [joules_per_million_tokens(*each) for each in zip(watts, (prompts, output, both), strict=True)]
     alone = e.prefill.expected.tokens_per_s
     cost = Cost(price, dollars[0], dollars[1], dollars[2], joules[0], joules[1], joules[2])
-    cost = cost._replace(power_share=decode, power_basis=basis_of(draw))
+    cost = cost._replace(power_share=decode, power_basis=basis)
     if both is None or output is None or alone is None:
         return cost
     share = minimum(1, (both - output) / alone)
@@ -92,7 +94,7 @@ def cost_of_rates(e: Estimate, chip: HardwareSpec, price: float | None, pue: flo
     parts = (share / (both - output), (1 - share) / output)
     of_output = (dollars[1], joules[1])
     inputs, outputs = ([None if whole is None else whole * output * part for whole in of_output] for part in parts)
-    return Cost(*cost[:7], share, inputs[0], outputs[0], inputs[1], outputs[1], decode, basis_of(draw))
+    return Cost(*cost[:7], share, inputs[0], outputs[0], inputs[1], outputs[1], decode, basis)
 
 
 class StepCost(NamedTuple):
@@ -103,47 +105,25 @@ class StepCost(NamedTuple):
     joules_per_step: Number
     dollars_per_million_tokens: Number
     joules_per_million_tokens: Number
+    power_share: Number = None  # of its TDP that a GPU draws on average
+    power_basis: str = ""
 
 
 def cost_of_step(
-    chip: HardwareSpec, gpus: Number, seconds: Number, tokens: Number, price: float | None, pue: float
+    chip: HardwareSpec,
+    gpus: Number,
+    seconds: Number,
+    tokens: Number,
+    price: float | None,
+    pue: float,
+    power_share: Number = 1,
 ) -> StepCost:
     """What GPUs cost that a step holds so long. `price`, `pue`: as in `cost_of_rates`."""
     dollars = None if price is None else price * gpus * seconds / HOUR
-    watts = power(chip, gpus, pue)
+    watts, basis = power(chip, gpus, pue, power_share), basis_of(drawn_by(chip))
     joules = None if watts is None else watts * seconds
-    return StepCost(price, dollars, joules, *(None if x is None else x / tokens * 10**6 for x in (dollars, joules)))
-
-
-def _share(draw: Draw, e: Estimate, *, output: bool) -> Number:
-    """The share of its TDP that a GPU draws as `output` is made (in decode, the request or the load), or in prefill.
-
-    All of it where a time is not known.
-    """
-    assert e.hardware is not None
-    w, peak, bandwidth = e.workload, e.hardware.peak_flops_per_s, e.hardware.bandwidth_bytes_per_s
-    prefill, decode = e.prefill.expected.seconds, e.decode.expected.seconds_per_step
-    if peak is None or bandwidth is None or prefill is None or decode is None:
-        return 1
-    of_prompts = share_drawn(
-        draw, e.memory.weights_bytes / (prefill * bandwidth), e.flops.prefill.causal / (prefill * w.gpus * peak)
-    )
-    if not output:
-        return of_prompts
-    if e.serving is not None:
-        s, each = e.serving, e.flops.per_token
-        held = e.memory.weights_bytes + s.kv_cache_bytes
-        moved = held / maximum(held, s.expected.tpot_seconds * bandwidth)  # all of it where nothing is decoded
-        return share_drawn(draw, moved, s.expected.total_tokens_per_s * each.total / (w.gpus * peak))
-    of_output = share_drawn(
-        draw,
-        e.traffic.decode.total_bytes / (decode * bandwidth),
-        e.flops.per_token.total * w.batch / (decode * w.gpus * peak),
-    )
-    if e.request is None:
-        return of_output
-    first = e.request.expected.ttft_seconds / e.request.expected.latency_seconds
-    return first * of_prompts + (1 - first) * of_output
+    of_tokens = [None if x is None else x / tokens * 10**6 for x in (dollars, joules)]
+    return StepCost(price, dollars, joules, of_tokens[0], of_tokens[1], power_share, basis)
 
 
 def power(chip: HardwareSpec, gpus: Number, pue: float = 1, share: Number = 1) -> Number:
@@ -173,8 +153,9 @@ def sold(
     load = getattr(e.serving, basis, None)  # the textbook has no rule for a mix
     served = None if load is None else load.output_tokens_per_s
     an_hour, rate = None if price is None else price * e.workload.all_gpus(), most if e.serving is None else served
-    joules = joules_per_million_tokens(power(chip, e.workload.all_gpus(), pue), rate)
-    return Sold(most, served, price_per_million_tokens(an_hour, rate), joules)
+    share = share_of(largest if e.serving is None else e, chip)
+    joules = joules_per_million_tokens(power(chip, e.workload.all_gpus(), pue, share), rate)
+    return Sold(most, served, price_per_million_tokens(an_hour, rate), joules, share)
 
 
 def price_per_million_tokens(price_per_hour: Number, tokens_per_s: Number) -> Number:

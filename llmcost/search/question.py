@@ -8,16 +8,18 @@ from typing import Any
 
 from llmcost.ground.errors import InputError, check_count, check_share
 from llmcost.ground.options import check_options, declared
+from llmcost.machine.power import drawn_by
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout
+from llmcost.parallel.stages import check_stages, in_words
 from llmcost.search.plan_training import TrainingQuestion
 from llmcost.search.serving_layouts import ServingQuestion, links_within
 from llmcost.search.space import Choices
-from llmcost.serving.estimate import workload_of
+from llmcost.serving.estimate import estimate, workload_of
 from llmcost.serving.options import DEGREES, MOST_GPUS
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.training.engine import engine_of
+from llmcost.training.engine import engine_of, held_by_engine
 from llmcost.training.options import Options
 from llmcost.training.setup import divided_of, efficiency_of, recipe_of, sequence_of, usual_batch
 from llmcost.training.step import training_chip
@@ -61,12 +63,15 @@ def ask(
     check_share("--memory-utilization", share)
     chip = training_chip(hardware, recipe, Layout(dp=gpus, gpus_per_node=node))
     chip = chip._replace(links=links_within(chip.links, gpus, node))
+    if options.engine is not None:
+        held = held_by_engine(engine, held, options)
+    held = {**held, **_stages_held(model, options.stages, held)}
     return TrainingQuestion(
         model,
         hardware,
         gpus,
         seq,
-        base=Layout(**engine.layout() | chosen, global_batch=batch, gpus_per_node=node),
+        base=Layout(**engine.layout() | chosen, global_batch=batch, gpus_per_node=node, stages=options.stages),
         usable=chip.usable * share,
         chip=chip,
         efficiency=efficiency_of(hardware, options, recipe, gpus, engine),
@@ -112,7 +117,37 @@ def ask_serving(
     workload = workload_of(model, hardware, options)
     degrees = {axis: held[axis] for axis in DEGREES if axis in held}
     limits = (ttft_ms and ttft_ms / 1000, tpot_ms and tpot_ms / 1000)
-    return ServingQuestion(model, hardware, gpus, workload, *limits, degrees, speculate, apart, price=price, pue=pue)
+    flops = None
+    if price is not None and drawn_by(hardware) is not None:
+        one = workload.without_mix()._replace(batch=1, output=None)
+        flops = estimate(model, None, one).flops.per_token.total
+    return ServingQuestion(
+        *(model, hardware, gpus, workload, *limits, degrees, speculate, apart),
+        price=price,
+        pue=pue,
+        flops_a_token=flops,
+    )
+
+
+def _stages_held(
+    model: ModelSpec, stages: tuple[int, ...] | None, held: Mapping[str, tuple[Any, ...]]
+) -> dict[str, tuple[Any, ...]]:
+    """The axes that chosen stages hold: as many stages, and one chunk of each unless others are asked for.
+
+    Raises InputError where they do not suit the model, or these axes.
+    """
+    if stages is None:
+        return {}
+    if "dualpipe" in held.get("schedule", ()):
+        raise InputError("--schedule dualpipe: has two equal stages on a GPU; leave out --stages")
+    chunks = held.get("vp", (1,))
+    for vp in chunks:
+        check_stages(stages, model.num_hidden_layers, vp, model.name)
+    pp = held.get("pp", (len(stages),))
+    if len(stages) not in pp:
+        typed = ",".join(map(str, pp))
+        raise InputError(f"--pp {typed}: --stages {in_words(stages)} are {len(stages)}; leave one of them out")
+    return {"pp": (len(stages),), "vp": chunks}
 
 
 def _check_held(held: Mapping[str, tuple[Any, ...]], options: type) -> None:

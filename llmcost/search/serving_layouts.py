@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from llmcost.ground.algebra import Number
 from llmcost.machine.chip import Links
 from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.power import basis_of, drawn_by
 from llmcost.model.counting import cache_bytes_per_token, kept_bytes
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import DEGREES, Layout
@@ -18,6 +20,7 @@ from llmcost.search.space import Column
 from llmcost.serving.memory import serving_memory
 from llmcost.serving.options import Workload
 from llmcost.serving.phases import decode_step
+from llmcost.serving.power import share_under_load
 from llmcost.serving.results import KvCache, Memory
 from llmcost.serving.server import machine_of, server_of
 from llmcost.specs.hardware import HardwareSpec
@@ -42,6 +45,7 @@ class ServingQuestion(NamedTuple):
     efficiency: Efficiency | None = None  # by the workload's profile
     price: float | None = None  # dollars a GPU-hour
     pue: float = 1  # the data centre's energy over its GPUs'
+    flops_a_token: float | None = None  # of each token in and out; None: nobody asks what they draw
 
 
 class ServingCandidate(NamedTuple):
@@ -67,7 +71,9 @@ class ServingCandidate(NamedTuple):
     prefill_pp: int | None = None
     prefill_ep: int | None = None
     price_per_million_tokens: float | None = None
-    joules_per_million_tokens: float | None = None  # at the GPUs' TDP, idle ones included
+    joules_per_million_tokens: float | None = None  # idle GPUs included
+    power_share: float = 1  # of its TDP that a GPU draws on average
+    power_basis: str = ""
 
 
 def candidate_of(
@@ -83,9 +89,15 @@ def candidate_of(
     bound: str,
     prompts: Layout | None = None,
     prompt_gpus: int | None = None,
+    power_share: float = 1,
 ) -> ServingCandidate:
-    """A layout with its figures and what they cost. `prompts`: where they run apart, in which layout."""
-    a_gpu = tokens_per_s / question.gpus
+    """A layout with its figures and what they cost. `prompts`: where they run apart, in which layout.
+
+    `power_share`: that GPUs draw which are not idle.
+    """
+    a_gpu, draw = tokens_per_s / question.gpus, drawn_by(question.hardware)
+    used = (replicas * int(layout.gpus()) + (prompt_gpus or 0)) / question.gpus
+    drawn = 1 if draw is None else used * power_share + (1 - used) * draw.idle
     return ServingCandidate(
         layout,
         concurrency=concurrency,
@@ -99,8 +111,21 @@ def candidate_of(
         prefill_gpus=prompt_gpus,
         **({} if prompts is None else {f"prefill_{axis}": getattr(prompts, axis) for axis in ("tp", "pp", "ep")}),
         price_per_million_tokens=price_per_million_tokens(question.price, a_gpu),
-        joules_per_million_tokens=joules_per_million_tokens(power(question.hardware, 1, question.pue), a_gpu),
+        joules_per_million_tokens=joules_per_million_tokens(power(question.hardware, 1, question.pue, drawn), a_gpu),
+        power_share=drawn,
+        power_basis=basis_of(draw),
     )
+
+
+def shares_drawn(question: ServingQuestion, reading: Number, tpot: Number, computed: Number) -> Number:
+    """The share of its TDP that a GPU draws, by layout; all of it where nobody asks, or none was measured.
+
+    reading: seconds of reading once what it holds. computed: tokens a second of a GPU, in and out.
+    """
+    draw, peak = drawn_by(question.hardware), machine_of(question.hardware, question.workload)[1].peak
+    if draw is None or peak is None or question.flops_a_token is None:
+        return 1
+    return share_under_load(draw, reading, tpot, question.flops_a_token * computed / peak)
 
 
 def links_within(links: Links | None, gpus: int, node: int) -> Links | None:

@@ -65,8 +65,9 @@ class Simulation(NamedTuple):
     the host's memory. `recomputed_tokens`: computed once
     more after a preemption. `overloaded`: more requests arrived than were answered, so that the queue grew to the end.
     `queue_seconds`: until the first step with a piece of its prompt, without `host_seconds`, what the engine's host
-    takes before a request can start. `interrupted`: not all requests were answered when the run was broken off. Joules
-    are of GPUs at their TDP. `lengths`: the published requests that lengths were drawn as, and their source.
+    takes before a request can start. `interrupted`: not all requests were answered when the run was broken off.
+    `power_share`: of its TDP that a GPU drew on average, those that waited included. `lengths`: the published requests
+    that lengths were drawn as, and their source.
     """
 
     schema: str
@@ -104,6 +105,8 @@ class Simulation(NamedTuple):
     joules_per_million_output_tokens: float | None
     dollars_per_million_tokens: float | None  # in and out
     joules_per_million_tokens: float | None
+    power_share: float = 1
+    power_basis: str = ""
     lengths: str | None = None
     timeline: tuple[Moment, ...] = ()
 

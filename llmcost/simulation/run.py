@@ -13,6 +13,7 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.ground.units import HOUR
 from llmcost.machine.host import copies_to_host
+from llmcost.machine.power import basis_of, drawn_by
 from llmcost.machine.timing import binding
 from llmcost.model.lora import ALL_LINEAR, Lora, trainable_params
 from llmcost.model.sizes import Load
@@ -23,8 +24,10 @@ from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import PAGE
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
+from llmcost.serving.results import Estimate
 from llmcost.simulation.cluster import MOST_REPLICAS, Cluster, Pool, Router, Unit
 from llmcost.simulation.histograms import HISTOGRAMS, LogNormal
+from llmcost.simulation.means import at_the_means, power_share
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import SCHEMA, Bounds, Simulation, Timeline, Times
 from llmcost.simulation.scheduler import HOLDS, NoRoomError, Policy, Scheduler, Served
@@ -94,7 +97,9 @@ class Run:
         policies = {each.policy.blocks for each in replicas}
         largest = replicas[-1].policy  # of a replica that decodes
         asked = sum(each.asked for each in replicas)
-        watts = None if self.hardware.tdp is None else self.hardware.tdp.value * self.chosen.pue
+        means = at_the_means(self.model, self.hardware, self.cluster, times)
+        share = power_share(self.hardware, self.cluster, times, means[1], self.gpus)
+        watts = None if self.hardware.tdp is None else self.hardware.tdp.value * share * self.chosen.pue
         made, read = times.output / MILLION, times.input / MILLION
         dollars = None if self.chosen.price is None else self.chosen.price * self.gpus * duration / HOUR
         joules = None if watts is None else watts * self.gpus * duration
@@ -124,33 +129,25 @@ class Run:
             recomputed_tokens=sum(each.recomputed for each in replicas),
             steps=sum(each.steps for each in replicas),
             busy_share=sum(each.busy for each in replicas) / (duration * len(replicas)),
-            limited_by=self._bounds(duration),
+            limited_by=self._bounds(*means),
             overloaded=self.timeline.overloaded(),
             interrupted=interrupted,
             dollars_per_million_output_tokens=None if dollars is None else dollars / made,
             joules_per_million_output_tokens=None if joules is None else joules / made,
             dollars_per_million_tokens=None if dollars is None else dollars / (made + read),
             joules_per_million_tokens=None if joules is None else joules / (made + read),
+            power_share=share,
+            power_basis=basis_of(drawn_by(self.hardware)),
             lengths=None if self.chosen.lengths is None else HISTOGRAMS[self.chosen.lengths].told(),
             timeline=tuple(self.timeline.moments),
         )
 
-    def _bounds(self, duration: float) -> Bounds:
-        """What each phase was bound by, at the mean number of requests that decode (Little's law) and mean lengths."""
-        times, pools = self.times, (self.cluster.pool, self.cluster.decode or self.cluster.pool)
-        prompt, output = (max(1, round(tokens / times.requests)) for tokens in (times.input, times.output))
-        decoding = (sum(times.seen["latency"]) - sum(times.seen["ttft"])) / duration
-        found = []
-        for pool in pools:
-            step, a_rank = pool.units[0].step_seconds, decoding / len(pool.router.replicas)
-            assert isinstance(step, StepTime)
-            w = step.workload.without_mix()
-            sizes = {"batch": max(1, round(a_rank)) * w.dp, "prompt": prompt, "context": prompt + output // 2}
-            found.append(estimate(self.model, self.hardware, w._replace(**sizes, output=None)))
+    def _bounds(self, prompts: Estimate, decode: Estimate) -> Bounds:
+        """What each phase was bound by, of a replica of either at the means, and what kept requests waiting."""
         held = {name: sum(each.held[name] for each in self.cluster.replicas()) for name in HOLDS}
         most = max(held, key=held.__getitem__)
-        prefill, decode = binding(found[0].prefill.bound, fits=True), binding(found[1].decode.bound, fits=True)
-        return Bounds(prefill, decode, most if held[most] else None)
+        of_prompts, of_decode = binding(prompts.prefill.bound, fits=True), binding(decode.decode.bound, fits=True)
+        return Bounds(of_prompts, of_decode, most if held[most] else None)
 
 
 def simulate(

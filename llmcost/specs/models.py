@@ -64,7 +64,8 @@ PUBLISHED = record(
     optional={"hardware": TEXT},
 )
 TRAINED = record(
-    required={"seq": SIZE, "batch_tokens": SIZE, "source": TEXT}, optional={"dtype": choice("bf16", "fp16", "fp8")}
+    required={"seq": SIZE, "batch_tokens": SIZE, "source": TEXT},
+    optional={"dtype": choice("bf16", "fp16", "fp8"), "mtp": SIZE},
 )
 SCHEMA = record(
     required={

@@ -15,7 +15,7 @@ from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, number, re
 
 OVERLAPS = ("tensor", "context", "expert", "pipeline", "data")
 HOST = ("host_step_seconds", "host_layer_seconds", "host_expert_layer_seconds", "collective_seconds")
-HAS = ("dtypes", "degrees", "schedules", "offloads")
+HAS = ("dtypes", "degrees", "schedules", "zero", "offloads")
 SHARES = ("products", "fp8", "attention", "grouped", "links")
 
 
@@ -34,12 +34,14 @@ CHOICES: dict[str, Schema] = {  # fields that stand for one choice of a recipe o
     **dict.fromkeys(("grad_bytes", "reduce_bytes", "moment_bytes", "dispatch_bytes"), _BYTES),
     **dict.fromkeys(("bucket", "bucket_a_rank"), number(1, 10**12)),
     "recomputed": several(choice(*RECOMPUTED)),
-    "dtypes": several(choice("bf16", "fp16", "fp8", "fp32")),
+    "dtypes": several(choice("bf16", "fp16", "fp8", "fp4", "fp32")),
     "degrees": several(choice("dp", "tp", "pp", "vp", "cp", "ep")),
     "schedules": several(choice(*SCHEDULES)),
+    "zero": several(number(0, 3), 4),
     "offloads": several(choice("optimizer", "weights", "nvme")),
     **dict.fromkeys(HOST, number(0, 1)),
     "error": number(0, 100),
+    "reserved_share": number(0.5, 2),
 }
 SCHEMA = record(
     required={**dict.fromkeys(("name", "title", "version", "url"), TEXT), "vendors": several(TEXT), "sources": SOURCES},
@@ -57,9 +59,9 @@ class TrainingEngine(NamedTuple):
     """One training engine at one version.
 
     `choices`: those of CHOICES that it makes, by name; HAS among them: data types that products compute in, degrees of
-    parallelism, schedules and what can be offloaded, where it does not have all. `overlap`: the share of each kind of
-    communication that costs no time. `shares`: by GPU, or the first word of its architecture, what kernels
-    reach in place of training_shares.py.
+    parallelism, schedules, stages of ZeRO and what can be offloaded, where it does not have all. `overlap`: the share
+    of each kind of communication that costs no time. `shares`: by GPU, or the first word of its architecture, what
+    kernels reach in place of training_shares.py.
     Seconds of its host (HOST): in which it starts the kernels of a layer's forward pass, as many again for the backward
     one; beside all layers in a step; and what every collective inside a node waits for it.
     `stated`: every figure with its source, by the name of its field.
@@ -101,7 +103,7 @@ def training_engine_from(document: Document) -> TrainingEngine:
         if entry["source"] not in fields["sources"]:
             raise document.error((*path, "source"), f"{entry['source']!r} is not one of this file's sources")
         value = tuple(entry["value"]) if isinstance(entry["value"], list) else entry["value"]
-        written = ", ".join(value) if isinstance(value, tuple) else str(value)
+        written = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         stated[".".join(path)] = Figure(
             value if isinstance(value, int | float) else 0, written, entry["source"], entry.get("note", "")
         )

@@ -65,7 +65,7 @@ def saved(op: Operator, layout: Layout, recipe: Recipe, norm: str) -> Saved:
     if isinstance(op, Elementwise) and (recipe.kernels == "eager" or recipe.dropout):
         return _of_elementwise(op, recipe, norm)
     if op.facts.computes == "activation" and recipe.narrow_activations and recipe.input_bytes() < recipe.param_bytes():
-        return [(tensor, divide(size, op.Bx) * recipe.input_bytes()) for tensor, size in _by_name(op)]
+        return [(tensor, divide(size, op.Bx) * max(1, recipe.input_bytes())) for tensor, size in _by_name(op)]
     return _by_name(op)
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from math import inf
 from typing import Any, NamedTuple
@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from llmcost.ground.algebra import Number, present
 from llmcost.ground.constants import Constant
 from llmcost.machine.chip import Links
-from llmcost.parallel.layout import RECOMPUTE, Layout
+from llmcost.parallel.layout import RECOMPUTE, ZERO, Layout
 from llmcost.parallel.rules import Shape, broken, divisors, shape_of
-from llmcost.training.passes import Setup
+from llmcost.training.passes import ALL_DIVIDED, Setup
 from llmcost.training.step import Step, evaluate_step
 
 TENSOR = (1, 2, 4, 8)  # tensor-parallel GPUs that are tried
@@ -44,6 +44,7 @@ def automatic(
     capacity: float,
     batch_of: Callable[[int], int] | None = None,
     needs: Callable[[Setup], Number] | None = None,
+    zeros: Sequence[int] = ZERO,
 ) -> Layout:
     """The fastest usual layout that fits; if none does, the one that needs the least memory.
 
@@ -52,7 +53,8 @@ def automatic(
     node as divide them, or of 2, 4, 8 nodes; ZeRO-1, and without a pipeline ZeRO-3; and as little recomputation as
     fits. `capacity`: bytes of a GPU, of which ROOM is left beside experts where a layout can. `batch_of`: the default
     batch of so many sequences at once, None where it is given: it grows only where no layout fits with the smallest.
-    `needs`: bytes of a GPU in a setup, where more is there than what trains.
+    `needs`: bytes of a GPU in a setup, where more is there than what trains. `zeros`: stages of ZeRO that there are;
+    where 1 is none of them, ZeRO-3 is tried with a pipeline too, whose weights stay gathered.
 
     Who asks for ZeRO-3 and no other degree means data parallelism alone (FSDP): where legal, nothing else is tried.
     """
@@ -64,7 +66,7 @@ def automatic(
     room = (1 - ROOM.value if shape.experts else 1) * capacity
     fewest = at.layout.global_batch if batch_of is None else batch_of(1)
     best: tuple[tuple[bool, bool, bool, float], Layout] | None = None
-    for spread in _spreads(at.layout, shape, gpus, given, at.seq):
+    for spread in _spreads(at.layout, shape, gpus, given, at.seq, zeros):
         for recompute in [given["recompute"]] if "recompute" in given else RECOMPUTE:
             layout = spread._replace(recompute=recompute)
             if batch_of is not None:
@@ -84,7 +86,9 @@ def automatic(
     return at.layout if best is None else best[1]
 
 
-def _spreads(base: Layout, shape: Shape, gpus: int, given: dict[str, Any], seq: int) -> Iterator[Layout]:
+def _spreads(
+    base: Layout, shape: Shape, gpus: int, given: dict[str, Any], seq: int, zeros: Sequence[int]
+) -> Iterator[Layout]:
     """The layouts that are tried, without their recomputation: degrees that multiply to the GPUs, chunks and ZeRO."""
     powers_of_two = [p for p in divisors(gpus) if p & (p - 1) == 0 and p <= shape.layers]
 
@@ -104,10 +108,17 @@ def _spreads(base: Layout, shape: Shape, gpus: int, given: dict[str, Any], seq: 
         more = product(
             choices("ep", _expert_degrees(spread, shape)),
             choices("vp", _chunks(shape.layers, pp)),
-            choices("zero", [1, 3] if pp == 1 else [1]),
+            choices("zero", _stages_of_zero(zeros, pp)),
         )
         for ep, vp, zero in more:
-            yield spread._replace(ep=ep, vp=vp, zero=zero)
+            keeps = "zero" not in given and zero == ALL_DIVIDED and pp > 1  # as a pipeline has it
+            yield spread._replace(ep=ep, vp=vp, zero=zero, reshard=spread.reshard and not keeps)
+
+
+def _stages_of_zero(zeros: Sequence[int], pp: int) -> list[int]:
+    """The stages of ZeRO that are tried: 1, and without a pipeline 3; where there are none of these, 3, else 0."""
+    usual = [each for each in ([1, 3] if pp == 1 else [1]) if each in zeros]
+    return usual or [ALL_DIVIDED if ALL_DIVIDED in zeros else 0]
 
 
 def _expert_degrees(spread: Layout, shape: Shape) -> list[int]:

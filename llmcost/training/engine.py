@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.errors import InputError
-from llmcost.specs.catalog import load_training_engine, names
+from llmcost.parallel.layout import ZERO
+from llmcost.specs.catalog import load_training_engine
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.recipe import Overlap, Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llmcost.specs.training_engine import TrainingEngine
 
 USUAL = {"NVIDIA": "megatron-core", "AMD": "megatron-core", "Google": "maxtext"}  # vendor -> engine
@@ -24,7 +27,8 @@ def usual_engine(hardware: HardwareSpec, options: Any, zero: int | None) -> str:
         return usual
     if hardware.interconnect_kind.startswith("PCIe") or options.lora_rank is not None:
         return OTHERWISE
-    return DIVIDED if zero == 3 else usual
+    computes = load_training_engine(DIVIDED).choices.get("dtypes", ())
+    return DIVIDED if zero == 3 and (options.dtype is None or options.dtype in computes) else usual
 
 
 def engine_of(hardware: HardwareSpec, options: Any, zero: int | None = None) -> TrainingEngine:
@@ -61,6 +65,11 @@ def refuse_lacking(engine: TrainingEngine, options: Any) -> None:
     schedules = has.get("schedules")
     if options.schedule is not None and schedules is not None and options.schedule not in schedules:
         raise InputError(f"--schedule {options.schedule}: {title} has none; it has {', '.join(schedules)}")
+    stages = zeros_of(engine)
+    if options.zero is not None and options.zero not in stages:
+        nearest = min(stages, key=lambda each: abs(each - options.zero))
+        known = ", ".join(map(str, stages))
+        raise InputError(f"--zero {options.zero}: {title} has no such stage; it has {known}; nearest: {nearest}")
     offloads = has.get("offloads")
     wanted = [options.offload] + ["nvme"] * (options.offload_to == "nvme")
     for each in wanted:
@@ -69,26 +78,35 @@ def refuse_lacking(engine: TrainingEngine, options: Any) -> None:
             raise InputError(f"{option} {each}: {title} does not; it offloads {', '.join(offloads)}")
 
 
-def refuse_unknown_host(engine: TrainingEngine, options: Any) -> None:
-    """Raise InputError for an option that spares seconds of the engine's host, where none are known of it."""
-    for option, figures in (
-        ("cuda_graphs", ("host_layer_seconds", "host_expert_layer_seconds")),
-        ("drop_tokens", ("host_expert_layer_seconds",)),
-    ):
-        if getattr(options, option) and engine.choices.keys().isdisjoint(figures):
-            every = [load_training_engine(name) for name in names("hardware/engines/training")]
-            known = ", ".join(each.name for each in every if not each.choices.keys().isdisjoint(figures))
-            flag, figure = option.replace("_", "-"), figures[-1]
-            raise InputError(
-                f"--{flag}: spares seconds of the host ({figure}), and none are known of {engine.title} "
-                f"{engine.version} (--engine {engine.name}), but of {known}"
-            )
+def refuse_idle(engine: TrainingEngine, options: Any) -> None:
+    """Raise InputError for CUDA graphs, which spare the host's time, under an engine whose host's time is not known."""
+    if options.cuda_graphs and not {"host_layer_seconds", "host_expert_layer_seconds"} & engine.choices.keys():
+        of = f"{engine.title} {engine.version}"
+        raise InputError(f"--cuda-graphs: spare the host's time, which is not known of {of}: leave it out")
 
 
 def given_by(engine: TrainingEngine) -> dict[str, int]:
     """Degrees that an engine lacks, which are 1."""
     known = engine.choices.get("degrees")
     return {} if known is None else {name: 1 for name in (*DEGREES, "vp") if name not in known}
+
+
+def zeros_of(engine: TrainingEngine) -> tuple[int, ...]:
+    """Stages of ZeRO that an engine has: 0 none, 1 optimizer divided, 2 gradients too, 3 weights too."""
+    return tuple(int(each) for each in engine.choices.get("zero", ZERO))
+
+
+def held_by_engine(engine: TrainingEngine, held: Mapping[str, Any], asked: Any) -> dict[str, tuple[Any, ...]]:
+    """The axes of a search with the values that an engine has. Raises InputError for asked ones that it has not.
+
+    `held`: axes with the values that were asked for; `asked`: the options beside.
+    """
+    for name, values in held.items():
+        for value in values if name in (*DEGREES, "vp", "zero", "schedule") else ():
+            refuse_lacking(engine, asked._replace(**{name: value}))
+    refuse_lacking(engine, asked)
+    lacking = {name: (degree,) for name, degree in given_by(engine).items()}
+    return {**lacking, "zero": zeros_of(engine), **held}
 
 
 def recipe_under(engine: TrainingEngine) -> Recipe:

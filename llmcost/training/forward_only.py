@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from llmcost.ground.algebra import Number, maximum, present, sum_of
+from llmcost.ground.algebra import Number, largest, maximum, present, sum_of
 from llmcost.machine.timing import collective_seconds
-from llmcost.parallel.layout import stage_of
+from llmcost.parallel.layout import stage_of, telling_stages
 from llmcost.training.communication import data_collectives
 from llmcost.training.memory import fullest
 from llmcost.training.passes import ALL_DIVIDED, Setup, forward_pass
@@ -20,9 +20,13 @@ def forward_seconds(at: Setup) -> Number:
     layout, layers = at.layout, at.model.num_hidden_layers
     a_pass = forward_pass(at)
     first, inside, last = (part_of(ops, at).forward.total() for ops in a_pass)
-    share = stage_of(layout, layers, 0).layers / layers
     piped = present(layout.pp - 1)
-    one = share * inside + (maximum(first, last) if piped else first + last)
+    if layout.stages is None:
+        share = stage_of(layout, layers, 0).layers / layers
+        one = share * inside + (maximum(first, last) if piped else first + last)
+    else:
+        each = [stage_of(layout, layers, index) for index in telling_stages(layout)]
+        one = largest([at.layers / layers * inside + at.first * first + at.last * last for at in each])
     gathered: Number = 0
     if layout.zero == ALL_DIVIDED:
         held = fullest(a_pass, layout, layers)

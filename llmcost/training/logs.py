@@ -4,7 +4,8 @@ torchtitan   step: 10  loss: 6.1  memory: 49.66GiB(52.28%)  tps: 5,593  tflops: 
              second of one GPU (torchtitan/components/metrics.py, https://github.com/pytorch/torchtitan).
 Megatron-LM  iteration 71/ 100 | … elapsed time per iteration (ms): 5361.6 | throughput per GPU (TFLOP/s/GPU): 243.6 |
              … | global batch size: 128 | (megatron/training/training.py, https://github.com/NVIDIA/Megatron-LM; also
-             Megatron-Bridge and Megatron-DeepSpeed). Its list of arguments says seq_length and world_size.
+             Megatron-Bridge and Megatron-DeepSpeed). Its list of arguments says seq_length and world_size; a line
+             of a rank says memory (MB) | … | max reserved: 61250.0 (report_memory, utils.py).
 MaxText      completed step: 5, seconds: 1.2, TFLOP/s/device: 400.1, Tokens/s/device: 9000.1
              (src/maxtext/common/metric_logger.py, https://github.com/AI-Hypercomputer/maxtext).
 nanoGPT      iter 10: loss 3.1, time 120.3ms, mfu 38.2%; tokens per iteration will be: 491,520 (train.py,
@@ -46,7 +47,8 @@ class Program(NamedTuple):
     """What a program's log looks like. `step`: a line of it; `fields`: numbers in such a line, by what they are.
 
     tokens_per_s: of one GPU; all_tokens_per_s and sequences_per_s: of all. `told`: what stands elsewhere in the log.
-    `counts`: the convention by which it counts FLOPs, where that does not depend on its version.
+    `counts`: the convention by which it counts FLOPs, where that does not depend on its version. `memory`: where a line
+    says the most that the allocator of a GPU held, and the bytes of its unit.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Program(NamedTuple):
     fields: Mapping[str, re.Pattern[str]]
     told: Mapping[str, re.Pattern[str]] = MappingProxyType({})
     counts: str | None = None
+    memory: tuple[re.Pattern[str], int] | None = None
 
 
 PROGRAMS = (
@@ -64,9 +67,9 @@ PROGRAMS = (
             "tokens_per_s": _field(r"\b(?:tps|wps)"),
             "tflops": _field(r"\btflops"),
             "mfu": _field(r"\bmfu"),
-            "gib": _field(r"\bmemory"),
         },
         counts="torchtitan",
+        memory=(re.compile(r"\bstep:\s*\d+\b.*\bmemory:\s*" + NUMBER + "GiB"), 2**30),
     ),
     Program(
         "MaxText",
@@ -89,6 +92,7 @@ PROGRAMS = (
             "seq": _field(r"^\s*(?:\[.*?\]:?)?\s*seq_length", r"\s\.+\s*"),
             "gpus": _field(r"^\s*(?:\[.*?\]:?)?\s*world_size", r"\s\.+\s*"),
         },
+        memory=(_field(r"\bmemory \(MB\) \|.*\bmax reserved"), 2**20),
     ),
     Program(
         "nanoGPT",
@@ -112,8 +116,8 @@ PROGRAMS = (
 class Log(NamedTuple):
     """What a log says of its run: medians over steps.
 
-    seconds: of a step; sequences: of a step; tflops, mfu: as it printed them; memory_bytes: the most that one GPU held;
-    seq, gpus, tokens (of a step): where it tells them. None for what it does not say.
+    seconds: of a step; sequences: of a step; tflops, mfu: as it printed them; memory_bytes: the most that
+    one GPU's allocator held; seq, gpus, tokens (of a step): where it tells them. None for what it does not say.
     """
 
     file: str
@@ -220,7 +224,6 @@ def _log(file: str, program: Program, steps: list[tuple[object, dict[str, float]
         match = next((match for line in lines if (match := pattern.search(line))), None)
         if match is not None and float(match[1].replace(",", "")) >= 1:
             told[name] = int(float(match[1].replace(",", "")))
-    memory = [numbers["gib"] * 2**30 for _, numbers in steps if "gib" in numbers]
     share = middle("mfu")
     return Log(
         file,
@@ -233,7 +236,23 @@ def _log(file: str, program: Program, steps: list[tuple[object, dict[str, float]
         sequences_per_s=middle("sequences_per_s"),
         tflops=middle("tflops"),
         mfu=None if share is None else share / 100,
-        memory_bytes=max(memory) if memory else None,
+        memory_bytes=_memory(file, program, lines),
         counts=program.counts,
         **told,
     )
+
+
+def _memory(file: str, program: Program, lines: list[str]) -> float | None:
+    """The most bytes that the allocator of any GPU held. Raises SpecError for a figure that is not above 0."""
+    if program.memory is None:
+        return None
+    pattern, unit = program.memory
+    found = []
+    for number, line in enumerate(lines, start=1):
+        match = pattern.search(line)
+        if match is not None:
+            value = float(match[1].replace(",", ""))
+            if not 0 < value < MOST:
+                raise SpecError(file, number, "memory", f"cannot be {shortened(match[1])}")
+            found.append(value * unit)
+    return max(found, default=None)

@@ -55,6 +55,7 @@ class StageMemory(NamedTuple):
     moments: tuple[Moment, ...]
     beside: Number  # context and communicators
     on_host: Number = 0  # bytes in the host's memory
+    reserved_share: Number = 1 + FRAGMENTS.value  # what the allocator holds over what it has handed out
 
     def peak(self) -> Moment:
         """The moment of the peak. Arrays and symbols have no single one: of these it is the loss."""
@@ -69,7 +70,7 @@ class StageMemory(NamedTuple):
 
     def reserved(self) -> Number:
         """What the allocator holds: what it has handed out, and fragments."""
-        return self.allocated() * (1 + FRAGMENTS.value)
+        return self.allocated() * self.reserved_share
 
     def total(self) -> Number:
         """What the GPU has in use (nvidia-smi): what the allocator holds, the context and communicators."""
@@ -125,7 +126,7 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
     optimizer_bytes = recipe.optimizer_bytes()
     on_host: Number = 0
     if recipe.host is not None:
-        on_host = _divided(trained, layout, recipe.host.share * optimizer_bytes / copies, from_zero=1)
+        on_host = _divided(trained, layout, recipe.host.share * recipe.away_bytes() / copies, from_zero=1)
         optimizer_bytes = (1 - recipe.host.share) * optimizer_bytes
         if recipe.host.weights:
             on_host, params = on_host + params, 0
@@ -137,8 +138,14 @@ def stage_memory(at: Setup, a_pass: Pass, index: Number) -> StageMemory:
         optimizer=_divided(trained, layout, optimizer_bytes / copies, from_zero=1),
         moments=_moments(at, a_pass, stage, stored, trained),
         on_host=on_host,
+        reserved_share=reserved_share(recipe),
         beside=TRAINING_CONTEXT.value + TRAINING_COMMUNICATORS.value * minimum(1, layout.gpus() - 1),
     )
+
+
+def reserved_share(recipe: Recipe) -> Number:
+    """What a program's allocator holds over what it has handed out."""
+    return 1 + FRAGMENTS.value if recipe.reserved_share is None else recipe.reserved_share
 
 
 def masters_alone(layout: Layout, recipe: Recipe) -> bool:
@@ -170,7 +177,7 @@ def _moments(at: Setup, a_pass: Pass, stage: Stage, stored: Number, trained: Hel
 
     logits = stage.last * _logits(at)
     weights, gradient = _gathered(stored, trained, stage, at)
-    working = largest([op.io_bytes() for op in a_pass.layers])
+    working = largest([op.io_bytes() for op in _inside(a_pass)])
     copy = _divided(trained, layout, COPY_BYTES, from_zero=1) if recipe.optimizer == "adam-unfused" else 0
     return (
         Moment("loss", before, waiting + each + head, logits, weights, 0),
@@ -186,7 +193,8 @@ def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
     The input is 2bsh bytes, of which a rank keeps its tokens with sequence parallelism.
     """
     layout, layers = at.layout, at.model.num_hidden_layers
-    every = named("kept_a_layer", _kept(a_pass.layers, at) / layers)
+    inside = _inside(a_pass)
+    every = named("kept_a_layer", _kept(inside, at) / layers)
     tokens = layout.micro_batch * divide(at.seq, layout.cp)
     spread = layout.tp if layout.sequence_parallel else 1
     inputs = divide(tokens * at.model.hidden_size, spread) * at.recipe.param_bytes()
@@ -194,10 +202,15 @@ def layer_kept(at: Setup, a_pass: Pass) -> tuple[Number, Number, Number]:
         return every, every, inputs
     if layout.recompute == "full":
         return every, inputs, inputs
-    outputs = chosen(a_pass.layers, layout, at.recipe, at.model.norm)
-    some = sum([op.count * each for op, each in zip(a_pass.layers, outputs, strict=True)]) / layers
+    outputs = chosen(inside, layout, at.recipe, at.model.norm)
+    some = sum([op.count * each for op, each in zip(inside, outputs, strict=True)]) / layers
     has_input = at.recipe.attention == "unfused" or bool(at.recipe.recomputed)  # among what the operators keep
     return every, some + (0 if has_input else inputs), inputs
+
+
+def _inside(a_pass: Pass) -> list[Operator]:
+    """The layers without heads that predict further tokens: their logits are there once, as those of the LM head."""
+    return [op for op in a_pass.layers if op.part != "lm_head"]
 
 
 def _divided(held: Held, layout: Layout, size: Number, *, from_zero: int) -> Number:

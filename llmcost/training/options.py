@@ -18,7 +18,7 @@ from llmcost.parallel.stages import ACCOUNT_FOR, parse_stages
 from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Host, Mfu, Pp, Pue, Tp
 from llmcost.specs.hardware import PCIE
 from llmcost.training.interruptions import CHECKPOINT_BYTES_PER_S, GPU_MTBF_HOURS, RESTART_MINUTES
-from llmcost.training.recipe import DTYPES, OPTIMIZERS, Overlap, overlap_typed
+from llmcost.training.recipe import DTYPES, OPTIMIZERS, PRODUCTION, Imbalance, Overlap, imbalance_of, overlap_typed
 
 
 def parse_drives(text: str) -> tuple[float, float]:
@@ -110,7 +110,7 @@ class Options(NamedTuple):
     stages: Annotated[
         tuple[int, ...] | None,
         Option(
-            "Layers of each pipeline stage, as 15,16*2,13; the first and last may have none.",
+            "Layers of each pipeline stage, as 15,16*2,13 or 15+16*2+13; the first and last may have none.",
             parse_stages,
             "N,N,…",
             default="as even as can be",
@@ -226,6 +226,25 @@ class Options(NamedTuple):
             overlap_typed,
             "NAME=SHARE,…",
             default="the engine's",
+        ),
+    ] = None
+    mtp_layers: Annotated[
+        Number,
+        count(
+            "Modules trained to predict further tokens (Megatron's --mtp-num-layers).",
+            most=16,
+            least=0,
+            default="as the model was trained, or 0",
+        ),
+    ] = None
+    imbalance: Annotated[
+        Imbalance | None,
+        Option(
+            "How many times the mean the fullest rank has to do, for which others wait: expert, of tokens for its "
+            "experts; context, of attention where 131,072 tokens are packed from documents. 1: none, as in benchmarks.",
+            imbalance_of,
+            "NAME=FACTOR,…",
+            default=f"expert={PRODUCTION.expert:g},context={PRODUCTION.context:g}",
         ),
     ] = None
     gpus_per_node: GpusPerNode = None

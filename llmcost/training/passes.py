@@ -8,14 +8,14 @@ round.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llmcost.ground.algebra import Number, divide, present
 from llmcost.ground.constants import Constant
 from llmcost.machine.chip import Chip
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model import verify
-from llmcost.model.architecture import Pass, embedding, head, layer_operators
+from llmcost.model.architecture import Pass, embedding, head, layer_operators, predictors
 from llmcost.model.lora import with_adapters, with_expansion
 from llmcost.model.operators import OWN, Attention, Elementwise, Facts, Gemm, Operator
 from llmcost.model.sizes import ElementBytes, Load
@@ -72,6 +72,9 @@ class Setup(NamedTuple):
 def forward_pass(at: Setup) -> Pass:
     """One micro-batch's forward pass on one GPU with its collectives; the loss stands behind the LM head.
 
+    Modules that predict further tokens, with their share of head and loss, are dealt out with the layers: who trains
+    them lays out stages so that none is slower for them.
+
     Each context-parallel rank has its part of every sequence. Tokens are sent to experts in 16 bits, as Megatron-Core
     sends them (megatron/core/transformer/moe/fused_a2a.py), or as the recipe says: DeepSeek sends fp8 (arXiv
     2412.19437, section 3.3.3).
@@ -85,6 +88,8 @@ def forward_pass(at: Setup) -> Pass:
     layers: list[Operator] = []
     for layer in model.without_formats().layers:
         layers += layer_operators(model, layer, size, Load(b, seq, seq, cached=False))
+    if recipe.mtp:
+        layers += predictors(model.without_formats(), recipe.mtp, size, Load(b, seq, seq, cached=False))
     if recipe.lora is not None:
         layers = with_adapters(layers, recipe.lora)
     if verify.ON:
@@ -94,24 +99,32 @@ def forward_pass(at: Setup) -> Pass:
     if recipe.lora is not None:
         layers = with_expansion(layers, recipe.lora)
     cross_entropy = loss_operator(recipe.loss, model.vocab_size, layout.tp, b, part)
+    last = [*shard(head(model, size, b, part), layout, size, gather_logits=False), cross_entropy]
+    further = [_shared(op, recipe.mtp) for op in last] if recipe.mtp else []
     return Pass(
         first=shard(embedding(model, size, Load(b, part, part)), layout, size),
-        layers=shard(layers, layout, sent),
-        last=[*shard(head(model, size, b, part), layout, size, gather_logits=False), cross_entropy],
+        layers=[*shard(layers, layout, sent), *further],
+        last=last,
     )
+
+
+def _shared(op: Any, times: int) -> Operator:
+    """An operator of the head that runs so many times more, with the weights of the first."""
+    more: Operator = op._replace(count=times)
+    return more._replace(tied=True) if isinstance(more, Gemm) else more
 
 
 def kernels(ops: Sequence[Operator], model: ModelSpec, recipe: Recipe) -> Sequence[Operator]:
     """The kernels that a recipe runs for these operators.
 
-    Tokens are sorted by expert before the first product of routed experts, inputs of products in fp8 cast; unfused
-    attention is three kernels; plain PyTorch's elementwise kernels move more.
+    Tokens are sorted by expert before the first product of routed experts, inputs of products in fp8 and fp4 cast;
+    unfused attention is three kernels; plain PyTorch's elementwise kernels move more.
     """
     run = with_sorts(ops)
     if recipe.attention == "unfused":
         run = [kernel for op in run for kernel in (unfused(op, recipe) if isinstance(op, Attention) else [op])]
     if recipe.input_bytes() < recipe.param_bytes():
-        run = with_casts(run)
+        run = with_casts(run, recipe.input_bytes())
     if recipe.kernels == "eager":
         run = [eager(op, model.norm) for op in run]
     if verify.ON:

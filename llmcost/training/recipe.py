@@ -11,13 +11,14 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from llmcost.ground.algebra import Number
+from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError, shortened
 from llmcost.ground.units import BITS
 from llmcost.model.lora import Lora
 from llmcost.model.sizes import activation_dtype, bytes_of
 from llmcost.model.training_kernels import KERNELS, USUAL_LOSS
 
-DTYPES = ("bf16", "fp16", "fp8", "fp32")
+DTYPES = ("bf16", "fp16", "fp8", "fp4", "fp32")
 
 
 class Optimizer(NamedTuple):
@@ -57,6 +58,38 @@ class Overlap(NamedTuple):
     data: Number = 0.5
 
 
+class Imbalance(NamedTuple):
+    """What the fullest rank has to do over what ranks have on average: all others wait for it.
+
+    expert: of the tokens that the ranks' experts get. context: of the (query, key) pairs in sequences of PACKED tokens
+    that are packed from documents, whose tokens see their own document alone; in shorter ones as much less as these are
+    shorter, which is an assumption.
+    """
+
+    expert: Number = 1.0
+    context: Number = 1.0
+
+
+MOST_IMBALANCE = 1000
+PACKED = 131_072  # tokens of the sequences in which imbalance of packed documents was measured
+# Runs on real data. Benchmarks force the routing to balance, and know no documents.
+PRODUCTION = Imbalance(
+    expert=Constant(
+        1.35,
+        "geometric mean of two models of which both speeds are known, as the router decides and with balance forced: "
+        "Mixtral 8x22B with one expert a rank 1.07 (445 and 465 TFLOP/s), Qwen3 235B with 16 a rank 1.70 to 1.73 at "
+        "16,384 to 131,072 tokens (237 and 295 at the first), the difference laid on the experts' share of the step "
+        "(Megatron MoE Model Zoo, best_practice)",
+        spread="1.07 to 1.73 (the same)",
+    ).value,
+    context=Constant(
+        1.44,
+        "Llama 3's training at 131,072 tokens, slowed so by GPUs that have more to do than others, taken of attention "
+        "(hao-ai-lab.github.io/blogs/distca, after WLB-LLM, arXiv 2503.17924)",
+    ).value,
+)
+
+
 class OnHost(NamedTuple):
     """The host's memory that one GPU has the use of, beside others of its node (training/offload.py).
 
@@ -92,7 +125,7 @@ class Recipe(NamedTuple):
     `loss`: "fused" reads logits in their own type; the others make one fp32 copy of them, or three.
     `grad_buffer`: whether gradients have their memory from the start, not from the first backward pass on.
     `clip`: whether gradients are read once more for their norm.
-    `overlap`: the communication that costs no time.
+    `overlap`: the communication that costs no time. `imbalance`: how much more than others the fullest rank does.
     `lora`: the adapters that are trained beside frozen weights; None: all weights are trained.
     `recomputed`: what selective recomputation computes again, by kind of operator; (): as torchtitan does.
     `moment_bytes`: of each of the optimizer's moments; None: as OPTIMIZERS says. `dispatch_bytes`: of an activation on
@@ -102,7 +135,9 @@ class Recipe(NamedTuple):
     MLP's last product, as PyTorch's checkpoints that do not re-enter autograd do (torch.utils.checkpoint). `bucket`,
     `bucket_a_rank`: parameters whose gradients are sent in one collective, at least, and for each of the ranks that
     share it; None and None: those of a layer. `cuda_graphs`: kernels are replayed, and no layer waits for the host.
+    `mtp`: modules that predict further tokens.
     `drop_tokens`: experts take as many tokens as they have room for, and the host need not count them.
+    `reserved_share`: what the program's allocator holds over what it has handed out; None: as usual (memory.py).
 
     Formulas branch on all of these but the byte counts and the shares of `overlap`.
     """
@@ -119,6 +154,7 @@ class Recipe(NamedTuple):
     grad_buffer: bool = True
     clip: bool = True
     overlap: Overlap = Overlap()
+    imbalance: Imbalance = Imbalance()
     lora: Lora | None = None
     recomputed: tuple[str, ...] = ()
     moment_bytes: Number | None = None
@@ -128,6 +164,8 @@ class Recipe(NamedTuple):
     early_stop: bool = False
     cuda_graphs: bool = False
     drop_tokens: bool = False
+    reserved_share: Number | None = None
+    mtp: int = 0
     bucket: Number | None = None
     bucket_a_rank: Number | None = None
 
@@ -155,9 +193,20 @@ class Recipe(NamedTuple):
         """Bytes of the moments and the master copy of a parameter."""
         return self.moments_bytes() + self.master_bytes()
 
+    def away_bytes(self) -> Number:
+        """Bytes of a parameter's states off the GPU; on drives with its gradient, as fp32.
+
+        DeepSpeed writes it there before the update (deepspeed/runtime/zero/stage3.py, partition_grads).
+        """
+        gradient = 4 if self.host is not None and self.host.drives is not None else 0
+        return self.optimizer_bytes() + gradient
+
     def input_bytes(self) -> Number:
-        """Bytes of an element of a product's input that is kept for the gradient of its weight."""
-        return bytes_of(BITS[self.dtype])
+        """Bytes of an element of a product's input that is kept for the gradient of its weight.
+
+        In fp4 with the scale of 8 bits that 16 of them share (NVFP4, arXiv 2509.25149).
+        """
+        return bytes_of(BITS[self.dtype] + (8 / 16 if self.dtype == "fp4" else 0))
 
     def update_bytes(self) -> Number:
         """Bytes moved to update a parameter.
@@ -184,26 +233,42 @@ def overlap_of(text: str, default: Overlap = Overlap()) -> Overlap:  # noqa: B00
 
     Raises InputError for a kind that there is not, or a share that is none.
     """
-    shares: dict[str, float] = {}
-    for each in text.split(","):
-        name, _, share = each.strip().partition("=")
-        if name in shares:
-            raise InputError(f"--overlap {shortened(text)}: {name} comes twice")
-        try:
-            shares[name] = float(share)
-        except ValueError:
-            raise InputError(f"--overlap {shortened(text)}: expected shares such as tensor=0.8,expert=1") from None
-        if name not in Overlap._fields:
-            raise InputError(f"--overlap {shortened(name)}: one of {', '.join(Overlap._fields)}")
-        if not 0 <= shares[name] <= 1:
-            raise InputError(f"--overlap {name}={share}: a share from 0 to 1")
+    shares = _named_numbers("--overlap", text, Overlap._fields, "shares such as tensor=0.8,expert=1")
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise InputError(f"--overlap {name}={share:g}: a share from 0 to 1")
     return default._replace(**shares)
+
+
+def _named_numbers(option: str, text: str, known: tuple[str, ...], expected: str) -> dict[str, float]:
+    """The numbers of `tensor=0.8,expert=1` by name. Raises InputError."""
+    found: dict[str, float] = {}
+    for each in text.split(","):
+        name, _, number = each.strip().partition("=")
+        if name in found:
+            raise InputError(f"{option} {shortened(text)}: {name} comes twice")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise InputError(f"{option} {shortened(text)}: expected {expected}") from None
+        if name not in known:
+            raise InputError(f"{option} {shortened(name)}: one of {', '.join(known)}")
+    return found
 
 
 def overlap_typed(text: str) -> str:
     """The same text where it tells shares of communication, which are known beside an engine's. Raises InputError."""
     overlap_of(text)
     return text
+
+
+def imbalance_of(text: str) -> Imbalance:
+    """`expert=1.2,context=1` as factors; kinds that are not named are as in PRODUCTION. Raises InputError."""
+    factors = _named_numbers("--imbalance", text, Imbalance._fields, "factors such as expert=1.2,context=1")
+    for name, factor in factors.items():
+        if not 1 <= factor <= MOST_IMBALANCE:
+            raise InputError(f"--imbalance {name}={factor:g}: a factor from 1, all alike, to {MOST_IMBALANCE}")
+    return PRODUCTION._replace(**factors)
 
 
 def check_recipe(recipe: Recipe) -> None:

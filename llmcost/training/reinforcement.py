@@ -19,13 +19,15 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.html import html_table
 from llmcost.ground.options import check_options
 from llmcost.ground.units import seconds
+from llmcost.machine.power import drawn_by
 from llmcost.machine.timing import collective_seconds
 from llmcost.model.operators import Collective
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import Layout
+from llmcost.parallel.layout import Layout, telling_stages
 from llmcost.parallel.rules import broken, check, shape_of
 from llmcost.serving.options import Options as ServingOptions
 from llmcost.serving.results import to_dict
+from llmcost.simulation.means import at_the_means, power_share
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import Times
 from llmcost.simulation.run import cluster_of
@@ -38,13 +40,15 @@ from llmcost.training.options import Options
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.rl_options import RlOptions
 from llmcost.training.setup import setup_of
-from llmcost.training.step import evaluate_step
+from llmcost.training.step import Step, evaluate_step
+from llmcost.training.train import share_of_step
 
 SCHEMA = "llmcost.rl/1"
 USUAL_OUTPUT = 1024  # tokens of an answer on average, where --output is not given
 CUT_AT = 4  # times the mean length, where --longest is not given
 BISECTIONS = 60
 MOST_ANSWERS = 10**6  # of a step, drawn one by one
+LAYOUT = ("tp", "cp", "pp", "ep", "dp", "zero", "recompute", "stages")  # what is told of it
 RATIOS = ("grpo", "ppo")  # algorithms whose loss compares the policy with the one that drew the answers
 SAMPLES = {"grpo": 16, "ppo": 16, "dpo": 2, "distill": 1}
 
@@ -62,6 +66,7 @@ class Rollout(NamedTuple):
     half_seconds: float
     tail_seconds: float
     busy_share: float  # of the time, on average over replicas
+    power_share: float  # of its TDP that a GPU draws meanwhile
 
 
 class Phases(NamedTuple):
@@ -102,6 +107,7 @@ class Rl(NamedTuple):
     """Everything `llmcost rl` answers. tokens: of all sequences of a step, prompts too.
 
     `rollout`: None where answers are given. `trainer_waits_share`, `engine_waits_share`: of the step, apart.
+    `power_share`: of its TDP that a GPU draws on average, those that wait included.
     """
 
     schema: str
@@ -120,6 +126,7 @@ class Rl(NamedTuple):
     engine_waits_share: Number
     layout: dict[str, Any]
     memory: RlMemory
+    power_share: Number = 1
     counted: str = "not counted: moving samples, starting and stopping engines, rewards by rules"
 
     def to_dict(self) -> dict[str, Any]:
@@ -181,7 +188,7 @@ def rl(
     trainers = at.layout.gpus()
     draws = algorithm != "dpo"
     rollout = _rollout(model, hardware, chosen, lengths, chosen.rollout_gpus or trainers) if draws else None
-    forward = forward_seconds(judged)
+    forward, policy = forward_seconds(judged), evaluate_step(at)
     phases = Phases(
         rollout=0 if rollout is None else rollout.seconds,
         reward=0 if rewarding is None else forward_seconds(_whole(rewarding, answers)),
@@ -189,7 +196,7 @@ def rl(
         reference=forward if has_reference(chosen) else 0,
         old=forward if algorithm in RATIOS else 0,
         values=0 if critic is None else forward_seconds(_whole(critic, answers)),
-        update=updates * evaluate_step(at).seconds.total,
+        update=updates * policy.seconds.total,
         critic_update=0 if critic is None else updates * evaluate_step(critic).seconds.total,
         transfer=_transfer(at, chosen, trainers) if draws else 0,
     )
@@ -211,8 +218,9 @@ def rl(
         phases=phases,
         trainer_waits_share=1 - busy / step if apart else 0,
         engine_waits_share=1 - (phases.rollout + phases.transfer) / step if apart else 0,
-        layout={name: getattr(at.layout, name) for name in ("tp", "cp", "pp", "ep", "dp", "zero", "recompute")},
+        layout={name: getattr(at.layout, name) for name in LAYOUT},
         memory=_memory(at, chosen, others),
+        power_share=_power_share(hardware, policy, rollout, phases, step, trainers=trainers, gpus=gpus),
     )
 
 
@@ -242,6 +250,29 @@ def _refuse(chosen: RlOptions) -> None:
 def has_reference(chosen: RlOptions) -> bool:
     """Whether a frozen copy of the policy judges the answers; a teacher stands in its place."""
     return chosen.reference and chosen.algorithm != "distill"
+
+
+def _power_share(
+    hardware: HardwareSpec,
+    update: Step,
+    rollout: Rollout | None,
+    phases: Phases,
+    seconds: Number,
+    *,
+    trainers: int,
+    gpus: int,
+) -> Number:
+    """The mean draw of all GPUs in a step of so many seconds, as a share of their TDP.
+
+    Passes that judge answers draw as the update does; GPUs that wait, and the transfer of weights, as idle ones.
+    """
+    draw = drawn_by(hardware)
+    if draw is None:
+        return 1
+    above = trainers * phases.training() * (share_of_step(draw, update) - draw.idle)
+    if rollout is not None:
+        above = above + rollout.gpus * rollout.seconds * (rollout.power_share - draw.idle)
+    return draw.idle + above / (gpus * seconds)
 
 
 class Others(NamedTuple):
@@ -332,6 +363,7 @@ def _rollout(model: ModelSpec, hardware: HardwareSpec, chosen: RlOptions, length
         half_seconds=ends[(len(ends) - 1) // 2],
         tail_seconds=ends[(len(ends) - 1) * 9 // 10],
         busy_share=sum(each.busy for each in replicas) / (times.last * len(replicas)),
+        power_share=power_share(hardware, cluster, times, at_the_means(model, hardware, cluster, times)[1], gpus),
     )
 
 
@@ -397,7 +429,7 @@ def _memory(at: Setup, chosen: RlOptions, others: Others) -> RlMemory:
 
 
 def _stage(at: Setup) -> StageMemory:
-    """The fullest of the first and the last stage."""
+    """The fullest stage."""
     a_pass = forward_pass(at)
-    stages = (stage_memory(at, a_pass, index) for index in (0, at.layout.pp - 1))
+    stages = (stage_memory(at, a_pass, index) for index in telling_stages(at.layout))
     return max(stages, key=lambda each: each.total())

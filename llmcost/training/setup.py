@@ -18,18 +18,18 @@ from llmcost.model.operators import Operator
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.model.training_kernels import MODULES
-from llmcost.parallel.layout import Layout
+from llmcost.parallel.layout import ZERO, Layout
 from llmcost.parallel.stages import check_stages, dealt_out, in_words
 from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_dtype
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic
 from llmcost.training.conventions import HALF_PRECISION
-from llmcost.training.engine import engine_of, given_by, recipe_under, refuse_lacking, refuse_unknown_host
+from llmcost.training.engine import engine_of, given_by, recipe_under, refuse_idle, refuse_lacking, zeros_of
 from llmcost.training.interruptions import Reliability
 from llmcost.training.offload import offloaded
 from llmcost.training.options import LAYOUT, Options
 from llmcost.training.passes import ALL_DIVIDED, Setup
-from llmcost.training.recipe import DTYPES, Recipe, overlap_of
+from llmcost.training.recipe import DTYPES, PRODUCTION, Recipe, overlap_of
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import training_chip
 
@@ -76,9 +76,11 @@ def setup_of(
         raise InputError(f"--{said}: whether weights that --zero 3 gathers are let go; give --zero 3 too")
     engine = engine_of(hardware, options)
     lacking: dict[str, int] = {}
+    zeros: Sequence[int] = ZERO
     if options.engine is not None:
         refuse_lacking(engine, options)
-        lacking = given_by(engine)
+        lacking, zeros = given_by(engine), zeros_of(engine)
+    refuse_idle(engine, options)
     recipe = recipe_of(model, hardware, options)
     given = (
         ({} if options.recompute_modules is None else {"recompute": "selective"})
@@ -99,7 +101,9 @@ def setup_of(
     if {"tp", "pp", "zero", "recompute"} <= given.keys():
         return at.resolved(), False
     batch_of = None if options.global_batch is not None else partial(usual_batch, model, seq)
-    return at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of, needs)).resolved(), True
+    at = at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of, needs, zeros)).resolved()
+    refuse_idle(engine_of(hardware, options, at.layout.zero), options)
+    return at, True
 
 
 def _refuse_experts(model: ModelSpec, options: Options) -> None:
@@ -186,8 +190,8 @@ def _stages_given(model: ModelSpec, options: Options) -> dict[str, Any]:
 def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: int | None = None) -> Recipe:
     """How the program computes.
 
-    Raises InputError for options of adapters without their rank, for adapters that the model has no product for, for a
-    data type that the engine does not have, and for what spares its host seconds that are not known.
+    Raises InputError for options of adapters without their rank, for adapters that the model has no product for, and
+    for a data type that the engine does not have.
     """
     engine = engine_of(hardware, options, zero)
     recipe, had = recipe_under(engine), engine.choices.get("dtypes", DTYPES)
@@ -203,8 +207,11 @@ def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: 
         recipe = recipe._replace(recomputed=tuple(dict.fromkeys(kinds)))
     if options.unfused_attention:
         recipe = recipe._replace(attention="unfused")
-    refuse_unknown_host(engine, options)
     recipe = recipe._replace(cuda_graphs=options.cuda_graphs, drop_tokens=options.drop_tokens)
+    trained_so = 0 if model.trained is None or options.lora_rank is not None else model.trained.mtp
+    recipe = recipe._replace(mtp=trained_so if options.mtp_layers is None else options.mtp_layers)
+    imbalance = options.imbalance or PRODUCTION
+    recipe = recipe._replace(imbalance=imbalance._replace(expert=1.0) if options.drop_tokens else imbalance)
     if options.overlap is not None:
         asked = options.overlap
         recipe = recipe._replace(overlap=overlap_of(asked, recipe.overlap) if isinstance(asked, str) else asked)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmcost.ground.units import BITS
 from llmcost.machine.efficiency import Efficiency, Host
-from llmcost.machine.training_shares import Shares, generation_of, trained_at, trained_by
+from llmcost.machine.training_shares import Shares, generation_of, narrowest, trained_at, trained_by
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.recipe import Recipe
 
@@ -49,6 +49,8 @@ def under_engine(
     family = engine.shares.get(generation_of(hardware), {})
     own = {} if recipe.dtype == "fp32" else engine.shares.get(hardware.gpu or hardware.name, family)
     products = own.get("fp8" if BITS[recipe.dtype] < 16 else "products")
+    if products is not None:
+        products = products * narrowest(recipe.dtype)
     kernels = dict(found.kernels)
     of_experts = kernels["grouped_gemm"].compute / kernels["gemm"].compute
     if products is not None:

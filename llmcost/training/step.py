@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, is_one, is_plain, largest, minimum
+from llmcost.ground.algebra import Number, is_one, is_plain, largest
 from llmcost.ground.errors import InputError
 from llmcost.machine.chip import Chip, chip_of, links_of
 from llmcost.machine.efficiency import Efficiency
@@ -19,7 +19,7 @@ from llmcost.model.lora import is_trained
 from llmcost.model.operators import Gemm, GroupedGemm
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
-from llmcost.parallel.layout import Layout, telling_stages
+from llmcost.parallel.layout import Layout, telling_gpus
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.activations import closing, computed_again, halved
 from llmcost.training.memory import StageMemory, fullest, share_recomputed_of_all, stage_memory, trained_part
@@ -102,9 +102,7 @@ def evaluate_step(at: Setup) -> Step:
     at = at.resolved()
     a_pass, layout = forward_pass(at), at.layout
     seconds = step_seconds(at, a_pass)
-    other = minimum(1, layout.pp - 1) if layout.schedule == "dualpipe" else layout.pp - 1
-    first, last = stage_memory(at, a_pass, 0), stage_memory(at, a_pass, other)
-    between = () if layout.stages is None else tuple(stage_memory(at, a_pass, n) for n in telling_stages(layout)[1:-1])
+    memory = [stage_memory(at, a_pass, index) for index in telling_gpus(layout)]
     flops = step_flops(at, a_pass)
     return Step(
         seconds=seconds,
@@ -113,10 +111,10 @@ def evaluate_step(at: Setup) -> Step:
         tokens=layout.global_batch * at.seq,
         gpus=layout.gpus(),
         peak=at.chip.peak,
-        first=first,
-        last=last,
+        first=memory[0],
+        last=memory[-1],
         basis=at.efficiency.basis,
-        between=between,
+        between=tuple(memory[1:-1]),
     )
 
 

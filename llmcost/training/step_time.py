@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, divide, largest, maximum, minimum, named, present, sum_of
+from llmcost.ground.algebra import Number, divide, is_one, largest, maximum, minimum, named, of_largest, present, sum_of
 from llmcost.ground.constants import Constant
 from llmcost.machine.timing import collective_seconds, kernel_seconds
 from llmcost.model.architecture import Pass
 from llmcost.model.lora import is_trained
-from llmcost.model.operators import Collective, Communication, Gemm, GroupedGemm, Operator
-from llmcost.parallel.layout import Layout, Stage, stage_of, telling_stages
+from llmcost.model.operators import Attention, Collective, Communication, Gemm, GroupedGemm, Operator
+from llmcost.parallel.layout import Layout, Stage, run_by_gpu, stage_of, telling_gpus
 from llmcost.training.activations import closing, computed_again, halved
 from llmcost.training.communication import (
     Held,
@@ -30,7 +30,7 @@ from llmcost.training.communication import (
 )
 from llmcost.training.memory import fullest, share_recomputed, share_recomputed_of_all, trained_part
 from llmcost.training.passes import Setup, forward_pass, kernels
-from llmcost.training.recipe import OnHost, Recipe
+from llmcost.training.recipe import PACKED, OnHost, Recipe
 
 EXCHANGING = Constant(
     20 / 132,
@@ -84,10 +84,6 @@ class Direction(NamedTuple):
         """The one and then the other."""
         return Direction(*[ours + theirs for ours, theirs in zip(self, other, strict=True)])
 
-    def largest(self, other: Direction) -> Direction:
-        """The larger of each kind: what the fullest stage has."""
-        return Direction(*[maximum(ours, theirs) for ours, theirs in zip(self, other, strict=True)])
-
 
 class Part(NamedTuple):
     """Seconds of some operators in both directions of one micro-batch.
@@ -105,7 +101,7 @@ class StepSeconds(NamedTuple):
 
     compute: products, attention and scans. memory: elementwise kernels, and gradients that are added up. host: in which
     kernels wait for the program that starts them. micro_batch: not a cause, but one micro-batch on the slowest stage,
-    forward and backward; stages: the same of every stage, where their layers were chosen.
+    forward and backward; stages: the same of every stage of which one is the slowest (layout.telling_gpus).
     """
 
     total: Number
@@ -127,7 +123,8 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
     assert times is not None  # what is not known was refused before
     ahead, back = (dict.fromkeys(Direction._fields, 0) for _ in range(2))
     weight: Number = 0
-    for op, time in zip(run, times, strict=True):
+    for op, alike in zip(run, times, strict=True):
+        time = alike * _waiting(op, at)
         if isinstance(op, Communication):
             kind = "expert" if op.exchange == "all_to_all" else "tensor"
             forward = behind = time
@@ -140,6 +137,16 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
         ahead[kind] = ahead[kind] + forward
         back[kind] = back[kind] + behind
     return Part(_exposed(Direction(**ahead), at.recipe), _exposed(Direction(**back), at.recipe), weight)
+
+
+def _waiting(op: Operator, at: Setup) -> Number:
+    """How many times as long as the mean rank the fullest one takes with an operator that is no communication."""
+    over, few = at.recipe.imbalance, is_one(at.layout.ep)
+    if op.facts.expert == "routed":
+        return 1 if few else 1 + (over.expert - 1) * minimum(1, at.layout.ep - 1)
+    if isinstance(op, Attention) and present(over.context - 1):
+        return 1 + (over.context - 1) * minimum(1, at.seq / PACKED)
+    return 1
 
 
 def _exposed(sent: Direction, recipe: Recipe) -> Direction:
@@ -191,16 +198,17 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
     context, pipeline = _context(at, a_pass), _sends(at)
     all_again = _recomputed(at, a_pass, inside.forward)
 
-    def on_a_stage(index: int) -> tuple[Stage, Direction, Direction, Number, Number]:
-        stage = stage_of(layout, layers, index)
+    def timed(stage: Stage) -> tuple[Direction, Direction, Number, Number]:
+        """Both directions of a stage, what it computes again, and its whole micro-batch."""
         share, again = stage.layers / layers, share_recomputed(layout, stage) * all_again
-        ahead = _stage(first.forward, inside.forward, last.forward, share, layout, stage)
-        back = _stage(first.backward, inside.backward, last.backward, share, layout, stage)
-        return stage, ahead, back, again, ahead.total() + back.total() + share * (again + context) + pipeline
+        ahead = _stage(first.forward, inside.forward, last.forward, share, stage)
+        back = _stage(first.backward, inside.backward, last.backward, share, stage)
+        return ahead, back, again, ahead.total() + back.total() + share * (again + context) + pipeline
 
-    stages = [on_a_stage(index) for index in (range(1) if layout.stages is None else telling_stages(layout))]
-    slowest = _slowest([each[-1] for each in stages]) if at.slowest is None else at.slowest
-    stage, ahead, back, again, seconds = stages[slowest]
+    each = [run_by_gpu(layout, layers, index) for index in telling_gpus(layout)]
+    times = [timed(one)[-1] for one in each]
+    stage = each[at.slowest] if at.slowest is not None else _slowest(each, times)
+    ahead, back, again, seconds = timed(stage)
     share, m, one = stage.layers / layers, layout.micro_batches(), named("breakdown.micro_batch", seconds)
 
     all_stages = sum_of([part.forward.total() + part.backward.total() for part in (inside, first, last)])
@@ -229,13 +237,14 @@ def step_seconds(at: Setup, a_pass: Pass) -> StepSeconds:
         least = at.efficiency.host.step + 2 * m * share * _started(at)
         causes["host"] = maximum(waits, least - sum_of([*causes.values()]))
     total = sum_of([named(f"breakdown.{name}", value) for name, value in causes.items()])
-    found = StepSeconds(total=total, micro_batch=one, **causes | {"exposed": exposed})
-    return found if layout.stages is None else found._replace(stages=tuple(each[-1] for each in stages))
+    return StepSeconds(total=total, micro_batch=one, stages=tuple(times), **causes | {"exposed": exposed})
 
 
-def _slowest(seconds: Sequence[Number]) -> int:
-    """The place of the longest of some times, which are numbers where there are several."""
-    return max(range(len(seconds)), key=seconds.__getitem__) if len(seconds) > 1 else 0
+def _slowest(stages: Sequence[Stage], seconds: Sequence[Number]) -> Stage:
+    """The stage that takes longest."""
+    if len(stages) == 1:
+        return stages[0]
+    return Stage(*[of_largest(seconds, values) for values in zip(*stages, strict=True)])
 
 
 def _adding_up(at: Setup, trained: Held, weight: Number, bytes_per_s: Number) -> Number:
@@ -250,25 +259,15 @@ def _adding_up(at: Setup, trained: Held, weight: Number, bytes_per_s: Number) ->
     return (weight * weight + seconds * seconds) ** 0.5 - weight
 
 
-def slowest_stage(at: Setup) -> int | None:
-    """The stage that takes longest, where stages were chosen one by one; else None."""
-    if at.layout.stages is None:
-        return None
-    return _slowest(step_seconds(at, forward_pass(at)).stages)
+def slowest_stage(at: Setup) -> int:
+    """The place among telling_gpus of the one that takes longest."""
+    times = step_seconds(at, forward_pass(at)).stages
+    return max(range(len(times)), key=times.__getitem__)
 
 
-def _stage(
-    first: Direction, layers: Direction, last: Direction, share: Number, layout: Layout, stage: Stage
-) -> Direction:
-    """One direction of a stage: its `share` of the layers, with what it has of embedding and LM head.
-
-    Where stages are as even as can be, it is the fullest: with the longer of the two, and a single one has both.
-    """
-    if layout.stages is not None:
-        return layers.times(share).plus(first.times(stage.first)).plus(last.times(stage.last))
-    single = maximum(0, 2 - layout.pp)  # 1 without a pipeline, else 0
-    ends = first.plus(last.times(single)).largest(last.plus(first.times(single)))
-    return layers.times(share).plus(ends)
+def _stage(first: Direction, layers: Direction, last: Direction, share: Number, stage: Stage) -> Direction:
+    """One direction of a stage: its `share` of the layers, with what it has of embedding and LM head."""
+    return layers.times(share).plus(first.times(stage.first)).plus(last.times(stage.last))
 
 
 def _sends(at: Setup) -> Number:
@@ -396,7 +395,7 @@ def _seconds_on_host(recipe: Recipe, host: OnHost) -> Number:
     cpu, drives = recipe.update_bytes() / host.bandwidth, 0
     if host.drives is not None:
         read, write = host.drives
-        moved = recipe.optimizer_bytes() + recipe.grad_bytes
+        moved = recipe.away_bytes()
         drives = moved / read + (moved + (recipe.param_bytes() if host.weights else 0)) / write
     return largest([down, up, cpu, drives]) if host.overlap else down + cpu + up + drives
 

@@ -117,7 +117,7 @@ def answer_of(at: Setup, hardware: HardwareSpec, options: Options, chosen: bool,
         textbook_recompute=by_rule(textbook.RECOMPUTE_FLOPS_PER_PARAM),
         limit=rates(step.bound.seconds()),
         expected=ExpectedRates(*expected, at.efficiency.basis, error, low, high),
-        breakdown=step.seconds,
+        breakdown=step.seconds if at.layout.stages else step.seconds._replace(stages=()),
         flops=step.flops,
         memory=_memory(at, step),
         change=None,
@@ -169,14 +169,14 @@ def _interrupted(step: Step, hardware: HardwareSpec, options: Options, checkpoin
     if options.carbon is not None and watts is None:
         raise InputError(f"--carbon {options.carbon:g}: no source gives the power (TDP) of {hardware.title}")
     draw, given = drawn_by(hardware), options.power_share is not None
-    share = options.power_share if given else 1 if draw is None else named("power_share", _share_drawn(draw, step))
+    share = options.power_share if given else 1 if draw is None else named("power_share", share_of_step(draw, step))
     terms = Terms(options.price, watts, share, options.pue, options.carbon, basis_of(draw, given=given))
     if is_plain(step.gpus) and is_plain(checkpoint_bytes):
         check_terms(step.gpus, checkpoint_bytes, reliability, terms)
     return run_of(options.tokens, step.tokens, step.seconds.total, step.gpus, checkpoint_bytes, reliability, terms)
 
 
-def _share_drawn(draw: Draw, step: Step) -> Number:
+def share_of_step(draw: Draw, step: Step) -> Number:
     """The share of its TDP that a GPU draws in a step: by its FLOPs, and by the time in which its memory binds."""
     flops, parts = step.flops, ("total", "memory", "optimizer")
     total, memory, optimizer = (named(f"breakdown.{part}", getattr(step.seconds, part)) for part in parts)

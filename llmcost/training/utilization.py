@@ -7,6 +7,7 @@ from llmcost.ground.errors import InputError, check_number, check_share
 from llmcost.ground.html import html_table
 from llmcost.ground.units import significant
 from llmcost.machine.chip import chip_of
+from llmcost.machine.power import drawn_by, share_drawn
 from llmcost.model.spec import ModelSpec
 from llmcost.serving.estimate import workload_of
 from llmcost.serving.options import Options
@@ -80,6 +81,12 @@ class Utilizations(NamedTuple):
         own = next(each for each in self.conventions if each.convention == "llmcost")
         rate = f"{significant(self.tokens_per_s_per_gpu)} tokens/s a GPU"
         return f"<MFU of {self.model} on {self.hardware} at {rate}: {own.mfu:.1%}, HFU {own.hfu:.1%}>"
+
+    def power_share(self, hardware: HardwareSpec) -> float:
+        """The share of its TDP that a GPU draws which computes so much; the time in which memory binds is not known."""
+        draw = drawn_by(hardware)
+        causal = next(each for each in self.conventions if CONVENTIONS[each.convention].pairs == "causal")
+        return 1 if draw is None else float(share_drawn(draw, 0, causal.hfu))
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), self.rows())

@@ -37,6 +37,13 @@ def seconds_of(slower, engine="torchtitan", **layout):
     return at.seq * layout["micro_batch"] / evaluate_step(at).seconds.total
 
 
+def allocated_of(**layout):
+    """Bytes that are counted to be allocated on a GPU of such a run."""
+    options = Options(engine="torchtitan", zero=3, recompute="full", tp=1, pp=1, **layout)
+    at, _ = setup_of(MODEL, H100, options._replace(global_batch=layout["gpus"] * layout["micro_batch"]), None)
+    return evaluate_step(at).first.allocated()
+
+
 def titan_logs(folder, slower):
     """A log of torchtitan for each layout, and what is said of it on the command line."""
     found = []
@@ -86,6 +93,40 @@ def test_one_run_alone_moves_the_base_by_a_part_of_the_way(cli, tmp_path):
     assert not found["left_out"]
 
 
+def test_memory_that_logs_tell_is_fitted_too_and_the_file_predicts_it(cli, tmp_path):
+    """The allocator of these runs held a fifth more than was handed out; the base says a twentieth."""
+    logs = titan_logs(tmp_path, 1.0)
+    for log, layout in zip(logs, LAYOUTS, strict=True):
+        path = tmp_path / log.rpartition("@")[0]
+        held = 1.2 * allocated_of(**layout) / 2**30
+        path.write_text(path.read_text().replace("50.00GiB", f"{held:.4f}GiB"))
+    out = tmp_path / "my.yaml"
+    found = json.loads(cli("calibrate", *logs, *ASKED, "-o", out, "--json").out)
+    assert (found["kept"], found["lines"][0]["quantity"]) == (True, "step_seconds")  # times are those of the base
+    assert found["memory"]["reserved_share"] == pytest.approx(1.05 ** (1 / 4) * 1.2 ** (3 / 4), abs=0.01)
+    assert found["memory"]["error"]["after"]["mean"] < 0.06 < found["memory"]["error"]["before"]["mean"]
+    asked = ("train", "llama3.1-8b", "--hw", "h100", "--gpus", 8, "--tp", 1, "--pp", 1, "--zero", 3)
+    totals = [
+        json.loads(cli(*asked, "--recompute", "full", "--engine", engine, "--json").out)["memory"]
+        for engine in ("torchtitan", out)
+    ]
+    more = (found["memory"]["reserved_share"] - 1.05) * totals[0]["allocated_bytes"]
+    assert totals[1]["total_bytes"] - totals[0]["total_bytes"] == pytest.approx(more)
+    assert "over what is allocated" in cli("calibrate", *logs, *ASKED).out
+
+
+def test_memory_of_another_layout_is_not_taken(cli, tmp_path):
+    (log,) = titan_logs(tmp_path, 1.0)[:1]
+    path = tmp_path / log.rpartition("@")[0]
+    path.write_text(path.read_text().replace("50.00GiB", "2000GiB"))
+    memory = json.loads(cli("calibrate", log, *ASKED, "--json").out)["memory"]
+    assert memory["reserved_share"] is None
+    assert memory["error"]["after"] == memory["error"]["before"]
+    path.write_text(path.read_text().replace("2000GiB", "-1GiB"))
+    answer = cli("calibrate", log, *ASKED)
+    assert (answer.code, f"{path}:1: memory: cannot be -1" in answer.err) == (2, True)
+
+
 def test_megatron_says_its_layout_itself(cli, tmp_path):
     log = tmp_path / "megatron.log"
     log.write_text(ARGUMENTS + "".join(STEP.format(step=step, ms=9000) for step in (1, 2, 3)))
@@ -101,7 +142,15 @@ def test_megatron_says_its_layout_itself(cli, tmp_path):
         "zero": 1,
         "gpus": 16,
     }
+    with log.open("a") as more:
+        more.write(
+            "[Rank 0] (after 2 iterations) memory (MB) | allocated: 1 | max allocated: 2 | max reserved: 60000.5\n"
+        )
+        more.write(
+            "[Rank 8] (after 2 iterations) memory (MB) | allocated: 1 | max allocated: 2 | max reserved: 50000\n"
+        )
     found = json.loads(cli("calibrate", log, "--train", "--model", "llama3-8b", "--hw", "h100", "--json").out)
+    assert found["memory"]["lines"][0]["measured_bytes"] == 60000.5 * 2**20
     assert (found["engine"], found["lines"][0]["measured_seconds"]) == ("megatron-core", 9.0)
 
 
@@ -151,3 +200,13 @@ def test_what_a_log_does_not_tell_or_contradicts_is_refused(cli, tmp_path, monke
 def test_options_of_training_are_for_logs_alone(cli, tmp_path):
     answer = cli("calibrate", tmp_path / "run.json", "--zero", 3)
     assert (answer.code, answer.err) == (2, "llmcost: --zero: of training; give --train too\n")
+
+
+def test_stages_of_one_log_are_said_with_plus(cli, tmp_path):
+    log = tmp_path / "megatron.log"
+    log.write_text(ARGUMENTS + "".join(STEP.format(step=step, ms=9000) for step in (1, 2, 3)))
+    asked = ("--train", "--model", "llama3-8b", "--hw", "h100", "--json")
+    even, uneven = (json.loads(cli("calibrate", f"{log}@stages={stages}", *asked).out) for stages in ("16+16", "6+26"))
+    assert uneven["lines"][0]["before_seconds"] > 1.3 * even["lines"][0]["before_seconds"]
+    answer = cli("calibrate", f"{log}@stages=16+15", *asked)
+    assert (answer.code, "have 31 layers" in answer.err) == (2, True)

@@ -142,10 +142,6 @@ def test_an_explanation(cli):
         ),
         (("--gpus", "8", "--tokens", "0"), "--tokens 0: at least 1"),
         (("--gpus", "8", "--drop-tokens"), "--drop-tokens: of experts, and llama3-8b has none"),
-        (
-            ("--gpus", "8", "--engine", "nemo", "--cuda-graphs"),
-            "--cuda-graphs: spares seconds of the host (host_expert_layer_seconds), and none are known of NVIDIA NeMo",
-        ),
         (("--gpus", "0"), "--gpus 0: at least 1"),
         (("--gpus", "8", "--seq", "0"), "--seq 0: at least 1"),
         (("--gpus", "8", "--dtype", "fp4"), "--dtype fp4: one of bf16, fp16, fp8, fp32"),

@@ -52,3 +52,15 @@ def test_the_largest_and_least_of_arrays_are_those_of_each_place():
 def test_zero_is_absent_and_a_symbol_never_is():
     assert [algebra.present(size) for size in (0, 0.0, 1, np.zeros(1), symbol("w", 0, "window"))] == [0, 0, 1, 1, 1]
     assert [algebra.is_one(size) for size in (1, 1.0, True, np.ones(1), symbol("t", 1, "GPUs"))] == [1, 0, 0, 0, 0]
+
+
+def test_the_value_beside_the_largest_key_is_that_of_numbers_arrays_and_recordings():
+    assert algebra.of_largest([1, 3, 3], ["a", "b", "c"]) == "b"  # the first of equal ones
+    keys, values = [np.array([1.0, 5.0]), np.array([2.0, 4.0])], [10.0, np.array([20.0, 30.0])]
+    assert algebra.of_largest(keys, values).tolist() == [20, 10]
+    tape = Tape()
+    found = algebra.of_largest([tape.input("x"), 2.0], [tape.input("x") * 2, 7.0])
+    (played,) = play(tape.program([found]), {"x": np.array([1.0, 3.0])})
+    assert played.tolist() == [7, 6]
+    with pytest.raises(ValueError, match="do not tell"):
+        algebra.of_largest([symbol("a", 1, "one"), 2], [1, 2])

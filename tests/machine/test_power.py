@@ -82,3 +82,81 @@ def test_electricity_of_a_run_is_priced_by_what_its_gpus_draw(cli):
     found = json.loads(cli(*asked).out)
     kwh = found["with_interruptions"]["energy_joules"] / 3.6e6
     assert found["with_interruptions"]["dollars"] == pytest.approx(0.1 * kwh, rel=1e-6)
+
+
+def json_of(cli, *arguments):
+    answer = cli(*arguments, "--json")
+    assert answer.code == 0, answer.err
+    return json.loads(answer.out)
+
+
+LONG = ("--prompt", 64, "--output", 1024)  # requests that decode most of the time, which draws little
+
+
+@pytest.mark.parametrize("apart", [(), ("--apart",)], ids=["together", "apart"])
+def test_a_plan_s_joules_are_those_of_the_estimate_of_its_layout(cli, apart):
+    asked = ("plan", "llama3-8b", "--hw", "h200", "--gpus", 4, "--serve", *LONG, "--tpot", 6, "--tp", 2, "--pp", 1)
+    best = json_of(cli, *asked, *apart, "--price", 3)["best"]
+    first = next(each for each in best if (each["prefill_gpus"] is not None) == bool(apart))
+    pools = ("--prefill-gpus", 2, "--prefill-tp", 2, "--decode-gpus", 2) if apart else ()
+    load = ("--concurrency", first["concurrency"], "--price", 3)
+    same = json_of(cli, "estimate", "llama3-8b", "--hw", "h200", "--tp", 2, *pools, *LONG, *load)["cost"]
+    assert DRAWN["h200"].idle < same["power_share"] < 1
+    close = 0.02 if apart else 1e-6  # apart, the number of requests is a rounded one
+    assert first["power_share"] == pytest.approx(same["power_share"], rel=close)
+    assert first["joules_per_million_tokens"] == pytest.approx(same["joules_per_million_output_tokens"], rel=close)
+
+
+def test_offers_and_comparisons_count_what_gpus_draw(cli):
+    (offer,) = json_of(cli, "fit", "llama3-8b", "--hw", "h200", "--gpus", 1, "--dtype", "bf16", "--price", 3)["offers"][
+        :1
+    ]
+    watts = H200.tdp.value * offer["power_share"]
+    assert offer["joules_per_million_tokens"] == pytest.approx(watts / offer["most_tokens_per_s"] * 1e6)
+    entry = json_of(cli, "compare", "llama3-8b", "--hw", "h200")["entries"][0]
+    derived, rate = entry["derived"], entry["decode"]["expected"]["tokens_per_s"]
+    assert derived["decode_tokens_per_joule"] == pytest.approx(rate / (H200.tdp.value * derived["power_share"]))
+    assert DRAWN["h200"].idle < derived["power_share"] < offer["power_share"] < 1  # one sequence, and the most
+
+
+def test_a_simulated_run_draws_as_the_steady_state_does(cli):
+    load = (*LONG, "--concurrency", 16, "--price", 3)
+    run = json_of(cli, "simulate", "llama3-8b", "--hw", "h200", *load, "--requests", 64)
+    steady = json_of(cli, "estimate", "llama3-8b", "--hw", "h200", *load)["cost"]
+    assert run["power_share"] == pytest.approx(steady["power_share"], rel=0.03)
+    joules = H200.tdp.value * run["power_share"] * run["duration_seconds"]
+    assert run["joules_per_million_output_tokens"] == pytest.approx(joules / run["output_tokens"] * 1e6)
+
+
+def test_gpus_that_wait_for_answers_draw_as_idle_ones_do(cli):
+    """Most of such a step one long answer is drawn, beside GPUs that wait to train on it."""
+    asked = (
+        "rl",
+        "llama3-8b",
+        "--hw",
+        "h200",
+        "--gpus",
+        8,
+        "--tp",
+        8,
+        "--prompts",
+        4,
+        "--samples",
+        1,
+        "--output",
+        1000,
+    )
+    apart = json_of(cli, *asked, "--rollout-gpus", 8, "--rollout-tp", 8, "--kwh", 0.1)
+    assert DRAWN["h200"].idle < apart["power_share"] < 0.5
+    cost, step = apart["cost"], apart["step_seconds"]
+    assert cost["joules_per_step"] == pytest.approx(16 * H200.tdp.value * apart["power_share"] * step)
+    assert cost["dollars_per_step"] == pytest.approx(0.1 * cost["joules_per_step"] / 3.6e6)
+    assert json_of(cli, *asked[:3], "h100", *asked[4:], "--kwh", 0.1)["power_share"] == 1  # not measured
+
+
+def test_a_slow_training_throughput_draws_less_than_the_tdp(cli):
+    cost = json_of(cli, "mfu", "llama3-8b", "--hw", "h200", "--tokens-per-s", 2000, "--pue", 1)
+    assert "cost" not in cost
+    cost = json_of(cli, "mfu", "llama3-8b", "--hw", "h200", "--tokens-per-s", 2000, "--price", 1)["cost"]
+    assert DRAWN["h200"].idle < cost["power_share"] < 1
+    assert cost["joules_per_million_tokens"] == pytest.approx(H200.tdp.value * cost["power_share"] / 2000 * 1e6)

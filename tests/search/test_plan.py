@@ -263,6 +263,48 @@ def test_schedules_without_chunks_and_halves_are_refused_with_the_nearest_legal_
     assert "--pp 3 is odd" in broken(odd, shape, 4096).message(odd)
 
 
+def test_chosen_stages_are_planned_as_train_times_them():
+    """The slowest stage is another one in some layouts than in others; each row has that of its own."""
+    model, h100, stages = load_model("llama3-8b"), load_hardware("h100"), (7, 9, 9, 7)
+    found = plan(ask(model, h100, Options(gpus=8, global_batch=32, stages=stages), {"zero": (1,)}), 1000)
+    assert {each.layout.stages for each in found.best} == {stages}
+    assert {(each.layout.pp, each.layout.vp) for each in found.best} == {(4, 1)}
+    for each in found.best[::7]:
+        step = step_of(found.question, each.layout)
+        assert each.step_seconds == pytest.approx(step.seconds.total)
+        assert each.memory_bytes == pytest.approx(step.memory_bytes())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--stages", "16+15"), "have 31 layers"),
+        (("--stages", "16,16", "--pp", "1,4"), "--pp 1,4: --stages 16,16 are 2"),
+        (("--stages", "16,16", "--vp", "20"), "16 layers for 20 chunks"),
+        (("--stages", "16,16", "--schedule", "dualpipe"), "leave out --stages"),
+        (("--stages", "16,16", "--serve"), "--stages: of training"),
+    ],
+)
+def test_stages_that_cannot_be_planned_are_refused(cli, options, says):
+    answer = cli("plan", "llama3-8b", "--hw", "h100", "--gpus", 8, *options)
+    assert (answer.code, answer.out) == (2, "")
+    assert says in answer.err
+
+
+def test_a_plan_under_an_engine_has_only_what_that_has(cli):
+    asked = ("plan", "llama3-8b", "--hw", "h100", "--gpus", 16, "--global-batch", 32)
+    found = json.loads(cli(*asked, "--engine", "llm-foundry", "--top", 1000, "--json").out)["best"]
+    assert {(each["tp"], each["pp"], each["cp"]) for each in found} == {(1, 1, 1)}
+    assert {each["zero"] for each in found} <= {0, 2, 3}
+    for more, says in (
+        (("--engine", "llm-foundry", "--tp", "1,2"), "--tp 2: MosaicML LLM Foundry 0.4 has no tensor parallelism"),
+        (("--engine", "torchtitan", "--zero", "1,3"), "--zero 1: torchtitan 0.1 has no such stage"),
+        (("--engine", "deepspeed", "--stages", "16,16", "--vp", 2), "--vp 2: DeepSpeed"),
+    ):
+        answer = cli(*asked, *more)
+        assert (answer.code, says in answer.err) == (2, True)
+
+
 def test_ways_to_compute_are_compared_and_the_best_of_each_is_told():
     options = Options(gpus=64, global_batch=256, seq=4096)
     model, ways = load_model("llama3-8b"), {"kernels": ("vendor", "eager"), "overlap": ("tensor=0,data=0", "data=1")}

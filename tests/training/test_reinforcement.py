@@ -190,3 +190,18 @@ def test_a_layout_that_another_model_cannot_have_is_not_chosen():
         at, _ = setup_of(LARGE, H100, Options(gpus=8, tp=tp, pp=1, zero=1, recompute="none", seq=512), None)
         needs.append(bytes_needed(at, chosen, others_of(LARGE, chosen)))
     assert needs[0] < inf == needs[1]
+
+
+def test_stages_of_a_policy_are_chosen_as_those_of_training():
+    layout = {"gpus": 8, "pp": 2, "tp": 1, "zero": 1, "recompute": "none"}
+
+    def phases(**more):
+        return rl(SMALL, H100, Options(**layout, **more), FEW)
+
+    even, same, uneven = phases(), phases(stages=(8, 8)), phases(stages=(4, 12))
+    assert same.phases.reference <= even.phases.reference  # which counts the head on the fullest stage as well
+    assert uneven.phases.reference > same.phases.reference
+    assert uneven.phases.update > same.phases.update
+    assert uneven.layout["stages"] == (4, 12)
+    with pytest.raises(InputError, match=r"have 16 layers, and llama3\.1-8b has 32"):
+        rl(SMALL, H100, Options(**layout, stages=(8, 8)), FEW._replace(algorithm="ppo", critic="llama3.1-8b"))

@@ -1,5 +1,6 @@
 """Pipeline stages that are not as even as can be: their memory, their time, the bubble, and what is refused."""
 
+import numpy as np
 import pytest
 
 from llmcost.formulas.training import symbolic_train
@@ -10,6 +11,7 @@ from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.breakdown import micro_batch_rows
 from llmcost.training.options import Options
 from llmcost.training.setup import setup_of
+from llmcost.training.step import evaluate_step
 from llmcost.training.timeline import timeline
 from llmcost.training.train import train
 
@@ -19,6 +21,28 @@ LAYOUT = {"gpus": 8, "tp": 1, "zero": 1, "recompute": "none", "vp": 1, "global_b
 
 def answer(model=MODEL, **options):
     return train(model, H100, Options(tokens=10**9, **LAYOUT | options))
+
+
+@pytest.mark.parametrize("vp", [1, 2])
+def test_stages_that_layers_do_not_divide_into_are_the_same_told_or_not(vp):
+    # 32 layers on 5 stages: 6 each and two left over, dealt out from the first stage on
+    more = {"gpus": 5, "vp": vp, "global_batch": 60}
+    told, usual = answer(stages=(7, 7, 6, 6, 6), **more), answer(pp=5, **more)
+    assert usual.step_seconds == told.step_seconds
+    assert usual.breakdown.bubble == told.breakdown.bubble
+    assert usual.memory.total_bytes == told.memory.total_bytes
+    assert [stage.layers for stage in usual.memory.stages] == [7, 7, 6]
+
+
+def test_arrays_of_stages_are_timed_as_each_alone():
+    at, _ = setup_of(MODEL, H100, Options(tokens=10**9, **LAYOUT | {"gpus": 60, "pp": 5, "global_batch": 60}), None)
+    several = np.array([1.0, 2.0, 5.0, 15.0, 30.0])
+    layouts = at.layout._replace(pp=several, dp=60 / several)
+    alone = [
+        evaluate_step(at._replace(layout=at.layout._replace(pp=int(pp), dp=int(60 / pp)))).seconds.total
+        for pp in several
+    ]
+    assert evaluate_step(at._replace(layout=layouts)).seconds.total == pytest.approx(alone, rel=1e-12)
 
 
 def test_even_stages_told_one_by_one_are_the_same_run():
@@ -144,6 +168,10 @@ def test_more_stages_than_layers_are_refused_where_the_rest_of_a_layout_is_chose
 def test_what_is_said_of_experts_is_refused_where_there_are_none(options):
     with pytest.raises(InputError, match="of experts, and llama3-8b has none"):
         train(MODEL, H100, Options(tokens=10**9, gpus=8, **options))
+
+
+def test_stages_are_joined_by_commas_or_by_plus():
+    assert parse_stages("15,16*2,13") == parse_stages("15+16*2+13") == (15, 16, 16, 13)
 
 
 @pytest.mark.parametrize("text", ["x", "", "4,,4", "4*x", "-1,33", "8*4*1", "8*1000000000", "9999999,1"])

@@ -199,7 +199,7 @@ def test_named_recomputation_keeps_what_no_kernel_can_make_again():
 
 def test_named_recomputation_of_latents_costs_their_up_projections():
     # 61 layers, 128 heads: queries of 192 from a latent of 1,536; keys and values of 128 each from one of 512
-    more = {"gpus": 64, "pp": 1, "ep": 64, "dtype": "fp8", "zero": 1, "global_batch": 64}
+    more = {"gpus": 64, "pp": 1, "ep": 64, "dtype": "fp8", "zero": 1, "global_batch": 64, "mtp_layers": 0}
     again, none = (step("deepseek-v3", H800, recompute=kind, **more) for kind in ("selective", "none"))
     up = 2 * 61 * 128 * (1536 * 192 + 512 * 256)
     assert (again.flops.hardware - none.flops.hardware) / again.tokens == pytest.approx(up)
@@ -218,8 +218,11 @@ def test_hours_of_llama_3_1_405b_are_those_of_its_card():
     [
         ({"engine": "hf-trainer", "pp": 2}, "--pp 2: Hugging Face Trainer 4.57 has no pipeline parallelism; it has"),
         ({"engine": "hf-trainer", "stages": (16, 16)}, "--pp 2: Hugging Face Trainer"),
-        ({"engine": "deepspeed", "pp": 2, "vp": 2}, "--vp 2: DeepSpeed 0.18 has no interleaved stages"),
+        ({"engine": "deepspeed", "pp": 2, "vp": 2}, "--vp 2: DeepSpeed 0.18.9 has no interleaved stages"),
         ({"engine": "deepspeed", "pp": 2, "schedule": "dualpipe"}, "--schedule dualpipe: DeepSpeed .* it has 1f1b"),
+        ({"engine": "deepspeed", "dtype": "fp8"}, "--dtype fp8: DeepSpeed 0.18.9 has none; it has bf16, fp16, fp32"),
+        ({"engine": "torchtitan", "zero": 1}, "--zero 1: torchtitan 0.1 has no such stage; it has 0, 2, 3; nearest: 0"),
+        ({"engine": "unsloth", "zero": 3}, "--zero 3: Unsloth .* it has 0; nearest: 0"),
         ({"engine": "llm-foundry", "tp": 2}, "has no tensor parallelism; it has --dp alone; nearest: 1"),
         ({"engine": "megatron-core", "zero": 3, "offload": "weights"}, "--offload weights: .* it offloads optimizer"),
     ],
@@ -232,6 +235,10 @@ def test_what_a_named_engine_lacks_is_refused_by_name(options, says):
 def test_a_layout_that_is_chosen_has_only_what_the_named_engine_has():
     run = answer("llama3-70b", H100, gpus=64, tokens=10**9, engine="llm-foundry")
     assert (run.layout.tp, run.layout.pp, run.layout.cp) == (1, 1, 1)
+    alone = answer("llama3-8b", H100, gpus=8, tokens=10**9, engine="torchtitan")
+    assert alone.layout.zero == 3  # there is no ZeRO-1
+    piped = answer("llama3-8b", H100, gpus=8, tokens=10**9, engine="torchtitan", pp=2)
+    assert (piped.layout.zero, piped.layout.reshard) == (3, False)
 
 
 V3 = {"gpus": 2048, "pp": 16, "ep": 64, "tp": 1, "zero": 1, "dtype": "bf16", "engine": "megatron-core"}
@@ -276,3 +283,32 @@ def test_modules_beside_another_recomputation_are_refused():
 def test_a_module_that_megatron_does_not_have_is_told_so(text):
     with pytest.raises(ValueError, match=r"is none of|comes twice"):
         parse_modules(text)
+
+
+def test_cuda_graphs_are_refused_where_the_host_s_time_is_not_known():
+    with pytest.raises(InputError, match=r"--cuda-graphs: spare .* not known of NVIDIA NeMo"):
+        answer("llama3-8b", H100, gpus=8, tokens=10**9, engine="nemo", cuda_graphs=True)
+
+
+FP4 = {"gpus": 64, "global_batch": 256, "zero": 1, "recompute": "none"}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "layout", "measured"),
+    [("gb300", {"tp": 1, "pp": 4, "vp": 5}, 7296), ("gb200", {"tp": 2, "pp": 4, "vp": 5}, 4864)],
+)
+def test_products_in_fp4_are_as_fast_as_published(gpu, layout, measured):
+    """Llama 3 70B in NVFP4 by Megatron-Bridge 26.04.01 (docs/performance-summary.md): no number was chosen by them."""
+    run = step("llama3-70b", load_hardware(gpu), dtype="fp4", **FP4, **layout)
+    assert run.tokens_per_s() / 64 == pytest.approx(measured, rel=0.25)
+
+
+def test_fp4_keeps_inputs_of_products_with_their_scales_and_reads_each_twice_to_cast_it():
+    gb200 = load_hardware("gb200")
+    narrow, wide = (step("llama3-70b", gb200, dtype=dtype, tp=2, pp=4, vp=5, **FP4) for dtype in ("fp4", "fp8"))
+    assert narrow.seconds.total < wide.seconds.total
+    assert narrow.seconds.memory > wide.seconds.memory  # casts: 2 reads of 16 bits for 1, and 2 writes of 4.5 for 8
+    kept = [each.first.peak().activations for each in (narrow, wide)]
+    assert kept[0] < kept[1]
+    with pytest.raises(InputError, match="no known peak for fp4"):
+        step("llama3-8b", H100, gpus=8, dtype="fp4")
