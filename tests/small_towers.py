@@ -16,6 +16,9 @@ OWN_TEXT = {
     "mllama": {"cross_attention_layers": [1]},
     "kimi_k25": {"num_key_value_heads": 4, "head_dim": 8, "q_lora_rank": 20, "kv_lora_rank": 28, "n_routed_experts": 8},
     "lfm2_vl": {"layer_types": ["conv", "full_attention"]},
+    "lfm3_vl": {"layer_types": ["conv", "full_attention"]},
+    "deepseek_vl_hybrid": {"num_key_value_heads": 4},
+    "hunyuan_vl": {"head_dim": 16},
 }
 # A small tower of each family, which runs in milliseconds.
 QWEN = {
@@ -57,7 +60,23 @@ QFORMER = {
     "encoder_hidden_size": 32,
     "max_position_embeddings": 16,
 }
+SAM = {
+    "hidden_size": 32, "num_hidden_layers": 4, "mlp_dim": 48, "num_attention_heads": 4, "image_size": 128,
+    "patch_size": 16, "output_channels": 24, "window_size": 3, "global_attn_indexes": [1, 3],
+}  # fmt: skip
 SMALL = {
+    "aria": {**SIGLIP, "image_size": 32, "patch_size": 4},
+    "deepseek_vl_hybrid": {**SIGLIP, "image_size": 64, "patch_size": 16},
+    "glmga": GLM,
+    "got_ocr2": SAM,
+    "hunyuan_vl": {**SIGLIP, "patch_size": 4, "max_image_size": 32, "text_hidden_size": 64},
+    "janus": {
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 32, "patch_size": 4,
+        "projection_dim": 64,
+    },
+    "molmo2": {**SIGLIP, "num_key_value_heads": 4, "head_dim": 8, "image_size": [32, 32], "patch_size": 4},
+    "pp_chart2table": SAM,
+    "video_llava": CLIP,
     "qwen2_vl": {**QWEN, "embed_dim": 32, "mlp_ratio": 2, "hidden_size": 64},
     "qwen2_5_vl": {
         **QWEN, "hidden_size": 32, "intermediate_size": 48, "window_size": 16, "out_hidden_size": 64,
@@ -104,6 +123,11 @@ SMALL = {
     },
     "minicpmv4_6": MINICPM,
     "minicpmv4_7": MINICPM,
+    "minicpm_ocr": MINICPM,
+    "lfm3_vl": {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "patch_size": 4,
+    },
     "glmasr": {
         "hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 4, "num_mel_bins": 16,
@@ -149,10 +173,27 @@ SMALL = {
     },
 }  # fmt: skip
 WHOLE = {
+    "deepseek_vl_hybrid": {"high_res_vision_config": SAM},
+    "janus": {
+        "vq_config": {"projection_dim": 64, "image_token_embed_dim": 64, "base_channels": 32, "num_embeddings": 50},
+    },
+    "molmo2": {
+        "adapter_config": {
+            "text_hidden_size": 64,
+            "hidden_size": 32,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+            "head_dim": 8,
+            "intermediate_size": 40,
+            "vision_feature_layer": [1, 0],
+        },
+    },
     "kimi_k25": {"projection_hidden_size": 32},
     "gemma3": {"mm_tokens_per_image": 16},
     "minicpmv4_6": {"insert_layer_id": 0},
     "minicpmv4_7": {"insert_layer_id": 0},
+    "minicpm_ocr": {"insert_layer_id": 0},
+    "lfm3_vl": {"projector_hidden_size": 40},
     "paligemma": {"projection_dim": 64},
     "blip-2": {"qformer_config": QFORMER},
     "granite_speech": {"projector_config": {**QFORMER, "model_type": "blip_2_qformer"}},
@@ -177,10 +218,18 @@ WHOLE = {
 }
 HEARS = ("voxtral", "qwen2_audio", "glmasr", "granite_speech", "qwen3_asr")
 OF_TWO = ("qwen2_5_omni", "qwen2_5_omni_thinker", "qwen3_omni_moe", "qwen3_omni_moe_thinker")
-OF_OWN_CODE = ("internvl_chat", "kimi_vl", "minicpmv", "minicpmo")  # which the reference does not have
+OF_OWN_CODE = (
+    "deepseek_vl_v2",
+    "internvl_chat",
+    "kimi_vl",
+    "minicpmv",
+    "minicpmo",
+    "minimax_vl_01",
+)  # which the reference does not have
 AT_THE_TOP = ("git", "phi4_multimodal")  # whose text model is no part of the config: test_families.py has them
 BESIDE_AN_ENCODER = ("t5gemma2",)  # Gemma 3's tower: test_encoder_decoders.py has it
-ELSEWHERE = (*OF_TWO, *OF_OWN_CODE, *AT_THE_TOP, *BESIDE_AN_ENCODER, "gemma3n")
+PARTS_OF_PARTS = ("deepseek_ocr2", "ernie4_5_vl_moe", "florence2")  # test_more_towers.py has them
+ELSEWHERE = (*OF_TWO, *OF_OWN_CODE, *AT_THE_TOP, *BESIDE_AN_ENCODER, *PARTS_OF_PARTS, "gemma3n")
 FAMILIES = [kind for kind in EVERY_FAMILY if kind not in ELSEWHERE]
 
 

@@ -11,7 +11,7 @@ from llmcost.cli.command import Given, Takes, spelled_out
 from llmcost.cli.launching import LaunchAlone
 from llmcost.cli.money import Money
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import Option, declared, number, word
+from llmcost.ground.options import Option, declared, flag, number, word
 from llmcost.ground.together import Together
 from llmcost.ground.units import parse_milliseconds
 from llmcost.serving.options import BASES, OF_POOLS, Options
@@ -61,6 +61,9 @@ def fit(
     at: Annotated[
         str | None, word("With --ttft or --tpot: of how many of the requests that is.", Spread._fields, default="p99")
     ] = None,
+    apart: Annotated[
+        bool, flag("With --ttft or --tpot: also set-ups that run prompts apart from decode, in replicas of their own.")
+    ] = False,
     traffic: Annotated[Given, Takes(SimulationOptions, only=TRAFFIC)],
     together: Annotated[Together, Takes(Together)],
     launch: LaunchAlone = False,
@@ -87,7 +90,7 @@ def fit(
     options, counts = Options(**given), lists.get("gpus", GPUS)
     limits = ["--ttft"] * (ttft is not None) + ["--tpot"] * (tpot is not None)
     if not limits:
-        _refuse_simulated(traffic, together)
+        _refuse_simulated(traffic, together, apart=apart)
     limited = SimulationOptions(ttft=ttft, tpot=tpot, **traffic)
     precisions = precisions_of(spec, _with_lengths(spec, options, limited), *map(lists.get, LISTS[1:]))
     chips = o.load_chips(hw) if hw else [load_hardware(name) for name in names("hardware")]
@@ -101,7 +104,7 @@ def fit(
         if not hw:
             raise InputError("--ttft and --tpot: every GPU would be simulated; name some with --hw")
         money.refuse_lone_pue()
-        _fit_rate(spec, chips, options, limited, at or "p99", counts, precisions, prices, together, form)
+        _fit_rate(spec, chips, options, limited, at or "p99", counts, precisions, prices, together, form, apart=apart)
         return
     with waiting("trying GPUs"):
         found = compute(spec, chips, options, counts, precisions, prices, basis, money.pue)
@@ -145,10 +148,11 @@ def _with_lengths(spec: "ModelSpec", options: Options, limited: SimulationOption
     return options._replace(prompt=prompt, output=output)
 
 
-def _refuse_simulated(traffic: Given, together: Together) -> None:
+def _refuse_simulated(traffic: Given, together: Together, *, apart: bool) -> None:
     """Raise InputError for an option of what is simulated, where nothing is."""
     named = [declared(SimulationOptions)[name].flag for name in traffic]
-    named += ["--jobs"] * (together.jobs is not None) + ["--cluster"] * (together.cluster is not None)
+    asked = {"--apart": apart, "--jobs": together.jobs is not None, "--cluster": together.cluster is not None}
+    named += [flag for flag, given in asked.items() if given]
     if named:
         raise InputError(f"{named[0]}: of requests that are simulated; give --rate, and --ttft or --tpot too")
 
@@ -164,15 +168,19 @@ def _fit_rate(
     prices: dict[str, float],
     together: Together,
     form: o.Form,
+    *,
+    apart: bool,
 ) -> None:
     """Print the cheapest set-ups that keep limits at a rate."""
     from llmcost.cli.output import waiting
     from llmcost.report.fit_rate import fit_rate_table
-    from llmcost.search.fit_rate import RateOffer, fit_rate
+    from llmcost.search.fit_rate import fit_rate
+    from llmcost.search.rate_offers import RateOffer
 
     tried = [""]
     with waiting("simulating", lambda: f" {tried[-1]}"):
-        found = fit_rate(spec, chips, options, limited, at, counts, precisions, prices, together, tried.append)
+        asked = (spec, chips, options, limited, at, counts, precisions, prices, together, tried.append)
+        found = fit_rate(*asked, apart=apart)
     drawn = f"{limited.lengths}'s lengths, on average " if limited.lengths else ""
     title = (
         f"{spec.title}: GPUs for {found.rate:g} requests/s of {drawn}{found.prompt:,} tokens in, {found.output:,} out"

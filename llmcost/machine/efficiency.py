@@ -108,6 +108,9 @@ class OwnKernels(Protocol):
     def together(self, operators: Sequence[Operator], seconds: Sequence[Number]) -> list[Number]:
         """Seconds of each operator of a pass, where some run in one kernel or at the same time."""
 
+    def longest_seconds(self, operators: Sequence[Operator]) -> Number:
+        """Seconds of decode for each key that the longest sequence has more than the mean one."""
+
     def within(self, op: Collective) -> Number:
         """1 where the time of a collective holds, inside a node, else 0; of layouts side by side an array."""
 
@@ -161,7 +164,8 @@ DEFAULT_LAUNCH: Launch = "graph"
 OF_ENGINES = (  # figures that engines may have besides those that the defaults have too
     *("weight_only.compute", "vector.compute", "half_sums.compute", "unpacked_above", "attention.pair_bytes"),
     *("flop.joules", "sm_bandwidth", "narrow.sm_bandwidth", "narrow.of_int8", "gemm.of_int8"),
-    *("collective.wait", "experts.select", "attention.joined", "experts.padded", "experts.padded_tp"),
+    *("collective.wait", "experts.select", "attention.joined", "attention.block", "norm.joined"),
+    *("experts.marlin", "experts.padded", "experts.padded_tp"),
     *(*SLOWER, *SHARES, *(f"host.{name}" for name in Host._fields)),
 )
 FIGURES = {name: default.value for name, default in DEFAULTS.items()}
@@ -211,9 +215,9 @@ def from_figures(
     `narrow.of_int8` and `gemm.of_int8`, shares of the int8 peak where CPUs compute products by that;
     `unpacked_above` and `attention.pair_bytes`, as a `Kernel` has them; `flop.joules`, the energy of a product's FLOP,
     of which a card's power pays for so many a second; `sm_bandwidth`, the bytes a second that one SM draws at most, and
-    `narrow.sm_bandwidth` of weights that it unpacks; `host.step` and the like, the seconds of a `Host`; those of
-    SLOWER, by which all times of a group of kernels are multiplied, and those of SHARES, by which the shares of the
-    peak and of the bandwidth are.
+    `narrow.sm_bandwidth` of weights that it unpacks; `host.step` and the like, the seconds of a `Host`, which may be of
+    one format of weights alone (`host.request@mxfp4`); those of SLOWER, by which all times of a group of kernels are
+    multiplied, and those of SHARES, by which the shares of the peak and of the bandwidth are.
     """
     family = family_of(hardware)
     over_pcie = hardware is not None and hardware.interconnect_kind.startswith("PCIe")
@@ -274,7 +278,9 @@ def from_figures(
             )
             for kind, kernel in kernels.items()
         }
-    host = {name: figures[f"host.{name}"] for name in Host._fields if f"host.{name}" in figures}
+    kept = weights.rpartition("+")[2]
+    stated = [name for name in Host._fields if f"host.{name}" in figures]
+    host = {name: figures.get(f"host.{name}@{kept}", figures[f"host.{name}"]) for name in stated}
     slower: dict[str, Number] = {
         kind: figures[name] for name, kinds in SLOWER.items() if name in figures for kind in kinds
     }

@@ -38,10 +38,16 @@ USUAL_HEAD = 128  # size of heads that names of variants do not say
 WIDEST = 32  # query heads of a KV head that most kernels take together at most
 BLOCKS = "fp8-block128"
 EIGHT_BITS = ("fp8", BLOCKS)  # checkpoints call both fp8, and engines take the kernel that is faster
+MXFP4, MARLIN = "mxfp4-weights", "marlin"
 _LAYERS = "LLMServingSim, profiler/perf: layers of Llama-3.1-8B in vLLM 0.19 on RTX PRO 6000 and RTX 4090"
 START = Constant(2.2e-6, f"norms and rotary embeddings of few tokens take 1.9 to 2.8 µs: {_LAYERS}", "seconds")
 IN_L2 = Constant(2.4, f"times the bandwidth: norms of 2,048 tokens move 69 MB in 16 and 28 µs: {_LAYERS}")
 FROM_MEMORY = Constant(0.9, f"of the bandwidth: activations of 2,048 tokens move 176 MB in 94 and 169 µs: {_LAYERS}")
+LAST_BLOCKS = Constant(
+    0.4,
+    "share of what the longest sequence takes beyond the mean: blocks of ShareGPT's lengths handed out to 188 SMs that "
+    "share a bandwidth of 1.49 TB/s, 26 GB/s a block: 0.6 of 16 sequences, 0.5 of 32, 0.45 of 64, 0.3 of 200",
+)
 NCCL = "nccl"  # the folder of collectives that engines share
 LARGEST_OWN = 8 << 20  # bytes that engines' own all-reduce takes at most; NCCL takes more
 
@@ -52,8 +58,12 @@ class EngineKernels(NamedTuple):
     wait: seconds that the GPUs of a collective wait for the last of them. select: seconds an expert, of choosing those
     of each token by the router's scores. beside: tokens of a pass up to which shared experts run beside the routed
     ones. joined: prompts and the sequences that decode beside them are in one kernel for attention, that of prompts.
+    normed: an all-reduce adds the residual and takes the norm behind it too, up to LARGEST_OWN bytes. marlin: experts
+    on weights in mxfp4 take the kernels of that name, by the numbers for that format or for int4, not Triton's.
     padded: experts on weights in fp8 with scales of blocks run through an array in which each one's rows begin at a
     multiple of so many; 0: they do not. padded_tp: on so many tensor-parallel GPUs at most. few: 1 on so few, else 0.
+    block: bytes/s at which one block of threads reads the cache, where a sequence's keys are not divided among several;
+    0: they are.
     """
 
     own: Kernels
@@ -66,9 +76,12 @@ class EngineKernels(NamedTuple):
     select: float = 0
     beside: int = 0
     joined: bool = False
+    normed: bool = False
+    marlin: bool = False
     padded: float = 0
     padded_tp: float = inf
     few: Number = 1
+    block: float = 0
 
     def on(self, tp: Number) -> EngineKernels:
         """The same on so many tensor-parallel GPUs."""
@@ -80,6 +93,7 @@ class EngineKernels(NamedTuple):
         Products that read the same tensor, and of which every GPU has all, are one kernel: each has its share of it.
         Shared experts run beside the routed ones. The router is followed by the choice of each token's experts. Where
         one kernel has all attention of a step with prompts, sequences that decode are prompts of one token in it.
+        Norms behind a residual are part of the all-reduce before them, where the engine's kernel for it does that.
         """
         found = [
             once + self.select * op.n if isinstance(op, Gemm) and op.facts.role == "router" else once
@@ -89,11 +103,23 @@ class EngineKernels(NamedTuple):
             if isinstance(op, Attention) and op.decode and beside.name == op.name:
                 of_prompts = self._prefill(op)
                 found[at] = found[at] if of_prompts is None else of_prompts
+        if self.normed:
+            self._in_the_all_reduce(operators, found)
         for block in blocks(operators):
             self._as_one_kernel(operators, found, block)
             if self.beside:
                 self._beside_routed(operators, found, block)
         return found
+
+    def _in_the_all_reduce(self, operators: Sequence[Operator], found: list[Number]) -> None:
+        """Leave out the norms behind a residual that the all-reduce before them takes on its way."""
+        before = None
+        for at, op in enumerate(operators):
+            if isinstance(op, Collective) and op.exchange == "all_reduce":
+                before = op
+            elif before is not None and isinstance(op, Elementwise) and op.kind == "norm" and op.facts.saves == "half":
+                small = 1 - more_than(before.payload_bytes(), LARGEST_OWN)
+                found[at] = found[at] * (1 - self.within(before) * minimum(1, before.ranks - 1) * small)
 
     def _as_one_kernel(self, operators: Sequence[Operator], found: list[Number], block: Sequence[int]) -> None:
         whole = {at: op for at in block if isinstance(op := operators[at], Gemm) and _is_whole(op)}
@@ -133,6 +159,17 @@ class EngineKernels(NamedTuple):
             # The experts' numbers hold what is done around them.
             return 0 if around and self.own.fits.get("experts") else self._elementwise(op)
         return self._collective(op) if isinstance(op, Collective) else None
+
+    def longest_seconds(self, operators: Sequence[Operator]) -> Number:
+        """Seconds of decode for each key that the longest sequence has more than the mean one.
+
+        Of layers that read all of them. A block of threads has a KV head of a sequence; those of the longest ones end
+        last, when the others' have left most of the GPU idle.
+        """
+        if not self.block:
+            return 0
+        keys = [op for op in operators if isinstance(op, Attention) and op.decode and op.span == "all"]
+        return sum_of(op.count * op.cached / op.kv_heads * op.Bkv for op in keys) * LAST_BLOCKS.value / self.block
 
     def within(self, op: Collective) -> Number:
         """1 where a collective stays inside a node, else 0: of layouts side by side an array."""
@@ -181,7 +218,7 @@ class EngineKernels(NamedTuple):
             expert_product_seconds(fit.numbers, f, *sizes, WIDTHS[name], padded=padded)
             for name in names
             if (f := self._figures(WIDTHS[name].compute)) is not None
-            for fit in self.own.kernels_of("experts", name)
+            for fit in self.own.kernels_of("experts", name, MARLIN if self.marlin and name == MXFP4 else "")
         ]
         return least(times) if times else None
 

@@ -468,10 +468,15 @@ class Kernels(NamedTuple):
         known = self.fits.get(form, {})
         return next((known[variant] for variant in variants if variant in known), None)
 
-    def kernels_of(self, form: str, variant: str) -> list[Fitted]:
-        """All kernels that the engine has for a variant: of experts, those of a format that are gated."""
+    def kernels_of(self, form: str, variant: str, only: str = "") -> list[Fitted]:
+        """All kernels that the engine has for a variant: of experts, those of a format that are gated.
+
+        `only`: those with that in their name, if there are any.
+        """
         known = self.fits.get(form, {}).items()
-        return [fit for name, fit in known if name.partition("/")[0] == variant and not name.endswith("/ungated")]
+        gated = [(name, fit) for name, fit in known if not name.endswith("/ungated")]
+        found = [(name, fit) for name, fit in gated if name.partition("/")[0] == variant]
+        return [fit for name, fit in found if only in name] or [fit for _, fit in found]
 
 
 FAMILY_FILES = {  # family of efficiency.py -> file of its GPUs' common numbers, or of the one GPU with tables

@@ -71,11 +71,16 @@ def under_engine(
         own = engine_kernels(engine.kernels, hardware, compute, weights, cache, engine.kernels_shared)
     if own is not None:
         family = family_of(hardware)
-        names = ("collective.wait", "experts.select", "attention.joined", "experts.padded")
-        figures = (engine.figures.get(f"{name}@{family}", engine.figures.get(name, 0)) for name in names)
-        wait, select, joined, padded = figures
-        own = own._replace(wait=wait, select=select, beside=engine.beside or 0, joined=joined == 1)
-        own = own._replace(padded=padded, padded_tp=engine.figures.get("experts.padded_tp", inf))
+
+        def of(name: str) -> float:
+            return engine.figures.get(f"{name}@{family}", engine.figures.get(name, 0))
+
+        own = own._replace(wait=of("collective.wait"), select=of("experts.select"), beside=engine.beside or 0)
+        own = own._replace(
+            joined=of("attention.joined") == 1, block=of("attention.block"), normed=of("norm.joined") == 1
+        )
+        own = own._replace(marlin=of("experts.marlin") == 1, padded=of("experts.padded"))
+        own = own._replace(padded_tp=engine.figures.get("experts.padded_tp", inf))
     return found._replace(basis=f"{engine.title} {engine.version}", own=own, mixed=engine.mixed)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from llmcost.model.image_tokens import IMAGES
 from llmcost.model.sound_tokens import SOUNDS
+from llmcost.model.tile_tokens import TILES
 from llmcost.model.token_places import NotTakenError, Tokens
 
 
@@ -14,7 +15,7 @@ def _unknown(tower: Any, *size: float) -> Tokens:
 
 
 # Rule -> what counts, and the sizes of a tower without which it makes no sense.
-RULES = {**IMAGES, **SOUNDS, "unknown": (_unknown, ())}
+RULES = {**IMAGES, **TILES, **SOUNDS, "unknown": (_unknown, ())}
 
 
 def tokens_of(tower: Any, size: tuple[float, ...]) -> Tokens:

@@ -102,6 +102,11 @@ def _collectives(op: Any, layout: Layout, size: ElementBytes, *, everywhere: boo
         else:
             summed = _collective(f"{name}_all_reduce", op, layout, "all_reduce")
             yield AvoidableCollective(*summed) if facts.split == "table" else summed
+    if facts.sums:
+        rows, at = op.b * op.s, layout
+        yield Collective(
+            f"{name}_all_reduce", op.part, op.count, "all_reduce", rows, facts.sums, at.tp, 1, at.gpus_per_node, 4
+        )
     apart = not is_one(layout.ep) or layout.etp is not None  # else a tensor-parallel group has all experts
     if apart and facts.expert == "routed" and facts.split in ("columns", "rows"):
         yield _to_or_from_experts(op, layout, size, everywhere=everywhere)

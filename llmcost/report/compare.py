@@ -107,7 +107,9 @@ def _bases(entries: Sequence[Entry]) -> list[str]:
 def _workload(entries: Sequence[Entry]) -> str:
     """What all entries have in common."""
     w = entries[0].estimate.workload
-    gpus = f"{w.gpus:,} GPUs, " if w.gpus > 1 else ""
+    gpus = f"{w.all_gpus():,} GPUs, " if w.all_gpus() > 1 else ""
+    if w.prefill_gpus is not None:
+        gpus += f"{w.prefill_gpus:,} for prompts, "
     return f"{gpus}batch {w.batch:,}, context {w.context:,}, prompt {w.prompt:,}"
 
 

@@ -11,14 +11,17 @@ from llmcost.search.fit_rate import RateOffers
 def fit_rate_table(title: str, found: RateOffers) -> Table:
     """The set-ups that keep the limits, the cheapest first; without prices those with the fewest GPUs."""
     priced = any(offer.price_per_hour is not None for offer in found.offers)
-    heads = ["GPUs", "", "weights", "replicas", f"TTFT {found.at}", f"TPOT {found.at}", "tokens/s", "busy"]
+    apart = any(offer.prompt_replicas is not None for offer in found.offers)
+    heads = ["GPUs", "", "weights", "replicas", *["for prompts"] * apart]
+    heads += [f"TTFT {found.at}", f"TPOT {found.at}", "tokens/s", "busy"]
     heads += ["$/hour", "$/M tokens"] * priced
     rows = [
         (
             str(offer.gpus),
             offer.title,
             offer.weight_dtype,
-            f"{offer.replicas} × tp {offer.tp}" + (f", pp {offer.pp}" if offer.pp > 1 else ""),
+            _replicas(offer.replicas, offer.tp, offer.pp),
+            *([_replicas(offer.prompt_replicas, offer.prompt_tp, offer.prompt_pp)] * apart),
             *("–" if time is None else seconds(time) for time in (offer.ttft_seconds, offer.tpot_seconds)),
             significant(offer.output_tokens_per_s),
             f"{offer.busy_share:.0%}",
@@ -34,6 +37,13 @@ def fit_rate_table(title: str, found: RateOffers) -> Table:
         return Table(title, ("",), "l", (), (f"No set-up keeps {told} for {share}.", *left_out))
     notes = (f"{share} keep {told}; simulated request by request.", *left_out)
     return Table(title, tuple(heads), "rllr" + "r" * (len(heads) - 4), rows, notes)
+
+
+def _replicas(number: int | None, tp: int | None, pp: int | None) -> str:
+    """How many replicas there are, and their degrees; nothing of none."""
+    if number is None or pp is None:
+        return ""
+    return f"{number} × tp {tp}" + (f", pp {pp}" if pp > 1 else "")
 
 
 def _dollars(amount: float | None) -> str:

@@ -2,7 +2,8 @@
 
 A set-up is a kind of GPU, a precision, so many GPUs of a replica, and the fewest replicas of it whose slowest requests
 keep the limits. How many that may be is guessed from the steady state of `estimate`: the rate over what one replica
-answers when it is full. From there on replicas are added or taken away, and each number is simulated.
+answers when it is full. From there on replicas are added or taken away, and each number is simulated. Prompts may run
+apart from decode, on replicas of their own (rate_apart.py).
 """
 
 from __future__ import annotations
@@ -19,39 +20,19 @@ from llmcost.ground.together import Together
 from llmcost.ground.units import counted
 from llmcost.model.spec import ModelSpec
 from llmcost.search.fit import GPUS, LeftOut, Precision, usual_precisions
-from llmcost.search.prices import price_per_million_tokens
+from llmcost.search.rate_apart import fewest_apart
+from llmcost.search.rate_offers import LEAST, TIMES_GUESSED, Asked, RateOffer
+from llmcost.serving.apart import check_apart
 from llmcost.serving.estimate import estimate
 from llmcost.serving.options import Options
 from llmcost.serving.results import to_dict
 from llmcost.simulation.cluster import MOST_REPLICAS, Cluster
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import Spread
-from llmcost.simulation.run import Kind, Run, kind_of, mean_lengths, traffic_of
+from llmcost.simulation.run import Replicas, Run, kind_of, mean_lengths, traffic_of
 from llmcost.specs.hardware import HardwareSpec
 
 SCHEMA = "llmcost.fit_rate/1"
-SECONDS, LEAST, MOST = 60, 1000, 10000  # requests that are simulated: those of a minute, at least and at most so many
-TIMES_GUESSED = 4  # replicas that are tried, over those of the steady state
-
-
-class RateOffer(NamedTuple):
-    """A set-up that holds the limits. Times are seconds, of the share of requests asked for (`at`)."""
-
-    hardware: str
-    title: str
-    gpus: int
-    replicas: int
-    tp: int
-    pp: int
-    dtype: str
-    weight_dtype: str
-    ttft_seconds: float | None
-    tpot_seconds: float | None
-    requests_per_s: float
-    output_tokens_per_s: float
-    busy_share: float
-    price_per_hour: float | None
-    price_per_million_tokens: float | None
 
 
 class RateOffers(NamedTuple):
@@ -101,12 +82,14 @@ def fit_rate(
     prices: dict[str, float] | None = None,
     together: Together = Together(jobs=1),  # noqa: B008
     told: Callable[[str], None] | None = None,
+    *,
+    apart: bool = False,
 ) -> RateOffers:
     """The set-ups that hold `--rate` within the limits of `chosen` (milliseconds), of each precision and replica.
 
     `gpus`: of a replica. `prices`: dollars a GPU-hour by name, "" for all others. `together`: where set-ups are
-    simulated; what each gives does not depend on it. `told`: is called with each set-up that has been tried. Raises
-    InputError where no rate or no limit is given.
+    simulated; what each gives does not depend on it. `told`: is called with each set-up that has been tried. `apart`:
+    also set-ups that run prompts apart from decode. Raises InputError where no rate or no limit is given.
     """
     if options.rate is None:
         raise InputError("--ttft and --tpot are limits of requests that arrive at a rate; give --rate too")
@@ -114,47 +97,57 @@ def fit_rate(
     check_options(chosen)
     traffic_of(model, options, chosen)  # options that contradict each other do so for every set-up
     prompt, output = mean_lengths(model, options, chosen)
+    ways: tuple[tuple[int, ...], ...] = ((), tuple(gpus)) if apart else ((),)
+    if apart:
+        check_apart(model, options._replace(output=output, requests=None), "--apart")
     asked = [
-        (model, chip, options._replace(gpus=number, **precision._asdict()), chosen, at, _price(chip, prices or {}))
-        for chip, number, precision in product(hardware, gpus, precisions or usual_precisions(model, options.engine))
+        (
+            Asked(model, chip, options._replace(gpus=number, **precision._asdict()), chosen, at, _price(chip, prices)),
+            prompt_gpus,
+        )
+        for prompt_gpus, chip, number, precision in product(
+            ways, hardware, gpus, precisions or usual_precisions(model, options.engine)
+        )
     ]
     offers: list[RateOffer] = []
     left_out: list[LeftOut] = []
-    for (_, chip, here, *_), answer in zip(asked, together.results(_offered, asked), strict=True):
+    for (one, prompt_gpus), answer in zip(asked, together.results(_offered, asked), strict=True):
         if told is not None:
-            told(f"{here.gpus} × {chip.name}, weights {here.weight_dtype}")
+            split = ", prompts apart" if prompt_gpus else ""
+            told(f"{one.options.gpus} × {one.chip.name}, weights {one.options.weight_dtype}{split}")
         if isinstance(answer, RateOffer):
             offers.append(answer)
         else:
             left_out.append(answer)
-    found = {(each.hardware, each.tp, each.pp, each.dtype, each.weight_dtype): each for each in offers}
+    found = {
+        (each.hardware, each.tp, each.pp, each.dtype, each.weight_dtype, each.prompt_tp, each.prompt_pp): each
+        for each in offers
+    }
     ranked = sorted(found.values(), key=lambda each: (each.price_per_hour or 0, each.gpus))
     ttft, tpot = [None if limit is None else limit / 1000 for limit in (chosen.ttft, chosen.tpot)]
     return RateOffers(model.name, options.rate, prompt, output, at, ttft, tpot, tuple(ranked), tuple(left_out))
 
 
-def _price(chip: HardwareSpec, prices: dict[str, float]) -> float | None:
-    return prices.get(chip.name, prices.get(""))
+def _price(chip: HardwareSpec, prices: dict[str, float] | None) -> float | None:
+    known = prices or {}
+    return known.get(chip.name, known.get(""))
 
 
-def _offered(
-    model: ModelSpec, chip: HardwareSpec, options: Options, chosen: SimulationOptions, at: str, price: float | None
-) -> RateOffer | LeftOut:
-    """The offer of one kind of replica, or why there is none."""
+def _offered(asked: Asked, prompt_gpus: Sequence[int]) -> RateOffer | LeftOut:
+    """The offer of one kind of replica, or why there is none. `prompt_gpus`: of replicas for prompts; none: no such."""
+    options = asked.options
     try:
-        return _fewest(model, chip, options, chosen, at, price)
+        return fewest_apart(asked, prompt_gpus) if prompt_gpus else _fewest(asked)
     except InputError as refusal:
-        return LeftOut(chip.name, options.gpus, options.dtype, options.weight_dtype, str(refusal))
+        why = f"prompts apart: {refusal}" if prompt_gpus else str(refusal)
+        return LeftOut(asked.chip.name, options.gpus, options.dtype, options.weight_dtype, why)
 
 
-def _fewest(
-    model: ModelSpec, chip: HardwareSpec, options: Options, chosen: SimulationOptions, at: str, price: float | None
-) -> RateOffer:
+def _fewest(asked: Asked) -> RateOffer:
     """The fewest replicas that keep the limits. Raises InputError where none do."""
-    prompt, output = mean_lengths(model, options, chosen)
-    mean = options._replace(prompt=prompt, output=output, rate=None, concurrency=None, requests=None)
-    kind = kind_of(model, chip, mean, chosen)
-    steady = estimate(model, chip, mean._replace(requests=LEAST)).serving
+    model, chip, options, chosen, *_ = asked
+    kind = kind_of(model, chip, asked.of_means(), chosen)
+    steady = estimate(model, chip, asked.of_means()._replace(requests=LEAST)).serving
     answered = None if steady is None else steady.expected.requests_per_s
     if not answered:
         raise InputError(f"{chip.title}: no source gives all figures that a step's time takes")
@@ -166,59 +159,19 @@ def _fewest(
 
     def holds(replicas: int) -> bool:
         if replicas not in tried:
-            tried[replicas] = _simulated(model, chip, options, chosen, kind, replicas)
-        return _within(tried[replicas], chosen, at)
+            gpus, pool = replicas * kind.step.workload.gpus, kind.pool(count(), chosen.router, replicas)
+            tried[replicas] = asked.simulated(gpus, Cluster(pool))
+        return asked.keeps(tried[replicas])
 
     low, high = 0, guess
     while not holds(high):
         low, high = high, high + max(1, high // 2)
         if high > TIMES_GUESSED * guess:
-            worst, on = _told(tried[low], at), counted(options.gpus, "GPU")
+            worst, on = asked.told(tried[low]), counted(options.gpus, "GPU")
             raise InputError(
                 f"{counted(low, 'replica')} of {on} {'does' if low == 1 else 'do'} not keep the limits: {worst}"
             )
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
-    return _offer(chip, kind, tried[high], high, at, price)
-
-
-def _simulated(
-    model: ModelSpec, chip: HardwareSpec, options: Options, chosen: SimulationOptions, kind: Kind, replicas: int
-) -> Run:
-    """A run of the traffic on so many replicas."""
-    requests = options.requests or max(LEAST, min(MOST, round(SECONDS * options.rate)))
-    serves = (replicas * kind.step.workload.gpus, Cluster(kind.pool(count(), chosen.router, replicas)))
-    run = Run(model, chip, options._replace(requests=requests), chosen, serves)
-    for _ in run.served():
-        pass
-    return run
-
-
-def _time(run: Run, name: str, at: str) -> float | None:
-    return getattr(run.times.spread(name), at)  # type: ignore[no-any-return]
-
-
-def _within(run: Run, chosen: SimulationOptions, at: str) -> bool:
-    limits = {"ttft": chosen.ttft, "tpot": chosen.tpot, "latency": chosen.latency}
-    times = {name: _time(run, name, at) for name, limit in limits.items() if limit is not None}
-    return not run.timeline.overloaded() and all(
-        time is None or time <= limits[name] / 1000  # type: ignore[operator]
-        for name, time in times.items()
-    )
-
-
-def _told(run: Run, at: str) -> str:
-    times = {name: _time(run, name, at) for name in ("ttft", "tpot")}
-    return ", ".join(f"{at} {name.upper()} {1000 * (time or 0):,.0f} ms" for name, time in times.items())
-
-
-def _offer(chip: HardwareSpec, kind: Kind, run: Run, replicas: int, at: str, price: float | None) -> RateOffer:
-    w, found = kind.step.workload, run.result()
-    an_hour = None if price is None else price * found.gpus
-    return RateOffer(
-        *(chip.name, chip.title, found.gpus, replicas, w.tp, w.pp, w.dtype, w.weight_dtype),
-        *(_time(run, "ttft", at), _time(run, "tpot", at)),
-        *(found.requests_per_s, found.output_tokens_per_s, found.busy_share),
-        *(an_hour, price_per_million_tokens(an_hour, found.output_tokens_per_s)),
-    )
+    return asked.offer(tried[high], Replicas(kind, high))

@@ -238,7 +238,7 @@ def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Serv
     share: requests a rank, an array of (layouts, numbers).
     """
     server, w, memory = placed(question, group, share)
-    mix = serving(server, w, memory, speculation_of(question.hardware, w))
+    mix = serving(server, w, memory, speculation_of(question.hardware, w), preempting=False)
     if mix.expected.output_tokens_per_s is None:
         raise InputError(f"{question.hardware.name}: no source gives its peak in {w.dtype} or its bandwidth")
     found = Served(

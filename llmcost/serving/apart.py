@@ -112,14 +112,14 @@ def replica_gpus(tp: Number, pp: Number, ep: Number) -> Number:
     return tp * pp * max(1, ep // tp)
 
 
-def check_apart(model: ModelSpec, options: Options) -> None:
-    """Raise InputError for what has no steady state of its own where prompts run apart."""
+def check_apart(model: ModelSpec, options: Options, asked: str = "--prefill-gpus and --decode-gpus") -> None:
+    """Raise InputError for what has no steady state of its own where prompts run apart, as is `asked`."""
     if options.requests is not None:
         raise InputError(f"--requests {options.requests:,}: all at once; where prompts run apart, use llmcost simulate")
     if options.output == 1:
-        raise InputError("--output 1: nothing is decoded; leave --prefill-gpus and --decode-gpus away")
+        raise InputError(f"--output 1: nothing is decoded; leave {asked} away")
     if model.encoder is not None:
-        raise InputError(f"--prefill-gpus: {model.name}'s encoder runs beside its decoder in engines that serve it")
+        raise InputError(f"{asked}: {model.name}'s encoder runs beside its decoder in engines that serve it")
 
 
 def prompts_workload(w: Workload) -> Workload:

@@ -36,8 +36,11 @@ same length (`--range-ratio 1`) everyone always does, and no prompt interrupts d
 
 s and o are means. With `--range-ratio r`, lengths are drawn from r to 1 of what is asked for: (1+r)/2 of it on average.
 
-Left out: time on the host between steps where no engine is named, preemption, that a
-chunk reads the keys of the chunks before it again. The limit takes all prompts at once, spreads computing and reading
+In a closed loop of more requests than have room, engines that reserve none for the output start requests as soon as
+their prompts have it, and take it away again from those that started last (`preempted`).
+
+Left out: time on the host between steps where no engine is named, such preemption at a rate and in a job, that a chunk
+reads the keys of the chunks before it again. The limit takes all prompts at once, spreads computing and reading
 evenly over ranks and time, fills the whole memory with weights and cache, and knows no chunk.
 """
 
@@ -79,11 +82,29 @@ REQUESTS_A_SLOT = Constant(
     10, "InferenceMAX's benchmarks ask for ten times as many requests as are in flight (--num-prompts)", "requests"
 )
 SPREAD = Constant(0.2, "of a length: the same benchmarks draw lengths from 80 to 100 % (--random-range-ratio 0.8)")
+GATHERED = Constant(0.05, "of 0, 20, 50, 100 and 200 ms, on 403 runs of SGLang (silicon-2026.yaml)", "seconds")
+AGAIN = Constant(
+    0.76,
+    "of the tokens of output, less where prompts are longer (LONG_PROMPTS): llmcost simulate, eight pairs of lengths, "
+    "prompts from a quarter to eight times the output, of Llama 3.1 8B on an RTX 4090",
+)
+LONG_PROMPTS = Constant(0.07, "for each time that a prompt is as long as the output: the same runs")
+SOME_WAIT = Constant(
+    0.5, "share of that where as many are in flight as have room, all from half more on: the same runs"
+)
+IDLE = Constant(
+    0.19,
+    "share of the room that nobody has where as many are in flight as it is for, of requests that are all output: the "
+    "same runs",
+)
 WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)")
 
 
-def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> Serving:
-    """Throughput and latency of the mix, expected and at most; `memory`: what the fullest GPU holds of it."""
+def serving(server: Server, w: Workload, memory: Memory, guess: Speculation, *, preempting: bool = True) -> Serving:
+    """Throughput and latency of the mix, expected and at most; `memory`: what the fullest GPU holds of it.
+
+    `preempting`: whether a closed loop's requests may be preempted; not where as many are chosen as have room.
+    """
     if w.prefix_hit is not None:
         refuse_states(server)
     w = of_mean_lengths(w)
@@ -109,8 +130,10 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
     most = named("running", least(bounds.values())) if bounds else None
     if w.at_most() and w.rate is None:
         server = server._replace(filled=minimum(1, filled(least(w.at_most()), most, server.layout)))
-    mix = Mix(server, w, steps, guess)
-    running = most
+    full = request_bytes(server, w.prompt + w.output, w.prompt, guess)
+    lost = preempted(w, bounds, of_mean_length / full) if preempting else Preempted()
+    mix = Mix(server, w, steps, guess, lost)
+    running = most if is_one(lost.run) else named("running_beside_preempted", most * lost.run)
     if w.rate is not None and most is not None:
         arriving = mix.arriving(most)
         running = None if arriving is None else minimum(arriving, most)
@@ -123,6 +146,37 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
         limit=mix.limit(least(at_once) if at_once else 1),
         expected=mix.expected(running, most),
     )
+
+
+class Preempted(NamedTuple):
+    """What preemption costs: tokens that a request has computed again on average, and the share of requests that run.
+
+    Of those that have room: a request that was preempted waits until another one ends.
+    """
+
+    again: Number = 0
+    run: Number = 1
+
+
+def preempted(w: Workload, bounds: dict[str, Number], mean_share: Number) -> Preempted:
+    """The preemption of a closed loop; none where engines keep room for all of the output.
+
+    A request that ends leaves more room than the next one's prompt takes. The one after that starts too, and what all
+    of them grow by drives it out again. Requests that begin together have their full length together, so that fewer
+    than have room at their mean length do. `bounds`: requests of a rank by what bounds them. `mean_share`: bytes of a
+    request at its mean length over those at its full one.
+    """
+    others = [bound for name, bound in bounds.items() if name != "memory"]
+    if w.concurrency is None or w.reserve_output or len(others) == len(bounds):
+        return Preempted()
+    beyond = least(others) / bounds["memory"] - 1
+    lacks = maximum(SATURATED, 1 - mean_share)
+    below = 1 + minimum(0, beyond) / lacks
+    share = minimum(1, SOME_WAIT.value * maximum(0, below) + maximum(0, beyond))
+    grown = 2 * lacks * (w.prompt + w.output)  # tokens by which its bytes grow
+    again = share * AGAIN.value * grown / (1 + LONG_PROMPTS.value * w.prompt / w.output)
+    idle = maximum(0, minimum(below, 1 - 2 * beyond)) * IDLE.value * (2 * lacks) ** 2
+    return Preempted(named("computed_again", again), 1 - idle)
 
 
 def held(server: Server, w: Workload, guess: Speculation, running: Number, of_mean_length: Number) -> Number:
@@ -278,6 +332,7 @@ class Mix(NamedTuple):
     w: Workload
     steps: Number
     guess: Speculation
+    lost: Preempted = Preempted()
 
     def of_all_ranks(self, running: Number) -> Number:
         """Requests in flight on all ranks, each of which runs so many."""
@@ -292,11 +347,11 @@ class Mix(NamedTuple):
 
     def pace(self, running: Number, of: str = "") -> Pace | None:
         """The pace of so many requests; None where a figure of the chip is not known. `of`: which, for formulas."""
-        server, w, steps, guess = self
+        server, w, steps, guess, _ = self
         passes = in_flight(running, server.pp)
         tokens = self.mean_step(running / passes)
         computed = w.prompt - tokens.cached
-        prompt_tokens = tokens.begin * computed
+        prompt_tokens = tokens.begin * (computed + self.lost.again if present(self.lost.again) else computed)
         mixed = server.efficiency.mixed
         beside = tokens.new * tokens.decoding if mixed else 0  # tokens of a chunk that are no prompts'
         decoding = tokens.decode_load()
@@ -367,12 +422,12 @@ class Mix(NamedTuple):
 
         No request ends while prompts run. The first ones come all at once. Requests that began together end within a
         share of their decode steps, of `step` seconds each, by which lengths differ; the time over which they end grows
-        with the root of how often they have begun. Those that end in the same step, or while the host takes in the
-        first of them, begin together again: where all lengths are alike, everyone always does.
+        with the root of how often they have begun. Those that end in the same step, or within GATHERED of the first of
+        them, begin together again: where all lengths are alike, everyone always does.
         """
         spread = SPREAD.value if self.w.range_ratio is None else 1 - self.w.range_ratio
         window = spread * (1 + steps_of_decode(self.w, self.guess)) * step
-        gathered = step + self.server.request_seconds()
+        gathered = step + GATHERED.value
         rounds = [gathered / maximum(gathered, window * k**0.5) for k in range(int(REQUESTS_A_SLOT.value))]
         return maximum(0, running - 1) * sum_of(rounds) / len(rounds)
 
@@ -407,6 +462,8 @@ class Mix(NamedTuple):
             latency = pace.step / 2 + residence
         elif w.concurrency is not None:
             latency = w.concurrency / self.of_all_ranks(running) * residence  # Little's law, of all ranks
+            if not is_one(self.lost.run):  # the others wait between two of their tokens
+                pace = pace._replace(each=pace.each + latency * (1 - self.lost.run) / maximum(1, w.output - 1))
         if w.requests is not None:
             requests, seconds = w.requests, self.job_seconds(most)
             if w.rate is not None:
@@ -432,7 +489,7 @@ class Mix(NamedTuple):
 
         All requests begin together: of all ways to spread their prompts over steps, this touches the fewest experts.
         """
-        server, w, _, guess = self
+        server, w, _, guess, _ = self
         passes, context = in_flight(running, server.pp), w.prompt + w.output / 2
         each = running / passes
         whole = Tokens(each, context, each, w.prompt, w.output, cached_tokens(w), guess.new)

@@ -65,9 +65,9 @@ class Unit:
     def _seconds(self, mixes: Sequence[Mix]) -> float:
         """Seconds of a step in which ranks have these mixes; the other ranks have nothing."""
         if len(self.ranks) == 1:
-            return self.step_seconds(*mixes[0][:5])
+            return self.step_seconds(*mixes[0][:6])
         mean = sum([mix.load() for mix in mixes]) / len(self.ranks)
-        return max([self.step_seconds(*mix[:5], mean / mix.load()) for mix in mixes])
+        return max([self.step_seconds(*mix[:6], mean / mix.load()) for mix in mixes])
 
 
 class Router:

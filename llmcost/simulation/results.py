@@ -217,7 +217,7 @@ class Timeline:
         )
         if len(self.moments) > MOST_MOMENTS:
             self.moments = self.moments[::2]
-            self._gap *= 2
+            self._gap = (self.moments[-1].seconds - self.moments[0].seconds) / len(self.moments)
         self._next = now + self._gap
 
     def overloaded(self) -> bool:

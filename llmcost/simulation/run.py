@@ -130,7 +130,7 @@ class Run:
             steps=sum(each.steps for each in replicas),
             busy_share=sum(each.busy for each in replicas) / (duration * len(replicas)),
             limited_by=self._bounds(*means),
-            overloaded=self.timeline.overloaded(),
+            overloaded=self.options.concurrency is None and self.timeline.overloaded(),
             interrupted=interrupted,
             dollars_per_million_output_tokens=None if dollars is None else dollars / made,
             joules_per_million_output_tokens=None if joules is None else joules / made,
@@ -310,26 +310,44 @@ def cluster_of(
     """How many GPUs serve, and what serves. Raises InputError where options contradict each other."""
     prompt, output = lengths_of(model, options)
     one = options._replace(prompt=prompt, output=output, concurrency=None, rate=None, requests=None)
-    numbers = count()
     if options.prefill_gpus is None:
         kind = kind_of(model, hardware, one, chosen)
-        pool = kind.pool(numbers, chosen.router)
+        pool = kind.pool(count(), chosen.router)
         return kind.step.workload.gpus, Cluster(pool)
-    pools = pool_options(one)
+    first, second = pool_options(one)
     with naming_prompts(options):
-        kinds = [kind_of(model, hardware, pools[0].options, chosen)]
-    kinds.append(kind_of(model, hardware, pools[1].options, chosen))
-    prompts, decode = (
-        kind.pool(numbers, chosen.router, pool.replicas * kind.step.workload.dp)
-        for kind, pool in zip(kinds, pools, strict=True)
-    )
-    first, second = (kind.step for kind in kinds)
-    gpus = options.prefill_gpus + options.decode_gpus
-    layouts = (first.server, first.workload, second.workload)
-    send = sending(*layouts, options.layerwise, gpus <= first.workload.gpus_per_node)
+        prompts = Replicas(kind_of(model, hardware, first.options, chosen), first.replicas)
+    decode = Replicas(kind_of(model, hardware, second.options, chosen), second.replicas)
+    return cluster_apart(prompts, decode, chosen.router, layerwise=options.layerwise)
+
+
+class Replicas(NamedTuple):
+    """So many replicas of a kind."""
+
+    kind: Kind
+    number: int
+
+    @property
+    def gpus(self) -> Number:
+        """GPUs of all of them."""
+        return self.number * self.kind.step.workload.gpus
+
+    def pool(self, numbers: Iterator[int], router: str) -> Pool:
+        """All of them behind a router."""
+        return self.kind.pool(numbers, router, self.number * self.kind.step.workload.dp)
+
+
+def cluster_apart(prompts: Replicas, decode: Replicas, router: str, *, layerwise: bool) -> tuple[int, Cluster]:
+    """How many GPUs serve, and what serves: prompts on replicas of their own.
+
+    Raises InputError where a link between them is not known.
+    """
+    gpus, numbers, (first, second) = prompts.gpus + decode.gpus, count(), (prompts.kind.step, decode.kind.step)
+    together = gpus <= first.workload.gpus_per_node
+    send = sending(first.server, first.workload, second.workload, layerwise, together)
     if send(1.0) is None:
         raise InputError("no source gives the speed of the links that keys and values are sent over")
-    return gpus, Cluster(prompts, decode, send)
+    return gpus, Cluster(prompts.pool(numbers, router), decode.pool(numbers, router), send)
 
 
 def kind_of(model: ModelSpec, hardware: HardwareSpec, options: Options, chosen: SimulationOptions) -> Kind:

@@ -94,13 +94,17 @@ class Served(NamedTuple):
 
 
 class Mix(NamedTuple):
-    """What runs in one step: arguments of a step's time, the pieces of prompts, and tokens that come from the host."""
+    """What runs in one step: arguments of a step's time, the pieces of prompts, and tokens that come from the host.
+
+    `longest`: cached tokens of the longest sequence that decodes.
+    """
 
     decoding: int
     context: float
     prompts: int
     tokens: float
     keys: float
+    longest: int
     pieces: list[tuple[Running, int]]
     loaded: int = 0
 
@@ -167,6 +171,7 @@ class Scheduler:
         self.tokens = 0  # cached, of all that decode
         self.filling = [0] * policy.block  # decoding requests by the place, modulo the block, at which they need one
         self.finishing: list[tuple[int, int]] = []  # (place, order)
+        self.lengths: list[tuple[int, int]] = []  # (place less cached tokens, order), the longest sequence first
 
     @property
     def works(self) -> bool:
@@ -249,7 +254,8 @@ class Scheduler:
         each = tokens / prompts if prompts else 0
         keys = pairs / tokens + (each - 1) / 2 if tokens else 0
         mean = self.tokens / decoding if decoding else 0
-        return Mix(decoding, mean, prompts, each, keys, pieces, self.loaded - loaded)
+        longest = self._longest() if decoding else 0
+        return Mix(decoding, mean, prompts, each, keys, longest, pieces, self.loaded - loaded)
 
     def finish(self, mix: Mix, seconds: float) -> list[Served]:
         """The step is done: who has its last token."""
@@ -310,6 +316,17 @@ class Scheduler:
         """Tokens that a decoding request has in the cache."""
         out = running.request.output - (running.done_at - self.place)
         return running.request.prompt + out - 1
+
+    def _longest(self) -> int:
+        """Cached tokens of the longest sequence that decodes; 0 where none does."""
+        lengths, decoding = self.lengths, self.decoding
+        while lengths:
+            began, order = lengths[0]
+            running = decoding.get(order)
+            if running is not None and self._cached(running) == self.place - began:
+                return self.place - began
+            heappop(lengths)  # it is done, or was preempted
+        return 0
 
     def _settle(self, running: Running, cached: int) -> None:
         """Count the blocks that a decoding request has been given as its own."""
@@ -513,6 +530,7 @@ class Scheduler:
         self.tokens += cached
         self.decoding[running.order] = running
         heappush(self.finishing, (running.done_at, running.order))
+        heappush(self.lengths, (self.place - cached, running.order))
 
     def _answered(self, running: Running) -> Served:
         return Served(

@@ -50,6 +50,8 @@ class StepTime:
         self.server: Server = server._replace(filled=1)
         self.ranks: int = server.layout.expert_ranks()  # that share experts, and step together
         self.guess = speculation_of(hardware, self.workload)
+        kernels, decode = self.server.efficiency.own, self.server.share(Load(1, 1, 2, decode=True))
+        self.longest_seconds: Number = 0 if kernels is None else kernels.longest_seconds(decode.layers)
         self._functions: dict[tuple[str, ...], Callable[..., float]] = {}
         if self._seconds({"decoding": 1, "context": 1}) is None:
             raise InputError(f"{hardware.title}: no source gives all figures that a step's time takes")
@@ -61,12 +63,14 @@ class StepTime:
         prompts: float = 0,
         tokens: float = 0,
         keys: float = 0,
+        longest: float = 0,
         filled: float = 1,
     ) -> float:
         """Seconds of a step in which `decoding` sequences get a token, each with `context` cached tokens on average.
 
         Beside them `prompts` pieces of prompts run, of `tokens` tokens each, whose last token sees `keys` keys, itself
         included. `keys` of several pieces is the number that gives all of them together as many (query, key) pairs.
+        `longest`: cached tokens of the longest sequence, for which a step of decode alone waits under some engines.
         `filled`: tokens of the ranks that share experts, on average, over those of this one, the fullest.
         """
         names, values = (("filled",), (filled,)) if self.ranks > 1 else ((), ())
@@ -77,7 +81,8 @@ class StepTime:
             return self._function((*PROMPTS, *names))(prompts, tokens, keys, *values)
         if not decoding:
             return 0.0
-        return self._function((*DECODE, *names))(decoding, context, *values)
+        seconds = self._function((*DECODE, *names))(decoding, context, *values)
+        return seconds + self.longest_seconds * (longest - context) if longest > context else seconds
 
     def _of_the_prompt(self) -> Number:
         """The share of a request's context that its prompt has on average, which an encoder reads."""

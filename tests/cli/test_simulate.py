@@ -111,6 +111,34 @@ def test_fit_at_a_rate_takes_the_fewest_replicas_that_keep_the_limits(cli):
             assert fewer["overloaded"] or fewer["tpot_seconds"]["p99"] > 0.04
 
 
+def test_fit_with_prompts_apart_takes_the_fewest_replicas_of_both_kinds(cli):
+    """Prompts of 4,096 tokens in 300 ms, 12 a second: what is taken away from either pool breaks a limit."""
+    limits = ("--ttft", "300", "--tpot", "12")
+    asked = ("llama3.1-8b", "--hw", "h100", "--rate", "12", "--prompt", "4k", "--output", "128", "--requests", "300")
+    found = json.loads(cli("fit", *asked, "--gpus", "1", "--weight-dtype", "fp8", *limits, "--apart", "--json").out)
+    (apart,) = [each for each in found["offers"] if each["prompt_replicas"]]
+    pools = [apart["prompt_replicas"], apart["replicas"]]
+    assert apart["gpus"] == sum(pools)
+
+    def run(prompts, decode):
+        gpus = ("--prefill-gpus", prompts, "--decode-gpus", decode, "--prefill-tp", "1", "--tp", "1")
+        return json.loads(cli("simulate", *asked, "--weight-dtype", "fp8", *gpus, "--json").out)
+
+    def keeps(answer):
+        within = answer["ttft_seconds"]["p99"] <= 0.3 and answer["tpot_seconds"]["p99"] <= 0.012
+        return within and not answer["overloaded"]
+
+    whole = run(*pools)
+    assert (whole["ttft_seconds"]["p99"], whole["tpot_seconds"]["p99"]) == (
+        apart["ttft_seconds"],
+        apart["tpot_seconds"],
+    )
+    assert keeps(whole)
+    for place in (0, 1):
+        fewer = [number - (at == place) for at, number in enumerate(pools)]
+        assert min(fewer) == 0 or not keeps(run(*fewer))
+
+
 def test_fit_at_a_rate_says_why_where_nothing_keeps_the_limits(cli):
     answer = cli(*FIT, *LENGTHS[:-1], "1", "--json")
     found = json.loads(answer.out)
@@ -196,6 +224,11 @@ def test_time_on_the_engines_host_is_not_time_in_the_queue(cli):
         (("--ttft", "500"), "give --rate too"),
         (("--rate", "3", "--output", "5", "--tpot", "9", "--at", "p98"), "--at p98"),
         (("--rate", "3", "--output", "5", "--at", "p50"), "--at p50: of how many requests keep a limit"),
+        (("--apart",), "--apart: of requests that are simulated; give --rate, and --ttft or --tpot too"),
+        (
+            ("--rate", "3", "--output", "1", "--tpot", "9", "--apart"),
+            "--output 1: nothing is decoded; leave --apart away",
+        ),
         (("--at", "p50"), "--at p50: of how many requests keep a limit; give --ttft or --tpot too"),
     ],
 )

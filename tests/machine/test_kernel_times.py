@@ -156,6 +156,39 @@ def test_a_collective_waits_for_its_last_gpu_and_one_gpu_for_nobody():
     assert waiting.seconds(exchange._replace(ranks=1)) == patient.seconds(exchange._replace(ranks=1)) == 0
 
 
+def test_an_all_reduce_takes_the_norm_behind_it_where_an_engine_says_so_and_few_bytes_are_sent():
+    """One GPU has no all-reduce, and 2,048 tokens of 4,096 channels are 16 MiB; a norm of heads has no residual."""
+    known = engine_kernels("vllm", H100, "bf16", "bf16", "bf16")
+    norm = next(op for op in ops_of("llama3.1-8b", 1, 16, decode=False) if op.name == "mlp_norm")
+    of_heads = next(op for op in ops_of("qwen3-32b", 1, 16, decode=False) if op.name == "qk_norm")
+    summed = Collective("sum", "mlp", 1, "all_reduce", 16, 4096, 8, 1, 8, 2)
+    alone = [5.0, 3.0, 2.0]
+    assert known.together([summed, norm, of_heads], alone) == alone
+    joined = known._replace(normed=True)
+    assert joined.together([summed, norm, of_heads], alone) == [5, 0, 2]
+    for other in (summed._replace(ranks=1), summed._replace(rows=2048), summed._replace(exchange="all_gather")):
+        assert joined.together([other, norm, of_heads], alone) == alone
+    assert joined.together([norm, summed], [3.0, 5.0]) == [3, 5]
+
+
+def test_experts_in_mxfp4_take_marlins_kernels_where_an_engine_does_and_others_the_fastest():
+    h200 = load_hardware("h200")
+    known = engine_kernels("vllm", h200, "bf16", "bf16+mxfp4", "bf16")
+    (up, _) = [op for op in ops_of("gpt-oss-120b", 1, 8192, decode=False) if isinstance(op, GroupedGemm)][:2]
+    every = known.own.fits["experts"]
+    (marlin,) = [fit for name, fit in every.items() if name.startswith("mxfp4-weights/") and "marlin" in name]
+    sizes = (8192, 8192 * 4, 128, up.n, up.k, up.k)
+    fits = {"mxfp4-weights": marlin, "int4-weights": every["int4-weights"]}  # in int4 the kernel is Marlin's too
+    slow = min(
+        kernels.expert_product_seconds(fit.numbers, figures_of(h200, "bf16"), *sizes, WIDTHS[name])
+        for name, fit in fits.items()
+    )
+    assert known._replace(marlin=True).seconds(up) == pytest.approx(slow)
+    assert known.seconds(up) < slow / 1.5
+    nvfp4 = engine_kernels("vllm", load_hardware("b200"), "fp4", "nvfp4", "fp8")
+    assert nvfp4._replace(marlin=True).seconds(up) == nvfp4.seconds(up)
+
+
 def test_one_kernel_has_the_attention_of_a_step_with_prompts_where_an_engine_says_so():
     """Sixteen that decode beside a prompt are sixteen prompts of one token: a tile of queries each."""
     known = engine_kernels("vllm", load_hardware("rtx-pro-6000"), "bf16", "bf16", "bf16")

@@ -89,6 +89,15 @@ def test_a_layer_needs_two_all_reduces_forward():
     assert sums[0].wire_bytes() == (2 * (7 / 8) * b * s * h * 2, 0)  # a ring sends 2(n-1)/n of the array
 
 
+def test_a_norm_over_all_heads_adds_up_squares_of_queries_and_keys_across_gpus():
+    """Two numbers of 4 bytes a token: 7 x 2 x 4 = 56 bytes; OLMo 2's GPUs each have a part of the heads."""
+    of = operators(load_model("olmo-2-7b"), element_bytes("bf16", "bf16", "bf16"), Load(7, 1, 100, decode=True), 1)
+    sums = [op for op in shard(of, Layout(tp=4)) if op.name == "qk_norm_all_reduce"]
+    assert [(op.count, op.payload_bytes()) for op in sums] == [(32, 56)]
+    per_head = operators(load_model("qwen3-8b"), element_bytes("bf16", "bf16", "bf16"), Load(7, 1, 100, decode=True), 1)
+    assert not [op for op in shard(per_head, Layout(tp=4)) if op.name.startswith("qk_norm_")]
+
+
 def test_sequence_parallelism_exchanges_as_much_as_tensor_parallelism():
     """arXiv 2205.05198, section 4.2.2: an all-gather and a reduce-scatter are one all-reduce."""
     ops = operators(load_model("llama3-8b"), BF16, PROMPT)

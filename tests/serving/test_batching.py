@@ -19,7 +19,7 @@ from llmcost.model.counting import count_params, count_pass
 from llmcost.model.sizes import Load, element_bytes
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.pipeline import Server
-from llmcost.serving.batching import Tokens, joined
+from llmcost.serving.batching import Tokens, joined, preempted
 from llmcost.serving.estimate import evaluate, prompt_is_context, workload_of
 from llmcost.serving.phases import decode_step
 from llmcost.serving.results import leaves
@@ -220,7 +220,7 @@ def test_a_rate_below_one_request_at_a_time_is_one_request_alone():
 
 
 def test_more_than_can_be_answered_fills_the_memory_and_leaves_a_line():
-    of = {"prompt": 1000, "output": 200}
+    of = {"prompt": 1000, "output": 200, "reserve_output": True}  # nothing is preempted
     full = mix(concurrency=mix(concurrency=1, **of).max_concurrency, **of).expected
     endless, some, more = (mix(rate=1000.0, requests=requests, **of) for requests in (None, 2000, 4000))
     assert endless.limited_by == "memory"
@@ -239,11 +239,27 @@ def test_a_run_ends_when_its_last_request_is_answered():
     assert 100 / found.requests_per_s == pytest.approx(100 / 4 + once_it_runs, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("concurrency", "again", "run"),
+    [
+        (90, 0.76 * 1024 / 1.07, 1),  # as many wait as make it all; prompts are once as long as outputs
+        (30, 0.5 * 0.76 * 1024 / 1.07, 1 - 0.19 * 0.5**2),  # half of each length is output
+        (22, 0, 1),  # all of them at their full length, a third more than the mean one, have room
+    ],
+)
+def test_a_loop_of_more_than_have_room_computes_again_what_it_preempts(concurrency, again, run):
+    options = Options(concurrency=concurrency, prompt=1024, output=1024)
+    bounds = {"concurrency": concurrency, "memory": 30}
+    assert preempted(options, bounds, 0.75) == (pytest.approx(again), pytest.approx(run))
+    assert preempted(options._replace(reserve_output=True), bounds, 0.75) == (0, 1)
+    assert preempted(options._replace(concurrency=None, rate=9.0), bounds, 0.75) == (0, 1)
+
+
 # -- a batch job ------------------------------------------------------------------------------------
 
 
 def test_a_job_is_its_waves_and_a_last_smaller_one():
-    of = {"prompt": 1000, "output": 200, "memory_utilization": 0.5}
+    of = {"prompt": 1000, "output": 200, "memory_utilization": 0.5, "reserve_output": True}  # nothing is preempted
     most = mix(concurrency=1, **of).max_concurrency
     seconds = {
         running: mix(concurrency=running, **of).expected.latency_seconds  # of all of them, when none waits

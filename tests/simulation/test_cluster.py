@@ -12,10 +12,12 @@ from llmcost.simulation.scheduler import Policy, Scheduler
 from llmcost.simulation.traffic import Request
 
 
-def step_seconds(decoding, context, prompts, tokens, keys, filled=1):
+def step_seconds(decoding, context, prompts, tokens, keys, longest=0, filled=1):
     """Seconds that a step of these sizes takes; experts' part grows with the tokens of all ranks."""
     load = decoding + prompts * tokens
-    return 0.01 + 1e-5 * load + 1e-5 * load * filled + 1e-8 * decoding * context + 1e-9 * prompts * keys
+    return (
+        0.01 + 1e-5 * load + 1e-5 * load * filled + 1e-8 * decoding * context + 1e-8 * longest + 1e-9 * prompts * keys
+    )
 
 
 def pool(ranks, policy, router=ROUTERS[1], together=1, numbers=None):
@@ -75,7 +77,9 @@ def test_a_request_alone_costs_its_prompt_its_transfer_and_its_steps_where_they_
     cluster = Cluster(pool(1, policy, numbers=numbers), pool(1, policy, numbers=numbers), lambda tokens: tokens / 100)
     (done,) = serve(cluster, [Request(0.0, 50, 3)])
     assert done.ttft == pytest.approx(step_seconds(0, 0, 1, 50, 50) + 0.5)
-    assert done.latency == pytest.approx(done.ttft + step_seconds(1, 50, 0, 0, 0) + step_seconds(1, 51, 0, 0, 0))
+    assert done.latency == pytest.approx(
+        done.ttft + step_seconds(1, 50, 0, 0, 0, 50) + step_seconds(1, 51, 0, 0, 0, 51)
+    )
 
 
 def test_ranks_that_share_experts_step_together_and_wait_for_the_fullest():
@@ -83,7 +87,7 @@ def test_ranks_that_share_experts_step_together_and_wait_for_the_fullest():
     together = serve(Cluster(pool(2, Policy(64, None, None), "round-robin", 2)), [Request(0, 60, 2), Request(0, 5, 2)])
     filled = (60 + 5) / 2 / 60
     assert alone[0].ttft == pytest.approx(step_seconds(0, 0, 1, 60, 60))
-    assert [each.ttft for each in together] == 2 * [pytest.approx(step_seconds(0, 0, 1, 60, 60, filled))]
+    assert [each.ttft for each in together] == 2 * [pytest.approx(step_seconds(0, 0, 1, 60, 60, 0, filled))]
 
 
 def test_round_robin_takes_turns_and_least_loaded_avoids_the_busy_replica():

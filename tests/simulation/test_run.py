@@ -15,6 +15,7 @@ from llmcost.serving.options import Options
 from llmcost.simulation.chrome_trace import ChromeTrace
 from llmcost.simulation.histograms import LogNormal
 from llmcost.simulation.options import SimulationOptions
+from llmcost.simulation.results import Timeline, Times
 from llmcost.simulation.run import Run
 from llmcost.specs.catalog import load_hardware, load_model
 
@@ -111,6 +112,8 @@ def test_the_same_seed_gives_the_same_run_and_another_one_not():
 def test_overload_that_cannot_drain_is_recognised_and_what_can_be_answered_is_not_called_so():
     assert simulate("llama3.1-8b", "h100", rate=200, requests=2000).overloaded
     assert not simulate("llama3.1-8b", "h100", rate=10, requests=1000).overloaded
+    loop = {"concurrency": 32, "dp": 2, "router": "prefix-aware", "prefix_hit": 0.5, "prefixes": 4}  # all at once
+    assert not simulate("llama3.1-8b", "h100", engine="vllm", **loop).overloaded
 
 
 def test_more_replicas_answer_more_and_a_draft_model_answers_sooner():
@@ -307,3 +310,34 @@ def test_a_request_of_a_trace_that_no_cache_has_room_for_is_told_with_its_line(t
     trace.write_text("input_tokens,output_tokens,arrival_s\n10,5,0\n5000,5,1\n", "utf-8")
     with pytest.raises(InputError, match=r"trace\.csv:3: a request of 5,000 tokens in and 5 out takes 313 blocks"):
         simulate("llama3.1-8b", "h100", trace=str(trace), kv_tokens=2000)
+
+
+def test_decode_waits_for_its_longest_sequence_where_blocks_of_threads_divide_none():
+    """0.4 of what 1,000 keys of 2 × 128 elements in 2 bytes take a block at 26 GB/s, in each of 32 layers."""
+    card, hopper = (StepTime("llama3.1-8b", gpu, engine="vllm") for gpu in ("rtx4090", "h100"))
+    more = 0.4 * 1000 * 2 * 128 * 2 / 26e9 * 32
+    assert card(64, 500, longest=1500) - card(64, 500) == pytest.approx(more)
+    assert card(64, 500, longest=500) == card(64, 500)
+    assert hopper(64, 500, longest=1500) == hopper(64, 500)
+
+
+@pytest.mark.parametrize(("prompt", "output", "concurrency"), [(1024, 256, 58), (2048, 1024, 17)])
+def test_a_loop_that_preempts_has_the_throughput_of_the_steady_state(prompt, output, concurrency):
+    """Within 3 %, where 36 and 16 requests have room."""
+    of = {"engine": "vllm", "concurrency": concurrency, "prompt": prompt, "output": output}
+    found = simulate("llama3.1-8b", "rtx4090", requests=10 * concurrency, **of)
+    steady = estimate(load_model("llama3.1-8b"), load_hardware("rtx4090"), Options(**of)).serving
+    assert steady.limited_by == "memory"
+    assert found.preemptions > 0
+    assert found.output_tokens_per_s == pytest.approx(steady.expected.output_tokens_per_s, rel=0.03)
+
+
+@pytest.mark.parametrize("step", [1e-4, 0.4])
+def test_moments_of_a_timeline_are_evenly_spread_however_long_steps_are(step):
+    timeline = Timeline([], Times({}))
+    for number in range(30_000):
+        timeline.watch(number * step)
+    seconds = [each.seconds for each in timeline.moments]
+    gaps = [after - before for before, after in itertools.pairwise(seconds)]
+    assert 200 <= len(seconds) <= 401
+    assert max(gaps) <= 2 * min(gaps) + 2 * step

@@ -11,9 +11,10 @@ from llmcost.simulation.scheduler import NoRoomError, Policy, Scheduler
 from llmcost.simulation.traffic import Request
 
 
-def step_seconds(decoding, context, prompts, tokens, keys):
+def step_seconds(decoding, context, prompts, tokens, keys, longest=0):
     """Seconds that any step of these sizes takes: a base, and shares of what is in it."""
-    return 0.01 + 1e-4 * decoding + 1e-7 * decoding * context + 1e-5 * prompts * tokens + 1e-8 * prompts * tokens * keys
+    decode = 1e-4 * decoding + 1e-7 * decoding * context + 1e-6 * longest
+    return 0.01 + decode + 1e-5 * prompts * tokens + 1e-8 * prompts * tokens * keys
 
 
 def run(requests, policy):
@@ -132,12 +133,14 @@ class PlainReplica:
                 self.running.append(waiting.pop(0))
                 pieces.append((each, piece))
                 left -= piece
-            context = sum(each["computed"] for each in decoding)
+            contexts = [each["computed"] for each in decoding]
+            mean_context = sum(contexts) / len(contexts) if contexts else 0
             tokens = sum(piece for _, piece in pieces)
             pairs = sum(piece * each["computed"] + piece * (piece + 1) // 2 for each, piece in pieces)
             mean = tokens / len(pieces) if pieces else 0
             keys = pairs / tokens + (mean - 1) / 2 if tokens else 0
-            self.now += step_seconds(len(decoding), context / len(decoding) if decoding else 0, len(pieces), mean, keys)
+            sizes = (len(decoding), mean_context, len(pieces), mean, keys, max(contexts, default=0))
+            self.now += step_seconds(*sizes)
             for each in decoding:
                 each["computed"] += 1
                 each["target"] += 1
@@ -252,7 +255,9 @@ def test_one_request_takes_its_prompts_steps_and_a_step_a_token():
     (done,), scheduler = run([Request(0.5, 100, 3)], Policy(64, None, None))
     prompt = step_seconds(0, 0, 1, 64, 64) + step_seconds(0, 0, 1, 36, 100)
     assert done.ttft == pytest.approx(prompt)
-    assert done.latency == pytest.approx(prompt + step_seconds(1, 100, 0, 0, 0) + step_seconds(1, 101, 0, 0, 0))
+    assert done.latency == pytest.approx(
+        prompt + step_seconds(1, 100, 0, 0, 0, 100) + step_seconds(1, 101, 0, 0, 0, 101)
+    )
     assert scheduler.steps == 4
 
 

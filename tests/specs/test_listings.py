@@ -122,3 +122,19 @@ def test_longcat_flash_lists_a_dense_layer_that_drafts_with_an_embedding_of_its_
     h = 6144
     drafts = latent(h, 1536, 512, 64, 128, 64, 128) + 3 * h * 12288 + 2 * h * h + 131072 * h + 5 * h
     assert total({"model_type": "longcat_flash"}) + drafts + 28 * (512 + 256) == 561_862_880_256
+
+
+def test_mimo_v2_flash_lists_three_layers_that_draft_and_the_scales_of_its_blocks_besides():
+    """XiaomiMiMo/MiMo-V2-Flash: its fp8 weights have a scale for each 128 × 128 elements, and its outputs none.
+
+    The layers that draft see windows and have dense MLPs, two norms of states more, and a projection of both. In
+    layers that see everything each of the 4 KV heads has blocks of its own: 192 rows of keys are two of them.
+    """
+    h, middle, experts = 4096, 16384, 47 * 256
+    q, out = 64 * 192, 64 * 128
+    keys_and_values = {4: 4 * (192 + 128), 8: 8 * (192 + 128)}
+    drafts = 3 * (h * (q + keys_and_values[8] + out) + 64 + 3 * h * middle + 2 * h * h + 5 * h)
+    windows = (39 + 3) * (q + keys_and_values[8])
+    whole = 9 * (q + 4 * (2 * 128 + 128))
+    rows = windows + whole + experts * 3 * 2048 + (1 + 3) * 3 * middle
+    assert total({"model_type": "mimo_v2_flash"}) + drafts + experts + rows * h // 128**2 == 309_785_318_400

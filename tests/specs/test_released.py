@@ -254,7 +254,8 @@ def test_a_text_model_is_found_under_any_name(wrap):
         ("gemma3", False, True, False),
         ("qwen3_vl", None, True, False),  # the wrapper, whose default is false
         ("qwen3_vl", True, False, True),
-        ("mllama", None, True, True),  # the wrapper, or else the text model
+        ("mllama", True, True, False),  # its class never ties them
+        ("llama4", True, False, False),  # the text model alone
         ("internvl_chat", False, True, True),  # code of its own: the text model
         ("internvl_chat", True, None, True),
     ],

@@ -22,6 +22,7 @@ ADAPTER_UP = Facts("heads", OWN)  # one for each of queries, keys and values
 OUTPUT = Facts("rows", ATTENDED, modules=("o_proj", "out_proj", "dense"))
 OUTPUT_BEHIND = OUTPUT._replace(reads=OWN)  # where a gate or a norm stands between
 OF_ATTENDED = Facts("heads", ATTENDED)
+ALL_CHANNELS = CHANNELS._replace(sums=2)  # of queries and of keys, each over all of their heads
 GATE_OF_ATTENDED = Facts("heads", ATTENDED, saves="rest")
 CONCATENATED = Facts("tokens", saves="half")
 MASK = Facts("tokens", OWN)
@@ -88,7 +89,8 @@ class GroupedAttention(NamedTuple):
         if self.qk_norm != "none":
             of_each = d if own else 0
             weights = {"head": d + of_each, "head-bias": 2 * (d + of_each), "full": q + k, "query": q}[self.qk_norm]
-            yield build.elementwise("qk_norm", "norm", q + k, q + k, CHANNELS, weights=weights)
+            facts = ALL_CHANNELS if self.qk_norm == "full" else CHANNELS
+            yield build.elementwise("qk_norm", "norm", q + k, q + k, facts, weights=weights)
         if build.rotary:  # turns q and k, and puts k and v where the cache wants them
             yield build.rotary_embedding(q + k, q + kv, ROTARY)
         elif own and build.load.cached:

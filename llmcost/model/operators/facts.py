@@ -51,6 +51,8 @@ class Facts(NamedTuple):
     `widths`: outputs of each module of the first naming, all GPUs together; empty: equal ones.
     `last`: the product whose output no gradient needs, the last of an MLP.
     `opens`: a new tensor enters the block here: what was kept before under the same names is another's.
+    `sums`: numbers of 4 bytes a token that a tensor-parallel group adds up in the midst of it, such as the squares
+        that a norm over all of its heads needs.
     `routing`: of routed experts, where their tokens go.
     `host`: of what stands in the host's memory, how much of it.
     """
@@ -66,6 +68,7 @@ class Facts(NamedTuple):
     widths: tuple[Number, ...] = ()
     last: bool = False
     opens: bool = False
+    sums: int = 0
     routing: Routing = UNIFORM
     host: OnHost | None = None
 

@@ -243,6 +243,9 @@ def what_is_counted(whole: dict[str, Any], data: dict[str, Any], counted: str, *
     return said | with_towers(whole, data | said, everywhere=has_towers)
 
 
+WHOLE_MODELS = ("DeepseekOCRForCausalLM", "DeepseekVLV2ForCausalLM")  # whose class is not that of the text model alone
+
+
 def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool = False) -> dict[str, Any]:
     """The towers beside a text model, and what is counted then; what is not understood stays left out, and is said.
 
@@ -251,7 +254,8 @@ def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool
     from llmcost.specs.importer import towers  # few configs have any
     from llmcost.specs.importer.towers.parts import LeftOutError
 
-    if "ForCausalLM" in str(whole.get("architectures")) and not everywhere:
+    named = str(whole.get("architectures"))
+    if "ForCausalLM" in named and not everywhere and not any(each in named for each in WHOLE_MODELS):
         return {}  # the class of the text model alone
     try:
         found = towers.towers_of(whole, data["hidden_size"])
@@ -262,8 +266,8 @@ def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool
     names = " and ".join(f"the {each['name'].replace('_', ' ')}" for each in found)
     projectors = "its projector" if len(found) == 1 else "their projectors"
     counted = f"the text model and {names} with {projectors}, kept in the activations' type"
-    speaks = any("talker" in key for key in whole)
-    return {"towers": found, "counted": counted + ", without the part that speaks" * speaks}
+    speaks = any("talker" in key for key in whole) or (whole.get("tts_config") and whole.get("init_tts", True))
+    return {"towers": found, "counted": counted + ", without the part that speaks" * bool(speaks)}
 
 
 def has_encoder(keys: Keys, named: Any) -> bool:

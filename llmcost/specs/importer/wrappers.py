@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ OTHERS = re.compile("encoder|vision|image|audio|speech|talker|token2|code2|draft
 # (openbmb/MiniCPM-V-2_6, MiniCPM-V-4, MiniCPM-V-4_5, MiniCPM-o-2_6: configuration_minicpm.py), and the keys of others.
 IN_ONE = {
     "minicpmv": {"2.6": "qwen2", "4.0": "llama", "4": "llama", "4.5": "qwen3"},
-    "minicpmo": {"2.6": "qwen2"},
+    "minicpmo": {"2.6": "qwen2", "4.5": "qwen3"},
 }
 NOT_TEXT = re.compile(
     "vision|image|slice|audio|tts|listen|chunk_input|patch_size|query_num|init_|stream_input|batch_3d_resampler"
@@ -54,18 +55,66 @@ def with_text_inside(config: dict[str, Any]) -> dict[str, Any]:
     """A config with its text model in a part of its own, where its type has the text model's keys beside the others."""
     if (draft := as_draft(config)) is not None:
         return draft
-    if config.get("model_type") == "bert" and "feed_forward_type" in config:
+    kind = str(config.get("model_type"))
+    if kind == "bert" and "feed_forward_type" in config:
         return config | {"model_type": "jina_bert"}  # whose code comes with it
-    if config.get("model_type") == "nvembed" and isinstance(text := config.get(TEXT[0]), dict):
+    if kind == "nvembed" and isinstance(text := config.get(TEXT[0]), dict):
         return text | {name: said for name, said in config.items() if name != TEXT[0]}
-    if config.get("model_type") in TWO_PARTS:
+    if kind in TWO_PARTS:
         return with_the_decoder_outside(config)
-    kind = IN_ONE.get(str(config.get("model_type")), {}).get(str(config.get("version", "2.6")))
-    if kind is None or TEXT[0] in config:
+    if kind == "hunyuan_vl" and TEXT[0] not in config:
+        return with_the_rest_inside(config)
+    if kind in TEXT_MODELS:
+        place, rewritten = TEXT_MODELS[kind]
+        text = config.get(place, {})
+        return config | {place: rewritten(text)} if isinstance(text, dict) else config
+    inside = IN_ONE.get(kind, {}).get(str(config.get("version", "2.6")))
+    if inside is None or TEXT[0] in config:
         return config
     text = {key: value for key, value in config.items() if key == "initializer_range" or not NOT_TEXT.search(key)}
     others = {key: value for key, value in config.items() if key not in text}
-    return others | {"model_type": config["model_type"], TEXT[0]: text | {"model_type": kind, "architectures": None}}
+    return others | {"model_type": kind, TEXT[0]: text | {"model_type": inside, "architectures": None}}
+
+
+def with_the_rest_inside(config: dict[str, Any]) -> dict[str, Any]:
+    """HunyuanOCR as it is released (configuration_hunyuan_vl.py): all keys but the whole's are the text model's."""
+    whole = ("model_type", "architectures", TIED, "quantization_config", "quantization", *OTHER_PARTS)
+    outside = {name: said for name, said in config.items() if name in whole or "token" in name}
+    return outside | {TEXT[0]: {name: said for name, said in config.items() if name not in outside}}
+
+
+def with_plain_attention(text: dict[str, Any]) -> dict[str, Any]:
+    """DeepSeek-OCR's text model (modeling_deepseekv2.py that comes with it): without MLA its attention is Llama's."""
+    if text.get("use_mla", True) is not False or text.get("model_type", "deepseek_v2") != "deepseek_v2":
+        return text
+    latent = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "use_mla")
+    kept = {name: said for name, said in text.items() if name not in latent}
+    return {"first_k_dense_replace": 0} | kept | {"model_type": "deepseek", "architectures": None}
+
+
+def with_experts_of_words(text: dict[str, Any]) -> dict[str, Any]:
+    """ERNIE 4.5 VL's text model with the width of its experts for words, beside that of those for images."""
+    match text.get("moe_intermediate_size") or [1536, 512]:  # as configuration_ernie4_5_vl_moe.py has it
+        case [int(width), int(of_images)]:
+            widths = {"moe_intermediate_size": width, "image_experts_size": of_images}
+            return {"model_type": "ernie4_5_vl_moe_text"} | text | widths
+        case _:
+            return text
+
+
+def with_a_table_of_its_own(text: dict[str, Any]) -> dict[str, Any]:
+    """Florence-2's text model: BART, whose head is tied as the whole says, and its encoder's table as itself says."""
+    if text.get("model_type", "bart") not in ("bart", "florence2_language"):
+        return text
+    return text | {"model_type": "florence2_language", "shared_embeddings": text.get(TIED, True)}
+
+
+# Where the text model of a type stands, and what makes of its config one that is read.
+TEXT_MODELS: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "deepseek_vl_v2": ("language_config", with_plain_attention),
+    "ernie4_5_vl_moe": (TEXT[0], with_experts_of_words),
+    "florence2": (TEXT[0], with_a_table_of_its_own),
+}
 
 
 def with_the_decoder_outside(config: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +214,14 @@ def _tied(rule: str, outside: Any, inside: Any) -> Any:
         return strange
     if rule == "either":
         return any(said)
+    if rule == "unless both":
+        return said != [False, False]
+    if rule == "within":
+        return inside
+    if rule in ("never", "only outside"):
+        return rule != "never" and outside is True
+    if rule == "tied alone":  # untied, its head has rows of its own, which are not counted
+        return outside is not False or "false: a head with rows of its own"
     if rule == "inside":
         return said[-1] if said else None
     if outside is None:

@@ -10,12 +10,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.specs.importer.towers import conformers, llava, minicpm, native, queries, qwen, sound, tiles
+from llmcost.specs.importer.towers import (
+    conformers,
+    davit,
+    janus,
+    llava,
+    minicpm,
+    native,
+    queries,
+    qwen,
+    sam,
+    sound,
+    tiles,
+)
 from llmcost.specs.importer.towers.parts import Families, LeftOutError, Towers
 
 FAMILIES: Families = {
     kind: family
-    for room in (qwen, native, tiles, llava, queries, minicpm, sound, conformers)
+    for room in (qwen, native, tiles, llava, queries, minicpm, sam, janus, davit, sound, conformers)
     for kind, family in room.FAMILIES.items()
 }
 

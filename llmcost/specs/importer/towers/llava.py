@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from llmcost.model.towers import TowerOperator
 from llmcost.specs.importer.towers.encoders import Encoder, clip, encoder_of
 from llmcost.specs.importer.towers.parts import (
     VISION,
@@ -112,6 +113,22 @@ def _vipllava(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "square", found, **eye.sizes())]
 
 
+def _video_llava(config: dict[str, Any], hidden: int) -> Towers:
+    """Video-LLaVA: one encoder for images, and one like it for videos, which images do not pass."""
+    eye, whole = (
+        encoder_of(config.get("vision_config"), "clip_vision_model", "clip_vision_model"),
+        Part(config, "video_llava"),
+    )
+    wide, bias = _states(whole, eye) * eye.width, whole.flag("multimodal_projector_bias")
+    found = [
+        *eye.operators,
+        table("encoder_of_videos", sum(TowerOperator(**op).params() for op in eye.operators)),
+        *projector("projector", wide, hidden, hidden, bias=bias),
+    ]
+    eye.part.refuse_what_is_left()
+    return [tower(VISION, "square", found, **eye.sizes(), **_taken(whole, eye))]
+
+
 def _tiled(config: dict[str, Any], hidden: int, kind: str, usual: str) -> Towers:
     """LLaVA-NeXT and LLaVA-OneVision: the image whole, and cut into a grid of tiles, with a break behind each row."""
     eye, whole = (
@@ -164,9 +181,11 @@ FAMILIES: Families = {
     "lighton_ocr": partial(_mistral3, kind="lighton_ocr"),
     "llava": _llava,
     "llava_next": partial(_tiled, kind="llava_next", usual="clip_vision_model"),
+    "minimax_vl_01": partial(_tiled, kind="llava_next", usual="clip_vision_model"),
     "llava_next_video": partial(_tiled, kind="llava_next_video", usual="clip_vision_model"),
     "llava_onevision": partial(_tiled, kind="llava_onevision", usual="siglip_vision_model"),
     "mistral3": _mistral3,
     "paligemma": _paligemma,
+    "video_llava": _video_llava,
     "vipllava": _vipllava,
 }

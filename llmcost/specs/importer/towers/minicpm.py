@@ -6,10 +6,12 @@ The first is in transformers (src/transformers/models/minicpmv4_6, v5), the seco
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from llmcost.specs.importer.towers.encoders import siglip
 from llmcost.specs.importer.towers.parts import (
+    AUDIO,
     VISION,
     Families,
     LeftOutError,
@@ -23,14 +25,15 @@ from llmcost.specs.importer.towers.parts import (
     table,
     tower,
 )
+from llmcost.specs.importer.towers.sound import whisper
 
 SLICE, SLICES = 448, 9  # pixels a side that a slice has about, and the most slices (image_processing_minicpmv4_6.py)
 CHANNELS_A_HEAD = 128  # of the resampler's attention (modeling_minicpmv.py, init_resampler)
 
 
-def merged_twice(config: dict[str, Any], hidden: int) -> Towers:
-    """MiniCPM-V 4.6 and 4.7: windows of 2 × 2 patches become one behind some layers, and again behind all of them."""
-    v, whole = Part(config.get("vision_config"), "minicpmv4_6_vision"), Part(config, "minicpmv4_6")
+def merged_twice(config: dict[str, Any], hidden: int, kind: str = "minicpmv4_6") -> Towers:
+    """MiniCPM-V 4.6 and 4.7, MiniCPM-OCR: windows of 2 × 2 patches are merged behind some layers, and behind all."""
+    v, whole = Part(config.get("vision_config"), f"{kind}_vision"), Part(config, kind)
     if not v.size("window_kernel_size") == whole.size("merge_kernel_size") == 2:
         raise LeftOutError("what it merges is no window of 2 x 2 patches")
     v.read.add("insert_layer_id")  # the whole's counts
@@ -78,10 +81,9 @@ def resampled(config: dict[str, Any], hidden: int) -> Towers:
     v = Part(config.get("vision_config"), "siglip_vision_model")
     if v.given.get("model_type") not in ("siglip", "siglip_vision_model"):
         raise LeftOutError("its vision_config is not understood")
-    if config.get("model_type") == "minicpmo" or config.get("init_audio") or config.get("init_tts"):
-        raise LeftOutError("what it hears and says is not counted")
     last, queries = config.get("drop_vision_last_layer", True), config.get("query_num", 64)
-    slices = (config.get("slice_config") or {}).get("max_slice_nums", SLICES)
+    cut = config.get("slice_config") or {}
+    slices = cut.get("max_slice_nums", SLICES) if isinstance(cut, dict) else None
     if not isinstance(last, bool) or hidden % CHANNELS_A_HEAD:
         raise LeftOutError("its drop_vision_last_layer or its hidden size is not understood")
     if any(not isinstance(size, int) or not 0 < size < 10**4 for size in (queries, slices)):
@@ -110,9 +112,42 @@ def resampled(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "slices", found, **sizes)]
 
 
+def hearing(config: dict[str, Any], hidden: int) -> Towers:
+    """MiniCPM-o 2.6 and 4.5: Whisper's encoder beside the eyes, and a projector behind a mean of some positions.
+
+    modeling_minicpmo.py of openbmb/MiniCPM-o-2_6, which SGLang has too (python/sglang/srt/models/minicpmo.py).
+    """
+    if config.get("init_vision", True) is not True:
+        raise LeftOutError("its init_vision is not understood")
+    if config.get("init_audio", True) is not True:
+        return resampled(config, hidden)
+    v = Part(config.get("audio_config"), "whisper")
+    v.must_be("model_type", "whisper")
+    h, wide = v.size("d_model"), v.size("encoder_ffn_dim")
+    if wide // 4 != h:
+        raise LeftOutError("its projector is not as wide as its encoder")
+    found = [
+        *whisper(v, h, v.size("encoder_attention_heads"), wide, v.size("encoder_layers")),
+        *projector("projector", h, hidden, hidden),
+    ]
+    v.read.update(key for key in v.given if key.startswith("decoder_"))
+    v.read.update(OF_WHISPER)
+    v.refuse_what_is_left()
+    return [*resampled(config, hidden), tower(AUDIO, "unknown", found)]
+
+
+# Keys of Whisper's whole model, which its encoder does not read.
+OF_WHISPER = (
+    "max_target_positions", "max_length", "num_hidden_layers", "vocab_size", "use_weighted_layer_sum",
+    "median_filter_width", "classifier_proj_size", "apply_spec_augment", "begin_suppress_tokens", "suppress_tokens",
+    "tie_word_embeddings",
+)  # fmt: skip
+
+
 FAMILIES: Families = {
     "minicpmv": resampled,
-    "minicpmo": resampled,
+    "minicpmo": hearing,
+    "minicpm_ocr": partial(merged_twice, kind="minicpm_ocr"),
     "minicpmv4_6": merged_twice,
     "minicpmv4_7": merged_twice,
 }

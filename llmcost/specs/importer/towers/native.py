@@ -170,6 +170,83 @@ def _video_llama(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "resized", found, patch_size=v.size("patch_size"), **VIDEO_LLAMA_PIXELS)]
 
 
+# -- HunyuanOCR, ERNIE 4.5 VL --------------------------------------------------------------------------
+
+HUNYUAN_PIXELS = {"least": 262_144, "most": 4_194_304}  # image_processing_hunyuan_vl.py
+
+
+# Keys of its tower that change no count: sizes that others give, and limits of its images.
+OF_HUNYUAN = (
+    "head_dim", "num_key_value_heads", "out_hidden_size", "text_hidden_size", "img_max_token_num", "min_image_size",
+    "max_vit_seq_len", "interpolate_mode",
+)  # fmt: skip
+
+
+def _hunyuan(config: dict[str, Any], hidden: int) -> Towers:
+    """Four patches become one by a convolution; a break stands behind each row, a mark before and one behind all."""
+    v = Part(config.get("vision_config"), "hunyuan_vl_vision")
+    h, heads, middle, depth = _sizes(v)
+    patch, merge, out = v.size("patch_size"), v.size("spatial_merge_size"), hidden
+    side = v.size("max_image_size") // patch
+    if h % heads:
+        raise LeftOutError(f"{h} channels do not divide into {heads} heads")
+    if v.given.get("head_dim", h // heads) != h // heads or v.given.get("num_key_value_heads", heads) not in (heads, 0):
+        raise LeftOutError("its heads are not understood")
+    v.read.update(OF_HUNYUAN)
+    v.must_be("temporal_patch_size", 1)
+    found = [
+        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
+        table("position_embedding", (side * side + 1) * h),
+        *encoder(h, heads, middle, depth),
+        norm("merger_norm", h, affine=1),
+        linear("merger_convolution", h * merge * merge, 2 * h, "merged", bias=True),
+        linear("merger_out", 2 * h, 4 * h, "merged", bias=True),
+        linear("projector", 4 * h, out, "merged", bias=True),
+        table("breaks_and_marks", 4 * h + 3 * out),
+        norm("projector_norm", out, "merged", affine=1),
+    ]
+    v.refuse_what_is_left()
+    return [tower(VISION, "resized-rows", found, patch_size=patch, merge=merge, **HUNYUAN_PIXELS)]
+
+
+def _ernie(config: dict[str, Any], hidden: int) -> Towers:
+    """ERNIE 4.5 VL: beside the encoder, experts in the text model's layers that tokens of images go to alone.
+
+    What those compute for an image is not counted.
+    """
+    v = Part(config.get("vision_config"), "ernie4_5_vl_moe_vision")
+    h, merge, patch, heads = (v.size(key) for key in ("hidden_size", "spatial_merge_size", "patch_size", "num_heads"))
+    wide = h * merge * merge
+    found = [
+        linear("patch_embedding", v.size("in_channels") * patch * patch, h, "patches", split="columns"),
+        *encoder(h, heads, v.size("intermediate_size"), v.size("depth")),
+        norm("final_norm", h),
+        *_resampled("spatial", wide, wide),
+        *_resampled("temporal", wide * v.size("temporal_merge_size"), wide),
+        linear("projector", wide, hidden, "merged", bias=True),
+        norm("projector_norm", hidden, "merged", affine=1),
+        _experts_of_images(config.get("text_config"), hidden),
+    ]
+    v.refuse_what_is_left()
+    return [tower(VISION, "unknown", found)]
+
+
+def _resampled(name: str, wide: int, out: int) -> Operators:
+    return [*projector(f"{name}_merger", wide, out, out), norm(f"{name}_merger_norm", out, "merged")]
+
+
+def _experts_of_images(text: Any, hidden: int) -> dict[str, Any]:
+    """The experts that tokens of images go to, each with its row and bias of the router, in all layers that have any.
+
+    How wide they are stands beside the width of those for words (importer/wrappers.py).
+    """
+    t = Part(text, "ernie4_5_vl_moe_text")
+    depth, experts, width = (t.size(key) for key in ("num_hidden_layers", "moe_num_experts", "image_experts_size"))
+    kinds = t.given.get("mlp_layer_types")
+    sparse = depth - 1 if kinds is None else sum(kind == "sparse" for kind in kinds)
+    return table("experts_of_images", 3 * width * hidden + hidden + 1) | {"count": sparse * experts}
+
+
 # -- Kimi -------------------------------------------------------------------------------------------------
 
 # Keys of the code that comes with Kimi's models, at the values that are understood.
@@ -226,6 +303,9 @@ FAMILIES: Families = {
     "video_llama_3": _video_llama,
     "glm4v": _glm4v,
     "glm46v": _glm4v,
+    "glmga": _glm4v,
+    "hunyuan_vl": _hunyuan,
+    "ernie4_5_vl_moe": _ernie,
     "glm4v_moe": partial(_glm4v, kind="glm4v_moe_vision"),
     "kimi_k25": _kimi_k25,
     "kimi_vl": _kimi_vl,

@@ -124,7 +124,123 @@ MISTRAL_MLP = 14_336  # of Mistral, where the text model says none
 SHORTEST, LONGEST = 378, 980  # pixels of an image's sides (image_processing_idefics2.py)
 
 
+# Names of keys in the released configs of Molmo 2 (allenai/Molmo2-8B), and those of the reference.
+VIT_NAMES = {"image_default_input_size": "image_size", "image_patch_size": "patch_size"}
+VIT_NAMES |= {"image_num_pos": "num_position_embeddings"}
+ADAPTER_NAMES = {"vit_layers": "vision_feature_layer"}
+
+
+def _released(part: Any, names: dict[str, str]) -> Any:
+    """A part of a config with its keys under the reference's names; one that names another model is refused later."""
+    if not isinstance(part, dict):
+        return part
+    found = {names.get(key, key): said for key, said in part.items() if key != "model_type"}
+    if "vision_feature_layer" in names.values():
+        found.setdefault("vision_feature_layer", [24, 18])
+    elif "num_position_embeddings" not in found:
+        side = found.get("image_size") or [378, 378]
+        patch = found.get("patch_size", 14)
+        if isinstance(side, list | tuple) and len(side) == 2 and all(type(each) is int for each in (*side, patch)):
+            found["num_position_embeddings"] = (side[0] // patch) * (side[1] // patch) if patch else 0
+    return found
+
+
+# -- Aria, Molmo 2 ----------------------------------------------------------------------------------------
+
+ARIA_QUERIES = {"1225": 128, "4900": 256}  # patches of an image -> its queries (configuration_aria.py)
+ARIA_SIDE = 980  # pixels that an image's longer side is scaled to (image_processing_aria.py)
+
+
+def _aria(config: dict[str, Any], hidden: int) -> Towers:
+    """Queries that look at the patches once, of which an image of so many patches has so many."""
+    eye, whole = encoder_of(config.get("vision_config"), "idefics3_vision", "idefics3_vision"), Part(config, "aria")
+    h, heads = eye.width, eye.part.size("num_attention_heads")
+    taken = whole.get("projector_patch_to_query_dict") or ARIA_QUERIES
+    sizes = list(taken.items()) if isinstance(taken, dict) else []
+    if not sizes or not all(
+        str(patches).isdigit() and type(some) is int and 0 < some < 10**6 for patches, some in sizes
+    ):
+        raise LeftOutError("its projector_patch_to_query_dict is not understood")
+    whole.must_be("vision_feature_layer", -1)
+    most = max(some for _, some in sizes)
+    if most != whole.given.get("max_value_projector_patch_to_query_dict", most):
+        raise LeftOutError("its max_value_projector_patch_to_query_dict is not the largest of its projector")
+    found = [
+        *eye.operators,
+        table("queries", most * h),
+        norm("query_norm", h, "merged"),
+        norm("seen_norm", h),
+        linear("query_q_proj", h, h, "merged", split="columns"),
+        linear("seen_kv_proj", h, 2 * h, split="columns"),
+        linear("query_second_q_proj", h, h, "merged", bias=True, split="columns"),
+        linear("seen_second_kv_proj", h, 2 * h, bias=True, split="columns"),
+        {"name": "query_attention", "at": "merged", "sees": "layers", "heads": heads, "head_dim": h // heads},
+        linear("query_o_proj", h, h, "merged", bias=True),
+        linear("query_second_o_proj", h, h, "merged", bias=True),
+        norm("query_mlp_norm", h, "merged"),
+        *projector("query_mlp", h, hidden, hidden, bias=False),
+    ]
+    patch = eye.part.size("patch_size")
+    eye.part.refuse_what_is_left()
+    out = {str(patches): some for patches, some in sizes}.get(str((ARIA_SIDE // patch) ** 2))
+    if out is None:
+        return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "square", found, patch_size=patch, image_size=ARIA_SIDE, out=out)]
+
+
+def _molmo2(config: dict[str, Any], hidden: int) -> Towers:
+    """Molmo 2: states of some layers beside each other; each window of patches becomes one by attention to its mean."""
+    v, a = (
+        Part(_released(config.get("vision_config"), VIT_NAMES), "molmo2_vision"),
+        Part(_released(config.get("adapter_config"), ADAPTER_NAMES), "molmo2_adapter"),
+    )
+    h, heads, middle, d, kv, patch = (
+        v.size(key)
+        for key in (
+            "hidden_size",
+            "num_attention_heads",
+            "intermediate_size",
+            "head_dim",
+            "num_key_value_heads",
+            "patch_size",
+        )
+    )
+    depth, width, out = v.size("num_hidden_layers"), a.size("hidden_size"), a.out("text_hidden_size", hidden)
+    layers, bias = a.get("vision_feature_layer"), a.flag("attention_bias")
+    if not isinstance(layers, list | tuple) or not layers or any(type(at) is not int for at in layers):
+        raise LeftOutError("its vision_feature_layer is no list of layers")
+    if any(not -depth <= at <= depth for at in layers) or width != h:
+        raise LeftOutError("its vision_feature_layer or the width of its adapter is not that of its layers")
+    rows = v.get("num_position_embeddings")
+    if not isinstance(rows, int) or isinstance(rows, bool) or not 0 < rows < 10**7:
+        raise LeftOutError("its num_position_embeddings is no whole number")
+    wide, q, k, inner = (
+        width * len(layers),
+        a.size("num_attention_heads") * a.size("head_dim"),
+        a.size("num_key_value_heads") * a.size("head_dim"),
+        a.size("intermediate_size"),
+    )
+    v.read.add("image_size")
+    found = [
+        linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
+        table("position_embedding", rows * h),
+        *encoder(
+            h, heads, middle, depth, biases="up down" + " qkv out" * v.flag("attention_bias"), head_dim=d, kv_heads=kv
+        ),
+        linear("pooling_q_proj", wide, q, "merged", bias=bias, split="columns"),
+        linear("pooling_kv_proj", wide, 2 * k, bias=bias, split="columns"),
+        linear("pooling_o_proj", q, width, "merged", bias=bias, split="rows"),
+        linear("projector_gate_up", width, 2 * inner, "merged", bias=a.flag("mlp_bias"), split="columns"),
+        linear("projector_down", inner, out, "merged", split="rows"),
+    ]
+    v.refuse_what_is_left()
+    a.refuse_what_is_left()
+    return [tower(VISION, "unknown", found)]
+
+
 FAMILIES: Families = {
+    "aria": _aria,
+    "molmo2": _molmo2,
     "blip-2": _blip2,
     "idefics2": _idefics2,
     "instructblip": partial(_blip2, kind="instructblip"),

@@ -23,7 +23,7 @@ from llmcost.specs.importer.towers.parts import (
 from llmcost.specs.importer.towers.queries import qformer
 
 
-def _whisper(v: Part, h: int, heads: int, middle: int, depth: int) -> Operators:
+def whisper(v: Part, h: int, heads: int, middle: int, depth: int) -> Operators:
     """Whisper's encoder: two convolutions over mel frames, the second of stride 2, fixed positions, layers, a norm."""
     v.must_be("max_source_positions", 1500)
     return [
@@ -53,7 +53,7 @@ def _voxtral(config: dict[str, Any], hidden: int) -> Towers:
     if v.given.get("head_dim", h // v.size("num_attention_heads")) != h // v.size("num_attention_heads"):
         raise LeftOutError("its head_dim is not understood")
     found = [
-        *_whisper(v, h, v.size("num_attention_heads"), middle, v.size("num_hidden_layers")),
+        *whisper(v, h, v.size("num_attention_heads"), middle, v.size("num_hidden_layers")),
         *projector("projector", middle, hidden, hidden, bias=False),
     ]
     v.refuse_what_is_left()
@@ -64,7 +64,7 @@ def _qwen2_audio(config: dict[str, Any], hidden: int) -> Towers:
     v = Part(config.get("audio_config"), "qwen2_audio_encoder")
     h, heads = v.size("d_model"), v.size("encoder_attention_heads")
     found = [
-        *_whisper(v, h, heads, v.size("encoder_ffn_dim"), v.size("encoder_layers")),
+        *whisper(v, h, heads, v.size("encoder_ffn_dim"), v.size("encoder_layers")),
         linear("projector", h, hidden, "merged", bias=True),
     ]
     v.refuse_what_is_left()

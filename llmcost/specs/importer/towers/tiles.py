@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from llmcost.model.image_tokens import LARGEST_SIDE
+from llmcost.model.tile_tokens import LARGEST_SIDE
 from llmcost.specs.importer.towers.encoders import encoder_of
 from llmcost.specs.importer.towers.parts import (
     LARGEST,
@@ -233,6 +233,44 @@ def _lfm2(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "tiles-or-resized", found, **sizes)]
 
 
+LFM_SIZES = (
+    "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "num_hidden_layers",
+)  # fmt: skip
+
+
+def _lfm3(config: dict[str, Any], hidden: int) -> Towers:
+    """LFM3-VL: LFM's layers on patches, most with convolutions over both sides; how it cuts images is not read."""
+    v, whole = Part(config.get("vision_config"), "lfm3_vl_vision"), Part(config, "lfm3_vl")
+    h, heads, kv, middle, depth = (v.size(key) for key in LFM_SIZES)
+    kinds = v.given.get("layer_types") or ["conv" if at < 2 or at % 2 else "full_attention" for at in range(depth)]
+    if not isinstance(kinds, list | tuple) or len(kinds) != depth or h % heads or heads % kv:
+        raise LeftOutError("its layer_types or its heads are not understood")
+    v.read.add("layer_types")
+    d, convolved = h // heads, sum(kind == "conv" for kind in kinds)
+    patch, merge, kernel = v.size("patch_size"), v.size("spatial_merge_size"), v.size("conv_kernel_size")
+    wide, inner, bias = h * merge * merge, whole.size("projector_hidden_size"), whole.flag("projector_bias")
+    attends: dict[str, Any] = {"count": depth - convolved}
+    found = [
+        linear("patch_embedding", v.size("in_channels") * v.size("temporal_patch_size") * patch**2, h, "patches"),
+        norm("first_norm", h, affine=1),
+        norm("mixer_norm", h, affine=1, count=depth),
+        linear("qkv_proj", h, (heads + 2 * kv) * d, split="columns", **attends),
+        norm("qk_norm", 2 * d, affine=1, **attends),
+        {"name": "attention", "at": "layers", "heads": heads, "head_dim": d, **attends},
+        linear("o_proj", h, h, split="rows", **attends),
+        linear("conv_in_proj", h, 3 * h, split="columns", count=convolved),
+        {"name": "convolution", "at": "layers", "count": convolved, "width": h, "weights": h * kernel * kernel},
+        linear("conv_out_proj", h, h, split="rows", count=convolved),
+        norm("mlp_norm", h, affine=1, count=depth),
+        linear("gate_up_proj", h, 2 * middle, split="columns", count=depth),
+        linear("down_proj", middle, h, split="rows", count=depth),
+        norm("projector_norm", h),
+        *projector("projector", wide, inner, hidden, bias=bias),
+    ]
+    v.refuse_what_is_left()
+    return [tower(VISION, "unknown", found)]
+
+
 FAMILIES: Families = {
     "aya_vision": partial(_cohere2, kind="aya_vision"),
     "cohere2_vision": _cohere2,
@@ -245,4 +283,5 @@ FAMILIES: Families = {
     "internvl": _internvl,
     "internvl_chat": _internvl_chat,
     "lfm2_vl": _lfm2,
+    "lfm3_vl": _lfm3,
 }
