@@ -61,13 +61,16 @@ def _unknown_gpus(engine: EngineSpec) -> Iterator[Unknown]:
 
 def _unknown_figures(engine: EngineSpec) -> Iterator[Unknown]:
     families = {*FAMILIES.values(), *(family for family, _ in DATA_CENTRE.values()), *LINKS}
-    families |= {f"{architecture} GDDR" for architecture in DATA_CENTRE}
+    families |= {f"{architecture} GDDR" for architecture in DATA_CENTRE} | {*FORMATS, *BITS}  # some hold for a format
     for name in engine.figures:
         figure, _, family = name.partition("@")
         if figure not in TAKEN:
             yield ("figures", name), f"not one that predictions take; nearest: {_near(figure, TAKEN)}"
         elif family and family not in families:
-            yield ("figures", name), f"{family!r} is no family of GPUs; nearest: {_near(family, families)}"
+            yield (
+                ("figures", name),
+                f"{family!r} is no family of GPUs and no format; nearest: {_near(family, families)}",
+            )
 
 
 def _near(name: str, known: Collection[str], cutoff: float = 0.0) -> str:

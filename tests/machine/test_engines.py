@@ -148,7 +148,11 @@ def test_an_engine_that_lacks_a_chip_or_a_format_names_what_would_do(engine, gpu
     ("said", "mistyped", "problem"),
     [
         ("host.step:", "host.stp:", "figures.host.stp: not one that predictions take; nearest: host.step"),
-        ("attention.memory:", "attention.memory@Hoper:", "figures.attention.memory@Hoper: 'Hoper' is no family"),
+        (
+            "attention.memory:",
+            "attention.memory@Hoper:",
+            "figures.attention.memory@Hoper: 'Hoper' is no family of GPUs",
+        ),
         ("vendors: [NVIDIA", "vendors: [Nvidia", "vendors: 'Nvidia': no GPU is of this vendor; nearest: NVIDIA"),
         ("launch:", "kernels: vlm\nlaunch:", "kernels: 'vlm': there are kernel tables of nccl, sglang, trtllm, vllm"),
         ("launch:", "formats: [fp61]\nlaunch:", "formats: 'fp61': no format of weights has such a name; nearest: fp6"),
