@@ -213,6 +213,10 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {  # numbers that are tried one
 }
 
 
+# Where nobody tuned SGLang's and vLLM's Triton kernel for a GPU and a layer: their get_default_config, by tokens.
+UNTUNED = {"tiles": ((16, 32), (64, 64)), "by_tokens": 1.0}
+
+
 class Model(NamedTuple):
     """A form with its chosen numbers fixed; those that are free are found by `solve`."""
 
@@ -304,6 +308,8 @@ def models_of(form: str, variant: str) -> Iterator[Model]:
     tried = CHOICES[form]
     for values in itertools.product(*tried.values()):
         yield Model(form, fixed | dict(zip(tried, values, strict=True)), names)
+    if form == "experts":
+        yield Model(form, UNTUNED, names)
 
 
 def plain(x: Any) -> dict[str, Any]:

@@ -184,6 +184,9 @@ ENGINE_STAGES = (
     FitStage({"vector.compute": 0.7, "weight_only.compute": 0.6}, _llama_cpp("prefill", "Apple"), "llama.cpp"),
     FitStage({"weight_only.compute@RDNA": 0.4}, _llama_cpp("prefill", "RDNA"), "llama.cpp"),
     FitStage(
+        {"narrow.sm_bandwidth@RDNA": 6e9}, _half("llama.cpp", "llama.cpp", "decode", families=("RDNA",)), "llama.cpp"
+    ),
+    FitStage(
         {"gemm.memory": 0.8, "narrow.memory": 0.8, "attention.memory": 0.8, "gap.stream": 4e-6},
         _half("mlx", "mlx", "decode", block=4),
         "mlx",

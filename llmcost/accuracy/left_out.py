@@ -31,6 +31,7 @@ LARGEST = 0.95  # share of a peak
 FAR = 0.7  # |log| at which a run counts no more: a factor of two
 LEAST = 1e-4  # that a move makes the mean distance shorter
 FEWEST = 4  # runs that a stage's shares are chosen on; of fewer, those of generations that nobody measured are taken
+NONE = "--leave-out {}: of training runs whose layout is told, and none of these cases is one"
 TABLES = {"torch": TORCH, "vendor": VENDOR}
 
 Point = tuple[float, ...]  # of the space of shares, in the order of SHARES
@@ -74,14 +75,20 @@ class LeftOut(NamedTuple):
         }
 
 
+def check_group(by: str, cases: Iterable[Case]) -> None:
+    """Raise InputError for a kind of group that there is not, or of which these cases have no run."""
+    if by not in GROUPS:
+        raise InputError(f"--leave-out {shortened(by)}: one of {', '.join(GROUPS)}")
+    if all(case.source.kind != "training" for case in cases):
+        raise InputError(NONE.format(by))
+
+
 def left_out(by: str, shown: Container[str]) -> list[LeftOut]:
     """Every group of runs, in the order of the names, dense models and those with experts apart.
 
-    `shown`: the cases that are asked about, by name; the others still have a part in the fits. Raises InputError for a
-    kind of group that there is not, and where no run is asked about.
+    `shown`: the cases that are asked about, by name; the others still have a part in the fits. Raises InputError where
+    no run is asked about.
     """
-    if by not in GROUPS:
-        raise InputError(f"--leave-out {shortened(by)}: one of {', '.join(GROUPS)}")
     told = [each for case in load_cases("training") for each in _told(case)]
     fits = {stage: Fit([each for each in told if each.stage == stage]) for stage in {each.stage for each in told}}
     groups: dict[tuple[str, str], list[Told]] = {}
@@ -89,7 +96,7 @@ def left_out(by: str, shown: Container[str]) -> list[LeftOut]:
         if each.case.name in shown:
             groups.setdefault((GROUPS[by](each.case), _models(each.case)), []).append(each)
     if not groups:
-        raise InputError(f"--leave-out {by}: of training runs whose layout is told, and none of these cases is one")
+        raise InputError(NONE.format(by))
     found = []
     for (name, models), members in sorted(groups.items()):
         apart = {each.case.name for each in told if GROUPS[by](each.case) == name}

@@ -43,6 +43,7 @@ def accuracy(
 
     Example: llmcost accuracy --source gpt-fast --worst 5
     """
+    from llmcost.accuracy.left_out import check_group
     from llmcost.accuracy.score import check, chosen
     from llmcost.accuracy.scoreboard import scoreboard
     from llmcost.cli.output import waiting
@@ -55,6 +56,8 @@ def accuracy(
     if profile is not None:
         gpu = gpu or load_profile(Path(profile)).hardware
     cases = chosen(source, gpu, engine, kind)
+    if leave_out is not None:
+        check_group(leave_out, cases)
     with waiting("predicting what was measured"):
         board = scoreboard(cases, check(cases, profile), worst, profile=profile, leave_out=leave_out)
     title = f"{TITLE}: {len(board.figures):,} published figures"

@@ -181,6 +181,7 @@ def check(
     """Whether specs of your own can be used. Exit code 1 if one cannot."""
     from llmcost.cli.output import show_json, write
     from llmcost.ground.errors import InputError, SpecError
+    from llmcost.machine.engine_names import unknown_names
     from llmcost.model.spec import ModelSpec
     from llmcost.specs.catalog import hardware_of, read_model
     from llmcost.specs.checkpoint import compared
@@ -204,6 +205,8 @@ def check(
                 "hardware": hardware_of,
                 "model": model_from,
             }[kind](document)
+            for field, problem in unknown_names(spec) if kind == "engine" else ():
+                raise document.error(field, problem)
             unknown += [f"{path}: {key}" for key in getattr(spec, "unknown_keys", ())]
             found: dict[str, Any] = {"ok": True, "kind": kind, "name": spec.name}
             if isinstance(spec, ModelSpec) and Path(document.file).suffix == ".json":

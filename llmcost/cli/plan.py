@@ -63,7 +63,7 @@ def plan(
         Takes(
             ServingOptions,
             only=(
-                *("dtype", "prompt", "output", "chunk", "engine", "weight_dtype", "kv_dtype", "routing"),
+                *("dtype", "prompt", "output", "chunk", "engine", "weight_dtype", "kv_dtype", "routing", "all2all"),
                 *("memory_utilization", "prefix_hit", "range_ratio", "speculate", "accept", "draft"),
             ),
             lists=("speculate",),

@@ -18,10 +18,12 @@ from typing import NamedTuple, Protocol, get_args
 from llmcost.ground.algebra import Number, maximum, minimum, more_than
 from llmcost.ground.units import BITS
 from llmcost.machine.defaults import BASIS, DATA_CENTRE, DEFAULTS, ENGINE, FAMILIES, Launch
+from llmcost.machine.power import paid_for
 from llmcost.model.formats import FORMATS
 from llmcost.model.operators import Collective, Gemm, GroupedGemm, Kind, Operator
 from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
+from llmcost.specs.library import Library
 
 KERNELS: tuple[str, ...] = get_args(Kind)  # kinds that an Efficiency has figures for
 
@@ -124,7 +126,8 @@ class Efficiency(NamedTuple):
     asked about. `kernels` may tell linear layers that are not quantised (UNQUANTISED) from the others.
     `own` kernels come before the figures of their kind, for the operators that they know. `mixed`: prompts run in the
     steps in which others decode; else alone, and decode waits. `slower`: how many times as long as all of these say
-    kernels of a kind take, where runs of one's own have shown that.
+    kernels of a kind take, where runs of one's own have shown that. `libraries`: by which GPUs exchange data, for each
+    kind of exchange that there is one of.
     """
 
     kernels: Mapping[str, Kernel]
@@ -135,6 +138,7 @@ class Efficiency(NamedTuple):
     own: OwnKernels | None = None
     mixed: bool = True
     slower: Mapping[str, Number] = {}
+    libraries: Mapping[str, Library] = {}
 
     def band(self, phase: str) -> Band:
         """How far off figures of a phase were: by published runs, else as the basis itself states it."""
@@ -231,11 +235,12 @@ def from_figures(
     start, start_small = of("launch") + gap, of("launch_small") + gap
     empty = "exchange.stream" if over_pcie or launch == "stream" else "exchange.graph"
 
-    product = Kernel(of("gemm.compute"), of("gemm.memory"), start)
+    paid = 1 if hardware is None else paid_for(hardware)  # an engine's own figures of Hopper are of cards of few watts
+    product = Kernel(of("gemm.compute") * paid, of("gemm.memory"), start)
     quantised = product._replace(memory=of("narrow.memory")) if narrow_weights else product
     if narrow:
         widened = of("gemm.compute") * _wider(hardware, compute)  # no slower than at the activations' peak
-        quantised = quantised._replace(compute=maximum(of("narrow.compute"), widened))
+        quantised = quantised._replace(compute=maximum(of("narrow.compute"), widened) * paid)
     elif hardware is not None:
         product, quantised = (
             _under_an_engine(kernel, own, hardware, compute, narrow=fewer)
@@ -247,7 +252,7 @@ def from_figures(
         "grouped_gemm": quantised,
         UNQUANTISED: product,
         "attention_prefill": Kernel(
-            of("attention.compute"),
+            of("attention.compute") * paid,
             of("gemm.memory"),
             start,
             of("attention.half"),

@@ -286,7 +286,11 @@ def engine_kernels(
     if own is None:
         return None
     own = own if others is None else own.without_host(others)
-    return EngineKernels(own, load_kernels(NCCL, name), hardware, compute, weights, cache)
+    shared = load_kernels(NCCL, name)
+    if own.of != name and links_of(hardware).over_pcie:
+        # Through another host, and of another generation: what cards of the family reach says nothing of it.
+        own, shared = own._replace(fits={form: fits for form, fits in own.fits.items() if form != "collective"}), None
+    return EngineKernels(own, shared, hardware, compute, weights, cache)
 
 
 def product_formats(compute: str, weights: str) -> tuple[str, ...]:

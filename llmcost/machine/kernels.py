@@ -23,8 +23,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import Number, ceil_div, expm1, floor_div, least, maximum, minimum, present, sum_of
+from llmcost.ground.algebra import (
+    Number,
+    ceil_div,
+    expm1,
+    floor_div,
+    least,
+    maximum,
+    minimum,
+    more_than,
+    present,
+    sum_of,
+)
 from llmcost.machine.efficiency import family_of
+from llmcost.machine.power import paid_for
 from llmcost.model.operators.sequence import causal_pairs
 from llmcost.specs.catalog import load_hardware, shipped
 from llmcost.specs.hardware import HardwareSpec
@@ -108,6 +120,9 @@ class Experts(NamedTuple):
     passed: float = 0.0  # times that outputs of rows for other GPUs' experts are written, as zeros
     padded: float = 0.0  # rows more, so written, of each of their experts that is touched
     fewest: float = 0.0  # rows that the fullest GPU gets at least, of as many choices, with power-law routing
+    by_tokens: float = (
+        0.0  # 1: the first size of tiles up to a token an expert of the GPU, the second beyond; 0: fastest
+    )
 
 
 class Prefill(NamedTuple):
@@ -233,8 +248,9 @@ def experts_seconds(
     rows = maximum(rows, minimum(choices, 1 if even else maximum(1, x.fewest)))
     rows = minimum(rows, tokens * minimum(topk, own))
     touched = minimum(own, rows) if even else _touched(x, own, rows)
-    first = _expert_product(x, f, touched, rows, (products - 1) * inter, hidden, width, even=even)
-    second = _expert_product(x, f, touched, rows, hidden, inter, width, even=even)
+    many = more_than(tokens, own)
+    first = _expert_product(x, f, touched, rows, (products - 1) * inter, hidden, width, many=many, even=even)
+    second = _expert_product(x, f, touched, rows, hidden, inter, width, many=many, even=even)
     others = maximum(0, choices - rows)
     zeros = others + x.padded * minimum(experts - own, others)
     passed = zeros * ((products - 1) * inter + hidden) * 2 * x.passed / f.bandwidth
@@ -260,7 +276,8 @@ def expert_product_seconds(
     other GPUs' experts do not reach it. `padded`: as of `_expert_product`; then all experts are touched.
     """
     touched = own if padded else _touched(x, own, rows)
-    product = _expert_product(x, f, touched, rows, n, k, width, padded, even=False)
+    many = more_than(tokens, own)
+    product = _expert_product(x, f, touched, rows, n, k, width, padded, many=many, even=False)
     return product + _beside(x, f, tokens, rows, own, hidden) / 2
 
 
@@ -285,6 +302,7 @@ def _expert_product(
     width: Width,
     padded: float = 0,
     *,
+    many: Number,
     even: bool,
 ) -> Number:
     """Seconds of a product of each touched expert: its rows padded to tiles, moved in and out, its weight read once.
@@ -292,7 +310,8 @@ def _expert_product(
     `even`: all touched experts have as many rows. Else their rows fall off geometrically about the mean: an expert of
     few rows has one tile all the same, one of many has half a tile more than its rows fill. `padded`: the rows of all
     experts stand one behind the other in an array with room for each to begin at a multiple of so many, and the kernel
-    goes through all of it, empty rows too (DeepGEMM's contiguous layout). 0: it does not.
+    goes through all of it, empty rows too (DeepGEMM's contiguous layout). 0: it does not. `many`: 1 for more tokens
+    than the GPU has experts, else 0.
     """
     ways: list[Number] = []
     laid = rows + touched * (padded - 1) if padded else rows
@@ -304,6 +323,8 @@ def _expert_product(
         else:
             high = touched / maximum(LEAST_TOUCHED, -expm1(-tile[0] * touched / maximum(LEAST_TOUCHED, rows)))
         ways.append(_waves(x, f, high * ceil_div(n, tile[1]), tile, k, width)[0])
+    if x.by_tokens:
+        ways = [ways[0] + many * (ways[1] - ways[0])]
     moved = touched * k * n * width.weight + laid * (k * width.activation + 2 * n)
     around = rows * (k + n) * 2 * x.moved / f.bandwidth
     return _overlapped((least(ways), moved / (f.bandwidth * x.memory)), x.overlap) + around
@@ -466,7 +487,7 @@ FAMILY_FILES = {  # family of efficiency.py -> file of its GPUs' common numbers,
     **dict.fromkeys(("Ada", "Ada Lovelace GDDR"), "rtx-pro-6000"),
     "Ampere GDDR": "rtx-pro-6000",
 }
-_SHARES = ("compute", "memory", "quantise_memory", "link", "small", "outside")
+_SHARES = ("compute", "memory", "quantise_memory", "link", "small", "outside", "by_tokens")
 _AMOUNT = number(0, 1e15)
 _TILES = {
     "type": "list",
@@ -552,9 +573,10 @@ def fitted(form: type[Any], fit: dict[str, Any]) -> Fitted:
 def figures_of(hardware: HardwareSpec, width: str) -> Figures | None:
     """A GPU's figures for products in a type (bf16, fp8, …); in bf16 where it has no rate for it; None if unknown.
 
-    The SMs of a GPU whose count no source gives cannot be guessed: None too.
+    The peak is as much of it as the TDP pays for. The SMs of a GPU whose count no source gives cannot be guessed: None
+    too.
     """
     peak = hardware.peak_of(width) or hardware.peak_of("bf16")
     if peak is None or hardware.bandwidth is None or hardware.sm_count is None:
         return None
-    return Figures(peak.value, hardware.bandwidth.value, hardware.sm_count.value)
+    return Figures(peak.value * paid_for(hardware), hardware.bandwidth.value, hardware.sm_count.value)

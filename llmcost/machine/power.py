@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, minimum
+from llmcost.ground.constants import Constant
 from llmcost.specs.hardware import HardwareSpec
 
 MODULES = "attention modules of DeepSeek V3"
@@ -36,6 +37,25 @@ DRAWN = {
     "b200": Draw(0.42, 0.06, 2.93, 0.31, MODULES),
     "gb200": Draw(0.29, 0.0, 1.66, 0.44, MODULES),
 }
+
+
+# Large products are bound by what a Hopper may draw, not by its peak: an H200 draws 692 W of its 700 at 1,258 TFLOPS in
+# fp8 and at 662 in bf16, its clock at 1,420 MHz of 1,980 (products of 8,192, normal numbers, torch 2.11, 2026-11-29).
+PAID = Constant(
+    700 / 1979e12, "TDP and peak of the H200, on which the shares of its family were measured", "W a FLOP/s"
+)
+
+
+def paid_for(hardware: HardwareSpec) -> float:
+    """What its TDP pays for of the share of the peak that a card's family reaches: 1 where it has as many watts.
+
+    An H100 NVL has the H100's units and four sevenths of its watts. Watts a FLOP are taken to be the same, though at
+    lower clocks they are fewer. Known of Hopper alone.
+    """
+    peak = hardware.peak.get("fp8")
+    if hardware.architecture != "Hopper" or peak is None or hardware.tdp is None:
+        return 1.0
+    return min(1.0, hardware.tdp.value / (peak.value * PAID.value))
 
 
 def drawn_by(hardware: HardwareSpec) -> Draw | None:

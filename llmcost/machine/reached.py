@@ -10,18 +10,17 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmcost.ground.errors import InputError
 from llmcost.machine.defaults import MEASURED, Launch
 from llmcost.machine.efficiency import (
     DEFAULT_LAUNCH,
     FIGURES,
-    OF_ENGINES,
     Efficiency,
     default_for,
     family_of,
     from_figures,
     in_an_engine,
 )
+from llmcost.machine.power import paid_for
 from llmcost.specs.catalog import find_profile
 from llmcost.specs.hardware import HardwareSpec
 
@@ -86,19 +85,7 @@ def under_engine(
 
 
 def figures_of(engine: EngineSpec) -> dict[str, float]:
-    """The defaults with an engine's figures in place of those of the same name, whatever family they are of.
-
-    Raises InputError for a figure that no prediction takes.
-    """
-    known = {*OF_ENGINES, *(name.partition("@")[0] for name in FIGURES)}
-    for name in engine.figures:
-        if name.partition("@")[0] not in known:
-            from difflib import get_close_matches  # a sound engine needs none
-
-            nearest = ", ".join(get_close_matches(name, sorted(known), n=3, cutoff=0.0))
-            raise InputError(
-                f"--engine {engine.name}: figures.{name} is not one that predictions take; nearest: {nearest}"
-            )
+    """The defaults with an engine's figures in place of those of the same name, whatever family they are of."""
     others = {name: value for name, value in FIGURES.items() if name.partition("@")[0] not in engine.figures}
     return others | engine.figures
 
@@ -124,4 +111,12 @@ def by_profile(
     from llmcost.machine.calibration import measured_efficiency  # most GPUs have no profile, and need none of this
 
     gpus, whole = dict.fromkeys((hardware.name, own, measured)), profile is not None or phase is not None
-    return measured_efficiency(path, gpus, dtype, default, phase, weights, whole=whole)
+    found = measured_efficiency(path, gpus, dtype, default, phase, weights, whole=whole)
+    paid = 1.0 if found is default or profile is not None or own == measured else paid_for(hardware)
+    if paid == 1.0:
+        return found
+    kernels = {
+        kind: kernel if kernel is default.kernels[kind] else kernel._replace(compute=kernel.compute * paid)
+        for kind, kernel in found.kernels.items()
+    }
+    return found._replace(kernels=kernels)

@@ -31,12 +31,14 @@ from llmcost.ground.algebra import (
 )
 from llmcost.machine.chip import Chip, Links
 from llmcost.machine.efficiency import Efficiency, Kernel
+from llmcost.machine.exchanges import experts_seconds, reduced_seconds
 from llmcost.model.counting import PassCost, count_pass
 from llmcost.model.operators import (
     Attention,
     Collective,
     Communication,
     Elementwise,
+    ExpertTraffic,
     Gemm,
     GroupedGemm,
     Operator,
@@ -46,6 +48,7 @@ from llmcost.model.operators import (
 
 LIMITS = ("compute", "memory bandwidth", "network", "the host's memory")  # in the order of a Bound
 
+LEVELS = ("node", "fabric")  # of links, as kernels of an Efficiency
 PEAKS = ("peak", "plain_peak", "attention_peak", "cached_peak")  # of a Chip
 
 
@@ -238,6 +241,10 @@ def collective_seconds(op: Communication, links: Links | None, efficiency: Effic
     Its latencies add up; bytes inside a node and bytes between nodes are sent at the same time. None where a link that
     it needs is not known.
     """
+    of_experts = efficiency.libraries.get("experts")
+    if of_experts is not None and isinstance(op, ExpertTraffic):
+        node, fabric = (efficiency.kernels[each] for each in LEVELS)
+        return None if links is None else experts_seconds(of_experts, op, links, node, fabric)
     (inside, outside), (any_inside, any_outside) = op.wire_bytes(), op.levels()
     latency: Number = 0
     sending: list[Number] = []
@@ -250,7 +257,11 @@ def collective_seconds(op: Communication, links: Links | None, efficiency: Effic
                 return None
             latency = latency + kernel.launch_seconds * anything  # 1, or 0: a size decides it
             sending.append(sent / (link * kernel.memory))
-    return latency + largest(sending) if sending else 0
+    seconds = latency + largest(sending) if sending else 0
+    sums = efficiency.libraries.get("all_reduce")
+    if sums is None or links is None or op.exchange != "all_reduce" or not isinstance(op, Collective):
+        return seconds
+    return reduced_seconds(sums, op, links, seconds)
 
 
 def binding(floor: Bound, fits: Number) -> Any:

@@ -18,7 +18,9 @@ In a closed loop the first N prompts come at once, and wait for half of the othe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from llmcost.ground.algebra import Number, ceil_div, divide, is_one, least, maximum, minimum, name_of_least, named
@@ -72,6 +74,18 @@ def pool_options(options: Options) -> tuple[OfPool, OfPool]:
         **{name: Options._field_defaults[name] for name in ("speculate", "accept", "draft")},
     )
     return _pool(prompts, "--prefill-gpus", options.prefill_gpus), _pool(plain, "--decode-gpus", options.decode_gpus)
+
+
+@contextmanager
+def naming_prompts(options: Options) -> Iterator[None]:
+    """What is wrong with the pool that runs prompts is said of its options as they were typed: of --prefill-pp."""
+    try:
+        yield
+    except InputError as error:
+        typed = "|".join(name for name in ("tp", "pp", "ep") if getattr(options, f"prefill_{name}") is not None)
+        if not typed or not re.match(rf"--({typed}) ", str(error)):
+            raise
+        raise InputError(f"--prefill-{str(error)[2:]}") from None
 
 
 def _pool(options: Options, flag: str, gpus: Number) -> OfPool:

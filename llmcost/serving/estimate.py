@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmcost.ground.algebra import Number, is_one, least, maximum, minimum
 from llmcost.ground.errors import InputError
@@ -24,7 +24,15 @@ from llmcost.model.sizes import ElementBytes, Load, activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server, Stages, mean_share, rank_share
 from llmcost.parallel.rules import layout_of
-from llmcost.serving.apart import Decoding, apart_of, check_apart, pool_options, prompts_workload, serving_apart
+from llmcost.serving.apart import (
+    Decoding,
+    apart_of,
+    check_apart,
+    naming_prompts,
+    pool_options,
+    prompts_workload,
+    serving_apart,
+)
 from llmcost.serving.batching import of_mean_lengths, serving
 from llmcost.serving.encoding import check_inputs, encode
 from llmcost.serving.memory import serving_memory
@@ -59,8 +67,11 @@ from llmcost.serving.results import (
 )
 from llmcost.serving.server import machine_of, server_of, speculation_of
 from llmcost.serving.training_rates import training, unknown_training
-from llmcost.specs.catalog import engines_for, load_engine
+from llmcost.specs.catalog import engines_for, load_engine, load_library
 from llmcost.specs.hardware import HardwareSpec
+
+if TYPE_CHECKING:
+    from llmcost.specs.engine import EngineSpec
 
 SCHEMA = "llmcost.estimate/1"
 PASSES = ("prefill", "decode")  # phases of SERVING that are no mix of requests
@@ -290,7 +301,10 @@ def workload_of(model: ModelSpec, hardware: HardwareSpec | None, options: Option
     """The options with the defaults filled in. Raises InputError where they make no sense."""
     context, prompt = _check_sizes(model, options)
     if options.prefill_gpus is not None:
-        prompts, decoding = (workload_of(model, hardware, each.options) for each in pool_options(options))
+        first, second = pool_options(options)
+        with naming_prompts(options):
+            prompts = workload_of(model, hardware, first.options)
+        decoding = workload_of(model, hardware, second.options)
         layout = {f"prefill_{name}": getattr(prompts, name) for name in ("tp", "pp", "ep")}
         kept = {name: getattr(options, name) for name in ("prefill_gpus", "decode_gpus", "layerwise")}
         return decoding._replace(**layout, **kept)
@@ -321,6 +335,8 @@ def _filled_in(
     layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
     if engine is not None and (degree := engine.lacking(layout)):
         raise InputError(f"--{degree} {getattr(layout, degree)}: {engine.without(degree)}")
+    if options.all2all is not None:
+        _check_all2all(model, hardware, options, engine)
     if hardware is not None and hardware.is_cpu() and not is_one(layout.gpus()):
         told = [f"--{name} {getattr(options, name)}" for name in LAYOUT[:-1] if (getattr(options, name) or 1) != 1]
         raise InputError(f"{', '.join(told)}: {hardware.title} is a CPU, and is counted as one socket alone")
@@ -346,6 +362,21 @@ def _filled_in(
     )
 
 
+def _check_all2all(
+    model: ModelSpec, hardware: HardwareSpec | None, options: Options, engine: EngineSpec | None
+) -> None:
+    """Raise InputError where no tokens go to other GPUs' experts, or not by this library."""
+    asked = f"--all2all {options.all2all}"
+    if options.ep is None or not model.has_experts():
+        raise InputError(f"{asked}: of tokens that go to experts on other GPUs; give a model with experts, and --ep")
+    known = () if engine is None else engine.collectives.get("experts", ())
+    if engine is not None and known and options.all2all not in known:
+        raise InputError(f"--all2all {options.all2all}: {engine.title} {engine.version} has {', '.join(known)}")
+    if hardware is not None and not load_library(options.all2all).runs_over(hardware):
+        joined = hardware.interconnect_kind or "no link that a source tells"
+        raise InputError(f"{asked} runs over NVLink, and GPUs of {hardware.title} have {joined}")
+
+
 def chunk_of(options: Options, hardware: HardwareSpec | None) -> int | None:
     """Tokens of prompts that run at a time where no number is given; None: all of them, or as the engine says."""
     return None if options.batch_prompts or options.engine else usual_chunk(hardware)
@@ -365,6 +396,8 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
     Raises InputError where it does not run on the GPU, or has no kernels for weights in this format.
     """
     engine = load_engine(options.engine)
+    if options.engine.endswith((".yaml", ".yml")):
+        _refuse_unknown_names(options.engine)
     if hardware is not None and engine.gpu and hardware.vendor in engine.vendors and not engine.runs_on(hardware):
         raise InputError(
             f"--engine {engine.name}: its figures were fitted to runs on {engine.gpu} (its field gpu), "
@@ -392,6 +425,14 @@ def under_engine(options: Options, hardware: HardwareSpec | None, weights: str) 
         reserve_output=options.reserve_output or engine.reserve_output,
         head_dtype=options.head_dtype or (options.weight_dtype if engine.quantised_head else None),
     )
+
+
+def _refuse_unknown_names(path: str) -> None:
+    """Raise InputError for a name in an engine's file that is not known, which would change nothing."""
+    from llmcost.machine.engine_names import unknown_names  # of files of the user's own alone
+
+    for field, problem in unknown_names(load_engine(path)):
+        raise InputError(f"--engine {path}: {'.'.join(field)}: {problem}")
 
 
 def refuse_of_a_gpu(options: Options, hardware: HardwareSpec | None) -> None:

@@ -24,6 +24,7 @@ REACHED_BY: dict[str, tuple[str, ...]] = {
     "pp": ("pp", "split"),
     "sharing_ranks": ("dp", "stage_gpus"),
     "ep": ("experts", "ep"),
+    "all2all": ("all2all",),
     "kv_dtype": ("kv_dtype",),
     "draft": ("draft",),
     "kv_tokens": ("kv_tokens", "kv_blocks"),

@@ -72,6 +72,7 @@ def figures_of(command: Command, asked: Asked) -> dict[str, Any]:
         "dp": ranks,
         "ep": w.ep,
         "experts": experts,
+        "all2all": w.all2all and w.all2all + (" for prompts" if asked.role == "prefill" else ""),
         "sharing_ranks": sharing,
         "stage_gpus": w.tp * sharing,
         **placed(model, asked.hardware, w),

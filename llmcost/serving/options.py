@@ -24,6 +24,7 @@ MOST_PUE = 100
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
 MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
 # Options that change such a mix alone, of which those of pools say where prompts run apart from decode.
+ALL2ALL = ("deepep",)  # of hardware/collectives
 OF_POOLS = ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep", "decode_gpus", "layerwise")
 OF_A_MIX = ("prefix_hit", "range_ratio", "speculate", "accept", "draft", *OF_POOLS)
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
@@ -414,6 +415,14 @@ class Options(NamedTuple):
             default="the fastest link that the GPU has",
         ),
     ] = None
+    all2all: Annotated[
+        Word,
+        word(
+            "The library that sends tokens to experts on other GPUs and back, where --ep spreads them.",
+            ALL2ALL,
+            default="none in particular: once to each GPU",
+        ),
+    ] = None
     offload: Annotated[
         Word,
         Option(
@@ -493,7 +502,7 @@ LAYOUT = ("gpus", *DEGREES, "gpus_per_node")
 SIZES = tuple(name for name, option in declared(Options).items() if option.letter and name not in LAYOUT)
 # Options that say what a GPU does, or how much of one is used: without a GPU they change no figure.
 OF_A_GPU = (
-    "profile", "cuda_graphs", "link", "offload", "host", "mfu", "memory_utilization", "free_memory_fraction",
+    "profile", "cuda_graphs", "link", "all2all", "offload", "host", "mfu", "memory_utilization", "free_memory_fraction",
     "batch_prompts", "communicator", "reserve_output", "tokens", *OF_A_MIX,
 )  # fmt: skip
 BASES = ("textbook", "limit", "expected")

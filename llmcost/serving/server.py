@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from llmcost.ground.algebra import named
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.defaults import Launch
@@ -16,8 +18,12 @@ from llmcost.serving.encoding import states_of
 from llmcost.serving.offloading import host_side, offload_of
 from llmcost.serving.options import Workload
 from llmcost.serving.speculation import WAYS, Speculation, accepted_tokens
-from llmcost.specs.catalog import load_engine, load_model
+from llmcost.specs.catalog import load_engine, load_library, load_model
 from llmcost.specs.hardware import HardwareSpec, joined_by
+
+if TYPE_CHECKING:
+    from llmcost.specs.engine import EngineSpec
+    from llmcost.specs.library import Library
 
 
 def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes, Chip, Efficiency]:
@@ -31,11 +37,28 @@ def machine_of(hardware: HardwareSpec | None, w: Workload) -> tuple[ElementBytes
     chip = chip_of(hardware, w.dtype, w.kv_dtype, w.attention_dtype, w.weight_dtype)
     if hardware is not None and w.offload is not None:
         chip = chip._replace(beside=host_side(hardware, w, engine, started(w)))
+    reached = efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, started(w), engine, w.kv_dtype)
     return (
         element_bytes(w.weight_dtype, w.dtype, w.kv_dtype, w.head_dtype),
         chip,
-        efficiency_for(hardware, w.profile, w.dtype, w.weight_dtype, started(w), engine, w.kv_dtype),
+        reached._replace(libraries=libraries_of(hardware, engine, w.all2all)),
     )
+
+
+def libraries_of(hardware: HardwareSpec | None, engine: EngineSpec | None, all2all: str | None) -> dict[str, Library]:
+    """The libraries that GPUs exchange data by: what was asked for, and what an engine sums by in switches.
+
+    Times of engines with kernel tables hold what switches add up.
+    """
+    found = {} if all2all is None else {"experts": load_library(all2all)}
+    if engine is None or hardware is None or engine.kernels:
+        return found
+    from llmcost.specs.engine import OWN_COLLECTIVES  # an answer without an engine needs none
+
+    for name in engine.collectives.get("all_reduce", ()):
+        if name not in OWN_COLLECTIVES and (library := load_library(name)).runs_over(hardware):
+            found["all_reduce"] = library
+    return found
 
 
 def started(w: Workload) -> Launch:

@@ -19,7 +19,7 @@ from llmcost.model.lora import ALL_LINEAR, Lora, trainable_params
 from llmcost.model.sizes import Load
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.pipeline import Server
-from llmcost.serving.apart import pool_options, sending
+from llmcost.serving.apart import naming_prompts, pool_options, sending
 from llmcost.serving.batching import request_bytes
 from llmcost.serving.caches import PAGE
 from llmcost.serving.estimate import estimate
@@ -314,9 +314,10 @@ def cluster_of(
         kind = kind_of(model, hardware, one, chosen)
         pool = kind.pool(count(), chosen.router)
         return kind.step.workload.gpus, Cluster(pool)
-    prompts, decode = (
-        Replicas(kind_of(model, hardware, pool.options, chosen), pool.replicas) for pool in pool_options(one)
-    )
+    first, second = pool_options(one)
+    with naming_prompts(options):
+        prompts = Replicas(kind_of(model, hardware, first.options, chosen), first.replicas)
+    decode = Replicas(kind_of(model, hardware, second.options, chosen), second.replicas)
     return cluster_apart(prompts, decode, chosen.router, layerwise=options.layerwise)
 
 

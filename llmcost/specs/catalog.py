@@ -20,6 +20,7 @@ from llmcost.specs.schema import shown
 
 if TYPE_CHECKING:
     from llmcost.specs.engine import EngineSpec
+    from llmcost.specs.library import Library
     from llmcost.specs.training_engine import TrainingEngine
 
 Made = TypeVar("Made")
@@ -162,9 +163,21 @@ def _engine(name: str, kind: str, others: str, what: str) -> Path:
         raise InputError(f"--engine {name}: this engine {what} (all of them: llmcost engines)") from None
 
 
+def known_values(kind: str, field: str) -> set[str]:
+    """What shipped specs have in a field, of those that have it."""
+    return {data[field] for _, data in _documents(kind) if field in data}
+
+
 def engines_for(hardware: HardwareSpec) -> list[str]:
     """The names of the shipped engines that run on GPUs of this vendor."""
     return [name for name in names("hardware/engines") if load_engine(name).runs_on(hardware)]
+
+
+def load_library(name: str) -> Library:
+    """The shipped library of that name that GPUs exchange data by."""
+    from llmcost.specs.library import library_from
+
+    return _kept(shipped("hardware") / "collectives" / f"{name}.yaml", library_from)
 
 
 def trains(name: str) -> bool:

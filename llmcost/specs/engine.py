@@ -13,6 +13,7 @@ from llmcost.ground.algebra import is_one
 from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.engine_command import COMMAND, LOG, Command, LogLine, command_from, log_from
 from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
+from llmcost.specs.library import EXCHANGES
 from llmcost.specs.reader import Document
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, number, record, several, validate
 
@@ -21,8 +22,9 @@ def _sourced(value: Schema, **more: Schema) -> Schema:
     return record(required={"value": value, "source": TEXT}, optional={"note": TEXT, **more})
 
 
-_LIMIT = several(_sourced(SIZE, memory_below=TEXT, architecture=TEXT))  # the first that is said of the GPU holds
+_LIMIT = several(_sourced(SIZE, memory_below=TEXT, gpus=several(TEXT)))  # the first that is said of the GPU holds
 _SHARE = number(0, 1, above=True)
+OWN_COLLECTIVES = ("custom", "gather", "nccl")  # what engines have besides the libraries of hardware/collectives
 SPLITS = ("tp", "pp", "ep")  # ways of splitting one copy of a model
 SCHEMA = record(
     required={
@@ -40,6 +42,7 @@ SCHEMA = record(
         "not_on": _sourced(several(TEXT)),
         "layouts": _sourced(several(choice(*SPLITS)) | {"min_length": 1}),
         "beside": _sourced(SIZE),
+        "collectives": mapping(_sourced(several(TEXT) | {"min_length": 1}), choice(*EXCHANGES)),
         "kv_dtype": several(
             record(required={"value": choice(*BITS), "weights": TEXT, "source": TEXT}, optional={"note": TEXT})
         ),
@@ -59,18 +62,22 @@ SCHEMA = record(
 
 
 class Limit(NamedTuple):
-    """A default that holds on GPUs of less than so many bytes of memory (None: any), of an architecture ("": any)."""
+    """A default that holds on GPUs of less than so many bytes of memory (None: any), of these names (none: any).
+
+    `gpus`: patterns of names.
+    """
 
     value: int
     memory_below: float | None
-    architecture: str
+    gpus: tuple[str, ...]
 
     def holds(self, hardware: HardwareSpec | None) -> bool:
         """Whether it is said of this GPU; None: of a GPU that nothing is known of."""
         if hardware is None:
-            return self.memory_below is None and not self.architecture
+            return self.memory_below is None and not self.gpus
         small = self.memory_below is None or hardware.memory.value < self.memory_below
-        return small and self.architecture in ("", hardware.architecture)
+        named = any(fnmatchcase(hardware.gpu or hardware.name, each) for each in self.gpus)
+        return small and (named or not self.gpus)
 
 
 class EngineSpec(NamedTuple):
@@ -87,8 +94,10 @@ class EngineSpec(NamedTuple):
     degrees that it has, of SPLITS; none: nothing is said of them. `activations`: the type that it computes in unless
     told otherwise; None: what the model and the GPU have. `kv_dtype`: what caches are kept in with weights of a format
     (a pattern of names). `sampler`: bytes a logit that it takes to sample all `max_num_seqs` at once, as it does before
-    it sizes its cache. `cpus`: it runs on CPUs too, and its figures may be taken for them. `copies_from`: tokens at a
-    time from which it copies weights out of the host's memory to the GPU; None: whenever that is quicker.
+    it sizes its cache. `collectives`: what it has for each kind of exchange (EXCHANGES): libraries that ship
+    (hardware/collectives), NCCL, kernels of its own. `cpus`: it runs on CPUs too, and its figures may be taken for
+    them. `copies_from`: tokens at a time from which it copies weights out of the host's memory to the GPU; None:
+    whenever that is quicker.
     """
 
     name: str
@@ -104,6 +113,7 @@ class EngineSpec(NamedTuple):
     kernels: str = ""
     kernels_shared: str = ""
     beside: int | None = None
+    collectives: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
     kv_dtype: dict[str, str] = {}  # noqa: RUF012
     gpu: str = ""
     errors: dict[str, float] = {}  # noqa: RUF012
@@ -171,7 +181,8 @@ def engine_from(document: Document) -> EngineSpec:
         value = entry["value"]
         where = "".join(f", {word}" for word in _where(entry))
         name = ".".join(str(key) for key in path if not isinstance(key, int))
-        stated[f"{name}{where}"] = Figure(value, str(value), entry["source"], entry.get("note", ""))
+        written = ", ".join(value) if isinstance(value, list) else str(value)
+        stated[f"{name}{where}"] = Figure(value, written, entry["source"], entry.get("note", ""))
         return value
 
     for name, entry in list(fields.items()):
@@ -179,13 +190,15 @@ def engine_from(document: Document) -> EngineSpec:
             fields[name] = taken((name,), entry)
     for name in ("chunk", "max_num_seqs"):
         fields[name] = tuple(
-            Limit(taken((name, at), each), _below(document, name, at, each), each.get("architecture", ""))
+            Limit(taken((name, at), each), _below(document, name, at, each), tuple(each.get("gpus", ())))
             for at, each in enumerate(fields.get(name, ()))
         )
     kept = fields.get("kv_dtype", ())
     fields["kv_dtype"] = {each["weights"]: taken(("kv_dtype", at), each) for at, each in enumerate(kept)}
     for field in ("figures", "errors"):
         fields[field] = {name: taken((field, name), entry) for name, entry in fields.get(field, {}).items()}
+    kinds = fields.get("collectives", {}).items()
+    fields["collectives"] = {kind: tuple(taken(("collectives", kind), entry)) for kind, entry in kinds}
     fields["command"] = command_from(document, fields.get("command"))
     fields["log"] = log_from(document, fields.get("log", []))
     for name in ("vendors", "aliases", "formats", "not_on", "layouts", "notes"):
@@ -196,7 +209,7 @@ def engine_from(document: Document) -> EngineSpec:
 def _where(limit: dict[str, Any]) -> list[str]:
     """On which GPUs, or for which weights, a default holds, in words."""
     small = [f"below {limit['memory_below']}"] if "memory_below" in limit else []
-    return small + [limit[name] for name in ("architecture", "weights") if name in limit]
+    return [*small, *limit.get("gpus", ()), *([limit["weights"]] if "weights" in limit else ())]
 
 
 def _below(document: Document, name: str, at: int, limit: dict[str, Any]) -> float | None:

@@ -19,6 +19,7 @@ FIGURES = {
     "dp": "data-parallel ranks",
     "ep": "GPUs that experts are spread over",
     "experts": "experts: whole in a tensor-parallel group, spread (--ep is --tp times --dp), partly, or copied",
+    "all2all": "the library that sends tokens to experts on other GPUs",
     "sharing_ranks": "data-parallel ranks that share experts",
     "stage_gpus": "GPUs of a stage: of a layer's, of all ranks that share experts",
     "split": "what GPUs divide: layers, the tensors in them, or both",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmcost.accuracy.left_out import left_out
+from llmcost.accuracy.left_out import check_group, left_out
 from llmcost.ground.errors import InputError
 from llmcost.machine.training_shares import OTHERS, TORCH
 from llmcost.model.operators import Collective
@@ -24,7 +24,7 @@ def test_a100_runs_predict_torchtune_about_as_well_without_it():
 
 def test_a_kind_of_group_that_there_is_not_is_refused():
     with pytest.raises(InputError, match="--leave-out model: one of source, engine, gpu"):
-        left_out("model", set())
+        check_group("model", [])
 
 
 def test_leaving_out_says_so_where_no_training_run_is_asked_about():

@@ -3,6 +3,7 @@
 import json
 from statistics import median
 
+import pytest
 from bench_setup import SHIPPED
 
 from llmcost.accuracy.cases import FOLDER, source_cases
@@ -10,6 +11,7 @@ from llmcost.accuracy.score import check
 from llmcost.machine.calibration import efficiency_of
 from llmcost.machine.defaults import DEFAULTS, ENGINE, MEASURED
 from llmcost.machine.efficiency import default_for, family_of
+from llmcost.machine.power import paid_for
 from llmcost.machine.reached import efficiency_for
 from llmcost.model.architecture import operators
 from llmcost.model.sizes import Load, element_bytes
@@ -48,13 +50,28 @@ def test_estimate_uses_the_profile_of_its_gpu(cli):
 
 
 def test_gpus_of_a_family_take_the_profile_of_the_one_that_was_measured():
-    """An H100, an H800 and an H20 are what is left of an H200's die: the same shares of other peaks."""
+    """An H100, an H800 and an H20 are what is left of an H200's die: the same shares of other peaks.
+
+    Cards with fewer watts for their peak reach less of it.
+    """
     measured = efficiency_for(load_hardware("h200"), None, "fp8", "fp8")
     for name in names("hardware"):
         chip = load_hardware(name)
         taken = efficiency_for(chip, None, "fp8", "fp8")
-        assert (taken.kernels == measured.kernels) == (family_of(chip) in MEASURED), name
+        alike = [
+            each.memory == taken.kernels[kind].memory
+            and taken.kernels[kind].compute in map(pytest.approx, (each.compute, each.compute * paid_for(chip)))
+            for kind, each in measured.kernels.items()
+        ]
+        assert all(alike) == (family_of(chip) in MEASURED), name
         assert (taken.basis == measured.basis) == (family_of(chip) in MEASURED), name
+
+
+@pytest.mark.parametrize(("gpu", "share"), [("h100-nvl", 400 / 1670.5), ("h100-pcie", 350 / 1513)])
+def test_cards_of_few_watts_reach_what_these_pay_for(gpu, share):
+    """Watts for a TFLOP/s of the peak, over those of an H200, whose power ends before its peak does."""
+    assert paid_for(load_hardware(gpu)) == pytest.approx(share / (700 / 1979))
+    assert paid_for(load_hardware("h20")) == 1  # 500 W for 296 TFLOPS
 
 
 def test_attention_on_latents_keeps_the_default_share_of_the_peak():

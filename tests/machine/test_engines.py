@@ -1,5 +1,6 @@
 """What engines do in a way of their own: unpacked weights, unfused scores, pieces of a prompt, and what they lack."""
 
+import re
 from itertools import product
 
 import pytest
@@ -13,7 +14,7 @@ from llmcost.ground.errors import InputError, SpecError
 from llmcost.machine.bands import OPTIMISED
 from llmcost.machine.chip import Chip, chip_of
 from llmcost.machine.efficiency import Efficiency, Kernel, from_figures
-from llmcost.machine.reached import figures_of
+from llmcost.machine.engine_names import unknown_names
 from llmcost.machine.timing import kernel_seconds
 from llmcost.model.operators import Attention, Gemm
 from llmcost.parallel.pipeline import Stages
@@ -115,7 +116,7 @@ def test_an_empty_list_of_layouts_is_refused(tmp_path):
     """It would say that an engine splits nothing, and be heeded as if it were not there."""
     own = tmp_path / "own.yaml"
     vllm = (shipped("hardware/engines") / "vllm.yaml").read_text(encoding="utf-8")
-    own.write_text(vllm.replace("not_on: {value: [Volta]", "layouts: {value: []"), encoding="utf-8")
+    own.write_text(vllm.replace("launch: {", "layouts: {value: [], source: docs}\nlaunch: {"), encoding="utf-8")
     with pytest.raises(SpecError, match=r"own\.yaml:6: layouts\.value: expected a list of one or more, got none"):
         load_engine(str(own))
 
@@ -134,7 +135,7 @@ def test_an_engine_with_stages_alone_gives_each_of_several_gpus_layers():
         ("mlx", "m2-ultra", "q4_k_m", ["no kernels for q4_k_m", "mlx-*"]),
         ("trtllm", "rtx4090", "q4_k_m", ["no kernels for q4_k_m", "int4*"]),
         ("trtllm", "t4", "fp16", ["does not run on Turing, as NVIDIA T4 is", "llama.cpp", "vllm"]),
-        ("vllm", "v100", "fp16", ["does not run on Volta", "vllm-0.6"]),
+        ("trtllm", "v100", "fp16", ["does not run on Volta", "vllm-0.6"]),
     ],
 )
 def test_an_engine_that_lacks_a_chip_or_a_format_names_what_would_do(engine, gpu, weights, said):
@@ -143,10 +144,48 @@ def test_an_engine_that_lacks_a_chip_or_a_format_names_what_would_do(engine, gpu
     assert all(word in str(refused.value) for word in said)
 
 
-def test_a_figure_that_no_prediction_takes_is_refused_by_its_name():
-    engine = load_engine("mlx")
-    with pytest.raises(InputError, match=r"figures.gap.streem .* nearest: gap.stream"):
-        figures_of(engine._replace(figures={"gap.streem": 1e-6}))
+@pytest.mark.parametrize(
+    ("said", "mistyped", "problem"),
+    [
+        ("host.step:", "host.stp:", "figures.host.stp: not one that predictions take; nearest: host.step"),
+        (
+            "attention.memory:",
+            "attention.memory@Hoper:",
+            "figures.attention.memory@Hoper: 'Hoper' is no family of GPUs",
+        ),
+        ("vendors: [NVIDIA", "vendors: [Nvidia", "vendors: 'Nvidia': no GPU is of this vendor; nearest: NVIDIA"),
+        ("launch:", "kernels: vlm\nlaunch:", "kernels: 'vlm': there are kernel tables of nccl, sglang, trtllm, vllm"),
+        ("launch:", "formats: [fp61]\nlaunch:", "formats: 'fp61': no format of weights has such a name; nearest: fp6"),
+        (
+            "launch:",
+            "not_on: {value: [Volat], source: docs}\nlaunch:",
+            "not_on: 'Volat': no GPU is of this architecture; nearest: Volta",
+        ),
+        ("{value: 256,", '{value: 256, gpus: ["a10o-*"],', "max_num_seqs: 'a10o-*': no GPU has such a name"),
+    ],
+)
+def test_a_name_that_is_not_known_is_refused_in_an_engines_file(said, mistyped, problem, tmp_path):
+    own = tmp_path / "own.yaml"
+    vllm = (shipped("hardware/engines") / "vllm-0.6.yaml").read_text(encoding="utf-8")
+    own.write_text(vllm.replace(said, mistyped, 1), encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(problem)):
+        estimate(LLAMA, load_hardware("h100"), Options(engine=str(own)))
+
+
+def test_another_generation_and_a_vendor_of_ones_own_may_be_unknown():
+    own = load_engine("vllm-0.6")._replace(not_on=("RDNA 9",), vendors=("NVIDIA", "Example Corp"))
+    assert not list(unknown_names(own))
+
+
+@pytest.mark.parametrize("engine", names("hardware/engines"))
+def test_shipped_engines_name_nothing_that_is_unknown(engine):
+    assert not list(unknown_names(load_engine(engine)))
+
+
+def test_vllm_takes_a100s_alone_for_small_by_their_name():
+    """An A800 has as much memory, and another name (get_batch_defaults)."""
+    defaults = [load_engine("vllm").default("chunk", load_hardware(gpu)) for gpu in ("a100-80gb-sxm", "a800-80gb-sxm")]
+    assert defaults == [2048, 8192]
 
 
 def test_llama_cpp_computes_in_fp16_unless_told_otherwise():

@@ -91,6 +91,7 @@ def test_the_gpus_of_a_command_are_those_of_the_layout(engine, model, layout):
         "sglang": ("--tp-size", "--pp-size", *(["--dp-size"] if "--enable-dp-attention" not in typed else [])),
         "vllm-0.6": ("--tensor-parallel-size", "--pipeline-parallel-size"),
         "trtllm": ("--tp_size", "--pp_size"),
+        "vllm-0.12": ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size"),
         "vllm-0.10": ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size"),
         "vllm-0.2": ("--tensor-parallel-size",),
         "lmdeploy": ("--tp",),

@@ -1,0 +1,95 @@
+"""Libraries that GPUs exchange data by (DeepEP, NVLink SHARP): what starts them, what they reach, when they are taken.
+
+Numbers are of public measurements, with their source beside each, as in the specs of GPUs.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from llmcost.specs.hardware import SOURCES, HardwareSpec
+from llmcost.specs.reader import Document
+from llmcost.specs.schema import SIZE, TEXT, Schema, choice, number, record, several, validate
+
+EXCHANGES = ("experts", "all_reduce")
+
+
+def _sourced(value: Schema) -> Schema:
+    return record(required={"value": value, "source": TEXT}, optional={"note": TEXT})
+
+
+_SHARE = number(0, 1, above=True)
+SCHEMA = record(
+    required={
+        **dict.fromkeys(("name", "title", "version", "url"), TEXT),
+        "exchange": choice(*EXCHANGES),
+        "links": _sourced(several(TEXT)),
+        "sources": SOURCES,
+        "ways": several(
+            record(
+                required={"node": _sourced(_SHARE)},
+                optional={
+                    **dict.fromkeys(("tokens", "gpus", "bytes"), _sourced(SIZE)),
+                    "copies": _sourced(choice("expert", "gpu")),
+                    "start": _sourced(number(0, 1)),
+                    "fabric": _sourced(_SHARE),
+                },
+            )
+        ),
+    },
+    optional={},
+)
+
+
+class Way(NamedTuple):
+    """One way of an exchange: `node` and `fabric` are shares of what a GPU sends a second in one direction.
+
+    `start`: seconds of an empty one; None: as of other exchanges. Of experts, `tokens`: of a GPU, at most, `copies`:
+    a token goes to each of its experts by itself, or once to each GPU that has one. Of an all-reduce, `gpus` and
+    `bytes`: at least.
+    """
+
+    node: float
+    fabric: float | None = None
+    start: float | None = None
+    tokens: float | None = None
+    copies: str = "gpu"
+    gpus: float = 2
+    bytes: float = 0
+
+
+class Library(NamedTuple):
+    """One library: its ways of one kind of exchange (EXCHANGES); of experts the first that tokens have room in.
+
+    `links`: patterns of the kinds of links inside a node that it runs over.
+    """
+
+    name: str
+    title: str
+    version: str
+    url: str
+    exchange: str
+    links: tuple[str, ...]
+    ways: tuple[Way, ...]
+    sources: dict[str, dict[str, str]]
+
+    def runs_over(self, hardware: HardwareSpec) -> bool:
+        """Whether GPUs of this kind are joined by links that it runs over."""
+        return any(fnmatchcase(hardware.interconnect_kind, each) for each in self.links)
+
+
+def library_from(document: Document) -> Library:
+    """The library that a document describes. Raises SpecError, also for a source that the file does not list."""
+    fields = validate(document, SCHEMA)
+
+    def taken(entry: dict[str, Any], *path: str | int) -> Any:
+        if entry["source"] not in fields["sources"]:
+            raise document.error((*path, "source"), f"{entry['source']!r} is not one of this file's sources")
+        return entry["value"]
+
+    ways = tuple(
+        Way(**{name: taken(entry, "ways", at, name) for name, entry in way.items()})
+        for at, way in enumerate(fields.pop("ways"))
+    )
+    return Library(**fields | {"links": tuple(taken(fields["links"], "links"))}, ways=ways)
