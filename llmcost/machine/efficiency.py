@@ -318,7 +318,7 @@ def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.v
     """What measured kernels reach inside an engine: a share of what they reach alone.
 
     The rest goes into what the engine does around them. Kernels that have the figures of `default` (scans) stay as they
-    are, as these already stand for an engine; so do collectives, which links bound.
+    are, as these already stand for an engine. Collectives keep those of `default` too: engines bring their own.
     """
 
     def slower(kernel: Kernel) -> Kernel:
@@ -327,7 +327,7 @@ def in_an_engine(alone: Efficiency, default: Efficiency, share: float = ENGINE.v
         )
 
     kernels = {
-        kind: kernel if kernel is default.kernels[kind] or kind in ("node", "fabric") else slower(kernel)
+        kind: default.kernels[kind] if kind in ("node", "fabric") or kernel is default.kernels[kind] else slower(kernel)
         for kind, kernel in alone.kernels.items()
     }
     return Efficiency(kernels, f"{alone.basis}, in an engine")
