@@ -140,7 +140,7 @@ def test_every_option_arrives_in_the_workload(cli):
         "layerwise": False,
         "accept": 0.8,
         "draft": "mtp",
-        **dict.fromkeys(("engine", "max_num_seqs", "images", "image_size", "audio")),
+        **dict.fromkeys(("engine", "max_num_seqs", "images", "image_size", "audio", "all2all")),
         **dict.fromkeys(("batch_prompts", "communicator", "reserve_output"), False),
         "cuda_graphs": True,
         "logits": "last",

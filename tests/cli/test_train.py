@@ -144,7 +144,7 @@ def test_an_explanation(cli):
         (("--gpus", "8", "--drop-tokens"), "--drop-tokens: of experts, and llama3-8b has none"),
         (("--gpus", "0"), "--gpus 0: at least 1"),
         (("--gpus", "8", "--seq", "0"), "--seq 0: at least 1"),
-        (("--gpus", "8", "--dtype", "fp4"), "--dtype fp4: one of bf16, fp16, fp8, fp32"),
+        (("--gpus", "8", "--dtype", "fp4"), "--dtype fp4: h100-sxm has no known peak for fp4; it has bf16, fp16, fp8"),
         (("--gpus", "8", "--optimizer", "lion"), "--optimizer lion: one of adam"),
         (("--gpus", "8", "--kernels", "own"), "--kernels own: one of fused, vendor, eager"),
         (("--gpus", "8", "--overlap", "tensor"), "--overlap tensor: expected shares such as tensor=0.8,expert=1"),
