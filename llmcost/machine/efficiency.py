@@ -166,6 +166,7 @@ OF_ENGINES = (  # figures that engines may have besides those that the defaults 
     *("flop.joules", "sm_bandwidth", "narrow.sm_bandwidth", "narrow.of_int8", "gemm.of_int8"),
     *("collective.wait", "experts.select", "attention.joined", "attention.block", "norm.joined"),
     *("experts.marlin", "experts.padded", "experts.padded_tp"),
+    *("room.first", "room.least", "room.steps", "room.again", "room.most"),
     *(*SLOWER, *SHARES, *(f"host.{name}" for name in Host._fields)),
 )
 FIGURES = {name: default.value for name, default in DEFAULTS.items()}

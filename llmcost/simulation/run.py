@@ -30,11 +30,12 @@ from llmcost.simulation.histograms import HISTOGRAMS, LogNormal
 from llmcost.simulation.means import at_the_means, power_share
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.results import SCHEMA, Bounds, Simulation, Timeline, Times
-from llmcost.simulation.scheduler import HOLDS, NoRoomError, Policy, Scheduler, Served
+from llmcost.simulation.scheduler import HOLDS, HeldBack, NoRoomError, Policy, Scheduler, Served
 from llmcost.simulation.steptime import StepTime
 from llmcost.simulation.traces import read_trace
 from llmcost.simulation.traffic import Lengths, Request, at_a_rate, closed_loop, first, retimed
 from llmcost.specs.catalog import load_engine
+from llmcost.specs.engine import EngineSpec
 from llmcost.specs.hardware import HardwareSpec
 
 USUAL_REQUESTS = 1000  # at a rate
@@ -411,7 +412,14 @@ def policy_of(model: ModelSpec, hardware: HardwareSpec, step: StepTime, chosen: 
         request_seconds=0.0 if engine is None else engine.figures.get("host.request", 0.0),
         speculated=guess.tokens,
         accepted=guess.accepted,
+        held_back=None if engine is None else held_back(engine),
     )
+
+
+def held_back(engine: EngineSpec) -> HeldBack | None:
+    """What new requests leave room for under an engine that holds some back for those that run."""
+    figures = [engine.figures.get(f"room.{name}") for name in HeldBack._fields]
+    return HeldBack(*(each for each in figures if each is not None)) if None not in figures else None
 
 
 def adapters_bytes(server: Server, number: int, rank: int) -> Number:

@@ -26,6 +26,22 @@ from llmcost.simulation.traffic import Request
 HOLDS = ("memory", "max_num_seqs", "chunk")  # what keeps requests from starting
 
 
+class HeldBack(NamedTuple):
+    """Room that a request which starts leaves to those that run, for a share of their output to come.
+
+    The share begins at `first`, where nothing ran before, and falls to `least` within so many `steps` of decode. After
+    a preemption it is what those that still run have had of their output, with `again` tokens more each. `most`: tokens
+    of one request's output that count. The request's own output counts whole when it starts. SGLang's new_token_ratio
+    (managers/schedule_policy.py, PrefillAdder; schedule_batch.py, retract_decode).
+    """
+
+    first: float
+    least: float
+    steps: float
+    again: float
+    most: float
+
+
 class Policy(NamedTuple):
     """What an engine's scheduler keeps to.
 
@@ -36,7 +52,7 @@ class Policy(NamedTuple):
     request_seconds: on the host before a request can start. caching: free blocks are found by what they hold.
     host_blocks: of a second level in the host's memory; load_seconds: in which a token comes back from there.
     speculated: tokens that each decoding request has verified in a step beside its next one; accepted: tokens that it
-    gets in a step on average, 1 without speculation.
+    gets in a step on average, 1 without speculation. held_back: room for output to come that a new request leaves.
     """
 
     budget: int | None
@@ -53,6 +69,7 @@ class Policy(NamedTuple):
     accepted: float = 1.0
     host_blocks: int = 0
     load_seconds: float = 0.0
+    held_back: HeldBack | None = None
 
 
 class Served(NamedTuple):
@@ -169,6 +186,8 @@ class Scheduler:
         self.prefilling: list[Running] = []  # in the order in which they started
         self.decoding: dict[int, Running] = {}  # by order of arrival, in the order in which they started
         self.tokens = 0  # cached, of all that decode
+        self.outputs = self.ends = 0  # of all that decode: tokens of output, and places at which they are done
+        self.share = 1.0 if policy.held_back is None else policy.held_back.first  # of outputs to come that is held back
         self.filling = [0] * policy.block  # decoding requests by the place, modulo the block, at which they need one
         self.finishing: list[tuple[int, int]] = []  # (place, order)
         self.lengths: list[tuple[int, int]] = []  # (place less cached tokens, order), the longest sequence first
@@ -196,6 +215,8 @@ class Scheduler:
         Raises InputError for a request that has no room even alone.
         """
         self.check(request)
+        if self.policy.held_back is not None and not self.works:
+            self.share = self.policy.held_back.first
         new = Running(request, arrival, order)
         if sent is not None:
             new.sent, new.arrival = True, sent.arrival
@@ -263,6 +284,9 @@ class Scheduler:
         self.now += seconds
         self.busy += seconds
         self.steps += 1
+        held = self.policy.held_back
+        if held is not None and mix.decoding:
+            self.share = max(held.least, self.share - (held.first - held.least) / held.steps)
         done = self._decoded() if mix.decoding else []
         return done + self._computed(mix.pieces, start)
 
@@ -292,7 +316,7 @@ class Scheduler:
             _, last = self.decoding.popitem()
             computed = self._cached(last)
             self.tokens -= computed
-            self.filling[last.joined] -= 1
+            self._leaves(last)
             self._settle(last, computed)
             last.target = computed + 1  # the last token that came out has no entry yet
         self._release(last, keep=computed // self.policy.block - last.pinned)
@@ -300,6 +324,16 @@ class Scheduler:
         last.done_at = -1
         self.preemptions += 1
         self.waiting.appendleft(last)
+        if self.policy.held_back is not None:
+            had = self.outputs - (self.ends - self.place * len(self.decoding))
+            more = self.policy.held_back.again * len(self.decoding)
+            self.share = min(1.0, (had + more) / (self.outputs + 1))
+
+    def _leaves(self, running: Running) -> None:
+        """A request no longer decodes."""
+        self.filling[running.joined] -= 1
+        self.outputs -= running.request.output
+        self.ends -= running.done_at
 
     def _release(self, running: Running, keep: int = 0) -> None:
         """Free what a request holds; the first `keep` of its own blocks are found again if it comes back."""
@@ -392,6 +426,10 @@ class Scheduler:
         unused = sum(segment.cached for segment in using if not segment.users) + back
         if pool.free is not None and needed + unused > pool.free:
             return 0
+        if pool.free is not None and policy.held_back is not None and self.running:
+            wanted = running.target - computed + min(_to_come(running), policy.held_back.most) + block
+            if wanted >= (pool.free - unused) * block - self._promised(policy.held_back):
+                return 0
         for segment in using:
             pool.use(segment)
         running.using, running.pinned = using, hits
@@ -410,6 +448,17 @@ class Scheduler:
             self.recomputed += running.target - computed
         self._room(running, computed + piece)
         return piece
+
+    def _promised(self, held: HeldBack) -> float:
+        """Tokens of room that are held back: a share of outputs to come, and all of those whose prompts run."""
+        block, many = self.policy.block, len(self.decoding)
+        decoding = min(self.ends - self.place * many, held.most * many) * self.share
+        taken = ((each.own + each.pinned - self.policy.state_blocks) * block for each in self.prefilling)
+        starting = (
+            max(0, each.target - room) + min(_to_come(each), held.most)
+            for each, room in zip(self.prefilling, taken, strict=True)
+        )
+        return decoding + sum(starting)
 
     def _found(self, running: Running) -> tuple[int, list[Segment], int, int]:
         """Blocks of a request that starts: shared ones, their segments, its own from before, and those on the host."""
@@ -495,7 +544,7 @@ class Scheduler:
             del self.decoding[order]
             cached = running.request.prompt + running.request.output - 1
             self.tokens -= cached + self.place - at
-            self.filling[running.joined] -= 1
+            self._leaves(running)
             self._settle(running, cached + self.place - at)
             self._release(running)
             done.append(self._answered(running))
@@ -528,6 +577,8 @@ class Scheduler:
         running.joined = (self.place + (-cached) % block) % block
         self.filling[running.joined] += 1
         self.tokens += cached
+        self.outputs += running.request.output
+        self.ends += running.done_at
         self.decoding[running.order] = running
         heappush(self.finishing, (running.done_at, running.order))
         heappush(self.lengths, (self.place - cached, running.order))
@@ -537,6 +588,11 @@ class Scheduler:
             *(running.request, running.arrival, running.scheduled, running.first, self.now),
             *(running.cached, self.number, running.order, self.policy.request_seconds),
         )
+
+
+def _to_come(running: Running) -> int:
+    """Tokens of output that a request still has to come when its prompt is computed, or computed again."""
+    return running.request.prompt + running.request.output - running.target
 
 
 def _own(running: Running, pinned: int) -> tuple[str, int, int]:

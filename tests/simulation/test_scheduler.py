@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmcost.simulation.cluster import Cluster, Pool, Router, Unit
-from llmcost.simulation.scheduler import NoRoomError, Policy, Scheduler
+from llmcost.simulation.scheduler import HeldBack, NoRoomError, Policy, Scheduler
 from llmcost.simulation.traffic import Request
 
 
@@ -34,6 +34,7 @@ class PlainReplica:
         self.policy, self.now, self.done, self.preemptions, self.hits = policy, 0.0, {}, 0, 0
         self.free = list(range(policy.blocks or 0))
         self.content, self.users = {}, dict.fromkeys(self.free, 0)
+        self.share = policy.held_back.first if policy.held_back else 0
 
     def tokens(self, each):
         """What stands at each place of a request's sequence; prompts with a prefix in common begin alike."""
@@ -91,6 +92,28 @@ class PlainReplica:
         last.update(target=last["r"].prompt + last["out"], computed=0)
         waiting.insert(0, last)
         self.preemptions += 1
+        if held := self.policy.held_back:
+            decoding = [each for each in self.running if each["computed"] >= each["target"]]
+            had = sum(each["out"] + held.again for each in decoding)
+            self.share = min(1, had / (sum(each["r"].output for each in decoding) + 1))
+
+    def holds_back(self, new, computed, hits):
+        """Whether a request would take room that others are promised."""
+        held, block = self.policy.held_back, self.policy.block
+        if not held or not self.running or self.policy.blocks is None:
+            return False
+
+        def to_come(each):
+            return min(each["r"].prompt + each["r"].output - each["target"], held.most)
+
+        promised = 0
+        for each in self.running:
+            if each["computed"] < each["target"]:
+                promised += max(0, each["target"] - len(each["blocks"]) * block) + to_come(each)
+            else:
+                promised += min(each["r"].output - each["out"], held.most) * self.share
+        free = len(self.free) - sum(hit in self.free for hit in hits)
+        return new["target"] - computed + to_come(new) + block >= free * block - promised
 
     def serve(self, requests):
         policy, coming = self.policy, list(enumerate(requests))
@@ -98,6 +121,7 @@ class PlainReplica:
         while coming or waiting or self.running:
             if not (waiting or self.running) and coming:
                 self.now = max(self.now, coming[0][1].arrival)
+                self.share = policy.held_back.first if policy.held_back else 0
             while coming and coming[0][1].arrival <= self.now:
                 number, request = coming.pop(0)
                 waiting.append(
@@ -125,6 +149,8 @@ class PlainReplica:
                 hits = self.cached(each)
                 computed = len(hits) * policy.block
                 piece = min(left, each["target"] - computed)
+                if self.holds_back(each, computed, hits):
+                    break
                 if not self.room(each, computed + piece, hits, each["target"] * policy.whole_prompts):
                     break
                 self.hits += 0 if "begun" in each else computed
@@ -141,6 +167,8 @@ class PlainReplica:
             keys = pairs / tokens + (mean - 1) / 2 if tokens else 0
             sizes = (len(decoding), mean_context, len(pieces), mean, keys, max(contexts, default=0))
             self.now += step_seconds(*sizes)
+            if decoding and (held := policy.held_back):
+                self.share = max(held.least, self.share - (held.first - held.least) / held.steps)
             for each in decoding:
                 each["computed"] += 1
                 each["target"] += 1
@@ -181,6 +209,33 @@ def test_the_counting_scheduler_does_what_a_plain_loop_over_lists_does(requests,
         assert (each.first, each.last) == pytest.approx(plain.done[each.request.line], abs=1e-9)
     assert len(done) == len(requests)
     assert scheduler.preemptions == plain.preemptions
+
+
+@settings(deadline=None, max_examples=60)
+@given(requests_, st.sampled_from([20, 64]), st.sampled_from([12, 40]), st.sampled_from([0.0, 0.3, 1.0]))
+def test_room_is_held_back_for_output_to_come_as_on_lists(requests, budget, blocks, first):
+    held = HeldBack(first, first if first == 1 else first * 0.14, 20, 20, 10**6)
+    policy = Policy(budget, 20, blocks, block=16, whole_prompts=True, held_back=held)
+    done, scheduler = run(requests, policy)
+    plain = PlainReplica(policy)
+    plain.serve(requests)
+    assert scheduler.preemptions == plain.preemptions
+    assert len(done) == len(requests)
+    for each in done:
+        assert (each.first, each.last) == pytest.approx(plain.done[each.request.line], abs=1e-9)
+
+
+def test_fewer_start_at_first_where_room_is_held_back():
+    """Of 20 requests of 16 + 64 tokens in 400: all have room for their prompts, four where outputs are promised."""
+    requests = [Request(0.0, 16, 64, line=number) for number in range(20)]
+    started = {}
+    for name, held in (("all", None), ("held", HeldBack(1.0, 0.14, 600, 20, 4096))):
+        scheduler = Scheduler(Policy(1024, 64, 400, block=1, mixed=False, whole_prompts=True, held_back=held))
+        for request in requests:
+            scheduler.submit(request, 0.0, request.line)
+        mix = scheduler.plan()
+        started[name] = mix.prompts
+    assert started == {"all": 20, "held": 4}  # 20 · 16 of 400; then 16 + 64 + 1 a request, the fifth would want 81 of 80
 
 
 def with_prefix(rows):
