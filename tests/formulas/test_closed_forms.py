@@ -37,23 +37,29 @@ SIZE = symbolic_bytes(element_bytes("bf16", "bf16", "bf16"))
 WIDE = {i: 4 * h}  # the walk's MLP is four times as wide as its hidden size
 
 
-def to_sympy(x, letters=LETTERS):
-    """One of our expressions as sympy's, term by term; figures that it refers to by name are put in."""
+def to_sympy(x, letters=LETTERS, known=None):
+    """One of our expressions as sympy's, term by term; figures that it refers to by name are put in.
+
+    `known`: what has been put in before, as a figure may stand in many places.
+    """
     if not isinstance(x, Expression):
         return sympy.nsimplify(x)
+    known = {} if known is None else known
     total = sympy.Integer(0)
     for coefficient, factors in x.terms.values():
         product = sympy.nsimplify(coefficient)
         for atom, power in factors:
-            product *= atom_to_sympy(atom, letters) ** sympy.nsimplify(power)
+            if id(atom) not in known:
+                known[id(atom)] = atom_to_sympy(atom, letters, known)
+            product *= known[id(atom)] ** sympy.nsimplify(power)
         total += product
     return total
 
 
-def atom_to_sympy(atom, letters):
+def atom_to_sympy(atom, letters, known):
     if atom.arguments:
-        return FUNCTIONS[atom.letter](*(to_sympy(argument, letters) for argument in atom.arguments))
-    return to_sympy(atom.value, letters) if isinstance(atom.value, Expression) else letters[atom.letter]
+        return FUNCTIONS[atom.letter](*(to_sympy(argument, letters, known) for argument in atom.arguments))
+    return to_sympy(atom.value, letters, known) if isinstance(atom.value, Expression) else letters[atom.letter]
 
 
 def parsed(formula):
@@ -251,11 +257,13 @@ def test_sympy_gets_our_number_from_our_formula(path):
     assert float(value) == pytest.approx(dict(leaves(estimate(model, gpu, options)))[path], rel=1e-12, abs=0)
 
 
-def sizes_in(formula):
-    """The value of every letter, in fractions."""
-    sizes = {}
+def sizes_in(formula, seen=None):
+    """The value of every letter, in fractions; `seen`: figures whose letters are known already."""
+    sizes, seen = {}, set() if seen is None else seen
     for atom in lift(formula).atoms():
-        sizes |= (
-            sizes_in(atom.value) if isinstance(atom.value, Expression) else {atom.letter: sympy.nsimplify(atom.value)}
-        )
+        if id(atom) in seen:
+            continue
+        seen.add(id(atom))
+        inside = isinstance(atom.value, Expression)
+        sizes |= sizes_in(atom.value, seen) if inside else {atom.letter: sympy.nsimplify(atom.value)}
     return sizes

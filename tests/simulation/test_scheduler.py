@@ -235,7 +235,10 @@ def test_fewer_start_at_first_where_room_is_held_back():
             scheduler.submit(request, 0.0, request.line)
         mix = scheduler.plan()
         started[name] = mix.prompts
-    assert started == {"all": 20, "held": 4}  # 20 · 16 of 400; then 16 + 64 + 1 a request, the fifth would want 81 of 80
+    assert started == {
+        "all": 20,
+        "held": 4,
+    }  # 20 · 16 of 400; then 16 + 64 + 1 a request, the fifth would want 81 of 80
 
 
 def with_prefix(rows):
