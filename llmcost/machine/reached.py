@@ -50,9 +50,10 @@ def efficiency_for(
         default = under_engine(engine, hardware, compute, weights, launch, cache)
         if hardware is None or profile is None:
             return default
-        return by_profile(hardware, profile, compute, default, weights=weights)
+        return by_profile(hardware, profile, compute, default)
     default = default_for(hardware, compute, weights, launch)
-    found = default if hardware is None else by_profile(hardware, profile, compute, default, weights=weights)
+    kept = weights if alone else ""  # engines bring products of their own for weights of their own types
+    found = default if hardware is None else by_profile(hardware, profile, compute, default, weights=kept)
     return found if alone or found is default else in_an_engine(found, default)
 
 

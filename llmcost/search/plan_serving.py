@@ -33,6 +33,7 @@ SCHEMA = "llmcost.plan-serving/1"
 AXES = DEGREES
 OCTAVES = 12  # 4,096 requests of a rank at most
 PER_OCTAVE = 8  # numbers tried between one and its double
+COUNTS = 513  # numbers tried, from the most that keep the limits down to half of them
 
 
 class Served(NamedTuple):
@@ -168,9 +169,10 @@ def spreads(question: ServingQuestion) -> tuple[list[Layout], list[Broken]]:
 
 
 def _add(question: ServingQuestion, group: list[Layout], found: list[ServingCandidate], unfit: dict[str, int]) -> None:
-    """Add each layout to `found`, with the most requests that it keeps every limit with; or count it as `unfit`.
+    """Add each layout to `found`, with the requests that it serves fastest within every limit; or count it as `unfit`.
 
-    The most are found on a coarse scale first, then among all numbers between two of its places.
+    The most that it keeps every limit with are found on a coarse scale first, then among all numbers between two of its
+    places. From half of that on, fewer may be faster: near a full cache some are preempted, and computed again.
     """
     coarse = np.unique(np.round(2 ** np.linspace(0, OCTAVES, PER_OCTAVE * OCTAVES + 1)))
     last, missed = _last_allowed(question, group, np.tile(coarse, (len(group), 1)))
@@ -185,15 +187,18 @@ def _add(question: ServingQuestion, group: list[Layout], found: list[ServingCand
     fine = np.minimum(low[:, None] + np.arange(np.max(high - low) + 1), high[:, None])
     place, missed = _last_allowed(question, kept, fine)
     most = fine[np.arange(len(kept)), place]
-    served = serve(question, kept, most[:, None])
-    for row, layout in enumerate(kept):
-        ttft, tpot, tokens, room, _, drawn = (float(figure[row, 0]) for figure in served)
+    half = np.ceil(most / 2)[:, None]
+    numbers = np.round(half + (most[:, None] - half) * np.linspace(1, 0, COUNTS))
+    served = serve(question, kept, numbers)
+    fastest = np.argmax(served.tokens_per_s, axis=1)
+    for row, (layout, place_of) in enumerate(zip(kept, fastest, strict=True)):
+        ttft, tpot, tokens, room, _, drawn = (float(figure[row, place_of]) for figure in served)
         replicas = question.gpus // layout.gpus()
         found.append(
             candidate_of(
                 question,
                 layout,
-                concurrency=int(most[row]) * layout.dp,
+                concurrency=int(numbers[row, place_of]) * layout.dp,
                 replicas=replicas,
                 tokens_per_s=replicas * tokens,
                 ttft=ttft,
@@ -238,7 +243,7 @@ def serve(question: ServingQuestion, group: list[Layout], share: Column) -> Serv
     share: requests a rank, an array of (layouts, numbers).
     """
     server, w, memory = placed(question, group, share)
-    mix = serving(server, w, memory, speculation_of(question.hardware, w), preempting=False)
+    mix = serving(server, w, memory, speculation_of(question.hardware, w))
     if mix.expected.output_tokens_per_s is None:
         raise InputError(f"{question.hardware.name}: no source gives its peak in {w.dtype} or its bandwidth")
     found = Served(

@@ -100,11 +100,8 @@ IDLE = Constant(
 WATERMARK = Constant(0.01, "share of the pages that vLLM keeps free (vllm/core/block_manager.py, watermark)")
 
 
-def serving(server: Server, w: Workload, memory: Memory, guess: Speculation, *, preempting: bool = True) -> Serving:
-    """Throughput and latency of the mix, expected and at most; `memory`: what the fullest GPU holds of it.
-
-    `preempting`: whether a closed loop's requests may be preempted; not where as many are chosen as have room.
-    """
+def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> Serving:
+    """Throughput and latency of the mix, expected and at most; `memory`: what the fullest GPU holds of it."""
     if w.prefix_hit is not None:
         refuse_states(server)
     w = of_mean_lengths(w)
@@ -131,7 +128,7 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation, *, 
     if w.at_most() and w.rate is None:
         server = server._replace(filled=minimum(1, filled(least(w.at_most()), most, server.layout)))
     full = request_bytes(server, w.prompt + w.output, w.prompt, guess)
-    lost = preempted(w, bounds, of_mean_length / full) if preempting else Preempted()
+    lost = preempted(w, bounds, of_mean_length / full)
     mix = Mix(server, w, steps, guess, lost)
     running = most if is_one(lost.run) else named("running_beside_preempted", most * lost.run)
     if w.rate is not None and most is not None:

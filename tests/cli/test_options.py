@@ -103,7 +103,7 @@ def test_a_workload_is_the_options_with_every_default_filled_in():
     w = workload_of(LLAMA, H100, Options())
     assert {name for name in Options._fields if getattr(w, name) is None} == {
         *("output", "concurrency", "max_num_seqs", "rate", "requests", "engine"),  # not asked for
-        *("images", "image_size", "audio", "offload", "host", "range_ratio"),
+        *("images", "image_size", "audio", "offload", "host", "range_ratio", "all2all"),
         *("free_memory_fraction", "head_dtype", "link", "prefix_hit", "speculate"),
         *("prefill_gpus", "decode_gpus", "prefill_tp", "prefill_pp", "prefill_ep"),
         "profile",  # the GPU's own

@@ -41,8 +41,8 @@ def test_a_type_that_a_gpu_lacks_lists_each_that_it_has_once(cli):
     ("more", "words"),
     [
         ({"hiden_size": 64}, "did you mean hidden_size?"),
-        ({"hidden_size": "2048"}, 'hidden_size: expected a whole number above 0, got "2048"'),
-        ({"num_hidden_layers": "2"}, 'num_hidden_layers: expected a whole number above 0, got "2"'),
+        ({"hidden_size": "2048"}, 'hidden_size: expected a whole number, got "2048"'),
+        ({"num_hidden_layers": "2"}, 'num_hidden_layers: expected a whole number, got "2"'),
     ],
 )
 def test_a_config_that_is_nearly_right_says_what_would_be(cli, tmp_path, more, words):

@@ -21,8 +21,8 @@ def figures(hardware, dtype):
 
 
 def as_good(one, other, dtype):
-    """Whether every figure of `one` that times on one GPU rest on is known and at least that of `other`."""
-    ours, theirs = figures(one, dtype), figures(other, dtype)
+    """Whether every figure of `one` that times on one GPU rest on is known and at least that of `other`; power too."""
+    ours, theirs = ((*figures(each, dtype), each.tdp and each.tdp.value) for each in (one, other))
     return None not in (*ours, *theirs) and all(a >= b for a, b in zip(ours, theirs, strict=True))
 
 

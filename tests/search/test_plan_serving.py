@@ -65,7 +65,7 @@ def test_arrays_of_layouts_are_served_as_one_by_one():
 
 @pytest.mark.parametrize("limits", [{}, {"tpot": 0.02}, {"ttft": 0.05, "tpot": 0.03}])
 def test_requests_in_flight_are_the_most_that_keep_every_limit(limits):
-    """One more request a rank misses what bounds it."""
+    """One more request a rank misses what bounds it, or is served no faster: some would be preempted."""
     question = asked("llama3-70b", gpus=16, **limits)
     for each in plan_serving(question, top=5).best:
         counts = (each.concurrency, each.concurrency + each.layout.dp)
@@ -79,7 +79,10 @@ def test_requests_in_flight_are_the_most_that_keep_every_limit(limits):
             }
 
         assert all(kept(here).values())
-        assert each.concurrency == 4096 * each.layout.dp if each.bound == "requests" else not kept(more)[each.bound]
+        if each.bound != "requests" and kept(more)[each.bound]:
+            assert more.tokens_per_s[0, 0] <= 1.001 * here.tokens_per_s[0, 0]  # of many, not all numbers are tried
+        else:
+            assert each.bound != "requests" or each.concurrency == 4096 * each.layout.dp
 
 
 def test_the_best_is_the_best_of_a_loop():

@@ -98,7 +98,7 @@ def with_experts_of_words(text: dict[str, Any]) -> dict[str, Any]:
     """ERNIE 4.5 VL's text model with the width of its experts for words, beside that of those for images."""
     match text.get("moe_intermediate_size") or [1536, 512]:  # as configuration_ernie4_5_vl_moe.py has it
         case [int(width), int(of_images)]:
-            widths = {"moe_intermediate_size": width, "image_experts_size": of_images}
+            widths = {"moe_intermediate_size": None, "word_experts_size": width, "image_experts_size": of_images}
             return {"model_type": "ernie4_5_vl_moe_text"} | text | widths
         case _:
             return text
