@@ -128,7 +128,7 @@ def serving(server: Server, w: Workload, memory: Memory, guess: Speculation) -> 
     if w.at_most() and w.rate is None:
         server = server._replace(filled=minimum(1, filled(least(w.at_most()), most, server.layout)))
     full = request_bytes(server, w.prompt + w.output, w.prompt, guess)
-    lost = preempted(w, bounds, of_mean_length / full)
+    lost = preempted(w, bounds, of_mean_length, full)
     mix = Mix(server, w, steps, guess, lost)
     running = most if is_one(lost.run) else named("running_beside_preempted", most * lost.run)
     if w.rate is not None and most is not None:
@@ -155,19 +155,19 @@ class Preempted(NamedTuple):
     run: Number = 1
 
 
-def preempted(w: Workload, bounds: dict[str, Number], mean_share: Number) -> Preempted:
+def preempted(w: Workload, bounds: dict[str, Number], of_mean_length: Number, full: Number) -> Preempted:
     """The preemption of a closed loop; none where engines keep room for all of the output.
 
     A request that ends leaves more room than the next one's prompt takes. The one after that starts too, and what all
     of them grow by drives it out again. Requests that begin together have their full length together, so that fewer
-    than have room at their mean length do. `bounds`: requests of a rank by what bounds them. `mean_share`: bytes of a
-    request at its mean length over those at its full one.
+    than have room at their mean length do. `bounds`: requests of a rank by what bounds them. `of_mean_length`, `full`:
+    bytes of a request that is half answered, and of one at its end.
     """
     others = [bound for name, bound in bounds.items() if name != "memory"]
-    if w.concurrency is None or w.reserve_output or len(others) == len(bounds):
+    if w.concurrency is None or w.reserve_output or len(others) == len(bounds) or not present(full):
         return Preempted()
     beyond = least(others) / bounds["memory"] - 1
-    lacks = maximum(SATURATED, 1 - mean_share)
+    lacks = maximum(SATURATED, 1 - of_mean_length / full)
     below = 1 + minimum(0, beyond) / lacks
     share = minimum(1, SOME_WAIT.value * maximum(0, below) + maximum(0, beyond))
     grown = 2 * lacks * (w.prompt + w.output)  # tokens by which its bytes grow

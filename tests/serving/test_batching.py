@@ -250,9 +250,9 @@ def test_a_run_ends_when_its_last_request_is_answered():
 def test_a_loop_of_more_than_have_room_computes_again_what_it_preempts(concurrency, again, run):
     options = Options(concurrency=concurrency, prompt=1024, output=1024)
     bounds = {"concurrency": concurrency, "memory": 30}
-    assert preempted(options, bounds, 0.75) == (pytest.approx(again), pytest.approx(run))
-    assert preempted(options._replace(reserve_output=True), bounds, 0.75) == (0, 1)
-    assert preempted(options._replace(concurrency=None, rate=9.0), bounds, 0.75) == (0, 1)
+    assert preempted(options, bounds, 0.75, 1.0) == (pytest.approx(again), pytest.approx(run))
+    assert preempted(options._replace(reserve_output=True), bounds, 0.75, 1.0) == (0, 1)
+    assert preempted(options._replace(concurrency=None, rate=9.0), bounds, 0.75, 1.0) == (0, 1)
 
 
 # -- a batch job ------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ OF_EACH_STRUCTURE = {structure(model): kind for kind, model in MODELS.items()}.v
 def test_a_default_config_is_refused_for_a_key_that_its_type_has_no_default_for():
     assert len(MODELS) > 5 * len(REFUSED)
     others = {kind: message for kind, message in REFUSED.items() if not message.endswith("is missing")}
+    assert "heads of an even width, got 73" in others.pop("qwen3_omni_moe_text")  # 2048 over 28 heads
     alone = {
         kind
         for kind in REFUSED
