@@ -98,10 +98,10 @@ def fits(rows: Iterable[Row], chip_for: Callable[[str], Chip], near_bytes: int =
     for row in rows:
         if row.status != "ok" or not row.operator or not row.median_us or row.suite in NOT_FITTED:
             continue
+        if row.backward and row.heldout:
+            continue
         op = row.op()
         if isinstance(op, Elementwise) and op.name == "softmax":  # no model's list has one
-            continue
-        if row.backward and row.heldout:
             continue
         samples = (behind if row.backward else kept if row.heldout else used).setdefault((op.kind, row.dtype), [])
         samples.append(Sample(op, row.median_us / 1e6))

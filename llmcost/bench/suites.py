@@ -206,13 +206,12 @@ def elementwise(scope: Scope) -> Iterator[Point]:
     vocabulary = 512 if scope.small else 128256
     for h, i in scope.pick([(4096, 14336)], [(8192, 28672)], [(64, 128)]):
         for t in tokens:
-            yield _elementwise(scope, "mlp_norm", t, 2 * h, 2 * h, h, part="norm")
-            yield _elementwise(scope, "activation", t, 2 * i, i)
-            yield _elementwise(scope, "rotary_cache_write", t, h + h // 2, h + h // 2)
+            yield from _between_products(scope, t, h, i)
             table = Lookup("token_embedding", "embedding", 1, t, 1, vocabulary, h, scope.bytes)
             yield Point("elementwise", KernelCase(table, scope.dtype))
-    for point in _backward_of_elementwise(scope):
-        yield point._replace(case=point.case._replace(backward=True))
+    for t, h, i in scope.pick([], [(4096, 4096, 14336)], [(8, 64, 128)]):
+        for point in _between_products(scope, t, h, i):
+            yield point._replace(case=point.case._replace(backward=True))
     for t in scope.pick([], tokens[:2], tokens[:1]):
         yield _elementwise(scope, "softmax", t, vocabulary, vocabulary)
     h, i, t = (80, 96, 4) if scope.small else (5120, 13824, 192)
@@ -220,11 +219,11 @@ def elementwise(scope: Scope) -> Iterator[Point]:
     yield _elementwise(scope, "activation", t, 2 * i, i, heldout=True)
 
 
-def _backward_of_elementwise(scope: Scope) -> Iterator[Point]:
-    for t, h, i in scope.pick([], [(4096, 4096, 14336)], [(8, 64, 128)]):
-        yield _elementwise(scope, "mlp_norm", t, 2 * h, 2 * h, h, part="norm")
-        yield _elementwise(scope, "activation", t, 2 * i, i)
-        yield _elementwise(scope, "rotary_cache_write", t, h + h // 2, h + h // 2)
+def _between_products(scope: Scope, t: int, h: int, i: int) -> Iterator[Point]:
+    """The kernels of a layer between its products, for t tokens of h elements and MLPs i wide."""
+    yield _elementwise(scope, "mlp_norm", t, 2 * h, 2 * h, h, part="norm")
+    yield _elementwise(scope, "activation", t, 2 * i, i)
+    yield _elementwise(scope, "rotary_cache_write", t, h + h // 2, h + h // 2)
 
 
 def _elementwise(
