@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmcost.accuracy.ask import gpu_of, options_of
-from llmcost.accuracy.calibrate import OTHER_NOISE, Design, Question, base_numbers, choose, design_of
+from llmcost.accuracy.calibrate import OTHER_NOISE, Design, Question, base_numbers, choose, design_of, load_of
 from llmcost.accuracy.cases import FOLDER, Case, engine_of, engines, source_cases
 from llmcost.accuracy.models import spec_of
 from llmcost.accuracy.result_files import Run
@@ -78,7 +78,8 @@ def setups(by: str) -> Iterator[tuple[tuple[str, ...], str, list[Question]]]:
 def part_of(design: Design, runs: Any) -> Design:
     """The times of some runs, which are numbered anew."""
     rows = design.rows(np.isin(design.of, runs))
-    return rows._replace(of=np.unique(rows.of, return_inverse=True)[1])
+    kept, of = np.unique(rows.of, return_inverse=True)
+    return rows._replace(of=of, close=design.close[np.ix_(kept, kept)])
 
 
 def errors(seconds: Any, design: Design) -> Any:
@@ -98,7 +99,8 @@ def draws_of(key: tuple[str, ...], design: Design, base: Any, runs: int, draws: 
         order = drawn.permutation(count)
         mine, others = part_of(design, order[:runs]), part_of(design, order[runs:])
         chosen = choose(mine, base, mine.seconds)
-        after = others.predicted(chosen.numbers)
+        near = design.close[np.ix_(np.sort(order[runs:])[others.of], np.sort(order[:runs]))]
+        after = others.predicted(chosen.numbers) * chosen.rests.factors(near, others.first)
         yield Draw(key, errors(others.seconds, others), errors(after, others), len(chosen.names))
 
 
@@ -128,7 +130,8 @@ def main() -> None:
     for key, name, questions in setups(asked.by):
         document = read_yaml(find("engines", name))
         base = base_numbers(engine_from(document))
-        made.append((key, design_of(questions, document, base), base))
+        loads = [load_of(asked, name) for asked in questions]
+        made.append((key, design_of(questions, document, base, loads), base))
     print("set-up, draws, numbers fitted; then of a token's time, and of the first token's: error before, after in %,")
     print("draws with the error halved or below 5 %, worse than before, worse by a point, by how many points if worse")
     for runs in map(int, asked.runs.split(",")):

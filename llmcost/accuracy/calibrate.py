@@ -10,7 +10,7 @@ Each number is held at the base as if a run had said so: spread over `SPREAD`, a
 time. How many are fitted goes by how many runs there are (MODELS). Then each run, or each tenth of them, is left out
 once and predicted by the others: a model that does not lessen that error is not taken, of fewer than FEW runs one that
 does not lessen it by more than 1/n. So few runs change little. One run alone cannot tell: it moves the base by a
-quarter of the way.
+quarter of the way. What the numbers leave of runs is kept beside them, for loads near these (calibrate_nearby.py).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from llmcost.accuracy.calibrate_nearby import Rests, closeness_of, rests_of, weighed
 from llmcost.accuracy.result_files import Run
 from llmcost.ground.errors import InputError, SpecError
 from llmcost.machine.efficiency import SHARES, SLOWER
@@ -35,7 +36,7 @@ from llmcost.serving.results import Estimate
 from llmcost.simulation.options import SimulationOptions
 from llmcost.simulation.run import Run as Simulated
 from llmcost.specs.catalog import names as names_of
-from llmcost.specs.engine import EngineSpec, engine_from
+from llmcost.specs.engine import EngineSpec, NearRun, engine_from
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.reader import Document
 from llmcost.specs.writer import spec_text
@@ -78,6 +79,7 @@ WAITING = 0.02  # how far off linear times may be
 AGAIN = 2  # times that times are made linear again
 LEAST = 0.05  # of the base's time that a linear one may fall to
 FIRST_TOKENS = 1.1  # by how much the error of times to the first token may grow where that of tokens lessens
+LARGER = 1.25  # by how much the error of times left out may grow by the rests of FEW runs and more (of fewer: lessen)
 SIMPLER = 0.02  # by how much of the error a larger model has to be better than a smaller one
 
 Floats = Any  # arrays of float64
@@ -122,13 +124,15 @@ class Fitted(NamedTuple):
 class Calibration(NamedTuple):
     """What came of it.
 
-    numbers: those that were fitted; none where the base is kept, and `why` in words. lines: of each measured time the
-    prediction by the base and by a fit to the other runs (of one run alone, to it). left_out: whether it is that.
+    numbers: those that were fitted. nearby: the runs that times near them follow. Neither where the base is kept, and
+    `why` in words. lines: of each measured time the prediction by the base and by a fit to the other runs (of one run
+    alone, to it). left_out: whether it is that.
     """
 
     base: EngineSpec
     questions: tuple[Question, ...]
     numbers: tuple[Fitted, ...]
+    nearby: tuple[NearRun, ...]
     why: str
     lines: tuple[Line, ...]
     left_out: bool
@@ -189,12 +193,29 @@ def predict(questions: Sequence[Question], engine: str) -> Floats:
                 traces[asked.run.file] = _simulated(asked, options)
             found += _of_part(asked.run, traces[asked.run.file])
             continue
-        workload = workload_of(asked.model, asked.hardware, options)
-        answer = estimate_workload(asked.model, asked.hardware, workload, prompt_is_context=False)
-        if not answer.memory.fits:
-            raise asked.run.wrong("", _too_large(asked, answer))
+        answer = _answer(asked, options)
         found += [_read(asked.run, name, answer) for name in quantities_of(asked.run)]
     return np.array(found)
+
+
+def _answer(asked: Question, options: Options) -> Estimate:
+    """What is predicted of a run. Raises SpecError where its memory is too small."""
+    workload = workload_of(asked.model, asked.hardware, options)
+    answer = estimate_workload(asked.model, asked.hardware, workload, prompt_is_context=False)
+    if not answer.memory.fits:
+        raise asked.run.wrong("", _too_large(asked, answer))
+    return answer
+
+
+def load_of(asked: Question, engine: str) -> NearRun | None:
+    """The load of a run, without weights; None of a trace, which has no single one."""
+    if asked.run.phase == "trace":
+        return None
+    answer = _answer(asked, asked.options._replace(engine=engine))
+    w = answer.workload
+    running = w.batch if answer.serving is None else answer.serving.running
+    sizes = (w.prompt, w.output or 1, w.tp, w.pp, w.dp, w.ep, w.speculate or 0)
+    return NearRun(asked.model.name, w.weight_dtype, round(float(running), 1), *sizes, 0.0, 0.0)
 
 
 def _too_large(asked: Question, answer: Estimate) -> str:
@@ -257,28 +278,39 @@ class Design(NamedTuple):
     measured: Floats  # (m) seconds
     noise: Floats  # (m) as shares
     of: Floats  # (m) which run
+    first: Floats  # (m) whether a time to the first token, or of a prompt
+    close: Floats  # (n, n) how alike runs are to each other
     models: tuple[tuple[int, tuple[str, ...]], ...] = MODELS
 
     def rows(self, chosen: Floats) -> Design:
         """Some of the times."""
         return Design(
             self.at, self.seconds[chosen], self.slopes[:, chosen], self.measured[chosen], self.noise[chosen],
-            self.of[chosen], self.models,
+            self.of[chosen], self.first[chosen], self.close, self.models,
         )  # fmt: skip
 
     def predicted(self, numbers: Floats) -> Floats:
         """Seconds by some numbers, (m)."""
         return np.maximum(self.seconds + (numbers - self.at) @ self.slopes, LEAST * self.seconds)
 
+    def rests(self, numbers: Floats) -> Rests:
+        """Weights of what some numbers leave of these times."""
+        return rests_of(self.close, np.log(self.measured / self.predicted(numbers)), self.of, self.first)
 
-def design_of(questions: Sequence[Question], document: Document, at: Floats) -> Design:
-    """Times of the runs, linear at some numbers: one more prediction of all for each number."""
-    measured, noise, of = [], [], []
+    def beside(self, rests: Rests) -> Floats:
+        """By what the rests of other runs multiply these times, (m)."""
+        return rests.factors(self.close[self.of], self.first)
+
+
+def design_of(questions: Sequence[Question], document: Document, at: Floats, loads: Sequence[NearRun | None]) -> Design:
+    """Times of the runs of these `loads`, linear at some numbers: one more prediction of all for each number."""
+    measured, noise, of, first = [], [], [], []
     for number, asked in enumerate(questions):
         for name in quantities_of(asked.run):
             measured.append(_seconds(name, asked.run.measured[name]))
             noise.append(NOISE.get(name, OTHER_NOISE))
             of.append(number)
+            first.append(name in ("ttft_seconds", "prefill_seconds"))
 
     here = _seconds_by(questions, document, at)
     models = _models_for(questions[0], engine_from(document))
@@ -291,7 +323,8 @@ def design_of(questions: Sequence[Question], document: Document, at: Floats) -> 
         beside = at.copy()
         beside[place] += STEP[name]
         slopes.append((_seconds_by(questions, document, beside) - here) / STEP[name])
-    return Design(at, here, np.array(slopes), np.array(measured), np.array(noise), np.array(of), models)
+    times = tuple(np.array(each) for each in (measured, noise, of, first))
+    return Design(at, here, np.array(slopes), *times, closeness_of(loads), models)
 
 
 def _models_for(asked: Question, engine: EngineSpec) -> tuple[tuple[int, tuple[str, ...]], ...]:
@@ -346,31 +379,40 @@ def solve(design: Design, base: Floats, names: Sequence[str], held: float, start
     return z
 
 
-def _left_out(design: Design, base: Floats, names: Sequence[str], held: float, z: Floats) -> Floats:
-    """Seconds of each time by a fit to the runs of the other folds, (m)."""
+def _left_out(design: Design, base: Floats, names: Sequence[str], held: float, z: Floats) -> tuple[Floats, Floats]:
+    """Seconds of each time by a fit to the runs of the other folds, (m), and by what their rests multiply it, (m)."""
     runs = int(design.of.max()) + 1
     folds = min(runs, FOLDS)
-    seconds = np.empty(len(design.measured))
+    seconds, beside = np.empty((2, len(design.measured)))
     for fold in range(folds):
         out = design.of % folds == fold
-        others = solve(design.rows(~out), base, names, held, z)
-        seconds[out] = design.rows(out).predicted(_numbers(base, names, others))
-    return seconds
+        mine, others = design.rows(out), design.rows(~out)
+        numbers = _numbers(base, names, solve(others, base, names, held, z)) if names else base
+        seconds[out], beside[out] = mine.predicted(numbers), mine.beside(others.rests(numbers))
+    return seconds, beside
 
 
 def _off(seconds: Floats, design: Design, *, first_tokens: bool) -> float:
     """Mean |log(predicted / measured)| of the times to the first token, or of the others; 0 where there are none."""
-    rows = (design.noise != OTHER_NOISE) == first_tokens
+    return _off_of((design.noise != OTHER_NOISE) == first_tokens, seconds, design)
+
+
+def _off_of(rows: Floats, seconds: Floats, design: Design) -> float:
     off = np.minimum(np.abs(np.log(seconds[rows] / design.measured[rows])), 1.0)
     return float(off.mean()) if rows.any() else 0.0
 
 
 class Choice(NamedTuple):
-    """A model that was chosen: its names, the numbers, and the times of runs that were left out."""
+    """A model that was chosen: its names, the numbers, what they leave of runs, and the times of runs left out."""
 
     names: tuple[str, ...]
     numbers: Floats
+    rests: Rests
     left_out: Floats
+
+    def changes(self) -> bool:
+        """Whether any time is another than by the base."""
+        return bool(self.names) or self.rests.any()
 
 
 def choose(design: Design, base: Floats, start: Floats) -> Choice:
@@ -383,17 +425,35 @@ def choose(design: Design, base: Floats, start: Floats) -> Choice:
     alone = not (design.noise == OTHER_NOISE).any()  # nothing but times to the first token was measured
     waited = np.inf if alone else FIRST_TOKENS * _off(start, design, first_tokens=True)
     least = _off(start, design, first_tokens=alone) * (1 - 1 / runs if runs < FEW else 1)
-    chosen = Choice((), base, start)
+    none = Rests(*np.zeros((2, len(design.close))))
+    chosen = Choice((), base, none, start)
     for names in _tried(design, runs):
         z = solve(design, base, names, held)
         numbers = _numbers(base, names, z)
         if runs == 1:
-            return Choice(names, numbers, design.predicted(numbers))
-        seconds = _left_out(design, base, names, held, z)
+            return Choice(names, numbers, none, design.predicted(numbers))
+        seconds, _ = _left_out(design, base, names, held, z)
         off = _off(seconds, design, first_tokens=alone)
         if off < least and _off(seconds, design, first_tokens=True) <= waited:
-            chosen, least = Choice(names, numbers, seconds), off * (1 - SIMPLER)
-    return chosen
+            chosen, least = Choice(names, numbers, none, seconds), off * (1 - SIMPLER)
+    return _with_rests(chosen, design, base, held) if runs > 1 else chosen
+
+
+def _with_rests(chosen: Choice, design: Design, base: Floats, held: float) -> Choice:
+    """The same with the rests of runs, of each kind of time whose error on runs left out they do not enlarge."""
+    runs = int(design.of.max()) + 1
+    z = solve(design, base, chosen.names, held) if chosen.names else base
+    seconds, beside = _left_out(design, base, chosen.names, held, z)
+    found = design.rests(chosen.numbers)
+    for first in (False, True) if design.first.any() else (False,):
+        rows = design.first == first
+        without, within = (_off_of(rows, each, design) for each in (seconds, seconds * beside))
+        if within >= without * (1 - 1 / runs if runs < FEW else LARGER):
+            beside[rows] = 1
+            found = found.without(first_token=first)
+    if not design.first.any():
+        found = found._replace(first_token=found.tokens)
+    return chosen._replace(rests=found, left_out=seconds * beside)
 
 
 def _tried(design: Design, runs: int) -> Iterator[tuple[str, ...]]:
@@ -419,22 +479,25 @@ def calibrate(questions: Sequence[Question], document: Document) -> Calibration:
         raise InputError("no run to fit to")
     engine = engine_from(document)
     base = base_numbers(engine)
-    design = design_of(questions, document, base)
+    with _engine_file(document) as path:
+        loads = [load_of(asked, path) for asked in questions]
+    design = design_of(questions, document, base, loads)
     before = design.seconds
     choice = choose(design, base, before)
     for _ in range(AGAIN):
         if not choice.names or _is_linear(questions, document, design, choice.numbers):
             break
-        design = design_of(questions, document, choice.numbers)
+        design = design_of(questions, document, choice.numbers, loads)
         choice = choose(design, base, before)
     quantities = [(asked.run, name) for asked in questions for name in quantities_of(asked.run)]
     lines = tuple(
         Line(run, name, *map(float, values))
         for (run, name), *values in zip(quantities, design.measured, before, choice.left_out, strict=True)
     )
-    why = "" if choice.names else "no number lessens the error of runs that are left out: the base stays as it is"
-    left_out = len(questions) > 1 and bool(choice.names)
-    return Calibration(engine, tuple(questions), _fitted(engine, base, choice), why, lines, left_out)
+    why = "" if choice.changes() else "no number lessens the error of runs that are left out: the base stays as it is"
+    left_out = len(questions) > 1 and choice.changes()
+    nearby = weighed(loads, choice.rests)
+    return Calibration(engine, tuple(questions), _fitted(engine, base, choice), nearby, why, lines, left_out)
 
 
 def _fitted(engine: EngineSpec, base: Floats, choice: Choice) -> tuple[Fitted, ...]:

@@ -9,7 +9,9 @@ from typing import Any
 
 from llmcost.accuracy.calibrate import Calibration, spread_of, with_figures
 from llmcost.ground.errors import shortened
+from llmcost.specs.engine import MOST_RUNS
 from llmcost.specs.reader import Document
+from llmcost.specs.writer import OneLine
 
 SOURCE = "own-runs"
 
@@ -24,6 +26,10 @@ def calibrated(found: Calibration, base: Document, files: Sequence[str], output:
         note = f"fitted to {_runs(found)}; the base has {each.base:g}, {abs(away):.1f} spreads away"
         document = with_figures(document, {each.name: each.value}, SOURCE, note)
     fields: dict[str, Any] = dict(document.data)
+    if found.nearby:
+        note = "what each run took beside what the figures say, as weights of times near it"
+        runs = [*fields.get("nearby", {}).get("runs", ()), *(run._asdict() for run in found.nearby)]
+        fields["nearby"] = {"source": SOURCE, "note": note, "runs": [OneLine(run) for run in runs[-MOST_RUNS:]]}
     fields["name"] = Path(output).stem if output else f"{found.base.name}-on-{asked.hardware.name}"
     version = found.base.version.partition(",")[0]
     fields["version"] = f"{version}, fitted to {_runs(found)} of {asked.model.title} on {asked.hardware.title}"

@@ -13,7 +13,7 @@ chooses between profile and defaults.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, NamedTuple, Protocol, get_args
 
 from llmcost.ground.algebra import Number, maximum, minimum, more_than
 from llmcost.ground.units import BITS
@@ -24,6 +24,9 @@ from llmcost.model.operators import Collective, Gemm, GroupedGemm, Kind, Operato
 from llmcost.model.sizes import activation_dtype
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.library import Library
+
+if TYPE_CHECKING:
+    from llmcost.machine.nearby import Nearby  # few engines' files have runs
 
 KERNELS: tuple[str, ...] = get_args(Kind)  # kinds that an Efficiency has figures for
 
@@ -127,7 +130,7 @@ class Efficiency(NamedTuple):
     `own` kernels come before the figures of their kind, for the operators that they know. `mixed`: prompts run in the
     steps in which others decode; else alone, and decode waits. `slower`: how many times as long as all of these say
     kernels of a kind take, where runs of one's own have shown that. `libraries`: by which GPUs exchange data, for each
-    kind of exchange that there is one of.
+    kind of exchange that there is one of. `nearby`: runs of one's own that times near theirs follow.
     """
 
     kernels: Mapping[str, Kernel]
@@ -139,6 +142,7 @@ class Efficiency(NamedTuple):
     mixed: bool = True
     slower: Mapping[str, Number] = {}
     libraries: Mapping[str, Library] = {}
+    nearby: "Nearby | None" = None
 
     def band(self, phase: str) -> Band:
         """How far off figures of a phase were: by published runs, else as the basis itself states it."""

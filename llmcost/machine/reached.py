@@ -82,7 +82,12 @@ def under_engine(
         )
         own = own._replace(marlin=of("experts.marlin") == 1, padded=of("experts.padded"))
         own = own._replace(padded_tp=engine.figures.get("experts.padded_tp", inf))
-    return found._replace(basis=f"{engine.title} {engine.version}", own=own, mixed=engine.mixed)
+    found = found._replace(basis=f"{engine.title} {engine.version}", own=own, mixed=engine.mixed)
+    if not engine.nearby:
+        return found
+    from llmcost.machine.nearby import Nearby  # few engines' files have runs
+
+    return found._replace(nearby=Nearby(engine.nearby))
 
 
 def figures_of(engine: EngineSpec) -> dict[str, float]:

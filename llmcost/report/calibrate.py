@@ -59,6 +59,8 @@ def calibration_tables(found: Calibration) -> Iterator[Table]:
         f"{count} run{'s' if count > 1 else ''}"
     )
     rows = [(MEANING[each.name], _value(each.name, each.base), _value(each.name, each.value)) for each in found.numbers]
+    if found.nearby:
+        rows.append(("times near a run go with what that run took", "–", f"{len(found.nearby)} runs"))
     notes = (f"Kept: {found.why}.",) if found.why else ()
     yield Table(title, ("fitted", "base", "now"), "lrr", rows, notes)
     yield _error_table(found)
@@ -75,7 +77,7 @@ def _error_table(found: Calibration) -> Table:
             )
     how = "after: of each run by a fit to the others" if found.left_out else "after: of the very run that was fitted to"
     columns = ("error", "figures", "median before", "after", "mean before", "after")
-    return Table("", columns, "lrrrrr", rows, (how,) if found.numbers else ())
+    return Table("", columns, "lrrrrr", rows, (how,) if found.numbers or found.nearby else ())
 
 
 def _line_table(found: Calibration) -> Table:
@@ -114,6 +116,7 @@ def calibration_document(found: Calibration, output: str | None) -> dict[str, An
         "hardware": asked.hardware.name,
         "runs": len(found.questions),
         "fitted": [each._asdict() for each in found.numbers],
+        "nearby": [run._asdict() for run in found.nearby],
         "kept": bool(found.why),
         "why": found.why or None,
         "left_out": found.left_out,

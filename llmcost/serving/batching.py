@@ -357,7 +357,7 @@ class Mix(NamedTuple):
         guessing = guess.seconds(server, tokens.decoding * passes, tokens.context, passes)
         if without is None or guessing is None:
             return None
-        shorter = server.with_host(without.round(passes, "decode"), tokens.decoding, "decode")
+        shorter = server.with_host(without.round(passes, "decode"), tokens.decoding, "decode", in_flight=running)
         if guess.tokens:
             guessing = named("guessing_seconds", guessing, of)
             shorter = shorter + guessing
@@ -375,8 +375,8 @@ class Mix(NamedTuple):
         with_prompt = server.times(share, load)
         if with_prompt is None:
             return None
-        sequences = tokens.decoding if mixed else begin
-        own = server.with_host(with_prompt.round(passes, "with prompts"), sequences, "with prompts")
+        own, sequences = with_prompt.round(passes, "with prompts"), tokens.decoding if mixed else begin
+        own = server.with_host(own, sequences, "with prompts", in_flight=running)
         if guess.tokens and mixed:
             own = own + guessing
         own = named("step_with_prompts", own, of)
@@ -469,6 +469,12 @@ class Mix(NamedTuple):
                 latency = latency + queued * maximum(0, seconds - arriving) / 2
                 seconds = maximum(seconds, arriving + residence)
         ttft = None if latency is None else latency - (w.output - 1) * pace.each
+        if ttft is not None and reached.nearby is not None:
+            on_all = self.of_all_ranks(running)
+            more = ttft * (reached.nearby.first_token(on_all) / reached.nearby.tokens(on_all) - 1)
+            if w.concurrency is not None and w.requests is None:
+                seconds = seconds * (1 + more / latency)  # Little's law
+            ttft, latency = ttft + more, latency + more
         return ServingTimes(*rates(w, requests, seconds), ttft, pace.each, latency, *shown)
 
     def job_seconds(self, most: Number) -> Number:

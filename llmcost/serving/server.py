@@ -73,6 +73,9 @@ def server_of(model: ModelSpec, size: ElementBytes, chip: Chip, efficiency: Effi
     layout = Layout(w.tp, w.pp, w.dp, w.ep, gpus_per_node=w.gpus_per_node, sequence_parallel=False)
     if efficiency.own is not None:
         efficiency = efficiency._replace(own=efficiency.own.on(w.tp))
+    if efficiency.nearby is not None:
+        sizes = (w.prompt, w.output, w.tp, w.pp, w.dp, w.ep, w.speculate or 0)
+        efficiency = efficiency._replace(nearby=efficiency.nearby.of(model.name, w.weight_dtype, *sizes))
     share = filled(w.batch, rank_share(w.batch, w.dp), layout)
     model = model._replace(routing=routing_of(w.routing), seen=states_of(model, w))
     return Server(model, size, chip, efficiency, layout, share, w.logits == "all", offload_of(model, chip, w))

@@ -120,5 +120,6 @@ class StepTime:
         stages = server.times(server.divided(whole), load)
         if stages is None or guessing is None:
             return None
-        seconds = server.with_host(stages.round(passes), decoding + sizes.get("prompts", 0))
+        sequences = decoding + sizes.get("prompts", 0)
+        seconds = server.with_host(stages.round(passes), sequences, decode="decoding" in sizes)
         return seconds + guessing if self.guess.tokens else seconds

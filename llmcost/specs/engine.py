@@ -9,7 +9,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from llmcost.ground.algebra import is_one
+from llmcost.ground.algebra import Number, is_one
 from llmcost.ground.units import BITS, parse_quantity
 from llmcost.specs.engine_command import COMMAND, LOG, Command, LogLine, command_from, log_from
 from llmcost.specs.hardware import SOURCES, Figure, HardwareSpec
@@ -24,7 +24,18 @@ def _sourced(value: Schema, **more: Schema) -> Schema:
 
 _LIMIT = several(_sourced(SIZE, memory_below=TEXT, gpus=several(TEXT)))  # the first that is said of the GPU holds
 _SHARE = number(0, 1, above=True)
+_SIZES = ("in_flight", "prompt", "output", *("tp", "pp", "dp", "ep"))
+_RUN = record(
+    required={
+        **dict.fromkeys(("model", "weights"), TEXT),
+        **dict.fromkeys(_SIZES, number(0, 1e9, above=True)),
+        "guesses": number(0, 1000),
+        **dict.fromkeys(("tokens", "first_token"), number(-10, 10)),
+    },
+    optional={},
+)
 OWN_COLLECTIVES = ("custom", "gather", "nccl")  # what engines have besides the libraries of hardware/collectives
+MOST_RUNS = 1000  # of one's own that an engine's file keeps
 SPLITS = ("tp", "pp", "ep")  # ways of splitting one copy of a model
 SCHEMA = record(
     required={
@@ -53,12 +64,48 @@ SCHEMA = record(
         "activations": _sourced(choice("bf16", "fp16")),
         **dict.fromkeys(("reserve_output", "cpus"), _sourced(FLAG)),
         "copies_from": _sourced(SIZE),
+        "nearby": record(required={"source": TEXT, "runs": several(_RUN, most=MOST_RUNS)}, optional={"note": TEXT}),
         "quantised_head": _sourced(FLAG),
         "mixed": _sourced(FLAG),
         "sampler": _sourced(number(0, 1000)),
         "notes": several(TEXT),
     },
 )
+
+
+class NearRun(NamedTuple):
+    """A run that an engine was fitted to, and what times like its own take over what the numbers say (nearby.py).
+
+    `in_flight`: mean number of requests that ran at a time, on all ranks. `guesses`: tokens guessed in a step.
+    `tokens`, `first_token`: weights in the logarithm of a step's time and of the time to the first token.
+    """
+
+    model: str
+    weights: str
+    in_flight: Number
+    prompt: Number
+    output: Number
+    tp: Number
+    pp: Number
+    dp: Number
+    ep: Number
+    guesses: Number
+    tokens: Number
+    first_token: Number
+
+    def sizes(self) -> tuple[Number, ...]:
+        """Sizes by which loads are alike, but for `in_flight`; each above 0."""
+        return near_sizes(*self[3:10])
+
+
+def near_sizes(*of: Number) -> tuple[Number, ...]:
+    """Sizes by which loads are alike: from prompt, output (None: not told), tp, pp, dp, ep and guesses.
+
+    Of the lengths these are the mean context and the tokens of an answer.
+    """
+    prompt, output, *degrees, guesses = of
+    context = prompt if output is None else prompt + output / 2
+    return context, output, *degrees, 1 + guesses
 
 
 class Limit(NamedTuple):
@@ -97,7 +144,7 @@ class EngineSpec(NamedTuple):
     it sizes its cache. `collectives`: what it has for each kind of exchange (EXCHANGES): libraries that ship
     (hardware/collectives), NCCL, kernels of its own. `cpus`: it runs on CPUs too, and its figures may be taken for
     them. `copies_from`: tokens at a time from which it copies weights out of the host's memory to the GPU; None:
-    whenever that is quicker.
+    whenever that is quicker. `nearby`: runs of one's own that times near them follow.
     """
 
     name: str
@@ -131,6 +178,7 @@ class EngineSpec(NamedTuple):
     sampler: float = 0
     cpus: bool = False
     copies_from: int | None = None
+    nearby: tuple[NearRun, ...] = ()
     notes: tuple[str, ...] = ()
     stated: dict[str, Figure] = {}  # noqa: RUF012
 
@@ -199,6 +247,12 @@ def engine_from(document: Document) -> EngineSpec:
         fields[field] = {name: taken((field, name), entry) for name, entry in fields.get(field, {}).items()}
     kinds = fields.get("collectives", {}).items()
     fields["collectives"] = {kind: tuple(taken(("collectives", kind), entry)) for kind, entry in kinds}
+    if "nearby" in fields:
+        if fields["nearby"]["source"] not in fields["sources"]:
+            raise document.error(
+                ("nearby", "source"), f"{fields['nearby']['source']!r} is not one of this file's sources"
+            )
+        fields["nearby"] = tuple(NearRun(**run) for run in fields["nearby"]["runs"])
     fields["command"] = command_from(document, fields.get("command"))
     fields["log"] = log_from(document, fields.get("log", []))
     for name in ("vendors", "aliases", "formats", "not_on", "layouts", "notes"):

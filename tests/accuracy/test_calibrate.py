@@ -9,7 +9,9 @@ import yaml
 
 from llmcost import estimate
 from llmcost.accuracy.calibrate import NUMBERS, Design, choose
+from llmcost.machine.nearby import Nearby
 from llmcost.specs.catalog import load_engine
+from llmcost.specs.engine import NearRun
 
 RESULTS = Path(__file__).parent / "results"
 LOADS = (4, 8, 16, 32, 64, 128, 4, 16, 64, 128)
@@ -127,7 +129,9 @@ def test_numbers_that_change_nothing_are_not_fitted():
     slopes[NUMBERS.index("time.products")] = 0.01
     base = np.array([1.0] * 6 + [0.0] * 3 + [1.0] * 2)
     seconds = np.full(10, 0.01)
-    design = Design(base, seconds, slopes, 1.2 * seconds, np.full(10, 0.05), np.arange(10))
+    design = Design(
+        base, seconds, slopes, 1.2 * seconds, np.full(10, 0.05), np.arange(10), np.zeros(10, bool), np.eye(10)
+    )
     found = choose(design, base, seconds)
     assert set(found.names) <= {"time.kernels", "time.products"}
     assert found.numbers[NUMBERS.index("time.products")] == pytest.approx(1.2, rel=0.02)
@@ -206,3 +210,40 @@ def test_an_engine_without_kernels_of_its_own_is_fitted_by_shares_of_peak_and_ba
     assert shares["share.compute"] < 0.8
     errors = found["error"]["tokens"]
     assert errors["after"]["mean"] < errors["before"]["mean"] / 2
+
+
+def test_runs_that_follow_a_law_of_their_own_are_followed_near_them(tmp_path, ask):
+    """Times that grow with the load as no number of the engine's does: what is left of runs tells those between."""
+    factors = [0.9 * (load / 4) ** 0.06 * (output / 256) ** 0.03 for load, output in zip(LOADS, OUTPUTS, strict=True)]
+    rows = runs_under("vllm", tmp_path, factors=factors)
+    found = ask("calibrate", rows, "-o", tmp_path / "mine.yaml")
+    assert len(found["nearby"]) == len(LOADS)
+    assert found["error"]["tokens"]["after"]["mean"] < found["error"]["tokens"]["before"]["mean"] / 2
+    between = {"concurrency": 24, "prompt": 1024, "output": 256}  # a load that no run had
+    mine, base = (
+        estimate("llama3.1-8b", "h100", engine=str(path), **between).serving.expected
+        for path in (tmp_path / "mine.yaml", "vllm")
+    )
+    law = 0.9 * (24 / 4) ** 0.06
+    assert mine.tpot_seconds / base.tpot_seconds == pytest.approx(law, rel=0.02)
+    assert mine.ttft_seconds / base.ttft_seconds == pytest.approx(law, rel=0.03)
+    # Little's law holds of what is shown
+    assert mine.requests_per_s * mine.latency_seconds == pytest.approx(24)
+    assert mine.latency_seconds == pytest.approx(mine.ttft_seconds + 255 * mine.tpot_seconds)
+
+
+def test_runs_of_another_model_say_nothing_of_this_one():
+    run = NearRun("llama3.1-8b", "bf16", 8, 1024, 256, 1, 1, 1, 1, 0, 0.1, 0.2)
+    sizes = (1024, 256, 1, 1, 1, 1, 0)
+    known = Nearby((run,))
+    assert known.of("llama3.1-8b", "bf16", *sizes).tokens(8) == pytest.approx(np.exp(0.1))
+    assert known.of("llama3.1-8b", "bf16", *sizes).first_token(8) == pytest.approx(np.exp(0.2))
+    assert known.of("llama3.1-8b", "fp8", *sizes).tokens(8) == 1
+    assert known.of("qwen3-32b", "bf16", *sizes).tokens(8) == 1
+    # four times as many in flight are two doublings away: e^(-1/2); twice the length, of both numbers, one: e^(-1/8)
+    assert known.of("llama3.1-8b", "bf16", *sizes).tokens(32) == pytest.approx(np.exp(0.1 * np.exp(-1 / 2)))
+    longer = known.of("llama3.1-8b", "bf16", 2048, 512, *sizes[2:])
+    assert longer.tokens(8) == pytest.approx(np.exp(0.1 * np.exp(-1 / 8 - 1 / 8)))
+    # at loads far away, and whatever a file says, factors stay where they can be
+    assert known.of("llama3.1-8b", "bf16", *sizes).tokens(1e6) == pytest.approx(1)
+    assert Nearby((run._replace(tokens=10.0),)).of("llama3.1-8b", "bf16", *sizes).tokens(8) == pytest.approx(np.exp(2))
