@@ -69,6 +69,7 @@ MODELS_OF_SHARES: tuple[tuple[int, tuple[str, ...]], ...] = (
     (4, (*SHARES, "host.step")),
     (6, (*SHARES, *HOST)),
 )
+OF_PROMPTS = ("ttft_seconds", "prefill_seconds")  # times that prompts take
 FEW = 6  # runs
 HELD = 0.5  # how strongly numbers are held at the base, as measured times their noises would; of few runs HELD_BY_FEW
 HELD_BY_FEW = 3.0
@@ -304,14 +305,12 @@ class Design(NamedTuple):
 
 def design_of(questions: Sequence[Question], document: Document, at: Floats, loads: Sequence[NearRun | None]) -> Design:
     """Times of the runs of these `loads`, linear at some numbers: one more prediction of all for each number."""
-    measured, noise, of, first = [], [], [], []
-    for number, asked in enumerate(questions):
-        for name in quantities_of(asked.run):
-            measured.append(_seconds(name, asked.run.measured[name]))
-            noise.append(NOISE.get(name, OTHER_NOISE))
-            of.append(number)
-            first.append(name in ("ttft_seconds", "prefill_seconds"))
-
+    rows = [
+        (_seconds(name, asked.run.measured[name]), NOISE.get(name, OTHER_NOISE), number, name in OF_PROMPTS)
+        for number, asked in enumerate(questions)
+        for name in quantities_of(asked.run)
+    ]
+    measured, noise, of, first = (np.array(column) for column in zip(*rows, strict=True))
     here = _seconds_by(questions, document, at)
     models = _models_for(questions[0], engine_from(document))
     used = {NUMBERS[place] for _, names in models for name in names for place in _places(name)}
@@ -323,8 +322,7 @@ def design_of(questions: Sequence[Question], document: Document, at: Floats, loa
         beside = at.copy()
         beside[place] += STEP[name]
         slopes.append((_seconds_by(questions, document, beside) - here) / STEP[name])
-    times = tuple(np.array(each) for each in (measured, noise, of, first))
-    return Design(at, here, np.array(slopes), *times, closeness_of(loads), models)
+    return Design(at, here, np.array(slopes), measured, noise, of, first, closeness_of(loads), models)
 
 
 def _models_for(asked: Question, engine: EngineSpec) -> tuple[tuple[int, tuple[str, ...]], ...]:
