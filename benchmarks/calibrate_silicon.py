@@ -100,7 +100,7 @@ def draws_of(key: tuple[str, ...], design: Design, base: Any, runs: int, draws: 
         mine, others = part_of(design, order[:runs]), part_of(design, order[runs:])
         chosen = choose(mine, base, mine.seconds)
         near = design.close[np.ix_(np.sort(order[runs:])[others.of], np.sort(order[:runs]))]
-        after = others.predicted(chosen.numbers) * chosen.rests.factors(near, others.first)
+        after = others.predicted(chosen.numbers) * chosen.rests.factors(near, others.first())
         yield Draw(key, errors(others.seconds, others), errors(after, others), len(chosen.names))
 
 

@@ -69,7 +69,6 @@ MODELS_OF_SHARES: tuple[tuple[int, tuple[str, ...]], ...] = (
     (4, (*SHARES, "host.step")),
     (6, (*SHARES, *HOST)),
 )
-OF_PROMPTS = ("ttft_seconds", "prefill_seconds")  # times that prompts take
 FEW = 6  # runs
 HELD = 0.5  # how strongly numbers are held at the base, as measured times their noises would; of few runs HELD_BY_FEW
 HELD_BY_FEW = 3.0
@@ -209,14 +208,15 @@ def _answer(asked: Question, options: Options) -> Estimate:
 
 
 def load_of(asked: Question, engine: str) -> NearRun | None:
-    """The load of a run, without weights; None of a trace, which has no single one."""
-    if asked.run.phase == "trace":
+    """The load of a run in which requests come and go, without weights; None of others, whose passes are all alike."""
+    if asked.run.phase != "mix":
         return None
     answer = _answer(asked, asked.options._replace(engine=engine))
+    if answer.serving is None or answer.serving.running is None:
+        return None
     w = answer.workload
-    running = w.batch if answer.serving is None else answer.serving.running
-    sizes = (w.prompt, w.output or 1, w.tp, w.pp, w.dp, w.ep, w.speculate or 0)
-    return NearRun(asked.model.name, w.weight_dtype, round(float(running), 1), *sizes, 0.0, 0.0)
+    sizes = (w.prompt, w.output, w.tp, w.pp, w.dp, w.ep, w.speculate or 0)
+    return NearRun(asked.model.name, w.weight_dtype, round(float(answer.serving.running), 1), *sizes, 0.0, 0.0)
 
 
 def _too_large(asked: Question, answer: Estimate) -> str:
@@ -279,7 +279,6 @@ class Design(NamedTuple):
     measured: Floats  # (m) seconds
     noise: Floats  # (m) as shares
     of: Floats  # (m) which run
-    first: Floats  # (m) whether a time to the first token, or of a prompt
     close: Floats  # (n, n) how alike runs are to each other
     models: tuple[tuple[int, tuple[str, ...]], ...] = MODELS
 
@@ -287,30 +286,34 @@ class Design(NamedTuple):
         """Some of the times."""
         return Design(
             self.at, self.seconds[chosen], self.slopes[:, chosen], self.measured[chosen], self.noise[chosen],
-            self.of[chosen], self.first[chosen], self.close, self.models,
+            self.of[chosen], self.close, self.models,
         )  # fmt: skip
 
     def predicted(self, numbers: Floats) -> Floats:
         """Seconds by some numbers, (m)."""
         return np.maximum(self.seconds + (numbers - self.at) @ self.slopes, LEAST * self.seconds)
 
+    def first(self) -> Floats:
+        """Which are times to the first token, (m)."""
+        return self.noise != OTHER_NOISE
+
     def rests(self, numbers: Floats) -> Rests:
         """Weights of what some numbers leave of these times."""
-        return rests_of(self.close, np.log(self.measured / self.predicted(numbers)), self.of, self.first)
+        return rests_of(self.close, np.log(self.measured / self.predicted(numbers)), self.of, self.first())
 
     def beside(self, rests: Rests) -> Floats:
         """By what the rests of other runs multiply these times, (m)."""
-        return rests.factors(self.close[self.of], self.first)
+        return rests.factors(self.close[self.of], self.first())
 
 
 def design_of(questions: Sequence[Question], document: Document, at: Floats, loads: Sequence[NearRun | None]) -> Design:
     """Times of the runs of these `loads`, linear at some numbers: one more prediction of all for each number."""
     rows = [
-        (_seconds(name, asked.run.measured[name]), NOISE.get(name, OTHER_NOISE), number, name in OF_PROMPTS)
+        (_seconds(name, asked.run.measured[name]), NOISE.get(name, OTHER_NOISE), number)
         for number, asked in enumerate(questions)
         for name in quantities_of(asked.run)
     ]
-    measured, noise, of, first = (np.array(column) for column in zip(*rows, strict=True))
+    measured, noise, of = (np.array(column) for column in zip(*rows, strict=True))
     here = _seconds_by(questions, document, at)
     models = _models_for(questions[0], engine_from(document))
     used = {NUMBERS[place] for _, names in models for name in names for place in _places(name)}
@@ -322,7 +325,7 @@ def design_of(questions: Sequence[Question], document: Document, at: Floats, loa
         beside = at.copy()
         beside[place] += STEP[name]
         slopes.append((_seconds_by(questions, document, beside) - here) / STEP[name])
-    return Design(at, here, np.array(slopes), measured, noise, of, first, closeness_of(loads), models)
+    return Design(at, here, np.array(slopes), measured, noise, of, closeness_of(loads), models)
 
 
 def _models_for(asked: Question, engine: EngineSpec) -> tuple[tuple[int, tuple[str, ...]], ...]:
@@ -392,10 +395,7 @@ def _left_out(design: Design, base: Floats, names: Sequence[str], held: float, z
 
 def _off(seconds: Floats, design: Design, *, first_tokens: bool) -> float:
     """Mean |log(predicted / measured)| of the times to the first token, or of the others; 0 where there are none."""
-    return _off_of((design.noise != OTHER_NOISE) == first_tokens, seconds, design)
-
-
-def _off_of(rows: Floats, seconds: Floats, design: Design) -> float:
+    rows = design.first() == first_tokens
     off = np.minimum(np.abs(np.log(seconds[rows] / design.measured[rows])), 1.0)
     return float(off.mean()) if rows.any() else 0.0
 
@@ -443,13 +443,12 @@ def _with_rests(chosen: Choice, design: Design, base: Floats, held: float) -> Ch
     z = solve(design, base, chosen.names, held) if chosen.names else base
     seconds, beside = _left_out(design, base, chosen.names, held, z)
     found = design.rests(chosen.numbers)
-    for first in (False, True) if design.first.any() else (False,):
-        rows = design.first == first
-        without, within = (_off_of(rows, each, design) for each in (seconds, seconds * beside))
+    for first in (False, True):
+        without, within = (_off(each, design, first_tokens=first) for each in (seconds, seconds * beside))
         if within >= without * (1 - 1 / runs if runs < FEW else LARGER):
-            beside[rows] = 1
+            beside[design.first() == first] = 1
             found = found.without(first_token=first)
-    if not design.first.any():
+    if not design.first().any():
         found = found._replace(first_token=found.tokens)
     return chosen._replace(rests=found, left_out=seconds * beside)
 

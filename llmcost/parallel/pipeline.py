@@ -147,23 +147,18 @@ class Server(NamedTuple):
             layers = maximum(layers, host.prompts)
         return Stages(first, layers, last, hop, self.pp, self.stage_share())
 
-    def with_host(
-        self, seconds: Number, sequences: Number, of: str = "", *, in_flight: Number = None, decode: bool = True
-    ) -> Number:
-        """Seconds of a step with so many sequences that the GPUs take `seconds` for, where they wait for a host.
+    def with_host(self, seconds: Number, sequences: Number, of: str = "") -> Number:
+        """Seconds of a step with so many sequences that the GPUs take `seconds` for, where they wait for a host."""
+        host = self.efficiency.host
+        if host is None or seconds is None:
+            return seconds
+        waits = host.step + host.sequence * sequences
+        return seconds + named("host_seconds", waits, of) if present(waits) else seconds
 
-        Near runs of one's own the step takes what these say: with `in_flight` requests on this rank (None: those of the
-        step), in steps of prompts alone (not `decode`) as their first tokens do.
-        """
-        host, nearby = self.efficiency.host, self.efficiency.nearby
-        if seconds is None:
-            return None
-        waits = 0 if host is None else host.step + host.sequence * sequences
-        whole = seconds + named("host_seconds", waits, of) if present(waits) else seconds
-        if nearby is None:
-            return whole
-        on_all = (sequences if in_flight is None else in_flight) * self.layout.dp
-        return whole * (nearby.tokens(on_all) if decode else nearby.first_token(on_all))
+    def of_near_runs(self, in_flight: Number) -> Number:
+        """Times what its figures say that a step takes by near runs of one's own, with so many requests on a rank."""
+        nearby = self.efficiency.nearby
+        return 1 if nearby is None else nearby.tokens(in_flight * self.layout.dp)
 
     def request_seconds(self) -> Number:
         """Seconds on the engine's host before a request can start; 0 where no engine is asked about."""

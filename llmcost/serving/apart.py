@@ -213,7 +213,7 @@ def _prompt_step(server: Server, w: Workload, begun: Number) -> Number:
     """Seconds of a step with so many prompts in it, or such a part of one."""
     load = Load(begun, w.prompt - cached_tokens(w), w.prompt)
     stages = server.times(server.share(load), load)
-    return None if stages is None else server.with_host(stages.through(), maximum(1, begun), decode=False)
+    return None if stages is None else server.with_host(stages.through(), maximum(1, begun))
 
 
 class Decoding(NamedTuple):

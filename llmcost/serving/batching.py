@@ -345,7 +345,7 @@ class Mix(NamedTuple):
     def pace(self, running: Number, of: str = "") -> Pace | None:
         """The pace of so many requests; None where a figure of the chip is not known. `of`: which, for formulas."""
         server, w, steps, guess, _ = self
-        passes = in_flight(running, server.pp)
+        passes, near = in_flight(running, server.pp), server.of_near_runs(running)
         tokens = self.mean_step(running / passes)
         computed = w.prompt - tokens.cached
         prompt_tokens = tokens.begin * (computed + self.lost.again if present(self.lost.again) else computed)
@@ -357,7 +357,7 @@ class Mix(NamedTuple):
         guessing = guess.seconds(server, tokens.decoding * passes, tokens.context, passes)
         if without is None or guessing is None:
             return None
-        shorter = server.with_host(without.round(passes, "decode"), tokens.decoding, "decode", in_flight=running)
+        shorter = near * server.with_host(without.round(passes, "decode"), tokens.decoding, "decode")
         if guess.tokens:
             guessing = named("guessing_seconds", guessing, of)
             shorter = shorter + guessing
@@ -376,7 +376,7 @@ class Mix(NamedTuple):
         if with_prompt is None:
             return None
         own, sequences = with_prompt.round(passes, "with prompts"), tokens.decoding if mixed else begin
-        own = server.with_host(own, sequences, "with prompts", in_flight=running)
+        own = near * server.with_host(own, sequences, "with prompts")
         if guess.tokens and mixed:
             own = own + guessing
         own = named("step_with_prompts", own, of)

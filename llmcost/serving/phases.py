@@ -112,7 +112,7 @@ def _prompts_seconds(server: Server, w: Workload, sequences: Number, whole: Stag
     """
     groups, chunks, at_once = schedule(sequences, w.prompt, w.chunk, server.pp)
     if is_one(groups) and is_one(chunks):
-        return None if whole is None else server.with_host(whole.through(), sequences, decode=False)
+        return None if whole is None else server.with_host(whole.through(), sequences)
     full = floor_div(sequences, at_once)  # groups that have as many sequences as run at once
     rest, s = sequences - full * at_once, divide(w.prompt, chunks)
     loads = [Load(at_once, s, w.prompt)]
@@ -125,18 +125,13 @@ def _prompts_seconds(server: Server, w: Workload, sequences: Number, whole: Stag
     logits_once = stages._replace(last=stages.last / chunks)  # the last chunk of a prompt alone has logits
     largest = 1 if is_one(server.pp) or w.chunk is None else maximum(1, divide(minimum(w.prompt, w.chunk), s))
     seconds = logits_once.one_behind_the_other(
-        full * chunks,
-        server.in_flight(),
-        largest,
-        lambda seconds: server.with_host(seconds, at_once, in_flight=sequences, decode=False),
+        full * chunks, server.in_flight(), largest, lambda seconds: server.with_host(seconds, at_once)
     )
     if not present(rest):
         return seconds
     load = Load(rest, w.prompt, w.prompt)  # of prompts that are not cut: a piece of one is a group by itself
     last = server.times(server.share(load), load)
-    if last is None:
-        return None
-    return seconds + minimum(1, rest) * server.with_host(last.slowest(), rest, in_flight=sequences, decode=False)
+    return None if last is None else seconds + minimum(1, rest) * server.with_host(last.slowest(), rest)
 
 
 class DecodeStep(NamedTuple):

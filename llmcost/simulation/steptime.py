@@ -121,5 +121,7 @@ class StepTime:
         if stages is None or guessing is None:
             return None
         sequences = decoding + sizes.get("prompts", 0)
-        seconds = server.with_host(stages.round(passes), sequences, decode="decoding" in sizes)
+        seconds = server.with_host(stages.round(passes), sequences)
+        if "decoding" in sizes:
+            seconds = seconds * server.of_near_runs(sequences)
         return seconds + guessing if self.guess.tokens else seconds

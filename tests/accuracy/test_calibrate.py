@@ -16,6 +16,7 @@ from llmcost.specs.engine import NearRun
 RESULTS = Path(__file__).parent / "results"
 LOADS = (4, 8, 16, 32, 64, 128, 4, 16, 64, 128)
 OUTPUTS = (256,) * 6 + (1024,) * 4
+RUN = NearRun("llama3.1-8b", "bf16", 8, 1024, 256, 1, 1, 1, 1, 0, 0.1, 0.2)
 COLUMNS = "model,hw,engine,concurrency,input_tokens,output_tokens,ttft_seconds,tpot_seconds"
 
 
@@ -129,9 +130,7 @@ def test_numbers_that_change_nothing_are_not_fitted():
     slopes[NUMBERS.index("time.products")] = 0.01
     base = np.array([1.0] * 6 + [0.0] * 3 + [1.0] * 2)
     seconds = np.full(10, 0.01)
-    design = Design(
-        base, seconds, slopes, 1.2 * seconds, np.full(10, 0.05), np.arange(10), np.zeros(10, bool), np.eye(10)
-    )
+    design = Design(base, seconds, slopes, 1.2 * seconds, np.full(10, 0.05), np.arange(10), np.eye(10))
     found = choose(design, base, seconds)
     assert set(found.names) <= {"time.kernels", "time.products"}
     assert found.numbers[NUMBERS.index("time.products")] == pytest.approx(1.2, rel=0.02)
@@ -233,9 +232,8 @@ def test_runs_that_follow_a_law_of_their_own_are_followed_near_them(tmp_path, as
 
 
 def test_runs_of_another_model_say_nothing_of_this_one():
-    run = NearRun("llama3.1-8b", "bf16", 8, 1024, 256, 1, 1, 1, 1, 0, 0.1, 0.2)
     sizes = (1024, 256, 1, 1, 1, 1, 0)
-    known = Nearby((run,))
+    known = Nearby((RUN,))
     assert known.of("llama3.1-8b", "bf16", *sizes).tokens(8) == pytest.approx(np.exp(0.1))
     assert known.of("llama3.1-8b", "bf16", *sizes).first_token(8) == pytest.approx(np.exp(0.2))
     assert known.of("llama3.1-8b", "fp8", *sizes).tokens(8) == 1
@@ -246,4 +244,23 @@ def test_runs_of_another_model_say_nothing_of_this_one():
     assert longer.tokens(8) == pytest.approx(np.exp(0.1 * np.exp(-1 / 8 - 1 / 8)))
     # at loads far away, and whatever a file says, factors stay where they can be
     assert known.of("llama3.1-8b", "bf16", *sizes).tokens(1e6) == pytest.approx(1)
-    assert Nearby((run._replace(tokens=10.0),)).of("llama3.1-8b", "bf16", *sizes).tokens(8) == pytest.approx(np.exp(2))
+    assert Nearby((RUN._replace(tokens=10.0),)).of("llama3.1-8b", "bf16", *sizes).tokens(8) == pytest.approx(np.exp(2))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"source": "nowhere"}, "nearby.source: 'nowhere' is not one of this file's sources"),
+        ({"runs": [{"model": "llama3.1-8b"}]}, "nearby.runs.0"),
+        ({"runs": [{**RUN._asdict(), "tokens": 11}]}, "tokens: expected a number from -10 to 10"),
+        ({"runs": [{**RUN._asdict(), "tp": 0}]}, "tp: expected a number above 0"),
+    ],
+)
+def test_an_engine_whose_runs_say_nothing_sensible_is_refused(tmp_path, cli, change, says):
+    data = yaml.safe_load((RESULTS.parents[2] / "hardware" / "engines" / "vllm.yaml").read_text("utf-8"))
+    data["nearby"] = {"source": "docs", "runs": [RUN._asdict()]} | change
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(data), "utf-8")
+    answer = cli("check", path)
+    assert answer.code != 0
+    assert says in answer.err + answer.out
