@@ -40,6 +40,10 @@ class Symbolic:
         """Record a `function` of plain numbers, one of whose arguments is this value."""
         raise NotImplementedError
 
+    def number(self) -> Any:
+        """The plain number that this value stands for; None where it stands for many, as a recording does."""
+        return None
+
     def word(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ARG002 - a formula has no words in it
         """Record a `function` that gives words, such as the name of a limit; None for what records numbers alone."""
         return None
@@ -64,6 +68,14 @@ def is_one(amount: Number) -> bool:
     That is structure, on which formulas may branch: one GPU, one micro-batch.
     """
     return amount.__class__ is int and bool(amount == 1)
+
+
+def number_behind(size: Number) -> Any:
+    """The plain number that a size is or that its letter stands for; None for an array or a recording.
+
+    Not for arithmetic: for what is looked up by a size, as numbers that were measured for heads of one size.
+    """
+    return size.number() if isinstance(size, Symbolic) else size if is_plain(size) else None
 
 
 def sum_of(amounts: Iterable[Number]) -> Number:

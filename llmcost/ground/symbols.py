@@ -82,6 +82,10 @@ class Expression(Symbolic):
         self.hashed: int | None = None  # computed once, as are its atoms (`inside`)
         self.inside: list[Atom] | None = None
 
+    def number(self) -> Any:
+        """The number that the formula gives."""
+        return evaluate(self)
+
     # -- arithmetic ---------------------------------------------------------------------------------
     def __add__(self, other: Number) -> Expression:
         terms = dict(self.terms)

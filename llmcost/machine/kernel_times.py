@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import inf
 from typing import NamedTuple
 
-from llmcost.ground.algebra import Number, largest, least, maximum, minimum, more_than, present, sum_of
+from llmcost.ground.algebra import Number, largest, least, maximum, minimum, more_than, number_behind, present, sum_of
 from llmcost.ground.constants import Constant
 from llmcost.ground.units import BITS
 from llmcost.machine.chip import links_of
@@ -247,8 +247,9 @@ class EngineKernels(NamedTuple):
         )
 
     def _decode(self, op: Attention) -> Number | None:
-        wide = isinstance(op.a, int) and isinstance(op.kv_heads, int) and op.a > WIDEST * op.kv_heads
-        found = self._attention("decode", op, ("/wide", *_ends(op)) if wide and not _is_latent(op) else _ends(op))
+        queries, keys = number_behind(op.a), number_behind(op.kv_heads)
+        wide = None not in (queries, keys) and queries > WIDEST * keys and not _is_latent(op)
+        found = self._attention("decode", op, ("/wide", *_ends(op)) if wide else _ends(op))
         if found is None:
             return None
         window = op.w if op.span == "window" else 0
@@ -336,7 +337,8 @@ def _ends(op: Attention) -> tuple[str, ...]:
     """The ends of a variant's name for an attention, the nearest first."""
     if _is_latent(op):
         return ("/latent",)
-    size = f"/{op.d}" if isinstance(op.d, int) and op.d != USUAL_HEAD else ""
+    head = number_behind(op.d)
+    size = f"/{head}" if head not in (None, USUAL_HEAD) else ""
     if op.span == "window":
         return tuple(dict.fromkeys((f"/window{size}", "/window", size, "")))
     return (size, "") if size else ("",)

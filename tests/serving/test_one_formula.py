@@ -13,7 +13,9 @@ from llmcost.machine.chip import chip_of
 from llmcost.machine.efficiency import default_for
 from llmcost.model.sizes import element_bytes
 from llmcost.serving.estimate import estimate, evaluate, workload_of
+from llmcost.serving.options import Options
 from llmcost.serving.results import leaves
+from llmcost.specs.catalog import load_hardware, load_model
 
 
 def is_number(value):
@@ -42,6 +44,18 @@ def sweep_equals_loop(model, chip, chosen, field, values):
     assert compared > 40  # every figure but names and words
 
 
+def formula_is_figure(*case):
+    """The formula of every figure, with its sizes put in, is that figure."""
+    figures, formulas = dict(leaves(estimate(*case))), dict(leaves(symbolic_estimate(*case)))
+    assert figures.keys() == formulas.keys()
+    compared = 0
+    for path, formula in formulas.items():
+        if isinstance(formula, Expression) and not path.startswith("workload"):
+            assert float(value_of(formula)) == pytest.approx(float(figures[path]), rel=1e-8), path
+            compared += 1
+    assert compared > 40
+
+
 @laws
 @given(cases(), st.lists(st.integers(1, 4096), min_size=1, max_size=4))
 def test_a_sweep_over_batches_equals_the_loop(case, batches):
@@ -65,11 +79,9 @@ def test_a_sweep_over_contexts_equals_the_loop(case, data):
 @settings(deadline=None, max_examples=25)
 @given(cases() | spread_cases())
 def test_the_formula_that_is_printed_evaluates_to_the_figure(case):
-    figures, formulas = dict(leaves(estimate(*case))), dict(leaves(symbolic_estimate(*case)))
-    assert figures.keys() == formulas.keys()
-    compared = 0
-    for path, formula in formulas.items():
-        if isinstance(formula, Expression) and not path.startswith("workload"):
-            assert float(value_of(formula)) == pytest.approx(float(figures[path]), rel=1e-8), path
-            compared += 1
-    assert compared > 40
+    formula_is_figure(*case)
+
+
+@pytest.mark.parametrize("model", ["gpt-oss-20b", "falcon-7b"])  # heads of 64; 71 heads that share one of the cache
+def test_a_formula_takes_the_numbers_that_an_engine_has_for_heads_of_a_size(model):
+    formula_is_figure(load_model(model), load_hardware("h100"), Options(batch=8, context=1024, engine="vllm"))
