@@ -69,9 +69,9 @@ def _of_chrome(path: Path) -> Iterable[GpuKernel]:
     if not isinstance(events, list):
         raise SpecError(str(path), 0, "traceEvents", "a Chrome trace has a list of events there")
     shapes = {
-        event["args"]["External id"]: _shapes(event["args"].get("Input Dims"))
+        called: _shapes(event["args"].get("Input Dims"))
         for event in events
-        if isinstance(event, dict) and event.get("cat") == "cpu_op" and "External id" in _arguments(event)
+        if isinstance(event, dict) and event.get("cat") == "cpu_op" and (called := _called(event)) is not None
     }
     for number, event in enumerate(events):
         if isinstance(event, dict) and event.get("cat") in ON_GPU:
@@ -79,7 +79,7 @@ def _of_chrome(path: Path) -> Iterable[GpuKernel]:
             start, took = (_time(event.get(key), path, f"{place}.{key}") / 1e6 for key in ("ts", "dur"))
             if not isinstance(event.get("name"), str):
                 raise SpecError(str(path), 0, f"{place}.name", "a kernel without a name")
-            of_operator = shapes.get(_arguments(event).get("External id"), ())
+            of_operator = shapes.get(_called(event) or "", ())
             yield GpuKernel(event["name"], start, took, of_operator, gpu)
 
 
@@ -89,10 +89,11 @@ def _gpu_of(devices: Any) -> str:
     return str(known[0]) if known and known[0] and known.count(known[0]) == len(known) else ""
 
 
-def _arguments(event: dict[str, Any]) -> dict[str, Any]:
-    """What an event says beside its times; nothing where that is no object."""
+def _called(event: dict[str, Any]) -> int | str | None:
+    """The number that an event shares with the operator that started it; None where it has none."""
     found = event.get("args")
-    return found if isinstance(found, dict) else {}
+    number = found.get("External id") if isinstance(found, dict) else None
+    return number if isinstance(number, int | str) else None
 
 
 def _time(value: Any, path: Path, field: str, line: int = 0) -> float:

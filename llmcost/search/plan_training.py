@@ -22,7 +22,7 @@ from llmcost.search.causes import CAUSES, Lost, cause_of, lost, spent
 from llmcost.search.prices import price_per_million_tokens
 from llmcost.search.space import Broken, Choices, Column, Space, allowed, degrees_in_words, space
 from llmcost.specs.hardware import HardwareSpec
-from llmcost.training.passes import ALL_DIVIDED, Setup
+from llmcost.training.passes import ALL_DIVIDED, Divided, Setup
 from llmcost.training.recipe import Overlap, Recipe
 from llmcost.training.step import Step, evaluate_step
 
@@ -49,7 +49,7 @@ class TrainingQuestion(NamedTuple):
     recipe: Recipe = Recipe()
     choices: Choices = Choices()
     price: float | None = None  # dollars a GPU-hour
-    divided: tuple[Recipe, Efficiency] | None = None  # of layouts with ZeRO-3, if they have others
+    divided: Divided | None = None  # of layouts with ZeRO-3, if they have another engine
     programs: tuple[str, ...] = ()  # fields of the recipe that are searched too
     program: Mapping[str, Any] = {}  # what was asked of each of these
     others: tuple[TrainingQuestion, ...] = ()  # the same question with other values of these
@@ -64,7 +64,7 @@ class TrainingQuestion(NamedTuple):
 
     def recipe_at(self, layout: Layout) -> Recipe:
         """How a layout computes."""
-        return self.recipe if self.divided is None or layout.zero < ALL_DIVIDED else self.divided[0]
+        return self.recipe if self.divided is None or layout.zero < ALL_DIVIDED else self.divided.recipe
 
 
 class TrainingCandidate(NamedTuple):

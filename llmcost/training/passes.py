@@ -20,7 +20,7 @@ from llmcost.model.lora import with_adapters, with_expansion
 from llmcost.model.operators import OWN, Attention, Elementwise, Facts, Gemm, Operator
 from llmcost.model.sizes import ElementBytes, Load
 from llmcost.model.spec import ModelSpec
-from llmcost.model.training_kernels import SOFTMAX, loss_operator, with_casts, with_sorts
+from llmcost.model.training_kernels import SOFTMAX, Context, loss_operator, with_casts, with_sorts
 from llmcost.parallel.layout import Layout
 from llmcost.parallel.split import shard
 from llmcost.training.recipe import Recipe
@@ -45,10 +45,21 @@ ALL_DIVIDED = 3  # the stage of ZeRO that divides weights too
 PART = Facts("tokens", OWN)  # of unfused attention, which GPUs have divided already
 
 
+class Divided(NamedTuple):
+    """What differs where all states are divided (ZeRO-3) and another engine is usual: what it computes, reaches, sends.
+
+    `context_parallel`: how parts of a sequence exchange keys and values.
+    """
+
+    recipe: Recipe
+    efficiency: Efficiency
+    context_parallel: Context
+
+
 class Setup(NamedTuple):
     """What a step depends on: a model, how it is spread and run, the tokens of a sequence, the GPU, its efficiency.
 
-    `divided`: recipe and efficiency of the engine that is usual where all states are divided (ZeRO-3), if another one.
+    `divided`: of the engine that is usual where all states are divided, if it is another one.
     `slowest`: the place of the stage that takes longest, where sizes are symbols, which do not tell it.
     """
 
@@ -58,15 +69,16 @@ class Setup(NamedTuple):
     seq: Number
     chip: Chip
     efficiency: Efficiency
-    divided: tuple[Recipe, Efficiency] | None = None
+    divided: Divided | None = None
     slowest: int | None = None
 
     def resolved(self) -> Setup:
-        """The setup with the recipe and efficiency that hold for its layout."""
+        """The setup with the engine's ways that hold for its layout."""
         if self.divided is None or self.layout.zero < ALL_DIVIDED:
             return self._replace(divided=None)
-        recipe, efficiency = self.divided
-        return self._replace(recipe=recipe, efficiency=efficiency, divided=None)
+        recipe, efficiency, context_parallel = self.divided
+        layout = self.layout._replace(context_parallel=context_parallel)
+        return self._replace(layout=layout, recipe=recipe, efficiency=efficiency, divided=None)
 
 
 def forward_pass(at: Setup) -> Pass:

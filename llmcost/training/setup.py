@@ -28,7 +28,7 @@ from llmcost.training.engine import engine_of, given_by, recipe_under, refuse_id
 from llmcost.training.interruptions import Reliability
 from llmcost.training.offload import offloaded
 from llmcost.training.options import LAYOUT, Options
-from llmcost.training.passes import ALL_DIVIDED, Setup
+from llmcost.training.passes import ALL_DIVIDED, Divided, Setup
 from llmcost.training.recipe import DTYPES, PRODUCTION, Recipe, overlap_of
 from llmcost.training.shares import training_efficiency
 from llmcost.training.step import training_chip
@@ -127,13 +127,14 @@ def efficiency_of(
 
 def divided_of(
     model: ModelSpec, hardware: HardwareSpec, options: Options, gpus: int
-) -> tuple[Recipe, Efficiency] | None:
-    """Recipe and efficiency of the engine that is usual with ZeRO-3; None where it is that of all other layouts."""
+) -> Divided | None:
+    """What differs under the engine that is usual with ZeRO-3; None where it is that of all other layouts."""
     engine = engine_of(hardware, options, ALL_DIVIDED)
     if engine.name == engine_of(hardware, options).name:
         return None
     recipe = recipe_of(model, hardware, options, ALL_DIVIDED)
-    return recipe, efficiency_of(hardware, options, recipe, gpus, engine)
+    layout = Layout(**engine.layout() | layout_given(options))
+    return Divided(recipe, efficiency_of(hardware, options, recipe, gpus, engine), layout.context_parallel)
 
 
 def _data_parallel(asked: Layout, gpus: int, given: dict[str, Any]) -> Layout:

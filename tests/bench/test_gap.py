@@ -120,6 +120,14 @@ def test_communication_is_exposed_as_far_as_nothing_else_runs(small):
     assert hidden.exposed_seconds == pytest.approx(4 * 4e-3 - 2 * 2e-3)
 
 
+def test_a_kernel_of_no_known_operator_has_no_shapes(tmp_path):
+    kernel = {"cat": "kernel", "name": "k", "ts": 0, "dur": 1}
+    events = [{"cat": "cpu_op", "args": {"External id": [1]}}, kernel | {"args": {"External id": {"a": 1}}}, kernel]
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"traceEvents": events}), "utf-8")
+    assert [each.shapes for each in read_trace(path)] == [(), ()]
+
+
 def test_names_of_kernels_of_many_programs():
     for name, kind in (
         ("nvjet_sm90_tst_64x8_64x16_4x1_v_bz_TNT", "product"),

@@ -232,6 +232,15 @@ def test_what_a_named_engine_lacks_is_refused_by_name(options, says):
         step("llama3-8b", H100, gpus=8, **options)
 
 
+def test_a_layout_that_is_chosen_takes_as_long_as_the_same_one_that_is_given():
+    # With ZeRO-3 the usual engine is torchtitan, which gathers the parts of a sequence; megatron-core passes them on.
+    told = {"gpus": 8, "tp": 4, "cp": 2, "recompute": "none", "micro_batch": 2, "global_batch": 8}
+    chosen = answer("llama4-scout", load_hardware("h20"), **told)
+    assert (chosen.layout.zero, chosen.layout.chosen) == (3, True)
+    given = answer("llama4-scout", load_hardware("h20"), **told, pp=1, ep=chosen.layout.ep, zero=3)
+    assert given.expected == chosen.expected
+
+
 def test_a_layout_that_is_chosen_has_only_what_the_named_engine_has():
     run = answer("llama3-70b", H100, gpus=64, tokens=10**9, engine="llm-foundry")
     assert (run.layout.tp, run.layout.pp, run.layout.cp) == (1, 1, 1)
