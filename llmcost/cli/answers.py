@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # What no operator of one pass depends on: requests, and what memory is left for.
 BEYOND_A_PASS = (
-    *MIXES, "output", "chunk", "mfu", "tokens", "memory_utilization", "free_memory_fraction",
+    *MIXES, "output", "chunk", "max_num_seqs", "mfu", "tokens", "memory_utilization", "free_memory_fraction",
     "batch_prompts", "communicator", "reserve_output", *OF_A_MIX,
 )  # fmt: skip
 OF_CONTEXT = {"c", "s"}  # letters of formulas: what the context and the prompt are

@@ -30,6 +30,8 @@ def budget(
     """
     if (params is None) != (tokens is None):
         raise InputError("--params and --tokens: the one needs the other")
+    if flops is not None and mfu != END_TO_END_MFU:
+        raise InputError(f"--mfu {mfu:g}: what hours are worth; give --gpu-hours or --dollars, not FLOPS")
     model = None if params is None or tokens is None else (float(params), float(tokens))
     show_budget(_read(flops), gpu_hours, dollars, hw, money, mfu, model, form)
 

@@ -125,6 +125,8 @@ def plan(
     if serve:
         chosen = ServingOptions(**serving, **training)
         guessed, price = guesses.get("speculate", ()), money.price_of(chip)
+        if price is None:
+            money.refuse_lone_pue()
         asked = ask_serving(spec, chip, gpus, chosen, held, guessed, ttft, tpot, price, money.pue, apart=apart)
         with waiting("trying layouts"):
             whole = plan_serving(asked, EVERY)

@@ -86,7 +86,7 @@ def train(
     from llmcost.serving.results import to_dict
     from llmcost.specs.catalog import load_hardware
     from llmcost.training.breakdown import MicroBatchRow, micro_batch_rows
-    from llmcost.training.setup import setup_of
+    from llmcost.training.setup import refuse_unused, setup_of
     from llmcost.training.train import train as compute
 
     if model is None:
@@ -122,6 +122,7 @@ def train(
     files.ready(model, hw)
     with waiting("choosing the layout"):
         answer = compute(spec, chip, options)
+    refuse_unused(spec, options, answer.layout)
     if options.global_batch is not None and answer.run.tokens_per_step > MOST_OF_A_STEP:
         asked = f"--global-batch {options.global_batch:,} counts sequences"
         step = f"{amount(answer.run.tokens_per_step)} tokens a step"

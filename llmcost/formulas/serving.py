@@ -22,7 +22,7 @@ from llmcost.model.blocks import sizes_of
 from llmcost.model.letters import letter_of
 from llmcost.model.sizes import ElementBytes
 from llmcost.model.spec import Layer, ModelSpec, Published
-from llmcost.serving.estimate import evaluate, prompt_is_context, training_reached, workload_of
+from llmcost.serving.estimate import check_mix, evaluate, prompt_is_context, training_reached, workload_of
 from llmcost.serving.options import DEGREES, Options, Workload
 from llmcost.serving.results import Estimate, leaves
 from llmcost.serving.server import machine_of
@@ -182,6 +182,7 @@ def explain(
             f"--prefill-gpus {options.prefill_gpus}: what two pools settle on is found in rounds, and no formula of it "
             "can be read; leave it out"
         )
+    check_mix(model, options)
     asked = [*QUANTITIES] if quantity is None else wanted(quantity, QUANTITIES)
     if quantity is not None and not asked:
         more = f"{elsewhere(quantity)} (all of them: llmcost explain {model.name})"

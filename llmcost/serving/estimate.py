@@ -335,6 +335,8 @@ def _filled_in(
     layout = layout_of(model, hardware, weights, *(getattr(options, name) for name in LAYOUT))
     if engine is not None and (degree := engine.lacking(layout)):
         raise InputError(f"--{degree} {getattr(layout, degree)}: {engine.without(degree)}")
+    if options.routing != declared(Options)["routing"].value and not model.has_experts():
+        raise InputError(f"--routing {options.routing}: of tokens to experts, and {model.name} has none")
     if options.all2all is not None:
         _check_all2all(model, hardware, options, engine)
     if hardware is not None and hardware.is_cpu() and not is_one(layout.gpus()):
@@ -475,6 +477,13 @@ def check_mix(model: ModelSpec, options: Options) -> None:
         if value != option.value and not options.is_mix():
             told = option.typed(value)
             raise InputError(f"{told}: of a mix of requests; give --concurrency, --rate or --requests too")
+    for name in ("max_num_seqs", "reserve_output") if options.engine is None and not options.is_mix() else ():
+        option, value = declared(Options)[name], getattr(options, name)
+        if value != option.value:
+            told = option.typed(value)
+            raise InputError(
+                f"{told}: of a mix of requests, or of an engine; give --concurrency, --rate, --requests or --engine"
+            )
     if options.prefill_gpus is not None:
         check_apart(model, options)
     if options.prefix_hit and model.encoder is not None:

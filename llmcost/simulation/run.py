@@ -180,6 +180,10 @@ def _refuse_alone(options: Options, chosen: SimulationOptions) -> None:
     if chosen.burstiness != gaps.value and options.rate is None:
         raise InputError(f"{gaps.flag} {chosen.burstiness:g}: the shape of the gaps at a rate; give --rate too")
     options.refuse_alone()
+    if not chosen.prefix_caching and chosen.trace is None and not options.prefix_hit:
+        raise InputError(
+            "--no-prefix-caching: no prompts begin alike; give --prefix-hit, or a --trace whose prompts do"
+        )
     known, given = declared(Options) | declared(SimulationOptions), options._asdict() | chosen._asdict()
     for name, other in WITH.items():
         option, needed = known[name], known[other]

@@ -39,7 +39,7 @@ from llmcost.training.memory import StageMemory, fullest, stage_memory
 from llmcost.training.options import Options
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.rl_options import RlOptions
-from llmcost.training.setup import setup_of
+from llmcost.training.setup import refuse_unused, setup_of
 from llmcost.training.step import Step, evaluate_step
 from llmcost.training.train import share_of_step
 
@@ -179,6 +179,7 @@ def rl(
     asked = options._replace(seq=ceil(mean / parts) * parts, global_batch=each)
     others = others_of(model, chosen)
     at, _ = setup_of(model, hardware, asked, None, partial(bytes_needed, chosen=chosen, others=others))
+    refuse_unused(model, options, at.layout)
     for one in (model, *others):
         if one is not None:
             check(at.layout, shape_of(one), at.seq)

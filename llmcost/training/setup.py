@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from llmcost.ground.algebra import Number
+from llmcost.ground.algebra import Number, is_one
 from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError
-from llmcost.ground.options import check_options
+from llmcost.ground.options import check_options, declared
 from llmcost.ground.units import HOUR, counted
 from llmcost.machine.efficiency import Efficiency
 from llmcost.model.architecture import forward
@@ -35,6 +35,7 @@ from llmcost.training.step import training_chip
 
 if TYPE_CHECKING:
     from llmcost.specs.training_engine import TrainingEngine
+    from llmcost.training.results import Spread
 
 DEALT = ("--first-stage-layers", "--last-stage-layers", "--account-for")
 BATCH_TOKENS = Constant(
@@ -117,6 +118,17 @@ def _refuse_experts(model: ModelSpec, options: Options) -> None:
         raise InputError(f"--recompute-modules {of_experts[0]}: of experts, and {model.name} has none")
 
 
+def refuse_unused(model: ModelSpec, options: Options, layout: Layout | Spread) -> None:
+    """Raise InputError for what is said of a kind of parallelism, or of experts, that the run does not have."""
+    for name, degree in (("schedule", "pp"), ("context_parallel", "cp"), ("sequence_parallel", "tp")):
+        said = getattr(options, name)
+        if said is not None and is_one(getattr(layout, degree)):
+            raise InputError(f"{declared(Options)[name].typed(said)}: it changes nothing where --{degree} is 1")
+    factor = PRODUCTION.expert if options.imbalance is None else options.imbalance.expert
+    if factor not in (1, PRODUCTION.expert) and not model.has_experts():
+        raise InputError(f"--imbalance expert={factor:g}: of experts, and {model.name} has none")
+
+
 def efficiency_of(
     hardware: HardwareSpec, options: Options, recipe: Recipe, gpus: int, engine: TrainingEngine
 ) -> Efficiency:
@@ -125,9 +137,7 @@ def efficiency_of(
     return training_efficiency(hardware, options.profile, recipe, gpus, engine, asked=named)
 
 
-def divided_of(
-    model: ModelSpec, hardware: HardwareSpec, options: Options, gpus: int
-) -> Divided | None:
+def divided_of(model: ModelSpec, hardware: HardwareSpec, options: Options, gpus: int) -> Divided | None:
     """What differs under the engine that is usual with ZeRO-3; None where it is that of all other layouts."""
     engine = engine_of(hardware, options, ALL_DIVIDED)
     if engine.name == engine_of(hardware, options).name:
