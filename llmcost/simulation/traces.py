@@ -65,7 +65,7 @@ def read_trace(path: Path, timed: bool = True) -> Iterator[Request]:
     Raises SpecError with line and field, InputError for a file that cannot be read, or that has no times.
     """
     try:
-        file = path.open(encoding="utf-8", newline="")
+        file = path.open(encoding="utf-8-sig", newline="")  # -sig: without the mark that Windows begins files with
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     with file:
@@ -138,7 +138,7 @@ def _rows(path: Path, rows: Iterator[tuple[int, Mapping[str, Any]]], timed: bool
 
 
 def _csv_rows(path: Path, file: TextIO) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    reader = csv.DictReader(file)
+    reader = csv.DictReader(_lines(path, file))
     names = [name or "" for name in reader.fieldnames or ()]
     if not any(each.prompt in names or each.output in names for each in FORMATS):
         missing = next((name for name in OWN.fields() if name not in names), "")
@@ -148,6 +148,16 @@ def _csv_rows(path: Path, file: TextIO) -> Iterator[tuple[int, Mapping[str, Any]
             yield reader.line_num, row
     except csv.Error as error:
         raise SpecError(str(path), reader.line_num + 1, "", str(error)) from None
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a file. Raises SpecError for one that does not end."""
+    number = 1
+    while text := file.readline(LONGEST_LINE):
+        if len(text) == LONGEST_LINE:
+            raise SpecError(str(path), number, "", f"a line of more than {LONGEST_LINE:,} characters")
+        yield text
+        number += 1
 
 
 def _json_rows(path: Path, file: TextIO, number: int) -> Iterator[tuple[int, Mapping[str, Any]]]:

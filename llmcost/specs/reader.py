@@ -54,7 +54,10 @@ class Document(NamedTuple):
 
 
 def read_text(path: Path, largest: int = LARGEST_FILE) -> str:
-    """The text of a UTF-8 file of at most so many bytes. Raises SpecError for anything else."""
+    """The text of a UTF-8 file of at most so many bytes, without a mark of byte order, as Windows begins files with.
+
+    Raises SpecError for anything else.
+    """
     file = str(path)
     try:
         status = path.stat()
@@ -62,7 +65,7 @@ def read_text(path: Path, largest: int = LARGEST_FILE) -> str:
             raise SpecError(file, 0, "", "not a file")
         if status.st_size > largest:
             raise SpecError(file, 0, "", f"a spec of {status.st_size:,} bytes: at most {largest:,} are read")
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
         raise SpecError(file, 0, "", "no such file") from None
     except UnicodeDecodeError as error:

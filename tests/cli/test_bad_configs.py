@@ -70,6 +70,15 @@ def test_the_line_is_that_of_the_text_model(cli, tmp_path):
     refused(cli("estimate", path), f"{path}:5: hidden_size: expected a whole number, got -64")
 
 
+def test_a_mark_of_byte_order_before_a_config_makes_no_difference(cli, tmp_path):
+    plain, marked = tmp_path / "plain" / "config.json", tmp_path / "marked" / "config.json"
+    for path, text in ((plain, CONFIG), (marked, "\ufeff" + CONFIG.replace("\n", "\r\n"))):
+        path.parent.mkdir()
+        path.write_bytes(text.encode())
+    found = [json.loads(cli("estimate", path, "--json").out)["model"]["params"] for path in (plain, marked)]
+    assert found[0] == found[1]
+
+
 def test_code_that_a_config_names_is_never_run(cli, tmp_path):
     (tmp_path / "modeling_evil.py").write_text("raise SystemExit(99)\n", encoding="utf-8")
     path = tmp_path / "config.json"

@@ -27,6 +27,18 @@ def test_our_own_format_in_csv_and_json_lines(tmp_path):
     assert read(tmp_path, "\n".join(map(json.dumps, rows)), "trace.jsonl") == expected
 
 
+def test_a_mark_of_byte_order_and_windows_line_ends_make_no_difference(tmp_path):
+    csv = "\ufeffinput_tokens,output_tokens,arrival_s\r\n10,2,0.5\r\n"
+    row = '\ufeff{"input_tokens": 10, "output_tokens": 2, "arrival_s": 0.5}\r\n'
+    assert read(tmp_path, csv) == read(tmp_path, row, "trace.jsonl") == [(0.5, 10, 2, ())]
+
+
+def test_a_line_without_end_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("llmcost.simulation.traces.LONGEST_LINE", 1000)
+    with pytest.raises(SpecError, match="a line of more than 1,000 characters"):
+        read(tmp_path, "input_tokens,output_tokens,arrival_s\n" + "1" * 1001)
+
+
 def test_azures_traces_count_from_their_first_request(tmp_path):
     head = "TIMESTAMP,ContextTokens,GeneratedTokens"
     text = f"{head}\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n"
