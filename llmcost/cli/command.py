@@ -302,6 +302,12 @@ class Commands(TyperGroup):
         """What usage shows behind the program's name."""
         return ["[OPTIONS]", "COMMAND", "[ARGS]..."]
 
+    def format_commands(self, _: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """Every command with what it answers, in whole sentences."""
+        with formatter.section("Commands"):
+            told = {name: (each.help or "").partition("\n\n")[0] for name, each in self.commands.items()}
+            formatter.write_dl([(name, " ".join(text.split())) for name, text in told.items()])
+
 
 def _with_text_as_it_is(params: list[Any]) -> list[Any]:
     """Typer's parameters, whose texts are handed over as they are, without typer's conversion."""
