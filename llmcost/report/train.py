@@ -78,6 +78,8 @@ def _layout(answer: Train) -> list[tuple[str, str]]:
         words.append(f"stages of {','.join(map(str, at.stages))} layers")
     if at.tp != 1 and at.sequence_parallel:
         words.append("sequence parallel")
+    if sent := [each for each in (answer.run.all2all, answer.run.dispatch_dtype) if each is not None]:
+        words.append(f"tokens to experts: {', '.join(sent)}")
     batches = f"{counted(at.micro_batches, 'micro-batch', 'micro-batches')} of {at.micro_batch:,}"
     layers = "" if at.recompute_layers is None else f" of {at.recompute_layers} layers a stage"
     recomputation = "no recomputation" if at.recompute == "none" else f"{at.recompute} recomputation{layers}"
