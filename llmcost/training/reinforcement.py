@@ -176,7 +176,7 @@ def rl(
     draws = algorithm != "dpo"
     if draws and chosen.rollout_tp is None:
         gpus = chosen.rollout_gpus or _trainers(hardware, options)
-        chosen = chosen._replace(rollout_tp=fewest_that_hold(model, hardware, chosen, gpus) or 1)
+        chosen = chosen._replace(rollout_tp=fewest_that_hold(model, hardware, chosen, gpus) or _powers(gpus)[-1])
     mean = chosen.prompt + sum(lengths) / answers
 
     parts = 2 * (options.tp or 1) * (options.cp or 1)  # that a sequence is cut into: its last tokens are padded
@@ -348,13 +348,17 @@ def drawn_lengths(model: ModelSpec, chosen: RlOptions) -> list[int]:
 def _trainers(hardware: HardwareSpec, options: Options) -> int:
     """GPUs that train: as many as are given, or what the degrees multiply to."""
     asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**layout_given(options))
-    return options.gpus or asked.gpus()
+    return int(options.gpus or asked.gpus())
+
+
+def _powers(gpus: int) -> list[int]:
+    """The powers of two that divide so many GPUs."""
+    return [1 << power for power in range(gpus.bit_length()) if gpus % (1 << power) == 0]
 
 
 def fewest_that_hold(model: ModelSpec, hardware: HardwareSpec, chosen: RlOptions, gpus: int) -> int | None:
     """The fewest GPUs of a replica, a power of two that divides them all, on which the engine has room for answers."""
-    degrees = [tp for tp in (2**power for power in range(gpus.bit_length())) if gpus % tp == 0]
-    for tp in degrees:
+    for tp in _powers(gpus):
         try:
             cluster_of(model, hardware, _serving(chosen._replace(rollout_tp=tp), chosen.output), SimulationOptions())
         except InputError:
@@ -367,7 +371,8 @@ def _rollout(model: ModelSpec, hardware: HardwareSpec, chosen: RlOptions, length
     """All answers through the engine's scheduler: they arrive at once; answers to one prompt share its cache."""
     tp = chosen.rollout_tp
     if gpus % tp:
-        raise InputError(f"--rollout-tp {tp}: does not divide the {gpus} GPUs that draw answers")
+        nearest = min((one for one in range(1, gpus + 1) if gpus % one == 0), key=lambda one: abs(one - tp))
+        raise InputError(f"--rollout-tp {tp}: does not divide the {gpus} GPUs that draw answers; nearest: {nearest}")
     serving = _serving(chosen, round(sum(lengths) / len(lengths)))._replace(dp=gpus // tp)
     try:
         _, cluster = cluster_of(model, hardware, serving, SimulationOptions())
