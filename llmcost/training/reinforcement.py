@@ -371,8 +371,8 @@ def _rollout(model: ModelSpec, hardware: HardwareSpec, chosen: RlOptions, length
     """All answers through the engine's scheduler: they arrive at once; answers to one prompt share its cache."""
     tp = chosen.rollout_tp
     if gpus % tp:
-        nearest = min((one for one in range(1, gpus + 1) if gpus % one == 0), key=lambda one: abs(one - tp))
-        raise InputError(f"--rollout-tp {tp}: does not divide the {gpus} GPUs that draw answers; nearest: {nearest}")
+        divisor = min((one for one in range(1, gpus + 1) if gpus % one == 0), key=lambda one: abs(one - tp))
+        raise InputError(f"--rollout-tp {tp}: does not divide the {gpus} GPUs that draw answers; nearest: {divisor}")
     serving = _serving(chosen, round(sum(lengths) / len(lengths)))._replace(dp=gpus // tp)
     try:
         _, cluster = cluster_of(model, hardware, serving, SimulationOptions())
