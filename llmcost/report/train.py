@@ -200,7 +200,9 @@ def _interruptions(answer: Train) -> Table:
     if run.dollars is not None:
         rows.append(("  dollars", f"{run.dollars:,.0f}", ""))
     if run.carbon_grams is not None:
-        rows.append(("  CO2", f"{significant(run.carbon_grams / 1e6)} t", "the energy times --carbon"))
+        tonnes = run.carbon_grams / 1e6
+        carbon = f"{significant(tonnes)} t" if tonnes >= 1 else f"{significant(1000 * tonnes)} kg"
+        rows.append(("  CO2", carbon, "the energy times --carbon"))
     return Table("", ("", "", ""), "lrl", rows)
 
 

@@ -76,6 +76,7 @@ def setup_of(
     if options.reshard is not None and options.zero != 3:
         said = "reshard" if options.reshard else "no-reshard"
         raise InputError(f"--{said}: whether weights that --zero 3 gathers are let go; give --zero 3 too")
+    _refuse_alone(options)
     engine = engine_of(hardware, options)
     lacking: dict[str, int] = {}
     zeros: Sequence[int] = ZERO
@@ -108,6 +109,16 @@ def setup_of(
     refuse_idle(engine_of(hardware, options, at.layout.zero), options)
     refuse_sending(options, at.layout.ep)
     return at, True
+
+
+def _refuse_alone(options: Options) -> None:
+    """Raise InputError for how a degree communicates where that degree is 1."""
+    for option, value, degree in (
+        ("schedule", options.schedule, "pp"),
+        ("context-parallel", options.context_parallel, "cp"),
+    ):
+        if value is not None and getattr(options, degree) == 1:
+            raise InputError(f"--{option} {value}: changes nothing with --{degree} 1; nearest: --{degree} 2")
 
 
 def refuse_experts(model: ModelSpec, options: Options) -> None:
