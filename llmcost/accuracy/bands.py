@@ -23,7 +23,12 @@ from llmcost.accuracy.runs import step_of
 from llmcost.accuracy.score import Check, check
 from llmcost.machine.bands import FILE, OPTIMISED, TRAINING, Kind, kind_of, trained_on
 
-NO_TIMES = ("memory_bytes", "reserved_bytes", "gpu_seconds")  # memory, and totals of runs of unknown layout
+NO_TIMES = (
+    "memory_bytes",
+    "reserved_bytes",
+    "state_bytes",
+    "gpu_seconds",
+)  # memory, and totals of runs of unknown layout
 DIGITS = 2  # of the errors
 OUTLIER = "outlier"  # the remark on a row that its source's other rows contradict
 RATES = ("output_tokens_per_s", "latency_seconds", "requests_per_s", "total_tokens_per_s")  # one measurement each

@@ -24,7 +24,7 @@ from llmcost.specs.catalog import PACKAGE, names
 from llmcost.specs.hardware import PCIE
 from llmcost.specs.reader import Document, read_yaml
 from llmcost.specs.schema import FLAG, SIZE, TEXT, Schema, choice, mapping, maybe, number, record, several, validate
-from llmcost.training.recipe import Imbalance, Overlap
+from llmcost.training.recipe import OPTIMIZERS, Imbalance, Overlap
 
 FOLDER = PACKAGE / "accuracy" / "published"
 BESIDE = ("engines", "explained", "models")  # files of the folder that are no sources
@@ -89,6 +89,7 @@ MEASURES: dict[str, tuple[str, float]] = {  # column -> quantity in base units, 
     "memory_gb": ("memory_bytes", 1e9),
     "memory_gib": ("memory_bytes", 2**30),
     "reserved_gib": ("reserved_bytes", 2**30),
+    "states_gb": ("state_bytes", 1e9),
     "output_tokens_per_s": ("output_tokens_per_s", 1),
     "total_tokens_per_s": ("total_tokens_per_s", 1),
     "prefill_tokens_per_s": ("prefill_tokens_per_s", 1),
@@ -136,6 +137,7 @@ _PROGRAM = record(  # how a training program runs: fields of parallel.layout.Lay
         **dict.fromkeys(("grad_bytes", "reduce_bytes"), number(0, 64)),
         **dict.fromkeys(("gpus_per_node", "etp", "mtp"), SIZE),
         "engine": TEXT,
+        "optimizer": choice(*OPTIMIZERS),
         "fabric_gb_per_s": number(1e-6, 1e9),
         "overlap": mapping(number(0, 1), choice(*Overlap._fields)),
         "imbalance": mapping(number(1, 10), choice(*Imbalance._fields)),

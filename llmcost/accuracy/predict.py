@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from llmcost.accuracy.ask import Figures, asked, best_of, gpu_of, options_of
 from llmcost.accuracy.cases import Case
 from llmcost.accuracy.kernels import kernel_time, operator_of
-from llmcost.accuracy.runs import hours_of, step_of
+from llmcost.accuracy.runs import hours_of, states_of, step_of
 from llmcost.ground.algebra import Number
 from llmcost.machine.chip import usable_bytes
 from llmcost.machine.timing import rate
@@ -91,6 +91,9 @@ def training(case: Case) -> Iterator[Answer]:
         if quantity in case.measured:
             most = max(getattr(stage, method)() for stage in step.stages())
             yield Answer(quantity, case.measured[quantity], most, None)
+    states = None if "state_bytes" not in case.measured else states_of(case)
+    if states is not None:
+        yield Answer("state_bytes", case.measured["state_bytes"], states, None)
 
 
 def time_of(case: Case, step: Step) -> Answer | None:

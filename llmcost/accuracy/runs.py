@@ -19,11 +19,13 @@ from llmcost.parallel.stages import dealt_out
 from llmcost.specs.catalog import load_training_engine
 from llmcost.specs.hardware import Figure, HardwareSpec
 from llmcost.training.engine import recipe_under
+from llmcost.training.memory import stage_memory
 from llmcost.training.options import Options
+from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.recipe import Imbalance, Recipe, check_recipe
 from llmcost.training.setup import setup_of
-from llmcost.training.shares import training_efficiency
-from llmcost.training.step import Step, evaluate_step, training_step
+from llmcost.training.shares import shares_for, training_efficiency
+from llmcost.training.step import Step, evaluate_step, training_chip, training_step
 from llmcost.training.train import train
 
 RUN_GPUS = 2048  # of a run: LLaMA's (arXiv 2302.13971, section 2.4)
@@ -93,6 +95,19 @@ def step_of(case: Case) -> Step | None:
         return _chosen_step(case.settings["model"], case.settings["gpu"], _asked(case.settings))
     run = run_of(case)
     return None if run is None else _step(run)
+
+
+def states_of(case: Case) -> Number | None:
+    """Bytes of weights, gradients and optimizer on a GPU, the mean over a pipeline's stages; None as `step_of`."""
+    run = run_of(case)
+    model = None if run is None else spec_of(run.model)
+    if run is None or model is None:
+        return None
+    chip = training_chip(run.hardware(), run.recipe, run.layout)
+    at = Setup(model, run.layout, run.recipe, run.seq, chip, shares_for(run.hardware(), run.recipe))
+    a_pass = forward_pass(at)
+    stages = [stage_memory(at, a_pass, index) for index in range(run.layout.pp)]
+    return sum(each.params + each.optimizer + each.peak().grads for each in stages) / run.layout.pp
 
 
 def run_of(case: Case) -> Run | None:

@@ -34,13 +34,16 @@ AXES = ("tp", "pp", "vp", "cp", "ep", "dp", "zero", "micro_batch", "recompute") 
 LISTS = (*AXES, "schedule", "kernels")  # of which several values may be given
 PROGRAMS = ("kernels", "overlap")  # ways to compute, of which several may be compared
 HELD = ("context_parallel", "stages")  # one for all layouts
-RECIPE = ("optimizer", "unfused_attention", "kernels", "overlap", "lora_rank", "lora_targets", "qlora")
+RECIPE = (
+    *("optimizer", "unfused_attention", "kernels", "overlap", "lora_rank", "lora_targets", "qlora"),
+    *("recompute_modules", "cuda_graphs", "drop_tokens", "dispatch_dtype", "imbalance", "mtp_layers"),
+)
 OVERLAP = {
     "help": "Shares of communication that cost no time, as tensor=0.5,data=1; given again: all of them are compared.",
     "repeated": True,
     "value": (),
 }
-BOTH = ("tp", "pp", "ep", "dp", "gpus_per_node", "profile")  # options of training that serving has, too
+BOTH = ("tp", "pp", "ep", "dp", "gpus_per_node", "profile", "all2all")  # options of training that serving has, too
 
 
 def plan(
@@ -52,7 +55,7 @@ def plan(
         Given,
         Takes(
             Options,
-            only=("seq", "global_batch", "gpus_per_node", *HELD, *LISTS, *RECIPE, "profile"),
+            only=("seq", "global_batch", "gpus_per_node", *HELD, *LISTS, *RECIPE, "profile", "all2all"),
             lists=LISTS,
             changed={name: {"default": "all that are legal"} for name in AXES} | {"overlap": OVERLAP},
         ),
@@ -63,7 +66,7 @@ def plan(
         Takes(
             ServingOptions,
             only=(
-                *("dtype", "prompt", "output", "chunk", "engine", "weight_dtype", "kv_dtype", "routing", "all2all"),
+                *("dtype", "prompt", "output", "chunk", "engine", "weight_dtype", "kv_dtype", "routing"),
                 *("memory_utilization", "prefix_hit", "range_ratio", "speculate", "accept", "draft"),
             ),
             lists=("speculate",),

@@ -11,6 +11,7 @@ from llmcost.training.rl_options import RlOptions
 TRAINED = (
     *("engine", "gpus", "micro_batch", "tp", "pp", "vp", "stages", "first_stage_layers", "last_stage_layers"),
     *("account_for", "cp", "ep", "etp", "zero", "recompute", "schedule"),
+    *("recompute_modules", "all2all", "dispatch_dtype", "imbalance", "drop_tokens", "overlap"),
     *("optimizer", "dtype", "gpus_per_node", "lora_rank", "lora_targets", "qlora"),
 )
 

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from llmcost.ground.algebra import Number, is_one, largest, minimum, more_than, present
+from llmcost.ground.errors import InputError
 from llmcost.machine.chip import Links
 from llmcost.machine.efficiency import Kernel
 from llmcost.model.operators import Collective, ExpertTraffic
+from llmcost.specs.hardware import HardwareSpec
 from llmcost.specs.library import Library, Way
+
+
+def check_reach(library: Library, hardware: HardwareSpec) -> None:
+    """Raise InputError where GPUs of this kind are joined by nothing that the library runs over."""
+    if not library.runs_over(hardware):
+        joined = hardware.interconnect_kind or "no link that a source tells"
+        asked = f"--all2all {library.name}"
+        raise InputError(f"{asked} runs over NVLink, and GPUs of {hardware.title} have {joined}")
 
 
 def experts_seconds(library: Library, op: ExpertTraffic, links: Links, node: Kernel, fabric: Kernel) -> Number:

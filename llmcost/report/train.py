@@ -78,6 +78,8 @@ def _layout(answer: Train) -> list[tuple[str, str]]:
         words.append(f"stages of {','.join(map(str, at.stages))} layers")
     if at.tp != 1 and at.sequence_parallel:
         words.append("sequence parallel")
+    if sent := [each for each in (answer.run.all2all, answer.run.dispatch_dtype) if each is not None]:
+        words.append(f"tokens to experts: {', '.join(sent)}")
     batches = f"{counted(at.micro_batches, 'micro-batch', 'micro-batches')} of {at.micro_batch:,}"
     layers = "" if at.recompute_layers is None else f" of {at.recompute_layers} layers a stage"
     recomputation = "no recomputation" if at.recompute == "none" else f"{at.recompute} recomputation{layers}"
@@ -103,7 +105,7 @@ def _bases(answer: Train) -> Table:
         ("Step", *(seconds(basis.step_seconds) for basis in bases)),
         ("Tokens a second", *(f"{basis.tokens_per_s:,.0f}" for basis in bases)),
         ("  a GPU", *(f"{basis.tokens_per_s_per_gpu:,.0f}" for basis in bases)),
-        (length, *(f"{significant(b.days)} days" if b.days >= 1 else seconds(b.days * DAY) for b in bases)),
+        (length, *(_length(basis.days) for basis in bases)),
         ("  GPU-hours", *(_whole(basis.gpu_hours) for basis in bases)),
     ]
     if answer.dollars is not None:
@@ -187,7 +189,7 @@ def _interruptions(answer: Train) -> Table:
     restarts = f"restarts take {good.restarts:.1%} of the time, work done again {good.lost:.1%}"
     written = f"every {_span(at.interval_seconds)}, in {_span(at.checkpoint_seconds)}"
     rows = [
-        ("With interruptions", f"{significant(run.days)} days", spent),
+        ("With interruptions", _length(run.days), spent),
         ("  failures", f"{at.failures:,.0f}", f"one in {_span(at.job_mtbf_seconds)}; {restarts}"),
         ("  checkpoints", scaled(at.checkpoint_bytes, "B"), f"{written}: {good.checkpoints:.1%} of the time"),
     ]
@@ -198,16 +200,32 @@ def _interruptions(answer: Train) -> Table:
     if run.dollars is not None:
         rows.append(("  dollars", f"{run.dollars:,.0f}", ""))
     if run.carbon_grams is not None:
-        rows.append(("  CO2", f"{significant(run.carbon_grams / 1e6)} t", "the energy times --carbon"))
+        tonnes = run.carbon_grams / 1e6
+        carbon = f"{significant(tonnes)} t" if tonnes >= 1 else f"{significant(1000 * tonnes)} kg"
+        rows.append(("  CO2", carbon, "the energy times --carbon"))
     return Table("", ("", "", ""), "lrl", rows)
+
+
+SPANS = (("days", DAY), ("hours", HOUR), ("minutes", 60))
 
 
 def _span(value: float) -> str:
     """Seconds in the largest unit of which there are at least two."""
-    for unit, size in (("days", DAY), ("hours", HOUR), ("minutes", 60)):
+    for unit, size in SPANS:
         if value >= 2 * size:
             return f"{significant(value / size)} {unit}"
     return seconds(value)
+
+
+def _length(days: float) -> str:
+    """How long a run takes: in days, or where that is less than one, in the unit that a person would use."""
+    return f"{significant(days)} days" if days >= 1 else _span(days * DAY)
+
+
+def _from_to(low: float, high: float) -> str:
+    """Days in which a run may end, in one unit."""
+    unit, size = next((each for each in SPANS if high * DAY >= 2 * each[1]), ("s", 1))
+    return f"{significant(low * DAY / size)} to {significant(high * DAY / size)} {unit}"
 
 
 def _notes(answer: Train) -> list[str]:
@@ -221,7 +239,7 @@ def _notes(answer: Train) -> list[str]:
     if answer.layout.chosen:
         notes.append("What was not given of the layout was chosen: the fastest usual one that fits.")
     kind = f" ({answer.accuracy.of})" if answer.accuracy.of else ""
-    days = "" if e.error is None else f"; {significant(e.days_low)} to {significant(e.days_high)} days"
+    days = "" if e.error is None else f"; {_from_to(e.days_low, e.days_high)}"
     rule = "6, or 8 with recomputation"
     if answer.run.lora is not None:
         rule = "4 of frozen and 6 of trained ones, or 6 and 8 with recomputation"

@@ -15,13 +15,22 @@ from llmcost.parallel.stages import check_stages, in_words
 from llmcost.search.plan_training import TrainingQuestion
 from llmcost.search.serving_layouts import ServingQuestion, links_within
 from llmcost.search.space import Choices
-from llmcost.serving.estimate import estimate, workload_of
+from llmcost.serving.estimate import check_all2all, estimate, workload_of
 from llmcost.serving.options import DEGREES, MOST_GPUS
 from llmcost.serving.options import Options as ServingOptions
+from llmcost.specs.catalog import load_engine
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.engine import engine_of, held_by_engine
 from llmcost.training.options import Options
-from llmcost.training.setup import divided_of, efficiency_of, recipe_of, sequence_of, usual_batch
+from llmcost.training.setup import (
+    divided_of,
+    efficiency_of,
+    recipe_of,
+    refuse_experts,
+    refuse_sending,
+    sequence_of,
+    usual_batch,
+)
 from llmcost.training.step import training_chip
 
 MOST_PROGRAMS = 64
@@ -43,6 +52,9 @@ def ask(
     answer whatever the layout.
     """
     check_options(options)
+    refuse_experts(model, options)
+    if held.get("ep") == (1,):
+        refuse_sending(options, 1)
     _check_held(held, Options)
     _check_held(programs, Options)
     ways = [dict(zip(programs, each, strict=True)) for each in product(*programs.values())]
@@ -114,7 +126,11 @@ def ask_serving(
             raise InputError(f"{option} {limit:g}: milliseconds above 0")
     options = options._replace(prompt=options.prompt or PROMPT, output=options.output or OUTPUT)
     options._replace(speculate=max(speculate, default=options.speculate)).refuse_alone()
-    workload = workload_of(model, hardware, options)
+    library = options.all2all
+    if library is not None:  # whether tokens go to other GPUs' experts is for each layout to say
+        spread = options._replace(ep=max(held.get("ep", (2,))))
+        check_all2all(model, hardware, spread, None if options.engine is None else load_engine(options.engine))
+    workload = workload_of(model, hardware, options._replace(all2all=None))._replace(all2all=library)
     degrees = {axis: held[axis] for axis in DEGREES if axis in held}
     limits = (ttft_ms and ttft_ms / 1000, tpot_ms and tpot_ms / 1000)
     flops = None

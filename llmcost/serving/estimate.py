@@ -16,6 +16,7 @@ from llmcost.ground.options import check_options, declared
 from llmcost.machine.bands import OPTIMISED, SERVING, bands_for
 from llmcost.machine.chip import Chip, usable_bytes
 from llmcost.machine.efficiency import OWN_RUNS, Band, Efficiency, family_of
+from llmcost.machine.exchanges import check_reach
 from llmcost.machine.training_shares import trained_by
 from llmcost.model.architecture import head, operators
 from llmcost.model.counting import PassCost, Traffic, cache_bytes_per_token, count_params, count_pass, kept_bytes
@@ -338,7 +339,7 @@ def _filled_in(
     if options.routing != declared(Options)["routing"].value and not model.has_experts():
         raise InputError(f"--routing {options.routing}: of tokens to experts, and {model.name} has none")
     if options.all2all is not None:
-        _check_all2all(model, hardware, options, engine)
+        check_all2all(model, hardware, options, engine)
     if hardware is not None and hardware.is_cpu() and not is_one(layout.gpus()):
         told = [f"--{name} {getattr(options, name)}" for name in LAYOUT[:-1] if (getattr(options, name) or 1) != 1]
         raise InputError(f"{', '.join(told)}: {hardware.title} is a CPU, and is counted as one socket alone")
@@ -364,19 +365,16 @@ def _filled_in(
     )
 
 
-def _check_all2all(
-    model: ModelSpec, hardware: HardwareSpec | None, options: Options, engine: EngineSpec | None
-) -> None:
+def check_all2all(model: ModelSpec, hardware: HardwareSpec | None, options: Options, engine: EngineSpec | None) -> None:
     """Raise InputError where no tokens go to other GPUs' experts, or not by this library."""
     asked = f"--all2all {options.all2all}"
-    if options.ep is None or not model.has_experts():
+    if options.ep is None or is_one(options.ep) or not model.has_experts():
         raise InputError(f"{asked}: of tokens that go to experts on other GPUs; give a model with experts, and --ep")
     known = () if engine is None else engine.collectives.get("experts", ())
     if engine is not None and known and options.all2all not in known:
         raise InputError(f"--all2all {options.all2all}: {engine.title} {engine.version} has {', '.join(known)}")
-    if hardware is not None and not load_library(options.all2all).runs_over(hardware):
-        joined = hardware.interconnect_kind or "no link that a source tells"
-        raise InputError(f"{asked} runs over NVLink, and GPUs of {hardware.title} have {joined}")
+    if hardware is not None:
+        check_reach(load_library(options.all2all), hardware)
 
 
 def chunk_of(options: Options, hardware: HardwareSpec | None) -> int | None:

@@ -23,8 +23,8 @@ LEAST_RATE = 1e-6  # requests a second
 MOST_PUE = 100
 CHUNK, SMALL_CHUNK, LARGE_MEMORY = 8192, 2048, 70 * 2**30  # tokens, and bytes of memory from which it is the larger one
 MOST_SPECULATED = 15  # tokens: a block of the cache holds them and the next one
+ALL2ALL = ("alltoall", "deepep", "hybridep")  # of hardware/collectives
 # Options that change such a mix alone, of which those of pools say where prompts run apart from decode.
-ALL2ALL = ("deepep",)  # of hardware/collectives
 OF_POOLS = ("prefill_gpus", "prefill_tp", "prefill_pp", "prefill_ep", "decode_gpus", "layerwise")
 OF_A_MIX = ("prefix_hit", "range_ratio", "speculate", "accept", "draft", *OF_POOLS)
 MIXES = ("concurrency", "rate", "requests")  # options that ask for a mix of requests
@@ -84,6 +84,14 @@ def _check_pue(option: str, value: float) -> None:
         raise InputError(f"{option} {value:g}: the data centre's energy over its GPUs', from 1 to {MOST_PUE}")
 
 
+All2all: TypeAlias = Annotated[
+    Word,
+    word(
+        "The library that sends tokens to experts on other GPUs and back, where --ep spreads them.",
+        ALL2ALL,
+        default="none in particular: once to each GPU",
+    ),
+]
 Pue: TypeAlias = Annotated[
     Number, number("Energy of the data centre over that of its GPUs.", "FACTOR", check=_check_pue)
 ]
@@ -415,14 +423,7 @@ class Options(NamedTuple):
             default="the fastest link that the GPU has",
         ),
     ] = None
-    all2all: Annotated[
-        Word,
-        word(
-            "The library that sends tokens to experts on other GPUs and back, where --ep spreads them.",
-            ALL2ALL,
-            default="none in particular: once to each GPU",
-        ),
-    ] = None
+    all2all: All2all = None
     offload: Annotated[
         Word,
         Option(

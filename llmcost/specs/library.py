@@ -38,7 +38,7 @@ SCHEMA = record(
             )
         ),
     },
-    optional={},
+    optional={"multiprocessors": _sourced(SIZE)},
 )
 
 
@@ -62,7 +62,8 @@ class Way(NamedTuple):
 class Library(NamedTuple):
     """One library: its ways of one kind of exchange (EXCHANGES); of experts the first that tokens have room in.
 
-    `links`: patterns of the kinds of links inside a node that it runs over.
+    `links`: patterns of the kinds of links inside a node that it runs over. `multiprocessors`: of a GPU, those that it
+    takes from computation beside it; None: as any other.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Library(NamedTuple):
     links: tuple[str, ...]
     ways: tuple[Way, ...]
     sources: dict[str, dict[str, str]]
+    multiprocessors: float | None = None
 
     def runs_over(self, hardware: HardwareSpec) -> bool:
         """Whether GPUs of this kind are joined by links that it runs over."""
@@ -92,4 +94,7 @@ def library_from(document: Document) -> Library:
         Way(**{name: taken(entry, "ways", at, name) for name, entry in way.items()})
         for at, way in enumerate(fields.pop("ways"))
     )
-    return Library(**fields | {"links": tuple(taken(fields["links"], "links"))}, ways=ways)
+    fields["links"] = tuple(taken(fields["links"], "links"))
+    if "multiprocessors" in fields:
+        fields["multiprocessors"] = taken(fields["multiprocessors"], "multiprocessors")
+    return Library(**fields, ways=ways)

@@ -15,7 +15,7 @@ from llmcost.specs.schema import FLAG, TEXT, Schema, choice, mapping, number, re
 
 OVERLAPS = ("tensor", "context", "expert", "pipeline", "data")
 HOST = ("host_step_seconds", "host_layer_seconds", "host_expert_layer_seconds", "collective_seconds")
-HAS = ("dtypes", "degrees", "schedules", "zero", "offloads")
+HAS = ("dtypes", "degrees", "schedules", "zero", "offloads", "experts")
 SHARES = ("products", "fp8", "attention", "grouped", "links")
 
 
@@ -39,6 +39,7 @@ CHOICES: dict[str, Schema] = {  # fields that stand for one choice of a recipe o
     "schedules": several(choice(*SCHEDULES)),
     "zero": several(number(0, 3), 4),
     "offloads": several(choice("optimizer", "weights", "nvme")),
+    "experts": several(TEXT),
     **dict.fromkeys(HOST, number(0, 1)),
     "error": number(0, 100),
     "reserved_share": number(0.5, 2),
@@ -59,7 +60,8 @@ class TrainingEngine(NamedTuple):
     """One training engine at one version.
 
     `choices`: those of CHOICES that it makes, by name; HAS among them: data types that products compute in, degrees of
-    parallelism, schedules, stages of ZeRO and what can be offloaded, where it does not have all. `overlap`: the share
+    parallelism, schedules, stages of ZeRO, what can be offloaded and the libraries that send tokens to experts
+    (hardware/collectives), where it does not have all. `overlap`: the share
     of each kind of communication that costs no time. `shares`: by GPU, or the first word of its architecture, what
     kernels reach in place of training_shares.py.
     Seconds of its host (HOST): in which it starts the kernels of a layer's forward pass, as many again for the backward

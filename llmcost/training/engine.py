@@ -70,6 +70,9 @@ def refuse_lacking(engine: TrainingEngine, options: Any) -> None:
         nearest = min(stages, key=lambda each: abs(each - options.zero))
         known = ", ".join(map(str, stages))
         raise InputError(f"--zero {options.zero}: {title} has no such stage; it has {known}; nearest: {nearest}")
+    libraries = has.get("experts")
+    if options.all2all is not None and libraries is not None and options.all2all not in libraries:
+        raise InputError(f"--all2all {options.all2all}: {title} has {', '.join(libraries)}")
     offloads = has.get("offloads")
     wanted = [options.offload] + ["nvme"] * (options.offload_to == "nvme")
     for each in wanted:

@@ -15,10 +15,19 @@ from llmcost.model.lora import parse_targets
 from llmcost.model.training_kernels import CONTEXTS, KERNELS, MODULES, SCHEDULES
 from llmcost.parallel.layout import RECOMPUTE, Layout
 from llmcost.parallel.stages import ACCOUNT_FOR, parse_stages
-from llmcost.serving.options import MOST_TOKENS, GpusPerNode, Host, Mfu, Pp, Pue, Tp
+from llmcost.serving.options import MOST_TOKENS, All2all, GpusPerNode, Host, Mfu, Pp, Pue, Tp
 from llmcost.specs.hardware import PCIE
 from llmcost.training.interruptions import CHECKPOINT_BYTES_PER_S, GPU_MTBF_HOURS, RESTART_MINUTES
-from llmcost.training.recipe import DTYPES, OPTIMIZERS, PRODUCTION, Imbalance, Overlap, imbalance_of, overlap_typed
+from llmcost.training.recipe import (
+    DISPATCHES,
+    DTYPES,
+    OPTIMIZERS,
+    PRODUCTION,
+    Imbalance,
+    Overlap,
+    imbalance_of,
+    overlap_typed,
+)
 
 
 def parse_drives(text: str) -> tuple[float, float]:
@@ -215,6 +224,15 @@ class Options(NamedTuple):
     unfused_attention: Annotated[bool, flag("Write scores to memory, as without FlashAttention.")] = False
     cuda_graphs: Annotated[bool, flag("Kernels are replayed from CUDA graphs: no layer waits for the host.")] = False
     drop_tokens: Annotated[bool, flag("Tokens beyond an expert's capacity are dropped: the host counts none.")] = False
+    all2all: All2all = None
+    dispatch_dtype: Annotated[
+        str | None,
+        word(
+            "Data type in which tokens are sent to experts; they come back in 16 bits.",
+            tuple(DISPATCHES),
+            default="the engine's: of megatron-core fp8 with --dtype fp8 and fp4",
+        ),
+    ] = None
     kernels: Annotated[
         str | None,
         word("Compiled by PyTorch, Transformer Engine's, or plain PyTorch's.", KERNELS, default="the engine's"),

@@ -94,7 +94,7 @@ def forward_pass(at: Setup) -> Pass:
     model, layout, recipe, seq = at[:4]
     Bx = recipe.param_bytes()
     size = ElementBytes(Bx, Bx, Bx)
-    narrow = recipe.dispatch_bytes if recipe.input_bytes() < Bx else None
+    narrow = recipe.sent_bytes()
     sent = size if narrow is None else size._replace(Bd=narrow)
     part, b = divide(seq, layout.cp), layout.micro_batch
     layers: list[Operator] = []

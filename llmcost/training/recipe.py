@@ -15,10 +15,11 @@ from llmcost.ground.constants import Constant
 from llmcost.ground.errors import InputError, shortened
 from llmcost.ground.units import BITS
 from llmcost.model.lora import Lora
-from llmcost.model.sizes import activation_dtype, bytes_of
+from llmcost.model.sizes import activation_dtype, bytes_of, dispatched_bytes
 from llmcost.model.training_kernels import KERNELS, USUAL_LOSS
 
 DTYPES = ("bf16", "fp16", "fp8", "fp4", "fp32")
+DISPATCHES: dict[str, Number] = {"bf16": 2, "fp8": dispatched_bytes("fp8")[0]}  # bytes of an element, scales too
 
 
 class Optimizer(NamedTuple):
@@ -129,7 +130,8 @@ class Recipe(NamedTuple):
     `lora`: the adapters that are trained beside frozen weights; None: all weights are trained.
     `recomputed`: what selective recomputation computes again, by kind of operator; (): as torchtitan does.
     `moment_bytes`: of each of the optimizer's moments; None: as OPTIMIZERS says. `dispatch_bytes`: of an activation on
-    its way to experts where products compute in fp8; None: as activations have. `narrow_activations`: where products
+    its way to experts where products compute in fp8; None: as activations have. `dispatch`: the data type that it has
+    there whatever products compute in; None: as `dispatch_bytes` says. `narrow_activations`: where products
     compute in fp8, inputs of gated activations are kept in 8 bits too. `host`: where the optimizer's states stand, if
     not on the GPU. `early_stop`: full recomputation ends with the last tensor that a gradient needs, and leaves out an
     MLP's last product, as PyTorch's checkpoints that do not re-enter autograd do (torch.utils.checkpoint). `bucket`,
@@ -159,6 +161,7 @@ class Recipe(NamedTuple):
     recomputed: tuple[str, ...] = ()
     moment_bytes: Number | None = None
     dispatch_bytes: Number | None = None
+    dispatch: str | None = None
     narrow_activations: bool = False
     host: OnHost | None = None
     early_stop: bool = False
@@ -207,6 +210,12 @@ class Recipe(NamedTuple):
         In fp4 with the scale of 8 bits that 16 of them share (NVFP4, arXiv 2509.25149).
         """
         return bytes_of(BITS[self.dtype] + (8 / 16 if self.dtype == "fp4" else 0))
+
+    def sent_bytes(self) -> Number | None:
+        """Bytes of an element of a token on its way to experts; None: as of activations."""
+        if self.dispatch is not None:
+            return DISPATCHES[self.dispatch]
+        return self.dispatch_bytes if self.input_bytes() < self.param_bytes() else None
 
     def update_bytes(self) -> Number:
         """Bytes moved to update a parameter.

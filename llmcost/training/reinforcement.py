@@ -39,7 +39,7 @@ from llmcost.training.memory import StageMemory, fullest, stage_memory
 from llmcost.training.options import Options
 from llmcost.training.passes import Setup, forward_pass
 from llmcost.training.rl_options import RlOptions
-from llmcost.training.setup import refuse_unused, setup_of
+from llmcost.training.setup import layout_given, refuse_unused, setup_of
 from llmcost.training.step import Step, evaluate_step
 from llmcost.training.train import share_of_step
 
@@ -173,6 +173,10 @@ def rl(
     if answers % each:
         raise InputError(f"--train-batch {each}: does not divide the {answers:,} answers of a step")
     lengths = drawn_lengths(model, chosen)
+    draws = algorithm != "dpo"
+    if draws and chosen.rollout_tp is None:
+        gpus = chosen.rollout_gpus or _trainers(hardware, options)
+        chosen = chosen._replace(rollout_tp=fewest_that_hold(model, hardware, chosen, gpus) or _powers(gpus)[-1])
     mean = chosen.prompt + sum(lengths) / answers
 
     parts = 2 * (options.tp or 1) * (options.cp or 1)  # that a sequence is cut into: its last tokens are padded
@@ -187,7 +191,6 @@ def rl(
     critic, rewarding, teacher = (None if one is None else at._replace(model=one) for one in others)
 
     trainers = at.layout.gpus()
-    draws = algorithm != "dpo"
     rollout = _rollout(model, hardware, chosen, lengths, chosen.rollout_gpus or trainers) if draws else None
     forward, policy = forward_seconds(judged), evaluate_step(at)
     phases = Phases(
@@ -236,7 +239,7 @@ def _refuse(chosen: RlOptions) -> None:
         ("critic", chosen.critic, ("ppo",)),
         ("reward", chosen.reward, RATIOS),
         ("teacher", chosen.teacher, ("distill",)),
-        ("rollout-gpus", chosen.rollout_gpus, ("grpo", "ppo", "distill")),
+        *((f"rollout-{name}", value, ("grpo", "ppo", "distill")) for name, value in _of_rollout(chosen)),
     ):
         if value is not None and algorithm not in of:
             raise InputError(f"--{name} {value}: {algorithm} has none; it is of --algorithm {' and '.join(of)}")
@@ -246,6 +249,13 @@ def _refuse(chosen: RlOptions) -> None:
         raise InputError(f"--samples {chosen.samples}: dpo has 2, the better and the worse one")
     if algorithm == "dpo" and not chosen.reference:
         raise InputError("--no-reference: dpo has a reference in its loss")
+
+
+def _of_rollout(chosen: RlOptions) -> list[tuple[str, Any]]:
+    """What is asked of drawing answers that is not so by default."""
+    asked = {name: getattr(chosen, f"rollout_{name}") for name in ("gpus", "tp", "engine", "memory")}
+    usual = RlOptions()
+    return [(name, value) for name, value in asked.items() if value != getattr(usual, f"rollout_{name}")]
 
 
 def has_reference(chosen: RlOptions) -> bool:
@@ -336,17 +346,42 @@ def drawn_lengths(model: ModelSpec, chosen: RlOptions) -> list[int]:
     return cut(high)
 
 
+def _trainers(hardware: HardwareSpec, options: Options) -> int:
+    """GPUs that train: as many as are given, or what the degrees multiply to."""
+    asked = Layout(gpus_per_node=hardware.gpus_in_a_node())._replace(**layout_given(options))
+    return int(options.gpus or asked.gpus())
+
+
+def _powers(gpus: int) -> list[int]:
+    """The powers of two that divide so many GPUs."""
+    return [1 << power for power in range(gpus.bit_length()) if gpus % (1 << power) == 0]
+
+
+def fewest_that_hold(model: ModelSpec, hardware: HardwareSpec, chosen: RlOptions, gpus: int) -> int | None:
+    """The fewest GPUs of a replica, a power of two that divides them all, on which the engine has room for answers."""
+    for tp in _powers(gpus):
+        try:
+            cluster_of(model, hardware, _serving(chosen._replace(rollout_tp=tp), chosen.output), SimulationOptions())
+        except InputError:
+            continue
+        return tp
+    return None
+
+
 def _rollout(model: ModelSpec, hardware: HardwareSpec, chosen: RlOptions, lengths: list[int], gpus: int) -> Rollout:
     """All answers through the engine's scheduler: they arrive at once; answers to one prompt share its cache."""
     tp = chosen.rollout_tp
     if gpus % tp:
-        raise InputError(f"--rollout-tp {tp}: does not divide the {gpus} GPUs that draw answers")
+        divisor = min((one for one in range(1, gpus + 1) if gpus % one == 0), key=lambda one: abs(one - tp))
+        raise InputError(f"--rollout-tp {tp}: does not divide the {gpus} GPUs that draw answers; nearest: {divisor}")
     serving = _serving(chosen, round(sum(lengths) / len(lengths)))._replace(dp=gpus // tp)
     try:
         _, cluster = cluster_of(model, hardware, serving, SimulationOptions())
     except InputError as error:
         where = f"with --rollout-tp {tp} and --rollout-memory {chosen.rollout_memory:g}"
-        raise InputError(f"drawing answers {where}: {error}") from None
+        holds = fewest_that_hold(model, hardware, chosen, gpus)
+        nearest = "" if holds is None else f"; nearest: --rollout-tp {holds}"
+        raise InputError(f"drawing answers {where}: {error}{nearest}") from None
     times, ends = Times({}), []
     for done in cluster.served(_requests(chosen, lengths)):
         times.add(done)

@@ -60,6 +60,8 @@ class TrainingWorkload(NamedTuple):
     trained_params: Number
     lora: Lora | None
     engine: str
+    all2all: str | None  # what sends tokens to experts; None: nothing in particular
+    dispatch_dtype: str | None  # in which they are sent; None: as the engine does
     mfu_assumed: Number  # share of the peak that the textbook bases assume
 
 

@@ -57,7 +57,9 @@ class RlOptions(NamedTuple):
     rollout_gpus: Annotated[
         Number, count("GPUs that draw answers apart from those that train.", default="the same GPUs")
     ] = None
-    rollout_tp: Annotated[Number, count("GPUs of a replica that draws answers.", "DEGREE")] = 1
+    rollout_tp: Annotated[
+        Number, count("GPUs of a replica that draws answers.", "DEGREE", default="the fewest that hold the model")
+    ] = None
     rollout_engine: Annotated[str, Option("The engine that draws answers.", parse_name)] = "vllm"
     rollout_memory: Annotated[float, share("Share of the memory that this engine takes.")] = 0.6
     off_policy: Annotated[bool, flag("With --rollout-gpus: draw the next answers while training.")] = False

@@ -12,6 +12,7 @@ from llmcost.ground.errors import InputError
 from llmcost.ground.options import check_options, declared
 from llmcost.ground.units import HOUR, counted
 from llmcost.machine.efficiency import Efficiency
+from llmcost.machine.exchanges import check_reach
 from llmcost.model.architecture import forward
 from llmcost.model.lora import check_lora, lora_of
 from llmcost.model.operators import Operator
@@ -21,6 +22,7 @@ from llmcost.model.training_kernels import MODULES
 from llmcost.parallel.layout import ZERO, Layout
 from llmcost.parallel.stages import check_stages, dealt_out, in_words
 from llmcost.serving.estimate import DEFAULT_CONTEXT, check_positions, default_dtype
+from llmcost.specs.catalog import load_library
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.automatic import automatic
 from llmcost.training.conventions import HALF_PRECISION
@@ -71,10 +73,11 @@ def setup_of(
     """
     check_options(options)
     model = model.text_alone()
-    _refuse_experts(model, options)
+    refuse_experts(model, options)
     if options.reshard is not None and options.zero != 3:
         said = "reshard" if options.reshard else "no-reshard"
         raise InputError(f"--{said}: whether weights that --zero 3 gathers are let go; give --zero 3 too")
+    _refuse_alone(options)
     engine = engine_of(hardware, options)
     lacking: dict[str, int] = {}
     zeros: Sequence[int] = ZERO
@@ -100,19 +103,31 @@ def setup_of(
     chip = training_chip(hardware, recipe, base._replace(dp=gpus, tp=1, cp=1, pp=1))
     at = Setup(model, base, recipe, seq, chip, reached, divided)
     if {"tp", "pp", "zero", "recompute"} <= given.keys():
+        refuse_sending(options, at.layout.ep)
         return at.resolved(), False
     batch_of = None if options.global_batch is not None else partial(usual_batch, model, seq)
     at = at._replace(layout=automatic(at, gpus, given, chip.usable, batch_of, needs, zeros)).resolved()
     refuse_idle(engine_of(hardware, options, at.layout.zero), options)
+    refuse_sending(options, at.layout.ep)
     return at, True
 
 
-def _refuse_experts(model: ModelSpec, options: Options) -> None:
+def _refuse_alone(options: Options) -> None:
+    """Raise InputError for how a degree communicates where that degree is 1."""
+    for option, value, degree in (
+        ("schedule", options.schedule, "pp"),
+        ("context-parallel", options.context_parallel, "cp"),
+    ):
+        if value is not None and getattr(options, degree) == 1:
+            raise InputError(f"--{option} {value}: changes nothing with --{degree} 1; nearest: --{degree} 2")
+
+
+def refuse_experts(model: ModelSpec, options: Options) -> None:
     """Raise InputError for what is said of experts where the model has none."""
     if model.has_experts():
         return
-    if options.drop_tokens:
-        raise InputError(f"--drop-tokens: of experts, and {model.name} has none")
+    for each in [*["--drop-tokens"] * options.drop_tokens, *_of_sending(options)]:
+        raise InputError(f"{each}: of experts, and {model.name} has none")
     of_experts = [name for name in options.recompute_modules or () if name in ("moe", "moe_act", "shared_experts")]
     if of_experts:
         raise InputError(f"--recompute-modules {of_experts[0]}: of experts, and {model.name} has none")
@@ -129,12 +144,29 @@ def refuse_unused(model: ModelSpec, options: Options, layout: Layout | Spread) -
         raise InputError(f"--imbalance expert={factor:g}: of experts, and {model.name} has none")
 
 
+def _of_sending(options: Options) -> list[str]:
+    """What is asked of tokens on their way to experts, as it is typed."""
+    sent = {"--all2all": options.all2all, "--dispatch-dtype": options.dispatch_dtype}
+    return [f"{flag} {value}" for flag, value in sent.items() if value is not None]
+
+
+def refuse_sending(options: Options, ep: Number) -> None:
+    """Raise InputError for what is asked of tokens on their way to experts where every GPU has all experts."""
+    for each in _of_sending(options) if is_one(ep) else ():
+        raise InputError(f"{each}: of tokens that go to experts on other GPUs, and --ep is 1; nearest: --ep 2")
+
+
 def efficiency_of(
     hardware: HardwareSpec, options: Options, recipe: Recipe, gpus: int, engine: TrainingEngine
 ) -> Efficiency:
     """What kernels reach in a run under an engine, whether it was named or is the usual one."""
     named = options.engine is not None
-    return training_efficiency(hardware, options.profile, recipe, gpus, engine, asked=named)
+    reached = training_efficiency(hardware, options.profile, recipe, gpus, engine, asked=named)
+    if options.all2all is None:
+        return reached
+    library = load_library(options.all2all)
+    check_reach(library, hardware)
+    return reached._replace(libraries={"experts": library})
 
 
 def divided_of(model: ModelSpec, hardware: HardwareSpec, options: Options, gpus: int) -> Divided | None:
@@ -219,6 +251,7 @@ def recipe_of(model: ModelSpec, hardware: HardwareSpec, options: Options, zero: 
     if options.unfused_attention:
         recipe = recipe._replace(attention="unfused")
     recipe = recipe._replace(cuda_graphs=options.cuda_graphs, drop_tokens=options.drop_tokens)
+    recipe = recipe._replace(dispatch=options.dispatch_dtype)
     trained_so = 0 if model.trained is None or options.lora_rank is not None else model.trained.mtp
     recipe = recipe._replace(mtp=trained_so if options.mtp_layers is None else options.mtp_layers)
     imbalance = options.imbalance or PRODUCTION

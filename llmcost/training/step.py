@@ -20,6 +20,7 @@ from llmcost.model.operators import Gemm, GroupedGemm
 from llmcost.model.sizes import activation_dtype
 from llmcost.model.spec import ModelSpec
 from llmcost.parallel.layout import Layout, telling_gpus
+from llmcost.specs.catalog import load_hardware, names
 from llmcost.specs.hardware import HardwareSpec
 from llmcost.training.activations import closing, computed_again, halved
 from llmcost.training.memory import StageMemory, fullest, share_recomputed_of_all, stage_memory, trained_part
@@ -192,7 +193,8 @@ def training_chip(hardware: HardwareSpec, recipe: Recipe, layout: Layout) -> Chi
         way_out = "a spec of your own may (interconnect)"
         raise InputError(f"{hardware.name}: no source gives the link between GPUs; {way_out}")
     if not inside and links.fabric_bytes_per_s is None:
-        way_out = "a system of `llmcost hardware` may"
+        systems = ", ".join(name for name in names("hardware/systems") if load_hardware(name).gpu == hardware.name)
+        way_out = f"systems do: --hw {systems}" if systems else "a system of `llmcost hardware` may"
         raise InputError(
             f"{hardware.name}: no source gives the network between nodes of {layout.gpus_per_node}; {way_out}"
         )

@@ -33,10 +33,11 @@ from llmcost.training.passes import Setup, forward_pass, kernels
 from llmcost.training.recipe import PACKED, OnHost, Recipe
 
 EXCHANGING = Constant(
-    20 / 132,
-    "of a GPU's multiprocessors, those that move tokens to experts and back while others compute: 20 of an H800's 132 "
-    "(arXiv 2412.19437, section 3.2.2)",
+    20,
+    "those that move tokens to experts and back while others compute (arXiv 2412.19437, section 3.2.2)",
+    "multiprocessors of a GPU",
 )
+MULTIPROCESSORS = Constant(132, "of an H800, as of an H100 (arXiv 2412.19437, section 3.2.2)", "of a GPU")
 NEWTON_SCHULZ = Constant(
     5, "Muon, three products each of a matrix's shape: kellerjordan.github.io/posts/muon", "iterations"
 )
@@ -136,7 +137,7 @@ def part_of(ops: Sequence[Operator], at: Setup) -> Part:
                 weight = weight + time
         ahead[kind] = ahead[kind] + forward
         back[kind] = back[kind] + behind
-    return Part(_exposed(Direction(**ahead), at.recipe), _exposed(Direction(**back), at.recipe), weight)
+    return Part(_exposed(Direction(**ahead), at), _exposed(Direction(**back), at), weight)
 
 
 def _waiting(op: Operator, at: Setup) -> Number:
@@ -149,15 +150,17 @@ def _waiting(op: Operator, at: Setup) -> Number:
     return 1
 
 
-def _exposed(sent: Direction, recipe: Recipe) -> Direction:
+def _exposed(sent: Direction, at: Setup) -> Direction:
     """One direction with what is exposed of its communication, that of experts beside what tensor parallelism left.
 
     What overlaps of experts' exchange takes multiprocessors from the computation beside it, and so still costs a part.
     """
+    library, overlap = at.efficiency.libraries.get("experts"), at.recipe.overlap
+    taken = EXCHANGING.value if library is None or library.multiprocessors is None else library.multiprocessors
     beside = sent.products + sent.elementwise
-    tensor = left_of(sent.tensor, beside, recipe.overlap.tensor)
-    expert = left_of(sent.expert, beside - (sent.tensor - tensor), recipe.overlap.expert)
-    expert = expert + (sent.expert - expert) * EXCHANGING.value
+    tensor = left_of(sent.tensor, beside, overlap.tensor)
+    expert = left_of(sent.expert, beside - (sent.tensor - tensor), overlap.expert)
+    expert = expert + (sent.expert - expert) * (taken / MULTIPROCESSORS.value)
     return sent._replace(tensor=tensor, expert=expert)
 
 

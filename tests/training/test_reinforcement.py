@@ -9,7 +9,7 @@ from llmcost.ground.errors import InputError
 from llmcost.specs.catalog import load_hardware, load_model
 from llmcost.training.forward_only import forward_seconds
 from llmcost.training.options import Options
-from llmcost.training.reinforcement import bytes_needed, drawn_lengths, others_of, rl
+from llmcost.training.reinforcement import bytes_needed, drawn_lengths, fewest_that_hold, others_of, rl
 from llmcost.training.rl_options import RlOptions
 from llmcost.training.setup import setup_of
 from llmcost.training.step import evaluate_step
@@ -137,8 +137,16 @@ def test_beside_adapters_the_reference_is_the_policy_without_them():
 
 
 def test_an_engine_too_small_for_the_model_is_refused_by_its_own_options():
-    with pytest.raises(InputError, match=r"--rollout-tp 1 and --rollout-memory 0\.6: llama3.1-70b does not fit"):
-        rl(load_model("llama3.1-70b"), H100, Options(gpus=64), FEW)
+    one = FEW._replace(rollout_tp=1)
+    with pytest.raises(InputError, match=r"--rollout-tp 1 and --rollout-memory 0\.6: .*nearest: --rollout-tp 4"):
+        rl(load_model("llama3.1-70b"), H100, Options(gpus=64), one)
+
+
+def test_a_replica_has_the_fewest_gpus_that_hold_the_model():
+    # 141 GB of weights in bf16 and 0.6 of 85 GB on each: 102 on two, 204 on four
+    assert fewest_that_hold(load_model("llama3.1-70b"), H100, FEW, 64) == 4
+    assert fewest_that_hold(load_model("llama3.1-70b"), H100, FEW, 2) is None
+    assert fewest_that_hold(SMALL, H100, FEW, 6) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,7 +162,8 @@ def test_an_engine_too_small_for_the_model_is_refused_by_its_own_options():
         ({"algorithm": "dpo", "samples": None, "reference": False}, "has a reference in its loss"),
         ({"prompts": 10**6}, "8,000,000 answers; at most 1,000,000"),
         ({"train_batch": 7}, "does not divide the 64 answers"),
-        ({"rollout_tp": 3}, "does not divide the 8 GPUs"),
+        ({"rollout_tp": 3}, "does not divide the 8 GPUs that draw answers; nearest: 2"),
+        ({"algorithm": "dpo", "samples": None, "rollout_engine": "sglang"}, "--rollout-engine sglang: dpo has none"),
         ({"longest": 100}, "must be below --longest"),
         ({"longest": 10**6}, "more than llama3.2-1b takes; at most 130,944"),
         ({"spread": 0.0}, "above 0"),
