@@ -21,6 +21,7 @@ from llmcost.specs.importer.towers.parts import (
     tower,
 )
 from llmcost.specs.importer.towers.queries import qformer
+from llmcost.specs.importer.towers.speaking import speaking
 
 
 def whisper(v: Part, h: int, heads: int, middle: int, depth: int) -> Operators:
@@ -106,13 +107,13 @@ def _qwen2_5_omni(config: dict[str, Any], hidden: int) -> Towers:
     frames = 2 * v.size("n_window")
     v.refuse_what_is_left()
     audio = tower(AUDIO, "audio-chunks", found, image_size=frames, merge=2)
-    return [*qwen.qwen2_5(_inside(config), hidden, "qwen2_5_omni_vision_encoder"), audio]
+    return [*qwen.qwen2_5(_inside(config), hidden, "qwen2_5_omni_vision_encoder"), audio, *speaking(config)]
 
 
 def _qwen3_omni(config: dict[str, Any], hidden: int) -> Towers:
     v, layers, h = _omni_audio(config, "qwen3_omni_moe_audio_encoder")
     audio = _in_windows(v, layers, h, v.out("output_dim", hidden))
-    return [*qwen.qwen3(_inside(config), hidden, "qwen3_omni_moe_vision_encoder"), audio]
+    return [*qwen.qwen3(_inside(config), hidden, "qwen3_omni_moe_vision_encoder"), audio, *speaking(config)]
 
 
 def _qwen3_asr(config: dict[str, Any], hidden: int) -> Towers:
