@@ -233,13 +233,14 @@ def _lfm2(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "tiles-or-resized", found, **sizes)]
 
 
+LFM3_PIXELS = {"least": 3136, "most": 1_003_520}  # image_processing_qwen2_vl.py, which is its processor too
 LFM_SIZES = (
     "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "num_hidden_layers",
 )  # fmt: skip
 
 
 def _lfm3(config: dict[str, Any], hidden: int) -> Towers:
-    """LFM3-VL: LFM's layers on patches, most with convolutions over both sides; how it cuts images is not read."""
+    """LFM3-VL: LFM's layers on patches, most with convolutions over both sides, of each channel by itself."""
     v, whole = Part(config.get("vision_config"), "lfm3_vl_vision"), Part(config, "lfm3_vl")
     h, heads, kv, middle, depth = (v.size(key) for key in LFM_SIZES)
     kinds = v.given.get("layer_types") or ["conv" if at < 2 or at % 2 else "full_attention" for at in range(depth)]
@@ -259,7 +260,7 @@ def _lfm3(config: dict[str, Any], hidden: int) -> Towers:
         {"name": "attention", "at": "layers", "heads": heads, "head_dim": d, **attends},
         linear("o_proj", h, h, split="rows", **attends),
         linear("conv_in_proj", h, 3 * h, split="columns", count=convolved),
-        {"name": "convolution", "at": "layers", "count": convolved, "width": h, "weights": h * kernel * kernel},
+        linear("convolution", kernel * kernel, h, count=convolved),
         linear("conv_out_proj", h, h, split="rows", count=convolved),
         norm("mlp_norm", h, affine=1, count=depth),
         linear("gate_up_proj", h, 2 * middle, split="columns", count=depth),
@@ -268,7 +269,7 @@ def _lfm3(config: dict[str, Any], hidden: int) -> Towers:
         *projector("projector", wide, inner, hidden, bias=bias),
     ]
     v.refuse_what_is_left()
-    return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "resized", found, patch_size=patch, merge=merge, **LFM3_PIXELS)]
 
 
 FAMILIES: Families = {
