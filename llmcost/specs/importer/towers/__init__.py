@@ -12,6 +12,7 @@ from typing import Any
 
 from llmcost.specs.importer.towers import (
     conformers,
+    convolutions,
     davit,
     janus,
     llava,
@@ -27,7 +28,7 @@ from llmcost.specs.importer.towers.parts import Families, LeftOutError, Towers
 
 FAMILIES: Families = {
     kind: family
-    for room in (qwen, native, tiles, llava, queries, minicpm, sam, janus, davit, sound, conformers)
+    for room in (qwen, native, tiles, llava, queries, minicpm, sam, janus, davit, sound, conformers, convolutions)
     for kind, family in room.FAMILIES.items()
 }
 

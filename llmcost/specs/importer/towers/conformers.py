@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmcost.specs.importer.towers.convolutions import network_of, seen_by
 from llmcost.specs.importer.towers.encoders import siglip
 from llmcost.specs.importer.towers.parts import (
     AUDIO,
@@ -277,27 +278,18 @@ def gemma4_unified(config: dict[str, Any], hidden: int) -> Towers:
     return found
 
 
-# MobileNet V5 as timm builds it, without a head (github.com/huggingface/pytorch-image-models, timm 1.0.31,
-# create_model("mobilenetv5_300m_enc")): its parameters, and the channels that it hands on.
-MOBILE_NET = {"mobilenetv5_300m_enc": (294_126_912, 2048)}
-
-
 def gemma3n(config: dict[str, Any], hidden: int) -> Towers:
     """Gemma 3n's MobileNet and its conformer, with the embedding of marks that each has."""
     v = Part(config.get("vision_config") or {}, "gemma3n_vision")
     a = Part(config.get("audio_config") or {}, "gemma3n_audio")
-    name = v.get("architecture")
-    if not isinstance(name, str) or name not in MOBILE_NET:
-        raise LeftOutError(f"its architecture {str(name)[:40]} is not understood")
-    weights, channels = MOBILE_NET[name]
-    v.must_be("hidden_size", channels)
-    v.read.update(("do_pooling", "label_names", "model_args", "num_classes", "vocab_offset"))
+    network = network_of(v, "mobilenetv5_300m_enc")
+    v.read.update(("model_args", "vocab_offset"))
     for key, expected in (("sscp_conv_kernel_size", [[3, 3]] * 2), ("sscp_conv_stride_size", [[2, 2]] * 2)):
         a.must_be(key, expected)
     a.read.update(("conf_attention_logit_cap", "conf_residual_weight", "gradient_clipping"))
     a.read.update(("sscp_conv_group_norm_eps", "sscp_conv_eps", "vocab_offset"))
     h, bins = a.size("hidden_size"), a.size("input_feat_size")
-    seen = [table("mobile_net", weights), *_marks(v, channels, hidden)]
+    seen = _marks(v, network.channels, hidden)
     heard = [
         *_subsampled(a.get("sscp_conv_channel_size"), bins, h),
         *_conformer(
@@ -308,7 +300,7 @@ def gemma3n(config: dict[str, Any], hidden: int) -> Towers:
     sizes = _blocks(a, "conf_") | {"merge": a.size("conf_reduction_factor"), "out": TOKENS_OF_3N}
     v.refuse_what_is_left()
     a.refuse_what_is_left()
-    return [tower(VISION, "unknown", seen), tower(AUDIO, "blocks-3n", heard, **sizes)]
+    return [seen_by(network, seen), tower(AUDIO, "blocks-3n", heard, **sizes)]
 
 
 def _marks(part: Part, wide: int, hidden: int) -> Operators:

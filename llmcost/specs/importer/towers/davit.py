@@ -82,7 +82,13 @@ def _stage(size: dict[str, int], before: int, stage: int, middle: int, *, first:
         norm(f"{name}_norms", h, at, count=4 * size["depths"]),
         linear(f"{name}_qkv_proj", h, 3 * h, bias=bias, split="columns", **each),
         {"name": f"{name}_attention", **some, "sees": "keys", "heads": heads, "head_dim": h // heads},
-        {"name": f"{name}_attention_of_channels", **some, "sees": "positions", "heads": groups, "head_dim": h // groups},
+        {
+            "name": f"{name}_attention_of_channels",
+            **some,
+            "sees": "positions",
+            "heads": groups,
+            "head_dim": h // groups,
+        },
         linear(f"{name}_o_proj", h, h, bias=True, split="rows", **each),
         *projector(f"{name}_mlp", h, middle, h, **each),
     ]

@@ -58,7 +58,9 @@ def _waves(config: Any, kind: str) -> dict[str, Any]:
 
 def _talker2(config: dict[str, Any]) -> Operators:
     t = _part(config["talker_config"], "qwen2_5_omni_talker")
-    h, wide, words, depth = (t.size(key) for key in ("hidden_size", "embedding_size", "vocab_size", "num_hidden_layers"))
+    h, wide, words, depth = (
+        t.size(key) for key in ("hidden_size", "embedding_size", "vocab_size", "num_hidden_layers")
+    )
     t.must_be("tie_word_embeddings", expected=False)
     waves = config.get("token2wav_config") or {}
     if not isinstance(waves, dict):
