@@ -245,6 +245,21 @@ def _grids(tower: Any, wide: float, high: float) -> Tokens:
     return Tokens((tiles, patches**2), layers, layers, (tiles, patches**2), NOTHING, patches**2 + down * (across + 1))
 
 
+def _grids_and_whole(tower: Any, wide: float, high: float) -> Tokens:
+    """DeepSeek-VL2: the image whole and in one of `grids` of tiles, each padded to whole tokens.
+
+    get_num_image_tokens of vLLM's deepseek_vl2.py: a break stands behind each row of both, a mark between them. Of more
+    than two images in a prompt each is whole alone, which is not counted.
+    """
+    patches = tower.image_size // tower.patch_size
+    side = -(-patches // tower.merge)
+    rows, columns = _best_grid(tower, wide, high)
+    tiles = rows * columns + 1
+    layers = (tiles, patches**2)
+    prompt = side * (side + 1) + rows * side * (columns * side + 1) + 1
+    return Tokens(layers, layers, layers, (tiles, side * side), NOTHING, prompt)
+
+
 SCALED_DOWN = 1.1  # times more patches a side than OneVision's grids may have, beyond which they are scaled down
 
 
@@ -424,6 +439,7 @@ TILES: dict[str, tuple[Callable[..., Tokens], tuple[str, ...]]] = {
     "covering": (_covering, (*ONE_SIZE, "most")),
     "canvas": (_canvas, (*ONE_SIZE, "most")),
     "grids": (_grids, (*ONE_SIZE, "grids")),
+    "grids-and-whole": (_grids_and_whole, (*ONE_SIZE, "grids")),
     "sliding": (_sliding, (*ONE_SIZE, "window", "most")),
     "slices": (_slices, (*ONE_SIZE, "most")),
     "splits": (_splits, (*ONE_SIZE, "most")),

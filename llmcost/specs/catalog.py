@@ -230,9 +230,7 @@ def find(kind: str, name: str, *, files: bool = True) -> Path:
 
         if config := find_config(name):
             return config
-    if kind == "hardware" and plain(name) in UNSOURCED:
-        why = "no public source gives its bandwidth and its peaks, so it has no spec here"
-        raise InputError(f"{name}: {why}; one of your own is read from a file")
+    refuse_what_no_source_describes(kind, name)
     raise UnknownNameError(kind.removesuffix("s"), name, _nearest(name, kind, known))
 
 
@@ -243,6 +241,13 @@ UNSOURCED = (
     "kunlunp800", "kunlunxinp800", "hygondcu", "dcu", "hygonz100", "z100", "hygonk100", "k100", "k100ai", "hygonk100ai",
     "bw1000", "hygonbw1000", "mlu590", "cambriconmlu590",
 )  # fmt: skip
+
+
+def refuse_what_no_source_describes(kind: str, name: str) -> None:
+    """Say why a chip that people name has no spec."""
+    if kind == "hardware" and plain(name) in UNSOURCED:
+        why = "no public source gives its bandwidth and its peaks, so it has no spec here"
+        raise InputError(f"{name}: {why}; one of your own is read from a file")
 
 
 def of_the_same_sizes(model: ModelSpec, positions: int) -> list[str]:

@@ -171,3 +171,42 @@ def test_an_encoder_of_convolutions_with_branches_kept_apart_is_left_out():
     assert not model.towers
     with pytest.raises(InputError, match="no tower for it that is counted here"):
         estimate(model, None, Options(context=300, images=1))
+
+
+GRIDS = [[384 * across, 384 * down] for across in range(1, 10) for down in range(1, 10) if across * down <= 9]
+VL2_TEXT = {
+    "architectures": ["DeepseekV2ForCausalLM"], "first_k_dense_replace": 1, "hidden_size": 1280, "q_lora_rank": None,
+    "intermediate_size": 6848, "kv_lora_rank": None, "lm_head": True, "max_position_embeddings": 4096, "n_group": 1,
+    "model_type": "deepseek_v2", "moe_intermediate_size": 896, "n_routed_experts": 64, "n_shared_experts": 2,
+    "num_attention_heads": 10, "num_experts_per_tok": 6, "num_hidden_layers": 12, "num_key_value_heads": 10,
+    "qk_nope_head_dim": 0, "qk_rope_head_dim": 0, "rm_head": False, "topk_group": 1, "topk_method": "greedy",
+    "use_mla": False, "v_head_dim": 0, "vocab_size": 129280,
+}  # fmt: skip
+VL2 = {
+    "architectures": ["DeepseekVLV2ForCausalLM"], "model_type": "deepseek_vl_v2", "candidate_resolutions": GRIDS,
+    "global_view_pos": "head", "tile_tag": "2D", "language_config": VL2_TEXT,
+    "projector_config": {"model_type": "mlp_projector", "n_embed": 1280},
+    "vision_config": {
+        "layers": 27, "mlp_ratio": 3.7362, "model_name": "siglip_so400m_patch14_384", "model_type": "vision",
+        "patch_size": 14, "width": 1152,
+    },
+}  # fmt: skip
+
+
+def test_deepseek_vl2_has_siglip_as_timm_builds_it_and_tiles_of_14_x_14_tokens():
+    """Parameters and FLOPs of 27 x 27 patches are of create_model("vit_so400m_patch14_siglip_384", num_classes=0)."""
+    model = model_from(document_of(VL2, "config.json", "vl2"))
+    (tower,) = model.towers
+    joined = 4 * 1152 * 1280 + 1280 + 1280 * 1280 + 1280 + 2 * 1280
+    assert tower.params() == 428_225_600 + joined
+    assert estimate(model, None, Options(context=16)).model.params.total == 3_370_501_440  # the hub says 3.37B
+    tokens = tower.tokens((300, 300))  # whole, and as one tile
+    assert tokens.prompt == 14 * 15 + 14 * 15 + 1
+    seen = [op for op in tower.running(1, tokens, 2) if "projector" not in op.name]
+    assert count_pass(seen).flops(causal=False) == 2 * 666_448_114_176
+    assert tower.tokens((1100, 300)).prompt == 14 * 15 + 14 * (3 * 14 + 1) + 1
+
+
+@pytest.mark.parametrize("part", [{"projector_config": {"depth": 3}}, {"candidate_resolutions": [[384, 400]]}])
+def test_deepseek_vl2_with_other_parts_than_are_understood_is_left_out(part):
+    assert not model_from(document_of(VL2 | part, "config.json", "vl2")).towers

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmcost.specs.importer.names import WITH_WEIGHTS
 from llmcost.specs.importer.towers import (
     conformers,
     convolutions,
@@ -33,12 +34,21 @@ FAMILIES: Families = {
 }
 
 
+def _weighted(part: Any) -> str | None:
+    """An activation with weights that a part of a config names; None where there is none."""
+    if isinstance(part, dict):
+        return next((word for each in part.values() if (word := _weighted(each)) is not None), None)
+    return part if isinstance(part, str) and part in WITH_WEIGHTS else None
+
+
 def towers_of(config: dict[str, Any], hidden: int) -> Towers:
     """The towers of a whole config whose text model is `hidden` wide. Raises LeftOutError with the reason."""
     kind = config.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
         raise LeftOutError(f"towers of {str(kind)[:40]} are not known" if kind else "of which type is not told")
+    if (word := _weighted({key: part for key, part in config.items() if key != "text_config"})) is not None:
+        raise LeftOutError(f"its activation {word} has weights of its own")
     try:
         return family(config, hidden)
     except (ZeroDivisionError, OverflowError) as error:

@@ -23,6 +23,7 @@ from llmcost.specs.importer.towers.parts import (
     table,
     tower,
 )
+from llmcost.specs.importer.towers.tiles import deepseek_vl2
 
 
 def sam(v: Part, *, ratio: bool = False) -> Operators:
@@ -227,6 +228,8 @@ def _ocr(config: dict[str, Any], hidden: int) -> Towers:
     CLIP's own patches are stored and never computed. A break stands behind each row, a mark behind the whole.
     """
     vision, joined = config.get("vision_config"), config.get("projector_config")
+    if isinstance(vision, dict) and "siglip" in str(vision.get("model_name")):
+        return deepseek_vl2(config, hidden)
     if not isinstance(vision, dict) or vision.get("model_name") != "deeplip_b_l" or not isinstance(joined, dict):
         raise LeftOutError("its vision_config is not that of DeepSeek-OCR")
     if not _says_no_more(vision, OCR_SAID):

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from llmcost.model.tile_tokens import LARGEST_SIDE
-from llmcost.specs.importer.towers.encoders import encoder_of
+from llmcost.specs.importer.towers.encoders import encoder_of, pooling_head
 from llmcost.specs.importer.towers.parts import (
     LARGEST,
     VISION,
@@ -234,6 +234,58 @@ def _lfm2(config: dict[str, Any], hidden: int) -> Towers:
 
 
 LFM3_PIXELS = {"least": 3136, "most": 1_003_520}  # image_processing_qwen2_vl.py, which is its processor too
+# DeepSeek-VL2's encoder and projector where its config leaves keys out (transformers_utils/configs/deepseek_vl2.py of
+# vLLM, which has the model's own), and values that are understood.
+VL2_EYES = {"width": 1024, "layers": 24, "heads": 16, "patch_size": 16, "image_size": 384, "mlp_ratio": 4}
+VL2_FIXED = {"global_pool": "map", "ignore_head": True, "class_token": False, "num_classes": 0}
+VL2_PROJECTOR = {
+    "projector_type": "downsample_mlp_gelu", "depth": 2, "mlp_ratio": 1, "downsample_ratio": 2, "token_pooling": False,
+}  # fmt: skip
+VL2_UNREAD = ("model_name", "weight_init", "deterministic", "num_recomputing_layers", "use_checkpoint", "hybrid_align")
+
+
+def deepseek_vl2(config: dict[str, Any], hidden: int) -> Towers:
+    """DeepSeek-VL2: SigLIP with a pooling head that never runs, on the image whole and in a grid of tiles."""
+    v, p = Part(config.get("vision_config"), "vision"), Part(config.get("projector_config") or {}, "mlp_projector")
+    v.defaults, p.defaults = VL2_EYES | VL2_FIXED, VL2_PROJECTOR | {"input_dim": 1152, "n_embed": 2048}
+    for part, fixed in ((v, VL2_FIXED), (p, VL2_PROJECTOR)):
+        for key, expected in fixed.items():
+            part.must_be(key, expected)
+    v.read.update(VL2_UNREAD)
+    h, depth, heads, patch, ratio = (
+        *(v.size(key) for key in ("width", "layers", "heads", "patch_size")),
+        v.get("mlp_ratio"),
+    )
+    if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 0 < ratio < 100:
+        raise LeftOutError("its mlp_ratio is no number")
+    p.out("n_embed", hidden)
+    p.must_be("input_dim", h)
+    middle, side = int(h * ratio), v.size("image_size")
+    if config.get("tile_tag", "2D") != "2D":
+        raise LeftOutError("its tile_tag is not understood")
+    found = [
+        linear("patch_embedding", 3 * patch * patch, h, "patches", bias=True, split="columns"),
+        table("position_embedding", v.side() ** 2 * h),
+        *encoder(h, heads, middle, depth),
+        norm("final_norm", h),
+        table("pooling_head", pooling_head(h, middle)),
+        *projector("projector", 4 * h, hidden, hidden),
+        table("break_and_separator", 2 * hidden),
+    ]
+    v.refuse_what_is_left()
+    p.refuse_what_is_left()
+    grids = []
+    for grid in config.get("candidate_resolutions") or ():
+        match grid:
+            case [int(across), int(high)] if 0 < side <= min(high, across) and high % side == across % side == 0:
+                grids.append([high // side, across // side])
+            case _:
+                raise LeftOutError("its candidate_resolutions are not understood")
+    if not grids:
+        return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "grids-and-whole", found, patch_size=patch, image_size=side, merge=2, grids=grids)]
+
+
 LFM_SIZES = (
     "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "num_hidden_layers",
 )  # fmt: skip
