@@ -76,3 +76,32 @@ def test_a_talker_alone_is_asked_for_no_image():
     model = read(keys)._replace(towers=read(keys).towers[2:])
     with pytest.raises(InputError, match="has no tower for it"):
         estimate(model, None, Options(context=512, images=1))
+
+
+MODELS_OF_SPEECH = [
+    ("csm", "CsmForConditionalGeneration", {}, 1_632_100_161),
+    ("csm", "CsmForConditionalGeneration", {"tie_codebooks_embeddings": False}, None),
+    ("moshi", "MoshiForConditionalGeneration", {"audio_vocab_size": 2048}, 7_767_037_761),
+    ("moshi", "MoshiForCausalLM", {"audio_vocab_size": 2048}, 6_839_083_008),
+]
+
+
+@pytest.mark.parametrize(("kind", "named", "changed", "known"), MODELS_OF_SPEECH)
+def test_a_model_of_speech_has_the_parameters_of_the_reference_with_its_codes_and_its_codec(
+    kind, named, changed, known
+):
+    config = AutoConfig.for_model(kind, **changed)
+    with torch.device("meta"):
+        parameters = {id(each): each.numel() for each in getattr(transformers, named)(config).parameters()}
+    assert known in (None, sum(parameters.values()))
+    model = read(json.loads(json.dumps(config.to_dict(), default=str)) | {"architectures": [named]})
+    assert estimate(model, None, Options(context=16)).model.params.total == sum(parameters.values())
+    assert [tower.name for tower in model.towers] == ([] if "CausalLM" in named else ["talker"])
+
+
+def test_a_model_of_speech_whose_codec_has_other_sizes_is_its_text_model_alone():
+    keys = json.loads(json.dumps(AutoConfig.for_model("csm").to_dict(), default=str))
+    keys["codec_config"]["hidden_size"] = 256
+    model = read(keys | {"architectures": ["CsmForConditionalGeneration"]})
+    assert not model.towers
+    assert "hidden_size is not understood" in model.counted

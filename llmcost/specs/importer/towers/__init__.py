@@ -23,13 +23,28 @@ from llmcost.specs.importer.towers import (
     qwen,
     sam,
     sound,
+    speaking,
     tiles,
 )
 from llmcost.specs.importer.towers.parts import Families, LeftOutError, Towers
 
 FAMILIES: Families = {
     kind: family
-    for room in (qwen, native, tiles, llava, queries, minicpm, sam, janus, davit, sound, conformers, convolutions)
+    for room in (
+        qwen,
+        native,
+        tiles,
+        llava,
+        queries,
+        minicpm,
+        sam,
+        janus,
+        davit,
+        sound,
+        speaking,
+        conformers,
+        convolutions,
+    )
     for kind, family in room.FAMILIES.items()
 }
 

@@ -1,4 +1,6 @@
-"""The part of Qwen's omni models that speaks: a talker, which is a language model of sounds, and what makes waves.
+"""The part of a model that speaks: Qwen's omni models, CSM and Moshi.
+
+It is a talker, which is a language model of sounds, and what makes waves.
 
 Its weights are counted, and what it computes is not: how long an answer is spoken is no part of a text model's work.
 What turns codes into waves is counted at the sizes that its class has by default, which released models keep.
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmcost.specs.importer.towers.parts import LeftOutError, Operators, Part, table, tower
+from llmcost.specs.importer.towers.parts import Families, LeftOutError, Operators, Part, Towers, table, tower
 
 TALKER = "talker"
 # Parameters of classes at their defaults, built on torch's meta device (src/transformers/models/qwen2_5_omni, v5:
@@ -41,6 +43,67 @@ def speaking(config: dict[str, Any]) -> list[dict[str, Any]]:
 def speaks(config: dict[str, Any]) -> bool:
     """Whether a config has a talker that is not turned off."""
     return "talker_config" in config and config.get("enable_audio_output", True) is not False
+
+
+# -- models of speech ----------------------------------------------------------------------------------
+
+MIMI = 79_308_609  # parameters of transformers' MimiModel at its defaults, built on torch's meta device
+
+
+def _csm(config: dict[str, Any], hidden: int) -> Towers:
+    """CSM: a decoder of the codes of one frame, and Mimi, which turns codes into waves."""
+    t, tied = _part(config.get("depth_decoder_config") or {}, "csm_depth_decoder_model"), Part(config, "csm")
+    h, books, words = (t.size(key) for key in ("hidden_size", "num_codebooks", "vocab_size"))
+    if (books, words) != tuple(tied.size(key) for key in ("num_codebooks", "vocab_size")):
+        raise LeftOutError("the codes of its depth_decoder_config are not those of the whole")
+    t.must_be("backbone_hidden_size", hidden)
+    for key in ("attention_bias", "mlp_bias"):
+        t.must_be(key, expected=False)
+    found = [
+        *([] if tied.flag("tie_codebooks_embeddings") else [table("embedding", books * words * hidden)]),
+        table("projection", hidden * h),
+        table("layers", _attention(t, h) + 3 * h * t.size("intermediate_size"))
+        | {"count": t.size("num_hidden_layers")},
+        table("norm_and_heads", h + (books - 1) * h * words),
+        _mimi(config.get("codec_config")),
+    ]
+    t.refuse_what_is_left()
+    return [tower(TALKER, "speaks", found)]
+
+
+def _moshi(config: dict[str, Any], hidden: int) -> Towers:
+    """Moshi: tables of both sides' codes, a decoder of the codes of one frame with layers for each, and Mimi."""
+    if "ForCausalLM" in str(config.get("architectures")):
+        return []
+    t, whole = _part(config.get("depth_decoder_config") or {}, "moshi_depth"), Part(config, "moshi")
+    h, books, middle, rows = (t.size(key) for key in ("hidden_size", "num_codebooks", "ffn_dim", "audio_vocab_size"))
+    heads = t.size("num_attention_heads")
+    kv = t.size("num_key_value_heads") if t.get("num_key_value_heads") is not None else heads
+    d = t.size("head_dim") if t.get("head_dim") is not None else h // heads
+    if rows != whole.size("audio_vocab_size") or books != whole.size("num_codebooks"):
+        raise LeftOutError("the codes of its depth_decoder_config are not those of the whole")
+    t.must_be("input_size", hidden)
+    t.must_be("tie_word_embeddings", expected=False)
+    layer = books * (h * (2 * heads + 2 * kv) * d + h * middle + middle // 2 * h) + 2 * h
+    found = [
+        table("codes", 2 * books * (rows + 1) * hidden),
+        table("embedding", (t.size("vocab_size") + 1) * h + (books - 1) * (rows + 1) * h),
+        table("projections", books * h * hidden),
+        table("layers", layer) | {"count": t.size("num_hidden_layers")},
+        table("heads", books * rows * h),
+        _mimi(config.get("audio_encoder_config")),
+    ]
+    t.refuse_what_is_left()
+    return [tower(TALKER, "speaks", found)]
+
+
+def _mimi(config: Any) -> dict[str, Any]:
+    """Mimi at its class's defaults."""
+    _part(config or {}, "mimi").refuse_what_is_left()
+    return table("mimi", MIMI)
+
+
+FAMILIES: Families = {"csm": _csm, "moshi": _moshi}
 
 
 def _part(config: Any, kind: str) -> Part:
