@@ -1,8 +1,8 @@
 """Released configs against the listings of their checkpoints, where a listing has more than a model's own layers too.
 
 The totals are those that the hub's API gives for a checkpoint's safetensors, as they stand in data/hf_models.json of
-github.com/AlexsJones/llmfit and of github.com/sammcj/llmfit. The configs have the keys and sizes of the config.json of that name; where a public file
-quotes them, it is named.
+github.com/AlexsJones/llmfit and of github.com/sammcj/llmfit. The configs have the keys and sizes of the config.json of
+that name; where a public file quotes them, it is named.
 """
 
 import json

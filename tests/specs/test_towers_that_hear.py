@@ -46,3 +46,18 @@ def test_a_model_that_hears_has_the_parameters_of_the_reference(kind):
     found = estimate(model, None, Options(context=1000, audio=1))
     assert found.model.params.total == expected
     assert found.encoding.prompt_tokens == TOKENS[kind]
+
+
+PHI = {"input_size": 160}, {"time_reduction": 16}, {"downsample_rate": 2}, {"nemo_final_size": 20}, {"kernel_size": 6}
+
+
+@pytest.mark.parametrize("changed", PHI, ids=str)
+def test_phi_4_hears_with_the_parameters_of_the_reference_whatever_the_sizes_before_its_layers(changed):
+    config = AutoConfig.for_model("phi4_multimodal", num_hidden_layers=1, audio_config={"num_blocks": 1} | changed)
+    with torch.device("meta"):
+        parameters = transformers.Phi4MultimodalForCausalLM._from_config(config).parameters()
+    expected = sum({id(each): each.numel() for each in parameters}.values())
+    model = model_from(document_of(config.to_dict(), "config.json", "phi"))
+    assert estimate(model, None, Options(context=16)).model.params.total == expected
+    known = next(iter(changed)) == "kernel_size"
+    assert (model.towers[1].rule == "unknown") is not known

@@ -63,14 +63,16 @@ PHI_WINDOW = 500  # positions that see each other, of a longer sound (modeling_p
 
 def _phi4_audio(config: dict[str, Any], hidden: int) -> dict[str, Any]:
     v = Part(config.get("audio_config") or {}, "phi4_multimodal_audio")
-    v.read.update(("activation", "audio_token_id", "chunk_size", "conv_activation", "conv_glu_type", "downsample_rate"))
-    v.read.update(("dropout_rate", "feature_layer", "left_chunk", "nemo_activation", "nemo_final_size"))
+    v.read.update(("activation", "audio_token_id", "chunk_size", "conv_activation", "conv_glu_type", "dropout_rate"))
+    v.read.update(("feature_layer", "left_chunk", "nemo_activation"))
     v.must_be("depthwise_multiplier", 1)
     h, channels, heads = v.size("hidden_size"), v.size("nemo_conv_channels"), v.size("num_attention_heads")
     stages = v.size("time_reduction").bit_length() - 1
     if 2**stages != v.size("time_reduction") or not stages:
         raise LeftOutError("its time_reduction is no power of 2")
     places = ["half", "quarter", "eighth"] if stages == len(("half", "quarter", "eighth")) else ["none"] * stages
+    rate, kept = v.size("downsample_rate"), v.size("nemo_final_size")
+    known = "none" not in places and rate == 1 and kept == convolved(v.size("input_size"), stages)
     buckets = v.size("bias_max_distance") * (1 if v.flag("bias_symmetric") else 2)
     found = [
         *(
@@ -78,14 +80,14 @@ def _phi4_audio(config: dict[str, Any], hidden: int) -> dict[str, Any]:
             for stage, at in enumerate(places)
             for op in _nemo(stage, at, channels, convolved(v.size("input_size"), stage + 1))
         ),
-        linear("convolved", channels * convolved(v.size("input_size"), stages), h, "patches", bias=True),
+        linear("convolved", channels * kept, h, "patches", bias=True),
         table("position_biases", buckets * heads),
         *_phi4_layers(v, h, heads),
-        *projector("projector", h, hidden, hidden),
-        *projector("projector_beside_images", h, hidden, hidden, at="none"),
+        *projector("projector", h * rate, hidden, hidden),
+        *projector("projector_beside_images", h * rate, hidden, hidden, at="none"),
     ]
     v.refuse_what_is_left()
-    return tower(AUDIO, "unknown" if "none" in places else "thrice-halved", found, window=PHI_WINDOW)
+    return tower(AUDIO, "thrice-halved" if known else "unknown", found, window=PHI_WINDOW)
 
 
 def _nemo(stage: int, at: str, channels: int, bins: int) -> Operators:

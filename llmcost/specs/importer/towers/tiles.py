@@ -102,10 +102,9 @@ def _internvl(config: dict[str, Any], hidden: int, kind: str = "internvl") -> To
         raise LeftOutError("its norm_type is not understood")
     affine = 2 if norms == "layer_norm" else 1
     biases = "out up down" + " qkv" * v.flag("attention_bias")
-    scales = 2 * h * bool(v.get("layer_scale_init_value")) if "layer_scale_init_value" in v.given else 2 * h
-    v.read.add("layer_scale_init_value")
+    v.read.add("layer_scale_init_value")  # with which scales begin that are there whatever it is
     wide = h * merge * merge
-    scales += 2 * h * v.flag("use_qk_norm")
+    scales = 2 * h + 2 * h * v.flag("use_qk_norm")
     found = [
         linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
         table("class_and_positions", (v.side() ** 2 + 2) * h),
