@@ -59,5 +59,5 @@ def test_phi_4_hears_with_the_parameters_of_the_reference_whatever_the_sizes_bef
     expected = sum({id(each): each.numel() for each in parameters}.values())
     model = model_from(document_of(config.to_dict(), "config.json", "phi"))
     assert estimate(model, None, Options(context=16)).model.params.total == expected
-    known = next(iter(changed)) == "kernel_size"
+    known = next(iter(changed)) in ("kernel_size", "input_size")  # the others are not those of what is heard
     assert (model.towers[1].rule == "unknown") is not known
