@@ -402,14 +402,10 @@ def _stages(tower: Any, *_: float) -> Tokens:
     last stage's places and their mean.
     """
     side = tower.image_size // tower.patch_size
-    places = [(1, (side >> stage) ** 2) for stage in range(4)]
-    out = (1, places[3][1] + 1)
-    return Tokens(
-        *(places[0], places[0], places[0], out, NOTHING, out[1]),
-        *places[1:],
-        keys=(1, tower.window**2),
-        positions=(1, tower.extra),
-    )
+    patches, half, quarter, eighth = ((1, (side >> stage) ** 2) for stage in range(4))
+    out = (1, eighth[1] + 1)
+    seen: dict[str, Place] = {"keys": (1, tower.window**2), "positions": (1, tower.extra)}
+    return Tokens(patches, patches, patches, out, NOTHING, out[1], half=half, quarter=quarter, eighth=eighth, **seen)
 
 
 COVERED = 0.9  # of an image's pixels
