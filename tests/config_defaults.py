@@ -218,13 +218,14 @@ def towers(known: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for kind in FAMILIES:
         with suppress(ValueError):  # whose code comes with it
             whole = AutoConfig.for_model(kind)
+            parts |= {each.model_type or _named(each): each for each in _classes_inside(type(whole))}
             parts |= {each.model_type: type(each) for each in _inside(whole)}
     found = {}
     for kind, keys in sorted(known.items()):
         part = parts.get(kind) or (None if keys and "model_type" not in keys else type(AutoConfig.for_model(kind)))
         default = (part() if part else AutoConfig.for_model(kind)).to_dict()
         mine = (
-            {key for key, value in default.items() if value is not None and key not in {*HARMLESS, *BY_LAYER}}
+            {k for k, v in default.items() if not isinstance(v, dict | None) and k not in {*HARMLESS, *BY_LAYER}}
             if part
             else keys
         )
@@ -236,6 +237,17 @@ def _inside(whole: Any) -> list[Any]:
     """The configs inside one, and those inside these."""
     parts = [part for name in type(whole).sub_configs if (part := getattr(whole, name)) is not None]
     return [each for part in parts for each in (part, *_inside(part))]
+
+
+def _classes_inside(whole: Any) -> list[Any]:
+    """The classes of the configs inside those of a class, and inside these, that it names."""
+    parts = [part for part in whole.sub_configs.values() if part is not AutoConfig]
+    return [each for part in parts for each in (part, *_classes_inside(part))]
+
+
+def _named(part: Any) -> str:
+    """The name of a class without a model_type in words."""
+    return re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", part.__name__.removesuffix("Config")).lower()
 
 
 def lines(table: dict[str, Any]) -> str:

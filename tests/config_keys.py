@@ -31,16 +31,20 @@ SIZES_BY_NAME = re.compile(
     "|attention$|sink|res_block"
 )
 LIBRARYS = ("model_type", "transformers_version", "architectures", "torch_dtype", "dtype")
-SECONDS = 6  # that building a small model may take
+SECONDS = 6  # of computing that building a small model may take
 Shapes = dict[str, tuple[int, ...]]
 
 
 def shapes(kind: str, **changes: Any) -> Shapes | None:
     """Names and shapes of the reference's parameters; None where it cannot be built so."""
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    with suppress(Exception), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(small_config(kind, **changes), attn_implementation="eager")
-        return {name: tuple(each.shape) for name, each in model.named_parameters()}
+    with suppress(Exception):
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        try:
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(small_config(kind, **changes), attn_implementation="eager")
+            return {name: tuple(each.shape) for name, each in model.named_parameters()}
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
     return None
 
 
@@ -114,5 +118,5 @@ def write(keys: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(TimeoutError))
+    signal.signal(signal.SIGPROF, lambda *_: (_ for _ in ()).throw(TimeoutError))
     write(harmless())

@@ -229,7 +229,20 @@ OF_OWN_CODE = (
 AT_THE_TOP = ("git", "phi4_multimodal")  # whose text model is no part of the config: test_families.py has them
 BESIDE_AN_ENCODER = ("t5gemma2",)  # Gemma 3's tower: test_encoder_decoders.py has it
 PARTS_OF_PARTS = ("deepseek_ocr2", "ernie4_5_vl_moe", "florence2")  # test_more_towers.py has them
-ELSEWHERE = (*OF_TWO, *OF_OWN_CODE, *AT_THE_TOP, *BESIDE_AN_ENCODER, *PARTS_OF_PARTS, "gemma3n")
+WITH_EARS = ("audioflamingo3", "granite_speech_plus", "musicflamingo")  # test_towers_that_hear.py has them
+WITH_VOICES = ("csm", "moshi")  # test_speaking.py has them
+OF_TIMM = ("fast_vlm",)  # whose encoder another library builds: test_towers_that_see.py has it
+ELSEWHERE = (
+    *OF_TWO,
+    *OF_OWN_CODE,
+    *AT_THE_TOP,
+    *BESIDE_AN_ENCODER,
+    *PARTS_OF_PARTS,
+    *OF_TIMM,
+    *WITH_EARS,
+    *WITH_VOICES,
+    "gemma3n",
+)
 FAMILIES = [kind for kind in EVERY_FAMILY if kind not in ELSEWHERE]
 
 

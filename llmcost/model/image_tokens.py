@@ -87,6 +87,16 @@ def _halved_twice(tower: Any, *_: float) -> Tokens:
     return Tokens(layers, layers, seen, merged, NOTHING, merged[1], half=(1, half * half), quarter=merged)
 
 
+def _halved_five_times(tower: Any, *_: float) -> Tokens:
+    """Gemma 3n, FastVLM: every image is scaled to one size and halved by convolutions, and `out` tokens are left.
+
+    Patches are half the pixels' sides, and so on to keys, a 32nd of them. At windows is the whole image as one place.
+    """
+    patches, half, quarter, eighth, keys = ((1, (tower.image_size >> times) ** 2) for times in range(1, 6))
+    places = {"half": half, "quarter": quarter, "eighth": eighth, "keys": keys}
+    return Tokens(patches, patches, (1, 1), (1, tower.out), NOTHING, tower.out, **places)
+
+
 def _square(tower: Any, *_: float) -> Tokens:
     """Every image is scaled to one size (SigLIP, CLIP): Gemma 3, LLaVA 1.5, BLIP-2.
 
@@ -158,6 +168,7 @@ IMAGES: dict[str, tuple[Callable[..., Tokens], tuple[str, ...]]] = {
     "halved-twice": (_halved_twice, ONE_SIZE),
     "resized-frames": (_resized_frames, PIXELS),
     "resampled": (_resampled, (*PIXELS, "out")),
+    "halved-five-times": (_halved_five_times, ("image_size", "out")),
     "square": (_square, ONE_SIZE),
     "longest-edge": (_longest_edge, ONE_SIZE),
     "budget": (_budget, ("patch_size", "most")),

@@ -75,10 +75,7 @@ def _tiles_and_whole(tower: Any, wide: float, high: float) -> Tokens:
     dynamic_preprocess of deepseek-ai/DeepSeek-OCR, modeling_deepseekocr.py. Sides are halved twice behind the layers;
     at keys are what is left and a token before it, at windows whole windows.
     """
-    across = down = 0
-    if max(wide, high) > tower.out:
-        across, down = _grid(tower.out, wide, high, range(tower.least, tower.most + 1))
-    sides = [tower.image_size // tower.patch_size] + [tower.out // tower.patch_size] * (across * down)
+    across, down, sides = _whole_and_tiles(tower, wide, high)
     halves = [(side + 1) // 2 for side in sides]
     left = [((half + 1) // 2) ** 2 for half in halves]
     patches = sum(side**2 for side in sides)
@@ -90,6 +87,37 @@ def _tiles_and_whole(tower: Any, wide: float, high: float) -> Tokens:
     seen = _evenly([each + 1 for each in left])
     places = {"half": (1, sum(half**2 for half in halves)), "quarter": quarter, "keys": seen}
     return Tokens((1, patches), layers, windows, quarter, NOTHING, prompt, **places)
+
+
+def _whole_and_tiles(tower: Any, wide: float, high: float) -> tuple[int, int, list[int]]:
+    """Tiles across and down, and the patches a side of the whole and of each of them."""
+    across = down = 0
+    if max(wide, high) > tower.out:
+        across, down = _grid(tower.out, wide, high, range(tower.least, tower.most + 1))
+    return across, down, [tower.image_size // tower.patch_size] + [tower.out // tower.patch_size] * (across * down)
+
+
+def _tiles_and_queries(tower: Any, wide: float, high: float) -> Tokens:
+    """DeepSeek-OCR 2: image_processing_deepseek_ocr2.py. As many queries as patches are left see these and each other.
+
+    They are its tokens, with a separator behind all.
+    """
+    found = _tiles_and_whole(tower, wide, high)
+    _, _, sides = _whole_and_tiles(tower, wide, high)
+    left = [(-(-side // 4)) ** 2 for side in sides]
+    return found._replace(prompt=sum(left) + 1, keys=_evenly([2 * each for each in left]))
+
+
+def _seen_twice(tower: Any, *_: float) -> Tokens:
+    """DeepSeek-VL 7B: every image in two sizes, whose encoders hand on `merge` tokens a side.
+
+    image_processing_deepseek_vl_hybrid.py. At keys are the patches of the smaller one; windows are padded.
+    """
+    side, seen = tower.image_size // tower.patch_size, tower.merge
+    layers, merged = (1, side * side), (1, seen * seen)
+    windows = ((-(-side // tower.window)) ** 2, tower.window**2) if tower.window else layers
+    half = (1, 4 * seen * seen)
+    return Tokens(layers, layers, windows, merged, NOTHING, seen * seen, half=half, quarter=merged, keys=merged)
 
 
 def _evenly(sequences: list[int]) -> Place:
@@ -217,6 +245,21 @@ def _grids(tower: Any, wide: float, high: float) -> Tokens:
     return Tokens((tiles, patches**2), layers, layers, (tiles, patches**2), NOTHING, patches**2 + down * (across + 1))
 
 
+def _grids_and_whole(tower: Any, wide: float, high: float) -> Tokens:
+    """DeepSeek-VL2: the image whole and in one of `grids` of tiles, each padded to whole tokens.
+
+    get_num_image_tokens of vLLM's deepseek_vl2.py: a break stands behind each row of both, a mark between them. Of more
+    than two images in a prompt each is whole alone, which is not counted.
+    """
+    patches = tower.image_size // tower.patch_size
+    side = -(-patches // tower.merge)
+    rows, columns = _best_grid(tower, wide, high)
+    tiles = rows * columns + 1
+    layers = (tiles, patches**2)
+    prompt = side * (side + 1) + rows * side * (columns * side + 1) + 1
+    return Tokens(layers, layers, layers, (tiles, side * side), NOTHING, prompt)
+
+
 SCALED_DOWN = 1.1  # times more patches a side than OneVision's grids may have, beyond which they are scaled down
 
 
@@ -323,6 +366,48 @@ def _covering(tower: Any, wide: float, high: float) -> Tokens:
     return _of_tiles(tower, tiles + 1 if tiles > 1 else 1, separators=tiles)
 
 
+def _overlapping(tower: Any, wide: float, high: float) -> Tokens:
+    """Molmo 2: the image whole, and crops whose borders overlap; each window of 2 x 2 patches becomes one token.
+
+    image_processing_molmo2.py: crops are `image_size` pixels, of which MARGIN patches on each side are seen by their
+    neighbours too. processing_molmo2.py: a break behind each row, and two marks between both parts. At keys are the
+    patches of each window, which its mean looks at, at windows.
+    """
+    patches = tower.image_size // tower.patch_size
+    step, edges = (patches - 2 * MARGIN) * tower.patch_size, 2 * MARGIN * tower.patch_size
+    grids = sorted(
+        (grid for grid in product(range(1, tower.most + 1), repeat=2) if math.prod(grid) <= tower.most),
+        key=lambda grid: (math.prod(grid), grid[0]),
+    )
+    if min(wide, high) <= edges:
+        raise NotTakenError(f"a side is no longer than {edges} pixels, which the processor's crops overlap by")
+    scales = {grid: min(grid[0] * step / (high - edges), grid[1] * step / (wide - edges)) for grid in grids}
+    enlarging = {grid: scale for grid, scale in scales.items() if scale >= 1}
+    down, across = min(enlarging, key=lambda grid: scales[grid]) if enlarging else max(scales, key=lambda g: scales[g])
+    rows, columns = (-(-(parts * (patches - 2 * MARGIN) + 2 * MARGIN) // 2) for parts in (down, across))
+    small, crops = -(-patches // 2), down * across + 1
+    tokens = small * small + rows * columns
+    layers = (crops, patches**2)
+    prompt = small * (small + 1) + rows * (columns + 1) + 2
+    return Tokens((crops, patches**2), layers, (tokens, 1), (1, tokens), NOTHING, prompt, keys=(tokens, 4))
+
+
+MARGIN = 4  # patches on each side of a crop
+
+
+def _stages(tower: Any, *_: float) -> Tokens:
+    """Florence-2: every image is scaled to one size, whose sides are halved from stage to stage of the encoder.
+
+    At keys are the places of a window, at positions the channels of a group, which see each other. The prompt has the
+    last stage's places and their mean.
+    """
+    side = tower.image_size // tower.patch_size
+    patches, half, quarter, eighth = ((1, (side >> stage) ** 2) for stage in range(4))
+    out = (1, eighth[1] + 1)
+    seen: dict[str, Place] = {"keys": (1, tower.window**2), "positions": (1, tower.extra)}
+    return Tokens(patches, patches, patches, out, NOTHING, out[1], half=half, quarter=quarter, eighth=eighth, **seen)
+
+
 COVERED = 0.9  # of an image's pixels
 
 
@@ -338,6 +423,10 @@ def _shown(side: int, wide: int, high: int, down: int, across: int) -> float:
 
 
 TILES: dict[str, tuple[Callable[..., Tokens], tuple[str, ...]]] = {
+    "tiles-and-queries": (_tiles_and_queries, (*ONE_SIZE, "window", "least", "most", "out")),
+    "seen-twice": (_seen_twice, (*ONE_SIZE, "merge")),
+    "crops-that-overlap": (_overlapping, (*ONE_SIZE, "most")),
+    "stages": (_stages, (*ONE_SIZE, "window", "extra")),
     "tiles-and-whole": (_tiles_and_whole, (*ONE_SIZE, "window", "least", "most", "out")),
     "tiles": (_tiles, (*ONE_SIZE, "least", "most")),
     "tiles-or-resized": (_tiles_or_resized, (*ONE_SIZE, "least", "most")),
@@ -346,6 +435,7 @@ TILES: dict[str, tuple[Callable[..., Tokens], tuple[str, ...]]] = {
     "covering": (_covering, (*ONE_SIZE, "most")),
     "canvas": (_canvas, (*ONE_SIZE, "most")),
     "grids": (_grids, (*ONE_SIZE, "grids")),
+    "grids-and-whole": (_grids_and_whole, (*ONE_SIZE, "grids")),
     "sliding": (_sliding, (*ONE_SIZE, "window", "most")),
     "slices": (_slices, (*ONE_SIZE, "most")),
     "splits": (_splits, (*ONE_SIZE, "most")),

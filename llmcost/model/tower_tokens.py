@@ -15,7 +15,7 @@ def _unknown(tower: Any, *size: float) -> Tokens:
 
 
 # Rule -> what counts, and the sizes of a tower without which it makes no sense.
-RULES = {**IMAGES, **TILES, **SOUNDS, "unknown": (_unknown, ())}
+RULES = {**IMAGES, **TILES, **SOUNDS, "unknown": (_unknown, ()), "speaks": (_unknown, ())}
 
 
 def tokens_of(tower: Any, size: tuple[float, ...]) -> Tokens:

@@ -67,7 +67,7 @@ def inputs(model: ModelSpec, w: Workload) -> list[Input]:
         raise InputError(f"--image-size {w.image_size}: of how many images? say it with --images")
     found = []
     for flag, told, hears, each, size in asked:
-        tower = next((tower for tower in model.towers if tower.hears == hears), None)
+        tower = next((each for each in model.towers if each.rule != "speaks" and each.hears == hears), None)
         if tower is None:
             raise InputError(f"{flag} {told}: {model.name} has no tower for it that is counted here")
         if tower.rule == "unknown":

@@ -230,7 +230,24 @@ def find(kind: str, name: str, *, files: bool = True) -> Path:
 
         if config := find_config(name):
             return config
+    refuse_what_no_source_describes(kind, name)
     raise UnknownNameError(kind.removesuffix("s"), name, _nearest(name, kind, known))
+
+
+# Chips that people name and that no data sheet or page was found of with memory, bandwidth and dense peaks: NVIDIA's
+# T4G (Amazon's G5g alone has it) and H20 of 141 GB, AMD's MI308X, Kunlun's P800, Hygon's DCUs, Cambricon's MLU590.
+UNSOURCED = (
+    "t4g", "nvidiat4g", "h20141gb", "h20141g", "h203e", "nvidiah203e", "mi308x", "mi308", "amdinstinctmi308x", "p800",
+    "kunlunp800", "kunlunxinp800", "hygondcu", "dcu", "hygonz100", "z100", "hygonk100", "k100", "k100ai", "hygonk100ai",
+    "bw1000", "hygonbw1000", "mlu590", "cambriconmlu590",
+)  # fmt: skip
+
+
+def refuse_what_no_source_describes(kind: str, name: str) -> None:
+    """Say why a chip that people name has no spec."""
+    if kind == "hardware" and plain(name) in UNSOURCED:
+        why = "no public source gives its bandwidth and its peaks, so it has no spec here"
+        raise InputError(f"{name}: {why}; one of your own is read from a file")
 
 
 def of_the_same_sizes(model: ModelSpec, positions: int) -> list[str]:

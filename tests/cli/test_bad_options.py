@@ -12,6 +12,9 @@ def test_an_unknown_model_lists_the_nearest_names(cli):
 
 def test_an_unknown_gpu_lists_the_nearest_names(cli):
     refused(cli("estimate", "gpt2", "--hw", "rtx4091"), "unknown hardware 'rtx4091'", "nearest: rtx4090")
+    refused(
+        cli("estimate", "gpt2", "--hw", "H20-141GB"), "H20-141GB: no public source gives its bandwidth and its peaks"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Released configs against the listings of their checkpoints, where a listing has more than a model's own layers too.
 
 The totals are those that the hub's API gives for a checkpoint's safetensors, as they stand in data/hf_models.json of
-github.com/AlexsJones/llmfit. The configs have the keys and sizes of the config.json of that name; where a public file
-quotes them, it is named.
+github.com/AlexsJones/llmfit and of github.com/sammcj/llmfit. The configs have the keys and sizes of the config.json of
+that name; where a public file quotes them, it is named.
 """
 
 import json
@@ -24,6 +24,7 @@ LFM2 = {
     "block_auto_adjust_ff_dim": True, "block_multiple_of": 256, "block_ffn_dim_multiplier": 1.0,
     "full_attn_idxs": [2, 5, 8, 10, 12, 14],
 }  # fmt: skip
+EYES = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers")
 EXACT = {
     # sizes: a public test of a port of it to Trainium, which quotes the config.json
     "arcee-ai/Trinity-Large-Thinking": (398_635_286_016, {
@@ -56,6 +57,32 @@ EXACT = {
 }  # fmt: skip
 
 
+EXACT |= {
+    "tiiuae/Falcon-H1-0.5B-Base": (521_411_104, {
+        "model_type": "falcon_h1", "hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 36,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 32784, "mamba_d_conv": 4,
+        "mamba_d_head": 64, "mamba_d_ssm": 1536, "mamba_d_state": 128, "mamba_expand": 2, "mamba_n_groups": 1,
+        "mamba_n_heads": 24, "mamba_rms_norm": False, "mamba_conv_bias": True, "mamba_proj_bias": False,
+        "projectors_bias": False, "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False,
+    }),
+    **{
+        f"LiquidAI/LFM2-VL-{size}": (listed, {
+            "model_type": "lfm2_vl", "architectures": ["Lfm2VlForConditionalGeneration"], "downsample_factor": 2,
+            "projector_bias": True, "projector_use_layernorm": True, "projector_hidden_size": 2560,
+            "text_config": LFM2 | dict(zip(("hidden_size", "num_attention_heads", "block_ff_dim"), text, strict=True)),
+            "vision_config": {
+                "model_type": "siglip2_vision_model", "vision_use_head": False, "patch_size": 16, "num_patches": 256,
+                **dict(zip(EYES, eyes, strict=True)),
+            },
+        })
+        for size, listed, text, eyes in (
+            ("450M", 450_822_656, (1024, 16, 6656), (768, 3072, 12, 12)),
+            ("1.6B", 1_584_804_000, (2048, 32, 12288), (1152, 4304, 16, 26)),
+        )
+    },
+}  # fmt: skip
+
+
 def total(config):
     model = model_from(document_of(config, "config.json", "model", None, json.dumps(config)))
     return estimate(model, None, Options(context=1)).model.params.total
@@ -65,6 +92,36 @@ def total(config):
 def test_a_released_config_has_the_parameters_of_its_listing(name):
     listed, config = EXACT[name]
     assert total(config) == listed
+
+
+def test_step_3_5_has_the_parameters_of_its_listing():
+    """stepfun-ai/Step-3.5-Flash: with a bias of the router for each expert, and three layers that draft.
+
+    Such a layer joins two states, each with a norm; has a sliding layer's attention, of 96 heads with a gate each, and
+    a dense MLP; and a norm and a head of its own.
+    """
+    kinds = (["full_attention"] + 3 * ["sliding_attention"]) * 11 + ["full_attention"]
+    config = {
+        "model_type": "step3p5", "hidden_size": 4096, "intermediate_size": 11264, "num_hidden_layers": 45,
+        "num_attention_heads": 64, "num_attention_groups": 8, "head_dim": 128, "vocab_size": 128896,
+        "moe_num_experts": 288, "moe_top_k": 8, "moe_intermediate_size": 1280, "share_expert_dim": 1280,
+        "moe_layers_enum": ",".join(map(str, range(3, 45))), "layer_types": kinds, "sliding_window": 512,
+        "use_head_wise_attn_gate": True, "tie_word_embeddings": False,
+        "attention_other_setting": {
+            "attention_type": "sliding_attention", "num_attention_heads": 96, "num_attention_groups": 8,
+            "head_dim": 128,
+        },
+    }  # fmt: skip
+    h, inner = 4096, 96 * 128
+    attention = 2 * h * inner + 2 * h * 8 * 128 + h * 96 + 2 * 128
+    draft = 2 * h * h + 2 * h + attention + 2 * h + 3 * h * 11264 + h + 128896 * h
+    assert total(config) + 42 * 288 + 3 * draft == 199_384_301_376
+
+
+def test_moshiko_has_the_parameters_of_its_listing():
+    """kmhf/hf-moshiko: its codec's 32 books are kept as sums of 2048 codes of 256, with how often each was used."""
+    config = {"model_type": "moshi", "architectures": ["MoshiForConditionalGeneration"], "audio_vocab_size": 2048}
+    assert total(config) + 32 * (2048 * 256 + 2048 + 1) == 7_783_880_545
 
 
 def latent(h, rq, rkv, heads, nope, rope, v):

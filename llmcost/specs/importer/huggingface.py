@@ -268,6 +268,7 @@ def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool
     """
     from llmcost.specs.importer import towers  # few configs have any
     from llmcost.specs.importer.towers.parts import LeftOutError
+    from llmcost.specs.importer.towers.speaking import TALKER, speaks
 
     named = str(whole.get("architectures"))
     if "ForCausalLM" in named and not everywhere and not any(each in named for each in WHOLE_MODELS):
@@ -281,8 +282,9 @@ def with_towers(whole: dict[str, Any], data: dict[str, Any], *, everywhere: bool
     names = " and ".join(f"the {each['name'].replace('_', ' ')}" for each in found)
     projectors = "its projector" if len(found) == 1 else "their projectors"
     counted = f"the text model and {names} with {projectors}, kept in the activations' type"
-    speaks = any("talker" in key for key in whole) or (whole.get("tts_config") and whole.get("init_tts", True))
-    return {"towers": found, "counted": counted + ", without the part that speaks" * bool(speaks)}
+    silent = not any(each["name"] == TALKER for each in found)
+    untold = silent and (speaks(whole) or (whole.get("tts_config") and whole.get("init_tts", True)))
+    return {"towers": found, "counted": counted + ", without the part that speaks" * bool(untold)}
 
 
 def has_encoder(keys: Keys, named: Any) -> bool:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmcost.specs.importer.names import WITH_WEIGHTS
 from llmcost.specs.importer.towers import (
     conformers,
+    convolutions,
     davit,
     janus,
     llava,
@@ -21,15 +23,37 @@ from llmcost.specs.importer.towers import (
     qwen,
     sam,
     sound,
+    speaking,
     tiles,
 )
 from llmcost.specs.importer.towers.parts import Families, LeftOutError, Towers
 
 FAMILIES: Families = {
     kind: family
-    for room in (qwen, native, tiles, llava, queries, minicpm, sam, janus, davit, sound, conformers)
+    for room in (
+        qwen,
+        native,
+        tiles,
+        llava,
+        queries,
+        minicpm,
+        sam,
+        janus,
+        davit,
+        sound,
+        speaking,
+        conformers,
+        convolutions,
+    )
     for kind, family in room.FAMILIES.items()
 }
+
+
+def _weighted(part: Any) -> str | None:
+    """An activation with weights that a part of a config names; None where there is none."""
+    if isinstance(part, dict):
+        return next((word for each in part.values() if (word := _weighted(each)) is not None), None)
+    return part if isinstance(part, str) and part in WITH_WEIGHTS else None
 
 
 def towers_of(config: dict[str, Any], hidden: int) -> Towers:
@@ -38,6 +62,8 @@ def towers_of(config: dict[str, Any], hidden: int) -> Towers:
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
         raise LeftOutError(f"towers of {str(kind)[:40]} are not known" if kind else "of which type is not told")
+    if (word := _weighted({key: part for key, part in config.items() if key != "text_config"})) is not None:
+        raise LeftOutError(f"its activation {word} has weights of its own")
     try:
         return family(config, hidden)
     except (ZeroDivisionError, OverflowError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmcost.specs.importer.towers.convolutions import network_of, seen_by
 from llmcost.specs.importer.towers.encoders import siglip
 from llmcost.specs.importer.towers.parts import (
     AUDIO,
@@ -62,14 +63,16 @@ PHI_WINDOW = 500  # positions that see each other, of a longer sound (modeling_p
 
 def _phi4_audio(config: dict[str, Any], hidden: int) -> dict[str, Any]:
     v = Part(config.get("audio_config") or {}, "phi4_multimodal_audio")
-    v.read.update(("activation", "audio_token_id", "chunk_size", "conv_activation", "conv_glu_type", "downsample_rate"))
-    v.read.update(("dropout_rate", "feature_layer", "left_chunk", "nemo_activation", "nemo_final_size"))
+    v.read.update(("activation", "audio_token_id", "chunk_size", "conv_activation", "conv_glu_type", "dropout_rate"))
+    v.read.update(("feature_layer", "left_chunk", "nemo_activation"))
     v.must_be("depthwise_multiplier", 1)
     h, channels, heads = v.size("hidden_size"), v.size("nemo_conv_channels"), v.size("num_attention_heads")
     stages = v.size("time_reduction").bit_length() - 1
     if 2**stages != v.size("time_reduction") or not stages:
         raise LeftOutError("its time_reduction is no power of 2")
     places = ["half", "quarter", "eighth"] if stages == len(("half", "quarter", "eighth")) else ["none"] * stages
+    rate, kept = v.size("downsample_rate"), v.size("nemo_final_size")
+    known = "none" not in places and rate == 1 and kept == convolved(v.size("input_size"), stages)
     buckets = v.size("bias_max_distance") * (1 if v.flag("bias_symmetric") else 2)
     found = [
         *(
@@ -77,14 +80,14 @@ def _phi4_audio(config: dict[str, Any], hidden: int) -> dict[str, Any]:
             for stage, at in enumerate(places)
             for op in _nemo(stage, at, channels, convolved(v.size("input_size"), stage + 1))
         ),
-        linear("convolved", channels * convolved(v.size("input_size"), stages), h, "patches", bias=True),
+        linear("convolved", channels * kept, h, "patches", bias=True),
         table("position_biases", buckets * heads),
         *_phi4_layers(v, h, heads),
-        *projector("projector", h, hidden, hidden),
-        *projector("projector_beside_images", h, hidden, hidden, at="none"),
+        *projector("projector", h * rate, hidden, hidden),
+        *projector("projector_beside_images", h * rate, hidden, hidden, at="none"),
     ]
     v.refuse_what_is_left()
-    return tower(AUDIO, "unknown" if "none" in places else "thrice-halved", found, window=PHI_WINDOW)
+    return tower(AUDIO, "thrice-halved" if known else "unknown", found, window=PHI_WINDOW)
 
 
 def _nemo(stage: int, at: str, channels: int, bins: int) -> Operators:
@@ -277,27 +280,18 @@ def gemma4_unified(config: dict[str, Any], hidden: int) -> Towers:
     return found
 
 
-# MobileNet V5 as timm builds it, without a head (github.com/huggingface/pytorch-image-models, timm 1.0.31,
-# create_model("mobilenetv5_300m_enc")): its parameters, and the channels that it hands on.
-MOBILE_NET = {"mobilenetv5_300m_enc": (294_126_912, 2048)}
-
-
 def gemma3n(config: dict[str, Any], hidden: int) -> Towers:
     """Gemma 3n's MobileNet and its conformer, with the embedding of marks that each has."""
     v = Part(config.get("vision_config") or {}, "gemma3n_vision")
     a = Part(config.get("audio_config") or {}, "gemma3n_audio")
-    name = v.get("architecture")
-    if not isinstance(name, str) or name not in MOBILE_NET:
-        raise LeftOutError(f"its architecture {str(name)[:40]} is not understood")
-    weights, channels = MOBILE_NET[name]
-    v.must_be("hidden_size", channels)
-    v.read.update(("do_pooling", "label_names", "model_args", "num_classes", "vocab_offset"))
+    network = network_of(v, "mobilenetv5_300m_enc")
+    v.read.update(("model_args", "vocab_offset"))
     for key, expected in (("sscp_conv_kernel_size", [[3, 3]] * 2), ("sscp_conv_stride_size", [[2, 2]] * 2)):
         a.must_be(key, expected)
     a.read.update(("conf_attention_logit_cap", "conf_residual_weight", "gradient_clipping"))
     a.read.update(("sscp_conv_group_norm_eps", "sscp_conv_eps", "vocab_offset"))
     h, bins = a.size("hidden_size"), a.size("input_feat_size")
-    seen = [table("mobile_net", weights), *_marks(v, channels, hidden)]
+    seen = _marks(v, network.channels, hidden)
     heard = [
         *_subsampled(a.get("sscp_conv_channel_size"), bins, h),
         *_conformer(
@@ -308,7 +302,7 @@ def gemma3n(config: dict[str, Any], hidden: int) -> Towers:
     sizes = _blocks(a, "conf_") | {"merge": a.size("conf_reduction_factor"), "out": TOKENS_OF_3N}
     v.refuse_what_is_left()
     a.refuse_what_is_left()
-    return [tower(VISION, "unknown", seen), tower(AUDIO, "blocks-3n", heard, **sizes)]
+    return [seen_by(network, seen), tower(AUDIO, "blocks-3n", heard, **sizes)]
 
 
 def _marks(part: Part, wide: int, hidden: int) -> Operators:

@@ -24,6 +24,7 @@ from llmcost.specs.importer.towers.parts import (
 
 LISTS = ("depths", "patch_size", "patch_stride", "patch_padding", "embed_dim", "num_heads", "num_groups")
 NAMES = {"dim_embed": "embed_dim"}  # of the code that comes with the models
+IMAGE, STRIDES = 768, [4, 2, 2, 2]  # pixels a side (preprocessor_config.json of microsoft/Florence-2-large)
 PLACES = ("patches", "half", "quarter", "eighth")  # of the four stages
 RATIO = 4.0  # of the MLPs, in the code that comes with the models
 
@@ -40,7 +41,7 @@ def _florence(config: dict[str, Any], hidden: int) -> Towers:
     ratio, bias = v.get("mlp_ratio"), v.flag("qkv_bias")
     if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 0 < ratio < 100:
         raise LeftOutError("its mlp_ratio is no number")
-    v.size("window_size")
+    window = v.size("window_size")
     found: Operators = []
     before = v.size("in_channels")
     for stage in range(stages):
@@ -56,7 +57,11 @@ def _florence(config: dict[str, Any], hidden: int) -> Towers:
         norm("projector_norm", out, "merged"),
     ]
     v.refuse_what_is_left()
-    return [tower(VISION, "unknown", found)]
+    groups = {h // each for h, each in zip(sizes["embed_dim"], sizes["num_groups"], strict=True)}
+    halved = stages == len(PLACES) and sizes["patch_stride"] == STRIDES and len(groups) == 1
+    if not halved or IMAGE // 32 % window:
+        return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "stages", found, patch_size=4, image_size=IMAGE, window=window, extra=groups.pop())]
 
 
 def _stage(size: dict[str, int], before: int, stage: int, middle: int, *, first: bool, bias: bool) -> Operators:
@@ -68,13 +73,22 @@ def _stage(size: dict[str, int], before: int, stage: int, middle: int, *, first:
         raise LeftOutError("its mlp_ratio is no number")
     at = PLACES[min(stage, len(PLACES) - 1)]
     each: dict[str, Any] = {"at": at, "count": 2 * size["depths"]}
+    some: dict[str, Any] = {"at": at, "count": size["depths"]}
     name = f"stage_{stage + 1}"
     return [
         linear(f"{name}_patches", before * size["patch_size"] ** 2, h, at, bias=True, split="columns"),
         norm(f"{name}_patches_norm", before if first else h, at),
-        {"name": f"{name}_convolutions", **each, "width": h, "weights": 20 * h},  # two of 3 × 3, channel by channel
+        linear(f"{name}_convolutions", 9, h, at, bias=True, count=4 * size["depths"]),  # of each channel by itself
         norm(f"{name}_norms", h, at, count=4 * size["depths"]),
         linear(f"{name}_qkv_proj", h, 3 * h, bias=bias, split="columns", **each),
+        {"name": f"{name}_attention", **some, "sees": "keys", "heads": heads, "head_dim": h // heads},
+        {
+            "name": f"{name}_attention_of_channels",
+            **some,
+            "sees": "positions",
+            "heads": groups,
+            "head_dim": h // groups,
+        },
         linear(f"{name}_o_proj", h, h, bias=True, split="rows", **each),
         *projector(f"{name}_mlp", h, middle, h, **each),
     ]

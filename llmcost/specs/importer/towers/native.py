@@ -173,6 +173,7 @@ def _video_llama(config: dict[str, Any], hidden: int) -> Towers:
 # -- HunyuanOCR, ERNIE 4.5 VL --------------------------------------------------------------------------
 
 HUNYUAN_PIXELS = {"least": 262_144, "most": 4_194_304}  # image_processing_hunyuan_vl.py
+ERNIE_PIXELS = {"least": 3136, "most": 4_842_768}  # image_processing_ernie4_5_vl_moe.py
 
 
 # Keys of its tower that change no count: sizes that others give, and limits of its images.
@@ -212,7 +213,7 @@ def _hunyuan(config: dict[str, Any], hidden: int) -> Towers:
 def _ernie(config: dict[str, Any], hidden: int) -> Towers:
     """ERNIE 4.5 VL: beside the encoder, experts in the text model's layers that tokens of images go to alone.
 
-    What those compute for an image is not counted.
+    What those compute for an image is not counted: its tokens are among the prompt's, with the experts for words.
     """
     v = Part(config.get("vision_config"), "ernie4_5_vl_moe_vision")
     h, merge, patch, heads = (v.size(key) for key in ("hidden_size", "spatial_merge_size", "patch_size", "num_heads"))
@@ -228,7 +229,7 @@ def _ernie(config: dict[str, Any], hidden: int) -> Towers:
         _experts_of_images(config.get("text_config"), hidden),
     ]
     v.refuse_what_is_left()
-    return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "resized", found, patch_size=patch, merge=merge, **ERNIE_PIXELS)]
 
 
 def _resampled(name: str, wide: int, out: int) -> Operators:

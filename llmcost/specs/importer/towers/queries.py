@@ -228,14 +228,24 @@ def _molmo2(config: dict[str, Any], hidden: int) -> Towers:
             h, heads, middle, depth, biases="up down" + " qkv out" * v.flag("attention_bias"), head_dim=d, kv_heads=kv
         ),
         linear("pooling_q_proj", wide, q, "merged", bias=bias, split="columns"),
-        linear("pooling_kv_proj", wide, 2 * k, bias=bias, split="columns"),
+        linear("pooling_kv_proj", wide, 2 * k, "keys", bias=bias, split="columns"),
+        {
+            "name": "pooling_attention", "at": "windows", "sees": "keys", "heads": a.size("num_attention_heads"),
+            "head_dim": a.size("head_dim"),
+        },
         linear("pooling_o_proj", q, width, "merged", bias=bias, split="rows"),
         linear("projector_gate_up", width, 2 * inner, "merged", bias=a.flag("mlp_bias"), split="columns"),
         linear("projector_down", inner, out, "merged", split="rows"),
-    ]
+    ]  # fmt: skip
+    side = v.get("image_size")
     v.refuse_what_is_left()
     a.refuse_what_is_left()
-    return [tower(VISION, "unknown", found)]
+    if side not in (list(CROP), CROP, CROP[0]) or patch != PATCH:
+        return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "crops-that-overlap", found, patch_size=patch, image_size=CROP[0], most=CROPS)]
+
+
+CROP, PATCH, CROPS = (378, 378), 14, 8  # image_processing_molmo2.py: size, patch_size, max_crops
 
 
 FAMILIES: Families = {

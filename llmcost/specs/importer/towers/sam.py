@@ -23,6 +23,7 @@ from llmcost.specs.importer.towers.parts import (
     table,
     tower,
 )
+from llmcost.specs.importer.towers.tiles import deepseek_vl2
 
 
 def sam(v: Part, *, ratio: bool = False) -> Operators:
@@ -98,10 +99,10 @@ def neck(v: Part) -> Operators:
     ]
 
 
-def _halvings(channels: int, middle: int, out: int) -> Operators:
+def _halvings(channels: int, middle: int, out: int, times: int = 1) -> Operators:
     return [
-        linear("first_halving", 9 * channels, middle, "half"),
-        linear("second_halving", 9 * middle, out, "quarter"),
+        linear("first_halving", 9 * channels, middle, "half", across=times),
+        linear("second_halving", 9 * middle, out, "quarter", across=times),
     ]
 
 
@@ -134,15 +135,15 @@ def _sizes(v: Part) -> dict[str, int]:
 def _deepseek_vl(config: dict[str, Any], hidden: int) -> Towers:
     """SigLIP and SAM beside each other; SAM's neck is stored twice, once for the first of its layers that sees all.
 
-    How an image comes to both at once is not counted.
+    The states of both necks are scaled to four times SigLIP's sides and then halved twice.
     """
     eye = encoder_of(config.get("vision_config"), "siglip_vision_model", "siglip_vision_model")
     v = Part(config.get("high_res_vision_config"), "sam_vision_model")
     channels, half = v.size("output_channels"), hidden // 2
     found = [
-        *eye.operators,
+        *({**op, "at": LOW.get(op["at"], op["at"])} for op in eye.operators),
         *({**op, "name": f"high_{op['name']}"} for op in (*sam(v, ratio=True), *neck(v))),
-        *_halvings(channels, 2 * channels, 4 * channels),
+        *_halvings(channels, 2 * channels, 4 * channels, times=2),
         table("share_of_the_first", 1),
         linear("first_projector", eye.width, half, "merged", bias=True),
         linear("second_projector", 4 * channels, half, "merged", bias=True),
@@ -153,12 +154,16 @@ def _deepseek_vl(config: dict[str, Any], hidden: int) -> Towers:
     eye.part.refuse_what_is_left()
     v.read.add("num_pos_feats")
     v.refuse_what_is_left()
-    return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "seen-twice", found, **_sizes(v), merge=eye.part.side())]
+
+
+LOW = {"patches": "keys", "layers": "keys"}  # where SigLIP's layers run, beside SAM's
 
 
 # -- DeepSeek-OCR 2 -----------------------------------------------------------------------------------
 
 OCR_QUERIES = 144 + 256  # for tiles of 768 pixels and images of 1,024 (modeling_deepseek_ocr2.py)
+OCR_TILE, OCR_TILES = 768, 6  # pixels a side of a tile, and the most of them (image_processing_deepseek_ocr2.py)
 
 
 def _ocr2(config: dict[str, Any], hidden: int) -> Towers:
@@ -186,15 +191,17 @@ def _ocr2(config: dict[str, Any], hidden: int) -> Towers:
         *sam(v, ratio=True),
         *_halvings(v.size("output_channels"), first, last),
         table("queries", OCR_QUERIES * h),
-        *encoder(h, heads, middle, depth, affine=1, biases="qkv", gated=True, kv_heads=kv, prefix="query_"),
-        norm("query_norm", h, affine=1),
+        *encoder(
+            *(h, heads, middle, depth), affine=1, biases="qkv", gated=True, kv_heads=kv, prefix="query_", at="keys"
+        ),
+        norm("query_norm", h, "keys", affine=1),
         linear("projector", h, hidden, "merged", bias=True),
         table("separator", hidden),
     ]
     v.refuse_what_is_left()
     e.refuse_what_is_left()
     both.refuse_what_is_left()
-    return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "tiles-and-queries", found, **_sizes(v), least=2, most=OCR_TILES, out=OCR_TILE)]
 
 
 # -- DeepSeek-OCR -------------------------------------------------------------------------------------
@@ -221,6 +228,8 @@ def _ocr(config: dict[str, Any], hidden: int) -> Towers:
     CLIP's own patches are stored and never computed. A break stands behind each row, a mark behind the whole.
     """
     vision, joined = config.get("vision_config"), config.get("projector_config")
+    if isinstance(vision, dict) and "siglip" in str(vision.get("model_name")):
+        return deepseek_vl2(config, hidden)
     if not isinstance(vision, dict) or vision.get("model_name") != "deeplip_b_l" or not isinstance(joined, dict):
         raise LeftOutError("its vision_config is not that of DeepSeek-OCR")
     if not _says_no_more(vision, OCR_SAID):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from llmcost.model.sound_tokens import SECOND
@@ -21,6 +22,7 @@ from llmcost.specs.importer.towers.parts import (
     tower,
 )
 from llmcost.specs.importer.towers.queries import qformer
+from llmcost.specs.importer.towers.speaking import speaking
 
 
 def whisper(v: Part, h: int, heads: int, middle: int, depth: int) -> Operators:
@@ -106,13 +108,13 @@ def _qwen2_5_omni(config: dict[str, Any], hidden: int) -> Towers:
     frames = 2 * v.size("n_window")
     v.refuse_what_is_left()
     audio = tower(AUDIO, "audio-chunks", found, image_size=frames, merge=2)
-    return [*qwen.qwen2_5(_inside(config), hidden, "qwen2_5_omni_vision_encoder"), audio]
+    return [*qwen.qwen2_5(_inside(config), hidden, "qwen2_5_omni_vision_encoder"), audio, *speaking(config)]
 
 
 def _qwen3_omni(config: dict[str, Any], hidden: int) -> Towers:
     v, layers, h = _omni_audio(config, "qwen3_omni_moe_audio_encoder")
     audio = _in_windows(v, layers, h, v.out("output_dim", hidden))
-    return [*qwen.qwen3(_inside(config), hidden, "qwen3_omni_moe_vision_encoder"), audio]
+    return [*qwen.qwen3(_inside(config), hidden, "qwen3_omni_moe_vision_encoder"), audio, *speaking(config)]
 
 
 def _qwen3_asr(config: dict[str, Any], hidden: int) -> Towers:
@@ -161,16 +163,27 @@ def _glmasr(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(AUDIO, "whisper-heard", found, image_size=1500, merge=GLM_MERGES)]
 
 
+def _flamingo(config: dict[str, Any], hidden: int, kind: str) -> Towers:
+    """Audio Flamingo 3 and Music Flamingo: Whisper's layers, of whose states the mean of two is projected."""
+    v, bias = Part(config.get("audio_config"), "audioflamingo3_encoder"), Part(config, kind).flag("projector_bias")
+    h, heads, middle, depth = (
+        v.size(key) for key in ("hidden_size", "num_attention_heads", "intermediate_size", "num_hidden_layers")
+    )
+    found = [*whisper(v, h, heads, middle, depth), *projector("projector", h, hidden, hidden, bias=bias)]
+    v.refuse_what_is_left()
+    return [tower(AUDIO, "whisper-heard", found, image_size=1500, merge=2)]
+
+
 GLM_MERGES = 4  # states that become one token (modeling_glmasr.py, merge_factor)
 
 
 # -- Granite Speech -----------------------------------------------------------------------------------------
 
 
-def _granite(config: dict[str, Any], hidden: int) -> Towers:
+def _granite(config: dict[str, Any], hidden: int, kind: str = "granite_speech") -> Towers:
     """A conformer whose positions see their block, and a Q-Former with some queries for each window of them."""
     v, q, whole = (
-        Part(config.get("encoder_config"), "granite_speech_encoder"),
+        Part(config.get("encoder_config"), f"{kind}_encoder"),
         Part(config.get("projector_config"), "blip_2_qformer"),
         Part(config, "granite_speech"),
     )
@@ -178,6 +191,9 @@ def _granite(config: dict[str, Any], hidden: int) -> Towers:
     block, window, rate = v.size("context_size"), whole.size("window_size"), whole.size("downsample_rate")
     out, width, queries = v.size("output_dim"), q.size("hidden_size"), window // rate
     q.must_be("model_type", "blip_2_qformer")
+    taken = v.get("cat_hidden_layers") or []
+    if not isinstance(taken, list | tuple) or not all(type(at) is int and 0 <= at < depth for at in taken):
+        raise LeftOutError("its cat_hidden_layers are not understood")
     if not queries:
         raise LeftOutError("its window_size is less than its downsample_rate")
     found = [
@@ -186,7 +202,7 @@ def _granite(config: dict[str, Any], hidden: int) -> Towers:
         linear("labels", h, out, bias=True),
         linear("labels_back", out, h, bias=True),
         table("queries", queries * width),
-        *qformer(q, h, sees="keys", text=q.flag("use_qformer_text_input")),
+        *qformer(q, h * (len(taken) + 1), sees="keys", text=q.flag("use_qformer_text_input")),
         linear("projector", width, hidden, "merged", bias=True),
     ]
     v.refuse_what_is_left()
@@ -224,7 +240,10 @@ def _granite_layers(v: Part, h: int, heads: int, d: int, depth: int) -> Operator
 
 FAMILIES: Families = {
     "glmasr": _glmasr,
+    "audioflamingo3": partial(_flamingo, kind="audioflamingo3"),
     "granite_speech": _granite,
+    "granite_speech_plus": partial(_granite, kind="granite_speech_plus"),
+    "musicflamingo": partial(_flamingo, kind="musicflamingo"),
     "qwen3_asr": _qwen3_asr,
     "qwen2_5_omni": _qwen2_5_omni,
     "qwen2_5_omni_thinker": _qwen2_5_omni,

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from llmcost.model.tile_tokens import LARGEST_SIDE
-from llmcost.specs.importer.towers.encoders import encoder_of
+from llmcost.specs.importer.towers.encoders import encoder_of, pooling_head
 from llmcost.specs.importer.towers.parts import (
     LARGEST,
     VISION,
@@ -102,10 +102,9 @@ def _internvl(config: dict[str, Any], hidden: int, kind: str = "internvl") -> To
         raise LeftOutError("its norm_type is not understood")
     affine = 2 if norms == "layer_norm" else 1
     biases = "out up down" + " qkv" * v.flag("attention_bias")
-    scales = 2 * h * bool(v.get("layer_scale_init_value")) if "layer_scale_init_value" in v.given else 2 * h
-    v.read.add("layer_scale_init_value")
+    v.read.add("layer_scale_init_value")  # with which scales begin that are there whatever it is
     wide = h * merge * merge
-    scales += 2 * h * v.flag("use_qk_norm")
+    scales = 2 * h + 2 * h * v.flag("use_qk_norm")
     found = [
         linear("patch_embedding", v.size("num_channels") * patch * patch, h, "patches", bias=True, split="columns"),
         table("class_and_positions", (v.side() ** 2 + 2) * h),
@@ -233,13 +232,66 @@ def _lfm2(config: dict[str, Any], hidden: int) -> Towers:
     return [tower(VISION, "tiles-or-resized", found, **sizes)]
 
 
+LFM3_PIXELS = {"least": 3136, "most": 1_003_520}  # image_processing_qwen2_vl.py, which is its processor too
+# DeepSeek-VL2's encoder and projector where its config leaves keys out (transformers_utils/configs/deepseek_vl2.py of
+# vLLM, which has the model's own), and values that are understood.
+VL2_EYES = {"width": 1024, "layers": 24, "heads": 16, "patch_size": 16, "image_size": 384, "mlp_ratio": 4}
+VL2_FIXED = {"global_pool": "map", "ignore_head": True, "class_token": False, "num_classes": 0}
+VL2_PROJECTOR = {
+    "projector_type": "downsample_mlp_gelu", "depth": 2, "mlp_ratio": 1, "downsample_ratio": 2, "token_pooling": False,
+}  # fmt: skip
+VL2_UNREAD = ("model_name", "weight_init", "deterministic", "num_recomputing_layers", "use_checkpoint", "hybrid_align")
+
+
+def deepseek_vl2(config: dict[str, Any], hidden: int) -> Towers:
+    """DeepSeek-VL2: SigLIP with a pooling head that never runs, on the image whole and in a grid of tiles."""
+    v, p = Part(config.get("vision_config"), "vision"), Part(config.get("projector_config") or {}, "mlp_projector")
+    v.defaults, p.defaults = VL2_EYES | VL2_FIXED, VL2_PROJECTOR | {"input_dim": 1152, "n_embed": 2048}
+    for part, fixed in ((v, VL2_FIXED), (p, VL2_PROJECTOR)):
+        for key, expected in fixed.items():
+            part.must_be(key, expected)
+    v.read.update(VL2_UNREAD)
+    h, depth, heads, patch, ratio = (
+        *(v.size(key) for key in ("width", "layers", "heads", "patch_size")),
+        v.get("mlp_ratio"),
+    )
+    if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 0 < ratio < 100:
+        raise LeftOutError("its mlp_ratio is no number")
+    p.out("n_embed", hidden)
+    p.must_be("input_dim", h)
+    middle, side = int(h * ratio), v.size("image_size")
+    if config.get("tile_tag", "2D") != "2D":
+        raise LeftOutError("its tile_tag is not understood")
+    found = [
+        linear("patch_embedding", 3 * patch * patch, h, "patches", bias=True, split="columns"),
+        table("position_embedding", v.side() ** 2 * h),
+        *encoder(h, heads, middle, depth),
+        norm("final_norm", h),
+        table("pooling_head", pooling_head(h, middle)),
+        *projector("projector", 4 * h, hidden, hidden),
+        table("break_and_separator", 2 * hidden),
+    ]
+    v.refuse_what_is_left()
+    p.refuse_what_is_left()
+    grids = []
+    for grid in config.get("candidate_resolutions") or ():
+        match grid:
+            case [int(across), int(high)] if 0 < side <= min(high, across) and high % side == across % side == 0:
+                grids.append([high // side, across // side])
+            case _:
+                raise LeftOutError("its candidate_resolutions are not understood")
+    if not grids:
+        return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "grids-and-whole", found, patch_size=patch, image_size=side, merge=2, grids=grids)]
+
+
 LFM_SIZES = (
     "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "num_hidden_layers",
 )  # fmt: skip
 
 
 def _lfm3(config: dict[str, Any], hidden: int) -> Towers:
-    """LFM3-VL: LFM's layers on patches, most with convolutions over both sides; how it cuts images is not read."""
+    """LFM3-VL: LFM's layers on patches, most with convolutions over both sides, of each channel by itself."""
     v, whole = Part(config.get("vision_config"), "lfm3_vl_vision"), Part(config, "lfm3_vl")
     h, heads, kv, middle, depth = (v.size(key) for key in LFM_SIZES)
     kinds = v.given.get("layer_types") or ["conv" if at < 2 or at % 2 else "full_attention" for at in range(depth)]
@@ -259,7 +311,7 @@ def _lfm3(config: dict[str, Any], hidden: int) -> Towers:
         {"name": "attention", "at": "layers", "heads": heads, "head_dim": d, **attends},
         linear("o_proj", h, h, split="rows", **attends),
         linear("conv_in_proj", h, 3 * h, split="columns", count=convolved),
-        {"name": "convolution", "at": "layers", "count": convolved, "width": h, "weights": h * kernel * kernel},
+        linear("convolution", kernel * kernel, h, count=convolved),
         linear("conv_out_proj", h, h, split="rows", count=convolved),
         norm("mlp_norm", h, affine=1, count=depth),
         linear("gate_up_proj", h, 2 * middle, split="columns", count=depth),
@@ -268,7 +320,7 @@ def _lfm3(config: dict[str, Any], hidden: int) -> Towers:
         *projector("projector", wide, inner, hidden, bias=bias),
     ]
     v.refuse_what_is_left()
-    return [tower(VISION, "unknown", found)]
+    return [tower(VISION, "resized", found, patch_size=patch, merge=merge, **LFM3_PIXELS)]
 
 
 FAMILIES: Families = {
